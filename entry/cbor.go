@@ -1,0 +1,230 @@
+package entry
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// The wire types mirror the CDDL. Byte strings of fixed size are slices here,
+// so that a wrong size is seen and named, not cut or filled.
+
+type wireEntry struct {
+	Version uint64          `cbor:"1,keyasint"`
+	Subject cbor.RawMessage `cbor:"2,keyasint"`
+	Claim   cbor.RawMessage `cbor:"3,keyasint"`
+	Proof   cbor.RawMessage `cbor:"4,keyasint"`
+}
+
+type wireSubject struct {
+	Name    string `cbor:"1,keyasint"`
+	Version string `cbor:"2,keyasint"`
+	SHA256  []byte `cbor:"3,keyasint"`
+}
+
+type wireSource struct {
+	Kind     string   `cbor:"1,keyasint"`
+	Version  uint64   `cbor:"2,keyasint"`
+	Commit   []byte   `cbor:"3,keyasint"`
+	Path     string   `cbor:"4,keyasint"`
+	Files    []byte   `cbor:"5,keyasint"`
+	Unproven []string `cbor:"6,keyasint,omitempty"`
+}
+
+type wireProof struct {
+	Program []byte   `cbor:"1,keyasint"`
+	Parts   [][]byte `cbor:"2,keyasint"`
+}
+
+func (s Subject) wire() any {
+	return wireSubject{s.Name, s.Version, s.SHA256[:]}
+}
+
+func (s *Source) wire() any {
+	return wireSource{sourceKind, sourceVersion, s.Commit[:], s.Path, s.Files[:], s.Unproven}
+}
+
+func (p Proof) wire() any {
+	return wireProof{p.Program[:], p.Parts}
+}
+
+// The two modes are constants in all but name: the options are fixed, so that
+// an error could only be a mistake in them.
+var (
+	encMode = must(encOptions().EncMode())
+	decMode = must(cbor.DecOptions{
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		IndefLength:       cbor.IndefLengthForbidden,
+		TagsMd:            cbor.TagsForbidden,
+		UTF8:              cbor.UTF8RejectInvalid,
+		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
+		NaN:               cbor.NaNDecodeForbidden,
+		Inf:               cbor.InfDecodeForbidden,
+		MaxNestedLevels:   4,
+		MaxArrayElements:  maxUnproven,
+		MaxMapPairs:       16,
+	}.DecMode())
+)
+
+func encOptions() cbor.EncOptions {
+	o := cbor.CoreDetEncOptions()
+	o.IndefLength = cbor.IndefLengthForbidden
+	o.TagsMd = cbor.TagsForbidden
+	return o
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic("entry: CBOR options: " + err.Error())
+	}
+	return v
+}
+
+// Marshal validates the entry and returns its one encoding.
+// The error names the field that is wrong.
+func (e *Entry) Marshal() ([]byte, error) {
+	if err := e.validate(); err != nil {
+		return nil, err
+	}
+	w := wireEntry{Version: formatVersion}
+	for _, part := range []struct {
+		name string
+		to   *cbor.RawMessage
+		from any
+	}{
+		{"subject", &w.Subject, e.Subject.wire()},
+		{"claim", &w.Claim, e.Claim.wire()},
+		{"proof", &w.Proof, e.Proof.wire()},
+	} {
+		b, err := encMode.Marshal(part.from)
+		if err != nil {
+			return nil, fmt.Errorf("encoding the entry's %s: %w", part.name, err)
+		}
+		*part.to = b
+	}
+	b, err := encMode.Marshal(w)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the entry: %w", err)
+	}
+	if len(b) > MaxSize {
+		return nil, fmt.Errorf("the entry is %d bytes long, more than the %d that a log accepts", len(b), MaxSize)
+	}
+	return b, nil
+}
+
+// Parse decodes an entry and checks all of it: size, shape, every limit, and
+// that b is the one encoding of what it says. It does not verify the proof.
+// The error names the field that is wrong. The result does not alias b.
+func Parse(b []byte) (*Entry, error) {
+	if len(b) > MaxSize {
+		return nil, fmt.Errorf("the entry is %d bytes long, more than the %d that a log accepts", len(b), MaxSize)
+	}
+	e, err := decode(b)
+	if err != nil {
+		return nil, err
+	}
+	again, err := e.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(b, again) {
+		return nil, errors.New("the entry is not in its canonical encoding (RFC 8949, section 4.2.1): encode it with deterministic CBOR")
+	}
+	return e, nil
+}
+
+func decode(b []byte) (*Entry, error) {
+	var w wireEntry
+	if err := decMode.Unmarshal(b, &w); err != nil {
+		return nil, fmt.Errorf("the entry is not the CBOR that the format asks for: %w", err)
+	}
+	if w.Version != formatVersion {
+		return nil, fmt.Errorf("the entry's format version is %d; only version %d is known", w.Version, formatVersion)
+	}
+	var e Entry
+	var err error
+	if e.Subject, err = decodeSubject(w.Subject); err != nil {
+		return nil, err
+	}
+	if e.Claim, err = decodeClaim(w.Claim); err != nil {
+		return nil, err
+	}
+	if e.Proof, err = decodeProof(w.Proof); err != nil {
+		return nil, err
+	}
+	return &e, nil
+}
+
+func decodeSubject(b cbor.RawMessage) (Subject, error) {
+	var w wireSubject
+	if err := decodePart("subject", b, &w); err != nil {
+		return Subject{}, err
+	}
+	s := Subject{Name: w.Name, Version: w.Version}
+	if err := fixed("subject: sha256", s.SHA256[:], w.SHA256); err != nil {
+		return Subject{}, err
+	}
+	return s, nil
+}
+
+func decodeClaim(b cbor.RawMessage) (Claim, error) {
+	var all map[uint64]cbor.RawMessage
+	if err := decodePart("claim", b, &all); err != nil {
+		return nil, err
+	}
+	var kind string
+	if err := decodePart("claim: kind", all[1], &kind); err != nil {
+		return nil, err
+	}
+	if kind != sourceKind {
+		return nil, fmt.Errorf("claim: kind %q is not known; only %q is", kind, sourceKind)
+	}
+	var w wireSource
+	if err := decodePart("claim", b, &w); err != nil {
+		return nil, err
+	}
+	if w.Version != sourceVersion {
+		return nil, fmt.Errorf("claim: version %d of kind %q is not known; only version %d is", w.Version, sourceKind, sourceVersion)
+	}
+	s := &Source{Path: w.Path, Unproven: w.Unproven}
+	if err := fixed("claim: commit", s.Commit[:], w.Commit); err != nil {
+		return nil, err
+	}
+	if err := fixed("claim: files", s.Files[:], w.Files); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func decodeProof(b cbor.RawMessage) (Proof, error) {
+	var w wireProof
+	if err := decodePart("proof", b, &w); err != nil {
+		return Proof{}, err
+	}
+	p := Proof{Parts: w.Parts}
+	if err := fixed("proof: program", p.Program[:], w.Program); err != nil {
+		return Proof{}, err
+	}
+	return p, nil
+}
+
+func decodePart(field string, b cbor.RawMessage, into any) error {
+	if len(b) == 0 {
+		return fmt.Errorf("%s: is missing from the entry", field)
+	}
+	if err := decMode.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("%s: is not the CBOR that the format asks for: %w", field, err)
+	}
+	return nil
+}
+
+func fixed(field string, dst, src []byte) error {
+	if len(src) != len(dst) {
+		return fmt.Errorf("%s: is %d bytes long, must be %d", field, len(src), len(dst))
+	}
+	copy(dst, src)
+	return nil
+}

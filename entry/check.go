@@ -1,0 +1,200 @@
+package entry
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxName    = 64
+	maxVersion = 64
+	maxPath    = 1024
+)
+
+// fieldOrder is r, the order of BN254's scalar field, big-endian.
+var fieldOrder = [32]byte{
+	0x30, 0x64, 0x4e, 0x72, 0xe1, 0x31, 0xa0, 0x29, 0xb8, 0x50, 0x45, 0xb6, 0x81, 0x81, 0x58, 0x5d,
+	0x28, 0x33, 0xe8, 0x48, 0x79, 0xb9, 0x70, 0x91, 0x43, 0xe1, 0xf5, 0x93, 0xf0, 0x00, 0x00, 0x01,
+}
+
+func (e *Entry) validate() error {
+	if err := validateStatement(e.Subject, e.Claim); err != nil {
+		return err
+	}
+	return e.Proof.validate()
+}
+
+func validateStatement(s Subject, c Claim) error {
+	if err := s.validate(); err != nil {
+		return err
+	}
+	if c == nil {
+		return errors.New("claim: there is none")
+	}
+	return c.validate()
+}
+
+func (s Subject) validate() error {
+	if err := CheckName(s.Name); err != nil {
+		return fmt.Errorf("subject: %w", err)
+	}
+	if err := CheckVersion(s.Version); err != nil {
+		return fmt.Errorf("subject: %w", err)
+	}
+	return nil
+}
+
+func (s *Source) validate() error {
+	if s == nil {
+		return errors.New("claim: there is none")
+	}
+	if s.Path != "" {
+		if err := CheckPath(s.Path); err != nil {
+			return fmt.Errorf("claim: path: %w", err)
+		}
+	}
+	if bytes.Compare(s.Files[:], fieldOrder[:]) >= 0 {
+		return errors.New("claim: files: is not below the order of BN254's scalar field")
+	}
+	if len(s.Unproven) > maxUnproven {
+		return fmt.Errorf("claim: unproven: lists %d files, more than %d", len(s.Unproven), maxUnproven)
+	}
+	for i, p := range s.Unproven {
+		if err := CheckPath(p); err != nil {
+			return fmt.Errorf("claim: unproven: %w", err)
+		}
+		if i > 0 && s.Unproven[i-1] >= p {
+			return fmt.Errorf("claim: unproven: %q does not come after %q; sort the paths as bytes and list each once", p, s.Unproven[i-1])
+		}
+	}
+	return nil
+}
+
+func (p Proof) validate() error {
+	if n := len(p.Parts); n < 1 || n > maxParts {
+		return fmt.Errorf("proof: has %d parts, must have 1 to %d", n, maxParts)
+	}
+	for i, part := range p.Parts {
+		if len(part) < 1 || len(part) > maxPart {
+			return fmt.Errorf("proof: part %d is %d bytes long, must be 1 to %d", i, len(part), maxPart)
+		}
+	}
+	return nil
+}
+
+// CheckName checks a crate's name: 1 to 64 of A-Z a-z 0-9 _ -, the first a
+// letter or _.
+func CheckName(s string) error {
+	if len(s) < 1 || len(s) > maxName {
+		return fmt.Errorf("the crate name is %d bytes long, must be 1 to %d", len(s), maxName)
+	}
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
+		if !letter && (i == 0 || !isDigit(c) && c != '-') {
+			return fmt.Errorf("the crate name %q must be letters, digits, '_' and '-' only, and start with a letter or '_'", s)
+		}
+	}
+	return nil
+}
+
+// CheckVersion checks an exact version by Semantic Versioning 2.0:
+// MAJOR.MINOR.PATCH[-pre.release][+build.metadata], at most 64 bytes. As cargo
+// does, it holds the three numbers to 64 bits.
+func CheckVersion(s string) error {
+	if len(s) < 1 || len(s) > maxVersion {
+		return fmt.Errorf("the version is %d bytes long, must be 1 to %d", len(s), maxVersion)
+	}
+	if !isVersion(s) {
+		return fmt.Errorf("the version %q is not an exact version such as 1.2.3, 1.2.3-rc.1 or 1.2.3+build (semver 2.0)", s)
+	}
+	return nil
+}
+
+func isVersion(s string) bool {
+	s, build, hasBuild := strings.Cut(s, "+")
+	core, pre, hasPre := strings.Cut(s, "-")
+	numbers := strings.Split(core, ".")
+	if len(numbers) != 3 {
+		return false
+	}
+	for _, n := range numbers {
+		// SPEC: "MUST be non-negative integers, and MUST NOT contain leading zeroes."
+		if _, err := strconv.ParseUint(n, 10, 64); err != nil || !isIdentifier(n) || hasLeadingZero(n) {
+			return false
+		}
+	}
+	if hasPre {
+		for id := range strings.SplitSeq(pre, ".") {
+			// SPEC: "Numeric identifiers MUST NOT include leading zeroes."
+			if !isIdentifier(id) || isNumeric(id) && hasLeadingZero(id) {
+				return false
+			}
+		}
+	}
+	if hasBuild {
+		for id := range strings.SplitSeq(build, ".") {
+			if !isIdentifier(id) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// isIdentifier: "Identifiers MUST comprise only ASCII alphanumerics and
+// hyphens [0-9A-Za-z-]. Identifiers MUST NOT be empty."
+func isIdentifier(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !isDigit(c) && c != '-' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isNumeric(s string) bool {
+	for i := range len(s) {
+		if !isDigit(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func hasLeadingZero(s string) bool { return len(s) > 1 && s[0] == '0' }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// CheckPath checks a relative path with forward slashes: 1 to 1024 bytes of
+// valid UTF-8 without control characters and backslashes, whose components are
+// not empty, not "." and not ".."; so it neither starts nor ends with a slash.
+func CheckPath(s string) error {
+	if len(s) < 1 || len(s) > maxPath {
+		return fmt.Errorf("a path is %d bytes long, must be 1 to %d", len(s), maxPath)
+	}
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("the path %q is not valid UTF-8", s)
+	}
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return fmt.Errorf("the path %q contains a control character", s)
+	}
+	if strings.Contains(s, `\`) {
+		return fmt.Errorf("the path %q contains a backslash; paths use '/' only", s)
+	}
+	for c := range strings.SplitSeq(s, "/") {
+		switch c {
+		case "":
+			return fmt.Errorf("the path %q has an empty component: no slash may start, end or follow another", s)
+		case ".", "..":
+			return fmt.Errorf("the path %q has the component %q", s, c)
+		}
+	}
+	return nil
+}

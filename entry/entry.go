@@ -1,0 +1,186 @@
+// Package entry holds what is written in the log: one statement about one
+// crate, with its proof. This comment is the specification of the format.
+//
+// An entry is one item of deterministically encoded CBOR (RFC 8949, section
+// 4.2.1), at most 65,535 bytes long. In CDDL (RFC 8610):
+//
+//	entry = {
+//	  1: 1,                         ; version of the format
+//	  2: subject,
+//	  3: claim,
+//	  4: proof,
+//	}
+//
+//	subject = {
+//	  1: name,                      ; the crate's name
+//	  2: version,                   ; its exact version
+//	  3: bstr .size 32,             ; SHA-256 of the .crate, the registry's cksum
+//	}
+//
+//	claim = source                  ; a closed set, one kind so far
+//
+//	source = {
+//	  1: "source",
+//	  2: 1,                         ; version of the kind
+//	  3: bstr .size 20,             ; id of the git commit (SHA-1)
+//	  4: path / "",                 ; path_in_vcs; "" is the repository's root
+//	  5: bstr .size 32,             ; digest of the file list, a field element
+//	  ? 6: [1*64 path],             ; files of the crate that are not proven
+//	}
+//
+//	proof = {
+//	  1: bstr .size 32,             ; id of the program that made the proof
+//	  2: [1*16 bstr .size (1..4096)],  ; its parts
+//	}
+//
+//	name = tstr                     ; CheckName
+//	version = tstr                  ; CheckVersion
+//	path = tstr                     ; CheckPath
+//
+// What CDDL cannot say:
+//
+//   - There is one encoding only. A parser decodes, encodes again and compares;
+//     so integers and lengths are as short as they can be, keys stand in
+//     ascending order, and nothing follows the item.
+//   - There are no tags, no indefinite lengths, no floats, no null, no unknown
+//     and no repeated keys. Text is valid UTF-8.
+//   - The file list's digest is the big-endian encoding of an integer below
+//     the order r of BN254's scalar field.
+//   - Unproven paths are strictly ascending as byte strings. With none, key 6
+//     is absent.
+//
+// # Identity
+//
+// A zero-knowledge proof can be altered by anyone without becoming false, so
+// what an entry is does not depend on its proof:
+//
+//	identity = SHA-256("cratelog/identity/v1\n" || CBOR(subject) || CBOR(claim))
+//
+// # Context
+//
+// A proof is made for one subject and one claim. It takes as a public input
+//
+//	context = SHA-256("cratelog/context/v1\n" || CBOR(subject) || CBOR(claim))
+//
+// with the three most significant bits cleared, read as a big-endian integer
+// (below 2^253, hence below r). Both items end where CBOR says they do, so
+// their concatenation has one reading.
+//
+// # Leaf
+//
+// The log's leaf hash is that of RFC 6962: SHA-256(0x00 || entry).
+package entry
+
+import (
+	"crypto/sha256"
+	"fmt"
+)
+
+// MaxSize is the largest size of an encoded entry in bytes, that of C2SP
+// tlog-tiles.
+const MaxSize = 65535
+
+const (
+	maxParts    = 16
+	maxPart     = 4096
+	maxUnproven = 64
+
+	formatVersion = 1
+	sourceKind    = "source"
+	sourceVersion = 1
+
+	identityDomain = "cratelog/identity/v1\n"
+	contextDomain  = "cratelog/context/v1\n"
+)
+
+// An Entry is one leaf of the log: a claim about a subject, and its proof.
+// An Entry that Parse returned is valid; one made by hand is checked by Marshal.
+type Entry struct {
+	Subject Subject
+	Claim   Claim
+	Proof   Proof
+}
+
+// A Subject names one published .crate file.
+type Subject struct {
+	Name    string   // the crate's name; see CheckName
+	Version string   // its exact version; see CheckVersion
+	SHA256  [32]byte // of the .crate file, the cksum of the registry's index
+}
+
+// A Claim is what an entry says about its subject. The set of claims is closed:
+// *Source is the only one in this version.
+type Claim interface {
+	// Kind is the word that names the claim in its encoding.
+	Kind() string
+
+	validate() error
+	wire() any
+}
+
+var _ Claim = &Source{}
+
+// Source claims that the files of a .crate are, byte for byte and with their
+// executable bits, the files at the same paths of one git commit. Files that
+// Unproven names are left out of the claim.
+type Source struct {
+	Commit   [20]byte // SHA-1 id of the git commit
+	Path     string   // path_in_vcs: the package's directory, "" is the repository's root
+	Files    [32]byte // digest of the file list, a big-endian element of BN254's scalar field
+	Unproven []string // paths below the package's directory, strictly ascending; may be nil
+}
+
+// Kind returns "source".
+func (s *Source) Kind() string { return sourceKind }
+
+// A Proof is what convinces a verifier that knows the program.
+type Proof struct {
+	Program [32]byte // id of the program (circuit and verifying key)
+	Parts   [][]byte // 1 to 16 parts of 1 to 4096 bytes; what they mean is the program's affair
+}
+
+// Identity returns what the entry is, whatever the bytes of its proof:
+// two entries with the same identity say the same.
+// It fails if subject or claim are not valid.
+func (e *Entry) Identity() ([32]byte, error) {
+	return statementHash(identityDomain, e.Subject, e.Claim)
+}
+
+// Context returns the public input that binds a proof to its subject and claim:
+// a big-endian integer below 2^253. It fails if subject or claim are not valid.
+func Context(s Subject, c Claim) ([32]byte, error) {
+	h, err := statementHash(contextDomain, s, c)
+	if err != nil {
+		return [32]byte{}, err
+	}
+	h[0] &= 0x1f
+	return h, nil
+}
+
+func statementHash(domain string, s Subject, c Claim) ([32]byte, error) {
+	if err := validateStatement(s, c); err != nil {
+		return [32]byte{}, err
+	}
+	subject, err := encMode.Marshal(s.wire())
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("encoding the subject: %w", err)
+	}
+	claim, err := encMode.Marshal(c.wire())
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("encoding the claim: %w", err)
+	}
+	h := sha256.New()
+	h.Write([]byte(domain))
+	h.Write(subject)
+	h.Write(claim)
+	return [32]byte(h.Sum(nil)), nil
+}
+
+// LeafHash returns the RFC 6962 leaf hash of an encoded entry.
+// It does not parse the bytes.
+func LeafHash(entryBytes []byte) [32]byte {
+	h := sha256.New()
+	h.Write([]byte{0})
+	h.Write(entryBytes)
+	return [32]byte(h.Sum(nil))
+}
