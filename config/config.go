@@ -1,0 +1,222 @@
+// Package config loads what an operator writes: settings files and key files.
+//
+// Settings are one TOML file per program, read by [LoadTOML]. It is strict: a
+// key that the program does not know, or knows under another spelling, is an
+// error, because a misspelt setting that is silently ignored is a guard that
+// is silently off.
+//
+// Keys are PEM files ("PRIVATE KEY", PKCS#8) that only their owner may read.
+// [LogSigner] and [CosignatureSigner] turn them into the signers of
+// c2sp.org/signed-note, and return the verifier key (vkey) to give to others.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// MaxTOML is the largest settings file that [LoadTOML] reads, in bytes.
+const MaxTOML = 1 << 20
+
+// LoadTOML reads the TOML file at path into the struct that into points to.
+//
+// Field names come from the "toml" tag and are matched exactly. An unknown key,
+// a wrong type, or a syntax error yields an error that names the file, the line
+// and the key. Fields that the file does not mention keep the value they had,
+// so the caller can fill in defaults first. On error *into is left as it was.
+func LoadTOML(path string, into any) error {
+	dst := reflect.ValueOf(into)
+	if dst.Kind() != reflect.Pointer || dst.IsNil() || dst.Elem().Kind() != reflect.Struct {
+		return errors.New("config: LoadTOML needs a pointer to a struct")
+	}
+	data, err := readLimited(path, MaxTOML)
+	if err != nil {
+		return err
+	}
+	tmp := reflect.New(dst.Type().Elem())
+	tmp.Elem().Set(dst.Elem())
+	dec := toml.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(tmp.Interface()); err != nil {
+		return describe(path, err)
+	}
+	// go-toml also matches names that differ in case, so that "listen" and
+	// "Listen" could both stand in a file and one of them would win.
+	if err := checkSpelling(path, data, dst.Type().Elem()); err != nil {
+		return err
+	}
+	dst.Elem().Set(tmp.Elem())
+	return nil
+}
+
+// describe turns a go-toml error into sentences with file, line and key.
+func describe(path string, err error) error {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) {
+		var all []error
+		for i := range strict.Errors {
+			line, _ := strict.Errors[i].Position()
+			all = append(all, unknownKey(path, line, strings.Join(strict.Errors[i].Key(), ".")))
+		}
+		return errors.Join(all...)
+	}
+	var dec *toml.DecodeError
+	if errors.As(err, &dec) {
+		line, column := dec.Position()
+		msg := strings.TrimPrefix(dec.Error(), "toml: ")
+		if key := dec.Key(); len(key) > 0 {
+			return fmt.Errorf("%s line %d: key %q: %s", path, line, strings.Join(key, "."), msg)
+		}
+		return fmt.Errorf("%s line %d, column %d: not valid TOML: %s", path, line, column, msg)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+func unknownKey(path string, line int, key string) error {
+	return fmt.Errorf("%s line %d: unknown key %q; correct its spelling or remove it", path, line, key)
+}
+
+// checkSpelling walks every key of the document beside the type t and refuses
+// one that is not spelt as the field's tag says.
+func checkSpelling(path string, data []byte, t reflect.Type) error {
+	var p unstable.Parser
+	p.Reset(data)
+	table := t
+	for p.NextExpression() {
+		e := p.Expression()
+		var err error
+		switch e.Kind {
+		case unstable.Table, unstable.ArrayTable:
+			table, err = descend(path, &p, t, e)
+		case unstable.KeyValue:
+			err = checkValue(path, &p, table, e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return p.Error()
+}
+
+// checkValue checks the key of the key-value pair e below t, and the keys of
+// the inline tables in its value.
+func checkValue(path string, p *unstable.Parser, t reflect.Type, e *unstable.Node) error {
+	t, err := descend(path, p, t, e)
+	if err != nil {
+		return err
+	}
+	return checkInline(path, p, t, e.Value())
+}
+
+func checkInline(path string, p *unstable.Parser, t reflect.Type, v *unstable.Node) error {
+	if v.Kind != unstable.InlineTable && v.Kind != unstable.Array {
+		return nil
+	}
+	for it := v.Children(); it.Next(); {
+		var err error
+		if v.Kind == unstable.InlineTable {
+			err = checkValue(path, p, t, it.Node())
+		} else {
+			err = checkInline(path, p, t, it.Node())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// descend follows the dotted key of e from type t. A nil type means that what
+// lies there is not a struct of ours, and anything goes.
+func descend(path string, p *unstable.Parser, t reflect.Type, e *unstable.Node) (reflect.Type, error) {
+	var key []string
+	for it := e.Key(); it.Next(); {
+		name := string(it.Node().Data)
+		key = append(key, name)
+		for t != nil && (t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
+			t = t.Elem()
+		}
+		switch {
+		case t != nil && t.Kind() == reflect.Map:
+			t = t.Elem()
+		case t != nil && t.Kind() == reflect.Struct:
+			field, ok := fieldNamed(t, name)
+			if !ok {
+				line := p.Shape(it.Node().Raw).Start.Line
+				return nil, unknownKey(path, line, strings.Join(key, "."))
+			}
+			t = field
+		default:
+			t = nil
+		}
+	}
+	return t, nil
+}
+
+func fieldNamed(t reflect.Type, name string) (reflect.Type, bool) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag, _, _ := strings.Cut(f.Tag.Get("toml"), ",")
+		if tag == "" {
+			tag = f.Name
+		}
+		if tag == name {
+			return f.Type, true
+		}
+	}
+	return nil, false
+}
+
+// readLimited reads a regular file of at most limit bytes.
+func readLimited(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f, path, limit)
+}
+
+func readAll(f *os.File, path string, limit int64) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d bytes, the most this kind of file may have", path, limit)
+	}
+	return data, nil
+}
+
+// Duration is a time.Duration that a settings file writes as "30s" or "1m30s".
+type Duration struct{ time.Duration }
+
+// UnmarshalText parses the notation of [time.ParseDuration]; negative values
+// are refused.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v < 0 {
+		return fmt.Errorf("%q is not a duration; write it like \"30s\" or \"1m30s\"", text)
+	}
+	d.Duration = v
+	return nil
+}
+
+// MarshalText is the inverse of UnmarshalText.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }

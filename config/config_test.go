@@ -1,0 +1,131 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+type settings struct {
+	Listen  string   `toml:"listen"`
+	Size    int      `toml:"size"`
+	Timeout Duration `toml:"timeout"`
+	Key     struct {
+		File string `toml:"file"`
+	} `toml:"key"`
+	Log []struct {
+		Origin string `toml:"origin"`
+	} `toml:"log"`
+}
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "settings.toml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const validTOML = `listen = "127.0.0.1:0" # comment
+size = 3
+timeout = "1m30s"
+[key]
+file = "k.pem"
+[[log]]
+origin = "a"
+[[log]]
+origin = "b"
+`
+
+func TestSettingsAreReadAndDefaultsKept(t *testing.T) {
+	got := settings{Size: 7}
+	if err := LoadTOML(write(t, validTOML), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Listen != "127.0.0.1:0" || got.Size != 3 || got.Timeout.Duration != 90*time.Second ||
+		got.Key.File != "k.pem" || len(got.Log) != 2 || got.Log[1].Origin != "b" {
+		t.Errorf("read %+v", got)
+	}
+	got = settings{Size: 7}
+	if err := LoadTOML(write(t, ""), &got); err != nil || got.Size != 7 {
+		t.Errorf("empty file: %+v, %v; the default must stay", got, err)
+	}
+}
+
+func TestWrongSettingsAreRefusedByFileLineAndKey(t *testing.T) {
+	for name, test := range map[string]struct{ text, want string }{
+		"unknown key":            {"size = 1\nlisten_on = \"x\"\n", `line 2: unknown key "listen_on"; correct its spelling or remove it`},
+		"unknown key in table":   {"[key]\nfile = \"x\"\nfiles = \"y\"\n", `line 3: unknown key "key.files"`},
+		"unknown key in array":   {"[[log]]\norigin = \"x\"\nvkye = \"y\"\n", `line 3: unknown key "log.vkye"`},
+		"unknown table":          {"[keys]\nfile = \"x\"\n", `line 1: unknown key "keys`},
+		"other case":             {"size = 1\nListen = \"x\"\n", `line 2: unknown key "Listen"`},
+		"other case of a table":  {"[Key]\nfile = \"x\"\n", `line 1: unknown key "Key"`},
+		"other case in a table":  {"[key]\nFILE = \"x\"\n", `line 2: unknown key "FILE"`},
+		"other case, dotted":     {"key.File = \"x\"\n", `line 1: unknown key "key.File"`},
+		"other case, inline":     {"key = { File = \"x\" }\n", `line 1: unknown key "File"`},
+		"other case, in a list":  {"log = [ { Origin = \"x\" } ]\n", `line 1: unknown key "Origin"`},
+		"both spellings":         {"listen = \"x\"\nLISTEN = \"y\"\n", `line 2: unknown key "LISTEN"`},
+		"wrong type":             {"\nsize = \"three\"\n", `line 2: key "size": `},
+		"not a duration":         {"timeout = \"fast\"\n", `"fast" is not a duration; write it like "30s" or "1m30s"`},
+		"negative duration":      {"timeout = \"-1s\"\n", `"-1s" is not a duration`},
+		"number that overflows":  {"size = 99999999999999999999\n", `line 1`},
+		"the same key twice":     {"size = 1\nsize = 2\n", `line 2: key "size": `},
+		"no value":               {"size = 1\nlisten =\n", `line 2, column`},
+		"not UTF-8":              {"listen = \"\xff\"\n", `line 1`},
+		"control character":      {"listen = \"\x01\"\n", `line 1`},
+		"larger than the limit":  {"# " + strings.Repeat("x", MaxTOML) + "\n", `is larger than 1048576 bytes`},
+		"two unknown keys":       {"aa = 1\nbb = 2\n", `line 2: unknown key "bb"`},
+		"unterminated string":    {"listen = \"x\n", `line 1`},
+		"garbage after a header": {"[key] file = 1\n", `line 1`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := write(t, test.text)
+			got := settings{Size: 7}
+			err := LoadTOML(path, &got)
+			if err == nil {
+				t.Fatalf("accepted as %+v", got)
+			}
+			if !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) {
+				t.Errorf("error %q\nshould name %s and contain %q", err, path, test.want)
+			}
+			if !reflect.DeepEqual(got, settings{Size: 7}) {
+				t.Errorf("a refused file changed the settings to %+v", got)
+			}
+		})
+	}
+}
+
+func TestSettingsMustBeARegularFile(t *testing.T) {
+	var s settings
+	dir := t.TempDir()
+	if err := LoadTOML(dir, &s); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+		t.Errorf("directory: %v", err)
+	}
+	missing := filepath.Join(dir, "missing.toml")
+	if err := LoadTOML(missing, &s); err == nil || !strings.Contains(err.Error(), missing) {
+		t.Errorf("missing file: %v", err)
+	}
+	if err := LoadTOML(write(t, ""), s); err == nil {
+		t.Error("a struct that is not a pointer was accepted")
+	}
+}
+
+func FuzzSettings(f *testing.F) {
+	f.Add(validTOML)
+	f.Add("key = { file = 'x' }\nlog = [ { origin = \"x\" }, ]\n")
+	f.Add("[a.b]\n[[c]]\nd = [[1], {e = 2}]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		var s settings
+		path := filepath.Join(t.TempDir(), "f.toml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := LoadTOML(path, &s); err != nil && !reflect.DeepEqual(s, settings{}) {
+			t.Errorf("a refused file changed the settings")
+		}
+	})
+}

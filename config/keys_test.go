@@ -1,0 +1,245 @@
+package config
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"filippo.io/mldsa"
+	mldsax509 "filippo.io/mldsa/x509"
+	"filippo.io/torchwood"
+	fnote "github.com/transparency-dev/formats/note"
+	"golang.org/x/mod/sumdb/note"
+)
+
+func newKey(t *testing.T, generate func(string) error) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "key.pem")
+	if err := generate(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestNewKeyFileIsPrivateAndNeverOverwritten(t *testing.T) {
+	for _, generate := range []func(string) error{GenerateKey, GenerateMLDSAKey} {
+		path := newKey(t, generate)
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("mode %v, want 0600", info.Mode())
+		}
+		before, _ := os.ReadFile(path)
+		err = generate(path)
+		if err == nil || !strings.Contains(err.Error(), "already exists and is left alone; choose another file name") {
+			t.Errorf("second key at the same path: %v", err)
+		}
+		if after, _ := os.ReadFile(path); string(after) != string(before) {
+			t.Error("the key file changed")
+		}
+	}
+}
+
+func TestKeyFileReadableByOthersIsRefused(t *testing.T) {
+	path := newKey(t, GenerateKey)
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o660, 0o644, 0o601, 0o610} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := LogSigner(path, "log.example")
+		if !errors.Is(err, ErrKeyPermissions) || !strings.Contains(err.Error(), "run: chmod 600 "+path) {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+	}
+	for _, mode := range []os.FileMode{0o600, 0o400} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadKey(path); err != nil {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+	}
+}
+
+func TestCorruptedKeyFilesAreRefused(t *testing.T) {
+	good, err := os.ReadFile(newKey(t, GenerateKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(good)
+	encode := func(typ string, der []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}))
+	}
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ecDER, err := x509.MarshalPKCS8PrivateKey(ec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ml65, err := mldsa.GenerateKey(mldsa.MLDSA65())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ml65DER, err := mldsax509.MarshalPKCS8PrivateKey(ml65)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := string(block.Bytes[len(block.Bytes)-32:])
+	notOneBlock := `must hold one "PRIVATE KEY" PEM block`
+	for name, test := range map[string]struct{ text, want string }{
+		"empty file":           {"", notOneBlock},
+		"text before":          {"key:\n" + string(good), notOneBlock},
+		"text after":           {string(good) + "x", notOneBlock},
+		"empty line after":     {string(good) + "\n", notOneBlock},
+		"two keys":             {string(good) + string(good), notOneBlock},
+		"CRLF":                 {strings.ReplaceAll(string(good), "\n", "\r\n"), notOneBlock},
+		"no final newline":     {strings.TrimSuffix(string(good), "\n"), notOneBlock},
+		"header lines":         {strings.Replace(string(good), "KEY-----\n", "KEY-----\nA: b\n\n", 1), notOneBlock},
+		"another type":         {encode("EC PRIVATE KEY", block.Bytes), notOneBlock},
+		"a public key":         {encode("PUBLIC KEY", block.Bytes), notOneBlock},
+		"an encrypted key":     {encode("ENCRYPTED PRIVATE KEY", block.Bytes), notOneBlock},
+		"truncated DER":        {encode("PRIVATE KEY", block.Bytes[:len(block.Bytes)-1]), "not a PKCS#8 private key"},
+		"trailing DER":         {encode("PRIVATE KEY", append(block.Bytes[:len(block.Bytes):len(block.Bytes)], 0)), "not in its one canonical encoding"},
+		"empty DER":            {encode("PRIVATE KEY", nil), "not a PKCS#8 private key"},
+		"an ECDSA key":         {encode("PRIVATE KEY", ecDER), "an Ed25519 or ML-DSA-44 key is needed"},
+		"an ML-DSA-65 key":     {encode("PRIVATE KEY", ml65DER), "an Ed25519 or ML-DSA-44 key is needed"},
+		"larger than a key is": {strings.Repeat("x", maxKeyFile+1), "is larger than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "key.pem")
+			if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := ReadKey(path)
+			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) {
+				t.Errorf("error %v\nshould name the file and contain %q", err, test.want)
+			}
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Error("the error quotes the secret")
+			}
+		})
+	}
+}
+
+func TestMissingKeyFileIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "absent.pem")
+	if _, err := ReadKey(path); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), path) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := ReadKey(filepath.Dir(path)); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+		t.Errorf("directory as key file: %v", err)
+	}
+}
+
+func TestKeyNamesThatANoteCannotCarryAreRefused(t *testing.T) {
+	path := newKey(t, GenerateKey)
+	for name, want := range map[string]string{
+		"":                       "key name is empty",
+		"a b":                    "contains a space",
+		"a\u00a0b":               "contains a space",
+		"a\nb":                   "contains a space",
+		"a+b":                    "contains a '+'",
+		"a\x01b":                 "contains a control character",
+		"a\x7fb":                 "contains a control character",
+		"\xff":                   "is not valid UTF-8",
+		strings.Repeat("x", 256): "has 256 bytes; at most 255 are possible",
+	} {
+		if _, _, err := LogSigner(path, name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("LogSigner(%q): %v, want %q", name, err, want)
+		}
+		if _, _, err := CosignatureSigner(path, name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("CosignatureSigner(%q): %v, want %q", name, err, want)
+		}
+	}
+	for _, name := range []string{"a", "log.example/2026", "é", strings.Repeat("x", 255)} {
+		if _, _, err := LogSigner(path, name); err != nil {
+			t.Errorf("LogSigner(%q): %v", name, err)
+		}
+	}
+}
+
+const checkpoint = "log.example\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
+
+func TestLogSignaturesVerifyElsewhere(t *testing.T) {
+	signer, vkey, err := LogSigner(newKey(t, GenerateKey), "log.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := note.Sign(&note.Note{Text: checkpoint}, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := note.NewVerifier(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := fnote.NewVerifier(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []note.Verifier{ours, theirs} {
+		n, err := note.Open(signed, note.VerifierList(v))
+		if err != nil || n.Text != checkpoint {
+			t.Errorf("%T: %v", v, err)
+		}
+	}
+}
+
+func TestAnMLDSAKeyIsNoLogKeyYet(t *testing.T) {
+	_, _, err := LogSigner(newKey(t, GenerateMLDSAKey), "log.example")
+	if err == nil || !strings.Contains(err.Error(), "a log's key must be Ed25519") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestCosignaturesVerifyElsewhere(t *testing.T) {
+	for _, generate := range []func(string) error{GenerateKey, GenerateMLDSAKey} {
+		signer, vkey, err := CosignatureSigner(newKey(t, generate), "witness.example/w1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed, err := note.Sign(&note.Note{Text: checkpoint}, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, err := torchwood.NewCosignatureVerifier(vkey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := fnote.NewVerifier(vkey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range []note.Verifier{ours, theirs} {
+			if _, err := note.Open(signed, note.VerifierList(v)); err != nil {
+				t.Errorf("%T: %v", v, err)
+			}
+		}
+	}
+}
+
+func TestABadSignatureNeverLeavesTheLogSigner(t *testing.T) {
+	signer, _, err := LogSigner(newKey(t, GenerateKey), "log.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _, err := LogSigner(newKey(t, GenerateKey), "log.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mixed := &logSigner{verifier: signer.(*logSigner).verifier, signer: other.(*logSigner).signer}
+	if _, err := mixed.Sign([]byte(checkpoint)); err == nil || !strings.Contains(err.Error(), "does not verify") {
+		t.Errorf("error %v", err)
+	}
+}
