@@ -1,0 +1,3 @@
+#!/bin/sh
+# An executable file, so that the package has one.
+echo hello

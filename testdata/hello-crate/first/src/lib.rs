@@ -1,0 +1,5 @@
+//! A crate that says hello.
+
+pub mod greet;
+
+pub use greet::hello;
