@@ -1,0 +1,181 @@
+package circuit
+
+import (
+	"crypto/sha1"
+	"fmt"
+	"math/big"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/consensys/gnark-crypto/ecc"
+	"github.com/consensys/gnark/frontend"
+	"github.com/consensys/gnark/frontend/cs/r1cs"
+	"github.com/consensys/gnark/test"
+)
+
+var field = ecc.BN254.ScalarField()
+
+// small is the capacity of most tests.
+var small = Capacity{Blocks: 14, Chunks: 10}
+
+// node is a directory of a test repository.
+type node map[string]any // string: file content; node: directory; commitNode: submodule
+
+type commitNode struct{ root node }
+
+// repo builds git objects and the list for a repository in which every path of
+// want is listed. It is the slow, obvious version of what git, crate and prover do.
+type repo struct {
+	objects []Object
+	list    []byte
+	commit  [20]byte
+}
+
+func id(data []byte) [20]byte { return sha1.Sum(data) }
+
+func encode(kind string, content []byte) []byte {
+	return append([]byte(fmt.Sprintf("%s %d\x00", kind, len(content))), content...)
+}
+
+func commitObject(root [20]byte, text string) []byte {
+	return encode("commit", []byte(fmt.Sprintf("tree %x\nauthor A <a@b> 1700000000 +0000\ncommitter A <a@b> 1700000000 +0000\n\n%s\n", root, text)))
+}
+
+type entry struct {
+	name, mode string
+	id         [20]byte
+	child      any
+}
+
+func entriesOf(n node) []entry {
+	var es []entry
+	for name, v := range n {
+		e := entry{name: name}
+		switch v := v.(type) {
+		case string:
+			e.mode, e.id = "100644", id(encode("blob", []byte(v)))
+			if strings.HasPrefix(v, "#!") {
+				e.mode = "100755"
+			}
+		case node:
+			e.mode, e.id, e.child = "40000", id(treeObject(v)), v
+		case commitNode:
+			e.mode, e.id, e.child = "160000", id(commitObject(id(treeObject(v.root)), "sub")), v
+		}
+		es = append(es, e)
+	}
+	key := func(e entry) string {
+		if e.mode == "40000" {
+			return e.name + "/"
+		}
+		return e.name
+	}
+	sort.Slice(es, func(i, j int) bool { return key(es[i]) < key(es[j]) })
+	return es
+}
+
+func treeObject(n node) []byte {
+	var b []byte
+	for _, e := range entriesOf(n) {
+		b = append(b, e.mode+" "+e.name+"\x00"...)
+		b = append(b, e.id[:]...)
+	}
+	return encode("tree", b)
+}
+
+// build lists every entry whose name does not start with '.'.
+func build(root node, text string) repo {
+	r := repo{}
+	top := commitObject(id(treeObject(root)), text)
+	r.commit = id(top)
+	type item struct {
+		data []byte
+		tree node // nil for a commit
+		root node // of a commit
+	}
+	queue := []item{{data: top, root: root}}
+	for len(queue) > 0 {
+		it := queue[0]
+		queue = queue[1:]
+		o := Object{Data: it.data, Listed: map[string]bool{}}
+		if it.tree == nil {
+			r.list = append(r.list, 'c')
+			queue = append(queue, item{data: treeObject(it.root), tree: it.root})
+		} else {
+			r.list = append(r.list, 't')
+			for _, e := range entriesOf(it.tree) {
+				if strings.HasPrefix(e.name, ".") {
+					continue
+				}
+				o.Listed[e.name] = true
+				r.list = append(r.list, e.mode+" "+e.name+"\x00"...)
+				switch c := e.child.(type) {
+				case nil:
+					r.list = append(r.list, e.id[:]...)
+				case node:
+					queue = append(queue, item{data: treeObject(c), tree: c})
+				case commitNode:
+					queue = append(queue, item{data: commitObject(id(treeObject(c.root)), "sub"), root: c.root})
+				}
+			}
+		}
+		r.objects = append(r.objects, o)
+	}
+	return r
+}
+
+var testContext = [32]byte{31: 7}
+
+func (r repo) assign(t testing.TB, c Capacity) *Source {
+	t.Helper()
+	s, err := Assign(c, r.commit, r.objects, r.list, Digest(r.list), testContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func example() repo {
+	return build(node{
+		"Cargo.toml": "x",
+		"src":        node{"lib.rs": "y", "main.rs": "#!z"},
+		".github":    node{"ci": "z"},
+		".hidden":    "q",
+	}, "hello")
+}
+
+func TestTrueStatementsAreProvable(t *testing.T) {
+	repos := map[string]repo{
+		"one file":     build(node{"Cargo.toml": "x"}, "m"),
+		"directories":  example(),
+		"sort order":   build(node{"a": node{"f": "1"}, "a.b": "2", "a-b": node{"g": "3"}, "a0": "4"}, "m"),
+		"submodule":    build(node{"Cargo.toml": "x", "dep": commitNode{node{"f": "1"}}}, "m"),
+		"UTF-8":        build(node{"naïve-файл.rs": "x"}, "Привет \x80\x80 мир"),
+		"pad boundary": build(node{"Cargo.toml": "x"}, strings.Repeat("m", 47)),
+	}
+	for n := range 64 {
+		repos[fmt.Sprintf("message of %d bytes", n)] = build(node{"f": "x"}, strings.Repeat("\x80", n))
+	}
+	for name, r := range repos {
+		c := small
+		if Blocks(r.objects) > c.Blocks {
+			t.Fatalf("%s: %d blocks", name, Blocks(r.objects))
+		}
+		if err := test.IsSolved(NewSource(c), r.assign(t, c), field); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestCount(t *testing.T) {
+	for _, c := range []Capacity{small, Class64} {
+		cs, err := frontend.Compile(field, r1cs.NewBuilder, NewSource(c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(c, cs.GetNbConstraints(), cs.GetNbSecretVariables(), cs.GetNbInternalVariables())
+	}
+}
+
+var _ = big.NewInt
