@@ -1,0 +1,325 @@
+package crate
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"cratelog/entry"
+)
+
+const (
+	blockSize = 512
+	// maxLongName is above the longest path (top directory, slash, path, NUL).
+	maxLongName = 2048
+	// maxKept bounds the files whose content is kept: those of keep.
+	maxKept = 1 << 20
+)
+
+// keep names the files whose content is needed, not only the hash.
+var keep = map[string]bool{manifestFile: true, vcsFile: true}
+
+// An archive is what one pass over a .crate yields.
+type archive struct {
+	root     string // top directory of all files
+	files    []File // in the archive's order
+	kept     map[string][]byte
+	trailing int
+}
+
+// An unpacker walks the 512-byte blocks of a tar archive, and holds what is
+// needed to refuse the next file.
+type unpacker struct {
+	archive
+	r    io.Reader // the inflated tar
+	left int64     // bytes that may still be inflated
+	max  int       // number of files
+	size int64     // the limit that left started from, for the sentence
+
+	paths map[string]string // folded path of a file -> path
+	dirs  map[string]string // folded path of a directory -> a file in it
+}
+
+// readArchive reads a whole .crate. With root "" the first file's top directory
+// is the one for all.
+func readArchive(raw []byte, root string, lim Limits) (*archive, error) {
+	if int64(len(raw)) > lim.Compressed {
+		return nil, refuse("", "is larger than the limit of %d bytes", lim.Compressed)
+	}
+	// A bytes.Reader is an io.ByteReader: gzip takes no byte more than it needs,
+	// so what is left after the first member is exactly what trails it.
+	in := bytes.NewReader(raw)
+	z, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, refuse("", "does not start with a gzip header")
+	}
+	z.Multistream(false)
+	u := &unpacker{
+		archive: archive{root: root, kept: map[string][]byte{}},
+		r:       z,
+		left:    lim.Inflated,
+		size:    lim.Inflated,
+		max:     lim.Files,
+		paths:   map[string]string{},
+		dirs:    map[string]string{},
+	}
+	if err := u.run(); err != nil {
+		return nil, err
+	}
+	u.trailing = in.Len()
+	return &u.archive, nil
+}
+
+func refuse(file, why string, args ...any) error {
+	return &ArchiveError{File: file, Why: fmt.Sprintf(why, args...)}
+}
+
+// run reads entries up to the end of the tar and then the end of the gzip
+// member, whose checksum is verified there.
+func (u *unpacker) run() error {
+	longName := ""
+	for {
+		var b [blockSize]byte
+		if err := u.full(b[:], ""); err != nil {
+			return err
+		}
+		if isZero(b[:]) {
+			if longName != "" {
+				return refuse(longName, "is announced by a long name but does not follow")
+			}
+			return u.end()
+		}
+		h, err := parseHeader(&b)
+		if err != nil {
+			return err
+		}
+		if h.kind == kindLongName {
+			if longName != "" {
+				return refuse(longName, "has two long names")
+			}
+			if longName, err = u.longName(h); err != nil {
+				return err
+			}
+			continue
+		}
+		name := h.name
+		if longName != "" {
+			if name != truncated(longName) {
+				return refuse(longName, "has another name (%q) in its header: tar readers would disagree on it", h.name)
+			}
+			name, longName = longName, ""
+		}
+		if err := u.file(name, h); err != nil {
+			return err
+		}
+	}
+}
+
+// file admits one regular file, and reads and hashes its content.
+func (u *unpacker) file(name string, h header) error {
+	path, err := u.admit(name)
+	if err != nil {
+		return err
+	}
+	if keep[path] && h.size > maxKept {
+		return refuse(path, "is larger than the limit of %d bytes for it", maxKept)
+	}
+	var content bytes.Buffer
+	sum := newBlobHash(h.size)
+	var to io.Writer = sum
+	if keep[path] {
+		to = io.MultiWriter(sum, &content)
+	}
+	if err := u.copy(to, h.size, path); err != nil {
+		return err
+	}
+	id, safe := sum.sum()
+	if !safe {
+		return &CollisionError{path}
+	}
+	if keep[path] {
+		u.kept[path] = content.Bytes()
+		if u.kept[path] == nil {
+			u.kept[path] = []byte{}
+		}
+	}
+	u.files = append(u.files, File{Path: path, Exec: h.exec, Size: h.size, Blob: id})
+	return nil
+}
+
+// admit checks the name of a file against the rules and against all files
+// before it, and returns its path below the top directory.
+func (u *unpacker) admit(name string) (string, error) {
+	if len(u.files) >= u.max {
+		return "", refuse("", "has more files than the limit of %d", u.max)
+	}
+	root, path, ok := strings.Cut(name, "/")
+	if u.root == "" && ok {
+		u.root = root
+	}
+	if !ok || root != u.root {
+		return "", refuse(name, "does not lie below %q", u.root+"/")
+	}
+	if err := entry.CheckPath(path); err != nil {
+		return "", refuse(name, "has a path that is not allowed: %v", err)
+	}
+	folded := fold(path)
+	if other, ok := u.paths[folded]; ok {
+		if other == path {
+			return "", refuse(path, "is there twice")
+		}
+		return "", refuse(path, "differs from %q only by upper and lower case", other)
+	}
+	if other, ok := u.dirs[folded]; ok {
+		return "", refuse(path, "is a file, but %q needs it to be a directory", other)
+	}
+	for i := range len(folded) {
+		if folded[i] != '/' {
+			continue
+		}
+		if other, ok := u.paths[folded[:i]]; ok {
+			return "", refuse(path, "lies below %q, which is a file", other)
+		}
+		u.dirs[folded[:i]] = path
+	}
+	u.paths[folded] = path
+	return path, nil
+}
+
+// longName reads the content of a GNU long name record.
+func (u *unpacker) longName(h header) (string, error) {
+	// SPEC: GNU tar, "L": the name of the next file, with a NUL at the end.
+	if h.name != longNameName {
+		return "", refuse(h.name, "is a long name record that is not called %q", longNameName)
+	}
+	if h.size < 2 || h.size > maxLongName {
+		return "", refuse("", "has a long name of %d bytes, must be 2 to %d", h.size, maxLongName)
+	}
+	var b bytes.Buffer
+	if err := u.copy(&b, h.size, ""); err != nil {
+		return "", err
+	}
+	name, rest, ok := strings.Cut(b.String(), "\x00")
+	if !ok || rest != "" || name == "" {
+		return "", refuse(name, "has a long name that does not end with one NUL")
+	}
+	if !utf8.ValidString(name) {
+		return "", refuse(name, "has a name that is not valid UTF-8")
+	}
+	return name, nil
+}
+
+// truncated is what stands in the header of a file with a long name: as many of
+// its bytes as fit, without a part of a character.
+func truncated(name string) string {
+	if len(name) <= nameSize {
+		return name
+	}
+	n := nameSize
+	for n > 0 && !utf8.RuneStart(name[n]) {
+		n--
+	}
+	return name[:n]
+}
+
+// end checks what follows the first zero block: one more, and then nothing but
+// zeros up to the end of the gzip member.
+func (u *unpacker) end() error {
+	// SPEC: POSIX ustar: "two consecutive 512-byte logical records filled with binary zeros".
+	var b [blockSize]byte
+	if err := u.full(b[:], ""); err != nil {
+		return err
+	}
+	for n := blockSize; ; {
+		if !isZero(b[:n]) {
+			return refuse("", "has bytes after the end of its tar archive")
+		}
+		var err error
+		n, err = io.ReadFull(u.r, b[:])
+		if n > 0 {
+			if err := u.charge(int64(n)); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		} else if err != nil && err != io.ErrUnexpectedEOF {
+			return inflateError(err, "")
+		}
+		if err == io.ErrUnexpectedEOF && n == 0 {
+			return inflateError(err, "")
+		}
+	}
+}
+
+// copy moves n bytes of content to w and checks that the padding after it, up
+// to a whole block, is zero.
+func (u *unpacker) copy(w io.Writer, n int64, file string) error {
+	padded := (n + blockSize - 1) / blockSize * blockSize
+	if err := u.charge(padded); err != nil {
+		return err
+	}
+	if _, err := io.CopyN(w, u.r, n); err != nil {
+		return inflateError(err, file)
+	}
+	var pad [blockSize]byte
+	if _, err := io.ReadFull(u.r, pad[:padded-n]); err != nil {
+		return inflateError(err, file)
+	}
+	if !isZero(pad[:]) {
+		return refuse(file, "is followed by padding that is not zero")
+	}
+	return nil
+}
+
+func (u *unpacker) full(b []byte, file string) error {
+	if err := u.charge(int64(len(b))); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(u.r, b); err != nil {
+		return inflateError(err, file)
+	}
+	return nil
+}
+
+// charge takes n bytes from what may still be inflated, before they are.
+func (u *unpacker) charge(n int64) error {
+	if n > u.left {
+		return refuse("", "inflates to more than the limit of %d bytes", u.size)
+	}
+	u.left -= n
+	return nil
+}
+
+func inflateError(err error, file string) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return refuse(file, "is cut off: the archive ends too early")
+	}
+	return refuse(file, "cannot be inflated: %v", err)
+}
+
+func isZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// fold maps all spellings of a path that differ only by simple Unicode case
+// folding to one.
+func fold(path string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			least = min(least, f)
+		}
+		return least
+	}, path)
+}

@@ -1,0 +1,24 @@
+package crate
+
+import (
+	"hash"
+	"strconv"
+
+	"github.com/pjbgf/sha1cd"
+)
+
+// A blobHash computes the id of a git blob: SHA-1 over "blob LEN NUL content".
+type blobHash struct{ hash.Hash }
+
+func newBlobHash(size int64) blobHash {
+	h := blobHash{sha1cd.New()}
+	h.Write(append(strconv.AppendInt([]byte("blob "), size, 10), 0))
+	return h
+}
+
+// sum returns the id, and whether the bytes are safe: false if they carry a
+// known collision attack.
+func (h blobHash) sum() (id [20]byte, safe bool) {
+	b, collision := h.Hash.(sha1cd.CollisionResistantHash).CollisionResistantSum(nil)
+	return [20]byte(b), !collision
+}

@@ -1,0 +1,179 @@
+// Package crate reads a .crate archive, hashes its files as git does, and lists
+// which of them must stand where in a git tree for a source claim to be true.
+//
+// A .crate is hostile until Read has accepted it. Accepted is one gzip member
+// with one tar archive in it, of regular files below NAME-VERSION/ only, every
+// byte of which is accounted for: no links, devices, directories, pax or sparse
+// records, no base-256 numbers, no hidden or repeated or case-colliding names,
+// and nothing but zeros in padding and after the end. What one tar reader could
+// see and another could not is refused.
+//
+// What every file of the crate is, with P the claim's path in the repository:
+//
+//   - proven: the blob at P/path, with its executable bit;
+//   - Cargo.toml.orig: the blob P/Cargo.toml;
+//   - Cargo.toml: equal to Cargo.toml.orig, or, without that file, the blob
+//     P/Cargo.toml; anything else only as a file that the claim lists as unproven;
+//   - Cargo.lock: proven, or listed as unproven;
+//   - .cargo_vcs_info.json: exactly what cargo writes for the claim's commit and
+//     path, or absent.
+//
+// # The list L
+//
+// A claim's files are one canonical byte string L, the part of the commit's tree
+// that the crate needs. Objects are numbered breadth-first: 0 is the commit, 1
+// its root tree; then every tree, in order, appends its listed directories in
+// the order of its entries. L is the concatenation over the objects of
+//
+//	commit:  'c'
+//	tree:    't', and for each listed entry
+//	         MODE SP NAME NUL          and for a file the 20 bytes of its blob id
+//
+// MODE is 40000 for a directory, 100644 or 100755 for a file. Entries are in
+// git's order: by name as bytes, where a directory's name has '/' appended.
+// Listed are the directories on the way to P, and below P the proven files and
+// their directories.
+//
+// The digest of L is gnark-crypto's Poseidon2 Merkle-Damgård hash over BN254,
+// over 32-byte big-endian elements: the length of L in bytes; then L in chunks
+// of 31 bytes, the last filled with zeros on the right, each behind a zero byte.
+package crate
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"sort"
+
+	"cratelog/entry"
+)
+
+const (
+	manifestFile = "Cargo.toml"
+	origFile     = "Cargo.toml.orig"
+	lockFile     = "Cargo.lock"
+	vcsFile      = ".cargo_vcs_info.json"
+)
+
+// A Crate is a .crate archive that Read has accepted.
+type Crate struct {
+	Name, Version string   // package.name and package.version of Cargo.toml
+	SHA256        [32]byte // of the whole .crate, trailing bytes included
+	Files         []File   // every file, sorted by path as bytes
+	Trailing      int      // bytes after the gzip member: counted, never read (cargo ignores them)
+
+	vcsInfo []byte // content of .cargo_vcs_info.json; nil if there is none
+}
+
+// A File is one regular file of a crate.
+type File struct {
+	Path string   // below NAME-VERSION/, with forward slashes; entry.CheckPath holds
+	Exec bool     // the owner may execute it
+	Size int64    // bytes
+	Blob [20]byte // id of its content as a git blob (SHA-1, without known collision attacks)
+}
+
+// Limits bound what Read accepts. A zero limit accepts nothing: start from
+// DefaultLimits.
+type Limits struct {
+	Compressed int64 // bytes of the .crate
+	Inflated   int64 // bytes of the tar archive in it
+	Files      int   // number of files
+}
+
+// DefaultLimits is above what the largest published crates need.
+var DefaultLimits = Limits{Compressed: 64 << 20, Inflated: 512 << 20, Files: 20000}
+
+// Read checks the bytes of a .crate in full and hashes its files. Name and
+// version are what the caller expects: the archive's directory and Cargo.toml
+// must agree. Errors are *ArchiveError, *ManifestError or *CollisionError.
+func Read(raw []byte, name, version string, lim Limits) (*Crate, error) {
+	if err := entry.CheckName(name); err != nil {
+		return nil, err
+	}
+	if err := entry.CheckVersion(version); err != nil {
+		return nil, err
+	}
+	c, err := read(raw, name+"-"+version, lim)
+	if err != nil {
+		return nil, err
+	}
+	if c.Name != name || c.Version != version {
+		return nil, &ManifestError{fmt.Sprintf("says that the package is %s %s, but the .crate is that of %s %s", c.Name, c.Version, name, version)}
+	}
+	return c, nil
+}
+
+// ReadFile is Read for a file whose name and version are those that it says
+// itself: its Cargo.toml and its top directory must agree on them. The file's
+// own name does not matter.
+func ReadFile(path string, lim Limits) (*Crate, error) {
+	raw, err := readBounded(path, lim.Compressed)
+	if err != nil {
+		return nil, err
+	}
+	c, err := read(raw, "", lim)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// lookup finds a file by its path. Files is sorted.
+func (c *Crate) lookup(path string) (File, bool) {
+	i := sort.Search(len(c.Files), func(i int) bool { return c.Files[i].Path >= path })
+	if i == len(c.Files) || c.Files[i].Path != path {
+		return File{}, false
+	}
+	return c.Files[i], true
+}
+
+// Derived returns the files that cargo has written itself and that no commit
+// can hold, sorted: a source claim must list them as unproven. It is Cargo.toml,
+// unless that equals Cargo.toml.orig or there is no such file. Whether
+// Cargo.lock is the repository's own, only the repository can tell.
+func (c *Crate) Derived() []string {
+	orig, ok := c.lookup(origFile)
+	manifest, _ := c.lookup(manifestFile)
+	if !ok || orig.Blob == manifest.Blob {
+		return nil
+	}
+	return []string{manifestFile}
+}
+
+// read accepts a .crate whose top directory is root, or with root "" the one
+// that its manifest asks for.
+func read(raw []byte, root string, lim Limits) (*Crate, error) {
+	a, err := readArchive(raw, root, lim)
+	if err != nil {
+		return nil, err
+	}
+	c := &Crate{SHA256: sha256.Sum256(raw), Files: a.files, Trailing: a.trailing, vcsInfo: a.kept[vcsFile]}
+	sort.Slice(c.Files, func(i, j int) bool { return c.Files[i].Path < c.Files[j].Path })
+	manifest, ok := a.kept[manifestFile]
+	if !ok {
+		return nil, &ManifestError{"is missing from the .crate"}
+	}
+	c.Name, c.Version, err = parseManifest(manifest)
+	if err != nil {
+		return nil, err
+	}
+	if want := c.Name + "-" + c.Version; a.root != want {
+		return nil, &ManifestError{fmt.Sprintf("says that the package is %s %s, but the .crate's files lie below %q", c.Name, c.Version, a.root)}
+	}
+	return c, nil
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the .crate: %w", err)
+	}
+	return b, nil
+}

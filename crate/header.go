@@ -1,0 +1,185 @@
+package crate
+
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+const (
+	nameSize     = 100
+	longNameName = "././@LongLink"
+
+	kindFile     = '0'
+	kindLongName = 'L'
+)
+
+// A header is what counts of one tar header.
+type header struct {
+	name string
+	kind byte // kindFile or kindLongName
+	exec bool
+	size int64
+}
+
+// Where the fields of a tar header lie (POSIX ustar; GNU agrees up to byte 345).
+func name(b *[blockSize]byte) []byte     { return b[0:100] }
+func mode(b *[blockSize]byte) []byte     { return b[100:108] }
+func uid(b *[blockSize]byte) []byte      { return b[108:116] }
+func gid(b *[blockSize]byte) []byte      { return b[116:124] }
+func size(b *[blockSize]byte) []byte     { return b[124:136] }
+func mtime(b *[blockSize]byte) []byte    { return b[136:148] }
+func checksum(b *[blockSize]byte) []byte { return b[148:156] }
+func linkname(b *[blockSize]byte) []byte { return b[157:257] }
+func magic(b *[blockSize]byte) string    { return string(b[257:265]) }
+func devices(b *[blockSize]byte) []byte  { return b[329:345] }
+func prefix(b *[blockSize]byte) []byte   { return b[345:500] }
+func rest(b *[blockSize]byte) []byte     { return b[500:512] }
+
+const (
+	kindAt     = 156
+	magicUSTAR = "ustar\x0000"
+	magicGNU   = "ustar  \x00"
+)
+
+// parseHeader reads one header block that is not all zeros. It refuses every
+// kind but regular files and GNU long names, and every field that cargo never
+// fills and that could mean something to another reader.
+func parseHeader(b *[blockSize]byte) (header, error) {
+	h := header{kind: b[kindAt]}
+	if want, ok := octal(checksum(b)); !ok || want != headerSum(b) {
+		return header{}, refuse("", "has a tar header whose checksum is wrong")
+	}
+	var ok bool
+	if h.name, ok = headerName(b); !ok {
+		return header{}, refuse("", "has a tar header whose name is empty, not valid UTF-8, or followed by other bytes")
+	}
+	if err := checkKind(&h, b[kindAt]); err != nil {
+		return header{}, err
+	}
+	for _, f := range []struct {
+		what  string
+		field []byte
+	}{{"user id", uid(b)}, {"group id", gid(b)}, {"time", mtime(b)}} {
+		if _, ok := octal(f.field); !ok && !isZero(f.field) {
+			return header{}, refuse(h.name, "has a %s in its tar header that is not an octal number", f.what)
+		}
+	}
+	if h.size, ok = octal(size(b)); !ok {
+		return header{}, refuse(h.name, "has a size in its tar header that is not an octal number")
+	}
+	m, ok := octal(mode(b))
+	if !ok || m > 0o7777 {
+		return header{}, refuse(h.name, "has a mode in its tar header that is not an octal number below 10000")
+	}
+	h.exec = m&0o100 != 0
+	if !isZero(linkname(b)) {
+		return header{}, refuse(h.name, "is a file with a link target")
+	}
+	return h, checkRest(b, h.name)
+}
+
+// headerName joins prefix and name as ustar does. Only zeros may follow the
+// NUL that ends either.
+func headerName(b *[blockSize]byte) (string, bool) {
+	n, ok := text(name(b))
+	if !ok || n == "" {
+		return "", false
+	}
+	if magic(b) != magicUSTAR {
+		return n, true
+	}
+	p, ok := text(prefix(b))
+	if !ok {
+		return "", false
+	}
+	if p != "" {
+		n = p + "/" + n
+	}
+	return n, true
+}
+
+func checkKind(h *header, kind byte) error {
+	switch kind {
+	case kindFile, 0: // NUL is the old spelling of a regular file
+		h.kind = kindFile
+		return nil
+	case kindLongName:
+		return nil
+	case '1':
+		return refuse(h.name, "is a hard link; only regular files are allowed")
+	case '2':
+		return refuse(h.name, "is a symbolic link; only regular files are allowed")
+	case '3', '4':
+		return refuse(h.name, "is a device; only regular files are allowed")
+	case '5':
+		return refuse(h.name, "is a directory entry; only regular files are allowed, as cargo writes them")
+	case '6':
+		return refuse(h.name, "is a FIFO; only regular files are allowed")
+	case 'x', 'g':
+		return refuse(h.name, "is a pax record, which can change what other tar readers see; cargo writes none")
+	case 'S':
+		return refuse(h.name, "is a sparse file; only plain regular files are allowed")
+	case 'K':
+		return refuse(h.name, "is a long link target; only regular files are allowed")
+	}
+	return refuse(h.name, "is of the unknown kind %q; only regular files are allowed", string(rune(kind)))
+}
+
+// checkRest looks at the parts that differ between ustar and GNU.
+func checkRest(b *[blockSize]byte, file string) error {
+	dev := devices(b)
+	for _, half := range [][]byte{dev[:8], dev[8:]} {
+		if n, ok := octal(half); !isZero(half) && (!ok || n != 0) {
+			return refuse(file, "is a file with a device number")
+		}
+	}
+	switch magic(b) {
+	case magicUSTAR:
+	case magicGNU:
+		// SPEC: GNU keeps times, sparse maps and continuations where ustar has the prefix.
+		if !isZero(prefix(b)) {
+			return refuse(file, "has a GNU tar header with times, sparse maps or continuations")
+		}
+	default:
+		return refuse(file, "has a tar header that is neither ustar nor GNU")
+	}
+	if !isZero(rest(b)) {
+		return refuse(file, "has bytes after its tar header")
+	}
+	return nil
+}
+
+// text reads a field up to its first NUL; the rest must be NULs.
+func text(field []byte) (string, bool) {
+	s, after, _ := bytes.Cut(field, []byte{0})
+	return string(s), isZero(after) && utf8.Valid(s)
+}
+
+// octal reads a number: octal digits, then only NULs and spaces, at least one.
+// So base-256 numbers, signs and leading spaces are refused.
+func octal(field []byte) (int64, bool) {
+	digits := bytes.TrimRight(field, " \x00")
+	if len(digits) == 0 || len(digits) == len(field) {
+		return 0, false
+	}
+	var n int64
+	for _, c := range digits {
+		if c < '0' || c > '7' {
+			return 0, false
+		}
+		n = n<<3 | int64(c-'0')
+	}
+	return n, true
+}
+
+// headerSum is the sum of all bytes, the checksum's own read as spaces.
+func headerSum(b *[blockSize]byte) int64 {
+	var n int64
+	for i, c := range b {
+		if i >= 148 && i < 156 {
+			c = ' '
+		}
+		n += int64(c)
+	}
+	return n
+}

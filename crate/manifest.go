@@ -1,0 +1,42 @@
+package crate
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"cratelog/entry"
+)
+
+// parseManifest returns package.name and package.version of a Cargo.toml.
+// The document is decoded into maps, because struct fields would also match
+// keys in other upper and lower case, which cargo ignores.
+func parseManifest(b []byte) (name, version string, err error) {
+	var doc map[string]any
+	if err := toml.Unmarshal(b, &doc); err != nil {
+		var at *toml.DecodeError
+		if errors.As(err, &at) {
+			row, _ := at.Position()
+			return "", "", &ManifestError{fmt.Sprintf("is not TOML: line %d: %v", row, err)}
+		}
+		return "", "", &ManifestError{fmt.Sprintf("is not TOML: %v", err)}
+	}
+	pkg, ok := doc["package"].(map[string]any)
+	if !ok {
+		return "", "", &ManifestError{"has no [package] table"}
+	}
+	if name, ok = pkg["name"].(string); !ok {
+		return "", "", &ManifestError{"has no package.name that is a string"}
+	}
+	if version, ok = pkg["version"].(string); !ok {
+		return "", "", &ManifestError{"has no package.version that is a string; cargo writes one when it packages"}
+	}
+	if err := entry.CheckName(name); err != nil {
+		return "", "", &ManifestError{"is refused: " + err.Error()}
+	}
+	if err := entry.CheckVersion(version); err != nil {
+		return "", "", &ManifestError{"is refused: " + err.Error()}
+	}
+	return name, version, nil
+}

@@ -1,0 +1,99 @@
+package crate
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"cratelog/entry"
+)
+
+// VCSInfo is what a .crate says about its own origin. It is a statement of
+// whoever packaged it, and proves nothing.
+type VCSInfo struct {
+	Commit [20]byte
+	Path   string // path_in_vcs, "" for the repository's root
+}
+
+// VCSInfo returns what .cargo_vcs_info.json says, and nil if there is no such
+// file. A file that is not exactly as cargo writes it is a *VCSInfoError.
+func (c *Crate) VCSInfo() (*VCSInfo, error) {
+	if c.vcsInfo == nil {
+		return nil, nil
+	}
+	said, err := parseVCSInfo(c.vcsInfo)
+	if err != nil {
+		return nil, err
+	}
+	if said.Git.Dirty {
+		return nil, &VCSInfoError{dirtyWhy}
+	}
+	id, err := hex.DecodeString(said.Git.SHA1)
+	if err != nil || len(id) != 20 {
+		return nil, &VCSInfoError{fmt.Sprintf("names the commit %q, which is no SHA-1 id of 40 hexadecimal digits", said.Git.SHA1)}
+	}
+	if said.Path != "" {
+		if err := entry.CheckPath(said.Path); err != nil {
+			return nil, &VCSInfoError{fmt.Sprintf("names a path_in_vcs that is not allowed: %v", err)}
+		}
+	}
+	v := &VCSInfo{[20]byte(id), said.Path}
+	return v, c.checkVCSInfo(v.Commit, v.Path)
+}
+
+const dirtyWhy = "says \"dirty\": the crate was packaged with changes that are in no commit; commit them and package again"
+
+type vcsJSON struct {
+	Git struct {
+		SHA1  string `json:"sha1"`
+		Dirty bool   `json:"dirty"`
+	} `json:"git"`
+	Path string `json:"path_in_vcs"`
+}
+
+func parseVCSInfo(b []byte) (vcsJSON, error) {
+	var v vcsJSON
+	if err := json.Unmarshal(b, &v); err != nil {
+		return vcsJSON{}, &VCSInfoError{fmt.Sprintf("is not what cargo writes: %v", err)}
+	}
+	return v, nil
+}
+
+// checkVCSInfo compares the file, if there is one, with the bytes that cargo
+// writes for a commit and a path. JSON is parsed for the sentence only.
+func (c *Crate) checkVCSInfo(commit [20]byte, path string) error {
+	if c.vcsInfo == nil {
+		return nil
+	}
+	got := string(c.vcsInfo)
+	if got == formatVCSInfo(commit, path) || path == "" && got == formatOldVCSInfo(commit) {
+		return nil
+	}
+	said, err := parseVCSInfo(c.vcsInfo)
+	if err != nil {
+		return err
+	}
+	switch want := hex.EncodeToString(commit[:]); {
+	case said.Git.Dirty:
+		return &VCSInfoError{dirtyWhy}
+	case said.Git.SHA1 != want:
+		return &VCSInfoError{fmt.Sprintf("names the commit %q, but the claim is about %s", said.Git.SHA1, want)}
+	case said.Path != path:
+		return &VCSInfoError{fmt.Sprintf("names the path %q in the repository, but the claim is about %q", said.Path, path)}
+	}
+	return &VCSInfoError{"names the right commit and path, but not in the bytes that cargo writes"}
+}
+
+// formatVCSInfo is what cargo writes since 1.57: two spaces of indent, no final
+// newline. A path holds no control character and no backslash (entry.CheckPath),
+// so of what JSON escapes only '"' is left.
+func formatVCSInfo(commit [20]byte, path string) string {
+	return fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%x\"\n  },\n  \"path_in_vcs\": \"%s\"\n}",
+		commit, strings.ReplaceAll(path, `"`, `\"`))
+}
+
+// formatOldVCSInfo is what cargo wrote before it knew paths.
+func formatOldVCSInfo(commit [20]byte) string {
+	return fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%x\"\n  }\n}", commit)
+}
