@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+
+	"cratelog/config"
+	"cratelog/witness"
+)
+
+const usage = `witness cosigns the checkpoints of transparency logs (c2sp.org/tlog-witness).
+
+	witness keygen -name NAME -out FILE [-type ed25519|ml-dsa-44]
+	                                  make a key file and print its vkey
+	witness vkey -name NAME -key FILE print the vkey of a key file
+	witness init -config FILE         create the witness's empty database, once
+	witness serve -config FILE [-ready-file FILE]
+	                                  serve until SIGINT or SIGTERM
+	witness evidence -config FILE     print what was recorded about the logs, as JSON
+
+Exit status: 0 all is well; 1 it failed, or evidence found a fork; 2 the command
+line is wrong.
+`
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func exitCode(err error, stderr io.Writer) int {
+	var wrong usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.As(err, &wrong):
+		fmt.Fprintf(stderr, "witness: %v\n\n%s", err, usage)
+		return 2
+	}
+	fmt.Fprintf(stderr, "witness: %v\n", err)
+	return 1
+}
+
+// run is the whole program: it does what args say until that is done or ctx
+// ends.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		return usageError{errors.New("no command is given")}
+	}
+	switch args[0] {
+	case "keygen":
+		return keygen(args[1:], stdout)
+	case "vkey":
+		return vkey(args[1:], stdout)
+	case "init":
+		return initialise(ctx, args[1:], stderr)
+	case "serve":
+		return serve(ctx, args[1:], stderr)
+	case "evidence":
+		return evidence(ctx, args[1:], stdout, stderr)
+	case "help", "-h", "-help", "--help":
+		_, err := io.WriteString(stdout, usage)
+		return err
+	}
+	return usageError{fmt.Errorf("there is no command %q", args[0])}
+}
+
+// parse parses the flags and requires those named to be given.
+func parse(fs *flag.FlagSet, args []string, required ...string) error {
+	fs.SetOutput(io.Discard) // exitCode prints the error with the usage
+	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return err
+	} else if err != nil {
+		return usageError{err}
+	}
+	if fs.NArg() > 0 {
+		return usageError{fmt.Errorf("%s takes no argument %q", fs.Name(), fs.Arg(0))}
+	}
+	for _, name := range required {
+		if fs.Lookup(name).Value.String() == "" {
+			return usageError{fmt.Errorf("%s needs -%s", fs.Name(), name)}
+		}
+	}
+	return nil
+}
+
+func keygen(args []string, stdout io.Writer) error {
+	fs := flag.NewFlagSet("keygen", flag.ContinueOnError)
+	name := fs.String("name", "", "key name")
+	out := fs.String("out", "", "key file to write")
+	kind := fs.String("type", "ed25519", "ed25519 or ml-dsa-44")
+	if err := parse(fs, args, "name", "out"); err != nil {
+		return err
+	}
+	if err := config.CheckKeyName(*name); err != nil {
+		return usageError{err}
+	}
+	generate := map[string]func(string) error{"ed25519": config.GenerateKey, "ml-dsa-44": config.GenerateMLDSAKey}[*kind]
+	if generate == nil {
+		return usageError{fmt.Errorf("keygen: -type is ed25519 or ml-dsa-44, not %q", *kind)}
+	}
+	if err := generate(*out); err != nil {
+		return err
+	}
+	return printVKey(stdout, *out, *name)
+}
+
+func vkey(args []string, stdout io.Writer) error {
+	fs := flag.NewFlagSet("vkey", flag.ContinueOnError)
+	name := fs.String("name", "", "key name")
+	key := fs.String("key", "", "key file")
+	if err := parse(fs, args, "name", "key"); err != nil {
+		return err
+	}
+	return printVKey(stdout, *key, *name)
+}
+
+func printVKey(stdout io.Writer, path, name string) error {
+	_, vkey, err := config.CosignatureSigner(path, name)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, vkey)
+	return err
+}
+
+// settings is the file that config/witness.example.toml explains.
+type settings struct {
+	Name     string   `toml:"name"`
+	Listen   string   `toml:"listen"`
+	Database string   `toml:"database"`
+	Keys     []string `toml:"keys"`
+	Log      []struct {
+		Origin string `toml:"origin"`
+		VKey   string `toml:"vkey"`
+	} `toml:"log"`
+}
+
+// load reads the settings file at path and the key files that it names. File
+// names in it are relative to the directory of the settings file.
+func load(path string, logger *slog.Logger) (settings, witness.Config, error) {
+	var s settings
+	if err := config.LoadTOML(path, &s); err != nil {
+		return s, witness.Config{}, err
+	}
+	for _, required := range []struct{ key, value string }{
+		{"name", s.Name}, {"listen", s.Listen}, {"database", s.Database},
+	} {
+		if required.value == "" {
+			return s, witness.Config{}, fmt.Errorf("%s: the setting %q is missing; see config/witness.example.toml", path, required.key)
+		}
+	}
+	cfg := witness.Config{Name: s.Name, DBPath: beside(path, s.Database), Logger: logger}
+	if err := config.CheckKeyName(s.Name); err != nil {
+		return s, cfg, fmt.Errorf("%s: name: %w", path, err)
+	}
+	for _, l := range s.Log {
+		cfg.Logs = append(cfg.Logs, witness.Log{Origin: l.Origin, VKey: l.VKey})
+	}
+	var err error
+	cfg.Signers, err = readKeys(path, s.Keys)
+	return s, cfg, err
+}
+
+func readKeys(path string, files []string) ([]crypto.Signer, error) {
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%s: the setting \"keys\" is missing; make a key with: witness keygen", path)
+	}
+	var signers []crypto.Signer
+	for _, file := range files {
+		key, err := config.ReadKey(beside(path, file))
+		if err != nil {
+			return nil, fmt.Errorf("%s: keys: %w", path, err)
+		}
+		signers = append(signers, key)
+	}
+	return signers, nil
+}
+
+// beside resolves a file name found in the settings file.
+func beside(settingsFile, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(settingsFile), name)
+}
+
+func initialise(ctx context.Context, args []string, stderr io.Writer) error {
+	fs := flag.NewFlagSet("init", flag.ContinueOnError)
+	file := fs.String("config", "", "settings file")
+	if err := parse(fs, args, "config"); err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	_, cfg, err := load(*file, logger)
+	if err != nil {
+		return err
+	}
+	cfg.Create = true
+	w, err := witness.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	logger.Info("database created", "path", cfg.DBPath, "witness", cfg.Name, "logs", len(w.Origins()))
+	return w.Close()
+}
+
+// evidence prints one JSON value with what is on record about every log.
+func evidence(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	fs := flag.NewFlagSet("evidence", flag.ContinueOnError)
+	file := fs.String("config", "", "settings file")
+	if err := parse(fs, args, "config"); err != nil {
+		return err
+	}
+	_, cfg, err := load(*file, slog.New(slog.NewTextHandler(stderr, nil)))
+	if err != nil {
+		return err
+	}
+	w, err := witness.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	var all struct {
+		Forks    []witness.Fork     `json:"forks"`
+		Rejected []witness.Rejected `json:"rejected"`
+	}
+	for _, origin := range w.Origins() {
+		forks, err := w.Forks(ctx, origin)
+		if err != nil {
+			return err
+		}
+		rejected, err := w.Rejected(ctx, origin)
+		if err != nil {
+			return err
+		}
+		all.Forks, all.Rejected = append(all.Forks, forks...), append(all.Rejected, rejected...)
+	}
+	enc := json.NewEncoder(stdout)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(all); err != nil {
+		return err
+	}
+	if n := len(all.Forks); n > 0 {
+		return fmt.Errorf("there is proof of %d forks; give it to everyone who relies on these logs", n)
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package witness
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Handler returns the witness's whole HTTP surface. Submission prefix and
+// monitoring prefix are the same.
+//
+//	POST /add-checkpoint                    c2sp.org/tlog-witness
+//	GET  /<sha256hex(origin)>/checkpoint    the checkpoint cosigned last
+//	GET  /<sha256hex(origin)>/forks         proof of forks, JSON: a list of Fork
+//	GET  /                                  who we are and what we watch, text
+//	GET  /healthz                           200 while the database answers
+//	GET  /metrics                           Prometheus
+//
+// The server around it must set timeouts.
+func (w *Witness) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /add-checkpoint", w.serveAddCheckpoint)
+	mux.HandleFunc("GET /{hash}/checkpoint", w.serveCheckpoint)
+	mux.HandleFunc("GET /{hash}/forks", w.serveForks)
+	mux.HandleFunc("GET /{$}", w.serveIndex)
+	mux.HandleFunc("GET /healthz", w.serveHealth)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(w.metrics.registry, promhttp.HandlerOpts{}))
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("X-Content-Type-Options", "nosniff")
+		mux.ServeHTTP(rw, r)
+	})
+}
+
+func (w *Witness) serveAddCheckpoint(rw http.ResponseWriter, r *http.Request) {
+	start := time.Now() // a duration, so not the witness's clock
+	body, err := readBody(rw, r)
+	var lines []byte
+	if err == nil {
+		lines, err = w.AddCheckpoint(r.Context(), body)
+	}
+	code := StatusCode(err)
+	w.metrics.observe(code, time.Since(start).Seconds())
+	w.log.Debug("add-checkpoint", "code", code, "error", err, "remote", r.RemoteAddr)
+
+	var conflict *ConflictError
+	switch {
+	case err == nil:
+		writeText(rw, "text/plain; charset=utf-8", string(lines))
+	case errors.As(err, &conflict):
+		// SPEC: The response body MUST consist of the tree size of the latest
+		// cosigned checkpoint in decimal, followed by a newline, [with the]
+		// Content-Type text/x.tlog.size.
+		rw.Header().Set("Content-Type", "text/x.tlog.size")
+		rw.WriteHeader(code)
+		fmt.Fprintf(rw, "%d\n", conflict.Size)
+	case code == http.StatusInternalServerError:
+		w.log.Error("add-checkpoint failed", "error", err)
+		http.Error(rw, "internal error; nothing was cosigned", code)
+	default:
+		if code == http.StatusServiceUnavailable {
+			rw.Header().Set("Retry-After", "60")
+		}
+		http.Error(rw, err.Error(), code)
+	}
+}
+
+func readBody(rw http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, MaxRequest))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, ErrTooLarge
+	}
+	if err != nil {
+		return nil, malformed("the body could not be read to its end")
+	}
+	return body, nil
+}
+
+func writeText(rw http.ResponseWriter, contentType, text string) {
+	rw.Header().Set("Content-Type", contentType)
+	io.WriteString(rw, text) // the client is gone if this fails
+}
+
+// fail answers a request that only reads when the database fails.
+func (w *Witness) fail(rw http.ResponseWriter, what string, err error) {
+	w.log.Error("reading the database failed", "for", what, "error", err)
+	http.Error(rw, "the witness's database does not answer", http.StatusServiceUnavailable)
+}
+
+// SPEC: The witness SHOULD serve [...] at
+// <monitoring prefix>/<lowercase hex SHA-256 of the origin>/checkpoint the
+// latest checkpoint with its cosignatures and the log's verified signatures.
+func (w *Witness) serveCheckpoint(rw http.ResponseWriter, r *http.Request) {
+	origin, ok := w.hashes[r.PathValue("hash")]
+	if !ok {
+		http.Error(rw, ErrUnknownLog.Error(), http.StatusNotFound)
+		return
+	}
+	signed, err := w.Checkpoint(r.Context(), origin)
+	switch {
+	case err != nil:
+		w.fail(rw, "checkpoint", err)
+	case signed == nil:
+		http.Error(rw, "this witness has not cosigned a checkpoint of this log yet", http.StatusNotFound)
+	default:
+		rw.Header().Set("Cache-Control", "no-cache")
+		writeText(rw, "text/plain; charset=utf-8", string(signed))
+	}
+}
+
+func (w *Witness) serveForks(rw http.ResponseWriter, r *http.Request) {
+	origin, ok := w.hashes[r.PathValue("hash")]
+	if !ok {
+		http.Error(rw, ErrUnknownLog.Error(), http.StatusNotFound)
+		return
+	}
+	forks, err := w.Forks(r.Context(), origin)
+	if err != nil {
+		w.fail(rw, "forks", err)
+		return
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(rw).Encode(forks) // the client is gone if this fails
+}
+
+func (w *Witness) serveIndex(rw http.ResponseWriter, r *http.Request) {
+	states, err := w.store.states(r.Context())
+	if err != nil {
+		w.fail(rw, "index", err)
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "cratelog witness %s\n\n", w.name)
+	for _, vkey := range w.VKeys() {
+		fmt.Fprintf(&b, "vkey %s\n", vkey)
+	}
+	b.WriteString("\nPOST /add-checkpoint\nGET  /<SHA-256 of the origin>/checkpoint, /<SHA-256 of the origin>/forks\n")
+	for _, origin := range w.Origins() {
+		b.WriteString("\n" + w.describe(origin, states[origin]))
+	}
+	writeText(rw, "text/plain; charset=utf-8", b.String())
+}
+
+func (w *Witness) describe(origin string, st state) string {
+	text := fmt.Sprintf("log %s\n", origin)
+	if w.logs[origin] == nil {
+		text += "disabled\n"
+	}
+	if st.Text == "" {
+		return text + "nothing cosigned yet\n"
+	}
+	return text + fmt.Sprintf("size %d\ncosigned %s\n/%s/checkpoint\n",
+		st.Size, time.Unix(st.Time, 0).UTC().Format(time.RFC3339), originHash(origin))
+}
+
+func (w *Witness) serveHealth(rw http.ResponseWriter, r *http.Request) {
+	if err := w.store.alive(r.Context()); err != nil {
+		w.fail(rw, "health", err)
+		return
+	}
+	writeText(rw, "text/plain; charset=utf-8", "ok\n")
+}

@@ -1,0 +1,57 @@
+package witness
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// metrics are those of one Witness, in a registry of its own. Labels take
+// values from the settings, the database and our own constants only, never
+// from a request.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec // code
+	seconds  prometheus.Histogram   // of add-checkpoint
+	size     *prometheus.GaugeVec   // origin
+	signed   *prometheus.GaugeVec   // origin
+	forks    *prometheus.GaugeVec   // origin
+	rejected *prometheus.CounterVec // origin, reason
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cratelog_witness_add_checkpoint_total", Help: "add-checkpoint requests by HTTP status code."}, []string{"code"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "cratelog_witness_add_checkpoint_seconds", Help: "Time to answer an add-checkpoint request.", Buckets: prometheus.DefBuckets}),
+		size: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "cratelog_witness_log_size", Help: "Size of the checkpoint cosigned last."}, []string{"origin"}),
+		signed: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "cratelog_witness_log_cosigned_timestamp_seconds", Help: "Timestamp of the last cosignature, 0 if there is none."}, []string{"origin"}),
+		forks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "cratelog_witness_log_forks", Help: "Proofs on record that the log signed two histories. Anything but 0 needs a person."}, []string{"origin"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cratelog_witness_log_rejected_total", Help: "Requests signed by the log that were refused and newly recorded."}, []string{"origin", "reason"}),
+	}
+	m.registry.MustRegister(m.requests, m.seconds, m.size, m.signed, m.forks, m.rejected,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *metrics) setLog(origin string, st state, forks int) {
+	m.setState(origin, st)
+	m.forks.WithLabelValues(origin).Set(float64(forks))
+}
+
+func (m *metrics) setState(origin string, st state) {
+	m.size.WithLabelValues(origin).Set(float64(st.Size))
+	m.signed.WithLabelValues(origin).Set(float64(st.Time))
+}
+
+func (m *metrics) observe(code int, seconds float64) {
+	m.requests.WithLabelValues(strconv.Itoa(code)).Inc()
+	m.seconds.Observe(seconds)
+}

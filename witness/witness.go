@@ -1,0 +1,501 @@
+// Package witness is a witness of transparency logs, c2sp.org/tlog-witness.
+//
+// A witness remembers, for every log it knows, the latest checkpoint that it
+// has cosigned, and cosigns another one only if the log signed it and a
+// consistency proof shows that it extends the first. Whoever asks for the
+// cosignatures of enough independent witnesses can then be shown one history
+// only. A witness knows nothing of what a log's entries mean.
+//
+// What it is trusted with: its key, its database, and a clock. Its memory is
+// what makes its signature worth something, so
+//
+//   - a new state is on disk before the signature over it leaves (the state
+//     carries the signature, so signing comes first and the release last);
+//   - reading the old state, checking and replacing it is one
+//     compare-and-swap, in one transaction;
+//   - sizes and timestamps of a log never go back, whatever the clock does;
+//   - a log is never forgotten: one that is no longer configured is disabled;
+//   - the database must exist (see Config.Create), fit the witness's name, and
+//     hold checkpoints that fit its own columns.
+//
+// What is signed by the log but refused is kept as possible evidence ([Fork],
+// [Rejected]); it is bounded and never a verdict.
+package witness
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"filippo.io/mldsa"
+	"filippo.io/torchwood"
+	"github.com/transparency-dev/merkle/proof"
+	"github.com/transparency-dev/merkle/rfc6962"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// MaxClockStep is how far the clock may stand behind the last timestamp of a
+// log before the witness refuses to sign for it. Within this step the last
+// timestamp is used again.
+const MaxClockStep = 5 * time.Minute
+
+// emptyRoot is the root hash of the tree of size 0, SHA-256("").
+var emptyRoot = tlog.Hash(sha256.Sum256(nil))
+
+// A Config says who the witness is and which logs it watches.
+type Config struct {
+	// Name is the key name of the cosignatures; see c2sp.org/signed-note.
+	Name string
+	// Signers hold the private keys, one or more, of type Ed25519 (cosignature
+	// type 0x04) or ML-DSA-44 (0x06). Every one signs every checkpoint. Their
+	// keys must be used for nothing else.
+	Signers []crypto.Signer
+	// Logs are the logs to cosign for. A log that the database knows but Logs
+	// does not is disabled: its requests get 404, its last checkpoint stays.
+	Logs []Log
+	// DBPath is the SQLite database. It must be on a local disk, and no older
+	// copy may ever take its place.
+	DBPath string
+	// Create makes a new database and refuses an existing file. Without it a
+	// missing database is an error.
+	Create bool
+	// Logger receives what an operator needs to know. Nil discards it.
+	Logger *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// A Log is a log and a key that is trusted to sign its checkpoints. Several
+// values with one origin give the log several trusted keys.
+type Log struct {
+	// Origin is the first line of the log's checkpoints. Empty means the key's name.
+	Origin string
+	// VKey is the verifier key of c2sp.org/signed-note, of type Ed25519 (0x01)
+	// or ML-DSA-44 (0x06).
+	VKey string
+}
+
+// A Witness cosigns checkpoints. Its methods may be called concurrently.
+type Witness struct {
+	name      string
+	cosigners []*cosigner
+	log       *slog.Logger
+	now       func() time.Time
+	store     *store
+	metrics   *metrics
+
+	// Set by Open and constant from then on.
+	logs   map[string]*watched // by origin; those that are configured
+	hashes map[string]string   // lowercase hex SHA-256 of the origin -> origin; all ever known
+
+	// testingOnlyStall, if not nil, is called between the check of a request
+	// and its commit.
+	testingOnlyStall func()
+}
+
+// A watched log is one that is configured.
+type watched struct {
+	keys []note.Verifier
+	// turn holds one token; whoever has it may read, check and replace the
+	// state of this log. Other logs go on while a slow signer signs for it.
+	turn chan struct{}
+}
+
+// Open opens the witness's database and checks all of it. The caller must
+// Close the witness.
+func Open(ctx context.Context, cfg Config) (*Witness, error) {
+	w := &Witness{
+		name: cfg.Name,
+		log:  cfg.Logger,
+		now:  cfg.Now,
+		logs: make(map[string]*watched),
+	}
+	if w.log == nil {
+		w.log = slog.New(slog.DiscardHandler)
+	}
+	if w.now == nil {
+		w.now = time.Now
+	}
+	if err := w.addSigners(cfg.Name, cfg.Signers); err != nil {
+		return nil, err
+	}
+	vkeys, err := w.addKeys(cfg.Logs)
+	if err != nil {
+		return nil, err
+	}
+	if w.store, err = openStore(ctx, cfg.DBPath, cfg.Name, cfg.Create); err != nil {
+		return nil, err
+	}
+	if err := w.load(ctx, vkeys); err != nil {
+		w.store.db.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *Witness) addSigners(name string, signers []crypto.Signer) error {
+	if len(signers) == 0 {
+		return errors.New("witness: no signing key is configured")
+	}
+	for _, key := range signers {
+		s, err := newCosigner(name, key)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(w.VKeys(), s.verifier.String()) {
+			return fmt.Errorf("witness: the key %s is configured twice", s.verifier)
+		}
+		w.cosigners = append(w.cosigners, s)
+	}
+	return nil
+}
+
+// addKeys fills in w.logs and returns the keys of each origin as text.
+func (w *Witness) addKeys(logs []Log) (vkeys map[string][]string, err error) {
+	vkeys = make(map[string][]string)
+	for _, l := range logs {
+		v, err := newLogVerifier(l.VKey)
+		if err != nil {
+			return nil, fmt.Errorf("witness: log %q: %w", l.Origin, err)
+		}
+		if l.Origin == "" {
+			l.Origin = v.Name()
+		}
+		if err := checkOrigin(l.Origin); err != nil {
+			return nil, fmt.Errorf("witness: log origin %q %w", l.Origin, err)
+		}
+		entry := w.logs[l.Origin]
+		if entry == nil {
+			entry = &watched{turn: make(chan struct{}, 1)}
+			entry.turn <- struct{}{}
+			w.logs[l.Origin] = entry
+		}
+		for _, other := range entry.keys {
+			if other.Name() == v.Name() && other.KeyHash() == v.KeyHash() {
+				return nil, fmt.Errorf("witness: log %q: the key %s+%08x is configured twice", l.Origin, v.Name(), v.KeyHash())
+			}
+		}
+		entry.keys = append(entry.keys, v)
+		vkeys[l.Origin] = append(vkeys[l.Origin], l.VKey)
+	}
+	return vkeys, nil
+}
+
+// newLogVerifier returns the verifier of a log's vkey.
+func newLogVerifier(vkey string) (note.Verifier, error) {
+	v, err := note.NewVerifier(vkey)
+	if err == nil {
+		return v, nil
+	}
+	c, err := torchwood.NewCosignatureVerifier(vkey)
+	if err == nil {
+		if _, ok := c.PublicKey().(*mldsa.PublicKey); ok {
+			return c, nil
+		}
+	}
+	return nil, fmt.Errorf("vkey %q is not a verifier key of type Ed25519 (0x01) or ML-DSA-44 (0x06)", vkey)
+}
+
+// checkOrigin refuses what no checkpoint can carry in its first line, and more
+// than the 255 bytes that an ML-DSA cosignature can carry.
+func checkOrigin(origin string) error {
+	switch {
+	case len(origin) > 255:
+		return errors.New("has more than 255 bytes")
+	case !utf8.ValidString(origin), strings.ContainsFunc(origin, unicode.IsControl):
+		return errors.New("is not valid UTF-8 without control characters")
+	}
+	return nil
+}
+
+// load puts the configured logs on record and checks every state on record.
+func (w *Witness) load(ctx context.Context, vkeys map[string][]string) error {
+	for origin, keys := range vkeys {
+		added, err := w.store.addLog(ctx, origin, keys, w.now())
+		if err != nil {
+			return fmt.Errorf("witness: recording log %q: %w", origin, err)
+		}
+		for _, vkey := range added {
+			w.log.Warn("the settings trust a new key for a log known before", "origin", origin, "vkey", vkey)
+		}
+	}
+	states, err := w.store.states(ctx)
+	if err != nil {
+		return err
+	}
+	w.metrics = newMetrics()
+	w.hashes = make(map[string]string)
+	for origin, st := range states {
+		w.hashes[originHash(origin)] = origin
+		forks, err := w.store.forks(ctx, origin)
+		if err != nil {
+			return err
+		}
+		w.metrics.setLog(origin, st, len(forks))
+		if w.logs[origin] == nil {
+			w.log.Warn("a log in the database is not in the settings and is disabled", "origin", origin, "size", st.Size)
+		}
+		if len(forks) > 0 {
+			w.log.Error("there is proof that a log signed two histories", "origin", origin, "forks", len(forks))
+		}
+	}
+	return nil
+}
+
+// originHash names a log in URLs.
+func originHash(origin string) string {
+	h := sha256.Sum256([]byte(origin))
+	return hex.EncodeToString(h[:])
+}
+
+// Close closes the database. Requests under way fail.
+func (w *Witness) Close() error { return w.store.db.Close() }
+
+// Name returns the key name of the cosignatures.
+func (w *Witness) Name() string { return w.name }
+
+// VKeys returns the verifier keys to give to those who rely on this witness.
+func (w *Witness) VKeys() []string {
+	var all []string
+	for _, s := range w.cosigners {
+		all = append(all, s.verifier.String())
+	}
+	return all
+}
+
+// Origins returns the origins of all logs ever configured, in order.
+func (w *Witness) Origins() []string {
+	return slices.Sorted(maps.Values(w.hashes))
+}
+
+// Forks returns the proofs on record that the log signed two histories.
+func (w *Witness) Forks(ctx context.Context, origin string) ([]Fork, error) {
+	return w.store.forks(ctx, origin)
+}
+
+// Rejected returns the refused requests on record that the log had signed.
+func (w *Witness) Rejected(ctx context.Context, origin string) ([]Rejected, error) {
+	return w.store.rejected(ctx, origin)
+}
+
+// Checkpoint returns the checkpoint of the log that was cosigned last, with the
+// log's verified signatures and our cosignatures, or nil if there is none.
+func (w *Witness) Checkpoint(ctx context.Context, origin string) ([]byte, error) {
+	st, err := w.store.state(ctx, origin)
+	if err != nil || st.Text == "" {
+		return nil, err
+	}
+	return []byte(st.note()), nil
+}
+
+// AddCheckpoint handles the body of an add-checkpoint request and returns the
+// cosignature lines. When it returns them, the new state is on disk. The errors
+// are those that [StatusCode] knows; any other one is an internal failure.
+func (w *Witness) AddCheckpoint(ctx context.Context, body []byte) ([]byte, error) {
+	req, err := ParseRequest(body)
+	if err != nil {
+		return nil, err
+	}
+	l := w.logs[req.Checkpoint.Origin]
+	if l == nil {
+		return nil, ErrUnknownLog
+	}
+	sigs, err := l.verify(req)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-l.turn:
+		defer func() { l.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return w.update(ctx, req, sigs)
+}
+
+// verify returns the signatures of the request that verify under a trusted key,
+// one for each key. Those of unknown keys are dropped: they may hold anything.
+func (l *watched) verify(req *Request) ([]note.Signature, error) {
+	text := []byte(req.Checkpoint.String())
+	var good []note.Signature
+	for _, v := range l.keys {
+		found := false
+		for _, s := range req.Signatures {
+			if s.Name != v.Name() || s.Hash != v.KeyHash() {
+				continue
+			}
+			// SPEC: verifiers MUST ignore unknown signatures, [and] if a
+			// signature by a known key fails to verify, reject the note.
+			if !v.Verify(text, signatureBytes(s)) {
+				return nil, ErrSignature
+			}
+			if !found {
+				good, found = append(good, s), true
+			}
+		}
+	}
+	if len(good) == 0 {
+		return nil, ErrSignature
+	}
+	return good, nil
+}
+
+// update checks a verified request against the log's state, cosigns it, stores
+// it and releases the cosignatures, in this order. The caller has the turn.
+func (w *Witness) update(ctx context.Context, req *Request, sigs []note.Signature) ([]byte, error) {
+	c := req.Checkpoint
+	old, err := w.store.state(ctx, c.Origin)
+	if err != nil {
+		return nil, err
+	}
+	w.recordFork(ctx, c, sigs, old)
+	if err := check(req, old); err != nil {
+		w.recordRejected(ctx, req, sigs, old, err)
+		return nil, err
+	}
+	t, err := w.timestamp(old)
+	if err != nil {
+		return nil, err
+	}
+	if c.N == old.Size && t == old.Time && w.signedBy(old) {
+		return []byte(old.Cosignatures), nil // within the same second: nothing new to say
+	}
+	var cosigs []note.Signature
+	for _, s := range w.cosigners {
+		cosig, err := s.cosign(c, t)
+		if err != nil {
+			return nil, err
+		}
+		cosigs = append(cosigs, cosig)
+	}
+	next := newState(c, t, sigs, cosigs)
+	if w.testingOnlyStall != nil {
+		w.testingOnlyStall()
+	}
+	// SPEC: The witness MUST persist the new checkpoint before responding, and
+	// checking the old size and persisting MUST be atomic.
+	if err := w.store.advance(ctx, c.Origin, old, next); err != nil {
+		return nil, w.conflict(ctx, c.Origin, err)
+	}
+	w.metrics.setState(c.Origin, next)
+	return []byte(next.Cosignatures), nil
+}
+
+// check applies the rules of add-checkpoint, in the order of the specification.
+// It returns nil only if c may be cosigned after old.
+func check(req *Request, old state) error {
+	c := req.Checkpoint
+	switch {
+	case c.Extension != "":
+		return ErrExtension
+	case req.Old > c.N:
+		return ErrOldTooLarge
+	case req.Old != old.Size:
+		return &ConflictError{old.Size}
+	case c.N == 0 && c.Hash != emptyRoot:
+		return ErrEmptyRoot
+	case c.N == old.Size && c.Hash != old.Root:
+		return ErrFork
+	case (req.Old == 0 || req.Old == c.N) && len(req.Proof) > 0:
+		return ErrProofNotEmpty
+	}
+	var hashes [][]byte
+	for _, h := range req.Proof {
+		hashes = append(hashes, h[:])
+	}
+	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(old.Size), uint64(c.N), hashes, old.Root[:], c.Hash[:]); err != nil {
+		return ErrProof
+	}
+	return nil
+}
+
+// timestamp returns the time of the next cosignature of a log: now, but never
+// before the last one, since a smaller time on a larger tree would contradict
+// what was signed.
+func (w *Witness) timestamp(old state) (int64, error) {
+	now := w.now().Unix()
+	switch {
+	case now <= 0:
+		return 0, fmt.Errorf("%w: it says %d", ErrClock, now)
+	case now >= old.Time:
+		return now, nil
+	case now < old.Time-int64(MaxClockStep/time.Second):
+		return 0, fmt.Errorf("%w: it is %d seconds behind the last timestamp of this log", ErrClock, old.Time-now)
+	}
+	return old.Time, nil
+}
+
+// signedBy reports whether every key of today has cosigned the state.
+func (w *Witness) signedBy(st state) bool {
+	sigs, err := parseSignatures(st.Cosignatures)
+	if err != nil {
+		return false
+	}
+	for _, s := range w.cosigners {
+		if !slices.ContainsFunc(sigs, func(sig note.Signature) bool {
+			return sig.Name == s.verifier.Name() && sig.Hash == s.verifier.KeyHash()
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// conflict turns errMoved into a conflict with the size that is on record now.
+func (w *Witness) conflict(ctx context.Context, origin string, err error) error {
+	if !errors.Is(err, errMoved) {
+		return fmt.Errorf("witness: storing the state of %s: %w", origin, err)
+	}
+	st, err := w.store.state(ctx, origin)
+	if err != nil {
+		return err
+	}
+	return &ConflictError{st.Size}
+}
+
+// recordFork keeps proof that the log signed two trees of one size. Failing to
+// do so is logged and does not change the answer.
+func (w *Witness) recordFork(ctx context.Context, c torchwood.Checkpoint, sigs []note.Signature, held state) {
+	other, root, err := w.store.findOther(ctx, c, held)
+	if err == nil && other != "" {
+		var added bool
+		added, err = w.store.addFork(ctx, c, formatNote(c, sigs), other, root, w.now())
+		if added {
+			w.metrics.forks.WithLabelValues(c.Origin).Inc()
+			w.log.Error("a log signed two trees of the same size; the proof is recorded", "origin", c.Origin, "size", c.N)
+		}
+	}
+	if err != nil {
+		w.log.Error("recording a fork failed", "origin", c.Origin, "size", c.N, "error", err)
+	}
+}
+
+func (w *Witness) recordRejected(ctx context.Context, req *Request, sigs []note.Signature, held state, reason error) {
+	slug := evidenceReason(reason)
+	if slug == "" {
+		return
+	}
+	c := req.Checkpoint
+	added, err := w.store.addRejected(ctx, c, Rejected{
+		Reason: slug, Old: req.Old, Proof: formatProof(req.Proof),
+		Signed: formatNote(c, sigs), Held: held.note(), Seen: w.now(),
+	})
+	if added {
+		w.metrics.rejected.WithLabelValues(c.Origin, slug).Inc()
+		w.log.Warn("a request signed by a log was refused; it is recorded", "origin", c.Origin, "size", c.N, "old", req.Old, "reason", slug)
+	}
+	if err != nil {
+		w.log.Error("recording a refused request failed", "origin", c.Origin, "size", c.N, "error", err)
+	}
+}
