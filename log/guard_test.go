@@ -1,0 +1,452 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"github.com/transparency-dev/tessera"
+	"github.com/transparency-dev/tessera/storage/posix"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// wantNoOpen opens and wants a refusal with the words.
+func (w *world) wantNoOpen(is error, words ...string) {
+	w.t.Helper()
+	l, err := Open(w.t.Context(), w.cfg)
+	if err == nil {
+		w.closeLog(l)
+		w.t.Fatalf("the log opened, want: ... %s ...", words)
+	}
+	if is != nil && !errors.Is(err, is) {
+		w.t.Errorf("got %v, want %v", err, is)
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			w.t.Errorf("got %v\nwant ... %s ...", err, word)
+		}
+	}
+}
+
+func (w *world) fill(l *Log, prefix string, n int) {
+	w.t.Helper()
+	for i := range n {
+		e, c := w.good(fmt.Sprintf("%s%d", prefix, i), "1.0.0")
+		w.submit(l, e, c)
+	}
+}
+
+func copyDir(t *testing.T, from string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	fatalIf(t, os.CopyFS(to, os.DirFS(from)))
+	return to
+}
+
+func TestARolledBackTreeIsRefused(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	w.fill(l, "a", 1)
+	stateFile := filepath.Join(w.cfg.TreeDir, ".state", "treeState")
+	old, err := os.ReadFile(stateFile)
+	fatalIf(t, err)
+	oldTree := copyDir(t, w.cfg.TreeDir)
+	w.fill(l, "b", 2)
+	w.closeLog(l)
+
+	t.Run("only the tree state", func(t *testing.T) {
+		now, err := os.ReadFile(stateFile)
+		fatalIf(t, err)
+		fatalIf(t, os.WriteFile(stateFile, old, 0o644))
+		w.wantNoOpen(ErrRollback, "was rolled back to 1 entries, but this log has signed a checkpoint of 3", "start a new log under a new origin")
+		fatalIf(t, os.WriteFile(stateFile, now, 0o644))
+	})
+	t.Run("the whole directory", func(t *testing.T) {
+		right := w.cfg.TreeDir
+		w.cfg.TreeDir = oldTree
+		w.wantNoOpen(ErrRollback, "was rolled back to 1 entries")
+		w.cfg.TreeDir = right
+	})
+	t.Run("an empty directory", func(t *testing.T) {
+		right := w.cfg.TreeDir
+		w.cfg.TreeDir = filepath.Join(t.TempDir(), "empty")
+		w.wantNoOpen(ErrRollback, "holds no tree, but this log has signed a checkpoint of 3 entries")
+		if _, err := os.Stat(filepath.Join(w.cfg.TreeDir, ".state")); err == nil {
+			t.Error("a new tree was begun before the guard had looked")
+		}
+		w.cfg.TreeDir = right
+	})
+	t.Run("the state is lost", func(t *testing.T) {
+		right := w.cfg.StateDir
+		w.cfg.StateDir = filepath.Join(t.TempDir(), "empty")
+		w.wantNoOpen(ErrRollback, "has 3 entries, but", "remembers no checkpoint")
+		w.cfg.StateDir = right
+	})
+	l = w.open() // with everything in its place it goes on
+	wantSize(t, l, 3)
+	w.fill(l, "c", 1)
+}
+
+func TestAnotherLogsTreeIsRefused(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	w.fill(l, "a", 2)
+	w.closeLog(l)
+	right := w.cfg.TreeDir
+	for _, size := range []int{1, 2, 4} {
+		other := newWorld(t)
+		lo := other.open()
+		other.fill(lo, "x", size)
+		other.closeLog(lo)
+
+		w.cfg.TreeDir = other.cfg.TreeDir
+		if size < 2 {
+			w.wantNoOpen(ErrRollback, "was rolled back")
+		} else {
+			w.wantNoOpen(ErrRollback, "another log's tree, or it was changed")
+		}
+		w.cfg.TreeDir = right
+
+		other.cfg.StateDir = w.cfg.StateDir
+		other.wantNoOpen(nil, "belongs to the log", "use the state directory of this log")
+	}
+	w.open()
+}
+
+// TestATreeThatWasForkedBehindTheGuardIsRefused grows an old copy of the tree
+// with other entries, past what was signed, without our guard.
+func TestATreeThatWasForkedBehindTheGuardIsRefused(t *testing.T) {
+	for _, past := range []int{0, 2} {
+		t.Run(fmt.Sprintf("past=%d", past), func(t *testing.T) {
+			w := newWorld(t)
+			l := w.open()
+			w.fill(l, "a", 1)
+			oldTree := copyDir(t, w.cfg.TreeDir)
+			w.fill(l, "b", 2)
+			w.closeLog(l)
+			growWithoutGuard(t, oldTree, 2+past)
+			w.cfg.TreeDir = oldTree
+			w.wantNoOpen(ErrRollback, "the first 3 entries have the root", "another log's tree, or it was changed")
+		})
+	}
+}
+
+func growWithoutGuard(t *testing.T, dir string, n int) {
+	t.Helper()
+	skey, _, err := note.GenerateKey(rand.Reader, testOrigin)
+	fatalIf(t, err)
+	signer, err := note.NewSigner(skey)
+	fatalIf(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	driver, err := posix.New(ctx, posix.Config{Path: dir})
+	fatalIf(t, err)
+	a, shutdown, _, err := tessera.NewAppender(ctx, driver, tessera.NewAppendOptions().WithCheckpointSigner(signer).
+		WithCheckpointInterval(100*time.Millisecond).WithBatching(1, time.Millisecond))
+	fatalIf(t, err)
+	for i := range n {
+		_, err := a.Add(ctx, tessera.NewEntry(fmt.Appendf(nil, "forged %d", i)))()
+		fatalIf(t, err)
+	}
+	fatalIf(t, shutdown(ctx))
+}
+
+// TestATreeExchangedUnderARunningLogHaltsIt: Tessera reads its state from the
+// disk for every batch and would go on from whatever it finds.
+func TestATreeExchangedUnderARunningLogHaltsIt(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	w.fill(l, "a", 1)
+	stateFile := filepath.Join(w.cfg.TreeDir, ".state", "treeState")
+	old, err := os.ReadFile(stateFile)
+	fatalIf(t, err)
+	w.fill(l, "b", 2)
+	before := l.published.head()
+	fatalIf(t, os.WriteFile(stateFile, old, 0o644))
+	e, c := w.good("c", "1.0.0")
+	if _, err := l.Submit(t.Context(), e, bytes.NewReader(c)); !errors.Is(err, ErrRollback) {
+		t.Errorf("got %v", err)
+	}
+	_, err = l.Submit(t.Context(), e, bytes.NewReader(c))
+	wantRefusal(t, err, Halted, "")
+	eventually(t, "the guard has refused", func() bool { _, err := l.guard.mark(); return errors.Is(err, ErrRollback) })
+	if m, _ := l.guard.mark(); m.Size != 3 {
+		t.Errorf("the guard signed %d entries", m.Size)
+	}
+	if !bytes.Equal(l.published.head().raw, before.raw) && l.published.head().size != before.size {
+		t.Error("something was published after the exchange")
+	}
+	for _, wit := range w.witnesses {
+		if wit.refused > 0 {
+			t.Error("a witness saw a fork: the guard let it through")
+		}
+	}
+}
+
+// TestTheGuardSignsOnlyWhatExtendsItsMark feeds it every kind of message.
+func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
+	w := newWorld(t)
+	tree := newMemoryTree(t, 300)
+	dir := t.TempDir()
+	ctx := t.Context()
+	open := func() *guard {
+		g, err := openGuard(ctx, filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile)
+		fatalIf(t, err)
+		return g
+	}
+	g := open()
+	defer func() { g.close() }()
+	sign := func(size int64, root tlog.Hash) error {
+		_, err := g.Sign([]byte(torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: size, Hash: root}}.String()))
+		return err
+	}
+	fatalIf(t, sign(0, tree.root(0)))
+	if err := sign(7, tlog.Hash{7}); !errors.Is(err, ErrRollback) {
+		t.Errorf("a first root that the tiles do not have: %v", err)
+	}
+	fatalIf(t, sign(7, tree.root(7)))
+	fatalIf(t, sign(7, tree.root(7))) // again: a republished checkpoint
+	fatalIf(t, sign(258, tree.root(258)))
+	other := tree.root(259)
+	other[0] ^= 1
+	body := torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 259, Hash: tree.root(259)}}.String()
+	for name, msg := range map[string]string{
+		"smaller":              torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 7, Hash: tree.root(7)}}.String(),
+		"empty":                torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 0, Hash: tree.root(0)}}.String(),
+		"same size, new root":  torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 258, Hash: other}}.String(),
+		"larger, inconsistent": torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 259, Hash: other}}.String(),
+		"beyond the tiles":     torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 1 << 20, Hash: other}}.String(),
+		"another origin":       torchwood.Checkpoint{Origin: "other.test", Tree: tlog.Tree{N: 259, Hash: tree.root(259)}}.String(),
+		"extension line":       body + "extension\n",
+		"not a checkpoint":     "hello\n",
+		"nothing":              "",
+		"leading zero":         strings.Replace(body, "\n259\n", "\n0259\n", 1),
+	} {
+		if sig, err := g.Sign([]byte(msg)); err == nil || sig != nil {
+			t.Errorf("signed: %s", name)
+		}
+		if m, refusal := g.mark(); m.Size != 258 || refusal == nil {
+			t.Errorf("%s moved the mark to %d, refusal %v", name, m.Size, refusal)
+		}
+	}
+	fatalIf(t, sign(300, tree.root(300)))
+	m, refusal := g.mark()
+	if m.Size != 300 || refusal != nil {
+		t.Errorf("mark %d, refusal %v", m.Size, refusal)
+	}
+	v, err := note.NewVerifier(w.cfg.VKey)
+	fatalIf(t, err)
+	if _, err := note.Open(m.Note, note.VerifierList(v)); err != nil {
+		t.Errorf("the remembered note: %v", err)
+	}
+	fatalIf(t, g.close())
+	// The memory outlives the process: opened with a tree that has none of it.
+	if _, err := openGuard(ctx, filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile); !errors.Is(err, ErrRollback) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestNothingIsSignedThatIsNotRemembered: a guard whose database fails, or
+// was changed by somebody else, does not give the signature away.
+func TestNothingIsSignedThatIsNotRemembered(t *testing.T) {
+	w := newWorld(t)
+	tree := newMemoryTree(t, 10)
+	dir := t.TempDir()
+	g, err := openGuard(t.Context(), filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile)
+	fatalIf(t, err)
+	msg := []byte(torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 5, Hash: tree.root(5)}}.String())
+	_, err = g.db.Exec("UPDATE guard SET size = 9")
+	fatalIf(t, err)
+	if sig, err := g.Sign(msg); sig != nil || err == nil || !strings.Contains(err.Error(), "another process changed") {
+		t.Errorf("got %x, %v", sig, err)
+	}
+	fatalIf(t, g.close())
+	if sig, err := g.Sign(msg); sig != nil || err == nil || !strings.Contains(err.Error(), "cannot remember") {
+		t.Errorf("got %x, %v", sig, err)
+	}
+}
+
+// memoryTree is a tree of made-up entries, by x/mod's code.
+type memoryTree struct {
+	t      *testing.T
+	hashes []tlog.Hash
+}
+
+func newMemoryTree(t *testing.T, n int64) *memoryTree {
+	m := &memoryTree{t: t}
+	for i := range n {
+		h, err := tlog.StoredHashes(i, fmt.Appendf(nil, "entry %d", i), m.reader())
+		fatalIf(t, err)
+		m.hashes = append(m.hashes, h...)
+	}
+	return m
+}
+
+func (m *memoryTree) reader() tlog.HashReaderFunc {
+	return func(indexes []int64) ([]tlog.Hash, error) {
+		out := make([]tlog.Hash, len(indexes))
+		for i, x := range indexes {
+			if x >= int64(len(m.hashes)) {
+				return nil, fmt.Errorf("no stored hash %d", x)
+			}
+			out[i] = m.hashes[x]
+		}
+		return out, nil
+	}
+}
+
+func (m *memoryTree) root(n int64) tlog.Hash {
+	h, err := tlog.TreeHash(n, m.reader())
+	fatalIf(m.t, err)
+	return h
+}
+
+func (m *memoryTree) readTile(_ context.Context, level, index uint64, p uint8) ([]byte, error) {
+	w := int(p)
+	if w == 0 {
+		w = 256
+	}
+	return tlog.ReadTileData(tlog.Tile{H: 8, L: int(level), N: int64(index), W: w}, m.reader())
+}
+
+func TestOneServerPerDirectory(t *testing.T) {
+	w := newWorld(t)
+	w.open()
+	w.wantNoOpen(nil, "is in use by another log server")
+}
+
+func TestTheIndexIsDerivedFromTheTree(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	w.fill(l, "a", 5)
+	e, c := w.good("a3", "1.0.0")
+	w.closeLog(l)
+
+	files, err := filepath.Glob(filepath.Join(w.cfg.StateDir, "index.db*"))
+	fatalIf(t, err)
+	for _, f := range files {
+		fatalIf(t, os.Remove(f))
+	}
+	l = w.open()
+	if l.indexed != 5 {
+		t.Errorf("indexed %d entries, want 5", l.indexed)
+	}
+	w.submit(l, e, c)
+	wantSize(t, l, 5)
+	if _, err := l.index.db.Exec("UPDATE entries SET sha256 = zeroblob(32) WHERE idx = 4"); err != nil {
+		t.Fatal(err)
+	}
+	w.closeLog(l)
+	w.wantNoOpen(ErrRollback, "disagree about entry 4")
+}
+
+func TestAnIndexAheadOfTheTreeIsRefused(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	w.fill(l, "a", 2)
+	fatalIf(t, l.index.append(t.Context(), []row{{idx: 2, identity: [32]byte{1}, name: "b", version: "1.0.0"}}))
+	w.closeLog(l)
+	w.wantNoOpen(ErrRollback, "the index knows 3 entries, but the tree has 2")
+}
+
+func TestTheIndexRefusesContradictions(t *testing.T) {
+	x, err := openIndex(t.Context(), filepath.Join(t.TempDir(), "index.db"))
+	fatalIf(t, err)
+	defer x.close()
+	a := row{idx: 0, identity: [32]byte{1}, name: "a", version: "1.0.0", sha256: [32]byte{1}}
+	fatalIf(t, x.append(t.Context(), []row{a}))
+	for name, r := range map[string]row{
+		"identity twice":  {idx: 1, identity: a.identity, name: "b", version: "1.0.0"},
+		"second checksum": {idx: 1, identity: [32]byte{2}, name: "a", version: "1.0.0", sha256: [32]byte{2}},
+	} {
+		if err := x.append(t.Context(), []row{{idx: 1, identity: [32]byte{9}, name: "z", version: "1.0.0"}, r}); !errors.Is(err, errContradiction) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n, err := x.size(t.Context()); n != 1 || err != nil {
+		t.Errorf("a refused batch left rows: %d, %v", n, err)
+	}
+}
+
+// TestEntriesAddedWithoutTheirRowsAreFoundAtStart is the crash between
+// Tessera's write and the index's, without the crash.
+func TestEntriesAddedWithoutTheirRowsAreFoundAtStart(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	w.fill(l, "a", 2)
+	e, c := w.good("late", "1.0.0")
+	_, err := l.appender(t.Context(), tessera.NewEntry(e))()
+	fatalIf(t, err)
+	w.closeLog(l)
+	l = w.open()
+	w.submit(l, e, c)
+	wantSize(t, l, 3)
+}
+
+func TestATreeThatBreaksTheRulesIsRefused(t *testing.T) {
+	for name, add := range map[string]func(w *world) []byte{
+		"repeats entry 0":     func(w *world) []byte { e, _ := w.good("a0", "1.0.0"); return e },
+		"entry 1 of the tree": func(w *world) []byte { return []byte("not an entry") },
+		"two checksums": func(w *world) []byte {
+			return mustMarshal(w.t, testEntry(w.t, testCrate(w.t, "a0", "1.0.0", "other"), "a0", "1.0.0", 1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			l := w.open()
+			w.fill(l, "a", 1)
+			_, err := l.appender(t.Context(), tessera.NewEntry(add(w)))()
+			fatalIf(t, err)
+			w.closeLog(l)
+			w.wantNoOpen(errContradiction, name)
+		})
+	}
+}
+
+func TestAWrongConfigurationIsRefusedWithASentence(t *testing.T) {
+	base := newWorld(t)
+	policy := string(base.cfg.Policy)
+	lines := strings.SplitAfter(policy, "\n")
+	url := func(i int) string { return base.witnesses[i].server.URL }
+	for _, tt := range []struct {
+		words string
+		edit  func(c *Config)
+	}{
+		{"no signing key", func(c *Config) { c.Signer = nil }},
+		{"they must be the same", func(c *Config) { c.Origin = "other.test" }},
+		{"must both be configured", func(c *Config) { c.StateDir = "" }},
+		{"is inside the tree's directory", func(c *Config) { c.StateDir = filepath.Join(c.TreeDir, "state") }},
+		{"is inside the tree's directory", func(c *Config) { c.StateDir = c.TreeDir }},
+		{"no proof program", func(c *Config) { c.Programs = nil }},
+		{"no proof program", func(c *Config) { c.Proofs = nil }},
+		{"or say that this is a development log", func(c *Config) { c.Development = false }},
+		{"the least is 100ms", func(c *Config) { c.CheckpointInterval = time.Millisecond }},
+		{"is shorter than the checkpoint interval", func(c *Config) { c.RepublishInterval = 50 * time.Millisecond }},
+		{"is negative", func(c *Config) { c.Limits.Waiting = -1 }},
+		{"polic", func(c *Config) { c.Policy = nil }},
+		{"polic", func(c *Config) { c.Policy = []byte("nonsense\n") }},
+		{"does not name this log", func(c *Config) { c.Policy = []byte(strings.Join(lines[1:], "")) }},
+		{"asks for no witnesses", func(c *Config) { c.Policy = []byte(lines[0] + lines[1] + "quorum none\n") }},
+		{"asks for no witnesses", func(c *Config) { c.Policy = []byte(lines[0] + "quorum none\n") }},
+		{"gives no URL for the witness w1", func(c *Config) { c.Policy = []byte(strings.Replace(policy, " "+url(1), "", 1)) }},
+		{"the same URL", func(c *Config) { c.Policy = []byte(strings.Replace(policy, url(1), url(2), 1)) }},
+		{"is not an http or https URL", func(c *Config) { c.Policy = []byte(strings.Replace(policy, url(1), "ftp://x", 1)) }},
+		{"is not an http or https URL", func(c *Config) { c.Policy = []byte(strings.Replace(policy, url(1), url(1)+"#x", 1)) }},
+		{"polic", func(c *Config) { c.Policy = []byte(strings.Replace(policy, "quorum g\n", "", 1)) }},
+	} {
+		t.Run(tt.words, func(t *testing.T) {
+			w := &world{t: t, cfg: base.cfg}
+			tt.edit(&w.cfg)
+			w.wantNoOpen(nil, tt.words)
+		})
+	}
+}

@@ -1,0 +1,310 @@
+package log
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"mime/multipart"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"cratelog/entry"
+)
+
+// Handler returns the log's whole web surface. The server around it must set
+// timeouts; bodies are limited here.
+func (l *Log) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, route := range []struct {
+		pattern string
+		handler http.HandlerFunc
+	}{
+		{"POST /v1/submit", l.submit},
+		{"GET /v1/crates/{name}/{version}", l.crateVersion},
+		{"GET /v1/log", l.about},
+		{"GET /checkpoint", l.checkpoint},
+		{"GET /tile/{path...}", l.tile},
+		{"GET /healthz", l.healthz},
+		{"GET /metrics", promhttp.HandlerFor(l.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP},
+		{"GET /{$}", l.page},
+	} {
+		mux.HandleFunc(route.pattern, route.handler)
+	}
+	return l.outer(mux)
+}
+
+// outer is around every route: a panic is a 500, an unknown route and a wrong
+// method are answered like every other refusal, and anyone's page may read.
+func (l *Log) outer(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if v := recover(); v != nil && v != http.ErrAbortHandler {
+				l.log.Error("panic in a handler", "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
+				l.fail(w, r, errors.New("panic"))
+			}
+		}()
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			w.Header().Set("Access-Control-Allow-Origin", "*")
+		}
+		if _, pattern := mux.Handler(r); pattern == "" {
+			l.noRoute(w, r, mux)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (l *Log) noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) {
+	probe := *r
+	for _, probe.Method = range []string{http.MethodGet, http.MethodPost} {
+		if _, pattern := mux.Handler(&probe); pattern != "" {
+			w.Header().Set("Allow", probe.Method)
+			l.fail(w, r, refuse(MethodNotAllowed, nil, "This address takes %s only.", probe.Method))
+			return
+		}
+	}
+	l.fail(w, r, refuse(NotFound, nil, "There is nothing at this address; /v1/log tells what this log is."))
+}
+
+// status is the one place where a reason becomes a status code.
+func status(reason Reason) int {
+	switch reason {
+	case MalformedRequest, MalformedEntry:
+		return http.StatusBadRequest
+	case NotFound:
+		return http.StatusNotFound
+	case MethodNotAllowed:
+		return http.StatusMethodNotAllowed
+	case VersionConflict:
+		return http.StatusConflict
+	case EntryTooLarge, CrateTooLarge:
+		return http.StatusRequestEntityTooLarge
+	case UnknownProgram, UnknownClaim, CrateMismatch, CrateRefused, ProofInvalid:
+		return http.StatusUnprocessableEntity
+	case Overloaded, NotPublished, Halted, ShuttingDown:
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// refusalBody is the JSON of every error.
+type refusalBody struct {
+	Reason  Reason  `json:"reason"`
+	Message string  `json:"message"`
+	Index   *uint64 `json:"index,omitempty"`
+	Bundle  string  `json:"bundle,omitempty"`
+}
+
+// fail answers with an error. What is not a Refusal is our fault, and its
+// text is for the operator only.
+func (l *Log) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal):
+	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
+		return // nobody is listening
+	default:
+		l.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		refusal = refuse(Internal, err, "The log failed to answer; its operator can see why. Trying again is safe.")
+	}
+	if refusal.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(refusal.RetryAfter.Seconds()))))
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, status(refusal.Reason), refusalBody{refusal.Reason, refusal.Message, refusal.Index, string(refusal.Bundle)})
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(v)
+}
+
+// submit takes multipart/form-data with the parts entry and crate, in this
+// order and nothing else, and answers with the bundle.
+func (l *Log) submit(w http.ResponseWriter, r *http.Request) {
+	const overhead = 64 << 10 // boundaries and part headers
+	limit := l.limits.Crate.Compressed + entry.MaxSize + overhead
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
+	bundle, err := l.submitForm(r)
+	// A client that still writes would not see an early answer.
+	io.Copy(io.Discard, r.Body)
+	if err != nil {
+		l.fail(w, r, err)
+		return
+	}
+	writeBundle(w, bundle)
+}
+
+func (l *Log) submitForm(r *http.Request) ([]byte, error) {
+	form, err := r.MultipartReader()
+	if err != nil {
+		return nil, refuse(MalformedRequest, err, "The body must be multipart/form-data with the parts entry and crate.")
+	}
+	part, err := nextPart(form, "entry")
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(part, entry.MaxSize+1))
+	if err != nil {
+		return nil, refuse(MalformedRequest, err, "The part entry could not be read to its end.")
+	}
+	return l.Submit(r.Context(), data, &crateReader{form: form})
+}
+
+func nextPart(form *multipart.Reader, name string) (*multipart.Part, error) {
+	part, err := form.NextPart()
+	if err != nil {
+		return nil, refuse(MalformedRequest, err, "The part %s is missing, or the body is cut off.", name)
+	}
+	if part.FormName() != name {
+		return nil, refuse(MalformedRequest, nil, "The parts must be entry and crate, in this order; there is another in the place of %s.", name)
+	}
+	return part, nil
+}
+
+// crateReader is the part crate, opened at the first Read, when the entry has
+// been found worth it. It ends well only if the form ends there.
+type crateReader struct {
+	form *multipart.Reader
+	part *multipart.Part
+}
+
+func (c *crateReader) Read(p []byte) (int, error) {
+	if c.part == nil {
+		part, err := nextPart(c.form, "crate")
+		if err != nil {
+			return 0, err
+		}
+		c.part = part
+	}
+	n, err := c.part.Read(p)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return n, refuse(CrateTooLarge, err, "The request has more than %d bytes, the limit of this log.", tooLarge.Limit)
+	case err == io.EOF:
+		if _, end := c.form.NextPart(); end != io.EOF {
+			return n, refuse(MalformedRequest, end, "The parts must be entry and crate and nothing else.")
+		}
+	}
+	return n, err
+}
+
+// aboutBody is the JSON of /v1/log.
+type aboutBody struct {
+	Origin      string         `json:"origin"`
+	VKey        string         `json:"vkey"`
+	Development bool           `json:"development"`
+	Size        uint64         `json:"size"`
+	Programs    []aboutProgram `json:"programs"`
+	Witnesses   []aboutWitness `json:"witnesses"`
+	Limits      aboutLimits    `json:"limits"`
+}
+
+type aboutProgram struct {
+	ID        string `json:"id"`
+	System    string `json:"system"`
+	Kind      string `json:"kind"`
+	Blocks    int    `json:"blocks,omitempty"`
+	ListBytes int    `json:"list_bytes,omitempty"`
+	Origin    string `json:"origin"`
+}
+
+type aboutWitness struct {
+	Name string `json:"name"`
+	VKey string `json:"vkey"`
+}
+
+type aboutLimits struct {
+	EntryBytes int   `json:"entry_bytes"`
+	CrateBytes int64 `json:"crate_bytes"`
+}
+
+func (l *Log) aboutBody() aboutBody {
+	b := aboutBody{
+		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Development: l.cfg.Development, Size: l.published.head().size,
+		Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
+	}
+	for _, p := range l.cfg.Programs {
+		b.Programs = append(b.Programs, aboutProgram{hex.EncodeToString(p.ID[:]), p.System, p.Kind, p.Blocks, p.ListBytes, p.Origin})
+	}
+	for _, w := range l.witnesses {
+		b.Witnesses = append(b.Witnesses, aboutWitness{w.Name, w.VKey})
+	}
+	return b
+}
+
+func (l *Log) about(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-cache")
+	writeJSON(w, http.StatusOK, l.aboutBody())
+}
+
+// healthBody is the JSON of /healthz.
+type healthBody struct {
+	OK         bool            `json:"ok"`
+	Problems   []string        `json:"problems"`
+	Indexed    uint64          `json:"indexed"`
+	Published  uint64          `json:"published"`
+	Signed     uint64          `json:"signed"`
+	AgeSeconds float64         `json:"checkpoint_age_seconds"` // -1: nothing published
+	Witnesses  []healthWitness `json:"witnesses"`
+}
+
+type healthWitness struct {
+	Name  string    `json:"name"`
+	OK    time.Time `json:"last_cosigned"` // zero: not since the start
+	Error string    `json:"error,omitempty"`
+}
+
+// healthz answers 200 when entries are accepted and published, else 503 with
+// the problems in words.
+func (l *Log) healthz(w http.ResponseWriter, r *http.Request) {
+	b, code := l.health(), http.StatusOK
+	if !b.OK {
+		code = http.StatusServiceUnavailable
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, code, b)
+}
+
+func (l *Log) health() healthBody {
+	head, now := l.published.head(), time.Now()
+	mark, refusal := l.guard.mark()
+	l.indexing.Lock()
+	b := healthBody{Problems: []string{}, Indexed: l.indexed, Published: head.size, Signed: mark.Size, AgeSeconds: -1}
+	l.indexing.Unlock()
+	if head.raw != nil {
+		b.AgeSeconds = now.Sub(head.at).Seconds()
+	}
+	if err := l.halt.reason(); err != nil {
+		b.Problems = append(b.Problems, "halted: "+err.Error())
+	}
+	if refusal != nil {
+		b.Problems = append(b.Problems, "the guard refused to sign: "+refusal.Error())
+	}
+	grace := 3*l.cfg.CheckpointInterval + l.cfg.WitnessTimeout
+	switch {
+	case head.raw == nil:
+		b.Problems = append(b.Problems, "nothing is published yet: the witnesses' quorum has not cosigned a checkpoint")
+	case b.Indexed > head.size && now.Sub(head.at) > grace:
+		b.Problems = append(b.Problems, "a backlog of "+strconv.FormatUint(b.Indexed-head.size, 10)+" entries is not published: the witnesses' quorum does not cosign")
+	case now.Sub(head.at) > l.cfg.RepublishInterval+grace:
+		b.Problems = append(b.Problems, "the checkpoint is old: the witnesses' quorum does not cosign")
+	}
+	for _, wit := range l.witnesses {
+		s := l.transport.of(wit.Name)
+		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.err})
+	}
+	b.OK = len(b.Problems) == 0
+	return b
+}

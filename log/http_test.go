@@ -1,0 +1,213 @@
+package log
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"cratelog/entry"
+)
+
+func post(t *testing.T, url, contentType string, body []byte) (*http.Response, []byte) {
+	t.Helper()
+	resp, err := http.Post(url, contentType, bytes.NewReader(body))
+	fatalIf(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	fatalIf(t, err)
+	return resp, b
+}
+
+func TestSubmitOverHTTP(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Limits.Crate.Compressed = 1 << 16
+	w.cfg.Limits.Crate.Inflated = 1 << 20
+	w.cfg.Limits.Crate.Files = 100
+	l := w.open()
+	srv := httptest.NewServer(l.Handler())
+	defer srv.Close()
+	e, c := w.good("alpha", "1.0.0")
+	es, cs := string(e), string(c)
+	e2, c2 := w.good("beta", "1.0.0")
+
+	for _, tt := range []struct {
+		name   string
+		parts  [][2]string
+		cut    int
+		ctype  string
+		code   int
+		reason Reason
+		words  string
+	}{
+		{"no form", nil, 0, "application/octet-stream", 400, MalformedRequest, "must be multipart/form-data"},
+		{"no parts", nil, 0, "", 400, MalformedRequest, "part entry is missing"},
+		{"crate first", [][2]string{{"crate", cs}, {"entry", es}}, 0, "", 400, MalformedRequest, "in this order"},
+		{"entry twice", [][2]string{{"entry", es}, {"entry", es}}, 0, "", 400, MalformedRequest, "in the place of crate"},
+		{"no crate", [][2]string{{"entry", es}}, 0, "", 400, MalformedRequest, "part crate is missing"},
+		{"a third part", [][2]string{{"entry", es}, {"crate", cs}, {"more", "x"}}, 0, "", 400, MalformedRequest, "nothing else"},
+		{"cut in the entry", [][2]string{{"entry", es}, {"crate", cs}}, len(cs) + 400, "", 400, MalformedRequest, "part entry"},
+		{"cut in the crate", [][2]string{{"entry", es}, {"crate", cs}}, 100, "", 400, MalformedRequest, "could not be read"},
+		{"cut before the end", [][2]string{{"entry", es}, {"crate", cs}}, 6, "", 400, MalformedRequest, "could not be read"},
+		{"bad entry", [][2]string{{"entry", es[1:]}, {"crate", cs}}, 0, "", 400, MalformedEntry, "not a canonical"},
+		{"large entry", [][2]string{{"entry", strings.Repeat("x", entry.MaxSize+1)}, {"crate", cs}}, 0, "", 413, EntryTooLarge, "more than 65535"},
+		{"large crate", [][2]string{{"entry", es}, {"crate", strings.Repeat("x", 1<<16+1)}}, 0, "", 413, CrateTooLarge, "more than 65536 bytes"},
+		{"large request", [][2]string{{"entry", es}, {"crate", strings.Repeat("x", 1<<20)}}, 0, "", 413, CrateTooLarge, "limit of this log"},
+		{"wrong crate", [][2]string{{"entry", es}, {"crate", string(c2)}}, 0, "", 422, CrateMismatch, "but the entry is about"},
+		{"good", [][2]string{{"entry", es}, {"crate", cs}}, 0, "", 200, "", ""},
+		{"again", [][2]string{{"entry", es}, {"crate", cs}}, 0, "", 200, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctype, body := form(t, tt.parts...)
+			if tt.ctype != "" {
+				ctype = tt.ctype
+			}
+			resp, b := post(t, srv.URL+"/v1/submit", ctype, body[:len(body)-tt.cut])
+			if resp.StatusCode != tt.code {
+				t.Fatalf("status %d, want %d: %s", resp.StatusCode, tt.code, b)
+			}
+			if tt.code == 200 {
+				if got := resp.Header.Get("Content-Type"); got != "text/plain; charset=utf-8" {
+					t.Errorf("Content-Type %q", got)
+				}
+				w.checkBundle(b, e)
+				return
+			}
+			r := decodeRefusal(t, b)
+			if r.Reason != tt.reason || !strings.Contains(r.Message, tt.words) {
+				t.Errorf("got %s: %s\nwant %s: ... %s ...", r.Reason, r.Message, tt.reason, tt.words)
+			}
+			if resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("headers %v", resp.Header)
+			}
+		})
+	}
+	wantSize(t, l, 1)
+
+	t.Run("conflict", func(t *testing.T) {
+		other := testCrate(t, "alpha", "1.0.0", "fn other() {}")
+		o := testEntry(t, other, "alpha", "1.0.0", 1)
+		ctype, body := form(t, [2]string{"entry", string(mustMarshal(t, o))}, [2]string{"crate", string(other)})
+		resp, b := post(t, srv.URL+"/v1/submit", ctype, body)
+		r := decodeRefusal(t, b)
+		if resp.StatusCode != 409 || r.Reason != VersionConflict || r.Index == nil || *r.Index != 0 {
+			t.Errorf("%d %s", resp.StatusCode, b)
+		}
+		w.checkBundle([]byte(r.Bundle), e)
+	})
+	t.Run("without witnesses", func(t *testing.T) {
+		for _, c := range w.witnesses[:2] {
+			c.setDown(true)
+		}
+		l.limits.PublishWait = 100 * time.Millisecond
+		ctype, body := form(t, [2]string{"entry", string(e2)}, [2]string{"crate", string(c2)})
+		resp, b := post(t, srv.URL+"/v1/submit", ctype, body)
+		after, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+		if r := decodeRefusal(t, b); resp.StatusCode != 503 || r.Reason != NotPublished || err != nil || after < 1 {
+			t.Errorf("%d %s Retry-After %q", resp.StatusCode, b, resp.Header.Get("Retry-After"))
+		}
+		for _, c := range w.witnesses {
+			c.setDown(false)
+		}
+		l.limits.PublishWait = 10 * time.Second
+		if resp, b = post(t, srv.URL+"/v1/submit", ctype, body); resp.StatusCode != 200 {
+			t.Fatalf("%d %s", resp.StatusCode, b)
+		}
+		w.checkBundle(b, e2)
+	})
+}
+
+func TestReadingOverHTTP(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	srv := httptest.NewServer(l.Handler())
+	defer srv.Close()
+	e, c := w.good("alpha", "1.0.0+build.5")
+	w.submit(l, e, c)
+
+	code, _, b := get(t, srv.URL+"/v1/crates/alpha/1.0.0+build.5")
+	if code != 200 {
+		t.Fatalf("%d %s", code, b)
+	}
+	w.checkBundle(b, e)
+
+	code, _, b = get(t, srv.URL+"/v1/log")
+	var about aboutBody
+	fatalIf(t, json.Unmarshal(b, &about))
+	if code != 200 || about.Origin != testOrigin || about.VKey != w.cfg.VKey || about.Size != 1 || !about.Development ||
+		len(about.Programs) != 1 || about.Programs[0].ID != fmt.Sprintf("%x", testProgram.ID) || len(about.Witnesses) != 3 {
+		t.Errorf("%d %s", code, b)
+	}
+	code, _, b = get(t, srv.URL+"/healthz")
+	var health healthBody
+	fatalIf(t, json.Unmarshal(b, &health))
+	if code != 200 || !health.OK || health.Published != 1 || health.Signed != 1 || len(health.Witnesses) != 3 {
+		t.Errorf("%d %s", code, b)
+	}
+	code, _, b = get(t, srv.URL+"/metrics")
+	for _, want := range []string{`cratelog_submissions_total{result="accepted"} 1`, "cratelog_published_size 1", "cratelog_indexed_size 1",
+		"cratelog_halted 0", `cratelog_witness_requests_total{result="200",witness="w0"}`} {
+		if code != 200 || !strings.Contains(string(b), want) {
+			t.Errorf("/metrics has no %s", want)
+		}
+	}
+	code, header, b := get(t, srv.URL+"/")
+	for _, want := range []string{testOrigin, "This is a development log", "1 entries", "c2sp.org/tlog-proof"} {
+		if code != 200 || !strings.Contains(string(b), want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Error("the page has no policy for what it may load")
+	}
+}
+
+func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	srv := httptest.NewServer(l.Handler())
+	defer srv.Close()
+	for _, tt := range []struct {
+		method, path string
+		code         int
+		reason       Reason
+	}{
+		{"GET", "/v1/crates/alpha/1.0.0", 404, NotFound},
+		{"GET", "/v1/crates/alpha", 404, NotFound},
+		{"GET", "/v1/crates/a%2Fb/..", 404, NotFound},
+		{"GET", "/nothing", 404, NotFound},
+		{"GET", "/v1/submit", 405, MethodNotAllowed},
+		{"PUT", "/v1/submit", 405, MethodNotAllowed},
+		{"DELETE", "/checkpoint", 405, MethodNotAllowed},
+		{"POST", "/v1/log", 405, MethodNotAllowed},
+	} {
+		req, err := http.NewRequest(tt.method, srv.URL+tt.path, nil)
+		fatalIf(t, err)
+		resp, err := http.DefaultClient.Do(req)
+		fatalIf(t, err)
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		fatalIf(t, err)
+		if r := decodeRefusal(t, b); resp.StatusCode != tt.code || r.Reason != tt.reason {
+			t.Errorf("%s %s: %d %s", tt.method, tt.path, resp.StatusCode, b)
+		}
+	}
+}
+
+func TestEveryReasonHasAStatus(t *testing.T) {
+	for _, r := range []Reason{MalformedRequest, MalformedEntry, EntryTooLarge, CrateTooLarge, UnknownProgram, UnknownClaim, VersionConflict,
+		CrateMismatch, CrateRefused, ProofInvalid, Overloaded, NotPublished, Halted, ShuttingDown, NotFound, MethodNotAllowed} {
+		if status(r) == http.StatusInternalServerError {
+			t.Errorf("%s is answered as our fault", r)
+		}
+	}
+	if status(Internal) != 500 || status("new") != 500 {
+		t.Error("an unknown reason must be our fault")
+	}
+}

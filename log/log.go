@@ -1,0 +1,438 @@
+// Package log is the log server: a Tessera POSIX log of crate proofs.
+//
+// It accepts an entry only after it has checked it against the .crate and
+// verified its proof, puts it into the tree once, and answers with a bundle
+// (c2sp.org/tlog-proof) under a checkpoint that the policy's witnesses have
+// cosigned. It serves the tree by c2sp.org/tlog-tiles.
+//
+// # What is kept where, and who is trusted
+//
+//   - The tree's directory is Tessera's. Entries are durable there before
+//     anything is signed. Whoever can write there can break the log, but not
+//     make it sign two histories while the state directory is intact.
+//   - The state directory holds guard.db, the memory of what was signed, which
+//     must never be restored from a copy, and index.db, which is derived from
+//     the tree and may be deleted while the server is stopped.
+//   - Witnesses are the second memory: without their quorum nothing is
+//     published.
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/transparency-dev/tessera"
+	"github.com/transparency-dev/tessera/client"
+	"github.com/transparency-dev/tessera/storage/posix"
+	"golang.org/x/mod/sumdb/note"
+
+	"cratelog/crate"
+	"cratelog/entry"
+)
+
+// ProofVerifier decides whether an entry's proof proves its claim. It must be
+// safe for concurrent use.
+type ProofVerifier interface {
+	Check(*entry.Entry) error
+}
+
+// Program describes a proof program that the log accepts.
+type Program struct {
+	ID        [32]byte
+	System    string // for example "groth16-bn254"
+	Kind      string // the claim's kind
+	Blocks    int    // capacity in SHA-1 blocks, 0 if it has none
+	ListBytes int    // capacity of the file list, 0 if it has none
+	Origin    string // where its key comes from: a ceremony, or "development"
+}
+
+// Limits bound what one submission, and all together, may take.
+type Limits struct {
+	Crate       crate.Limits  // of one .crate; zero: crate.DefaultLimits
+	Cores       int           // .crates and proofs checked at a time; zero: one a core
+	Uploads     int           // submissions uploading or being checked; zero: 16 a core
+	Waiting     int           // accepted entries without an index yet; zero: 4096
+	PublishWait time.Duration // how long a submission waits for its bundle; zero: 20 s
+}
+
+// Config is what a log needs to know. Fields without a default are required.
+type Config struct {
+	Origin   string      // the checkpoints' first line, for ever
+	Signer   note.Signer // Ed25519 (type 0x01), its name is Origin
+	VKey     string      // the verifier key that belongs to Signer
+	TreeDir  string      // Tessera's directory; created if missing
+	StateDir string      // guard.db and index.db; created if missing; not inside TreeDir
+
+	// Policy is a c2sp.org/tlog-policy that names this log and, with their
+	// URLs, its witnesses. Nothing is published without its quorum.
+	Policy []byte
+
+	Proofs   ProofVerifier
+	Programs []Program // those that Proofs accepts; at least one
+
+	// Development allows programs whose key is for development only. Anyone
+	// can make false proofs for such a key.
+	Development bool
+
+	Limits Limits
+
+	CheckpointInterval time.Duration // zero: 1 s; at least 100 ms
+	RepublishInterval  time.Duration // a fresh checkpoint of an unchanged tree; zero: 10 min
+	WitnessTimeout     time.Duration // for all witnesses of one checkpoint; zero: 5 s
+	BatchSize          uint          // entries written together; zero: 256
+	BatchAge           time.Duration // how long a batch waits for more; zero: 100 ms
+	Logger             *slog.Logger  // nil: nothing is said
+
+	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
+}
+
+// Log is an open log. Its methods may be called concurrently.
+type Log struct {
+	cfg       Config
+	limits    Limits
+	log       *slog.Logger
+	policy    *policy
+	witnesses []Witness
+	transport *witnessTransport
+	proofs    ProofVerifier
+	programs  map[[32]byte]bool
+	metrics   *metrics
+	retry     time.Duration // the least time to wait after a refusal
+
+	guard     *guard
+	index     *index
+	reader    tessera.LogReader
+	appender  tessera.AddFn
+	shutdown  func(context.Context) error
+	published *publication
+	halt      halt
+	locks     []*os.File
+
+	ctx     context.Context // of everything that outlives a request
+	cancel  context.CancelFunc
+	running sync.WaitGroup // sequencing
+	watcher sync.WaitGroup // followCheckpoint
+
+	uploads chan struct{} // one element a submission that uploads or is checked
+	cores   chan struct{} // one element a check
+
+	mu         sync.Mutex
+	closing    bool                      // owned by mu
+	byIdentity map[[32]byte]*reservation // owned by mu
+	byVersion  map[version]*reservation  // owned by mu; the same reservations
+
+	indexing sync.Mutex
+	indexed  uint64 // owned by indexing; rows in the index
+}
+
+// halt is set once, when the log finds itself inconsistent.
+type halt struct {
+	mu  sync.Mutex
+	err error
+	log *slog.Logger
+}
+
+func (h *halt) now(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err == nil {
+		h.err = err
+		h.log.Error("HALTED: the log accepts nothing more", "err", err)
+	}
+}
+
+func (h *halt) reason() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}
+
+// Open checks the configuration and the state on the disk, opens the tree,
+// brings the index up to it, and starts publishing. It refuses rather than
+// start wrong; errors.Is(err, ErrRollback) when the tree is not a continuation
+// of what was signed.
+//
+// ctx bounds the opening only. Close must be called to stop.
+func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
+	if err := cfg.complete(); err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	l := &Log{
+		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, proofs: cfg.Proofs,
+		programs: make(map[[32]byte]bool), retry: 2 * time.Second,
+		published:  newPublication(),
+		uploads:    make(chan struct{}, cfg.Limits.Uploads),
+		cores:      make(chan struct{}, cfg.Limits.Cores),
+		byIdentity: make(map[[32]byte]*reservation),
+		byVersion:  make(map[version]*reservation),
+	}
+	l.halt.log = cfg.Logger
+	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	l.metrics = l.newMetrics()
+	for _, p := range cfg.Programs {
+		l.programs[p.ID] = true
+	}
+	defer func() {
+		if err != nil {
+			l.cancel()
+			l.closeState()
+		}
+	}()
+	for _, step := range []func(context.Context) error{l.openPolicy, l.openState, l.openTree, l.openIndex} {
+		if err := step(ctx); err != nil {
+			return nil, fmt.Errorf("log: %w", err)
+		}
+	}
+	l.start()
+	return l, nil
+}
+
+// complete checks the configuration and fills in the defaults.
+func (c *Config) complete() error {
+	switch {
+	case c.Signer == nil || c.VKey == "":
+		return errors.New("no signing key is configured")
+	case c.Origin == "" || c.Signer.Name() != c.Origin:
+		return fmt.Errorf("the signing key is named %q, the origin is %q: they must be the same", c.Signer.Name(), c.Origin)
+	case c.TreeDir == "" || c.StateDir == "":
+		return errors.New("the directories of the tree and of the state must both be configured")
+	case c.Proofs == nil || len(c.Programs) == 0:
+		return errors.New("no proof program is configured: the log would accept nothing")
+	}
+	for _, p := range c.Programs {
+		if p.Origin == "development" && !c.Development {
+			return fmt.Errorf("the proof program %x has a development key, with which anyone can make false proofs: configure other programs, or say that this is a development log", p.ID)
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&c.CheckpointInterval, time.Second)
+	setDefault(&c.RepublishInterval, max(10*time.Minute, c.CheckpointInterval))
+	setDefault(&c.WitnessTimeout, 5*time.Second)
+	setDefault(&c.BatchSize, 256)
+	setDefault(&c.BatchAge, 100*time.Millisecond)
+	setDefault(&c.Limits.Crate, crate.DefaultLimits)
+	setDefault(&c.Limits.Cores, runtime.NumCPU())
+	setDefault(&c.Limits.Uploads, 16*c.Limits.Cores)
+	setDefault(&c.Limits.Waiting, 4096)
+	setDefault(&c.Limits.PublishWait, 20*time.Second)
+	if c.CheckpointInterval < 100*time.Millisecond {
+		return fmt.Errorf("the checkpoint interval is %v: the least is 100ms", c.CheckpointInterval)
+	}
+	if c.RepublishInterval < c.CheckpointInterval {
+		return fmt.Errorf("the republish interval (%v) is shorter than the checkpoint interval (%v)", c.RepublishInterval, c.CheckpointInterval)
+	}
+	if c.Limits.Cores < 0 || c.Limits.Uploads < 0 || c.Limits.Waiting < 0 || c.Limits.PublishWait < 0 || c.WitnessTimeout < 0 || c.BatchAge < 0 {
+		return errors.New("a limit or an interval is negative")
+	}
+	return nil
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+func (l *Log) openPolicy(context.Context) error {
+	p, err := parsePolicy(l.cfg.Policy, l.cfg.Origin, l.cfg.VKey)
+	if err != nil {
+		return err
+	}
+	l.policy = p
+	l.witnesses, err = parseWitnesses(l.cfg.Policy)
+	return err
+}
+
+// openState takes the locks and compares the guard's memory with the tree,
+// before Tessera may write.
+func (l *Log) openState(ctx context.Context) error {
+	tree, err := filepath.Abs(l.cfg.TreeDir)
+	if err != nil {
+		return err
+	}
+	state, err := filepath.Abs(l.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	if rel, err := filepath.Rel(tree, state); err != nil || filepath.IsLocal(rel) {
+		return fmt.Errorf("the state directory %s is inside the tree's directory %s: they must be apart, so that one cannot be restored with the other", state, tree)
+	}
+	for dir, perm := range map[string]os.FileMode{tree: 0o755, state: 0o700} {
+		if err := os.MkdirAll(dir, perm); err != nil {
+			return err
+		}
+		lock, err := lockDir(dir)
+		if err != nil {
+			return err
+		}
+		l.locks = append(l.locks, lock)
+	}
+	if err := sweep(tree); err != nil {
+		return err
+	}
+	l.guard, err = openGuard(ctx, filepath.Join(state, "guard.db"), tree, l.cfg.VKey, l.cfg.Signer, client.FileFetcher{Root: tree}.ReadTile)
+	if err != nil {
+		return err
+	}
+	l.guard.halt = l.halt.now
+	l.index, err = openIndex(ctx, filepath.Join(state, "index.db"))
+	return err
+}
+
+// openTree starts Tessera.
+func (l *Log) openTree(ctx context.Context) error {
+	group, unasked, err := witnessGroup(l.cfg.Policy, l.witnesses)
+	if err != nil {
+		return err
+	}
+	if len(unasked) > 0 {
+		l.log.Warn("these witnesses are not part of the policy's quorum and will not be asked", "witnesses", unasked)
+	}
+	hc, transport := newWitnessClient(l.witnesses, l.cfg.WitnessTimeout, func(name, result string) {
+		l.metrics.witness.WithLabelValues(name, result).Inc()
+	})
+	l.transport = transport
+	driver, err := posix.New(ctx, posix.Config{HTTPClient: hc, Path: l.cfg.TreeDir})
+	if err != nil {
+		return err
+	}
+	opts := tessera.NewAppendOptions().
+		WithCheckpointSigner(l.guard).
+		WithCheckpointInterval(l.cfg.CheckpointInterval).
+		WithCheckpointRepublishInterval(l.cfg.RepublishInterval).
+		WithBatching(l.cfg.BatchSize, l.cfg.BatchAge).
+		WithWitnesses(group, &tessera.WitnessOptions{Timeout: l.cfg.WitnessTimeout, FailOpen: false})
+	a, shutdown, reader, err := tessera.NewAppender(l.ctx, driver, opts)
+	if state, stateErr := readTreeState(l.cfg.TreeDir); err != nil && stateErr == nil && state.Found && state.Size == 0 {
+		// A new log publishes its empty tree while it opens, which fails when
+		// the witnesses are away. That is no reason not to start: the tree is
+		// there now, and the second time publishing goes on in the background.
+		l.log.Warn("the first checkpoint is not published yet", "err", err)
+		a, shutdown, reader, err = tessera.NewAppender(l.ctx, driver, opts)
+	}
+	if err != nil {
+		return err
+	}
+	l.appender, l.shutdown, l.reader = a.Add, shutdown, reader
+	if l.cfg.testingOnlyAppender != nil {
+		l.appender = l.cfg.testingOnlyAppender(l.appender)
+	}
+	return nil
+}
+
+// openIndex makes the index equal to the tree, so that what was added just
+// before a crash is known before anything can be added again.
+func (l *Log) openIndex(ctx context.Context) error {
+	size, err := l.integrated(ctx)
+	if err != nil {
+		return err
+	}
+	if l.indexed, err = l.index.size(ctx); err != nil {
+		return err
+	}
+	head, _ := l.guard.mark()
+	if err := l.checkIndex(ctx, size, head.Size); err != nil {
+		return err
+	}
+	if size > l.indexed {
+		l.log.Info("indexing entries of the tree", "from", l.indexed, "to", size)
+	}
+	return l.indexUpTo(ctx, size)
+}
+
+// integrated waits until every entry that has an index is in the tree, and
+// returns the tree's size. With the POSIX driver they are the same.
+func (l *Log) integrated(ctx context.Context) (uint64, error) {
+	t := time.NewTicker(50 * time.Millisecond)
+	defer t.Stop()
+	for {
+		size, err := l.reader.IntegratedSize(ctx)
+		if err != nil {
+			return 0, err
+		}
+		next, err := l.reader.NextIndex(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if size >= next {
+			return size, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, fmt.Errorf("waiting for %d entries to be integrated: %w", next-size, ctx.Err())
+		case <-t.C:
+		}
+	}
+}
+
+func (l *Log) start() {
+	poll := min(max(l.cfg.CheckpointInterval/10, 10*time.Millisecond), 100*time.Millisecond)
+	l.watcher.Go(func() { l.followCheckpoint(l.ctx, poll) })
+	head, _ := l.guard.mark()
+	l.log.Info("log open", "origin", l.cfg.Origin, "indexed", l.indexed, "signed", head.Size, "witnesses", len(l.witnesses))
+}
+
+// Close stops accepting, waits until what was accepted is in the tree and
+// published, and closes everything. When ctx ends first it closes all the
+// same and returns an error: entries that are in the tree are published after
+// the next Open.
+func (l *Log) Close(ctx context.Context) error {
+	l.mu.Lock()
+	again := l.closing
+	l.closing = true
+	l.mu.Unlock()
+	if again {
+		return nil
+	}
+	err := waitFor(ctx, &l.running)
+	if err == nil {
+		// Tessera counts only what was resolved, so it comes after the wait.
+		err = l.shutdown(ctx)
+	}
+	l.cancel()
+	l.watcher.Wait()
+	if err != nil {
+		err = fmt.Errorf("log: closed before all entries were published; they will be after the next start: %w", err)
+	}
+	return errors.Join(err, l.closeState())
+}
+
+// waitFor waits for a group or for ctx. The goroutine that it leaves behind
+// when ctx ends first ends with the process.
+func waitFor(ctx context.Context, g *sync.WaitGroup) error {
+	done := make(chan struct{})
+	go func() {
+		g.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *Log) closeState() error {
+	var errs []error
+	if l.guard != nil {
+		errs = append(errs, l.guard.close())
+	}
+	if l.index != nil {
+		errs = append(errs, l.index.close())
+	}
+	for _, f := range l.locks {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}

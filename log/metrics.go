@@ -1,0 +1,61 @@
+package log
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// metrics is the log's own registry: nothing of it is global, so that a test
+// may run several logs.
+type metrics struct {
+	registry    *prometheus.Registry
+	submissions *prometheus.CounterVec // by result: a reason slug, "accepted" or "known"
+	duration    prometheus.Histogram
+	checking    prometheus.Gauge
+	waiting     prometheus.Gauge
+	published   prometheus.Gauge
+	indexed     prometheus.Gauge
+	witness     *prometheus.CounterVec // by witness and result
+}
+
+func (l *Log) newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		submissions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cratelog_submissions_total", Help: "Submissions answered, by result: accepted, known, or the reason of the refusal."}, []string{"result"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "cratelog_submission_seconds", Help: "Time from the first byte of an accepted submission to its bundle.",
+			Buckets: []float64{.05, .1, .25, .5, 1, 1.5, 2, 3, 5, 10, 20}}),
+		checking: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "cratelog_checking", Help: "Submissions that are uploaded or checked now."}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "cratelog_sequencing", Help: "Accepted entries that have no durable index yet."}),
+		published: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "cratelog_published_size", Help: "Entries under the published checkpoint."}),
+		indexed: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "cratelog_indexed_size", Help: "Entries of the tree that the index knows."}),
+		witness: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cratelog_witness_requests_total", Help: "Requests to witnesses, by witness and result: a status code, or error."}, []string{"witness", "result"}),
+	}
+	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "cratelog_checkpoint_age_seconds", Help: "Time since this server first saw the published checkpoint."},
+		func() float64 {
+			if head := l.published.head(); head.raw != nil {
+				return time.Since(head.at).Seconds()
+			}
+			return -1
+		})
+	halted := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "cratelog_halted", Help: "1 when the log has stopped accepting because it found itself inconsistent."},
+		func() float64 {
+			if l.halt.reason() != nil {
+				return 1
+			}
+			return 0
+		})
+	m.registry.MustRegister(m.submissions, m.duration, m.checking, m.waiting, m.published, m.indexed, m.witness, age, halted,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}

@@ -1,0 +1,117 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// published is the latest checkpoint that the world may see. The raw bytes
+// have been checked against the policy and must not be changed.
+type published struct {
+	size uint64
+	root tlog.Hash
+	raw  []byte    // nil before the first
+	at   time.Time // when this server first saw it
+}
+
+// publication follows the checkpoint that Tessera writes. Reads and bundles
+// are gated by it, never by the file.
+type publication struct {
+	mu      sync.Mutex
+	current published     // owned by mu
+	changed chan struct{} // owned by mu; closed and replaced at every change
+}
+
+func newPublication() *publication { return &publication{changed: make(chan struct{})} }
+
+// head returns the latest checkpoint; its raw is nil when there is none yet.
+func (p *publication) head() published {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.current
+}
+
+func (p *publication) set(next published) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.current = next
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// wait returns the first checkpoint seen that covers entry idx.
+func (p *publication) wait(ctx context.Context, idx uint64) (published, error) {
+	for {
+		p.mu.Lock()
+		head, changed := p.current, p.changed
+		p.mu.Unlock()
+		if head.raw != nil && head.size > idx {
+			return head, nil
+		}
+		select {
+		case <-ctx.Done():
+			return published{}, ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// follow looks at the checkpoint file until ctx ends. A read that fails is
+// tried again; it releases no waiter, unlike tessera.PublicationAwaiter.
+func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	var said string
+	for {
+		err := l.refreshCheckpoint(ctx)
+		switch {
+		case err == nil:
+			said = ""
+		case errors.Is(err, errContradiction):
+			l.halt.now(err)
+		case err.Error() != said && ctx.Err() == nil:
+			said = err.Error()
+			l.log.Error("cannot read the published checkpoint; trying again", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// refreshCheckpoint reads the checkpoint file once, and takes it over if the
+// policy accepts it.
+func (l *Log) refreshCheckpoint(ctx context.Context) error {
+	raw, err := l.reader.ReadCheckpoint(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	old := l.published.head()
+	if bytes.Equal(raw, old.raw) {
+		return nil
+	}
+	c, err := l.policy.CheckCheckpoint(raw)
+	if err != nil {
+		return fmt.Errorf("the checkpoint in the tree's directory: %w", err)
+	}
+	next := published{size: uint64(c.Size), root: tlog.Hash(c.Root), raw: bytes.Clone(raw), at: time.Now()}
+	if next.size < old.size || (next.size == old.size && old.raw != nil && next.root != old.root) {
+		return fmt.Errorf("%w: its checkpoint went from %d entries to %d", errContradiction, old.size, next.size)
+	}
+	l.published.set(next)
+	l.metrics.published.Set(float64(next.size))
+	l.log.Debug("published", "size", next.size, "root", next.root)
+	return nil
+}

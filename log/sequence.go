@@ -1,0 +1,253 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/transparency-dev/tessera"
+	"github.com/transparency-dev/tessera/api/layout"
+)
+
+// reservation is an entry between the end of its checks and its durable row
+// in the index. While it stands nobody else can add the same identity, or the
+// same crate version with another checksum.
+type reservation struct {
+	*submission
+	done chan struct{} // closed when idx and err are set
+	idx  uint64
+	err  error
+}
+
+// version names a crate version.
+type version struct{ name, version string }
+
+func (s *submission) version() version {
+	return version{s.entry.Subject.Name, s.entry.Subject.Version}
+}
+
+// sequence puts a checked entry into the tree, once, and returns its index.
+// Equal entries that come at the same time share one reservation.
+func (l *Log) sequence(ctx context.Context, s *submission) (uint64, error) {
+	wait, cancel := context.WithTimeout(ctx, l.limits.PublishWait)
+	defer cancel()
+	for {
+		r, mine, err := l.reserve(ctx, s)
+		var c *conflictError
+		if errors.As(err, &c) {
+			return 0, l.conflict(ctx, s, c.idx)
+		}
+		if err != nil {
+			return 0, err
+		}
+		select {
+		case <-r.done:
+		case <-wait.Done():
+			if ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
+			return 0, later(NotPublished, l.retry, wait.Err(), "The entry was accepted, but it has no place in the log yet: submit it again to get the bundle.")
+		}
+		same := r.identity == s.identity
+		switch {
+		case mine || (same && r.err == nil):
+			return r.idx, r.err
+		case same && !errors.Is(r.err, errNotAdded):
+			return 0, r.err
+		}
+		// Another entry of this version was in the way, or the other's attempt
+		// came to nothing: what stands now is decided by asking again.
+	}
+}
+
+// errNotAdded says that an attempt left no entry in the tree.
+var errNotAdded = errors.New("the entry was not added to the tree")
+
+// reserve returns a reservation to wait for: a new one for s, whose
+// sequencing it starts, or the one that is in the way.
+func (l *Log) reserve(ctx context.Context, s *submission) (r *reservation, mine bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.acceptingLocked(); err != nil {
+		return nil, false, err
+	}
+	if r := l.byIdentity[s.identity]; r != nil {
+		return r, false, nil
+	}
+	// A version with the same checksum may get several claims, one after the other.
+	if r := l.byVersion[s.version()]; r != nil {
+		return r, false, nil
+	}
+	// The reservations were looked at first: one leaves only after its row is
+	// in the index, so whoever is not there is found here.
+	if r, err := l.settled(ctx, s); r != nil || err != nil {
+		return r, false, err
+	}
+	if len(l.byIdentity) >= l.limits.Waiting {
+		return nil, false, later(Overloaded, l.retry, nil, "The log has too many entries waiting for their place: try again later.")
+	}
+	r = &reservation{submission: s, done: make(chan struct{})}
+	l.byIdentity[s.identity], l.byVersion[s.version()] = r, r
+	l.metrics.waiting.Set(float64(len(l.byIdentity)))
+	l.running.Add(1)
+	go func() {
+		defer l.running.Done()
+		r.idx, r.err = l.add(l.ctx, s)
+		l.release(r)
+	}()
+	return r, true, nil
+}
+
+// settled looks into the index, with mu held.
+func (l *Log) settled(ctx context.Context, s *submission) (*reservation, error) {
+	row, found, err := l.index.byIdentity(ctx, s.identity)
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		r := &reservation{submission: s, idx: row.idx, done: make(chan struct{})}
+		close(r.done)
+		return r, nil
+	}
+	row, found, err = l.index.byVersion(ctx, s.entry.Subject.Name, s.entry.Subject.Version)
+	if err != nil {
+		return nil, err
+	}
+	if found && row.sha256 != s.entry.Subject.SHA256 {
+		return nil, &conflictError{row.idx}
+	}
+	return nil, nil
+}
+
+// conflictError is a version conflict found with mu held, when there is no
+// time to wait for the standing entry's bundle.
+type conflictError struct{ idx uint64 }
+
+func (e *conflictError) Error() string { return fmt.Sprintf("version conflict with entry %d", e.idx) }
+
+// release ends a reservation. Its row must be in the index, or its entry must
+// not be in the tree.
+func (l *Log) release(r *reservation) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.byIdentity, r.identity)
+	delete(l.byVersion, r.version())
+	l.metrics.waiting.Set(float64(len(l.byIdentity)))
+	close(r.done)
+}
+
+// add gives the entry to Tessera and waits until it has a durable index and a
+// durable row. Nothing of it depends on the submitter's patience.
+func (l *Log) add(ctx context.Context, s *submission) (uint64, error) {
+	at, addErr := l.appender(ctx, tessera.NewEntry(s.raw))()
+	want := uint64(0)
+	if addErr == nil {
+		want = at.Index + 1
+	} else {
+		// It failed, but it may have happened all the same. The tree decides.
+		l.log.Error("Tessera did not add an entry", "err", addErr)
+	}
+	row, found, err := l.indexAndFind(ctx, want, s.identity)
+	switch {
+	case err != nil:
+	case addErr != nil && !found:
+		return 0, fmt.Errorf("%w: %w", errNotAdded, addErr)
+	case addErr == nil && (!found || row.idx != at.Index):
+		err = fmt.Errorf("%w: an entry was added as number %d, but is not there: was the tree's directory exchanged while the log was running?", ErrRollback, at.Index)
+	default:
+		return row.idx, nil
+	}
+	// Without its row the entry could be added again.
+	l.halt.now(err)
+	return 0, err
+}
+
+func (l *Log) indexAndFind(ctx context.Context, want uint64, identity [32]byte) (row, bool, error) {
+	if err := l.indexUpTo(ctx, want); err != nil {
+		return row{}, false, err
+	}
+	return l.index.byIdentity(ctx, identity)
+}
+
+// indexUpTo copies what Tessera has integrated into the index, and returns
+// when it holds at least want entries. Callers that come together share one
+// transaction: whoever is first copies everything.
+//
+// This is the only writer of the index, at start as in operation: a row is
+// there because its entry is in the tree, and for no other reason.
+func (l *Log) indexUpTo(ctx context.Context, want uint64) error {
+	l.indexing.Lock()
+	defer l.indexing.Unlock()
+	if want > 0 && l.indexed >= want {
+		return nil
+	}
+	size, err := l.reader.IntegratedSize(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the size of the tree: %w", err)
+	}
+	if size < want {
+		return fmt.Errorf("%w: entry %d was added, but the tree has %d entries", errContradiction, want-1, size)
+	}
+	for l.indexed < size {
+		if err := l.indexBatch(ctx, size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// indexBatch appends the rest of some bundles in one transaction.
+func (l *Log) indexBatch(ctx context.Context, size uint64) error {
+	const bundles = 16
+	var rows []row
+	next := l.indexed
+	for n := 0; n < bundles && next < size; n++ {
+		entries, err := entriesIn(ctx, next/layout.EntryBundleWidth, size, l.reader.ReadEntryBundle)
+		if err != nil {
+			return err
+		}
+		for _, data := range entries[next%layout.EntryBundleWidth:] {
+			r, err := newRow(next, data)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errContradiction, err)
+			}
+			rows = append(rows, r)
+			next++
+		}
+	}
+	if err := l.index.append(ctx, rows); err != nil {
+		return err
+	}
+	l.indexed = next
+	l.metrics.indexed.Set(float64(next))
+	return nil
+}
+
+// checkIndex compares the rows that the guard has not vouched for, and the
+// last one, with the tree.
+func (l *Log) checkIndex(ctx context.Context, size, guarded uint64) error {
+	if l.indexed > size {
+		return fmt.Errorf("%w: the index knows %d entries, but the tree has %d: the tree's directory is an old copy, or the index is another log's; put the right one back", ErrRollback, l.indexed, size)
+	}
+	if l.indexed == 0 {
+		return nil
+	}
+	for i := min(guarded, l.indexed-1); i < l.indexed; i++ {
+		data, err := entryAt(ctx, i, size, l.reader.ReadEntryBundle)
+		if err != nil {
+			return err
+		}
+		want, err := newRow(i, data)
+		if err != nil {
+			return err
+		}
+		got, found, err := l.index.at(ctx, i)
+		if err != nil {
+			return err
+		}
+		if !found || got != want {
+			return fmt.Errorf("%w: the index and the tree disagree about entry %d: they belong to different logs, or one is an old copy", ErrRollback, i)
+		}
+	}
+	return nil
+}

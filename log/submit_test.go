@@ -1,0 +1,460 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"github.com/transparency-dev/tessera"
+
+	"cratelog/entry"
+)
+
+// entriesOf returns every entry of the tree, read from the tree.
+func entriesOf(t *testing.T, l *Log) [][]byte {
+	t.Helper()
+	size, err := l.reader.IntegratedSize(t.Context())
+	fatalIf(t, err)
+	var all [][]byte
+	for i := range size {
+		b, err := entryAt(t.Context(), i, size, l.reader.ReadEntryBundle)
+		fatalIf(t, err)
+		all = append(all, b)
+	}
+	return all
+}
+
+func wantSize(t *testing.T, l *Log, want int) {
+	t.Helper()
+	if got := len(entriesOf(t, l)); got != want {
+		t.Errorf("the tree has %d entries, want %d", got, want)
+	}
+}
+
+func TestAnAcceptedEntryComesBackInABundle(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	e, c := w.good("alpha", "1.0.0")
+	w.submit(l, e, c)
+	wantSize(t, l, 1)
+	b, err := l.Bundle(t.Context(), "alpha", "1.0.0")
+	fatalIf(t, err)
+	w.checkBundle(b, e)
+	_, err = l.Bundle(t.Context(), "alpha", "1.0.1")
+	wantRefusal(t, err, NotFound, "no published entry")
+}
+
+func TestTheSameClaimIsLoggedOnce(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	e, c := w.good("alpha", "1.0.0")
+	w.submit(l, e, c)
+
+	// Anyone can re-randomise a proof: the entry is the same, whatever its proof.
+	again, err := entry.Parse(e)
+	fatalIf(t, err)
+	again.Proof.Parts = [][]byte{{9, 9, 9}}
+	b, err := l.Submit(t.Context(), mustMarshal(t, again), failingReader{t})
+	fatalIf(t, err)
+	w.checkBundle(b, e)
+	wantSize(t, l, 1)
+}
+
+type failingReader struct{ t *testing.T }
+
+func (r failingReader) Read([]byte) (int, error) {
+	r.t.Error("the .crate of a known entry was read")
+	return 0, io.EOF
+}
+
+func TestAVersionHasOneChecksum(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	e, c := w.good("alpha", "1.0.0")
+	w.submit(l, e, c)
+	other := testCrate(t, "alpha", "1.0.0", "fn other() {}")
+	o := testEntry(t, other, "alpha", "1.0.0", 1)
+	w.proofs.believe(o)
+	_, err := l.Submit(t.Context(), mustMarshal(t, o), bytes.NewReader(other))
+	r := wantRefusal(t, err, VersionConflict, "alpha 1.0.0 is in the log with another checksum, as entry 0")
+	if r.Index == nil || *r.Index != 0 {
+		t.Error("the conflict does not say which entry stands")
+	}
+	w.checkBundle(r.Bundle, e)
+	wantSize(t, l, 1)
+
+	// Another claim about the same .crate is another entry.
+	second := testEntry(t, c, "alpha", "1.0.0", 2)
+	w.proofs.believe(second)
+	w.submit(l, mustMarshal(t, second), c)
+	wantSize(t, l, 2)
+	b, err := l.Bundle(t.Context(), "alpha", "1.0.0")
+	fatalIf(t, err)
+	w.checkBundle(b, e) // the earliest
+}
+
+func TestEqualSubmissionsAtOnceBecomeOneEntry(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	e, c := w.good("alpha", "1.0.0")
+	other := testCrate(t, "alpha", "1.0.0", "fn other() {}")
+	o := testEntry(t, other, "alpha", "1.0.0", 1)
+	w.proofs.believe(o)
+	second := testEntry(t, c, "alpha", "1.0.0", 2)
+	w.proofs.believe(second)
+	oBytes, sBytes := mustMarshal(t, o), mustMarshal(t, second)
+
+	var mu sync.Mutex
+	won := make(map[string]int)
+	conflicts := 0
+	var g sync.WaitGroup
+	for i := range 24 {
+		g.Go(func() {
+			eb, cb := e, c
+			switch i % 3 {
+			case 1:
+				eb, cb = oBytes, other
+			case 2:
+				eb = sBytes
+			}
+			b, err := l.Submit(t.Context(), eb, bytes.NewReader(cb))
+			mu.Lock()
+			defer mu.Unlock()
+			var r *Refusal
+			if errors.As(err, &r) && r.Reason == VersionConflict {
+				conflicts++
+				return
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			w.checkBundle(b, eb)
+			won[string(eb)]++
+		})
+	}
+	g.Wait()
+	all := entriesOf(t, l)
+	seen := make(map[string]bool)
+	for _, b := range all {
+		if seen[string(b)] {
+			t.Error("an entry is in the tree twice")
+		}
+		seen[string(b)] = true
+		if won[string(b)] != 8 {
+			t.Errorf("an entry of the tree was acknowledged %d times, want 8", won[string(b)])
+		}
+	}
+	if seen[string(oBytes)] == seen[string(e)] || seen[string(oBytes)] == seen[string(sBytes)] {
+		t.Errorf("both checksums are in the tree, or neither")
+	}
+	if want := 24 - 8*len(all); conflicts != want {
+		t.Errorf("%d conflicts, want %d", conflicts, want)
+	}
+}
+
+// TestWhatFailsLeavesNoTrace is the probe list: every corruption of a valid
+// submission, with the reason and words of its refusal.
+func TestWhatFailsLeavesNoTrace(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Limits.Crate.Compressed = 1 << 20
+	w.cfg.Limits.Crate.Inflated = 1 << 20
+	w.cfg.Limits.Crate.Files = 100
+	l := w.open()
+	good, crateBytes := w.good("alpha", "1.0.0")
+	edit := func(f func(*entry.Entry)) []byte {
+		e, err := entry.Parse(good)
+		fatalIf(t, err)
+		f(e)
+		return mustMarshal(t, e)
+	}
+	source := func(e *entry.Entry) *entry.Source { return e.Claim.(*entry.Source) }
+	believed := func(f func(*entry.Entry)) []byte {
+		return edit(func(e *entry.Entry) { f(e); w.proofs.believe(e) })
+	}
+	notCanonical := bytes.Clone(good)
+	notCanonical = append([]byte{0xb8, 4}, notCanonical[1:]...) // the map's length in two bytes
+	for _, tt := range []struct {
+		name   string
+		entry  []byte
+		crate  []byte
+		reason Reason
+		words  string
+	}{
+		{"empty entry", nil, crateBytes, MalformedEntry, "not a canonical cratelog entry"},
+		{"truncated entry", good[:len(good)-1], crateBytes, MalformedEntry, "not a canonical cratelog entry"},
+		{"trailing byte", append(bytes.Clone(good), 0), crateBytes, MalformedEntry, "not a canonical cratelog entry"},
+		{"not canonical", notCanonical, crateBytes, MalformedEntry, "not a canonical cratelog entry"},
+		{"oversized entry", make([]byte, entry.MaxSize+1), crateBytes, EntryTooLarge, "more than 65535 bytes"},
+		{"unknown program", edit(func(e *entry.Entry) { e.Proof.Program[0] ^= 1 }), crateBytes, UnknownProgram, "does not accept"},
+		{"empty crate", good, nil, CrateMismatch, "but the entry is about"},
+		{"truncated crate", good, crateBytes[:len(crateBytes)-1], CrateMismatch, "but the entry is about"},
+		{"trailing byte in crate", good, append(bytes.Clone(crateBytes), 0), CrateMismatch, "but the entry is about"},
+		{"oversized crate", good, make([]byte, 1<<20+1), CrateTooLarge, "more than 1048576 bytes"},
+		{"another crate's bytes", good, testCrate(t, "beta", "1.0.0", "x"), CrateMismatch, "but the entry is about"},
+		{"another name", believed(func(e *entry.Entry) { e.Subject.Name = "beta" }), crateBytes, CrateRefused, ""},
+		{"another version", believed(func(e *entry.Entry) { e.Subject.Version = "1.0.1" }), crateBytes, CrateRefused, ""},
+		{"another file list", believed(func(e *entry.Entry) { source(e).Files[31] ^= 1 }), crateBytes, CrateRefused, "does not bear out"},
+		{"another path", believed(func(e *entry.Entry) { source(e).Path = "elsewhere" }), crateBytes, CrateRefused, "does not bear out"},
+		{"a file left unproven", believed(func(e *entry.Entry) { source(e).Unproven = []string{"src/lib.rs"} }), crateBytes, CrateRefused, ""},
+		{"another proof", edit(func(e *entry.Entry) { e.Proof.Parts[0][0] ^= 1 }), crateBytes, ProofInvalid, "does not verify"},
+		{"two proofs", edit(func(e *entry.Entry) { e.Proof.Parts = append(e.Proof.Parts, e.Proof.Parts[0]) }), crateBytes, ProofInvalid, "does not verify"},
+		{"a proof moved to another claim", edit(func(e *entry.Entry) { source(e).Commit[0] ^= 1 }), crateBytes, ProofInvalid, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := l.Submit(t.Context(), tt.entry, bytes.NewReader(tt.crate))
+			wantRefusal(t, err, tt.reason, tt.words)
+			wantSize(t, l, 0)
+			if n, err := l.index.size(t.Context()); n != 0 || err != nil {
+				t.Errorf("the index has %d rows (%v)", n, err)
+			}
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if len(l.byIdentity)+len(l.byVersion) != 0 {
+				t.Error("a reservation was left")
+			}
+		})
+	}
+	w.submit(l, good, crateBytes) // and nothing of it stands in the way
+}
+
+func TestAFailedReaderIsNotAnEmptyCrate(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	e, c := w.good("alpha", "1.0.0")
+	_, err := l.Submit(t.Context(), e, io.MultiReader(bytes.NewReader(c), brokenReader{}))
+	wantRefusal(t, err, MalformedRequest, "could not be read to its end")
+	wantSize(t, l, 0)
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func TestWithoutAQuorumNothingIsPublishedAndNothingIsLost(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Limits.PublishWait = 300 * time.Millisecond
+	l := w.open()
+	first, c0 := w.good("alpha", "1.0.0")
+	w.submit(l, first, c0)
+	before := l.published.head()
+
+	w.witnesses[0].setDown(true)
+	second, c1 := w.good("beta", "1.0.0")
+	w.submit(l, second, c1) // two of three are enough
+
+	w.witnesses[1].setDown(true)
+	third, c2 := w.good("gamma", "1.0.0")
+	for range 2 { // the second time it is in the tree already
+		_, err := l.Submit(t.Context(), third, bytes.NewReader(c2))
+		r := wantRefusal(t, err, NotPublished, "submit it again to get the bundle")
+		if r.RetryAfter < time.Second {
+			t.Errorf("retry after %v", r.RetryAfter)
+		}
+	}
+	if head := l.published.head(); head.size != before.size+1 {
+		t.Errorf("published %d entries without a quorum", head.size)
+	}
+	_, err := l.Bundle(t.Context(), "gamma", "1.0.0")
+	wantRefusal(t, err, NotFound, "no published entry")
+	eventually(t, "the trouble shows", func() bool { return !l.health().OK })
+
+	w.witnesses[0].setDown(false)
+	l.limits.PublishWait = 20 * time.Second
+	w.submit(l, third, c2)
+	wantSize(t, l, 3)
+	eventually(t, "the trouble is over", func() bool { return l.health().OK })
+}
+
+func TestALogStartsWhileItsWitnessesAreAway(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range w.witnesses {
+		c.setDown(true)
+	}
+	l := w.open()
+	if h := l.health(); h.OK || len(h.Problems) == 0 || !strings.Contains(h.Problems[0], "nothing is published yet") {
+		t.Errorf("health: %+v", h)
+	}
+	for _, c := range w.witnesses {
+		c.setDown(false)
+	}
+	e, c := w.good("alpha", "1.0.0")
+	w.submit(l, e, c)
+}
+
+func TestASubmitterWhoLeavesDoesNotBreakHisEntry(t *testing.T) {
+	w := newWorld(t)
+	started, release := make(chan struct{}), make(chan struct{})
+	w.cfg.testingOnlyAppender = func(add tessera.AddFn) tessera.AddFn {
+		return func(ctx context.Context, e *tessera.Entry) tessera.IndexFuture {
+			close(started)
+			<-release
+			return add(ctx, e)
+		}
+	}
+	l := w.open()
+	e, c := w.good("alpha", "1.0.0")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := l.Submit(ctx, e, bytes.NewReader(c))
+		done <- err
+	}()
+	<-started
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	close(release)
+	w.submit(l, e, c)
+	wantSize(t, l, 1)
+}
+
+// TestFaultsInPairs: Tessera fails and nothing happened; Tessera fails and it
+// happened all the same. Either way the entry is in the tree at most once,
+// and the next submission gets a bundle.
+func TestFaultsInPairs(t *testing.T) {
+	for _, happened := range []bool{false, true} {
+		t.Run(fmt.Sprintf("happened=%v", happened), func(t *testing.T) {
+			w := newWorld(t)
+			faults := 1
+			w.cfg.testingOnlyAppender = func(add tessera.AddFn) tessera.AddFn {
+				return func(ctx context.Context, e *tessera.Entry) tessera.IndexFuture {
+					if faults == 0 {
+						return add(ctx, e)
+					}
+					faults--
+					return func() (tessera.Index, error) {
+						if happened {
+							if _, err := add(ctx, e)(); err != nil {
+								return tessera.Index{}, err
+							}
+						}
+						return tessera.Index{}, errors.New("the disk is on fire")
+					}
+				}
+			}
+			l := w.open()
+			e, c := w.good("alpha", "1.0.0")
+			_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
+			if happened {
+				fatalIf(t, err)
+			} else if !errors.Is(err, errNotAdded) {
+				t.Fatalf("got %v", err)
+			}
+			w.submit(l, e, c)
+			wantSize(t, l, 1)
+		})
+	}
+}
+
+// TestARowThatCannotBeWrittenHaltsTheLog: an entry in the tree without its
+// row could be added again, so nothing may be added any more.
+func TestARowThatCannotBeWrittenHaltsTheLog(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	_, err := l.index.db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+	fatalIf(t, err)
+	e, c := w.good("alpha", "1.0.0")
+	if _, err := l.Submit(t.Context(), e, bytes.NewReader(c)); err == nil || !strings.Contains(err.Error(), "disk full") {
+		t.Fatalf("got %v", err)
+	}
+	_, err = l.Submit(t.Context(), e, bytes.NewReader(c))
+	wantRefusal(t, err, Halted, "accepts nothing until its operator has looked")
+	if h := l.health(); h.OK || !strings.Contains(strings.Join(h.Problems, " "), "disk full") {
+		t.Errorf("health: %+v", h)
+	}
+	_, err = l.index.db.ExecContext(t.Context(), "DROP TRIGGER full")
+	fatalIf(t, err)
+	w.closeLog(l)
+
+	l = w.open()
+	w.submit(l, e, c)
+	wantSize(t, l, 1)
+}
+
+func TestOverloadIsRefusedNotQueued(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Limits.Uploads = 1
+	l := w.open()
+	e, c := w.good("alpha", "1.0.0")
+	r, pw := io.Pipe()
+	done := make(chan error)
+	go func() {
+		_, err := l.Submit(t.Context(), e, r)
+		done <- err
+	}()
+	_, err := pw.Write(c[:1])
+	fatalIf(t, err)
+	other, oc := w.good("beta", "1.0.0")
+	_, err = l.Submit(t.Context(), other, bytes.NewReader(oc))
+	if r := wantRefusal(t, err, Overloaded, "try again later"); r.RetryAfter < l.retry || r.RetryAfter > 2*l.retry {
+		t.Errorf("retry after %v", r.RetryAfter)
+	}
+	_, err = pw.Write(c[1:])
+	fatalIf(t, err)
+	fatalIf(t, pw.Close())
+	fatalIf(t, <-done)
+	w.submit(l, other, oc)
+}
+
+func TestAClosedLogAcceptsNothing(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	e, c := w.good("alpha", "1.0.0")
+	w.closeLog(l)
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
+	if r := wantRefusal(t, err, ShuttingDown, "shutting down"); r.RetryAfter == 0 {
+		t.Error("it does not say when to come back")
+	}
+}
+
+func TestCloseWaitsForWhatWasAccepted(t *testing.T) {
+	w := newWorld(t)
+	l := w.open()
+	const n = 20
+	bundles := make(chan []byte, n)
+	var accepted sync.WaitGroup
+	entries := make(map[string]bool)
+	for i := range n {
+		e, c := w.good(fmt.Sprintf("c%d", i), "1.0.0")
+		entries[string(e)] = true
+		accepted.Go(func() {
+			b, err := l.Submit(t.Context(), e, bytes.NewReader(c))
+			var r *Refusal
+			if errors.As(err, &r) && r.Reason == ShuttingDown {
+				return
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			bundles <- b
+		})
+	}
+	eventually(t, "something is in the tree", func() bool {
+		l.indexing.Lock()
+		defer l.indexing.Unlock()
+		return l.indexed > 0
+	})
+	w.closeLog(l)
+	accepted.Wait()
+	close(bundles)
+	policy, err := torchwood.ParsePolicy(w.cfg.Policy)
+	fatalIf(t, err)
+	_, _, err = torchwood.VerifyCheckpoint(l.published.head().raw, policy)
+	fatalIf(t, err)
+	if size := l.published.head().size; size != l.indexed {
+		t.Errorf("closed with %d entries in the tree and %d published", l.indexed, size)
+	}
+	if len(bundles) != int(l.indexed) {
+		t.Errorf("%d bundles for %d entries", len(bundles), l.indexed)
+	}
+}

@@ -1,0 +1,365 @@
+package log
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/crate"
+	"cratelog/entry"
+)
+
+const testOrigin = "log.test/2026"
+
+var testProgram = Program{ID: sha256.Sum256([]byte("test program")), System: "test", Kind: "source", Origin: "development"}
+
+// world is a log's surroundings: keys, directories, three witnesses, and a
+// proof verifier that believes what it was told.
+type world struct {
+	t         *testing.T
+	cfg       Config
+	witnesses []*cosigner
+	proofs    *toldProofs
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	skey, vkey, err := note.GenerateKey(rand.Reader, testOrigin)
+	fatalIf(t, err)
+	signer, err := note.NewSigner(skey)
+	fatalIf(t, err)
+	w := &world{t: t, proofs: &toldProofs{believed: make(map[[32]byte][]byte)}}
+	policy := "log " + vkey + "\n"
+	for i := range 3 {
+		c := newCosigner(t, fmt.Sprintf("witness.test/%d", i), vkey)
+		w.witnesses = append(w.witnesses, c)
+		policy += fmt.Sprintf("witness w%d %s %s\n", i, c.signer.Verifier(), c.server.URL)
+	}
+	policy += "group g 2 w0 w1 w2\nquorum g\n"
+	dir := t.TempDir()
+	w.cfg = Config{
+		Origin: testOrigin, Signer: signer, VKey: vkey,
+		TreeDir: filepath.Join(dir, "tree"), StateDir: filepath.Join(dir, "state"),
+		Policy: []byte(policy), Proofs: w.proofs, Programs: []Program{testProgram}, Development: true,
+		CheckpointInterval: 100 * time.Millisecond, BatchAge: 5 * time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	return w
+}
+
+func (w *world) open() *Log {
+	w.t.Helper()
+	l, err := Open(w.t.Context(), w.cfg)
+	fatalIf(w.t, err)
+	w.t.Cleanup(func() { w.closeLog(l) })
+	return l
+}
+
+func (w *world) closeLog(l *Log) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := l.Close(ctx); err != nil {
+		w.t.Errorf("Close: %v", err)
+	}
+}
+
+// toldProofs accepts exactly the pairs of identity and proof that it was told.
+type toldProofs struct {
+	mu       sync.Mutex
+	believed map[[32]byte][]byte
+	checks   int
+}
+
+func (p *toldProofs) Check(e *entry.Entry) error {
+	id, err := e.Identity()
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.checks++
+	if e.Proof.Program != testProgram.ID || len(e.Proof.Parts) != 1 || p.believed[id] == nil || !bytes.Equal(p.believed[id], e.Proof.Parts[0]) {
+		return errors.New("the verifier was not told of this proof")
+	}
+	return nil
+}
+
+func (p *toldProofs) believe(e *entry.Entry) {
+	id, err := e.Identity()
+	if err != nil {
+		panic(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.believed[id] = e.Proof.Parts[0]
+}
+
+// testCrate builds a .crate of three files.
+func testCrate(t *testing.T, name, version, body string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	tw := tar.NewWriter(zw)
+	for _, f := range [][2]string{
+		{"Cargo.toml", fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\n", name, version)},
+		{"README.md", "# " + name + "\n"},
+		{"src/lib.rs", body},
+	} {
+		fatalIf(t, tw.WriteHeader(&tar.Header{Name: name + "-" + version + "/" + f[0], Mode: 0o644, Size: int64(len(f[1])), Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}))
+		_, err := tw.Write([]byte(f[1]))
+		fatalIf(t, err)
+	}
+	fatalIf(t, tw.Close())
+	fatalIf(t, zw.Close())
+	return out.Bytes()
+}
+
+// testEntry is an entry about a .crate that is true except for its proof.
+func testEntry(t *testing.T, raw []byte, name, version string, commit byte) *entry.Entry {
+	t.Helper()
+	src := &entry.Source{Commit: [20]byte{commit}, Path: "crates/" + name}
+	c, err := crate.Read(raw, name, version, crate.DefaultLimits)
+	fatalIf(t, err)
+	list, err := c.List(src)
+	fatalIf(t, err)
+	src.Files = list.Digest
+	return &entry.Entry{
+		Subject: entry.Subject{Name: name, Version: version, SHA256: sha256.Sum256(raw)},
+		Claim:   src,
+		Proof:   entry.Proof{Program: testProgram.ID, Parts: [][]byte{{1, 2, 3, 4}}},
+	}
+}
+
+func mustMarshal(t *testing.T, e *entry.Entry) []byte {
+	t.Helper()
+	b, err := e.Marshal()
+	fatalIf(t, err)
+	return b
+}
+
+// good returns an entry that the log must accept, and its .crate.
+func (w *world) good(name, version string) (entryBytes, crateBytes []byte) {
+	w.t.Helper()
+	raw := testCrate(w.t, name, version, "// "+name)
+	e := testEntry(w.t, raw, name, version, 1)
+	w.proofs.believe(e)
+	return mustMarshal(w.t, e), raw
+}
+
+// submit submits what must be accepted, and checks the bundle.
+func (w *world) submit(l *Log, entryBytes, crateBytes []byte) []byte {
+	w.t.Helper()
+	b, err := l.Submit(w.t.Context(), entryBytes, bytes.NewReader(crateBytes))
+	fatalIf(w.t, err)
+	w.checkBundle(b, entryBytes)
+	return b
+}
+
+// checkBundle lets torchwood, which is not our code, verify a bundle.
+func (w *world) checkBundle(bundle, entryBytes []byte) {
+	w.t.Helper()
+	policy, err := torchwood.ParsePolicy(w.cfg.Policy)
+	fatalIf(w.t, err)
+	if err := torchwood.VerifyProof(policy, tlog.RecordHash(entryBytes), bundle); err != nil {
+		w.t.Errorf("torchwood does not accept the bundle: %v", err)
+	}
+	extra, err := torchwood.ProofExtraData(bundle)
+	fatalIf(w.t, err)
+	if !bytes.Equal(extra, entryBytes) {
+		w.t.Error("the bundle carries another entry")
+	}
+}
+
+// cosigner is the smallest witness of c2sp.org/tlog-witness that is honest.
+// It is a fake with teeth: a checkpoint that does not extend the last one
+// fails the test, unless the test expects it.
+type cosigner struct {
+	t      *testing.T
+	server *httptest.Server
+	signer *torchwood.CosignatureSigner
+	logKey note.Verifier
+
+	mu      sync.Mutex
+	tree    tlog.Tree
+	down    bool
+	refused int
+}
+
+func newCosigner(t *testing.T, name, logVKey string) *cosigner {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	fatalIf(t, err)
+	c := &cosigner{t: t}
+	c.signer, err = torchwood.NewCosignatureSigner(name, key)
+	fatalIf(t, err)
+	c.logKey, err = note.NewVerifier(logVKey)
+	fatalIf(t, err)
+	c.server = httptest.NewServer(c)
+	t.Cleanup(c.server.Close)
+	return c
+}
+
+func (c *cosigner) setDown(down bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.down = down
+}
+
+func (c *cosigner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.down {
+		http.Error(w, "down", http.StatusBadGateway)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.URL.Path != "/add-checkpoint" {
+		http.Error(w, "bad request", http.StatusBadRequest)
+		return
+	}
+	head, signed, ok := strings.Cut(string(body), "\n\n")
+	lines := strings.Split(head, "\n")
+	var old int64
+	if _, err := fmt.Sscanf(lines[0], "old %d", &old); err != nil || !ok {
+		http.Error(w, "malformed", http.StatusBadRequest)
+		return
+	}
+	n, err := note.Open([]byte(signed), note.VerifierList(c.logKey))
+	if err != nil {
+		http.Error(w, "not the log's", http.StatusForbidden)
+		return
+	}
+	cp, err := torchwood.ParseCheckpoint(n.Text)
+	if err != nil {
+		http.Error(w, "malformed", http.StatusBadRequest)
+		return
+	}
+	if old != c.tree.N {
+		w.Header().Set("Content-Type", "text/x.tlog.size")
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprintf(w, "%d\n", c.tree.N)
+		return
+	}
+	if err := c.extends(cp.Tree, lines[1:]); err != nil {
+		c.refused++
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		return
+	}
+	cosigned, err := note.Sign(&note.Note{Text: n.Text}, c.signer)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	c.tree = cp.Tree
+	w.Write(cosigned[len(n.Text)+1:])
+}
+
+func (c *cosigner) extends(next tlog.Tree, lines []string) error {
+	var proof tlog.TreeProof
+	for _, line := range lines {
+		h, err := base64.StdEncoding.DecodeString(line)
+		if err != nil || len(h) != tlog.HashSize {
+			return errors.New("malformed proof")
+		}
+		proof = append(proof, tlog.Hash(h))
+	}
+	switch {
+	case c.tree.N == 0:
+		return nil
+	case next.N == c.tree.N && next.Hash == c.tree.Hash:
+		return nil
+	}
+	return tlog.CheckTree(proof, next.N, next.Hash, c.tree.N, c.tree.Hash)
+}
+
+// wantRefusal checks the reason and that the message has the words.
+func wantRefusal(t *testing.T, err error, reason Reason, words string) *Refusal {
+	t.Helper()
+	var r *Refusal
+	if !errors.As(err, &r) {
+		t.Fatalf("got %v, want a refusal: %s", err, reason)
+	}
+	if r.Reason != reason || !strings.Contains(r.Message, words) {
+		t.Errorf("got %s: %s\nwant %s: ... %s ...", r.Reason, r.Message, reason, words)
+	}
+	return r
+}
+
+// form encodes a multipart body of named parts.
+func form(t *testing.T, parts ...[2]string) (contentType string, body []byte) {
+	t.Helper()
+	var b bytes.Buffer
+	m := multipart.NewWriter(&b)
+	for _, p := range parts {
+		pw, err := m.CreateFormFile(p[0], p[0])
+		fatalIf(t, err)
+		_, err = pw.Write([]byte(p[1]))
+		fatalIf(t, err)
+	}
+	fatalIf(t, m.Close())
+	return m.FormDataContentType(), b.Bytes()
+}
+
+// get reads an address and returns status, header and body.
+func get(t *testing.T, url string) (int, http.Header, []byte) {
+	t.Helper()
+	resp, err := http.Get(url)
+	fatalIf(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	fatalIf(t, err)
+	return resp.StatusCode, resp.Header, b
+}
+
+func decodeRefusal(t *testing.T, b []byte) refusalBody {
+	t.Helper()
+	var r refusalBody
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		t.Fatalf("not the JSON of a refusal: %v: %q", err, b)
+	}
+	return r
+}
+
+// eventually waits for something that another goroutine brings about.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !f() {
+		if time.Now().After(deadline) {
+			t.Fatalf("still not: %s", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
