@@ -2,13 +2,14 @@ package circuit
 
 import (
 	"crypto/sha1"
+	"encoding/binary"
 	"math/big"
+	"math/bits"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/consensys/gnark-crypto/ecc"
 	"github.com/consensys/gnark/frontend"
-	"github.com/consensys/gnark/frontend/cs/r1cs"
 	"github.com/consensys/gnark/test"
 )
 
@@ -16,6 +17,8 @@ import (
 type sha1Circuit struct {
 	Digest frontend.Variable `gnark:",public"`
 	Bytes  []frontend.Variable
+
+	free bool // any digest will do
 }
 
 func (c *sha1Circuit) Define(api frontend.API) error {
@@ -32,7 +35,9 @@ func (c *sha1Circuit) Define(api frontend.API) error {
 			return err
 		}
 	}
-	api.AssertIsEqual(g.digest(h), c.Digest)
+	if !c.free {
+		api.AssertIsEqual(g.digest(h), c.Digest)
+	}
 	return a.finish()
 }
 
@@ -70,22 +75,36 @@ func TestSHA1GadgetAgreesWithTheStandard(t *testing.T) {
 	}
 }
 
-func TestSHA1BlockCost(t *testing.T) {
-	count := func(blocks int) int {
-		cs, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, &sha1Circuit{Bytes: make([]frontend.Variable, 64*blocks)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return cs.GetNbConstraints()
-	}
-	one, two, three := count(1), count(2), count(3)
-	t.Log(one, two-one, three-two)
-}
-
 func vars(b []byte) []frontend.Variable {
 	v := make([]frontend.Variable, len(b))
 	for i := range b {
 		v[i] = b[i]
 	}
 	return v
+}
+
+// compressNative is SHA-1's compression function, from the standard's text.
+func compressNative(h [5]uint32, block []byte) [5]uint32 {
+	var w [80]uint32
+	for t := range w {
+		if t < 16 {
+			w[t] = binary.BigEndian.Uint32(block[4*t:])
+		} else {
+			w[t] = bits.RotateLeft32(w[t-3]^w[t-8]^w[t-14]^w[t-16], 1)
+		}
+	}
+	a, b, c, d, e := h[0], h[1], h[2], h[3], h[4]
+	for t := range w {
+		var f uint32
+		switch t / 20 {
+		case 0:
+			f = b&c | ^b&d
+		case 2:
+			f = b&c | b&d | c&d
+		default:
+			f = b ^ c ^ d
+		}
+		a, b, c, d, e = bits.RotateLeft32(a, 5)+f+e+uint32(sha1K[t/20])+w[t], a, bits.RotateLeft32(b, 30), c, d
+	}
+	return [5]uint32{h[0] + a, h[1] + b, h[2] + c, h[3] + d, h[4] + e}
 }

@@ -3,14 +3,11 @@ package circuit
 import (
 	"crypto/sha1"
 	"fmt"
-	"math/big"
 	"sort"
 	"strings"
 	"testing"
 
 	"github.com/consensys/gnark-crypto/ecc"
-	"github.com/consensys/gnark/frontend"
-	"github.com/consensys/gnark/frontend/cs/r1cs"
 	"github.com/consensys/gnark/test"
 )
 
@@ -167,15 +164,3 @@ func TestTrueStatementsAreProvable(t *testing.T) {
 		}
 	}
 }
-
-func TestCount(t *testing.T) {
-	for _, c := range []Capacity{small, Class64} {
-		cs, err := frontend.Compile(field, r1cs.NewBuilder, NewSource(c))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Log(c, cs.GetNbConstraints(), cs.GetNbSecretVariables(), cs.GetNbInternalVariables())
-	}
-}
-
-var _ = big.NewInt

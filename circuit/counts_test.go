@@ -1,0 +1,48 @@
+package circuit
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/consensys/gnark/frontend"
+	"github.com/consensys/gnark/frontend/cs/r1cs"
+)
+
+var update = flag.Bool("update", false, "write testdata/counts.csv")
+
+// TestConstraintCounts compares the circuits' sizes with testdata/counts.csv, so
+// that none changes unnoticed: another circuit is another program with other keys.
+func TestConstraintCounts(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("circuit,constraints\n")
+	size := func(c frontend.Circuit) int {
+		cs, err := frontend.Compile(field, r1cs.NewBuilder, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cs.GetNbConstraints()
+	}
+	sha1 := func(blocks int) int { return size(&sha1Circuit{Bytes: make([]frontend.Variable, blockBytes*blocks)}) }
+	one, two := sha1(1), sha1(2)
+	fmt.Fprintf(&b, "sha1 first block and tables,%d\n", one)
+	fmt.Fprintf(&b, "sha1 each further block,%d\n", two-one)
+	fmt.Fprintf(&b, "source %d blocks,%d\n", small.Blocks, size(NewSource(small)))
+	fmt.Fprintf(&b, "source %d blocks,%d\n", Class64.Blocks, size(NewSource(Class64)))
+
+	const file = "testdata/counts.csv"
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != string(want) {
+		t.Errorf("the counts changed; if that is meant, run the test with -update and make new keys\ngot:\n%swant:\n%s", &b, want)
+	}
+}

@@ -1,0 +1,195 @@
+package proofcheck
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/consensys/gnark-crypto/ecc/bn254"
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+)
+
+// The words of a Program.
+const (
+	SystemGroth16 = "groth16-bn254" // Groth16 over BN254 with one commitment, as gnark makes it
+	ClaimSource   = "source/1"      // kind and version of the claim
+
+	// OriginDevelopment marks a key whose secrets anyone can compute, from a setup
+	// with a published seed. Whoever accepts its proofs accepts forgeries.
+	OriginDevelopment = "development"
+)
+
+// sourceInputs is the number of public inputs of a source program: commit, files, context.
+const sourceInputs = 3
+
+// maxKey bounds a verifying key in bytes; ours have a few hundred.
+const maxKey = 16 << 10
+
+// Program is one statement with one verifying key: what a proof is a proof of.
+type Program struct {
+	System    string // SystemGroth16
+	Claim     string // ClaimSource
+	Blocks    int    // SHA-1 blocks that the circuit has room for
+	ListBytes int    // bytes of the file list that it has room for
+	Origin    string // where the key comes from: OriginDevelopment, or a ceremony
+	Key       []byte // verifying key, gnark's WriteTo (compressed points)
+}
+
+// ID is the program's name in an entry:
+//
+//	SHA-256("cratelog/program/v1\n" || System || "\n" || Claim || "\n" ||
+//	        "blocks " || Blocks || " list-bytes " || ListBytes || "\n" || Key)
+//
+// with decimal numbers. The origin is no part of it: it says how far to trust the
+// key, not which key it is.
+func (p Program) ID() [32]byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "cratelog/program/v1\n%s\n%s\nblocks %d list-bytes %d\n", p.System, p.Claim, p.Blocks, p.ListBytes)
+	h.Write(p.Key)
+	return [32]byte(h.Sum(nil))
+}
+
+// Development says that the program's key is a development key.
+func (p Program) Development() bool { return p.Origin == OriginDevelopment }
+
+func (p Program) String() string {
+	return fmt.Sprintf("%s %s, %d blocks, %s key, id %x", p.System, p.Claim, p.Blocks, p.Origin, p.ID())
+}
+
+// programFile is a program as a file: JSON, one object.
+type programFile struct {
+	System    string `json:"system"`
+	Claim     string `json:"claim"`
+	Blocks    int    `json:"blocks"`
+	ListBytes int    `json:"list_bytes"`
+	Origin    string `json:"origin"`
+	Key       string `json:"key"` // base64
+}
+
+// ParseProgram reads a program file. It refuses unknown fields and bad keys.
+func ParseProgram(text []byte) (Program, error) {
+	if len(text) > 2*maxKey {
+		return Program{}, fmt.Errorf("program file: %d bytes, at most %d are read", len(text), 2*maxKey)
+	}
+	var f programFile
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil {
+		return Program{}, fmt.Errorf("program file: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return Program{}, errors.New("program file: something follows the JSON object")
+	}
+	key, err := base64.StdEncoding.Strict().DecodeString(f.Key)
+	if err != nil {
+		return Program{}, fmt.Errorf("program file: key: %w", err)
+	}
+	p := Program{f.System, f.Claim, f.Blocks, f.ListBytes, f.Origin, key}
+	if _, err := p.verifyingKey(); err != nil {
+		return Program{}, err
+	}
+	return p, nil
+}
+
+// Marshal returns the program file.
+func (p Program) Marshal() ([]byte, error) {
+	if _, err := p.verifyingKey(); err != nil {
+		return nil, err
+	}
+	b, err := json.MarshalIndent(programFile{p.System, p.Claim, p.Blocks, p.ListBytes, p.Origin,
+		base64.StdEncoding.EncodeToString(p.Key)}, "", "  ")
+	return append(b, '\n'), err
+}
+
+// verifyingKey decodes and checks the program's key: one encoding only, as many
+// public inputs as the claim has, all of them bound by the one commitment, and no
+// input whose point is at infinity (which would bind nothing) or shared with
+// another (which would bind only their sum).
+func (p Program) verifyingKey() (*groth16.VerifyingKey, error) {
+	switch {
+	case p.System != SystemGroth16:
+		return nil, fmt.Errorf("program: unknown proof system %q", p.System)
+	case p.Claim != ClaimSource:
+		return nil, fmt.Errorf("program: unknown claim %q", p.Claim)
+	case p.Blocks < 1 || p.ListBytes < 1:
+		return nil, errors.New("program: the capacity must be positive")
+	case p.Origin == "":
+		return nil, errors.New("program: the origin of the key is missing")
+	case len(p.Key) > maxKey:
+		return nil, fmt.Errorf("program: a verifying key of %d bytes, at most %d are read", len(p.Key), maxKey)
+	}
+	vk := new(groth16.VerifyingKey)
+	if n, err := vk.ReadFrom(bytes.NewReader(p.Key)); err != nil {
+		return nil, fmt.Errorf("program: verifying key: %w", err)
+	} else if n != int64(len(p.Key)) {
+		return nil, fmt.Errorf("program: %d bytes after the verifying key", int64(len(p.Key))-n)
+	}
+	var again bytes.Buffer
+	if _, err := vk.WriteTo(&again); err != nil {
+		return nil, fmt.Errorf("program: verifying key: %w", err)
+	}
+	if !bytes.Equal(again.Bytes(), p.Key) {
+		return nil, errors.New("program: the verifying key is not in its canonical encoding")
+	}
+	return vk, checkShape(vk)
+}
+
+func checkShape(vk *groth16.VerifyingKey) error {
+	// K holds the constant, the inputs and the commitment.
+	if len(vk.G1.K) != 1+sourceInputs+1 || len(vk.CommitmentKeys) != 1 || len(vk.PublicAndCommitmentCommitted) != 1 {
+		return fmt.Errorf("program: the verifying key is not for %d public inputs and one commitment", sourceInputs)
+	}
+	committed := slices.Clone(vk.PublicAndCommitmentCommitted[0])
+	slices.Sort(committed)
+	if !slices.Equal(committed, []int{1, 2, 3}) {
+		return errors.New("program: the verifying key's commitment does not cover the public inputs")
+	}
+	seen := map[bn254.G1Affine]bool{}
+	for i, k := range vk.G1.K {
+		if i > 0 && (k.IsInfinity() || seen[k]) {
+			return fmt.Errorf("program: the verifying key does not bind public input %d", i)
+		}
+		seen[k] = true
+	}
+	for _, g := range []bn254.G2Affine{vk.G2.Beta, vk.G2.Gamma, vk.G2.Delta} {
+		if g.IsInfinity() {
+			return errors.New("program: the verifying key has a point at infinity")
+		}
+	}
+	if vk.G1.Alpha.IsInfinity() {
+		return errors.New("program: the verifying key has a point at infinity")
+	}
+	return nil
+}
+
+//go:embed programs/*.json
+var embedded embed.FS
+
+// Embedded returns the programs that ship with cratelog.
+func Embedded() ([]Program, error) {
+	files, err := fs.Glob(embedded, "programs/*.json")
+	if err != nil {
+		return nil, err
+	}
+	var out []Program
+	for _, name := range files {
+		text, err := embedded.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		p, err := ParseProgram(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", strings.TrimPrefix(name, "programs/"), err)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}

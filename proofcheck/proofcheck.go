@@ -1,0 +1,176 @@
+// Package proofcheck answers one question: is this proof true of this claim?
+//
+// A Verifier holds an explicit list of programs. An entry names one of them by its
+// id; an entry of any other program is refused, whatever its proof.
+//
+// What is checked: the proof, in its one encoding, against the claim's commit, the
+// claim's file list digest and the entry's context. What is not: whether a .crate
+// yields that digest (package crate), and whether the log holds the entry
+// (package client).
+//
+// A valid Groth16 proof can be altered by anyone into another valid proof of the
+// same statement, so proof bytes identify nothing.
+package proofcheck
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+	"github.com/consensys/gnark/logger"
+
+	"cratelog/entry"
+)
+
+var (
+	// ErrUnknownProgram says that an entry's program is not on the list.
+	ErrUnknownProgram = errors.New("proof of a program that is not accepted")
+	// ErrProof says that a proof is malformed or false.
+	ErrProof = errors.New("proof does not hold")
+)
+
+// ProofSize is the size of a source proof in bytes.
+const ProofSize = 192
+
+// Verifier checks proofs of an explicit list of programs. It is safe for
+// concurrent use.
+type Verifier struct {
+	programs []Program
+	keys     map[[32]byte]*groth16.VerifyingKey
+}
+
+// New returns a verifier that accepts proofs of the given programs and no others.
+func New(programs []Program) (*Verifier, error) {
+	quiet()
+	v := &Verifier{programs: append([]Program(nil), programs...), keys: map[[32]byte]*groth16.VerifyingKey{}}
+	for _, p := range programs {
+		vk, err := p.verifyingKey()
+		if err != nil {
+			return nil, err
+		}
+		id := p.ID()
+		if v.keys[id] != nil {
+			return nil, fmt.Errorf("program %x is listed twice", id)
+		}
+		v.keys[id] = vk
+	}
+	return v, nil
+}
+
+// quiet keeps gnark from writing to a program's standard output.
+var quiet = sync.OnceFunc(logger.Disable)
+
+// Default returns a verifier that accepts the embedded programs. They include
+// development programs: see Program.Development.
+func Default() (*Verifier, error) {
+	programs, err := Embedded()
+	if err != nil {
+		return nil, err
+	}
+	return New(programs)
+}
+
+// Programs returns the accepted programs.
+func (v *Verifier) Programs() []Program { return append([]Program(nil), v.programs...) }
+
+// Program returns the accepted program with an id.
+func (v *Verifier) Program(id [32]byte) (Program, bool) {
+	for _, p := range v.programs {
+		if p.ID() == id {
+			return p, true
+		}
+	}
+	return Program{}, false
+}
+
+// Check returns nil if the entry's program is accepted and its proof holds for its
+// subject and claim. Otherwise the error wraps ErrUnknownProgram or ErrProof.
+func (v *Verifier) Check(e *entry.Entry) error {
+	vk := v.keys[e.Proof.Program]
+	if vk == nil {
+		return fmt.Errorf("%w: %x", ErrUnknownProgram, e.Proof.Program)
+	}
+	claim, ok := e.Claim.(*entry.Source)
+	if !ok {
+		return fmt.Errorf("%w: the program proves source claims only", ErrProof)
+	}
+	if len(e.Proof.Parts) != 1 {
+		return fmt.Errorf("%w: it has %d parts, the program makes one", ErrProof, len(e.Proof.Parts))
+	}
+	proof, err := ParseProof(e.Proof.Parts[0])
+	if err != nil {
+		return err
+	}
+	inputs, err := publicInputs(e.Subject, claim)
+	if err != nil {
+		return err
+	}
+	if err := groth16.Verify(proof, vk, inputs); err != nil {
+		return fmt.Errorf("%w: it is not a proof of this subject and claim", ErrProof)
+	}
+	return nil
+}
+
+// publicInputs returns commit, files and context, in the circuit's order.
+func publicInputs(s entry.Subject, claim *entry.Source) (fr.Vector, error) {
+	context, err := entry.Context(s, claim)
+	if err != nil {
+		return nil, err
+	}
+	in := make(fr.Vector, sourceInputs, sourceInputs+1) // Verify appends the challenge
+	in[0].SetBytes(claim.Commit[:])                     // 160 bits
+	if err := in[1].SetBytesCanonical(claim.Files[:]); err != nil {
+		return nil, fmt.Errorf("%w: the file list digest is no field element", ErrProof)
+	}
+	if err := in[2].SetBytesCanonical(context[:]); err != nil {
+		return nil, fmt.Errorf("%w: the context is no field element", ErrProof)
+	}
+	return in, nil
+}
+
+// ParseProof reads a proof in its one encoding, compressed points in the order
+//
+//	A (32) | B (64) | C (32) | commitment (32) | proof of knowledge (32)
+//
+// It refuses points that are off their curve or subgroup, points at infinity, and
+// anything that does not encode to the same bytes again.
+func ParseProof(b []byte) (*groth16.Proof, error) {
+	if len(b) != ProofSize {
+		return nil, fmt.Errorf("%w: it has %d bytes instead of %d", ErrProof, len(b), ProofSize)
+	}
+	p := &groth16.Proof{Commitments: make([]bn254.G1Affine, 1)}
+	rest := b
+	for i, point := range []interface {
+		SetBytes([]byte) (int, error)
+		IsInfinity() bool
+	}{&p.Ar, &p.Bs, &p.Krs, &p.Commitments[0], &p.CommitmentPok} {
+		n, err := point.SetBytes(rest)
+		if err != nil {
+			return nil, fmt.Errorf("%w: point %d is malformed", ErrProof, i+1)
+		}
+		if point.IsInfinity() {
+			return nil, fmt.Errorf("%w: point %d is at infinity", ErrProof, i+1)
+		}
+		if len(rest) < n {
+			return nil, fmt.Errorf("%w: point %d is cut off", ErrProof, i+1)
+		}
+		rest = rest[n:]
+	}
+	if len(rest) != 0 || string(MarshalProof(p)) != string(b) {
+		return nil, fmt.Errorf("%w: it is not in its canonical encoding", ErrProof)
+	}
+	return p, nil
+}
+
+// MarshalProof is the inverse of ParseProof. The proof must have one commitment.
+func MarshalProof(p *groth16.Proof) []byte {
+	out := make([]byte, 0, ProofSize)
+	a, b, c, d, e := p.Ar.Bytes(), p.Bs.Bytes(), p.Krs.Bytes(), p.Commitments[0].Bytes(), p.CommitmentPok.Bytes()
+	for _, s := range [][]byte{a[:], b[:], c[:], d[:], e[:]} {
+		out = append(out, s...)
+	}
+	return out
+}
