@@ -1,0 +1,462 @@
+package witness
+
+import (
+	"crypto"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Many clients push the same log, some of them another history of it. Whatever
+// wins, all cosigned checkpoints must be of one history, and in the order of
+// their timestamps and of the stored state the size never goes down.
+func TestRacingClientsNeverGetASplitViewOrARollback(t *testing.T) {
+	const clients, pushes = 8, 25
+	good := newTestLog(t, "log.example", 64, 64, "")
+	evil := newTestLog(t, "log.example", 64, 10, "fork")
+	w := open(t, newConfig(t, good))
+	url := serve(t, w)
+	var mu sync.Mutex
+	cosigned := map[int64]map[tlog.Hash]bool{}
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			l := good
+			if c%2 == 1 {
+				l = evil
+			}
+			rng := rand.New(rand.NewPCG(1, uint64(c)))
+			for old, seen, i := int64(0), int64(0), 0; i < pushes; i++ {
+				size := min(old+rng.Int64N(4), l.size)
+				got := post(t, url, l.request(t, old, size))
+				switch got.code {
+				case 200:
+					mu.Lock()
+					if cosigned[size] == nil {
+						cosigned[size] = map[tlog.Hash]bool{}
+					}
+					cosigned[size][l.root(t, size)] = true
+					mu.Unlock()
+					old = size
+				case 409:
+					if _, err := fmt.Sscanf(got.body, "%d\n", &old); err != nil {
+						t.Errorf("conflict body %q", got.body)
+					}
+				case 422: // the other history has won
+				default:
+					t.Errorf("status %d: %s", got.code, got.body)
+				}
+				if old < seen {
+					t.Errorf("the witness went back from %d to %d", seen, old)
+				}
+				seen = old
+			}
+		})
+	}
+	wg.Wait()
+	for size, roots := range cosigned {
+		if len(roots) > 1 {
+			t.Errorf("two trees of size %d were cosigned", size)
+		}
+	}
+	for _, l := range []*testLog{good, evil} {
+		all := true
+		for size, roots := range cosigned {
+			all = all && roots[l.root(t, size)]
+		}
+		if all {
+			return
+		}
+	}
+	t.Errorf("the cosigned checkpoints are of no single history: %v", cosigned)
+}
+
+// Two processes on one database: the second one moves the log between the check
+// and the commit of the first.
+func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	evil := newTestLog(t, "log.example", 40, 5, "fork")
+	for name, second := range map[string]string{
+		"longer":         l.request(t, 5, 20),
+		"another branch": evil.request(t, 5, 12),
+		"same size":      l.request(t, 5, 10),
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := newConfig(t, l)
+			a := open(t, cfg)
+			cfg.Create = false
+			b := open(t, cfg)
+			mustAdd(t, a, l.request(t, 0, 5))
+			a.testingOnlyStall = func() { mustAdd(t, b, second) }
+			lines, err := a.AddCheckpoint(t.Context(), []byte(l.request(t, 5, 10)))
+			var conflict *ConflictError
+			if !errors.As(err, &conflict) || lines != nil {
+				t.Fatalf("got %q, %v; want a conflict", lines, err)
+			}
+			req, err := ParseRequest([]byte(second))
+			check0(t, err)
+			if conflict.Size != req.Checkpoint.N {
+				t.Errorf("conflict says %d, want %d", conflict.Size, req.Checkpoint.N)
+			}
+			st, err := a.store.state(t.Context(), l.origin)
+			check0(t, err)
+			if st.Root != req.Checkpoint.Hash {
+				t.Error("the second process's state is gone")
+			}
+		})
+	}
+}
+
+// Commits fail in pairs: the state is not on disk, or it is there all the same.
+// In neither case may the signature leave.
+func TestNoSignatureLeavesWhenTheCommitFails(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	disk := errors.New("disk on fire")
+	for name, test := range map[string]struct {
+		commit func(func() error) error
+		size   int64 // afterwards
+	}{
+		"not persisted":    {func(func() error) error { return disk }, 5},
+		"persisted anyway": {func(commit func() error) error { return errors.Join(commit(), disk) }, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := open(t, newConfig(t, l))
+			mustAdd(t, w, l.request(t, 0, 5))
+			url := serve(t, w)
+			w.store.testingOnlyCommit = test.commit
+			got := post(t, url, l.request(t, 5, 10))
+			if got.code != 500 || strings.Contains(got.body, witnessName) || strings.Contains(got.body, "fire") {
+				t.Errorf("status %d, body %q", got.code, got.body)
+			}
+			w.store.testingOnlyCommit = nil
+			if got := post(t, url, l.request(t, 0, 20)); got.code != 409 || got.body != fmt.Sprintf("%d\n", test.size) {
+				t.Errorf("afterwards: %d %q, want size %d", got.code, got.body, test.size)
+			}
+			mustAdd(t, w, l.request(t, test.size, 20))
+		})
+	}
+}
+
+// brokenSigner signs something else, or nothing.
+type brokenSigner struct {
+	crypto.Signer
+	err error
+}
+
+func (s brokenSigner) Sign(_ io.Reader, msg []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	return s.Signer.Sign(nil, append(msg, 'x'), opts)
+}
+
+func TestABrokenSignerStoresNothingAndReleasesNothing(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	for _, fail := range []error{nil, errors.New("token removed")} {
+		cfg := newConfig(t, l)
+		good := cfg.Signers[0]
+		cfg.Signers = []crypto.Signer{brokenSigner{good, fail}}
+		w := open(t, cfg)
+		got := post(t, serve(t, w), l.request(t, 0, 5))
+		if got.code != 500 || strings.Contains(got.body, "— ") {
+			t.Errorf("status %d, body %q", got.code, got.body)
+		}
+		if cp, err := w.Checkpoint(t.Context(), l.origin); err != nil || cp != nil {
+			t.Errorf("stored %q, %v", cp, err)
+		}
+	}
+}
+
+func TestTimestampsNeverGoBackWhenTheClockDoes(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	cfg := newConfig(t, l)
+	c := newClock()
+	cfg.Now = c.now
+	w := open(t, cfg)
+	start := c.now().Unix()
+	sign := func(old, size int64) int64 {
+		t.Helper()
+		return cosigTime(t, w, l.text(t, size), mustAdd(t, w, l.request(t, old, size)))
+	}
+	if got := sign(0, 5); got != start {
+		t.Errorf("first timestamp %d, want %d", got, start)
+	}
+	c.add(-MaxClockStep)
+	if got := sign(5, 6); got != start {
+		t.Errorf("clock %v back: timestamp %d, want the last one, %d", MaxClockStep, got, start)
+	}
+	if got := sign(6, 6); got != start {
+		t.Errorf("refresh with the clock back: timestamp %d, want %d", got, start)
+	}
+	c.add(-time.Second)
+	refused := func(size int64) {
+		t.Helper()
+		got := post(t, serve(t, w), l.request(t, 6, size))
+		if got.code != 503 || !strings.Contains(got.body, "clock is wrong") || strings.Contains(got.body, "— ") {
+			t.Errorf("clock too far back: %d %q", got.code, got.body)
+		}
+	}
+	refused(7)
+	refused(6)
+	// The memory of the last timestamp survives a restart.
+	check0(t, w.Close())
+	cfg.Create = false
+	w = open(t, cfg)
+	refused(7)
+	c.add(MaxClockStep + 3*time.Second)
+	if got := sign(6, 7); got != start+2 {
+		t.Errorf("clock right again: timestamp %d, want %d", got, start+2)
+	}
+}
+
+func TestTimestampsAreNeverZero(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	for _, now := range []time.Time{{}, time.Unix(0, 0), time.Unix(-5, 0)} {
+		cfg := newConfig(t, l)
+		cfg.Now = func() time.Time { return now }
+		_, err := open(t, cfg).AddCheckpoint(t.Context(), []byte(l.request(t, 0, 5)))
+		if !errors.Is(err, ErrClock) {
+			t.Errorf("clock at %d: %v", now.Unix(), err)
+		}
+	}
+}
+
+func TestRefreshTakesANewTimestampOncePerSecond(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	cfg := newConfig(t, l)
+	c := newClock()
+	cfg.Now = c.now
+	w := open(t, cfg)
+	first := mustAdd(t, w, l.request(t, 0, 5))
+	w.store.testingOnlyCommit = func(func() error) error { return errors.New("no commit is due") }
+	if again := mustAdd(t, w, l.request(t, 5, 5)); again != first {
+		t.Errorf("refresh within the second: %q, want %q", again, first)
+	}
+	w.store.testingOnlyCommit = nil
+	c.add(time.Second)
+	if next := mustAdd(t, w, l.request(t, 5, 5)); cosigTime(t, w, l.text(t, 5), next) != c.now().Unix() {
+		t.Errorf("refresh a second later: %q", next)
+	}
+}
+
+func TestARestartRemembersEverything(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	cfg := newConfig(t, l)
+	w := open(t, cfg)
+	mustAdd(t, w, l.request(t, 0, 5))
+	mustAdd(t, w, l.request(t, 5, 9))
+	before, err := w.Checkpoint(t.Context(), l.origin)
+	check0(t, err)
+	check0(t, w.Close())
+	cfg.Create = false
+	w = open(t, cfg)
+	after, err := w.Checkpoint(t.Context(), l.origin)
+	check0(t, err)
+	if string(before) != string(after) || len(after) == 0 {
+		t.Errorf("before %q, after %q", before, after)
+	}
+	if got := post(t, serve(t, w), l.request(t, 5, 9)); got.code != 409 || got.body != "9\n" {
+		t.Errorf("old size after the restart: %d %q", got.code, got.body)
+	}
+}
+
+func TestALogRemovedFromTheSettingsIsDisabledAndNotForgotten(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	cfg := newConfig(t, l)
+	logs := cfg.Logs
+	w := open(t, cfg)
+	mustAdd(t, w, l.request(t, 0, 9))
+	check0(t, w.Close())
+
+	cfg.Create, cfg.Logs = false, nil
+	w = open(t, cfg)
+	url := serve(t, w)
+	if got := post(t, url, l.request(t, 9, 12)); got.code != 404 {
+		t.Errorf("disabled log: %d %q", got.code, got.body)
+	}
+	if got := get(t, url+"/"+originHash(l.origin)+"/checkpoint"); got.code != 200 || !strings.HasPrefix(got.body, l.text(t, 9)) {
+		t.Errorf("its checkpoint: %d %q", got.code, got.body)
+	}
+	if got := get(t, url+"/"); !strings.Contains(got.body, "log log.example\ndisabled\nsize 9\n") {
+		t.Errorf("index: %q", got.body)
+	}
+	check0(t, w.Close())
+
+	cfg.Logs = logs
+	w = open(t, cfg)
+	if got := post(t, serve(t, w), l.request(t, 0, 5)); got.code != 409 || got.body != "9\n" {
+		t.Errorf("configured again: %d %q, the size must still be 9", got.code, got.body)
+	}
+}
+
+func TestTheWitnessKeyCanBeRotatedOverOneDatabase(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	cfg := newConfig(t, l)
+	w := open(t, cfg)
+	mustAdd(t, w, l.request(t, 0, 9))
+	check0(t, w.Close())
+	cfg.Create = false
+	cfg.Signers = append(cfg.Signers, seed("next witness key"))
+	w = open(t, cfg)
+	// Within the same second the old cosignature alone would not do.
+	lines := mustAdd(t, w, l.request(t, 9, 9))
+	if strings.Count(lines, "— "+witnessName) != 2 {
+		t.Errorf("cosignatures %q, want one of each key", lines)
+	}
+	if got := post(t, serve(t, w), l.request(t, 5, 9)); got.code != 409 {
+		t.Errorf("the new key forgot the log: %d %q", got.code, got.body)
+	}
+}
+
+func TestWrongDatabasesAreRefused(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	change := func(statements ...string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			db, err := sql.Open("sqlite", path)
+			check0(t, err)
+			defer db.Close()
+			for _, s := range statements {
+				_, err := db.Exec(s)
+				check0(t, err)
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		spoil func(t *testing.T, path string)
+		want  string
+	}{
+		"newer schema":          {change("PRAGMA user_version = 2"), "it has schema 2, and this program knows schemas up to 1; use the newer version"},
+		"no schema":             {change("PRAGMA user_version = 0"), "it has schema 0, which no version of this program wrote"},
+		"another program's":     {change("PRAGMA application_id = 1"), "it is not a witness's database"},
+		"another witness's":     {change("UPDATE witness SET name = 'witness.example/w2'"), `it belongs to the witness "witness.example/w2", not to "witness.example/w1"`},
+		"no owner":              {change("DELETE FROM witness"), "reading its owner"},
+		"smaller size":          {change("UPDATE log SET size = 5"), "the stored state of log.example is damaged"},
+		"other root":            {change("UPDATE log SET root = zeroblob(32)"), "the stored state of log.example is damaged"},
+		"short root":            {change("UPDATE log SET root = zeroblob(31)"), "has a root of 31 bytes"},
+		"no timestamp":          {change("UPDATE log SET time = 0"), "the stored state of log.example is damaged"},
+		"no checkpoint":         {change("UPDATE log SET text = ''"), "it has a size but no checkpoint"},
+		"another checkpoint":    {change("UPDATE log SET text = replace(text, 'log.example', 'log.other')"), "the stored state of log.example is damaged"},
+		"no signatures":         {change("UPDATE log SET signatures = '', cosignatures = ''"), "the stored state of log.example is damaged"},
+		"unreadable signatures": {change("UPDATE log SET signatures = 'x'"), "the stored state of log.example is damaged"},
+		"a text file": {func(t *testing.T, path string) {
+			check0(t, os.WriteFile(path, []byte(strings.Repeat("x", 4096)), 0o600))
+		}, path0},
+		"an empty file":           {func(t *testing.T, path string) { check0(t, os.Truncate(path, 0)) }, "an empty file that an interrupted \"witness init\" left"},
+		"cut in the middle":       {func(t *testing.T, path string) { check0(t, os.Truncate(path, 6000)) }, path0},
+		"a directory":             {func(t *testing.T, path string) { check0(t, os.Remove(path)); check0(t, os.Mkdir(path, 0o700)) }, path0},
+		"gone":                    {func(t *testing.T, path string) { check0(t, os.Remove(path)) }, "does not exist; if this witness has never signed, create it with: witness init"},
+		"overwritten in a middle": {func(t *testing.T, path string) { overwrite(t, path) }, path0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := newConfig(t, l)
+			w := open(t, cfg)
+			mustAdd(t, w, l.request(t, 0, 9))
+			check0(t, w.Close())
+			test.spoil(t, cfg.DBPath)
+			before, _ := os.ReadFile(cfg.DBPath)
+			cfg.Create = false
+			w, err := Open(t.Context(), cfg)
+			if err == nil {
+				w.Close()
+				t.Fatal("opened")
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %q should contain %q", err, test.want)
+			}
+			if after, _ := os.ReadFile(cfg.DBPath); string(after) != string(before) {
+				t.Error("the refused file was changed")
+			}
+		})
+	}
+}
+
+// path0 stands for an error that at least names the database.
+const path0 = "witness.db"
+
+// overwrite damages the second half of the file.
+func overwrite(t *testing.T, path string) {
+	data, err := os.ReadFile(path)
+	check0(t, err)
+	for i := len(data) / 4; i < len(data); i++ {
+		data[i] ^= 0x55
+	}
+	check0(t, os.WriteFile(path, data, 0o600))
+}
+
+func TestAnExistingDatabaseIsNeverCreatedAgain(t *testing.T) {
+	cfg := newConfig(t)
+	check0(t, open(t, cfg).Close())
+	info, err := os.Stat(cfg.DBPath)
+	check0(t, err)
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+	if _, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "already exists and is left alone") {
+		t.Errorf("created twice: %v", err)
+	}
+}
+
+func TestOddFileNamesAreFileNames(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	dir := t.TempDir()
+	for _, name := range []string{"a?mode=memory", "b%20c", "d#e", "f g", "é"} {
+		cfg := newConfig(t, l)
+		cfg.DBPath = filepath.Join(dir, name)
+		w := open(t, cfg)
+		mustAdd(t, w, l.request(t, 0, 5))
+		check0(t, w.Close())
+		cfg.Create = false
+		mustAdd(t, open(t, cfg), l.request(t, 5, 6))
+	}
+}
+
+func TestWrongSettingsAreRefused(t *testing.T) {
+	l := newTestLog(t, "log.example", 1, 1, "")
+	cosignature, err := torchwood.NewCosignatureVerifierFromKey("log.example", seed("x").Public())
+	check0(t, err)
+	for name, test := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"no name":          {func(c *Config) { c.Name = "" }, "invalid name"},
+		"name with plus":   {func(c *Config) { c.Name = "a+b" }, "invalid name"},
+		"no signer":        {func(c *Config) { c.Signers = nil }, "no signing key is configured"},
+		"nil signer":       {func(c *Config) { c.Signers = []crypto.Signer{nil} }, "a signer is nil"},
+		"signer twice":     {func(c *Config) { c.Signers = append(c.Signers, c.Signers[0]) }, "is configured twice"},
+		"no database":      {func(c *Config) { c.DBPath = "" }, "no database file is configured"},
+		"key twice":        {func(c *Config) { c.Logs = append(c.Logs, c.Logs[0]) }, "is configured twice"},
+		"no vkey":          {func(c *Config) { c.Logs[0].VKey = "" }, "is not a verifier key"},
+		"broken vkey":      {func(c *Config) { c.Logs[0].VKey += "x" }, "is not a verifier key"},
+		"wrong key ID":     {func(c *Config) { c.Logs[0].VKey = strings.Replace(c.Logs[0].VKey, "log.example+", "log.example2+", 1) }, "is not a verifier key"},
+		"cosignature vkey": {func(c *Config) { c.Logs[0].VKey = cosignature.String() }, "is not a verifier key"},
+		"long origin":      {func(c *Config) { c.Logs[0].Origin = strings.Repeat("x", 256) }, "has more than 255 bytes"},
+		"origin with LF":   {func(c *Config) { c.Logs[0].Origin = "a\nb" }, "without control characters"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := newConfig(t, l)
+			test.change(&cfg)
+			w, err := Open(t.Context(), cfg)
+			if err == nil {
+				w.Close()
+				t.Fatal("opened")
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %q should contain %q", err, test.want)
+			}
+			if _, err := os.Stat(cfg.DBPath); cfg.DBPath != "" && !errors.Is(err, os.ErrNotExist) {
+				t.Error("refused settings left a database behind")
+			}
+		})
+	}
+}
