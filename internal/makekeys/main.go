@@ -1,0 +1,52 @@
+// Command makekeys repeats the development setup of the shipped classes and
+// writes proofcheck/programs and prover/provingkeys.json. Run it at the root of
+// the repository after a circuit has changed:
+//
+//	go run ./internal/makekeys
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"cratelog/prover"
+)
+
+func main() {
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "makekeys:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	cache, err := prover.DefaultCache()
+	if err != nil {
+		return err
+	}
+	hashes := map[string]string{}
+	for _, c := range prover.Classes {
+		p, h, err := prover.MakeDevelopmentKeys(ctx, cache, c, func(s prover.Step) { fmt.Println(s.What) })
+		if err != nil {
+			return err
+		}
+		hashes[fmt.Sprintf("%x", p.ID())] = fmt.Sprintf("%x", h)
+		text, err := p.Marshal()
+		if err != nil {
+			return err
+		}
+		name := filepath.Join("proofcheck", "programs", fmt.Sprintf("source-%d.json", c.Blocks))
+		if err := os.WriteFile(name, text, 0o644); err != nil {
+			return err
+		}
+		fmt.Println(name, p)
+	}
+	text, err := json.MarshalIndent(hashes, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join("prover", "provingkeys.json"), append(text, '\n'), 0o644)
+}

@@ -1,0 +1,352 @@
+package prover
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	mrand "math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/consensys/gnark-crypto/ecc"
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+	cs "github.com/consensys/gnark/constraint/bn254"
+	"github.com/consensys/gnark/frontend"
+	"github.com/consensys/gnark/frontend/cs/r1cs"
+	"github.com/consensys/gnark/logger"
+	"golang.org/x/sys/unix"
+
+	"cratelog/circuit"
+	"cratelog/proofcheck"
+)
+
+// Keys is what it takes to prove with one program.
+type Keys struct {
+	Program  proofcheck.Program
+	capacity circuit.Capacity
+	system   *cs.R1CS
+	proving  *groth16.ProvingKey
+}
+
+// A Step tells a person what long work is going on. Expect is a rough guess.
+type Step struct {
+	What   string
+	Expect time.Duration
+}
+
+// Progress is told of each step as it begins; nil is allowed.
+type Progress func(Step)
+
+func (p Progress) begin(what string, expect time.Duration) {
+	if p != nil {
+		p(Step{what, expect})
+	}
+}
+
+// ErrKeyCache says that a file in the key cache is not the key it is named for.
+var ErrKeyCache = errors.New("damaged proving key in the cache")
+
+//go:embed provingkeys.json
+var provingKeysFile []byte
+
+// provingKeys returns, by program id in hex, the SHA-256 of the proving key
+// (gnark's WriteDump) of each program that ships with cratelog. The development
+// setup is deterministic, so whoever repeats it gets these very bytes.
+var provingKeys = sync.OnceValues(func() (m map[string]string, err error) {
+	if err := json.Unmarshal(provingKeysFile, &m); err != nil {
+		return nil, fmt.Errorf("provingkeys.json: %w", err)
+	}
+	return m, nil
+})
+
+// DevelopmentKeys returns keys of the development program of a capacity: out of
+// the cache directory, or else made there, which takes a minute or more.
+//
+// UNSAFE: the seed of the setup is published, so anyone can forge proofs of this
+// program. Only a log in development mode accepts them.
+//
+// The key's bytes are re-checked on every load, against the hash that cratelog
+// ships for its own programs and against the file's name for others.
+func DevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (*Keys, error) {
+	quiet()
+	progress.begin("compiling the circuit", time.Duration(c.Blocks)*20*time.Millisecond)
+	system, err := compile(c)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := lockCache(ctx, cache)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if k, err := loadKeys(cache, keyName(c), c, system, progress); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return k, err
+	}
+	if _, _, err := makeKeys(ctx, cache, c, system, progress); err != nil {
+		return nil, err
+	}
+	return loadKeys(cache, keyName(c), c, system, progress)
+}
+
+// MakeDevelopmentKeys runs the development setup of a capacity even if the cache
+// has its keys, stores what comes out, and returns the program and the proving
+// key's SHA-256. It is for those who add a program to cratelog or check one.
+func MakeDevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (proofcheck.Program, [32]byte, error) {
+	quiet()
+	system, err := compile(c)
+	if err != nil {
+		return proofcheck.Program{}, [32]byte{}, err
+	}
+	unlock, err := lockCache(ctx, cache)
+	if err != nil {
+		return proofcheck.Program{}, [32]byte{}, err
+	}
+	defer unlock()
+	return makeKeys(ctx, cache, c, system, progress)
+}
+
+func makeKeys(ctx context.Context, cache string, c circuit.Capacity, system *cs.R1CS, progress Progress) (p proofcheck.Program, h [32]byte, err error) {
+	progress.begin(fmt.Sprintf("making UNSAFE development keys for %d blocks, once (kept in %s)", c.Blocks, cache),
+		time.Duration(system.GetNbConstraints())*300*time.Microsecond)
+	pk, vk, err := developmentSetup(ctx, c, system)
+	if err != nil {
+		return p, h, err
+	}
+	return storeKeys(cache, c, pk, vk)
+}
+
+func keyName(c circuit.Capacity) string {
+	return fmt.Sprintf("source-%d-%d-development", c.Blocks, c.Chunks)
+}
+
+// quiet keeps gnark from writing to a program's standard output.
+var quiet = sync.OnceFunc(logger.Disable)
+
+func compile(c circuit.Capacity) (*cs.R1CS, error) {
+	system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, circuit.NewSource(c))
+	if err != nil {
+		return nil, fmt.Errorf("compiling the circuit: %w", err)
+	}
+	return system.(*cs.R1CS), nil
+}
+
+// program describes a source circuit's verifying key as a development program.
+func program(c circuit.Capacity, vk []byte) proofcheck.Program {
+	return proofcheck.Program{
+		System: proofcheck.SystemGroth16, Claim: proofcheck.ClaimSource,
+		Blocks: c.Blocks, ListBytes: c.ListBytes(),
+		Origin: proofcheck.OriginDevelopment, Key: vk,
+	}
+}
+
+// developmentSetup runs Groth16's setup with randomness from a published seed.
+func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS) (*groth16.ProvingKey, *groth16.VerifyingKey, error) {
+	type result struct {
+		pk  *groth16.ProvingKey
+		vk  *groth16.VerifyingKey
+		err error
+	}
+	done := make(chan result, 1) // buffered: nobody may be waiting any more
+	go func() {
+		defer seedSetup(fmt.Sprintf("cratelog/development-setup/v1 UNSAFE source %d %d", c.Blocks, c.Chunks))()
+		r := result{pk: new(groth16.ProvingKey), vk: new(groth16.VerifyingKey)}
+		r.err = groth16.Setup(system, r.pk, r.vk)
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		return r.pk, r.vk, r.err
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+}
+
+// setupMutex allows one seeded setup at a time.
+var setupMutex sync.Mutex
+
+// seedSetup makes gnark's setup draw from a stream that the label determines,
+// until the returned function is called. gnark reads crypto/rand.Reader; the
+// reader put there serves the stream to calls that come from Groth16's setup and
+// system randomness to everybody else.
+func seedSetup(label string) (restore func()) {
+	setupMutex.Lock()
+	system := rand.Reader
+	rand.Reader = &setupReader{system: system, stream: mrand.NewChaCha8(sha256.Sum256([]byte(label)))}
+	return func() {
+		rand.Reader = system
+		setupMutex.Unlock()
+	}
+}
+
+type setupReader struct {
+	system io.Reader
+	mu     sync.Mutex
+	stream *mrand.ChaCha8
+}
+
+func (r *setupReader) Read(p []byte) (int, error) {
+	if !calledFromSetup() {
+		return r.system.Read(p)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stream.Read(p)
+}
+
+func calledFromSetup() bool {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		f, more := frames.Next()
+		if strings.Contains(f.Function, "gnark/backend/groth16/bn254.Setup") ||
+			strings.Contains(f.Function, "gnark/backend/groth16/bn254.sampleToxicWaste") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// The cache holds two files a program: NAME.vk, and NAME-SHA256.pk for the hash of
+// the proving key. Both appear whole or not at all, the .vk first.
+
+func storeKeys(cache string, c circuit.Capacity, pk *groth16.ProvingKey, vk *groth16.VerifyingKey) (p proofcheck.Program, h [32]byte, err error) {
+	old, err := filepath.Glob(filepath.Join(cache, keyName(c)+"*"))
+	if err != nil {
+		return p, h, err
+	}
+	for _, f := range old {
+		if err := os.Remove(f); err != nil {
+			return p, h, fmt.Errorf("key cache: %w", err)
+		}
+	}
+	var key bytes.Buffer
+	if _, err := vk.WriteTo(&key); err != nil {
+		return p, h, fmt.Errorf("verifying key: %w", err)
+	}
+	if _, err := writeFile(cache, func(string) string { return keyName(c) + ".vk" }, func(w io.Writer) error {
+		_, err := w.Write(key.Bytes())
+		return err
+	}); err != nil {
+		return p, h, err
+	}
+	h, err = writeFile(cache, func(h string) string { return keyName(c) + "-" + h + ".pk" }, pk.WriteDump)
+	return program(c, key.Bytes()), h, err
+}
+
+// writeFile writes a file whose name may depend on its SHA-256, which it returns.
+// The file appears durable and whole, or not at all.
+func writeFile(dir string, name func(hash string) string, write func(io.Writer) error) (sum [32]byte, err error) {
+	f, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return sum, fmt.Errorf("key cache: %w", err)
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	h := sha256.New()
+	if err := write(io.MultiWriter(f, h)); err != nil {
+		return sum, fmt.Errorf("key cache: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return sum, fmt.Errorf("key cache: %w", err)
+	}
+	sum = [32]byte(h.Sum(nil))
+	if err := os.Rename(f.Name(), filepath.Join(dir, name(hex.EncodeToString(sum[:])))); err != nil {
+		return sum, fmt.Errorf("key cache: %w", err)
+	}
+	return sum, nil
+}
+
+// loadKeys reads keys from the cache; fs.ErrNotExist if they are not there.
+func loadKeys(cache, name string, c circuit.Capacity, system *cs.R1CS, progress Progress) (*Keys, error) {
+	vk, err := os.ReadFile(filepath.Join(cache, name+".vk"))
+	if err != nil {
+		return nil, err
+	}
+	found, err := filepath.Glob(filepath.Join(cache, name+"-*.pk"))
+	if err != nil || len(found) == 0 {
+		return nil, fs.ErrNotExist
+	}
+	progress.begin("loading the proving key", time.Duration(system.GetNbConstraints())*4*time.Microsecond)
+	path := found[0]
+	damaged := func(why string) error {
+		return fmt.Errorf("%w: %s %s; delete %s and %s and run again", ErrKeyCache, path, why, path, filepath.Join(cache, name+".vk"))
+	}
+	k := &Keys{Program: program(c, vk), capacity: c, system: system, proving: new(groth16.ProvingKey)}
+	known, err := provingKeys()
+	if err != nil {
+		return nil, err
+	}
+	id := k.Program.ID()
+	want, shipped := known[hex.EncodeToString(id[:])]
+	if !shipped {
+		want = strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), name+"-"), ".pk")
+		if c == circuit.Class64 {
+			return nil, damaged("is not for the program that ships with cratelog")
+		}
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("key cache: %w", err)
+	}
+	if h := sha256.Sum256(raw); hex.EncodeToString(h[:]) != want {
+		return nil, damaged("does not have its hash")
+	}
+	if err := k.proving.ReadDump(bytes.NewReader(raw)); err != nil {
+		return nil, damaged("cannot be read")
+	}
+	return k, nil
+}
+
+// lockCache keeps two processes from making the same keys at once.
+func lockCache(ctx context.Context, cache string) (unlock func(), err error) {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return nil, fmt.Errorf("key cache: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("key cache: %w", err)
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("key cache: lock: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("key cache: another process holds %s: %w", f.Name(), ctx.Err())
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// DefaultCache returns the directory for keys below the user's cache directory.
+func DefaultCache() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no cache directory for keys: %w", err)
+	}
+	return filepath.Join(dir, "cratelog", "keys"), nil
+}

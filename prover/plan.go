@@ -1,0 +1,275 @@
+// Package prover makes entries: from a .crate and the repository that it was
+// packaged from, to a proof that binds the one to the other.
+//
+// Nothing here is trusted by anyone: what it makes is checked by proofcheck and
+// crate, by the log, by clients and by monitors. It checks its own work before it
+// hands it out.
+package prover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"cratelog/circuit"
+	"cratelog/crate"
+	"cratelog/entry"
+	"cratelog/git"
+)
+
+// Plan is a statement that is true, with all that its proof needs: everything but
+// the expensive part.
+type Plan struct {
+	Subject entry.Subject
+	Claim   *entry.Source
+	Blocks  int // SHA-1 blocks that its git objects take
+	List    *crate.List
+
+	objects []circuit.Object
+}
+
+// Source names the commit that a crate is to be proven from. Zero fields are taken
+// from the crate's own .cargo_vcs_info.json.
+type Source struct {
+	Commit *[20]byte
+	Path   *string // of the package in the repository, "" for the root
+}
+
+// Unprovable is a file of a crate that the commit does not vouch for.
+type Unprovable struct {
+	File string
+	Why  string
+}
+
+// UnprovableError names every file that cannot be proven.
+type UnprovableError struct {
+	Commit [20]byte
+	Files  []Unprovable
+}
+
+func (e *UnprovableError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "the crate cannot be proven from commit %x:", e.Commit)
+	for _, f := range e.Files {
+		fmt.Fprintf(&b, "\n  %s: %s", f.File, f.Why)
+	}
+	return b.String()
+}
+
+// NewPlan compares a crate with a commit of a repository. It returns an
+// *UnprovableError that names all files that stand in the way of a proof.
+//
+// Cargo.toml is listed as unproven if cargo has rewritten it, Cargo.lock if the
+// commit has none or another.
+func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*Plan, error) {
+	claim, err := locate(c, src)
+	if err != nil {
+		return nil, err
+	}
+	commit, err := repo.Commit(ctx, claim.Commit)
+	if err != nil {
+		return nil, err
+	}
+	w := &walk{ctx: ctx, repo: repo, trees: map[string]*git.Tree{}}
+	if w.trees[""], err = repo.Tree(ctx, commit.Tree); err != nil {
+		return nil, err
+	}
+	claim.Unproven = c.Derived()
+	if err := w.compare(c, claim); err != nil {
+		return nil, err
+	}
+	list, err := c.List(claim)
+	if err != nil {
+		return nil, err
+	}
+	claim.Files = list.Digest
+	p := &Plan{
+		Subject: entry.Subject{Name: c.Name, Version: c.Version, SHA256: c.SHA256},
+		Claim:   claim, List: list,
+	}
+	for _, o := range list.Objects {
+		if o.Commit {
+			p.objects = append(p.objects, circuit.Object{Data: commit.Object.Encode()})
+			continue
+		}
+		tree, err := w.tree(o.Path)
+		if err != nil {
+			return nil, err
+		}
+		listed := make(map[string]bool, len(o.Entries))
+		for _, e := range o.Entries {
+			listed[e.Name] = true
+		}
+		p.objects = append(p.objects, circuit.Object{Data: tree.Object.Encode(), Listed: listed})
+	}
+	p.Blocks = circuit.Blocks(p.objects)
+	return p, nil
+}
+
+// locate decides which commit and path to prove the crate from.
+func locate(c *crate.Crate, src Source) (*entry.Source, error) {
+	info, err := c.VCSInfo()
+	if err != nil {
+		return nil, err
+	}
+	claim := &entry.Source{}
+	switch {
+	case src.Commit != nil:
+		claim.Commit = *src.Commit
+	case info != nil:
+		claim.Commit = info.Commit
+	default:
+		return nil, errors.New("the .crate has no .cargo_vcs_info.json, so it does not say which commit it comes from; name the commit")
+	}
+	if info != nil {
+		claim.Path = info.Path
+	}
+	if src.Path != nil {
+		claim.Path = *src.Path
+	}
+	if claim.Path != "" {
+		if err := entry.CheckPath(claim.Path); err != nil {
+			return nil, fmt.Errorf("path of the package in the repository: %w", err)
+		}
+	}
+	return claim, nil
+}
+
+// walk reads trees of one commit, each once.
+type walk struct {
+	ctx   context.Context
+	repo  *git.Repo
+	trees map[string]*git.Tree // by path
+}
+
+// tree returns the tree at a path of directories.
+func (w *walk) tree(path string) (*git.Tree, error) {
+	if t, ok := w.trees[path]; ok {
+		return t, nil
+	}
+	dir, name := split(path)
+	parent, err := w.tree(dir)
+	if err != nil {
+		return nil, err
+	}
+	e, ok := parent.Find(name)
+	if !ok {
+		return nil, &absent{path, "is not in the commit"}
+	}
+	if e.Mode != git.ModeDirectory {
+		return nil, &absent{path, modeSentence(e.Mode) + " in the commit"}
+	}
+	t, err := w.repo.Tree(w.ctx, e.ID)
+	if err != nil {
+		var missing *git.MissingError
+		if errors.As(err, &missing) {
+			missing.Path = path
+		}
+		return nil, err
+	}
+	w.trees[path] = t
+	return t, nil
+}
+
+// absent says that a path of the commit does not lead where the crate needs it to.
+type absent struct{ path, why string }
+
+func (e *absent) Error() string { return e.path + " " + e.why }
+
+func modeSentence(mode string) string {
+	switch mode {
+	case git.ModeSymlink:
+		return "is a symbolic link"
+	case git.ModeSubmodule:
+		return "is a submodule"
+	case git.ModeDirectory:
+		return "is a directory"
+	}
+	return "is a file"
+}
+
+// compare looks every file of the crate up in the commit. It moves Cargo.lock to
+// the unproven files if it must, and reports everything else that differs.
+func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
+	refused := &UnprovableError{Commit: claim.Commit}
+	hasOrig := slices.ContainsFunc(c.Files, func(f crate.File) bool { return f.Path == "Cargo.toml.orig" })
+	for _, f := range c.Files {
+		at := f.Path
+		switch {
+		case slices.Contains(claim.Unproven, f.Path), f.Path == ".cargo_vcs_info.json":
+			continue
+		case f.Path == "Cargo.toml" && hasOrig:
+			continue // equal to Cargo.toml.orig, or it would be unproven
+		case f.Path == "Cargo.toml.orig":
+			at = "Cargo.toml"
+		}
+		why, err := w.differs(join(claim.Path, at), f)
+		if err != nil {
+			return err
+		}
+		if why == "" {
+			continue
+		}
+		if f.Path == "Cargo.lock" {
+			claim.Unproven = append(claim.Unproven, f.Path)
+			continue
+		}
+		refused.Files = append(refused.Files, Unprovable{f.Path, why})
+	}
+	sort.Strings(claim.Unproven)
+	if len(refused.Files) > 0 {
+		return refused
+	}
+	return nil
+}
+
+// differs says in what a file differs from what stands at a path of the commit.
+func (w *walk) differs(path string, f crate.File) (why string, err error) {
+	dir, name := split(path)
+	t, err := w.tree(dir)
+	var gone *absent
+	if errors.As(err, &gone) {
+		if strings.Contains(gone.why, "link") || strings.Contains(gone.why, "submodule") {
+			return fmt.Sprintf("%s %s, which this version cannot prove yet", gone.path, gone.why), nil
+		}
+		return fmt.Sprintf("the commit has no %s", path), nil
+	}
+	if err != nil {
+		return "", err
+	}
+	e, ok := t.Find(name)
+	want := git.ModeFile
+	if f.Exec {
+		want = git.ModeExecutable
+	}
+	switch {
+	case !ok:
+		return fmt.Sprintf("the commit has no %s", path), nil
+	case e.Mode == git.ModeSymlink || e.Mode == git.ModeSubmodule:
+		return fmt.Sprintf("%s %s in the commit, which this version cannot prove yet", path, modeSentence(e.Mode)), nil
+	case e.Mode == git.ModeDirectory:
+		return fmt.Sprintf("%s is a directory in the commit", path), nil
+	case e.ID != f.Blob:
+		return fmt.Sprintf("its content differs from the commit's %s (blob %x there, %x in the .crate)", path, e.ID[:6], f.Blob[:6]), nil
+	case e.Mode != want:
+		return fmt.Sprintf("its mode is %s in the .crate and %s in the commit", want, e.Mode), nil
+	}
+	return "", nil
+}
+
+func split(path string) (dir, name string) {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i+1:]
+	}
+	return "", path
+}
+
+func join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}

@@ -1,0 +1,66 @@
+package prover
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/consensys/gnark-crypto/ecc"
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+	"github.com/consensys/gnark/frontend"
+
+	"cratelog/circuit"
+	"cratelog/entry"
+	"cratelog/proofcheck"
+)
+
+// Classes are the capacities that ship with keys, smallest first.
+var Classes = []circuit.Capacity{circuit.Class64}
+
+// Class returns the smallest class that a plan fits in.
+func (p *Plan) Class() (circuit.Capacity, error) {
+	for _, c := range Classes {
+		if p.Blocks <= c.Blocks && len(p.List.Bytes) <= c.ListBytes() {
+			return c, nil
+		}
+	}
+	largest := Classes[len(Classes)-1]
+	return circuit.Capacity{}, fmt.Errorf("%w: the commit and the trees on the crate's paths take %d SHA-1 blocks and the file list %d bytes; the largest class has %d blocks and %d bytes",
+		circuit.ErrCapacity, p.Blocks, len(p.List.Bytes), largest.Blocks, largest.ListBytes())
+}
+
+// Prove makes the entry of a plan. It verifies the proof before it returns.
+func (k *Keys) Prove(ctx context.Context, p *Plan, progress Progress) (*entry.Entry, error) {
+	scope, err := entry.Context(p.Subject, p.Claim)
+	if err != nil {
+		return nil, err
+	}
+	assignment, err := circuit.Assign(k.capacity, p.Claim.Commit, p.objects, p.List.Bytes, p.Claim.Files, scope)
+	if err != nil {
+		return nil, err
+	}
+	witness, err := frontend.NewWitness(assignment, ecc.BN254.ScalarField())
+	if err != nil {
+		return nil, fmt.Errorf("proving: %w", err)
+	}
+	progress.begin("proving", time.Duration(k.system.GetNbConstraints())*16*time.Microsecond)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	proof, err := groth16.Prove(k.system, k.proving, witness)
+	if err != nil {
+		return nil, fmt.Errorf("proving: the statement does not hold: %w", err)
+	}
+	e := &entry.Entry{
+		Subject: p.Subject, Claim: p.Claim,
+		Proof: entry.Proof{Program: k.Program.ID(), Parts: [][]byte{proofcheck.MarshalProof(proof)}},
+	}
+	v, err := proofcheck.New([]proofcheck.Program{k.Program})
+	if err != nil {
+		return nil, err
+	}
+	if err := v.Check(e); err != nil {
+		return nil, fmt.Errorf("proving: the new proof was refused: %w", err)
+	}
+	return e, nil
+}
