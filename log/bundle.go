@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/transparency-dev/tessera/client"
+	tclient "github.com/transparency-dev/tessera/client"
 )
 
 // bundle builds the c2sp.org/tlog-proof of entry idx under head, which covers
@@ -18,7 +18,7 @@ func (l *Log) bundle(ctx context.Context, idx uint64, head published) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	pb, err := client.NewProofBuilder(ctx, head.size, l.reader.ReadTile)
+	pb, err := tclient.NewProofBuilder(ctx, head.size, l.reader.ReadTile)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (l *Log) bundle(ctx context.Context, idx uint64, head published) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	if err := l.policy.verifyBundle(b, data); err != nil {
+	if err := l.verifyBundle(b, data); err != nil {
 		err = fmt.Errorf("%w: the bundle of entry %d does not verify: %w", errContradiction, idx, err)
 		l.halt.now(err)
 		return nil, err

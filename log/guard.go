@@ -11,7 +11,7 @@ import (
 	"filippo.io/torchwood"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
-	"github.com/transparency-dev/tessera/client"
+	tclient "github.com/transparency-dev/tessera/client"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -30,7 +30,7 @@ var ErrRollback = errors.New("the tree is not the one that this log has signed")
 type guard struct {
 	inner  note.Signer
 	origin string
-	tiles  client.TileFetcherFunc
+	tiles  tclient.TileFetcherFunc
 	halt   func(error) // told of every ErrRollback; may be nil
 	db     *sql.DB
 
@@ -62,7 +62,7 @@ CREATE TABLE IF NOT EXISTS guard (
 // openGuard opens the memory of the guard and compares it with the tree in
 // treeDir, before anything may write there. The memory is created only
 // together with the tree.
-func openGuard(ctx context.Context, path, treeDir, vkey string, inner note.Signer, tiles client.TileFetcherFunc) (*guard, error) {
+func openGuard(ctx context.Context, path, treeDir, vkey string, inner note.Signer, tiles tclient.TileFetcherFunc) (*guard, error) {
 	// A rollback journal leaves one file when the log is stopped, and each
 	// commit is one transaction a checkpoint: speed does not matter here.
 	db, err := openSQLite(ctx, path, "DELETE", guardSchema, 1)
@@ -207,7 +207,7 @@ func (g *guard) checkNext(ctx context.Context, next mark) error {
 }
 
 func (g *guard) checkConsistency(ctx context.Context, old, next mark) error {
-	pb, err := client.NewProofBuilder(ctx, next.Size, g.tiles)
+	pb, err := tclient.NewProofBuilder(ctx, next.Size, g.tiles)
 	if err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}

@@ -26,6 +26,7 @@ func post(t *testing.T, url, contentType string, body []byte) (*http.Response, [
 }
 
 func TestSubmitOverHTTP(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.cfg.Limits.Crate.Compressed = 1 << 16
 	w.cfg.Limits.Crate.Inflated = 1 << 20
@@ -124,6 +125,7 @@ func TestSubmitOverHTTP(t *testing.T) {
 }
 
 func TestReadingOverHTTP(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l := w.open()
 	srv := httptest.NewServer(l.Handler())
@@ -169,6 +171,7 @@ func TestReadingOverHTTP(t *testing.T) {
 }
 
 func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l := w.open()
 	srv := httptest.NewServer(l.Handler())
@@ -201,6 +204,7 @@ func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
 }
 
 func TestEveryReasonHasAStatus(t *testing.T) {
+	t.Parallel()
 	for _, r := range []Reason{MalformedRequest, MalformedEntry, EntryTooLarge, CrateTooLarge, UnknownProgram, UnknownClaim, VersionConflict,
 		CrateMismatch, CrateRefused, ProofInvalid, Overloaded, NotPublished, Halted, ShuttingDown, NotFound, MethodNotAllowed} {
 		if status(r) == http.StatusInternalServerError {

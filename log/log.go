@@ -29,10 +29,11 @@ import (
 	"time"
 
 	"github.com/transparency-dev/tessera"
-	"github.com/transparency-dev/tessera/client"
+	tclient "github.com/transparency-dev/tessera/client"
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
 
+	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
 )
@@ -50,16 +51,27 @@ type Program struct {
 	Kind      string // the claim's kind
 	Blocks    int    // capacity in SHA-1 blocks, 0 if it has none
 	ListBytes int    // capacity of the file list, 0 if it has none
-	Origin    string // where its key comes from: a ceremony, or "development"
+	Origin    string // where its key comes from, for people
+
+	Development bool // anyone can make false proofs for its key
 }
 
 // Limits bound what one submission, and all together, may take.
 type Limits struct {
-	Crate       crate.Limits  // of one .crate; zero: crate.DefaultLimits
+	Crate       crate.Limits  // of one .crate; zero: DefaultCrateLimits
 	Cores       int           // .crates and proofs checked at a time; zero: one a core
 	Uploads     int           // submissions uploading or being checked; zero: 16 a core
 	Waiting     int           // accepted entries without an index yet; zero: 4096
 	PublishWait time.Duration // how long a submission waits for its bundle; zero: 20 s
+}
+
+// DefaultCrateLimits are those of package crate, but for the size of the
+// upload, which the log must hold in memory while it checks: 10 MiB, what
+// registries commonly take.
+func DefaultCrateLimits() crate.Limits {
+	l := crate.DefaultLimits
+	l.Compressed = 10 << 20
+	return l
 }
 
 // Config is what a log needs to know. Fields without a default are required.
@@ -98,8 +110,8 @@ type Log struct {
 	cfg       Config
 	limits    Limits
 	log       *slog.Logger
-	policy    *policy
-	witnesses []Witness
+	policy    *client.Policy
+	witnesses []client.PolicyWitness
 	transport *witnessTransport
 	proofs    ProofVerifier
 	programs  map[[32]byte]bool
@@ -207,7 +219,7 @@ func (c *Config) complete() error {
 		return errors.New("no proof program is configured: the log would accept nothing")
 	}
 	for _, p := range c.Programs {
-		if p.Origin == "development" && !c.Development {
+		if p.Development && !c.Development {
 			return fmt.Errorf("the proof program %x has a development key, with which anyone can make false proofs: configure other programs, or say that this is a development log", p.ID)
 		}
 	}
@@ -219,7 +231,7 @@ func (c *Config) complete() error {
 	setDefault(&c.WitnessTimeout, 5*time.Second)
 	setDefault(&c.BatchSize, 256)
 	setDefault(&c.BatchAge, 100*time.Millisecond)
-	setDefault(&c.Limits.Crate, crate.DefaultLimits)
+	setDefault(&c.Limits.Crate, DefaultCrateLimits())
 	setDefault(&c.Limits.Cores, runtime.NumCPU())
 	setDefault(&c.Limits.Uploads, 16*c.Limits.Cores)
 	setDefault(&c.Limits.Waiting, 4096)
@@ -248,9 +260,8 @@ func (l *Log) openPolicy(context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.policy = p
-	l.witnesses, err = parseWitnesses(l.cfg.Policy)
-	return err
+	l.policy, l.witnesses = p, p.Witnesses()
+	return nil
 }
 
 // openState takes the locks and compares the guard's memory with the tree,
@@ -267,11 +278,14 @@ func (l *Log) openState(ctx context.Context) error {
 	if rel, err := filepath.Rel(tree, state); err != nil || filepath.IsLocal(rel) {
 		return fmt.Errorf("the state directory %s is inside the tree's directory %s: they must be apart, so that one cannot be restored with the other", state, tree)
 	}
-	for dir, perm := range map[string]os.FileMode{tree: 0o755, state: 0o700} {
-		if err := os.MkdirAll(dir, perm); err != nil {
+	for _, dir := range []struct {
+		name string
+		perm os.FileMode
+	}{{tree, 0o755}, {state, 0o700}} {
+		if err := os.MkdirAll(dir.name, dir.perm); err != nil {
 			return err
 		}
-		lock, err := lockDir(dir)
+		lock, err := lockDir(dir.name)
 		if err != nil {
 			return err
 		}
@@ -280,7 +294,7 @@ func (l *Log) openState(ctx context.Context) error {
 	if err := sweep(tree); err != nil {
 		return err
 	}
-	l.guard, err = openGuard(ctx, filepath.Join(state, "guard.db"), tree, l.cfg.VKey, l.cfg.Signer, client.FileFetcher{Root: tree}.ReadTile)
+	l.guard, err = openGuard(ctx, filepath.Join(state, "guard.db"), tree, l.cfg.VKey, l.cfg.Signer, tclient.FileFetcher{Root: tree}.ReadTile)
 	if err != nil {
 		return err
 	}

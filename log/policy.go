@@ -13,56 +13,62 @@ import (
 	"time"
 
 	"github.com/transparency-dev/tessera"
-)
 
-// Witness is one witness of the policy, as the log has found it.
-type Witness struct {
-	Name string // in the policy
-	VKey string
-	URL  string // submission prefix
-}
+	"cratelog/client"
+)
 
 // maxWitnessReply bounds a witness's answer. Two cosignatures, one of them
 // ML-DSA-44, take 3.5 kB; Tessera reads without a limit.
 const maxWitnessReply = 64 << 10
 
-// parseWitnesses reads the policy as the log needs it: every witness must be
-// reachable, and a quorum must exist. The text has been parsed strictly
-// before, by package client; Tessera's own parser, which runs after it, skips
+// parsePolicy reads the policy as a log needs it: it must name this log, every
+// witness must be reachable, and there must be a quorum. It is parsed strictly
+// by package client first: Tessera's own parser, which runs after it, skips
 // log lines, keeps one witness per URL and cuts lines at a '#'.
-func parseWitnesses(text []byte) ([]Witness, error) {
-	var witnesses []Witness
+func parsePolicy(text []byte, origin, vkey string) (*client.Policy, error) {
+	p, err := client.ParsePolicy(text)
+	if err != nil {
+		return nil, err
+	}
+	if !p.NeedsWitnesses() {
+		return nil, errors.New("the policy asks for no witnesses (quorum none): a log without witnesses can show different trees to different people, and is refused")
+	}
 	urls := make(map[string]string)
-	for line := range strings.Lines(string(text)) {
-		f := strings.FieldsFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool { return r == ' ' || r == '\t' })
-		if len(f) > 1 && f[0] == "quorum" && f[1] == "none" {
-			return nil, errors.New("the policy asks for no witnesses (quorum none): a log without witnesses can show different trees to different people, and is refused")
+	for _, w := range p.Witnesses() {
+		if w.URL == "" {
+			return nil, fmt.Errorf("the policy gives no URL for the witness %s: the log must reach every witness", w.Name)
 		}
-		if len(f) < 3 || f[0] != "witness" {
-			continue
+		if strings.Contains(w.URL, "#") {
+			return nil, fmt.Errorf("the policy's URL for the witness %s has a '#': %q", w.Name, w.URL)
 		}
-		if len(f) != 4 {
-			return nil, fmt.Errorf("the policy gives no URL for the witness %s: the log must reach every witness", f[1])
+		endpoint, err := endpointOf(w.URL)
+		if err != nil {
+			return nil, fmt.Errorf("the policy's URL for the witness %s: %w", w.Name, err)
 		}
-		u, err := url.Parse(f[3])
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Fragment != "" || strings.Contains(f[3], "#") {
-			return nil, fmt.Errorf("the policy's URL for the witness %s is not an http or https URL: %q", f[1], f[3])
-		}
-		endpoint := u.JoinPath("/add-checkpoint").String()
 		if other, ok := urls[endpoint]; ok {
-			return nil, fmt.Errorf("the policy gives the witnesses %s and %s the same URL: only one of them would be asked; give each its own", other, f[1])
+			return nil, fmt.Errorf("the policy gives the witnesses %s and %s the same URL: only one of them would be asked; give each its own", other, w.Name)
 		}
-		urls[endpoint] = f[1]
-		witnesses = append(witnesses, Witness{Name: f[1], VKey: f[2], URL: f[3]})
+		urls[endpoint] = w.Name
 	}
-	if len(witnesses) == 0 {
-		return nil, errors.New("the policy names no witness: a log without witnesses is refused")
+	for _, l := range p.Logs() {
+		if l.Origin == origin && l.VKey == vkey {
+			return p, nil
+		}
 	}
-	return witnesses, nil
+	return nil, fmt.Errorf("the policy does not name this log: add the line \"log %s\"", vkey)
+}
+
+// endpointOf is how Tessera makes a witness's address of its URL.
+func endpointOf(prefix string) (string, error) {
+	u, err := url.Parse(prefix)
+	if err != nil {
+		return "", err
+	}
+	return u.JoinPath("/add-checkpoint").String(), nil
 }
 
 // witnessGroup returns what Tessera asks before it publishes.
-func witnessGroup(text []byte, witnesses []Witness) (tessera.WitnessGroup, []string, error) {
+func witnessGroup(text []byte, witnesses []client.PolicyWitness) (tessera.WitnessGroup, []string, error) {
 	g, err := tessera.NewWitnessGroupFromPolicy(text)
 	if err != nil {
 		return g, nil, fmt.Errorf("the policy: %w", err)
@@ -73,11 +79,11 @@ func witnessGroup(text []byte, witnesses []Witness) (tessera.WitnessGroup, []str
 	endpoints := g.Endpoints()
 	var unasked []string
 	for _, w := range witnesses {
-		u, err := url.Parse(w.URL)
+		endpoint, err := endpointOf(w.URL)
 		if err != nil {
 			return g, nil, err
 		}
-		if _, ok := endpoints[u.JoinPath("/add-checkpoint").String()]; !ok {
+		if _, ok := endpoints[endpoint]; !ok {
 			unasked = append(unasked, w.Name)
 		}
 	}
@@ -100,7 +106,7 @@ type witnessState struct {
 	err string    // of the latest request; "" when it was answered with 200 or 409
 }
 
-func newWitnessClient(witnesses []Witness, timeout time.Duration, observe func(name, result string)) (*http.Client, *witnessTransport) {
+func newWitnessClient(witnesses []client.PolicyWitness, timeout time.Duration, observe func(name, result string)) (*http.Client, *witnessTransport) {
 	t := &witnessTransport{
 		next:    &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute, ResponseHeaderTimeout: timeout},
 		names:   make(map[string]string),
@@ -108,11 +114,9 @@ func newWitnessClient(witnesses []Witness, timeout time.Duration, observe func(n
 		state:   make(map[string]witnessState),
 	}
 	for _, w := range witnesses {
-		u, err := url.Parse(w.URL)
-		if err != nil {
-			continue // parseWitnesses has refused it
+		if endpoint, err := endpointOf(w.URL); err == nil { // parsePolicy has refused the others
+			t.names[endpoint] = w.Name
 		}
-		t.names[u.JoinPath("/add-checkpoint").String()] = w.Name
 	}
 	return &http.Client{
 		Transport:     t,

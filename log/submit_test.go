@@ -39,6 +39,7 @@ func wantSize(t *testing.T, l *Log, want int) {
 }
 
 func TestAnAcceptedEntryComesBackInABundle(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l := w.open()
 	e, c := w.good("alpha", "1.0.0")
@@ -52,6 +53,7 @@ func TestAnAcceptedEntryComesBackInABundle(t *testing.T) {
 }
 
 func TestTheSameClaimIsLoggedOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l := w.open()
 	e, c := w.good("alpha", "1.0.0")
@@ -75,6 +77,7 @@ func (r failingReader) Read([]byte) (int, error) {
 }
 
 func TestAVersionHasOneChecksum(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l := w.open()
 	e, c := w.good("alpha", "1.0.0")
@@ -101,6 +104,7 @@ func TestAVersionHasOneChecksum(t *testing.T) {
 }
 
 func TestEqualSubmissionsAtOnceBecomeOneEntry(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l := w.open()
 	e, c := w.good("alpha", "1.0.0")
@@ -163,6 +167,7 @@ func TestEqualSubmissionsAtOnceBecomeOneEntry(t *testing.T) {
 // TestWhatFailsLeavesNoTrace is the probe list: every corruption of a valid
 // submission, with the reason and words of its refusal.
 func TestWhatFailsLeavesNoTrace(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.cfg.Limits.Crate.Compressed = 1 << 20
 	w.cfg.Limits.Crate.Inflated = 1 << 20
@@ -226,6 +231,7 @@ func TestWhatFailsLeavesNoTrace(t *testing.T) {
 }
 
 func TestAFailedReaderIsNotAnEmptyCrate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l := w.open()
 	e, c := w.good("alpha", "1.0.0")
@@ -239,8 +245,10 @@ type brokenReader struct{}
 func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 func TestWithoutAQuorumNothingIsPublishedAndNothingIsLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.cfg.Limits.PublishWait = 300 * time.Millisecond
+	w.cfg.WitnessTimeout = time.Second
 	l := w.open()
 	first, c0 := w.good("alpha", "1.0.0")
 	w.submit(l, first, c0)
@@ -274,6 +282,7 @@ func TestWithoutAQuorumNothingIsPublishedAndNothingIsLost(t *testing.T) {
 }
 
 func TestALogStartsWhileItsWitnessesAreAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, c := range w.witnesses {
 		c.setDown(true)
@@ -290,6 +299,7 @@ func TestALogStartsWhileItsWitnessesAreAway(t *testing.T) {
 }
 
 func TestASubmitterWhoLeavesDoesNotBreakHisEntry(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	started, release := make(chan struct{}), make(chan struct{})
 	w.cfg.testingOnlyAppender = func(add tessera.AddFn) tessera.AddFn {
@@ -321,6 +331,7 @@ func TestASubmitterWhoLeavesDoesNotBreakHisEntry(t *testing.T) {
 // happened all the same. Either way the entry is in the tree at most once,
 // and the next submission gets a bundle.
 func TestFaultsInPairs(t *testing.T) {
+	t.Parallel()
 	for _, happened := range []bool{false, true} {
 		t.Run(fmt.Sprintf("happened=%v", happened), func(t *testing.T) {
 			w := newWorld(t)
@@ -358,6 +369,7 @@ func TestFaultsInPairs(t *testing.T) {
 // TestARowThatCannotBeWrittenHaltsTheLog: an entry in the tree without its
 // row could be added again, so nothing may be added any more.
 func TestARowThatCannotBeWrittenHaltsTheLog(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l := w.open()
 	_, err := l.index.db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'disk full'); END")
@@ -381,6 +393,7 @@ func TestARowThatCannotBeWrittenHaltsTheLog(t *testing.T) {
 }
 
 func TestOverloadIsRefusedNotQueued(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.cfg.Limits.Uploads = 1
 	l := w.open()
@@ -406,6 +419,7 @@ func TestOverloadIsRefusedNotQueued(t *testing.T) {
 }
 
 func TestAClosedLogAcceptsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l := w.open()
 	e, c := w.good("alpha", "1.0.0")
@@ -417,6 +431,7 @@ func TestAClosedLogAcceptsNothing(t *testing.T) {
 }
 
 func TestCloseWaitsForWhatWasAccepted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l := w.open()
 	const n = 20

@@ -24,6 +24,7 @@ import (
 )
 
 func TestTilePathsHaveOneSpelling(t *testing.T) {
+	t.Parallel()
 	for _, p := range []string{
 		"0/000", "0/001", "63/999", "0/x001/234", "8/x001/x234/067", "entries/000", "entries/x001/000.p/255", "0/000.p/1", "1/x999/x000/000",
 	} {
@@ -88,6 +89,7 @@ func filled(t *testing.T, n int) (*world, *Log, *httptest.Server) {
 // TestTilesAreExactlyThePublishedTree asks for every tile and width around
 // the right edge, and compares with hashes computed from the entries.
 func TestTilesAreExactlyThePublishedTree(t *testing.T) {
+	t.Parallel()
 	const size = 261
 	_, l, srv := filled(t, size)
 	fatalIf(t, os.WriteFile(filepath.Join(l.cfg.TreeDir, "checkpoint12345"), []byte("stray"), 0o644))
@@ -176,6 +178,7 @@ func wantTile(t *testing.T, entries [][]byte, levels [][]tlog.Hash, level, n, w 
 // TestOthersReadTheWholeLog: torchwood's strict client, and Tessera's fsck,
 // over HTTP.
 func TestOthersReadTheWholeLog(t *testing.T) {
+	t.Parallel()
 	const size = 300
 	w, l, srv := filled(t, size)
 	want := make(map[string]bool)
@@ -241,6 +244,7 @@ func runFsck(t *testing.T, w *world, addr string) {
 // TestPartialTilesSurviveGarbageCollection: their files are gone once the
 // full tile exists, and the exact width is still served.
 func TestPartialTilesSurviveGarbageCollection(t *testing.T) {
+	t.Parallel()
 	_, l, srv := filled(t, 257)
 	for _, d := range []string{"tile/0/000.p", "tile/entries/000.p"} {
 		fatalIf(t, os.RemoveAll(filepath.Join(l.cfg.TreeDir, filepath.FromSlash(d))))

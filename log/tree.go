@@ -15,7 +15,7 @@ import (
 	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/tessera/api"
 	"github.com/transparency-dev/tessera/api/layout"
-	"github.com/transparency-dev/tessera/client"
+	tclient "github.com/transparency-dev/tessera/client"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -50,11 +50,11 @@ func readTreeState(dir string) (treeState, error) {
 }
 
 // rootAt computes the root of the first size entries from the tiles.
-func rootAt(ctx context.Context, size uint64, tiles client.TileFetcherFunc) (tlog.Hash, error) {
+func rootAt(ctx context.Context, size uint64, tiles tclient.TileFetcherFunc) (tlog.Hash, error) {
 	if size == 0 {
 		return tlog.Hash(rfc6962.DefaultHasher.EmptyRoot()), nil
 	}
-	nodes, err := client.FetchRangeNodes(ctx, size, tiles)
+	nodes, err := tclient.FetchRangeNodes(ctx, size, tiles)
 	if err != nil {
 		return tlog.Hash{}, fmt.Errorf("reading the tree at size %d: %w", size, err)
 	}
@@ -72,7 +72,7 @@ func rootAt(ctx context.Context, size uint64, tiles client.TileFetcherFunc) (tlo
 
 // entriesIn returns the entries of bundle n in a tree of size size. Whatever
 // file stands there may hold more than that; it is cut.
-func entriesIn(ctx context.Context, n, size uint64, bundles client.EntryBundleFetcherFunc) ([][]byte, error) {
+func entriesIn(ctx context.Context, n, size uint64, bundles tclient.EntryBundleFetcherFunc) ([][]byte, error) {
 	width := widthAt(0, n, size)
 	if width == 0 {
 		return nil, fmt.Errorf("entry bundle %d is beyond the tree of size %d", n, size)
@@ -92,7 +92,7 @@ func entriesIn(ctx context.Context, n, size uint64, bundles client.EntryBundleFe
 }
 
 // entryAt returns one entry of a tree of size size.
-func entryAt(ctx context.Context, idx, size uint64, bundles client.EntryBundleFetcherFunc) ([]byte, error) {
+func entryAt(ctx context.Context, idx, size uint64, bundles tclient.EntryBundleFetcherFunc) ([]byte, error) {
 	entries, err := entriesIn(ctx, idx/layout.EntryBundleWidth, size, bundles)
 	if err != nil {
 		return nil, err

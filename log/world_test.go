@@ -33,7 +33,7 @@ import (
 
 const testOrigin = "log.test/2026"
 
-var testProgram = Program{ID: sha256.Sum256([]byte("test program")), System: "test", Kind: "source", Origin: "development"}
+var testProgram = Program{ID: sha256.Sum256([]byte("test program")), System: "test", Kind: "source", Origin: "test", Development: true}
 
 // world is a log's surroundings: keys, directories, three witnesses, and a
 // proof verifier that believes what it was told.

@@ -1,0 +1,537 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/config"
+	"cratelog/crate"
+	"cratelog/entry"
+	"cratelog/log"
+	"cratelog/witness"
+)
+
+// TestMain lets the test binary be the server, in a process of its own that a
+// test can kill: "logd ..." is the program as it is, "logd-testproofs ..." the
+// program with testProofs in the place of the embedded ones.
+func TestMain(m *testing.M) {
+	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], "logd") {
+		os.Exit(m.Run())
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if os.Args[1] == "logd-testproofs" {
+		err = serve(ctx, os.Args[2:], os.Stderr, testPrograms)
+	} else {
+		err = run(ctx, os.Args[2:], os.Stdout, os.Stderr)
+	}
+	os.Exit(exitCode(err, os.Stderr))
+}
+
+// testProofs accepts exactly one proof for each claim.
+type testProofs struct{}
+
+var testProgram = sha256.Sum256([]byte("test program"))
+
+func testProof(e *entry.Entry) ([]byte, error) {
+	id, err := e.Identity()
+	h := sha256.Sum256(append([]byte("test proof"), id[:]...))
+	return h[:], err
+}
+
+func (testProofs) Check(e *entry.Entry) error {
+	want, err := testProof(e)
+	if err != nil || e.Proof.Program != testProgram || len(e.Proof.Parts) != 1 || !bytes.Equal(e.Proof.Parts[0], want) {
+		return errors.New("not the test proof")
+	}
+	return nil
+}
+
+func testPrograms(bool) (log.ProofVerifier, []log.Program, error) {
+	return testProofs{}, []log.Program{{ID: testProgram, System: "test", Kind: "source", Origin: "test"}}, nil
+}
+
+// site is a log's directory with a key, a policy, and three witnesses.
+type site struct {
+	t      *testing.T
+	dir    string
+	vkey   string
+	policy torchwood.Policy
+}
+
+const origin = "log.test/2026"
+
+func newSite(t *testing.T, settings string) *site {
+	t.Helper()
+	s := &site{t: t, dir: t.TempDir()}
+	var out bytes.Buffer
+	fatalIf(t, run(t.Context(), []string{"keygen", "-origin", origin, "-out", filepath.Join(s.dir, "key.pem")}, &out, io.Discard))
+	s.vkey = strings.TrimSpace(out.String())
+	policy := "log " + s.vkey + "\n"
+	for i := range 3 {
+		vkey, url := s.startWitness(fmt.Sprintf("witness.test/w%d", i))
+		policy += fmt.Sprintf("witness w%d %s %s\n", i, vkey, url)
+	}
+	policy += "group g 2 w0 w1 w2\nquorum g\n"
+	var err error
+	s.policy, err = torchwood.ParsePolicy([]byte(policy))
+	fatalIf(t, err)
+	fatalIf(t, os.WriteFile(filepath.Join(s.dir, "policy.txt"), []byte(policy), 0o644))
+	s.settings(settings)
+	return s
+}
+
+func (s *site) settings(more string) {
+	text := fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\nkey = \"key.pem\"\ntree = \"tree\"\nstate = \"state\"\npolicy = \"policy.txt\"\n%s", origin, more)
+	fatalIf(s.t, os.WriteFile(filepath.Join(s.dir, "logd.toml"), []byte(text), 0o644))
+}
+
+func (s *site) startWitness(name string) (vkey, url string) {
+	s.t.Helper()
+	key := filepath.Join(s.t.TempDir(), "key.pem")
+	fatalIf(s.t, config.GenerateKey(key))
+	signer, err := config.ReadKey(key)
+	fatalIf(s.t, err)
+	w, err := witness.Open(s.t.Context(), witness.Config{
+		Name: name, Signers: []crypto.Signer{signer}, Logs: []witness.Log{{VKey: s.vkey}},
+		DBPath: filepath.Join(filepath.Dir(key), "witness.db"), Create: true,
+	})
+	fatalIf(s.t, err)
+	srv := httptest.NewServer(w.Handler())
+	s.t.Cleanup(func() {
+		srv.Close()
+		if err := w.Close(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	return w.VKeys()[0], srv.URL
+}
+
+// server is a running logd.
+type server struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	url  string
+	out  *bytes.Buffer
+	done chan error
+}
+
+// start runs the test binary as mode, "logd" or "logd-testproofs".
+func (s *site) start(mode string, args ...string) *server {
+	s.t.Helper()
+	p, err := s.tryStart(mode, args...)
+	fatalIf(s.t, err)
+	return p
+}
+
+func (s *site) tryStart(mode string, args ...string) (*server, error) {
+	s.t.Helper()
+	ready := filepath.Join(s.t.TempDir(), "ready")
+	p := &server{t: s.t, out: new(bytes.Buffer), done: make(chan error, 1)}
+	args = append([]string{mode}, args...)
+	p.cmd = exec.Command(os.Args[0], append(args, "-config", filepath.Join(s.dir, "logd.toml"), "-ready-file", ready)...)
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	fatalIf(s.t, p.cmd.Start())
+	go func() { p.done <- p.cmd.Wait() }()
+	s.t.Cleanup(func() { p.cmd.Process.Kill() })
+	for range 3000 {
+		if b, err := os.ReadFile(ready); err == nil {
+			p.url = strings.TrimSpace(string(b))
+			return p, nil
+		}
+		select {
+		case err := <-p.done:
+			return p, fmt.Errorf("it ended: %v\n%s", err, p.out)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return p, errors.New("it did not get ready")
+}
+
+// kill is kill -9, by the process's own id.
+func (p *server) kill() {
+	p.t.Helper()
+	fatalIf(p.t, p.cmd.Process.Kill())
+	<-p.done
+}
+
+// stop is SIGTERM; it must end well.
+func (p *server) stop() {
+	p.t.Helper()
+	fatalIf(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case err := <-p.done:
+		if err != nil {
+			p.t.Errorf("after SIGTERM: %v\n%s", err, p.out)
+		}
+	case <-time.After(time.Minute):
+		p.t.Fatalf("it did not stop\n%s", p.out)
+	}
+}
+
+// item is something to submit.
+type item struct {
+	name         string
+	entry, crate []byte
+}
+
+func newItem(t *testing.T, name string) item {
+	t.Helper()
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	tw := tar.NewWriter(zw)
+	manifest := fmt.Sprintf("[package]\nname = %q\nversion = \"1.0.0\"\nedition = \"2021\"\n", name)
+	fatalIf(t, tw.WriteHeader(&tar.Header{Name: name + "-1.0.0/Cargo.toml", Mode: 0o644, Size: int64(len(manifest)), Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}))
+	_, err := tw.Write([]byte(manifest))
+	fatalIf(t, err)
+	fatalIf(t, tw.Close())
+	fatalIf(t, zw.Close())
+
+	src := &entry.Source{Commit: [20]byte{1}}
+	c, err := crate.Read(out.Bytes(), name, "1.0.0", crate.DefaultLimits)
+	fatalIf(t, err)
+	list, err := c.List(src)
+	fatalIf(t, err)
+	src.Files = list.Digest
+	e := &entry.Entry{Subject: entry.Subject{Name: name, Version: "1.0.0", SHA256: sha256.Sum256(out.Bytes())}, Claim: src, Proof: entry.Proof{Program: testProgram}}
+	proof, err := testProof(e)
+	fatalIf(t, err)
+	e.Proof.Parts = [][]byte{proof}
+	b, err := e.Marshal()
+	fatalIf(t, err)
+	return item{name, b, out.Bytes()}
+}
+
+// submit returns the bundle, or the status and body of the refusal.
+func submit(ctx context.Context, url string, it item) (bundle []byte, status int, err error) {
+	var body bytes.Buffer
+	m := multipart.NewWriter(&body)
+	for _, part := range []struct {
+		name string
+		data []byte
+	}{{"entry", it.entry}, {"crate", it.crate}} {
+		w, err := m.CreateFormFile(part.name, part.name)
+		if err != nil {
+			return nil, 0, err
+		}
+		if _, err := w.Write(part.data); err != nil {
+			return nil, 0, err
+		}
+	}
+	if err := m.Close(); err != nil {
+		return nil, 0, err
+	}
+	req, err := http.NewRequestWithContext(ctx, "POST", url+"/v1/submit", &body)
+	if err != nil {
+		return nil, 0, err
+	}
+	req.Header.Set("Content-Type", m.FormDataContentType())
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return b, resp.StatusCode, err
+}
+
+// readLog reads every published entry with torchwood, over HTTP.
+func (s *site) readLog(url string) [][]byte {
+	s.t.Helper()
+	fetcher, err := torchwood.NewTileFetcher(url + "/")
+	fatalIf(s.t, err)
+	signed, err := fetcher.ReadEndpoint(s.t.Context(), "checkpoint")
+	fatalIf(s.t, err)
+	cp, _, err := torchwood.VerifyCheckpoint(signed, s.policy)
+	fatalIf(s.t, err)
+	c, err := torchwood.NewClient(fetcher)
+	fatalIf(s.t, err)
+	var all [][]byte
+	for i, e := range c.AllEntries(s.t.Context(), cp.Tree, 0) {
+		if i != int64(len(all)) {
+			s.t.Fatalf("entry %d in the place of %d", i, len(all))
+		}
+		all = append(all, bytes.Clone(e))
+	}
+	fatalIf(s.t, c.Err())
+	return all
+}
+
+// bundleIndex verifies a bundle with torchwood and returns its index.
+func (s *site) bundleIndex(bundle, entryBytes []byte) int {
+	s.t.Helper()
+	if err := torchwood.VerifyProof(s.policy, tlog.RecordHash(entryBytes), bundle); err != nil {
+		s.t.Fatalf("a bundle that was given away is not valid: %v", err)
+	}
+	for line := range strings.Lines(string(bundle)) {
+		var i int
+		if _, err := fmt.Sscanf(line, "index %d\n", &i); err == nil {
+			return i
+		}
+	}
+	s.t.Fatal("a bundle without an index")
+	return -1
+}
+
+// TestNothingAcknowledgedIsLostAndNothingIsLoggedTwice kills the server with
+// SIGKILL again and again while clients submit, and submit again.
+func TestNothingAcknowledgedIsLostAndNothingIsLoggedTwice(t *testing.T) {
+	rounds := 10
+	if testing.Short() {
+		rounds = 3
+	}
+	s := newSite(t, "checkpoint_interval = \"100ms\"\nbatch_age = \"10ms\"\n")
+	pool := make([]item, 20*rounds)
+	for i := range pool {
+		pool[i] = newItem(t, fmt.Sprintf("c%d", i))
+	}
+	var mu sync.Mutex
+	acknowledged := make(map[string][]byte) // name -> bundle
+
+	for round := range rounds {
+		p := s.start("logd-testproofs")
+		ctx, cancel := context.WithCancel(t.Context())
+		var clients sync.WaitGroup
+		for range 8 {
+			clients.Go(func() {
+				for ctx.Err() == nil {
+					it := pool[rand.IntN(min(len(pool), 20*(round+1)))] // some are new, some are old
+					bundle, status, err := submit(ctx, p.url, it)
+					if err != nil {
+						return // killed
+					}
+					if status != http.StatusOK {
+						t.Errorf("%s: %d %s", it.name, status, bundle)
+						return
+					}
+					mu.Lock()
+					acknowledged[it.name] = bundle
+					mu.Unlock()
+				}
+			})
+		}
+		time.Sleep(time.Duration(50+rand.IntN(400)) * time.Millisecond) // any moment will do
+		p.kill()
+		cancel()
+		clients.Wait()
+	}
+	t.Logf("%d of %d acknowledged before the last kill", len(acknowledged), len(pool))
+
+	p := s.start("logd-testproofs")
+	early := make(map[string][]byte)
+	for name, b := range acknowledged {
+		early[name] = b
+	}
+	var clients sync.WaitGroup
+	for c := range 16 {
+		clients.Go(func() {
+			for i := c; i < len(pool); i += 16 {
+				bundle, status, err := submit(t.Context(), p.url, pool[i])
+				if err != nil || status != http.StatusOK {
+					t.Errorf("%s: %d %v %s", pool[i].name, status, err, bundle)
+					return
+				}
+				mu.Lock()
+				acknowledged[pool[i].name] = bundle
+				mu.Unlock()
+			}
+		})
+	}
+	clients.Wait()
+	all := s.readLog(p.url)
+	if len(all) != len(pool) {
+		t.Errorf("the log has %d entries, want %d", len(all), len(pool))
+	}
+	at := make(map[string]int)
+	for i, e := range all {
+		if first, twice := at[string(e)]; twice {
+			t.Errorf("entry %d is entry %d again", i, first)
+		}
+		at[string(e)] = i
+	}
+	for _, it := range pool {
+		for when, b := range map[string][]byte{"early": early[it.name], "late": acknowledged[it.name]} {
+			if b == nil {
+				continue
+			}
+			if got, ok := at[string(it.entry)]; !ok || s.bundleIndex(b, it.entry) != got {
+				t.Errorf("%s: acknowledged (%s) at another place than %d", it.name, when, got)
+			}
+		}
+	}
+	p.stop()
+}
+
+func TestSIGTERMFinishesWhatWasBegun(t *testing.T) {
+	s := newSite(t, "checkpoint_interval = \"500ms\"\n")
+	p := s.start("logd-testproofs")
+	got := make(chan []byte, 5)
+	items := make([]item, 5)
+	var clients sync.WaitGroup
+	for i := range items {
+		items[i] = newItem(t, fmt.Sprintf("c%d", i))
+	}
+	for _, it := range items {
+		clients.Go(func() {
+			b, status, err := submit(t.Context(), p.url, it)
+			if err != nil || status != http.StatusOK {
+				t.Errorf("%s: %d %v %s", it.name, status, err, b)
+				return
+			}
+			s.bundleIndex(b, it.entry)
+			got <- b
+		})
+	}
+	// Until all of them are in the tree, and wait for the checkpoint.
+	for range 1000 {
+		var h struct{ Indexed int }
+		resp, err := http.Get(p.url + "/healthz")
+		fatalIf(t, err)
+		err = json.NewDecoder(resp.Body).Decode(&h)
+		resp.Body.Close()
+		fatalIf(t, err)
+		if h.Indexed == len(items) {
+			break
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	p.stop()
+	clients.Wait()
+	if len(got) != len(items) {
+		t.Errorf("%d bundles for %d submissions", len(got), len(items))
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "ready")); err == nil {
+		t.Error("the ready file was left")
+	}
+}
+
+func TestTheRealProgram(t *testing.T) {
+	s := newSite(t, "")
+	t.Run("vkey", func(t *testing.T) {
+		out, err := exec.Command(os.Args[0], "logd", "vkey", "-origin", origin, "-key", filepath.Join(s.dir, "key.pem")).CombinedOutput()
+		if err != nil || strings.TrimSpace(string(out)) != s.vkey {
+			t.Errorf("%v %s", err, out)
+		}
+	})
+	t.Run("a key is never overwritten", func(t *testing.T) {
+		out, err := exec.Command(os.Args[0], "logd", "keygen", "-origin", origin, "-out", filepath.Join(s.dir, "key.pem")).CombinedOutput()
+		wantExit(t, err, out, 1, "key.pem")
+	})
+	t.Run("usage", func(t *testing.T) {
+		for _, args := range [][]string{{}, {"sing"}, {"serve"}, {"serve", "-x"}, {"serve", "-config", "x", "y"}, {"keygen", "-origin", "a b", "-out", "x"}, {"vkey"}} {
+			out, err := exec.Command(os.Args[0], append([]string{"logd"}, args...)...).CombinedOutput()
+			wantExit(t, err, out, 2, "logd keygen -origin")
+		}
+		if out, err := exec.Command(os.Args[0], "logd", "help").CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "logd is the server") {
+			t.Errorf("%v %s", err, out)
+		}
+	})
+	t.Run("development keys are refused", func(t *testing.T) {
+		p, err := s.tryStart("logd", "serve")
+		if err == nil {
+			p.stop()
+			t.Fatal("it started")
+		}
+		if !strings.Contains(p.out.String(), "set development = true") {
+			t.Errorf("%s", p.out)
+		}
+	})
+	t.Run("unknown setting", func(t *testing.T) {
+		s.settings("develpoment = true\n")
+		p, err := s.tryStart("logd", "serve")
+		if err == nil || !strings.Contains(p.out.String(), "develpoment") {
+			t.Errorf("%v %s", err, p.out)
+		}
+	})
+	t.Run("serve", func(t *testing.T) {
+		s.settings("development = true\ncheckpoint_interval = \"100ms\"\n")
+		p := s.start("logd", "serve")
+		resp, err := http.Get(p.url + "/v1/log")
+		fatalIf(t, err)
+		var about struct {
+			Origin, VKey string
+			Development  bool
+			Programs     []struct{ ID, Origin string }
+		}
+		err = json.NewDecoder(resp.Body).Decode(&about)
+		resp.Body.Close()
+		fatalIf(t, err)
+		if about.Origin != origin || about.VKey != s.vkey || !about.Development || len(about.Programs) == 0 {
+			t.Errorf("%+v", about)
+		}
+		b, status, err := submit(t.Context(), p.url, newItem(t, "alpha"))
+		fatalIf(t, err)
+		if status != http.StatusUnprocessableEntity || !strings.Contains(string(b), `"unknown-program"`) {
+			t.Errorf("%d %s", status, b)
+		}
+		p.stop()
+	})
+}
+
+func wantExit(t *testing.T, err error, out []byte, code int, words string) {
+	t.Helper()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != code || !strings.Contains(string(out), words) {
+		t.Errorf("got %v, want exit status %d and ... %s ...\n%s", err, code, words, out)
+	}
+}
+
+func TestTheShippedExampleLoads(t *testing.T) {
+	dir := t.TempDir()
+	example, err := os.ReadFile(filepath.Join("..", "..", "config", "logd.example.toml"))
+	fatalIf(t, err)
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "logd.toml"), example, 0o644))
+	fatalIf(t, config.GenerateKey(filepath.Join(dir, "log-key.pem")))
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "policy.txt"), []byte("quorum none\n"), 0o644))
+	s, cfg, err := load(filepath.Join(dir, "logd.toml"))
+	fatalIf(t, err)
+	if s.Development || cfg.Development || cfg.TreeDir != filepath.Join(dir, "tree") || cfg.CheckpointInterval != time.Second {
+		t.Errorf("%+v", s)
+	}
+	// What the example says of its optional settings is what leaving them out means.
+	var required []string
+	for line := range strings.Lines(string(example)) {
+		if strings.HasPrefix(line, "# The rest may be left out") {
+			break
+		}
+		required = append(required, line)
+	}
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "short.toml"), []byte(strings.Join(required, "")), 0o644))
+	_, short, err := load(filepath.Join(dir, "short.toml"))
+	fatalIf(t, err)
+	if short.Limits.Crate != cfg.Limits.Crate {
+		t.Errorf("the example's limits are %+v, the defaults %+v", cfg.Limits.Crate, short.Limits.Crate)
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cratelog/config"
+	"cratelog/crate"
+	"cratelog/log"
+	"cratelog/proofcheck"
+)
+
+// settings is the file that config/logd.example.toml explains.
+type settings struct {
+	Origin             string          `toml:"origin"`
+	Listen             string          `toml:"listen"`
+	Key                string          `toml:"key"`
+	Tree               string          `toml:"tree"`
+	State              string          `toml:"state"`
+	Policy             string          `toml:"policy"`
+	Development        bool            `toml:"development"`
+	CheckpointInterval config.Duration `toml:"checkpoint_interval"`
+	RepublishInterval  config.Duration `toml:"republish_interval"`
+	WitnessTimeout     config.Duration `toml:"witness_timeout"`
+	PublishWait        config.Duration `toml:"publish_wait"`
+	ShutdownTimeout    config.Duration `toml:"shutdown_timeout"`
+	BatchSize          uint            `toml:"batch_size"`
+	BatchAge           config.Duration `toml:"batch_age"`
+	CrateBytes         int64           `toml:"crate_bytes"`
+	InflatedBytes      int64           `toml:"inflated_bytes"`
+	CrateFiles         int             `toml:"crate_files"`
+	Cores              int             `toml:"cores"`
+	Uploads            int             `toml:"uploads"`
+	Waiting            int             `toml:"waiting"`
+	Debug              bool            `toml:"debug"`
+}
+
+const maxPolicy = 1 << 20
+
+// load reads the settings file at path and the files that it names, which are
+// relative to its directory.
+func load(path string) (settings, log.Config, error) {
+	def := log.DefaultCrateLimits()
+	s := settings{
+		CrateBytes: def.Compressed, InflatedBytes: def.Inflated, CrateFiles: def.Files,
+		ShutdownTimeout: config.Duration{Duration: time.Minute},
+	}
+	if err := config.LoadTOML(path, &s); err != nil {
+		return s, log.Config{}, err
+	}
+	for _, required := range []struct{ key, value string }{
+		{"origin", s.Origin}, {"listen", s.Listen}, {"key", s.Key}, {"tree", s.Tree}, {"state", s.State}, {"policy", s.Policy},
+	} {
+		if required.value == "" {
+			return s, log.Config{}, fmt.Errorf("%s: the setting %q is missing; see config/logd.example.toml", path, required.key)
+		}
+	}
+	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
+		return s, log.Config{}, fmt.Errorf("%s: crate_bytes, inflated_bytes and crate_files must be at least 1", path)
+	}
+	policy, err := readPolicy(beside(path, s.Policy))
+	if err != nil {
+		return s, log.Config{}, err
+	}
+	signer, vkey, err := config.LogSigner(beside(path, s.Key), s.Origin)
+	if err != nil {
+		return s, log.Config{}, err
+	}
+	return s, log.Config{
+		Origin: s.Origin, Signer: signer, VKey: vkey,
+		TreeDir: beside(path, s.Tree), StateDir: beside(path, s.State),
+		Policy: policy, Development: s.Development,
+		Limits: log.Limits{
+			Crate: crate.Limits{Compressed: s.CrateBytes, Inflated: s.InflatedBytes, Files: s.CrateFiles},
+			Cores: s.Cores, Uploads: s.Uploads, Waiting: s.Waiting, PublishWait: s.PublishWait.Duration,
+		},
+		CheckpointInterval: s.CheckpointInterval.Duration,
+		RepublishInterval:  s.RepublishInterval.Duration,
+		WitnessTimeout:     s.WitnessTimeout.Duration,
+		BatchSize:          s.BatchSize,
+		BatchAge:           s.BatchAge.Duration,
+	}, nil
+}
+
+func readPolicy(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxPolicy+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(b) > maxPolicy {
+		return nil, fmt.Errorf("%s has more than %d bytes: is it a policy?", path, maxPolicy)
+	}
+	return b, nil
+}
+
+// beside resolves a file name found in the settings file.
+func beside(settingsFile, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(settingsFile), name)
+}
+
+// programs tells which proofs a log accepts.
+type programs func(development bool) (log.ProofVerifier, []log.Program, error)
+
+// embeddedPrograms are those that ship with cratelog: all of them for a
+// development log, else those whose key comes from a ceremony.
+func embeddedPrograms(development bool) (log.ProofVerifier, []log.Program, error) {
+	all, err := proofcheck.Embedded()
+	if err != nil {
+		return nil, nil, err
+	}
+	var accepted []proofcheck.Program
+	var told []log.Program
+	for _, p := range all {
+		if p.Development() && !development {
+			continue
+		}
+		accepted = append(accepted, p)
+		told = append(told, log.Program{
+			ID: p.ID(), System: p.System, Kind: p.Claim, Blocks: p.Blocks, ListBytes: p.ListBytes,
+			Origin: p.Origin, Development: p.Development(),
+		})
+	}
+	if len(accepted) == 0 {
+		return nil, nil, errors.New("every proof program that ships with this version has a development key, with which anyone can make false proofs: set development = true for a log that nobody relies on, or use a version with keys from a ceremony")
+	}
+	v, err := proofcheck.New(accepted)
+	return v, told, err
+}
