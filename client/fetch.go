@@ -1,0 +1,307 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"cratelog/entry"
+)
+
+const (
+	maxErrorBody = 512 << 10        // a refusal may carry a bundle, as a JSON string
+	maxTries     = 3                // requests, for an overloaded log
+	maxWait      = 30 * time.Second // between two of them
+	maxRedirects = 3
+	httpTimeout  = 2 * time.Minute // one request; a submission waits for a checkpoint
+)
+
+// ErrNotLogged: the log has no entry for this crate and version.
+var ErrNotLogged = errors.New("not logged")
+
+// Log is the way to one log over HTTP. What it returns is bounded in size and
+// nothing more: it must be verified with a Policy. It is safe for concurrent
+// use.
+type Log struct {
+	URL string // base URL; https, or http on a loopback address
+
+	// HTTP makes the requests; nil for a client with timeouts. Its CheckRedirect
+	// is not used: redirects are followed on the same host only.
+	HTTP *http.Client
+
+	UserAgent string // "cratelog-client" if empty
+
+	// AllowHTTP permits plain http to any host. Everything that a log says is
+	// verified, so this gives away privacy and availability, not correctness.
+	AllowHTTP bool
+
+	testingOnlyWait func(context.Context, time.Duration) error
+}
+
+// StatusError is an answer of a log that is not a success.
+type StatusError struct {
+	Status     int    // HTTP status code
+	Reason     string // machine-readable, "" if the answer was not the log's JSON
+	Message    string // a sentence for people, "" likewise; written by the log, not to be believed
+	RetryAfter time.Duration
+}
+
+func (e *StatusError) Error() string {
+	s := fmt.Sprintf("the log answered %d %s", e.Status, http.StatusText(e.Status))
+	if e.Reason != "" {
+		s += fmt.Sprintf(" (%s): %q", clip(e.Reason), e.Message)
+	}
+	if e.RetryAfter > 0 {
+		s += fmt.Sprintf("; try again in %v", e.RetryAfter)
+	}
+	return s
+}
+
+// Is makes a 404 of the log's own ErrNotLogged. A 404 of anybody else, such as a
+// wrong URL, is not.
+func (e *StatusError) Is(target error) bool {
+	return target == ErrNotLogged && e.Status == http.StatusNotFound && e.Reason != ""
+}
+
+// SubmitError is a submission that the log refused. errors.As finds the
+// *StatusError in it as well.
+type SubmitError struct {
+	StatusError
+	Index  uint64 // with status 409: of the entry that stands for this version
+	Bundle []byte // with status 409: of that entry; verify it before believing it
+}
+
+func (e *SubmitError) Unwrap() error { return &e.StatusError }
+
+// Bundle fetches the bundle of the earliest entry for a crate and version. The
+// error is ErrNotLogged if the log has none, else *StatusError or one of the
+// network.
+func (l *Log) Bundle(ctx context.Context, name, version string) ([]byte, error) {
+	// They become parts of the URL.
+	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
+		return nil, err
+	}
+	return l.get(ctx, MaxBundleSize, "v1", "crates", name, version)
+}
+
+// Checkpoint fetches the latest signed checkpoint.
+func (l *Log) Checkpoint(ctx context.Context) ([]byte, error) {
+	return l.get(ctx, MaxCheckpointSize, "checkpoint")
+}
+
+// Submit hands an entry and its .crate to the log and returns the bundle, which
+// the caller must verify. A submission that the log already holds is answered
+// with its old bundle, so that it is safe to try again. The error is
+// *SubmitError if the log refused.
+func (l *Log) Submit(ctx context.Context, entryBytes, crateBytes []byte) ([]byte, error) {
+	if len(entryBytes) > entry.MaxSize {
+		return nil, fmt.Errorf("the entry has %d bytes, a log takes %d at most", len(entryBytes), entry.MaxSize)
+	}
+	u, err := l.address("v1", "submit")
+	if err != nil {
+		return nil, err
+	}
+	head, tail, contentType, err := form(entryBytes)
+	if err != nil {
+		return nil, err
+	}
+	body := func() (io.ReadCloser, error) {
+		return io.NopCloser(io.MultiReader(bytes.NewReader(head), bytes.NewReader(crateBytes), bytes.NewReader(tail))), nil
+	}
+	size := int64(len(head) + len(crateBytes) + len(tail))
+	return l.do(ctx, MaxBundleSize, func() (*http.Request, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, u, nil)
+		if err != nil {
+			return nil, err
+		}
+		r.Header.Set("Content-Type", contentType)
+		r.ContentLength, r.GetBody = size, body
+		r.Body, err = body()
+		return r, err
+	})
+}
+
+// form returns what stands before and after the .crate in multipart/form-data
+// with the parts entry and crate, so that the .crate need not be copied.
+func form(entryBytes []byte) (head, tail []byte, contentType string, err error) {
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	part, err := w.CreateFormFile("entry", "entry")
+	if err == nil {
+		_, err = part.Write(entryBytes)
+	}
+	if err == nil {
+		_, err = w.CreateFormFile("crate", "crate")
+	}
+	n := b.Len()
+	if err == nil {
+		err = w.Close()
+	}
+	return b.Bytes()[:n], b.Bytes()[n:], w.FormDataContentType(), err
+}
+
+func (l *Log) get(ctx context.Context, limit int64, path ...string) ([]byte, error) {
+	u, err := l.address(path...)
+	if err != nil {
+		return nil, err
+	}
+	return l.do(ctx, limit, func() (*http.Request, error) {
+		return http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+	})
+}
+
+// address checks the base URL and appends a path.
+func (l *Log) address(path ...string) (string, error) {
+	u, err := url.Parse(l.URL)
+	if err != nil {
+		return "", fmt.Errorf("the log's URL: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
+		return "", fmt.Errorf("the log's URL %q is not an absolute http or https URL without user, query and fragment", l.URL)
+	}
+	if u.Scheme == "http" && !l.AllowHTTP && !loopback(u.Hostname()) {
+		return "", fmt.Errorf("the log's URL %q is plain http to another machine: use https, or allow http explicitly", l.URL)
+	}
+	return u.JoinPath(path...).String(), nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// do makes a request, and again if the log says when: at most maxTries times,
+// never waiting longer than maxWait or than ctx allows.
+func (l *Log) do(ctx context.Context, limit int64, request func() (*http.Request, error)) ([]byte, error) {
+	for try := 1; ; try++ {
+		r, err := request()
+		if err != nil {
+			return nil, err
+		}
+		body, err := l.once(r, limit)
+		var status *StatusError
+		if !errors.As(err, &status) || status.Status != http.StatusServiceUnavailable ||
+			status.RetryAfter == 0 || status.RetryAfter > maxWait || try == maxTries {
+			return body, err
+		}
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < status.RetryAfter {
+			return nil, err
+		}
+		wait := l.testingOnlyWait
+		if wait == nil {
+			wait = sleep
+		}
+		if err := wait(ctx, status.RetryAfter); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+func (l *Log) once(r *http.Request, limit int64) ([]byte, error) {
+	agent := l.UserAgent
+	if agent == "" {
+		agent = "cratelog-client"
+	}
+	r.Header.Set("User-Agent", agent)
+	resp, err := l.client().Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		return readLimited(resp.Body, limit, r.URL)
+	}
+	body, err := readLimited(resp.Body, maxErrorBody, r.URL)
+	if err != nil {
+		body = nil // the status is what matters
+	}
+	e := parseStatus(resp, body)
+	if r.Method == http.MethodPost {
+		return nil, e
+	}
+	return nil, &e.StatusError
+}
+
+// client returns the HTTP client with our rule for redirects.
+func (l *Log) client() *http.Client {
+	c := http.Client{Timeout: httpTimeout}
+	if l.HTTP != nil {
+		c = *l.HTTP
+	}
+	c.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+		first := via[0]
+		if first.Method != http.MethodGet || r.URL.Scheme != first.URL.Scheme || r.URL.Host != first.URL.Host || len(via) > maxRedirects {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	return &c
+}
+
+func readLimited(r io.Reader, limit int64, u *url.URL) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("the log's answer at %s has more than %d bytes, the most that is read", u.Redacted(), limit)
+	}
+	return b, nil
+}
+
+// parseStatus makes an error of an answer. The body is JSON if the log itself
+// answered, and anything if it was a proxy.
+func parseStatus(resp *http.Response, body []byte) *SubmitError {
+	var j struct {
+		Reason  string `json:"reason"`
+		Message string `json:"message"`
+		Index   uint64 `json:"index"`
+		Bundle  string `json:"bundle"`
+	}
+	e := &SubmitError{StatusError: StatusError{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}}
+	if json.Unmarshal(body, &j) != nil {
+		return e
+	}
+	e.Reason, e.Message, e.Index = j.Reason, j.Message, j.Index
+	if j.Bundle != "" && len(j.Bundle) <= MaxBundleSize {
+		e.Bundle = []byte(j.Bundle)
+	}
+	return e
+}
+
+// retryAfter reads a Retry-After header, seconds or a date. It returns 0 if
+// there is none, else at least a second.
+func retryAfter(h string, now time.Time) time.Duration {
+	h = strings.TrimSpace(h)
+	if h == "" {
+		return 0
+	}
+	if n, err := strconv.ParseUint(h, 10, 31); err == nil {
+		return max(time.Duration(n)*time.Second, time.Second)
+	}
+	if t, err := http.ParseTime(h); err == nil {
+		return max(t.Sub(now), time.Second)
+	}
+	return 0
+}

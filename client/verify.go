@@ -1,0 +1,242 @@
+package client
+
+import (
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/crate"
+	"cratelog/entry"
+)
+
+// ProofVerifier decides whether an entry's proof holds. *proofcheck.Verifier is
+// one; taking it as an argument keeps the proof system out of this package.
+type ProofVerifier interface {
+	// Check returns nil if the entry's program is accepted and the proof holds
+	// for its subject and claim. If the program is not accepted, the error, or
+	// one that it wraps, has a method UnknownProgram() bool that returns true.
+	Check(e *entry.Entry) error
+}
+
+// Rules are what a reader demands beyond the policy. The zero value is the
+// strictest but for age: every file proven, witnesses asked for, any age.
+type Rules struct {
+	// Name and Version are those of the package that the caller wants. If they
+	// are not empty, an entry about another package is refused. Whoever gets the
+	// .crate and the bundle from the same place must set them, or compare with
+	// Result himself: another, honestly proven crate is a valid answer otherwise.
+	Name, Version string
+
+	// AllowUnproven are the paths that a claim may leave out. A file that is
+	// left out can hold anything.
+	AllowUnproven []string
+
+	// MaxAge bounds how long ago the quorum cosigned the checkpoint; 0 for any
+	// age. A bundle stays true as it ages: this is for those who want to know
+	// that they are shown the log as it is today.
+	MaxAge time.Duration
+
+	// Now is the time to measure MaxAge at; zero for the clock's.
+	Now time.Time
+
+	// AllowNoWitnesses accepts a policy that says "quorum none". The log can
+	// then show to everybody a tree of his own. For development only.
+	AllowNoWitnesses bool
+
+	// Limits bound the .crate; the zero value stands for crate.DefaultLimits.
+	Limits crate.Limits
+}
+
+// DefaultRules returns the rules of a reader who has none of his own: the files
+// Cargo.lock and Cargo.toml may be unproven.
+//
+// Cargo.lock is ignored by cargo when a crate is used as a dependency. Cargo.toml
+// is not: it names the dependencies, the features and the build script. cargo
+// rewrites it when it packages, so the bytes in the .crate stand in no commit,
+// and this version cannot yet show that they follow from Cargo.toml.orig, which
+// is proven. Until it can, a crate that passes under these rules has the source
+// files of its commit, but the DEPENDENCIES AND THE BUILD SCRIPT THAT ITS
+// CARGO.TOML NAMES ARE NOT PROVEN. Result.Unproven says whether that is the case
+// for a crate; rules without Cargo.toml refuse it.
+func DefaultRules() Rules {
+	return Rules{AllowUnproven: []string{"Cargo.lock", "Cargo.toml"}}
+}
+
+func (r Rules) now() time.Time {
+	if r.Now.IsZero() {
+		return time.Now()
+	}
+	return r.Now
+}
+
+func (r Rules) limits() crate.Limits {
+	if r.Limits == (crate.Limits{}) {
+		return crate.DefaultLimits
+	}
+	return r.Limits
+}
+
+// Result is what was verified, in the words of people.
+type Result struct {
+	Entry      *entry.Entry
+	EntryBytes []byte // the leaf
+
+	Name, Version string
+	SHA256        [sha256.Size]byte // of the .crate
+	Commit        [20]byte          // git commit id
+	Path          string            // of the package in the repository, "" for its root
+	Unproven      []string          // files that the claim leaves out, allowed by the rules
+	Program       [32]byte          // id of the program whose proof it is
+
+	Index      uint64     // of the entry in the log
+	Checkpoint Checkpoint // of the log: origin, size, root, cosignatures with their times
+
+	// Trailing is the number of bytes after the .crate's archive, which no tool
+	// reads. Verify sets it; VerifyBundle sees no .crate and leaves it 0.
+	Trailing int
+}
+
+// Verify decides whether raw, the bytes of a .crate, is what the bundle's entry
+// says it is, for a reader with this policy and these rules. The package comment
+// tells the order of the checks; each fails with an *Error of its own reason. A
+// Result comes only without an error.
+func Verify(raw, bundle []byte, policy *Policy, pv ProofVerifier, rules Rules) (*Result, error) {
+	lim := rules.limits()
+	if int64(len(raw)) > lim.Compressed {
+		return nil, refuse(ErrFiles, "the .crate has %d bytes, at most %d are read", len(raw), lim.Compressed)
+	}
+	r, err := openBundle(bundle, policy, rules)
+	if err != nil {
+		return nil, err
+	}
+	c, err := readSubject(raw, r.Entry.Subject, lim)
+	if err != nil {
+		return nil, err
+	}
+	r.Trailing = c.Trailing
+	src, err := r.checkProof(pv)
+	if err != nil {
+		return nil, err
+	}
+	switch err := c.Check(r.Entry.Subject, src); {
+	case errors.Is(err, crate.ErrSubject):
+		return nil, refuseErr(ErrSubject, err, "entry %d", r.Index)
+	case err != nil:
+		return nil, refuseErr(ErrFiles, err, "%s %s", r.Name, r.Version)
+	}
+	return r.allow(rules)
+}
+
+// VerifyBundle is Verify without the .crate: everything that the bundle can show
+// by itself. It does not say that any .crate has the files of the claim. It is
+// for a log that checks what it is about to hand out.
+func VerifyBundle(bundle []byte, policy *Policy, pv ProofVerifier, rules Rules) (*Result, error) {
+	r, err := openBundle(bundle, policy, rules)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.checkProof(pv); err != nil {
+		return nil, err
+	}
+	return r.allow(rules)
+}
+
+// openBundle verifies that a log of the policy holds the entry.
+func openBundle(bundle []byte, policy *Policy, rules Rules) (*Result, error) {
+	p, err := ParseProof(bundle)
+	if err != nil {
+		return nil, err
+	}
+	if p.Extra == nil || len(p.Extra) > entry.MaxSize {
+		return nil, refuse(ErrBundle, "its extra line must hold an entry of at most %d bytes", entry.MaxSize)
+	}
+	c, err := policy.CheckCheckpointRules(p.Checkpoint, rules)
+	if err != nil {
+		return nil, err
+	}
+	e, err := entry.Parse(p.Extra)
+	if err != nil {
+		return nil, refuseErr(ErrEntry, err, "the extra line of the bundle")
+	}
+	if err := checkInclusion(p, c); err != nil {
+		return nil, err
+	}
+	r := &Result{Entry: e, EntryBytes: p.Extra, Name: e.Subject.Name, Version: e.Subject.Version,
+		SHA256: e.Subject.SHA256, Program: e.Proof.Program, Index: p.Index, Checkpoint: c}
+	if rules.Name != "" && rules.Name != r.Name || rules.Version != "" && rules.Version != r.Version {
+		return nil, refuse(ErrSubject, "the entry is about %s %s, wanted is %s", r.Name, r.Version,
+			strings.TrimSpace(rules.Name+" "+rules.Version))
+	}
+	return r, nil
+}
+
+func checkInclusion(p *Proof, c Checkpoint) error {
+	if c.Size <= 0 || p.Index >= uint64(c.Size) {
+		return refuse(ErrInclusion, "index %d is not in a tree of %d entries", p.Index, c.Size)
+	}
+	path := make(tlog.RecordProof, len(p.Hashes))
+	for i, h := range p.Hashes {
+		path[i] = h
+	}
+	leaf := tlog.Hash(entry.LeafHash(p.Extra))
+	if err := tlog.CheckRecord(path, c.Size, c.Root, int64(p.Index), leaf); err != nil {
+		return refuse(ErrInclusion, "the path in the bundle does not lead from the entry, at index %d, to the root of %q with %d entries",
+			p.Index, clip(c.Origin), c.Size)
+	}
+	return nil
+}
+
+// readSubject reads the .crate that the subject names. The hash comes first:
+// nothing is inflated that nobody vouched for.
+func readSubject(raw []byte, s entry.Subject, lim crate.Limits) (*crate.Crate, error) {
+	if sum := sha256.Sum256(raw); sum != s.SHA256 {
+		return nil, refuse(ErrSubject, "the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name, s.Version, s.SHA256, sum)
+	}
+	c, err := crate.Read(raw, s.Name, s.Version, lim)
+	if err != nil {
+		return nil, refuseErr(ErrFiles, err, "%s %s", s.Name, s.Version)
+	}
+	if c.Name != s.Name || c.Version != s.Version || c.SHA256 != s.SHA256 {
+		return nil, refuse(ErrSubject, "the entry is about %s %s, this .crate is %s %s", s.Name, s.Version, c.Name, c.Version)
+	}
+	return c, nil
+}
+
+// checkProof has the proof verified, and takes the claim apart.
+func (r *Result) checkProof(pv ProofVerifier) (*entry.Source, error) {
+	if pv == nil {
+		return nil, refuse(ErrProgram, "no proof verifier was given, so no program is accepted")
+	}
+	src, ok := r.Entry.Claim.(*entry.Source)
+	if !ok {
+		return nil, refuse(ErrEntry, "the claim is of the kind %q, this version knows \"source\" only", r.Entry.Claim.Kind())
+	}
+	err := pv.Check(r.Entry)
+	var unknown interface{ UnknownProgram() bool }
+	switch {
+	case errors.As(err, &unknown) && unknown.UnknownProgram():
+		return nil, refuseErr(ErrProgram, err, "the proof of %s %s is of the program %x", r.Name, r.Version, r.Program)
+	case err != nil:
+		return nil, refuseErr(ErrProof, err, "%s %s", r.Name, r.Version)
+	}
+	r.Commit, r.Path, r.Unproven = src.Commit, src.Path, slices.Clone(src.Unproven)
+	return src, nil
+}
+
+// allow applies the reader's rule about unproven files.
+func (r *Result) allow(rules Rules) (*Result, error) {
+	var refused []string
+	for _, path := range r.Unproven {
+		if !slices.Contains(rules.AllowUnproven, path) {
+			refused = append(refused, path)
+		}
+	}
+	if len(refused) > 0 {
+		return nil, refuse(ErrUnproven, "the claim about %s %s leaves out %q, which the rules do not allow", r.Name, r.Version, refused)
+	}
+	return r, nil
+}
