@@ -1,0 +1,493 @@
+package git
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"cratelog/internal/fixture"
+)
+
+func open(t *testing.T, dir string) *Repo {
+	t.Helper()
+	r, err := Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return r
+}
+
+// run runs git without the user's configuration and returns its output.
+func run(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "git", append([]string{"-C", dir, "-c", "protocol.file.allow=always"}, args...)...)
+	cmd.Env = append(environment(os.Environ()), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ALLOW_PROTOCOL=file", "GIT_NO_LAZY_FETCH=0",
+		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@a.example", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@a.example")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func mustID(t *testing.T, s string) [20]byte {
+	t.Helper()
+	id, ok := parseID(s)
+	if !ok {
+		t.Fatalf("%q is no id", s)
+	}
+	return id
+}
+
+// everyTree reads all trees of a commit and compares them with git ls-tree.
+func everyTree(t *testing.T, r *Repo, dir string, commit [20]byte) {
+	t.Helper()
+	paths := []string{""}
+	for p := range strings.Lines(run(t, dir, "ls-tree", "-r", "-d", "--name-only", fmt.Sprintf("%x", commit))) {
+		paths = append(paths, strings.TrimSpace(p))
+	}
+	c, trees, err := r.Walk(t.Context(), commit, paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := sha1.Sum(c.Object.Encode()); got != commit {
+		t.Errorf("the commit's bytes hash to %x", got)
+	}
+	for i, tree := range trees {
+		if got := sha1.Sum(tree.Object.Encode()); got != tree.ID {
+			t.Errorf("%q: bytes hash to %x, id is %x", paths[i], got, tree.ID)
+		}
+		var want, got []string
+		for line := range strings.Lines(run(t, dir, "ls-tree", fmt.Sprintf("%x:%s", commit, paths[i]))) {
+			want = append(want, strings.TrimSpace(line))
+		}
+		for _, e := range tree.Entries {
+			kind := map[string]string{ModeDirectory: "tree", ModeSubmodule: "commit"}[e.Mode]
+			if kind == "" {
+				kind = "blob"
+			}
+			got = append(got, fmt.Sprintf("%06s %s %x\t%s", e.Mode, kind, e.ID, e.Name))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q:\n got %q\nwant %q", paths[i], got, want)
+		}
+	}
+}
+
+func TestEveryKindOfRepositoryGivesTheSameObjects(t *testing.T) {
+	bare := fixture.Repo(t)
+	commit := fixture.Commit(t, "0.1.1")
+	tmp := t.TempDir()
+	clone := func(name string, args ...string) string {
+		run(t, tmp, append(append([]string{"clone", "-q"}, args...), name)...)
+		return filepath.Join(tmp, name)
+	}
+	packed := clone("packed", "--bare", "--no-local", "file://"+bare)
+	run(t, packed, "gc", "-q")
+	for name, dir := range map[string]string{
+		"bare":          bare,
+		"packed":        packed,
+		"work tree":     clone("work", bare),
+		"shallow":       clone("shallow", "--depth=1", "file://"+bare),
+		"alternates":    clone("alternates", "--shared", bare),
+		"below the top": filepath.Join(clone("below", bare), "src", "greet"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := open(t, dir)
+			got, err := r.ResolveCommit(t.Context(), "HEAD")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != commit {
+				t.Errorf("HEAD is %x, want %x", got, commit)
+			}
+			everyTree(t, r, bare, commit)
+		})
+	}
+}
+
+func TestResolveCommitTakesTagsAndIDs(t *testing.T) {
+	dir := fixture.Repo(t)
+	r := open(t, dir)
+	old := fixture.Commit(t, "0.1.0")
+	for _, rev := range []string{"v0.1.0", "refs/tags/v0.1.0", hex.EncodeToString(old[:]), "HEAD~1", "HEAD^{/Greet the world}"} {
+		got, err := r.ResolveCommit(t.Context(), rev)
+		if err != nil {
+			t.Errorf("%s: %v", rev, err)
+		} else if got != old {
+			t.Errorf("%s is %x, want %x", rev, got, old)
+		}
+	}
+	for rev, want := range map[string]string{
+		"":                      `"" is not a git revision`,
+		"HEAD\nHEAD":            `"HEAD\nHEAD" is not a git revision`,
+		"no-such-branch":        "has no commit \"no-such-branch\"; check the name, or fetch it: git -C " + dir + " fetch --depth=1 REMOTE no-such-branch",
+		"v0.1.0:src":            `has no commit "v0.1.0:src"`,
+		"v0.1.0:Cargo.toml":     `has no commit "v0.1.0:Cargo.toml"`,
+		"-h":                    `has no commit "-h"`,
+		"HEAD missing":          `has no commit "HEAD missing"`,
+		strings.Repeat("0", 40): "has no commit",
+	} {
+		_, err := r.ResolveCommit(t.Context(), rev)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", rev, err, want)
+		}
+	}
+	if _, err := r.ResolveCommit(t.Context(), "HEAD"); err != nil {
+		t.Errorf("after the refusals: %v", err)
+	}
+}
+
+func TestWrongTypesAndAbsentPathsAreNamed(t *testing.T) {
+	r := open(t, fixture.Repo(t))
+	commit := fixture.Commit(t, "0.1.0")
+	c, err := r.Commit(t.Context(), commit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Commit(t.Context(), c.Tree); err == nil || !strings.Contains(err.Error(), "is a tree, not a commit") {
+		t.Errorf("a tree read as a commit: %v", err)
+	}
+	if _, err := r.Tree(t.Context(), commit); err == nil || !strings.Contains(err.Error(), "is a commit, not a tree") {
+		t.Errorf("a commit read as a tree: %v", err)
+	}
+	for path, want := range map[string]string{
+		"nothing":        `there is no "nothing" in commit`,
+		"src/nothing/at": `there is no "src/nothing" in commit`,
+		"src/lib.rs/x":   `"src/lib.rs" in commit ` + hex.EncodeToString(commit[:]) + ` is a file, not a directory`,
+	} {
+		if _, err := r.Lookup(t.Context(), commit, path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", path, err, want)
+		}
+	}
+	e, err := r.Lookup(t.Context(), commit, "scripts/greet.sh")
+	if err != nil || e.Mode != ModeExecutable {
+		t.Fatalf("scripts/greet.sh: %v %v", e, err)
+	}
+	b, err := r.Blob(t.Context(), e.ID, 1000)
+	if err != nil || !strings.HasPrefix(string(b), "#!/bin/sh\n") {
+		t.Errorf("its blob: %q, %v", b, err)
+	}
+	var none *MissingError
+	if _, err := r.Tree(t.Context(), [20]byte{1}); !errors.As(err, &none) || none.What != TypeTree {
+		t.Errorf("a tree that is nowhere: %v", err)
+	}
+	if _, err := r.Commit(t.Context(), [20]byte{1}); !errors.As(err, &none) || !strings.Contains(err.Error(), "fetch --depth=1 REMOTE 01000000") {
+		t.Errorf("a commit that is nowhere: %v", err)
+	}
+}
+
+func TestObjectsOverTheLimitAreNotRead(t *testing.T) {
+	r := open(t, fixture.Repo(t))
+	e, err := r.Lookup(t.Context(), fixture.Commit(t, "0.1.0"), "README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := r.Blob(t.Context(), e.ID, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Blob(t.Context(), e.ID, int64(len(b))); err != nil {
+		t.Errorf("at the limit: %v", err)
+	}
+	if _, err := r.Blob(t.Context(), e.ID, int64(len(b))-1); err == nil || !strings.Contains(err.Error(), "more than the limit of 90") {
+		t.Errorf("one byte above the limit: %v", err)
+	}
+	if _, err := r.Blob(t.Context(), e.ID, 1<<20); err == nil {
+		t.Error("the repository can still be read, although git's answer was left half read")
+	}
+}
+
+func TestPartialCloneSaysWhatIsMissingAndFetchesNothing(t *testing.T) {
+	bare := fixture.Repo(t)
+	run(t, bare, "config", "uploadpack.allowFilter", "true")
+	tmp := t.TempDir()
+	dir := filepath.Join(tmp, "partial")
+	run(t, tmp, "clone", "-q", "--no-checkout", "--filter=tree:0", "file://"+bare, dir)
+	commit := fixture.Commit(t, "0.1.1")
+	r := open(t, dir)
+	_, _, err := r.Walk(t.Context(), commit, []string{"src"})
+	var missing *MissingError
+	if !errors.As(err, &missing) || missing.What != TypeTree || missing.Path != "" {
+		t.Fatalf("got %v, want the missing root tree", err)
+	}
+	if !strings.Contains(err.Error(), "git -C "+dir+" cat-file -e "+missing.ID) {
+		t.Errorf("%q does not say how to fetch it", err)
+	}
+	// What the sentence advises works.
+	for fetched := 0; err != nil; fetched++ {
+		if fetched > 10 || !errors.As(err, &missing) {
+			t.Fatal(err)
+		}
+		t.Logf("fetching %s at %q", missing.ID, missing.Path)
+		run(t, dir, "cat-file", "-e", missing.ID)
+		_, _, err = open(t, dir).Walk(t.Context(), commit, []string{"src/greet"})
+	}
+}
+
+func TestMissingObjectIsNamedWithItsPath(t *testing.T) {
+	dir := fixture.Repo(t)
+	commit := fixture.Commit(t, "0.1.1")
+	id := run(t, dir, "rev-parse", "HEAD:src/greet")
+	if err := os.Remove(filepath.Join(dir, "objects", id[:2], id[2:])); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, dir)
+	_, _, err := r.Walk(t.Context(), commit, []string{"", "src", "src/greet"})
+	var missing *MissingError
+	if !errors.As(err, &missing) || missing.Path != "src/greet" || missing.ID != id {
+		t.Fatalf("got %v, want the missing tree at src/greet", err)
+	}
+	want := "the tree " + id + " at \"src/greet\" is not in the repository " + dir +
+		"; in a partial clone this fetches it: git -C " + dir + " cat-file -e " + id
+	if err.Error() != want {
+		t.Errorf("got  %q\nwant %q", err, want)
+	}
+	if _, _, err := r.Walk(t.Context(), commit, []string{"", "src"}); err != nil {
+		t.Errorf("the rest can no longer be read: %v", err)
+	}
+}
+
+func TestDamagedObjectIsRefused(t *testing.T) {
+	dir := fixture.Repo(t)
+	c, err := open(t, dir).Commit(t.Context(), fixture.Commit(t, "0.1.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Put another tree's file in the place of the root tree's.
+	other := run(t, dir, "rev-parse", "v0.1.0:src")
+	path := func(id string) string { return filepath.Join(dir, "objects", id[:2], id[2:]) }
+	b, err := os.ReadFile(path(other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path(hex.EncodeToString(c.Tree[:])), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if tree, err := r.Tree(t.Context(), c.Tree); err == nil {
+		t.Errorf("believed %d entries of another tree", len(tree.Entries))
+	}
+}
+
+func TestReplacedObjectsAreNotFollowed(t *testing.T) {
+	dir := fixture.Repo(t)
+	old, now := fixture.Commit(t, "0.1.0"), fixture.Commit(t, "0.1.1")
+	run(t, dir, "replace", hex.EncodeToString(now[:]), hex.EncodeToString(old[:]))
+	c, err := open(t, dir).Commit(t.Context(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := run(t, dir, "--no-replace-objects", "rev-parse", hex.EncodeToString(now[:])+"^{tree}"); hex.EncodeToString(c.Tree[:]) != want {
+		t.Errorf("the tree is %x, want %s", c.Tree, want)
+	}
+}
+
+func TestEnvironmentCannotTurnGitElsewhere(t *testing.T) {
+	t.Setenv("GIT_DIR", t.TempDir())
+	t.Setenv("GIT_OBJECT_DIRECTORY", t.TempDir())
+	t.Setenv("GIT_CONFIG_COUNT", "nonsense")
+	r := open(t, fixture.Repo(t))
+	if _, err := r.ResolveCommit(t.Context(), "HEAD"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOpenRefusesWhatIsNoRepository(t *testing.T) {
+	empty := t.TempDir()
+	if _, err := Open(t.Context(), empty); err == nil || !strings.Contains(err.Error(), "not a git repository") {
+		t.Errorf("an empty directory: %v", err)
+	}
+	if _, err := Open(t.Context(), filepath.Join(empty, "absent")); err == nil || !strings.Contains(err.Error(), "No such file or directory") {
+		t.Errorf("an absent directory: %v", err)
+	}
+	sha256 := t.TempDir()
+	run(t, sha256, "init", "-q", "--object-format=sha256")
+	if _, err := Open(t.Context(), sha256); err == nil || !strings.Contains(err.Error(), "does not use SHA-1 object ids") {
+		t.Errorf("a SHA-256 repository: %v", err)
+	}
+}
+
+func TestCancelledContextEndsTheProcess(t *testing.T) {
+	dir := fixture.Repo(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := Open(ctx, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := r.ResolveCommit(t.Context(), "HEAD"); err != nil {
+		// The process may still have answered before it was killed.
+		t.Logf("after the end of Open's context: %v", err)
+	}
+	r.Close()
+	if r.cmd.ProcessState == nil {
+		t.Error("the process was not waited for")
+	}
+	r = open(t, dir)
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.ResolveCommit(done, "HEAD"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled request: %v", err)
+	}
+	if _, err := r.ResolveCommit(t.Context(), "HEAD"); err != nil {
+		t.Errorf("a request that was never sent spoilt the process: %v", err)
+	}
+}
+
+func TestGoroutinesTakeTurns(t *testing.T) {
+	r := open(t, fixture.Repo(t))
+	var wg sync.WaitGroup
+	for _, version := range []string{"0.1.0", "0.1.1"} {
+		id := fixture.Commit(t, version)
+		for range 4 {
+			wg.Go(func() {
+				for range 20 {
+					if got, err := r.Commit(t.Context(), id); err != nil || got.ID != id {
+						t.Errorf("%x: %v", id, err)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+}
+
+func TestRealRepositoriesAreRead(t *testing.T) {
+	for name, commit := range map[string]string{
+		"itoa-1.0.18":          "af77385d0daf4d0e949e81f2588be2e44f69f086",
+		"serde-1.0.228":        "a866b336f14aa57a07f0d0be9f8762746e64ecb4",
+		"tokio-1.53.1":         "75fef53d0a8590c2d1dbb63672aa7b7d1ef51155",
+		"wasm-bindgen-0.2.127": "a579ee62b631fd1fa96c7740b52a2952b07c0219",
+	} {
+		t.Run(name, func(t *testing.T) {
+			tarball := filepath.Join(fixture.Root(t), "..", "shared", "corpus", name+".git.tar.gz")
+			if _, err := os.Stat(tarball); err != nil {
+				t.Skip("the corpus of real repositories is not here")
+			}
+			dir := t.TempDir()
+			if out, err := exec.CommandContext(t.Context(), "tar", "-xzf", tarball, "-C", dir, "--strip-components=1").CombinedOutput(); err != nil {
+				t.Fatalf("tar: %v\n%s", err, out)
+			}
+			id := mustID(t, commit)
+			r := open(t, dir)
+			if testing.Short() {
+				if _, _, err := r.Walk(t.Context(), id, []string{""}); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			paths := []string{""}
+			for at := 0; at < len(paths) && at < 500; at++ {
+				_, trees, err := r.Walk(t.Context(), id, paths[at:at+1])
+				if err != nil {
+					t.Fatalf("%q: %v", paths[at], err)
+				}
+				for _, e := range trees[0].Entries {
+					if e.Mode == ModeDirectory {
+						paths = append(paths, strings.TrimPrefix(paths[at]+"/"+e.Name, "/"))
+					}
+				}
+			}
+			if _, err := r.Lookup(t.Context(), id, "Cargo.toml"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestParseTreeRefuses(t *testing.T) {
+	id := strings.Repeat("i", 20)
+	file := func(name string) string { return "100644 " + name + "\x00" + id }
+	dir := func(name string) string { return "40000 " + name + "\x00" + id }
+	for name, c := range map[string]struct{ tree, want string }{
+		"no space":                   {"100644", "ends within the mode"},
+		"no NUL":                     {"100644 a", "ends within the name"},
+		"short id":                   {"100644 a\x00" + id[:19], `ends within the id of its entry "a"`},
+		"bytes after":                {file("a") + "1", "ends within the mode"},
+		"no name":                    {file(""), "without a name"},
+		"dot":                        {file("."), `of the name "."`},
+		"dot dot":                    {dir(".."), `of the name ".."`},
+		"slash":                      {file("a/b"), "contains a slash"},
+		"no mode":                    {" a\x00" + id, `has the mode ""`},
+		"leading zero":               {"040000 a\x00" + id, `has the mode "040000"`},
+		"not octal":                  {"100684 a\x00" + id, `has the mode "100684"`},
+		"unknown type":               {"130000 a\x00" + id, `has the mode "130000"`},
+		"link with permissions":      {"120777 a\x00" + id, `has the mode "120777"`},
+		"unsorted":                   {file("b") + file("a"), `"a" stands after "b"`},
+		"directory sorted as a file": {dir("a") + file("a.b"), `"a.b" stands after "a"`},
+		"file sorted as a directory": {file("a.b") + file("a"), `"a" stands after "a.b"`},
+		"twice":                      {file("a") + file("a"), `the name "a" twice`},
+		"twice, file and directory":  {file("a") + file("a.b") + dir("a"), `the name "a" twice`},
+	} {
+		if _, err := ParseTree([]byte(c.tree)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+	good := file("a-b") + file("a.b") + dir("a") + file("a0") + "100664 old\x00" + id + "160000 sub\x00" + id
+	if e, err := ParseTree([]byte(good)); err != nil || len(e) != 6 {
+		t.Errorf("git's own order: %d entries, %v", len(e), err)
+	}
+	if e, err := ParseTree(nil); err != nil || len(e) != 0 {
+		t.Errorf("the empty tree: %v, %v", e, err)
+	}
+}
+
+func TestParseCommitRefuses(t *testing.T) {
+	tree := "tree " + strings.Repeat("a", 40) + "\n"
+	for name, content := range map[string]string{
+		"empty":        "",
+		"no tree":      "author a\n",
+		"short id":     "tree abcd\nauthor a\n",
+		"upper case":   "tree " + strings.Repeat("A", 40) + "\nauthor a\n",
+		"not hex":      "tree " + strings.Repeat("g", 40) + "\nauthor a\n",
+		"no line feed": "tree " + strings.Repeat("a", 40) + " author a\n",
+		"64 digits":    "tree " + strings.Repeat("a", 64) + "\nauthor a\n",
+		"nothing else": tree,
+		"two trees":    tree + tree,
+	} {
+		if _, err := ParseCommit([]byte(content)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := ParseCommit([]byte(tree + "author a\n")); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzParseTree(f *testing.F) {
+	f.Add([]byte("100644 a\x00aaaaaaaaaaaaaaaaaaaa40000 b\x00bbbbbbbbbbbbbbbbbbbb"))
+	f.Add([]byte("160000 sub\x00aaaaaaaaaaaaaaaaaaaa"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		entries, err := ParseTree(content)
+		if err != nil {
+			return
+		}
+		var again bytes.Buffer
+		for _, e := range entries {
+			fmt.Fprintf(&again, "%s %s\x00%s", e.Mode, e.Name, e.ID[:])
+		}
+		if !bytes.Equal(again.Bytes(), content) {
+			t.Errorf("%q reads as %+v, which is %q", content, entries, again.Bytes())
+		}
+	})
+}
