@@ -1,0 +1,233 @@
+package crate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"cratelog/entry"
+	"cratelog/internal/fixture"
+)
+
+// claimOf returns a fixture's crate and what an honest entry says about it.
+func claimOf(t *testing.T, name, version, path string) (*Crate, entry.Subject, *entry.Source) {
+	t.Helper()
+	c, err := Read(fixture.Crate(t, name, version), name, version, DefaultLimits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := &entry.Source{Commit: fixture.Commit(t, version), Path: path, Unproven: c.Derived()}
+	l, err := c.List(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src.Files = l.Digest
+	return c, entry.Subject{Name: name, Version: version, SHA256: c.SHA256}, src
+}
+
+func TestCheckBelievesTheHonestAndNoCorruption(t *testing.T) {
+	for _, f := range []struct{ name, version, path string }{
+		{"hello-proof", "0.1.0", ""}, {"hello-proof", "0.1.1", ""}, {"hello-inner", "0.1.0", "crates/inner"},
+	} {
+		c, subject, source := claimOf(t, f.name, f.version, f.path)
+		if err := c.Check(subject, source); err != nil {
+			t.Errorf("%s %s: %v", f.name, f.version, err)
+		}
+		for name, probe := range map[string]struct {
+			edit func(*entry.Subject, *entry.Source)
+			want error // errors.Is, or the type of errors.As
+		}{
+			"name":              {func(s *entry.Subject, _ *entry.Source) { s.Name += "x" }, ErrSubject},
+			"version":           {func(s *entry.Subject, _ *entry.Source) { s.Version = "9.9.9" }, ErrSubject},
+			"checksum":          {func(s *entry.Subject, _ *entry.Source) { s.SHA256[31] ^= 1 }, ErrSubject},
+			"commit":            {func(_ *entry.Subject, c *entry.Source) { c.Commit[0] ^= 1 }, &VCSInfoError{}},
+			"path":              {func(_ *entry.Subject, c *entry.Source) { c.Path = "other" }, &VCSInfoError{}},
+			"files":             {func(_ *entry.Subject, c *entry.Source) { c.Files[31] ^= 1 }, ErrFiles},
+			"files, all zero":   {func(_ *entry.Subject, c *entry.Source) { c.Files = [32]byte{} }, ErrFiles},
+			"nothing unproven":  {func(_ *entry.Subject, c *entry.Source) { c.Unproven = nil }, &UnprovenError{}},
+			"unproven source":   {func(_ *entry.Subject, c *entry.Source) { c.Unproven = []string{"Cargo.toml", "src/lib.rs"} }, &UnprovenError{}},
+			"unproven original": {func(_ *entry.Subject, c *entry.Source) { c.Unproven = []string{"Cargo.toml", "Cargo.toml.orig"} }, &UnprovenError{}},
+			"unproven vcs info": {func(_ *entry.Subject, c *entry.Source) { c.Unproven = []string{vcsFile, "Cargo.toml"} }, &UnprovenError{}},
+			"unproven absentee": {func(_ *entry.Subject, c *entry.Source) { c.Unproven = []string{"Cargo.lock", "Cargo.toml"} }, &UnprovenError{}},
+			"unproven twice":    {func(_ *entry.Subject, c *entry.Source) { c.Unproven = []string{"Cargo.toml", "Cargo.toml"} }, &UnprovenError{}},
+		} {
+			s, cl := subject, *source
+			probe.edit(&s, &cl)
+			err := c.Check(s, &cl)
+			if err == nil {
+				t.Errorf("%s: believed with another %s", f.name, name)
+			} else if !sameKind(err, probe.want) {
+				t.Errorf("%s, %s: error is %v (%T)", f.name, name, err, err)
+			}
+		}
+	}
+}
+
+func sameKind(err, want error) bool {
+	return errors.Is(err, want) || fmt.Sprintf("%T", err) == fmt.Sprintf("%T", want)
+}
+
+// TestEveryByteOfEveryFileCounts: another content, mode or path of any one file
+// changes the digest.
+func TestEveryByteOfEveryFileCounts(t *testing.T) {
+	c, subject, source := claimOf(t, "hello-proof", "0.1.0", "")
+	for i := range c.Files {
+		f := c.Files[i]
+		if f.Path == vcsFile || f.Path == manifestFile {
+			continue
+		}
+		for name, edit := range map[string]func(*File){
+			"content": func(f *File) { f.Blob[7] ^= 1 },
+			"mode":    func(f *File) { f.Exec = !f.Exec },
+			"path":    func(f *File) { f.Path += "x" },
+		} {
+			other := *c
+			other.Files = append([]File(nil), c.Files...)
+			edit(&other.Files[i])
+			if err := other.Check(subject, source); err == nil {
+				t.Errorf("%s: believed with another %s", f.Path, name)
+			}
+		}
+		other := *c
+		other.Files = append(append([]File(nil), c.Files[:i]...), c.Files[i+1:]...)
+		if err := other.Check(subject, source); err == nil {
+			t.Errorf("%s: believed without it", f.Path)
+		}
+	}
+}
+
+func TestVCSInfoMustBeCargosBytesForTheClaim(t *testing.T) {
+	commit := [20]byte{0xab, 0xcd}
+	id := "abcd" + strings.Repeat("0", 36)
+	read := func(info string) *Crate {
+		c, err := readHello(pack(manifest(), tarFile{name: root + vcsFile, body: info}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	modern := "{\n  \"git\": {\n    \"sha1\": \"" + id + "\"\n  },\n  \"path_in_vcs\": \"%s\"\n}"
+	old := "{\n  \"git\": {\n    \"sha1\": \"" + id + "\"\n  }\n}"
+	for _, c := range []struct{ info, path, want string }{
+		{fmt.Sprintf(modern, ""), "", ""},
+		{fmt.Sprintf(modern, "a/b"), "a/b", ""},
+		{fmt.Sprintf(modern, `a\"b`), `a"b`, ""},
+		{fmt.Sprintf(modern, "naïve<&>"), "naïve<&>", ""},
+		{old, "", ""},
+		{old, "a", `names the path "" in the repository, but the claim is about "a"`},
+		{fmt.Sprintf(modern, "a"), "", `names the path "a" in the repository, but the claim is about ""`},
+		{fmt.Sprintf(modern, "a/"), "a", `names the path "a/" in the repository, but the claim is about "a"`},
+		{strings.Replace(old, "ab", "ac", 1), "", `names the commit "ac` + id[2:] + `", but the claim is about ` + id},
+		{strings.Replace(old, "ab", "AB", 1), "", `names the commit "AB` + id[2:] + `", but the claim is about ` + id},
+		{old + "\n", "", "names the right commit and path, but not in the bytes that cargo writes"},
+		{strings.ReplaceAll(old, "\n", "\r\n"), "", "names the right commit and path, but not in the bytes that cargo writes"},
+		{strings.Replace(old, "\n  }\n", ",\n    \"dirty\": true\n  }\n", 1), "", `says "dirty": the crate was packaged with changes that are in no commit; commit them and package again`},
+		{strings.Replace(old, "\n  }\n", ",\n    \"dirty\": false\n  }\n", 1), "", "names the right commit and path, but not in the bytes that cargo writes"},
+		{"{}", "", `names the commit "", but the claim is about ` + id},
+		{"", "", "is not what cargo writes: unexpected end of JSON input"},
+		{"[]", "", "is not what cargo writes: json: cannot unmarshal array into Go value of type crate.vcsJSON"},
+	} {
+		_, err := read(c.info).List(&entry.Source{Commit: commit, Path: c.path})
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%q: %v", c.info, err)
+		case c.want != "" && (err == nil || err.Error() != ".cargo_vcs_info.json "+c.want):
+			t.Errorf("%q:\n got %v\nwant %s", c.info, err, c.want)
+		}
+		info, err := read(c.info).VCSInfo()
+		if c.want == "" && (err != nil || info.Commit != commit || info.Path != c.path) {
+			t.Errorf("%q: VCSInfo is %v, %v", c.info, info, err)
+		}
+		if (strings.Contains(c.want, "dirty") || strings.Contains(c.want, "bytes that cargo")) && err == nil {
+			t.Errorf("%q: VCSInfo believes it", c.info)
+		}
+	}
+	absent, err := readHello(pack(manifest()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := absent.List(&entry.Source{Commit: commit, Path: "a"}); err != nil {
+		t.Errorf("without the file: %v", err)
+	}
+	if info, err := absent.VCSInfo(); info != nil || err != nil {
+		t.Errorf("without the file: %v, %v", info, err)
+	}
+	// A file of that name deeper down is an ordinary file.
+	nested, err := readHello(pack(manifest(), tarFile{name: root + "a/" + vcsFile, body: "anything"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := nested.List(&entry.Source{})
+	if err != nil || !bytes.Contains(l.Bytes, []byte(vcsFile)) {
+		t.Errorf("a nested %s: %v", vcsFile, err)
+	}
+}
+
+func TestManifestAndLockfileAreProvenOrListed(t *testing.T) {
+	same := tarFile{name: root + origFile, body: manifest().body}
+	other := tarFile{name: root + origFile, body: manifest().body + "# original\n"}
+	lock := tarFile{name: root + lockFile, body: "lock"}
+	rewritten := `the file "Cargo.toml" is not the same as Cargo.toml.orig, so that no commit proves it: a claim must list it as unproven`
+	needless := `the file "Cargo.toml" is listed as unproven, but is not a manifest that cargo rewrote: it can be proven, and so it must be`
+	for name, c := range map[string]struct {
+		files    []tarFile
+		unproven []string
+		listed   string // names in the root tree
+		want     string
+	}{
+		"no original":           {[]tarFile{manifest()}, nil, "Cargo.toml", ""},
+		"same original":         {[]tarFile{manifest(), same}, nil, "Cargo.toml", ""},
+		"rewritten":             {[]tarFile{manifest(), other}, []string{"Cargo.toml"}, "Cargo.toml", ""},
+		"rewritten, not listed": {[]tarFile{manifest(), other}, nil, "", rewritten},
+		"no original, listed":   {[]tarFile{manifest()}, []string{"Cargo.toml"}, "", needless},
+		"same original, listed": {[]tarFile{manifest(), same}, []string{"Cargo.toml"}, "", needless},
+		"lock proven":           {[]tarFile{manifest(), lock}, nil, "Cargo.lock Cargo.toml", ""},
+		"lock listed":           {[]tarFile{manifest(), lock}, []string{"Cargo.lock"}, "Cargo.toml", ""},
+		"both listed":           {[]tarFile{manifest(), other, lock}, []string{"Cargo.lock", "Cargo.toml"}, "Cargo.toml", ""},
+		"out of order":          {[]tarFile{manifest(), other, lock}, []string{"Cargo.toml", "Cargo.lock"}, "", `the file "Cargo.lock" is listed as unproven out of order or twice`},
+		"lock absent":           {[]tarFile{manifest()}, []string{"Cargo.lock"}, "", `the file "Cargo.lock" is listed as unproven, but is not in the crate`},
+		"a nested lock":         {[]tarFile{manifest(), {name: root + "a/Cargo.lock"}}, []string{"a/Cargo.lock"}, "", `the file "a/Cargo.lock" is listed as unproven; only Cargo.toml and Cargo.lock may be`},
+	} {
+		crate, err := readHello(pack(c.files...))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		l, err := crate.List(&entry.Source{Unproven: c.unproven})
+		if c.want != "" {
+			if err == nil || err.Error() != c.want {
+				t.Errorf("%s:\n got %v\nwant %s", name, err, c.want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var names []string
+		for _, e := range l.Objects[1].Entries {
+			names = append(names, e.Name)
+		}
+		if got := strings.Join(names, " "); got != c.listed {
+			t.Errorf("%s: lists %s, want %s", name, got, c.listed)
+		}
+		if orig, ok := crate.lookup(origFile); ok {
+			if at := len(l.Objects[1].Entries) - 1; l.Objects[1].Entries[at].Blob != orig.Blob {
+				t.Errorf("%s: Cargo.toml is not listed as the original", name)
+			}
+		}
+	}
+}
+
+func TestClaimWithABadPathIsRefused(t *testing.T) {
+	c, err := readHello(pack(manifest()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{"/", "a/", "/a", "a//b", ".", "..", "a/../b", `a\b`, "a\x00"} {
+		if _, err := c.List(&entry.Source{Path: p}); err == nil {
+			t.Errorf("path %q was accepted", p)
+		}
+	}
+}

@@ -1,0 +1,273 @@
+package crate
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr/poseidon2"
+	"github.com/pjbgf/sha1cd"
+
+	"cratelog/entry"
+	"cratelog/internal/fixture"
+)
+
+// slowList writes L by its definition: level by level, every tree found anew by
+// looking at all paths.
+func slowList(files []File, base string) []byte {
+	type leaf struct {
+		path, mode string
+		blob       [20]byte
+	}
+	var all []leaf
+	for _, f := range files {
+		mode := "100644"
+		if f.Exec {
+			mode = "100755"
+		}
+		path := f.Path
+		if base != "" {
+			path = base + "/" + path
+		}
+		all = append(all, leaf{path, mode, f.Blob})
+	}
+	out := []byte("c")
+	for level := []string{""}; len(level) > 0; {
+		var next []string
+		for _, dir := range level {
+			out = append(out, 't')
+			records := map[string][]byte{} // by git's sort key
+			for _, l := range all {
+				below, ok := strings.CutPrefix(l.path, dir)
+				if !ok {
+					continue
+				}
+				if name, _, isDir := strings.Cut(below, "/"); isDir {
+					records[name+"/"] = []byte("40000 " + name + "\x00")
+				} else {
+					records[name] = append([]byte(l.mode+" "+name+"\x00"), l.blob[:]...)
+				}
+			}
+			var keys []string
+			for k := range records {
+				keys = append(keys, k)
+			}
+			sort.Strings(keys)
+			for _, k := range keys {
+				out = append(out, records[k]...)
+				if strings.HasSuffix(k, "/") {
+					next = append(next, dir+k)
+				}
+			}
+		}
+		level = next
+	}
+	return out
+}
+
+// slowDigest computes the digest with the permutation and field elements.
+func slowDigest(list []byte) [32]byte {
+	elements := []fr.Element{fr.NewElement(uint64(len(list)))}
+	for len(list) > 0 {
+		var chunk [32]byte
+		n := copy(chunk[1:], list)
+		var e fr.Element
+		e.SetBytes(chunk[:])
+		elements = append(elements, e)
+		list = list[n:]
+	}
+	p := poseidon2.NewPermutation(2, 6, 50)
+	var state fr.Element
+	for _, e := range elements {
+		pair := []fr.Element{state, e}
+		if err := p.Permutation(pair); err != nil {
+			panic(err)
+		}
+		state.Add(&pair[1], &e)
+	}
+	return state.Bytes()
+}
+
+// checkList compares a list with the slow one and its two forms with each other.
+func checkList(t *testing.T, l *List, files []File, base string) {
+	t.Helper()
+	if want := slowList(files, base); !bytes.Equal(l.Bytes, want) {
+		t.Errorf("list is\n%q, want\n%q", l.Bytes, want)
+	}
+	if want := slowDigest(l.Bytes); l.Digest != want {
+		t.Errorf("digest is %x, want %x", l.Digest, want)
+	}
+	var e fr.Element
+	if err := e.SetBytesCanonical(l.Digest[:]); err != nil {
+		t.Errorf("digest: %v", err)
+	}
+	next := 2
+	for i, o := range l.Objects {
+		if o.Commit != (i == 0) {
+			t.Errorf("object %d: Commit is %v", i, o.Commit)
+		}
+		for _, e := range o.Entries {
+			if e.Mode != modeDir {
+				if e.Child != 0 {
+					t.Errorf("%q: file %q has a child", o.Path, e.Name)
+				}
+				continue
+			}
+			if e.Child != next || l.Objects[e.Child].Path != join(o.Path, e.Name) {
+				t.Errorf("%q: directory %q is object %d, want %d", o.Path, e.Name, e.Child, next)
+			}
+			next++
+		}
+	}
+	if next != max(len(l.Objects), 2) {
+		t.Errorf("%d objects are named, there are %d", next, len(l.Objects))
+	}
+}
+
+// checkAccepted holds an accepted crate to what the package promises.
+func checkAccepted(t *testing.T, c *Crate) {
+	t.Helper()
+	for i, f := range c.Files {
+		if err := entry.CheckPath(f.Path); err != nil {
+			t.Error(err)
+		}
+		if i > 0 && c.Files[i-1].Path >= f.Path {
+			t.Errorf("%q stands after %q", f.Path, c.Files[i-1].Path)
+		}
+	}
+	src := &entry.Source{Unproven: c.Derived()}
+	l, err := c.List(src)
+	var info *VCSInfoError
+	if errors.As(err, &info) {
+		return
+	} else if err != nil {
+		t.Fatalf("accepted, but cannot be listed: %v", err)
+	}
+	files, err := c.proven(src.Unproven)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkList(t, l, files, "")
+}
+
+func TestListIsTheSlowList(t *testing.T) {
+	for _, c := range []struct{ name, version, path string }{
+		{"hello-proof", "0.1.0", ""}, {"hello-proof", "0.1.1", ""}, {"hello-inner", "0.1.0", "crates/inner"},
+	} {
+		crate, err := Read(fixture.Crate(t, c.name, c.version), c.name, c.version, DefaultLimits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		src := &entry.Source{Commit: fixture.Commit(t, c.version), Path: c.path, Unproven: crate.Derived()}
+		l, err := crate.List(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, _ := crate.proven(src.Unproven)
+		checkList(t, l, files, c.path)
+		for _, o := range l.Objects {
+			for _, e := range o.Entries {
+				if e.Name == origFile || e.Name == vcsFile {
+					t.Errorf("%s is listed in %q", e.Name, o.Path)
+				}
+			}
+		}
+	}
+}
+
+func TestRandomCratesAreListedAsTheSlowListSays(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	names := []string{"a", "a-b", "a.b", "a0", "b", "B", "é", "src", "lib.rs", "z"}
+	for range 300 {
+		c := &Crate{}
+		taken := map[string]bool{} // files and directories
+		for range rng.IntN(40) {
+			var parts []string
+			for range 1 + rng.IntN(4) {
+				parts = append(parts, names[rng.IntN(len(names))])
+			}
+			path := strings.Join(parts, "/")
+			clash := taken[path]
+			for i := range parts[1:] {
+				clash = clash || slices.ContainsFunc(c.Files, func(f File) bool { return f.Path == strings.Join(parts[:i+1], "/") })
+			}
+			if clash {
+				continue
+			}
+			for i := range parts {
+				taken[strings.Join(parts[:i+1], "/")] = true
+			}
+			c.Files = append(c.Files, File{Path: path, Exec: rng.IntN(5) == 0, Blob: sha1.Sum([]byte(path))})
+		}
+		slices.SortFunc(c.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+		base := []string{"", "crates", "crates/a/b"}[rng.IntN(3)]
+		l, err := c.List(&entry.Source{Path: base})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Files) > 0 {
+			checkList(t, l, c.Files, base)
+		}
+	}
+}
+
+func TestGitOrderPutsADirectoryWhereItsSlashBelongs(t *testing.T) {
+	c := &Crate{}
+	for _, p := range []string{"a-b", "a.b", "a/x", "a0"} {
+		c.Files = append(c.Files, File{Path: p, Blob: [20]byte{1}})
+	}
+	l, err := c.List(&entry.Source{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range l.Objects[1].Entries {
+		got = append(got, e.Name)
+	}
+	if want := []string{"a-b", "a.b", "a", "a0"}; !slices.Equal(got, want) {
+		t.Errorf("order is %q, want %q", got, want)
+	}
+}
+
+func TestBlobIDIsGits(t *testing.T) {
+	for _, body := range []string{"", "hello\n", strings.Repeat("x", 100000)} {
+		h := newBlobHash(int64(len(body)))
+		h.Write([]byte(body))
+		id, safe := h.sum()
+		if want := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(body), body)); id != want || !safe {
+			t.Errorf("%d bytes: id %x, safe %v, want %x", len(body), id, safe, want)
+		}
+	}
+}
+
+// TestSHA1CollisionIsRefused: the first blocks of a published collision, hashed
+// from SHA-1's own initial value. (As a git blob the same bytes stand behind a
+// header and do not collide; no blob that does is known.)
+func TestSHA1CollisionIsRefused(t *testing.T) {
+	text, err := os.ReadFile("testdata/collision.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	attack, err := hex.DecodeString(strings.ReplaceAll(string(text), "\n", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := blobHash{sha1cd.New()}
+	h.Write(attack)
+	if id, safe := h.sum(); safe {
+		t.Errorf("the attack passes, with id %x", id)
+	}
+	want := `the .crate's file "a" carries a SHA-1 collision attack: its git blob id proves nothing`
+	if got := (&CollisionError{"a"}).Error(); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
