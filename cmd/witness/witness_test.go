@@ -1,0 +1,504 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"cratelog/config"
+	"cratelog/witness"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+func fatal(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A testLog is a log of n leaves with a fixed key.
+type testLog struct {
+	origin string
+	signer note.Signer
+	vkey   string
+	hashes []tlog.Hash
+}
+
+func newTestLog(t testing.TB, origin string, n int64) *testLog {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "log.pem")
+	fatal(t, config.GenerateKey(path))
+	signer, vkey, err := config.LogSigner(path, origin)
+	fatal(t, err)
+	l := &testLog{origin: origin, signer: signer, vkey: vkey}
+	for i := range n {
+		h, err := tlog.StoredHashes(i, fmt.Appendf(nil, "%s %d", origin, i), l)
+		fatal(t, err)
+		l.hashes = append(l.hashes, h...)
+	}
+	return l
+}
+
+func (l *testLog) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	var out []tlog.Hash
+	for _, i := range indexes {
+		out = append(out, l.hashes[i])
+	}
+	return out, nil
+}
+
+func (l *testLog) text(size int64) (string, error) {
+	root, err := tlog.TreeHash(size, l)
+	return torchwood.Checkpoint{Origin: l.origin, Tree: tlog.Tree{N: size, Hash: root}}.String(), err
+}
+
+func (l *testLog) request(old, size int64) (string, error) {
+	text, err := l.text(size)
+	if err != nil {
+		return "", err
+	}
+	var proof []tlog.Hash
+	if old > 0 && old < size {
+		if proof, err = tlog.ProveTree(size, old, l); err != nil {
+			return "", err
+		}
+	}
+	signed, err := note.Sign(&note.Note{Text: text}, l.signer)
+	if err != nil {
+		return "", err
+	}
+	body := fmt.Sprintf("old %d\n", old)
+	for _, h := range proof {
+		body += h.String() + "\n"
+	}
+	return body + "\n" + string(signed), nil
+}
+
+// build builds the program once for a test.
+func build(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "witness")
+	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// A process is the program, running.
+type process struct {
+	cmd    *exec.Cmd
+	url    string
+	stderr *bytes.Buffer
+	done   chan struct{} // closed when it has ended
+	err    error         // how; valid when done is closed
+}
+
+// start runs "witness serve" and waits until it listens.
+func start(t *testing.T, bin, settings string) *process {
+	t.Helper()
+	ready := filepath.Join(t.TempDir(), "ready")
+	p := &process{cmd: exec.Command(bin, "serve", "-config", settings, "-ready-file", ready), stderr: new(bytes.Buffer), done: make(chan struct{})}
+	p.cmd.Stderr = p.stderr
+	fatal(t, p.cmd.Start())
+	go func() { p.err = p.cmd.Wait(); close(p.done) }()
+	t.Cleanup(func() { p.cmd.Process.Kill(); <-p.done })
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range 3000 {
+		if text, err := os.ReadFile(ready); err == nil {
+			p.url = strings.TrimSpace(string(text))
+			return p
+		}
+		select {
+		case <-p.done:
+			t.Fatalf("the witness ended: %v\n%s", p.err, p.stderr)
+		case <-tick.C:
+		}
+	}
+	t.Fatal("the witness does not listen")
+	return nil
+}
+
+// setUp makes a key, settings for the logs, and a database, with the program.
+func setUp(t *testing.T, logs ...*testLog) (settings, vkey string) {
+	t.Helper()
+	dir := t.TempDir()
+	var out bytes.Buffer
+	fatal(t, run(t.Context(), []string{"keygen", "-name", "witness.example/w1", "-out", filepath.Join(dir, "key.pem")}, &out, io.Discard))
+	text := "name = \"witness.example/w1\"\nlisten = \"127.0.0.1:0\"\ndatabase = \"w.db\"\nkeys = [\"key.pem\"]\n"
+	for _, l := range logs {
+		text += fmt.Sprintf("[[log]]\norigin = %q\nvkey = %q\n", l.origin, l.vkey)
+	}
+	settings = filepath.Join(dir, "witness.toml")
+	fatal(t, os.WriteFile(settings, []byte(text), 0o644))
+	fatal(t, run(t.Context(), []string{"init", "-config", settings}, io.Discard, io.Discard))
+	return settings, strings.TrimSpace(out.String())
+}
+
+func post(url, body string) (int, string, error) {
+	resp, err := http.Post(url+"/add-checkpoint", "text/plain", strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(text), err
+}
+
+// push grows the log at the witness one leaf at a time, from the size that the
+// witness names, and stores every size that it acknowledged. It ends with the
+// first failed connection or at the log's end.
+func (l *testLog) push(url string, n int64, acked *atomic.Int64, progress func()) error {
+	for old, steps := int64(0), int64(0); old < n && steps < 4*n; steps++ {
+		body, err := l.request(old, old+1)
+		if err != nil {
+			return err
+		}
+		code, text, err := post(url, body)
+		switch {
+		case err != nil:
+			return nil // killed
+		case code == 200:
+			old++
+			acked.Store(old)
+			progress()
+		case code == 409:
+			if _, err := fmt.Sscanf(text, "%d\n", &old); err != nil {
+				return fmt.Errorf("conflict body %q", text)
+			}
+			if old < acked.Load() {
+				return fmt.Errorf("%s: the witness says %d, but it acknowledged %d", l.origin, old, acked.Load())
+			}
+		default:
+			return fmt.Errorf("status %d: %s", code, text)
+		}
+	}
+	return nil
+}
+
+// The real program is killed in the middle of a load, several times. Every size
+// that it acknowledged must be remembered.
+func TestKilledWitnessRemembersWhatItAcknowledged(t *testing.T) {
+	const nLogs, size, rounds, perRound = 3, 400, 4, 60
+	bin := build(t)
+	var logs []*testLog
+	for i := range nLogs {
+		logs = append(logs, newTestLog(t, fmt.Sprintf("log%d.example", i), size))
+	}
+	settings, _ := setUp(t, logs...)
+	acked := make([]atomic.Int64, nLogs)
+	for round := range rounds {
+		p := start(t, bin, settings)
+		for i, l := range logs {
+			checkRemembered(t, p.url, l, acked[i].Load())
+		}
+		var count atomic.Int64
+		var kill sync.Once
+		var wg sync.WaitGroup
+		for i, l := range logs {
+			wg.Go(func() {
+				err := l.push(p.url, size, &acked[i], func() {
+					if count.Add(1) == perRound {
+						kill.Do(func() { p.cmd.Process.Kill() }) // SIGKILL, while the other logs are busy
+					}
+				})
+				if err != nil {
+					t.Errorf("round %d: %v", round, err)
+				}
+			})
+		}
+		wg.Wait()
+		<-p.done
+		if p.cmd.ProcessState.Success() {
+			t.Fatalf("round %d: the witness ended by itself:\n%s", round, p.stderr)
+		}
+	}
+	p := start(t, bin, settings)
+	for i, l := range logs {
+		if acked[i].Load() == 0 {
+			t.Errorf("%s: nothing was acknowledged", l.origin)
+		}
+		checkRemembered(t, p.url, l, acked[i].Load())
+	}
+}
+
+// checkRemembered asks for the log's checkpoint and tries to roll it back.
+func checkRemembered(t *testing.T, url string, l *testLog, acked int64) {
+	t.Helper()
+	if acked == 0 {
+		return
+	}
+	hash := sha256.Sum256([]byte(l.origin))
+	resp, err := http.Get(url + "/" + hex.EncodeToString(hash[:]) + "/checkpoint")
+	fatal(t, err)
+	defer resp.Body.Close()
+	stored, err := io.ReadAll(resp.Body)
+	fatal(t, err)
+	verifier, err := note.NewVerifier(l.vkey)
+	fatal(t, err)
+	n, err := note.Open(stored, note.VerifierList(verifier))
+	fatal(t, err)
+	c, err := torchwood.ParseCheckpoint(n.Text)
+	fatal(t, err)
+	if want, err := l.text(c.N); err != nil || c.N < acked || n.Text != want {
+		t.Errorf("%s: the witness remembers %q after acknowledging size %d", l.origin, n.Text, acked)
+	}
+	body, err := l.request(0, 1)
+	fatal(t, err)
+	if code, text, err := post(url, body); err != nil || code != 409 || text != fmt.Sprintf("%d\n", c.N) {
+		t.Errorf("%s: rolling back: %d %q, %v", l.origin, code, text, err)
+	}
+}
+
+func TestServeStopsOnASignalAndLeavesNothingBehind(t *testing.T) {
+	l := newTestLog(t, "log.example", 5)
+	bin := build(t)
+	settings, vkey := setUp(t, l)
+	p := start(t, bin, settings)
+	body, err := l.request(0, 5)
+	fatal(t, err)
+	code, lines, err := post(p.url, body)
+	if err != nil || code != 200 {
+		t.Fatalf("add-checkpoint: %d %q, %v", code, lines, err)
+	}
+	v, err := torchwood.NewCosignatureVerifier(vkey)
+	fatal(t, err)
+	text, err := l.text(5)
+	fatal(t, err)
+	if _, err := note.Open([]byte(text+"\n"+lines), note.VerifierList(v)); err != nil {
+		t.Errorf("the cosignature does not verify under the vkey that keygen printed: %v", err)
+	}
+	fatal(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	<-p.done
+	if p.err != nil {
+		t.Errorf("ended with %v\n%s", p.err, p.stderr)
+	}
+	for _, want := range []string{"witness listens", "url=" + p.url, "witness stops"} {
+		if !strings.Contains(p.stderr.String(), want) {
+			t.Errorf("the log %q should contain %q", p.stderr, want)
+		}
+	}
+	if _, err := os.Stat(p.cmd.Args[len(p.cmd.Args)-1]); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the ready file is still there: %v", err)
+	}
+}
+
+func TestRequestsUnderWayAreFinishedBeforeStopping(t *testing.T) {
+	settings, _ := setUp(t)
+	ready := filepath.Join(t.TempDir(), "ready")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, []string{"serve", "-config", settings, "-ready-file", ready}, io.Discard, io.Discard)
+	}()
+	var url string
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range 1000 {
+		if text, err := os.ReadFile(ready); err == nil {
+			url = strings.TrimSpace(string(text))
+			break
+		}
+		<-tick.C
+	}
+	body := newBlockingBody("old 0\n")
+	got := make(chan string, 1)
+	go func() {
+		// With "Expect: 100-continue" the body is not asked for before the
+		// handler reads it: then the request is under way.
+		client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
+		defer client.CloseIdleConnections()
+		req, err := http.NewRequest("POST", url+"/add-checkpoint", body)
+		if err != nil {
+			got <- err.Error()
+			return
+		}
+		req.Header.Set("Expect", "100-continue")
+		resp, err := client.Do(req)
+		if err != nil {
+			got <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		got <- resp.Status
+	}()
+	<-body.started
+	cancel()
+	close(body.finish)
+	if answer := <-got; answer != "400 Bad Request" {
+		t.Errorf("the request under way got %q", answer)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("serve ended with %v", err)
+	}
+}
+
+// A blockingBody gives its text at once and ends when finish is closed.
+type blockingBody struct {
+	text            io.Reader
+	started, finish chan struct{}
+	once            sync.Once
+}
+
+func newBlockingBody(text string) *blockingBody {
+	return &blockingBody{text: strings.NewReader(text), started: make(chan struct{}), finish: make(chan struct{})}
+}
+
+func (b *blockingBody) Read(p []byte) (int, error) {
+	if n, err := b.text.Read(p); err == nil {
+		return n, nil
+	}
+	b.once.Do(func() { close(b.started) })
+	<-b.finish
+	return 0, io.EOF
+}
+
+func TestMistakesAreNamedAndGetTheirExitCode(t *testing.T) {
+	dir := t.TempDir()
+	settings, _ := setUp(t)
+	good, err := os.ReadFile(settings)
+	fatal(t, err)
+	spoilt := func(old, new string) string {
+		if !strings.Contains(string(good), old) {
+			t.Fatalf("settings do not contain %q", old)
+		}
+		path := filepath.Join(filepath.Dir(settings), fmt.Sprintf("%x.toml", sha256.Sum256([]byte(old+new))))
+		fatal(t, os.WriteFile(path, []byte(strings.Replace(string(good), old, new, 1)), 0o644))
+		return path
+	}
+	loose := filepath.Join(dir, "loose.pem")
+	fatal(t, config.GenerateKey(loose))
+	fatal(t, os.Chmod(loose, 0o644))
+	for _, test := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{nil, 2, "no command is given"},
+		{[]string{"server"}, 2, `there is no command "server"`},
+		{[]string{"serve"}, 2, "serve needs -config"},
+		{[]string{"serve", "-confg", "x"}, 2, "flag provided but not defined: -confg"},
+		{[]string{"serve", "-config", "x", "y"}, 2, `serve takes no argument "y"`},
+		{[]string{"init"}, 2, "init needs -config"},
+		{[]string{"evidence"}, 2, "evidence needs -config"},
+		{[]string{"keygen", "-out", filepath.Join(dir, "k")}, 2, "keygen needs -name"},
+		{[]string{"keygen", "-name", "w"}, 2, "keygen needs -out"},
+		{[]string{"keygen", "-name", "a b", "-out", filepath.Join(dir, "k")}, 2, "contains a space"},
+		{[]string{"keygen", "-name", "w", "-out", filepath.Join(dir, "k"), "-type", "rsa"}, 2, `-type is ed25519 or ml-dsa-44, not "rsa"`},
+		{[]string{"keygen", "-name", "w", "-out", settings}, 1, "already exists and is left alone"},
+		{[]string{"vkey", "-name", "w", "-key", filepath.Join(dir, "none")}, 1, "no such file"},
+		{[]string{"vkey", "-name", "w", "-key", loose}, 1, "run: chmod 600 " + loose},
+		{[]string{"serve", "-config", filepath.Join(dir, "none.toml")}, 1, "no such file"},
+		{[]string{"serve", "-config", spoilt("listen", "lisen")}, 1, `line 2: unknown key "lisen"; correct its spelling or remove it`},
+		{[]string{"serve", "-config", spoilt("name = \"witness.example/w1\"\n", "")}, 1, `the setting "name" is missing; see config/witness.example.toml`},
+		{[]string{"serve", "-config", spoilt("listen = \"127.0.0.1:0\"\n", "")}, 1, `the setting "listen" is missing`},
+		{[]string{"serve", "-config", spoilt("database = \"w.db\"\n", "")}, 1, `the setting "database" is missing`},
+		{[]string{"serve", "-config", spoilt("keys = [\"key.pem\"]\n", "")}, 1, `the setting "keys" is missing; make a key with: witness keygen`},
+		{[]string{"serve", "-config", spoilt("w1", "w 1")}, 1, "contains a space"},
+		{[]string{"serve", "-config", spoilt("w1", "w2")}, 1, "it belongs to the witness"},
+		{[]string{"serve", "-config", spoilt("w.db", "new.db")}, 1, "does not exist; if this witness has never signed, create it with: witness init"},
+		{[]string{"serve", "-config", spoilt("127.0.0.1:0", "127.0.0.1:x")}, 1, "listen tcp"},
+		{[]string{"serve", "-config", spoilt("key.pem", "nokey.pem")}, 1, "keys: key file"},
+		{[]string{"init", "-config", settings}, 1, "already exists and is left alone"},
+		{[]string{"help"}, 0, ""},
+		{[]string{"serve", "-h"}, 0, ""},
+	} {
+		var stderr bytes.Buffer
+		code := exitCode(run(t.Context(), test.args, io.Discard, io.Discard), &stderr)
+		if code != test.code || !strings.Contains(stderr.String(), test.want) {
+			t.Errorf("witness %q: exit %d and %q\nwant %d and %q", test.args, code, stderr.String(), test.code, test.want)
+		}
+		if strings.Contains(stderr.String(), usage) != (code == 2) {
+			t.Errorf("witness %q: usage belongs to exit code 2 only", test.args)
+		}
+	}
+}
+
+func TestVKeyIsThatOfKeygen(t *testing.T) {
+	for _, kind := range []string{"ed25519", "ml-dsa-44"} {
+		path := filepath.Join(t.TempDir(), "k.pem")
+		var made, read bytes.Buffer
+		fatal(t, run(t.Context(), []string{"keygen", "-name", "w", "-out", path, "-type", kind}, &made, io.Discard))
+		fatal(t, run(t.Context(), []string{"vkey", "-name", "w", "-key", path}, &read, io.Discard))
+		if made.String() != read.String() || strings.Count(made.String(), "\n") != 1 {
+			t.Errorf("%s: keygen printed %q, vkey %q", kind, made.String(), read.String())
+		}
+		if _, err := torchwood.NewCosignatureVerifier(strings.TrimSpace(made.String())); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
+	l := newTestLog(t, "log.example", 5)
+	settings, _ := setUp(t, l)
+	var out, stderr bytes.Buffer
+	if code := exitCode(run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 0 || !strings.Contains(out.String(), `"forks": null`) {
+		t.Errorf("no evidence: exit %d, %q, %q", code, out.String(), stderr.String())
+	}
+	_, cfg, err := load(settings, nil)
+	fatal(t, err)
+	addFork(t, cfg, l)
+	out.Reset()
+	if code := exitCode(run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 1 || !strings.Contains(stderr.String(), "there is proof of 1 forks") || !strings.Contains(out.String(), `"a": "log.example\n5\n`) {
+		t.Errorf("a fork: exit %d, %q, %q", code, out.String(), stderr.String())
+	}
+}
+
+// The shipped example is the settings file of a witness that starts.
+func TestShippedExampleLoads(t *testing.T) {
+	text, err := os.ReadFile("../../config/witness.example.toml")
+	fatal(t, err)
+	dir := t.TempDir()
+	settings := filepath.Join(dir, "witness.example.toml")
+	fatal(t, os.WriteFile(settings, text, 0o644))
+	fatal(t, run(t.Context(), []string{"keygen", "-name", "witness.example.org/w1", "-out", filepath.Join(dir, "witness-key.pem")}, io.Discard, io.Discard))
+	fatal(t, run(t.Context(), []string{"init", "-config", settings}, io.Discard, io.Discard))
+	s, cfg, err := load(settings, nil)
+	fatal(t, err)
+	if s.Listen != "127.0.0.1:8400" || len(cfg.Signers) != 1 || len(cfg.Logs) != 1 || cfg.Logs[0].Origin != "log.example.org/2026" {
+		t.Errorf("loaded %+v", s)
+	}
+	if _, ok := cfg.Signers[0].(ed25519.PrivateKey); !ok {
+		t.Errorf("signer %T", cfg.Signers[0])
+	}
+}
+
+// addFork lets the log sign two trees of size 5 and hands both to the witness.
+func addFork(t *testing.T, cfg witness.Config, l *testLog) {
+	t.Helper()
+	w, err := witness.Open(t.Context(), cfg)
+	fatal(t, err)
+	defer w.Close()
+	body, err := l.request(0, 5)
+	fatal(t, err)
+	_, err = w.AddCheckpoint(t.Context(), []byte(body))
+	fatal(t, err)
+	other := torchwood.Checkpoint{Origin: l.origin, Tree: tlog.Tree{N: 5, Hash: tlog.Hash{1}}}
+	signed, err := note.Sign(&note.Note{Text: other.String()}, l.signer)
+	fatal(t, err)
+	if _, err := w.AddCheckpoint(t.Context(), []byte("old 5\n\n"+string(signed))); !errors.Is(err, witness.ErrFork) {
+		t.Fatalf("the second tree: %v", err)
+	}
+}
