@@ -26,11 +26,19 @@ import (
 )
 
 var (
-	// ErrUnknownProgram says that an entry's program is not on the list.
+	// ErrUnknownProgram says that an entry's program is not on the list. Errors
+	// that are ErrUnknownProgram have a method UnknownProgram() bool as well.
 	ErrUnknownProgram = errors.New("proof of a program that is not accepted")
 	// ErrProof says that a proof is malformed or false.
 	ErrProof = errors.New("proof does not hold")
 )
+
+// unknownProgram is ErrUnknownProgram with the id.
+type unknownProgram [32]byte
+
+func (e unknownProgram) Error() string      { return fmt.Sprintf("%v: %x", ErrUnknownProgram, e[:]) }
+func (unknownProgram) Unwrap() error        { return ErrUnknownProgram }
+func (unknownProgram) UnknownProgram() bool { return true }
 
 // ProofSize is the size of a source proof in bytes.
 const ProofSize = 192
@@ -91,7 +99,7 @@ func (v *Verifier) Program(id [32]byte) (Program, bool) {
 func (v *Verifier) Check(e *entry.Entry) error {
 	vk := v.keys[e.Proof.Program]
 	if vk == nil {
-		return fmt.Errorf("%w: %x", ErrUnknownProgram, e.Proof.Program)
+		return unknownProgram(e.Proof.Program)
 	}
 	claim, ok := e.Claim.(*entry.Source)
 	if !ok {

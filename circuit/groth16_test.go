@@ -1,0 +1,34 @@
+package circuit
+
+import (
+	"testing"
+
+	"github.com/consensys/gnark/backend/groth16"
+	bn254 "github.com/consensys/gnark/backend/groth16/bn254"
+	"github.com/consensys/gnark/frontend"
+	"github.com/consensys/gnark/frontend/cs/r1cs"
+)
+
+// TestContextIsBoundByItsConstraintOnly makes a real key without the constraint on
+// the context: the key then has nothing to multiply the context with, and a proof
+// would hold for any. That no input of the real program is like that is tested
+// with its key in package proofcheck.
+func TestContextIsBoundByItsConstraintOnly(t *testing.T) {
+	c := NewSource(Capacity{Blocks: 4, Chunks: 3})
+	c.testingOnlyDrop = groupContext
+	system, err := frontend.Compile(field, r1cs.NewBuilder, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, vk, err := groth16.Setup(system)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := vk.(*bn254.VerifyingKey).G1.K
+	if k[1].IsInfinity() || k[2].IsInfinity() {
+		t.Error("commit or files is not bound")
+	}
+	if !k[3].IsInfinity() {
+		t.Error("the context is bound without its constraint: the constraint is not needed")
+	}
+}

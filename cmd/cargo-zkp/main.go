@@ -1,0 +1,114 @@
+// Command cargo-zkp proves crates, submits them to a log and verifies them. It is
+// run as "cargo zkp VERB ..." or alone as "cargo-zkp VERB ...".
+//
+// Exit codes: 0 all is as asked; 1 a check failed (a crate that cannot be proven,
+// that a log refuses, or that does not verify); 2 the command line is wrong; 3 the
+// check could not be made (a file, a repository or a log cannot be read).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+const usage = `Prove, submit and verify crates.
+
+Usage: cargo zkp VERB [OPTIONS]
+
+Verbs:
+  prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit
+  submit FILE.crate   Hand the crate and its entry to a log, and fetch the cosigned bundle
+  verify FILE.crate   Check a crate against a bundle, offline, or against a log
+
+"cargo zkp VERB --help" tells the options of a verb.
+Exit codes: 0 as asked, 1 a check failed, 2 usage, 3 the check could not be made.
+`
+
+// Exit codes.
+const (
+	exitOK = iota
+	exitViolation
+	exitUsage
+	exitUnchecked
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole program. The first argument is "zkp" when cargo calls.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "zkp" {
+		args = args[1:]
+	}
+	sh := newShell(stdout, stderr)
+	verbs := map[string]func(context.Context, *shell, []string) error{
+		"prove": prove, "submit": submit, "verify": verify,
+	}
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		fmt.Fprint(stdout, usage)
+		if len(args) == 0 {
+			return exitUsage
+		}
+		return exitOK
+	}
+	verb, ok := verbs[args[0]]
+	if !ok {
+		return sh.fail(usageError(fmt.Sprintf("there is no verb %q; \"cargo zkp help\" lists them", args[0])))
+	}
+	err := verb(ctx, sh, args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	}
+	return sh.fail(err)
+}
+
+// usageError is a mistake on the command line.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// violation wraps an error that is an answer: the check was made, and failed.
+type violation struct{ error }
+
+func (v violation) Unwrap() error { return v.error }
+
+// newFlags returns the flag set of a verb; its help goes to standard output.
+func newFlags(sh *shell, verb, args, about string) *flag.FlagSet {
+	fs := flag.NewFlagSet("cargo zkp "+verb, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {
+		fmt.Fprintf(sh.stdout, "%s\n\nUsage: cargo zkp %s %s [OPTIONS]\n\nOptions:\n", about, verb, args)
+		fs.SetOutput(sh.stdout)
+		fs.PrintDefaults()
+	}
+	return fs
+}
+
+// parse reads flags and the one argument of a verb, in any order.
+func parse(fs *flag.FlagSet, args []string, what string) (string, error) {
+	var found []string
+	for {
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return "", err
+		} else if err != nil {
+			return "", usageError(err.Error())
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		found, args = append(found, fs.Arg(0)), fs.Args()[1:]
+	}
+	if len(found) != 1 {
+		return "", usageError(fmt.Sprintf("%s takes one argument, %s, and got %d", fs.Name(), what, len(found)))
+	}
+	return found[0], nil
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cratelog/circuit"
+	"cratelog/crate"
+	"cratelog/entry"
+	"cratelog/git"
+	"cratelog/prover"
+)
+
+func prove(ctx context.Context, sh *shell, args []string) error {
+	fs := newFlags(sh, "prove", "FILE.crate", "Make an entry: a proof that the files of a crate stand in its git commit.")
+	dir := fs.String("repository", ".", "git repository that has the commit, in any form; no work tree is needed")
+	rev := fs.String("commit", "", "commit to prove from (default: the one that the .crate names)")
+	path := fs.String("path", "", "the package's path in the repository (default: the one that the .crate names)")
+	out := fs.String("o", "", "file for the entry (default: FILE.entry for FILE.crate)")
+	cache := fs.String("keys", "", "directory of proving keys (default: in the user's cache)")
+	file, err := parse(fs, args, "FILE.crate")
+	if err != nil {
+		return err
+	}
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if *out == "" {
+		*out = sibling(file, ".entry")
+	}
+	if *cache == "" {
+		if *cache, err = prover.DefaultCache(); err != nil {
+			return err
+		}
+	}
+	c, err := crate.ReadFile(file, crate.DefaultLimits)
+	if err != nil {
+		return readError(err)
+	}
+	if c.Trailing > 0 {
+		sh.warn("%s has %d bytes after its archive; cargo ignores them, and so does the proof", file, c.Trailing)
+	}
+	repo, err := git.Open(ctx, *dir)
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	var src prover.Source
+	if given["path"] {
+		src.Path = path
+	}
+	if given["commit"] {
+		id, err := repo.ResolveCommit(ctx, *rev)
+		if err != nil {
+			return err
+		}
+		src.Commit = &id
+	}
+	begin := time.Now()
+	e, err := makeEntry(ctx, sh, c, repo, src, *cache)
+	if err != nil {
+		return err
+	}
+	raw, err := e.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(*out, raw, 0o644); err != nil {
+		return err
+	}
+	sh.status("Finished", "%s, %d bytes, in %.1f s", *out, len(raw), time.Since(begin).Seconds())
+	return nil
+}
+
+// makeEntry plans, tells what it found, and proves.
+func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, repo *git.Repo, src prover.Source, cache string) (*entry.Entry, error) {
+	plan, err := prover.NewPlan(ctx, c, repo, src)
+	if err != nil {
+		return nil, planError(err)
+	}
+	class, err := plan.Class()
+	if err != nil {
+		return nil, violation{err}
+	}
+	sh.status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks of %d", c.Name, c.Version, plan.Claim.Commit,
+		len(c.Files), plan.Blocks, class.Blocks)
+	for _, f := range plan.Claim.Unproven {
+		sh.warn("%s is not proven: cargo wrote it, and the commit does not have it in this form", f)
+	}
+	progress, done := sh.steps()
+	defer done()
+	keys, err := prover.DevelopmentKeys(ctx, cache, class, progress)
+	if err != nil {
+		return nil, err
+	}
+	e, err := keys.Prove(ctx, plan, progress)
+	if err != nil {
+		return nil, err
+	}
+	done()
+	sh.warn("made with UNSAFE development keys: only logs and readers in development mode accept this proof")
+	return e, nil
+}
+
+// planError sorts what NewPlan returns into failed checks and checks that could
+// not be made.
+func planError(err error) error {
+	var unprovable *prover.UnprovableError
+	var vcs *crate.VCSInfoError
+	switch {
+	case errors.As(err, &unprovable):
+		return violation{fmt.Errorf("%w\nif the commit is the right one, package the crate from a clean checkout of it", err)}
+	case errors.As(err, &vcs), errors.Is(err, circuit.ErrCapacity):
+		return violation{err}
+	}
+	return err
+}
+
+// readError sorts the errors of package crate: a file that cannot be read is no
+// answer, a refused archive is one.
+func readError(err error) error {
+	var pathErr *os.PathError
+	if errors.As(err, &pathErr) {
+		return err
+	}
+	return violation{err}
+}
+
+// sibling returns FILE with its .crate replaced.
+func sibling(file, ext string) string {
+	return filepath.Join(filepath.Dir(file), strings.TrimSuffix(filepath.Base(file), ".crate")+ext)
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"cratelog/prover"
+)
+
+// shell writes as cargo does: what was asked for to standard output, all else to
+// standard error, each line behind a right-aligned green verb.
+type shell struct {
+	stdout, stderr io.Writer
+	color, tty     bool
+}
+
+func newShell(stdout, stderr io.Writer) *shell {
+	sh := &shell{stdout: stdout, stderr: stderr}
+	if f, ok := stderr.(*os.File); ok {
+		sh.tty = term.IsTerminal(int(f.Fd()))
+	}
+	switch os.Getenv("CARGO_TERM_COLOR") {
+	case "always":
+		sh.color = true
+	case "never":
+	default:
+		sh.color = sh.tty && os.Getenv("NO_COLOR") == ""
+	}
+	return sh
+}
+
+func (sh *shell) paint(code, s string) string {
+	if !sh.color {
+		return s
+	}
+	return "\x1b[1;" + code + "m" + s + "\x1b[0m"
+}
+
+// status prints one line of progress.
+func (sh *shell) status(verb, format string, args ...any) {
+	fmt.Fprintf(sh.stderr, "%s %s\n", sh.paint("32", fmt.Sprintf("%12s", verb)), fmt.Sprintf(format, args...))
+}
+
+func (sh *shell) warn(format string, args ...any) {
+	fmt.Fprintf(sh.stderr, "%s: %s\n", sh.paint("33", "warning"), fmt.Sprintf(format, args...))
+}
+
+// fail prints an error and returns its exit code.
+func (sh *shell) fail(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	text := strings.ReplaceAll(err.Error(), "\n", "\n  ")
+	fmt.Fprintf(sh.stderr, "%s: %s\n", sh.paint("31", "error"), text)
+	var u usageError
+	var v violation
+	switch {
+	case errors.As(err, &u):
+		return exitUsage
+	case errors.As(err, &v):
+		return exitViolation
+	}
+	return exitUnchecked
+}
+
+// steps returns a Progress that prints each step and, on a terminal, how long the
+// current one has taken; done ends it.
+func (sh *shell) steps() (p prover.Progress, done func()) {
+	var mu sync.Mutex
+	var stop chan struct{}
+	var wg sync.WaitGroup
+	end := func() {
+		if stop != nil {
+			close(stop)
+			wg.Wait()
+			stop = nil
+		}
+	}
+	begin := func(s prover.Step) {
+		mu.Lock()
+		defer mu.Unlock()
+		end()
+		guess := ""
+		if s.Expect >= 2*time.Second {
+			guess = fmt.Sprintf(" (about %d s)", int(s.Expect.Round(time.Second).Seconds()))
+		}
+		sh.status("Working", "%s%s", s.What, guess)
+		if !sh.tty {
+			return
+		}
+		stop = make(chan struct{})
+		wg.Add(1)
+		go func(stop chan struct{}) {
+			defer wg.Done()
+			sh.tick(stop)
+		}(stop)
+	}
+	return begin, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		end()
+	}
+}
+
+// tick shows the seconds since it began, on one line, until stop.
+func (sh *shell) tick(stop chan struct{}) {
+	begin := time.Now()
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-stop:
+			fmt.Fprint(sh.stderr, "\r\x1b[K")
+			return
+		case <-t.C:
+			fmt.Fprintf(sh.stderr, "\r%12s %d s", "", int(time.Since(begin).Seconds()))
+		}
+	}
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"cratelog/client"
+	"cratelog/crate"
+	"cratelog/entry"
+)
+
+func submit(ctx context.Context, sh *shell, args []string) error {
+	fs := newFlags(sh, "submit", "FILE.crate", "Hand a crate and its entry to a log, and fetch the cosigned bundle.")
+	url := fs.String("log", "", "URL of the log (required)")
+	entryFile := fs.String("entry", "", "file with the entry (default: FILE.entry for FILE.crate)")
+	out := fs.String("bundle", "", "file for the bundle (default: FILE.tlog-proof for FILE.crate)")
+	file, err := parse(fs, args, "FILE.crate")
+	if err != nil {
+		return err
+	}
+	if *url == "" {
+		return usageError("submit needs --log URL: which log is to hold the entry")
+	}
+	if *entryFile == "" {
+		*entryFile = sibling(file, ".entry")
+	}
+	if *out == "" {
+		*out = sibling(file, ".tlog-proof")
+	}
+	raw, err := readFile(file, crate.DefaultLimits.Compressed)
+	if err != nil {
+		return err
+	}
+	e, err := readFile(*entryFile, entry.MaxSize)
+	if err != nil {
+		return fmt.Errorf("%w\nmake the entry with \"cargo zkp prove %s\"", err, file)
+	}
+	parsed, err := entry.Parse(e)
+	if err != nil {
+		return violation{fmt.Errorf("%s: %w", *entryFile, err)}
+	}
+	sh.status("Submitting", "%s v%s to %s", parsed.Subject.Name, parsed.Subject.Version, *url)
+	bundle, err := (&client.Log{URL: *url, UserAgent: userAgent}).Submit(ctx, e, raw)
+	if err != nil {
+		var refused *client.SubmitError
+		if errors.As(err, &refused) && refused.Status < 500 {
+			return violation{err}
+		}
+		return err
+	}
+	if err := os.WriteFile(*out, bundle, 0o644); err != nil {
+		return err
+	}
+	p, err := client.ParseProof(bundle)
+	if err != nil {
+		return violation{fmt.Errorf("the log answered with something else than a bundle: %w", err)}
+	}
+	sh.status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, *out, file)
+	return nil
+}
+
+const userAgent = "cargo-zkp"
+
+// readFile reads a file of at most max bytes.
+func readFile(name string, max int64) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > max {
+		return nil, violation{fmt.Errorf("%s has %d bytes; at most %d are read", name, info.Size(), max)}
+	}
+	return os.ReadFile(name)
+}

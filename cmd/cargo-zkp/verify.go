@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"cratelog/client"
+	"cratelog/crate"
+	"cratelog/proofcheck"
+)
+
+func verify(ctx context.Context, sh *shell, args []string) error {
+	fs := newFlags(sh, "verify", "FILE.crate", "Check that a crate is what a proved, logged and witnessed entry says.")
+	bundleFile := fs.String("bundle", "", "file with the bundle; nothing is fetched (default: FILE.tlog-proof for FILE.crate)")
+	url := fs.String("log", "", "fetch the bundle from the log at this URL instead")
+	policyFile := fs.String("policy", "", "file that says which logs and witnesses to believe, a C2SP tlog-policy (required)")
+	development := fs.Bool("development", false, "accept proofs made with UNSAFE development keys, which anybody can forge")
+	strict := fs.Bool("deny-unproven", false, "refuse a crate of which any file is unproven, Cargo.toml and Cargo.lock too")
+	maxAge := fs.Duration("max-age", 0, "refuse a bundle that the witnesses' quorum cosigned longer ago; 0 for any age")
+	verbose := fs.Bool("v", false, "tell what was checked")
+	file, err := parse(fs, args, "FILE.crate")
+	if err != nil {
+		return err
+	}
+	if *bundleFile != "" && *url != "" {
+		return usageError("verify takes --bundle or --log, not both")
+	}
+	if *policyFile == "" {
+		return usageError("verify needs --policy FILE: which logs and witnesses to believe is yours to say")
+	}
+	text, err := readFile(*policyFile, client.MaxPolicySize)
+	if err != nil {
+		return err
+	}
+	policy, err := client.ParsePolicy(text)
+	if err != nil {
+		return usageError(fmt.Sprintf("%s: %v", *policyFile, err))
+	}
+	raw, err := readFile(file, crate.DefaultLimits.Compressed)
+	if err != nil {
+		return err
+	}
+	c, err := crate.ReadFile(file, crate.DefaultLimits)
+	if err != nil {
+		return readError(err)
+	}
+	sh.status("Verifying", "%s v%s", c.Name, c.Version)
+	bundle, err := bundleFor(ctx, c, file, *bundleFile, *url)
+	if err != nil {
+		return err
+	}
+	proofs, err := verifier(*development)
+	if err != nil {
+		return err
+	}
+	rules := client.DefaultRules()
+	rules.MaxAge = *maxAge
+	if *strict {
+		rules.AllowUnproven = nil
+	}
+	r, err := client.Verify(raw, bundle, policy, proofs, rules)
+	if err != nil {
+		return verdict(err, *development)
+	}
+	report(sh, r, *development, *verbose)
+	return nil
+}
+
+// bundleFor reads the bundle from a file or fetches it.
+func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string) ([]byte, error) {
+	if url != "" {
+		b, err := (&client.Log{URL: url, UserAgent: userAgent}).Bundle(ctx, c.Name, c.Version)
+		var refused *client.SubmitError
+		if errors.As(err, &refused) && refused.Status == 404 {
+			return nil, violation{fmt.Errorf("the log at %s has no entry for %s v%s: nobody has proved this crate there", url, c.Name, c.Version)}
+		}
+		return b, err
+	}
+	if bundleFile == "" {
+		bundleFile = sibling(file, ".tlog-proof")
+	}
+	b, err := readFile(bundleFile, client.MaxBundleSize)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w\nname the bundle with --bundle, or fetch it with --log URL", err)
+	}
+	return b, err
+}
+
+// verifier accepts the embedded programs, development ones only if asked to.
+func verifier(development bool) (*proofcheck.Verifier, error) {
+	all, err := proofcheck.Embedded()
+	if err != nil {
+		return nil, err
+	}
+	var accepted []proofcheck.Program
+	for _, p := range all {
+		if development || !p.Development() {
+			accepted = append(accepted, p)
+		}
+	}
+	return proofcheck.New(accepted)
+}
+
+// verdict sorts the errors of client.Verify: all but an unusable policy are answers.
+func verdict(err error, development bool) error {
+	if errors.Is(err, client.ErrPolicy) {
+		return usageError(err.Error())
+	}
+	if errors.Is(err, client.ErrProgram) && !development {
+		return violation{fmt.Errorf("%w\nall programs that ship with this version have UNSAFE development keys: anybody can forge their proofs; --development accepts them, for trying things out", err)}
+	}
+	return violation{err}
+}
+
+func report(sh *shell, r *client.Result, development, verbose bool) {
+	if r.Trailing > 0 {
+		sh.warn("%d bytes follow the archive in the .crate; cargo ignores them", r.Trailing)
+	}
+	for _, f := range r.Unproven {
+		switch f {
+		case "Cargo.toml":
+			sh.warn("Cargo.toml is not proven: its dependencies, features and build script are what the publisher's cargo wrote")
+		default:
+			sh.warn("%s is not proven", f)
+		}
+	}
+	if development {
+		sh.warn("accepted with UNSAFE development keys: this shows nothing to somebody who might forge")
+	}
+	if verbose {
+		fmt.Fprintf(sh.stdout, "crate:    %s v%s, SHA-256 %x\n", r.Name, r.Version, r.SHA256)
+		fmt.Fprintf(sh.stdout, "commit:   %x, at %q\n", r.Commit, "/"+r.Path)
+		fmt.Fprintf(sh.stdout, "program:  %x\n", r.Program)
+		fmt.Fprintf(sh.stdout, "log:      %s, entry %d of %d\n", r.Checkpoint.Origin, r.Index, r.Checkpoint.Size)
+		for _, c := range r.Checkpoint.Cosignatures {
+			fmt.Fprintf(sh.stdout, "witness:  %s, %s\n", c.KeyName, c.Time.UTC().Format(time.RFC3339))
+		}
+	}
+	sh.status("Finished", "%s v%s is the source of commit %x, entry %d of %s, seen by %d witnesses",
+		r.Name, r.Version, r.Commit, r.Index, r.Checkpoint.Origin, len(r.Checkpoint.Cosignatures))
+}

@@ -1,0 +1,370 @@
+package proofcheck
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr/pedersen"
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+
+	"cratelog/entry"
+	"cratelog/internal/fixture"
+)
+
+func load(t testing.TB, name string) *entry.Entry {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", name+".entry"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := entry.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func defaultVerifier(t testing.TB) *Verifier {
+	t.Helper()
+	v, err := Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+var fixtures = []string{"hello-proof-0.1.0", "hello-proof-0.1.1", "hello-inner-0.1.0"}
+
+func TestTrueProofsAreAccepted(t *testing.T) {
+	v := defaultVerifier(t)
+	for _, name := range fixtures {
+		if err := v.Check(load(t, name)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// copyOf returns an entry that shares nothing with e.
+func copyOf(t testing.TB, e *entry.Entry) *entry.Entry {
+	b, err := e.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := entry.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestNoProofHoldsForAnotherStatement changes everything that a proof is bound to.
+func TestNoProofHoldsForAnotherStatement(t *testing.T) {
+	v := defaultVerifier(t)
+	other := load(t, "hello-proof-0.1.1")
+	src := func(e *entry.Entry) *entry.Source { return e.Claim.(*entry.Source) }
+	for _, c := range []struct {
+		name   string
+		change func(e *entry.Entry)
+	}{
+		{"name", func(e *entry.Entry) { e.Subject.Name = "serde" }},
+		{"version", func(e *entry.Entry) { e.Subject.Version = "9.9.9" }},
+		{"checksum", func(e *entry.Entry) { e.Subject.SHA256[0] ^= 1 }},
+		{"commit", func(e *entry.Entry) { src(e).Commit[19] ^= 1 }},
+		{"path", func(e *entry.Entry) { src(e).Path = "elsewhere" }},
+		{"files", func(e *entry.Entry) { src(e).Files[31] ^= 1 }},
+		{"files not canonical", func(e *entry.Entry) {
+			r := fr.Modulus()
+			f := src(e).Files
+			r.Add(r, r.SetBytes(f[:]))
+			r.FillBytes(src(e).Files[:])
+		}},
+		{"unproven files added", func(e *entry.Entry) { src(e).Unproven = append(src(e).Unproven, "src/lib.rs") }},
+		{"unproven files removed", func(e *entry.Entry) { src(e).Unproven = nil }},
+		{"another crate's whole subject", func(e *entry.Entry) { e.Subject = other.Subject }},
+		{"another crate's whole claim", func(e *entry.Entry) { e.Claim = other.Claim }},
+		{"another crate's proof", func(e *entry.Entry) { e.Proof = other.Proof }},
+		{"proof given twice", func(e *entry.Entry) { e.Proof.Parts = append(e.Proof.Parts, e.Proof.Parts[0]) }},
+		{"no proof", func(e *entry.Entry) { e.Proof.Parts = nil }},
+		{"empty proof", func(e *entry.Entry) { e.Proof.Parts[0] = nil }},
+		{"cut proof", func(e *entry.Entry) { e.Proof.Parts[0] = e.Proof.Parts[0][:ProofSize-1] }},
+		{"longer proof", func(e *entry.Entry) { e.Proof.Parts[0] = append(e.Proof.Parts[0], 0) }},
+	} {
+		e := copyOf(t, load(t, "hello-proof-0.1.0"))
+		c.change(e)
+		if err := v.Check(e); err == nil {
+			t.Errorf("%s: accepted", c.name)
+		} else if !errors.Is(err, ErrProof) {
+			// An entry that is not even well formed may fail in package entry.
+			t.Logf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func TestEveryByteOfAProofMatters(t *testing.T) {
+	v := defaultVerifier(t)
+	good := load(t, "hello-proof-0.1.0")
+	for i := range good.Proof.Parts[0] {
+		e := copyOf(t, good)
+		e.Proof.Parts[0][i] ^= 1 << (i % 8)
+		if err := v.Check(e); !errors.Is(err, ErrProof) {
+			t.Errorf("byte %d: %v", i, err)
+		}
+	}
+	e := copyOf(t, good)
+	e.Proof.Program[0] ^= 1
+	if err := v.Check(e); !errors.Is(err, ErrUnknownProgram) {
+		t.Errorf("program: %v", err)
+	}
+	var unknown interface{ UnknownProgram() bool }
+	if err := v.Check(e); !errors.As(err, &unknown) || !unknown.UnknownProgram() {
+		t.Error("the error has no method UnknownProgram")
+	}
+}
+
+// TestPointsAtInfinityAndOtherEncodingsAreRefused feeds every point of a proof with
+// what gnark-crypto would read without an error.
+func TestPointsAtInfinityAndOtherEncodingsAreRefused(t *testing.T) {
+	good := load(t, "hello-proof-0.1.0").Proof.Parts[0]
+	offsets := []struct{ at, size int }{{0, 32}, {32, 64}, {96, 32}, {128, 32}, {160, 32}}
+	for i, o := range offsets {
+		for name, first := range map[string]byte{"compressed infinity": 0x40, "uncompressed infinity": 0, "uncompressed": 0x20} {
+			b := bytes.Clone(good)
+			clear(b[o.at : o.at+o.size])
+			b[o.at] = first
+			if _, err := ParseProof(b); !errors.Is(err, ErrProof) {
+				t.Errorf("point %d: %s: %v", i+1, name, err)
+			}
+		}
+	}
+	// A whole proof at infinity.
+	var p groth16.Proof
+	p.Commitments = make([]bn254.G1Affine, 1)
+	if _, err := ParseProof(MarshalProof(&p)); !errors.Is(err, ErrProof) {
+		t.Errorf("all points at infinity: %v", err)
+	}
+}
+
+// TestAlteredProofsOfTheSameStatementHold documents why proof bytes are no
+// identity: anybody can re-randomise a proof.
+func TestAlteredProofsOfTheSameStatementHold(t *testing.T) {
+	v := defaultVerifier(t)
+	e := copyOf(t, load(t, "hello-proof-0.1.0"))
+	p, err := ParseProof(e.Proof.Parts[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Ar.Neg(&p.Ar)
+	p.Bs.Neg(&p.Bs)
+	e.Proof.Parts[0] = MarshalProof(p)
+	if err := v.Check(e); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestProgramIDIsTheHashOfItsDescription(t *testing.T) {
+	programs, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(programs) != 1 {
+		t.Fatalf("%d programs are embedded", len(programs))
+	}
+	p := programs[0]
+	text := fmt.Sprintf("cratelog/program/v1\ngroth16-bn254\nsource/1\nblocks 64 list-bytes 3906\n%s", p.Key)
+	if p.ID() != sha256.Sum256([]byte(text)) {
+		t.Error("the id is not what the formats say")
+	}
+	if p.ID() != load(t, "hello-proof-0.1.0").Proof.Program {
+		t.Error("the fixtures are of another program: make their entries again with cargo zkp prove")
+	}
+	if !p.Development() {
+		t.Error("the embedded key must say that it is a development key")
+	}
+}
+
+func TestBadProgramFilesAreRefused(t *testing.T) {
+	programs, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := programs[0].Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := ParseProgram(good); err != nil || p.ID() != programs[0].ID() {
+		t.Fatal(err)
+	}
+	key := func(change func(vk *groth16.VerifyingKey)) []byte {
+		vk := new(groth16.VerifyingKey)
+		if _, err := vk.ReadFrom(bytes.NewReader(programs[0].Key)); err != nil {
+			t.Fatal(err)
+		}
+		change(vk)
+		var b bytes.Buffer
+		if _, err := vk.WriteTo(&b); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	edit := func(change func(f *programFile)) []byte {
+		var f programFile
+		if err := json.Unmarshal(good, &f); err != nil {
+			t.Fatal(err)
+		}
+		change(&f)
+		b, _ := json.Marshal(f)
+		return b
+	}
+	withKey := func(k []byte) []byte {
+		p := programs[0]
+		p.Key = k
+		b, _ := json.Marshal(programFile{p.System, p.Claim, p.Blocks, p.ListBytes, p.Origin, b64(k)})
+		return b
+	}
+	var infinity bn254.G1Affine
+	for _, c := range []struct {
+		name, want string
+		file       []byte
+	}{
+		{"empty", "program file", nil},
+		{"too large", "at most", bytes.Repeat([]byte(" "), 2*maxKey+1)},
+		{"unknown field", "unknown field", []byte(`{"colour":"red"}`)},
+		{"something behind it", "follows", append(bytes.Clone(good), "{}"...)},
+		{"another system", "proof system", edit(func(f *programFile) { f.System = "plonk" })},
+		{"another claim", "claim", edit(func(f *programFile) { f.Claim = "build/1" })},
+		{"no capacity", "capacity", edit(func(f *programFile) { f.Blocks = 0 })},
+		{"no origin", "origin", edit(func(f *programFile) { f.Origin = "" })},
+		{"key that is not base64", "key", edit(func(f *programFile) { f.Key = "*" })},
+		{"key cut off", "verifying key", withKey(programs[0].Key[:100])},
+		{"bytes after the key", "after the verifying key", withKey(append(bytes.Clone(programs[0].Key), 0))},
+		{"an input at infinity", "does not bind", withKey(key(func(vk *groth16.VerifyingKey) { vk.G1.K[3] = infinity }))},
+		{"two inputs alike", "does not bind", withKey(key(func(vk *groth16.VerifyingKey) { vk.G1.K[2] = vk.G1.K[1] }))},
+		{"an input too few", "public inputs", withKey(key(func(vk *groth16.VerifyingKey) { vk.G1.K = vk.G1.K[:4] }))},
+		{"no commitment", "commitment", withKey(key(func(vk *groth16.VerifyingKey) {
+			vk.CommitmentKeys, vk.PublicAndCommitmentCommitted = []pedersen.VerifyingKey{}, [][]int{}
+		}))},
+		{"a commitment that leaves inputs out", "does not cover", withKey(key(func(vk *groth16.VerifyingKey) {
+			vk.PublicAndCommitmentCommitted = [][]int{{1, 2}}
+		}))},
+		{"delta at infinity", "infinity", withKey(key(func(vk *groth16.VerifyingKey) { vk.G2.Delta = bn254.G2Affine{} }))},
+	} {
+		if _, err := ParseProgram(c.file); err == nil {
+			t.Errorf("%s: accepted", c.name)
+		} else if !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want a word on %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestCheckIsSafeForConcurrentUse(t *testing.T) {
+	v := defaultVerifier(t)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		e := copyOf(t, load(t, fixtures[i%len(fixtures)]))
+		if i%2 == 1 {
+			e.Subject.SHA256[0] ^= 1
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := v.Check(e); (err == nil) != (i%2 == 0) {
+				t.Errorf("check %d: %v", i, err)
+			}
+		}()
+	}
+	wg.Wait()
+}
+
+func FuzzParseProof(f *testing.F) {
+	f.Add(load(f, "hello-proof-0.1.0").Proof.Parts[0])
+	f.Add(make([]byte, ProofSize))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := ParseProof(b)
+		if err == nil && !bytes.Equal(MarshalProof(p), b) {
+			t.Fatal("a proof has two encodings")
+		}
+	})
+}
+
+func FuzzParseProgram(f *testing.F) {
+	programs, err := Embedded()
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := programs[0].Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := ParseProgram(b)
+		if err != nil {
+			return
+		}
+		text, err := p.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := ParseProgram(text); err != nil || again.ID() != p.ID() || again.Origin != p.Origin {
+			t.Fatal("a program changes when it is written and read")
+		}
+	})
+}
+
+func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
+
+// TestEveryPublicInputIsBound flips the verifier's inputs themselves, one at a time
+// and in pairs whose sum stays the same.
+func TestEveryPublicInputIsBound(t *testing.T) {
+	programs, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	vk, err := programs[0].verifyingKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := load(t, "hello-proof-0.1.0")
+	proof, err := ParseProof(e.Proof.Parts[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	inputs := func() fr.Vector {
+		in, err := publicInputs(e.Subject, e.Claim.(*entry.Source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return in
+	}
+	if err := groth16.Verify(proof, vk, inputs()); err != nil {
+		t.Fatal(err)
+	}
+	var one fr.Element
+	one.SetOne()
+	for i := range sourceInputs {
+		in := inputs()
+		in[i].Add(&in[i], &one)
+		if groth16.Verify(proof, vk, in) == nil {
+			t.Errorf("input %d is not bound", i)
+		}
+		for j := range sourceInputs {
+			in := inputs()
+			in[i].Add(&in[i], &one)
+			in[j].Sub(&in[j], &one)
+			if i != j && groth16.Verify(proof, vk, in) == nil {
+				t.Errorf("of inputs %d and %d only the sum is bound", i, j)
+			}
+		}
+	}
+}
