@@ -35,14 +35,14 @@ type Fork struct {
 // reason to look at the log, never proof: whoever sends a request picks its
 // consistency proof, and may be anybody who holds a signed checkpoint.
 type Rejected struct {
-	Origin string
-	Size   int64
-	Reason string // "proof", "empty-root" or "fork"
-	Old    int64
-	Proof  string // one base64 hash a line
-	Signed string // the checkpoint with the log's verified signatures
-	Held   string // the cosigned checkpoint of that moment, "" if there was none
-	Seen   time.Time
+	Origin string    `json:"origin"`
+	Size   int64     `json:"size"`
+	Reason string    `json:"reason"` // "proof", "empty-root" or "fork"
+	Old    int64     `json:"old"`
+	Proof  string    `json:"proof"`  // one base64 hash a line
+	Signed string    `json:"signed"` // the checkpoint with the log's verified signatures
+	Held   string    `json:"held"`   // the cosigned checkpoint of that moment, "" if there was none
+	Seen   time.Time `json:"seen"`
 }
 
 // evidenceReason names what is worth recording about a refusal; "" means that

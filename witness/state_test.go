@@ -118,6 +118,29 @@ func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
 	}
 }
 
+// The second process, whose clock is ahead, refreshes the same checkpoint: the
+// first one must not go back in time.
+func TestASecondProcessOnTheDatabaseCausesNoEarlierTimestamp(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	cfg := newConfig(t, l)
+	a := open(t, cfg)
+	mustAdd(t, a, l.request(t, 0, 5))
+	ahead := newClock()
+	ahead.add(time.Minute)
+	cfg.Create, cfg.Now = false, ahead.now
+	b := open(t, cfg)
+	a.testingOnlyStall = func() { mustAdd(t, b, l.request(t, 5, 5)) }
+	var conflict *ConflictError
+	if lines, err := a.AddCheckpoint(t.Context(), []byte(l.request(t, 5, 10))); !errors.As(err, &conflict) || lines != nil || conflict.Size != 5 {
+		t.Fatalf("got %q, %v; want a conflict at size 5", lines, err)
+	}
+	a.testingOnlyStall = nil
+	lines := mustAdd(t, a, l.request(t, 5, 10))
+	if got := cosigTime(t, a, l.text(t, 10), lines); got != ahead.now().Unix() {
+		t.Errorf("timestamp %d, want that of the other process, %d", got, ahead.now().Unix())
+	}
+}
+
 // Commits fail in pairs: the state is not on disk, or it is there all the same.
 // In neither case may the signature leave.
 func TestNoSignatureLeavesWhenTheCommitFails(t *testing.T) {

@@ -231,6 +231,7 @@ func evidence(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		Forks    []witness.Fork     `json:"forks"`
 		Rejected []witness.Rejected `json:"rejected"`
 	}
+	all.Forks, all.Rejected = []witness.Fork{}, []witness.Rejected{} // "[]", not "null"
 	for _, origin := range w.Origins() {
 		forks, err := w.Forks(ctx, origin)
 		if err != nil {

@@ -454,7 +454,7 @@ func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
 	l := newTestLog(t, "log.example", 5)
 	settings, _ := setUp(t, l)
 	var out, stderr bytes.Buffer
-	if code := exitCode(run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 0 || !strings.Contains(out.String(), `"forks": null`) {
+	if code := exitCode(run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 0 || !strings.Contains(out.String(), `"forks": []`) {
 		t.Errorf("no evidence: exit %d, %q, %q", code, out.String(), stderr.String())
 	}
 	_, cfg, err := load(settings, nil)
