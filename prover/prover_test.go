@@ -1,71 +1,214 @@
 package prover
 
 import (
-	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
-	"math/big"
+	"fmt"
+	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"cratelog/circuit"
 	"cratelog/crate"
-	"cratelog/entry"
 	"cratelog/git"
 	"cratelog/internal/fixture"
 	"cratelog/proofcheck"
 )
 
 // small fits the fixture's crates; its keys are made in seconds.
-var small = circuit.Capacity{Blocks: 22, Chunks: 20}
+var small = circuit.Capacity{Blocks: 14, Chunks: 12}
 
-func plan(t *testing.T, name, version string) *Plan {
+// smallProgram is the id of the development program of that capacity. The setup is
+// deterministic: whoever runs it gets this id.
+const smallProgram = "935ecb88a4b80e89e9b6dff37009e1d11127fa98820e1540b7eca01120a922e7"
+
+// cache is one key cache for all tests of a run.
+var cache = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "cratelog-keys-") })
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := cache(); err == nil {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+func keys(t *testing.T) *Keys {
+	t.Helper()
+	dir, err := cache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := DevelopmentKeys(t.Context(), dir, small, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func readCrate(t *testing.T, name, version string) *crate.Crate {
 	t.Helper()
 	c, err := crate.Read(fixture.Crate(t, name, version), name, version, crate.DefaultLimits)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+func openRepo(t *testing.T) *git.Repo {
+	t.Helper()
 	repo, err := git.Open(t.Context(), fixture.Repo(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { repo.Close() })
-	p, err := NewPlan(t.Context(), c, repo, Source{})
+	return repo
+}
+
+func plan(t *testing.T, name, version string) *Plan {
+	t.Helper()
+	p, err := NewPlan(t.Context(), readCrate(t, name, version), openRepo(t), Source{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-func TestPlan(t *testing.T) {
-	for _, c := range [][2]string{{"hello-proof", "0.1.0"}, {"hello-proof", "0.1.1"}, {"hello-inner", "0.1.0"}} {
-		p := plan(t, c[0], c[1])
-		t.Log(c, p.Blocks, len(p.List.Bytes), p.Claim.Unproven, p.Claim.Path)
-	}
-}
-
-func TestProve(t *testing.T) {
-	p := plan(t, "hello-proof", "0.1.0")
-	cache, _ := DefaultCache()
-	k, err := DevelopmentKeys(t.Context(), cache, circuit.Class64, func(s Step) { t.Log(s) })
+func TestProofsOfRealCratesHold(t *testing.T) {
+	k := keys(t)
+	v, err := proofcheck.New([]proofcheck.Program{k.Program})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		e, err := k.Prove(t.Context(), p, func(s Step) { t.Log(s) })
+	shipped, err := proofcheck.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{{"hello-proof", "0.1.0"}, {"hello-proof", "0.1.1"}, {"hello-inner", "0.1.0"}} {
+		p := plan(t, c[0], c[1])
+		e, err := k.Prove(t.Context(), p, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Log(e)
+		if err := v.Check(e); err != nil {
+			t.Errorf("%v: %v", c, err)
+		}
+		if err := readCrate(t, c[0], c[1]).Check(e.Subject, p.Claim); err != nil {
+			t.Errorf("%v: %v", c, err)
+		}
+		if err := shipped.Check(e); !errors.Is(err, proofcheck.ErrUnknownProgram) {
+			t.Errorf("%v: a proof of the small program, by the shipped ones: %v", c, err)
+		}
+		e.Subject.Name = "serde"
+		if err := v.Check(e); !errors.Is(err, proofcheck.ErrProof) {
+			t.Errorf("%v: moved to another crate: %v", c, err)
+		}
 	}
 }
 
-var _ = context.Background
-var _ = errors.New
-var _ = big.NewInt
-var _ = os.Args
-var _ = filepath.Join
-var _ = strings.Join
-var _ entry.Entry
-var _ proofcheck.Program
+func TestDevelopmentSetupIsDeterministic(t *testing.T) {
+	if id := fmt.Sprintf("%x", keys(t).Program.ID()); id != smallProgram {
+		t.Errorf("the setup made program %s, expected %s; if the circuit was changed, so must be the keys that ship (go run ./internal/makekeys)", id, smallProgram)
+	}
+}
+
+func TestSeededSetupDoesNotWeakenOthersRandomness(t *testing.T) {
+	restore := seedSetup("test")
+	var drawn, published [16]byte
+	_, err := rand.Read(drawn[:])
+	restore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mrand.NewChaCha8(sha256.Sum256([]byte("test"))).Read(published[:])
+	if drawn == published {
+		t.Error("a caller outside of the setup drew from the published stream")
+	}
+}
+
+func TestDamagedKeysAreNotUsed(t *testing.T) {
+	keys(t)
+	from, err := cache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	files, err := filepath.Glob(filepath.Join(from, "source-*"))
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%v %v", files, err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(f, ".pk") {
+			b[len(b)/2] ^= 1
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = DevelopmentKeys(t.Context(), dir, small, nil)
+	if !errors.Is(err, ErrKeyCache) || !strings.Contains(err.Error(), "does not have its hash; delete") {
+		t.Error(err)
+	}
+}
+
+func TestEveryFileThatCannotBeProvenIsNamed(t *testing.T) {
+	// Version 0.1.1 of the crate against the commit of version 0.1.0.
+	commit := fixture.Commit(t, "0.1.0")
+	c := readCrate(t, "hello-proof", "0.1.1")
+	_, err := NewPlan(t.Context(), c, openRepo(t), Source{Commit: &commit})
+	var u *UnprovableError
+	if !errors.As(err, &u) {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Cargo.toml.orig: its content differs from the commit's Cargo.toml", "src/lib.rs: its content differs"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not say %q:\n%v", want, err)
+		}
+	}
+	path := "crates/nowhere"
+	_, err = NewPlan(t.Context(), c, openRepo(t), Source{Path: &path})
+	if !errors.As(err, &u) || !strings.Contains(err.Error(), "src/lib.rs: the commit has no crates/nowhere/src/lib.rs") {
+		t.Errorf("wrong path: %v", err)
+	}
+	var nobody [20]byte
+	_, err = NewPlan(t.Context(), c, openRepo(t), Source{Commit: &nobody})
+	var missing *git.MissingError
+	if !errors.As(err, &missing) {
+		t.Errorf("missing commit: %v", err)
+	}
+}
+
+func TestFalsePlansAreNotProven(t *testing.T) {
+	k := keys(t)
+	p := plan(t, "hello-proof", "0.1.0")
+	p.Claim.Commit = fixture.Commit(t, "0.1.1")
+	if _, err := k.Prove(t.Context(), p, nil); err == nil || !strings.Contains(err.Error(), "the statement does not hold") {
+		t.Error(err)
+	}
+}
+
+func TestCratesTooLargeForAnyClassAreRefusedWithNumbers(t *testing.T) {
+	p := plan(t, "hello-proof", "0.1.0")
+	p.Blocks = 2079
+	_, err := p.Class()
+	if !errors.Is(err, circuit.ErrCapacity) || !strings.Contains(err.Error(), "2079 SHA-1 blocks") {
+		t.Error(err)
+	}
+}
+
+func TestListDigestIsTheOneThatTheCircuitTakes(t *testing.T) {
+	for _, c := range [][2]string{{"hello-proof", "0.1.0"}, {"hello-inner", "0.1.0"}} {
+		l := plan(t, c[0], c[1]).List
+		if circuit.Digest(l.Bytes) != l.Digest {
+			t.Error("packages crate and circuit disagree on the digest")
+		}
+	}
+}
