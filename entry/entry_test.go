@@ -1,0 +1,646 @@
+package entry
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+var update = flag.Bool("update", false, "write the vectors in testdata again")
+
+// A vector is what testdata/NAME.json says about the bytes in NAME.hex.
+// A valid one has Entry and the three hashes, an invalid one has Error.
+type vector struct {
+	About    string       `json:"about"`
+	Entry    *vectorEntry `json:"entry,omitempty"`
+	Identity string       `json:"identity,omitempty"`
+	Context  string       `json:"context,omitempty"`
+	Leaf     string       `json:"leaf,omitempty"`
+	Error    string       `json:"error,omitempty"` // the beginning of the sentence
+}
+
+type vectorEntry struct {
+	Name     string   `json:"name"`
+	Version  string   `json:"version"`
+	SHA256   string   `json:"sha256"`
+	Commit   string   `json:"commit"`
+	Path     string   `json:"path"`
+	Files    string   `json:"files"`
+	Unproven []string `json:"unproven"`
+	Program  string   `json:"program"`
+	Parts    []string `json:"parts"`
+}
+
+// fill returns n bytes that look different in every field.
+func fill(seed string, n int) []byte {
+	var b []byte
+	for at := 0; len(b) < n; at++ {
+		sum := sha256.Sum256([]byte(seed + string(rune('a'+at%26))))
+		b = append(b, sum[:]...)
+	}
+	return b[:n]
+}
+
+func sample() *Entry {
+	files := [32]byte(fill("files", 32))
+	files[0] &= 0x1f
+	return &Entry{
+		Subject: Subject{"hello-proof", "0.1.0", [32]byte(fill("subject", 32))},
+		Claim:   &Source{[20]byte(fill("commit", 20)), "", files, []string{"Cargo.toml"}},
+		Proof:   Proof{[32]byte(fill("program", 32)), [][]byte{fill("proof", 128)}},
+	}
+}
+
+// validEntries are the golden vectors, by name.
+func validEntries() map[string]*Entry {
+	plain := sample()
+	member := sample()
+	member.Subject.Name = "hello-inner"
+	member.Claim.(*Source).Path = "crates/inner"
+	bare := sample()
+	bare.Claim.(*Source).Unproven = nil
+	lock := sample()
+	lock.Claim.(*Source).Unproven = []string{"Cargo.lock", "Cargo.toml"}
+	unicode := sample()
+	unicode.Subject.Version = "1.0.0-rc.1+build.7"
+	unicode.Claim.(*Source).Path = `crates/naïve "файл"`
+	small := sample()
+	small.Subject = Subject{"a", "0.0.0", [32]byte{}}
+	small.Claim = &Source{}
+	small.Proof = Proof{Parts: [][]byte{{0}}}
+	parts := sample()
+	parts.Proof.Parts = nil
+	for i := range maxParts {
+		parts.Proof.Parts = append(parts.Proof.Parts, fill("part", 20+i))
+	}
+	field := sample()
+	field.Claim.(*Source).Files = fieldOrder
+	field.Claim.(*Source).Files[31]-- // r - 1
+	return map[string]*Entry{
+		"valid-root":          plain,
+		"valid-member":        member,
+		"valid-all-proven":    bare,
+		"valid-lockfile":      lock,
+		"valid-utf8-path":     unicode,
+		"valid-smallest":      small,
+		"valid-sixteen-parts": parts,
+		"valid-largest-field": field,
+	}
+}
+
+// item encodes a map in the order that is given, unlike any map of Go.
+func item(pairs ...any) cbor.RawMessage {
+	b := []byte{0xa0 | byte(len(pairs)/2)}
+	for _, v := range pairs {
+		if raw, ok := v.(cbor.RawMessage); ok {
+			b = append(b, raw...)
+			continue
+		}
+		e, err := cbor.Marshal(v)
+		if err != nil {
+			panic(err)
+		}
+		b = append(b, e...)
+	}
+	return b
+}
+
+func rawHex(s string) cbor.RawMessage {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// parts of a valid entry, to build invalid ones from.
+func wires() (subject, claim, proof cbor.RawMessage) {
+	e := sample()
+	s, _ := encMode.Marshal(e.Subject.wire())
+	c, _ := encMode.Marshal(e.Claim.wire())
+	p, _ := encMode.Marshal(e.Proof.wire())
+	return s, c, p
+}
+
+type invalid struct {
+	about string
+	bytes []byte
+	want  string // how the error starts
+}
+
+// invalidEntries are the named corruptions, one failure each.
+func invalidEntries() map[string]invalid {
+	subject, claim, proof := wires()
+	src := sample().Claim.(*Source)
+	sha, commit, files := sample().Subject.SHA256[:], src.Commit[:], src.Files[:]
+	program, part := sample().Proof.Program[:], sample().Proof.Parts[0]
+	good := func(s, c, p cbor.RawMessage) []byte { return item(1, 1, 2, s, 3, c, 4, p) }
+	withSubject := func(pairs ...any) []byte { return good(item(pairs...), claim, proof) }
+	withClaim := func(pairs ...any) []byte { return good(subject, item(pairs...), proof) }
+	withProof := func(pairs ...any) []byte { return good(subject, claim, item(pairs...)) }
+	notCBOR := "the entry is not the CBOR that the format asks for: "
+	notCanonical := "the entry is not in its canonical encoding"
+	whole := good(subject, claim, proof)
+	replace := func(old, new string) []byte {
+		if !bytes.Contains(whole, rawHex(old)) {
+			panic("no " + old)
+		}
+		return bytes.Replace(whole, rawHex(old), rawHex(new), 1)
+	}
+	return map[string]invalid{
+		"empty":               {"no bytes at all", nil, notCBOR},
+		"null":                {"null in place of the entry", rawHex("f6"), "the entry's format version is 0"},
+		"array":               {"an array in place of the map", rawHex("80"), notCBOR},
+		"trailing-byte":       {"one byte after the entry", append(bytes.Clone(whole), 0), notCBOR},
+		"cut-off":             {"the last byte is missing", whole[:len(whole)-1], notCBOR},
+		"format-version-0":    {"format version 0", item(1, 0, 2, subject, 3, claim, 4, proof), "the entry's format version is 0"},
+		"format-version-2":    {"format version 2", item(1, 2, 2, subject, 3, claim, 4, proof), "the entry's format version is 2; only version 1 is known"},
+		"format-version-text": {"the format version as text", item(1, "1", 2, subject, 3, claim, 4, proof), notCBOR},
+		"no-format-version":   {"key 1 is missing", item(2, subject, 3, claim, 4, proof), "the entry's format version is 0"},
+		"no-subject":          {"key 2 is missing", item(1, 1, 3, claim, 4, proof), "subject: is missing"},
+		"no-claim":            {"key 3 is missing", item(1, 1, 2, subject, 4, proof), "claim: is missing"},
+		"no-proof":            {"key 4 is missing", item(1, 1, 2, subject, 3, claim), "proof: is missing"},
+		"unknown-key":         {"an unknown key 5", item(1, 1, 2, subject, 3, claim, 4, proof, 5, 1), notCBOR},
+		"text-key":            {"the key 1 as text", item("1", 1, 2, subject, 3, claim, 4, proof), notCBOR},
+		"duplicate-key":       {"key 1 stands twice", item(1, 1, 1, 1, 2, subject, 3, claim, 4, proof), notCBOR},
+		"unsorted-keys":       {"keys in another order", item(2, subject, 1, 1, 3, claim, 4, proof), notCanonical},
+		"long-integer":        {"the format version in two bytes", item(1, rawHex("1801"), 2, subject, 3, claim, 4, proof), notCanonical},
+		"long-key":            {"the key 1 in two bytes", item(rawHex("1801"), 1, 2, subject, 3, claim, 4, proof), notCanonical},
+		"float-version":       {"the format version as a float", item(1, rawHex("f93c00"), 2, subject, 3, claim, 4, proof), notCBOR},
+		"indefinite-map":      {"a map of indefinite length", append(append([]byte{0xbf}, whole[1:]...), 0xff), notCBOR},
+		"indefinite-text":     {"the name as text of indefinite length", withSubject(1, rawHex("7f 61 61 ff"), 2, "0.1.0", 3, sha), notCBOR},
+		"tagged-entry":        {"the entry behind the tag for CBOR", append(rawHex("d9d9f7"), whole...), notCBOR},
+		"tagged-name":         {"the name behind a tag", withSubject(1, rawHex("c0 61 61"), 2, "0.1.0", 3, sha), notCBOR},
+
+		"name-bytes":      {"the name as a byte string", withSubject(1, []byte("hello"), 2, "0.1.0", 3, sha), "subject: is not the CBOR"},
+		"name-not-utf8":   {"the name is not UTF-8", withSubject(1, rawHex("61ff"), 2, "0.1.0", 3, sha), "subject: is not the CBOR"},
+		"name-missing":    {"the subject has no name", withSubject(2, "0.1.0", 3, sha), "subject: the crate name is 0 bytes long"},
+		"name-null":       {"the name is null", withSubject(1, nil, 2, "0.1.0", 3, sha), "subject: the crate name is 0 bytes long"},
+		"name-slash":      {"the name contains a slash", withSubject(1, "a/b", 2, "0.1.0", 3, sha), "subject: the crate name \"a/b\" must be"},
+		"version-range":   {"the version is a range", withSubject(1, "hello", 2, "^0.1.0", 3, sha), "subject: the version \"^0.1.0\" is not an exact version"},
+		"sha256-short":    {"the SHA-256 has 31 bytes", withSubject(1, "hello", 2, "0.1.0", 3, sha[:31]), "subject: sha256: is 31 bytes long, must be 32"},
+		"sha256-long":     {"the SHA-256 has 33 bytes", withSubject(1, "hello", 2, "0.1.0", 3, fill("x", 33)), "subject: sha256: is 33 bytes long, must be 32"},
+		"sha256-text":     {"the SHA-256 as text", withSubject(1, "hello", 2, "0.1.0", 3, strings.Repeat("a", 32)), "subject: is not the CBOR"},
+		"sha256-array":    {"the SHA-256 as an array of numbers", withSubject(1, "hello", 2, "0.1.0", 3, []int{1}), "subject: sha256: is 1 bytes long, must be 32"},
+		"subject-unknown": {"an unknown key in the subject", withSubject(1, "hello", 2, "0.1.0", 3, sha, 4, 1), "subject: is not the CBOR"},
+		"subject-null":    {"null in place of the subject", good(rawHex("f6"), claim, proof), "subject: sha256: is 0 bytes long"},
+
+		"claim-null":         {"null in place of the claim", good(subject, rawHex("f6"), proof), "claim: kind: is missing"},
+		"claim-empty":        {"an empty claim", withClaim(), "claim: kind: is missing"},
+		"claim-text-key":     {"a text key in the claim", withClaim("kind", "source"), "claim: is not the CBOR"},
+		"claim-kind-unknown": {"a kind that is not known", withClaim(1, "build", 2, 1), "claim: kind \"build\" is not known; only \"source\" is"},
+		"claim-kind-case":    {"the kind in upper case", withClaim(1, "Source", 2, 1, 3, commit, 4, "", 5, files), "claim: kind \"Source\" is not known"},
+		"claim-kind-number":  {"the kind is a number", withClaim(1, 1, 2, 1), "claim: kind: is not the CBOR"},
+		"claim-version-0":    {"version 0 of the kind", withClaim(1, "source", 2, 0, 3, commit, 4, "", 5, files), "claim: version 0 of kind \"source\" is not known"},
+		"claim-version-2":    {"version 2 of the kind", withClaim(1, "source", 2, 2, 3, commit, 4, "", 5, files), "claim: version 2 of kind \"source\" is not known"},
+		"claim-unknown":      {"an unknown key in the claim", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 7, 1), "claim: is not the CBOR"},
+		"claim-duplicate":    {"the path stands twice", withClaim(1, "source", 2, 1, 3, commit, 4, "", 4, "a", 5, files), "claim: is not the CBOR"},
+		"commit-short":       {"the commit has 19 bytes", withClaim(1, "source", 2, 1, 3, commit[:19], 4, "", 5, files), "claim: commit: is 19 bytes long, must be 20"},
+		"commit-sha256":      {"the commit has 32 bytes", withClaim(1, "source", 2, 1, 3, sha, 4, "", 5, files), "claim: commit: is 32 bytes long, must be 20"},
+		"path-missing":       {"the path is missing", withClaim(1, "source", 2, 1, 3, commit, 5, files), notCanonical},
+		"path-null":          {"the path is null", withClaim(1, "source", 2, 1, 3, commit, 4, nil, 5, files), notCanonical},
+		"path-upwards":       {"the path leaves the repository", withClaim(1, "source", 2, 1, 3, commit, 4, "a/../..", 5, files), "claim: path: the path \"a/../..\" has the component \"..\""},
+		"path-absolute":      {"the path is absolute", withClaim(1, "source", 2, 1, 3, commit, 4, "/a", 5, files), "claim: path: the path \"/a\" has an empty component"},
+		"path-slash-at-end":  {"the path ends with a slash", withClaim(1, "source", 2, 1, 3, commit, 4, "a/", 5, files), "claim: path: the path \"a/\" has an empty component"},
+		"path-dot":           {"the root spelt as a dot", withClaim(1, "source", 2, 1, 3, commit, 4, ".", 5, files), "claim: path: the path \".\" has the component \".\""},
+		"files-order":        {"the files' digest is r", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, fieldOrder[:]), "claim: files: is not below the order"},
+		"files-all-ones":     {"the files' digest is 2^256-1", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, bytes.Repeat([]byte{255}, 32)), "claim: files: is not below the order"},
+		"files-short":        {"the files' digest has 31 bytes", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files[:31]), "claim: files: is 31 bytes long, must be 32"},
+		"unproven-empty":     {"no unproven files, but the key is there", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, []string{}), notCanonical},
+		"unproven-null":      {"null in place of the unproven files", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, nil), notCanonical},
+		"unproven-text":      {"text in place of the list", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, "Cargo.lock"), "claim: is not the CBOR"},
+		"unproven-unsorted":  {"unproven files out of order", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, []string{"b", "a"}), "claim: unproven: \"a\" does not come after \"b\""},
+		"unproven-twice":     {"one unproven file twice", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, []string{"a", "a"}), "claim: unproven: \"a\" does not come after \"a\""},
+		"unproven-bad-path":  {"an unproven file that is no path", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, []string{""}), "claim: unproven: a path is 0 bytes long"},
+
+		"program-short":   {"the program id has 31 bytes", withProof(1, program[:31], 2, [][]byte{part}), "proof: program: is 31 bytes long, must be 32"},
+		"no-parts":        {"a proof without parts", withProof(1, program), "proof: has 0 parts, must have 1 to 16"},
+		"empty-parts":     {"a proof with an empty list of parts", withProof(1, program, 2, [][]byte{}), "proof: has 0 parts, must have 1 to 16"},
+		"empty-part":      {"a part without bytes", withProof(1, program, 2, [][]byte{{}}), "proof: part 0 is 0 bytes long, must be 1 to 4096"},
+		"null-part":       {"null in place of a part", withProof(1, program, 2, [][]byte{part, nil}), "proof: part 1 is 0 bytes long, must be 1 to 4096"},
+		"seventeen-parts": {"one part too many", withProof(1, program, 2, bytes.Split(bytes.Repeat([]byte{1}, 17), nil)), "proof: has 17 parts, must have 1 to 16"},
+		"large-part":      {"a part of 4097 bytes", withProof(1, program, 2, [][]byte{fill("large", 4097)}), "proof: part 0 is 4097 bytes long, must be 1 to 4096"},
+		"part-text":       {"a part as text", withProof(1, program, 2, []string{"a"}), "proof: is not the CBOR"},
+		"part-tagged":     {"a part behind the tag of big numbers", withProof(1, program, 2, rawHex("81 c2 41 01")), notCBOR},
+		"proof-unknown":   {"an unknown key in the proof", withProof(1, program, 2, [][]byte{part}, 3, 1), "proof: is not the CBOR"},
+		"part-long-head":  {"the length of a part in more bytes than it needs", replace("5880", "590080"), notCanonical},
+	}
+}
+
+func vectorOf(t *testing.T, name string, e *Entry) vector {
+	t.Helper()
+	b, err := e.Marshal()
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	id, err := e.Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, err := Context(e.Subject, e.Claim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := LeafHash(b)
+	src := e.Claim.(*Source)
+	v := vectorEntry{
+		Name: e.Subject.Name, Version: e.Subject.Version, SHA256: hex.EncodeToString(e.Subject.SHA256[:]),
+		Commit: hex.EncodeToString(src.Commit[:]), Path: src.Path, Files: hex.EncodeToString(src.Files[:]),
+		Unproven: append([]string{}, src.Unproven...),
+		Program:  hex.EncodeToString(e.Proof.Program[:]),
+	}
+	for _, p := range e.Proof.Parts {
+		v.Parts = append(v.Parts, hex.EncodeToString(p))
+	}
+	return vector{About: "valid: " + strings.TrimPrefix(name, "valid-"), Entry: &v,
+		Identity: hex.EncodeToString(id[:]), Context: hex.EncodeToString(ctx[:]), Leaf: hex.EncodeToString(leaf[:])}
+}
+
+// golden compares a file of testdata with what it should be, or writes it.
+func golden(t *testing.T, name string, want []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; if that is meant, run go test ./entry -update. It is\n%s\nwant\n%s", path, got, want)
+	}
+}
+
+func goldenPair(t *testing.T, name string, b []byte, v vector) {
+	t.Helper()
+	var lines bytes.Buffer
+	for s := hex.EncodeToString(b); s != ""; {
+		n := min(len(s), 96)
+		lines.WriteString(s[:n] + "\n")
+		s = s[n:]
+	}
+	golden(t, name+".hex", lines.Bytes())
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, name+".json", text.Bytes())
+}
+
+func TestGoldenEntriesKeepTheirBytes(t *testing.T) {
+	for name, e := range validEntries() {
+		b, err := e.Marshal()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		goldenPair(t, name, b, vectorOf(t, name, e))
+		again, err := Parse(b)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, want := vectorOf(t, name, again), vectorOf(t, name, e); !sameJSON(t, got, want) {
+			t.Errorf("%s: parsed as %+v, want %+v", name, got, want)
+		}
+	}
+}
+
+// slowEntry writes the CBOR of an entry by hand.
+func slowEntry(e *Entry) (entry, subject, claim []byte) {
+	head := func(major byte, n int) []byte {
+		switch major <<= 5; {
+		case n < 24:
+			return []byte{major | byte(n)}
+		case n < 256:
+			return []byte{major | 24, byte(n)}
+		}
+		return []byte{major | 25, byte(n >> 8), byte(n)}
+	}
+	text := func(s string) []byte { return append(head(3, len(s)), s...) }
+	octets := func(b []byte) []byte { return append(head(2, len(b)), b...) }
+	cat := func(all ...[]byte) []byte { return bytes.Join(all, nil) }
+
+	subject = cat(head(5, 3), head(0, 1), text(e.Subject.Name), head(0, 2), text(e.Subject.Version), head(0, 3), octets(e.Subject.SHA256[:]))
+	c := e.Claim.(*Source)
+	size := 5
+	var unproven []byte
+	if len(c.Unproven) > 0 {
+		size++
+		unproven = cat(head(0, 6), head(4, len(c.Unproven)))
+		for _, p := range c.Unproven {
+			unproven = append(unproven, text(p)...)
+		}
+	}
+	claim = cat(head(5, size), head(0, 1), text("source"), head(0, 2), head(0, 1), head(0, 3), octets(c.Commit[:]),
+		head(0, 4), text(c.Path), head(0, 5), octets(c.Files[:]), unproven)
+	proof := cat(head(5, 2), head(0, 1), octets(e.Proof.Program[:]), head(0, 2), head(4, len(e.Proof.Parts)))
+	for _, p := range e.Proof.Parts {
+		proof = append(proof, octets(p)...)
+	}
+	return cat(head(5, 4), head(0, 1), head(0, 1), head(0, 2), subject, head(0, 3), claim, head(0, 4), proof), subject, claim
+}
+
+func TestEntriesAreEncodedAsTheSpecificationSays(t *testing.T) {
+	for name, e := range validEntries() {
+		entry, subject, claim := slowEntry(e)
+		if b, err := e.Marshal(); err != nil || !bytes.Equal(b, entry) {
+			t.Errorf("%s: is %x (%v), want %x", name, b, err, entry)
+		}
+		statement := string(subject) + string(claim)
+		want := sha256.Sum256([]byte("cratelog/identity/v1\n" + statement))
+		if got, err := e.Identity(); err != nil || got != want {
+			t.Errorf("%s: identity is %x (%v), want %x", name, got, err, want)
+		}
+		want = sha256.Sum256([]byte("cratelog/context/v1\n" + statement))
+		want[0] &= 0b00011111
+		if got, err := Context(e.Subject, e.Claim); err != nil || got != want {
+			t.Errorf("%s: context is %x (%v), want %x", name, got, err, want)
+		}
+		if got := LeafHash(entry); got != sha256.Sum256(append([]byte{0}, entry...)) {
+			t.Errorf("%s: leaf hash is %x", name, got)
+		}
+	}
+}
+
+func sameJSON(t *testing.T, a, b any) bool {
+	t.Helper()
+	x, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := json.Marshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Equal(x, y)
+}
+
+func TestNamedCorruptionIsRefusedWithItsSentence(t *testing.T) {
+	for name, c := range invalidEntries() {
+		goldenPair(t, "invalid-"+name, c.bytes, vector{About: c.about, Error: c.want})
+		_, err := Parse(c.bytes)
+		if err == nil {
+			t.Errorf("%s: believed", name)
+		} else if !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s:\n got %v\nwant %s", name, err, c.want)
+		}
+	}
+}
+
+func TestNoVectorIsLeftOver(t *testing.T) {
+	files, err := filepath.Glob("testdata/*valid-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := 2 * (len(validEntries()) + len(invalidEntries())); len(files) != want {
+		t.Errorf("testdata holds %d files, the tests make %d", len(files), want)
+	}
+}
+
+func TestEveryFlippedBitChangesTheEntryOrIsRefused(t *testing.T) {
+	b, err := sample().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range b {
+		for bit := range 8 {
+			other := bytes.Clone(b)
+			other[i] ^= 1 << bit
+			e, err := Parse(other)
+			if err != nil {
+				continue
+			}
+			if again, err := e.Marshal(); err != nil || !bytes.Equal(again, other) {
+				t.Errorf("byte %d, bit %d: parses, but encodes differently (%v)", i, bit, err)
+			}
+		}
+	}
+	for n := range b {
+		if _, err := Parse(b[:n]); err == nil {
+			t.Errorf("the first %d bytes are believed", n)
+		}
+	}
+}
+
+func TestSizeIsHeldAtTheLimitAndOneAbove(t *testing.T) {
+	e := sample()
+	e.Proof.Parts = nil
+	for range 15 {
+		e.Proof.Parts = append(e.Proof.Parts, fill("part", maxPart))
+	}
+	e.Proof.Parts = append(e.Proof.Parts, []byte{1})
+	b, err := e.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A part above 255 bytes has two more bytes in its head than one of 1 byte.
+	e.Proof.Parts[15] = fill("part", 1+MaxSize-len(b)-2)
+	b, err = e.Marshal()
+	if err != nil || len(b) != MaxSize {
+		t.Fatalf("%d bytes, %v", len(b), err)
+	}
+	if _, err := Parse(b); err != nil {
+		t.Errorf("at the limit: %v", err)
+	}
+	e.Proof.Parts[15] = append(e.Proof.Parts[15], 1)
+	want := "the entry is 65536 bytes long, more than the 65535 that a log accepts"
+	if _, err := e.Marshal(); err == nil || err.Error() != want {
+		t.Errorf("Marshal one above: %v", err)
+	}
+	if _, err := Parse(append(b, 0)); err == nil || err.Error() != want {
+		t.Errorf("Parse one above: %v", err)
+	}
+}
+
+func TestMarshalRefusesWhatParseWould(t *testing.T) {
+	for name, c := range map[string]struct {
+		edit func(*Entry)
+		want string
+	}{
+		"no claim":        {func(e *Entry) { e.Claim = nil }, "claim: there is none"},
+		"nil source":      {func(e *Entry) { e.Claim = (*Source)(nil) }, "claim: there is none"},
+		"name":            {func(e *Entry) { e.Subject.Name = "" }, "subject: the crate name is 0 bytes long, must be 1 to 64"},
+		"65 unproven":     {func(e *Entry) { e.Claim.(*Source).Unproven = make([]string, 65) }, "claim: unproven: lists 65 files, more than 64"},
+		"files":           {func(e *Entry) { e.Claim.(*Source).Files = fieldOrder }, "claim: files: is not below the order of BN254's scalar field"},
+		"path not UTF-8":  {func(e *Entry) { e.Claim.(*Source).Path = "a\xff" }, `claim: path: the path "a\xff" is not valid UTF-8`},
+		"no parts":        {func(e *Entry) { e.Proof.Parts = nil }, "proof: has 0 parts, must have 1 to 16"},
+		"seventeen parts": {func(e *Entry) { e.Proof.Parts = make([][]byte, 17) }, "proof: has 17 parts, must have 1 to 16"},
+		"an empty part":   {func(e *Entry) { e.Proof.Parts = [][]byte{{1}, nil} }, "proof: part 1 is 0 bytes long, must be 1 to 4096"},
+	} {
+		e := sample()
+		c.edit(e)
+		if _, err := e.Marshal(); err == nil || err.Error() != c.want {
+			t.Errorf("%s: got %v, want %s", name, err, c.want)
+		}
+	}
+	bad := sample()
+	bad.Subject.Version = "1"
+	if _, err := bad.Identity(); err == nil {
+		t.Error("an invalid entry has an identity")
+	}
+	if _, err := Context(bad.Subject, bad.Claim); err == nil {
+		t.Error("an invalid subject has a context")
+	}
+}
+
+func TestSixtyFourUnprovenFilesFit(t *testing.T) {
+	e := sample()
+	var all []string
+	for i := range maxUnproven {
+		all = append(all, string(rune('0'+i/10))+string(rune('0'+i%10)))
+	}
+	e.Claim.(*Source).Unproven = all
+	b, err := e.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Parse(b); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
+	base := sample()
+	id, err := base.Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, err := Context(base.Subject, base.Claim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ctx[0] > 0x1f {
+		t.Errorf("context %x is not below 2^253", ctx)
+	}
+	if id == ctx {
+		t.Error("identity and context share a domain")
+	}
+	other := sample()
+	other.Proof = Proof{[32]byte{1}, [][]byte{{1}}}
+	if got, _ := other.Identity(); got != id {
+		t.Error("another proof gives another identity")
+	}
+	for name, edit := range map[string]func(*Entry){
+		"name":     func(e *Entry) { e.Subject.Name += "x" },
+		"version":  func(e *Entry) { e.Subject.Version = "0.1.1" },
+		"sha256":   func(e *Entry) { e.Subject.SHA256[0] ^= 1 },
+		"commit":   func(e *Entry) { e.Claim.(*Source).Commit[19] ^= 1 },
+		"path":     func(e *Entry) { e.Claim.(*Source).Path = "a" },
+		"files":    func(e *Entry) { e.Claim.(*Source).Files[31] ^= 1 },
+		"unproven": func(e *Entry) { e.Claim.(*Source).Unproven = nil },
+	} {
+		e := sample()
+		edit(e)
+		if got, err := e.Identity(); err != nil || got == id {
+			t.Errorf("another %s gives the same identity (%v)", name, err)
+		}
+		if got, err := Context(e.Subject, e.Claim); err != nil || got == ctx {
+			t.Errorf("another %s gives the same context (%v)", name, err)
+		}
+	}
+}
+
+func TestParsedEntryDoesNotShareMemory(t *testing.T) {
+	b, err := sample().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := bytes.Clone(b)
+	clear(b)
+	if again, err := e.Marshal(); err != nil || !bytes.Equal(again, whole) {
+		t.Errorf("the entry changed with the bytes it was parsed from (%v)", err)
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	for _, s := range []string{"a", "_", "serde_json", "A-1", strings.Repeat("a", 64)} {
+		if err := CheckName(s); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, s := range []string{"", "1a", "-a", "a.b", "a/b", "a b", "é", "a\x00", strings.Repeat("a", 65)} {
+		if CheckName(s) == nil {
+			t.Errorf("name %q is believed", s)
+		}
+	}
+}
+
+func TestCheckVersion(t *testing.T) {
+	for _, s := range []string{
+		"0.0.0", "1.2.3", "10.20.30", "18446744073709551615.0.0", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-0.3.7", "1.0.0-x.7.z.92",
+		"1.0.0-x-y-z.--", "1.0.0-0A.is.legal", "1.0.0+20130313144700", "1.0.0-beta+exp.sha.5114f85", "1.0.0+21AF26D3----117B344092BD",
+		"1.0.0+001", "1.0.0--", "2.0.16+zstd.1.5.7", "1.0.0-" + strings.Repeat("9", 58),
+	} {
+		if err := CheckVersion(s); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, s := range []string{
+		"", "1", "1.2", "1.2.3.4", "01.2.3", "1.02.3", "1.2.03", "1.2.3-", "1.2.3+", "1.2.3-+b", "1.2.3-a..b", "1.2.3-01", "1.2.3-a.01", "1.2.3+a+b",
+		"1.2.3+a..b", "v1.2.3", "=1.2.3", "1.2.x", "1.2.*", "-1.2.3", "+1.2.3", "1.2.3 ", " 1.2.3", "1.2.3-é", "1.2.3-a_b", "1.2.-3", "1.+2.3",
+		"18446744073709551616.0.0", "1.2.3-" + strings.Repeat("9", 59), "1..3", "1.2.3\n", "0x1.2.3", "1_0.2.3",
+	} {
+		if CheckVersion(s) == nil {
+			t.Errorf("version %q is believed", s)
+		}
+	}
+}
+
+func TestCheckPath(t *testing.T) {
+	for _, s := range []string{"a", "a/b", "...", ".a", "a..b", "src/naïve-файл.rs", "a b", `"`, "C:", strings.Repeat("a", 1024)} {
+		if err := CheckPath(s); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, s := range []string{"", "/", "/a", "a/", "a//b", ".", "..", "./a", "a/.", "a/..", "../a", "a/../b", `a\b`, "a\x00", "a\n", "a\x7f", "a\u0085",
+		"a\xff", "\xc0\xaf", strings.Repeat("a", 1025)} {
+		if CheckPath(s) == nil {
+			t.Errorf("path %q is believed", s)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, e := range validEntries() {
+		b, err := e.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	for _, c := range invalidEntries() {
+		f.Add(c.bytes)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := Parse(b)
+		if err != nil {
+			return
+		}
+		again, err := e.Marshal()
+		if err != nil || !bytes.Equal(again, b) {
+			t.Errorf("%x parses, but encodes as %x (%v)", b, again, err)
+		}
+		if _, err := e.Identity(); err != nil {
+			t.Error(err)
+		}
+	})
+}
