@@ -10,9 +10,17 @@
 #   hello-proof.git.tar         the bare repository, loose objects only
 #   hello-proof.commits         "VERSION COMMIT" per line
 #   NAME-VERSION.crate          hello-proof 0.1.0 and 0.1.1, hello-inner 0.1.0
+#   hello-proof-0.1.0-repacked.crate   the same files, compressed to other bytes
 #   hello-proof.tools           the versions of cargo and git that made them
 #
-# Needs git, cargo and GNU tar; needs no network.
+# Needs git, cargo, gzip and GNU tar; needs no network.
+#
+# The proofs, NAME.entry, are made by hand, and again after a circuit changes:
+#
+#   tar -xf testdata/hello-proof.git.tar -C /tmp
+#   for c in testdata/*.crate; do
+#     go run ./cmd/cargo-zkp prove $c --repository /tmp/hello-proof.git
+#   done
 set -eu
 umask 022
 here=$(cd "$(dirname "$0")" && pwd)
@@ -57,6 +65,7 @@ chmod 755 "$work/scripts/greet.sh"
 commit '1700000000 +0000' 'Greet the world' v0.1.0
 package hello-proof 0.1.0 .
 package hello-inner 0.1.0 crates/inner
+gzip -dc "$tmp/hello-proof-0.1.0.crate" | gzip -1 -n >"$tmp/hello-proof-0.1.0-repacked.crate"
 
 cp -R "$here/hello-crate/second/." "$work"
 commit '1700086400 +0000' 'Greet anybody' v0.1.1
