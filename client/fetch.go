@@ -59,7 +59,7 @@ type StatusError struct {
 func (e *StatusError) Error() string {
 	s := fmt.Sprintf("the log answered %d %s", e.Status, http.StatusText(e.Status))
 	if e.Reason != "" {
-		s += fmt.Sprintf(" (%s): %q", clip(e.Reason), e.Message)
+		s += fmt.Sprintf(" (%s): %q", clip(e.Reason), e.Message[:min(len(e.Message), 1000)])
 	}
 	if e.RetryAfter > 0 {
 		s += fmt.Sprintf("; try again in %v", e.RetryAfter)

@@ -1,0 +1,409 @@
+package client
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/crate"
+	"cratelog/entry"
+)
+
+func TestVerifySaysWhatAPersonWantsToKnow(t *testing.T) {
+	w := newWorld(t)
+	r, err := w.verify(w.bundle)
+	fatalIfErr(t, err)
+	src := w.entry.Claim.(*entry.Source)
+	if r.Name != "hello-proof" || r.Version != "0.1.0" || r.SHA256 != sha256.Sum256(w.raw) || r.Commit != src.Commit ||
+		r.Path != "" || r.Program != w.pv.program || r.Index != helloIndex || r.Trailing != 0 ||
+		!slices.Equal(r.Unproven, []string{"Cargo.toml"}) || !bytes.Equal(r.EntryBytes, w.tree.leaves[helloIndex]) {
+		t.Errorf("result: %+v", r)
+	}
+	c := r.Checkpoint
+	if c.Origin != w.origin || c.Size != 7 || c.Root != w.tree.root(t, 7) || !c.Witnessed.Equal(now) || len(c.Cosignatures) != 3 {
+		t.Errorf("checkpoint: %+v", c)
+	}
+	want := Cosignature{"W3", "w3.example", w.w3.id, now}
+	if c.Cosignatures[2] != want {
+		t.Errorf("third cosignature: %+v, want %+v", c.Cosignatures[2], want)
+	}
+	r, err = Verify(w.inner, w.inBnd, w.policy, w.pv, w.rules)
+	fatalIfErr(t, err)
+	if r.Path != "crates/inner" || r.Index != innerIndex {
+		t.Errorf("inner: %+v", r)
+	}
+}
+
+func TestVerifyBundleNeedsNoCrate(t *testing.T) {
+	w := newWorld(t)
+	r, err := VerifyBundle(w.bundle, w.policy, w.pv, w.rules)
+	fatalIfErr(t, err)
+	if r.Name != "hello-proof" || r.Index != helloIndex {
+		t.Errorf("result: %+v", r)
+	}
+}
+
+// TestBytesAfterTheArchiveAreReported: cargo ignores them, and so does the claim;
+// the subject's hash covers them.
+func TestBytesAfterTheArchiveAreReported(t *testing.T) {
+	w := newWorld(t)
+	raw := append(slices.Clone(w.raw), "tail"...)
+	e := w.prove(t, raw, "hello-proof", "")
+	r, err := Verify(raw, w.logged(t, e), w.policy, w.pv, w.rules)
+	fatalIfErr(t, err)
+	if r.Trailing != 4 {
+		t.Errorf("Trailing = %d, want 4", r.Trailing)
+	}
+}
+
+// TestEveryByteOfABundleIsBound flips every byte of a bundle that needs all its
+// signatures, in several ways. There is no byte whose change is let pass: what
+// the package comment calls free are whole signature lines.
+func TestEveryByteOfABundleIsBound(t *testing.T) {
+	w := newWorld(t)
+	// One Ed25519 witness suffices here; ML-DSA lines are flipped below.
+	w.policy = parsePolicy(t, "log "+w.log.vkey, "witness W1 "+w.w1.vkey, "quorum W1")
+	bundle := w.withCheckpoint(t, w.checkpoint(t, 7, w.log, w.w1))
+	_, err := w.verify(bundle)
+	fatalIfErr(t, err)
+	for i := range bundle {
+		for _, x := range []byte{0x01, 0x02, 0x04, 0x20, 0x80, 0xff} {
+			bad := slices.Clone(bundle)
+			bad[i] ^= x
+			if _, err := w.verify(bad); err == nil {
+				t.Errorf("byte %d changed from %q to %q: believed", i, bundle[i], bad[i])
+			}
+		}
+		if _, err := w.verify(bundle[:i]); err == nil {
+			t.Errorf("cut after %d bytes: believed", i)
+		}
+		if _, err := w.verify(slices.Delete(slices.Clone(bundle), i, i+1)); err == nil {
+			t.Errorf("byte %d removed: believed", i)
+		}
+	}
+}
+
+func TestEveryByteOfAnMLDSACosignatureIsBound(t *testing.T) {
+	w := newWorld(t)
+	w.policy = parsePolicy(t, "log "+w.log.vkey, "witness W3 "+w.w3.vkey, "quorum W3")
+	signed := w.checkpoint(t, 7, w.log, w.w3)
+	_, err := w.policy.CheckCheckpoint(signed)
+	fatalIfErr(t, err)
+	start := len(signed) - len(sigLine(t, signed, w.w3.name))
+	for i := start; i < len(signed); i++ {
+		bad := slices.Clone(signed)
+		bad[i] ^= 1 << (i % 8)
+		if _, err := w.policy.CheckCheckpoint(bad); err == nil {
+			t.Errorf("byte %d changed from %q to %q: believed", i, signed[i], bad[i])
+		}
+	}
+}
+
+func TestEveryByteOfACrateIsBound(t *testing.T) {
+	w := newWorld(t)
+	for i := range w.raw {
+		bad := slices.Clone(w.raw)
+		bad[i] ^= 1 << (i % 8)
+		if _, err := Verify(bad, w.bundle, w.policy, w.pv, w.rules); !errors.Is(err, ErrSubject) {
+			t.Fatalf("byte %d changed: %v", i, err)
+		}
+	}
+	for _, bad := range [][]byte{nil, w.raw[:len(w.raw)-1], append(slices.Clone(w.raw), 0)} {
+		if _, err := Verify(bad, w.bundle, w.policy, w.pv, w.rules); !errors.Is(err, ErrSubject) {
+			t.Errorf("%d bytes: %v", len(bad), err)
+		}
+	}
+}
+
+// TestNothingFalseIsBelieved is the list of lies: each differs from a valid
+// bundle in one thing, signed, cosigned and included as well as it can be.
+func TestNothingFalseIsBelieved(t *testing.T) {
+	w := newWorld(t)
+	lines := func(b []byte) [][]byte { return bytes.SplitAfter(b, []byte("\n")) }
+	all := []*key{w.log, w.w1, w.w2, w.w3}
+	signed := w.checkpoint(t, 7, all...)
+	with := func(change func(p *Proof)) []byte {
+		p := w.tree.proof(t, helloIndex, 7, signed)
+		change(p)
+		return marshal(t, p)
+	}
+	text := w.tree.text(t, w.origin, 7)
+	claim := func(change func(e *entry.Entry, s *entry.Source)) []byte {
+		e, s := *w.entry, *w.entry.Claim.(*entry.Source)
+		e.Claim = &s
+		change(&e, &s)
+		return w.logged(t, &e)
+	}
+	otherTree := newTree(t, append(slices.Clone(w.tree.leaves[:6]), []byte("another"))...)
+	evil := logKey(t, "example.com/evil")
+	imposter := logKey(t, "imposter")
+	imposter.name = w.origin
+	renamed := *w.w1
+	renamed.name = "elsewhere.example"
+	flipSig := func(name string) []byte {
+		b := slices.Clone(signed)
+		l := sigLine(t, b, name)
+		i := len(l) - 20
+		l[i] = map[bool]byte{true: 'B', false: 'A'}[l[i] == 'A']
+		return b
+	}
+
+	for _, probe := range []struct {
+		name   string
+		bundle []byte
+		want   error
+	}{
+		// Sizes and form.
+		{"empty", nil, ErrBundle},
+		{"too large", make([]byte, MaxBundleSize+1), ErrBundle},
+		{"no extra line", with(func(p *Proof) { p.Extra = nil }), ErrBundle},
+		{"extra above the limit of an entry", with(func(p *Proof) { p.Extra = make([]byte, entry.MaxSize+1) }), ErrBundle},
+		{"extra line twice", bytes.Replace(w.bundle, []byte("extra "), append(slices.Clone(lines(w.bundle)[1]), "extra "...), 1), ErrBundle},
+		{"index line twice", bytes.Replace(w.bundle, []byte("index 2\n"), []byte("index 2\nindex 2\n"), 1), ErrBundle},
+		{"index with a zero in front", bytes.Replace(w.bundle, []byte("index 2\n"), []byte("index 02\n"), 1), ErrBundle},
+		{"index with a sign", bytes.Replace(w.bundle, []byte("index 2\n"), []byte("index +2\n"), 1), ErrBundle},
+		{"CRLF", bytes.ReplaceAll(w.bundle, []byte("\n"), []byte("\r\n")), ErrBundle},
+		{"CR in the hashes", bytes.Replace(w.bundle, []byte("=\n"), []byte("=\r\n"), 1), ErrBundle},
+		{"CR in the checkpoint", bytes.Replace(w.bundle, []byte("example.com/log\n"), []byte("example.com/log\r\n"), 1), ErrBundle},
+		{"without the checkpoint", w.bundle[:len(w.bundle)-len(signed)], ErrBundle},
+		{"checkpoint twice", append(slices.Clone(w.bundle), signed...), ErrLogSignature},
+		{"empty line at the end", append(slices.Clone(w.bundle), '\n'), ErrCheckpoint},
+		{"text before the header", append([]byte("\n"), w.bundle...), ErrBundle},
+
+		// The log's signature.
+		{"no signatures", w.withCheckpoint(t, []byte(text+"\n")), ErrCheckpoint},
+		{"not signed by the log", w.withCheckpoint(t, sign(t, text, w.w1, w.w2, w.w3)), ErrLogSignature},
+		{"signed by strangers only", w.withCheckpoint(t, sign(t, text, imposter)), ErrLogSignature},
+		{"another key under the log's name", w.withCheckpoint(t, sign(t, text, imposter, w.w1, w.w2, w.w3)), ErrLogSignature},
+		{"bad signature of the log", w.withCheckpoint(t, flipSig(w.log.name)), ErrLogSignature},
+		{"log's signature of another size", w.withCheckpoint(t, bytes.Replace(signed, []byte("\n7\n"), []byte("\n6\n"), 1)), ErrLogSignature},
+		{"a log that the policy does not list", w.withCheckpoint(t, sign(t, w.tree.text(t, evil.name, 7), evil, w.w1, w.w2, w.w3)), ErrLog},
+		{"another origin under the log's key", w.withCheckpoint(t, sign(t, w.tree.text(t, "example.com/other", 7), all...)), ErrLog},
+		{"origin is a witness's name", w.withCheckpoint(t, sign(t, w.tree.text(t, w.w1.name, 7), all...)), ErrLog},
+		{"log signed twice", w.withCheckpoint(t, append(slices.Clone(signed), sigLine(t, signed, w.log.name)...)), ErrCheckpoint},
+		{"bad second line of the log", w.withCheckpoint(t, append(slices.Clone(signed), sigLine(t, flipSig(w.log.name), w.log.name)...)), ErrCheckpoint},
+
+		// The checkpoint's form, with good signatures of it.
+		{"size with a zero in front", w.withCheckpoint(t, sign(t, strings.Replace(text, "\n7\n", "\n07\n", 1), w.log)), ErrCheckpoint},
+		{"size with a sign", w.withCheckpoint(t, sign(t, strings.Replace(text, "\n7\n", "\n+7\n", 1), w.log)), ErrCheckpoint},
+		{"root of 31 bytes", w.withCheckpoint(t, sign(t, w.origin+"\n7\n"+b64(make([]byte, 31))+"\n", w.log)), ErrCheckpoint},
+		{"no root", w.withCheckpoint(t, sign(t, w.origin+"\n7\n", w.log)), ErrCheckpoint},
+		{"only an origin", w.withCheckpoint(t, sign(t, w.origin+"\n", w.log)), ErrCheckpoint},
+		{"extension line", w.withCheckpoint(t, sign(t, text+"extension\n", w.log, w.w1, w.w2)), ErrCheckpoint},
+		{"size 0 with a root", w.withCheckpoint(t, sign(t, strings.Replace(text, "\n7\n", "\n0\n", 1), all...)), ErrCheckpoint},
+
+		// Witnesses.
+		{"no cosignature", w.withCheckpoint(t, sign(t, text, w.log)), ErrQuorum},
+		{"one cosignature too few", w.withCheckpoint(t, sign(t, text, w.log, w.w1, w.w3)), ErrQuorum},
+		{"an unknown witness instead", w.withCheckpoint(t, sign(t, text, w.log, w.w1, w.w3, witnessKey(t, "w9.example", now))), ErrQuorum},
+		{"a known key under another name", w.withCheckpoint(t, sign(t, text, w.log, &renamed, w.w2, w.w3)), ErrQuorum},
+		{"bad cosignature", w.withCheckpoint(t, flipSig(w.w2.name)), ErrCosignature},
+		{"bad ML-DSA cosignature", w.withCheckpoint(t, flipSig(w.w3.name)), ErrCosignature},
+		{"cosignature of a smaller tree", w.withCheckpoint(t, append(sign(t, text, w.log, w.w1, w.w3), sigLine(t, w.checkpoint(t, 6, w.w2), w.w2.name)...)), ErrCosignature},
+		{"one witness twice", w.withCheckpoint(t, append(slices.Clone(signed), sigLine(t, signed, w.w1.name)...)), ErrCheckpoint},
+		{"the same witness at two times", w.withCheckpoint(t, append(slices.Clone(signed), sigLine(t, sign(t, text, witnessKey(t, "w1.example", now.Add(time.Hour))), w.w1.name)...)), ErrCheckpoint},
+
+		// Inclusion.
+		{"index of another entry", with(func(p *Proof) { p.Index = 3 }), ErrInclusion},
+		{"index beyond the tree", with(func(p *Proof) { p.Index = 7 }), ErrInclusion},
+		{"largest index", with(func(p *Proof) { p.Index = 1<<63 - 1 }), ErrInclusion},
+		{"path cut off", with(func(p *Proof) { p.Hashes = p.Hashes[:2] }), ErrInclusion},
+		{"no path", with(func(p *Proof) { p.Hashes = nil }), ErrInclusion},
+		{"path too long", with(func(p *Proof) { p.Hashes = append(p.Hashes, p.Hashes[0]) }), ErrInclusion},
+		{"path swapped", with(func(p *Proof) { p.Hashes[0], p.Hashes[1] = p.Hashes[1], p.Hashes[0] }), ErrInclusion},
+		{"path of another entry", with(func(p *Proof) { p.Hashes = w.tree.proof(t, innerIndex, 7, nil).Hashes }), ErrInclusion},
+		{"another entry of the log", with(func(p *Proof) { p.Extra = w.tree.leaves[innerIndex] }), ErrInclusion},
+		{"checkpoint of another tree", w.withCheckpoint(t, sign(t, otherTree.text(t, w.origin, 7), all...)), ErrInclusion},
+		{"checkpoint of a smaller tree", w.withCheckpoint(t, w.checkpoint(t, 6, all...)), ErrInclusion},
+		{"checkpoint before the entry", w.withCheckpoint(t, w.checkpoint(t, 2, all...)), ErrInclusion},
+		{"checkpoint of the empty tree", w.withCheckpoint(t, sign(t, w.origin+"\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n", all...)), ErrInclusion},
+		{"root itself as the entry's only hash", w.withCheckpoint(t, sign(t, w.origin+"\n1\n"+w.tree.root(t, 7).String()+"\n", all...)), ErrInclusion},
+
+		// The entry, honestly logged.
+		{"not an entry", w.loggedBytes(t, []byte("leaf")), ErrEntry},
+		{"bytes after the entry", w.loggedBytes(t, append(slices.Clone(w.tree.leaves[helloIndex]), 0)), ErrEntry},
+		{"entry cut off", w.loggedBytes(t, w.tree.leaves[helloIndex][:50]), ErrEntry},
+		{"bundle of another crate", w.inBnd, ErrSubject},
+		{"another hash", claim(func(e *entry.Entry, _ *entry.Source) { e.Subject.SHA256[0] ^= 1; w.believe(e) }), ErrSubject},
+		{"another name for the same bytes", claim(func(e *entry.Entry, _ *entry.Source) { e.Subject.Name = "hello-prof"; w.believe(e) }), ErrFiles},
+		{"another version for the same bytes", claim(func(e *entry.Entry, _ *entry.Source) { e.Subject.Version = "0.1.1"; w.believe(e) }), ErrFiles},
+		{"unknown program", claim(func(e *entry.Entry, _ *entry.Source) { e.Proof.Program[0] ^= 1 }), ErrProgram},
+		{"another proof", claim(func(e *entry.Entry, _ *entry.Source) { e.Proof.Parts = [][]byte{[]byte("junk")} }), ErrProof},
+		{"proof of another crate", claim(func(e *entry.Entry, _ *entry.Source) { e.Proof = w.inEnt.Proof }), ErrProof},
+		{"another commit", claim(func(_ *entry.Entry, s *entry.Source) { s.Commit[1] ^= 1 }), ErrProof},
+		{"another commit, with a proof", claim(func(e *entry.Entry, s *entry.Source) { s.Commit[0] ^= 1; w.believe(e) }), ErrFiles},
+		{"another path, with a proof", claim(func(e *entry.Entry, s *entry.Source) { s.Path = "crates/x"; w.believe(e) }), ErrFiles},
+		{"other files, with a proof", claim(func(e *entry.Entry, s *entry.Source) { s.Files[31] ^= 1; w.believe(e) }), ErrFiles},
+		{"Cargo.toml claimed as proven, with a proof", claim(func(e *entry.Entry, s *entry.Source) { s.Unproven = nil; w.believe(e) }), ErrFiles},
+		{"sources claimed as unproven, with a proof", claim(func(e *entry.Entry, s *entry.Source) {
+			s.Unproven = []string{"Cargo.toml", "src/lib.rs"}
+			w.believe(e)
+		}), ErrFiles},
+	} {
+		r, err := w.verify(probe.bundle)
+		if !errors.Is(err, probe.want) || r != nil {
+			t.Errorf("%s: got %v, want %v", probe.name, err, probe.want)
+		}
+		if e := new(Error); err != nil && !errors.As(err, &e) {
+			t.Errorf("%s: the error is no *Error: %v", probe.name, err)
+		}
+	}
+}
+
+func TestRulesNarrowWhatIsBelieved(t *testing.T) {
+	w := newWorld(t)
+	for _, probe := range []struct {
+		name  string
+		rules Rules
+		want  error
+	}{
+		{"the default rules", DefaultRules(), nil},
+		{"the zero rules: Cargo.toml is unproven", Rules{}, ErrUnproven},
+		{"only Cargo.lock", Rules{AllowUnproven: []string{"Cargo.lock"}}, ErrUnproven},
+		{"the package that was wanted", Rules{Name: "hello-proof", Version: "0.1.0", AllowUnproven: []string{"Cargo.toml"}}, nil},
+		{"another package wanted", Rules{Name: "hello-proof2", AllowUnproven: []string{"Cargo.toml"}}, ErrSubject},
+		{"another version wanted", Rules{Name: "hello-proof", Version: "0.1.1", AllowUnproven: []string{"Cargo.toml"}}, ErrSubject},
+		{"small crates only", Rules{AllowUnproven: []string{"Cargo.toml"}, Limits: crate.Limits{Compressed: 100, Inflated: 1 << 20, Files: 100}}, ErrFiles},
+		{"few files only", Rules{AllowUnproven: []string{"Cargo.toml"}, Limits: crate.Limits{Compressed: 1 << 20, Inflated: 1 << 20, Files: 1}}, ErrFiles},
+		{"fresh", Rules{AllowUnproven: []string{"Cargo.toml"}, MaxAge: time.Hour, Now: now.Add(time.Hour)}, nil},
+		{"too old", Rules{AllowUnproven: []string{"Cargo.toml"}, MaxAge: time.Hour, Now: now.Add(time.Hour + time.Second)}, ErrStale},
+	} {
+		if _, err := Verify(w.raw, w.bundle, w.policy, w.pv, probe.rules); !errors.Is(err, probe.want) {
+			t.Errorf("%s: got %v, want %v", probe.name, err, probe.want)
+		}
+	}
+}
+
+func TestNoPolicyNoVerifierMeansNo(t *testing.T) {
+	w := newWorld(t)
+	for _, p := range []*Policy{nil, {}, parsePolicy(t, "quorum none"), parsePolicy(t, "witness W "+w.w1.vkey, "quorum W")} {
+		if _, err := Verify(w.raw, w.bundle, p, w.pv, w.rules); !errors.Is(err, ErrPolicy) {
+			t.Errorf("policy %+v: %v", p, err)
+		}
+	}
+	if _, err := Verify(w.raw, w.bundle, w.policy, nil, w.rules); !errors.Is(err, ErrProgram) {
+		t.Errorf("no verifier: %v", err)
+	}
+	if _, err := VerifyBundle(w.bundle, w.policy, nil, w.rules); !errors.Is(err, ErrProgram) {
+		t.Errorf("no verifier: %v", err)
+	}
+}
+
+// refusingVerifier records whether it was asked.
+type refusingVerifier struct{ asked bool }
+
+func (v *refusingVerifier) Check(*entry.Entry) error {
+	v.asked = true
+	return errors.New("no")
+}
+
+// TestCheapAndAuthenticatedComesFirst: no byte of a stranger reaches the proof
+// verifier, and a .crate that nobody vouched for is not inflated.
+func TestCheapAndAuthenticatedComesFirst(t *testing.T) {
+	w := newWorld(t)
+	v := new(refusingVerifier)
+	unsigned := w.withCheckpoint(t, sign(t, w.tree.text(t, w.origin, 7), w.w1, w.w2, w.w3))
+	if _, err := Verify(w.raw, unsigned, w.policy, v, w.rules); !errors.Is(err, ErrLogSignature) || v.asked {
+		t.Errorf("err = %v, proof verifier asked: %v", err, v.asked)
+	}
+	if _, err := Verify(w.inner, w.bundle, w.policy, v, w.rules); !errors.Is(err, ErrSubject) || v.asked {
+		t.Errorf("err = %v, proof verifier asked: %v", err, v.asked)
+	}
+}
+
+// TestAllGoodProofsAgreeWithTheOthers verifies every entry of trees of every
+// small size with our code and with torchwood's, and mangles every path.
+func TestAllGoodProofsAgreeWithTheOthers(t *testing.T) {
+	log, w1 := logKey(t, "example.com/log"), witnessKey(t, "w1.example", now)
+	policy := parsePolicy(t, "log "+log.vkey, "witness W1 "+w1.vkey, "quorum W1")
+	theirs, err := torchwood.ParsePolicy([]byte("log " + log.vkey + "\nwitness W1 " + w1.vkey + "\nquorum W1\n"))
+	fatalIfErr(t, err)
+	var leaves [][]byte
+	for i := range 17 {
+		leaves = append(leaves, fmt.Appendf(nil, "leaf %d", i))
+	}
+	tr := newTree(t, leaves...)
+	for size := int64(1); size <= tr.n; size++ {
+		signed := sign(t, tr.text(t, log.name, size), log, w1)
+		c, err := policy.CheckCheckpoint(signed)
+		fatalIfErr(t, err)
+		for i := range size {
+			good := tr.proof(t, i, size, signed)
+			fatalIfErr(t, checkInclusion(good, c))
+			fatalIfErr(t, torchwood.VerifyProof(theirs, tlog.RecordHash(leaves[i]), marshal(t, good)))
+			for name, bad := range mangled(good, uint64(size)) {
+				if err := checkInclusion(bad, c); !errors.Is(err, ErrInclusion) {
+					t.Errorf("size %d, entry %d, %s: %v", size, i, name, err)
+				}
+			}
+		}
+	}
+}
+
+// mangled is the list of corruptions of an inclusion proof.
+func mangled(good *Proof, size uint64) map[string]*Proof {
+	out := make(map[string]*Proof)
+	change := func(name string, f func(p *Proof)) {
+		p := *good
+		p.Hashes = slices.Clone(good.Hashes)
+		f(&p)
+		out[name] = &p
+	}
+	for _, d := range []uint64{1, 2, 4, 8, 16, size} {
+		change(fmt.Sprintf("index + %d", d), func(p *Proof) { p.Index += d })
+		if good.Index >= d {
+			change(fmt.Sprintf("index - %d", d), func(p *Proof) { p.Index -= d })
+		}
+		change(fmt.Sprintf("index xor %d", d), func(p *Proof) { p.Index ^= d })
+	}
+	change("index 2^63 - 1", func(p *Proof) { p.Index = 1<<63 - 1 })
+	change("another leaf", func(p *Proof) { p.Extra = []byte("WrongLeaf") })
+	change("empty leaf", func(p *Proof) { p.Extra = nil })
+	change("root appended", func(p *Proof) { p.Hashes = append(p.Hashes, [32]byte{}) })
+	change("hash prepended", func(p *Proof) { p.Hashes = slices.Insert(p.Hashes, 0, [32]byte{}) })
+	leaf := entry.LeafHash(good.Extra)
+	change("leaf hash prepended", func(p *Proof) { p.Hashes = slices.Insert(p.Hashes, 0, leaf) })
+	for i := range good.Hashes {
+		change(fmt.Sprintf("hash %d changed", i), func(p *Proof) { p.Hashes[i][i] ^= 0x10 })
+		change(fmt.Sprintf("hash %d removed", i), func(p *Proof) { p.Hashes = slices.Delete(p.Hashes, i, i+1) })
+		change(fmt.Sprintf("hash %d doubled", i), func(p *Proof) { p.Hashes = slices.Insert(p.Hashes, i, p.Hashes[i]) })
+		change(fmt.Sprintf("cut to %d hashes", i), func(p *Proof) { p.Hashes = p.Hashes[:i] })
+		if i > 0 {
+			change(fmt.Sprintf("hashes %d and %d swapped", i-1, i), func(p *Proof) { p.Hashes[i-1], p.Hashes[i] = p.Hashes[i], p.Hashes[i-1] })
+		}
+	}
+	// The inner node that leaf and sibling make, given as a leaf of a tree that
+	// is one level lower: leaves and nodes are hashed apart, so it is none.
+	if len(good.Hashes) > 0 {
+		node := tlog.NodeHash(tlog.Hash(leaf), tlog.Hash(good.Hashes[0]))
+		change("inner node as the leaf", func(p *Proof) { p.Extra, p.Hashes, p.Index = node[:], p.Hashes[1:], p.Index/2 })
+	}
+	return out
+}
+
+// TestEitherOfTwoLogsIsEnough: the specification accepts any one of the
+// listed logs, torchwood's parser wants all.
+func TestEitherOfTwoLogsIsEnough(t *testing.T) {
+	w := newWorld(t)
+	other := logKey(t, "example.com/second")
+	w.policy = parsePolicy(t, "log "+other.vkey, "log "+w.log.vkey, "witness W1 "+w.w1.vkey, "quorum W1")
+	_, err := w.verify(w.bundle)
+	fatalIfErr(t, err)
+	r, err := w.verify(w.withCheckpoint(t, sign(t, w.tree.text(t, other.name, 7), other, w.w1)))
+	fatalIfErr(t, err)
+	if r.Checkpoint.Origin != other.name {
+		t.Errorf("origin %q", r.Checkpoint.Origin)
+	}
+	// But not the one's signature under the other's name.
+	if _, err := w.verify(w.withCheckpoint(t, sign(t, w.tree.text(t, other.name, 7), w.log, w.w1))); !errors.Is(err, ErrLogSignature) {
+		t.Errorf("crossed: %v", err)
+	}
+}
