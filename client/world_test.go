@@ -313,7 +313,7 @@ func (w *world) verify(bundle []byte) (*Result, error) {
 	return Verify(w.raw, bundle, w.policy, w.pv, w.rules)
 }
 
-// resign replaces the checkpoint of the world's bundle.
+// withCheckpoint replaces the checkpoint of the world's bundle.
 func (w *world) withCheckpoint(t testing.TB, signed []byte) []byte {
 	t.Helper()
 	p, err := ParseProof(w.bundle)
@@ -331,6 +331,16 @@ func sigLine(t testing.TB, b []byte, name string) []byte {
 	}
 	end := bytes.IndexByte(b[i:], '\n')
 	return b[i : i+end+1]
+}
+
+// spoil changes a signature line inside of its signature; it stays base64.
+func spoil(line []byte) {
+	c := &line[len(line)-20]
+	if *c == 'A' {
+		*c = 'B'
+	} else {
+		*c = 'A'
+	}
 }
 
 func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

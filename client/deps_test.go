@@ -1,0 +1,38 @@
+package client
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestAClientPullsInNoServerAndNoProver holds the line that a reader's program
+// gets neither Tessera, nor a database, nor the proof system.
+func TestAClientPullsInNoServerAndNoProver(t *testing.T) {
+	allowed := []string{
+		"cratelog/client", "cratelog/crate", "cratelog/entry",
+		"filippo.io/mldsa", "filippo.io/torchwood",
+		"golang.org/x/mod/sumdb", "golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys/cpu",
+		"github.com/fxamacker/cbor/v2", "github.com/x448/float16",
+		"github.com/pelletier/go-toml/v2", "github.com/pjbgf/sha1cd",
+		// Poseidon2 over BN254's scalar field, for the file list's digest.
+		"github.com/bits-and-blooms/bitset", "github.com/consensys/gnark-crypto",
+	}
+	// Pairings are the proof system's.
+	refused := []string{"github.com/consensys/gnark-crypto/ecc/bn254/fp", "github.com/consensys/gnark-crypto/kzg"}
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "cratelog/client").Output()
+	fatalIfErr(t, err)
+	below := func(path string, list []string) bool {
+		return slices.ContainsFunc(list, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
+	}
+	paths := strings.Fields(string(out))
+	if !slices.Contains(paths, "filippo.io/torchwood") {
+		t.Fatalf("go list shows no torchwood, so this test sees nothing: %q", out)
+	}
+	for _, path := range paths {
+		if !below(path, allowed) || below(path, refused) {
+			t.Errorf("client depends on %s", path)
+		}
+	}
+}
