@@ -1,0 +1,104 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"cratelog/log"
+	"cratelog/proofcheck"
+)
+
+func checksum(crate []byte) [32]byte { return sha256.Sum256(crate) }
+
+// repack unpacks a .crate, lets edit change each file, and packs it again.
+func repack(crate []byte, edit func(name string, content []byte) (string, []byte)) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(crate))
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	r, w := tar.NewReader(z), tar.NewWriter(zw)
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			return nil, err
+		}
+		h.Name, content = edit(h.Name, content)
+		h.Size = int64(len(content))
+		if err := w.WriteHeader(h); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(content); err != nil {
+			return nil, err
+		}
+	}
+	err = errors.Join(w.Close(), zw.Close())
+	return out.Bytes(), err
+}
+
+// fewerCosignatures drops all witnesses' lines but those of one, or all if that
+// one has none.
+func fewerCosignatures(bundle []byte, keep string) []byte {
+	var out []string
+	for line := range strings.Lines(string(bundle)) {
+		if name, ok := strings.CutPrefix(line, "— "); ok && !strings.HasPrefix(name, origin+" ") && !strings.HasPrefix(name, keep+" ") {
+			continue
+		}
+		out = append(out, line)
+	}
+	return []byte(strings.Join(out, ""))
+}
+
+// askWitness sends a checkpoint to a witness as an extension of the tree it
+// cosigned last, without a proof, and expects to be refused. A witness that the log
+// did not need yet is behind; it is asked for the size that it has.
+func (s *story) askWitness(w seat, size int64, checkpoint []byte) (string, error) {
+	ask := func(old string) (int, string, error) {
+		body := fmt.Sprintf("old %s\n\n%s", old, checkpoint)
+		r, err := http.NewRequestWithContext(s.ctx, http.MethodPost, w.url+"/add-checkpoint", strings.NewReader(body))
+		if err != nil {
+			return 0, "", err
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return 0, "", err
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		return resp.StatusCode, strings.TrimSpace(string(text)), err
+	}
+	status, text, err := ask(fmt.Sprint(size))
+	if err == nil && status == http.StatusConflict {
+		status, text, err = ask(text)
+	}
+	if err != nil {
+		return "", err
+	}
+	if status == http.StatusOK {
+		return "", fmt.Errorf("%s cosigned the fork", w.name)
+	}
+	return fmt.Sprintf("%s refuses (HTTP %d): %s", w.name, status, text), nil
+}
+
+// told describes the verifier's programs to the log.
+func told(programs []proofcheck.Program) (out []log.Program) {
+	for _, p := range programs {
+		out = append(out, log.Program{ID: p.ID(), System: p.System, Kind: p.Claim, Blocks: p.Blocks,
+			ListBytes: p.ListBytes, Origin: p.Origin, Development: p.Development()})
+	}
+	return out
+}

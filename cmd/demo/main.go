@@ -1,0 +1,73 @@
+// Command demo shows all of cratelog at work on this machine: it starts a log and
+// three witnesses on loopback, submits a crate with its proof, verifies it as its
+// user would, and then attacks: every attack must be refused.
+//
+// It needs no options, no network and no Rust. Its directory is new on every run,
+// and stays, so that what it wrote can be looked at. With -check it ends after the
+// last step and removes the directory; the exit code is 0 only if every step
+// behaved, 1 if one did not, 3 if the demonstration could not be set up.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	check := flag.Bool("check", false, "end after the last step; exit 0 only if every step behaved")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, *check, os.Stdout, os.Stderr))
+}
+
+// errStep says that a step did not behave.
+var errStep = errors.New("a step did not behave")
+
+func run(ctx context.Context, check bool, stdout, stderr io.Writer) int {
+	err := demo(ctx, check, stdout)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errStep):
+		fmt.Fprintln(stderr, "demo:", err)
+		return 1
+	}
+	fmt.Fprintln(stderr, "demo: cannot run:", err)
+	return 3
+}
+
+func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
+	dir, err := os.MkdirTemp("", "cratelog-demo-")
+	if err != nil {
+		return err
+	}
+	if check {
+		defer os.RemoveAll(dir)
+	}
+	w, err := newWorld(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	s := &story{ctx: ctx, w: w, out: stdout}
+	s.say("cratelog: a log that accepts a crate only with a proof that it is its commit's source.")
+	s.say("Everything below runs on this machine, in %s.", dir)
+	s.tell()
+	if s.failed > 0 {
+		return fmt.Errorf("%w: %d of %d", errStep, s.failed, s.steps)
+	}
+	s.say("\nAll %d steps behaved.", s.steps)
+	if check {
+		return nil
+	}
+	s.ending(dir)
+	<-ctx.Done()
+	return nil
+}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"cratelog/client"
+	"cratelog/entry"
+	"cratelog/testdata"
+)
+
+// story tells the demonstration, and counts what did not behave.
+type story struct {
+	ctx           context.Context
+	w             *world
+	out           io.Writer
+	steps, failed int
+}
+
+func (s *story) say(format string, args ...any) { fmt.Fprintf(s.out, format+"\n", args...) }
+
+// step runs one step and says how it went: f returns a sentence, or what went wrong.
+func (s *story) step(title string, f func() (string, error)) {
+	s.steps++
+	s.say("\n%d. %s", s.steps, title)
+	begin := time.Now()
+	text, err := f()
+	if err != nil {
+		s.failed++
+		s.say("   WRONG: %v", err)
+		return
+	}
+	s.say("   %s (%.0f ms)", strings.ReplaceAll(text, "\n", "\n   "), float64(time.Since(begin).Microseconds())/1000)
+}
+
+// crateFiles are a .crate of testdata and its entry.
+type crateFiles struct{ crate, entry []byte }
+
+func load(name string) (c crateFiles, err error) {
+	if c.crate, err = testdata.Files.ReadFile(name + ".crate"); err != nil {
+		return c, err
+	}
+	c.entry, err = testdata.Files.ReadFile(name + ".entry")
+	return c, err
+}
+
+func (s *story) log() *client.Log { return &client.Log{URL: s.w.logURL, UserAgent: "cratelog-demo"} }
+
+func (s *story) verify(crate, bundle []byte) (*client.Result, error) {
+	return client.Verify(crate, bundle, s.w.policy, s.w.proofs, client.DefaultRules())
+}
+
+// refused turns the error of an attack into the step's sentence.
+func refused(err, want error) (string, error) {
+	switch {
+	case err == nil:
+		return "", errors.New("the attack was not refused")
+	case want != nil && !errors.Is(err, want):
+		return "", fmt.Errorf("refused for another reason than expected: %w", err)
+	}
+	return "Refused: " + err.Error(), nil
+}
+
+// refusedByLog is refused for an answer of the log with a reason.
+func refusedByLog(err error, reason string) (string, error) {
+	var answer *client.SubmitError
+	if errors.As(err, &answer) && answer.Reason != reason {
+		return "", fmt.Errorf("refused with reason %q instead of %q: %w", answer.Reason, reason, err)
+	}
+	return refused(err, nil)
+}
+
+func (s *story) tell() {
+	first, err1 := load("hello-proof-0.1.0")
+	next, err2 := load("hello-proof-0.1.1")
+	again, err3 := load("hello-proof-0.1.0-repacked")
+	if err := errors.Join(err1, err2, err3); err != nil {
+		s.step("Read the embedded crates.", func() (string, error) { return "", err })
+		return
+	}
+	var bundle []byte
+	s.step("A publisher submits hello-proof 0.1.0 with its zero-knowledge proof.", func() (text string, err error) {
+		bundle, err = s.log().Submit(s.ctx, first.entry, first.crate)
+		if err != nil {
+			return "", err
+		}
+		return s.describe(bundle)
+	})
+	s.step("And the next version, 0.1.1.", func() (string, error) {
+		b, err := s.log().Submit(s.ctx, next.entry, next.crate)
+		if err != nil {
+			return "", err
+		}
+		return s.describe(b)
+	})
+	s.step("A cargo user verifies hello-proof 0.1.0 offline: the .crate, the bundle, a policy, and nothing else.", func() (string, error) {
+		r, err := s.verify(first.crate, bundle)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("Accepted: its files are those of git commit %x.\n(Its Cargo.toml, which cargo rewrites, is not proven yet: %s.)",
+			r.Commit, strings.Join(r.Unproven, ", ")), nil
+	})
+	s.say("\nNow the attacks.")
+	s.attackClient(first, next, bundle)
+	s.attackLog(first, next, again)
+	s.attackWitnesses()
+}
+
+func (s *story) describe(bundle []byte) (string, error) {
+	r, err := client.VerifyBundle(bundle, s.w.policy, s.w.proofs, client.DefaultRules())
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("Accepted: the log verified the proof and made it entry %d of %d; %d witnesses cosigned.",
+		r.Index, r.Checkpoint.Size, len(r.Checkpoint.Cosignatures)), nil
+}
+
+func (s *story) attackClient(first, next crateFiles, bundle []byte) {
+	s.step("The registry serves a .crate with one line changed.", func() (string, error) {
+		evil, err := repack(first.crate, func(name string, content []byte) (string, []byte) {
+			if strings.HasSuffix(name, "src/lib.rs") {
+				content = append(content, "\n// and a back door\n"...)
+			}
+			return name, content
+		})
+		if err != nil {
+			return "", err
+		}
+		_, err = s.verify(evil, bundle)
+		return refused(err, client.ErrSubject)
+	})
+	s.step("The registry serves another version's .crate under this one's bundle.", func() (string, error) {
+		_, err := s.verify(next.crate, bundle)
+		return refused(err, client.ErrSubject)
+	})
+	s.step("The log hands out a bundle that only one witness has cosigned.", func() (string, error) {
+		_, err := s.verify(first.crate, fewerCosignatures(bundle, s.w.witnesses[0].name))
+		return refused(err, client.ErrQuorum)
+	})
+	s.step("The log hands out a bundle whose entry is not in its tree.", func() (string, error) {
+		p, err := client.ParseProof(bundle)
+		if err != nil {
+			return "", err
+		}
+		p.Extra = next.entry
+		b, err := p.Marshal()
+		if err != nil {
+			return "", err
+		}
+		_, err = s.verify(next.crate, b)
+		return refused(err, client.ErrInclusion)
+	})
+}
+
+func (s *story) attackLog(first, next, again crateFiles) {
+	s.step("Somebody moves the proof to a crate of another name, with the same files.", func() (string, error) {
+		evil, err := repack(first.crate, func(name string, content []byte) (string, []byte) {
+			name = strings.Replace(name, "hello-proof", "hello-pr00f", 1)
+			if strings.HasSuffix(name, "/Cargo.toml") {
+				content = bytes.Replace(content, []byte(`"hello-proof"`), []byte(`"hello-pr00f"`), 1)
+			}
+			return name, content
+		})
+		if err != nil {
+			return "", err
+		}
+		e, err := entry.Parse(first.entry)
+		if err != nil {
+			return "", err
+		}
+		e.Subject.Name, e.Subject.SHA256 = "hello-pr00f", checksum(evil)
+		return s.submitRefused(e, evil, "proof-invalid")
+	})
+	s.step("Somebody forges a proof out of parts of two true ones.", func() (string, error) {
+		e, err := entry.Parse(next.entry)
+		if err != nil {
+			return "", err
+		}
+		other, err := entry.Parse(first.entry)
+		if err != nil {
+			return "", err
+		}
+		// A fresh claim, so that the log does not answer with what it has.
+		e.Subject.Version = "0.1.2"
+		evil, err := repack(next.crate, func(name string, content []byte) (string, []byte) {
+			name = strings.Replace(name, "hello-proof-0.1.1", "hello-proof-0.1.2", 1)
+			if strings.HasSuffix(name, "/Cargo.toml") {
+				content = bytes.Replace(content, []byte(`"0.1.1"`), []byte(`"0.1.2"`), 1)
+			}
+			return name, content
+		})
+		if err != nil {
+			return "", err
+		}
+		e.Subject.SHA256 = checksum(evil)
+		copy(e.Proof.Parts[0][96:128], other.Proof.Parts[0][96:128])
+		return s.submitRefused(e, evil, "proof-invalid")
+	})
+	s.step("The publisher's account is stolen: a second hello-proof 0.1.0, with a true proof but other bytes.", func() (string, error) {
+		_, err := s.log().Submit(s.ctx, again.entry, again.crate)
+		return refusedByLog(err, "version-conflict")
+	})
+}
+
+func (s *story) submitRefused(e *entry.Entry, crate []byte, reason string) (string, error) {
+	b, err := e.Marshal()
+	if err != nil {
+		return "", err
+	}
+	_, err = s.log().Submit(s.ctx, b, crate)
+	return refusedByLog(err, reason)
+}
+
+// attackWitnesses plays a log that shows two histories.
+func (s *story) attackWitnesses() {
+	s.step("The log forks: it signs another tree of the same size and asks its witnesses for cosignatures.", func() (string, error) {
+		signed, err := s.log().Checkpoint(s.ctx)
+		if err != nil {
+			return "", err
+		}
+		cp, err := s.w.policy.CheckCheckpoint(signed)
+		if err != nil {
+			return "", err
+		}
+		cp.Root[0] ^= 1
+		forged, err := note.Sign(&note.Note{Text: fmt.Sprintf("%s\n%d\n%s\n", cp.Origin, cp.Size, cp.Root)}, s.w.signer)
+		if err != nil {
+			return "", err
+		}
+		var lines []string
+		for _, w := range s.w.witnesses {
+			answer, err := s.askWitness(w, cp.Size, forged)
+			if err != nil {
+				return "", err
+			}
+			lines = append(lines, answer)
+		}
+		return strings.Join(lines, "\n"), nil
+	})
+}
+
+func (s *story) ending(dir string) {
+	s.say("\nLook at it (it runs until you press Ctrl-C):")
+	s.say("   the log            %s/", s.w.logURL)
+	s.say("   its checkpoint     %s/checkpoint", s.w.logURL)
+	s.say("   the crate's bundle %s/v1/crates/hello-proof/0.1.0", s.w.logURL)
+	for _, w := range s.w.witnesses {
+		s.say("   a witness          %s/", w.url)
+	}
+	s.say("   the reader's policy %s", filepath.Join(dir, "policy.txt"))
+	s.say("\nTry it:")
+	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --policy %s --development", s.w.logURL, filepath.Join(dir, "policy.txt"))
+}
