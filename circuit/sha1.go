@@ -3,7 +3,9 @@ package circuit
 import (
 	"math/big"
 
+	"github.com/consensys/gnark-crypto/ecc"
 	"github.com/consensys/gnark/frontend"
+	"github.com/consensys/gnark/frontend/cs/r1cs"
 )
 
 // SHA-1 (FIPS 180-4, section 6.1) with lookups over spread words.
@@ -346,4 +348,50 @@ func (g *sha1Gadget) digest(h chaining) frontend.Variable {
 		d[i] = g.api.Mul(h[i].dense, pow(2, int64(wordBits*(digestWords-1-i))))
 	}
 	return sum(g.api, d)
+}
+
+// sha1Circuit claims that Digest is the SHA-1 of a padded message. It is what the
+// cost of a block is measured on.
+type sha1Circuit struct {
+	Digest frontend.Variable `gnark:",public"`
+	Bytes  []frontend.Variable
+
+	free bool // any digest will do
+}
+
+func (c *sha1Circuit) Define(api frontend.API) error {
+	a := newArgument(api)
+	g := &sha1Gadget{api, a, newSHA1Tables(a)}
+	bytes := newByteTable(a)
+	h := constantState(sha1IV)
+	for k := 0; k < len(c.Bytes); k += blockBytes {
+		block, _, err := bytes.read(api, c.Bytes[k:k+blockBytes])
+		if err != nil {
+			return err
+		}
+		if h, err = g.compress(h, block); err != nil {
+			return err
+		}
+	}
+	if !c.free {
+		api.AssertIsEqual(g.digest(h), c.Digest)
+	}
+	return a.finish()
+}
+
+// SHA1Constraints returns the number of constraints of a circuit that does nothing
+// but SHA-1 over the given number of blocks, with the check that its input is bytes.
+func SHA1Constraints(blocks int) (int, error) {
+	return count(&sha1Circuit{Bytes: make([]frontend.Variable, blocks*blockBytes)})
+}
+
+// Constraints returns the number of constraints of the source circuit of a capacity.
+func Constraints(c Capacity) (int, error) { return count(NewSource(c)) }
+
+func count(c frontend.Circuit) (int, error) {
+	system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, c)
+	if err != nil {
+		return 0, err
+	}
+	return system.GetNbConstraints(), nil
 }

@@ -13,34 +13,6 @@ import (
 	"github.com/consensys/gnark/test"
 )
 
-// sha1Circuit claims that Digest is the SHA-1 of the padded message.
-type sha1Circuit struct {
-	Digest frontend.Variable `gnark:",public"`
-	Bytes  []frontend.Variable
-
-	free bool // any digest will do
-}
-
-func (c *sha1Circuit) Define(api frontend.API) error {
-	a := newArgument(api)
-	g := &sha1Gadget{api, a, newSHA1Tables(a)}
-	bytes := newByteTable(a)
-	h := constantState(sha1IV)
-	for k := 0; k < len(c.Bytes); k += blockBytes {
-		block, _, err := bytes.read(api, c.Bytes[k:k+blockBytes])
-		if err != nil {
-			return err
-		}
-		if h, err = g.compress(h, block); err != nil {
-			return err
-		}
-	}
-	if !c.free {
-		api.AssertIsEqual(g.digest(h), c.Digest)
-	}
-	return a.finish()
-}
-
 func pad(msg []byte) []byte {
 	n := uint64(len(msg)) * 8
 	msg = append(append([]byte{}, msg...), 0x80)

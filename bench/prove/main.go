@@ -1,0 +1,114 @@
+// Command prove measures the prover on a small real crate: the time from the key
+// on disk to the entry (compiling the circuit, loading the key, proving, checking
+// the proof), the largest amount of memory that the process held, and with -setup
+// how long the development setup takes.
+//
+// With -setup it also checks that the setup yields the program that ships with
+// cratelog, and fails otherwise.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cratelog/circuit"
+	"cratelog/crate"
+	"cratelog/git"
+	"cratelog/proofcheck"
+	"cratelog/prover"
+	"cratelog/testdata"
+)
+
+func main() {
+	setup := flag.Bool("setup", false, "run and measure the development setup as well")
+	flag.Parse()
+	if err := run(context.Background(), *setup); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/prove:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, setup bool) error {
+	dir, err := os.MkdirTemp("", "cratelog-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if setup {
+		if err := measureSetup(ctx, dir); err != nil {
+			return err
+		}
+	}
+	plan, err := makePlan(ctx, dir)
+	if err != nil {
+		return err
+	}
+	cache, err := prover.DefaultCache()
+	if err != nil {
+		return err
+	}
+	// Makes the key if it is not there; not measured.
+	if _, err := prover.DevelopmentKeys(ctx, cache, circuit.Class64, nil); err != nil {
+		return err
+	}
+	begin := time.Now()
+	keys, err := prover.DevelopmentKeys(ctx, cache, circuit.Class64, nil)
+	if err != nil {
+		return err
+	}
+	loaded := time.Now()
+	if _, err := keys.Prove(ctx, plan, nil); err != nil {
+		return err
+	}
+	fmt.Printf("load_source64 %.2f s\n", loaded.Sub(begin).Seconds())
+	fmt.Printf("prove_source64 %.2f s\n", time.Since(begin).Seconds())
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return err
+	}
+	fmt.Printf("prove_source64_memory %d MiB\n", usage.Maxrss>>10)
+	return nil
+}
+
+func measureSetup(ctx context.Context, dir string) error {
+	begin := time.Now()
+	p, _, err := prover.MakeDevelopmentKeys(ctx, dir, circuit.Class64, nil)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("setup_source64 %.1f s\n", time.Since(begin).Seconds())
+	v, err := proofcheck.Default()
+	if err != nil {
+		return err
+	}
+	if _, ok := v.Program(p.ID()); !ok {
+		return fmt.Errorf("the setup made program %x, which is not the one that ships; run go run ./internal/makekeys", p.ID())
+	}
+	return nil
+}
+
+func makePlan(ctx context.Context, dir string) (*prover.Plan, error) {
+	raw, err := testdata.Files.ReadFile("hello-proof-0.1.0.crate")
+	if err != nil {
+		return nil, err
+	}
+	c, err := crate.Read(raw, "hello-proof", "0.1.0", crate.DefaultLimits)
+	if err != nil {
+		return nil, err
+	}
+	bare, err := testdata.Repo(dir)
+	if err != nil {
+		return nil, err
+	}
+	repo, err := git.Open(ctx, bare)
+	if err != nil {
+		return nil, err
+	}
+	defer repo.Close()
+	return prover.NewPlan(ctx, c, repo, prover.Source{})
+}
