@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// listed is what go list says about a package.
+type listed struct {
+	ImportPath   string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+	Deps         []string
+}
+
+func listPackages(t *testing.T) map[string]listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports,Deps", "./...")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	fatalIf(t, err)
+	packages := make(map[string]listed)
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages[strings.TrimPrefix(p.ImportPath, "cratelog/")] = p
+	}
+	if len(packages) < 10 {
+		t.Fatalf("go list shows %d packages, so this test sees nothing", len(packages))
+	}
+	return packages
+}
+
+// mayImport says which packages of ours each package may import, itself. A new
+// package, and a new arrow, is a decision: it is made here and in docs/design.md.
+var mayImport = map[string][]string{
+	"entry":      {},
+	"circuit":    {},
+	"git":        {},
+	"config":     {},
+	"witness":    {},
+	"testdata":   {},
+	"crate":      {"entry"},
+	"proofcheck": {"entry"},
+	"client":     {"entry", "crate"},
+	"prover":     {"entry", "crate", "git", "circuit", "proofcheck"},
+	"log":        {"entry", "crate", "client"},
+
+	"cmd/logd":      {"log", "config", "crate", "proofcheck"},
+	"cmd/witness":   {"witness", "config"},
+	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git"},
+	"cmd/demo":      {"log", "witness", "client", "config", "entry", "proofcheck", "testdata"},
+
+	"e2e":               {},
+	"internal/fixture":  {"testdata"},
+	"internal/makekeys": {"prover"},
+}
+
+func TestPackagesImportOnlyWhatTheDesignAllows(t *testing.T) {
+	packages := listPackages(t)
+	for name, p := range packages {
+		if strings.HasPrefix(name, "bench/") {
+			continue // what measures may reach for everything; nothing imports it
+		}
+		allowed, known := mayImport[name]
+		if !known {
+			t.Errorf("the package %s is not in the plan: say in this test what it may import", name)
+		}
+		for _, i := range p.Imports {
+			if ours, ok := strings.CutPrefix(i, "cratelog/"); ok && !slices.Contains(allowed, ours) {
+				t.Errorf("%s imports %s", name, ours)
+			}
+		}
+	}
+}
+
+// mustNotReach says what no package may depend on, even through others.
+var mustNotReach = map[string][]string{
+	"entry":      {"github.com/consensys", "github.com/transparency-dev", "modernc.org", "filippo.io", "golang.org/x/crypto", "net"},
+	"crate":      {"github.com/consensys/gnark/", "github.com/transparency-dev", "modernc.org", "net/http"},
+	"git":        {"github.com/consensys", "github.com/transparency-dev", "modernc.org", "net/http"},
+	"client":     {"github.com/consensys/gnark/", "github.com/consensys/gnark-crypto/ecc/bn254/fp", "github.com/transparency-dev/tessera", "modernc.org", "database/sql", "cratelog/circuit", "cratelog/proofcheck", "cratelog/prover"},
+	"proofcheck": {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev", "modernc.org", "net/http"},
+	"witness":    {"cratelog/entry", "cratelog/crate", "cratelog/client", "cratelog/log", "github.com/consensys", "github.com/transparency-dev/tessera"},
+	"log":        {"cratelog/circuit", "cratelog/proofcheck", "cratelog/prover", "cratelog/witness"},
+	"prover":     {"github.com/transparency-dev", "modernc.org", "net/http"},
+	"cmd/logd":   {"cratelog/circuit", "cratelog/prover", "cratelog/git"},
+
+	"cmd/cargo-zkp": {"github.com/transparency-dev/tessera", "modernc.org", "cratelog/log", "cratelog/witness"},
+}
+
+func TestHeavyThingsStayBehindTheirOwnDoors(t *testing.T) {
+	packages := listPackages(t)
+	if deps := packages["log"].Deps; !slices.Contains(deps, "github.com/transparency-dev/tessera") {
+		t.Fatal("log does not reach tessera, so this test sees nothing")
+	}
+	for name, refused := range mustNotReach {
+		p, ok := packages[name]
+		if !ok {
+			t.Errorf("there is no package %s", name)
+		}
+		for _, dep := range p.Deps {
+			for _, r := range refused {
+				if dep == strings.TrimSuffix(r, "/") || strings.HasPrefix(dep, strings.TrimSuffix(r, "/")+"/") {
+					t.Errorf("%s depends on %s", name, dep)
+				}
+			}
+		}
+	}
+}
+
+// A format package must stay small: entry brings the CBOR library and nothing else.
+func TestTheEntryFormatNeedsOnlyCBOR(t *testing.T) {
+	for _, dep := range listPackages(t)["entry"].Deps {
+		first, _, _ := strings.Cut(dep, "/")
+		outside := strings.Contains(first, ".") || first == "cratelog"
+		if outside && !strings.HasPrefix(dep, "github.com/fxamacker/cbor/v2") && !strings.HasPrefix(dep, "github.com/x448/float16") {
+			t.Errorf("entry depends on %s", dep)
+		}
+	}
+}
+
+func TestNothingImportsAProgramOrTestCode(t *testing.T) {
+	for name, p := range listPackages(t) {
+		for _, i := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			if strings.HasPrefix(i, "cratelog/cmd/") || strings.HasPrefix(i, "cratelog/bench/") || i == "cratelog/e2e" {
+				t.Errorf("%s imports %s", name, i)
+			}
+		}
+		for _, i := range p.Imports {
+			testOnly := i == "testing" || strings.HasPrefix(i, "cratelog/internal/fixture")
+			if testOnly && name != "internal/fixture" {
+				t.Errorf("%s imports %s outside of its tests", name, i)
+			}
+		}
+	}
+}
+
+// forbidden is put together from parts, so that this file does not hold what it
+// forbids: hosts of package registries, and paths of somebody's machine. Tests
+// work without the one, and anywhere; a reader's registry is his to configure.
+var forbidden = regexp.MustCompile(strings.Join([]string{
+	`crates\.` + `io`, `(proxy|sum)\.golang\.` + `org`, `npm` + `js\.`, `debian\.` + `org`,
+	`/wor` + `k/`, `/roo` + `t/`, `/ho` + `me/[a-z]`, `/Use` + `rs/[A-Za-z]`,
+}, "|"))
+
+func TestCommittedFilesNameNoRegistryAndNoMachine(t *testing.T) {
+	cmd := exec.Command("git", "ls-files", "-z")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Skipf("this is no git checkout, so there are no committed files to look at: %v", err)
+	}
+	names := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+	if !slices.Contains(names, "go.mod") {
+		t.Fatalf("git shows %d files and no go.mod, so this test sees nothing", len(names))
+	}
+	if !forbidden.MatchString("https://index.crates." + "io/") {
+		t.Fatal("the pattern matches nothing")
+	}
+	for _, name := range names {
+		b, err := readIfThere(filepath.Join("..", name))
+		fatalIf(t, err)
+		if at := forbidden.FindIndex(b); at != nil {
+			line := 1 + strings.Count(string(b[:at[0]]), "\n")
+			t.Errorf("%s:%d says %q", name, line, b[at[0]:at[1]])
+		}
+	}
+}
