@@ -1,18 +1,24 @@
 package log
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 
 	tclient "github.com/transparency-dev/tessera/client"
+
+	"cratelog/client"
+	"cratelog/entry"
 )
 
 // bundle builds the c2sp.org/tlog-proof of entry idx under head, which covers
-// it, with the entry in the extra line, and verifies it before it is given
-// away. The entry is read from the tree: what stands there may have another
-// proof than the one that was submitted last.
+// it, with the entry in the extra line. The entry is read from the tree: what
+// stands there may have another proof than the one that was submitted last.
+//
+// It is verified with the readers' code before it is given away. A bundle
+// that fails is our own contradiction, and halts the log.
 func (l *Log) bundle(ctx context.Context, idx uint64, head published) ([]byte, error) {
 	data, err := entryAt(ctx, idx, head.size, l.reader.ReadEntryBundle)
 	if err != nil {
@@ -26,16 +32,76 @@ func (l *Log) bundle(ctx context.Context, idx uint64, head published) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	b, err := marshalBundle(idx, hashes, data, head.raw)
-	if err != nil {
-		return nil, err
+	p := client.Proof{Index: idx, Checkpoint: head.raw, Extra: data}
+	for _, h := range hashes {
+		p.Hashes = append(p.Hashes, [32]byte(h))
 	}
-	if err := l.verifyBundle(b, data); err != nil {
+	b, err := p.Marshal()
+	if err == nil {
+		err = l.verifyBundle(b, idx, data)
+	}
+	if err != nil {
 		err = fmt.Errorf("%w: the bundle of entry %d does not verify: %w", errContradiction, idx, err)
 		l.halt.now(err)
 		return nil, err
 	}
 	return b, nil
+}
+
+func (l *Log) verifyBundle(b []byte, idx uint64, data []byte) error {
+	e, err := entry.Parse(data)
+	if err != nil {
+		return err
+	}
+	// What may stay unproven is the reader's choice; admission has decided
+	// what may be logged.
+	var rules client.Rules
+	if src, ok := e.Claim.(*entry.Source); ok {
+		rules.AllowUnproven = src.Unproven
+	}
+	r, err := client.VerifyBundle(b, l.policy, l.proofs, rules)
+	if err != nil {
+		return err
+	}
+	if r.Index != idx || r.Checkpoint.Origin != l.cfg.Origin || !bytes.Equal(r.EntryBytes, data) {
+		return fmt.Errorf("it is of entry %d of %q", r.Index, r.Checkpoint.Origin)
+	}
+	return nil
+}
+
+// verifiedOnce is a ProofVerifier that verifies the same entry, to the byte,
+// once: each entry is verified when it is admitted and again in its bundle.
+type verifiedOnce struct {
+	next ProofVerifier
+	size int // entries remembered
+
+	mu    sync.Mutex
+	known map[[32]byte]bool // leaf hashes of entries whose proof holds; owned by mu
+}
+
+// Check implements ProofVerifier.
+func (v *verifiedOnce) Check(e *entry.Entry) error {
+	b, err := e.Marshal()
+	if err != nil {
+		return err
+	}
+	leaf := entry.LeafHash(b)
+	v.mu.Lock()
+	known := v.known[leaf]
+	v.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := v.next.Check(e); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.known) >= v.size {
+		clear(v.known) // crude, but bounded; what is forgotten is verified again
+	}
+	v.known[leaf] = true
+	return nil
 }
 
 // Bundle returns the bundle of the earliest entry of a crate version, under
@@ -67,5 +133,3 @@ func writeBundle(w http.ResponseWriter, b []byte) {
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Write(b)
 }
-
-var errOtherOrigin = errors.New("the checkpoint is of another log")

@@ -35,14 +35,11 @@ import (
 
 	"cratelog/client"
 	"cratelog/crate"
-	"cratelog/entry"
 )
 
 // ProofVerifier decides whether an entry's proof proves its claim. It must be
 // safe for concurrent use.
-type ProofVerifier interface {
-	Check(*entry.Entry) error
-}
+type ProofVerifier = client.ProofVerifier
 
 // Program describes a proof program that the log accepts.
 type Program struct {
@@ -177,7 +174,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		return nil, fmt.Errorf("log: %w", err)
 	}
 	l := &Log{
-		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, proofs: cfg.Proofs,
+		cfg: cfg, limits: cfg.Limits, log: cfg.Logger,
+		proofs:   &verifiedOnce{next: cfg.Proofs, size: 1 << 16, known: make(map[[32]byte]bool)},
 		programs: make(map[[32]byte]bool), retry: 2 * time.Second,
 		published:  newPublication(),
 		uploads:    make(chan struct{}, cfg.Limits.Uploads),

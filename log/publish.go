@@ -102,11 +102,14 @@ func (l *Log) refreshCheckpoint(ctx context.Context) error {
 	if bytes.Equal(raw, old.raw) {
 		return nil
 	}
-	c, err := l.checkCheckpoint(raw)
+	c, err := l.policy.CheckCheckpoint(raw)
+	if err == nil && c.Origin != l.cfg.Origin {
+		err = fmt.Errorf("it is of another log, %q", c.Origin)
+	}
 	if err != nil {
 		return fmt.Errorf("the checkpoint in the tree's directory: %w", err)
 	}
-	next := published{size: uint64(c.N), root: c.Hash, raw: bytes.Clone(raw), at: time.Now()}
+	next := published{size: uint64(c.Size), root: c.Root, raw: bytes.Clone(raw), at: time.Now()}
 	if next.size < old.size || (next.size == old.size && old.raw != nil && next.root != old.root) {
 		return fmt.Errorf("%w: its checkpoint went from %d entries to %d", errContradiction, old.size, next.size)
 	}

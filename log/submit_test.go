@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -204,14 +205,15 @@ func TestWhatFailsLeavesNoTrace(t *testing.T) {
 		{"trailing byte in crate", good, append(bytes.Clone(crateBytes), 0), CrateMismatch, "but the entry is about"},
 		{"oversized crate", good, make([]byte, 1<<20+1), CrateTooLarge, "more than 1048576 bytes"},
 		{"another crate's bytes", good, testCrate(t, "beta", "1.0.0", "x"), CrateMismatch, "but the entry is about"},
-		{"another name", believed(func(e *entry.Entry) { e.Subject.Name = "beta" }), crateBytes, CrateRefused, ""},
-		{"another version", believed(func(e *entry.Entry) { e.Subject.Version = "1.0.1" }), crateBytes, CrateRefused, ""},
+		{"another name", believed(func(e *entry.Entry) { e.Subject.Name = "beta" }), crateBytes, CrateRefused, `does not lie below "beta-1.0.0/"`},
+		{"another version", believed(func(e *entry.Entry) { e.Subject.Version = "1.0.1" }), crateBytes, CrateRefused, `does not lie below "alpha-1.0.1/"`},
 		{"another file list", believed(func(e *entry.Entry) { source(e).Files[31] ^= 1 }), crateBytes, CrateRefused, "does not bear out"},
 		{"another path", believed(func(e *entry.Entry) { source(e).Path = "elsewhere" }), crateBytes, CrateRefused, "does not bear out"},
-		{"a file left unproven", believed(func(e *entry.Entry) { source(e).Unproven = []string{"src/lib.rs"} }), crateBytes, CrateRefused, ""},
+		{"a file left unproven", believed(func(e *entry.Entry) { source(e).Unproven = []string{"src/lib.rs"} }), crateBytes, CrateRefused, `"src/lib.rs" is listed as unproven; only`},
+		{"an unproven file that is not there", believed(func(e *entry.Entry) { source(e).Unproven = []string{"Cargo.lock"} }), crateBytes, CrateRefused, `"Cargo.lock" is listed as unproven, but is not in the crate`},
 		{"another proof", edit(func(e *entry.Entry) { e.Proof.Parts[0][0] ^= 1 }), crateBytes, ProofInvalid, "does not verify"},
 		{"two proofs", edit(func(e *entry.Entry) { e.Proof.Parts = append(e.Proof.Parts, e.Proof.Parts[0]) }), crateBytes, ProofInvalid, "does not verify"},
-		{"a proof moved to another claim", edit(func(e *entry.Entry) { source(e).Commit[0] ^= 1 }), crateBytes, ProofInvalid, ""},
+		{"a proof moved to another claim", edit(func(e *entry.Entry) { source(e).Commit[0] ^= 1 }), crateBytes, ProofInvalid, "does not verify"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := l.Submit(t.Context(), tt.entry, bytes.NewReader(tt.crate))
@@ -471,5 +473,91 @@ func TestCloseWaitsForWhatWasAccepted(t *testing.T) {
 	}
 	if len(bundles) != int(l.indexed) {
 		t.Errorf("%d bundles for %d entries", len(bundles), l.indexed)
+	}
+}
+
+// TestABadWitnessSpoilsNothing: one of three answers as it should not. The
+// other two are the quorum, and what is published verifies.
+func TestABadWitnessSpoilsNothing(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]http.HandlerFunc{
+		"hangs":      func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() },
+		"endless":    func(w http.ResponseWriter, r *http.Request) { endless(w) },
+		"not a line": func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello\n") },
+		"empty":      func(w http.ResponseWriter, r *http.Request) {},
+		"bad signature": func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, "— witness.test/0 %s\n", strings.Repeat("A", 100))
+		},
+		"larger size": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/x.tlog.size")
+			w.WriteHeader(http.StatusConflict)
+			io.WriteString(w, "1000000\n")
+		},
+		"changing size": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/x.tlog.size")
+			w.WriteHeader(http.StatusConflict)
+			io.WriteString(w, "0\n")
+		},
+		"redirects": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
+		},
+		"aborts": func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.witnesses[0].answer(answer)
+			l := w.open()
+			for i := range 3 {
+				e, c := w.good(fmt.Sprintf("c%d", i), "1.0.0")
+				w.submit(l, e, c)
+			}
+			head := l.published.head()
+			if bytes.Contains(head.raw, []byte("— witness.test/0 ")) {
+				t.Error("the checkpoint carries a line of the bad witness")
+			}
+		})
+	}
+}
+
+func endless(w io.Writer) {
+	line := bytes.Repeat([]byte("x"), 1<<16)
+	for range 1 << 12 {
+		if _, err := w.Write(line); err != nil {
+			return
+		}
+	}
+}
+
+func TestAProofIsVerifiedOnceAndOnlyThat(t *testing.T) {
+	t.Parallel()
+	told := &toldProofs{believed: make(map[[32]byte][]byte)}
+	v := &verifiedOnce{next: told, size: 2, known: make(map[[32]byte]bool)}
+	var entries []*entry.Entry
+	for i := range 3 {
+		raw := testCrate(t, fmt.Sprintf("c%d", i), "1.0.0", "")
+		e := testEntry(t, raw, fmt.Sprintf("c%d", i), "1.0.0", 1)
+		entries = append(entries, e)
+		if v.Check(e) == nil {
+			t.Error("a false proof was accepted")
+		}
+		told.believe(e)
+		fatalIf(t, v.Check(e))
+		before := told.checks
+		fatalIf(t, v.Check(e))
+		if told.checks != before {
+			t.Error("a proof was verified twice")
+		}
+		other := *e
+		other.Proof.Parts = [][]byte{{5}}
+		if v.Check(&other) == nil {
+			t.Error("another proof of the same claim was taken for verified")
+		}
+	}
+	if len(v.known) > v.size {
+		t.Errorf("%d entries are remembered, at most %d should", len(v.known), v.size)
+	}
+	for _, e := range entries {
+		fatalIf(t, v.Check(e))
 	}
 }

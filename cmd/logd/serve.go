@@ -92,7 +92,7 @@ func serveHTTP(ctx context.Context, listener net.Listener, l *log.Log, logger *s
 	server := &http.Server{
 		Handler:           l.Handler(),
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       2 * time.Minute, // of a .crate over a slow line
+		ReadTimeout:       time.Minute,     // of a .crate over a slow line
 		WriteTimeout:      4 * time.Minute, // counted from the end of the header
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
