@@ -66,13 +66,17 @@ func inTree(t *testing.T, repo string, l *List, commit [20]byte) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	var paths []string
-	for _, o := range l.Objects[1:] {
-		paths = append(paths, o.Path)
-	}
-	_, trees, err := r.Walk(t.Context(), commit, paths)
+	snapshot, err := r.At(t.Context(), commit)
 	if err != nil {
 		t.Fatal(err)
+	}
+	var trees []*git.Tree
+	for _, o := range l.Objects[1:] {
+		tree, err := snapshot.Tree(t.Context(), o.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trees = append(trees, tree)
 	}
 	for i, tree := range trees {
 		o := l.Objects[i+1]

@@ -61,7 +61,7 @@ func everyTree(t *testing.T, r *Repo, dir string, commit [20]byte) {
 	for p := range strings.Lines(run(t, dir, "ls-tree", "-r", "-d", "--name-only", fmt.Sprintf("%x", commit))) {
 		paths = append(paths, strings.TrimSpace(p))
 	}
-	c, trees, err := r.Walk(t.Context(), commit, paths)
+	c, trees, err := walk(t, r, commit, paths)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,11 +171,11 @@ func TestWrongTypesAndAbsentPathsAreNamed(t *testing.T) {
 		"src/nothing/at": `there is no "src/nothing" in commit`,
 		"src/lib.rs/x":   `"src/lib.rs" in commit ` + hex.EncodeToString(commit[:]) + ` is a file, not a directory`,
 	} {
-		if _, err := r.Lookup(t.Context(), commit, path); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := lookup(t, r, commit, path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", path, err, want)
 		}
 	}
-	e, err := r.Lookup(t.Context(), commit, "scripts/greet.sh")
+	e, err := lookup(t, r, commit, "scripts/greet.sh")
 	if err != nil || e.Mode != ModeExecutable {
 		t.Fatalf("scripts/greet.sh: %v %v", e, err)
 	}
@@ -194,7 +194,7 @@ func TestWrongTypesAndAbsentPathsAreNamed(t *testing.T) {
 
 func TestObjectsOverTheLimitAreNotRead(t *testing.T) {
 	r := open(t, fixture.Repo(t))
-	e, err := r.Lookup(t.Context(), fixture.Commit(t, "0.1.0"), "README.md")
+	e, err := lookup(t, r, fixture.Commit(t, "0.1.0"), "README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestPartialCloneSaysWhatIsMissingAndFetchesNothing(t *testing.T) {
 	run(t, tmp, "clone", "-q", "--no-checkout", "--filter=tree:0", "file://"+bare, dir)
 	commit := fixture.Commit(t, "0.1.1")
 	r := open(t, dir)
-	_, _, err := r.Walk(t.Context(), commit, []string{"src"})
+	_, _, err := walk(t, r, commit, []string{"src"})
 	var missing *MissingError
 	if !errors.As(err, &missing) || missing.What != TypeTree || missing.Path != "" {
 		t.Fatalf("got %v, want the missing root tree", err)
@@ -236,7 +236,7 @@ func TestPartialCloneSaysWhatIsMissingAndFetchesNothing(t *testing.T) {
 		}
 		t.Logf("fetching %s at %q", missing.ID, missing.Path)
 		run(t, dir, "cat-file", "-e", missing.ID)
-		_, _, err = open(t, dir).Walk(t.Context(), commit, []string{"src/greet"})
+		_, _, err = walk(t, open(t, dir), commit, []string{"src/greet"})
 	}
 }
 
@@ -248,7 +248,7 @@ func TestMissingObjectIsNamedWithItsPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := open(t, dir)
-	_, _, err := r.Walk(t.Context(), commit, []string{"", "src", "src/greet"})
+	_, _, err := walk(t, r, commit, []string{"", "src", "src/greet"})
 	var missing *MissingError
 	if !errors.As(err, &missing) || missing.Path != "src/greet" || missing.ID != id {
 		t.Fatalf("got %v, want the missing tree at src/greet", err)
@@ -258,7 +258,7 @@ func TestMissingObjectIsNamedWithItsPath(t *testing.T) {
 	if err.Error() != want {
 		t.Errorf("got  %q\nwant %q", err, want)
 	}
-	if _, _, err := r.Walk(t.Context(), commit, []string{"", "src"}); err != nil {
+	if _, _, err := walk(t, r, commit, []string{"", "src"}); err != nil {
 		t.Errorf("the rest can no longer be read: %v", err)
 	}
 }
@@ -391,14 +391,14 @@ func TestRealRepositoriesAreRead(t *testing.T) {
 			id := mustID(t, commit)
 			r := open(t, dir)
 			if testing.Short() {
-				if _, _, err := r.Walk(t.Context(), id, []string{""}); err != nil {
+				if _, _, err := walk(t, r, id, []string{""}); err != nil {
 					t.Error(err)
 				}
 				return
 			}
 			paths := []string{""}
 			for at := 0; at < len(paths) && at < 500; at++ {
-				_, trees, err := r.Walk(t.Context(), id, paths[at:at+1])
+				_, trees, err := walk(t, r, id, paths[at:at+1])
 				if err != nil {
 					t.Fatalf("%q: %v", paths[at], err)
 				}
@@ -408,7 +408,7 @@ func TestRealRepositoriesAreRead(t *testing.T) {
 					}
 				}
 			}
-			if _, err := r.Lookup(t.Context(), id, "Cargo.toml"); err != nil {
+			if _, err := lookup(t, r, id, "Cargo.toml"); err != nil {
 				t.Error(err)
 			}
 		})
@@ -490,4 +490,30 @@ func FuzzParseTree(f *testing.F) {
 			t.Errorf("%q reads as %+v, which is %q", content, entries, again.Bytes())
 		}
 	})
+}
+
+// walk reads a commit and the trees at paths of it.
+func walk(t testing.TB, r *Repo, commit [20]byte, paths []string) (*Commit, []*Tree, error) {
+	s, err := r.At(t.Context(), commit)
+	if err != nil {
+		return nil, nil, err
+	}
+	var trees []*Tree
+	for _, p := range paths {
+		tree, err := s.Tree(t.Context(), p)
+		if err != nil {
+			return nil, nil, err
+		}
+		trees = append(trees, tree)
+	}
+	return s.Commit, trees, nil
+}
+
+// lookup reads the entry at a path of a commit.
+func lookup(t testing.TB, r *Repo, commit [20]byte, path string) (TreeEntry, error) {
+	s, err := r.At(t.Context(), commit)
+	if err != nil {
+		return TreeEntry{}, err
+	}
+	return s.Entry(t.Context(), path)
 }

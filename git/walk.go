@@ -7,85 +7,69 @@ import (
 	"strings"
 )
 
-// Walk reads a commit and the trees at the given paths in it ("" is the root),
-// in the order of the paths. Errors name the path; an object that is not there
-// is a *MissingError with its path.
-func (r *Repo) Walk(ctx context.Context, commit [20]byte, paths []string) (*Commit, []*Tree, error) {
-	c, err := r.Commit(ctx, commit)
-	if err != nil {
-		return nil, nil, err
-	}
-	w := walk{repo: r, commit: c, trees: map[string]*Tree{}}
-	var trees []*Tree
-	for _, p := range paths {
-		t, err := w.tree(ctx, p)
-		if err != nil {
-			return nil, nil, err
-		}
-		trees = append(trees, t)
-	}
-	return c, trees, nil
-}
-
-// Lookup returns the entry at a path in a commit's tree, for a file, directory,
-// link or submodule. Links are not followed.
-func (r *Repo) Lookup(ctx context.Context, commit [20]byte, path string) (TreeEntry, error) {
-	c, err := r.Commit(ctx, commit)
-	if err != nil {
-		return TreeEntry{}, err
-	}
-	w := walk{repo: r, commit: c, trees: map[string]*Tree{}}
-	return w.entry(ctx, path)
-}
-
-// A walk remembers the trees of one commit by path.
-type walk struct {
+// A Snapshot is the tree of one commit. It reads each tree once and remembers it.
+// It is not safe for concurrent use.
+type Snapshot struct {
+	Commit *Commit
 	repo   *Repo
-	commit *Commit
-	trees  map[string]*Tree
+	trees  map[string]*Tree // by path
 }
 
-func (w *walk) tree(ctx context.Context, path string) (*Tree, error) {
-	if t := w.trees[path]; t != nil {
+// At returns the snapshot of a commit.
+func (r *Repo) At(ctx context.Context, commit [20]byte) (*Snapshot, error) {
+	c, err := r.Commit(ctx, commit)
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{Commit: c, repo: r, trees: map[string]*Tree{}}, nil
+}
+
+// Tree returns the tree at a path of directories, "" for the root. Links and
+// submodules are not followed. Errors name the path: a *NotFoundError, a
+// *NotDirectoryError, or a *MissingError for an object that is not in the
+// repository.
+func (s *Snapshot) Tree(ctx context.Context, path string) (*Tree, error) {
+	if t := s.trees[path]; t != nil {
 		return t, nil
 	}
-	id := w.commit.Tree
+	id := s.Commit.Tree
 	if path != "" {
-		e, err := w.entry(ctx, path)
+		e, err := s.Entry(ctx, path)
 		if err != nil {
 			return nil, err
 		}
 		if e.Mode != ModeDirectory {
-			return nil, fmt.Errorf("%q in commit %x is %s, not a directory", path, w.commit.ID, kindOf(e.Mode))
+			return nil, &NotDirectoryError{Commit: s.Commit.ID, Path: path, Mode: e.Mode}
 		}
 		id = e.ID
 	}
-	t, err := w.repo.Tree(ctx, id)
+	t, err := s.repo.Tree(ctx, id)
 	if err != nil {
 		var missing *MissingError
 		if errors.As(err, &missing) {
 			missing.Path = path
 			return nil, missing
 		}
-		return nil, fmt.Errorf("%q in commit %x: %w", path, w.commit.ID, err)
+		return nil, fmt.Errorf("%q in commit %x: %w", path, s.Commit.ID, err)
 	}
-	w.trees[path] = t
+	s.trees[path] = t
 	return t, nil
 }
 
-// entry recurses once per component; a path is as deep as its caller made it.
-func (w *walk) entry(ctx context.Context, path string) (TreeEntry, error) {
+// Entry returns the entry at a path: of a file, directory, link or submodule.
+// It recurses once per component; a path is as deep as its caller made it.
+func (s *Snapshot) Entry(ctx context.Context, path string) (TreeEntry, error) {
 	dir, name := "", path
 	if i := strings.LastIndexByte(path, '/'); i >= 0 {
 		dir, name = path[:i], path[i+1:]
 	}
-	t, err := w.tree(ctx, dir)
+	t, err := s.Tree(ctx, dir)
 	if err != nil {
 		return TreeEntry{}, err
 	}
 	e, ok := t.Find(name)
 	if !ok {
-		return TreeEntry{}, &NotFoundError{Commit: w.commit.ID, Path: path}
+		return TreeEntry{}, &NotFoundError{Commit: s.Commit.ID, Path: path}
 	}
 	return e, nil
 }
@@ -100,7 +84,20 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("there is no %q in commit %x", e.Path, e.Commit)
 }
 
-func kindOf(mode string) string {
+// A NotDirectoryError says that a path of a commit leads through something else
+// than a directory.
+type NotDirectoryError struct {
+	Commit [20]byte
+	Path   string // of what is no directory
+	Mode   string
+}
+
+func (e *NotDirectoryError) Error() string {
+	return fmt.Sprintf("%q in commit %x is %s, not a directory", e.Path, e.Commit, KindOf(e.Mode))
+}
+
+// KindOf names what a tree entry of a mode is, with its article.
+func KindOf(mode string) string {
 	switch mode {
 	case ModeDirectory:
 		return "a directory"

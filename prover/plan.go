@@ -69,16 +69,12 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 	if err != nil {
 		return nil, err
 	}
-	commit, err := repo.Commit(ctx, claim.Commit)
+	tree, err := repo.At(ctx, claim.Commit)
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{ctx: ctx, repo: repo, trees: map[string]*git.Tree{}}
-	if w.trees[""], err = repo.Tree(ctx, commit.Tree); err != nil {
-		return nil, err
-	}
 	claim.Unproven = c.Derived()
-	if err := w.compare(c, claim); err != nil {
+	if err := compare(ctx, tree, c, claim); err != nil {
 		return nil, err
 	}
 	list, err := c.List(claim)
@@ -92,10 +88,10 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 	}
 	for _, o := range list.Objects {
 		if o.Commit {
-			p.objects = append(p.objects, circuit.Object{Data: commit.Object.Encode()})
+			p.objects = append(p.objects, circuit.Object{Data: tree.Commit.Object.Encode()})
 			continue
 		}
-		tree, err := w.tree(o.Path)
+		t, err := tree.Tree(ctx, o.Path)
 		if err != nil {
 			return nil, err
 		}
@@ -103,7 +99,7 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 		for _, e := range o.Entries {
 			listed[e.Name] = true
 		}
-		p.objects = append(p.objects, circuit.Object{Data: tree.Object.Encode(), Listed: listed})
+		p.objects = append(p.objects, circuit.Object{Data: t.Object.Encode(), Listed: listed})
 	}
 	p.Blocks = circuit.Blocks(p.objects)
 	return p, nil
@@ -138,62 +134,9 @@ func locate(c *crate.Crate, src Source) (*entry.Source, error) {
 	return claim, nil
 }
 
-// walk reads trees of one commit, each once.
-type walk struct {
-	ctx   context.Context
-	repo  *git.Repo
-	trees map[string]*git.Tree // by path
-}
-
-// tree returns the tree at a path of directories.
-func (w *walk) tree(path string) (*git.Tree, error) {
-	if t, ok := w.trees[path]; ok {
-		return t, nil
-	}
-	dir, name := split(path)
-	parent, err := w.tree(dir)
-	if err != nil {
-		return nil, err
-	}
-	e, ok := parent.Find(name)
-	if !ok {
-		return nil, &absent{path, "is not in the commit"}
-	}
-	if e.Mode != git.ModeDirectory {
-		return nil, &absent{path, modeSentence(e.Mode) + " in the commit"}
-	}
-	t, err := w.repo.Tree(w.ctx, e.ID)
-	if err != nil {
-		var missing *git.MissingError
-		if errors.As(err, &missing) {
-			missing.Path = path
-		}
-		return nil, err
-	}
-	w.trees[path] = t
-	return t, nil
-}
-
-// absent says that a path of the commit does not lead where the crate needs it to.
-type absent struct{ path, why string }
-
-func (e *absent) Error() string { return e.path + " " + e.why }
-
-func modeSentence(mode string) string {
-	switch mode {
-	case git.ModeSymlink:
-		return "is a symbolic link"
-	case git.ModeSubmodule:
-		return "is a submodule"
-	case git.ModeDirectory:
-		return "is a directory"
-	}
-	return "is a file"
-}
-
 // compare looks every file of the crate up in the commit. It moves Cargo.lock to
 // the unproven files if it must, and reports everything else that differs.
-func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
+func compare(ctx context.Context, tree *git.Snapshot, c *crate.Crate, claim *entry.Source) error {
 	refused := &UnprovableError{Commit: claim.Commit}
 	hasOrig := slices.ContainsFunc(c.Files, func(f crate.File) bool { return f.Path == "Cargo.toml.orig" })
 	for _, f := range c.Files {
@@ -206,7 +149,7 @@ func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
 		case f.Path == "Cargo.toml.orig":
 			at = "Cargo.toml"
 		}
-		why, err := w.differs(join(claim.Path, at), f)
+		why, err := differs(ctx, tree, join(claim.Path, at), f)
 		if err != nil {
 			return err
 		}
@@ -227,29 +170,27 @@ func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
 }
 
 // differs says in what a file differs from what stands at a path of the commit.
-func (w *walk) differs(path string, f crate.File) (why string, err error) {
-	dir, name := split(path)
-	t, err := w.tree(dir)
-	var gone *absent
-	if errors.As(err, &gone) {
-		if strings.Contains(gone.why, "link") || strings.Contains(gone.why, "submodule") {
-			return fmt.Sprintf("%s %s, which this version cannot prove yet", gone.path, gone.why), nil
-		}
+func differs(ctx context.Context, tree *git.Snapshot, path string, f crate.File) (why string, err error) {
+	e, err := tree.Entry(ctx, path)
+	var notFound *git.NotFoundError
+	var notDirectory *git.NotDirectoryError
+	switch {
+	case errors.As(err, &notFound):
 		return fmt.Sprintf("the commit has no %s", path), nil
-	}
-	if err != nil {
+	case errors.As(err, &notDirectory) && notDirectory.Mode != git.ModeFile && notDirectory.Mode != git.ModeExecutable:
+		return notYet(notDirectory.Path, notDirectory.Mode), nil
+	case errors.As(err, &notDirectory):
+		return fmt.Sprintf("the commit has no %s: %s is %s there", path, notDirectory.Path, git.KindOf(notDirectory.Mode)), nil
+	case err != nil:
 		return "", err
 	}
-	e, ok := t.Find(name)
 	want := git.ModeFile
 	if f.Exec {
 		want = git.ModeExecutable
 	}
 	switch {
-	case !ok:
-		return fmt.Sprintf("the commit has no %s", path), nil
 	case e.Mode == git.ModeSymlink || e.Mode == git.ModeSubmodule:
-		return fmt.Sprintf("%s %s in the commit, which this version cannot prove yet", path, modeSentence(e.Mode)), nil
+		return notYet(path, e.Mode), nil
 	case e.Mode == git.ModeDirectory:
 		return fmt.Sprintf("%s is a directory in the commit", path), nil
 	case e.ID != f.Blob:
@@ -260,11 +201,8 @@ func (w *walk) differs(path string, f crate.File) (why string, err error) {
 	return "", nil
 }
 
-func split(path string) (dir, name string) {
-	if i := strings.LastIndexByte(path, '/'); i >= 0 {
-		return path[:i], path[i+1:]
-	}
-	return "", path
+func notYet(path, mode string) string {
+	return fmt.Sprintf("%s is %s in the commit, which this version cannot prove yet", path, git.KindOf(mode))
 }
 
 func join(dir, name string) string {
