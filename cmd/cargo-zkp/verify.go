@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"cratelog/client"
@@ -48,6 +49,9 @@ func verify(ctx context.Context, sh *shell, args []string) error {
 		return readError(err)
 	}
 	sh.status("Verifying", "%s v%s", c.Name, c.Version)
+	if want := c.Name + "-" + c.Version + ".crate"; filepath.Base(file) != want {
+		sh.warn("the file is named %s, but it is %s", filepath.Base(file), want)
+	}
 	bundle, err := bundleFor(ctx, c, file, *bundleFile, *url)
 	if err != nil {
 		return err
@@ -73,8 +77,7 @@ func verify(ctx context.Context, sh *shell, args []string) error {
 func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string) ([]byte, error) {
 	if url != "" {
 		b, err := (&client.Log{URL: url, UserAgent: userAgent}).Bundle(ctx, c.Name, c.Version)
-		var refused *client.SubmitError
-		if errors.As(err, &refused) && refused.Status == 404 {
+		if errors.Is(err, client.ErrNotLogged) {
 			return nil, violation{fmt.Errorf("the log at %s has no entry for %s v%s: nobody has proved this crate there", url, c.Name, c.Version)}
 		}
 		return b, err
