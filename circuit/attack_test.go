@@ -469,3 +469,24 @@ func TestFalseStatementsAreNotProvable(t *testing.T) {
 		})
 	}
 }
+
+// TestEveryGroupOfConstraintsIsNeeded wants for every group an attack that it alone
+// stops. Two groups are shown to be needed in other ways: without the constraints
+// on chaining no object but the first has its true id, so that even true statements
+// fail; for the context see TestContextIsBoundByItsConstraintOnly.
+func TestEveryGroupOfConstraintsIsNeeded(t *testing.T) {
+	stopped := map[group]bool{groupContext: true}
+	for _, a := range attacks {
+		stopped[a.only] = true
+	}
+	if s := example().assign(t, small); !solved(s, "") || solved(s, groupChaining) {
+		t.Error("a true statement must hold with, and fail without, the constraints on chaining")
+	}
+	stopped[groupChaining] = true
+	for _, g := range []group{groupBlocks, groupAutomaton, groupChaining, groupHeader, groupLength, groupPadding,
+		groupChildren, groupList, groupOctets, groupDigest, groupContext} {
+		if !stopped[g] {
+			t.Errorf("no attack needs the constraints on %s", g)
+		}
+	}
+}

@@ -136,13 +136,13 @@ type automaton struct {
 	states   int
 }
 
+const idle state = 0
+
 const (
-	idle       state = 0
-	maxDigits        = 6
-	padStates        = 64
-	idBytes          = 20
-	hexDigits        = 40
-	transition       = 4 // columns: state and class, next state, list, child
+	maxDigits = 6  // of an object's length
+	padStates = 64 // after 0x80 and at most 63 zeros
+	idBytes   = 20
+	hexDigits = 40
 )
 
 func newAutomaton() *automaton {

@@ -102,9 +102,6 @@ const (
 	groupContext   group = "context"   // Context is bound
 )
 
-var groups = []group{groupBlocks, groupAutomaton, groupChaining, groupHeader, groupLength, groupPadding,
-	groupChildren, groupList, groupOctets, groupDigest, groupContext}
-
 // NewSource returns an empty circuit of the given capacity, to compile or to assign.
 func NewSource(c Capacity) *Source {
 	n := c.Blocks * blockBytes
