@@ -1,0 +1,190 @@
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cratelog/client"
+	"cratelog/internal/fixture"
+)
+
+// TestACrateVerifiesWithEverythingStopped is the whole path of a publisher and of
+// a reader, through the programs: submit while the log runs, verify when nothing
+// runs any more, and hear the right sentence when something is wrong.
+func TestACrateVerifiesWithEverythingStopped(t *testing.T) {
+	s := newSite(t)
+	dir := t.TempDir()
+	var files []string
+	for _, name := range fixtures {
+		file := copyFixture(t, name, dir)
+		files = append(files, file)
+		zkp(t, "submit", file, "--log", s.log.url).want(t, 0, "Finished", "entry "+string(rune('0'+len(files)-1))+" of the log")
+	}
+	t.Run("while the log runs", func(t *testing.T) { whileTheLogRuns(t, s, files[0]) })
+	s.stopAll()
+	t.Run("offline", func(t *testing.T) { offline(t, s, files) })
+	t.Run("exit codes", func(t *testing.T) { exitCodes(t, s, files) })
+	t.Run("wrong bytes", func(t *testing.T) { wrongBytes(t, s, files) })
+	t.Run("cargo", func(t *testing.T) { throughCargo(t, s, files) })
+}
+
+func bundleOf(file string) string { return strings.TrimSuffix(file, ".crate") + ".tlog-proof" }
+
+// flags are those of a reader who trusts the site's policy.
+func (s *site) flags(more ...string) []string {
+	return append([]string{"--policy", s.policy, "--development"}, more...)
+}
+
+func (s *site) verify(t *testing.T, file string, more ...string) outcome {
+	t.Helper()
+	return zkp(t, append([]string{"verify", file}, s.flags(more...)...)...)
+}
+
+func whileTheLogRuns(t *testing.T, s *site, file string) {
+	s.verify(t, file, "--log", s.log.url).want(t, 0, "Finished")
+	t.Run("the same again is answered with the same entry", func(t *testing.T) {
+		again := copyFixture(t, fixtures[0], t.TempDir())
+		zkp(t, "submit", again, "--log", s.log.url).want(t, 0, "entry 0 of the log")
+	})
+	t.Run("another crate of the same version is refused", func(t *testing.T) {
+		other := copyFixture(t, "hello-proof-0.1.0-repacked", t.TempDir())
+		zkp(t, "submit", other, "--log", s.log.url).want(t, 1, "version-conflict")
+		if _, err := os.Stat(bundleOf(other)); err == nil {
+			t.Error("a refused submission left a bundle")
+		}
+	})
+	t.Run("a crate that nobody logged", func(t *testing.T) {
+		evil := filepath.Join(t.TempDir(), "hello-proof-9.9.9.crate")
+		repack(t, fixtureFile(t, "hello-proof-0.1.0.crate"), evil, func(name string, content []byte) (string, []byte) {
+			if strings.HasSuffix(name, "/Cargo.toml") {
+				content = bytes.Replace(content, []byte(`"0.1.0"`), []byte(`"9.9.9"`), 1)
+			}
+			return strings.Replace(name, "hello-proof-0.1.0/", "hello-proof-9.9.9/", 1), content
+		})
+		s.verify(t, evil, "--log", s.log.url).want(t, 1, "no entry for hello-proof v9.9.9")
+	})
+	t.Run("another crate than the log holds", func(t *testing.T) {
+		s.verify(t, fixtureFile(t, "hello-proof-0.1.0-repacked.crate"), "--log", s.log.url).want(t, 1, "another crate")
+	})
+}
+
+func offline(t *testing.T, s *site, files []string) {
+	for _, file := range files {
+		s.verify(t, file, "--bundle", bundleOf(file)).want(t, 0, "Finished", "UNSAFE development keys", "Cargo.toml is not proven")
+		s.verify(t, file).want(t, 0) // the bundle beside the crate
+	}
+	t.Run("what was checked", func(t *testing.T) {
+		o := s.verify(t, files[2], "-v")
+		o.want(t, 0)
+		commit := fixture.Commit(t, "0.1.0")
+		for _, w := range []string{"hello-inner v0.1.0", origin + ", entry 2 of 3", `at "/crates/inner"`, hexOf(commit[:]), "witness:  w"} {
+			if !strings.Contains(o.stdout, w) {
+				t.Errorf("it does not say %q:\n%s", w, o.stdout)
+			}
+		}
+	})
+	t.Run("without --development", func(t *testing.T) {
+		zkp(t, "verify", files[0], "--bundle", bundleOf(files[0]), "--policy", s.policy).
+			want(t, 1, "program not accepted", "UNSAFE development keys: anybody can forge their proofs")
+	})
+	t.Run("a reader who wants every file proven", func(t *testing.T) {
+		s.verify(t, files[0], "--deny-unproven").want(t, 1, "unproven files", `"Cargo.toml"`)
+	})
+	t.Run("a reader who wants a fresh checkpoint", func(t *testing.T) {
+		s.verify(t, files[0], "--max-age", "1h").want(t, 0)
+		s.verify(t, files[0], "--max-age", "1ns").want(t, 1, "stale checkpoint")
+	})
+}
+
+func exitCodes(t *testing.T, s *site, files []string) {
+	file, dir := files[0], t.TempDir()
+	other := filepath.Join(dir, "other-policy.txt")
+	key := s.run("logd", "keygen", "-origin", "elsewhere.example/log", "-out", filepath.Join(dir, "key.pem"))
+	write(t, other, strings.ReplaceAll(string(read(t, s.policy)), s.logKey, key))
+	broken := filepath.Join(dir, "broken-policy.txt")
+	write(t, broken, "log what\n")
+	garbage := filepath.Join(dir, "garbage.crate")
+	write(t, garbage, "no archive")
+	alone := copyFixture(t, fixtures[0], dir)
+	for _, c := range []struct {
+		what  string
+		args  []string
+		code  int
+		words []string
+	}{
+		{"help", []string{"help"}, 0, nil},
+		{"help of a verb", []string{"verify", "--help"}, 0, nil},
+		{"no verb", nil, 2, nil},
+		{"unknown verb", []string{"sing"}, 2, []string{`no verb "sing"`}},
+		{"unknown option", []string{"verify", file, "--polcy", "x"}, 2, []string{"polcy"}},
+		{"no policy", []string{"verify", file}, 2, []string{"verify needs --policy"}},
+		{"bundle and log", []string{"verify", file, "--policy", s.policy, "--log", "http://127.0.0.1:1", "--bundle", bundleOf(file)}, 2, []string{"not both"}},
+		{"two crates", append([]string{"verify", file, file}, s.flags()...), 2, []string{"one argument"}},
+		{"broken policy", []string{"verify", file, "--policy", broken}, 2, []string{broken}},
+		{"submit to no log", []string{"submit", file}, 2, []string{"submit needs --log"}},
+
+		{"missing crate", append([]string{"verify", filepath.Join(dir, "gone.crate")}, s.flags()...), 3, []string{"gone.crate"}},
+		{"missing bundle", append([]string{"verify", alone}, s.flags()...), 3, []string{".tlog-proof", "--log URL"}},
+		{"missing policy", []string{"verify", file, "--policy", filepath.Join(dir, "gone.txt")}, 3, []string{"gone.txt"}},
+		{"missing entry", []string{"submit", alone, "--entry", filepath.Join(dir, "gone.entry"), "--log", s.log.url}, 3, []string{"gone.entry", "cargo zkp prove"}},
+		{"submit, log down", []string{"submit", file, "--log", s.log.url}, 3, []string{"connection refused"}},
+		{"verify, log down", append([]string{"verify", file}, s.flags("--log", s.log.url)...), 3, []string{"connection refused"}},
+		{"prove, no repository", []string{"prove", file, "--repository", dir}, 3, []string{"git repository"}},
+
+		{"another crate's bundle", append([]string{"verify", files[1], "--bundle", bundleOf(file)}, s.flags()...), 1, []string{"another crate"}},
+		{"another log's policy", []string{"verify", file, "--policy", other, "--development"}, 1, []string{"unknown log", origin}},
+		{"no archive", append([]string{"verify", garbage}, s.flags()...), 1, []string{garbage}},
+	} {
+		t.Run(c.what, func(t *testing.T) { zkp(t, c.args...).want(t, c.code, c.words...) })
+	}
+}
+
+// wrongBytes shows a few of the refusals of TestOneFlippedByteIsRefused as the
+// program says them.
+func wrongBytes(t *testing.T, s *site, files []string) {
+	// The second entry's bundle has a hash in its inclusion path.
+	crate, bundle := read(t, files[1]), read(t, bundleOf(files[1]))
+	p, err := client.ParseProof(bundle)
+	fatalIf(t, err)
+	flipped := func(b []byte, i int) []byte {
+		b = bytes.Clone(b)
+		b[i] ^= 1
+		return b
+	}
+	mangle := func(edit func(p *client.Proof)) []byte {
+		q := *p
+		edit(&q)
+		b, err := q.Marshal()
+		fatalIf(t, err)
+		return b
+	}
+	// Within the line of a signature, behind the key's id.
+	inLine := func(name string) int {
+		return bytes.Index(p.Checkpoint, []byte("\n— "+name+" ")) + len("\n— "+name+" ") + 20
+	}
+	for _, c := range []struct {
+		what          string
+		crate, bundle []byte
+		words         []string
+	}{
+		{"crate, the time in the gzip header", flipped(crate, 5), bundle, []string{"another crate"}},
+		{"crate, in the middle", flipped(crate, len(crate)/2), bundle, []string{".crate"}},
+		{"crate, a byte more", append(bytes.Clone(crate), 0), bundle, []string{"another crate"}},
+		{"bundle, cut off", crate, bundle[:len(bundle)-1], []string{"malformed bundle"}},
+		{"bundle, empty", crate, nil, []string{"malformed bundle"}},
+		{"proof bytes", crate, mangle(func(p *client.Proof) { p.Extra = flipped(p.Extra, len(p.Extra)-40) }), []string{"entry not in the log"}},
+		{"inclusion hash", crate, mangle(func(p *client.Proof) { p.Hashes = append([][32]byte{{1}}, p.Hashes[1:]...) }), []string{"entry not in the log"}},
+		{"log signature", crate, mangle(func(p *client.Proof) { p.Checkpoint = flipped(p.Checkpoint, inLine(origin)) }), []string{"no valid signature of the log"}},
+		{"cosignature", crate, mangle(func(p *client.Proof) { p.Checkpoint = flipped(p.Checkpoint, inLine(firstWitness(p.Checkpoint))) }), []string{"bad cosignature"}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "hello-proof-0.1.1.crate")
+			write(t, file, string(c.crate))
+			write(t, bundleOf(file), string(c.bundle))
+			s.verify(t, file).want(t, 1, c.words...)
+		})
+	}
+}
