@@ -1,0 +1,238 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cratelog/client"
+)
+
+// item is a crate with its entry.
+type item struct {
+	name         string
+	entry, crate []byte
+}
+
+func items(t *testing.T) []item {
+	t.Helper()
+	var all []item
+	for _, name := range fixtures {
+		all = append(all, item{name, read(t, fixtureFile(t, name+".entry")), read(t, fixtureFile(t, name+".crate"))})
+	}
+	return all
+}
+
+// TestAKilledLogLosesNothingThatItAcknowledged kills the log at several moments
+// while every fixture is being submitted, twice each, and starts it again on the
+// same directories.
+func TestAKilledLogLosesNothingThatItAcknowledged(t *testing.T) {
+	t.Run("with the first answer", func(t *testing.T) { killLog(t, time.Minute) })
+	if testing.Short() {
+		return
+	}
+	for _, after := range []time.Duration{time.Millisecond, 30 * time.Millisecond, 80 * time.Millisecond, 120 * time.Millisecond, 160 * time.Millisecond} {
+		t.Run(after.String(), func(t *testing.T) { killLog(t, after) })
+	}
+}
+
+func killLog(t *testing.T, after time.Duration) {
+	s := newSite(t)
+	all, r := items(t), s.reader()
+	acknowledged := s.submitUntilKilled(t, all, after)
+	t.Logf("%d answers before the log was killed", len(acknowledged))
+	s.startLog()
+	log := client.Log{URL: s.log.url}
+	index := make(map[string]uint64)
+	for _, it := range all {
+		bundle, err := log.Submit(t.Context(), it.entry, it.crate)
+		fatalIf(t, err)
+		result, err := r.verify(it.crate, bundle)
+		fatalIf(t, err)
+		index[it.name] = result.Index
+	}
+	for _, a := range acknowledged {
+		result, err := r.verify(a.crate, a.bundle)
+		if err != nil {
+			t.Errorf("%s, acknowledged before: %v", a.name, err)
+		} else if result.Index != index[a.name] {
+			t.Errorf("%s: acknowledged as entry %d before, as %d now", a.name, result.Index, index[a.name])
+		}
+	}
+	s.holdsEachOnce(t, r, all)
+}
+
+type answer struct {
+	item
+	bundle []byte
+}
+
+// submitUntilKilled submits each item from two clients, kills the log after some
+// time, or when the first answer comes, and returns the answers.
+func (s *site) submitUntilKilled(t *testing.T, all []item, after time.Duration) []answer {
+	t.Helper()
+	log := client.Log{URL: s.log.url}
+	answers := make(chan answer, 2*len(all))
+	first := make(chan struct{}, 2*len(all))
+	var clients sync.WaitGroup
+	for _, it := range slices.Concat(all, all) {
+		clients.Go(func() {
+			if b, err := log.Submit(t.Context(), it.entry, it.crate); err == nil {
+				answers <- answer{it, b}
+				first <- struct{}{}
+			}
+		})
+	}
+	select { // any moment will do: the claim holds for all of them
+	case <-first:
+	case <-time.After(after):
+	}
+	s.log.kill()
+	clients.Wait()
+	close(answers)
+	var got []answer
+	for a := range answers {
+		got = append(got, a)
+	}
+	return got
+}
+
+// holdsEachOnce reads the log's entries as it serves them, in their tile, and
+// checks that they are the items, each once.
+func (s *site) holdsEachOnce(t *testing.T, r reader, all []item) {
+	t.Helper()
+	signed, err := (&client.Log{URL: s.log.url}).Checkpoint(t.Context())
+	fatalIf(t, err)
+	c, err := r.policy.CheckCheckpoint(signed)
+	fatalIf(t, err)
+	tile, err := get(t.Context(), fmt.Sprintf("%s/tile/entries/000.p/%d", s.log.url, c.Size))
+	fatalIf(t, err)
+	var held [][]byte
+	for len(tile) >= 2 {
+		n := 2 + int(binary.BigEndian.Uint16(tile))
+		if n > len(tile) {
+			break
+		}
+		held, tile = append(held, tile[2:n]), tile[n:]
+	}
+	if len(tile) > 0 || int64(len(held)) != c.Size || len(held) != len(all) {
+		t.Errorf("the log has %d entries and signed for %d, wanted are %d; %d bytes are left of the tile", len(held), c.Size, len(all), len(tile))
+	}
+	for _, it := range all {
+		n := 0
+		for _, h := range held {
+			if bytes.Equal(h, it.entry) {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s stands %d times in the log", it.name, n)
+		}
+	}
+}
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", url, resp.Status, b)
+	}
+	return b, err
+}
+
+// TestAKilledWitnessIsMissedByNobodyAndForgetsNothing kills one of three
+// witnesses: the other two are the quorum. When it comes back it cosigns again,
+// and still refuses to go back to what it had signed before.
+func TestAKilledWitnessIsMissedByNobodyAndForgetsNothing(t *testing.T) {
+	const victim = 2
+	s := newSite(t)
+	all, r := items(t), s.reader()
+	submit := func(it item) client.Checkpoint {
+		t.Helper()
+		b, err := (&client.Log{URL: s.log.url}).Submit(t.Context(), it.entry, it.crate)
+		fatalIf(t, err)
+		result, err := r.verify(it.crate, b)
+		fatalIf(t, err)
+		return result.Checkpoint
+	}
+	first := submit(all[0])
+	s.waitForCosignature(t, r, victim)
+
+	s.witnesses[victim].kill()
+	if without := submit(all[1]); cosignedBy(without, victim) || len(without.Cosignatures) != 2 {
+		t.Errorf("with one witness killed, cosigned by %v", without.Cosignatures)
+	}
+
+	s.restartWitness(victim)
+	if c := s.waitForCosignature(t, r, victim); c.Size != 2 {
+		t.Errorf("it cosigned %d entries, the log has 2", c.Size)
+	}
+	submit(all[2])
+	if c := s.waitForCosignature(t, r, victim); c.Size != 3 {
+		t.Errorf("it cosigned %d entries, the log has 3", c.Size)
+	}
+	s.witnessRefusesToGoBack(t, victim, first, 3)
+	s.witnesses[victim].stop()
+	for i := range s.witnesses {
+		if o := command(t, "", nil, program(t, "witness"), "evidence", "-config", s.witnessFile(i)); o.code != 0 {
+			t.Errorf("witness %d has evidence against an honest log: %v", i, o)
+		}
+	}
+}
+
+func cosignedBy(c client.Checkpoint, witness int) bool {
+	return slices.ContainsFunc(c.Cosignatures, func(sig client.Cosignature) bool { return sig.KeyName == witnessName(witness) })
+}
+
+// waitForCosignature waits until the log publishes a checkpoint that carries a
+// witness's line. The log publishes as soon as the quorum has signed, so a third
+// witness is not in every checkpoint.
+func (s *site) waitForCosignature(t *testing.T, r reader, witness int) client.Checkpoint {
+	t.Helper()
+	var size int64
+	for range 600 {
+		signed, err := (&client.Log{URL: s.log.url}).Checkpoint(t.Context())
+		fatalIf(t, err)
+		c, err := r.policy.CheckCheckpoint(signed)
+		fatalIf(t, err)
+		if c.Size < size {
+			t.Fatalf("the log went back from %d entries to %d", size, c.Size)
+		}
+		if size = c.Size; cosignedBy(c, witness) {
+			return c
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("witness %d does not cosign", witness)
+	return client.Checkpoint{}
+}
+
+// witnessRefusesToGoBack asks a witness to cosign an older checkpoint, truly
+// signed by the log, as if nothing had been cosigned before.
+func (s *site) witnessRefusesToGoBack(t *testing.T, witness int, old client.Checkpoint, now int64) {
+	t.Helper()
+	resp, err := http.Post(s.witnesses[witness].url+"/add-checkpoint", "text/plain", strings.NewReader("old 0\n\n"+string(old.Signed)))
+	fatalIf(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	fatalIf(t, err)
+	if resp.StatusCode != http.StatusConflict || string(b) != fmt.Sprintf("%d\n", now) {
+		t.Errorf("asked to go back from %d entries to %d the witness answered %s, %q", now, old.Size, resp.Status, b)
+	}
+}

@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTheDemonstrationBehaves(t *testing.T) {
+	tmp := t.TempDir()
+	o := command(t, t.TempDir(), []string{"TMPDIR=" + tmp}, program(t, "demo"), "-check")
+	o.want(t, 0)
+	last := o.stdout[strings.LastIndexByte(strings.TrimSuffix(o.stdout, "\n"), '\n')+1:]
+	if !regexp.MustCompile(`^All [0-9]+ steps behaved\.\n$`).MatchString(last) {
+		t.Errorf("its last line is %q", last)
+	}
+	if strings.Count(o.stdout, "Refused: ") < 7 || strings.Contains(o.stdout, "WRONG") {
+		t.Errorf("it does not refuse every attack:\n%s", o.stdout)
+	}
+	left, err := os.ReadDir(tmp)
+	fatalIf(t, err)
+	if len(left) > 0 {
+		t.Errorf("it left %v behind", left)
+	}
+}
+
+// The demonstration without options ends with addresses to look at and a command
+// to try. All of them must work until Ctrl-C.
+func TestTheDemonstrationCanBeLookedAt(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	p := launch(t, "demo")
+	text := p.waitFor(t, "Try it:\n   go run ./cmd/cargo-zkp ")
+	urls := regexp.MustCompile(`(?m)^   (?:the|its|a) .* (http://\S+)$`).FindAllStringSubmatch(text, -1)
+	if len(urls) != 6 {
+		t.Errorf("wanted 6 addresses: the log, its checkpoint, a bundle, three witnesses; got %d:\n%s", len(urls), text)
+	}
+	for _, u := range urls {
+		fatalIf(t, answers(u[1]))
+	}
+	_, try, _ := strings.Cut(text, "go run ./cmd/cargo-zkp ")
+	try, _, _ = strings.Cut(try, "\n")
+	command(t, "..", nil, program(t, "cargo-zkp"), strings.Fields(try)...).want(t, 0, "Finished hello-proof v0.1.0")
+	p.signal(os.Interrupt)
+	if err := answers(urls[0][1]); err == nil {
+		t.Error("something still answers at the log's address")
+	}
+}
+
+// waitFor returns the output of a process once it holds words and a whole line
+// after them.
+func (p *process) waitFor(t *testing.T, words string) string {
+	t.Helper()
+	for range 3000 {
+		text := p.log.String()
+		if _, after, ok := strings.Cut(text, words); ok && strings.Contains(after, "\n") {
+			return text
+		}
+		select {
+		case <-p.done:
+			t.Fatalf("%s ended: %v\n%s", p.name, p.err, p.log)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	t.Fatalf("%s does not say %q:\n%s", p.name, words, p.log)
+	return ""
+}
+
+func answers(url string) error {
+	resp, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK || len(b) == 0 {
+		return fmt.Errorf("%s: status %d, %d bytes, %v", url, resp.StatusCode, len(b), err)
+	}
+	return nil
+}
