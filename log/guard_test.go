@@ -463,3 +463,28 @@ func TestAWrongConfigurationIsRefusedWithASentence(t *testing.T) {
 		})
 	}
 }
+
+// TestACheckpointWithoutItsQuorumIsNotServed, even if it lies where Tessera
+// puts them and the log itself has signed it.
+func TestACheckpointWithoutItsQuorumIsNotServed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.CheckpointInterval = time.Minute // Tessera does not write again
+	w.cfg.RepublishInterval = time.Minute
+	l := w.open()
+	eventually(t, "the empty tree is published", func() bool { return l.published.head().raw != nil })
+	before := l.published.head()
+	tree := newMemoryTree(t, 5)
+	alone, err := note.Sign(&note.Note{Text: torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 5, Hash: tree.root(5)}}.String()}, w.cfg.Signer)
+	fatalIf(t, err)
+	for _, raw := range [][]byte{alone, []byte("nonsense"), nil} {
+		fatalIf(t, os.WriteFile(filepath.Join(w.cfg.TreeDir, "checkpoint"), raw, 0o644))
+		if err := l.refreshCheckpoint(t.Context()); err == nil {
+			t.Errorf("taken over: %q", raw)
+		}
+		if head := l.published.head(); !bytes.Equal(head.raw, before.raw) {
+			t.Errorf("published: %q", head.raw)
+		}
+	}
+	fatalIf(t, os.WriteFile(filepath.Join(w.cfg.TreeDir, "checkpoint"), before.raw, 0o644))
+}
