@@ -97,29 +97,34 @@ func (v *Verifier) Program(id [32]byte) (Program, bool) {
 // Check returns nil if the entry's program is accepted and its proof holds for its
 // subject and claim. Otherwise the error wraps ErrUnknownProgram or ErrProof.
 func (v *Verifier) Check(e *entry.Entry) error {
-	vk := v.keys[e.Proof.Program]
-	if vk == nil {
-		return unknownProgram(e.Proof.Program)
-	}
-	claim, ok := e.Claim.(*entry.Source)
-	if !ok {
-		return fmt.Errorf("%w: the program proves source claims only", ErrProof)
-	}
-	if len(e.Proof.Parts) != 1 {
-		return fmt.Errorf("%w: it has %d parts, the program makes one", ErrProof, len(e.Proof.Parts))
-	}
-	proof, err := ParseProof(e.Proof.Parts[0])
+	proof, inputs, err := v.decode(e)
 	if err != nil {
 		return err
 	}
-	inputs, err := publicInputs(e.Subject, claim)
-	if err != nil {
-		return err
-	}
-	if err := groth16.Verify(proof, vk, inputs); err != nil {
+	if err := groth16.Verify(proof, v.keys[e.Proof.Program], inputs); err != nil {
 		return fmt.Errorf("%w: it is not a proof of this subject and claim", ErrProof)
 	}
 	return nil
+}
+
+// decode does all of a check but the pairings.
+func (v *Verifier) decode(e *entry.Entry) (*groth16.Proof, fr.Vector, error) {
+	if v.keys[e.Proof.Program] == nil {
+		return nil, nil, unknownProgram(e.Proof.Program)
+	}
+	claim, ok := e.Claim.(*entry.Source)
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: the program proves source claims only", ErrProof)
+	}
+	if len(e.Proof.Parts) != 1 {
+		return nil, nil, fmt.Errorf("%w: it has %d parts, the program makes one", ErrProof, len(e.Proof.Parts))
+	}
+	proof, err := ParseProof(e.Proof.Parts[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	inputs, err := publicInputs(e.Subject, claim)
+	return proof, inputs, err
 }
 
 // publicInputs returns commit, files and context, in the circuit's order.

@@ -1,14 +1,17 @@
 // Command verify measures what a proof costs its readers: the check of an entry's
-// proof, beside four bare pairings of its points (the least that it can cost), and the whole
+// proof, alone and in a batch, beside four bare pairings of its points (the least that it can cost), and the whole
 // verification of a crate against an entry without its log.
 package main
 
 import (
+	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"time"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 
 	"cratelog/crate"
 	"cratelog/entry"
@@ -42,10 +45,10 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	if err := measure("verify_source", func() error { return v.Check(e) }); err != nil {
+	if err := measure("verify_source_pairing", pairing(e)); err != nil {
 		return err
 	}
-	if err := measure("verify_source_pairing", pairing(e)); err != nil {
+	if err := measureBatch(v); err != nil {
 		return err
 	}
 	return measure("verify_source_and_crate", func() error {
@@ -78,17 +81,81 @@ func pairing(e *entry.Entry) func() error {
 	}
 }
 
-// measure prints the mean time of one call, after one that is not counted.
-func measure(name string, f func() error) error {
-	if err := f(); err != nil {
-		return err
-	}
-	begin := time.Now()
-	for range rounds {
-		if err := f(); err != nil {
+const batchSize = 64
+
+// measureBatch checks many different proofs one at a time and together, and prints
+// the mean time of each and the ratio.
+func measureBatch(v *proofcheck.Verifier) error {
+	names := []string{"hello-proof-0.1.0", "hello-proof-0.1.1", "hello-inner-0.1.0", "hello-proof-0.1.0-repacked"}
+	var entries []*entry.Entry
+	for i := range batchSize {
+		raw, err := testdata.Files.ReadFile(names[i%len(names)] + ".entry")
+		if err != nil {
 			return err
 		}
+		e, err := entry.Parse(raw)
+		if err != nil {
+			return err
+		}
+		if err := rerandomize(e, int64(i+2)); err != nil {
+			return err
+		}
+		entries = append(entries, e)
 	}
-	fmt.Printf("%s %.3f ms\n", name, float64(time.Since(begin).Microseconds())/1000/rounds)
+	const times = 5
+	single, err := mean(times, func() error {
+		for _, e := range entries {
+			if err := v.Check(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	together, err := mean(times, func() error { return errors.Join(v.CheckBatch(entries)...) })
+	if err != nil {
+		return err
+	}
+	fmt.Printf("verify_source %.3f ms\n", single/batchSize)
+	fmt.Printf("verify_source_batch%d %.3f ms\n", batchSize, together/batchSize)
+	fmt.Printf("verify_source_batch%d_ratio %.2f times\n", batchSize, single/together)
 	return nil
+}
+
+// rerandomize replaces an entry's proof by another one of the same statement.
+func rerandomize(e *entry.Entry, factor int64) error {
+	p, err := proofcheck.ParseProof(e.Proof.Parts[0])
+	if err != nil {
+		return err
+	}
+	k := big.NewInt(factor)
+	p.Ar.ScalarMultiplication(&p.Ar, k)
+	p.Bs.ScalarMultiplication(&p.Bs, k.ModInverse(k, fr.Modulus()))
+	e.Proof.Parts[0] = proofcheck.MarshalProof(p)
+	return nil
+}
+
+// measure prints the mean time of one call, after one that is not counted.
+func measure(name string, f func() error) error {
+	t, err := mean(rounds, f)
+	if err == nil {
+		fmt.Printf("%s %.3f ms\n", name, t)
+	}
+	return err
+}
+
+// mean returns the mean time of one call in milliseconds.
+func mean(times int, f func() error) (float64, error) {
+	if err := f(); err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	for range times {
+		if err := f(); err != nil {
+			return 0, err
+		}
+	}
+	return float64(time.Since(begin).Microseconds()) / 1000 / float64(times), nil
 }
