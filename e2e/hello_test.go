@@ -67,7 +67,9 @@ func whileTheLogRuns(t *testing.T, s *site, file string) {
 		s.verify(t, evil, "--log", s.log.url).want(t, 1, "no entry for hello-proof v9.9.9")
 	})
 	t.Run("another crate than the log holds", func(t *testing.T) {
-		s.verify(t, fixtureFile(t, "hello-proof-0.1.0-repacked.crate"), "--log", s.log.url).want(t, 1, "another crate")
+		other := filepath.Join(t.TempDir(), "hello-proof-0.1.0.crate")
+		write(t, other, string(read(t, fixtureFile(t, "hello-proof-0.1.0-repacked.crate"))))
+		s.verify(t, other, "--log", s.log.url).want(t, 1, "another crate")
 	})
 }
 
@@ -136,6 +138,8 @@ func exitCodes(t *testing.T, s *site, files []string) {
 
 		{"another crate's bundle", append([]string{"verify", files[1], "--bundle", bundleOf(file)}, s.flags()...), 1, []string{"another crate"}},
 		{"another log's policy", []string{"verify", file, "--policy", other, "--development"}, 1, []string{"unknown log", origin}},
+		{"endless policy", []string{"verify", file, "--policy", "/dev/zero"}, 1, []string{"the most that are read"}},
+		{"endless bundle", append([]string{"verify", file, "--bundle", "/dev/zero"}, s.flags()...), 1, []string{"the most that are read"}},
 		{"no archive", append([]string{"verify", garbage}, s.flags()...), 1, []string{garbage}},
 	} {
 		t.Run(c.what, func(t *testing.T) { zkp(t, c.args...).want(t, c.code, c.words...) })
@@ -152,6 +156,12 @@ func wrongBytes(t *testing.T, s *site, files []string) {
 	flipped := func(b []byte, i int) []byte {
 		b = bytes.Clone(b)
 		b[i] ^= 1
+		return b
+	}
+	// A letter of base64 becomes another one.
+	otherLetter := func(b []byte, i int) []byte {
+		b = bytes.Clone(b)
+		b[i] = map[bool]byte{true: 'B', false: 'A'}[b[i] == 'A']
 		return b
 	}
 	mangle := func(edit func(p *client.Proof)) []byte {
@@ -177,8 +187,8 @@ func wrongBytes(t *testing.T, s *site, files []string) {
 		{"bundle, empty", crate, nil, []string{"malformed bundle"}},
 		{"proof bytes", crate, mangle(func(p *client.Proof) { p.Extra = flipped(p.Extra, len(p.Extra)-40) }), []string{"entry not in the log"}},
 		{"inclusion hash", crate, mangle(func(p *client.Proof) { p.Hashes = append([][32]byte{{1}}, p.Hashes[1:]...) }), []string{"entry not in the log"}},
-		{"log signature", crate, mangle(func(p *client.Proof) { p.Checkpoint = flipped(p.Checkpoint, inLine(origin)) }), []string{"no valid signature of the log"}},
-		{"cosignature", crate, mangle(func(p *client.Proof) { p.Checkpoint = flipped(p.Checkpoint, inLine(firstWitness(p.Checkpoint))) }), []string{"bad cosignature"}},
+		{"log signature", crate, mangle(func(p *client.Proof) { p.Checkpoint = otherLetter(p.Checkpoint, inLine(origin)) }), []string{"no valid signature of the log"}},
+		{"cosignature", crate, mangle(func(p *client.Proof) { p.Checkpoint = otherLetter(p.Checkpoint, inLine(firstWitness(p.Checkpoint))) }), []string{"bad cosignature"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "hello-proof-0.1.1.crate")
