@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +29,8 @@ func TestACrateVerifiesWithEverythingStopped(t *testing.T) {
 	t.Run("while the log runs", func(t *testing.T) { whileTheLogRuns(t, s, files[0]) })
 	s.stopAll()
 	t.Run("offline", func(t *testing.T) { offline(t, s, files) })
+	t.Run("another name", func(t *testing.T) { anotherName(t, s, files) })
+	t.Run("a log that answers with something else", func(t *testing.T) { lyingAnswer(t, files) })
 	t.Run("exit codes", func(t *testing.T) { exitCodes(t, s, files) })
 	t.Run("wrong bytes", func(t *testing.T) { wrongBytes(t, s, files) })
 	t.Run("cargo", func(t *testing.T) { throughCargo(t, s, files) })
@@ -99,6 +104,32 @@ func offline(t *testing.T, s *site, files []string) {
 		s.verify(t, files[0], "--max-age", "1h").want(t, 0)
 		s.verify(t, files[0], "--max-age", "1ns").want(t, 1, "stale checkpoint")
 	})
+}
+
+// anotherName gives a crate another name than its own: whoever asked for one crate
+// is not to be content with another, however true its proof.
+func anotherName(t *testing.T, s *site, files []string) {
+	file, bundle := filepath.Join(t.TempDir(), "serde-1.0.0.crate"), bundleOf(files[0])
+	write(t, file, string(read(t, files[0])))
+	s.verify(t, file, "--bundle", bundle).want(t, 1, "holds hello-proof v0.1.0, which its name does not say")
+	s.verify(t, file, "--bundle", bundle, "-p", "hello-proof@0.1.0").want(t, 0, "Finished hello-proof v0.1.0")
+	s.verify(t, file, "--bundle", bundle, "-p", "serde@1.0.0").want(t, 1, "another crate", "wanted is serde 1.0.0")
+	s.verify(t, file, "--bundle", bundle, "-p", "serde").want(t, 2, "NAME@VERSION")
+}
+
+// lyingAnswer is a log that answers a submission with another one's bundle.
+func lyingAnswer(t *testing.T, files []string) {
+	bundle := read(t, bundleOf(files[1]))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Write(bundle)
+	}))
+	defer srv.Close()
+	out := filepath.Join(t.TempDir(), "x.tlog-proof")
+	zkp(t, "submit", files[0], "--log", srv.URL, "--bundle", out).want(t, 1, "did not answer with this entry's bundle")
+	if _, err := os.Stat(out); err == nil {
+		t.Error("the wrong bundle was kept")
+	}
 }
 
 func exitCodes(t *testing.T, s *site, files []string) {
