@@ -71,7 +71,7 @@ func (c *comparison) values(key string, want, got any) {
 	if ok1 && got == nil && dispensable(wt) {
 		return
 	}
-	if ok1 && ok2 {
+	if ok1 && ok2 || want == nil && container(key, gt) || got == nil && container(key, wt) {
 		c.tables(key, wt, gt)
 		return
 	}
@@ -79,6 +79,20 @@ func (c *comparison) values(key string, want, got any) {
 		return
 	}
 	c.found = append(c.found, Deviation{Key: key, Want: show(want), Got: show(got)})
+}
+
+// container reports whether a table holds things of its own, such as dependencies, which are then
+// named one by one where the whole table is too much or missing.
+func container(key string, t table) bool {
+	for _, v := range t {
+		if m, ok := v.(may); ok {
+			v = m.v
+		}
+		if _, ok := v.(table); !ok && key != "features" {
+			return false
+		}
+	}
+	return len(t) > 0
 }
 
 // dispensable reports whether all that a wanted table holds may be missing.
