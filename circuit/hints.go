@@ -6,9 +6,9 @@ import (
 	"github.com/consensys/gnark/constraint/solver"
 )
 
-// The hints only propose values; what binds them stands beside each call.
-
-func hints() []solver.Hint {
+// Hints returns the hint functions that the solver of a circuit of this package
+// needs. They only propose values; what binds those stands beside each call.
+func Hints() []solver.Hint {
 	return []solver.Hint{multiplicityHint, split3Hint, newWordHint, xor4Hint, byteHint}
 }
 

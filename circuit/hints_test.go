@@ -32,7 +32,7 @@ func solvedWith(t *testing.T, c constraint.ConstraintSystem, assignment frontend
 		out[0].SetBytes(h.Sum(nil))
 		return nil
 	}
-	opts := []solver.Option{solver.OverrideHint(solver.GetHintID(cs.Bsb22CommitmentComputePlaceholder), commitment)}
+	opts := []solver.Option{solver.WithHints(Hints()...), solver.OverrideHint(solver.GetHintID(cs.Bsb22CommitmentComputePlaceholder), commitment)}
 	for id, f := range evil {
 		opts = append(opts, solver.OverrideHint(id, f))
 	}

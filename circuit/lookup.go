@@ -5,21 +5,20 @@ import (
 	"fmt"
 	"math/big"
 
-	"github.com/consensys/gnark/constraint/solver"
 	"github.com/consensys/gnark/frontend"
 	"github.com/consensys/gnark/std/permutation/poseidon2"
 )
 
 // argument is one logarithmic-derivative argument (Haboeck, eprint 2022/1530) over
-// all lookups and multiset equalities of a circuit. It differs from gnark's
-// std/lookup in three ways that together pay for the circuit: one commitment
-// serves everything, tables may have any number of columns with constant rows,
-// and a lookup of one column costs one constraint (d columns cost d).
+// all lookups and multiset equalities of a circuit. Beside what gnark's std/lookup
+// offers it has tables of any number of constant columns, lookups under a weight,
+// and multiset equalities; a lookup of d columns costs d constraints.
 //
 // Soundness rests on this order: every value that enters a lookup, a bus, or a
-// multiplicity is a linear form of wires given to commit; the challenges are
-// drawn from that commitment; only then are the fractions formed. Wires that a
-// caller makes by hint or takes as private input must be passed to commit.
+// multiplicity is determined, by constraints without challenges, by wires given to
+// commit; the challenges are drawn from that commitment; only then are the fractions
+// formed. So whatever a caller makes by hint or takes as input must be passed to
+// commit; linear forms and products of such wires need not be.
 type argument struct {
 	api       frontend.API
 	committed []frontend.Variable
@@ -228,5 +227,3 @@ func multiplicityHint(_ *big.Int, in, out []*big.Int) error {
 	}
 	return nil
 }
-
-func init() { solver.RegisterHint(hints()...) }

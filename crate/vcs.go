@@ -17,7 +17,9 @@ type VCSInfo struct {
 }
 
 // VCSInfo returns what .cargo_vcs_info.json says, and nil if there is no such
-// file. A file that is not exactly as cargo writes it is a *VCSInfoError.
+// file. A file that is not exactly as cargo writes it is a *VCSInfoError. So is
+// one that says "dirty"; what it names comes with that error, for those who want
+// to tell what differs from the commit.
 func (c *Crate) VCSInfo() (*VCSInfo, error) {
 	if c.vcsInfo == nil {
 		return nil, nil
@@ -25,9 +27,6 @@ func (c *Crate) VCSInfo() (*VCSInfo, error) {
 	said, err := parseVCSInfo(c.vcsInfo)
 	if err != nil {
 		return nil, err
-	}
-	if said.Git.Dirty {
-		return nil, &VCSInfoError{dirtyWhy}
 	}
 	id, err := hex.DecodeString(said.Git.SHA1)
 	if err != nil || len(id) != 20 {
@@ -39,6 +38,9 @@ func (c *Crate) VCSInfo() (*VCSInfo, error) {
 		}
 	}
 	v := &VCSInfo{[20]byte(id), said.Path}
+	if said.Git.Dirty {
+		return v, &VCSInfoError{dirtyWhy}
+	}
 	return v, c.checkVCSInfo(v.Commit, v.Path)
 }
 

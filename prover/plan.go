@@ -68,7 +68,8 @@ func (e *UnprovableError) Error() string {
 // commit has none or another.
 func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*Plan, error) {
 	claim, err := locate(c, src)
-	if err != nil {
+	var dirty *crate.VCSInfoError
+	if err != nil && (claim == nil || !errors.As(err, &dirty)) {
 		return nil, err
 	}
 	top, err := repo.At(ctx, claim.Commit)
@@ -78,6 +79,9 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 	w := &walk{ctx: ctx, top: top, open: src.Submodule, links: map[string]string{},
 		modules: map[string]*git.Snapshot{}, needed: map[string]bool{}}
 	claim.Unproven = c.Derived()
+	if dirty != nil {
+		return nil, w.whatIsDirty(c, claim, dirty)
+	}
 	if err := w.compare(c, claim); err != nil {
 		return nil, err
 	}
@@ -102,12 +106,33 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 	return p, nil
 }
 
-// locate decides which commit and path to prove the crate from.
+// whatIsDirty returns an *UnprovableError that names what differs from the commit
+// in a crate that says itself that something does, or else the crate's own words.
+func (w *walk) whatIsDirty(c *crate.Crate, claim *entry.Source, said *crate.VCSInfoError) error {
+	var refused *UnprovableError
+	if err := w.compare(c, claim); !errors.As(err, &refused) {
+		return said
+	}
+	refused.Files = append([]Unprovable{{".cargo_vcs_info.json", said.Why}}, refused.Files...)
+	return refused
+}
+
+// locate decides which commit and path to prove the crate from. For a crate that
+// says "dirty" it returns them and the error.
 func locate(c *crate.Crate, src Source) (*entry.Source, error) {
 	info, err := c.VCSInfo()
-	if err != nil {
+	if err != nil && info == nil {
 		return nil, err
 	}
+	claim, wrong := claimOf(info, src)
+	if wrong != nil {
+		return nil, wrong
+	}
+	return claim, err
+}
+
+// claimOf returns a claim with a commit and a path.
+func claimOf(info *crate.VCSInfo, src Source) (*entry.Source, error) {
 	claim := &entry.Source{}
 	switch {
 	case src.Commit != nil:

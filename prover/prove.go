@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/consensys/gnark-crypto/ecc"
+	"github.com/consensys/gnark/backend"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+	"github.com/consensys/gnark/constraint/solver"
 	"github.com/consensys/gnark/frontend"
 
 	"cratelog/circuit"
@@ -47,7 +49,8 @@ func (k *Keys) Prove(ctx context.Context, p *Plan, progress Progress) (*entry.En
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	proof, err := groth16.Prove(k.system, k.proving, witness)
+	proof, err := groth16.Prove(k.system, k.proving, witness,
+		backend.WithSolverOptions(solver.WithHints(circuit.Hints()...)))
 	if err != nil {
 		return nil, fmt.Errorf("proving: the statement does not hold: %w", err)
 	}

@@ -1,7 +1,9 @@
 package witness
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -205,4 +207,29 @@ func TestForksAreBoundedAndTheFirstStay(t *testing.T) {
 	if !strings.Contains(forks[0].A+forks[0].B, first.signed(t, 7)) {
 		t.Error("the first fork is gone")
 	}
+}
+
+// A log that shows a fork and hangs up must not be forgotten, and a log that has
+// enough other cosignatures must not look like one that forks.
+func TestHangingUpKeepsNothingOffTheRecord(t *testing.T) {
+	l := newTestLog(t, "log.example", 40, 40, "")
+	evil := newTestLog(t, "log.example", 40, 3, "fork")
+	w := open(t, newConfig(t, l))
+	mustAdd(t, w, l.request(t, 0, 7))
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	// Whether the request gets its turn before it is seen to be gone is left to chance.
+	for range 1000 {
+		_, err := w.AddCheckpoint(gone, []byte(request(7, nil, evil.signed(t, 7))))
+		if errors.Is(err, ErrFork) {
+			break
+		} else if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	forks, err := w.Forks(t.Context(), l.origin)
+	if err != nil || len(forks) != 1 {
+		t.Fatalf("%d forks on record, want 1; %v", len(forks), err)
+	}
+	checkFork(t, l, forks[0])
 }

@@ -63,6 +63,9 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	defer opener.close()
 	src := prover.Source{Submodule: opener.open}
 	if given["path"] {
+		if err := checkPath(*path); err != nil {
+			return err
+		}
 		src.Path = path
 	}
 	if given["commit"] {
@@ -119,6 +122,17 @@ func (s *submodules) close() {
 	}
 }
 
+// checkPath refuses a --path that can stand in no commit.
+func checkPath(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := entry.CheckPath(path); err != nil {
+		return usageError(fmt.Sprintf("--path is the package's directory, counted from the top of the repository, \"\" if it is the top: %v", err))
+	}
+	return nil
+}
+
 // makeEntry plans, tells what it found, and proves.
 func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, repo *git.Repo, src prover.Source, cache string) (*entry.Entry, error) {
 	plan, err := prover.NewPlan(ctx, c, repo, src)
@@ -127,7 +141,7 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, repo *git.Repo, s
 	}
 	class, err := plan.Class()
 	if err != nil {
-		return nil, violation{err}
+		return nil, violation{fmt.Errorf("%w\nthis version cannot prove a crate of this size yet", err)}
 	}
 	sh.status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks of %d", c.Name, c.Version, plan.Claim.Commit,
 		len(c.Files), plan.Blocks, class.Blocks)

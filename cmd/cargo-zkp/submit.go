@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"cratelog/client"
@@ -50,27 +51,54 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 		}
 		return err
 	}
+	p, err := checkAnswer(parsed, bundle)
+	if err != nil {
+		return violation{fmt.Errorf("the log did not answer with this entry's bundle: %w", err)}
+	}
 	if err := os.WriteFile(*out, bundle, 0o644); err != nil {
 		return err
-	}
-	p, err := client.ParseProof(bundle)
-	if err != nil {
-		return violation{fmt.Errorf("the log answered with something else than a bundle: %w", err)}
 	}
 	sh.status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, *out, file)
 	return nil
 }
 
-const userAgent = "cargo-zkp"
-
-// readFile reads a file of at most max bytes.
-func readFile(name string, max int64) ([]byte, error) {
-	info, err := os.Stat(name)
+// checkAnswer checks that a bundle is about the same subject and claim as an entry.
+// Whether log and witnesses really signed it is for verify, which knows the policy.
+func checkAnswer(e *entry.Entry, bundle []byte) (*client.Proof, error) {
+	p, err := client.ParseProof(bundle)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > max {
-		return nil, violation{fmt.Errorf("%s has %d bytes; at most %d are read", name, info.Size(), max)}
+	got, err := entry.Parse(p.Extra)
+	if err != nil {
+		return nil, err
 	}
-	return os.ReadFile(name)
+	want, err := e.Identity()
+	if err != nil {
+		return nil, err
+	}
+	if id, err := got.Identity(); err != nil || id != want {
+		return nil, errors.New("it is about another subject or claim")
+	}
+	return p, nil
+}
+
+const userAgent = "cargo-zkp"
+
+// readFile reads a file of at most max bytes, and no more of anything else that
+// has the name, such as a device.
+func readFile(name string, max int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > max {
+		return nil, violation{fmt.Errorf("%s has more than %d bytes, the most that are read", name, max)}
+	}
+	return b, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"cratelog/client"
@@ -20,6 +21,7 @@ func verify(ctx context.Context, sh *shell, args []string) error {
 	policyFile := fs.String("policy", "", "file that says which logs and witnesses to believe, a C2SP tlog-policy (required)")
 	development := fs.Bool("development", false, "accept proofs made with UNSAFE development keys, which anybody can forge")
 	strict := fs.Bool("deny-unproven", false, "refuse a crate of which any file is unproven, Cargo.toml and Cargo.lock too")
+	pkg := fs.String("p", "", "`NAME@VERSION` that the crate must be (default: what the file's name says)")
 	maxAge := fs.Duration("max-age", 0, "refuse a bundle that the witnesses' quorum cosigned longer ago; 0 for any age")
 	verbose := fs.Bool("v", false, "tell what was checked")
 	file, err := parse(fs, args, "FILE.crate")
@@ -49,8 +51,9 @@ func verify(ctx context.Context, sh *shell, args []string) error {
 		return readError(err)
 	}
 	sh.status("Verifying", "%s v%s", c.Name, c.Version)
-	if want := c.Name + "-" + c.Version + ".crate"; filepath.Base(file) != want {
-		sh.warn("the file is named %s, but it is %s", filepath.Base(file), want)
+	rules := client.DefaultRules()
+	if rules.Name, rules.Version, err = expected(file, *pkg, c); err != nil {
+		return err
 	}
 	bundle, err := bundleFor(ctx, c, file, *bundleFile, *url)
 	if err != nil {
@@ -60,7 +63,6 @@ func verify(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	rules := client.DefaultRules()
 	rules.MaxAge = *maxAge
 	if *strict {
 		rules.AllowUnproven = nil
@@ -71,6 +73,22 @@ func verify(ctx context.Context, sh *shell, args []string) error {
 	}
 	report(sh, r, *development, *verbose)
 	return nil
+}
+
+// expected returns the package that the reader wants. It does not come from the
+// .crate, which may be another honest one under a wanted one's name.
+func expected(file, pkg string, c *crate.Crate) (name, version string, err error) {
+	if pkg != "" {
+		name, version, ok := strings.Cut(pkg, "@")
+		if !ok {
+			return "", "", usageError(fmt.Sprintf("-p takes NAME@VERSION, not %q", pkg))
+		}
+		return name, version, nil
+	}
+	if want := c.Name + "-" + c.Version + ".crate"; filepath.Base(file) != want {
+		return "", "", violation{fmt.Errorf("%s holds %s v%s, which its name does not say\nif that is the crate you want, pass -p %s@%s", file, c.Name, c.Version, c.Name, c.Version)}
+	}
+	return c.Name, c.Version, nil
 }
 
 // bundleFor reads the bundle from a file or fetches it.

@@ -1,0 +1,246 @@
+package e2e
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cratelog/entry"
+	"cratelog/internal/fixture"
+)
+
+// corpus unpacks a bare repository of the shared corpus and returns its path and
+// the one commit in it.
+func corpus(t *testing.T, name string) (bare, commit string) {
+	t.Helper()
+	file := filepath.Join(fixture.Root(t), "..", "shared", "corpus", name+".git.tar.gz")
+	if _, err := os.Stat(file); err != nil {
+		t.Skipf("the repository of %s is not beside the module: %v", name, err)
+	}
+	dir := t.TempDir()
+	mustRun(t, dir, "tar", "--no-same-owner", "-xzf", file)
+	found, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%s holds %q, %v; wanted is one repository", file, found, err)
+	}
+	for line := range strings.Lines(string(mustRun(t, found[0], "git", "cat-file", "--batch-all-objects", "--batch-check"))) {
+		if id, kind, _ := strings.Cut(line, " "); strings.HasPrefix(kind, "commit ") {
+			commit = id
+		}
+	}
+	return found[0], commit
+}
+
+// checkout clones a repository and checks a commit out.
+func checkout(t *testing.T, bare, commit string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "checkout")
+	mustRun(t, "", "git", "clone", "--quiet", "--no-checkout", bare, dir)
+	mustRun(t, dir, "git", "checkout", "--quiet", "--detach", commit)
+	return dir
+}
+
+// cargoPackage packages a checkout as its publisher would, and returns the .crate.
+func cargoPackage(t *testing.T, dir string, more ...string) string {
+	t.Helper()
+	cargo, err := exec.LookPath("cargo")
+	if err != nil {
+		t.Skipf("cargo is not installed, so nothing can be packaged: %v", err)
+	}
+	target := t.TempDir()
+	args := append([]string{"package", "--quiet", "--no-verify", "--exclude-lockfile", "--offline"}, more...)
+	o := command(t, dir, []string{"CARGO_HOME=" + t.TempDir(), "CARGO_TARGET_DIR=" + target}, cargo, args...)
+	if o.code != 0 {
+		t.Fatalf("cargo package: %v", o)
+	}
+	crates, err := filepath.Glob(filepath.Join(target, "package", "*.crate"))
+	if err != nil || len(crates) != 1 {
+		t.Fatalf("cargo made %q, %v", crates, err)
+	}
+	return crates[0]
+}
+
+// mustRun runs a program of the system. git is not to see the user's settings.
+func mustRun(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("%s is not installed: %v", name, err)
+	}
+	env := []string{"GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0"}
+	o := command(t, dir, env, name, args...)
+	if o.code != 0 {
+		t.Fatalf("%s %s: %v", name, strings.Join(args, " "), o)
+	}
+	return o.stdout
+}
+
+// TestRealCratesOfRealCommits packages two crates of real repositories with
+// cargo, proves them from the bare repositories, has the log accept them, and
+// verifies them when nothing runs any more.
+func TestRealCratesOfRealCommits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("proving takes seconds, and making the keys the first time more than a minute")
+	}
+	s := newSite(t)
+	var files []string
+	for _, name := range []string{"itoa-1.0.18", "arrayref-0.3.9"} {
+		bare, commit := corpus(t, name)
+		file := cargoPackage(t, checkout(t, bare, commit))
+		o := zkp(t, "prove", file, "--repository", bare)
+		o.want(t, 0, "Proving", commit, "SHA-1 blocks of 64", "UNSAFE development keys", "Finished")
+		if o.code != 0 {
+			t.FailNow()
+		}
+		zkp(t, "submit", file, "--log", s.log.url).want(t, 0, fmt.Sprintf("entry %d of the log", len(files)))
+		files = append(files, file)
+	}
+	t.Run("another path is another claim", func(t *testing.T) { otherPath(t, s, files[0]) })
+	s.stopAll()
+	for i, file := range files {
+		s.verify(t, file).want(t, 0, "Finished "+strings.Fields("itoa arrayref")[i]+" v", "is the source of commit")
+	}
+	s.verify(t, files[0], "--bundle", bundleOf(files[1])).want(t, 1, "another crate")
+	s.verify(t, files[1], "--bundle", bundleOf(files[0])).want(t, 1, "another crate")
+}
+
+// otherPath says about a true crate and a true commit that the package stands
+// elsewhere in it.
+func otherPath(t *testing.T, s *site, file string) {
+	e, err := entry.Parse(read(t, strings.TrimSuffix(file, ".crate")+".entry"))
+	fatalIf(t, err)
+	e.Claim.(*entry.Source).Path = "src"
+	b, err := e.Marshal()
+	fatalIf(t, err)
+	lie := filepath.Join(t.TempDir(), "lie.entry")
+	write(t, lie, string(b))
+	zkp(t, "submit", file, "--entry", lie, "--log", s.log.url).want(t, 1, "crate-refused", `the claim is about \"src\"`)
+}
+
+// TestWhatCannotBeProvenIsNamed tries to prove what no commit holds. All of it is
+// refused before a proving key is looked for.
+func TestWhatCannotBeProvenIsNamed(t *testing.T) {
+	t.Run("edited, and cargo was told to go on", func(t *testing.T) {
+		bare, commit := corpus(t, "itoa-1.0.18")
+		dir := checkout(t, bare, commit)
+		edit(t, filepath.Join(dir, "src", "lib.rs"))
+		unprovable(t, cargoPackage(t, dir, "--allow-dirty"), bare).want(t, 1, "dirty", "src/lib.rs", "its content differs from the commit's")
+	})
+	t.Run("edited, and git was told not to look", func(t *testing.T) {
+		bare, commit := corpus(t, "itoa-1.0.18")
+		dir := checkout(t, bare, commit)
+		mustRun(t, dir, "git", "update-index", "--assume-unchanged", "src/lib.rs")
+		edit(t, filepath.Join(dir, "src", "lib.rs"))
+		unprovable(t, cargoPackage(t, dir), bare).want(t, 1, "src/lib.rs: its content differs from the commit's src/lib.rs")
+	})
+	t.Run("another path", func(t *testing.T) {
+		bare, commit := corpus(t, "itoa-1.0.18")
+		file := cargoPackage(t, checkout(t, bare, commit))
+		unprovable(t, file, bare, "--path", "src").want(t, 1, "the commit has no src/src/lib.rs")
+		unprovable(t, file, bare, "--path", "../itoa").want(t, 2, "counted from the top of the repository", `".."`)
+	})
+	t.Run("another repository", func(t *testing.T) {
+		bare, commit := corpus(t, "itoa-1.0.18")
+		file := cargoPackage(t, checkout(t, bare, commit))
+		other, otherCommit := corpus(t, "arrayref-0.3.9")
+		unprovable(t, file, other).want(t, 3, commit+" is not in the repository")
+		unprovable(t, file, other, "--commit", otherCommit).want(t, 1)
+	})
+	t.Run("reached through links", func(t *testing.T) {
+		bare, commit := corpus(t, "serde-1.0.228")
+		file := cargoPackage(t, checkout(t, bare, commit), "--package", "serde")
+		unprovable(t, file, bare).want(t, 1,
+			"src/core/de/mod.rs: serde/src/core is a symbolic link in the commit, which this version cannot prove yet",
+			"LICENSE-MIT: serde/LICENSE-MIT is a symbolic link in the commit")
+	})
+	t.Run("tokio as published", func(t *testing.T) {
+		bare, _ := corpus(t, "tokio-1.53.1")
+		unprovable(t, published(t, "tokio-1.53.1"), bare).want(t, 1, "468 SHA-1 blocks", "largest class has 64 blocks")
+	})
+	t.Run("too large", func(t *testing.T) {
+		bare, file := largePackage(t)
+		unprovable(t, file, bare).want(t, 1, "SHA-1 blocks", "largest class has 64 blocks")
+	})
+}
+
+// unprovable runs prove, which must not get as far as to look for keys, nor leave
+// an entry.
+func unprovable(t *testing.T, file, repository string, more ...string) outcome {
+	t.Helper()
+	keys, out := filepath.Join(t.TempDir(), "keys"), filepath.Join(t.TempDir(), "x.entry")
+	o := zkp(t, append([]string{"prove", file, "--repository", repository, "--keys", keys, "-o", out}, more...)...)
+	for _, name := range []string{keys, out} {
+		if _, err := os.Stat(name); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("it made %s: %v", filepath.Base(name), err)
+		}
+	}
+	if strings.Contains(o.stderr, "Working") {
+		t.Errorf("it began to work:\n%s", o.stderr)
+	}
+	return o
+}
+
+func edit(t *testing.T, name string) {
+	t.Helper()
+	write(t, name, string(read(t, name))+"\n// a back door\n")
+}
+
+// published returns a .crate as a registry serves it, out of cargo's cache.
+func published(t *testing.T, name string) string {
+	t.Helper()
+	home := os.Getenv("CARGO_HOME")
+	if home == "" {
+		user, err := os.UserHomeDir()
+		fatalIf(t, err)
+		home = filepath.Join(user, ".cargo")
+	}
+	found, err := filepath.Glob(filepath.Join(home, "registry", "cache", "*", name+".crate"))
+	fatalIf(t, err)
+	if len(found) == 0 {
+		t.Skipf("cargo's cache does not hold %s.crate; fetch it with cargo in a package that depends on it", name)
+	}
+	return found[0]
+}
+
+// largePackage makes a repository whose trees take more blocks than any circuit
+// has, and the package that cargo would make of it.
+func largePackage(t *testing.T) (repository, file string) {
+	t.Helper()
+	dir := t.TempDir()
+	files := map[string]string{"Cargo.toml": "[package]\nname = \"large\"\nversion = \"1.0.0\"\nedition = \"2021\"\n", "src/lib.rs": ""}
+	for i := range 80 {
+		files[fmt.Sprintf("src/m%02d/mod.rs", i)] = fmt.Sprintf("// module %d\n", i)
+	}
+	for name, content := range files {
+		fatalIf(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
+		write(t, filepath.Join(dir, name), content)
+	}
+	mustRun(t, dir, "git", "init", "--quiet", "--object-format=sha1")
+	mustRun(t, dir, "git", "add", ".")
+	mustRun(t, dir, "git", "-c", "user.name=test", "-c", "user.email=test@e2e.example", "commit", "--quiet", "-m", "Many modules")
+	commit := strings.TrimSpace(mustRun(t, dir, "git", "rev-parse", "HEAD"))
+	files[".cargo_vcs_info.json"] = fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%s\"\n  },\n  \"path_in_vcs\": \"\"\n}", commit)
+	file = filepath.Join(t.TempDir(), "large-1.0.0.crate")
+	pack(t, file, "large-1.0.0/", files)
+	return dir, file
+}
+
+// pack writes a .crate.
+func pack(t *testing.T, file, top string, files map[string]string) {
+	t.Helper()
+	f, err := os.Create(file)
+	fatalIf(t, err)
+	zw := gzip.NewWriter(f)
+	w := tar.NewWriter(zw)
+	for name, content := range files {
+		fatalIf(t, w.WriteHeader(&tar.Header{Name: top + name, Mode: 0o644, Size: int64(len(content)), Format: tar.FormatGNU}))
+		_, err := w.Write([]byte(content))
+		fatalIf(t, err)
+	}
+	fatalIf(t, errors.Join(w.Close(), zw.Close(), f.Close()))
+}

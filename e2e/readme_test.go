@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"cratelog/internal/fixture"
+)
+
+// TestTheCommandsOfTheREADMEWork runs them, word for word but for the names that
+// the reader must fill in, beside a demonstration that runs as the README says.
+func TestTheCommandsOfTheREADMEWork(t *testing.T) {
+	root := fixture.Root(t)
+	text := string(read(t, filepath.Join(root, "README.md")))
+	if !strings.Contains(text, "\n    go run ./cmd/demo ") {
+		t.Error("the README does not begin with go run ./cmd/demo, which TestTheDemonstrationCanBeLookedAt runs")
+	}
+	_, section, ok := strings.Cut(text, "\n## Prove your own crate\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	commands := regexp.MustCompile(`(?m)^    (.*)$`).FindAllStringSubmatch(section, -1)
+	if !ok || len(commands) < 5 {
+		t.Fatalf("the README's section about one's own crate has %d commands", len(commands))
+	}
+	if testing.Short() {
+		t.Skip("proving takes seconds, and making the keys the first time more than a minute")
+	}
+	for _, tool := range []string{"cargo", "git", "sh"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed: %v", tool, err)
+		}
+	}
+	dir := ownCrate(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	demo := launch(t, "demo")
+	shown := demo.waitFor(t, "Try it:\n   go run ./cmd/cargo-zkp ")
+	fill := strings.NewReplacer(
+		"cd .../cratelog", "cd "+quote(root),
+		"NAME-VERSION", "hello-proof-0.2.0",
+		"--log URL", "--log "+group(t, shown, `--log (\S+)`),
+		"--policy policy.txt", "--policy "+quote(group(t, shown, `--policy (\S+)`)))
+	bin := t.TempDir()
+	env := []string{"GOBIN=" + bin, "PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "CARGO_HOME=" + t.TempDir()}
+	for _, c := range commands {
+		o := command(t, dir, env, "sh", "-c", fill.Replace(c[1]))
+		o.want(t, 0)
+		if o.code != 0 {
+			t.Fatalf("the README's command %q failed", c[1])
+		}
+	}
+}
+
+// ownCrate returns a clean checkout of a crate that nobody has logged yet. It has
+// no dependencies, so cargo package needs no registry.
+func ownCrate(t *testing.T) string {
+	t.Helper()
+	dir := checkout(t, fixture.Repo(t), "v0.1.1")
+	manifest := filepath.Join(dir, "Cargo.toml")
+	text := string(read(t, manifest))
+	write(t, manifest, strings.Replace(text, `version = "0.1.1"`, `version = "0.2.0"`, 1))
+	mustRun(t, dir, "git", "-c", "user.name=test", "-c", "user.email=test@e2e.example", "commit", "--quiet", "-am", "Release 0.2.0")
+	return dir
+}
+
+func group(t *testing.T, text, pattern string) string {
+	t.Helper()
+	found := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if found == nil {
+		t.Fatalf("nothing matches %s in\n%s", pattern, text)
+	}
+	return found[1]
+}
+
+// quote makes one word of a shell's command.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
