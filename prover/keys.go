@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -298,7 +299,7 @@ func loadKeys(cache, name string, c circuit.Capacity, system *cs.R1CS, progress 
 	want, shipped := known[hex.EncodeToString(id[:])]
 	if !shipped {
 		want = strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), name+"-"), ".pk")
-		if c == circuit.Class64 {
+		if slices.Contains(Classes, c) {
 			return nil, damaged("is not for the program that ships with cratelog")
 		}
 	}
