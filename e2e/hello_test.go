@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +29,8 @@ func TestACrateVerifiesWithEverythingStopped(t *testing.T) {
 	t.Run("while the log runs", func(t *testing.T) { whileTheLogRuns(t, s, files[0]) })
 	s.stopAll()
 	t.Run("offline", func(t *testing.T) { offline(t, s, files) })
+	t.Run("another name", func(t *testing.T) { anotherName(t, s, files) })
+	t.Run("a log that answers with something else", func(t *testing.T) { lyingAnswer(t, files) })
 	t.Run("exit codes", func(t *testing.T) { exitCodes(t, s, files) })
 	t.Run("wrong bytes", func(t *testing.T) { wrongBytes(t, s, files) })
 	t.Run("cargo", func(t *testing.T) { throughCargo(t, s, files) })
@@ -67,7 +72,9 @@ func whileTheLogRuns(t *testing.T, s *site, file string) {
 		s.verify(t, evil, "--log", s.log.url).want(t, 1, "no entry for hello-proof v9.9.9")
 	})
 	t.Run("another crate than the log holds", func(t *testing.T) {
-		s.verify(t, fixtureFile(t, "hello-proof-0.1.0-repacked.crate"), "--log", s.log.url).want(t, 1, "another crate")
+		other := filepath.Join(t.TempDir(), "hello-proof-0.1.0.crate")
+		write(t, other, string(read(t, fixtureFile(t, "hello-proof-0.1.0-repacked.crate"))))
+		s.verify(t, other, "--log", s.log.url).want(t, 1, "another crate")
 	})
 }
 
@@ -97,6 +104,32 @@ func offline(t *testing.T, s *site, files []string) {
 		s.verify(t, files[0], "--max-age", "1h").want(t, 0)
 		s.verify(t, files[0], "--max-age", "1ns").want(t, 1, "stale checkpoint")
 	})
+}
+
+// anotherName gives a crate another name than its own: whoever asked for one crate
+// is not to be content with another, however true its proof.
+func anotherName(t *testing.T, s *site, files []string) {
+	file, bundle := filepath.Join(t.TempDir(), "serde-1.0.0.crate"), bundleOf(files[0])
+	write(t, file, string(read(t, files[0])))
+	s.verify(t, file, "--bundle", bundle).want(t, 1, "holds hello-proof v0.1.0, which its name does not say")
+	s.verify(t, file, "--bundle", bundle, "-p", "hello-proof@0.1.0").want(t, 0, "Finished hello-proof v0.1.0")
+	s.verify(t, file, "--bundle", bundle, "-p", "serde@1.0.0").want(t, 1, "another crate", "wanted is serde 1.0.0")
+	s.verify(t, file, "--bundle", bundle, "-p", "serde").want(t, 2, "NAME@VERSION")
+}
+
+// lyingAnswer is a log that answers a submission with another one's bundle.
+func lyingAnswer(t *testing.T, files []string) {
+	bundle := read(t, bundleOf(files[1]))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Write(bundle)
+	}))
+	defer srv.Close()
+	out := filepath.Join(t.TempDir(), "x.tlog-proof")
+	zkp(t, "submit", files[0], "--log", srv.URL, "--bundle", out).want(t, 1, "did not answer with this entry's bundle")
+	if _, err := os.Stat(out); err == nil {
+		t.Error("the wrong bundle was kept")
+	}
 }
 
 func exitCodes(t *testing.T, s *site, files []string) {
@@ -136,6 +169,8 @@ func exitCodes(t *testing.T, s *site, files []string) {
 
 		{"another crate's bundle", append([]string{"verify", files[1], "--bundle", bundleOf(file)}, s.flags()...), 1, []string{"another crate"}},
 		{"another log's policy", []string{"verify", file, "--policy", other, "--development"}, 1, []string{"unknown log", origin}},
+		{"endless policy", []string{"verify", file, "--policy", "/dev/zero"}, 1, []string{"the most that are read"}},
+		{"endless bundle", append([]string{"verify", file, "--bundle", "/dev/zero"}, s.flags()...), 1, []string{"the most that are read"}},
 		{"no archive", append([]string{"verify", garbage}, s.flags()...), 1, []string{garbage}},
 	} {
 		t.Run(c.what, func(t *testing.T) { zkp(t, c.args...).want(t, c.code, c.words...) })
@@ -152,6 +187,12 @@ func wrongBytes(t *testing.T, s *site, files []string) {
 	flipped := func(b []byte, i int) []byte {
 		b = bytes.Clone(b)
 		b[i] ^= 1
+		return b
+	}
+	// A letter of base64 becomes another one.
+	otherLetter := func(b []byte, i int) []byte {
+		b = bytes.Clone(b)
+		b[i] = map[bool]byte{true: 'B', false: 'A'}[b[i] == 'A']
 		return b
 	}
 	mangle := func(edit func(p *client.Proof)) []byte {
@@ -177,8 +218,8 @@ func wrongBytes(t *testing.T, s *site, files []string) {
 		{"bundle, empty", crate, nil, []string{"malformed bundle"}},
 		{"proof bytes", crate, mangle(func(p *client.Proof) { p.Extra = flipped(p.Extra, len(p.Extra)-40) }), []string{"entry not in the log"}},
 		{"inclusion hash", crate, mangle(func(p *client.Proof) { p.Hashes = append([][32]byte{{1}}, p.Hashes[1:]...) }), []string{"entry not in the log"}},
-		{"log signature", crate, mangle(func(p *client.Proof) { p.Checkpoint = flipped(p.Checkpoint, inLine(origin)) }), []string{"no valid signature of the log"}},
-		{"cosignature", crate, mangle(func(p *client.Proof) { p.Checkpoint = flipped(p.Checkpoint, inLine(firstWitness(p.Checkpoint))) }), []string{"bad cosignature"}},
+		{"log signature", crate, mangle(func(p *client.Proof) { p.Checkpoint = otherLetter(p.Checkpoint, inLine(origin)) }), []string{"no valid signature of the log"}},
+		{"cosignature", crate, mangle(func(p *client.Proof) { p.Checkpoint = otherLetter(p.Checkpoint, inLine(firstWitness(p.Checkpoint))) }), []string{"bad cosignature"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "hello-proof-0.1.1.crate")

@@ -54,6 +54,7 @@ checkpoint_interval = "100ms"
 republish_interval = "300ms"
 batch_age = "10ms"
 witness_timeout = "2s"
+publish_wait = "3s"
 `, origin))
 	s.startLog()
 	return s

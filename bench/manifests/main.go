@@ -1,0 +1,146 @@
+// Command manifests measures on real crates how many Cargo.toml follow from their
+// Cargo.toml.orig: go run ./bench/manifests DIR, where DIR holds .crate files at any depth, such
+// as the registry/cache of a cargo home after cargo fetch.
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"cratelog/crate"
+	"cratelog/manifest"
+)
+
+const maxInflated = 1 << 30
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: manifests DIR")
+		os.Exit(2)
+	}
+	if err := run(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/manifests:", err)
+		os.Exit(1)
+	}
+}
+
+// A tally counts crates by what became of their manifests.
+type tally struct {
+	total, noOrig, inheriting, resolver, derived int
+	refused                                      int // by crate.ReadFile
+	others, refusals                             []string
+}
+
+func run(dir string) error {
+	var t tally
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(p) != ".crate" {
+			return err
+		}
+		return t.add(p)
+	})
+	if err != nil {
+		return err
+	}
+	if t.total == 0 {
+		return fmt.Errorf("no .crate file with a Cargo.toml.orig below %s", dir)
+	}
+	t.print()
+	return nil
+}
+
+func (t *tally) print() {
+	own := t.total - t.inheriting
+	fmt.Printf("manifests_total %d crates\n", t.total)
+	fmt.Printf("manifests_without_orig %d crates\n", t.noOrig)
+	fmt.Printf("manifests_inheriting %d crates\n", t.inheriting)
+	fmt.Printf("manifests_inheriting_resolver_only %d crates\n", t.resolver)
+	fmt.Printf("manifests_derived %.2f percent\n", 100*float64(t.derived)/float64(max(own, 1)))
+	fmt.Printf("manifests_not_derived %d crates\n", len(t.others))
+	fmt.Printf("crates_refused_by_reader %d crates\n", t.refused)
+	for _, s := range t.others {
+		fmt.Println("not derived:", s)
+	}
+	for _, s := range t.refusals {
+		fmt.Println("refused by the reader:", s)
+	}
+}
+
+// add derives one crate's manifest.
+func (t *tally) add(p string) error {
+	name := strings.TrimSuffix(filepath.Base(p), ".crate")
+	files, contents, err := unpack(p)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if _, err := crate.ReadFile(p, crate.DefaultLimits); err != nil {
+		t.refused++
+		t.refusals = append(t.refusals, name+": "+strings.TrimPrefix(err.Error(), p+": "))
+	}
+	orig, ok := contents["Cargo.toml.orig"]
+	if !ok {
+		t.noOrig++
+		return nil
+	}
+	t.total++
+	inherits, err := manifest.Inherits(orig)
+	if err != nil {
+		t.others = append(t.others, name+": "+err.Error())
+		return nil
+	}
+	err = manifest.Derive(orig, contents["Cargo.toml"], files, nil)
+	switch {
+	case inherits && errors.Is(err, manifest.ErrNeedsWorkspace):
+		t.inheriting++
+	case errors.Is(err, manifest.ErrNeedsWorkspace):
+		t.inheriting++
+		t.resolver++
+	case err != nil:
+		t.others = append(t.others, name+": "+err.Error())
+	default:
+		t.derived++
+	}
+	return nil
+}
+
+// unpack reads a .crate's file names and its manifests, without any of the checks that crate.Read
+// makes, so that also a crate that is refused there is counted.
+func unpack(p string) (files []string, contents map[string][]byte, err error) {
+	raw, err := os.ReadFile(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	zr, err := gzip.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		return nil, nil, err
+	}
+	tr := tar.NewReader(io.LimitReader(zr, maxInflated))
+	contents = map[string][]byte{}
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return files, contents, nil
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		_, name, _ := strings.Cut(h.Name, "/")
+		files = append(files, name)
+		if name == "Cargo.toml" || name == "Cargo.toml.orig" {
+			if contents[name], err = io.ReadAll(tr); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+}

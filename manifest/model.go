@@ -1,0 +1,223 @@
+package manifest
+
+import "strings"
+
+// A reader turns one manifest into the model of what it tells a build.
+type reader struct {
+	file  string
+	doc   table
+	files *fileSet
+	orig  bool  // the author's manifest: what cargo removes is left out of the model, leeway is put in
+	ws    table // the [workspace] that governs the package, nil if not known or not orig
+	model table
+	err   error // the first error, sticky
+
+	edition    string
+	depNames   map[string]bool // names of the dependencies of every kind
+	resolver   any             // package.resolver, nil if not set
+	wsResolver string          // what ws makes of it, "" without ws
+}
+
+// readNormalized reads the manifest under test.
+func readNormalized(b []byte, files *fileSet) (*reader, error) {
+	doc, err := parse(normFile, b)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{file: normFile, doc: doc, files: files}
+	return r, r.read()
+}
+
+// readOrig reads the author's manifest, and the root's as far as it is needed.
+func readOrig(b []byte, files *fileSet, root []byte) (*reader, error) {
+	doc, err := parse(origFile, b)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{file: origFile, doc: doc, files: files, orig: true}
+	rootDoc := doc
+	if _, own := doc["workspace"]; !own && root != nil {
+		if rootDoc, err = parse(rootFile, root); err != nil {
+			return nil, err
+		}
+		if _, ok := rootDoc["workspace"].(table); !ok {
+			return nil, &SyntaxError{File: rootFile, Why: "has no [workspace]: it is not the root of one"}
+		}
+	}
+	if r.ws = r.section(rootDoc, "workspace"); r.ws == nil && inherits(doc) {
+		return nil, ErrNeedsWorkspace
+	}
+	if r.ws != nil {
+		r.wsResolver = r.workspaceResolver(rootDoc)
+	}
+	return r, r.read()
+}
+
+// read fills the model.
+func (r *reader) read() error {
+	r.model = table{}
+	r.depNames = map[string]bool{}
+	pkg := r.packageTable()
+	if pkg == nil {
+		r.fail("", "has no [package]")
+		return r.err
+	}
+	r.readPackage(pkg)
+	r.readTargets(pkg)
+	r.readDependencies("", r.doc, r.model)
+	r.readPlatforms()
+	r.set("features", r.copyTable(r.section(r.doc, "features")))
+	r.set("lints", r.lints())
+	r.set("profile", r.profiles())
+	r.readRest()
+	prune(r.model)
+	return r.err
+}
+
+// readRest passes on what has no meaning of its own here, and holds what cargo removes against
+// the manifest under test.
+func (r *reader) readRest() {
+	for k, v := range r.doc {
+		switch k {
+		case "package", "project", "lib", "bin", "example", "test", "bench", "features", "lints", "profile", "target",
+			"dependencies", "dev-dependencies", "dev_dependencies", "build-dependencies", "build_dependencies":
+			// read above
+		case "cargo-features", "badges":
+			r.model[k] = v
+		case "hints":
+			r.young(r.model, k, v)
+		case "workspace", "patch", "replace":
+			// cargo removes them; whoever builds from a registry's package could be misled by them
+			r.unlessOrig(r.model, k, v)
+		default:
+			r.unknown(r.model, k, v)
+		}
+	}
+}
+
+// unlessOrig puts a key that cargo removes when it packages into the model of the manifest under
+// test, where nothing will match it.
+func (r *reader) unlessOrig(out table, k string, v any) {
+	if !r.orig {
+		out[k] = v
+	}
+}
+
+// unknown puts a key into the model that cargo is not known to read, and so leaves out.
+func (r *reader) unknown(out table, k string, v any) {
+	if r.orig {
+		v = may{v}
+	}
+	out[k] = v
+}
+
+// young puts a key into the model that cargo has learnt late: an older cargo leaves it out. Only
+// keys that change nothing of what is compiled are treated so.
+func (r *reader) young(out table, k string, v any) { r.unknown(out, k, v) }
+
+// packageTable returns [package], which was [project] once.
+func (r *reader) packageTable() table {
+	if _, both := r.doc["project"]; both {
+		if _, both = r.doc["package"]; both {
+			r.fail("project", "stands beside [package]: cargo's versions differ in which they obey")
+		}
+		return r.section(r.doc, "project")
+	}
+	return r.section(r.doc, "package")
+}
+
+// fail keeps the first error.
+func (r *reader) fail(key, why string) {
+	if r.err == nil {
+		r.err = &SyntaxError{File: r.file, Key: key, Why: why}
+	}
+}
+
+func (r *reader) set(key string, t table) {
+	if t != nil {
+		r.model[key] = t
+	}
+}
+
+// section returns a table of t, nil if there is none.
+func (r *reader) section(t table, key string) table {
+	v, ok := t[key]
+	if !ok {
+		return nil
+	}
+	sub, ok := v.(table)
+	if !ok {
+		r.fail(quoteKey(key), "is not a table")
+	}
+	return sub
+}
+
+func (r *reader) copyTable(t table) table {
+	if t == nil {
+		return nil
+	}
+	out := table{}
+	for k, v := range t {
+		out[k] = v
+	}
+	return out
+}
+
+// str returns a string of t, "" if there is none.
+func (r *reader) str(t table, prefix, key string) string {
+	v, ok := t[key]
+	if !ok {
+		return ""
+	}
+	s, ok := v.(string)
+	if !ok {
+		r.fail(join(prefix, key), "is not a string")
+	}
+	return s
+}
+
+// boolean returns a boolean of t, or def if there is none.
+func (r *reader) boolean(t table, prefix, key string, def bool) bool {
+	v, ok := t[key]
+	if !ok {
+		return def
+	}
+	b, ok := v.(bool)
+	if !ok {
+		r.fail(join(prefix, key), "is not true or false")
+	}
+	return b
+}
+
+// strings returns a list of strings of t, nil if there is none.
+func (r *reader) strings(t table, prefix, key string) []any {
+	v, ok := t[key]
+	if !ok {
+		return nil
+	}
+	list, ok := v.([]any)
+	if !ok {
+		r.fail(join(prefix, key), "is not a list of strings")
+	}
+	for _, e := range list {
+		if _, ok := e.(string); !ok {
+			r.fail(join(prefix, key), "is not a list of strings")
+		}
+	}
+	return list
+}
+
+// spelled returns the spelling of a key that t holds, the one with hyphens first, which cargo
+// prefers; a different value under the other is refused, because it can only be meant to mislead.
+func (r *reader) spelled(t table, prefix, key string) string {
+	old := strings.ReplaceAll(key, "-", "_")
+	a, hyphen := t[key]
+	b, underscore := t[old]
+	if hyphen && underscore && render(a) != render(b) {
+		r.fail(join(prefix, old), "contradicts "+quoteKey(key)+" beside it")
+	}
+	if underscore && !hyphen {
+		return old
+	}
+	return key
+}
