@@ -75,6 +75,11 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 		}
 		src.Commit = &id
 	}
+	to, err := newOutput(*out)
+	if err != nil {
+		return err
+	}
+	defer to.discard()
 	begin := time.Now()
 	e, err := makeEntry(ctx, sh, c, repo, src, *cache)
 	if err != nil {
@@ -84,7 +89,7 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(*out, raw, 0o644); err != nil {
+	if err := to.commit(raw); err != nil {
 		return err
 	}
 	sh.status("Finished", "%s, %d bytes, in %.1f s", *out, len(raw), time.Since(begin).Seconds())
