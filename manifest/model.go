@@ -35,22 +35,42 @@ func readOrig(b []byte, files *fileSet, root []byte) (*reader, error) {
 		return nil, err
 	}
 	r := &reader{file: origFile, doc: doc, files: files, orig: true}
-	rootDoc := doc
-	if _, own := doc["workspace"]; !own && root != nil {
-		if rootDoc, err = parse(rootFile, root); err != nil {
+	_, own := doc["workspace"]
+	if !own && root != nil {
+		rootDoc, err := parse(rootFile, root)
+		if err != nil {
 			return nil, err
 		}
-		if _, ok := rootDoc["workspace"].(table); !ok {
-			return nil, &SyntaxError{File: rootFile, Why: "has no [workspace]: it is not the root of one"}
+		if err := r.useRoot(rootFile, rootDoc); err != nil {
+			return nil, err
+		}
+	} else if own {
+		if err := r.useRoot(origFile, doc); err != nil {
+			return nil, err
 		}
 	}
-	if r.ws = r.section(rootDoc, "workspace"); r.ws == nil && inherits(doc) {
+	if r.ws == nil && inherits(doc) {
 		return nil, ErrNeedsWorkspace
 	}
-	if r.ws != nil {
-		r.wsResolver = r.workspaceResolver(rootDoc)
-	}
 	return r, r.read()
+}
+
+// useRoot takes the [workspace] of its root's manifest.
+func (r *reader) useRoot(file string, doc table) error {
+	ws, ok := doc["workspace"].(table)
+	if !ok {
+		return &SyntaxError{File: file, Why: "has no [workspace] table: it is not the root of one"}
+	}
+	for _, key := range []string{"package", "dependencies", "lints"} {
+		if v, ok := ws[key]; ok {
+			if _, ok := v.(table); !ok {
+				return &SyntaxError{File: file, Key: join("workspace", key), Why: "is not a table"}
+			}
+		}
+	}
+	root := &reader{file: file, ws: ws}
+	r.ws, r.wsResolver = ws, root.workspaceResolver(doc)
+	return root.err
 }
 
 // read fills the model.

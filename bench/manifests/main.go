@@ -1,6 +1,7 @@
 // Command manifests measures on real crates how many Cargo.toml follow from their
 // Cargo.toml.orig: go run ./bench/manifests DIR, where DIR holds .crate files at any depth, such
-// as the registry/cache of a cargo home after cargo fetch.
+// as the registry/cache of a cargo home after cargo fetch. A file NAME-VERSION.root.toml in
+// ROOTS, the optional second argument, is the manifest of the workspace of NAME-VERSION.crate.
 package main
 
 import (
@@ -22,11 +23,11 @@ import (
 const maxInflated = 1 << 30
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: manifests DIR")
+	if len(os.Args) != 2 && len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: manifests DIR [ROOTS]")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1]); err != nil {
+	if err := run(os.Args[1], strings.Join(os.Args[2:], "")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/manifests:", err)
 		os.Exit(1)
 	}
@@ -34,13 +35,19 @@ func main() {
 
 // A tally counts crates by what became of their manifests.
 type tally struct {
-	total, noOrig, inheriting, resolver, derived int
-	refused                                      int // by crate.ReadFile
-	others, refusals                             []string
+	roots string
+
+	total, noOrig       int
+	inheriting          int // of total, need their workspace
+	resolver            int // of inheriting, only because their workspace sets the resolver
+	rooted, rootDerived int // of inheriting, had a root; derived with it
+	derived             int // of total, without those inheriting
+	refused             int // by crate.ReadFile
+	others, refusals    []string
 }
 
-func run(dir string) error {
-	var t tally
+func run(dir, roots string) error {
+	t := tally{roots: roots}
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(p) != ".crate" {
 			return err
@@ -63,6 +70,8 @@ func (t *tally) print() {
 	fmt.Printf("manifests_without_orig %d crates\n", t.noOrig)
 	fmt.Printf("manifests_inheriting %d crates\n", t.inheriting)
 	fmt.Printf("manifests_inheriting_resolver_only %d crates\n", t.resolver)
+	fmt.Printf("manifests_inheriting_with_root %d crates\n", t.rooted)
+	fmt.Printf("manifests_inheriting_with_root_derived %d crates\n", t.rootDerived)
 	fmt.Printf("manifests_derived %.2f percent\n", 100*float64(t.derived)/float64(max(own, 1)))
 	fmt.Printf("manifests_not_derived %d crates\n", len(t.others))
 	fmt.Printf("crates_refused_by_reader %d crates\n", t.refused)
@@ -98,16 +107,38 @@ func (t *tally) add(p string) error {
 	}
 	err = manifest.Derive(orig, contents["Cargo.toml"], files, nil)
 	switch {
-	case inherits && errors.Is(err, manifest.ErrNeedsWorkspace):
-		t.inheriting++
 	case errors.Is(err, manifest.ErrNeedsWorkspace):
 		t.inheriting++
-		t.resolver++
+		if !inherits {
+			t.resolver++
+		}
+		return t.withRoot(name, orig, contents["Cargo.toml"], files)
 	case err != nil:
 		t.others = append(t.others, name+": "+err.Error())
 	default:
 		t.derived++
 	}
+	return nil
+}
+
+// withRoot derives the manifest of a crate that needs its workspace's, if that is at hand.
+func (t *tally) withRoot(name string, orig, normalized []byte, files []string) error {
+	if t.roots == "" {
+		return nil
+	}
+	root, err := os.ReadFile(filepath.Join(t.roots, name+".root.toml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.rooted++
+	if err := manifest.Derive(orig, normalized, files, root); err != nil {
+		t.others = append(t.others, name+": "+err.Error())
+		return nil
+	}
+	t.rootDerived++
 	return nil
 }
 
