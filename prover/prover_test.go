@@ -137,7 +137,7 @@ func TestDamagedKeysAreNotUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	files, err := filepath.Glob(filepath.Join(from, "source-*"))
+	files, err := filepath.Glob(filepath.Join(from, "source-*.[pv]k"))
 	if err != nil || len(files) != 2 {
 		t.Fatalf("%v %v", files, err)
 	}
