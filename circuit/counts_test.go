@@ -25,7 +25,9 @@ func TestConstraintCounts(t *testing.T) {
 	fmt.Fprintf(&b, "sha1 first block and tables,%d\n", one)
 	fmt.Fprintf(&b, "sha1 each further block,%d\n", two-one)
 	fmt.Fprintf(&b, "source %d blocks,%d\n", small.Blocks, number(Constraints(small)))
-	fmt.Fprintf(&b, "source %d blocks,%d\n", Class64.Blocks, number(Constraints(Class64)))
+	for _, c := range []Capacity{Class64, Class128, Class512} {
+		fmt.Fprintf(&b, "source %d blocks,%d\n", c.Blocks, number(Constraints(c)))
+	}
 
 	const file = "testdata/counts.csv"
 	if *update {

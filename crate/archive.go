@@ -22,7 +22,7 @@ const (
 )
 
 // keep names the files whose content is needed, not only the hash.
-var keep = map[string]bool{manifestFile: true, vcsFile: true}
+var keep = map[string]bool{manifestFile: true, origFile: true, vcsFile: true}
 
 // An archive is what one pass over a .crate yields.
 type archive struct {

@@ -22,3 +22,10 @@ func (h blobHash) sum() (id [20]byte, safe bool) {
 	b, collision := h.Hash.(sha1cd.CollisionResistantHash).CollisionResistantSum(nil)
 	return [20]byte(b), !collision
 }
+
+// blobID is the id of a small blob; safe is as for sum.
+func blobID(content []byte) (id [20]byte, safe bool) {
+	h := newBlobHash(int64(len(content)))
+	h.Write(content)
+	return h.sum()
+}

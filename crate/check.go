@@ -11,7 +11,7 @@ import (
 // claim, and that the claim's file list is the one of its files. A proof of the
 // claim, which the caller must verify, then binds those files to the commit.
 //
-// Errors: ErrSubject, ErrFiles, *UnprovenError, *VCSInfoError.
+// Errors: ErrSubject, ErrFiles, *UnprovenError, *VCSInfoError, *PlaceError.
 func (c *Crate) Check(s entry.Subject, src *entry.Source) error {
 	if s.Name != c.Name || s.Version != c.Version {
 		return fmt.Errorf("%w: it names %s %s, this is %s %s", ErrSubject, s.Name, s.Version, c.Name, c.Version)

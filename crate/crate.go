@@ -16,23 +16,32 @@
 //     P/Cargo.toml; anything else only as a file that the claim lists as unproven;
 //   - Cargo.lock: proven, or listed as unproven;
 //   - .cargo_vcs_info.json: exactly what cargo writes for the claim's commit and
-//     path, or absent.
+//     path, or absent;
+//   - a file that the claim lists as from outside of the package: the blob where
+//     the readme or license-file of Cargo.toml.orig points, which has its name.
+//
+// A path may lead through symbolic links, whose texts are in the claim: as in a
+// file system, a link stands for what its text names, seen from its directory. The
+// links are proven as well, and what they lead to; they may leave P, but not the
+// repository. A path may lead through submodules, which the claim lists: their
+// commits and trees are proven as objects of their own.
 //
 // # The list L
 //
 // A claim's files are one canonical byte string L, the part of the commit's tree
 // that the crate needs. Objects are numbered breadth-first: 0 is the commit, 1
-// its root tree; then every tree, in order, appends its listed directories in
-// the order of its entries. L is the concatenation over the objects of
+// its root tree; every object, in order, appends its children: a tree its listed
+// directories and submodules, in the order of its entries, and the commit of a
+// submodule its root tree. L is the concatenation over the objects of
 //
 //	commit:  'c'
 //	tree:    't', and for each listed entry
-//	         MODE SP NAME NUL          and for a file the 20 bytes of its blob id
+//	         MODE SP NAME NUL          and for a file or link the 20 bytes of its blob id
 //
-// MODE is 40000 for a directory, 100644 or 100755 for a file. Entries are in
-// git's order: by name as bytes, where a directory's name has '/' appended.
-// Listed are the directories on the way to P, and below P the proven files and
-// their directories.
+// MODE is 40000 for a directory, 160000 for a submodule, 120000 for a symbolic
+// link, 100644 or 100755 for a file. Entries are in git's order: by name as bytes,
+// where a directory's name has '/' appended. Listed are the files, the links on the
+// way to them, and the directories and submodules that hold them.
 //
 // The digest of L is gnark-crypto's Poseidon2 Merkle-Damgård hash over BN254,
 // over 32-byte big-endian elements: the length of L in bytes; then L in chunks
@@ -65,6 +74,7 @@ type Crate struct {
 	Trailing      int      // bytes after the gzip member: counted, never read (cargo ignores them)
 
 	vcsInfo []byte // content of .cargo_vcs_info.json; nil if there is none
+	orig    []byte // content of Cargo.toml.orig; nil if there is none
 }
 
 // A File is one regular file of a crate.
@@ -150,7 +160,7 @@ func read(raw []byte, root string, lim Limits) (*Crate, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Crate{SHA256: sha256.Sum256(raw), Files: a.files, Trailing: a.trailing, vcsInfo: a.kept[vcsFile]}
+	c := &Crate{SHA256: sha256.Sum256(raw), Files: a.files, Trailing: a.trailing, vcsInfo: a.kept[vcsFile], orig: a.kept[origFile]}
 	sort.Slice(c.Files, func(i, j int) bool { return c.Files[i].Path < c.Files[j].Path })
 	manifest, ok := a.kept[manifestFile]
 	if !ok {

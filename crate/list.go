@@ -13,9 +13,11 @@ import (
 
 // Modes of git's tree entries.
 const (
-	modeFile = "100644"
-	modeExec = "100755"
-	modeDir  = "40000"
+	modeFile   = "100644"
+	modeExec   = "100755"
+	modeLink   = "120000"
+	modeDir    = "40000"
+	modeModule = "160000"
 )
 
 // chunk is how many bytes of L one field element takes.
@@ -29,24 +31,24 @@ type List struct {
 	Objects []Object // in the order of Bytes; 0 is the commit and 1 its root tree
 }
 
-// An Object is the commit or one tree of a list.
+// An Object is a commit or a tree of a list.
 type Object struct {
-	Commit  bool    // true for object 0 only; it has no entries, its child is object 1
-	Path    string  // path of the tree in the repository, "" for the root
-	Entries []Entry // listed entries in git's order
+	Commit  bool    // object 0, and the commits of submodules; the only child is the root tree
+	Path    string  // where the tree or submodule stands in the repository, "" for the root
+	Entries []Entry // listed entries of a tree in git's order
 }
 
 // An Entry is one listed entry of a tree.
 type Entry struct {
-	Mode  string   // "40000", "100644" or "100755"
+	Mode  string   // "40000", "160000", "120000", "100644" or "100755"
 	Name  string   // one component of a path
-	Blob  [20]byte // files: the blob's id
-	Child int      // directories: the number of the tree; 0 for files
+	Blob  [20]byte // files and links: the blob's id
+	Child int      // directories and submodules: the number of the object; 0 for others
 }
 
-// List computes the list for a claim, of which it uses Commit, Path and
-// Unproven, but not Files. It refuses a claim that the crate itself contradicts:
-// an *UnprovenError or a *VCSInfoError. It knows nothing of the repository.
+// List computes the list for a claim, of which it uses all but Files. It refuses a
+// claim that the crate itself contradicts: an *UnprovenError, a *VCSInfoError or a
+// *PlaceError. It knows nothing of the repository.
 func (c *Crate) List(src *entry.Source) (*List, error) {
 	if src.Path != "" {
 		if err := entry.CheckPath(src.Path); err != nil {
@@ -60,19 +62,19 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 	if err != nil {
 		return nil, err
 	}
-	root := &dir{}
-	for _, f := range files {
-		root.add(join(src.Path, f.Path), f)
+	root, err := c.place(src, files)
+	if err != nil {
+		return nil, err
 	}
-	l := &List{Objects: []Object{{Commit: true}}}
+	l := &List{}
 	l.number(root)
 	l.encode()
 	l.Digest, err = digest(l.Bytes)
 	return l, err
 }
 
-// proven returns the files that must stand in the tree, under the paths that
-// they have there below P.
+// proven returns the files that must stand in the tree, Cargo.toml.orig under the
+// name that it has there.
 func (c *Crate) proven(unproven []string) ([]File, error) {
 	skip, err := c.checkUnproven(unproven)
 	if err != nil {
@@ -122,56 +124,13 @@ func (c *Crate) checkUnproven(unproven []string) (map[string]bool, error) {
 	return skip, nil
 }
 
-// A dir is a listed directory: its children by name.
-type dir struct {
-	files map[string]File
-	dirs  map[string]*dir
-}
-
-// add puts a file at a path. The paths of a crate never need one name to be
-// both file and directory (Read), so the maps stay disjoint.
-func (d *dir) add(path string, f File) {
-	name, below, deeper := strings.Cut(path, "/")
-	if !deeper {
-		if d.files == nil {
-			d.files = map[string]File{}
-		}
-		d.files[name] = f
-		return
-	}
-	if d.dirs == nil {
-		d.dirs = map[string]*dir{}
-	}
-	sub := d.dirs[name]
-	if sub == nil {
-		sub = &dir{}
-		d.dirs[name] = sub
-	}
-	sub.add(below, f)
-}
-
-// entries returns a directory's entries in git's order, and the directories
-// among them in the same order.
-func (d *dir) entries() ([]Entry, []*dir) {
-	var all []Entry
-	for name, f := range d.files {
-		e := Entry{Mode: modeFile, Name: name, Blob: f.Blob}
-		if f.Exec {
-			e.Mode = modeExec
-		}
-		all = append(all, e)
-	}
-	for name := range d.dirs {
-		all = append(all, Entry{Mode: modeDir, Name: name})
+// entries returns a directory's entries in git's order.
+func (n *node) entries() (all []Entry) {
+	for name, e := range n.below {
+		all = append(all, Entry{Mode: e.mode, Name: name, Blob: e.blob})
 	}
 	slices.SortFunc(all, func(a, b Entry) int { return strings.Compare(a.sortKey(), b.sortKey()) })
-	var dirs []*dir
-	for _, e := range all {
-		if e.Mode == modeDir {
-			dirs = append(dirs, d.dirs[e.Name])
-		}
-	}
-	return all, dirs
+	return all
 }
 
 // sortKey is what git compares: a directory's name ends with a slash.
@@ -182,23 +141,30 @@ func (e Entry) sortKey() string {
 	return e.Name
 }
 
-// number appends the trees below root to l.Objects, breadth first.
-func (l *List) number(root *dir) {
-	l.Objects = append(l.Objects, Object{})
-	queue := []*dir{root}
-	for at := 1; at < len(l.Objects); at++ {
-		o := &l.Objects[at]
-		entries, dirs := queue[at-1].entries()
-		path := o.Path
-		o.Entries = entries
-		for i := range entries {
-			if entries[i].Mode != modeDir {
+// parent says whether the entry names another object of the list.
+func (e Entry) parent() bool { return e.Mode == modeDir || e.Mode == modeModule }
+
+// number fills in l.Objects, breadth first: every object appends its children.
+func (l *List) number(root *node) {
+	l.Objects = []Object{{Commit: true}}
+	nodes := []*node{root} // of each object; a commit's is its root tree's
+	for at := 0; at < len(l.Objects); at++ {
+		n, here := nodes[at], l.Objects[at].Path
+		if l.Objects[at].Commit {
+			l.Objects = append(l.Objects, Object{Path: here})
+			nodes = append(nodes, n)
+			continue
+		}
+		entries := n.entries()
+		for i, e := range entries {
+			if !e.parent() {
 				continue
 			}
 			entries[i].Child = len(l.Objects)
-			l.Objects = append(l.Objects, Object{Path: join(path, entries[i].Name)})
+			l.Objects = append(l.Objects, Object{Commit: e.Mode == modeModule, Path: join(here, e.Name)})
+			nodes = append(nodes, n.below[e.Name])
 		}
-		queue = append(queue, dirs...)
+		l.Objects[at].Entries = entries
 	}
 }
 
@@ -214,7 +180,7 @@ func (l *List) encode() {
 			l.Bytes = append(l.Bytes, ' ')
 			l.Bytes = append(l.Bytes, e.Name...)
 			l.Bytes = append(l.Bytes, 0)
-			if e.Mode != modeDir {
+			if !e.parent() {
 				l.Bytes = append(l.Bytes, e.Blob[:]...)
 			}
 		}

@@ -25,12 +25,21 @@ type wireSubject struct {
 }
 
 type wireSource struct {
-	Kind     string   `cbor:"1,keyasint"`
-	Version  uint64   `cbor:"2,keyasint"`
-	Commit   []byte   `cbor:"3,keyasint"`
-	Path     string   `cbor:"4,keyasint"`
-	Files    []byte   `cbor:"5,keyasint"`
-	Unproven []string `cbor:"6,keyasint,omitempty"`
+	Kind     string     `cbor:"1,keyasint"`
+	Version  uint64     `cbor:"2,keyasint"`
+	Commit   []byte     `cbor:"3,keyasint"`
+	Path     string     `cbor:"4,keyasint"`
+	Files    []byte     `cbor:"5,keyasint"`
+	Unproven []string   `cbor:"6,keyasint,omitempty"`
+	Links    []wireLink `cbor:"7,keyasint,omitempty"`
+	Modules  []string   `cbor:"8,keyasint,omitempty"`
+	Outside  []string   `cbor:"9,keyasint,omitempty"`
+}
+
+type wireLink struct {
+	_ struct{} `cbor:",toarray"`
+
+	Path, Target string
 }
 
 type wireProof struct {
@@ -43,7 +52,12 @@ func (s Subject) wire() any {
 }
 
 func (s *Source) wire() any {
-	return wireSource{sourceKind, sourceVersion, s.Commit[:], s.Path, s.Files[:], s.Unproven}
+	w := wireSource{Kind: sourceKind, Version: sourceVersion, Commit: s.Commit[:], Path: s.Path, Files: s.Files[:],
+		Unproven: s.Unproven, Modules: s.Submodules, Outside: s.Outside}
+	for _, l := range s.Links {
+		w.Links = append(w.Links, wireLink{Path: l.Path, Target: l.Target})
+	}
+	return w
 }
 
 func (p Proof) wire() any {
@@ -64,7 +78,7 @@ var (
 		NaN:               cbor.NaNDecodeForbidden,
 		Inf:               cbor.InfDecodeForbidden,
 		MaxNestedLevels:   4,
-		MaxArrayElements:  maxUnproven,
+		MaxArrayElements:  maxLinks,
 		MaxMapPairs:       16,
 	}.DecMode())
 )
@@ -189,7 +203,10 @@ func decodeClaim(b cbor.RawMessage) (Claim, error) {
 	if w.Version != sourceVersion {
 		return nil, fmt.Errorf("claim: version %d of kind %q is not known; only version %d is", w.Version, sourceKind, sourceVersion)
 	}
-	s := &Source{Path: w.Path, Unproven: w.Unproven}
+	s := &Source{Path: w.Path, Unproven: w.Unproven, Submodules: w.Modules, Outside: w.Outside}
+	for _, l := range w.Links {
+		s.Links = append(s.Links, Link{l.Path, l.Target})
+	}
 	if err := fixed("claim: commit", s.Commit[:], w.Commit); err != nil {
 		return nil, err
 	}

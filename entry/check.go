@@ -61,16 +61,52 @@ func (s *Source) validate() error {
 	if bytes.Compare(s.Files[:], fieldOrder[:]) >= 0 {
 		return errors.New("claim: files: is not below the order of BN254's scalar field")
 	}
-	if len(s.Unproven) > maxUnproven {
-		return fmt.Errorf("claim: unproven: lists %d files, more than %d", len(s.Unproven), maxUnproven)
+	links := make([]string, len(s.Links))
+	for i, l := range s.Links {
+		links[i] = l.Path
+		if err := checkTarget(l); err != nil {
+			return err
+		}
 	}
-	for i, p := range s.Unproven {
+	for _, list := range []struct {
+		name  string
+		paths []string
+		max   int
+	}{
+		{"unproven", s.Unproven, maxUnproven},
+		{"links", links, maxLinks},
+		{"submodules", s.Submodules, maxModules},
+		{"outside", s.Outside, maxOutside},
+	} {
+		if err := checkPaths(list.name, list.paths, list.max); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPaths checks a list of paths: how many, each of them, and their order.
+func checkPaths(name string, paths []string, most int) error {
+	if len(paths) > most {
+		return fmt.Errorf("claim: %s: lists %d files, more than %d", name, len(paths), most)
+	}
+	for i, p := range paths {
 		if err := CheckPath(p); err != nil {
-			return fmt.Errorf("claim: unproven: %w", err)
+			return fmt.Errorf("claim: %s: %w", name, err)
 		}
-		if i > 0 && s.Unproven[i-1] >= p {
-			return fmt.Errorf("claim: unproven: %q does not come after %q; sort the paths as bytes and list each once", p, s.Unproven[i-1])
+		if i > 0 && paths[i-1] >= p {
+			return fmt.Errorf("claim: %s: %q does not come after %q; sort the paths as bytes and list each once", name, p, paths[i-1])
 		}
+	}
+	return nil
+}
+
+func checkTarget(l Link) error {
+	switch t := l.Target; {
+	case len(t) < 1 || len(t) > maxPath:
+		return fmt.Errorf("claim: links: the text of %q is %d bytes long, must be 1 to %d", l.Path, len(t), maxPath)
+	case !utf8.ValidString(t) || strings.ContainsFunc(t, unicode.IsControl):
+		return fmt.Errorf("claim: links: the text of %q is not UTF-8 without control characters", l.Path)
 	}
 	return nil
 }

@@ -26,7 +26,12 @@
 //	  4: path / "",                 ; path_in_vcs; "" is the repository's root
 //	  5: bstr .size 32,             ; digest of the file list, a field element
 //	  ? 6: [1*64 path],             ; files of the crate that are not proven
+//	  ? 7: [1*256 link],            ; symbolic links on the way to its files
+//	  ? 8: [1*16 path],             ; submodules on the way to its files
+//	  ? 9: [1*2 path],              ; files from outside of the package
 //	}
+//
+//	link = [path, tstr]             ; where it stands in the repository, its text
 //
 //	proof = {
 //	  1: bstr .size 32,             ; id of the program that made the proof
@@ -46,8 +51,9 @@
 //     and no repeated keys. Text is valid UTF-8.
 //   - The file list's digest is the big-endian encoding of an integer below
 //     the order r of BN254's scalar field.
-//   - Unproven paths are strictly ascending as byte strings. With none, key 6
-//     is absent.
+//   - The paths under the keys 6 to 9 are strictly ascending as byte strings, in
+//     a link the first one. With none, the key is absent.
+//   - A link's text is 1 to 1024 bytes of UTF-8 without control characters.
 //
 // # Identity
 //
@@ -84,6 +90,9 @@ const (
 	maxParts    = 16
 	maxPart     = 4096
 	maxUnproven = 64
+	maxLinks    = 256
+	maxModules  = 16
+	maxOutside  = 2
 
 	formatVersion = 1
 	sourceKind    = "source"
@@ -128,6 +137,18 @@ type Source struct {
 	Path     string   // path_in_vcs: the package's directory, "" is the repository's root
 	Files    [32]byte // digest of the file list, a big-endian element of BN254's scalar field
 	Unproven []string // paths below the package's directory, strictly ascending; may be nil
+
+	// What a verifier cannot know without the repository, and the proof shows to be
+	// true. Each is strictly ascending by path and may be nil.
+	Links      []Link   // symbolic links on the way to the crate's files
+	Submodules []string // paths in the repository that are submodules
+	Outside    []string // files of the crate that cargo took from outside of the package
+}
+
+// A Link is a symbolic link of the repository.
+type Link struct {
+	Path   string // where it stands in the repository
+	Target string // its text, relative to its directory
 }
 
 // Kind returns "source".

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,6 +36,9 @@ type vectorEntry struct {
 	Path     string   `json:"path"`
 	Files    string   `json:"files"`
 	Unproven []string `json:"unproven"`
+	Links    []Link   `json:"links,omitempty"`
+	Modules  []string `json:"submodules,omitempty"`
+	Outside  []string `json:"outside,omitempty"`
 	Program  string   `json:"program"`
 	Parts    []string `json:"parts"`
 }
@@ -54,7 +58,7 @@ func sample() *Entry {
 	files[0] &= 0x1f
 	return &Entry{
 		Subject: Subject{"hello-proof", "0.1.0", [32]byte(fill("subject", 32))},
-		Claim:   &Source{[20]byte(fill("commit", 20)), "", files, []string{"Cargo.toml"}},
+		Claim:   &Source{Commit: [20]byte(fill("commit", 20)), Files: files, Unproven: []string{"Cargo.toml"}},
 		Proof:   Proof{[32]byte(fill("program", 32)), [][]byte{fill("proof", 128)}},
 	}
 }
@@ -84,7 +88,12 @@ func validEntries() map[string]*Entry {
 	field := sample()
 	field.Claim.(*Source).Files = fieldOrder
 	field.Claim.(*Source).Files[31]-- // r - 1
+	linked := sample()
+	src := linked.Claim.(*Source)
+	src.Links = []Link{{"LICENSE", "../LICENSE"}, {"src/core", "../../core/src"}}
+	src.Submodules, src.Outside = []string{"vendor/zlib"}, []string{"LICENSE-MIT", "README.md"}
 	return map[string]*Entry{
+		"valid-linked":        linked,
 		"valid-root":          plain,
 		"valid-member":        member,
 		"valid-all-proven":    bare,
@@ -254,8 +263,8 @@ func vectorOf(t *testing.T, name string, e *Entry) vector {
 	v := vectorEntry{
 		Name: e.Subject.Name, Version: e.Subject.Version, SHA256: hex.EncodeToString(e.Subject.SHA256[:]),
 		Commit: hex.EncodeToString(src.Commit[:]), Path: src.Path, Files: hex.EncodeToString(src.Files[:]),
-		Unproven: append([]string{}, src.Unproven...),
-		Program:  hex.EncodeToString(e.Proof.Program[:]),
+		Unproven: append([]string{}, src.Unproven...), Links: src.Links, Modules: src.Submodules, Outside: src.Outside,
+		Program: hex.EncodeToString(e.Proof.Program[:]),
 	}
 	for _, p := range e.Proof.Parts {
 		v.Parts = append(v.Parts, hex.EncodeToString(p))
@@ -338,16 +347,23 @@ func slowEntry(e *Entry) (entry, subject, claim []byte) {
 	subject = cat(head(5, 3), head(0, 1), text(e.Subject.Name), head(0, 2), text(e.Subject.Version), head(0, 3), octets(e.Subject.SHA256[:]))
 	c := e.Claim.(*Source)
 	size := 5
-	var unproven []byte
-	if len(c.Unproven) > 0 {
+	var rest []byte
+	list := func(key, n int, item func(i int) []byte) {
+		if n == 0 {
+			return
+		}
 		size++
-		unproven = cat(head(0, 6), head(4, len(c.Unproven)))
-		for _, p := range c.Unproven {
-			unproven = append(unproven, text(p)...)
+		rest = cat(rest, head(0, key), head(4, n))
+		for i := range n {
+			rest = append(rest, item(i)...)
 		}
 	}
+	list(6, len(c.Unproven), func(i int) []byte { return text(c.Unproven[i]) })
+	list(7, len(c.Links), func(i int) []byte { return cat(head(4, 2), text(c.Links[i].Path), text(c.Links[i].Target)) })
+	list(8, len(c.Submodules), func(i int) []byte { return text(c.Submodules[i]) })
+	list(9, len(c.Outside), func(i int) []byte { return text(c.Outside[i]) })
 	claim = cat(head(5, size), head(0, 1), text("source"), head(0, 2), head(0, 1), head(0, 3), octets(c.Commit[:]),
-		head(0, 4), text(c.Path), head(0, 5), octets(c.Files[:]), unproven)
+		head(0, 4), text(c.Path), head(0, 5), octets(c.Files[:]), rest)
 	proof := cat(head(5, 2), head(0, 1), octets(e.Proof.Program[:]), head(0, 2), head(4, len(e.Proof.Parts)))
 	for _, p := range e.Proof.Parts {
 		proof = append(proof, octets(p)...)
@@ -472,15 +488,25 @@ func TestMarshalRefusesWhatParseWould(t *testing.T) {
 		edit func(*Entry)
 		want string
 	}{
-		"no claim":        {func(e *Entry) { e.Claim = nil }, "claim: there is none"},
-		"nil source":      {func(e *Entry) { e.Claim = (*Source)(nil) }, "claim: there is none"},
-		"name":            {func(e *Entry) { e.Subject.Name = "" }, "subject: the crate name is 0 bytes long, must be 1 to 64"},
-		"65 unproven":     {func(e *Entry) { e.Claim.(*Source).Unproven = make([]string, 65) }, "claim: unproven: lists 65 files, more than 64"},
-		"files":           {func(e *Entry) { e.Claim.(*Source).Files = fieldOrder }, "claim: files: is not below the order of BN254's scalar field"},
-		"path not UTF-8":  {func(e *Entry) { e.Claim.(*Source).Path = "a\xff" }, `claim: path: the path "a\xff" is not valid UTF-8`},
-		"no parts":        {func(e *Entry) { e.Proof.Parts = nil }, "proof: has 0 parts, must have 1 to 16"},
-		"seventeen parts": {func(e *Entry) { e.Proof.Parts = make([][]byte, 17) }, "proof: has 17 parts, must have 1 to 16"},
-		"an empty part":   {func(e *Entry) { e.Proof.Parts = [][]byte{{1}, nil} }, "proof: part 1 is 0 bytes long, must be 1 to 4096"},
+		"no claim":    {func(e *Entry) { e.Claim = nil }, "claim: there is none"},
+		"nil source":  {func(e *Entry) { e.Claim = (*Source)(nil) }, "claim: there is none"},
+		"name":        {func(e *Entry) { e.Subject.Name = "" }, "subject: the crate name is 0 bytes long, must be 1 to 64"},
+		"65 unproven": {func(e *Entry) { e.Claim.(*Source).Unproven = make([]string, 65) }, "claim: unproven: lists 65 files, more than 64"},
+		"257 links":   {func(e *Entry) { e.Claim.(*Source).Links = manyLinks(257) }, "claim: links: lists 257 files, more than 256"},
+		"links in disorder": {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"b", "c"}, {"a", "c"}} },
+			`claim: links: "a" does not come after "b"; sort the paths as bytes and list each once`},
+		"a link twice": {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"a", "c"}, {"a", "d"}} },
+			`claim: links: "a" does not come after "a"; sort the paths as bytes and list each once`},
+		"a link to nothing":   {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"a", ""}} }, `claim: links: the text of "a" is 0 bytes long, must be 1 to 1024`},
+		"a link with a NUL":   {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"a", "b\x00"}} }, `claim: links: the text of "a" is not UTF-8 without control characters`},
+		"a link out of place": {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"../a", "b"}} }, `claim: links: the path "../a" has the component ".."`},
+		"17 submodules":       {func(e *Entry) { e.Claim.(*Source).Submodules = make([]string, 17) }, "claim: submodules: lists 17 files, more than 16"},
+		"3 from outside":      {func(e *Entry) { e.Claim.(*Source).Outside = make([]string, 3) }, "claim: outside: lists 3 files, more than 2"},
+		"files":               {func(e *Entry) { e.Claim.(*Source).Files = fieldOrder }, "claim: files: is not below the order of BN254's scalar field"},
+		"path not UTF-8":      {func(e *Entry) { e.Claim.(*Source).Path = "a\xff" }, `claim: path: the path "a\xff" is not valid UTF-8`},
+		"no parts":            {func(e *Entry) { e.Proof.Parts = nil }, "proof: has 0 parts, must have 1 to 16"},
+		"seventeen parts":     {func(e *Entry) { e.Proof.Parts = make([][]byte, 17) }, "proof: has 17 parts, must have 1 to 16"},
+		"an empty part":       {func(e *Entry) { e.Proof.Parts = [][]byte{{1}, nil} }, "proof: part 1 is 0 bytes long, must be 1 to 4096"},
 	} {
 		e := sample()
 		c.edit(e)
@@ -496,6 +522,13 @@ func TestMarshalRefusesWhatParseWould(t *testing.T) {
 	if _, err := Context(bad.Subject, bad.Claim); err == nil {
 		t.Error("an invalid subject has a context")
 	}
+}
+
+func manyLinks(n int) (links []Link) {
+	for i := range n {
+		links = append(links, Link{fmt.Sprintf("%04d", i), "x"})
+	}
+	return links
 }
 
 func TestSixtyFourUnprovenFilesFit(t *testing.T) {
@@ -543,6 +576,9 @@ func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
 		"path":     func(e *Entry) { e.Claim.(*Source).Path = "a" },
 		"files":    func(e *Entry) { e.Claim.(*Source).Files[31] ^= 1 },
 		"unproven": func(e *Entry) { e.Claim.(*Source).Unproven = nil },
+		"links":    func(e *Entry) { e.Claim.(*Source).Links = []Link{{"a", "b"}} },
+		"modules":  func(e *Entry) { e.Claim.(*Source).Submodules = []string{"a"} },
+		"outside":  func(e *Entry) { e.Claim.(*Source).Outside = []string{"a"} },
 	} {
 		e := sample()
 		edit(e)

@@ -74,6 +74,11 @@ func (s *Snapshot) Entry(ctx context.Context, path string) (TreeEntry, error) {
 	return e, nil
 }
 
+// Blob reads the content of a blob of at most max bytes.
+func (s *Snapshot) Blob(ctx context.Context, id [20]byte, max int64) ([]byte, error) {
+	return s.repo.Blob(ctx, id, max)
+}
+
 // A NotFoundError says that a commit's tree has nothing at a path.
 type NotFoundError struct {
 	Commit [20]byte

@@ -69,6 +69,7 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 	t := time.NewTicker(every)
 	defer t.Stop()
 	var said string
+	var ail ailment
 	for {
 		err := l.refreshCheckpoint(ctx)
 		switch {
@@ -80,11 +81,35 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 			said = err.Error()
 			l.log.Error("cannot read the published checkpoint; trying again", "err", err)
 		}
+		ail.observe(l, time.Now())
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
+	}
+}
+
+// ailment tells the operator once when the log has not been well for a while, and
+// once when it is again. What is wrong is what /healthz says.
+type ailment struct {
+	since time.Time // zero while the log is well
+	told  bool
+}
+
+func (a *ailment) observe(l *Log, now time.Time) {
+	problems := l.health().Problems
+	switch {
+	case len(problems) == 0:
+		if a.told {
+			l.log.Info("the log is well again")
+		}
+		*a = ailment{}
+	case a.since.IsZero():
+		a.since = now
+	case !a.told && now.Sub(a.since) > 3*l.cfg.CheckpointInterval+l.cfg.WitnessTimeout:
+		a.told = true
+		l.log.Error("the log is not well", "problems", problems)
 	}
 }
 

@@ -15,6 +15,7 @@ package proofcheck
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254"
@@ -71,14 +72,15 @@ func New(programs []Program) (*Verifier, error) {
 // quiet keeps gnark from writing to a program's standard output.
 var quiet = sync.OnceFunc(logger.Disable)
 
-// Default returns a verifier that accepts the embedded programs. They include
-// development programs: see Program.Development.
-func Default() (*Verifier, error) {
-	programs, err := Embedded()
+// Shipped returns a verifier that accepts the programs that ship with cratelog, those
+// with development keys only if asked to: anybody can forge their proofs. Without
+// them it may accept none.
+func Shipped(development bool) (*Verifier, error) {
+	all, err := Embedded()
 	if err != nil {
 		return nil, err
 	}
-	return New(programs)
+	return New(slices.DeleteFunc(all, func(p Program) bool { return p.Development() && !development }))
 }
 
 // Programs returns the accepted programs.

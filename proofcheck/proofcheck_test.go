@@ -37,7 +37,7 @@ func load(t testing.TB, name string) *entry.Entry {
 
 func defaultVerifier(t testing.TB) *Verifier {
 	t.Helper()
-	v, err := Default()
+	v, err := Shipped(true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,42 +172,67 @@ func TestAlteredProofsOfTheSameStatementHold(t *testing.T) {
 	}
 }
 
+// program64 is the program of the fixtures' proofs.
+func program64(t testing.TB) Program {
+	t.Helper()
+	programs, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range programs {
+		if p.Blocks == 64 {
+			return p
+		}
+	}
+	t.Fatal("no program of 64 blocks is embedded")
+	return Program{}
+}
+
 func TestProgramIDIsTheHashOfItsDescription(t *testing.T) {
 	programs, err := Embedded()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(programs) != 1 {
-		t.Fatalf("%d programs are embedded", len(programs))
+	lists := map[int]int{64: 3906, 128: 8029, 512: 32581}
+	if len(programs) != len(lists) {
+		t.Errorf("%d programs are embedded", len(programs))
 	}
-	p := programs[0]
-	text := fmt.Sprintf("cratelog/program/v1\ngroth16-bn254\nsource/1\nblocks 64 list-bytes 3906\n%s", p.Key)
-	if p.ID() != sha256.Sum256([]byte(text)) {
-		t.Error("the id is not what the formats say")
+	for _, p := range programs {
+		text := fmt.Sprintf("cratelog/program/v1\ngroth16-bn254\nsource/1\nblocks %d list-bytes %d\n%s", p.Blocks, lists[p.Blocks], p.Key)
+		if p.ID() != sha256.Sum256([]byte(text)) {
+			t.Errorf("%d blocks: the id is not what the formats say", p.Blocks)
+		}
+		if !p.Development() {
+			t.Errorf("%d blocks: the embedded key must say that it is a development key", p.Blocks)
+		}
 	}
-	if p.ID() != load(t, "hello-proof-0.1.0").Proof.Program {
+	if program64(t).ID() != load(t, "hello-proof-0.1.0").Proof.Program {
 		t.Error("the fixtures are of another program: make their entries again with cargo zkp prove")
 	}
-	if !p.Development() {
-		t.Error("the embedded key must say that it is a development key")
+}
+
+func TestDevelopmentProgramsAreAcceptedOnlyIfAskedFor(t *testing.T) {
+	v, err := Shipped(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Check(load(t, "hello-proof-0.1.0")); !errors.Is(err, ErrUnknownProgram) {
+		t.Errorf("a proof with a development key: %v", err)
 	}
 }
 
 func TestBadProgramFilesAreRefused(t *testing.T) {
-	programs, err := Embedded()
+	program := program64(t)
+	good, err := program.Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, err := programs[0].Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p, err := ParseProgram(good); err != nil || p.ID() != programs[0].ID() {
+	if p, err := ParseProgram(good); err != nil || p.ID() != program.ID() {
 		t.Fatal(err)
 	}
 	key := func(change func(vk *groth16.VerifyingKey)) []byte {
 		vk := new(groth16.VerifyingKey)
-		if _, err := vk.ReadFrom(bytes.NewReader(programs[0].Key)); err != nil {
+		if _, err := vk.ReadFrom(bytes.NewReader(program.Key)); err != nil {
 			t.Fatal(err)
 		}
 		change(vk)
@@ -227,7 +252,7 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 		return b
 	}
 	withKey := func(k []byte) []byte {
-		p := programs[0]
+		p := program
 		p.Key = k
 		b, _ := json.Marshal(programFile{p.System, p.Claim, p.Blocks, p.ListBytes, p.Origin, b64(k)})
 		return b
@@ -246,8 +271,8 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 		{"no capacity", "capacity", edit(func(f *programFile) { f.Blocks = 0 })},
 		{"no origin", "origin", edit(func(f *programFile) { f.Origin = "" })},
 		{"key that is not base64", "key", edit(func(f *programFile) { f.Key = "*" })},
-		{"key cut off", "verifying key", withKey(programs[0].Key[:100])},
-		{"bytes after the key", "after the verifying key", withKey(append(bytes.Clone(programs[0].Key), 0))},
+		{"key cut off", "verifying key", withKey(program.Key[:100])},
+		{"bytes after the key", "after the verifying key", withKey(append(bytes.Clone(program.Key), 0))},
 		{"an input at infinity", "does not bind", withKey(key(func(vk *groth16.VerifyingKey) { vk.G1.K[3] = infinity }))},
 		{"two inputs alike", "does not bind", withKey(key(func(vk *groth16.VerifyingKey) { vk.G1.K[2] = vk.G1.K[1] }))},
 		{"an input too few", "public inputs", withKey(key(func(vk *groth16.VerifyingKey) { vk.G1.K = vk.G1.K[:4] }))},
@@ -298,11 +323,7 @@ func FuzzParseProof(f *testing.F) {
 }
 
 func FuzzParseProgram(f *testing.F) {
-	programs, err := Embedded()
-	if err != nil {
-		f.Fatal(err)
-	}
-	good, err := programs[0].Marshal()
+	good, err := program64(f).Marshal()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -327,11 +348,7 @@ func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 // TestEveryPublicInputIsBound flips the verifier's inputs themselves, one at a time
 // and in pairs whose sum stays the same.
 func TestEveryPublicInputIsBound(t *testing.T) {
-	programs, err := Embedded()
-	if err != nil {
-		t.Fatal(err)
-	}
-	vk, err := programs[0].verifyingKey()
+	vk, err := program64(t).verifyingKey()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -86,11 +87,15 @@ func DevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, prog
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lockCache(ctx, cache)
+	if k, err := loadKeys(cache, keyName(c), c, system, progress); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return k, err
+	}
+	unlock, err := lockCache(ctx, cache, c, progress)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	// Another process may have made them meanwhile.
 	if k, err := loadKeys(cache, keyName(c), c, system, progress); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return k, err
 	}
@@ -109,7 +114,7 @@ func MakeDevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, 
 	if err != nil {
 		return proofcheck.Program{}, [32]byte{}, err
 	}
-	unlock, err := lockCache(ctx, cache)
+	unlock, err := lockCache(ctx, cache, c, progress)
 	if err != nil {
 		return proofcheck.Program{}, [32]byte{}, err
 	}
@@ -224,7 +229,7 @@ func calledFromSetup() bool {
 // the proving key. Both appear whole or not at all, the .vk first.
 
 func storeKeys(cache string, c circuit.Capacity, pk *groth16.ProvingKey, vk *groth16.VerifyingKey) (p proofcheck.Program, h [32]byte, err error) {
-	old, err := filepath.Glob(filepath.Join(cache, keyName(c)+"*"))
+	old, err := filepath.Glob(filepath.Join(cache, keyName(c)+"-*.pk"))
 	if err != nil {
 		return p, h, err
 	}
@@ -298,7 +303,7 @@ func loadKeys(cache, name string, c circuit.Capacity, system *cs.R1CS, progress 
 	want, shipped := known[hex.EncodeToString(id[:])]
 	if !shipped {
 		want = strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), name+"-"), ".pk")
-		if c == circuit.Class64 {
+		if slices.Contains(Classes, c) {
 			return nil, damaged("is not for the program that ships with cratelog")
 		}
 	}
@@ -316,15 +321,15 @@ func loadKeys(cache, name string, c circuit.Capacity, system *cs.R1CS, progress 
 }
 
 // lockCache keeps two processes from making the same keys at once.
-func lockCache(ctx context.Context, cache string) (unlock func(), err error) {
+func lockCache(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (unlock func(), err error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(filepath.Join(cache, keyName(c)+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	for {
+	for told := false; ; told = true {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return func() { f.Close() }, nil
@@ -332,6 +337,9 @@ func lockCache(ctx context.Context, cache string) (unlock func(), err error) {
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			f.Close()
 			return nil, fmt.Errorf("key cache: lock: %w", err)
+		}
+		if !told {
+			progress.begin("waiting for another process, which is making these keys", 0)
 		}
 		select {
 		case <-ctx.Done():

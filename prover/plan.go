@@ -10,8 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sort"
 	"strings"
 
 	"cratelog/circuit"
@@ -36,6 +34,10 @@ type Plan struct {
 type Source struct {
 	Commit *[20]byte
 	Path   *string // of the package in the repository, "" for the root
+
+	// Submodule opens the repository of the submodule at a path; nil if there is none
+	// at hand. The repositories stay the caller's.
+	Submodule func(ctx context.Context, path string) (*git.Repo, error)
 }
 
 // Unprovable is a file of a crate that the commit does not vouch for.
@@ -67,19 +69,23 @@ func (e *UnprovableError) Error() string {
 func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*Plan, error) {
 	claim, err := locate(c, src)
 	var dirty *crate.VCSInfoError
-	if claim != nil && errors.As(err, &dirty) {
-		return nil, whatIsDirty(ctx, c, repo, claim, dirty)
-	} else if err != nil {
+	if err != nil && (claim == nil || !errors.As(err, &dirty)) {
 		return nil, err
 	}
-	tree, err := repo.At(ctx, claim.Commit)
+	top, err := repo.At(ctx, claim.Commit)
 	if err != nil {
 		return nil, err
 	}
+	w := &walk{ctx: ctx, top: top, open: src.Submodule, links: map[string]string{},
+		modules: map[string]*git.Snapshot{}, needed: map[string]bool{}}
 	claim.Unproven = c.Derived()
-	if err := compare(ctx, tree, c, claim); err != nil {
+	if dirty != nil {
+		return nil, w.whatIsDirty(c, claim, dirty)
+	}
+	if err := w.compare(c, claim); err != nil {
 		return nil, err
 	}
+	w.claimed(claim)
 	list, err := c.List(claim)
 	if err != nil {
 		return nil, err
@@ -90,19 +96,11 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 		Claim:   claim, List: list,
 	}
 	for _, o := range list.Objects {
-		if o.Commit {
-			p.objects = append(p.objects, circuit.Object{Data: tree.Commit.Object.Encode()})
-			continue
-		}
-		t, err := tree.Tree(ctx, o.Path)
+		object, err := w.object(o)
 		if err != nil {
 			return nil, err
 		}
-		listed := make(map[string]bool, len(o.Entries))
-		for _, e := range o.Entries {
-			listed[e.Name] = true
-		}
-		p.objects = append(p.objects, circuit.Object{Data: t.Object.Encode(), Listed: listed})
+		p.objects = append(p.objects, object)
 	}
 	p.Blocks = circuit.Blocks(p.objects)
 	return p, nil
@@ -110,14 +108,9 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 
 // whatIsDirty returns an *UnprovableError that names what differs from the commit
 // in a crate that says itself that something does, or else the crate's own words.
-func whatIsDirty(ctx context.Context, c *crate.Crate, repo *git.Repo, claim *entry.Source, said *crate.VCSInfoError) error {
-	tree, err := repo.At(ctx, claim.Commit)
-	if err != nil {
-		return said
-	}
-	claim.Unproven = c.Derived()
+func (w *walk) whatIsDirty(c *crate.Crate, claim *entry.Source, said *crate.VCSInfoError) error {
 	var refused *UnprovableError
-	if err := compare(ctx, tree, c, claim); !errors.As(err, &refused) {
+	if err := w.compare(c, claim); !errors.As(err, &refused) {
 		return said
 	}
 	refused.Files = append([]Unprovable{{".cargo_vcs_info.json", said.Why}}, refused.Files...)
@@ -161,82 +154,4 @@ func claimOf(info *crate.VCSInfo, src Source) (*entry.Source, error) {
 		}
 	}
 	return claim, nil
-}
-
-// compare looks every file of the crate up in the commit. It moves Cargo.lock to
-// the unproven files if it must, and reports everything else that differs.
-func compare(ctx context.Context, tree *git.Snapshot, c *crate.Crate, claim *entry.Source) error {
-	refused := &UnprovableError{Commit: claim.Commit}
-	hasOrig := slices.ContainsFunc(c.Files, func(f crate.File) bool { return f.Path == "Cargo.toml.orig" })
-	for _, f := range c.Files {
-		at := f.Path
-		switch {
-		case slices.Contains(claim.Unproven, f.Path), f.Path == ".cargo_vcs_info.json":
-			continue
-		case f.Path == "Cargo.toml" && hasOrig:
-			continue // equal to Cargo.toml.orig, or it would be unproven
-		case f.Path == "Cargo.toml.orig":
-			at = "Cargo.toml"
-		}
-		why, err := differs(ctx, tree, join(claim.Path, at), f)
-		if err != nil {
-			return err
-		}
-		if why == "" {
-			continue
-		}
-		if f.Path == "Cargo.lock" {
-			claim.Unproven = append(claim.Unproven, f.Path)
-			continue
-		}
-		refused.Files = append(refused.Files, Unprovable{f.Path, why})
-	}
-	sort.Strings(claim.Unproven)
-	if len(refused.Files) > 0 {
-		return refused
-	}
-	return nil
-}
-
-// differs says in what a file differs from what stands at a path of the commit.
-func differs(ctx context.Context, tree *git.Snapshot, path string, f crate.File) (why string, err error) {
-	e, err := tree.Entry(ctx, path)
-	var notFound *git.NotFoundError
-	var notDirectory *git.NotDirectoryError
-	switch {
-	case errors.As(err, &notFound):
-		return fmt.Sprintf("the commit has no %s", path), nil
-	case errors.As(err, &notDirectory) && notDirectory.Mode != git.ModeFile && notDirectory.Mode != git.ModeExecutable:
-		return notYet(notDirectory.Path, notDirectory.Mode), nil
-	case errors.As(err, &notDirectory):
-		return fmt.Sprintf("the commit has no %s: %s is %s there", path, notDirectory.Path, git.KindOf(notDirectory.Mode)), nil
-	case err != nil:
-		return "", err
-	}
-	want := git.ModeFile
-	if f.Exec {
-		want = git.ModeExecutable
-	}
-	switch {
-	case e.Mode == git.ModeSymlink || e.Mode == git.ModeSubmodule:
-		return notYet(path, e.Mode), nil
-	case e.Mode == git.ModeDirectory:
-		return fmt.Sprintf("%s is a directory in the commit", path), nil
-	case e.ID != f.Blob:
-		return fmt.Sprintf("its content differs from the commit's %s (blob %x there, %x in the .crate)", path, e.ID[:6], f.Blob[:6]), nil
-	case e.Mode != want:
-		return fmt.Sprintf("its mode is %s in the .crate and %s in the commit", want, e.Mode), nil
-	}
-	return "", nil
-}
-
-func notYet(path, mode string) string {
-	return fmt.Sprintf("%s is %s in the commit, which this version cannot prove yet", path, git.KindOf(mode))
-}
-
-func join(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
 }

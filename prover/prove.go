@@ -17,7 +17,7 @@ import (
 )
 
 // Classes are the capacities that ship with keys, smallest first.
-var Classes = []circuit.Capacity{circuit.Class64}
+var Classes = []circuit.Capacity{circuit.Class64, circuit.Class128, circuit.Class512}
 
 // Class returns the smallest class that a plan fits in.
 func (p *Plan) Class() (circuit.Capacity, error) {

@@ -19,12 +19,12 @@ import (
 	"cratelog/proofcheck"
 )
 
-// small fits the fixture's crates; its keys are made in seconds.
-var small = circuit.Capacity{Blocks: 14, Chunks: 12}
+// small fits the crates of these tests; its keys are made in seconds.
+var small = circuit.Capacity{Blocks: 22, Chunks: 20}
 
 // smallProgram is the id of the development program of that capacity. The setup is
 // deterministic: whoever runs it gets this id.
-const smallProgram = "935ecb88a4b80e89e9b6dff37009e1d11127fa98820e1540b7eca01120a922e7"
+const smallProgram = "f5d1b460a61afc6521d00b0dd0806a5210f8c3bb6977236f390703ddbbd0a0cd"
 
 // cache is one key cache for all tests of a run.
 var cache = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "cratelog-keys-") })
@@ -84,7 +84,7 @@ func TestProofsOfRealCratesHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shipped, err := proofcheck.Default()
+	shipped, err := proofcheck.Shipped(true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestDamagedKeysAreNotUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	files, err := filepath.Glob(filepath.Join(from, "source-*"))
+	files, err := filepath.Glob(filepath.Join(from, "source-*.[pv]k"))
 	if err != nil || len(files) != 2 {
 		t.Fatalf("%v %v", files, err)
 	}

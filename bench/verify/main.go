@@ -37,7 +37,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	v, err := proofcheck.Default()
+	v, err := proofcheck.Shipped(true)
 	if err != nil {
 		return err
 	}

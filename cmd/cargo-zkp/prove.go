@@ -23,6 +23,15 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	rev := fs.String("commit", "", "commit to prove from (default: the one that the .crate names)")
 	path := fs.String("path", "", "the package's path in the repository (default: the one that the .crate names)")
 	out := fs.String("o", "", "file for the entry (default: FILE.entry for FILE.crate)")
+	modules := map[string]string{}
+	fs.Func("submodule", "`PATH=DIR`: the repository of the submodule at PATH (default: DIR/PATH in the repository's work tree); may be repeated", func(v string) error {
+		path, dir, ok := strings.Cut(v, "=")
+		if !ok {
+			return errors.New("must be PATH=DIR")
+		}
+		modules[path] = dir
+		return nil
+	})
 	cache := fs.String("keys", "", "directory of proving keys (default: in the user's cache)")
 	file, err := parse(fs, args, "FILE.crate")
 	if err != nil {
@@ -50,7 +59,9 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	defer repo.Close()
-	var src prover.Source
+	opener := &submodules{work: *dir, named: modules}
+	defer opener.close()
+	src := prover.Source{Submodule: opener.open}
 	if given["path"] {
 		if err := checkPath(*path); err != nil {
 			return err
@@ -64,6 +75,11 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 		}
 		src.Commit = &id
 	}
+	to, err := newOutput(*out)
+	if err != nil {
+		return err
+	}
+	defer to.discard()
 	begin := time.Now()
 	e, err := makeEntry(ctx, sh, c, repo, src, *cache)
 	if err != nil {
@@ -73,11 +89,42 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(*out, raw, 0o644); err != nil {
+	if err := to.commit(raw); err != nil {
 		return err
 	}
 	sh.status("Finished", "%s, %d bytes, in %.1f s", *out, len(raw), time.Since(begin).Seconds())
 	return nil
+}
+
+// submodules opens the repositories of submodules: named ones, and those checked
+// out in the work tree.
+type submodules struct {
+	work   string
+	named  map[string]string
+	opened []*git.Repo
+}
+
+func (s *submodules) open(ctx context.Context, path string) (*git.Repo, error) {
+	dir, named := s.named[path]
+	if !named {
+		dir = filepath.Join(s.work, filepath.FromSlash(path))
+		// A submodule that is not checked out is an empty folder, in which git would
+		// find the repository around it.
+		if _, err := os.Stat(filepath.Join(dir, ".git")); err != nil {
+			return nil, nil
+		}
+	}
+	r, err := git.Open(ctx, dir)
+	if err == nil {
+		s.opened = append(s.opened, r)
+	}
+	return r, err
+}
+
+func (s *submodules) close() {
+	for _, r := range s.opened {
+		r.Close()
+	}
 }
 
 // checkPath refuses a --path that can stand in no commit.
@@ -126,10 +173,11 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, repo *git.Repo, s
 func planError(err error) error {
 	var unprovable *prover.UnprovableError
 	var vcs *crate.VCSInfoError
+	var place *crate.PlaceError
 	switch {
 	case errors.As(err, &unprovable):
 		return violation{fmt.Errorf("%w\nif the commit is the right one, package the crate from a clean checkout of it", err)}
-	case errors.As(err, &vcs), errors.Is(err, circuit.ErrCapacity):
+	case errors.As(err, &vcs), errors.As(err, &place), errors.Is(err, circuit.ErrCapacity):
 		return violation{err}
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -123,4 +124,35 @@ func (sh *shell) tick(stop chan struct{}) {
 			fmt.Fprintf(sh.stderr, "\r%12s %d s", "", int(time.Since(begin).Seconds()))
 		}
 	}
+}
+
+// output is a file that appears whole or not at all. It is opened before long work
+// begins, so that a place that cannot be written is found first.
+type output struct {
+	f    *os.File
+	path string
+}
+
+func newOutput(path string) (*output, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be written: %w", path, err)
+	}
+	return &output{f, path}, nil
+}
+
+// commit writes the content and gives the file its name.
+func (o *output) commit(content []byte) error {
+	_, err := o.f.Write(content)
+	err = errors.Join(err, o.f.Chmod(0o644), o.f.Sync(), o.f.Close())
+	if err == nil {
+		err = os.Rename(o.f.Name(), o.path)
+	}
+	return err
+}
+
+// discard removes what commit has not named; after commit it does nothing.
+func (o *output) discard() {
+	o.f.Close()
+	os.Remove(o.f.Name())
 }

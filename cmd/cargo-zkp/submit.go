@@ -42,6 +42,11 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return violation{fmt.Errorf("%s: %w", *entryFile, err)}
 	}
+	to, err := newOutput(*out)
+	if err != nil {
+		return err
+	}
+	defer to.discard()
 	sh.status("Submitting", "%s v%s to %s", parsed.Subject.Name, parsed.Subject.Version, *url)
 	bundle, err := (&client.Log{URL: *url, UserAgent: userAgent}).Submit(ctx, e, raw)
 	if err != nil {
@@ -55,7 +60,7 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return violation{fmt.Errorf("the log did not answer with this entry's bundle: %w", err)}
 	}
-	if err := os.WriteFile(*out, bundle, 0o644); err != nil {
+	if err := to.commit(bundle); err != nil {
 		return err
 	}
 	sh.status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, *out, file)

@@ -59,7 +59,7 @@ func verify(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	proofs, err := verifier(*development)
+	proofs, err := proofcheck.Shipped(*development)
 	if err != nil {
 		return err
 	}
@@ -108,21 +108,6 @@ func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string
 		return nil, fmt.Errorf("%w\nname the bundle with --bundle, or fetch it with --log URL", err)
 	}
 	return b, err
-}
-
-// verifier accepts the embedded programs, development ones only if asked to.
-func verifier(development bool) (*proofcheck.Verifier, error) {
-	all, err := proofcheck.Embedded()
-	if err != nil {
-		return nil, err
-	}
-	var accepted []proofcheck.Program
-	for _, p := range all {
-		if development || !p.Development() {
-			accepted = append(accepted, p)
-		}
-	}
-	return proofcheck.New(accepted)
 }
 
 // verdict sorts the errors of client.Verify: all but an unusable policy are answers.

@@ -1,8 +1,9 @@
-// Command makekeys repeats the development setup of the shipped classes and
-// writes proofcheck/programs and prover/provingkeys.json. Run it at the root of
-// the repository after a circuit has changed:
+// Command makekeys repeats the development setup of the classes that ship, or of
+// those whose blocks are named, and writes proofcheck/programs and
+// prover/provingkeys.json. Run it at the root of the repository after a circuit has
+// changed:
 //
-//	go run ./internal/makekeys
+//	go run ./internal/makekeys [BLOCKS ...]
 package main
 
 import (
@@ -11,6 +12,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 
 	"cratelog/prover"
 )
@@ -27,8 +30,21 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	const hashFile = "prover/provingkeys.json"
 	hashes := map[string]string{}
+	if len(os.Args) > 1 { // keep those of the other classes
+		old, err := os.ReadFile(hashFile)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(old, &hashes); err != nil {
+			return err
+		}
+	}
 	for _, c := range prover.Classes {
+		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], strconv.Itoa(c.Blocks)) {
+			continue
+		}
 		p, h, err := prover.MakeDevelopmentKeys(ctx, cache, c, func(s prover.Step) { fmt.Println(s.What) })
 		if err != nil {
 			return err
@@ -48,5 +64,5 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join("prover", "provingkeys.json"), append(text, '\n'), 0o644)
+	return os.WriteFile(hashFile, append(text, '\n'), 0o644)
 }

@@ -1,0 +1,233 @@
+package crate
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"cratelog/entry"
+)
+
+// maxHops is how many links one path may lead through, as in Linux.
+const maxHops = 40
+
+// A PlaceError says why a file of the crate has no place in the repository under a
+// claim, or why the claim says more than is needed.
+type PlaceError struct{ Path, Why string }
+
+func (e *PlaceError) Error() string { return fmt.Sprintf("%q %s", e.Path, e.Why) }
+
+// A Resolver follows paths of a repository through its symbolic links.
+type Resolver struct {
+	// Link returns the text of the symbolic link at a path, or ok false if none
+	// stands there. The path has no link in it.
+	Link func(path string) (target string, ok bool, err error)
+}
+
+// Resolve returns the path without links that a path leads to. A path may contain
+// ".." and "."; it may not leave the repository.
+func (r Resolver) Resolve(p string) (string, error) {
+	rest := strings.Split(p, "/")
+	var at []string
+	for hops := 0; len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			if len(at) == 0 {
+				return "", &PlaceError{p, "leads out of the repository"}
+			}
+			at = at[:len(at)-1]
+			continue
+		}
+		at = append(at, name)
+		target, ok, err := r.Link(strings.Join(at, "/"))
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			continue
+		}
+		if hops++; hops > maxHops {
+			return "", &PlaceError{p, fmt.Sprintf("leads through more than %d symbolic links", maxHops)}
+		}
+		if strings.HasPrefix(target, "/") {
+			return "", &PlaceError{p, fmt.Sprintf("leads through a symbolic link to the absolute path %q", target)}
+		}
+		at = at[:len(at)-1]
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	if len(at) == 0 {
+		return "", &PlaceError{p, "leads to the root of the repository"}
+	}
+	return strings.Join(at, "/"), nil
+}
+
+// Place returns where a proven file of the crate stands in the repository, before
+// links are followed: below the package's path, or for a file that the claim lists
+// as from outside, where the manifest points.
+func (c *Crate) Place(src *entry.Source, file string) (string, error) {
+	if !slices.Contains(src.Outside, file) {
+		return join(src.Path, file), nil
+	}
+	to, err := c.outside(file)
+	if err != nil {
+		return "", err
+	}
+	return join(src.Path, to), nil
+}
+
+// MayBeOutside says whether the manifest lets a file come from outside of the
+// package: whether its readme or license-file points there, at a file of this name.
+func (c *Crate) MayBeOutside(file string) bool {
+	_, err := c.outside(file)
+	return err == nil
+}
+
+// outside returns the path, seen from the package, of a file from outside of it.
+func (c *Crate) outside(file string) (string, error) {
+	var doc struct {
+		Package map[string]any `toml:"package"`
+	}
+	if err := toml.Unmarshal(c.orig, &doc); err != nil {
+		return "", &PlaceError{file, "is said to be from outside of the package, but Cargo.toml.orig is not TOML"}
+	}
+	var found []string
+	for _, key := range []string{"readme", "license-file"} {
+		value, ok := doc.Package[key].(string)
+		if !ok {
+			continue
+		}
+		// Where cargo would find it: the name is the file's, the place is outside.
+		if clean := path.Clean(value); path.Base(clean) == file && strings.HasPrefix(clean, "../") && !slices.Contains(found, value) {
+			found = append(found, value)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return "", &PlaceError{file, "is said to be from outside of the package, but neither readme nor license-file of Cargo.toml.orig points there"}
+	}
+	return "", &PlaceError{file, "is said to be from outside of the package, but readme and license-file of Cargo.toml.orig point at different files of that name"}
+}
+
+// placement puts the proven files of a crate into a tree, as a claim says.
+type placement struct {
+	src     *entry.Source
+	links   map[string]string // by path
+	used    map[string]bool   // links, submodules and outside files that are needed
+	root    *node
+	modules map[string]bool
+}
+
+// node is a listed entry, or the root.
+type node struct {
+	mode  string
+	blob  [20]byte         // of files and links
+	below map[string]*node // of directories and submodules
+}
+
+// place builds the tree of a claim.
+func (c *Crate) place(src *entry.Source, files []File) (*node, error) {
+	p := &placement{src: src, links: map[string]string{}, used: map[string]bool{},
+		root: &node{mode: modeDir, below: map[string]*node{}}, modules: map[string]bool{}}
+	for _, l := range src.Links {
+		p.links[l.Path] = l.Target
+	}
+	for _, m := range src.Submodules {
+		p.modules[m] = true
+	}
+	r := Resolver{Link: func(path string) (string, bool, error) {
+		target, ok := p.links[path]
+		if ok {
+			p.used[path] = true
+		}
+		return target, ok, nil
+	}}
+	for _, f := range files {
+		at, err := c.Place(src, f.Path)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(src.Outside, f.Path) {
+			p.used["outside "+f.Path] = true
+		}
+		if at, err = r.Resolve(at); err != nil {
+			return nil, err
+		}
+		n := &node{mode: modeFile, blob: f.Blob}
+		if f.Exec {
+			n.mode = modeExec
+		}
+		if err := p.add(at, n); err != nil {
+			return nil, err
+		}
+	}
+	for _, l := range src.Links {
+		if !p.used[l.Path] {
+			return nil, &PlaceError{l.Path, "is a link that no file of the crate needs"}
+		}
+		id, safe := blobID([]byte(l.Target))
+		if !safe {
+			return nil, &CollisionError{l.Path}
+		}
+		if err := p.add(l.Path, &node{mode: modeLink, blob: id}); err != nil {
+			return nil, err
+		}
+	}
+	return p.root, p.checkNeeded()
+}
+
+// checkNeeded refuses a claim that lists what no file needs.
+func (p *placement) checkNeeded() error {
+	for _, m := range p.src.Submodules {
+		if !p.used[m] {
+			return &PlaceError{m, "is a submodule that holds no file of the crate"}
+		}
+	}
+	for _, f := range p.src.Outside {
+		if !p.used["outside "+f] {
+			return &PlaceError{f, "is said to be from outside of the package, but is not a proven file of the crate"}
+		}
+	}
+	return nil
+}
+
+// add puts a node at a path without links, with the directories on its way. Two
+// files of a crate may come from one place, if they are equal.
+func (p *placement) add(at string, leaf *node) error {
+	d, walked := p.root, ""
+	names := strings.Split(at, "/")
+	for _, name := range names[:len(names)-1] {
+		walked = join(walked, name)
+		next := d.below[name]
+		if next == nil {
+			next = &node{mode: modeDir, below: map[string]*node{}}
+			if p.modules[walked] {
+				next.mode = modeModule
+				p.used[walked] = true
+			}
+			d.below[name] = next
+		}
+		if next.below == nil {
+			return &PlaceError{walked, "would have to be a directory and a file at once"}
+		}
+		d = next
+	}
+	name := names[len(names)-1]
+	switch old := d.below[name]; {
+	case old == nil:
+		d.below[name] = leaf
+	case old.below != nil:
+		return &PlaceError{at, "would have to be a directory and a file at once"}
+	case old.mode != leaf.mode || old.blob != leaf.blob:
+		return &PlaceError{at, "would have to be two different files: files of the crate that come from one place must be equal"}
+	}
+	return nil
+}

@@ -1,0 +1,50 @@
+package log
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// lines collects what a logger says.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *lines) count(words string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.buf.String(), words)
+}
+
+func TestOperatorIsToldOnceThatNothingIsPublished(t *testing.T) {
+	w := newWorld(t)
+	said := &lines{}
+	w.cfg.Logger = slog.New(slog.NewTextHandler(said, nil))
+	w.cfg.WitnessTimeout = 200 * time.Millisecond
+	for _, c := range w.witnesses {
+		c.setDown(true)
+	}
+	w.open()
+	eventually(t, "an error in the operator's log", func() bool { return said.count("the log is not well") > 0 })
+	if said.count("the witnesses' quorum has not cosigned") == 0 {
+		t.Error("the operator is not told why")
+	}
+	for _, c := range w.witnesses {
+		c.setDown(false)
+	}
+	eventually(t, "word that it is well again", func() bool { return said.count("the log is well again") > 0 })
+	if said.count("the log is not well") != 1 || said.count("the log is well again") != 1 {
+		t.Error("the operator is told more than once")
+	}
+}

@@ -1,0 +1,240 @@
+package prover
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/hex"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"cratelog/crate"
+	"cratelog/entry"
+	"cratelog/git"
+)
+
+// workshop is a git repository made for one test.
+type workshop struct {
+	t   *testing.T
+	dir string
+}
+
+func newWorkshop(t *testing.T) *workshop {
+	t.Helper()
+	w := &workshop{t, t.TempDir()}
+	w.git("init", "-q", "--object-format=sha1")
+	return w
+}
+
+func (w *workshop) git(args ...string) string {
+	w.t.Helper()
+	cmd := exec.CommandContext(w.t.Context(), "git", args...)
+	cmd.Dir = w.dir
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
+		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b.example", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b.example",
+		"GIT_AUTHOR_DATE=1700000000 +0000", "GIT_COMMITTER_DATE=1700000000 +0000")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		w.t.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func (w *workshop) write(path, content string) {
+	w.t.Helper()
+	to := filepath.Join(w.dir, path)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(to, []byte(content), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *workshop) link(path, target string) {
+	w.t.Helper()
+	if err := os.Symlink(target, filepath.Join(w.dir, path)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// commit commits everything and returns the commit's id.
+func (w *workshop) commit() [20]byte {
+	w.t.Helper()
+	w.git("add", "-A")
+	w.git("commit", "-q", "-m", "work")
+	id, err := hex.DecodeString(w.git("rev-parse", "HEAD"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return [20]byte(id)
+}
+
+func (w *workshop) plan(c *crate.Crate, src Source) (*Plan, error) {
+	w.t.Helper()
+	repo, err := git.Open(w.t.Context(), w.dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { repo.Close() })
+	return NewPlan(w.t.Context(), c, repo, src)
+}
+
+// pack makes a .crate as cargo would, of the given contents by path.
+func pack(t *testing.T, name, version string, files map[string]string) *crate.Crate {
+	t.Helper()
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	w := tar.NewWriter(z)
+	var paths []string
+	for p := range files {
+		paths = append(paths, p)
+	}
+	slices.Sort(paths)
+	for _, p := range paths {
+		h := &tar.Header{Format: tar.FormatGNU, Typeflag: tar.TypeReg, Mode: 0o644,
+			Name: name + "-" + version + "/" + p, Size: int64(len(files[p]))}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(files[p])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := crate.Read(out.Bytes(), name, version, crate.DefaultLimits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// linkedRepo has a package at "linked" whose files are reached in every way that
+// git and cargo know. The submodule's files are below zlib/.
+func linkedRepo(t *testing.T) (w, sub *workshop, files map[string]string, commit [20]byte) {
+	sub = newWorkshop(t)
+	sub.write("zlib.c", "int z;")
+	sub.write("deep/z.h", "#pragma once")
+	sub.commit()
+
+	w = newWorkshop(t)
+	w.write("LICENSE", "do what you like")
+	w.write("README.md", "# all of it")
+	w.write("core/src/lib.rs", "pub mod a;")
+	w.write("core/src/a/mod.rs", "// a")
+	manifest := "[package]\nname = \"linked\"\nversion = \"1.0.0\"\nreadme = \"../README.md\"\n"
+	w.write("linked/Cargo.toml", manifest)
+	w.link("linked/LICENSE", "../LICENSE")  // a file
+	w.link("linked/src", "../shortcut/src") // a directory, through another link
+	w.link("shortcut", "./core/../core")
+	w.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", sub.dir, "linked/zlib")
+	commit = w.commit()
+	files = map[string]string{
+		"Cargo.toml": manifest, "Cargo.toml.orig": manifest, "LICENSE": "do what you like", "README.md": "# all of it",
+		"src/lib.rs": "pub mod a;", "src/a/mod.rs": "// a", "zlib/zlib.c": "int z;", "zlib/deep/z.h": "#pragma once",
+	}
+	return w, sub, files, commit
+}
+
+func TestFilesBehindLinksAndInSubmodulesAreProven(t *testing.T) {
+	w, sub, files, commit := linkedRepo(t)
+	path := "linked"
+	src := Source{Commit: &commit, Path: &path, Submodule: func(ctx context.Context, path string) (*git.Repo, error) {
+		if path != "linked/zlib" {
+			return nil, nil
+		}
+		r, err := git.Open(ctx, sub.dir)
+		t.Cleanup(func() { r.Close() })
+		return r, err
+	}}
+	c := pack(t, "linked", "1.0.0", files)
+	p, err := w.plan(c, src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []entry.Link{{Path: "linked/LICENSE", Target: "../LICENSE"}, {Path: "linked/src", Target: "../shortcut/src"},
+		{Path: "shortcut", Target: "./core/../core"}}
+	if !slices.Equal(p.Claim.Links, want) {
+		t.Errorf("links: %v", p.Claim.Links)
+	}
+	if !slices.Equal(p.Claim.Submodules, []string{"linked/zlib"}) || !slices.Equal(p.Claim.Outside, []string{"README.md"}) || p.Claim.Unproven != nil {
+		t.Errorf("claim: %+v", p.Claim)
+	}
+	e, err := keys(t).Prove(t.Context(), p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Check(e.Subject, p.Claim); err != nil {
+		t.Error(err)
+	}
+
+	// Without the submodule's repository, and with a wrong file behind each way.
+	src.Submodule = nil
+	if _, err := w.plan(c, src); err == nil || !strings.Contains(err.Error(), "zlib/zlib.c: linked/zlib is a submodule, whose repository is not at hand") {
+		t.Errorf("without the submodule: %v", err)
+	}
+	delete(files, "zlib/zlib.c")
+	delete(files, "zlib/deep/z.h")
+	for _, f := range []string{"LICENSE", "README.md", "src/a/mod.rs"} {
+		good := files[f]
+		files[f] += "!"
+		var u *UnprovableError
+		_, err := w.plan(pack(t, "linked", "1.0.0", files), src)
+		if !errors.As(err, &u) || len(u.Files) != 1 || u.Files[0].File != f {
+			t.Errorf("%s changed: %v", f, err)
+		}
+		files[f] = good
+	}
+}
+
+// TestClaimsAboutPlacesMustBeTrueAndNeeded attacks what a claim says of links,
+// submodules and outside files: the crate's check sees it, as the list differs.
+func TestClaimsAboutPlacesMustBeTrueAndNeeded(t *testing.T) {
+	w, _, files, commit := linkedRepo(t)
+	delete(files, "zlib/zlib.c")
+	delete(files, "zlib/deep/z.h")
+	path := "linked"
+	c := pack(t, "linked", "1.0.0", files)
+	p, err := w.plan(c, Source{Commit: &commit, Path: &path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Check(p.Subject, p.Claim); err != nil {
+		t.Fatal(err)
+	}
+	for _, lie := range []struct {
+		name, want string
+		tell       func(s *entry.Source)
+	}{
+		{"a link left out", "not those that the claim is about", func(s *entry.Source) { s.Links = s.Links[1:] }},
+		{"a link to elsewhere", "two different files", func(s *entry.Source) { s.Links[0].Target = "../core/src/lib.rs" }},
+		{"a link nobody needs", "no file of the crate needs", func(s *entry.Source) { s.Links = append(s.Links, entry.Link{Path: "x", Target: "y"}) }},
+		{"a link to an absolute path", "absolute path", func(s *entry.Source) { s.Links[0].Target = "/LICENSE" }},
+		{"a link out of the repository", "out of the repository", func(s *entry.Source) { s.Links[0].Target = "../../LICENSE" }},
+		{"a link to the root", "root of the repository", func(s *entry.Source) { s.Links[0].Target = ".." }},
+		{"a link to itself", "more than 40 symbolic links", func(s *entry.Source) { s.Links[0].Target = "LICENSE" }},
+		{"a link below a file", "directory and a file", func(s *entry.Source) { s.Links[0].Target = "Cargo.toml/x" }},
+		{"a submodule nobody needs", "holds no file", func(s *entry.Source) { s.Submodules = []string{"linked/zlib"} }},
+		{"a directory as a submodule", "not those that the claim is about", func(s *entry.Source) { s.Submodules = []string{"linked"} }},
+		{"outside left out", "not those that the claim is about", func(s *entry.Source) { s.Outside = nil }},
+		{"outside that the manifest does not name", "neither readme nor license-file", func(s *entry.Source) { s.Outside = []string{"LICENSE", "README.md"} }},
+		{"outside that is no file", "not a proven file", func(s *entry.Source) { s.Outside = []string{"LICENSE-MIT", "README.md"} }},
+	} {
+		claim := *p.Claim
+		claim.Links = slices.Clone(claim.Links)
+		lie.tell(&claim)
+		if err := c.Check(p.Subject, &claim); err == nil {
+			t.Errorf("%s: believed", lie.name)
+		} else if !strings.Contains(err.Error(), lie.want) {
+			t.Errorf("%s: %v", lie.name, err)
+		}
+	}
+}

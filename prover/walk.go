@@ -1,0 +1,234 @@
+package prover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+
+	"cratelog/circuit"
+	"cratelog/crate"
+	"cratelog/entry"
+	"cratelog/git"
+)
+
+// walk follows a crate's paths through a commit: into directories, through symbolic
+// links, and into submodules. It remembers the links and submodules that it met.
+type walk struct {
+	ctx     context.Context
+	top     *git.Snapshot
+	open    func(ctx context.Context, path string) (*git.Repo, error)
+	links   map[string]string        // text of every link met, by path
+	modules map[string]*git.Snapshot // every submodule met, by path
+
+	met    map[string]bool // links that the current file leads through
+	needed map[string]bool // links that files of the claim lead through
+	places []string        // where files of the claim stand
+}
+
+// maxLinkText bounds the text of a symbolic link in bytes.
+const maxLinkText = 1024
+
+// noSubmodule says that the repository of a submodule is not at hand.
+type noSubmodule struct{ path string }
+
+func (e *noSubmodule) Error() string {
+	return fmt.Sprintf("%s is a submodule, whose repository is not at hand; check it out (git submodule update --init) or name it", e.path)
+}
+
+// within returns the snapshot that has a path, and the path in it.
+func (w *walk) within(path string) (*git.Snapshot, string) {
+	best := ""
+	for m := range w.modules {
+		if len(m) > len(best) && (path == m || strings.HasPrefix(path, m+"/")) {
+			best = m
+		}
+	}
+	if best == "" {
+		return w.top, path
+	}
+	return w.modules[best], strings.TrimPrefix(strings.TrimPrefix(path, best), "/")
+}
+
+// entry returns the entry at a path without links on its way. Of a submodule
+// itself it is the entry in the tree that holds it.
+func (w *walk) entry(path string) (git.TreeEntry, error) {
+	if w.modules[path] != nil {
+		return git.TreeEntry{Mode: git.ModeSubmodule, Name: path}, nil
+	}
+	s, below := w.within(path)
+	e, err := s.Entry(w.ctx, below)
+	if err != nil || e.Mode != git.ModeSubmodule {
+		return e, err
+	}
+	return e, w.enter(path, e.ID)
+}
+
+// enter opens the submodule at a path.
+func (w *walk) enter(path string, commit [20]byte) error {
+	if w.open == nil {
+		return &noSubmodule{path}
+	}
+	repo, err := w.open(w.ctx, path)
+	if err != nil {
+		return err
+	}
+	if repo == nil {
+		return &noSubmodule{path}
+	}
+	s, err := repo.At(w.ctx, commit)
+	if err != nil {
+		return fmt.Errorf("submodule %s: %w", path, err)
+	}
+	w.modules[path] = s
+	return nil
+}
+
+// link is the Resolver's view of the commit: the text of the link at a path.
+func (w *walk) link(path string) (string, bool, error) {
+	if target, ok := w.links[path]; ok {
+		w.met[path] = true
+		return target, true, nil
+	}
+	e, err := w.entry(path)
+	if err != nil || e.Mode != git.ModeSymlink {
+		return "", false, err
+	}
+	s, _ := w.within(path)
+	text, err := s.Blob(w.ctx, e.ID, maxLinkText)
+	if err != nil {
+		return "", false, fmt.Errorf("symbolic link %s: %w", path, err)
+	}
+	w.links[path], w.met[path] = string(text), true
+	return string(text), true, nil
+}
+
+// compare looks every file of the crate up in the commit. It moves Cargo.lock to
+// the unproven files if it must, finds files that come from outside of the package,
+// and reports everything else that differs.
+func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
+	refused := &UnprovableError{Commit: claim.Commit}
+	hasOrig := slices.ContainsFunc(c.Files, func(f crate.File) bool { return f.Path == "Cargo.toml.orig" })
+	for _, f := range c.Files {
+		name := f.Path
+		switch {
+		case slices.Contains(claim.Unproven, f.Path), f.Path == ".cargo_vcs_info.json":
+			continue
+		case f.Path == "Cargo.toml" && hasOrig:
+			continue // equal to Cargo.toml.orig, or it would be unproven
+		case f.Path == "Cargo.toml.orig":
+			name = "Cargo.toml"
+		}
+		why, err := w.differs(c, claim, name, f)
+		if err != nil {
+			return err
+		}
+		if why != "" && c.MayBeOutside(name) {
+			there := *claim
+			there.Outside = append(slices.Clone(claim.Outside), name)
+			if elsewhere, err := w.differs(c, &there, name, f); err != nil {
+				return err
+			} else if elsewhere == "" {
+				claim.Outside, why = there.Outside, ""
+			}
+		}
+		if why == "" {
+			continue
+		}
+		if f.Path == "Cargo.lock" {
+			claim.Unproven = append(claim.Unproven, f.Path)
+			continue
+		}
+		refused.Files = append(refused.Files, Unprovable{f.Path, why})
+	}
+	sort.Strings(claim.Unproven)
+	sort.Strings(claim.Outside)
+	if len(refused.Files) > 0 {
+		return refused
+	}
+	return nil
+}
+
+// differs says in what a file differs from what stands at its place in the commit.
+func (w *walk) differs(c *crate.Crate, claim *entry.Source, name string, f crate.File) (why string, err error) {
+	place, err := c.Place(claim, name)
+	if err != nil {
+		return "", err
+	}
+	w.met = map[string]bool{}
+	path, err := crate.Resolver{Link: w.link}.Resolve(place)
+	var e git.TreeEntry
+	if err == nil {
+		e, err = w.entry(path)
+	}
+	var notFound *git.NotFoundError
+	var notDirectory *git.NotDirectoryError
+	var lost *crate.PlaceError
+	var module *noSubmodule
+	switch {
+	case errors.As(err, &notFound):
+		return fmt.Sprintf("the commit has no %s", place), nil
+	case errors.As(err, &notDirectory):
+		return fmt.Sprintf("the commit has no %s: %s is %s there", place, notDirectory.Path, git.KindOf(notDirectory.Mode)), nil
+	case errors.As(err, &lost), errors.As(err, &module):
+		return err.Error(), nil
+	case err != nil:
+		return "", err
+	}
+	if path != place {
+		place += " (through a link: " + path + ")"
+	}
+	want := git.ModeFile
+	if f.Exec {
+		want = git.ModeExecutable
+	}
+	switch {
+	case e.Mode == git.ModeDirectory || e.Mode == git.ModeSubmodule:
+		return fmt.Sprintf("%s is %s in the commit", place, git.KindOf(e.Mode)), nil
+	case e.ID != f.Blob:
+		return fmt.Sprintf("its content differs from the commit's %s (blob %x there, %x in the .crate)", place, e.ID[:6], f.Blob[:6]), nil
+	case e.Mode != want:
+		return fmt.Sprintf("its mode is %s in the .crate and %s in the commit", want, e.Mode), nil
+	}
+	maps.Copy(w.needed, w.met)
+	w.places = append(w.places, path)
+	return "", nil
+}
+
+// claimed writes into the claim the links and submodules that its files need, and
+// none that only a file that is not proven led through.
+func (w *walk) claimed(claim *entry.Source) {
+	for _, path := range slices.Sorted(maps.Keys(w.needed)) {
+		claim.Links = append(claim.Links, entry.Link{Path: path, Target: w.links[path]})
+		w.places = append(w.places, path)
+	}
+	for _, m := range slices.Sorted(maps.Keys(w.modules)) {
+		if slices.ContainsFunc(w.places, func(p string) bool { return strings.HasPrefix(p, m+"/") }) {
+			claim.Submodules = append(claim.Submodules, m)
+		}
+	}
+}
+
+// object returns a git object of the list.
+func (w *walk) object(o crate.Object) (circuit.Object, error) {
+	if o.Commit {
+		s := w.top
+		if o.Path != "" {
+			s = w.modules[o.Path]
+		}
+		return circuit.Object{Data: s.Commit.Object.Encode()}, nil
+	}
+	s, below := w.within(o.Path)
+	t, err := s.Tree(w.ctx, below)
+	if err != nil {
+		return circuit.Object{}, err
+	}
+	listed := make(map[string]bool, len(o.Entries))
+	for _, e := range o.Entries {
+		listed[e.Name] = true
+	}
+	return circuit.Object{Data: t.Object.Encode(), Listed: listed}, nil
+}
