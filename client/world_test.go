@@ -277,7 +277,7 @@ func (w *world) prove(t testing.TB, raw []byte, name, path string) *entry.Entry 
 	t.Helper()
 	c, err := crate.Read(raw, name, "0.1.0", crate.DefaultLimits)
 	fatalIfErr(t, err)
-	src := &entry.Source{Commit: fixture.Commit(t, "0.1.0"), Path: path, Unproven: c.Derived()}
+	src := &entry.Source{Commit: fixture.Commit(t, "0.1.0"), Path: path}
 	l, err := c.List(src)
 	fatalIfErr(t, err)
 	src.Files = l.Digest

@@ -66,7 +66,7 @@ func longName(name string) tarFile {
 
 const root = "hello-1.0.0/"
 
-func manifest() tarFile {
+func cargoToml() tarFile {
 	return tarFile{name: root + "Cargo.toml", body: "[package]\nname = \"hello\"\nversion = \"1.0.0\"\n"}
 }
 
@@ -124,7 +124,7 @@ func TestCrateOfCargoIsRead(t *testing.T) {
 
 func TestExecutableBitIsTheOwners(t *testing.T) {
 	for mode, want := range map[int64]bool{0o644: false, 0o755: true, 0o100: true, 0o655: false, 0o711: true, 0o666: false} {
-		c, err := readHello(pack(manifest(), tarFile{name: root + "a", mode: mode}))
+		c, err := readHello(pack(cargoToml(), tarFile{name: root + "a", mode: mode}))
 		if err != nil {
 			t.Errorf("%o: %v", mode, err)
 		} else if f, _ := c.lookup("a"); f.Exec != want {
@@ -149,7 +149,7 @@ func TestUnusualButPlainArchivesAreRead(t *testing.T) {
 		"name of 100 bytes": {[]tarFile{{name: root + strings.Repeat("a", 100-len(root))}}, strings.Repeat("a", 100-len(root))},
 		"not ASCII":         {[]tarFile{{name: root + "src/naïve-файл.rs"}}, "src/naïve-файл.rs"},
 	} {
-		crate, err := readHello(pack(append([]tarFile{manifest()}, c.files...)...))
+		crate, err := readHello(pack(append([]tarFile{cargoToml()}, c.files...)...))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		} else if _, ok := crate.lookup(c.want); !ok || len(crate.Files) != 2 {
@@ -216,7 +216,7 @@ func TestHostileArchiveIsRefused(t *testing.T) {
 		"backslash":           {[]tarFile{{name: root + `b\a`}}, `the .crate's file "hello-1.0.0/b\\a" has a path that is not allowed: the path "b\\a" contains a backslash; paths use '/' only`},
 		"control character":   {[]tarFile{{name: root + "a\n"}}, `the .crate's file "hello-1.0.0/a\n" has a path that is not allowed: the path "a\n" contains a control character`},
 		"twice":               {[]tarFile{{name: root + "a"}, {name: root + "a"}}, `the .crate's file "a" is there twice`},
-		"manifest twice":      {[]tarFile{manifest()}, `the .crate's file "Cargo.toml" is there twice`},
+		"manifest twice":      {[]tarFile{cargoToml()}, `the .crate's file "Cargo.toml" is there twice`},
 		"other case":          {[]tarFile{{name: root + "cargo.toml"}}, `the .crate's file "cargo.toml" differs from "Cargo.toml" only by upper and lower case`},
 		"other case, Unicode": {[]tarFile{{name: root + "Straẞe/ſ"}, {name: root + "straße/S"}}, `the .crate's file "straße/S" differs from "Straẞe/ſ" only by upper and lower case`},
 		"file, then below":    {[]tarFile{{name: root + "a"}, {name: root + "a/b"}}, `the .crate's file "a/b" lies below "a", which is a file`},
@@ -224,7 +224,7 @@ func TestHostileArchiveIsRefused(t *testing.T) {
 		"below, other case":   {[]tarFile{{name: root + "a/b/c"}, {name: root + "A/B"}}, `the .crate's file "A/B" is a file, but "a/b/c" needs it to be a directory`},
 
 		"long name shadows":     {[]tarFile{longName(long), {name: root + "other"}}, `the .crate's file "` + long + `" has another name ("hello-1.0.0/other") in its header: tar readers would disagree on it`},
-		"long name shadows all": {[]tarFile{longName(long), manifest()}, `the .crate's file "` + long + `" has another name ("hello-1.0.0/Cargo.toml") in its header: tar readers would disagree on it`},
+		"long name shadows all": {[]tarFile{longName(long), cargoToml()}, `the .crate's file "` + long + `" has another name ("hello-1.0.0/Cargo.toml") in its header: tar readers would disagree on it`},
 		"short long name":       {[]tarFile{longName(root + "b"), {name: root + "a"}}, `the .crate's file "hello-1.0.0/b" has another name ("hello-1.0.0/a") in its header: tar readers would disagree on it`},
 		"two long names":        {[]tarFile{longName(long), longName(long), {name: long[:100]}}, `the .crate's file "` + long + `" has two long names`},
 		"long name, no file":    {[]tarFile{longName(long)}, `the .crate's file "` + long + `" is announced by a long name but does not follow`},
@@ -238,7 +238,7 @@ func TestHostileArchiveIsRefused(t *testing.T) {
 		"path of 1025 bytes": {[]tarFile{longName(root + strings.Repeat("a", 1025)), {name: root + strings.Repeat("a", 100-len(root))}},
 			`the .crate's file "` + root + strings.Repeat("a", 1025) + `" has a path that is not allowed: a path is 1025 bytes long, must be 1 to 1024`},
 	} {
-		_, err := readHello(pack(append([]tarFile{manifest()}, c.files...)...))
+		_, err := readHello(pack(append([]tarFile{cargoToml()}, c.files...)...))
 		if err == nil {
 			t.Errorf("%s: believed", name)
 		} else if err.Error() != c.want {
@@ -252,7 +252,7 @@ func TestHostileArchiveIsRefused(t *testing.T) {
 }
 
 func TestContainerIsStrict(t *testing.T) {
-	body := tarOf(manifest())
+	body := tarOf(cargoToml())
 	zeros := make([]byte, 2*blockSize)
 	whole := append(bytes.Clone(body), zeros...)
 	good := zip(whole)
@@ -293,7 +293,7 @@ func TestContainerIsStrict(t *testing.T) {
 }
 
 func TestBytesAfterTheGzipMemberAreCountedAndNotRead(t *testing.T) {
-	good := pack(manifest())
+	good := pack(cargoToml())
 	want, err := readHello(good)
 	if err != nil || want.Trailing != 0 {
 		t.Fatalf("trailing %d, %v", want.Trailing, err)
@@ -319,7 +319,7 @@ func TestBytesAfterTheGzipMemberAreCountedAndNotRead(t *testing.T) {
 }
 
 func TestLimitsHoldAtTheLimitAndOneBelow(t *testing.T) {
-	raw := pack(manifest(), tarFile{name: root + "a", body: strings.Repeat("x", 700)})
+	raw := pack(cargoToml(), tarFile{name: root + "a", body: strings.Repeat("x", 700)})
 	exact := Limits{Compressed: int64(len(raw)), Inflated: 2*512 + 512 + 1024 + 1024, Files: 2}
 	if _, err := Read(raw, "hello", "1.0.0", exact); err != nil {
 		t.Errorf("at the limits: %v", err)
@@ -350,21 +350,21 @@ func TestLimitsHoldAtTheLimitAndOneBelow(t *testing.T) {
 }
 
 func TestZipBombStopsAtTheLimit(t *testing.T) {
-	bomb := pack(manifest(), tarFile{name: root + "a", body: strings.Repeat("\x00", 8<<20)})
+	bomb := pack(cargoToml(), tarFile{name: root + "a", body: strings.Repeat("\x00", 8<<20)})
 	if _, err := Read(bomb, "hello", "1.0.0", Limits{1 << 20, 1 << 20, 10}); err == nil || !strings.Contains(err.Error(), "inflates to more than the limit of 1048576 bytes") {
 		t.Errorf("files: %v", err)
 	}
-	bomb = zip(append(tarOf(manifest()), make([]byte, 8<<20)...))
+	bomb = zip(append(tarOf(cargoToml()), make([]byte, 8<<20)...))
 	if _, err := Read(bomb, "hello", "1.0.0", Limits{1 << 20, 1 << 20, 10}); err == nil || !strings.Contains(err.Error(), "inflates to more than the limit of 1048576 bytes") {
 		t.Errorf("zeros at the end: %v", err)
 	}
 	big := tarFile{name: root + "Cargo.toml.bak", body: strings.Repeat("#", maxKept+1)}
-	if _, err := readHello(pack(manifest(), big)); err != nil {
+	if _, err := readHello(pack(cargoToml(), big)); err != nil {
 		t.Errorf("a large file: %v", err)
 	}
 	big.name = root + vcsFile
 	want := `the .crate's file ".cargo_vcs_info.json" is larger than the limit of 1048576 bytes for it`
-	if _, err := readHello(pack(manifest(), big)); err == nil || err.Error() != want {
+	if _, err := readHello(pack(cargoToml(), big)); err == nil || err.Error() != want {
 		t.Errorf("a large file that is kept: %v", err)
 	}
 }
@@ -410,8 +410,8 @@ func TestManifestMustNameTheSubject(t *testing.T) {
 // FuzzRead: no input makes Read fail in any way but by an error, and what it
 // accepts can be listed and keeps the promises of File.
 func FuzzRead(f *testing.F) {
-	f.Add(tarOf(manifest()), false)
-	f.Add(tarOf(manifest(), longName(root+strings.Repeat("a", 120)), tarFile{name: (root + strings.Repeat("a", 120))[:100]}), false)
+	f.Add(tarOf(cargoToml()), false)
+	f.Add(tarOf(cargoToml(), longName(root+strings.Repeat("a", 120)), tarFile{name: (root + strings.Repeat("a", 120))[:100]}), false)
 	f.Add(fixture.Crate(f, "hello-inner", "0.1.0"), true)
 	f.Fuzz(func(t *testing.T, b []byte, asCrate bool) {
 		raw := b

@@ -154,12 +154,12 @@ func checkReal(t *testing.T, c *Crate, repo string) {
 	if err != nil || info == nil {
 		t.Fatalf("origin %v, %v", info, err)
 	}
-	src := &entry.Source{Commit: info.Commit, Path: info.Path, Unproven: c.Derived()}
+	src := &entry.Source{Commit: info.Commit, Path: info.Path}
 	l, err := c.List(src)
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := c.proven(src.Unproven)
+	files, err := c.proven(src)
 	if err != nil {
 		t.Fatal(err)
 	}

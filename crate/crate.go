@@ -12,8 +12,11 @@
 //
 //   - proven: the blob at P/path, with its executable bit;
 //   - Cargo.toml.orig: the blob P/Cargo.toml;
-//   - Cargo.toml: equal to Cargo.toml.orig, or, without that file, the blob
-//     P/Cargo.toml; anything else only as a file that the claim lists as unproven;
+//   - Cargo.toml: derived, that is, it says nothing that does not follow from
+//     Cargo.toml.orig and, where that inherits from a workspace, from the manifest at
+//     the workspace's root, which the claim carries and whose place is proven (package
+//     manifest); without Cargo.toml.orig it is the blob P/Cargo.toml. What does not
+//     follow is accepted only as a file that the claim lists as unproven;
 //   - Cargo.lock: proven, or listed as unproven;
 //   - .cargo_vcs_info.json: exactly what cargo writes for the claim's commit and
 //     path, or absent;
@@ -57,6 +60,7 @@ import (
 	"sort"
 
 	"cratelog/entry"
+	"cratelog/manifest"
 )
 
 const (
@@ -73,8 +77,9 @@ type Crate struct {
 	Files         []File   // every file, sorted by path as bytes
 	Trailing      int      // bytes after the gzip member: counted, never read (cargo ignores them)
 
-	vcsInfo []byte // content of .cargo_vcs_info.json; nil if there is none
-	orig    []byte // content of Cargo.toml.orig; nil if there is none
+	vcsInfo  []byte // content of .cargo_vcs_info.json; nil if there is none
+	manifest []byte // content of Cargo.toml
+	orig     []byte // content of Cargo.toml.orig; nil if there is none
 }
 
 // A File is one regular file of a crate.
@@ -140,17 +145,19 @@ func (c *Crate) lookup(path string) (File, bool) {
 	return c.Files[i], true
 }
 
-// Derived returns the files that cargo has written itself and that no commit
-// can hold, sorted: a source claim must list them as unproven. It is Cargo.toml,
-// unless that equals Cargo.toml.orig or there is no such file. Whether
-// Cargo.lock is the repository's own, only the repository can tell.
-func (c *Crate) Derived() []string {
-	orig, ok := c.lookup(origFile)
-	manifest, _ := c.lookup(manifestFile)
-	if !ok || orig.Blob == manifest.Blob {
+// Derive checks that Cargo.toml follows from Cargo.toml.orig. root is the manifest at
+// the root of the package's workspace, nil if there is none or it is not at hand.
+// The error is manifest.ErrNeedsWorkspace, *manifest.Deviation or
+// *manifest.SyntaxError. A crate without Cargo.toml.orig has nothing to derive.
+func (c *Crate) Derive(root []byte) error {
+	if c.orig == nil {
 		return nil
 	}
-	return []string{manifestFile}
+	files := make([]string, len(c.Files))
+	for i, f := range c.Files {
+		files[i] = f.Path
+	}
+	return manifest.Derive(c.orig, c.manifest, files, root)
 }
 
 // read accepts a .crate whose top directory is root, or with root "" the one
@@ -160,13 +167,12 @@ func read(raw []byte, root string, lim Limits) (*Crate, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Crate{SHA256: sha256.Sum256(raw), Files: a.files, Trailing: a.trailing, vcsInfo: a.kept[vcsFile], orig: a.kept[origFile]}
+	c := &Crate{SHA256: sha256.Sum256(raw), Files: a.files, Trailing: a.trailing, vcsInfo: a.kept[vcsFile], manifest: a.kept[manifestFile], orig: a.kept[origFile]}
 	sort.Slice(c.Files, func(i, j int) bool { return c.Files[i].Path < c.Files[j].Path })
-	manifest, ok := a.kept[manifestFile]
-	if !ok {
+	if c.manifest == nil {
 		return nil, &ManifestError{"is missing from the .crate"}
 	}
-	c.Name, c.Version, err = parseManifest(manifest)
+	c.Name, c.Version, err = parseManifest(c.manifest)
 	if err != nil {
 		return nil, err
 	}

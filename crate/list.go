@@ -58,7 +58,7 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 	if err := c.checkVCSInfo(src.Commit, src.Path); err != nil {
 		return nil, err
 	}
-	files, err := c.proven(src.Unproven)
+	files, err := c.proven(src)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +75,8 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 
 // proven returns the files that must stand in the tree, Cargo.toml.orig under the
 // name that it has there.
-func (c *Crate) proven(unproven []string) ([]File, error) {
-	skip, err := c.checkUnproven(unproven)
+func (c *Crate) proven(src *entry.Source) ([]File, error) {
+	skip, err := c.checkUnproven(src)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func (c *Crate) proven(unproven []string) ([]File, error) {
 		case f.Path == vcsFile, skip[f.Path]:
 			continue
 		case f.Path == manifestFile && hasOrig:
-			continue // equal to Cargo.toml.orig, or unproven: checkUnproven
+			continue // derived, or unproven: checkManifest
 		case f.Path == origFile:
 			f.Path = manifestFile
 		}
@@ -98,30 +98,44 @@ func (c *Crate) proven(unproven []string) ([]File, error) {
 
 // checkUnproven holds a claim's list of unproven files to what this version
 // allows, in both directions: what is listed may be, and what must be listed is.
-func (c *Crate) checkUnproven(unproven []string) (map[string]bool, error) {
-	derived := c.Derived()
+func (c *Crate) checkUnproven(src *entry.Source) (map[string]bool, error) {
 	skip := map[string]bool{}
-	for i, p := range unproven {
-		if i > 0 && unproven[i-1] >= p {
+	for i, p := range src.Unproven {
+		if i > 0 && src.Unproven[i-1] >= p {
 			return nil, &UnprovenError{p, "is listed as unproven out of order or twice"}
 		}
 		if _, ok := c.lookup(p); !ok {
 			return nil, &UnprovenError{p, "is listed as unproven, but is not in the crate"}
 		}
-		switch {
-		case p != manifestFile && p != lockFile:
+		if p != manifestFile && p != lockFile {
 			return nil, &UnprovenError{p, "is listed as unproven; only Cargo.toml and Cargo.lock may be"}
-		case p == manifestFile && !slices.Contains(derived, p):
-			return nil, &UnprovenError{p, "is listed as unproven, but is not a manifest that cargo rewrote: it can be proven, and so it must be"}
 		}
 		skip[p] = true
 	}
-	for _, p := range derived {
-		if !skip[p] {
-			return nil, &UnprovenError{p, "is not the same as Cargo.toml.orig, so that no commit proves it: a claim must list it as unproven"}
+	return skip, c.checkManifest(src, skip[manifestFile])
+}
+
+// checkManifest checks that Cargo.toml is derived, or listed as unproven because it
+// cannot be, and that the claim carries the workspace's manifest if it is needed.
+func (c *Crate) checkManifest(src *entry.Source, unproven bool) error {
+	alone := c.Derive(nil)
+	switch w := src.Workspace; {
+	case unproven && (alone == nil || w != nil):
+		return &UnprovenError{manifestFile, "is listed as unproven, but it can be proven, and so it must be"}
+	case unproven, alone == nil && w == nil:
+		return nil
+	case alone == nil:
+		return &PlaceError{w.Path, "is said to be the workspace's root, but Cargo.toml follows from Cargo.toml.orig alone"}
+	case w == nil:
+		return &UnprovenError{manifestFile, "does not follow from Cargo.toml.orig: " + alone.Error()}
+	case !isRoot(w, src.Path, c.orig):
+		return &PlaceError{w.Path, "is no directory in which cargo would look for the package's workspace"}
+	default:
+		if err := c.Derive(w.Manifest); err != nil {
+			return &UnprovenError{manifestFile, "does not follow from Cargo.toml.orig and its workspace: " + err.Error()}
 		}
+		return nil
 	}
-	return skip, nil
 }
 
 // entries returns a directory's entries in git's order.

@@ -144,7 +144,7 @@ func checkAccepted(t *testing.T, c *Crate) {
 			t.Errorf("%q stands after %q", f.Path, c.Files[i-1].Path)
 		}
 	}
-	src := &entry.Source{Unproven: c.Derived()}
+	src := &entry.Source{}
 	l, err := c.List(src)
 	var info *VCSInfoError
 	if errors.As(err, &info) {
@@ -152,7 +152,7 @@ func checkAccepted(t *testing.T, c *Crate) {
 	} else if err != nil {
 		t.Fatalf("accepted, but cannot be listed: %v", err)
 	}
-	files, err := c.proven(src.Unproven)
+	files, err := c.proven(src)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,12 +167,12 @@ func TestListIsTheSlowList(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		src := &entry.Source{Commit: fixture.Commit(t, c.version), Path: c.path, Unproven: crate.Derived()}
+		src := &entry.Source{Commit: fixture.Commit(t, c.version), Path: c.path}
 		l, err := crate.List(src)
 		if err != nil {
 			t.Fatal(err)
 		}
-		files, _ := crate.proven(src.Unproven)
+		files, _ := crate.proven(src)
 		checkList(t, l, files, c.path)
 		for _, o := range l.Objects {
 			for _, e := range o.Entries {

@@ -169,6 +169,9 @@ func (c *Crate) place(src *entry.Source, files []File) (*node, error) {
 			return nil, err
 		}
 	}
+	if err := p.workspace(r); err != nil {
+		return nil, err
+	}
 	for _, l := range src.Links {
 		if !p.used[l.Path] {
 			return nil, &PlaceError{l.Path, "is a link that no file of the crate needs"}
@@ -182,6 +185,39 @@ func (c *Crate) place(src *entry.Source, files []File) (*node, error) {
 		}
 	}
 	return p.root, p.checkNeeded()
+}
+
+// workspace adds the manifest of the workspace's root.
+func (p *placement) workspace(r Resolver) error {
+	w := p.src.Workspace
+	if w == nil {
+		return nil
+	}
+	at, err := r.Resolve(join(w.Path, manifestFile))
+	if err != nil {
+		return err
+	}
+	id, safe := blobID(w.Manifest)
+	if !safe {
+		return &CollisionError{at}
+	}
+	return p.add(at, &node{mode: modeFile, blob: id})
+}
+
+// isRoot says whether a directory may be the root of the workspace of a package at a
+// path: the one that the package's manifest names, or else one above it. That it is
+// the nearest above with a [workspace] is not known without the repository.
+func isRoot(w *entry.Workspace, pkg string, orig []byte) bool {
+	var doc struct {
+		Package map[string]any `toml:"package"`
+	}
+	if err := toml.Unmarshal(orig, &doc); err != nil {
+		return false
+	}
+	if named, ok := doc.Package["workspace"].(string); ok {
+		return path.Join("/", pkg, named) == path.Join("/", w.Path)
+	}
+	return pkg != "" && (w.Path == "" || strings.HasPrefix(pkg, w.Path+"/"))
 }
 
 // checkNeeded refuses a claim that lists what no file needs.

@@ -34,6 +34,15 @@ type wireSource struct {
 	Links    []wireLink `cbor:"7,keyasint,omitempty"`
 	Modules  []string   `cbor:"8,keyasint,omitempty"`
 	Outside  []string   `cbor:"9,keyasint,omitempty"`
+
+	Workspace *wireWorkspace `cbor:"10,keyasint,omitempty"`
+}
+
+type wireWorkspace struct {
+	_ struct{} `cbor:",toarray"`
+
+	Path     string
+	Manifest []byte
 }
 
 type wireLink struct {
@@ -56,6 +65,9 @@ func (s *Source) wire() any {
 		Unproven: s.Unproven, Modules: s.Submodules, Outside: s.Outside}
 	for _, l := range s.Links {
 		w.Links = append(w.Links, wireLink{Path: l.Path, Target: l.Target})
+	}
+	if s.Workspace != nil {
+		w.Workspace = &wireWorkspace{Path: s.Workspace.Path, Manifest: s.Workspace.Manifest}
 	}
 	return w
 }
@@ -206,6 +218,9 @@ func decodeClaim(b cbor.RawMessage) (Claim, error) {
 	s := &Source{Path: w.Path, Unproven: w.Unproven, Submodules: w.Modules, Outside: w.Outside}
 	for _, l := range w.Links {
 		s.Links = append(s.Links, Link{l.Path, l.Target})
+	}
+	if w.Workspace != nil {
+		s.Workspace = &Workspace{w.Workspace.Path, w.Workspace.Manifest}
 	}
 	if err := fixed("claim: commit", s.Commit[:], w.Commit); err != nil {
 		return nil, err

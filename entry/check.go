@@ -82,6 +82,21 @@ func (s *Source) validate() error {
 			return err
 		}
 	}
+	return s.Workspace.validate()
+}
+
+func (w *Workspace) validate() error {
+	if w == nil {
+		return nil
+	}
+	if w.Path != "" {
+		if err := CheckPath(w.Path); err != nil {
+			return fmt.Errorf("claim: workspace: %w", err)
+		}
+	}
+	if n := len(w.Manifest); n < 1 || n > maxManifest {
+		return fmt.Errorf("claim: workspace: the manifest is %d bytes long, must be 1 to %d", n, maxManifest)
+	}
 	return nil
 }
 

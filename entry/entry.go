@@ -29,6 +29,7 @@
 //	  ? 7: [1*256 link],            ; symbolic links on the way to its files
 //	  ? 8: [1*16 path],             ; submodules on the way to its files
 //	  ? 9: [1*2 path],              ; files from outside of the package
+//	  ? 10: [path / "", bstr .size (1..49152)],  ; directory and Cargo.toml of the workspace's root
 //	}
 //
 //	link = [path, tstr]             ; where it stands in the repository, its text
@@ -93,6 +94,7 @@ const (
 	maxLinks    = 256
 	maxModules  = 16
 	maxOutside  = 2
+	maxManifest = 48 << 10
 
 	formatVersion = 1
 	sourceKind    = "source"
@@ -143,6 +145,16 @@ type Source struct {
 	Links      []Link   // symbolic links on the way to the crate's files
 	Submodules []string // paths in the repository that are submodules
 	Outside    []string // files of the crate that cargo took from outside of the package
+
+	// Workspace is the manifest at the root of the package's workspace, if Cargo.toml
+	// can only be derived with it; else nil.
+	Workspace *Workspace
+}
+
+// Workspace is the manifest of a workspace's root.
+type Workspace struct {
+	Path     string // the root's directory in the repository, "" is the repository's root
+	Manifest []byte // content of the Cargo.toml there, 1 to 49,152 bytes
 }
 
 // A Link is a symbolic link of the repository.

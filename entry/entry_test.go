@@ -39,8 +39,10 @@ type vectorEntry struct {
 	Links    []Link   `json:"links,omitempty"`
 	Modules  []string `json:"submodules,omitempty"`
 	Outside  []string `json:"outside,omitempty"`
-	Program  string   `json:"program"`
-	Parts    []string `json:"parts"`
+
+	Workspace *Workspace `json:"workspace,omitempty"`
+	Program   string     `json:"program"`
+	Parts     []string   `json:"parts"`
 }
 
 // fill returns n bytes that look different in every field.
@@ -92,8 +94,13 @@ func validEntries() map[string]*Entry {
 	src := linked.Claim.(*Source)
 	src.Links = []Link{{"LICENSE", "../LICENSE"}, {"src/core", "../../core/src"}}
 	src.Submodules, src.Outside = []string{"vendor/zlib"}, []string{"LICENSE-MIT", "README.md"}
+	inherits := sample()
+	inherits.Claim.(*Source).Path = "crates/inner"
+	inherits.Claim.(*Source).Unproven = nil
+	inherits.Claim.(*Source).Workspace = &Workspace{"", []byte("[workspace]\n")}
 	return map[string]*Entry{
 		"valid-linked":        linked,
+		"valid-inherits":      inherits,
 		"valid-root":          plain,
 		"valid-member":        member,
 		"valid-all-proven":    bare,
@@ -263,7 +270,7 @@ func vectorOf(t *testing.T, name string, e *Entry) vector {
 	v := vectorEntry{
 		Name: e.Subject.Name, Version: e.Subject.Version, SHA256: hex.EncodeToString(e.Subject.SHA256[:]),
 		Commit: hex.EncodeToString(src.Commit[:]), Path: src.Path, Files: hex.EncodeToString(src.Files[:]),
-		Unproven: append([]string{}, src.Unproven...), Links: src.Links, Modules: src.Submodules, Outside: src.Outside,
+		Unproven: append([]string{}, src.Unproven...), Links: src.Links, Modules: src.Submodules, Outside: src.Outside, Workspace: src.Workspace,
 		Program: hex.EncodeToString(e.Proof.Program[:]),
 	}
 	for _, p := range e.Proof.Parts {
@@ -362,6 +369,10 @@ func slowEntry(e *Entry) (entry, subject, claim []byte) {
 	list(7, len(c.Links), func(i int) []byte { return cat(head(4, 2), text(c.Links[i].Path), text(c.Links[i].Target)) })
 	list(8, len(c.Submodules), func(i int) []byte { return text(c.Submodules[i]) })
 	list(9, len(c.Outside), func(i int) []byte { return text(c.Outside[i]) })
+	if w := c.Workspace; w != nil {
+		size++
+		rest = cat(rest, head(0, 10), head(4, 2), text(w.Path), octets(w.Manifest))
+	}
 	claim = cat(head(5, size), head(0, 1), text("source"), head(0, 2), head(0, 1), head(0, 3), octets(c.Commit[:]),
 		head(0, 4), text(c.Path), head(0, 5), octets(c.Files[:]), rest)
 	proof := cat(head(5, 2), head(0, 1), octets(e.Proof.Program[:]), head(0, 2), head(4, len(e.Proof.Parts)))
@@ -501,6 +512,9 @@ func TestMarshalRefusesWhatParseWould(t *testing.T) {
 		"a link with a NUL":   {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"a", "b\x00"}} }, `claim: links: the text of "a" is not UTF-8 without control characters`},
 		"a link out of place": {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"../a", "b"}} }, `claim: links: the path "../a" has the component ".."`},
 		"17 submodules":       {func(e *Entry) { e.Claim.(*Source).Submodules = make([]string, 17) }, "claim: submodules: lists 17 files, more than 16"},
+		"an empty workspace":  {func(e *Entry) { e.Claim.(*Source).Workspace = &Workspace{} }, "claim: workspace: the manifest is 0 bytes long, must be 1 to 49152"},
+		"a huge workspace":    {func(e *Entry) { e.Claim.(*Source).Workspace = &Workspace{"", make([]byte, 49153)} }, "claim: workspace: the manifest is 49153 bytes long, must be 1 to 49152"},
+		"a workspace above":   {func(e *Entry) { e.Claim.(*Source).Workspace = &Workspace{"..", []byte("x")} }, `claim: workspace: the path ".." has the component ".."`},
 		"3 from outside":      {func(e *Entry) { e.Claim.(*Source).Outside = make([]string, 3) }, "claim: outside: lists 3 files, more than 2"},
 		"files":               {func(e *Entry) { e.Claim.(*Source).Files = fieldOrder }, "claim: files: is not below the order of BN254's scalar field"},
 		"path not UTF-8":      {func(e *Entry) { e.Claim.(*Source).Path = "a\xff" }, `claim: path: the path "a\xff" is not valid UTF-8`},
@@ -579,6 +593,7 @@ func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
 		"links":    func(e *Entry) { e.Claim.(*Source).Links = []Link{{"a", "b"}} },
 		"modules":  func(e *Entry) { e.Claim.(*Source).Submodules = []string{"a"} },
 		"outside":  func(e *Entry) { e.Claim.(*Source).Outside = []string{"a"} },
+		"root":     func(e *Entry) { e.Claim.(*Source).Workspace = &Workspace{"", []byte("a")} },
 	} {
 		e := sample()
 		edit(e)
