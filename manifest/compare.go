@@ -28,7 +28,9 @@ func compare(want, got table) *Deviation {
 		return nil
 	}
 	d := c.found[0]
-	d.More = c.found[1:]
+	if len(c.found) > 1 {
+		d.More = c.found[1:]
+	}
 	return &d
 }
 

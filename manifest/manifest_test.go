@@ -204,7 +204,7 @@ func TestDeepDocumentsDoNotExhaustTheStack(t *testing.T) {
 }
 
 func TestFilePathsMustBePlain(t *testing.T) {
-	for _, f := range []string{"", "/src/lib.rs", "../lib.rs", "src//lib.rs", "./src/lib.rs", "src/", "C:/x"} {
+	for _, f := range []string{"", "/src/lib.rs", "../lib.rs", "src//lib.rs", "./src/lib.rs", "src/", "..", "."} {
 		if err := Derive([]byte(pkg), []byte(pkg), []string{f}, nil); err == nil {
 			t.Errorf("took the file path %q", f)
 		}

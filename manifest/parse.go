@@ -159,7 +159,7 @@ type fileSet struct {
 func newFileSet(files []string) (*fileSet, error) {
 	s := &fileSet{all: make(map[string]bool, len(files)), sorted: slices.Sorted(slices.Values(files))}
 	for _, f := range files {
-		if f == "" || path.Clean(f) != f || leaves(f) {
+		if f == "" || path.Clean(f) != f || f == "." || f == ".." || strings.HasPrefix(f, "../") || f[0] == '/' {
 			return nil, fmt.Errorf("the .crate's file path %q is not a plain relative path", f)
 		}
 		s.all[f] = true

@@ -42,6 +42,7 @@ type tally struct {
 	resolver            int // of inheriting, only because their workspace sets the resolver
 	rooted, rootDerived int // of inheriting, had a root; derived with it
 	derived             int // of total, without those inheriting
+	attacked            int // of derived, refused once a dependency was added to Cargo.toml
 	refused             int // by crate.ReadFile
 	others, refusals    []string
 }
@@ -73,6 +74,7 @@ func (t *tally) print() {
 	fmt.Printf("manifests_inheriting_with_root %d crates\n", t.rooted)
 	fmt.Printf("manifests_inheriting_with_root_derived %d crates\n", t.rootDerived)
 	fmt.Printf("manifests_derived %.2f percent\n", 100*float64(t.derived)/float64(max(own, 1)))
+	fmt.Printf("manifests_attacked_refused %d of %d crates\n", t.attacked, t.derived)
 	fmt.Printf("manifests_not_derived %d crates\n", len(t.others))
 	fmt.Printf("crates_refused_by_reader %d crates\n", t.refused)
 	for _, s := range t.others {
@@ -117,8 +119,21 @@ func (t *tally) add(p string) error {
 		t.others = append(t.others, name+": "+err.Error())
 	default:
 		t.derived++
+		t.attack(name, orig, contents["Cargo.toml"], files)
 	}
 	return nil
+}
+
+// attack does to a crate that derives what was done to arrayref: it adds a dependency to
+// Cargo.toml only. That must be refused, for this reason.
+func (t *tally) attack(name string, orig, normalized []byte, files []string) {
+	evil := append(normalized, "\n[dependencies.proc-macro1]\nversion = \"1.0\"\n"...)
+	var d *manifest.Deviation
+	if err := manifest.Derive(orig, evil, files, nil); !errors.As(err, &d) || d.Key != "dependencies.proc-macro1" || len(d.More) > 0 {
+		t.others = append(t.others, fmt.Sprintf("%s: with one dependency more: %v", name, err))
+		return
+	}
+	t.attacked++
 }
 
 // withRoot derives the manifest of a crate that needs its workspace's, if that is at hand.

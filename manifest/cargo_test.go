@@ -1,0 +1,284 @@
+package manifest
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A project is a directory that cargo packages.
+type project struct {
+	name   string
+	files  map[string]string
+	member string // the package's directory, "" for the top
+	config string // cargo's configuration
+}
+
+const noBuild = "// nothing\n"
+
+// projects are packaged by the cargo that is installed; what it makes of their manifests must
+// follow. Dependencies need no registry: nothing is resolved without a lock file.
+var projects = []project{
+	{name: "plain", files: map[string]string{"Cargo.toml": pkg, "src/lib.rs": noBuild}},
+	{name: "edition 2015 with nothing said", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n", "src/lib.rs": noBuild, "README": "r"}},
+	{name: "old spellings", files: map[string]string{"Cargo.toml": "[project]\nname = \"a-b\"\nversion = \" 1.0.0 \"\n[lib]\ncrate_type = [\"rlib\"]\nproc_macro = false\n[dev_dependencies]\nd = { version = \"1\", default_features = false }\n[build_dependencies]\ne = \"1\"\n[target.'cfg(unix)'.dev_dependencies]\nf = \"1\"\n", "src/lib.rs": noBuild}},
+	{name: "targets of every kind", files: map[string]string{"Cargo.toml": pkg + "[[test]]\nname = \"listed\"\nharness = false\nrequired-features = [\"f\"]\n[[example]]\nname = \"lib-example\"\ncrate-type = [\"cdylib\"]\n[features]\nf = []\n",
+		"src/lib.rs": noBuild, "src/main.rs": noBuild, "src/bin/one.rs": noBuild, "src/bin/two/main.rs": noBuild, "src/bin/.hidden.rs": noBuild, "src/bin/three/other.rs": noBuild, "build.rs": noBuild,
+		"tests/listed.rs": noBuild, "tests/found.rs": noBuild, "tests/dir/main.rs": noBuild, "tests/common/mod.rs": noBuild, "tests/data.txt": noBuild,
+		"examples/lib-example/main.rs": noBuild, "examples/e.rs": noBuild, "benches/b.rs": noBuild}},
+	{name: "nothing searched", files: map[string]string{"Cargo.toml": pkg + "autolib = false\nautobins = false\nautoexamples = false\nautotests = false\nautobenches = false\nbuild = false\n[[bin]]\nname = \"x\"\n",
+		"src/lib.rs": noBuild, "src/main.rs": noBuild, "src/bin/x.rs": noBuild, "tests/t.rs": noBuild, "build.rs": noBuild}},
+	{name: "the 2015 edition's legacy paths", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[lib]\n[[bin]]\nname = \"x\"\n[[bench]]\nname = \"bench\"\n[[test]]\nname = \"t\"\n",
+		"src/a_b.rs": noBuild, "src/main.rs": noBuild, "src/bench.rs": noBuild, "tests/t.rs": noBuild, "tests/u.rs": noBuild}},
+	{name: "a binary at src/NAME.rs", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[[bin]]\nname = \"x\"\n", "src/x.rs": noBuild, "src/main.rs": noBuild}},
+	{name: "paths to normalise", files: map[string]string{"Cargo.toml": pkg + "build = \"./b/../b/x.rs\"\n[lib]\npath = \"./code/../code/l.rs\"\n[[bin]]\nname = \"x\"\npath = \"code//x.rs\"\n[[example]]\nname = \"e2\"\npath = \"./examples/e.rs\"\n",
+		"b/x.rs": noBuild, "code/l.rs": noBuild, "code/x.rs": noBuild, "examples/e.rs": noBuild}},
+	{name: "targets left out of the package", files: map[string]string{"Cargo.toml": pkg + "build = \"b/x.rs\"\nexclude = [\"b\", \"tests\", \"benches\", \"examples/e.rs\", \"src/main.rs\"]\n[[bench]]\nname = \"b\"\nharness = false\n",
+		"src/lib.rs": noBuild, "src/main.rs": noBuild, "b/x.rs": noBuild, "tests/t.rs": noBuild, "benches/b.rs": noBuild, "examples/e.rs": noBuild, "examples/f.rs": noBuild}},
+	{name: "only what is included", files: map[string]string{"Cargo.toml": pkg + "include = [\"/src\", \"/README.txt\"]\nreadme = true\n", "src/lib.rs": noBuild, "build.rs": noBuild, "README.txt": "r", "README.md": "r"}},
+	{name: "proc macro", files: map[string]string{"Cargo.toml": pkg + "[lib]\nproc-macro = true\ndoctest = false\ntest = false\nname = \"x\"\n", "src/lib.rs": noBuild}},
+	{name: "dependencies of every kind", files: map[string]string{"Cargo.toml": pkg + `[features]
+default = ["o", "f"]
+f = ["dep:p", "t?/x", "dd/y", "dev/z"]
+[dependencies]
+s = "1"
+t = { version = ">=1, <3", features = ["a", "b"], default-features = false, optional = true }
+o = { package = "real", version = "=2.0.0", path = "../o", optional = true }
+g = { version = "3", git = "https://g.example/g", branch = "main" }
+i = { version = "3", registry-index = "https://r.example/index" }
+p = { version = "*", optional = true, public = true, unknown = 1 }
+[dev-dependencies]
+dd = "1"
+dev = { path = "../dev" }
+devg = { git = "https://g.example/devg" }
+[build-dependencies]
+b = { version = "1", default-features = true, optional = false, features = [] }
+[target.'cfg(all(unix, not(target_os = "macos")))'.dependencies]
+u = "1"
+[target.x86_64-pc-windows-gnu.build-dependencies]
+w = "1"
+[target."cfg(windows)".dev-dependencies]
+devw = { path = "../devw" }
+`, "src/lib.rs": noBuild, "../o/Cargo.toml": strings.Replace(pkg, "a-b", "real", 1), "../o/src/lib.rs": noBuild, "../dev/Cargo.toml": strings.Replace(pkg, "a-b", "dev", 1), "../dev/src/lib.rs": noBuild, "../devw/Cargo.toml": strings.Replace(pkg, "a-b", "devw", 1), "../devw/src/lib.rs": noBuild}},
+	{name: "all that a package may say", files: map[string]string{"Cargo.toml": `cargo-features = []
+[package]
+name = "a-b"
+version = "1.0.0-rc.1+build"
+edition = "2024"
+rust-version = "1.85.0"
+links = "z"
+default-run = "two"
+authors = ["A <a@a.example>", "B"]
+description = """
+several
+  lines \
+  joined"""
+homepage = "https://h.example"
+documentation = "https://d.example"
+repository = "https://r.example"
+license = "MIT OR Apache-2.0"
+license-file = "./L"
+readme = "./docs/R.md"
+keywords = ["k"]
+categories = ["c"]
+publish = ["somewhere"]
+resolver = "2"
+[package.metadata.x]
+list = [1, 2.5, inf, true, 1979-05-27T07:32:00Z, 07:32:00, { a = "b" }]
+empty = {}
+"quoted key" = 'literal\n'
+[[package.metadata.x.tables]]
+y = 1
+[badges]
+m = { status = "experimental" }
+[lints.rust]
+unsafe_code = "forbid"
+unexpected_cfgs = { level = "warn", check-cfg = ["cfg(x)"] }
+[lints.clippy]
+pedantic = { level = "warn", priority = -1 }
+[hints]
+mostly-unused = true
+[profile.release]
+opt-level = "s"
+debug = "line-tables-only"
+lto = "thin"
+strip = true
+panic = "abort"
+codegen-units = 1
+overflow-checks = true
+split-debuginfo = "packed"
+[profile.release.build-override]
+opt-level = 0
+debug = true
+[profile.dev.package."*"]
+opt-level = 2
+debug = false
+[profile.custom]
+inherits = "release"
+debug = "limited"
+[unknown]
+x = 1
+[[bin]]
+name = "two"
+[patch."https://g.example/g"]
+x = { path = "x" }
+`, "src/lib.rs": noBuild, "src/main.rs": noBuild, "src/bin/two.rs": noBuild, "build.rs": noBuild, "L": "l", "docs/R.md": "r"}},
+	{name: "readme and license from outside", files: map[string]string{"Cargo.toml": pkg + "readme = \"../R.md\"\nlicense-file = \"../L\"\n", "src/lib.rs": noBuild, "../R.md": "r", "../L": "l"}},
+	{name: "CR LF", files: map[string]string{"Cargo.toml": strings.ReplaceAll(pkg+"description = \"\"\"a\nb\"\"\"\n[dependencies]\na = \"1\"\n", "\n", "\r\n"), "src/lib.rs": noBuild}},
+	{name: "a workspace's root package", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion.workspace = true\nedition = \"2018\"\n[workspace]\nresolver = \"2\"\n[workspace.package]\nversion = \"1.0.0\"\n", "src/lib.rs": noBuild}},
+	{name: "a member that inherits all", member: "sub/m", files: map[string]string{
+		"Cargo.toml": `[workspace]
+members = ["sub/m"]
+resolver = "3"
+[workspace.package]
+version = "1.0.0"
+edition = "2021"
+rust-version = "1.70"
+authors = ["A"]
+description = "d"
+homepage = "https://h.example"
+documentation = "https://d.example"
+repository = "https://r.example"
+license = "MIT"
+license-file = "L"
+keywords = ["k"]
+categories = ["c"]
+exclude = ["x"]
+include = ["/src"]
+publish = true
+[workspace.dependencies]
+a = "1"
+b = { version = "2", features = ["x"], default-features = false }
+c = { version = "3", path = "c", package = "real" }
+d = { path = "c", package = "real" }
+[workspace.lints.rust]
+unsafe_code = { level = "forbid", priority = 1 }
+`,
+		"README.md": "r", "L": "l", "c/Cargo.toml": strings.Replace(pkg, "a-b", "real", 1), "c/src/lib.rs": noBuild, "sub/m/src/lib.rs": noBuild,
+		"sub/m/Cargo.toml": `[package]
+name = "m"
+version.workspace = true
+edition.workspace = true
+rust-version.workspace = true
+authors.workspace = true
+description.workspace = true
+homepage.workspace = true
+documentation.workspace = true
+repository.workspace = true
+license.workspace = true
+license-file.workspace = true
+readme.workspace = true
+keywords.workspace = true
+categories.workspace = true
+exclude.workspace = true
+include.workspace = true
+publish.workspace = true
+[dependencies]
+a.workspace = true
+b = { workspace = true, features = ["y"], optional = true, default-features = true }
+c = { workspace = true, default-features = true }
+[dev-dependencies]
+d.workspace = true
+[target.'cfg(unix)'.build-dependencies]
+a = { workspace = true, features = ["z"] }
+[lints]
+workspace = true
+`}},
+	{name: "a member that only takes the resolver", member: "m", files: map[string]string{"Cargo.toml": "[workspace]\nmembers = [\"m\"]\n", "m/Cargo.toml": pkg, "m/src/lib.rs": noBuild}},
+	{name: "a member of a workspace that names its place", member: "m", files: map[string]string{"Cargo.toml": "[workspace]\nmembers = [\"m\"]\nresolver = \"2\"\n[package]\nname = \"r\"\nversion = \"1.0.0\"\nedition = \"2018\"\n", "src/lib.rs": noBuild, "m/Cargo.toml": pkg + "workspace = \"..\"\nresolver = \"1\"\n", "m/src/lib.rs": noBuild}},
+}
+
+func TestWhatCargoMakesFollows(t *testing.T) {
+	if _, err := exec.LookPath("cargo"); err != nil {
+		t.Skip("cargo is not installed: what it makes of manifests is not compared")
+	}
+	for _, p := range projects {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			top := p.write(t)
+			orig, norm, files := p.packaged(t, top)
+			var root []byte
+			if p.member != "" {
+				root = []byte(p.files["Cargo.toml"])
+				if err := Derive(orig, norm, files, nil); !errors.Is(err, ErrNeedsWorkspace) {
+					t.Errorf("without the root: got %v, want ErrNeedsWorkspace", err)
+				}
+			}
+			if err := Derive(orig, norm, files, root); err != nil {
+				t.Errorf("%v\n%s", err, norm)
+			}
+			evil := append(norm, "\n[dependencies.proc-macro1]\nversion = \"1\"\n"...)
+			var d *Deviation
+			if err := Derive(orig, evil, files, root); !errors.As(err, &d) || d.Key != "dependencies.proc-macro1" {
+				t.Errorf("with a dependency more: got %v", err)
+			}
+		})
+	}
+}
+
+// write writes the project's files and returns its top directory.
+func (p project) write(t *testing.T) string {
+	top := filepath.Join(t.TempDir(), "top")
+	for name, content := range p.files {
+		f := filepath.Join(top, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(f), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(f, []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return top
+}
+
+// packaged runs cargo package and reads the .crate that it makes.
+func (p project) packaged(t *testing.T, top string) (orig, norm []byte, files []string) {
+	out := filepath.Join(filepath.Dir(top), "target")
+	cmd := exec.CommandContext(t.Context(), "cargo", "package", "--quiet", "--no-verify", "--exclude-lockfile", "--offline", "--allow-dirty",
+		"--manifest-path", filepath.Join(top, p.member, "Cargo.toml"))
+	cmd.Dir = top
+	cmd.Env = append(os.Environ(), "CARGO_HOME="+filepath.Join(filepath.Dir(top), "cargo-home"), "CARGO_TARGET_DIR="+out)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("cargo package: %v\n%s", err, text)
+	}
+	found, err := filepath.Glob(filepath.Join(out, "package", "*.crate"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("cargo made %v, %v", found, err)
+	}
+	f, err := os.Open(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	zr, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tr := tar.NewReader(zr); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return orig, norm, files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, name, _ := strings.Cut(h.Name, "/")
+		files = append(files, name)
+		content, err := io.ReadAll(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch name {
+		case "Cargo.toml.orig":
+			orig = content
+		case "Cargo.toml":
+			norm = content
+		}
+	}
+}
