@@ -157,9 +157,9 @@ func TestNoWitnessesNeedsPermission(t *testing.T) {
 	if _, err := p.CheckCheckpoint(signed); !errors.Is(err, ErrNoWitnesses) {
 		t.Errorf("zero rules: %v", err)
 	}
-	rules := DefaultRules()
+	rules := Rules{AllowUnproven: []string{"Cargo.toml"}}
 	if _, err := Verify(w.raw, w.withCheckpoint(t, signed), p, w.pv, rules); !errors.Is(err, ErrNoWitnesses) {
-		t.Errorf("default rules: %v", err)
+		t.Errorf("ordinary rules: %v", err)
 	}
 	rules.AllowNoWitnesses = true
 	r, err := Verify(w.raw, w.withCheckpoint(t, signed), p, w.pv, rules)

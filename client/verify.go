@@ -51,19 +51,15 @@ type Rules struct {
 	Limits crate.Limits
 }
 
-// DefaultRules returns the rules of a reader who has none of his own: the files
-// Cargo.lock and Cargo.toml may be unproven.
+// DefaultRules returns the rules of a reader who has none of his own: only
+// Cargo.lock may be unproven, which cargo ignores when a crate is used as a
+// dependency. (It obeys it in cargo install --locked.)
 //
-// Cargo.lock is ignored by cargo when a crate is used as a dependency. Cargo.toml
-// is not: it names the dependencies, the features and the build script. cargo
-// rewrites it when it packages, so the bytes in the .crate stand in no commit,
-// and this version cannot yet show that they follow from Cargo.toml.orig, which
-// is proven. Until it can, a crate that passes under these rules has the source
-// files of its commit, but the DEPENDENCIES AND THE BUILD SCRIPT THAT ITS
-// CARGO.TOML NAMES ARE NOT PROVEN. Result.Unproven says whether that is the case
-// for a crate; rules without Cargo.toml refuse it.
+// A claim may leave out Cargo.toml too, if it does not follow from Cargo.toml.orig.
+// Then THE DEPENDENCIES AND THE BUILD SCRIPT THAT IT NAMES ARE NOT PROVEN, and only
+// rules that allow it by name accept the crate.
 func DefaultRules() Rules {
-	return Rules{AllowUnproven: []string{"Cargo.lock", "Cargo.toml"}}
+	return Rules{AllowUnproven: []string{"Cargo.lock"}}
 }
 
 func (r Rules) now() time.Time {

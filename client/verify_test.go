@@ -263,7 +263,8 @@ func TestRulesNarrowWhatIsBelieved(t *testing.T) {
 		rules Rules
 		want  error
 	}{
-		{"the default rules", DefaultRules(), nil},
+		{"the default rules: Cargo.toml is unproven", DefaultRules(), ErrUnproven},
+		{"rules that allow it", w.rules, nil},
 		{"the zero rules: Cargo.toml is unproven", Rules{}, ErrUnproven},
 		{"only Cargo.lock", Rules{AllowUnproven: []string{"Cargo.lock"}}, ErrUnproven},
 		{"the package that was wanted", Rules{Name: "hello-proof", Version: "0.1.0", AllowUnproven: []string{"Cargo.toml"}}, nil},

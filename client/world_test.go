@@ -1,12 +1,16 @@
 package client
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -224,7 +228,7 @@ type world struct {
 	policyText    string
 	tree          *tree
 	pv            *fakeVerifier
-	raw, inner    []byte // hello-proof 0.1.0, entry 2; hello-inner 0.1.0, entry 5
+	raw, inner    []byte // hello-proof 0.1.0 with a dependency, entry 2; hello-inner 0.1.0, entry 5
 	entry, inEnt  *entry.Entry
 	bundle, inBnd []byte // cosigned by all three
 	rules         Rules
@@ -241,9 +245,9 @@ func newWorld(t testing.TB) *world {
 		w2:     witnessKey(t, "w2.example", now),
 		w3:     mldsaKey(t, "w3.example", now),
 		pv:     &fakeVerifier{program: sha256.Sum256([]byte("program")), known: make(map[string]bool)},
-		raw:    fixture.Crate(t, "hello-proof", "0.1.0"),
+		raw:    withDependency(t, fixture.Crate(t, "hello-proof", "0.1.0")),
 		inner:  fixture.Crate(t, "hello-inner", "0.1.0"),
-		rules:  DefaultRules(),
+		rules:  Rules{AllowUnproven: []string{"Cargo.lock", "Cargo.toml"}},
 	}
 	w.policyText = fmt.Sprintf("log %s\nwitness W1 %s\nwitness W2 %s\nwitness W3 %s\ngroup G all W1 W2 W3\nquorum G\n",
 		w.log.vkey, w.w1.vkey, w.w2.vkey, w.w3.vkey)
@@ -278,6 +282,9 @@ func (w *world) prove(t testing.TB, raw []byte, name, path string) *entry.Entry 
 	c, err := crate.Read(raw, name, "0.1.0", crate.DefaultLimits)
 	fatalIfErr(t, err)
 	src := &entry.Source{Commit: fixture.Commit(t, "0.1.0"), Path: path}
+	if c.Derive(nil) != nil {
+		src.Unproven = []string{"Cargo.toml"}
+	}
 	l, err := c.List(src)
 	fatalIfErr(t, err)
 	src.Files = l.Digest
@@ -344,3 +351,32 @@ func spoil(line []byte) {
 }
 
 func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
+
+// withDependency returns a .crate whose Cargo.toml alone has a dependency more: it
+// can only be claimed as unproven.
+func withDependency(t testing.TB, raw []byte) []byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(raw))
+	fatalIfErr(t, err)
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	r, tw := tar.NewReader(z), tar.NewWriter(zw)
+	for {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		fatalIfErr(t, err)
+		content, err := io.ReadAll(r)
+		fatalIfErr(t, err)
+		if strings.HasSuffix(h.Name, "/Cargo.toml") {
+			content = append(content, "\n[dependencies.proc-macro1]\nversion = \"1\"\n"...)
+			h.Size = int64(len(content))
+		}
+		fatalIfErr(t, tw.WriteHeader(h))
+		_, err = tw.Write(content)
+		fatalIfErr(t, err)
+	}
+	fatalIfErr(t, errors.Join(tw.Close(), zw.Close()))
+	return out.Bytes()
+}

@@ -185,10 +185,11 @@ func TestHostileArchiveIsRefused(t *testing.T) {
 		"size with a space":   {a(func(b []byte) { copy(b[124:], "          4") }), `the .crate's file "hello-1.0.0/a" has a size in its tar header that is not an octal number`},
 		"size, no end":        {a(func(b []byte) { copy(b[124:], "000000000004") }), `the .crate's file "hello-1.0.0/a" has a size in its tar header that is not an octal number`},
 		"no size":             {a(func(b []byte) { clear(b[124:136]) }), `the .crate's file "hello-1.0.0/a" has a size in its tar header that is not an octal number`},
-		"base-256 user":       {a(func(b []byte) { b[108] = 0x80 }), `the .crate's file "hello-1.0.0/a" has a user id in its tar header that is not an octal number`},
-		"base-256 group":      {a(func(b []byte) { b[116] = 0x80 }), `the .crate's file "hello-1.0.0/a" has a group id in its tar header that is not an octal number`},
+		"negative user":       {a(func(b []byte) { b[108] = 0xff }), `the .crate's file "hello-1.0.0/a" has a user id in its tar header that is not an octal number`},
+		"negative group":      {a(func(b []byte) { b[116] = 0xff }), `the .crate's file "hello-1.0.0/a" has a group id in its tar header that is not an octal number`},
 		"base-256 time":       {a(func(b []byte) { b[136] = 0x80 }), `the .crate's file "hello-1.0.0/a" has a time in its tar header that is not an octal number`},
-		"mode of a file type": {a(func(b []byte) { copy(b[100:], "0100644") }), `the .crate's file "hello-1.0.0/a" has a mode in its tar header that is not an octal number below 10000`},
+		"mode of a directory": {a(func(b []byte) { copy(b[100:], "0040755") }), `the .crate's file "hello-1.0.0/a" has a mode in its tar header that is not that of a regular file`},
+		"mode of a link":      {a(func(b []byte) { copy(b[100:], "0120777") }), `the .crate's file "hello-1.0.0/a" has a mode in its tar header that is not that of a regular file`},
 		"link target":         {a(func(b []byte) { copy(b[157:], "b") }), `the .crate's file "hello-1.0.0/a" is a file with a link target`},
 		"device number":       {a(func(b []byte) { copy(b[329:], "0000001") }), `the .crate's file "hello-1.0.0/a" is a file with a device number`},
 		"GNU realsize":        {a(func(b []byte) { copy(b[483:], "00000000001") }), `the .crate's file "hello-1.0.0/a" has a GNU tar header with times, sparse maps or continuations`},
@@ -440,4 +441,26 @@ func mend(b []byte) []byte {
 		at += blockSize + (n+blockSize-1)/blockSize*blockSize
 	}
 	return b
+}
+
+// TestHeadersOfOldCargoAreRead: the file's type beside its permissions, and user and
+// group ids too large for octal digits.
+func TestHeadersOfOldCargoAreRead(t *testing.T) {
+	old := func(mode string) func(b []byte) {
+		return func(b []byte) {
+			copy(b[100:], mode)
+			copy(b[108:], "\x80\x00\x00\x00\x12\x34\x56\x78")
+			copy(b[116:], "\x80\x00\x00\x00\x12\x34\x56\x78")
+		}
+	}
+	for mode, exec := range map[string]bool{"0100644": false, "0100755": true, "0100664": false, "0100600": false, "0100777": true} {
+		c, err := readHello(pack(cargoToml(), tarFile{name: root + "a", body: "x", edit: old(mode)}))
+		if err != nil {
+			t.Errorf("%s: %v", mode, err)
+			continue
+		}
+		if f, ok := c.lookup("a"); !ok || f.Exec != exec {
+			t.Errorf("%s: executable is %v", mode, f.Exec)
+		}
+	}
 }

@@ -52,6 +52,7 @@
 package crate
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -148,9 +149,10 @@ func (c *Crate) lookup(path string) (File, bool) {
 // Derive checks that Cargo.toml follows from Cargo.toml.orig. root is the manifest at
 // the root of the package's workspace, nil if there is none or it is not at hand.
 // The error is manifest.ErrNeedsWorkspace, *manifest.Deviation or
-// *manifest.SyntaxError. A crate without Cargo.toml.orig has nothing to derive.
+// *manifest.SyntaxError. A crate without Cargo.toml.orig, or with one that is equal,
+// has nothing to derive.
 func (c *Crate) Derive(root []byte) error {
-	if c.orig == nil {
+	if c.orig == nil || bytes.Equal(c.orig, c.manifest) {
 		return nil
 	}
 	files := make([]string, len(c.Files))

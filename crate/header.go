@@ -60,7 +60,10 @@ func parseHeader(b *[blockSize]byte) (header, error) {
 		what  string
 		field []byte
 	}{{"user id", uid(b)}, {"group id", gid(b)}, {"time", mtime(b)}} {
-		if _, ok := octal(f.field); !ok && !isZero(f.field) {
+		// Old versions of cargo wrote large user and group ids in base 256. Nothing
+		// reads them.
+		binary := f.what != "time" && f.field[0] == 0x80
+		if _, ok := octal(f.field); !ok && !isZero(f.field) && !binary {
 			return header{}, refuse(h.name, "has a %s in its tar header that is not an octal number", f.what)
 		}
 	}
@@ -68,8 +71,9 @@ func parseHeader(b *[blockSize]byte) (header, error) {
 		return header{}, refuse(h.name, "has a size in its tar header that is not an octal number")
 	}
 	m, ok := octal(mode(b))
-	if !ok || m > 0o7777 {
-		return header{}, refuse(h.name, "has a mode in its tar header that is not an octal number below 10000")
+	// Old versions of cargo wrote the file's type with its permissions.
+	if !ok || m > 0o7777 && m&^0o7777 != 0o100000 {
+		return header{}, refuse(h.name, "has a mode in its tar header that is not that of a regular file")
 	}
 	h.exec = m&0o100 != 0
 	if !isZero(linkname(b)) {

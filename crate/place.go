@@ -207,14 +207,8 @@ func (p *placement) workspace(r Resolver) error {
 // isRoot says whether a directory may be the root of the workspace of a package at a
 // path: the one that the package's manifest names, or else one above it. That it is
 // the nearest above with a [workspace] is not known without the repository.
-func isRoot(w *entry.Workspace, pkg string, orig []byte) bool {
-	var doc struct {
-		Package map[string]any `toml:"package"`
-	}
-	if err := toml.Unmarshal(orig, &doc); err != nil {
-		return false
-	}
-	if named, ok := doc.Package["workspace"].(string); ok {
+func (c *Crate) isRoot(w *entry.Workspace, pkg string) bool {
+	if named := c.WorkspacePath(); named != "" {
 		return path.Join("/", pkg, named) == path.Join("/", w.Path)
 	}
 	return pkg != "" && (w.Path == "" || strings.HasPrefix(pkg, w.Path+"/"))
@@ -266,4 +260,27 @@ func (p *placement) add(at string, leaf *node) error {
 		return &PlaceError{at, "would have to be two different files: files of the crate that come from one place must be equal"}
 	}
 	return nil
+}
+
+// WorkspacePath returns package.workspace of Cargo.toml.orig: where its workspace's
+// root is, seen from the package; "" if it does not say.
+func (c *Crate) WorkspacePath() string {
+	var doc struct {
+		Package map[string]any `toml:"package"`
+	}
+	if err := toml.Unmarshal(c.orig, &doc); err != nil {
+		return ""
+	}
+	named, _ := doc.Package["workspace"].(string)
+	return named
+}
+
+// IsWorkspace says whether a Cargo.toml has a [workspace].
+func IsWorkspace(content []byte) bool {
+	var doc map[string]any
+	if err := toml.Unmarshal(content, &doc); err != nil {
+		return false
+	}
+	_, ok := doc["workspace"].(map[string]any)
+	return ok
 }

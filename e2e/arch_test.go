@@ -53,10 +53,10 @@ var mayImport = map[string][]string{
 	"witness":    {},
 	"testdata":   {},
 	"manifest":   {},
-	"crate":      {"entry"},
+	"crate":      {"entry", "manifest"},
 	"proofcheck": {"entry"},
 	"client":     {"entry", "crate"},
-	"prover":     {"entry", "crate", "git", "circuit", "proofcheck"},
+	"prover":     {"entry", "crate", "git", "circuit", "proofcheck", "manifest"},
 	"log":        {"entry", "crate", "client"},
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck"},

@@ -35,6 +35,10 @@ type Source struct {
 	Commit *[20]byte
 	Path   *string // of the package in the repository, "" for the root
 
+	// UnprovenManifest lists Cargo.toml as unproven if it does not follow from its
+	// original, instead of refusing the crate. Few readers accept that.
+	UnprovenManifest bool
+
 	// Submodule opens the repository of the submodule at a path; nil if there is none
 	// at hand. The repositories stay the caller's.
 	Submodule func(ctx context.Context, path string) (*git.Repo, error)
@@ -64,8 +68,7 @@ func (e *UnprovableError) Error() string {
 // NewPlan compares a crate with a commit of a repository. It returns an
 // *UnprovableError that names all files that stand in the way of a proof.
 //
-// Cargo.toml is listed as unproven if cargo has rewritten it, Cargo.lock if the
-// commit has none or another.
+// Cargo.lock is listed as unproven if the commit has none or another.
 func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*Plan, error) {
 	claim, err := locate(c, src)
 	var dirty *crate.VCSInfoError
@@ -78,11 +81,13 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 	}
 	w := &walk{ctx: ctx, top: top, open: src.Submodule, links: map[string]string{},
 		modules: map[string]*git.Snapshot{}, needed: map[string]bool{}}
-	claim.Unproven = c.Derived()
 	if dirty != nil {
 		return nil, w.whatIsDirty(c, claim, dirty)
 	}
 	if err := w.compare(c, claim); err != nil {
+		return nil, err
+	}
+	if err := w.manifest(c, claim, src.UnprovenManifest); err != nil {
 		return nil, err
 	}
 	w.claimed(claim)

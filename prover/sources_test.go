@@ -238,3 +238,60 @@ func TestClaimsAboutPlacesMustBeTrueAndNeeded(t *testing.T) {
 		}
 	}
 }
+
+// TestManifestsOfWorkspaceMembersAreDerived proves a member that inherits from a
+// workspace two directories up, and refuses a dependency that only Cargo.toml has.
+func TestManifestsOfWorkspaceMembersAreDerived(t *testing.T) {
+	w := newWorkshop(t)
+	root := "[workspace]\nmembers = [\"crates/*\"]\nresolver = \"2\"\n[workspace.package]\nedition = \"2021\"\nlicense = \"MIT\"\n[workspace.dependencies]\nlog = \"0.4\"\n"
+	orig := "[package]\nname = \"member\"\nversion = \"1.0.0\"\nedition.workspace = true\nlicense.workspace = true\n[dependencies]\nlog.workspace = true\n"
+	normalized := `[package]
+edition = "2021"
+name = "member"
+version = "1.0.0"
+license = "MIT"
+resolver = "2"
+
+[lib]
+name = "member"
+path = "src/lib.rs"
+
+[dependencies.log]
+version = "0.4"
+`
+	w.write("Cargo.toml", root)
+	w.write("crates/Cargo.toml", "# no manifest of a workspace\n[package]\nname = \"x\"\n")
+	w.write("crates/member/Cargo.toml", orig)
+	w.write("crates/member/src/lib.rs", "")
+	commit := w.commit()
+	path := "crates/member"
+	files := map[string]string{"Cargo.toml": normalized, "Cargo.toml.orig": orig, "src/lib.rs": ""}
+	c := pack(t, "member", "1.0.0", files)
+	p, err := w.plan(c, Source{Commit: &commit, Path: &path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ws := p.Claim.Workspace; ws == nil || ws.Path != "" || string(ws.Manifest) != root || p.Claim.Unproven != nil {
+		t.Fatalf("claim: %+v", p.Claim)
+	}
+	if _, err := keys(t).Prove(t.Context(), p, nil); err != nil {
+		t.Fatal(err)
+	}
+	claim := *p.Claim
+	claim.Workspace = &entry.Workspace{Manifest: []byte(root + "[workspace.dependencies.evil]\nversion = \"1\"\n")}
+	if err := c.Check(p.Subject, &claim); !errors.Is(err, crate.ErrFiles) {
+		t.Errorf("another workspace than the commit's: %v", err)
+	}
+
+	files["Cargo.toml"] += "[dependencies.proc-macro1]\nversion = \"1\"\n"
+	evil := pack(t, "member", "1.0.0", files)
+	_, err = w.plan(evil, Source{Commit: &commit, Path: &path})
+	var u *UnprovableError
+	if !errors.As(err, &u) || !strings.Contains(err.Error(), "dependencies.proc-macro1") {
+		t.Errorf("a dependency added: %v", err)
+	}
+	p, err = w.plan(evil, Source{Commit: &commit, Path: &path, UnprovenManifest: true})
+	if err != nil || !slices.Equal(p.Claim.Unproven, []string{"Cargo.toml"}) {
+		t.Errorf("listed as unproven: %v", err)
+	}
+}

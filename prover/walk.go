@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/git"
+	"cratelog/manifest"
 )
 
 // walk follows a crate's paths through a commit: into directories, through symbolic
@@ -115,10 +117,8 @@ func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
 	for _, f := range c.Files {
 		name := f.Path
 		switch {
-		case slices.Contains(claim.Unproven, f.Path), f.Path == ".cargo_vcs_info.json":
-			continue
-		case f.Path == "Cargo.toml" && hasOrig:
-			continue // equal to Cargo.toml.orig, or it would be unproven
+		case f.Path == ".cargo_vcs_info.json", f.Path == "Cargo.toml" && hasOrig:
+			continue // derived
 		case f.Path == "Cargo.toml.orig":
 			name = "Cargo.toml"
 		}
@@ -144,7 +144,6 @@ func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
 		}
 		refused.Files = append(refused.Files, Unprovable{f.Path, why})
 	}
-	sort.Strings(claim.Unproven)
 	sort.Strings(claim.Outside)
 	if len(refused.Files) > 0 {
 		return refused
@@ -196,6 +195,84 @@ func (w *walk) differs(c *crate.Crate, claim *entry.Source, name string, f crate
 	maps.Copy(w.needed, w.met)
 	w.places = append(w.places, path)
 	return "", nil
+}
+
+// manifest checks that Cargo.toml is derived, and finds the workspace's manifest if
+// it takes that.
+func (w *walk) manifest(c *crate.Crate, claim *entry.Source, unproven bool) error {
+	err := c.Derive(nil)
+	if errors.Is(err, manifest.ErrNeedsWorkspace) {
+		var root *entry.Workspace
+		if root, err = w.workspace(c, claim.Path); err != nil {
+			return err
+		}
+		if root == nil {
+			err = errors.New("it takes values from its workspace, but no directory above it has a Cargo.toml with [workspace]")
+		} else if err = c.Derive(root.Manifest); err == nil {
+			claim.Workspace = root
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	if unproven {
+		claim.Unproven = append(claim.Unproven, "Cargo.toml")
+		sort.Strings(claim.Unproven)
+		return nil
+	}
+	return &UnprovableError{Commit: claim.Commit, Files: []Unprovable{{"Cargo.toml", err.Error()}}}
+}
+
+// maxManifest bounds a workspace's manifest in bytes, as entry does.
+const maxManifest = 48 << 10
+
+// workspace finds the workspace's root as cargo does: where package.workspace points,
+// or else in the nearest directory above with a [workspace]; nil if there is none.
+func (w *walk) workspace(c *crate.Crate, pkg string) (*entry.Workspace, error) {
+	if named := c.WorkspacePath(); named != "" {
+		dir, err := crate.Resolver{Link: w.link}.Resolve(path.Join(pkg, named, "Cargo.toml"))
+		if err != nil {
+			return nil, err
+		}
+		return w.rootAt(path.Join("/", pkg, named)[1:], dir)
+	}
+	for dir := pkg; dir != ""; {
+		if dir = path.Dir(dir); dir == "." {
+			dir = ""
+		}
+		root, err := w.rootAt(dir, path.Join(dir, "Cargo.toml"))
+		if root != nil || err != nil {
+			return root, err
+		}
+	}
+	return nil, nil
+}
+
+// rootAt reads the manifest of a directory, if it is there and has a [workspace].
+func (w *walk) rootAt(dir, file string) (*entry.Workspace, error) {
+	w.met = map[string]bool{}
+	at, err := crate.Resolver{Link: w.link}.Resolve(file)
+	var e git.TreeEntry
+	if err == nil {
+		e, err = w.entry(at)
+	}
+	var notFound *git.NotFoundError
+	if errors.As(err, &notFound) || err == nil && e.Mode != git.ModeFile {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	s, _ := w.within(at)
+	content, err := s.Blob(w.ctx, e.ID, maxManifest)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if !crate.IsWorkspace(content) {
+		return nil, nil
+	}
+	maps.Copy(w.needed, w.met)
+	w.places = append(w.places, at)
+	return &entry.Workspace{Path: dir, Manifest: content}, nil
 }
 
 // claimed writes into the claim the links and submodules that its files need, and

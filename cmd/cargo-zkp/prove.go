@@ -22,6 +22,7 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	dir := fs.String("repository", ".", "git repository that has the commit, in any form; no work tree is needed")
 	rev := fs.String("commit", "", "commit to prove from (default: the one that the .crate names)")
 	path := fs.String("path", "", "the package's path in the repository (default: the one that the .crate names)")
+	loose := fs.Bool("unproven-manifest", false, "if Cargo.toml does not follow from its original, list it as unproven instead of refusing the crate; few readers accept that")
 	out := fs.String("o", "", "file for the entry (default: FILE.entry for FILE.crate)")
 	modules := map[string]string{}
 	fs.Func("submodule", "`PATH=DIR`: the repository of the submodule at PATH (default: DIR/PATH in the repository's work tree); may be repeated", func(v string) error {
@@ -61,7 +62,7 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	defer repo.Close()
 	opener := &submodules{work: *dir, named: modules}
 	defer opener.close()
-	src := prover.Source{Submodule: opener.open}
+	src := prover.Source{Submodule: opener.open, UnprovenManifest: *loose}
 	if given["path"] {
 		if err := checkPath(*path); err != nil {
 			return err
@@ -151,7 +152,7 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, repo *git.Repo, s
 	sh.status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks of %d", c.Name, c.Version, plan.Claim.Commit,
 		len(c.Files), plan.Blocks, class.Blocks)
 	for _, f := range plan.Claim.Unproven {
-		sh.warn("%s is not proven: cargo wrote it, and the commit does not have it in this form", f)
+		sh.warn("%s is not proven: the commit does not have it in this form", f)
 	}
 	progress, done := sh.steps()
 	defer done()

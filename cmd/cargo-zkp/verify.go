@@ -20,7 +20,12 @@ func verify(ctx context.Context, sh *shell, args []string) error {
 	url := fs.String("log", "", "fetch the bundle from the log at this URL instead")
 	policyFile := fs.String("policy", "", "file that says which logs and witnesses to believe, a C2SP tlog-policy (required)")
 	development := fs.Bool("development", false, "accept proofs made with UNSAFE development keys, which anybody can forge")
-	strict := fs.Bool("deny-unproven", false, "refuse a crate of which any file is unproven, Cargo.toml and Cargo.lock too")
+	strict := fs.Bool("deny-unproven", false, "refuse a crate of which any file is unproven, Cargo.lock too")
+	var allowed []string
+	fs.Func("allow-unproven", "accept a crate of which `FILE` is unproven: with Cargo.toml, its dependencies and build script can be anything; may be repeated", func(v string) error {
+		allowed = append(allowed, v)
+		return nil
+	})
 	pkg := fs.String("p", "", "`NAME@VERSION` that the crate must be (default: what the file's name says)")
 	maxAge := fs.Duration("max-age", 0, "refuse a bundle that the witnesses' quorum cosigned longer ago; 0 for any age")
 	verbose := fs.Bool("v", false, "tell what was checked")
@@ -67,6 +72,7 @@ func verify(ctx context.Context, sh *shell, args []string) error {
 	if *strict {
 		rules.AllowUnproven = nil
 	}
+	rules.AllowUnproven = append(rules.AllowUnproven, allowed...)
 	r, err := client.Verify(raw, bundle, policy, proofs, rules)
 	if err != nil {
 		return verdict(err, *development)
@@ -128,7 +134,7 @@ func report(sh *shell, r *client.Result, development, verbose bool) {
 	for _, f := range r.Unproven {
 		switch f {
 		case "Cargo.toml":
-			sh.warn("Cargo.toml is not proven: its dependencies, features and build script are what the publisher's cargo wrote")
+			sh.warn("Cargo.toml is not proven: its dependencies, features and build script are not known to be the commit's")
 		default:
 			sh.warn("%s is not proven", f)
 		}

@@ -106,8 +106,7 @@ func (s *story) tell() {
 		if err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("Accepted: its files are those of git commit %x.\n(Its Cargo.toml, which cargo rewrites, is not proven yet: %s.)",
-			r.Commit, strings.Join(r.Unproven, ", ")), nil
+		return fmt.Sprintf("Accepted: its files are those of git commit %x.", r.Commit), nil
 	})
 	s.say("\nNow the attacks.")
 	s.attackClient(first, next, bundle)
