@@ -175,7 +175,7 @@ func TestManifestAndLockfileAreProvenOrListed(t *testing.T) {
 	evil.body += "[dependencies.proc-macro1]\nversion = \"1\"\n"
 	lock := tarFile{name: root + lockFile, body: "lock"}
 	needless := `the file "Cargo.toml" is listed as unproven, but it can be proven, and so it must be`
-	added := `the file "Cargo.toml" does not follow from Cargo.toml.orig: `
+	added := `the file "Cargo.toml" is refused: Cargo.toml does not follow from Cargo.toml.orig: dependencies.proc-macro1`
 	for name, c := range map[string]struct {
 		files    []tarFile
 		unproven []string
@@ -259,7 +259,7 @@ func TestAWorkspaceIsBelievedOnlyWhereCargoWouldLookForIt(t *testing.T) {
 		{"itself", "a/b", "a/b", manifest, "no directory in which cargo would look"},
 		{"for the root itself", "", "", manifest, "no directory in which cargo would look"},
 		{"another edition", "a/b", "", strings.Replace(manifest, "2021", "2018", 1), "package.edition"},
-		{"nothing to inherit", "a/b", "", "[workspace]\n", "does not follow"},
+		{"nothing to inherit", "a/b", "", "[workspace]\n", "is refused"},
 	} {
 		src := &entry.Source{Path: probe.pkg, Workspace: &entry.Workspace{Path: probe.root, Manifest: []byte(probe.manifest)}}
 		l, err := c.List(src)

@@ -127,14 +127,14 @@ func (c *Crate) checkManifest(src *entry.Source, unproven bool) error {
 	case alone == nil:
 		return &PlaceError{w.Path, "is said to be the workspace's root, but Cargo.toml follows from Cargo.toml.orig alone"}
 	case w == nil:
-		return &UnprovenError{manifestFile, "does not follow from Cargo.toml.orig: " + alone.Error()}
+		return &UnprovenError{manifestFile, "is refused: " + alone.Error()}
 	case !c.isRoot(w, src.Path):
 		return &PlaceError{w.Path, "is no directory in which cargo would look for the package's workspace"}
 	case !IsWorkspace(w.Manifest):
 		return &PlaceError{w.Path, "is said to be the workspace's root, but its manifest has no [workspace]"}
 	default:
 		if err := c.Derive(w.Manifest); err != nil {
-			return &UnprovenError{manifestFile, "does not follow from Cargo.toml.orig and its workspace: " + err.Error()}
+			return &UnprovenError{manifestFile, "is refused: " + err.Error()}
 		}
 		return nil
 	}

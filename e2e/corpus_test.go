@@ -110,12 +110,34 @@ func TestRealCratesOfRealCommits(t *testing.T) {
 		files = append(files, file)
 	}
 	t.Run("another path is another claim", func(t *testing.T) { otherPath(t, s, files[0]) })
+	t.Run("a dependency added to Cargo.toml only", func(t *testing.T) { addedDependency(t, s, files[0]) })
 	s.stopAll()
 	for i, file := range files {
 		s.verify(t, file).want(t, 0, "Finished "+realCrates[i].name+" v", "is the source of commit")
 	}
 	s.verify(t, files[0], "--bundle", bundleOf(files[1])).want(t, 1, "another crate")
 	s.verify(t, files[1], "--bundle", bundleOf(files[0])).want(t, 1, "another crate")
+}
+
+// addedDependency is the attack on arrayref: sources of a true commit, and a manifest
+// with a dependency that no commit has. Only a publisher who says so can prove the
+// sources, and only a reader who says so accepts them.
+func addedDependency(t *testing.T, s *site, honest string) {
+	file := filepath.Join(t.TempDir(), "itoa-9.9.9.crate")
+	repack(t, honest, file, func(name string, content []byte) (string, []byte) {
+		name = strings.Replace(name, "itoa-1.0.18/", "itoa-9.9.9/", 1)
+		if strings.HasSuffix(name, "/Cargo.toml") {
+			text := strings.Replace(string(content), `version = "1.0.18"`, `version = "9.9.9"`, 1)
+			content = []byte(text + "\n[dependencies.proc-macro1]\nversion = \"1\"\n")
+		}
+		return name, content
+	})
+	bare, _ := corpus(t, "itoa-1.0.18")
+	unprovable(t, file, bare).want(t, 1, `dependencies.proc-macro1`, `package.version is "9.9.9", but "1.0.18" follows`)
+	zkp(t, "prove", file, "--repository", bare, "--unproven-manifest").want(t, 0, "Cargo.toml is not proven")
+	zkp(t, "submit", file, "--log", s.log.url).want(t, 0)
+	s.verify(t, file).want(t, 1, "unproven files", `"Cargo.toml"`)
+	s.verify(t, file, "--allow-unproven", "Cargo.toml").want(t, 0, "its dependencies, features and build script are not known to be the commit's")
 }
 
 // otherPath says about a true crate and a true commit that the package stands

@@ -268,7 +268,11 @@ func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
 		{"another path", func(e *entry.Entry, src *entry.Source) { src.Path = "elsewhere" }},
 		{"another file list", func(e *entry.Entry, src *entry.Source) { src.Files = other.Claim.(*entry.Source).Files }},
 		{"a lock file left out", func(e *entry.Entry, src *entry.Source) { src.Unproven = []string{"Cargo.lock", "Cargo.toml"} }},
-		{"no file left out", func(e *entry.Entry, src *entry.Source) { src.Unproven = nil }},
+		{"a manifest left out", func(e *entry.Entry, src *entry.Source) { src.Unproven = []string{"Cargo.toml"} }},
+		{"a link that is not there", func(e *entry.Entry, src *entry.Source) { src.Links = []entry.Link{{Path: "src", Target: "evil"}} }},
+		{"a workspace that is not there", func(e *entry.Entry, src *entry.Source) {
+			src.Workspace = &entry.Workspace{Manifest: []byte("[workspace]")}
+		}},
 		{"another crate's proof", func(e *entry.Entry, src *entry.Source) { e.Proof = other.Proof }},
 		{"another crate's claim and proof", func(e *entry.Entry, src *entry.Source) { e.Claim, e.Proof = other.Claim, other.Proof }},
 		{"the proof twice", func(e *entry.Entry, src *entry.Source) { e.Proof.Parts = append(e.Proof.Parts, e.Proof.Parts[0]) }},

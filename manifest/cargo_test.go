@@ -17,7 +17,6 @@ type project struct {
 	name   string
 	files  map[string]string
 	member string // the package's directory, "" for the top
-	config string // cargo's configuration
 }
 
 const noBuild = "// nothing\n"

@@ -51,7 +51,7 @@ const (
 
 // ErrNeedsWorkspace means that what Cargo.toml says depends on the manifest of the workspace's
 // root, which was not given.
-var ErrNeedsWorkspace = errors.New("Cargo.toml.orig takes values from its workspace: they can only be derived with the Cargo.toml at the workspace's root")
+var ErrNeedsWorkspace = errors.New("the manifest takes values from its workspace: they can only be derived with the Cargo.toml at the workspace's root")
 
 // A SyntaxError says why one of the manifests cannot be read as cargo reads it.
 type SyntaxError struct {

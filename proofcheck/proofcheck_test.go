@@ -90,7 +90,10 @@ func TestNoProofHoldsForAnotherStatement(t *testing.T) {
 			r.FillBytes(src(e).Files[:])
 		}},
 		{"unproven files added", func(e *entry.Entry) { src(e).Unproven = append(src(e).Unproven, "src/lib.rs") }},
-		{"unproven files removed", func(e *entry.Entry) { src(e).Unproven = nil }},
+		{"a link added", func(e *entry.Entry) { src(e).Links = []entry.Link{{Path: "a", Target: "b"}} }},
+		{"a submodule added", func(e *entry.Entry) { src(e).Submodules = []string{"a"} }},
+		{"a file from outside added", func(e *entry.Entry) { src(e).Outside = []string{"a"} }},
+		{"a workspace added", func(e *entry.Entry) { src(e).Workspace = &entry.Workspace{Manifest: []byte("a")} }},
 		{"another crate's whole subject", func(e *entry.Entry) { e.Subject = other.Subject }},
 		{"another crate's whole claim", func(e *entry.Entry) { e.Claim = other.Claim }},
 		{"another crate's proof", func(e *entry.Entry) { e.Proof = other.Proof }},

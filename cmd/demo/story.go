@@ -82,7 +82,8 @@ func (s *story) tell() {
 	first, err1 := load("hello-proof-0.1.0")
 	next, err2 := load("hello-proof-0.1.1")
 	again, err3 := load("hello-proof-0.1.0-repacked")
-	if err := errors.Join(err1, err2, err3); err != nil {
+	inner, err4 := load("hello-inner-0.1.0")
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		s.step("Read the embedded crates.", func() (string, error) { return "", err })
 		return
 	}
@@ -110,7 +111,7 @@ func (s *story) tell() {
 	})
 	s.say("\nNow the attacks.")
 	s.attackClient(first, next, bundle)
-	s.attackLog(first, next, again)
+	s.attackLog(again, inner)
 	s.attackWitnesses()
 }
 
@@ -160,54 +161,61 @@ func (s *story) attackClient(first, next crateFiles, bundle []byte) {
 	})
 }
 
-func (s *story) attackLog(first, next, again crateFiles) {
-	s.step("Somebody moves the proof to a crate of another name, with the same files.", func() (string, error) {
-		evil, err := repack(first.crate, func(name string, content []byte) (string, []byte) {
-			name = strings.Replace(name, "hello-proof", "hello-pr00f", 1)
+func (s *story) attackLog(again, inner crateFiles) {
+	s.step("Somebody adds a dependency to the packaged Cargo.toml only, as was done to arrayref in 2026.", func() (string, error) {
+		return s.submitChanged(inner, "crate-refused", func(name string, content []byte) (string, []byte) {
 			if strings.HasSuffix(name, "/Cargo.toml") {
-				content = bytes.Replace(content, []byte(`"hello-proof"`), []byte(`"hello-pr00f"`), 1)
+				content = append(content, "\n[dependencies.proc-macro1]\nversion = \"1\"\n"...)
 			}
 			return name, content
-		})
-		if err != nil {
-			return "", err
-		}
-		e, err := entry.Parse(first.entry)
-		if err != nil {
-			return "", err
-		}
-		e.Subject.Name, e.Subject.SHA256 = "hello-pr00f", checksum(evil)
-		return s.submitRefused(e, evil, "proof-invalid")
+		}, nil)
+	})
+	s.step("Somebody publishes the same files under another name.", func() (string, error) {
+		return s.submitChanged(inner, "crate-refused", func(name string, content []byte) (string, []byte) {
+			name = strings.Replace(name, "hello-inner", "hello-1nner", 1)
+			if strings.HasSuffix(name, "/Cargo.toml") {
+				content = bytes.Replace(content, []byte(`"hello-inner"`), []byte(`"hello-1nner"`), 1)
+			}
+			return name, content
+		}, func(e *entry.Entry) { e.Subject.Name = "hello-1nner" })
+	})
+	s.step("Somebody moves a true proof to another .crate with the same files.", func() (string, error) {
+		return s.submitChanged(inner, "proof-invalid", func(name string, content []byte) (string, []byte) { return name, content }, nil)
 	})
 	s.step("Somebody forges a proof out of parts of two true ones.", func() (string, error) {
-		e, err := entry.Parse(next.entry)
+		e, err := entry.Parse(inner.entry)
 		if err != nil {
 			return "", err
 		}
-		other, err := entry.Parse(first.entry)
+		other, err := entry.Parse(again.entry)
 		if err != nil {
 			return "", err
 		}
-		// A fresh claim, so that the log does not answer with what it has.
-		e.Subject.Version = "0.1.2"
-		evil, err := repack(next.crate, func(name string, content []byte) (string, []byte) {
-			name = strings.Replace(name, "hello-proof-0.1.1", "hello-proof-0.1.2", 1)
-			if strings.HasSuffix(name, "/Cargo.toml") {
-				content = bytes.Replace(content, []byte(`"0.1.1"`), []byte(`"0.1.2"`), 1)
-			}
-			return name, content
-		})
-		if err != nil {
-			return "", err
-		}
-		e.Subject.SHA256 = checksum(evil)
 		copy(e.Proof.Parts[0][96:128], other.Proof.Parts[0][96:128])
-		return s.submitRefused(e, evil, "proof-invalid")
+		return s.submitRefused(e, inner.crate, "proof-invalid")
 	})
 	s.step("The publisher's account is stolen: a second hello-proof 0.1.0, with a true proof but other bytes.", func() (string, error) {
 		_, err := s.log().Submit(s.ctx, again.entry, again.crate)
 		return refusedByLog(err, "version-conflict")
 	})
+}
+
+// submitChanged submits a crate that was changed and packed again, with its entry
+// changed to fit, and expects to be refused.
+func (s *story) submitChanged(c crateFiles, reason string, file func(name string, content []byte) (string, []byte), change func(e *entry.Entry)) (string, error) {
+	evil, err := repack(c.crate, file)
+	if err != nil {
+		return "", err
+	}
+	e, err := entry.Parse(c.entry)
+	if err != nil {
+		return "", err
+	}
+	e.Subject.SHA256 = checksum(evil)
+	if change != nil {
+		change(e)
+	}
+	return s.submitRefused(e, evil, reason)
 }
 
 func (s *story) submitRefused(e *entry.Entry, crate []byte, reason string) (string, error) {
