@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/entry"
 	"cratelog/internal/fixture"
 )
 
@@ -76,3 +77,34 @@ func group(t *testing.T, text, pattern string) string {
 
 // quote makes one word of a shell's command.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// TestTheExampleOfTheFormatsIsTheFixture reads the worked example in docs/formats.md
+// back into bytes.
+func TestTheExampleOfTheFormatsIsTheFixture(t *testing.T) {
+	root := fixture.Root(t)
+	_, example, ok := strings.Cut(string(read(t, filepath.Join(root, "docs", "formats.md"))), "### Example: `testdata/hello-proof-0.1.0.entry`\n\n")
+	if !ok {
+		t.Fatal("docs/formats.md has no example")
+	}
+	example, values, _ := strings.Cut(example, "\n\n")
+	var digits strings.Builder
+	for line := range strings.Lines(example) {
+		digits.WriteString(strings.Fields(line)[0])
+	}
+	raw := read(t, fixtureFile(t, "hello-proof-0.1.0.entry"))
+	if want := hexOf(raw); digits.String() != want {
+		t.Errorf("the example is\n%s\nthe entry is\n%s", digits.String(), want)
+	}
+	e, err := entry.Parse(raw)
+	fatalIf(t, err)
+	id, err := e.Identity()
+	fatalIf(t, err)
+	context, err := entry.Context(e.Subject, e.Claim)
+	fatalIf(t, err)
+	leaf := entry.LeafHash(raw)
+	for _, want := range []string{"identity " + hexOf(id[:]), "context  " + hexOf(context[:]), "leaf     " + hexOf(leaf[:])} {
+		if !strings.Contains(values[:400], want) {
+			t.Errorf("the example does not say %q", want)
+		}
+	}
+}
