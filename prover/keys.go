@@ -82,27 +82,42 @@ var provingKeys = sync.OnceValues(func() (m map[string]string, err error) {
 // ships for its own programs and against the file's name for others.
 func DevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (*Keys, error) {
 	quiet()
-	progress.begin("compiling the circuit", time.Duration(c.Blocks)*20*time.Millisecond)
-	system, err := compile(c)
-	if err != nil {
+	progress.begin("compiling the circuit and loading the proving key", time.Duration(c.Blocks)*20*time.Millisecond)
+	var system *cs.R1CS
+	compiled := make(chan error, 1)
+	go func() {
+		var err error
+		system, err = compile(c)
+		compiled <- err
+	}()
+	k, loadErr := loadKeys(cache, c)
+	if err := <-compiled; err != nil {
 		return nil, err
 	}
-	if k, err := loadKeys(cache, keyName(c), c, system, progress); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return k, err
+	if errors.Is(loadErr, fs.ErrNotExist) {
+		k, loadErr = makeAndLoad(ctx, cache, c, system, progress)
 	}
+	if loadErr != nil {
+		return nil, loadErr
+	}
+	k.system = system
+	return k, nil
+}
+
+func makeAndLoad(ctx context.Context, cache string, c circuit.Capacity, system *cs.R1CS, progress Progress) (*Keys, error) {
 	unlock, err := lockCache(ctx, cache, c, progress)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	// Another process may have made them meanwhile.
-	if k, err := loadKeys(cache, keyName(c), c, system, progress); err == nil || !errors.Is(err, fs.ErrNotExist) {
+	if k, err := loadKeys(cache, c); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return k, err
 	}
 	if _, _, err := makeKeys(ctx, cache, c, system, progress); err != nil {
 		return nil, err
 	}
-	return loadKeys(cache, keyName(c), c, system, progress)
+	return loadKeys(cache, c)
 }
 
 // MakeDevelopmentKeys runs the development setup of a capacity even if the cache
@@ -279,8 +294,10 @@ func writeFile(dir string, name func(hash string) string, write func(io.Writer) 
 	return sum, nil
 }
 
-// loadKeys reads keys from the cache; fs.ErrNotExist if they are not there.
-func loadKeys(cache, name string, c circuit.Capacity, system *cs.R1CS, progress Progress) (*Keys, error) {
+// loadKeys reads keys from the cache, all but the compiled circuit; fs.ErrNotExist if
+// they are not there.
+func loadKeys(cache string, c circuit.Capacity) (*Keys, error) {
+	name := keyName(c)
 	vk, err := os.ReadFile(filepath.Join(cache, name+".vk"))
 	if err != nil {
 		return nil, err
@@ -289,12 +306,11 @@ func loadKeys(cache, name string, c circuit.Capacity, system *cs.R1CS, progress 
 	if err != nil || len(found) == 0 {
 		return nil, fs.ErrNotExist
 	}
-	progress.begin("loading the proving key", time.Duration(system.GetNbConstraints())*4*time.Microsecond)
 	path := found[0]
 	damaged := func(why string) error {
 		return fmt.Errorf("%w: %s %s; delete %s and %s and run again", ErrKeyCache, path, why, path, filepath.Join(cache, name+".vk"))
 	}
-	k := &Keys{Program: program(c, vk), capacity: c, system: system, proving: new(groth16.ProvingKey)}
+	k := &Keys{Program: program(c, vk), capacity: c, proving: new(groth16.ProvingKey)}
 	known, err := provingKeys()
 	if err != nil {
 		return nil, err

@@ -1,7 +1,8 @@
 // Command prove measures the prover on a small real crate: the time from the key
 // on disk to the entry (compiling the circuit, loading the key, proving, checking
 // the proof), the largest amount of memory that the process held, and with -setup
-// how long the development setup takes.
+// how long the development setup of the smallest class takes. With -crate and
+// -repository it measures another crate, of any class.
 //
 // With -setup it also checks that the setup yields the program that ships with
 // cratelog, and fails otherwise.
@@ -26,14 +27,16 @@ import (
 
 func main() {
 	setup := flag.Bool("setup", false, "run and measure the development setup as well")
+	file := flag.String("crate", "", "a .crate to prove instead of the small one")
+	repository := flag.String("repository", "", "its git repository")
 	flag.Parse()
-	if err := run(context.Background(), *setup); err != nil {
+	if err := run(context.Background(), *setup, *file, *repository); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/prove:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, setup bool) error {
+func run(ctx context.Context, setup bool, file, repository string) error {
 	dir, err := os.MkdirTemp("", "cratelog-bench-")
 	if err != nil {
 		return err
@@ -44,7 +47,11 @@ func run(ctx context.Context, setup bool) error {
 			return err
 		}
 	}
-	plan, err := makePlan(ctx, dir)
+	plan, err := makePlan(ctx, dir, file, repository)
+	if err != nil {
+		return err
+	}
+	class, err := plan.Class()
 	if err != nil {
 		return err
 	}
@@ -52,12 +59,12 @@ func run(ctx context.Context, setup bool) error {
 	if err != nil {
 		return err
 	}
-	// Makes the key if it is not there; not measured.
-	if _, err := prover.DevelopmentKeys(ctx, cache, circuit.Class64, nil); err != nil {
+	// Makes the key if it is not there, and warms the disk's cache; not measured.
+	if _, err := prover.DevelopmentKeys(ctx, cache, class, nil); err != nil {
 		return err
 	}
 	begin := time.Now()
-	keys, err := prover.DevelopmentKeys(ctx, cache, circuit.Class64, nil)
+	keys, err := prover.DevelopmentKeys(ctx, cache, class, nil)
 	if err != nil {
 		return err
 	}
@@ -65,13 +72,14 @@ func run(ctx context.Context, setup bool) error {
 	if _, err := keys.Prove(ctx, plan, nil); err != nil {
 		return err
 	}
-	fmt.Printf("load_source64 %.2f s\n", loaded.Sub(begin).Seconds())
-	fmt.Printf("prove_source64 %.2f s\n", time.Since(begin).Seconds())
+	fmt.Printf("blocks_source%d %d blocks\n", class.Blocks, plan.Blocks)
+	fmt.Printf("load_source%d %.2f s\n", class.Blocks, loaded.Sub(begin).Seconds())
+	fmt.Printf("prove_source%d %.2f s\n", class.Blocks, time.Since(begin).Seconds())
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
 		return err
 	}
-	fmt.Printf("prove_source64_memory %d MiB\n", usage.Maxrss>>10)
+	fmt.Printf("prove_source%d_memory %d MiB\n", class.Blocks, usage.Maxrss>>10)
 	return nil
 }
 
@@ -92,23 +100,32 @@ func measureSetup(ctx context.Context, dir string) error {
 	return nil
 }
 
-func makePlan(ctx context.Context, dir string) (*prover.Plan, error) {
-	raw, err := testdata.Files.ReadFile("hello-proof-0.1.0.crate")
+// makePlan plans a crate of the reader's, or with no name the embedded one.
+func makePlan(ctx context.Context, dir, file, repository string) (*prover.Plan, error) {
+	c, err := readCrate(file)
 	if err != nil {
 		return nil, err
 	}
-	c, err := crate.Read(raw, "hello-proof", "0.1.0", crate.DefaultLimits)
-	if err != nil {
-		return nil, err
+	if file == "" {
+		if repository, err = testdata.Repo(dir); err != nil {
+			return nil, err
+		}
 	}
-	bare, err := testdata.Repo(dir)
-	if err != nil {
-		return nil, err
-	}
-	repo, err := git.Open(ctx, bare)
+	repo, err := git.Open(ctx, repository)
 	if err != nil {
 		return nil, err
 	}
 	defer repo.Close()
 	return prover.NewPlan(ctx, c, repo, prover.Source{})
+}
+
+func readCrate(file string) (*crate.Crate, error) {
+	if file != "" {
+		return crate.ReadFile(file, crate.DefaultLimits)
+	}
+	raw, err := testdata.Files.ReadFile("hello-proof-0.1.0.crate")
+	if err != nil {
+		return nil, err
+	}
+	return crate.Read(raw, "hello-proof", "0.1.0", crate.DefaultLimits)
 }
