@@ -1,0 +1,298 @@
+package circuit
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// holds is the statement of Source, checked natively and slowly, written from its
+// definition: objects are given as the bytes that git hashes, the list as bytes.
+// Where the prover may choose (which entries are listed) any choice will do.
+func holds(commit [20]byte, objects [][]byte, list []byte) bool {
+	wanted, ok := readList(list)
+	if !ok || len(wanted) != len(objects) {
+		return false
+	}
+	names := [][20]byte{commit} // the ids by which the objects are named, in order
+	for n, o := range objects {
+		if n >= len(names) || id(o) != names[n] {
+			return false
+		}
+		kind, content, ok := readObject(o)
+		if !ok || kind[0] != wanted[n].kind {
+			return false
+		}
+		if kind == "commit" {
+			root, ok := readCommit(content)
+			if !ok {
+				return false
+			}
+			names = append(names, root)
+			continue
+		}
+		entries, ok := readTree(content)
+		if !ok {
+			return false
+		}
+		children, ok := pick(entries, wanted[n].records)
+		if !ok {
+			return false
+		}
+		names = append(names, children...)
+	}
+	return len(names) == len(objects)
+}
+
+// pick finds the records among the entries, in order, and returns the ids of those
+// that are children.
+func pick(entries []entry, records []entry) (children [][20]byte, ok bool) {
+	for _, r := range records {
+		for {
+			if len(entries) == 0 {
+				return nil, false
+			}
+			e := entries[0]
+			entries = entries[1:]
+			if e.mode == r.mode && e.name == r.name && (isChild(e.mode) || e.id == r.id) {
+				if isChild(e.mode) {
+					children = append(children, e.id)
+				}
+				break
+			}
+		}
+	}
+	return children, true
+}
+
+func isChild(mode string) bool { return strings.HasPrefix(mode, "4") || strings.HasPrefix(mode, "16") }
+
+type listObject struct {
+	kind    byte
+	records []entry
+}
+
+// readList parses a list by its grammar.
+func readList(b []byte) (out []listObject, ok bool) {
+	for len(b) > 0 {
+		switch b[0] {
+		case 'c', 't':
+			out = append(out, listObject{kind: b[0]})
+			b = b[1:]
+			continue
+		}
+		if len(out) == 0 || out[len(out)-1].kind != 't' {
+			return nil, false
+		}
+		e, rest, ok := readEntry(b, true)
+		if !ok {
+			return nil, false
+		}
+		out[len(out)-1].records = append(out[len(out)-1].records, e)
+		b = rest
+	}
+	return out, len(out) > 0
+}
+
+// readEntry parses MODE SP NAME NUL and the id, which a list leaves out for children.
+func readEntry(b []byte, list bool) (e entry, rest []byte, ok bool) {
+	mode, rest, ok := bytes.Cut(b, []byte{' '})
+	if !ok || len(mode) == 0 || mode[0] != '1' && mode[0] != '4' || len(bytes.Trim(mode, "01234567")) > 0 {
+		return e, nil, false
+	}
+	if list && len(mode) < 2 && mode[0] == '1' {
+		return e, nil, false // "1 " is neither a file nor a child
+	}
+	name, rest, ok := bytes.Cut(rest, []byte{0})
+	if !ok || len(name) == 0 || bytes.IndexByte(name, '/') >= 0 {
+		return e, nil, false
+	}
+	e.mode, e.name = string(mode), string(name)
+	if list && isChild(e.mode) {
+		return e, rest, true
+	}
+	if len(rest) < 20 {
+		return e, nil, false
+	}
+	copy(e.id[:], rest)
+	return e, rest[20:], true
+}
+
+func readObject(o []byte) (kind string, content []byte, ok bool) {
+	head, content, ok := bytes.Cut(o, []byte{0})
+	if !ok {
+		return "", nil, false
+	}
+	kind, length, ok := strings.Cut(string(head), " ")
+	if !ok || kind != "commit" && kind != "tree" || length != strconv.Itoa(len(content)) {
+		return "", nil, false
+	}
+	return kind, content, true
+}
+
+func readCommit(b []byte) (root [20]byte, ok bool) {
+	if len(b) < 46 || string(b[:5]) != "tree " || b[45] != '\n' {
+		return root, false
+	}
+	for i := range 40 {
+		n := strings.IndexByte("0123456789abcdef", b[5+i])
+		if n < 0 {
+			return root, false
+		}
+		root[i/2] = root[i/2]<<4 | byte(n)
+	}
+	return root, true
+}
+
+func readTree(b []byte) (entries []entry, ok bool) {
+	for len(b) > 0 {
+		e, rest, ok := readEntry(b, false)
+		if !ok {
+			return nil, false
+		}
+		entries, b = append(entries, e), rest
+	}
+	return entries, true
+}
+
+// provable says whether a prover who wants to can prove the statement: it lists what
+// the list has.
+func provable(commit [20]byte, objects [][]byte, list []byte) bool {
+	r := repo{commit: commit, list: list}
+	wanted, _ := readList(list)
+	for n, o := range objects {
+		object := Object{Data: o, Listed: map[string]bool{}}
+		if n < len(wanted) {
+			for _, e := range wanted[n].records {
+				object.Listed[e.name] = true
+			}
+		}
+		r.objects = append(r.objects, object)
+	}
+	s, err := Assign(small, r.commit, r.objects, r.list, Digest(r.list), testContext)
+	return err == nil && solved(s, "")
+}
+
+// randomRepo is a small repository with directories, submodules and hidden entries.
+func randomRepo(rng *rand.Rand) repo {
+	var make func(depth int) node
+	make = func(depth int) node {
+		n := node{}
+		for range 1 + rng.IntN(3) {
+			name := fmt.Sprintf("%c%c", 'a'+rng.IntN(3), "-./0z"[rng.IntN(5)])
+			name = strings.ReplaceAll(name, "/", "_")
+			if rng.IntN(4) == 0 {
+				name = "." + name
+			}
+			switch k := rng.IntN(6); {
+			case k == 0 && depth > 0:
+				n[name] = make(depth - 1)
+			case k == 1 && depth == 2:
+				n[name] = commitNode{node{"s": "1"}}
+			default:
+				n[name] = fmt.Sprint(rng.IntN(100))
+			}
+		}
+		return n
+	}
+	for {
+		r := build(make(2), strings.Repeat("m", rng.IntN(40)))
+		if Blocks(r.objects) <= small.Blocks && len(r.list) <= small.ListBytes() {
+			return r
+		}
+	}
+}
+
+// TestCircuitAndDefinitionAgree proves random true statements and corruptions of
+// them: the circuit must accept exactly what the definition does.
+func TestCircuitAndDefinitionAgree(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 11))
+	rounds := 12
+	if testing.Short() {
+		rounds = 2
+	}
+	truths, lies := 0, 0
+	for range rounds {
+		r := randomRepo(rng)
+		objects := make([][]byte, len(r.objects))
+		for i, o := range r.objects {
+			objects[i] = o.Data
+		}
+		for name, corrupt := range corruptions {
+			commit, os, list := corrupt(rng, r.commit, append([][]byte(nil), objects...), bytes.Clone(r.list))
+			if len(list) == 0 || len(list) > small.ListBytes() {
+				continue
+			}
+			want := holds(commit, os, list)
+			if got := provable(commit, os, list); got != want {
+				t.Fatalf("%s: the circuit says %v, the definition %v\ncommit %x\nobjects %q\nlist %q", name, got, want, commit, os, list)
+			}
+			if want {
+				truths++
+			} else {
+				lies++
+			}
+		}
+	}
+	if truths < rounds || lies < rounds {
+		t.Errorf("%d true and %d false statements show little", truths, lies)
+	}
+	t.Logf("%d true and %d false statements", truths, lies)
+}
+
+// corruptions change one thing of a true statement; some leave it true.
+var corruptions = map[string]func(rng *rand.Rand, commit [20]byte, objects [][]byte, list []byte) ([20]byte, [][]byte, []byte){
+	"nothing": func(_ *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) { return c, o, l },
+	"the commit": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
+		c[rng.IntN(20)] ^= 1
+		return c, o, l
+	},
+	"a byte of the list": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
+		l[rng.IntN(len(l))] ^= 1 << rng.IntN(8)
+		return c, o, l
+	},
+	"the list's end": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
+		return c, o, l[:rng.IntN(len(l))]
+	},
+	"a byte of an object, with its names": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
+		// The root tree is altered, and the commit made to fit.
+		old := id(o[1])
+		o[1] = bytes.Clone(o[1])
+		o[1][rng.IntN(len(o[1]))] ^= 1 << rng.IntN(8)
+		now := id(o[1])
+		o[0] = bytes.Replace(o[0], fmt.Appendf(nil, "%x", old), fmt.Appendf(nil, "%x", now), 1)
+		return id(o[0]), o, l
+	},
+	"a byte of an object": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
+		n := rng.IntN(len(o))
+		o[n] = bytes.Clone(o[n])
+		o[n][rng.IntN(len(o[n]))] ^= 1 << rng.IntN(8)
+		return c, o, l
+	},
+	"an object left out": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
+		return c, o[:len(o)-1], l
+	},
+	"two objects exchanged": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
+		i, j := rng.IntN(len(o)), rng.IntN(len(o))
+		o[i], o[j] = o[j], o[i]
+		return c, o, l
+	},
+	"a file's record left out": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
+		// Still true: the list may have fewer files than the tree.
+		if i := bytes.Index(l, []byte("100644 ")); i >= 0 {
+			end := i + bytes.IndexByte(l[i:], 0) + 21
+			l = append(l[:i], l[end:]...)
+		}
+		return c, o, l
+	},
+	"a record doubled": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
+		if i := bytes.Index(l, []byte("100644 ")); i >= 0 {
+			end := i + bytes.IndexByte(l[i:], 0) + 21
+			l = append(l[:end:end], l[i:]...)
+		}
+		return c, o, l
+	},
+}
