@@ -31,6 +31,7 @@ import (
 	"cratelog/config"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/daemon"
 	"cratelog/log"
 	"cratelog/witness"
 )
@@ -50,7 +51,7 @@ func TestMain(m *testing.M) {
 	} else {
 		err = run(ctx, os.Args[2:], os.Stdout, os.Stderr)
 	}
-	os.Exit(exitCode(err, os.Stderr))
+	os.Exit(daemon.ExitCode("logd", usage, err, os.Stderr))
 }
 
 // testProofs accepts exactly one proof for each claim.

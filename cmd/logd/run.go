@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"cratelog/config"
+	"cratelog/internal/daemon"
 )
 
 const usage = `logd is the server of a transparent log of crate proofs.
@@ -20,27 +21,11 @@ const usage = `logd is the server of a transparent log of crate proofs.
 Exit status: 0 all is well; 1 it failed; 2 the command line is wrong.
 `
 
-// usageError is a mistake on the command line.
-type usageError struct{ error }
-
-func exitCode(err error, stderr io.Writer) int {
-	var wrong usageError
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.As(err, &wrong):
-		fmt.Fprintf(stderr, "logd: %v\n\n%s", err, usage)
-		return 2
-	}
-	fmt.Fprintf(stderr, "logd: %v\n", err)
-	return 1
-}
-
 // run is the whole program: it does what args say until that is done or ctx
 // ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return usageError{errors.New("no command is given")}
+		return daemon.Usage(errors.New("no command is given"))
 	}
 	switch args[0] {
 	case "keygen":
@@ -53,37 +38,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_, err := io.WriteString(stdout, usage)
 		return err
 	}
-	return usageError{fmt.Errorf("there is no command %q", args[0])}
-}
-
-// parse parses the flags and requires those named to be given.
-func parse(fs *flag.FlagSet, args []string, required ...string) error {
-	fs.SetOutput(io.Discard) // exitCode prints the error with the usage
-	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return err
-	} else if err != nil {
-		return usageError{err}
-	}
-	if fs.NArg() > 0 {
-		return usageError{fmt.Errorf("%s takes no argument %q", fs.Name(), fs.Arg(0))}
-	}
-	for _, name := range required {
-		if fs.Lookup(name).Value.String() == "" {
-			return usageError{fmt.Errorf("%s needs -%s", fs.Name(), name)}
-		}
-	}
-	return nil
+	return daemon.Usagef("there is no command %q", args[0])
 }
 
 func keygen(args []string, stdout io.Writer) error {
 	fs := flag.NewFlagSet("keygen", flag.ContinueOnError)
 	origin := fs.String("origin", "", "the log's origin")
 	out := fs.String("out", "", "key file to write")
-	if err := parse(fs, args, "origin", "out"); err != nil {
+	if err := daemon.Parse(fs, args, "origin", "out"); err != nil {
 		return err
 	}
 	if err := config.CheckKeyName(*origin); err != nil {
-		return usageError{err}
+		return daemon.Usage(err)
 	}
 	if err := config.GenerateKey(*out); err != nil {
 		return err
@@ -95,7 +61,7 @@ func vkey(args []string, stdout io.Writer) error {
 	fs := flag.NewFlagSet("vkey", flag.ContinueOnError)
 	origin := fs.String("origin", "", "the log's origin")
 	key := fs.String("key", "", "key file")
-	if err := parse(fs, args, "origin", "key"); err != nil {
+	if err := daemon.Parse(fs, args, "origin", "key"); err != nil {
 		return err
 	}
 	return printVKey(stdout, *key, *origin)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"cratelog/config"
+	"cratelog/internal/daemon"
 	"cratelog/witness"
 )
 
@@ -29,29 +30,11 @@ Exit status: 0 all is well; 1 it failed, or evidence found a fork; 2 the command
 line is wrong.
 `
 
-// usageError is a mistake on the command line.
-type usageError struct{ error }
-
-func exitCode(err error, stderr io.Writer) int {
-	var wrong usageError
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.As(err, &wrong):
-		fmt.Fprintf(stderr, "witness: %v\n\n%s", err, usage)
-		return 2
-	}
-	fmt.Fprintf(stderr, "witness: %v\n", err)
-	return 1
-}
-
 // run is the whole program: it does what args say until that is done or ctx
 // ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return usageError{errors.New("no command is given")}
+		return daemon.Usage(errors.New("no command is given"))
 	}
 	switch args[0] {
 	case "keygen":
@@ -68,26 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_, err := io.WriteString(stdout, usage)
 		return err
 	}
-	return usageError{fmt.Errorf("there is no command %q", args[0])}
-}
-
-// parse parses the flags and requires those named to be given.
-func parse(fs *flag.FlagSet, args []string, required ...string) error {
-	fs.SetOutput(io.Discard) // exitCode prints the error with the usage
-	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return err
-	} else if err != nil {
-		return usageError{err}
-	}
-	if fs.NArg() > 0 {
-		return usageError{fmt.Errorf("%s takes no argument %q", fs.Name(), fs.Arg(0))}
-	}
-	for _, name := range required {
-		if fs.Lookup(name).Value.String() == "" {
-			return usageError{fmt.Errorf("%s needs -%s", fs.Name(), name)}
-		}
-	}
-	return nil
+	return daemon.Usagef("there is no command %q", args[0])
 }
 
 func keygen(args []string, stdout io.Writer) error {
@@ -95,15 +59,15 @@ func keygen(args []string, stdout io.Writer) error {
 	name := fs.String("name", "", "key name")
 	out := fs.String("out", "", "key file to write")
 	kind := fs.String("type", "ed25519", "ed25519 or ml-dsa-44")
-	if err := parse(fs, args, "name", "out"); err != nil {
+	if err := daemon.Parse(fs, args, "name", "out"); err != nil {
 		return err
 	}
 	if err := config.CheckKeyName(*name); err != nil {
-		return usageError{err}
+		return daemon.Usage(err)
 	}
 	generate := map[string]func(string) error{"ed25519": config.GenerateKey, "ml-dsa-44": config.GenerateMLDSAKey}[*kind]
 	if generate == nil {
-		return usageError{fmt.Errorf("keygen: -type is ed25519 or ml-dsa-44, not %q", *kind)}
+		return daemon.Usagef("keygen: -type is ed25519 or ml-dsa-44, not %q", *kind)
 	}
 	if err := generate(*out); err != nil {
 		return err
@@ -115,7 +79,7 @@ func vkey(args []string, stdout io.Writer) error {
 	fs := flag.NewFlagSet("vkey", flag.ContinueOnError)
 	name := fs.String("name", "", "key name")
 	key := fs.String("key", "", "key file")
-	if err := parse(fs, args, "name", "key"); err != nil {
+	if err := daemon.Parse(fs, args, "name", "key"); err != nil {
 		return err
 	}
 	return printVKey(stdout, *key, *name)
@@ -194,7 +158,7 @@ func beside(settingsFile, name string) string {
 func initialise(ctx context.Context, args []string, stderr io.Writer) error {
 	fs := flag.NewFlagSet("init", flag.ContinueOnError)
 	file := fs.String("config", "", "settings file")
-	if err := parse(fs, args, "config"); err != nil {
+	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
@@ -215,7 +179,7 @@ func initialise(ctx context.Context, args []string, stderr io.Writer) error {
 func evidence(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("evidence", flag.ContinueOnError)
 	file := fs.String("config", "", "settings file")
-	if err := parse(fs, args, "config"); err != nil {
+	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}
 	_, cfg, err := load(*file, slog.New(slog.NewTextHandler(stderr, nil)))

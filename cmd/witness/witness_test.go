@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"cratelog/config"
+	"cratelog/internal/daemon"
 	"cratelog/witness"
 
 	"filippo.io/torchwood"
@@ -293,7 +294,7 @@ func TestServeStopsOnASignalAndLeavesNothingBehind(t *testing.T) {
 	if p.err != nil {
 		t.Errorf("ended with %v\n%s", p.err, p.stderr)
 	}
-	for _, want := range []string{"witness listens", "url=" + p.url, "witness stops"} {
+	for _, want := range []string{"witness listens", "url=" + p.url, "the server stops"} {
 		if !strings.Contains(p.stderr.String(), want) {
 			t.Errorf("the log %q should contain %q", p.stderr, want)
 		}
@@ -425,7 +426,7 @@ func TestMistakesAreNamedAndGetTheirExitCode(t *testing.T) {
 		{[]string{"serve", "-h"}, 0, ""},
 	} {
 		var stderr bytes.Buffer
-		code := exitCode(run(t.Context(), test.args, io.Discard, io.Discard), &stderr)
+		code := daemon.ExitCode("witness", usage, run(t.Context(), test.args, io.Discard, io.Discard), &stderr)
 		if code != test.code || !strings.Contains(stderr.String(), test.want) {
 			t.Errorf("witness %q: exit %d and %q\nwant %d and %q", test.args, code, stderr.String(), test.code, test.want)
 		}
@@ -454,14 +455,14 @@ func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
 	l := newTestLog(t, "log.example", 5)
 	settings, _ := setUp(t, l)
 	var out, stderr bytes.Buffer
-	if code := exitCode(run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 0 || !strings.Contains(out.String(), `"forks": []`) {
+	if code := daemon.ExitCode("witness", usage, run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 0 || !strings.Contains(out.String(), `"forks": []`) {
 		t.Errorf("no evidence: exit %d, %q, %q", code, out.String(), stderr.String())
 	}
 	_, cfg, err := load(settings, nil)
 	fatal(t, err)
 	addFork(t, cfg, l)
 	out.Reset()
-	if code := exitCode(run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 1 || !strings.Contains(stderr.String(), "there is proof of 1 forks") || !strings.Contains(out.String(), `"a": "log.example\n5\n`) {
+	if code := daemon.ExitCode("witness", usage, run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 1 || !strings.Contains(stderr.String(), "there is proof of 1 forks") || !strings.Contains(out.String(), `"a": "log.example\n5\n`) {
 		t.Errorf("a fork: exit %d, %q, %q", code, out.String(), stderr.String())
 	}
 }
