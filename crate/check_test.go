@@ -285,3 +285,19 @@ func TestAWorkspaceIsBelievedOnlyWhereCargoWouldLookForIt(t *testing.T) {
 		t.Errorf("unproven instead: %v", err)
 	}
 }
+
+// TestTheManifestIsNeverFromOutside: a manifest whose readme is another directory's
+// manifest must not be taken for that one.
+func TestTheManifestIsNeverFromOutside(t *testing.T) {
+	manifest := cargoToml()
+	manifest.body += "readme = \"../Cargo.toml\"\n"
+	orig := tarFile{name: root + origFile, body: manifest.body}
+	c, err := readHello(pack(manifest, orig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.List(&entry.Source{Path: "a", Outside: []string{"Cargo.toml"}})
+	if err == nil || !strings.Contains(err.Error(), "cargo never takes it from there") {
+		t.Error(err)
+	}
+}

@@ -91,6 +91,10 @@ func (c *Crate) MayBeOutside(file string) bool {
 
 // outside returns the path, seen from the package, of a file from outside of it.
 func (c *Crate) outside(file string) (string, error) {
+	switch file {
+	case manifestFile, origFile, lockFile, vcsFile:
+		return "", &PlaceError{file, "is said to be from outside of the package, but cargo never takes it from there"}
+	}
 	var doc struct {
 		Package map[string]any `toml:"package"`
 	}
