@@ -40,14 +40,27 @@ type unpacker struct {
 	left int64     // bytes that may still be inflated
 	max  int       // number of files
 	size int64     // the limit that left started from, for the sentence
+	also *selection
 
 	paths map[string]string // folded path of a file -> path
 	dirs  map[string]string // folded path of a directory -> a file in it
 }
 
+// A selection is files whose content is wanted, if it has at most max bytes.
+type selection struct {
+	paths map[string]bool
+	max   int64
+	visit func(f File, content []byte)
+}
+
+// wants says whether the content of a file is wanted; of a nil selection none is.
+func (s *selection) wants(path string, size int64) bool {
+	return s != nil && s.paths[path] && size <= s.max
+}
+
 // readArchive reads a whole .crate. With root "" the first file's top directory
-// is the one for all.
-func readArchive(raw []byte, root string, lim Limits) (*archive, error) {
+// is the one for all. It hands the files of also, which may be nil, to its visit.
+func readArchive(raw []byte, root string, lim Limits, also *selection) (*archive, error) {
 	if int64(len(raw)) > lim.Compressed {
 		return nil, refuse("", "is larger than the limit of %d bytes", lim.Compressed)
 	}
@@ -65,6 +78,7 @@ func readArchive(raw []byte, root string, lim Limits) (*archive, error) {
 		left:    lim.Inflated,
 		size:    lim.Inflated,
 		max:     lim.Files,
+		also:    also,
 		paths:   map[string]string{},
 		dirs:    map[string]string{},
 	}
@@ -132,7 +146,7 @@ func (u *unpacker) file(name string, h header) error {
 	var content bytes.Buffer
 	sum := newBlobHash(h.size)
 	var to io.Writer = sum
-	if keep[path] {
+	if keep[path] || u.also.wants(path, h.size) {
 		to = io.MultiWriter(sum, &content)
 	}
 	if err := u.copy(to, h.size, path); err != nil {
@@ -148,7 +162,11 @@ func (u *unpacker) file(name string, h header) error {
 			u.kept[path] = []byte{}
 		}
 	}
-	u.files = append(u.files, File{Path: path, Exec: h.exec, Size: h.size, Blob: id})
+	f := File{Path: path, Exec: h.exec, Size: h.size, Blob: id}
+	u.files = append(u.files, f)
+	if u.also.wants(path, h.size) {
+		u.also.visit(f, content.Bytes())
+	}
 	return nil
 }
 

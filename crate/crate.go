@@ -81,6 +81,9 @@ type Crate struct {
 	vcsInfo  []byte // content of .cargo_vcs_info.json; nil if there is none
 	manifest []byte // content of Cargo.toml
 	orig     []byte // content of Cargo.toml.orig; nil if there is none
+
+	raw    []byte // the caller's, as handed to Read, for Contents
+	limits Limits
 }
 
 // A File is one regular file of a crate.
@@ -146,6 +149,29 @@ func (c *Crate) lookup(path string) (File, bool) {
 	return c.Files[i], true
 }
 
+// Contents reads files of the crate again, those of at most max bytes, and hands each
+// to visit, in the archive's order; the others it passes over. It takes as long as
+// Read, however many files it is asked for, and holds one at a time. The bytes that
+// Read was given are still needed: they must not have changed since.
+func (c *Crate) Contents(paths []string, max int64, visit func(f File, content []byte)) error {
+	again := &selection{paths: map[string]bool{}, max: max}
+	for _, p := range paths {
+		again.paths[p] = true
+	}
+	var changed error
+	again.visit = func(f File, content []byte) {
+		if was, ok := c.lookup(f.Path); !ok || was != f {
+			changed = refuse(f.Path, "has changed since it was read first")
+			return
+		}
+		visit(f, content)
+	}
+	if _, err := readArchive(c.raw, c.Name+"-"+c.Version, c.limits, again); err != nil {
+		return err
+	}
+	return changed
+}
+
 // Derive checks that Cargo.toml follows from Cargo.toml.orig. root is the manifest at
 // the root of the package's workspace, nil if there is none or it is not at hand.
 // The error is manifest.ErrNeedsWorkspace, *manifest.Deviation or
@@ -165,11 +191,12 @@ func (c *Crate) Derive(root []byte) error {
 // read accepts a .crate whose top directory is root, or with root "" the one
 // that its manifest asks for.
 func read(raw []byte, root string, lim Limits) (*Crate, error) {
-	a, err := readArchive(raw, root, lim)
+	a, err := readArchive(raw, root, lim, nil)
 	if err != nil {
 		return nil, err
 	}
-	c := &Crate{SHA256: sha256.Sum256(raw), Files: a.files, Trailing: a.trailing, vcsInfo: a.kept[vcsFile], manifest: a.kept[manifestFile], orig: a.kept[origFile]}
+	c := &Crate{SHA256: sha256.Sum256(raw), Files: a.files, Trailing: a.trailing, vcsInfo: a.kept[vcsFile], manifest: a.kept[manifestFile], orig: a.kept[origFile],
+		raw: raw, limits: lim}
 	sort.Slice(c.Files, func(i, j int) bool { return c.Files[i].Path < c.Files[j].Path })
 	if c.manifest == nil {
 		return nil, &ManifestError{"is missing from the .crate"}

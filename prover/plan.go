@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"cratelog/circuit"
@@ -48,6 +49,7 @@ type Source struct {
 type Unprovable struct {
 	File string
 	Why  string
+	Fix  string // what most likely happened, and what to do about it; "" if that is not known
 }
 
 // UnprovableError names every file that cannot be proven.
@@ -62,7 +64,41 @@ func (e *UnprovableError) Error() string {
 	for _, f := range e.Files {
 		fmt.Fprintf(&b, "\n  %s: %s", f.File, f.Why)
 	}
+	for _, fix := range e.fixes() {
+		fmt.Fprintf(&b, "\nabout %s: %s", some(fix.files), fix.text)
+	}
 	return b.String()
+}
+
+// A fix is for the files that have it in common.
+type fix struct {
+	text  string
+	files []string
+}
+
+// fixes returns every fix once, in the order of the files.
+func (e *UnprovableError) fixes() []fix {
+	var out []fix
+	for _, f := range e.Files {
+		if f.Fix == "" {
+			continue
+		}
+		i := slices.IndexFunc(out, func(o fix) bool { return o.text == f.Fix })
+		if i < 0 {
+			i, out = len(out), append(out, fix{text: f.Fix})
+		}
+		out[i].files = append(out[i].files, f.File)
+	}
+	return out
+}
+
+// some names the first of a list of files, and counts the others.
+func some(files []string) string {
+	const most = 3
+	if len(files) <= most {
+		return strings.Join(files, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(files[:most], ", "), len(files)-most)
 }
 
 // NewPlan compares a crate with a commit of a repository. It returns an
@@ -80,7 +116,7 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 		return nil, err
 	}
 	w := &walk{ctx: ctx, top: top, open: src.Submodule, links: map[string]string{},
-		modules: map[string]*git.Snapshot{}, needed: map[string]bool{}}
+		modules: map[string]*git.Snapshot{}, repos: map[string]*git.Repo{}, heads: map[string]*git.Snapshot{}, needed: map[string]bool{}}
 	if dirty != nil {
 		return nil, w.whatIsDirty(c, claim, dirty)
 	}
@@ -118,7 +154,7 @@ func (w *walk) whatIsDirty(c *crate.Crate, claim *entry.Source, said *crate.VCSI
 	if err := w.compare(c, claim); !errors.As(err, &refused) {
 		return said
 	}
-	refused.Files = append([]Unprovable{{".cargo_vcs_info.json", said.Why}}, refused.Files...)
+	refused.Files = append([]Unprovable{{File: ".cargo_vcs_info.json", Why: said.Why}}, refused.Files...)
 	return refused
 }
 

@@ -25,6 +25,8 @@ type walk struct {
 	open    func(ctx context.Context, path string) (*git.Repo, error)
 	links   map[string]string        // text of every link met, by path
 	modules map[string]*git.Snapshot // every submodule met, by path
+	repos   map[string]*git.Repo     // their repositories
+	heads   map[string]*git.Snapshot // what they have checked out, once explain has asked
 
 	met    map[string]bool // links that the current file leads through
 	needed map[string]bool // links that files of the claim lead through
@@ -43,16 +45,22 @@ func (e *noSubmodule) Error() string {
 
 // within returns the snapshot that has a path, and the path in it.
 func (w *walk) within(path string) (*git.Snapshot, string) {
+	m := w.moduleOf(path)
+	if m == "" {
+		return w.top, path
+	}
+	return w.modules[m], strings.TrimPrefix(strings.TrimPrefix(path, m), "/")
+}
+
+// moduleOf returns the innermost submodule met that has a path, "" if none has.
+func (w *walk) moduleOf(path string) string {
 	best := ""
 	for m := range w.modules {
 		if len(m) > len(best) && (path == m || strings.HasPrefix(path, m+"/")) {
 			best = m
 		}
 	}
-	if best == "" {
-		return w.top, path
-	}
-	return w.modules[best], strings.TrimPrefix(strings.TrimPrefix(path, best), "/")
+	return best
 }
 
 // entry returns the entry at a path without links on its way. Of a submodule
@@ -85,7 +93,7 @@ func (w *walk) enter(path string, commit [20]byte) error {
 	if err != nil {
 		return fmt.Errorf("submodule %s: %w", path, err)
 	}
-	w.modules[path] = s
+	w.modules[path], w.repos[path] = s, repo
 	return nil
 }
 
@@ -112,7 +120,7 @@ func (w *walk) link(path string) (string, bool, error) {
 // the unproven files if it must, finds files that come from outside of the package,
 // and reports everything else that differs.
 func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
-	refused := &UnprovableError{Commit: claim.Commit}
+	var differences []difference
 	hasOrig := slices.ContainsFunc(c.Files, func(f crate.File) bool { return f.Path == "Cargo.toml.orig" })
 	for _, f := range c.Files {
 		name := f.Path
@@ -122,40 +130,59 @@ func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
 		case f.Path == "Cargo.toml.orig":
 			name = "Cargo.toml"
 		}
-		why, err := w.differs(c, claim, name, f)
+		d, err := w.differs(c, claim, name, f)
 		if err != nil {
 			return err
 		}
-		if why != "" && c.MayBeOutside(name) {
-			there := *claim
-			there.Outside = append(slices.Clone(claim.Outside), name)
-			if elsewhere, err := w.differs(c, &there, name, f); err != nil {
+		if d != nil && c.MayBeOutside(name) {
+			if d, err = w.differsOutside(c, claim, name, d); err != nil {
 				return err
-			} else if elsewhere == "" {
-				claim.Outside, why = there.Outside, ""
 			}
 		}
-		if why == "" {
-			continue
-		}
-		if f.Path == "Cargo.lock" {
+		switch {
+		case d == nil:
+		case f.Path == "Cargo.lock":
 			claim.Unproven = append(claim.Unproven, f.Path)
-			continue
+		default:
+			differences = append(differences, *d)
 		}
-		refused.Files = append(refused.Files, Unprovable{f.Path, why})
 	}
 	sort.Strings(claim.Outside)
-	if len(refused.Files) > 0 {
-		return refused
+	if len(differences) == 0 {
+		return nil
 	}
-	return nil
+	files, err := w.explain(c, claim, differences)
+	if err != nil {
+		return err
+	}
+	return &UnprovableError{Commit: claim.Commit, Files: files}
 }
 
-// differs says in what a file differs from what stands at its place in the commit.
-func (w *walk) differs(c *crate.Crate, claim *entry.Source, name string, f crate.File) (why string, err error) {
+// differsOutside looks a file up where the manifest points outside of the package,
+// and writes that into the claim if it is the same there. Else it returns what to
+// say: cargo takes such a file from outside if the package has none of its name.
+func (w *walk) differsOutside(c *crate.Crate, claim *entry.Source, name string, inside *difference) (*difference, error) {
+	there := *claim
+	there.Outside = append(slices.Clone(claim.Outside), name)
+	d, err := w.differs(c, &there, name, inside.file)
+	switch {
+	case err != nil:
+		return nil, err
+	case d == nil:
+		claim.Outside = there.Outside
+		return nil, nil
+	case inside.missing:
+		return d, nil
+	}
+	return inside, nil
+}
+
+// differs says in what a file differs from what stands at its place in the commit;
+// nil if it does not.
+func (w *walk) differs(c *crate.Crate, claim *entry.Source, name string, f crate.File) (*difference, error) {
 	place, err := c.Place(claim, name)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	w.met = map[string]bool{}
 	path, err := crate.Resolver{Link: w.link}.Resolve(place)
@@ -169,13 +196,13 @@ func (w *walk) differs(c *crate.Crate, claim *entry.Source, name string, f crate
 	var module *noSubmodule
 	switch {
 	case errors.As(err, &notFound):
-		return fmt.Sprintf("the commit has no %s", place), nil
+		return &difference{file: f, path: w.lead(place), missing: true, why: fmt.Sprintf("the commit has no %s", place)}, nil
 	case errors.As(err, &notDirectory):
-		return fmt.Sprintf("the commit has no %s: %s is %s there", place, notDirectory.Path, git.KindOf(notDirectory.Mode)), nil
+		return &difference{file: f, why: fmt.Sprintf("the commit has no %s: %s is %s there", place, notDirectory.Path, git.KindOf(notDirectory.Mode))}, nil
 	case errors.As(err, &lost), errors.As(err, &module):
-		return err.Error(), nil
+		return &difference{file: f, why: err.Error()}, nil
 	case err != nil:
-		return "", err
+		return nil, err
 	}
 	if path != place {
 		place += " (through a link: " + path + ")"
@@ -186,21 +213,22 @@ func (w *walk) differs(c *crate.Crate, claim *entry.Source, name string, f crate
 	}
 	switch {
 	case e.Mode == git.ModeDirectory || e.Mode == git.ModeSubmodule:
-		return fmt.Sprintf("%s is %s in the commit", place, git.KindOf(e.Mode)), nil
+		return &difference{file: f, why: fmt.Sprintf("%s is %s in the commit", place, git.KindOf(e.Mode))}, nil
 	case e.ID != f.Blob:
-		return fmt.Sprintf("its content differs from the commit's %s (blob %x there, %x in the .crate)", place, e.ID[:6], f.Blob[:6]), nil
+		return &difference{file: f, path: path, content: true, blob: e.ID,
+			why: fmt.Sprintf("its content differs from the commit's %s (blob %x there, %x in the .crate)", place, e.ID[:6], f.Blob[:6])}, nil
 	case e.Mode != want:
-		return fmt.Sprintf("its mode is %s in the .crate and %s in the commit", want, e.Mode), nil
+		return &difference{file: f, why: fmt.Sprintf("its mode is %s in the .crate and %s in the commit", want, e.Mode)}, nil
 	}
 	maps.Copy(w.needed, w.met)
 	w.places = append(w.places, path)
-	return "", nil
+	return nil, nil
 }
 
 // manifest checks that Cargo.toml is derived, and finds the workspace's manifest if
 // it takes that.
 func (w *walk) manifest(c *crate.Crate, claim *entry.Source, unproven bool) error {
-	err := c.Derive(nil)
+	err, fix := c.Derive(nil), ""
 	if errors.Is(err, manifest.ErrNeedsWorkspace) {
 		var root *entry.Workspace
 		if root, err = w.workspace(c, claim.Path); err != nil {
@@ -211,6 +239,7 @@ func (w *walk) manifest(c *crate.Crate, claim *entry.Source, unproven bool) erro
 		} else if err = c.Derive(root.Manifest); err == nil {
 			claim.Workspace = root
 		}
+		fix = fixWorkspace
 	}
 	if err == nil {
 		return nil
@@ -220,7 +249,7 @@ func (w *walk) manifest(c *crate.Crate, claim *entry.Source, unproven bool) erro
 		sort.Strings(claim.Unproven)
 		return nil
 	}
-	return &UnprovableError{Commit: claim.Commit, Files: []Unprovable{{"Cargo.toml", err.Error()}}}
+	return &UnprovableError{Commit: claim.Commit, Files: []Unprovable{{"Cargo.toml", err.Error(), fix}}}
 }
 
 // maxManifest bounds a workspace's manifest in bytes, as entry does.

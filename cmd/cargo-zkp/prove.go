@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,7 +83,7 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	}
 	defer to.discard()
 	begin := time.Now()
-	e, err := makeEntry(ctx, sh, c, repo, src, *cache)
+	e, err := makeEntry(ctx, sh, c, *dir, repo, src, *cache)
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ func checkPath(path string) error {
 }
 
 // makeEntry plans, tells what it found, and proves.
-func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, repo *git.Repo, src prover.Source, cache string) (*entry.Entry, error) {
+func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo *git.Repo, src prover.Source, cache string) (*entry.Entry, error) {
 	plan, err := prover.NewPlan(ctx, c, repo, src)
 	if err != nil {
 		return nil, planError(err)
@@ -153,6 +154,9 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, repo *git.Repo, s
 		len(c.Files), plan.Blocks, class.Blocks)
 	for _, f := range plan.Claim.Unproven {
 		sh.warn("%s is not proven: the commit does not have it in this form", f)
+	}
+	if err := warnUnpublished(ctx, sh, dir, plan.Claim.Commit); err != nil {
+		return nil, err
 	}
 	progress, done := sh.steps()
 	defer done()
@@ -169,6 +173,16 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, repo *git.Repo, s
 	return e, nil
 }
 
+// warnUnpublished warns of a commit that no remote seems to have. A repository that
+// cannot tell is no reason to stop; the end of ctx is.
+func warnUnpublished(ctx context.Context, sh *shell, dir string, commit [20]byte) error {
+	published, known, err := prover.Published(ctx, dir, commit)
+	if err == nil && known && !published {
+		sh.warn("no remote branch that this repository knows contains commit %x: push it, or nobody can look at what you proved", commit)
+	}
+	return ctx.Err()
+}
+
 // planError sorts what NewPlan returns into failed checks and checks that could
 // not be made.
 func planError(err error) error {
@@ -177,6 +191,9 @@ func planError(err error) error {
 	var place *crate.PlaceError
 	switch {
 	case errors.As(err, &unprovable):
+		if !slices.ContainsFunc(unprovable.Files, func(f prover.Unprovable) bool { return f.Fix == "" }) {
+			return violation{err}
+		}
 		return violation{fmt.Errorf("%w\nif the commit is the right one, package the crate from a clean checkout of it", err)}
 	case errors.As(err, &vcs), errors.As(err, &place), errors.Is(err, circuit.ErrCapacity):
 		return violation{err}

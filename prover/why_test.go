@@ -1,0 +1,320 @@
+package prover
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cratelog/crate"
+	"cratelog/git"
+)
+
+// packDir makes a .crate of a directory of the work tree as it is now, as cargo
+// would: through its symbolic links. Outside files are by their name in the .crate.
+func (w *workshop) packDir(dir, name string, outside map[string]string) *crate.Crate {
+	w.t.Helper()
+	files := map[string]string{}
+	read := func(as, from string) {
+		b, err := os.ReadFile(filepath.Join(w.dir, from))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		files[as] = string(b)
+	}
+	var add func(below string)
+	add = func(below string) {
+		entries, err := os.ReadDir(filepath.Join(w.dir, dir, below))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, e := range entries {
+			at := filepath.ToSlash(filepath.Join(below, e.Name()))
+			info, err := os.Stat(filepath.Join(w.dir, dir, at))
+			switch {
+			case err != nil:
+				w.t.Fatal(err)
+			case e.Name() == ".git", e.Name() == ".gitmodules":
+			case info.IsDir():
+				add(at)
+			default:
+				read(at, filepath.Join(dir, at))
+			}
+		}
+	}
+	add("")
+	files["Cargo.toml.orig"] = files["Cargo.toml"]
+	for as, from := range outside {
+		read(as, from)
+	}
+	return pack(w.t, name, "1.0.0", files)
+}
+
+// clean fails the test unless git says that nothing was changed.
+func (w *workshop) clean() {
+	w.t.Helper()
+	if s := w.git("status", "--porcelain"); s != "" {
+		w.t.Fatalf("git sees it: %s", s)
+	}
+}
+
+// refusal returns why a file is refused, and what to do, of a plan that refuses
+// exactly the files named.
+func refusal(t *testing.T, err error, files ...string) []Unprovable {
+	t.Helper()
+	var u *UnprovableError
+	if !errors.As(err, &u) {
+		t.Fatalf("not refused: %v", err)
+	}
+	var got []string
+	for _, f := range u.Files {
+		got = append(got, f.File)
+		if f.Fix != "" && !strings.Contains(err.Error(), f.Fix) {
+			t.Errorf("the error does not say %q:\n%v", f.Fix, err)
+		}
+	}
+	if strings.Join(got, " ") != strings.Join(files, " ") {
+		t.Fatalf("refused %v, want %v:\n%v", got, files, err)
+	}
+	return u.Files
+}
+
+func says(t *testing.T, text string, wants ...string) {
+	t.Helper()
+	for _, want := range wants {
+		if !strings.Contains(text, want) {
+			t.Errorf("does not say %q: %s", want, text)
+		}
+	}
+}
+
+const helloManifest = "[package]\nname = \"hello\"\nversion = \"1.0.0\"\n"
+
+// hello is a repository with one package at its top.
+func hello(t *testing.T) *workshop {
+	w := newWorkshop(t)
+	w.write("Cargo.toml", helloManifest)
+	w.write("src/lib.rs", "// $Id$\npub fn hello() {}\n")
+	return w
+}
+
+func top(commit [20]byte) Source {
+	path := ""
+	return Source{Commit: &commit, Path: &path}
+}
+
+func TestEditedFilesThatGitDoesNotShowAreExplained(t *testing.T) {
+	for _, hide := range []string{"--assume-unchanged", "--skip-worktree"} {
+		w := hello(t)
+		commit := w.commit()
+		w.git("update-index", hide, "src/lib.rs")
+		w.write("src/lib.rs", "pub fn evil() {}\n")
+		w.clean()
+		_, err := w.plan(w.packDir("", "hello", nil), top(commit))
+		u := refusal(t, err, "src/lib.rs")
+		says(t, u[0].Why, "its content differs from the commit's src/lib.rs")
+		says(t, u[0].Fix, "edited after the commit", "if git status shows nothing", "git ls-files -v", "--no-assume-unchanged or --no-skip-worktree")
+	}
+}
+
+func TestFilesOutsideOfThePackageThatWereEditedAreExplained(t *testing.T) {
+	w, _, _, _ := linkedRepo(t)
+	w.git("rm", "-q", "-f", "linked/zlib")
+	commit := w.commit()
+	path := "linked"
+	outside := map[string]string{"README.md": "README.md"}
+	src := Source{Commit: &commit, Path: &path}
+	if _, err := w.plan(w.packDir("linked", "linked", outside), src); err != nil {
+		t.Fatalf("before the edits: %v", err)
+	}
+	w.write("LICENSE", "do nothing")
+	w.write("README.md", "# else")
+	w.write("core/src/a/mod.rs", "// b")
+	w.write("core/src/new.rs", "// not in the commit")
+	_, err := w.plan(w.packDir("linked", "linked", outside), src)
+	u := refusal(t, err, "LICENSE", "README.md", "src/a/mod.rs", "src/new.rs")
+	says(t, u[0].Why, "its content differs from the commit's linked/LICENSE (through a link: LICENSE)")
+	says(t, u[1].Why, "its content differs from the commit's linked/../README.md")
+	says(t, u[3].Why, "the commit has no linked/src/new.rs")
+	for _, f := range u {
+		says(t, f.Fix, "outside of the package: cargo does not look there", "run from the package's own directory",
+			"commit or restore", "package again from the top of the repository")
+	}
+	if got := strings.Count(err.Error(), "outside of the package: "); got != 1 {
+		t.Errorf("said %d times:\n%v", got, err)
+	}
+	says(t, err.Error(), "about LICENSE, README.md, src/a/mod.rs and 1 more: outside")
+}
+
+func TestWorkspaceManifestsThatWereEditedAreExplained(t *testing.T) {
+	w := newWorkshop(t)
+	w.write("Cargo.toml", "[workspace]\nmembers = [\"member\"]\nresolver = \"2\"\n[workspace.package]\nedition = \"2021\"\n")
+	orig := "[package]\nname = \"member\"\nversion = \"1.0.0\"\nedition.workspace = true\n"
+	w.write("member/Cargo.toml", orig)
+	w.write("member/src/lib.rs", "")
+	commit := w.commit()
+	normalized := "[package]\nedition = \"2018\"\nname = \"member\"\nversion = \"1.0.0\"\nresolver = \"2\"\n\n[lib]\nname = \"member\"\npath = \"src/lib.rs\"\n"
+	path := "member"
+	_, err := w.plan(pack(t, "member", "1.0.0", map[string]string{"Cargo.toml": normalized, "Cargo.toml.orig": orig, "src/lib.rs": ""}),
+		Source{Commit: &commit, Path: &path})
+	u := refusal(t, err, "Cargo.toml")
+	says(t, u[0].Why, "edition", "2018", "2021")
+	says(t, u[0].Fix, "if the workspace's Cargo.toml was edited and not committed", "cargo does not look there", "from the top of the repository")
+}
+
+func TestSubmodulesAtAnotherCommitAreExplained(t *testing.T) {
+	w, _, _, commit := linkedRepo(t)
+	module := filepath.Join(w.dir, "linked", "zlib")
+	path := "linked"
+	src := Source{Commit: &commit, Path: &path, Submodule: func(ctx context.Context, path string) (*git.Repo, error) {
+		r, err := git.Open(ctx, module)
+		t.Cleanup(func() { r.Close() })
+		return r, err
+	}}
+	outside := map[string]string{"README.md": "README.md"}
+	if _, err := w.plan(w.packDir("linked", "linked", outside), src); err != nil {
+		t.Fatalf("before: %v", err)
+	}
+	inside := &workshop{t, module}
+	recorded := inside.git("rev-parse", "HEAD")
+	inside.write("zlib.c", "int zz;")
+	inside.write("deep/new.h", "#pragma twice")
+	inside.commit()
+	head := inside.git("rev-parse", "HEAD")
+	_, err := w.plan(w.packDir("linked", "linked", outside), src)
+	for _, f := range refusal(t, err, "zlib/deep/new.h", "zlib/zlib.c") {
+		says(t, f.Fix, "submodule linked/zlib: the commit records it at "+recorded+", but the crate was packaged from its commit "+head,
+			"git add linked/zlib", "git submodule update linked/zlib")
+	}
+
+	// Edited there, and in no commit: nothing to say of commits.
+	inside.write("zlib.c", "int zzz;")
+	_, err = w.plan(w.packDir("linked", "linked", outside), src)
+	u := refusal(t, err, "zlib/deep/new.h", "zlib/zlib.c")
+	says(t, u[1].Fix, "edited after the commit")
+}
+
+// again checks files out as their attributes say.
+func (w *workshop) again(files ...string) {
+	w.t.Helper()
+	for _, f := range files {
+		if err := os.Remove(filepath.Join(w.dir, f)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.git("checkout", "-q", "--", ".")
+	w.clean()
+}
+
+func TestWhatGitMakesOfFilesAtCheckoutIsExplained(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		attributes string
+		config     string
+		why, fix   []string
+	}{
+		{"autocrlf", "", "core.autocrlf", []string{"it was packaged with CRLF line endings"}, []string{"CRLF line endings", "set core.autocrlf=false", "check the files out again"}},
+		{"eol", "*.rs text eol=crlf\n", "", []string{"it was packaged with CRLF line endings"}, []string{"or fix eol and text in .gitattributes"}},
+		{"ident", "*.rs ident\n", "", []string{"it was packaged with $Id$ expanded"}, []string{"remove ident from .gitattributes"}},
+		{"both", "*.rs ident text eol=crlf\n", "", []string{"CRLF line endings and $Id$ expanded"}, []string{"core.autocrlf=false", "remove ident"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := hello(t)
+			w.write(".gitattributes", c.attributes)
+			commit := w.commit()
+			if c.config != "" {
+				w.git("config", c.config, "true")
+			}
+			w.again("src/lib.rs")
+			_, err := w.plan(w.packDir("", "hello", nil), top(commit))
+			u := refusal(t, err, "src/lib.rs")
+			says(t, u[0].Why, append(c.why, "its content differs from the commit's src/lib.rs")...)
+			says(t, u[0].Fix, c.fix...)
+
+			// Another change as well: not the checkout's doing alone.
+			b, err := os.ReadFile(filepath.Join(w.dir, "src/lib.rs"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.write("src/lib.rs", string(b)+"// more")
+			_, err = w.plan(w.packDir("", "hello", nil), top(commit))
+			says(t, refusal(t, err, "src/lib.rs")[0].Fix, "edited after the commit")
+		})
+	}
+}
+
+func TestPointersOfGitLFSAreExplained(t *testing.T) {
+	w := hello(t)
+	content := "a model of everything"
+	w.write("model.bin", fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%x\nsize %d\n", sha256.Sum256([]byte(content)), len(content)))
+	commit := w.commit()
+	w.write("model.bin", content)
+	_, err := w.plan(w.packDir("", "hello", nil), top(commit))
+	u := refusal(t, err, "model.bin")
+	says(t, u[0].Why, "the commit holds only its Git LFS pointer")
+	says(t, u[0].Fix, "Git LFS: the commit holds only pointers", "exclude them")
+
+	w.write("model.bin", content+"!")
+	_, err = w.plan(w.packDir("", "hello", nil), top(commit))
+	says(t, refusal(t, err, "model.bin")[0].Fix, "edited after the commit")
+}
+
+func TestFilesThatAreWrongInDifferentWaysAreToldApart(t *testing.T) {
+	w := hello(t)
+	w.write("src/a.rs", "a\n")
+	w.write("src/b.rs", "b\n")
+	commit := w.commit()
+	w.write("src/a.rs", "a\r\n")
+	w.write("src/b.rs", "c\n")
+	_, err := w.plan(w.packDir("", "hello", nil), top(commit))
+	refusal(t, err, "src/a.rs", "src/b.rs")
+	says(t, err.Error(), "about src/a.rs: CRLF", "about src/b.rs: edited")
+}
+
+func TestCommitsThatNoRemoteHasAreKnown(t *testing.T) {
+	origin := hello(t)
+	first := origin.commit()
+	ask := func(dir string, commit [20]byte, published, known bool) {
+		t.Helper()
+		p, k, err := Published(t.Context(), dir, commit)
+		if err != nil || p != published || k != known {
+			t.Errorf("published %v, known %v, %v; want %v, %v", p, k, err, published, known)
+		}
+	}
+	ask(origin.dir, first, false, false) // no remote
+
+	clone := &workshop{t, filepath.Join(t.TempDir(), "clone")}
+	origin.git("clone", "-q", origin.dir, clone.dir)
+	ask(clone.dir, first, true, true)
+	clone.write("src/lib.rs", "pub fn more() {}")
+	second := clone.commit()
+	ask(clone.dir, second, false, true)
+	ask(clone.dir, first, true, true)
+	clone.git("push", "-q", "origin", "HEAD:refs/heads/side")
+	ask(clone.dir, second, true, true)
+	clone.git("branch", "-d", "-r", "origin/side")
+	ask(clone.dir, second, false, true)
+	clone.git("tag", "v1")
+	ask(clone.dir, second, true, true)
+	// What turns git elsewhere does not turn this.
+	t.Setenv("GIT_DIR", filepath.Join(origin.dir, ".git"))
+	ask(clone.dir, second, true, true)
+	os.Unsetenv("GIT_DIR")
+
+	bare, shallow := filepath.Join(t.TempDir(), "bare"), filepath.Join(t.TempDir(), "shallow")
+	clone.git("clone", "-q", "--bare", clone.dir, bare)
+	ask(bare, second, false, false)
+	clone.git("clone", "-q", "--depth=1", "file://"+clone.dir, shallow)
+	ask(shallow, second, false, false)
+	if _, known, err := Published(t.Context(), clone.dir, [20]byte{1}); known || err == nil {
+		t.Errorf("a commit that is not there: %v", err)
+	}
+	if _, _, err := Published(t.Context(), filepath.Join(bare, "nothing"), first); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no repository: %v", err)
+	}
+}
