@@ -185,10 +185,10 @@ func (w *walk) differs(c *crate.Crate, claim *entry.Source, name string, f crate
 		return nil, err
 	}
 	w.met = map[string]bool{}
-	path, err := crate.Resolver{Link: w.link}.Resolve(place)
+	at, err := crate.Resolver{Link: w.link}.Resolve(place)
 	var e git.TreeEntry
 	if err == nil {
-		e, err = w.entry(path)
+		e, err = w.entry(at)
 	}
 	var notFound *git.NotFoundError
 	var notDirectory *git.NotDirectoryError
@@ -204,8 +204,8 @@ func (w *walk) differs(c *crate.Crate, claim *entry.Source, name string, f crate
 	case err != nil:
 		return nil, err
 	}
-	if path != place {
-		place += " (through a link: " + path + ")"
+	if place = path.Clean(place); at != place {
+		place += " (through a link: " + at + ")"
 	}
 	want := git.ModeFile
 	if f.Exec {
@@ -215,13 +215,13 @@ func (w *walk) differs(c *crate.Crate, claim *entry.Source, name string, f crate
 	case e.Mode == git.ModeDirectory || e.Mode == git.ModeSubmodule:
 		return &difference{file: f, why: fmt.Sprintf("%s is %s in the commit", place, git.KindOf(e.Mode))}, nil
 	case e.ID != f.Blob:
-		return &difference{file: f, path: path, content: true, blob: e.ID,
+		return &difference{file: f, path: at, content: true, blob: e.ID,
 			why: fmt.Sprintf("its content differs from the commit's %s (blob %x there, %x in the .crate)", place, e.ID[:6], f.Blob[:6])}, nil
 	case e.Mode != want:
 		return &difference{file: f, why: fmt.Sprintf("its mode is %s in the .crate and %s in the commit", want, e.Mode)}, nil
 	}
 	maps.Copy(w.needed, w.met)
-	w.places = append(w.places, path)
+	w.places = append(w.places, at)
 	return nil, nil
 }
 

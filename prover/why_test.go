@@ -139,7 +139,7 @@ func TestFilesOutsideOfThePackageThatWereEditedAreExplained(t *testing.T) {
 	_, err := w.plan(w.packDir("linked", "linked", outside), src)
 	u := refusal(t, err, "LICENSE", "README.md", "src/a/mod.rs", "src/new.rs")
 	says(t, u[0].Why, "its content differs from the commit's linked/LICENSE (through a link: LICENSE)")
-	says(t, u[1].Why, "its content differs from the commit's linked/../README.md")
+	says(t, u[1].Why, "its content differs from the commit's README.md (blob")
 	says(t, u[3].Why, "the commit has no linked/src/new.rs")
 	for _, f := range u {
 		says(t, f.Fix, "outside of the package: cargo does not look there", "run from the package's own directory",

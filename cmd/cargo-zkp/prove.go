@@ -26,7 +26,7 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	loose := fs.Bool("unproven-manifest", false, "if Cargo.toml does not follow from its original, list it as unproven instead of refusing the crate; few readers accept that")
 	out := fs.String("o", "", "file for the entry (default: FILE.entry for FILE.crate)")
 	modules := map[string]string{}
-	fs.Func("submodule", "`PATH=DIR`: the repository of the submodule at PATH (default: DIR/PATH in the repository's work tree); may be repeated", func(v string) error {
+	fs.Func("submodule", "`PATH=DIR`: the repository of the submodule at PATH (default: PATH in the repository's work tree); may be repeated", func(v string) error {
 		path, dir, ok := strings.Cut(v, "=")
 		if !ok {
 			return errors.New("must be PATH=DIR")
@@ -61,7 +61,7 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	defer repo.Close()
-	opener := &submodules{work: *dir, named: modules}
+	opener := &submodules{work: workTree(*dir), named: modules}
 	defer opener.close()
 	src := prover.Source{Submodule: opener.open, UnprovenManifest: *loose}
 	if given["path"] {
@@ -96,6 +96,25 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	}
 	sh.status("Finished", "%s, %d bytes, in %.1f s", *out, len(raw), time.Since(begin).Seconds())
 	return nil
+}
+
+// workTree returns the top of the work tree that a directory lies in, as git finds
+// it; the directory itself if there is none, as in a bare repository.
+func workTree(dir string) string {
+	at, err := filepath.Abs(dir)
+	if err != nil {
+		return dir
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(at, ".git")); err == nil {
+			return at
+		}
+		up := filepath.Dir(at)
+		if up == at {
+			return dir
+		}
+		at = up
+	}
 }
 
 // submodules opens the repositories of submodules: named ones, and those checked
