@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -197,6 +198,86 @@ func TestSubmodulesAtAnotherCommitAreExplained(t *testing.T) {
 	_, err = w.plan(w.packDir("linked", "linked", outside), src)
 	u := refusal(t, err, "zlib/deep/new.h", "zlib/zlib.c")
 	says(t, u[1].Fix, "edited after the commit")
+}
+
+// TestWhatCargoPackagesWithoutNoticingIsRefused lets cargo itself package, from the
+// member's directory, what no commit holds. It notices none of it.
+func TestWhatCargoPackagesWithoutNoticingIsRefused(t *testing.T) {
+	if _, err := exec.LookPath("cargo"); err != nil {
+		t.Skip("cargo is not installed")
+	}
+	sub := newWorkshop(t)
+	sub.write("z.c", "int z;")
+	sub.commit()
+	w := newWorkshop(t)
+	root := "[workspace]\nmembers = [\"m\"]\nresolver = \"2\"\n[workspace.package]\nedition = \"2021\"\nlicense = \"MIT\"\n"
+	w.write("Cargo.toml", root)
+	w.write("README.md", "# m\n")
+	w.write("LICENSE", "MIT\n")
+	w.write(".gitattributes", "crlf.rs text eol=crlf\nident.rs ident\n")
+	w.write(".gitignore", "target\n")
+	w.write("m/Cargo.toml", "[package]\nname = \"m\"\nversion = \"1.0.0\"\nedition.workspace = true\nlicense.workspace = true\ndescription = \"m\"\nreadme = \"../README.md\"\n")
+	for _, f := range []string{"lib", "crlf", "ident"} {
+		w.write("m/src/"+f+".rs", "// $Id$\n")
+	}
+	w.link("m/LICENSE", "../LICENSE")
+	w.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", sub.dir, "m/z")
+	commit := w.commit()
+	module := &workshop{t, filepath.Join(w.dir, "m", "z")}
+	path := "m"
+	src := Source{Commit: &commit, Path: &path, Submodule: func(ctx context.Context, path string) (*git.Repo, error) {
+		r, err := git.Open(ctx, module.dir)
+		t.Cleanup(func() { r.Close() })
+		return r, err
+	}}
+
+	w.again("m/src/crlf.rs", "m/src/ident.rs")
+	w.write("README.md", "# else\n")
+	w.write("LICENSE", "else\n")
+	w.git("update-index", "--assume-unchanged", "m/src/lib.rs")
+	w.write("m/src/lib.rs", "// else\n")
+	module.write("z.c", "int zz;")
+	module.commit()
+	_, err := w.plan(w.cargoPackage("m"), src)
+	u := refusal(t, err, "LICENSE", "README.md", "src/crlf.rs", "src/ident.rs", "src/lib.rs", "z/z.c")
+	for i, want := range []string{"outside of the package", "outside of the package", "CRLF line endings", "$Id$ expanded", "edited after the commit", "submodule m/z"} {
+		says(t, u[i].Fix, want)
+	}
+
+	// As the fixes say, until only the workspace's manifest is left.
+	w.git("checkout", "-q", "--", "README.md", "LICENSE")
+	w.git("update-index", "--no-assume-unchanged", "m/src/lib.rs")
+	w.git("checkout", "-q", "--", "m/src/lib.rs")
+	w.git("-c", "protocol.file.allow=always", "submodule", "update", "-q", "m/z")
+	w.write(".gitattributes", "")
+	commit = w.commit()
+	w.again("m/src/crlf.rs", "m/src/ident.rs")
+	if _, err := w.plan(w.cargoPackage("m"), src); err != nil {
+		t.Fatalf("all is fixed: %v", err)
+	}
+	w.write("Cargo.toml", strings.Replace(root, "2021", "2018", 1))
+	_, err = w.plan(w.cargoPackage("m"), src)
+	says(t, refusal(t, err, "Cargo.toml")[0].Fix, "if the workspace's Cargo.toml was edited")
+}
+
+// cargoPackage packages a member from its own directory. It fails the test if cargo
+// objects, or says that anything is dirty.
+func (w *workshop) cargoPackage(name string) *crate.Crate {
+	w.t.Helper()
+	cmd := exec.CommandContext(w.t.Context(), "cargo", "package", "--quiet", "--no-verify", "--offline")
+	cmd.Dir = filepath.Join(w.dir, name)
+	cmd.Env = append(os.Environ(), "CARGO_TARGET_DIR="+filepath.Join(w.dir, "target"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		w.t.Fatalf("cargo: %v\n%s", err, out)
+	}
+	c, err := crate.ReadFile(filepath.Join(w.dir, "target", "package", name+"-1.0.0.crate"), crate.DefaultLimits)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if info, err := c.VCSInfo(); err != nil || info == nil {
+		w.t.Fatalf("cargo noticed: %v", err)
+	}
+	return c
 }
 
 // again checks files out as their attributes say.
