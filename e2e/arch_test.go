@@ -58,10 +58,12 @@ var mayImport = map[string][]string{
 	"client":     {"entry", "crate"},
 	"prover":     {"entry", "crate", "git", "circuit", "proofcheck", "manifest"},
 	"log":        {"entry", "crate", "client"},
+	"ceremony":   {"circuit", "proofcheck"},
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git"},
+	"cmd/ceremony":  {"ceremony", "circuit"},
 	"cmd/demo":      {"log", "witness", "client", "config", "entry", "proofcheck", "testdata"},
 
 	"e2e":               {},
@@ -99,6 +101,7 @@ var mustNotReach = map[string][]string{
 	"witness":    {"cratelog/entry", "cratelog/crate", "cratelog/client", "cratelog/log", "github.com/consensys", "github.com/transparency-dev/tessera"},
 	"log":        {"cratelog/circuit", "cratelog/proofcheck", "cratelog/prover", "cratelog/witness"},
 	"prover":     {"github.com/transparency-dev", "modernc.org", "net/http"},
+	"ceremony":   {"cratelog/prover", "cratelog/crate", "github.com/transparency-dev", "modernc.org", "net/http"},
 	"cmd/logd":   {"cratelog/circuit", "cratelog/prover", "cratelog/git"},
 
 	"cmd/cargo-zkp": {"github.com/transparency-dev/tessera", "modernc.org", "cratelog/log", "cratelog/witness"},

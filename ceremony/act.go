@@ -1,0 +1,251 @@
+package ceremony
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// Bytes of a beacon's value.
+const (
+	minBeacon = 16
+	maxBeacon = 256
+)
+
+// A Contribution is one that is part of a transcript.
+type Contribution struct {
+	Phase, Number int
+	SHA256        [32]byte
+	Name          string // of its file in the folder
+}
+
+func (of file) contribution() Contribution {
+	return Contribution{of.phase, of.number, of.hash, of.name}
+}
+
+// Status is what a folder's names say; nothing has been verified.
+type Status struct {
+	Phase         int // the phase that takes contributions, or 3 if both are sealed
+	Contributions [2]int
+}
+
+// Status reads the folder's names.
+func (f *Folder) Status() (Status, error) {
+	s, err := f.scan()
+	if err != nil {
+		return Status{}, err
+	}
+	return s.status(), nil
+}
+
+func (s *state) status() Status {
+	return Status{s.phase(), [2]int{max(0, len(s.files[0])-1), max(0, len(s.files[1])-1)}}
+}
+
+// open returns the state of a folder that takes contributions.
+func (f *Folder) open() (*state, error) {
+	s, err := f.scan()
+	if err != nil {
+		return nil, err
+	}
+	if s.phase() == 3 {
+		return nil, fmt.Errorf("%w: both phases are; there is nothing more to contribute, run `ceremony verify`", ErrSealed)
+	}
+	return s, nil
+}
+
+// Contribute makes the next contribution of the phase that is open. Its secrets come
+// from crypto/rand, stay in memory and are never written. The contribution is
+// verified as anyone else would before it gets its place.
+//
+// Contribute looks at no contribution but the last: the result is as good as this
+// one, whatever the others did, if the whole transcript verifies in the end.
+func (f *Folder) Contribute(ctx context.Context, progress Progress) (Contribution, error) {
+	s, err := f.open()
+	if err != nil {
+		return Contribution{}, err
+	}
+	phase := s.phase()
+	last := s.last(phase)
+	var tmp *os.File
+	what := fmt.Sprintf("contributing to phase %d on top of number %d", phase, last.number)
+	err = progress.do(ctx, what, f.shape.estimate().Contribute[phase-1], func() error {
+		l, err := f.load(last)
+		if err != nil {
+			return err
+		}
+		l.Contribute()
+		tmp, _, err = f.temporary(l)
+		return err
+	})
+	if err != nil {
+		return Contribution{}, err
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	return f.accept(ctx, s, tmp.Name(), progress)
+}
+
+// Accept verifies a contribution that was made on another copy of the folder, against
+// the newest here, and copies it to its place. The file may have any name.
+func (f *Folder) Accept(ctx context.Context, path string, progress Progress) (Contribution, error) {
+	s, err := f.open()
+	if err != nil {
+		return Contribution{}, err
+	}
+	return f.accept(ctx, s, path, progress)
+}
+
+func (f *Folder) accept(ctx context.Context, s *state, path string, progress Progress) (Contribution, error) {
+	phase := s.phase()
+	files := s.files[phase-1]
+	if len(files) >= maxFiles {
+		return Contribution{}, fmt.Errorf("%w: a phase has at most %d files; seal it", ErrFolder, maxFiles)
+	}
+	var out file
+	what := fmt.Sprintf("verifying the contribution to phase %d", phase)
+	err := progress.do(ctx, what, f.shape.estimate().Verify[phase-1], func() error {
+		r, hash, err := f.measure(path, phase, len(files))
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		for _, old := range files {
+			if old.hash == hash {
+				return fmt.Errorf("%w: %s is %s; a contribution counts once", ErrReplayed, filepath.Base(path), old.name)
+			}
+		}
+		next, err := f.decode(r, phase, hash)
+		if err != nil {
+			return err
+		}
+		prev, err := f.load(s.last(phase))
+		if err != nil {
+			return err
+		}
+		if err := check(files, prev, next, filepath.Base(path)); err != nil {
+			return err
+		}
+		// What was verified is written, not what the file holds by now.
+		out, err = f.add(phase, len(files), next)
+		return err
+	})
+	if err != nil {
+		return Contribution{}, err
+	}
+	return out.contribution(), nil
+}
+
+// Seal ends a phase with a public beacon: a value that nobody could know when the last
+// contribution was made, such as the hash of a block or a drand round named in advance.
+// Everything so far is verified first. Phase 1's beacon starts phase 2.
+func (f *Folder) Seal(ctx context.Context, phase int, value []byte, progress Progress) error {
+	if len(value) < minBeacon || len(value) > maxBeacon {
+		return fmt.Errorf("%w: a value has %d to %d bytes, this one %d", ErrBeacon, minBeacon, maxBeacon, len(value))
+	}
+	s, err := f.scan()
+	if err != nil {
+		return err
+	}
+	switch now := s.phase(); {
+	case now > phase:
+		return fmt.Errorf("%w: phase %d has its beacon; it cannot have another", ErrSealed, phase)
+	case now < phase:
+		return fmt.Errorf("%w: phase %d is not sealed; run `ceremony beacon -phase %d` first", ErrUnfinished, now, now)
+	case len(s.files[phase-1]) < 2:
+		return fmt.Errorf("%w: phase %d has no contribution, so anyone could compute its secrets; run `ceremony contribute` first", ErrUnfinished, phase)
+	}
+	last := s.last(phase)
+	b := beacon{Phase: phase, Value: hex.EncodeToString(value), After: hex.EncodeToString(last.hash[:])}
+	if b.Yields, err = f.yields(ctx, s, &seal{value: value}, phase, progress); err != nil {
+		return err
+	}
+	return f.write(beaconName(phase), marshalJSON(b))
+}
+
+// yields verifies everything and returns what sealing the phase leads to. For phase 1
+// it writes that too, the start of phase 2, before there is a beacon: a folder with
+// only one of the two says what to do.
+func (f *Folder) yields(ctx context.Context, s *state, by *seal, phase int, progress Progress) (string, error) {
+	if phase == 1 {
+		p, err := f.phase1(ctx, s, by, progress)
+		if err != nil {
+			return "", err
+		}
+		start, err := f.add(2, 0, p.start)
+		return hex.EncodeToString(start.hash[:]), err
+	}
+	first, err := f.readSeal(s, 1)
+	if err != nil {
+		return "", err
+	}
+	p, err := f.phase1(ctx, s, first, progress)
+	if err != nil {
+		return "", err
+	}
+	r, err := f.phase2(ctx, s, p, by, progress)
+	if err != nil {
+		return "", err
+	}
+	id := r.Program.ID()
+	return hex.EncodeToString(id[:]), nil
+}
+
+// seal is a beacon that was read, or is about to be set.
+type seal struct {
+	value  []byte
+	yields string // see beacon; empty for one about to be set
+	text   []byte // of the file
+}
+
+// readSeal reads a phase's beacon and compares it with the contribution that it
+// follows and with the start of phase 2.
+func (f *Folder) readSeal(s *state, phase int) (*seal, error) {
+	name := beaconName(phase)
+	refuse := func(format string, a ...any) error {
+		return fmt.Errorf("%w: %s %s", ErrBeacon, name, fmt.Sprintf(format, a...))
+	}
+	var b beacon
+	text, err := readJSON(filepath.Join(f.dir, name), &b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w; get it from another copy of the folder", ErrBeacon, err)
+	}
+	value, err := hex.DecodeString(b.Value)
+	last := s.last(phase)
+	switch {
+	case err != nil || hex.EncodeToString(value) != b.Value || len(value) < minBeacon || len(value) > maxBeacon:
+		return nil, refuse("must have a value of %d to %d bytes in lower-case hex", minBeacon, maxBeacon)
+	case b.Phase != phase:
+		return nil, refuse("says that it is for phase %d; get it from another copy of the folder", b.Phase)
+	case len(s.files[phase-1]) < 2:
+		return nil, refuse("seals a phase without a contribution, whose secrets anyone can compute; get the contributions, or begin a new ceremony")
+	case b.After != hex.EncodeToString(last.hash[:]):
+		return nil, refuse("was set after a contribution with the SHA-256 %s, and phase %d ends in %s: a contribution is missing, or came after the beacon and must be taken away", b.After, phase, last.name)
+	case len(b.Yields) != 2*hashSize:
+		return nil, refuse("does not say what it yields; get it from another copy of the folder")
+	case phase == 1 && b.Yields != hex.EncodeToString(s.files[1][0].hash[:]):
+		return nil, refuse("starts phase 2 with the SHA-256 %s, and the folder has %s; get both from another copy of the folder", b.Yields, s.files[1][0].name)
+	}
+	return &seal{value, b.Yields, text}, nil
+}
+
+// Export writes the program file and the proving key (gnark's WriteDump) of a verified
+// ceremony. Neither may exist; the key is written first.
+func (r *Result) Export(program, key io.Writer) error {
+	text, err := r.Program.Marshal()
+	if err != nil {
+		return err
+	}
+	if r.proving == nil {
+		return errors.New("the ceremony has no keys yet")
+	}
+	if err := r.proving.WriteDump(key); err != nil {
+		return fmt.Errorf("the proving key: %w", err)
+	}
+	_, err = program.Write(text)
+	return err
+}

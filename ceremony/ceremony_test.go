@@ -1,0 +1,611 @@
+package ceremony
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/consensys/gnark-crypto/ecc"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
+	cs "github.com/consensys/gnark/constraint/bn254"
+	"github.com/consensys/gnark/frontend"
+	"github.com/consensys/gnark/frontend/cs/r1cs"
+
+	"cratelog/circuit"
+	"cratelog/entry"
+	"cratelog/proofcheck"
+)
+
+// root is a circuit with the door of the source circuit, three public inputs and one
+// commitment over all of them, and hardly anything behind it: a contribution to the
+// smallest source circuit takes half a minute. BenchmarkSourceCeremony runs that one.
+type root struct {
+	Commit  frontend.Variable `gnark:",public"`
+	Files   frontend.Variable `gnark:",public"`
+	Context frontend.Variable `gnark:",public"`
+	Root    frontend.Variable
+	extra   bool
+}
+
+func (c *root) Define(api frontend.API) error {
+	r, err := api.(frontend.Committer).Commit(c.Commit, c.Files, c.Context, c.Root)
+	if err != nil {
+		return err
+	}
+	api.AssertIsEqual(api.Mul(c.Root, c.Root), c.Files)
+	api.Mul(c.Context, c.Context)
+	api.Mul(c.Commit, c.Commit)
+	api.AssertIsDifferent(r, c.Root)
+	if c.extra {
+		api.AssertIsDifferent(c.Root, 0)
+	}
+	return nil
+}
+
+func compileRoot(extra bool) func(circuit.Capacity) (*cs.R1CS, error) {
+	return func(circuit.Capacity) (*cs.R1CS, error) {
+		quiet()
+		system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, &root{extra: extra})
+		if err != nil {
+			return nil, err
+		}
+		return system.(*cs.R1CS), nil
+	}
+}
+
+var testCapacity = circuit.Capacity{Blocks: 4, Chunks: 3}
+
+var beacons = [2][]byte{bytes.Repeat([]byte{0xb1}, 32), bytes.Repeat([]byte{0xb2}, 32)}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t testing.TB, dir string) *Folder {
+	t.Helper()
+	f, err := openWith(dir, compileRoot(false))
+	fatalIf(t, err)
+	return f
+}
+
+// finished is a three-party ceremony, made once; tests alter copies of it.
+var finished = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "ceremony-*")
+	if err != nil {
+		return "", err
+	}
+	return dir, threeParties(filepath.Join(dir, "c"), compileRoot(false), nil)
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := finished(); err == nil {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// threeParties holds a ceremony as it is meant to be: each party contributes on a copy
+// of its own and sends the file, which the coordinator accepts.
+func threeParties(dir string, compile func(circuit.Capacity) (*cs.R1CS, error), progress Progress) error {
+	ctx := context.Background()
+	f, err := create(dir, testCapacity, compile)
+	if err != nil {
+		return err
+	}
+	same := func(circuit.Capacity) (*cs.R1CS, error) { return f.shape.system, nil }
+	for phase := 1; phase <= 2; phase++ {
+		for party := range 3 {
+			own := fmt.Sprintf("%s-%d-%d", dir, phase, party)
+			if err := os.CopyFS(own, os.DirFS(dir)); err != nil {
+				return err
+			}
+			theirs, err := openWith(own, same)
+			if err != nil {
+				return err
+			}
+			c, err := theirs.Contribute(ctx, progress)
+			if err != nil {
+				return err
+			}
+			if _, err := f.Accept(ctx, filepath.Join(own, c.Name), progress); err != nil {
+				return err
+			}
+		}
+		if err := f.Seal(ctx, phase, beacons[phase-1], progress); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyOf returns a copy of the finished ceremony without the files that drop names by
+// prefix.
+func copyOf(t testing.TB, drop ...string) string {
+	t.Helper()
+	from, err := finished()
+	fatalIf(t, err)
+	dir := filepath.Join(t.TempDir(), "c")
+	fatalIf(t, os.CopyFS(dir, os.DirFS(filepath.Join(from, "c"))))
+	for _, prefix := range drop {
+		for _, name := range glob(t, dir, prefix+"*") {
+			fatalIf(t, os.Remove(name))
+		}
+	}
+	return dir
+}
+
+func glob(t testing.TB, dir, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, pattern))
+	fatalIf(t, err)
+	if len(names) == 0 {
+		t.Fatalf("no %s", pattern)
+	}
+	return names
+}
+
+// refused checks that err is the wanted one and says all of what.
+func refused(t *testing.T, err, want error, what ...string) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("want %v, got %v", want, err)
+	}
+	for _, w := range what {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("the error does not say %q: %v", w, err)
+		}
+	}
+}
+
+func verify(t testing.TB, dir string) (*Result, error) {
+	t.Helper()
+	return open(t, dir).Verify(context.Background(), nil)
+}
+
+func TestThreePartiesMakeKeysWhoseProofsHold(t *testing.T) {
+	dir := copyOf(t)
+	r, err := verify(t, dir)
+	fatalIf(t, err)
+	if len(r.Contributions) != 6 || !bytes.Equal(r.Beacons[0], beacons[0]) || !bytes.Equal(r.Beacons[1], beacons[1]) {
+		t.Errorf("the result shows %d contributions and beacons %x", len(r.Contributions), r.Beacons)
+	}
+	var program, key bytes.Buffer
+	fatalIf(t, r.Export(&program, &key))
+	p, err := proofcheck.ParseProgram(program.Bytes())
+	fatalIf(t, err)
+	if p.Origin != fmt.Sprintf("ceremony:%x", r.Transcript) || p.Development() {
+		t.Errorf("the program's origin is %q", p.Origin)
+	}
+	pk := new(groth16.ProvingKey)
+	fatalIf(t, pk.ReadDump(&key))
+	v, err := proofcheck.New([]proofcheck.Program{p})
+	fatalIf(t, err)
+
+	e := prove(t, pk, p)
+	if err := v.Check(e); err != nil {
+		t.Fatalf("a true proof is refused: %v", err)
+	}
+	e.Subject.Version = "1.0.1" // another context
+	if err := v.Check(e); !errors.Is(err, proofcheck.ErrProof) {
+		t.Errorf("a proof of another subject: %v", err)
+	}
+	e.Subject.Version = "1.0.0"
+	e.Claim.(*entry.Source).Files[31] ^= 1
+	if err := v.Check(e); !errors.Is(err, proofcheck.ErrProof) {
+		t.Errorf("a proof of another list: %v", err)
+	}
+}
+
+// prove makes an entry whose proof is of the root circuit.
+func prove(t *testing.T, pk *groth16.ProvingKey, p proofcheck.Program) *entry.Entry {
+	t.Helper()
+	var secret, files fr.Element
+	secret.SetUint64(1 << 60)
+	files.Square(&secret)
+	claim := &entry.Source{Commit: [20]byte{1, 2, 3}, Files: files.Bytes()}
+	subject := entry.Subject{Name: "demo", Version: "1.0.0"}
+	scope, err := entry.Context(subject, claim)
+	fatalIf(t, err)
+	w, err := frontend.NewWitness(&root{Commit: claim.Commit[:], Files: files, Context: scope[:], Root: secret}, ecc.BN254.ScalarField())
+	fatalIf(t, err)
+	system, err := compileRoot(false)(testCapacity)
+	fatalIf(t, err)
+	proof, err := groth16.Prove(system, pk, w)
+	fatalIf(t, err)
+	return &entry.Entry{Subject: subject, Claim: claim,
+		Proof: entry.Proof{Program: p.ID(), Parts: [][]byte{proofcheck.MarshalProof(proof)}}}
+}
+
+func TestTranscriptHashIsThatOfSha256sum(t *testing.T) {
+	dir := copyOf(t)
+	r, err := verify(t, dir)
+	fatalIf(t, err)
+	var out strings.Builder
+	names := glob(t, dir, "*")
+	slices.Sort(names)
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		fatalIf(t, err)
+		fmt.Fprintf(&out, "%x  %s\n", sha256.Sum256(b), filepath.Base(name))
+	}
+	if want := sha256.Sum256([]byte(out.String())); r.Transcript != want {
+		t.Errorf("the transcript hash is %x, want %x", r.Transcript, want)
+	}
+}
+
+func TestEveryPhaseStartsAndGoesOnInOrder(t *testing.T) {
+	ctx := context.Background()
+	dir := filepath.Join(t.TempDir(), "c")
+	f, err := create(dir, testCapacity, compileRoot(false))
+	fatalIf(t, err)
+	_, err = create(dir, testCapacity, compileRoot(false))
+	refused(t, err, ErrFolder, "not empty")
+	refused(t, f.Seal(ctx, 1, beacons[0], nil), ErrUnfinished, "phase 1 has no contribution", "ceremony contribute")
+	refused(t, f.Seal(ctx, 2, beacons[0], nil), ErrUnfinished, "phase 1 is not sealed")
+	refused(t, f.Seal(ctx, 1, []byte("short"), nil), ErrBeacon, "16 to 256 bytes")
+	_, err = f.Verify(ctx, nil)
+	refused(t, err, ErrUnfinished, "phase 1 is open, with 0 contributions")
+
+	sealed := open(t, copyOf(t))
+	refused(t, sealed.Seal(ctx, 1, beacons[0], nil), ErrSealed, "phase 1 has its beacon")
+	refused(t, sealed.Seal(ctx, 2, beacons[0], nil), ErrSealed, "phase 2 has its beacon")
+	_, err = sealed.Contribute(ctx, nil)
+	refused(t, err, ErrSealed, "nothing more to contribute")
+	_, err = sealed.Accept(ctx, os.DevNull, nil)
+	refused(t, err, ErrSealed)
+	_, err = verify(t, copyOf(t, "phase2-beacon"))
+	refused(t, err, ErrUnfinished, "phase 2 is open, with 3 contributions")
+}
+
+func TestAnAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
+	for phase := 1; phase <= 2; phase++ {
+		dir := copyOf(t)
+		f := open(t, dir)
+		name := glob(t, dir, fmt.Sprintf("phase%d-0002-*", phase))[0]
+		good, err := os.ReadFile(name)
+		fatalIf(t, err)
+		if int64(len(good)) != f.shape.size(phase, 2) {
+			t.Fatalf("phase %d: %d bytes, the shape says %d", phase, len(good), f.shape.size(phase, 2))
+		}
+		earlier := before(t, phase, 2)
+		for _, at := range offsets(phase, len(good)) {
+			bad := slices.Clone(good)
+			bad[at] ^= 0x01
+			fatalIf(t, os.WriteFile(name, bad, 0o644))
+			_, err := verify(t, dir)
+			refused(t, err, ErrTampered, filepath.Base(name), "it was altered")
+
+			// And as a file that somebody sends.
+			sent := filepath.Join(t.TempDir(), "sent.bin")
+			fatalIf(t, os.WriteFile(sent, bad, 0o644))
+			_, err = open(t, earlier).Accept(context.Background(), sent, nil)
+			if !errors.Is(err, ErrTampered) && !errors.Is(err, ErrOrder) {
+				t.Errorf("phase %d, altered at byte %d: %v", phase, at, err)
+			}
+		}
+		if _, err := open(t, earlier).Accept(context.Background(), second(t, phase), nil); err != nil {
+			t.Errorf("phase %d: the contribution itself is refused: %v", phase, err)
+		}
+	}
+}
+
+// offsets are bytes in every part of a contribution.
+func offsets(phase, size int) []int {
+	at := []int{0, 1, 31, 40, 100, size / 3, size / 2, size - 34, size - 33, size - 32, size - 1}
+	if phase == 1 {
+		at = append(at, 3*proofSize, 3*proofSize+7, 3*proofSize+8) // the count, beta
+	} else {
+		at = append(at, 2+g1Size, 2+g1Size+3)
+	}
+	for i := 1; i < 10; i++ {
+		at = append(at, i*size/10)
+	}
+	return at
+}
+
+// second is the file of contribution 2 of a phase.
+func second(t *testing.T, phase int) string {
+	from, err := finished()
+	fatalIf(t, err)
+	return glob(t, filepath.Join(from, "c"), fmt.Sprintf("phase%d-0002-*", phase))[0]
+}
+
+// before is a copy of the ceremony as it was before a contribution.
+func before(t testing.TB, phase, number int) string {
+	t.Helper()
+	drop := []string{fmt.Sprintf("phase%d-beacon", phase)}
+	for n := number; n <= 3; n++ {
+		drop = append(drop, fmt.Sprintf("phase%d-%04d", phase, n))
+	}
+	if phase == 1 {
+		drop = append(drop, "phase2-")
+	}
+	return copyOf(t, drop...)
+}
+
+// rename gives the file of a phase with a number another number, keeping its hash, or
+// the hash of its content.
+func rename(t *testing.T, dir string, phase, from, to int) {
+	t.Helper()
+	old := glob(t, dir, fmt.Sprintf("phase%d-%04d-*", phase, from))[0]
+	b, err := os.ReadFile(old)
+	fatalIf(t, err)
+	fatalIf(t, os.Remove(old))
+	fatalIf(t, os.WriteFile(filepath.Join(dir, nameOf(phase, to, sha256.Sum256(b))), b, 0o644))
+}
+
+// A contribution that is well formed and in its place in the chain, but does not follow
+// from the one before.
+func TestAContributionThatStartsAfreshIsRefused(t *testing.T) {
+	ctx := context.Background()
+	for phase := 1; phase <= 2; phase++ {
+		dir := before(t, phase, 2)
+		f := open(t, dir)
+		s, err := f.scan()
+		fatalIf(t, err)
+		// The attacker takes the start, which has no secrets but his, and says that he
+		// went on from contribution 1.
+		l, err := f.load(s.files[phase-1][0])
+		fatalIf(t, err)
+		l.Contribute()
+		last := s.last(phase).hash
+		switch l := l.(type) {
+		case *mpcsetup.Phase1:
+			l.Challenge = last[:]
+		case *mpcsetup.Phase2:
+			l.Challenge = last[:]
+		}
+		made, err := f.add(phase, 2, l)
+		fatalIf(t, err)
+		_, err = verify(t, dir)
+		refused(t, err, ErrTampered, made.name, "does not follow from", "ask for a new one")
+
+		sent := filepath.Join(t.TempDir(), "sent.bin")
+		fatalIf(t, os.Rename(filepath.Join(dir, made.name), sent))
+		_, err = f.Accept(ctx, sent, nil)
+		refused(t, err, ErrTampered, "sent.bin", "does not follow from")
+	}
+}
+
+func TestAReplayedContributionIsRefused(t *testing.T) {
+	ctx := context.Background()
+	for phase := 1; phase <= 2; phase++ {
+		dir := before(t, phase, 3)
+		for n := 1; n <= 2; n++ {
+			_, err := open(t, dir).Accept(ctx, glob(t, dir, fmt.Sprintf("phase%d-%04d-*", phase, n))[0], nil)
+			refused(t, err, ErrReplayed, "a contribution counts once")
+		}
+		b, err := os.ReadFile(second(t, phase))
+		fatalIf(t, err)
+		fatalIf(t, os.WriteFile(filepath.Join(dir, nameOf(phase, 3, sha256.Sum256(b))), b, 0o644))
+		_, err = verify(t, dir)
+		refused(t, err, ErrReplayed, "are the same file", "take the copy away")
+	}
+}
+
+func TestContributionsStayInTheirOrder(t *testing.T) {
+	for phase := 1; phase <= 2; phase++ {
+		swapped := copyOf(t)
+		rename(t, swapped, phase, 1, 9)
+		rename(t, swapped, phase, 2, 1)
+		rename(t, swapped, phase, 9, 2)
+		_, err := verify(t, swapped)
+		refused(t, err, ErrOrder, "put the files in their order")
+
+		_, err = verify(t, copyOf(t, fmt.Sprintf("phase%d-0002", phase)))
+		refused(t, err, ErrMissing, fmt.Sprintf("phase %d has number 3 and no number 2", phase))
+
+		closed := copyOf(t, fmt.Sprintf("phase%d-0002", phase))
+		rename(t, closed, phase, 3, 2)
+		_, err = verify(t, closed)
+		refused(t, err, ErrOrder, "a contribution between them is missing")
+
+		_, err = verify(t, copyOf(t, fmt.Sprintf("phase%d-0003", phase)))
+		refused(t, err, ErrBeacon, "a contribution is missing")
+		_, err = verify(t, copyOf(t, fmt.Sprintf("phase%d-0000", phase)))
+		refused(t, err, ErrMissing)
+
+		// Two parties contributed on top of the same one.
+		dir := before(t, phase, 2)
+		late, err := open(t, dir).Contribute(context.Background(), nil)
+		fatalIf(t, err)
+		_, err = open(t, before(t, phase, 3)).Accept(context.Background(), filepath.Join(dir, late.Name), nil)
+		refused(t, err, ErrOrder, "must contribute again on top of the newest")
+		b, err := os.ReadFile(second(t, phase))
+		fatalIf(t, err)
+		fatalIf(t, os.WriteFile(filepath.Join(dir, filepath.Base(second(t, phase))), b, 0o644))
+		_, err = verify(t, dir)
+		refused(t, err, ErrOrder, "have the same number")
+	}
+	_, err := verify(t, copyOf(t, "phase1-beacon"))
+	refused(t, err, ErrMissing, "there is phase2-beacon.json and no phase1-beacon.json")
+	_, err = verify(t, copyOf(t, "phase1-beacon", "phase2-beacon"))
+	refused(t, err, ErrMissing, "run `ceremony beacon -phase 1` again")
+}
+
+func TestAnotherCircuitIsRefused(t *testing.T) {
+	dir := copyOf(t)
+	_, err := openWith(dir, compileRoot(true))
+	refused(t, err, ErrWrongCircuit, "its constraint system has the SHA-256", "use the version of cratelog that began the ceremony")
+	// A manifest that was edited to fit the other circuit: the sizes or the start of
+	// phase 2 do not.
+	system, err := compileRoot(true)(testCapacity)
+	fatalIf(t, err)
+	s, err := newShape(system)
+	fatalIf(t, err)
+	fatalIf(t, os.WriteFile(filepath.Join(dir, manifestName), marshalJSON(newManifest(testCapacity, s)), 0o644))
+	f, err := openWith(dir, compileRoot(true))
+	fatalIf(t, err)
+	if _, err := f.Verify(context.Background(), nil); !errors.Is(err, ErrSize) && !errors.Is(err, ErrBeacon) {
+		t.Errorf("a transcript of another circuit: %v", err)
+	}
+}
+
+func TestAnotherBeaconIsRefused(t *testing.T) {
+	for phase, want := range map[int]string{1: "phase 1's beacon and contributions lead to", 2: "yield the program"} {
+		dir := copyOf(t)
+		name := filepath.Join(dir, beaconName(phase))
+		text, err := os.ReadFile(name)
+		fatalIf(t, err)
+		other := bytes.Replace(text, []byte(hex.EncodeToString(beacons[phase-1])), bytes.Repeat([]byte("c3"), 32), 1)
+		fatalIf(t, os.WriteFile(name, other, 0o644))
+		_, err = verify(t, dir)
+		refused(t, err, ErrBeacon, want, "compare the beacon")
+
+		for what, change := range map[string][2]string{
+			"lower-case hex":                {"b" + fmt.Sprint(phase), "zz"},
+			"phase2-beacon.json says":       {`"phase": `, `"phase": 7`},
+			"is not as this program writes": {"{", "{ "},
+			"unknown field":                 {`"value"`, `"valve"`},
+			"was set after":                 {`"after": "`, `"after": "0`},
+		} {
+			bad := bytes.Replace(text, []byte(change[0]), []byte(change[1]), 1)
+			fatalIf(t, os.WriteFile(name, bad, 0o644))
+			_, err = verify(t, dir)
+			refused(t, err, ErrBeacon, strings.Replace(what, "phase2", fmt.Sprintf("phase%d", phase), 1))
+		}
+		fatalIf(t, os.WriteFile(name, bytes.Repeat([]byte(" "), maxJSON+1), 0o644))
+		_, err = verify(t, dir)
+		refused(t, err, ErrBeacon, "more than 4096 bytes")
+	}
+}
+
+func TestFilesOfTheWrongSizeAreRefusedUnread(t *testing.T) {
+	ctx := context.Background()
+	for phase := 1; phase <= 2; phase++ {
+		b, err := os.ReadFile(second(t, phase))
+		fatalIf(t, err)
+		dir, sent := before(t, phase, 2), filepath.Join(t.TempDir(), "sent.bin")
+		for _, n := range []int{0, 1, 300, len(b) / 2, len(b) - 1} {
+			fatalIf(t, os.WriteFile(sent, b[:n], 0o644))
+			_, err := open(t, dir).Accept(ctx, sent, nil)
+			refused(t, err, ErrSize, fmt.Sprintf("sent.bin has %d bytes and must have %d", n, len(b)), "cut short", "get it again")
+		}
+		fatalIf(t, os.WriteFile(sent, append(b, 0), 0o644))
+		_, err = open(t, dir).Accept(ctx, sent, nil)
+		refused(t, err, ErrSize, "something was added")
+		fatalIf(t, os.Truncate(glob(t, dir, fmt.Sprintf("phase%d-0001-*", phase))[0], 500))
+		_, err = verify(t, dir)
+		refused(t, err, ErrSize, "cut short")
+		_, err = open(t, dir).Contribute(ctx, nil)
+		refused(t, err, ErrSize, "cut short")
+	}
+	dir := before(t, 1, 2)
+	link := filepath.Join(t.TempDir(), "link.bin")
+	fatalIf(t, os.Symlink(second(t, 1), link))
+	_, err := open(t, dir).Accept(ctx, link, nil)
+	refused(t, err, ErrFolder, "not a regular file")
+}
+
+func TestTheFolderHoldsNothingElse(t *testing.T) {
+	dir := copyOf(t)
+	fatalIf(t, os.WriteFile(filepath.Join(dir, ".new-123"), nil, 0o644)) // left by a crash
+	_, err := verify(t, dir)
+	fatalIf(t, err)
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "phase3-0001.bin"), nil, 0o644))
+	_, err = verify(t, dir)
+	refused(t, err, ErrFolder, "phase3-0001.bin", "ceremony accept")
+}
+
+func TestManifestsAreStrict(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(copyOf(t), manifestName))
+	fatalIf(t, err)
+	for what, c := range map[string]struct {
+		old, new string
+		want     error
+	}{
+		"unknown field":          {`"blocks"`, `"block"`, ErrManifest},
+		"its format is":          {"ceremony/v1", "ceremony/v2", ErrManifest},
+		"no capacity":            {`"blocks": 4`, `"blocks": 400000`, ErrManifest},
+		"is not as this program": {"{", "{ ", ErrManifest},
+		"constraint system":      {`"constraint_system": "`, `"constraint_system": "0`, ErrWrongCircuit},
+		"the manifest says":      {`"domain": `, `"domain": 1`, ErrWrongCircuit},
+		"and gnark 9":            {`"gnark": "`, `"gnark": "9`, ErrWrongCircuit},
+		"cannot unmarshal":       {`"blocks": 4`, `"blocks": "4"`, ErrManifest},
+		"more than 4096 bytes":   {"{", strings.Repeat(" ", maxJSON) + "{", ErrManifest},
+	} {
+		dir := t.TempDir()
+		bad := strings.Replace(string(text), c.old, c.new, 1)
+		fatalIf(t, os.WriteFile(filepath.Join(dir, manifestName), []byte(bad), 0o644))
+		_, err := openWith(dir, compileRoot(false))
+		refused(t, err, c.want, what)
+	}
+	_, err = openWith(t.TempDir(), compileRoot(false))
+	if err == nil || !strings.Contains(err.Error(), "ceremony init") || Violation(err) {
+		t.Errorf("an empty folder: %v", err)
+	}
+}
+
+func TestACancelledStepLeavesTheTranscriptAsItWas(t *testing.T) {
+	dir := before(t, 1, 2)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := open(t, dir).Contribute(ctx, nil)
+	if !errors.Is(err, context.Canceled) || Violation(err) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if n, err := open(t, dir).Status(); err != nil || n.Contributions[0] != 1 {
+		t.Errorf("after it: %v, %v", n, err)
+	}
+}
+
+// What a stranger sends is never a panic.
+func FuzzAccept(f *testing.F) {
+	dir := before(f, 2, 2)
+	folder := open(f, dir)
+	good, err := os.ReadFile(glob(f, dir, "phase2-0001-*")[0])
+	fatalIf(f, err)
+	f.Add(good, uint16(0), byte(0))
+	f.Add(good, uint16(40), byte(0x80))
+	f.Fuzz(func(t *testing.T, b []byte, at uint16, x byte) {
+		if len(b) > 0 {
+			b = slices.Clone(b)
+			b[int(at)%len(b)] ^= x
+		}
+		sent := filepath.Join(t.TempDir(), "sent.bin")
+		fatalIf(t, os.WriteFile(sent, b, 0o644))
+		if _, err := folder.Accept(context.Background(), sent, nil); err == nil {
+			t.Error("accepted")
+		} else if !Violation(err) {
+			t.Errorf("not a violation: %v", err)
+		}
+	})
+}
+
+// BenchmarkSourceCeremony holds a three-party ceremony for the smallest source circuit.
+func BenchmarkSourceCeremony(b *testing.B) {
+	for b.Loop() {
+		dir := filepath.Join(b.TempDir(), "c")
+		begin := time.Now()
+		step := func(what string, expect time.Duration) {
+			b.Logf("%6.1f s  %s (guess %v)", time.Since(begin).Seconds(), what, expect.Round(time.Second))
+		}
+		fatalIf(b, threeParties(dir, compileSource, step))
+		f, err := Open(dir)
+		fatalIf(b, err)
+		b.Logf("%6.1f s  ceremony is over: domain %d", time.Since(begin).Seconds(), f.shape.domain)
+		r, err := f.Verify(context.Background(), step)
+		fatalIf(b, err)
+		b.Logf("%6.1f s  verified", time.Since(begin).Seconds())
+		_, err = proofcheck.New([]proofcheck.Program{r.Program})
+		fatalIf(b, err)
+		fatalIf(b, r.Export(io.Discard, io.Discard))
+	}
+}

@@ -1,0 +1,262 @@
+package ceremony
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
+)
+
+// link is a state of a phase: *mpcsetup.Phase1 or *mpcsetup.Phase2.
+type link interface {
+	io.WriterTo
+	io.ReaderFrom
+	Contribute()
+}
+
+func newPhase1(n uint64) link { return mpcsetup.NewPhase1(n) }
+
+func newLink(phase int) link {
+	if phase == 1 {
+		return new(mpcsetup.Phase1)
+	}
+	return new(mpcsetup.Phase2)
+}
+
+// challenge is the hash of the file before.
+func challenge(l link) []byte {
+	switch l := l.(type) {
+	case *mpcsetup.Phase1:
+		return l.Challenge
+	case *mpcsetup.Phase2:
+		return l.Challenge
+	}
+	return nil
+}
+
+// follows checks that next is prev with a contribution whose maker knew it.
+func follows(prev, next link) error {
+	switch p := prev.(type) {
+	case *mpcsetup.Phase1:
+		return p.Verify(next.(*mpcsetup.Phase1))
+	case *mpcsetup.Phase2:
+		return p.Verify(next.(*mpcsetup.Phase2))
+	}
+	return errors.New("no such phase")
+}
+
+// add writes a link under its name.
+func (f *Folder) add(phase, number int, l link) (file, error) {
+	tmp, hash, err := f.temporary(l)
+	if err != nil {
+		return file{}, err
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	name := nameOf(phase, number, hash)
+	return file{phase, number, hash, name}, f.publish(tmp, name)
+}
+
+// temporary writes a link to a file that is not part of the transcript yet.
+func (f *Folder) temporary(l link) (tmp *os.File, hash [32]byte, err error) {
+	tmp, err = os.CreateTemp(f.dir, ".new-*")
+	if err != nil {
+		return nil, hash, err
+	}
+	h := sha256.New()
+	w := bufio.NewWriterSize(io.MultiWriter(tmp, h), 1<<20)
+	if _, err = l.WriteTo(w); err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		tmp.Close()
+		os.Remove(tmp.Name())
+		return nil, hash, err
+	}
+	return tmp, [32]byte(h.Sum(nil)), nil
+}
+
+func hashLink(l link) ([32]byte, error) {
+	h := sha256.New()
+	w := bufio.NewWriterSize(h, 1<<16)
+	if _, err := l.WriteTo(w); err != nil {
+		return [32]byte{}, err
+	}
+	err := w.Flush()
+	return [32]byte(h.Sum(nil)), err
+}
+
+// fullReader fills the whole buffer wherever it can: gnark reads a contribution's
+// last field with one Read and takes what it gets.
+type fullReader struct{ r io.Reader }
+
+func (f fullReader) Read(p []byte) (int, error) {
+	n, err := io.ReadFull(f.r, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return n, err
+}
+
+// measure opens a link's file if it has exactly the right size and says to hold as
+// many points as the circuit has. It returns the file's SHA-256.
+func (f *Folder) measure(path string, phase, number int) (r *os.File, hash [32]byte, err error) {
+	r, err = openRegular(path)
+	if err != nil {
+		return nil, hash, err
+	}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	name := filepath.Base(path)
+	info, err := r.Stat()
+	if err != nil {
+		return nil, hash, err
+	}
+	if want := f.shape.size(phase, number); info.Size() != want {
+		what := "something is missing (was it cut short on its way?)"
+		if info.Size() > want {
+			what = "something was added"
+		}
+		return nil, hash, fmt.Errorf("%w: %s has %d bytes and must have %d: %s; get it again", ErrSize, name, info.Size(), want, what)
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return nil, hash, err
+	}
+	hash = [32]byte(h.Sum(nil))
+	return r, hash, nil
+}
+
+// decode reads a measured file, whose hash is known. Every point is checked to be of
+// its group, and the file to be the one encoding of what it says.
+func (f *Folder) decode(r *os.File, phase int, hash [32]byte) (link, error) {
+	refuse := func(why string) error {
+		return fmt.Errorf("%w: %s %s; get it again from its maker, or ask for a new one", ErrTampered, filepath.Base(r.Name()), why)
+	}
+	for _, c := range f.shape.counts(phase) {
+		var b [8]byte
+		if _, err := r.ReadAt(b[8-c.bytes:], c.at); err != nil {
+			return nil, err
+		}
+		if got := binary.BigEndian.Uint64(b[:]); got != c.want {
+			return nil, refuse(fmt.Sprintf("holds %d points at byte %d where the circuit has %d", got, c.at, c.want))
+		}
+	}
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	l := newLink(phase)
+	var again [32]byte
+	err := guard(func() (err error) {
+		if _, err = l.ReadFrom(fullReader{bufio.NewReaderSize(r, 1<<20)}); err != nil {
+			return err
+		}
+		again, err = hashLink(l)
+		return err
+	})
+	if err != nil {
+		return nil, refuse(fmt.Sprintf("cannot be decoded (%v)", err))
+	}
+	if again != hash { // also: it was not consumed to its end, or changed meanwhile
+		return nil, refuse("is not in its canonical encoding")
+	}
+	return l, nil
+}
+
+// read measures one of the folder's files and checks that its name has its hash.
+func (f *Folder) read(of file) (*os.File, error) {
+	r, hash, err := f.measure(filepath.Join(f.dir, of.name), of.phase, of.number)
+	if err != nil {
+		return nil, err
+	}
+	if hash != of.hash {
+		r.Close()
+		return nil, fmt.Errorf("%w: %s has the SHA-256 %x, so it was altered; get it again from its maker", ErrTampered, of.name, hash)
+	}
+	return r, nil
+}
+
+func (f *Folder) unaltered(of file) error {
+	r, err := f.read(of)
+	if err != nil {
+		return err
+	}
+	return r.Close()
+}
+
+// load reads one of the folder's links.
+func (f *Folder) load(of file) (link, error) {
+	r, err := f.read(of)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return f.decode(r, of.phase, of.hash)
+}
+
+// check verifies that next, called name, follows prev, the link of the last of files.
+func check(files []file, prev, next link, name string) error {
+	last := files[len(files)-1]
+	if c := challenge(next); !bytes.Equal(c, last.hash[:]) {
+		for _, old := range files[:len(files)-1] {
+			if bytes.Equal(c, old.hash[:]) {
+				return fmt.Errorf("%w: %s continues %s, and after that came %s; its maker must contribute again on top of the newest", ErrOrder, name, old.name, last.name)
+			}
+		}
+		return fmt.Errorf("%w: %s continues a file with the SHA-256 %x and not %s: a contribution between them is missing, or it was made for another ceremony; put the files in their order, or contribute again", ErrOrder, name, c, last.name)
+	}
+	if err := guard(func() error { return follows(prev, next) }); err != nil {
+		return fmt.Errorf("%w: %s does not follow from %s (%v); refuse it and ask for a new one", ErrTampered, name, last.name, err)
+	}
+	return nil
+}
+
+// verifyChain verifies every contribution of a phase in its order, from the start,
+// which must be the given one. It returns the last. Nothing of the start is decoded:
+// what was recomputed has the file's hash.
+func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start link, progress Progress) (link, error) {
+	files := s.files[phase-1]
+	startHash, err := hashLink(start)
+	if err != nil {
+		return nil, err
+	}
+	if startHash != files[0].hash {
+		if phase == 2 {
+			return nil, fmt.Errorf("%w: phase 1's beacon and contributions lead to a start of phase 2 with the SHA-256 %x, and the folder has %s; compare the beacon with its public source", ErrBeacon, startHash, files[0].name)
+		}
+		return nil, fmt.Errorf("%w: phase 1 starts from SHA-256 %x, and the folder has %s; get the folder anew", ErrTampered, startHash, files[0].name)
+	}
+	if err := f.unaltered(files[0]); err != nil {
+		return nil, err
+	}
+	prev := start
+	for i := 1; i < len(files); i++ {
+		what := fmt.Sprintf("verifying contribution %d of %d of phase %d", i, len(files)-1, phase)
+		err := progress.do(ctx, what, f.shape.estimate().Verify[phase-1], func() error {
+			next, err := f.load(files[i])
+			if err != nil {
+				return err
+			}
+			if err := check(files[:i], prev, next, files[i].name); err != nil {
+				return err
+			}
+			prev = next
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return prev, nil
+}

@@ -1,0 +1,322 @@
+package ceremony
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/consensys/gnark"
+	cs "github.com/consensys/gnark/constraint/bn254"
+
+	"cratelog/circuit"
+)
+
+const (
+	format       = "cratelog/ceremony/v1"
+	manifestName = "manifest.json"
+	maxJSON      = 4096 // bytes of a manifest or a beacon
+	maxFiles     = 4096 // contributions of a phase, with the start
+
+	// MaxBlocks and MaxChunks bound the circuits that are compiled for a manifest
+	// from a stranger.
+	MaxBlocks = 4096
+	MaxChunks = 16384
+)
+
+// manifest is manifest.json.
+type manifest struct {
+	Format      string `json:"format"`
+	Blocks      int    `json:"blocks"`
+	Chunks      int    `json:"chunks"`
+	System      string `json:"constraint_system"` // SHA-256 in hex, see hashSystem
+	Constraints int    `json:"constraints"`
+	Domain      uint64 `json:"domain"`
+	Gnark       string `json:"gnark"`
+}
+
+func newManifest(c circuit.Capacity, s *shape) manifest {
+	return manifest{format, c.Blocks, c.Chunks, hex.EncodeToString(s.hash[:]),
+		s.system.GetNbConstraints(), s.domain, gnark.Version.String()}
+}
+
+// beacon is phase1-beacon.json or phase2-beacon.json.
+type beacon struct {
+	Phase  int    `json:"phase"`
+	Value  string `json:"value"`  // hex
+	After  string `json:"after"`  // SHA-256 of the last contribution
+	Yields string `json:"yields"` // phase 1: SHA-256 of phase 2's start; phase 2: the program id
+}
+
+func marshalJSON(v any) []byte {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		panic(err) // our own structs of strings and numbers
+	}
+	return append(b, '\n')
+}
+
+// readJSON reads a small file that must be what marshalJSON writes.
+func readJSON(path string, v any) ([]byte, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxJSON+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxJSON {
+		return nil, fmt.Errorf("%s has more than %d bytes", filepath.Base(path), maxJSON)
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	if !bytes.Equal(marshalJSON(v), text) {
+		return nil, fmt.Errorf("%s is not as this program writes it: a field is missing, twice there or written differently", filepath.Base(path))
+	}
+	return text, nil
+}
+
+// openRegular opens a file that is neither a link nor a device.
+func openRegular(path string) (*os.File, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s is not a regular file; put the file itself there", ErrFolder, filepath.Base(path))
+	}
+	return os.Open(path)
+}
+
+// A Folder is a ceremony's transcript whose circuit has been compiled and is the
+// manifest's.
+type Folder struct {
+	dir      string
+	capacity circuit.Capacity
+	shape    *shape
+	manifest [32]byte // SHA-256 of the file
+}
+
+// Init starts a ceremony in a folder that is empty or does not exist.
+func Init(dir string, c circuit.Capacity) (*Folder, error) { return create(dir, c, compileSource) }
+
+func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Folder, error) {
+	if c.Blocks < 3 || c.Blocks > MaxBlocks || c.Chunks < 1 || c.Chunks > MaxChunks {
+		return nil, fmt.Errorf("a circuit has 3 to %d blocks and 1 to %d chunks, not %d and %d", MaxBlocks, MaxChunks, c.Blocks, c.Chunks)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	if there, err := os.ReadDir(dir); err != nil {
+		return nil, err
+	} else if len(there) > 0 {
+		return nil, fmt.Errorf("%w: %s is not empty; a ceremony begins in a new folder", ErrFolder, dir)
+	}
+	system, err := compile(c)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newShape(system)
+	if err != nil {
+		return nil, err
+	}
+	f := &Folder{dir: dir, capacity: c, shape: s}
+	err = guard(func() error {
+		_, err := f.add(1, 0, newPhase1(s.domain))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	// The manifest last: a folder without one is not taken for a ceremony.
+	if err := f.write(manifestName, marshalJSON(newManifest(c, s))); err != nil {
+		return nil, err
+	}
+	return openWith(dir, func(circuit.Capacity) (*cs.R1CS, error) { return system, nil })
+}
+
+// Open reads a folder's manifest, compiles the source circuit of its capacity and
+// compares the two. It looks at no contribution.
+func Open(dir string) (*Folder, error) { return openWith(dir, compileSource) }
+
+func openWith(dir string, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Folder, error) {
+	var m manifest
+	text, err := readJSON(filepath.Join(dir, manifestName), &m)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s holds no ceremony: %w; begin one with `ceremony init`", dir, err)
+	} else if err != nil {
+		return nil, fmt.Errorf("%w: %w; get the folder anew from whoever coordinates", ErrManifest, err)
+	}
+	if m.Format != format {
+		return nil, fmt.Errorf("%w: its format is %q and this version reads %q; use the version that began the ceremony", ErrManifest, m.Format, format)
+	}
+	if m.Blocks < 3 || m.Blocks > MaxBlocks || m.Chunks < 1 || m.Chunks > MaxChunks {
+		return nil, fmt.Errorf("%w: %d blocks and %d chunks are no capacity of a circuit", ErrManifest, m.Blocks, m.Chunks)
+	}
+	c := circuit.Capacity{Blocks: m.Blocks, Chunks: m.Chunks}
+	system, err := compile(c)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newShape(system)
+	if err != nil {
+		return nil, err
+	}
+	if want := newManifest(c, s); m.System != want.System {
+		return nil, fmt.Errorf("%w: its constraint system has the SHA-256 %s, and this version's circuit of %d blocks has %s; use the version of cratelog that began the ceremony, or begin a new one",
+			ErrWrongCircuit, m.System, m.Blocks, want.System)
+	} else if m != want {
+		return nil, fmt.Errorf("%w: the manifest says %d constraints, domain %d and gnark %s, and this version has %d, %d and %s; use the version of cratelog that began the ceremony",
+			ErrWrongCircuit, m.Constraints, m.Domain, m.Gnark, want.Constraints, want.Domain, want.Gnark)
+	}
+	return &Folder{dir: dir, capacity: c, shape: s, manifest: sha256.Sum256(text)}, nil
+}
+
+// Estimate says what the ceremony takes, roughly.
+func (f *Folder) Estimate() Estimate { return f.shape.estimate() }
+
+// file is a .bin file by its name; nothing is known of its content.
+type file struct {
+	phase, number int
+	hash          [32]byte
+	name          string
+}
+
+var fileName = regexp.MustCompile(`^phase([12])-([0-9]{4})-([0-9a-f]{64})\.bin$`)
+
+func nameOf(phase, number int, hash [32]byte) string {
+	return fmt.Sprintf("phase%d-%04d-%x.bin", phase, number, hash)
+}
+
+func beaconName(phase int) string { return fmt.Sprintf("phase%d-beacon.json", phase) }
+
+// state is what the folder's names say.
+type state struct {
+	files  [2][]file // by phase, in order, from the start on
+	beacon [2]bool
+}
+
+// phase is the phase that takes contributions, or 3.
+func (s *state) phase() int {
+	switch {
+	case s.beacon[1]:
+		return 3
+	case s.beacon[0]:
+		return 2
+	}
+	return 1
+}
+
+func (s *state) last(phase int) file {
+	files := s.files[phase-1]
+	return files[len(files)-1]
+}
+
+// scan reads the folder's names and checks that they are those of a transcript
+// without gaps, in which no contribution occurs twice.
+func (f *Folder) scan() (*state, error) {
+	names, err := os.ReadDir(f.dir) // sorted, so by phase and number
+	if err != nil {
+		return nil, err
+	}
+	s := new(state)
+	seen := map[[32]byte]string{}
+	for _, n := range names {
+		switch n.Name() {
+		case manifestName:
+			continue
+		case beaconName(1), beaconName(2):
+			s.beacon[int(n.Name()[len("phase")]-'1')] = true
+			continue
+		}
+		if strings.HasPrefix(n.Name(), ".") {
+			continue
+		}
+		m := fileName.FindStringSubmatch(n.Name())
+		if m == nil {
+			return nil, fmt.Errorf("%w: it holds %q, which is no file of a ceremony; take it away, or pass a contribution to `ceremony accept`", ErrFolder, n.Name())
+		}
+		phase, _ := strconv.Atoi(m[1])
+		number, _ := strconv.Atoi(m[2])
+		hash, _ := hex.DecodeString(m[3])
+		if err := s.place(file{phase, number, [32]byte(hash), n.Name()}, seen); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.complete()
+}
+
+func (s *state) place(f file, seen map[[32]byte]string) error {
+	if old, again := seen[f.hash]; again {
+		return fmt.Errorf("%w: %s and %s are the same file; take the copy away", ErrReplayed, old, f.name)
+	}
+	seen[f.hash] = f.name
+	files := &s.files[f.phase-1]
+	switch next := len(*files); {
+	case f.number < next:
+		return fmt.Errorf("%w: %s and %s have the same number; keep the one that was announced first, and ask for the other to be made again on top of it", ErrOrder, (*files)[f.number].name, f.name)
+	case f.number > next:
+		return fmt.Errorf("%w: phase %d has number %d and no number %d; get it from whoever made it, or from another copy of the folder", ErrMissing, f.phase, f.number, next)
+	}
+	*files = append(*files, f)
+	return nil
+}
+
+func (s *state) complete() error {
+	switch {
+	case len(s.files[0]) == 0:
+		return fmt.Errorf("%w: phase 1 has no start, the file with number 0; get it from another copy of the folder", ErrMissing)
+	case s.beacon[1] && !s.beacon[0]:
+		return fmt.Errorf("%w: there is %s and no %s; get it from another copy of the folder", ErrMissing, beaconName(2), beaconName(1))
+	case s.beacon[0] && len(s.files[1]) == 0:
+		return fmt.Errorf("%w: phase 1 is sealed and phase 2 has no start, the file with number 0; get it from another copy of the folder", ErrMissing)
+	case !s.beacon[0] && len(s.files[1]) > 0:
+		return fmt.Errorf("%w: there is %s and no %s; get it from another copy of the folder, or take phase 2's files away and run `ceremony beacon -phase 1` again", ErrMissing, s.files[1][0].name, beaconName(1))
+	case len(s.files[0]) > maxFiles || len(s.files[1]) > maxFiles:
+		return fmt.Errorf("%w: a phase has at most %d files", ErrFolder, maxFiles)
+	}
+	return nil
+}
+
+// write makes a file in the folder: durable and whole, or not at all, and never over
+// another.
+func (f *Folder) write(name string, text []byte) error {
+	tmp, err := os.CreateTemp(f.dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	if _, err := tmp.Write(text); err != nil {
+		return err
+	}
+	return f.publish(tmp, name)
+}
+
+// publish gives a temporary file its name.
+func (f *Folder) publish(tmp *os.File, name string) error {
+	if err := tmp.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := tmp.Sync(); err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), filepath.Join(f.dir, name)); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package ceremony
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/consensys/gnark-crypto/ecc"
+	"github.com/consensys/gnark/constraint"
+	cs "github.com/consensys/gnark/constraint/bn254"
+	"github.com/consensys/gnark/frontend"
+	"github.com/consensys/gnark/frontend/cs/r1cs"
+	"github.com/consensys/gnark/logger"
+
+	"cratelog/circuit"
+)
+
+// Bytes of the parts of a contribution.
+const (
+	g1Size    = 32
+	g2Size    = 64
+	proofSize = g1Size + g2Size // of an update: the commitment to it and the proof of knowledge
+	hashSize  = sha256.Size
+)
+
+// quiet keeps gnark from writing to a program's standard output.
+var quiet = sync.OnceFunc(logger.Disable)
+
+// compileSource is the compile of real ceremonies.
+func compileSource(c circuit.Capacity) (*cs.R1CS, error) {
+	quiet()
+	system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, circuit.NewSource(c))
+	if err != nil {
+		return nil, fmt.Errorf("compiling the circuit: %w", err)
+	}
+	return system.(*cs.R1CS), nil
+}
+
+// shape is what a circuit says about the files of its ceremony.
+type shape struct {
+	system    *cs.R1CS
+	hash      [32]byte
+	domain    uint64 // N, the least power of two that is not less than the constraints
+	private   int    // wires that are neither public, nor committed to, nor a commitment
+	committed []int  // private wires of each commitment
+}
+
+func newShape(system *cs.R1CS) (*shape, error) {
+	commitments, ok := system.CommitmentInfo.(constraint.Groth16Commitments)
+	if !ok {
+		return nil, fmt.Errorf("the circuit is not compiled for Groth16")
+	}
+	s := &shape{system: system, hash: hashSystem(system, commitments),
+		domain: ecc.NextPowerOfTwo(uint64(system.GetNbConstraints()))}
+	if s.domain < 2 {
+		return nil, fmt.Errorf("a circuit of %d constraints is too small for a ceremony", system.GetNbConstraints())
+	}
+	internal, secret, _ := system.GetNbVariables()
+	s.private = internal + secret - len(commitments)
+	for _, c := range commitments {
+		s.committed = append(s.committed, len(c.PrivateCommitted))
+		s.private -= len(c.PrivateCommitted)
+	}
+	return s, nil
+}
+
+// hashSystem is the SHA-256 of all that Groth16's keys depend on, and of nothing that
+// depends on where it was compiled: "cratelog/constraints/v1\n", then 8-byte
+// big-endian integers: the numbers of public, secret and internal wires and of
+// constraints; for each constraint its three linear expressions, each as its number
+// of terms and for each term the wire and the 32-byte big-endian coefficient; the
+// number of commitments and for each its wire, how many of its wires are public, its
+// public and its private wires, each list with its length before it.
+func hashSystem(system *cs.R1CS, commitments constraint.Groth16Commitments) [32]byte {
+	h := sha256.New()
+	w := bufio.NewWriterSize(h, 1<<16)
+	w.WriteString("cratelog/constraints/v1\n")
+	number := func(n int) { w.Write(binary.BigEndian.AppendUint64(w.AvailableBuffer(), uint64(n))) }
+	numbers := func(list []int) {
+		number(len(list))
+		for _, n := range list {
+			number(n)
+		}
+	}
+	internal, secret, public := system.GetNbVariables()
+	number(public)
+	number(secret)
+	number(internal)
+	number(system.GetNbConstraints())
+	it := system.GetR1CIterator()
+	for c := it.Next(); c != nil; c = it.Next() {
+		for _, e := range []constraint.LinearExpression{c.L, c.R, c.O} {
+			number(len(e))
+			for _, t := range e {
+				number(t.WireID())
+				b := system.Coefficients[t.CoeffID()].Bytes()
+				w.Write(b[:])
+			}
+		}
+	}
+	number(len(commitments))
+	for _, c := range commitments {
+		number(c.CommitmentIndex)
+		number(c.NbPublicCommitted)
+		numbers(c.PublicAndCommitmentCommitted)
+		numbers(c.PrivateCommitted)
+	}
+	w.Flush()
+	return [32]byte(h.Sum(nil))
+}
+
+// size is the exact size of a phase's files in bytes: of the start (number 0), which
+// follows nothing, or of a contribution, which ends in the hash of the file before.
+func (s *shape) size(phase, number int) int64 {
+	n := int64(s.domain)
+	size := int64(1)
+	if number > 0 {
+		size += hashSize
+	}
+	if phase == 1 {
+		return size + 3*proofSize + 8 + g2Size + g1Size*(2*n-2) + g2Size*(n-1) + 2*g1Size*n
+	}
+	size += 2 + g1Size + 4 + g1Size*int64(s.private) + 4 + g1Size*(n-1) + g2Size + proofSize
+	for _, c := range s.committed {
+		size += 4 + g1Size*int64(c) + g2Size + proofSize
+	}
+	return size
+}
+
+// count is a place in a file where it says how many points follow.
+type count struct {
+	at    int64
+	bytes int
+	want  uint64
+}
+
+// counts lists those places, which must hold what the circuit says before gnark reads
+// the file: gnark makes room for as many points as a file claims to hold.
+func (s *shape) counts(phase int) []count {
+	if phase == 1 {
+		return []count{{3 * proofSize, 8, s.domain}}
+	}
+	out := []count{{0, 2, uint64(len(s.committed))}}
+	at := int64(2 + g1Size)
+	slice := func(n int64) {
+		out = append(out, count{at, 4, uint64(n)})
+		at += 4 + g1Size*n
+	}
+	slice(int64(s.private))
+	slice(int64(s.domain) - 1)
+	at += g2Size
+	for _, c := range s.committed {
+		slice(int64(c))
+	}
+	return out
+}
+
+// An Estimate is what a ceremony takes, roughly, on two cores.
+type Estimate struct {
+	Domain     uint64
+	File       [2]int64 // bytes of a contribution, by phase
+	Contribute [2]time.Duration
+	Verify     [2]time.Duration // per contribution
+	Start2     time.Duration    // from phase 1 to the start of phase 2
+	Memory     int64            // bytes
+}
+
+func (s *shape) estimate() Estimate {
+	per := func(d time.Duration) time.Duration { return time.Duration(s.domain) * d }
+	return Estimate{
+		Domain:     s.domain,
+		File:       [2]int64{s.size(1, 1), s.size(2, 1)},
+		Contribute: [2]time.Duration{per(500 * time.Microsecond), per(150 * time.Microsecond)},
+		Verify:     [2]time.Duration{per(300 * time.Microsecond), per(60 * time.Microsecond)},
+		Start2:     per(600 * time.Microsecond),
+		Memory:     int64(s.domain) * 2500,
+	}
+}

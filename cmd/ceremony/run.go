@@ -1,0 +1,375 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"cratelog/ceremony"
+	"cratelog/circuit"
+)
+
+const usage = `ceremony makes the keys of a source program with many people (docs/ceremony.md).
+
+	ceremony init -blocks N [-chunks M] DIR   begin one in a new folder
+	ceremony contribute DIR                   make the next contribution
+	ceremony accept DIR FILE                  verify a contribution made elsewhere, take it in
+	ceremony beacon -phase 1|2 -value HEX DIR seal a phase with a public value
+	ceremony status DIR                       say what is there, unverified
+	ceremony verify DIR                       verify everything from the circuit
+	ceremony export DIR -out PROGRAM.json -pk FILE
+	                                          verify, then write program and proving key
+
+Without -chunks the circuit has room for any list that its blocks can yield.
+
+Exit status: 0 all is well; 1 the transcript, a contribution or a beacon is refused;
+2 the command line is wrong; 3 it could not be done or checked (not finished, a file
+cannot be read or written, interrupted).
+`
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func exitCode(err error, stderr io.Writer) int {
+	var wrong usageError
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.As(err, &wrong):
+		fmt.Fprintf(stderr, "ceremony: %v\n\n%s", err, usage)
+		return 2
+	}
+	fmt.Fprintf(stderr, "ceremony: %v\n", err)
+	if ceremony.Violation(err) {
+		return 1
+	}
+	return 3
+}
+
+// program is one run of the command.
+type program struct {
+	ctx    context.Context
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// run is the whole program: it does what args say until that is done or ctx ends.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	p := &program{ctx, stdout, stderr}
+	commands := map[string]func([]string) error{
+		"init": p.init, "contribute": p.contribute, "accept": p.accept, "beacon": p.beacon,
+		"status": p.status, "verify": p.verify, "export": p.export,
+	}
+	if len(args) == 0 {
+		return usageError{errors.New("no command is given")}
+	}
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		_, err := io.WriteString(stdout, usage)
+		return err
+	}
+	command, ok := commands[args[0]]
+	if !ok {
+		return usageError{fmt.Errorf("there is no command %q", args[0])}
+	}
+	return command(args[1:])
+}
+
+// parse parses flags, which may stand before and after the arguments, of which there
+// must be as many as are named.
+func parse(fs *flag.FlagSet, args []string, names ...string) ([]string, error) {
+	fs.SetOutput(io.Discard) // exitCode prints the error with the usage
+	var rest []string
+	for {
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		} else if err != nil {
+			return nil, usageError{err}
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	}
+	if len(rest) != len(names) {
+		return nil, usageError{fmt.Errorf("%s takes %v, and %d arguments are given", fs.Name(), names, len(rest))}
+	}
+	return rest, nil
+}
+
+// open opens the folder of a command that has no flags, and returns its arguments.
+func (p *program) open(name string, args []string, names ...string) (*ceremony.Folder, []string, error) {
+	args, err := parse(flag.NewFlagSet(name, flag.ContinueOnError), args, names...)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := p.compile(args[0])
+	return f, args, err
+}
+
+func (p *program) compile(dir string) (*ceremony.Folder, error) {
+	fmt.Fprintln(p.stderr, "compiling the circuit")
+	return ceremony.Open(dir)
+}
+
+func (p *program) init(args []string) error {
+	fs := flag.NewFlagSet("init", flag.ContinueOnError)
+	blocks := fs.Int("blocks", 0, "")
+	chunks := fs.Int("chunks", 0, "")
+	args, err := parse(fs, args, "DIR")
+	if err != nil {
+		return err
+	}
+	c := circuit.Capacity{Blocks: *blocks, Chunks: *chunks}
+	if c.Chunks == 0 {
+		c.Chunks = roomFor(c.Blocks)
+	}
+	if c.Blocks < 3 || c.Blocks > ceremony.MaxBlocks || c.Chunks < 1 || c.Chunks > ceremony.MaxChunks {
+		return usageError{fmt.Errorf("-blocks is 3 to %d and -chunks 1 to %d, not %d and %d", ceremony.MaxBlocks, ceremony.MaxChunks, c.Blocks, c.Chunks)}
+	}
+	fmt.Fprintln(p.stderr, "compiling the circuit")
+	f, err := ceremony.Init(args[0], c)
+	if err != nil {
+		return err
+	}
+	e := f.Estimate()
+	fmt.Fprintf(p.stdout, "A ceremony for %d blocks and %d chunks begins in %s.\n", c.Blocks, c.Chunks, args[0])
+	fmt.Fprintf(p.stdout, "Domain: %d points. Roughly, on two cores, with %d MB of memory:\n", e.Domain, e.Memory>>20)
+	for i := range e.File {
+		fmt.Fprintf(p.stdout, "  phase %d: a contribution is a file of %.1f MB, takes %v to make and %v to verify\n",
+			i+1, float64(e.File[i])/(1<<20), e.Contribute[i].Round(time.Second), e.Verify[i].Round(time.Second))
+	}
+	fmt.Fprintf(p.stdout, "  between them: %v\n", e.Start2.Round(time.Second))
+	return p.next(f)
+}
+
+// roomFor is how many chunks the circuit's classes have for as many blocks: a commit
+// takes three, and of it one byte is listed.
+func roomFor(blocks int) int {
+	longest := (blocks-3)*sha256.BlockSize + 1
+	return (longest + circuit.ChunkBytes - 1) / circuit.ChunkBytes
+}
+
+// next says who should do what.
+func (p *program) next(f *ceremony.Folder) error {
+	s, err := f.Status()
+	if err != nil {
+		return err
+	}
+	if s.Phase == 3 {
+		_, err = fmt.Fprintln(p.stdout, "Next: both phases are sealed. Publish the folder; anyone runs `ceremony verify`.")
+		return err
+	}
+	fmt.Fprintf(p.stdout, "Next: phase %d has %d contributions. Hand the folder to the next contributor, who runs `ceremony contribute`",
+		s.Phase, s.Contributions[s.Phase-1])
+	if s.Contributions[s.Phase-1] > 0 {
+		fmt.Fprintf(p.stdout, ";\nor, when all have contributed, wait for the beacon that was announced and run `ceremony beacon -phase %d`", s.Phase)
+	}
+	_, err = fmt.Fprintln(p.stdout, ".")
+	return err
+}
+
+func (p *program) status(args []string) error {
+	f, _, err := p.open("status", args, "DIR")
+	if err != nil {
+		return err
+	}
+	return p.next(f)
+}
+
+func (p *program) contribute(args []string) error {
+	f, args, err := p.open("contribute", args, "DIR")
+	if err != nil {
+		return err
+	}
+	progress, done := p.steps()
+	c, err := f.Contribute(p.ctx, progress)
+	done()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "Contribution %d to phase %d, SHA-256 %x\n", c.Number, c.Phase, c.SHA256)
+	fmt.Fprintf(p.stdout, "Publish this hash under your name, and send %s to the coordinator,\nwho runs `ceremony accept`. Its secrets are gone when this program ends; restart the\nmachine if you want its memory gone too.\n", filepath.Join(args[0], c.Name))
+	return p.next(f)
+}
+
+func (p *program) accept(args []string) error {
+	f, args, err := p.open("accept", args, "DIR", "FILE")
+	if err != nil {
+		return err
+	}
+	progress, done := p.steps()
+	c, err := f.Accept(p.ctx, args[1], progress)
+	done()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "Accepted as contribution %d to phase %d, SHA-256 %x\n", c.Number, c.Phase, c.SHA256)
+	return p.next(f)
+}
+
+func (p *program) beacon(args []string) error {
+	fs := flag.NewFlagSet("beacon", flag.ContinueOnError)
+	phase := fs.Int("phase", 0, "")
+	text := fs.String("value", "", "")
+	args, err := parse(fs, args, "DIR")
+	if err != nil {
+		return err
+	}
+	value, err := hex.DecodeString(*text)
+	if err != nil || len(value) == 0 {
+		return usageError{errors.New("-value is the beacon in hex")}
+	}
+	if *phase != 1 && *phase != 2 {
+		return usageError{errors.New("-phase is 1 or 2")}
+	}
+	f, err := p.compile(args[0])
+	if err != nil {
+		return err
+	}
+	progress, done := p.steps()
+	err = f.Seal(p.ctx, *phase, value, progress)
+	done()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "Phase %d is sealed.\n", *phase)
+	return p.next(f)
+}
+
+func (p *program) verify(args []string) error {
+	f, _, err := p.open("verify", args, "DIR")
+	if err != nil {
+		return err
+	}
+	_, err = p.verified(f)
+	return err
+}
+
+// verified verifies a folder and prints what it yields.
+func (p *program) verified(f *ceremony.Folder) (*ceremony.Result, error) {
+	progress, done := p.steps()
+	r, err := f.Verify(p.ctx, progress)
+	done()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range r.Contributions {
+		fmt.Fprintf(p.stdout, "phase %d, contribution %d: %x\n", c.Phase, c.Number, c.SHA256)
+	}
+	fmt.Fprintf(p.stdout, "phase 1, beacon: %x\nphase 2, beacon: %x\n", r.Beacons[0], r.Beacons[1])
+	fmt.Fprintf(p.stdout, "transcript: %x\nprogram: %x (%d blocks, lists of %d bytes)\n", r.Transcript, r.Program.ID(), r.Program.Blocks, r.Program.ListBytes)
+	fmt.Fprintln(p.stdout, "Everything holds. Compare the beacons with their public source, and the contributions\nwith what the contributors published.")
+	return r, nil
+}
+
+func (p *program) export(args []string) error {
+	fs := flag.NewFlagSet("export", flag.ContinueOnError)
+	out := fs.String("out", "", "")
+	pk := fs.String("pk", "", "")
+	args, err := parse(fs, args, "DIR")
+	if err != nil {
+		return err
+	}
+	if *out == "" || *pk == "" {
+		return usageError{errors.New("export needs -out and -pk")}
+	}
+	f, err := p.compile(args[0])
+	if err != nil {
+		return err
+	}
+	r, err := p.verified(f)
+	if err != nil {
+		return err
+	}
+	return p.write(r, *out, *pk)
+}
+
+// write writes both files whole, or neither; neither may exist.
+func (p *program) write(r *ceremony.Result, out, pk string) (err error) {
+	var files []*os.File
+	defer func() {
+		for _, f := range files {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	for _, path := range []string{out, pk} {
+		f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+	}
+	h := sha256.New()
+	if err := r.Export(files[0], io.MultiWriter(files[1], h)); err != nil {
+		return err
+	}
+	for i, path := range []string{out, pk} {
+		if err := errors.Join(files[i].Chmod(0o644), files[i].Sync()); err != nil {
+			return err
+		}
+		if err := os.Link(files[i].Name(), path); err != nil { // never over another file
+			if i == 1 {
+				os.Remove(out)
+			}
+			return err
+		}
+	}
+	_, err = fmt.Fprintf(p.stdout, "%s: the program, origin %s\n%s: the proving key, SHA-256 %x\n", out, r.Program.Origin, pk, h.Sum(nil))
+	return err
+}
+
+// steps returns a Progress that prints each step and, on a terminal, how long it has
+// taken; done ends the last.
+func (p *program) steps() (ceremony.Progress, func()) {
+	f, ok := p.stderr.(*os.File)
+	tty := ok && term.IsTerminal(int(f.Fd()))
+	var stop chan struct{}
+	var wg sync.WaitGroup
+	end := func() {
+		if stop != nil {
+			close(stop)
+			wg.Wait()
+			stop = nil
+		}
+	}
+	begin := func(what string, expect time.Duration) {
+		end()
+		if expect >= 2*time.Second {
+			what += fmt.Sprintf(" (about %v)", expect.Round(time.Second))
+		}
+		fmt.Fprintln(p.stderr, what)
+		if tty {
+			stop = make(chan struct{})
+			wg.Go(func() { tick(p.stderr, stop) })
+		}
+	}
+	return begin, end
+}
+
+// tick shows the seconds since it began, on one line, until stop.
+func tick(w io.Writer, stop chan struct{}) {
+	begin := time.Now()
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-stop:
+			fmt.Fprint(w, "\r\x1b[K")
+			return
+		case <-t.C:
+			fmt.Fprintf(w, "\r  %d s", int(time.Since(begin).Seconds()))
+		}
+	}
+}
