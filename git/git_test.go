@@ -36,7 +36,7 @@ func open(t *testing.T, dir string) *Repo {
 func run(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", append([]string{"-C", dir, "-c", "protocol.file.allow=always"}, args...)...)
-	cmd.Env = append(environment(os.Environ()), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ALLOW_PROTOCOL=file", "GIT_NO_LAZY_FETCH=0",
+	cmd.Env = append(Environment(os.Environ()), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ALLOW_PROTOCOL=file", "GIT_NO_LAZY_FETCH=0",
 		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@a.example", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@a.example")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -87,7 +87,7 @@ func Open(ctx context.Context, dir string) (*Repo, error) {
 	cmd := exec.CommandContext(ctx, "git", "-C", dir,
 		"-c", "core.hooksPath="+os.DevNull,
 		"cat-file", "--batch")
-	cmd.Env = environment(os.Environ())
+	cmd.Env = Environment(os.Environ())
 	cmd.WaitDelay = stopAfter
 	r := &Repo{dir: dir, cmd: cmd, stderr: &tail{}}
 	cmd.Stderr = r.stderr
@@ -120,9 +120,9 @@ func (r *Repo) probe(ctx context.Context) error {
 	return err
 }
 
-// environment removes what could turn git to another repository or
+// Environment is what git is run with: it removes what could turn git to another repository or
 // configuration, and forbids it to go anywhere.
-func environment(env []string) []string {
+func Environment(env []string) []string {
 	var out []string
 	for _, kv := range env {
 		if !strings.HasPrefix(kv, "GIT_") && !strings.HasPrefix(kv, "LC_ALL=") {
