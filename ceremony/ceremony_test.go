@@ -572,13 +572,11 @@ func FuzzAccept(f *testing.F) {
 	folder := open(f, dir)
 	good, err := os.ReadFile(glob(f, dir, "phase2-0001-*")[0])
 	fatalIf(f, err)
-	f.Add(good, uint16(0), byte(0))
-	f.Add(good, uint16(40), byte(0x80))
-	f.Fuzz(func(t *testing.T, b []byte, at uint16, x byte) {
-		if len(b) > 0 {
-			b = slices.Clone(b)
-			b[int(at)%len(b)] ^= x
-		}
+	f.Add([]byte{0}, uint16(0)) // the contribution itself: replayed
+	f.Add([]byte{0, 0, 0xff, 0xff}, uint16(2+g1Size))
+	f.Fuzz(func(t *testing.T, patch []byte, at uint16) {
+		b := slices.Clone(good)
+		copy(b[int(at)%len(b):], patch)
 		sent := filepath.Join(t.TempDir(), "sent.bin")
 		fatalIf(t, os.WriteFile(sent, b, 0o644))
 		if _, err := folder.Accept(context.Background(), sent, nil); err == nil {

@@ -173,9 +173,9 @@ func (s *shape) estimate() Estimate {
 	return Estimate{
 		Domain:     s.domain,
 		File:       [2]int64{s.size(1, 1), s.size(2, 1)},
-		Contribute: [2]time.Duration{per(500 * time.Microsecond), per(150 * time.Microsecond)},
+		Contribute: [2]time.Duration{per(500 * time.Microsecond), per(200 * time.Microsecond)},
 		Verify:     [2]time.Duration{per(300 * time.Microsecond), per(60 * time.Microsecond)},
-		Start2:     per(600 * time.Microsecond),
-		Memory:     int64(s.domain) * 2500,
+		Start2:     per(4 * time.Millisecond),
+		Memory:     int64(s.domain) * 5000,
 	}
 }
