@@ -306,6 +306,28 @@ func TestAnAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
 	}
 }
 
+// A file is read only if it says to hold what the circuit has, and to its last byte.
+func TestAFileSaysWhatItHoldsInOneWay(t *testing.T) {
+	for phase := 1; phase <= 2; phase++ {
+		good, err := os.ReadFile(second(t, phase))
+		fatalIf(t, err)
+		f := open(t, before(t, phase, 2))
+		send := func(at int64, b byte) error {
+			bad := slices.Clone(good)
+			bad[at] = b
+			sent := filepath.Join(t.TempDir(), "sent.bin")
+			fatalIf(t, os.WriteFile(sent, bad, 0o644))
+			_, err := f.Accept(context.Background(), sent, nil)
+			return err
+		}
+		for _, c := range f.shape.counts(phase) {
+			refused(t, send(c.at, 1), ErrTampered, "points at byte", "get it again")
+		}
+		// A hash of 31 bytes, and one byte that nobody reads.
+		refused(t, send(int64(len(good))-hashSize-1, hashSize-1), ErrTampered, "not in its canonical encoding")
+	}
+}
+
 // offsets are bytes in every part of a contribution.
 func offsets(phase, size int) []int {
 	at := []int{0, 1, 31, 40, 100, size / 3, size / 2, size - 34, size - 33, size - 32, size - 1}
