@@ -301,3 +301,31 @@ func TestTheManifestIsNeverFromOutside(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLinksCannotMakeAClaimExpensive sends many files through a chain of long links.
+func TestLinksCannotMakeAClaimExpensive(t *testing.T) {
+	src := &entry.Source{}
+	for i := range 30 {
+		target := strings.Repeat("d/../", 200) + fmt.Sprintf("l%02d", i+1)
+		src.Links = append(src.Links, entry.Link{Path: fmt.Sprintf("l%02d", i), Target: target})
+	}
+	files := []tarFile{cargoToml()}
+	for i := range 200 {
+		files = append(files, tarFile{name: fmt.Sprintf("%sl00/f%03d", root, i)})
+	}
+	c, err := readHello(pack(files...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.List(src); err == nil || !strings.Contains(err.Error(), "one step too many") {
+		t.Error(err)
+	}
+	src.Links[29].Target = "l30"
+	few, err := readHello(pack(files[:20]...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := few.List(src); err != nil {
+		t.Errorf("the same links, for fewer files: %v", err)
+	}
+}

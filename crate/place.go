@@ -14,6 +14,11 @@ import (
 // maxHops is how many links one path may lead through, as in Linux.
 const maxHops = 40
 
+// maxSteps is how many components the paths of one claim may have in all, counted
+// again behind every link. The largest crates that Read accepts need half of it; a
+// hostile claim could otherwise send each of many files through many long links.
+const maxSteps = 1 << 19
+
 // A PlaceError says why a file of the crate has no place in the repository under a
 // claim, or why the claim says more than is needed.
 type PlaceError struct{ Path, Why string }
@@ -147,7 +152,11 @@ func (c *Crate) place(src *entry.Source, files []File) (*node, error) {
 	for _, m := range src.Submodules {
 		p.modules[m] = true
 	}
+	steps := 0
 	r := Resolver{Link: func(path string) (string, bool, error) {
+		if steps++; steps > maxSteps {
+			return "", false, &PlaceError{path, fmt.Sprintf("is one step too many: the paths of a claim may have %d components in all, counted again behind every link", maxSteps)}
+		}
 		target, ok := p.links[path]
 		if ok {
 			p.used[path] = true

@@ -295,3 +295,28 @@ version = "0.4"
 		t.Errorf("listed as unproven: %v", err)
 	}
 }
+
+// TestAWorkspaceBehindALinkIsFound names the workspace's root with package.workspace,
+// through a link whose text the claim must carry.
+func TestAWorkspaceBehindALinkIsFound(t *testing.T) {
+	w := newWorkshop(t)
+	orig := "[package]\nname = \"member\"\nversion = \"1.0.0\"\nworkspace = \"../shortcut\"\nedition.workspace = true\n"
+	w.write("root/Cargo.toml", "[workspace]\nmembers = [\"../member\"]\n[workspace.package]\nedition = \"2021\"\n")
+	w.link("shortcut", "root")
+	w.write("member/Cargo.toml", orig)
+	w.write("member/src/lib.rs", "")
+	commit := w.commit()
+	path := "member"
+	normalized := "[package]\nname = \"member\"\nversion = \"1.0.0\"\nedition = \"2021\"\nresolver = \"1\"\n[lib]\nname = \"member\"\npath = \"src/lib.rs\"\n"
+	c := pack(t, "member", "1.0.0", map[string]string{"Cargo.toml": normalized, "Cargo.toml.orig": orig, "src/lib.rs": ""})
+	p, err := w.plan(c, Source{Commit: &commit, Path: &path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ws := p.Claim.Workspace; ws == nil || ws.Path != "shortcut" || !slices.Equal(p.Claim.Links, []entry.Link{{Path: "shortcut", Target: "root"}}) {
+		t.Errorf("claim: %+v", p.Claim)
+	}
+	if err := c.Check(p.Subject, p.Claim); err != nil {
+		t.Error(err)
+	}
+}

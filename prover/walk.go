@@ -259,11 +259,8 @@ const maxManifest = 48 << 10
 // or else in the nearest directory above with a [workspace]; nil if there is none.
 func (w *walk) workspace(c *crate.Crate, pkg string) (*entry.Workspace, error) {
 	if named := c.WorkspacePath(); named != "" {
-		dir, err := crate.Resolver{Link: w.link}.Resolve(path.Join(pkg, named, "Cargo.toml"))
-		if err != nil {
-			return nil, err
-		}
-		return w.rootAt(path.Join("/", pkg, named)[1:], dir)
+		dir := path.Join("/", pkg, named)[1:]
+		return w.rootAt(dir, path.Join(dir, "Cargo.toml"))
 	}
 	for dir := pkg; dir != ""; {
 		if dir = path.Dir(dir); dir == "." {
