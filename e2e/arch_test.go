@@ -69,6 +69,7 @@ var mayImport = map[string][]string{
 	"e2e":               {},
 	"internal/daemon":   {},
 	"internal/fixture":  {"testdata"},
+	"internal/forge":    {"entry", "proofcheck"},
 	"internal/makekeys": {"prover"},
 }
 

@@ -1,0 +1,104 @@
+package forge
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"testing"
+
+	"cratelog/entry"
+	"cratelog/proofcheck"
+)
+
+// statement returns an entry that is true of nothing.
+func statement(n int) *entry.Entry {
+	files := sha256.Sum256(fmt.Append(nil, n))
+	files[0] = 0 // a field element
+	return &entry.Entry{
+		Subject: entry.Subject{Name: "nobody", Version: fmt.Sprintf("1.0.%d", n), SHA256: sha256.Sum256(files[:])},
+		Claim:   &entry.Source{Commit: [20]byte{1, 2, 3}, Files: files},
+	}
+}
+
+func TestDevelopmentKeysProveAnythingAndOnlyDevelopersAcceptIt(t *testing.T) {
+	programs, err := proofcheck.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	development, err := proofcheck.Shipped(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	strict, err := proofcheck.Shipped(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*entry.Entry
+	for i, p := range programs {
+		if !p.Development() {
+			continue
+		}
+		f, err := New(p)
+		if err != nil {
+			t.Fatalf("%v: %v", p, err)
+		}
+		e := statement(i)
+		if err := f.Prove(e); err != nil {
+			t.Fatal(err)
+		}
+		if err := development.Check(e); err != nil {
+			t.Errorf("%v: the forgery does not verify: %v", p, err)
+		}
+		if err := strict.Check(e); !errors.Is(err, proofcheck.ErrUnknownProgram) {
+			t.Errorf("%v: outside of development mode: %v", p, err)
+		}
+		all = append(all, e)
+	}
+	if len(all) == 0 {
+		t.Fatal("no development program was tested")
+	}
+	for i, err := range development.CheckBatch(all) {
+		if err != nil {
+			t.Errorf("batch, %d: %v", i, err)
+		}
+	}
+	// A forgery is for its statement only.
+	moved := *all[0]
+	moved.Subject.Version = "2.0.0"
+	if err := development.Check(&moved); !errors.Is(err, proofcheck.ErrProof) {
+		t.Errorf("moved to another subject: %v", err)
+	}
+}
+
+func TestOtherKeysCannotBeForged(t *testing.T) {
+	programs, err := proofcheck.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := programs[0]
+	p.Origin = "ceremony"
+	if _, err := New(p); err == nil {
+		t.Error("a key of another origin")
+	}
+	p = programs[0]
+	p.ListBytes += bytesPerChunk
+	if _, err := New(p); err == nil {
+		t.Error("a key of another seed")
+	}
+}
+
+func BenchmarkProve(b *testing.B) {
+	programs, err := proofcheck.Embedded()
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, err := New(programs[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := f.Prove(statement(1)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
