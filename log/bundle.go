@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"sync"
 
 	tclient "github.com/transparency-dev/tessera/client"
 
@@ -66,41 +65,6 @@ func (l *Log) verifyBundle(b []byte, idx uint64, data []byte) error {
 	if r.Index != idx || r.Checkpoint.Origin != l.cfg.Origin || !bytes.Equal(r.EntryBytes, data) {
 		return fmt.Errorf("it is of entry %d of %q", r.Index, r.Checkpoint.Origin)
 	}
-	return nil
-}
-
-// verifiedOnce is a ProofVerifier that verifies the same entry, to the byte,
-// once: each entry is verified when it is admitted and again in its bundle.
-type verifiedOnce struct {
-	next ProofVerifier
-	size int // entries remembered
-
-	mu    sync.Mutex
-	known map[[32]byte]bool // leaf hashes of entries whose proof holds; owned by mu
-}
-
-// Check implements ProofVerifier.
-func (v *verifiedOnce) Check(e *entry.Entry) error {
-	b, err := e.Marshal()
-	if err != nil {
-		return err
-	}
-	leaf := entry.LeafHash(b)
-	v.mu.Lock()
-	known := v.known[leaf]
-	v.mu.Unlock()
-	if known {
-		return nil
-	}
-	if err := v.next.Check(e); err != nil {
-		return err
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.known) >= v.size {
-		clear(v.known) // crude, but bounded; what is forgotten is verified again
-	}
-	v.known[leaf] = true
 	return nil
 }
 

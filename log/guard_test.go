@@ -17,6 +17,8 @@ import (
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/proofcheck"
 )
 
 // wantNoOpen opens and wants a refusal with the words.
@@ -439,7 +441,7 @@ func TestAWrongConfigurationIsRefusedWithASentence(t *testing.T) {
 		{"must both be configured", func(c *Config) { c.StateDir = "" }},
 		{"is inside the tree's directory", func(c *Config) { c.StateDir = filepath.Join(c.TreeDir, "state") }},
 		{"is inside the tree's directory", func(c *Config) { c.StateDir = c.TreeDir }},
-		{"no proof program", func(c *Config) { c.Programs = nil }},
+		{"no proof program", func(c *Config) { c.Proofs = noProofs{} }},
 		{"no proof program", func(c *Config) { c.Proofs = nil }},
 		{"or say that this is a development log", func(c *Config) { c.Development = false }},
 		{"the least is 100ms", func(c *Config) { c.CheckpointInterval = time.Millisecond }},
@@ -488,3 +490,8 @@ func TestACheckpointWithoutItsQuorumIsNotServed(t *testing.T) {
 	}
 	fatalIf(t, os.WriteFile(filepath.Join(w.cfg.TreeDir, "checkpoint"), before.raw, 0o644))
 }
+
+// noProofs accepts no program.
+type noProofs struct{ *toldProofs }
+
+func (noProofs) Programs() []proofcheck.Program { return nil }

@@ -235,8 +235,9 @@ func (l *Log) aboutBody() aboutBody {
 		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Development: l.cfg.Development, Size: l.published.head().size,
 		Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
 	}
-	for _, p := range l.cfg.Programs {
-		b.Programs = append(b.Programs, aboutProgram{hex.EncodeToString(p.ID[:]), p.System, p.Kind, p.Blocks, p.ListBytes, p.Origin})
+	for _, p := range l.cfg.Proofs.Programs() {
+		id := p.ID()
+		b.Programs = append(b.Programs, aboutProgram{hex.EncodeToString(id[:]), p.System, p.Claim, p.Blocks, p.ListBytes, p.Origin})
 	}
 	for _, w := range l.witnesses {
 		b.Witnesses = append(b.Witnesses, aboutWitness{w.Name, w.VKey})

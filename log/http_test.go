@@ -143,7 +143,7 @@ func TestReadingOverHTTP(t *testing.T) {
 	var about aboutBody
 	fatalIf(t, json.Unmarshal(b, &about))
 	if code != 200 || about.Origin != testOrigin || about.VKey != w.cfg.VKey || about.Size != 1 || !about.Development ||
-		len(about.Programs) != 1 || about.Programs[0].ID != fmt.Sprintf("%x", testProgram.ID) || len(about.Witnesses) != 3 {
+		len(about.Programs) != 1 || about.Programs[0].ID != fmt.Sprintf("%x", testProgram.ID()) || len(about.Witnesses) != 3 {
 		t.Errorf("%d %s", code, b)
 	}
 	code, _, b = get(t, srv.URL+"/healthz")

@@ -37,22 +37,6 @@ import (
 	"cratelog/crate"
 )
 
-// ProofVerifier decides whether an entry's proof proves its claim. It must be
-// safe for concurrent use.
-type ProofVerifier = client.ProofVerifier
-
-// Program describes a proof program that the log accepts.
-type Program struct {
-	ID        [32]byte
-	System    string // for example "groth16-bn254"
-	Kind      string // the claim's kind
-	Blocks    int    // capacity in SHA-1 blocks, 0 if it has none
-	ListBytes int    // capacity of the file list, 0 if it has none
-	Origin    string // where its key comes from, for people
-
-	Development bool // anyone can make false proofs for its key
-}
-
 // Limits bound what one submission, and all together, may take.
 type Limits struct {
 	Crate       crate.Limits  // of one .crate; zero: DefaultCrateLimits
@@ -83,8 +67,7 @@ type Config struct {
 	// URLs, its witnesses. Nothing is published without its quorum.
 	Policy []byte
 
-	Proofs   ProofVerifier
-	Programs []Program // those that Proofs accepts; at least one
+	Proofs Proofs // accepts at least one program
 
 	// Development allows programs whose key is for development only. Anyone
 	// can make false proofs for such a key.
@@ -110,7 +93,7 @@ type Log struct {
 	policy    *client.Policy
 	witnesses []client.PolicyWitness
 	transport *witnessTransport
-	proofs    ProofVerifier
+	proofs    *together
 	programs  map[[32]byte]bool
 	metrics   *metrics
 	retry     time.Duration // the least time to wait after a refusal
@@ -175,7 +158,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	}
 	l := &Log{
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger,
-		proofs:   &verifiedOnce{next: cfg.Proofs, size: 1 << 16, known: make(map[[32]byte]bool)},
+		proofs:   newTogether(cfg.Proofs, 1<<16),
 		programs: make(map[[32]byte]bool), retry: 2 * time.Second,
 		published:  newPublication(),
 		uploads:    make(chan struct{}, cfg.Limits.Uploads),
@@ -186,8 +169,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	l.halt.log = cfg.Logger
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
-	for _, p := range cfg.Programs {
-		l.programs[p.ID] = true
+	for _, p := range cfg.Proofs.Programs() {
+		l.programs[p.ID()] = true
 	}
 	defer func() {
 		if err != nil {
@@ -213,12 +196,12 @@ func (c *Config) complete() error {
 		return fmt.Errorf("the signing key is named %q, the origin is %q: they must be the same", c.Signer.Name(), c.Origin)
 	case c.TreeDir == "" || c.StateDir == "":
 		return errors.New("the directories of the tree and of the state must both be configured")
-	case c.Proofs == nil || len(c.Programs) == 0:
+	case c.Proofs == nil || len(c.Proofs.Programs()) == 0:
 		return errors.New("no proof program is configured: the log would accept nothing")
 	}
-	for _, p := range c.Programs {
-		if p.Development && !c.Development {
-			return fmt.Errorf("the proof program %x has a development key, with which anyone can make false proofs: configure other programs, or say that this is a development log", p.ID)
+	for _, p := range c.Proofs.Programs() {
+		if p.Development() && !c.Development {
+			return fmt.Errorf("the proof program %x has a development key, with which anyone can make false proofs: configure other programs, or say that this is a development log", p.ID())
 		}
 	}
 	if c.Logger == nil {

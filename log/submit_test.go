@@ -532,7 +532,7 @@ func endless(w io.Writer) {
 func TestAProofIsVerifiedOnceAndOnlyThat(t *testing.T) {
 	t.Parallel()
 	told := &toldProofs{believed: make(map[[32]byte][]byte)}
-	v := &verifiedOnce{next: told, size: 2, known: make(map[[32]byte]bool)}
+	v := newTogether(told, 2)
 	var entries []*entry.Entry
 	for i := range 3 {
 		raw := testCrate(t, fmt.Sprintf("c%d", i), "1.0.0", "")
@@ -559,5 +559,58 @@ func TestAProofIsVerifiedOnceAndOnlyThat(t *testing.T) {
 	}
 	for _, e := range entries {
 		fatalIf(t, v.Check(e))
+	}
+}
+
+// gate is a Proofs that lets a batch begin only when it is told to, and records the
+// sizes of the batches.
+type gate struct {
+	*toldProofs
+	began chan int
+	open  chan struct{}
+}
+
+func (g *gate) CheckBatch(entries []*entry.Entry) []error {
+	g.began <- len(entries)
+	<-g.open
+	return g.toldProofs.CheckBatch(entries)
+}
+
+func TestProofsThatComeTogetherAreCheckedTogetherAndJudgedAlone(t *testing.T) {
+	t.Parallel()
+	const n = 2*maxBatch + 10
+	g := &gate{&toldProofs{believed: make(map[[32]byte][]byte)}, make(chan int), make(chan struct{})}
+	v := newTogether(g, 1<<10)
+	raw := testCrate(t, "c", "1.0.0", "")
+	verdicts := make([]chan error, n)
+	check := func(i int) {
+		e := testEntry(t, raw, "c", "1.0.0", 1)
+		e.Subject.Version = fmt.Sprintf("1.0.%d", i)
+		if i%7 != 0 {
+			g.believe(e)
+		}
+		verdicts[i] = make(chan error, 1)
+		go func() { verdicts[i] <- v.Check(e) }()
+	}
+	check(0) // nobody is at work: it does not wait for company
+	if size := <-g.began; size != 1 {
+		t.Fatalf("the first batch has %d proofs", size)
+	}
+	for i := 1; i < n; i++ {
+		check(i)
+	}
+	eventually(t, "all wait", func() bool { v.mu.Lock(); defer v.mu.Unlock(); return len(v.queue) == n-1 })
+	for _, want := range []int{0, maxBatch, maxBatch, n - 1 - 2*maxBatch} {
+		if want > 0 {
+			if size := <-g.began; size != want {
+				t.Errorf("a batch of %d proofs, want %d", size, want)
+			}
+		}
+		g.open <- struct{}{}
+	}
+	for i, c := range verdicts {
+		if err := <-c; (err != nil) != (i%7 == 0) {
+			t.Errorf("proof %d: %v", i, err)
+		}
 	}
 }

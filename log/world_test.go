@@ -29,11 +29,12 @@ import (
 
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/proofcheck"
 )
 
 const testOrigin = "log.test/2026"
 
-var testProgram = Program{ID: sha256.Sum256([]byte("test program")), System: "test", Kind: "source", Origin: "test", Development: true}
+var testProgram = proofcheck.Program{System: "test", Claim: "source/1", Origin: proofcheck.OriginDevelopment}
 
 // world is a log's surroundings: keys, directories, three witnesses, and a
 // proof verifier that believes what it was told.
@@ -62,7 +63,7 @@ func newWorld(t *testing.T) *world {
 	w.cfg = Config{
 		Origin: testOrigin, Signer: signer, VKey: vkey,
 		TreeDir: filepath.Join(dir, "tree"), StateDir: filepath.Join(dir, "state"),
-		Policy: []byte(policy), Proofs: w.proofs, Programs: []Program{testProgram}, Development: true,
+		Policy: []byte(policy), Proofs: w.proofs, Development: true,
 		CheckpointInterval: 100 * time.Millisecond, BatchAge: 5 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
@@ -101,11 +102,21 @@ func (p *toldProofs) Check(e *entry.Entry) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.checks++
-	if e.Proof.Program != testProgram.ID || len(e.Proof.Parts) != 1 || p.believed[id] == nil || !bytes.Equal(p.believed[id], e.Proof.Parts[0]) {
+	if e.Proof.Program != testProgram.ID() || len(e.Proof.Parts) != 1 || p.believed[id] == nil || !bytes.Equal(p.believed[id], e.Proof.Parts[0]) {
 		return errors.New("the verifier was not told of this proof")
 	}
 	return nil
 }
+
+func (p *toldProofs) CheckBatch(entries []*entry.Entry) []error {
+	errs := make([]error, len(entries))
+	for i, e := range entries {
+		errs[i] = p.Check(e)
+	}
+	return errs
+}
+
+func (p *toldProofs) Programs() []proofcheck.Program { return []proofcheck.Program{testProgram} }
 
 func (p *toldProofs) believe(e *entry.Entry) {
 	id, err := e.Identity()
@@ -149,7 +160,7 @@ func testEntry(t *testing.T, raw []byte, name, version string, commit byte) *ent
 	return &entry.Entry{
 		Subject: entry.Subject{Name: name, Version: version, SHA256: sha256.Sum256(raw)},
 		Claim:   src,
-		Proof:   entry.Proof{Program: testProgram.ID, Parts: [][]byte{{1, 2, 3, 4}}},
+		Proof:   entry.Proof{Program: testProgram.ID(), Parts: [][]byte{{1, 2, 3, 4}}},
 	}
 }
 

@@ -11,8 +11,7 @@ import (
 	"net/http"
 	"strings"
 
-	"cratelog/log"
-	"cratelog/proofcheck"
+	"cratelog/internal/loopback"
 )
 
 func checksum(crate []byte) [32]byte { return sha256.Sum256(crate) }
@@ -66,10 +65,10 @@ func fewerCosignatures(bundle []byte, keep string) []byte {
 // askWitness sends a checkpoint to a witness as an extension of the tree it
 // cosigned last, without a proof, and expects to be refused. A witness that the log
 // did not need yet is behind; it is asked for the size that it has.
-func (s *story) askWitness(w seat, size int64, checkpoint []byte) (string, error) {
+func (s *story) askWitness(w loopback.Witness, size int64, checkpoint []byte) (string, error) {
 	ask := func(old string) (int, string, error) {
 		body := fmt.Sprintf("old %s\n\n%s", old, checkpoint)
-		r, err := http.NewRequestWithContext(s.ctx, http.MethodPost, w.url+"/add-checkpoint", strings.NewReader(body))
+		r, err := http.NewRequestWithContext(s.ctx, http.MethodPost, w.URL+"/add-checkpoint", strings.NewReader(body))
 		if err != nil {
 			return 0, "", err
 		}
@@ -89,16 +88,7 @@ func (s *story) askWitness(w seat, size int64, checkpoint []byte) (string, error
 		return "", err
 	}
 	if status == http.StatusOK {
-		return "", fmt.Errorf("%s cosigned the fork", w.name)
+		return "", fmt.Errorf("%s cosigned the fork", w.Name)
 	}
-	return fmt.Sprintf("%s refuses (HTTP %d): %s", w.name, status, text), nil
-}
-
-// told describes the verifier's programs to the log.
-func told(programs []proofcheck.Program) (out []log.Program) {
-	for _, p := range programs {
-		out = append(out, log.Program{ID: p.ID(), System: p.System, Kind: p.Claim, Blocks: p.Blocks,
-			ListBytes: p.ListBytes, Origin: p.Origin, Development: p.Development()})
-	}
-	return out
+	return fmt.Sprintf("%s refuses (HTTP %d): %s", w.Name, status, text), nil
 }

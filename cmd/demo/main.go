@@ -17,7 +17,11 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"cratelog/internal/loopback"
 )
+
+const origin = "demo.cratelog.example/log"
 
 func main() {
 	check := flag.Bool("check", false, "end after the last step; exit 0 only if every step behaved")
@@ -51,11 +55,11 @@ func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
 	if check {
 		defer os.RemoveAll(dir)
 	}
-	w, err := newWorld(ctx, dir)
+	w, err := loopback.Start(ctx, loopback.Config{Origin: origin, Dir: dir})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.close()) }()
+	defer func() { err = errors.Join(err, w.Close()) }()
 	s := &story{ctx: ctx, w: w, out: stdout}
 	s.say("cratelog: a log that accepts a crate only with a proof that it is its commit's source.")
 	s.say("Everything below runs on this machine, in %s.", dir)

@@ -14,13 +14,14 @@ import (
 
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/internal/loopback"
 	"cratelog/testdata"
 )
 
 // story tells the demonstration, and counts what did not behave.
 type story struct {
 	ctx           context.Context
-	w             *world
+	w             *loopback.World
 	out           io.Writer
 	steps, failed int
 }
@@ -52,10 +53,10 @@ func load(name string) (c crateFiles, err error) {
 	return c, err
 }
 
-func (s *story) log() *client.Log { return &client.Log{URL: s.w.logURL, UserAgent: "cratelog-demo"} }
+func (s *story) log() *client.Log { return &client.Log{URL: s.w.URL, UserAgent: "cratelog-demo"} }
 
 func (s *story) verify(crate, bundle []byte) (*client.Result, error) {
-	return client.Verify(crate, bundle, s.w.policy, s.w.proofs, client.DefaultRules())
+	return client.Verify(crate, bundle, s.w.Policy, s.w.Proofs, client.DefaultRules())
 }
 
 // refused turns the error of an attack into the step's sentence.
@@ -116,7 +117,7 @@ func (s *story) tell() {
 }
 
 func (s *story) describe(bundle []byte) (string, error) {
-	r, err := client.VerifyBundle(bundle, s.w.policy, s.w.proofs, client.DefaultRules())
+	r, err := client.VerifyBundle(bundle, s.w.Policy, s.w.Proofs, client.DefaultRules())
 	if err != nil {
 		return "", err
 	}
@@ -143,7 +144,7 @@ func (s *story) attackClient(first, next crateFiles, bundle []byte) {
 		return refused(err, client.ErrSubject)
 	})
 	s.step("The log hands out a bundle that only one witness has cosigned.", func() (string, error) {
-		_, err := s.verify(first.crate, fewerCosignatures(bundle, s.w.witnesses[0].name))
+		_, err := s.verify(first.crate, fewerCosignatures(bundle, s.w.Witnesses[0].Name))
 		return refused(err, client.ErrQuorum)
 	})
 	s.step("The log hands out a bundle whose entry is not in its tree.", func() (string, error) {
@@ -234,17 +235,17 @@ func (s *story) attackWitnesses() {
 		if err != nil {
 			return "", err
 		}
-		cp, err := s.w.policy.CheckCheckpoint(signed)
+		cp, err := s.w.Policy.CheckCheckpoint(signed)
 		if err != nil {
 			return "", err
 		}
 		cp.Root[0] ^= 1
-		forged, err := note.Sign(&note.Note{Text: fmt.Sprintf("%s\n%d\n%s\n", cp.Origin, cp.Size, cp.Root)}, s.w.signer)
+		forged, err := note.Sign(&note.Note{Text: fmt.Sprintf("%s\n%d\n%s\n", cp.Origin, cp.Size, cp.Root)}, s.w.Signer)
 		if err != nil {
 			return "", err
 		}
 		var lines []string
-		for _, w := range s.w.witnesses {
+		for _, w := range s.w.Witnesses {
 			answer, err := s.askWitness(w, cp.Size, forged)
 			if err != nil {
 				return "", err
@@ -257,13 +258,13 @@ func (s *story) attackWitnesses() {
 
 func (s *story) ending(dir string) {
 	s.say("\nLook at it (it runs until you press Ctrl-C):")
-	s.say("   the log            %s/", s.w.logURL)
-	s.say("   its checkpoint     %s/checkpoint", s.w.logURL)
-	s.say("   the crate's bundle %s/v1/crates/hello-proof/0.1.0", s.w.logURL)
-	for _, w := range s.w.witnesses {
-		s.say("   a witness          %s/", w.url)
+	s.say("   the log            %s/", s.w.URL)
+	s.say("   its checkpoint     %s/checkpoint", s.w.URL)
+	s.say("   the crate's bundle %s/v1/crates/hello-proof/0.1.0", s.w.URL)
+	for _, w := range s.w.Witnesses {
+		s.say("   a witness          %s/", w.URL)
 	}
 	s.say("   the reader's policy %s", filepath.Join(dir, "policy.txt"))
 	s.say("\nTry it:")
-	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --policy %s --development", s.w.logURL, filepath.Join(dir, "policy.txt"))
+	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --policy %s --development", s.w.URL, filepath.Join(dir, "policy.txt"))
 }

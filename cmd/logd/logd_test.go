@@ -33,6 +33,7 @@ import (
 	"cratelog/entry"
 	"cratelog/internal/daemon"
 	"cratelog/log"
+	"cratelog/proofcheck"
 	"cratelog/witness"
 )
 
@@ -57,7 +58,7 @@ func TestMain(m *testing.M) {
 // testProofs accepts exactly one proof for each claim.
 type testProofs struct{}
 
-var testProgram = sha256.Sum256([]byte("test program"))
+var testProgram = proofcheck.Program{System: "test", Claim: "source/1", Origin: "test"}
 
 func testProof(e *entry.Entry) ([]byte, error) {
 	id, err := e.Identity()
@@ -67,15 +68,23 @@ func testProof(e *entry.Entry) ([]byte, error) {
 
 func (testProofs) Check(e *entry.Entry) error {
 	want, err := testProof(e)
-	if err != nil || e.Proof.Program != testProgram || len(e.Proof.Parts) != 1 || !bytes.Equal(e.Proof.Parts[0], want) {
+	if err != nil || e.Proof.Program != testProgram.ID() || len(e.Proof.Parts) != 1 || !bytes.Equal(e.Proof.Parts[0], want) {
 		return errors.New("not the test proof")
 	}
 	return nil
 }
 
-func testPrograms(bool) (log.ProofVerifier, []log.Program, error) {
-	return testProofs{}, []log.Program{{ID: testProgram, System: "test", Kind: "source", Origin: "test"}}, nil
+func (p testProofs) CheckBatch(entries []*entry.Entry) []error {
+	errs := make([]error, len(entries))
+	for i, e := range entries {
+		errs[i] = p.Check(e)
+	}
+	return errs
 }
+
+func (testProofs) Programs() []proofcheck.Program { return []proofcheck.Program{testProgram} }
+
+func testPrograms(bool) (log.Proofs, error) { return testProofs{}, nil }
 
 // site is a log's directory with a key, a policy, and three witnesses.
 type site struct {
@@ -219,7 +228,7 @@ func newItem(t *testing.T, name string) item {
 	list, err := c.List(src)
 	fatalIf(t, err)
 	src.Files = list.Digest
-	e := &entry.Entry{Subject: entry.Subject{Name: name, Version: "1.0.0", SHA256: sha256.Sum256(out.Bytes())}, Claim: src, Proof: entry.Proof{Program: testProgram}}
+	e := &entry.Entry{Subject: entry.Subject{Name: name, Version: "1.0.0", SHA256: sha256.Sum256(out.Bytes())}, Claim: src, Proof: entry.Proof{Program: testProgram.ID()}}
 	proof, err := testProof(e)
 	fatalIf(t, err)
 	e.Proof.Parts = [][]byte{proof}

@@ -29,7 +29,7 @@ func serve(ctx context.Context, args []string, stderr io.Writer, accepted progra
 		return err
 	}
 	cfg.Logger = newLogger(stderr, s.Debug)
-	if cfg.Proofs, cfg.Programs, err = accepted(s.Development); err != nil {
+	if cfg.Proofs, err = accepted(s.Development); err != nil {
 		return err
 	}
 	if s.Development {

@@ -111,24 +111,17 @@ func beside(settingsFile, name string) string {
 }
 
 // programs tells which proofs a log accepts.
-type programs func(development bool) (log.ProofVerifier, []log.Program, error)
+type programs func(development bool) (log.Proofs, error)
 
 // embeddedPrograms are those that ship with cratelog: all of them for a
 // development log, else those whose key comes from a ceremony.
-func embeddedPrograms(development bool) (log.ProofVerifier, []log.Program, error) {
+func embeddedPrograms(development bool) (log.Proofs, error) {
 	v, err := proofcheck.Shipped(development)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var told []log.Program
-	for _, p := range v.Programs() {
-		told = append(told, log.Program{
-			ID: p.ID(), System: p.System, Kind: p.Claim, Blocks: p.Blocks, ListBytes: p.ListBytes,
-			Origin: p.Origin, Development: p.Development(),
-		})
+	if len(v.Programs()) == 0 {
+		return nil, errors.New("every proof program that ships with this version has a development key, with which anyone can make false proofs: set development = true for a log that nobody relies on, or use a version with keys from a ceremony")
 	}
-	if len(told) == 0 {
-		return nil, nil, errors.New("every proof program that ships with this version has a development key, with which anyone can make false proofs: set development = true for a log that nobody relies on, or use a version with keys from a ceremony")
-	}
-	return v, told, nil
+	return v, nil
 }
