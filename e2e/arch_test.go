@@ -69,7 +69,7 @@ var mayImport = map[string][]string{
 	"e2e":               {},
 	"internal/daemon":   {},
 	"internal/fixture":  {"testdata"},
-	"internal/forge":    {"entry", "proofcheck"},
+	"internal/forge":    {"crate", "entry", "proofcheck"},
 	"internal/loopback": {"client", "config", "log", "proofcheck", "witness"},
 	"internal/makekeys": {"prover"},
 }

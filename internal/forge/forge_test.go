@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/proofcheck"
 )
@@ -84,6 +85,31 @@ func TestOtherKeysCannotBeForged(t *testing.T) {
 	p.ListBytes += bytesPerChunk
 	if _, err := New(p); err == nil {
 		t.Error("a key of another seed")
+	}
+}
+
+func TestForgedCratesVerifyInAllButTheCommit(t *testing.T) {
+	f, err := Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, e, err := f.Crate("made-up", "1.0.0", "// nothing\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := crate.Read(raw, "made-up", "1.0.0", crate.DefaultLimits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Check(e.Subject, e.Claim.(*entry.Source)); err != nil {
+		t.Error(err)
+	}
+	v, err := proofcheck.Shipped(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Check(e); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,0 +1,86 @@
+package forge
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"crypto/sha1"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+
+	"cratelog/crate"
+	"cratelog/entry"
+	"cratelog/proofcheck"
+)
+
+// A File is one file of a .crate; its path lies below NAME-VERSION/.
+type File struct{ Path, Content string }
+
+// Manifest returns a Cargo.toml for a package without dependencies.
+func Manifest(name, version string) File {
+	return File{"Cargo.toml", fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\n", name, version)}
+}
+
+// Pack packs files as a .crate.
+func Pack(name, version string, files ...File) ([]byte, error) {
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	tw := tar.NewWriter(zw)
+	for _, f := range files {
+		h := &tar.Header{Name: name + "-" + version + "/" + f.Path, Mode: 0o644, Size: int64(len(f.Content)), Typeflag: tar.TypeReg, Format: tar.FormatGNU}
+		if err := tw.WriteHeader(h); err != nil {
+			return nil, err
+		}
+		if _, err := tw.Write([]byte(f.Content)); err != nil {
+			return nil, err
+		}
+	}
+	if err := tw.Close(); err != nil {
+		return nil, err
+	}
+	if err := zw.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// Entry returns an entry for a .crate that a log in development mode accepts. Its
+// commit does not exist: it is the hash of the name and version.
+func (f *Forger) Entry(raw []byte, name, version string) (*entry.Entry, error) {
+	c, err := crate.Read(raw, name, version, crate.DefaultLimits)
+	if err != nil {
+		return nil, err
+	}
+	src := &entry.Source{Commit: sha1.Sum([]byte(name + " " + version))}
+	list, err := c.List(src)
+	if err != nil {
+		return nil, err
+	}
+	src.Files = list.Digest
+	e := &entry.Entry{Subject: entry.Subject{Name: name, Version: version, SHA256: sha256.Sum256(raw)}, Claim: src}
+	return e, f.Prove(e)
+}
+
+// Crate packs a package of one source file and returns it with an entry.
+func (f *Forger) Crate(name, version, source string) (raw []byte, e *entry.Entry, err error) {
+	if raw, err = Pack(name, version, Manifest(name, version), File{"src/lib.rs", source}); err != nil {
+		return nil, nil, err
+	}
+	e, err = f.Entry(raw, name, version)
+	return raw, e, err
+}
+
+// Default returns a forger for the smallest program that ships with cratelog.
+func Default() (*Forger, error) {
+	programs, err := proofcheck.Embedded()
+	if err != nil {
+		return nil, err
+	}
+	if len(programs) == 0 {
+		return nil, errors.New("forge: no program ships with cratelog")
+	}
+	return New(slices.MinFunc(programs, func(a, b proofcheck.Program) int { return cmp.Compare(a.Blocks, b.Blocks) }))
+}
