@@ -60,6 +60,9 @@ var mayImport = map[string][]string{
 	"log":        {"entry", "crate", "client", "proofcheck"},
 	"ceremony":   {"circuit", "proofcheck"},
 
+	"policy":  {"client", "config", "entry", "proofcheck"},
+	"verdict": {"policy", "client", "crate", "entry", "proofcheck"},
+
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git"},

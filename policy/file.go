@@ -1,0 +1,278 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"cratelog/config"
+	"cratelog/entry"
+)
+
+const (
+	fileVersion = 1
+
+	maxList   = 4096      // items of any list in the file
+	maxReason = 1000      // bytes
+	maxDays   = 100 * 366 // of max-age
+)
+
+// file is zkp.toml as it is written.
+type file struct {
+	Version       int             `toml:"version"`
+	Trust         []string        `toml:"trust"`
+	Development   bool            `toml:"development"`
+	Programs      []string        `toml:"programs"`
+	MaxAge        string          `toml:"max-age"`
+	AllowUnproven []string        `toml:"allow-unproven"`
+	Require       any             `toml:"require"` // string or list of strings
+	Exception     []exceptionFile `toml:"exception"`
+	Allow         []allowFile     `toml:"allow"`
+
+	path       string
+	maxAge     time.Duration
+	require    []Pattern
+	exceptions []Exception
+	allows     []Allow
+}
+
+type exceptionFile struct {
+	Crate   string `toml:"crate"`
+	Version string `toml:"version"`
+	Reason  string `toml:"reason"`
+	Expires string `toml:"expires"`
+}
+
+type allowFile struct {
+	Crate    string   `toml:"crate"`
+	Version  string   `toml:"version"`
+	Unproven []string `toml:"unproven"`
+	Reason   string   `toml:"reason"`
+	Expires  string   `toml:"expires"`
+}
+
+func defaultFile(path string) *file {
+	return &file{path: path, AllowUnproven: []string{"Cargo.lock"}, MaxAge: "0", Require: "none"}
+}
+
+// readFile reads and checks zkp.toml itself, not the files that it names.
+func readFile(path string) (*file, error) {
+	f := defaultFile(path)
+	// What the file says replaces a default; it is not added to it.
+	f.AllowUnproven = nil
+	if err := config.LoadTOML(path, f); err != nil {
+		return nil, err
+	}
+	if f.AllowUnproven == nil {
+		f.AllowUnproven = []string{"Cargo.lock"}
+	}
+	var errs []error
+	wrong := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: key %q: %s", path, key, fmt.Sprintf(format, args...)))
+	}
+	f.check(wrong)
+	return f, errors.Join(errs...)
+}
+
+// check reports every mistake in what is written, and takes it over.
+func (f *file) check(wrong func(key, format string, args ...any)) {
+	switch f.Version {
+	case fileVersion:
+	case 0:
+		wrong("version", "is missing; write version = %d at the top", fileVersion)
+	default:
+		wrong("version", "is %d, this program knows version %d; a newer program may read this file", f.Version, fileVersion)
+	}
+	if f.Trust != nil && len(f.Trust) == 0 {
+		wrong("trust", "is empty, so nobody would be believed; name a file, or remove the key to use those in your own configuration")
+	}
+	checkFiles("trust", f.Trust, wrong)
+	checkFiles("programs", f.Programs, wrong)
+	var err error
+	if f.maxAge, err = parseAge(f.MaxAge); err != nil {
+		wrong("max-age", "%v", err)
+	}
+	checkPaths("allow-unproven", f.AllowUnproven, wrong)
+	f.checkRequire(wrong)
+	for i, e := range f.Exception {
+		at := "exception[" + strconv.Itoa(i+1) + "]."
+		if x, ok := checkException(at, e, wrong); ok {
+			f.exceptions = append(f.exceptions, x)
+		}
+	}
+	for i, a := range f.Allow {
+		at := "allow[" + strconv.Itoa(i+1) + "]."
+		if len(a.Unproven) == 0 {
+			wrong(at+"unproven", "is missing; name the files that may be unproven")
+		}
+		checkPaths(at+"unproven", a.Unproven, wrong)
+		if x, ok := checkException(at, exceptionFile{a.Crate, a.Version, a.Reason, a.Expires}, wrong); ok {
+			f.allows = append(f.allows, Allow{x, a.Unproven})
+		}
+	}
+}
+
+func (f *file) checkRequire(wrong func(key, format string, args ...any)) {
+	const want = `must be "none", "all", or a list such as ["serde", "tokio@1.50.0", "my-*"]`
+	switch v := f.Require.(type) {
+	case string:
+		switch v {
+		case "all":
+			f.require = []Pattern{All}
+		case "none":
+		default:
+			wrong("require", "is %q; it "+want, v)
+		}
+	case []any:
+		if len(v) > maxList {
+			wrong("require", "has %d items, at most %d are read", len(v), maxList)
+			return
+		}
+		for _, item := range v {
+			s, ok := item.(string)
+			if !ok {
+				wrong("require", want)
+				return
+			}
+			p, err := ParsePattern(s)
+			if err != nil {
+				wrong("require", "%v", err)
+				continue
+			}
+			f.require = append(f.require, p)
+		}
+	default:
+		wrong("require", want)
+	}
+}
+
+func checkException(at string, e exceptionFile, wrong func(key, format string, args ...any)) (Exception, bool) {
+	ok := true
+	bad := func(key, format string, args ...any) { ok = false; wrong(at+key, format, args...) }
+	if e.Crate == "" {
+		bad("crate", "is missing; name the crate")
+	} else if err := entry.CheckName(e.Crate); err != nil {
+		bad("crate", "%v; it takes one crate, exactly as the lock file names it", err)
+	}
+	if err := entry.CheckVersion(e.Version); e.Version != "" && err != nil {
+		bad("version", "%v; give one exact version, or remove the key for every version", err)
+	}
+	if strings.TrimSpace(e.Reason) == "" || len(e.Reason) > maxReason {
+		bad("reason", "must say why, in at most %d bytes: somebody will read it when the exception ends", maxReason)
+	}
+	expires, err := ParseDate(e.Expires)
+	if err != nil {
+		bad("expires", "%v", err)
+	}
+	return Exception{e.Crate, e.Version, e.Reason, expires}, ok
+}
+
+func checkFiles(key string, names []string, wrong func(key, format string, args ...any)) {
+	if len(names) > maxList || slices.Contains(names, "") {
+		wrong(key, "must be at most %d names of files, none of them empty", maxList)
+	}
+}
+
+func checkPaths(key string, paths []string, wrong func(key, format string, args ...any)) {
+	if len(paths) > maxList {
+		wrong(key, "has %d items, at most %d are read", len(paths), maxList)
+		return
+	}
+	for _, p := range paths {
+		if err := entry.CheckPath(p); err != nil {
+			wrong(key, "%q is not the path of a file in a crate: %v", p, err)
+		}
+	}
+}
+
+// below returns file names as zkp.toml means them: relative to its directory.
+func (f *file) below(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = filepath.FromSlash(n)
+		if !filepath.IsAbs(out[i]) {
+			out[i] = filepath.Join(filepath.Dir(f.path), out[i])
+		}
+	}
+	return out
+}
+
+// parseAge reads a duration that is written in days ("30d") or as
+// time.ParseDuration reads it ("36h"), at most a hundred years. "0" is any age.
+func parseAge(s string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 31)
+		if err == nil && n <= maxDays && strconv.FormatUint(n, 10) == days {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	} else if d, err := time.ParseDuration(s); err == nil && d >= 0 && d <= maxDays*24*time.Hour {
+		return d, nil
+	}
+	return 0, fmt.Errorf(`%q is not an age; write it like "30d" or "36h", or "0" for any age`, s)
+}
+
+// Date is a day, written 2027-01-31.
+type Date struct{ day time.Time } // its beginning, in UTC
+
+// ParseDate reads a day in its one spelling.
+func ParseDate(s string) (Date, error) {
+	t, err := time.Parse(time.DateOnly, s)
+	if err != nil || t.Format(time.DateOnly) != s {
+		return Date{}, fmt.Errorf(`%q is not a date; give the last day on which it counts, like "2027-01-31"`, s)
+	}
+	return Date{t}, nil
+}
+
+func (d Date) String() string { return d.day.Format(time.DateOnly) }
+
+// Past says that the day is over, in UTC.
+func (d Date) Past(now time.Time) bool { return !now.Before(d.day.AddDate(0, 0, 1)) }
+
+// Pattern names crates: a name in which * stands for any characters, and after
+// an @ one exact version.
+type Pattern struct {
+	name    string // as written
+	version string // "" for every version
+}
+
+// All is the pattern of every crate.
+var All = Pattern{name: "*"}
+
+// ParsePattern reads NAME or NAME@VERSION.
+func ParsePattern(s string) (Pattern, error) {
+	name, version, exact := strings.Cut(s, "@")
+	plain := strings.ReplaceAll(name, "*", "a")
+	if err := entry.CheckName(plain); err != nil {
+		return Pattern{}, fmt.Errorf(`%q names no crate: it takes a name, in which * stands for any characters, like "serde" or "my-*"`, s)
+	}
+	if strings.Trim(name, "*") == "" || s == "all" {
+		return Pattern{}, fmt.Errorf(`%q would be every crate; write require = "all"`, s)
+	}
+	if err := entry.CheckVersion(version); exact && err != nil {
+		return Pattern{}, fmt.Errorf(`%q: %w; behind the @ stands one exact version, like "tokio@1.50.0"`, s, err)
+	}
+	return Pattern{name, version}, nil
+}
+
+func (p Pattern) String() string {
+	if p.version != "" {
+		return p.name + "@" + p.version
+	}
+	return p.name
+}
+
+// Matches says whether the pattern demands something of a package. Case does not
+// matter, nor whether it says - or _.
+func (p Pattern) Matches(name, version string) bool {
+	ok, err := path.Match(fold(p.name), fold(name)) // no special characters but *, and names have no slash
+	return err == nil && ok && (p.version == "" || p.version == version)
+}
+
+func fold(name string) string {
+	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
+}

@@ -1,0 +1,133 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Place says where to look for a policy.
+type Place struct {
+	Flag     string // what --policy says; "" without
+	Metadata string // [workspace.metadata.zkp] policy, relative to Root; "" without
+	Root     string // directory of the workspace's Cargo.toml and Cargo.lock; "" without one
+	UserDir  string // UserDir's result; "" for none
+}
+
+// UserDir is the user's directory for settings of cratelog: cratelog below
+// os.UserConfigDir.
+func UserDir() (string, error) {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("there is no directory for your settings: %w", err)
+	}
+	return filepath.Join(dir, "cratelog"), nil
+}
+
+// Find returns the path of the policy that counts, or "" if there is none: the one
+// that Flag names, or Metadata; else zkp.toml in Root or in the nearest directory
+// above it, up to the top of the git repository that holds it; else zkp.toml in
+// UserDir. Outside of a repository it does not look above Root, where the files
+// may be anybody's. A policy that is named and is not there is an error.
+func (p Place) Find() (string, error) {
+	if p.Flag != "" {
+		return p.Flag, mustExist(p.Flag, "--policy")
+	}
+	if p.Metadata != "" {
+		path := filepath.FromSlash(p.Metadata)
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(p.Root, path)
+		}
+		return path, mustExist(path, "[workspace.metadata.zkp] policy")
+	}
+	var dirs []string
+	if p.Root != "" {
+		var err error
+		if dirs, err = upToRepository(p.Root); err != nil {
+			return "", err
+		}
+	}
+	if p.UserDir != "" {
+		dirs = append(dirs, p.UserDir)
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, FileName)
+		if found, err := exists(path); err != nil || found {
+			return path, err
+		}
+	}
+	return "", nil
+}
+
+// Load finds the policy that counts and loads it; without any it is Default.
+func (p Place) Load() (*Policy, error) {
+	path, err := p.Find()
+	if err != nil {
+		return nil, err
+	}
+	if path == "" {
+		return Default(p.UserDir)
+	}
+	return Load(path, p.UserDir)
+}
+
+// upToRepository returns dir and those above it up to the nearest one with .git
+// in it, or dir alone if there is no such.
+func upToRepository(dir string) ([]string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	dirs := []string{dir}
+	for {
+		if found, err := exists(filepath.Join(dir, ".git")); err != nil {
+			return nil, err
+		} else if found {
+			return dirs, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return dirs[:1], nil
+		}
+		dir = filepath.Dir(dir)
+		dirs = append(dirs, dir)
+	}
+}
+
+// exists fails closed: what cannot be looked at is not passed over.
+func exists(path string) (bool, error) {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func mustExist(path, who string) error {
+	found, err := exists(path)
+	if err == nil && !found {
+		return fmt.Errorf("%s names %s, which does not exist; correct the name, or write one with cargo zkp init", who, path)
+	}
+	return err
+}
+
+// globPolicies lists the *.policy files of a directory, sorted. A directory that
+// does not exist has none.
+func globPolicies(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, e := range entries {
+		if name := e.Name(); strings.HasSuffix(name, ".policy") && !strings.HasPrefix(name, ".") {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+	}
+	return paths, nil
+}

@@ -1,0 +1,275 @@
+// Package policy reads zkp.toml, in which somebody who depends on crates writes
+// down which of them must be proven, whom he believes about it, and which
+// exceptions he makes; and it decides what follows for each package of a lock
+// file.
+//
+// # The file
+//
+// Every key has a default, and an unknown key is an error. Template is a
+// commented example.
+//
+//	version = 1                    # of this format; must be there
+//	trust = ["trust.policy"]       # c2sp.org/tlog-policy files, relative to zkp.toml;
+//	                               # default: *.policy in the user's directory for them
+//	development = false            # true: believe UNSAFE development keys and logs without witnesses
+//	programs = ["my.program"]      # programs to accept beside those that ship with cratelog
+//	max-age = "30d"                # of the cosigned checkpoint; "0", the default: any age
+//	allow-unproven = ["Cargo.lock"]
+//	require = "none"               # or "all", or ["serde", "tokio@1.50.0", "my-*"]
+//
+//	[[exception]]                  # this crate needs no proof, until then
+//	crate = "x"
+//	version = "1.2.3"              # default: every version
+//	reason = "..."
+//	expires = "2027-01-31"         # the last day on which it counts, in UTC
+//
+//	[[allow]]                      # this crate may have these files unproven, until then
+//	crate = "x"
+//	version = "1.2.3"              # default: every version
+//	unproven = ["Cargo.toml"]
+//	reason = "..."
+//	expires = "2027-01-31"
+//
+// Each trust file stands for itself: its logs, its witnesses, its quorum. A
+// bundle must satisfy the one that lists its log, so no two files may list the
+// same log.
+//
+// # Names
+//
+// What demands a proof is read generously: case does not matter, and "-" is as
+// good as "_", as the registries have it. What excuses from one is read to the
+// letter.
+package policy
+
+import (
+	"bytes"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"cratelog/client"
+	"cratelog/proofcheck"
+)
+
+// FileName is the name under which a policy is looked for.
+const FileName = "zkp.toml"
+
+// Template is a commented zkp.toml for somebody to begin with. As it stands, it
+// demands what the manifests ask for and nothing else. Settings that are commented
+// out begin with "#" and no space behind it.
+//
+//go:embed template.toml
+var Template string
+
+// A Policy is a zkp.toml with everything that it names. It does not change after
+// Load, so it is safe for concurrent use.
+type Policy struct {
+	Path string // of zkp.toml; "" for Default
+
+	Trust    []Trust              // in the order of the file; may be empty
+	TrustDir string               // where trust files were looked for by default; "" if the file names its own
+	Programs []proofcheck.Program // all accepted ones, those that ship with cratelog first
+
+	// Development accepts programs with UNSAFE development keys, whose proofs anybody
+	// can forge, and logs without witnesses.
+	Development bool
+
+	MaxAge        time.Duration // of the cosigned checkpoint; 0 for any
+	AllowUnproven []string      // paths that any crate may have unproven
+	Require       []Pattern     // crates that must be proven; All for every one
+	Exceptions    []Exception
+	Allows        []Allow
+}
+
+// Trust is one c2sp.org/tlog-policy file.
+type Trust struct {
+	Path   string
+	Text   []byte
+	Policy *client.Policy
+}
+
+// An Exception excuses a crate from being proven.
+type Exception struct {
+	Crate   string
+	Version string // "" for every version
+	Reason  string
+	Expires Date
+}
+
+// An Allow lets files of a crate be unproven.
+type Allow struct {
+	Exception          // which crate, why, and until when
+	Unproven  []string // paths below the package's directory
+}
+
+// Load reads a zkp.toml and every file that it names. Where it names no trust
+// files, all of userDir/trust/*.policy are read; userDir is UserDir's result, or
+// "" for none. Errors name the file and the key, and all mistakes of the file's
+// own are in one error.
+func Load(path, userDir string) (*Policy, error) {
+	f, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return f.policy(userDir)
+}
+
+// Default is the policy of somebody who wrote none: what the manifests ask for
+// must be proven, and userDir/trust/*.policy says whom to believe.
+func Default(userDir string) (*Policy, error) {
+	return defaultFile("").policy(userDir)
+}
+
+// policy reads what the file names.
+func (f *file) policy(userDir string) (*Policy, error) {
+	p := &Policy{Path: f.path, Development: f.Development, MaxAge: f.maxAge, AllowUnproven: f.AllowUnproven,
+		Require: f.require, Exceptions: f.exceptions, Allows: f.allows}
+	errTrust := p.loadTrust(f, userDir)
+	errPrograms := p.loadPrograms(f)
+	if err := errors.Join(errTrust, errPrograms); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// loadTrust reads the trust files.
+func (p *Policy) loadTrust(f *file, userDir string) error {
+	paths := f.below(f.Trust)
+	if f.Trust == nil && userDir != "" {
+		p.TrustDir = filepath.Join(userDir, "trust")
+		var err error
+		// An error is about the pattern, so a directory with "[" in its name is not one.
+		if paths, err = globPolicies(p.TrustDir); err != nil {
+			return fmt.Errorf("the directory of trust files cannot be read: %w", err)
+		}
+	}
+	var errs []error
+	seen := map[string]string{}
+	for _, path := range paths {
+		t, err := readTrust(path)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, l := range t.Policy.Logs() {
+			if other, ok := seen[l.Origin]; ok && other != path {
+				errs = append(errs, fmt.Errorf("%s and %s both list the log %q, so that it would not be clear whose quorum counts; take it out of one of them", other, path, l.Origin))
+			}
+			seen[l.Origin] = path
+		}
+		p.Trust = append(p.Trust, t)
+	}
+	return errors.Join(errs...)
+}
+
+func readTrust(path string) (Trust, error) {
+	text, err := readLimited(path, client.MaxPolicySize)
+	if err != nil {
+		return Trust{}, fmt.Errorf("the trust file cannot be read: %w", err)
+	}
+	parsed, err := client.ParsePolicy(text)
+	if err != nil {
+		return Trust{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(parsed.Logs()) == 0 {
+		return Trust{}, fmt.Errorf("%s lists no log, so it believes nobody; add a log line, or do not name the file", path)
+	}
+	return Trust{path, text, parsed}, nil
+}
+
+// loadPrograms collects the programs that ship with cratelog and those of files.
+// The id of a program does not tell its origin, so a key is a development key if
+// either the file or cratelog says so.
+func (p *Policy) loadPrograms(f *file) error {
+	shipped, err := proofcheck.Embedded()
+	if err != nil {
+		return err
+	}
+	unsafe := map[[32]byte]bool{}
+	seen := map[[32]byte]string{}
+	for _, prog := range shipped {
+		id := prog.ID()
+		unsafe[id] = prog.Development()
+		if !prog.Development() || p.Development {
+			p.Programs, seen[id] = append(p.Programs, prog), "cratelog itself"
+		}
+	}
+	var errs []error
+	for _, path := range f.below(f.Programs) {
+		prog, err := readProgram(path)
+		id := prog.ID()
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case (prog.Development() || unsafe[id]) && !p.Development:
+			errs = append(errs, fmt.Errorf("%s holds an UNSAFE development key, whose proofs anybody can forge; remove it from programs in %s, or set development = true to try things out", path, f.path))
+		case seen[id] == "cratelog itself":
+			// A newer cratelog may ship what a policy had to name. That is no mistake.
+		case seen[id] != "":
+			errs = append(errs, fmt.Errorf("%s holds the same program as %s; remove one of them from programs in %s", path, seen[id], f.path))
+		default:
+			p.Programs, seen[id] = append(p.Programs, prog), path
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func readProgram(path string) (proofcheck.Program, error) {
+	text, err := readLimited(path, maxProgramFile)
+	if err != nil {
+		return proofcheck.Program{}, fmt.Errorf("the program file cannot be read: %w", err)
+	}
+	prog, err := proofcheck.ParseProgram(text)
+	if err != nil {
+		return proofcheck.Program{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return prog, nil
+}
+
+// Rules returns what client.Verify must demand of a package's bundle at a time.
+func (p *Policy) Rules(name, version string, now time.Time) client.Rules {
+	r := client.Rules{Name: name, Version: version, AllowUnproven: slices.Clone(p.AllowUnproven),
+		MaxAge: p.MaxAge, Now: now, AllowNoWitnesses: p.Development}
+	for _, a := range p.Allows {
+		if a.covers(name, version) && !a.Expires.Past(now) {
+			r.AllowUnproven = append(r.AllowUnproven, a.Unproven...)
+		}
+	}
+	return r
+}
+
+// maxProgramFile bounds a program file in bytes; proofcheck.ParseProgram reads less.
+const maxProgramFile = 64 << 10
+
+// readLimited reads a regular file of at most limit bytes.
+func readLimited(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes, the most that is read", path, limit)
+	}
+	// Editors of some systems put a mark in front that no parser of ours knows.
+	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) {
+		return nil, fmt.Errorf("%s begins with a byte order mark; save it as plain UTF-8", path)
+	}
+	return b, nil
+}

@@ -1,0 +1,482 @@
+package policy
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/note"
+
+	"cratelog/proofcheck"
+)
+
+var now = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t testing.TB, path, text string) string {
+	t.Helper()
+	fatalIf(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	fatalIf(t, os.WriteFile(path, []byte(text), 0o644))
+	return path
+}
+
+func edKey(name string) ed25519.PublicKey {
+	seed := sha256.Sum256([]byte(name))
+	return ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey)
+}
+
+// trustText is a trust file for one log, with a witness unless there is to be none.
+func trustText(t testing.TB, origin string, witness bool) string {
+	t.Helper()
+	l, err := note.NewEd25519VerifierKey(origin, edKey("log "+origin))
+	fatalIf(t, err)
+	if !witness {
+		return "log " + l + "\nquorum none\n"
+	}
+	w, err := torchwood.NewCosignatureVerifierFromKey("witness.example", edKey("witness"))
+	fatalIf(t, err)
+	return "log " + l + " https://" + origin + "\nwitness W " + w.String() + "\nquorum W\n"
+}
+
+// dir is a directory with two trust files, the programs that ship, and a user's
+// directory with a trust file of its own.
+func dir(t testing.TB) (dir, user string) {
+	t.Helper()
+	dir, user = t.TempDir(), t.TempDir()
+	write(t, filepath.Join(dir, "a.policy"), trustText(t, "a.example/log", true))
+	write(t, filepath.Join(dir, "b.policy"), trustText(t, "b.example/log", true))
+	write(t, filepath.Join(dir, "again.policy"), trustText(t, "a.example/log", true))
+	write(t, filepath.Join(dir, "none.policy"), trustText(t, "none.example/log", false))
+	write(t, filepath.Join(dir, "broken.policy"), "log me\nquorum none\n")
+	write(t, filepath.Join(dir, "nolog.policy"), "quorum none\n")
+	write(t, filepath.Join(dir, "trust.policy"), trustText(t, "template.example/log", true))
+	write(t, filepath.Join(user, "trust", "user.policy"), trustText(t, "user.example/log", true))
+	write(t, filepath.Join(user, "trust", "README"), "not a policy")
+	return dir, user
+}
+
+func load(t testing.TB, text string) (*Policy, error) {
+	t.Helper()
+	d, user := dir(t)
+	return Load(write(t, filepath.Join(d, FileName), text), user)
+}
+
+func mustLoad(t testing.TB, text string) *Policy {
+	t.Helper()
+	p, err := load(t, text)
+	fatalIf(t, err)
+	return p
+}
+
+func devProgram(t testing.TB) proofcheck.Program {
+	t.Helper()
+	all, err := proofcheck.Embedded()
+	fatalIf(t, err)
+	for _, p := range all {
+		if p.Development() {
+			return p
+		}
+	}
+	t.Skip("no development program ships")
+	return proofcheck.Program{}
+}
+
+func TestEveryKeyIsRead(t *testing.T) {
+	p := mustLoad(t, `
+version = 1
+trust = ["a.policy", "b.policy"]
+development = true
+max-age = "30d"
+allow-unproven = []
+require = ["serde", "tokio@1.50.0", "my-*"]
+[[exception]]
+crate = "x"
+version = "1.2.3"
+reason = "old"
+expires = "2027-01-31"
+[[allow]]
+crate = "y"
+unproven = ["Cargo.toml"]
+reason = "read"
+expires = "2027-01-31"
+`)
+	if len(p.Trust) != 2 || p.Trust[1].Policy.Logs()[0].Origin != "b.example/log" || !bytes.Contains(p.Trust[0].Text, []byte("a.example")) {
+		t.Errorf("trust: %+v", p.Trust)
+	}
+	if !p.Development || p.MaxAge != 30*24*time.Hour || len(p.AllowUnproven) != 0 || p.TrustDir != "" {
+		t.Errorf("%+v", p)
+	}
+	if len(p.Require) != 3 || p.Require[1].String() != "tokio@1.50.0" {
+		t.Errorf("require: %v", p.Require)
+	}
+	if len(p.Exceptions) != 1 || p.Exceptions[0].String() != "x@1.2.3" || p.Exceptions[0].Expires.String() != "2027-01-31" {
+		t.Errorf("exceptions: %v", p.Exceptions)
+	}
+	if got := p.Rules("y", "1.0.0", now).AllowUnproven; !slices.Equal(got, []string{"Cargo.toml"}) {
+		t.Errorf("y may have unproven: %q", got)
+	}
+	if got := p.Rules("y", "1.0.0", now.AddDate(1, 0, 0)).AllowUnproven; len(got) != 0 {
+		t.Errorf("after it expired, y may have unproven: %q", got)
+	}
+	if got := p.Rules("z", "1.0.0", now); len(got.AllowUnproven) != 0 || got.Name != "z" || got.Version != "1.0.0" || got.MaxAge != p.MaxAge || !got.Now.Equal(now) {
+		t.Errorf("the rules of z: %+v", got)
+	}
+}
+
+func TestDefaultsAreStrict(t *testing.T) {
+	p := mustLoad(t, "version = 1\n")
+	if p.Development || len(p.Require) != 0 || !slices.Equal(p.AllowUnproven, []string{"Cargo.lock"}) {
+		t.Errorf("%+v", p)
+	}
+	if len(p.Trust) != 1 || p.Trust[0].Policy.Logs()[0].Origin != "user.example/log" {
+		t.Errorf("the user's trust files are not the default: %+v", p.Trust)
+	}
+	for _, prog := range p.Programs {
+		if prog.Development() {
+			t.Errorf("accepted without being asked: %v", prog)
+		}
+	}
+	if p.Rules("x", "1.0.0", now).AllowNoWitnesses {
+		t.Error("logs without witnesses are accepted")
+	}
+	_, user := dir(t)
+	d, err := Default(user)
+	fatalIf(t, err)
+	if d.Path != "" || len(d.Trust) != 1 || d.Development || len(d.Require) != 0 {
+		t.Errorf("default: %+v", d)
+	}
+	if d, err = Default(filepath.Join(user, "nothing")); err != nil || len(d.Trust) != 0 {
+		t.Errorf("without a directory: %+v, %v", d, err)
+	}
+}
+
+func TestMistakesAreNamedWithFileAndKey(t *testing.T) {
+	const ex = "[[exception]]\ncrate = \"x\"\nreason = \"r\"\nexpires = \"2027-01-31\"\n"
+	for _, c := range []struct{ text, want string }{
+		{"", `zkp.toml: key "version": is missing; write version = 1 at the top`},
+		{"version = 2", `zkp.toml: key "version": is 2, this program knows version 1; a newer program may read this file`},
+		{"version = 1\nmax_age = \"1d\"", `zkp.toml line 2: unknown key "max_age"; correct its spelling or remove it`},
+		{"version = 1\nRequire = \"all\"", `unknown key "Require"`},
+		{"version = 1\n[[exceptions]]\ncrate = \"x\"", `unknown key "exceptions`},
+		{"version = 1\n[[exception]]\ncrates = \"x\"", `unknown key "exception.crates"`},
+		{"version = 1\nmax-age = \"30 days\"", `zkp.toml: key "max-age": "30 days" is not an age; write it like "30d" or "36h", or "0" for any age`},
+		{"version = 1\nmax-age = \"-1h\"", `is not an age`},
+		{"version = 1\nmax-age = \"030d\"", `is not an age`},
+		{"version = 1\nmax-age = 30", `zkp.toml line 2: key "max-age": `},
+		{"version = 1\ntrust = []", `key "trust": is empty, so nobody would be believed`},
+		{"version = 1\ntrust = [\"\"]", `key "trust": must be at most 4096 names of files, none of them empty`},
+		{"version = 1\ntrust = [\"gone.policy\"]", `the trust file cannot be read: open `},
+		{"version = 1\ntrust = [\"broken.policy\"]", `broken.policy: policy, line 1: the log's key: `},
+		{"version = 1\ntrust = [\"nolog.policy\"]", `nolog.policy lists no log, so it believes nobody`},
+		{"version = 1\ntrust = [\"a.policy\", \"again.policy\"]", `both list the log "a.example/log", so that it would not be clear whose quorum counts`},
+		{"version = 1\nprograms = [\"gone.json\"]", `the program file cannot be read: open `},
+		{"version = 1\nprograms = [\"a.policy\"]", `a.policy: program file: `},
+		{"version = 1\nallow-unproven = [\"../x\"]", `key "allow-unproven": "../x" is not the path of a file in a crate`},
+		{"version = 1\nrequire = \"some\"", `key "require": is "some"; it must be "none", "all", or a list such as ["serde", "tokio@1.50.0", "my-*"]`},
+		{"version = 1\nrequire = true", `key "require": must be "none", "all", or a list`},
+		{"version = 1\nrequire = [1]", `key "require": must be "none", "all", or a list`},
+		{"version = 1\nrequire = {all = true}", `key "require": must be "none", "all", or a list`},
+		{"version = 1\nrequire = [\"*\"]", `key "require": "*" would be every crate; write require = "all"`},
+		{"version = 1\nrequire = [\"all\"]", `key "require": "all" would be every crate; write require = "all"`},
+		{"version = 1\nrequire = [\"se rde\"]", `key "require": "se rde" names no crate`},
+		{"version = 1\nrequire = [\"serde@1.0\"]", `key "require": "serde@1.0": `},
+		{"version = 1\nrequire = [\"serde@\"]", `behind the @ stands one exact version, like "tokio@1.50.0"`},
+		{"version = 1\n" + strings.Replace(ex, "crate = \"x\"\n", "", 1), `key "exception[1].crate": is missing; name the crate`},
+		{"version = 1\n" + strings.Replace(ex, `"x"`, `"x*"`, 1), `key "exception[1].crate": `},
+		{"version = 1\n" + strings.Replace(ex, "reason = \"r\"\n", "", 1), `key "exception[1].reason": must say why`},
+		{"version = 1\n" + strings.Replace(ex, `"r"`, `"  "`, 1), `key "exception[1].reason": must say why`},
+		{"version = 1\n" + strings.Replace(ex, "expires = \"2027-01-31\"\n", "", 1), `key "exception[1].expires": "" is not a date; give the last day on which it counts, like "2027-01-31"`},
+		{"version = 1\n" + ex + strings.Replace(ex, "2027-01-31", "2027-02-30", 1), `key "exception[2].expires": "2027-02-30" is not a date`},
+		{"version = 1\n" + strings.Replace(ex, "crate", "version = \"1\"\ncrate", 1), `key "exception[1].version": `},
+		{"version = 1\n" + strings.Replace(ex, "exception", "allow", 1), `key "allow[1].unproven": is missing; name the files that may be unproven`},
+		{"version = 1\nversion = 1", `zkp.toml line 2`},
+		{"\xff", `zkp.toml`},
+		{"version = 1 \x00", `zkp.toml`},
+	} {
+		p, err := load(t, c.text)
+		if err == nil || p != nil {
+			t.Errorf("accepted: %q", c.text)
+			continue
+		}
+		if !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q:\n got %v\nwant %s", c.text, err, c.want)
+		}
+	}
+}
+
+func TestAllMistakesAreToldAtOnce(t *testing.T) {
+	_, err := load(t, "version = 3\nrequire = 1\n[[exception]]\ncrate = \"x\"\n")
+	for _, key := range []string{`"version"`, `"require"`, `"exception[1].reason"`, `"exception[1].expires"`} {
+		if err == nil || !strings.Contains(err.Error(), "key "+key) {
+			t.Errorf("nothing is said about %s: %v", key, err)
+		}
+	}
+}
+
+// The origin is no part of a program's id, so a file could call a development key
+// by another origin.
+func TestADevelopmentKeyDoesNotPassUnderAnotherOrigin(t *testing.T) {
+	prog := devProgram(t)
+	honest, err := prog.Marshal()
+	fatalIf(t, err)
+	prog.Origin = "ceremony of nobody"
+	posing, err := prog.Marshal()
+	if err != nil { // if program files know which origins there are, that is as good
+		posing = honest
+	}
+	d, user := dir(t)
+	for _, text := range [][]byte{posing, honest} {
+		write(t, filepath.Join(d, "dev.program"), string(text))
+		path := write(t, filepath.Join(d, FileName), "version = 1\nprograms = [\"dev.program\"]\n")
+		if p, err := Load(path, user); err == nil {
+			t.Errorf("accepted: %v", p.Programs)
+		}
+	}
+	path := write(t, filepath.Join(d, FileName), "version = 1\ndevelopment = true\nprograms = [\"dev.program\"]\n")
+	p, err := Load(path, user)
+	fatalIf(t, err)
+	if _, err := proofcheck.New(p.Programs); err != nil {
+		t.Errorf("the programs cannot be used together: %v", err)
+	}
+}
+
+func TestEveryKeyOfTheTemplateParses(t *testing.T) {
+	if p := mustLoad(t, Template); p.Development || len(p.Require) != 0 || len(p.Exceptions) != 0 || len(p.Trust) != 1 {
+		t.Errorf("the template demands or allows something as it stands: %+v", p)
+	}
+	// With every setting taken over. A setting that stands there replaces its default.
+	setting := regexp.MustCompile(`(?m)^#(\S.*)$`)
+	full := setting.ReplaceAllString(Template, "$1")
+	full = strings.Replace(full, "require = \"none\"\n", "", 1)
+	full = strings.Replace(full, "programs = ", "#", 1)
+	p := mustLoad(t, full)
+	if len(p.Require) != 3 || p.MaxAge == 0 || !p.Development || len(p.Exceptions) != 1 || len(p.Allows) != 1 || len(p.Trust) != 1 {
+		t.Errorf("not every setting was taken over: %+v", p)
+	}
+	// And every key that there is stands in it.
+	for _, key := range []string{"version", "trust", "development", "programs", "max-age", "allow-unproven", "require",
+		"crate", "version", "reason", "expires", "unproven"} {
+		if !regexp.MustCompile(`(?m)^#?` + key + ` = `).MatchString(Template) {
+			t.Errorf("the template does not show the key %q", key)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	p := mustLoad(t, `
+version = 1
+require = ["serde_json", "tokio@1.50.0", "my-*"]
+[[exception]]
+crate = "my-old"
+reason = "r"
+expires = "2026-08-31"
+[[exception]]
+crate = "my-free"
+version = "1.0.0"
+reason = "gone"
+expires = "2026-09-01"
+[[exception]]
+crate = "quiet"
+reason = "nobody asks for it"
+expires = "2027-01-01"
+`)
+	itoa, err := ParsePattern("itoa")
+	fatalIf(t, err)
+	mispelt, err := ParsePattern("sirde")
+	fatalIf(t, err)
+	asks := []Ask{{itoa, "Cargo.toml, [dependencies] itoa"}, {mispelt, "Cargo.toml, [dependencies] sirde"}}
+	r := p.Resolve(asks, []Package{
+		{"serde-json", "1.0.0"}, {"tokio", "1.50.0"}, {"tokio", "1.50.1"}, {"My_Crate", "0.1.0"},
+		{"my-old", "1.0.0"}, {"my-free", "1.0.0"}, {"my-free", "2.0.0"}, {"my_free", "1.0.0"}, {"quiet", "1.0.0"}, {"itoa", "1.0.0"},
+	}, now)
+	want := []Status{Required, Required, NotAsked, Required, Required, Excepted, Required, Required, NotAsked, Required}
+	for i, d := range r.Demands {
+		if d.Status != want[i] {
+			t.Errorf("%s %s: %v, want %v (because %q)", d.Name, d.Version, d.Status, want[i], d.Because)
+		}
+		if (d.Status == NotAsked) != (len(d.Because) == 0) || (d.Status == Excepted) != (d.Except != nil) {
+			t.Errorf("%+v", d)
+		}
+	}
+	if d := r.Demands[4]; len(d.Expired) != 1 || d.Expired[0].Crate != "my-old" {
+		t.Errorf("the expired exception is not told: %+v", d)
+	}
+	if d := r.Demands[5]; d.Except.Reason != "gone" {
+		t.Errorf("%+v", d)
+	}
+	if got := r.Demands[9].Because; len(got) != 1 || got[0] != "Cargo.toml, [dependencies] itoa asks for it" {
+		t.Errorf("because: %q", got)
+	}
+	if got := r.Demands[1].Because; len(got) != 1 || !strings.HasSuffix(got[0], `zkp.toml requires "tokio@1.50.0"`) {
+		t.Errorf("because: %q", got)
+	}
+	if len(r.Unmatched) != 1 || r.Unmatched[0] != "Cargo.toml, [dependencies] sirde asks for it, but no registry package of the lock file is sirde" {
+		t.Errorf("unmatched: %q", r.Unmatched)
+	}
+	all := mustLoad(t, "version = 1\nrequire = \"all\"\n")
+	if r := all.Resolve(nil, []Package{{"anything", "0.0.1"}}, now); r.Demands[0].Status != Required || !strings.HasSuffix(r.Demands[0].Because[0], "requires all crates") {
+		t.Errorf("%+v", r)
+	}
+	if r := all.Resolve(nil, nil, now); len(r.Unmatched) != 0 {
+		t.Errorf("requiring all of nothing is reported: %q", r.Unmatched)
+	}
+}
+
+func TestAnExceptionCountsOnItsLastDay(t *testing.T) {
+	d, err := ParseDate("2026-08-31")
+	fatalIf(t, err)
+	for at, past := range map[string]bool{"2026-08-31T00:00:00Z": false, "2026-08-31T23:59:59Z": false, "2026-09-01T00:00:00Z": true, "2026-09-01T01:00:00+02:00": false} {
+		tm, err := time.Parse(time.RFC3339, at)
+		fatalIf(t, err)
+		if d.Past(tm) != past {
+			t.Errorf("at %s: past is %v", at, !past)
+		}
+	}
+}
+
+func TestCheckWarns(t *testing.T) {
+	d, user := dir(t)
+	path := write(t, filepath.Join(d, FileName), `
+version = 1
+trust = ["none.policy", "a.policy"]
+development = true
+allow-unproven = ["Cargo.toml"]
+require = ["my-*"]
+[[exception]]
+crate = "x"
+reason = "r"
+expires = "2026-08-31"
+[[allow]]
+crate = "y"
+version = "1.0.0"
+unproven = ["Cargo.toml"]
+reason = "r"
+expires = "2027-08-31"
+`)
+	r := Check(path, user, nil, []Package{{"x", "1.0.0"}}, now)
+	fatalIf(t, r.Err)
+	all := strings.Join(r.Warnings, "\n")
+	for _, want := range []string{
+		`development: proofs with UNSAFE development keys are accepted, which anybody can forge`,
+		`allow-unproven: any crate may have an unproven Cargo.toml`,
+		`none.policy says "quorum none": its logs can show each reader another tree; name witnesses and a quorum`,
+		`none.policy names no address of the log "none.example/log"`,
+		`exception[1] (x): it expired on 2026-08-31 and does not count any more`,
+		`allow[1] (y@1.0.0): no registry package of the lock file is y@1.0.0; remove it, or correct its name`,
+		`requires "my-*", but no registry package of the lock file is my-*`,
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no warning says: %s", want)
+		}
+	}
+	if len(r.Warnings) != 7 {
+		t.Errorf("%d warnings:\n%s", len(r.Warnings), all)
+	}
+	if r := Check(path, user, nil, nil, now); slices.ContainsFunc(r.Warnings, func(s string) bool { return strings.Contains(s, "lock file") }) {
+		t.Errorf("without a lock file: %q", r.Warnings)
+	}
+	if r := Check(filepath.Join(d, "gone.toml"), user, nil, nil, now); r.Err == nil || r.Policy != nil {
+		t.Errorf("a missing file: %+v", r)
+	}
+	if r := Check("", filepath.Join(user, "nothing"), nil, nil, now); r.Err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "the default policy: trust: no log is believed, so nothing can be verified; put the policy file of a log into ") {
+		t.Errorf("the default policy: %+v", r)
+	}
+}
+
+func TestTheNearestPolicyIsFound(t *testing.T) {
+	top, user := t.TempDir(), t.TempDir()
+	root := filepath.Join(top, "repo", "sub", "ws")
+	fatalIf(t, os.MkdirAll(root, 0o755))
+	find := func(p Place) string {
+		t.Helper()
+		path, err := p.Find()
+		fatalIf(t, err)
+		return path
+	}
+	at := Place{Root: root, UserDir: user}
+	if got := find(at); got != "" {
+		t.Errorf("found %s where there is none", got)
+	}
+	for _, path := range []string{
+		write(t, filepath.Join(user, FileName), "version = 1"),
+	} {
+		if got := find(at); got != path {
+			t.Errorf("found %q, want %q", got, path)
+		}
+	}
+	// Outside of a repository, directories above may be anybody's.
+	above := write(t, filepath.Join(top, FileName), "version = 1")
+	inRepo := write(t, filepath.Join(top, "repo", FileName), "version = 1")
+	if got := find(at); got == above || got == inRepo {
+		t.Errorf("found %q outside of a repository", got)
+	}
+	fatalIf(t, os.Mkdir(filepath.Join(top, "repo", ".git"), 0o755))
+	if got := find(at); got != inRepo {
+		t.Errorf("found %q, want %q", got, inRepo)
+	}
+	fatalIf(t, os.Remove(inRepo))
+	if got := find(at); got != filepath.Join(user, FileName) {
+		t.Errorf("found %q, above the repository's top", got)
+	}
+	own := write(t, filepath.Join(root, FileName), "version = 1")
+	if got := find(at); got != own {
+		t.Errorf("found %q, want %q", got, own)
+	}
+	meta := write(t, filepath.Join(top, "repo", "policy", "org.toml"), "version = 1")
+	at.Metadata = "../../policy/org.toml"
+	if got := find(at); got != meta {
+		t.Errorf("found %q, want %q", got, meta)
+	}
+	at.Flag = above
+	if got := find(at); got != above {
+		t.Errorf("found %q, want %q", got, above)
+	}
+	for _, p := range []Place{{Flag: filepath.Join(top, "gone")}, {Metadata: "gone", Root: root}} {
+		if path, err := p.Load(); err == nil || !strings.Contains(err.Error(), "which does not exist; correct the name, or write one with cargo zkp init") {
+			t.Errorf("a policy that is named and not there: %v, %v", path, err)
+		}
+	}
+	if p, err := (Place{Root: t.TempDir()}).Load(); err != nil || p.Path != "" {
+		t.Errorf("without any policy: %+v, %v", p, err)
+	}
+}
+
+// Whatever is in the file, it is read or refused with a sentence about it.
+func FuzzPolicyFile(f *testing.F) {
+	f.Add(Template)
+	f.Add("version = 1\nrequire = [\"a*\", \"b@1.0.0\"]\n[[exception]]\ncrate = \"x\"\nreason = \"r\"\nexpires = \"2027-01-31\"\n")
+	f.Add("version = 1\nrequire = {a = [1, {}]}\nexception = [{crate = \"x\"}]\n")
+	f.Add("[allow]\nunproven = [[]]\n")
+	path := filepath.Join(f.TempDir(), FileName)
+	f.Fuzz(func(t *testing.T, text string) {
+		fatalIf(t, os.WriteFile(path, []byte(text), 0o600))
+		r, err := readFile(path)
+		if err != nil {
+			if !strings.Contains(err.Error(), FileName) {
+				t.Errorf("the error does not name the file: %v", err)
+			}
+			return
+		}
+		p := &Policy{Require: r.require, Exceptions: r.exceptions, Allows: r.allows}
+		for _, q := range r.require {
+			if again, err := ParsePattern(q.String()); q != All && (err != nil || again != q) {
+				t.Errorf("%q is not read back: %v", q, err)
+			}
+		}
+		p.Resolve(nil, []Package{{"x", "1.0.0"}}, now)
+	})
+}
