@@ -54,6 +54,7 @@ var mayImport = map[string][]string{
 	"testdata":   {},
 	"manifest":   {},
 	"crate":      {"entry", "manifest"},
+	"cargo":      {"crate", "entry"},
 	"proofcheck": {"entry"},
 	"client":     {"entry", "crate"},
 	"prover":     {"entry", "crate", "git", "circuit", "proofcheck", "manifest"},
