@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ const sourceInputs = 3
 // maxKey bounds a verifying key in bytes; ours have a few hundred.
 const maxKey = 16 << 10
 
+// maxOrigin bounds what a program says of its origin, in bytes.
+const maxOrigin = 512
+
 // Program is one statement with one verifying key: what a proof is a proof of.
 type Program struct {
 	System    string // SystemGroth16
@@ -41,6 +45,11 @@ type Program struct {
 	ListBytes int    // bytes of the file list that it has room for
 	Origin    string // where the key comes from: OriginDevelopment, or a ceremony
 	Key       []byte // verifying key, gnark's WriteTo (compressed points)
+
+	// ProvingKey is the SHA-256 of the proving key's file (gnark's WriteDump), or zero
+	// if the program file does not say it. Verifiers have no use for it, and it is no
+	// part of the program's id.
+	ProvingKey [32]byte
 }
 
 // ID is the program's name in an entry:
@@ -49,7 +58,7 @@ type Program struct {
 //	        "blocks " || Blocks || " list-bytes " || ListBytes || "\n" || Key)
 //
 // with decimal numbers. The origin is no part of it: it says how far to trust the
-// key, not which key it is.
+// key, not which key it is; nor is the proving key.
 func (p Program) ID() [32]byte {
 	h := sha256.New()
 	fmt.Fprintf(h, "cratelog/program/v1\n%s\n%s\nblocks %d list-bytes %d\n", p.System, p.Claim, p.Blocks, p.ListBytes)
@@ -72,12 +81,36 @@ type programFile struct {
 	ListBytes int    `json:"list_bytes"`
 	Origin    string `json:"origin"`
 	Key       string `json:"key"` // base64
+
+	ProvingKey string `json:"proving_key,omitempty"` // lower-case hex
 }
 
-// ParseProgram reads a program file. It refuses unknown fields and bad keys.
+// MaxProgramFile bounds a program file, in bytes.
+const MaxProgramFile = 2 * maxKey
+
+// ParseProgram reads a program file. It refuses unknown fields, bad keys, and a program
+// that ships with cratelog under another origin than its own: a development key stays
+// one, whatever a file says.
 func ParseProgram(text []byte) (Program, error) {
-	if len(text) > 2*maxKey {
-		return Program{}, fmt.Errorf("program file: %d bytes, at most %d are read", len(text), 2*maxKey)
+	p, err := parseProgram(text)
+	if err != nil {
+		return Program{}, err
+	}
+	shipped, err := Embedded()
+	if err != nil {
+		return Program{}, err
+	}
+	for _, s := range shipped {
+		if s.ID() == p.ID() && s.Origin != p.Origin {
+			return Program{}, fmt.Errorf("program file: program %x ships with cratelog, and its origin is %q, not %q", p.ID(), s.Origin, p.Origin)
+		}
+	}
+	return p, nil
+}
+
+func parseProgram(text []byte) (Program, error) {
+	if len(text) > MaxProgramFile {
+		return Program{}, fmt.Errorf("program file: %d bytes, at most %d are read", len(text), MaxProgramFile)
 	}
 	var f programFile
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -92,7 +125,14 @@ func ParseProgram(text []byte) (Program, error) {
 	if err != nil {
 		return Program{}, fmt.Errorf("program file: key: %w", err)
 	}
-	p := Program{f.System, f.Claim, f.Blocks, f.ListBytes, f.Origin, key}
+	p := Program{System: f.System, Claim: f.Claim, Blocks: f.Blocks, ListBytes: f.ListBytes, Origin: f.Origin, Key: key}
+	if f.ProvingKey != "" {
+		sum, err := hex.DecodeString(f.ProvingKey)
+		if err != nil || len(sum) != len(p.ProvingKey) || hex.EncodeToString(sum) != f.ProvingKey || [32]byte(sum) == [32]byte{} {
+			return Program{}, errors.New("program file: proving_key is no SHA-256 in lower-case hex")
+		}
+		p.ProvingKey = [32]byte(sum)
+	}
 	if _, err := p.verifyingKey(); err != nil {
 		return Program{}, err
 	}
@@ -104,8 +144,12 @@ func (p Program) Marshal() ([]byte, error) {
 	if _, err := p.verifyingKey(); err != nil {
 		return nil, err
 	}
-	b, err := json.MarshalIndent(programFile{p.System, p.Claim, p.Blocks, p.ListBytes, p.Origin,
-		base64.StdEncoding.EncodeToString(p.Key)}, "", "  ")
+	f := programFile{System: p.System, Claim: p.Claim, Blocks: p.Blocks, ListBytes: p.ListBytes, Origin: p.Origin,
+		Key: base64.StdEncoding.EncodeToString(p.Key)}
+	if p.ProvingKey != [32]byte{} {
+		f.ProvingKey = hex.EncodeToString(p.ProvingKey[:])
+	}
+	b, err := json.MarshalIndent(f, "", "  ")
 	return append(b, '\n'), err
 }
 
@@ -123,6 +167,8 @@ func (p Program) verifyingKey() (*groth16.VerifyingKey, error) {
 		return nil, errors.New("program: the capacity must be positive")
 	case p.Origin == "":
 		return nil, errors.New("program: the origin of the key is missing")
+	case len(p.Origin) > maxOrigin || strings.ContainsFunc(p.Origin, func(r rune) bool { return r < ' ' || r > '~' }):
+		return nil, fmt.Errorf("program: the origin of the key must be at most %d printable ASCII characters", maxOrigin)
 	case len(p.Key) > maxKey:
 		return nil, fmt.Errorf("program: a verifying key of %d bytes, at most %d are read", len(p.Key), maxKey)
 	}
@@ -185,7 +231,7 @@ func Embedded() ([]Program, error) {
 		if err != nil {
 			return nil, err
 		}
-		p, err := ParseProgram(text)
+		p, err := parseProgram(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", strings.TrimPrefix(name, "programs/"), err)
 		}

@@ -233,6 +233,13 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 	if p, err := ParseProgram(good); err != nil || p.ID() != program.ID() {
 		t.Fatal(err)
 	}
+	told := program
+	told.ProvingKey = [32]byte{1, 2, 3}
+	if text, err := told.Marshal(); err != nil {
+		t.Fatal(err)
+	} else if p, err := ParseProgram(text); err != nil || p.ProvingKey != told.ProvingKey || p.ID() != program.ID() {
+		t.Fatalf("the proving key's hash is lost, or changes the id: %v", err)
+	}
 	key := func(change func(vk *groth16.VerifyingKey)) []byte {
 		vk := new(groth16.VerifyingKey)
 		if _, err := vk.ReadFrom(bytes.NewReader(program.Key)); err != nil {
@@ -257,7 +264,7 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 	withKey := func(k []byte) []byte {
 		p := program
 		p.Key = k
-		b, _ := json.Marshal(programFile{p.System, p.Claim, p.Blocks, p.ListBytes, p.Origin, b64(k)})
+		b, _ := json.Marshal(programFile{p.System, p.Claim, p.Blocks, p.ListBytes, p.Origin, b64(k), ""})
 		return b
 	}
 	var infinity bn254.G1Affine
@@ -273,6 +280,12 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 		{"another claim", "claim", edit(func(f *programFile) { f.Claim = "build/1" })},
 		{"no capacity", "capacity", edit(func(f *programFile) { f.Blocks = 0 })},
 		{"no origin", "origin", edit(func(f *programFile) { f.Origin = "" })},
+		{"an origin with a line feed", "printable", edit(func(f *programFile) { f.Origin = "ceremony:ab\nall is well" })},
+		{"a long origin", "printable", edit(func(f *programFile) { f.Origin = strings.Repeat("a", maxOrigin+1) })},
+		{"a development key under another origin", "ships with cratelog", edit(func(f *programFile) { f.Origin = "ceremony:ab" })},
+		{"a proving key's hash cut short", "proving_key", edit(func(f *programFile) { f.ProvingKey = "ab" })},
+		{"a proving key's hash in capitals", "proving_key", edit(func(f *programFile) { f.ProvingKey = strings.Repeat("AB", 32) })},
+		{"a proving key's hash of zeros", "proving_key", edit(func(f *programFile) { f.ProvingKey = strings.Repeat("00", 32) })},
 		{"key that is not base64", "key", edit(func(f *programFile) { f.Key = "*" })},
 		{"key cut off", "verifying key", withKey(program.Key[:100])},
 		{"bytes after the key", "after the verifying key", withKey(append(bytes.Clone(program.Key), 0))},
@@ -340,7 +353,7 @@ func FuzzParseProgram(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := ParseProgram(text); err != nil || again.ID() != p.ID() || again.Origin != p.Origin {
+		if again, err := ParseProgram(text); err != nil || again.ID() != p.ID() || again.Origin != p.Origin || again.ProvingKey != p.ProvingKey {
 			t.Fatal("a program changes when it is written and read")
 		}
 	})

@@ -81,17 +81,13 @@ var provingKeys = sync.OnceValues(func() (m map[string]string, err error) {
 // The key's bytes are re-checked on every load, against the hash that cratelog
 // ships for its own programs and against the file's name for others.
 func DevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (*Keys, error) {
-	quiet()
-	progress.begin("compiling the circuit and loading the proving key", time.Duration(c.Blocks)*20*time.Millisecond)
-	var system *cs.R1CS
-	compiled := make(chan error, 1)
-	go func() {
-		var err error
-		system, err = compile(c)
-		compiled <- err
-	}()
-	k, loadErr := loadKeys(cache, c)
-	if err := <-compiled; err != nil {
+	var k *Keys
+	var loadErr error
+	system, err := compileMeanwhile(c, progress, func() error {
+		k, loadErr = loadKeys(cache, c)
+		return nil // looked at below: keys that are missing are made
+	})
+	if err != nil {
 		return nil, err
 	}
 	if errors.Is(loadErr, fs.ErrNotExist) {
