@@ -61,6 +61,8 @@ var mayImport = map[string][]string{
 	"log":        {"entry", "crate", "client", "proofcheck"},
 	"ceremony":   {"circuit", "proofcheck"},
 
+	"monitor/store": {"entry"},
+
 	"policy":  {"client", "config", "entry", "proofcheck"},
 	"verdict": {"policy", "client", "crate", "entry", "proofcheck"},
 

@@ -1,0 +1,264 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+const selectCheckpoint = "SELECT id, log, size, root, signed, source, first_seen, last_seen, verdict, accepted, witnessed FROM checkpoints "
+
+func scanCheckpoint(r scanner) (Checkpoint, error) {
+	var c Checkpoint
+	var root []byte
+	var first, last, witnessed int64
+	if err := r.Scan(&c.ID, &c.Log, &c.Size, &root, &c.Signed, &c.Source, &first, &last, &c.Verdict, &c.Accepted, &witnessed); err != nil {
+		return c, err
+	}
+	c.FirstSeen, c.LastSeen, c.Witnessed = fromMillis(first), fromMillis(last), fromMillis(witnessed)
+	return c, fill(c.Root[:], root, "root")
+}
+
+// PutCheckpoint remembers that a source showed a checkpoint, whose signature lines
+// the caller has verified, every one. If it is known already, its lines are added
+// to those that are stored; of two lines of one key the one with the newer time
+// stays. judge says whether the stored lines satisfy the policy, and when the quorum
+// cosigned. c.Verdict counts only while the stored one is Pending. It returns what
+// is stored, and whether it is new.
+func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint, judge func(signed []byte) (accepted bool, witnessed time.Time)) (Checkpoint, bool, error) {
+	var isNew bool
+	var stored Checkpoint
+	err := s.tx(ctx, func(tx *sql.Tx) error {
+		old, known, err := one(ctx, tx, scanCheckpoint, selectCheckpoint+"WHERE log = ? AND size = ? AND root = ?", c.Log, c.Size, c.Root[:])
+		if err != nil {
+			return err
+		}
+		if known {
+			if old.Cosignatures, err = cosignatures(ctx, tx, old.ID); err != nil {
+				return err
+			}
+			c, err = merge(old, c)
+			if err != nil {
+				return err
+			}
+		}
+		c.Accepted, c.Witnessed = judge(c.Signed)
+		if known {
+			_, err = tx.ExecContext(ctx, "UPDATE checkpoints SET signed = ?, last_seen = ?, verdict = ?, accepted = ?, witnessed = ? WHERE id = ?",
+				string(c.Signed), millis(c.LastSeen), c.Verdict, flag(c.Accepted), millis(c.Witnessed), c.ID)
+		} else {
+			isNew = true
+			var r sql.Result
+			r, err = tx.ExecContext(ctx, "INSERT INTO checkpoints (log, size, root, signed, source, first_seen, last_seen, verdict, accepted, witnessed) VALUES (?,?,?,?,?,?,?,?,?,?)",
+				c.Log, c.Size, c.Root[:], string(c.Signed), c.Source, millis(c.FirstSeen), millis(c.LastSeen), c.Verdict, flag(c.Accepted), millis(c.Witnessed))
+			if err == nil {
+				c.ID, err = r.LastInsertId()
+			}
+		}
+		if err != nil {
+			return err
+		}
+		for _, g := range c.Cosignatures {
+			_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO cosignatures (checkpoint, witness, key_name, key_id, time) VALUES (?,?,?,?,?)",
+				c.ID, g.Witness, g.KeyName, int64(g.KeyID), millis(g.Time))
+			if err != nil {
+				return err
+			}
+		}
+		stored = c
+		return nil
+	})
+	return stored, isNew, err
+}
+
+type lineKey struct {
+	name string
+	id   uint32
+}
+
+// merge adds what a newly seen checkpoint has to the stored one.
+func merge(old, seen Checkpoint) (Checkpoint, error) {
+	text, lines, err := splitNote(old.Signed)
+	if err != nil {
+		return old, err
+	}
+	text2, lines2, err := splitNote(seen.Signed)
+	if err != nil {
+		return old, err
+	}
+	if text != text2 {
+		return old, fmt.Errorf("two texts for the checkpoint of size %d and root %v of log %d", old.Size, old.Root, old.Log)
+	}
+	times := make(map[lineKey]int)
+	for i, g := range old.Cosignatures {
+		times[lineKey{g.KeyName, g.KeyID}] = i
+	}
+	replace := make(map[lineKey]bool)
+	for _, g := range seen.Cosignatures {
+		k := lineKey{g.KeyName, g.KeyID}
+		i, known := times[k]
+		switch {
+		case !known:
+			old.Cosignatures = append(old.Cosignatures, g)
+		case g.Time.After(old.Cosignatures[i].Time):
+			old.Cosignatures[i], replace[k] = g, true
+		}
+	}
+	at := make(map[lineKey]int)
+	for i, l := range lines {
+		at[l.key] = i
+	}
+	for _, l := range lines2 {
+		if i, known := at[l.key]; !known {
+			lines = append(lines, l)
+		} else if replace[l.key] {
+			lines[i] = l
+		}
+	}
+	var b bytes.Buffer
+	b.WriteString(text + "\n")
+	for _, l := range lines {
+		b.WriteString(l.line)
+	}
+	old.Signed = b.Bytes()
+	if seen.LastSeen.After(old.LastSeen) {
+		old.LastSeen = seen.LastSeen
+	}
+	if old.Verdict == Pending {
+		old.Verdict = seen.Verdict
+	}
+	return old, nil
+}
+
+type sigLine struct {
+	key  lineKey
+	line string
+}
+
+// splitNote takes a signed note apart, whose signatures are verified.
+func splitNote(signed []byte) (text string, lines []sigLine, err error) {
+	i := bytes.LastIndex(signed, []byte("\n\n"))
+	if i < 0 {
+		return "", nil, fmt.Errorf("a signed note has no signatures")
+	}
+	for line := range strings.Lines(string(signed[i+2:])) {
+		name, b64, ok := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(line, "— "), "\n"), " ")
+		sig, err := base64.StdEncoding.DecodeString(b64)
+		if !ok || err != nil || len(sig) < 4 {
+			return "", nil, fmt.Errorf("a signature line is malformed")
+		}
+		lines = append(lines, sigLine{lineKey{name, binary.BigEndian.Uint32(sig)}, line})
+	}
+	return string(signed[:i+1]), lines, nil
+}
+
+func cosignatures(ctx context.Context, q querier, checkpoint int64) ([]Cosignature, error) {
+	return all(ctx, q, func(r scanner) (Cosignature, error) {
+		var g Cosignature
+		var id, t int64
+		err := r.Scan(&g.Witness, &g.KeyName, &id, &t)
+		g.KeyID, g.Time = uint32(id), fromMillis(t)
+		return g, err
+	}, "SELECT witness, key_name, key_id, time FROM cosignatures WHERE checkpoint = ? ORDER BY witness, key_name, key_id", checkpoint)
+}
+
+// SetVerdict judges a pending checkpoint. A verdict never changes again.
+func (s *Store) SetVerdict(ctx context.Context, checkpoint int64, verdict string) error {
+	_, err := s.write.ExecContext(ctx, "UPDATE checkpoints SET verdict = ? WHERE id = ? AND verdict = 'pending'", verdict, checkpoint)
+	return err
+}
+
+// checkpointsWhere returns checkpoints with their cosignatures.
+func (s *Store) checkpointsWhere(ctx context.Context, where string, args ...any) ([]Checkpoint, error) {
+	found, err := all(ctx, s.read, scanCheckpoint, selectCheckpoint+where, args...)
+	for i := range found {
+		if err == nil {
+			found[i].Cosignatures, err = cosignatures(ctx, s.read, found[i].ID)
+		}
+	}
+	return found, err
+}
+
+func (s *Store) firstCheckpoint(ctx context.Context, where string, args ...any) (Checkpoint, bool, error) {
+	found, err := s.checkpointsWhere(ctx, where+" LIMIT 1", args...)
+	if err != nil || len(found) == 0 {
+		return Checkpoint{}, false, err
+	}
+	return found[0], true, nil
+}
+
+// CheckpointByID returns one checkpoint, and whether there is one.
+func (s *Store) CheckpointByID(ctx context.Context, id int64) (Checkpoint, bool, error) {
+	return s.firstCheckpoint(ctx, "WHERE id = ?", id)
+}
+
+// CheckpointOf returns the checkpoint of a size and root hash, and whether there
+// is one.
+func (s *Store) CheckpointOf(ctx context.Context, log, size int64, root tlog.Hash) (Checkpoint, bool, error) {
+	return s.firstCheckpoint(ctx, "WHERE log = ? AND size = ? AND root = ?", log, size, root[:])
+}
+
+// CheckpointsOfSize returns all checkpoints of a size: more than one is a fork.
+func (s *Store) CheckpointsOfSize(ctx context.Context, log, size int64) ([]Checkpoint, error) {
+	return s.checkpointsWhere(ctx, "WHERE log = ? AND size = ? ORDER BY id", log, size)
+}
+
+// Covering returns the consistent checkpoint of the smallest size that is at least
+// size, and whether there is one.
+func (s *Store) Covering(ctx context.Context, log, size int64) (Checkpoint, bool, error) {
+	return s.firstCheckpoint(ctx, "WHERE log = ? AND verdict = 'consistent' AND size >= ? ORDER BY size", log, size)
+}
+
+// LatestCheckpoint returns the largest checkpoint that is not inconsistent; if
+// accepted is set, the largest one that satisfies the policy too.
+func (s *Store) LatestCheckpoint(ctx context.Context, log int64, accepted bool) (Checkpoint, bool, error) {
+	return s.firstCheckpoint(ctx, "WHERE log = ? AND verdict != 'inconsistent' AND accepted >= ? ORDER BY size DESC, id", log, flag(accepted))
+}
+
+// CheckpointsWithVerdict returns at most limit checkpoints with a verdict and with
+// from <= size <= to, by size.
+func (s *Store) CheckpointsWithVerdict(ctx context.Context, log int64, verdict string, from, to int64, limit int) ([]Checkpoint, error) {
+	return s.checkpointsWhere(ctx, "WHERE log = ? AND verdict = ? AND size >= ? AND size <= ? ORDER BY size, id LIMIT ?", log, verdict, from, to, limit)
+}
+
+// CountCheckpoints returns how many checkpoints of a log have a verdict.
+func (s *Store) CountCheckpoints(ctx context.Context, log int64, verdict string) (n int64, err error) {
+	return n, s.read.QueryRowContext(ctx, "SELECT count(*) FROM checkpoints WHERE log = ? AND verdict = ?", log, verdict).Scan(&n)
+}
+
+const selectView = "SELECT log, source, url, size, root, cosigned, tried, seen, changed, error, failing FROM views "
+
+func scanView(r scanner) (View, error) {
+	var v View
+	var root []byte
+	var cosigned, tried, seen, changed, failing int64
+	if err := r.Scan(&v.Log, &v.Source, &v.URL, &v.Size, &root, &cosigned, &tried, &seen, &changed, &v.Error, &failing); err != nil {
+		return v, err
+	}
+	v.Cosigned, v.Tried, v.Seen, v.Changed, v.Failing = fromMillis(cosigned), fromMillis(tried), fromMillis(seen), fromMillis(changed), fromMillis(failing)
+	return v, fill(v.Root[:], root, "root")
+}
+
+// PutView replaces what a source shows of a log.
+func (s *Store) PutView(ctx context.Context, v View) error {
+	_, err := s.write.ExecContext(ctx, "INSERT OR REPLACE INTO views (log, source, url, size, root, cosigned, tried, seen, changed, error, failing) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+		v.Log, v.Source, v.URL, v.Size, v.Root[:], millis(v.Cosigned), millis(v.Tried), millis(v.Seen), millis(v.Changed), v.Error, millis(v.Failing))
+	return err
+}
+
+// View returns what a source shows of a log, and whether it was ever asked.
+func (s *Store) View(ctx context.Context, log int64, source string) (View, bool, error) {
+	return one(ctx, s.read, scanView, selectView+"WHERE log = ? AND source = ?", log, source)
+}
+
+// Views returns what all sources show of a log, by name.
+func (s *Store) Views(ctx context.Context, log int64) ([]View, error) {
+	return all(ctx, s.read, scanView, selectView+"WHERE log = ? ORDER BY source", log)
+}

@@ -1,0 +1,352 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"iter"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+const entryColumns = "log, idx, leaf_hash, identity, name, version, sha256, kind, commit_id, path, unproven, links, submodules, outside, workspace, program, logged, covered, first_seen, verdict, reason, detail, data"
+
+// SelectEntry selects the columns that scanEntry reads.
+const selectEntry = "SELECT " + entryColumns + " FROM entries "
+
+func scanEntry(r scanner) (Entry, error) {
+	var e Entry
+	var leaf, identity, sum, commit, program []byte
+	var unproven string
+	var logged, seen int64
+	err := r.Scan(&e.Log, &e.Index, &leaf, &identity, &e.Name, &e.Version, &sum, &e.Kind, &commit, &e.Path, &unproven,
+		&e.Links, &e.Submodules, &e.Outside, &e.Workspace, &program, &logged, &e.Covered, &seen, &e.Verdict, &e.Reason, &e.Detail, &e.Data)
+	if err != nil {
+		return e, err
+	}
+	for _, c := range []struct {
+		dst, src []byte
+		name     string
+	}{
+		{e.LeafHash[:], leaf, "leaf_hash"}, {e.Identity[:], identity, "identity"}, {e.SHA256[:], sum, "sha256"},
+		{e.Commit[:], commit, "commit_id"}, {e.Program[:], program, "program"},
+	} {
+		if err := fill(c.dst, c.src, c.name); err != nil {
+			return e, err
+		}
+	}
+	if unproven != "" {
+		if err := json.Unmarshal([]byte(unproven), &e.Unproven); err != nil {
+			return e, fmt.Errorf("the database is damaged: unproven files of entry %d: %w", e.Index, err)
+		}
+	}
+	e.Logged, e.FirstSeen = fromMillis(logged), fromMillis(seen)
+	return e, nil
+}
+
+// AppendEntries stores the next entries of a log, all or none: rows, tiles and the
+// downloaded position. The first one must have the index that is the position.
+func (s *Store) AppendEntries(ctx context.Context, log int64, entries []Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	return s.tx(ctx, func(tx *sql.Tx) error {
+		p, err := position(ctx, tx, log)
+		if err != nil {
+			return err
+		}
+		leaves := make([]tlog.Hash, len(entries))
+		for i, e := range entries {
+			if e.Log != log || e.Index != p.Downloaded+int64(i) {
+				return fmt.Errorf("entry %d of log %d is stored out of order: %d entries are stored", e.Index, e.Log, p.Downloaded+int64(i))
+			}
+			leaves[i] = e.LeafHash
+		}
+		if err := insertEntries(ctx, tx, entries); err != nil {
+			return err
+		}
+		if err := appendTiles(ctx, tx, log, p.Downloaded, leaves); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE logs SET downloaded = ? WHERE id = ?", p.Downloaded+int64(len(entries)), log)
+		return err
+	})
+}
+
+func insertEntries(ctx context.Context, tx *sql.Tx, entries []Entry) error {
+	insert, err := tx.PrepareContext(ctx, "INSERT INTO entries ("+entryColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
+	if err != nil {
+		return err
+	}
+	defer insert.Close()
+	for i := range entries {
+		e := &entries[i]
+		unproven := ""
+		if len(e.Unproven) > 0 {
+			b, err := json.Marshal(e.Unproven)
+			if err != nil {
+				return err
+			}
+			unproven = string(b)
+		}
+		_, err := insert.ExecContext(ctx, e.Log, e.Index, e.LeafHash[:], e.Identity[:], e.Name, e.Version, e.SHA256[:], e.Kind, e.Commit[:], e.Path, unproven,
+			e.Links, e.Submodules, e.Outside, flag(e.Workspace), e.Program[:], millis(e.Logged), e.Covered, millis(e.FirstSeen), e.Verdict, e.Reason, e.Detail, nonNil(e.Data))
+		if err != nil {
+			return fmt.Errorf("storing entry %d: %w", e.Index, err)
+		}
+	}
+	return nil
+}
+
+// nonNil keeps an empty leaf from becoming NULL.
+func nonNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// RewindEntries forgets the entries of a log above the verified position, so that
+// they can be downloaded again.
+func (s *Store) RewindEntries(ctx context.Context, log int64) error {
+	return s.tx(ctx, func(tx *sql.Tx) error {
+		p, err := position(ctx, tx, log)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM entries WHERE log = ? AND idx >= ?", log, p.Verified); err != nil {
+			return err
+		}
+		if err := truncateTiles(ctx, tx, log, p.Verified); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE logs SET downloaded = verified WHERE id = ?", log)
+		return err
+	})
+}
+
+// EntryAt returns an entry of a log, and whether it is stored.
+func (s *Store) EntryAt(ctx context.Context, log, index int64) (Entry, bool, error) {
+	return one(ctx, s.read, scanEntry, selectEntry+"WHERE log = ? AND idx = ?", log, index)
+}
+
+// entryPage is how many entries a walk reads at once.
+const entryPage = 1000
+
+// EntriesIn walks the entries with from <= index < to in order.
+func (s *Store) EntriesIn(ctx context.Context, log, from, to int64) iter.Seq2[Entry, error] {
+	return s.walk(ctx, "", log, from, to)
+}
+
+// EntriesWithReason walks those of EntriesIn that have a Reason.
+func (s *Store) EntriesWithReason(ctx context.Context, log, from, to int64) iter.Seq2[Entry, error] {
+	return s.walk(ctx, "reason != '' AND ", log, from, to)
+}
+
+// walk holds no connection while the caller works on an entry.
+func (s *Store) walk(ctx context.Context, where string, log, from, to int64) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for {
+			page, err := all(ctx, s.read, scanEntry, selectEntry+"WHERE "+where+"log = ? AND idx >= ? AND idx < ? ORDER BY idx LIMIT ?", log, from, to, entryPage)
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if len(page) < entryPage {
+				return
+			}
+			from = page[len(page)-1].Index + 1
+		}
+	}
+}
+
+// Pair is two entries of a log that contradict, or repeat, each other.
+type Pair struct{ First, Second Entry }
+
+// Duplicates returns the pairs whose second entry has from <= index < to, and whose
+// first is the earliest entry of the same log, name and version; only where the two
+// have different checksums. At most limit pairs.
+func (s *Store) Duplicates(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
+	return s.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
+		(SELECT g.id FROM entries g WHERE g.name = e.name AND g.version = e.version AND g.log = e.log ORDER BY g.idx LIMIT 1)
+		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != '' AND f.idx < e.idx AND f.sha256 != e.sha256
+		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
+}
+
+// Repeats is Duplicates for entries of one identity: the same subject and claim.
+func (s *Store) Repeats(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
+	return s.pairs(ctx, `SELECT (SELECT min(f.idx) FROM entries f WHERE f.identity = e.identity AND f.log = e.log), e.idx FROM entries e
+		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != ''
+		AND EXISTS (SELECT 1 FROM entries f WHERE f.identity = e.identity AND f.log = e.log AND f.idx < e.idx)
+		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
+}
+
+func (s *Store) pairs(ctx context.Context, query string, log, from, to int64, limit int) ([]Pair, error) {
+	type indexes struct{ first, second int64 }
+	found, err := all(ctx, s.read, func(r scanner) (x indexes, err error) { return x, r.Scan(&x.first, &x.second) }, query, log, from, to, limit)
+	if err != nil {
+		return nil, err
+	}
+	var out []Pair
+	for _, x := range found {
+		first, ok1, err1 := s.EntryAt(ctx, log, x.first)
+		second, ok2, err2 := s.EntryAt(ctx, log, x.second)
+		if err1 != nil || err2 != nil || !ok1 || !ok2 {
+			return nil, fmt.Errorf("entries %d and %d of log %d cannot be read: %w", x.first, x.second, log, firstOf(err1, err2))
+		}
+		out = append(out, Pair{first, second})
+	}
+	return out, nil
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return sql.ErrNoRows
+}
+
+// tileWidth and tileHeight are those of c2sp.org/tlog-tiles.
+const (
+	tileHeight = 8
+	tileWidth  = 1 << tileHeight
+)
+
+// appendTiles adds leaf hashes to the tiles of a tree of size leaves, and to every
+// level above the hashes of the tiles that became full.
+func appendTiles(ctx context.Context, tx *sql.Tx, log, size int64, leaves []tlog.Hash) error {
+	first := size // of the hashes to add, on this level
+	for level := 0; len(leaves) > 0; level++ {
+		var up []tlog.Hash
+		firstUp := first / tileWidth
+		for len(leaves) > 0 {
+			n, have := first/tileWidth, int(first%tileWidth)
+			take := min(len(leaves), tileWidth-have)
+			data, err := tile(ctx, tx, log, level, n)
+			if err != nil {
+				return err
+			}
+			if len(data) != have*tlog.HashSize {
+				return fmt.Errorf("the database is damaged: tile %d/%d of log %d has %d bytes, not %d", level, n, log, len(data), have*tlog.HashSize)
+			}
+			for _, h := range leaves[:take] {
+				data = append(data, h[:]...)
+			}
+			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO tiles (log, level, n, data) VALUES (?, ?, ?, ?)", log, level, n, data); err != nil {
+				return err
+			}
+			if have+take == tileWidth {
+				up = append(up, tileRoot(data))
+			}
+			leaves, first = leaves[take:], first+int64(take)
+		}
+		leaves, first = up, firstUp
+	}
+	return nil
+}
+
+// truncateTiles makes the tiles those of a tree of size leaves.
+func truncateTiles(ctx context.Context, tx *sql.Tx, log, size int64) error {
+	for level := 0; level < 63/tileHeight+1; level++ {
+		width := size >> (tileHeight * level) // hashes on this level
+		keep := width / tileWidth             // full tiles
+		if _, err := tx.ExecContext(ctx, "DELETE FROM tiles WHERE log = ? AND level = ? AND n > ?", log, level, keep); err != nil {
+			return err
+		}
+		var err error
+		if rest := width % tileWidth; rest == 0 {
+			_, err = tx.ExecContext(ctx, "DELETE FROM tiles WHERE log = ? AND level = ? AND n = ?", log, level, keep)
+		} else {
+			_, err = tx.ExecContext(ctx, "UPDATE tiles SET data = substr(data, 1, ?) WHERE log = ? AND level = ? AND n = ?", rest*tlog.HashSize, log, level, keep)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tile returns what is stored of a tile, nothing if it is not stored.
+func tile(ctx context.Context, q querier, log int64, level int, n int64) ([]byte, error) {
+	data, _, err := one(ctx, q, func(r scanner) (b []byte, err error) { return b, r.Scan(&b) },
+		"SELECT data FROM tiles WHERE log = ? AND level = ? AND n = ?", log, level, n)
+	return bytes.Clone(data), err
+}
+
+// tileRoot is the hash of a full tile.
+func tileRoot(data []byte) tlog.Hash {
+	hashes := make([]tlog.Hash, len(data)/tlog.HashSize)
+	for i := range hashes {
+		hashes[i] = tlog.Hash(data[i*tlog.HashSize:])
+	}
+	for ; len(hashes) > 1; hashes = hashes[:len(hashes)/2] {
+		for i := range len(hashes) / 2 {
+			hashes[i] = tlog.NodeHash(hashes[2*i], hashes[2*i+1])
+		}
+	}
+	return hashes[0]
+}
+
+// Hashes reads the tree of a log's downloaded entries, for tlog.TreeHash,
+// tlog.ProveTree and tlog.ProveRecord with sizes up to the downloaded position.
+func (s *Store) Hashes(ctx context.Context, log int64) tlog.HashReader {
+	return tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		out := make([]tlog.Hash, len(indexes))
+		var t tlog.Tile // that data is of
+		var data []byte
+		for i, index := range indexes {
+			want := tlog.TileForIndex(tileHeight, index)
+			if data == nil || want.L != t.L || want.N != t.N {
+				var err error
+				if data, err = tile(ctx, s.read, log, want.L, want.N); err != nil {
+					return nil, err
+				}
+				t = want
+			}
+			if len(data) < want.W*tlog.HashSize {
+				return nil, fmt.Errorf("log %d: the hashes of tile %d/%d are not stored up to %d", log, want.L, want.N, want.W)
+			}
+			t.W = len(data) / tlog.HashSize
+			h, err := tlog.HashFromTile(t, data, index)
+			if err != nil {
+				return nil, err
+			}
+			out[i] = h
+		}
+		return out, nil
+	})
+}
+
+// Root returns the root hash of the first size entries of a log, which must be
+// downloaded.
+func (s *Store) Root(ctx context.Context, log, size int64) (tlog.Hash, error) {
+	return tlog.TreeHash(size, s.Hashes(ctx, log))
+}
+
+// LeafHashes returns the leaf hashes with from <= index < to.
+func (s *Store) LeafHashes(ctx context.Context, log, from, to int64) ([]tlog.Hash, error) {
+	var out []tlog.Hash
+	for n := from / tileWidth; n*tileWidth < to; n++ {
+		data, err := tile(ctx, s.read, log, 0, n)
+		if err != nil {
+			return nil, err
+		}
+		for i := max(from, n*tileWidth); i < min(to, (n+1)*tileWidth); i++ {
+			at := int(i-n*tileWidth) * tlog.HashSize
+			if at+tlog.HashSize > len(data) {
+				return nil, fmt.Errorf("log %d: leaf %d is not stored", log, i)
+			}
+			out = append(out, tlog.Hash(data[at:at+tlog.HashSize]))
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,187 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const findingColumns = "f.id, f.key, f.log, coalesce((SELECT origin FROM logs WHERE logs.id = f.log), ''), f.kind, f.class, f.summary, f.detail, f.evidence, f.idx, f.name, f.version, f.watch, f.first_seen, f.last_seen, f.count, f.resolved, f.ack_by, f.ack_why, f.acked"
+
+const selectFinding = "SELECT " + findingColumns + " FROM findings f "
+
+func scanFinding(r scanner) (Finding, error) {
+	var f Finding
+	err := scanFindingAnd(r, &f)
+	return f, err
+}
+
+// scanFindingAnd reads the columns of a finding and those that follow them.
+func scanFindingAnd(r scanner, f *Finding, more ...any) error {
+	var first, last, resolved, acked int64
+	into := []any{&f.ID, &f.Key, &f.Log, &f.Origin, &f.Kind, &f.Class, &f.Summary, &f.Detail, &f.Evidence, &f.Index, &f.Name, &f.Version, &f.Watch,
+		&first, &last, &f.Count, &resolved, &f.AckBy, &f.AckWhy, &acked}
+	err := r.Scan(append(into, more...)...)
+	f.FirstSeen, f.LastSeen, f.Resolved, f.Acked = fromMillis(first), fromMillis(last), fromMillis(resolved), fromMillis(acked)
+	return err
+}
+
+// ErrNoFinding: there is no finding with this id.
+var ErrNoFinding = errors.New("there is no such finding")
+
+// RecordFinding records a finding, together with an alert for each of the channels,
+// unless one with its Key stands: that one is counted once more instead. FirstSeen
+// is the time of either. It returns what is stored, and whether it is new. The
+// evidence file that it names must be on the disk.
+func (s *Store) RecordFinding(ctx context.Context, f Finding, channels []string) (Finding, bool, error) {
+	if f.Key == "" || f.Kind == "" || f.Class != Security && f.Class != Operational && f.Class != Info || f.FirstSeen.IsZero() {
+		return f, false, fmt.Errorf("finding %q is incomplete", f.Key)
+	}
+	var isNew bool
+	err := s.tx(ctx, func(tx *sql.Tx) error {
+		r, err := tx.ExecContext(ctx, "UPDATE findings SET last_seen = max(last_seen, ?), count = count + 1 WHERE key = ? AND resolved = 0", millis(f.FirstSeen), f.Key)
+		if err != nil {
+			return err
+		}
+		n, err := r.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if isNew = n == 0; isNew {
+			if err := insertFinding(ctx, tx, f, channels); err != nil {
+				return err
+			}
+		}
+		f, _, err = one(ctx, tx, scanFinding, selectFinding+"WHERE key = ? AND resolved = 0", f.Key)
+		return err
+	})
+	return f, isNew, err
+}
+
+func insertFinding(ctx context.Context, tx *sql.Tx, f Finding, channels []string) error {
+	r, err := tx.ExecContext(ctx, "INSERT INTO findings (key, log, kind, class, summary, detail, evidence, idx, name, version, watch, first_seen, last_seen, count, resolved, ack_by, ack_why, acked) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,1,0,'','',0)",
+		f.Key, f.Log, f.Kind, string(f.Class), f.Summary, f.Detail, f.Evidence, f.Index, f.Name, f.Version, f.Watch, millis(f.FirstSeen), millis(f.FirstSeen))
+	if err != nil {
+		return err
+	}
+	id, err := r.LastInsertId()
+	if err != nil {
+		return err
+	}
+	return insertDeliveries(ctx, tx, id, Found, f.FirstSeen, channels)
+}
+
+func insertDeliveries(ctx context.Context, tx *sql.Tx, finding int64, event string, now time.Time, channels []string) error {
+	for _, c := range channels {
+		_, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO deliveries (finding, channel, event, state, attempts, next_try, error, done) VALUES (?,?,?,'pending',0,?,'',0)",
+			finding, c, event, millis(now))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ResolveFinding ends the standing finding of a key, if there is one, with an alert
+// for each of the channels. It refuses security findings: those do not end.
+func (s *Store) ResolveFinding(ctx context.Context, key string, now time.Time, channels []string) (bool, error) {
+	var resolved bool
+	err := s.tx(ctx, func(tx *sql.Tx) error {
+		f, known, err := one(ctx, tx, scanFinding, selectFinding+"WHERE key = ? AND resolved = 0", key)
+		if err != nil || !known {
+			return err
+		}
+		if f.Class == Security {
+			return fmt.Errorf("finding %d is of class security and does not end", f.ID)
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE findings SET resolved = ? WHERE id = ?", millis(now), f.ID); err != nil {
+			return err
+		}
+		resolved = true
+		return insertDeliveries(ctx, tx, f.ID, Resolved, now, channels)
+	})
+	return resolved, err
+}
+
+// StandingFinding returns the finding of a key that is not resolved, and whether
+// there is one.
+func (s *Store) StandingFinding(ctx context.Context, key string) (Finding, bool, error) {
+	return one(ctx, s.read, scanFinding, selectFinding+"WHERE f.key = ? AND f.resolved = 0", key)
+}
+
+// FindingByID returns one finding, and whether there is one.
+func (s *Store) FindingByID(ctx context.Context, id int64) (Finding, bool, error) {
+	return one(ctx, s.read, scanFinding, selectFinding+"WHERE f.id = ?", id)
+}
+
+// StandingFindings returns the findings of a class that are neither resolved nor
+// acknowledged, the oldest first.
+func (s *Store) StandingFindings(ctx context.Context, class Class) ([]Finding, error) {
+	return all(ctx, s.read, scanFinding, selectFinding+"WHERE f.class = ? AND f.resolved = 0 AND f.acked = 0 ORDER BY f.id", string(class))
+}
+
+// CountFindings returns how many findings of a log and kind there are.
+func (s *Store) CountFindings(ctx context.Context, log int64, kind string) (n int64, err error) {
+	return n, s.read.QueryRowContext(ctx, "SELECT count(*) FROM findings WHERE log = ? AND kind = ?", log, kind).Scan(&n)
+}
+
+// Acknowledge notes that somebody has taken care of a finding. It does not page
+// again: pending alerts about it are dropped.
+func (s *Store) Acknowledge(ctx context.Context, id int64, by, why string, now time.Time) error {
+	if by == "" || why == "" {
+		return errors.New("an acknowledgement needs who and why")
+	}
+	return s.tx(ctx, func(tx *sql.Tx) error {
+		r, err := tx.ExecContext(ctx, "UPDATE findings SET ack_by = ?, ack_why = ?, acked = ? WHERE id = ?", by, why, millis(now), id)
+		if err != nil {
+			return err
+		}
+		if n, err := r.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, fmt.Errorf("%w: %d", ErrNoFinding, id))
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE deliveries SET state = 'dropped', done = ? WHERE finding = ? AND state = 'pending'", millis(now), id)
+		return err
+	})
+}
+
+// PendingDeliveries returns at most limit alerts for a channel that are due, in
+// order of their age.
+func (s *Store) PendingDeliveries(ctx context.Context, channel string, now time.Time, limit int) ([]Delivery, error) {
+	return all(ctx, s.read, func(r scanner) (Delivery, error) {
+		var d Delivery
+		var next, done int64
+		err := scanFindingAnd(r, &d.Finding, &d.ID, &d.Channel, &d.Event, &d.State, &d.Attempts, &next, &d.Error, &done)
+		d.NextTry, d.Done = fromMillis(next), fromMillis(done)
+		return d, err
+	}, "SELECT "+findingColumns+", d.id, d.channel, d.event, d.state, d.attempts, d.next_try, d.error, d.done FROM deliveries d JOIN findings f ON f.id = d.finding "+
+		"WHERE d.state = 'pending' AND d.channel = ? AND d.next_try <= ? ORDER BY d.id LIMIT ?", channel, millis(now), limit)
+}
+
+// Delivered notes that an alert reached its channel.
+func (s *Store) Delivered(ctx context.Context, delivery int64, now time.Time) error {
+	_, err := s.write.ExecContext(ctx, "UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, error = '', done = ? WHERE id = ? AND state = 'pending'", millis(now), delivery)
+	return err
+}
+
+// Failed notes that an alert did not reach its channel, and when to try again.
+func (s *Store) Failed(ctx context.Context, delivery int64, reason string, next time.Time) error {
+	_, err := s.write.ExecContext(ctx, "UPDATE deliveries SET attempts = attempts + 1, error = ?, next_try = ? WHERE id = ? AND state = 'pending'", reason, millis(next), delivery)
+	return err
+}
+
+// CountDeliveries returns how many alerts are pending, by channel.
+func (s *Store) CountDeliveries(ctx context.Context) (map[string]int64, error) {
+	type count struct {
+		channel string
+		n       int64
+	}
+	found, err := all(ctx, s.read, func(r scanner) (c count, err error) { return c, r.Scan(&c.channel, &c.n) },
+		"SELECT channel, count(*) FROM deliveries WHERE state = 'pending' GROUP BY channel")
+	out := make(map[string]int64, len(found))
+	for _, c := range found {
+		out[c.channel] = c.n
+	}
+	return out, err
+}

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// ErrOtherLog: the database remembers a log of this origin under other keys.
+var ErrOtherLog = errors.New("the database belongs to a log with other keys")
+
+const selectLog = "SELECT id, origin, vkeys, url, added FROM logs "
+
+func scanLog(r scanner) (Log, error) {
+	var l Log
+	var keys string
+	var added int64
+	err := r.Scan(&l.ID, &l.Origin, &keys, &l.URL, &added)
+	l.VKeys, l.Added = strings.Split(keys, "\n"), fromMillis(added)
+	return l, err
+}
+
+// AddLog returns the log of an origin, and remembers it if it is new. Keys that
+// are new for a known log are added; a log of which no key is known any more is
+// ErrOtherLog: that is another log, or somebody else's.
+func (s *Store) AddLog(ctx context.Context, origin string, vkeys []string, url string, now time.Time) (Log, error) {
+	var l Log
+	if len(vkeys) == 0 {
+		return l, fmt.Errorf("the log %q has no keys", origin)
+	}
+	err := s.tx(ctx, func(tx *sql.Tx) error {
+		old, known, err := one(ctx, tx, scanLog, selectLog+"WHERE origin = ?", origin)
+		if err != nil {
+			return err
+		}
+		if !known {
+			empty := sha256.Sum256(nil)
+			_, err := tx.ExecContext(ctx, "INSERT INTO logs (origin, vkeys, url, added, verified_root, verified_range) VALUES (?, ?, ?, ?, ?, x'')",
+				origin, strings.Join(vkeys, "\n"), url, millis(now), empty[:])
+			if err != nil {
+				return err
+			}
+		} else if err := updateLog(ctx, tx, old, vkeys, url); err != nil {
+			return err
+		}
+		l, _, err = one(ctx, tx, scanLog, selectLog+"WHERE origin = ?", origin)
+		return err
+	})
+	return l, err
+}
+
+func updateLog(ctx context.Context, tx *sql.Tx, old Log, vkeys []string, url string) error {
+	if !slices.ContainsFunc(vkeys, func(k string) bool { return slices.Contains(old.VKeys, k) }) {
+		return fmt.Errorf("%w: for %q it knows %s; the policy lists none of these. Give a new log a new origin, or a new database if it was replaced on purpose", ErrOtherLog, old.Origin, strings.Join(old.VKeys, ", "))
+	}
+	keys := old.VKeys
+	for _, k := range vkeys {
+		if !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	_, err := tx.ExecContext(ctx, "UPDATE logs SET vkeys = ?, url = ? WHERE id = ?", strings.Join(keys, "\n"), url, old.ID)
+	return err
+}
+
+// Logs returns all logs, in the order in which they were added.
+func (s *Store) Logs(ctx context.Context) ([]Log, error) {
+	return all(ctx, s.read, scanLog, selectLog+"ORDER BY id")
+}
+
+// Position returns how far a log was followed.
+func (s *Store) Position(ctx context.Context, log int64) (Position, error) {
+	return position(ctx, s.read, log)
+}
+
+func position(ctx context.Context, q querier, log int64) (Position, error) {
+	var p Position
+	var root, hashes []byte
+	err := q.QueryRowContext(ctx, "SELECT downloaded, verified, verified_root, verified_range, registry FROM logs WHERE id = ?", log).
+		Scan(&p.Downloaded, &p.Verified, &root, &hashes, &p.Registry)
+	if err != nil {
+		return p, err
+	}
+	if err := fill(p.Root[:], root, "verified_root"); err != nil {
+		return p, err
+	}
+	for part := range slices.Chunk(hashes, tlog.HashSize) {
+		var h tlog.Hash
+		if err := fill(h[:], part, "verified_range"); err != nil {
+			return p, err
+		}
+		p.Range = append(p.Range, h)
+	}
+	return p, nil
+}
+
+// SetVerified moves the verified position of a log to a size that is downloaded.
+// The caller has compared the root with a signed one, and recorded all findings
+// about the entries up to there.
+func (s *Store) SetVerified(ctx context.Context, log, size int64, root tlog.Hash, hashes []tlog.Hash) error {
+	var b bytes.Buffer
+	for _, h := range hashes {
+		b.Write(h[:])
+	}
+	return s.tx(ctx, func(tx *sql.Tx) error {
+		r, err := tx.ExecContext(ctx, "UPDATE logs SET verified = ?1, verified_root = ?2, verified_range = ?3 WHERE id = ?4 AND verified <= ?1 AND downloaded >= ?1",
+			size, root[:], nonNil(b.Bytes()), log)
+		if err != nil {
+			return err
+		}
+		if n, err := r.RowsAffected(); err != nil || n != 1 {
+			return fmt.Errorf("the verified position of log %d cannot become %d: it would go back, or ahead of what is stored (%v)", log, size, err)
+		}
+		return nil
+	})
+}
+
+// SetRegistry moves the position up to which entries were compared with the
+// registry.
+func (s *Store) SetRegistry(ctx context.Context, log, next int64) error {
+	_, err := s.write.ExecContext(ctx, "UPDATE logs SET registry = ?1 WHERE id = ?2 AND registry <= ?1", next, log)
+	return err
+}

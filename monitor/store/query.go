@@ -1,0 +1,276 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Reader answers the questions of auditors out of a database, and cannot write to
+// it. It is safe for concurrent use, also while a monitor writes.
+type Reader struct{ s *Store } // with connections for reading only, or a Store's own
+
+// Reader returns a Reader that shares the store's connections for reading. It lives
+// as long as the store, and is not closed by itself.
+func (s *Store) Reader() *Reader { return &Reader{s} }
+
+// OpenReader opens a database for reading only. A missing file is ErrNoStore.
+func OpenReader(ctx context.Context, path string) (*Reader, error) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s; name the database of a monitor that has run", ErrNoStore, path)
+	}
+	db, err := openDB(path, readers, "query_only(1)")
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{&Store{path: path, read: db}}
+	if err := r.check(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
+	}
+	return r, nil
+}
+
+func (r *Reader) check(ctx context.Context) error {
+	var application, version int
+	err := r.s.read.QueryRowContext(ctx, "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version").Scan(&application, &version)
+	switch {
+	case err != nil:
+		return err
+	case application != applicationID:
+		return errors.New("it is not a monitor's database")
+	case version != schemaVersion:
+		return fmt.Errorf("it has schema %d, and this program reads schema %d; start the monitor once with this version of the program", version, schemaVersion)
+	}
+	return nil
+}
+
+// Close closes what OpenReader opened.
+func (r *Reader) Close() error { return r.s.Close() }
+
+// Logs returns all logs, in the order in which they were added.
+func (r *Reader) Logs(ctx context.Context) ([]Log, error) { return r.s.Logs(ctx) }
+
+// Position returns how far a log was followed.
+func (r *Reader) Position(ctx context.Context, log int64) (Position, error) {
+	return r.s.Position(ctx, log)
+}
+
+// EntryQuery says which entries are asked for. Its zero value asks for all, the
+// oldest first. Entries are ordered by when this database first held them; within a
+// log that is the order of the log.
+type EntryQuery struct {
+	Log      int64    // 0 for every log
+	Name     string   // of the crate, exactly
+	Names    []string // one of these; nil for any
+	Version  string
+	SHA256   *[32]byte // of the .crate
+	Leaf     *[32]byte // leaf hash
+	Commit   *[20]byte
+	Path     *string // of the package in the repository
+	Program  *[32]byte
+	From, To time.Time // From <= FirstSeen < To; zero for no bound
+
+	After  int64 // the Place after which to go on, 0 for the beginning
+	Newest bool  // the newest first
+	Limit  int   // at most so many; 0 is none
+}
+
+// Placed is an entry and its place in the order of this database.
+type Placed struct {
+	Place int64
+	Entry
+}
+
+// Entries returns the entries that a query asks for.
+func (r *Reader) Entries(ctx context.Context, q EntryQuery) ([]Placed, error) {
+	w := q.where()
+	order := "ASC"
+	if q.Newest {
+		order = "DESC"
+	}
+	return all(ctx, r.s.read, scanPlaced, "SELECT id, "+entryColumns+" FROM entries "+w.sql()+" ORDER BY id "+order+" LIMIT ?", append(w.args, q.Limit)...)
+}
+
+// AllEntries walks everything that a query asks for, whatever its Limit. No
+// connection is held while the caller works on an entry.
+func (r *Reader) AllEntries(ctx context.Context, q EntryQuery) iter.Seq2[Placed, error] {
+	return func(yield func(Placed, error) bool) {
+		for q.Limit = entryPage; ; {
+			page, err := r.Entries(ctx, q)
+			if err != nil {
+				yield(Placed{}, err)
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+				q.After = e.Place
+			}
+			if len(page) < entryPage {
+				return
+			}
+		}
+	}
+}
+
+func scanPlaced(r scanner) (Placed, error) {
+	var p Placed
+	var err error
+	p.Entry, err = scanEntry(prefixed{r, &p.Place})
+	return p, err
+}
+
+// prefixed scans one more column before those that are asked for.
+type prefixed struct {
+	scanner
+	first any
+}
+
+func (p prefixed) Scan(into ...any) error { return p.scanner.Scan(append([]any{p.first}, into...)...) }
+
+// conditions are the parts of a WHERE clause, with their arguments.
+type conditions struct {
+	parts []string
+	args  []any
+}
+
+func (c *conditions) add(part string, args ...any) {
+	c.parts = append(c.parts, part)
+	c.args = append(c.args, args...)
+}
+
+func (c *conditions) sql() string {
+	if len(c.parts) == 0 {
+		return ""
+	}
+	return "WHERE " + strings.Join(c.parts, " AND ")
+}
+
+func (q *EntryQuery) where() *conditions {
+	var w conditions
+	for column, value := range map[string]string{"name": q.Name, "version": q.Version} {
+		if value != "" {
+			w.add(column+" = ?", value)
+		}
+	}
+	if q.Names != nil {
+		w.in("name", q.Names)
+	}
+	for column, hash := range map[string]*[32]byte{"sha256": q.SHA256, "leaf_hash": q.Leaf, "program": q.Program} {
+		if hash != nil {
+			w.add(column+" = ?", hash[:])
+		}
+	}
+	if q.Commit != nil {
+		w.add("commit_id = ?", q.Commit[:])
+	}
+	if q.Path != nil {
+		w.add("path = ? AND name != ''", *q.Path)
+	}
+	w.between("first_seen", q.From, q.To)
+	w.after(q.Log, q.After, q.Newest)
+	return &w
+}
+
+func (c *conditions) in(column string, values []string) {
+	args := make([]any, len(values))
+	for i, v := range values {
+		args[i] = v
+	}
+	c.add(column+" IN ("+strings.TrimSuffix(strings.Repeat("?,", len(values)), ",")+")", args...)
+}
+
+func (c *conditions) between(column string, from, to time.Time) {
+	if !from.IsZero() {
+		c.add(column+" >= ?", millis(from))
+	}
+	if !to.IsZero() {
+		c.add(column+" < ?", millis(to))
+	}
+}
+
+// after restricts to a log, and to what follows a row in the order of ids.
+func (c *conditions) after(log, id int64, newest bool) {
+	if log != 0 {
+		c.add("log = ?", log)
+	}
+	switch {
+	case id != 0 && newest:
+		c.add("id < ?", id)
+	case id != 0:
+		c.add("id > ?", id)
+	}
+}
+
+// EntryAt returns an entry of a log, and whether it is stored.
+func (r *Reader) EntryAt(ctx context.Context, log, index int64) (Placed, bool, error) {
+	return one(ctx, r.s.read, scanPlaced, "SELECT id, "+entryColumns+" FROM entries WHERE log = ? AND idx = ?", log, index)
+}
+
+// Names returns names of crates that begin with a prefix, in order, at most limit.
+func (r *Reader) Names(ctx context.Context, prefix string, limit int) ([]string, error) {
+	// U+10FFFF is greater than every character of a name.
+	return all(ctx, r.s.read, scanString, "SELECT DISTINCT name FROM entries WHERE name >= ? AND name < ? AND name != '' ORDER BY name LIMIT ?", prefix, prefix+"\U0010FFFF", limit)
+}
+
+func scanString(r scanner) (s string, err error) { return s, r.Scan(&s) }
+
+// Tally counts the entries of a log by what was found out about them.
+type Tally struct {
+	Verified int64 // below the verified position, and not bad
+	Failed   int64 // bad, wherever they stand
+	Pending  int64 // above the verified position, and not bad so far
+}
+
+// Tally counts the entries of a log at a position.
+func (r *Reader) Tally(ctx context.Context, log int64, p Position) (Tally, error) {
+	var below, above int64 // a bad entry has a reason, and those have an index
+	err := r.s.read.QueryRowContext(ctx, "SELECT coalesce(sum(idx < ?1), 0), coalesce(sum(idx >= ?1), 0) FROM entries WHERE log = ?2 AND reason != '' AND verdict = 'bad' AND idx < ?3",
+		p.Verified, log, p.Downloaded).Scan(&below, &above)
+	return Tally{p.Verified - below, below + above, p.Downloaded - p.Verified - above}, err
+}
+
+// Programs counts, by program, the entries with from <= index < to that parse.
+func (r *Reader) Programs(ctx context.Context, log, from, to int64) (map[[32]byte]int64, error) {
+	type count struct {
+		id []byte
+		n  int64
+	}
+	counts, err := all(ctx, r.s.read, func(r scanner) (c count, err error) { return c, r.Scan(&c.id, &c.n) },
+		"SELECT program, count(*) FROM entries WHERE log = ? AND idx >= ? AND idx < ? AND name != '' GROUP BY program", log, from, to)
+	out := make(map[[32]byte]int64)
+	for _, c := range counts {
+		var id [32]byte
+		if err := fill(id[:], c.id, "program"); err != nil {
+			return nil, err
+		}
+		out[id] = c.n
+	}
+	return out, err
+}
+
+// Prove returns the RFC 6962 inclusion proof of an entry in the tree of the first
+// size entries of a log, the leaf's sibling first, with the tree's root. Both are
+// made of this monitor's own hashes.
+func (r *Reader) Prove(ctx context.Context, log, size, index int64) (tlog.RecordProof, tlog.Hash, error) {
+	if index < 0 || index >= size {
+		return nil, tlog.Hash{}, fmt.Errorf("there is no entry %d in a tree of %d", index, size)
+	}
+	hashes := r.s.Hashes(ctx, log)
+	proof, err := tlog.ProveRecord(size, index, hashes)
+	if err != nil {
+		return nil, tlog.Hash{}, err
+	}
+	root, err := tlog.TreeHash(size, hashes)
+	return proof, root, err
+}
+
+var _ *sql.DB

@@ -1,0 +1,179 @@
+package store
+
+const (
+	// applicationID marks a monitor's database, so that another program's is not
+	// taken for one.
+	applicationID = 0x63726c6d
+	// schemaVersion is what this program reads and writes.
+	schemaVersion = 1
+)
+
+// schema: times are milliseconds since 1970, 0 for never; hashes and ids are raw
+// bytes; "log" is logs.id. Rows are never deleted but for entries above the
+// verified size (RewindEntries), watches, authorisations, and registry retries.
+const schema = `
+CREATE TABLE logs (
+	id            INTEGER PRIMARY KEY,
+	origin        TEXT NOT NULL UNIQUE,
+	vkeys         TEXT NOT NULL,              -- every key ever trusted, one a line
+	url           TEXT NOT NULL,
+	added         INTEGER NOT NULL,
+	downloaded    INTEGER NOT NULL DEFAULT 0, -- entries in the table entries
+	verified      INTEGER NOT NULL DEFAULT 0, -- of them, those that gave a signed root
+	verified_root BLOB NOT NULL,
+	verified_range BLOB NOT NULL,             -- roots of the perfect subtrees, left to right
+	registry      INTEGER NOT NULL DEFAULT 0  -- entries compared with the registry
+) STRICT;
+
+CREATE TABLE entries (
+	id         INTEGER PRIMARY KEY,
+	log        INTEGER NOT NULL REFERENCES logs(id),
+	idx        INTEGER NOT NULL,
+	leaf_hash  BLOB NOT NULL,
+	identity   BLOB NOT NULL,    -- zeros if the entry does not parse, as all below
+	name       TEXT NOT NULL,
+	version    TEXT NOT NULL,
+	sha256     BLOB NOT NULL,
+	kind       TEXT NOT NULL,    -- of the claim
+	commit_id  BLOB NOT NULL,
+	path       TEXT NOT NULL,    -- in the repository
+	unproven   TEXT NOT NULL,    -- JSON list of paths, '' for none
+	links      INTEGER NOT NULL, -- numbers of items
+	submodules INTEGER NOT NULL,
+	outside    INTEGER NOT NULL,
+	workspace  INTEGER NOT NULL, -- 1: Cargo.toml derives from a workspace's manifest too
+	program    BLOB NOT NULL,
+	logged     INTEGER NOT NULL, -- first time that witnesses put on a checkpoint with it
+	covered    INTEGER NOT NULL, -- size of that checkpoint
+	first_seen INTEGER NOT NULL,
+	verdict    TEXT NOT NULL,    -- 'ok' or 'bad'
+	reason     TEXT NOT NULL,    -- '' or a finding's kind
+	detail     TEXT NOT NULL,
+	data       BLOB NOT NULL,
+	UNIQUE (log, idx)
+) STRICT;
+CREATE INDEX entries_by_version  ON entries (name, version, log, idx);
+CREATE INDEX entries_by_sha256   ON entries (sha256);
+CREATE INDEX entries_by_commit   ON entries (commit_id);
+CREATE INDEX entries_by_identity ON entries (identity);
+CREATE INDEX entries_by_leaf     ON entries (leaf_hash);
+CREATE INDEX entries_by_time     ON entries (first_seen);
+CREATE INDEX entries_with_reason ON entries (log, idx) WHERE reason != '';
+
+-- Tiles of c2sp.org/tlog-tiles made of our own leaf hashes, the last ones partial.
+CREATE TABLE tiles (
+	log   INTEGER NOT NULL,
+	level INTEGER NOT NULL,
+	n     INTEGER NOT NULL,
+	data  BLOB NOT NULL,
+	PRIMARY KEY (log, level, n)
+) STRICT;
+
+CREATE TABLE checkpoints (
+	id         INTEGER PRIMARY KEY,
+	log        INTEGER NOT NULL REFERENCES logs(id),
+	size       INTEGER NOT NULL,
+	root       BLOB NOT NULL,
+	signed     TEXT NOT NULL,    -- text, and every verified signature line that we saw
+	source     TEXT NOT NULL,    -- who showed it first
+	first_seen INTEGER NOT NULL,
+	last_seen  INTEGER NOT NULL,
+	verdict    TEXT NOT NULL,    -- 'consistent', 'inconsistent' or 'pending'
+	accepted   INTEGER NOT NULL, -- 1: it satisfies the log's policy
+	witnessed  INTEGER NOT NULL, -- when the quorum cosigned, 0 if it did not
+	UNIQUE (log, size, root)
+) STRICT;
+CREATE INDEX checkpoints_by_verdict ON checkpoints (log, verdict, size);
+CREATE TABLE cosignatures (
+	checkpoint INTEGER NOT NULL REFERENCES checkpoints(id),
+	witness    TEXT NOT NULL,    -- name in the policy
+	key_name   TEXT NOT NULL,
+	key_id     INTEGER NOT NULL,
+	time       INTEGER NOT NULL, -- newest that we saw
+	PRIMARY KEY (checkpoint, key_name, key_id)
+) STRICT;
+
+-- What each source (witness, mirror, the log itself) shows of each log.
+CREATE TABLE views (
+	log      INTEGER NOT NULL REFERENCES logs(id),
+	source   TEXT NOT NULL,
+	url      TEXT NOT NULL,
+	size     INTEGER NOT NULL, -- of its last valid checkpoint, -1 if none
+	root     BLOB NOT NULL,
+	cosigned INTEGER NOT NULL, -- time of the witness's cosignature on it
+	tried    INTEGER NOT NULL,
+	seen     INTEGER NOT NULL, -- last valid answer
+	changed  INTEGER NOT NULL, -- when its size last changed
+	error    TEXT NOT NULL,    -- of the last try, '' if it was well
+	failing  INTEGER NOT NULL, -- since when tries fail, 0 if they do not
+	PRIMARY KEY (log, source)
+) STRICT;
+
+CREATE TABLE findings (
+	id         INTEGER PRIMARY KEY,
+	key        TEXT NOT NULL,
+	log        INTEGER NOT NULL, -- 0: of no log
+	kind       TEXT NOT NULL,
+	class      TEXT NOT NULL,
+	summary    TEXT NOT NULL,
+	detail     TEXT NOT NULL,
+	evidence   TEXT NOT NULL,    -- hex SHA-256 that names the file, '' for none
+	idx        INTEGER NOT NULL, -- of an entry, -1 for none
+	name       TEXT NOT NULL,
+	version    TEXT NOT NULL,
+	watch      INTEGER NOT NULL, -- 0: not a watch's
+	first_seen INTEGER NOT NULL,
+	last_seen  INTEGER NOT NULL,
+	count      INTEGER NOT NULL,
+	resolved   INTEGER NOT NULL, -- 0: it stands
+	ack_by     TEXT NOT NULL,
+	ack_why    TEXT NOT NULL,
+	acked      INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX findings_standing ON findings (key) WHERE resolved = 0;
+CREATE INDEX findings_by_class ON findings (class, resolved, id);
+CREATE INDEX findings_by_crate ON findings (name, version) WHERE name != '';
+
+CREATE TABLE deliveries (
+	id       INTEGER PRIMARY KEY,
+	finding  INTEGER NOT NULL REFERENCES findings(id),
+	channel  TEXT NOT NULL,
+	event    TEXT NOT NULL,    -- 'found' or 'resolved'
+	state    TEXT NOT NULL,    -- 'pending', 'delivered' or 'dropped'
+	attempts INTEGER NOT NULL,
+	next_try INTEGER NOT NULL,
+	error    TEXT NOT NULL,
+	done     INTEGER NOT NULL,
+	UNIQUE (finding, channel, event)
+) STRICT;
+CREATE INDEX deliveries_pending ON deliveries (channel, next_try) WHERE state = 'pending';
+
+CREATE TABLE watches (
+	id      INTEGER PRIMARY KEY,
+	kind    TEXT NOT NULL,
+	value   TEXT NOT NULL,
+	channel TEXT NOT NULL,
+	note    TEXT NOT NULL,
+	added   INTEGER NOT NULL,
+	UNIQUE (kind, value, channel)
+) STRICT;
+CREATE TABLE authorisations (
+	id      INTEGER PRIMARY KEY,
+	name    TEXT NOT NULL,
+	version TEXT NOT NULL,
+	sha256  BLOB,
+	by      TEXT NOT NULL,
+	added   INTEGER NOT NULL,
+	expires INTEGER NOT NULL,
+	UNIQUE (name, version, sha256)
+) STRICT;
+
+-- Entries that the registry did not know yet.
+CREATE TABLE registry_retries (
+	log      INTEGER NOT NULL,
+	idx      INTEGER NOT NULL,
+	since    INTEGER NOT NULL,
+	next_try INTEGER NOT NULL,
+	PRIMARY KEY (log, idx)
+) STRICT;
+`

@@ -1,0 +1,378 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+var now = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newStore(t testing.TB) (*Store, Log) {
+	t.Helper()
+	s, err := Create(t.Context(), filepath.Join(t.TempDir(), "m.db"))
+	fatalIf(t, err)
+	t.Cleanup(func() { s.Close() })
+	l, err := s.AddLog(t.Context(), "log.example", []string{"k1"}, "http://log.example/", now)
+	fatalIf(t, err)
+	return s, l
+}
+
+func leaf(i int64) []byte { return fmt.Appendf(nil, "leaf %d", i) }
+
+func entries(log, from, to int64) []Entry {
+	var out []Entry
+	for i := from; i < to; i++ {
+		e := Entry{Log: log, Index: i, LeafHash: tlog.RecordHash(leaf(i)), Identity: sha256.Sum256(leaf(i)), Name: fmt.Sprintf("crate%d", i%50),
+			Version: fmt.Sprintf("1.0.%d", i), SHA256: sha256.Sum256(leaf(-i)), Kind: "source", FirstSeen: now, Verdict: OK, Data: leaf(i)}
+		out = append(out, e)
+	}
+	return out
+}
+
+// reference is the tree by the library, over all leaves.
+func reference(t testing.TB, n int64) tlog.HashReader {
+	t.Helper()
+	var hashes []tlog.Hash
+	r := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		var out []tlog.Hash
+		for _, i := range indexes {
+			out = append(out, hashes[i])
+		}
+		return out, nil
+	})
+	for i := range n {
+		h, err := tlog.StoredHashes(i, leaf(i), r)
+		fatalIf(t, err)
+		hashes = append(hashes, h...)
+	}
+	return r
+}
+
+func TestTheTreeOfStoredEntriesIsTheLibrarys(t *testing.T) {
+	s, l := newStore(t)
+	ctx := t.Context()
+	const n = 1500
+	ref := reference(t, n)
+	size := int64(0)
+	for _, step := range []int64{1, 254, 1, 1, 255, 1, 511, 3} {
+		fatalIf(t, s.AppendEntries(ctx, l.ID, entries(l.ID, size, size+step)))
+		size += step
+		for _, at := range []int64{0, 1, size / 2, size - 1, size} {
+			want, err := tlog.TreeHash(at, ref)
+			fatalIf(t, err)
+			got, err := s.Root(ctx, l.ID, at)
+			fatalIf(t, err)
+			if got != want {
+				t.Fatalf("after %d entries, the root of the first %d is wrong", size, at)
+			}
+		}
+	}
+	// What is rewound is forgotten, and can be written again.
+	fatalIf(t, s.SetVerified(ctx, l.ID, 300, tlog.Hash{1}, []tlog.Hash{{2}, {3}}))
+	fatalIf(t, s.RewindEntries(ctx, l.ID))
+	p, err := s.Position(ctx, l.ID)
+	fatalIf(t, err)
+	if p.Downloaded != 300 || p.Verified != 300 || p.Root != (tlog.Hash{1}) || len(p.Range) != 2 || p.Range[1] != (tlog.Hash{3}) {
+		t.Fatalf("position %+v", p)
+	}
+	if _, err := s.Root(ctx, l.ID, 301); err == nil {
+		t.Error("the tree still has a rewound entry")
+	}
+	fatalIf(t, s.AppendEntries(ctx, l.ID, entries(l.ID, 300, n)))
+	got, err := s.Root(ctx, l.ID, n)
+	fatalIf(t, err)
+	if want, _ := tlog.TreeHash(n, ref); got != want {
+		t.Error("the tree is another one after a rewind")
+	}
+	proof, err := tlog.ProveRecord(n, 1234, s.Hashes(ctx, l.ID))
+	fatalIf(t, err)
+	fatalIf(t, tlog.CheckRecord(proof, n, got, 1234, tlog.RecordHash(leaf(1234))))
+	hashes, err := s.LeafHashes(ctx, l.ID, 250, 600)
+	fatalIf(t, err)
+	if len(hashes) != 350 || hashes[0] != tlog.RecordHash(leaf(250)) || hashes[349] != tlog.RecordHash(leaf(599)) {
+		t.Error("the leaf hashes are wrong")
+	}
+}
+
+func TestPositionsNeverSkipOrGoBack(t *testing.T) {
+	s, l := newStore(t)
+	ctx := t.Context()
+	fatalIf(t, s.AppendEntries(ctx, l.ID, entries(l.ID, 0, 10)))
+	if err := s.AppendEntries(ctx, l.ID, entries(l.ID, 11, 12)); err == nil {
+		t.Error("an entry was left out")
+	}
+	if err := s.AppendEntries(ctx, l.ID, entries(l.ID, 9, 12)); err == nil {
+		t.Error("an entry was stored twice")
+	}
+	if err := s.SetVerified(ctx, l.ID, 11, tlog.Hash{}, nil); err == nil {
+		t.Error("verified is ahead of downloaded")
+	}
+	fatalIf(t, s.SetVerified(ctx, l.ID, 5, tlog.Hash{}, nil))
+	if err := s.SetVerified(ctx, l.ID, 4, tlog.Hash{}, nil); err == nil {
+		t.Error("verified went back")
+	}
+	n := 0
+	for e, err := range s.EntriesIn(ctx, l.ID, 3, 100) {
+		fatalIf(t, err)
+		if e.Index != int64(3+n) || string(e.Data) != string(leaf(e.Index)) || e.Verdict != OK || !e.FirstSeen.Equal(now) {
+			t.Fatalf("entry %+v", e)
+		}
+		n++
+	}
+	if n != 7 {
+		t.Errorf("walked %d entries", n)
+	}
+}
+
+func TestContradictionsAreFoundWhereTheyBegin(t *testing.T) {
+	s, l := newStore(t)
+	ctx := t.Context()
+	all := entries(l.ID, 0, 10)
+	all[7].Name, all[7].Version = all[3].Name, all[3].Version // another checksum
+	all[8].Identity, all[8].Name, all[8].Version, all[8].SHA256 = all[2].Identity, all[2].Name, all[2].Version, all[2].SHA256
+	fatalIf(t, s.AppendEntries(ctx, l.ID, all))
+	pairs, err := s.Duplicates(ctx, l.ID, 0, 10, 10)
+	fatalIf(t, err)
+	if len(pairs) != 1 || pairs[0].First.Index != 3 || pairs[0].Second.Index != 7 {
+		t.Errorf("duplicates: %+v", pairs)
+	}
+	pairs, err = s.Repeats(ctx, l.ID, 0, 10, 10)
+	fatalIf(t, err)
+	if len(pairs) != 1 || pairs[0].First.Index != 2 || pairs[0].Second.Index != 8 {
+		t.Errorf("repeats: %+v", pairs)
+	}
+	if pairs, err = s.Duplicates(ctx, l.ID, 8, 10, 10); err != nil || len(pairs) != 0 {
+		t.Errorf("duplicates before the range: %+v, %v", pairs, err)
+	}
+}
+
+func TestAStandingFindingIsRecordedOnce(t *testing.T) {
+	s, l := newStore(t)
+	ctx := t.Context()
+	f := Finding{Key: "log-down/1", Log: l.ID, Kind: "log-down", Class: Operational, Summary: "It is down.", Index: -1, FirstSeen: now}
+	got, isNew, err := s.RecordFinding(ctx, f, []string{"a", "b"})
+	fatalIf(t, err)
+	if !isNew || got.ID == 0 || got.Origin != "log.example" || got.Count != 1 {
+		t.Errorf("%v %+v", isNew, got)
+	}
+	f.FirstSeen = now.Add(time.Minute)
+	got, isNew, err = s.RecordFinding(ctx, f, []string{"a", "b"})
+	fatalIf(t, err)
+	if isNew || got.Count != 2 || !got.FirstSeen.Equal(now) || !got.LastSeen.Equal(f.FirstSeen) {
+		t.Errorf("%v %+v", isNew, got)
+	}
+	due, err := s.PendingDeliveries(ctx, "a", now, 10)
+	fatalIf(t, err)
+	if len(due) != 1 || due[0].Finding.Key != f.Key || due[0].Event != Found {
+		t.Fatalf("due: %+v", due)
+	}
+	fatalIf(t, s.Failed(ctx, due[0].ID, "no route", now.Add(time.Hour)))
+	if due, err := s.PendingDeliveries(ctx, "a", now.Add(time.Minute), 10); err != nil || len(due) != 0 {
+		t.Errorf("tried again too early: %+v %v", due, err)
+	}
+	due, err = s.PendingDeliveries(ctx, "a", now.Add(time.Hour), 10)
+	fatalIf(t, err)
+	if len(due) != 1 || due[0].Attempts != 1 || due[0].Error != "no route" {
+		t.Fatalf("due: %+v", due)
+	}
+	fatalIf(t, s.Delivered(ctx, due[0].ID, now))
+	resolved, err := s.ResolveFinding(ctx, f.Key, now, []string{"a"})
+	fatalIf(t, err)
+	due, err = s.PendingDeliveries(ctx, "a", now.Add(time.Hour), 10)
+	fatalIf(t, err)
+	if !resolved || len(due) != 1 || due[0].Event != Resolved {
+		t.Errorf("resolved %v, due %+v", resolved, due)
+	}
+	if _, isNew, err = s.RecordFinding(ctx, f, nil); err != nil || !isNew {
+		t.Errorf("the condition came back and is no finding: %v", err)
+	}
+}
+
+func TestSecurityFindingsDoNotEndAndAcknowledgedOnesDoNotPage(t *testing.T) {
+	s, l := newStore(t)
+	ctx := t.Context()
+	f, _, err := s.RecordFinding(ctx, Finding{Key: "fork/1", Log: l.ID, Kind: "fork", Class: Security, Summary: "x", Index: -1, FirstSeen: now}, []string{"a"})
+	fatalIf(t, err)
+	if _, err := s.ResolveFinding(ctx, "fork/1", now, nil); err == nil {
+		t.Error("a security finding was resolved")
+	}
+	if err := s.Acknowledge(ctx, f.ID, "me", "", now); err == nil {
+		t.Error("acknowledged without a reason")
+	}
+	if err := s.Acknowledge(ctx, 77, "me", "because", now); !errors.Is(err, ErrNoFinding) {
+		t.Errorf("acknowledged nothing: %v", err)
+	}
+	standing, err := s.StandingFindings(ctx, Security)
+	if err != nil || len(standing) != 1 {
+		t.Errorf("%v %v", standing, err)
+	}
+	fatalIf(t, s.Acknowledge(ctx, f.ID, "me", "because", now))
+	if due, err := s.PendingDeliveries(ctx, "a", now, 10); err != nil || len(due) != 0 {
+		t.Errorf("still due: %+v %v", due, err)
+	}
+	if standing, err = s.StandingFindings(ctx, Security); err != nil || len(standing) != 0 {
+		t.Errorf("%v %v", standing, err)
+	}
+	if _, isNew, err := s.RecordFinding(ctx, Finding{Key: "fork/1", Log: l.ID, Kind: "fork", Class: Security, Summary: "x", Index: -1, FirstSeen: now}, []string{"a"}); err != nil || isNew {
+		t.Errorf("acknowledged, and found anew: %v", err)
+	}
+}
+
+const text = "log.example\n5\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
+
+func TestACheckpointKeepsEverySignatureAndTheNewestCosignature(t *testing.T) {
+	s, l := newStore(t)
+	ctx := t.Context()
+	// Lines of keys 1, 2 and 3.
+	l1, l2old, l2new, l3 := "— log AAAAAQE=\n", "— w2 AAAAAgE=\n", "— w2 AAAAAgI=\n", "— w3 AAAAAwE=\n"
+	put := func(signed string, at time.Time, w ...Cosignature) Checkpoint {
+		c := Checkpoint{Log: l.ID, Size: 5, Root: sha256.Sum256(nil), Signed: []byte(signed), Source: "log", FirstSeen: at, LastSeen: at, Verdict: Pending, Cosignatures: w}
+		got, _, err := s.PutCheckpoint(ctx, c, func(signed []byte) (bool, time.Time) { return strings.Count(string(signed), "—") == 3, at })
+		fatalIf(t, err)
+		return got
+	}
+	put(text+"\n"+l1+l2new, now, Cosignature{"W2", "w2", 2, now.Add(time.Hour)})
+	put(text+"\n"+l1+l2old, now, Cosignature{"W2", "w2", 2, now})
+	got := put(text+"\n"+l1+l3, now.Add(time.Minute), Cosignature{"W3", "w3", 3, now})
+	if want := text + "\n" + l1 + l2new + l3; string(got.Signed) != want || !got.Accepted || len(got.Cosignatures) != 2 {
+		t.Errorf("got %+v\n%s", got, got.Signed)
+	}
+	fatalIf(t, s.SetVerdict(ctx, got.ID, Consistent))
+	fatalIf(t, s.SetVerdict(ctx, got.ID, Inconsistent))
+	stored, ok, err := s.LatestCheckpoint(ctx, l.ID, true)
+	fatalIf(t, err)
+	if !ok || stored.Verdict != Consistent || string(stored.Signed) != string(got.Signed) || !stored.Cosignatures[0].Time.Equal(now.Add(time.Hour)) || !stored.LastSeen.Equal(now.Add(time.Minute)) {
+		t.Errorf("stored %+v", stored)
+	}
+}
+
+func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	if _, err := Open(ctx, filepath.Join(dir, "none.db")); !errors.Is(err, ErrNoStore) || !strings.Contains(err.Error(), "monitor init") {
+		t.Errorf("a missing file: %v", err)
+	}
+	path := filepath.Join(dir, "m.db")
+	s, err := Create(ctx, path)
+	fatalIf(t, err)
+	_, err = s.AddLog(ctx, "log.example", []string{"k1"}, "", now)
+	fatalIf(t, err)
+	if _, err = s.AddLog(ctx, "log.example", []string{"k2"}, "", now); !errors.Is(err, ErrOtherLog) {
+		t.Errorf("another key: %v", err)
+	}
+	if _, err = s.AddLog(ctx, "log.example", []string{"k1", "k2"}, "", now); err != nil {
+		t.Errorf("a second key: %v", err)
+	}
+	if l, err := s.AddLog(ctx, "log.example", []string{"k2"}, "", now); err != nil || len(l.VKeys) != 2 {
+		t.Errorf("the second key alone: %v", err)
+	}
+	fatalIf(t, s.Close())
+	if _, err := Create(ctx, path); err == nil {
+		t.Error("an existing file was taken")
+	}
+	for name, change := range map[string]string{
+		"it has schema 2":              "PRAGMA user_version = 2",
+		"no version of this program":   "PRAGMA user_version = 0",
+		"it is not a monitor's":        "PRAGMA application_id = 7",
+		"PRAGMA application_id = back": "",
+	} {
+		db, err := sql.Open("sqlite", path)
+		fatalIf(t, err)
+		_, err = db.Exec(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; %s", applicationID, schemaVersion, change))
+		fatalIf(t, errors.Join(err, db.Close()))
+		s, err := Open(ctx, path)
+		if change == "" {
+			fatalIf(t, err)
+			s.Close()
+		} else if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", change, err)
+		}
+	}
+	fatalIf(t, os.WriteFile(path, []byte(strings.Repeat("x", 9000)), 0o600))
+	if _, err := Open(ctx, path); err == nil {
+		t.Error("a text file was opened")
+	}
+}
+
+func TestWatchesAndAuthorisations(t *testing.T) {
+	s, l := newStore(t)
+	ctx := t.Context()
+	for _, w := range []Watch{{Kind: "crate", Value: "a b"}, {Kind: "commit", Value: "AB"}, {Kind: "path", Value: "../x"}, {Kind: "owner", Value: "x"}} {
+		if _, err := s.AddWatch(ctx, w); err == nil {
+			t.Errorf("accepted %+v", w)
+		}
+	}
+	w := Watch{Kind: WatchPrefix, Value: "crate1", Added: now}
+	id, err := s.AddWatch(ctx, w)
+	fatalIf(t, err)
+	if again, err := s.AddWatch(ctx, w); err != nil || again != id {
+		t.Errorf("the same watch is another one: %v", err)
+	}
+	e := entries(l.ID, 11, 12)[0]
+	if !w.Matches(&e) || w.Matches(&Entry{Name: "crat"}) || (Watch{Kind: WatchPath, Value: ""}).Matches(&Entry{}) {
+		t.Error("matches wrongly")
+	}
+	a := Authorisation{Name: e.Name, Version: e.Version, SHA256: new([32]byte), Added: now, Expires: now.Add(time.Hour)}
+	for _, step := range []struct {
+		sum  [32]byte
+		at   time.Time
+		want bool
+	}{{[32]byte{1}, now, false}, {e.SHA256, now.Add(2 * time.Hour), false}, {e.SHA256, now, true}} {
+		*a.SHA256 = step.sum
+		id, err := s.Authorise(ctx, a)
+		fatalIf(t, err)
+		got, err := s.Authorised(ctx, &e, step.at)
+		if err != nil || got != step.want {
+			t.Errorf("authorised %v, want %v: %v", got, step.want, err)
+		}
+		if ok, err := s.RemoveAuthorisation(ctx, id); err != nil || !ok {
+			t.Errorf("not removed: %v", err)
+		}
+	}
+	fatalIf(t, s.PutRetry(ctx, Retry{Log: l.ID, Index: 3, Since: now, NextTry: now.Add(time.Hour)}))
+	fatalIf(t, s.PutRetry(ctx, Retry{Log: l.ID, Index: 3, Since: now.Add(time.Hour), NextTry: now.Add(2 * time.Hour)}))
+	due, err := s.DueRetries(ctx, l.ID, now.Add(2*time.Hour), 10)
+	if err != nil || len(due) != 1 || !due[0].Since.Equal(now) {
+		t.Errorf("due %+v %v", due, err)
+	}
+	fatalIf(t, s.DropRetry(ctx, l.ID, 3))
+	if due, err = s.DueRetries(ctx, l.ID, now.Add(2*time.Hour), 10); err != nil || len(due) != 0 {
+		t.Errorf("due %+v %v", due, err)
+	}
+}
+
+func BenchmarkAppendEntries(b *testing.B) {
+	s, l := newStore(b)
+	ctx := context.Background()
+	data := make([]byte, 600)
+	n := int64(0)
+	for b.Loop() {
+		batch := entries(l.ID, n, n+1000)
+		for i := range batch {
+			batch[i].Data = data
+		}
+		fatalIf(b, s.AppendEntries(ctx, l.ID, batch))
+		n += 1000
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "entries/s")
+	size, err := s.FileSize(ctx)
+	fatalIf(b, err)
+	b.ReportMetric(float64(size)/float64(n), "bytes/entry")
+}

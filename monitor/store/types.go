@@ -1,0 +1,201 @@
+package store
+
+import (
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Log is a log that this monitor follows, or once followed.
+type Log struct {
+	ID     int64
+	Origin string
+	VKeys  []string // every key ever trusted for it
+	URL    string
+	Added  time.Time
+}
+
+// Position says how far a log was followed.
+type Position struct {
+	Downloaded int64       // entries that are stored and checked
+	Verified   int64       // of them, those whose tree has given a signed root
+	Root       tlog.Hash   // of the tree of the verified entries
+	Range      []tlog.Hash // roots of its perfect subtrees, left to right
+	Registry   int64       // entries that were compared with the registry
+}
+
+// Verdicts of an entry.
+const (
+	OK  = "ok"
+	Bad = "bad"
+)
+
+// Entry is one leaf of a log with what was found out about it. Of a leaf that
+// does not parse, everything that the entry would say is zero.
+type Entry struct {
+	Log   int64
+	Index int64
+
+	LeafHash   tlog.Hash
+	Identity   [32]byte
+	Name       string
+	Version    string
+	SHA256     [32]byte
+	Kind       string // of the claim
+	Commit     [20]byte
+	Path       string   // of the package in the repository
+	Unproven   []string // files that are not proven
+	Links      int      // symbolic links that the proof followed
+	Submodules int
+	Outside    int  // files from outside of the package
+	Workspace  bool // Cargo.toml is derived with the manifest of a workspace
+	Program    [32]byte
+
+	Logged    time.Time // earliest time that witnesses put on Covered; zero if unknown
+	Covered   int64     // size of the first checkpoint that we saw with this entry
+	FirstSeen time.Time
+	Verdict   string // OK or Bad: its form, program and proof
+	Reason    string // the kind of the finding about it, "" if there is none
+	Detail    string
+	Data      []byte // the leaf's bytes
+}
+
+// Verdicts of a checkpoint.
+const (
+	Consistent   = "consistent"   // its root is that of our tree of its size
+	Inconsistent = "inconsistent" // it is not
+	Pending      = "pending"      // our tree is not that large yet
+)
+
+// Checkpoint is a checkpoint that the log's key has signed: one for each pair of
+// size and root hash, from whatever source.
+type Checkpoint struct {
+	ID        int64
+	Log       int64
+	Size      int64
+	Root      tlog.Hash
+	Signed    []byte // text, and the union of the verified signature lines that were seen
+	Source    string // who showed it first: "log", "witness NAME", "mirror URL", "gossip"
+	FirstSeen time.Time
+	LastSeen  time.Time
+	Verdict   string
+	Accepted  bool      // its signatures satisfy the policy
+	Witnessed time.Time // when the quorum cosigned it; zero if it did not
+
+	Cosignatures []Cosignature
+}
+
+// Cosignature is a witness's verified signature on a checkpoint.
+type Cosignature struct {
+	Witness string // name in the policy
+	KeyName string
+	KeyID   uint32
+	Time    time.Time // the newest that was seen
+}
+
+// View is what a source shows of a log: a witness ("witness NAME"), a mirror
+// ("mirror URL"), or the log itself ("log").
+type View struct {
+	Log      int64
+	Source   string
+	URL      string
+	Size     int64 // of its last valid checkpoint, -1 if there was none
+	Root     tlog.Hash
+	Cosigned time.Time // by the witness
+	Tried    time.Time
+	Seen     time.Time // last valid answer
+	Changed  time.Time // when Size last changed
+	Error    string    // of the last try
+	Failing  time.Time // since when; zero if the last try was well
+}
+
+// Class says what kind of concern a finding is.
+type Class string
+
+// The classes.
+const (
+	Security    Class = "security"    // somebody cheated
+	Operational Class = "operational" // something does not answer, or is late
+	Info        Class = "info"        // worth knowing
+)
+
+// Finding is something that the monitor found out, once.
+type Finding struct {
+	ID       int64
+	Key      string // what it is about; no two standing findings share one
+	Log      int64  // 0 if it is about no log
+	Origin   string // of the log; set when read
+	Kind     string // a word from the list in docs/monitoring.md
+	Class    Class
+	Summary  string // one sentence
+	Detail   string // more of them, "" for none
+	Evidence string // hex SHA-256 of the evidence file, which is its name; "" for none
+	Index    int64  // of the entry that it is about, -1 for none
+	Name     string // of the crate, "" for none
+	Version  string
+	Watch    int64 // the watch that asked for it, 0 for none
+
+	FirstSeen time.Time
+	LastSeen  time.Time
+	Count     int64     // how often it was seen
+	Resolved  time.Time // zero while it stands; only operational ones are resolved
+
+	AckBy  string // who acknowledged it, "" if nobody has
+	AckWhy string
+	Acked  time.Time
+}
+
+// Events of a delivery.
+const (
+	Found    = "found"
+	Resolved = "resolved"
+)
+
+// Delivery is one alert for one channel.
+type Delivery struct {
+	ID       int64
+	Finding  Finding
+	Channel  string
+	Event    string // Found or Resolved
+	State    string // "pending", "delivered" or "dropped"
+	Attempts int
+	NextTry  time.Time
+	Error    string    // of the last attempt
+	Done     time.Time // zero while it is pending
+}
+
+// Kinds of watches.
+const (
+	WatchCrate  = "crate"  // a crate's name, exactly
+	WatchPrefix = "prefix" // the beginning of crates' names
+	WatchPath   = "path"   // a package's path in its repository
+	WatchCommit = "commit" // a git commit id in hex
+)
+
+// Watch asks for a finding about every new entry that it matches.
+type Watch struct {
+	ID      int64
+	Kind    string // one of the constants
+	Value   string
+	Channel string // the alert channel to use, "" for all that take info
+	Note    string
+	Added   time.Time
+}
+
+// Authorisation announces a release, so that it is no news to those who watch.
+type Authorisation struct {
+	ID      int64
+	Name    string
+	Version string
+	SHA256  *[32]byte // nil for any checksum
+	By      string
+	Added   time.Time
+	Expires time.Time // zero for never
+}
+
+// Retry is an entry that the registry did not know.
+type Retry struct {
+	Log, Index int64
+	Since      time.Time
+	NextTry    time.Time
+}

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"cratelog/entry"
+)
+
+// Matches says whether an entry is one that the watch asks for.
+func (w Watch) Matches(e *Entry) bool {
+	switch w.Kind {
+	case WatchCrate:
+		return e.Name == w.Value
+	case WatchPrefix:
+		return e.Name != "" && strings.HasPrefix(e.Name, w.Value)
+	case WatchPath:
+		return e.Kind != "" && e.Path == w.Value
+	case WatchCommit:
+		return e.Kind != "" && hex.EncodeToString(e.Commit[:]) == w.Value
+	}
+	return false
+}
+
+func (w Watch) check() error {
+	var err error
+	switch w.Kind {
+	case WatchCrate, WatchPrefix:
+		err = entry.CheckName(w.Value)
+	case WatchPath:
+		if w.Value != "" {
+			err = entry.CheckPath(w.Value)
+		}
+	case WatchCommit:
+		if b, e := hex.DecodeString(w.Value); e != nil || len(b) != 20 || w.Value != strings.ToLower(w.Value) {
+			err = fmt.Errorf("the commit %q is not 40 lower-case hex digits", w.Value)
+		}
+	default:
+		err = fmt.Errorf("the kind %q is not %s, %s, %s or %s", w.Kind, WatchCrate, WatchPrefix, WatchPath, WatchCommit)
+	}
+	if err != nil {
+		return fmt.Errorf("watch: %w", err)
+	}
+	return nil
+}
+
+const selectWatch = "SELECT id, kind, value, channel, note, added FROM watches "
+
+func scanWatch(r scanner) (Watch, error) {
+	var w Watch
+	var added int64
+	err := r.Scan(&w.ID, &w.Kind, &w.Value, &w.Channel, &w.Note, &added)
+	w.Added = fromMillis(added)
+	return w, err
+}
+
+// AddWatch remembers a watch and returns its id; the same watch twice is one.
+func (s *Store) AddWatch(ctx context.Context, w Watch) (int64, error) {
+	if err := w.check(); err != nil {
+		return 0, err
+	}
+	_, err := s.write.ExecContext(ctx, "INSERT OR IGNORE INTO watches (kind, value, channel, note, added) VALUES (?,?,?,?,?)", w.Kind, w.Value, w.Channel, w.Note, millis(w.Added))
+	if err != nil {
+		return 0, err
+	}
+	known, _, err := one(ctx, s.write, scanWatch, selectWatch+"WHERE kind = ? AND value = ? AND channel = ?", w.Kind, w.Value, w.Channel)
+	return known.ID, err
+}
+
+// RemoveWatch forgets a watch, and says whether there was one.
+func (s *Store) RemoveWatch(ctx context.Context, id int64) (bool, error) {
+	return s.remove(ctx, "DELETE FROM watches WHERE id = ?", id)
+}
+
+// Watches returns all watches.
+func (s *Store) Watches(ctx context.Context) ([]Watch, error) {
+	return all(ctx, s.read, scanWatch, selectWatch+"ORDER BY id")
+}
+
+const selectAuthorisation = "SELECT id, name, version, sha256, by, added, expires FROM authorisations "
+
+func scanAuthorisation(r scanner) (Authorisation, error) {
+	var a Authorisation
+	var sum []byte
+	var added, expires int64
+	if err := r.Scan(&a.ID, &a.Name, &a.Version, &sum, &a.By, &added, &expires); err != nil {
+		return a, err
+	}
+	a.Added, a.Expires = fromMillis(added), fromMillis(expires)
+	if sum == nil {
+		return a, nil
+	}
+	a.SHA256 = new([32]byte)
+	return a, fill(a.SHA256[:], sum, "sha256")
+}
+
+// Authorise announces a release and returns the id of the authorisation.
+func (s *Store) Authorise(ctx context.Context, a Authorisation) (int64, error) {
+	if err := entry.CheckName(a.Name); err != nil {
+		return 0, err
+	}
+	if err := entry.CheckVersion(a.Version); err != nil {
+		return 0, err
+	}
+	var sum []byte
+	if a.SHA256 != nil {
+		sum = a.SHA256[:]
+	}
+	r, err := s.write.ExecContext(ctx, "INSERT INTO authorisations (name, version, sha256, by, added, expires) VALUES (?,?,?,?,?,?)", a.Name, a.Version, sum, a.By, millis(a.Added), millis(a.Expires))
+	if err != nil {
+		return 0, err
+	}
+	return r.LastInsertId()
+}
+
+// RemoveAuthorisation forgets an authorisation, and says whether there was one.
+func (s *Store) RemoveAuthorisation(ctx context.Context, id int64) (bool, error) {
+	return s.remove(ctx, "DELETE FROM authorisations WHERE id = ?", id)
+}
+
+// Authorisations returns all authorisations.
+func (s *Store) Authorisations(ctx context.Context) ([]Authorisation, error) {
+	return all(ctx, s.read, scanAuthorisation, selectAuthorisation+"ORDER BY id")
+}
+
+// Authorised says whether the release of an entry was announced, at a time.
+func (s *Store) Authorised(ctx context.Context, e *Entry, now time.Time) (bool, error) {
+	_, known, err := one(ctx, s.read, scanAuthorisation, selectAuthorisation+
+		"WHERE name = ? AND version = ? AND (sha256 IS NULL OR sha256 = ?) AND (expires = 0 OR expires > ?) LIMIT 1", e.Name, e.Version, e.SHA256[:], millis(now))
+	return known, err
+}
+
+func (s *Store) remove(ctx context.Context, query string, id int64) (bool, error) {
+	r, err := s.write.ExecContext(ctx, query, id)
+	if err != nil {
+		return false, err
+	}
+	n, err := r.RowsAffected()
+	return n > 0, err
+}
+
+// PutRetry notes that the registry did not know an entry, and when to ask again.
+func (s *Store) PutRetry(ctx context.Context, r Retry) error {
+	_, err := s.write.ExecContext(ctx, "INSERT INTO registry_retries (log, idx, since, next_try) VALUES (?,?,?,?) ON CONFLICT (log, idx) DO UPDATE SET next_try = excluded.next_try",
+		r.Log, r.Index, millis(r.Since), millis(r.NextTry))
+	return err
+}
+
+// DropRetry forgets a retry.
+func (s *Store) DropRetry(ctx context.Context, log, index int64) error {
+	_, err := s.write.ExecContext(ctx, "DELETE FROM registry_retries WHERE log = ? AND idx = ?", log, index)
+	return err
+}
+
+// DueRetries returns at most limit retries whose time has come.
+func (s *Store) DueRetries(ctx context.Context, log int64, now time.Time, limit int) ([]Retry, error) {
+	return all(ctx, s.read, func(r scanner) (Retry, error) {
+		var t Retry
+		var since, next int64
+		err := r.Scan(&t.Log, &t.Index, &since, &next)
+		t.Since, t.NextTry = fromMillis(since), fromMillis(next)
+		return t, err
+	}, "SELECT log, idx, since, next_try FROM registry_retries WHERE log = ? AND next_try <= ? ORDER BY next_try LIMIT ?", log, millis(now), limit)
+}
