@@ -1,0 +1,76 @@
+package registry
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+)
+
+// Cached is an index file with the validators under which it was served.
+type Cached struct {
+	ETag, LastModified string // as sent, "" if there was none
+	Body               []byte
+}
+
+// Cache keeps index files by URL. It may forget, and must not mix up.
+type Cache interface {
+	Load(url string) (Cached, bool)
+	Store(url string, c Cached)
+}
+
+// DirCache is a Cache of files in a directory, one for each URL, which several
+// processes may share. A file that is broken counts as missing. It is not pruned:
+// an index has a bounded number of files, and the directory may be deleted at any
+// time.
+type DirCache string
+
+var _ Cache = DirCache("")
+
+// cacheHead is the first line of a cached file; the body follows it.
+type cacheHead struct {
+	URL          string
+	ETag         string
+	LastModified string
+	SHA256       string // of the body, in hex
+}
+
+func (d DirCache) file(url string) string {
+	sum := sha256.Sum256([]byte(url))
+	return filepath.Join(string(d), hex.EncodeToString(sum[:16]))
+}
+
+// Load reads what was stored for a URL.
+func (d DirCache) Load(url string) (Cached, bool) {
+	b, err := os.ReadFile(d.file(url))
+	if err != nil {
+		return Cached{}, false
+	}
+	line, body, _ := bytes.Cut(b, []byte("\n"))
+	var h cacheHead
+	sum := sha256.Sum256(body)
+	if json.Unmarshal(line, &h) != nil || h.URL != url || h.SHA256 != hex.EncodeToString(sum[:]) {
+		return Cached{}, false
+	}
+	return Cached{ETag: h.ETag, LastModified: h.LastModified, Body: body}, true
+}
+
+// Store keeps an answer. A failure is not one of the caller's: the file is then
+// fetched again.
+func (d DirCache) Store(url string, c Cached) {
+	sum := sha256.Sum256(c.Body)
+	head, err := json.Marshal(cacheHead{url, c.ETag, c.LastModified, hex.EncodeToString(sum[:])})
+	if err != nil || os.MkdirAll(string(d), 0o755) != nil {
+		return
+	}
+	f, err := os.CreateTemp(string(d), ".new-*")
+	if err != nil {
+		return
+	}
+	_, err = f.Write(append(append(head, '\n'), c.Body...))
+	if cerr := f.Close(); err != nil || cerr != nil || os.Rename(f.Name(), d.file(url)) != nil {
+		os.Remove(f.Name())
+	}
+}

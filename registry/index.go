@@ -1,0 +1,164 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"cratelog/entry"
+)
+
+// Config is what config.json says.
+type Config struct {
+	Download string // "dl": where .crate files are, perhaps with markers
+	API      string // "api": base URL of the web API, "" if there is none
+	Auth     bool   // "auth-required": every request needs a token
+	Raw      []byte // the file
+}
+
+// Config fetches config.json, or returns what it said not long ago.
+func (x *Index) Config(ctx context.Context) (Config, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.config != nil && time.Since(x.fetched) < configAge {
+		return *x.config, nil
+	}
+	body, err := x.file(ctx, "config.json", MaxConfigSize)
+	if err != nil {
+		return Config{}, fmt.Errorf("the registry's config.json: %w", err)
+	}
+	c, err := parseConfig(body)
+	if err != nil {
+		return Config{}, fmt.Errorf("the registry's config.json: %w", err)
+	}
+	x.config, x.fetched = &c, time.Now()
+	return c, nil
+}
+
+func parseConfig(b []byte) (Config, error) {
+	fields, err := object(b)
+	if err != nil {
+		return Config{}, err
+	}
+	c := Config{Raw: b}
+	api := new(string) // null stands for none
+	err = errors.Join(
+		field(fields, "dl", &c.Download, true),
+		field(fields, "api", &api, false),
+		field(fields, "auth-required", &c.Auth, false))
+	if err != nil {
+		return Config{}, err
+	}
+	if api != nil {
+		c.API = *api
+	}
+	if c.Download == "" {
+		return Config{}, errors.New(`"dl" is empty`)
+	}
+	return c, nil
+}
+
+// Releases fetches a crate's index file and returns its lines, in the file's order.
+// A crate that the registry does not know is ErrNotFound.
+func (x *Index) Releases(ctx context.Context, name string) ([]Release, error) {
+	f, err := x.File(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	releases, err := ParseReleases(name, f.Body)
+	if err != nil {
+		return nil, fmt.Errorf("the registry's index file of %s: %w", name, err)
+	}
+	return releases, nil
+}
+
+// File fetches a crate's index file as it is, with the validators that it was
+// served with. An error is ErrNotFound, a *StatusError, or one of the network.
+func (x *Index) File(ctx context.Context, name string) (Cached, error) {
+	if err := entry.CheckName(name); err != nil {
+		return Cached{}, err
+	}
+	f, err := x.cachedFile(ctx, Path(name), MaxIndexSize)
+	if err != nil {
+		return Cached{}, fmt.Errorf("the index file of %s: %w", name, err)
+	}
+	return f, nil
+}
+
+// ParseReleases reads a crate's index file. Fields that it does not need it does
+// not look at; a line without name, version and checksum is an error.
+func ParseReleases(name string, b []byte) ([]Release, error) {
+	var releases []Release
+	n := 0
+	for line := range bytes.Lines(b) {
+		n++
+		line = bytes.TrimRight(line, "\r\n")
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		r, err := parseRelease(line)
+		if err == nil && !strings.EqualFold(r.Name, name) {
+			err = fmt.Errorf("it is about %q", r.Name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		releases = append(releases, r)
+	}
+	return releases, nil
+}
+
+func parseRelease(line []byte) (Release, error) {
+	r := Release{Line: line}
+	fields, err := object(line)
+	if err != nil {
+		return r, err
+	}
+	var sum string
+	err = errors.Join(
+		field(fields, "name", &r.Name, true),
+		field(fields, "vers", &r.Version, true),
+		field(fields, "cksum", &sum, true),
+		field(fields, "yanked", &r.Yanked, false))
+	if err != nil {
+		return r, err
+	}
+	b, err := hex.DecodeString(sum)
+	if err != nil || len(b) != len(r.Checksum) {
+		return r, fmt.Errorf("cksum %q is no SHA-256 in hex", sum[:min(len(sum), 80)])
+	}
+	r.Checksum = [32]byte(b)
+	return r, entry.CheckName(r.Name)
+}
+
+// object reads a JSON object's fields by their exact names. (encoding/json takes
+// "CKSUM" for "cksum" as well, which cargo does not.)
+func object(b []byte) (map[string]json.RawMessage, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return nil, fmt.Errorf("it is no JSON object: %w", err)
+	}
+	if fields == nil {
+		return nil, errors.New("it is no JSON object")
+	}
+	return fields, nil
+}
+
+func field(fields map[string]json.RawMessage, name string, to any, required bool) error {
+	raw, ok := fields[name]
+	switch {
+	case !ok && required, required && string(raw) == "null":
+		return fmt.Errorf("it has no %q", name)
+	case !ok:
+		return nil
+	}
+	if err := json.Unmarshal(raw, to); err != nil {
+		return fmt.Errorf("%q: %w", name, err)
+	}
+	return nil
+}

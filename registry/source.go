@@ -1,0 +1,107 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// defaultSource is the SHA-256 of the source that cargo writes in every Cargo.lock
+// for a crate of its default registry: "registry+" and the URL of the git index
+// that this registry once had, whatever cargo downloads from. defaultHashes end the
+// names of the directories in CARGO_HOME that belong to that registry's sparse
+// index (cargo since 1.85, and before): they follow from its URL alone.
+var (
+	defaultSource = "c19b7c6f923b580ac259164a89f2577984ad5ab09ee9d583b888f934adbbe8d0"
+	defaultHashes = []string{"-1949cf8c6b5b557f", "-6f17d22bba15001f"}
+)
+
+// IsDefault says whether a source in a Cargo.lock is cargo's default registry.
+func IsDefault(source string) bool {
+	sum := sha256.Sum256([]byte(source))
+	return hex.EncodeToString(sum[:]) == defaultSource
+}
+
+// ErrNoIndex: it is not known where a registry's sparse index is.
+var ErrNoIndex = errors.New("the URL of the registry's sparse index is not known")
+
+// Sources says where the sources that a Cargo.lock names have their sparse index.
+type Sources struct {
+	// Default is the sparse index of cargo's default registry, "" if it is not known.
+	Default string
+	// Indexes holds the sparse index of further sources, by the source as a
+	// Cargo.lock writes it ("registry+URL", "sparse+URL"), such as cargo's
+	// configuration replaces them.
+	Indexes map[string]string
+}
+
+// Index returns the base URL of the sparse index for a source: the configured one,
+// or for "sparse+URL" that URL itself. The error wraps ErrNoIndex if nothing says
+// where the index is.
+func (s Sources) Index(source string) (string, error) {
+	index, ok := s.Indexes[source]
+	switch {
+	case ok:
+	case IsDefault(source):
+		if s.Default == "" {
+			return "", fmt.Errorf("%w: this is cargo's default registry; pass its sparse index with --index URL, or configure a source replacement in .cargo/config.toml", ErrNoIndex)
+		}
+		index = s.Default
+	case strings.HasPrefix(source, "sparse+"):
+		index = source
+	case strings.HasPrefix(source, "registry+"):
+		return "", fmt.Errorf("%w: %q has its index in git, which is not read; if it has a sparse index as well, configure that in .cargo/config.toml", ErrNoIndex, source)
+	default:
+		return "", fmt.Errorf("%q is no registry", source)
+	}
+	return SparseURL(index)
+}
+
+// SparseURL returns the base URL of a sparse index without "sparse+", ending in a
+// slash. A URL without that prefix is taken for a sparse index too; one with
+// "registry+", or of another scheme, is an error.
+func SparseURL(s string) (string, error) {
+	address := strings.TrimPrefix(s, "sparse+")
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", fmt.Errorf("the registry's index URL: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return "", fmt.Errorf("%w: %q is not the http or https URL of a sparse index", ErrNoIndex, s)
+	}
+	if !strings.HasSuffix(address, "/") {
+		address += "/"
+	}
+	return address, nil
+}
+
+// DefaultIndex returns the sparse index of cargo's default registry as cargo itself
+// recorded it in CARGO_HOME: the directory that cargo keeps for it is named by its
+// host. The error wraps ErrNoIndex if cargo has not used that registry yet.
+func DefaultIndex(home string) (string, error) {
+	dirs, err := os.ReadDir(filepath.Join(home, "registry", "index"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	for _, hash := range defaultHashes {
+		for _, d := range dirs {
+			host, ok := strings.CutSuffix(d.Name(), hash)
+			if !ok || !hostName(host) {
+				continue
+			}
+			return "https://" + host + "/", nil
+		}
+	}
+	return "", fmt.Errorf("%w: cargo has not used its default registry on this machine; pass the index with --index URL, or run \"cargo fetch\" once without the proxy", ErrNoIndex)
+}
+
+// hostName says whether a string is a host's name in lower case, with a dot.
+func hostName(s string) bool {
+	odd := func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '.') }
+	return len(s) <= 253 && strings.Contains(s, ".") && !strings.ContainsFunc(s, odd)
+}
