@@ -91,9 +91,10 @@ type Result struct {
 	Index      uint64     // of the entry in the log
 	Checkpoint Checkpoint // of the log: origin, size, root, cosignatures with their times
 
-	// Trailing is the number of bytes after the .crate's archive, which no tool
-	// reads. Verify sets it; VerifyBundle sees no .crate and leaves it 0.
-	Trailing int
+	// What only Verify sets; VerifyBundle sees no .crate.
+	Proven   []string // files that stand in the commit
+	Derived  []string // files that follow from proven ones: Cargo.toml, .cargo_vcs_info.json
+	Trailing int      // bytes after the .crate's archive, which no tool reads
 }
 
 // Verify decides whether raw, the bytes of a .crate, is what the bundle's entry
@@ -124,7 +125,23 @@ func Verify(raw, bundle []byte, policy *Policy, pv ProofVerifier, rules Rules) (
 	case err != nil:
 		return nil, refuseErr(ErrFiles, err, "%s %s", r.Name, r.Version)
 	}
+	r.sort(c.Files)
 	return r.allow(rules)
+}
+
+// sort tells proven from derived files. Check has accepted them all, so what is
+// derived is known by name: a manifest is if there is the original beside it.
+func (r *Result) sort(files []crate.File) {
+	orig := slices.ContainsFunc(files, func(f crate.File) bool { return f.Path == "Cargo.toml.orig" })
+	for _, f := range files {
+		switch {
+		case slices.Contains(r.Unproven, f.Path):
+		case f.Path == ".cargo_vcs_info.json", f.Path == "Cargo.toml" && orig:
+			r.Derived = append(r.Derived, f.Path)
+		default:
+			r.Proven = append(r.Proven, f.Path)
+		}
+	}
 }
 
 // VerifyBundle is Verify without the .crate: everything that the bundle can show

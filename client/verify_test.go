@@ -40,6 +40,10 @@ func TestVerifySaysWhatAPersonWantsToKnow(t *testing.T) {
 	if r.Path != "crates/inner" || r.Index != innerIndex {
 		t.Errorf("inner: %+v", r)
 	}
+	if !slices.Equal(r.Derived, []string{".cargo_vcs_info.json", "Cargo.toml"}) || !slices.Contains(r.Proven, "Cargo.toml.orig") ||
+		!slices.Contains(r.Proven, "src/lib.rs") || slices.Contains(r.Proven, "Cargo.toml") {
+		t.Errorf("inner: proven %q, derived %q", r.Proven, r.Derived)
+	}
 }
 
 func TestVerifyBundleNeedsNoCrate(t *testing.T) {
