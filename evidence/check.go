@@ -1,0 +1,152 @@
+package evidence
+
+import (
+	"bytes"
+	"strings"
+	"time"
+
+	"filippo.io/torchwood"
+)
+
+// form is which parts a kind has.
+type form struct {
+	notes, entries                    int
+	witness, reason, registry, hashes bool
+}
+
+var forms = map[Kind]form{
+	ForkSameSize:      {notes: 2},
+	ForkPrefix:        {notes: 2, hashes: true},
+	CosignerFork:      {notes: 2, witness: true, hashes: true},
+	FalseEntry:        {notes: 1, entries: 1, reason: true},
+	EntryRootMismatch: {notes: 1, hashes: true},
+	Duplicate:         {notes: 1, entries: 2},
+	Stale:             {notes: 1},
+	RegistryMismatch:  {notes: 1, entries: 1, registry: true},
+}
+
+// check says whether e has the parts of its kind, in their order and within the
+// limits. What needs a key or a hash is for Verify.
+func (e *Evidence) check() error {
+	f, known := forms[e.Kind]
+	switch {
+	case !known:
+		return malformed("there is no kind %q", clip(string(e.Kind)))
+	case len(e.Notes) != f.notes || len(e.Entries) != f.entries:
+		return malformed("%s has %d notes and %d entries, not %d and %d", e.Kind, f.notes, f.entries, len(e.Notes), len(e.Entries))
+	case (e.Witness != "") != f.witness || (e.Reason != "") != f.reason || (e.Registry.Name != "") != f.registry:
+		return malformed("it lacks a part of %s, or has one too many: witness, reason, registry", e.Kind)
+	case !f.hashes && (e.Root != nil || len(e.Hashes) > 0):
+		return malformed("%s has no root and no hashes", e.Kind)
+	case e.Registry.Name == "" && e.Registry != Registry{}:
+		return malformed("the registry has no name")
+	}
+	if err := e.checkWords(); err != nil {
+		return err
+	}
+	heads, err := e.heads()
+	if err != nil {
+		return err
+	}
+	if err := e.checkEntries(heads[0]); err != nil {
+		return err
+	}
+	switch e.Kind {
+	case ForkSameSize, ForkPrefix, CosignerFork:
+		return e.checkPair(heads[0], heads[1])
+	case EntryRootMismatch:
+		want := heads[0].N/groupWidth + heads[0].N%groupWidth
+		if e.Root != nil || int64(len(e.Hashes)) != want {
+			return malformed("of a tree with %d entries it holds %d hashes, not the %d that it needs", heads[0].N, len(e.Hashes), want)
+		}
+	}
+	return nil
+}
+
+func (e *Evidence) checkWords() error {
+	if e.Observed.Year() < 1970 || e.Observed.Year() > 9999 || !e.Observed.Equal(e.Observed.Truncate(time.Second)) || e.Observed.Location() != time.UTC {
+		return malformed("the time of observation is not one of whole seconds in UTC")
+	}
+	if len(e.Sources) > maxSources {
+		return malformed("it has %d sources, at most %d are allowed", len(e.Sources), maxSources)
+	}
+	for _, s := range e.Sources {
+		if !printable(s) {
+			return malformed("the source %q is not 1 to %d bytes of printable text", clip(s), maxText)
+		}
+	}
+	if e.Registry.Name != "" && !printable(e.Registry.Name) {
+		return malformed("the registry %q is not 1 to %d bytes of printable text", clip(e.Registry.Name), maxText)
+	}
+	if e.Witness != "" && (!printable(e.Witness) || strings.Contains(e.Witness, " ") || !endsInKeyID(e.Witness)) {
+		return malformed("the witness %q is not a key's name, + and 8 lower-case hex digits", clip(e.Witness))
+	}
+	return e.checkAttached()
+}
+
+// checkAttached checks the parts that depend on the reason.
+func (e *Evidence) checkAttached() error {
+	mayProgram := e.Reason == ProofInvalid || e.Reason == UnknownProgram
+	switch e.Reason {
+	case "", Malformed, UnknownProgram, ProofInvalid, Files:
+	default:
+		return malformed("there is no reason %q", clip(string(e.Reason)))
+	}
+	switch {
+	case e.Program != nil && !mayProgram:
+		return malformed("a program belongs only to an entry whose proof is in question")
+	case e.Program != nil && (len(e.Program) > MaxProgram || !isText(e.Program)):
+		return malformed("the program file has more than %d bytes, or is no text that ends in a newline", MaxProgram)
+	case (e.Crate != nil) != (e.Reason == Files):
+		return malformed("a .crate belongs to the reason %q, and only there", Files)
+	case len(e.Crate) > MaxCrate || e.Crate != nil && len(e.Crate) == 0:
+		return malformed("the .crate has %d bytes; 1 to %d are allowed", len(e.Crate), MaxCrate)
+	}
+	return nil
+}
+
+func (e *Evidence) checkEntries(head torchwood.Checkpoint) error {
+	for i, l := range e.Entries {
+		switch {
+		case l.Index < 0 || l.Index >= head.N:
+			return malformed("the index %d is not in a tree of %d entries", l.Index, head.N)
+		case i > 0 && l.Index <= e.Entries[i-1].Index:
+			return malformed("the entries are not in the order of their indexes")
+		case len(l.Path) > maxPath:
+			return malformed("an inclusion path has %d hashes, a tree needs at most %d", len(l.Path), maxPath)
+		case len(l.Bytes) > maxLeaf:
+			return malformed("an entry has %d bytes, a log's tiles hold at most %d", len(l.Bytes), maxLeaf)
+		}
+	}
+	return nil
+}
+
+// maxLeaf is the largest entry that c2sp.org/tlog-tiles can hold.
+const maxLeaf = 65535
+
+// checkPair checks what two notes of a fork have beside each other.
+func (e *Evidence) checkPair(a, b torchwood.Checkpoint) error {
+	same := a.N == b.N
+	switch {
+	case e.Kind == ForkSameSize && !same, e.Kind == ForkPrefix && same:
+		return malformed("its notes have %d and %d entries, which is not a %s", a.N, b.N, e.Kind)
+	case same && (e.Root != nil || len(e.Hashes) > 0):
+		return malformed("two trees of one size need no root and no hashes")
+	case same && bytes.Compare(a.Hash[:], b.Hash[:]) >= 0:
+		return malformed("of two notes of one size, the one with the smaller root comes first, and the roots differ")
+	case same:
+		return nil
+	case a.N > b.N:
+		return malformed("the note of the smaller tree comes first")
+	case a.N == 0:
+		return malformed("an empty tree begins every tree; a wrong root of one is an %s", EntryRootMismatch)
+	case e.Root == nil || len(e.Hashes) == 0 || len(e.Hashes) > maxPath+1:
+		return malformed("two trees of different sizes need the root of the larger one at the smaller size, and 1 to %d hashes", maxPath+1)
+	}
+	return nil
+}
+
+func endsInKeyID(s string) bool {
+	name, id, ok := strings.Cut(s, "+")
+	return ok && name != "" && len(id) == 8 && strings.Trim(id, "0123456789abcdef") == ""
+}

@@ -1,0 +1,75 @@
+// Package evidence is what one party shows to another when a log or a witness has
+// cheated: files that carry all that is needed to check them, but the keys of the
+// accused. This comment is the specification of the format.
+//
+// A file is text: UTF-8, lines that end in LF, at most 16 MiB (MaxSize). There is one
+// encoding of everything. In the ABNF of RFC 5234:
+//
+//	file      = "cratelog/evidence/v1" LF
+//	            "kind" SP kind LF
+//	            "observed" SP time LF
+//	            *8("source" SP text LF)
+//	            [witness] [reason] [registry] [program] [crate]
+//	            1*2note *2entry [root] *hash
+//	kind      = "fork-same-size" / "fork-prefix" / "cosigner-fork" / "false-entry"
+//	          / "entry-root-mismatch" / "duplicate" / "stale" / "registry-mismatch"
+//	time      = <RFC 3339, UTC, whole seconds, with "Z">
+//	text      = <1 to 1024 bytes of printable UTF-8, no space at either end>
+//	witness   = "witness" SP <name of the key> "+" 8hex LF
+//	reason    = "reason" SP ("malformed" / "unknown-program" / "proof-invalid" / "files") LF
+//	registry  = "registry" SP text LF
+//	            "served" SP ("index" / "crate") SP 64hex LF
+//	program   = "program" SP length LF *OCTET     ; a program file, see package proofcheck
+//	crate     = "crate" SP base64 LF              ; a .crate
+//	note      = "note" SP length LF *OCTET        ; a c2sp.org/signed-note
+//	entry     = "entry" SP number SP [base64] LF *63("path" SP base64 LF)
+//	root      = "root" SP base64 LF
+//	hash      = "hash" SP base64 LF
+//	length    = number                            ; of the bytes in the lines that follow
+//	number    = <decimal, below 2^62, without leading zeros>
+//	hex       = DIGIT / %x61-66                   ; lower case
+//	base64    = <standard, padded, canonical; 32 bytes in path, root and hash>
+//
+// Notes and programs stand there byte by byte as they were found, a note with all of
+// its signature lines, those of unknown keys too. They end in LF. A note's text is a
+// c2sp.org/tlog-checkpoint; all notes of a file have one origin.
+//
+// # Kinds
+//
+// Fork of equal size (fork-same-size): two notes with one size and two roots, the one
+// with the smaller root first. Both are signed by the log.
+//
+// Fork of different sizes (fork-prefix): the note with the smaller size first; then the
+// root that the larger tree has at the smaller size, and the RFC 6962 consistency proof
+// from there to the larger tree. The proof holds, and the root is not the smaller note's:
+// so the larger tree does not begin with the smaller one. A consistency proof that merely
+// fails would show nothing, for whoever shows it may have made it up.
+//
+// Fork of a cosigner (cosigner-fork): the line witness names a key, which cosigned two
+// notes that show a fork of one of those two forms. It convicts the witness, whether or
+// not the log signed them.
+//
+// False entry (false-entry): a note that the log signed, an entry with its index and
+// inclusion path, and the reason: "malformed", its bytes are no entry; "proof-invalid",
+// its proof does not hold, whose program may be in the file; "files", the .crate in the
+// file is the entry's subject but not what it claims; "unknown-program", the reader does
+// not know the program, which convicts nobody.
+//
+// Root not made of the entries (entry-root-mismatch): a note of the log, and the hashes of
+// the tree's leaves as they were captured: of each 256 leaves the root of their subtree, then
+// the leaves that are left over. They lead to another root. What the log served is known from
+// the captor alone, so others must download the entries themselves to see it; for a
+// tree without entries it is proof.
+//
+// Duplicate (duplicate): a note of the log, and two entries that it includes, the one with the
+// smaller index first, about one crate and version with two checksums.
+//
+// Stale (stale) and registry-mismatch convict nobody. The first is a note of the log
+// and when it was seen. The second is an entry that a note of the log includes, and what checksum
+// a registry's index had, or its .crate, at that time; a registry signs nothing.
+//
+// # What is not authenticated
+//
+// The time of observation, the sources, the registry's lines, and signature lines that Verify
+// does not need are the captor's word.
+package evidence

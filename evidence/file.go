@@ -1,0 +1,76 @@
+package evidence
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// Write puts e into a file of the directory, under its Name, and returns the path. When it
+// returns, the file is durable; it was never there in part. If it is there already, that
+// is well. Nobody may be alerted of a finding before this has succeeded.
+func Write(dir string, e *Evidence) (string, error) {
+	b, err := e.Marshal()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, Name(b))
+	if err := writeNew(path, b); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	there, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(there, b) {
+		return "", errors.Join(fmt.Errorf("the evidence file %s is damaged: remove it, so that it is written again", path), err)
+	}
+	return path, nil
+}
+
+// Read reads and parses a file. Errors are ErrMalformed, or of the file system.
+func Read(path string) (*Evidence, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	return Parse(b)
+}
+
+// writeNew creates a file with its whole content, and fails with fs.ErrExist if there is
+// one: temporary file, fsync, link, fsync of the directory, in this order.
+func writeNew(path string, data []byte) error {
+	dir := filepath.Dir(path)
+	tmp, err := os.CreateTemp(dir, "tmp-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	if err := errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes a new name in a directory durable. Windows has no such call.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

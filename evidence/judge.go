@@ -1,0 +1,87 @@
+package evidence
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"cratelog/crate"
+	"cratelog/entry"
+)
+
+// judge decides whether an entry that the log included is false as e says, and completes c.
+func (e *Evidence) judge(c Conviction, pv ProofVerifier) (Conviction, error) {
+	x, malformedBecause := entry.Parse(e.Entries[0].Bytes)
+	why, err := e.malformedWhy(malformedBecause)
+	if err == nil && malformedBecause == nil {
+		switch e.Reason {
+		case Files:
+			why, err = e.filesWhy(x)
+		default:
+			why, err = e.proofWhy(x, pv)
+		}
+	}
+	if err != nil {
+		return Conviction{}, err
+	}
+	c.Who = "log " + c.Origin
+	if e.Reason == UnknownProgram {
+		c.Who, c.Transferable = "", false
+	}
+	c.What = fmt.Sprintf("The log %q signed a tree that includes, at index %d, %s", clip(c.Origin), e.Entries[0].Index, why)
+	return c, nil
+}
+
+// malformedWhy decides about the reason Malformed, given what the parser said.
+func (e *Evidence) malformedWhy(because error) (string, error) {
+	switch i := e.Entries[0].Index; {
+	case e.Reason == Malformed && because == nil:
+		return "", notProven("entry %d is well-formed", i)
+	case e.Reason != Malformed && because != nil:
+		return "", notProven("entry %d is malformed, which is another reason than %q: %w", i, e.Reason, because)
+	}
+	return fmt.Sprintf("bytes that are no entry of version 1 of the format: %v. A log must accept nothing that it cannot read.", because), nil
+}
+
+// proofWhy decides about the reasons ProofInvalid and UnknownProgram.
+func (e *Evidence) proofWhy(x *entry.Entry, pv ProofVerifier) (string, error) {
+	if pv == nil {
+		return "", fmt.Errorf("%w: no proof verifier was given", ErrUndecided)
+	}
+	err := pv.Check(x)
+	var u interface{ UnknownProgram() bool }
+	unknown := errors.As(err, &u) && u.UnknownProgram()
+	about := fmt.Sprintf("an entry about %s %s", x.Subject.Name, x.Subject.Version)
+	switch i := e.Entries[0].Index; {
+	case err == nil:
+		return "", notProven("the proof of entry %d holds", i)
+	case e.Reason == UnknownProgram && unknown:
+		return about + fmt.Sprintf(" with a proof of the program %x, which you do not accept. Others may; this convicts nobody.", x.Proof.Program), nil
+	case e.Reason == UnknownProgram:
+		return "", notProven("the program %x of entry %d is known; that its proof does not hold is another reason", x.Proof.Program, i)
+	case unknown:
+		return "", fmt.Errorf("%w: the proof of entry %d is of the program %x, which is not accepted here; give its program file", ErrUndecided, i, x.Proof.Program)
+	}
+	return about + fmt.Sprintf(" whose proof does not hold: %v. Its program is %x, a hash of the verifying key. "+
+		"A log must verify a proof before it accepts an entry.", err, x.Proof.Program), nil
+}
+
+// filesWhy decides about the reason Files.
+func (e *Evidence) filesWhy(x *entry.Entry) (string, error) {
+	src, ok := x.Claim.(*entry.Source)
+	if sum := sha256.Sum256(e.Crate); sum != x.Subject.SHA256 {
+		return "", notProven("the .crate in the file has the checksum %x, the entry is about %x", sum, x.Subject.SHA256)
+	} else if !ok {
+		return "", notProven("the claim is of the kind %q, which says nothing of files", x.Claim.Kind())
+	}
+	c, err := crate.Read(bytes.Clone(e.Crate), x.Subject.Name, x.Subject.Version, crate.DefaultLimits)
+	if err == nil {
+		err = c.Check(x.Subject, src)
+	}
+	if err == nil {
+		return "", notProven("the .crate is what entry %d claims", e.Entries[0].Index)
+	}
+	return fmt.Sprintf("an entry about %s %s whose .crate, which is in this file, is not what the entry claims: %v. "+
+		"A log must compare the two before it accepts an entry.", x.Subject.Name, x.Subject.Version, err), nil
+}

@@ -1,0 +1,150 @@
+package evidence
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// The constructors arrange evidence and check all of it that needs no key: what they
+// return is well-formed, and its hashes show what it says. Whether the right keys signed
+// the notes, and what it comes to, is for Verify, which must be asked before anyone
+// is accused. Errors are ErrNotProven if there is nothing to accuse anyone of.
+
+// NewFork arranges a fork: two signed notes of one log, in any order, that cannot both be
+// of an append-only log. With equal sizes, tree is not used. Else it must be the tree of the
+// note with the larger size: its hashes are read to show that it does not begin with the
+// smaller one. ErrNotProven if the notes are consistent, or tree is another one.
+func NewFork(a, b []byte, tree tlog.HashReader, m Meta) (*Evidence, error) {
+	return newFork(&Evidence{Kind: ForkPrefix}, a, b, tree, m)
+}
+
+// NewCosignerFork is NewFork for a witness that cosigned both notes. key is its vkey, or
+// the start of it: "<name>+<key id>".
+func NewCosignerFork(key string, a, b []byte, tree tlog.HashReader, m Meta) (*Evidence, error) {
+	if i := bytes.IndexByte([]byte(key), '+'); i >= 0 && len(key) > i+9 && key[i+9] == '+' {
+		key = key[:i+9]
+	}
+	return newFork(&Evidence{Kind: CosignerFork, Witness: key}, a, b, tree, m)
+}
+
+func newFork(e *Evidence, a, b []byte, tree tlog.HashReader, m Meta) (*Evidence, error) {
+	e.Notes = [][]byte{bytes.Clone(a), bytes.Clone(b)}
+	heads, err := e.heads()
+	if err != nil {
+		return nil, err
+	}
+	x, y := heads[0], heads[1]
+	if x.N > y.N || x.N == y.N && bytes.Compare(x.Hash[:], y.Hash[:]) > 0 {
+		x, y = y, x
+		e.Notes[0], e.Notes[1] = e.Notes[1], e.Notes[0]
+	}
+	switch {
+	case x.Tree == y.Tree:
+		return nil, notProven("both notes are of the same tree")
+	case x.N == 0 && y.N > 0:
+		return nil, notProven("an empty tree begins every tree; if its root is wrong, that is an %s", EntryRootMismatch)
+	case x.N == y.N && e.Kind == ForkPrefix:
+		e.Kind = ForkSameSize
+	case x.N < y.N:
+		if err := e.addPrefix(tree, x.N, y.N); err != nil {
+			return nil, err
+		}
+	}
+	return e.finish(m)
+}
+
+// addPrefix reads the root at the smaller size, and its consistency proof.
+func (e *Evidence) addPrefix(tree tlog.HashReader, small, large int64) error {
+	if tree == nil {
+		return notProven("without the larger tree's hashes, nothing shows that it does not begin with the smaller tree")
+	}
+	root, err := tlog.TreeHash(small, tree)
+	if err != nil {
+		return fmt.Errorf("reading the larger tree: %w", err)
+	}
+	proof, err := tlog.ProveTree(large, small, tree)
+	if err != nil {
+		return fmt.Errorf("reading the larger tree: %w", err)
+	}
+	e.Root, e.Hashes = &root, proof
+	return nil
+}
+
+// NewFalseEntry arranges evidence of a false entry under a signed note. attached is the
+// program file for ProofInvalid and UnknownProgram (nil for one that everybody has), the
+// .crate for Files, and nil for Malformed.
+func NewFalseEntry(reason Reason, note []byte, l Leaf, attached []byte, m Meta) (*Evidence, error) {
+	e := &Evidence{Kind: FalseEntry, Reason: reason, Notes: [][]byte{bytes.Clone(note)}, Entries: []Leaf{l}}
+	if reason == Files {
+		e.Crate = attached
+	} else {
+		e.Program = attached
+	}
+	return e.finish(m)
+}
+
+// NewEntryRootMismatch arranges evidence that a signed root is not made of the entries: captured
+// are the leaf hashes of all entries of the note's tree, in order, compressed with Compress.
+func NewEntryRootMismatch(note []byte, captured []tlog.Hash, m Meta) (*Evidence, error) {
+	e := &Evidence{Kind: EntryRootMismatch, Notes: [][]byte{bytes.Clone(note)}, Hashes: captured}
+	return e.finish(m)
+}
+
+// Compress replaces each 256 leaf hashes by the root of their subtree; those that are left
+// over stay. A monitor may as well keep full level-1 tiles and the last level-0 tile of
+// c2sp.org/tlog-tiles, which are the same hashes.
+func Compress(leaves []tlog.Hash) []tlog.Hash {
+	var all []tlog.Hash
+	for len(leaves) >= groupWidth {
+		all = append(all, merkle(leaves[:groupWidth]))
+		leaves = leaves[groupWidth:]
+	}
+	return append(all, leaves...)
+}
+
+// NewDuplicate arranges evidence that a log accepted two checksums of one crate and version;
+// the entries, in any order, are under one signed note.
+func NewDuplicate(note []byte, a, b Leaf, m Meta) (*Evidence, error) {
+	if a.Index > b.Index {
+		a, b = b, a
+	}
+	e := &Evidence{Kind: Duplicate, Notes: [][]byte{bytes.Clone(note)}, Entries: []Leaf{a, b}}
+	return e.finish(m)
+}
+
+// NewStale arranges what was seen of a log that shows nothing new. It convicts nobody.
+func NewStale(note []byte, m Meta) (*Evidence, error) {
+	return (&Evidence{Kind: Stale, Notes: [][]byte{bytes.Clone(note)}}).finish(m)
+}
+
+// NewRegistryMismatch arranges what a registry served for the crate and version of an
+// entry. It convicts nobody.
+func NewRegistryMismatch(note []byte, l Leaf, r Registry, m Meta) (*Evidence, error) {
+	e := &Evidence{Kind: RegistryMismatch, Registry: r, Notes: [][]byte{bytes.Clone(note)}, Entries: []Leaf{l}}
+	return e.finish(m)
+}
+
+// NewLeaf reads the inclusion path of an entry under a note's tree, which must have the
+// given size.
+func NewLeaf(tree tlog.HashReader, size, index int64, entryBytes []byte) (Leaf, error) {
+	path, err := tlog.ProveRecord(size, index, tree)
+	if err != nil {
+		return Leaf{}, fmt.Errorf("reading the tree: %w", err)
+	}
+	return Leaf{Index: index, Bytes: bytes.Clone(entryBytes), Path: path}, nil
+}
+
+// finish checks what a constructor has put together.
+func (e *Evidence) finish(m Meta) (*Evidence, error) {
+	e.Observed, e.Sources = m.Observed.UTC().Truncate(time.Second), m.Sources
+	if _, _, err := e.demonstrate(); err != nil {
+		return nil, err
+	}
+	if _, err := e.Marshal(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}

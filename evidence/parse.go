@@ -1,0 +1,181 @@
+package evidence
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"strconv"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+const header = "cratelog/evidence/v1\n"
+
+// Parse reads an evidence file. It is strict: what it accepts, Marshal writes again byte
+// by byte. It verifies nothing. Errors are ErrMalformed.
+func Parse(b []byte) (*Evidence, error) {
+	if len(b) > MaxSize {
+		return nil, malformed("it has %d bytes, at most %d are read", len(b), MaxSize)
+	}
+	rest, ok := bytes.CutPrefix(b, []byte(header))
+	if !ok {
+		return nil, malformed("its first line is not %q", header[:len(header)-1])
+	}
+	p := &parser{rest: rest, e: new(Evidence)}
+	for len(p.rest) > 0 {
+		if err := p.part(); err != nil {
+			return nil, err
+		}
+	}
+	again, err := p.e.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, b) {
+		return nil, malformed("it is not in its one encoding: a part is repeated, out of order, or written in another way")
+	}
+	return p.e, nil
+}
+
+// parser reads the parts in any order; Parse compares with what Marshal writes.
+type parser struct {
+	rest []byte
+	e    *Evidence
+}
+
+// part reads one line, and the bytes that belong to it.
+func (p *parser) part() error {
+	line, rest, ended := bytes.Cut(p.rest, []byte("\n"))
+	if !ended {
+		return malformed("its last line does not end in a newline")
+	}
+	p.rest = rest
+	word, arg, _ := bytes.Cut(line, []byte(" "))
+	e, s := p.e, string(arg)
+	switch string(word) {
+	case "kind":
+		e.Kind = Kind(s)
+	case "observed":
+		t, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			return malformed("the time %q is not of RFC 3339", clip(s))
+		}
+		e.Observed = t.UTC()
+	case "source":
+		e.Sources = append(e.Sources, s)
+		if len(e.Sources) > maxSources {
+			return malformed("it has more than %d sources", maxSources)
+		}
+	case "witness":
+		e.Witness = s
+	case "reason":
+		e.Reason = Reason(s)
+	case "registry":
+		e.Registry.Name = s
+	case "served":
+		return p.served(s)
+	case "program":
+		var err error
+		e.Program, err = p.block(s, MaxProgram)
+		return err
+	case "crate":
+		c, err := decode(s)
+		e.Crate = c
+		return err
+	case "note":
+		n, err := p.block(s, MaxNote)
+		if e.Notes = append(e.Notes, n); err == nil && len(e.Notes) > 2 {
+			return malformed("it has more than 2 notes")
+		}
+		return err
+	case "entry":
+		return p.entry(s)
+	case "path", "root", "hash":
+		return p.hash(string(word), s)
+	default:
+		return malformed("there is no part %q", clip(string(word)))
+	}
+	return nil
+}
+
+func (p *parser) served(s string) error {
+	what, sum, _ := bytes.Cut([]byte(s), []byte(" "))
+	h, err := hex.DecodeString(string(sum))
+	if err != nil || len(h) != 32 || string(what) != "index" && string(what) != "crate" {
+		return malformed("the line \"served %s\" is not \"index\" or \"crate\" and 64 hex digits", clip(s))
+	}
+	p.e.Registry.Index, p.e.Registry.SHA256 = string(what) == "index", [32]byte(h)
+	return nil
+}
+
+// block cuts off the bytes that follow a line with their length.
+func (p *parser) block(length string, most int) ([]byte, error) {
+	n, err := number(length)
+	if err != nil {
+		return nil, err
+	}
+	if n > int64(most) || n > int64(len(p.rest)) {
+		return nil, malformed("a part of %d bytes does not fit: at most %d are allowed, and %d are left", n, most, len(p.rest))
+	}
+	block := bytes.Clone(p.rest[:n])
+	if block == nil {
+		block = []byte{}
+	}
+	p.rest = p.rest[n:]
+	return block, nil
+}
+
+func (p *parser) entry(s string) error {
+	index, leaf, ok := bytes.Cut([]byte(s), []byte(" "))
+	n, err := number(string(index))
+	if err != nil {
+		return err
+	}
+	b, err := decode(string(leaf))
+	if err != nil || !ok {
+		return malformed("an entry is not an index, a space, and base64")
+	}
+	p.e.Entries = append(p.e.Entries, Leaf{Index: n, Bytes: b})
+	if len(p.e.Entries) > 2 {
+		return malformed("it has more than 2 entries")
+	}
+	return nil
+}
+
+func (p *parser) hash(word, s string) error {
+	b, err := decode(s)
+	if err != nil || len(b) != tlog.HashSize {
+		return malformed("a %s is not the padded base64 of 32 bytes", word)
+	}
+	e, h := p.e, tlog.Hash(b)
+	switch {
+	case word == "root":
+		e.Root = &h
+	case word == "hash":
+		e.Hashes = append(e.Hashes, h)
+	case len(e.Entries) == 0:
+		return malformed("a path stands before the entry that it belongs to")
+	default:
+		l := &e.Entries[len(e.Entries)-1]
+		l.Path = append(l.Path, h)
+	}
+	return nil
+}
+
+func number(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 || n >= maxTreeSize || strconv.FormatInt(n, 10) != s {
+		return 0, malformed("%q is not a decimal number below 2^62 without leading zeros", clip(s))
+	}
+	return n, nil
+}
+
+// decode decodes standard base64; that it is the one encoding, Parse compares.
+func decode(s string) ([]byte, error) {
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return nil, malformed("a part is not in padded base64")
+	}
+	return b, nil
+}

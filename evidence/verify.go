@@ -1,0 +1,243 @@
+package evidence
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/entry"
+)
+
+// A ProofVerifier decides whether an entry's proof holds. *proofcheck.Verifier is one.
+type ProofVerifier interface {
+	// Check returns nil if the entry's program is accepted and the proof holds. If the
+	// program is not accepted, the error, or one that it wraps, has a method
+	// UnknownProgram() bool that returns true.
+	Check(e *entry.Entry) error
+}
+
+// Conviction is what evidence shows to a reader with his keys.
+type Conviction struct {
+	Kind   Kind
+	Origin string // of the log whose notes they are
+
+	// Who is convicted: "log <origin>" or "witness <key name>+<key id>"; empty if the evidence
+	// is true, but says nothing against anybody.
+	Who string
+
+	// Also are the known witness keys that cosigned both sides of a fork, which convicts them
+	// as well.
+	Also []string
+
+	// Transferable says that everybody who has the keys must come to the same end. If not, he
+	// has to believe the captor, or look for himself; What says where.
+	Transferable bool
+
+	What string // plain sentences: what it shows, why that is wrong, and what it rests on
+}
+
+// Convicts says whether anybody is convicted.
+func (c Conviction) Convicts() bool { return c.Who != "" }
+
+// Verify decides what e shows to a reader who knows these keys. pv decides about proofs; it
+// is used for a FalseEntry only, may be nil otherwise, and should accept the program that the
+// file holds, if any: the entry names it by the hash of its key.
+//
+// An error means that nothing is shown: it wraps ErrMalformed, ErrNotProven, ErrUnknownKey or
+// ErrUndecided. An error is never held against anybody.
+func Verify(e *Evidence, keys Keys, pv ProofVerifier) (Conviction, error) {
+	heads, c, err := e.demonstrate()
+	if err != nil {
+		return Conviction{}, err
+	}
+	c.Kind, c.Origin = e.Kind, heads[0].Origin
+	if e.Kind == CosignerFork {
+		if err := keys.checkWitness(e); err != nil {
+			return Conviction{}, err
+		}
+		c.Who, c.Also = "witness "+e.Witness, keys.cosigners(e)
+		return c.also(keys.checkLog(e, c.Origin) == nil), nil
+	}
+	if err := keys.checkLog(e, c.Origin); err != nil {
+		return Conviction{}, err
+	}
+	switch e.Kind {
+	case Stale, RegistryMismatch:
+		return c, nil
+	case ForkSameSize, ForkPrefix:
+		c.Who, c.Also = "log "+c.Origin, keys.cosigners(e)
+		return c.also(false), nil
+	case FalseEntry:
+		return e.judge(c, pv)
+	}
+	c.Who = "log " + c.Origin
+	return c, nil
+}
+
+// also tells who else is convicted by a fork.
+func (c Conviction) also(log bool) Conviction {
+	if log {
+		c.What += " The log signed both as well, which convicts it too."
+	}
+	if len(c.Also) > 0 {
+		c.What += " Both were cosigned, too, by " + strings.Join(c.Also, ", ") + ", which convicts them as well."
+	}
+	return c
+}
+
+// demonstrate checks everything about e that needs no key and no proof verifier, and says
+// what it comes to if the signatures are good.
+func (e *Evidence) demonstrate() ([]torchwood.Checkpoint, Conviction, error) {
+	if err := e.check(); err != nil {
+		return nil, Conviction{}, err
+	}
+	heads, err := e.heads()
+	if err != nil {
+		return nil, Conviction{}, err
+	}
+	for _, l := range e.Entries {
+		if err := l.included(heads[0]); err != nil {
+			return nil, Conviction{}, err
+		}
+	}
+	c := Conviction{Transferable: true}
+	switch e.Kind {
+	case ForkSameSize, ForkPrefix:
+		c.What, err = e.forkText(heads, fmt.Sprintf("The log %q signed", clip(heads[0].Origin)))
+	case CosignerFork:
+		c.What, err = e.forkText(heads, fmt.Sprintf("The witness key %s cosigned, for the log %q,", e.Witness, clip(heads[0].Origin)))
+	case EntryRootMismatch:
+		c.Transferable = heads[0].N == 0
+		c.What, err = e.rootText(heads[0])
+	case Duplicate:
+		c.What, err = e.duplicateText(heads[0])
+	case Stale:
+		c.Transferable = false
+		c.What = e.staleText(heads[0])
+	case RegistryMismatch:
+		c.Transferable = false
+		c.What, err = e.registryText(heads[0])
+	}
+	return heads, c, err
+}
+
+func (l Leaf) included(head torchwood.Checkpoint) error {
+	leaf := tlog.Hash(entry.LeafHash(l.Bytes))
+	if err := tlog.CheckRecord(l.Path, head.N, head.Hash, l.Index, leaf); err != nil {
+		return notProven("the inclusion path does not lead from the entry, at index %d, to the root of the note", l.Index)
+	}
+	return nil
+}
+
+// forkText checks that two heads cannot be of one append-only log.
+func (e *Evidence) forkText(heads []torchwood.Checkpoint, who string) (string, error) {
+	a, b := heads[0], heads[1]
+	if a.N == b.N { // and the roots differ, as check has seen
+		return fmt.Sprintf("%s two different trees of %d entries. Their roots are %v and %v. "+
+			"Whoever only appends has one tree of each size. The two notes in this file are the proof.", who, a.N, a.Hash, b.Hash), nil
+	}
+	if err := tlog.CheckTree(e.Hashes, b.N, b.Hash, a.N, *e.Root); err != nil {
+		return "", notProven("the consistency proof does not lead from the given root at %d entries to the note with %d; a proof that fails is held against nobody", a.N, b.N)
+	}
+	if *e.Root == a.Hash {
+		return "", notProven("the tree of %d entries begins with the tree of %d: the notes are consistent", b.N, a.N)
+	}
+	return fmt.Sprintf("%s a tree of %d entries with the root %v, and a tree of %d entries with the root %v. "+
+		"The second does not begin with the first: its own first %d entries have the root %v, as the consistency proof in this file shows. "+
+		"Whoever only appends never changes the beginning.", who, a.N, a.Hash, b.N, b.Hash, a.N, *e.Root), nil
+}
+
+// rootText checks that the captured hashes do not make the root.
+func (e *Evidence) rootText(head torchwood.Checkpoint) (string, error) {
+	root := rootOf(e.Hashes, head.N)
+	if root == head.Hash {
+		return "", notProven("the captured hashes do lead to the signed root")
+	}
+	if head.N == 0 {
+		return fmt.Sprintf("The log %q signed a tree without entries whose root is %v. An empty tree has the root %v, which is the SHA-256 of nothing.",
+			clip(head.Origin), head.Hash, root), nil
+	}
+	return fmt.Sprintf("The log %q signed a tree of %d entries with the root %v. The hashes in this file, which the captor says are those of the entries that the log served, lead to the root %v. "+
+		"This file alone convinces only those who believe the captor that the log served these entries. "+
+		"To see it for yourself, download the log's entries below %d and rebuild the root; if it is %v again, keep them.",
+		clip(head.Origin), head.N, head.Hash, root, head.N, root), nil
+}
+
+// rootOf returns the RFC 6962 root over n leaves, given the roots of their full groups
+// of 256 and the leaves that are left over.
+func rootOf(hashes []tlog.Hash, n int64) tlog.Hash {
+	if n == 0 {
+		return sha256.Sum256(nil)
+	}
+	// A full group is as high as a power of two of leaves, so that RFC 6962 always splits
+	// between groups, and the last, smaller one takes its place beside them as it is.
+	full := int(n / groupWidth)
+	groups := slices.Clone(hashes[:full])
+	if rest := hashes[full:]; len(rest) > 0 {
+		groups = append(groups, merkle(rest))
+	}
+	return merkle(groups)
+}
+
+// merkle is the RFC 6962 root over hashes, of which there is at least one.
+func merkle(h []tlog.Hash) tlog.Hash {
+	if len(h) == 1 {
+		return h[0]
+	}
+	k := split(len(h))
+	return tlog.NodeHash(merkle(h[:k]), merkle(h[k:]))
+}
+
+// split is the largest power of two below n, which is at least 2.
+func split(n int) int {
+	k := 1
+	for k*2 < n {
+		k *= 2
+	}
+	return k
+}
+
+func (e *Evidence) duplicateText(head torchwood.Checkpoint) (string, error) {
+	var s [2]entry.Subject
+	for i, l := range e.Entries {
+		x, err := entry.Parse(l.Bytes)
+		if err != nil {
+			return "", notProven("entry %d is malformed, so it is no duplicate: %w", l.Index, err)
+		}
+		s[i] = x.Subject
+	}
+	switch {
+	case s[0].Name != s[1].Name || s[0].Version != s[1].Version:
+		return "", notProven("the entries are about %s %s and %s %s", s[0].Name, s[0].Version, s[1].Name, s[1].Version)
+	case s[0].SHA256 == s[1].SHA256:
+		return "", notProven("both entries about %s %s have the same checksum", s[0].Name, s[0].Version)
+	}
+	return fmt.Sprintf("The log %q accepted two different crates as %s %s: entry %d has the checksum %x, entry %d has %x. "+
+		"Both are in the tree of %d entries that it signed. A log must never accept a second checksum for a version.",
+		clip(head.Origin), s[0].Name, s[0].Version, e.Entries[0].Index, s[0].SHA256, e.Entries[1].Index, s[1].SHA256, head.N), nil
+}
+
+func (e *Evidence) staleText(head torchwood.Checkpoint) string {
+	return fmt.Sprintf("At %s, says the captor, the log %q still showed its tree of %d entries, and no newer one. "+
+		"This may be trouble or a log that hides what is new; it convicts nobody.", e.Observed.Format(time.RFC3339), clip(head.Origin), head.N)
+}
+
+func (e *Evidence) registryText(head torchwood.Checkpoint) (string, error) {
+	x, err := entry.Parse(e.Entries[0].Bytes)
+	switch {
+	case err != nil:
+		return "", notProven("entry %d is malformed: %w", e.Entries[0].Index, err)
+	case x.Subject.SHA256 == e.Registry.SHA256:
+		return "", notProven("the registry's checksum is the entry's")
+	}
+	what := map[bool]string{true: "listed in its index", false: "served a .crate with"}[e.Registry.Index]
+	return fmt.Sprintf("Entry %d of the log %q says that %s %s has the checksum %x. At %s, says the captor, the registry %s %s the checksum %x. "+
+		"A registry signs nothing, so this convicts nobody; ask the registry, and the crate's owners.",
+		e.Entries[0].Index, clip(head.Origin), x.Subject.Name, x.Subject.Version, x.Subject.SHA256,
+		e.Observed.Format(time.RFC3339), e.Registry.Name, what, e.Registry.SHA256), nil
+}
