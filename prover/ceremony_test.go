@@ -24,6 +24,7 @@ type exported struct {
 	program, key string // paths
 	p            proofcheck.Program
 	dump         []byte
+	k            *Keys
 }
 
 func export(t *testing.T) exported {
@@ -33,7 +34,7 @@ func export(t *testing.T) exported {
 	if err := k.proving.WriteDump(&b); err != nil {
 		t.Fatal(err)
 	}
-	x := exported{filepath.Join(t.TempDir(), "p.json"), filepath.Join(t.TempDir(), "p.pk"), k.Program, b.Bytes()}
+	x := exported{filepath.Join(t.TempDir(), "p.json"), filepath.Join(t.TempDir(), "p.pk"), k.Program, b.Bytes(), k}
 	x.p.Origin = "ceremony:" + strings.Repeat("ab", 32)
 	x.write(t, x.p, x.dump)
 	return x
@@ -123,8 +124,19 @@ func TestAProvingKeyThatIsNotTheProgramsIsRefused(t *testing.T) {
 		{"two commitments", "commitments", func(d []byte) []byte { d[at+2*wires+3] = 2; return d }},
 		{"a vector that claims to be huge", "points of A", func(d []byte) []byte { d[at+2*wires+4+6] = 0xff; return d }},
 	} {
-		x.write(t, x.p, c.change(slices.Clone(x.dump)))
-		x.refused(t, c.name, c.want)
+		x.untaken(t, c.name, c.want, c.change(slices.Clone(x.dump)))
+	}
+	x.write(t, x.p, x.dump[:len(x.dump)-1])
+	x.refused(t, "cut short, with the hash of that", "cut off")
+}
+
+// untaken checks that a dump is refused that has the program's hash; the circuit is
+// compiled already.
+func (x exported) untaken(t *testing.T, name, want string, dump []byte) {
+	t.Helper()
+	k := &Keys{Program: x.p, capacity: small, system: x.k.system, proving: new(groth16.ProvingKey)}
+	if err := k.take(dump); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%s: %v, want a word on %q", name, err, want)
 	}
 }
 
@@ -155,8 +167,7 @@ func TestAProvingKeyOfAnotherSetupIsRefused(t *testing.T) {
 		{"another commitment", func(pk *groth16.ProvingKey) { pk.CommitmentKeys[0].BasisExpSigma[0] = g1 }},
 		{"not on the curve", func(pk *groth16.ProvingKey) { pk.CommitmentKeys[0].Basis[0].X.SetOne() }},
 	} {
-		x.write(t, x.p, change(c.f))
-		x.refused(t, c.want, c.want)
+		x.untaken(t, c.want, c.want, change(c.f))
 	}
 
 	// What comparing cannot find, proving does.
