@@ -68,7 +68,7 @@ func (p *Policy) CheckCheckpointRules(signed []byte, rules Rules) (Checkpoint, e
 	case len(signed) > MaxCheckpointSize:
 		return Checkpoint{}, refuse(ErrCheckpoint, "it has %d bytes, at most %d are read", len(signed), MaxCheckpointSize)
 	}
-	n, origin, err := p.openNote(signed)
+	n, origin, err := p.openOnce(signed)
 	if err != nil {
 		return Checkpoint{}, err
 	}
@@ -85,6 +85,28 @@ func (p *Policy) CheckCheckpointRules(signed []byte, rules Rules) (Checkpoint, e
 		return Checkpoint{}, err
 	}
 	return c, nil
+}
+
+// openOnce is openNote, but verifies the signatures of the same bytes once. What it
+// returns must not be changed.
+func (p *Policy) openOnce(signed []byte) (*note.Note, string, error) {
+	p.mu.Lock()
+	o, known := p.opened[string(signed)]
+	p.mu.Unlock()
+	if known {
+		return o.note, o.origin, nil
+	}
+	n, origin, err := p.openNote(signed)
+	if err != nil {
+		return nil, "", err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.opened == nil || len(p.opened) >= maxOpened {
+		p.opened = make(map[string]opened)
+	}
+	p.opened[string(signed)] = opened{n, origin}
+	return n, origin, nil
 }
 
 // openNote verifies the signatures of a note whose first line is the origin of a

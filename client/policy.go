@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -25,7 +26,20 @@ type Policy struct {
 	witnesses []PolicyWitness
 	keys      map[keyRef]note.Verifier // of all witnesses
 	quorum    *member                  // nil: quorum none
+
+	mu     sync.Mutex
+	opened map[string]opened // by the signed note; owned by mu
 }
+
+// opened is a note whose signatures a policy has verified.
+type opened struct {
+	note   *note.Note
+	origin string
+}
+
+// maxOpened is how many notes a policy remembers. Bundles come with the same few
+// checkpoints, whose signatures are dearer to verify than all else of them but the proof.
+const maxOpened = 16
 
 // PolicyLog is a log that a policy believes.
 type PolicyLog struct {

@@ -19,11 +19,11 @@ import (
 // It is verified with the readers' code before it is given away. A bundle
 // that fails is our own contradiction, and halts the log.
 func (l *Log) bundle(ctx context.Context, idx uint64, head published) ([]byte, error) {
-	data, err := entryAt(ctx, idx, head.size, l.reader.ReadEntryBundle)
+	data, err := entryAt(ctx, idx, head.size, l.recent.ReadEntryBundle)
 	if err != nil {
 		return nil, err
 	}
-	pb, err := tclient.NewProofBuilder(ctx, head.size, l.reader.ReadTile)
+	pb, err := tclient.NewProofBuilder(ctx, head.size, l.recent.ReadTile)
 	if err != nil {
 		return nil, err
 	}

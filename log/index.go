@@ -17,7 +17,8 @@ import (
 // Rows are appended in the order of the tree and without gaps, so its size is
 // the number of entries that it knows.
 type index struct {
-	db *sql.DB
+	db                     *sql.DB
+	identity, version, num *sql.Stmt // select the row of an identity, of a version, of an index
 }
 
 // row is what the index keeps of one entry.
@@ -45,7 +46,17 @@ func openIndex(ctx context.Context, path string) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &index{db: db}, nil
+	x := &index{db: db}
+	for stmt, where := range map[**sql.Stmt]string{
+		&x.identity: "WHERE identity = ?",
+		&x.version:  "WHERE name = ? AND version = ? ORDER BY idx LIMIT 1",
+		&x.num:      "WHERE idx = ?",
+	} {
+		if *stmt, err = db.PrepareContext(ctx, "SELECT idx, identity, name, version, sha256 FROM entries "+where); err != nil {
+			return nil, errors.Join(fmt.Errorf("index: %w", err), db.Close())
+		}
+	}
+	return x, nil
 }
 
 // newRow parses an entry as it stands in the tree.
@@ -74,25 +85,23 @@ func (x *index) size(ctx context.Context) (uint64, error) {
 	return uint64(n), nil
 }
 
-const selectRow = "SELECT idx, identity, name, version, sha256 FROM entries "
-
 // byIdentity returns the row of an identity, and whether there is one.
 func (x *index) byIdentity(ctx context.Context, id [32]byte) (row, bool, error) {
-	return x.one(ctx, selectRow+"WHERE identity = ?", id[:])
+	return x.one(ctx, x.identity, id[:])
 }
 
 // byVersion returns the earliest row of a crate version, and whether there is one.
 func (x *index) byVersion(ctx context.Context, name, version string) (row, bool, error) {
-	return x.one(ctx, selectRow+"WHERE name = ? AND version = ? ORDER BY idx LIMIT 1", name, version)
+	return x.one(ctx, x.version, name, version)
 }
 
 // at returns the row of an entry, and whether there is one.
 func (x *index) at(ctx context.Context, idx uint64) (row, bool, error) {
-	return x.one(ctx, selectRow+"WHERE idx = ?", int64(idx))
+	return x.one(ctx, x.num, int64(idx))
 }
 
-func (x *index) one(ctx context.Context, query string, args ...any) (row, bool, error) {
-	r, err := scanRow(x.db.QueryRowContext(ctx, query, args...))
+func (x *index) one(ctx context.Context, query *sql.Stmt, args ...any) (row, bool, error) {
+	r, err := scanRow(query.QueryRowContext(ctx, args...))
 	if errors.Is(err, sql.ErrNoRows) {
 		return row{}, false, nil
 	}
@@ -125,8 +134,14 @@ func (x *index) append(ctx context.Context, rows []row) error {
 		return fmt.Errorf("index: %w", err)
 	}
 	defer tx.Rollback()
+	insert, err := tx.PrepareContext(ctx, "INSERT INTO entries (idx, identity, name, version, sha256) VALUES (?, ?, ?, ?, ?)")
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	defer insert.Close()
+	version, identity := tx.StmtContext(ctx, x.version), tx.StmtContext(ctx, x.identity)
 	for _, r := range rows {
-		if err := appendRow(ctx, tx, r); err != nil {
+		if err := appendRow(ctx, version, identity, insert, r); err != nil {
 			return err
 		}
 	}
@@ -139,23 +154,22 @@ func (x *index) append(ctx context.Context, rows []row) error {
 // errContradiction marks a tree that breaks the log's own rules.
 var errContradiction = errors.New("the tree contradicts itself")
 
-func appendRow(ctx context.Context, tx *sql.Tx, r row) error {
-	first, err := scanRow(tx.QueryRowContext(ctx, selectRow+"WHERE name = ? AND version = ? ORDER BY idx LIMIT 1", r.name, r.version))
+func appendRow(ctx context.Context, version, identity, insert *sql.Stmt, r row) error {
+	first, err := scanRow(version.QueryRowContext(ctx, r.name, r.version))
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("index: %w", err)
 	}
 	if err == nil && first.sha256 != r.sha256 {
 		return fmt.Errorf("%w: entries %d and %d give %s %s two checksums", errContradiction, first.idx, r.idx, r.name, r.version)
 	}
-	same, err := scanRow(tx.QueryRowContext(ctx, selectRow+"WHERE identity = ?", r.identity[:]))
+	same, err := scanRow(identity.QueryRowContext(ctx, r.identity[:]))
 	if err == nil {
 		return fmt.Errorf("%w: entry %d repeats entry %d (%s %s)", errContradiction, r.idx, same.idx, r.name, r.version)
 	}
 	if !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("index: %w", err)
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO entries (idx, identity, name, version, sha256) VALUES (?, ?, ?, ?, ?)",
-		int64(r.idx), r.identity[:], r.name, r.version, r.sha256[:])
+	_, err = insert.ExecContext(ctx, int64(r.idx), r.identity[:], r.name, r.version, r.sha256[:])
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
 	}

@@ -40,7 +40,7 @@ import (
 // Limits bound what one submission, and all together, may take.
 type Limits struct {
 	Crate       crate.Limits  // of one .crate; zero: DefaultCrateLimits
-	Cores       int           // .crates and proofs checked at a time; zero: one a core
+	Cores       int           // .crates checked at a time; zero: one a core
 	Uploads     int           // submissions uploading or being checked; zero: 16 a core
 	Waiting     int           // accepted entries without an index yet; zero: 4096
 	PublishWait time.Duration // how long a submission waits for its bundle; zero: 20 s
@@ -101,6 +101,7 @@ type Log struct {
 	guard     *guard
 	index     *index
 	reader    tessera.LogReader
+	recent    *recent // over reader; for bundles, which are verified
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -319,6 +320,7 @@ func (l *Log) openTree(ctx context.Context) error {
 		return err
 	}
 	l.appender, l.shutdown, l.reader = a.Add, shutdown, reader
+	l.recent = &recent{reader: reader, files: make(map[recentKey][]byte)}
 	if l.cfg.testingOnlyAppender != nil {
 		l.appender = l.cfg.testingOnlyAppender(l.appender)
 	}

@@ -29,6 +29,7 @@ func openSQLite(ctx context.Context, path, journal, schema string, conns int) (*
 		return nil, err
 	}
 	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
 	if err := prepareSQLite(ctx, db, schema); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("database %s: %w", path, err)

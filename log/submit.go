@@ -201,15 +201,10 @@ func (l *Log) check(ctx context.Context, s *submission, crateData io.Reader) err
 	if sha256.Sum256(raw) != s.entry.Subject.SHA256 {
 		return refuse(CrateMismatch, nil, "The .crate has the SHA-256 %x, but the entry is about %x.", sha256.Sum256(raw), s.entry.Subject.SHA256)
 	}
-	select {
-	case l.cores <- struct{}{}:
-		defer func() { <-l.cores }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := checkCrate(s, raw, l.limits.Crate); err != nil {
+	if err := l.checkCrate(ctx, s, raw); err != nil {
 		return err
 	}
+	// Outside of the cores' places, so that proofs come together.
 	if err := l.proofs.Check(s.entry); err != nil {
 		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
 	}
@@ -230,9 +225,16 @@ func (l *Log) readCrate(r io.Reader) ([]byte, error) {
 	return raw, nil
 }
 
-// checkCrate recomputes the file list and the manifest facts from the .crate.
-func checkCrate(s *submission, raw []byte, limits crate.Limits) error {
-	c, err := crate.Read(raw, s.entry.Subject.Name, s.entry.Subject.Version, limits)
+// checkCrate recomputes the file list and the manifest facts from the .crate, in one
+// of the cores' places.
+func (l *Log) checkCrate(ctx context.Context, s *submission, raw []byte) error {
+	select {
+	case l.cores <- struct{}{}:
+		defer func() { <-l.cores }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c, err := crate.Read(raw, s.entry.Subject.Name, s.entry.Subject.Version, l.limits.Crate)
 	if err != nil {
 		return refuse(CrateRefused, err, "The .crate is refused: %v.", err)
 	}
