@@ -2,12 +2,10 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"iter"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -91,11 +89,7 @@ type Placed struct {
 // Entries returns the entries that a query asks for.
 func (r *Reader) Entries(ctx context.Context, q EntryQuery) ([]Placed, error) {
 	w := q.where()
-	order := "ASC"
-	if q.Newest {
-		order = "DESC"
-	}
-	return all(ctx, r.s.read, scanPlaced, "SELECT id, "+entryColumns+" FROM entries "+w.sql()+" ORDER BY id "+order+" LIMIT ?", append(w.args, q.Limit)...)
+	return all(ctx, r.s.read, scanPlaced, "SELECT id, "+entryColumns+" FROM entries "+w.sql()+" ORDER BY id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
 }
 
 // AllEntries walks everything that a query asks for, whatever its Limit. No
@@ -136,37 +130,23 @@ type prefixed struct {
 
 func (p prefixed) Scan(into ...any) error { return p.scanner.Scan(append([]any{p.first}, into...)...) }
 
-// conditions are the parts of a WHERE clause, with their arguments.
-type conditions struct {
-	parts []string
-	args  []any
-}
-
-func (c *conditions) add(part string, args ...any) {
-	c.parts = append(c.parts, part)
-	c.args = append(c.args, args...)
-}
-
-func (c *conditions) sql() string {
-	if len(c.parts) == 0 {
-		return ""
-	}
-	return "WHERE " + strings.Join(c.parts, " AND ")
-}
-
 func (q *EntryQuery) where() *conditions {
 	var w conditions
-	for column, value := range map[string]string{"name": q.Name, "version": q.Version} {
-		if value != "" {
-			w.add(column+" = ?", value)
-		}
+	if q.Name != "" {
+		w.add("name = ?", q.Name)
+	}
+	if q.Version != "" {
+		w.add("version = ?", q.Version)
 	}
 	if q.Names != nil {
 		w.in("name", q.Names)
 	}
-	for column, hash := range map[string]*[32]byte{"sha256": q.SHA256, "leaf_hash": q.Leaf, "program": q.Program} {
-		if hash != nil {
-			w.add(column+" = ?", hash[:])
+	for _, c := range []struct {
+		column string
+		hash   *[32]byte
+	}{{"sha256", q.SHA256}, {"leaf_hash", q.Leaf}, {"program", q.Program}} {
+		if c.hash != nil {
+			w.add(c.column+" = ?", c.hash[:])
 		}
 	}
 	if q.Commit != nil {
@@ -176,38 +156,8 @@ func (q *EntryQuery) where() *conditions {
 		w.add("path = ? AND name != ''", *q.Path)
 	}
 	w.between("first_seen", q.From, q.To)
-	w.after(q.Log, q.After, q.Newest)
+	w.after("", q.Log, q.After, q.Newest)
 	return &w
-}
-
-func (c *conditions) in(column string, values []string) {
-	args := make([]any, len(values))
-	for i, v := range values {
-		args[i] = v
-	}
-	c.add(column+" IN ("+strings.TrimSuffix(strings.Repeat("?,", len(values)), ",")+")", args...)
-}
-
-func (c *conditions) between(column string, from, to time.Time) {
-	if !from.IsZero() {
-		c.add(column+" >= ?", millis(from))
-	}
-	if !to.IsZero() {
-		c.add(column+" < ?", millis(to))
-	}
-}
-
-// after restricts to a log, and to what follows a row in the order of ids.
-func (c *conditions) after(log, id int64, newest bool) {
-	if log != 0 {
-		c.add("log = ?", log)
-	}
-	switch {
-	case id != 0 && newest:
-		c.add("id < ?", id)
-	case id != 0:
-		c.add("id > ?", id)
-	}
 }
 
 // EntryAt returns an entry of a log, and whether it is stored.
@@ -272,5 +222,3 @@ func (r *Reader) Prove(ctx context.Context, log, size, index int64) (tlog.Record
 	root, err := tlog.TreeHash(size, hashes)
 	return proof, root, err
 }
-
-var _ *sql.DB

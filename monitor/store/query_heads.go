@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// CheckpointQuery says which checkpoints are asked for, in the order in which this
+// database first held them. Its zero value asks for all of every log.
+type CheckpointQuery struct {
+	Log     int64  // 0 for every log
+	Size    *int64 // exactly
+	Verdict string
+
+	After  int64 // the Checkpoint.ID after which to go on, 0 for the beginning
+	Newest bool  // the newest first
+	Limit  int   // at most so many; 0 is none
+}
+
+// Checkpoints returns the checkpoints that a query asks for, with their cosignatures.
+func (r *Reader) Checkpoints(ctx context.Context, q CheckpointQuery) ([]Checkpoint, error) {
+	var w conditions
+	if q.Size != nil {
+		w.add("size = ?", *q.Size)
+	}
+	if q.Verdict != "" {
+		w.add("verdict = ?", q.Verdict)
+	}
+	w.after("", q.Log, q.After, q.Newest)
+	return r.s.checkpointsWhere(ctx, w.sql()+" ORDER BY id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
+}
+
+func direction(newest bool) string {
+	if newest {
+		return " DESC"
+	}
+	return ""
+}
+
+// Newest returns the largest checkpoint of a log that is not inconsistent; if
+// accepted is set, the largest one that satisfies the policy too.
+func (r *Reader) Newest(ctx context.Context, log int64, accepted bool) (Checkpoint, bool, error) {
+	return r.s.LatestCheckpoint(ctx, log, accepted)
+}
+
+// BestCovering returns a consistent checkpoint of at least size entries whose tree
+// this monitor holds: the largest that satisfies the policy, else the largest.
+func (r *Reader) BestCovering(ctx context.Context, log, size, downloaded int64) (Checkpoint, bool, error) {
+	return r.s.firstCheckpoint(ctx, "WHERE log = ? AND verdict = 'consistent' AND size >= ? AND size <= ? ORDER BY accepted DESC, size DESC", log, size, downloaded)
+}
+
+// Views returns what all sources show of a log, by name.
+func (r *Reader) Views(ctx context.Context, log int64) ([]View, error) { return r.s.Views(ctx, log) }
+
+// GrowthPoint is the size of a log at some time.
+type GrowthPoint struct {
+	Time time.Time
+	Size int64
+}
+
+// Growth returns how a log grew: the consistent checkpoints by the time at which
+// witnesses, else this monitor, saw them, thinned out to about points of them. The
+// first and the last are among them.
+func (r *Reader) Growth(ctx context.Context, log int64, points int) ([]GrowthPoint, error) {
+	const at = "CASE WHEN witnessed > 0 THEN witnessed ELSE first_seen END"
+	return all(ctx, r.s.read, func(r scanner) (p GrowthPoint, err error) {
+		var ms int64
+		err = r.Scan(&ms, &p.Size)
+		p.Time = fromMillis(ms)
+		return p, err
+	}, `WITH heads AS (SELECT `+at+` AS t, size FROM checkpoints WHERE log = ?1 AND verdict = 'consistent'),
+		ends AS (SELECT min(t) AS first, max(t) AS last FROM heads)
+		SELECT * FROM (
+			SELECT min(t) AS t, min(size) AS size FROM heads
+			UNION SELECT max(t), max(size) FROM heads, ends GROUP BY (t - first) * ?2 / (last - first + 1))
+		WHERE t IS NOT NULL ORDER BY t, size`, log, points)
+}
+
+// FindingQuery says which findings are asked for, in the order in which they were
+// found. Its zero value asks for all.
+type FindingQuery struct {
+	Log      int64 // 0 for every log, and for findings of none
+	Class    Class
+	Kind     string
+	Name     string // of the crate
+	Evidence string // hex SHA-256 of the evidence file
+	Standing bool   // only those that are neither resolved nor acknowledged
+	Index    *int64 // of the entry that it is about
+
+	After  int64 // the Finding.ID after which to go on, 0 for the beginning
+	Newest bool  // the newest first
+	Limit  int   // at most so many; 0 is none
+}
+
+// Findings returns the findings that a query asks for.
+func (r *Reader) Findings(ctx context.Context, q FindingQuery) ([]Finding, error) {
+	var w conditions
+	for _, c := range []struct{ column, value string }{
+		{"f.class", string(q.Class)}, {"f.kind", q.Kind}, {"f.name", q.Name}, {"f.evidence", q.Evidence},
+	} {
+		if c.value != "" {
+			w.add(c.column+" = ?", c.value)
+		}
+	}
+	if q.Standing {
+		w.add("f.resolved = 0 AND f.acked = 0")
+	}
+	if q.Index != nil {
+		w.add("f.idx = ?", *q.Index)
+	}
+	w.after("f.", q.Log, q.After, q.Newest)
+	return all(ctx, r.s.read, scanFinding, selectFinding+w.sql()+" ORDER BY f.id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
+}
+
+// CountStanding returns how many findings of a log stand, neither resolved nor
+// acknowledged, by class; of log 0, those of no log.
+func (r *Reader) CountStanding(ctx context.Context, log int64) (map[Class]int64, error) {
+	type count struct {
+		class Class
+		n     int64
+	}
+	found, err := all(ctx, r.s.read, func(r scanner) (c count, err error) { return c, r.Scan(&c.class, &c.n) },
+		"SELECT class, count(*) FROM findings WHERE log = ? AND resolved = 0 AND acked = 0 GROUP BY class", log)
+	out := make(map[Class]int64, len(found))
+	for _, c := range found {
+		out[c.class] = c.n
+	}
+	return out, err
+}
+
+// conditions are the parts of a WHERE clause, with their arguments.
+type conditions struct {
+	parts []string
+	args  []any
+}
+
+func (c *conditions) add(part string, args ...any) {
+	c.parts = append(c.parts, part)
+	c.args = append(c.args, args...)
+}
+
+func (c *conditions) sql() string {
+	if len(c.parts) == 0 {
+		return ""
+	}
+	return "WHERE " + strings.Join(c.parts, " AND ")
+}
+
+// in restricts to one of some values; of none, to nothing.
+func (c *conditions) in(column string, values []string) {
+	args := make([]any, len(values))
+	for i, v := range values {
+		args[i] = v
+	}
+	c.add(column+" IN ("+strings.TrimSuffix(strings.Repeat("?,", len(values)), ",")+")", args...)
+}
+
+func (c *conditions) between(column string, from, to time.Time) {
+	if !from.IsZero() {
+		c.add(column+" >= ?", millis(from))
+	}
+	if !to.IsZero() {
+		c.add(column+" < ?", millis(to))
+	}
+}
+
+// after restricts to a log, and to what follows a row in the order of ids.
+func (c *conditions) after(table string, log, id int64, newest bool) {
+	if log != 0 {
+		c.add(table+"log = ?", log)
+	}
+	switch {
+	case id != 0 && newest:
+		c.add(table+"id < ?", id)
+	case id != 0:
+		c.add(table+"id > ?", id)
+	}
+}
