@@ -15,6 +15,12 @@ type Place struct {
 	Metadata string // [workspace.metadata.zkp] policy, relative to Root; "" without
 	Root     string // directory of the workspace's Cargo.toml and Cargo.lock; "" without one
 	UserDir  string // UserDir's result; "" for none
+
+	// What a command line says on top of the file that is found. Trust and Programs
+	// stand instead of the file's own, if there are any; paths are relative to the
+	// working directory.
+	Trust, Programs []string
+	Development     bool
 }
 
 // UserDir is the user's directory for settings of cratelog: cratelog below
@@ -68,10 +74,27 @@ func (p Place) Load() (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if path == "" {
-		return Default(p.UserDir)
+	f := defaultFile("")
+	if path != "" {
+		if f, err = readFile(path); err != nil {
+			return nil, err
+		}
 	}
-	return Load(path, p.UserDir)
+	f.Development = f.Development || p.Development
+	for _, o := range []struct{ from, to *[]string }{{&p.Trust, &f.Trust}, {&p.Programs, &f.Programs}} {
+		if len(*o.from) == 0 {
+			continue
+		}
+		*o.to = nil
+		for _, name := range *o.from {
+			abs, err := filepath.Abs(name)
+			if err != nil {
+				return nil, err
+			}
+			*o.to = append(*o.to, filepath.ToSlash(abs))
+		}
+	}
+	return f.policy(p.UserDir)
 }
 
 // upToRepository returns dir and those above it up to the nearest one with .git

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -456,6 +458,24 @@ func TestTheNearestPolicyIsFound(t *testing.T) {
 }
 
 // Whatever is in the file, it is read or refused with a sentence about it.
+func TestTheCommandLineStandsAboveTheFile(t *testing.T) {
+	d, user := dir(t)
+	write(t, filepath.Join(d, FileName), "version = 1\ntrust = [\"a.policy\"]\nrequire = \"all\"\n")
+	write(t, filepath.Join(d, "a.policy"), trustText(t, "a.example/log", true))
+	other := write(t, filepath.Join(t.TempDir(), "b.policy"), trustText(t, "b.example/log", true))
+	p, err := Place{Root: d, UserDir: user, Trust: []string{other}, Development: true}.Load()
+	fatalIf(t, err)
+	if len(p.Trust) != 1 || p.Trust[0].Policy.Logs()[0].Origin != "b.example/log" {
+		t.Errorf("trusts %+v", p.Trust)
+	}
+	if !p.Development || len(p.Require) != 1 || len(p.Programs) == 0 {
+		t.Errorf("the rest of the file does not count, or --development does not: %+v", p)
+	}
+	if _, err := (Place{Root: d, UserDir: user, Trust: []string{other + ".gone"}}).Load(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a trust file that is not there: %v", err)
+	}
+}
+
 func FuzzPolicyFile(f *testing.F) {
 	f.Add(Template)
 	f.Add("version = 1\nrequire = [\"a*\", \"b@1.0.0\"]\n[[exception]]\ncrate = \"x\"\nreason = \"r\"\nexpires = \"2027-01-31\"\n")
