@@ -30,8 +30,8 @@ type Conviction struct {
 	// is true, but says nothing against anybody.
 	Who string
 
-	// Also are the known witness keys that cosigned both sides of a fork, which convicts them
-	// as well.
+	// Also are the others, in the form of Who, who signed or cosigned both sides of a fork, which
+	// convicts them as well.
 	Also []string
 
 	// Transferable says that everybody who has the keys must come to the same end. If not, he
@@ -60,8 +60,10 @@ func Verify(e *Evidence, keys Keys, pv ProofVerifier) (Conviction, error) {
 		if err := keys.checkWitness(e); err != nil {
 			return Conviction{}, err
 		}
-		c.Who, c.Also = "witness "+e.Witness, keys.cosigners(e)
-		return c.also(keys.checkLog(e, c.Origin) == nil), nil
+		if c.Who = "witness " + e.Witness; keys.checkLog(e, c.Origin) == nil {
+			c.Also = []string{"log " + c.Origin}
+		}
+		return c.and(keys.cosigners(e)), nil
 	}
 	if err := keys.checkLog(e, c.Origin); err != nil {
 		return Conviction{}, err
@@ -69,23 +71,22 @@ func Verify(e *Evidence, keys Keys, pv ProofVerifier) (Conviction, error) {
 	switch e.Kind {
 	case Stale, RegistryMismatch:
 		return c, nil
-	case ForkSameSize, ForkPrefix:
-		c.Who, c.Also = "log "+c.Origin, keys.cosigners(e)
-		return c.also(false), nil
 	case FalseEntry:
 		return e.judge(c, pv)
 	}
-	c.Who = "log " + c.Origin
+	if c.Who = "log " + c.Origin; len(heads) == 2 {
+		c = c.and(keys.cosigners(e))
+	}
 	return c, nil
 }
 
-// also tells who else is convicted by a fork.
-func (c Conviction) also(log bool) Conviction {
-	if log {
-		c.What += " The log signed both as well, which convicts it too."
+// and adds those whom the same fork convicts as well.
+func (c Conviction) and(cosigners []string) Conviction {
+	for _, k := range cosigners {
+		c.Also = append(c.Also, "witness "+k)
 	}
 	if len(c.Also) > 0 {
-		c.What += " Both were cosigned, too, by " + strings.Join(c.Also, ", ") + ", which convicts them as well."
+		c.What += " Both were signed as well by " + strings.Join(c.Also, ", ") + ", which convicts them too."
 	}
 	return c
 }
@@ -236,7 +237,7 @@ func (e *Evidence) registryText(head torchwood.Checkpoint) (string, error) {
 		return "", notProven("the registry's checksum is the entry's")
 	}
 	what := map[bool]string{true: "listed in its index", false: "served a .crate with"}[e.Registry.Index]
-	return fmt.Sprintf("Entry %d of the log %q says that %s %s has the checksum %x. At %s, says the captor, the registry %s %s the checksum %x. "+
+	return fmt.Sprintf("Entry %d of the log %q says that %s %s has the checksum %x. At %s, says the captor, the registry %q %s the checksum %x. "+
 		"A registry signs nothing, so this convicts nobody; ask the registry, and the crate's owners.",
 		e.Entries[0].Index, clip(head.Origin), x.Subject.Name, x.Subject.Version, x.Subject.SHA256,
 		e.Observed.Format(time.RFC3339), e.Registry.Name, what, e.Registry.SHA256), nil

@@ -1,0 +1,604 @@
+package evidence
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/entry"
+	"cratelog/internal/fixture"
+)
+
+// corruption is a way to make true evidence untrue. It returns false if it does not
+// apply.
+type corruption struct {
+	name string
+	do   func(t *testing.T, w *world, e *Evidence) bool
+}
+
+func isFork(e *Evidence) bool {
+	return e.Kind == ForkSameSize || e.Kind == ForkPrefix || e.Kind == CosignerFork
+}
+
+// accused signs in the name of whom the evidence is about.
+func (w *world) accused(e *Evidence) *key {
+	switch e.Witness {
+	case w.w1.String():
+		return w.w1
+	case w.w2.String():
+		return w.w2
+	}
+	return w.log
+}
+
+var corruptions = []corruption{
+	{"no signature on the first note", func(t *testing.T, w *world, e *Evidence) bool {
+		return strip(e, 0, w.accused(e))
+	}},
+	{"no signature on the second note", func(t *testing.T, w *world, e *Evidence) bool {
+		return len(e.Notes) > 1 && strip(e, 1, w.accused(e))
+	}},
+	{"a stranger's signature under the right name", func(t *testing.T, w *world, e *Evidence) bool {
+		other := logKey(t, w.accused(e).name, "stranger")
+		other.id = w.accused(e).id
+		e.Notes[0] = sign(t, textOf(e.Notes[0]), other)
+		return true
+	}},
+	{"the same note twice", func(t *testing.T, w *world, e *Evidence) bool {
+		if len(e.Notes) > 1 {
+			e.Notes[1] = e.Notes[0]
+		}
+		return len(e.Notes) > 1
+	}},
+	{"the notes in the other order", func(t *testing.T, w *world, e *Evidence) bool {
+		slices.Reverse(e.Notes)
+		return len(e.Notes) > 1
+	}},
+	{"one note too many", func(t *testing.T, w *world, e *Evidence) bool {
+		e.Notes = append(e.Notes, e.Notes[0])
+		return true
+	}},
+	{"no note", func(t *testing.T, w *world, e *Evidence) bool { e.Notes = nil; return true }},
+	{"another log's note", func(t *testing.T, w *world, e *Evidence) bool {
+		c, err := parseHead(e.Notes[0])
+		fatalIf(t, err)
+		e.Notes[0] = sign(t, head("m.example", c.N, c.Hash), w.log, w.w1, w.w2)
+		return true
+	}},
+	{"the honest larger note", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Root != nil {
+			e.Notes[1] = w.honest.note(t, 9, w.log, w.w1, w.w2)
+		}
+		return e.Root != nil
+	}},
+	{"the smaller note of the larger tree", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Root != nil {
+			c, err := parseHead(e.Notes[0])
+			fatalIf(t, err)
+			e.Notes[0] = sign(t, head(origin, c.N, *e.Root), w.log, w.w1, w.w2)
+		}
+		return e.Root != nil
+	}},
+	{"the smaller note's own root as the derived one", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Root != nil {
+			c, err := parseHead(e.Notes[0])
+			fatalIf(t, err)
+			e.Root = &c.Hash
+		}
+		return e.Root != nil
+	}},
+	{"an invented root", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Root != nil {
+			e.Root = &tlog.Hash{1}
+		}
+		return e.Root != nil
+	}},
+	{"no root", func(t *testing.T, w *world, e *Evidence) bool {
+		had := e.Root != nil
+		e.Root = nil
+		return had
+	}},
+	{"a root where none belongs", func(t *testing.T, w *world, e *Evidence) bool {
+		had := e.Root != nil
+		e.Root = &tlog.Hash{1}
+		return !had
+	}},
+	{"a hash changed", func(t *testing.T, w *world, e *Evidence) bool {
+		if !isFork(e) || len(e.Hashes) == 0 {
+			return false
+		}
+		e.Hashes[len(e.Hashes)/2][5] ^= 1
+		return true
+	}},
+	{"a hash less", func(t *testing.T, w *world, e *Evidence) bool {
+		if len(e.Hashes) == 0 {
+			return false
+		}
+		e.Hashes = e.Hashes[1:]
+		return true
+	}},
+	{"a hash more", func(t *testing.T, w *world, e *Evidence) bool { e.Hashes = append(e.Hashes, tlog.Hash{}); return true }},
+	{"very many hashes", func(t *testing.T, w *world, e *Evidence) bool { e.Hashes = make([]tlog.Hash, 4096); return true }},
+	{"two hashes swapped", func(t *testing.T, w *world, e *Evidence) bool {
+		if !isFork(e) || len(e.Hashes) < 2 {
+			return false
+		}
+		e.Hashes[0], e.Hashes[1] = e.Hashes[1], e.Hashes[0]
+		return true
+	}},
+	{"the honest proof", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Root == nil {
+			return false
+		}
+		c, err := parseHead(e.Notes[0])
+		fatalIf(t, err)
+		had := e.Hashes
+		e.Hashes, err = tlog.ProveTree(9, c.N, w.honest)
+		fatalIf(t, err)
+		return !slices.Equal(had, e.Hashes)
+	}},
+	{"another index", func(t *testing.T, w *world, e *Evidence) bool {
+		if len(e.Entries) > 0 {
+			e.Entries[len(e.Entries)-1].Index++
+		}
+		return len(e.Entries) > 0
+	}},
+	{"an index outside of the tree", func(t *testing.T, w *world, e *Evidence) bool {
+		if len(e.Entries) > 0 {
+			e.Entries[len(e.Entries)-1].Index = 9
+		}
+		return len(e.Entries) > 0
+	}},
+	{"a negative index", func(t *testing.T, w *world, e *Evidence) bool {
+		if len(e.Entries) > 0 {
+			e.Entries[0].Index = -1
+		}
+		return len(e.Entries) > 0
+	}},
+	{"an entry that is not in the tree", func(t *testing.T, w *world, e *Evidence) bool {
+		if len(e.Entries) > 0 {
+			e.Entries[0].Bytes = append(bytes.Clone(e.Entries[0].Bytes), 0)
+		}
+		return len(e.Entries) > 0
+	}},
+	{"an inner node as an entry", func(t *testing.T, w *world, e *Evidence) bool {
+		if len(e.Entries) != 1 || len(e.Entries[0].Path) == 0 {
+			return false
+		}
+		l := &e.Entries[0]
+		own := tlog.Hash(entry.LeafHash(l.Bytes))
+		l.Bytes = slices.Concat(own[:], l.Path[0][:])
+		l.Index, l.Path = l.Index/2, l.Path[1:]
+		return true
+	}},
+	{"a path with a hash more", func(t *testing.T, w *world, e *Evidence) bool {
+		if len(e.Entries) > 0 {
+			e.Entries[0].Path = append(e.Entries[0].Path, tlog.Hash{})
+		}
+		return len(e.Entries) > 0
+	}},
+	{"a path with a hash less", func(t *testing.T, w *world, e *Evidence) bool {
+		if len(e.Entries) > 0 {
+			e.Entries[0].Path = e.Entries[0].Path[1:]
+		}
+		return len(e.Entries) > 0
+	}},
+	{"an entry less", func(t *testing.T, w *world, e *Evidence) bool {
+		if len(e.Entries) > 0 {
+			e.Entries = e.Entries[1:]
+		}
+		return len(e.Entries) == 0 && len(e.Notes) == 1 && forms[e.Kind].entries > 0
+	}},
+	{"an entry more", func(t *testing.T, w *world, e *Evidence) bool {
+		e.Entries = append(e.Entries, Leaf{Bytes: []byte("x")})
+		return true
+	}},
+	{"the same entry twice", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Kind == Duplicate {
+			e.Entries[1] = e.Entries[0]
+		}
+		return e.Kind == Duplicate
+	}},
+	{"two entries of one checksum", func(t *testing.T, w *world, e *Evidence) bool {
+		return w.twoEntries(t, e, w.honest.leaves[5])
+	}},
+	{"two entries of two versions", func(t *testing.T, w *world, e *Evidence) bool {
+		return w.twoEntries(t, e, altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.Version = "0.1.1"; e.Subject.SHA256[0]++ }))
+	}},
+	{"two entries of two crates", func(t *testing.T, w *world, e *Evidence) bool {
+		return w.twoEntries(t, e, altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.Name = "hello_inner"; e.Subject.SHA256[0]++ }))
+	}},
+	{"an entry and a malformed one", func(t *testing.T, w *world, e *Evidence) bool {
+		return w.twoEntries(t, e, []byte("leaf"))
+	}},
+	{"an honest entry as a false one", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Kind != FalseEntry {
+			return false
+		}
+		e.Notes[0], e.Entries[0] = w.honest.note(t, 9, w.log), w.honest.leaf(t, 5, 9)
+		return true
+	}},
+	{"the reason malformed", reason(Malformed)},
+	{"the reason unknown-program", reason(UnknownProgram)},
+	{"the reason proof-invalid", reason(ProofInvalid)},
+	{"the reason files", reason(Files)},
+	{"an unknown reason", reason("because")},
+	{"another .crate", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Crate != nil {
+			e.Crate = fixture.Crate(t, "hello-proof", "0.1.0")
+		}
+		return e.Crate != nil
+	}},
+	{"no .crate", func(t *testing.T, w *world, e *Evidence) bool {
+		had := e.Crate != nil
+		e.Crate = nil
+		return had
+	}},
+	{"a .crate where none belongs", func(t *testing.T, w *world, e *Evidence) bool {
+		had := e.Crate != nil
+		e.Crate = []byte("x")
+		return !had
+	}},
+	{"a program where none belongs", func(t *testing.T, w *world, e *Evidence) bool {
+		e.Program = []byte("x\n")
+		return e.Reason != ProofInvalid && e.Reason != UnknownProgram
+	}},
+	{"a program with control characters", func(t *testing.T, w *world, e *Evidence) bool {
+		e.Program = []byte("\x1b[2J\n")
+		return true
+	}},
+	{"the hashes of the signed root", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Kind != EntryRootMismatch || len(e.Hashes) == 0 {
+			return false
+		}
+		e.Hashes = nil
+		for _, leaf := range w.honest.leaves[:7] {
+			e.Hashes = append(e.Hashes, tlog.Hash(entry.LeafHash(leaf)))
+		}
+		return true
+	}},
+	{"the true empty tree", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Kind != EntryRootMismatch {
+			return false
+		}
+		e.Notes[0], e.Hashes = w.honest.note(t, 0, w.log), nil
+		return true
+	}},
+	{"the registry serves what the entry says", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Registry.Name == "" {
+			return false
+		}
+		x, err := entry.Parse(e.Entries[0].Bytes)
+		fatalIf(t, err)
+		e.Registry.SHA256 = x.Subject.SHA256
+		return true
+	}},
+	{"a registry without a name", func(t *testing.T, w *world, e *Evidence) bool {
+		e.Registry = Registry{SHA256: [32]byte{1}}
+		return true
+	}},
+	{"another witness", func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Witness == "" {
+			return false
+		}
+		e.Witness = witnessKey(t, "w3.example").String()
+		return true
+	}},
+	{"a witness where none belongs", func(t *testing.T, w *world, e *Evidence) bool {
+		had := e.Witness != ""
+		e.Witness = w.w1.String()
+		return !had
+	}},
+	{"the log as the witness", func(t *testing.T, w *world, e *Evidence) bool {
+		e.Witness = w.log.String()
+		return true
+	}},
+	{"half a witness", func(t *testing.T, w *world, e *Evidence) bool { e.Witness = "w1.example"; return true }},
+	{"an unknown kind", func(t *testing.T, w *world, e *Evidence) bool { e.Kind = "guess"; return true }},
+	{"no kind", func(t *testing.T, w *world, e *Evidence) bool { e.Kind = ""; return true }},
+	{"no time", func(t *testing.T, w *world, e *Evidence) bool { e.Observed = time.Time{}; return true }},
+	{"half a second", func(t *testing.T, w *world, e *Evidence) bool {
+		e.Observed = e.Observed.Add(time.Second / 2)
+		return true
+	}},
+	{"a source of two lines", func(t *testing.T, w *world, e *Evidence) bool { e.Sources = []string{"a\nnote 5"}; return true }},
+	{"a source that clears the screen", func(t *testing.T, w *world, e *Evidence) bool { e.Sources = []string{"\x1b[2J"}; return true }},
+	{"nine sources", func(t *testing.T, w *world, e *Evidence) bool {
+		e.Sources = strings.Split("a b c d e f g h i", " ")
+		return true
+	}},
+	{"a tree that is too large to calculate with", func(t *testing.T, w *world, e *Evidence) bool {
+		c, err := parseHead(e.Notes[len(e.Notes)-1])
+		fatalIf(t, err)
+		e.Notes[len(e.Notes)-1] = sign(t, head(origin, 1<<62+1, c.Hash), w.log, w.w1, w.w2)
+		return true
+	}},
+	{"a tree that is just small enough", func(t *testing.T, w *world, e *Evidence) bool {
+		c, err := parseHead(e.Notes[len(e.Notes)-1])
+		fatalIf(t, err)
+		e.Notes[len(e.Notes)-1] = sign(t, head(origin, 1<<62, c.Hash), w.log, w.w1, w.w2)
+		return e.Kind != Stale // the log did sign that
+	}},
+}
+
+func reason(r Reason) func(*testing.T, *world, *Evidence) bool {
+	return func(t *testing.T, w *world, e *Evidence) bool {
+		if e.Reason == r {
+			return false
+		}
+		e.Reason = r
+		if r == Files && e.Crate == nil {
+			e.Crate = fixture.Crate(t, "hello-inner", "0.1.0")
+			e.Program = nil
+			x, err := entry.Parse(e.Entries0())
+			// The altered commit is false by its files, too: that reason would be as true.
+			return err != nil || x.Claim.(*entry.Source).Commit == fixture.Commit(t, "0.1.0")
+		}
+		if r != Files {
+			e.Crate = nil
+			x, err := entry.Parse(e.Entries0())
+			return r != ProofInvalid || err != nil || x.Claim.(*entry.Source).Commit == fixture.Commit(t, "0.1.0")
+		}
+		return true
+	}
+}
+
+// Entries0 is the first entry's bytes.
+func (e *Evidence) Entries0() []byte {
+	if len(e.Entries) == 0 {
+		return nil
+	}
+	return e.Entries[0].Bytes
+}
+
+func (w *world) twoEntries(t *testing.T, e *Evidence, second []byte) bool {
+	if e.Kind != Duplicate {
+		return false
+	}
+	tr := w.honest.with(t, 7, second)
+	e.Notes[0], e.Entries = tr.note(t, 9, w.log), []Leaf{tr.leaf(t, 5, 9), tr.leaf(t, 7, 9)}
+	return true
+}
+
+func textOf(signed []byte) string {
+	return string(signed[:bytes.LastIndex(signed, []byte("\n\n"))+1])
+}
+
+// strip removes a key's signature line from a note.
+func strip(e *Evidence, i int, k *key) bool {
+	var out []byte
+	for line := range bytes.Lines(e.Notes[i]) {
+		if !bytes.HasPrefix(line, []byte("— "+k.name+" ")) {
+			out = append(out, line...)
+		}
+	}
+	e.Notes[i] = out
+	return true
+}
+
+// TestNamedCorruptionsConvictNobody applies every corruption to every form of evidence, in
+// memory and, where it has an encoding, as a file.
+func TestNamedCorruptionsConvictNobody(t *testing.T) {
+	w := newWorld(t)
+	tried := 0
+	for i, p := range w.evidence(t) {
+		for _, c := range corruptions {
+			e := w.evidenceAt(t, i)
+			if !c.do(t, w, e) {
+				continue
+			}
+			tried++
+			got, err := Verify(e, w.keys, w.pv)
+			if err == nil {
+				t.Errorf("%s with %s was believed: %+v", p.name, c.name, got)
+			} else if !isOurs(err) {
+				t.Errorf("%s with %s: an error of no kind: %v", p.name, c.name, err)
+			}
+			b, err := e.Marshal()
+			if err != nil {
+				continue
+			}
+			again, err := Parse(b)
+			if err != nil {
+				t.Errorf("%s with %s is written but not read: %v", p.name, c.name, err)
+			} else if got, err := Verify(again, w.keys, w.pv); err == nil {
+				t.Errorf("%s with %s, as a file, was believed: %+v", p.name, c.name, got)
+			}
+		}
+	}
+	if tried < 300 {
+		t.Errorf("only %d corruptions were tried", tried)
+	}
+}
+
+// evidenceAt makes a fresh copy of one piece of evidence, through its file.
+func (w *world) evidenceAt(t testing.TB, i int) *Evidence {
+	t.Helper()
+	if w.files == nil {
+		for _, p := range w.evidence(t) {
+			b, err := p.e.Marshal()
+			fatalIf(t, err)
+			w.files = append(w.files, b)
+		}
+	}
+	e, err := Parse(w.files[i])
+	fatalIf(t, err)
+	return e
+}
+
+func isOurs(err error) bool {
+	return errors.Is(err, ErrMalformed) || errors.Is(err, ErrNotProven) || errors.Is(err, ErrUnknownKey) || errors.Is(err, ErrUndecided)
+}
+
+// TestEveryByteOfAFileCounts flips a bit of each byte of every file. What is then still
+// believed accuses nobody else and of nothing else.
+func TestEveryByteOfAFileCounts(t *testing.T) {
+	w := newWorld(t)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for i, p := range w.evidence(t) {
+		want, err := Verify(p.e, w.keys, w.pv)
+		fatalIf(t, err)
+		key, err := p.e.Key()
+		fatalIf(t, err)
+		w.evidenceAt(t, i)
+		for at := range w.files[i] {
+			b := bytes.Clone(w.files[i])
+			b[at] ^= 1 << rnd.IntN(8)
+			e, err := Parse(b)
+			if err != nil {
+				continue
+			}
+			again, err := e.Marshal()
+			if err != nil || !bytes.Equal(again, b) {
+				t.Fatalf("%s, byte %d: two encodings", p.name, at)
+			}
+			got, err := Verify(e, w.keys, w.pv)
+			if err != nil {
+				continue
+			}
+			k, err := e.Key()
+			fatalIf(t, err)
+			captors := e.Kind == RegistryMismatch // what a registry served is the captor's word
+			if got.Who != want.Who || got.Kind != want.Kind || k != key && !captors {
+				t.Errorf("%s, byte %d: %+v", p.name, at, got)
+			}
+			if got.What != want.What && got.Transferable && len(got.Also) >= len(want.Also) {
+				t.Errorf("%s, byte %d: the text has become %s", p.name, at, got.What)
+			}
+		}
+	}
+}
+
+// TestWithoutTheProgramNothingIsDecided: not knowing a program is no reason to believe
+// that a proof is false.
+func TestWithoutTheProgramNothingIsDecided(t *testing.T) {
+	w := newWorld(t)
+	for _, p := range w.evidence(t) {
+		if p.e.Reason != ProofInvalid && p.e.Reason != UnknownProgram {
+			continue
+		}
+		if _, err := Verify(p.e, w.keys, nil); !errors.Is(err, ErrUndecided) {
+			t.Errorf("%s without a verifier: %v", p.name, err)
+		}
+		_, err := Verify(p.e, w.keys, w.none)
+		if p.e.Reason == ProofInvalid && !errors.Is(err, ErrUndecided) || p.e.Reason == UnknownProgram && err != nil {
+			t.Errorf("%s without the program: %v", p.name, err)
+		}
+	}
+}
+
+// TestABadLineOfSomebodyElseHidesNothing: a log cannot protect itself from conviction by
+// adding a line that does not verify.
+func TestABadLineOfSomebodyElseHidesNothing(t *testing.T) {
+	w := newWorld(t)
+	second := logKey(t, origin, "second key")
+	keys, err := NewKeys([]string{second.vkey, w.log.vkey}, []string{w.w1.vkey, w.w2.vkey})
+	fatalIf(t, err)
+	for i, p := range w.evidence(t) {
+		for _, spoiled := range []*key{w.w1, w.w2, second} {
+			if w.accused(p.e) == spoiled {
+				continue
+			}
+			e := w.evidenceAt(t, i)
+			for j := range e.Notes {
+				strip(e, j, spoiled)
+				bad := *spoiled
+				bad.sign = func([]byte) ([]byte, error) { return make([]byte, 72), nil }
+				n := &note.Note{Text: textOf(e.Notes[j])}
+				var signers []note.Signer
+				for _, k := range []*key{w.log, w.accused(p.e)} {
+					if !slices.Contains(signers, note.Signer(k)) {
+						signers = append(signers, k)
+					}
+				}
+				e.Notes[j], err = note.Sign(n, append(signers, &bad)...)
+				fatalIf(t, err)
+			}
+			if c, err := Verify(e, keys, w.pv); err != nil || c.Who != p.who {
+				t.Errorf("%s with a bad line of %s: %v %v", p.name, spoiled.name, c.Who, err)
+			}
+		}
+	}
+}
+
+// TestMLDSACosignersAreConvictedAsWell: the other kind of cosignature.
+func TestMLDSACosignersAreConvictedAsWell(t *testing.T) {
+	w := newWorld(t)
+	m := mldsaKey(t, "m.example")
+	keys, err := NewKeys([]string{w.log.vkey}, []string{m.vkey})
+	fatalIf(t, err)
+	e, err := NewCosignerFork(m.vkey, w.honest.note(t, 5, m), w.lying.note(t, 8, m), w.lying, meta)
+	fatalIf(t, err)
+	if c, err := Verify(e, keys, nil); err != nil || c.Who != "witness "+m.String() {
+		t.Errorf("%v %v", c, err)
+	}
+	mlog := mldsaKey(t, origin)
+	keys, err = NewKeys([]string{mlog.vkey}, nil)
+	fatalIf(t, err)
+	e, err = NewFork(w.honest.note(t, 5, mlog), w.lying.note(t, 8, mlog), w.lying, meta)
+	fatalIf(t, err)
+	if c, err := Verify(e, keys, nil); err != nil || c.Who != "log "+origin {
+		t.Errorf("%v %v", c, err)
+	}
+}
+
+func TestBadKeysAreRefused(t *testing.T) {
+	w := newWorld(t)
+	for _, bad := range []string{"", "x", "a+b", "a+b+c", "a+00000000+", w.w1.vkey[:len(w.w1.vkey)-4], strings.Replace(w.log.vkey, "+", "-", 1)} {
+		if _, err := NewKeys([]string{bad}, nil); err == nil {
+			t.Errorf("log %q", bad)
+		}
+		if _, err := NewKeys(nil, []string{bad}); err == nil {
+			t.Errorf("witness %q", bad)
+		}
+	}
+	if _, err := NewKeys(nil, []string{w.log.vkey}); err == nil {
+		t.Error("a log's key as a witness's")
+	}
+}
+
+func TestConstructorsRefuseWhatShowsNothing(t *testing.T) {
+	w := newWorld(t)
+	h := w.honest
+	full := h.note(t, 9, w.log)
+	for name, make := range map[string]func() (*Evidence, error){
+		"no notes":              func() (*Evidence, error) { return NewFork(nil, nil, nil, meta) },
+		"a note of another log": func() (*Evidence, error) { return NewFork(full, sign(t, head("m", 9, tlog.Hash{}), w.log), nil, meta) },
+		"no tree":               func() (*Evidence, error) { return NewFork(h.note(t, 4, w.log), full, nil, meta) },
+		"an empty and a full":   func() (*Evidence, error) { return NewFork(h.note(t, 0, w.log), full, h, meta) },
+		"a wrong empty and a full": func() (*Evidence, error) {
+			return NewFork(sign(t, head(origin, 0, tlog.Hash{}), w.log), full, h, meta)
+		},
+		"a tree too small": func() (*Evidence, error) {
+			return NewFork(full, sign(t, head(origin, 20, tlog.Hash{}), w.log), h, meta)
+		},
+		"no witness":          func() (*Evidence, error) { return NewCosignerFork("", full, w.lying.note(t, 9, w.log), nil, meta) },
+		"a hash too few":      func() (*Evidence, error) { return NewEntryRootMismatch(full, nil, meta) },
+		"no time":             func() (*Evidence, error) { return NewStale(full, Meta{}) },
+		"an honest duplicate": func() (*Evidence, error) { return NewDuplicate(full, h.leaf(t, 2, 9), h.leaf(t, 5, 9), meta) },
+		"a registry that agrees": func() (*Evidence, error) {
+			return NewRegistryMismatch(full, h.leaf(t, 2, 9), Registry{Name: "r", SHA256: sha256.Sum256(fixture.Crate(t, "hello-proof", "0.1.0"))}, meta)
+		},
+		"a .crate that is too large": func() (*Evidence, error) {
+			return NewFalseEntry(Files, full, h.leaf(t, 2, 9), make([]byte, MaxCrate+1), meta)
+		},
+	} {
+		if e, err := make(); err == nil || e != nil || !isOurs(err) && name != "a tree too small" {
+			t.Errorf("%s: %v, %v", name, e, err)
+		}
+	}
+}
+
+func ExampleName() {
+	fmt.Println(Name(nil))
+	// Output: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.evidence
+}

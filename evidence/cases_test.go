@@ -1,0 +1,224 @@
+package evidence
+
+import (
+	"crypto/sha256"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/entry"
+	"cratelog/internal/fixture"
+	"cratelog/proofcheck"
+)
+
+// world is a log with real entries, a liar's variant of it, and those who watch.
+type world struct {
+	log, w1, w2 *key
+	keys        Keys
+	pv          *proofcheck.Verifier
+	none        *proofcheck.Verifier // accepts no program
+	honest      *tree                // nine leaves; 2 and 5 are entries with true proofs
+	lying       *tree                // the same but for leaf 3
+	files       [][]byte             // of the evidence, in its order
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{log: logKey(t, origin, "log"), w1: witnessKey(t, "w1.example"), w2: witnessKey(t, "w2.example/w")}
+	var err error
+	w.keys, err = NewKeys([]string{w.log.vkey}, []string{w.w1.vkey, w.w2.vkey})
+	fatalIf(t, err)
+	w.pv, err = proofcheck.Shipped(true)
+	fatalIf(t, err)
+	w.none, err = proofcheck.New(nil)
+	fatalIf(t, err)
+	leaves := words(9, "")
+	leaves[2], leaves[5] = fixtureEntry(t, "hello-proof-0.1.0"), fixtureEntry(t, "hello-inner-0.1.0")
+	w.honest = newTree(t, leaves...)
+	w.lying = w.honest.with(t, 3, []byte("another leaf 3"))
+	return w
+}
+
+func fixtureEntry(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", name+".entry"))
+	fatalIf(t, err)
+	return b
+}
+
+// altered returns a fixture's entry after a change.
+func altered(t testing.TB, name string, change func(*entry.Entry)) []byte {
+	t.Helper()
+	e, err := entry.Parse(fixtureEntry(t, name))
+	fatalIf(t, err)
+	change(e)
+	b, err := e.Marshal()
+	fatalIf(t, err)
+	return b
+}
+
+// falseEntry puts a leaf at index 5 of the honest log, has it signed, and accuses it.
+func (w *world) falseEntry(t testing.TB, reason Reason, leaf, attached []byte) (*Evidence, error) {
+	t.Helper()
+	tr := w.honest.with(t, 5, leaf)
+	return NewFalseEntry(reason, tr.note(t, 9, w.log, w.w1), tr.leaf(t, 5, 9), attached, meta)
+}
+
+func (w *world) programFile(t testing.TB) []byte {
+	t.Helper()
+	e, err := entry.Parse(w.honest.leaves[5])
+	fatalIf(t, err)
+	p, ok := w.pv.Program(e.Proof.Program)
+	if !ok {
+		t.Fatal("the fixture's program does not ship")
+	}
+	b, err := p.Marshal()
+	fatalIf(t, err)
+	return append(b, "\n"[:1-btoi(b[len(b)-1] == '\n')]...)
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// proven is one piece of evidence that holds.
+type proven struct {
+	name         string
+	e            *Evidence
+	who          string
+	transferable bool
+	also         int
+}
+
+// evidence makes one of each form that there is.
+func (w *world) evidence(t testing.TB) []proven {
+	t.Helper()
+	log := "log " + origin
+	var all []proven
+	add := func(name, who string, transferable bool, also int, e *Evidence, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		all = append(all, proven{name, e, who, transferable, also})
+	}
+	h, l := w.honest, w.lying
+	e, err := NewFork(h.note(t, 7, w.log, w.w1), l.note(t, 7, w.log, w.w2), nil, meta)
+	add("fork-same-size", log, true, 0, e, err)
+	e, err = NewFork(l.note(t, 9, w.log, w.w1, w.w2), h.note(t, 6, w.log, w.w2), l, meta)
+	add("fork-prefix", log, true, 1, e, err)
+	e, err = NewCosignerFork(w.w1.vkey, h.note(t, 7, w.log, w.w1), l.note(t, 7, w.w1), nil, meta)
+	add("cosigner-fork-same-size", "witness "+w.w1.String(), true, 0, e, err)
+	e, err = NewCosignerFork(w.w2.String(), h.note(t, 4, w.log, w.w1, w.w2), l.note(t, 9, w.log, w.w1, w.w2), l, meta)
+	add("cosigner-fork-prefix", "witness "+w.w2.String(), true, 2, e, err)
+
+	e, err = w.falseEntry(t, Malformed, []byte{0xff, 0x00}, nil)
+	add("false-entry-malformed", log, true, 0, e, err)
+	bad := altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Claim.(*entry.Source).Commit[0] ^= 1 })
+	e, err = w.falseEntry(t, ProofInvalid, bad, w.programFile(t))
+	add("false-entry-proof-invalid", log, true, 0, e, err)
+	e, err = w.falseEntry(t, UnknownProgram, altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Proof.Program[0] ^= 1 }), nil)
+	add("false-entry-unknown-program", "", false, 0, e, err)
+	e, err = w.falseEntry(t, Files, bad, fixture.Crate(t, "hello-inner", "0.1.0"))
+	add("false-entry-files", log, true, 0, e, err)
+
+	captured := []tlog.Hash{}
+	for _, leaf := range l.leaves[:7] {
+		captured = append(captured, tlog.Hash(entry.LeafHash(leaf)))
+	}
+	e, err = NewEntryRootMismatch(h.note(t, 7, w.log, w.w1), Compress(captured), meta)
+	add("entry-root-mismatch", log, false, 0, e, err)
+	e, err = NewEntryRootMismatch(sign(t, head(origin, 0, sha256.Sum256([]byte("x"))), w.log), nil, meta)
+	add("entry-root-mismatch-empty", log, true, 0, e, err)
+
+	twice := h.with(t, 7, altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.SHA256[0] ^= 1 }))
+	e, err = NewDuplicate(twice.note(t, 9, w.log, w.w1), twice.leaf(t, 7, 9), twice.leaf(t, 5, 9), meta)
+	add("duplicate", log, true, 0, e, err)
+	e, err = NewStale(h.note(t, 9, w.log, w.w1), Meta{Observed: meta.Observed})
+	add("stale", "", false, 0, e, err)
+	e, err = NewRegistryMismatch(h.note(t, 9, w.log), h.leaf(t, 2, 9), Registry{"https://index.example/", true, sha256.Sum256([]byte("x"))}, meta)
+	add("registry-mismatch-index", "", false, 0, e, err)
+	e, err = NewRegistryMismatch(h.note(t, 9, w.log), h.leaf(t, 2, 9), Registry{"the registry", false, sha256.Sum256([]byte("y"))}, meta)
+	add("registry-mismatch-crate", "", false, 0, e, err)
+	return all
+}
+
+// TestEveryKindConvictsWhomItShould holds each form to whom it convicts, and to the
+// golden file, which anyone can check with the keys in testdata.
+func TestEveryKindConvictsWhomItShould(t *testing.T) {
+	w := newWorld(t)
+	keys := map[string]bool{}
+	for _, p := range w.evidence(t) {
+		c, err := Verify(p.e, w.keys, w.pv)
+		if err != nil {
+			t.Errorf("%s: %v", p.name, err)
+			continue
+		}
+		if c.Kind != p.e.Kind || c.Who != p.who || c.Transferable != p.transferable || len(c.Also) != p.also || c.Convicts() != (p.who != "") || c.Origin != origin {
+			t.Errorf("%s: %+v", p.name, c)
+		}
+		k, err := p.e.Key()
+		fatalIf(t, err)
+		if keys[k] {
+			t.Errorf("%s has the key of another finding", p.name)
+		}
+		keys[k] = true
+		golden(t, p.name+".txt", []byte(c.What+"\n"))
+		b, err := p.e.Marshal()
+		fatalIf(t, err)
+		golden(t, p.name+".evidence", b)
+		again, err := Parse(b)
+		fatalIf(t, err)
+		if c2, err := Verify(again, w.keys, w.pv); err != nil || c2.What != c.What {
+			t.Errorf("%s after Parse: %v", p.name, err)
+		}
+	}
+	golden(t, "trust.policy", []byte("log "+w.log.vkey+"\nwitness W1 "+w.w1.vkey+"\nwitness W2 "+w.w2.vkey+"\ngroup G all W1 W2\nquorum G\n"))
+}
+
+func TestKeysOfNobodyOrOfOthersConvictNobody(t *testing.T) {
+	w := newWorld(t)
+	other, err := NewKeys([]string{logKey(t, origin, "other").vkey, logKey(t, "m.example", "log").vkey}, []string{witnessKey(t, "w3.example").vkey})
+	fatalIf(t, err)
+	swapped, err := NewKeys([]string{w.w1.vkey}, []string{w.w2.vkey})
+	fatalIf(t, err)
+	for _, p := range w.evidence(t) {
+		for name, keys := range map[string]Keys{"none": {}, "others": other, "a witness as a log": swapped} {
+			if name == "a witness as a log" && p.who == "witness "+w.w2.String() {
+				continue
+			}
+			if c, err := Verify(p.e, keys, w.pv); err == nil {
+				t.Errorf("%s, keys of %s: %+v", p.name, name, c)
+			}
+		}
+	}
+}
+
+// TestTheOrderOfTheNotesDoesNotMatter: there is one file of one finding.
+func TestTheOrderOfTheNotesDoesNotMatter(t *testing.T) {
+	w := newWorld(t)
+	for _, sizes := range [][2]int64{{7, 7}, {6, 9}, {9, 6}} {
+		a, b := w.honest.note(t, sizes[0], w.log), w.lying.note(t, sizes[1], w.log)
+		larger := w.lying
+		if sizes[0] > sizes[1] {
+			larger = w.honest
+		}
+		x, err := NewFork(a, b, larger, meta)
+		fatalIf(t, err)
+		y, err := NewFork(b, a, larger, meta)
+		fatalIf(t, err)
+		bx, err := x.Marshal()
+		fatalIf(t, err)
+		by, err := y.Marshal()
+		fatalIf(t, err)
+		if !slices.Equal(bx, by) {
+			t.Errorf("%v: two files", sizes)
+		}
+	}
+}
