@@ -49,12 +49,20 @@ func (t *Tiles) Root(ctx context.Context, n int64) (tlog.Hash, error) {
 	case n == t.tree.N:
 		return t.tree.Hash, nil
 	}
-	r := &tileReader{tiles: t, ctx: ctx}
-	root, err := tlog.TreeHash(n, tlog.TileHashReader(t.tree, r))
-	if err != nil {
-		return tlog.Hash{}, t.explain(r, err)
-	}
-	return root, nil
+	return tlog.TreeHash(n, t.HashReader(ctx))
+}
+
+// HashReader returns a reader of the tree's hashes, verified like all else. Errors of
+// its ReadHashes are those of Root.
+func (t *Tiles) HashReader(ctx context.Context) tlog.HashReader {
+	return tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		r := &tileReader{tiles: t, ctx: ctx}
+		hashes, err := tlog.TileHashReader(t.tree, r).ReadHashes(indexes)
+		if err != nil {
+			return nil, t.explain(r, err)
+		}
+		return hashes, nil
+	})
 }
 
 // Consistency returns the RFC 6962 consistency proof that the tree continues that
@@ -67,10 +75,9 @@ func (t *Tiles) Consistency(ctx context.Context, n int64) ([][sha256.Size]byte, 
 	case n == 0 || n == t.tree.N:
 		return [][sha256.Size]byte{}, nil
 	}
-	r := &tileReader{tiles: t, ctx: ctx}
-	proof, err := tlog.ProveTree(t.tree.N, n, tlog.TileHashReader(t.tree, r))
+	proof, err := tlog.ProveTree(t.tree.N, n, t.HashReader(ctx))
 	if err != nil {
-		return nil, t.explain(r, err)
+		return nil, err
 	}
 	out := make([][sha256.Size]byte, len(proof))
 	for i, h := range proof {

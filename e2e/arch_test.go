@@ -57,8 +57,8 @@ var mayImport = map[string][]string{
 	"crate":      {"entry", "manifest"},
 	"cargo":      {"crate", "entry"},
 	"proofcheck": {"entry"},
-	"evidence":   {"entry", "crate"},
-	"client":     {"entry", "crate", "evidence"},
+	"evidence":   {"entry", "crate", "internal/durable"},
+	"client":     {"entry", "crate", "evidence", "internal/durable"},
 	"prover":     {"entry", "crate", "git", "circuit", "proofcheck", "manifest"},
 	"log":        {"entry", "crate", "client", "proofcheck"},
 	"ceremony":   {"circuit", "proofcheck"},
@@ -66,7 +66,7 @@ var mayImport = map[string][]string{
 	"monitor/store": {"entry"},
 
 	"policy":  {"client", "config", "entry", "proofcheck"},
-	"verdict": {"policy", "client", "crate", "entry", "proofcheck"},
+	"verdict": {"policy", "client", "crate", "entry", "proofcheck", "evidence"},
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "internal/daemon"},
@@ -78,6 +78,7 @@ var mayImport = map[string][]string{
 
 	"e2e":               {},
 	"internal/daemon":   {},
+	"internal/durable":  {},
 	"internal/fixture":  {"testdata"},
 	"internal/forge":    {"crate", "entry", "proofcheck"},
 	"internal/loopback": {"client", "config", "log", "proofcheck", "witness"},
@@ -108,6 +109,7 @@ var mustNotReach = map[string][]string{
 	"crate":      {"github.com/consensys/gnark/", "github.com/transparency-dev", "modernc.org", "net/http"},
 	"git":        {"github.com/consensys", "github.com/transparency-dev", "modernc.org", "net/http"},
 	"manifest":   {"github.com/consensys", "github.com/transparency-dev", "modernc.org", "net", "os/exec"},
+	"evidence":   {"cratelog/client", "cratelog/circuit", "cratelog/proofcheck", "github.com/consensys/gnark/", "github.com/transparency-dev", "modernc.org", "net/http"},
 	"client":     {"github.com/consensys/gnark/", "github.com/consensys/gnark-crypto/ecc/bn254/fp", "github.com/transparency-dev/tessera", "modernc.org", "database/sql", "cratelog/circuit", "cratelog/proofcheck", "cratelog/prover"},
 	"proofcheck": {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev", "modernc.org", "net/http"},
 	"witness":    {"cratelog/entry", "cratelog/crate", "cratelog/client", "cratelog/log", "github.com/consensys", "github.com/transparency-dev/tessera"},

@@ -457,7 +457,6 @@ func TestTheNearestPolicyIsFound(t *testing.T) {
 	}
 }
 
-// Whatever is in the file, it is read or refused with a sentence about it.
 func TestTheCommandLineStandsAboveTheFile(t *testing.T) {
 	d, user := dir(t)
 	write(t, filepath.Join(d, FileName), "version = 1\ntrust = [\"a.policy\"]\nrequire = \"all\"\n")
@@ -476,6 +475,7 @@ func TestTheCommandLineStandsAboveTheFile(t *testing.T) {
 	}
 }
 
+// Whatever is in the file, it is read or refused with a sentence about it.
 func FuzzPolicyFile(f *testing.F) {
 	f.Add(Template)
 	f.Add("version = 1\nrequire = [\"a*\", \"b@1.0.0\"]\n[[exception]]\ncrate = \"x\"\nreason = \"r\"\nexpires = \"2027-01-31\"\n")

@@ -1,0 +1,92 @@
+package verdict
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/client"
+	"cratelog/evidence"
+)
+
+// forked is what is said of a log that cheated. It is client.ErrFork.
+func forked(origin, what, path string) error {
+	return refuse(client.ErrFork, "Do not use this log. Give the evidence to the monitors and the witnesses: it convinces anybody who knows the log's key. Nothing of this log is believed while the file is there",
+		"the log %s signed two trees that cannot both be true: %s; the evidence is %s", origin, what, path)
+}
+
+// evidenceDir is where evidence against a log is kept.
+func (h *heads) evidenceDir(origin string) string {
+	return filepath.Join(h.cfg.State, "evidence", originName(origin))
+}
+
+// oldEvidence returns a file of evidence against the log that was found before, or "".
+func (s *settling) oldEvidence() (string, error) {
+	entries, err := os.ReadDir(s.evidenceDir(s.origin))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", refuse(fmt.Errorf("%w: %w", ErrState, err), "", "it is not known whether there is evidence against the log %s: %v", s.origin, err)
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".evidence") {
+			return filepath.Join(s.evidenceDir(s.origin), e.Name()), nil
+		}
+	}
+	return "", nil
+}
+
+// accuse writes evidence that two verified checkpoints of the log contradict each
+// other, and returns the accusation. If their sizes differ, tree is that of the larger
+// one. Nobody is accused of what the evidence does not show.
+func (s *settling) accuse(a, b client.Checkpoint, tree tlog.HashReader) error {
+	e, err := evidence.NewFork(a.Signed, b.Signed, tree, evidence.Meta{Observed: s.cfg.Now(), Sources: []string{"cratelog client"}})
+	if err == nil {
+		err = s.convicts(e)
+	}
+	if err != nil {
+		return &client.Error{Reason: client.ErrConsistency, Err: err,
+			What: fmt.Sprintf("two checkpoints of %s, of %d and %d entries, contradict each other, but no evidence can be made of it", s.origin, a.Size, b.Size)}
+	}
+	dir := s.evidenceDir(s.origin)
+	err = os.MkdirAll(dir, 0o700)
+	path := ""
+	if err == nil {
+		path, err = evidence.Write(dir, e)
+	}
+	if err != nil {
+		path = "lost, for it could not be written (" + err.Error() + ")"
+	}
+	s.cfg.Log.Error("a log has forked", "origin", s.origin, "evidence", path)
+	what := fmt.Sprintf("both of %d entries, with the roots %v and %v", a.Size, a.Root, b.Root)
+	if a.Size != b.Size {
+		what = fmt.Sprintf("the one of %d entries does not begin with the one of %d", max(a.Size, b.Size), min(a.Size, b.Size))
+	}
+	return forked(s.origin, what, path)
+}
+
+// convicts checks evidence as a stranger would, with the keys of the trust file.
+func (s *settling) convicts(e *evidence.Evidence) error {
+	if s.source == nil {
+		return errors.New("no trust file lists the log's key")
+	}
+	var logs, witnesses []string
+	for _, l := range s.source.trust.Policy.Logs() {
+		logs = append(logs, l.VKey)
+	}
+	for _, w := range s.source.trust.Policy.Witnesses() {
+		witnesses = append(witnesses, w.VKey)
+	}
+	keys, err := evidence.NewKeys(logs, witnesses)
+	if err != nil {
+		return err
+	}
+	c, err := evidence.Verify(e, keys, nil)
+	if err == nil && !c.Convicts() {
+		err = errors.New("it convicts nobody")
+	}
+	return err
+}
