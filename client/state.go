@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
+	"time"
+
+	"cratelog/evidence"
+	"cratelog/internal/durable"
 )
 
 // State remembers, in a directory, the newest checkpoint of every log that it
@@ -74,9 +77,9 @@ func OpenState(dir string) (*State, error) {
 // nil if the caller has none; it matters only if the checkpoint is larger.
 //
 // A fork is a *ForkError. Before it is returned, both signed notes are written to
-// fork-<size>-<first digits of both roots>.txt in the log's directory: the line
-// "cratelog/fork/v1", then for each note a line "note <length in bytes>" and its
-// bytes. A proof that does not hold is ErrConsistency, and changes nothing.
+// fork-<size>-<first digits of both roots>.evidence in the log's directory, a file of
+// package evidence, unless there is one from before. A proof that does not hold is
+// ErrConsistency, and changes nothing.
 func (s *State) Observe(c Checkpoint, proof [][sha256.Size]byte) (Standing, error) {
 	if err := os.MkdirAll(s.logDir(c.Origin), 0o700); err != nil {
 		return 0, err
@@ -144,7 +147,7 @@ func (s *State) load(origin, name string) (Checkpoint, error) {
 // same size meanwhile, the two are compared.
 func (s *State) remember(c Checkpoint) error {
 	name := sizeName(c.Size)
-	err := writeNew(filepath.Join(s.logDir(c.Origin), name), c.Signed)
+	err := durable.WriteNew(filepath.Join(s.logDir(c.Origin), name), c.Signed, 0o600)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -157,17 +160,20 @@ func (s *State) remember(c Checkpoint) error {
 
 // fork writes the evidence, then accuses.
 func (s *State) fork(old, next Checkpoint) error {
-	path := filepath.Join(s.logDir(old.Origin), fmt.Sprintf("fork-%d-%x-%x.txt", old.Size, old.Root[:4], next.Root[:4]))
-	var b bytes.Buffer
-	b.WriteString("cratelog/fork/v1\n")
-	for _, c := range []Checkpoint{old, next} {
-		fmt.Fprintf(&b, "note %d\n%s", len(c.Signed), c.Signed)
-	}
-	fork := &ForkError{Old: old, New: next, Evidence: path}
-	if err := writeNew(path, b.Bytes()); err != nil && !errors.Is(err, fs.ErrExist) {
-		fork.Evidence = "no file, for it could not be written"
+	fork := &ForkError{Old: old, New: next, Evidence: "no file, for it could not be written"}
+	e, err := evidence.NewFork(old.Signed, next.Signed, nil, evidence.Meta{Observed: time.Now()})
+	if err != nil {
 		return errors.Join(fork, err)
 	}
+	b, err := e.Marshal()
+	if err != nil {
+		return errors.Join(fork, err)
+	}
+	path := filepath.Join(s.logDir(old.Origin), fmt.Sprintf("fork-%d-%x-%x.evidence", old.Size, old.Root[:4], next.Root[:4]))
+	if err := durable.WriteNew(path, b, 0o644); err != nil && !errors.Is(err, fs.ErrExist) {
+		return errors.Join(fork, err)
+	}
+	fork.Evidence = path
 	return fork
 }
 
@@ -180,38 +186,4 @@ func sizeName(n int64) string { return fmt.Sprintf("%020d", n) }
 func isSizeName(s string) bool {
 	n, err := strconv.ParseInt(s, 10, 64)
 	return err == nil && n >= 0 && sizeName(n) == s
-}
-
-// writeNew creates a file with its whole content, durably, and fails with
-// fs.ErrExist if there is one: temporary file, fsync, link, fsync of the
-// directory, in this order.
-func writeNew(path string, data []byte) error {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "tmp-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Link(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes a new name in a directory durable. Windows has no such call.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"cratelog/evidence"
 )
 
 // history is a log with checkpoints of every size, all verified.
@@ -125,26 +127,13 @@ func TestAForkIsEvidence(t *testing.T) {
 		if err.Error() != want {
 			t.Errorf("got %s\nwant %s", err, want)
 		}
-		b, err := os.ReadFile(fe.Evidence)
+		e, err := evidence.Read(fe.Evidence)
 		fatalIfErr(t, err)
-		rest, ok := bytes.CutPrefix(b, []byte("cratelog/fork/v1\n"))
-		if !ok {
-			t.Fatalf("evidence: %q", b)
-		}
-		for _, x := range []*history{h, fork} {
-			var n int
-			line, after, _ := bytes.Cut(rest, []byte("\n"))
-			if _, err := fmt.Sscanf(string(line), "note %d", &n); err != nil || n > len(after) {
-				t.Fatalf("evidence: %q", b)
-			}
-			c, err := h.policy.CheckCheckpoint(after[:n])
-			if err != nil || c.Root != x.tree.root(t, 3) {
-				t.Errorf("a note of the evidence: %v %v", c.Root, err)
-			}
-			rest = after[n:]
-		}
-		if len(rest) != 0 {
-			t.Errorf("after the evidence: %q", rest)
+		keys, err := evidence.NewKeys([]string{h.log.vkey}, []string{h.wit.vkey})
+		fatalIfErr(t, err)
+		c, err := evidence.Verify(e, keys, nil)
+		if err != nil || c.Who != "log l.example" || len(c.Also) != 1 || c.Also[0][:len("witness w.example")] != "witness w.example" {
+			t.Errorf("the evidence shows %+v, %v", c, err)
 		}
 	}
 	if c, _, _ := s.Latest("l.example"); c.Root != h.tree.root(t, 3) {
@@ -239,7 +228,7 @@ func TestStrangeFilesAreNotTakenForState(t *testing.T) {
 	s := openState(t)
 	_, err := s.Observe(h.at(t, 2), nil)
 	fatalIfErr(t, err)
-	for _, name := range []string{"tmp-1", "3", "99999999999999999999", "+0000000000000000009", "fork-9-00-00.txt", "0000000000000000000x", strings.Repeat("0", 19) + "٣"} {
+	for _, name := range []string{"tmp-1", "3", "99999999999999999999", "+0000000000000000009", "fork-9-00-00.evidence", "0000000000000000000x", strings.Repeat("0", 19) + "٣"} {
 		fatalIfErr(t, os.WriteFile(filepath.Join(s.logDir("l.example"), name), []byte("x"), 0o600))
 	}
 	if s.size(t) != 2 {

@@ -8,7 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
+
+	"cratelog/internal/durable"
 )
 
 // Write puts e into a file of the directory, under its Name, and returns the path. When it
@@ -20,7 +21,7 @@ func Write(dir string, e *Evidence) (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, Name(b))
-	if err := writeNew(path, b); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := durable.WriteNew(path, b, 0o644); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
 	there, err := os.ReadFile(path)
@@ -42,35 +43,4 @@ func Read(path string) (*Evidence, error) {
 		return nil, err
 	}
 	return Parse(b)
-}
-
-// writeNew creates a file with its whole content, and fails with fs.ErrExist if there is
-// one: temporary file, fsync, link, fsync of the directory, in this order.
-func writeNew(path string, data []byte) error {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "tmp-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err := errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes a new name in a directory durable. Windows has no such call.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
