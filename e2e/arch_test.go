@@ -69,7 +69,7 @@ var mayImport = map[string][]string{
 	"verdict": {"policy", "client", "crate", "entry", "proofcheck", "evidence"},
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
-	"cmd/witness":   {"witness", "config", "internal/daemon"},
+	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git"},
 	"cmd/ceremony":  {"ceremony", "circuit"},
 	"cmd/demo":      {"client", "entry", "internal/loopback", "testdata"},

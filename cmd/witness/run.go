@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"cratelog/config"
+	"cratelog/evidence"
 	"cratelog/internal/daemon"
 	"cratelog/witness"
 )
@@ -24,7 +25,9 @@ const usage = `witness cosigns the checkpoints of transparency logs (c2sp.org/tl
 	witness init -config FILE         create the witness's empty database, once
 	witness serve -config FILE [-ready-file FILE]
 	                                  serve until SIGINT or SIGTERM
-	witness evidence -config FILE     print what was recorded about the logs, as JSON
+	witness evidence -config FILE [-out DIR]
+	                                  print what was recorded about the logs, as JSON,
+	                                  and write each fork to a file that anybody can check
 
 Exit status: 0 all is well; 1 it failed, or evidence found a fork; 2 the command
 line is wrong.
@@ -46,7 +49,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "serve":
 		return serve(ctx, args[1:], stderr)
 	case "evidence":
-		return evidence(ctx, args[1:], stdout, stderr)
+		return showEvidence(ctx, args[1:], stdout, stderr)
 	case "help", "-h", "-help", "--help":
 		_, err := io.WriteString(stdout, usage)
 		return err
@@ -175,10 +178,11 @@ func initialise(ctx context.Context, args []string, stderr io.Writer) error {
 	return w.Close()
 }
 
-// evidence prints one JSON value with what is on record about every log.
-func evidence(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+// showEvidence prints one JSON value with what is on record about every log.
+func showEvidence(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("evidence", flag.ContinueOnError)
 	file := fs.String("config", "", "settings file")
+	out := fs.String("out", "", "directory for one evidence file of each fork (docs/evidence.md)")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}
@@ -212,8 +216,30 @@ func evidence(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err := enc.Encode(all); err != nil {
 		return err
 	}
+	if err := writeForks(*out, all.Forks, stderr); err != nil {
+		return err
+	}
 	if n := len(all.Forks); n > 0 {
 		return fmt.Errorf("there is proof of %d forks; give it to everyone who relies on these logs", n)
+	}
+	return nil
+}
+
+// writeForks writes an evidence file for each fork, the same again for the same fork.
+func writeForks(dir string, forks []witness.Fork, stderr io.Writer) error {
+	if dir == "" {
+		return nil
+	}
+	for _, f := range forks {
+		e, err := evidence.NewFork([]byte(f.A), []byte(f.B), nil, evidence.Meta{Observed: f.Seen, Sources: []string{"requests to a witness"}})
+		if err != nil {
+			return err
+		}
+		path, err := evidence.Write(dir, e)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stderr, "wrote %s\n", path)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"cratelog/config"
+	"cratelog/evidence"
 	"cratelog/internal/daemon"
 	"cratelog/witness"
 
@@ -464,6 +465,24 @@ func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
 	out.Reset()
 	if code := daemon.ExitCode("witness", usage, run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 1 || !strings.Contains(stderr.String(), "there is proof of 1 forks") || !strings.Contains(out.String(), `"a": "log.example\n5\n`) {
 		t.Errorf("a fork: exit %d, %q, %q", code, out.String(), stderr.String())
+	}
+	dir := t.TempDir()
+	for range 2 { // the same file again
+		if err := run(t.Context(), []string{"evidence", "-config", settings, "-out", dir}, io.Discard, io.Discard); err == nil {
+			t.Error("a fork is on record, but evidence is content")
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	fatal(t, err)
+	if len(files) != 1 {
+		t.Fatalf("%d files of one fork: %q", len(files), files)
+	}
+	e, err := evidence.Read(files[0])
+	fatal(t, err)
+	keys, err := evidence.NewKeys([]string{cfg.Logs[0].VKey}, nil)
+	fatal(t, err)
+	if c, err := evidence.Verify(e, keys, nil); err != nil || c.Who != "log log.example" {
+		t.Errorf("the file shows %+v, %v", c, err)
 	}
 }
 
