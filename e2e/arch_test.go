@@ -54,6 +54,7 @@ var mayImport = map[string][]string{
 	"testdata":   {},
 	"manifest":   {},
 	"registry":   {"entry"},
+	"proxy":      {"entry", "registry"},
 	"crate":      {"entry", "manifest"},
 	"cargo":      {"crate", "entry"},
 	"proofcheck": {"entry"},
@@ -67,6 +68,11 @@ var mayImport = map[string][]string{
 
 	"policy":  {"client", "config", "entry", "proofcheck"},
 	"verdict": {"policy", "client", "crate", "entry", "proofcheck", "evidence"},
+
+	"publish":            {"publish/credential", "cargo", "circuit", "client", "crate", "entry", "git", "policy", "proofcheck", "prover", "registry"},
+	"publish/credential": {"cargo", "client", "crate", "policy", "proofcheck"},
+
+	"cmd/cargo-zkp-credential": {"publish/credential"},
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},

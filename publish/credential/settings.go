@@ -1,0 +1,312 @@
+package credential
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// CratesIO is the name by which cargo calls its default registry.
+const CratesIO = "crates-io"
+
+const (
+	maxSettings = 1 << 20 // of one file, in bytes
+	maxIncludes = 8       // files within files
+)
+
+// Settings are what cargo's configuration says of registries and of their tokens:
+// every .cargo/config.toml from the working directory upwards, CARGO_HOME's, the
+// files that these include, CARGO_HOME/credentials.toml, and the environment. What
+// stands in cargo's own --config is not seen.
+type Settings struct {
+	files []settingsFile // the one that counts most first
+	env   func(string) string
+	cwd   string
+}
+
+// settingsFile is one file. It may hold tokens: never print it.
+type settingsFile struct {
+	base     string // directory that relative programs are seen from
+	Include  any
+	Registry struct {
+		Default            string
+		Token              string
+		CredentialProvider any      `toml:"credential-provider"`
+		Global             []string `toml:"global-credential-providers"`
+	}
+	Registries map[string]struct {
+		Index              string
+		Token              string
+		CredentialProvider any `toml:"credential-provider"`
+	}
+	Alias map[string]any `toml:"credential-alias"`
+}
+
+// ReadSettings reads cargo's configuration as cargo, started in cwd, would. home is
+// CARGO_HOME; env is os.Getenv.
+func ReadSettings(cwd, home string, env func(string) string) (*Settings, error) {
+	s := &Settings{env: env, cwd: cwd}
+	// cargo lays credentials over every file of settings. The file without an ending
+	// is the old name, and the one that cargo takes where there are both.
+	if err := s.either(home, home, "credentials", "credentials.toml"); err != nil {
+		return nil, err
+	}
+	var seen []string
+	for dir := cwd; ; dir = filepath.Dir(dir) {
+		at := filepath.Join(dir, ".cargo")
+		seen = append(seen, at)
+		if err := s.either(at, dir, "config", "config.toml"); err != nil {
+			return nil, err
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	if !slices.Contains(seen, home) {
+		if err := s.either(home, filepath.Dir(home), "config", "config.toml"); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// either reads the first of two files that is there.
+func (s *Settings) either(dir, base string, names ...string) error {
+	for _, name := range names {
+		err := s.read(filepath.Join(dir, name), base, 0)
+		if !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// read appends a file, and behind it those that it includes, the last one first:
+// a later one counts more, and the file itself most.
+func (s *Settings) read(path, base string, depth int) error {
+	b, err := readFile(path, maxSettings)
+	if err != nil {
+		return err
+	}
+	f := settingsFile{base: base}
+	if toml.Unmarshal(b, &f) != nil {
+		// The parser's message would show the line, and the line may be a token.
+		return fmt.Errorf("%s is not the TOML of a cargo configuration; cargo itself tells where it is wrong", path)
+	}
+	s.files = append(s.files, f)
+	if f.Include != nil && depth == maxIncludes {
+		return fmt.Errorf("%s includes files that include files, deeper than %d levels", path, maxIncludes)
+	}
+	included, err := includes(f.Include)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, i := range slices.Backward(included) {
+		at := filepath.FromSlash(i.path)
+		if !filepath.IsAbs(at) {
+			at = filepath.Join(filepath.Dir(path), at)
+		}
+		if err := s.read(at, base, depth+1); err != nil && !(i.optional && errors.Is(err, os.ErrNotExist)) {
+			return fmt.Errorf("%s includes %s: %w", path, i.path, err)
+		}
+	}
+	return nil
+}
+
+type include struct {
+	path     string
+	optional bool
+}
+
+// includes reads the key "include": a path, or a list of paths and of tables
+// {path, optional}.
+func includes(v any) ([]include, error) {
+	list, ok := v.([]any)
+	if v != nil && !ok {
+		list = []any{v}
+	}
+	var out []include
+	for _, item := range list {
+		if t, ok := item.(map[string]any); ok {
+			path, _ := t["path"].(string)
+			optional, _ := t["optional"].(bool)
+			out = append(out, include{path, optional})
+		} else {
+			path, _ := item.(string)
+			out = append(out, include{path, false})
+		}
+		if out[len(out)-1].path == "" {
+			return nil, errors.New("its include is neither a path nor a list of paths")
+		}
+	}
+	return out, nil
+}
+
+// Registry is what the configuration says about one registry.
+type Registry struct {
+	Index string // as in the configuration, "sparse+URL" or a git URL; "" if it does not say
+	// Provider is the program with its arguments that the registry's own
+	// credential-provider names, after aliases; nil if it has none. Names that begin
+	// with "cargo:" are parts of cargo.
+	Provider []string
+}
+
+// Default returns the name of the registry that cargo publishes to if it is told
+// none.
+func (s *Settings) Default() string {
+	if v := s.env("CARGO_REGISTRY_DEFAULT"); v != "" {
+		return v
+	}
+	for _, f := range s.files {
+		if f.Registry.Default != "" {
+			return f.Registry.Default
+		}
+	}
+	return CratesIO
+}
+
+// Registry returns what is known of a registry by its name.
+func (s *Settings) Registry(name string) (Registry, error) {
+	var r Registry
+	var err error
+	r.Index = s.env(variable(name, "INDEX"))
+	given, base := any(nil), s.cwd
+	if v := s.env(variable(name, "CREDENTIAL_PROVIDER")); v != "" {
+		given = v
+	}
+	for _, f := range s.files {
+		entry := f.Registries[name]
+		if r.Index == "" {
+			r.Index = entry.Index
+		}
+		provider := entry.CredentialProvider
+		if name == CratesIO && f.Registry.CredentialProvider != nil {
+			provider = f.Registry.CredentialProvider
+		}
+		if given == nil && provider != nil {
+			given, base = provider, f.base
+		}
+	}
+	if given != nil {
+		r.Provider, err = s.program(given, base)
+	}
+	return r, err
+}
+
+// HasGlobal says whether registry.global-credential-providers is set.
+func (s *Settings) HasGlobal() bool {
+	return s.env("CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS") != "" ||
+		slices.ContainsFunc(s.files, func(f settingsFile) bool { return len(f.Registry.Global) > 0 })
+}
+
+// Named returns the name of the registry that has an index, "" if none has.
+func (s *Settings) Named(index string) string {
+	for _, f := range s.files {
+		for name, r := range f.Registries {
+			if r.Index == index && index != "" {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// Token returns the token that cargo's own provider cargo:token would give for a
+// registry: that of the environment, or of credentials.toml, or of the settings.
+// "" is none.
+func (s *Settings) Token(name string) string {
+	if v := s.env(variable(name, "TOKEN")); v != "" {
+		return v
+	}
+	for _, f := range s.files {
+		t := f.Registries[name].Token
+		if name == CratesIO && f.Registry.Token != "" {
+			t = f.Registry.Token
+		}
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// program resolves a credential-provider: a string of words or a list, an alias, a
+// program beside the settings.
+func (s *Settings) program(v any, base string) ([]string, error) {
+	words, err := wordsOf(v)
+	if err != nil {
+		return nil, err
+	}
+	if len(words) == 1 {
+		for _, f := range s.files {
+			if alias, ok := f.Alias[words[0]]; ok {
+				if words, err = wordsOf(alias); err != nil {
+					return nil, err
+				}
+				base = f.base
+				break
+			}
+		}
+	}
+	if strings.ContainsRune(words[0], '/') && !filepath.IsAbs(words[0]) {
+		words[0] = filepath.Join(base, words[0])
+	}
+	return words, nil
+}
+
+// wordsOf reads a program with its arguments: one string, or a list of them.
+func wordsOf(v any) ([]string, error) {
+	var out []string
+	switch v := v.(type) {
+	case string:
+		out = strings.Fields(v)
+	case []any:
+		for _, item := range v {
+			word, ok := item.(string)
+			if !ok {
+				return nil, errors.New("cargo's configuration has a credential-provider that is not a list of strings")
+			}
+			out = append(out, word)
+		}
+	}
+	if len(out) == 0 || out[0] == "" {
+		return nil, errors.New("cargo's configuration has a credential-provider that names no program")
+	}
+	return out, nil
+}
+
+// variable is the name of the environment variable for a key of a registry.
+func variable(registry, key string) string {
+	if registry == CratesIO {
+		return "CARGO_REGISTRY_" + key
+	}
+	return "CARGO_REGISTRIES_" + strings.ToUpper(strings.ReplaceAll(registry, "-", "_")) + "_" + key
+}
+
+// readFile reads a regular file of at most max bytes.
+func readFile(path string, max int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > max {
+		return nil, fmt.Errorf("%s has more than %d bytes, the most that is read", path, max)
+	}
+	return b, nil
+}
