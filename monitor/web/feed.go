@@ -1,0 +1,155 @@
+package web
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"time"
+
+	"cratelog/entry"
+	"cratelog/monitor/store"
+)
+
+// feedLimit is how many things a feed holds, the newest.
+const feedLimit = 100
+
+// atomFeed is an Atom feed (RFC 4287).
+type atomFeed struct {
+	XMLName xml.Name    `xml:"http://www.w3.org/2005/Atom feed"`
+	ID      string      `xml:"id"`
+	Title   string      `xml:"title"`
+	Updated string      `xml:"updated"`
+	Author  atomPerson  `xml:"author"`
+	Links   []atomLink  `xml:"link"`
+	Entries []atomEntry `xml:"entry"`
+}
+
+type atomPerson struct {
+	Name string `xml:"name"`
+}
+
+type atomLink struct {
+	Rel  string `xml:"rel,attr"`
+	Type string `xml:"type,attr"`
+	Href string `xml:"href,attr"`
+}
+
+type atomEntry struct {
+	ID        string    `xml:"id"`
+	Title     string    `xml:"title"`
+	Published string    `xml:"published"`
+	Updated   string    `xml:"updated"`
+	Link      atomLink  `xml:"link"`
+	Category  *category `xml:"category"`
+	Summary   string    `xml:"summary"`
+}
+
+type category struct {
+	Term string `xml:"term,attr"`
+}
+
+// atomID is a permanent id for what some words name: a UUID of version 8 (RFC 9562),
+// made of their SHA-256. It depends neither on the monitor's address nor on the order
+// of its rows.
+func atomID(words ...string) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "cratelog/atom/v1\n%q\n", words)
+	b := h.Sum(nil)[:16]
+	b[6], b[8] = b[6]&0x0f|0x80, b[8]&0x3f|0x80
+	return fmt.Sprintf("urn:uuid:%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+func (s *Server) sendFeed(w http.ResponseWriter, r *http.Request, f atomFeed, self, page string, begin time.Time) error {
+	f.Author = atomPerson{s.cfg.Name}
+	f.Links = []atomLink{{"self", "application/atom+xml", s.cfg.URL + self}, {"alternate", "text/html", s.cfg.URL + page}}
+	f.Updated = begin.UTC().Format(time.RFC3339) // of an empty feed: it never changed
+	for _, e := range f.Entries {
+		f.Updated = max(f.Updated, e.Updated)
+	}
+	b, err := xml.MarshalIndent(f, "", " ")
+	if err != nil {
+		return err
+	}
+	return send(w, r, "application/atom+xml; charset=utf-8", append([]byte(xml.Header), append(b, '\n')...))
+}
+
+// begin is when this monitor began, for feeds that hold nothing.
+func (s *Server) begin(ctx context.Context) (time.Time, error) {
+	l, err := s.cfg.Store.Logs(ctx)
+	if err != nil || len(l) == 0 {
+		return time.Unix(0, 0), err
+	}
+	return l[0].Added, nil
+}
+
+// feed is the feed of findings.
+func (s *Server) feed(w http.ResponseWriter, r *http.Request) error {
+	if err := noParams(r); err != nil {
+		return err
+	}
+	begin, err := s.begin(r.Context())
+	if err != nil {
+		return err
+	}
+	findings, err := s.cfg.Store.Findings(r.Context(), store.FindingQuery{Newest: true, Limit: feedLimit})
+	if err != nil {
+		return err
+	}
+	f := atomFeed{ID: atomID("findings", s.cfg.Name), Title: s.cfg.Name + ": findings"}
+	for _, x := range findings {
+		f.Entries = append(f.Entries, s.findingEntry(x))
+	}
+	return s.sendFeed(w, r, f, "/feed.atom", "/evidence", begin)
+}
+
+func (s *Server) findingEntry(x store.Finding) atomEntry {
+	first := x.FirstSeen.UTC().Format(time.RFC3339)
+	e := atomEntry{
+		ID:    atomID("finding", s.cfg.Name, x.Key, first),
+		Title: string(x.Class) + ": " + x.Kind, Published: first, Updated: first, Summary: x.Summary,
+		Link: atomLink{"alternate", "text/html", s.cfg.URL + "/evidence"}, Category: &category{string(x.Class)},
+	}
+	if x.Evidence != "" {
+		e.Link.Href += "/" + x.Evidence
+	}
+	if !x.Resolved.IsZero() {
+		e.Updated = x.Resolved.UTC().Format(time.RFC3339)
+		e.Title = "over: " + e.Title
+	}
+	return e
+}
+
+// crateFeed is the feed of new entries about a crate.
+func (s *Server) crateFeed(w http.ResponseWriter, r *http.Request, name string) error {
+	if err := noParams(r); err != nil {
+		return err
+	}
+	if entry.CheckName(name) != nil {
+		return notFound("That is no name of a crate.")
+	}
+	begin, err := s.begin(r.Context())
+	if err != nil {
+		return err
+	}
+	l, err := s.logs(r.Context())
+	if err != nil {
+		return err
+	}
+	entries, err := s.cfg.Store.Entries(r.Context(), store.EntryQuery{Name: name, Newest: true, Limit: feedLimit})
+	if err != nil {
+		return err
+	}
+	f := atomFeed{ID: atomID("crate", s.cfg.Name, name), Title: s.cfg.Name + ": " + name}
+	for _, x := range s.entryViews(l, entries) {
+		seen := x.Seen.UTC().Format(time.RFC3339)
+		f.Entries = append(f.Entries, atomEntry{
+			ID:    atomID("entry", x.Log, fmt.Sprint(x.Index), x.Leaf),
+			Title: x.Crate + " " + x.Version, Published: seen, Updated: seen,
+			Link:    atomLink{"alternate", "text/html", s.cfg.URL + x.Page},
+			Summary: fmt.Sprintf("%s %s was logged as entry %d of %s: checksum %s, commit %s; proven: %s.", x.Crate, x.Version, x.Index, x.Log, x.Checksum, x.Commit, x.Coverage.Summary),
+		})
+	}
+	return s.sendFeed(w, r, f, crateURL(name)+".atom", crateURL(name), begin)
+}

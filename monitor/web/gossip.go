@@ -1,0 +1,150 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Everybody may send so much gossip: a burst of gossipBurst, and one more every
+// gossipEvery; all of them together gossipAll times as much.
+const (
+	gossipBurst = 10
+	gossipEvery = 6 * time.Second
+	gossipAll   = 20
+)
+
+// gossipJSON is the answer to POST /v1/gossip.
+type gossipJSON struct {
+	Verdict string `json:"verdict"` // consistent, inconsistent or pending
+	Message string `json:"message"`
+}
+
+// gossip takes a signed checkpoint or a bundle from anybody.
+func (s *Server) gossip(w http.ResponseWriter, r *http.Request) error {
+	if s.cfg.Gossip == nil {
+		return notFound("This monitor takes no gossip.")
+	}
+	if err := noParams(r); err != nil {
+		return err
+	}
+	if wait := s.limit.take(r.RemoteAddr); wait > 0 {
+		w.Header().Set("Retry-After", seconds(wait))
+		return &refusal{http.StatusTooManyRequests, "too-many-requests", "That is too much gossip in too short a time. Try again later."}
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, MaxGossip)
+	b, err := readBounded(r.Body, MaxGossip)
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large), errors.Is(err, errTooLarge):
+		return &refusal{http.StatusRequestEntityTooLarge, "too-large", "A checkpoint or bundle has at most 262144 bytes."}
+	case err != nil:
+		return badRequest("The body could not be read to its end.")
+	case len(b) == 0:
+		return badRequest("The body is empty. Send a signed checkpoint or a bundle, as it is: curl --data-binary @FILE.")
+	}
+	verdict, text, err := s.cfg.Gossip.Gossip(r.Context(), b)
+	if errors.Is(err, ErrGossip) {
+		return &refusal{http.StatusUnprocessableEntity, "gossip-refused", refusedText(text, err)}
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, gossipJSON{verdict, text})
+	return nil
+}
+
+// limiter is a token bucket for each sender and one for all. Senders are told apart by
+// their IPv4 address or IPv6 /64.
+type limiter struct {
+	now func() time.Time
+
+	mu     sync.Mutex
+	all    bucket
+	single map[netip.Prefix]bucket // owned by mu
+}
+
+// maxSenders bounds what the limiter remembers.
+const maxSenders = 10000
+
+type bucket struct {
+	full time.Time // when it is full again; a past time if it is full
+}
+
+func newLimiter(now func() time.Time) *limiter {
+	return &limiter{now: now, single: make(map[netip.Prefix]bucket)}
+}
+
+// take returns 0 if a request is allowed, else how long to wait.
+func (l *limiter) take(remote string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now, who := l.now(), sender(remote)
+	if len(l.single) >= maxSenders {
+		l.forget(now)
+	}
+	one, all := l.single[who], l.all
+	wait := max(one.take(now, gossipEvery, gossipBurst), all.take(now, gossipEvery/gossipAll, gossipBurst*gossipAll))
+	if wait == 0 {
+		l.single[who], l.all = one, all
+	}
+	return wait
+}
+
+// forget drops the full buckets, or all of them if there are none.
+func (l *limiter) forget(now time.Time) {
+	for who, b := range l.single {
+		if !b.full.After(now) {
+			delete(l.single, who)
+		}
+	}
+	if len(l.single) >= maxSenders {
+		clear(l.single)
+	}
+}
+
+func (b *bucket) take(now time.Time, every time.Duration, burst int) time.Duration {
+	if b.full.Before(now) {
+		b.full = now
+	}
+	after := b.full.Add(every)
+	if over := after.Sub(now) - every*time.Duration(burst); over > 0 {
+		return over
+	}
+	b.full = after
+	return 0
+}
+
+func sender(remote string) netip.Prefix {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	bits := 32
+	if a := ap.Addr().Unmap(); a.Is6() {
+		bits = 64
+	}
+	p, err := ap.Addr().Unmap().WithZone("").Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// seconds rounds up, as Retry-After wants it.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}
+
+// refusedText is the sentence for what was refused.
+func refusedText(text string, err error) string {
+	if text != "" {
+		return text
+	}
+	return strings.TrimSuffix(err.Error(), ".") + "."
+}

@@ -1,0 +1,241 @@
+package web
+
+import "time"
+
+// What the API answers, and what the pages show: both are made of these values,
+// so that a page and its JSON twin cannot say different things. Hashes, ids and
+// keys are lower-case hexadecimal, times are RFC 3339 in UTC, sizes and indices
+// count entries. Addresses begin with a slash and are relative to the monitor.
+// Fields are added, never renamed or removed, as long as they stand below /v1.
+
+// logJSON is one log as this monitor sees it.
+type logJSON struct {
+	Origin     string       `json:"origin"`
+	VKeys      []string     `json:"vkeys"` // every key that this monitor ever trusted for it
+	URL        string       `json:"url"`
+	State      string       `json:"state"`      // ok, backlog, stale, quorum-lost, trouble, findings or empty
+	Class      string       `json:"class"`      // info, operational or security
+	Statement  string       `json:"statement"`  // the state as a sentence
+	Size       uint64       `json:"size"`       // of the largest consistent or pending signed checkpoint
+	Downloaded uint64       `json:"downloaded"` // entries at hand
+	Verified   uint64       `json:"verified"`   // entries whose proofs were checked here, and that make up root
+	Root       string       `json:"root"`       // of the first verified entries, rebuilt here
+	Backlog    backlogJSON  `json:"backlog"`
+	Results    resultsJSON  `json:"results"`
+	Findings   findingCount `json:"findings"` // not acknowledged
+
+	Checkpoint *checkpointJSON `json:"checkpoint"`             // the largest, null if none was seen
+	AgeSeconds int64           `json:"checkpoint_age_seconds"` // since the quorum cosigned, else since it was seen; -1 for none
+	Witnesses  []witnessJSON   `json:"witnesses"`
+	Programs   []programJSON   `json:"programs"`
+	Growth     []growthJSON    `json:"growth"`
+	Page       string          `json:"page"`
+}
+
+type backlogJSON struct {
+	Download uint64 `json:"download"`
+	Verify   uint64 `json:"verify"`
+}
+
+// resultsJSON counts entries by what their verification here gave.
+type resultsJSON struct {
+	Verified uint64 `json:"verified"`
+	Failed   uint64 `json:"failed"`
+	Pending  uint64 `json:"pending"`
+}
+
+type findingCount struct {
+	Security    uint64 `json:"security"`
+	Operational uint64 `json:"operational"`
+	Info        uint64 `json:"info"`
+}
+
+type growthJSON struct {
+	Time time.Time `json:"time"`
+	Size uint64    `json:"size"`
+}
+
+// witnessJSON is a witness of the policy, and its newest view of one log.
+type witnessJSON struct {
+	Log      string     `json:"log"`
+	Name     string     `json:"name"` // in the monitor's policy
+	KeyName  string     `json:"key_name"`
+	VKey     string     `json:"vkey"`
+	URL      string     `json:"url"`
+	Size     *uint64    `json:"size"` // of its last checkpoint, null if none was seen
+	Lag      *uint64    `json:"lag"`  // entries behind the log's largest checkpoint
+	Cosigned *time.Time `json:"cosigned"`
+	Seen     *time.Time `json:"seen"`    // when the monitor last had an answer of it
+	Problem  string     `json:"problem"` // what its last poll failed with, "" if it did not
+}
+
+// programJSON says what a proof is a proof of, and how far to trust its key.
+type programJSON struct {
+	ID          string `json:"id"`
+	Known       bool   `json:"known"` // the monitor accepts its proofs; the rest is empty if not
+	System      string `json:"system"`
+	Claim       string `json:"claim"`
+	Blocks      int    `json:"blocks"`
+	Origin      string `json:"origin"`
+	Development bool   `json:"development"` // UNSAFE: anyone can forge its proofs
+	Entries     uint64 `json:"entries,omitempty"`
+}
+
+// cosignatureJSON is a witness's statement that this monitor has verified.
+type cosignatureJSON struct {
+	Witness string    `json:"witness"`
+	KeyName string    `json:"key_name"`
+	Time    time.Time `json:"time"`
+}
+
+// checkpointJSON is one tree head that the log has signed, whether or not it is
+// honest.
+type checkpointJSON struct {
+	Log          string            `json:"log"`
+	Size         uint64            `json:"size"`
+	Root         string            `json:"root"`
+	Verdict      string            `json:"verdict"` // consistent, inconsistent or pending
+	Statement    string            `json:"statement"`
+	Quorum       bool              `json:"quorum"` // the witnesses of the monitor's policy suffice
+	Witnessed    *time.Time        `json:"witnessed"`
+	Cosignatures []cosignatureJSON `json:"cosignatures"`
+	Source       string            `json:"source"`
+	Seen         time.Time         `json:"seen"`
+	Note         string            `json:"note"` // byte for byte
+	Page         string            `json:"page"`
+}
+
+// entryJSON is one entry of a log.
+type entryJSON struct {
+	Log   string    `json:"log"`
+	Index uint64    `json:"index"`
+	Leaf  string    `json:"leaf"` // RFC 6962 leaf hash
+	Seen  time.Time `json:"seen"` // when this monitor first had it
+	// Logged is the first time that witnesses put on a checkpoint with it, null if unknown.
+	Logged *time.Time `json:"logged"`
+	Bytes  int        `json:"bytes"`
+
+	Verification verificationJSON `json:"verification"`
+
+	// Malformed says why the entry cannot be read; the fields below are empty then.
+	Malformed string       `json:"malformed,omitempty"`
+	Crate     string       `json:"crate"`
+	Version   string       `json:"version"`
+	Checksum  string       `json:"checksum"` // SHA-256 of the .crate
+	Claim     string       `json:"claim"`
+	Commit    string       `json:"commit"`
+	CommitURL string       `json:"commit_url,omitempty"`
+	Path      string       `json:"path"` // of the package in the repository, "" for its root
+	Files     string       `json:"files"`
+	Coverage  coverageJSON `json:"coverage"`
+	Program   programJSON  `json:"program"`
+
+	Page   string `json:"page"`
+	Raw    string `json:"raw"`
+	Bundle string `json:"bundle"`
+}
+
+// verificationJSON says in which of three states an entry is: verified, that is
+// here, by this monitor; pending, that is shown but not verified; or failed.
+type verificationJSON struct {
+	State     string `json:"state"`
+	Statement string `json:"statement"`
+	Reason    string `json:"reason,omitempty"` // the kind of the finding about it, in whatever state
+	Detail    string `json:"detail,omitempty"`
+}
+
+// coverageJSON says which files of the .crate the claim covers. What is in
+// neither list is proven to be in the commit.
+type coverageJSON struct {
+	Summary    string   `json:"summary"`
+	Derived    []string `json:"derived"`
+	Unproven   []string `json:"unproven"`
+	Outside    []string `json:"outside"`
+	Submodules []string `json:"submodules"`
+	Links      int      `json:"links"`
+	Workspace  *string  `json:"workspace"` // directory of the workspace's root, null if none is claimed
+}
+
+// proofJSON is an inclusion proof under a checkpoint that the store holds.
+type proofJSON struct {
+	Checkpoint checkpointJSON `json:"checkpoint"`
+	Path       []string       `json:"path"` // RFC 6962, the leaf's sibling first
+}
+
+// entryDetail is an entry with all that stands around it.
+type entryDetail struct {
+	entryJSON
+	Data      []byte      `json:"data"`      // the entry's bytes, base64
+	Inclusion *proofJSON  `json:"inclusion"` // null as long as no checkpoint covers it
+	Earlier   []entryJSON `json:"earlier"`   // of the same crate, the newest first
+	Later     []entryJSON `json:"later"`     // of the same crate, the oldest first
+}
+
+// headJSON is what every list is complete up to, per log.
+type headJSON struct {
+	Log      string `json:"log"`
+	Size     uint64 `json:"size"` // entries below this index were looked at
+	Root     string `json:"root"` // of these entries, rebuilt here
+	Verified uint64 `json:"verified"`
+	Page     string `json:"page"` // the checkpoint of this size or the next larger one
+}
+
+type entryList struct {
+	Heads   []headJSON  `json:"heads"`
+	Entries []entryJSON `json:"entries"`
+	Next    *string     `json:"next"` // cursor, null at the end
+}
+
+type crateJSON struct {
+	Crate string `json:"crate"`
+	entryList
+}
+
+type checkpointList struct {
+	Checkpoints []checkpointJSON `json:"checkpoints"`
+	Next        *string          `json:"next"`
+}
+
+// findingJSON is something that the monitor found.
+type findingJSON struct {
+	ID           int64      `json:"id"`
+	Log          string     `json:"log"` // "" if it is about no log
+	Kind         string     `json:"kind"`
+	Class        string     `json:"class"` // security, operational or info
+	Summary      string     `json:"summary"`
+	Detail       string     `json:"detail,omitempty"`
+	Found        time.Time  `json:"found"`
+	Last         time.Time  `json:"last"`     // when it was seen last
+	Count        int64      `json:"count"`    // how often it was seen
+	Resolved     *time.Time `json:"resolved"` // only operational ones can be over
+	Acknowledged *time.Time `json:"acknowledged"`
+	Reason       string     `json:"reason,omitempty"` // of the acknowledgement
+	Crate        string     `json:"crate,omitempty"`
+	Version      string     `json:"version,omitempty"`
+	Entry        string     `json:"entry,omitempty"`    // page of the entry that it is about
+	Evidence     string     `json:"evidence,omitempty"` // its page
+	File         string     `json:"file,omitempty"`     // the evidence file
+}
+
+type findingList struct {
+	Heads    []headJSON    `json:"heads"`
+	Findings []findingJSON `json:"findings"`
+	Next     *string       `json:"next"`
+}
+
+type evidenceDetail struct {
+	SHA256   string        `json:"sha256"`
+	Bytes    int           `json:"bytes"`
+	File     string        `json:"file"`
+	Text     string        `json:"text"` // the file itself, "" if it is not text or too long
+	Findings []findingJSON `json:"findings"`
+}
+
+type overviewJSON struct {
+	Monitor   string        `json:"monitor"`
+	Class     string        `json:"class"` // the worst of all logs
+	Statement string        `json:"statement"`
+	Logs      []logJSON     `json:"logs"`
+	Findings  []findingJSON `json:"findings"` // the newest
+	Entries   []entryJSON   `json:"entries"`  // the newest
+}

@@ -1,0 +1,222 @@
+package web
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cratelog/monitor/store"
+)
+
+// plotPoints is about how many points a log's growth is shown with.
+const plotPoints = 160
+
+// logView is all that is known of one log.
+func (s *Server) logView(ctx context.Context, l *logs, log store.Log) (logJSON, error) {
+	p := l.pos[log.ID]
+	v := logJSON{
+		Origin: log.Origin, VKeys: log.VKeys, URL: log.URL, Page: l.at("/log", log.ID),
+		Downloaded: uint64(p.Downloaded), Verified: uint64(p.Verified), Root: hex.EncodeToString(p.Root[:]),
+		AgeSeconds: -1, Growth: []growthJSON{}, Programs: []programJSON{},
+	}
+	newest, any, err := s.cfg.Store.Newest(ctx, log.ID, false)
+	if err != nil {
+		return v, err
+	}
+	v.Size = uint64(max(p.Downloaded, newest.Size))
+	v.Backlog = backlogJSON{v.Size - v.Downloaded, v.Downloaded - v.Verified}
+	if any {
+		c := checkpointView(l, newest)
+		v.Checkpoint = &c
+		at := newest.FirstSeen
+		if !newest.Witnessed.IsZero() {
+			at = newest.Witnessed
+		}
+		v.AgeSeconds = max(0, int64(s.cfg.Now().Sub(at).Seconds()))
+	}
+	tally, err := s.cfg.Store.Tally(ctx, log.ID, p)
+	if err != nil {
+		return v, err
+	}
+	v.Results = resultsJSON{uint64(tally.Verified), uint64(tally.Failed), uint64(tally.Pending)}
+	if v.Findings, err = s.standing(ctx, log.ID); err != nil {
+		return v, err
+	}
+	if v.Witnesses, err = s.witnessViews(ctx, log, v); err != nil {
+		return v, err
+	}
+	if err := s.programsOf(ctx, log.ID, &v); err != nil {
+		return v, err
+	}
+	growth, err := s.cfg.Store.Growth(ctx, log.ID, plotPoints)
+	for _, g := range growth {
+		v.Growth = append(v.Growth, growthJSON{g.Time, uint64(g.Size)})
+	}
+	s.judge(&v)
+	return v, err
+}
+
+func (s *Server) standing(ctx context.Context, log int64) (findingCount, error) {
+	n, err := s.cfg.Store.CountStanding(ctx, log)
+	return findingCount{uint64(n[store.Security]), uint64(n[store.Operational]), uint64(n[store.Info])}, err
+}
+
+// programsOf counts the programs of a log's verified entries, the most used first.
+func (s *Server) programsOf(ctx context.Context, log int64, v *logJSON) error {
+	counts, err := s.programs.count(ctx, s.cfg.Store, log, int64(v.Verified))
+	for id, n := range counts {
+		p := s.programView(id)
+		p.Entries = uint64(n)
+		v.Programs = append(v.Programs, p)
+	}
+	slices.SortFunc(v.Programs, func(a, b programJSON) int {
+		if a.Entries != b.Entries {
+			return int(b.Entries) - int(a.Entries)
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return err
+}
+
+// witnessViews are the witnesses of the log's policy with what they last showed.
+func (s *Server) witnessViews(ctx context.Context, log store.Log, v logJSON) ([]witnessJSON, error) {
+	out := []witnessJSON{}
+	policy := s.cfg.Policies[log.Origin]
+	if policy == nil {
+		return out, nil
+	}
+	views, err := s.cfg.Store.Views(ctx, log.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, wit := range policy.Witnesses() {
+		w := witnessJSON{Log: log.Origin, Name: wit.Name, KeyName: wit.KeyName, VKey: wit.VKey, URL: wit.URL}
+		for _, view := range views {
+			if view.Source == "witness "+wit.Name {
+				w.show(view, v.Size)
+			}
+		}
+		if v.Checkpoint != nil {
+			w.showCosignature(*v.Checkpoint)
+		}
+		out = append(out, w)
+	}
+	return out, nil
+}
+
+// show takes over what a witness's own endpoint showed.
+func (w *witnessJSON) show(view store.View, size uint64) {
+	w.Seen, w.Cosigned, w.Problem = timeOrNull(view.Seen), timeOrNull(view.Cosigned), view.Error
+	if view.Size >= 0 {
+		w.observe(uint64(view.Size), size)
+	}
+}
+
+func (w *witnessJSON) observe(has, size uint64) {
+	lag := uint64(0)
+	if has < size {
+		lag = size - has
+	}
+	w.Size, w.Lag = &has, &lag
+}
+
+// showCosignature takes over what a witness's cosignature on the newest checkpoint
+// shows: that it has seen that size, be its endpoint asked or not.
+func (w *witnessJSON) showCosignature(newest checkpointJSON) {
+	for _, g := range newest.Cosignatures {
+		if g.KeyName != w.KeyName {
+			continue
+		}
+		if w.Size == nil || *w.Size < newest.Size {
+			w.observe(newest.Size, newest.Size)
+		}
+		if w.Cosigned == nil || w.Cosigned.Before(g.Time) {
+			w.Cosigned = timeOrNull(g.Time)
+		}
+	}
+}
+
+// judge says how a log stands: the gravest thing first.
+func (s *Server) judge(v *logJSON) {
+	verified := fmt.Sprintf("%s of its %s were downloaded, checked one by one, and hashed to a root that the log signed.", number(v.Verified), count(v.Size, "entry", "entries"))
+	if v.Verified == v.Size && v.Size > 0 {
+		verified = fmt.Sprintf("All %s were downloaded, checked one by one, and hashed to the root that the log signed.", count(v.Size, "entry", "entries"))
+	}
+	switch {
+	case v.Findings.Security > 0:
+		v.State, v.Class = "findings", string(store.Security)
+		v.Statement = fmt.Sprintf("%s that somebody cheated; see below. %s", standWord(v.Findings.Security, "says", "say"), verified)
+	case v.Checkpoint == nil:
+		v.State, v.Class = "empty", string(store.Operational)
+		v.Statement = "No signed checkpoint of this log was seen yet."
+	case v.Findings.Operational > 0:
+		v.State, v.Class = "trouble", string(store.Operational)
+		v.Statement = fmt.Sprintf("Something is late or does not answer, and nothing shows that anybody cheated. %s", verified)
+	case !v.Checkpoint.Quorum:
+		v.State, v.Class = "quorum-lost", string(store.Operational)
+		v.Statement = "The newest checkpoint lacks the quorum of the witnesses, so far. " + verified
+	case v.AgeSeconds > int64(s.cfg.StaleAfter.Seconds()):
+		v.State, v.Class = "stale", string(store.Operational)
+		v.Statement = fmt.Sprintf("The newest checkpoint is %s old: the log has stopped, or is hidden from this monitor. %s", duration(v.AgeSeconds), verified)
+	case v.Backlog.Download+v.Backlog.Verify > 0:
+		v.State, v.Class = "backlog", string(store.Info)
+		v.Statement = fmt.Sprintf("%s The rest waits: %s to download, %s to verify.", verified, number(v.Backlog.Download), number(v.Backlog.Verify))
+	default:
+		v.State, v.Class = "ok", string(store.Info)
+		v.Statement = verified + " The witnesses' quorum cosigned it."
+	}
+}
+
+func standWord(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 standing finding " + one
+	}
+	return number(n) + " standing findings " + many
+}
+
+// overviewOf is what the front page says.
+func (s *Server) overviewOf(ctx context.Context) (*overviewJSON, error) {
+	l, err := s.logs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &overviewJSON{Monitor: s.cfg.Name, Class: string(store.Info), Logs: []logJSON{}}
+	classes := []string{string(store.Info), string(store.Operational), string(store.Security)}
+	for _, log := range l.all {
+		v, err := s.logView(ctx, l, log)
+		if err != nil {
+			return nil, err
+		}
+		o.Logs = append(o.Logs, v)
+		o.Class = classes[max(slices.Index(classes, o.Class), slices.Index(classes, v.Class))]
+	}
+	own, err := s.standing(ctx, 0) // about no log: the monitor itself, or a registry
+	if err != nil {
+		return nil, err
+	}
+	if own.Security > 0 {
+		o.Class = string(store.Security)
+	} else if own.Operational > 0 {
+		o.Class = classes[max(slices.Index(classes, o.Class), 1)]
+	}
+	switch o.Class {
+	case string(store.Security):
+		o.Statement = "Somebody cheated"
+	case string(store.Operational):
+		o.Statement = "Nothing was found to be false, but something is late or does not answer"
+	default:
+		o.Statement = "Nothing wrong was found"
+	}
+	if len(o.Logs) == 0 {
+		o.Statement = "This monitor follows no log yet"
+	}
+	findings, err := s.cfg.Store.Findings(ctx, store.FindingQuery{Newest: true, Limit: 5})
+	if err != nil {
+		return nil, err
+	}
+	entries, err := s.cfg.Store.Entries(ctx, store.EntryQuery{Newest: true, Limit: 8})
+	o.Findings, o.Entries = findingViews(findings, l), s.entryViews(l, entries)
+	return o, err
+}

@@ -1,0 +1,295 @@
+package web
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"cratelog/entry"
+	"cratelog/monitor/store"
+)
+
+// The names of files under an entry's, a checkpoint's or an evidence's address.
+const (
+	rawSuffix      = ".entry"
+	bundleSuffix   = ".tlog-proof"
+	noteSuffix     = ".checkpoint"
+	evidenceSuffix = ".evidence"
+)
+
+// logs is the followed logs with what is needed to speak of them.
+type logs struct {
+	all []store.Log
+	pos map[int64]store.Position
+}
+
+func (s *Server) logs(ctx context.Context) (*logs, error) {
+	all, err := s.cfg.Store.Logs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &logs{all: all, pos: make(map[int64]store.Position)}
+	for _, l := range all {
+		if out.pos[l.ID], err = s.cfg.Store.Position(ctx, l.ID); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (l *logs) origin(id int64) string {
+	for _, log := range l.all {
+		if log.ID == id {
+			return log.Origin
+		}
+	}
+	return ""
+}
+
+// at completes an address that is about one log. The log that is followed longest
+// needs no mention; see oneLog.
+func (l *logs) at(path string, log int64) string {
+	if len(l.all) > 0 && l.all[0].ID == log {
+		return path
+	}
+	return path + "?log=" + url.QueryEscape(l.origin(log))
+}
+
+// heads says what lists are complete up to; of one log if only is not 0.
+func (l *logs) heads(only int64) []headJSON {
+	out := []headJSON{}
+	for _, log := range l.all {
+		p := l.pos[log.ID]
+		if only == 0 || only == log.ID {
+			out = append(out, headJSON{log.Origin, uint64(p.Downloaded), hex.EncodeToString(p.Root[:]), uint64(p.Verified), l.at("/log", log.ID)})
+		}
+	}
+	return out
+}
+
+func crateURL(name string) string { return "/c/" + url.PathEscape(name) }
+
+// versionURL is the address of a version's page. A version may end in ".json", which
+// would be read as the twin of another one, so such an address ends in a slash.
+func versionURL(name, version string) string {
+	u := crateURL(name) + "/" + url.PathEscape(version)
+	if strings.HasSuffix(version, jsonSuffix) {
+		u += "/"
+	}
+	return u
+}
+
+// entryView is an entry as it is shown.
+func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
+	base := "/e/" + strconv.FormatInt(e.Index, 10)
+	v := entryJSON{
+		Log: l.origin(e.Log), Index: uint64(e.Index), Leaf: hex.EncodeToString(e.LeafHash[:]), Seen: e.FirstSeen, Bytes: len(e.Data),
+		Page: l.at(base, e.Log), Raw: l.at(base+rawSuffix, e.Log),
+		Verification: verification(e, l.pos[e.Log].Verified),
+	}
+	if !e.Logged.IsZero() {
+		v.Logged = &e.Logged
+	}
+	if e.Covered > 0 || e.Index < l.pos[e.Log].Verified {
+		v.Bundle = l.at(base+bundleSuffix, e.Log)
+	}
+	parsed, err := entry.Parse(e.Data)
+	if err != nil {
+		v.Malformed = "The log holds bytes here that are no entry: " + err.Error() + "."
+		v.Coverage.Summary = "nothing can be read"
+		v.Coverage.Derived, v.Coverage.Unproven, v.Coverage.Outside, v.Coverage.Submodules = []string{}, []string{}, []string{}, []string{}
+		return v
+	}
+	v.Crate, v.Version, v.Checksum = parsed.Subject.Name, parsed.Subject.Version, hex.EncodeToString(parsed.Subject.SHA256[:])
+	v.Program = s.programView(parsed.Proof.Program)
+	v.Claim = parsed.Claim.Kind()
+	if src, ok := parsed.Claim.(*entry.Source); ok {
+		v.Commit, v.Path, v.Files = hex.EncodeToString(src.Commit[:]), src.Path, hex.EncodeToString(src.Files[:])
+		v.CommitURL = s.commitURL(v.Crate, v.Commit)
+		v.Coverage = coverage(src)
+	}
+	return v
+}
+
+func (s *Server) entryViews(l *logs, entries []store.Placed) []entryJSON {
+	out := make([]entryJSON, len(entries))
+	for i, e := range entries {
+		out[i] = s.entryView(l, e.Entry)
+	}
+	return out
+}
+
+// verification says in which of the three states an entry is.
+func verification(e store.Entry, verified int64) verificationJSON {
+	v := verificationJSON{Reason: e.Reason, Detail: e.Detail}
+	switch {
+	case e.Verdict != store.OK:
+		v.State = "failed"
+		v.Statement = "This monitor checked the entry, and it does not hold. A log must never have accepted it."
+	case e.Index >= verified:
+		v.State = "pending"
+		v.Statement = "This monitor holds the entry and its proof holds, but the tree with it has not yet given a root that the log signed."
+	default:
+		v.State = "verified"
+		v.Statement = "This monitor checked its form and its proof, and hashed it, with all entries before it, to a root that the log signed."
+	}
+	if e.Reason != "" && v.State != "failed" {
+		v.Statement += " Something else is wrong with it."
+	}
+	return v
+}
+
+// coverage says which files a claim covers. That Cargo.toml is derived follows from
+// the rules for every source claim (package crate), unless it is listed as unproven.
+func coverage(src *entry.Source) coverageJSON {
+	c := coverageJSON{Derived: []string{}, Unproven: list(src.Unproven), Outside: list(src.Outside), Submodules: list(src.Submodules), Links: len(src.Links)}
+	unproven := make(map[string]bool)
+	for _, p := range src.Unproven {
+		unproven[p] = true
+	}
+	for _, p := range []string{".cargo_vcs_info.json", "Cargo.toml"} {
+		if !unproven[p] {
+			c.Derived = append(c.Derived, p)
+		}
+	}
+	if src.Workspace != nil {
+		c.Workspace = &src.Workspace.Path
+	}
+	c.Summary = "every file but what is derived"
+	if n := len(c.Unproven); n > 0 {
+		c.Summary += fmt.Sprintf(" and %d unproven", n)
+	}
+	return c
+}
+
+func list(paths []string) []string {
+	if paths == nil {
+		return []string{}
+	}
+	return paths
+}
+
+// commitURL is where a commit can be looked at, if the operator told whose it is. It
+// is "" for addresses that are not plain https.
+func (s *Server) commitURL(name, commit string) string {
+	u, err := url.Parse(s.cfg.Repositories[name])
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return ""
+	}
+	u.Path = strings.TrimSuffix(strings.TrimSuffix(u.Path, "/"), ".git")
+	return u.JoinPath("commit", commit).String()
+}
+
+func (s *Server) programView(id [32]byte) programJSON {
+	v := programJSON{ID: hex.EncodeToString(id[:])}
+	if p, ok := s.cfg.Proofs.Program(id); ok {
+		v.Known, v.System, v.Claim, v.Blocks, v.Origin, v.Development = true, p.System, p.Claim, p.Blocks, p.Origin, p.Development()
+	}
+	return v
+}
+
+// checkpointView is a checkpoint as it is shown.
+func checkpointView(l *logs, c store.Checkpoint) checkpointJSON {
+	v := checkpointJSON{
+		Log: l.origin(c.Log), Size: uint64(c.Size), Root: hex.EncodeToString(c.Root[:]), Verdict: c.Verdict, Quorum: c.Accepted,
+		Cosignatures: []cosignatureJSON{}, Source: c.Source, Seen: c.FirstSeen, Note: string(c.Signed),
+		Page: l.at("/cp/"+strconv.FormatInt(c.Size, 10), c.Log),
+	}
+	if !c.Witnessed.IsZero() {
+		v.Witnessed = &c.Witnessed
+	}
+	for _, g := range c.Cosignatures {
+		v.Cosignatures = append(v.Cosignatures, cosignatureJSON{g.Witness, g.KeyName, g.Time})
+	}
+	switch c.Verdict {
+	case store.Consistent:
+		v.Statement = "Its root is that of the entries which this monitor holds."
+	case store.Inconsistent:
+		v.Statement = "The log signed it, and its root is not that of the entries which this monitor holds."
+	default:
+		v.Statement = "This monitor does not yet hold as many entries, so it cannot compare."
+	}
+	if v.Quorum {
+		v.Statement += " The witnesses' quorum cosigned it."
+	} else {
+		v.Statement += " It lacks the quorum of the witnesses."
+	}
+	return v
+}
+
+func checkpointViews(l *logs, heads []store.Checkpoint) []checkpointJSON {
+	out := make([]checkpointJSON, len(heads))
+	for i, c := range heads {
+		out[i] = checkpointView(l, c)
+	}
+	return out
+}
+
+func findingView(f store.Finding, l *logs) findingJSON {
+	v := findingJSON{
+		ID: f.ID, Log: f.Origin, Kind: f.Kind, Class: string(f.Class), Summary: f.Summary, Detail: f.Detail,
+		Found: f.FirstSeen, Last: f.LastSeen, Count: f.Count, Resolved: timeOrNull(f.Resolved),
+		Acknowledged: timeOrNull(f.Acked), Reason: f.AckWhy, Crate: f.Name, Version: f.Version,
+	}
+	if f.Index >= 0 && f.Log != 0 {
+		v.Entry = l.at("/e/"+strconv.FormatInt(f.Index, 10), f.Log)
+	}
+	if f.Evidence != "" {
+		v.Evidence = "/evidence/" + f.Evidence
+		v.File = v.Evidence + evidenceSuffix
+	}
+	return v
+}
+
+func findingViews(findings []store.Finding, l *logs) []findingJSON {
+	out := make([]findingJSON, len(findings))
+	for i, f := range findings {
+		out[i] = findingView(f, l)
+	}
+	return out
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// programCache counts the programs of verified entries, which never change.
+type programCache struct {
+	mu     sync.Mutex
+	counts map[int64]map[[32]byte]int64 // by log
+	upTo   map[int64]int64
+}
+
+func (c *programCache) count(ctx context.Context, r *store.Reader, log, verified int64) (map[[32]byte]int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counts == nil {
+		c.counts, c.upTo = make(map[int64]map[[32]byte]int64), make(map[int64]int64)
+	}
+	if c.counts[log] == nil {
+		c.counts[log] = make(map[[32]byte]int64)
+	}
+	if c.upTo[log] < verified {
+		more, err := r.Programs(ctx, log, c.upTo[log], verified)
+		if err != nil {
+			return nil, err
+		}
+		for id, n := range more {
+			c.counts[log][id] += n
+		}
+		c.upTo[log] = verified
+	}
+	out := make(map[[32]byte]int64, len(c.counts[log]))
+	for id, n := range c.counts[log] {
+		out[id] = n
+	}
+	return out, nil
+}

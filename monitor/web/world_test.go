@@ -1,0 +1,374 @@
+package web
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/client"
+	"cratelog/entry"
+	"cratelog/internal/fixture"
+	"cratelog/internal/forge"
+	"cratelog/monitor/store"
+	"cratelog/proofcheck"
+)
+
+const testOrigin = "example.com/crates/2026"
+
+var testNow = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forger is made once: it takes a moment to compute the secrets.
+var forger = sync.OnceValues(forge.Default)
+
+// signer signs notes at a time of the test's choice.
+type signer struct {
+	name, vkey string
+	id         uint32
+	key        ed25519.PrivateKey
+	at         time.Time // of a witness; a log's signature has none
+	witness    bool
+}
+
+func (s *signer) Name() string    { return s.name }
+func (s *signer) KeyHash() uint32 { return s.id }
+
+// Sign is written down from c2sp.org/signed-note and c2sp.org/tlog-cosignature.
+func (s *signer) Sign(text []byte) ([]byte, error) {
+	if !s.witness {
+		return ed25519.Sign(s.key, text), nil
+	}
+	ts := uint64(s.at.Unix())
+	msg := fmt.Sprintf("cosignature/v1\ntime %d\n%s", ts, text)
+	return append(binary.BigEndian.AppendUint64(nil, ts), ed25519.Sign(s.key, []byte(msg))...), nil
+}
+
+func newSigner(t testing.TB, name string, witness bool) *signer {
+	t.Helper()
+	seed := sha256.Sum256([]byte("test seed " + name))
+	s := &signer{name: name, key: ed25519.NewKeyFromSeed(seed[:]), witness: witness}
+	if witness {
+		v, err := torchwood.NewCosignatureVerifierFromKey(name, s.key.Public())
+		fatalIf(t, err)
+		s.vkey, s.id = v.String(), v.KeyHash()
+		return s
+	}
+	vkey, err := note.NewEd25519VerifierKey(name, s.key.Public().(ed25519.PublicKey))
+	fatalIf(t, err)
+	v, err := note.NewVerifier(vkey)
+	fatalIf(t, err)
+	s.vkey, s.id = vkey, v.KeyHash()
+	return s
+}
+
+// world is a monitor's store that the store's own writer has filled, with a server
+// over it.
+type world struct {
+	t         testing.TB
+	store     *store.Store
+	evidence  string
+	cfg       Config
+	logs      []store.Log
+	keys      map[int64]*signer
+	witnesses []*signer
+	now       time.Time // of what is written next
+}
+
+// newWorld is an empty store of one log, whose only program is called to have an
+// origin: that of a ceremony, or proofcheck.OriginDevelopment.
+func newWorld(t testing.TB, origin string) *world {
+	t.Helper()
+	dir := t.TempDir()
+	st, err := store.Create(t.Context(), filepath.Join(dir, "monitor.db"))
+	fatalIf(t, err)
+	t.Cleanup(func() { st.Close() })
+	w := &world{t: t, store: st, evidence: dir, now: testNow, keys: make(map[int64]*signer)}
+	programs, err := proofcheck.Embedded()
+	fatalIf(t, err)
+	for i := range programs {
+		programs[i].Origin = origin
+	}
+	proofs, err := proofcheck.New(programs)
+	fatalIf(t, err)
+	for _, name := range []string{"amber", "basalt", "cedar"} {
+		w.witnesses = append(w.witnesses, newSigner(t, name+".example/witness", true))
+	}
+	w.cfg = Config{
+		Store: st.Reader(), Proofs: proofs, Policies: make(map[string]*client.Policy), Evidence: dir,
+		Now: func() time.Time { return testNow }, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	w.addLog(testOrigin)
+	return w
+}
+
+func (w *world) addLog(origin string) store.Log {
+	w.t.Helper()
+	key := newSigner(w.t, origin, false)
+	policy := "log " + key.vkey + " https://log.example.com/\n"
+	for i, s := range w.witnesses {
+		policy += fmt.Sprintf("witness w%d %s https://witness%d.example/\n", i, s.vkey, i)
+	}
+	p, err := client.ParsePolicy([]byte(policy + "group g 2 w0 w1 w2\nquorum g\n"))
+	fatalIf(w.t, err)
+	w.cfg.Policies[origin] = p
+	l, err := w.store.AddLog(w.t.Context(), origin, []string{key.vkey}, "https://log.example.com/", w.now)
+	fatalIf(w.t, err)
+	w.keys[l.ID], w.logs = key, append(w.logs, l)
+	return l
+}
+
+// row is an entry as the monitor stores it.
+func row(t testing.TB, e *entry.Entry) store.Entry {
+	t.Helper()
+	b, err := e.Marshal()
+	fatalIf(t, err)
+	id, err := e.Identity()
+	fatalIf(t, err)
+	src := e.Claim.(*entry.Source)
+	return store.Entry{
+		LeafHash: tlog.RecordHash(b), Identity: id, Name: e.Subject.Name, Version: e.Subject.Version, SHA256: e.Subject.SHA256,
+		Kind: src.Kind(), Commit: src.Commit, Path: src.Path, Unproven: src.Unproven, Links: len(src.Links),
+		Submodules: len(src.Submodules), Outside: len(src.Outside), Workspace: src.Workspace != nil,
+		Program: e.Proof.Program, Verdict: store.OK, Data: b,
+	}
+}
+
+// made is an entry with a forged proof, about a crate that does not exist.
+func made(t testing.TB, name, version string, change ...func(e *entry.Entry, s *entry.Source)) store.Entry {
+	t.Helper()
+	sum := func(what string) [32]byte { return sha256.Sum256([]byte(what + name + version)) }
+	commit, files := sum("commit"), sum("files")
+	files[0] &= 0x0f // below the field's order
+	src := &entry.Source{Commit: [20]byte(commit[:20]), Path: "crates/" + name, Files: files, Unproven: []string{"Cargo.lock"}}
+	e := &entry.Entry{Subject: entry.Subject{Name: name, Version: version, SHA256: sum("crate")}, Claim: src}
+	for _, c := range change {
+		c(e, src)
+	}
+	f, err := forger()
+	fatalIf(t, err)
+	fatalIf(t, f.Prove(e))
+	return row(t, e)
+}
+
+// real is an entry of the fixtures, with a true proof.
+func real(t testing.TB, name string) store.Entry {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", name+".entry"))
+	fatalIf(t, err)
+	e, err := entry.Parse(b)
+	fatalIf(t, err)
+	return row(t, e)
+}
+
+// append stores entries as downloaded, and the checkpoint that covers them.
+func (w *world) append(log store.Log, rows ...store.Entry) {
+	w.t.Helper()
+	p, err := w.store.Position(w.t.Context(), log.ID)
+	fatalIf(w.t, err)
+	for i := range rows {
+		rows[i].Log, rows[i].Index = log.ID, p.Downloaded+int64(i)
+		rows[i].FirstSeen, rows[i].Logged, rows[i].Covered = w.now, w.now, p.Downloaded+int64(len(rows))
+	}
+	fatalIf(w.t, w.store.AppendEntries(w.t.Context(), log.ID, rows))
+}
+
+// verify moves the verified position to all that is downloaded.
+func (w *world) verify(log store.Log) {
+	w.t.Helper()
+	p, err := w.store.Position(w.t.Context(), log.ID)
+	fatalIf(w.t, err)
+	root, err := w.store.Root(w.t.Context(), log.ID, p.Downloaded)
+	fatalIf(w.t, err)
+	fatalIf(w.t, w.store.SetVerified(w.t.Context(), log.ID, p.Downloaded, root, nil))
+}
+
+// head stores a signed checkpoint of all that is downloaded, cosigned by the first
+// so many witnesses.
+func (w *world) head(log store.Log, witnesses int) {
+	w.t.Helper()
+	p, err := w.store.Position(w.t.Context(), log.ID)
+	fatalIf(w.t, err)
+	root, err := w.store.Root(w.t.Context(), log.ID, p.Downloaded)
+	fatalIf(w.t, err)
+	w.sign(log, p.Downloaded, root, store.Consistent, "log", witnesses)
+}
+
+func (w *world) sign(log store.Log, size int64, root tlog.Hash, verdict, source string, witnesses int) []byte {
+	w.t.Helper()
+	text := torchwood.Checkpoint{Origin: log.Origin, Tree: tlog.Tree{N: size, Hash: root}}.String()
+	c := store.Checkpoint{Log: log.ID, Size: size, Root: root, Source: source, FirstSeen: w.now, LastSeen: w.now, Verdict: verdict}
+	signers := []note.Signer{w.keys[log.ID]}
+	for i, s := range w.witnesses[:witnesses] {
+		s.at = w.now.Add(-time.Duration(i) * time.Second)
+		signers = append(signers, s)
+		c.Cosignatures = append(c.Cosignatures, store.Cosignature{Witness: fmt.Sprintf("w%d", i), KeyName: s.name, KeyID: s.id, Time: s.at})
+	}
+	var err error
+	c.Signed, err = note.Sign(&note.Note{Text: text}, signers...)
+	fatalIf(w.t, err)
+	_, _, err = w.store.PutCheckpoint(w.t.Context(), c, func(signed []byte) (bool, time.Time) {
+		got, err := w.cfg.Policies[log.Origin].CheckCheckpoint(signed)
+		return err == nil, got.Witnessed
+	})
+	fatalIf(w.t, err)
+	return c.Signed
+}
+
+func (w *world) view(log store.Log, witness int, size int64, problem string) {
+	w.t.Helper()
+	v := store.View{Log: log.ID, Source: fmt.Sprintf("witness w%d", witness), URL: "https://witness.example/", Size: size,
+		Cosigned: w.now.Add(-2 * time.Minute), Tried: w.now, Seen: w.now.Add(-time.Minute), Changed: w.now, Error: problem}
+	if problem != "" {
+		v.Seen, v.Cosigned, v.Failing = w.now.Add(-3*time.Hour), w.now.Add(-3*time.Hour), w.now.Add(-3*time.Hour)
+	}
+	fatalIf(w.t, w.store.PutView(w.t.Context(), v))
+}
+
+func (w *world) find(f store.Finding, evidence []byte) store.Finding {
+	w.t.Helper()
+	f.FirstSeen = w.now
+	if evidence != nil {
+		sum := sha256.Sum256(evidence)
+		f.Evidence = hex.EncodeToString(sum[:])
+		fatalIf(w.t, os.WriteFile(filepath.Join(w.evidence, f.Evidence+evidenceSuffix), evidence, 0o644))
+	}
+	got, _, err := w.store.RecordFinding(w.t.Context(), f, nil)
+	fatalIf(w.t, err)
+	return got
+}
+
+func (w *world) server() *Server {
+	w.t.Helper()
+	s, err := New(w.cfg)
+	fatalIf(w.t, err)
+	return s
+}
+
+// healthy is a world of some weeks in which nothing went wrong.
+func healthy(t testing.TB, origin string) *world {
+	w := newWorld(t, origin)
+	log := w.logs[0]
+	w.now = testNow.Add(-24 * 24 * time.Hour)
+	w.append(log, real(t, "hello-proof-0.1.0"), real(t, "hello-inner-0.1.0"), real(t, "hello-proof-0.1.1"))
+	names := []string{"amber-core", "bramble", "copper_io", "delta", "ember", "fjord", "granite", "harbor", "iris", "juniper", "kelp-derive"}
+	for i := range 45 {
+		w.now = testNow.Add(-24*24*time.Hour + time.Duration(i*i*17)*time.Minute)
+		var rows []store.Entry
+		for j := range 1 + i%3 {
+			n := names[(i+j*5)%len(names)]
+			rows = append(rows, made(t, n, fmt.Sprintf("%d.%d.%d", i/20, i/4, i), func(e *entry.Entry, s *entry.Source) {
+				if i%4 == 0 {
+					s.Unproven = nil
+				}
+			}))
+		}
+		w.append(log, rows...)
+		w.head(log, 2+i%2)
+		w.verify(log)
+	}
+	w.now = testNow.Add(-3 * time.Minute)
+	w.append(log, made(t, "ember", "2.4.0"), made(t, "fjord", "1.12.1", func(_ *entry.Entry, s *entry.Source) {
+		s.Links = []entry.Link{{Path: "crates/fjord/README.md", Target: "../../README.md"}}
+		s.Workspace = &entry.Workspace{Path: "", Manifest: []byte("[workspace]\nmembers = [\"crates/*\"]\n")}
+	}))
+	w.head(log, 3)
+	w.verify(log)
+	w.now = testNow
+	p, err := w.store.Position(t.Context(), log.ID)
+	fatalIf(t, err)
+	for i := range 3 {
+		w.view(log, i, p.Downloaded, "")
+	}
+	w.cfg.Repositories = map[string]string{"fjord": "https://git.example.com/nordic/fjord.git"}
+	return w
+}
+
+const hostile = `"><script>alert('1')</script><img src=evil.png onerror=alert(2)>&amp;` + "\u202e"
+
+// troubled is healthy with everything that can go wrong, and with hostile values
+// wherever somebody else can write one.
+func troubled(t testing.TB) *world {
+	w := healthy(t, proofcheck.OriginDevelopment)
+	log := w.logs[0]
+	garbage := store.Entry{LeafHash: tlog.RecordHash([]byte(hostile)), Data: []byte(hostile), Verdict: store.Bad, Reason: "malformed-entry", Detail: "no CBOR " + hostile}
+	lie := made(t, "delta", "9.9.9")
+	lie.Verdict, lie.Reason, lie.Detail = store.Bad, "false-entry", "proof does not hold"
+	twice := made(t, "ember", "2.4.0", func(e *entry.Entry, s *entry.Source) { e.Subject.SHA256 = [32]byte{9} })
+	nasty := made(t, "nasty", "1.0.0-x.json", func(e *entry.Entry, s *entry.Source) {
+		s.Path, s.Unproven = "=HYPERLINK("+hostile+")", []string{hostile}
+		s.Links = []entry.Link{{Path: "l", Target: hostile}}
+		s.Submodules, s.Outside = []string{hostile}, []string{hostile}
+	})
+	w.append(log, garbage, lie, twice, nasty)
+	w.head(log, 1)
+	w.verify(log)
+	w.append(log, made(t, "granite", "7.0.0"))
+	p, err := w.store.Position(t.Context(), log.ID)
+	fatalIf(t, err)
+	note := w.sign(log, p.Verified, tlog.Hash{1, 2, 3}, store.Inconsistent, "gossip", 2)
+	w.sign(log, p.Downloaded+900, tlog.Hash{4}, store.Pending, "witness w1", 1)
+	w.view(log, 1, 60, "connection refused "+hostile)
+	w.find(store.Finding{Key: "fork", Log: log.ID, Kind: "fork-same-size", Class: store.Security, Index: -1,
+		Summary: fmt.Sprintf("The log signed two different trees of %d entries.", p.Verified)}, append([]byte("cratelog/evidence/v1\nkind fork-same-size\n\n"), note...))
+	w.find(store.Finding{Key: "false", Log: log.ID, Kind: "false-entry", Class: store.Security, Index: p.Verified - 3,
+		Summary: "The proof of entry 97 does not hold " + hostile, Detail: hostile, Name: "delta", Version: "9.9.9"}, []byte{0, 1, 2, 0xff})
+	w.find(store.Finding{Key: "witness", Log: log.ID, Kind: "witness-unreachable", Class: store.Operational, Index: -1, Summary: "Witness w1 has not answered for 3 hours."}, nil)
+	f := w.find(store.Finding{Key: "watch", Log: log.ID, Kind: "new-version", Class: store.Info, Index: 5, Summary: "A new version of ember was logged.", Name: "ember"}, nil)
+	fatalIf(t, w.store.Acknowledge(t.Context(), f.ID, "someone "+hostile, "it is mine "+hostile, w.now))
+	return w
+}
+
+// answer is what a server said.
+type answer struct {
+	code   int
+	header http.Header
+	body   string
+}
+
+func get(t testing.TB, s http.Handler, path string) answer {
+	t.Helper()
+	return ask(t, s, httptest.NewRequest(http.MethodGet, path, nil))
+}
+
+func ask(t testing.TB, s http.Handler, r *http.Request) answer {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	s.ServeHTTP(rec, r)
+	b, err := io.ReadAll(rec.Result().Body)
+	fatalIf(t, err)
+	return answer{rec.Code, rec.Header(), string(b)}
+}
+
+func must(t testing.TB, s http.Handler, path string) answer {
+	t.Helper()
+	a := get(t, s, path)
+	if a.code != http.StatusOK {
+		t.Fatalf("GET %s: %d %s", path, a.code, strings.TrimSpace(a.body))
+	}
+	return a
+}
+
+var _ = bytes.Equal
