@@ -1,0 +1,114 @@
+package cargo
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// An Asked is a package of a lock file that manifests want verified.
+type Asked struct {
+	Package int      // index into Lock.Packages
+	By      []Demand // at least one
+}
+
+// Select says which packages of the lock file the workspace's demands are about, in the
+// lock's order, and which demands are about none: a misspelt name, or a lock file that
+// is not up to date.
+//
+// A demand for a dependency is about the versions that the lock has the member depend on;
+// where it does not say (two versions under two names, or the member is not in it) about all
+// versions of that name. A name in metadata.zkp is about the versions that the member, or for
+// the workspace anything, depends on, directly or not. Names are compared generously: case does
+// not matter, nor whether it says - or _. A demand for all crates is about all of a
+// registry, and so is what Transitive adds; one that names a crate may also lead to a
+// package from git or a path, which cannot be verified: see Package.Registry.
+func (w *Workspace) Select(l *Lock) (asked []Asked, unmet []Demand) {
+	by := map[int][]Demand{}
+	for _, d := range w.Demands {
+		found := w.matches(l, d)
+		if len(found) == 0 && d.Crate != "" {
+			unmet = append(unmet, d)
+			continue
+		}
+		if d.Transitive {
+			found = l.withDependencies(found)
+		}
+		for _, i := range found {
+			by[i] = append(by[i], d)
+		}
+	}
+	for _, i := range slices.Sorted(maps.Keys(by)) {
+		asked = append(asked, Asked{Package: i, By: by[i]})
+	}
+	return asked, unmet
+}
+
+// withDependencies adds all packages of a registry that the given ones depend on.
+func (l *Lock) withDependencies(start []int) []int {
+	all := l.Closure(start)
+	return slices.DeleteFunc(all, func(i int) bool {
+		_, ok := l.Packages[i].Registry()
+		return !ok && !slices.Contains(start, i)
+	})
+}
+
+// matches returns the packages that a demand is about, without what they depend on.
+func (w *Workspace) matches(l *Lock, d Demand) []int {
+	reach, direct := l.everything(), false
+	if at, ok := w.locked(l, d.Member); ok {
+		if d.Direct {
+			if found := l.named(l.DependsOn(at), d.Crate); len(found) > 0 {
+				return found
+			}
+			// The lock is older than the manifest.
+			return l.named(reach, d.Crate)
+		}
+		reach, direct = l.Closure([]int{at}), true
+	}
+	if d.Crate == "" {
+		return slices.DeleteFunc(slices.Clone(reach), func(i int) bool {
+			_, ok := l.Packages[i].Registry()
+			return !ok
+		})
+	}
+	found := l.named(reach, d.Crate)
+	if len(found) == 0 && direct {
+		found = l.named(l.everything(), d.Crate)
+	}
+	return found
+}
+
+// locked returns the package of the lock that is a member.
+func (w *Workspace) locked(l *Lock, member int) (int, bool) {
+	if member < 0 {
+		return 0, false
+	}
+	m := w.Members[member]
+	for _, i := range l.Named(m.Name) {
+		if p := l.Packages[i]; p.Version == m.Version && p.Source == "" {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (l *Lock) everything() []int {
+	all := make([]int, len(l.Packages))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+func (l *Lock) named(among []int, name string) (found []int) {
+	for _, i := range among {
+		if fold(l.Packages[i].Name) == fold(name) {
+			found = append(found, i)
+		}
+	}
+	return found
+}
+
+// fold maps the names that a registry holds to be one to one.
+func fold(name string) string { return strings.ReplaceAll(strings.ToLower(name), "-", "_") }
