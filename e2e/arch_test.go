@@ -65,6 +65,7 @@ var mayImport = map[string][]string{
 	"ceremony":   {"circuit", "proofcheck"},
 
 	"monitor/store": {"entry"},
+	"monitor/web":   {"monitor/store", "entry", "client", "proofcheck"},
 
 	"policy":  {"client", "config", "entry", "proofcheck"},
 	"verdict": {"policy", "client", "crate", "entry", "proofcheck", "evidence"},
