@@ -1,0 +1,13 @@
+package proxy
+
+import "time"
+
+// SetPatience sets how long whoever asks for a crate is kept waiting.
+func (c *Config) SetPatience(d time.Duration) { c.testingOnlyPatience = d }
+
+var (
+	Shorten  = shorten
+	Upgraded = upgraded
+)
+
+const MaxSentence = maxSentence
