@@ -1,7 +1,9 @@
 package ceremony
 
 import (
+	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -171,23 +173,26 @@ func (f *Folder) Seal(ctx context.Context, phase int, value []byte, progress Pro
 // it writes that too, the start of phase 2, before there is a beacon: a folder with
 // only one of the two says what to do.
 func (f *Folder) yields(ctx context.Context, s *state, by *seal, phase int, progress Progress) (string, error) {
+	first := by
+	if phase == 2 {
+		var err error
+		if first, err = f.readSeal(s, 1); err != nil {
+			return "", err
+		}
+	}
+	srs, err := f.phase1(ctx, s, first, progress)
+	if err != nil {
+		return "", err
+	}
 	if phase == 1 {
-		p, err := f.phase1(ctx, s, by, progress)
+		start, err := f.start2(ctx, srs, progress)
 		if err != nil {
 			return "", err
 		}
-		start, err := f.add(2, 0, p.start)
-		return hex.EncodeToString(start.hash[:]), err
+		file, err := f.add(2, 0, start)
+		return hex.EncodeToString(file.hash[:]), err
 	}
-	first, err := f.readSeal(s, 1)
-	if err != nil {
-		return "", err
-	}
-	p, err := f.phase1(ctx, s, first, progress)
-	if err != nil {
-		return "", err
-	}
-	r, err := f.phase2(ctx, s, p, by, progress)
+	r, err := f.phase2(ctx, s, srs, by, progress)
 	if err != nil {
 		return "", err
 	}
@@ -233,18 +238,27 @@ func (f *Folder) readSeal(s *state, phase int) (*seal, error) {
 	return &seal{value, b.Yields, text}, nil
 }
 
-// Export writes the program file and the proving key (gnark's WriteDump) of a verified
-// ceremony. Neither may exist; the key is written first.
-func (r *Result) Export(program, key io.Writer) error {
-	text, err := r.Program.Marshal()
-	if err != nil {
-		return err
-	}
+// Export computes the rest of the proving key of a verified ceremony, and writes the key
+// (gnark's WriteDump) and then the program file, which holds the key's SHA-256.
+func (r *Result) Export(ctx context.Context, program, key io.Writer, progress Progress) error {
 	if r.proving == nil {
 		return errors.New("the ceremony has no keys yet")
 	}
-	if err := r.proving.WriteDump(key); err != nil {
+	err := progress.do(ctx, "making the proving key", r.shape.estimate().Start2, func() error {
+		return r.shape.completeKey(r.srs, r.proving)
+	})
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	w := bufio.NewWriterSize(io.MultiWriter(key, h), 1<<20)
+	if err := errors.Join(r.proving.WriteDump(w), w.Flush()); err != nil {
 		return fmt.Errorf("the proving key: %w", err)
+	}
+	r.Program.ProvingKey = [32]byte(h.Sum(nil))
+	text, err := r.Program.Marshal()
+	if err != nil {
+		return err
 	}
 	_, err = program.Write(text)
 	return err

@@ -15,18 +15,16 @@ import (
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
 )
 
-// link is a state of a phase: *mpcsetup.Phase1 or *mpcsetup.Phase2.
+// link is a state of a phase: *phase1 or *mpcsetup.Phase2.
 type link interface {
 	io.WriterTo
 	io.ReaderFrom
 	Contribute()
 }
 
-func newPhase1(n uint64) link { return mpcsetup.NewPhase1(n) }
-
 func newLink(phase int) link {
 	if phase == 1 {
-		return new(mpcsetup.Phase1)
+		return new(phase1)
 	}
 	return new(mpcsetup.Phase2)
 }
@@ -34,8 +32,8 @@ func newLink(phase int) link {
 // challenge is the hash of the file before.
 func challenge(l link) []byte {
 	switch l := l.(type) {
-	case *mpcsetup.Phase1:
-		return l.Challenge
+	case *phase1:
+		return l.challenge
 	case *mpcsetup.Phase2:
 		return l.Challenge
 	}
@@ -45,8 +43,8 @@ func challenge(l link) []byte {
 // follows checks that next is prev with a contribution whose maker knew it.
 func follows(prev, next link) error {
 	switch p := prev.(type) {
-	case *mpcsetup.Phase1:
-		return p.Verify(next.(*mpcsetup.Phase1))
+	case *phase1:
+		return p.follows(next.(*phase1))
 	case *mpcsetup.Phase2:
 		return p.Verify(next.(*mpcsetup.Phase2))
 	}

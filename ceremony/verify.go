@@ -5,10 +5,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"slices"
 
+	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
+	"github.com/consensys/gnark/constraint"
 
 	"cratelog/proofcheck"
 )
@@ -23,12 +27,15 @@ type Result struct {
 	Transcript    [32]byte
 	Contributions []Contribution
 	Beacons       [2][]byte // the values, to compare with their public source
-	proving       *groth16.ProvingKey
+
+	shape   *shape
+	srs     *mpcsetup.SrsCommons
+	proving *groth16.ProvingKey // without A and B, which nothing but proving needs
 }
 
-// Verify recomputes a finished ceremony from the circuit: the start of phase 1, every
-// contribution in its order, both beacons, the start of phase 2, the keys, and the id
-// that the program has. A ceremony that goes on, whose files all hold so far, is
+// Verify checks a finished ceremony from the circuit on: the start of phase 1, every
+// contribution in its order, both beacons, the start of phase 2, the verifying key, and
+// the id that the program has. A ceremony that goes on, whose files all hold so far, is
 // ErrUnfinished.
 //
 // It does not know whether the beacons' values were public and unknown before, nor who
@@ -47,14 +54,14 @@ func (f *Folder) Verify(ctx context.Context, progress Progress) (*Result, error)
 			return nil, err
 		}
 	}
-	p, err := f.phase1(ctx, s, seals[0], progress)
+	srs, err := f.phase1(ctx, s, seals[0], progress)
 	if err != nil {
 		return nil, err
 	}
 	if seals[0] == nil {
 		return nil, unfinished(s)
 	}
-	r, err := f.phase2(ctx, s, p, seals[1], progress)
+	r, err := f.phase2(ctx, s, srs, seals[1], progress)
 	if err != nil {
 		return nil, err
 	}
@@ -92,38 +99,71 @@ func (f *Folder) transcript(s *state, seals [2]*seal) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-// prepared is the result of a sealed phase 1.
-type prepared struct {
-	commons mpcsetup.SrsCommons
-	evals   mpcsetup.Phase2Evaluations
-	start   *mpcsetup.Phase2
-}
-
-// phase1 verifies phase 1 and, given its beacon, derives the start of phase 2.
-func (f *Folder) phase1(ctx context.Context, s *state, by *seal, progress Progress) (*prepared, error) {
-	start := mpcsetup.NewPhase1(f.shape.domain)
-	last, err := f.verifyChain(ctx, s, 1, start, progress)
+// phase1 verifies phase 1 and, given its beacon, returns its parameters.
+func (f *Folder) phase1(ctx context.Context, s *state, by *seal, progress Progress) (*mpcsetup.SrsCommons, error) {
+	last, err := f.verifyChain(ctx, s, 1, newPhase1(f.shape.domain), progress)
 	if err != nil || by == nil {
 		return nil, err
 	}
-	p := &prepared{start: new(mpcsetup.Phase2)}
-	return p, progress.do(ctx, "deriving phase 2 from the circuit", f.shape.estimate().Start2, func() error {
-		p.commons = last.(*mpcsetup.Phase1).Seal(by.value)
-		p.evals = p.start.Initialize(f.shape.system, &p.commons)
-		return nil
+	srs := new(mpcsetup.SrsCommons)
+	return srs, progress.do(ctx, "applying the beacon of phase 1", f.shape.estimate().Contribute[0], func() (err error) {
+		*srs, err = last.(*phase1).seal(by.value)
+		return err
 	})
 }
 
-// phase2 verifies phase 2 and, given its beacon, makes the keys and compares them with
-// what the beacon says that it yields, if it says so.
-func (f *Folder) phase2(ctx context.Context, s *state, p *prepared, by *seal, progress Progress) (*Result, error) {
-	last, err := f.verifyChain(ctx, s, 2, p.start, progress)
+// start2 derives the start of phase 2, and checks it as everybody will.
+func (f *Folder) start2(ctx context.Context, srs *mpcsetup.SrsCommons, progress Progress) (start *mpcsetup.Phase2, err error) {
+	err = progress.do(ctx, "deriving phase 2 from the circuit", f.shape.estimate().Start2, func() error {
+		start = f.shape.derive(srs)
+		return f.shape.checkStart(srs, start)
+	})
+	return start, err
+}
+
+// readStart2 reads the start of phase 2 and checks that it follows from phase 1 and the
+// circuit.
+func (f *Folder) readStart2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons, progress Progress) (start *mpcsetup.Phase2, err error) {
+	of := s.files[1][0]
+	err = progress.do(ctx, "checking the start of phase 2", f.shape.estimate().Verify[1], func() error {
+		l, err := f.load(of)
+		if err != nil {
+			return err
+		}
+		start = l.(*mpcsetup.Phase2)
+		if err := f.shape.checkStart(srs, start); errors.Is(err, errStart) {
+			return fmt.Errorf("%w: %s is not the start of phase 2 to which phase 1's contributions and beacon lead (%v); compare the beacon with its public source", ErrBeacon, of.name, err)
+		} else if err != nil {
+			return err
+		}
+		return nil
+	})
+	return start, err
+}
+
+// phase2 verifies phase 2 from its start and, given its beacon, makes the keys and
+// compares them with what the beacon says that it yields, if it says so.
+func (f *Folder) phase2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons, by *seal, progress Progress) (*Result, error) {
+	start, err := f.readStart2(ctx, s, srs, progress)
+	if err != nil {
+		return nil, err
+	}
+	// Sealing works on the vectors of the last contribution, which may be the start's.
+	committed := slices.Clone(start.Parameters.G1.SigmaCKK)
+	for i := range committed {
+		committed[i] = slices.Clone(committed[i])
+	}
+	last, err := f.verifyChain(ctx, s, 2, start, progress)
 	if err != nil || by == nil {
 		return nil, err
 	}
-	r := new(Result)
-	err = progress.do(ctx, "making the keys", f.shape.estimate().Contribute[1], func() error {
-		pk, vk := last.(*mpcsetup.Phase2).Seal(&p.commons, &p.evals, by.value)
+	r := &Result{shape: f.shape, srs: srs}
+	err = progress.do(ctx, "making the verifying key", f.shape.estimate().Contribute[1], func() error {
+		evals, err := f.shape.evaluations(srs, committed)
+		if err != nil {
+			return err
+		}
+		pk, vk := last.(*mpcsetup.Phase2).Seal(srs, evals, by.value)
 		r.proving = pk.(*groth16.ProvingKey)
 		var key bytes.Buffer
 		if _, err := vk.WriteTo(&key); err != nil {
@@ -135,7 +175,7 @@ func (f *Folder) phase2(ctx context.Context, s *state, p *prepared, by *seal, pr
 			Origin: OriginPrefix, Key: key.Bytes(),
 		}
 		// Marshal checks the key's shape: a program nobody accepts is not yielded.
-		_, err := r.Program.Marshal()
+		_, err = r.Program.Marshal()
 		return err
 	})
 	if err != nil {
@@ -145,4 +185,18 @@ func (f *Folder) phase2(ctx context.Context, s *state, p *prepared, by *seal, pr
 		return nil, fmt.Errorf("%w: phase 2's contributions and beacon yield the program %x, and %s says %s; compare the beacon's value with its public source", ErrBeacon, id, beaconName(2), by.yields)
 	}
 	return r, nil
+}
+
+// evaluations is what gnark needs to make keys, but for the A and B of the proving key.
+func (s *shape) evaluations(srs *mpcsetup.SrsCommons, committed [][]curve.G1Affine) (*mpcsetup.Phase2Evaluations, error) {
+	e := new(mpcsetup.Phase2Evaluations)
+	var err error
+	if e.G1.VKK, err = s.publicPoints(srs); err != nil {
+		return nil, err
+	}
+	e.G1.CKK = committed
+	_, _, public := s.system.GetNbVariables()
+	commitments := s.system.CommitmentInfo.(constraint.Groth16Commitments)
+	e.PublicAndCommitmentCommitted = commitments.GetPublicAndCommitmentCommitted(commitments.CommitmentIndexes(), public)
+	return e, nil
 }

@@ -311,8 +311,10 @@ func (p *program) write(r *ceremony.Result, out, pk string) (err error) {
 		}
 		files = append(files, f)
 	}
-	h := sha256.New()
-	if err := r.Export(files[0], io.MultiWriter(files[1], h)); err != nil {
+	progress, done := p.steps()
+	err = r.Export(p.ctx, files[0], files[1], progress)
+	done()
+	if err != nil {
 		return err
 	}
 	for i, path := range []string{out, pk} {
@@ -326,7 +328,7 @@ func (p *program) write(r *ceremony.Result, out, pk string) (err error) {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(p.stdout, "%s: the program, origin %s\n%s: the proving key, SHA-256 %x\n", out, r.Program.Origin, pk, h.Sum(nil))
+	_, err = fmt.Fprintf(p.stdout, "%s: the program, origin %s\n%s: the proving key, SHA-256 %x (the program file says it)\n", out, r.Program.Origin, pk, r.Program.ProvingKey)
 	return err
 }
 
