@@ -64,8 +64,10 @@ var mayImport = map[string][]string{
 	"log":        {"entry", "crate", "client", "proofcheck"},
 	"ceremony":   {"circuit", "proofcheck"},
 
-	"monitor/store": {"entry"},
-	"monitor/web":   {"monitor/store", "entry", "client", "proofcheck"},
+	"monitor/store":     {"entry"},
+	"monitor":           {"entry", "crate", "client", "evidence", "registry", "monitor/store"},
+	"internal/roguelog": {},
+	"monitor/web":       {"monitor/store", "entry", "client", "proofcheck"},
 
 	"policy":  {"client", "config", "entry", "proofcheck"},
 	"verdict": {"policy", "client", "crate", "entry", "proofcheck", "evidence"},
@@ -77,7 +79,7 @@ var mayImport = map[string][]string{
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
-	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git"},
+	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git", "cargo", "policy", "verdict", "registry"},
 	"cmd/ceremony":  {"ceremony", "circuit"},
 	"cmd/demo":      {"client", "entry", "internal/loopback", "testdata"},
 

@@ -228,18 +228,24 @@ func (s *Store) CheckpointsWithVerdict(ctx context.Context, log int64, verdict s
 	return s.checkpointsWhere(ctx, "WHERE log = ? AND verdict = ? AND size >= ? AND size <= ? ORDER BY size, id LIMIT ?", log, verdict, from, to, limit)
 }
 
+// LargestPending returns at most limit pending checkpoints of more than size entries,
+// the largest first.
+func (s *Store) LargestPending(ctx context.Context, log, size int64, limit int) ([]Checkpoint, error) {
+	return s.checkpointsWhere(ctx, "WHERE log = ? AND verdict = 'pending' AND size > ? ORDER BY size DESC, id LIMIT ?", log, size, limit)
+}
+
 // CountCheckpoints returns how many checkpoints of a log have a verdict.
 func (s *Store) CountCheckpoints(ctx context.Context, log int64, verdict string) (n int64, err error) {
 	return n, s.read.QueryRowContext(ctx, "SELECT count(*) FROM checkpoints WHERE log = ? AND verdict = ?", log, verdict).Scan(&n)
 }
 
-const selectView = "SELECT log, source, url, size, root, cosigned, tried, seen, changed, error, failing FROM views "
+const selectView = "SELECT log, source, url, size, root, largest, cosigned, tried, seen, changed, error, failing FROM views "
 
 func scanView(r scanner) (View, error) {
 	var v View
 	var root []byte
 	var cosigned, tried, seen, changed, failing int64
-	if err := r.Scan(&v.Log, &v.Source, &v.URL, &v.Size, &root, &cosigned, &tried, &seen, &changed, &v.Error, &failing); err != nil {
+	if err := r.Scan(&v.Log, &v.Source, &v.URL, &v.Size, &root, &v.Largest, &cosigned, &tried, &seen, &changed, &v.Error, &failing); err != nil {
 		return v, err
 	}
 	v.Cosigned, v.Tried, v.Seen, v.Changed, v.Failing = fromMillis(cosigned), fromMillis(tried), fromMillis(seen), fromMillis(changed), fromMillis(failing)
@@ -248,8 +254,8 @@ func scanView(r scanner) (View, error) {
 
 // PutView replaces what a source shows of a log.
 func (s *Store) PutView(ctx context.Context, v View) error {
-	_, err := s.write.ExecContext(ctx, "INSERT OR REPLACE INTO views (log, source, url, size, root, cosigned, tried, seen, changed, error, failing) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-		v.Log, v.Source, v.URL, v.Size, v.Root[:], millis(v.Cosigned), millis(v.Tried), millis(v.Seen), millis(v.Changed), v.Error, millis(v.Failing))
+	_, err := s.write.ExecContext(ctx, "INSERT OR REPLACE INTO views (log, source, url, size, root, largest, cosigned, tried, seen, changed, error, failing) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+		v.Log, v.Source, v.URL, v.Size, v.Root[:], v.Largest, millis(v.Cosigned), millis(v.Tried), millis(v.Seen), millis(v.Changed), v.Error, millis(v.Failing))
 	return err
 }
 
@@ -261,4 +267,19 @@ func (s *Store) View(ctx context.Context, log int64, source string) (View, bool,
 // Views returns what all sources show of a log, by name.
 func (s *Store) Views(ctx context.Context, log int64) ([]View, error) {
 	return all(ctx, s.read, scanView, selectView+"WHERE log = ? ORDER BY source", log)
+}
+
+// CosignedBy returns the smallest consistent checkpoint of at least size entries
+// that a witness's key cosigned, and whether there is one.
+func (s *Store) CosignedBy(ctx context.Context, log int64, keyName string, keyID uint32, size int64) (Checkpoint, bool, error) {
+	return s.firstCheckpoint(ctx, "WHERE log = ? AND verdict = 'consistent' AND size >= ? AND id IN (SELECT checkpoint FROM cosignatures WHERE key_name = ? AND key_id = ?) ORDER BY size",
+		log, size, keyName, int64(keyID))
+}
+
+// SeenAbove returns when the first accepted checkpoint of more than size entries was
+// seen, and whether there is one.
+func (s *Store) SeenAbove(ctx context.Context, log, size int64) (time.Time, bool, error) {
+	var ms sql.NullInt64
+	err := s.read.QueryRowContext(ctx, "SELECT min(first_seen) FROM checkpoints WHERE log = ? AND accepted = 1 AND verdict != 'inconsistent' AND size > ?", log, size).Scan(&ms)
+	return fromMillis(ms.Int64), ms.Valid, err
 }

@@ -122,6 +122,22 @@ func (s *Store) StandingFindings(ctx context.Context, class Class) ([]Finding, e
 	return all(ctx, s.read, scanFinding, selectFinding+"WHERE f.class = ? AND f.resolved = 0 AND f.acked = 0 ORDER BY f.id", string(class))
 }
 
+// CountStanding returns how many findings of each class are neither resolved nor
+// acknowledged.
+func (s *Store) CountStanding(ctx context.Context) (map[Class]int64, error) {
+	type count struct {
+		class Class
+		n     int64
+	}
+	found, err := all(ctx, s.read, func(r scanner) (c count, err error) { return c, r.Scan(&c.class, &c.n) },
+		"SELECT class, count(*) FROM findings WHERE resolved = 0 AND acked = 0 GROUP BY class")
+	out := map[Class]int64{Security: 0, Operational: 0, Info: 0}
+	for _, c := range found {
+		out[c.class] = c.n
+	}
+	return out, err
+}
+
 // CountFindings returns how many findings of a log and kind there are.
 func (s *Store) CountFindings(ctx context.Context, log int64, kind string) (n int64, err error) {
 	return n, s.read.QueryRowContext(ctx, "SELECT count(*) FROM findings WHERE log = ? AND kind = ?", log, kind).Scan(&n)

@@ -100,6 +100,7 @@ CREATE TABLE views (
 	url      TEXT NOT NULL,
 	size     INTEGER NOT NULL, -- of its last valid checkpoint, -1 if none
 	root     BLOB NOT NULL,
+	largest  INTEGER NOT NULL, -- size that it ever showed, -1 if none
 	cosigned INTEGER NOT NULL, -- time of the witness's cosignature on it
 	tried    INTEGER NOT NULL,
 	seen     INTEGER NOT NULL, -- last valid answer

@@ -101,6 +101,7 @@ type View struct {
 	URL      string
 	Size     int64 // of its last valid checkpoint, -1 if there was none
 	Root     tlog.Hash
+	Largest  int64     // the largest size that it ever showed and that is not inconsistent, -1 if there is none
 	Cosigned time.Time // by the witness
 	Tried    time.Time
 	Seen     time.Time // last valid answer

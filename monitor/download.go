@@ -1,0 +1,243 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/entry"
+	"cratelog/monitor/store"
+)
+
+const (
+	fetchers = 8 // entry bundles requested from a log at a time
+	inFlight = 2 * fetchers
+	// maxBundle is the size of a full entry bundle with the largest entries.
+	maxBundle = torchwood.TileWidth * (2 + entry.MaxSize)
+	// writeBatch is how many entries are stored in one transaction.
+	writeBatch   = 1024
+	maxRedirects = 3
+)
+
+// errGarbled: what came is not what the specification asks for. It may be the log's
+// fault, or that of whatever is in between.
+var errGarbled = errors.New("garbled")
+
+// remoteError is what somebody else is to blame for.
+type remoteError struct{ err error }
+
+func (e *remoteError) Error() string { return e.err.Error() }
+func (e *remoteError) Unwrap() error { return e.err }
+
+// statusError is an answer that is not 200.
+type statusError struct {
+	url    string
+	status int
+}
+
+func (e *statusError) Error() string {
+	return fmt.Sprintf("%s answered %d %s", e.url, e.status, http.StatusText(e.status))
+}
+
+// get fetches a URL of at most limit bytes. Redirects stay on the same host.
+func (m *Monitor) get(ctx context.Context, url string, limit int64) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("User-Agent", UserAgent)
+	c := *m.cfg.HTTP
+	c.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+		if r.URL.Scheme != via[0].URL.Scheme || r.URL.Host != via[0].URL.Host || len(via) > maxRedirects {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	resp, err := c.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		io.CopyN(io.Discard, resp.Body, 4096) // so that the connection can be used again
+		return nil, &statusError{url, resp.StatusCode}
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", url, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%w: %s has more than %d bytes", errGarbled, url, limit)
+	}
+	return b, nil
+}
+
+// bundle fetches the first width entries of an entry bundle from one base URL.
+//
+// SPEC (tlog-tiles): "If a partial tile is not available, clients MAY fetch the full
+// tile instead": a log may delete it once there is the full one.
+func (m *Monitor) bundle(ctx context.Context, base string, n int64, width int) ([][]byte, error) {
+	t := tlog.Tile{H: torchwood.TileHeight, L: -1, N: n, W: width}
+	b, err := m.get(ctx, base+torchwood.TilePath(t), maxBundle)
+	var status *statusError
+	if errors.As(err, &status) && status.status == http.StatusNotFound && width < torchwood.TileWidth {
+		t.W = torchwood.TileWidth
+		full, fullErr := m.get(ctx, base+torchwood.TilePath(t), maxBundle)
+		if fullErr != nil {
+			return nil, err
+		}
+		b, err = full, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	entries := make([][]byte, 0, t.W)
+	for len(b) > 0 && len(entries) < t.W {
+		var e []byte
+		if e, b, err = torchwood.ReadTileEntry(b); err != nil {
+			return nil, fmt.Errorf("%w: the entry bundle %s%s ends within an entry", errGarbled, base, torchwood.TilePath(t))
+		}
+		entries = append(entries, e)
+	}
+	if len(entries) != t.W || len(b) > 0 {
+		return nil, fmt.Errorf("%w: the entry bundle %s%s does not hold exactly %d entries", errGarbled, base, torchwood.TilePath(t), t.W)
+	}
+	return entries[:width], nil
+}
+
+// fetch gets a bundle from the log, or where that fails, from a mirror.
+func (f *follower) fetch(ctx context.Context, n int64, width int) ([][]byte, error) {
+	var errs []error
+	for _, base := range f.bases {
+		entries, err := f.m.bundle(ctx, base, n, width)
+		if err == nil {
+			return entries, nil
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// job is the part of one bundle on its way into the store.
+type job struct {
+	from, to int64
+	done     chan struct{} // closed when the fields below are set
+	entries  []store.Entry
+	err      error
+}
+
+// download fetches, checks and stores entries up to the size of a checkpoint:
+//
+//	bundles -> fetch (fetchers at a time) -> inspect (a core each) -> in order -> store
+//
+// What was stored before an error stays.
+func (f *follower) download(ctx context.Context, t store.Checkpoint) error {
+	p, err := f.m.cfg.Store.Position(ctx, f.id)
+	if err != nil {
+		return err
+	}
+	if p.Downloaded >= t.Size {
+		return nil
+	}
+	known, err := f.m.cfg.Store.LeafHashes(ctx, f.id, p.Downloaded/torchwood.TileWidth*torchwood.TileWidth, p.Downloaded)
+	if err != nil {
+		return err
+	}
+	work, cancel := context.WithCancel(ctx)
+	defer cancel()
+	order := make(chan *job, inFlight)
+	go f.produce(work, t, p.Downloaded, known, order)
+	var batch []store.Entry
+	flush := func() error {
+		err := f.m.cfg.Store.AppendEntries(ctx, f.id, batch)
+		f.m.metrics.entries.Add(float64(len(batch)))
+		batch = batch[:0]
+		return err
+	}
+	for j := range order {
+		select {
+		case <-j.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if j.err != nil {
+			if err := flush(); err != nil {
+				return err
+			}
+			return j.err
+		}
+		if batch = append(batch, j.entries...); len(batch) >= writeBatch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return flush()
+}
+
+// produce starts the jobs in order; at most inFlight wait in the channel.
+func (f *follower) produce(ctx context.Context, t store.Checkpoint, from int64, known []tlog.Hash, order chan<- *job) {
+	defer close(order)
+	fetching, inspecting := make(chan struct{}, fetchers), make(chan struct{}, cores())
+	for from < t.Size {
+		n := from / torchwood.TileWidth
+		j := &job{from: from, to: min((n+1)*torchwood.TileWidth, t.Size), done: make(chan struct{})}
+		select {
+		case order <- j:
+		case <-ctx.Done():
+			return
+		}
+		before := known
+		known = nil
+		select {
+		case fetching <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		go func() {
+			defer close(j.done)
+			raw, err := f.fetch(ctx, n, int(j.to-n*torchwood.TileWidth))
+			<-fetching
+			if err == nil {
+				err = sameLeaves(raw, before)
+			}
+			if err != nil {
+				j.err = &remoteError{fmt.Errorf("entries %d to %d: %w", j.from, j.to-1, err)}
+				return
+			}
+			inspecting <- struct{}{}
+			defer func() { <-inspecting }()
+			j.entries = f.inspect(raw[j.from-n*torchwood.TileWidth:], j.from, t)
+		}()
+		from = j.to
+	}
+}
+
+// errChanged: the log serves other bytes for entries that are stored already.
+var errChanged = fmt.Errorf("%w: they follow other entries than those that were served before", errGarbled)
+
+func sameLeaves(raw [][]byte, known []tlog.Hash) error {
+	for i, h := range known {
+		if tlog.RecordHash(raw[i]) != h {
+			return errChanged
+		}
+	}
+	return nil
+}
+
+func firstLine(b []byte) string {
+	line, _, _ := strings.Cut(string(b[:min(len(b), 1024)]), "\n")
+	return line
+}

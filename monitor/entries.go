@@ -1,0 +1,150 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"cratelog/evidence"
+	"cratelog/monitor/store"
+)
+
+// reportEntries records what was found about the entries from an index up to a
+// checkpoint with which they agree.
+func (f *follower) reportEntries(ctx context.Context, from int64, t store.Checkpoint) error {
+	for e, err := range f.m.cfg.Store.EntriesWithReason(ctx, f.id, from, t.Size) {
+		if err != nil {
+			return err
+		}
+		if err := f.reportEntry(ctx, e, t); err != nil {
+			return err
+		}
+	}
+	if err := f.reportPairs(ctx, from, t); err != nil {
+		return err
+	}
+	return f.reportWatched(ctx, from, t)
+}
+
+// entryFinding is a finding about one entry.
+func (f *follower) entryFinding(kind string, e store.Entry) store.Finding {
+	return store.Finding{Key: fmt.Sprintf("%s/%s/%d", kind, f.origin, e.Index), Kind: kind, Index: e.Index, Name: e.Name, Version: e.Version,
+		Detail: e.Detail, FirstSeen: f.m.cfg.Now()}
+}
+
+// what names an entry in a sentence.
+func what(e store.Entry) string {
+	if e.Name == "" {
+		return fmt.Sprintf("entry %d", e.Index)
+	}
+	return fmt.Sprintf("entry %d (%s %s)", e.Index, e.Name, e.Version)
+}
+
+func (f *follower) reportEntry(ctx context.Context, e store.Entry, t store.Checkpoint) error {
+	x := f.entryFinding(e.Reason, e)
+	build := func(reason evidence.Reason, attached []byte) func() (*evidence.Evidence, error) {
+		return func() (*evidence.Evidence, error) {
+			l, err := f.leaf(ctx, e, t)
+			if err != nil {
+				return nil, err
+			}
+			return evidence.NewFalseEntry(reason, t.Signed, l, attached, f.meta(t))
+		}
+	}
+	switch e.Reason {
+	case kindMalformed:
+		x.Summary = fmt.Sprintf("Entry %d of %s is not an entry.", e.Index, f.origin)
+		return f.report(ctx, x, nil, build(evidence.Malformed, nil))
+	case kindFalseEntry:
+		x.Summary = fmt.Sprintf("The proof of %s of %s does not hold.", what(e), f.origin)
+		return f.report(ctx, x, nil, build(evidence.ProofInvalid, f.program(e.Program)))
+	case kindUnknownProgram:
+		x.Summary = fmt.Sprintf("The proof of %s of %s is of the program %x, which this monitor does not accept.", what(e), f.origin, e.Program[:8])
+		return f.report(ctx, x, nil, build(evidence.UnknownProgram, nil))
+	case kindUnproven:
+		x.Summary = fmt.Sprintf("The claim of %s of %s leaves files out.", what(e), f.origin)
+		return f.report(ctx, x, nil, nil)
+	}
+	return fmt.Errorf("entry %d has the unknown reason %q", e.Index, e.Reason)
+}
+
+// leaf is an entry with its way to the root of a checkpoint.
+func (f *follower) leaf(ctx context.Context, e store.Entry, t store.Checkpoint) (evidence.Leaf, error) {
+	return evidence.NewLeaf(f.m.cfg.Store.Hashes(ctx, f.id), t.Size, e.Index, e.Data)
+}
+
+func (f *follower) program(id [32]byte) []byte {
+	if f.m.cfg.ProgramFile == nil {
+		return nil
+	}
+	return f.m.cfg.ProgramFile(id)
+}
+
+// reportPairs records versions with two checksums, and entries that stand twice.
+func (f *follower) reportPairs(ctx context.Context, from int64, t store.Checkpoint) error {
+	s := f.m.cfg.Store
+	duplicates, err := s.Duplicates(ctx, f.id, from, t.Size, maxPerKind+1)
+	if err != nil {
+		return err
+	}
+	for _, d := range duplicates {
+		x := f.entryFinding(kindDuplicate, d.Second)
+		x.Summary = fmt.Sprintf("The log %s has two checksums for %s %s, in the entries %d and %d.", f.origin, d.Second.Name, d.Second.Version, d.First.Index, d.Second.Index)
+		x.Detail = fmt.Sprintf("Entry %d: %x. Entry %d: %x.", d.First.Index, d.First.SHA256, d.Second.Index, d.Second.SHA256)
+		err := f.report(ctx, x, nil, func() (*evidence.Evidence, error) {
+			a, err1 := f.leaf(ctx, d.First, t)
+			b, err2 := f.leaf(ctx, d.Second, t)
+			if err := errors.Join(err1, err2); err != nil {
+				return nil, err
+			}
+			return evidence.NewDuplicate(t.Signed, a, b, f.meta(t))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	repeats, err := s.Repeats(ctx, f.id, from, t.Size, maxPerKind+1)
+	if err != nil {
+		return err
+	}
+	for _, d := range repeats {
+		x := f.entryFinding(kindRepeat, d.Second)
+		x.Summary = fmt.Sprintf("The log %s says the same in the entries %d and %d (%s %s).", f.origin, d.First.Index, d.Second.Index, d.Second.Name, d.Second.Version)
+		if err := f.report(ctx, x, nil, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reportWatched records entries that somebody watches for and nobody announced.
+func (f *follower) reportWatched(ctx context.Context, from int64, t store.Checkpoint) error {
+	s := f.m.cfg.Store
+	watches, err := s.Watches(ctx)
+	if err != nil || len(watches) == 0 {
+		return err
+	}
+	for e, err := range s.EntriesIn(ctx, f.id, from, t.Size) {
+		if err != nil {
+			return err
+		}
+		for _, w := range watches {
+			if !w.Matches(&e) {
+				continue
+			}
+			if announced, err := s.Authorised(ctx, &e, f.m.cfg.Now()); err != nil {
+				return err
+			} else if announced {
+				continue
+			}
+			x := f.entryFinding(kindWatch, e)
+			x.Key, x.Watch = fmt.Sprintf("watch/%d/%s/%d", w.ID, f.origin, e.Index), w.ID
+			x.Summary = fmt.Sprintf("%s %s was logged in %s, as entry %d.", e.Name, e.Version, f.origin, e.Index)
+			x.Detail = fmt.Sprintf("It matches the watch of the %s %q and was not announced. Checksum %x, commit %x, path %q.", w.Kind, w.Value, e.SHA256, e.Commit, e.Path)
+			if err := f.report(ctx, x, &w, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

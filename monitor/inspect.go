@@ -1,0 +1,72 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/entry"
+	"cratelog/monitor/store"
+)
+
+// inspect checks leaves that follow each other: their form, their programs, their
+// proofs, and what they leave unproven. It accuses nobody: the leaves may not be
+// the log's.
+func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store.Entry {
+	now := f.m.cfg.Now()
+	out := make([]store.Entry, len(raw))
+	var parsed []*entry.Entry
+	var rows []*store.Entry
+	for i, b := range raw {
+		row := &out[i]
+		*row = store.Entry{Log: f.id, Index: from + int64(i), LeafHash: tlog.RecordHash(b), Data: b,
+			Logged: t.Witnessed, Covered: t.Size, FirstSeen: now, Verdict: store.OK}
+		e, err := entry.Parse(b)
+		if err == nil {
+			row.Identity, err = e.Identity()
+		}
+		if err != nil {
+			row.Verdict, row.Reason, row.Detail = store.Bad, kindMalformed, err.Error()
+			continue
+		}
+		describe(row, e)
+		parsed, rows = append(parsed, e), append(rows, row)
+	}
+	for i, err := range f.m.cfg.Proofs.CheckBatch(parsed) {
+		f.judgeEntry(rows[i], err)
+	}
+	return out
+}
+
+// describe fills a row from its entry.
+func describe(row *store.Entry, e *entry.Entry) {
+	row.Name, row.Version, row.SHA256, row.Program = e.Subject.Name, e.Subject.Version, e.Subject.SHA256, e.Proof.Program
+	row.Kind = e.Claim.Kind()
+	if s, ok := e.Claim.(*entry.Source); ok {
+		row.Commit, row.Path, row.Unproven = s.Commit, s.Path, s.Unproven
+		row.Links, row.Submodules, row.Outside, row.Workspace = len(s.Links), len(s.Submodules), len(s.Outside), s.Workspace != nil
+	}
+}
+
+func (f *follower) judgeEntry(row *store.Entry, err error) {
+	var unknown interface{ UnknownProgram() bool }
+	switch {
+	case errors.As(err, &unknown) && unknown.UnknownProgram():
+		row.Verdict, row.Reason, row.Detail = store.Bad, kindUnknownProgram, err.Error()
+	case err != nil:
+		row.Verdict, row.Reason, row.Detail = store.Bad, kindFalseEntry, err.Error()
+	default:
+		var more []string
+		for _, path := range row.Unproven {
+			if !slices.Contains(f.m.cfg.AllowUnproven, path) {
+				more = append(more, path)
+			}
+		}
+		if len(more) > 0 {
+			row.Reason, row.Detail = kindUnproven, fmt.Sprintf("Not proven: %s.", strings.Join(more, ", "))
+		}
+	}
+}

@@ -1,0 +1,287 @@
+// Package monitor follows transparency logs of crate proofs, believes nothing that
+// it has not computed itself, and says what it found.
+//
+// For every log it downloads every entry, rebuilds the root hash from them, and
+// compares it with every signed checkpoint that it ever sees: of any size, from the
+// log itself, its mirrors, its witnesses, or whoever sends one (Gossip). It checks
+// each entry's form, program and proof, that no crate version has two checksums,
+// and with a registry, that the registry serves what the entry is about. What
+// somebody must have cheated for is a finding of class security, with evidence that
+// convinces others (package evidence); what is only late or silent is operational.
+//
+// # Positions
+//
+// Entries are downloaded, checked and stored (position downloaded). When they give
+// the root of a signed checkpoint, what was found about them is recorded, with its
+// evidence, and only then the position verified moves past them. So whatever moment
+// the monitor dies at, it finds the same again and loses nothing; and what arrives
+// damaged accuses nobody, because entries that give no signed root are fetched again.
+//
+// # Trust
+//
+// The log, its mirrors, the witnesses, the registry and those who gossip are not
+// trusted. Whoever can write the store or the evidence directory can make the
+// monitor forget; its evidence stays what it is.
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"cratelog/client"
+	"cratelog/entry"
+	"cratelog/monitor/store"
+	"cratelog/registry"
+)
+
+// ProofVerifier checks the proofs of many entries at once, as
+// *proofcheck.Verifier does: one error for each, in their order. An error that has
+// a method UnknownProgram() bool says that the program is not accepted.
+type ProofVerifier interface {
+	CheckBatch(entries []*entry.Entry) []error
+}
+
+// Registry is what entries are compared with. *registry.Index is one.
+type Registry interface {
+	// Releases returns all releases of a crate, or registry.ErrNotFound.
+	Releases(ctx context.Context, name string) ([]registry.Release, error)
+	// Download returns a .crate with a checksum, or a *registry.ChecksumError.
+	Download(ctx context.Context, name, version string, sum [32]byte) ([]byte, error)
+}
+
+// LogConfig is a log to follow.
+type LogConfig struct {
+	Origin string
+	// Policy lists the log's keys, its witnesses, and their quorum.
+	Policy *client.Policy
+	// URL is where the log is; "" for where the policy says.
+	URL string
+	// Mirrors are further base URLs of the same log.
+	Mirrors []string
+	// Witnesses are the monitoring prefixes of witnesses by their name in the
+	// policy, where they are not the submission prefixes that it names. "-" is a
+	// witness that cannot be asked.
+	Witnesses map[string]string
+}
+
+// Config says what to follow, and how. Logs, Store, EvidenceDir and Proofs are
+// required; zero durations stand for the defaults.
+type Config struct {
+	Logs        []LogConfig
+	Store       *store.Store
+	EvidenceDir string // for evidence files; must exist
+	Proofs      ProofVerifier
+	// ProgramFile returns the program file of an accepted program, for evidence
+	// that others can check without having it. May be nil.
+	ProgramFile func(id [32]byte) []byte
+	// Registry is compared with the logs; nil for none. RegistryName is what it is
+	// called in findings.
+	Registry     Registry
+	RegistryName string
+	// Contents has every .crate downloaded and compared with its claim, not only its
+	// checksum with the registry's index.
+	Contents bool
+	// Route returns the alert channels that a finding goes to. watch is the watch
+	// that asked for it, or nil. A nil Route alerts nobody.
+	Route func(f store.Finding, watch *store.Watch) []string
+	// AllowUnproven are the files that a claim may leave out without being a
+	// finding; nil for those of client.DefaultRules.
+	AllowUnproven []string
+
+	Poll             time.Duration // between two looks at a log; default 30 s
+	ViewPoll         time.Duration // between two looks at a witness or mirror; default 5 min
+	MaxAge           time.Duration // of a log's latest cosigned checkpoint; default 1 h
+	Unreachable      time.Duration // how long a log may fail before it is a finding; default 10 min
+	ViewUnreachable  time.Duration // the same for witnesses, mirrors and the registry; default 1 h
+	Rollback         time.Duration // how long a log may show less than before; default 2 min
+	Behind           time.Duration // how long a view may lack what another one shows; default 2 h
+	RegistryInterval time.Duration // between two questions to the registry; default 200 ms
+	RegistryMissing  time.Duration // how long after it is logged a release may be missing; default 24 h
+	MismatchRetry    time.Duration // between attempts on entries that do not give the root; default 10 min
+	RequestTimeout   time.Duration // of one request to a log, mirror or witness; default 1 min
+
+	HTTP      *http.Client // nil for one with RequestTimeout
+	AllowHTTP bool         // plain http to other machines; what it brings is verified all the same
+	Now       func() time.Time
+	Logger    *slog.Logger // nil: nothing is said
+}
+
+// Monitor follows the configured logs. Its methods may be called concurrently, but
+// only one of Run and Once at a time.
+type Monitor struct {
+	cfg       Config
+	followers []*follower
+	metrics   *metrics
+}
+
+// UserAgent names the monitor to those whom it asks.
+const UserAgent = "cratelog-monitor"
+
+// New checks the configuration and that the store is in order and belongs to these
+// logs. It refuses rather than start wrong.
+func New(ctx context.Context, cfg Config) (*Monitor, error) {
+	cfg.defaults()
+	if len(cfg.Logs) == 0 || cfg.Store == nil || cfg.EvidenceDir == "" || cfg.Proofs == nil {
+		return nil, errors.New("monitor: logs, a store, a directory for evidence and a proof verifier are needed")
+	}
+	m := &Monitor{cfg: cfg, metrics: newMetrics()}
+	seen := make(map[string]bool)
+	for _, l := range cfg.Logs {
+		if seen[l.Origin] {
+			return nil, fmt.Errorf("monitor: the log %q is configured twice", l.Origin)
+		}
+		seen[l.Origin] = true
+		f, err := m.newFollower(ctx, l)
+		if err != nil {
+			return nil, fmt.Errorf("monitor: log %q: %w", l.Origin, err)
+		}
+		m.followers = append(m.followers, f)
+	}
+	return m, nil
+}
+
+func (c *Config) defaults() {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&c.Poll, 30 * time.Second}, {&c.ViewPoll, 5 * time.Minute}, {&c.MaxAge, time.Hour},
+		{&c.Unreachable, 10 * time.Minute}, {&c.ViewUnreachable, time.Hour}, {&c.Behind, 2 * time.Hour}, {&c.Rollback, 2 * time.Minute},
+		{&c.RegistryInterval, 200 * time.Millisecond}, {&c.RegistryMissing, 24 * time.Hour},
+		{&c.MismatchRetry, 10 * time.Minute}, {&c.RequestTimeout, time.Minute},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if c.AllowUnproven == nil {
+		c.AllowUnproven = client.DefaultRules().AllowUnproven
+	}
+	if c.HTTP == nil {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.MaxIdleConnsPerHost = fetchers
+		c.HTTP = &http.Client{Timeout: c.RequestTimeout, Transport: t}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Route == nil {
+		c.Route = func(store.Finding, *store.Watch) []string { return nil }
+	}
+	if c.RegistryName == "" {
+		c.RegistryName = "the registry"
+	}
+}
+
+// Run follows all logs until ctx ends, which is no error.
+func (m *Monitor) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, 3*len(m.followers))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, f := range m.followers {
+		for _, loop := range []func(context.Context) error{f.followLoop, f.viewLoop, f.registryLoop} {
+			wg.Go(func() {
+				if err := loop(ctx); err != nil && ctx.Err() == nil {
+					errs <- fmt.Errorf("log %q: %w", f.origin, err)
+					cancel() // what remains is the store or the disk: stop, and say so
+				}
+			})
+		}
+	}
+	wg.Wait()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+// Summary is what Once found.
+type Summary struct {
+	Logs        []LogSummary
+	Security    int64 // findings that stand, and that nobody has acknowledged
+	Operational int64
+	Trouble     []string // what could not be done this time
+}
+
+// LogSummary is how far one log is verified.
+type LogSummary struct {
+	Origin   string
+	Size     int64 // of the largest accepted checkpoint
+	Verified int64
+}
+
+// Once looks at everything once, until all that is signed is verified or cannot be.
+// An error is one of the store or the disk; all else is in the Summary.
+func (m *Monitor) Once(ctx context.Context) (Summary, error) {
+	var s Summary
+	for _, f := range m.followers {
+		f.trouble.clear()
+		if err := f.once(ctx); err != nil {
+			return s, fmt.Errorf("log %q: %w", f.origin, err)
+		}
+		s.Trouble = append(s.Trouble, f.trouble.list()...)
+		p, err := m.cfg.Store.Position(ctx, f.id)
+		if err != nil {
+			return s, err
+		}
+		c, _, err := m.cfg.Store.LatestCheckpoint(ctx, f.id, true)
+		if err != nil {
+			return s, err
+		}
+		s.Logs = append(s.Logs, LogSummary{f.origin, c.Size, p.Verified})
+	}
+	standing, err := m.cfg.Store.CountStanding(ctx)
+	s.Security, s.Operational = standing[store.Security], standing[store.Operational]
+	return s, err
+}
+
+// ExitCode is 1 if a security finding stands, else 3 if anything operational does,
+// else 0.
+func (s Summary) ExitCode() int {
+	switch {
+	case s.Security > 0:
+		return 1
+	case s.Operational > 0 || len(s.Trouble) > 0:
+		return 3
+	}
+	return 0
+}
+
+// ErrNotFollowed: nobody told this monitor to follow that log.
+var ErrNotFollowed = errors.New("this monitor does not follow that log")
+
+// Gossip takes a checkpoint, or a bundle (c2sp.org/tlog-proof) with one, that
+// somebody was shown, and says how it stands to what the monitor knows:
+// store.Consistent, store.Inconsistent or store.Pending. What the log's key did not
+// sign is an error, and forgotten: ErrNotFollowed, or one of package client.
+func (m *Monitor) Gossip(ctx context.Context, b []byte, source string) (verdict string, c store.Checkpoint, err error) {
+	signed := b
+	if proof, err := client.ParseProof(b); err == nil {
+		signed = proof.Checkpoint
+	}
+	origin := firstLine(signed)
+	for _, f := range m.followers {
+		if f.origin == origin {
+			c, err := f.observe(ctx, signed, source)
+			if err == nil {
+				f.wake()
+			}
+			return c.Verdict, c, err
+		}
+	}
+	return "", store.Checkpoint{}, fmt.Errorf("%w: %q", ErrNotFollowed, origin)
+}
+
+func cores() int { return max(1, runtime.GOMAXPROCS(0)) }

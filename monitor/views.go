@@ -1,0 +1,277 @@
+package monitor
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"cratelog/client"
+	"cratelog/evidence"
+	"cratelog/monitor/store"
+)
+
+// source is somebody who shows checkpoints of the log: a witness, or a mirror.
+type source struct {
+	name    string // "witness NAME" or "mirror URL"
+	url     string // of the checkpoint, or "" if it cannot be asked
+	witness *client.PolicyWitness
+	down    string // kinds of its findings
+	behind  string
+}
+
+func (f *follower) makeSources(l LogConfig) error {
+	names := make(map[string]bool)
+	for _, w := range f.policy.Witnesses() {
+		names[w.Name] = true
+		url, given := l.Witnesses[w.Name]
+		if !given {
+			url = w.URL
+		}
+		if url == "" || url == "-" {
+			continue
+		}
+		// SPEC (tlog-witness): GET <monitoring prefix>/<hex SHA-256 of the origin>/checkpoint
+		f.views = append(f.views, source{name: "witness " + w.Name, witness: &w, down: kindWitnessUnreachable, behind: kindWitnessBehind,
+			url: fmt.Sprintf("%s/%x/checkpoint", strings.TrimSuffix(url, "/"), sha256.Sum256([]byte(f.origin)))})
+	}
+	for name := range l.Witnesses {
+		if !names[name] {
+			return fmt.Errorf("the policy does not list a witness %q", name)
+		}
+	}
+	for _, base := range f.bases[1:] {
+		f.views = append(f.views, source{name: "mirror " + base, url: base + "checkpoint", down: kindMirrorUnreachable, behind: kindMirrorBehind})
+	}
+	return nil
+}
+
+// viewLoop looks at the witnesses and mirrors until ctx ends.
+func (f *follower) viewLoop(ctx context.Context) error {
+	if len(f.views) == 0 {
+		return nil
+	}
+	for {
+		if err := f.pollViews(ctx); err != nil {
+			return err
+		}
+		t := time.NewTimer(f.m.cfg.ViewPoll)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// pollViews looks at every witness and mirror once. A slow one delays no other.
+func (f *follower) pollViews(ctx context.Context) error {
+	errs := make([]error, len(f.views))
+	var wg sync.WaitGroup
+	for i, v := range f.views {
+		wg.Go(func() { errs[i] = f.pollView(ctx, v) })
+	}
+	wg.Wait()
+	f.wake()
+	return errors.Join(errs...)
+}
+
+func (f *follower) pollView(ctx context.Context, v source) error {
+	signed, failed := f.m.get(ctx, v.url, client.MaxCheckpointSize)
+	var c store.Checkpoint
+	if failed == nil {
+		if c, failed = f.observe(ctx, signed, v.name); isLocal(failed) {
+			return failed
+		}
+	}
+	var cosigned time.Time
+	if failed == nil && v.witness != nil {
+		if cosigned, failed = f.ownCosignature(signed, v.witness); failed != nil {
+			failed = fmt.Errorf("%w: %w", errGarbled, failed)
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	view, err := f.noteView(ctx, v.name, v.url, c, cosigned, failed)
+	if err != nil {
+		return err
+	}
+	if failed != nil {
+		f.trouble.add("%s: %s: %v", f.origin, v.name, failed)
+	}
+	return f.apply(ctx, condition{kind: v.down, about: v.name, active: failed != nil, since: view.Failing, limit: f.m.cfg.ViewUnreachable,
+		summary: fmt.Sprintf("The %s shows no checkpoint of %s.", v.name, f.origin), detail: view.Error})
+}
+
+// ownCosignature returns when a witness cosigned the checkpoint that it serves.
+func (f *follower) ownCosignature(signed []byte, w *client.PolicyWitness) (time.Time, error) {
+	c, err := f.any.CheckCheckpointRules(signed, lenient)
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, g := range c.Cosignatures {
+		if g.KeyName == w.KeyName && g.KeyID == w.KeyID {
+			return g.Time, nil
+		}
+	}
+	return time.Time{}, errors.New("the checkpoint does not have the witness's own cosignature")
+}
+
+// noteView stores what a source showed just now, or why it did not.
+func (f *follower) noteView(ctx context.Context, name, url string, c store.Checkpoint, cosigned time.Time, failed error) (store.View, error) {
+	now := f.m.cfg.Now()
+	v, known, err := f.m.cfg.Store.View(ctx, f.id, name)
+	if err != nil {
+		return v, err
+	}
+	if !known {
+		v = store.View{Log: f.id, Source: name, Size: -1, Largest: -1}
+	}
+	v.URL, v.Tried, v.Error = url, now, ""
+	if failed != nil {
+		v.Error = printable(failed.Error())
+		if v.Failing.IsZero() {
+			v.Failing = now
+		}
+	} else {
+		if c.Size != v.Size {
+			v.Changed = now
+		}
+		v.Size, v.Root, v.Cosigned, v.Seen, v.Failing = c.Size, c.Root, cosigned, now, time.Time{}
+		if c.Verdict != store.Inconsistent {
+			v.Largest = max(v.Largest, c.Size)
+		}
+	}
+	return v, f.m.cfg.Store.PutView(ctx, v)
+}
+
+// isLocal says that an error is not about what somebody showed us.
+func isLocal(err error) bool {
+	var refused *client.Error
+	return err != nil && !errors.As(err, &refused) && !errors.Is(err, errFull)
+}
+
+// pollLog looks at the log's own checkpoint.
+func (f *follower) pollLog(ctx context.Context) error {
+	before, _, err := f.m.cfg.Store.View(ctx, f.id, sourceLog)
+	if err != nil {
+		return err
+	}
+	signed, failed := f.log.Checkpoint(ctx)
+	garbled := false
+	var c store.Checkpoint
+	if failed == nil {
+		c, failed = f.observe(ctx, signed, sourceLog)
+		if isLocal(failed) {
+			return failed
+		}
+		garbled = failed != nil
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	view, err := f.noteView(ctx, sourceLog, f.bases[0]+"checkpoint", c, time.Time{}, failed)
+	if err != nil {
+		return err
+	}
+	if failed != nil {
+		f.trouble.add("%s: %v", f.origin, failed)
+		f.m.cfg.Logger.Warn("no checkpoint from the log", "log", f.origin, "err", failed)
+	}
+	return errors.Join(
+		f.apply(ctx, condition{kind: kindLogUnreachable, active: failed != nil && !garbled, since: view.Failing, limit: f.m.cfg.Unreachable,
+			summary: fmt.Sprintf("The log %s does not answer.", f.origin), detail: view.Error}),
+		f.apply(ctx, condition{kind: kindLogGarbled, active: garbled, since: view.Failing, limit: f.m.cfg.Unreachable,
+			summary: fmt.Sprintf("What the log %s answers is not a checkpoint with its signature.", f.origin), detail: view.Error}),
+		f.checkLogView(ctx, before, signed, c, failed))
+}
+
+// checkLogView looks at what the log's own checkpoint lacks.
+func (f *follower) checkLogView(ctx context.Context, before store.View, signed []byte, c store.Checkpoint, failed error) error {
+	if failed != nil {
+		return nil // how old it is, nobody knows
+	}
+	now := f.m.cfg.Now()
+	shown, lacks := f.policy.CheckCheckpointRules(signed, lenient)
+	if lacks != nil {
+		f.trouble.add("%s: %v", f.origin, lacks)
+	}
+	stale := lacks == nil && f.policy.NeedsWitnesses() && now.Sub(shown.Witnessed) > f.m.cfg.MaxAge
+	if stale {
+		f.trouble.add("%s: its latest checkpoint was cosigned at %s", f.origin, shown.Witnessed.Format(time.RFC3339))
+	}
+	rolledBack := c.Verdict != store.Inconsistent && c.Size < before.Largest
+	return errors.Join(
+		f.apply(ctx, condition{kind: kindQuorumLost, active: lacks != nil, since: f.begins("quorum", lacks != nil), limit: f.m.cfg.Unreachable,
+			summary: fmt.Sprintf("The latest checkpoint of %s is not cosigned by the quorum.", f.origin), detail: errorText(lacks)}),
+		f.apply(ctx, condition{kind: kindStale, active: stale, since: shown.Witnessed, limit: f.m.cfg.MaxAge,
+			summary: fmt.Sprintf("The latest checkpoint of %s was cosigned at %s.", f.origin, shown.Witnessed.Format(time.RFC3339)),
+			build:   func() (*evidence.Evidence, error) { return evidence.NewStale(c.Signed, f.meta(c)) }}),
+		f.apply(ctx, condition{kind: kindRollback, active: rolledBack, since: f.begins("rollback", rolledBack), limit: f.m.cfg.Rollback,
+			summary: fmt.Sprintf("The log %s shows a tree of %d entries, and has shown one of %d.", f.origin, c.Size, before.Largest),
+			detail:  "The two are consistent, so it is a server that fell back to an older state, or an attempt to hide entries.",
+			build:   func() (*evidence.Evidence, error) { return evidence.NewStale(c.Signed, f.meta(c)) }}))
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// checkViews finds sources that lag behind what others have shown.
+func (f *follower) checkViews(ctx context.Context) error {
+	views, err := f.m.cfg.Store.Views(ctx, f.id)
+	if err != nil {
+		return err
+	}
+	for _, v := range views {
+		c := condition{kind: kindLogBehind, limit: f.m.cfg.Behind}
+		if v.Source != sourceLog {
+			i := indexOf(f.views, v.Source)
+			if i < 0 {
+				continue // it was configured once
+			}
+			c.kind, c.about = f.views[i].behind, v.Source
+		}
+		since, more, err := f.m.cfg.Store.SeenAbove(ctx, f.id, max(v.Size, 0))
+		if err != nil {
+			return err
+		}
+		c.active, c.since = more && v.Failing.IsZero() && v.Size >= 0, since
+		c.summary = fmt.Sprintf("The %s shows %s with %d entries; others have shown more since %s.", v.Source, f.origin, v.Size, since.Format(time.RFC3339))
+		if v.Source == sourceLog {
+			c.detail = "Either it lags, or it hides entries from this monitor. Ask from another network."
+			c.build = f.staleEvidence(ctx, v)
+		}
+		if err := f.apply(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *follower) staleEvidence(ctx context.Context, v store.View) func() (*evidence.Evidence, error) {
+	return func() (*evidence.Evidence, error) {
+		c, ok, err := f.m.cfg.Store.CheckpointOf(ctx, f.id, v.Size, v.Root)
+		if err != nil || !ok {
+			return nil, errors.Join(err, errors.New("the checkpoint of the view is not stored"))
+		}
+		return evidence.NewStale(c.Signed, f.meta(c))
+	}
+}
+
+func indexOf(all []source, name string) int {
+	for i, s := range all {
+		if s.name == name {
+			return i
+		}
+	}
+	return -1
+}
