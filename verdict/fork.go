@@ -20,20 +20,18 @@ func forked(origin, what, path string) error {
 		"the log %s signed two trees that cannot both be true: %s; the evidence is %s", origin, what, path)
 }
 
-// evidenceDir is where evidence against a log is kept.
-func (h *heads) evidenceDir(origin string) string {
-	return filepath.Join(h.cfg.State, "evidence", originName(origin))
-}
+// dir is where a log's checkpoints are kept by client.State, and evidence against it.
+func (h *heads) dir(origin string) string { return filepath.Join(h.cfg.State, originName(origin)) }
 
 // oldEvidence returns a file of evidence against the log that was found before, or "".
 func (s *settling) oldEvidence() (string, error) {
-	entries, err := os.ReadDir(s.evidenceDir(s.origin))
+	entries, err := os.ReadDir(s.dir(s.origin))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", refuse(fmt.Errorf("%w: %w", ErrState, err), "", "it is not known whether there is evidence against the log %s: %v", s.origin, err)
 	}
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), ".evidence") {
-			return filepath.Join(s.evidenceDir(s.origin), e.Name()), nil
+			return filepath.Join(s.dir(s.origin), e.Name()), nil
 		}
 	}
 	return "", nil
@@ -51,7 +49,7 @@ func (s *settling) accuse(a, b client.Checkpoint, tree tlog.HashReader) error {
 		return &client.Error{Reason: client.ErrConsistency, Err: err,
 			What: fmt.Sprintf("two checkpoints of %s, of %d and %d entries, contradict each other, but no evidence can be made of it", s.origin, a.Size, b.Size)}
 	}
-	dir := s.evidenceDir(s.origin)
+	dir := s.dir(s.origin)
 	err = os.MkdirAll(dir, 0o700)
 	path := ""
 	if err == nil {

@@ -267,7 +267,7 @@ func (s *settling) unshown(larger, smaller int64, err error) error {
 
 // knownPath is where tree heads are noted: lines of size and root.
 func (h *heads) knownPath(origin string) string {
-	return filepath.Join(h.cfg.State, "consistent", originName(origin))
+	return filepath.Join(h.dir(origin), "consistent")
 }
 
 // load reads the noted tree heads. A line that is damaged is one that was not noted.

@@ -52,13 +52,19 @@ func (c *Checker) newFacts(r *client.Result) *Facts {
 		Commit: hex.EncodeToString(r.Commit[:]), Path: r.Path,
 		Coverage: Coverage{list(r.Proven), list(r.Derived), list(r.Unproven)},
 		Program:  hex.EncodeToString(r.Program[:]), Development: prog.Development(), Trailing: r.Trailing,
-		Log: Logged{Origin: r.Checkpoint.Origin, Index: r.Index, Size: r.Checkpoint.Size,
-			Root: hex.EncodeToString(r.Checkpoint.Root[:]), Witnessed: r.Checkpoint.Witnessed, Cosignatures: []Cosignature{}},
-	}
-	for _, s := range r.Checkpoint.Cosignatures {
-		f.Log.Cosignatures = append(f.Log.Cosignatures, Cosignature{s.Witness, s.KeyName, s.Time})
+		Log: LoggedAt(r),
 	}
 	return f
+}
+
+// LoggedAt says where a verified entry is.
+func LoggedAt(r *client.Result) Logged {
+	l := Logged{Origin: r.Checkpoint.Origin, Index: r.Index, Size: r.Checkpoint.Size,
+		Root: hex.EncodeToString(r.Checkpoint.Root[:]), Witnessed: r.Checkpoint.Witnessed, Cosignatures: []Cosignature{}}
+	for _, s := range r.Checkpoint.Cosignatures {
+		l.Cosignatures = append(l.Cosignatures, Cosignature{s.Witness, s.KeyName, s.Time})
+	}
+	return l
 }
 
 func list(s []string) []string { return append([]string{}, s...) }
