@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -83,6 +84,12 @@ func (p *Proxy) work1(ctx context.Context, name, version string) ([]byte, error)
 		return nil, err
 	}
 	raw, kept := p.store.load(w.sum)
+	if !kept && p.Local != nil {
+		local, ok := p.Local(w.name, w.version, w.sum)
+		if ok && sha256.Sum256(local) == w.sum {
+			raw, kept = local, true
+		}
+	}
 	if !kept {
 		if raw, err = p.Upstream.Download(ctx, w.name, w.version, w.sum); err != nil {
 			p.forget(name) // perhaps the index has changed since

@@ -21,11 +21,12 @@ import (
 // Anybody on a machine can listen on a port. A proxy shows that it is its user's own
 // by a key that lies in its directory, readable by that user only: whoever asks
 // sends a nonce, and the answer carries HMAC-SHA-256 under that key over
-// "cratelog/proxy-identity/v1\n", nonce, registry and policy, each of the three with
-// a line end.
+// "cratelog/proxy-identity/v1\n" and a JSON list of nonce, registry, policy and whether
+// it is lasting.
 type Identity struct {
 	Registry string // URL of the registry's index
 	Policy   string // Config.Policy
+	Lasting  bool   // Config.Lasting
 }
 
 type identityAnswer struct {
@@ -77,7 +78,8 @@ func readKey(path string) ([]byte, error) {
 
 func (i Identity) mac(key []byte, nonce string) string {
 	h := hmac.New(sha256.New, key)
-	fmt.Fprintf(h, "%s%s\n%s\n%s\n", identity, nonce, i.Registry, i.Policy)
+	io.WriteString(h, identity)
+	json.NewEncoder(h).Encode([]any{nonce, i.Registry, i.Policy, i.Lasting}) // strings and a bool, to a hash: neither fails
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -87,7 +89,7 @@ func (p *Proxy) serveIdentity(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "cratelog: the nonce must be 16 to 64 bytes in hex")
 		return
 	}
-	i := Identity{p.Upstream.URL, p.Policy}
+	i := Identity{p.Upstream.URL, p.Policy, p.Lasting}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(identityAnswer{i, i.mac(p.key, nonce)})
 }

@@ -86,6 +86,12 @@ type Config struct {
 	Dir      string // for the index, accepted crates and the identity's key; made if missing
 	Policy   string // what Judge goes by, in a few words or a digest; for Identity only
 
+	// Local returns the bytes of a crate if they are on this machine already, such as in
+	// cargo's own cache. They are hashed, and judged, like those of the registry. nil
+	// knows none.
+	Local func(name, version string, sum [32]byte) ([]byte, bool)
+
+	Lasting   bool         // it serves until it is told to stop, not for one call; for Identity only
 	CacheSize int64        // bytes of accepted crates that are kept; zero: 2 GiB
 	Jobs      int          // crates that are worked on at one time; zero: 16
 	Log       *slog.Logger // nil: nothing is said
