@@ -112,8 +112,7 @@ func (p *Policy) openOnce(signed []byte) (*note.Note, string, error) {
 // openNote verifies the signatures of a note whose first line is the origin of a
 // log of the policy. That log has signed what it returns.
 func (p *Policy) openNote(signed []byte) (*note.Note, string, error) {
-	first, _, _ := bytes.Cut(signed, []byte("\n"))
-	origin := string(first)
+	origin := Origin(signed)
 	known := make(verifiers, len(p.keys)+1)
 	for _, l := range p.logs {
 		if l.Origin == origin {
@@ -323,4 +322,11 @@ func CheckConsistency(old, next Checkpoint, proof [][sha256.Size]byte) error {
 		return refuse(ErrConsistency, "the proof does not lead from the tree of %d entries to that of %d", old.Size, next.Size)
 	}
 	return nil
+}
+
+// Origin returns what the first line of a checkpoint says, verified or not: the name
+// of the log that it claims to be of.
+func Origin(checkpoint []byte) string {
+	first, _, _ := bytes.Cut(checkpoint, []byte("\n"))
+	return string(first)
 }

@@ -20,7 +20,7 @@ func throughCargo(t *testing.T, s *site, files []string) {
 	}
 	run(append([]string{"verify", files[0]}, s.flags()...)...).want(t, 0, "Finished hello-proof v0.1.0 is the source of commit")
 	run(append([]string{"verify", files[1], "--bundle", bundleOf(files[0])}, s.flags()...)...).want(t, 1, "another crate")
-	run("verify", files[0]).want(t, 2, "verify needs --policy")
+	run("verify", files[0]).want(t, 2, "no log is trusted")
 	run(append([]string{"verify", files[0] + ".gone"}, s.flags()...)...).want(t, 3, ".gone")
 	o := command(t, t.TempDir(), []string{path}, cargo, "help", "zkp")
 	if o.code != 0 || len(o.stdout) == 0 {

@@ -40,7 +40,7 @@ func bundleOf(file string) string { return strings.TrimSuffix(file, ".crate") + 
 
 // flags are those of a reader who trusts the site's policy.
 func (s *site) flags(more ...string) []string {
-	return append([]string{"--policy", s.policy, "--development"}, more...)
+	return append([]string{"--trust", s.policy, "--development"}, more...)
 }
 
 func (s *site) verify(t *testing.T, file string, more ...string) outcome {
@@ -94,7 +94,7 @@ func offline(t *testing.T, s *site, files []string) {
 		}
 	})
 	t.Run("without --development", func(t *testing.T) {
-		zkp(t, "verify", files[0], "--bundle", bundleOf(files[0]), "--policy", s.policy).
+		zkp(t, "verify", files[0], "--bundle", bundleOf(files[0]), "--trust", s.policy).
 			want(t, 1, "program not accepted", "UNSAFE development keys: anybody can forge their proofs")
 	})
 	t.Run("a reader who wants every file proven", func(t *testing.T) {
@@ -157,23 +157,23 @@ func exitCodes(t *testing.T, s *site, files []string) {
 		{"no verb", nil, 2, nil},
 		{"unknown verb", []string{"sing"}, 2, []string{`no verb "sing"`}},
 		{"unknown option", []string{"verify", file, "--polcy", "x"}, 2, []string{"polcy"}},
-		{"no policy", []string{"verify", file}, 2, []string{"verify needs --policy"}},
-		{"bundle and log", []string{"verify", file, "--policy", s.policy, "--log", "http://127.0.0.1:1", "--bundle", bundleOf(file)}, 2, []string{"not both"}},
+		{"no policy", []string{"verify", file}, 2, []string{"no log is trusted"}},
+		{"bundle and log", []string{"verify", file, "--trust", s.policy, "--log", "http://127.0.0.1:1", "--bundle", bundleOf(file)}, 2, []string{"not both"}},
 		{"two crates", append([]string{"verify", file, file}, s.flags()...), 2, []string{"one argument"}},
-		{"broken policy", []string{"verify", file, "--policy", broken}, 2, []string{broken}},
+		{"broken policy", []string{"verify", file, "--trust", broken}, 2, []string{broken}},
 		{"submit to no log", []string{"submit", file}, 2, []string{"submit needs --log"}},
 
 		{"missing crate", append([]string{"verify", filepath.Join(dir, "gone.crate")}, s.flags()...), 3, []string{"gone.crate"}},
 		{"missing bundle", append([]string{"verify", alone}, s.flags()...), 3, []string{".tlog-proof", "--log URL"}},
-		{"missing policy", []string{"verify", file, "--policy", filepath.Join(dir, "gone.txt")}, 3, []string{"gone.txt"}},
+		{"missing policy", []string{"verify", file, "--trust", filepath.Join(dir, "gone.txt")}, 3, []string{"gone.txt"}},
 		{"missing entry", []string{"submit", alone, "--entry", filepath.Join(dir, "gone.entry"), "--log", s.log.url}, 3, []string{"gone.entry", "cargo zkp prove"}},
 		{"submit, log down", []string{"submit", file, "--log", s.log.url}, 3, []string{"connection refused"}},
 		{"verify, log down", append([]string{"verify", file}, s.flags("--log", s.log.url)...), 3, []string{"connection refused"}},
 		{"prove, no repository", []string{"prove", file, "--repository", dir}, 3, []string{"git repository"}},
 
 		{"another crate's bundle", append([]string{"verify", files[1], "--bundle", bundleOf(file)}, s.flags()...), 1, []string{"another crate"}},
-		{"another log's policy", []string{"verify", file, "--policy", other, "--development"}, 1, []string{"unknown log", origin}},
-		{"endless policy", []string{"verify", file, "--policy", "/dev/zero"}, 1, []string{"the most that are read"}},
+		{"another log's policy", []string{"verify", file, "--trust", other, "--development"}, 1, []string{"unknown log", origin}},
+		{"endless policy", []string{"verify", file, "--trust", "/dev/zero"}, 2, []string{"not a regular file"}},
 		{"endless bundle", append([]string{"verify", file, "--bundle", "/dev/zero"}, s.flags()...), 1, []string{"the most that are read"}},
 		{"no archive", append([]string{"verify", garbage}, s.flags()...), 1, []string{garbage}},
 	} {

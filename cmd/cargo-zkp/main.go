@@ -1,4 +1,5 @@
-// Command cargo-zkp proves crates, submits them to a log and verifies them. It is
+// Command cargo-zkp proves crates, submits them to a log and verifies them; it is what
+// a cargo user and a publisher meet of cratelog. It is
 // run as "cargo zkp VERB ..." or alone as "cargo-zkp VERB ...".
 //
 // Exit codes: 0 all is as asked; 1 a check failed (a crate that cannot be proven,
@@ -14,17 +15,24 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
-const usage = `Prove, submit and verify crates.
+const usage = `Check that crates are the public source that they claim to be, and prove that they are.
 
 Usage: cargo zkp VERB [OPTIONS]
 
-Verbs:
+For those who depend on crates:
+  verify              Check the crates of Cargo.lock; with FILE.crate, that one
+  init                Write a commented zkp.toml
+  policy check        Look for mistakes in zkp.toml
+  show NAME[@VERSION] Tell what is logged about a crate
+  vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
+
+For those who publish:
   prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit
   submit FILE.crate   Hand the crate and its entry to a log, and fetch the cosigned bundle
-  verify FILE.crate   Check a crate against a bundle, offline, or against a log
 
 "cargo zkp VERB --help" tells the options of a verb.
 Exit codes: 0 as asked, 1 a check failed, 2 usage, 3 the check could not be made.
@@ -52,6 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	sh := newShell(stdout, stderr)
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"prove": prove, "submit": submit, "verify": verify,
+		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor,
 	}
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
 		fmt.Fprint(stdout, usage)
@@ -81,10 +90,16 @@ type violation struct{ error }
 
 func (v violation) Unwrap() error { return v.error }
 
-// newFlags returns the flag set of a verb; its help goes to standard output.
+// newFlags returns the flag set of a verb, with the options that every verb has; its
+// help goes to standard output.
 func newFlags(sh *shell, verb, args, about string) *flag.FlagSet {
 	fs := flag.NewFlagSet("cargo zkp "+verb, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
+	fs.BoolVar(&sh.quiet, "q", false, "print errors only")
+	fs.BoolVar(&sh.quiet, "quiet", false, "the same as -q")
+	fs.BoolVar(&sh.verbose, "v", false, "tell everything that was checked")
+	fs.BoolVar(&sh.verbose, "verbose", false, "the same as -v")
+	fs.Func("color", "`WHEN`: auto, always or never (default: CARGO_TERM_COLOR, else auto)", sh.setColor)
 	fs.Usage = func() {
 		fmt.Fprintf(sh.stdout, "%s\n\nUsage: cargo zkp %s %s [OPTIONS]\n\nOptions:\n", about, verb, args)
 		fs.SetOutput(sh.stdout)
@@ -95,20 +110,45 @@ func newFlags(sh *shell, verb, args, about string) *flag.FlagSet {
 
 // parse reads flags and the one argument of a verb, in any order.
 func parse(fs *flag.FlagSet, args []string, what string) (string, error) {
+	found, err := parseUpTo(1, fs, args, what)
+	if err != nil {
+		return "", err
+	}
+	if len(found) != 1 {
+		return "", usageError(fmt.Sprintf("%s takes one argument, %s, and got none", fs.Name(), what))
+	}
+	return found[0], nil
+}
+
+// parseUpTo reads flags and at most n arguments of a verb, in any order.
+func parseUpTo(n int, fs *flag.FlagSet, args []string, what string) ([]string, error) {
 	var found []string
 	for {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
-			return "", err
+			return nil, err
 		} else if err != nil {
-			return "", usageError(err.Error())
+			return nil, usageError(err.Error())
 		}
 		if fs.NArg() == 0 {
 			break
 		}
 		found, args = append(found, fs.Arg(0)), fs.Args()[1:]
 	}
-	if len(found) != 1 {
-		return "", usageError(fmt.Sprintf("%s takes one argument, %s, and got %d", fs.Name(), what, len(found)))
+	switch {
+	case len(found) <= n:
+		return found, nil
+	case n == 0:
+		return nil, usageError(fmt.Sprintf("%s takes no argument %q", fs.Name(), found[0]))
 	}
-	return found[0], nil
+	return nil, usageError(fmt.Sprintf("%s takes one argument, %s, and got %d", fs.Name(), what, len(found)))
+}
+
+// given returns the first of some options that stands on the command line, or "".
+func given(fs *flag.FlagSet, names ...string) (name string) {
+	fs.Visit(func(f *flag.Flag) {
+		if name == "" && slices.Contains(names, f.Name) {
+			name = f.Name
+		}
+	})
+	return name
 }

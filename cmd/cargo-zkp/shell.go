@@ -20,6 +20,20 @@ import (
 type shell struct {
 	stdout, stderr io.Writer
 	color, tty     bool
+	quiet, verbose bool // -q, -v
+}
+
+// setColor is the option --color.
+func (sh *shell) setColor(when string) error {
+	switch when {
+	case "auto":
+		sh.color = sh.tty && os.Getenv("NO_COLOR") == ""
+	case "always", "never":
+		sh.color = when == "always"
+	default:
+		return fmt.Errorf("must be auto, always or never")
+	}
+	return nil
 }
 
 func newShell(stdout, stderr io.Writer) *shell {
@@ -46,11 +60,22 @@ func (sh *shell) paint(code, s string) string {
 
 // status prints one line of progress.
 func (sh *shell) status(verb, format string, args ...any) {
+	if sh.quiet {
+		return
+	}
 	fmt.Fprintf(sh.stderr, "%s %s\n", sh.paint("32", fmt.Sprintf("%12s", verb)), fmt.Sprintf(format, args...))
 }
 
 func (sh *shell) warn(format string, args ...any) {
+	if sh.quiet {
+		return
+	}
 	fmt.Fprintf(sh.stderr, "%s: %s\n", sh.paint("33", "warning"), fmt.Sprintf(format, args...))
+}
+
+// complain prints an error that is one of several.
+func (sh *shell) complain(text string) {
+	fmt.Fprintf(sh.stderr, "%s: %s\n", sh.paint("31", "error"), strings.ReplaceAll(text, "\n", "\n  "))
 }
 
 // fail prints an error and returns its exit code.
@@ -58,8 +83,7 @@ func (sh *shell) fail(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	text := strings.ReplaceAll(err.Error(), "\n", "\n  ")
-	fmt.Fprintf(sh.stderr, "%s: %s\n", sh.paint("31", "error"), text)
+	sh.complain(err.Error())
 	var u usageError
 	var v violation
 	switch {
@@ -93,7 +117,7 @@ func (sh *shell) steps() (p prover.Progress, done func()) {
 			guess = fmt.Sprintf(" (about %d s)", int(s.Expect.Round(time.Second).Seconds()))
 		}
 		sh.status("Working", "%s%s", s.What, guess)
-		if !sh.tty {
+		if !sh.tty || sh.quiet {
 			return
 		}
 		stop = make(chan struct{})
@@ -123,6 +147,35 @@ func (sh *shell) tick(stop chan struct{}) {
 		case <-t.C:
 			fmt.Fprintf(sh.stderr, "\r%12s %d s", "", int(time.Since(begin).Seconds()))
 		}
+	}
+}
+
+// bar is a progress bar on a terminal, and nothing elsewhere.
+type bar struct {
+	sh    *shell
+	what  string
+	shown time.Time
+}
+
+func (sh *shell) bar(what string) *bar { return &bar{sh: sh, what: what} }
+
+// barWidth is the width of the bar in columns.
+const barWidth = 28
+
+// set shows how much is done. It draws at most ten times a second.
+func (b *bar) set(done, total int) {
+	if !b.sh.tty || b.sh.quiet || total == 0 || time.Since(b.shown) < 100*time.Millisecond {
+		return
+	}
+	b.shown = time.Now()
+	full := barWidth * done / total
+	fmt.Fprintf(b.sh.stderr, "\r%s [%s%s] %d/%d %s", b.sh.paint("36", fmt.Sprintf("%12s", "Checking")),
+		strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), done, total, b.what)
+}
+
+func (b *bar) clear() {
+	if !b.shown.IsZero() {
+		fmt.Fprint(b.sh.stderr, "\r\x1b[K")
 	}
 }
 

@@ -3,49 +3,81 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"cratelog/cargo"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/proofcheck"
 )
 
+// verify checks all crates of a lock file, or one .crate if it is named.
 func verify(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "verify", "FILE.crate", "Check that a crate is what a proved, logged and witnessed entry says.")
-	bundleFile := fs.String("bundle", "", "file with the bundle; nothing is fetched (default: FILE.tlog-proof for FILE.crate)")
-	url := fs.String("log", "", "fetch the bundle from the log at this URL instead")
-	policyFile := fs.String("policy", "", "file that says which logs and witnesses to believe, a C2SP tlog-policy (required)")
-	development := fs.Bool("development", false, "accept proofs made with UNSAFE development keys, which anybody can forge")
-	strict := fs.Bool("deny-unproven", false, "refuse a crate of which any file is unproven, Cargo.lock too")
-	var allowed []string
-	fs.Func("allow-unproven", "accept a crate of which `FILE` is unproven: with Cargo.toml, its dependencies and build script can be anything; may be repeated", func(v string) error {
-		allowed = append(allowed, v)
-		return nil
-	})
-	pkg := fs.String("p", "", "`NAME@VERSION` that the crate must be (default: what the file's name says)")
-	maxAge := fs.Duration("max-age", 0, "refuse a bundle that the witnesses' quorum cosigned longer ago; 0 for any age")
-	verbose := fs.Bool("v", false, "tell what was checked")
-	file, err := parse(fs, args, "FILE.crate")
+	fs := newFlags(sh, "verify", "[FILE.crate]", `Check that the crates of Cargo.lock are what the policy asks for; or with FILE.crate,
+that this one is what a proved, logged and witnessed entry says.`)
+	var b believe
+	b.register(fs)
+	var one fileOptions
+	one.register(fs)
+	var all lockOptions
+	all.register(fs)
+	pkg := fs.String("p", "", "`NAME[@VERSION]`: check this package of the lock file only; with FILE.crate, what it must be (default: what the file's name says)")
+	files, err := parseUpTo(1, fs, args, "FILE.crate")
 	if err != nil {
 		return err
 	}
-	if *bundleFile != "" && *url != "" {
+	if len(files) == 0 {
+		if name := given(fs, one.names...); name != "" {
+			return usageError(fmt.Sprintf("--%s is for one crate: name its FILE.crate", name))
+		}
+		return verifyLock(ctx, sh, b, all, *pkg)
+	}
+	if name := given(fs, all.names...); name != "" {
+		return usageError(fmt.Sprintf("--%s is for a lock file: leave out FILE.crate", name))
+	}
+	return verifyFile(ctx, sh, files[0], b, one, *pkg)
+}
+
+// fileOptions are those of verify for one .crate.
+type fileOptions struct {
+	names       []string
+	bundle, log string
+	strict      bool
+	allowed     []string
+	maxAge      time.Duration
+}
+
+func (o *fileOptions) register(fs *flag.FlagSet) {
+	o.names = []string{"bundle", "log", "deny-unproven", "allow-unproven", "max-age"}
+	fs.StringVar(&o.bundle, "bundle", "", "`FILE` with the bundle of FILE.crate; nothing is fetched (default: FILE.tlog-proof)")
+	fs.StringVar(&o.log, "log", "", "fetch the bundle of FILE.crate from the log at this `URL` instead")
+	fs.BoolVar(&o.strict, "deny-unproven", false, "refuse FILE.crate if any file of it is unproven, Cargo.lock too")
+	fs.Func("allow-unproven", "accept FILE.crate although this `FILE` of it is unproven: with Cargo.toml, its dependencies and build script can be anything; may be repeated", appendTo(&o.allowed))
+	fs.DurationVar(&o.maxAge, "max-age", 0, "refuse a bundle that the witnesses' quorum cosigned longer ago; 0 for any age")
+}
+
+func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOptions, pkg string) error {
+	if o.bundle != "" && o.log != "" {
 		return usageError("verify takes --bundle or --log, not both")
 	}
-	if *policyFile == "" {
-		return usageError("verify needs --policy FILE: which logs and witnesses to believe is yours to say")
+	if o.log != "" && b.offline {
+		return usageError("verify takes --log or --offline, not both")
 	}
-	text, err := readFile(*policyFile, client.MaxPolicySize)
+	var ws *cargo.Workspace
+	if b.policy == "" && len(b.trust) == 0 {
+		ws, _ = workspace("") // one crate is checked outside of workspaces as well
+	}
+	p, err := b.load(ws)
 	if err != nil {
 		return err
 	}
-	policy, err := client.ParsePolicy(text)
-	if err != nil {
-		return usageError(fmt.Sprintf("%s: %v", *policyFile, err))
+	if len(p.Trust) == 0 {
+		return errNoTrust(p)
 	}
 	raw, err := readFile(file, crate.DefaultLimits.Compressed)
 	if err != nil {
@@ -56,28 +88,31 @@ func verify(ctx context.Context, sh *shell, args []string) error {
 		return readError(err)
 	}
 	sh.status("Verifying", "%s v%s", c.Name, c.Version)
-	rules := client.DefaultRules()
-	if rules.Name, rules.Version, err = expected(file, *pkg, c); err != nil {
-		return err
-	}
-	bundle, err := bundleFor(ctx, c, file, *bundleFile, *url)
+	name, version, err := expected(file, pkg, c)
 	if err != nil {
 		return err
 	}
-	proofs, err := proofcheck.Shipped(*development)
-	if err != nil {
-		return err
+	rules := p.Rules(name, version, now())
+	if o.maxAge != 0 {
+		rules.MaxAge = o.maxAge
 	}
-	rules.MaxAge = *maxAge
-	if *strict {
+	if o.strict {
 		rules.AllowUnproven = nil
 	}
-	rules.AllowUnproven = append(rules.AllowUnproven, allowed...)
-	r, err := client.Verify(raw, bundle, policy, proofs, rules)
+	rules.AllowUnproven = append(rules.AllowUnproven, o.allowed...)
+	bundle, err := bundleFor(ctx, c, file, o.bundle, o.log)
 	if err != nil {
-		return verdict(err, *development)
+		return err
 	}
-	report(sh, r, *development, *verbose)
+	proofs, err := proofcheck.New(p.Programs)
+	if err != nil {
+		return err
+	}
+	r, err := client.Verify(raw, bundle, trustFor(p, bundle), proofs, rules)
+	if err != nil {
+		return refusal(err, p.Development)
+	}
+	reportOne(sh, r, p.Development)
 	return nil
 }
 
@@ -116,8 +151,8 @@ func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string
 	return b, err
 }
 
-// verdict sorts the errors of client.Verify: all but an unusable policy are answers.
-func verdict(err error, development bool) error {
+// refusal sorts the errors of client.Verify: all but an unusable policy are answers.
+func refusal(err error, development bool) error {
 	if errors.Is(err, client.ErrPolicy) {
 		return usageError(err.Error())
 	}
@@ -127,7 +162,7 @@ func verdict(err error, development bool) error {
 	return violation{err}
 }
 
-func report(sh *shell, r *client.Result, development, verbose bool) {
+func reportOne(sh *shell, r *client.Result, development bool) {
 	if r.Trailing > 0 {
 		sh.warn("%d bytes follow the archive in the .crate; cargo ignores them", r.Trailing)
 	}
@@ -142,7 +177,7 @@ func report(sh *shell, r *client.Result, development, verbose bool) {
 	if development {
 		sh.warn("accepted with UNSAFE development keys: this shows nothing to somebody who might forge")
 	}
-	if verbose {
+	if sh.verbose {
 		fmt.Fprintf(sh.stdout, "crate:    %s v%s, SHA-256 %x\n", r.Name, r.Version, r.SHA256)
 		fmt.Fprintf(sh.stdout, "commit:   %x, at %q\n", r.Commit, "/"+r.Path)
 		fmt.Fprintf(sh.stdout, "program:  %x\n", r.Program)

@@ -266,5 +266,5 @@ func (s *story) ending(dir string) {
 	}
 	s.say("   the reader's policy %s", filepath.Join(dir, "policy.txt"))
 	s.say("\nTry it:")
-	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --policy %s --development", s.w.URL, filepath.Join(dir, "policy.txt"))
+	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --trust %s --development", s.w.URL, filepath.Join(dir, "policy.txt"))
 }

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"cratelog/cargo"
+	"cratelog/client"
+	"cratelog/policy"
+	"cratelog/verdict"
+)
+
+// believe are the options that say whom to believe about what. Every verb that
+// verifies has them.
+type believe struct {
+	policy      string
+	trust       []string
+	programs    []string
+	development bool
+	offline     bool
+}
+
+func (b *believe) register(fs *flag.FlagSet) {
+	fs.StringVar(&b.policy, "policy", "", "`FILE` that says what must be proven and whom to believe (default: the nearest zkp.toml)")
+	fs.Func("trust", "`FILE` of logs and witnesses to believe, a C2SP tlog-policy, instead of those that the policy names; may be repeated", appendTo(&b.trust))
+	fs.Func("program", "`FILE` of a program to accept beside those that ship, instead of those that the policy names; may be repeated", appendTo(&b.programs))
+	fs.BoolVar(&b.development, "development", false, "accept proofs made with UNSAFE development keys, which anybody can forge")
+	fs.BoolVar(&b.offline, "offline", false, "use only what is on this disk")
+}
+
+func appendTo(list *[]string) func(string) error {
+	return func(v string) error {
+		*list = append(*list, v)
+		return nil
+	}
+}
+
+// load loads the policy that counts for a workspace, or for none: ws may be nil.
+func (b *believe) load(ws *cargo.Workspace) (*policy.Policy, error) {
+	place := policy.Place{Flag: b.policy, Trust: b.trust, Programs: b.programs, Development: b.development}
+	if ws != nil {
+		place.Root, place.Metadata = ws.Root, ws.Policy
+	}
+	var err error
+	if place.UserDir, err = policy.UserDir(); err != nil {
+		place.UserDir = ""
+	}
+	p, err := place.Load()
+	if err != nil {
+		return nil, policyError(err)
+	}
+	return p, nil
+}
+
+// policyError sorts what loading a policy returns: a file that is not there or not
+// readable leaves the check undone; a wrong one is a mistake of whoever wrote it.
+func policyError(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return err
+	}
+	return usageError(err.Error())
+}
+
+// checker returns the engine that verifies under a policy.
+func (b *believe) checker(p *policy.Policy) (*verdict.Checker, error) {
+	cache, state, err := verdict.Dirs()
+	if err != nil {
+		return nil, err
+	}
+	return verdict.New(verdict.Config{Policy: p, Offline: b.offline, UserAgent: userAgent,
+		Cache: filepath.Join(cache, "verdicts"), State: state})
+}
+
+// errNoTrust is said by every verb that would have to believe somebody.
+func errNoTrust(p *policy.Policy) error {
+	where := "name its file with --trust"
+	if p.TrustDir != "" {
+		where += ", or put it into " + p.TrustDir
+	}
+	return usageError("no log is trusted: which logs and witnesses to believe is yours to say; get a log's policy file from somebody you trust and " + where)
+}
+
+// trustFor returns the trust file that lists the log of a bundle. Where none does,
+// the first one will say so in its own words.
+func trustFor(p *policy.Policy, bundle []byte) *client.Policy {
+	if proof, err := client.ParseProof(bundle); err == nil {
+		for _, t := range p.Trust {
+			for _, l := range t.Policy.Logs() {
+				if client.Origin(proof.Checkpoint) == l.Origin {
+					return t.Policy
+				}
+			}
+		}
+	}
+	return p.Trust[0].Policy
+}
+
+// workspace loads the workspace that a manifest path, or else the working directory,
+// lies in.
+func workspace(manifestPath string) (*cargo.Workspace, error) {
+	if manifestPath == "" {
+		var err error
+		if manifestPath, err = cargo.FindManifest("."); err != nil {
+			return nil, err
+		}
+	}
+	return cargo.LoadWorkspace(manifestPath)
+}
+
+// now is the time that exceptions and ages are measured at.
+func now() time.Time { return time.Now() }

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"cratelog/cargo"
+	"cratelog/policy"
+)
+
+// initPolicy writes a commented zkp.toml beside the workspace's Cargo.toml.
+func initPolicy(_ context.Context, sh *shell, args []string) error {
+	fs := newFlags(sh, "init", "", "Write a commented zkp.toml beside the workspace's Cargo.toml; as it stands it changes nothing.")
+	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml (default: the nearest)")
+	if _, err := parseUpTo(0, fs, args, ""); err != nil {
+		return err
+	}
+	ws, err := workspace(*manifestPath)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(ws.Root, policy.FileName)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return violation{fmt.Errorf("%s is there already, and stays as it is", path)}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(policy.Template)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	sh.status("Created", "%s; look through it, then run \"cargo zkp policy check\"", shorten(path))
+	return nil
+}
+
+// policyVerb is "policy check".
+func policyVerb(ctx context.Context, sh *shell, args []string) error {
+	if len(args) == 0 || args[0] != "check" && args[0] != "--help" && args[0] != "-h" {
+		return usageError("the only policy verb is check: cargo zkp policy check [FILE]")
+	}
+	if args[0] == "check" {
+		args = args[1:]
+	}
+	return policyCheck(ctx, sh, args)
+}
+
+func policyCheck(_ context.Context, sh *shell, args []string) error {
+	fs := newFlags(sh, "policy check", "[FILE]", "Look for mistakes in a zkp.toml (default: the nearest one) and in the files that it names.")
+	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml (default: the nearest)")
+	files, err := parseUpTo(1, fs, args, "FILE")
+	if err != nil {
+		return err
+	}
+	place := policy.Place{}
+	if len(files) == 1 {
+		place.Flag = files[0]
+	}
+	if dir, err := policy.UserDir(); err == nil {
+		place.UserDir = dir
+	}
+	asks, packages, err := known(*manifestPath, &place)
+	if err != nil {
+		return err
+	}
+	path, err := place.Find()
+	if err != nil {
+		return policyError(err)
+	}
+	r := policy.Check(path, place.UserDir, asks, packages, now())
+	if r.Err != nil {
+		return policyError(r.Err)
+	}
+	for _, w := range r.Warnings {
+		sh.warn("%s", w)
+	}
+	name := "the default policy, for there is no zkp.toml,"
+	if path != "" {
+		name = shorten(path)
+	}
+	sh.status("Finished", "%s can be used; it trusts %d files and %d programs", name, len(r.Policy.Trust), len(r.Policy.Programs))
+	return nil
+}
+
+// known adds what is known of the workspace around: the place of its policy, what its
+// manifests ask for, and its locked packages. There may be no workspace, or no lock
+// file yet.
+func known(manifestPath string, place *policy.Place) (asks []policy.Ask, packages []policy.Package, err error) {
+	if _, err := cargo.FindManifest("."); err != nil && manifestPath == "" {
+		return nil, nil, nil
+	}
+	ws, err := workspace(manifestPath)
+	if err != nil {
+		return nil, nil, err
+	}
+	place.Root, place.Metadata = ws.Root, ws.Policy
+	k := &lockCheck{workspace: ws, policy: &policy.Policy{}}
+	if k.lockText, err = readFile(ws.LockPath, cargo.MaxLock); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	} else if err != nil {
+		return nil, nil, err
+	}
+	if err := k.resolve(""); err != nil {
+		return nil, nil, err
+	}
+	for _, d := range k.demands.Demands {
+		packages = append(packages, d.Package)
+	}
+	return k.asks, packages, nil
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cratelog/verdict"
+)
+
+// report prints the answer in a format and returns it as an error: violation, or one
+// that says that something could not be checked.
+func (k *lockCheck) report(sh *shell, format string) error {
+	var err error
+	switch format {
+	case "json":
+		err = k.json(sh)
+	case "sarif":
+		err = k.sarif(sh)
+	default:
+		k.human(sh)
+	}
+	if err != nil {
+		return err
+	}
+	n := verdict.Counts(k.verdicts)
+	n[verdict.Violation] += len(k.elsewhere)
+	switch k.worst() {
+	case verdict.Violation:
+		return violation{fmt.Errorf("%s not what the policy asks for%s", crates(n[verdict.Violation], "is", "are"), k.andUnchecked(n))}
+	case verdict.Unchecked:
+		return fmt.Errorf("%s not be checked", crates(n[verdict.Unchecked], "could", "could"))
+	}
+	return nil
+}
+
+// worst is verdict.Worst, of all packages.
+func (k *lockCheck) worst() verdict.Status {
+	if len(k.elsewhere) > 0 {
+		return verdict.Violation
+	}
+	return verdict.Worst(k.verdicts)
+}
+
+func (k *lockCheck) andUnchecked(n map[verdict.Status]int) string {
+	if n[verdict.Unchecked] == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", and %s not be checked", crates(n[verdict.Unchecked], "could", "could"))
+}
+
+func crates(n int, one, many string) string {
+	if n == 1 {
+		return "1 crate " + one
+	}
+	return fmt.Sprintf("%d crates %s", n, many)
+}
+
+// human prints what needs attention, and with -v every crate.
+func (k *lockCheck) human(sh *shell) {
+	development := false
+	for i := range k.verdicts {
+		v := &k.verdicts[i]
+		switch v.Status {
+		case verdict.Violation, verdict.Unchecked:
+			k.complain(sh, v)
+		case verdict.Verified:
+			development = development || v.Facts.Development
+			if sh.verbose {
+				describe(sh, v)
+			}
+		case verdict.Excepted:
+			if e := v.Demand.Except; sh.verbose {
+				sh.status("Excepted", "%s v%s until %s: %s", v.Name, v.Version, e.Expires, e.Reason)
+			}
+		case verdict.NotAsked:
+			if sh.verbose {
+				sh.status("Hashed", "%s v%s; nobody asks for a proof", v.Name, v.Version)
+			}
+		}
+		for _, note := range v.Notes {
+			sh.warn("%s v%s: %s", v.Name, v.Version, note)
+		}
+	}
+	for _, text := range k.elsewhere {
+		sh.complain(text)
+	}
+	for _, u := range k.demands.Unmatched {
+		sh.warn("%s", u)
+	}
+	if development {
+		sh.warn("accepted proofs made with UNSAFE development keys: they show nothing to somebody who might forge")
+	}
+	n := verdict.Counts(k.verdicts)
+	if k.worst() != verdict.Verified {
+		return
+	}
+	sh.status("Finished", "%s%s in %.2f s", crates(n[verdict.Verified], "proven", "proven"), k.rest(n), k.took.Seconds())
+}
+
+// rest counts the crates without a proof.
+func (k *lockCheck) rest(n map[verdict.Status]int) string {
+	text := ""
+	if n[verdict.Excepted] > 0 {
+		text += fmt.Sprintf(", %d excepted", n[verdict.Excepted])
+	}
+	if n[verdict.NotAsked] > 0 {
+		text += fmt.Sprintf(", %d with the lock file's checksum only", n[verdict.NotAsked])
+	}
+	if k.others > 0 {
+		text += fmt.Sprintf(", %d from git or a path not looked at", k.others)
+	}
+	return text
+}
+
+// complain prints one crate that is not as the policy asks.
+func (k *lockCheck) complain(sh *shell, v *verdict.Verdict) {
+	e := verdict.Explain(v.Err)
+	text := fmt.Sprintf("%s v%s: %s", v.Name, v.Version, e.Message)
+	if e.Remedy != "" {
+		text += "\n" + e.Remedy
+	}
+	for _, b := range v.Demand.Because {
+		text += "\n" + b
+	}
+	for _, x := range v.Demand.Expired {
+		text += fmt.Sprintf("\nan exception for it ended on %s: %s", x.Expires, x.Reason)
+	}
+	sh.complain(text)
+}
+
+// describe prints one verified crate.
+func describe(sh *shell, v *verdict.Verdict) {
+	f := v.Facts
+	path := f.Path
+	if path != "" {
+		path = " at " + path
+	}
+	sh.status("Verified", "%s v%s: commit %s%s, %s", v.Name, v.Version, f.Commit, path, coverage(f.Coverage))
+	var seen []string
+	for _, c := range f.Log.Cosignatures {
+		seen = append(seen, fmt.Sprintf("%s %s", c.Key, c.Time.UTC().Format(time.RFC3339)))
+	}
+	fmt.Fprintf(sh.stderr, "%12s entry %d of %s, cosigned by %s\n", "", f.Log.Index, f.Log.Origin, strings.Join(seen, ", "))
+}
+
+// coverage says in words what a proof covers.
+func coverage(c verdict.Coverage) string {
+	text := fmt.Sprintf("%d files proven", len(c.Proven))
+	if len(c.Derived) > 0 {
+		text += ", " + strings.Join(c.Derived, " and ") + " derived"
+	}
+	if len(c.Unproven) > 0 {
+		text += ", " + strings.Join(c.Unproven, " and ") + " unproven"
+	}
+	return text
+}
+
+// json prints one object a line, as cargo does: a crate-verdict for each crate, and
+// verify-finished.
+func (k *lockCheck) json(sh *shell) error {
+	out := json.NewEncoder(sh.stdout)
+	out.SetEscapeHTML(false)
+	for i := range k.verdicts {
+		raw, err := json.Marshal(k.verdicts[i])
+		if err != nil {
+			return err
+		}
+		line := append([]byte(`{"message_type":"crate-verdict",`), raw[1:]...)
+		if _, err := fmt.Fprintf(sh.stdout, "%s\n", bytes.TrimSpace(line)); err != nil {
+			return err
+		}
+	}
+	n := map[string]int{}
+	for s, count := range verdict.Counts(k.verdicts) {
+		n[s.String()] = count
+	}
+	return out.Encode(struct {
+		Reason    string         `json:"message_type"`
+		Success   bool           `json:"success"`
+		Counts    map[string]int `json:"counts"`
+		Other     int            `json:"not_from_a_registry"`
+		Elsewhere []string       `json:"cannot_be_verified,omitempty"`
+		Unmet     []string       `json:"unmatched_demands,omitempty"`
+		Seconds   float64        `json:"seconds"`
+	}{"verify-finished", k.worst() == verdict.Verified, n, k.others, k.elsewhere, k.demands.Unmatched, k.took.Seconds()})
+}
+
+// SARIF 2.1.0 (OASIS), as much of it as code hosts read.
+type (
+	sarifLog struct {
+		Schema  string     `json:"$schema"`
+		Version string     `json:"version"`
+		Runs    []sarifRun `json:"runs"`
+	}
+	sarifRun struct {
+		Tool    sarifTool     `json:"tool"`
+		Results []sarifResult `json:"results"`
+	}
+	sarifTool struct {
+		Driver sarifDriver `json:"driver"`
+	}
+	sarifDriver struct {
+		Name  string      `json:"name"`
+		Rules []sarifRule `json:"rules"`
+	}
+	sarifRule struct {
+		ID string `json:"id"`
+	}
+	sarifResult struct {
+		Rule      string            `json:"ruleId"`
+		Level     string            `json:"level"`
+		Message   sarifText         `json:"message"`
+		Locations []sarifLocation   `json:"locations"`
+		Prints    map[string]string `json:"partialFingerprints"`
+	}
+	sarifText struct {
+		Text string `json:"text"`
+	}
+	sarifLocation struct {
+		Physical sarifPhysical `json:"physicalLocation"`
+	}
+	sarifPhysical struct {
+		Artifact sarifArtifact `json:"artifactLocation"`
+		Region   sarifRegion   `json:"region"`
+	}
+	sarifArtifact struct {
+		URI string `json:"uri"`
+	}
+	sarifRegion struct {
+		StartLine int `json:"startLine"`
+	}
+)
+
+// sarif prints what needs attention, each at its place in Cargo.lock.
+func (k *lockCheck) sarif(sh *shell) error {
+	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "cargo-zkp", Rules: []sarifRule{}}}, Results: []sarifResult{}}
+	rules := map[string]bool{}
+	for i := range k.verdicts {
+		v := &k.verdicts[i]
+		level := "error"
+		switch v.Status {
+		case verdict.Violation:
+		case verdict.Unchecked:
+			level = "warning"
+		default:
+			continue
+		}
+		e := verdict.Explain(v.Err)
+		if !rules[e.Reason] {
+			rules[e.Reason] = true
+			run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{e.Reason})
+		}
+		run.Results = append(run.Results, sarifResult{
+			Rule: e.Reason, Level: level,
+			Message: sarifText{fmt.Sprintf("%s v%s: %s", v.Name, v.Version, e.Error())},
+			Locations: []sarifLocation{{sarifPhysical{sarifArtifact{filepath.ToSlash(shorten(k.lockPath))},
+				sarifRegion{lineOf(k.lockText, v.Name, v.Version)}}}},
+			Prints: map[string]string{"crate/v1": v.Name + " " + v.Version + " " + e.Reason},
+		})
+	}
+	out := json.NewEncoder(sh.stdout)
+	out.SetIndent("", "  ")
+	return out.Encode(sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}})
+}
+
+// lineOf finds a package in the text of a lock file, counted from 1; the first line
+// if it does not stand there as cargo writes it.
+func lineOf(lock []byte, name, version string) int {
+	at := bytes.Index(lock, fmt.Appendf(nil, "name = %q\nversion = %q\n", name, version))
+	if at < 0 {
+		return 1
+	}
+	return 1 + bytes.Count(lock[:at], []byte("\n"))
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"cratelog/cargo"
+	"cratelog/client"
+	"cratelog/policy"
+	"cratelog/proofcheck"
+	"cratelog/verdict"
+)
+
+// show tells what the logs that are trusted hold about a crate.
+func show(ctx context.Context, sh *shell, args []string) error {
+	fs := newFlags(sh, "show", "NAME[@VERSION]", `Tell what is logged about a crate: commit, coverage, index, cosignatures.
+Without a version, the one of the lock file.`)
+	var b believe
+	b.register(fs)
+	manifestPath := fs.String("manifest-path", "", "`PATH` of the Cargo.toml whose lock file and policy count (default: the nearest)")
+	format := fs.String("message-format", "human", "`FORMAT` of the answer: human or json")
+	spec, err := parse(fs, args, "NAME[@VERSION]")
+	if err != nil {
+		return err
+	}
+	if *format != "human" && *format != "json" {
+		return usageError(fmt.Sprintf("--message-format is human or json, not %q", *format))
+	}
+	ws, err := workspace(*manifestPath)
+	if err != nil && *manifestPath != "" {
+		return err
+	}
+	p, err := b.load(ws)
+	if err != nil {
+		return err
+	}
+	if len(p.Trust) == 0 {
+		return errNoTrust(p)
+	}
+	name, versions, err := wanted(spec, ws)
+	if err != nil {
+		return err
+	}
+	for _, version := range versions {
+		s, err := look(ctx, p, name, version)
+		if err != nil {
+			return err
+		}
+		if *format == "json" {
+			err = s.json(sh)
+		} else {
+			s.human(sh)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wanted returns the versions that are meant: the one that is named, or those that
+// the lock file has.
+func wanted(spec string, ws *cargo.Workspace) (name string, versions []string, err error) {
+	name, version, named := strings.Cut(spec, "@")
+	if named {
+		return name, []string{version}, nil
+	}
+	if ws == nil {
+		return "", nil, usageError(fmt.Sprintf("which version of %s? There is no Cargo.toml here whose lock file could tell; say %s@VERSION", name, name))
+	}
+	lock, err := cargo.ReadLock(ws.LockPath)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, i := range lock.Named(name) {
+		if p := lock.Packages[i]; p.Checksum != nil {
+			versions = append(versions, p.Version)
+		}
+	}
+	if len(versions) == 0 {
+		return "", nil, usageError(fmt.Sprintf("%s has no package %s from a registry; say %s@VERSION", shorten(ws.LockPath), name, name))
+	}
+	return name, versions, nil
+}
+
+// shown is what a log shows of a crate version. Its bundle is verified; no .crate
+// was looked at.
+type shown struct {
+	*client.Result
+	url         string
+	development bool
+}
+
+// look asks the logs in their order for a bundle, and verifies it.
+func look(ctx context.Context, p *policy.Policy, name, version string) (*shown, error) {
+	proofs, err := proofcheck.New(p.Programs)
+	if err != nil {
+		return nil, err
+	}
+	var silent error
+	asked := 0
+	for _, t := range p.Trust {
+		for _, l := range t.Policy.Logs() {
+			if l.URL == "" {
+				continue
+			}
+			asked++
+			bundle, err := (&client.Log{URL: l.URL, UserAgent: userAgent}).Bundle(ctx, name, version)
+			if errors.Is(err, client.ErrNotLogged) {
+				continue
+			}
+			if err != nil {
+				silent = errors.Join(silent, fmt.Errorf("the log %s did not answer: %w", l.Origin, err))
+				continue
+			}
+			rules := p.Rules(name, version, now())
+			r, err := client.VerifyBundle(bundle, t.Policy, proofs, rules)
+			if err != nil {
+				return nil, refusal(err, p.Development)
+			}
+			prog, _ := proofs.Program(r.Program)
+			return &shown{r, l.URL, prog.Development()}, nil
+		}
+	}
+	switch {
+	case silent != nil:
+		return nil, silent
+	case asked == 0:
+		return nil, usageError("no trust file names a log that could be asked: add its URL to the log line")
+	}
+	return nil, violation{fmt.Errorf("no log that is trusted has an entry for %s v%s: nobody has proved this version there", name, version)}
+}
+
+func (s *shown) human(sh *shell) {
+	line := func(key, format string, args ...any) {
+		fmt.Fprintf(sh.stdout, "%-11s %s\n", key+":", fmt.Sprintf(format, args...))
+	}
+	line("crate", "%s v%s", s.Name, s.Version)
+	line("sha-256", "%x", s.SHA256)
+	line("commit", "%x", s.Commit)
+	line("path", "/%s", s.Path)
+	unproven := "nothing"
+	if len(s.Unproven) > 0 {
+		unproven = strings.Join(s.Unproven, ", ")
+	}
+	line("unproven", "%s", unproven)
+	origin := ""
+	if s.development {
+		origin = " (UNSAFE development key: anybody can forge its proofs)"
+	}
+	line("program", "%x%s", s.Program, origin)
+	line("log", "%s, entry %d of %d", s.Checkpoint.Origin, s.Index, s.Checkpoint.Size)
+	for _, c := range s.Checkpoint.Cosignatures {
+		line("witness", "%s, %s", c.KeyName, c.Time.UTC().Format(time.RFC3339))
+	}
+	line("bundle", "%s/v1/crates/%s/%s", strings.TrimSuffix(s.url, "/"), s.Name, s.Version)
+}
+
+func (s *shown) json(sh *shell) error {
+	out := struct {
+		Name        string         `json:"name"`
+		Version     string         `json:"version"`
+		Checksum    string         `json:"checksum"`
+		Commit      string         `json:"commit"`
+		Path        string         `json:"path"`
+		Unproven    []string       `json:"unproven"`
+		Program     string         `json:"program"`
+		Development bool           `json:"development"`
+		Log         verdict.Logged `json:"log"`
+	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{}, s.Unproven...),
+		fmt.Sprintf("%x", s.Program), s.development, verdict.LoggedAt(s.Result)}
+	enc := json.NewEncoder(sh.stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}
