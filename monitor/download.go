@@ -148,14 +148,10 @@ func (f *follower) download(ctx context.Context, t store.Checkpoint) error {
 	if p.Downloaded >= t.Size {
 		return nil
 	}
-	known, err := f.m.cfg.Store.LeafHashes(ctx, f.id, p.Downloaded/torchwood.TileWidth*torchwood.TileWidth, p.Downloaded)
-	if err != nil {
-		return err
-	}
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()
 	order := make(chan *job, inFlight)
-	go f.produce(work, t, p.Downloaded, known, order)
+	go f.produce(work, t, p.Downloaded, order)
 	var batch []store.Entry
 	flush := func() error {
 		err := f.m.cfg.Store.AppendEntries(ctx, f.id, batch)
@@ -188,7 +184,7 @@ func (f *follower) download(ctx context.Context, t store.Checkpoint) error {
 }
 
 // produce starts the jobs in order; at most inFlight wait in the channel.
-func (f *follower) produce(ctx context.Context, t store.Checkpoint, from int64, known []tlog.Hash, order chan<- *job) {
+func (f *follower) produce(ctx context.Context, t store.Checkpoint, from int64, order chan<- *job) {
 	defer close(order)
 	fetching, inspecting := make(chan struct{}, fetchers), make(chan struct{}, cores())
 	for from < t.Size {
@@ -199,8 +195,6 @@ func (f *follower) produce(ctx context.Context, t store.Checkpoint, from int64, 
 		case <-ctx.Done():
 			return
 		}
-		before := known
-		known = nil
 		select {
 		case fetching <- struct{}{}:
 		case <-ctx.Done():
@@ -210,9 +204,6 @@ func (f *follower) produce(ctx context.Context, t store.Checkpoint, from int64, 
 			defer close(j.done)
 			raw, err := f.fetch(ctx, n, int(j.to-n*torchwood.TileWidth))
 			<-fetching
-			if err == nil {
-				err = sameLeaves(raw, before)
-			}
 			if err != nil {
 				j.err = &remoteError{fmt.Errorf("entries %d to %d: %w", j.from, j.to-1, err)}
 				return
@@ -223,18 +214,6 @@ func (f *follower) produce(ctx context.Context, t store.Checkpoint, from int64, 
 		}()
 		from = j.to
 	}
-}
-
-// errChanged: the log serves other bytes for entries that are stored already.
-var errChanged = fmt.Errorf("%w: they follow other entries than those that were served before", errGarbled)
-
-func sameLeaves(raw [][]byte, known []tlog.Hash) error {
-	for i, h := range known {
-		if tlog.RecordHash(raw[i]) != h {
-			return errChanged
-		}
-	}
-	return nil
 }
 
 func firstLine(b []byte) string {

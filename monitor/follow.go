@@ -247,9 +247,6 @@ func (f *follower) catchUp(ctx context.Context) error {
 				return f.accuseRoot(ctx, x, roots[id])
 			}
 			err = f.m.cfg.Store.RewindEntries(ctx, f.id)
-		case errors.Is(failed, errChanged) && !advanced && round < mismatchTries:
-			// What is stored above the verified position may be what was damaged.
-			err = f.m.cfg.Store.RewindEntries(ctx, f.id)
 		case failed != nil:
 			return f.entriesFailing(ctx, failed)
 		}
@@ -384,6 +381,10 @@ func (f *follower) advance(ctx context.Context, from int64, t store.Checkpoint) 
 func (f *follower) entriesFailing(ctx context.Context, failed error) error {
 	if ctx.Err() != nil {
 		return nil
+	}
+	view, _, err := f.m.cfg.Store.View(ctx, f.id, sourceLog)
+	if err != nil || failed != nil && !view.Failing.IsZero() {
+		return err // that it does not answer at all is another finding
 	}
 	c := condition{kind: kindEntriesUnavailable, active: failed != nil, since: f.begins("entries", failed != nil), limit: f.m.cfg.Unreachable}
 	if failed != nil {

@@ -234,7 +234,7 @@ func (l *Log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Write(shown)
 		return
 	}
-	data, err := tile(served, size, strings.TrimPrefix(r.URL.Path, "/"))
+	data, err := Tile(served, size, strings.TrimPrefix(r.URL.Path, "/"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
@@ -243,7 +243,9 @@ func (l *Log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(data)
 }
 
-func tile(t *Tree, size int64, path string) ([]byte, error) {
+// Tile returns the tile or entry bundle at a path of c2sp.org/tlog-tiles, of the first
+// size leaves of a tree.
+func Tile(t *Tree, size int64, path string) ([]byte, error) {
 	p, err := torchwood.ParseTilePath(path)
 	if err != nil {
 		return nil, err
@@ -267,7 +269,7 @@ func tile(t *Tree, size int64, path string) ([]byte, error) {
 	return out, nil
 }
 
-// Spoil returns leaves of which one byte is another.
+// Spoil returns a leaf of which one bit is another.
 func Spoil(leaf []byte) []byte {
 	out := slices.Clone(leaf)
 	out[len(out)-1] ^= 1

@@ -1,0 +1,331 @@
+package monitor
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"cratelog/entry"
+	"cratelog/internal/roguelog"
+	"cratelog/monitor/store"
+)
+
+func TestAnHonestLogIsVerifiedAndAccusedOfNothing(t *testing.T) {
+	w := newWorld(t)
+	for size, step := int64(0), int64(0); step < 6; step++ {
+		n := []int64{1, 254, 1, 1, 300, 700}[step]
+		w.grow(n)
+		size += n
+		w.clean(size)
+	}
+	w.open()
+	w.clean(w.log.Tree.Size())
+	if n := len(w.findings()); n != 0 {
+		t.Errorf("%d findings", n)
+	}
+	e, ok, err := w.cfg.Store.EntryAt(t.Context(), 1, 700)
+	fatalIf(t, err)
+	if !ok || e.Name != "crate-700" || e.Verdict != store.OK || e.Covered != 1257 || !e.Logged.Equal(w.clock()) || !bytes.Equal(e.Data, w.log.Tree.Leaf(700)) {
+		t.Errorf("entry %+v", e)
+	}
+}
+
+// misbehaviours are what a log can do to be convicted or suspected of, after 300
+// honest entries that the monitor has verified.
+var misbehaviours = []struct {
+	name string
+	do   func(w *world)
+	want []string
+}{
+	{"a fork of equal size, shown by the log", func(w *world) {
+		other := w.log.Tree.Fork(299)
+		other.Append([]byte(newEntry(w.t, 1000, nil)))
+		w.log.Serve(other, 300, w.log.Sign(other, 300, w.log.Witnesses[0], w.log.Witnesses[1]))
+	}, []string{kindForkSameSize, kindCosignerFork, kindCosignerFork}},
+	{"a larger fork, shown by the log", func(w *world) {
+		other := w.log.Tree.Fork(200)
+		for n := range int64(200) {
+			other.Append(newEntry(w.t, 1000+n, nil))
+		}
+		w.log.Serve(other, 400, w.log.Sign(other, 400, w.log.Witnesses[0], w.log.Witnesses[1]))
+	}, []string{kindForkPrefix, kindCosignerFork, kindCosignerFork}},
+	{"a larger fork of which the log lost the hashes", func(w *world) {
+		other := w.log.Tree.Fork(200)
+		for n := range int64(200) {
+			other.Append(newEntry(w.t, 1000+n, nil))
+		}
+		w.log.Serve(other, 400, w.log.Sign(other, 400, w.log.Witnesses[:2]...))
+		w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+			if strings.HasPrefix(r.URL.Path, "/tile/0/") {
+				http.NotFound(rw, r)
+				return true
+			}
+			return false
+		})
+	}, []string{kindRootMismatch}},
+	{"a smaller fork, shown by a witness", func(w *world) {
+		other := w.log.Tree.Fork(100)
+		other.Append(newEntry(w.t, 1000, nil))
+		w.log.Show(w.log.Witnesses[2], w.log.Sign(other, 101, w.log.Witnesses[2]))
+	}, []string{kindForkPrefix, kindCosignerFork}},
+	{"a fork of equal size that nobody cosigned, in gossip", func(w *world) {
+		other := w.log.Tree.Fork(299)
+		other.Append(newEntry(w.t, 1000, nil))
+		verdict, _, err := w.m.Gossip(w.t.Context(), w.log.Sign(other, 300), "gossip")
+		fatalIf(w.t, err)
+		if verdict != store.Inconsistent {
+			w.t.Errorf("gossip is %s", verdict)
+		}
+	}, []string{kindForkSameSize}},
+	{"two trees of a size that is not reached yet", func(w *world) {
+		for n := range int64(2) {
+			other := w.log.Tree.Fork(300)
+			other.Append(newEntry(w.t, 1000+n, nil))
+			verdict, _, err := w.m.Gossip(w.t.Context(), w.log.Sign(other, 301, w.log.Witnesses[n]), "gossip")
+			fatalIf(w.t, err)
+			if verdict != store.Pending {
+				w.t.Errorf("gossip is %s", verdict)
+			}
+		}
+	}, []string{kindForkSameSize}},
+	{"a false proof", func(w *world) {
+		w.log.Tree.Append(newEntry(w.t, 1000, func(e *entry.Entry) { e.Proof.Parts = [][]byte{[]byte("lie")} }))
+		w.log.Publish()
+	}, []string{kindFalseEntry}},
+	{"a leaf that is no entry", func(w *world) {
+		w.log.Tree.Append([]byte("hello"), []byte{})
+		w.log.Publish()
+	}, []string{kindMalformed, kindMalformed}},
+	{"two checksums for one version", func(w *world) {
+		w.log.Tree.Append(newEntry(w.t, 7, func(e *entry.Entry) { e.Subject.SHA256[0]++ }))
+		w.log.Publish()
+	}, []string{kindDuplicate}},
+	{"the same twice", func(w *world) {
+		w.log.Tree.Append(newEntry(w.t, 7, func(e *entry.Entry) { e.Proof.Parts = append(e.Proof.Parts, []byte("again")) }))
+		w.log.Publish()
+	}, []string{kindRepeat}},
+	{"a program that nobody accepts", func(w *world) {
+		w.log.Tree.Append(newEntry(w.t, 1000, func(e *entry.Entry) { e.Proof.Program[0]++ }))
+		w.log.Publish()
+	}, []string{kindUnknownProgram}},
+	{"an unproven manifest", func(w *world) {
+		w.log.Tree.Append(newEntry(w.t, 1000, func(e *entry.Entry) { e.Claim.(*entry.Source).Unproven = []string{"Cargo.lock", "Cargo.toml"} }))
+		w.log.Publish()
+	}, []string{kindUnproven}},
+	{"entries that do not give the root", func(w *world) {
+		w.grow(100)
+		other := w.log.Tree.Fork(350)
+		other.Append(roguelog.Spoil(newEntry(w.t, 350, nil)))
+		for n := range int64(49) {
+			other.Append(newEntry(w.t, 351+n, nil))
+		}
+		w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool { return serveBundles(rw, r, other) })
+	}, []string{kindRootMismatch}},
+	{"a rollback", func(w *world) {
+		w.log.Serve(w.log.Tree, 200, w.log.Sign(w.log.Tree, 200, w.log.Witnesses...))
+		w.once()
+		w.later(5 * time.Minute)
+	}, []string{kindRollback}},
+	{"an old checkpoint for us, a new one for others", func(w *world) {
+		old := w.log.Sign(w.log.Tree, 300, w.log.Witnesses...)
+		w.grow(100)
+		w.log.Serve(w.log.Tree, 300, old)
+		w.once()
+		w.later(50 * time.Minute) // not older than allowed
+		w.log.Serve(w.log.Tree, 300, w.log.Sign(w.log.Tree, 300, w.log.Witnesses...))
+		w.once()
+		w.later(50 * time.Minute)
+		w.log.Serve(w.log.Tree, 300, w.log.Sign(w.log.Tree, 300, w.log.Witnesses...))
+		w.once()
+		w.later(50 * time.Minute)
+		w.log.Serve(w.log.Tree, 300, w.log.Sign(w.log.Tree, 300, w.log.Witnesses...))
+	}, []string{kindLogBehind, kindEntriesUnavailable}},
+	{"a checkpoint that grows old", func(w *world) {
+		w.later(2 * time.Hour)
+	}, []string{kindStale}},
+	{"a log that hides entries", func(w *world) {
+		w.grow(100)
+		w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+			if strings.HasPrefix(r.URL.Path, "/tile/entries/001") {
+				http.NotFound(rw, r)
+				return true
+			}
+			return false
+		})
+		w.once()
+		w.later(30 * time.Minute)
+	}, []string{kindEntriesUnavailable}},
+	{"no quorum", func(w *world) {
+		w.log.Serve(w.log.Tree, 300, w.log.Sign(w.log.Tree, 300, w.log.Witnesses[0]))
+		w.once()
+		w.later(30 * time.Minute)
+	}, []string{kindQuorumLost}},
+}
+
+// serveBundles serves the entry bundles of another tree.
+func serveBundles(rw http.ResponseWriter, r *http.Request, t *roguelog.Tree) bool {
+	if !strings.HasPrefix(r.URL.Path, "/tile/entries/") {
+		return false
+	}
+	b, err := roguelog.Tile(t, t.Size(), strings.TrimPrefix(r.URL.Path, "/"))
+	if err != nil {
+		http.NotFound(rw, r)
+	} else {
+		rw.Write(b)
+	}
+	return true
+}
+
+func TestEachMisbehaviourIsFoundNamedAndEvidencedOnce(t *testing.T) {
+	for _, x := range misbehaviours {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.grow(300)
+			w.clean(300)
+			x.do(w)
+			w.found(x.want...)
+			security := false
+			for _, kind := range x.want {
+				security = security || classOf(kind) == store.Security
+			}
+			if code := w.once().ExitCode(); security && code != 1 || !security && code == 1 {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+}
+
+// troubled are things that happen to honest logs. What the world looks like is
+// spoilt, then looked at for a long time, then mended.
+var troubled = []struct {
+	name  string
+	spoil func(w *world) (mend func())
+	want  []string // while it lasts
+}{
+	{"the log is down", func(w *world) func() {
+		return w.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path == "/checkpoint" || strings.HasPrefix(r.URL.Path, "/tile/") {
+				http.Error(rw, "down", http.StatusBadGateway)
+				return true
+			}
+			return false
+		})
+	}, []string{kindLogUnreachable}},
+	{"something else answers", func(w *world) func() {
+		return w.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+			fmt.Fprint(rw, "<html>Please log in to this network</html>")
+			return true
+		})
+	}, []string{kindLogGarbled, kindWitnessUnreachable, kindWitnessUnreachable, kindWitnessUnreachable}},
+	{"a witness is down", func(w *world) func() {
+		return w.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+			if strings.HasPrefix(r.URL.Path, "/w2/") {
+				http.Error(rw, "down", http.StatusServiceUnavailable)
+				return true
+			}
+			return false
+		})
+	}, []string{kindWitnessUnreachable}},
+	{"a witness shows a checkpoint without its cosignature", func(w *world) func() {
+		w.log.Show(w.log.Witnesses[0], w.log.Sign(w.log.Tree, 300, w.log.Witnesses[1]))
+		return func() {}
+	}, []string{kindWitnessUnreachable}},
+	{"entries are cut off on their way", func(w *world) func() {
+		return w.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+			if strings.HasPrefix(r.URL.Path, "/tile/entries/") {
+				rw.Write([]byte{0, 200, 1, 2, 3})
+				return true
+			}
+			return false
+		})
+	}, []string{kindEntriesUnavailable}},
+	{"entries are too large", func(w *world) func() {
+		return w.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasPrefix(r.URL.Path, "/tile/entries/") {
+				return false
+			}
+			block := make([]byte, 1<<20)
+			for range 20 {
+				if _, err := rw.Write(block); err != nil {
+					break
+				}
+			}
+			return true
+		})
+	}, []string{kindEntriesUnavailable}},
+	{"entries are damaged differently each time", func(w *world) func() {
+		n := byte(0)
+		return w.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasPrefix(r.URL.Path, "/tile/entries/001") {
+				return false
+			}
+			b, err := roguelog.Tile(w.log.Tree, w.log.Tree.Size(), strings.TrimPrefix(r.URL.Path, "/"))
+			fatalIf(w.t, err)
+			n++
+			b[len(b)-1] = n
+			rw.Write(b)
+			return true
+		})
+	}, []string{kindEntriesUnavailable}},
+}
+
+func (w *world) intercept(f func(rw http.ResponseWriter, r *http.Request) bool) func() {
+	w.log.Intercept(f)
+	return func() { w.log.Intercept(nil) }
+}
+
+func TestHonestTroubleIsNeverAnAttackAndEnds(t *testing.T) {
+	for _, x := range troubled {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.grow(290)
+			w.clean(290)
+			w.grow(10)
+			mend := x.spoil(w)
+			if code := w.once().ExitCode(); code != 3 {
+				t.Errorf("exit code %d, want 3: operational", code)
+			}
+			if n := len(w.findings()); n != 0 {
+				t.Errorf("%d findings at the first sign of trouble", n)
+			}
+			w.later(59 * time.Minute)
+			w.log.Publish() // fresh cosignatures
+			if x.spoil(w); x.name == "a witness shows a checkpoint without its cosignature" {
+				mend = func() { w.log.Publish() }
+			}
+			w.once()
+			w.later(2 * time.Minute)
+			w.found(x.want...)
+			w.noAttack()
+			mend()
+			w.clean(300)
+			standing, err := w.cfg.Store.CountStanding(t.Context())
+			fatalIf(t, err)
+			if standing[store.Operational] != 0 {
+				t.Errorf("it is over, and %d findings stand", standing[store.Operational])
+			}
+		})
+	}
+}
+
+func TestAMirrorHelpsOutAndIsBelievedNoMoreThanTheLog(t *testing.T) {
+	w := newWorld(t)
+	mirror, stop := w.mirror()
+	defer stop()
+	w.cfg.Logs[0].Mirrors = []string{mirror}
+	w.open()
+	w.grow(300)
+	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/tile/") && r.Header.Get("X-Mirror") == "" {
+			http.Error(rw, "lost", http.StatusNotFound)
+			return true
+		}
+		return false
+	})
+	w.clean(300)
+}
