@@ -162,7 +162,7 @@ const maxManifest = 4 << 20
 func workspace(cwd string) string {
 	nearest := ""
 	for dir := cwd; ; dir = filepath.Dir(dir) {
-		b, err := readFile(filepath.Join(dir, "Cargo.toml"), maxManifest)
+		b, err := ReadFile(filepath.Join(dir, "Cargo.toml"), maxManifest)
 		if err == nil && crate.IsWorkspace(b) {
 			return dir
 		}
@@ -187,7 +187,7 @@ func Allow(name, version string, sum [32]byte) string {
 
 // Check returns nil if the file allows the upload.
 func (e Exactly) Check(_ context.Context, u Upload) error {
-	b, err := readFile(string(e), maxSettings)
+	b, err := ReadFile(string(e), maxSettings)
 	if err != nil {
 		return fmt.Errorf("what \"cargo zkp publish\" has proved cannot be read: %w", err)
 	}
@@ -202,7 +202,7 @@ func (e Exactly) Check(_ context.Context, u Upload) error {
 // Asked says whether the check of a file has allowed an upload, and to which
 // registry's index.
 func (e Exactly) Asked(name, version string, sum [32]byte) (index string, ok bool) {
-	b, err := readFile(string(e)+".asked", maxSettings)
+	b, err := ReadFile(string(e)+".asked", maxSettings)
 	if err != nil {
 		return "", false
 	}

@@ -90,7 +90,7 @@ func (s *Settings) either(dir, base string, names ...string) error {
 // read appends a file, and behind it those that it includes, the last one first:
 // a later one counts more, and the file itself most.
 func (s *Settings) read(path, base string, depth int) error {
-	b, err := readFile(path, maxSettings)
+	b, err := ReadFile(path, maxSettings)
 	if err != nil {
 		return err
 	}
@@ -199,10 +199,13 @@ func (s *Settings) Registry(name string) (Registry, error) {
 	return r, err
 }
 
-// HasGlobal says whether registry.global-credential-providers is set.
+// GlobalVariable is the environment variable for registry.global-credential-providers.
+// Its providers are asked before those of --config.
+const GlobalVariable = "CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS"
+
+// HasGlobal says whether a file sets registry.global-credential-providers.
 func (s *Settings) HasGlobal() bool {
-	return s.env("CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS") != "" ||
-		slices.ContainsFunc(s.files, func(f settingsFile) bool { return len(f.Registry.Global) > 0 })
+	return slices.ContainsFunc(s.files, func(f settingsFile) bool { return len(f.Registry.Global) > 0 })
 }
 
 // Named returns the name of the registry that has an index, "" if none has.
@@ -289,8 +292,8 @@ func variable(registry, key string) string {
 	return "CARGO_REGISTRIES_" + strings.ToUpper(strings.ReplaceAll(registry, "-", "_")) + "_" + key
 }
 
-// readFile reads a regular file of at most max bytes.
-func readFile(path string, max int64) ([]byte, error) {
+// ReadFile reads a regular file of at most max bytes.
+func ReadFile(path string, max int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -310,3 +313,7 @@ func readFile(path string, max int64) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// TokenVariable is the environment variable from which cargo:token takes the token
+// for a registry.
+func TokenVariable(registry string) string { return variable(registry, "TOKEN") }

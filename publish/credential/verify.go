@@ -105,7 +105,7 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 	defer cancel()
 	var why []string
 	for _, dir := range l.Dirs {
-		b, err := readFile(BundleFile(dir, u.Name, u.Version), client.MaxBundleSize)
+		b, err := ReadFile(BundleFile(dir, u.Name, u.Version), client.MaxBundleSize)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
