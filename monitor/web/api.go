@@ -256,7 +256,7 @@ func (s *Server) apiStatistics(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := []statisticsJSON{}
 	for _, v := range views {
-		out = append(out, statisticsJSON{headJSON{v.Origin, v.Downloaded, v.Root, v.Verified, v.Page}, v.Backlog, v.Results, v.Findings, v.AgeSeconds, v.Programs, v.Growth})
+		out = append(out, statisticsJSON{headJSON{v.Origin, v.Downloaded, v.Verified, v.Root, v.Page}, v.Backlog, v.Results, v.Findings, v.AgeSeconds, v.Programs, v.Growth})
 	}
 	return sendJSON(w, r, map[string]any{"statistics": out})
 }
@@ -322,6 +322,11 @@ func (s *Server) entryDetail(ctx context.Context, p *params, key string) (*entry
 	if d.Inclusion == nil {
 		d.Bundle = ""
 	}
+	findings, err := s.cfg.Store.Findings(ctx, store.FindingQuery{Log: e.Log, Index: &e.Index, Limit: maxLimit})
+	if err != nil {
+		return nil, err
+	}
+	d.Findings = findingViews(findings, l)
 	if e.Name == "" {
 		return d, nil
 	}

@@ -18,7 +18,7 @@ func (s *Server) funcs() template.FuncMap {
 		"when": when, "date": date, "rfc3339": func(v any) string { return timeOf(v).UTC().Format(time.RFC3339) },
 		"age": duration, "ago": s.ago, "plot": plot, "hexdump": hex.Dump, "join": func(l []string) string { return strings.Join(l, ", ") },
 		"crateURL": crateURL, "versionURL": versionURL,
-		"tone": tone, "stateTone": stateTone, "headTone": headTone, "rows": newRows,
+		"tone": tone, "stateTone": stateTone, "headTone": headTone, "rows": newRows, "source": sourceWords,
 	}
 }
 
@@ -161,4 +161,15 @@ func nice(n uint64) uint64 {
 			}
 		}
 	}
+}
+
+// sourceWords says who showed a checkpoint first.
+func sourceWords(source string) string {
+	switch source {
+	case "log":
+		return "the log"
+	case "gossip":
+		return "somebody who sent it"
+	}
+	return source
 }

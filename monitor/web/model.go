@@ -28,8 +28,10 @@ type logJSON struct {
 	AgeSeconds int64           `json:"checkpoint_age_seconds"` // since the quorum cosigned, else since it was seen; -1 for none
 	Witnesses  []witnessJSON   `json:"witnesses"`
 	Programs   []programJSON   `json:"programs"`
-	Growth     []growthJSON    `json:"growth"`
-	Page       string          `json:"page"`
+	// Development is true if entries have proofs of development keys: UNSAFE.
+	Development bool         `json:"development"`
+	Growth      []growthJSON `json:"growth"`
+	Page        string       `json:"page"`
 }
 
 type backlogJSON struct {
@@ -165,19 +167,20 @@ type proofJSON struct {
 // entryDetail is an entry with all that stands around it.
 type entryDetail struct {
 	entryJSON
-	Data      []byte      `json:"data"`      // the entry's bytes, base64
-	Inclusion *proofJSON  `json:"inclusion"` // null as long as no checkpoint covers it
-	Earlier   []entryJSON `json:"earlier"`   // of the same crate, the newest first
-	Later     []entryJSON `json:"later"`     // of the same crate, the oldest first
+	Data      []byte        `json:"data"`      // the entry's bytes, base64
+	Inclusion *proofJSON    `json:"inclusion"` // null as long as no checkpoint covers it
+	Findings  []findingJSON `json:"findings"`  // about this entry
+	Earlier   []entryJSON   `json:"earlier"`   // of the same crate, the newest first
+	Later     []entryJSON   `json:"later"`     // of the same crate, the oldest first
 }
 
 // headJSON is what every list is complete up to, per log.
 type headJSON struct {
 	Log      string `json:"log"`
-	Size     uint64 `json:"size"` // entries below this index were looked at
-	Root     string `json:"root"` // of these entries, rebuilt here
-	Verified uint64 `json:"verified"`
-	Page     string `json:"page"` // the checkpoint of this size or the next larger one
+	Size     uint64 `json:"size"`     // entries below this index were looked through
+	Verified uint64 `json:"verified"` // of them, so many are verified
+	Root     string `json:"root"`     // of the first verified entries, rebuilt here
+	Page     string `json:"page"`     // of the log
 }
 
 type entryList struct {

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -14,8 +15,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"crypto/sha256"
 
 	"cratelog/entry"
 	"cratelog/monitor/store"
@@ -463,8 +462,11 @@ type searchJSON struct {
 	Complete string      `json:"complete"` // what was searched
 }
 
-// maxNames is how many names a search lists.
-const maxNames = 50
+// maxNames and searchLimit are how many names and entries a search lists.
+const (
+	maxNames    = 50
+	searchLimit = 20
+)
 
 func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	p, err := parseParams(r, "q")
@@ -533,14 +535,16 @@ func (s *Server) searchFor(ctx context.Context, l *logs, d *searchJSON) (err err
 	if len(d.Crates) > maxNames {
 		d.Crates, d.More = d.Crates[:maxNames], true
 	}
-	if d.Crates == nil {
+	if err != nil || len(d.Crates) == 0 {
 		d.Crates = []string{}
+		return err
 	}
-	return err
+	d.Caption = "The newest entries about " + d.Query + "."
+	return s.addEntries(ctx, l, d, store.EntryQuery{Name: d.Query, Newest: true})
 }
 
 func (s *Server) addEntries(ctx context.Context, l *logs, d *searchJSON, q store.EntryQuery) error {
-	q.Limit = pageLimit
+	q.Limit = searchLimit
 	found, err := s.cfg.Store.Entries(ctx, q)
 	d.Entries = append(d.Entries, s.entryViews(l, found)...)
 	return err

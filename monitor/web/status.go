@@ -70,6 +70,7 @@ func (s *Server) programsOf(ctx context.Context, log int64, v *logJSON) error {
 		p := s.programView(id)
 		p.Entries = uint64(n)
 		v.Programs = append(v.Programs, p)
+		v.Development = v.Development || p.Development
 	}
 	slices.SortFunc(v.Programs, func(a, b programJSON) int {
 		if a.Entries != b.Entries {
@@ -147,7 +148,7 @@ func (s *Server) judge(v *logJSON) {
 	switch {
 	case v.Findings.Security > 0:
 		v.State, v.Class = "findings", string(store.Security)
-		v.Statement = fmt.Sprintf("%s that somebody cheated; see below. %s", standWord(v.Findings.Security, "says", "say"), verified)
+		v.Statement = fmt.Sprintf("%s that somebody cheated. %s", standWord(v.Findings.Security, "says", "say"), verified)
 	case v.Checkpoint == nil:
 		v.State, v.Class = "empty", string(store.Operational)
 		v.Statement = "No signed checkpoint of this log was seen yet."
@@ -212,11 +213,33 @@ func (s *Server) overviewOf(ctx context.Context) (*overviewJSON, error) {
 	if len(o.Logs) == 0 {
 		o.Statement = "This monitor follows no log yet"
 	}
-	findings, err := s.cfg.Store.Findings(ctx, store.FindingQuery{Newest: true, Limit: 5})
+	findings, err := s.gravest(ctx, 6)
 	if err != nil {
 		return nil, err
 	}
 	entries, err := s.cfg.Store.Entries(ctx, store.EntryQuery{Newest: true, Limit: 8})
 	o.Findings, o.Entries = findingViews(findings, l), s.entryViews(l, entries)
 	return o, err
+}
+
+// gravest returns the newest findings, those that stand before the others, and of
+// those the ones of class security first.
+func (s *Server) gravest(ctx context.Context, limit int) ([]store.Finding, error) {
+	var out []store.Finding
+	for _, q := range []store.FindingQuery{
+		{Class: store.Security, Standing: true}, {Class: store.Operational, Standing: true}, {},
+	} {
+		q.Newest, q.Limit = true, limit
+		found, err := s.cfg.Store.Findings(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			same := func(have store.Finding) bool { return have.ID == f.ID }
+			if len(out) < limit && !slices.ContainsFunc(out, same) {
+				out = append(out, f)
+			}
+		}
+	}
+	return out, nil
 }

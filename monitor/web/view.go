@@ -66,7 +66,7 @@ func (l *logs) heads(only int64) []headJSON {
 	for _, log := range l.all {
 		p := l.pos[log.ID]
 		if only == 0 || only == log.ID {
-			out = append(out, headJSON{log.Origin, uint64(p.Downloaded), hex.EncodeToString(p.Root[:]), uint64(p.Verified), l.at("/log", log.ID)})
+			out = append(out, headJSON{log.Origin, uint64(p.Downloaded), uint64(p.Verified), hex.EncodeToString(p.Root[:]), l.at("/log", log.ID)})
 		}
 	}
 	return out
