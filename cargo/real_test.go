@@ -16,15 +16,21 @@ import (
 // runCargo runs the real cargo without the network, in a home of the test's own.
 func runCargo(t *testing.T, dir, home string, args ...string) (string, error) {
 	t.Helper()
+	return cargoCommand(t, dir, home, append(args, "--offline")...)
+}
+
+// cargoCommand runs the real cargo, which may reach loopback.
+func cargoCommand(t *testing.T, dir, home string, args ...string) (string, error) {
+	t.Helper()
 	path, err := exec.LookPath("cargo")
 	if err != nil {
 		t.Skip("cargo is not installed")
 	}
 	user, err := os.UserHomeDir()
 	fatalIf(t, err)
-	cmd := exec.Command(path, append(args, "--offline")...)
+	cmd := exec.Command(path, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CARGO_HOME="+home)
+	cmd.Env = append(os.Environ(), "CARGO_HOME="+home, "no_proxy=127.0.0.1", "CARGO_NET_RETRY=0")
 	if os.Getenv("RUSTUP_HOME") == "" {
 		cmd.Env = append(cmd.Env, "RUSTUP_HOME="+filepath.Join(user, ".rustup"))
 	}

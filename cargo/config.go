@@ -1,0 +1,299 @@
+package cargo
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// DefaultSource is cargo's name for the registry that it uses where none is named.
+const DefaultSource = "crates-io"
+
+// defaultIndex is the SHA-256 of the index URL of the default registry, as every Cargo.lock
+// has it behind "registry+". The URL itself is not written down here: nothing in this
+// package goes there.
+const defaultIndex = "d2a97a7c0ce0ab3aa045f18ee7e877a76ef25606a002f8dcfe95e952db4186b8"
+
+// IsDefault says whether an index, as Package.Registry returns it, is that of cargo's
+// default registry.
+func IsDefault(index string) bool {
+	sum := sha256.Sum256([]byte(index))
+	return hex.EncodeToString(sum[:]) == defaultIndex
+}
+
+// A Config is what cargo's configuration files say about where crates come from.
+type Config struct {
+	Files []string // that were read; what an earlier one says counts
+	Paths []string // absolute directories of "paths": packages there are built instead of those that a lock file names
+
+	sources    map[string]table // [source.NAME], merged; a value is a setting
+	registries map[string]table // [registries.NAME], merged
+}
+
+// A setting is a string and where it stands.
+type setting struct{ value, file, key string }
+
+// A Source is where crates come from.
+type Source struct {
+	Name string // of [source.NAME] or [registries.NAME]; "" if it has none
+	Kind string // "registry", "local-registry", "directory" or "git"
+	// At is the index of a registry (with "sparse+" in front if it is sparse; "" for cargo's
+	// own default), the absolute path of a local one or of a directory, or a git repository.
+	At      string
+	Because string // file and key of the first replace-with that leads here; "" if nothing is replaced
+}
+
+// LoadConfig reads the configuration files that count in a directory, as cargo does: those in
+// .cargo of it and of all directories above it, then that in cargo's home, each with the files
+// that it includes. "config" without an ending counts where both are there. Command-line
+// --config settings are not seen.
+func LoadConfig(dir, home string) (*Config, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if home, err = filepath.Abs(home); err != nil {
+		return nil, err
+	}
+	c := &Config{sources: map[string]table{}, registries: map[string]table{}}
+	for d := dir; ; d = filepath.Dir(d) {
+		if err := c.readDir(filepath.Join(d, ".cargo")); err != nil {
+			return nil, err
+		}
+		if d == filepath.Dir(d) {
+			return c, c.readDir(home)
+		}
+	}
+}
+
+// configFile returns the configuration file that cargo reads in a directory, "" if none is there.
+func configFile(dir string) (string, error) {
+	for _, name := range []string{"config", "config.toml"} {
+		path := filepath.Join(dir, name)
+		info, err := os.Stat(path)
+		if err == nil && !info.IsDir() {
+			return path, nil
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return "", nil
+}
+
+func (c *Config) readDir(dir string) error {
+	path, err := configFile(dir)
+	if err != nil || path == "" || slices.Contains(c.Files, path) {
+		return err
+	}
+	return c.readFile(path, 0)
+}
+
+// readFile merges a file into what nearer files have said, and then what it includes.
+func (c *Config) readFile(path string, depth int) error {
+	if depth > 16 {
+		return wrong(path, "include", "is nested too deep, or goes in a circle")
+	}
+	b, err := readBounded(path, maxManifest)
+	if err != nil {
+		return err
+	}
+	doc, err := parseTOML(path, b)
+	if err != nil {
+		return err
+	}
+	c.Files = append(c.Files, path)
+	for key, into := range map[string]map[string]table{"source": c.sources, "registries": c.registries} {
+		if err := merge(into, doc, path, key); err != nil {
+			return err
+		}
+	}
+	paths, err := stringList(doc["paths"])
+	if err != nil {
+		return wrong(path, "paths", "%v", err)
+	}
+	for _, p := range paths {
+		c.Paths = append(c.Paths, relativeTo(path, p))
+	}
+	return c.include(path, doc, depth)
+}
+
+// include reads the files that a file includes; a later one counts before an earlier one.
+func (c *Config) include(path string, doc table, depth int) error {
+	list, ok := doc["include"].([]any)
+	if _, said := doc["include"]; said && !ok {
+		return wrong(path, "include", "is not an array")
+	}
+	for _, item := range slices.Backward(list) {
+		t, isTable := item.(table)
+		s, isString := item.(string)
+		if isTable {
+			s, isString = t["path"].(string)
+		}
+		if !isString || s == "" {
+			return wrong(path, "include", "has something that is neither a path nor a table with one")
+		}
+		if !filepath.IsAbs(s) {
+			s = filepath.Join(filepath.Dir(path), filepath.FromSlash(s))
+		}
+		err := c.readFile(s, depth+1)
+		if optional := t["optional"] == true; err != nil && !(optional && errors.Is(err, fs.ErrNotExist)) {
+			return err
+		}
+	}
+	return nil
+}
+
+// relativeTo returns a path of a configuration file, which is seen from the directory that
+// holds .cargo.
+func relativeTo(file, p string) string {
+	if filepath.IsAbs(p) {
+		return filepath.Clean(p)
+	}
+	return filepath.Join(filepath.Dir(filepath.Dir(file)), filepath.FromSlash(p))
+}
+
+// merge adds the tables below doc[key] to into, and keeps what is already there.
+func merge(into map[string]table, doc table, file, key string) error {
+	v, said := doc[key]
+	all, ok := v.(table)
+	if said && !ok {
+		return wrong(file, key, "is not a table")
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		at := join(key, name)
+		t, ok := all[name].(table)
+		if !ok {
+			return wrong(file, at, "is not a table")
+		}
+		if into[name] == nil {
+			into[name] = table{}
+		}
+		for k, v := range t {
+			s, ok := v.(string)
+			_, before := into[name][k]
+			switch {
+			case before:
+			case ok:
+				into[name][k] = setting{s, file, join(at, k)}
+			case slices.Contains(sourceKinds, k) || k == "index" || k == "replace-with":
+				return wrong(file, join(at, k), "is not a string")
+			}
+		}
+	}
+	return nil
+}
+
+// sourceKinds are the keys that say where a source is.
+var sourceKinds = []string{"registry", "local-registry", "directory", "git"}
+
+func get(t table, key string) (setting, bool) {
+	s, ok := t[key].(setting)
+	return s, ok
+}
+
+// Registry returns the index of a named registry, as configured: [registries.NAME] index, or
+// CARGO_REGISTRIES_NAME_INDEX, which cargo prefers.
+func (c *Config) Registry(name string) (index string, ok bool) {
+	env := "CARGO_REGISTRIES_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "_INDEX"
+	if v := os.Getenv(env); v != "" {
+		return v, true
+	}
+	s, ok := get(c.registries[name], "index")
+	return s.value, ok
+}
+
+// Default returns where crates of the default registry come from, all replacements followed.
+func (c *Config) Default() (Source, error) { return c.follow(DefaultSource) }
+
+// Named returns where crates of a registry come from that a manifest names with
+// registry = "...", all replacements followed.
+func (c *Config) Named(name string) (Source, error) {
+	if name == "" || name == DefaultSource {
+		return c.Default()
+	}
+	index, ok := c.Registry(name)
+	if !ok {
+		return Source{}, wrong("", join("registries", name), "is in none of cargo's configuration files, so its index is not known")
+	}
+	s, err := c.Index(index)
+	if s.Because == "" {
+		s.Name = name
+	}
+	return s, err
+}
+
+// Index returns where crates come from of the registry with an index, as Package.Registry
+// returns it: all replacements followed.
+func (c *Config) Index(index string) (Source, error) {
+	if IsDefault(index) {
+		return c.Default()
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.sources)) {
+		if s, ok := get(c.sources[name], "registry"); ok && canonical(s.value) == canonical(index) {
+			return c.follow(name)
+		}
+	}
+	return Source{Kind: "registry", At: index}, nil
+}
+
+// canonical makes equal what cargo holds to be one index.
+func canonical(index string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(index, "/"), ".git")
+}
+
+// follow goes from a source to that which finally replaces it.
+func (c *Config) follow(name string) (Source, error) {
+	because, from := "", setting{}
+	for range len(c.sources) + 1 {
+		t, ok := c.sources[name]
+		with, replaced := get(t, "replace-with")
+		switch {
+		case !ok && name != DefaultSource:
+			index, ok := c.Registry(name)
+			if !ok {
+				return Source{}, wrong(from.file, from.key, "names %q, which is neither a [source] nor one of [registries]", name)
+			}
+			return Source{Name: name, Kind: "registry", At: index, Because: because}, nil
+		case !replaced:
+			return c.place(name, because)
+		}
+		if because == "" {
+			because = with.file + ", " + with.key
+		}
+		name, from = with.value, with
+	}
+	return Source{}, wrong(from.file, from.key, "leads in a circle of replacements")
+}
+
+// place returns what a [source.NAME] that is not replaced says.
+func (c *Config) place(name, because string) (Source, error) {
+	t := c.sources[name]
+	s := Source{Name: name, Because: because}
+	for _, kind := range sourceKinds {
+		at, ok := get(t, kind)
+		if !ok {
+			continue
+		}
+		if s.Kind != "" {
+			return Source{}, wrong(at.file, at.key, "is there beside a %s; a source is one thing", s.Kind)
+		}
+		s.Kind, s.At = kind, at.value
+		if kind == "directory" || kind == "local-registry" {
+			s.At = relativeTo(at.file, at.value)
+		}
+	}
+	switch {
+	case name == DefaultSource:
+		// Cargo looks up the default registry by its own index, not by what is said here.
+		return Source{Name: name, Kind: "registry", Because: because}, nil
+	case s.Kind == "":
+		return Source{}, wrong("", join("source", name), "says nowhere where it is: it needs registry, local-registry, directory or git")
+	}
+	return s, nil
+}

@@ -1,0 +1,283 @@
+package cargo
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// A Proxy is a source replacement in a configuration file.
+type Proxy struct {
+	Name          string // of the source that replaces: [source.NAME]
+	URL           string // base of its sparse index, without "sparse+"; http or https, with "/" at the end
+	Replaced      string // name of the source that is replaced, such as DefaultSource
+	ReplacedIndex string // index of that, if it is not the default one
+}
+
+// The lines of ours in a configuration file stand between these two. The first also says
+// what was made for them and must go with them.
+const (
+	beginLine  = "# cargo zkp proxy %s: begin%s; cargo zkp proxy --uninstall takes these lines away"
+	endLine    = "# cargo zkp proxy %s: end"
+	madeFile   = " (in a new file)"
+	madeEnding = " (after a line that had no end)"
+)
+
+// InstallProxy writes the lines for a proxy into the configuration file at path, which it
+// makes if need be, and returns whether it changed anything. Lines of an earlier InstallProxy
+// for the same name are replaced, all else stays byte for byte. It refuses if the source is
+// already replaced by another, if [source.NAME] is there and not ours, and if cargo would not
+// read the file. The file is exchanged in one step.
+func InstallProxy(path string, p Proxy) (changed bool, err error) {
+	if err := p.check(); err != nil {
+		return false, err
+	}
+	if legacy, err := configFile(filepath.Dir(path)); err != nil {
+		return false, err
+	} else if legacy != "" && filepath.Base(legacy) == "config" && !sameFile(legacy, path) {
+		return false, wrong(legacy, "", "is what cargo reads instead of %s; rename it to config.toml first", path)
+	}
+	old, isNew, err := readConfig(path)
+	if err != nil {
+		return false, err
+	}
+	start, end, made, err := findBlock(path, old, p.Name)
+	if err != nil {
+		return false, err
+	}
+	if start == end {
+		start, end = len(old), len(old)
+		switch {
+		case isNew:
+			made = madeFile
+		case len(old) > 0 && old[len(old)-1] != '\n':
+			made = madeEnding
+		}
+	}
+	rest := bytes.Join([][]byte{old[:start], old[end:]}, nil)
+	if err := p.refuse(path, rest); err != nil {
+		return false, err
+	}
+	content := bytes.Join([][]byte{old[:start], p.lines(made), old[end:]}, nil)
+	if err := p.onlyOurs(path, content, rest); err != nil {
+		return false, err
+	}
+	if bytes.Equal(content, old) && !isNew {
+		return false, nil
+	}
+	return true, replaceFile(path, content)
+}
+
+// UninstallProxy takes the lines away that InstallProxy wrote for a name, and returns whether
+// there were any. A file that InstallProxy made and that has nothing else in it goes too.
+func UninstallProxy(path, name string) (changed bool, err error) {
+	old, isNew, err := readConfig(path)
+	if err != nil || isNew {
+		return false, err
+	}
+	start, end, made, err := findBlock(path, old, name)
+	if err != nil || start == end {
+		return false, err
+	}
+	p, err := installed(path, old[start:end])
+	if err != nil {
+		return false, err
+	}
+	p.Name = name
+	if made == madeEnding && end < len(old) {
+		start++ // what has been added behind our lines needs that end of line
+	}
+	rest := bytes.Join([][]byte{old[:start], old[end:]}, nil)
+	if err := p.onlyOurs(path, old, rest); err != nil {
+		return false, err
+	}
+	if made == madeFile && len(rest) == 0 {
+		return true, os.Remove(path)
+	}
+	return true, replaceFile(path, rest)
+}
+
+func (p Proxy) check() error {
+	u, err := url.Parse(p.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.HasSuffix(p.URL, "/") || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("the proxy's URL %q must be http or https and end with a slash", p.URL)
+	}
+	for _, s := range []string{p.Name, p.Replaced} {
+		if s == "" || join("", s) != s || p.Name == p.Replaced {
+			return fmt.Errorf("the sources' names %q and %q must be two, of letters, digits, - and _ only", p.Name, p.Replaced)
+		}
+	}
+	if (p.Replaced == DefaultSource) != (p.ReplacedIndex == "") {
+		return fmt.Errorf("the index of the replaced source %s must be given if and only if it is not %s", p.Replaced, DefaultSource)
+	}
+	return nil
+}
+
+// lines returns what is written, with the marks around it.
+func (p Proxy) lines(made string) []byte {
+	var b bytes.Buffer
+	if made == madeEnding {
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, beginLine+"\n", p.Name, made)
+	fmt.Fprintf(&b, "[source.%s]\n", p.Replaced)
+	if p.ReplacedIndex != "" {
+		fmt.Fprintf(&b, "registry = %s\n", tomlString(p.ReplacedIndex))
+	}
+	fmt.Fprintf(&b, "replace-with = %s\n\n[source.%s]\nregistry = %s\n", tomlString(p.Name), p.Name, tomlString("sparse+"+p.URL))
+	fmt.Fprintf(&b, endLine+"\n", p.Name)
+	return b.Bytes()
+}
+
+func tomlString(s string) string {
+	b, err := toml.Marshal(map[string]string{"k": s})
+	if err != nil {
+		panic(err) // a string can always be written
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(string(b), "k = "), "\n")
+}
+
+// refuse says why the proxy cannot be added to a file without its lines.
+func (p Proxy) refuse(path string, rest []byte) error {
+	doc, err := parseTOML(path, rest)
+	if err != nil {
+		return err
+	}
+	sources := map[string]table{}
+	if err := merge(sources, doc, path, "source"); err != nil {
+		return err
+	}
+	if with, ok := get(sources[p.Replaced], "replace-with"); ok {
+		return wrong(path, with.key, "already replaces %s with %q; remove that first", p.Replaced, with.value)
+	}
+	for _, name := range []string{p.Replaced, p.Name} {
+		if _, ok := sources[name]; ok {
+			return wrong(path, join("source", name), "is already there; remove it first, so that it can be written anew")
+		}
+	}
+	return nil
+}
+
+// installed reads back what a block of ours replaces.
+func installed(path string, block []byte) (Proxy, error) {
+	doc, err := parseTOML(path, block)
+	if err != nil {
+		return Proxy{}, err
+	}
+	sources, _ := doc["source"].(table)
+	for name, v := range sources {
+		if t, ok := v.(table); ok && t["replace-with"] != nil {
+			return Proxy{Replaced: name}, nil
+		}
+	}
+	return Proxy{}, wrong(path, "", "has lines between the marks of cargo zkp proxy that it did not write; take them out by hand")
+}
+
+// onlyOurs checks that a file with the lines says what it says without them, and ours: that
+// nothing else stands in our tables, or would end up in other ones.
+func (p Proxy) onlyOurs(path string, with, without []byte) error {
+	a, err := parseTOML(path, with)
+	if err != nil {
+		return err
+	}
+	b, err := parseTOML(path, without)
+	if err != nil {
+		return err
+	}
+	sources, _ := a["source"].(table)
+	ours, _ := sources[p.Name].(table)
+	replaced, _ := sources[p.Replaced].(table)
+	delete(ours, "registry")
+	delete(replaced, "replace-with")
+	delete(replaced, "registry")
+	for name, t := range map[string]table{p.Name: ours, p.Replaced: replaced} {
+		if len(t) == 0 {
+			delete(sources, name)
+		}
+	}
+	_, had := b["source"]
+	if len(sources) == 0 && !had {
+		delete(a, "source")
+	}
+	if !reflect.DeepEqual(a, b) {
+		return wrong(path, "", "has lines that belong to those of cargo zkp proxy, or the other way round; put a table's header before what follows them")
+	}
+	return nil
+}
+
+// findBlock returns where the lines for a name stand, with the end of line before them if
+// that was made for them; start == end if they are not there.
+func findBlock(path string, b []byte, name string) (start, end int, made string, err error) {
+	at := 0
+	for line := range bytes.Lines(b) {
+		text := strings.TrimRight(string(line), "\r\n")
+		for _, m := range []string{"", madeFile, madeEnding} {
+			if text != fmt.Sprintf(beginLine, name, m) {
+				continue
+			}
+			if end != 0 {
+				return 0, 0, "", wrong(path, "", "has the lines of cargo zkp proxy twice; take one out by hand")
+			}
+			start, made, end = at, m, -1
+			if m == madeEnding && at > 0 {
+				start--
+			}
+		}
+		at += len(line)
+		if text == fmt.Sprintf(endLine, name) && end == -1 {
+			end = at
+		}
+	}
+	if end == -1 {
+		return 0, 0, "", wrong(path, "", "has the first line of cargo zkp proxy but not the last; take them out by hand")
+	}
+	return start, end, made, nil
+}
+
+func readConfig(path string) (b []byte, isNew bool, err error) {
+	b, err = readBounded(path, maxManifest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, true, nil
+	}
+	return b, false, err
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// replaceFile exchanges a file's content in one step. A link is followed, the mode stays.
+func replaceFile(path string, content []byte) error {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	mode := fs.FileMode(0o644)
+	if info, err := os.Stat(path); err == nil {
+		mode = info.Mode().Perm()
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".config-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // after the rename it is no longer there
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", f.Name(), err)
+	}
+	return os.Rename(f.Name(), path)
+}
