@@ -1,0 +1,137 @@
+package alert
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// Headers of a webhook's request, beside Content-Type and User-Agent.
+const (
+	HeaderID        = "Cratelog-Alert-Id"  // Alert.ID
+	HeaderSignature = "Cratelog-Signature" // see Sign
+)
+
+// maxAnswer is how much of an answer is read, in bytes.
+const maxAnswer = 4096
+
+// webhook sends alerts as POST requests with JSON.
+type webhook struct {
+	name   string
+	url    *url.URL
+	secret []byte // nil: not signed
+	http   *http.Client
+	now    func() time.Time
+}
+
+func newWebhook(name string, u *url.URL, secret []byte, timeout time.Duration, publicOnly bool) *webhook {
+	dialer := &net.Dialer{Timeout: timeout}
+	if publicOnly {
+		// Control sees the address that is dialled, after the name was resolved.
+		dialer.Control = func(_, address string, _ syscall.RawConn) error { return checkPublic(address) }
+	}
+	return &webhook{name: name, url: u, secret: secret, now: time.Now, http: &http.Client{
+		Timeout: timeout,
+		Transport: &http.Transport{
+			DialContext: dialer.DialContext, TLSHandshakeTimeout: timeout, MaxIdleConns: 2, IdleConnTimeout: time.Minute,
+			MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
+		},
+		// A redirect could lead anywhere: whoever moved his hook says so in the settings.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+func (w *webhook) Name() string { return w.name }
+
+// Sign is the value of HeaderSignature: "t=<seconds since 1970>,v1=<hex>", where hex is
+// HMAC-SHA-256 with the secret over the seconds in decimal, a dot, and the body. A receiver
+// calculates the same, compares in constant time, and refuses times that are long past.
+func Sign(secret, body []byte, at time.Time) string {
+	m := hmac.New(sha256.New, secret)
+	fmt.Fprintf(m, "%d.", at.Unix())
+	m.Write(body)
+	return fmt.Sprintf("t=%d,v1=%x", at.Unix(), m.Sum(nil))
+}
+
+func (w *webhook) Send(ctx context.Context, a Alert) error {
+	body, err := json.Marshal(a.clean())
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url.String(), bytes.NewReader(body))
+	if err != nil {
+		return errors.New("the URL cannot be used")
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "cratelog-monitor")
+	req.Header.Set(HeaderID, a.clean().ID)
+	if w.secret != nil {
+		req.Header.Set(HeaderSignature, Sign(w.secret, body, w.now()))
+	}
+	res, err := w.http.Do(req)
+	if err != nil {
+		// The error's text would hold the URL, which may be a secret.
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err
+		}
+		return fmt.Errorf("%s does not take it: %w", w.url.Host, err)
+	}
+	defer res.Body.Close()
+	answer, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswer)) // what it says matters only if it refuses
+	return w.judge(res, answer)
+}
+
+// judge turns an answer into an error, or nil for those of 2xx.
+func (w *webhook) judge(res *http.Response, answer []byte) error {
+	switch {
+	case res.StatusCode >= 200 && res.StatusCode < 300:
+		return nil
+	case res.StatusCode >= 300 && res.StatusCode < 400:
+		return fmt.Errorf("%s answers %d, a redirect, which is not followed: put the new URL into the settings", w.url.Host, res.StatusCode)
+	}
+	err := fmt.Errorf("%s answers %d: %s", w.url.Host, res.StatusCode, clip(oneLine(string(answer)), 200))
+	seconds, bad := strconv.Atoi(res.Header.Get("Retry-After"))
+	if bad == nil && seconds > 0 && (res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable) {
+		return &LaterError{min(time.Duration(seconds)*time.Second, slowest), err}
+	}
+	return err
+}
+
+// shared is the space of RFC 6598, which is not public but not private by RFC 1918 either.
+var shared = netip.MustParsePrefix("100.64.0.0/10")
+
+// checkPublic refuses addresses that are not those of public hosts.
+func checkPublic(address string) error {
+	p, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	a := p.Addr().Unmap()
+	if !a.IsGlobalUnicast() || a.IsPrivate() || shared.Contains(a) || a.Is6() && embeds(a) {
+		return fmt.Errorf("its address %v is not public, and public_only is set", a)
+	}
+	return nil
+}
+
+// embeds says whether an IPv6 address is one that leads to an IPv4 address.
+func embeds(a netip.Addr) bool {
+	for _, p := range []string{"64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"} {
+		if netip.MustParsePrefix(p).Contains(a) {
+			return true
+		}
+	}
+	return false
+}
