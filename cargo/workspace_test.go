@@ -262,7 +262,7 @@ func TestWishesThatMeanNothingAreRefused(t *testing.T) {
 		"true":                {manifest("[dependencies]\nserde = { version = \"1\", verification = true }"), `dependencies.serde.verification: true is not known`},
 		"other in workspace":  {manifest("[workspace.dependencies]\nserde = { version = \"1\", verification = 1 }"), `workspace.dependencies.serde.verification: 1 is not known`},
 		"other for a target":  {manifest("[target.'cfg(unix)'.dependencies]\nserde = { version = \"1\", verification = \"\" }"), `target.'cfg(unix)'.dependencies.serde.verification: "" is not known`},
-		"unknown key":         {manifest("[package.metadata.zkp]\nrequires = \"all\""), "Cargo.toml, package.metadata.zkp.requires: is not known; there are require, policy and transitive"},
+		"unknown key":         {manifest("[package.metadata.zkp]\nrequires = \"all\""), "Cargo.toml, package.metadata.zkp.requires: is not known; there are require, policy, log and transitive"},
 		"unknown workspace":   {manifest("[workspace.metadata.zkp]\nx = 1"), "workspace.metadata.zkp.x: is not known"},
 		"require other":       {manifest("[package.metadata.zkp]\nrequire = \"none\""), `package.metadata.zkp.require: is neither "all" nor an array of crates' names`},
 		"require number":      {manifest("[package.metadata.zkp]\nrequire = [1]"), `is neither "all" nor an array`},
