@@ -148,7 +148,7 @@ func (s *Server) crateFeed(w http.ResponseWriter, r *http.Request, name string) 
 			ID:    atomID("entry", x.Log, fmt.Sprint(x.Index), x.Leaf),
 			Title: x.Crate + " " + x.Version, Published: seen, Updated: seen,
 			Link:    atomLink{"alternate", "text/html", s.cfg.URL + x.Page},
-			Summary: fmt.Sprintf("%s %s was logged as entry %d of %s: checksum %s, commit %s; proven: %s.", x.Crate, x.Version, x.Index, x.Log, x.Checksum, x.Commit, x.Coverage.Summary),
+			Summary: fmt.Sprintf("%s %s was logged as entry %d of %s: checksum %s, commit %s. %s", x.Crate, x.Version, x.Index, x.Log, x.Checksum, x.Commit, x.Coverage.Summary),
 		})
 	}
 	return s.sendFeed(w, r, f, crateURL(name)+".atom", crateURL(name), begin)

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"cratelog/entry"
 	"cratelog/monitor/store"
@@ -44,6 +46,8 @@ func parseParams(r *http.Request, known ...string) (*params, error) {
 		switch {
 		case !slices.Contains(known, name):
 			return nil, badRequest(fmt.Sprintf("There is no parameter %q here; there are: %s.", clip(name), strings.Join(known, ", ")))
+		case !utf8.ValidString(given[0]) || strings.ContainsFunc(given[0], unicode.IsControl):
+			return nil, badRequest(fmt.Sprintf("The parameter %s is no text.", name))
 		case len(given) > 1:
 			return nil, badRequest(fmt.Sprintf("The parameter %s is given %d times; give it once.", name, len(given)))
 		case given[0] == "" && name != "path" && name != "q":

@@ -101,7 +101,7 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 	parsed, err := entry.Parse(e.Data)
 	if err != nil {
 		v.Malformed = "The log holds bytes here that are no entry: " + err.Error() + "."
-		v.Coverage.Summary = "nothing can be read"
+		v.Coverage.Summary = "Nothing can be read."
 		v.Coverage.Derived, v.Coverage.Unproven, v.Coverage.Outside, v.Coverage.Submodules = []string{}, []string{}, []string{}, []string{}
 		return v
 	}
@@ -160,9 +160,9 @@ func coverage(src *entry.Source) coverageJSON {
 	if src.Workspace != nil {
 		c.Workspace = &src.Workspace.Path
 	}
-	c.Summary = "every file but what is derived"
+	c.Summary = "Every file is proven or derived."
 	if n := len(c.Unproven); n > 0 {
-		c.Summary += fmt.Sprintf(" and %d unproven", n)
+		c.Summary = fmt.Sprintf("Every file is proven or derived, but for %d.", n)
 	}
 	return c
 }

@@ -1,0 +1,503 @@
+package web
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"cratelog/entry"
+	"cratelog/proofcheck"
+)
+
+// element is a start tag of a page.
+type element struct {
+	name string
+	attr map[string]string
+}
+
+// parseHTML reads a page and fails if its elements are not nested as they must be.
+func parseHTML(t testing.TB, path, body string) (elements []element, text string) {
+	t.Helper()
+	if !strings.HasPrefix(body, "<!doctype html>") {
+		t.Fatalf("%s does not begin with a doctype", path)
+	}
+	d := xml.NewDecoder(strings.NewReader(body))
+	d.Strict, d.AutoClose, d.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+	var b strings.Builder
+	depth := 0
+	for {
+		tok, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%s is no well-formed HTML: %v", path, err)
+		}
+		switch tok := tok.(type) {
+		case xml.StartElement:
+			depth++
+			e := element{tok.Name.Local, make(map[string]string)}
+			for _, a := range tok.Attr {
+				if _, twice := e.attr[a.Name.Local]; twice {
+					t.Errorf("%s: <%s> has the attribute %s twice", path, e.name, a.Name.Local)
+				}
+				e.attr[a.Name.Local] = a.Value
+			}
+			elements = append(elements, e)
+		case xml.EndElement:
+			depth--
+		case xml.CharData:
+			b.Write(tok)
+		}
+	}
+	if depth != 0 {
+		t.Errorf("%s leaves %d elements open", path, depth)
+	}
+	return elements, b.String()
+}
+
+// crawl follows every link of a server's own, from the front page, and returns what
+// it found by address.
+func crawl(t testing.TB, s *Server) map[string]answer {
+	t.Helper()
+	found, next := make(map[string]answer), []string{"/"}
+	for len(next) > 0 {
+		path := next[0]
+		next = next[1:]
+		if _, done := found[path]; done {
+			continue
+		}
+		if len(found) > 2000 {
+			t.Fatal("the pages never end")
+		}
+		a := get(t, s, path)
+		found[path] = a
+		if !isPage(a) {
+			continue
+		}
+		elements, _ := parseHTML(t, path, a.body)
+		for _, e := range elements {
+			if to := e.attr["href"]; strings.HasPrefix(to, "/") {
+				next = append(next, to)
+			}
+		}
+	}
+	return found
+}
+
+func isPage(a answer) bool { return strings.HasPrefix(a.header.Get("Content-Type"), "text/html") }
+
+// Each property is tested of every page, in a world where all is well and in one where
+// nothing is.
+func TestPages(t *testing.T) {
+	for name, w := range map[string]*world{"healthy": healthy(t, "ceremony 4f1c7a90b2"), "troubled": troubled(t)} {
+		s := w.server()
+		found := crawl(t, s)
+		for property, f := range map[string]func(t *testing.T, s *Server, found map[string]answer){
+			"every link leads to an answer":                     everyLinkLeadsToAnAnswer,
+			"pages load nothing from elsewhere and run nothing": nothingFromElsewhere,
+			"pages have landmarks, headings and labels":         landmarks,
+			"hostile values are text":                           hostileValuesAreText,
+			"twins agree with pages":                            twinsAgree,
+		} {
+			t.Run(name+"/"+property, func(t *testing.T) { f(t, s, found) })
+		}
+	}
+}
+
+func everyLinkLeadsToAnAnswer(t *testing.T, s *Server, found map[string]answer) {
+	pages := 0
+	for path, a := range found {
+		bundle := strings.Contains(path, bundleSuffix) // not every entry has one; see bundle_test.go
+		if a.code != http.StatusOK && !bundle {
+			t.Errorf("GET %s: %d %s", path, a.code, a.body)
+		}
+		if isPage(a) {
+			pages++
+		}
+	}
+	if pages < 100 {
+		t.Errorf("only %d pages were found", pages)
+	}
+}
+
+func nothingFromElsewhere(t *testing.T, s *Server, found map[string]answer) {
+	const csp = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+	for path, a := range found {
+		if got := a.header.Get("Content-Security-Policy"); got != csp {
+			t.Errorf("%s: CSP %q", path, got)
+		}
+		if a.header.Get("X-Content-Type-Options") != "nosniff" || a.header.Get("Referrer-Policy") != "no-referrer" {
+			t.Errorf("%s lacks security headers", path)
+		}
+		if isPage(a) {
+			checkElements(t, path, a.body)
+		}
+	}
+}
+
+func checkElements(t *testing.T, path, body string) {
+	elements, _ := parseHTML(t, path, body)
+	for _, e := range elements {
+		if slices.Contains([]string{"script", "iframe", "object", "embed", "img", "base", "style", "audio", "video", "source"}, e.name) {
+			t.Errorf("%s has a <%s>", path, e.name)
+		}
+		for name, value := range e.attr {
+			switch {
+			case strings.HasPrefix(name, "on"), name == "style", name == "srcset", name == "src", name == "ping":
+				t.Errorf("%s: <%s> has the attribute %s", path, e.name, name)
+			case name == "action" && value != "/search":
+				t.Errorf("%s: a form goes to %s", path, value)
+			case name == "href" && e.name != "a" && !strings.HasPrefix(value, "/"):
+				t.Errorf("%s: <%s> loads %s", path, e.name, value)
+			case name == "href" && strings.HasPrefix(value, "//"):
+				t.Errorf("%s links to %s", path, value)
+			case name == "href" && !strings.HasPrefix(value, "/") && value != "#content" && !strings.HasPrefix(value, "https://git.example.com/nordic/fjord/commit/"):
+				t.Errorf("%s links to %s", path, value)
+			}
+		}
+	}
+}
+
+func TestTheStyleSheetNamesNoOtherHost(t *testing.T) {
+	b, err := files.ReadFile("style.css")
+	fatalIf(t, err)
+	if m := regexp.MustCompile(`url\(|@import|//[a-z]`).Find(b); m != nil {
+		t.Errorf("the style sheet has %q", m)
+	}
+}
+
+// A page must be usable with a screen reader, a keyboard, and no colours.
+func landmarks(t *testing.T, s *Server, found map[string]answer) {
+	for path, a := range found {
+		if !isPage(a) {
+			continue
+		}
+		count := make(map[string]int)
+		elements, _ := parseHTML(t, path, a.body)
+		for _, e := range elements {
+			count[e.name]++
+			switch {
+			case e.name == "html" && e.attr["lang"] != "en":
+				t.Errorf("%s does not say its language", path)
+			case e.name == "input" && e.attr["aria-label"] == "":
+				t.Errorf("%s has an input without a label", path)
+			case e.name == "th" && e.attr["scope"] == "":
+				t.Errorf("%s has a header cell without a scope", path)
+			case e.name == "td" && e.attr["data-label"] == "":
+				t.Errorf("%s has a cell that does not name itself on a phone", path)
+			case e.name == "svg" && e.attr["aria-hidden"] != "true" && e.attr["aria-label"] == "":
+				t.Errorf("%s has a picture without words", path)
+			}
+		}
+		for _, one := range []string{"header", "nav", "main", "footer", "h1", "title"} {
+			if count[one] != 1 {
+				t.Errorf("%s has %d <%s>", path, count[one], one)
+			}
+		}
+		if count["table"] != count["caption"] {
+			t.Errorf("%s has %d tables and %d captions", path, count["table"], count["caption"])
+		}
+		if !strings.Contains(a.body, `<a class="skip" href="#content">`) {
+			t.Errorf("%s has no skip link", path)
+		}
+	}
+}
+
+func TestColoursHaveContrast(t *testing.T) {
+	b, err := files.ReadFile("style.css")
+	fatalIf(t, err)
+	schemes := strings.SplitN(string(b), "prefers-color-scheme: dark", 2)
+	for i, css := range schemes {
+		colour := make(map[string]float64)
+		for _, m := range regexp.MustCompile(`--([a-z-]+): #([0-9a-f]{6});`).FindAllStringSubmatch(css, -1) {
+			colour[m[1]] = luminance(t, m[2])
+		}
+		for _, pair := range [][2]string{
+			{"ink", "paper"}, {"ink", "card"}, {"soft", "paper"}, {"soft", "card"}, {"accent", "paper"}, {"accent", "card"}, {"card", "accent"},
+			{"accent", "accent-soft"}, {"good", "good-soft"}, {"wait", "wait-soft"}, {"bad", "bad-soft"}, {"ink", "good-soft"}, {"ink", "wait-soft"}, {"ink", "bad-soft"}, {"ink", "accent-soft"},
+		} {
+			a, b := colour[pair[0]], colour[pair[1]]
+			if ratio := (max(a, b) + 0.05) / (min(a, b) + 0.05); ratio < 4.5 {
+				t.Errorf("scheme %d: %s on %s has a contrast of %.2f", i, pair[0], pair[1], ratio)
+			}
+		}
+	}
+}
+
+// luminance is the relative luminance of WCAG 2.
+func luminance(t *testing.T, hex string) float64 {
+	sum := 0.0
+	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
+		n, err := strconv.ParseUint(hex[2*i:2*i+2], 16, 8)
+		fatalIf(t, err)
+		c := float64(n) / 255
+		if c <= 0.04045 {
+			c /= 12.92
+		} else {
+			c = math.Pow((c+0.055)/1.055, 2.4)
+		}
+		sum += weight * c
+	}
+	return sum
+}
+
+func hostileValuesAreText(t *testing.T, s *Server, found map[string]answer) {
+	shown := 0
+	for path, a := range found {
+		if !isPage(a) {
+			continue
+		}
+		_, text := parseHTML(t, path, a.body) // checkElements has looked for the tags
+		if strings.Contains(text, hostile) {
+			shown++
+		}
+		if strings.Contains(a.body, "<script") || strings.Contains(a.body, "<img") {
+			t.Errorf("%s: a hostile value is markup", path)
+		}
+	}
+	if strings.HasPrefix(t.Name(), "TestPages/troubled") && shown < 5 {
+		t.Errorf("hostile values were shown on %d pages, so this test sees little", shown)
+	}
+	for _, q := range []string{hostile, `'"<b>`, "javascript:alert(1)", "\x00\xff"} {
+		a := get(t, s, "/search?q="+url.QueryEscape(q))
+		parseHTML(t, "search", a.body)
+		checkElements(t, "search", a.body)
+	}
+	a := get(t, s, "/c/%3Cscript%3E")
+	if a.code != http.StatusNotFound || strings.Contains(a.body, "<script") {
+		t.Errorf("a hostile address: %d %s", a.code, a.body)
+	}
+}
+
+// twin returns the address that a page gives for its JSON.
+func twin(t *testing.T, path, body string) string {
+	elements, _ := parseHTML(t, path, body)
+	for _, e := range elements {
+		if e.name == "link" && e.attr["type"] == "application/json" {
+			return e.attr["href"]
+		}
+	}
+	return ""
+}
+
+// leaves are all strings and numbers of a JSON value, but for those that only a
+// machine reads.
+func leaves(v any, out map[string]bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, x := range v {
+			if slices.Contains([]string{"root", "checksum", "commit", "leaf", "note", "sha256", "summary", "id", "files", "version", "crate", "statement"}, k) {
+				if s, ok := x.(string); ok && s != "" {
+					out[s] = true
+				}
+			}
+			leaves(x, out)
+		}
+	case []any:
+		for _, x := range v {
+			leaves(x, out)
+		}
+	}
+}
+
+// Every hash, version and sentence of the twin stands in the page. The lists of other
+// entries and of growth are shortened in pages, so they are left out.
+func twinsAgree(t *testing.T, s *Server, found map[string]answer) {
+	twins := 0
+	for path, a := range found {
+		if !isPage(a) {
+			continue
+		}
+		at := twin(t, path, a.body)
+		if at == "" {
+			t.Errorf("%s has no twin", path)
+			continue
+		}
+		var v any
+		j := must(t, s, at)
+		if got := j.header.Get("Content-Type"); got != "application/json" {
+			t.Errorf("%s: %s", at, got)
+		}
+		fatalIf(t, json.Unmarshal([]byte(j.body), &v))
+		want := make(map[string]bool)
+		drop(v)
+		leaves(v, want)
+		if len(want) == 0 && !strings.HasPrefix(path, "/search") {
+			t.Errorf("%s says nothing", at)
+		}
+		for value := range want {
+			if !strings.Contains(html.UnescapeString(a.body), value) {
+				t.Errorf("%s says %q, and the page does not", at, value)
+			}
+		}
+		twins++
+	}
+	if twins < 50 {
+		t.Errorf("only %d twins", twins)
+	}
+}
+
+// drop removes what pages say in other words: of entries in lists the leaf, files and
+// statements; of logs the checkpoint's note.
+func drop(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, list := range []string{"entries", "earlier", "later"} {
+			entries, _ := v[list].([]any)
+			for _, e := range entries {
+				e := e.(map[string]any)
+				for _, k := range []string{"leaf", "files", "verification", "program", "coverage"} {
+					delete(e, k)
+				}
+			}
+		}
+		for _, k := range []string{"inclusion", "checkpoint", "logs", "log", "checkpoints"} {
+			short(v[k], k != "checkpoints" || v["fork"] == nil)
+		}
+		for _, k := range []string{"findings"} {
+			found, _ := v[k].([]any)
+			for _, f := range found {
+				delete(f.(map[string]any), "id")
+				delete(f.(map[string]any), "crate")
+				delete(f.(map[string]any), "version")
+			}
+		}
+	}
+}
+
+func short(v any, list bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		delete(v, "growth")
+		delete(v, "programs")
+		if list {
+			delete(v, "note")
+		}
+		if _, head := v["verdict"]; head && list {
+			delete(v, "statement")
+		}
+		for _, x := range v {
+			short(x, list)
+		}
+	case []any:
+		for _, x := range v {
+			short(x, list)
+		}
+	}
+}
+
+func TestAPageSaysInWordsWhetherAnEntryIsVerifiedHere(t *testing.T) {
+	w := troubled(t)
+	s := w.server()
+	for path, want := range map[string][]string{
+		"/e/0":  {"Verified here", "UNSAFE: the proof is of a development key"},
+		"/e/95": {"An entry that cannot be read", "Failed", "malformed-entry"},
+		"/e/96": {"Failed", "false-entry", "proof does not hold", "Findings about this entry"},
+		"/e/97": {"Verified here"},
+		"/e/99": {"Shown, not verified", "No checkpoint that covers this entry is at hand yet."},
+	} {
+		a := must(t, s, path)
+		_, text := parseHTML(t, path, a.body)
+		for _, words := range want {
+			if !strings.Contains(text, words) {
+				t.Errorf("%s does not say %q", path, words)
+			}
+		}
+		for _, state := range []string{"Verified here", "Failed", "Shown, not verified"} {
+			if !slices.Contains(want, state) && strings.Contains(text, "\n"+state) {
+				t.Errorf("%s says %q", path, state)
+			}
+		}
+	}
+	_, text := parseHTML(t, "/", must(t, healthy(t, "ceremony 1").server(), "/").body)
+	if strings.Contains(text, "UNSAFE") || !strings.Contains(text, "All 95 entries were downloaded, checked one by one, and hashed to the root that the log signed.") ||
+		!strings.Contains(text, "None. This monitor has found no fork") {
+		t.Error("the front page of a healthy monitor does not say so")
+	}
+}
+
+func TestTheFrontPageNeverCallsTroubleCheating(t *testing.T) {
+	w := healthy(t, proofcheck.OriginDevelopment)
+	s := w.server()
+	o := func() overviewJSON {
+		var o overviewJSON
+		fatalIf(t, json.Unmarshal([]byte(must(t, s, "/index.json").body), &o))
+		return o
+	}
+	if got := o(); got.Class != "info" || got.Logs[0].State != "ok" {
+		t.Errorf("healthy: %s, %s", got.Class, got.Logs[0].State)
+	}
+	w.find(operational("log-unreachable"), nil)
+	if got := o(); got.Class != "operational" || strings.Contains(got.Statement, "cheat") || got.Logs[0].State != "trouble" {
+		t.Errorf("unreachable: %s, %s, %s", got.Class, got.Statement, got.Logs[0].State)
+	}
+	f := operational("fork")
+	f.Class = "security"
+	w.find(f, []byte("evidence"))
+	if got := o(); got.Class != "security" || got.Statement != "Somebody cheated" || got.Logs[0].State != "findings" || got.Findings[0].Kind != "fork" {
+		t.Errorf("fork: %s, %s, %s", got.Class, got.Statement, got.Logs[0].State)
+	}
+}
+
+func TestAVersionThatEndsLikeATwinHasItsOwnPage(t *testing.T) {
+	w := newWorld(t, proofcheck.OriginDevelopment)
+	w.append(w.logs[0], made(t, "odd", "1.0.0-x"), made(t, "odd", "1.0.0-x.json"))
+	s := w.server()
+	for version, index := range map[string]uint64{"1.0.0-x": 0, "1.0.0-x.json": 1} {
+		at := versionURL("odd", version)
+		if a := must(t, s, at); !isPage(a) || !strings.Contains(a.body, fmt.Sprintf(`<a href="/e/%d">`, index)) {
+			t.Errorf("%s is not the page of %s", at, version)
+		}
+		var v versionJSON
+		fatalIf(t, json.Unmarshal([]byte(must(t, s, twin(t, at, must(t, s, at).body)).body), &v))
+		if v.Version != version || len(v.Entries) != 1 || v.Entries[0].Index != index {
+			t.Errorf("the twin of %s is of %s", at, v.Version)
+		}
+	}
+}
+
+func TestAddressesKeepTheirMeaningWhenALogIsAdded(t *testing.T) {
+	w := newWorld(t, proofcheck.OriginDevelopment)
+	first := w.logs[0]
+	w.append(first, made(t, "one", "1.0.0"))
+	w.head(first, 3)
+	w.verify(first)
+	s := w.server()
+	before := must(t, s, "/e/0.json").body
+	second := w.addLog("other.example/log")
+	w.append(second, made(t, "two", "1.0.0"), made(t, "one", "2.0.0", func(*entry.Entry, *entry.Source) {}))
+	w.head(second, 3)
+	w.verify(second)
+	var e entryDetail
+	fatalIf(t, json.Unmarshal([]byte(must(t, s, "/e/0.json").body), &e))
+	var old entryDetail
+	fatalIf(t, json.Unmarshal([]byte(before), &old))
+	if e.Leaf != old.Leaf || e.Log != first.Origin {
+		t.Error("/e/0 is another entry now")
+	}
+	fatalIf(t, json.Unmarshal([]byte(must(t, s, "/e/0.json?log=other.example%2Flog").body), &e))
+	if e.Crate != "two" || e.Log != second.Origin || e.Page != "/e/0?log=other.example%2Flog" {
+		t.Errorf("%+v", e.entryJSON)
+	}
+	must(t, s, e.Bundle)
+	for path, a := range crawl(t, s) {
+		if a.code != http.StatusOK {
+			t.Errorf("%s: %d", path, a.code)
+		}
+	}
+	if a := get(t, s, "/e/0?log=nobody"); a.code != http.StatusNotFound {
+		t.Errorf("an unknown log: %d", a.code)
+	}
+}
