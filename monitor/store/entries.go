@@ -175,16 +175,16 @@ type Pair struct{ First, Second Entry }
 // have different checksums. At most limit pairs.
 func (s *Store) Duplicates(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
 	return s.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
-		(SELECT g.id FROM entries g WHERE g.name = e.name AND g.version = e.version AND g.log = e.log ORDER BY g.idx LIMIT 1)
+		(SELECT g.id FROM entries g INDEXED BY entries_by_version WHERE g.name = e.name AND g.version = e.version AND g.log = e.log ORDER BY g.idx LIMIT 1)
 		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != '' AND f.idx < e.idx AND f.sha256 != e.sha256
 		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
 }
 
 // Repeats is Duplicates for entries of one identity: the same subject and claim.
 func (s *Store) Repeats(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
-	return s.pairs(ctx, `SELECT (SELECT min(f.idx) FROM entries f WHERE f.identity = e.identity AND f.log = e.log), e.idx FROM entries e
-		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != ''
-		AND EXISTS (SELECT 1 FROM entries f WHERE f.identity = e.identity AND f.log = e.log AND f.idx < e.idx)
+	return s.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
+		(SELECT g.id FROM entries g INDEXED BY entries_by_identity WHERE g.identity = e.identity AND g.log = e.log ORDER BY g.idx LIMIT 1)
+		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != '' AND f.idx < e.idx
 		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
 }
 

@@ -55,7 +55,7 @@ CREATE TABLE entries (
 CREATE INDEX entries_by_version  ON entries (name, version, log, idx);
 CREATE INDEX entries_by_sha256   ON entries (sha256);
 CREATE INDEX entries_by_commit   ON entries (commit_id);
-CREATE INDEX entries_by_identity ON entries (identity);
+CREATE INDEX entries_by_identity ON entries (identity, log, idx);
 CREATE INDEX entries_by_leaf     ON entries (leaf_hash);
 CREATE INDEX entries_by_time     ON entries (first_seen);
 CREATE INDEX entries_with_reason ON entries (log, idx) WHERE reason != '';
