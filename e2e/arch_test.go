@@ -127,6 +127,9 @@ var mustNotReach = map[string][]string{
 	"ceremony":   {"cratelog/prover", "cratelog/crate", "github.com/transparency-dev", "modernc.org", "net/http"},
 	"cmd/logd":   {"cratelog/circuit", "cratelog/prover", "cratelog/git"},
 
+	"policy":  {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev/tessera", "modernc.org"},
+	"verdict": {"cratelog/circuit", "cratelog/prover", "cratelog/cargo", "github.com/transparency-dev/tessera", "modernc.org"},
+
 	"cmd/cargo-zkp": {"github.com/transparency-dev/tessera", "modernc.org", "cratelog/log", "cratelog/witness"},
 }
 

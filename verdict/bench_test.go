@@ -11,7 +11,7 @@ import (
 	"cratelog/internal/forge"
 )
 
-// lockFile is a log and a machine with 300 crates of 40 files of a few kilobytes.
+// lockFile is a log and a machine with 300 crates of 12 files of a few kilobytes.
 func lockFile(b *testing.B) (*place, []Want) {
 	b.Helper()
 	l := newLog(b, "log.example/a")
@@ -24,9 +24,9 @@ func lockFile(b *testing.B) (*place, []Want) {
 	for i := range 300 {
 		name := fmt.Sprintf("crate-%d", i)
 		files := []forge.File{forge.Manifest(name, "1.0.0")}
-		for j := range 40 {
+		for j := range 12 {
 			var text strings.Builder
-			for range 1500 {
+			for range 600 {
 				fmt.Fprintf(&text, "%s x%d ", words[random.IntN(len(words))], random.IntN(100))
 			}
 			files = append(files, forge.File{Path: fmt.Sprintf("src/m%d.rs", j), Content: text.String()})

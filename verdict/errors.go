@@ -138,6 +138,14 @@ func unreachable(w Want, s *source, err error) error {
 		"the log %s did not say whether it holds %s %s: %v", s.origin, w.Name, w.Version, err)
 }
 
+// besides is unreachable for a crate whose bundle in the cache does not do.
+func besides(network, cached error) error {
+	e := Explain(network)
+	e.Message += "; the bundle in the cache does not do: " + Explain(cached).Message
+	e.err = fmt.Errorf("%w: %w", network, cached)
+	return e
+}
+
 func notCached(w Want) error {
 	return refuse(ErrNotCached, "Run it once without --offline", "no bundle of %s %s is in the cache, and nothing is fetched offline", w.Name, w.Version)
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/client"
+	"cratelog/entry"
 	"cratelog/evidence"
 )
 
@@ -42,8 +43,11 @@ func (s *settling) oldEvidence() (string, error) {
 // one. Nobody is accused of what the evidence does not show.
 func (s *settling) accuse(a, b client.Checkpoint, tree tlog.HashReader) error {
 	e, err := evidence.NewFork(a.Signed, b.Signed, tree, evidence.Meta{Observed: s.cfg.Now(), Sources: []string{"cratelog client"}})
+	if err == nil && s.source == nil {
+		err = errors.New("no trust file lists the log's key")
+	}
 	if err == nil {
-		err = s.convicts(e)
+		err = convicts(e, s.source.trust.Policy, nil)
 	}
 	if err != nil {
 		return &client.Error{Reason: client.ErrConsistency, Err: err,
@@ -66,23 +70,67 @@ func (s *settling) accuse(a, b client.Checkpoint, tree tlog.HashReader) error {
 	return forked(s.origin, what, path)
 }
 
-// convicts checks evidence as a stranger would, with the keys of the trust file.
-func (s *settling) convicts(e *evidence.Evidence) error {
-	if s.source == nil {
-		return errors.New("no trust file lists the log's key")
+// falseEntry is what is said of an entry that a log holds, signed and cosigned,
+// although its proof does not hold. Evidence is written once for each entry; it says
+// nothing about the log's other entries, which are judged by their own proofs.
+func (c *Checker) falseEntry(it *item, cause error) error {
+	r := it.result
+	refusal := &client.Error{Reason: client.ErrProof, What: r.Name + " " + r.Version, Err: cause}
+	path, err := c.writeFalseEntry(it)
+	if err != nil {
+		c.cfg.Log.Warn("no evidence was written of a false entry", "crate", r.Name, "version", r.Version, "err", err)
+		return refusal
 	}
+	refusal.What += "; the evidence is " + path
+	return refusal
+}
+
+func (c *Checker) writeFalseEntry(it *item) (string, error) {
+	r := it.result
+	dir := filepath.Join(c.cfg.State, originName(r.Checkpoint.Origin), fmt.Sprintf("false-%x", entry.LeafHash(r.EntryBytes)))
+	if there, err := os.ReadDir(dir); err == nil && len(there) > 0 {
+		return filepath.Join(dir, there[0].Name()), nil
+	}
+	prog, _ := c.proofs.Program(r.Program)
+	text, err := prog.Marshal()
+	if err != nil {
+		return "", err
+	}
+	p, err := client.ParseProof(it.bundle)
+	if err != nil {
+		return "", err
+	}
+	leaf := evidence.Leaf{Index: int64(r.Index), Bytes: r.EntryBytes}
+	for _, h := range p.Hashes {
+		leaf.Path = append(leaf.Path, h)
+	}
+	e, err := evidence.NewFalseEntry(evidence.ProofInvalid, r.Checkpoint.Signed, leaf, text, evidence.Meta{Observed: c.cfg.Now(), Sources: []string{"cratelog client"}})
+	if err == nil {
+		err = convicts(e, it.current.source.trust.Policy, c.proofs)
+	}
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return "", err
+	}
+	return evidence.Write(dir, e)
+}
+
+// convicts checks evidence as a stranger would, with the keys of a trust file.
+func convicts(e *evidence.Evidence, trust *client.Policy, pv evidence.ProofVerifier) error {
 	var logs, witnesses []string
-	for _, l := range s.source.trust.Policy.Logs() {
+	for _, l := range trust.Logs() {
 		logs = append(logs, l.VKey)
 	}
-	for _, w := range s.source.trust.Policy.Witnesses() {
+	for _, w := range trust.Witnesses() {
 		witnesses = append(witnesses, w.VKey)
 	}
 	keys, err := evidence.NewKeys(logs, witnesses)
 	if err != nil {
 		return err
 	}
-	c, err := evidence.Verify(e, keys, nil)
+	c, err := evidence.Verify(e, keys, pv)
 	if err == nil && !c.Convicts() {
 		err = errors.New("it convicts nobody")
 	}

@@ -132,7 +132,7 @@ func (s *settling) compare(ctx context.Context, all map[treeHead][]*item) error 
 	shown := s.load(s.origin)
 	var open []client.Checkpoint
 	for head, its := range all {
-		if known && shown[head] {
+		if known && shown[head] && head.size <= latest.Size {
 			continue
 		}
 		c, err := its[0].signed()

@@ -220,7 +220,7 @@ func (c *Checker) checkProofs(items []*item) {
 	}
 	for i, err := range c.proofs.CheckBatch(entries) {
 		if it := waiting[i]; err != nil {
-			it.reject(&client.Error{Reason: client.ErrProof, What: it.want.Name + " " + it.want.Version, Err: err})
+			it.reject(c.falseEntry(it, err))
 		} else {
 			it.state = holding
 		}
@@ -252,7 +252,7 @@ func (it *item) judge() (Status, error) {
 	case it.c.cfg.Offline:
 		return Unchecked, notCached(it.want)
 	case network != nil && cached != nil:
-		return Unchecked, fmt.Errorf("%w (the bundle in the cache does not do: %w)", network, cached)
+		return Unchecked, besides(network, cached)
 	case network != nil:
 		return Unchecked, network
 	case missing != nil:

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cratelog/entry"
+	"cratelog/evidence"
 	"cratelog/policy"
 )
 
@@ -113,10 +114,22 @@ func TestABadProofInABatchIsNamedAndFailsAlone(t *testing.T) {
 	for range 2 { // nothing about a bad proof is remembered as good
 		for _, v := range p.all(wants...) {
 			if bad[v.Name] {
-				refused(t, v, Violation, "proof", v.Name+" 1.0.0", "Do not use the crate, and keep the bundle")
+				refused(t, v, Violation, "proof", v.Name+" 1.0.0; the evidence is "+p.dir, "Do not use the crate, and keep the bundle")
 			} else {
 				verified(t, []Verdict{v})
 			}
+		}
+	}
+	shown := p.files("state")
+	shown = slices.DeleteFunc(shown, func(s string) bool { return !strings.HasSuffix(s, ".evidence") })
+	if len(shown) != len(bad) {
+		t.Errorf("evidence of %d false entries: %q", len(bad), shown)
+	}
+	for _, path := range shown {
+		e, err := evidence.Read(path)
+		fatalIf(t, err)
+		if e.Kind != evidence.FalseEntry || e.Reason != evidence.ProofInvalid || !strings.Contains(filepath.Dir(path), "false-") {
+			t.Errorf("%s: %+v", path, e)
 		}
 	}
 	if kept := p.files("cache"); slices.ContainsFunc(kept, func(s string) bool { return strings.Contains(s, "crate-7") }) {
@@ -427,7 +440,7 @@ func TestTheAgeIsMeasuredEachTime(t *testing.T) {
 	}
 	l.down()
 	for _, v := range p.all(wants...) {
-		refused(t, v, Unchecked, "unreachable", "the bundle in the cache does not do: stale checkpoint")
+		refused(t, v, Unchecked, "unreachable", "502 Bad Gateway; the bundle in the cache does not do: stale checkpoint: ", "Try again when the log answers")
 	}
 	l.up()
 	refused(t, p.all(wants[0])[0], Violation, "stale", "Fetch a newer bundle. If there is none, the log has stopped or is hidden from you")
@@ -439,6 +452,23 @@ func TestTheAgeIsMeasuredEachTime(t *testing.T) {
 	p.at = now
 	for _, v := range p.offline(wants...) {
 		refused(t, v, Violation, "stale", "in the future")
+	}
+}
+
+func TestACheckerNeedsItsDirectories(t *testing.T) {
+	p := newPlace(t, "")
+	for _, cfg := range []Config{{}, {Policy: p.policy, Cache: p.dir}, {Policy: p.policy, State: p.dir}, {Cache: p.dir, State: p.dir}} {
+		if c, err := New(cfg); c != nil || err == nil {
+			t.Errorf("accepted: %+v", cfg)
+		}
+	}
+	file := filepath.Join(p.dir, policy.FileName)
+	if _, err := New(Config{Policy: p.policy, Cache: filepath.Join(file, "x"), State: p.dir}); err == nil {
+		t.Error("a file serves as a directory")
+	}
+	cache, state, err := Dirs()
+	if err != nil || !filepath.IsAbs(cache) || !filepath.IsAbs(state) || cache == state {
+		t.Errorf("Dirs: %q, %q, %v", cache, state, err)
 	}
 }
 
@@ -481,7 +511,7 @@ func TestManyMayAskAtOnce(t *testing.T) {
 		fatalIf(t, err)
 		wg.Go(func() {
 			if i%8 == 0 {
-				l.pad(7+i, "more") // the log grows meanwhile
+				l.addLeaf(fmt.Appendf(nil, "more %d", i)) // the log grows meanwhile
 			}
 			if r, err := c.Crate(t.Context(), w.Name, w.Version, w.Checksum, raw); err != nil || r.Name != w.Name {
 				t.Errorf("%s: %v", w.Name, err)
