@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 )
 
@@ -62,7 +61,7 @@ func (f *Folder) open() (*state, error) {
 
 // Contribute makes the next contribution of the phase that is open. Its secrets come
 // from crypto/rand, stay in memory and are never written. The contribution is
-// verified as anyone else would before it gets its place.
+// verified before it gets its place.
 //
 // Contribute looks at no contribution but the last: the result is as good as this
 // one, whatever the others did, if the whole transcript verifies in the end.
@@ -73,23 +72,36 @@ func (f *Folder) Contribute(ctx context.Context, progress Progress) (Contributio
 	}
 	phase := s.phase()
 	last := s.last(phase)
-	var tmp *os.File
+	if len(s.files[phase-1]) >= maxFiles {
+		return Contribution{}, fmt.Errorf("%w: a phase has at most %d files; seal it", ErrFolder, maxFiles)
+	}
+	var next link
 	what := fmt.Sprintf("contributing to phase %d on top of number %d", phase, last.number)
 	err = progress.do(ctx, what, f.shape.estimate().Contribute[phase-1], func() error {
-		l, err := f.load(last)
+		prev, err := f.load(last)
 		if err != nil {
 			return err
 		}
-		l.Contribute()
-		tmp, _, err = f.temporary(l)
-		return err
+		if next, err = contribute(prev); err != nil {
+			return err
+		}
+		return check(s.files[phase-1], prev, next, "the new contribution")
 	})
 	if err != nil {
 		return Contribution{}, err
 	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	return f.accept(ctx, s, tmp.Name(), progress)
+	return f.take(s, phase, next)
+}
+
+// take gives a link that was verified against the last one its place.
+func (f *Folder) take(s *state, phase int, next link) (Contribution, error) {
+	last := s.last(phase)
+	out, err := f.add(phase, last.number+1, next)
+	if err != nil {
+		return Contribution{}, err
+	}
+	f.known.remember(phase, last.hash, out.hash, next)
+	return out.contribution(), nil
 }
 
 // Accept verifies a contribution that was made on another copy of the folder, against
@@ -99,18 +111,14 @@ func (f *Folder) Accept(ctx context.Context, path string, progress Progress) (Co
 	if err != nil {
 		return Contribution{}, err
 	}
-	return f.accept(ctx, s, path, progress)
-}
-
-func (f *Folder) accept(ctx context.Context, s *state, path string, progress Progress) (Contribution, error) {
 	phase := s.phase()
 	files := s.files[phase-1]
 	if len(files) >= maxFiles {
 		return Contribution{}, fmt.Errorf("%w: a phase has at most %d files; seal it", ErrFolder, maxFiles)
 	}
-	var out file
+	var next link
 	what := fmt.Sprintf("verifying the contribution to phase %d", phase)
-	err := progress.do(ctx, what, f.shape.estimate().Verify[phase-1], func() error {
+	err = progress.do(ctx, what, f.shape.estimate().Verify[phase-1], func() error {
 		r, hash, err := f.measure(path, phase, len(files))
 		if err != nil {
 			return err
@@ -121,25 +129,19 @@ func (f *Folder) accept(ctx context.Context, s *state, path string, progress Pro
 				return fmt.Errorf("%w: %s is %s; a contribution counts once", ErrReplayed, filepath.Base(path), old.name)
 			}
 		}
-		next, err := f.decode(r, phase, hash)
-		if err != nil {
+		if next, err = f.decode(r, phase, hash); err != nil {
 			return err
 		}
 		prev, err := f.load(s.last(phase))
 		if err != nil {
 			return err
 		}
-		if err := check(files, prev, next, filepath.Base(path)); err != nil {
-			return err
-		}
-		// What was verified is written, not what the file holds by now.
-		out, err = f.add(phase, len(files), next)
-		return err
+		return check(files, prev, next, filepath.Base(path))
 	})
 	if err != nil {
 		return Contribution{}, err
 	}
-	return out.contribution(), nil
+	return f.take(s, phase, next) // what was verified, not what the file holds by now
 }
 
 // Seal ends a phase with a public beacon: a value that nobody could know when the last

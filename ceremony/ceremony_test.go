@@ -387,7 +387,8 @@ func TestAContributionThatStartsAfreshIsRefused(t *testing.T) {
 		// went on from contribution 1.
 		l, err := f.load(s.files[phase-1][0])
 		fatalIf(t, err)
-		l.Contribute()
+		l, err = contribute(l)
+		fatalIf(t, err)
 		last := s.last(phase).hash
 		switch l := l.(type) {
 		case *phase1:

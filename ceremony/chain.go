@@ -11,7 +11,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	gcmpc "github.com/consensys/gnark-crypto/ecc/bn254/mpcsetup"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
 )
 
@@ -19,7 +22,6 @@ import (
 type link interface {
 	io.WriterTo
 	io.ReaderFrom
-	Contribute()
 }
 
 func newLink(phase int) link {
@@ -38,6 +40,41 @@ func challenge(l link) []byte {
 		return l.Challenge
 	}
 	return nil
+}
+
+// contribute returns prev with new secrets multiplied in, which are forgotten.
+func contribute(prev link) (link, error) {
+	next := clone(prev)
+	h, err := hashLink(prev)
+	if err != nil {
+		return nil, err
+	}
+	switch next := next.(type) {
+	case *phase1:
+		next.contribute(h)
+	case *mpcsetup.Phase2:
+		contribute2(next, h)
+	}
+	return next, nil
+}
+
+// contribute2 is gnark's Phase2.Contribute on all processors; prev is what it works on.
+func contribute2(p *mpcsetup.Phase2, prev [32]byte) {
+	var secret fr.Element
+	all := func(int) *fr.Element { return &secret }
+	v := &p.Parameters
+	p.Challenge = prev[:]
+	for i := range p.Sigmas {
+		secret.SetZero() // asks for a random one
+		p.Sigmas[i] = gcmpc.UpdateValues(&secret, p.Challenge, mpcsetup.DST_SIGMA+byte(i), &v.G2.Sigma[i])
+		scaleG1(v.G1.SigmaCKK[i], all)
+	}
+	secret.SetZero()
+	p.Delta = gcmpc.UpdateValues(&secret, p.Challenge, mpcsetup.DST_DELTA, &v.G1.Delta, &v.G2.Delta)
+	secret.Inverse(&secret)
+	scaleG1(v.G1.Z, all)
+	scaleG1(v.G1.PKK, all)
+	secret.SetZero()
 }
 
 // follows checks that next is prev with a contribution whose maker knew it.
@@ -193,14 +230,45 @@ func (f *Folder) unaltered(of file) error {
 	return r.Close()
 }
 
-// load reads one of the folder's links.
+// load reads one of the folder's links. The caller must not change it.
 func (f *Folder) load(of file) (link, error) {
 	r, err := f.read(of)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
+	if m := f.known.newest[of.phase-1]; m.link != nil && m.hash == of.hash {
+		return m.link, nil
+	}
 	return f.decode(r, of.phase, of.hash)
+}
+
+// known is what a Folder has found out since it was opened, by the hashes of what the
+// files held, so that it does not find out the same twice.
+type known struct {
+	newest  [2]newest            // by phase: the link that was verified or made last
+	follows map[[2][32]byte]bool // the second follows from the first, a contribution from the one before
+	srs     *mpcsetup.SrsCommons
+	srsOf   [32]byte    // what it was made from: see sealedBy
+	start   [2][32]byte // a start of phase 2 that follows from the srs of the other hash
+}
+
+type newest struct {
+	hash [32]byte
+	link link
+}
+
+func (k *known) remember(phase int, prev, hash [32]byte, l link) {
+	if k.follows == nil {
+		k.follows = map[[2][32]byte]bool{}
+	}
+	k.follows[[2][32]byte{prev, hash}] = true
+	k.newest[phase-1] = newest{hash, l}
+}
+
+// sealedBy names the parameters that a contribution and a beacon lead to.
+func sealedBy(last [32]byte, beacon []byte) [32]byte {
+	return sha256.Sum256(append(last[:], beacon...))
 }
 
 // check verifies that next, called name, follows prev, the link of the last of files.
@@ -242,6 +310,15 @@ func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start lin
 	for i := 1; i < len(files); i++ {
 		what := fmt.Sprintf("verifying contribution %d of %d of phase %d", i, len(files)-1, phase)
 		err := progress.do(ctx, what, f.shape.estimate().Verify[phase-1], func() error {
+			if f.known.follows[[2][32]byte{files[i-1].hash, files[i].hash}] {
+				prev = nil
+				return f.unaltered(files[i])
+			}
+			if prev == nil {
+				if prev, err = f.load(files[i-1]); err != nil {
+					return err
+				}
+			}
 			next, err := f.load(files[i])
 			if err != nil {
 				return err
@@ -249,6 +326,7 @@ func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start lin
 			if err := check(files[:i], prev, next, files[i].name); err != nil {
 				return err
 			}
+			f.known.remember(phase, files[i-1].hash, files[i].hash, next)
 			prev = next
 			return nil
 		})
@@ -256,5 +334,34 @@ func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start lin
 			return nil, err
 		}
 	}
+	if prev == nil { // the last one was known
+		return f.load(s.last(phase))
+	}
 	return prev, nil
+}
+
+// clone returns a copy that can be contributed to.
+func clone(l link) link {
+	switch l := l.(type) {
+	case *phase1:
+		c := &phase1{proofs: l.proofs, srs: cloneSRS(&l.srs), challenge: slices.Clone(l.challenge)}
+		return c
+	case *mpcsetup.Phase2:
+		c := *l
+		c.Parameters.G1.PKK, c.Parameters.G1.Z = slices.Clone(l.Parameters.G1.PKK), slices.Clone(l.Parameters.G1.Z)
+		c.Parameters.G1.SigmaCKK = slices.Clone(l.Parameters.G1.SigmaCKK)
+		for i, v := range c.Parameters.G1.SigmaCKK {
+			c.Parameters.G1.SigmaCKK[i] = slices.Clone(v)
+		}
+		c.Parameters.G2.Sigma = slices.Clone(l.Parameters.G2.Sigma)
+		c.Sigmas, c.Challenge = slices.Clone(l.Sigmas), slices.Clone(l.Challenge)
+		return &c
+	}
+	return nil
+}
+
+func cloneSRS(s *mpcsetup.SrsCommons) (c mpcsetup.SrsCommons) {
+	c.G1.Tau, c.G1.AlphaTau, c.G1.BetaTau = slices.Clone(s.G1.Tau), slices.Clone(s.G1.AlphaTau), slices.Clone(s.G1.BetaTau)
+	c.G2.Tau, c.G2.Beta = slices.Clone(s.G2.Tau), s.G2.Beta
+	return c
 }

@@ -128,9 +128,14 @@ func scaleEach[F any, P coordinate[F]](c *endomorphisms[F], n int, point func(i 
 		return &scratch{multiplier: multiplier[F, P]{curve: c}}
 	}, func(s *scratch, from, to int) {
 		s.points, s.scalars = s.points[:0], s.scalars[:0]
+		var last *fr.Element
 		for i := from; i < to; i++ {
 			s.points = append(s.points, point(i))
-			s.scalars = append(s.scalars, c.recode(scalar(i)))
+			if k := scalar(i); k == last {
+				s.scalars = append(s.scalars, s.scalars[len(s.scalars)-1])
+			} else {
+				last, s.scalars = k, append(s.scalars, c.recode(k))
+			}
 		}
 		s.multiply(s.points, s.scalars)
 	})

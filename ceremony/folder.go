@@ -103,12 +103,14 @@ func openRegular(path string) (*os.File, error) {
 }
 
 // A Folder is a ceremony's transcript whose circuit has been compiled and is the
-// manifest's.
+// manifest's. Its methods must not be called concurrently, nor after one whose context
+// was cancelled.
 type Folder struct {
 	dir      string
 	capacity circuit.Capacity
 	shape    *shape
 	manifest [32]byte // SHA-256 of the file
+	known    known
 }
 
 // Init starts a ceremony in a folder that is empty or does not exist.

@@ -36,7 +36,9 @@ func TestPhase1IsGnarks(t *testing.T) {
 			_, err := prev.ReadFrom(fullReader{bytes.NewReader(encoded(t, ours))})
 			fatalIf(t, err)
 			next := new(mpcsetup.Phase1)
-			ours.Contribute()
+			made, err := contribute(ours)
+			fatalIf(t, err)
+			ours = made.(*phase1)
 			_, err = next.ReadFrom(fullReader{bytes.NewReader(encoded(t, ours))})
 			fatalIf(t, err)
 			if err := prev.Verify(next); err != nil {
@@ -91,9 +93,9 @@ func busyShape(t *testing.T) (*shape, *mpcsetup.SrsCommons) {
 	fatalIf(t, err)
 	s, err := newShape(system.(*cs.R1CS))
 	fatalIf(t, err)
-	p := newPhase1(s.domain)
-	p.Contribute()
-	srs, err := p.seal(beacons[0])
+	p, err := contribute(newPhase1(s.domain))
+	fatalIf(t, err)
+	srs, err := p.(*phase1).seal(beacons[0])
 	fatalIf(t, err)
 	return s, &srs
 }
@@ -142,6 +144,25 @@ func TestPhase2StartsAndEndsAsGnarks(t *testing.T) {
 		if s.checkKey(srs, &spoilt) == nil {
 			t.Errorf("a wrong point of %s is believed", name)
 		}
+	}
+}
+
+func TestPhase2ContributionsAreGnarks(t *testing.T) {
+	s, srs := busyShape(t)
+	prev := s.derive(srs)
+	for range 2 {
+		made, err := contribute(prev)
+		fatalIf(t, err)
+		next := made.(*mpcsetup.Phase2)
+		if err := prev.Verify(next); err != nil {
+			t.Fatalf("gnark refuses our contribution: %v", err)
+		}
+		theirs := clone(next).(*mpcsetup.Phase2)
+		theirs.Contribute()
+		if err := next.Verify(theirs); err != nil {
+			t.Fatal(err)
+		}
+		prev = theirs
 	}
 }
 

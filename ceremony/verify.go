@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
@@ -105,11 +104,20 @@ func (f *Folder) phase1(ctx context.Context, s *state, by *seal, progress Progre
 	if err != nil || by == nil {
 		return nil, err
 	}
+	of := sealedBy(s.last(1).hash, by.value)
+	if f.known.srs != nil && f.known.srsOf == of {
+		return f.known.srs, nil
+	}
 	srs := new(mpcsetup.SrsCommons)
-	return srs, progress.do(ctx, "applying the beacon of phase 1", f.shape.estimate().Contribute[0], func() (err error) {
+	err = progress.do(ctx, "applying the beacon of phase 1", f.shape.estimate().Contribute[0], func() (err error) {
 		*srs, err = last.(*phase1).seal(by.value)
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	f.known.srs, f.known.srsOf = srs, of
+	return srs, nil
 }
 
 // start2 derives the start of phase 2, and checks it as everybody will.
@@ -131,11 +139,15 @@ func (f *Folder) readStart2(ctx context.Context, s *state, srs *mpcsetup.SrsComm
 			return err
 		}
 		start = l.(*mpcsetup.Phase2)
+		if f.known.start == [2][32]byte{f.known.srsOf, of.hash} {
+			return nil
+		}
 		if err := f.shape.checkStart(srs, start); errors.Is(err, errStart) {
 			return fmt.Errorf("%w: %s is not the start of phase 2 to which phase 1's contributions and beacon lead (%v); compare the beacon with its public source", ErrBeacon, of.name, err)
 		} else if err != nil {
 			return err
 		}
+		f.known.start = [2][32]byte{f.known.srsOf, of.hash}
 		return nil
 	})
 	return start, err
@@ -148,22 +160,17 @@ func (f *Folder) phase2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons,
 	if err != nil {
 		return nil, err
 	}
-	// Sealing works on the vectors of the last contribution, which may be the start's.
-	committed := slices.Clone(start.Parameters.G1.SigmaCKK)
-	for i := range committed {
-		committed[i] = slices.Clone(committed[i])
-	}
 	last, err := f.verifyChain(ctx, s, 2, start, progress)
 	if err != nil || by == nil {
 		return nil, err
 	}
 	r := &Result{shape: f.shape, srs: srs}
 	err = progress.do(ctx, "making the verifying key", f.shape.estimate().Contribute[1], func() error {
-		evals, err := f.shape.evaluations(srs, committed)
+		evals, err := f.shape.evaluations(srs, start.Parameters.G1.SigmaCKK)
 		if err != nil {
 			return err
 		}
-		pk, vk := last.(*mpcsetup.Phase2).Seal(srs, evals, by.value)
+		pk, vk := clone(last).(*mpcsetup.Phase2).Seal(srs, evals, by.value) // which works on it
 		r.proving = pk.(*groth16.ProvingKey)
 		var key bytes.Buffer
 		if _, err := vk.WriteTo(&key); err != nil {
