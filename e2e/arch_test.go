@@ -79,8 +79,9 @@ var mayImport = map[string][]string{
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
-	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git", "cargo", "policy", "verdict", "registry"},
+	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git", "cargo", "policy", "verdict", "registry", "proxy", "publish", "publish/credential"},
 	"cmd/ceremony":  {"ceremony", "circuit"},
+	"cmd/monitor":   {"client", "config", "entry", "evidence", "internal/daemon", "monitor/alert", "monitor/store", "proofcheck"},
 	"cmd/demo":      {"client", "entry", "internal/loopback", "testdata"},
 
 	"registry/registrytest": {"registry"},
@@ -130,6 +131,7 @@ var mustNotReach = map[string][]string{
 	"policy":  {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev/tessera", "modernc.org"},
 	"verdict": {"cratelog/circuit", "cratelog/prover", "cratelog/cargo", "github.com/transparency-dev/tessera", "modernc.org"},
 
+	"publish/credential": {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev/tessera", "modernc.org"},
 	"cmd/cargo-zkp": {"github.com/transparency-dev/tessera", "modernc.org", "cratelog/log", "cratelog/witness"},
 }
 

@@ -63,7 +63,7 @@ func (e *Evidence) proofWhy(x *entry.Entry, pv ProofVerifier) (string, error) {
 	case unknown:
 		return "", fmt.Errorf("%w: the proof of entry %d is of the program %x, which is not accepted here; give its program file", ErrUndecided, i, x.Proof.Program)
 	}
-	return about + fmt.Sprintf(" whose proof does not hold: %v. Its program is %x, a hash of the verifying key. "+
+	return about + fmt.Sprintf(" whose proof is false (%v). Its program is %x, a hash of the verifying key. "+
 		"A log must verify a proof before it accepts an entry.", err, x.Proof.Program), nil
 }
 

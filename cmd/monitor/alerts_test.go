@@ -1,0 +1,217 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cratelog/monitor/alert"
+	"cratelog/monitor/store"
+)
+
+// site is a directory with a store, and two channels that append what they are told to files.
+type site struct {
+	alertSite
+	file  string // of the settings
+	store *store.Store
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("the hooks of this test are shell scripts")
+	}
+	dir := t.TempDir()
+	hook := filepath.Join(dir, "hook")
+	fatal(t, os.WriteFile(hook, []byte("#!/bin/sh\ntest ! -e \"$1.broken\" && echo \"$ALERT_ID $EVENT $KIND $FINDING_ID $EVIDENCE_FILE\" >> \"$1\"\n"), 0o755))
+	file := filepath.Join(dir, "monitor.toml")
+	fatal(t, os.WriteFile(file, fmt.Appendf(nil, `
+database = "monitor.db"
+evidence = "evidence"
+public_url = "https://monitor.example/"
+
+[[channel]]
+name = "a"
+type = "command"
+command = [%q, %q]
+
+[[channel]]
+name = "b"
+type = "command"
+command = [%q, %q]
+min_class = "info"
+`, hook, filepath.Join(dir, "a"), hook, filepath.Join(dir, "b")), 0o600))
+	as, err := loadAlertSite(file)
+	fatal(t, err)
+	s, err := store.Create(t.Context(), as.Database)
+	fatal(t, err)
+	t.Cleanup(func() { s.Close() })
+	return &site{as, file, s}
+}
+
+// told returns what a channel's hook wrote: ALERT_ID EVENT KIND FINDING_ID EVIDENCE_FILE.
+func (s *site) told(t *testing.T, channel string) [][]string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.Dir, channel))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	var all [][]string
+	for line := range strings.Lines(string(b)) {
+		all = append(all, strings.Fields(line))
+	}
+	return all
+}
+
+func (s *site) drain(t *testing.T) error {
+	t.Helper()
+	d, err := newDispatcher(s.store, s.alertSite, slog.New(slog.DiscardHandler))
+	fatal(t, err)
+	return d.Drain(t.Context())
+}
+
+func (s *site) record(t *testing.T, key string, class store.Class) store.Finding {
+	t.Helper()
+	f, _, err := s.store.RecordFinding(t.Context(), store.Finding{Key: key, Kind: "duplicate", Class: class, Summary: "Summary of " + key + ".",
+		Evidence: strings.Repeat("ab", 32), Index: -1, FirstSeen: time.Now()}, alert.Routes(s.Channels).For(alert.Class(class), "duplicate", ""))
+	fatal(t, err)
+	return f
+}
+
+// TestAFindingPagesEachChannelOnce however often it is seen, and whatever restarts.
+func TestAFindingPagesEachChannelOnce(t *testing.T) {
+	s := newSite(t)
+	for range 3 {
+		s.record(t, "one", store.Security)
+		s.record(t, "two", store.Info)
+		fatal(t, s.drain(t))
+	}
+	a, b := s.told(t, "a"), s.told(t, "b")
+	if len(a) != 1 || len(b) != 2 || a[0][0] != b[0][0] || b[0][0] == b[1][0] || a[0][1] != alert.Found {
+		t.Errorf("a: %q, b: %q", a, b)
+	}
+	if want := filepath.Join(s.Dir, "evidence", strings.Repeat("ab", 32)+".evidence"); a[0][4] != want {
+		t.Errorf("the evidence lies in %q", a[0][4])
+	}
+}
+
+// TestABrokenChannelIsAFindingOnTheOthers and its alerts arrive when it works again.
+func TestABrokenChannelIsAFindingOnTheOthers(t *testing.T) {
+	s := newSite(t)
+	broken := filepath.Join(s.Dir, "a.broken")
+	fatal(t, os.WriteFile(broken, nil, 0o600))
+	d, err := newDispatcher(s.store, s.alertSite, slog.New(slog.DiscardHandler))
+	fatal(t, err)
+	for i := range 6 {
+		s.record(t, fmt.Sprint(i), store.Security)
+		if err := d.Drain(t.Context()); err == nil {
+			t.Error("the broken channel is content")
+		}
+	}
+	fatal(t, s.drainIgnoring(t, "a"))
+	if a, b := s.told(t, "a"), s.told(t, "b"); len(a) != 0 || len(b) != 7 || b[6][2] != kindChannelBroken && b[5][2] != kindChannelBroken {
+		t.Errorf("a: %q, b: %q", a, b)
+	}
+	open, err := s.store.StandingFindings(t.Context(), store.Operational)
+	if err != nil || len(open) != 1 || !strings.Contains(open[0].Detail, "exit status 1") {
+		t.Fatal(open, err)
+	}
+	due, err := s.store.PendingDeliveries(t.Context(), "a", time.Now().Add(2*time.Hour), 100)
+	if err != nil || len(due) != 6 {
+		t.Errorf("%d alerts wait for a, %v", len(due), err)
+	}
+	_, text, err := status(t.Context(), s.store, time.Now())
+	if err != nil || !strings.Contains(text, "6 alerts wait for the channel a") || !strings.Contains(text, "open security finding 1 since ") {
+		t.Errorf("%s %v", text, err)
+	}
+	fatal(t, os.Remove(broken))
+	s.record(t, "last", store.Security)
+	fatal(t, d.Drain(t.Context()))
+	fatal(t, d.Drain(t.Context())) // the first one may have left what the other channel found out
+	b := s.told(t, "b")
+	if last := b[len(b)-1]; last[1] != alert.Resolved && b[len(b)-2][1] != alert.Resolved {
+		t.Errorf("nobody was told that a works again: %q", b)
+	}
+}
+
+// drainIgnoring drains, and lets one channel fail.
+func (s *site) drainIgnoring(t *testing.T, channel string) error {
+	t.Helper()
+	rest := s.alertSite
+	rest.Channels = slices.DeleteFunc(slices.Clone(s.Channels), func(c alert.Config) bool { return c.Name == channel })
+	d, err := newDispatcher(s.store, rest, slog.New(slog.DiscardHandler))
+	fatal(t, err)
+	return d.Drain(t.Context())
+}
+
+func TestAnAcknowledgedFindingDoesNotPageButANewOneDoes(t *testing.T) {
+	s := newSite(t)
+	broken := filepath.Join(s.Dir, "a.broken")
+	fatal(t, os.WriteFile(broken, nil, 0o600))
+	f := s.record(t, "one", store.Security)
+	if err := s.drain(t); err == nil {
+		t.Error("the broken channel is content")
+	}
+	id := fmt.Sprint(f.ID)
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"without a number": {[]string{"ack", "-config", s.file, "-by", "me", "-why", "x"}, 2, "needs the number of a finding"},
+		"without a reason": {[]string{"ack", "-config", s.file, "-by", "me", id}, 2, "needs -config, -by and -why"},
+		"of a word":        {[]string{"ack", "-config", s.file, "-by", "me", "-why", "x", "seven"}, 2, `"seven" is not the number`},
+		"of nothing":       {[]string{"ack", "-config", s.file, "-by", "me", "-why", "x", "99"}, 1, "there is no such finding: 99"},
+		"without settings": {[]string{"ack", "-config", s.file + "x", "-by", "me", "-why", "x", id}, 3, "no such file"},
+	} {
+		if code, _, errs := monitor(t, c.args...); code != c.code || !strings.Contains(errs, c.says) {
+			t.Errorf("%s: exit %d, %q", name, code, errs)
+		}
+	}
+	code, out, errs := monitor(t, "ack", "-config", s.file, id, "-by", "me", "-why", "we called them")
+	if code != 0 || out != id+": acknowledged: Summary of one.\n" {
+		t.Errorf("exit %d, %q %q", code, out, errs)
+	}
+	fatal(t, os.Remove(broken))
+	s.record(t, "one", store.Security)
+	due, err := s.store.PendingDeliveries(t.Context(), "a", time.Now().Add(2*time.Hour), 100)
+	if err != nil || len(due) != 0 {
+		t.Errorf("it still waits: %v, %v", due, err)
+	}
+	s.record(t, "one, with other evidence", store.Security)
+	fatal(t, s.drain(t))
+	if a := s.told(t, "a"); len(a) != 1 || a[0][3] == id {
+		t.Errorf("a: %q", a)
+	}
+}
+
+func TestTestAlertReportsOnEachChannel(t *testing.T) {
+	s := newSite(t)
+	if code, out, errs := monitor(t, "test-alert", "-config", s.file); code != 0 || !strings.Contains(out, "a: sent in ") || !strings.Contains(out, "b: sent in ") {
+		t.Errorf("exit %d, %q %q", code, out, errs)
+	}
+	fatal(t, os.WriteFile(filepath.Join(s.Dir, "a.broken"), nil, 0o600))
+	code, out, errs := monitor(t, "test-alert", "-config", s.file)
+	if code != 3 || !strings.Contains(out, "a: FAILED after ") || !strings.Contains(out, "b: sent in ") || !strings.Contains(errs, "1 of 2 channels do not work") {
+		t.Errorf("exit %d, %q %q", code, out, errs)
+	}
+	if code, out, _ := monitor(t, "test-alert", "-config", s.file, "-channel", "b"); code != 0 || strings.Contains(out, "a:") {
+		t.Errorf("exit %d, %q", code, out)
+	}
+	if code, _, _ := monitor(t, "test-alert", "-config", s.file, "-channel", "c"); code != 3 {
+		t.Errorf("exit %d", code)
+	}
+	if a := s.told(t, "a"); len(a) != 1 || a[0][1] != alert.Test {
+		t.Errorf("a: %q", a)
+	}
+	if code, _, _ := monitor(t, "test-alert"); code != 2 {
+		t.Errorf("exit %d", code)
+	}
+}

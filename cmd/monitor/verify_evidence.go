@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"cratelog/client"
+	"cratelog/entry"
+	"cratelog/evidence"
+	"cratelog/internal/daemon"
+	"cratelog/proofcheck"
+)
+
+// verifyEvidence decides what an evidence file shows, with nothing but the keys of a policy.
+// Its error has the exit code: 1 it shows nothing, 2 usage, 3 something cannot be read.
+func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error {
+	fs := flag.NewFlagSet("verify-evidence", flag.ContinueOnError)
+	policy := fs.String("policy", "", "c2sp.org/tlog-policy file with the keys of the log and the witnesses")
+	var programs []string
+	fs.Func("program", "program file to accept besides those that ship; may be repeated", func(s string) error {
+		programs = append(programs, s)
+		return nil
+	})
+	development := fs.Bool("development", false, "accept programs with development keys, whose proofs anybody can forge")
+	asJSON := fs.Bool("json", false, "print JSON")
+	file, err := oneFile(fs, args)
+	if err != nil {
+		return err
+	}
+	if *policy == "" {
+		return daemon.Usagef("verify-evidence needs --policy: who is accused is judged by keys that you trust")
+	}
+	keys, err := policyKeys(*policy)
+	if err != nil {
+		return unreadable(err)
+	}
+	e, err := evidence.Read(file)
+	if err != nil {
+		return unreadable(fmt.Errorf("%s: %w", file, err))
+	}
+	pv, err := judgeOf(e, programs, *development)
+	if err != nil {
+		return unreadable(err)
+	}
+	c, err := evidence.Verify(e, keys, pv)
+	if err != nil {
+		return &exitError{1, fmt.Errorf("%s accuses nobody: %w", file, err)}
+	}
+	return printConviction(stdout, e, c, *asJSON)
+}
+
+// oneFile parses flags that may stand before and after one file name.
+func oneFile(fs *flag.FlagSet, args []string) (string, error) {
+	files, err := interspersed(fs, args)
+	if err == nil && len(files) != 1 {
+		err = daemon.Usagef("%s takes one file, not %d", fs.Name(), len(files))
+	}
+	if err != nil {
+		return "", err
+	}
+	return files[0], nil
+}
+
+// interspersed parses flags that may stand between the arguments, which it returns.
+func interspersed(fs *flag.FlagSet, args []string) ([]string, error) {
+	fs.SetOutput(io.Discard) // the error is printed with the usage
+	var others []string
+	for {
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		} else if err != nil {
+			return nil, daemon.Usage(err)
+		}
+		if fs.NArg() == 0 {
+			return others, nil
+		}
+		others, args = append(others, fs.Arg(0)), fs.Args()[1:]
+	}
+}
+
+// policyKeys reads the keys that a policy lists.
+func policyKeys(path string) (evidence.Keys, error) {
+	text, err := readFile(path, client.MaxPolicySize)
+	if err != nil {
+		return evidence.Keys{}, err
+	}
+	p, err := client.ParsePolicy(text)
+	if err != nil {
+		return evidence.Keys{}, fmt.Errorf("%s: %w", path, err)
+	}
+	var logs, witnesses []string
+	for _, l := range p.Logs() {
+		logs = append(logs, l.VKey)
+	}
+	for _, w := range p.Witnesses() {
+		witnesses = append(witnesses, w.VKey)
+	}
+	return evidence.NewKeys(logs, witnesses)
+}
+
+// readFile reads at most limit bytes.
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", path, limit)
+	}
+	return b, err
+}
+
+// judgeOf returns the verifier for the entry of e. That a proof is false can be seen with any
+// key that the entry names, so all that ship decide, and the one in the evidence. Only what it means
+// not to know a program depends on what the reader accepts.
+func judgeOf(e *evidence.Evidence, files []string, development bool) (*proofcheck.Verifier, error) {
+	shipped, err := proofcheck.Shipped(development || e.Reason == evidence.ProofInvalid)
+	if err != nil {
+		return nil, err
+	}
+	programs := shipped.Programs()
+	known := make(map[[32]byte]bool)
+	for _, p := range programs {
+		known[p.ID()] = true
+	}
+	add := func(text []byte, file string) error {
+		p, err := proofcheck.ParseProgram(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if !known[p.ID()] {
+			known[p.ID()] = true
+			programs = append(programs, p)
+		}
+		return nil
+	}
+	for _, file := range files {
+		text, err := readFile(file, proofcheck.MaxProgramFile)
+		if err == nil {
+			err = add(text, file)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if e.Reason == evidence.ProofInvalid && e.Program != nil {
+		if err := add(e.Program, "the program in the evidence"); err != nil {
+			return nil, err
+		}
+	}
+	return proofcheck.New(programs)
+}
+
+// report is a conviction in JSON.
+type report struct {
+	File         string    `json:"sha256"`
+	Kind         string    `json:"kind"`
+	Log          string    `json:"log"`
+	Convicts     bool      `json:"convicts"`
+	Who          []string  `json:"who"`
+	Transferable bool      `json:"transferable"`
+	What         string    `json:"what"`
+	Observed     time.Time `json:"observed"`
+	Sources      []string  `json:"sources"`
+	Entries      []int64   `json:"entries"`
+}
+
+func printConviction(stdout io.Writer, e *evidence.Evidence, c evidence.Conviction, asJSON bool) error {
+	b, err := e.Marshal()
+	if err != nil {
+		return err
+	}
+	r := report{strings.TrimSuffix(evidence.Name(b), ".evidence"), string(c.Kind), c.Origin, c.Convicts(), []string{}, c.Transferable, c.What,
+		e.Observed, append([]string{}, e.Sources...), []int64{}}
+	if c.Convicts() {
+		r.Who = append([]string{c.Who}, c.Also...)
+	}
+	for _, l := range e.Entries {
+		r.Entries = append(r.Entries, l.Index)
+	}
+	if asJSON {
+		enc := json.NewEncoder(stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(r)
+	}
+	_, err = io.WriteString(stdout, r.text(e))
+	return err
+}
+
+// text is the report for people.
+func (r report) text(e *evidence.Evidence) string {
+	var b bytes.Buffer
+	if r.Convicts {
+		fmt.Fprintf(&b, "This evidence convicts the %s.\n\n", r.Who[0])
+	} else {
+		b.WriteString("This evidence holds, and convicts nobody.\n\n")
+	}
+	b.WriteString(wrap(r.What, 78) + "\n\n")
+	line := func(key, value string) { fmt.Fprintf(&b, "%-13s %s\n", key+":", value) }
+	line("Kind", r.Kind)
+	line("Log", r.Log)
+	for _, who := range r.Who {
+		line("Convicted", who)
+	}
+	for _, l := range e.Entries {
+		if x, err := entry.Parse(l.Bytes); err == nil {
+			line("Entry", fmt.Sprintf("%d, %s %s", l.Index, x.Subject.Name, x.Subject.Version))
+		} else {
+			line("Entry", fmt.Sprintf("%d, malformed", l.Index))
+		}
+	}
+	switch {
+	case r.Transferable:
+		line("Transferable", "yes: whoever has these keys comes to the same end")
+	case r.Convicts:
+		line("Transferable", "no: it rests on the captor's word")
+	}
+	line("Observed", r.Observed.Format(time.RFC3339)+" (the captor's word)")
+	for _, s := range r.Sources {
+		line("Source", s+" (the captor's word)")
+	}
+	line("SHA-256", r.File)
+	return b.String()
+}
+
+// wrap breaks s into lines of at most width bytes, where words allow it.
+func wrap(s string, width int) string {
+	var b strings.Builder
+	column := 0
+	for i, word := range strings.Fields(s) {
+		switch {
+		case i == 0:
+		case column+1+len(word) > width:
+			b.WriteByte('\n')
+			column = 0
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String()
+}
+
+// exitError is an error with the exit code that it stands for.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// unreadable is an error of exit code 3: nothing can be said.
+func unreadable(err error) error { return &exitError{3, err} }

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const vectors = "../../evidence/testdata"
+
+func fatal(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// monitor runs the program and returns its exit code and what it printed.
+func monitor(t testing.TB, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = exitCode(run(t.Context(), args, &out, &errs), &errs)
+	return code, out.String(), errs.String()
+}
+
+// TestAnybodyCanCheckEvidenceWithAPolicyAlone runs over the golden files: what each convicts
+// stands in its text, and a byte less is nothing.
+func TestAnybodyCanCheckEvidenceWithAPolicyAlone(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(vectors, "*.evidence"))
+	fatal(t, err)
+	if len(files) < 10 {
+		t.Fatalf("only %d golden files", len(files))
+	}
+	policy := filepath.Join(vectors, "trust.policy")
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".evidence")
+		what, err := os.ReadFile(filepath.Join(vectors, name+".txt"))
+		fatal(t, err)
+		code, out, errs := monitor(t, "verify-evidence", file, "--policy", policy)
+		informational := name == "stale" || strings.HasPrefix(name, "registry-") || name == "false-entry-unknown-program"
+		first := "This evidence convicts the "
+		if informational {
+			first = "This evidence holds, and convicts nobody.\n"
+		}
+		if code != 0 || errs != "" || !strings.HasPrefix(out, first) || !strings.Contains(oneLine(out), oneLine(string(what))) {
+			t.Errorf("%s: exit %d, %q\n%s", name, code, errs, out)
+		}
+		code, out, _ = monitor(t, "verify-evidence", "-json", "-policy="+policy, file)
+		var r report
+		if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.Convicts == informational || r.Convicts != (len(r.Who) > 0) {
+			t.Errorf("%s: exit %d, %v\n%s", name, code, err, out)
+		}
+		b, err := os.ReadFile(file)
+		fatal(t, err)
+		cut := filepath.Join(t.TempDir(), "cut.evidence")
+		fatal(t, os.WriteFile(cut, b[:len(b)-1], 0o600))
+		if code, out, errs := monitor(t, "verify-evidence", cut, "--policy", policy); code != 3 || out != "" || !strings.Contains(errs, "malformed evidence") {
+			t.Errorf("%s, cut: exit %d, %q %q", name, code, out, errs)
+		}
+	}
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
+	dir := t.TempDir()
+	policy := filepath.Join(vectors, "trust.policy")
+	fork := filepath.Join(vectors, "fork-same-size.evidence")
+	text, err := os.ReadFile(policy)
+	fatal(t, err)
+	witnesses := filepath.Join(dir, "witnesses.policy")
+	_, after, _ := strings.Cut(string(text), "\n")
+	fatal(t, os.WriteFile(witnesses, []byte(after), 0o600))
+	b, err := os.ReadFile(fork)
+	fatal(t, err)
+	forged := filepath.Join(dir, "forged.evidence")
+	fatal(t, os.WriteFile(forged, bytes.Replace(b, []byte("— example.com/log U"), []byte("— example.com/log V"), 1), 0o600))
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"an unknown log":       {[]string{fork, "--policy", witnesses}, 1, "accuses nobody: the evidence is not signed by a known key"},
+		"a forged signature":   {[]string{forged, "--policy", policy}, 1, "anybody can have written it"},
+		"no file":              {[]string{"--policy", policy}, 2, "takes one file, not 0"},
+		"two files":            {[]string{fork, fork, "--policy", policy}, 2, "takes one file, not 2"},
+		"no policy":            {[]string{fork}, 2, "needs --policy"},
+		"an unknown flag":      {[]string{fork, "--polisy", policy}, 2, "polisy"},
+		"a missing file":       {[]string{filepath.Join(dir, "none"), "--policy", policy}, 3, "no such file"},
+		"a missing policy":     {[]string{fork, "--policy", filepath.Join(dir, "none")}, 3, "no such file"},
+		"a broken policy":      {[]string{fork, "--policy", fork}, 3, "policy, line 1"},
+		"a policy as evidence": {[]string{policy, "--policy", policy}, 3, "malformed evidence"},
+		"a broken program":     {[]string{fork, "--policy", policy, "--program", fork}, 3, "program file"},
+		"a directory":          {[]string{dir, "--policy", policy}, 3, "directory"},
+	} {
+		code, out, errs := monitor(t, append([]string{"verify-evidence"}, c.args...)...)
+		if code != c.code || out != "" || !strings.Contains(errs, c.says) {
+			t.Errorf("%s: exit %d, %q %q", name, code, out, errs)
+		}
+	}
+}
+
+// TestNotKnowingAProgramDependsOnWhoReads: with the reader's own program files, nothing is unknown.
+func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
+	policy := filepath.Join(vectors, "trust.policy")
+	proof := filepath.Join(vectors, "false-entry-proof-invalid.evidence")
+	program, err := os.ReadFile("../../proofcheck/programs/source-64.json")
+	fatal(t, err)
+	file := filepath.Join(t.TempDir(), "a.program")
+	fatal(t, os.WriteFile(file, program, 0o600))
+	if code, _, errs := monitor(t, "verify-evidence", proof, "--policy", policy, "--program", file, "--development"); code != 0 {
+		t.Errorf("exit %d, %q", code, errs)
+	}
+}
