@@ -26,6 +26,8 @@ type Cargo struct {
 	Flags []string
 	// Manifest is the value of --manifest-path, "" for the one that cargo finds.
 	Manifest string
+	// TargetDir is where cargo writes, "" for where its configuration says.
+	TargetDir string
 }
 
 // maxMetadata bounds what cargo metadata may print, in bytes.
@@ -39,6 +41,10 @@ func (c *Cargo) call(ctx context.Context, verb string, args ...string) *exec.Cmd
 	}
 	cmd := exec.CommandContext(ctx, c.Program, append(all, args...)...)
 	cmd.Dir = c.Dir
+	cmd.Env = os.Environ()
+	if c.TargetDir != "" {
+		cmd.Env = append(cmd.Env, "CARGO_TARGET_DIR="+c.TargetDir) // cargo metadata has no --target-dir
+	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	return cmd
@@ -47,7 +53,7 @@ func (c *Cargo) call(ctx context.Context, verb string, args ...string) *exec.Cmd
 // run runs a subcommand whose output is for the person.
 func (c *Cargo) run(ctx context.Context, env []string, verb string, args ...string) error {
 	cmd := c.call(ctx, verb, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdout, cmd.Stderr = c.Out, c.Out
 	err := cmd.Run()
 	if ctx.Err() != nil {
@@ -66,20 +72,18 @@ type metadata struct {
 	Metadata  map[string]json.RawMessage `json:"metadata"`
 }
 
-// settings is [package.metadata.zkp] and [workspace.metadata.zkp], as far as they
-// are about publishing.
-type settings struct {
-	Log    string `json:"log"`
-	Policy string `json:"policy"`
-}
-
-func settingsOf(m map[string]json.RawMessage, where string) (s settings, err error) {
+// logOf returns the log that [package.metadata.zkp] or [workspace.metadata.zkp]
+// names, "" if none.
+func logOf(m map[string]json.RawMessage, where string) (string, error) {
+	var zkp struct {
+		Log string `json:"log"`
+	}
 	if raw := m["zkp"]; raw != nil {
-		if err := json.Unmarshal(raw, &s); err != nil {
-			return s, fmt.Errorf("[%s.metadata.zkp]: log and policy are strings: %w", where, err)
+		if err := json.Unmarshal(raw, &zkp); err != nil {
+			return "", fmt.Errorf("[%s.metadata.zkp] is not a table in which log is a string: %w", where, err)
 		}
 	}
-	return s, nil
+	return zkp.Log, nil
 }
 
 // metadata asks cargo for the workspace. It does not touch the network.

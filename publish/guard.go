@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"cratelog/cargo"
 	"cratelog/publish/credential"
 )
 
@@ -84,7 +85,7 @@ func (t *target) guard(s *credential.Settings, program, exactly, token string, e
 			return nil, fmt.Errorf("the credential-provider of the registry %s: %w", t.name, err)
 		}
 		key := "registries." + t.name
-		if t.name == credential.CratesIO {
+		if t.name == cargo.DefaultSource {
 			key = "registry"
 		}
 		return config(key+".credential-provider", append([]string{program, "--exactly", exactly, "--"}, words...)), nil

@@ -31,6 +31,7 @@ import (
 	"strings"
 	"time"
 
+	"cratelog/cargo"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -161,11 +162,11 @@ func (r *run) look(ctx context.Context) (err error) {
 }
 
 func (r *run) loadPolicy() error {
-	of, err := settingsOf(r.meta.Metadata, "workspace")
+	ws, err := cargo.LoadWorkspace(filepath.Join(r.meta.Root, "Cargo.toml"))
 	if err != nil {
 		return err
 	}
-	r.Policy.Root, r.Policy.Metadata = r.meta.Root, of.Policy
+	r.Policy.Root, r.Policy.Metadata = ws.Root, ws.Policy
 	p, err := r.Policy.Load()
 	if err != nil {
 		return Usage(err.Error())
@@ -184,22 +185,22 @@ func (r *run) findLog(members []*member) error {
 	if r.Log == "" {
 		urls = nil
 		for _, m := range members {
-			of, err := settingsOf(m.Metadata, "package")
+			log, err := logOf(m.Metadata, "package")
 			if err != nil {
 				return fmt.Errorf("%s: %w", m.Manifest, err)
 			}
-			if of.Log != "" {
-				urls = append(urls, of.Log)
+			if log != "" {
+				urls = append(urls, log)
 			}
 		}
 	}
 	if len(urls) == 0 {
-		of, err := settingsOf(r.meta.Metadata, "workspace")
+		log, err := logOf(r.meta.Metadata, "workspace")
 		if err != nil {
 			return err
 		}
-		if of.Log != "" {
-			urls = append(urls, of.Log)
+		if log != "" {
+			urls = append(urls, log)
 		} else if r.reader != nil {
 			urls = r.reader.Logs()
 		}

@@ -84,16 +84,42 @@ func (r Repositories) Fetch(ctx context.Context, address string, commit [20]byte
 		return dir, nil
 	}
 	// Most servers hand out any commit by its id, and only that one is needed.
-	errOne := fetch(ctx, dir, address, "", "--depth=1", id)
+	errOne := fetch(ctx, dir, "", noBlobs, "--depth=1", "--", "origin", id)
 	if _, err := gitOutput(ctx, dir, "cat-file", "-e", id+"^{commit}"); errOne != nil || err != nil {
-		if err := fetch(ctx, dir, address, "", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"); err != nil {
-			return "", fmt.Errorf("the repository cannot be fetched: %w", err)
+		if err := fetchRefs(ctx, dir, noBlobs); err != nil {
+			return "", err
 		}
 	}
 	if _, err := gitOutput(ctx, dir, "cat-file", "-e", id+"^{commit}"); err != nil {
 		return "", Refusal{fmt.Errorf("the repository at %s has no commit %s in its branches and tags, and does not hand it out\nthe crate's commit was never pushed there, or was taken back; nobody can prove the crate from this repository", redact(address), id)}
 	}
-	return dir, fetchBlobs(ctx, dir, address, id)
+	return dir, fetchBlobs(ctx, dir, id)
+}
+
+// FetchAll returns the directory of a clone that has all branches and tags, with the
+// blobs that are small enough to be links. It is for submodules, of which it is only
+// known later which commit is needed.
+func (r Repositories) FetchAll(ctx context.Context, address string) (string, error) {
+	if err := checkURL(address); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	dir, err := r.clone(ctx, address)
+	if err != nil {
+		return "", err
+	}
+	return dir, fetchRefs(ctx, dir, "--filter=blob:limit=2k")
+}
+
+// noBlobs leaves out all blobs. A server that cannot do that sends them.
+const noBlobs = "--filter=blob:none"
+
+func fetchRefs(ctx context.Context, dir, filter string) error {
+	if err := fetch(ctx, dir, "", filter, "--", "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"); err != nil {
+		return fmt.Errorf("the repository cannot be fetched: %w", err)
+	}
+	return nil
 }
 
 // clone makes an empty clone for an address, if there is none.
@@ -132,7 +158,7 @@ func (r Repositories) clone(ctx context.Context, address string) (string, error)
 
 // fetchBlobs fetches the blobs that a proof can need the content of: links, and
 // manifests, which are only those of the package and of its workspace, but small.
-func fetchBlobs(ctx context.Context, dir, address, commit string) error {
+func fetchBlobs(ctx context.Context, dir, commit string) error {
 	ids, err := needed(ctx, dir, commit)
 	if err != nil {
 		return err
@@ -141,7 +167,7 @@ func fetchBlobs(ctx context.Context, dir, address, commit string) error {
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	if err := fetch(ctx, dir, address, strings.Join(missing, "\n")+"\n", "--stdin"); err != nil {
+	if err := fetch(ctx, dir, strings.Join(missing, "\n")+"\n", noBlobs, "--stdin", "--", "origin"); err != nil {
 		return fmt.Errorf("the repository's links and manifests cannot be fetched: %w", err)
 	}
 	return nil
@@ -193,23 +219,16 @@ func hasAll(ctx context.Context, dir, commit string) (bool, error) {
 	return len(lost) == 0, err
 }
 
-// fetch runs git fetch. A server that cannot leave out blobs sends all of them.
-func fetch(ctx context.Context, dir, address, input string, args ...string) error {
+// fetch runs git fetch.
+func fetch(ctx context.Context, dir, input string, args ...string) error {
 	env := []string{"GIT_ALLOW_PROTOCOL=https:ssh:file", "GIT_SSH_COMMAND=ssh -oBatchMode=yes"}
 	for _, kv := range git.Environment(os.Environ()) {
 		if !strings.HasPrefix(kv, "GIT_ALLOW_PROTOCOL=") {
 			env = append(env, kv)
 		}
 	}
-	all := []string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "gc.auto=0", "-c", "maintenance.auto=false",
-		"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no", "--filter=blob:none"}
-	if args[0] == "--stdin" {
-		all = append(all, "--stdin", "--", "origin")
-	} else if strings.HasPrefix(args[0], "--") {
-		all = append(append(all, args[0], "--", "origin"), args[1:]...)
-	} else {
-		all = append(append(all, "--", "origin"), args...)
-	}
+	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "gc.auto=0", "-c", "maintenance.auto=false",
+		"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"}, args...)
 	_, err := gitInput(ctx, dir, env, input, all...)
 	return err
 }

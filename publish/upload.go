@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 
+	"cratelog/cargo"
 	"cratelog/publish/credential"
 	"cratelog/registry"
 )
@@ -98,14 +99,16 @@ func (r *run) confirm(ctx context.Context, j *job, exactly credential.Exactly) e
 // listed says whether the registry lists these bytes for the version. It is a Refusal
 // if it lists others; another error says that it cannot be told.
 func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
-	sources := registry.Sources{}
-	if r.target.name == credential.CratesIO && r.target.index == "" {
+	if r.target.name == cargo.DefaultSource && r.target.index == "" {
 		var err error
 		if index, err = registry.DefaultIndex(r.Home); err != nil {
 			return false, err
 		}
 	}
-	url, err := sources.Index(index)
+	if index == "" {
+		return false, fmt.Errorf("cargo's configuration names no index for the registry %s", r.target.name)
+	}
+	url, err := registry.SparseURL(index)
 	if err != nil {
 		return false, err
 	}

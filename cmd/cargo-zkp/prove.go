@@ -7,83 +7,99 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
-	"cratelog/circuit"
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/git"
 	"cratelog/prover"
+	"cratelog/publish"
 )
 
-func prove(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "prove", "FILE.crate", "Make an entry: a proof that the files of a crate stand in its git commit.")
-	dir := fs.String("repository", ".", "git repository that has the commit, in any form; no work tree is needed")
-	rev := fs.String("commit", "", "commit to prove from (default: the one that the .crate names)")
-	path := fs.String("path", "", "the package's path in the repository (default: the one that the .crate names)")
-	loose := fs.Bool("unproven-manifest", false, "if Cargo.toml does not follow from its original, list it as unproven instead of refusing the crate; few readers accept that")
-	out := fs.String("o", "", "file for the entry (default: FILE.entry for FILE.crate)")
-	modules := map[string]string{}
-	fs.Func("submodule", "`PATH=DIR`: the repository of the submodule at PATH (default: PATH in the repository's work tree); may be repeated", func(v string) error {
+// proveOptions are the options of the verb prove.
+type proveOptions struct {
+	repository, commit, path string
+	loose                    bool
+	out                      string
+	submodules               map[string]string
+	registry, index          string
+	keys                     publish.Keyring
+
+	given map[string]bool // by name, those that stand on the command line
+}
+
+func (o *proveOptions) register(fs *flag.FlagSet) {
+	fs.StringVar(&o.repository, "repository", ".", "git repository that has the commit: a `PATH`, in any form, or a URL of https, ssh or file")
+	fs.StringVar(&o.commit, "commit", "", "commit to prove from (default: the one that the .crate names)")
+	fs.StringVar(&o.path, "path", "", "the package's path in the repository (default: the one that the .crate names)")
+	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, list it as unproven instead of refusing the crate; few readers accept that")
+	fs.StringVar(&o.out, "o", "", "file for the entry (default: FILE.entry for FILE.crate, NAME-VERSION.entry here)")
+	fs.StringVar(&o.registry, "registry", "", "`NAME` of the registry to take NAME@VERSION from (default: what lies in cargo's cache, or cargo's default registry)")
+	fs.StringVar(&o.index, "index", "", "`URL` of the sparse index of the registry to take NAME@VERSION from")
+	o.submodules = map[string]string{}
+	fs.Func("submodule", "`PATH=DIR`, or PATH=URL: the repository of the submodule at PATH (default: PATH in the repository's work tree); may be repeated", func(v string) error {
 		path, dir, ok := strings.Cut(v, "=")
 		if !ok {
-			return errors.New("must be PATH=DIR")
+			return errors.New("must be PATH=DIR or PATH=URL")
 		}
-		modules[path] = dir
+		o.submodules[path] = dir
 		return nil
 	})
-	cache := fs.String("keys", "", "directory of proving keys (default: in the user's cache)")
-	file, err := parse(fs, args, "FILE.crate")
+	keyFlags(fs, &o.keys)
+}
+
+func prove(ctx context.Context, sh *shell, args []string) error {
+	fs := newFlags(sh, "prove", "FILE.crate | NAME@VERSION", "Make an entry: a proof that the files of a crate stand in its git commit.\nAnybody can prove any crate that is published, NAME@VERSION, whose repository is public.")
+	var o proveOptions
+	o.register(fs)
+	what, err := parse(fs, args, "FILE.crate or NAME@VERSION")
 	if err != nil {
 		return err
 	}
-	given := map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if *out == "" {
-		*out = sibling(file, ".entry")
+	o.given = map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
+	if err := prepareKeys(sh, &o.keys); err != nil {
+		return err
 	}
-	if *cache == "" {
-		if *cache, err = prover.DefaultCache(); err != nil {
-			return err
-		}
-	}
-	c, err := crate.ReadFile(file, crate.DefaultLimits)
+	c, err := o.crate(ctx, sh, what)
 	if err != nil {
-		return readError(err)
+		return err
 	}
 	if c.Trailing > 0 {
-		sh.warn("%s has %d bytes after its archive; cargo ignores them, and so does the proof", file, c.Trailing)
+		sh.warn("%s v%s has %d bytes after its archive; cargo ignores them, and so does the proof", c.Name, c.Version, c.Trailing)
 	}
-	repo, err := git.Open(ctx, *dir)
+	dir, err := o.fetch(ctx, sh, c)
+	if err != nil {
+		return publishError(err)
+	}
+	repo, err := git.Open(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer repo.Close()
-	opener := &submodules{work: workTree(*dir), named: modules}
-	defer opener.close()
-	src := prover.Source{Submodule: opener.open, UnprovenManifest: *loose}
-	if given["path"] {
-		if err := checkPath(*path); err != nil {
-			return err
-		}
-		src.Path = path
+	modules := &publish.Submodules{Named: o.submodules}
+	if !publish.IsURL(o.repository) {
+		modules.WorkTree = publish.WorkTree(dir)
 	}
-	if given["commit"] {
-		id, err := repo.ResolveCommit(ctx, *rev)
-		if err != nil {
-			return err
-		}
-		src.Commit = &id
+	defer modules.Close()
+	src, err := o.source(ctx, repo)
+	if err != nil {
+		return err
 	}
-	to, err := newOutput(*out)
+	src.Submodule = func(ctx context.Context, path string) (*git.Repo, error) {
+		if err := o.fetchSubmodule(ctx, sh, path); err != nil {
+			return nil, err
+		}
+		return modules.Open(ctx, path)
+	}
+	to, err := newOutput(o.out)
 	if err != nil {
 		return err
 	}
 	defer to.discard()
 	begin := time.Now()
-	e, err := makeEntry(ctx, sh, c, *dir, repo, src, *cache)
+	e, err := makeEntry(ctx, sh, c, dir, repo, src, &o.keys)
 	if err != nil {
 		return err
 	}
@@ -94,58 +110,45 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err := to.commit(raw); err != nil {
 		return err
 	}
-	sh.status("Finished", "%s, %d bytes, in %.1f s", *out, len(raw), time.Since(begin).Seconds())
+	sh.status("Finished", "%s, %d bytes, in %.1f s", o.out, len(raw), time.Since(begin).Seconds())
 	return nil
 }
 
-// workTree returns the top of the work tree that a directory lies in, as git finds
-// it; the directory itself if there is none, as in a bare repository.
-func workTree(dir string) string {
-	at, err := filepath.Abs(dir)
+// crate reads the crate that is meant, and decides where its entry goes.
+func (o *proveOptions) crate(ctx context.Context, sh *shell, what string) (*crate.Crate, error) {
+	if name, version, ok := strings.Cut(what, "@"); ok && !strings.HasSuffix(what, ".crate") {
+		return o.published(ctx, sh, name, version)
+	}
+	if o.registry != "" || o.index != "" {
+		return nil, usageError("--registry and --index are for NAME@VERSION, not for a file")
+	}
+	if o.out == "" {
+		o.out = sibling(what, ".entry")
+	}
+	c, err := crate.ReadFile(what, crate.DefaultLimits)
 	if err != nil {
-		return dir
+		return nil, readError(err)
 	}
-	for {
-		if _, err := os.Stat(filepath.Join(at, ".git")); err == nil {
-			return at
-		}
-		up := filepath.Dir(at)
-		if up == at {
-			return dir
-		}
-		at = up
-	}
+	return c, nil
 }
 
-// submodules opens the repositories of submodules: named ones, and those checked
-// out in the work tree.
-type submodules struct {
-	work   string
-	named  map[string]string
-	opened []*git.Repo
-}
-
-func (s *submodules) open(ctx context.Context, path string) (*git.Repo, error) {
-	dir, named := s.named[path]
-	if !named {
-		dir = filepath.Join(s.work, filepath.FromSlash(path))
-		// A submodule that is not checked out is an empty folder, in which git would
-		// find the repository around it.
-		if _, err := os.Stat(filepath.Join(dir, ".git")); err != nil {
-			return nil, nil
+// source says what to prove the crate from.
+func (o *proveOptions) source(ctx context.Context, repo *git.Repo) (prover.Source, error) {
+	src := prover.Source{UnprovenManifest: o.loose}
+	if o.given["path"] {
+		if err := checkPath(o.path); err != nil {
+			return src, err
 		}
+		src.Path = &o.path
 	}
-	r, err := git.Open(ctx, dir)
-	if err == nil {
-		s.opened = append(s.opened, r)
+	if o.given["commit"] {
+		id, err := repo.ResolveCommit(ctx, o.commit)
+		if err != nil {
+			return src, err
+		}
+		src.Commit = &id
 	}
-	return r, err
-}
-
-func (s *submodules) close() {
-	for _, r := range s.opened {
-		r.Close()
-	}
+	return src, nil
 }
 
 // checkPath refuses a --path that can stand in no commit.
@@ -160,17 +163,15 @@ func checkPath(path string) error {
 }
 
 // makeEntry plans, tells what it found, and proves.
-func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo *git.Repo, src prover.Source, cache string) (*entry.Entry, error) {
+func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo *git.Repo, src prover.Source, keys *publish.Keyring) (*entry.Entry, error) {
 	plan, err := prover.NewPlan(ctx, c, repo, src)
 	if err != nil {
-		return nil, planError(err)
+		return nil, publishError(publish.PlanError(err))
 	}
-	class, err := plan.Class()
-	if err != nil {
-		return nil, violation{fmt.Errorf("%w\nthis version cannot prove a crate of this size yet", err)}
+	if _, err := keys.Program(plan); err != nil {
+		return nil, publishError(err)
 	}
-	sh.status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks of %d", c.Name, c.Version, plan.Claim.Commit,
-		len(c.Files), plan.Blocks, class.Blocks)
+	sh.status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks", c.Name, c.Version, plan.Claim.Commit, len(c.Files), plan.Blocks)
 	for _, f := range plan.Claim.Unproven {
 		sh.warn("%s is not proven: the commit does not have it in this form", f)
 	}
@@ -179,17 +180,7 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo 
 	}
 	progress, done := sh.steps()
 	defer done()
-	keys, err := prover.DevelopmentKeys(ctx, cache, class, progress)
-	if err != nil {
-		return nil, err
-	}
-	e, err := keys.Prove(ctx, plan, progress)
-	if err != nil {
-		return nil, err
-	}
-	done()
-	sh.warn("made with UNSAFE development keys: only logs and readers in development mode accept this proof")
-	return e, nil
+	return keys.Prove(ctx, plan, progress)
 }
 
 // warnUnpublished warns of a commit that no remote seems to have. A repository that
@@ -200,24 +191,6 @@ func warnUnpublished(ctx context.Context, sh *shell, dir string, commit [20]byte
 		sh.warn("no remote branch that this repository knows contains commit %x: push it, or nobody can look at what you proved", commit)
 	}
 	return ctx.Err()
-}
-
-// planError sorts what NewPlan returns into failed checks and checks that could
-// not be made.
-func planError(err error) error {
-	var unprovable *prover.UnprovableError
-	var vcs *crate.VCSInfoError
-	var place *crate.PlaceError
-	switch {
-	case errors.As(err, &unprovable):
-		if !slices.ContainsFunc(unprovable.Files, func(f prover.Unprovable) bool { return f.Fix == "" }) {
-			return violation{err}
-		}
-		return violation{fmt.Errorf("%w\nif the commit is the right one, package the crate from a clean checkout of it", err)}
-	case errors.As(err, &vcs), errors.As(err, &place), errors.Is(err, circuit.ErrCapacity):
-		return violation{err}
-	}
-	return err
 }
 
 // readError sorts the errors of package crate: a file that cannot be read is no

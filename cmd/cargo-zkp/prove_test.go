@@ -13,6 +13,7 @@ import (
 
 	"cratelog/git"
 	"cratelog/prover"
+	"cratelog/publish"
 )
 
 func runGit(t *testing.T, dir string, args ...string) string {
@@ -77,9 +78,9 @@ func TestSubmodulesAreFoundFromAnyDirectoryOfTheWorkTree(t *testing.T) {
 	}
 	open := func() *git.Repo {
 		t.Helper()
-		s := &submodules{work: workTree(member)}
-		t.Cleanup(s.close)
-		r, err := s.open(t.Context(), "crates/member/vendor")
+		s := &publish.Submodules{WorkTree: publish.WorkTree(member)}
+		t.Cleanup(s.Close)
+		r, err := s.Open(t.Context(), "crates/member/vendor")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,11 +98,11 @@ func TestSubmodulesAreFoundFromAnyDirectoryOfTheWorkTree(t *testing.T) {
 func TestCleanCheckoutsAreAdvisedOnlyWhereNothingBetterIsKnown(t *testing.T) {
 	const advice = "package the crate from a clean checkout"
 	known := &prover.UnprovableError{Files: []prover.Unprovable{{File: "a", Why: "differs", Fix: "do this"}}}
-	if err := planError(known); strings.Contains(err.Error(), advice) {
+	if err := publish.PlanError(known); strings.Contains(err.Error(), advice) {
 		t.Error(err)
 	}
 	known.Files = append(known.Files, prover.Unprovable{File: "b", Why: "is not there"})
-	if err := planError(known); !strings.Contains(err.Error(), advice) || !strings.Contains(err.Error(), "about a: do this") {
+	if err := publish.PlanError(known); !strings.Contains(err.Error(), advice) || !strings.Contains(err.Error(), "about a: do this") {
 		t.Error(err)
 	}
 }

@@ -2,14 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/publish"
 )
 
 func submit(ctx context.Context, sh *shell, args []string) error {
@@ -48,15 +49,14 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	}
 	defer to.discard()
 	sh.status("Submitting", "%s v%s to %s", parsed.Subject.Name, parsed.Subject.Version, *url)
-	bundle, err := (&client.Log{URL: *url, UserAgent: userAgent}).Submit(ctx, e, raw)
+	log := &client.Log{URL: *url, UserAgent: userAgent}
+	bundle, err := publish.Submit(ctx, log, e, raw, func(wait time.Duration) {
+		sh.status("Waiting", "the log is busy; again in %v", wait)
+	})
 	if err != nil {
-		var refused *client.SubmitError
-		if errors.As(err, &refused) && refused.Status < 500 {
-			return violation{err}
-		}
-		return err
+		return publishError(err)
 	}
-	p, err := checkAnswer(parsed, bundle)
+	p, err := publish.CheckAnswer(parsed, bundle)
 	if err != nil {
 		return violation{fmt.Errorf("the log did not answer with this entry's bundle: %w", err)}
 	}
@@ -65,27 +65,6 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	}
 	sh.status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, *out, file)
 	return nil
-}
-
-// checkAnswer checks that a bundle is about the same subject and claim as an entry.
-// Whether log and witnesses really signed it is for verify, which knows the policy.
-func checkAnswer(e *entry.Entry, bundle []byte) (*client.Proof, error) {
-	p, err := client.ParseProof(bundle)
-	if err != nil {
-		return nil, err
-	}
-	got, err := entry.Parse(p.Extra)
-	if err != nil {
-		return nil, err
-	}
-	want, err := e.Identity()
-	if err != nil {
-		return nil, err
-	}
-	if id, err := got.Identity(); err != nil || id != want {
-		return nil, errors.New("it is about another subject or claim")
-	}
-	return p, nil
 }
 
 const userAgent = "cargo-zkp"

@@ -13,7 +13,6 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/client"
-	"cratelog/crate"
 	"cratelog/policy"
 )
 
@@ -111,7 +110,14 @@ func parseArgs(args []string) (*arguments, error) {
 // check is done when cargo is about to publish, and only then are the policy's files
 // read: cargo asks for other things too.
 func (a *arguments) check(ctx context.Context, u Upload, cwd, userDir string, env func(string) string, userAgent string) error {
-	a.place.UserDir, a.place.Root = userDir, workspace(cwd)
+	a.place.UserDir = userDir
+	if manifest, err := cargo.FindManifest(cwd); err == nil {
+		ws, err := cargo.LoadWorkspace(manifest)
+		if err != nil {
+			return err
+		}
+		a.place.Root, a.place.Metadata = ws.Root, ws.Policy
+	}
 	p, err := a.place.Load()
 	if err != nil {
 		return err
@@ -149,28 +155,6 @@ func bundleDirs(cwd string, env func(string) string) []string {
 		dirs = append(dirs, filepath.Join(dir, "target", "zkp"))
 		if dir == filepath.Dir(dir) {
 			return dirs
-		}
-	}
-}
-
-// maxManifest bounds a Cargo.toml in bytes.
-const maxManifest = 4 << 20
-
-// workspace returns the directory of the workspace that a directory lies in: of the
-// nearest Cargo.toml above it that has a [workspace], else of the nearest; "" if
-// there is none.
-func workspace(cwd string) string {
-	nearest := ""
-	for dir := cwd; ; dir = filepath.Dir(dir) {
-		b, err := ReadFile(filepath.Join(dir, "Cargo.toml"), maxManifest)
-		if err == nil && crate.IsWorkspace(b) {
-			return dir
-		}
-		if err == nil && nearest == "" {
-			nearest = dir
-		}
-		if dir == filepath.Dir(dir) {
-			return nearest
 		}
 	}
 }

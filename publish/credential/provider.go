@@ -35,6 +35,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"cratelog/cargo"
 )
 
 // maxLine bounds one message of the protocol in bytes.
@@ -194,7 +196,7 @@ func noToken(r *Request) error {
 
 // table is the table of cargo's configuration that is about a registry.
 func table(name string) string {
-	if name == CratesIO {
+	if name == cargo.DefaultSource {
 		return "registry"
 	}
 	return "registries." + name

@@ -10,20 +10,15 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"cratelog/cargo"
 )
 
-// CratesIO is the name by which cargo calls its default registry.
-const CratesIO = "crates-io"
-
-const (
-	maxSettings = 1 << 20 // of one file, in bytes
-	maxIncludes = 8       // files within files
-)
+const maxSettings = 4 << 20 // of one file, in bytes
 
 // Settings are what cargo's configuration says of registries and of their tokens:
-// every .cargo/config.toml from the working directory upwards, CARGO_HOME's, the
-// files that these include, CARGO_HOME/credentials.toml, and the environment. What
-// stands in cargo's own --config is not seen.
+// the files that cargo.LoadConfig finds, CARGO_HOME/credentials.toml, and the
+// environment. What stands in cargo's own --config is not seen.
 type Settings struct {
 	files []settingsFile // the one that counts most first
 	env   func(string) string
@@ -33,7 +28,6 @@ type Settings struct {
 // settingsFile is one file. It may hold tokens: never print it.
 type settingsFile struct {
 	base     string // directory that relative programs are seen from
-	Include  any
 	Registry struct {
 		Default            string
 		Token              string
@@ -51,101 +45,42 @@ type settingsFile struct {
 // ReadSettings reads cargo's configuration as cargo, started in cwd, would. home is
 // CARGO_HOME; env is os.Getenv.
 func ReadSettings(cwd, home string, env func(string) string) (*Settings, error) {
+	found, err := cargo.LoadConfig(cwd, home)
+	if err != nil {
+		return nil, err
+	}
 	s := &Settings{env: env, cwd: cwd}
 	// cargo lays credentials over every file of settings. The file without an ending
 	// is the old name, and the one that cargo takes where there are both.
-	if err := s.either(home, home, "credentials", "credentials.toml"); err != nil {
-		return nil, err
-	}
-	var seen []string
-	for dir := cwd; ; dir = filepath.Dir(dir) {
-		at := filepath.Join(dir, ".cargo")
-		seen = append(seen, at)
-		if err := s.either(at, dir, "config", "config.toml"); err != nil {
+	for _, name := range []string{"credentials", "credentials.toml"} {
+		err := s.read(filepath.Join(home, name))
+		if err == nil {
+			break
+		} else if !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
-		if dir == filepath.Dir(dir) {
-			break
-		}
 	}
-	if !slices.Contains(seen, home) {
-		if err := s.either(home, filepath.Dir(home), "config", "config.toml"); err != nil {
+	for _, path := range found.Files {
+		if err := s.read(path); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
 }
 
-// either reads the first of two files that is there.
-func (s *Settings) either(dir, base string, names ...string) error {
-	for _, name := range names {
-		err := s.read(filepath.Join(dir, name), base, 0)
-		if !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// read appends a file, and behind it those that it includes, the last one first:
-// a later one counts more, and the file itself most.
-func (s *Settings) read(path, base string, depth int) error {
+func (s *Settings) read(path string) error {
 	b, err := ReadFile(path, maxSettings)
 	if err != nil {
 		return err
 	}
-	f := settingsFile{base: base}
+	// A program is seen from the directory that .cargo is in.
+	f := settingsFile{base: filepath.Dir(filepath.Dir(path))}
 	if toml.Unmarshal(b, &f) != nil {
 		// The parser's message would show the line, and the line may be a token.
 		return fmt.Errorf("%s is not the TOML of a cargo configuration; cargo itself tells where it is wrong", path)
 	}
 	s.files = append(s.files, f)
-	if f.Include != nil && depth == maxIncludes {
-		return fmt.Errorf("%s includes files that include files, deeper than %d levels", path, maxIncludes)
-	}
-	included, err := includes(f.Include)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	for _, i := range slices.Backward(included) {
-		at := filepath.FromSlash(i.path)
-		if !filepath.IsAbs(at) {
-			at = filepath.Join(filepath.Dir(path), at)
-		}
-		if err := s.read(at, base, depth+1); err != nil && !(i.optional && errors.Is(err, os.ErrNotExist)) {
-			return fmt.Errorf("%s includes %s: %w", path, i.path, err)
-		}
-	}
 	return nil
-}
-
-type include struct {
-	path     string
-	optional bool
-}
-
-// includes reads the key "include": a path, or a list of paths and of tables
-// {path, optional}.
-func includes(v any) ([]include, error) {
-	list, ok := v.([]any)
-	if v != nil && !ok {
-		list = []any{v}
-	}
-	var out []include
-	for _, item := range list {
-		if t, ok := item.(map[string]any); ok {
-			path, _ := t["path"].(string)
-			optional, _ := t["optional"].(bool)
-			out = append(out, include{path, optional})
-		} else {
-			path, _ := item.(string)
-			out = append(out, include{path, false})
-		}
-		if out[len(out)-1].path == "" {
-			return nil, errors.New("its include is neither a path nor a list of paths")
-		}
-	}
-	return out, nil
 }
 
 // Registry is what the configuration says about one registry.
@@ -168,7 +103,7 @@ func (s *Settings) Default() string {
 			return f.Registry.Default
 		}
 	}
-	return CratesIO
+	return cargo.DefaultSource
 }
 
 // Registry returns what is known of a registry by its name.
@@ -186,7 +121,7 @@ func (s *Settings) Registry(name string) (Registry, error) {
 			r.Index = entry.Index
 		}
 		provider := entry.CredentialProvider
-		if name == CratesIO && f.Registry.CredentialProvider != nil {
+		if name == cargo.DefaultSource && f.Registry.CredentialProvider != nil {
 			provider = f.Registry.CredentialProvider
 		}
 		if given == nil && provider != nil {
@@ -229,7 +164,7 @@ func (s *Settings) Token(name string) string {
 	}
 	for _, f := range s.files {
 		t := f.Registries[name].Token
-		if name == CratesIO && f.Registry.Token != "" {
+		if name == cargo.DefaultSource && f.Registry.Token != "" {
 			t = f.Registry.Token
 		}
 		if t != "" {
@@ -286,7 +221,7 @@ func wordsOf(v any) ([]string, error) {
 
 // variable is the name of the environment variable for a key of a registry.
 func variable(registry, key string) string {
-	if registry == CratesIO {
+	if registry == cargo.DefaultSource {
 		return "CARGO_REGISTRY_" + key
 	}
 	return "CARGO_REGISTRIES_" + strings.ToUpper(strings.ReplaceAll(registry, "-", "_")) + "_" + key

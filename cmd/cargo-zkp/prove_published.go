@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"cratelog/cargo"
+	"cratelog/crate"
+	"cratelog/entry"
+	"cratelog/publish"
+	"cratelog/registry"
+)
+
+// published gets a crate that somebody has published, and writes its .crate beside
+// the entry: it is submitted with it.
+func (o *proveOptions) published(ctx context.Context, sh *shell, name, version string) (*crate.Crate, error) {
+	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
+		return nil, usageError(fmt.Sprintf("%s@%s is no crate: %v", name, version, err))
+	}
+	raw, err := o.get(ctx, sh, name, version)
+	if err != nil {
+		return nil, err
+	}
+	c, err := crate.Read(raw, name, version, crate.DefaultLimits)
+	if err != nil {
+		return nil, violation{fmt.Errorf("%s v%s: %w", name, version, err)}
+	}
+	if o.out == "" {
+		o.out = name + "-" + version + ".entry"
+	}
+	if !o.given["repository"] {
+		return nil, usageError(fmt.Sprintf("prove %s@%s needs --repository: the path or the URL of the git repository that the crate comes from%s", name, version, hint(c)))
+	}
+	file := filepath.Join(filepath.Dir(o.out), name+"-"+version+".crate")
+	if old, err := readFile(file, crate.DefaultLimits.Compressed); err == nil && bytes.Equal(old, raw) {
+		return c, nil
+	} else if err == nil || !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s is there already and is another .crate; move it away, or name another place with -o", file)
+	}
+	to, err := newOutput(file)
+	if err != nil {
+		return nil, err
+	}
+	defer to.discard()
+	return c, to.commit(raw)
+}
+
+// hint tells which repository a crate's manifest names.
+func hint(c *crate.Crate) (text string) {
+	var manifest struct {
+		Package struct{ Repository any }
+	}
+	var wrong error
+	err := c.Contents([]string{"Cargo.toml"}, crate.DefaultLimits.Compressed, func(_ crate.File, content []byte) {
+		wrong = toml.Unmarshal(content, &manifest)
+	})
+	if url, ok := manifest.Package.Repository.(string); err == nil && wrong == nil && ok {
+		text = fmt.Sprintf("; the crate itself names %q", url)
+	}
+	return text
+}
+
+// get finds the bytes of a published crate: in cargo's cache, or in the registry.
+func (o *proveOptions) get(ctx context.Context, sh *shell, name, version string) ([]byte, error) {
+	home, err := cargo.Home()
+	if err != nil {
+		return nil, err
+	}
+	cached, err := cachedCrates(home, name, version)
+	if err != nil {
+		return nil, err
+	}
+	if o.registry == "" && o.index == "" {
+		switch len(cached) {
+		case 1:
+			for sum, raw := range cached {
+				sh.status("Found", "%s v%s in cargo's cache, SHA-256 %x", name, version, sum)
+				return raw, nil
+			}
+		case 0:
+		default:
+			return nil, usageError(fmt.Sprintf("cargo's cache has %d different crates %s v%s, of several registries; say which one is meant with --registry NAME or --index URL", len(cached), name, version))
+		}
+	}
+	index, err := o.indexURL(home)
+	if err != nil {
+		return nil, err
+	}
+	x := &registry.Index{URL: index, UserAgent: userAgent}
+	releases, err := x.Releases(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("%s in the registry's index %s: %w", name, index, err)
+	}
+	release, err := registry.Find(releases, version)
+	if err != nil {
+		return nil, fmt.Errorf("%s v%s in the registry's index %s: %w", name, version, index, err)
+	}
+	if raw, ok := cached[release.Checksum]; ok {
+		return raw, nil
+	}
+	sh.status("Downloading", "%s v%s, SHA-256 %x", name, version, release.Checksum)
+	return x.Download(ctx, release.Name, release.Version, release.Checksum)
+}
+
+// cachedCrates returns what cargo's cache has of a crate, by SHA-256.
+func cachedCrates(home, name, version string) (map[[32]byte][]byte, error) {
+	paths, err := cargo.FindCached(home, name, version)
+	if err != nil {
+		return nil, err
+	}
+	found := map[[32]byte][]byte{}
+	for _, path := range paths {
+		raw, err := cargo.ReadCached(path)
+		if err != nil {
+			return nil, err
+		}
+		found[sha256.Sum256(raw)] = raw
+	}
+	return found, nil
+}
+
+// indexURL returns the sparse index of the registry that is meant.
+func (o *proveOptions) indexURL(home string) (string, error) {
+	switch {
+	case o.registry != "" && o.index != "":
+		return "", usageError("prove takes --registry or --index, not both")
+	case o.index != "":
+		return registry.SparseURL(o.index)
+	case o.registry != "":
+		cwd, err := os.Getwd()
+		if err != nil {
+			return "", err
+		}
+		config, err := cargo.LoadConfig(cwd, home)
+		if err != nil {
+			return "", err
+		}
+		index, ok := config.Registry(o.registry)
+		if !ok {
+			return "", usageError(fmt.Sprintf("cargo's configuration has no registry %q", o.registry))
+		}
+		return registry.SparseURL(index)
+	}
+	return registry.DefaultIndex(home)
+}
+
+// fetch returns a directory with the commit that the crate is proved from.
+func (o *proveOptions) fetch(ctx context.Context, sh *shell, c *crate.Crate) (string, error) {
+	if !publish.IsURL(o.repository) {
+		return o.repository, nil
+	}
+	commit, err := o.wanted(c)
+	if err != nil {
+		return "", err
+	}
+	cache, err := publish.DefaultRepositories()
+	if err != nil {
+		return "", err
+	}
+	sh.status("Fetching", "commit %x", commit)
+	return cache.Fetch(ctx, o.repository, commit)
+}
+
+// wanted returns the commit to fetch.
+func (o *proveOptions) wanted(c *crate.Crate) (commit [20]byte, err error) {
+	if o.given["commit"] {
+		id, err := hex.DecodeString(o.commit)
+		if err != nil || len(id) != len(commit) {
+			return commit, usageError(fmt.Sprintf("with the URL of a repository, --commit takes a whole commit id of 40 digits, not %q", o.commit))
+		}
+		return [20]byte(id), nil
+	}
+	info, err := c.VCSInfo()
+	if info != nil {
+		return info.Commit, nil // a crate that says "dirty" is refused later, with what differs
+	}
+	if err == nil {
+		err = usageError(fmt.Sprintf("%s v%s does not say which commit it comes from; name it with --commit", c.Name, c.Version))
+	}
+	return commit, err
+}
+
+// fetchSubmodule fetches the repository of a submodule that is named by a URL. Which
+// commit is needed is not known here, so all branches and tags are fetched.
+func (o *proveOptions) fetchSubmodule(ctx context.Context, sh *shell, path string) error {
+	url := o.submodules[path]
+	if !publish.IsURL(url) {
+		return nil
+	}
+	cache, err := publish.DefaultRepositories()
+	if err != nil {
+		return err
+	}
+	sh.status("Fetching", "the submodule at %s", path)
+	dir, err := cache.FetchAll(ctx, url)
+	if err != nil {
+		return err
+	}
+	o.submodules[path] = dir
+	return nil
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+
+	"cratelog/cargo"
+	"cratelog/policy"
+	"cratelog/prover"
+	"cratelog/publish"
+)
+
+// publishCrates is the verb publish.
+func publishCrates(ctx context.Context, sh *shell, args []string) error {
+	fs := newFlags(sh, "publish", "", "Package with cargo, prove, log, and publish the very bytes that are logged.\nRun it again after a failure: it goes on where it stopped.")
+	var cfg publish.Config
+	keys := &publish.Keyring{}
+	publishFlags(fs, &cfg)
+	keyFlags(fs, keys)
+	if _, err := parseUpTo(0, fs, args, ""); err != nil {
+		return err
+	}
+	if cfg.DryRun && cfg.LogOnly {
+		return usageError("publish takes --dry-run or --log-only, not both")
+	}
+	if err := prepareKeys(sh, keys); err != nil {
+		return err
+	}
+	cfg.Prover, cfg.Report, cfg.UserAgent = keys, sh, userAgent
+	if err := surroundings(sh, &cfg); err != nil {
+		return err
+	}
+	return publishError(publish.Run(ctx, cfg))
+}
+
+// publishFlags are cargo publish's options, and ours.
+func publishFlags(fs *flag.FlagSet, cfg *publish.Config) {
+	for _, name := range []string{"p", "package"} {
+		fs.Func(name, "`NAME` or NAME@VERSION of a workspace member to publish; may be repeated", appendTo(&cfg.Selection.Packages))
+	}
+	fs.BoolVar(&cfg.Selection.Workspace, "workspace", false, "publish all members that may be published")
+	fs.Func("exclude", "`NAME` of a member to leave out, with --workspace; may be repeated", appendTo(&cfg.Selection.Exclude))
+	fs.StringVar(&cfg.Registry, "registry", "", "`NAME` of the registry to publish to")
+	fs.StringVar(&cfg.Index, "index", "", "`URL` of the index of the registry to publish to")
+	fs.StringVar(&cfg.Token, "token", "", "`TOKEN` for the registry")
+	fs.StringVar(&cfg.Log, "log", "", "`URL` of the log (default: log of [package.metadata.zkp] or [workspace.metadata.zkp], or the one in the trust file)")
+	fs.StringVar(&cfg.Policy.Flag, "policy", "", "`FILE` that says whom to believe about the log's answer (default: the nearest zkp.toml)")
+	fs.Func("trust", "`FILE` of the log and its witnesses, a C2SP tlog-policy, instead of those that the policy names; may be repeated", appendTo(&cfg.Policy.Trust))
+	fs.BoolVar(&cfg.Policy.Development, "development", false, "accept a log's answer about proofs of UNSAFE development keys, which anybody can forge")
+	fs.BoolVar(&cfg.DryRun, "dry-run", false, "do everything but log and publish; proofs are kept")
+	fs.BoolVar(&cfg.LogOnly, "log-only", false, "do everything but publish, and leave that to cargo publish")
+	fs.BoolVar(&cfg.Unpushed, "unpushed", false, "go on though no remote branch has the commit")
+	fs.BoolFunc("allow-dirty", "refused: a proof is about a commit", func(string) error {
+		return errors.New("a proof shows that a .crate is what a commit says, so what is not committed cannot be published with one: commit first")
+	})
+	fs.StringVar(&cfg.Cargo.Manifest, "manifest-path", "", "`PATH` of Cargo.toml")
+	for _, name := range []string{"locked", "offline", "frozen"} {
+		pass(fs, &cfg.Cargo.Flags, name, false)
+	}
+	for _, name := range []string{"no-verify", "all-features", "no-default-features", "keep-going", "no-metadata"} {
+		pass(fs, &cfg.PackageFlags, name, false)
+	}
+	for _, name := range []string{"F", "features", "target", "j", "jobs"} {
+		pass(fs, &cfg.PackageFlags, name, true)
+	}
+	fs.StringVar(&cfg.Cargo.TargetDir, "target-dir", "", "`DIRECTORY` for all generated files")
+}
+
+// pass hands an option to cargo as it is.
+func pass(fs *flag.FlagSet, to *[]string, name string, value bool) {
+	spelled := "--" + name
+	if len(name) == 1 {
+		spelled = "-" + name
+	}
+	if value {
+		fs.Func(name, "`VALUE` for cargo", func(v string) error {
+			*to = append(*to, spelled, v)
+			return nil
+		})
+		return
+	}
+	fs.BoolFunc(name, "as for cargo", func(v string) error {
+		if v != "true" {
+			return fmt.Errorf("takes no value")
+		}
+		*to = append(*to, spelled)
+		return nil
+	})
+}
+
+// surroundings fills in what comes from the process and its environment.
+func surroundings(sh *shell, cfg *publish.Config) (err error) {
+	c := &cfg.Cargo
+	if c.Dir, err = os.Getwd(); err != nil {
+		return err
+	}
+	// cargo tells its subcommands which cargo it is.
+	if c.Program = os.Getenv("CARGO"); c.Program == "" {
+		c.Program = "cargo"
+	}
+	c.Out = sh.stderr
+	if sh.quiet {
+		c.Flags = append(c.Flags, "--quiet")
+	}
+	if sh.verbose {
+		c.Flags = append(c.Flags, "--verbose")
+	}
+	if sh.color {
+		c.Flags = append(c.Flags, "--color", "always")
+	}
+	if cfg.Home, err = cargo.Home(); err != nil {
+		return err
+	}
+	if cfg.Policy.UserDir, err = policy.UserDir(); err != nil {
+		cfg.Policy.UserDir = ""
+	}
+	// cargo asks this program about what it uploads: see main.
+	cfg.Guard, err = os.Executable()
+	return err
+}
+
+// keyFlags say what to prove with.
+func keyFlags(fs *flag.FlagSet, k *publish.Keyring) {
+	fs.StringVar(&k.Cache, "keys", "", "`DIRECTORY` of development keys (default: in the user's cache)")
+	fs.StringVar(&k.ProgramFile, "program", "", "`FILE` of the program to prove with, with --proving-key (default: the development keys)")
+	fs.StringVar(&k.KeyFile, "proving-key", "", "`FILE` of the program's proving key, as \"ceremony export\" writes it")
+}
+
+// prepareKeys finds mistakes about keys before the work begins.
+func prepareKeys(sh *shell, k *publish.Keyring) (err error) {
+	if err := k.Check(); err != nil {
+		return usageError(err.Error())
+	}
+	if k.Development() {
+		sh.warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")
+		if k.Cache == "" {
+			k.Cache, err = prover.DefaultCache()
+		}
+	}
+	return err
+}
+
+// publishError sorts the errors of package publish.
+func publishError(err error) error {
+	var refused publish.Refusal
+	var mistake publish.Usage
+	switch {
+	case errors.As(err, &mistake):
+		return usageError(err.Error())
+	case errors.As(err, &refused):
+		return violation{err}
+	}
+	return err
+}
+
+// The shell is publish's Reporter.
+var _ publish.Reporter = &shell{}
+
+func (sh *shell) Status(verb, format string, args ...any) { sh.status(verb, format, args...) }
+func (sh *shell) Warn(format string, args ...any)         { sh.warn(format, args...) }
+func (sh *shell) Steps() (prover.Progress, func())        { return sh.steps() }
