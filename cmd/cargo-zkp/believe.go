@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"io/fs"
-	"path/filepath"
 	"time"
 
 	"cratelog/cargo"
@@ -72,7 +71,7 @@ func (b *believe) checker(p *policy.Policy) (*verdict.Checker, error) {
 		return nil, err
 	}
 	return verdict.New(verdict.Config{Policy: p, Offline: b.offline, UserAgent: userAgent,
-		Cache: filepath.Join(cache, "verdicts"), State: state})
+		Cache: cache, State: state})
 }
 
 // errNoTrust is said by every verb that would have to believe somebody.

@@ -45,7 +45,7 @@ type lockCheck struct {
 	demands   policy.Resolution
 	asks      []policy.Ask
 	others    int      // packages from git or a path, of which no .crate exists
-	elsewhere []string // complaints about those of them that are to be verified
+	elsewhere []string // complaints about what cannot be verified at all
 
 	needAll  bool              // also what needs no proof must be on the disk
 	disk     []onDisk          // of packages
@@ -146,11 +146,29 @@ func (k *lockCheck) resolve(pkg string) error {
 		return usageError(fmt.Sprintf("-p: no package from a registry in %s is %s", k.lockPath, pkg))
 	}
 	k.demands = k.policy.Resolve(k.asks, packages, now())
-	for _, d := range unmet {
-		k.demands.Unmatched = append(k.demands.Unmatched, fmt.Sprintf("%s, but no package of the lock file is %s", wishedBy(d), d.Crate))
-	}
 	if pkg != "" {
 		k.demands.Unmatched = nil // of course
+		return nil
+	}
+	for _, d := range unmet {
+		k.elsewhere = append(k.elsewhere, fmt.Sprintf("%s is to be verified, and is not in %s\n%s; correct the name, or let cargo bring the lock file up to date", d.Crate, shorten(k.lockPath), wishedBy(d)))
+	}
+	return k.overrides()
+}
+
+// overrides complains of sources that cargo is configured to build instead of what
+// the lock file names.
+func (k *lockCheck) overrides() error {
+	home, err := cargo.Home()
+	if err != nil {
+		return err
+	}
+	cfg, err := cargo.LoadConfig(k.workspace.Root, home)
+	if err != nil {
+		return err
+	}
+	if len(cfg.Paths) > 0 && k.required() > 0 {
+		k.elsewhere = append(k.elsewhere, fmt.Sprintf("cargo's configuration has paths = [%q, ...], which cargo builds instead of crates of the lock file\nremove it: a [patch] in the workspace's Cargo.toml shows in the lock file", cfg.Paths[0]))
 	}
 	return nil
 }

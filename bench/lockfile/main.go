@@ -1,0 +1,233 @@
+// Command lockfile measures what "cargo zkp verify" costs somebody who builds: a lock
+// file of 300 crates, all of which must be proven, in a log with three witnesses.
+//
+//	lockfile_fetch    nothing is known yet: every bundle comes from the log, on loopback
+//	lockfile_first    the bundles are in the cache, and nothing was verified before
+//	lockfile_again    the same again: .crates are hashed, unpacked sources look unchanged
+//	lockfile_rehash   the same, and every unpacked file is compared again
+//
+// The time is that of the program as a user runs it, from start to end. And the time
+// that the verifying proxy adds to a clean "cargo fetch" of 100 of these crates:
+//
+//	cargo_fetch       from the registry, on loopback
+//	proxy_fetch       through the proxy, which knows no bundle yet
+//	proxy_overhead    of the second over the first
+//
+// The entries are made by internal/forge; verifying one costs what any other does.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cratelog/entry"
+	"cratelog/internal/forge"
+	"cratelog/internal/loopback"
+	"cratelog/log"
+)
+
+func main() {
+	n := flag.Int("crates", 300, "crates in the lock file")
+	fetched := flag.Int("fetch", 100, "crates that cargo fetches")
+	flag.Parse()
+	if err := run(context.Background(), *n, min(*fetched, *n)); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/lockfile:", err)
+		os.Exit(1)
+	}
+}
+
+// release is a crate of the benchmark.
+type release struct {
+	name  string
+	raw   []byte
+	entry *entry.Entry
+	files []forge.File
+}
+
+const version = "1.0.0"
+
+// place is where everything is.
+type place struct {
+	dir, home, project, program string
+	world                       *loopback.World
+	crates                      []release
+}
+
+func run(ctx context.Context, n, fetched int) error {
+	dir, err := os.MkdirTemp("", "cratelog-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	p := &place{dir: dir, home: filepath.Join(dir, "cargo"), project: filepath.Join(dir, "project"), program: filepath.Join(dir, "cargo-zkp")}
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", p.program, "./cmd/cargo-zkp").CombinedOutput(); err != nil {
+		return fmt.Errorf("run it at the top of the repository: %w\n%s", err, out)
+	}
+	if err := p.makeCrates(n); err != nil {
+		return err
+	}
+	if p.world, err = loopback.Start(ctx, loopback.Config{Origin: "bench.example/log", Dir: dir,
+		Limits: log.Limits{Uploads: 1024, Waiting: 1024}}); err != nil {
+		return err
+	}
+	defer p.world.Close()
+	if err := p.submit(ctx); err != nil {
+		return err
+	}
+	if err := p.layOut(); err != nil {
+		return err
+	}
+	if err := p.measureVerify(ctx); err != nil {
+		return err
+	}
+	return p.measureProxy(ctx, fetched)
+}
+
+// makeCrates makes packages of 20 files and about 100 kB, packed.
+func (p *place) makeCrates(n int) error {
+	f, err := forge.Default()
+	if err != nil {
+		return err
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range n {
+		r := release{name: fmt.Sprintf("bench-crate-%d", i)}
+		r.files = []forge.File{forge.Manifest(r.name, version), {Path: "src/lib.rs", Content: "// " + r.name + "\n"}}
+		for j := range 18 {
+			r.files = append(r.files, forge.File{Path: fmt.Sprintf("src/part_%d.rs", j), Content: source(random, 14000)})
+		}
+		if r.raw, err = forge.Pack(r.name, version, r.files...); err != nil {
+			return err
+		}
+		if r.entry, err = f.Entry(r.raw, r.name, version); err != nil {
+			return err
+		}
+		p.crates = append(p.crates, r)
+	}
+	return nil
+}
+
+// source returns text that packs as well as sources do.
+func source(random *rand.Rand, size int) string {
+	words := []string{"let", "fn", "self", "match", "Some", "None", "Ok", "Err", "impl", "pub", "mut", "=>", "{", "}", "(", ")", ";", "->", "&", "\n    "}
+	var b strings.Builder
+	for b.Len() < size {
+		if random.IntN(4) == 0 {
+			fmt.Fprintf(&b, "// v%x ", random.Uint32())
+			continue
+		}
+		b.WriteString(words[random.IntN(len(words))] + " ")
+	}
+	return b.String()
+}
+
+func (p *place) submit(ctx context.Context) error {
+	errs := make(chan error, len(p.crates))
+	for _, r := range p.crates {
+		go func() {
+			raw, err := r.entry.Marshal()
+			if err == nil {
+				_, err = p.world.Log.Submit(ctx, raw, bytes.NewReader(r.raw))
+			}
+			errs <- err
+		}()
+	}
+	var all error
+	for range p.crates {
+		all = errors.Join(all, <-errs)
+	}
+	return all
+}
+
+// registrySource is what the lock file calls the registry.
+const registrySource = "sparse+http://127.0.0.1:1/index/"
+
+// layOut writes cargo's home as cargo would have left it, and the project.
+func (p *place) layOut() error {
+	var lock, demands strings.Builder
+	lock.WriteString("version = 4\n")
+	for _, r := range p.crates {
+		name := r.name + "-" + version
+		if err := write(filepath.Join(p.home, "registry", "cache", "bench-0123456789abcdef", name+".crate"), r.raw); err != nil {
+			return err
+		}
+		for _, f := range append(r.files, forge.File{Path: ".cargo-ok", Content: `{"v":1}`}) {
+			if err := write(filepath.Join(p.home, "registry", "src", "bench-0123456789abcdef", name, f.Path), []byte(f.Content)); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(&lock, "\n[[package]]\nname = %q\nversion = %q\nsource = %q\nchecksum = %q\n", r.name, version, registrySource, hex.EncodeToString(r.entry.Subject.SHA256[:]))
+	}
+	demands.WriteString("version = 1\ndevelopment = true\nrequire = \"all\"\ntrust = [\"../policy.txt\"]\n")
+	return errors.Join(
+		write(filepath.Join(p.project, "Cargo.toml"), []byte("[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n")),
+		write(filepath.Join(p.project, "src", "lib.rs"), nil),
+		write(filepath.Join(p.project, "Cargo.lock"), []byte(lock.String())),
+		write(filepath.Join(p.project, "zkp.toml"), []byte(demands.String())))
+}
+
+func write(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o644)
+}
+
+// environment gives a program directories of its own.
+func (p *place) environment(home string) []string {
+	return append(os.Environ(), "HOME="+filepath.Join(p.dir, "user"), "XDG_CACHE_HOME="+filepath.Join(p.dir, "cache"),
+		"XDG_STATE_HOME="+filepath.Join(p.dir, "state"), "XDG_CONFIG_HOME="+filepath.Join(p.dir, "config"), "CARGO_HOME="+home)
+}
+
+// timed runs a program in the project and returns how long it took.
+func (p *place) timed(ctx context.Context, dir, home, program string, args ...string) (time.Duration, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir, cmd.Env = dir, p.environment(home)
+	begin := time.Now()
+	out, err := cmd.CombinedOutput()
+	took := time.Since(begin)
+	if err != nil {
+		return 0, fmt.Errorf("%s %s: %w\n%s", filepath.Base(program), strings.Join(args, " "), err, out)
+	}
+	return took, nil
+}
+
+func (p *place) measureVerify(ctx context.Context) error {
+	for _, m := range []struct {
+		name   string
+		forget string
+		args   []string
+	}{
+		{"lockfile_fetch", "", nil},
+		{"lockfile_first", "verdicts", nil},
+		{"lockfile_again", "", nil},
+		{"lockfile_rehash", "", []string{"--rehash"}},
+	} {
+		if m.forget != "" {
+			if err := os.RemoveAll(filepath.Join(p.dir, "cache", "cratelog", m.forget)); err != nil {
+				return err
+			}
+		}
+		if m.name == "lockfile_first" {
+			if err := os.Remove(filepath.Join(p.dir, "cache", "cratelog", "sources.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+		took, err := p.timed(ctx, p.project, p.home, p.program, append([]string{"verify"}, m.args...)...)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s %.2f s\n", m.name, took.Seconds())
+	}
+	return nil
+}
