@@ -144,7 +144,7 @@ func (q *EntryQuery) where() *conditions {
 	for _, c := range []struct {
 		column string
 		hash   *[32]byte
-	}{{"sha256", q.SHA256}, {"leaf_hash", q.Leaf}, {"program", q.Program}} {
+	}{{"leaf_hash", q.Leaf}, {"sha256", q.SHA256}, {"program", q.Program}} {
 		if c.hash != nil {
 			w.add(c.column+" = ?", c.hash[:])
 		}
@@ -152,8 +152,11 @@ func (q *EntryQuery) where() *conditions {
 	if q.Commit != nil {
 		w.add("commit_id = ?", q.Commit[:])
 	}
+	if q.SHA256 != nil || q.Program != nil || q.Commit != nil || q.Path != nil {
+		w.add("name != ''") // an entry that does not parse says nothing
+	}
 	if q.Path != nil {
-		w.add("path = ? AND name != ''", *q.Path)
+		w.add("path = ?", *q.Path)
 	}
 	w.between("first_seen", q.From, q.To)
 	w.after("", q.Log, q.After, q.Newest)

@@ -1,0 +1,315 @@
+package web
+
+import (
+	"encoding/csv"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"cratelog/internal/fixture"
+	"cratelog/proofcheck"
+)
+
+func decode[T any](t testing.TB, a answer) T {
+	t.Helper()
+	var v T
+	d := json.NewDecoder(strings.NewReader(a.body))
+	fatalIf(t, d.Decode(&v))
+	return v
+}
+
+// allEntries pages through an address of a list until it ends.
+func allEntries(t *testing.T, s *Server, path string) []entryJSON {
+	t.Helper()
+	var out []entryJSON
+	for at, n := path, 0; ; n++ {
+		list := decode[entryList](t, must(t, s, at))
+		out = append(out, list.Entries...)
+		if list.Next == nil || n > 1000 {
+			return out
+		}
+		at = path + "&cursor=" + *list.Next
+	}
+}
+
+func indexes(entries []entryJSON) []uint64 {
+	out := []uint64{}
+	for _, e := range entries {
+		out = append(out, e.Index)
+	}
+	return out
+}
+
+func TestFiltersChooseWhatANaiveSearchChooses(t *testing.T) {
+	w := troubled(t)
+	w.cfg.Repositories["kelp-derive"] = "https://git.example.com/nordic/fjord.git"
+	s := w.server()
+	every := allEntries(t, s, "/v1/entries?limit=7")
+	if len(every) != 100 {
+		t.Fatalf("there are %d entries", len(every))
+	}
+	for i, e := range every {
+		if e.Index != uint64(i) {
+			t.Fatalf("entry %d stands at place %d", e.Index, i)
+		}
+	}
+	one := every[50]
+	mid := one.Seen.Format("2006-01-02T15:04:05Z07:00")
+	for query, keep := range map[string]func(e entryJSON) bool{
+		"crate=" + one.Crate:                                 func(e entryJSON) bool { return e.Crate == one.Crate },
+		"crate=" + one.Crate + "&version=" + one.Version:     func(e entryJSON) bool { return e.Crate == one.Crate && e.Version == one.Version },
+		"version=2.4.0":                                      func(e entryJSON) bool { return e.Version == "2.4.0" },
+		"checksum=" + one.Checksum:                           func(e entryJSON) bool { return e.Checksum == one.Checksum },
+		"commit=" + one.Commit:                               func(e entryJSON) bool { return e.Commit == one.Commit },
+		"leaf=" + one.Leaf:                                   func(e entryJSON) bool { return e.Leaf == one.Leaf },
+		"path=" + url.QueryEscape(one.Path):                  func(e entryJSON) bool { return e.Path == one.Path },
+		"path=":                                              func(e entryJSON) bool { return e.Path == "" && e.Crate != "" },
+		"program=" + one.Program.ID:                          func(e entryJSON) bool { return e.Program.ID == one.Program.ID },
+		"program=" + strings.Repeat("00", 32):                func(e entryJSON) bool { return false },
+		"from=" + mid:                                        func(e entryJSON) bool { return !e.Seen.Before(one.Seen) },
+		"to=" + mid:                                          func(e entryJSON) bool { return e.Seen.Before(one.Seen) },
+		"from=" + mid + "&to=" + mid:                         func(e entryJSON) bool { return false },
+		"log=" + url.QueryEscape(testOrigin) + "&crate=iris": func(e entryJSON) bool { return e.Crate == "iris" },
+		"repository=" + url.QueryEscape("https://git.example.com/nordic/fjord.git"): func(e entryJSON) bool {
+			return e.Crate == "fjord" || e.Crate == "kelp-derive"
+		},
+	} {
+		var want []entryJSON
+		for _, e := range every {
+			if keep(e) {
+				want = append(want, e)
+			}
+		}
+		got := allEntries(t, s, "/v1/entries?limit=3&"+query)
+		if !slices.Equal(indexes(got), indexes(want)) {
+			t.Errorf("%s: %v, want %v", query, indexes(got), indexes(want))
+		}
+		newest := indexes(allEntries(t, s, "/v1/entries?limit=3&order=newest&"+query))
+		slices.Reverse(newest)
+		if !slices.Equal(newest, indexes(want)) {
+			t.Errorf("%s, the newest first: %v", query, newest)
+		}
+	}
+}
+
+func TestAMistakeInAQuestionIsASentence(t *testing.T) {
+	s := troubled(t).server()
+	cursor := *decode[entryList](t, must(t, s, "/v1/entries?limit=2")).Next
+	for path, want := range map[string]string{
+		"/v1/entries?crat=x":                        `There is no parameter "crat" here; there are: order, limit, cursor, crate, version, checksum, commit, path, repository, program, leaf, from, to, log.`,
+		"/v1/entries?crate=a&crate=b":               "The parameter crate is given 2 times; give it once.",
+		"/v1/entries?crate=":                        "The parameter crate is empty; leave it out or give it a value.",
+		"/v1/entries?crate=a%20b":                   "The parameter crate is no name of a crate.",
+		"/v1/entries?crate=%00":                     "The parameter crate is no text.",
+		"/v1/entries?version=1":                     "The parameter version is no exact version such as 1.2.3.",
+		"/v1/entries?checksum=ABCD":                 "The parameter checksum is not 64 digits of lower-case hexadecimal.",
+		"/v1/entries?commit=12":                     "The parameter commit is not 40 digits of lower-case hexadecimal.",
+		"/v1/entries?from=yesterday":                "The parameter from is no RFC 3339 time such as 2026-01-31T12:00:00Z.",
+		"/v1/entries?limit=0":                       "The parameter limit is no number from 1 to 1000.",
+		"/v1/entries?limit=1001":                    "The parameter limit is no number from 1 to 1000.",
+		"/v1/entries?order=up":                      "The parameter order takes one of: oldest, newest.",
+		"/v1/entries?cursor=xyz":                    "The parameter cursor is none that this monitor gave; take it from the field next.",
+		"/v1/entries?crate=ember&cursor=" + cursor:  "The parameter cursor belongs to another question; keep all other parameters as they were.",
+		"/v1/entries?order=newest&cursor=" + cursor: "The parameter cursor belongs to another question; keep all other parameters as they were.",
+		"/v1/checkpoints?cursor=" + cursor:          "The parameter cursor belongs to another question; keep all other parameters as they were.",
+		"/v1/entries?repository=https://x.example":  "The parameter repository names none that this monitor knows: entries carry commits, not addresses, and only its operator's settings tell whose they are.",
+		"/v1/entries?a;b":                           "The part of the address behind the question mark is malformed.",
+		"/v1/checkpoints?size=01":                   "The parameter size is no number of entries.",
+		"/v1/checkpoints?verdict=good":              "The parameter verdict takes one of: consistent, inconsistent, pending.",
+		"/v1/findings?class=bad":                    "The parameter class takes one of: security, operational, info.",
+		"/v1/export.csv?limit=3":                    `There is no parameter "limit" here; there are: crate, version, checksum, commit, path, repository, program, leaf, from, to, log.`,
+		"/index.json?x=1":                           "This address takes no parameters.",
+	} {
+		a := get(t, s, path)
+		got := decode[refusal](t, a)
+		if a.code != http.StatusBadRequest || got.Message != want || got.Reason != "malformed-request" {
+			t.Errorf("%s: %d %q, want %q", path, a.code, got.Message, want)
+		}
+	}
+	for path, want := range map[string]string{
+		"/v1/entries?log=x":                       "This monitor follows no log of that origin; /v1/logs lists those that it does.",
+		"/v1/entries/100":                         "This monitor holds no entry of that index; its copy of the log may end before it.",
+		"/v1/entries/007":                         "An entry is named by its index, or by its leaf hash in 64 digits of lower-case hexadecimal.",
+		"/v1/entries/-1.json":                     "An entry is named by its index, or by its leaf hash in 64 digits of lower-case hexadecimal.",
+		"/v1/entries/" + strings.Repeat("ab", 32): "This monitor holds no entry with the leaf hash " + strings.Repeat("ab", 32) + ".",
+		"/v1/crates/a.b":                          "That is no name of a crate.",
+		"/v1/nothing":                             "There is nothing at this address.",
+		"/cp/12345.json":                          "This monitor has seen no checkpoint of that size.",
+		"/evidence/..%2fx.json":                   "Evidence is named by its SHA-256, 64 digits of lower-case hexadecimal.",
+		"/evidence/" + strings.Repeat("ab", 32) + ".evidence": "This monitor has no evidence of that name.",
+	} {
+		a := get(t, s, path)
+		if got := decode[refusal](t, a); a.code != http.StatusNotFound || got.Message != want {
+			t.Errorf("%s: %d %q, want %q", path, a.code, got.Message, want)
+		}
+	}
+}
+
+func TestEveryListSaysWhatItLookedThrough(t *testing.T) {
+	w := troubled(t)
+	s := w.server()
+	p, err := w.store.Position(t.Context(), w.logs[0].ID)
+	fatalIf(t, err)
+	for _, path := range []string{"/v1/entries", "/v1/crates/ember", "/v1/crates/unheard-of", "/v1/findings", "/c/ember/2.4.0.json", "/evidence.json"} {
+		var v struct{ Heads []headJSON }
+		fatalIf(t, json.Unmarshal([]byte(must(t, s, path).body), &v))
+		if len(v.Heads) != 1 || v.Heads[0].Size != 100 || v.Heads[0].Verified != 99 || v.Heads[0].Root != hex.EncodeToString(p.Root[:]) {
+			t.Errorf("%s: %+v", path, v.Heads)
+		}
+	}
+}
+
+func TestTheNumbersOfALogAddUp(t *testing.T) {
+	s := troubled(t).server()
+	v := decode[struct{ Logs []logJSON }](t, must(t, s, "/v1/logs")).Logs[0]
+	if v.Size != 1000 || v.Downloaded != 100 || v.Verified != 99 || v.Backlog != (backlogJSON{900, 1}) || v.Results != (resultsJSON{97, 2, 1}) {
+		t.Errorf("%+v %+v %+v", v, v.Backlog, v.Results)
+	}
+	if v.Findings != (findingCount{2, 1, 0}) || v.State != "findings" || !v.Development || len(v.Programs) != 1 || v.Programs[0].Entries != 98 {
+		t.Errorf("%+v %+v", v.Findings, v.Programs)
+	}
+	st := decode[struct{ Statistics []statisticsJSON }](t, must(t, s, "/v1/statistics")).Statistics[0]
+	if st.Size != 100 || st.Backlog != v.Backlog || st.Results != v.Results || len(st.Growth) < 10 {
+		t.Errorf("%+v", st)
+	}
+	wit := decode[struct{ Witnesses []witnessJSON }](t, must(t, s, "/v1/witnesses")).Witnesses
+	if len(wit) != 3 || *wit[1].Size != 60 || *wit[1].Lag != 940 || !strings.HasPrefix(wit[1].Problem, "connection refused") || *wit[0].Size != 1000 || *wit[2].Lag != 905 {
+		t.Errorf("%+v", wit)
+	}
+}
+
+func TestCheckpointsComeWithTheirSignedNotes(t *testing.T) {
+	w := troubled(t)
+	s := w.server()
+	list := decode[checkpointList](t, must(t, s, "/v1/checkpoints?size=99"))
+	if len(list.Checkpoints) != 2 || list.Checkpoints[0].Verdict != "consistent" || list.Checkpoints[1].Verdict != "inconsistent" {
+		t.Fatalf("%+v", list)
+	}
+	for _, c := range list.Checkpoints {
+		got, err := w.cfg.Policies[testOrigin].CheckCheckpoint([]byte(c.Note))
+		if c.Quorum != (err == nil) {
+			t.Errorf("quorum %v, and %v", c.Quorum, err)
+		}
+		if err == nil && (uint64(got.Size) != c.Size || hex.EncodeToString(got.Root[:]) != c.Root || len(got.Cosignatures) != len(c.Cosignatures) || !got.Witnessed.Equal(*c.Witnessed)) {
+			t.Errorf("%+v", c)
+		}
+	}
+	if a := must(t, s, "/cp/99"+noteSuffix); a.body != list.Checkpoints[0].Note {
+		t.Error("the file is another note")
+	}
+	bad := decode[checkpointList](t, must(t, s, "/v1/checkpoints?verdict=inconsistent"))
+	if len(bad.Checkpoints) != 1 || !decode[checkpointDetail](t, must(t, s, "/cp/99.json")).Fork {
+		t.Error("the fork is not shown as one")
+	}
+}
+
+func TestExportsHoldEveryEntryOnce(t *testing.T) {
+	s := troubled(t).server()
+	want := allEntries(t, s, "/v1/entries?limit=1000")
+	a := must(t, s, "/v1/export.ndjson")
+	var got []entryJSON
+	for line := range strings.Lines(a.body) {
+		var e entryJSON
+		fatalIf(t, json.Unmarshal([]byte(line), &e))
+		got = append(got, e)
+	}
+	if x, y := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); len(got) != len(want) || !slices.Equal(indexes(got), indexes(want)) || len(x) != len(y) {
+		t.Errorf("NDJSON has %d entries", len(got))
+	}
+	c := must(t, s, "/v1/export.csv")
+	rows, err := csv.NewReader(strings.NewReader(c.body)).ReadAll()
+	fatalIf(t, err)
+	if !slices.Equal(rows[0], csvHeader) || len(rows) != len(want)+1 {
+		t.Fatalf("CSV has %d rows", len(rows))
+	}
+	for i, e := range want {
+		if !slices.Equal(rows[i+1], csvRow(e)) {
+			t.Errorf("row %d: %q", i, rows[i+1])
+		}
+		for _, cell := range rows[i+1] {
+			if strings.ContainsAny(cell[:min(1, len(cell))], "=+-@\t\r") {
+				t.Errorf("a spreadsheet takes %q for a formula", cell)
+			}
+		}
+	}
+	if a := must(t, s, "/v1/export.csv?crate=unheard-of"); a.body != strings.Join(csvHeader, ",")+"\n" {
+		t.Errorf("an empty export: %q", a.body)
+	}
+}
+
+func TestWhatCanBeKeptSaysSo(t *testing.T) {
+	s := troubled(t).server()
+	for path, cache := range map[string]string{
+		"/": "no-cache", "/e/0": "no-cache", "/v1/entries": "no-cache", "/e/99.entry": "no-cache",
+		"/e/0.entry": "public, max-age=31536000, immutable", s.stylesrc: "public, max-age=31536000, immutable",
+	} {
+		a := must(t, s, path)
+		if got := a.header.Get("Cache-Control"); got != cache {
+			t.Errorf("%s: Cache-Control %q", path, got)
+		}
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("If-None-Match", `"other", W/`+a.header.Get("ETag"))
+		if again := ask(t, s, r); again.code != http.StatusNotModified || again.body != "" {
+			t.Errorf("%s: what did not change is sent again (%d)", path, again.code)
+		}
+		head := ask(t, s, httptest.NewRequest(http.MethodHead, path, nil))
+		if head.code != http.StatusOK || head.body != "" || head.header.Get("ETag") != a.header.Get("ETag") {
+			t.Errorf("HEAD %s: %d", path, head.code)
+		}
+		if a.header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s may not be read by other pages", path)
+		}
+	}
+}
+
+func TestOtherMethodsAreRefused(t *testing.T) {
+	s := newWorld(t, proofcheck.OriginDevelopment).server()
+	for _, r := range []struct{ method, path, allow string }{
+		{"POST", "/v1/entries", "GET"}, {"DELETE", "/e/0", "GET"}, {"GET", "/v1/gossip", "POST"}, {"PUT", "/", "GET"},
+	} {
+		a := ask(t, s, httptest.NewRequest(r.method, r.path, nil))
+		if a.code != http.StatusMethodNotAllowed || a.header.Get("Allow") != r.allow {
+			t.Errorf("%s %s: %d, Allow %q", r.method, r.path, a.code, a.header.Get("Allow"))
+		}
+		if r.method == "POST" && a.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Error("other pages may post")
+		}
+	}
+}
+
+func TestAnEmptyMonitorHasPages(t *testing.T) {
+	w := newWorld(t, proofcheck.OriginDevelopment)
+	s := w.server()
+	for path, a := range crawl(t, s) {
+		if a.code != http.StatusOK {
+			t.Errorf("%s: %d %s", path, a.code, a.body)
+		}
+	}
+	if o := decode[overviewJSON](t, must(t, s, "/index.json")); o.Class != "operational" || o.Logs[0].State != "empty" || o.Logs[0].AgeSeconds != -1 {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestSearchFindsByEveryKey(t *testing.T) {
+	s := healthy(t, "ceremony 1").server()
+	commit := fixture.Commit(t, "0.1.0")
+	e := decode[entryDetail](t, must(t, s, "/e/2.json"))
+	for q, want := range map[string][]uint64{
+		hex.EncodeToString(commit[:]): {0, 1}, strings.ToUpper(hex.EncodeToString(commit[:])): {0, 1},
+		e.Checksum: {2}, e.Leaf: {2}, " 2 ": {2}, "hello-inner": {1}, "4711": {}, "hello": {}, "nobody": {},
+	} {
+		v := decode[searchJSON](t, must(t, s, "/search.json?q="+url.QueryEscape(q)))
+		if !slices.Equal(indexes(v.Entries), want) || v.Problem != "" {
+			t.Errorf("%q: %v %s", q, indexes(v.Entries), v.Problem)
+		}
+	}
+	if v := decode[searchJSON](t, must(t, s, "/search.json?q=hello")); !slices.Equal(v.Crates, []string{"hello-inner", "hello-proof"}) {
+		t.Errorf("%v", v.Crates)
+	}
+}
