@@ -132,7 +132,7 @@ var mustNotReach = map[string][]string{
 	"verdict": {"cratelog/circuit", "cratelog/prover", "cratelog/cargo", "github.com/transparency-dev/tessera", "modernc.org"},
 
 	"publish/credential": {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev/tessera", "modernc.org"},
-	"cmd/cargo-zkp": {"github.com/transparency-dev/tessera", "modernc.org", "cratelog/log", "cratelog/witness"},
+	"cmd/cargo-zkp":      {"github.com/transparency-dev/tessera", "modernc.org", "cratelog/log", "cratelog/witness"},
 }
 
 func TestHeavyThingsStayBehindTheirOwnDoors(t *testing.T) {
