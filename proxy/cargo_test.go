@@ -76,7 +76,7 @@ func start(t *testing.T, index string, j proxy.Judge, dir string) (*proxy.Proxy,
 	}
 	base := "http://" + l.Addr().String()
 	p, err := proxy.New(t.Context(), proxy.Config{
-		Upstream: &registry.Index{URL: index}, Judge: j, Base: base, Dir: dir, Policy: "of the test",
+		Upstream: &registry.Index{URL: index}, Judge: j, Base: base, Dir: dir, Policy: "of the test", Lasting: true,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {

@@ -252,6 +252,23 @@ func TestEverySentenceIsWholeAndFitsCargosLimit(t *testing.T) {
 	}
 }
 
+func TestAProxyForOneCallPointsNowhereThatIsGone(t *testing.T) {
+	r, j := registrytest.New(t), newJudge()
+	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	j.set("leaf 1.0.0", errors.New("nobody proved it"))
+	p, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: j, Base: "http://127.0.0.1:1", Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	s := httptest.NewServer(p)
+	defer s.Close()
+	_, body, _ := get(t, s.URL+"/d/leaf/1.0.0")
+	if want := "cratelog refuses leaf v1.0.0: nobody proved it.\nUse another version, ask its publisher for a proof, or allow it in zkp.toml with a reason and a date.\nMore: cargo zkp verify -p leaf@1.0.0\n"; body != want {
+		t.Errorf("got\n%s", body)
+	}
+}
+
 func TestWhatIsNoReleaseIsNotAskedFor(t *testing.T) {
 	r := registrytest.New(t)
 	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
@@ -323,7 +340,7 @@ func TestAProxyIsKnownByItsKey(t *testing.T) {
 	r, dir := registrytest.New(t), t.TempDir()
 	_, base := start(t, r.Index, newJudge(), dir)
 	i, err := proxy.Identify(t.Context(), base, dir)
-	if err != nil || i.Registry != r.Index || i.Policy != "of the test" {
+	if err != nil || i.Registry != r.Index || i.Policy != "of the test" || !i.Lasting {
 		t.Fatalf("%+v, %v", i, err)
 	}
 	info, err := os.Stat(filepath.Join(dir, "identity.key"))
@@ -337,6 +354,24 @@ func TestAProxyIsKnownByItsKey(t *testing.T) {
 	start(t, r.Index, newJudge(), other)
 	if _, err := proxy.Identify(t.Context(), base, other); !errors.Is(err, proxy.ErrNotOurs) {
 		t.Errorf("with the key of another: %v", err)
+	}
+	// One that says something else of itself.
+	_, truth, _ := get(t, base+"/identity?nonce="+strings.Repeat("00", 32))
+	for _, change := range [][2]string{{"of the test", "of nobody"}, {"true", "false"}, {"/index/", "/other/"}} {
+		liar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, truth, _ := get(t, base+"/identity?"+r.URL.RawQuery)
+			if !strings.Contains(truth, change[0]) {
+				t.Errorf("the identity %s has no %q", truth, change[0])
+			}
+			fmt.Fprint(w, strings.Replace(truth, change[0], change[1], 1))
+		}))
+		if i, err := proxy.Identify(t.Context(), liar.URL, dir); !errors.Is(err, proxy.ErrNotOurs) {
+			t.Errorf("one that says %q: %+v, %v", change[1], i, err)
+		}
+		liar.Close()
+	}
+	if !strings.Contains(truth, r.Index) {
+		t.Errorf("the identity is %s", truth)
 	}
 	// One that repeats what the real one says to another nonce.
 	var said string

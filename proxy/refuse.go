@@ -95,9 +95,12 @@ func (e changedBytes) Remedy() string {
 func (p *Proxy) sentence(no *Refusal) string {
 	head := fmt.Sprintf("cratelog refuses %s v%s: ", no.Name, no.Version)
 	more := fmt.Sprintf("More: %s/explain/%s/%s", p.Base, no.Name, no.Version)
+	if !p.Lasting { // nobody will be there to answer
+		more = fmt.Sprintf("More: cargo zkp verify -p %s@%s", no.Name, no.Version)
+	}
 	reason, what := oneLine(no.Err.Error()), oneLine(remedy(no.Err))
 	room := maxSentence - len(head) - len(more) - len("\n\n")
-	what = shorten(what, room/2)
+	what = shorten(strings.TrimRight(what, "."), room/2-1) + "."
 	reason = shorten(strings.TrimRight(reason, "."), room-utf8.RuneCountInString(what)-1) + "."
 	return head + reason + "\n" + what + "\n" + more
 }

@@ -312,24 +312,26 @@ func TestPlainHTTPToOthersMustBeAllowed(t *testing.T) {
 	}
 }
 
-func TestSourcesOfLockFilesLeadToTheirIndex(t *testing.T) {
-	s := Sources{Default: "sparse+https://example.com/index", Indexes: map[string]string{"registry+https://git.example.com/index": "sparse+https://git.example.com/sparse/"}}
-	theDefault := "registry+https://github.com/rust-lang/crates" + ".io-index"
-	for source, want := range map[string]string{
-		theDefault:                                "https://example.com/index/",
-		"sparse+https://other.example.com/x/":     "https://other.example.com/x/",
-		"registry+https://git.example.com/index":  "https://git.example.com/sparse/",
-		"registry+https://git.example.com/index2": "",
-		"git+https://example.com/x#0123":          "",
-		"":                                        "",
-	} {
-		got, err := s.Index(source)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("Index(%q) = %q, %v; want %q", source, got, err, want)
+func TestOnlyCargosDefaultSourceIsTheDefault(t *testing.T) {
+	if !IsDefault("registry+https://github.com/rust-lang/crates" + ".io-index") {
+		t.Error("the source of the default registry is not known")
+	}
+	for _, source := range []string{"", "registry+https://git.example.com/index", "sparse+https://example.com/"} {
+		if IsDefault(source) {
+			t.Errorf("%q is taken for the default registry", source)
 		}
 	}
-	if _, err := (Sources{}).Index(theDefault); !errors.Is(err, ErrNoIndex) || !strings.Contains(err.Error(), "--index URL") {
-		t.Errorf("without a default: %v", err)
+}
+
+func TestConfiguredIndexesAreSparse(t *testing.T) {
+	for s, want := range map[string]string{
+		"sparse+https://example.com/index/": "https://example.com/index/", "sparse+http://127.0.0.1:1/x": "http://127.0.0.1:1/x/", "https://example.com": "https://example.com/",
+		"registry+https://example.com/": "", "ssh://git@example.com/": "", "": "", "sparse+": "", "https://": "",
+	} {
+		got, err := SparseURL(s)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("SparseURL(%q) = %q, %v; want %q", s, got, err, want)
+		}
 	}
 }
 

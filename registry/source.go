@@ -30,38 +30,6 @@ func IsDefault(source string) bool {
 // ErrNoIndex: it is not known where a registry's sparse index is.
 var ErrNoIndex = errors.New("the URL of the registry's sparse index is not known")
 
-// Sources says where the sources that a Cargo.lock names have their sparse index.
-type Sources struct {
-	// Default is the sparse index of cargo's default registry, "" if it is not known.
-	Default string
-	// Indexes holds the sparse index of further sources, by the source as a
-	// Cargo.lock writes it ("registry+URL", "sparse+URL"), such as cargo's
-	// configuration replaces them.
-	Indexes map[string]string
-}
-
-// Index returns the base URL of the sparse index for a source: the configured one,
-// or for "sparse+URL" that URL itself. The error wraps ErrNoIndex if nothing says
-// where the index is.
-func (s Sources) Index(source string) (string, error) {
-	index, ok := s.Indexes[source]
-	switch {
-	case ok:
-	case IsDefault(source):
-		if s.Default == "" {
-			return "", fmt.Errorf("%w: this is cargo's default registry; pass its sparse index with --index URL, or configure a source replacement in .cargo/config.toml", ErrNoIndex)
-		}
-		index = s.Default
-	case strings.HasPrefix(source, "sparse+"):
-		index = source
-	case strings.HasPrefix(source, "registry+"):
-		return "", fmt.Errorf("%w: %q has its index in git, which is not read; if it has a sparse index as well, configure that in .cargo/config.toml", ErrNoIndex, source)
-	default:
-		return "", fmt.Errorf("%q is no registry", source)
-	}
-	return SparseURL(index)
-}
-
 // SparseURL returns the base URL of a sparse index without "sparse+", ending in a
 // slash. A URL without that prefix is taken for a sparse index too; one with
 // "registry+", or of another scheme, is an error.

@@ -29,6 +29,9 @@ For those who depend on crates:
   policy check        Look for mistakes in zkp.toml
   show NAME[@VERSION] Tell what is logged about a crate
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
+  proxy               Serve cargo only crates that the policy accepts; --install, --uninstall
+  build, check, test, run, ...
+                      Run that verb of cargo behind such a proxy
 
 For those who publish:
   prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit
@@ -60,7 +63,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	sh := newShell(stdout, stderr)
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"prove": prove, "submit": submit, "verify": verify,
-		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor,
+		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "proxy": proxyVerb,
+	}
+	for _, verb := range wrapped {
+		verbs[verb] = wrap(verb)
 	}
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
 		fmt.Fprint(stdout, usage)
@@ -76,6 +82,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := verb(ctx, sh, args[1:])
 	if errors.Is(err, flag.ErrHelp) {
 		return exitOK
+	}
+	var exit cargoExit
+	if errors.As(err, &exit) {
+		return int(exit)
 	}
 	return sh.fail(err)
 }

@@ -1,0 +1,389 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"cratelog/cargo"
+	"cratelog/proxy"
+	"cratelog/verdict"
+)
+
+// wrapped are the verbs of cargo that "cargo zkp" runs behind a proxy of its own.
+var wrapped = []string{"build", "check", "clippy", "test", "bench", "run", "doc", "fetch", "rustc"}
+
+const wrapHelp = `Run "cargo %[1]s" so that no crate is built that the policy does not accept: what cargo
+has on this disk is checked first, and what it downloads comes through a proxy that
+checks it. Cargo.lock is brought up to date first, and then does not change.
+
+Usage: cargo zkp %[1]s [OPTIONS] [CARGO'S OPTIONS]
+
+Options, before "--"; all others are cargo's:
+  --zkp-policy FILE    what must be proven and whom to believe (default: the nearest zkp.toml)
+  --zkp-trust FILE     logs and witnesses to believe, instead of the policy's; may be repeated
+  --zkp-program FILE   a program to accept, instead of the policy's; may be repeated
+  --zkp-development    accept proofs made with UNSAFE development keys, which anybody can forge
+  --zkp-index URL      sparse index of the real registry (default: what cargo is configured to use)
+  --zkp-rehash         compare all unpacked sources again
+
+The exit code is cargo's, and 1, 2 or 3 as for all verbs if cargo was not run.
+`
+
+// cargoExit is the exit code of a cargo that has said itself what is wrong.
+type cargoExit int
+
+func (e cargoExit) Error() string { return fmt.Sprintf("cargo ended with exit code %d", int(e)) }
+
+// call is one call of cargo.
+type call struct {
+	verb string
+	args []string // cargo's own
+
+	settings  proxySettings
+	addresses []string // where a proxy for this call may listen, in this order
+	lock      lockOptions
+	offline   bool // cargo's --offline or --frozen
+	locked    bool // cargo's --locked or --frozen
+}
+
+// wrap returns the verb that runs one of cargo's.
+func wrap(verb string) func(context.Context, *shell, []string) error {
+	return func(ctx context.Context, sh *shell, args []string) error {
+		c, help, err := parseCall(sh, verb, args)
+		if err != nil {
+			return err
+		}
+		if help {
+			fmt.Fprintf(sh.stdout, wrapHelp, verb)
+			return nil
+		}
+		return c.run(ctx, sh)
+	}
+}
+
+// parseCall takes our options out of a command line, and looks at those of cargo's that
+// matter to us.
+func parseCall(sh *shell, verb string, args []string) (c *call, help bool, err error) {
+	c = &call{verb: verb, addresses: addresses()}
+	for len(args) > 0 && args[0] != "--" {
+		arg := args[0]
+		args = args[1:]
+		name, value, hasValue := strings.Cut(arg, "=")
+		next := func() (string, error) {
+			if hasValue {
+				return value, nil
+			}
+			if len(args) == 0 {
+				return "", usageError(name + " needs a value")
+			}
+			value, args = args[0], args[1:]
+			return value, nil
+		}
+		var into *string
+		var list *[]string
+		switch name {
+		case "--zkp-policy":
+			into = &c.settings.believe.policy
+		case "--zkp-index":
+			into = &c.settings.index
+		case "--zkp-trust":
+			list = &c.settings.believe.trust
+		case "--zkp-program":
+			list = &c.settings.believe.programs
+		case "--zkp-development":
+			c.settings.believe.development = true
+		case "--zkp-rehash":
+			c.lock.rehash = true
+		default:
+			if strings.HasPrefix(name, "--zkp-") {
+				return nil, false, usageError(fmt.Sprintf("there is no option %s; \"cargo zkp %s --help\" lists them", name, verb))
+			}
+			c.args = append(c.args, arg)
+			switch name {
+			case "-h", "--help":
+				help = true
+			case "--offline":
+				c.offline = true
+			case "--locked":
+				c.locked = true
+			case "--frozen":
+				c.offline, c.locked = true, true
+			case "-q", "--quiet":
+				sh.quiet = true
+			case "--manifest-path", "--color":
+				if value, err = next(); err != nil {
+					return nil, false, err
+				}
+				if !hasValue {
+					c.args = append(c.args, value)
+				}
+				if name == "--manifest-path" {
+					c.lock.manifestPath = value
+				} else if err := sh.setColor(value); err != nil {
+					return nil, false, usageError(fmt.Sprintf("--color %v", err))
+				}
+			}
+			continue
+		}
+		if hasValue && into == nil && list == nil {
+			return nil, false, usageError(name + " takes no value")
+		}
+		if into != nil || list != nil {
+			if value, err = next(); err != nil {
+				return nil, false, err
+			}
+		}
+		if into != nil {
+			*into = value
+		} else if list != nil {
+			*list = append(*list, value)
+		}
+	}
+	c.args = append(c.args, args...)
+	return c, help, nil
+}
+
+// run is the call: lock file, what is on the disk, cargo.
+func (c *call) run(ctx context.Context, sh *shell) error {
+	ws, err := workspace(c.lock.manifestPath)
+	if err != nil {
+		return err
+	}
+	c.settings.manifestPath = ws.Manifest
+	c.settings.believe.offline = c.offline
+	var flags []string
+	stop := func() error { return nil }
+	var j *judge
+	if c.offline {
+		flags = c.offlineFlags(ctx, ws)
+	} else if flags, j, stop, err = c.serve(ctx); err != nil {
+		return err
+	}
+	err = c.updateLock(ctx, sh, ws, flags)
+	if err == nil {
+		if j != nil {
+			j.refresh() // of the lock file as it is now
+		}
+		err = c.verifyPresent(ctx, sh)
+	}
+	if err == nil {
+		err = c.cargo(ctx, sh, flags)
+	}
+	return errors.Join(err, stop())
+}
+
+// serve finds or starts a proxy, and returns cargo's options for it. judge is nil if
+// another process judges.
+func (c *call) serve(ctx context.Context) (flags []string, j *judge, stop func() error, err error) {
+	want, dir, err := c.settings.identity(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	want.Lasting = true // one that serves another call might end before ours
+	for _, address := range c.addresses {
+		l, err := proxy.Listen(address, false)
+		if err != nil {
+			if is, err := proxy.Identify(ctx, "http://"+address, dir); err == nil && is == want {
+				return proxyFlags("http://" + address), nil, func() error { return nil }, nil
+			}
+			continue
+		}
+		p, j, err := c.settings.open(ctx, l)
+		if err != nil {
+			l.Close()
+			return nil, nil, nil, err
+		}
+		return proxyFlags(p.Base), j, background(ctx, p, l), nil
+	}
+	return nil, nil, nil, fmt.Errorf("the proxy cannot listen at %s: something else does, and it is no proxy under this policy", strings.Join(c.addresses, ", "))
+}
+
+// background serves a proxy until the function that it returns is called.
+func background(ctx context.Context, p *proxy.Proxy, l net.Listener) (stop func() error) {
+	// cargo is given the time to end when ctx does; the proxy goes last.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx, l) }()
+	return func() error {
+		cancel()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// proxyFlags are cargo's options to use the proxy. (Its environment variables cannot
+// say this.)
+func proxyFlags(base string) []string {
+	return []string{
+		"--config", fmt.Sprintf("source.%s.replace-with=%q", cargo.DefaultSource, proxyName),
+		"--config", fmt.Sprintf("source.%s.registry=%q", proxyName, proxy.Index(base)),
+	}
+}
+
+// updateLock has cargo write Cargo.lock if it would have to be written anyway, so that
+// what must be proven is known before anything is built.
+func (c *call) updateLock(ctx context.Context, sh *shell, ws *cargo.Workspace, flags []string) error {
+	if c.locked {
+		return nil
+	}
+	if _, err := os.Stat(ws.LockPath); errors.Is(err, os.ErrNotExist) {
+		return c.quietly(ctx, ws, flags, "generate-lockfile")
+	} else if err != nil {
+		return err
+	}
+	if c.upToDate(ctx, ws, flags) {
+		return nil // the common case
+	}
+	return c.quietly(ctx, ws, flags, "update", "--workspace")
+}
+
+// upToDate says that the lock file is up to date and that cargo has what it needs to build
+// on this machine with the default features.
+func (c *call) upToDate(ctx context.Context, ws *cargo.Workspace, flags []string) bool {
+	return c.quietly(ctx, ws, flags, "tree", "--workspace", "--locked", "--offline") == nil
+}
+
+// offlineFlags says where cargo shall look for what it downloaded before: under the real
+// registry, or under a proxy, which cargo keeps apart. It connects to neither.
+func (c *call) offlineFlags(ctx context.Context, ws *cargo.Workspace) []string {
+	if c.upToDate(ctx, ws, nil) {
+		return nil
+	}
+	for _, address := range c.addresses {
+		if flags := proxyFlags("http://" + address); c.upToDate(ctx, ws, flags) {
+			return flags
+		}
+	}
+	return nil
+}
+
+// quietly runs cargo, and returns what it says if it fails.
+func (c *call) quietly(ctx context.Context, ws *cargo.Workspace, flags []string, args ...string) error {
+	args = slices.Concat(flags, args, []string{"--manifest-path", ws.Manifest})
+	if c.offline && !slices.Contains(args, "--offline") {
+		args = append(args, "--offline")
+	}
+	cmd := exec.CommandContext(ctx, cargoBin(), args...)
+	cmd.Env = cargoEnv(os.Environ())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("the lock file cannot be brought up to date: cargo: %w\n%s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// verifyPresent checks what cargo has on the disk, because it will not ask the proxy
+// for that. What it does not have, the proxy will check; offline, there is no proxy, and
+// everything must be there.
+func (c *call) verifyPresent(ctx context.Context, sh *shell) error {
+	k, err := planLock(ctx, sh, c.settings.believe, lockOptions{manifestPath: c.lock.manifestPath, locked: true}, "")
+	if errors.Is(err, os.ErrNotExist) && c.locked {
+		return nil // cargo will say that it may not write the lock file
+	} else if err != nil {
+		return err
+	}
+	return k.verifyPresent(ctx, sh, c.settings.believe, c.lock.rehash)
+}
+
+func (k *lockCheck) verifyPresent(ctx context.Context, sh *shell, b believe, rehash bool) error {
+	begin := time.Now()
+	if k.required() > 0 && len(k.policy.Trust) == 0 {
+		return errNoTrust(k.policy)
+	}
+	home, err := cargo.Home()
+	if err != nil {
+		return err
+	}
+	cache, _, err := verdict.Dirs()
+	if err != nil {
+		return err
+	}
+	st := openStamps(cache, rehash)
+	k.disk = lookOnDisk(ctx, home, k.packages, st)
+	k.keepPresent()
+	checker, err := b.checker(k.policy)
+	if err != nil {
+		return err
+	}
+	k.verdicts = checker.All(ctx, k.wants(), nil)
+	k.judgeDisk()
+	k.took = time.Since(begin)
+	if err := st.save(); err != nil {
+		sh.warn("what was compared will be compared again next time: %v", err)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if k.worst() == verdict.Verified {
+		return nil // cargo has the word
+	}
+	return k.report(sh, "human")
+}
+
+// keepPresent forgets the packages of which cargo has nothing: if it wants them, it will
+// have to download them.
+func (k *lockCheck) keepPresent() {
+	n := 0
+	for i, d := range k.disk {
+		if d.path == "" && d.err == nil && len(d.sources) == 0 {
+			continue
+		}
+		k.packages[n], k.disk[n], k.demands.Demands[n] = k.packages[i], d, k.demands.Demands[i]
+		n++
+	}
+	k.packages, k.disk, k.demands.Demands = k.packages[:n], k.disk[:n], k.demands.Demands[:n]
+}
+
+// cargo runs the call itself. The lock file is up to date, and cargo is held to it.
+func (c *call) cargo(ctx context.Context, sh *shell, flags []string) error {
+	args := append(slices.Clone(flags), c.verb)
+	if !c.locked {
+		args = append(args, "--locked")
+	}
+	cmd := exec.CommandContext(ctx, cargoBin(), append(args, c.args...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, sh.stdout, sh.stderr
+	cmd.Env = cargoEnv(os.Environ())
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return cargoExit(exit.ExitCode())
+	}
+	return err
+}
+
+// cargoEnv is the environment for cargo: whatever HTTP proxy is set does not count for
+// this machine, where it would not find ours. (curl reads no_proxy first, and NO_PROXY
+// only if that is not set.)
+func cargoEnv(env []string) []string {
+	const here = "127.0.0.1,localhost"
+	old := ""
+	var out []string
+	for _, v := range env {
+		name, value, _ := strings.Cut(v, "=")
+		switch {
+		case !strings.EqualFold(name, "no_proxy"):
+			out = append(out, v)
+		case name == "no_proxy" || old == "":
+			old = value
+		}
+	}
+	list := here
+	if old != "" {
+		list = old + "," + here
+	}
+	if old == "*" {
+		list = old // no proxy at all
+	}
+	return append(out, "no_proxy="+list, "NO_PROXY="+list)
+}

@@ -1,0 +1,377 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"cratelog/client"
+	"cratelog/internal/fixture"
+	"cratelog/internal/loopback"
+	"cratelog/registry/registrytest"
+)
+
+// depot is a running log that holds fixture crates, a registry, and a user's directories
+// of his own.
+type depot struct {
+	t        *testing.T
+	log      *loopback.World
+	registry *registrytest.Registry
+	address  string // where proxies for one call listen
+	home     string // cargo's
+}
+
+func newDepot(t *testing.T) *depot {
+	t.Helper()
+	if _, err := exec.LookPath("cargo"); err != nil {
+		t.Skip("there is no cargo here")
+	}
+	dir := t.TempDir()
+	w, err := loopback.Start(t.Context(), loopback.Config{Origin: "depot.example/log", Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	d := &depot{t: t, log: w, registry: registrytest.New(t), home: filepath.Join(dir, "cargo")}
+	for name, value := range map[string]string{
+		"CARGO_HOME": d.home, "XDG_CACHE_HOME": filepath.Join(dir, "cache"), "XDG_STATE_HOME": filepath.Join(dir, "state"),
+		"XDG_CONFIG_HOME": filepath.Join(dir, "config"), "CARGO_TERM_COLOR": "never", "CARGO_TARGET_DIR": "",
+		// An HTTP proxy that is not there must not matter on this machine.
+		"http_proxy": "http://127.0.0.1:9", "no_proxy": "", "NO_PROXY": "",
+	} {
+		t.Setenv(name, value)
+	}
+	os.Unsetenv("CARGO_TARGET_DIR")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.address = l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// submit has the log accept a fixture crate.
+func (d *depot) submit(name, version string) {
+	d.t.Helper()
+	e, err := os.ReadFile(filepath.Join(fixture.Root(d.t), "testdata", name+"-"+version+".entry"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if _, err := (&client.Log{URL: d.log.URL}).Submit(d.t.Context(), e, fixture.Crate(d.t, name, version)); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// project makes a package that depends on others, and goes there.
+func (d *depot) project(deps string) string {
+	d.t.Helper()
+	dir := d.t.TempDir()
+	for name, text := range map[string]string{
+		"Cargo.toml":  "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\n" + deps,
+		"src/main.rs": "fn main() { println!(\"it ran\"); std::process::exit(7) }\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	d.t.Chdir(dir)
+	return dir
+}
+
+// cargo runs "cargo zkp VERB ARGS" and returns what it printed and its exit code.
+func (d *depot) cargo(verb string, args ...string) (string, int) {
+	d.t.Helper()
+	args = append([]string{"--zkp-index", d.registry.Index, "--zkp-trust", d.log.File, "--zkp-development"}, args...)
+	var out bytes.Buffer
+	sh := newShell(&out, &out)
+	c, _, err := parseCall(sh, verb, args)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	c.addresses = []string{d.address}
+	err = c.run(d.t.Context(), sh)
+	var exit cargoExit
+	if errors.As(err, &exit) {
+		return out.String(), int(exit)
+	}
+	code := sh.fail(err)
+	return out.String(), code
+}
+
+// holds says whether a directory holds a file with a part of a name.
+func holds(t *testing.T, dir, part string) bool {
+	t.Helper()
+	found := false
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		found = found || strings.Contains(filepath.Base(path), part)
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return found
+}
+
+const asked = "hello-proof = { version = \"0.1\", verification = \"zkp\" }\n"
+
+func TestAWrappedCallBuildsWhatThePolicyAccepts(t *testing.T) {
+	d := newDepot(t)
+	d.submit("hello-proof", "0.1.0")
+	d.registry.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
+	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil)) // nobody proved it, nobody asks
+	dir := d.project(asked + "leaf = \"1\"\n")
+	out, code := d.cargo("run")
+	if code != 7 || !strings.Contains(out, "it ran") {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	lock, err := os.ReadFile(filepath.Join(dir, "Cargo.lock"))
+	if err != nil || strings.Contains(string(lock), "127.0.0.1") {
+		t.Errorf("the lock file knows the proxy: %v\n%s", err, lock)
+	}
+	// Again, with everything cached, and then without any network.
+	if out, code := d.cargo("build"); code != 0 {
+		t.Errorf("again: exit %d\n%s", code, out)
+	}
+	d.registry.Fail("/", 500)
+	if out, code := d.cargo("build", "--offline"); code != 0 {
+		t.Errorf("offline: exit %d\n%s", code, out)
+	}
+	after, err := os.ReadFile(filepath.Join(dir, "Cargo.lock"))
+	if err != nil || !bytes.Equal(lock, after) {
+		t.Errorf("the lock file changed: %v\n%s", err, after)
+	}
+}
+
+func TestAWrappedCallStopsBeforeAnythingIsCompiled(t *testing.T) {
+	good := fixture.Crate(t, "hello-proof", "0.1.0")
+	other := registrytest.MakeCrate("hello-proof", "0.1.0", nil)
+	for name, c := range map[string]struct {
+		prepare func(d *depot)
+		want    []string
+	}{
+		"not logged": {func(d *depot) {}, []string{"cratelog refuses hello-proof v0.1.0: ", "More: cargo zkp verify -p hello-proof@0.1.0"}},
+		"another crate than is logged": {func(d *depot) {
+			d.submit("hello-proof", "0.1.0")
+			d.registry.Replace("hello-proof", "0.1.0", other)
+		}, []string{"cratelog refuses hello-proof v0.1.0: "}},
+		"the log is down": {func(d *depot) {
+			if err := d.log.Close(); err != nil {
+				d.t.Fatal(err)
+			}
+		}, []string{"cratelog refuses hello-proof v0.1.0: ", "got 403"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDepot(t)
+			d.registry.AddCrate(good)
+			c.prepare(d)
+			dir := d.project(asked)
+			out, code := d.cargo("build")
+			if code != 101 || strings.Contains(out, "spurious") {
+				t.Errorf("exit %d", code)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("it does not say %q", want)
+				}
+			}
+			if holds(t, filepath.Join(dir, "target"), "hello_proof") || holds(t, d.home, "hello-proof-0.1.0") {
+				t.Error("something of the crate was compiled or unpacked")
+			}
+			t.Logf("it said:\n%s", out)
+		})
+	}
+}
+
+func TestWhatIsOnTheDiskIsCheckedBeforeCargoRuns(t *testing.T) {
+	d := newDepot(t)
+	d.submit("hello-proof", "0.1.0")
+	d.registry.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
+	dir := d.project(asked)
+	if out, code := d.cargo("fetch"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	sources, err := filepath.Glob(filepath.Join(d.home, "registry", "src", "*", "hello-proof-0.1.0", "src", "lib.rs"))
+	if err != nil || len(sources) != 1 {
+		t.Fatalf("%q, %v", sources, err)
+	}
+	if err := os.WriteFile(sources[0], []byte("pub fn evil() {}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, code := d.cargo("build")
+	if code != exitViolation || !strings.Contains(out, "src/lib.rs") || holds(t, filepath.Join(dir, "target"), "hello_proof") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+func TestTheLockFileIsUpToDateBeforeItIsJudged(t *testing.T) {
+	d := newDepot(t)
+	d.submit("hello-proof", "0.1.0")
+	d.registry.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
+	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	dir := d.project("leaf = \"1\"\n")
+	if out, code := d.cargo("check"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	manifest := filepath.Join(dir, "Cargo.toml")
+	text, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// leaf is to be verified now, and lies in cargo's cache already.
+	text = bytes.Replace(text, []byte(`leaf = "1"`), []byte("leaf = { version = \"1\", verification = \"zkp\" }\n"+asked), 1)
+	if err := os.WriteFile(manifest, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := d.cargo("check", "--locked"); code != 101 && code != exitViolation {
+		t.Errorf("with --locked: exit %d\n%s", code, out)
+	}
+	out, code := d.cargo("check")
+	if code != exitViolation || !strings.Contains(out, "leaf v1.0.0") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+func TestARunningProxyIsUsedAndItsPolicyIsTheSame(t *testing.T) {
+	d := newDepot(t)
+	d.submit("hello-proof", "0.1.0")
+	d.registry.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
+	dir := d.project(asked)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan int, 1)
+	var said lines
+	go func() {
+		done <- run(ctx, []string{"zkp", "proxy", "--listen", d.address, "--index", d.registry.Index, "--trust", d.log.File, "--development"}, &said, &said)
+	}()
+	defer func() {
+		stop()
+		if code := <-done; code != 0 {
+			t.Errorf("the proxy ended with %d:\n%s", code, said.String())
+		}
+	}()
+	if !said.wait(t, "Serving sparse+http://"+d.address+"/index/") {
+		t.Fatalf("the proxy said:\n%s", said.String())
+	}
+	if out, code := d.cargo("build"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	// Plain cargo, through what --install writes.
+	var out bytes.Buffer
+	if code := run(ctx, []string{"proxy", "--install", "--listen", d.address}, &out, &out); code != 0 {
+		t.Fatalf("--install: exit %d\n%s", code, &out)
+	}
+	for _, args := range [][]string{{"update"}, {"build"}} {
+		cmd := exec.CommandContext(ctx, "cargo", args...)
+		cmd.Env = append(os.Environ(), "no_proxy=127.0.0.1")
+		if b, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("plain cargo: %v\n%s", err, b)
+		}
+	}
+	if code := run(ctx, []string{"proxy", "--uninstall"}, &out, &out); code != 0 {
+		t.Errorf("--uninstall: exit %d\n%s", code, &out)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".cargo", "config.toml")); err == nil {
+		t.Error("--uninstall left the file")
+	}
+	// Another policy is not this proxy's.
+	if err := os.WriteFile(filepath.Join(dir, "zkp.toml"), []byte("version = 1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := d.cargo("build"); code != exitUnchecked || !strings.Contains(out, "cannot listen at "+d.address) {
+		t.Errorf("with another policy: exit %d\n%s", code, out)
+	}
+}
+
+func TestCallsAreTakenApart(t *testing.T) {
+	sh := newShell(&bytes.Buffer{}, &bytes.Buffer{})
+	c, help, err := parseCall(sh, "run", []string{"--zkp-policy=p", "--release", "--zkp-trust", "a", "--manifest-path", "m/Cargo.toml", "--zkp-trust=b", "--frozen", "--zkp-development", "--", "--zkp-policy", "--offline"})
+	if err != nil || help {
+		t.Fatal(help, err)
+	}
+	if want := []string{"--release", "--manifest-path", "m/Cargo.toml", "--frozen", "--", "--zkp-policy", "--offline"}; !slices.Equal(c.args, want) {
+		t.Errorf("cargo gets %q, not %q", c.args, want)
+	}
+	b := believe{policy: "p", trust: []string{"a", "b"}, development: true}
+	if !reflect.DeepEqual(c.settings.believe, b) || c.lock.manifestPath != "m/Cargo.toml" || !c.offline || !c.locked {
+		t.Errorf("understood as %+v", c)
+	}
+	for _, bad := range [][]string{{"--zkp-polcy", "p"}, {"--zkp-policy"}, {"--zkp-development=yes"}, {"--manifest-path"}, {"--color", "blue"}} {
+		_, _, err := parseCall(sh, "run", bad)
+		var usage usageError
+		if !errors.As(err, &usage) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"build", "--help"}, &out, &out); code != 0 || !strings.Contains(out.String(), "--zkp-policy FILE") {
+		t.Errorf("help: %d\n%s", code, &out)
+	}
+}
+
+func TestChildrenGoPastTheHTTPProxyOnThisMachine(t *testing.T) {
+	for _, c := range []struct{ env, want []string }{
+		{[]string{"A=b"}, []string{"A=b", "no_proxy=127.0.0.1,localhost", "NO_PROXY=127.0.0.1,localhost"}},
+		{[]string{"NO_PROXY=x.example", "A=b"}, []string{"A=b", "no_proxy=x.example,127.0.0.1,localhost", "NO_PROXY=x.example,127.0.0.1,localhost"}},
+		{[]string{"no_proxy=low", "NO_PROXY=high"}, []string{"no_proxy=low,127.0.0.1,localhost", "NO_PROXY=low,127.0.0.1,localhost"}},
+		{[]string{"NO_PROXY=high", "no_proxy=low"}, []string{"no_proxy=low,127.0.0.1,localhost", "NO_PROXY=low,127.0.0.1,localhost"}},
+		{[]string{"no_proxy=*"}, []string{"no_proxy=*", "NO_PROXY=*"}},
+	} {
+		if got := cargoEnv(c.env); !slices.Equal(got, c.want) {
+			t.Errorf("%q becomes %q, not %q", c.env, got, c.want)
+		}
+	}
+}
+
+func TestCargoIsAskedForItsRegistryAndReachesNobody(t *testing.T) {
+	if _, err := exec.LookPath("cargo"); err != nil {
+		t.Skip("there is no cargo here")
+	}
+	index, err := askCargo(t.Context())
+	if err != nil || !strings.HasPrefix(index, "https://") || !strings.HasSuffix(index, "/") {
+		t.Errorf("%q, %v", index, err)
+	}
+}
+
+func TestTheRealIndexIsNeverTheProxy(t *testing.T) {
+	dir, home := t.TempDir(), t.TempDir()
+	config := filepath.Join(dir, ".cargo", "config.toml")
+	write := func(text string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(config), 0o755), os.WriteFile(config, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(home, "registry", "index", "index.example.com-1949cf8c6b5b557f"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const ours = "[source.crates-io]\nreplace-with = \"cratelog\"\n[source.cratelog]\nregistry = \"sparse+http://127.0.0.1:18081/index/\"\n"
+	for _, c := range []struct{ config, named, want string }{
+		{"", "", "https://index.example.com/"},
+		{ours, "", "https://index.example.com/"},
+		{ours, "sparse+https://named.example.com/x", "https://named.example.com/x/"},
+		{"[source.crates-io]\nreplace-with = \"mirror\"\n[source.mirror]\nregistry = \"sparse+https://mirror.example.com/\"\n", "", "https://mirror.example.com/"},
+		{"[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"vendor\"\n", "", ""},
+	} {
+		write(c.config)
+		got, err := realIndex(t.Context(), c.named, dir, home)
+		if got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("with %q, named %q: %q, %v; want %q", c.config, c.named, got, err, c.want)
+		}
+	}
+}
