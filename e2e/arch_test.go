@@ -81,7 +81,7 @@ var mayImport = map[string][]string{
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git", "cargo", "policy", "verdict", "registry", "proxy", "publish", "publish/credential"},
 	"cmd/ceremony":  {"ceremony", "circuit"},
-	"cmd/monitor":   {"client", "config", "entry", "evidence", "internal/daemon", "monitor/alert", "monitor/store", "proofcheck"},
+	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "entry", "evidence", "proofcheck", "registry", "internal/daemon"},
 	"cmd/demo":      {"client", "entry", "internal/loopback", "testdata"},
 
 	"registry/registrytest": {"registry"},

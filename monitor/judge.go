@@ -28,6 +28,13 @@ const maxKept = 10000
 // errFull: the log's key signs checkpoints without end.
 var errFull = errors.New("so many checkpoints of this log are on record that no more are kept")
 
+// errAbsurd: the log's key signed something that cannot be.
+var errAbsurd = errors.New("absurd checkpoint")
+
+// maxSize is far above what any log reaches, and far below what the libraries can
+// calculate with.
+const maxSize = 1 << 48
+
 var lenient = client.Rules{AllowNoWitnesses: true}
 
 // open verifies a signed checkpoint: the log's signature must be good; cosignatures
@@ -45,6 +52,10 @@ func (f *follower) open(signed []byte, source string) (store.Checkpoint, error) 
 	}
 	if err != nil {
 		return store.Checkpoint{}, err
+	}
+	if c.Size > maxSize {
+		// It is signed, but nobody can calculate with it.
+		return store.Checkpoint{}, fmt.Errorf("%w: a tree of %d entries, which nobody can have", errAbsurd, c.Size)
 	}
 	now := f.m.cfg.Now()
 	out := store.Checkpoint{Log: f.id, Size: c.Size, Root: c.Root, Signed: keepLines(signed, lines), Source: source,

@@ -90,6 +90,8 @@ type Config struct {
 	// Route returns the alert channels that a finding goes to. watch is the watch
 	// that asked for it, or nil. A nil Route alerts nobody.
 	Route func(f store.Finding, watch *store.Watch) []string
+	// Notify is called after a new finding is recorded, so that alerts need not wait.
+	Notify func()
 	// AllowUnproven are the files that a claim may leave out without being a
 	// finding; nil for those of client.DefaultRules.
 	AllowUnproven []string
@@ -177,6 +179,9 @@ func (c *Config) defaults() {
 	if c.Route == nil {
 		c.Route = func(store.Finding, *store.Watch) []string { return nil }
 	}
+	if c.Notify == nil {
+		c.Notify = func() {}
+	}
 	if c.RegistryName == "" {
 		c.RegistryName = "the registry"
 	}
@@ -259,29 +264,32 @@ func (s Summary) ExitCode() int {
 	return 0
 }
 
-// ErrNotFollowed: nobody told this monitor to follow that log.
-var ErrNotFollowed = errors.New("this monitor does not follow that log")
+// ErrRefused: what somebody sent is not a checkpoint of a followed log, signed by it.
+var ErrRefused = errors.New("refused")
 
 // Gossip takes a checkpoint, or a bundle (c2sp.org/tlog-proof) with one, that
-// somebody was shown, and says how it stands to what the monitor knows:
-// store.Consistent, store.Inconsistent or store.Pending. What the log's key did not
-// sign is an error, and forgotten: ErrNotFollowed, or one of package client.
-func (m *Monitor) Gossip(ctx context.Context, b []byte, source string) (verdict string, c store.Checkpoint, err error) {
+// somebody was shown, and says how it stands to what the monitor knows: the Verdict
+// of what it returns. What the log's key did not sign is ErrRefused, and forgotten.
+func (m *Monitor) Gossip(ctx context.Context, b []byte, source string) (store.Checkpoint, error) {
 	signed := b
 	if proof, err := client.ParseProof(b); err == nil {
 		signed = proof.Checkpoint
 	}
 	origin := firstLine(signed)
 	for _, f := range m.followers {
-		if f.origin == origin {
-			c, err := f.observe(ctx, signed, source)
-			if err == nil {
-				f.wake()
-			}
-			return c.Verdict, c, err
+		if f.origin != origin {
+			continue
 		}
+		c, err := f.observe(ctx, signed, source)
+		switch {
+		case err == nil:
+			f.wake()
+		case !isLocal(err):
+			err = fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		return c, err
 	}
-	return "", store.Checkpoint{}, fmt.Errorf("%w: %q", ErrNotFollowed, origin)
+	return store.Checkpoint{}, fmt.Errorf("%w: this monitor does not follow a log %q", ErrRefused, origin[:min(len(origin), 80)])
 }
 
 func cores() int { return max(1, runtime.GOMAXPROCS(0)) }

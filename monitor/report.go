@@ -45,6 +45,7 @@ const (
 	kindMirrorUnreachable  = "mirror-unreachable"
 	kindMirrorBehind       = "mirror-behind"
 	kindRegistryDown       = "registry-unreachable"
+	kindChannelBroken      = "channel-broken" // of the program that delivers alerts
 
 	kindUnknownProgram = "unknown-program"
 	kindUnproven       = "unproven-files"
@@ -81,6 +82,7 @@ var kinds = []Kind{
 	{kindMirrorUnreachable, store.Operational, "A mirror does not answer, or not with a checkpoint of the log."},
 	{kindMirrorBehind, store.Operational, "A mirror has not shown a larger tree for too long."},
 	{kindRegistryDown, store.Operational, "The registry does not answer."},
+	{kindChannelBroken, store.Operational, "Alerts do not get through one of the channels."},
 
 	{kindUnknownProgram, store.Info, "The log includes an entry of a proof program that this monitor does not accept, so that nobody checked its proof here."},
 	{kindUnproven, store.Info, "An entry leaves files out of its claim that the rules want proven."},
@@ -136,6 +138,7 @@ func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Wat
 	}
 	got, isNew, err := s.RecordFinding(ctx, x, f.m.cfg.Route(x, watch))
 	if err == nil && isNew {
+		f.m.cfg.Notify()
 		f.m.cfg.Logger.Log(ctx, levelOf(x.Class), x.Summary, "finding", got.ID, "kind", x.Kind, "class", x.Class, "log", f.origin, "evidence", x.Evidence)
 	}
 	return err
@@ -171,6 +174,7 @@ func (f *follower) apply(ctx context.Context, c condition) error {
 		return err
 	}
 	_, err = f.m.cfg.Store.ResolveFinding(ctx, key, now, f.m.cfg.Route(x, nil))
+	f.m.cfg.Notify()
 	f.m.cfg.Logger.Info("over: "+x.Summary, "finding", x.ID, "kind", c.kind, "log", f.origin)
 	return err
 }

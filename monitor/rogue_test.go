@@ -74,20 +74,20 @@ var misbehaviours = []struct {
 	{"a fork of equal size that nobody cosigned, in gossip", func(w *world) {
 		other := w.log.Tree.Fork(299)
 		other.Append(newEntry(w.t, 1000, nil))
-		verdict, _, err := w.m.Gossip(w.t.Context(), w.log.Sign(other, 300), "gossip")
+		c, err := w.m.Gossip(w.t.Context(), w.log.Sign(other, 300), "gossip")
 		fatalIf(w.t, err)
-		if verdict != store.Inconsistent {
-			w.t.Errorf("gossip is %s", verdict)
+		if c.Verdict != store.Inconsistent {
+			w.t.Errorf("gossip is %s", c.Verdict)
 		}
 	}, []string{kindForkSameSize}},
 	{"two trees of a size that is not reached yet", func(w *world) {
 		for n := range int64(2) {
 			other := w.log.Tree.Fork(300)
 			other.Append(newEntry(w.t, 1000+n, nil))
-			verdict, _, err := w.m.Gossip(w.t.Context(), w.log.Sign(other, 301, w.log.Witnesses[n]), "gossip")
+			c, err := w.m.Gossip(w.t.Context(), w.log.Sign(other, 301, w.log.Witnesses[n]), "gossip")
 			fatalIf(w.t, err)
-			if verdict != store.Pending {
-				w.t.Errorf("gossip is %s", verdict)
+			if c.Verdict != store.Pending {
+				w.t.Errorf("gossip is %s", c.Verdict)
 			}
 		}
 	}, []string{kindForkSameSize}},

@@ -153,7 +153,7 @@ func (f *follower) noteView(ctx context.Context, name, url string, c store.Check
 // isLocal says that an error is not about what somebody showed us.
 func isLocal(err error) bool {
 	var refused *client.Error
-	return err != nil && !errors.As(err, &refused) && !errors.Is(err, errFull)
+	return err != nil && !errors.As(err, &refused) && !errors.Is(err, errFull) && !errors.Is(err, errAbsurd)
 }
 
 // pollLog looks at the log's own checkpoint.

@@ -171,11 +171,11 @@ func TestAnAcknowledgedFindingDoesNotPageButANewOneDoes(t *testing.T) {
 		"of nothing":       {[]string{"ack", "-config", s.file, "-by", "me", "-why", "x", "99"}, 1, "there is no such finding: 99"},
 		"without settings": {[]string{"ack", "-config", s.file + "x", "-by", "me", "-why", "x", id}, 3, "no such file"},
 	} {
-		if code, _, errs := monitor(t, c.args...); code != c.code || !strings.Contains(errs, c.says) {
+		if code, _, errs := command(t, c.args...); code != c.code || !strings.Contains(errs, c.says) {
 			t.Errorf("%s: exit %d, %q", name, code, errs)
 		}
 	}
-	code, out, errs := monitor(t, "ack", "-config", s.file, id, "-by", "me", "-why", "we called them")
+	code, out, errs := command(t, "ack", "-config", s.file, id, "-by", "me", "-why", "we called them")
 	if code != 0 || out != id+": acknowledged: Summary of one.\n" {
 		t.Errorf("exit %d, %q %q", code, out, errs)
 	}
@@ -194,24 +194,24 @@ func TestAnAcknowledgedFindingDoesNotPageButANewOneDoes(t *testing.T) {
 
 func TestTestAlertReportsOnEachChannel(t *testing.T) {
 	s := newSite(t)
-	if code, out, errs := monitor(t, "test-alert", "-config", s.file); code != 0 || !strings.Contains(out, "a: sent in ") || !strings.Contains(out, "b: sent in ") {
+	if code, out, errs := command(t, "test-alert", "-config", s.file); code != 0 || !strings.Contains(out, "a: sent in ") || !strings.Contains(out, "b: sent in ") {
 		t.Errorf("exit %d, %q %q", code, out, errs)
 	}
 	fatal(t, os.WriteFile(filepath.Join(s.Dir, "a.broken"), nil, 0o600))
-	code, out, errs := monitor(t, "test-alert", "-config", s.file)
+	code, out, errs := command(t, "test-alert", "-config", s.file)
 	if code != 3 || !strings.Contains(out, "a: FAILED after ") || !strings.Contains(out, "b: sent in ") || !strings.Contains(errs, "1 of 2 channels do not work") {
 		t.Errorf("exit %d, %q %q", code, out, errs)
 	}
-	if code, out, _ := monitor(t, "test-alert", "-config", s.file, "-channel", "b"); code != 0 || strings.Contains(out, "a:") {
+	if code, out, _ := command(t, "test-alert", "-config", s.file, "-channel", "b"); code != 0 || strings.Contains(out, "a:") {
 		t.Errorf("exit %d, %q", code, out)
 	}
-	if code, _, _ := monitor(t, "test-alert", "-config", s.file, "-channel", "c"); code != 3 {
+	if code, _, _ := command(t, "test-alert", "-config", s.file, "-channel", "c"); code != 3 {
 		t.Errorf("exit %d", code)
 	}
 	if a := s.told(t, "a"); len(a) != 1 || a[0][1] != alert.Test {
 		t.Errorf("a: %q", a)
 	}
-	if code, _, _ := monitor(t, "test-alert"); code != 2 {
+	if code, _, _ := command(t, "test-alert"); code != 2 {
 		t.Errorf("exit %d", code)
 	}
 }

@@ -9,17 +9,27 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
-	"cratelog/config"
 	"cratelog/internal/daemon"
-	"cratelog/monitor/alert"
 )
 
 const usage = `monitor follows transparency logs of crate proofs.
 
-	monitor verify-evidence FILE --policy FILE [--program FILE]... [--development] [--json]
+	monitor init -config FILE         create the monitor's empty database, once
+	monitor run -config FILE [-ready-file FILE]
+	                                  follow the logs, alert and serve until SIGINT or
+	                                  SIGTERM
+	monitor once -config FILE [-json] look at everything once, alert, and say how it is
+	monitor watch -config FILE [-crate NAME | -prefix TEXT | -path PATH | -commit HEX]
+	        [-channel NAME] [-note TEXT] [-remove NUMBER]
+	                                  be told of entries; without a flag: list the watches
+	monitor authorise -config FILE [-crate NAME -version VERSION [-sha256 HEX]
+	        [-days N] -by NAME] [-remove NUMBER]
+	                                  announce a release, so that watches do not tell of
+	                                  it; without a flag: list what is announced
+	monitor verify-evidence FILE --policy FILE [--program FILE]...
+	        [--crate FILE] [--development] [--json]
 	                                  say what an evidence file shows, with the keys of
 	                                  a policy alone
 	monitor test-alert -config FILE [-channel NAME]
@@ -28,8 +38,9 @@ const usage = `monitor follows transparency logs of crate proofs.
 	                                  note that somebody has taken care of findings, so
 	                                  that they do not page again
 
-Exit status: 0 all is well, or the evidence holds; 1 it does not hold; 2 the command
-line is wrong; 3 something could not be read or reached.
+Exit status: 0 all is well, or the evidence holds; 1 once: a security finding stands,
+verify-evidence: it does not hold; 2 the command line is wrong; 3 something could not
+be read or reached, or once: an operational finding stands.
 `
 
 func main() {
@@ -42,6 +53,11 @@ func main() {
 // verbs are the commands.
 func verbs() map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
+		"init":            initialise,
+		"run":             runMonitor,
+		"once":            once,
+		"watch":           watch,
+		"authorise":       authorise,
 		"verify-evidence": verifyEvidence,
 		"test-alert":      testAlert,
 		"ack":             ack,
@@ -73,28 +89,4 @@ func exitCode(err error, stderr io.Writer) int {
 		return known.code
 	}
 	return daemon.ExitCode("monitor", usage, err, stderr)
-}
-
-// settings is the settings file.
-type settings struct {
-	Database  string         `toml:"database"`
-	Evidence  string         `toml:"evidence"`
-	PublicURL string         `toml:"public_url"`
-	Channel   []alert.Config `toml:"channel"`
-}
-
-// loadAlertSite reads what the alerts need of the settings file at path.
-func loadAlertSite(path string) (alertSite, error) {
-	var s settings
-	if err := config.LoadTOML(path, &s); err != nil {
-		return alertSite{}, err
-	}
-	dir := filepath.Dir(path)
-	beside := func(name string) string {
-		if filepath.IsAbs(name) {
-			return name
-		}
-		return filepath.Join(dir, name)
-	}
-	return alertSite{Dir: dir, Database: beside(s.Database), Evidence: beside(s.Evidence), PublicURL: s.PublicURL, Channels: s.Channel}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cratelog/client"
+	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/evidence"
 	"cratelog/internal/daemon"
@@ -30,6 +31,7 @@ func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error
 		return nil
 	})
 	development := fs.Bool("development", false, "accept programs with development keys, whose proofs anybody can forge")
+	crateFile := fs.String("crate", "", "the .crate, for evidence that it is too large to be in")
 	asJSON := fs.Bool("json", false, "print JSON")
 	file, err := oneFile(fs, args)
 	if err != nil {
@@ -50,11 +52,20 @@ func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error
 	if err != nil {
 		return unreadable(err)
 	}
+	b, err := e.Marshal()
+	if err != nil {
+		return err
+	}
+	if *crateFile != "" {
+		if e.Crate, err = readFile(*crateFile, crate.DefaultLimits.Compressed); err != nil {
+			return unreadable(err)
+		}
+	}
 	c, err := evidence.Verify(e, keys, pv)
 	if err != nil {
 		return &exitError{1, fmt.Errorf("%s accuses nobody: %w", file, err)}
 	}
-	return printConviction(stdout, e, c, *asJSON)
+	return printConviction(stdout, evidence.Name(b), e, c, *asJSON)
 }
 
 // oneFile parses flags that may stand before and after one file name.
@@ -175,12 +186,8 @@ type report struct {
 	Entries      []int64   `json:"entries"`
 }
 
-func printConviction(stdout io.Writer, e *evidence.Evidence, c evidence.Conviction, asJSON bool) error {
-	b, err := e.Marshal()
-	if err != nil {
-		return err
-	}
-	r := report{strings.TrimSuffix(evidence.Name(b), ".evidence"), string(c.Kind), c.Origin, c.Convicts(), []string{}, c.Transferable, c.What,
+func printConviction(stdout io.Writer, name string, e *evidence.Evidence, c evidence.Conviction, asJSON bool) error {
+	r := report{strings.TrimSuffix(name, ".evidence"), string(c.Kind), c.Origin, c.Convicts(), []string{}, c.Transferable, c.What,
 		e.Observed, append([]string{}, e.Sources...), []int64{}}
 	if c.Convicts() {
 		r.Who = append([]string{c.Who}, c.Also...)
@@ -193,7 +200,7 @@ func printConviction(stdout io.Writer, e *evidence.Evidence, c evidence.Convicti
 		enc.SetIndent("", "  ")
 		return enc.Encode(r)
 	}
-	_, err = io.WriteString(stdout, r.text(e))
+	_, err := io.WriteString(stdout, r.text(e))
 	return err
 }
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"cratelog/evidence"
 )
 
 const vectors = "../../evidence/testdata"
@@ -18,8 +20,8 @@ func fatal(t testing.TB, err error) {
 	}
 }
 
-// monitor runs the program and returns its exit code and what it printed.
-func monitor(t testing.TB, args ...string) (code int, stdout, stderr string) {
+// command runs the program and returns its exit code and what it printed.
+func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	code = exitCode(run(t.Context(), args, &out, &errs), &errs)
@@ -39,7 +41,7 @@ func TestAnybodyCanCheckEvidenceWithAPolicyAlone(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".evidence")
 		what, err := os.ReadFile(filepath.Join(vectors, name+".txt"))
 		fatal(t, err)
-		code, out, errs := monitor(t, "verify-evidence", file, "--policy", policy)
+		code, out, errs := command(t, "verify-evidence", file, "--policy", policy)
 		informational := name == "stale" || strings.HasPrefix(name, "registry-") || name == "false-entry-unknown-program"
 		first := "This evidence convicts the "
 		if informational {
@@ -48,7 +50,7 @@ func TestAnybodyCanCheckEvidenceWithAPolicyAlone(t *testing.T) {
 		if code != 0 || errs != "" || !strings.HasPrefix(out, first) || !strings.Contains(oneLine(out), oneLine(string(what))) {
 			t.Errorf("%s: exit %d, %q\n%s", name, code, errs, out)
 		}
-		code, out, _ = monitor(t, "verify-evidence", "-json", "-policy="+policy, file)
+		code, out, _ = command(t, "verify-evidence", "-json", "-policy="+policy, file)
 		var r report
 		if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.Convicts == informational || r.Convicts != (len(r.Who) > 0) {
 			t.Errorf("%s: exit %d, %v\n%s", name, code, err, out)
@@ -57,7 +59,7 @@ func TestAnybodyCanCheckEvidenceWithAPolicyAlone(t *testing.T) {
 		fatal(t, err)
 		cut := filepath.Join(t.TempDir(), "cut.evidence")
 		fatal(t, os.WriteFile(cut, b[:len(b)-1], 0o600))
-		if code, out, errs := monitor(t, "verify-evidence", cut, "--policy", policy); code != 3 || out != "" || !strings.Contains(errs, "malformed evidence") {
+		if code, out, errs := command(t, "verify-evidence", cut, "--policy", policy); code != 3 || out != "" || !strings.Contains(errs, "malformed evidence") {
 			t.Errorf("%s, cut: exit %d, %q %q", name, code, out, errs)
 		}
 	}
@@ -96,7 +98,7 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 		"a broken program":     {[]string{fork, "--policy", policy, "--program", fork}, 3, "program file"},
 		"a directory":          {[]string{dir, "--policy", policy}, 3, "directory"},
 	} {
-		code, out, errs := monitor(t, append([]string{"verify-evidence"}, c.args...)...)
+		code, out, errs := command(t, append([]string{"verify-evidence"}, c.args...)...)
 		if code != c.code || out != "" || !strings.Contains(errs, c.says) {
 			t.Errorf("%s: exit %d, %q %q", name, code, out, errs)
 		}
@@ -111,7 +113,30 @@ func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
 	fatal(t, err)
 	file := filepath.Join(t.TempDir(), "a.program")
 	fatal(t, os.WriteFile(file, program, 0o600))
-	if code, _, errs := monitor(t, "verify-evidence", proof, "--policy", policy, "--program", file, "--development"); code != 0 {
+	if code, _, errs := command(t, "verify-evidence", proof, "--policy", policy, "--program", file, "--development"); code != 0 {
 		t.Errorf("exit %d, %q", code, errs)
+	}
+}
+
+// TestALargeCrateIsGivenBesideTheFile: one that the file has no room for.
+func TestALargeCrateIsGivenBesideTheFile(t *testing.T) {
+	dir := t.TempDir()
+	e, err := evidence.Read(filepath.Join(vectors, "false-entry-files.evidence"))
+	fatal(t, err)
+	raw := filepath.Join(dir, "a.crate")
+	fatal(t, os.WriteFile(raw, e.Crate, 0o600))
+	e.Crate = nil
+	file, err := evidence.Write(dir, e)
+	fatal(t, err)
+	policy := filepath.Join(vectors, "trust.policy")
+	if code, _, errs := monitor(t, "verify-evidence", file, "--policy", policy); code != 1 || !strings.Contains(errs, "it needs the .crate of hello-inner 0.1.0") {
+		t.Errorf("exit %d, %q", code, errs)
+	}
+	code, out, errs := monitor(t, "verify-evidence", file, "--policy", policy, "--crate", raw)
+	if code != 0 || !strings.Contains(out, strings.TrimSuffix(filepath.Base(file), ".evidence")) {
+		t.Errorf("exit %d, %q %q", code, out, errs)
+	}
+	if code, _, errs := monitor(t, "verify-evidence", file, "--policy", policy, "--crate", file); code != 1 || !strings.Contains(errs, "the .crate has the checksum") {
+		t.Errorf("another .crate: exit %d, %q", code, errs)
 	}
 }

@@ -162,8 +162,8 @@ func (s *Store) Acknowledge(ctx context.Context, id int64, by, why string, now t
 	})
 }
 
-// PendingDeliveries returns at most limit alerts for a channel that are due, in
-// order of their age.
+// PendingDeliveries returns at most limit alerts for a channel that are due, those of
+// class security first, then in order of their age.
 func (s *Store) PendingDeliveries(ctx context.Context, channel string, now time.Time, limit int) ([]Delivery, error) {
 	return all(ctx, s.read, func(r scanner) (Delivery, error) {
 		var d Delivery
@@ -172,7 +172,7 @@ func (s *Store) PendingDeliveries(ctx context.Context, channel string, now time.
 		d.NextTry, d.Done = fromMillis(next), fromMillis(done)
 		return d, err
 	}, "SELECT "+findingColumns+", d.id, d.channel, d.event, d.state, d.attempts, d.next_try, d.error, d.done FROM deliveries d JOIN findings f ON f.id = d.finding "+
-		"WHERE d.state = 'pending' AND d.channel = ? AND d.next_try <= ? ORDER BY d.id LIMIT ?", channel, millis(now), limit)
+		"WHERE d.state = 'pending' AND d.channel = ? AND d.next_try <= ? ORDER BY (f.class = 'security') DESC, d.id LIMIT ?", channel, millis(now), limit)
 }
 
 // Delivered notes that an alert reached its channel.

@@ -1,0 +1,304 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"cratelog/client"
+	"cratelog/internal/daemon"
+	"cratelog/monitor"
+	"cratelog/monitor/alert"
+	"cratelog/monitor/store"
+	"cratelog/monitor/web"
+	"cratelog/proofcheck"
+)
+
+// initialise makes the database and the directory of the evidence.
+func initialise(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	fs := flag.NewFlagSet("init", flag.ContinueOnError)
+	file := fs.String("config", "", "settings file")
+	if err := daemon.Parse(fs, args, "config"); err != nil {
+		return err
+	}
+	s, err := loadSettings(*file)
+	if err != nil {
+		return unreadable(err)
+	}
+	if err := os.MkdirAll(s.evidence(), 0o755); err != nil {
+		return unreadable(err)
+	}
+	db, err := store.Create(ctx, s.database())
+	if err != nil {
+		return unreadable(err)
+	}
+	fmt.Fprintf(stdout, "created %s\n", s.database())
+	return db.Close()
+}
+
+// opened is a monitor with everything around it.
+type opened struct {
+	site       *setup
+	db         *store.Store
+	monitor    *monitor.Monitor
+	dispatcher *alert.Dispatcher // nil without channels
+	config     monitor.Config
+	proofs     *proofcheck.Verifier
+	logger     *slog.Logger
+}
+
+func open(ctx context.Context, path string, logger *slog.Logger) (_ *opened, err error) {
+	o := &opened{logger: logger}
+	if o.site, err = loadSettings(path); err != nil {
+		return nil, err
+	}
+	if o.db, err = store.Open(ctx, o.site.database()); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.db.Close())
+		}
+	}()
+	if o.config, o.proofs, err = o.site.monitorConfig(o.db, logger); err != nil {
+		return nil, err
+	}
+	if len(o.site.Channel) > 0 {
+		if o.dispatcher, err = newDispatcher(o.db, o.site.alerts(), logger); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		o.config.Notify = o.dispatcher.Wake
+	}
+	if o.monitor, err = monitor.New(ctx, o.config); err != nil {
+		return nil, err
+	}
+	return o, o.say(ctx)
+}
+
+// say tells the operator what is followed, and by what it is judged.
+func (o *opened) say(ctx context.Context) error {
+	logs, err := o.db.Logs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range o.config.Logs {
+		for _, known := range logs {
+			if known.Origin != l.Origin {
+				continue
+			}
+			p, err := o.db.Position(ctx, known.ID)
+			if err != nil {
+				return err
+			}
+			o.logger.Info("following", "log", l.Origin, "url", known.URL, "mirrors", len(l.Mirrors), "witnesses", len(l.Policy.Witnesses()), "quorum", l.Policy.NeedsWitnesses(),
+				"verified", p.Verified, "downloaded", p.Downloaded)
+			if !l.Policy.NeedsWitnesses() {
+				o.logger.Warn("the policy asks for no witness: the log can show everybody another tree", "log", l.Origin)
+			}
+		}
+	}
+	for _, p := range o.proofs.Programs() {
+		level := slog.LevelInfo
+		if p.Development() {
+			level = slog.LevelWarn // UNSAFE
+		}
+		o.logger.Log(ctx, level, "accepting", "program", p.String())
+	}
+	watches, err := o.db.Watches(ctx)
+	if err != nil {
+		return err
+	}
+	standing, err := o.db.CountStanding(ctx)
+	if err != nil {
+		return err
+	}
+	o.logger.Info("state", "database", o.db.Path(), "evidence", o.config.EvidenceDir, "registry", o.site.Registry.Index, "channels", len(o.site.Channel), "watches", len(watches),
+		"security", standing[store.Security], "operational", standing[store.Operational])
+	if len(o.site.Channel) == 0 {
+		o.logger.Warn("there is no alert channel: nobody is told of findings; see [[channel]]")
+	}
+	return nil
+}
+
+// runMonitor follows the logs and serves until ctx ends.
+func runMonitor(ctx context.Context, args []string, _, stderr io.Writer) error {
+	fs := flag.NewFlagSet("run", flag.ContinueOnError)
+	file := fs.String("config", "", "settings file")
+	ready := fs.String("ready-file", "", "file to write the URL to once the monitor listens")
+	if err := daemon.Parse(fs, args, "config"); err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	o, err := open(ctx, *file, logger)
+	if err != nil {
+		return unreadable(err)
+	}
+	defer o.db.Close()
+	if o.site.Listen == "" {
+		return unreadable(fmt.Errorf("%s: the setting \"listen\" is missing; see config/monitor.example.toml", *file))
+	}
+	handler, err := o.handler()
+	if err != nil {
+		return unreadable(err)
+	}
+	listener, err := net.Listen("tcp", o.site.Listen)
+	if err != nil {
+		return unreadable(err)
+	}
+	url := "http://" + listener.Addr().String()
+	if err := daemon.WriteReady(*ready, url); err != nil {
+		listener.Close()
+		return unreadable(err)
+	}
+	logger.Info("monitor listens", "url", url)
+	if err := errors.Join(o.serve(ctx, listener, handler), daemon.RemoveReady(*ready)); err != nil {
+		return unreadable(err)
+	}
+	return nil
+}
+
+// serve runs monitor, alerts and pages beside each other; where one fails, all stop.
+func (o *opened) serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, 2)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer cancel()
+		errs[0] = o.monitor.Run(ctx)
+	})
+	wg.Go(func() {
+		defer cancel()
+		errs[1] = daemon.Serve(ctx, newServer(h), l, o.logger, o.site.ShutdownTimeout.Duration)
+	})
+	if o.dispatcher != nil {
+		wg.Go(func() { o.dispatcher.Run(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       20 * time.Second,
+		WriteTimeout:      10 * time.Minute, // exports
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+}
+
+func (o *opened) handler() (http.Handler, error) {
+	policies := make(map[string]*client.Policy)
+	noWitnesses := false
+	for _, l := range o.config.Logs {
+		policies[l.Origin] = l.Policy
+		noWitnesses = noWitnesses || !l.Policy.NeedsWitnesses()
+	}
+	pages, err := web.New(web.Config{
+		Store: o.db.Reader(), Policies: policies, Proofs: o.proofs, AllowNoWitnesses: noWitnesses,
+		Name: o.site.Name, URL: o.site.PublicURL, Evidence: o.config.EvidenceDir, Gossip: gossip{o.monitor},
+		StaleAfter: o.config.MaxAge, Repositories: o.site.Repositories, Log: o.logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	metrics := prometheus.NewRegistry()
+	if err := metrics.Register(o.monitor); err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.Handle("/", pages)
+	return mux, nil
+}
+
+// gossip lets the pages hand to the monitor what strangers send.
+type gossip struct{ m *monitor.Monitor }
+
+func (g gossip) Gossip(ctx context.Context, b []byte) (verdict, text string, err error) {
+	c, err := g.m.Gossip(ctx, b, "gossip")
+	switch {
+	case errors.Is(err, monitor.ErrRefused):
+		return "", "", fmt.Errorf("%w: %w", web.ErrGossip, err)
+	case err != nil:
+		return "", "", err
+	}
+	switch c.Verdict {
+	case store.Consistent:
+		text = fmt.Sprintf("The tree of %d entries is the one that this monitor has rebuilt from the entries.", c.Size)
+	case store.Inconsistent:
+		text = fmt.Sprintf("The tree of %d entries is not the one that this monitor has rebuilt. The log signed both: it forked. The evidence is kept.", c.Size)
+	default:
+		text = fmt.Sprintf("This monitor has not verified %d entries yet. The checkpoint is kept, and compared as soon as it has.", c.Size)
+	}
+	return c.Verdict, text, nil
+}
+
+// once looks at everything once.
+func once(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	fs := flag.NewFlagSet("once", flag.ContinueOnError)
+	file := fs.String("config", "", "settings file")
+	asJSON := fs.Bool("json", false, "print JSON")
+	if err := daemon.Parse(fs, args, "config"); err != nil {
+		return err
+	}
+	o, err := open(ctx, *file, slog.New(slog.NewTextHandler(stderr, nil)))
+	if err != nil {
+		return unreadable(err)
+	}
+	defer o.db.Close()
+	sum, err := o.monitor.Once(ctx)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if o.dispatcher != nil {
+		// What does not get through stays in the store, for the next time.
+		if err := o.dispatcher.Drain(ctx); err != nil {
+			sum.Trouble = append(sum.Trouble, "alerts: "+err.Error())
+		}
+	}
+	if err != nil {
+		return unreadable(err)
+	}
+	if err := printSummary(stdout, sum, *asJSON); err != nil {
+		return unreadable(err)
+	}
+	switch code := sum.ExitCode(); code {
+	case 0:
+		return nil
+	case 1:
+		return &exitError{code, fmt.Errorf("%d security findings stand; see the evidence, and monitor ack when they are taken care of", sum.Security)}
+	default:
+		return &exitError{code, fmt.Errorf("%d operational findings stand, and %d things did not work this time", sum.Operational, len(sum.Trouble))}
+	}
+}
+
+func printSummary(w io.Writer, sum monitor.Summary, asJSON bool) error {
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(sum)
+	}
+	for _, l := range sum.Logs {
+		fmt.Fprintf(w, "%s: %d entries verified of %d\n", l.Origin, l.Verified, l.Size)
+	}
+	for _, t := range sum.Trouble {
+		fmt.Fprintf(w, "trouble: %s\n", t)
+	}
+	_, err := fmt.Fprintf(w, "security findings: %d\noperational findings: %d\n", sum.Security, sum.Operational)
+	return err
+}

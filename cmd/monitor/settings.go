@@ -1,0 +1,280 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"cratelog/client"
+	"cratelog/config"
+	"cratelog/monitor"
+	"cratelog/monitor/alert"
+	"cratelog/monitor/store"
+	"cratelog/proofcheck"
+	"cratelog/registry"
+)
+
+// settings is the file that config/monitor.example.toml explains.
+type settings struct {
+	Database  string `toml:"database"`
+	Evidence  string `toml:"evidence"`
+	Listen    string `toml:"listen"`
+	Name      string `toml:"name"`
+	PublicURL string `toml:"public_url"`
+
+	Log []logSettings `toml:"log"`
+
+	Development   bool     `toml:"development"`
+	Programs      []string `toml:"programs"`
+	AllowUnproven []string `toml:"allow_unproven"`
+	AllowHTTP     bool     `toml:"allow_http"`
+
+	Registry struct {
+		Index     string          `toml:"index"`
+		Name      string          `toml:"name"`
+		TokenFile string          `toml:"token_file"`
+		Contents  bool            `toml:"contents"`
+		Interval  config.Duration `toml:"interval"`
+		Missing   config.Duration `toml:"missing"`
+	} `toml:"registry"`
+
+	Poll            config.Duration `toml:"poll"`
+	ViewPoll        config.Duration `toml:"view_poll"`
+	MaxAge          config.Duration `toml:"max_age"`
+	Unreachable     config.Duration `toml:"unreachable"`
+	ViewUnreachable config.Duration `toml:"view_unreachable"`
+	Rollback        config.Duration `toml:"rollback"`
+	Behind          config.Duration `toml:"behind"`
+	MismatchRetry   config.Duration `toml:"mismatch_retry"`
+	RequestTimeout  config.Duration `toml:"request_timeout"`
+	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
+
+	Repositories map[string]string `toml:"repositories"`
+	Channel      []alert.Config    `toml:"channel"`
+}
+
+// logSettings is a table [[log]].
+type logSettings struct {
+	Policy    string            `toml:"policy"`
+	URL       string            `toml:"url"`
+	Mirrors   []string          `toml:"mirrors"`
+	Witnesses map[string]string `toml:"witnesses"`
+}
+
+// setup is a settings file with what it names.
+type setup struct {
+	settings
+	path string
+}
+
+// maxFile bounds the policy, program and token files that are read.
+const maxFile = 1 << 20
+
+// loadSettings reads a settings file and checks what every command needs.
+func loadSettings(path string) (*setup, error) {
+	s := &setup{path: path}
+	s.ShutdownTimeout.Duration = 10 * time.Second
+	if err := config.LoadTOML(path, &s.settings); err != nil {
+		return nil, err
+	}
+	for _, required := range []struct{ key, value string }{{"database", s.Database}, {"evidence", s.Evidence}} {
+		if required.value == "" {
+			return nil, fmt.Errorf("%s: the setting %q is missing; see config/monitor.example.toml", path, required.key)
+		}
+	}
+	for _, u := range []struct{ key, value string }{{"public_url", s.PublicURL}} {
+		if parsed, err := url.Parse(u.value); u.value != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
+			return nil, fmt.Errorf("%s: %s: %q is not an http or https URL", path, u.key, u.value)
+		}
+	}
+	return s, nil
+}
+
+// beside resolves a file name found in the settings file.
+func (s *setup) beside(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(s.path), name)
+}
+
+func (s *setup) database() string { return s.beside(s.Database) }
+func (s *setup) evidence() string { return s.beside(s.Evidence) }
+
+// alerts is what the alerts need of the settings.
+func (s *setup) alerts() alertSite {
+	return alertSite{Dir: filepath.Dir(s.path), Database: s.database(), Evidence: s.evidence(), PublicURL: s.PublicURL, Channels: s.Channel}
+}
+
+// loadAlertSite reads what the alerts need of the settings file at path.
+func loadAlertSite(path string) (alertSite, error) {
+	s, err := loadSettings(path)
+	if err != nil {
+		return alertSite{}, err
+	}
+	return s.alerts(), nil
+}
+
+// logs reads the policies: every log that one of them lists is followed.
+func (s *setup) logs() ([]monitor.LogConfig, error) {
+	var all []monitor.LogConfig
+	for i, l := range s.Log {
+		where := fmt.Sprintf("%s: log %d", s.path, i+1)
+		if l.Policy == "" {
+			return nil, fmt.Errorf("%s: policy: name the c2sp.org/tlog-policy file with its keys and witnesses", where)
+		}
+		text, err := readBounded(s.beside(l.Policy))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
+		policy, err := client.ParsePolicy(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", where, l.Policy, err)
+		}
+		var origins []string
+		for _, k := range policy.Logs() {
+			if !slices.Contains(origins, k.Origin) {
+				origins = append(origins, k.Origin)
+			}
+		}
+		if len(origins) != 1 && (l.URL != "" || len(l.Mirrors) > 0) {
+			return nil, fmt.Errorf("%s: url and mirrors are of one log, and %s lists %d; make a policy file for each", where, l.Policy, len(origins))
+		}
+		for _, origin := range origins {
+			all = append(all, monitor.LogConfig{Origin: origin, Policy: policy, URL: l.URL, Mirrors: l.Mirrors, Witnesses: l.Witnesses})
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s: there is no log to follow; add a table [[log]], see config/monitor.example.toml", s.path)
+	}
+	return all, nil
+}
+
+// proofs is the verifier for the programs that the settings accept.
+func (s *setup) proofs() (*proofcheck.Verifier, error) {
+	shipped, err := proofcheck.Embedded()
+	if err != nil {
+		return nil, err
+	}
+	programs := slices.DeleteFunc(shipped, func(p proofcheck.Program) bool { return p.Development() && !s.Development })
+	for _, name := range s.Programs {
+		text, err := readBounded(s.beside(name))
+		if err != nil {
+			return nil, fmt.Errorf("%s: programs: %w", s.path, err)
+		}
+		p, err := proofcheck.ParseProgram(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: programs: %s: %w", s.path, name, err)
+		}
+		if p.Development() && !s.Development {
+			return nil, fmt.Errorf("%s: programs: %s has a development key, with which anyone can make false proofs; for a log that nobody relies on, set development = true", s.path, name)
+		}
+		programs = append(programs, p)
+	}
+	if len(programs) == 0 {
+		return nil, fmt.Errorf("%s: no program is accepted: those that ship with this version have development keys. Name others in programs, or set development = true for a log that nobody relies on", s.path)
+	}
+	return proofcheck.New(programs)
+}
+
+// registry is the way to the registry, nil if none is configured.
+func (s *setup) registry() (monitor.Registry, error) {
+	r := s.Registry
+	if r.Index == "" {
+		if r.Name != "" || r.TokenFile != "" || r.Contents {
+			return nil, fmt.Errorf("%s: registry: index is missing: the URL of the registry's sparse index", s.path)
+		}
+		return nil, nil
+	}
+	index, err := registry.SparseURL(r.Index)
+	if err == nil {
+		err = registry.CheckURL(index, s.AllowHTTP)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: registry: index: %w", s.path, err)
+	}
+	x := &registry.Index{URL: index, UserAgent: monitor.UserAgent, AllowHTTP: s.AllowHTTP}
+	if r.TokenFile != "" {
+		token, err := readBounded(s.beside(r.TokenFile))
+		if err != nil {
+			return nil, fmt.Errorf("%s: registry: token_file: %w", s.path, err)
+		}
+		x.Token = string(trimNewline(token))
+	}
+	return x, nil
+}
+
+func trimNewline(b []byte) []byte {
+	for len(b) > 0 && (b[len(b)-1] == '\n' || b[len(b)-1] == '\r') {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// monitorConfig makes the monitor's configuration for an open store.
+func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Config, *proofcheck.Verifier, error) {
+	logs, err := s.logs()
+	if err != nil {
+		return monitor.Config{}, nil, err
+	}
+	proofs, err := s.proofs()
+	if err != nil {
+		return monitor.Config{}, nil, err
+	}
+	reg, err := s.registry()
+	if err != nil {
+		return monitor.Config{}, nil, err
+	}
+	if info, err := os.Stat(s.evidence()); err != nil || !info.IsDir() {
+		return monitor.Config{}, nil, errors.Join(fmt.Errorf("%s: evidence: %s is not a directory; monitor init makes it", s.path, s.evidence()), err)
+	}
+	routes := alert.Routes(s.Channel)
+	return monitor.Config{
+		Logs: logs, Store: db, EvidenceDir: s.evidence(), Proofs: proofs,
+		ProgramFile: func(id [32]byte) []byte {
+			p, ok := proofs.Program(id)
+			if !ok {
+				return nil
+			}
+			text, err := p.Marshal()
+			if err != nil {
+				return nil
+			}
+			return text
+		},
+		Registry: reg, RegistryName: s.Registry.Name, Contents: s.Registry.Contents,
+		RegistryInterval: s.Registry.Interval.Duration, RegistryMissing: s.Registry.Missing.Duration,
+		Route: func(f store.Finding, w *store.Watch) []string {
+			asked := ""
+			if w != nil {
+				asked = w.Channel
+			}
+			return routes.For(alert.Class(f.Class), f.Kind, asked)
+		},
+		AllowUnproven: s.AllowUnproven,
+		Poll:          s.Poll.Duration, ViewPoll: s.ViewPoll.Duration, MaxAge: s.MaxAge.Duration,
+		Unreachable: s.Unreachable.Duration, ViewUnreachable: s.ViewUnreachable.Duration,
+		Rollback: s.Rollback.Duration, Behind: s.Behind.Duration,
+		MismatchRetry: s.MismatchRetry.Duration, RequestTimeout: s.RequestTimeout.Duration,
+		AllowHTTP: s.AllowHTTP, Logger: logger,
+	}, proofs, nil
+}
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		err = fmt.Errorf("%s has more than %d bytes", path, maxFile)
+	}
+	return b, err
+}
