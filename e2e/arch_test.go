@@ -67,6 +67,7 @@ var mayImport = map[string][]string{
 	"monitor/store":     {"entry"},
 	"monitor":           {"entry", "crate", "client", "evidence", "registry", "monitor/store"},
 	"internal/roguelog": {},
+	"monitor/alert":     {"config"},
 	"monitor/web":       {"monitor/store", "entry", "client", "proofcheck"},
 
 	"policy":  {"client", "config", "entry", "proofcheck"},
@@ -81,7 +82,7 @@ var mayImport = map[string][]string{
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git", "cargo", "policy", "verdict", "registry", "proxy", "publish", "publish/credential"},
 	"cmd/ceremony":  {"ceremony", "circuit"},
-	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "entry", "evidence", "proofcheck", "registry", "internal/daemon"},
+	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "registry", "internal/daemon"},
 	"cmd/demo":      {"client", "entry", "internal/loopback", "testdata"},
 
 	"registry/registrytest": {"registry"},
