@@ -104,11 +104,17 @@ func TestMain(m *testing.M) {
 // threeParties holds a ceremony as it is meant to be: each party contributes on a copy
 // of its own and sends the file, which the coordinator accepts.
 func threeParties(dir string, compile func(circuit.Capacity) (*cs.R1CS, error), progress Progress) error {
-	ctx := context.Background()
 	f, err := create(dir, testCapacity, compile)
 	if err != nil {
 		return err
 	}
+	return threePartiesIn(f, dir, func(int, int, string) error { return nil }, progress)
+}
+
+// threePartiesIn does so in a folder that was made. before is told of each
+// contribution that was sent, before it is accepted.
+func threePartiesIn(f *Folder, dir string, before func(phase, party int, sent string) error, progress Progress) error {
+	ctx := context.Background()
 	same := func(circuit.Capacity) (*cs.R1CS, error) { return f.shape.system, nil }
 	for phase := 1; phase <= 2; phase++ {
 		for party := range 3 {
@@ -124,7 +130,11 @@ func threeParties(dir string, compile func(circuit.Capacity) (*cs.R1CS, error), 
 			if err != nil {
 				return err
 			}
-			if _, err := f.Accept(ctx, filepath.Join(own, c.Name), progress); err != nil {
+			sent := filepath.Join(own, c.Name)
+			if err := before(phase, party, sent); err != nil {
+				return err
+			}
+			if _, err := f.Accept(ctx, sent, progress); err != nil {
 				return err
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -34,11 +35,12 @@ type Config struct {
 	Limits    log.Limits           // zero: the log's defaults
 	BatchSize uint                 // zero: the log's default
 	Extra     []proofcheck.Program // programs beside those that ship
+	Programs  []proofcheck.Program // if any, the only ones, and the log is no development log
 	Logger    *slog.Logger         // of the log; nil: nothing is said
 }
 
-// World is a running log with its witnesses. It accepts the programs that ship with
-// cratelog, development keys included.
+// World is a running log with its witnesses. Without Config.Programs it accepts the
+// programs that ship with cratelog, development keys included.
 type World struct {
 	Log       *log.Log
 	URL       string      // of the log
@@ -66,11 +68,13 @@ func Start(ctx context.Context, cfg Config) (w *World, err error) {
 			err = errors.Join(err, w.Close())
 		}
 	}()
-	programs, err := proofcheck.Embedded()
-	if err != nil {
-		return w, err
+	programs := cfg.Programs
+	if len(programs) == 0 {
+		if programs, err = proofcheck.Embedded(); err != nil {
+			return w, err
+		}
 	}
-	if w.Proofs, err = proofcheck.New(append(programs, cfg.Extra...)); err != nil {
+	if w.Proofs, err = proofcheck.New(append(slices.Clone(programs), cfg.Extra...)); err != nil {
 		return w, err
 	}
 	key := filepath.Join(cfg.Dir, "log.pem")
@@ -158,7 +162,7 @@ func (w *World) startLog(ctx context.Context, cfg Config) (err error) {
 	w.Log, err = log.Open(ctx, log.Config{
 		Origin: cfg.Origin, Signer: w.Signer, VKey: w.VKey,
 		TreeDir: filepath.Join(cfg.Dir, "log-tree"), StateDir: filepath.Join(cfg.Dir, "log-state"),
-		Policy: w.Text, Proofs: w.Proofs, Development: true,
+		Policy: w.Text, Proofs: w.Proofs, Development: len(cfg.Programs) == 0,
 		CheckpointInterval: interval, Limits: cfg.Limits, BatchSize: cfg.BatchSize, Logger: cfg.Logger,
 	})
 	if err != nil {
