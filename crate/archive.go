@@ -62,7 +62,7 @@ func (s *selection) wants(path string, size int64) bool {
 // is the one for all. It hands the files of also, which may be nil, to its visit.
 func readArchive(raw []byte, root string, lim Limits, also *selection) (*archive, error) {
 	if int64(len(raw)) > lim.Compressed {
-		return nil, refuse("", "is larger than the limit of %d bytes", lim.Compressed)
+		return nil, refuseLimit("is larger than the limit of %d bytes", lim.Compressed)
 	}
 	// A bytes.Reader is an io.ByteReader: gzip takes no byte more than it needs,
 	// so what is left after the first member is exactly what trails it.
@@ -91,6 +91,10 @@ func readArchive(raw []byte, root string, lim Limits, also *selection) (*archive
 
 func refuse(file, why string, args ...any) error {
 	return &ArchiveError{File: file, Why: fmt.Sprintf(why, args...)}
+}
+
+func refuseLimit[N int | int64](why string, limit N) error {
+	return &ArchiveError{Why: fmt.Sprintf(why, limit), Limit: true}
 }
 
 // run reads entries up to the end of the tar and then the end of the gzip
@@ -174,7 +178,7 @@ func (u *unpacker) file(name string, h header) error {
 // before it, and returns its path below the top directory.
 func (u *unpacker) admit(name string) (string, error) {
 	if len(u.files) >= u.max {
-		return "", refuse("", "has more files than the limit of %d", u.max)
+		return "", refuseLimit("has more files than the limit of %d", u.max)
 	}
 	root, path, ok := strings.Cut(name, "/")
 	if u.root == "" && ok {
@@ -308,7 +312,7 @@ func (u *unpacker) full(b []byte, file string) error {
 // charge takes n bytes from what may still be inflated, before they are.
 func (u *unpacker) charge(n int64) error {
 	if n > u.left {
-		return refuse("", "inflates to more than the limit of %d bytes", u.size)
+		return refuseLimit("inflates to more than the limit of %d bytes", u.size)
 	}
 	u.left -= n
 	return nil

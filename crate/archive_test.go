@@ -330,7 +330,8 @@ func TestLimitsHoldAtTheLimitAndOneBelow(t *testing.T) {
 		"the .crate inflates to more than the limit of 3583 bytes":                 {exact.Compressed, exact.Inflated - 1, exact.Files},
 		"the .crate has more files than the limit of 1":                            {exact.Compressed, exact.Inflated, exact.Files - 1},
 	} {
-		if _, err := Read(raw, "hello", "1.0.0", lim); err == nil || err.Error() != want {
+		var archive *ArchiveError
+		if _, err := Read(raw, "hello", "1.0.0", lim); err == nil || err.Error() != want || !errors.As(err, &archive) || !archive.Limit {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

@@ -15,6 +15,10 @@ var ErrSubject = errors.New("the entry is about another .crate")
 type ArchiveError struct {
 	File string // path in the archive, "" if none is to blame
 	Why  string
+
+	// Limit says that one of the reader's Limits is the reason: a reader with larger ones
+	// might accept it, so the error says nothing against whoever did.
+	Limit bool
 }
 
 func (e *ArchiveError) Error() string {

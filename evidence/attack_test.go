@@ -1,7 +1,9 @@
 package evidence
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -588,9 +590,6 @@ func TestConstructorsRefuseWhatShowsNothing(t *testing.T) {
 		"a registry that agrees": func() (*Evidence, error) {
 			return NewRegistryMismatch(full, h.leaf(t, 2, 9), Registry{Name: "r", SHA256: sha256.Sum256(fixture.Crate(t, "hello-proof", "0.1.0"))}, meta)
 		},
-		"a .crate that is too large": func() (*Evidence, error) {
-			return NewFalseEntry(Files, full, h.leaf(t, 2, 9), make([]byte, MaxCrate+1), meta)
-		},
 	} {
 		if e, err := make(); err == nil || e != nil || !isOurs(err) && name != "a tree too small" {
 			t.Errorf("%s: %v, %v", name, e, err)
@@ -601,4 +600,40 @@ func TestConstructorsRefuseWhatShowsNothing(t *testing.T) {
 func ExampleName() {
 	fmt.Println(Name(nil))
 	// Output: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.evidence
+}
+
+// TestWhatOnlyThisProgramsLimitsRefuseConvictsNobody: a log may have larger ones.
+func TestWhatOnlyThisProgramsLimitsRefuseConvictsNobody(t *testing.T) {
+	w := newWorld(t)
+	var buf bytes.Buffer
+	z := gzip.NewWriter(&buf)
+	tw := tar.NewWriter(z)
+	for i := range 20001 {
+		fatalIf(t, tw.WriteHeader(&tar.Header{Name: fmt.Sprintf("hello-inner-0.1.0/%d", i), Mode: 0o644, Format: tar.FormatUSTAR, ModTime: time.Unix(1, 0)}))
+	}
+	fatalIf(t, errors.Join(tw.Close(), z.Close()))
+	for name, raw := range map[string][]byte{"many files": buf.Bytes(), "no archive": []byte("x"), "large": make([]byte, MaxCrate+1)} {
+		leaf := altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.SHA256 = sha256.Sum256(raw) })
+		e, err := w.falseEntry(t, Files, leaf, raw)
+		fatalIf(t, err)
+		c, err := Verify(e, w.keys, nil)
+		switch name {
+		case "many files":
+			if !errors.Is(err, ErrUndecided) || !strings.Contains(err.Error(), "more files than the limit") {
+				t.Errorf("%s: %+v, %v", name, c, err)
+			}
+		case "no archive":
+			if err != nil || !c.Convicts() {
+				t.Errorf("%s: %+v, %v", name, c, err)
+			}
+		case "large":
+			if !errors.Is(err, ErrUndecided) || e.Crate != nil {
+				t.Errorf("%s: %+v, %v", name, c, err)
+			}
+			e.Crate = raw
+			if c, err := Verify(e, w.keys, nil); err != nil || !c.Convicts() {
+				t.Errorf("%s: %+v, %v", name, c, err)
+			}
+		}
+	}
 }

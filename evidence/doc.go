@@ -51,8 +51,8 @@
 //
 // False entry (false-entry): a note that the log signed, an entry with its index and
 // inclusion path, and the reason: "malformed", its bytes are no entry; "proof-invalid",
-// its proof does not hold, whose program may be in the file; "files", the .crate in the
-// file is the entry's subject but not what it claims; "unknown-program", the reader does
+// its proof does not hold, whose program may be in the file; "files", its subject is not
+// what it claims, a .crate that is in the file unless it is too large for it; "unknown-program", the reader does
 // not know the program, which convicts nobody.
 //
 // Root not made of the entries (entry-root-mismatch): a note of the log, and the hashes of

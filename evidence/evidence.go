@@ -22,7 +22,7 @@ const (
 	MaxSize     = 16 << 20  // of a file, in bytes
 	MaxNote     = 128 << 10 // of a signed note, in bytes
 	MaxProgram  = 64 << 10  // of a program file, in bytes
-	MaxCrate    = 11 << 20  // of a .crate, in bytes; it must fit as base64
+	MaxCrate    = 11 << 20  // of a .crate in a file, in bytes; it must fit as base64
 	maxSources  = 8
 	maxText     = 1024
 	maxPath     = 63
@@ -79,7 +79,7 @@ type Evidence struct {
 	Reason   Reason
 	Registry Registry
 	Program  []byte // program file, may be nil; FalseEntry with ProofInvalid or UnknownProgram
-	Crate    []byte // FalseEntry with Files
+	Crate    []byte // FalseEntry with Files; nil if it is too large, and whoever verifies has to set it
 
 	Notes   [][]byte
 	Entries []Leaf
@@ -137,6 +137,9 @@ func (e *Evidence) Marshal() ([]byte, error) {
 	}
 	if e.Program != nil {
 		fmt.Fprintf(&b, "program %d\n%s", len(e.Program), e.Program)
+	}
+	if len(e.Crate) > MaxCrate {
+		return nil, malformed("the .crate has %d bytes, at most %d fit", len(e.Crate), MaxCrate)
 	}
 	if e.Crate != nil {
 		fmt.Fprintf(&b, "crate %s\n", b64(e.Crate))

@@ -69,19 +69,27 @@ func (e *Evidence) proofWhy(x *entry.Entry, pv ProofVerifier) (string, error) {
 
 // filesWhy decides about the reason Files.
 func (e *Evidence) filesWhy(x *entry.Entry) (string, error) {
+	if e.Crate == nil {
+		return "", fmt.Errorf("%w: it needs the .crate of %s %s with the checksum %x, which is too large to be in the file", ErrUndecided, x.Subject.Name, x.Subject.Version, x.Subject.SHA256)
+	}
 	src, ok := x.Claim.(*entry.Source)
 	if sum := sha256.Sum256(e.Crate); sum != x.Subject.SHA256 {
-		return "", notProven("the .crate in the file has the checksum %x, the entry is about %x", sum, x.Subject.SHA256)
+		return "", notProven("the .crate has the checksum %x, the entry is about %x", sum, x.Subject.SHA256)
 	} else if !ok {
 		return "", notProven("the claim is of the kind %q, which says nothing of files", x.Claim.Kind())
 	}
 	c, err := crate.Read(bytes.Clone(e.Crate), x.Subject.Name, x.Subject.Version, crate.DefaultLimits)
+	var archive *crate.ArchiveError
+	if errors.As(err, &archive) && archive.Limit {
+		// A log may have larger limits, so this is not held against it.
+		return "", fmt.Errorf("%w: %w, that of this program", ErrUndecided, err)
+	}
 	if err == nil {
 		err = c.Check(x.Subject, src)
 	}
 	if err == nil {
 		return "", notProven("the .crate is what entry %d claims", e.Entries[0].Index)
 	}
-	return fmt.Sprintf("an entry about %s %s whose .crate, which is in this file, is not what the entry claims: %v. "+
+	return fmt.Sprintf("an entry about %s %s whose .crate is not what the entry claims: %v. "+
 		"A log must compare the two before it accepts an entry.", x.Subject.Name, x.Subject.Version, err), nil
 }

@@ -129,14 +129,14 @@ func TestALargeCrateIsGivenBesideTheFile(t *testing.T) {
 	file, err := evidence.Write(dir, e)
 	fatal(t, err)
 	policy := filepath.Join(vectors, "trust.policy")
-	if code, _, errs := monitor(t, "verify-evidence", file, "--policy", policy); code != 1 || !strings.Contains(errs, "it needs the .crate of hello-inner 0.1.0") {
+	if code, _, errs := command(t, "verify-evidence", file, "--policy", policy); code != 1 || !strings.Contains(errs, "it needs the .crate of hello-inner 0.1.0") {
 		t.Errorf("exit %d, %q", code, errs)
 	}
-	code, out, errs := monitor(t, "verify-evidence", file, "--policy", policy, "--crate", raw)
+	code, out, errs := command(t, "verify-evidence", file, "--policy", policy, "--crate", raw)
 	if code != 0 || !strings.Contains(out, strings.TrimSuffix(filepath.Base(file), ".evidence")) {
 		t.Errorf("exit %d, %q %q", code, out, errs)
 	}
-	if code, _, errs := monitor(t, "verify-evidence", file, "--policy", policy, "--crate", file); code != 1 || !strings.Contains(errs, "the .crate has the checksum") {
+	if code, _, errs := command(t, "verify-evidence", file, "--policy", policy, "--crate", file); code != 1 || !strings.Contains(errs, "the .crate has the checksum") {
 		t.Errorf("another .crate: exit %d, %q", code, errs)
 	}
 }
