@@ -28,6 +28,12 @@ const usage = `monitor follows transparency logs of crate proofs.
 	        [-days N] -by NAME] [-remove NUMBER]
 	                                  announce a release, so that watches do not tell of
 	                                  it; without a flag: list what is announced
+	monitor query -config FILE entries | entry KEY | raw KEY | bundle KEY | crate NAME |
+	        checkpoints | checkpoint SIZE | findings | statistics | logs | witnesses
+	        [--PARAMETER VALUE]...    answer from the database as the web API does; the
+	                                  parameters are those of docs/monitor-api.md
+	monitor export -config FILE csv|ndjson [--PARAMETER VALUE]...
+	                                  print the history of all entries, or of some
 	monitor verify-evidence FILE --policy FILE [--program FILE]...
 	        [--crate FILE] [--development] [--json]
 	                                  say what an evidence file shows, with the keys of
@@ -39,7 +45,7 @@ const usage = `monitor follows transparency logs of crate proofs.
 	                                  that they do not page again
 
 Exit status: 0 all is well, or the evidence holds; 1 once: a security finding stands,
-verify-evidence: it does not hold; 2 the command line is wrong; 3 something could not
+verify-evidence: it does not hold, query: there is no such thing; 2 the command line is wrong; 3 something could not
 be read or reached, or once: an operational finding stands.
 `
 
@@ -58,6 +64,8 @@ func verbs() map[string]func(ctx context.Context, args []string, stdout, stderr 
 		"once":            once,
 		"watch":           watch,
 		"authorise":       authorise,
+		"query":           query,
+		"export":          export,
 		"verify-evidence": verifyEvidence,
 		"test-alert":      testAlert,
 		"ack":             ack,

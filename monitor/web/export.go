@@ -80,13 +80,15 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, contentType, nam
 	return nil
 }
 
-// extend sends what was written, and gives the next batch its own time.
+// extend sends what was written, and gives the next batch its own time, where the
+// connection knows such things.
 func extend(c *http.ResponseController) error {
-	err := errors.Join(c.Flush(), c.SetWriteDeadline(time.Now().Add(time.Minute)))
-	if errors.Is(err, http.ErrNotSupported) {
-		return nil
+	for _, err := range []error{c.Flush(), c.SetWriteDeadline(time.Now().Add(time.Minute))} {
+		if err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // csvHeader names the columns. Columns are added at the end, never renamed.

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/client"
+	"cratelog/entry"
+	"cratelog/internal/fixture"
+	"cratelog/monitor/store"
+)
+
+// askable is a settings file beside a database with the fixtures' entries.
+func askable(t *testing.T) (config string) {
+	t.Helper()
+	dir := t.TempDir()
+	skey, vkey, err := note.GenerateKey(rand.Reader, "log.example/q")
+	fatal(t, err)
+	signer, err := note.NewSigner(skey)
+	fatal(t, err)
+	config = filepath.Join(dir, "monitor.toml")
+	fatal(t, os.WriteFile(filepath.Join(dir, "log.policy"), []byte("log "+vkey+" https://log.example/\nquorum none\n"), 0o644))
+	fatal(t, os.WriteFile(config, []byte("database = \"m.db\"\nevidence = \"evidence\"\ndevelopment = true\n[[log]]\npolicy = \"log.policy\"\n"), 0o644))
+	db, err := store.Create(t.Context(), filepath.Join(dir, "m.db"))
+	fatal(t, err)
+	defer db.Close()
+	now := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	l, err := db.AddLog(t.Context(), "log.example/q", []string{vkey}, "https://log.example/", now)
+	fatal(t, err)
+	var rows []store.Entry
+	for i, name := range []string{"hello-proof-0.1.0", "hello-inner-0.1.0", "hello-proof-0.1.1"} {
+		b, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", name+".entry"))
+		fatal(t, err)
+		e, err := entry.Parse(b)
+		fatal(t, err)
+		rows = append(rows, store.Entry{Log: l.ID, Index: int64(i), LeafHash: tlog.RecordHash(b), Name: e.Subject.Name, Version: e.Subject.Version,
+			SHA256: e.Subject.SHA256, Program: e.Proof.Program, FirstSeen: now, Verdict: store.OK, Covered: 3, Data: b})
+	}
+	fatal(t, db.AppendEntries(t.Context(), l.ID, rows))
+	root, err := db.Root(t.Context(), l.ID, 3)
+	fatal(t, err)
+	fatal(t, db.SetVerified(t.Context(), l.ID, 3, root, nil))
+	text := torchwood.Checkpoint{Origin: l.Origin, Tree: tlog.Tree{N: 3, Hash: root}}.String()
+	signed, err := note.Sign(&note.Note{Text: text}, signer)
+	fatal(t, err)
+	_, _, err = db.PutCheckpoint(t.Context(), store.Checkpoint{Log: l.ID, Size: 3, Root: root, Signed: signed, Source: "log", FirstSeen: now, LastSeen: now, Verdict: store.Consistent},
+		func([]byte) (bool, time.Time) { return true, time.Time{} })
+	fatal(t, err)
+	return config
+}
+
+func TestQueryPrintsWhatTheAPIAnswers(t *testing.T) {
+	config := askable(t)
+	s, err := loadSettings(config)
+	fatal(t, err)
+	r, err := store.OpenReader(t.Context(), s.database())
+	fatal(t, err)
+	defer r.Close()
+	server, err := s.pagesOver(r, slog.New(slog.DiscardHandler))
+	fatal(t, err)
+	for path, args := range map[string]string{
+		"/v1/entries":                           "query -config F entries",
+		"/v1/entries?crate=hello-proof&limit=1": "query entries --crate hello-proof --limit=1 --config F",
+		"/v1/entries/2":                         "query -config F entry 2",
+		"/e/2.entry":                            "query -config F raw 2",
+		"/e/1.tlog-proof":                       "query -config F bundle 1",
+		"/v1/crates/hello-proof?order=newest":   "query -config F crate hello-proof -order newest",
+		"/v1/checkpoints":                       "query -config F checkpoints",
+		"/cp/3.json":                            "query -config F checkpoint 3",
+		"/v1/findings?class=security":           "query -config F findings --class security",
+		"/v1/witnesses":                         "query -config F witnesses",
+		"/v1/export.csv":                        "export -config F csv",
+		"/v1/export.ndjson?version=0.1.1":       "export -config F ndjson --version 0.1.1",
+	} {
+		rec := httptest.NewRecorder()
+		server.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		want, err := io.ReadAll(rec.Result().Body)
+		fatal(t, err)
+		code, stdout, stderr := command(t, strings.Fields(strings.ReplaceAll(args, "F", config))...)
+		if code != 0 || stdout != string(want) || rec.Code != http.StatusOK || stderr != "" {
+			t.Errorf("%s: %d %s%s, want %s", args, code, stdout, stderr, want)
+		}
+	}
+	_, stdout, _ := command(t, "query", "-config", config, "bundle", "2")
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(config), "log.policy"))
+	fatal(t, err)
+	policy, err := client.ParsePolicy(text)
+	fatal(t, err)
+	proofs, err := s.proofs()
+	fatal(t, err)
+	rules := client.DefaultRules()
+	rules.AllowNoWitnesses = true
+	if _, err := client.Verify(fixture.Crate(t, "hello-proof", "0.1.1"), []byte(stdout), policy, proofs, rules); err != nil {
+		t.Errorf("the bundle that was printed: %v", err)
+	}
+	_, stdout, _ = command(t, "query", "-config", config, "logs")
+	var logs struct{ Logs []struct{ Verified int } }
+	if err := json.Unmarshal([]byte(stdout), &logs); err != nil || len(logs.Logs) != 1 || logs.Logs[0].Verified != 3 {
+		t.Errorf("%v %s", err, stdout)
+	}
+}
+
+func TestAQueryThatCannotBeAnsweredSaysWhy(t *testing.T) {
+	config := askable(t)
+	for args, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"query -config F":                      {2, "query needs -config, and what is asked for"},
+		"query entries":                        {2, "query needs -config, and what is asked for"},
+		"query -config F everything":           {2, `"everything" cannot be asked for`},
+		"query -config F entry":                {2, "entry needs one key"},
+		"query -config F logs 3":               {2, `logs takes parameters only, and not "3"`},
+		"query -config F entries --crat x":     {2, `There is no parameter "crat" here`},
+		"query -config F entries --crate":      {2, "--crate needs a value"},
+		"query -config F entries --limit 9999": {2, "The parameter limit is no number from 1 to 1000."},
+		"query -config F entry 3":              {1, "This monitor holds no entry of that index"},
+		"query -config F crate a/../b":         {1, "That is no name of a crate."},
+		"query -config F.missing logs":         {3, "no such file"},
+		"export -config F xml":                 {2, `"xml" cannot be asked for`},
+	} {
+		code, stdout, stderr := command(t, strings.Fields(strings.ReplaceAll(args, "F", config))...)
+		if code != want.code || !strings.Contains(stderr, want.text) || stdout != "" {
+			t.Errorf("%s: %d %s%s", args, code, stdout, stderr)
+		}
+	}
+	fatal(t, os.Remove(filepath.Join(filepath.Dir(config), "m.db")))
+	if code, _, stderr := command(t, "query", "-config", config, "logs"); code != 3 || !strings.Contains(stderr, "the monitor's database does not exist") {
+		t.Errorf("without a database: %d %s", code, stderr)
+	}
+}
