@@ -1,0 +1,251 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/client"
+	"cratelog/config"
+	"cratelog/entry"
+	"cratelog/internal/fixture"
+	"cratelog/registry/registrytest"
+)
+
+// proxy installs the proxy in the project as its user does, and runs it until the
+// test ends.
+func (d *dependent) proxy() {
+	d.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fatalIf(d.t, err)
+	address := l.Addr().String()
+	fatalIf(d.t, l.Close())
+	fatalIf(d.t, os.Remove(filepath.Join(d.dir, ".cargo", "config.toml")))
+	d.zkp("proxy", "--install", "--listen", address).want(d.t, 0, "Installed")
+	p := &process{t: d.t, name: "proxy", log: &lines{t: d.t, name: "proxy"}, done: make(chan struct{})}
+	p.cmd = exec.Command(program(d.t, "cargo-zkp"), "proxy", "--listen", address, "--index", d.registry.Index)
+	p.cmd.Dir, p.cmd.Env = d.dir, append(os.Environ(), d.env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	fatalIf(d.t, p.cmd.Start())
+	go func() {
+		defer close(p.done)
+		p.err = p.cmd.Wait()
+	}()
+	d.t.Cleanup(p.stop)
+	for range 1000 {
+		if r, err := http.Get("http://" + address + "/"); err == nil {
+			r.Body.Close()
+			return
+		}
+		select {
+		case <-p.done:
+			d.t.Fatalf("the proxy ended: %v\n%s", p.err, p.log)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	d.t.Fatal("the proxy does not answer")
+}
+
+// halts runs a plain cargo build, which must stop with our words before anything of
+// the crate is compiled.
+func (d *dependent) halts(t *testing.T, crate string, words ...string) {
+	t.Helper()
+	d.cargo("build").want(t, 101, words...)
+	for _, pattern := range []string{filepath.Join(d.home, "registry", "src", "*", crate+"-*"), filepath.Join(d.dir, "target", "debug", "deps", "*"+strings.ReplaceAll(crate, "-", "_")+"*")} {
+		if found, err := filepath.Glob(pattern); err != nil || len(found) != 0 {
+			t.Errorf("%v %v: cargo has got at the crate", found, err)
+		}
+	}
+}
+
+// TestAPlainBuildStopsBeforeItCompilesWhatIsNotProven is the promise to the cargo
+// user, with the real cargo, log, witnesses and proxy.
+func TestAPlainBuildStopsBeforeItCompilesWhatIsNotProven(t *testing.T) {
+	s := newSite(t)
+	s.logFixtures(t)
+	s.addLogURL()
+	wanted := "hello-proof = { version = \"=0.1.1\", verification = \"zkp\" }\n"
+	t.Run("proved crates, among many of the real registry", func(t *testing.T) {
+		d := newDependent(t, s, wanted+"hello-inner = \"0.1.0\"\n"+real)
+		d.withRealCrates()
+		d.policy("require = [\"hello-inner\"]\n")
+		d.proxy()
+		d.mustCargo("build")
+		lock := string(read(t, filepath.Join(d.dir, "Cargo.lock")))
+		if strings.Count(lock, "[[package]]") < 33 || strings.Contains(lock, "127.0.0.1") {
+			t.Errorf("the lock file is not what it would be without a proxy:\n%s", lock)
+		}
+		d.zkp("verify", "--locked").want(t, 0, "2 crates proven")
+		d.zkp("proxy", "--uninstall").want(t, 0, "Removed")
+	})
+	start := func(t *testing.T, dependencies, policy string) *dependent {
+		t.Helper()
+		d := newDependent(t, s, dependencies)
+		d.policy(policy)
+		return d
+	}
+	t.Run("one byte is changed in the registry", func(t *testing.T) {
+		d := start(t, wanted, "")
+		raw := bytes.Clone(fixture.Crate(t, "hello-proof", "0.1.1"))
+		raw[len(raw)/2] ^= 1
+		d.registry.Swap("hello-proof", "0.1.1", raw)
+		d.proxy()
+		d.halts(t, "hello-proof", "the registry served other bytes than its index lists")
+	})
+	t.Run("the registry lists the changed crate's checksum", func(t *testing.T) {
+		d := start(t, wanted, "")
+		d.registry.Replace("hello-proof", "0.1.1", s.changed(t, "src/lib.rs", func(b []byte) []byte { return append(b, "pub fn evil() {}\n"...) }))
+		d.proxy()
+		d.halts(t, "hello-proof", "another crate")
+	})
+	t.Run("a dependency is added to Cargo.toml only", func(t *testing.T) {
+		d := start(t, wanted, "")
+		evil := s.changed(t, "Cargo.toml", func(b []byte) []byte { return append(b, "\n[dependencies.proc-macro1]\nversion = \"1\"\n"...) })
+		d.registry.Replace("hello-proof", "0.1.1", evil)
+		d.registry.AddCrate(registrytest.MakeCrate("proc-macro1", "1.0.0", nil))
+		d.proxy()
+		d.halts(t, "hello-proof", "another crate")
+	})
+	t.Run("a crate that nobody logged", func(t *testing.T) {
+		d := start(t, "stranger = \"1\"\n", "require = \"all\"\n")
+		d.registry.AddCrate(registrytest.MakeCrate("stranger", "1.0.0", nil))
+		d.proxy()
+		d.halts(t, "stranger", "nobody has proved this version")
+	})
+	t.Run("a log that shows another history", func(t *testing.T) {
+		d := start(t, wanted, "")
+		d.proxy()
+		d.mustCargo("build") // what the log showed first is remembered
+		fork := newDependent(t, s, "hello-inner = { version = \"0.1.0\", verification = \"zkp\" }\n")
+		fork.env = append(fork.env, onlyHome(d.env)) // the same user
+		fork.policy("")
+		fork.write("fork.policy", strings.Replace(string(read(t, s.policy)), s.log.url, s.forked(t), 1))
+		fork.write("zkp.toml", "version = 1\ndevelopment = true\ntrust = [\"fork.policy\"]\n")
+		fork.proxy()
+		fork.halts(t, "hello-inner", "two trees")
+	})
+	t.Run("a quorum that the log no longer has", func(t *testing.T) {
+		d := start(t, wanted, "max-age = \"1ns\"\n")
+		d.proxy()
+		d.halts(t, "hello-proof", "stale checkpoint")
+	})
+	t.Run("too few witnesses", func(t *testing.T) {
+		d := start(t, wanted, "")
+		stranger := s.run("witness", "keygen", "-name", "stranger.example", "-out", filepath.Join(t.TempDir(), "key.pem"))
+		text := strings.Replace(string(read(t, s.policy)), "group two-of-three 2 w0 w1 w2", "witness w3 "+stranger+"\ngroup two-of-three all w0 w3", 1)
+		d.write("strict.policy", text)
+		d.write("zkp.toml", "version = 1\ndevelopment = true\ntrust = [\"strict.policy\"]\n")
+		d.proxy()
+		d.halts(t, "hello-proof", "too few witnesses")
+	})
+	t.Run("cargo zkp build", func(t *testing.T) { wrappedBuild(t, s) })
+	s.stopAll()
+	t.Run("a log that does not answer", func(t *testing.T) {
+		d := start(t, wanted, "")
+		d.proxy()
+		d.halts(t, "hello-proof", "did not say whether it holds")
+	})
+}
+
+// onlyHome returns the variable HOME of an environment.
+func onlyHome(env []string) string {
+	for _, v := range env {
+		if strings.HasPrefix(v, "HOME=") {
+			return v
+		}
+	}
+	return ""
+}
+
+// wrappedBuild needs no configuration of cargo: it goes through a proxy of its own.
+func wrappedBuild(t *testing.T, s *site) {
+	d := newDependent(t, s, "hello-proof = { version = \"=0.1.1\", verification = \"zkp\" }\n")
+	d.policy("")
+	fatalIf(t, os.Remove(filepath.Join(d.dir, ".cargo", "config.toml")))
+	d.zkp("build", "--zkp-index", d.registry.Index).want(t, 0, "Compiling hello-proof v0.1.1")
+	d.zkp("build", "--zkp-index", d.registry.Index, "--locked", "--offline").want(t, 0)
+	lib := filepath.Join(d.find("src/*/hello-proof-0.1.1"), "src", "lib.rs")
+	write(t, lib, string(read(t, lib))+"pub fn evil() {}\n")
+	d.zkp("build", "--zkp-index", d.registry.Index).want(t, 1, "unpacked source differs", "src/lib.rs")
+	d.zkp("check", "--zkp-index", d.registry.Index, "--nonsense").want(t, 1, "unpacked source differs")
+}
+
+// changed packs hello-proof 0.1.1 again, with one file edited.
+func (s *site) changed(t *testing.T, file string, edit func([]byte) []byte) []byte {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "changed.crate")
+	repack(t, fixtureFile(t, "hello-proof-0.1.1.crate"), to, func(name string, content []byte) (string, []byte) {
+		if strings.HasSuffix(name, "-0.1.1/"+file) {
+			content = edit(content)
+		}
+		return name, content
+	})
+	return read(t, to)
+}
+
+// forked serves bundles out of a tree with the same entries in another order, signed
+// with the log's key and those of all its witnesses, and returns its address.
+func (s *site) forked(t *testing.T) string {
+	t.Helper()
+	signer, _, err := config.LogSigner(s.path("log.pem"), origin)
+	fatalIf(t, err)
+	signers := []note.Signer{signer}
+	for i := range s.witnesses {
+		w, _, err := config.CosignatureSigner(s.path(fmt.Sprintf("w%d.pem", i)), witnessName(i))
+		fatalIf(t, err)
+		signers = append(signers, w)
+	}
+	var leaves [][]byte
+	var hashes []tlog.Hash
+	reader := tlog.HashReaderFunc(func(indexes []int64) (out []tlog.Hash, err error) {
+		for _, i := range indexes {
+			out = append(out, hashes[i])
+		}
+		return out, nil
+	})
+	for i := range fixtures {
+		leaf := read(t, fixtureFile(t, fixtures[len(fixtures)-1-i]+".entry"))
+		stored, err := tlog.StoredHashes(int64(i), leaf, reader)
+		fatalIf(t, err)
+		leaves, hashes = append(leaves, leaf), append(hashes, stored...)
+	}
+	size := int64(len(leaves))
+	root, err := tlog.TreeHash(size, reader)
+	fatalIf(t, err)
+	signed, err := note.Sign(&note.Note{Text: fmt.Sprintf("%s\n%d\n%s\n", origin, size, root)}, signers...)
+	fatalIf(t, err)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for i, leaf := range leaves {
+			e, err := entry.Parse(leaf)
+			fatalIf(t, err)
+			if r.URL.Path != "/v1/crates/"+e.Subject.Name+"/"+e.Subject.Version {
+				continue
+			}
+			path, err := tlog.ProveRecord(size, int64(i), reader)
+			fatalIf(t, err)
+			p := client.Proof{Index: uint64(i), Checkpoint: signed, Extra: leaf}
+			for _, h := range path {
+				p.Hashes = append(p.Hashes, [sha256.Size]byte(h))
+			}
+			b, err := p.Marshal()
+			fatalIf(t, err)
+			w.Write(b)
+			return
+		}
+		http.NotFound(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
