@@ -148,7 +148,6 @@ func (s *setup) webConfig(r *store.Reader, logs []monitor.LogConfig, proofs *pro
 	}
 	for _, l := range logs {
 		c.Policies[l.Origin] = l.Policy
-		c.AllowNoWitnesses = c.AllowNoWitnesses || !l.Policy.NeedsWitnesses()
 	}
 	return c
 }

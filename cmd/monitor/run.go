@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"cratelog/client"
 	"cratelog/internal/daemon"
 	"cratelog/monitor"
 	"cratelog/monitor/alert"
@@ -202,17 +201,9 @@ func newServer(h http.Handler) *http.Server {
 }
 
 func (o *opened) handler() (http.Handler, error) {
-	policies := make(map[string]*client.Policy)
-	noWitnesses := false
-	for _, l := range o.config.Logs {
-		policies[l.Origin] = l.Policy
-		noWitnesses = noWitnesses || !l.Policy.NeedsWitnesses()
-	}
-	pages, err := web.New(web.Config{
-		Store: o.db.Reader(), Policies: policies, Proofs: o.proofs, AllowNoWitnesses: noWitnesses,
-		Name: o.site.Name, URL: o.site.PublicURL, Evidence: o.config.EvidenceDir, Gossip: gossip{o.monitor},
-		StaleAfter: o.config.MaxAge, Repositories: o.site.Repositories, Log: o.logger,
-	})
+	c := o.site.webConfig(o.db.Reader(), o.config.Logs, o.proofs, o.logger)
+	c.Gossip = gossip{o.monitor}
+	pages, err := web.New(c)
 	if err != nil {
 		return nil, err
 	}

@@ -81,7 +81,7 @@ func (s *Server) makeBundle(origin string, e store.Entry, c store.Checkpoint, pa
 	if err != nil {
 		return nil, err
 	}
-	rules := client.Rules{AllowNoWitnesses: s.cfg.AllowNoWitnesses}
+	rules := client.Rules{AllowNoWitnesses: !policy.NeedsWitnesses()}
 	if src, ok := parsed.Claim.(*entry.Source); ok {
 		rules.AllowUnproven = src.Unproven // what may be unproven is the reader's choice
 	}

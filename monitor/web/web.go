@@ -57,11 +57,10 @@ const MaxGossip = client.MaxBundleSize
 type Config struct {
 	Store *store.Reader
 	// Policies are those of the followed logs, by origin. Bundles are verified under them
-	// before they are handed out; a log without one has no bundles.
+	// before they are handed out; a log without one has no bundles. A policy that asks for
+	// no witness is taken at its word, as the operator's choice.
 	Policies map[string]*client.Policy
 	Proofs   Proofs
-	// AllowNoWitnesses is as in client.Rules: for monitors of development logs.
-	AllowNoWitnesses bool
 
 	Name     string // what the pages call this monitor; "cratelog monitor" if empty
 	URL      string // public base URL without a slash at its end, for feeds; "" for relative links
