@@ -98,8 +98,13 @@ type Log struct {
 
 // New makes a log whose keys follow from its origin.
 func New(origin string, witnesses int, now func() time.Time) (*Log, error) {
+	return NewSeeded(origin, origin, witnesses, now)
+}
+
+// NewSeeded makes a log with other keys.
+func NewSeeded(origin, seed string, witnesses int, now func() time.Time) (*Log, error) {
 	l := &Log{Origin: origin, Tree: &Tree{}, now: now}
-	priv := key(origin)
+	priv := key(seed)
 	vkey, err := note.NewEd25519VerifierKey(origin, priv.Public().(ed25519.PublicKey))
 	if err != nil {
 		return nil, err
@@ -111,7 +116,7 @@ func New(origin string, witnesses int, now func() time.Time) (*Log, error) {
 	l.VKey, l.key = vkey, &ed25519Signer{verifier, priv}
 	for i := range witnesses {
 		w := &Witness{Name: fmt.Sprintf("w%d", i+1)}
-		w.priv = key(origin + " " + w.Name)
+		w.priv = key(seed + " " + w.Name)
 		if w.signer, err = torchwood.NewCosignatureSigner(w.Name+".example", w.priv); err != nil {
 			return nil, err
 		}
@@ -169,11 +174,15 @@ func (l *Log) Policy(url string) []byte {
 // Sign returns the checkpoint of the first n leaves of a tree, signed by the log and
 // by the witnesses.
 func (l *Log) Sign(t *Tree, n int64, witnesses ...*Witness) []byte {
+	return l.SignText(torchwood.Checkpoint{Origin: l.Origin, Tree: tlog.Tree{N: n, Hash: t.Root(n)}}.String(), witnesses...)
+}
+
+// SignText signs any text.
+func (l *Log) SignText(text string, witnesses ...*Witness) []byte {
 	signers := []note.Signer{l.key}
 	for _, w := range witnesses {
 		signers = append(signers, &cosigner{w.signer, w.priv, l.now()})
 	}
-	text := torchwood.Checkpoint{Origin: l.Origin, Tree: tlog.Tree{N: n, Hash: t.Root(n)}}.String()
 	signed, err := note.Sign(&note.Note{Text: text}, signers...)
 	if err != nil {
 		panic(err)

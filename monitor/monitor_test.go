@@ -1,0 +1,427 @@
+package monitor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/client"
+	"cratelog/entry"
+	"cratelog/internal/roguelog"
+	"cratelog/monitor/store"
+)
+
+func TestGossipIsJudgedByTheRebuiltTree(t *testing.T) {
+	w := newWorld(t)
+	w.grow(300)
+	early := w.log.Sign(w.log.Tree, 123, w.log.Witnesses...)
+	w.clean(300)
+	for range 50 {
+		w.log.Tree.Append(newEntry(t, w.n, nil))
+		w.n++
+	}
+	future := w.log.Sign(w.log.Tree, 350) // signed, not published yet
+	for want, b := range map[string][]byte{store.Consistent: early, store.Pending: future} {
+		c, err := w.m.Gossip(t.Context(), b, "gossip")
+		fatalIf(t, err)
+		if c.Verdict != want {
+			t.Errorf("verdict %s, want %s", c.Verdict, want)
+		}
+	}
+	w.log.Publish()
+	w.clean(350)
+	c, err := w.m.Gossip(t.Context(), future, "gossip")
+	if err != nil || c.Verdict != store.Consistent {
+		t.Errorf("verdict %s, %v", c.Verdict, err)
+	}
+	// A bundle carries a checkpoint too.
+	proof, err := tlog.ProveRecord(123, 5, w.log.Tree)
+	fatalIf(t, err)
+	p := &client.Proof{Index: 5, Checkpoint: early, Extra: w.log.Tree.Leaf(5)}
+	for _, h := range proof {
+		p.Hashes = append(p.Hashes, h)
+	}
+	b, err := p.Marshal()
+	fatalIf(t, err)
+	if c, err = w.m.Gossip(t.Context(), b, "gossip"); err != nil || c.Verdict != store.Consistent || c.Size != 123 {
+		t.Errorf("the bundle's checkpoint is %s, %v", c.Verdict, err)
+	}
+	w.noAttack()
+}
+
+func TestWhatTheLogDidNotSignIsRefusedAndForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.grow(300)
+	w.clean(300)
+	signed := w.log.Sign(w.log.Tree, 200, w.log.Witnesses...)
+	other, err := roguelog.New("log.example/other", 3, w.clock)
+	fatalIf(t, err)
+	stranger, err := roguelog.NewSeeded(origin, "another seed", 0, w.clock)
+	fatalIf(t, err)
+	text, lines, _ := bytes.Cut(signed, []byte("\n\n"))
+	for name, b := range map[string][]byte{
+		"nothing":           nil,
+		"garbage":           []byte("hello\n"),
+		"another size":      bytes.Replace(signed, []byte("\n200\n"), []byte("\n201\n"), 1),
+		"no signature":      append(bytes.Clone(text), "\n\n"...),
+		"witnesses alone":   append(append(bytes.Clone(text), "\n\n"...), lines[bytes.IndexByte(lines, '\n')+1:]...),
+		"another log":       other.Sign(w.log.Tree, 200),
+		"another key":       stranger.Sign(w.log.Tree.Fork(100), 100),
+		"extension":         bytes.Replace(signed, []byte("\n\n"), []byte("\nmore\n\n"), 1),
+		"spoilt signature":  bytes.Replace(signed, lines[:40], append(bytes.Clone(lines[:39]), lines[39]^1), 1),
+		"something too big": bytes.Repeat([]byte("x"), 1<<20),
+	} {
+		if c, err := w.m.Gossip(t.Context(), b, "gossip"); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %s, %v", name, c.Verdict, err)
+		}
+	}
+	if n := len(w.findings()); n != 0 {
+		t.Errorf("%d findings", n)
+	}
+}
+
+// Whoever passes a checkpoint on can spoil cosignatures in it. That must not save a
+// log that forked.
+func TestASpoiltCosignatureDoesNotHideAFork(t *testing.T) {
+	w := newWorld(t)
+	w.grow(300)
+	w.clean(300)
+	other := w.log.Tree.Fork(99)
+	other.Append(newEntry(t, 1000, nil))
+	signed := w.log.Sign(other, 100, w.log.Witnesses[0])
+	signed[len(signed)-10] ^= 1
+	c, err := w.m.Gossip(t.Context(), signed, "gossip")
+	if err != nil || c.Verdict != store.Inconsistent || len(c.Cosignatures) != 0 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	w.found(kindForkPrefix)
+}
+
+func TestAnAbsurdSizeIsNoTargetAndHangsNobody(t *testing.T) {
+	w := newWorld(t)
+	w.grow(10)
+	w.clean(10)
+	for _, size := range []string{"9223372036854775807", "4611686018427387905", "281474976710657"} {
+		text := strings.Replace(string(w.log.Sign(w.log.Tree, 10)), "\n10\n", "\n"+size+"\n", 1)
+		if _, err := w.m.Gossip(t.Context(), []byte(text), "gossip"); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %v", size, err)
+		}
+		signed := w.log.SignText(text[:strings.Index(text, "\n\n")+1])
+		if _, err := w.m.Gossip(t.Context(), signed, "gossip"); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %v", size, err)
+		}
+	}
+	// The largest that is taken cannot be downloaded, and stops nothing else.
+	text, _, _ := strings.Cut(string(w.log.Sign(w.log.Tree, 10)), "\n\n")
+	huge := w.log.SignText(strings.Replace(text, "\n10\n", "\n281474976710656\n", 1)+"\n", w.log.Witnesses...)
+	c, err := w.m.Gossip(t.Context(), huge, "gossip")
+	if err != nil || c.Verdict != store.Pending || !c.Accepted {
+		t.Fatalf("%+v, %v\n%s", c, err, huge)
+	}
+	w.grow(10)
+	if s := w.once(); s.Logs[0].Verified != 20 || s.ExitCode() != 3 {
+		t.Errorf("%+v", s)
+	}
+	w.noAttack()
+}
+
+func TestAForkedLogThatGoesOnIsOneFinding(t *testing.T) {
+	w := newWorld(t)
+	w.grow(300)
+	w.clean(300)
+	other := w.log.Tree.Fork(250)
+	for n := range int64(200) {
+		other.Append(newEntry(t, 1000+n, nil))
+		if n%40 == 39 {
+			w.log.Serve(other, other.Size(), w.log.Sign(other, other.Size(), w.log.Witnesses[1:]...))
+			w.once()
+		}
+	}
+	found := w.found(kindForkPrefix, kindCosignerFork, kindCosignerFork)
+	if found[0].Count < 2 {
+		t.Errorf("it was seen %d times", found[0].Count)
+	}
+	// The honest tree goes on as well, and is verified.
+	w.grow(50)
+	if s := w.once(); s.Logs[0].Verified != 350 || s.ExitCode() != 1 {
+		t.Errorf("%+v", s)
+	}
+	for _, f := range found {
+		fatalIf(t, w.cfg.Store.Acknowledge(t.Context(), f.ID, "me", "the log was shut down", w.clock()))
+	}
+	if code := w.once().ExitCode(); code != 0 {
+		t.Errorf("all is acknowledged, exit code %d", code)
+	}
+	if n := len(w.findings()); n != 3 {
+		t.Errorf("%d findings", n)
+	}
+}
+
+func TestALogThatMendsItsEntriesIsVerifiedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.grow(300)
+	w.clean(300)
+	w.grow(100)
+	wrong := w.log.Tree.Fork(399)
+	wrong.Append(newEntry(t, 1000, nil))
+	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool { return serveBundles(rw, r, wrong) })
+	w.found(kindRootMismatch)
+	requests := 0
+	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/tile/entries/") {
+			requests++
+		}
+		return serveBundles(rw, r, wrong)
+	})
+	w.open()
+	w.once()
+	first := requests
+	w.once()
+	if requests != first || first == 0 {
+		t.Errorf("%d bundles were fetched at once, and %d again without a pause", first, requests-first)
+	}
+	w.later(11 * time.Minute)
+	w.found(kindRootMismatch)
+	w.log.Intercept(nil)
+	w.later(11 * time.Minute)
+	w.log.Publish()
+	if s := w.once(); s.Logs[0].Verified != 400 || len(s.Trouble) != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestADownloadGoesOnWhereItStopped(t *testing.T) {
+	w := newWorld(t)
+	w.grow(2000)
+	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/tile/entries/005" {
+			http.Error(rw, "busy", http.StatusTooManyRequests)
+			return true
+		}
+		return false
+	})
+	if s := w.once(); s.ExitCode() != 3 || s.Logs[0].Verified != 0 {
+		t.Errorf("%+v", s)
+	}
+	p, err := w.cfg.Store.Position(t.Context(), 1)
+	fatalIf(t, err)
+	if p.Downloaded != 5*256 {
+		t.Errorf("%d entries are stored", p.Downloaded)
+	}
+	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/tile/entries/00") && r.URL.Path < "/tile/entries/005" {
+			t.Errorf("%s is fetched again", r.URL.Path)
+		}
+		return false
+	})
+	w.open()
+	w.clean(2000)
+}
+
+func TestASlowLogIsGivenUpAndDelaysNoOtherView(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.HTTP = &http.Client{Timeout: 100 * time.Millisecond}
+	w.open()
+	w.grow(10)
+	w.clean(10)
+	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/checkpoint" {
+			rw.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return true
+		}
+		return false
+	})
+	w.n++
+	w.log.Tree.Append(newEntry(t, w.n, nil))
+	w.log.Publish()
+	s := w.once()
+	if s.ExitCode() != 3 || s.Logs[0].Verified != 11 {
+		t.Errorf("the witnesses showed the new tree, and the log serves it: %+v", s)
+	}
+	w.noAttack()
+}
+
+func TestAMonitorRefusesAnotherLogsMemory(t *testing.T) {
+	w := newWorld(t)
+	w.grow(300)
+	w.clean(300)
+	stranger, err := roguelog.NewSeeded(origin, "another seed", 3, w.clock)
+	fatalIf(t, err)
+	policy, err := client.ParsePolicy(stranger.Policy(w.server.URL))
+	fatalIf(t, err)
+	cfg := w.cfg
+	cfg.Logs = []LogConfig{{Origin: origin, Policy: policy}}
+	if _, err := New(t.Context(), cfg); !errors.Is(err, store.ErrOtherLog) {
+		t.Errorf("another key: %v", err)
+	}
+	cfg.Logs = []LogConfig{{Origin: "log.example/none", Policy: policy}}
+	if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "does not list it") {
+		t.Errorf("a log that the policy does not list: %v", err)
+	}
+	cfg.Logs = append(w.cfg.Logs, w.cfg.Logs...)
+	if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "twice") {
+		t.Errorf("one log twice: %v", err)
+	}
+	cfg.Logs = []LogConfig{{Origin: origin, Policy: w.cfg.Logs[0].Policy, Witnesses: map[string]string{"w9": "-"}}}
+	if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `"w9"`) {
+		t.Errorf("a witness that the policy does not list: %v", err)
+	}
+	// A memory that contradicts itself.
+	fatalIf(t, w.cfg.Store.SetVerified(t.Context(), 1, 300, tlog.Hash{1}, nil))
+	if _, err := New(t.Context(), w.cfg); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a damaged store: %v", err)
+	}
+}
+
+// The log that comes back smaller, after its disk was restored from a copy, must not
+// make the monitor begin anew.
+func TestALogThatStartsAgainIsNotFollowedAnew(t *testing.T) {
+	w := newWorld(t)
+	w.grow(300)
+	w.clean(300)
+	w.log.Tree = w.log.Tree.Fork(100)
+	for n := range int64(300) {
+		w.log.Tree.Append(newEntry(t, 5000+n, nil))
+	}
+	w.log.Publish()
+	found := w.found(kindForkPrefix, kindCosignerFork, kindCosignerFork, kindCosignerFork)
+	p, err := w.cfg.Store.Position(t.Context(), 1)
+	fatalIf(t, err)
+	if p.Verified != 300 || found[0].Evidence == "" {
+		t.Errorf("position %+v", p)
+	}
+}
+
+func TestWatchesTellOfWhatNobodyAnnounced(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Route = func(f store.Finding, watch *store.Watch) []string {
+		if watch != nil && watch.Channel != "" {
+			return []string{watch.Channel}
+		}
+		return []string{"pager"}
+	}
+	w.open()
+	ctx := t.Context()
+	for _, x := range []store.Watch{{Kind: store.WatchCrate, Value: "crate-3", Channel: "owner"}, {Kind: store.WatchPrefix, Value: "crate-29"}, {Kind: store.WatchCommit, Value: "0500000000000000000000000000000000000000"}} {
+		_, err := w.cfg.Store.AddWatch(ctx, x)
+		fatalIf(t, err)
+	}
+	sum := [32]byte{1}
+	for _, a := range []store.Authorisation{{Name: "crate-291", Version: "1.0.0"}, {Name: "crate-292", Version: "1.0.0", SHA256: &sum}} {
+		_, err := w.cfg.Store.Authorise(ctx, a)
+		fatalIf(t, err)
+	}
+	w.grow(300)
+	w.clean(300)
+	w.open()
+	w.clean(300)
+	got := make(map[string]int)
+	for _, f := range w.findings() {
+		got[f.Name]++
+		if f.Kind != kindWatch || f.Class != store.Info {
+			t.Errorf("finding %+v", f)
+		}
+	}
+	// crate-3, crate-5, and crate-29, 290, 292 to 299.
+	if len(got) != 12 || got["crate-3"] != 1 || got["crate-5"] != 1 || got["crate-291"] != 0 || got["crate-292"] != 1 {
+		t.Errorf("found %v", got)
+	}
+	due, err := w.cfg.Store.PendingDeliveries(ctx, "owner", w.clock(), 10)
+	if err != nil || len(due) != 1 || due[0].Finding.Name != "crate-3" {
+		t.Errorf("the owner is told %+v, %v", due, err)
+	}
+}
+
+func TestRunFollowsUntilItIsStopped(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Poll, w.cfg.ViewPoll = 5*time.Millisecond, 5*time.Millisecond
+	w.open()
+	w.grow(10)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.m.Run(ctx) }()
+	verified := func(n int64) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+			p, err := w.cfg.Store.Position(t.Context(), 1)
+			fatalIf(t, err)
+			if p.Verified == n {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("verified %d, want %d", p.Verified, n)
+			}
+		}
+	}
+	verified(10)
+	bigger := w.log.Tree.Fork(10)
+	for n := range int64(600) {
+		bigger.Append(newEntry(t, 100+n, nil))
+	}
+	signed := w.log.Sign(bigger, 610, w.log.Witnesses...)
+	w.log.Serve(bigger, 610, signed)
+	_, err := w.m.Gossip(t.Context(), signed, "gossip") // wakes it up
+	fatalIf(t, err)
+	verified(610)
+	stop()
+	fatalIf(t, <-done)
+	w.noAttack()
+}
+
+func TestMetricsSayHowFarEachLogIsVerified(t *testing.T) {
+	w := newWorld(t)
+	w.grow(300)
+	w.clean(300)
+	r := prometheus.NewPedanticRegistry()
+	fatalIf(t, r.Register(w.m))
+	families, err := r.Gather()
+	fatalIf(t, err)
+	got := make(map[string]float64)
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if m.Gauge != nil {
+				got[f.GetName()] += m.Gauge.GetValue()
+			} else {
+				got[f.GetName()] += m.Counter.GetValue()
+			}
+		}
+	}
+	for name, want := range map[string]float64{"log_size": 300, "verified_entries": 300, "downloaded_entries": 300, "entries_checked_total": 300, "view_size": 4 * 300, "findings": 0} {
+		if v, ok := got["cratelog_monitor_"+name]; !ok || v != want {
+			t.Errorf("%s is %v, want %v", name, v, want)
+		}
+	}
+}
+
+func TestAFloodOfFindingsIsCounted(t *testing.T) {
+	w := newWorld(t)
+	for n := range int64(maxPerKind + 20) {
+		w.log.Tree.Append(newEntry(t, n, func(e *entry.Entry) { e.Claim.(*entry.Source).Unproven = []string{"src/lib.rs"} }))
+	}
+	w.log.Publish()
+	w.once()
+	all := w.findings()
+	if len(all) != maxPerKind+1 || all[maxPerKind].Count != 20 || !strings.Contains(all[maxPerKind].Summary, "more than 1000") {
+		t.Errorf("%d findings, the last %+v", len(all), all[len(all)-1])
+	}
+}
+
+func TestEveryKindIsExplainedToOperators(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("..", "docs", "monitoring.md"))
+	fatalIf(t, err)
+	for _, k := range Kinds() {
+		if line := "| `" + k.Name + "` | " + string(k.Class) + " | " + k.Meaning; !strings.Contains(string(doc), line) {
+			t.Errorf("docs/monitoring.md lacks the line %q", line)
+		}
+	}
+}
