@@ -24,6 +24,10 @@
 //
 // # What it does not do
 //
+// cargo sends requests for this machine, too, to the HTTP proxy that http_proxy,
+// https_proxy, all_proxy, CARGO_HTTP_PROXY or http.proxy names, and that one will not find us:
+// no_proxy must hold 127.0.0.1.
+//
 // cargo does not ask for what it has: a crate in CARGO_HOME's registry/cache or
 // registry/src is not judged again, whoever put it there. Whoever relies on the
 // proxy must look at those as well ("cargo zkp verify").
@@ -58,7 +62,7 @@ const (
 	userAgent     = "cratelog-proxy"
 	workTime      = 5 * time.Minute  // for fetching and judging one crate
 	patience      = 25 * time.Second // for an answer; cargo waits for 30 s
-	defaultJobs   = 16
+	defaultJobs   = 32
 	maxKnown      = 20000 // crates whose releases are remembered
 	prefetchQueue = 1000
 )
@@ -93,7 +97,7 @@ type Config struct {
 
 	Lasting   bool         // it serves until it is told to stop, not for one call; for Identity only
 	CacheSize int64        // bytes of accepted crates that are kept; zero: 2 GiB
-	Jobs      int          // crates that are worked on at one time; zero: 16
+	Jobs      int          // crates that are worked on at one time; zero: 32
 	Log       *slog.Logger // nil: nothing is said
 
 	testingOnlyPatience time.Duration

@@ -172,7 +172,7 @@ func (c *call) run(ctx context.Context, sh *shell) error {
 		if j != nil {
 			j.refresh() // of the lock file as it is now
 		}
-		err = c.verifyPresent(ctx, sh)
+		err = c.verifyPresent(ctx, sh, ws, flags)
 	}
 	if err == nil {
 		err = c.cargo(ctx, sh, flags)
@@ -276,7 +276,7 @@ func (c *call) quietly(ctx context.Context, ws *cargo.Workspace, flags []string,
 	cmd := exec.CommandContext(ctx, cargoBin(), args...)
 	cmd.Env = cargoEnv(os.Environ())
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("the lock file cannot be brought up to date: cargo: %w\n%s", err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("before %s, cargo: %w\n%s", c.verb, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
@@ -284,32 +284,26 @@ func (c *call) quietly(ctx context.Context, ws *cargo.Workspace, flags []string,
 // verifyPresent checks what cargo has on the disk, because it will not ask the proxy
 // for that. What it does not have, the proxy will check; offline, there is no proxy, and
 // everything must be there.
-func (c *call) verifyPresent(ctx context.Context, sh *shell) error {
-	k, err := planLock(ctx, sh, c.settings.believe, lockOptions{manifestPath: c.lock.manifestPath, locked: true}, "")
+func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace, flags []string) error {
+	b := c.settings.believe
+	k, err := planLock(ctx, sh, b, lockOptions{manifestPath: c.lock.manifestPath, locked: true}, "")
 	if errors.Is(err, os.ErrNotExist) && c.locked {
 		return nil // cargo will say that it may not write the lock file
 	} else if err != nil {
 		return err
 	}
-	return k.verifyPresent(ctx, sh, c.settings.believe, c.lock.rehash)
-}
-
-func (k *lockCheck) verifyPresent(ctx context.Context, sh *shell, b believe, rehash bool) error {
-	begin := time.Now()
 	if k.required() > 0 && len(k.policy.Trust) == 0 {
 		return errNoTrust(k.policy)
 	}
-	home, err := cargo.Home()
-	if err != nil {
-		return err
-	}
+	begin := time.Now()
 	cache, _, err := verdict.Dirs()
 	if err != nil {
 		return err
 	}
-	st := openStamps(cache, rehash)
-	k.disk = lookOnDisk(ctx, home, k.packages, st)
-	k.keepPresent()
+	st := openStamps(cache, c.lock.rehash)
+	if err := c.look(ctx, k, st, ws, flags); err != nil {
+		return err
+	}
 	checker, err := b.checker(k.policy)
 	if err != nil {
 		return err
@@ -320,13 +314,38 @@ func (k *lockCheck) verifyPresent(ctx context.Context, sh *shell, b believe, reh
 	if err := st.save(); err != nil {
 		sh.warn("what was compared will be compared again next time: %v", err)
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
+	case k.worst() != verdict.Verified:
+		return k.report(sh, "human")
 	}
-	if k.worst() == verdict.Verified {
-		return nil // cargo has the word
+	for _, u := range k.demands.Unmatched {
+		sh.warn("%s", u)
 	}
-	return k.report(sh, "human")
+	return nil // cargo has the word
+}
+
+// look finds what cargo has of the lock file's packages. What must be proven and comes
+// from a registry that no proxy stands before is downloaded now: that compiles nothing.
+func (c *call) look(ctx context.Context, k *lockCheck, st *stamps, ws *cargo.Workspace, flags []string) error {
+	home, err := cargo.Home()
+	if err != nil {
+		return err
+	}
+	k.disk = lookOnDisk(ctx, home, k.packages, st)
+	aside := slices.ContainsFunc(k.missing(), func(i int) bool {
+		index, _ := k.packages[i].Registry()
+		return !cargo.IsDefault(index)
+	})
+	if aside && !c.offline {
+		if err := c.quietly(ctx, ws, flags, "fetch", "--locked"); err != nil {
+			return err
+		}
+		k.disk = lookOnDisk(ctx, home, k.packages, st)
+	}
+	k.keepPresent()
+	return nil
 }
 
 // keepPresent forgets the packages of which cargo has nothing: if it wants them, it will

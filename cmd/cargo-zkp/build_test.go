@@ -220,6 +220,24 @@ func TestWhatIsOnTheDiskIsCheckedBeforeCargoRuns(t *testing.T) {
 	}
 }
 
+func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
+	d := newDepot(t)
+	d.submit("hello-proof", "0.1.0")
+	other := registrytest.New(t)
+	other.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
+	other.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	t.Setenv("CARGO_REGISTRIES_OTHER_INDEX", "sparse+"+other.Index)
+	dir := d.project("hello-proof = { version = \"0.1\", registry = \"other\", verification = \"zkp\" }\n")
+	if out, code := d.cargo("build"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	dir = d.project("leaf = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
+	out, code := d.cargo("build")
+	if code != exitViolation || !strings.Contains(out, "leaf v1.0.0") || holds(t, filepath.Join(dir, "target"), "leaf") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
 func TestTheLockFileIsUpToDateBeforeItIsJudged(t *testing.T) {
 	d := newDepot(t)
 	d.submit("hello-proof", "0.1.0")
@@ -334,6 +352,20 @@ func TestChildrenGoPastTheHTTPProxyOnThisMachine(t *testing.T) {
 	} {
 		if got := cargoEnv(c.env); !slices.Equal(got, c.want) {
 			t.Errorf("%q becomes %q, not %q", c.env, got, c.want)
+		}
+	}
+}
+
+func TestADetourOfCargosRequestsIsSeen(t *testing.T) {
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{
+		{[]string{"A=b"}, ""}, {[]string{"http_proxy="}, ""}, {[]string{"http_proxy=x"}, "http_proxy"}, {[]string{"CARGO_HTTP_PROXY=x", "no_proxy=example.com"}, "CARGO_HTTP_PROXY"},
+		{[]string{"ALL_PROXY=x", "no_proxy=a,127.0.0.1"}, ""}, {[]string{"NO_PROXY=*", "HTTPS_PROXY=x"}, ""},
+	} {
+		if got := detour(c.env); got != c.want {
+			t.Errorf("%q: %q, want %q", c.env, got, c.want)
 		}
 	}
 }

@@ -36,7 +36,6 @@ type rules struct {
 	asks    []policy.Ask            // of the crates that are in the lock file
 	locked  map[policy.Package]bool // what is in it; the rest is not resolved yet
 	wide    []policy.Ask            // of crates that are not in it
-	wants   []proxy.Want            // what the lock file names and must be proven
 }
 
 var _ proxy.Judge = &judge{}
@@ -149,11 +148,8 @@ func (r *rules) lock(ws *cargo.Workspace) error {
 		return err
 	}
 	r.asks = k.asks
-	for i, p := range k.packages {
+	for _, p := range k.packages {
 		r.locked[policy.Package{Name: p.Name, Version: p.Version}] = true
-		if k.demands.Demands[i].Status == policy.Required {
-			r.wants = append(r.wants, proxy.Want{Name: p.Name, Version: p.Version, Sum: *p.Checksum})
-		}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -91,7 +92,30 @@ func configure(sh *shell, manifestPath, address string, user, install bool) erro
 		sh.status("Finished", "%s has the proxy at %s already", shorten(path), address)
 	}
 	sh.warn("cargo does not ask the proxy for what it downloaded before: \"cargo zkp verify\" checks that")
+	if name := detour(os.Environ()); name != "" {
+		sh.warn("%s is set, so that cargo would not find the proxy: set no_proxy=127.0.0.1 beside it", name)
+	}
 	return nil
+}
+
+// detour returns the variable that has cargo send even what is for this machine to an
+// HTTP proxy, or "".
+func detour(env []string) string {
+	found := ""
+	for _, v := range env {
+		name, value, _ := strings.Cut(v, "=")
+		switch strings.ToLower(name) {
+		case "no_proxy":
+			if value == "*" || strings.Contains(value, "127.0.0.1") {
+				return ""
+			}
+		case "http_proxy", "https_proxy", "all_proxy", "cargo_http_proxy":
+			if value != "" {
+				found = name
+			}
+		}
+	}
+	return found
 }
 
 func configPath(manifestPath string, user bool) (string, error) {
