@@ -14,8 +14,12 @@ import (
 
 // Write puts e into a file of the directory, under its Name, and returns the path. When it
 // returns, the file is durable; it was never there in part. If it is there already, that
-// is well. Nobody may be alerted of a finding before this has succeeded.
+// is well. Nobody may be alerted of a finding before this has succeeded. What its own hashes
+// do not show is not written: ErrNotProven.
 func Write(dir string, e *Evidence) (string, error) {
+	if _, _, err := e.demonstrate(); err != nil {
+		return "", err
+	}
 	b, err := e.Marshal()
 	if err != nil {
 		return "", err

@@ -166,6 +166,11 @@ func TestAFileIsWrittenOnceAndWhole(t *testing.T) {
 	if _, err := Write(dir, new(Evidence)); !errors.Is(err, ErrMalformed) {
 		t.Error(err)
 	}
+	e = w.evidence(t)[1].e
+	e.Hashes[0][0] ^= 1
+	if _, err := Write(dir, e); !errors.Is(err, ErrNotProven) {
+		t.Error("a proof that fails was written down as evidence")
+	}
 }
 
 func TestSizesAreBoundedBeforeTheyAreBelieved(t *testing.T) {

@@ -60,7 +60,8 @@ func (o outbox) alert(d store.Delivery) alert.Alert {
 	if f.Evidence != "" {
 		a.EvidenceFile = filepath.Join(o.site.Evidence, f.Evidence+".evidence")
 		if o.site.PublicURL != "" {
-			a.EvidenceURL = strings.TrimSuffix(o.site.PublicURL, "/") + "/evidence/" + f.Evidence
+			a.URL = strings.TrimSuffix(o.site.PublicURL, "/") + "/evidence/" + f.Evidence
+			a.EvidenceURL = a.URL + ".evidence"
 		}
 	}
 	return a

@@ -30,7 +30,7 @@ func newSite(t *testing.T) *site {
 	}
 	dir := t.TempDir()
 	hook := filepath.Join(dir, "hook")
-	fatal(t, os.WriteFile(hook, []byte("#!/bin/sh\ntest ! -e \"$1.broken\" && echo \"$ALERT_ID $EVENT $KIND $FINDING_ID $EVIDENCE_FILE\" >> \"$1\"\n"), 0o755))
+	fatal(t, os.WriteFile(hook, []byte("#!/bin/sh\ntest ! -e \"$1.broken\" && echo \"$ALERT_ID $EVENT $KIND $FINDING_ID $EVIDENCE_FILE $EVIDENCE_URL\" >> \"$1\"\n"), 0o755))
 	file := filepath.Join(dir, "monitor.toml")
 	fatal(t, os.WriteFile(file, fmt.Appendf(nil, `
 database = "monitor.db"
@@ -99,6 +99,9 @@ func TestAFindingPagesEachChannelOnce(t *testing.T) {
 	}
 	if want := filepath.Join(s.Dir, "evidence", strings.Repeat("ab", 32)+".evidence"); a[0][4] != want {
 		t.Errorf("the evidence lies in %q", a[0][4])
+	}
+	if want := "https://monitor.example/evidence/" + strings.Repeat("ab", 32) + ".evidence"; a[0][5] != want {
+		t.Errorf("the evidence is served at %q", a[0][5])
 	}
 }
 
