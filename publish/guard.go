@@ -77,6 +77,8 @@ func (t *target) guard(s *credential.Settings, program, exactly, token string, e
 	if err != nil {
 		return nil, err
 	}
+	const alias = "cargo-zkp-publish"
+	command := []string{program, "--exactly", exactly}
 	if words := known.Provider; words != nil {
 		if token != "" {
 			words = []string{"cargo:token"}
@@ -88,17 +90,21 @@ func (t *target) guard(s *credential.Settings, program, exactly, token string, e
 		if t.name == cargo.DefaultSource {
 			key = "registry"
 		}
-		return config(key+".credential-provider", append([]string{program, "--exactly", exactly, "--"}, words...)), nil
+		var value any = []string{alias}
+		if known.AsText {
+			value = alias
+		}
+		return append(config("credential-alias."+alias, slices.Concat(command, []string{"--"}, words)),
+			config(key+".credential-provider", value)...), nil
 	}
 	if env(credential.GlobalVariable) != "" {
 		return nil, Refusal{fmt.Errorf("the environment sets %s, whose providers cargo would ask before ours, so what it uploads could not be held to what was proved\nset registry.global-credential-providers in cargo's configuration in its place", credential.GlobalVariable)}
 	}
-	const alias = "cargo-zkp-publish"
 	list := []string{alias}
 	if token != "" || !s.HasGlobal() {
 		list = []string{"cargo:token", alias}
 	}
-	return append(config("credential-alias."+alias, []string{program, "--exactly", exactly, "--next"}),
+	return append(config("credential-alias."+alias, append(command, "--next")),
 		config("registry.global-credential-providers", list)...), nil
 }
 

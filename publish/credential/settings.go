@@ -90,6 +90,9 @@ type Registry struct {
 	// credential-provider names, after aliases; nil if it has none. Names that begin
 	// with "cargo:" are parts of cargo.
 	Provider []string
+	// AsText says that the configuration writes it as one string, not as a list. cargo
+	// lays a string over a string only, and a list over a list.
+	AsText bool
 }
 
 // Default returns the name of the registry that cargo publishes to if it is told
@@ -126,6 +129,9 @@ func (s *Settings) Registry(name string) (Registry, error) {
 		}
 		if given == nil && provider != nil {
 			given, base = provider, f.base
+		}
+		if _, text := provider.(string); text {
+			r.AsText = true
 		}
 	}
 	if given != nil {
