@@ -183,10 +183,15 @@ func write(path string, content []byte) error {
 	return os.WriteFile(path, content, 0o644)
 }
 
-// environment gives a program directories of its own.
+// environment gives a program directories of its own. What rustup keeps stays where
+// it is.
 func (p *place) environment(home string) []string {
-	return append(os.Environ(), "HOME="+filepath.Join(p.dir, "user"), "XDG_CACHE_HOME="+filepath.Join(p.dir, "cache"),
-		"XDG_STATE_HOME="+filepath.Join(p.dir, "state"), "XDG_CONFIG_HOME="+filepath.Join(p.dir, "config"), "CARGO_HOME="+home)
+	rustup := os.Getenv("RUSTUP_HOME")
+	if user, err := os.UserHomeDir(); err == nil && rustup == "" {
+		rustup = filepath.Join(user, ".rustup")
+	}
+	return append(os.Environ(), "RUSTUP_HOME="+rustup, "HOME="+filepath.Join(p.dir, "user"), "XDG_CACHE_HOME="+filepath.Join(p.dir, "cache"),
+		"XDG_STATE_HOME="+filepath.Join(p.dir, "state"), "XDG_CONFIG_HOME="+filepath.Join(p.dir, "config"), "CARGO_HOME="+home, "no_proxy=127.0.0.1")
 }
 
 // timed runs a program in the project and returns how long it took.

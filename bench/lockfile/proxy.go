@@ -2,6 +2,137 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"cratelog/registry"
 )
 
-func (p *place) measureProxy(ctx context.Context, n int) error { return nil }
+// fetches is how often each fetch is measured; the median counts.
+const fetches = 5
+
+// measureProxy lets cargo fetch n crates into an empty home, directly and through the
+// proxy, in turns.
+func (p *place) measureProxy(ctx context.Context, n int) error {
+	if _, err := exec.LookPath("cargo"); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/lockfile: there is no cargo here, so the proxy is not measured")
+		return nil
+	}
+	base, err := p.serveRegistry(n)
+	if err != nil {
+		return err
+	}
+	if err := p.depend(filepath.Join(p.dir, "fetching"), n); err != nil {
+		return err
+	}
+	var direct, through []float64
+	for i := range fetches {
+		s, err := p.fetch(ctx, fmt.Sprintf("direct-%d", i), base+"/index/")
+		if err != nil {
+			return err
+		}
+		direct = append(direct, s)
+		if s, err = p.fetchThrough(ctx, i, base); err != nil {
+			return err
+		}
+		through = append(through, s)
+	}
+	slices.Sort(direct)
+	slices.Sort(through)
+	d, t := direct[fetches/2], through[fetches/2]
+	fmt.Printf("cargo_fetch %.2f s\nproxy_fetch %.2f s\nproxy_overhead %.0f percent\n", d, t, 100*(t/d-1))
+	return nil
+}
+
+// serveRegistry serves a sparse registry of files, and returns its address.
+func (p *place) serveRegistry(n int) (string, error) {
+	dir := filepath.Join(p.dir, "registry")
+	base, err := p.world.Serve(http.FileServer(http.Dir(dir)))
+	if err != nil {
+		return "", err
+	}
+	if err := write(filepath.Join(dir, "index", "config.json"), fmt.Appendf(nil, `{"dl":"%s/dl/{crate}-{version}.crate","api":null}`, base)); err != nil {
+		return "", err
+	}
+	for _, r := range p.crates[:n] {
+		line, err := json.Marshal(map[string]any{"name": r.name, "vers": version, "deps": []int{}, "features": struct{}{},
+			"cksum": hex.EncodeToString(r.entry.Subject.SHA256[:]), "yanked": false})
+		if err != nil {
+			return "", err
+		}
+		if err := errors.Join(write(filepath.Join(dir, "index", filepath.FromSlash(registry.Path(r.name))), append(line, '\n')),
+			write(filepath.Join(dir, "dl", r.name+"-"+version+".crate"), r.raw)); err != nil {
+			return "", err
+		}
+	}
+	return base, nil
+}
+
+// depend writes a project that depends on n crates.
+func (p *place) depend(dir string, n int) error {
+	var manifest strings.Builder
+	manifest.WriteString("[package]\nname = \"fetching\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\n")
+	for _, r := range p.crates[:n] {
+		fmt.Fprintf(&manifest, "%s = %q\n", r.name, version)
+	}
+	return errors.Join(write(filepath.Join(dir, "Cargo.toml"), []byte(manifest.String())), write(filepath.Join(dir, "src", "lib.rs"), nil),
+		write(filepath.Join(dir, "zkp.toml"), []byte("version = 1\ndevelopment = true\nrequire = \"all\"\ntrust = [\"../policy.txt\"]\n")))
+}
+
+// fetch runs cargo fetch with an empty home against an index.
+func (p *place) fetch(ctx context.Context, home, index string) (float64, error) {
+	dir := filepath.Join(p.dir, "fetching")
+	config := fmt.Sprintf("[source.crates-io]\nreplace-with = \"here\"\n[source.here]\nregistry = \"sparse+%s\"\n", index)
+	if err := write(filepath.Join(dir, ".cargo", "config.toml"), []byte(config)); err != nil {
+		return 0, err
+	}
+	if err := os.Remove(filepath.Join(dir, "Cargo.lock")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, err
+	}
+	took, err := p.timed(ctx, dir, filepath.Join(p.dir, home), "cargo", "fetch")
+	return took.Seconds(), err
+}
+
+// fetchThrough starts a proxy that knows nothing, fetches through it, and stops it.
+func (p *place) fetchThrough(ctx context.Context, i int, base string) (float64, error) {
+	if err := os.RemoveAll(filepath.Join(p.dir, "cache")); err != nil {
+		return 0, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	address := l.Addr().String()
+	if err := l.Close(); err != nil {
+		return 0, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	cmd := exec.CommandContext(ctx, p.program, "proxy", "--listen", address, "--index", base+"/index/")
+	cmd.Dir, cmd.Env = filepath.Join(p.dir, "fetching"), p.environment(filepath.Join(p.dir, fmt.Sprintf("proxy-home-%d", i)))
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	defer func() {
+		stop()
+		_ = cmd.Wait() // it was killed
+	}()
+	for range 1000 {
+		if r, err := http.Get("http://" + address + "/"); err == nil {
+			r.Body.Close()
+			return p.fetch(ctx, fmt.Sprintf("through-%d", i), "http://"+address+"/index/")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return 0, errors.New("the proxy does not answer")
+}
