@@ -17,6 +17,8 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+
+	"cratelog/publish/credential"
 )
 
 const usage = `Check that crates are the public source that they claim to be, and prove that they are.
@@ -34,7 +36,9 @@ For those who depend on crates:
                       Run that verb of cargo behind such a proxy
 
 For those who publish:
-  prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit
+  publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
+  prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit;
+                      with NAME@VERSION, of a crate that somebody has published
   submit FILE.crate   Hand the crate and its entry to a log, and fetch the cosigned bundle
 
 "cargo zkp VERB --help" tells the options of a verb.
@@ -61,8 +65,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		args = args[1:]
 	}
 	sh := newShell(stdout, stderr)
+	if len(args) == 1 && args[0] == credential.PluginFlag {
+		// "cargo zkp publish" has cargo ask this program about what it uploads.
+		return sh.fail(credential.Main(ctx, os.Stdin, stdout))
+	}
 	verbs := map[string]func(context.Context, *shell, []string) error{
-		"prove": prove, "submit": submit, "verify": verify,
+		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
 		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "proxy": proxyVerb,
 	}
 	for _, verb := range wrapped {
