@@ -29,6 +29,7 @@ func (l *Log) Handler() http.Handler {
 		{"POST /v1/submit", l.submit},
 		{"GET /v1/crates/{name}/{version}", l.crateVersion},
 		{"GET /v1/log", l.about},
+		{"GET /v1/keys/{hash}", l.provingKey},
 		{"GET /checkpoint", l.checkpoint},
 		{"GET /tile/{path...}", l.tile},
 		{"GET /healthz", l.healthz},
@@ -218,6 +219,8 @@ type aboutProgram struct {
 	Blocks    int    `json:"blocks,omitempty"`
 	ListBytes int    `json:"list_bytes,omitempty"`
 	Origin    string `json:"origin"`
+
+	ProvingKey string `json:"proving_key,omitempty"` // SHA-256, if this log serves it
 }
 
 type aboutWitness struct {
@@ -237,7 +240,11 @@ func (l *Log) aboutBody() aboutBody {
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
 		id := p.ID()
-		b.Programs = append(b.Programs, aboutProgram{hex.EncodeToString(id[:]), p.System, p.Claim, p.Blocks, p.ListBytes, p.Origin})
+		told := aboutProgram{ID: hex.EncodeToString(id[:]), System: p.System, Kind: p.Claim, Blocks: p.Blocks, ListBytes: p.ListBytes, Origin: p.Origin}
+		if key := hex.EncodeToString(p.ProvingKey[:]); l.keyFiles[key] {
+			told.ProvingKey = key
+		}
+		b.Programs = append(b.Programs, told)
 	}
 	for _, w := range l.witnesses {
 		b.Witnesses = append(b.Witnesses, aboutWitness{w.Name, w.VKey})

@@ -69,6 +69,10 @@ type Config struct {
 
 	Proofs Proofs // accepts at least one program
 
+	// KeysDir holds the programs' proving keys to serve, each under its SHA-256 in hex;
+	// empty: none is served. Its files must not change.
+	KeysDir string
+
 	// Development allows programs whose key is for development only. Anyone
 	// can make false proofs for such a key.
 	Development bool
@@ -95,6 +99,8 @@ type Log struct {
 	transport *witnessTransport
 	proofs    *together
 	programs  map[[32]byte]bool
+	keys      *os.Root        // KeysDir; nil: none
+	keyFiles  map[string]bool // names in it, fixed when the log is opened
 	metrics   *metrics
 	retry     time.Duration // the least time to wait after a refusal
 
@@ -179,7 +185,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 			l.closeState()
 		}
 	}()
-	for _, step := range []func(context.Context) error{l.openPolicy, l.openState, l.openTree, l.openIndex} {
+	for _, step := range []func(context.Context) error{l.openPolicy, l.openKeys, l.openState, l.openTree, l.openIndex} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
@@ -427,6 +433,9 @@ func (l *Log) closeState() error {
 	}
 	if l.index != nil {
 		errs = append(errs, l.index.close())
+	}
+	if l.keys != nil {
+		errs = append(errs, l.keys.Close())
 	}
 	for _, f := range l.locks {
 		errs = append(errs, f.Close())

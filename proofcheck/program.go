@@ -88,9 +88,9 @@ type programFile struct {
 // MaxProgramFile bounds a program file, in bytes.
 const MaxProgramFile = 2 * maxKey
 
-// ParseProgram reads a program file. It refuses unknown fields, bad keys, and a program
-// that ships with cratelog under another origin than its own: a development key stays
-// one, whatever a file says.
+// ParseProgram reads a program file. It refuses unknown fields, bad keys, and a key that
+// ships with cratelog under another origin than its own: a development key stays one,
+// whatever a file says.
 func ParseProgram(text []byte) (Program, error) {
 	p, err := parseProgram(text)
 	if err != nil {
@@ -101,8 +101,8 @@ func ParseProgram(text []byte) (Program, error) {
 		return Program{}, err
 	}
 	for _, s := range shipped {
-		if s.ID() == p.ID() && s.Origin != p.Origin {
-			return Program{}, fmt.Errorf("program file: program %x ships with cratelog, and its origin is %q, not %q", p.ID(), s.Origin, p.Origin)
+		if bytes.Equal(s.Key, p.Key) && s.Origin != p.Origin {
+			return Program{}, fmt.Errorf("program file: its key ships with cratelog, and has the origin %q, not %q", s.Origin, p.Origin)
 		}
 	}
 	return p, nil

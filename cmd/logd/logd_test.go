@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"filippo.io/torchwood"
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/config"
@@ -84,7 +85,7 @@ func (p testProofs) CheckBatch(entries []*entry.Entry) []error {
 
 func (testProofs) Programs() []proofcheck.Program { return []proofcheck.Program{testProgram} }
 
-func testPrograms(bool) (log.Proofs, error) { return testProofs{}, nil }
+func testPrograms(bool, []proofcheck.Program) (log.Proofs, error) { return testProofs{}, nil }
 
 // site is a log's directory with a key, a policy, and three witnesses.
 type site struct {
@@ -478,6 +479,37 @@ func TestTheRealProgram(t *testing.T) {
 			t.Errorf("%v %s", err, p.out)
 		}
 	})
+	t.Run("programs of one's own", func(t *testing.T) {
+		for settings, want := range map[string]string{
+			`programs = ["none.program"]`:                      "none.program",
+			`programs = ["bad.program"]`:                       "bad.program: program file",
+			`programs = ["development.program"]`:               "has a development key",
+			`programs = ["renamed.program"]`:                   "ships with cratelog",
+			`programs = ["own.program", "own.program"]`:        "listed twice",
+			"programs = [\"own.program\"]\nproving_keys = \"no\"": "directory of proving keys",
+		} {
+			s.programs()
+			s.settings(settings + "\n")
+			p, err := s.tryStart("logd", "serve")
+			if err == nil {
+				p.stop()
+				t.Errorf("%s: it started", settings)
+			} else if !strings.Contains(p.out.String(), want) {
+				t.Errorf("%s: want %q in %s", settings, want, p.out)
+			}
+		}
+		s.settings("programs = [\"own.program\"]\ncheckpoint_interval = \"100ms\"\n")
+		p := s.start("logd", "serve")
+		resp, err := http.Get(p.url + "/v1/log")
+		fatalIf(t, err)
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		fatalIf(t, err)
+		if !strings.Contains(string(b), `"origin":"ceremony:`) || !strings.Contains(string(b), `"development":false`) {
+			t.Errorf("%s", b)
+		}
+		p.stop()
+	})
 	t.Run("serve", func(t *testing.T) {
 		s.settings("development = true\ncheckpoint_interval = \"100ms\"\n")
 		p := s.start("logd", "serve")
@@ -501,6 +533,35 @@ func TestTheRealProgram(t *testing.T) {
 		}
 		p.stop()
 	})
+}
+
+// programs writes program files: the key of own.program is made up.
+func (s *site) programs() {
+	s.t.Helper()
+	shipped, err := proofcheck.Embedded()
+	fatalIf(s.t, err)
+	p := shipped[0]
+	write := func(name string, text []byte, err error) {
+		fatalIf(s.t, err)
+		fatalIf(s.t, os.WriteFile(filepath.Join(s.dir, name), text, 0o644))
+	}
+	text, err := p.Marshal()
+	write("renamed.program", bytes.Replace(text, []byte(`"development"`), []byte(`"ceremony:ab"`), 1), err)
+	write("bad.program", text[1:], nil)
+	p.Blocks++
+	text, err = p.Marshal()
+	write("development.program", text, err)
+	vk := new(groth16.VerifyingKey)
+	_, err = vk.ReadFrom(bytes.NewReader(p.Key))
+	fatalIf(s.t, err)
+	vk.G1.Alpha.Double(&vk.G1.Alpha)
+	var key bytes.Buffer
+	_, err = vk.WriteTo(&key)
+	fatalIf(s.t, err)
+	p.Key = key.Bytes()
+	p.Origin = "ceremony:" + strings.Repeat("ab", 32)
+	text, err = p.Marshal()
+	write("own.program", text, err)
 }
 
 func wantExit(t *testing.T, err error, out []byte, code int, words string) {

@@ -29,7 +29,11 @@ func serve(ctx context.Context, args []string, stderr io.Writer, accepted progra
 		return err
 	}
 	cfg.Logger = newLogger(stderr, s.Debug)
-	if cfg.Proofs, err = accepted(s.Development); err != nil {
+	further, err := readPrograms(*file, s.Programs)
+	if err != nil {
+		return err
+	}
+	if cfg.Proofs, err = accepted(s.Development, further); err != nil {
 		return err
 	}
 	if s.Development {

@@ -22,6 +22,8 @@ type settings struct {
 	Tree               string          `toml:"tree"`
 	State              string          `toml:"state"`
 	Policy             string          `toml:"policy"`
+	Programs           []string        `toml:"programs"`
+	ProvingKeys        string          `toml:"proving_keys"`
 	Development        bool            `toml:"development"`
 	CheckpointInterval config.Duration `toml:"checkpoint_interval"`
 	RepublishInterval  config.Duration `toml:"republish_interval"`
@@ -39,7 +41,10 @@ type settings struct {
 	Debug              bool            `toml:"debug"`
 }
 
-const maxPolicy = 1 << 20
+const (
+	maxPolicy   = 1 << 20
+	maxPrograms = 256 // program files
+)
 
 // load reads the settings file at path and the files that it names, which are
 // relative to its directory.
@@ -62,7 +67,11 @@ func load(path string) (settings, log.Config, error) {
 	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
 		return s, log.Config{}, fmt.Errorf("%s: crate_bytes, inflated_bytes and crate_files must be at least 1", path)
 	}
-	policy, err := readPolicy(beside(path, s.Policy))
+	keys := s.ProvingKeys
+	if keys != "" {
+		keys = beside(path, keys)
+	}
+	policy, err := readFile(beside(path, s.Policy), maxPolicy, "a policy")
 	if err != nil {
 		return s, log.Config{}, err
 	}
@@ -72,7 +81,7 @@ func load(path string) (settings, log.Config, error) {
 	}
 	return s, log.Config{
 		Origin: s.Origin, Signer: signer, VKey: vkey,
-		TreeDir: beside(path, s.Tree), StateDir: beside(path, s.State),
+		TreeDir: beside(path, s.Tree), StateDir: beside(path, s.State), KeysDir: keys,
 		Policy: policy, Development: s.Development,
 		Limits: log.Limits{
 			Crate: crate.Limits{Compressed: s.CrateBytes, Inflated: s.InflatedBytes, Files: s.CrateFiles},
@@ -86,20 +95,41 @@ func load(path string) (settings, log.Config, error) {
 	}, nil
 }
 
-func readPolicy(path string) ([]byte, error) {
+func readFile(path string, most int64, what string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxPolicy+1))
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if len(b) > maxPolicy {
-		return nil, fmt.Errorf("%s has more than %d bytes: is it a policy?", path, maxPolicy)
+	if int64(len(b)) > most {
+		return nil, fmt.Errorf("%s has more than %d bytes: is it %s?", path, most, what)
 	}
 	return b, nil
+}
+
+// readPrograms reads the program files that the settings name.
+func readPrograms(path string, names []string) ([]proofcheck.Program, error) {
+	if len(names) > maxPrograms {
+		return nil, fmt.Errorf("%s: programs lists %d files, and at most %d are read", path, len(names), maxPrograms)
+	}
+	var out []proofcheck.Program
+	for _, name := range names {
+		file := beside(path, name)
+		text, err := readFile(file, proofcheck.MaxProgramFile, "a program file")
+		if err != nil {
+			return nil, err
+		}
+		p, err := proofcheck.ParseProgram(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }
 
 // beside resolves a file name found in the settings file.
@@ -110,18 +140,23 @@ func beside(settingsFile, name string) string {
 	return filepath.Join(filepath.Dir(settingsFile), name)
 }
 
-// programs tells which proofs a log accepts.
-type programs func(development bool) (log.Proofs, error)
+// programs tells which proofs a log accepts, those of further programs among them.
+type programs func(development bool, further []proofcheck.Program) (log.Proofs, error)
 
 // embeddedPrograms are those that ship with cratelog: all of them for a
-// development log, else those whose key comes from a ceremony.
-func embeddedPrograms(development bool) (log.Proofs, error) {
-	v, err := proofcheck.Shipped(development)
+// development log, else those whose key comes from a ceremony. Further ones are
+// accepted as well; package log refuses development keys among them.
+func embeddedPrograms(development bool, further []proofcheck.Program) (log.Proofs, error) {
+	shipped, err := proofcheck.Shipped(development)
+	if err != nil {
+		return nil, err
+	}
+	v, err := proofcheck.New(append(shipped.Programs(), further...))
 	if err != nil {
 		return nil, err
 	}
 	if len(v.Programs()) == 0 {
-		return nil, errors.New("every proof program that ships with this version has a development key, with which anyone can make false proofs: set development = true for a log that nobody relies on, or use a version with keys from a ceremony")
+		return nil, errors.New("every proof program that ships with this version has a development key, with which anyone can make false proofs: name program files from a ceremony in programs, or set development = true for a log that nobody relies on")
 	}
 	return v, nil
 }
