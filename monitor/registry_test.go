@@ -1,0 +1,194 @@
+package monitor
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"cratelog/crate"
+	"cratelog/entry"
+	"cratelog/internal/forge"
+	"cratelog/monitor/store"
+	"cratelog/registry"
+	"cratelog/registry/registrytest"
+)
+
+// shop is a world whose log is about the crates of a registry.
+type shop struct {
+	*world
+	registry *registrytest.Registry
+}
+
+func newShop(t *testing.T) *shop {
+	t.Helper()
+	s := &shop{newWorld(t), registrytest.New(t)}
+	s.cfg.Registry, s.cfg.RegistryName, s.cfg.Contents = &registry.Index{URL: s.registry.Index, HTTP: &http.Client{Timeout: 5 * time.Second}}, "the shop", true
+	s.open()
+	return s
+}
+
+func pack(t *testing.T, name, source string) []byte {
+	t.Helper()
+	raw, err := forge.Pack(name, "1.0.0", forge.Manifest(name, "1.0.0"), forge.File{Path: "src/lib.rs", Content: source})
+	fatalIf(t, err)
+	return raw
+}
+
+// logs puts an entry for a .crate in the log, whose claim is about the files of another
+// one, which may be the same.
+func (s *shop) logs(name string, raw, claimed []byte) {
+	s.t.Helper()
+	c, err := crate.Read(claimed, name, "1.0.0", crate.DefaultLimits)
+	fatalIf(s.t, err)
+	src := &entry.Source{Commit: [20]byte{1}, Path: "crates/" + name}
+	list, err := c.List(src)
+	fatalIf(s.t, err)
+	src.Files = list.Digest
+	own, err := crate.Read(raw, name, "1.0.0", crate.DefaultLimits)
+	fatalIf(s.t, err)
+	e := &entry.Entry{Subject: entry.Subject{Name: name, Version: "1.0.0", SHA256: own.SHA256}, Claim: src,
+		Proof: entry.Proof{Program: program, Parts: [][]byte{[]byte("true")}}}
+	b, err := e.Marshal()
+	fatalIf(s.t, err)
+	s.log.Tree.Append(b)
+	s.log.Publish()
+}
+
+// good logs and publishes crates that are what they claim to be.
+func (s *shop) good(names ...string) {
+	s.t.Helper()
+	for _, name := range names {
+		raw := pack(s.t, name, "// "+name)
+		s.registry.AddCrate(raw)
+		s.logs(name, raw, raw)
+	}
+}
+
+func TestARegistryThatAgreesIsNoFinding(t *testing.T) {
+	s := newShop(t)
+	s.good("aa", "bb", "cc")
+	s.clean(3)
+	if n := len(s.findings()); n != 0 {
+		t.Errorf("%d findings", n)
+	}
+	s.registry.Requests()
+	s.open()
+	s.clean(3)
+	if r := s.registry.Requests(); len(r) != 0 {
+		t.Errorf("what was compared is asked for again: %q", r)
+	}
+}
+
+func TestWhatTheRegistryDoesOtherwiseIsFoundOnce(t *testing.T) {
+	for name, x := range map[string]struct {
+		do   func(s *shop)
+		want []string
+	}{
+		"another checksum in the index": {func(s *shop) {
+			s.good("victim")
+			s.registry.Replace("victim", "1.0.0", pack(s.t, "victim", "// evil"))
+		}, []string{kindRegistryIndex}},
+		"another .crate under the checksum": {func(s *shop) {
+			s.good("victim")
+			s.registry.Swap("victim", "1.0.0", pack(s.t, "victim", "// evil"))
+		}, []string{kindRegistryServed}},
+		"other files than claimed": {func(s *shop) {
+			raw := pack(s.t, "victim", "// evil")
+			s.registry.AddCrate(raw)
+			s.logs("victim", raw, pack(s.t, "victim", "// good"))
+		}, []string{kindCrateMismatch}},
+		"nothing of that name, for days": {func(s *shop) {
+			raw := pack(s.t, "victim", "// early")
+			s.logs("victim", raw, raw)
+			s.clean(3)
+			if n := len(s.findings()); n != 0 {
+				s.t.Errorf("%d findings before it could be published", n)
+			}
+			s.later(25 * time.Hour)
+			s.log.Publish()
+		}, []string{kindNotInRegistry}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			s.good("aa", "zz")
+			x.do(s)
+			s.found(x.want...)
+		})
+	}
+}
+
+func TestAReleaseThatIsPublishedAfterItsEntryIsCompared(t *testing.T) {
+	s := newShop(t)
+	early, evil := pack(t, "early", "// early"), pack(t, "evil", "// evil")
+	s.logs("early", early, early)
+	s.logs("evil", pack(t, "evil", "// good"), pack(t, "evil", "// good"))
+	s.clean(2)
+	s.registry.AddCrate(early)
+	s.registry.AddCrate(evil)
+	s.later(2 * time.Minute)
+	s.found(kindRegistryIndex)
+	s.later(48 * time.Hour)
+	s.log.Publish()
+	s.found(kindRegistryIndex)
+}
+
+func TestARegistryInTroubleIsNoAttackAndIsAskedAgain(t *testing.T) {
+	for name, spoil := range map[string]func(s *shop){
+		"it is down":        func(s *shop) { s.registry.Fail("", http.StatusBadGateway) },
+		"downloads fail":    func(s *shop) { s.registry.Fail("/bb/", http.StatusInternalServerError) },
+		"the index is junk": func(s *shop) { s.registry.Meddle(junk) },
+		"damage on the way": func(s *shop) {
+			n := 0
+			s.registry.Meddle(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.Contains(r.URL.Path, "bb-1.0.0") && !strings.Contains(r.URL.Path, "/bb/1.0.0/") {
+					return false
+				}
+				n++
+				w.Write([]byte{byte(n), byte(n >> 8), 1, 2, 3})
+				return true
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			s.good("aa", "bb", "cc")
+			spoil(s)
+			if code := s.once().ExitCode(); code != 3 {
+				t.Errorf("exit code %d, want 3", code)
+			}
+			s.later(30 * time.Minute)
+			s.log.Publish()
+			s.once()
+			s.later(40 * time.Minute)
+			s.found2(kindRegistryDown)
+			s.noAttack()
+			s.registry.Fail("", 0)
+			s.registry.Fail("/bb/", 0)
+			s.registry.Meddle(nil)
+			s.open()
+			s.log.Publish()
+			s.clean(3)
+			standing, err := s.cfg.Store.CountStanding(t.Context())
+			if err != nil || standing[store.Operational] != 0 {
+				t.Errorf("%v, %v", standing, err)
+			}
+		})
+	}
+}
+
+// found2 looks once more, without a restart, which would begin to count anew.
+func (s *shop) found2(kind string) {
+	s.t.Helper()
+	s.once()
+	if all := s.findings(); len(all) != 1 || all[0].Kind != kind {
+		s.t.Fatalf("findings %+v, want one %s", all, kind)
+	}
+}
+
+func junk(w http.ResponseWriter, r *http.Request) bool {
+	w.Write([]byte("<html>"))
+	return true
+}
