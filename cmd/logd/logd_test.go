@@ -481,11 +481,11 @@ func TestTheRealProgram(t *testing.T) {
 	})
 	t.Run("programs of one's own", func(t *testing.T) {
 		for settings, want := range map[string]string{
-			`programs = ["none.program"]`:                      "none.program",
-			`programs = ["bad.program"]`:                       "bad.program: program file",
-			`programs = ["development.program"]`:               "has a development key",
-			`programs = ["renamed.program"]`:                   "ships with cratelog",
-			`programs = ["own.program", "own.program"]`:        "listed twice",
+			`programs = ["none.program"]`:                         "none.program",
+			`programs = ["bad.program"]`:                          "bad.program: program file",
+			`programs = ["development.program"]`:                  "has a development key",
+			`programs = ["renamed.program"]`:                      "ships with cratelog",
+			`programs = ["own.program", "own.program"]`:           "listed twice",
 			"programs = [\"own.program\"]\nproving_keys = \"no\"": "directory of proving keys",
 		} {
 			s.programs()
