@@ -162,6 +162,9 @@ func (l *lane) drain(ctx context.Context) error {
 	for {
 		l.mu.Lock()
 		due, err := l.d.cfg.Outbox.Pending(ctx, l.channel.Name(), time.Now(), batch)
+		// What has failed comes last, so that one alert that the other side will not have does
+		// not hold up the others.
+		slices.SortStableFunc(due, func(a, b Delivery) int { return a.Attempts - b.Attempts })
 		for i := 0; err == nil && i < len(due); i++ {
 			err = l.deliver(ctx, due[i])
 		}
