@@ -158,9 +158,21 @@ func (q *EntryQuery) where() *conditions {
 	if q.Path != nil {
 		w.add("path = ?", *q.Path)
 	}
-	w.between("first_seen", q.From, q.To)
+	q.seen(&w)
 	w.after("", q.Log, q.After, q.Newest)
 	return &w
+}
+
+// seen restricts to a time. Entries are almost in the order of their times, so the
+// bounds on ids, which come from an index, keep a question about a day from reading
+// years; that they need not be quite in order is why the times are compared as well.
+func (q *EntryQuery) seen(w *conditions) {
+	if !q.From.IsZero() {
+		w.add("id >= (SELECT min(id) FROM entries INDEXED BY entries_by_time WHERE first_seen >= ?) AND +first_seen >= ?", millis(q.From), millis(q.From))
+	}
+	if !q.To.IsZero() {
+		w.add("id <= (SELECT max(id) FROM entries INDEXED BY entries_by_time WHERE first_seen < ?) AND +first_seen < ?", millis(q.To), millis(q.To))
+	}
 }
 
 // EntryAt returns an entry of a log, and whether it is stored.

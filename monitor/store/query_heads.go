@@ -21,7 +21,9 @@ type CheckpointQuery struct {
 // Checkpoints returns the checkpoints that a query asks for, with their cosignatures.
 func (r *Reader) Checkpoints(ctx context.Context, q CheckpointQuery) ([]Checkpoint, error) {
 	var w conditions
-	if q.Size != nil {
+	if q.Size != nil && q.Log != 0 {
+		w.add("log = ? AND size = ?", q.Log, *q.Size) // by the index of these two
+	} else if q.Size != nil {
 		w.add("size = ?", *q.Size)
 	}
 	if q.Verdict != "" {
@@ -156,19 +158,11 @@ func (c *conditions) in(column string, values []string) {
 	c.add(column+" IN ("+strings.TrimSuffix(strings.Repeat("?,", len(values)), ",")+")", args...)
 }
 
-func (c *conditions) between(column string, from, to time.Time) {
-	if !from.IsZero() {
-		c.add(column+" >= ?", millis(from))
-	}
-	if !to.IsZero() {
-		c.add(column+" < ?", millis(to))
-	}
-}
-
-// after restricts to a log, and to what follows a row in the order of ids.
+// after restricts to a log, and to what follows a row in the order of ids. The plus
+// keeps SQLite from looking up a whole log by its index and sorting it.
 func (c *conditions) after(table string, log, id int64, newest bool) {
 	if log != 0 {
-		c.add(table+"log = ?", log)
+		c.add("+"+table+"log = ?", log)
 	}
 	switch {
 	case id != 0 && newest:

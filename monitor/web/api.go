@@ -246,6 +246,7 @@ type statisticsJSON struct {
 	Findings   findingCount  `json:"findings"`
 	AgeSeconds int64         `json:"checkpoint_age_seconds"`
 	Programs   []programJSON `json:"programs"`
+	More       int           `json:"more_programs"`
 	Growth     []growthJSON  `json:"growth"`
 }
 
@@ -256,7 +257,7 @@ func (s *Server) apiStatistics(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := []statisticsJSON{}
 	for _, v := range views {
-		out = append(out, statisticsJSON{headJSON{v.Origin, v.Downloaded, v.Verified, v.Root, v.Page}, v.Backlog, v.Results, v.Findings, v.AgeSeconds, v.Programs, v.Growth})
+		out = append(out, statisticsJSON{headJSON{v.Origin, v.Downloaded, v.Verified, v.Root, v.Page}, v.Backlog, v.Results, v.Findings, v.AgeSeconds, v.Programs, v.MorePrograms, v.Growth})
 	}
 	return sendJSON(w, r, map[string]any{"statistics": out})
 }

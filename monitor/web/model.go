@@ -27,7 +27,9 @@ type logJSON struct {
 	Checkpoint *checkpointJSON `json:"checkpoint"`             // the largest, null if none was seen
 	AgeSeconds int64           `json:"checkpoint_age_seconds"` // since the quorum cosigned, else since it was seen; -1 for none
 	Witnesses  []witnessJSON   `json:"witnesses"`
-	Programs   []programJSON   `json:"programs"`
+	Programs   []programJSON   `json:"programs"` // the most used first
+	// MorePrograms is how many are not listed.
+	MorePrograms int `json:"more_programs"`
 	// Development is true if entries have proofs of development keys: UNSAFE.
 	Development bool         `json:"development"`
 	Growth      []growthJSON `json:"growth"`

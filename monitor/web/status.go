@@ -78,8 +78,15 @@ func (s *Server) programsOf(ctx context.Context, log int64, v *logJSON) error {
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
+	if more := len(v.Programs) - maxPrograms; more > 0 {
+		v.Programs, v.MorePrograms = v.Programs[:maxPrograms], more
+	}
 	return err
 }
+
+// maxPrograms is how many programs of a log are listed: a log that accepts anything
+// can hold as many as entries.
+const maxPrograms = 50
 
 // witnessViews are the witnesses of the log's policy with what they last showed.
 func (s *Server) witnessViews(ctx context.Context, log store.Log, v logJSON) ([]witnessJSON, error) {
