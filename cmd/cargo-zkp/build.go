@@ -293,7 +293,7 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 		return err
 	}
 	if k.required() > 0 && len(k.policy.Trust) == 0 {
-		return errNoTrust(k.policy)
+		return usageError(strings.ReplaceAll(errNoTrust(k.policy).Error(), "--trust", "--zkp-trust"))
 	}
 	begin := time.Now()
 	cache, _, err := verdict.Dirs()

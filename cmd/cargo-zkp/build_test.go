@@ -227,11 +227,11 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	other.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
 	other.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	t.Setenv("CARGO_REGISTRIES_OTHER_INDEX", "sparse+"+other.Index)
-	dir := d.project("hello-proof = { version = \"0.1\", registry = \"other\", verification = \"zkp\" }\n")
+	d.project("hello-proof = { version = \"0.1\", registry = \"other\", verification = \"zkp\" }\n")
 	if out, code := d.cargo("build"); code != 0 {
 		t.Fatalf("exit %d\n%s", code, out)
 	}
-	dir = d.project("leaf = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
+	dir := d.project("leaf = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
 	out, code := d.cargo("build")
 	if code != exitViolation || !strings.Contains(out, "leaf v1.0.0") || holds(t, filepath.Join(dir, "target"), "leaf") {
 		t.Errorf("exit %d\n%s", code, out)
@@ -306,6 +306,9 @@ func TestARunningProxyIsUsedAndItsPolicyIsTheSame(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, ".cargo", "config.toml")); err == nil {
 		t.Error("--uninstall left the file")
+	}
+	if code := run(ctx, []string{"proxy", "--listen", d.address, "--index", d.registry.Index}, &out, &out); code != exitUnchecked || !strings.Contains(out.String(), "may be running already") {
+		t.Errorf("a second proxy: exit %d\n%s", code, &out)
 	}
 	// Another policy is not this proxy's.
 	if err := os.WriteFile(filepath.Join(dir, "zkp.toml"), []byte("version = 1\n"), 0o644); err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"cratelog/cargo"
 	"cratelog/crate"
@@ -51,8 +52,10 @@ cargo uses it once "cargo zkp proxy --install" was run; "cargo zkp build" needs 
 	s.lasting = true
 	s.log = slog.New(slog.NewTextHandler(sh.stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	l, err := proxy.Listen(*address, *anyAddress)
-	if err != nil {
-		return fmt.Errorf("%w\nis the proxy running already?", err)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w\nthe proxy may be running already; another --listen address has cargo download everything again", err)
+	} else if err != nil {
+		return err
 	}
 	p, _, err := s.open(ctx, l)
 	if err != nil {
