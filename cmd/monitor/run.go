@@ -109,11 +109,11 @@ func (o *opened) say(ctx context.Context) error {
 		}
 	}
 	for _, p := range o.proofs.Programs() {
-		level := slog.LevelInfo
 		if p.Development() {
-			level = slog.LevelWarn // UNSAFE
+			o.logger.Warn("accepting an UNSAFE program: anybody can make its proofs", "program", p.String())
+		} else {
+			o.logger.Info("accepting", "program", p.String())
 		}
-		o.logger.Log(ctx, level, "accepting", "program", p.String())
 	}
 	watches, err := o.db.Watches(ctx)
 	if err != nil {

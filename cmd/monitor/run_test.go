@@ -1,0 +1,382 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cratelog/client"
+	"cratelog/entry"
+	"cratelog/evidence"
+	"cratelog/internal/forge"
+	"cratelog/internal/roguelog"
+	"cratelog/monitor"
+	"cratelog/monitor/store"
+	"cratelog/proofcheck"
+)
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// followed is a log with what a monitor needs to follow it.
+type followed struct {
+	log  *roguelog.Log
+	file string // settings
+	dir  string
+	url  string
+	f    *forge.Forger
+}
+
+func newFollowed(t *testing.T, more string) *followed {
+	t.Helper()
+	x := &followed{dir: t.TempDir()}
+	var err error
+	x.log, err = roguelog.New("log.example/program", 3, time.Now)
+	fatalIf(t, err)
+	server := httptest.NewServer(x.log)
+	t.Cleanup(server.Close)
+	x.url = server.URL
+	x.f, err = forge.Default()
+	fatalIf(t, err)
+	fatalIf(t, os.WriteFile(filepath.Join(x.dir, "log.policy"), x.log.Policy(server.URL), 0o600))
+	x.file = filepath.Join(x.dir, "monitor.toml")
+	fatalIf(t, os.WriteFile(x.file, []byte(`database = "monitor.db"
+evidence = "evidence"
+listen = "127.0.0.1:0"
+development = true
+poll = "20ms"
+[[log]]
+policy = "log.policy"
+`+more), 0o600))
+	if code, _, errs := command(t, "init", "-config", x.file); code != 0 {
+		t.Fatalf("init: %d %s", code, errs)
+	}
+	return x
+}
+
+// add appends entries with valid proofs.
+func (x *followed) add(t *testing.T, from, to int, change func(e *entry.Entry)) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		e := &entry.Entry{Subject: entry.Subject{Name: fmt.Sprintf("crate-%d", i), Version: "1.0.0", SHA256: entry.LeafHash(fmt.Append(nil, i))},
+			Claim: &entry.Source{Commit: [20]byte{byte(i)}, Path: "crates/x"}}
+		fatalIf(t, x.f.Prove(e))
+		if change != nil {
+			change(e)
+		}
+		b, err := e.Marshal()
+		fatalIf(t, err)
+		x.log.Tree.Append(b)
+	}
+}
+
+func TestOnceSaysWithItsExitCodeHowItIs(t *testing.T) {
+	x := newFollowed(t, "")
+	x.add(t, 0, 20, nil)
+	x.log.Publish()
+	code, out, errs := command(t, "once", "-config", x.file)
+	if code != 0 || out != "log.example/program: 20 entries verified of 20\nsecurity findings: 0\noperational findings: 0\n" {
+		t.Fatalf("an honest log: %d\n%s%s", code, out, errs)
+	}
+	if !strings.Contains(errs, "UNSAFE") || !strings.Contains(errs, "nobody is told of findings") || !strings.Contains(errs, "msg=following") {
+		t.Errorf("the summary at the start is %s", errs)
+	}
+	x.log.Intercept(func(w http.ResponseWriter, r *http.Request) bool { http.Error(w, "down", 500); return true })
+	if code, out, _ = command(t, "once", "-config", x.file); code != 3 || !strings.Contains(out, "trouble: log.example/program: the log answered 500") {
+		t.Errorf("a log that is down: %d\n%s", code, out)
+	}
+	x.log.Intercept(nil)
+	x.add(t, 20, 21, func(e *entry.Entry) { e.Subject.SHA256[0]++ })
+	x.log.Publish()
+	code, out, errs = command(t, "once", "-json", "-config", x.file)
+	var sum monitor.Summary
+	fatalIf(t, json.Unmarshal([]byte(out), &sum))
+	if code != 1 || sum.Security != 1 || sum.Logs[0].Verified != 21 || !strings.Contains(errs, "1 security findings stand") {
+		t.Errorf("a false entry: %d\n%s%s", code, out, errs)
+	}
+	files, err := filepath.Glob(filepath.Join(x.dir, "evidence", "*.evidence"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("evidence %q, %v", files, err)
+	}
+	if code, out, errs := command(t, "verify-evidence", files[0], "--policy", filepath.Join(x.dir, "log.policy"), "--development"); code != 0 || !strings.Contains(out, "log.example/program") {
+		t.Errorf("verify-evidence: %d %s %s", code, out, errs)
+	}
+	if code, _, errs = command(t, "ack", "-config", x.file, "1", "-by", "me", "-why", "told them"); code != 0 {
+		t.Errorf("ack: %d %s", code, errs)
+	}
+	if code, _, _ = command(t, "once", "-config", x.file); code != 0 {
+		t.Errorf("all is acknowledged: %d", code)
+	}
+}
+
+func TestMistakesInTheSettingsAreNamed(t *testing.T) {
+	x := newFollowed(t, "")
+	good, err := os.ReadFile(x.file)
+	fatalIf(t, err)
+	for name, c := range map[string]struct{ old, new, says string }{
+		"an unknown key":         {"poll", "pole", "pole"},
+		"no database":            {`database = "monitor.db"`, "", `the setting "database" is missing`},
+		"a missing database":     {"monitor.db", "other.db", "monitor init"},
+		"no log":                 {"[[log]]\npolicy = \"log.policy\"", "", "there is no log to follow"},
+		"no policy":              {`policy = "log.policy"`, "", "policy: name the"},
+		"a missing policy":       {"log.policy", "none.policy", "none.policy"},
+		"development keys":       {"development = true", "", "set development = true"},
+		"a bad URL":              {"development = true", "development = true\npublic_url = \"example\"", "public_url"},
+		"a registry without URL": {"[[log]]", "[registry]\ncontents = true\n[[log]]", "registry: index is missing"},
+		"a witness unknown":      {`policy = "log.policy"`, "policy = \"log.policy\"\nwitnesses = {w9 = \"-\"}", `"w9"`},
+		"a bad channel":          {"[[log]]", "[[channel]]\nname = \"x\"\ntype = \"pigeon\"\n[[log]]", "pigeon"},
+		"no evidence directory":  {`evidence = "evidence"`, `evidence = "nowhere"`, "monitor init makes it"},
+	} {
+		fatalIf(t, os.WriteFile(x.file, bytes.Replace(good, []byte(c.old), []byte(c.new), 1), 0o600))
+		code, out, errs := command(t, "once", "-config", x.file)
+		if code != 3 || out != "" || !strings.Contains(errs, c.says) {
+			t.Errorf("%s: %d %q %q", name, code, out, errs)
+		}
+	}
+	for _, args := range [][]string{{"once"}, {"once", "-config", x.file, "more"}, {"fly"}, {}, {"watch", "-config", x.file, "-crate", "a", "-path", "b"}, {"authorise", "-config", x.file, "-crate", "a"}} {
+		if code, _, _ := command(t, args...); code != 2 {
+			t.Errorf("%q: exit code %d, want 2", args, code)
+		}
+	}
+}
+
+func TestTheExampleSettingsAreGood(t *testing.T) {
+	s, err := loadSettings(filepath.Join("..", "..", "config", "monitor.example.toml"))
+	fatalIf(t, err)
+	if len(s.Log) != 1 || len(s.Channel) != 2 || s.Poll.Duration != 30*time.Second {
+		t.Errorf("%+v", s.settings)
+	}
+}
+
+func TestWatchesAreAddedListedAndRemoved(t *testing.T) {
+	x := newFollowed(t, "")
+	for _, c := range []struct{ args, says string }{
+		{"watch -crate serde -note mine", "watch 1\n"},
+		{"watch -prefix my-", "watch 2\n"},
+		{"watch", "1\tcrate\tserde\t\tmine\n2\tprefix\tmy-\t\t\n"},
+		{"watch -remove 1", ""},
+		{"watch", "2\tprefix\tmy-\t\t\n"},
+		{"authorise -crate serde -version 1.0.0 -by me -days 0", "authorisation 1\n"},
+		{"authorise", "1\tserde\t1.0.0\tany checksum\tfor ever\tme\n"},
+		{"authorise -remove 1", ""},
+		{"authorise", ""},
+	} {
+		code, out, errs := command(t, append(strings.Fields(c.args), "-config", x.file)...)
+		if code != 0 || out != c.says {
+			t.Errorf("%s: %d %q %s", c.args, code, out, errs)
+		}
+	}
+	for _, bad := range []string{"watch -commit xyz", "watch -crate 9x", "watch -crate serde -channel none", "watch -remove 9", "authorise -crate serde -version 1 -by me"} {
+		if code, _, errs := command(t, append(strings.Fields(bad), "-config", x.file)...); code != 3 || errs == "" {
+			t.Errorf("%s: %d %s", bad, code, errs)
+		}
+	}
+}
+
+// build builds the program.
+func build(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "monitor")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// The program is killed at ever later moments of its work, until it gets through. At no
+// moment may a finding name evidence that is not there, and in the end every finding
+// is on record once.
+func TestKilledAtAnyMomentItLosesNoFinding(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and starts the program many times")
+	}
+	x := newFollowed(t, "[[channel]]\nname = \"hook\"\ntype = \"command\"\ncommand = [\"/bin/sh\", \"-c\", \"cat >> $0; echo >> $0\", \"OUT\"]\nmin_class = \"info\"\n")
+	told := filepath.Join(x.dir, "told")
+	text, err := os.ReadFile(x.file)
+	fatalIf(t, err)
+	fatalIf(t, os.WriteFile(x.file, bytes.Replace(text, []byte(`"OUT"`), fmt.Appendf(nil, "%q", told), 1), 0o600))
+	want := x.misbehave(t)
+	bin := build(t)
+	kills := 0
+	for delay := 10 * time.Millisecond; ; delay += delay / 5 {
+		ctx, cancel := context.WithTimeout(t.Context(), delay) // ends with SIGKILL
+		out, err := exec.CommandContext(ctx, bin, "once", "-config", x.file).CombinedOutput()
+		cancel()
+		x.checkEvidence(t)
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.ExitCode() == 1 {
+			break
+		}
+		if kills++; kills > 60 {
+			t.Fatalf("it does not get through in %v: %v\n%s", delay, err, out)
+		}
+	}
+	t.Logf("killed %d times", kills)
+	if kills < 3 {
+		t.Errorf("it was killed %d times only, so this test sees nothing", kills)
+	}
+	if got := x.checkEvidence(t); !slices.Equal(got, want) {
+		t.Errorf("found %q\nwant  %q", got, want)
+	}
+	sent, err := os.ReadFile(told)
+	fatalIf(t, err)
+	ids := make(map[string]bool)
+	for line := range strings.Lines(string(sent)) {
+		var a struct{ ID, Kind string }
+		if json.Unmarshal([]byte(line), &a) == nil {
+			ids[a.ID] = true
+		}
+	}
+	if len(ids) != len(want) {
+		t.Errorf("%d alerts were sent for %d findings", len(ids), len(want))
+	}
+}
+
+// misbehave makes a log with something of everything, and returns what is to be found.
+func (x *followed) misbehave(t *testing.T) []string {
+	t.Helper()
+	var want []string
+	say := func(kind string, index int) { want = append(want, fmt.Sprintf("%s %d", kind, index)) }
+	for i := range 3 {
+		n := int(x.log.Tree.Size())
+		x.add(t, 100*i, 100*i+60, nil)
+		x.add(t, 100*i+60, 100*i+61, func(e *entry.Entry) { e.Subject.SHA256[0]++ })
+		say("false-entry", n+60)
+		x.log.Tree.Append(fmt.Append(nil, "no entry ", i))
+		say("malformed-entry", n+61)
+		x.add(t, 100*i+70, 100*i+71, nil)
+		e, err := entry.Parse(x.log.Tree.Leaf(int64(n + 62)))
+		fatalIf(t, err)
+		e.Subject.SHA256[0]++
+		fatalIf(t, x.f.Prove(e))
+		b, err := e.Marshal()
+		fatalIf(t, err)
+		x.log.Tree.Append(b)
+		say("duplicate", n+63)
+	}
+	x.log.Publish()
+	fork := x.log.Tree.Fork(50)
+	fork.Append(x.log.Tree.Leaf(0))
+	x.log.Show(x.log.Witnesses[0], x.log.Sign(fork, 51, x.log.Witnesses[0]))
+	want = append(want, "fork-prefix -1", "cosigner-fork -1")
+	slices.Sort(want)
+	return want
+}
+
+// checkEvidence demands that every finding on record has evidence that holds, and
+// returns what is on record.
+func (x *followed) checkEvidence(t *testing.T) []string {
+	t.Helper()
+	db, err := store.Open(t.Context(), filepath.Join(x.dir, "monitor.db"))
+	fatalIf(t, err)
+	defer db.Close()
+	policy, err := client.ParsePolicy(x.log.Policy(x.url))
+	fatalIf(t, err)
+	var witnesses []string
+	for _, w := range policy.Witnesses() {
+		witnesses = append(witnesses, w.VKey)
+	}
+	keys, err := evidence.NewKeys([]string{x.log.VKey}, witnesses)
+	fatalIf(t, err)
+	pv, err := proofcheck.Shipped(true)
+	fatalIf(t, err)
+	var all []string
+	for id := int64(1); ; id++ {
+		f, ok, err := db.FindingByID(t.Context(), id)
+		fatalIf(t, err)
+		if !ok {
+			break
+		}
+		if f.Class != store.Security {
+			continue
+		}
+		all = append(all, fmt.Sprintf("%s %d", f.Kind, f.Index))
+		e, err := evidence.Read(filepath.Join(x.dir, "evidence", f.Evidence+".evidence"))
+		if err != nil {
+			t.Fatalf("finding %d: %v", id, err)
+		}
+		if c, err := evidence.Verify(e, keys, pv); err != nil || !c.Convicts() {
+			t.Fatalf("finding %d (%s): the evidence convicts nobody: %v", id, f.Kind, err)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestRunServesAndStops(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and starts the program")
+	}
+	x := newFollowed(t, "")
+	x.add(t, 0, 20, nil)
+	signed := x.log.Publish()
+	ready := filepath.Join(x.dir, "ready")
+	cmd := exec.Command(build(t), "run", "-config", x.file, "-ready-file", ready)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	fatalIf(t, cmd.Start())
+	defer cmd.Process.Kill()
+	var url []byte
+	wait := func(what string, f func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("still not: %s", what)
+			}
+		}
+	}
+	wait("ready", func() bool {
+		var err error
+		url, err = os.ReadFile(ready)
+		url = bytes.TrimSpace(url)
+		return err == nil
+	})
+	get := func(path string) string {
+		t.Helper()
+		r, err := http.Get(string(url) + path)
+		fatalIf(t, err)
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		fatalIf(t, err)
+		return string(b)
+	}
+	wait("verified", func() bool {
+		return strings.Contains(get("/metrics"), `cratelog_monitor_verified_entries{log="log.example/program"} 20`)
+	})
+	for path, want := range map[string]string{"/": "log.example/program", "/v1/entries": "crate-7", "/v1/logs": "log.example/program"} {
+		if body := get(path); !strings.Contains(body, want) {
+			t.Errorf("%s has no %q: %.300s", path, want, body)
+		}
+	}
+	r, err := http.Post(string(url)+"/v1/gossip", "text/plain", bytes.NewReader(signed))
+	fatalIf(t, err)
+	b, err := io.ReadAll(r.Body)
+	r.Body.Close()
+	if err != nil || !strings.Contains(string(b), "consistent") {
+		t.Errorf("gossip: %s %s", r.Status, b)
+	}
+	fatalIf(t, cmd.Process.Signal(syscall.SIGTERM))
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, &stderr)
+	}
+	if _, err := os.Stat(ready); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the ready file is still there: %v", err)
+	}
+}
