@@ -101,7 +101,7 @@ func parseArgs(args []string) (*arguments, error) {
 		return nil, err
 	}
 	a.words = fs.Args()
-	if len(a.words) > 0 && args[len(args)-len(a.words)-1] != "--" {
+	if behind := len(args) - len(a.words); len(a.words) > 0 && (behind == 0 || args[behind-1] != "--") {
 		return nil, fmt.Errorf("%q is no option; the provider that gives the token stands behind \"--\"", a.words[0])
 	}
 	return a, nil
