@@ -177,6 +177,18 @@ func (s *State) fork(old, next Checkpoint) error {
 	return fork
 }
 
+// Keys returns the keys of the policy's logs and witnesses, to judge evidence by.
+func (p *Policy) Keys() (evidence.Keys, error) {
+	var logs, witnesses []string
+	for _, l := range p.logs {
+		logs = append(logs, l.VKey)
+	}
+	for _, w := range p.witnesses {
+		witnesses = append(witnesses, w.VKey)
+	}
+	return evidence.NewKeys(logs, witnesses)
+}
+
 func (s *State) logDir(origin string) string {
 	return filepath.Join(s.dir, fmt.Sprintf("%x", sha256.Sum256([]byte(origin))))
 }

@@ -129,7 +129,7 @@ func TestAForkIsEvidence(t *testing.T) {
 		}
 		e, err := evidence.Read(fe.Evidence)
 		fatalIfErr(t, err)
-		keys, err := evidence.NewKeys([]string{h.log.vkey}, []string{h.wit.vkey})
+		keys, err := h.policy.Keys()
 		fatalIfErr(t, err)
 		c, err := evidence.Verify(e, keys, nil)
 		if err != nil || c.Who != "log l.example" || len(c.Also) != 1 || c.Also[0][:len("witness w.example")] != "witness w.example" {

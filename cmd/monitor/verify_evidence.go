@@ -107,14 +107,7 @@ func policyKeys(path string) (evidence.Keys, error) {
 	if err != nil {
 		return evidence.Keys{}, fmt.Errorf("%s: %w", path, err)
 	}
-	var logs, witnesses []string
-	for _, l := range p.Logs() {
-		logs = append(logs, l.VKey)
-	}
-	for _, w := range p.Witnesses() {
-		witnesses = append(witnesses, w.VKey)
-	}
-	return evidence.NewKeys(logs, witnesses)
+	return p.Keys()
 }
 
 // readFile reads at most limit bytes.
