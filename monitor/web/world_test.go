@@ -103,6 +103,12 @@ func newWorld(t testing.TB, origin string) *world {
 	dir := t.TempDir()
 	st, err := store.Create(t.Context(), filepath.Join(dir, "monitor.db"))
 	fatalIf(t, err)
+	return worldOver(t, origin, dir, st)
+}
+
+// worldOver is a world over a store, new or not, of the one log.
+func worldOver(t testing.TB, origin, dir string, st *store.Store) *world {
+	t.Helper()
 	t.Cleanup(func() { st.Close() })
 	w := &world{t: t, store: st, evidence: dir, now: testNow, keys: make(map[int64]*signer)}
 	programs, err := proofcheck.Embedded()
@@ -266,9 +272,36 @@ func (w *world) server() *Server {
 	return s
 }
 
+// weeks is the database of a healthy world, made once for all tests.
+var weeks struct {
+	sync.Once
+	db []byte
+}
+
 // healthy is a world of some weeks in which nothing went wrong.
 func healthy(t testing.TB, origin string) *world {
-	w := newWorld(t, origin)
+	t.Helper()
+	weeks.Do(func() {
+		w := newWorld(t, origin)
+		w.fillWeeks()
+		fatalIf(t, w.store.Close())
+		var err error
+		weeks.db, err = os.ReadFile(w.store.Path())
+		fatalIf(t, err)
+	})
+	dir := t.TempDir()
+	path := filepath.Join(dir, "monitor.db")
+	fatalIf(t, os.WriteFile(path, weeks.db, 0o600))
+	st, err := store.Open(t.Context(), path)
+	fatalIf(t, err)
+	w := worldOver(t, origin, dir, st)
+	w.cfg.Repositories = map[string]string{"fjord": "https://git.example.com/nordic/fjord.git"}
+	return w
+}
+
+// fillWeeks writes some weeks of a log's life.
+func (w *world) fillWeeks() {
+	t := w.t
 	log := w.logs[0]
 	w.now = testNow.Add(-24 * 24 * time.Hour)
 	w.append(log, real(t, "hello-proof-0.1.0"), real(t, "hello-inner-0.1.0"), real(t, "hello-proof-0.1.1"))
@@ -301,8 +334,6 @@ func healthy(t testing.TB, origin string) *world {
 	for i := range 3 {
 		w.view(log, i, p.Downloaded, "")
 	}
-	w.cfg.Repositories = map[string]string{"fjord": "https://git.example.com/nordic/fjord.git"}
-	return w
 }
 
 const hostile = `"><script>alert('1')</script><img src=evil.png onerror=alert(2)>&amp;` + "\u202e"
@@ -345,6 +376,9 @@ type answer struct {
 	code   int
 	header http.Header
 	body   string
+
+	elements []element // of a page that was crawled
+	text     string
 }
 
 func get(t testing.TB, s http.Handler, path string) answer {
@@ -358,7 +392,7 @@ func ask(t testing.TB, s http.Handler, r *http.Request) answer {
 	s.ServeHTTP(rec, r)
 	b, err := io.ReadAll(rec.Result().Body)
 	fatalIf(t, err)
-	return answer{rec.Code, rec.Header(), string(b)}
+	return answer{code: rec.Code, header: rec.Header(), body: string(b)}
 }
 
 func must(t testing.TB, s http.Handler, path string) answer {
