@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -163,7 +164,7 @@ func fetchBlobs(ctx context.Context, dir, commit string) error {
 	if err != nil {
 		return err
 	}
-	missing, err := missing(ctx, dir, ids)
+	missing, err := missing(ctx, dir, commit, ids)
 	if err != nil || len(missing) == 0 {
 		return err
 	}
@@ -191,18 +192,16 @@ func needed(ctx context.Context, dir, commit string) ([]string, error) {
 	return ids, nil
 }
 
-// missing returns those of some objects that are not in the clone.
-func missing(ctx context.Context, dir string, ids []string) ([]string, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	out, err := gitInput(ctx, dir, git.Environment(os.Environ()), strings.Join(ids, "\n")+"\n", "cat-file", "--batch-check")
+// missing returns those of a commit's objects that are not in the clone. (git cat-file
+// gives up at the first object that was left out.)
+func missing(ctx context.Context, dir, commit string, ids []string) ([]string, error) {
+	out, err := gitOutput(ctx, dir, "rev-list", "--objects", "--missing=print", "--max-count=1", commit)
 	if err != nil {
 		return nil, err
 	}
 	var lost []string
 	for _, line := range strings.Split(out, "\n") {
-		if id, ok := strings.CutSuffix(line, " missing"); ok {
+		if id, ok := strings.CutPrefix(line, "?"); ok && slices.Contains(ids, id) {
 			lost = append(lost, id)
 		}
 	}
@@ -215,7 +214,7 @@ func hasAll(ctx context.Context, dir, commit string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	lost, err := missing(ctx, dir, ids)
+	lost, err := missing(ctx, dir, commit, ids)
 	return len(lost) == 0, err
 }
 
