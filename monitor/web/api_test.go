@@ -1,16 +1,21 @@
 package web
 
 import (
+	"context"
+	"database/sql"
 	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cratelog/internal/fixture"
 	"cratelog/proofcheck"
@@ -311,5 +316,71 @@ func TestSearchFindsByEveryKey(t *testing.T) {
 	}
 	if v := decode[searchJSON](t, must(t, s, "/search.json?q=hello")); !slices.Equal(v.Crates, []string{"hello-inner", "hello-proof"}) {
 		t.Errorf("%v", v.Crates)
+	}
+}
+
+func TestAQuestionThatTakesTooLongIsGivenUp(t *testing.T) {
+	s := healthy(t, "ceremony 1").server()
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	a := ask(t, s, httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/entries", nil))
+	if got := decode[refusal](t, a); a.code != http.StatusServiceUnavailable || got.Reason != "too-slow" {
+		t.Errorf("%d %s", a.code, a.body)
+	}
+	a = ask(t, s, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
+	if a.code != http.StatusServiceUnavailable || !isPage(a) {
+		t.Errorf("%d %s", a.code, a.body)
+	}
+}
+
+// An export that fails in the middle must not look whole.
+func TestAnExportThatFailsIsCutOff(t *testing.T) {
+	w := healthy(t, "ceremony 1")
+	s := w.server()
+	server := httptest.NewServer(s)
+	defer server.Close()
+	db, err := sql.Open("sqlite", w.store.Path())
+	fatalIf(t, err)
+	_, err = db.Exec("UPDATE entries SET leaf_hash = x'00' WHERE idx = 50")
+	fatalIf(t, errors.Join(err, db.Close()))
+	for _, path := range []string{"/v1/export.csv", "/v1/export.ndjson"} {
+		r, err := http.Get(server.URL + path)
+		if err != nil {
+			continue // cut off before the header
+		}
+		_, err = io.ReadAll(r.Body)
+		r.Body.Close()
+		if err == nil && r.StatusCode == http.StatusOK {
+			t.Errorf("%s ends as if it were whole", path)
+		}
+	}
+}
+
+func TestPagesAreServedWhileTheMonitorWrites(t *testing.T) {
+	w := healthy(t, proofcheck.OriginDevelopment)
+	s := w.server()
+	done := make(chan error)
+	for _, path := range []string{"/", "/log", "/v1/export.ndjson", "/v1/statistics"} {
+		go func() {
+			for range 15 {
+				if a := get(t, s, path); a.code != http.StatusOK {
+					done <- fmt.Errorf("%s: %d", path, a.code)
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for i := range 20 {
+		w.append(w.logs[0], made(t, "late", fmt.Sprintf("1.0.%d", i)))
+		w.head(w.logs[0], 3)
+		w.verify(w.logs[0])
+	}
+	for range 4 {
+		fatalIf(t, <-done)
+	}
+	v := decode[struct{ Logs []logJSON }](t, must(t, s, "/v1/logs")).Logs[0]
+	if v.Verified != 115 || v.Programs[0].Entries != 115 || v.Results.Verified != 115 {
+		t.Errorf("%+v", v)
 	}
 }

@@ -11,7 +11,9 @@ import (
 )
 
 // Everybody may send so much gossip: a burst of gossipBurst, and one more every
-// gossipEvery; all of them together gossipAll times as much.
+// gossipEvery; all of them together gossipAll times as much. Of those who come from this
+// machine nobody knows who they are: they come through a proxy, and only the bound for
+// all holds.
 const (
 	gossipBurst = 10
 	gossipEvery = 6 * time.Second
@@ -89,6 +91,9 @@ func (l *limiter) take(remote string) time.Duration {
 		l.forget(now)
 	}
 	one, all := l.single[who], l.all
+	if !who.IsValid() {
+		one = bucket{}
+	}
 	wait := max(one.take(now, gossipEvery, gossipBurst), all.take(now, gossipEvery/gossipAll, gossipBurst*gossipAll))
 	if wait == 0 {
 		l.single[who], l.all = one, all
@@ -120,20 +125,18 @@ func (b *bucket) take(now time.Time, every time.Duration, burst int) time.Durati
 	return 0
 }
 
+// sender tells senders apart; those of this machine are none.
 func sender(remote string) netip.Prefix {
 	ap, err := netip.ParseAddrPort(remote)
-	if err != nil {
+	a := ap.Addr().Unmap().WithZone("")
+	if err != nil || a.IsLoopback() {
 		return netip.Prefix{}
 	}
 	bits := 32
-	if a := ap.Addr().Unmap(); a.Is6() {
+	if a.Is6() {
 		bits = 64
 	}
-	p, err := ap.Addr().Unmap().WithZone("").Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
+	return netip.PrefixFrom(a, bits).Masked()
 }
 
 // seconds rounds up, as Retry-After wants it.

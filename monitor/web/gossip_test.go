@@ -97,6 +97,15 @@ func TestASenderOfTooMuchWaitsAndOthersDoNot(t *testing.T) {
 			refused++
 		}
 	}
+	now = now.Add(time.Hour)
+	for i := range gossipBurst * gossipAll {
+		if s.limit.take("[::1]:80") > 0 {
+			t.Fatalf("number %d through a proxy on this machine has to wait", i)
+		}
+	}
+	if s.limit.take("127.0.0.1:80") == 0 {
+		t.Error("there is no bound for those who come through a proxy")
+	}
 	if want := 2*gossipBurst*gossipAll + 1; refused != want { // one was taken above
 		t.Errorf("of many senders, %d were refused and not %d", refused, want)
 	}

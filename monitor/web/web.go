@@ -253,7 +253,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var ref *refusal
 	switch {
 	case errors.As(err, &ref):
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(r.Context().Err(), context.DeadlineExceeded):
 		ref = &refusal{http.StatusServiceUnavailable, "too-slow", "This question takes the monitor too long. Narrow it down, or use an export."}
 	case r.Context().Err() != nil:
 		return // nobody is listening
