@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"filippo.io/torchwood"
@@ -45,9 +47,22 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("%s answered %d %s", e.url, e.status, http.StatusText(e.status))
 }
 
+// checkURL refuses what would send questions over the network in the open.
+func (m *Monitor) checkURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("%q is not an absolute http or https URL without user, query and fragment", s)
+	}
+	ip := net.ParseIP(u.Hostname())
+	if u.Scheme == "http" && !m.cfg.AllowHTTP && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%q is plain http to another machine: use https, or allow http explicitly", s)
+	}
+	return nil
+}
+
 // get fetches a URL of at most limit bytes. Redirects stay on the same host.
-func (m *Monitor) get(ctx context.Context, url string, limit int64) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func (m *Monitor) get(ctx context.Context, address string, limit int64) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -66,14 +81,14 @@ func (m *Monitor) get(ctx context.Context, url string, limit int64) ([]byte, err
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		io.CopyN(io.Discard, resp.Body, 4096) // so that the connection can be used again
-		return nil, &statusError{url, resp.StatusCode}
+		return nil, &statusError{address, resp.StatusCode}
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", url, err)
+		return nil, fmt.Errorf("%s: %w", address, err)
 	}
 	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%w: %s has more than %d bytes", errGarbled, url, limit)
+		return nil, fmt.Errorf("%w: %s has more than %d bytes", errGarbled, address, limit)
 	}
 	return b, nil
 }
@@ -97,18 +112,29 @@ func (m *Monitor) bundle(ctx context.Context, base string, n int64, width int) (
 	if err != nil {
 		return nil, err
 	}
-	entries := make([][]byte, 0, t.W)
-	for len(b) > 0 && len(entries) < t.W {
-		var e []byte
-		if e, b, err = torchwood.ReadTileEntry(b); err != nil {
-			return nil, fmt.Errorf("%w: the entry bundle %s%s ends within an entry", errGarbled, base, torchwood.TilePath(t))
-		}
-		entries = append(entries, e)
-	}
-	if len(entries) != t.W || len(b) > 0 {
-		return nil, fmt.Errorf("%w: the entry bundle %s%s does not hold exactly %d entries", errGarbled, base, torchwood.TilePath(t), t.W)
+	entries, err := parseBundle(b, t.W)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s%s %w", errGarbled, base, torchwood.TilePath(t), err)
 	}
 	return entries[:width], nil
+}
+
+// parseBundle takes an entry bundle of n entries apart.
+//
+// SPEC (tlog-tiles): "a sequence of big-endian uint16 length-prefixed log entries".
+func parseBundle(b []byte, n int) ([][]byte, error) {
+	entries := make([][]byte, 0, n)
+	for range n {
+		e, rest, err := torchwood.ReadTileEntry(b)
+		if err != nil {
+			return nil, fmt.Errorf("ends before its entry %d does", len(entries))
+		}
+		entries, b = append(entries, e), rest
+	}
+	if len(b) > 0 {
+		return nil, fmt.Errorf("holds %d bytes after its %d entries", len(b), n)
+	}
+	return entries, nil
 }
 
 // fetch gets a bundle from the log, or where that fails, from a mirror.

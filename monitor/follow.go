@@ -70,6 +70,9 @@ func (m *Monitor) newFollower(ctx context.Context, l LogConfig) (*follower, erro
 	}
 	f.log = m.client(url)
 	for _, u := range append([]string{url}, l.Mirrors...) {
+		if err := m.checkURL(u); err != nil {
+			return nil, err
+		}
 		f.bases = append(f.bases, strings.TrimSuffix(u, "/")+"/")
 	}
 	if err := f.makePolicies(vkeys); err != nil {
@@ -243,7 +246,12 @@ func (f *follower) catchUp(ctx context.Context) error {
 		case err != nil || advanced && failed == nil:
 		case x != nil:
 			id := x.checkpoint.ID
-			if roots[id] = append(roots[id], x.local); len(roots[id]) == mismatchTries {
+			if forked, err := f.checkExtends(ctx, x.checkpoint); err != nil {
+				return err
+			} else if !forked {
+				roots[id] = append(roots[id], x.local)
+			}
+			if len(roots[id]) == mismatchTries {
 				return f.accuseRoot(ctx, x, roots[id])
 			}
 			err = f.m.cfg.Store.RewindEntries(ctx, f.id)

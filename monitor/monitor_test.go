@@ -7,15 +7,18 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"filippo.io/torchwood"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/evidence"
 	"cratelog/internal/roguelog"
 	"cratelog/monitor/store"
 )
@@ -414,6 +417,121 @@ func TestAFloodOfFindingsIsCounted(t *testing.T) {
 	if len(all) != maxPerKind+1 || all[maxPerKind].Count != 20 || !strings.Contains(all[maxPerKind].Summary, "more than 1000") {
 		t.Errorf("%d findings, the last %+v", len(all), all[len(all)-1])
 	}
+}
+
+func TestAFindingWithoutAFileIsStillAFinding(t *testing.T) {
+	w := newWorld(t)
+	f := w.m.followers[0]
+	x := store.Finding{Key: "x", Kind: kindCrateMismatch, Summary: "It is so.", Index: -1}
+	fatalIf(t, f.report(t.Context(), x, nil, func() (*evidence.Evidence, error) { return &evidence.Evidence{}, nil }))
+	if all := w.findings(); len(all) != 1 || all[0].Evidence != "" || !strings.Contains(all[0].Detail, "No evidence file") {
+		t.Errorf("%+v", all)
+	}
+	// But a disk that is full is no reason to go on.
+	x.Key = "y"
+	w.m.cfg.EvidenceDir = filepath.Join(t.TempDir(), "none")
+	w.grow(1)
+	note := w.log.Publish()
+	err := f.report(t.Context(), x, nil, func() (*evidence.Evidence, error) { return evidence.NewStale(note, evidence.Meta{Observed: w.clock()}) })
+	if err == nil || len(w.findings()) != 1 {
+		t.Errorf("a finding was recorded before its evidence: %v", err)
+	}
+}
+
+func TestALogWithoutWitnessesIsFollowedForWhatItIs(t *testing.T) {
+	w := newWorld(t)
+	policy, err := client.ParsePolicy([]byte("log " + w.log.VKey + " " + w.server.URL + "\nquorum none\n"))
+	fatalIf(t, err)
+	w.cfg.Logs[0].Policy = policy
+	w.open()
+	w.grow(100)
+	w.later(100 * time.Hour)
+	w.clean(100)
+}
+
+func TestPlainHTTPIsSpokenWithThisMachineOnly(t *testing.T) {
+	w := newWorld(t)
+	for _, change := range []func(l *LogConfig){
+		func(l *LogConfig) { l.URL = "http://log.example/" },
+		func(l *LogConfig) { l.Mirrors = []string{"http://10.0.0.1/"} },
+		func(l *LogConfig) { l.Witnesses = map[string]string{"w1": "http://w1.example"} },
+	} {
+		cfg := w.cfg
+		cfg.Logs = []LogConfig{w.cfg.Logs[0]}
+		change(&cfg.Logs[0])
+		if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "plain http") {
+			t.Errorf("%+v: %v", cfg.Logs[0], err)
+		}
+		cfg.AllowHTTP = true
+		if _, err := New(t.Context(), cfg); err != nil {
+			t.Errorf("%+v: %v", cfg.Logs[0], err)
+		}
+	}
+}
+
+// A mirror that forked, and a target that cannot be had beside it.
+func TestAForkIsKnownThoughALargerTreeCannotBeHad(t *testing.T) {
+	w := newWorld(t)
+	w.grow(300)
+	w.clean(300)
+	huge := w.log.Tree.Fork(300)
+	for n := range int64(300) {
+		huge.Append(newEntry(t, 3000+n, nil))
+	}
+	_, err := w.m.Gossip(t.Context(), w.log.Sign(huge, 600, w.log.Witnesses...), "gossip")
+	fatalIf(t, err)
+	other := w.log.Tree.Fork(290)
+	for n := range int64(60) {
+		other.Append(newEntry(t, 1000+n, nil))
+	}
+	w.log.Serve(other, 350, w.log.Sign(other, 350, w.log.Witnesses[0]))
+	w.found(kindForkPrefix, kindCosignerFork)
+}
+
+func TestTheRulesForAlertsNameMetricsThatExist(t *testing.T) {
+	w := newWorld(t)
+	w.grow(1)
+	w.clean(1)
+	rules, err := os.ReadFile(filepath.Join("..", "docs", "monitor.rules.yml"))
+	fatalIf(t, err)
+	doc, err := os.ReadFile(filepath.Join("..", "docs", "monitoring.md"))
+	fatalIf(t, err)
+	described := make(chan *prometheus.Desc, 100)
+	w.m.Describe(described)
+	close(described)
+	var all string
+	for d := range described {
+		all += d.String()
+		_, name, _ := strings.Cut(d.String(), `fqName: "cratelog_monitor`)
+		if name, _, _ = strings.Cut(name, `"`); !strings.Contains(string(doc), name+"`") {
+			t.Errorf("docs/monitoring.md does not explain %s", name)
+		}
+	}
+	for _, name := range regexp.MustCompile(`cratelog_monitor_[a-z_]+`).FindAllString(string(rules), -1) {
+		if !strings.Contains(all, `"`+name+`"`) {
+			t.Errorf("there is no metric %s", name)
+		}
+	}
+}
+
+// What parses as a bundle is encoded in one way.
+func FuzzBundle(f *testing.F) {
+	f.Add([]byte{0, 1, 7, 0, 0}, uint8(2))
+	f.Add([]byte{0, 1}, uint8(1))
+	f.Fuzz(func(t *testing.T, b []byte, n uint8) {
+		entries, err := parseBundle(b, int(n))
+		if err != nil {
+			return
+		}
+		var again []byte
+		for _, e := range entries {
+			again, err = torchwood.AppendTileEntry(again, e)
+			fatalIf(t, err)
+		}
+		if len(entries) != int(n) || !bytes.Equal(again, b) {
+			t.Errorf("%x is not what it says", b)
+		}
+	})
 }
 
 func TestEveryKindIsExplainedToOperators(t *testing.T) {

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -125,16 +126,14 @@ func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Wat
 		x.Summary = fmt.Sprintf("There are more than %d findings of the kind %s about the log %s.", maxPerKind, x.Kind, f.origin)
 		x.Detail, build = "The entries themselves say which; no further finding of this kind is recorded one by one.", nil
 	}
+	var err error
 	if build != nil {
-		e, err := build()
-		if err != nil {
+		if x.Evidence, err = f.writeEvidence(build); err != nil {
 			return fmt.Errorf("evidence of %s: %w", x.Kind, err)
 		}
-		path, err := evidence.Write(f.m.cfg.EvidenceDir, e)
-		if err != nil {
-			return fmt.Errorf("evidence of %s: %w", x.Kind, err)
+		if x.Evidence == "" {
+			x.Detail = strings.TrimSpace(x.Detail + " No evidence file could be made of it; see the monitor's messages.")
 		}
-		x.Evidence = strings.TrimSuffix(filepath.Base(path), ".evidence")
 	}
 	got, isNew, err := s.RecordFinding(ctx, x, f.m.cfg.Route(x, watch))
 	if err == nil && isNew {
@@ -142,6 +141,22 @@ func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Wat
 		f.m.cfg.Logger.Log(ctx, levelOf(x.Class), x.Summary, "finding", got.ID, "kind", x.Kind, "class", x.Class, "log", f.origin, "evidence", x.Evidence)
 	}
 	return err
+}
+
+// writeEvidence makes an evidence file durable and returns its name. What cannot be put
+// into one, because it is too large, is "" and no error: the finding is worth more
+// than its file.
+func (f *follower) writeEvidence(build func() (*evidence.Evidence, error)) (string, error) {
+	e, err := build()
+	path := ""
+	if err == nil {
+		path, err = evidence.Write(f.m.cfg.EvidenceDir, e)
+	}
+	if errors.Is(err, evidence.ErrMalformed) || errors.Is(err, evidence.ErrNotProven) {
+		f.m.cfg.Logger.Error("no evidence could be made", "log", f.origin, "err", err)
+		return "", nil
+	}
+	return strings.TrimSuffix(filepath.Base(path), ".evidence"), err
 }
 
 // condition is something operational that begins and ends.

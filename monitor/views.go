@@ -38,6 +38,11 @@ func (f *follower) makeSources(l LogConfig) error {
 		f.views = append(f.views, source{name: "witness " + w.Name, witness: &w, down: kindWitnessUnreachable, behind: kindWitnessBehind,
 			url: fmt.Sprintf("%s/%x/checkpoint", strings.TrimSuffix(url, "/"), sha256.Sum256([]byte(f.origin)))})
 	}
+	for _, v := range f.views {
+		if err := f.m.checkURL(v.url); err != nil {
+			return fmt.Errorf("%s: %w", v.name, err)
+		}
+	}
 	for name := range l.Witnesses {
 		if !names[name] {
 			return fmt.Errorf("the policy does not list a witness %q", name)
@@ -196,22 +201,24 @@ func (f *follower) checkLogView(ctx context.Context, before store.View, signed [
 	if failed != nil {
 		return nil // how old it is, nobody knows
 	}
-	now := f.m.cfg.Now()
 	shown, lacks := f.policy.CheckCheckpointRules(signed, lenient)
 	if lacks != nil {
 		f.trouble.add("%s: %v", f.origin, lacks)
 	}
-	stale := lacks == nil && f.policy.NeedsWitnesses() && now.Sub(shown.Witnessed) > f.m.cfg.MaxAge
-	if stale {
-		f.trouble.add("%s: its latest checkpoint was cosigned at %s", f.origin, shown.Witnessed.Format(time.RFC3339))
+	var old error
+	if lacks == nil && f.policy.NeedsWitnesses() {
+		_, old = f.policy.CheckCheckpointRules(signed, client.Rules{MaxAge: f.m.cfg.MaxAge, Now: f.m.cfg.Now()})
+	}
+	if old != nil {
+		f.trouble.add("%s: %v", f.origin, old)
 	}
 	rolledBack := c.Verdict != store.Inconsistent && c.Size < before.Largest
 	return errors.Join(
 		f.apply(ctx, condition{kind: kindQuorumLost, active: lacks != nil, since: f.begins("quorum", lacks != nil), limit: f.m.cfg.Unreachable,
 			summary: fmt.Sprintf("The latest checkpoint of %s is not cosigned by the quorum.", f.origin), detail: errorText(lacks)}),
-		f.apply(ctx, condition{kind: kindStale, active: stale, since: shown.Witnessed, limit: f.m.cfg.MaxAge,
-			summary: fmt.Sprintf("The latest checkpoint of %s was cosigned at %s.", f.origin, shown.Witnessed.Format(time.RFC3339)),
-			build:   func() (*evidence.Evidence, error) { return evidence.NewStale(c.Signed, f.meta(c)) }}),
+		f.apply(ctx, condition{kind: kindStale, active: old != nil,
+			summary: fmt.Sprintf("The latest checkpoint of %s was cosigned at %s.", f.origin, shown.Witnessed.Format(time.RFC3339)), detail: errorText(old),
+			build: func() (*evidence.Evidence, error) { return evidence.NewStale(c.Signed, f.meta(c)) }}),
 		f.apply(ctx, condition{kind: kindRollback, active: rolledBack, since: f.begins("rollback", rolledBack), limit: f.m.cfg.Rollback,
 			summary: fmt.Sprintf("The log %s shows a tree of %d entries, and has shown one of %d.", f.origin, c.Size, before.Largest),
 			detail:  "The two are consistent, so it is a server that fell back to an older state, or an attempt to hide entries.",

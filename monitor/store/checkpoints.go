@@ -50,6 +50,10 @@ func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint, judge func(sign
 			}
 		}
 		c.Accepted, c.Witnessed = judge(c.Signed)
+		if known && nothingNew(old, c) {
+			stored = c
+			return nil
+		}
 		if known {
 			_, err = tx.ExecContext(ctx, "UPDATE checkpoints SET signed = ?, last_seen = ?, verdict = ?, accepted = ?, witnessed = ? WHERE id = ?",
 				string(c.Signed), millis(c.LastSeen), c.Verdict, flag(c.Accepted), millis(c.Witnessed), c.ID)
@@ -76,6 +80,14 @@ func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint, judge func(sign
 		return nil
 	})
 	return stored, isNew, err
+}
+
+// seenAgain is how long a checkpoint may be seen again before that is noted, so that
+// whoever repeats one does not make the disk busy.
+const seenAgain = time.Minute
+
+func nothingNew(old, c Checkpoint) bool {
+	return bytes.Equal(old.Signed, c.Signed) && old.Verdict == c.Verdict && old.Accepted == c.Accepted && old.Witnessed.Equal(c.Witnessed) && c.LastSeen.Sub(old.LastSeen) < seenAgain
 }
 
 type lineKey struct {
