@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cratelog/internal/fixture"
+	"cratelog/publish"
+	"cratelog/registry/registrytest"
+)
+
+// proveArgs parses the options of the verb prove.
+func proveArgs(t *testing.T, args ...string) *proveOptions {
+	t.Helper()
+	fs := flag.NewFlagSet("prove", flag.ContinueOnError)
+	o := &proveOptions{given: map[string]bool{}}
+	o.register(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
+	return o
+}
+
+func TestPublishedCratesAreProvedFromCacheOrRegistry(t *testing.T) {
+	home, dir := t.TempDir(), t.TempDir()
+	t.Setenv("CARGO_HOME", home)
+	raw := fixture.Crate(t, "hello-proof", "0.1.0")
+	t.Chdir(dir)
+	reg := registrytest.New(t)
+	reg.AddCrate(raw)
+	other := registrytest.MakeCrate("hello-proof", "0.1.0", nil)
+	put := func(name string, content []byte) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, content, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(filepath.Join(home, "config.toml"), []byte("[registries.my]\nindex = \"sparse+"+reg.Index+"\"\n"))
+	var said bytes.Buffer
+	sh := newShell(&said, &said)
+	get := func(args ...string) ([]byte, error) {
+		return proveArgs(t, args...).get(t.Context(), sh, "hello-proof", "0.1.0")
+	}
+	for _, args := range [][]string{{"--registry", "my"}, {"--index", "sparse+" + reg.Index}, {"--index", reg.Index}} {
+		if got, err := get(args...); err != nil || !bytes.Equal(got, raw) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	if _, err := get(); err == nil {
+		t.Error("a default registry that cargo has not used was found")
+	}
+	// What cargo has downloaded needs no registry.
+	put(filepath.Join(home, "registry", "cache", "a", "hello-proof-0.1.0.crate"), raw)
+	reg.Requests()
+	if got, err := get(); err != nil || !bytes.Equal(got, raw) || len(reg.Requests()) != 0 {
+		t.Errorf("from the cache: %v", err)
+	}
+	if got, err := get("--registry", "my"); err != nil || !bytes.Equal(got, raw) || strings.Contains(strings.Join(reg.Requests(), " "), ".crate") {
+		t.Errorf("from the cache, as the registry lists it: %v", err)
+	}
+	// Two registries with different crates of that name.
+	put(filepath.Join(home, "registry", "cache", "b", "hello-proof-0.1.0.crate"), other)
+	var usage usageError
+	if _, err := get(); !errors.As(err, &usage) || !strings.Contains(err.Error(), "2 different crates hello-proof v0.1.0") {
+		t.Error(err)
+	}
+	if got, err := get("--registry", "my"); err != nil || !bytes.Equal(got, raw) {
+		t.Errorf("the one that the registry lists: %v", err)
+	}
+	reg.Swap("hello-proof", "0.1.0", other)
+	if err := os.RemoveAll(filepath.Join(home, "registry")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := get("--registry", "my"); err == nil {
+		t.Error("a crate with another checksum than the index lists was taken")
+	}
+	for what, args := range map[string][]string{`no registry "nobody"`: {"--registry", "nobody"}, "not both": {"--registry", "my", "--index", reg.Index}} {
+		if _, err := get(args...); !errors.As(err, &usage) || !strings.Contains(err.Error(), what) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+func TestTheCrateIsLeftBesideItsEntryAndNothingIsOverwritten(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("CARGO_HOME", t.TempDir())
+	raw := fixture.Crate(t, "hello-proof", "0.1.0")
+	t.Chdir(dir)
+	reg := registrytest.New(t)
+	reg.AddCrate(raw)
+	sh := newShell(&bytes.Buffer{}, &bytes.Buffer{})
+	args := []string{"--index", reg.Index, "--repository", "."}
+	for range 2 { // the second time it is there
+		o := proveArgs(t, args...)
+		if _, err := o.crate(t.Context(), sh, "hello-proof@0.1.0"); err != nil || o.out != "hello-proof-0.1.0.entry" {
+			t.Errorf("%s: %v", o.out, err)
+		}
+	}
+	got, err := os.ReadFile("hello-proof-0.1.0.crate")
+	if err != nil || !bytes.Equal(got, raw) {
+		t.Error(err)
+	}
+	if err := os.WriteFile("hello-proof-0.1.0.crate", []byte("mine"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := proveArgs(t, args...).crate(t.Context(), sh, "hello-proof@0.1.0"); err == nil || !strings.Contains(err.Error(), "is there already and is another .crate") {
+		t.Error(err)
+	}
+	for _, c := range []struct {
+		what, want string
+		args       []string
+	}{
+		{"hello-proof@0.1.0", "needs --repository", args[:2]},
+		{"hello proof@0.1.0", "is no crate", args},
+		{"hello-proof@latest", "is no crate", args},
+		{"hello-proof-0.1.0.crate", "are for NAME@VERSION, not for a file", args},
+	} {
+		_, err := proveArgs(t, c.args...).crate(t.Context(), sh, c.what)
+		var usage usageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.what, err)
+		}
+	}
+}
+
+func TestTheCommitOfAPublishedCrateIsFetched(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	repo := fixture.Repo(t)
+	o := proveArgs(t, "--repository", "file://"+repo)
+	sh := newShell(&bytes.Buffer{}, &bytes.Buffer{})
+	file := filepath.Join(t.TempDir(), "hello-proof-0.1.0.crate")
+	if err := os.WriteFile(file, fixture.Crate(t, "hello-proof", "0.1.0"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := o.crate(t.Context(), sh, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := o.wanted(c); err != nil || got != fixture.Commit(t, "0.1.0") {
+		t.Errorf("%x %v", got, err)
+	}
+	dir, err := o.fetch(t.Context(), sh, c)
+	if err != nil || dir == repo || !publish.IsURL(o.repository) {
+		t.Errorf("%s %v", dir, err)
+	}
+	var usage usageError
+	if _, err := proveArgs(t, "--repository", "file://"+repo, "--commit", "v0.1.0").wanted(c); !errors.As(err, &usage) {
+		t.Errorf("a tag of a repository that is not there yet: %v", err)
+	}
+}

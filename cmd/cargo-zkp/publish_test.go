@@ -1,0 +1,31 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestMistakesOnPublishsCommandLineAreNamed(t *testing.T) {
+	t.Setenv("CARGO_TERM_COLOR", "never")
+	t.Chdir(t.TempDir())
+	for what, c := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"dirty":         {[]string{"--allow-dirty"}, exitUsage, "what is not committed cannot be published with one: commit first"},
+		"an argument":   {[]string{"serde"}, exitUsage, `takes no argument "serde"`},
+		"both":          {[]string{"--dry-run", "--log-only"}, exitUsage, "--dry-run or --log-only, not both"},
+		"half a key":    {[]string{"--program", "x"}, exitUsage, "go together"},
+		"a typo":        {[]string{"--dry-rum"}, exitUsage, "dry-rum"},
+		"a value":       {[]string{"--locked=maybe"}, exitUsage, "locked"},
+		"no package":    {[]string{"--log", "https://log.example.com/"}, exitUnchecked, "cargo"},
+		"help is given": {[]string{"--help"}, exitOK, ""},
+	} {
+		var out bytes.Buffer
+		if code := run(t.Context(), append([]string{"publish"}, c.args...), &out, &out); code != c.code || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s: exit code %d, it does not say %q:\n%s", what, code, c.want, out.String())
+		}
+	}
+}
