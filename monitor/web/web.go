@@ -185,7 +185,11 @@ var securityHeaders = map[string]string{
 // ServeHTTP implements http.Handler. The server around it must set timeouts.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
-		if v := recover(); v != nil && v != http.ErrAbortHandler {
+		switch v := recover(); v {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(v) // an export was cut off, and must not look whole
+		default:
 			s.cfg.Log.Error("panic in a handler", "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
 			s.fail(w, r, errors.New("panic"))
 		}
