@@ -160,7 +160,7 @@ func (f *Folder) Seal(ctx context.Context, phase int, value []byte, progress Pro
 		return fmt.Errorf("%w: phase %d has its beacon; it cannot have another", ErrSealed, phase)
 	case now < phase:
 		return fmt.Errorf("%w: phase %d is not sealed; run `ceremony beacon -phase %d` first", ErrUnfinished, now, now)
-	case len(s.files[phase-1]) < 2:
+	case !s.sealable(phase):
 		return fmt.Errorf("%w: phase %d has no contribution, so anyone could compute its secrets; run `ceremony contribute` first", ErrUnfinished, phase)
 	}
 	last := s.last(phase)
@@ -228,7 +228,7 @@ func (f *Folder) readSeal(s *state, phase int) (*seal, error) {
 		return nil, refuse("must have a value of %d to %d bytes in lower-case hex", minBeacon, maxBeacon)
 	case b.Phase != phase:
 		return nil, refuse("says that it is for phase %d; get it from another copy of the folder", b.Phase)
-	case len(s.files[phase-1]) < 2:
+	case !s.sealable(phase):
 		return nil, refuse("seals a phase without a contribution, whose secrets anyone can compute; get the contributions, or begin a new ceremony")
 	case b.After != hex.EncodeToString(last.hash[:]):
 		return nil, refuse("was set after a contribution with the SHA-256 %s, and phase %d ends in %s: a contribution is missing, or came after the beacon and must be taken away", b.After, phase, last.name)

@@ -4,8 +4,10 @@
 //
 // A ceremony is a folder, its transcript:
 //
+//	import.json                 only with a .ptau file: which (see Import)
 //	manifest.json               the circuit: capacity, constraints, sizes
-//	phase1-0000-HASH.bin        the start of phase 1, the same for every ceremony of its size
+//	phase1-0000-HASH.bin        the start of phase 1, the same for every ceremony of its size,
+//	                            or the powers of tau of a .ptau file
 //	phase1-0001-HASH.bin        the first contribution, and so on
 //	phase1-beacon.json          what sealed phase 1
 //	phase2-0000-HASH.bin        the start of phase 2, which follows from the above
@@ -48,13 +50,14 @@ var (
 	ErrBeacon       = errors.New("a beacon does not fit")
 	ErrSealed       = errors.New("the phase is sealed")
 	ErrUnfinished   = errors.New("the ceremony is not finished")
+	ErrImport       = errors.New("the start of phase 1 is not what was imported")
 )
 
 // Violation says whether err speaks against the transcript or the file at hand, and
 // not of a ceremony that goes on or of a disk that cannot be read.
 func Violation(err error) bool {
 	for _, is := range []error{ErrManifest, ErrWrongCircuit, ErrFolder, ErrMissing, ErrOrder,
-		ErrReplayed, ErrSize, ErrTampered, ErrBeacon, ErrSealed} {
+		ErrReplayed, ErrSize, ErrTampered, ErrBeacon, ErrSealed, ErrImport, ErrPtau} {
 		if errors.Is(err, is) {
 			return true
 		}

@@ -104,7 +104,7 @@ func TestMain(m *testing.M) {
 // threeParties holds a ceremony as it is meant to be: each party contributes on a copy
 // of its own and sends the file, which the coordinator accepts.
 func threeParties(dir string, compile func(circuit.Capacity) (*cs.R1CS, error), progress Progress) error {
-	f, err := create(dir, testCapacity, compile)
+	f, err := create(dir, testCapacity, compile, "")
 	if err != nil {
 		return err
 	}
@@ -198,13 +198,22 @@ func TestThreePartiesMakeKeysWhoseProofsHold(t *testing.T) {
 	}
 	var program, key bytes.Buffer
 	fatalIf(t, r.Export(t.Context(), &program, &key, nil))
-	p, err := proofcheck.ParseProgram(program.Bytes())
-	fatalIf(t, err)
-	if p.Origin != fmt.Sprintf("ceremony:%x", r.Transcript) || p.Development() {
+	if p := checkExport(t, program.Bytes(), key.Bytes()); p.Origin != fmt.Sprintf("ceremony:%x", r.Transcript) || p.Development() {
 		t.Errorf("the program's origin is %q", p.Origin)
 	}
+}
+
+// checkExport checks that with exported keys of the root circuit true statements can be
+// proven and no others.
+func checkExport(t *testing.T, program, key []byte) proofcheck.Program {
+	t.Helper()
+	p, err := proofcheck.ParseProgram(program)
+	fatalIf(t, err)
+	if p.ProvingKey != sha256.Sum256(key) {
+		t.Errorf("the program says that its proving key is %x", p.ProvingKey)
+	}
 	pk := new(groth16.ProvingKey)
-	fatalIf(t, pk.ReadDump(&key))
+	fatalIf(t, pk.ReadDump(bytes.NewReader(key)))
 	v, err := proofcheck.New([]proofcheck.Program{p})
 	fatalIf(t, err)
 
@@ -221,6 +230,7 @@ func TestThreePartiesMakeKeysWhoseProofsHold(t *testing.T) {
 	if err := v.Check(e); !errors.Is(err, proofcheck.ErrProof) {
 		t.Errorf("a proof of another list: %v", err)
 	}
+	return p
 }
 
 // prove makes an entry whose proof is of the root circuit.
@@ -247,6 +257,13 @@ func TestTranscriptHashIsThatOfSha256sum(t *testing.T) {
 	dir := copyOf(t)
 	r, err := verify(t, dir)
 	fatalIf(t, err)
+	if want := transcriptBySha256sum(t, dir); r.Transcript != want {
+		t.Errorf("the transcript hash is %x, want %x", r.Transcript, want)
+	}
+}
+
+func transcriptBySha256sum(t *testing.T, dir string) [32]byte {
+	t.Helper()
 	var out strings.Builder
 	names := glob(t, dir, "*")
 	slices.Sort(names)
@@ -255,17 +272,15 @@ func TestTranscriptHashIsThatOfSha256sum(t *testing.T) {
 		fatalIf(t, err)
 		fmt.Fprintf(&out, "%x  %s\n", sha256.Sum256(b), filepath.Base(name))
 	}
-	if want := sha256.Sum256([]byte(out.String())); r.Transcript != want {
-		t.Errorf("the transcript hash is %x, want %x", r.Transcript, want)
-	}
+	return sha256.Sum256([]byte(out.String()))
 }
 
 func TestEveryPhaseStartsAndGoesOnInOrder(t *testing.T) {
 	ctx := context.Background()
 	dir := filepath.Join(t.TempDir(), "c")
-	f, err := create(dir, testCapacity, compileRoot(false))
+	f, err := create(dir, testCapacity, compileRoot(false), "")
 	fatalIf(t, err)
-	_, err = create(dir, testCapacity, compileRoot(false))
+	_, err = create(dir, testCapacity, compileRoot(false), "")
 	refused(t, err, ErrFolder, "not empty")
 	refused(t, f.Seal(ctx, 1, beacons[0], nil), ErrUnfinished, "phase 1 has no contribution", "ceremony contribute")
 	refused(t, f.Seal(ctx, 2, beacons[0], nil), ErrUnfinished, "phase 1 is not sealed")

@@ -246,11 +246,13 @@ func (f *Folder) load(of file) (link, error) {
 // known is what a Folder has found out since it was opened, by the hashes of what the
 // files held, so that it does not find out the same twice.
 type known struct {
-	newest  [2]newest            // by phase: the link that was verified or made last
-	follows map[[2][32]byte]bool // the second follows from the first, a contribution from the one before
-	srs     *mpcsetup.SrsCommons
-	srsOf   [32]byte    // what it was made from: see sealedBy
-	start   [2][32]byte // a start of phase 2 that follows from the srs of the other hash
+	newest     [2]newest            // by phase: the link that was verified or made last
+	follows    map[[2][32]byte]bool // the second follows from the first, a contribution from the one before
+	imported   *phase1              // the start that came from a powers-of-tau file
+	importedAs [32]byte
+	srs        *mpcsetup.SrsCommons
+	srsOf      [32]byte    // what it was made from: see sealedBy
+	start      [2][32]byte // a start of phase 2 that follows from the srs of the other hash
 }
 
 type newest struct {

@@ -113,10 +113,13 @@ type Folder struct {
 	known    known
 }
 
-// Init starts a ceremony in a folder that is empty or does not exist.
-func Init(dir string, c circuit.Capacity) (*Folder, error) { return create(dir, c, compileSource) }
+// Init starts a ceremony in a folder that is empty or does not exist. With the path of a
+// .ptau file, phase 1 starts from the powers of tau in it; see Import.
+func Init(dir string, c circuit.Capacity, ptau string) (*Folder, error) {
+	return create(dir, c, compileSource, ptau)
+}
 
-func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Folder, error) {
+func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.R1CS, error), ptau string) (*Folder, error) {
 	if c.Blocks < 3 || c.Blocks > MaxBlocks || c.Chunks < 1 || c.Chunks > MaxChunks {
 		return nil, fmt.Errorf("a circuit has 3 to %d blocks and 1 to %d chunks, not %d and %d", MaxBlocks, MaxChunks, c.Blocks, c.Chunks)
 	}
@@ -138,7 +141,18 @@ func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.
 	}
 	f := &Folder{dir: dir, capacity: c, shape: s}
 	err = guard(func() error {
-		_, err := f.add(1, 0, newPhase1(s.domain))
+		start := newPhase1(s.domain)
+		if ptau != "" {
+			imported, from, err := readPtau(ptau, s.domain)
+			if err != nil {
+				return err
+			}
+			start = imported
+			if err := f.write(importName, marshalJSON(from)); err != nil {
+				return err
+			}
+		}
+		_, err := f.add(1, 0, start)
 		return err
 	})
 	if err != nil {
@@ -210,6 +224,14 @@ func beaconName(phase int) string { return fmt.Sprintf("phase%d-beacon.json", ph
 type state struct {
 	files  [2][]file // by phase, in order, from the start on
 	beacon [2]bool
+
+	imported bool // phase 1 starts from a powers-of-tau file
+}
+
+// sealable says whether the phase has somebody who may have been honest: its own
+// contributors, or in phase 1 those of the powers-of-tau file.
+func (s *state) sealable(phase int) bool {
+	return len(s.files[phase-1]) > 1 || phase == 1 && s.imported
 }
 
 // phase is the phase that takes contributions, or 3.
@@ -240,6 +262,9 @@ func (f *Folder) scan() (*state, error) {
 	for _, n := range names {
 		switch n.Name() {
 		case manifestName:
+			continue
+		case importName:
+			s.imported = true
 			continue
 		case beaconName(1), beaconName(2):
 			s.beacon[int(n.Name()[len("phase")]-'1')] = true

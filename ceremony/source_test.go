@@ -42,7 +42,7 @@ func TestKeysFromACeremonyProveForEverybody(t *testing.T) {
 	begin := time.Now()
 	progress := func(what string, _ time.Duration) { t.Logf("%6.1f s  %s", time.Since(begin).Seconds(), what) }
 	dir := filepath.Join(t.TempDir(), "c")
-	f, err := create(dir, tiny, compileSource)
+	f, err := create(dir, tiny, compileSource, "")
 	fatalIf(t, err)
 	fatalIf(t, threePartiesIn(f, dir, func(phase, party int, sent string) error {
 		if party != 1 {

@@ -17,8 +17,12 @@ import (
 )
 
 // OriginPrefix is how the origin of a ceremony's program begins; the transcript hash
-// in hex follows.
-const OriginPrefix = "ceremony:"
+// in hex follows, and where phase 1 started from a powers-of-tau file, " ptau:" and the
+// file's SHA-256.
+const (
+	OriginPrefix = "ceremony:"
+	importPrefix = " ptau:"
+)
 
 // Result is a finished ceremony of which everything was verified.
 type Result struct {
@@ -26,6 +30,7 @@ type Result struct {
 	Transcript    [32]byte
 	Contributions []Contribution
 	Beacons       [2][]byte // the values, to compare with their public source
+	Import        *Import   // the powers-of-tau file from which phase 1 starts, or nil
 
 	shape   *shape
 	srs     *mpcsetup.SrsCommons
@@ -68,8 +73,17 @@ func (f *Folder) Verify(ctx context.Context, progress Progress) (*Result, error)
 		return nil, unfinished(s)
 	}
 	r.Beacons = [2][]byte{seals[0].value, seals[1].value}
-	r.Transcript = f.transcript(s, seals)
+	var importText []byte
+	if s.imported {
+		if r.Import, importText, err = f.readImport(); err != nil {
+			return nil, err
+		}
+	}
+	r.Transcript = f.transcript(s, seals, importText)
 	r.Program.Origin = OriginPrefix + hex.EncodeToString(r.Transcript[:])
+	if r.Import != nil {
+		r.Program.Origin += importPrefix + r.Import.SHA256
+	}
 	for _, files := range s.files {
 		for _, of := range files[1:] {
 			r.Contributions = append(r.Contributions, of.contribution())
@@ -86,8 +100,11 @@ func unfinished(s *state) error {
 
 // transcript is the transcript hash: see the package comment. The hashes are of what
 // was verified.
-func (f *Folder) transcript(s *state, seals [2]*seal) [32]byte {
+func (f *Folder) transcript(s *state, seals [2]*seal, importText []byte) [32]byte {
 	h := sha256.New()
+	if s.imported {
+		fmt.Fprintf(h, "%x  %s\n", sha256.Sum256(importText), importName)
+	}
 	fmt.Fprintf(h, "%x  %s\n", f.manifest, manifestName)
 	for i, files := range s.files {
 		for _, of := range files {
@@ -100,7 +117,14 @@ func (f *Folder) transcript(s *state, seals [2]*seal) [32]byte {
 
 // phase1 verifies phase 1 and, given its beacon, returns its parameters.
 func (f *Folder) phase1(ctx context.Context, s *state, by *seal, progress Progress) (*mpcsetup.SrsCommons, error) {
-	last, err := f.verifyChain(ctx, s, 1, newPhase1(f.shape.domain), progress)
+	start := newPhase1(f.shape.domain)
+	if s.imported {
+		var err error
+		if start, err = f.importedStart(ctx, s, progress); err != nil {
+			return nil, err
+		}
+	}
+	last, err := f.verifyChain(ctx, s, 1, start, progress)
 	if err != nil || by == nil {
 		return nil, err
 	}

@@ -21,12 +21,14 @@ import (
 
 const usage = `ceremony makes the keys of a source program with many people (docs/ceremony.md).
 
-	ceremony init -blocks N [-chunks M] DIR   begin one in a new folder
+	ceremony init -blocks N [-chunks M] [-ptau FILE] DIR
+	                                          begin one in a new folder; from a .ptau file, if given
 	ceremony contribute DIR                   make the next contribution
 	ceremony accept DIR FILE                  verify a contribution made elsewhere, take it in
 	ceremony beacon -phase 1|2 -value HEX DIR seal a phase with a public value
 	ceremony status DIR                       say what is there, unverified
-	ceremony verify DIR                       verify everything from the circuit
+	ceremony verify [-ptau FILE] DIR          verify everything from the circuit, and that
+	                                          phase 1 starts from that .ptau file
 	ceremony export DIR -out PROGRAM.json -pk FILE
 	                                          verify, then write program and proving key
 
@@ -126,6 +128,7 @@ func (p *program) init(args []string) error {
 	fs := flag.NewFlagSet("init", flag.ContinueOnError)
 	blocks := fs.Int("blocks", 0, "")
 	chunks := fs.Int("chunks", 0, "")
+	ptau := fs.String("ptau", "", "")
 	args, err := parse(fs, args, "DIR")
 	if err != nil {
 		return err
@@ -138,7 +141,7 @@ func (p *program) init(args []string) error {
 		return usageError{fmt.Errorf("-blocks is 3 to %d and -chunks 1 to %d, not %d and %d", ceremony.MaxBlocks, ceremony.MaxChunks, c.Blocks, c.Chunks)}
 	}
 	fmt.Fprintln(p.stderr, "compiling the circuit")
-	f, err := ceremony.Init(args[0], c)
+	f, err := ceremony.Init(args[0], c, *ptau)
 	if err != nil {
 		return err
 	}
@@ -248,9 +251,24 @@ func (p *program) beacon(args []string) error {
 }
 
 func (p *program) verify(args []string) error {
-	f, _, err := p.open("verify", args, "DIR")
+	fs := flag.NewFlagSet("verify", flag.ContinueOnError)
+	ptau := fs.String("ptau", "", "")
+	args, err := parse(fs, args, "DIR")
 	if err != nil {
 		return err
+	}
+	f, err := p.compile(args[0])
+	if err != nil {
+		return err
+	}
+	if *ptau != "" {
+		progress, done := p.steps()
+		err := f.CompareImport(p.ctx, *ptau, progress)
+		done()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(p.stdout, "Phase 1 starts from that .ptau file.")
 	}
 	_, err = p.verified(f)
 	return err
@@ -263,6 +281,9 @@ func (p *program) verified(f *ceremony.Folder) (*ceremony.Result, error) {
 	done()
 	if err != nil {
 		return nil, err
+	}
+	if i := r.Import; i != nil {
+		fmt.Fprintf(p.stdout, "phase 1 starts from a .ptau file with the SHA-256 %s,\nBLAKE2b-512 %s,\nof power %d, with %d contributions that nothing here verifies; -ptau FILE compares\n", i.SHA256, i.BLAKE2b, i.Power, i.Contributions)
 	}
 	for _, c := range r.Contributions {
 		fmt.Fprintf(p.stdout, "phase %d, contribution %d: %x\n", c.Phase, c.Number, c.SHA256)

@@ -1,0 +1,357 @@
+package ceremony
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"path/filepath"
+
+	curve "github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fp"
+	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
+	"golang.org/x/crypto/blake2b"
+)
+
+// A .ptau file (snarkjs, powersoftau) holds the state of a powers-of-tau ceremony and a
+// record of its contributions: "ptau", then as little-endian integers the version 1 (4
+// bytes), the number of sections (4), and sections, each with its type (4), its size in
+// bytes (8) and that many bytes:
+//
+//	1       bytes of a coordinate (4), the field's modulus, power (4), power of the ceremony (4)
+//	2       2^(power+1) - 1 points: powers of tau in G1
+//	3       2^power points: powers of tau in G2
+//	4, 5    2^power points each: powers of tau times alpha, times beta, in G1
+//	6       beta in G2
+//	7       the contributions: their number (4), and records
+//	12..15  what others derive from 2 to 5; not read
+//
+// A coordinate has 32 bytes, the little-endian integer of its Montgomery form.
+//
+// What is checked of it is that it is one: all points of their groups, all vectors
+// powers of the same tau, times the same alpha and the same beta, none of which is
+// zero or one, and the last record of that state. Nobody can check by the file alone
+// that somebody did not know tau: for that the other ceremony's transcript is needed.
+const (
+	ptauMagic    = "ptau"
+	ptauVersion  = 1
+	maxPtauPower = 28
+	maxSections  = 32
+	maxRecords   = 1 << 24 // bytes of section 7
+	recordSize   = 3*g1Raw + 2*g2Raw + 6*g1Raw + 3*g2Raw + 216 + 64 + 4 + 4
+	maxRecord    = 1024 // bytes of a record's parameters: a name, a beacon
+	g1Raw        = 64
+	g2Raw        = 128
+)
+
+// ErrPtau says that a powers-of-tau file is not one, or not one that may be used.
+var ErrPtau = errors.New("the powers-of-tau file is refused")
+
+// An Import says from which powers-of-tau file phase 1 starts: import.json.
+type Import struct {
+	SHA256        string `json:"sha256"`         // of the file, in hex
+	BLAKE2b       string `json:"blake2b_512"`    // of the file, in hex: what snarkjs's documentation lists
+	Power         int    `json:"power"`          // the file's; a ceremony takes as much of it as it needs
+	Contributions int    `json:"contributions"`  // that the file records
+	Records       string `json:"records_sha256"` // of the records of the contributions, section 7
+	Yields        string `json:"yields"`         // SHA-256 of phase 1's start
+}
+
+const importName = "import.json"
+
+// ptau is an opened file.
+type ptau struct {
+	r        io.ReaderAt
+	name     string
+	sections map[uint32]*io.SectionReader
+	Import
+}
+
+func (p *ptau) refuse(format string, a ...any) error {
+	return fmt.Errorf("%w: %s %s", ErrPtau, p.name, fmt.Sprintf(format, a...))
+}
+
+// readPtau reads of a file as much as a domain of n points needs, and checks it.
+func readPtau(path string, n uint64) (*phase1, Import, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, Import{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, Import{}, err
+	}
+	p := &ptau{r: f, name: filepath.Base(path)}
+	if err := p.open(info.Size()); err != nil {
+		return nil, Import{}, err
+	}
+	if n > 1<<p.Power {
+		return nil, Import{}, p.refuse("holds 2^%d powers, and this circuit needs %d; get one of a larger power", p.Power, n)
+	}
+	out := &phase1{srs: emptySRS(n)}
+	if err := p.read(&out.srs); err != nil {
+		return nil, Import{}, err
+	}
+	if err := checkImported(&out.srs); err != nil {
+		return nil, Import{}, p.refuse("does not hold the powers of one tau: %v", err)
+	}
+	if err := p.records(&out.srs); err != nil {
+		return nil, Import{}, err
+	}
+	sha, blake := sha256.New(), newBlake2b()
+	if _, err := io.Copy(io.MultiWriter(sha, blake), io.NewSectionReader(f, 0, info.Size())); err != nil {
+		return nil, Import{}, err
+	}
+	p.SHA256, p.BLAKE2b = hex.EncodeToString(sha.Sum(nil)), hex.EncodeToString(blake.Sum(nil))
+	start, err := hashLink(out)
+	p.Yields = hex.EncodeToString(start[:])
+	return out, p.Import, err
+}
+
+func newBlake2b() hash.Hash {
+	h, err := blake2b.New512(nil)
+	if err != nil {
+		panic(err) // only a key can be wrong, and there is none
+	}
+	return h
+}
+
+// open finds the sections and reads the header.
+func (p *ptau) open(size int64) error {
+	head := make([]byte, 12)
+	if _, err := p.r.ReadAt(head, 0); err != nil || string(head[:4]) != ptauMagic {
+		return p.refuse("does not begin as a .ptau file")
+	}
+	if v := binary.LittleEndian.Uint32(head[4:]); v != ptauVersion {
+		return p.refuse("has version %d; version %d is read", v, ptauVersion)
+	}
+	count := binary.LittleEndian.Uint32(head[8:])
+	if count > maxSections {
+		return p.refuse("says that it has %d sections", count)
+	}
+	p.sections = map[uint32]*io.SectionReader{}
+	at := int64(len(head))
+	for range count {
+		if _, err := p.r.ReadAt(head, at); err != nil {
+			return p.refuse("is cut off at byte %d", at)
+		}
+		kind, length := binary.LittleEndian.Uint32(head), binary.LittleEndian.Uint64(head[4:])
+		at += int64(len(head))
+		switch {
+		case length > uint64(size-at):
+			return p.refuse("is cut off in section %d", kind)
+		case p.sections[kind] != nil:
+			return p.refuse("has section %d twice", kind)
+		case (kind < 1 || kind > 7) && (kind < 12 || kind > 15):
+			return p.refuse("has a section of the unknown type %d", kind)
+		}
+		p.sections[kind] = io.NewSectionReader(p.r, at, int64(length))
+		at += int64(length)
+	}
+	if at != size {
+		return p.refuse("has %d bytes after its last section", size-at)
+	}
+	return p.header()
+}
+
+func (p *ptau) header() error {
+	modulus := fp.Modulus().FillBytes(make([]byte, fp.Bytes))
+	want := binary.LittleEndian.AppendUint32(nil, fp.Bytes)
+	for i := range modulus {
+		want = append(want, modulus[len(modulus)-1-i])
+	}
+	got := make([]byte, len(want)+8)
+	if s := p.sections[1]; s == nil || s.Size() != int64(len(got)) {
+		return p.refuse("has no header of %d bytes", len(got))
+	} else if _, err := s.ReadAt(got, 0); err != nil {
+		return err
+	}
+	if !bytes.Equal(got[:len(want)], want) {
+		return p.refuse("is for another curve; it must be BN254 (bn128)")
+	}
+	power, whole := binary.LittleEndian.Uint32(got[len(want):]), binary.LittleEndian.Uint32(got[len(want)+4:])
+	if power < 1 || power > maxPtauPower || whole < power || whole > maxPtauPower {
+		return p.refuse("has the power %d of %d; 1 to %d are read", power, whole, maxPtauPower)
+	}
+	p.Power = int(power)
+	n := int64(1) << power
+	for kind, size := range map[uint32]int64{2: g1Raw * (2*n - 1), 3: g2Raw * n, 4: g1Raw * n, 5: g1Raw * n, 6: g2Raw} {
+		if s := p.sections[kind]; s == nil || s.Size() != size {
+			return p.refuse("must have %d bytes in section %d", size, kind)
+		}
+	}
+	if s := p.sections[7]; s == nil || s.Size() > maxRecords {
+		return p.refuse("must have a section 7 of at most %d bytes", maxRecords)
+	}
+	return nil
+}
+
+// read fills the vectors from the beginnings of the sections.
+func (p *ptau) read(s *mpcsetup.SrsCommons) error {
+	beta := make([]curve.G2Affine, 1)
+	one1, one2 := s.G1.Tau[0], s.G2.Tau[0]
+	for _, v := range []struct {
+		kind uint32
+		g1   []curve.G1Affine
+		g2   []curve.G2Affine
+	}{{2, s.G1.Tau, nil}, {3, nil, s.G2.Tau}, {4, s.G1.AlphaTau, nil}, {5, s.G1.BetaTau, nil}, {6, nil, beta}} {
+		raw := make([]byte, g1Raw*len(v.g1)+g2Raw*len(v.g2))
+		if _, err := p.sections[v.kind].ReadAt(raw, 0); err != nil && err != io.EOF {
+			return err
+		}
+		err := decodeEach(len(v.g1), g1Raw, raw[:g1Raw*len(v.g1)], func(i int, b []byte) (int, error) { return g1Raw, rawG1(&v.g1[i], b) })
+		if err == nil {
+			err = decodeEach(len(v.g2), g2Raw, raw[g1Raw*len(v.g1):], func(i int, b []byte) (int, error) { return g2Raw, rawG2(&v.g2[i], b) })
+		}
+		if err == nil {
+			err = inSubgroup(v.g2)
+		}
+		if err != nil {
+			return p.refuse("has a bad point in section %d: %v", v.kind, err)
+		}
+	}
+	s.G2.Beta = beta[0]
+	if s.G1.Tau[0] != one1 || s.G2.Tau[0] != one2 {
+		return p.refuse("does not begin its powers of tau with the generators")
+	}
+	return nil
+}
+
+// rawG1 decodes a point of the curve that is not at infinity.
+func rawG1(p *curve.G1Affine, b []byte) error {
+	if err := rawCoordinates(b, &p.X, &p.Y); err != nil {
+		return err
+	}
+	if p.IsInfinity() || !p.IsOnCurve() {
+		return errors.New("it is not on the curve, or at infinity")
+	}
+	return nil
+}
+
+func rawG2(p *curve.G2Affine, b []byte) error {
+	if err := rawCoordinates(b, &p.X.A0, &p.X.A1, &p.Y.A0, &p.Y.A1); err != nil {
+		return err
+	}
+	if p.IsInfinity() || !p.IsOnCurve() {
+		return errors.New("it is not on the curve, or at infinity")
+	}
+	return nil
+}
+
+// rawCoordinates decodes coordinates in Montgomery form, each below the modulus.
+func rawCoordinates(b []byte, into ...*fp.Element) error {
+	for _, e := range into {
+		for i := range e {
+			e[i], b = binary.LittleEndian.Uint64(b), b[8:]
+		}
+		if !reduced(e) {
+			return errors.New("a coordinate is not below the field's modulus")
+		}
+	}
+	return nil
+}
+
+func reduced(e *fp.Element) bool {
+	for i, limb := range fpModulus {
+		if at := len(e) - 1 - i; e[at] != limb {
+			return e[at] < limb
+		}
+	}
+	return false
+}
+
+// fpModulus is the field's modulus in 64-bit words, the highest first.
+var fpModulus = func() (w [fp.Limbs]uint64) {
+	b := fp.Modulus().FillBytes(make([]byte, fp.Bytes))
+	for i := range w {
+		w[i] = binary.BigEndian.Uint64(b[8*i:])
+	}
+	return w
+}()
+
+// checkImported checks that parameters are the powers of one tau, with one alpha and one
+// beta, which is the same in both groups, and that none of the three is zero or one.
+func checkImported(s *mpcsetup.SrsCommons) error {
+	_, _, gen1, gen2 := curve.Generators()
+	for i, first := range []*curve.G1Affine{&s.G1.Tau[1], &s.G1.AlphaTau[0], &s.G1.BetaTau[0]} {
+		if first.Equal(&gen1) {
+			return fmt.Errorf("%s is one, so nobody contributed", proofNames[i])
+		}
+	}
+	if err := consistent(s); err != nil {
+		return err
+	}
+	var minus curve.G1Affine
+	minus.Neg(&s.G1.BetaTau[0])
+	same, err := curve.PairingCheck([]curve.G1Affine{gen1, minus}, []curve.G2Affine{s.G2.Beta, gen2})
+	if err != nil {
+		return err
+	}
+	if !same {
+		return errors.New("beta in G2 is another than in G1")
+	}
+	return nil
+}
+
+// records reads the contributions. Their proofs are not verified; the last one must
+// have led to the parameters.
+func (p *ptau) records(s *mpcsetup.SrsCommons) error {
+	raw := make([]byte, p.sections[7].Size())
+	if _, err := io.ReadFull(p.sections[7], raw); err != nil {
+		return err
+	}
+	h := sha256.Sum256(raw)
+	p.Records = hex.EncodeToString(h[:])
+	if len(raw) < 4 {
+		return p.refuse("does not say how many contributions it has")
+	}
+	count := binary.LittleEndian.Uint32(raw)
+	rest := raw[4:]
+	var last []byte
+	for i := range count {
+		if len(rest) < recordSize {
+			return p.refuse("is cut off in contribution %d", i+1)
+		}
+		last = rest[:recordSize]
+		more := binary.LittleEndian.Uint32(last[recordSize-4:])
+		if more > maxRecord || int(more) > len(rest)-recordSize {
+			return p.refuse("says that contribution %d has %d bytes of parameters", i+1, more)
+		}
+		rest = rest[recordSize+int(more):]
+	}
+	switch {
+	case len(rest) > 0:
+		return p.refuse("has %d bytes after its last contribution", len(rest))
+	case count == 0:
+		return p.refuse("has no contribution, so anyone knows its secrets")
+	}
+	p.Contributions = int(count)
+	if !bytes.Equal(last[:3*g1Raw+2*g2Raw], recordOf(s)) {
+		return p.refuse("holds other powers than its last contribution made")
+	}
+	return nil
+}
+
+// recordOf is how a record begins that leads to the given parameters.
+func recordOf(s *mpcsetup.SrsCommons) (out []byte) {
+	coordinates := func(e ...*fp.Element) {
+		for _, c := range e {
+			for _, limb := range c {
+				out = binary.LittleEndian.AppendUint64(out, limb)
+			}
+		}
+	}
+	p1 := func(p *curve.G1Affine) { coordinates(&p.X, &p.Y) }
+	p2 := func(p *curve.G2Affine) { coordinates(&p.X.A0, &p.X.A1, &p.Y.A0, &p.Y.A1) }
+	p1(&s.G1.Tau[1])
+	p2(&s.G2.Tau[1])
+	p1(&s.G1.AlphaTau[0])
+	p1(&s.G1.BetaTau[0])
+	p2(&s.G2.Beta)
+	return out
+}
