@@ -366,3 +366,17 @@ func FuzzPtau(f *testing.F) {
 		fatalIf(t, checkImported(&p.srs))
 	})
 }
+
+// testdata/snarkjs-3.ptau was made with snarkjs 0.7.6: powersoftau new bn128 10, two
+// contributions, a beacon, prepare phase2, truncate.
+func TestAPtauFileOfSnarkjsIsRead(t *testing.T) {
+	_, from, err := readPtau(filepath.Join("testdata", "snarkjs-3.ptau"), 8)
+	fatalIf(t, err)
+	if from.Power != 3 || from.Contributions != 3 {
+		t.Errorf("%+v", from)
+	}
+	// b2sum says the same.
+	if want := "b489ed414ade576c"; !strings.HasPrefix(from.BLAKE2b, want) {
+		t.Errorf("its BLAKE2b-512 is %s", from.BLAKE2b)
+	}
+}
