@@ -182,6 +182,8 @@ func parseTreeHead(text, origin string) (Checkpoint, error) {
 		return Checkpoint{}, refuse(ErrCheckpoint, "it has extension lines, which cratelog's logs do not use")
 	case c.Origin != origin || origin == "" || c.String() != text:
 		return Checkpoint{}, refuse(ErrCheckpoint, "its text is not in its one encoding")
+	case c.N > MaxTreeSize:
+		return Checkpoint{}, refuse(ErrCheckpoint, "it is of %d entries, and no tree has more than %d", c.N, int64(MaxTreeSize))
 	case c.N == 0 && c.Hash != sha256.Sum256(nil):
 		return Checkpoint{}, refuse(ErrCheckpoint, "it is of an empty tree, but has another root hash than the empty tree's")
 	}
@@ -294,6 +296,10 @@ func (v verifiers) Verifier(name string, id uint32) (note.Verifier, error) {
 	}
 	return nil, &note.UnknownVerifierError{Name: name, KeyHash: id}
 }
+
+// MaxTreeSize is the largest tree, in entries, that is believed to exist. The
+// arithmetic of golang.org/x/mod/sumdb/tlog does not end beyond it.
+const MaxTreeSize = 1 << 62
 
 // CheckConsistency verifies an RFC 6962 consistency proof: that the tree of next
 // begins with all entries of the tree of old. Both checkpoints must have been

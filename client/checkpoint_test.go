@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -280,6 +281,19 @@ func TestConsistencyHoldsForTrueHistoriesOnly(t *testing.T) {
 				bad(fmt.Sprintf("hash %d changed", i), at(old), at(next), p)
 				bad(fmt.Sprintf("hash %d removed", i), at(old), at(next), slices.Delete(slices.Clone(proof), i, i+1))
 			}
+		}
+	}
+}
+
+// TestTreesBeyondAllArithmeticAreRefused: tlog's functions do not end for some sizes
+// above 2^62, which a malicious log may sign.
+func TestTreesBeyondAllArithmeticAreRefused(t *testing.T) {
+	w := newWorld(t)
+	for size, ok := range map[int64]bool{MaxTreeSize: true, MaxTreeSize + 1: false, MaxTreeSize + 5: false, math.MaxInt64: false} {
+		text := fmt.Sprintf("%s\n%d\n%s\n", w.origin, size, b64(make([]byte, 32)))
+		_, err := w.policy.CheckCheckpoint(sign(t, text, w.log, w.w1, w.w2, w.w3))
+		if (err == nil) != ok || !ok && !errors.Is(err, ErrCheckpoint) {
+			t.Errorf("%d entries: %v", size, err)
 		}
 	}
 }

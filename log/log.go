@@ -35,6 +35,7 @@ import (
 
 	"cratelog/client"
 	"cratelog/crate"
+	"cratelog/proofcheck"
 )
 
 // Limits bound what one submission, and all together, may take.
@@ -97,7 +98,7 @@ type Log struct {
 	policy    *client.Policy
 	witnesses []client.PolicyWitness
 	transport *witnessTransport
-	proofs    *together
+	proofs    *proofcheck.Together // what is admitted is verified again in its bundle, from memory
 	programs  map[[32]byte]bool
 	keys      *os.Root        // KeysDir; nil: none
 	keyFiles  map[string]bool // names in it, fixed when the log is opened
@@ -165,7 +166,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	}
 	l := &Log{
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger,
-		proofs:   newTogether(cfg.Proofs, 1<<16),
+		proofs:   proofcheck.NewTogether(cfg.Proofs, 1<<16),
 		programs: make(map[[32]byte]bool), retry: 2 * time.Second,
 		published:  newPublication(),
 		uploads:    make(chan struct{}, cfg.Limits.Uploads),

@@ -312,17 +312,6 @@ func TestPlainHTTPToOthersMustBeAllowed(t *testing.T) {
 	}
 }
 
-func TestOnlyCargosDefaultSourceIsTheDefault(t *testing.T) {
-	if !IsDefault("registry+https://github.com/rust-lang/crates" + ".io-index") {
-		t.Error("the source of the default registry is not known")
-	}
-	for _, source := range []string{"", "registry+https://git.example.com/index", "sparse+https://example.com/"} {
-		if IsDefault(source) {
-			t.Errorf("%q is taken for the default registry", source)
-		}
-	}
-}
-
 func TestConfiguredIndexesAreSparse(t *testing.T) {
 	for s, want := range map[string]string{
 		"sparse+https://example.com/index/": "https://example.com/index/", "sparse+http://127.0.0.1:1/x": "http://127.0.0.1:1/x/", "https://example.com": "https://example.com/",

@@ -1,8 +1,6 @@
 package registry
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -11,21 +9,10 @@ import (
 	"strings"
 )
 
-// defaultSource is the SHA-256 of the source that cargo writes in every Cargo.lock
-// for a crate of its default registry: "registry+" and the URL of the git index
-// that this registry once had, whatever cargo downloads from. defaultHashes end the
-// names of the directories in CARGO_HOME that belong to that registry's sparse
-// index (cargo since 1.85, and before): they follow from its URL alone.
-var (
-	defaultSource = "c19b7c6f923b580ac259164a89f2577984ad5ab09ee9d583b888f934adbbe8d0"
-	defaultHashes = []string{"-1949cf8c6b5b557f", "-6f17d22bba15001f"}
-)
-
-// IsDefault says whether a source in a Cargo.lock is cargo's default registry.
-func IsDefault(source string) bool {
-	sum := sha256.Sum256([]byte(source))
-	return hex.EncodeToString(sum[:]) == defaultSource
-}
+// defaultHashes end the names of the directories in CARGO_HOME that belong to the
+// sparse index of cargo's default registry (cargo since 1.85, and before): they follow
+// from its URL alone.
+var defaultHashes = []string{"-1949cf8c6b5b557f", "-6f17d22bba15001f"}
 
 // ErrNoIndex: it is not known where a registry's sparse index is.
 var ErrNoIndex = errors.New("the URL of the registry's sparse index is not known")

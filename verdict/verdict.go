@@ -67,6 +67,7 @@ type Config struct {
 type Checker struct {
 	cfg         Config
 	proofs      *proofcheck.Verifier
+	together    *proofcheck.Together // over proofs, for crates that come one by one
 	sources     []*source
 	fingerprint [32]byte // of everything that all verdicts rest on
 	slots       chan struct{}
@@ -105,6 +106,7 @@ func New(cfg Config) (*Checker, error) {
 	if c.proofs, err = proofcheck.New(cfg.Policy.Programs); err != nil {
 		return nil, err
 	}
+	c.together = proofcheck.NewTogether(c.proofs, maxProofs)
 	c.sources = newSources(cfg)
 	c.fingerprint = fingerprint(cfg.Policy)
 	c.heads = newHeads(cfg, state, c.sources)
@@ -271,6 +273,9 @@ func each[T any](n int, items []T, f func(T)) {
 	close(work)
 	wg.Wait()
 }
+
+// maxProofs is how many proofs are remembered to hold.
+const maxProofs = 4096
 
 // limits bound a .crate.
 var limits = crate.DefaultLimits

@@ -38,20 +38,17 @@ type rules struct {
 	wide    []policy.Ask            // of crates that are not in it
 }
 
-var _ proxy.Judge = &judge{}
+var _ interface {
+	proxy.Judge
+	proxy.Prefetcher
+} = &judge{}
 
 func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) error {
 	r, err := j.current()
 	if err != nil {
 		return denied{err.Error(), "Mend that, and run cargo again."}
 	}
-	p := policy.Package{Name: name, Version: version}
-	asks := r.asks
-	if !r.locked[p] {
-		asks = r.wide
-	}
-	demand := r.policy.Resolve(asks, []policy.Package{p}, now()).Demands[0]
-	if demand.Status != policy.Required {
+	if !r.requires(name, version) {
 		return nil
 	}
 	if len(r.policy.Trust) == 0 {
@@ -63,6 +60,23 @@ func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, r
 	}
 	e := verdict.Explain(err)
 	return denied{e.Message, e.Remedy}
+}
+
+// Prefetch is what proxy.Prefetcher asks for.
+func (j *judge) Prefetch(ctx context.Context, name, version string, _ [32]byte) {
+	if r, err := j.current(); err == nil && r.requires(name, version) {
+		r.checker.Prefetch(ctx, name, version)
+	}
+}
+
+// requires says whether a crate must be proven.
+func (r *rules) requires(name, version string) bool {
+	p := policy.Package{Name: name, Version: version}
+	asks := r.asks
+	if !r.locked[p] {
+		asks = r.wide
+	}
+	return r.policy.Resolve(asks, []policy.Package{p}, now()).Demands[0].Status == policy.Required
 }
 
 // denied is a reason and what to do about it.

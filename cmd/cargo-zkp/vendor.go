@@ -13,7 +13,6 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/crate"
-	"cratelog/registry"
 	"cratelog/verdict"
 )
 
@@ -170,10 +169,10 @@ func (k *lockCheck) advise(sh *shell, dir string) error {
 			continue
 		}
 		said[p.Source] = true
-		if registry.IsDefault(p.Source) {
+		index, _ := p.Registry()
+		if cargo.IsDefault(index) {
 			text.WriteString("[source.crates-io]\n")
 		} else {
-			index, _ := p.Registry()
 			fmt.Fprintf(&text, "[source.%q]\nregistry = %q\n", p.Source, index)
 		}
 		text.WriteString("replace-with = \"verified-sources\"\n\n")

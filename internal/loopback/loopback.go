@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -58,10 +59,12 @@ type World struct {
 // Witness is a running witness.
 type Witness struct{ Name, URL, VKey string }
 
+// quiet keeps Tessera's own messages back; the log says what matters.
+var quiet = sync.OnceFunc(func() { klog.SetSlogLogger(slog.New(slog.DiscardHandler)) })
+
 // Start starts everything. If it fails, nothing is left running.
 func Start(ctx context.Context, cfg Config) (w *World, err error) {
-	// Tessera's own messages; the log says what matters.
-	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
+	quiet()
 	w = &World{}
 	defer func() {
 		if err != nil {

@@ -1,0 +1,106 @@
+package proofcheck
+
+import (
+	"sync"
+
+	"cratelog/entry"
+)
+
+// maxBatch is the number of proofs that are checked together. Beyond it the cost of
+// each hardly falls, and a bad one among them costs more.
+const maxBatch = 64
+
+// Batcher checks many proofs, in less time than one by one. *Verifier is one.
+type Batcher interface {
+	CheckBatch(entries []*entry.Entry) []error // one error an entry, as Check would
+}
+
+// Together has a method Check, like Verifier, that checks what is asked for at the same
+// time in batches, and each entry, to the byte, once. It is safe for concurrent use.
+//
+// Nothing waits for a batch to fill: whoever finds nobody at work begins with what is
+// there, and what comes meanwhile is the next batch.
+type Together struct {
+	next Batcher
+	size int // entries remembered
+
+	mu    sync.Mutex
+	known map[[32]byte]bool // leaf hashes of entries whose proof holds; owned by mu
+	queue []*pending        // owned by mu
+	busy  bool              // somebody is checking; owned by mu
+}
+
+// pending is a proof that waits for its check.
+type pending struct {
+	entry *entry.Entry
+	leaf  [32]byte
+	done  chan struct{} // closed when err is set
+	err   error
+}
+
+// NewTogether returns a Together that remembers up to size entries whose proof
+// holds.
+func NewTogether(next Batcher, size int) *Together {
+	return &Together{next: next, size: size, known: make(map[[32]byte]bool)}
+}
+
+// Check returns nil if the entry's proof holds, and otherwise the error of the batch.
+func (t *Together) Check(e *entry.Entry) error {
+	b, err := e.Marshal()
+	if err != nil {
+		return err
+	}
+	p := &pending{entry: e, leaf: entry.LeafHash(b), done: make(chan struct{})}
+	t.mu.Lock()
+	if t.known[p.leaf] {
+		t.mu.Unlock()
+		return nil
+	}
+	t.queue = append(t.queue, p)
+	leads := !t.busy
+	t.busy = true
+	t.mu.Unlock()
+	if leads {
+		go t.lead()
+	}
+	<-p.done
+	return p.err
+}
+
+// lead checks batches until nothing waits.
+func (t *Together) lead() {
+	for {
+		t.mu.Lock()
+		n := min(len(t.queue), maxBatch)
+		batch := t.queue[:n:n]
+		t.queue = t.queue[n:]
+		if n == 0 {
+			t.queue, t.busy = nil, false
+			t.mu.Unlock()
+			return
+		}
+		t.mu.Unlock()
+		t.check(batch)
+	}
+}
+
+func (t *Together) check(batch []*pending) {
+	entries := make([]*entry.Entry, len(batch))
+	for i, p := range batch {
+		entries[i] = p.entry
+	}
+	errs := t.next.CheckBatch(entries)
+	t.mu.Lock()
+	for i, p := range batch {
+		if p.err = errs[i]; p.err == nil {
+			if len(t.known) >= t.size {
+				clear(t.known) // crude, but bounded; what is forgotten is verified again
+			}
+			t.known[p.leaf] = true
+		}
+	}
+	t.mu.Unlock()
+	for _, p := range batch {
+		close(p.done)
+	}
+}
