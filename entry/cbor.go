@@ -206,14 +206,14 @@ func decodeClaim(b cbor.RawMessage) (Claim, error) {
 		return nil, err
 	}
 	if kind != sourceKind {
-		return nil, fmt.Errorf("claim: kind %q is not known; only %q is", kind, sourceKind)
+		return nil, &unknownClaim{fmt.Sprintf("claim: kind %q is not known; only %q is", kind, sourceKind)}
 	}
 	var w wireSource
 	if err := decodePart("claim", b, &w); err != nil {
 		return nil, err
 	}
 	if w.Version != sourceVersion {
-		return nil, fmt.Errorf("claim: version %d of kind %q is not known; only version %d is", w.Version, sourceKind, sourceVersion)
+		return nil, &unknownClaim{fmt.Sprintf("claim: version %d of kind %q is not known; only version %d is", w.Version, sourceKind, sourceVersion)}
 	}
 	s := &Source{Path: w.Path, Unproven: w.Unproven, Submodules: w.Modules, Outside: w.Outside}
 	for _, l := range w.Links {
@@ -230,6 +230,15 @@ func decodeClaim(b cbor.RawMessage) (Claim, error) {
 	}
 	return s, nil
 }
+
+// ErrUnknownClaim: the claim is of a kind, or a version of it, that this package does not
+// know. A newer one may: unlike any other error of Parse, this is nobody's fault.
+var ErrUnknownClaim = errors.New("the claim is of an unknown kind")
+
+type unknownClaim struct{ text string }
+
+func (e *unknownClaim) Error() string        { return e.text }
+func (e *unknownClaim) Is(target error) bool { return target == ErrUnknownClaim }
 
 func decodeProof(b cbor.RawMessage) (Proof, error) {
 	var w wireProof
