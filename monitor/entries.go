@@ -61,6 +61,9 @@ func (f *follower) reportEntry(ctx context.Context, e store.Entry, t store.Check
 	case kindUnknownProgram:
 		x.Summary = fmt.Sprintf("The proof of %s of %s is of the program %x, which this monitor does not accept.", what(e), f.origin, e.Program[:8])
 		return f.report(ctx, x, nil, build(evidence.UnknownProgram, nil))
+	case kindUnknownClaim:
+		x.Summary = fmt.Sprintf("The claim of entry %d of %s is of a kind that this monitor does not know; a newer version may.", e.Index, f.origin)
+		return f.report(ctx, x, nil, nil)
 	case kindUnproven:
 		x.Summary = fmt.Sprintf("The claim of %s of %s leaves files out.", what(e), f.origin)
 		return f.report(ctx, x, nil, nil)

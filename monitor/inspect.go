@@ -30,6 +30,9 @@ func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store
 		}
 		if err != nil {
 			row.Verdict, row.Reason, row.Detail = store.Bad, kindMalformed, err.Error()
+			if errors.Is(err, entry.ErrUnknownClaim) {
+				row.Reason = kindUnknownClaim // perhaps this monitor is old
+			}
 			continue
 		}
 		describe(row, e)

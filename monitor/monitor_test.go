@@ -230,6 +230,28 @@ func TestADownloadGoesOnWhereItStopped(t *testing.T) {
 	w.clean(2000)
 }
 
+// SPEC (tlog-tiles): a log may delete partial tiles once there is the full one.
+func TestPartialBundlesThatAreGoneAreReadFromFullOnes(t *testing.T) {
+	w := newWorld(t)
+	w.grow(300)
+	early := w.log.Sign(w.log.Tree, 300, w.log.Witnesses...)
+	w.grow(212)
+	w.log.Serve(w.log.Tree, 512, early)
+	for _, x := range w.log.Witnesses {
+		w.log.Show(x, early)
+	}
+	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, ".p/") {
+			http.NotFound(rw, r)
+			return true
+		}
+		return false
+	})
+	w.clean(300)
+	w.log.Publish()
+	w.clean(512)
+}
+
 func TestASlowLogIsGivenUpAndDelaysNoOtherView(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.HTTP = &http.Client{Timeout: 100 * time.Millisecond}

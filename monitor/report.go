@@ -49,6 +49,7 @@ const (
 	kindChannelBroken      = "channel-broken" // of the program that delivers alerts
 
 	kindUnknownProgram = "unknown-program"
+	kindUnknownClaim   = "unknown-claim"
 	kindUnproven       = "unproven-files"
 	kindRepeat         = "repeated-entry"
 	kindNotInRegistry  = "not-in-registry"
@@ -86,6 +87,7 @@ var kinds = []Kind{
 	{kindChannelBroken, store.Operational, "Alerts do not get through one of the channels."},
 
 	{kindUnknownProgram, store.Info, "The log includes an entry of a proof program that this monitor does not accept, so that nobody checked its proof here."},
+	{kindUnknownClaim, store.Info, "The log includes an entry with a kind of claim that this monitor does not know, so that nobody checked it here."},
 	{kindUnproven, store.Info, "An entry leaves files out of its claim that the rules want proven."},
 	{kindRepeat, store.Info, "The log includes one subject and claim twice."},
 	{kindNotInRegistry, store.Info, "A crate version stands in the log, but not in the registry."},

@@ -111,6 +111,10 @@ var misbehaviours = []struct {
 		w.log.Tree.Append(newEntry(w.t, 1000, func(e *entry.Entry) { e.Proof.Program[0]++ }))
 		w.log.Publish()
 	}, []string{kindUnknownProgram}},
+	{"a claim of a kind that is not known yet", func(w *world) {
+		w.log.Tree.Append(bytes.Replace(newEntry(w.t, 1000, nil), []byte("\x66source\x02\x01"), []byte("\x66source\x02\x02"), 1))
+		w.log.Publish()
+	}, []string{kindUnknownClaim}},
 	{"an unproven manifest", func(w *world) {
 		w.log.Tree.Append(newEntry(w.t, 1000, func(e *entry.Entry) { e.Claim.(*entry.Source).Unproven = []string{"Cargo.lock", "Cargo.toml"} }))
 		w.log.Publish()
