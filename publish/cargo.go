@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"cratelog/publish/credential"
 )
 
 // Cargo is how cargo is run.
@@ -90,7 +91,7 @@ func logOf(m map[string]json.RawMessage, where string) (string, error) {
 func (c *Cargo) metadata(ctx context.Context) (*metadata, error) {
 	cmd := c.call(ctx, "metadata", "--format-version", "1", "--no-deps")
 	var out, said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &limited{&out, maxMetadata}, &said
+	cmd.Stdout, cmd.Stderr = &credential.Limited{W: &out, Left: maxMetadata}, &credential.Limited{W: &said, Left: maxSaid}
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -102,19 +103,6 @@ func (c *Cargo) metadata(ctx context.Context) (*metadata, error) {
 		return nil, fmt.Errorf("cargo metadata: %w", err)
 	}
 	return m, nil
-}
-
-// limited is a writer that fails when too much is written.
-type limited struct {
-	w    io.Writer
-	left int
-}
-
-func (l *limited) Write(b []byte) (int, error) {
-	if l.left -= len(b); l.left < 0 {
-		return 0, errors.New("too much output")
-	}
-	return l.w.Write(b)
 }
 
 // Selection says which members of the workspace are published. The zero value is

@@ -64,6 +64,14 @@ func (k *Keyring) Check() error {
 	return nil
 }
 
+// Programs returns the program of ProgramFile, after Check; none for development keys.
+func (k *Keyring) Programs() []proofcheck.Program {
+	if k.program == nil {
+		return nil
+	}
+	return []proofcheck.Program{*k.program}
+}
+
 // Program returns the program that proves a plan.
 func (k *Keyring) Program(p *prover.Plan) (id [32]byte, err error) {
 	if err := k.Check(); err != nil {

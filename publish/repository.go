@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -18,13 +17,18 @@ import (
 	"time"
 
 	"cratelog/git"
+	"cratelog/publish/credential"
 )
 
 // fetchTimeout bounds one fetch of a repository.
 const fetchTimeout = 15 * time.Minute
 
-// maxGitOutput bounds what a git command may print, in bytes.
-const maxGitOutput = 64 << 20
+// maxGitOutput and maxSaid bound what a command may print as its answer, and besides, in
+// bytes.
+const (
+	maxGitOutput = 64 << 20
+	maxSaid      = 1 << 20
+)
 
 // scpLike is git's short form of an ssh URL, user@host:path.
 var scpLike = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^-].*$`)
@@ -241,7 +245,7 @@ func gitInput(ctx context.Context, dir string, env []string, input string, args 
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.hooksPath=" + os.DevNull}, args...)...)
 	cmd.Env, cmd.Stdin, cmd.WaitDelay = env, strings.NewReader(input), time.Second
 	var out, said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &limited{&out, maxGitOutput}, io.Writer(&said)
+	cmd.Stdout, cmd.Stderr = &credential.Limited{W: &out, Left: maxGitOutput}, &credential.Limited{W: &said, Left: maxSaid}
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		return "", ctx.Err()

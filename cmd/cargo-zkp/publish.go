@@ -29,7 +29,10 @@ func publishCrates(ctx context.Context, sh *shell, args []string) error {
 	if err := prepareKeys(sh, keys); err != nil {
 		return err
 	}
-	cfg.Prover, cfg.Report, cfg.UserAgent = keys, sh, userAgent
+	cfg.Prover, cfg.Programs, cfg.Report, cfg.UserAgent = keys, keys.Programs(), sh, userAgent
+	if keys.ProgramFile != "" {
+		cfg.Policy.Programs = []string{keys.ProgramFile} // whoever proves with it believes it
+	}
 	if err := surroundings(sh, &cfg); err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func (p printer) Ask(ctx context.Context, r *Request) ([]byte, error) {
 	}
 	cmd.Stderr, cmd.WaitDelay = os.Stderr, time.Second
 	out := &bytes.Buffer{}
-	cmd.Stdout = &limited{out, maxLine}
+	cmd.Stdout = &Limited{W: out, Left: maxLine}
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%s, which is to print the token, failed: %w", p[0], err)
 	}
@@ -123,17 +123,17 @@ func (p printer) Ask(ctx context.Context, r *Request) ([]byte, error) {
 	return tokenAnswer(strings.TrimRight(lines[0], "\r"))
 }
 
-// limited is a writer that fails when too much is written.
-type limited struct {
-	w    io.Writer
-	left int
+// Limited is a writer that fails when more is written to it than Left bytes.
+type Limited struct {
+	W    io.Writer
+	Left int
 }
 
-func (l *limited) Write(b []byte) (int, error) {
-	if l.left -= len(b); l.left < 0 {
+func (l *Limited) Write(b []byte) (int, error) {
+	if l.Left -= len(b); l.Left < 0 {
 		return 0, errors.New("too much output")
 	}
-	return l.w.Write(b)
+	return l.W.Write(b)
 }
 
 // spawned is a program that speaks the protocol.
