@@ -115,9 +115,9 @@ func (r *Reader) Findings(ctx context.Context, q FindingQuery) ([]Finding, error
 	return all(ctx, r.s.read, scanFinding, selectFinding+w.sql()+" ORDER BY f.id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
 }
 
-// CountStanding returns how many findings of a log stand, neither resolved nor
+// Standing returns how many findings of a log stand, neither resolved nor
 // acknowledged, by class; of log 0, those of no log.
-func (r *Reader) CountStanding(ctx context.Context, log int64) (map[Class]int64, error) {
+func (r *Reader) Standing(ctx context.Context, log int64) (map[Class]int64, error) {
 	type count struct {
 		class Class
 		n     int64

@@ -384,3 +384,30 @@ func TestPagesAreServedWhileTheMonitorWrites(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 }
+
+func FuzzEveryAddressHasAnAnswer(f *testing.F) {
+	w := newWorld(f, proofcheck.OriginDevelopment)
+	w.append(w.logs[0], made(f, "one", "1.0.0"), made(f, "two", "1.0.0"))
+	w.head(w.logs[0], 3)
+	w.verify(w.logs[0])
+	s := w.server()
+	for _, seed := range [][2]string{
+		{"/v1/entries", "crate=one&limit=1&cursor=AAAAAAAAAAEAAAAAAAAAAA"}, {"/v1/entries/1.json", ""}, {"/e/0.tlog-proof", "log=x"}, {"/c/one/1.0.0.json", ""},
+		{"/cp/2", ""}, {"/evidence/../x", ""}, {"/search", "q=%ff"}, {"/v1/export.csv", "from=2026-01-01T00:00:00Z"}, {"/c/one.atom", ""}, {"//e//0", "%"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, path, query string) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.URL = &url.URL{Path: path, RawQuery: query}
+		switch a := ask(t, s, r); a.code {
+		case http.StatusOK, http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusMethodNotAllowed:
+			if isPage(a) {
+				parseHTML(t, path, a.body)
+			}
+		case http.StatusMovedPermanently, http.StatusTemporaryRedirect:
+		default:
+			t.Errorf("%q?%q: %d %s", path, query, a.code, a.body)
+		}
+	})
+}

@@ -59,7 +59,7 @@ func (s *Server) logView(ctx context.Context, l *logs, log store.Log) (logJSON, 
 }
 
 func (s *Server) standing(ctx context.Context, log int64) (findingCount, error) {
-	n, err := s.cfg.Store.CountStanding(ctx, log)
+	n, err := s.cfg.Store.Standing(ctx, log)
 	return findingCount{uint64(n[store.Security]), uint64(n[store.Operational]), uint64(n[store.Info])}, err
 }
 
