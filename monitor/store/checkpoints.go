@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,36 +102,20 @@ func merge(old, seen Checkpoint) (Checkpoint, error) {
 	if err != nil {
 		return old, err
 	}
-	text2, lines2, err := splitNote(seen.Signed)
+	text2, more, err := splitNote(seen.Signed)
 	if err != nil {
 		return old, err
 	}
 	if text != text2 {
 		return old, fmt.Errorf("two texts for the checkpoint of size %d and root %v of log %d", old.Size, old.Root, old.Log)
 	}
-	times := make(map[lineKey]int)
-	for i, g := range old.Cosignatures {
-		times[lineKey{g.KeyName, g.KeyID}] = i
-	}
-	replace := make(map[lineKey]bool)
-	for _, g := range seen.Cosignatures {
-		k := lineKey{g.KeyName, g.KeyID}
-		i, known := times[k]
+	newer := mergeCosignatures(&old, seen)
+	for _, l := range more {
+		i := slices.IndexFunc(lines, func(known sigLine) bool { return known.key == l.key })
 		switch {
-		case !known:
-			old.Cosignatures = append(old.Cosignatures, g)
-		case g.Time.After(old.Cosignatures[i].Time):
-			old.Cosignatures[i], replace[k] = g, true
-		}
-	}
-	at := make(map[lineKey]int)
-	for i, l := range lines {
-		at[l.key] = i
-	}
-	for _, l := range lines2 {
-		if i, known := at[l.key]; !known {
+		case i < 0:
 			lines = append(lines, l)
-		} else if replace[l.key] {
+		case newer[l.key]:
 			lines[i] = l
 		}
 	}
@@ -147,6 +132,23 @@ func merge(old, seen Checkpoint) (Checkpoint, error) {
 		old.Verdict = seen.Verdict
 	}
 	return old, nil
+}
+
+// mergeCosignatures adds cosignatures to old, and returns the keys of those that are
+// newer than old's.
+func mergeCosignatures(old *Checkpoint, seen Checkpoint) map[lineKey]bool {
+	newer := make(map[lineKey]bool)
+	old.Cosignatures = slices.Clone(old.Cosignatures)
+	for _, g := range seen.Cosignatures {
+		i := slices.IndexFunc(old.Cosignatures, func(o Cosignature) bool { return o.KeyName == g.KeyName && o.KeyID == g.KeyID })
+		switch {
+		case i < 0:
+			old.Cosignatures = append(old.Cosignatures, g)
+		case g.Time.After(old.Cosignatures[i].Time):
+			old.Cosignatures[i], newer[lineKey{g.KeyName, g.KeyID}] = g, true
+		}
+	}
+	return newer
 }
 
 type sigLine struct {
@@ -249,36 +251,6 @@ func (s *Store) LargestPending(ctx context.Context, log, size int64, limit int) 
 // CountCheckpoints returns how many checkpoints of a log have a verdict.
 func (s *Store) CountCheckpoints(ctx context.Context, log int64, verdict string) (n int64, err error) {
 	return n, s.read.QueryRowContext(ctx, "SELECT count(*) FROM checkpoints WHERE log = ? AND verdict = ?", log, verdict).Scan(&n)
-}
-
-const selectView = "SELECT log, source, url, size, root, largest, cosigned, tried, seen, changed, error, failing FROM views "
-
-func scanView(r scanner) (View, error) {
-	var v View
-	var root []byte
-	var cosigned, tried, seen, changed, failing int64
-	if err := r.Scan(&v.Log, &v.Source, &v.URL, &v.Size, &root, &v.Largest, &cosigned, &tried, &seen, &changed, &v.Error, &failing); err != nil {
-		return v, err
-	}
-	v.Cosigned, v.Tried, v.Seen, v.Changed, v.Failing = fromMillis(cosigned), fromMillis(tried), fromMillis(seen), fromMillis(changed), fromMillis(failing)
-	return v, fill(v.Root[:], root, "root")
-}
-
-// PutView replaces what a source shows of a log.
-func (s *Store) PutView(ctx context.Context, v View) error {
-	_, err := s.write.ExecContext(ctx, "INSERT OR REPLACE INTO views (log, source, url, size, root, largest, cosigned, tried, seen, changed, error, failing) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-		v.Log, v.Source, v.URL, v.Size, v.Root[:], v.Largest, millis(v.Cosigned), millis(v.Tried), millis(v.Seen), millis(v.Changed), v.Error, millis(v.Failing))
-	return err
-}
-
-// View returns what a source shows of a log, and whether it was ever asked.
-func (s *Store) View(ctx context.Context, log int64, source string) (View, bool, error) {
-	return one(ctx, s.read, scanView, selectView+"WHERE log = ? AND source = ?", log, source)
-}
-
-// Views returns what all sources show of a log, by name.
-func (s *Store) Views(ctx context.Context, log int64) ([]View, error) {
-	return all(ctx, s.read, scanView, selectView+"WHERE log = ? ORDER BY source", log)
 }
 
 // CosignedBy returns the smallest consistent checkpoint of at least size entries

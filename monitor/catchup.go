@@ -1,0 +1,207 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/client"
+	"cratelog/monitor/store"
+)
+
+// mismatchTries is how often entries that do not give the root are fetched before
+// somebody is accused.
+const mismatchTries = 3
+
+// maxRounds bounds the work of one look at the log, whatever it does.
+const maxRounds = 20
+
+// catchUp downloads and verifies what is signed.
+func (f *follower) catchUp(ctx context.Context) error {
+	roots := make(map[int64][]tlog.Hash) // that entries gave, by checkpoint
+	for round := 0; round < maxRounds && ctx.Err() == nil; round++ {
+		if err := f.settle(ctx); err != nil {
+			return err
+		}
+		targets, err := f.targets(ctx)
+		if err != nil || len(targets) == 0 {
+			return errors.Join(err, f.entriesFailing(ctx, nil))
+		}
+		if f.m.cfg.Now().Before(f.retryAt) {
+			return nil
+		}
+		if forked, err := f.checkExtends(ctx, targets[0]); err != nil {
+			return err
+		} else if forked {
+			continue
+		}
+		failed, err := f.downloadSome(ctx, targets)
+		if err != nil {
+			return err
+		}
+		advanced, x, err := f.verify(ctx, targets)
+		switch {
+		case err != nil || advanced && failed == nil:
+		case x != nil:
+			id := x.checkpoint.ID
+			if forked, err := f.checkExtends(ctx, x.checkpoint); err != nil {
+				return err
+			} else if !forked {
+				roots[id] = append(roots[id], x.local)
+			}
+			if len(roots[id]) == mismatchTries {
+				return f.accuseRoot(ctx, x, roots[id])
+			}
+			err = f.m.cfg.Store.RewindEntries(ctx, f.id)
+		case failed != nil:
+			return f.entriesFailing(ctx, failed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// downloadSome downloads the entries of the largest target, or if those cannot be
+// had, of the one that the log itself shows: another may have been shown to others
+// only. failed is what a stranger is to blame for.
+func (f *follower) downloadSome(ctx context.Context, targets []store.Checkpoint) (failed, err error) {
+	view, _, err := f.m.cfg.Store.View(ctx, f.id, sourceLog)
+	if err != nil {
+		return nil, err
+	}
+	try := targets[:1]
+	for _, t := range targets[1:] {
+		if t.Size == view.Size && t.Root == view.Root {
+			try = append(slices.Clone(try), t)
+		}
+	}
+	for _, t := range try {
+		err := f.download(ctx, t)
+		var remote *remoteError
+		switch {
+		case err == nil:
+			return failed, nil
+		case !errors.As(err, &remote):
+			return nil, err
+		case failed == nil:
+			failed = err
+		}
+	}
+	return failed, nil
+}
+
+// targets returns the pending checkpoints to reach, the largest first: those that
+// satisfy the policy, from whatever source, and those that the log itself shows.
+// Others were perhaps never published.
+func (f *follower) targets(ctx context.Context) ([]store.Checkpoint, error) {
+	p, err := f.m.cfg.Store.Position(ctx, f.id)
+	if err != nil {
+		return nil, err
+	}
+	pending, err := f.m.cfg.Store.LargestPending(ctx, f.id, p.Verified, 100)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(pending, func(c store.Checkpoint) bool { return !c.Accepted && c.Source != sourceLog }), nil
+}
+
+// checkExtends asks the log's tiles whether a tree begins with the verified entries.
+// That it does not is a fork, known before a single entry is downloaded. Tiles that
+// are missing or wrong say nothing here: the entries will.
+func (f *follower) checkExtends(ctx context.Context, t store.Checkpoint) (forked bool, err error) {
+	p, err := f.m.cfg.Store.Position(ctx, f.id)
+	if err != nil || p.Verified == 0 {
+		return false, err
+	}
+	for _, base := range f.bases {
+		tiles := f.m.client(base).Tiles(client.Checkpoint{Origin: f.origin, Size: t.Size, Root: t.Root})
+		root, err := tiles.Root(ctx, p.Verified)
+		if err != nil {
+			continue
+		}
+		if root == p.Root {
+			return false, nil
+		}
+		proof, err := tiles.Consistency(ctx, p.Verified)
+		if err != nil {
+			continue
+		}
+		return true, f.reportLargerFork(ctx, t, p.Verified, root, proof)
+	}
+	return false, nil
+}
+
+// mismatch is a checkpoint whose root our entries do not give.
+type mismatch struct {
+	checkpoint store.Checkpoint
+	local      tlog.Hash
+}
+
+// verify compares the downloaded entries with the checkpoints that they reach. The
+// largest one that agrees moves the verified position; if none does, the largest is
+// returned.
+func (f *follower) verify(ctx context.Context, targets []store.Checkpoint) (bool, *mismatch, error) {
+	p, err := f.m.cfg.Store.Position(ctx, f.id)
+	if err != nil {
+		return false, nil, err
+	}
+	var first *mismatch
+	for _, t := range targets {
+		if t.Size > p.Downloaded {
+			continue
+		}
+		root, err := f.m.cfg.Store.Root(ctx, f.id, t.Size)
+		if err != nil {
+			return false, nil, err
+		}
+		if root == t.Root {
+			return true, nil, f.advance(ctx, p.Verified, t)
+		}
+		if first == nil {
+			first = &mismatch{t, root}
+		}
+	}
+	return false, first, nil
+}
+
+// advance moves the verified position to a checkpoint that the entries agree with,
+// after all findings about them are recorded.
+func (f *follower) advance(ctx context.Context, from int64, t store.Checkpoint) error {
+	if err := f.reportEntries(ctx, from, t); err != nil {
+		return err
+	}
+	hashes, err := f.compactRange(ctx, t.Size)
+	if err != nil {
+		return err
+	}
+	if err := f.m.cfg.Store.SetVerified(ctx, f.id, t.Size, t.Root, hashes); err != nil {
+		return err
+	}
+	f.m.cfg.Logger.Info("verified", "log", f.origin, "entries", t.Size, "new", t.Size-from)
+	return f.settle(ctx)
+}
+
+// entriesFailing notes that entries of a signed tree cannot be had, or that they can.
+func (f *follower) entriesFailing(ctx context.Context, failed error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	view, _, err := f.m.cfg.Store.View(ctx, f.id, sourceLog)
+	if err != nil || failed != nil && !view.Failing.IsZero() {
+		return err // that it does not answer at all is another finding
+	}
+	c := condition{kind: kindEntriesUnavailable, active: failed != nil, since: f.begins("entries", failed != nil), limit: f.m.cfg.Unreachable}
+	if failed != nil {
+		f.trouble.add("%s: entries: %v", f.origin, failed)
+		f.m.cfg.Logger.Log(ctx, slog.LevelWarn, "entries cannot be had", "log", f.origin, "err", failed)
+		c.summary = fmt.Sprintf("The log %s signed a tree of which it does not serve all entries.", f.origin)
+		c.detail = failed.Error()
+	}
+	return f.apply(ctx, c)
+}

@@ -1,0 +1,35 @@
+package store
+
+import (
+	"context"
+)
+
+const selectView = "SELECT log, source, url, size, root, largest, cosigned, tried, seen, changed, error, failing FROM views "
+
+func scanView(r scanner) (View, error) {
+	var v View
+	var root []byte
+	var cosigned, tried, seen, changed, failing int64
+	if err := r.Scan(&v.Log, &v.Source, &v.URL, &v.Size, &root, &v.Largest, &cosigned, &tried, &seen, &changed, &v.Error, &failing); err != nil {
+		return v, err
+	}
+	v.Cosigned, v.Tried, v.Seen, v.Changed, v.Failing = fromMillis(cosigned), fromMillis(tried), fromMillis(seen), fromMillis(changed), fromMillis(failing)
+	return v, fill(v.Root[:], root, "root")
+}
+
+// PutView replaces what a source shows of a log.
+func (s *Store) PutView(ctx context.Context, v View) error {
+	_, err := s.write.ExecContext(ctx, "INSERT OR REPLACE INTO views (log, source, url, size, root, largest, cosigned, tried, seen, changed, error, failing) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+		v.Log, v.Source, v.URL, v.Size, v.Root[:], v.Largest, millis(v.Cosigned), millis(v.Tried), millis(v.Seen), millis(v.Changed), v.Error, millis(v.Failing))
+	return err
+}
+
+// View returns what a source shows of a log, and whether it was ever asked.
+func (s *Store) View(ctx context.Context, log int64, source string) (View, bool, error) {
+	return one(ctx, s.read, scanView, selectView+"WHERE log = ? AND source = ?", log, source)
+}
+
+// Views returns what all sources show of a log, by name.
+func (s *Store) Views(ctx context.Context, log int64) ([]View, error) {
+	return all(ctx, s.read, scanView, selectView+"WHERE log = ? ORDER BY source", log)
+}
