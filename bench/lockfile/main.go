@@ -9,9 +9,12 @@
 // The time is that of the program as a user runs it, from start to end. And the time
 // that the verifying proxy adds to a clean "cargo fetch" of 100 of these crates:
 //
-//	cargo_fetch       from the registry, on loopback
+//	cargo_fetch       from a registry that takes 20 ms to begin each answer
 //	proxy_fetch       through the proxy, which knows no bundle yet
 //	proxy_overhead    of the second over the first
+//
+// and the same with _loopback, from a registry that answers at once, where everything is
+// bounded by the processor.
 //
 // The entries are made by internal/forge; verifying one costs what any other does.
 package main

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"cratelog/registry"
@@ -21,28 +22,42 @@ import (
 // fetches is how often each fetch is measured; the median counts.
 const fetches = 5
 
+// latency is how long the registry takes to begin an answer in the second measurement:
+// as one does that is not on the same machine.
+const latency = 20 * time.Millisecond
+
 // measureProxy lets cargo fetch n crates into an empty home, directly and through the
-// proxy, in turns.
+// proxy, in turns: from a registry that answers at once, and from one that does not.
 func (p *place) measureProxy(ctx context.Context, n int) error {
 	if _, err := exec.LookPath("cargo"); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/lockfile: there is no cargo here, so the proxy is not measured")
 		return nil
 	}
-	base, err := p.serveRegistry(n)
+	var delay atomic.Int64
+	base, err := p.serveRegistry(n, &delay)
 	if err != nil {
 		return err
 	}
 	if err := p.depend(filepath.Join(p.dir, "fetching"), n); err != nil {
 		return err
 	}
+	if err := p.compare(ctx, base, "_loopback"); err != nil {
+		return err
+	}
+	delay.Store(int64(latency))
+	return p.compare(ctx, base, "")
+}
+
+// compare measures both ways and prints the medians.
+func (p *place) compare(ctx context.Context, base, suffix string) error {
 	var direct, through []float64
 	for i := range fetches {
-		s, err := p.fetch(ctx, fmt.Sprintf("direct-%d", i), base+"/index/")
+		s, err := p.fetch(ctx, fmt.Sprintf("direct%s-%d", suffix, i), base+"/index/")
 		if err != nil {
 			return err
 		}
 		direct = append(direct, s)
-		if s, err = p.fetchThrough(ctx, i, base); err != nil {
+		if s, err = p.fetchThrough(ctx, fmt.Sprintf("%s-%d", suffix, i), base); err != nil {
 			return err
 		}
 		through = append(through, s)
@@ -50,14 +65,19 @@ func (p *place) measureProxy(ctx context.Context, n int) error {
 	slices.Sort(direct)
 	slices.Sort(through)
 	d, t := direct[fetches/2], through[fetches/2]
-	fmt.Printf("cargo_fetch %.2f s\nproxy_fetch %.2f s\nproxy_overhead %.0f percent\n", d, t, 100*(t/d-1))
+	fmt.Printf("cargo_fetch%[1]s %.2[2]f s\nproxy_fetch%[1]s %.2[3]f s\nproxy_overhead%[1]s %.0[4]f percent\n", suffix, d, t, 100*(t/d-1))
 	return nil
 }
 
-// serveRegistry serves a sparse registry of files, and returns its address.
-func (p *place) serveRegistry(n int) (string, error) {
+// serveRegistry serves a sparse registry of files, each after a delay, and returns its
+// address.
+func (p *place) serveRegistry(n int, delay *atomic.Int64) (string, error) {
 	dir := filepath.Join(p.dir, "registry")
-	base, err := p.world.Serve(http.FileServer(http.Dir(dir)))
+	files := http.FileServer(http.Dir(dir))
+	base, err := p.world.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(time.Duration(delay.Load()))
+		files.ServeHTTP(w, r)
+	}))
 	if err != nil {
 		return "", err
 	}
@@ -104,7 +124,7 @@ func (p *place) fetch(ctx context.Context, home, index string) (float64, error) 
 }
 
 // fetchThrough starts a proxy that knows nothing, fetches through it, and stops it.
-func (p *place) fetchThrough(ctx context.Context, i int, base string) (float64, error) {
+func (p *place) fetchThrough(ctx context.Context, run, base string) (float64, error) {
 	if err := os.RemoveAll(filepath.Join(p.dir, "cache")); err != nil {
 		return 0, err
 	}
@@ -119,7 +139,7 @@ func (p *place) fetchThrough(ctx context.Context, i int, base string) (float64, 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	cmd := exec.CommandContext(ctx, p.program, "proxy", "--listen", address, "--index", base+"/index/")
-	cmd.Dir, cmd.Env = filepath.Join(p.dir, "fetching"), p.environment(filepath.Join(p.dir, fmt.Sprintf("proxy-home-%d", i)))
+	cmd.Dir, cmd.Env = filepath.Join(p.dir, "fetching"), p.environment(filepath.Join(p.dir, "proxy-home"+run))
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
@@ -130,7 +150,7 @@ func (p *place) fetchThrough(ctx context.Context, i int, base string) (float64, 
 	for range 1000 {
 		if r, err := http.Get("http://" + address + "/"); err == nil {
 			r.Body.Close()
-			return p.fetch(ctx, fmt.Sprintf("through-%d", i), "http://"+address+"/index/")
+			return p.fetch(ctx, "through"+run, "http://"+address+"/index/")
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
