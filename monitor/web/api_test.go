@@ -179,6 +179,9 @@ func TestTheNumbersOfALogAddUp(t *testing.T) {
 	if v.Findings != (findingCount{2, 1, 0}) || v.State != "findings" || !v.Development || len(v.Programs) != 1 || v.Programs[0].Entries != 98 {
 		t.Errorf("%+v %+v", v.Findings, v.Programs)
 	}
+	if m := v.Mirrors; len(m) != 1 || *m[0].Size != 90 || *m[0].Lag != 910 || m[0].Problem != hostile {
+		t.Errorf("%+v", m)
+	}
 	st := decode[struct{ Statistics []statisticsJSON }](t, must(t, s, "/v1/statistics")).Statistics[0]
 	if st.Size != 100 || st.Backlog != v.Backlog || st.Results != v.Results || len(st.Growth) < 10 {
 		t.Errorf("%+v", st)

@@ -27,6 +27,7 @@ type logJSON struct {
 	Checkpoint *checkpointJSON `json:"checkpoint"`             // the largest, null if none was seen
 	AgeSeconds int64           `json:"checkpoint_age_seconds"` // since the quorum cosigned, else since it was seen; -1 for none
 	Witnesses  []witnessJSON   `json:"witnesses"`
+	Mirrors    []mirrorJSON    `json:"mirrors"`
 	Programs   []programJSON   `json:"programs"` // the most used first
 	// MorePrograms is how many are not listed.
 	MorePrograms int `json:"more_programs"`
@@ -71,6 +72,15 @@ type witnessJSON struct {
 	Cosigned *time.Time `json:"cosigned"`
 	Seen     *time.Time `json:"seen"`    // when the monitor last had an answer of it
 	Problem  string     `json:"problem"` // what its last poll failed with, "" if it did not
+}
+
+// mirrorJSON is a further place of the same log, and what it last showed.
+type mirrorJSON struct {
+	URL     string     `json:"url"`
+	Size    *uint64    `json:"size"`
+	Lag     *uint64    `json:"lag"`
+	Seen    *time.Time `json:"seen"`
+	Problem string     `json:"problem"`
 }
 
 // programJSON says what a proof is a proof of, and how far to trust its key.

@@ -44,9 +44,11 @@ func (s *Server) logView(ctx context.Context, l *logs, log store.Log) (logJSON, 
 	if v.Findings, err = s.standing(ctx, log.ID); err != nil {
 		return v, err
 	}
-	if v.Witnesses, err = s.witnessViews(ctx, log, v); err != nil {
+	views, err := s.cfg.Store.Views(ctx, log.ID)
+	if err != nil {
 		return v, err
 	}
+	v.Witnesses, v.Mirrors = s.witnessViews(log, views, v), mirrorViews(views, v.Size)
 	if err := s.programsOf(ctx, log.ID, &v); err != nil {
 		return v, err
 	}
@@ -89,15 +91,11 @@ func (s *Server) programsOf(ctx context.Context, log int64, v *logJSON) error {
 const maxPrograms = 50
 
 // witnessViews are the witnesses of the log's policy with what they last showed.
-func (s *Server) witnessViews(ctx context.Context, log store.Log, v logJSON) ([]witnessJSON, error) {
+func (s *Server) witnessViews(log store.Log, views []store.View, v logJSON) []witnessJSON {
 	out := []witnessJSON{}
 	policy := s.cfg.Policies[log.Origin]
 	if policy == nil {
-		return out, nil
-	}
-	views, err := s.cfg.Store.Views(ctx, log.ID)
-	if err != nil {
-		return nil, err
+		return out
 	}
 	for _, wit := range policy.Witnesses() {
 		w := witnessJSON{Log: log.Origin, Name: wit.Name, KeyName: wit.KeyName, VKey: wit.VKey, URL: wit.URL}
@@ -111,7 +109,19 @@ func (s *Server) witnessViews(ctx context.Context, log store.Log, v logJSON) ([]
 		}
 		out = append(out, w)
 	}
-	return out, nil
+	return out
+}
+
+func mirrorViews(views []store.View, size uint64) []mirrorJSON {
+	out := []mirrorJSON{}
+	for _, view := range views {
+		if base, ok := strings.CutPrefix(view.Source, "mirror "); ok {
+			var w witnessJSON // a mirror has all of it but cosignatures
+			w.show(view, size)
+			out = append(out, mirrorJSON{base, w.Size, w.Lag, w.Seen, w.Problem})
+		}
+	}
+	return out
 }
 
 // show takes over what a witness's own endpoint showed.

@@ -366,6 +366,7 @@ func troubled(t testing.TB) *world {
 	w.find(store.Finding{Key: "false", Log: log.ID, Kind: "false-entry", Class: store.Security, Index: p.Verified - 3,
 		Summary: "The proof of entry 97 does not hold " + hostile, Detail: hostile, Name: "delta", Version: "9.9.9"}, []byte{0, 1, 2, 0xff})
 	w.find(store.Finding{Key: "witness", Log: log.ID, Kind: "witness-unreachable", Class: store.Operational, Index: -1, Summary: "Witness w1 has not answered for 3 hours."}, nil)
+	fatalIf(t, w.store.PutView(t.Context(), store.View{Log: log.ID, Source: "mirror https://mirror.example/", URL: "https://mirror.example/", Size: 90, Seen: w.now, Error: hostile}))
 	f := w.find(store.Finding{Key: "watch", Log: log.ID, Kind: "new-version", Class: store.Info, Index: 5, Summary: "A new version of ember was logged.", Name: "ember"}, nil)
 	fatalIf(t, w.store.Acknowledge(t.Context(), f.ID, "someone "+hostile, "it is mine "+hostile, w.now))
 	return w
