@@ -253,11 +253,12 @@ func TestPartialBundlesThatAreGoneAreReadFromFullOnes(t *testing.T) {
 }
 
 func TestASlowLogIsGivenUpAndDelaysNoOtherView(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.cfg.HTTP = &http.Client{Timeout: 100 * time.Millisecond}
-	w.open()
 	w.grow(10)
 	w.clean(10)
+	w.cfg.HTTP = &http.Client{Timeout: 2 * time.Second}
+	w.open()
 	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/checkpoint" {
 			rw.(http.Flusher).Flush()
