@@ -14,6 +14,8 @@ type target struct {
 	name     string   // as cargo's configuration calls it
 	index    string   // as the configuration writes it; "" if it does not say
 	explicit bool     // somebody named it: cargo is told as well
+	private  bool     // it demands a token for reading, as far as is known
+	ours     bool     // our provider reads the token, and cargo may say that it is ignored
 	flags    []string // --config, for each call that is about the registry
 	env      []string // for cargo publish only: the token
 }
@@ -67,7 +69,8 @@ func (t *target) registryFlags() []string {
 //
 // A registry's own credential-provider is asked by ours. Where there is none, ours
 // stands behind the others in the list of all registries', so that cargo asks it
-// first, and then the others.
+// first, and then the others. A private registry needs the former: if that list names
+// one provider, ours stands in front of that one.
 func (t *target) guard(s *credential.Settings, program, exactly, token string, env func(string) string) ([]string, error) {
 	if token != "" {
 		// cargo asks nobody if it is given --token.
@@ -79,10 +82,25 @@ func (t *target) guard(s *credential.Settings, program, exactly, token string, e
 	}
 	const alias = "cargo-zkp-publish"
 	command := []string{program, "--exactly", exactly}
-	if words := known.Provider; words != nil {
+	all, err := s.Global()
+	if err != nil {
+		return nil, err
+	}
+	words := known.Provider
+	switch {
+	case words != nil || !t.private:
+	case len(all) == 0:
+		words = []string{"cargo:token"}
+	case len(all) == 1:
+		words = all[0]
+	default:
+		return nil, Refusal{fmt.Errorf("the registry %s demands a token for reading, and registry.global-credential-providers lists several providers\nname the one that gives its token as credential-provider in [registries.%s] of cargo's configuration", t.name, t.name)}
+	}
+	if words != nil {
 		if token != "" {
 			words = []string{"cargo:token"}
 		}
+		t.ours = words[0] == "cargo:token"
 		if _, err := credential.Command(words, nil); err != nil {
 			return nil, fmt.Errorf("the credential-provider of the registry %s: %w", t.name, err)
 		}
@@ -101,7 +119,7 @@ func (t *target) guard(s *credential.Settings, program, exactly, token string, e
 		return nil, Refusal{fmt.Errorf("the environment sets %s, whose providers cargo would ask before ours, so what it uploads could not be held to what was proved\nset registry.global-credential-providers in cargo's configuration in its place", credential.GlobalVariable)}
 	}
 	list := []string{alias}
-	if token != "" || !s.HasGlobal() {
+	if token != "" || len(all) == 0 {
 		list = []string{"cargo:token", alias}
 	}
 	return append(config("credential-alias."+alias, append(command, "--next")),

@@ -373,3 +373,30 @@ func TestOnlyTheLogsOwnRefusalIsAnAnswer(t *testing.T) {
 	}
 	_ = s
 }
+
+// A private registry wants a token for its index, too.
+func TestAPrivateRegistryIsPublishedTo(t *testing.T) {
+	s := newSite(t)
+	s.reg.SetToken(secret, true)
+	s.pkg("", "hello-publish", "0.1.0", "")
+	s.push()
+	index := "[registries.my]\nindex = \"sparse+" + s.reg.Index + "\"\n"
+	for i, config := range []string{
+		"credential-provider = \"cargo:token\"\n",
+		"[registry]\nglobal-credential-providers = [\"cargo:token\"]\n",
+		"[registry]\nglobal-credential-providers = [\"" + s.provider() + " secret\"]\n",
+	} {
+		s.write(filepath.Join(s.home, "config.toml"), index+config)
+		s.pkg("", "hello-publish", fmt.Sprintf("0.1.%d", i+1), "")
+		s.push()
+		s.mustRun()
+		if got := s.arrived(); len(got) != 1 {
+			t.Errorf("%s: uploaded %v", config, got)
+		}
+	}
+	// Which of several gives the token for reading is cargo's to know.
+	s.write(filepath.Join(s.home, "config.toml"), index+"[registry]\nglobal-credential-providers = [\"cargo:token\", \""+s.provider()+" x\"]\n")
+	s.pkg("", "hello-publish", "0.2.0", "")
+	s.push()
+	s.refused(nothing, "the registry my demands a token for reading", "name the one that gives its token")
+}

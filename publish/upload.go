@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 
@@ -33,6 +34,9 @@ func (r *run) upload(ctx context.Context) error {
 	guard, err := r.target.guard(r.settings, r.Guard, string(exactly), r.Token, os.Getenv)
 	if err != nil {
 		return err
+	}
+	if r.target.ours {
+		r.Report.Status("Note", "cargo may warn that the registry's token will be ignored; it is read all the same")
 	}
 	for _, j := range r.jobs {
 		if j.published {
@@ -115,6 +119,14 @@ func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
 	x := &registry.Index{URL: url, UserAgent: r.UserAgent, Token: r.Token}
 	if x.Token == "" {
 		x.Token = r.settings.Token(r.target.name)
+	}
+	var status *registry.StatusError
+	about, err := x.Config(ctx)
+	if about.Auth || errors.As(err, &status) && status.Status == http.StatusUnauthorized {
+		r.target.private = true
+	}
+	if err != nil {
+		return false, err
 	}
 	releases, err := x.Releases(ctx, j.Name)
 	if errors.Is(err, registry.ErrNotFound) {

@@ -253,7 +253,7 @@ func TestSettingsAreReadAsCargoReadsThem(t *testing.T) {
 	cwd := filepath.Join(top, "a", "b")
 	write(t, filepath.Join(cwd, ".cargo", "config.toml"), "include = [\"more.toml\"]\n[registries.near]\ncredential-provider = [\"./tool\", \"x\"]\n")
 	write(t, filepath.Join(cwd, ".cargo", "more.toml"), "[registries.included]\nindex = \"sparse+https://i.example.com/\"\n")
-	write(t, filepath.Join(top, ".cargo", "config.toml"), "[registries.near]\ncredential-provider = \"far\"\nindex = \"n\"\n[credential-alias]\nalias = [\"real\", \"with space\"]\n[registry]\ndefault = \"near\"\n")
+	write(t, filepath.Join(top, ".cargo", "config.toml"), "[registries.near]\ncredential-provider = \"far\"\nindex = \"n\"\n[credential-alias]\nalias = [\"real\", \"with space\"]\n[registry]\ndefault = \"near\"\nglobal-credential-providers = [\"alias\", \"near one\"]\n")
 	write(t, filepath.Join(home, "config.toml"), "[registries.aliased]\ncredential-provider = \"alias\"\n[registries.both]\ntoken = \"from-config\"\n[registry]\nglobal-credential-providers = [\"cargo:token\"]\ncredential-provider = [\"default-one\"]\n")
 	write(t, filepath.Join(home, "credentials.toml"), "[registries.both]\ntoken = \"from-credentials\"\n[registry]\ntoken = \"default-token\"\n")
 	s, err := ReadSettings(cwd, home, env("CARGO_REGISTRIES_E_NV_TOKEN", "from-env", "CARGO_REGISTRIES_E_NV_CREDENTIAL_PROVIDER", "one two"))
@@ -277,8 +277,11 @@ func TestSettingsAreReadAsCargoReadsThem(t *testing.T) {
 			t.Errorf("token of %s: %q", name, got)
 		}
 	}
-	if s.Default() != "near" || !s.HasGlobal() || s.Named("sparse+https://i.example.com/") != "included" || s.Named("") != "" {
-		t.Errorf("%q %v", s.Default(), s.HasGlobal())
+	if s.Default() != "near" || s.Named("sparse+https://i.example.com/") != "included" || s.Named("") != "" {
+		t.Errorf("%q", s.Default())
+	}
+	if all, err := s.Global(); err != nil || fmt.Sprint(all) != "[[cargo:token] [real with space] [near one]]" {
+		t.Errorf("%v %v", all, err)
 	}
 	// The old names count where there are both.
 	write(t, filepath.Join(home, "credentials"), "[registries.both]\ntoken = \"old\"\n")

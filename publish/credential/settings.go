@@ -144,9 +144,20 @@ func (s *Settings) Registry(name string) (Registry, error) {
 // Its providers are asked before those of --config.
 const GlobalVariable = "CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS"
 
-// HasGlobal says whether a file sets registry.global-credential-providers.
-func (s *Settings) HasGlobal() bool {
-	return slices.ContainsFunc(s.files, func(f settingsFile) bool { return len(f.Registry.Global) > 0 })
+// Global returns the providers of registry.global-credential-providers in the files,
+// each a program with its arguments; cargo asks the last one first.
+func (s *Settings) Global() ([][]string, error) {
+	var all [][]string
+	for _, f := range slices.Backward(s.files) {
+		for _, text := range f.Registry.Global {
+			p, err := s.program(text, f.base)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, p)
+		}
+	}
+	return all, nil
 }
 
 // Named returns the name of the registry that has an index, "" if none has.

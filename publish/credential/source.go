@@ -80,8 +80,8 @@ func keepsNothing(r *Request) error {
 // Next is the source that leaves the token to the provider that stands before this
 // one in registry.global-credential-providers. cargo must be given something when it
 // asks for a token for reading (see the package comment): it gets a word that is no
-// token. cargo sends that nowhere unless the registry demands a token for reading,
-// and then Next refuses.
+// token. cargo sends that nowhere unless the registry demands a token for reading; such
+// a registry refuses it, or Next does if cargo tells that it is one.
 type Next struct{}
 
 // Ask returns what makes cargo turn to the next provider.
