@@ -2,7 +2,8 @@
 // on disk to the entry (compiling the circuit, loading the key, proving, checking
 // the proof), the largest amount of memory that the process held, and with -setup
 // how long the development setup of the smallest class takes. With -crate and
-// -repository it measures another crate, of any class.
+// -repository it measures another crate, of any class; with -corpus DIR all published
+// packages of the repositories in that directory, as a table.
 //
 // With -setup it also checks that the setup yields the program that ships with
 // cratelog, and fails otherwise.
@@ -29,14 +30,15 @@ func main() {
 	setup := flag.Bool("setup", false, "run and measure the development setup as well")
 	file := flag.String("crate", "", "a .crate to prove instead of the small one")
 	repository := flag.String("repository", "", "its git repository")
+	corpus := flag.String("corpus", "", "a directory of repositories (NAME-VERSION.git.tar.gz) whose packages to measure")
 	flag.Parse()
-	if err := run(context.Background(), *setup, *file, *repository); err != nil {
+	if err := run(context.Background(), *setup, *file, *repository, *corpus); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/prove:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, setup bool, file, repository string) error {
+func run(ctx context.Context, setup bool, file, repository, corpus string) error {
 	dir, err := os.MkdirTemp("", "cratelog-bench-")
 	if err != nil {
 		return err
@@ -46,6 +48,9 @@ func run(ctx context.Context, setup bool, file, repository string) error {
 		if err := measureSetup(ctx, dir); err != nil {
 			return err
 		}
+	}
+	if corpus != "" {
+		return measureCorpus(ctx, dir, corpus)
 	}
 	plan, err := makePlan(ctx, dir, file, repository)
 	if err != nil {
