@@ -1,0 +1,86 @@
+package monitor
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/evidence"
+	"cratelog/internal/forge"
+	"cratelog/internal/loopback"
+	"cratelog/monitor/store"
+)
+
+// The real log server, three real witnesses, real proofs.
+func TestARealLogIsFollowedAndConvictedWhenItsKeySignsAnotherTree(t *testing.T) {
+	ctx, origin := t.Context(), "log.example/real"
+	real, err := loopback.Start(ctx, loopback.Config{Origin: origin, Dir: t.TempDir(), Interval: 100 * time.Millisecond})
+	fatalIf(t, err)
+	defer real.Close()
+	f, err := forge.Default()
+	fatalIf(t, err)
+	submit := func(n int) {
+		t.Helper()
+		raw, e, err := f.Crate(fmt.Sprintf("crate-%d", n), "1.0.0", "// a crate")
+		fatalIf(t, err)
+		b, err := e.Marshal()
+		fatalIf(t, err)
+		_, err = real.Log.Submit(ctx, b, bytes.NewReader(raw))
+		fatalIf(t, err)
+	}
+	dir := t.TempDir()
+	s, err := store.Create(ctx, filepath.Join(dir, "monitor.db"))
+	fatalIf(t, err)
+	defer s.Close()
+	m, err := New(ctx, Config{Logs: []LogConfig{{Origin: origin, Policy: real.Policy}}, Store: s, EvidenceDir: dir, Proofs: real.Proofs,
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	fatalIf(t, err)
+	for n := range 3 {
+		submit(n)
+		// A witness that the quorum did not need may show nothing yet.
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			sum, err := m.Once(ctx)
+			fatalIf(t, err)
+			if sum.ExitCode() == 0 && sum.Logs[0].Verified == int64(n+1) {
+				break
+			}
+			if time.Now().After(deadline) || sum.Security != 0 {
+				t.Fatalf("after %d entries: %+v", n+1, sum)
+			}
+		}
+	}
+	views, err := s.Views(ctx, 1)
+	fatalIf(t, err)
+	if len(views) != 1+3 {
+		t.Errorf("%d views", len(views))
+	}
+	for _, v := range views {
+		if v.Size < 1 || v.Error != "" || v.Source != sourceLog && v.Cosigned.IsZero() {
+			t.Errorf("view %+v", v)
+		}
+	}
+	signed, err := note.Sign(&note.Note{Text: torchwood.Checkpoint{Origin: origin, Tree: tlog.Tree{N: 2, Hash: tlog.Hash{1}}}.String()}, real.Signer)
+	fatalIf(t, err)
+	c, err := m.Gossip(ctx, signed, "gossip")
+	if err != nil || c.Verdict != store.Inconsistent {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	found, err := s.StandingFindings(ctx, store.Security)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	e, err := evidence.Read(filepath.Join(dir, found[0].Evidence+".evidence"))
+	fatalIf(t, err)
+	keys, err := evidence.NewKeys([]string{real.VKey}, nil)
+	fatalIf(t, err)
+	if verdict, err := evidence.Verify(e, keys, nil); err != nil || verdict.Who != "log "+origin || !verdict.Transferable {
+		t.Errorf("%+v, %v", verdict, err)
+	}
+}
