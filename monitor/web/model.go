@@ -25,7 +25,7 @@ type logJSON struct {
 	Findings   findingCount `json:"findings"` // not acknowledged
 
 	Checkpoint *checkpointJSON `json:"checkpoint"`             // the largest, null if none was seen
-	AgeSeconds int64           `json:"checkpoint_age_seconds"` // since the quorum cosigned, else since it was seen; -1 for none
+	AgeSeconds int64           `json:"checkpoint_age_seconds"` // since the quorum last cosigned, without witnesses since a checkpoint was last shown; -1: never
 	Witnesses  []witnessJSON   `json:"witnesses"`
 	Mirrors    []mirrorJSON    `json:"mirrors"`
 	Programs   []programJSON   `json:"programs"` // the most used first

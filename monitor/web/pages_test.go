@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"cratelog/entry"
 	"cratelog/proofcheck"
@@ -443,6 +444,31 @@ func TestTheFrontPageNeverCallsTroubleCheating(t *testing.T) {
 	w.find(f, []byte("evidence"))
 	if got := o(); got.Class != "security" || got.Statement != "Somebody cheated" || got.Logs[0].State != "findings" || got.Findings[0].Kind != "fork" {
 		t.Errorf("fork: %s, %s, %s", got.Class, got.Statement, got.Logs[0].State)
+	}
+}
+
+// A witness may show a checkpoint a moment before the quorum has cosigned it. That is
+// no trouble; that no newer one gets a quorum for long is.
+func TestANewCheckpointWithoutAQuorumIsNoTroubleYet(t *testing.T) {
+	w := healthy(t, "ceremony 1")
+	now := testNow
+	w.cfg.Now = func() time.Time { return now }
+	s := w.server()
+	state := func() logJSON { return decode[overviewJSON](t, must(t, s, "/index.json")).Logs[0] }
+	w.append(w.logs[0], made(t, "late", "1.0.0"))
+	w.head(w.logs[0], 1)
+	w.verify(w.logs[0])
+	if v := state(); v.State != "ok" || v.Checkpoint.Quorum || !strings.HasSuffix(v.Statement, "It lacks the quorum of the witnesses.") || v.AgeSeconds != 181 {
+		t.Errorf("%s, %d s, %s", v.State, v.AgeSeconds, v.Statement)
+	}
+	now = now.Add(2 * time.Hour)
+	if v := state(); v.State != "quorum-lost" || v.Class != "operational" {
+		t.Errorf("two hours later: %s", v.State)
+	}
+	w.now = now.Add(-90 * time.Minute)
+	w.head(w.logs[0], 3)
+	if v := state(); v.State != "stale" {
+		t.Errorf("old, with its quorum: %s", v.State)
 	}
 }
 

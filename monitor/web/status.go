@@ -30,9 +30,15 @@ func (s *Server) logView(ctx context.Context, l *logs, log store.Log) (logJSON, 
 	if any {
 		c := checkpointView(l, newest)
 		v.Checkpoint = &c
-		at := newest.FirstSeen
-		if !newest.Witnessed.IsZero() {
-			at = newest.Witnessed
+	}
+	good, any, err := s.cfg.Store.Newest(ctx, log.ID, true)
+	if err != nil {
+		return v, err
+	}
+	if any {
+		at := good.Witnessed
+		if at.IsZero() { // the policy asks for no witness
+			at = good.LastSeen
 		}
 		v.AgeSeconds = max(0, int64(s.cfg.Now().Sub(at).Seconds()))
 	}
@@ -172,9 +178,9 @@ func (s *Server) judge(v *logJSON) {
 	case v.Findings.Operational > 0:
 		v.State, v.Class = "trouble", string(store.Operational)
 		v.Statement = fmt.Sprintf("Something is late or does not answer, and nothing shows that anybody cheated. %s", verified)
-	case !v.Checkpoint.Quorum:
+	case v.AgeSeconds < 0, !v.Checkpoint.Quorum && v.AgeSeconds > int64(s.cfg.StaleAfter.Seconds()):
 		v.State, v.Class = "quorum-lost", string(store.Operational)
-		v.Statement = "The newest checkpoint lacks the quorum of the witnesses, so far. " + verified
+		v.Statement = "The newest checkpoint lacks the quorum of the witnesses. " + verified
 	case v.AgeSeconds > int64(s.cfg.StaleAfter.Seconds()):
 		v.State, v.Class = "stale", string(store.Operational)
 		v.Statement = fmt.Sprintf("The newest checkpoint is %s old: the log has stopped, or is hidden from this monitor. %s", duration(v.AgeSeconds), verified)
@@ -183,7 +189,7 @@ func (s *Server) judge(v *logJSON) {
 		v.Statement = fmt.Sprintf("%s The rest waits: %s to download, %s to verify.", verified, number(v.Backlog.Download), number(v.Backlog.Verify))
 	default:
 		v.State, v.Class = "ok", string(store.Info)
-		v.Statement = verified + " The witnesses' quorum cosigned it."
+		v.Statement = verified + " " + v.Checkpoint.quorumWords()
 	}
 }
 

@@ -214,12 +214,18 @@ func checkpointView(l *logs, c store.Checkpoint) checkpointJSON {
 	default:
 		v.Statement = "This monitor does not yet hold as many entries, so it cannot compare."
 	}
-	if v.Quorum {
-		v.Statement += " The witnesses' quorum cosigned it."
-	} else {
-		v.Statement += " It lacks the quorum of the witnesses."
-	}
+	v.Statement += " " + v.quorumWords()
 	return v
+}
+
+func (c checkpointJSON) quorumWords() string {
+	switch {
+	case !c.Quorum:
+		return "It lacks the quorum of the witnesses."
+	case len(c.Cosignatures) == 0:
+		return "This monitor's policy asks for no witness."
+	}
+	return "The witnesses' quorum cosigned it."
 }
 
 func checkpointViews(l *logs, heads []store.Checkpoint) []checkpointJSON {
