@@ -20,6 +20,9 @@ const mismatchTries = 3
 // maxRounds bounds the work of one look at the log, whatever it does.
 const maxRounds = 20
 
+// maxTargets is how many checkpoints above the verified entries are looked at.
+const maxTargets = 100
+
 // catchUp downloads and verifies what is signed.
 func (f *follower) catchUp(ctx context.Context) error {
 	roots := make(map[int64][]tlog.Hash) // that entries gave, by checkpoint
@@ -27,7 +30,12 @@ func (f *follower) catchUp(ctx context.Context) error {
 		if err := f.settle(ctx); err != nil {
 			return err
 		}
-		targets, err := f.targets(ctx)
+		// Another goroutine may have seen more meanwhile.
+		view, _, err := f.m.cfg.Store.View(ctx, f.id, sourceLog)
+		if err != nil {
+			return err
+		}
+		targets, err := f.targets(ctx, view)
 		if err != nil || len(targets) == 0 {
 			return errors.Join(err, f.entriesFailing(ctx, nil))
 		}
@@ -39,7 +47,7 @@ func (f *follower) catchUp(ctx context.Context) error {
 		} else if forked {
 			continue
 		}
-		failed, err := f.downloadSome(ctx, targets)
+		failed, err := f.downloadSome(ctx, targets, view)
 		if err != nil {
 			return err
 		}
@@ -70,11 +78,7 @@ func (f *follower) catchUp(ctx context.Context) error {
 // downloadSome downloads the entries of the largest target, or if those cannot be
 // had, of the one that the log itself shows: another may have been shown to others
 // only. failed is what a stranger is to blame for.
-func (f *follower) downloadSome(ctx context.Context, targets []store.Checkpoint) (failed, err error) {
-	view, _, err := f.m.cfg.Store.View(ctx, f.id, sourceLog)
-	if err != nil {
-		return nil, err
-	}
+func (f *follower) downloadSome(ctx context.Context, targets []store.Checkpoint, view store.View) (failed, err error) {
 	try := targets[:1]
 	for _, t := range targets[1:] {
 		if t.Size == view.Size && t.Root == view.Root {
@@ -99,16 +103,12 @@ func (f *follower) downloadSome(ctx context.Context, targets []store.Checkpoint)
 // targets returns the pending checkpoints to reach, the largest first: those that
 // satisfy the policy, from whatever source, and those that the log itself shows.
 // Others were perhaps never published.
-func (f *follower) targets(ctx context.Context) ([]store.Checkpoint, error) {
+func (f *follower) targets(ctx context.Context, view store.View) ([]store.Checkpoint, error) {
 	p, err := f.m.cfg.Store.Position(ctx, f.id)
 	if err != nil {
 		return nil, err
 	}
-	pending, err := f.m.cfg.Store.LargestPending(ctx, f.id, p.Verified, 100)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(pending, func(c store.Checkpoint) bool { return !c.Accepted && c.Source != sourceLog }), nil
+	return f.m.cfg.Store.LargestPending(ctx, f.id, p.Verified, view, maxTargets)
 }
 
 // checkExtends asks the log's tiles whether a tree begins with the verified entries.

@@ -252,6 +252,27 @@ func TestPartialBundlesThatAreGoneAreReadFromFullOnes(t *testing.T) {
 	w.clean(512)
 }
 
+// The log's key can sign without end, and show it to others only. That must not keep the
+// monitor from what the log shows to it.
+func TestUnpublishedCheckpointsHideNoTarget(t *testing.T) {
+	w := newWorld(t)
+	w.grow(10)
+	w.clean(10)
+	for n := range int64(maxTargets + 20) {
+		w.log.Tree.Append(newEntry(t, 5000+n, nil))
+		_, err := w.m.Gossip(t.Context(), w.log.Sign(w.log.Tree, w.log.Tree.Size()), "gossip")
+		fatalIf(t, err)
+	}
+	// First shown by one witness only, and then by the log.
+	early := w.log.Sign(w.log.Tree, 15, w.log.Witnesses[0])
+	w.log.Show(w.log.Witnesses[0], early)
+	w.once()
+	w.log.Serve(w.log.Tree, 15, early)
+	if s := w.once(); s.Logs[0].Verified != 15 || s.Security != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestASlowLogIsGivenUpAndDelaysNoOtherView(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

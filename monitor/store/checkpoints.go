@@ -242,10 +242,12 @@ func (s *Store) CheckpointsWithVerdict(ctx context.Context, log int64, verdict s
 	return s.checkpointsWhere(ctx, "WHERE log = ? AND verdict = ? AND size >= ? AND size <= ? ORDER BY size, id LIMIT ?", log, verdict, from, to, limit)
 }
 
-// LargestPending returns at most limit pending checkpoints of more than size entries,
-// the largest first.
-func (s *Store) LargestPending(ctx context.Context, log, size int64, limit int) ([]Checkpoint, error) {
-	return s.checkpointsWhere(ctx, "WHERE log = ? AND verdict = 'pending' AND size > ? ORDER BY size DESC, id LIMIT ?", log, size, limit)
+// LargestPending returns at most limit pending checkpoints of more than size entries, the
+// largest first: those that are accepted, that the log itself showed first, or that are
+// of this view.
+func (s *Store) LargestPending(ctx context.Context, log, size int64, view View, limit int) ([]Checkpoint, error) {
+	return s.checkpointsWhere(ctx, "WHERE log = ? AND verdict = 'pending' AND size > ? AND (accepted = 1 OR source = 'log' OR (size = ? AND root = ?)) ORDER BY size DESC, id LIMIT ?",
+		log, size, view.Size, view.Root[:], limit)
 }
 
 // CountCheckpoints returns how many checkpoints of a log have a verdict.
