@@ -11,13 +11,12 @@ import (
 
 // target is the registry that is published to.
 type target struct {
-	name     string   // as cargo's configuration calls it
-	index    string   // as the configuration writes it; "" if it does not say
-	explicit bool     // somebody named it: cargo is told as well
-	private  bool     // it demands a token for reading, as far as is known
-	ours     bool     // our provider reads the token, and cargo may say that it is ignored
-	flags    []string // --config, for each call that is about the registry
-	env      []string // for cargo publish only: the token
+	name    string   // as cargo's configuration calls it
+	index   string   // as the configuration writes it; "" if it does not say
+	private bool     // it demands a token for reading, as far as is known
+	ours    bool     // our provider reads the token, and cargo may say that it is ignored
+	flags   []string // --config, for each call that is about the registry
+	env     []string // for cargo publish only: the token
 }
 
 // adHoc is the name of a registry that only a --index names.
@@ -25,7 +24,7 @@ const adHoc = "cargo-zkp-index"
 
 // newTarget decides where to publish, as cargo does.
 func newTarget(s *credential.Settings, registry, index string, members []*member) (*target, error) {
-	t := &target{name: registry, explicit: true}
+	t := &target{name: registry}
 	switch {
 	case registry != "" && index != "":
 		return nil, Usage("publish takes --registry or --index, not both")
@@ -38,7 +37,7 @@ func newTarget(s *credential.Settings, registry, index string, members []*member
 	case len(members[0].Publish) == 1:
 		t.name = members[0].Publish[0]
 	default:
-		t.name, t.explicit = s.Default(), false
+		t.name = s.Default()
 	}
 	for _, m := range members {
 		if m.Publish != nil && !slices.Contains(m.Publish, t.name) {
@@ -55,11 +54,9 @@ func newTarget(s *credential.Settings, registry, index string, members []*member
 	return t, nil
 }
 
-// registryFlags tell cargo the registry.
+// registryFlags tell cargo the registry, also where it is the one that cargo would
+// take: if its source is replaced, as by our proxy, cargo wants it named.
 func (t *target) registryFlags() []string {
-	if !t.explicit {
-		return t.flags
-	}
 	return append(slices.Clone(t.flags), "--registry", t.name)
 }
 
