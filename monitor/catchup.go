@@ -55,16 +55,9 @@ func (f *follower) catchUp(ctx context.Context) error {
 		switch {
 		case err != nil || advanced && failed == nil:
 		case x != nil:
-			id := x.checkpoint.ID
-			if forked, err := f.checkExtends(ctx, x.checkpoint); err != nil {
+			if accused, err := f.tryAgain(ctx, x, roots); err != nil || accused {
 				return err
-			} else if !forked {
-				roots[id] = append(roots[id], x.local)
 			}
-			if len(roots[id]) == mismatchTries {
-				return f.accuseRoot(ctx, x, roots[id])
-			}
-			err = f.m.cfg.Store.RewindEntries(ctx, f.id)
 		case failed != nil:
 			return f.entriesFailing(ctx, failed)
 		}
@@ -73,6 +66,23 @@ func (f *follower) catchUp(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// tryAgain forgets entries that do not give the root of a checkpoint, so that they are
+// fetched again, or if that was done often enough, says who is to blame.
+func (f *follower) tryAgain(ctx context.Context, x *mismatch, roots map[int64][]tlog.Hash) (accused bool, err error) {
+	id := x.checkpoint.ID
+	forked, err := f.checkExtends(ctx, x.checkpoint)
+	if err != nil {
+		return false, err
+	}
+	if !forked {
+		roots[id] = append(roots[id], x.local)
+	}
+	if len(roots[id]) == mismatchTries {
+		return true, f.accuseRoot(ctx, x, roots[id])
+	}
+	return false, f.m.cfg.Store.RewindEntries(ctx, f.id)
 }
 
 // downloadSome downloads the entries of the largest target, or if those cannot be

@@ -482,6 +482,29 @@ func TestAFindingWithoutAFileIsStillAFinding(t *testing.T) {
 	}
 }
 
+// Nobody is told, and nothing is passed over, before the evidence is on the disk.
+func TestNothingIsVerifiedPastAFindingThatCannotBeRecorded(t *testing.T) {
+	w := newWorld(t)
+	w.grow(10)
+	w.log.Tree.Append([]byte("no entry"))
+	w.log.Publish()
+	good := w.cfg.EvidenceDir
+	w.cfg.EvidenceDir = filepath.Join(t.TempDir(), "none")
+	w.open()
+	for range 2 {
+		if _, err := w.m.Once(t.Context()); err == nil || len(w.findings()) != 0 {
+			t.Fatalf("%v, %d findings", err, len(w.findings()))
+		}
+	}
+	p, err := w.cfg.Store.Position(t.Context(), 1)
+	if err != nil || p.Verified != 0 || p.Downloaded != 11 {
+		t.Errorf("position %+v, %v", p, err)
+	}
+	w.cfg.EvidenceDir = good
+	w.open()
+	w.found(kindMalformed)
+}
+
 func TestALogWithoutWitnessesIsFollowedForWhatItIs(t *testing.T) {
 	w := newWorld(t)
 	policy, err := client.ParsePolicy([]byte("log " + w.log.VKey + " " + w.server.URL + "\nquorum none\n"))
