@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"sync"
 	"time"
 
@@ -173,9 +174,9 @@ func (s *shape) estimate() Estimate {
 	return Estimate{
 		Domain:     s.domain,
 		File:       [2]int64{s.size(1, 1), s.size(2, 1)},
-		Contribute: [2]time.Duration{per(500 * time.Microsecond), per(200 * time.Microsecond)},
-		Verify:     [2]time.Duration{per(300 * time.Microsecond), per(60 * time.Microsecond)},
-		Start2:     per(4 * time.Millisecond),
-		Memory:     int64(s.domain) * 5000,
+		Contribute: [2]time.Duration{per(170 * time.Microsecond), per(90 * time.Microsecond)},
+		Verify:     [2]time.Duration{per(90 * time.Microsecond), per(40 * time.Microsecond)},
+		Start2:     per(time.Duration(bits.Len64(s.domain)) * 40 * time.Microsecond), // Fourier transforms
+		Memory:     int64(s.domain) * 10000,
 	}
 }
