@@ -105,6 +105,7 @@ type Config struct {
 	Behind           time.Duration // how long a view may lack what another one shows; default 2 h
 	RegistryInterval time.Duration // between two questions to the registry; default 200 ms
 	RegistryMissing  time.Duration // how long after it is logged a release may be missing; default 24 h
+	RegistryRecheck  time.Duration // how often entries are compared with the registry's index again; default 7 days
 	MismatchRetry    time.Duration // between attempts on entries that do not give the root; default 10 min
 	RequestTimeout   time.Duration // of one request to a log, mirror or witness; default 1 min
 
@@ -155,7 +156,7 @@ func (c *Config) defaults() {
 	}{
 		{&c.Poll, 30 * time.Second}, {&c.ViewPoll, 5 * time.Minute}, {&c.MaxAge, time.Hour},
 		{&c.Unreachable, 10 * time.Minute}, {&c.ViewUnreachable, time.Hour}, {&c.Behind, 2 * time.Hour}, {&c.Rollback, 2 * time.Minute},
-		{&c.RegistryInterval, 200 * time.Millisecond}, {&c.RegistryMissing, 24 * time.Hour},
+		{&c.RegistryInterval, 200 * time.Millisecond}, {&c.RegistryMissing, 24 * time.Hour}, {&c.RegistryRecheck, 7 * 24 * time.Hour},
 		{&c.MismatchRetry, 10 * time.Minute}, {&c.RequestTimeout, time.Minute},
 	} {
 		if *d.field == 0 {
@@ -214,17 +215,17 @@ func (m *Monitor) Run(ctx context.Context) error {
 
 // Summary is what Once found.
 type Summary struct {
-	Logs        []LogSummary
-	Security    int64 // findings that stand, and that nobody has acknowledged
-	Operational int64
-	Trouble     []string // what could not be done this time
+	Logs        []LogSummary `json:"logs"`
+	Security    int64        `json:"security"` // findings that stand, and that nobody has acknowledged
+	Operational int64        `json:"operational"`
+	Trouble     []string     `json:"trouble"` // what could not be done this time
 }
 
 // LogSummary is how far one log is verified.
 type LogSummary struct {
-	Origin   string
-	Size     int64 // of the largest accepted checkpoint
-	Verified int64
+	Origin   string `json:"origin"`
+	Size     int64  `json:"size"` // of the largest accepted checkpoint
+	Verified int64  `json:"verified"`
 }
 
 // Once looks at everything once, until all that is signed is verified or cannot be.

@@ -41,60 +41,112 @@ func (f *follower) registryLoop(ctx context.Context) error {
 	}
 }
 
-// registryOnce compares all entries that are verified and were not compared yet, and
-// asks again for releases that were missing. It stops where the registry does not
-// answer, and goes on from there the next time.
+// registryOnce compares all entries that are verified and were not compared yet, asks
+// again for releases that were missing, and from time to time for all the others: a
+// registry may change its mind. It stops where the registry does not answer, and goes on
+// from there the next time.
 func (f *follower) registryOnce(ctx context.Context) error {
 	if f.m.cfg.Registry == nil {
 		return nil
 	}
+	for _, step := range []func(context.Context) (done bool, err error){f.askAgain, f.compareNew, f.compareAgain} {
+		if done, err := step(ctx); err != nil || !done {
+			return err
+		}
+	}
+	return nil
+}
+
+// askAgain asks for releases that were missing.
+func (f *follower) askAgain(ctx context.Context) (bool, error) {
 	s := f.m.cfg.Store
-	look := &registryLook{f: f}
+	look := &registryLook{f: f, download: f.m.cfg.Contents}
 	due, err := s.DueRetries(ctx, f.id, f.m.cfg.Now(), registryRetries)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, r := range due {
 		e, ok, err := s.EntryAt(ctx, f.id, r.Index)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if !ok {
 			continue
 		}
 		if done, err := look.entry(ctx, e, r.Since); err != nil || !done {
-			return err
+			return false, err
 		}
 	}
-	for {
-		p, err := s.Position(ctx, f.id)
-		if err != nil {
-			return err
-		}
-		next := p.Registry
-		for e, err := range s.EntriesIn(ctx, f.id, p.Registry, min(p.Verified, p.Registry+registryPage)) {
+	return true, nil
+}
+
+// compareNew compares entries for the first time.
+func (f *follower) compareNew(ctx context.Context) (bool, error) {
+	p, err := f.m.cfg.Store.Position(ctx, f.id)
+	if err != nil {
+		return false, err
+	}
+	return f.compare(ctx, &registryLook{f: f, download: f.m.cfg.Contents}, p.Registry, p.Verified, func(next int64) error {
+		return f.m.cfg.Store.SetRegistry(ctx, f.id, next)
+	})
+}
+
+// idle is the position of comparing again while it is not time to.
+const idle = -1
+
+// compareAgain compares all entries with the index once more, when the last time is
+// long ago. A .crate that does not have the index's checksum, cargo refuses itself.
+func (f *follower) compareAgain(ctx context.Context) (bool, error) {
+	s := f.m.cfg.Store
+	p, err := s.Position(ctx, f.id)
+	if err != nil {
+		return false, err
+	}
+	now := f.m.cfg.Now()
+	switch {
+	case p.Rechecking.IsZero():
+		return true, s.SetRecheck(ctx, f.id, idle, now) // nothing was compared before now
+	case p.Recheck == idle && now.Sub(p.Rechecking) < f.m.cfg.RegistryRecheck:
+		return true, nil
+	case p.Recheck == idle:
+		p.Recheck, p.Rechecking = 0, now
+	}
+	done, err := f.compare(ctx, &registryLook{f: f}, p.Recheck, p.Registry, func(next int64) error {
+		return s.SetRecheck(ctx, f.id, next, p.Rechecking)
+	})
+	if err != nil || !done {
+		return false, err
+	}
+	return true, s.SetRecheck(ctx, f.id, idle, p.Rechecking)
+}
+
+// compare compares entries with from <= index < to, and stores how far it came. done is
+// false if the registry did not answer.
+func (f *follower) compare(ctx context.Context, look *registryLook, from, to int64, store func(next int64) error) (done bool, err error) {
+	for from < to {
+		next := from
+		for e, err := range f.m.cfg.Store.EntriesIn(ctx, f.id, from, min(to, from+registryPage)) {
 			if err != nil {
-				return err
+				return false, err
 			}
-			done, err := look.entry(ctx, e, f.m.cfg.Now())
-			if err != nil || !done {
-				return errors.Join(err, s.SetRegistry(ctx, f.id, next))
+			if done, err := look.entry(ctx, e, f.m.cfg.Now()); err != nil || !done {
+				return false, errors.Join(err, store(next))
 			}
 			next = e.Index + 1
 		}
-		if next == p.Registry {
-			return nil
+		if err := store(next); err != nil {
+			return false, err
 		}
-		if err := s.SetRegistry(ctx, f.id, next); err != nil {
-			return err
-		}
+		from = next
 	}
+	return true, nil
 }
 
 // registryLook is one walk over entries. It remembers the index file of the crate
 // that it looked at last.
 type registryLook struct {
 	f        *follower
+	download bool // the .crate too
 	name     string
 	releases []registry.Release
 	err      error
@@ -110,7 +162,7 @@ func (l *registryLook) entry(ctx context.Context, e store.Entry, since time.Time
 	if errors.Is(err, registry.ErrNotFound) {
 		return true, errors.Join(f.registryAnswers(ctx, nil), f.missing(ctx, e, since))
 	}
-	if err == nil && release.Checksum == e.SHA256 && f.m.cfg.Contents {
+	if err == nil && release.Checksum == e.SHA256 && l.download {
 		err = l.contents(ctx, e)
 	} else if err == nil && release.Checksum != e.SHA256 {
 		err = f.reportRegistry(ctx, kindRegistryIndex, e, true, release.Checksum)

@@ -119,6 +119,34 @@ func TestWhatTheRegistryDoesOtherwiseIsFoundOnce(t *testing.T) {
 	}
 }
 
+// A publisher's account may be stolen long after a release was logged and compared.
+func TestARegistryThatChangesItsMindIsFound(t *testing.T) {
+	s := newShop(t)
+	s.good("aa", "bb", "cc")
+	s.clean(3)
+	s.registry.Replace("bb", "1.0.0", pack(t, "bb", "// evil"))
+	s.registry.Requests()
+	s.later(6 * 24 * time.Hour)
+	s.log.Publish()
+	s.clean(3)
+	if r := s.registry.Requests(); len(r) != 0 {
+		t.Errorf("asked too early: %q", r)
+	}
+	s.later(25 * time.Hour)
+	s.log.Publish()
+	s.registry.Fail("/bb", http.StatusBadGateway)
+	if code := s.once().ExitCode(); code != 3 {
+		t.Errorf("exit code %d while the registry fails", code)
+	}
+	s.registry.Meddle(nil)
+	s.found(kindRegistryIndex)
+	for _, r := range s.registry.Requests() {
+		if strings.Contains(r, "aa") && strings.Contains(r, "download") {
+			t.Errorf("a .crate is downloaded again: %s", r)
+		}
+	}
+}
+
 func TestAReleaseThatIsPublishedAfterItsEntryIsCompared(t *testing.T) {
 	s := newShop(t)
 	early, evil := pack(t, "early", "// early"), pack(t, "evil", "// evil")

@@ -42,6 +42,7 @@ type settings struct {
 		Contents  bool            `toml:"contents"`
 		Interval  config.Duration `toml:"interval"`
 		Missing   config.Duration `toml:"missing"`
+		Recheck   config.Duration `toml:"recheck"`
 	} `toml:"registry"`
 
 	Poll            config.Duration `toml:"poll"`
@@ -249,7 +250,7 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 			return text
 		},
 		Registry: reg, RegistryName: s.Registry.Name, Contents: s.Registry.Contents,
-		RegistryInterval: s.Registry.Interval.Duration, RegistryMissing: s.Registry.Missing.Duration,
+		RegistryInterval: s.Registry.Interval.Duration, RegistryMissing: s.Registry.Missing.Duration, RegistryRecheck: s.Registry.Recheck.Duration,
 		Route: func(f store.Finding, w *store.Watch) []string {
 			asked := ""
 			if w != nil {

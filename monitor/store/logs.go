@@ -84,8 +84,10 @@ func (s *Store) Position(ctx context.Context, log int64) (Position, error) {
 func position(ctx context.Context, q querier, log int64) (Position, error) {
 	var p Position
 	var root, hashes []byte
-	err := q.QueryRowContext(ctx, "SELECT downloaded, verified, verified_root, verified_range, registry FROM logs WHERE id = ?", log).
-		Scan(&p.Downloaded, &p.Verified, &root, &hashes, &p.Registry)
+	var began int64
+	err := q.QueryRowContext(ctx, "SELECT downloaded, verified, verified_root, verified_range, registry, recheck, recheck_began FROM logs WHERE id = ?", log).
+		Scan(&p.Downloaded, &p.Verified, &root, &hashes, &p.Registry, &p.Recheck, &began)
+	p.Rechecking = fromMillis(began)
 	if err != nil {
 		return p, err
 	}
@@ -121,6 +123,13 @@ func (s *Store) SetVerified(ctx context.Context, log, size int64, root tlog.Hash
 		}
 		return nil
 	})
+}
+
+// SetRecheck moves the position up to which entries were compared with the registry
+// again, since a time.
+func (s *Store) SetRecheck(ctx context.Context, log, next int64, began time.Time) error {
+	_, err := s.write.ExecContext(ctx, "UPDATE logs SET recheck = ?, recheck_began = ? WHERE id = ?", next, millis(began), log)
+	return err
 }
 
 // SetRegistry moves the position up to which entries were compared with the

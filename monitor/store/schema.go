@@ -22,7 +22,9 @@ CREATE TABLE logs (
 	verified      INTEGER NOT NULL DEFAULT 0, -- of them, those that gave a signed root
 	verified_root BLOB NOT NULL,
 	verified_range BLOB NOT NULL,             -- roots of the perfect subtrees, left to right
-	registry      INTEGER NOT NULL DEFAULT 0  -- entries compared with the registry
+	registry      INTEGER NOT NULL DEFAULT 0, -- entries compared with the registry
+	recheck       INTEGER NOT NULL DEFAULT 0, -- of them, those compared again; -1 when it is not time to
+	recheck_began INTEGER NOT NULL DEFAULT 0  -- when comparing again began
 ) STRICT;
 
 CREATE TABLE entries (

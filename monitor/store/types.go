@@ -22,6 +22,8 @@ type Position struct {
 	Root       tlog.Hash   // of the tree of the verified entries
 	Range      []tlog.Hash // roots of its perfect subtrees, left to right
 	Registry   int64       // entries that were compared with the registry
+	Recheck    int64       // of them, those that were compared again since Rechecking; -1 when it is not time to
+	Rechecking time.Time   // zero if they never were
 }
 
 // Verdicts of an entry.
