@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -423,6 +424,38 @@ func TestRunFollowsUntilItIsStopped(t *testing.T) {
 	stop()
 	fatalIf(t, <-done)
 	w.noAttack()
+}
+
+func TestSeveralLogsAreFollowedEachForItself(t *testing.T) {
+	w := newWorld(t)
+	second, err := roguelog.New("log.example/second", 1, w.clock)
+	fatalIf(t, err)
+	server := httptest.NewServer(second)
+	defer server.Close()
+	policy, err := client.ParsePolicy(second.Policy(server.URL))
+	fatalIf(t, err)
+	w.cfg.Logs = append(w.cfg.Logs, LogConfig{Origin: second.Origin, Policy: policy})
+	w.open()
+	w.grow(300)
+	// The same versions in two logs are no duplicates, whatever their checksums.
+	for n := range int64(100) {
+		second.Tree.Append(newEntry(t, n, func(e *entry.Entry) { e.Subject.SHA256[0]++ }))
+	}
+	second.Publish()
+	s := w.once()
+	if len(s.Logs) != 2 || s.Logs[0].Verified != 300 || s.Logs[1].Verified != 100 || s.ExitCode() != 0 {
+		t.Fatalf("%+v", s)
+	}
+	// What one does is not the other's.
+	fork := second.Tree.Fork(50)
+	fork.Append(newEntry(t, 999, nil))
+	c, err := w.m.Gossip(t.Context(), second.Sign(fork, 51), "gossip")
+	if err != nil || c.Verdict != store.Inconsistent {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if all := w.findings(); len(all) != 1 || all[0].Origin != second.Origin {
+		t.Errorf("%+v", all)
+	}
 }
 
 func TestMetricsSayHowFarEachLogIsVerified(t *testing.T) {
