@@ -33,6 +33,7 @@ type follower struct {
 
 	wakeup  chan struct{}
 	trouble troubles
+	flooded sync.Map // kinds of which there are too many findings
 
 	mu      sync.Mutex // one checkpoint is judged at a time
 	waiting map[string]time.Time

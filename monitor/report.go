@@ -112,6 +112,9 @@ const maxPerKind = 1000
 func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Watch, build func() (*evidence.Evidence, error)) error {
 	s := f.m.cfg.Store
 	x.Log, x.Class = f.id, classOf(x.Kind)
+	if _, flooded := f.flooded.Load(x.Kind); flooded {
+		return nil // a million findings shall not cost a million commits
+	}
 	if x.FirstSeen.IsZero() {
 		x.FirstSeen = f.m.cfg.Now()
 	}
@@ -124,6 +127,7 @@ func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Wat
 	if n, err := s.CountFindings(ctx, f.id, x.Kind); err != nil {
 		return err
 	} else if n >= maxPerKind && x.Class != store.Operational {
+		f.flooded.Store(x.Kind, true)
 		x.Key, x.Index, x.Name, x.Version = "more/"+x.Kind+"/"+f.origin, -1, "", ""
 		x.Summary = fmt.Sprintf("There are more than %d findings of the kind %s about the log %s.", maxPerKind, x.Kind, f.origin)
 		x.Detail, build = "The entries themselves say which; no further finding of this kind is recorded one by one.", nil
