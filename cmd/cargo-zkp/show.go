@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,12 +88,39 @@ func wanted(spec string, ws *cargo.Workspace) (name string, versions []string, e
 	return name, versions, nil
 }
 
-// shown is what a log shows of a crate version. Its bundle is verified; no .crate
-// was looked at.
+// shown is what a log shows of a crate version. Its bundle is verified, and if the
+// .crate is in cargo's cache, that one too.
 type shown struct {
 	*client.Result
 	url         string
 	development bool
+	path        string // of the .crate; "" if it is not there, and coverage is not known
+}
+
+// cover verifies the .crate that the entry is about, if cargo has it, so that the
+// answer can say which files are proven.
+func (s *shown) cover(bundle []byte, trust *client.Policy, proofs client.ProofVerifier, rules client.Rules) error {
+	home, err := cargo.Home()
+	if err != nil {
+		return nil
+	}
+	found, err := cargo.FindCached(home, s.Name, s.Version)
+	if err != nil {
+		return nil
+	}
+	for _, path := range found {
+		raw, err := cargo.ReadCached(path)
+		if err != nil || sha256.Sum256(raw) != s.SHA256 {
+			continue
+		}
+		r, err := client.Verify(raw, bundle, trust, proofs, rules)
+		if err != nil {
+			return violation{fmt.Errorf("%s: %w", path, err)}
+		}
+		s.Result, s.path = r, path
+		return nil
+	}
+	return nil
 }
 
 // look asks the logs in their order for a bundle, and verifies it.
@@ -117,13 +145,14 @@ func look(ctx context.Context, p *policy.Policy, name, version string) (*shown, 
 				silent = errors.Join(silent, fmt.Errorf("the log %s did not answer: %w", l.Origin, err))
 				continue
 			}
+			s := &shown{url: l.URL}
 			rules := p.Rules(name, version, now())
-			r, err := client.VerifyBundle(bundle, t.Policy, proofs, rules)
-			if err != nil {
+			if s.Result, err = client.VerifyBundle(bundle, t.Policy, proofs, rules); err != nil {
 				return nil, refusal(err, p.Development)
 			}
-			prog, _ := proofs.Program(r.Program)
-			return &shown{r, l.URL, prog.Development()}, nil
+			prog, _ := proofs.Program(s.Program)
+			s.development = prog.Development()
+			return s, s.cover(bundle, t.Policy, proofs, rules)
 		}
 	}
 	switch {
@@ -147,7 +176,13 @@ func (s *shown) human(sh *shell) {
 	if len(s.Unproven) > 0 {
 		unproven = strings.Join(s.Unproven, ", ")
 	}
-	line("unproven", "%s", unproven)
+	if s.path != "" {
+		line("coverage", "%s", coverage(verdict.Coverage{Proven: s.Proven, Derived: s.Derived, Unproven: s.Unproven}))
+		line("verified", "%s", s.path)
+	} else {
+		line("unproven", "%s", unproven)
+		line("verified", "the bundle; the .crate is not in cargo's cache, so its files were not compared")
+	}
 	origin := ""
 	if s.development {
 		origin = " (UNSAFE development key: anybody can forge its proofs)"
@@ -160,18 +195,27 @@ func (s *shown) human(sh *shell) {
 	line("bundle", "%s/v1/crates/%s/%s", strings.TrimSuffix(s.url, "/"), s.Name, s.Version)
 }
 
+func (s *shown) coverage() *verdict.Coverage {
+	if s.path == "" {
+		return nil
+	}
+	all := func(files []string) []string { return append([]string{}, files...) }
+	return &verdict.Coverage{Proven: all(s.Proven), Derived: all(s.Derived), Unproven: all(s.Unproven)}
+}
+
 func (s *shown) json(sh *shell) error {
 	out := struct {
-		Name        string         `json:"name"`
-		Version     string         `json:"version"`
-		Checksum    string         `json:"checksum"`
-		Commit      string         `json:"commit"`
-		Path        string         `json:"path"`
-		Unproven    []string       `json:"unproven"`
-		Program     string         `json:"program"`
-		Development bool           `json:"development"`
-		Log         verdict.Logged `json:"log"`
-	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{}, s.Unproven...),
+		Name        string            `json:"name"`
+		Version     string            `json:"version"`
+		Checksum    string            `json:"checksum"`
+		Commit      string            `json:"commit"`
+		Path        string            `json:"path"`
+		Unproven    []string          `json:"unproven"`
+		Coverage    *verdict.Coverage `json:"coverage,omitempty"` // if the .crate is in cargo's cache
+		Program     string            `json:"program"`
+		Development bool              `json:"development"`
+		Log         verdict.Logged    `json:"log"`
+	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{}, s.Unproven...), s.coverage(),
 		fmt.Sprintf("%x", s.Program), s.development, verdict.LoggedAt(s.Result)}
 	enc := json.NewEncoder(sh.stdout)
 	enc.SetIndent("", "  ")
