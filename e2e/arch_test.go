@@ -83,7 +83,7 @@ var mayImport = map[string][]string{
 	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git", "cargo", "policy", "verdict", "registry", "proxy", "publish", "publish/credential"},
 	"cmd/ceremony":  {"ceremony", "circuit"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "registry", "internal/daemon"},
-	"cmd/demo":      {"client", "entry", "internal/loopback", "testdata"},
+	"cmd/demo":      {"client", "entry", "evidence", "internal/loopback", "monitor", "monitor/store", "monitor/web", "testdata"},
 
 	"registry/registrytest": {"registry"},
 

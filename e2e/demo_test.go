@@ -36,8 +36,8 @@ func TestTheDemonstrationCanBeLookedAt(t *testing.T) {
 	p := launch(t, "demo")
 	text := p.waitFor(t, "Try it:\n   go run ./cmd/cargo-zkp ")
 	urls := regexp.MustCompile(`(?m)^   (?:the|its|a) .* (http://\S+)$`).FindAllStringSubmatch(text, -1)
-	if len(urls) != 6 {
-		t.Errorf("wanted 6 addresses: the log, its checkpoint, a bundle, three witnesses; got %d:\n%s", len(urls), text)
+	if len(urls) != 7 {
+		t.Errorf("wanted 7 addresses: the log, its checkpoint, a bundle, three witnesses, a monitor; got %d:\n%s", len(urls), text)
 	}
 	for _, u := range urls {
 		fatalIf(t, answers(u[1]))

@@ -1,5 +1,5 @@
 // Command demo shows all of cratelog at work on this machine: it starts a log and
-// three witnesses on loopback, submits a crate with its proof, verifies it as its
+// three witnesses on loopback and a monitor, submits a crate with its proof, verifies it as its
 // user would, and then attacks: every attack must be refused.
 //
 // It needs no options, no network and no Rust. Its directory is new on every run,
@@ -60,7 +60,14 @@ func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	s := &story{ctx: ctx, w: w, out: stdout}
+	m, err := newWatch(ctx, dir, w)
+	if m != nil {
+		defer func() { err = errors.Join(err, m.close()) }()
+	}
+	if err != nil {
+		return err
+	}
+	s := &story{ctx: ctx, w: w, m: m, out: stdout}
 	s.say("cratelog: a log that accepts a crate only with a proof that it is its commit's source.")
 	s.say("Everything below runs on this machine, in %s.", dir)
 	s.tell()
@@ -72,6 +79,9 @@ func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
 		return nil
 	}
 	s.ending(dir)
+	var followed error
+	m.running.Go(func() { followed = m.monitor.Run(ctx) })
 	<-ctx.Done()
-	return nil
+	m.running.Wait()
+	return followed
 }

@@ -22,6 +22,7 @@ import (
 type story struct {
 	ctx           context.Context
 	w             *loopback.World
+	m             *watch
 	out           io.Writer
 	steps, failed int
 }
@@ -110,6 +111,7 @@ func (s *story) tell() {
 		}
 		return fmt.Sprintf("Accepted: its files are those of git commit %x.", r.Commit), nil
 	})
+	s.watchOver()
 	s.say("\nNow the attacks.")
 	s.attackClient(first, next, bundle)
 	s.attackLog(again, inner)
@@ -230,6 +232,7 @@ func (s *story) submitRefused(e *entry.Entry, crate []byte, reason string) (stri
 
 // attackWitnesses plays a log that shows two histories.
 func (s *story) attackWitnesses() {
+	var forged []byte
 	s.step("The log forks: it signs another tree of the same size and asks its witnesses for cosignatures.", func() (string, error) {
 		signed, err := s.log().Checkpoint(s.ctx)
 		if err != nil {
@@ -240,7 +243,7 @@ func (s *story) attackWitnesses() {
 			return "", err
 		}
 		cp.Root[0] ^= 1
-		forged, err := note.Sign(&note.Note{Text: fmt.Sprintf("%s\n%d\n%s\n", cp.Origin, cp.Size, cp.Root)}, s.w.Signer)
+		forged, err = note.Sign(&note.Note{Text: fmt.Sprintf("%s\n%d\n%s\n", cp.Origin, cp.Size, cp.Root)}, s.w.Signer)
 		if err != nil {
 			return "", err
 		}
@@ -254,6 +257,7 @@ func (s *story) attackWitnesses() {
 		}
 		return strings.Join(lines, "\n"), nil
 	})
+	s.attackMonitor(forged)
 }
 
 func (s *story) ending(dir string) {
@@ -264,6 +268,7 @@ func (s *story) ending(dir string) {
 	for _, w := range s.w.Witnesses {
 		s.say("   a witness          %s/", w.URL)
 	}
+	s.say("   a monitor          %s/", s.m.url)
 	s.say("   the reader's policy %s", filepath.Join(dir, "policy.txt"))
 	s.say("\nTry it:")
 	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --trust %s --development", s.w.URL, filepath.Join(dir, "policy.txt"))
