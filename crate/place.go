@@ -80,50 +80,98 @@ func (c *Crate) Place(src *entry.Source, file string) (string, error) {
 	if !slices.Contains(src.Outside, file) {
 		return join(src.Path, file), nil
 	}
-	to, err := c.outside(file)
-	if err != nil {
-		return "", err
-	}
-	return join(src.Path, to), nil
+	return c.outside(src, file)
 }
 
 // MayBeOutside says whether the manifest lets a file come from outside of the
 // package: whether its readme or license-file points there, at a file of this name.
-func (c *Crate) MayBeOutside(file string) bool {
-	_, err := c.outside(file)
+// If it inherits them, src must carry the workspace's manifest.
+func (c *Crate) MayBeOutside(src *entry.Source, file string) bool {
+	_, err := c.outside(src, file)
 	return err == nil
 }
 
-// outside returns the path, seen from the package, of a file from outside of it.
-func (c *Crate) outside(file string) (string, error) {
+// InheritsFiles says whether readme or license-file of Cargo.toml.orig come from the
+// workspace's manifest.
+func (c *Crate) InheritsFiles() bool {
+	pkg := tableOf(c.orig, "package")
+	return inherited(pkg["readme"]) || inherited(pkg["license-file"])
+}
+
+// outside returns where a file from outside of the package stands in the repository,
+// before links are followed.
+func (c *Crate) outside(src *entry.Source, file string) (string, error) {
 	switch file {
 	case manifestFile, origFile, lockFile, vcsFile:
 		return "", &PlaceError{file, "is said to be from outside of the package, but cargo never takes it from there"}
 	}
-	var doc struct {
-		Package map[string]any `toml:"package"`
-	}
-	if err := toml.Unmarshal(c.orig, &doc); err != nil {
-		return "", &PlaceError{file, "is said to be from outside of the package, but Cargo.toml.orig is not TOML"}
-	}
+	pkg := tableOf(c.orig, "package")
 	var found []string
 	for _, key := range []string{"readme", "license-file"} {
-		value, ok := doc.Package[key].(string)
-		if !ok {
-			continue
-		}
-		// Where cargo would find it: the name is the file's, the place is outside.
-		if clean := path.Clean(value); path.Base(clean) == file && strings.HasPrefix(clean, "../") && !slices.Contains(found, value) {
-			found = append(found, value)
+		to, ok := pointed(src, key, pkg[key], file)
+		if ok && !slices.Contains(found, to) {
+			found = append(found, to)
 		}
 	}
 	switch len(found) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", &PlaceError{file, "is said to be from outside of the package, but neither readme nor license-file of Cargo.toml.orig points there"}
+		return "", &PlaceError{file, "is said to be from outside of the package, but neither readme nor license-file of Cargo.toml.orig, or of the workspace's manifest where it inherits them, points there"}
 	}
 	return "", &PlaceError{file, "is said to be from outside of the package, but readme and license-file of Cargo.toml.orig point at different files of that name"}
+}
+
+// pointed returns where a value of readme or license-file points, if that is outside of
+// the package and has the name of the file: cargo packages it under its bare name.
+func pointed(src *entry.Source, key string, value any, file string) (string, bool) {
+	if inherited(value) {
+		return pointedFromRoot(src, key, file)
+	}
+	v, ok := value.(string)
+	clean := path.Clean(v)
+	return join(src.Path, v), ok && path.Base(clean) == file && strings.HasPrefix(clean, "../")
+}
+
+// pointedFromRoot does so for an inherited value, which is seen from the workspace's
+// root. It may point into the package as well; then the file is none from outside.
+func pointedFromRoot(src *entry.Source, key, file string) (string, bool) {
+	w := src.Workspace
+	if w == nil || src.Path == "" {
+		return "", false
+	}
+	workspace, _ := tableOf(w.Manifest, "workspace")["package"].(map[string]any)
+	value := workspace[key]
+	if key == "readme" {
+		// As cargo does where the root's manifest names none, or only says that there is one.
+		if value == true && file == "README.md" || value == nil && file == "README.md" || value == nil && file == "README.txt" || value == nil && file == "README" {
+			value = file
+		}
+	}
+	v, ok := value.(string)
+	if !ok || path.IsAbs(v) {
+		return "", false
+	}
+	place := join(w.Path, v)
+	clean := path.Clean(place)
+	inside := clean == src.Path || strings.HasPrefix(clean, src.Path+"/")
+	return place, path.Base(clean) == file && !inside
+}
+
+// inherited says whether a value is { workspace = true }.
+func inherited(value any) bool {
+	t, _ := value.(map[string]any)
+	return t["workspace"] == true
+}
+
+// tableOf returns a table of a manifest; nil if there is none, or no TOML.
+func tableOf(content []byte, name string) map[string]any {
+	var doc map[string]any
+	if err := toml.Unmarshal(content, &doc); err != nil {
+		return nil
+	}
+	t, _ := doc[name].(map[string]any)
+	return t
 }
 
 // placement puts the proven files of a crate into a tree, as a claim says.
@@ -278,22 +326,9 @@ func (p *placement) add(at string, leaf *node) error {
 // WorkspacePath returns package.workspace of Cargo.toml.orig: where its workspace's
 // root is, seen from the package; "" if it does not say.
 func (c *Crate) WorkspacePath() string {
-	var doc struct {
-		Package map[string]any `toml:"package"`
-	}
-	if err := toml.Unmarshal(c.orig, &doc); err != nil {
-		return ""
-	}
-	named, _ := doc.Package["workspace"].(string)
+	named, _ := tableOf(c.orig, "package")["workspace"].(string)
 	return named
 }
 
 // IsWorkspace says whether a Cargo.toml has a [workspace].
-func IsWorkspace(content []byte) bool {
-	var doc map[string]any
-	if err := toml.Unmarshal(content, &doc); err != nil {
-		return false
-	}
-	_, ok := doc["workspace"].(map[string]any)
-	return ok
-}
+func IsWorkspace(content []byte) bool { return tableOf(content, "workspace") != nil }

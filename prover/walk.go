@@ -121,6 +121,13 @@ func (w *walk) link(path string) (string, bool, error) {
 // and reports everything else that differs.
 func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
 	var differences []difference
+	if c.InheritsFiles() {
+		root, err := w.workspace(c, claim.Path)
+		if err != nil {
+			return err
+		}
+		claim.Workspace = root
+	}
 	hasOrig := slices.ContainsFunc(c.Files, func(f crate.File) bool { return f.Path == "Cargo.toml.orig" })
 	for _, f := range c.Files {
 		name := f.Path
@@ -134,7 +141,7 @@ func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
 		if err != nil {
 			return err
 		}
-		if d != nil && c.MayBeOutside(name) {
+		if d != nil && c.MayBeOutside(claim, name) {
 			if d, err = w.differsOutside(c, claim, name, d); err != nil {
 				return err
 			}
@@ -229,10 +236,13 @@ func (w *walk) differs(c *crate.Crate, claim *entry.Source, name string, f crate
 // it takes that.
 func (w *walk) manifest(c *crate.Crate, claim *entry.Source, unproven bool) error {
 	err, fix := c.Derive(nil), ""
+	root := claim.Workspace
+	claim.Workspace = nil
 	if errors.Is(err, manifest.ErrNeedsWorkspace) {
-		var root *entry.Workspace
-		if root, err = w.workspace(c, claim.Path); err != nil {
-			return err
+		if root == nil {
+			if root, err = w.workspace(c, claim.Path); err != nil {
+				return err
+			}
 		}
 		if root == nil {
 			err = errors.New("it takes values from its workspace, but no directory above it has a Cargo.toml with [workspace]")
