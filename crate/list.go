@@ -3,6 +3,7 @@ package crate
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -81,6 +82,10 @@ func (c *Crate) proven(src *entry.Source) ([]File, error) {
 		return nil, err
 	}
 	_, hasOrig := c.lookup(origFile)
+	lost := map[string]bool{}
+	for _, p := range src.Executable {
+		lost[p] = true
+	}
 	var files []File
 	for _, f := range c.Files {
 		switch {
@@ -91,7 +96,17 @@ func (c *Crate) proven(src *entry.Source) ([]File, error) {
 		case f.Path == origFile:
 			f.Path = manifestFile
 		}
+		if lost[f.Path] {
+			if f.Exec {
+				return nil, &PlaceError{f.Path, "is said to have lost that it is executable, but it is executable in the crate"}
+			}
+			f.Exec = true // as it is in the commit; the content is the same
+			delete(lost, f.Path)
+		}
 		files = append(files, f)
+	}
+	for _, p := range slices.Sorted(maps.Keys(lost)) {
+		return nil, &PlaceError{p, "is said to have lost that it is executable, but is not a proven file of the crate"}
 	}
 	return files, nil
 }

@@ -35,7 +35,8 @@ type wireSource struct {
 	Modules  []string   `cbor:"8,keyasint,omitempty"`
 	Outside  []string   `cbor:"9,keyasint,omitempty"`
 
-	Workspace *wireWorkspace `cbor:"10,keyasint,omitempty"`
+	Workspace  *wireWorkspace `cbor:"10,keyasint,omitempty"`
+	Executable []string       `cbor:"11,keyasint,omitempty"`
 }
 
 type wireWorkspace struct {
@@ -62,7 +63,7 @@ func (s Subject) wire() any {
 
 func (s *Source) wire() any {
 	w := wireSource{Kind: sourceKind, Version: sourceVersion, Commit: s.Commit[:], Path: s.Path, Files: s.Files[:],
-		Unproven: s.Unproven, Modules: s.Submodules, Outside: s.Outside}
+		Unproven: s.Unproven, Modules: s.Submodules, Outside: s.Outside, Executable: s.Executable}
 	for _, l := range s.Links {
 		w.Links = append(w.Links, wireLink{Path: l.Path, Target: l.Target})
 	}
@@ -215,7 +216,7 @@ func decodeClaim(b cbor.RawMessage) (Claim, error) {
 	if w.Version != sourceVersion {
 		return nil, &unknownClaim{fmt.Sprintf("claim: version %d of kind %q is not known; only version %d is", w.Version, sourceKind, sourceVersion)}
 	}
-	s := &Source{Path: w.Path, Unproven: w.Unproven, Submodules: w.Modules, Outside: w.Outside}
+	s := &Source{Path: w.Path, Unproven: w.Unproven, Submodules: w.Modules, Outside: w.Outside, Executable: w.Executable}
 	for _, l := range w.Links {
 		s.Links = append(s.Links, Link{l.Path, l.Target})
 	}

@@ -77,6 +77,7 @@ func (s *Source) validate() error {
 		{"links", links, maxLinks},
 		{"submodules", s.Submodules, maxModules},
 		{"outside", s.Outside, maxOutside},
+		{"executable", s.Executable, maxLost},
 	} {
 		if err := checkPaths(list.name, list.paths, list.max); err != nil {
 			return err

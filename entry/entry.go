@@ -30,6 +30,7 @@
 //	  ? 8: [1*16 path],             ; submodules on the way to its files
 //	  ? 9: [1*2 path],              ; files from outside of the package
 //	  ? 10: [path / "", bstr .size (1..49152)],  ; directory and Cargo.toml of the workspace's root
+//	  ? 11: [1*256 path],           ; files executable in the commit, and not in the .crate
 //	}
 //
 //	link = [path, tstr]             ; where it stands in the repository, its text
@@ -52,8 +53,8 @@
 //     and no repeated keys. Text is valid UTF-8.
 //   - The file list's digest is the big-endian encoding of an integer below
 //     the order r of BN254's scalar field.
-//   - The paths under the keys 6 to 9 are strictly ascending as byte strings, in
-//     a link the first one. With none, the key is absent.
+//   - The paths under the keys 6 to 9 and 11 are strictly ascending as byte strings,
+//     in a link the first one. With none, the key is absent.
 //   - A link's text is 1 to 1024 bytes of UTF-8 without control characters.
 //
 // # Identity
@@ -94,6 +95,7 @@ const (
 	maxLinks    = 256
 	maxModules  = 16
 	maxOutside  = 2
+	maxLost     = 256
 	maxManifest = 48 << 10
 
 	formatVersion = 1
@@ -145,6 +147,7 @@ type Source struct {
 	Links      []Link   // symbolic links on the way to the crate's files
 	Submodules []string // paths in the repository that are submodules
 	Outside    []string // files of the crate that cargo took from outside of the package
+	Executable []string // files that are executable in the commit, and lost that on the way into the .crate
 
 	// Workspace is the manifest at the root of the package's workspace, if Cargo.toml
 	// can only be derived with it; else nil.

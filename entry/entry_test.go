@@ -40,9 +40,10 @@ type vectorEntry struct {
 	Modules  []string `json:"submodules,omitempty"`
 	Outside  []string `json:"outside,omitempty"`
 
-	Workspace *Workspace `json:"workspace,omitempty"`
-	Program   string     `json:"program"`
-	Parts     []string   `json:"parts"`
+	Workspace  *Workspace `json:"workspace,omitempty"`
+	Executable []string   `json:"executable,omitempty"`
+	Program    string     `json:"program"`
+	Parts      []string   `json:"parts"`
 }
 
 // fill returns n bytes that look different in every field.
@@ -98,7 +99,10 @@ func validEntries() map[string]*Entry {
 	inherits.Claim.(*Source).Path = "crates/inner"
 	inherits.Claim.(*Source).Unproven = nil
 	inherits.Claim.(*Source).Workspace = &Workspace{"", []byte("[workspace]\n")}
+	lost := sample()
+	lost.Claim.(*Source).Executable = []string{"configure", "scripts/greet.sh"}
 	return map[string]*Entry{
+		"valid-lost-bits":     lost,
 		"valid-linked":        linked,
 		"valid-inherits":      inherits,
 		"valid-root":          plain,
@@ -270,7 +274,7 @@ func vectorOf(t *testing.T, name string, e *Entry) vector {
 	v := vectorEntry{
 		Name: e.Subject.Name, Version: e.Subject.Version, SHA256: hex.EncodeToString(e.Subject.SHA256[:]),
 		Commit: hex.EncodeToString(src.Commit[:]), Path: src.Path, Files: hex.EncodeToString(src.Files[:]),
-		Unproven: append([]string{}, src.Unproven...), Links: src.Links, Modules: src.Submodules, Outside: src.Outside, Workspace: src.Workspace,
+		Unproven: append([]string{}, src.Unproven...), Links: src.Links, Modules: src.Submodules, Outside: src.Outside, Workspace: src.Workspace, Executable: src.Executable,
 		Program: hex.EncodeToString(e.Proof.Program[:]),
 	}
 	for _, p := range e.Proof.Parts {
@@ -373,6 +377,7 @@ func slowEntry(e *Entry) (entry, subject, claim []byte) {
 		size++
 		rest = cat(rest, head(0, 10), head(4, 2), text(w.Path), octets(w.Manifest))
 	}
+	list(11, len(c.Executable), func(i int) []byte { return text(c.Executable[i]) })
 	claim = cat(head(5, size), head(0, 1), text("source"), head(0, 2), head(0, 1), head(0, 3), octets(c.Commit[:]),
 		head(0, 4), text(c.Path), head(0, 5), octets(c.Files[:]), rest)
 	proof := cat(head(5, 2), head(0, 1), octets(e.Proof.Program[:]), head(0, 2), head(4, len(e.Proof.Parts)))
@@ -516,6 +521,8 @@ func TestMarshalRefusesWhatParseWould(t *testing.T) {
 		"a huge workspace":    {func(e *Entry) { e.Claim.(*Source).Workspace = &Workspace{"", make([]byte, 49153)} }, "claim: workspace: the manifest is 49153 bytes long, must be 1 to 49152"},
 		"a workspace above":   {func(e *Entry) { e.Claim.(*Source).Workspace = &Workspace{"..", []byte("x")} }, `claim: workspace: the path ".." has the component ".."`},
 		"3 from outside":      {func(e *Entry) { e.Claim.(*Source).Outside = make([]string, 3) }, "claim: outside: lists 3 files, more than 2"},
+		"257 executable":      {func(e *Entry) { e.Claim.(*Source).Executable = make([]string, 257) }, "claim: executable: lists 257 files, more than 256"},
+		"an executable twice": {func(e *Entry) { e.Claim.(*Source).Executable = []string{"a", "a"} }, `claim: executable: "a" does not come after "a"; sort the paths as bytes and list each once`},
 		"files":               {func(e *Entry) { e.Claim.(*Source).Files = fieldOrder }, "claim: files: is not below the order of BN254's scalar field"},
 		"path not UTF-8":      {func(e *Entry) { e.Claim.(*Source).Path = "a\xff" }, `claim: path: the path "a\xff" is not valid UTF-8`},
 		"no parts":            {func(e *Entry) { e.Proof.Parts = nil }, "proof: has 0 parts, must have 1 to 16"},
@@ -593,6 +600,7 @@ func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
 		"links":    func(e *Entry) { e.Claim.(*Source).Links = []Link{{"a", "b"}} },
 		"modules":  func(e *Entry) { e.Claim.(*Source).Submodules = []string{"a"} },
 		"outside":  func(e *Entry) { e.Claim.(*Source).Outside = []string{"a"} },
+		"lost":     func(e *Entry) { e.Claim.(*Source).Executable = []string{"a"} },
 		"root":     func(e *Entry) { e.Claim.(*Source).Workspace = &Workspace{"", []byte("a")} },
 	} {
 		e := sample()

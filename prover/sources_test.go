@@ -89,6 +89,12 @@ func (w *workshop) plan(c *crate.Crate, src Source) (*Plan, error) {
 // pack makes a .crate as cargo would, of the given contents by path.
 func pack(t *testing.T, name, version string, files map[string]string) *crate.Crate {
 	t.Helper()
+	return packModes(t, name, version, files, nil)
+}
+
+// packModes gives some files another mode than 644.
+func packModes(t *testing.T, name, version string, files map[string]string, modes map[string]int64) *crate.Crate {
+	t.Helper()
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
 	w := tar.NewWriter(z)
@@ -100,6 +106,9 @@ func pack(t *testing.T, name, version string, files map[string]string) *crate.Cr
 	for _, p := range paths {
 		h := &tar.Header{Format: tar.FormatGNU, Typeflag: tar.TypeReg, Mode: 0o644,
 			Name: name + "-" + version + "/" + p, Size: int64(len(files[p]))}
+		if mode, ok := modes[p]; ok {
+			h.Mode = mode
+		}
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
 		}

@@ -155,6 +155,7 @@ func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
 		}
 	}
 	sort.Strings(claim.Outside)
+	sort.Strings(claim.Executable)
 	if len(differences) == 0 {
 		return nil
 	}
@@ -170,13 +171,13 @@ func (w *walk) compare(c *crate.Crate, claim *entry.Source) error {
 // say: cargo takes such a file from outside if the package has none of its name.
 func (w *walk) differsOutside(c *crate.Crate, claim *entry.Source, name string, inside *difference) (*difference, error) {
 	there := *claim
-	there.Outside = append(slices.Clone(claim.Outside), name)
+	there.Outside, there.Executable = append(slices.Clone(claim.Outside), name), slices.Clone(claim.Executable)
 	d, err := w.differs(c, &there, name, inside.file)
 	switch {
 	case err != nil:
 		return nil, err
 	case d == nil:
-		claim.Outside = there.Outside
+		claim.Outside, claim.Executable = there.Outside, there.Executable
 		return nil, nil
 	case inside.missing:
 		return d, nil
@@ -224,6 +225,9 @@ func (w *walk) differs(c *crate.Crate, claim *entry.Source, name string, f crate
 	case e.ID != f.Blob:
 		return &difference{file: f, path: at, content: true, blob: e.ID,
 			why: fmt.Sprintf("its content differs from the commit's %s (blob %x there, %x in the .crate)", place, e.ID[:6], f.Blob[:6])}, nil
+	case e.Mode == git.ModeExecutable && want == git.ModeFile:
+		// Packaged where files have no such bit. The claim says so.
+		claim.Executable = append(claim.Executable, name)
 	case e.Mode != want:
 		return &difference{file: f, why: fmt.Sprintf("its mode is %s in the .crate and %s in the commit", want, e.Mode)}, nil
 	}

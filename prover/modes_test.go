@@ -1,0 +1,86 @@
+package prover
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestAnExecutableBitThatPackagingLostIsClaimed: files are packaged as 644 where the
+// system has no executable bits. The content is the commit's all the same.
+func TestAnExecutableBitThatPackagingLostIsClaimed(t *testing.T) {
+	w := newWorkshop(t)
+	manifest := "[package]\nname = \"lost\"\nversion = \"1.0.0\"\n"
+	files := map[string]string{"Cargo.toml": manifest, "configure": "#!/bin/sh\n", "src/lib.rs": "// lost", "src/gen.sh": "#!/bin/sh\ntrue\n"}
+	for name, content := range files {
+		w.write(name, content)
+	}
+	for _, name := range []string{"configure", "src/gen.sh"} {
+		if err := os.Chmod(filepath.Join(w.dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit, root := w.commit(), ""
+	src := Source{Commit: &commit, Path: &root}
+	c := pack(t, "lost", "1.0.0", files) // every file with mode 644
+	p, err := w.plan(c, src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"configure", "src/gen.sh"}
+	if !slices.Equal(p.Claim.Executable, want) {
+		t.Fatalf("claimed: %q", p.Claim.Executable)
+	}
+	e, err := keys(t).Prove(t.Context(), p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Check(e.Subject, p.Claim); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]struct {
+		claim []string
+		word  string
+	}{
+		"one left out":           {[]string{"configure"}, "not those that the claim is about"},
+		"all left out":           {nil, "not those that the claim is about"},
+		"one that did not":       {[]string{"configure", "src/gen.sh", "src/lib.rs"}, "not those that the claim is about"},
+		"one that is no file":    {[]string{"configure", "missing", "src/gen.sh"}, "\"missing\" is said to have lost"},
+		"one that is not proven": {[]string{".cargo_vcs_info.json", "configure", "src/gen.sh"}, "is said to have lost"},
+	} {
+		p.Claim.Executable = change.claim
+		if err := c.Check(p.Subject, p.Claim); err == nil || !strings.Contains(err.Error(), change.word) {
+			t.Errorf("%s: %v, want a word on %q", name, err, change.word)
+		}
+	}
+
+	// Content that differs is no lost bit, and a bit that was won is not claimed.
+	files["configure"] += "rm -r /"
+	if _, err := w.plan(pack(t, "lost", "1.0.0", files), src); err == nil || !strings.Contains(err.Error(), "its content differs") {
+		t.Errorf("another content: %v", err)
+	}
+	files["configure"] = "#!/bin/sh\n"
+	for _, name := range []string{"configure", "src/gen.sh"} {
+		if err := os.Chmod(filepath.Join(w.dir, name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit = w.commit()
+	p, err = w.plan(pack(t, "lost", "1.0.0", files), src)
+	if err != nil || p.Claim.Executable != nil {
+		t.Fatalf("nothing is lost: %v", err)
+	}
+	won := packModes(t, "lost", "1.0.0", files, map[string]int64{"configure": 0o755})
+	if _, err := w.plan(won, src); err == nil || !strings.Contains(err.Error(), "its mode is 100755 in the .crate and 100644 in the commit") {
+		t.Errorf("a bit that was won: %v", err)
+	}
+	p.Claim.Executable = []string{"configure"}
+	if err := won.Check(p.Subject, p.Claim); err == nil || !strings.Contains(err.Error(), "executable in the crate") && !strings.Contains(err.Error(), "subject") && !strings.Contains(err.Error(), "another") {
+		t.Errorf("a bit that was won, claimed as lost: %v", err)
+	}
+	if _, err := won.List(p.Claim); err == nil || !strings.Contains(err.Error(), "it is executable in the crate") {
+		t.Errorf("a bit that was won, listed as lost: %v", err)
+	}
+}
