@@ -53,6 +53,13 @@ func TestACeremonyBeginsAndIsNotFinished(t *testing.T) {
 	if _, err := os.Stat(program); !os.IsNotExist(err) {
 		t.Error("an unfinished ceremony was exported")
 	}
+	expect(t, 1, "starts from nothing", "verify", "-ptau", filepath.Join(dir, "manifest.json"), dir)
+	bad := filepath.Join(t.TempDir(), "bad.ptau")
+	if err := os.WriteFile(bad, []byte("ptau"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, 1, "powers-of-tau file is refused", "init", "-blocks", "4", "-ptau", bad, filepath.Join(t.TempDir(), "p"))
+	expect(t, 1, "get one of a larger power", "init", "-blocks", "4", "-ptau", "../../ceremony/testdata/snarkjs-3.ptau", filepath.Join(t.TempDir(), "p"))
 	// For another circuit: the manifest's other capacity has another constraint system.
 	manifest := filepath.Join(dir, "manifest.json")
 	text, err := os.ReadFile(manifest)
