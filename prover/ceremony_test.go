@@ -97,6 +97,12 @@ func TestAProvingKeyThatIsNotTheProgramsIsRefused(t *testing.T) {
 	}
 	x.refused(t, "one bit", "has the SHA-256")
 
+	if err := os.Truncate(x.key, keyBase+int64(small.Blocks)*keyPerBlock+1); err != nil {
+		t.Fatal(err)
+	}
+	x.refused(t, "huge", "at most")
+	x.write(t, x.p, x.dump)
+
 	p := x.p
 	p.ProvingKey = [32]byte{}
 	x.writeProgram(t, p)
