@@ -5,9 +5,6 @@ import "time"
 // SetPatience sets how long whoever asks for a crate is kept waiting.
 func (c *Config) SetPatience(d time.Duration) { c.testingOnlyPatience = d }
 
-var (
-	Shorten  = shorten
-	Upgraded = upgraded
-)
+var Shorten = shorten
 
 const MaxSentence = maxSentence

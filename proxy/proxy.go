@@ -50,6 +50,7 @@ import (
 	"sync"
 	"time"
 
+	"cratelog/internal/h2c"
 	"cratelog/registry"
 )
 
@@ -229,7 +230,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.Se
 // It closes the proxy.
 func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
 	defer p.Close()
-	up := newUpgrader(p)
+	up := h2c.New(p, workTime+time.Minute)
 	server := &http.Server{
 		Handler:           up,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -241,18 +242,18 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
 	}
 	failed := make(chan error, 2) // buffered: nobody may be left to read it
 	go func() { failed <- server.Serve(l) }()
-	go func() { failed <- up.serve() }()
+	go func() { failed <- up.Serve() }()
 	select {
 	case err := <-failed:
 		server.Close()
-		up.close(canceled())
+		up.Shutdown(canceled())
 		return err
 	case <-ctx.Done():
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	p.cancel() // what is under way is not worth waiting for: cargo has gone, or will ask again
-	return errors.Join(server.Shutdown(end), up.close(end))
+	return errors.Join(server.Shutdown(end), up.Shutdown(end))
 }
 
 func canceled() context.Context {

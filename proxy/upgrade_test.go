@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"cratelog/proxy"
 	"cratelog/registry/registrytest"
 )
 
@@ -92,17 +91,4 @@ func TestWhatCannotBeUpgradedIsAnsweredAsItCame(t *testing.T) {
 			t.Errorf("%s: %s", what, got)
 		}
 	}
-}
-
-func FuzzUpgradeNeverPanics(f *testing.F) {
-	f.Add("GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nA: b\r\n\r\n")
-	f.Fuzz(func(t *testing.T, request string) {
-		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request)))
-		if err != nil {
-			return
-		}
-		if frame, ok := proxy.Upgraded(r); ok && len(frame) != 9+(int(frame[0])<<16|int(frame[1])<<8|int(frame[2])) {
-			t.Errorf("a frame of %d bytes says that its block has %x", len(frame), frame[:3])
-		}
-	})
 }

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cratelog/internal/h2c"
 	"cratelog/registry"
 )
 
@@ -70,14 +71,17 @@ func (p *place) compare(ctx context.Context, base, suffix string) error {
 }
 
 // serveRegistry serves a sparse registry of files, each after a delay, and returns its
-// address.
+// address. Like a real registry it speaks HTTP/2, in which cargo asks for everything at
+// once.
 func (p *place) serveRegistry(n int, delay *atomic.Int64) (string, error) {
 	dir := filepath.Join(p.dir, "registry")
 	files := http.FileServer(http.Dir(dir))
-	base, err := p.world.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	up := h2c.New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(time.Duration(delay.Load()))
 		files.ServeHTTP(w, r)
-	}))
+	}), time.Minute)
+	go up.Serve() // until the program ends
+	base, err := p.world.Serve(up)
 	if err != nil {
 		return "", err
 	}

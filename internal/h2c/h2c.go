@@ -1,4 +1,6 @@
-package proxy
+// Package h2c lets a server of plain http accept the offer with which cargo's first
+// request comes: to go on in HTTP/2 on the same connection.
+package h2c
 
 import (
 	"bufio"
@@ -14,6 +16,8 @@ import (
 	"time"
 )
 
+// An Upgrader accepts offers of HTTP/2, and hands all requests to a handler.
+//
 // cargo opens two connections to a host. Over http/1.1 that is two crates at one
 // time, however many it wants, and a proxy would be slow. But cargo's first request
 // over plain http offers to go on in HTTP/2 on the same connection ("Upgrade: h2c",
@@ -22,7 +26,7 @@ import (
 // upgrader accepts the offer, and shows to net/http's server a connection that began
 // with HTTP/2: the client's preface and settings, then the upgraded request as the
 // frame that it would have been, then what the client sends.
-type upgrader struct {
+type Upgrader struct {
 	next  http.Handler
 	inner *http.Server
 	conns chan net.Conn // upgraded, for inner to accept
@@ -41,25 +45,28 @@ const (
 	endHeaders   = 0x4
 )
 
-func newUpgrader(next *Proxy) *upgrader {
+// New returns an Upgrader before a handler. It is the handler of a server of http/1.1,
+// beside which Serve runs; a response may take as long as writeTimeout.
+func New(next http.Handler, writeTimeout time.Duration) *Upgrader {
 	var only http.Protocols
 	only.SetUnencryptedHTTP2(true)
-	u := &upgrader{next: next, conns: make(chan net.Conn), done: make(chan struct{})}
+	u := &Upgrader{next: next, conns: make(chan net.Conn), done: make(chan struct{})}
 	u.inner = &http.Server{
 		Handler:           next,
 		Protocols:         &only,
 		ReadHeaderTimeout: 10 * time.Second,
-		WriteTimeout:      workTime + time.Minute,
+		WriteTimeout:      writeTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
 	return u
 }
 
-// upgrader is the listener of its inner server.
-var _ net.Listener = &upgrader{}
+// An Upgrader is the listener of its inner server.
+var _ net.Listener = &Upgrader{}
 
-func (u *upgrader) Accept() (net.Conn, error) {
+// Accept implements net.Listener, for the server inside.
+func (u *Upgrader) Accept() (net.Conn, error) {
 	select {
 	case c := <-u.conns:
 		return c, nil
@@ -68,15 +75,18 @@ func (u *upgrader) Accept() (net.Conn, error) {
 	}
 }
 
-func (u *upgrader) Close() error {
+// Close implements net.Listener. It does not end connections; see Shutdown.
+func (u *Upgrader) Close() error {
 	u.once.Do(func() { close(u.done) })
 	return nil
 }
 
-func (u *upgrader) Addr() net.Addr { return &net.TCPAddr{} }
+// Addr implements net.Listener.
+func (u *Upgrader) Addr() net.Addr { return &net.TCPAddr{} }
 
-// serve serves upgraded connections until close.
-func (u *upgrader) serve() error {
+// Serve serves upgraded connections until Shutdown, and then returns
+// http.ErrServerClosed.
+func (u *Upgrader) Serve() error {
 	if err := u.inner.Serve(u); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
@@ -84,8 +94,8 @@ func (u *upgrader) serve() error {
 	return http.ErrServerClosed
 }
 
-// close lets requests under way finish until ctx ends.
-func (u *upgrader) close(ctx context.Context) error {
+// Shutdown lets requests under way finish until ctx ends.
+func (u *Upgrader) Shutdown(ctx context.Context) error {
 	u.Close()
 	err := u.inner.Shutdown(ctx)
 	if err != nil {
@@ -94,7 +104,8 @@ func (u *upgrader) close(ctx context.Context) error {
 	return err
 }
 
-func (u *upgrader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP accepts the offer of a request, or hands the request on as it came.
+func (u *Upgrader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	first, ok := upgraded(r)
 	if !ok {
 		u.next.ServeHTTP(w, r)
