@@ -169,7 +169,11 @@ func decode(b []byte) (*Entry, error) {
 		return nil, fmt.Errorf("the entry is not the CBOR that the format asks for: %w", err)
 	}
 	if w.Version != formatVersion {
-		return nil, fmt.Errorf("the entry's format version is %d; only version %d is known", w.Version, formatVersion)
+		err := fmt.Errorf("the entry's format version is %d; only version %d is known", w.Version, formatVersion)
+		if w.Version > formatVersion {
+			err = &unknownClaim{err.Error()}
+		}
+		return nil, err
 	}
 	var e Entry
 	var err error
@@ -232,8 +236,9 @@ func decodeClaim(b cbor.RawMessage) (Claim, error) {
 	return s, nil
 }
 
-// ErrUnknownClaim: the claim is of a kind, or a version of it, that this package does not
-// know. A newer one may: unlike any other error of Parse, this is nobody's fault.
+// ErrUnknownClaim: the claim is of a kind, or a version of it, or the entry of a version of
+// the format, that this package does not know. A newer one may: unlike any other error of
+// Parse, this is nobody's fault.
 var ErrUnknownClaim = errors.New("the claim is of an unknown kind")
 
 type unknownClaim struct{ text string }

@@ -637,3 +637,25 @@ func TestWhatOnlyThisProgramsLimitsRefuseConvictsNobody(t *testing.T) {
 		}
 	}
 }
+
+// TestEntriesOfLaterVersionsConvictNobody: what this program cannot read yet, a newer
+// one may.
+func TestEntriesOfLaterVersionsConvictNobody(t *testing.T) {
+	w := newWorld(t)
+	leaf := w.honest.leaves[5]
+	for what, later := range map[string][]byte{
+		"format": bytes.Replace(leaf, []byte("\xa4\x01\x01"), []byte("\xa4\x01\x02"), 1),
+		"claim":  bytes.Replace(leaf, []byte("\x66source\x02\x01"), []byte("\x66source\x02\x02"), 1),
+	} {
+		if bytes.Equal(later, leaf) {
+			t.Fatalf("%s: nothing was changed", what)
+		}
+		e, err := w.falseEntry(t, Malformed, later, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := Verify(e, w.keys, w.pv); !errors.Is(err, ErrUndecided) {
+			t.Errorf("%s: %+v, %v", what, c, err)
+		}
+	}
+}

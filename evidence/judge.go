@@ -38,6 +38,8 @@ func (e *Evidence) malformedWhy(because error) (string, error) {
 	switch i := e.Entries[0].Index; {
 	case e.Reason == Malformed && because == nil:
 		return "", notProven("entry %d is well-formed", i)
+	case e.Reason == Malformed && errors.Is(because, entry.ErrUnknownClaim):
+		return "", fmt.Errorf("%w: entry %d is of a format or claim that this version does not know, and a newer one may: %w", ErrUndecided, i, because)
 	case e.Reason != Malformed && because != nil:
 		return "", notProven("entry %d is malformed, which is another reason than %q: %w", i, e.Reason, because)
 	}

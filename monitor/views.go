@@ -213,6 +213,11 @@ func (f *follower) checkLogView(ctx context.Context, before store.View, signed [
 		f.trouble.add("%s: %v", f.origin, old)
 	}
 	rolledBack := c.Verdict != store.Inconsistent && c.Size < before.Largest
+	if p, err := f.m.cfg.Store.Position(ctx, f.id); err != nil {
+		return err
+	} else if rolledBack && c.Size < p.Verified {
+		f.trouble.add("%s: it shows %d entries, and %d of it are verified", f.origin, c.Size, p.Verified)
+	}
 	return errors.Join(
 		f.apply(ctx, condition{kind: kindQuorumLost, active: lacks != nil, since: f.begins("quorum", lacks != nil), limit: f.m.cfg.Unreachable,
 			summary: fmt.Sprintf("The latest checkpoint of %s is not cosigned by the quorum.", f.origin), detail: errorText(lacks)}),
