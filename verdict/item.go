@@ -30,7 +30,6 @@ type item struct {
 	c       *Checker
 	want    Want
 	verdict *Verdict
-	memo    bool // a remembered verdict will do; else the result is needed
 	state   itemState
 
 	sum     [sha256.Size]byte // of the .crate as it was hashed
@@ -153,11 +152,9 @@ func (it *item) raw() ([]byte, error) {
 func (it *item) verify(bundle []byte) {
 	rules := it.c.cfg.Policy.Rules(it.want.Name, it.want.Version, it.c.cfg.Now())
 	it.bundle, it.key = bundle, it.c.memoKey(it, rules)
-	if it.memo {
-		if it.facts = it.c.remembered(it, rules); it.facts != nil {
-			it.state = holding
-			return
-		}
+	if it.facts = it.c.remembered(it, rules); it.facts != nil {
+		it.state = holding
+		return
 	}
 	it.c.slots <- struct{}{}
 	defer func() { <-it.c.slots }()

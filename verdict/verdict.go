@@ -189,7 +189,7 @@ func (c *Checker) All(ctx context.Context, wants []Want, progress func(done, tot
 		out[i].Want = w
 		switch w.Demand.Status {
 		case policy.Required:
-			items = append(items, &item{c: c, want: w, verdict: &out[i], memo: true})
+			items = append(items, &item{c: c, want: w, verdict: &out[i]})
 		case policy.Excepted:
 			out[i].Status = Excepted
 		default:
@@ -203,7 +203,7 @@ func (c *Checker) All(ctx context.Context, wants []Want, progress func(done, tot
 // Crate decides about one crate of which the bytes are at hand, whatever the policy
 // demands of it. sum is the checksum of the index or lock file; zero for none. The
 // error is a *Error.
-func (c *Checker) Crate(ctx context.Context, name, version string, sum [32]byte, raw []byte) (*client.Result, error) {
+func (c *Checker) Crate(ctx context.Context, name, version string, sum [32]byte, raw []byte) (*Facts, error) {
 	var v Verdict
 	it := &item{c: c, want: Want{Name: name, Version: version, Checksum: sum, Raw: raw}, verdict: &v}
 	if raw == nil {
@@ -215,7 +215,7 @@ func (c *Checker) Crate(ctx context.Context, name, version string, sum [32]byte,
 		e.Status = v.Status
 		return nil, e
 	}
-	return it.result, nil
+	return v.Facts, nil
 }
 
 // run decides about items and fills their verdicts. Each round takes every item to
