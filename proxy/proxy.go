@@ -63,7 +63,7 @@ const (
 	userAgent     = "cratelog-proxy"
 	workTime      = 5 * time.Minute  // for fetching and judging one crate
 	patience      = 25 * time.Second // for an answer; cargo waits for 30 s
-	defaultJobs   = 32
+	defaultJobs   = 64
 	maxKnown      = 20000 // crates whose releases are remembered
 	prefetchQueue = 1000
 )
@@ -98,7 +98,7 @@ type Config struct {
 
 	Lasting   bool         // it serves until it is told to stop, not for one call; for Identity only
 	CacheSize int64        // bytes of accepted crates that are kept; zero: 2 GiB
-	Jobs      int          // crates that are worked on at one time; zero: 32
+	Jobs      int          // crates that are worked on at one time; zero: 64
 	Log       *slog.Logger // nil: nothing is said
 
 	testingOnlyPatience time.Duration

@@ -81,15 +81,15 @@ func run(ctx context.Context, n, fetched int) error {
 	if err := p.makeCrates(n); err != nil {
 		return err
 	}
+	if err := p.layOut(); err != nil {
+		return err
+	}
 	if p.world, err = loopback.Start(ctx, loopback.Config{Origin: "bench.example/log", Dir: dir,
 		Limits: log.Limits{Uploads: 1024, Waiting: 1024}}); err != nil {
 		return err
 	}
 	defer p.world.Close()
 	if err := p.submit(ctx); err != nil {
-		return err
-	}
-	if err := p.layOut(); err != nil {
 		return err
 	}
 	if err := p.measureVerify(ctx); err != nil {
