@@ -1,14 +1,22 @@
 package circuit
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/consensys/gnark-crypto/ecc"
+	"github.com/consensys/gnark/frontend"
+	"github.com/consensys/gnark/frontend/cs/r1cs"
 )
 
-var update = flag.Bool("update", false, "write testdata/counts.csv")
+var update = flag.Bool("update", false, "write testdata/counts.csv and compiled.json")
 
 // TestConstraintCounts compares the circuits' sizes with testdata/counts.csv, so
 // that none changes unnoticed: another circuit is another program with other keys.
@@ -25,9 +33,20 @@ func TestConstraintCounts(t *testing.T) {
 	fmt.Fprintf(&b, "sha1 first block and tables,%d\n", one)
 	fmt.Fprintf(&b, "sha1 each further block,%d\n", two-one)
 	fmt.Fprintf(&b, "source %d blocks,%d\n", small.Blocks, number(Constraints(small)))
+	hashes := make(map[string]string)
 	for _, c := range []Capacity{Class64, Class128, Class512} {
-		fmt.Fprintf(&b, "source %d blocks,%d\n", c.Blocks, number(Constraints(c)))
+		system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, NewSource(c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "source %d blocks,%d\n", c.Blocks, system.GetNbConstraints())
+		h := sha256.New()
+		if _, err := system.WriteTo(h); err != nil {
+			t.Fatal(err)
+		}
+		hashes[c.name()] = hex.EncodeToString(h.Sum(nil))
 	}
+	compareHashes(t, hashes)
 
 	const file = "testdata/counts.csv"
 	if *update {
@@ -41,5 +60,24 @@ func TestConstraintCounts(t *testing.T) {
 	}
 	if b.String() != string(want) {
 		t.Errorf("the counts changed; if that is meant, run the test with -update and make new keys\ngot:\n%swant:\n%s", &b, want)
+	}
+}
+
+// compareHashes compares compiled circuits with compiled.json.
+func compareHashes(t *testing.T, got map[string]string) {
+	t.Helper()
+	if *update {
+		text, err := json.MarshalIndent(got, "", "  ")
+		if err == nil {
+			err = os.WriteFile("compiled.json", append(text, '\n'), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := compiledHashes()
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("the compiled circuits changed (%v); run the test with -update\ngot:  %v\nwant: %v", err, got, want)
 	}
 }

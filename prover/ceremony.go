@@ -55,9 +55,13 @@ func OpenKeys(ctx context.Context, programFile, keyFile string, progress Progres
 	case p.Blocks < 3 || p.Blocks > maxBlocks || c.ListBytes() != p.ListBytes || c.Chunks > 4*maxBlocks:
 		return nil, fmt.Errorf("%s: no circuit of this version has %d blocks and lists of %d bytes", programFile, p.Blocks, p.ListBytes)
 	}
+	cache, err := DefaultCache()
+	if err != nil {
+		cache = "" // then it is compiled every time
+	}
 	k := &Keys{Program: p, capacity: c, proving: new(groth16.ProvingKey)}
 	var raw []byte
-	if k.system, err = compileMeanwhile(c, progress, func() error {
+	if k.system, err = compileMeanwhile(cache, c, progress, func() error {
 		raw, err = readKey(ctx, keyFile, c, p.ProvingKey)
 		return err
 	}); err != nil {
@@ -69,21 +73,21 @@ func OpenKeys(ctx context.Context, programFile, keyFile string, progress Progres
 	return k, nil
 }
 
-// compileMeanwhile compiles the circuit while load runs.
-func compileMeanwhile(c circuit.Capacity, progress Progress, load func() error) (*cs.R1CS, error) {
+// compileMeanwhile has the circuit compiled while load runs.
+func compileMeanwhile(cache string, c circuit.Capacity, progress Progress, load func() error) (*cs.R1CS, error) {
 	quiet()
 	progress.begin("compiling the circuit and loading the proving key", time.Duration(c.Blocks)*20*time.Millisecond)
 	type result struct {
 		system *cs.R1CS
 		err    error
 	}
-	compiled := make(chan result, 1)
+	done := make(chan result, 1)
 	go func() {
-		system, err := compile(c)
-		compiled <- result{system, err}
+		system, err := compiled(cache, c)
+		done <- result{system, err}
 	}()
 	loadErr := load()
-	r := <-compiled
+	r := <-done
 	if r.err != nil {
 		return nil, r.err
 	}

@@ -83,7 +83,7 @@ var provingKeys = sync.OnceValues(func() (m map[string]string, err error) {
 func DevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (*Keys, error) {
 	var k *Keys
 	var loadErr error
-	system, err := compileMeanwhile(c, progress, func() error {
+	system, err := compileMeanwhile(cache, c, progress, func() error {
 		k, loadErr = loadKeys(cache, c)
 		return nil // looked at below: keys that are missing are made
 	})

@@ -1,0 +1,77 @@
+package prover
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	cs "github.com/consensys/gnark/constraint/bn254"
+
+	"cratelog/circuit"
+)
+
+// maxCompiled bounds the file of a compiled circuit, in bytes; the one of 512 blocks
+// takes 150 MB.
+const maxCompiled = 1 << 30
+
+// compiled returns the compiled circuit of a capacity: out of the cache directory, or
+// else compiled, which takes ten times as long, and put there. Only circuits whose hash
+// ships with cratelog are kept, so whoever can write into the cache cannot make the
+// prover prove, and so reveal, something else.
+func compiled(cache string, c circuit.Capacity) (*cs.R1CS, error) {
+	hash, known := circuit.CompiledHash(c)
+	path := filepath.Join(cache, fmt.Sprintf("source-%d-%d-%.16s.r1cs", c.Blocks, c.Chunks, hash))
+	if known && cache != "" {
+		if system, err := readCompiled(path, hash); err == nil {
+			return system, nil
+		}
+	}
+	system, err := compile(c)
+	if err != nil || !known || cache == "" {
+		return system, err
+	}
+	// A cache that cannot be written is none.
+	var b bytes.Buffer
+	if _, err := system.WriteTo(&b); err == nil && hashOf(b.Bytes()) == hash {
+		_, _ = writeFile(cache, func(string) string { return filepath.Base(path) }, func(w io.Writer) error {
+			_, err := w.Write(b.Bytes())
+			return err
+		})
+	}
+	return system, nil
+}
+
+func readCompiled(path, hash string) (*cs.R1CS, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxCompiled {
+		return nil, errors.New("not a compiled circuit")
+	}
+	raw := make([]byte, info.Size())
+	if _, err := io.ReadFull(f, raw); err != nil {
+		return nil, err
+	}
+	if hashOf(raw) != hash {
+		return nil, errors.New("not the compiled circuit")
+	}
+	system := new(cs.R1CS)
+	_, err = system.ReadFrom(bytes.NewReader(raw))
+	return system, err
+}
+
+func hashOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

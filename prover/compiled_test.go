@@ -1,0 +1,58 @@
+package prover
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"cratelog/circuit"
+)
+
+func TestOnlyTheShippedCircuitIsTakenFromTheCache(t *testing.T) {
+	dir, c := t.TempDir(), circuit.Class64
+	system, err := compiled(dir, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "*.r1cs"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("kept %v, %v", found, err)
+	}
+	hash, _ := circuit.CompiledHash(c)
+	kept, err := readCompiled(found[0], hash)
+	if err != nil || kept.GetNbConstraints() != system.GetNbConstraints() {
+		t.Fatalf("what was kept is not the circuit: %v", err)
+	}
+	good, err := os.ReadFile(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, err := compile(circuit.Capacity{Blocks: 6, Chunks: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var other bytes.Buffer
+	if _, err := small.WriteTo(&other); err != nil {
+		t.Fatal(err)
+	}
+	flipped := bytes.Clone(good)
+	flipped[len(flipped)/2] ^= 1
+	for name, content := range map[string][]byte{"empty": {}, "cut": good[:len(good)-1], "one bit flipped": flipped, "another circuit": other.Bytes()} {
+		if err := os.WriteFile(found[0], content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readCompiled(found[0], hash); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if again, err := compiled(dir, c); err != nil || again.GetNbConstraints() != system.GetNbConstraints() {
+		t.Errorf("a damaged cache does not heal: %v", err)
+	}
+	if b, err := os.ReadFile(found[0]); err != nil || !bytes.Equal(b, good) {
+		t.Errorf("the damaged file stays: %v", err)
+	}
+	if _, err := compiled("", c); err != nil {
+		t.Errorf("without a cache: %v", err)
+	}
+}
