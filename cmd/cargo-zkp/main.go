@@ -31,6 +31,7 @@ For those who depend on crates:
   policy check        Look for mistakes in zkp.toml
   show NAME[@VERSION] Tell what is logged about a crate
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
+  gossip URL          Show a monitor what the logs showed to this machine
   proxy               Serve cargo only crates that the policy accepts; --install, --uninstall
   build, check, test, run, ...
                       Run that verb of cargo behind such a proxy
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
-		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "proxy": proxyVerb,
+		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)

@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// watched starts a monitor of a site's log, and returns it with its settings.
+func watched(t *testing.T, s *site) (monitor *process, settings string) {
+	t.Helper()
+	settings = filepath.Join(t.TempDir(), "monitor.toml")
+	write(t, settings, fmt.Sprintf("database = \"monitor.db\"\nevidence = \"evidence\"\nlisten = \"127.0.0.1:0\"\ndevelopment = true\npoll = \"100ms\"\nview_poll = \"200ms\"\n[[log]]\npolicy = %q\n", s.policy))
+	s.run("monitor", "init", "-config", settings)
+	return start(t, "monitor", "run", "-config", settings), settings
+}
+
+// TestTwoReadersWhoWereShownDifferentHistoriesMeetAtAMonitor: the log and all its
+// witnesses conspire, and show a second reader another tree. Nothing that he can check
+// by himself is wrong. He gossips, and they are convicted.
+func TestTwoReadersWhoWereShownDifferentHistoriesMeetAtAMonitor(t *testing.T) {
+	s := newSite(t)
+	s.logFixtures(t)
+	s.addLogURL()
+	monitor, settings := watched(t, s)
+	wanted := "hello-inner = { version = \"0.1.0\", verification = \"zkp\" }\n"
+
+	honest := newDependent(t, s, wanted)
+	honest.policy("")
+	honest.mustCargo("fetch")
+	honest.zkp("gossip", monitor.url).want(t, 0, "has shown anything")
+	honest.zkp("verify").want(t, 0, "1 crate proven")
+	honest.gossipsUntil(t, monitor.url, "consistent")
+
+	cheated := newDependent(t, s, wanted)
+	cheated.write("fork.policy", strings.Replace(string(read(t, s.policy)), s.log.url, s.forked(t), 1))
+	cheated.write("zkp.toml", "version = 1\ndevelopment = true\ntrust = [\"fork.policy\"]\n")
+	cheated.mustCargo("fetch")
+	cheated.zkp("verify").want(t, 0, "1 crate proven")
+	cheated.zkp("gossip", monitor.url).want(t, 1, "another history than it showed the monitor", "do not use this log")
+
+	monitor.stop()
+	o := s.once(t, settings)
+	o.want(t, 1, "security findings stand")
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(settings), "evidence", "*.evidence"))
+	fatalIf(t, err)
+	// The log, and each of its three witnesses.
+	if len(files) != 4 {
+		t.Fatalf("%d files of evidence", len(files))
+	}
+	convicted := ""
+	for _, f := range files {
+		o := command(t, "", nil, program(t, "monitor"), "verify-evidence", f, "--policy", s.policy)
+		o.want(t, 0)
+		convicted += o.stdout
+	}
+	for _, who := range []string{origin, witnessName(0), witnessName(1), witnessName(2)} {
+		if !strings.Contains(convicted, who) {
+			t.Errorf("%s is not convicted:\n%s", who, convicted)
+		}
+	}
+}
+
+// once runs "monitor once", which wants the database for itself.
+func (s *site) once(t *testing.T, settings string) outcome {
+	t.Helper()
+	return command(t, "", nil, program(t, "monitor"), "once", "-config", settings)
+}
+
+// gossipsUntil gossips until the monitor has verified as much as the reader was shown.
+func (d *dependent) gossipsUntil(t *testing.T, url, verdict string) {
+	t.Helper()
+	for range 200 {
+		o := d.zkp("gossip", url)
+		if o.code == 0 && strings.Contains(o.stderr, ": "+verdict+":") {
+			return
+		}
+		if o.code != 0 {
+			t.Fatalf("%v", o)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("the monitor never says %s", verdict)
+}
+
+// TestAMonitorWithoutItsLogSaysSoAndAccusesNobody runs the program against a log that is
+// stopped.
+func TestAMonitorWithoutItsLogSaysSoAndAccusesNobody(t *testing.T) {
+	s := newSite(t)
+	s.logFixtures(t)
+	s.addLogURL()
+	monitor, settings := watched(t, s)
+	monitor.stop()
+	s.once(t, settings).want(t, 0)
+	s.stopAll()
+	s.once(t, settings).want(t, 3)
+	if files, err := os.ReadDir(filepath.Join(filepath.Dir(settings), "evidence")); err != nil || len(files) != 0 {
+		t.Errorf("%v %v", files, err)
+	}
+}
