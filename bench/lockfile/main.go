@@ -10,9 +10,9 @@
 // that the verifying proxy adds to a clean "cargo fetch" of 100 of these crates:
 //
 //	cargo_fetch       from a registry that takes 20 ms to begin each answer
-//	proxy_fetch_first through the proxy, which knows no bundle and no verdict yet
-//	proxy_fetch       through it with an empty cargo home again: it hashes each crate, and
-//	                  remembers what it found about it
+//	proxy_fetch_first through the proxy on its first day: it knows no bundle, no verdict
+//	proxy_fetch       through it later, with an empty cargo home again: it has kept the
+//	                  index, and hashes crates that it has accepted before
 //	proxy_overhead    of the last over the first, and proxy_overhead_first
 //
 // and the same with _loopback, from a registry that answers at once, where everything is

@@ -66,9 +66,6 @@ func (p *place) compare(ctx context.Context, base, suffix string) error {
 				return err
 			}
 			*times = append(*times, s)
-			if err := os.RemoveAll(filepath.Join(p.dir, "cache", "cratelog", "proxy")); err != nil {
-				return err
-			}
 		}
 	}
 	for _, times := range [][]float64{direct, first, again} {
