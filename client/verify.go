@@ -86,6 +86,7 @@ type Result struct {
 	Commit        [20]byte          // git commit id
 	Path          string            // of the package in the repository, "" for its root
 	Unproven      []string          // files that the claim leaves out, allowed by the rules
+	Executable    []string          // proven files that are executable in the commit, and not in the .crate
 	Program       [32]byte          // id of the program whose proof it is
 
 	Index      uint64     // of the entry in the log
@@ -236,7 +237,7 @@ func (r *Result) checkProof(pv ProofVerifier) (*entry.Source, error) {
 	case err != nil:
 		return nil, refuseErr(ErrProof, err, "%s %s", r.Name, r.Version)
 	}
-	r.Commit, r.Path, r.Unproven = src.Commit, src.Path, slices.Clone(src.Unproven)
+	r.Commit, r.Path, r.Unproven, r.Executable = src.Commit, src.Path, slices.Clone(src.Unproven), slices.Clone(src.Executable)
 	return src, nil
 }
 

@@ -27,6 +27,8 @@ type Coverage struct {
 	Proven   []string `json:"proven"`   // stands in the commit
 	Derived  []string `json:"derived"`  // follows from what does
 	Unproven []string `json:"unproven"` // can be anything; the rules allow it
+
+	Executable []string `json:"executable"` // of those proven: executable in the commit, and not in the .crate
 }
 
 // Logged says where the entry is.
@@ -50,7 +52,7 @@ func (c *Checker) newFacts(r *client.Result) *Facts {
 	prog, _ := c.proofs.Program(r.Program)
 	f := &Facts{
 		Commit: hex.EncodeToString(r.Commit[:]), Path: r.Path,
-		Coverage: Coverage{list(r.Proven), list(r.Derived), list(r.Unproven)},
+		Coverage: CoverageOf(r),
 		Program:  hex.EncodeToString(r.Program[:]), Development: prog.Development(), Trailing: r.Trailing,
 		Log: LoggedAt(r),
 	}
@@ -65,6 +67,11 @@ func LoggedAt(r *client.Result) Logged {
 		l.Cosignatures = append(l.Cosignatures, Cosignature{s.Witness, s.KeyName, s.Time})
 	}
 	return l
+}
+
+// CoverageOf says what the proof of a verified crate covers.
+func CoverageOf(r *client.Result) Coverage {
+	return Coverage{list(r.Proven), list(r.Derived), list(r.Unproven), list(r.Executable)}
 }
 
 func list(s []string) []string { return append([]string{}, s...) }

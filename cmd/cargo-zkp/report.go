@@ -156,6 +156,9 @@ func coverage(c verdict.Coverage) string {
 	if len(c.Unproven) > 0 {
 		text += ", " + strings.Join(c.Unproven, " and ") + " unproven"
 	}
+	if len(c.Executable) > 0 {
+		text += fmt.Sprintf(", %d executable in the commit and not in the crate", len(c.Executable))
+	}
 	return text
 }
 

@@ -177,7 +177,7 @@ func (s *shown) human(sh *shell) {
 		unproven = strings.Join(s.Unproven, ", ")
 	}
 	if s.path != "" {
-		line("coverage", "%s", coverage(verdict.Coverage{Proven: s.Proven, Derived: s.Derived, Unproven: s.Unproven}))
+		line("coverage", "%s", coverage(verdict.CoverageOf(s.Result)))
 		line("verified", "%s", s.path)
 	} else {
 		line("unproven", "%s", unproven)
@@ -199,8 +199,8 @@ func (s *shown) coverage() *verdict.Coverage {
 	if s.path == "" {
 		return nil
 	}
-	all := func(files []string) []string { return append([]string{}, files...) }
-	return &verdict.Coverage{Proven: all(s.Proven), Derived: all(s.Derived), Unproven: all(s.Unproven)}
+	c := verdict.CoverageOf(s.Result)
+	return &c
 }
 
 func (s *shown) json(sh *shell) error {

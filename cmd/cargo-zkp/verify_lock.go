@@ -124,7 +124,7 @@ func (k *lockCheck) resolve(pkg string) error {
 	for i, p := range lock.Packages {
 		if _, ok := p.Registry(); !ok {
 			k.others++
-			if by := asks[i]; len(by) > 0 {
+			if by := asks[i]; len(by) > 0 && (pkg == "" || only.Matches(p.Name, p.Version)) {
 				k.elsewhere = append(k.elsewhere, fmt.Sprintf("%s v%s is not from a registry, so that there is no .crate to verify\n%s", p.Name, p.Version, wishedBy(by[0])))
 			}
 			continue

@@ -166,6 +166,7 @@ type coverageJSON struct {
 	Unproven   []string `json:"unproven"`
 	Outside    []string `json:"outside"`
 	Submodules []string `json:"submodules"`
+	Executable []string `json:"executable"` // executable in the commit, and not in the .crate
 	Links      int      `json:"links"`
 	Workspace  *string  `json:"workspace"` // directory of the workspace's root, null if none is claimed
 }

@@ -102,7 +102,7 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 	if err != nil {
 		v.Malformed = "The log holds bytes here that are no entry: " + err.Error() + "."
 		v.Coverage.Summary = "Nothing can be read."
-		v.Coverage.Derived, v.Coverage.Unproven, v.Coverage.Outside, v.Coverage.Submodules = []string{}, []string{}, []string{}, []string{}
+		v.Coverage.Derived, v.Coverage.Unproven, v.Coverage.Outside, v.Coverage.Submodules, v.Coverage.Executable = []string{}, []string{}, []string{}, []string{}, []string{}
 		return v
 	}
 	v.Crate, v.Version, v.Checksum = parsed.Subject.Name, parsed.Subject.Version, hex.EncodeToString(parsed.Subject.SHA256[:])
@@ -147,7 +147,7 @@ func verification(e store.Entry, verified int64) verificationJSON {
 // coverage says which files a claim covers. That Cargo.toml is derived follows from
 // the rules for every source claim (package crate), unless it is listed as unproven.
 func coverage(src *entry.Source) coverageJSON {
-	c := coverageJSON{Derived: []string{}, Unproven: list(src.Unproven), Outside: list(src.Outside), Submodules: list(src.Submodules), Links: len(src.Links)}
+	c := coverageJSON{Derived: []string{}, Unproven: list(src.Unproven), Outside: list(src.Outside), Submodules: list(src.Submodules), Executable: list(src.Executable), Links: len(src.Links)}
 	unproven := make(map[string]bool)
 	for _, p := range src.Unproven {
 		unproven[p] = true
