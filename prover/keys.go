@@ -27,7 +27,6 @@ import (
 	"github.com/consensys/gnark/frontend"
 	"github.com/consensys/gnark/frontend/cs/r1cs"
 	"github.com/consensys/gnark/logger"
-	"golang.org/x/sys/unix"
 
 	"cratelog/circuit"
 	"cratelog/proofcheck"
@@ -342,13 +341,13 @@ func lockCache(ctx context.Context, cache string, c circuit.Capacity, progress P
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
 	for told := false; ; told = true {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
+		held, err := tryLock(f)
+		if err != nil {
 			f.Close()
 			return nil, fmt.Errorf("key cache: lock: %w", err)
+		}
+		if !held {
+			return func() { f.Close() }, nil
 		}
 		if !told {
 			progress.begin("waiting for another process, which is making these keys", 0)
