@@ -80,7 +80,7 @@ func (w *world) open() *Log {
 
 func (w *world) closeLog(l *Log) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := l.Close(ctx); err != nil {
 		w.t.Errorf("Close: %v", err)
