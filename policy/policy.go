@@ -243,6 +243,24 @@ func (p *Policy) Rules(name, version string, now time.Time) client.Rules {
 	return r
 }
 
+// About returns what the trust file says that lists the log of a bundle. Where none does,
+// it is the first one, which will refuse the bundle in its own words; nil if there is
+// none at all. Nothing of the bundle is verified.
+func (p *Policy) About(bundle []byte) *client.Policy {
+	if len(p.Trust) == 0 {
+		return nil
+	}
+	if proof, err := client.ParseProof(bundle); err == nil {
+		origin := client.Origin(proof.Checkpoint)
+		for _, t := range p.Trust {
+			if slices.ContainsFunc(t.Policy.Logs(), func(l client.PolicyLog) bool { return l.Origin == origin }) {
+				return t.Policy
+			}
+		}
+	}
+	return p.Trust[0].Policy
+}
+
 // maxProgramFile bounds a program file in bytes; proofcheck.ParseProgram reads less.
 const maxProgramFile = 64 << 10
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"cratelog/cargo"
-	"cratelog/client"
 	"cratelog/policy"
 	"cratelog/verdict"
 )
@@ -81,21 +80,6 @@ func errNoTrust(p *policy.Policy) error {
 		where += ", or put it into " + p.TrustDir
 	}
 	return usageError("no log is trusted: which logs and witnesses to believe is yours to say; get a log's policy file from somebody you trust and " + where)
-}
-
-// trustFor returns the trust file that lists the log of a bundle. Where none does,
-// the first one will say so in its own words.
-func trustFor(p *policy.Policy, bundle []byte) *client.Policy {
-	if proof, err := client.ParseProof(bundle); err == nil {
-		for _, t := range p.Trust {
-			for _, l := range t.Policy.Logs() {
-				if client.Origin(proof.Checkpoint) == l.Origin {
-					return t.Policy
-				}
-			}
-		}
-	}
-	return p.Trust[0].Policy
 }
 
 // workspace loads the workspace that a manifest path, or else the working directory,

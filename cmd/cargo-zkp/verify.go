@@ -108,7 +108,7 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 	if err != nil {
 		return err
 	}
-	r, err := client.Verify(raw, bundle, trustFor(p, bundle), proofs, rules)
+	r, err := client.Verify(raw, bundle, p.About(bundle), proofs, rules)
 	if err != nil {
 		return refusal(err, p.Development)
 	}

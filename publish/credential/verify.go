@@ -43,27 +43,18 @@ func NewReader(p *policy.Policy) (*Reader, error) {
 // raw, the .crate's bytes, it checks these too.
 func (r *Reader) Verify(bundle, raw []byte, name, version string) (*client.Result, error) {
 	rules := r.policy.Rules(name, version, time.Now())
-	var first error
-	for _, t := range r.policy.Trust {
-		var result *client.Result
-		var err error
-		if raw == nil {
-			result, err = client.VerifyBundle(bundle, t.Policy, r.proofs, rules)
-		} else {
-			result, err = client.Verify(raw, bundle, t.Policy, r.proofs, rules)
-		}
-		if err == nil {
-			return result, nil
-		}
-		// At most one file lists the bundle's log, and what it says counts.
-		if first == nil || !errors.Is(err, client.ErrLog) {
-			first = err
-		}
+	trust := r.policy.About(bundle)
+	var result *client.Result
+	var err error
+	if raw == nil {
+		result, err = client.VerifyBundle(bundle, trust, r.proofs, rules)
+	} else {
+		result, err = client.Verify(raw, bundle, trust, r.proofs, rules)
 	}
-	if errors.Is(first, client.ErrProgram) && !r.policy.Development {
-		first = fmt.Errorf("%w\nproofs of UNSAFE development keys, which anybody can forge, are accepted with --development only", first)
+	if errors.Is(err, client.ErrProgram) && !r.policy.Development {
+		err = fmt.Errorf("%w\nproofs of UNSAFE development keys, which anybody can forge, are accepted with --development only", err)
 	}
-	return nil, first
+	return result, err
 }
 
 // Logs returns the addresses of the logs that the policy names.
