@@ -5,16 +5,16 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
-	_ "modernc.org/sqlite"
+
+	"cratelog/internal/durable"
+	"cratelog/internal/sqlite"
 )
 
 const (
@@ -141,15 +141,10 @@ func openStore(ctx context.Context, path, name string, create bool) (*store, err
 	} else if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("witness: the database %s does not exist; if this witness has never signed, create it with: witness init; otherwise find it, because a witness without its memory signs split views: %w", path, err)
 	}
-	dsn, err := dataSource(path)
+	db, err := sqlite.Open(path, 1, sqlite.Durable...)
 	if err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", dsn)
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(1)
 	s := &store{db: db}
 	if err := s.prepare(ctx, path, name, create); err != nil {
 		db.Close()
@@ -159,35 +154,14 @@ func openStore(ctx context.Context, path, name string, create bool) (*store, err
 }
 
 func createFile(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	err := durable.WriteNew(path, nil, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("witness: the database %s already exists and is left alone: %w", path, err)
 	}
 	if err != nil {
 		return fmt.Errorf("witness: creating the database: %w", err)
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
-}
-
-func dataSource(path string) (string, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	q := url.Values{
-		"mode":    {"rw"}, // never create
-		"_txlock": {"immediate"},
-		"_pragma": {"busy_timeout(5000)", "foreign_keys(1)", "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)", "trusted_schema(0)"},
-	}
-	return "file:" + (&url.URL{Path: abs}).EscapedPath() + "?" + q.Encode(), nil
+	return nil
 }
 
 // prepare makes or checks the schema and that commits are durable.

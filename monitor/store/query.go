@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/sqlite"
 )
 
 // Reader answers the questions of auditors out of a database, and cannot write to
@@ -24,7 +26,7 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s; name the database of a monitor that has run", ErrNoStore, path)
 	}
-	db, err := openDB(path, readers, "query_only(1)")
+	db, err := sqlite.Open(path, readers, "query_only(1)", cache)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/sqlite"
 )
 
 // many is a store with entries of two logs, written in turns.
@@ -61,7 +63,7 @@ func TestAReaderOpensNothingButAMonitorsDatabase(t *testing.T) {
 		t.Error("a reader created a file")
 	}
 	other := filepath.Join(dir, "other.db")
-	db, err := openDB(other, 1)
+	db, err := sqlite.Open(other, 1)
 	fatalIf(t, err)
 	defer db.Close()
 	fatalIf(t, os.WriteFile(other, nil, 0o600))

@@ -16,12 +16,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite", without cgo
+	"cratelog/internal/durable"
+	"cratelog/internal/sqlite"
 )
 
 // Store is an open database. Its methods may be called concurrently.
@@ -33,6 +32,9 @@ type Store struct {
 
 // readers is the number of connections for reading.
 const readers = 4
+
+// cache is how much of the file a connection keeps: 64 MiB.
+const cache = "cache_size(-65536)"
 
 // ErrNoStore: the file does not exist. A monitor that starts with an empty memory
 // would believe the next thing that it is shown, so somebody must ask for it.
@@ -56,22 +58,14 @@ func Open(ctx context.Context, path string) (*Store, error) {
 }
 
 func createFile(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	err := durable.WriteNew(path, nil, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("the database %s already exists and is left alone: %w", path, err)
 	}
 	if err != nil {
 		return fmt.Errorf("creating the monitor's database: %w", err)
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return nil
 }
 
 func open(ctx context.Context, path string, create bool) (_ *Store, err error) {
@@ -82,38 +76,16 @@ func open(ctx context.Context, path string, create bool) (_ *Store, err error) {
 			err = fmt.Errorf("database %s: %w", path, err)
 		}
 	}()
-	if s.write, err = openDB(path, 1, "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)"); err != nil {
+	if s.write, err = sqlite.Open(path, 1, append(sqlite.Durable, cache)...); err != nil {
 		return nil, err
 	}
 	if err := s.prepare(ctx, create); err != nil {
 		return nil, err
 	}
-	if s.read, err = openDB(path, readers, "query_only(1)"); err != nil {
+	if s.read, err = sqlite.Open(path, readers, "query_only(1)", cache); err != nil {
 		return nil, err
 	}
 	return s, s.read.PingContext(ctx)
-}
-
-func openDB(path string, conns int, pragmas ...string) (*sql.DB, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, err
-	}
-	q := url.Values{
-		"mode":    {"rw"}, // never create
-		"_txlock": {"immediate"},
-		"_pragma": append([]string{"busy_timeout(10000)", "foreign_keys(1)", "trusted_schema(0)", "cache_size(-65536)"}, pragmas...),
-	}
-	if conns > 1 {
-		q.Set("_txlock", "deferred")
-	}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: abs}).EscapedPath()+"?"+q.Encode())
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(conns)
-	db.SetMaxIdleConns(conns)
-	return db, nil
 }
 
 // prepare makes or checks the schema, and that commits are durable. It reads who
