@@ -192,6 +192,16 @@ inner = { package = "hello-inner", version = "0.1.0" }
 		defer d.write(".cargo/config.toml", config)
 		d.write(".cargo/config.toml", "paths = [\"/elsewhere\"]\n"+config)
 		d.zkp("verify").want(t, 1, "cargo's configuration has paths")
+		d.zkp("verify", "-p", "hello-proof").want(t, 1, "cargo's configuration has paths")
+		d.write("elsewhere/README", "not the crates that the lock file names")
+		defer os.RemoveAll(filepath.Join(d.dir, "elsewhere"))
+		d.write(".cargo/config.toml", "[source.crates-io]\nreplace-with = \"dir\"\n[source.dir]\ndirectory = \"elsewhere\"\n")
+		d.zkp("verify").want(t, 1, "cargo builds crates out of the directory source")
+		// What counts for the directory that cargo is called in counts as well.
+		d.write(".cargo/config.toml", config)
+		d.write("src/.cargo/config.toml", "paths = [\"/elsewhere\"]\n")
+		defer os.RemoveAll(filepath.Join(d.dir, "src", ".cargo"))
+		command(t, filepath.Join(d.dir, "src"), d.env, "cargo", "zkp", "verify").want(t, 1, "cargo's configuration has paths")
 	})
 	t.Run("show", func(t *testing.T) {
 		o := d.zkp("show", "hello-inner")

@@ -39,7 +39,7 @@ func (e *alteredError) Error() string {
 	return fmt.Sprintf("%s has SHA-256 %x, the lock file says %x; cargo would unpack it without looking\ndelete it: cargo will download it again", e.path, e.got, e.want)
 }
 
-// errUnpackedOnly: there is a directory to build from, and no archive to compare it with.
+// unpackedOnlyError: there is a directory to build from, and no archive to compare it with.
 type unpackedOnlyError struct{ dir string }
 
 func (e *unpackedOnlyError) Error() string {
@@ -47,7 +47,7 @@ func (e *unpackedOnlyError) Error() string {
 }
 
 // lookOnDisk re-hashes the archives of packages and compares what is unpacked with
-// them. Stamps let it skip directories that it has compared before, unless rehash.
+// them. Stamps let it skip directories that it has compared before.
 func lookOnDisk(ctx context.Context, home string, packages []cargo.Package, st *stamps) []onDisk {
 	out := make([]onDisk, len(packages))
 	work := make(chan int)

@@ -148,7 +148,7 @@ func (k *lockCheck) resolve(pkg string) error {
 	k.demands = k.policy.Resolve(k.asks, packages, now())
 	if pkg != "" {
 		k.demands.Unmatched = nil // of course
-		return nil
+		return k.overrides()
 	}
 	for _, d := range unmet {
 		k.elsewhere = append(k.elsewhere, fmt.Sprintf("%s is to be verified, and is not in %s\n%s; correct the name, or let cargo bring the lock file up to date", d.Crate, shorten(k.lockPath), wishedBy(d)))
@@ -156,21 +156,44 @@ func (k *lockCheck) resolve(pkg string) error {
 	return k.overrides()
 }
 
-// overrides complains of sources that cargo is configured to build instead of what
-// the lock file names.
+// overrides complains of sources that cargo is configured to build instead of those in
+// its home, which are looked at here. cargo reads what is configured for the directory
+// that it is called in, so that one counts as well as the workspace's.
 func (k *lockCheck) overrides() error {
+	if k.required() == 0 {
+		return nil
+	}
 	home, err := cargo.Home()
 	if err != nil {
 		return err
 	}
-	cfg, err := cargo.LoadConfig(k.workspace.Root, home)
-	if err != nil {
-		return err
-	}
-	if len(cfg.Paths) > 0 && k.required() > 0 {
-		k.elsewhere = append(k.elsewhere, fmt.Sprintf("cargo's configuration has paths = [%q, ...], which cargo builds instead of crates of the lock file\nremove it: a [patch] in the workspace's Cargo.toml shows in the lock file", cfg.Paths[0]))
+	for _, dir := range []string{k.workspace.Root, "."} {
+		cfg, err := cargo.LoadConfig(dir, home)
+		if err != nil {
+			return err
+		}
+		if len(cfg.Paths) > 0 {
+			k.notHere(fmt.Sprintf("cargo's configuration has paths = [%q, ...], which cargo builds instead of crates of the lock file\nremove it: a [patch] in the workspace's Cargo.toml shows in the lock file", cfg.Paths[0]))
+		}
+		for _, p := range k.packages {
+			index, _ := p.Registry()
+			from, err := cfg.Index(index)
+			if err != nil {
+				return err
+			}
+			if from.Kind != "registry" {
+				k.notHere(fmt.Sprintf("cargo builds crates out of the %s source %s (%s), which is not looked at here\nverify without that setting; \"cargo zkp vendor\" makes such a directory out of verified crates", from.Kind, from.At, from.Because))
+			}
+		}
 	}
 	return nil
+}
+
+// notHere adds a complaint, once.
+func (k *lockCheck) notHere(text string) {
+	if !slices.Contains(k.elsewhere, text) {
+		k.elsewhere = append(k.elsewhere, text)
+	}
 }
 
 // wishedBy says who wants something verified.
