@@ -296,12 +296,8 @@ func (k *lockCheck) judgeDisk() {
 // runCargo runs the cargo that called, or the one on the PATH, and shows what it
 // says only if it fails.
 func runCargo(ctx context.Context, sh *shell, args ...string) error {
-	bin := os.Getenv("CARGO")
-	if bin == "" {
-		bin = "cargo"
-	}
 	sh.status("Running", "cargo %s", strings.Join(args, " "))
-	cmd := exec.CommandContext(ctx, bin, args...)
+	cmd := exec.CommandContext(ctx, cargoBin(), args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
