@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"cratelog/entry"
-	"cratelog/git"
 	"cratelog/internal/fixture"
+	"cratelog/prover/git"
 )
 
 // tool runs a program without the user's git and cargo settings.

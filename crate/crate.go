@@ -60,8 +60,8 @@ import (
 	"os"
 	"sort"
 
+	"cratelog/crate/manifest"
 	"cratelog/entry"
-	"cratelog/manifest"
 )
 
 const (

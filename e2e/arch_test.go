@@ -46,46 +46,46 @@ func listPackages(t *testing.T) map[string]listed {
 // mayImport says which packages of ours each package may import, itself. A new
 // package, and a new arrow, is a decision: it is made here and in docs/design.md.
 var mayImport = map[string][]string{
-	"entry":      {},
-	"circuit":    {},
-	"git":        {},
-	"config":     {},
-	"witness":    {"internal/durable", "internal/sqlite"},
-	"testdata":   {},
-	"manifest":   {},
-	"registry":   {"entry"},
-	"proxy":      {"entry", "registry", "internal/h2c"},
-	"crate":      {"entry", "manifest"},
-	"cargo":      {"crate", "entry"},
-	"proofcheck": {"entry"},
-	"evidence":   {"entry", "crate", "internal/durable"},
-	"client":     {"entry", "crate", "evidence", "internal/durable"},
-	"prover":     {"entry", "crate", "git", "circuit", "proofcheck", "manifest"},
-	"log":        {"entry", "crate", "client", "proofcheck"},
-	"ceremony":   {"circuit", "proofcheck"},
+	"entry":            {},
+	"circuit":          {},
+	"prover/git":       {},
+	"config":           {},
+	"witness":          {"internal/durable", "internal/sqlite"},
+	"testdata":         {},
+	"crate/manifest":   {},
+	"cargo/registry":   {"entry"},
+	"cargo/proxy":      {"entry", "cargo/registry", "internal/h2c"},
+	"crate":            {"entry", "crate/manifest"},
+	"cargo":            {"crate", "entry"},
+	"proofcheck":       {"entry"},
+	"evidence":         {"entry", "crate", "internal/durable"},
+	"client":           {"entry", "crate", "evidence", "internal/durable"},
+	"prover":           {"entry", "crate", "prover/git", "circuit", "proofcheck", "crate/manifest"},
+	"log":              {"entry", "crate", "client", "proofcheck"},
+	"circuit/ceremony": {"circuit", "proofcheck"},
 
 	"monitor/store":     {"entry", "internal/durable", "internal/sqlite"},
-	"monitor":           {"entry", "crate", "client", "evidence", "registry", "monitor/store"},
+	"monitor":           {"entry", "crate", "client", "evidence", "cargo/registry", "monitor/store"},
 	"internal/roguelog": {},
 	"monitor/alert":     {"config"},
 	"monitor/web":       {"monitor/store", "entry", "client", "proofcheck"},
 
-	"policy":  {"client", "config", "entry", "proofcheck"},
-	"verdict": {"policy", "client", "crate", "entry", "proofcheck", "evidence"},
+	"cargo/policy":  {"client", "config", "entry", "proofcheck"},
+	"cargo/verdict": {"cargo/policy", "client", "crate", "entry", "proofcheck", "evidence"},
 
-	"publish":            {"publish/credential", "cargo", "circuit", "client", "crate", "entry", "git", "policy", "proofcheck", "prover", "registry"},
-	"publish/credential": {"cargo", "client", "crate", "policy", "proofcheck"},
+	"cargo/publish":    {"cargo/credential", "cargo", "circuit", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
+	"cargo/credential": {"cargo", "client", "crate", "cargo/policy", "proofcheck"},
 
-	"cmd/cargo-zkp-credential": {"publish/credential"},
+	"cmd/cargo-zkp-credential": {"cargo/credential"},
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
-	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "git", "cargo", "policy", "verdict", "registry", "proxy", "publish", "publish/credential"},
-	"cmd/ceremony":  {"ceremony", "circuit"},
-	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "registry", "internal/daemon"},
+	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential"},
+	"cmd/ceremony":  {"circuit/ceremony", "circuit"},
+	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon"},
 	"cmd/demo":      {"client", "entry", "evidence", "internal/loopback", "monitor", "monitor/store", "monitor/web", "testdata"},
 
-	"registry/registrytest": {"registry"},
+	"internal/registrytest": {"cargo/registry"},
 
 	"e2e":               {},
 	"internal/daemon":   {},
@@ -118,24 +118,24 @@ func TestPackagesImportOnlyWhatTheDesignAllows(t *testing.T) {
 
 // mustNotReach says what no package may depend on, even through others.
 var mustNotReach = map[string][]string{
-	"entry":      {"github.com/consensys", "github.com/transparency-dev", "modernc.org", "filippo.io", "golang.org/x/crypto", "net"},
-	"crate":      {"github.com/consensys/gnark/", "github.com/transparency-dev", "modernc.org", "net/http"},
-	"git":        {"github.com/consensys", "github.com/transparency-dev", "modernc.org", "net/http"},
-	"manifest":   {"github.com/consensys", "github.com/transparency-dev", "modernc.org", "net", "os/exec"},
-	"evidence":   {"cratelog/client", "cratelog/circuit", "cratelog/proofcheck", "github.com/consensys/gnark/", "github.com/transparency-dev", "modernc.org"},
-	"client":     {"github.com/consensys/gnark/", "github.com/consensys/gnark-crypto/ecc/bn254/fp", "github.com/transparency-dev/tessera", "modernc.org", "database/sql", "cratelog/circuit", "cratelog/proofcheck", "cratelog/prover"},
-	"proofcheck": {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev", "modernc.org", "net/http"},
-	"witness":    {"cratelog/entry", "cratelog/crate", "cratelog/client", "cratelog/log", "github.com/consensys", "github.com/transparency-dev/tessera"},
-	"log":        {"cratelog/circuit", "cratelog/prover", "cratelog/witness"},
-	"prover":     {"github.com/transparency-dev", "modernc.org", "net/http"},
-	"ceremony":   {"cratelog/prover", "cratelog/crate", "github.com/transparency-dev", "modernc.org", "net/http"},
-	"cmd/logd":   {"cratelog/circuit", "cratelog/prover", "cratelog/git"},
+	"entry":            {"github.com/consensys", "github.com/transparency-dev", "modernc.org", "filippo.io", "golang.org/x/crypto", "net"},
+	"crate":            {"github.com/consensys/gnark/", "github.com/transparency-dev", "modernc.org", "net/http"},
+	"prover/git":       {"github.com/consensys", "github.com/transparency-dev", "modernc.org", "net/http"},
+	"crate/manifest":   {"github.com/consensys", "github.com/transparency-dev", "modernc.org", "net", "os/exec"},
+	"evidence":         {"cratelog/client", "cratelog/circuit", "cratelog/proofcheck", "github.com/consensys/gnark/", "github.com/transparency-dev", "modernc.org"},
+	"client":           {"github.com/consensys/gnark/", "github.com/consensys/gnark-crypto/ecc/bn254/fp", "github.com/transparency-dev/tessera", "modernc.org", "database/sql", "cratelog/circuit", "cratelog/proofcheck", "cratelog/prover"},
+	"proofcheck":       {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev", "modernc.org", "net/http"},
+	"witness":          {"cratelog/entry", "cratelog/crate", "cratelog/client", "cratelog/log", "github.com/consensys", "github.com/transparency-dev/tessera"},
+	"log":              {"cratelog/circuit", "cratelog/prover", "cratelog/witness"},
+	"prover":           {"github.com/transparency-dev", "modernc.org", "net/http"},
+	"circuit/ceremony": {"cratelog/prover", "cratelog/crate", "github.com/transparency-dev", "modernc.org", "net/http"},
+	"cmd/logd":         {"cratelog/circuit", "cratelog/prover"},
 
-	"policy":  {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev/tessera", "modernc.org"},
-	"verdict": {"cratelog/circuit", "cratelog/prover", "cratelog/cargo", "github.com/transparency-dev/tessera", "modernc.org"},
+	"cargo/policy":  {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev/tessera", "modernc.org"},
+	"cargo/verdict": {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev/tessera", "modernc.org"},
 
-	"publish/credential": {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev/tessera", "modernc.org"},
-	"cmd/cargo-zkp":      {"github.com/transparency-dev/tessera", "modernc.org", "cratelog/log", "cratelog/witness"},
+	"cargo/credential": {"cratelog/circuit", "cratelog/prover", "github.com/transparency-dev/tessera", "modernc.org"},
+	"cmd/cargo-zkp":    {"github.com/transparency-dev/tessera", "modernc.org", "cratelog/log", "cratelog/witness"},
 }
 
 func TestHeavyThingsStayBehindTheirOwnDoors(t *testing.T) {
@@ -177,8 +177,8 @@ func TestNothingImportsAProgramOrTestCode(t *testing.T) {
 			}
 		}
 		for _, i := range p.Imports {
-			testOnly := i == "testing" || strings.HasPrefix(i, "cratelog/internal/fixture") || i == "cratelog/registry/registrytest"
-			if testOnly && name != "internal/fixture" && name != "registry/registrytest" {
+			testOnly := i == "testing" || strings.HasPrefix(i, "cratelog/internal/fixture") || i == "cratelog/internal/registrytest"
+			if testOnly && name != "internal/fixture" && name != "internal/registrytest" {
 				t.Errorf("%s imports %s outside of its tests", name, i)
 			}
 		}

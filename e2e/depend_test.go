@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"cratelog/cargo"
+	"cratelog/cargo/registry"
 	"cratelog/internal/fixture"
-	"cratelog/registry"
-	"cratelog/registry/registrytest"
+	"cratelog/internal/registrytest"
 )
 
 // dependent is a cargo user: a project that depends on crates of a registry, with a

@@ -21,7 +21,7 @@ import (
 	"cratelog/config"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
-	"cratelog/registry/registrytest"
+	"cratelog/internal/registrytest"
 )
 
 // proxy installs the proxy in the project as its user does, and runs it until the

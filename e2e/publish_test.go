@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"cratelog/registry/registrytest"
+	"cratelog/internal/registrytest"
 )
 
 // TestACrateIsPublishedWithItsProof is a publisher's first day, through cargo and the

@@ -34,10 +34,10 @@ import (
 	"sync"
 	"time"
 
+	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/monitor/store"
-	"cratelog/registry"
 )
 
 // ProofVerifier checks the proofs of many entries at once, as

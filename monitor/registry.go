@@ -7,11 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"cratelog/cargo/registry"
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/evidence"
 	"cratelog/monitor/store"
-	"cratelog/registry"
 )
 
 const (

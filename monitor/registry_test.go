@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"cratelog/cargo/registry"
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/forge"
+	"cratelog/internal/registrytest"
 	"cratelog/monitor/store"
-	"cratelog/registry"
-	"cratelog/registry/registrytest"
 )
 
 // shop is a world whose log is about the crates of a registry.

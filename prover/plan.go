@@ -16,7 +16,7 @@ import (
 	"cratelog/circuit"
 	"cratelog/crate"
 	"cratelog/entry"
-	"cratelog/git"
+	"cratelog/prover/git"
 )
 
 // Plan is a statement that is true, with all that its proof needs: everything but

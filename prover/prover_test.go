@@ -14,9 +14,9 @@ import (
 
 	"cratelog/circuit"
 	"cratelog/crate"
-	"cratelog/git"
 	"cratelog/internal/fixture"
 	"cratelog/proofcheck"
+	"cratelog/prover/git"
 )
 
 // small fits the crates of these tests; its keys are made in seconds.

@@ -9,7 +9,7 @@ import (
 	"os/exec"
 	"time"
 
-	"cratelog/git"
+	"cratelog/prover/git"
 )
 
 // maxAsk bounds how long git may take to answer one question about branches.

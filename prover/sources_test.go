@@ -16,7 +16,7 @@ import (
 
 	"cratelog/crate"
 	"cratelog/entry"
-	"cratelog/git"
+	"cratelog/prover/git"
 )
 
 // workshop is a git repository made for one test.

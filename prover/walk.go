@@ -12,9 +12,9 @@ import (
 
 	"cratelog/circuit"
 	"cratelog/crate"
+	"cratelog/crate/manifest"
 	"cratelog/entry"
-	"cratelog/git"
-	"cratelog/manifest"
+	"cratelog/prover/git"
 )
 
 // walk follows a crate's paths through a commit: into directories, through symbolic

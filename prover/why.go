@@ -9,7 +9,7 @@ import (
 
 	"cratelog/crate"
 	"cratelog/entry"
-	"cratelog/git"
+	"cratelog/prover/git"
 )
 
 // maxExplained bounds the files whose content is read again to tell why they

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"cratelog/crate"
-	"cratelog/git"
+	"cratelog/prover/git"
 )
 
 // packDir makes a .crate of a directory of the work tree as it is now, as cargo

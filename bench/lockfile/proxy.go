@@ -16,8 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cratelog/cargo/registry"
 	"cratelog/internal/h2c"
-	"cratelog/registry"
 )
 
 // fetches is how often each fetch is measured; the median counts.

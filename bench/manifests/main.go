@@ -17,7 +17,7 @@ import (
 	"strings"
 
 	"cratelog/crate"
-	"cratelog/manifest"
+	"cratelog/crate/manifest"
 )
 
 const maxInflated = 1 << 30

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"cratelog/cargo"
-	"cratelog/git"
+	"cratelog/prover/git"
 )
 
 // published are the packages of the repositories in the shared corpus, as they were

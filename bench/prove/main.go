@@ -20,9 +20,9 @@ import (
 
 	"cratelog/circuit"
 	"cratelog/crate"
-	"cratelog/git"
 	"cratelog/proofcheck"
 	"cratelog/prover"
+	"cratelog/prover/git"
 	"cratelog/testdata"
 )
 

@@ -10,7 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"cratelog/publish/credential"
+	"cratelog/cargo/credential"
 )
 
 func main() {

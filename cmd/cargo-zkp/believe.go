@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"cratelog/cargo"
-	"cratelog/policy"
-	"cratelog/verdict"
+	"cratelog/cargo/policy"
+	"cratelog/cargo/verdict"
 )
 
 // believe are the options that say whom to believe about what. Every verb that

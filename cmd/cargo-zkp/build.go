@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"cratelog/cargo"
-	"cratelog/proxy"
-	"cratelog/verdict"
+	"cratelog/cargo/proxy"
+	"cratelog/cargo/verdict"
 )
 
 // wrapped are the verbs of cargo that "cargo zkp" runs behind a proxy of its own.

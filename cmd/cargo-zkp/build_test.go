@@ -17,7 +17,7 @@ import (
 	"cratelog/client"
 	"cratelog/internal/fixture"
 	"cratelog/internal/loopback"
-	"cratelog/registry/registrytest"
+	"cratelog/internal/registrytest"
 )
 
 // depot is a running log that holds fixture crates, a registry, and a user's directories

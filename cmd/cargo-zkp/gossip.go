@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"cratelog/cargo/verdict"
 	"cratelog/client"
-	"cratelog/verdict"
 )
 
 // gossip shows a monitor what the logs showed to this machine. If they showed somebody

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"cratelog/cargo"
-	"cratelog/registry"
+	"cratelog/cargo/registry"
 )
 
 // proxyName is the name of the proxy in cargo's configuration: [source.cratelog].

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"cratelog/cargo"
-	"cratelog/policy"
-	"cratelog/proxy"
-	"cratelog/verdict"
+	"cratelog/cargo/policy"
+	"cratelog/cargo/proxy"
+	"cratelog/cargo/verdict"
 )
 
 // judge decides for a proxy which crates cargo may have: those that the policy asks

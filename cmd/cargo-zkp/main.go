@@ -18,7 +18,7 @@ import (
 	"slices"
 	"syscall"
 
-	"cratelog/publish/credential"
+	"cratelog/cargo/credential"
 )
 
 const usage = `Check that crates are the public source that they claim to be, and prove that they are.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"cratelog/cargo"
-	"cratelog/policy"
+	"cratelog/cargo/policy"
 )
 
 // initPolicy writes a commented zkp.toml beside the workspace's Cargo.toml.

@@ -10,11 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"cratelog/cargo/publish"
 	"cratelog/crate"
 	"cratelog/entry"
-	"cratelog/git"
 	"cratelog/prover"
-	"cratelog/publish"
+	"cratelog/prover/git"
 )
 
 // proveOptions are the options of the verb prove.

@@ -13,10 +13,10 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"cratelog/cargo"
+	"cratelog/cargo/publish"
+	"cratelog/cargo/registry"
 	"cratelog/crate"
 	"cratelog/entry"
-	"cratelog/publish"
-	"cratelog/registry"
 )
 
 // published gets a crate that somebody has published, and writes its .crate beside

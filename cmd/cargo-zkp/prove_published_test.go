@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/cargo/publish"
 	"cratelog/internal/fixture"
-	"cratelog/publish"
-	"cratelog/registry/registrytest"
+	"cratelog/internal/registrytest"
 )
 
 // proveArgs parses the options of the verb prove.

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"cratelog/git"
+	"cratelog/cargo/publish"
 	"cratelog/prover"
-	"cratelog/publish"
+	"cratelog/prover/git"
 )
 
 func runGit(t *testing.T, dir string, args ...string) string {

@@ -13,11 +13,11 @@ import (
 	"syscall"
 
 	"cratelog/cargo"
+	"cratelog/cargo/policy"
+	"cratelog/cargo/proxy"
+	"cratelog/cargo/registry"
+	"cratelog/cargo/verdict"
 	"cratelog/crate"
-	"cratelog/policy"
-	"cratelog/proxy"
-	"cratelog/registry"
-	"cratelog/verdict"
 )
 
 // proxyVerb runs the proxy until it is stopped, or writes it into cargo's configuration.

@@ -8,9 +8,9 @@ import (
 	"os"
 
 	"cratelog/cargo"
-	"cratelog/policy"
+	"cratelog/cargo/policy"
+	"cratelog/cargo/publish"
 	"cratelog/prover"
-	"cratelog/publish"
 )
 
 // publishCrates is the verb publish.

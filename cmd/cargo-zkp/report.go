@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"cratelog/verdict"
+	"cratelog/cargo/verdict"
 )
 
 // report prints the answer in a format and returns it as an error: violation, or one

@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"cratelog/cargo"
+	"cratelog/cargo/policy"
+	"cratelog/cargo/verdict"
 	"cratelog/client"
-	"cratelog/policy"
 	"cratelog/proofcheck"
-	"cratelog/verdict"
 )
 
 // show tells what the logs that are trusted hold about a crate.

@@ -7,10 +7,10 @@ import (
 	"os"
 	"time"
 
+	"cratelog/cargo/publish"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
-	"cratelog/publish"
 )
 
 func submit(ctx context.Context, sh *shell, args []string) error {

@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"cratelog/cargo"
+	"cratelog/cargo/verdict"
 	"cratelog/crate"
-	"cratelog/verdict"
 )
 
 // vendor writes a directory source that holds only crates that are as the policy

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"cratelog/cargo"
-	"cratelog/policy"
-	"cratelog/verdict"
+	"cratelog/cargo/policy"
+	"cratelog/cargo/verdict"
 )
 
 // lockOptions are those of verify for a lock file.

@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/term"
 
-	"cratelog/ceremony"
 	"cratelog/circuit"
+	"cratelog/circuit/ceremony"
 )
 
 const usage = `ceremony makes the keys of a source program with many people (docs/ceremony.md).

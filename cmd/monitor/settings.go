@@ -11,13 +11,13 @@ import (
 	"slices"
 	"time"
 
+	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/config"
 	"cratelog/monitor"
 	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
 	"cratelog/proofcheck"
-	"cratelog/registry"
 )
 
 // settings is the file that config/monitor.example.toml explains.

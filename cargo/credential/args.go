@@ -1,0 +1,228 @@
+package credential
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"cratelog/cargo"
+	"cratelog/cargo/policy"
+	"cratelog/client"
+)
+
+// Usage tells how the provider is configured.
+const Usage = `cargo-zkp-credential is a credential provider for cargo that refuses to publish a
+.crate until exactly that .crate is logged with a proof. In .cargo/config.toml:
+
+    [registries.NAME]      # or [registry] for cargo's default registry
+    credential-provider = ["cargo-zkp-credential", OPTIONS..., "--", PROVIDER, ARGS...]
+
+or, with another provider before it in the list:
+
+    [registry]
+    global-credential-providers = ["cargo:token", "cargo-zkp-credential OPTIONS... --next"]
+
+Options:
+  --policy FILE      zkp.toml; default: the workspace's, or your own
+  --trust FILE       trust file (C2SP tlog-policy) in the place of the policy's; may be repeated
+  --program FILE     program to accept in the place of the policy's; may be repeated
+  --development      accept UNSAFE development keys, for trying things out
+  --log URL          log to ask in the place of those that the trust files name; may be repeated
+  --bundles DIR      where "cargo zkp publish" keeps bundles; default: target/zkp above here
+  --next             leave the token to the provider before this one in the list
+  -- PROVIDER ARGS   the provider that gives the token; default: cargo:token
+`
+
+// SetUp returns the function that makes providers of arguments, for a provider that
+// was started in cwd, with the directories of cargo and of the user's settings.
+func SetUp(cwd, cargoHome, userDir string, env func(string) string, userAgent string) func(args []string) (*Provider, error) {
+	settings := func() (*Settings, error) { return ReadSettings(cwd, cargoHome, env) }
+	return func(args []string) (*Provider, error) {
+		a, err := parseArgs(args)
+		if err != nil {
+			return nil, err
+		}
+		p := &Provider{}
+		switch {
+		case a.next && len(a.words) > 0:
+			return nil, errors.New("--next and a provider behind \"--\" exclude each other")
+		case a.next:
+			p.Token = Next{}
+		case len(a.words) == 0:
+			a.words = []string{"cargo:token"}
+			fallthrough
+		default:
+			if p.Token, err = Command(a.words, settings); err != nil {
+				return nil, err
+			}
+		}
+		if a.exactly != "" {
+			p.Check = Exactly(a.exactly).Check
+			return p, nil
+		}
+		p.Check = func(ctx context.Context, u Upload) error { return a.check(ctx, u, cwd, userDir, env, userAgent) }
+		return p, nil
+	}
+}
+
+type arguments struct {
+	place         policy.Place
+	logs, bundles []string
+	next          bool
+	exactly       string
+	words         []string // of the provider that gives the token
+}
+
+func parseArgs(args []string) (*arguments, error) {
+	a := &arguments{}
+	fs := flag.NewFlagSet("cargo-zkp-credential", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	list := func(into *[]string) func(string) error {
+		return func(v string) error {
+			*into = append(*into, v)
+			return nil
+		}
+	}
+	fs.StringVar(&a.place.Flag, "policy", "", "")
+	fs.Func("trust", "", list(&a.place.Trust))
+	fs.Func("program", "", list(&a.place.Programs))
+	fs.BoolVar(&a.place.Development, "development", false, "")
+	fs.Func("log", "", list(&a.logs))
+	fs.Func("bundles", "", list(&a.bundles))
+	fs.BoolVar(&a.next, "next", false, "")
+	fs.StringVar(&a.exactly, "exactly", "", "") // cargo zkp publish gives it, nobody else
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	a.words = fs.Args()
+	if behind := len(args) - len(a.words); len(a.words) > 0 && (behind == 0 || args[behind-1] != "--") {
+		return nil, fmt.Errorf("%q is no option; the provider that gives the token stands behind \"--\"", a.words[0])
+	}
+	return a, nil
+}
+
+// check is done when cargo is about to publish, and only then are the policy's files
+// read: cargo asks for other things too.
+func (a *arguments) check(ctx context.Context, u Upload, cwd, userDir string, env func(string) string, userAgent string) error {
+	a.place.UserDir = userDir
+	if manifest, err := cargo.FindManifest(cwd); err == nil {
+		ws, err := cargo.LoadWorkspace(manifest)
+		if err != nil {
+			return err
+		}
+		a.place.Root, a.place.Metadata = ws.Root, ws.Policy
+	}
+	p, err := a.place.Load()
+	if err != nil {
+		return err
+	}
+	reader, err := NewReader(p)
+	if err != nil {
+		return err
+	}
+	l := &Logged{Reader: reader, Dirs: a.bundles}
+	if len(l.Dirs) == 0 {
+		l.Dirs = bundleDirs(cwd, env)
+	}
+	logs := a.logs
+	if len(logs) == 0 {
+		logs = reader.Logs()
+	}
+	for _, url := range logs {
+		l.Logs = append(l.Logs, &client.Log{URL: url, UserAgent: userAgent})
+	}
+	return l.Check(ctx, u)
+}
+
+// bundleDirs are the places where cargo zkp publish may have kept bundles.
+func bundleDirs(cwd string, env func(string) string) []string {
+	var dirs []string
+	for _, name := range []string{"CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"} {
+		if d := env(name); d != "" {
+			if !filepath.IsAbs(d) {
+				d = filepath.Join(cwd, d)
+			}
+			dirs = append(dirs, filepath.Join(d, "zkp"))
+		}
+	}
+	for dir := cwd; ; dir = filepath.Dir(dir) {
+		dirs = append(dirs, filepath.Join(dir, "target", "zkp"))
+		if dir == filepath.Dir(dir) {
+			return dirs
+		}
+	}
+}
+
+// Exactly is the check of cargo zkp publish, which has verified everything itself: a
+// file with a line "NAME VERSION SHA256" for each crate that may be uploaded. What was
+// allowed is added to a second file, FILE.asked, with the registry's index.
+type Exactly string
+
+// Allow returns the content of the file for a crate.
+func Allow(name, version string, sum [32]byte) string {
+	return fmt.Sprintf("%s %s %x\n", name, version, sum)
+}
+
+// Check returns nil if the file allows the upload.
+func (e Exactly) Check(_ context.Context, u Upload) error {
+	b, err := ReadFile(string(e), maxSettings)
+	if err != nil {
+		return fmt.Errorf("what \"cargo zkp publish\" has proved cannot be read: %w", err)
+	}
+	line := Allow(u.Name, u.Version, u.SHA256)
+	if !strings.Contains("\n"+string(b), "\n"+line) {
+		return fmt.Errorf("cargo has packaged %s %s again with other bytes than those that were proved and logged\nit is about to upload SHA-256 %x; nothing was uploaded\nsee what has changed since: the cargo that is used, Cargo.lock, or the registry's index",
+			u.Name, u.Version, u.SHA256)
+	}
+	return appendLine(string(e)+".asked", strings.TrimSuffix(line, "\n")+" "+u.Index+"\n")
+}
+
+// Asked says whether the check of a file has allowed an upload, and to which
+// registry's index.
+func (e Exactly) Asked(name, version string, sum [32]byte) (index string, ok bool) {
+	b, err := ReadFile(string(e)+".asked", maxSettings)
+	if err != nil {
+		return "", false
+	}
+	want := strings.TrimSuffix(Allow(name, version, sum), "\n") + " "
+	for lines := bufio.NewScanner(strings.NewReader(string(b))); lines.Scan(); {
+		if index, ok := strings.CutPrefix(lines.Text(), want); ok {
+			return index, true
+		}
+	}
+	return "", false
+}
+
+func appendLine(path, line string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(line)
+	return errors.Join(err, f.Close())
+}
+
+// Main serves cargo on in and out with this process's own directories and
+// environment.
+func Main(ctx context.Context, in io.Reader, out io.Writer) error {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	home, err := cargo.Home()
+	if err != nil {
+		return err
+	}
+	// Without a place for settings there are none; the workspace may have its own.
+	userDir, err := policy.UserDir()
+	if err != nil {
+		userDir = ""
+	}
+	return Serve(ctx, in, out, SetUp(cwd, home, userDir, os.Getenv, "cargo-zkp-credential"))
+}

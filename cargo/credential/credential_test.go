@@ -1,0 +1,349 @@
+package credential
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"cratelog/cargo/policy"
+)
+
+const secret = "a-token-that-nobody-may-see"
+
+// script writes a credential provider that answers each request with a line, and
+// keeps what it was asked.
+func script(t *testing.T, answer string) (program, asked string) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("the provider of this test is a shell script")
+	}
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip("there is no sh to run a provider with")
+	}
+	dir := t.TempDir()
+	asked = filepath.Join(dir, "asked")
+	answerFile := filepath.Join(dir, "answer")
+	write(t, answerFile, answer+"\n")
+	program = filepath.Join(dir, "provider")
+	write(t, program, fmt.Sprintf("#!/bin/sh\necho '{\"v\":[1]}'\nread -r line\nprintf '%%s %%s\\n' \"$*\" \"$line\" >> '%s'\ncat '%s'\n", asked, answerFile))
+	if err := os.Chmod(program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return program, asked
+}
+
+func write(t *testing.T, name, content string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// env is an environment of a test.
+func env(pairs ...string) func(string) string {
+	return func(name string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+// ask sends requests to a provider in a directory without anything, and returns its
+// answers.
+func ask(t *testing.T, home string, lookup func(string) string, requests ...string) []string {
+	t.Helper()
+	var out bytes.Buffer
+	in := strings.NewReader(strings.Join(requests, "\n") + "\n")
+	if err := Serve(t.Context(), in, &out, SetUp(t.TempDir(), home, "", lookup, "test")); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
+	if lines[0] != `{"v":[1]}` || len(lines) != len(requests)+1 {
+		t.Fatalf("%d answers to %d requests:\n%s", len(lines)-1, len(requests), out.String())
+	}
+	return lines[1:]
+}
+
+// request is one as cargo sends it.
+func request(kind, operation, args string) string {
+	more := ""
+	if operation != "" {
+		more = `,"operation":"` + operation + `"`
+	}
+	if operation == "publish" {
+		more += `,"name":"foo","vers":"0.1.0","cksum":"` + strings.Repeat("ab", 32) + `"`
+	}
+	if args != "" {
+		more += `,"args":` + args
+	}
+	return `{"v":1,"registry":{"index-url":"sparse+https://registry.example.com/","name":"my"},"kind":"` + kind + `"` + more + `,"unknown":{"a":[1]}}`
+}
+
+func list(words ...string) string {
+	b, err := json.Marshal(words)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+const good = `{"Ok":{"kind":"get","token":"` + secret + `","cache":"session","operation_independent":true}}`
+
+func TestATokenIsForOneUseAndGoesThroughUnchanged(t *testing.T) {
+	want := `{"Ok":{"kind":"get","token":"` + secret + `","cache":"never","operation_independent":false}}`
+	program, asked := script(t, good)
+	home := t.TempDir()
+	write(t, filepath.Join(home, "credentials.toml"), "[registries.my]\ntoken = \""+secret+"\"\n")
+	printed := filepath.Join(home, "printed")
+	write(t, printed, secret+"\n")
+	for _, args := range []string{"", list("--", "cargo:token"), list("--", program, "x", "y z"), list("--", "cargo:token-from-stdout", "cat", printed)} {
+		if got := ask(t, home, env(), request("get", "read", args))[0]; got != want {
+			t.Errorf("%s: %s", args, got)
+		}
+	}
+	b, err := os.ReadFile(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The request as cargo sent it, with the provider's own arguments.
+	argv, line, _ := strings.Cut(string(b), " ")
+	var sent map[string]any
+	if err := json.Unmarshal([]byte(line), &sent); err != nil || argv != PluginFlag {
+		t.Fatalf("%v %s", err, b)
+	}
+	if fmt.Sprint(sent["args"]) != "[x y z]" || fmt.Sprint(sent["unknown"]) != "map[a:[1]]" || sent["operation"] != "read" {
+		t.Errorf("it was asked %s", line)
+	}
+}
+
+func TestLoginAndLogoutGoToTheOtherProvider(t *testing.T) {
+	answer := `{"Ok":{"kind":"login"}}`
+	program, asked := script(t, answer)
+	if got := ask(t, t.TempDir(), env(), request("login", "", list("--", program)))[0]; got != answer {
+		t.Error(got)
+	}
+	if b, err := os.ReadFile(asked); err != nil || !strings.Contains(string(b), `"kind":"login"`) {
+		t.Errorf("%v %s", err, b)
+	}
+	got := ask(t, t.TempDir(), env(), request("logout", "", ""), request("login", "", list("--next")))
+	if !strings.Contains(got[0], "only reads tokens, so it cannot logout") || !strings.Contains(got[0], "cargo logout --registry my --config") {
+		t.Error(got[0])
+	}
+	if got[1] != `{"Err":{"kind":"not-found"}}` {
+		t.Error(got[1])
+	}
+}
+
+// With "not found" cargo would go on to a provider whose token it keeps, and never ask
+// about the publication.
+func TestReadingIsNeverLeftToAProviderThatIsNotWatched(t *testing.T) {
+	for what, answer := range map[string]string{
+		"not found": `{"Err":{"kind":"not-found"}}`, "not supported": `{"Err":{"kind":"url-not-supported"}}`,
+		"failure": `{"Err":{"kind":"other","message":"locked","caused-by":["by you"]}}`,
+	} {
+		program, _ := script(t, answer)
+		got := ask(t, t.TempDir(), env(), request("get", "read", list("--", program)))[0]
+		if !strings.HasPrefix(got, `{"Err":{"kind":"other",`) {
+			t.Errorf("%s: %s", what, got)
+		}
+	}
+	got := ask(t, t.TempDir(), env(), request("get", "read", ""), request("get", "read", list("--next")))
+	if !strings.Contains(got[0], "no token was found for the registry my") || !strings.Contains(got[0], "set CARGO_REGISTRIES_MY_TOKEN") {
+		t.Error(got[0])
+	}
+	if got[1] != `{"Ok":{"kind":"get","token":"none","cache":"never","operation_independent":false}}` {
+		t.Error(got[1])
+	}
+	private := strings.Replace(request("get", "read", list("--next")), `"name":"my"`, `"name":"my","headers":["WWW-Authenticate: x"]`, 1)
+	if got := ask(t, t.TempDir(), env(), private)[0]; !strings.Contains(got, "demands a token for reading") {
+		t.Error(got)
+	}
+}
+
+func TestNothingIsPublishedWithoutACheck(t *testing.T) {
+	home := t.TempDir()
+	write(t, filepath.Join(home, "credentials.toml"), "[registries.my]\ntoken = \""+secret+"\"\n")
+	publish := request("get", "publish", "")
+	for what, c := range map[string]struct{ request, want string }{
+		"nobody to believe":   {publish, "no trust file says which logs and witnesses to believe"},
+		"no checksum":         {strings.Replace(publish, strings.Repeat("ab", 32), "", 1), "cargo did not tell name, version and checksum"},
+		"half a checksum":     {strings.Replace(publish, strings.Repeat("ab", 32), "abab", 1), "cargo did not tell name, version and checksum"},
+		"no name":             {strings.Replace(publish, `"name":"foo"`, `"name":""`, 1), "cargo did not tell name, version and checksum"},
+		"another protocol":    {strings.Replace(publish, `"v":1`, `"v":2`, 1), "version 2 of the credential provider protocol"},
+		"no JSON":             {"publish, please", "not the JSON that was expected"},
+		"an unknown option":   {request("get", "publish", list("--polcy", "x")), "arguments in cargo's configuration are wrong"},
+		"a stray word":        {request("get", "publish", list("cargo:token")), "stands behind \\\"--\\\""},
+		"two ways":            {request("get", "publish", list("--next", "--", "cargo:token")), "exclude each other"},
+		"a part of cargo":     {request("get", "publish", list("--", "cargo:libsecret")), "cargo:libsecret is a part of cargo"},
+		"a trust file amiss":  {request("get", "publish", list("--trust", "gone")), "gone"},
+		"a file that is gone": {request("get", "publish", list("--exactly", "gone")), "what \\\"cargo zkp publish\\\" has proved cannot be read"},
+	} {
+		got := ask(t, home, env(), c.request)[0]
+		if !strings.HasPrefix(got, `{"Err":{"kind":"other",`) || !strings.Contains(got, c.want) || strings.Contains(got, secret) {
+			t.Errorf("%s: it does not say %q: %s", what, c.want, got)
+		}
+	}
+}
+
+func TestOnlyTheListedBytesAreAllowed(t *testing.T) {
+	dir := t.TempDir()
+	e := Exactly(filepath.Join(dir, "uploading"))
+	a, b := [32]byte{1}, [32]byte{2}
+	write(t, string(e), Allow("foo", "0.1.0", a)+Allow("bar", "1.0.0", b))
+	for _, u := range []Upload{
+		{Name: "foo", Version: "0.1.0", SHA256: b}, {Name: "foo", Version: "0.1.1", SHA256: a},
+		{Name: "oo", Version: "0.1.0", SHA256: a}, {Name: "bar", Version: "0.1.0", SHA256: a},
+	} {
+		if err := e.Check(t.Context(), u); err == nil || !strings.Contains(err.Error(), "nothing was uploaded") {
+			t.Errorf("%+v: %v", u, err)
+		}
+	}
+	if _, asked := e.Asked("foo", "0.1.0", a); asked {
+		t.Error("asked before it was")
+	}
+	if err := e.Check(t.Context(), Upload{Name: "bar", Version: "1.0.0", SHA256: b, Index: "sparse+https://registry.example.com/"}); err != nil {
+		t.Error(err)
+	}
+	if index, asked := e.Asked("bar", "1.0.0", b); !asked || index != "sparse+https://registry.example.com/" {
+		t.Errorf("%q %v", index, asked)
+	}
+	if _, asked := e.Asked("bar", "1.0.0", a); asked {
+		t.Error("asked about other bytes")
+	}
+}
+
+func TestTokensInBrokenAnswersAndFilesAreNotShown(t *testing.T) {
+	for _, answer := range []string{
+		`{"Ok":{"kind":"get","token":"` + secret + `"`, `{"Ok":{"kind":"get","tokken":"` + secret + `"}}`, secret,
+		`{"Ok":{"token":"` + secret + `"},"Err":{"kind":"not-found"}}`, "",
+	} {
+		program, _ := script(t, answer)
+		got := ask(t, t.TempDir(), env(), request("get", "read", list("--", program)))[0]
+		if !strings.HasPrefix(got, `{"Err":`) || strings.Contains(got, secret) {
+			t.Errorf("%s: %s", answer, got)
+		}
+	}
+	home := t.TempDir()
+	write(t, filepath.Join(home, "credentials.toml"), "[registries.my]\ntoken = \""+secret+"\n")
+	got := ask(t, home, env(), request("get", "read", ""))[0]
+	if !strings.Contains(got, "credentials.toml is not the TOML") || strings.Contains(got, secret) {
+		t.Error(got)
+	}
+	for _, program := range []string{"/nowhere/provider", "true"} {
+		got := ask(t, t.TempDir(), env(), request("get", "read", list("--", program)))[0]
+		if !strings.Contains(got, "the credential provider "+program) {
+			t.Error(got)
+		}
+	}
+}
+
+func TestSettingsAreReadAsCargoReadsThem(t *testing.T) {
+	top, home := t.TempDir(), t.TempDir()
+	cwd := filepath.Join(top, "a", "b")
+	write(t, filepath.Join(cwd, ".cargo", "config.toml"), "include = [\"more.toml\"]\n[registries.near]\ncredential-provider = [\"./tool\", \"x\"]\n")
+	write(t, filepath.Join(cwd, ".cargo", "more.toml"), "[registries.included]\nindex = \"sparse+https://i.example.com/\"\n")
+	write(t, filepath.Join(top, ".cargo", "config.toml"), "[registries.near]\ncredential-provider = \"far\"\nindex = \"n\"\n[credential-alias]\nalias = [\"real\", \"with space\"]\n[registry]\ndefault = \"near\"\nglobal-credential-providers = [\"alias\", \"near one\"]\n")
+	write(t, filepath.Join(home, "config.toml"), "[registries.aliased]\ncredential-provider = \"alias\"\n[registries.both]\ntoken = \"from-config\"\n[registry]\nglobal-credential-providers = [\"cargo:token\"]\ncredential-provider = [\"default-one\"]\n")
+	write(t, filepath.Join(home, "credentials.toml"), "[registries.both]\ntoken = \"from-credentials\"\n[registry]\ntoken = \"default-token\"\n")
+	s, err := ReadSettings(cwd, home, env("CARGO_REGISTRIES_E_NV_TOKEN", "from-env", "CARGO_REGISTRIES_E_NV_CREDENTIAL_PROVIDER", "one two"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]Registry{
+		"near":      {Index: "n", Provider: []string{filepath.Join(cwd, "tool"), "x"}, AsText: true},
+		"included":  {Index: "sparse+https://i.example.com/"},
+		"aliased":   {Provider: []string{"real", "with space"}, AsText: true},
+		"e-nv":      {Provider: []string{"one", "two"}},
+		"crates-io": {Provider: []string{"default-one"}},
+		"nobody":    {},
+	} {
+		if got, err := s.Registry(name); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: %+v %v", name, got, err)
+		}
+	}
+	for name, want := range map[string]string{"both": "from-credentials", "e-nv": "from-env", "crates-io": "default-token", "near": ""} {
+		if got := s.Token(name); got != want {
+			t.Errorf("token of %s: %q", name, got)
+		}
+	}
+	if s.Default() != "near" || s.Named("sparse+https://i.example.com/") != "included" || s.Named("") != "" {
+		t.Errorf("%q", s.Default())
+	}
+	if all, err := s.Global(); err != nil || fmt.Sprint(all) != "[[cargo:token] [real with space] [near one]]" {
+		t.Errorf("%v %v", all, err)
+	}
+	// The old names count where there are both.
+	write(t, filepath.Join(home, "credentials"), "[registries.both]\ntoken = \"old\"\n")
+	if s, err = ReadSettings(cwd, home, env()); err != nil || s.Token("both") != "old" {
+		t.Errorf("%v", err)
+	}
+	for _, broken := range []string{"credential-provider = []", "credential-provider = [1]", "credential-provider = \"\"", "credential-provider = 1"} {
+		write(t, filepath.Join(cwd, ".cargo", "config.toml"), "[registries.near]\n"+broken+"\n")
+		s, err := ReadSettings(cwd, home, env())
+		if err == nil {
+			_, err = s.Registry("near")
+		}
+		if err == nil || !strings.Contains(err.Error(), "credential-provider") {
+			t.Errorf("%s: %v", broken, err)
+		}
+	}
+}
+
+func TestAPolicyWithoutTrustBelievesNobody(t *testing.T) {
+	p, err := policy.Default("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewReader(p); err == nil || !strings.Contains(err.Error(), "name one with --trust FILE, in zkp.toml") {
+		t.Error(err)
+	}
+}
+
+// Whatever is asked, there is one line of JSON for each line, and no token without a
+// check.
+func FuzzServe(f *testing.F) {
+	for _, args := range []string{"", list("--next"), list("--", "cargo:token"), list("--exactly", "x")} {
+		f.Add([]byte(request("get", "publish", args)))
+		f.Add([]byte(request("get", "read", args)))
+		f.Add([]byte(request("login", "", args)))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var out bytes.Buffer
+		checked := false
+		setUp := func(args []string) (*Provider, error) {
+			if _, err := parseArgs(args); err != nil {
+				return nil, err
+			}
+			return &Provider{
+				Check: func(context.Context, Upload) error { checked = true; return errors.New("no\nbecause") },
+				Token: Next{},
+			}, nil
+		}
+		if err := Serve(t.Context(), bytes.NewReader(in), &out, setUp); err != nil {
+			return // a line that is too long
+		}
+		lines := strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
+		for _, l := range lines {
+			if !json.Valid([]byte(l)) {
+				t.Errorf("%q is no JSON", l)
+			}
+		}
+		var r Request
+		if json.Unmarshal(in, &r) == nil && r.V == 1 && r.Kind == "get" && r.Operation == "publish" && !bytes.Contains(in, []byte("\n")) {
+			if len(lines) > 1 && !strings.HasPrefix(lines[1], `{"Err":{"kind":"other"`) {
+				t.Errorf("checked %v, answered %s", checked, lines[1])
+			}
+		}
+	})
+}

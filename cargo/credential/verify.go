@@ -1,0 +1,146 @@
+package credential
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cratelog/cargo/policy"
+	"cratelog/client"
+	"cratelog/proofcheck"
+)
+
+// fetchTimeout bounds the look into all logs.
+const fetchTimeout = time.Minute
+
+// A Reader checks bundles under a policy.
+type Reader struct {
+	policy *policy.Policy
+	proofs *proofcheck.Verifier
+}
+
+// NewReader returns the reader with a policy, which must say whom to believe.
+func NewReader(p *policy.Policy) (*Reader, error) {
+	if len(p.Trust) == 0 {
+		where := p.Path
+		if where == "" {
+			where = policy.FileName
+		}
+		return nil, fmt.Errorf("no trust file says which logs and witnesses to believe\nname one with --trust FILE, in %s (trust = [...]), or put it into %s", where, filepath.Join("cratelog", "trust"))
+	}
+	proofs, err := proofcheck.New(p.Programs)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{p, proofs}, nil
+}
+
+// Verify checks all that a bundle can show by itself about a name and version. With
+// raw, the .crate's bytes, it checks these too.
+func (r *Reader) Verify(bundle, raw []byte, name, version string) (*client.Result, error) {
+	rules := r.policy.Rules(name, version, time.Now())
+	trust := r.policy.About(bundle)
+	var result *client.Result
+	var err error
+	if raw == nil {
+		result, err = client.VerifyBundle(bundle, trust, r.proofs, rules)
+	} else {
+		result, err = client.Verify(raw, bundle, trust, r.proofs, rules)
+	}
+	if errors.Is(err, client.ErrProgram) && !r.policy.Development {
+		err = fmt.Errorf("%w\nproofs of UNSAFE development keys, which anybody can forge, are accepted with --development only", err)
+	}
+	return result, err
+}
+
+// Logs returns the addresses of the logs that the policy names.
+func (r *Reader) Logs() []string {
+	var urls []string
+	for _, t := range r.policy.Trust {
+		for _, l := range t.Policy.Logs() {
+			if l.URL != "" {
+				urls = append(urls, l.URL)
+			}
+		}
+	}
+	return urls
+}
+
+// Logged is the check of a provider: it looks for a bundle in directories that "cargo
+// zkp publish" wrote, and then in logs.
+type Logged struct {
+	Reader *Reader
+	Dirs   []string
+	Logs   []*client.Log
+}
+
+// BundleFile returns where the bundle of a crate lies in a directory of bundles.
+func BundleFile(dir, name, version string) string {
+	return File(dir, name, version, ".tlog-proof")
+}
+
+// File returns where a file about a crate lies in a directory that "cargo zkp
+// publish" writes: DIR/NAME-VERSION/NAME-VERSION.EXT.
+func File(dir, name, version, ext string) string {
+	both := name + "-" + version
+	return filepath.Join(dir, both, both+ext)
+}
+
+// Check returns nil if the very .crate is logged.
+func (l *Logged) Check(ctx context.Context, u Upload) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	var why []string
+	for _, dir := range l.Dirs {
+		b, err := ReadFile(BundleFile(dir, u.Name, u.Version), client.MaxBundleSize)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = l.matches(b, u)
+		}
+		if err == nil {
+			return nil
+		}
+		why = append(why, fmt.Sprintf("the bundle in %s: %v", dir, err))
+	}
+	for _, log := range l.Logs {
+		b, err := log.Bundle(ctx, u.Name, u.Version)
+		switch {
+		case errors.Is(err, client.ErrNotLogged):
+			why = append(why, fmt.Sprintf("the log at %s has no entry for %s %s", log.URL, u.Name, u.Version))
+			continue
+		case err == nil:
+			err = l.matches(b, u)
+		}
+		if err == nil {
+			return nil
+		}
+		why = append(why, fmt.Sprintf("the log at %s: %v", log.URL, err))
+	}
+	if len(l.Logs) == 0 {
+		why = append(why, "no log was asked: the trust files name none by its URL, and no --log does")
+	}
+	why = append(why, "run \"cargo zkp publish\" in the place of \"cargo publish\", or \"cargo zkp publish --log-only\" before it")
+	return fmt.Errorf("%s %s (SHA-256 %x) is not known to be logged with a proof, so it is not published\n%s",
+		u.Name, u.Version, u.SHA256, strings.Join(why, "\n"))
+}
+
+// matches verifies a bundle and compares it with what is uploaded.
+func (l *Logged) matches(bundle []byte, u Upload) error {
+	r, err := l.Reader.Verify(bundle, nil, u.Name, u.Version)
+	if err != nil {
+		return err
+	}
+	if r.Name != u.Name || r.Version != u.Version {
+		return fmt.Errorf("it is about %s %s", r.Name, r.Version)
+	}
+	if r.SHA256 != u.SHA256 {
+		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x; a version is logged once: publish these bytes, or a new version", r.SHA256)
+	}
+	return nil
+}

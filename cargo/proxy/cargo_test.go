@@ -1,0 +1,325 @@
+package proxy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"cratelog/cargo/proxy"
+	"cratelog/cargo/registry"
+	"cratelog/internal/fixture"
+	"cratelog/internal/registrytest"
+)
+
+// judge refuses the crates that it is told to, and records what it was asked.
+type judge struct {
+	mu         sync.Mutex
+	refuse     map[string]error // by "name version"
+	judged     map[string]int
+	prefetched map[string]int
+	wait       chan struct{} // if not nil, Judge waits until it is closed
+}
+
+func newJudge() *judge {
+	return &judge{refuse: map[string]error{}, judged: map[string]int{}, prefetched: map[string]int{}}
+}
+
+func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) error {
+	j.mu.Lock()
+	j.judged[name+" "+version]++
+	err, wait := j.refuse[name+" "+version], j.wait
+	j.mu.Unlock()
+	if wait != nil {
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return err
+}
+
+func (j *judge) Prefetch(_ context.Context, name, version string, _ [32]byte) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.prefetched[name+" "+version]++
+}
+
+func (j *judge) set(crate string, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.refuse[crate] = err
+}
+
+func (j *judge) times(crate string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.judged[crate]
+}
+
+// start runs a proxy before a registry until the test ends, and returns its URL.
+func start(t *testing.T, index string, j proxy.Judge, dir string) (*proxy.Proxy, string) {
+	t.Helper()
+	l, err := proxy.Listen("127.0.0.1:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := "http://" + l.Addr().String()
+	p, err := proxy.New(t.Context(), proxy.Config{
+		Upstream: &registry.Index{URL: index}, Judge: j, Base: base, Dir: dir, Policy: "of the test", Lasting: true,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil && !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("the proxy stopped with: %v", err)
+		}
+	})
+	return p, base
+}
+
+// project is a directory with a package that depends on crates of cargo's default
+// registry, which its cargo finds behind a proxy. Its home is its own.
+type project struct {
+	t         *testing.T
+	dir, home string
+}
+
+func newProject(t *testing.T, base, deps string) *project {
+	t.Helper()
+	if _, err := exec.LookPath("cargo"); err != nil {
+		t.Skip("there is no cargo here")
+	}
+	p := &project{t, t.TempDir(), t.TempDir()}
+	p.write("Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\n"+deps)
+	p.write("src/lib.rs", "pub fn f() {}\n")
+	p.write(".cargo/config.toml", "[source.crates-io]\nreplace-with = \"cratelog\"\n[source.cratelog]\nregistry = \""+proxy.Index(base)+"\"\n")
+	return p
+}
+
+func (p *project) write(name, text string) {
+	p.t.Helper()
+	path := filepath.Join(p.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// cargo runs the real cargo, and returns its output and exit code.
+func (p *project) cargo(args ...string) (string, int) {
+	p.t.Helper()
+	cmd := exec.CommandContext(p.t.Context(), "cargo", args...)
+	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(), "CARGO_HOME="+p.home, "CARGO_TARGET_DIR="+filepath.Join(p.dir, "target"), "no_proxy=127.0.0.1", "CARGO_TERM_COLOR=never")
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		p.t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// compiled says whether anything of a crate was unpacked or compiled.
+func (p *project) compiled(name string) bool {
+	p.t.Helper()
+	found := false
+	for _, dir := range []string{filepath.Join(p.dir, "target"), filepath.Join(p.home, "registry", "src"), filepath.Join(p.home, "registry", "cache")} {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if strings.Contains(filepath.Base(path), name) || strings.Contains(filepath.Base(path), strings.ReplaceAll(name, "-", "_")) {
+				found = true
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			p.t.Fatal(err)
+		}
+	}
+	return found
+}
+
+func TestCargoBuildsWhatTheJudgeAccepts(t *testing.T) {
+	r, j := registrytest.New(t), newJudge()
+	r.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
+	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	r.AddCrate(registrytest.MakeCrate("branch", "1.0.0", map[string]string{"Cargo.toml": "[package]\nname = \"branch\"\nversion = \"1.0.0\"\n[dependencies]\nleaf = \"1\"\n"}))
+	_, base := start(t, r.Index, j, t.TempDir())
+	p := newProject(t, base, "hello-proof = \"0.1\"\nbranch = \"1\"\n")
+	if out, code := p.cargo("build"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	for _, crate := range []string{"hello-proof 0.1.0", "leaf 1.0.0", "branch 1.0.0"} {
+		if j.times(crate) != 1 {
+			t.Errorf("%s was judged %d times", crate, j.times(crate))
+		}
+	}
+	lock, err := os.ReadFile(filepath.Join(p.dir, "Cargo.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(lock), base) || !strings.Contains(string(lock), `source = "registry+`) {
+		t.Errorf("Cargo.lock knows of the proxy:\n%s", lock)
+	}
+	if out, code := p.cargo("build", "--locked"); code != 0 {
+		t.Errorf("with --locked: exit %d\n%s", code, out)
+	}
+}
+
+// told is a refusal with advice of its own.
+type told struct{ error }
+
+func (told) Remedy() string { return "Ask its publisher." }
+
+func TestCargoStopsAndPrintsTheReason(t *testing.T) {
+	proved := fixture.Crate(t, "hello-proof", "0.1.0")
+	other := registrytest.MakeCrate("hello-proof", "0.1.0", nil)
+	flipped := append([]byte(nil), proved...)
+	flipped[len(flipped)/2] ^= 1
+	for name, c := range map[string]struct {
+		misbehave func(*registrytest.Registry, *judge)
+		want      []string
+	}{
+		"no entry": {
+			func(_ *registrytest.Registry, j *judge) {
+				j.set("hello-proof 0.1.0", told{errors.New("no log that you trust has an entry for it")})
+			},
+			[]string{"got 403", "cratelog refuses hello-proof v0.1.0: no log that you trust has an entry for it.\n", "Ask its publisher.\n", "/explain/hello-proof/0.1.0"},
+		},
+		"the log is down": {
+			func(_ *registrytest.Registry, j *judge) {
+				j.set("hello-proof 0.1.0", errors.New("the log at https://log.example.com cannot be reached"))
+			},
+			[]string{"got 403", "the log at https://log.example.com cannot be reached.", "Use another version, ask its publisher for a proof, or allow it in zkp.toml"},
+		},
+		"one byte changed in the registry": {
+			func(r *registrytest.Registry, _ *judge) { r.Swap("hello-proof", "0.1.0", flipped) },
+			[]string{"got 403", "cratelog refuses hello-proof v0.1.0: the registry served other bytes than its index lists", "Try again later"},
+		},
+		"another checksum in the index": {
+			func(r *registrytest.Registry, _ *judge) { r.SetChecksum("hello-proof", "0.1.0", [32]byte{1}) },
+			[]string{"got 403", "the registry served other bytes than its index lists"},
+		},
+		"the registry does not have the file": {
+			func(r *registrytest.Registry, _ *judge) { r.Fail("/dl/", http.StatusNotFound) },
+			[]string{"got 404", "the registry does not have it"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, j := registrytest.New(t), newJudge()
+			r.AddCrate(proved)
+			r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+			_, base := start(t, r.Index, j, t.TempDir())
+			c.misbehave(r, j)
+			p := newProject(t, base, "hello-proof = \"0.1\"\nleaf = \"1\"\n")
+			out, code := p.cargo("build")
+			if code != 101 {
+				t.Errorf("exit %d", code)
+			}
+			for _, want := range c.want {
+				// cargo indents the lines of a body.
+				if !strings.Contains(strings.ReplaceAll(out, "\n  ", "\n"), want) {
+					t.Errorf("cargo does not say %q", want)
+				}
+			}
+			if strings.Contains(out, "spurious") {
+				t.Error("cargo tried again, which cannot help")
+			}
+			if p.compiled("hello-proof") {
+				t.Error("something of the refused crate was unpacked or compiled")
+			}
+			if t.Failed() {
+				t.Logf("cargo said:\n%s", out)
+			}
+		})
+	}
+	// An honest registry again, another crate under the locked checksum's name.
+	t.Run("replaced after it was locked", func(t *testing.T) {
+		r, j := registrytest.New(t), newJudge()
+		r.AddCrate(proved)
+		_, base := start(t, r.Index, j, t.TempDir())
+		p := newProject(t, base, "hello-proof = \"0.1\"\n")
+		if out, code := p.cargo("generate-lockfile"); code != 0 {
+			t.Fatal(out)
+		}
+		r.Replace("hello-proof", "0.1.0", other)
+		out, code := p.cargo("build")
+		if code != 101 || !strings.Contains(out, "the registry served other bytes than its index lists") || p.compiled("hello-proof") {
+			t.Errorf("exit %d:\n%s", code, out)
+		}
+		// The proxy now knows the new checksum; cargo knows the old one.
+		out, code = p.cargo("build")
+		if code != 101 || !strings.Contains(out, "failed to verify the checksum of `hello-proof v0.1.0") || p.compiled("hello_proof") {
+			t.Errorf("the second time: exit %d:\n%s", code, out)
+		}
+	})
+}
+
+// cargo's own client must take HTTP/2 on the proxy's plain connection; only so
+// does it ask for more than two crates at one time.
+func TestCargoAsksForManyCratesAtOneTime(t *testing.T) {
+	const n = 8
+	r, j := registrytest.New(t), newJudge()
+	deps := ""
+	for i := range n {
+		name := fmt.Sprintf("crate-%d", i)
+		r.AddCrate(registrytest.MakeCrate(name, "1.0.0", nil))
+		deps += name + " = \"1\"\n"
+	}
+	j.wait = make(chan struct{})
+	all := &gate{judge: j, n: n}
+	_, base := start(t, r.Index, all, t.TempDir())
+	p := newProject(t, base, deps)
+	if out, code := p.cargo("fetch"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+}
+
+// gate judges nothing until n crates wait for its judgement.
+type gate struct {
+	*judge
+	n    int
+	mu   sync.Mutex
+	seen int
+}
+
+func (g *gate) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) error {
+	g.mu.Lock()
+	g.seen++
+	if g.seen == g.n {
+		close(g.wait)
+	}
+	g.mu.Unlock()
+	return g.judge.Judge(ctx, name, version, sum, raw)
+}
+
+func TestListenersStayOnTheMachine(t *testing.T) {
+	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0", "192.0.2.1:0", "example.com:0", "127.0.0.1"} {
+		if l, err := proxy.Listen(address, false); err == nil {
+			l.Close()
+			t.Errorf("it listens at %s", address)
+		}
+	}
+	l, err := proxy.Listen("0.0.0.0:0", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if _, err := net.Dial("tcp", l.Addr().String()); err == nil {
+		t.Error("the listener goes on")
+	}
+}

@@ -1,0 +1,516 @@
+package proxy_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"cratelog/cargo/proxy"
+	"cratelog/cargo/registry"
+	"cratelog/internal/registrytest"
+)
+
+// get asks without any proxy of the environment.
+func get(t *testing.T, url string, headers ...string) (int, string, http.Header) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			r.Host = headers[i+1]
+		} else {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+	}
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b), resp.Header
+}
+
+func TestTheIndexIsPassedOnUnaltered(t *testing.T) {
+	r := registrytest.New(t)
+	r.AddCrate(registrytest.MakeCrate("Leaf", "1.0.0", nil))
+	_, base := start(t, r.Index, newJudge(), t.TempDir())
+	_, want, _ := get(t, r.Index+"le/af/leaf")
+	code, got, h := get(t, base+"/index/le/af/leaf")
+	if code != http.StatusOK || got != want {
+		t.Fatalf("%d %q, want %q", code, got, want)
+	}
+	if code, body, _ := get(t, base+"/index/le/af/leaf", "If-None-Match", h.Get("ETag")); code != http.StatusNotModified || body != "" {
+		t.Errorf("with its ETag: %d %q", code, body)
+	}
+	r.AddCrate(registrytest.MakeCrate("Leaf", "1.0.1", nil))
+	if code, body, _ := get(t, base+"/index/le/af/leaf", "If-None-Match", h.Get("ETag")); code != http.StatusOK || !strings.Contains(body, "1.0.1") {
+		t.Errorf("after a release: %d %q", code, body)
+	}
+	for _, path := range []string{"no/ne/none", "le/af/Leaf", "leaf", "xx/yy/leaf", "le/af/le%2faf", "1/leaf", ""} {
+		if code, _, _ := get(t, base+"/index/"+path); code != http.StatusNotFound {
+			t.Errorf("/index/%s: %d", path, code)
+		}
+	}
+	code, got, _ = get(t, base+"/index/config.json")
+	if want := `{"dl":"` + base + `/d/{crate}/{version}"}`; code != http.StatusOK || got != want {
+		t.Errorf("config.json: %d %s, want %s", code, got, want)
+	}
+}
+
+func TestTheRegistrysFailuresStayItsOwn(t *testing.T) {
+	r := registrytest.New(t)
+	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	_, base := start(t, r.Index, newJudge(), t.TempDir())
+	for registryCode, want := range map[int]int{404: 404, 410: 404, 451: 404, 401: 401, 403: 403, 429: 429, 500: 500, 503: 503} {
+		for _, path := range []string{"/index/le/af/leaf", "/d/leaf/1.0.0"} {
+			r.Fail("/", registryCode)
+			code, body, _ := get(t, base+path)
+			if code != want || !strings.HasPrefix(body, "cratelog: ") || utf8.RuneCountInString(body) > proxy.MaxSentence {
+				t.Errorf("the registry says %d, %s says %d: %s", registryCode, path, code, body)
+			}
+		}
+	}
+	r.Meddle(func(w http.ResponseWriter, _ *http.Request) bool { panic(http.ErrAbortHandler) })
+	if code, body, _ := get(t, base+"/index/le/af/leaf"); code != http.StatusBadGateway {
+		t.Errorf("the registry breaks off: %d %s", code, body)
+	}
+	r.Meddle(nil)
+	if code, body, _ := get(t, base+"/d/leaf/1.0.0"); code != http.StatusOK {
+		t.Errorf("afterwards: %d %s", code, body)
+	}
+}
+
+func TestManyWhoAskAreServedByOneFetchAndOneJudgement(t *testing.T) {
+	r, j := registrytest.New(t), newJudge()
+	raw := registrytest.MakeCrate("leaf", "1.0.0", nil)
+	r.AddCrate(raw)
+	j.wait = make(chan struct{})
+	_, base := start(t, r.Index, j, t.TempDir())
+	r.Requests()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if code, body, _ := get(t, base+"/d/leaf/1.0.0"); code != http.StatusOK || body != string(raw) {
+				t.Errorf("%d, %d bytes", code, len(body))
+			}
+		})
+	}
+	for j.times("leaf 1.0.0") == 0 {
+		if t.Context().Err() != nil {
+			return
+		}
+		time.Sleep(time.Millisecond) // polls; nothing rests on how long
+	}
+	close(j.wait)
+	wg.Wait()
+	downloads := 0
+	for _, q := range r.Requests() {
+		if strings.Contains(q, "/dl/") {
+			downloads++
+		}
+	}
+	// Those who came after the first were done find the crate kept, and judged anew.
+	if downloads != 1 {
+		t.Errorf("the crate was downloaded %d times", downloads)
+	}
+}
+
+func TestKeptCratesAreHashedAndJudgedAgain(t *testing.T) {
+	r, j, dir := registrytest.New(t), newJudge(), t.TempDir()
+	raw := registrytest.MakeCrate("leaf", "1.0.0", nil)
+	sum := r.AddCrate(raw)
+	_, base := start(t, r.Index, j, dir)
+	ask := func(want int, downloads int) {
+		t.Helper()
+		r.Requests()
+		code, body, _ := get(t, base+"/d/leaf/1.0.0")
+		if code != want || want == http.StatusOK && body != string(raw) {
+			t.Fatalf("%d: %.300q", code, body)
+		}
+		for _, q := range r.Requests() {
+			if strings.Contains(q, "/dl/") {
+				downloads--
+			}
+		}
+		if downloads != 0 {
+			t.Errorf("%d downloads fewer than expected", downloads)
+		}
+	}
+	kept := filepath.Join(dir, "crates", fmt.Sprintf("%x", sum))
+	j.set("leaf 1.0.0", errors.New("no"))
+	ask(http.StatusForbidden, 1)
+	if _, err := os.Stat(kept); err == nil {
+		t.Error("a refused crate was kept")
+	}
+	j.set("leaf 1.0.0", nil)
+	ask(http.StatusOK, 1)
+	ask(http.StatusOK, 0)
+	j.set("leaf 1.0.0", errors.New("the policy has changed"))
+	ask(http.StatusForbidden, 0)
+	j.set("leaf 1.0.0", nil)
+	for what, broken := range map[string][]byte{"changed": append([]byte("x"), raw[1:]...), "cut": raw[:len(raw)-1], "empty": nil} {
+		if err := os.WriteFile(kept, broken, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		ask(http.StatusOK, 1)
+		if b, err := os.ReadFile(kept); err != nil || sha256.Sum256(b) != sum {
+			t.Errorf("a kept crate that was %s did not heal: %v", what, err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Dir(kept)); err != nil {
+		t.Fatal(err)
+	}
+	ask(http.StatusOK, 1) // although nothing can be kept
+}
+
+func TestSlowWorkGoesOnAndIsFoundDone(t *testing.T) {
+	r, j := registrytest.New(t), newJudge()
+	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	j.wait = make(chan struct{})
+	c := proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: j, Base: "http://127.0.0.1:1", Dir: t.TempDir()}
+	c.SetPatience(time.Millisecond)
+	p, err := proxy.New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	s := httptest.NewServer(p)
+	defer s.Close()
+	code, body, h := get(t, s.URL+"/d/leaf/1.0.0")
+	if code != http.StatusServiceUnavailable || h.Get("Retry-After") != "1" || !strings.Contains(body, "still being fetched or checked") {
+		t.Fatalf("%d %s", code, body)
+	}
+	close(j.wait)
+	for code != http.StatusOK {
+		if code != http.StatusServiceUnavailable || t.Context().Err() != nil {
+			t.Fatalf("%d %s", code, body)
+		}
+		code, body, _ = get(t, s.URL+"/d/leaf/1.0.0")
+	}
+}
+
+// vague is a long reason with a long remedy.
+type vague struct{ reason, remedy string }
+
+func (v vague) Error() string  { return v.reason }
+func (v vague) Remedy() string { return v.remedy }
+
+func TestEverySentenceIsWholeAndFitsCargosLimit(t *testing.T) {
+	r, j := registrytest.New(t), newJudge()
+	name := "a" + strings.Repeat("b", 63)
+	version := "1.0.0-" + strings.Repeat("x", 58)
+	r.AddCrate(registrytest.MakeCrate(name, version, nil))
+	_, base := start(t, r.Index, j, t.TempDir())
+	for _, v := range []vague{
+		{"short", ""},
+		{"short.", "Do this."},
+		{strings.Repeat("naïve ", 200), "Do this."},
+		{strings.Repeat("naïve", 300), strings.Repeat("Tu was. ", 100)},
+		{"two\nlines\tand \x00", "one\n\nremedy"},
+	} {
+		j.set(name+" "+version, v)
+		code, body, _ := get(t, base+"/d/"+name+"/"+version)
+		body = strings.TrimSuffix(body, "\n")
+		lines := strings.Split(body, "\n")
+		if code != http.StatusForbidden || utf8.RuneCountInString(body) > proxy.MaxSentence || len(lines) != 3 {
+			t.Fatalf("%d, %d characters:\n%s", code, utf8.RuneCountInString(body), body)
+		}
+		if !strings.HasPrefix(lines[0], "cratelog refuses "+name+" v"+version+": ") || !strings.HasSuffix(lines[0], ".") || strings.HasSuffix(lines[0], "..") ||
+			lines[1] == "" || lines[2] != "More: "+base+"/explain/"+name+"/"+version {
+			t.Errorf("not the whole sentence:\n%s", body)
+		}
+		// The page has it in full.
+		code, page, _ := get(t, base+"/explain/"+name+"/"+version)
+		if code != http.StatusOK || !strings.Contains(strings.ReplaceAll(page, "\n         ", "\n"), v.reason) || !strings.Contains(strings.ReplaceAll(page, "\n         ", "\n"), v.remedy) {
+			t.Errorf("the page does not explain: %d\n%s", code, page)
+		}
+	}
+	j.set(name+" "+version, nil)
+	if code, page, _ := get(t, base+"/explain/"+name+"/"+version); code != http.StatusOK || !strings.Contains(page, "is handed out") {
+		t.Errorf("accepted: %d %s", code, page)
+	}
+	if code, page, _ := get(t, base+"/explain/none/1.0.0"); code != http.StatusNotFound || !strings.Contains(page, "was not judged") {
+		t.Errorf("unknown: %d %s", code, page)
+	}
+}
+
+func TestAProxyForOneCallPointsNowhereThatIsGone(t *testing.T) {
+	r, j := registrytest.New(t), newJudge()
+	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	j.set("leaf 1.0.0", errors.New("nobody proved it"))
+	p, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: j, Base: "http://127.0.0.1:1", Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	s := httptest.NewServer(p)
+	defer s.Close()
+	_, body, _ := get(t, s.URL+"/d/leaf/1.0.0")
+	if want := "cratelog refuses leaf v1.0.0: nobody proved it.\nUse another version, ask its publisher for a proof, or allow it in zkp.toml with a reason and a date.\nMore: cargo zkp verify -p leaf@1.0.0\n"; body != want {
+		t.Errorf("got\n%s", body)
+	}
+}
+
+func TestWhatIsNoReleaseIsNotAskedFor(t *testing.T) {
+	r := registrytest.New(t)
+	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	_, base := start(t, r.Index, newJudge(), t.TempDir())
+	r.Requests()
+	for _, path := range []string{"leaf/1", "leaf/1.0.0%2f..", "..%2fleaf/1.0.0", "l%20eaf/1.0.0", "leaf/latest"} {
+		if code, _, _ := get(t, base+"/d/"+path); code != http.StatusBadRequest {
+			t.Errorf("/d/%s: %d", path, code)
+		}
+	}
+	if q := r.Requests(); len(q) != 0 {
+		t.Errorf("the registry was asked for %q", q)
+	}
+	for _, path := range []string{"LEAF/1.0.0", "leaf/1.0.1"} {
+		if code, _, _ := get(t, base+"/d/"+path); code != http.StatusNotFound {
+			t.Errorf("/d/%s: %d", path, code)
+		}
+	}
+}
+
+func TestAVersionThatIsListedTwiceIsRefused(t *testing.T) {
+	raw := registrytest.MakeCrate("leaf", "1.0.0", nil)
+	sum := sha256.Sum256(raw)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "config.json") {
+			fmt.Fprintf(w, `{"dl":"http://%s/dl"}`, r.Host)
+			return
+		}
+		fmt.Fprintf(w, `{"name":"leaf","vers":"1.0.0","cksum":"%x"}`+"\n"+`{"name":"leaf","vers":"1.0.0","cksum":"%064x"}`+"\n", sum, 1)
+	}))
+	defer s.Close()
+	_, base := start(t, s.URL+"/", newJudge(), t.TempDir())
+	if code, body, _ := get(t, base+"/d/leaf/1.0.0"); code != http.StatusForbidden || !strings.Contains(body, "lists it twice") {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
+func TestTheJudgeHearsEarlyOfWhatWillBeAskedFor(t *testing.T) {
+	r, j := registrytest.New(t), newJudge()
+	for _, version := range []string{"0.9.0", "1.10.0", "1.9.0", "2.0.0-rc.1", "3.0.0"} {
+		r.AddCrate(registrytest.MakeCrate("leaf", version, nil))
+	}
+	r.Yank("leaf", "3.0.0", true)
+	p, base := start(t, r.Index, j, t.TempDir())
+	get(t, base+"/index/le/af/leaf")
+	p.Prefetch([]proxy.Want{{Name: "locked", Version: "0.1.0"}})
+	for _, crate := range []string{"leaf 1.10.0", "locked 0.1.0"} {
+		for {
+			j.mu.Lock()
+			n := j.prefetched[crate]
+			j.mu.Unlock()
+			if n == 1 {
+				break
+			}
+			if t.Context().Err() != nil {
+				t.Fatalf("%s was prefetched %d times", crate, n)
+			}
+			time.Sleep(time.Millisecond) // polls; nothing rests on how long
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.prefetched) != 2 || len(j.judged) != 0 {
+		t.Errorf("prefetched %v, judged %v", j.prefetched, j.judged)
+	}
+}
+
+func TestAProxyIsKnownByItsKey(t *testing.T) {
+	r, dir := registrytest.New(t), t.TempDir()
+	_, base := start(t, r.Index, newJudge(), dir)
+	i, err := proxy.Identify(t.Context(), base, dir)
+	if err != nil || i.Registry != r.Index || i.Policy != "of the test" || !i.Lasting {
+		t.Fatalf("%+v, %v", i, err)
+	}
+	info, err := os.Stat(filepath.Join(dir, "identity.key"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key can be read by others: %v, %v", info.Mode(), err)
+	}
+	other := t.TempDir()
+	if _, err := proxy.Identify(t.Context(), base, other); !errors.Is(err, proxy.ErrNotOurs) {
+		t.Errorf("without a key: %v", err)
+	}
+	start(t, r.Index, newJudge(), other)
+	if _, err := proxy.Identify(t.Context(), base, other); !errors.Is(err, proxy.ErrNotOurs) {
+		t.Errorf("with the key of another: %v", err)
+	}
+	// One that says something else of itself.
+	_, truth, _ := get(t, base+"/identity?nonce="+strings.Repeat("00", 32))
+	for _, change := range [][2]string{{"of the test", "of nobody"}, {"true", "false"}, {"/index/", "/other/"}} {
+		liar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, truth, _ := get(t, base+"/identity?"+r.URL.RawQuery)
+			if !strings.Contains(truth, change[0]) {
+				t.Errorf("the identity %s has no %q", truth, change[0])
+			}
+			fmt.Fprint(w, strings.Replace(truth, change[0], change[1], 1))
+		}))
+		if i, err := proxy.Identify(t.Context(), liar.URL, dir); !errors.Is(err, proxy.ErrNotOurs) {
+			t.Errorf("one that says %q: %+v, %v", change[1], i, err)
+		}
+		liar.Close()
+	}
+	if !strings.Contains(truth, r.Index) {
+		t.Errorf("the identity is %s", truth)
+	}
+	// One that repeats what the real one says to another nonce.
+	var said string
+	mimic := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, said) }))
+	defer mimic.Close()
+	_, said, _ = get(t, base+"/identity?nonce="+strings.Repeat("00", 32))
+	if _, err := proxy.Identify(t.Context(), mimic.URL, dir); !errors.Is(err, proxy.ErrNotOurs) {
+		t.Errorf("a mimic: %v", err)
+	}
+	for _, nonce := range []string{"", "00", "zz", strings.Repeat("00", 65)} {
+		if code, _, _ := get(t, base+"/identity?nonce="+nonce); code != http.StatusBadRequest {
+			t.Errorf("nonce %q: %d", nonce, code)
+		}
+	}
+}
+
+func TestWebPagesOfOthersCannotReadFromIt(t *testing.T) {
+	r := registrytest.New(t)
+	_, base := start(t, r.Index, newJudge(), t.TempDir())
+	for host, want := range map[string]int{"evil.example.com": 421, "evil.example.com:80": 421, "192.0.2.1": 421, "localhost": 200, "127.0.0.1:99": 200, "[::1]:99": 200} {
+		if code, _, _ := get(t, base+"/index/config.json", "Host", host); code != want {
+			t.Errorf("Host %s: %d, want %d", host, code, want)
+		}
+	}
+}
+
+func TestAProxyIsNeverItsOwnRegistry(t *testing.T) {
+	r := registrytest.New(t)
+	_, base := start(t, r.Index, newJudge(), t.TempDir())
+	_, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: base + "/index/"}, Judge: newJudge(), Base: base, Dir: t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "is the proxy itself") {
+		t.Errorf("itself: %v", err)
+	}
+	_, err = proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: base + "/index/"}, Judge: newJudge(), Base: "http://127.0.0.1:1", Dir: t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "given a proxy for its registry") {
+		t.Errorf("another: %v", err)
+	}
+}
+
+func TestARegistryThatWantsATokenIsNotOpenedToOthers(t *testing.T) {
+	r := registrytest.New(t)
+	r.SetToken("secret", true)
+	_, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index, Token: "secret"}, Judge: newJudge(), Base: "http://127.0.0.1:1", Dir: t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "wants a token") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestTheStoreForgetsWhatWasNotUsedForLongest(t *testing.T) {
+	r, dir := registrytest.New(t), t.TempDir()
+	var size int64
+	for _, name := range []string{"one", "two", "six", "ten"} {
+		raw := registrytest.MakeCrate(name, "1.0.0", nil)
+		r.AddCrate(raw)
+		size = max(size, int64(len(raw)))
+	}
+	p, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: newJudge(), Base: "http://127.0.0.1:1", Dir: dir, CacheSize: 3*size + 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	s := httptest.NewServer(p)
+	defer s.Close()
+	for i, name := range []string{"one", "two", "six"} {
+		get(t, s.URL+"/d/"+name+"/1.0.0")
+		// Times of files are coarse in places: they are set apart.
+		entries, err := os.ReadDir(filepath.Join(dir, "crates"))
+		if err != nil || len(entries) != i+1 {
+			t.Fatalf("%d files, %v", len(entries), err)
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, "crates", e.Name())
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			old := info.ModTime().Add(-time.Hour)
+			if err := os.Chtimes(path, old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	get(t, s.URL+"/d/one/1.0.0") // used again
+	get(t, s.URL+"/d/ten/1.0.0")
+	r.Requests()
+	for _, name := range []string{"one", "ten"} {
+		get(t, s.URL+"/d/"+name+"/1.0.0")
+	}
+	for _, q := range r.Requests() {
+		if strings.Contains(q, "/dl/") {
+			t.Errorf("%s: a crate that was just used was forgotten", q)
+		}
+	}
+}
+
+func TestSentencesAreCutAtWords(t *testing.T) {
+	for _, c := range []struct {
+		s     string
+		limit int
+		want  string
+	}{{"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"one two three", 10, "one two…"}, {"ééé", 2, "é…"}, {"abc", 0, "…"}} {
+		if got := proxy.Shorten(c.s, c.limit); got != c.want {
+			t.Errorf("shorten(%q, %d) = %q, want %q", c.s, c.limit, got, c.want)
+		}
+	}
+}
+
+func TestAStoppedProxyLeavesNothingBehind(t *testing.T) {
+	r, j := registrytest.New(t), newJudge()
+	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	j.wait = make(chan struct{}) // never closed: the judge waits for the end
+	l, err := proxy.Listen("127.0.0.1:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: j, Base: "http://" + l.Addr().String(), Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx, l) }()
+	answer := make(chan int, 1)
+	go func() {
+		code, _, _ := get(t, "http://"+l.Addr().String()+"/d/leaf/1.0.0")
+		answer <- code
+	}()
+	for j.times("leaf 1.0.0") == 0 {
+		if t.Context().Err() != nil {
+			return
+		}
+		time.Sleep(time.Millisecond) // polls; nothing rests on how long
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if code := <-answer; code != http.StatusServiceUnavailable {
+		t.Errorf("who waited was told %d", code)
+	}
+}

@@ -1,0 +1,173 @@
+package proxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"cratelog/cargo/registry"
+	"cratelog/entry"
+)
+
+func (p *Proxy) serveConfig(w http.ResponseWriter, _ *http.Request) {
+	// cargo prints this URL twice with an error: it is short.
+	b, err := json.Marshal(map[string]string{"dl": p.Base + "/d/{crate}/{version}"})
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(b)
+}
+
+// serveIndex passes on the index file of a crate, with the registry's validators.
+func (p *Proxy) serveIndex(w http.ResponseWriter, r *http.Request) {
+	path := r.PathValue("path")
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	if entry.CheckName(name) != nil || registry.Path(name) != path {
+		refuse(w, http.StatusNotFound, "cratelog: the index of a registry has no such file")
+		return
+	}
+	f, err := p.Upstream.File(r.Context(), name)
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	p.learn(name, f.Body)
+	if f.ETag == "" {
+		f.ETag = fmt.Sprintf(`"%x"`, sha256.Sum256(f.Body))
+	}
+	w.Header().Set("ETag", f.ETag)
+	if f.LastModified != "" {
+		w.Header().Set("Last-Modified", f.LastModified)
+	}
+	// SPEC (RFC 9110 13.1.3): If-Modified-Since is ignored with If-None-Match.
+	match, since := r.Header.Get("If-None-Match"), r.Header.Get("If-Modified-Since")
+	if match == f.ETag || match == "" && since != "" && since == f.LastModified {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(f.Body)))
+	w.Write(f.Body)
+}
+
+func (p *Proxy) serveCrate(w http.ResponseWriter, r *http.Request) {
+	raw, err := p.crate(r.Context(), r.PathValue("name"), r.PathValue("version"))
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
+	w.Write(raw)
+}
+
+// serveExplain tells in full what serveCrate would answer, and why.
+func (p *Proxy) serveExplain(w http.ResponseWriter, r *http.Request) {
+	name, version := r.PathValue("name"), r.PathValue("version")
+	raw, err := p.crate(r.Context(), name, version)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	var no *Refusal
+	switch {
+	case err == nil:
+		fmt.Fprintf(w, "%s v%s is handed out.\n\nIts SHA-256 is %x, as the registry's index lists,\nand the policy accepts it.\n", name, version, sha256.Sum256(raw))
+	case errors.As(err, &no):
+		fmt.Fprintf(w, "%s v%s is refused.\n\nSHA-256: %x\nReason:  %s\nRemedy:  %s\n", name, version, no.Sum,
+			indent(no.Err.Error()), indent(remedy(no.Err)))
+	default:
+		w.WriteHeader(status(err))
+		fmt.Fprintf(w, "%s v%s cannot be handed out now, and was not judged.\n\nReason:  %s\n", name, version, indent(err.Error()))
+	}
+}
+
+func indent(s string) string { return strings.ReplaceAll(s, "\n", "\n         ") }
+
+func (p *Proxy) serveFront(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, `This is a cratelog proxy: a registry for cargo that hands out only crates that a policy accepts.
+
+Registry: %s
+Policy:   %s
+
+To build through it, "cargo zkp proxy --install" writes to .cargo/config.toml:
+
+  [source.crates-io]
+  replace-with = "cratelog"
+  [source.cratelog]
+  registry = %q
+
+%s/explain/NAME/VERSION tells why a crate is handed out or not.
+`, p.Upstream.URL, p.Policy, p.Index(), p.Base)
+}
+
+// learn remembers the releases of an index file, and begins to fetch what judging
+// the newest will need. A file that cannot be read is cargo's to complain about:
+// none of its crates will be handed out.
+func (p *Proxy) learn(name string, body []byte) []want {
+	releases, err := registry.ParseReleases(name, body)
+	if err != nil {
+		p.Log.Warn("the index file of a crate cannot be read", "crate", name, "error", err)
+	}
+	wants := make([]want, len(releases))
+	for i, r := range releases {
+		// The strings are copied, so that the file is not kept.
+		wants[i] = want{strings.Clone(r.Name), strings.Clone(r.Version), r.Checksum}
+	}
+	p.mu.Lock()
+	if len(p.known) >= maxKnown {
+		clear(p.known)
+	}
+	p.known[strings.ToLower(name)] = wants
+	p.mu.Unlock()
+	if w, ok := newest(releases); ok {
+		p.prefetch(w)
+	}
+	return wants
+}
+
+// release returns what the index lists for a version. What the proxy has served
+// lately it need not ask for again.
+func (p *Proxy) release(ctx context.Context, name, version string) (want, error) {
+	p.mu.Lock()
+	wants := p.known[strings.ToLower(name)]
+	p.mu.Unlock()
+	if w, err := find(wants, name, version); err == nil || !errors.Is(err, registry.ErrNotFound) {
+		return w, err
+	}
+	f, err := p.Upstream.File(ctx, name)
+	if err != nil {
+		return want{}, err
+	}
+	return find(p.learn(name, f.Body), name, version)
+}
+
+// forget makes release ask the registry again.
+func (p *Proxy) forget(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.known, strings.ToLower(name))
+}
+
+func find(wants []want, name, version string) (want, error) {
+	var found *want
+	for i, w := range wants {
+		switch {
+		case w.version != version || w.name != name:
+		case found != nil && found.sum != w.sum:
+			return want{}, &Refusal{w.name, w.version, w.sum, fmt.Errorf("the registry's index lists it twice, with the checksums %x and %x", found.sum, w.sum)}
+		default:
+			found = &wants[i]
+		}
+	}
+	if found == nil {
+		return want{}, fmt.Errorf("%s v%s: %w", name, version, registry.ErrNotFound)
+	}
+	return *found, nil
+}

@@ -1,0 +1,109 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cratelog/cargo"
+	"cratelog/cargo/credential"
+	"cratelog/client"
+	"cratelog/proofcheck"
+)
+
+// look finds out what is to be published and where, before anything is done.
+func (r *run) look(ctx context.Context) (err error) {
+	if r.meta, err = r.Cargo.metadata(ctx); err != nil {
+		return err
+	}
+	members, err := r.meta.pick(r.Selection)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		r.jobs = append(r.jobs, &job{member: m})
+	}
+	r.store = store(filepath.Join(r.meta.TargetDir, "zkp"))
+	if r.settings, err = credential.ReadSettings(r.Cargo.Dir, r.Home, os.Getenv); err != nil {
+		return err
+	}
+	if r.target, err = newTarget(r.settings, r.Registry, r.Index, members); err != nil {
+		return err
+	}
+	shipped, err := proofcheck.Embedded()
+	if err != nil {
+		return err
+	}
+	for _, p := range r.Programs {
+		same := func(q proofcheck.Program) bool { return q.ID() == p.ID() }
+		if !slices.ContainsFunc(shipped, same) {
+			shipped = append(shipped, p)
+		}
+	}
+	if r.proofs, err = proofcheck.New(shipped); err != nil {
+		return err
+	}
+	if err := r.loadPolicy(); err != nil {
+		return err
+	}
+	return r.findLog(members)
+}
+
+func (r *run) loadPolicy() error {
+	ws, err := cargo.LoadWorkspace(filepath.Join(r.meta.Root, "Cargo.toml"))
+	if err != nil {
+		return err
+	}
+	r.Policy.Root, r.Policy.Metadata = ws.Root, ws.Policy
+	p, err := r.Policy.Load()
+	if err != nil {
+		return Usage(err.Error())
+	}
+	if len(p.Trust) == 0 {
+		r.Report.Warn("no trust file says which log and witnesses to believe, so the log's answer is not verified; name one with --trust FILE")
+		return nil
+	}
+	r.reader, err = credential.NewReader(p)
+	return err
+}
+
+// findLog decides which log is to hold the entries.
+func (r *run) findLog(members []*member) error {
+	urls := []string{r.Log}
+	if r.Log == "" {
+		urls = nil
+		for _, m := range members {
+			log, err := logOf(m.Metadata, "package")
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.Manifest, err)
+			}
+			if log != "" {
+				urls = append(urls, log)
+			}
+		}
+	}
+	if len(urls) == 0 {
+		log, err := logOf(r.meta.Metadata, "workspace")
+		if err != nil {
+			return err
+		}
+		if log != "" {
+			urls = append(urls, log)
+		} else if r.reader != nil {
+			urls = r.reader.Logs()
+		}
+	}
+	slices.Sort(urls)
+	switch urls = slices.Compact(urls); {
+	case len(urls) == 1:
+		r.log = &client.Log{URL: urls[0], UserAgent: r.UserAgent}
+	case len(urls) > 1:
+		return Usage(fmt.Sprintf("which log is to hold the entries? Several are named: %s; choose one with --log URL", strings.Join(urls, ", ")))
+	case !r.DryRun:
+		return Usage("which log is to hold the entries? Pass --log URL, or write log = \"URL\" under [package.metadata.zkp] or [workspace.metadata.zkp] in Cargo.toml")
+	}
+	return nil
+}

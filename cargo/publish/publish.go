@@ -1,0 +1,356 @@
+// Package publish publishes crates with proofs: it packages with cargo, proves,
+// logs, and has cargo upload the very bytes that are logged. It also fetches the
+// repositories that proofs of other people's crates need.
+//
+// # The order
+//
+// Run does all of one step for all crates before it begins the next: package;
+// compare with the commit; prove; log; upload. So a workspace in which one member
+// cannot be proven is not half published.
+//
+// What is proved and logged is kept in target/zkp. A run that ended early is taken up
+// where it stopped: what was kept is checked again, and used if it is still about the
+// bytes that cargo packages now.
+//
+// # The same bytes
+//
+// cargo packages again when it publishes. It asks a credential provider before it
+// uploads, and tells it the SHA-256 of what it is about to upload; Run has it ask
+// package credential, which refuses anything but what was logged. Afterwards Run
+// compares with the registry's index, if it can be reached.
+package publish
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"cratelog/cargo/credential"
+	"cratelog/cargo/policy"
+	"cratelog/client"
+	"cratelog/crate"
+	"cratelog/entry"
+	"cratelog/proofcheck"
+	"cratelog/prover"
+)
+
+// A Refusal is an error that is an answer: a check was made, and failed.
+type Refusal struct{ error }
+
+func (r Refusal) Unwrap() error { return r.error }
+
+// Usage is a mistake in what the caller asked for.
+type Usage string
+
+func (u Usage) Error() string { return string(u) }
+
+// A Reporter tells a person what is going on, in cargo's manner.
+type Reporter interface {
+	Status(verb, format string, args ...any)
+	Warn(format string, args ...any)
+	// Steps returns a progress to hand to the prover; done ends the last step.
+	Steps() (p prover.Progress, done func())
+}
+
+// Config says what to publish, and how.
+type Config struct {
+	Cargo     Cargo
+	Selection Selection
+
+	// PackageFlags are for cargo package, which also builds: --no-verify, features,
+	// --target, --jobs.
+	PackageFlags []string
+
+	Registry, Index string // where to publish; both "" for what cargo would take
+	Token           string // for the registry; "" for what cargo's providers give
+
+	// Log is the log's URL; "" for the one that [package.metadata.zkp] or
+	// [workspace.metadata.zkp] names, or that the policy's trust files name.
+	Log string
+
+	// Policy is where the publisher's own policy is; Root and Metadata are filled in.
+	// Bundles are verified under it. Without any trust file they are not.
+	Policy policy.Place
+
+	Prover Prover
+	// Programs are what the prover proves with, if it does not ship with cratelog.
+	Programs []proofcheck.Program
+
+	// Guard is the program that serves credential.Main when cargo calls it.
+	Guard string
+	// Home is CARGO_HOME.
+	Home string
+
+	DryRun   bool // neither log nor upload
+	LogOnly  bool // log, and do not upload
+	Unpushed bool // go on though no remote branch has the commit
+
+	UserAgent string
+	Report    Reporter
+}
+
+// Run publishes. Errors are a Usage, a Refusal, or say what could not be done; what
+// was done until then is kept.
+func Run(ctx context.Context, cfg Config) error {
+	r := &run{Config: cfg}
+	defer r.repos.close()
+	for _, step := range []func(context.Context) error{r.look, r.pack, r.compare, r.logged, r.prove, r.submit, r.upload} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run is what one call of Run knows.
+type run struct {
+	Config
+	settings *credential.Settings
+	meta     *metadata
+	target   *target
+	store    store
+	log      *client.Log        // nil in a dry run without one
+	reader   *credential.Reader // nil without trust files
+	proofs   *proofcheck.Verifier
+	repos    repositories
+	jobs     []*job // those that others depend on first
+}
+
+// job is one crate on its way.
+type job struct {
+	*member
+	raw        []byte
+	plan       *prover.Plan
+	program    [32]byte // that proves it
+	entry      *entry.Entry
+	entryBytes []byte
+	bundle     []byte // verified
+	published  bool   // the registry has these bytes
+}
+
+// pack has cargo package all crates, in one call: members may need each other.
+func (r *run) pack(ctx context.Context) error {
+	args := slices.Concat(r.PackageFlags, r.target.registryFlags())
+	for _, j := range r.jobs {
+		args = append(args, "-p", j.spec())
+	}
+	if err := r.Cargo.run(ctx, nil, "package", args...); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		if dirty := dirtyFiles(ctx, r.meta.Root); dirty != "" {
+			return Refusal{fmt.Errorf("cargo package failed (%w), and not everything is committed:\n%s\na proof shows that a .crate is what a commit says, so commit first; --allow-dirty is no way around it", err, dirty)}
+		}
+		return fmt.Errorf("cargo package failed (%w); nothing was proved or published", err)
+	}
+	for _, j := range r.jobs {
+		path := filepath.Join(r.meta.TargetDir, "package", j.Name+"-"+j.Version+".crate")
+		raw, err := credential.ReadFile(path, crate.DefaultLimits.Compressed)
+		if err != nil {
+			return fmt.Errorf("cargo package left no .crate for %s: %w", j.member, err)
+		}
+		j.raw = raw
+	}
+	return nil
+}
+
+// compare compares every crate with its commit, and the registry with every crate.
+func (r *run) compare(ctx context.Context) error {
+	for _, j := range r.jobs {
+		plan, files, top, err := r.repos.plan(ctx, j.member, j.raw)
+		if err != nil {
+			return err
+		}
+		j.plan = plan
+		if j.program, err = r.Prover.Program(plan); err != nil {
+			return named(j.member, err)
+		}
+		r.Report.Status("Compared", "%s with commit %x: %d files, %d SHA-1 blocks", j.member, plan.Claim.Commit, files, plan.Blocks)
+		for _, f := range plan.Claim.Unproven {
+			if f != "Cargo.lock" {
+				r.Report.Warn("%s: %s is not proven: the commit does not have it in this form", j.member, f)
+			}
+		}
+		if err := r.checkPushed(ctx, j, top); err != nil {
+			return err
+		}
+		if err := r.store.save(j.member, extCrate, j.raw); err != nil {
+			return err
+		}
+		j.published, err = r.listed(ctx, j, r.target.index)
+		var refused Refusal
+		if errors.As(err, &refused) {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPushed asks whether anybody else can look at the commit.
+func (r *run) checkPushed(ctx context.Context, j *job, top string) error {
+	commit := j.plan.Claim.Commit
+	published, known, err := prover.Published(ctx, top, commit)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil || !known:
+		r.Report.Warn("whether commit %x was pushed cannot be told: %s has no remote, or not its whole history", commit, top)
+	case !published && !r.Unpushed:
+		return Refusal{fmt.Errorf("%s: no remote branch or tag that this repository knows contains commit %x: once it is logged everybody can see that it was proved, and nobody could look at it\npush it first, or pass --unpushed to go on", j.member, commit)}
+	case !published:
+		r.Report.Warn("%s: no remote branch that this repository knows contains commit %x", j.member, commit)
+	}
+	return nil
+}
+
+// logged finds out what needs no proof any more: what is logged already.
+func (r *run) logged(ctx context.Context) error {
+	for _, j := range r.jobs {
+		if err := r.useBundle(j, r.store.bundle(j.member)); err == nil {
+			r.Report.Status("Fresh", "%s is logged, as the bundle in %s shows", j.member, r.store.file(j.member, extBundle))
+			continue
+		}
+		r.store.remove(j.member, extBundle)
+		if r.log == nil {
+			continue
+		}
+		b, err := r.log.Bundle(ctx, j.Name, j.Version)
+		if errors.Is(err, client.ErrNotLogged) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("the log at %s cannot be asked: %w\nnothing was logged or published", r.log.URL, err)
+		}
+		if err := r.useBundle(j, b); err != nil {
+			return Refusal{fmt.Errorf("%s: the log at %s has an entry for this version already: %w", j.member, r.log.URL, err)}
+		}
+		r.Report.Status("Fresh", "%s is logged already", j.member)
+		if err := r.store.save(j.member, extBundle, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// useBundle verifies a bundle and takes it for a job.
+func (r *run) useBundle(j *job, bundle []byte) error {
+	if bundle == nil {
+		return errors.New("there is none")
+	}
+	p, err := client.ParseProof(bundle)
+	if err != nil {
+		return err
+	}
+	e, err := entry.Parse(p.Extra)
+	if err != nil {
+		return err
+	}
+	if e.Subject != j.plan.Subject {
+		return fmt.Errorf("it is about another .crate, with SHA-256 %x; cargo packages %x now\na version is logged once: publish those bytes, or a new version", e.Subject.SHA256, j.plan.Subject.SHA256)
+	}
+	same, err := sameStatement(e, &entry.Entry{Subject: j.plan.Subject, Claim: j.plan.Claim})
+	if err != nil {
+		return err
+	}
+	if !same {
+		return errors.New("it makes another claim about the same .crate, from another commit or path")
+	}
+	if r.reader != nil {
+		_, err = r.reader.Verify(bundle, j.raw, j.Name, j.Version)
+	} else {
+		err = r.proofs.Check(e)
+	}
+	if err == nil {
+		j.bundle = bundle
+	}
+	return err
+}
+
+// prove makes the proofs that are not there, those of one program after each other.
+func (r *run) prove(ctx context.Context) error {
+	var todo []*job
+	for _, j := range r.jobs {
+		if j.bundle != nil {
+			continue
+		}
+		if e, b := r.store.entry(j.member); e != nil && r.holds(j, e) {
+			j.entry, j.entryBytes = e, b
+			r.Report.Status("Fresh", "%s is proved", j.member)
+			continue
+		}
+		todo = append(todo, j)
+	}
+	slices.SortStableFunc(todo, func(a, b *job) int {
+		return cmp.Or(cmp.Compare(a.plan.Blocks, b.plan.Blocks), slices.Compare(a.program[:], b.program[:]))
+	})
+	for _, j := range todo {
+		if err := r.proveOne(ctx, j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holds says whether a stored entry is what would be proved now.
+func (r *run) holds(j *job, e *entry.Entry) bool {
+	same, err := sameStatement(e, &entry.Entry{Subject: j.plan.Subject, Claim: j.plan.Claim})
+	if err != nil || !same || e.Proof.Program != j.program {
+		return false
+	}
+	return r.proofs.Check(e) == nil
+}
+
+func (r *run) proveOne(ctx context.Context, j *job) (err error) {
+	begin := time.Now()
+	r.Report.Status("Proving", "%s", j.member)
+	progress, done := r.Report.Steps()
+	j.entry, err = r.Prover.Prove(ctx, j.plan, progress)
+	done()
+	if err != nil {
+		return named(j.member, err)
+	}
+	if j.entryBytes, err = j.entry.Marshal(); err != nil {
+		return err
+	}
+	if err := r.store.save(j.member, extEntry, j.entryBytes); err != nil {
+		return err
+	}
+	r.Report.Status("Proved", "%s in %.1f s%s", j.member, time.Since(begin).Seconds(), peakMemory())
+	return nil
+}
+
+// submit hands to the log what it does not have, and verifies its answers.
+func (r *run) submit(ctx context.Context) error {
+	if r.DryRun {
+		r.Report.Status("Finished", "dry run: nothing was logged or published; proofs are kept in %s", r.store)
+		return nil
+	}
+	for _, j := range r.jobs {
+		if j.bundle != nil {
+			continue
+		}
+		r.Report.Status("Submitting", "%s to %s", j.member, r.log.URL)
+		b, err := Submit(ctx, r.log, j.entryBytes, j.raw, func(wait time.Duration) {
+			r.Report.Status("Waiting", "the log is busy; again in %v", wait)
+		})
+		if err != nil {
+			return named(j.member, err)
+		}
+		if err := r.useBundle(j, b); err != nil {
+			return Refusal{fmt.Errorf("%s: the log's answer is not to be believed: %w\nnothing was published", j.member, err)}
+		}
+		if err := r.store.save(j.member, extBundle, b); err != nil {
+			return err
+		}
+		p, err := client.ParseProof(b)
+		if err != nil {
+			return err
+		}
+		r.Report.Status("Logged", "%s as entry %d; bundle in %s", j.member, p.Index, r.store.file(j.member, extBundle))
+	}
+	return nil
+}

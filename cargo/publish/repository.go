@@ -1,0 +1,280 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"cratelog/cargo/credential"
+	"cratelog/prover/git"
+)
+
+// fetchTimeout bounds one fetch of a repository.
+const fetchTimeout = 15 * time.Minute
+
+// maxGitOutput and maxSaid bound what a command may print as its answer, and besides, in
+// bytes.
+const (
+	maxGitOutput = 64 << 20
+	maxSaid      = 1 << 20
+)
+
+// scpLike is git's short form of an ssh URL, user@host:path.
+var scpLike = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^-].*$`)
+
+// IsURL says whether a repository is named by a URL, and not by a directory.
+func IsURL(repository string) bool {
+	return strings.Contains(repository, "://") || scpLike.MatchString(repository)
+}
+
+// checkURL allows https, ssh and files, and nothing that git takes for an option.
+func checkURL(address string) error {
+	if scpLike.MatchString(address) {
+		return nil
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return fmt.Errorf("the repository's URL: %w", err)
+	}
+	switch {
+	case u.Scheme != "https" && u.Scheme != "ssh" && u.Scheme != "file":
+		return fmt.Errorf("the repository's URL %q is not of https, ssh or file", u.Redacted())
+	case strings.HasPrefix(u.Host, "-") || strings.HasPrefix(u.User.Username(), "-"):
+		return fmt.Errorf("the repository's URL %q names no host", u.Redacted())
+	}
+	return nil
+}
+
+// Repositories is a directory of bare, partial clones: each has of a repository the
+// commits that were asked for, their trees, and the few blobs that a proof can need.
+type Repositories string
+
+// DefaultRepositories returns the directory for clones below the user's cache.
+func DefaultRepositories() (Repositories, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no cache directory for repositories: %w", err)
+	}
+	return Repositories(filepath.Join(dir, "cratelog", "repositories")), nil
+}
+
+// Fetch returns the directory of a clone that has a commit, fetching what is not
+// there. The URL is of https, ssh or file. git asks for no password, and runs nothing
+// of the repository's.
+//
+// Nothing that is fetched is trusted: package git hashes what it reads.
+func (r Repositories) Fetch(ctx context.Context, address string, commit [20]byte) (string, error) {
+	if err := checkURL(address); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	id := hex.EncodeToString(commit[:])
+	dir, err := r.clone(ctx, address)
+	if err != nil {
+		return "", err
+	}
+	if have, err := hasAll(ctx, dir, id); err == nil && have {
+		return dir, nil
+	}
+	// Most servers hand out any commit by its id, and only that one is needed.
+	errOne := fetch(ctx, dir, "", noBlobs, "--depth=1", "--", "origin", id)
+	if _, err := gitOutput(ctx, dir, "cat-file", "-e", id+"^{commit}"); errOne != nil || err != nil {
+		if err := fetchRefs(ctx, dir, noBlobs); err != nil {
+			return "", err
+		}
+	}
+	if _, err := gitOutput(ctx, dir, "cat-file", "-e", id+"^{commit}"); err != nil {
+		return "", Refusal{fmt.Errorf("the repository at %s has no commit %s in its branches and tags, and does not hand it out\nthe crate's commit was never pushed there, or was taken back; nobody can prove the crate from this repository", redact(address), id)}
+	}
+	return dir, fetchBlobs(ctx, dir, id)
+}
+
+// FetchAll returns the directory of a clone that has all branches and tags, with the
+// blobs that are small enough to be links. It is for submodules, of which it is only
+// known later which commit is needed.
+func (r Repositories) FetchAll(ctx context.Context, address string) (string, error) {
+	if err := checkURL(address); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	dir, err := r.clone(ctx, address)
+	if err != nil {
+		return "", err
+	}
+	return dir, fetchRefs(ctx, dir, "--filter=blob:limit=2k")
+}
+
+// noBlobs leaves out all blobs. A server that cannot do that sends them.
+const noBlobs = "--filter=blob:none"
+
+func fetchRefs(ctx context.Context, dir, filter string) error {
+	if err := fetch(ctx, dir, "", filter, "--", "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"); err != nil {
+		return fmt.Errorf("the repository cannot be fetched: %w", err)
+	}
+	return nil
+}
+
+// clone makes an empty clone for an address, if there is none.
+func (r Repositories) clone(ctx context.Context, address string) (string, error) {
+	h := sha256.Sum256([]byte(address))
+	dir := filepath.Join(string(r), hex.EncodeToString(h[:16])+".git")
+	if _, err := os.Stat(filepath.Join(dir, "HEAD")); err == nil {
+		return dir, nil
+	}
+	if err := os.MkdirAll(string(r), 0o755); err != nil {
+		return "", err
+	}
+	fresh, err := os.MkdirTemp(string(r), ".new-*")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(fresh) // after the rename there is none
+	if _, err := gitOutput(ctx, fresh, "init", "--quiet", "--bare", "--template=", "--object-format=sha1", "."); err != nil {
+		return "", err
+	}
+	// What makes git take a missing blob for one that was left out on purpose.
+	for _, kv := range [][2]string{{"core.repositoryFormatVersion", "1"}, {"extensions.partialClone", "origin"},
+		{"remote.origin.url", address}, {"remote.origin.promisor", "true"}} {
+		if _, err := gitOutput(ctx, fresh, "config", kv[0], kv[1]); err != nil {
+			return "", err
+		}
+	}
+	if err := os.Rename(fresh, dir); err != nil {
+		if _, statErr := os.Stat(filepath.Join(dir, "HEAD")); statErr == nil {
+			return dir, nil // another process was faster
+		}
+		return "", err
+	}
+	return dir, nil
+}
+
+// fetchBlobs fetches the blobs that a proof can need the content of: links, and
+// manifests, which are only those of the package and of its workspace, but small.
+func fetchBlobs(ctx context.Context, dir, commit string) error {
+	ids, err := needed(ctx, dir, commit)
+	if err != nil {
+		return err
+	}
+	missing, err := missing(ctx, dir, commit, ids)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	if err := fetch(ctx, dir, strings.Join(missing, "\n")+"\n", noBlobs, "--stdin", "--", "origin"); err != nil {
+		return fmt.Errorf("the repository's links and manifests cannot be fetched: %w", err)
+	}
+	return nil
+}
+
+// needed lists the blobs of fetchBlobs in a commit.
+func needed(ctx context.Context, dir, commit string) ([]string, error) {
+	out, err := gitOutput(ctx, dir, "ls-tree", "-r", "-z", "--full-tree", commit)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, line := range strings.Split(out, "\x00") {
+		meta, path, _ := strings.Cut(line, "\t")
+		fields := strings.Fields(meta) // mode, type, id
+		if len(fields) == 3 && fields[1] == "blob" &&
+			(fields[0] == git.ModeSymlink || path == "Cargo.toml" || strings.HasSuffix(path, "/Cargo.toml")) {
+			ids = append(ids, fields[2])
+		}
+	}
+	return ids, nil
+}
+
+// missing returns those of a commit's objects that are not in the clone. (git cat-file
+// gives up at the first object that was left out.)
+func missing(ctx context.Context, dir, commit string, ids []string) ([]string, error) {
+	out, err := gitOutput(ctx, dir, "rev-list", "--objects", "--missing=print", "--max-count=1", commit)
+	if err != nil {
+		return nil, err
+	}
+	var lost []string
+	for _, line := range strings.Split(out, "\n") {
+		if id, ok := strings.CutPrefix(line, "?"); ok && slices.Contains(ids, id) {
+			lost = append(lost, id)
+		}
+	}
+	return lost, nil
+}
+
+// hasAll says whether a clone has all that the proof of a commit can need.
+func hasAll(ctx context.Context, dir, commit string) (bool, error) {
+	ids, err := needed(ctx, dir, commit) // fails if a tree is missing
+	if err != nil {
+		return false, err
+	}
+	lost, err := missing(ctx, dir, commit, ids)
+	return len(lost) == 0, err
+}
+
+// fetch runs git fetch.
+func fetch(ctx context.Context, dir, input string, args ...string) error {
+	env := []string{"GIT_ALLOW_PROTOCOL=https:ssh:file", "GIT_SSH_COMMAND=ssh -oBatchMode=yes"}
+	for _, kv := range git.Environment(os.Environ()) {
+		if !strings.HasPrefix(kv, "GIT_ALLOW_PROTOCOL=") {
+			env = append(env, kv)
+		}
+	}
+	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "gc.auto=0", "-c", "maintenance.auto=false",
+		"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"}, args...)
+	_, err := gitInput(ctx, dir, env, input, all...)
+	return err
+}
+
+// gitOutput runs a git command that goes nowhere and runs nothing.
+func gitOutput(ctx context.Context, dir string, args ...string) (string, error) {
+	return gitInput(ctx, dir, git.Environment(os.Environ()), "", args...)
+}
+
+func gitInput(ctx context.Context, dir string, env []string, input string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.hooksPath=" + os.DevNull}, args...)...)
+	cmd.Env, cmd.Stdin, cmd.WaitDelay = env, strings.NewReader(input), time.Second
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &credential.Limited{W: &out, Left: maxGitOutput}, &credential.Limited{W: &said, Left: maxSaid}
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", fmt.Errorf("git is needed: %w", err)
+	}
+	if err != nil {
+		return "", fmt.Errorf("git %s: %w: %s", verb(args), err, strings.TrimSpace(said.String()))
+	}
+	return out.String(), nil
+}
+
+// verb is the first of git's arguments that is no option.
+func verb(args []string) string {
+	for i := 0; i < len(args); i++ {
+		if args[i] == "-c" {
+			i++
+		} else if !strings.HasPrefix(args[i], "-") {
+			return args[i]
+		}
+	}
+	return ""
+}
+
+// redact hides a password in a URL.
+func redact(address string) string {
+	if u, err := url.Parse(address); err == nil {
+		return u.Redacted()
+	}
+	return address
+}

@@ -1,0 +1,158 @@
+package publish
+
+import (
+	"encoding/hex"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cratelog/crate"
+	"cratelog/internal/fixture"
+	"cratelog/prover"
+	"cratelog/prover/git"
+)
+
+func needGit(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skipf("git is not installed: %v", err)
+	}
+}
+
+// served is the fixture's repository as a server that leaves out blobs has it.
+func served(t *testing.T) (url, dir string) {
+	t.Helper()
+	needGit(t)
+	dir = fixture.Repo(t)
+	for _, key := range []string{"uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"} {
+		if out, err := exec.CommandContext(t.Context(), "git", "-C", dir, "config", key, "true").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	return "file://" + filepath.ToSlash(dir), dir
+}
+
+func planIn(t *testing.T, dir, name, version string) error {
+	t.Helper()
+	return planFrom(t, dir, name, version, nil)
+}
+
+func planFrom(t *testing.T, dir, name, version string, commit *[20]byte) error {
+	t.Helper()
+	c, err := crate.Read(fixture.Crate(t, name, version), name, version, crate.DefaultLimits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := git.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer repo.Close()
+	_, err = prover.NewPlan(t.Context(), c, repo, prover.Source{Commit: commit})
+	return err
+}
+
+func TestAFetchedCommitIsEnoughToProveFrom(t *testing.T) {
+	url, dir := served(t)
+	cache := Repositories(filepath.Join(t.TempDir(), "repositories"))
+	commit := fixture.Commit(t, "0.1.0")
+	got, err := cache.Fetch(t.Context(), url, commit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"hello-proof", "hello-inner"} {
+		if err := planIn(t, got, name, "0.1.0"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A crate that is not the commit's is told apart without the sources, too.
+	var unprovable *prover.UnprovableError
+	if err := planFrom(t, got, "hello-proof", "0.1.1", &commit); !errors.As(err, &unprovable) || !strings.Contains(err.Error(), "src/lib.rs: its content differs") {
+		t.Errorf("another crate: %v", err)
+	}
+	// Sources were left out, and so was the other commit.
+	id := hex.EncodeToString(commit[:])
+	source, err := gitOutput(t.Context(), got, "rev-parse", id+":src/lib.rs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost, err := missing(t.Context(), got, id, []string{strings.TrimSpace(source)})
+	if err != nil || len(lost) != 1 {
+		t.Errorf("missing are %v: %v", lost, err)
+	}
+	other := fixture.Commit(t, "0.1.1")
+	if _, err := gitOutput(t.Context(), got, "cat-file", "-e", hex.EncodeToString(other[:])); err == nil {
+		t.Error("it has the other commit")
+	}
+	// The repository goes away: what was fetched stays.
+	if err := os.Rename(dir, dir+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := cache.Fetch(t.Context(), url, commit); err != nil || again != got {
+		t.Errorf("again: %s %v", again, err)
+	}
+	if _, err := cache.Fetch(t.Context(), url, fixture.Commit(t, "0.1.1")); err == nil || !strings.Contains(err.Error(), "the repository cannot be fetched") {
+		t.Errorf("the other commit, from a repository that is gone: %v", err)
+	}
+}
+
+func TestARepositoryWithoutTheCommitIsToldFromOneThatIsDown(t *testing.T) {
+	url, _ := served(t)
+	cache := Repositories(t.TempDir())
+	_, err := cache.Fetch(t.Context(), url, [20]byte{1, 2, 3})
+	var refused Refusal
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "has no commit 0102030000000000000000000000000000000000 in its branches and tags") || !strings.Contains(err.Error(), "never pushed there") {
+		t.Error(err)
+	}
+	_, err = cache.Fetch(t.Context(), "file://"+t.TempDir()+"/gone", [20]byte{1})
+	if err == nil || errors.As(err, &refused) {
+		t.Error(err)
+	}
+}
+
+// A server that neither leaves out blobs nor hands out commits by id.
+func TestAnOldServerIsFetchedWhole(t *testing.T) {
+	needGit(t)
+	dir := fixture.Repo(t)
+	for _, kv := range [][2]string{{"uploadpack.allowFilter", "false"}, {"uploadpack.allowAnySHA1InWant", "false"}} {
+		if out, err := exec.CommandContext(t.Context(), "git", "-C", dir, "config", kv[0], kv[1]).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	got, err := Repositories(t.TempDir()).Fetch(t.Context(), "file://"+dir, fixture.Commit(t, "0.1.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := planIn(t, got, "hello-proof", "0.1.0"); err != nil {
+		t.Error(err)
+	}
+	if got, err = Repositories(t.TempDir()).FetchAll(t.Context(), "file://"+dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := planIn(t, got, "hello-proof", "0.1.1"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGitIsSentNowhereElse(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"https://git.example.com/a/b": true, "ssh://git@git.example.com/a": true, "git@git.example.com:a/b.git": true, "file:///a/b": true,
+		"http://git.example.com/a": false, "git://git.example.com/a": false, "ext::sh -c true://": false, "ext::sh": false,
+		"ssh://-oProxyCommand=x/a": false, "ssh://-x@git.example.com/a": false, "git@-oProxyCommand=x:a": false, "-u@git.example.com:a": false,
+		"git@git.example.com:-a": false, "--upload-pack=x://": false, "https://%zz/": false,
+	} {
+		_, err := Repositories(t.TempDir()).FetchAll(cancelled(t), address)
+		refused := err != nil && !strings.Contains(err.Error(), "context canceled")
+		if refused == ok {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	for what, isURL := range map[string]bool{".": false, "../a": false, "a:b": false, "https://a.example/b": true, "git@a.example:b": true} {
+		if IsURL(what) != isURL {
+			t.Errorf("%s", what)
+		}
+	}
+}

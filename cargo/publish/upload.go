@@ -1,0 +1,149 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+
+	"cratelog/cargo"
+	"cratelog/cargo/credential"
+	"cratelog/cargo/registry"
+)
+
+// upload has cargo upload every crate that the registry does not have, those that
+// others depend on first.
+func (r *run) upload(ctx context.Context) error {
+	if r.DryRun {
+		return nil
+	}
+	if r.LogOnly {
+		r.Report.Status("Finished", "logged, and not published: that is left to cargo publish")
+		return nil
+	}
+	exactly, err := r.allow()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		os.Remove(string(exactly))
+		os.Remove(string(exactly) + ".asked")
+	}()
+	guard, err := r.target.guard(r.settings, r.Guard, string(exactly), r.Token, os.Getenv)
+	if err != nil {
+		return err
+	}
+	if r.target.ours {
+		r.Report.Status("Note", "cargo may warn that the registry's token will be ignored; it is read all the same")
+	}
+	for _, j := range r.jobs {
+		if j.published {
+			r.Report.Status("Fresh", "%s is published already, with these bytes", j.member)
+			continue
+		}
+		args := slices.Concat([]string{"-p", j.spec(), "--no-verify"}, r.target.registryFlags(), guard)
+		if err := r.Cargo.run(ctx, r.target.env, "publish", args...); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			return fmt.Errorf("cargo publish failed for %s (%w)\nit is logged, and nothing is lost: run the same command again, and it goes on here", j.member, err)
+		}
+		if err := r.confirm(ctx, j, exactly); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allow writes the file of what may be uploaded.
+func (r *run) allow() (credential.Exactly, error) {
+	f, err := os.CreateTemp(string(r.store), "uploading-*")
+	if err != nil {
+		return "", err
+	}
+	for _, j := range r.jobs {
+		if _, err = f.WriteString(credential.Allow(j.Name, j.Version, j.plan.Subject.SHA256)); err != nil {
+			break
+		}
+	}
+	return credential.Exactly(f.Name()), errors.Join(err, f.Close())
+}
+
+// confirm makes sure that what was uploaded is what was logged: cargo has asked, and
+// the index lists it.
+func (r *run) confirm(ctx context.Context, j *job, exactly credential.Exactly) error {
+	sum := j.plan.Subject.SHA256
+	index, asked := exactly.Asked(j.Name, j.Version, sum)
+	if !asked {
+		r.Report.Warn("cargo uploaded %s without asking whether these are the bytes that were logged: something in its configuration or environment took the place of our credential provider", j.member)
+	}
+	if index == "" {
+		index = r.target.index
+	}
+	listed, err := r.listed(ctx, j, index)
+	var refused Refusal
+	switch {
+	case errors.As(err, &refused):
+		return err
+	case !asked && !listed:
+		return fmt.Errorf("%s: nothing shows that what was uploaded is what was logged (SHA-256 %x); look it up in the registry's index", j.member, sum)
+	case !asked:
+	case err != nil:
+		r.Report.Warn("%s: the registry's index was not compared: %v", j.member, err)
+	case !listed:
+		r.Report.Warn("%s: the registry's index does not list it yet, so its checksum was not compared", j.member)
+	}
+	j.published = true
+	r.Report.Status("Finished", "%s: uploaded what is logged, SHA-256 %x", j.member, sum)
+	return nil
+}
+
+// listed says whether the registry lists these bytes for the version. It is a Refusal
+// if it lists others; another error says that it cannot be told.
+func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
+	if r.target.name == cargo.DefaultSource && r.target.index == "" {
+		var err error
+		if index, err = registry.DefaultIndex(r.Home); err != nil {
+			return false, err
+		}
+	}
+	if index == "" {
+		return false, fmt.Errorf("cargo's configuration names no index for the registry %s", r.target.name)
+	}
+	url, err := registry.SparseURL(index)
+	if err != nil {
+		return false, err
+	}
+	x := &registry.Index{URL: url, UserAgent: r.UserAgent, Token: r.Token}
+	if x.Token == "" {
+		x.Token = r.settings.Token(r.target.name)
+	}
+	var status *registry.StatusError
+	about, err := x.Config(ctx)
+	if about.Auth || errors.As(err, &status) && status.Status == http.StatusUnauthorized {
+		r.target.private = true
+	}
+	if err != nil {
+		return false, err
+	}
+	releases, err := x.Releases(ctx, j.Name)
+	if errors.Is(err, registry.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	found, err := registry.Find(releases, j.Version)
+	if errors.Is(err, registry.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, Refusal{fmt.Errorf("%s: %w", j.member, err)}
+	}
+	if found.Checksum != j.plan.Subject.SHA256 {
+		return false, Refusal{fmt.Errorf("the registry lists %s with SHA-256 %x, and cargo packages %x: this version is published already, with other bytes\npublish a new version", j.member, found.Checksum, j.plan.Subject.SHA256)}
+	}
+	return true, nil
+}

@@ -1,0 +1,289 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"cratelog/cargo/credential"
+	"cratelog/client"
+	"cratelog/entry"
+	"cratelog/internal/forge"
+	"cratelog/internal/loopback"
+	"cratelog/internal/registrytest"
+	"cratelog/prover"
+)
+
+// TestMain lets the test binary be the credential provider that cargo starts.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == credential.PluginFlag {
+		if err := credential.Main(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+const secret = "a-token-that-nobody-may-see"
+
+// site is a publisher: a work tree with a remote, cargo's home with a token, a
+// registry, and a log with three witnesses.
+type site struct {
+	t      *testing.T
+	dir    string // the work tree
+	home   string // CARGO_HOME
+	reg    *registrytest.Registry
+	world  *loopback.World
+	forger *forger
+	out    *output
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	for _, tool := range []string{"cargo", "git"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed, so nothing can be published: %v", tool, err)
+		}
+	}
+	s := &site{t: t, dir: filepath.Join(t.TempDir(), "work"), home: t.TempDir(), reg: registrytest.New(t), forger: newForger(t), out: &output{}}
+	t.Setenv("CARGO_HOME", s.home)
+	t.Setenv("GIT_CONFIG_GLOBAL", os.DevNull)
+	t.Setenv("CARGO_TERM_COLOR", "never")
+	s.reg.SetToken(secret, false)
+	s.write(filepath.Join(s.home, "config.toml"), "[registries.my]\nindex = \"sparse+"+s.reg.Index+"\"\n")
+	s.write(filepath.Join(s.home, "credentials.toml"), "[registries.my]\ntoken = \""+secret+"\"\n")
+	var err error
+	if s.world, err = loopback.Start(t.Context(), loopback.Config{Origin: "publish.example/log", Dir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.world.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	origin := filepath.Join(t.TempDir(), "origin.git")
+	s.git("", "init", "-q", "--bare", "--object-format=sha1", origin)
+	s.git("", "init", "-q", "--object-format=sha1", s.dir)
+	s.git(s.dir, "remote", "add", "origin", origin)
+	s.write(filepath.Join(s.dir, ".gitignore"), "/target\nCargo.lock\n")
+	return s
+}
+
+func (s *site) write(name, content string) {
+	s.t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o644)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) git(dir string, args ...string) string {
+	s.t.Helper()
+	cmd := exec.CommandContext(s.t.Context(), "git", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b.example", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b.example")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// pkg writes a package; more goes behind its [package] table.
+func (s *site) pkg(dir, name, version, more string) {
+	s.t.Helper()
+	dir = filepath.Join(s.dir, dir)
+	s.write(filepath.Join(dir, "Cargo.toml"), fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\nlicense = \"MIT\"\ndescription = \"a test\"\n%s", name, version, more))
+	s.write(filepath.Join(dir, "src", "lib.rs"), "pub fn hello() {}\n")
+}
+
+func (s *site) commit() {
+	s.t.Helper()
+	s.git(s.dir, "add", "-A")
+	s.git(s.dir, "commit", "-q", "-m", "work")
+}
+
+func (s *site) push() {
+	s.t.Helper()
+	s.commit()
+	s.git(s.dir, "push", "-q", "origin", "HEAD:refs/heads/main")
+}
+
+// config is that of a publisher who verifies the log's answers.
+func (s *site) config(edit ...func(*Config)) Config {
+	s.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cfg := Config{
+		Cargo: Cargo{Program: "cargo", Dir: s.dir, Out: s.out}, PackageFlags: []string{"--no-verify"},
+		Registry: "my", Log: s.world.URL, Prover: s.forger, Guard: self, Home: s.home, Report: s.out, UserAgent: "test",
+	}
+	cfg.Policy.Trust, cfg.Policy.Development = []string{s.world.File}, true
+	for _, e := range edit {
+		e(&cfg)
+	}
+	return cfg
+}
+
+// run publishes and returns what was said.
+func (s *site) run(edit ...func(*Config)) (string, error) {
+	s.t.Helper()
+	s.out.reset()
+	err := Run(s.t.Context(), s.config(edit...))
+	said := s.out.String()
+	s.t.Logf("%v\n%s", err, said)
+	if strings.Contains(said+fmt.Sprint(err), secret) {
+		s.t.Error("the token was shown")
+	}
+	return said, err
+}
+
+// mustRun is run for what must succeed.
+func (s *site) mustRun(edit ...func(*Config)) string {
+	s.t.Helper()
+	said, err := s.run(edit...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return said
+}
+
+// refused is run for what must be refused, with all of the words.
+func (s *site) refused(edit func(*Config), words ...string) {
+	s.t.Helper()
+	_, err := s.run(edit)
+	var refusal Refusal
+	if !errors.As(err, &refusal) {
+		s.t.Errorf("not refused: %v", err)
+	}
+	for _, w := range words {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			s.t.Errorf("it does not say %q:\n%v", w, err)
+		}
+	}
+}
+
+// arrived returns the names of what was uploaded since the last call. Each must be
+// what the log holds.
+func (s *site) arrived() (names []string) {
+	s.t.Helper()
+	for _, p := range s.reg.Published() {
+		bundle, err := os.ReadFile(credential.BundleFile(filepath.Join(s.dir, "target", "zkp"), p.Name, p.Version))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		reader := s.reader()
+		r, err := reader.Verify(bundle, p.Raw, p.Name, p.Version)
+		if err != nil {
+			s.t.Errorf("%s: %v", p.Name, err)
+		} else if r.SHA256 != sha256.Sum256(p.Raw) {
+			s.t.Errorf("%s: other bytes were uploaded than are logged", p.Name)
+		}
+		names = append(names, p.Name+" "+p.Version)
+	}
+	return names
+}
+
+func (s *site) reader() *credential.Reader {
+	s.t.Helper()
+	p, err := s.config().Policy.Load()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	reader, err := credential.NewReader(p)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return reader
+}
+
+// forger is a Prover that takes no time. It cannot prove what is false: plans are
+// true.
+type forger struct {
+	*forge.Forger
+	program [32]byte
+	made    int
+}
+
+func newForger(t *testing.T) *forger {
+	t.Helper()
+	f, err := forge.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &entry.Entry{Subject: entry.Subject{Name: "a", Version: "1.0.0"}, Claim: &entry.Source{}}
+	if err := f.Prove(e); err != nil {
+		t.Fatal(err)
+	}
+	return &forger{Forger: f, program: e.Proof.Program}
+}
+
+func (f *forger) Program(*prover.Plan) ([32]byte, error) { return f.program, nil }
+
+func (f *forger) Prove(_ context.Context, p *prover.Plan, _ prover.Progress) (*entry.Entry, error) {
+	f.made++
+	e := &entry.Entry{Subject: p.Subject, Claim: p.Claim}
+	return e, f.Forger.Prove(e)
+}
+
+// output is a Reporter that keeps what it is told, and cargo's output.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+func (o *output) reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.b.Reset()
+}
+
+func (o *output) Status(verb, format string, args ...any) {
+	fmt.Fprintf(o, "%12s %s\n", verb, fmt.Sprintf(format, args...))
+}
+func (o *output) Warn(format string, args ...any) {
+	fmt.Fprintf(o, "warning: %s\n", fmt.Sprintf(format, args...))
+}
+func (o *output) Steps() (prover.Progress, func()) { return nil, func() {} }
+
+// logged returns how many entries the log has published.
+func (s *site) logged() int64 {
+	s.t.Helper()
+	signed, err := (&client.Log{URL: s.world.URL}).Checkpoint(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c, err := s.world.Policy.CheckCheckpoint(signed)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c.Size
+}
+
+// makeOther packs a .crate that is not the publisher's.
+func makeOther(name, version string) []byte {
+	return registrytest.MakeCrate(name, version, map[string]string{"src/lib.rs": "pub fn of_somebody_else() {}\n"})
+}

@@ -1,0 +1,191 @@
+package verdict
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"cratelog/cargo/policy"
+	"cratelog/client"
+)
+
+// source is a log of a trust file.
+type source struct {
+	origin string
+	log    *client.Log // nil if the trust file has no URL
+	trust  *policy.Trust
+	dir    string // for its bundles
+}
+
+func newSources(cfg Config) []*source {
+	var out []*source
+	seen := map[string]bool{}
+	for i := range cfg.Policy.Trust {
+		t := &cfg.Policy.Trust[i]
+		for _, l := range t.Policy.Logs() {
+			if seen[l.Origin] { // a log may have several keys
+				continue
+			}
+			seen[l.Origin] = true
+			s := &source{origin: l.Origin, trust: t, dir: filepath.Join(cfg.Cache, "bundles", originName(l.Origin))}
+			if l.URL != "" {
+				s.log = &client.Log{URL: l.URL, HTTP: cfg.HTTP, UserAgent: cfg.UserAgent}
+			}
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// originName is the name of a log's directory.
+func originName(origin string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(origin))) }
+
+// candidate is a place where a bundle may be.
+type candidate struct {
+	source *source
+	cached bool
+}
+
+// candidates is the number of places: the cache of each log, then each log.
+func (c *Checker) candidates() int {
+	if c.cfg.Offline {
+		return len(c.sources)
+	}
+	return 2 * len(c.sources)
+}
+
+func (c *Checker) candidate(i int) candidate {
+	n := len(c.sources)
+	return candidate{c.sources[i%n], i < n}
+}
+
+var errNothing = errors.New("nothing there")
+
+// bundle reads what a candidate has. Nobody has verified it.
+func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links links) ([]byte, error) {
+	if from.cached {
+		return readBounded(from.source.bundlePath(w), client.MaxBundleSize)
+	}
+	if from.source.log == nil {
+		return nil, errNothing
+	}
+	link := links[from.source]
+	if err := link.broken(); err != nil {
+		return nil, err
+	}
+	b, err := from.source.log.Bundle(ctx, w.Name, w.Version)
+	link.note(err)
+	return b, err
+}
+
+// Prefetch puts a crate's bundle into the cache, if none is there, so that Crate need
+// not wait for a log. It verifies nothing and reports nothing: Crate will.
+func (c *Checker) Prefetch(ctx context.Context, name, version string) {
+	w := Want{Name: name, Version: version}
+	for _, s := range c.sources {
+		if _, err := os.Stat(s.bundlePath(w)); err == nil || c.cfg.Offline {
+			return
+		}
+	}
+	for _, s := range c.sources {
+		if s.log == nil {
+			continue
+		}
+		if b, err := s.log.Bundle(ctx, name, version); err == nil {
+			if err := replace(s.bundlePath(w), b); err != nil {
+				c.cfg.Log.Warn("cannot keep a bundle", "err", err)
+			}
+			return
+		}
+	}
+}
+
+func (s *source) bundlePath(w Want) string {
+	return filepath.Join(s.dir, w.Name+"-"+w.Version+".tlog-proof")
+}
+
+// links are the connections to the logs in one run.
+type links map[*source]*link
+
+// link gives a log up that does not answer: several hundred timeouts say no more
+// than a few.
+type link struct {
+	mu       sync.Mutex
+	failures int // since it last answered
+	err      error
+}
+
+const maxFailures = 3
+
+func newLinks(sources []*source) links {
+	m := links{}
+	for _, s := range sources {
+		m[s] = &link{}
+	}
+	return m
+}
+
+func (l *link) broken() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failures < maxFailures {
+		return nil
+	}
+	return l.err
+}
+
+func (l *link) note(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil || errors.Is(err, client.ErrNotLogged) {
+		l.failures = 0
+		return
+	}
+	l.failures, l.err = l.failures+1, err
+}
+
+// readBounded reads a file of at most limit bytes. What is larger is nothing.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = errNothing
+	}
+	return b, err
+}
+
+// replace writes a file that appears whole. It is not synced: what a crash damages is
+// found out and made again.
+func replace(path string, content []byte) error {
+	err := tryReplace(path, content)
+	if errors.Is(err, os.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+			err = tryReplace(path, content)
+		}
+	}
+	return err
+}
+
+func tryReplace(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}

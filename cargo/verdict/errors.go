@@ -1,0 +1,171 @@
+package verdict
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"cratelog/cargo/policy"
+	"cratelog/client"
+)
+
+// Reasons of this package, beside the Err variables of client.
+var (
+	// ErrUnreachable: a log did not answer, so nobody knows what it would have said.
+	ErrUnreachable = errors.New("log not reachable")
+	// ErrNotDownloaded: the .crate is not there.
+	ErrNotDownloaded = errors.New("not downloaded")
+	// ErrNotCached: the bundle is not in the cache, and nothing may be fetched.
+	ErrNotCached = errors.New("no bundle in the cache")
+	// ErrNoLog: the policy names no log that could be asked.
+	ErrNoLog = errors.New("no log to ask")
+	// ErrUnreadable: a file could not be read.
+	ErrUnreadable = errors.New("not readable")
+	// ErrSourceTampered: the unpacked source is not what the .crate holds. This package
+	// does not look at sources; a caller who does gives this reason.
+	ErrSourceTampered = errors.New("unpacked source differs from the .crate")
+	// ErrInterrupted: the caller did not wait for the end.
+	ErrInterrupted = errors.New("interrupted")
+	// ErrState: what the state directory remembers cannot be used.
+	ErrState = errors.New("state not usable")
+)
+
+// slugs name the reasons for machines. They do not change.
+var slugs = []struct {
+	reason error
+	slug   string
+}{
+	{client.ErrFork, "fork"},
+	{ErrSourceTampered, "source-tampered"},
+	{ErrNotDownloaded, "not-downloaded"},
+	{ErrUnreachable, "unreachable"},
+	{ErrNotCached, "not-cached"},
+	{ErrNoLog, "no-log"},
+	{ErrUnreadable, "unreadable"},
+	{ErrInterrupted, "interrupted"},
+	{ErrState, "state"},
+	{client.ErrNotLogged, "not-logged"},
+	{client.ErrPolicy, "policy"},
+	{client.ErrBundle, "malformed-bundle"},
+	{client.ErrCheckpoint, "malformed-checkpoint"},
+	{client.ErrLog, "unknown-log"},
+	{client.ErrLogSignature, "log-signature"},
+	{client.ErrCosignature, "cosignature"},
+	{client.ErrQuorum, "quorum"},
+	{client.ErrNoWitnesses, "no-witnesses"},
+	{client.ErrStale, "stale"},
+	{client.ErrEntry, "malformed-entry"},
+	{client.ErrInclusion, "not-included"},
+	{client.ErrSubject, "another-crate"},
+	{client.ErrProgram, "program"},
+	{client.ErrProof, "proof"},
+	{client.ErrFiles, "files"},
+	{client.ErrUnproven, "unproven"},
+	{client.ErrConsistency, "consistency"},
+}
+
+// Error is why a crate is not verified, in words.
+type Error struct {
+	Status  Status // Violation or Unchecked
+	Reason  string // for machines: one of the slugs in docs/cargo.md, "error" for others
+	Message string // what is wrong: a phrase without a full stop
+	Remedy  string // what to do next, likewise; may be empty
+
+	err error
+}
+
+// Error returns two sentences, if there is a remedy.
+func (e *Error) Error() string {
+	if e.Remedy == "" {
+		return e.Message
+	}
+	return e.Message + ". " + e.Remedy + "."
+}
+
+// Unwrap returns what the error wraps: one of this package's or of client's Err
+// variables, in general.
+func (e *Error) Unwrap() error { return e.err }
+
+// Explain takes an error of a Verdict apart. It is not nil unless err is; Status is
+// set only if err is a *Error already.
+func Explain(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	e := &Error{Reason: "error", Message: err.Error(), err: err}
+	for _, s := range slugs {
+		if errors.Is(err, s.reason) {
+			e.Reason = s.slug
+			break
+		}
+	}
+	var ours *Error
+	var theirs *client.Error
+	switch {
+	case errors.As(err, &ours) && err.Error() == ours.Error():
+		e.Message, e.Remedy, e.Status = ours.Message, ours.Remedy, ours.Status
+	case errors.As(err, &theirs) && err.Error() == theirs.Error():
+		e.Message, e.Remedy = splitAdvice(theirs)
+	}
+	return e
+}
+
+// splitAdvice divides the text of a client.Error where its advice begins.
+func splitAdvice(e *client.Error) (message, remedy string) {
+	what := e.What
+	if e.Err != nil {
+		what += ": " + e.Err.Error()
+	}
+	message = e.Reason.Error() + ": " + what
+	rest, ok := strings.CutPrefix(e.Error(), message+". ")
+	if !ok {
+		return e.Error(), ""
+	}
+	return message, strings.TrimSuffix(rest, ".")
+}
+
+func refuse(reason error, remedy, format string, args ...any) error {
+	return &Error{Message: fmt.Sprintf(format, args...), Remedy: remedy, err: reason}
+}
+
+func notLogged(w Want, s *source) error {
+	return refuse(client.ErrNotLogged, "Ask its author to publish with a proof, prove it yourself with cargo zkp prove, or make an exception in zkp.toml",
+		"the log %s has no entry for %s %s: nobody has proved this version there", s.origin, w.Name, w.Version)
+}
+
+func unreachable(w Want, s *source, err error) error {
+	return refuse(fmt.Errorf("%w: %w", ErrUnreachable, err), "Try again when the log answers; bundles that were fetched before are in the cache",
+		"the log %s did not say whether it holds %s %s: %v", s.origin, w.Name, w.Version, err)
+}
+
+// besides is unreachable for a crate whose bundle in the cache does not do.
+func besides(network, cached error) error {
+	e := Explain(network)
+	e.Message += "; the bundle in the cache does not do: " + Explain(cached).Message
+	e.err = fmt.Errorf("%w: %w", network, cached)
+	return e
+}
+
+func notCached(w Want) error {
+	return refuse(ErrNotCached, "Run it once without --offline", "no bundle of %s %s is in the cache, and nothing is fetched offline", w.Name, w.Version)
+}
+
+func notDownloaded(w Want) error {
+	return refuse(ErrNotDownloaded, "Run cargo fetch first", "the .crate of %s %s is not on this machine", w.Name, w.Version)
+}
+
+func unreadable(w Want, err error) error {
+	return refuse(fmt.Errorf("%w: %w", ErrUnreadable, err), "", "%s cannot be read: %v", w.place(), err)
+}
+
+func interrupted(err error) error {
+	return refuse(fmt.Errorf("%w: %w", ErrInterrupted, err), "", "it was stopped before this crate was checked")
+}
+
+func noLog(p *policy.Policy) error {
+	remedy := "Name a trust file with the URL of a log under trust in " + p.Path
+	if p.TrustDir != "" {
+		remedy = "Put the policy file of a log that you trust, with its URL, into " + p.TrustDir
+	}
+	return refuse(ErrNoLog, remedy, "no trust file names a log that could be asked")
+}

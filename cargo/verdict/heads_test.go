@@ -1,0 +1,359 @@
+package verdict
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"cratelog/client"
+	"cratelog/evidence"
+)
+
+// twin is a log with the keys and the address of l, and the same first n entries.
+func (l *fakeLog) twin(n int) *fakeLog {
+	l.t.Helper()
+	o := &fakeLog{t: l.t, origin: l.origin, trust: l.trust, server: l.server, log: l.log, wits: l.wits, time: l.time,
+		index: map[string]int64{}, notes: map[string][]byte{}}
+	for _, leaf := range l.leaves[:n] {
+		o.addLeaf(leaf)
+	}
+	for k, i := range l.index {
+		if i < int64(n) {
+			o.index[k] = i
+		}
+	}
+	return o
+}
+
+// become makes the log show another tree from now on.
+func (l *fakeLog) become(o *fakeLog) {
+	l.set(func() { l.hashes, l.leaves, l.index, l.notes = o.hashes, o.leaves, o.index, o.notes })
+}
+
+// forkFiles returns the evidence that a place holds, as a stranger with the keys
+// verifies it.
+func (p *place) forkFiles(l *fakeLog) (paths []string) {
+	p.t.Helper()
+	var logs, wits []string
+	for _, line := range strings.Split(l.trust, "\n") {
+		switch f := strings.Fields(line); {
+		case len(f) > 0 && f[0] == "log":
+			logs = append(logs, f[1])
+		case len(f) > 0 && f[0] == "witness":
+			wits = append(wits, f[2])
+		}
+	}
+	keys, err := evidence.NewKeys(logs, wits)
+	fatalIf(p.t, err)
+	for _, f := range p.files("state") {
+		if !strings.HasSuffix(f, ".evidence") {
+			continue
+		}
+		e, err := evidence.Read(f)
+		fatalIf(p.t, err)
+		c, err := evidence.Verify(e, keys, nil)
+		if err != nil || c.Who != "log "+l.origin || len(c.Also) != 3 {
+			p.t.Errorf("%s: %+v, %v", f, c, err)
+		}
+		paths = append(paths, f)
+	}
+	return paths
+}
+
+func TestAGrowingLogIsShownToBeConsistent(t *testing.T) {
+	l, p, wants := hello(t, dev)
+	l.pad(300, "later")
+	for _, size := range []int64{2, 6, 7, 256, 257, 300} { // each verifies under another checkpoint
+		l.set(func() { l.size = size })
+		fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
+		verified(t, p.all(wants[0]))
+	}
+	l.asked()
+	// Older ones are shown to be in the remembered one, in any order, and but once.
+	for _, size := range []int64{100, 6, 299, 100} {
+		l.set(func() { l.size = size })
+		fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
+		verified(t, p.all(wants...))
+	}
+	if reqs := l.requests; len(reqs) > 12+2*3 {
+		t.Errorf("%d requests: %q", len(reqs), reqs)
+	}
+	l.server.Close()
+	verified(t, p.all(wants...))
+	if got := p.forkFiles(l); len(got) != 0 {
+		t.Errorf("an honest log is accused: %q", got)
+	}
+}
+
+func TestManyCheckpointsCostFewRequests(t *testing.T) {
+	l := newLog(t, "log.example/a")
+	p := newPlace(t, dev, l)
+	var wants []Want
+	for i := range 40 {
+		name := fmt.Sprintf("crate-%d", i)
+		raw, e := forged(t, name, "1.0.0")
+		l.add(e)
+		wants = append(wants, p.want(name, "1.0.0", raw))
+	}
+	// Every bundle is under the checkpoint that was the newest when it was made.
+	l.set(func() {
+		l.answer = func(w http.ResponseWriter, r *http.Request) bool {
+			i, ok := l.index[strings.TrimPrefix(r.URL.Path, "/v1/crates/")]
+			if ok {
+				w.Write(l.bundle(i, i+1))
+			}
+			return ok
+		}
+	})
+	verified(t, p.all(wants...))
+	if n := l.asked(); n > 2*len(wants) {
+		t.Errorf("%d requests", n)
+	}
+	verified(t, p.all(wants...))
+	if n := l.asked(); n != 0 {
+		t.Errorf("the second time, %d requests", n)
+	}
+}
+
+func TestAForkStopsEverythingAndLeavesEvidence(t *testing.T) {
+	for name, c := range map[string]struct {
+		then func(l, other *fakeLog)
+		what string
+	}{
+		"same size": {func(l, other *fakeLog) { other.pad(8, "other"); l.become(other) },
+			"both of 8 entries, with the roots "},
+		"a larger tree without the past": {func(l, other *fakeLog) { other.pad(12, "other"); l.become(other) },
+			"the one of 12 entries does not begin with the one of 8"},
+		"an older bundle of another past": {func(l, other *fakeLog) {
+			other.pad(7, "other")
+			old := other.bundle(3, 7)
+			l.set(func() {
+				l.answer = func(w http.ResponseWriter, r *http.Request) bool {
+					if !strings.HasPrefix(r.URL.Path, "/v1/") {
+						return false
+					}
+					w.Write(old)
+					return true
+				}
+			})
+		}, "the one of 8 entries does not begin with the one of 7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, p, wants := hello(t, dev)
+			other := l.twin(6)
+			honest := l.twin(6)
+			honest.pad(8, "later")
+			l.become(honest)
+			verified(t, p.all(wants[0]))
+			c.then(l, other)
+			// The first crate's bundle is in the cache and was good all the time.
+			vs := p.all(wants[0], wants[1])
+			for _, v := range vs {
+				refused(t, v, Violation, "fork", "the log log.example/a signed two trees that cannot both be true: "+c.what, "; the evidence is "+p.dir, "Do not use this log.")
+			}
+			got := p.forkFiles(l)
+			if len(got) != 1 {
+				t.Fatalf("evidence: %q", got)
+			}
+			// What it did is not forgotten when it behaves again, also offline, nor for one crate.
+			l.up()
+			l.become(honest)
+			for _, v := range append(p.all(wants...), p.offline(wants[0])...) {
+				refused(t, v, Violation, "fork", "it did so before; the evidence is "+got[0])
+			}
+			raw, err := os.ReadFile(wants[0].Path)
+			fatalIf(t, err)
+			if r, err := p.checker(false).Crate(t.Context(), "hello-proof", "0.1.0", wants[0].Checksum, raw); r != nil || err == nil || err.(*Error).Reason != "fork" {
+				t.Errorf("got %+v, %v", r, err)
+			}
+			if again := p.forkFiles(l); !slices.Equal(again, got) {
+				t.Errorf("evidence: %q", again)
+			}
+		})
+	}
+}
+
+func TestAForkWithinOneRunIsFound(t *testing.T) {
+	l, p, wants := hello(t, dev)
+	other := l.twin(6)
+	other.pad(7, "other")
+	b := other.bundle(3, 7)
+	l.pad(7, "later")
+	l.set(func() {
+		l.answer = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/v1/crates/hello-proof/0.1.1" {
+				return false
+			}
+			w.Write(b)
+			return true
+		}
+	})
+	for _, v := range p.all(wants...) {
+		refused(t, v, Violation, "fork", "both of 7 entries")
+	}
+	if got := p.forkFiles(l); len(got) != 1 {
+		t.Errorf("evidence: %q", got)
+	}
+}
+
+// A fork of one log says nothing about another.
+func TestOtherLogsAreStillBelieved(t *testing.T) {
+	a, b := newLog(t, "log.example/a"), newLog(t, "log.example/b")
+	p := newPlace(t, dev, a, b)
+	rawA, eA := forged(t, "in-a", "1.0.0")
+	rawB, eB := forged(t, "in-b", "1.0.0")
+	a.add(eA)
+	b.add(eB)
+	other := a.twin(1)
+	a.pad(4, "one")
+	other.pad(4, "two")
+	inA, inB := p.want("in-a", "1.0.0", rawA), p.want("in-b", "1.0.0", rawB)
+	verified(t, p.all(inA))
+	a.become(other)
+	fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
+	vs := p.all(inA, inB)
+	refused(t, vs[0], Violation, "fork")
+	verified(t, vs[1:])
+}
+
+func TestTroubleWithTilesIsNoAccusation(t *testing.T) {
+	l, p, wants := hello(t, dev)
+	verified(t, p.all(wants[0]))
+	l.pad(300, "later")
+	tiles := func(f func(w http.ResponseWriter, r *http.Request)) {
+		l.set(func() {
+			l.answer = func(w http.ResponseWriter, r *http.Request) bool {
+				if strings.HasPrefix(r.URL.Path, "/tile/") {
+					f(w, r)
+					return true
+				}
+				return false
+			}
+		})
+	}
+	for name, c := range map[string]struct {
+		f    func(w http.ResponseWriter, r *http.Request)
+		want string
+	}{
+		"none":    {func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, "it could not be shown that the tree of log.example/a with 300 entries continues the one with 6: the log's tile/"},
+		"broken":  {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, "Try again when the log answers."},
+		"garbage": {func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("x")) }, "has 1 bytes instead of"},
+		"zeros": {func(w http.ResponseWriter, r *http.Request) {
+			n := 256
+			if _, width, ok := strings.Cut(r.URL.Path, ".p/"); ok {
+				fmt.Sscan(width, &n)
+			}
+			w.Write(make([]byte, 32*n))
+		}, "the tiles that the log serves are not those of the tree of"},
+	} {
+		tiles(c.f)
+		// The crate whose checkpoint is remembered is not affected.
+		vs := p.all(wants...)
+		verified(t, vs[:1])
+		for _, v := range vs[1:] {
+			refused(t, v, Unchecked, "consistency", c.want)
+		}
+		if got := p.forkFiles(l); len(got) != 0 {
+			t.Errorf("%s: the log is accused: %q", name, got)
+		}
+	}
+	l.up()
+	verified(t, p.all(wants...))
+}
+
+func TestOfflineSaysWhatWasNotCompared(t *testing.T) {
+	l, p, wants := hello(t, dev)
+	verified(t, p.all(wants[0]))
+	l.pad(20, "later")
+	// Bundles of a newer checkpoint come into the cache by another way.
+	q := newPlace(t, dev, l)
+	verified(t, q.all(wants[1]))
+	fatalIf(t, os.CopyFS(filepath.Join(p.dir, "cache"), os.DirFS(filepath.Join(q.dir, "cache"))))
+	vs := p.offline(wants[:2]...)
+	verified(t, vs)
+	if len(vs[0].Notes) != 0 || len(vs[1].Notes) != 1 || vs[1].Notes[0] != "it was not compared whether the tree of log.example/a with 20 entries continues the one with 6: nothing is fetched offline" {
+		t.Errorf("notes: %q, %q", vs[0].Notes, vs[1].Notes)
+	}
+	if b, err := vs[1].MarshalJSON(); err != nil || !bytes.Contains(b, []byte(`"notes":["it was not compared`)) {
+		t.Errorf("%s, %v", b, err)
+	}
+	vs = p.all(wants[:2]...)
+	verified(t, vs)
+	if len(vs[1].Notes) != 0 {
+		t.Errorf("notes: %q", vs[1].Notes)
+	}
+	l.server.Close()
+	if vs = p.offline(wants[:2]...); len(vs[1].Notes) != 0 {
+		t.Errorf("what was shown once is not noted: %q", vs[1].Notes)
+	}
+}
+
+func TestADamagedStateIsNotPassedOver(t *testing.T) {
+	l, p, wants := hello(t, dev)
+	verified(t, p.all(wants...))
+	dir := filepath.Join(p.dir, "state", originName(l.origin))
+	noted := filepath.Join(dir, "consistent")
+	for _, junk := range []string{"", "\x00", "6", "6 \n7 zz\n-1 00\n", strings.Repeat("x", 1<<20)} {
+		fatalIf(t, os.WriteFile(noted, []byte(junk), 0o600))
+		verified(t, p.all(wants...)) // what is not noted is shown again
+	}
+	remembered := filepath.Join(dir, "00000000000000000006")
+	note, err := os.ReadFile(remembered)
+	fatalIf(t, err)
+	fatalIf(t, os.WriteFile(remembered, []byte("damaged"), 0o600))
+	for _, v := range p.all(wants...) {
+		refused(t, v, Unchecked, "state", "what the log log.example/a showed before is not known: the remembered checkpoint")
+	}
+	fatalIf(t, os.WriteFile(remembered, note, 0o600))
+	verified(t, p.all(wants...))
+	// Notes alone do not stand in for the checkpoint.
+	fatalIf(t, os.Remove(remembered))
+	verified(t, p.all(wants...))
+	if again, err := os.ReadFile(remembered); err != nil || !bytes.Equal(again, note) {
+		t.Errorf("the checkpoint was not remembered again: %v", err)
+	}
+}
+
+func TestEveryReasonHasItsWord(t *testing.T) {
+	reasons := []error{client.ErrPolicy, client.ErrBundle, client.ErrCheckpoint, client.ErrLog, client.ErrLogSignature, client.ErrCosignature,
+		client.ErrQuorum, client.ErrNoWitnesses, client.ErrStale, client.ErrEntry, client.ErrInclusion, client.ErrSubject, client.ErrProgram,
+		client.ErrProof, client.ErrFiles, client.ErrUnproven, client.ErrFork, client.ErrConsistency, client.ErrNotLogged,
+		ErrUnreachable, ErrNotDownloaded, ErrNotCached, ErrNoLog, ErrUnreadable, ErrSourceTampered, ErrInterrupted, ErrState}
+	words := map[string]bool{}
+	for _, r := range reasons {
+		e := Explain(&client.Error{Reason: r, What: "what is wrong", Err: fmt.Errorf("why")})
+		if e.Reason == "error" || words[e.Reason] {
+			t.Errorf("%v has the word %q", r, e.Reason)
+		}
+		words[e.Reason] = true
+		if !strings.HasPrefix(e.Message, r.Error()) && e.Message != "what is wrong: why" || e.Error() != (&client.Error{Reason: r, What: "what is wrong", Err: fmt.Errorf("why")}).Error() {
+			t.Errorf("%v: message %q, remedy %q", r, e.Message, e.Remedy)
+		}
+	}
+	if len(words) != len(slugs) {
+		t.Errorf("%d words, tested are %d", len(slugs), len(words))
+	}
+	// Every Err variable of client is among them.
+	files, err := filepath.Glob("../../client/*.go")
+	fatalIf(t, err)
+	n := 0
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		fatalIf(t, err)
+		if !strings.HasSuffix(f, "_test.go") {
+			n += len(regexp.MustCompile(`(?m)^(var |\t)Err[A-Z]\w* (error )?= `).FindAll(b, -1))
+		}
+	}
+	if n != 19 {
+		t.Errorf("client has %d Err variables, tested are 19", n)
+	}
+	if e := Explain(fmt.Errorf("anything else")); e.Reason != "error" || e.Message != "anything else" || Explain(nil) != nil {
+		t.Errorf("%+v", e)
+	}
+}

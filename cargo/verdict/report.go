@@ -1,0 +1,145 @@
+package verdict
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"cratelog/cargo/policy"
+	"cratelog/client"
+)
+
+// Facts are what was verified about a crate. Lists are sorted as in the .crate, and
+// not nil.
+type Facts struct {
+	Commit      string   `json:"commit"` // git commit id, hex
+	Path        string   `json:"path"`   // of the package in the repository, "" for its root
+	Coverage    Coverage `json:"coverage"`
+	Program     string   `json:"program"`     // id, hex
+	Development bool     `json:"development"` // its key is UNSAFE: anybody can forge
+	Trailing    int      `json:"trailing"`    // bytes after the archive, which nothing reads
+	Log         Logged   `json:"log"`
+}
+
+// Coverage says what the proof covers, by path in the .crate.
+type Coverage struct {
+	Proven   []string `json:"proven"`   // stands in the commit
+	Derived  []string `json:"derived"`  // follows from what does
+	Unproven []string `json:"unproven"` // can be anything; the rules allow it
+
+	Executable []string `json:"executable"` // of those proven: executable in the commit, and not in the .crate
+}
+
+// Logged says where the entry is.
+type Logged struct {
+	Origin       string        `json:"origin"`
+	Index        uint64        `json:"index"`
+	Size         int64         `json:"size"`      // of the checkpoint
+	Root         string        `json:"root"`      // hex
+	Witnessed    time.Time     `json:"witnessed"` // the quorum's; zero without one
+	Cosignatures []Cosignature `json:"cosignatures"`
+}
+
+// Cosignature is a witness's, verified.
+type Cosignature struct {
+	Witness string    `json:"witness"` // name in the trust file
+	Key     string    `json:"key"`
+	Time    time.Time `json:"time"`
+}
+
+func (c *Checker) newFacts(r *client.Result) *Facts {
+	prog, _ := c.proofs.Program(r.Program)
+	f := &Facts{
+		Commit: hex.EncodeToString(r.Commit[:]), Path: r.Path,
+		Coverage: CoverageOf(r),
+		Program:  hex.EncodeToString(r.Program[:]), Development: prog.Development(), Trailing: r.Trailing,
+		Log: LoggedAt(r),
+	}
+	return f
+}
+
+// LoggedAt says where a verified entry is.
+func LoggedAt(r *client.Result) Logged {
+	l := Logged{Origin: r.Checkpoint.Origin, Index: r.Index, Size: r.Checkpoint.Size,
+		Root: hex.EncodeToString(r.Checkpoint.Root[:]), Witnessed: r.Checkpoint.Witnessed, Cosignatures: []Cosignature{}}
+	for _, s := range r.Checkpoint.Cosignatures {
+		l.Cosignatures = append(l.Cosignatures, Cosignature{s.Witness, s.KeyName, s.Time})
+	}
+	return l
+}
+
+// CoverageOf says what the proof of a verified crate covers.
+func CoverageOf(r *client.Result) Coverage {
+	return Coverage{list(r.Proven), list(r.Derived), list(r.Unproven), list(r.Executable)}
+}
+
+func list(s []string) []string { return append([]string{}, s...) }
+
+// verdictJSON is a verdict for machines. Keys are added to it, never changed.
+type verdictJSON struct {
+	Name      string         `json:"name"`
+	Version   string         `json:"version"`
+	Checksum  string         `json:"checksum,omitempty"`
+	Status    string         `json:"status"`
+	Demand    string         `json:"demand"`
+	Because   []string       `json:"because"`
+	Exception *exceptionJSON `json:"exception,omitempty"`
+	Reason    string         `json:"reason,omitempty"`
+	Message   string         `json:"message,omitempty"`
+	Remedy    string         `json:"remedy,omitempty"`
+	Notes     []string       `json:"notes,omitempty"`
+	*Facts
+}
+
+type exceptionJSON struct {
+	Reason  string `json:"reason"`
+	Expires string `json:"expires"`
+}
+
+// MarshalJSON returns one object: name, version, checksum (hex, absent if the lock
+// file has none), status, demand, because; exception with reason and expires, if
+// one counts; reason, message, remedy if the status is violation or unchecked;
+// notes, if any; and if it is verified the keys of Facts.
+func (v Verdict) MarshalJSON() ([]byte, error) {
+	j := verdictJSON{Name: v.Name, Version: v.Version, Status: v.Status.String(), Demand: demandName(v.Demand.Status),
+		Because: list(v.Demand.Because), Notes: v.Notes, Facts: v.Facts}
+	if v.Checksum != ([32]byte{}) {
+		j.Checksum = hex.EncodeToString(v.Checksum[:])
+	}
+	if e := v.Demand.Except; e != nil && v.Status == Excepted {
+		j.Exception = &exceptionJSON{e.Reason, e.Expires.String()}
+	}
+	if e := Explain(v.Err); e != nil {
+		j.Reason, j.Message, j.Remedy = e.Reason, e.Message, e.Remedy
+	}
+	return json.Marshal(j)
+}
+
+func demandName(s policy.Status) string {
+	names := []string{policy.NotAsked: "not-asked", policy.Required: "required", policy.Excepted: "excepted"}
+	if s < 0 || int(s) >= len(names) {
+		return s.String()
+	}
+	return names[s]
+}
+
+// Counts sums up verdicts, by status.
+func Counts(vs []Verdict) map[Status]int {
+	m := map[Status]int{}
+	for _, v := range vs {
+		m[v.Status]++
+	}
+	return m
+}
+
+// Worst returns Violation if any verdict is one, else Unchecked if any is, else
+// Verified.
+func Worst(vs []Verdict) Status {
+	for _, s := range []Status{Violation, Unchecked} {
+		if slices.ContainsFunc(vs, func(v Verdict) bool { return v.Status == s }) {
+			return s
+		}
+	}
+	return Verified
+}

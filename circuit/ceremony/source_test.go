@@ -1,0 +1,204 @@
+package ceremony
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/hex"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	cs "github.com/consensys/gnark/constraint/bn254"
+	"golang.org/x/sys/unix"
+
+	"cratelog/circuit"
+	"cratelog/client"
+	"cratelog/crate"
+	"cratelog/entry"
+	"cratelog/internal/loopback"
+	"cratelog/proofcheck"
+	"cratelog/prover"
+	"cratelog/prover/git"
+)
+
+// tiny is the smallest source circuit that proves a crate of two files.
+var tiny = circuit.Capacity{Blocks: 6, Chunks: 4}
+
+// TestKeysFromACeremonyProveForEverybody is the whole way: three parties make the keys
+// of a source circuit, attacks on the way are refused, the keys are exported, opened
+// by a prover, and the proof is accepted by a log outside of development mode and by a
+// client that has the program on its list.
+func TestKeysFromACeremonyProveForEverybody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a ceremony for a source circuit takes minutes; not in -short")
+	}
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("there is no git to make a repository with")
+	}
+	begin, worked := time.Now(), cpuSeconds(t)
+	progress := func(what string, _ time.Duration) {
+		t.Logf("%6.1f s, %6.1f s of a processor: %s", time.Since(begin).Seconds(), cpuSeconds(t)-worked, what)
+	}
+	dir := filepath.Join(t.TempDir(), "c")
+	f, err := create(dir, tiny, compileSource, "")
+	fatalIf(t, err)
+	fatalIf(t, threePartiesIn(f, dir, func(phase, party int, sent string) error {
+		if party != 1 {
+			return nil
+		}
+		attack(t, f, dir, phase, sent)
+		return nil
+	}, progress))
+	r, err := f.Verify(t.Context(), progress)
+	fatalIf(t, err)
+	if len(r.Contributions) != 6 {
+		t.Errorf("%d contributions", len(r.Contributions))
+	}
+	program, key := filepath.Join(t.TempDir(), "tiny.program"), filepath.Join(t.TempDir(), "tiny.pk")
+	fatalIf(t, exportTo(t, r, program, key, progress))
+	progress("proving", 0)
+	e, raw := proveTiny(t, program, key)
+
+	text, err := os.ReadFile(program)
+	fatalIf(t, err)
+	p, err := proofcheck.ParseProgram(text)
+	fatalIf(t, err)
+	if p.Development() || p.Origin != r.Program.Origin || e.Proof.Program != p.ID() {
+		t.Fatalf("the program is %v", p)
+	}
+	progress("logging", 0)
+	logAndVerify(t, p, e, raw)
+	progress("done", 0)
+}
+
+// cpuSeconds is how long this process has worked: what counts where others do too.
+func cpuSeconds(t *testing.T) float64 {
+	t.Helper()
+	var u unix.Rusage
+	fatalIf(t, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}
+
+// attack sends to the coordinator what an attacker might in place of a contribution.
+func attack(t *testing.T, f *Folder, dir string, phase int, sent string) {
+	t.Helper()
+	good, err := os.ReadFile(sent)
+	fatalIf(t, err)
+	tampered := filepath.Join(t.TempDir(), "tampered.bin")
+	for _, at := range []int{len(good) / 3, len(good) - 1} {
+		bad := slices.Clone(good)
+		bad[at] ^= 1
+		fatalIf(t, os.WriteFile(tampered, bad, 0o644))
+		if _, err := f.Accept(t.Context(), tampered, nil); !errors.Is(err, ErrTampered) && !errors.Is(err, ErrOrder) {
+			t.Errorf("phase %d: tampered with: %v", phase, err)
+		}
+	}
+	replayed := glob(t, dir, nameOf(phase, 1, [32]byte{})[:len("phase1-0001-")]+"*")[0]
+	_, err = f.Accept(t.Context(), replayed, nil)
+	refused(t, err, ErrReplayed, "counts once")
+
+	// The circuit of another capacity, and the same circuit by a manifest that was edited.
+	_, err = openWith(dir, func(circuit.Capacity) (*cs.R1CS, error) { return compileSource(circuit.Capacity{Blocks: 5, Chunks: 4}) })
+	refused(t, err, ErrWrongCircuit, "constraint system")
+}
+
+func exportTo(t *testing.T, r *Result, program, key string, progress Progress) error {
+	t.Helper()
+	p, err := os.Create(program)
+	fatalIf(t, err)
+	k, err := os.Create(key)
+	fatalIf(t, err)
+	return errors.Join(r.Export(t.Context(), p, k, progress), p.Close(), k.Close())
+}
+
+// proveTiny proves a crate of two files with exported keys.
+func proveTiny(t *testing.T, program, key string) (*entry.Entry, []byte) {
+	t.Helper()
+	files := map[string]string{
+		"Cargo.toml": "[package]\nname = \"tiny\"\nversion = \"1.0.0\"\n",
+		"src/lib.rs": "// nothing\n",
+	}
+	repository := t.TempDir()
+	for path, content := range files {
+		to := filepath.Join(repository, path)
+		fatalIf(t, os.MkdirAll(filepath.Dir(to), 0o755))
+		fatalIf(t, os.WriteFile(to, []byte(content), 0o644))
+	}
+	for _, args := range [][]string{{"init", "-q", "--object-format=sha1"}, {"add", "-A"}, {"commit", "-q", "-m", "tiny"}} {
+		cmd := exec.CommandContext(t.Context(), "git", args...)
+		cmd.Dir = repository
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_AUTHOR_NAME=a",
+			"GIT_AUTHOR_EMAIL=a@b.example", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b.example")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	raw := packTiny(t, files)
+	c, err := crate.Read(raw, "tiny", "1.0.0", crate.DefaultLimits)
+	fatalIf(t, err)
+	repo, err := git.Open(t.Context(), repository)
+	fatalIf(t, err)
+	defer repo.Close()
+	head, err := exec.CommandContext(t.Context(), "git", "-C", repository, "rev-parse", "HEAD").Output()
+	fatalIf(t, err)
+	commit, root := commitID(t, head), ""
+	plan, err := prover.NewPlan(t.Context(), c, repo, prover.Source{Commit: &commit, Path: &root})
+	fatalIf(t, err)
+	keys, err := prover.OpenKeys(t.Context(), program, key, nil)
+	fatalIf(t, err)
+	e, err := keys.Prove(t.Context(), plan, nil)
+	fatalIf(t, err)
+	return e, raw
+}
+
+func commitID(t *testing.T, text []byte) (id [20]byte) {
+	t.Helper()
+	n, err := hex.Decode(id[:], bytes.TrimSpace(text))
+	if err != nil || n != len(id) {
+		t.Fatalf("%q is no commit id", text)
+	}
+	return id
+}
+
+func packTiny(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	w := tar.NewWriter(z)
+	for _, path := range []string{"Cargo.toml", "src/lib.rs"} {
+		fatalIf(t, w.WriteHeader(&tar.Header{Format: tar.FormatGNU, Typeflag: tar.TypeReg, Mode: 0o644,
+			Name: "tiny-1.0.0/" + path, Size: int64(len(files[path]))}))
+		_, err := w.Write([]byte(files[path]))
+		fatalIf(t, err)
+	}
+	fatalIf(t, errors.Join(w.Close(), z.Close()))
+	return out.Bytes()
+}
+
+// logAndVerify hands an entry to a log that accepts one program, and checks the bundle.
+func logAndVerify(t *testing.T, p proofcheck.Program, e *entry.Entry, raw []byte) {
+	t.Helper()
+	w, err := loopback.Start(t.Context(), loopback.Config{
+		Origin: "ceremony.example/log", Dir: t.TempDir(), Programs: []proofcheck.Program{p}})
+	fatalIf(t, err)
+	defer func() { fatalIf(t, w.Close()) }()
+	data, err := e.Marshal()
+	fatalIf(t, err)
+	bundle, err := w.Log.Submit(t.Context(), data, bytes.NewReader(raw))
+	fatalIf(t, err)
+	list, err := proofcheck.New([]proofcheck.Program{p})
+	fatalIf(t, err)
+	if _, err := client.Verify(raw, bundle, w.Policy, list, client.Rules{}); err != nil {
+		t.Errorf("a client with the program on its list: %v", err)
+	}
+	shipped, err := proofcheck.Shipped(true)
+	fatalIf(t, err)
+	if _, err := client.Verify(raw, bundle, w.Policy, shipped, client.Rules{}); !errors.Is(err, proofcheck.ErrUnknownProgram) {
+		t.Errorf("a client without it: %v", err)
+	}
+}
