@@ -1,32 +1,137 @@
-// Package durable writes files that are there as a whole, or not at all, whatever
-// happens meanwhile.
+// Package durable reads and writes whole files. A read has a bound; a written file is
+// there as a whole, or not at all, whatever happens meanwhile.
 package durable
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 )
 
-// WriteNew creates a file with its whole content, durably, and fails with
-// fs.ErrExist if there is one: temporary file, fsync, link, fsync of the
-// directory, in this order.
-func WriteNew(path string, data []byte, mode os.FileMode) error {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "tmp-")
+// ErrTooLarge: a file or an answer has more bytes than its reader takes. The errors of
+// Read, ReadAny and ReadAll wrap it and say the limit.
+var ErrTooLarge = errors.New("the most that is read")
+
+// Read reads a regular file of at most limit bytes. It follows symbolic links, and
+// neither blocks nor acts on anything else that has the name, such as a device or a pipe.
+func Read(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	return ReadAny(path, limit)
+}
+
+// ReadAny is Read of a file that a person named on a command line, where it may be a
+// pipe.
+func ReadAny(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := ReadAll(f, limit)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return b, nil
+}
+
+// ReadAll reads r to its end, which must come within limit bytes.
+func ReadAll(r io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, min(limit, math.MaxInt64-1)+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("more than %d bytes, %w", limit, ErrTooLarge)
+	}
+	return b, nil
+}
+
+// Write makes or replaces a file, durably.
+func Write(path string, data []byte, mode fs.FileMode) error {
+	return write(path, data, mode, (*File).Replace)
+}
+
+// WriteNew makes a file, durably, and fails with fs.ErrExist if there is one.
+func WriteNew(path string, data []byte, mode fs.FileMode) error {
+	return write(path, data, mode, (*File).CommitNew)
+}
+
+func write(path string, data []byte, mode fs.FileMode, commit func(*File, string, fs.FileMode) error) error {
+	f, err := Create(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err := errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close()); err != nil {
+	defer f.Discard()
+	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	if err := os.Link(tmp.Name(), path); err != nil {
+	return commit(f, path, mode)
+}
+
+// WriteCache makes or replaces a file, and its directory, both for their owner only. It
+// does not wait for the disk: the reader must be able to tell what a power failure damaged.
+func WriteCache(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	return SyncDir(dir)
+	f, err := Create(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer f.Discard()
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// File is a temporary file that gets its name once its content is complete.
+type File struct{ *os.File }
+
+// Create makes a temporary file in the directory that its final name will be in, for its
+// owner only. Call Discard when done with it.
+func Create(dir string) (*File, error) {
+	f, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return nil, err
+	}
+	return &File{f}, nil
+}
+
+// Replace gives the file its name, over another file of that name: fsync, rename, fsync
+// of the directory, in this order. The file is closed.
+func (f *File) Replace(path string, mode fs.FileMode) error { return f.commit(path, mode, os.Rename) }
+
+// CommitNew gives the file its name, and fails with fs.ErrExist if it is taken.
+func (f *File) CommitNew(path string, mode fs.FileMode) error { return f.commit(path, mode, os.Link) }
+
+func (f *File) commit(path string, mode fs.FileMode, name func(from, to string) error) error {
+	if err := errors.Join(f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := name(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// Discard removes the temporary file. Call it after a commit as well: the link of
+// CommitNew leaves it behind.
+func (f *File) Discard() {
+	f.Close()
+	os.Remove(f.Name())
 }
 
 // SyncDir makes new names in a directory durable. Windows has no such call.

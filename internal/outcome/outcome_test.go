@@ -1,0 +1,44 @@
+package outcome
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestEachErrorHasItsExitCode(t *testing.T) {
+	base := errors.New("no")
+	for _, c := range []struct {
+		err  error
+		want Code
+	}{
+		{nil, OK}, {Refuse(nil), OK}, {Misuse(nil), OK}, {fmt.Errorf("x: %w", flag.ErrHelp), OK},
+		{Refuse(base), Refused}, {fmt.Errorf("x: %w", Refusef("y: %w", base)), Refused},
+		{Misuse(base), Usage}, {Usagef("y: %w", base), Usage},
+		{base, Unchecked},
+		{Misuse(Refuse(base)), Usage}, // the outermost mark counts
+	} {
+		if got := Of(c.err); got != c.want {
+			t.Errorf("%v: got %d, want %d", c.err, got, c.want)
+		}
+		if c.err != nil && c.want != OK && !errors.Is(c.err, base) {
+			t.Errorf("%v does not wrap its cause", c.err)
+		}
+	}
+}
+
+func TestExitPrintsTheUsageAfterAMistakeOnly(t *testing.T) {
+	for err, want := range map[error]string{
+		nil:                      "",
+		Usagef("no such verb"):   "p: no such verb\n\nUSAGE",
+		Refusef("it is another"): "p: it is another\n",
+		errors.New("no disk"):    "p: no disk\n",
+	} {
+		var b strings.Builder
+		if code := Exit("p", "USAGE", err, &b); code != int(Of(err)) || b.String() != want {
+			t.Errorf("%v: exit code %d, printed %q", err, code, b.String())
+		}
+	}
+}
