@@ -114,6 +114,15 @@ func (p *Policy) WitnessURLs() []string {
 // NeedsWitnesses is false if the policy says "quorum none".
 func (p *Policy) NeedsWitnesses() bool { return p.quorum != nil }
 
+// WithoutQuorum returns a policy with the same logs and witnesses that asks for no
+// cosignature: what a log signed counts against it, whoever else signed it.
+func (p *Policy) WithoutQuorum() *Policy {
+	return &Policy{logs: p.logs, witnesses: p.witnesses, keys: p.keys}
+}
+
+// LogKeysOnly returns a policy with the same logs that knows no witness and asks for none.
+func (p *Policy) LogKeysOnly() *Policy { return &Policy{logs: p.logs} }
+
 // ParsePolicy reads a policy file (c2sp.org/tlog-policy). Every line ends in a
 // newline, items are separated by spaces and tabs, empty lines and lines that
 // start with # are ignored:

@@ -91,6 +91,39 @@ func TestPolicyTellsWhatItSays(t *testing.T) {
 	}
 }
 
+// TestPoliciesThatAskForLess: a policy without its quorum still sees bad cosignatures of
+// its witnesses; with log keys only, they are lines of strangers.
+func TestPoliciesThatAskForLess(t *testing.T) {
+	l, w := logKey(t, "l.example"), witnessKey(t, "w.example", now)
+	forger := witnessKey(t, "w.example", now)
+	forger.sign = func(text []byte) ([]byte, error) { return w.sign([]byte("another\n")) }
+	p := parsePolicy(t, "log "+l.vkey+" https://l.example", "witness A "+w.vkey, "quorum A")
+	text := newTree(t, []byte("leaf")).text(t, "l.example", 1)
+	rules := Rules{AllowNoWitnesses: true}
+	for _, probe := range []struct {
+		name              string
+		policy            *Policy
+		alone, bad, quiet error
+	}{
+		{"the whole", p, ErrQuorum, ErrCosignature, nil},
+		{"without quorum", p.WithoutQuorum(), nil, ErrCosignature, ErrNoWitnesses},
+		{"log keys only", p.LogKeysOnly(), nil, nil, ErrNoWitnesses},
+	} {
+		if _, err := probe.policy.CheckCheckpointRules(sign(t, text, l), rules); !errors.Is(err, probe.alone) {
+			t.Errorf("%s: signed by the log alone: %v", probe.name, err)
+		}
+		if _, err := probe.policy.CheckCheckpointRules(sign(t, text, l, forger), rules); !errors.Is(err, probe.bad) {
+			t.Errorf("%s: with a bad cosignature: %v", probe.name, err)
+		}
+		if _, err := probe.policy.CheckCheckpoint(sign(t, text, l, w)); !errors.Is(err, probe.quiet) {
+			t.Errorf("%s: for readers: %v", probe.name, err)
+		}
+		if len(probe.policy.Logs()) != 1 || probe.policy.Logs()[0] != p.Logs()[0] {
+			t.Errorf("%s: logs %v", probe.name, probe.policy.Logs())
+		}
+	}
+}
+
 func TestPoliciesThatAreRefusedAndWhatIsSaid(t *testing.T) {
 	l, l2 := logKey(t, "l.example").vkey, logKey(t, "l2.example").vkey
 	w1, w2 := witnessKey(t, "w1.example", now).vkey, witnessKey(t, "w2.example", now).vkey
