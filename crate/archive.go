@@ -62,7 +62,7 @@ func (s *selection) wants(path string, size int64) bool {
 // is the one for all. It hands the files of also, which may be nil, to its visit.
 func readArchive(raw []byte, root string, lim Limits, also *selection) (*archive, error) {
 	if int64(len(raw)) > lim.Compressed {
-		return nil, refuseLimit("is larger than the limit of %d bytes", lim.Compressed)
+		return nil, tooLarge(lim)
 	}
 	// A bytes.Reader is an io.ByteReader: gzip takes no byte more than it needs,
 	// so what is left after the first member is exactly what trails it.
@@ -95,6 +95,10 @@ func refuse(file, why string, args ...any) error {
 
 func refuseLimit[N int | int64](why string, limit N) error {
 	return &ArchiveError{Why: fmt.Sprintf(why, limit), Limit: true}
+}
+
+func tooLarge(lim Limits) error {
+	return refuseLimit("is larger than the limit of %d bytes", lim.Compressed)
 }
 
 // run reads entries up to the end of the tar and then the end of the gzip

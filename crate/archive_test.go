@@ -3,6 +3,7 @@ package crate
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -421,7 +422,7 @@ func FuzzRead(f *testing.F) {
 			// Most mutations would stop at a checksum: mutate the tar, and mend its headers.
 			raw = zip(append(mend(bytes.Clone(b)), make([]byte, 2*blockSize)...))
 		}
-		c, err := read(raw, "", Limits{1 << 20, 1 << 20, 100})
+		c, err := read(raw, sha256.Sum256(raw), "", Limits{1 << 20, 1 << 20, 100})
 		if err != nil {
 			return
 		}

@@ -54,14 +54,13 @@ package crate
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
-	"io"
-	"math"
-	"os"
 	"sort"
 
 	"cratelog/crate/manifest"
 	"cratelog/entry"
+	"cratelog/internal/durable"
 )
 
 const (
@@ -109,13 +108,19 @@ var DefaultLimits = Limits{Compressed: 64 << 20, Inflated: 512 << 20, Files: 200
 // version are what the caller expects: the archive's directory and Cargo.toml
 // must agree. Errors are *ArchiveError, *ManifestError or *CollisionError.
 func Read(raw []byte, name, version string, lim Limits) (*Crate, error) {
+	return ReadHashed(raw, sha256.Sum256(raw), name, version, lim)
+}
+
+// ReadHashed is Read for a caller that has hashed raw already: sum must be its SHA-256,
+// and becomes the Crate's.
+func ReadHashed(raw []byte, sum [32]byte, name, version string, lim Limits) (*Crate, error) {
 	if err := entry.CheckName(name); err != nil {
 		return nil, err
 	}
 	if err := entry.CheckVersion(version); err != nil {
 		return nil, err
 	}
-	c, err := read(raw, name+"-"+version, lim)
+	c, err := read(raw, sum, name+"-"+version, lim)
 	if err != nil {
 		return nil, err
 	}
@@ -129,11 +134,14 @@ func Read(raw []byte, name, version string, lim Limits) (*Crate, error) {
 // itself: its Cargo.toml and its top directory must agree on them. The file's
 // own name does not matter.
 func ReadFile(path string, lim Limits) (*Crate, error) {
-	raw, err := readBounded(path, lim.Compressed)
-	if err != nil {
+	raw, err := durable.ReadAny(path, lim.Compressed)
+	switch {
+	case errors.Is(err, durable.ErrTooLarge):
+		return nil, fmt.Errorf("%s: %w", path, tooLarge(lim))
+	case err != nil:
 		return nil, err
 	}
-	c, err := read(raw, "", lim)
+	c, err := read(raw, sha256.Sum256(raw), "", lim)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -190,13 +198,16 @@ func (c *Crate) Derive(root []byte) error {
 
 // read accepts a .crate whose top directory is root, or with root "" the one
 // that its manifest asks for.
-func read(raw []byte, root string, lim Limits) (*Crate, error) {
+func read(raw []byte, sum [32]byte, root string, lim Limits) (*Crate, error) {
 	a, err := readArchive(raw, root, lim, nil)
 	if err != nil {
 		return nil, err
 	}
-	c := &Crate{SHA256: sha256.Sum256(raw), Files: a.files, Trailing: a.trailing, vcsInfo: a.kept[vcsFile], manifest: a.kept[manifestFile], orig: a.kept[origFile],
-		raw: raw, limits: lim}
+	c := &Crate{
+		SHA256: sum, Files: a.files, Trailing: a.trailing,
+		vcsInfo: a.kept[vcsFile], manifest: a.kept[manifestFile], orig: a.kept[origFile],
+		raw: raw, limits: lim,
+	}
 	sort.Slice(c.Files, func(i, j int) bool { return c.Files[i].Path < c.Files[j].Path })
 	if c.manifest == nil {
 		return nil, &ManifestError{"is missing from the .crate"}
@@ -209,17 +220,4 @@ func read(raw []byte, root string, lim Limits) (*Crate, error) {
 		return nil, &ManifestError{fmt.Sprintf("says that the package is %s %s, but the .crate's files lie below %q", c.Name, c.Version, a.root)}
 	}
 	return c, nil
-}
-
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, min(limit, math.MaxInt64-1)+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the .crate: %w", err)
-	}
-	return b, nil
 }
