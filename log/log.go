@@ -205,7 +205,7 @@ func (c *Config) complete() error {
 	case c.TreeDir == "" || c.StateDir == "":
 		return errors.New("the directories of the tree and of the state must both be configured")
 	case c.Proofs == nil || len(c.Proofs.Programs()) == 0:
-		return errors.New("no proof program is configured: the log would accept nothing")
+		return proofcheck.ErrNoPrograms
 	}
 	for _, p := range c.Proofs.Programs() {
 		if p.Development() && !c.Development {

@@ -10,18 +10,13 @@ import (
 // each hardly falls, and a bad one among them costs more.
 const maxBatch = 64
 
-// Batcher checks many proofs, in less time than one by one. *Verifier is one.
-type Batcher interface {
-	CheckBatch(entries []*entry.Entry) []error // one error an entry, as Check would
-}
-
 // Together has a method Check, like Verifier, that checks what is asked for at the same
 // time in batches, and each entry, to the byte, once. It is safe for concurrent use.
 //
 // Nothing waits for a batch to fill: whoever finds nobody at work begins with what is
 // there, and what comes meanwhile is the next batch.
 type Together struct {
-	next Batcher
+	next entry.BatchVerifier
 	size int // entries remembered
 
 	mu    sync.Mutex
@@ -40,7 +35,7 @@ type pending struct {
 
 // NewTogether returns a Together that remembers up to size entries whose proof
 // holds.
-func NewTogether(next Batcher, size int) *Together {
+func NewTogether(next entry.BatchVerifier, size int) *Together {
 	return &Together{next: next, size: size, known: make(map[[32]byte]bool)}
 }
 
