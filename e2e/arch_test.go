@@ -61,7 +61,7 @@ var mayImport = map[string][]string{
 	"evidence":         {"entry", "crate"},
 	"client":           {"entry", "crate", "evidence"},
 	"prover":           {"entry", "crate", "prover/git", "circuit", "proofcheck", "crate/manifest"},
-	"log":              {"entry", "crate", "client", "proofcheck"},
+	"log":              {"entry", "crate", "client", "proofcheck", "internal/sqlite"},
 	"circuit/ceremony": {"circuit", "proofcheck"},
 
 	"monitor/store":     {"entry", "internal/sqlite"},
