@@ -18,6 +18,7 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,6 +89,7 @@ type Config struct {
 	Logger             *slog.Logger  // nil: nothing is said
 
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
+	testingOnlyPoll     time.Duration // between two looks at the checkpoint
 }
 
 // Log is an open log. Its methods may be called concurrently.
@@ -380,7 +382,7 @@ func (l *Log) integrated(ctx context.Context) (uint64, error) {
 }
 
 func (l *Log) start() {
-	poll := min(max(l.cfg.CheckpointInterval/10, 10*time.Millisecond), 100*time.Millisecond)
+	poll := cmp.Or(l.cfg.testingOnlyPoll, min(max(l.cfg.CheckpointInterval/10, 10*time.Millisecond), 100*time.Millisecond))
 	l.watcher.Go(func() { l.followCheckpoint(l.ctx, poll) })
 	head, _ := l.guard.mark()
 	l.log.Info("log open", "origin", l.cfg.Origin, "indexed", l.indexed, "signed", head.Size, "witnesses", len(l.witnesses))
