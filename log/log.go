@@ -29,6 +29,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/transparency-dev/tessera"
 	tclient "github.com/transparency-dev/tessera/client"
 	"github.com/transparency-dev/tessera/storage/posix"
@@ -329,7 +330,11 @@ func (l *Log) openTree(ctx context.Context) error {
 		return err
 	}
 	l.appender, l.shutdown, l.reader = a.Add, shutdown, reader
-	l.recent = &recent{reader: reader, files: make(map[recentKey][]byte)}
+	files, err := lru.New[recentKey, []byte](maxRecent)
+	if err != nil {
+		return err
+	}
+	l.recent = &recent{reader, files}
 	if l.cfg.testingOnlyAppender != nil {
 		l.appender = l.cfg.testingOnlyAppender(l.appender)
 	}

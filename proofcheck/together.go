@@ -3,6 +3,8 @@ package proofcheck
 import (
 	"sync"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"cratelog/entry"
 )
 
@@ -16,13 +18,12 @@ const maxBatch = 64
 // Nothing waits for a batch to fill: whoever finds nobody at work begins with what is
 // there, and what comes meanwhile is the next batch.
 type Together struct {
-	next entry.BatchVerifier
-	size int // entries remembered
+	next  entry.BatchVerifier
+	known *lru.Cache[[32]byte, bool] // leaf hashes of entries whose proof holds
 
 	mu    sync.Mutex
-	known map[[32]byte]bool // leaf hashes of entries whose proof holds; owned by mu
-	queue []*pending        // owned by mu
-	busy  bool              // somebody is checking; owned by mu
+	queue []*pending // owned by mu
+	busy  bool       // somebody is checking; owned by mu
 }
 
 // pending is a proof that waits for its check.
@@ -36,7 +37,8 @@ type pending struct {
 // NewTogether returns a Together that remembers up to size entries whose proof
 // holds.
 func NewTogether(next entry.BatchVerifier, size int) *Together {
-	return &Together{next: next, size: size, known: make(map[[32]byte]bool)}
+	known, _ := lru.New[[32]byte, bool](max(size, 1)) // it refuses nothing but a size below 1
+	return &Together{next: next, known: known}
 }
 
 // Check returns nil if the entry's proof holds, and otherwise the error of the batch.
@@ -46,11 +48,10 @@ func (t *Together) Check(e *entry.Entry) error {
 		return err
 	}
 	p := &pending{entry: e, leaf: entry.LeafHash(b), done: make(chan struct{})}
-	t.mu.Lock()
-	if t.known[p.leaf] {
-		t.mu.Unlock()
+	if _, holds := t.known.Get(p.leaf); holds {
 		return nil
 	}
+	t.mu.Lock()
 	t.queue = append(t.queue, p)
 	leads := !t.busy
 	t.busy = true
@@ -85,17 +86,10 @@ func (t *Together) check(batch []*pending) {
 		entries[i] = p.entry
 	}
 	errs := t.next.CheckBatch(entries)
-	t.mu.Lock()
 	for i, p := range batch {
 		if p.err = errs[i]; p.err == nil {
-			if len(t.known) >= t.size {
-				clear(t.known) // crude, but bounded; what is forgotten is verified again
-			}
-			t.known[p.leaf] = true
+			t.known.Add(p.leaf, true)
 		}
-	}
-	t.mu.Unlock()
-	for _, p := range batch {
 		close(p.done)
 	}
 }
