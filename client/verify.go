@@ -13,15 +13,6 @@ import (
 	"cratelog/entry"
 )
 
-// ProofVerifier decides whether an entry's proof holds. *proofcheck.Verifier is
-// one; taking it as an argument keeps the proof system out of this package.
-type ProofVerifier interface {
-	// Check returns nil if the entry's program is accepted and the proof holds
-	// for its subject and claim. If the program is not accepted, the error, or
-	// one that it wraps, has a method UnknownProgram() bool that returns true.
-	Check(e *entry.Entry) error
-}
-
 // Rules are what a reader demands beyond the policy. The zero value is the
 // strictest but for age: every file proven, witnesses asked for, any age.
 type Rules struct {
@@ -102,7 +93,7 @@ type Result struct {
 // says it is, for a reader with this policy and these rules. The package comment
 // tells the order of the checks; each fails with an *Error of its own reason. A
 // Result comes only without an error.
-func Verify(raw, bundle []byte, policy *Policy, pv ProofVerifier, rules Rules) (*Result, error) {
+func Verify(raw, bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) (*Result, error) {
 	lim := rules.limits()
 	if int64(len(raw)) > lim.Compressed {
 		return nil, refuse(ErrFiles, "the .crate has %d bytes, at most %d are read", len(raw), lim.Compressed)
@@ -148,7 +139,7 @@ func (r *Result) sort(files []crate.File) {
 // VerifyBundle is Verify without the .crate: everything that the bundle can show
 // by itself. It does not say that any .crate has the files of the claim. It is
 // for a log that checks what it is about to hand out.
-func VerifyBundle(bundle []byte, policy *Policy, pv ProofVerifier, rules Rules) (*Result, error) {
+func VerifyBundle(bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) (*Result, error) {
 	r, err := openBundle(bundle, policy, rules)
 	if err != nil {
 		return nil, err
@@ -221,7 +212,7 @@ func readSubject(raw []byte, s entry.Subject, lim crate.Limits) (*crate.Crate, e
 }
 
 // checkProof has the proof verified, and takes the claim apart.
-func (r *Result) checkProof(pv ProofVerifier) (*entry.Source, error) {
+func (r *Result) checkProof(pv entry.Verifier) (*entry.Source, error) {
 	if pv == nil {
 		return nil, refuse(ErrProgram, "no proof verifier was given, so no program is accepted")
 	}
@@ -230,9 +221,8 @@ func (r *Result) checkProof(pv ProofVerifier) (*entry.Source, error) {
 		return nil, refuse(ErrEntry, "the claim is of the kind %q, this version knows \"source\" only", r.Entry.Claim.Kind())
 	}
 	err := pv.Check(r.Entry)
-	var unknown interface{ UnknownProgram() bool }
 	switch {
-	case errors.As(err, &unknown) && unknown.UnknownProgram():
+	case errors.Is(err, entry.ErrUnknownProgram):
 		return nil, refuseErr(ErrProgram, err, "the proof of %s %s is of the program %x", r.Name, r.Version, r.Program)
 	case err != nil:
 		return nil, refuseErr(ErrProof, err, "%s %s", r.Name, r.Version)

@@ -196,11 +196,6 @@ type fakeVerifier struct {
 	known   map[string]bool
 }
 
-type unknownProgram struct{}
-
-func (unknownProgram) Error() string        { return "not on the list" }
-func (unknownProgram) UnknownProgram() bool { return true }
-
 func (f *fakeVerifier) key(e *entry.Entry) string {
 	id, err := e.Identity()
 	if err != nil {
@@ -211,7 +206,7 @@ func (f *fakeVerifier) key(e *entry.Entry) string {
 
 func (f *fakeVerifier) Check(e *entry.Entry) error {
 	if e.Proof.Program != f.program {
-		return fmt.Errorf("program: %w", unknownProgram{})
+		return fmt.Errorf("program: %w", entry.ErrUnknownProgram)
 	}
 	if k := f.key(e); k == "" || !f.known[k] {
 		return fmt.Errorf("not a proof of this claim")

@@ -120,7 +120,7 @@ func (s *site) reader() reader {
 	s.t.Helper()
 	policy, err := client.ParsePolicy(read(s.t, s.policy))
 	fatalIf(s.t, err)
-	proofs, err := proofcheck.Shipped(true)
+	proofs, err := proofcheck.Load(nil, true)
 	fatalIf(s.t, err)
 	return reader{policy, proofs}
 }

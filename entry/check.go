@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/mod/semver"
 )
 
 const (
@@ -169,58 +171,16 @@ func CheckVersion(s string) error {
 }
 
 func isVersion(s string) bool {
-	s, build, hasBuild := strings.Cut(s, "+")
-	core, pre, hasPre := strings.Cut(s, "-")
+	core, _, _ := strings.Cut(s, "+")
+	core, _, _ = strings.Cut(core, "-")
 	numbers := strings.Split(core, ".")
-	if len(numbers) != 3 {
-		return false
-	}
 	for _, n := range numbers {
-		// SPEC: "MUST be non-negative integers, and MUST NOT contain leading zeroes."
-		if _, err := strconv.ParseUint(n, 10, 64); err != nil || !isIdentifier(n) || hasLeadingZero(n) {
+		if _, err := strconv.ParseUint(n, 10, 64); err != nil {
 			return false
 		}
 	}
-	if hasPre {
-		for id := range strings.SplitSeq(pre, ".") {
-			// SPEC: "Numeric identifiers MUST NOT include leading zeroes."
-			if !isIdentifier(id) || isNumeric(id) && hasLeadingZero(id) {
-				return false
-			}
-		}
-	}
-	if hasBuild {
-		for id := range strings.SplitSeq(build, ".") {
-			if !isIdentifier(id) {
-				return false
-			}
-		}
-	}
-	return true
+	return len(numbers) == 3 && semver.IsValid("v"+s) // which takes v1 and v1.2 as well
 }
-
-// isIdentifier: "Identifiers MUST comprise only ASCII alphanumerics and
-// hyphens [0-9A-Za-z-]. Identifiers MUST NOT be empty."
-func isIdentifier(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if !isDigit(c) && c != '-' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func isNumeric(s string) bool {
-	for i := range len(s) {
-		if !isDigit(s[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func hasLeadingZero(s string) bool { return len(s) > 1 && s[0] == '0' }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 

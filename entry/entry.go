@@ -81,6 +81,7 @@ package entry
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 )
 
@@ -173,6 +174,24 @@ func (s *Source) Kind() string { return sourceKind }
 type Proof struct {
 	Program [32]byte // id of the program (circuit and verifying key)
 	Parts   [][]byte // 1 to 16 parts of 1 to 4096 bytes; what they mean is the program's affair
+}
+
+// ErrUnknownProgram says that a verifier does not accept the program of an entry's
+// proof. It says nothing about the proof.
+var ErrUnknownProgram = errors.New("proof of a program that is not accepted")
+
+// A Verifier decides whether an entry's proof holds. *proofcheck.Verifier is one; an
+// interface here keeps the proof system out of the packages that ask. It must be safe for
+// concurrent use.
+type Verifier interface {
+	// Check returns nil if the entry's program is accepted and the proof holds for its
+	// subject and claim. If the program is not accepted, the error is ErrUnknownProgram.
+	Check(e *Entry) error
+}
+
+// A BatchVerifier is a Verifier of many entries, in less time than one by one.
+type BatchVerifier interface {
+	CheckBatch(entries []*Entry) []error // one error per entry, as Check returns
 }
 
 // Identity returns what the entry is, whatever the bytes of its proof:

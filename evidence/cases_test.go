@@ -31,7 +31,7 @@ func newWorld(t testing.TB) *world {
 	var err error
 	w.keys, err = NewKeys([]string{w.log.vkey}, []string{w.w1.vkey, w.w2.vkey})
 	fatalIf(t, err)
-	w.pv, err = proofcheck.Shipped(true)
+	w.pv, err = proofcheck.Load(nil, true)
 	fatalIf(t, err)
 	w.none, err = proofcheck.New(nil)
 	fatalIf(t, err)

@@ -11,7 +11,7 @@ import (
 )
 
 // judge decides whether an entry that the log included is false as e says, and completes c.
-func (e *Evidence) judge(c Conviction, pv ProofVerifier) (Conviction, error) {
+func (e *Evidence) judge(c Conviction, pv entry.Verifier) (Conviction, error) {
 	x, malformedBecause := entry.Parse(e.Entries[0].Bytes)
 	why, err := e.malformedWhy(malformedBecause)
 	if err == nil && malformedBecause == nil {
@@ -47,13 +47,12 @@ func (e *Evidence) malformedWhy(because error) (string, error) {
 }
 
 // proofWhy decides about the reasons ProofInvalid and UnknownProgram.
-func (e *Evidence) proofWhy(x *entry.Entry, pv ProofVerifier) (string, error) {
+func (e *Evidence) proofWhy(x *entry.Entry, pv entry.Verifier) (string, error) {
 	if pv == nil {
 		return "", fmt.Errorf("%w: no proof verifier was given", ErrUndecided)
 	}
 	err := pv.Check(x)
-	var u interface{ UnknownProgram() bool }
-	unknown := errors.As(err, &u) && u.UnknownProgram()
+	unknown := errors.Is(err, entry.ErrUnknownProgram)
 	about := fmt.Sprintf("an entry about %s %s", x.Subject.Name, x.Subject.Version)
 	switch i := e.Entries[0].Index; {
 	case err == nil:

@@ -13,14 +13,6 @@ import (
 	"cratelog/entry"
 )
 
-// A ProofVerifier decides whether an entry's proof holds. *proofcheck.Verifier is one.
-type ProofVerifier interface {
-	// Check returns nil if the entry's program is accepted and the proof holds. If the
-	// program is not accepted, the error, or one that it wraps, has a method
-	// UnknownProgram() bool that returns true.
-	Check(e *entry.Entry) error
-}
-
 // Conviction is what evidence shows to a reader with his keys.
 type Conviction struct {
 	Kind   Kind
@@ -50,7 +42,7 @@ func (c Conviction) Convicts() bool { return c.Who != "" }
 //
 // An error means that nothing is shown: it wraps ErrMalformed, ErrNotProven, ErrUnknownKey or
 // ErrUndecided. An error is never held against anybody.
-func Verify(e *Evidence, keys Keys, pv ProofVerifier) (Conviction, error) {
+func Verify(e *Evidence, keys Keys, pv entry.Verifier) (Conviction, error) {
 	heads, c, err := e.demonstrate()
 	if err != nil {
 		return Conviction{}, err

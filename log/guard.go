@@ -14,6 +14,8 @@ import (
 	tclient "github.com/transparency-dev/tessera/client"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/sqlite"
 )
 
 // ErrRollback says that the tree is not a continuation of what this log has
@@ -48,8 +50,16 @@ type mark struct {
 
 var _ note.Signer = &guard{}
 
+// A rollback journal leaves one file when the log is stopped. Each commit is one
+// transaction a checkpoint: speed does not matter here.
+var guardDatabase = sqlite.Owned{
+	ID: 0x63726c67, Version: 1, Schema: guardSchema, Journal: "delete", Conns: 1,
+	What: "a log's guard.db", Advice: "use the state directory of this log",
+	Damaged: "this log cannot know what it has signed, and must go on under a new origin",
+}
+
 const guardSchema = `
-CREATE TABLE IF NOT EXISTS guard (
+CREATE TABLE guard (
 	id     INTEGER PRIMARY KEY CHECK (id = 1),
 	origin TEXT NOT NULL,
 	vkey   TEXT NOT NULL,
@@ -63,9 +73,7 @@ CREATE TABLE IF NOT EXISTS guard (
 // treeDir, before anything may write there. The memory is created only
 // together with the tree.
 func openGuard(ctx context.Context, path, treeDir, vkey string, inner note.Signer, tiles tclient.TileFetcherFunc) (*guard, error) {
-	// A rollback journal leaves one file when the log is stopped, and each
-	// commit is one transaction a checkpoint: speed does not matter here.
-	db, err := openSQLite(ctx, path, "DELETE", guardSchema, 1)
+	db, err := guardDatabase.Open(ctx, path, false)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +104,7 @@ func (g *guard) load(ctx context.Context, path, treeDir, vkey string) error {
 		return fmt.Errorf("%s belongs to the log %q with the key %s, not to %q with the key %s: use the state directory of this log", path, origin, key, g.origin, vkey)
 	}
 	if size < 0 || copy(g.head.Root[:], root) != tlog.HashSize {
-		return fmt.Errorf("%s is damaged: this log cannot know what it has signed, and must go on under a new origin", path)
+		return fmt.Errorf("%s is damaged: %s", path, guardDatabase.Damaged)
 	}
 	g.head.Size = uint64(size)
 	return g.checkTree(ctx, treeDir, state)

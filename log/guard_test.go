@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -326,6 +327,55 @@ func (m *memoryTree) readTile(_ context.Context, level, index uint64, p uint8) (
 	return tlog.ReadTileData(tlog.Tile{H: 8, L: int(level), N: int64(index), W: w}, m.reader())
 }
 
+// TestAPowerFailureForgetsNoSignature: what the guard remembers is on the disk when Sign
+// returns. With a rollback journal this takes synchronous EXTRA: after a power failure
+// with FULL, the journal may be there again, and is rolled back.
+func TestAPowerFailureForgetsNoSignature(t *testing.T) {
+	t.Parallel()
+	l := newWorld(t).open()
+	for _, db := range []struct {
+		*sql.DB
+		journal string
+	}{{l.guard.db, "delete"}, {l.index.db, "wal"}} {
+		for pragma, want := range map[string]string{"journal_mode": db.journal, "synchronous": "3", "fullfsync": "1", "checkpoint_fullfsync": "1"} {
+			var got string
+			fatalIf(t, db.QueryRow("PRAGMA "+pragma).Scan(&got))
+			if got != want {
+				t.Errorf("%s = %s, want %s", pragma, got, want)
+			}
+		}
+	}
+}
+
+func TestAnotherFileThanTheLogsOwnIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.closeLog(w.open())
+	guard, index := filepath.Join(w.cfg.StateDir, "guard.db"), filepath.Join(w.cfg.StateDir, "index.db")
+	right, err := os.ReadFile(guard)
+	fatalIf(t, err)
+	derived, err := os.ReadFile(index)
+	fatalIf(t, err)
+	for _, c := range []struct {
+		path    string
+		content []byte
+		words   string
+	}{
+		{guard, derived, "it is not a log's guard.db; use the state directory of this log"},
+		{guard, right[:len(right)-4096], "guard.db"},
+		{guard, bytes.Repeat([]byte("x"), 4096), "guard.db"},
+		{index, right, "it is not a log's index.db; delete it while the log is stopped"},
+	} {
+		fatalIf(t, os.WriteFile(guard, right, 0o600))
+		fatalIf(t, os.WriteFile(index, derived, 0o600))
+		fatalIf(t, os.WriteFile(c.path, c.content, 0o600))
+		w.wantNoOpen(nil, c.words)
+		if now, err := os.ReadFile(c.path); err != nil || !bytes.Equal(now, c.content) {
+			t.Errorf("%s: the refused file was changed", c.words)
+		}
+	}
+}
+
 func TestOneServerPerDirectory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -441,8 +491,8 @@ func TestAWrongConfigurationIsRefusedWithASentence(t *testing.T) {
 		{"must both be configured", func(c *Config) { c.StateDir = "" }},
 		{"is inside the tree's directory", func(c *Config) { c.StateDir = filepath.Join(c.TreeDir, "state") }},
 		{"is inside the tree's directory", func(c *Config) { c.StateDir = c.TreeDir }},
-		{"no proof program", func(c *Config) { c.Proofs = noProofs{} }},
-		{"no proof program", func(c *Config) { c.Proofs = nil }},
+		{"no proof program is accepted", func(c *Config) { c.Proofs = noProofs{} }},
+		{"no proof program is accepted", func(c *Config) { c.Proofs = nil }},
 		{"or say that this is a development log", func(c *Config) { c.Development = false }},
 		{"the least is 100ms", func(c *Config) { c.CheckpointInterval = time.Millisecond }},
 		{"is shorter than the checkpoint interval", func(c *Config) { c.RepublishInterval = 50 * time.Millisecond }},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"cratelog/entry"
+	"cratelog/internal/sqlite"
 )
 
 // index answers two questions about the entries of the tree: where does this
@@ -30,19 +31,24 @@ type row struct {
 	sha256   [32]byte
 }
 
+var indexDatabase = sqlite.Owned{
+	ID: 0x63726c69, Version: 1, Schema: indexSchema, Journal: "wal", Conns: 4,
+	What: "a log's index.db", Advice: "delete it while the log is stopped, and the next start makes it again",
+}
+
 const indexSchema = `
-CREATE TABLE IF NOT EXISTS entries (
+CREATE TABLE entries (
 	idx      INTEGER PRIMARY KEY,
 	identity BLOB NOT NULL UNIQUE,
 	name     TEXT NOT NULL,
 	version  TEXT NOT NULL,
 	sha256   BLOB NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS entries_by_version ON entries (name, version, idx);
+CREATE INDEX entries_by_version ON entries (name, version, idx);
 `
 
 func openIndex(ctx context.Context, path string) (*index, error) {
-	db, err := openSQLite(ctx, path, "WAL", indexSchema, 4)
+	db, err := indexDatabase.Open(ctx, path, false)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/transparency-dev/tessera"
 	tclient "github.com/transparency-dev/tessera/client"
 	"github.com/transparency-dev/tessera/storage/posix"
@@ -88,6 +90,7 @@ type Config struct {
 	Logger             *slog.Logger  // nil: nothing is said
 
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
+	testingOnlyPoll     time.Duration // between two looks at the checkpoint
 }
 
 // Log is an open log. Its methods may be called concurrently.
@@ -205,7 +208,7 @@ func (c *Config) complete() error {
 	case c.TreeDir == "" || c.StateDir == "":
 		return errors.New("the directories of the tree and of the state must both be configured")
 	case c.Proofs == nil || len(c.Proofs.Programs()) == 0:
-		return errors.New("no proof program is configured: the log would accept nothing")
+		return proofcheck.ErrNoPrograms
 	}
 	for _, p := range c.Proofs.Programs() {
 		if p.Development() && !c.Development {
@@ -327,7 +330,11 @@ func (l *Log) openTree(ctx context.Context) error {
 		return err
 	}
 	l.appender, l.shutdown, l.reader = a.Add, shutdown, reader
-	l.recent = &recent{reader: reader, files: make(map[recentKey][]byte)}
+	files, err := lru.New[recentKey, []byte](maxRecent)
+	if err != nil {
+		return err
+	}
+	l.recent = &recent{reader, files}
 	if l.cfg.testingOnlyAppender != nil {
 		l.appender = l.cfg.testingOnlyAppender(l.appender)
 	}
@@ -380,7 +387,7 @@ func (l *Log) integrated(ctx context.Context) (uint64, error) {
 }
 
 func (l *Log) start() {
-	poll := min(max(l.cfg.CheckpointInterval/10, 10*time.Millisecond), 100*time.Millisecond)
+	poll := cmp.Or(l.cfg.testingOnlyPoll, min(max(l.cfg.CheckpointInterval/10, 10*time.Millisecond), 100*time.Millisecond))
 	l.watcher.Go(func() { l.followCheckpoint(l.ctx, poll) })
 	head, _ := l.guard.mark()
 	l.log.Info("log open", "origin", l.cfg.Origin, "indexed", l.indexed, "signed", head.Size, "witnesses", len(l.witnesses))

@@ -8,7 +8,7 @@ import (
 // Proofs decides whether proofs hold, and lists the programs whose proofs it
 // accepts. *proofcheck.Verifier is one. It must be safe for concurrent use.
 type Proofs interface {
-	Check(e *entry.Entry) error
-	CheckBatch(entries []*entry.Entry) []error // one error an entry, as Check would
+	entry.Verifier
+	entry.BatchVerifier
 	Programs() []proofcheck.Program
 }

@@ -63,28 +63,32 @@ func (p *publication) wait(ctx context.Context, idx uint64) (published, error) {
 	}
 }
 
-// follow looks at the checkpoint file until ctx ends. A read that fails is
-// tried again; it releases no waiter, unlike tessera.PublicationAwaiter.
+// followCheckpoint looks at the checkpoint file until ctx ends, and then once more: what
+// was published last has waiters too. A read that fails is tried again; it releases no
+// waiter, unlike tessera.PublicationAwaiter.
 func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 	t := time.NewTicker(every)
 	defer t.Stop()
 	var said string
 	var ail ailment
-	for {
-		err := l.refreshCheckpoint(ctx)
+	for last := false; ; {
+		err := l.refreshCheckpoint(context.WithoutCancel(ctx))
 		switch {
 		case err == nil:
 			said = ""
 		case errors.Is(err, errContradiction):
 			l.halt.now(err)
-		case err.Error() != said && ctx.Err() == nil:
+		case err.Error() != said:
 			said = err.Error()
 			l.log.Error("cannot read the published checkpoint; trying again", "err", err)
 		}
 		ail.observe(l, time.Now())
+		if last {
+			return
+		}
 		select {
 		case <-ctx.Done():
-			return
+			last = true
 		case <-t.C:
 		}
 	}

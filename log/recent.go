@@ -2,8 +2,8 @@ package log
 
 import (
 	"context"
-	"sync"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/transparency-dev/tessera"
 )
 
@@ -15,9 +15,7 @@ const maxRecent = 128
 // bundles are the same. A file of a width that a published tree has does not change.
 type recent struct {
 	reader tessera.LogReader
-
-	mu    sync.Mutex
-	files map[recentKey][]byte // must not be changed; owned by mu
+	files  *lru.Cache[recentKey, []byte] // must not be changed
 }
 
 // recentKey names a tile, or an entry bundle at the level -1.
@@ -41,21 +39,12 @@ func (r *recent) ReadEntryBundle(ctx context.Context, index uint64, width uint8)
 }
 
 func (r *recent) read(k recentKey, read func() ([]byte, error)) ([]byte, error) {
-	r.mu.Lock()
-	b, known := r.files[k]
-	r.mu.Unlock()
-	if known {
+	if b, known := r.files.Get(k); known {
 		return b, nil
 	}
 	b, err := read()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		r.files.Add(k, b)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.files) >= maxRecent {
-		clear(r.files) // crude, but bounded; what is forgotten is read again
-	}
-	r.files[k] = b
-	return b, nil
+	return b, err
 }

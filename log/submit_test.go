@@ -432,6 +432,27 @@ func TestAClosedLogAcceptsNothing(t *testing.T) {
 	}
 }
 
+// TestCloseLooksAtWhatWasPublishedLast: whoever waits for a bundle gets it, though nobody
+// looked at the checkpoint between its publication and the end.
+func TestCloseLooksAtWhatWasPublishedLast(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.testingOnlyPoll = time.Hour
+	l := w.open()
+	e, c := w.good("last", "1.0.0")
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if b, err := l.Submit(t.Context(), e, bytes.NewReader(c)); err != nil {
+			t.Error(err)
+		} else {
+			w.checkBundle(b, e)
+		}
+	})
+	eventually(t, "it is in the tree", func() bool { l.indexing.Lock(); defer l.indexing.Unlock(); return l.indexed == 1 })
+	w.closeLog(l)
+	waiting.Wait()
+}
+
 func TestCloseWaitsForWhatWasAccepted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -55,9 +55,8 @@ func describe(row *store.Entry, e *entry.Entry) {
 }
 
 func (f *follower) judgeEntry(row *store.Entry, err error) {
-	var unknown interface{ UnknownProgram() bool }
 	switch {
-	case errors.As(err, &unknown) && unknown.UnknownProgram():
+	case errors.Is(err, entry.ErrUnknownProgram):
 		row.Verdict, row.Reason, row.Detail = store.Bad, kindUnknownProgram, err.Error()
 	case err != nil:
 		row.Verdict, row.Reason, row.Detail = store.Bad, kindFalseEntry, err.Error()

@@ -40,13 +40,6 @@ import (
 	"cratelog/monitor/store"
 )
 
-// ProofVerifier checks the proofs of many entries at once, as
-// *proofcheck.Verifier does: one error for each, in their order. An error that has
-// a method UnknownProgram() bool says that the program is not accepted.
-type ProofVerifier interface {
-	CheckBatch(entries []*entry.Entry) []error
-}
-
 // Registry is what entries are compared with. *registry.Index is one.
 type Registry interface {
 	// Releases returns all releases of a crate, or registry.ErrNotFound.
@@ -76,7 +69,7 @@ type Config struct {
 	Logs        []LogConfig
 	Store       *store.Store
 	EvidenceDir string // for evidence files; must exist
-	Proofs      ProofVerifier
+	Proofs      entry.BatchVerifier
 	// ProgramFile returns the program file of an accepted program, for evidence
 	// that others can check without having it. May be nil.
 	ProgramFile func(id [32]byte) []byte

@@ -35,15 +35,10 @@ type told struct{}
 
 var program = sha256.Sum256([]byte("program"))
 
-type unknownProgram struct{}
-
-func (unknownProgram) Error() string        { return "a program that is not on the list" }
-func (unknownProgram) UnknownProgram() bool { return true }
-
 func (told) Check(e *entry.Entry) error {
 	switch {
 	case e.Proof.Program != program:
-		return fmt.Errorf("program: %w", unknownProgram{})
+		return fmt.Errorf("program: %w", entry.ErrUnknownProgram)
 	case string(e.Proof.Parts[0]) != "true":
 		return errors.New("the proof says something else")
 	}
@@ -240,8 +235,7 @@ func (w *world) checkEvidence(f store.Finding) {
 		return
 	}
 	c, err := evidence.Verify(e, w.keys, told{})
-	var unknown interface{ UnknownProgram() bool }
-	if f.Kind == kindUnknownProgram && (errors.Is(err, evidence.ErrUndecided) || errors.As(err, &unknown)) {
+	if f.Kind == kindUnknownProgram && (errors.Is(err, evidence.ErrUndecided) || errors.Is(err, entry.ErrUnknownProgram)) {
 		return
 	}
 	if err != nil {

@@ -81,7 +81,7 @@ func agree(t *testing.T, v *Verifier, entries []*entry.Entry) {
 	t.Helper()
 	for i, err := range v.CheckBatch(entries) {
 		want := v.Check(entries[i])
-		if (err == nil) != (want == nil) || errors.Is(err, ErrUnknownProgram) != errors.Is(want, ErrUnknownProgram) {
+		if (err == nil) != (want == nil) || errors.Is(err, entry.ErrUnknownProgram) != errors.Is(want, entry.ErrUnknownProgram) {
 			t.Errorf("entry %d of %d: batch says %v, single check says %v", i, len(entries), err, want)
 		}
 	}

@@ -15,7 +15,6 @@ package proofcheck
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254"
@@ -26,20 +25,8 @@ import (
 	"cratelog/entry"
 )
 
-var (
-	// ErrUnknownProgram says that an entry's program is not on the list. Errors
-	// that are ErrUnknownProgram have a method UnknownProgram() bool as well.
-	ErrUnknownProgram = errors.New("proof of a program that is not accepted")
-	// ErrProof says that a proof is malformed or false.
-	ErrProof = errors.New("proof does not hold")
-)
-
-// unknownProgram is ErrUnknownProgram with the id.
-type unknownProgram [32]byte
-
-func (e unknownProgram) Error() string      { return fmt.Sprintf("%v: %x", ErrUnknownProgram, e[:]) }
-func (unknownProgram) Unwrap() error        { return ErrUnknownProgram }
-func (unknownProgram) UnknownProgram() bool { return true }
+// ErrProof says that a proof is malformed or false.
+var ErrProof = errors.New("proof does not hold")
 
 // ProofSize is the size of a source proof in bytes.
 const ProofSize = 192
@@ -72,17 +59,6 @@ func New(programs []Program) (*Verifier, error) {
 // quiet keeps gnark from writing to a program's standard output.
 var quiet = sync.OnceFunc(logger.Disable)
 
-// Shipped returns a verifier that accepts the programs that ship with cratelog, those
-// with development keys only if asked to: anybody can forge their proofs. Without
-// them it may accept none.
-func Shipped(development bool) (*Verifier, error) {
-	all, err := Embedded()
-	if err != nil {
-		return nil, err
-	}
-	return New(slices.DeleteFunc(all, func(p Program) bool { return p.Development() && !development }))
-}
-
 // Programs returns the accepted programs.
 func (v *Verifier) Programs() []Program { return append([]Program(nil), v.programs...) }
 
@@ -97,7 +73,7 @@ func (v *Verifier) Program(id [32]byte) (Program, bool) {
 }
 
 // Check returns nil if the entry's program is accepted and its proof holds for its
-// subject and claim. Otherwise the error wraps ErrUnknownProgram or ErrProof.
+// subject and claim. Otherwise the error wraps entry.ErrUnknownProgram or ErrProof.
 func (v *Verifier) Check(e *entry.Entry) error {
 	proof, inputs, err := v.decode(e)
 	if err != nil {
@@ -112,7 +88,7 @@ func (v *Verifier) Check(e *entry.Entry) error {
 // decode does all of a check but the pairings.
 func (v *Verifier) decode(e *entry.Entry) (*groth16.Proof, fr.Vector, error) {
 	if v.keys[e.Proof.Program] == nil {
-		return nil, nil, unknownProgram(e.Proof.Program)
+		return nil, nil, fmt.Errorf("%w: %x", entry.ErrUnknownProgram, e.Proof.Program)
 	}
 	claim, ok := e.Claim.(*entry.Source)
 	if !ok {

@@ -37,7 +37,7 @@ func load(t testing.TB, name string) *entry.Entry {
 
 func defaultVerifier(t testing.TB) *Verifier {
 	t.Helper()
-	v, err := Shipped(true)
+	v, err := Load(nil, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,12 +126,8 @@ func TestEveryByteOfAProofMatters(t *testing.T) {
 	}
 	e := copyOf(t, good)
 	e.Proof.Program[0] ^= 1
-	if err := v.Check(e); !errors.Is(err, ErrUnknownProgram) {
+	if err := v.Check(e); !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Errorf("program: %v", err)
-	}
-	var unknown interface{ UnknownProgram() bool }
-	if err := v.Check(e); !errors.As(err, &unknown) || !unknown.UnknownProgram() {
-		t.Error("the error has no method UnknownProgram")
 	}
 }
 
@@ -215,12 +211,68 @@ func TestProgramIDIsTheHashOfItsDescription(t *testing.T) {
 }
 
 func TestDevelopmentProgramsAreAcceptedOnlyIfAskedFor(t *testing.T) {
-	v, err := Shipped(false)
+	v, err := Load(nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Check(load(t, "hello-proof-0.1.0")); !errors.Is(err, ErrUnknownProgram) {
+	if err := v.Check(load(t, "hello-proof-0.1.0")); !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Errorf("a proof with a development key: %v", err)
+	}
+}
+
+func TestLoadDecidesWhichProgramsAreAccepted(t *testing.T) {
+	file := func(p Program) string {
+		path := filepath.Join(t.TempDir(), "a.program")
+		text, err := p.Marshal()
+		if err := errors.Join(err, os.WriteFile(path, text, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	shipped, own := program64(t), program64(t)
+	larger := shipped
+	larger.Blocks++
+	vk, err := own.verifyingKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var key bytes.Buffer
+	vk.G1.Alpha.Double(&vk.G1.Alpha)
+	if _, err := vk.WriteTo(&key); err != nil {
+		t.Fatal(err)
+	}
+	own.Key, own.Origin = key.Bytes(), "ceremony:ab"
+	ours, large := file(own), filepath.Join(t.TempDir(), "large.program")
+	if err := os.WriteFile(large, bytes.Repeat([]byte(" "), MaxProgramFile+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		files       []string
+		development bool
+		more        int    // programs than ship
+		says        string // the error
+	}{
+		"a ceremony's":                      {[]string{ours}, false, 1, ""},
+		"one that ships":                    {[]string{file(shipped), ours}, true, 1, ""},
+		"a development key":                 {[]string{file(larger)}, true, 1, ""},
+		"a development key, not asked for":  {[]string{file(larger)}, false, 0, "has a development key"},
+		"one that ships, and not asked for": {[]string{file(shipped)}, false, 0, "has a development key"},
+		"one twice":                         {[]string{ours, file(own)}, false, 0, "listed twice"},
+		"no file, and more":                 {[]string{"none", large}, false, 0, "none"},
+		"a large file":                      {[]string{"none", large}, false, 0, fmt.Sprintf("more than %d bytes", MaxProgramFile)},
+		"too many":                          {make([]string, maxFiles+1), false, 0, "at most 256"},
+	} {
+		v, err := Load(c.files, c.development)
+		if err != nil || c.says != "" {
+			if err == nil || c.says == "" || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		base, err := Load(nil, c.development)
+		if err != nil || len(v.Programs()) != len(base.Programs())+c.more {
+			t.Errorf("%s: %d programs, %v", name, len(v.Programs()), err)
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package proofcheck
 import (
 	"sync"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"cratelog/entry"
 )
 
@@ -10,24 +12,18 @@ import (
 // each hardly falls, and a bad one among them costs more.
 const maxBatch = 64
 
-// Batcher checks many proofs, in less time than one by one. *Verifier is one.
-type Batcher interface {
-	CheckBatch(entries []*entry.Entry) []error // one error an entry, as Check would
-}
-
 // Together has a method Check, like Verifier, that checks what is asked for at the same
 // time in batches, and each entry, to the byte, once. It is safe for concurrent use.
 //
 // Nothing waits for a batch to fill: whoever finds nobody at work begins with what is
 // there, and what comes meanwhile is the next batch.
 type Together struct {
-	next Batcher
-	size int // entries remembered
+	next  entry.BatchVerifier
+	known *lru.Cache[[32]byte, bool] // leaf hashes of entries whose proof holds
 
 	mu    sync.Mutex
-	known map[[32]byte]bool // leaf hashes of entries whose proof holds; owned by mu
-	queue []*pending        // owned by mu
-	busy  bool              // somebody is checking; owned by mu
+	queue []*pending // owned by mu
+	busy  bool       // somebody is checking; owned by mu
 }
 
 // pending is a proof that waits for its check.
@@ -40,8 +36,9 @@ type pending struct {
 
 // NewTogether returns a Together that remembers up to size entries whose proof
 // holds.
-func NewTogether(next Batcher, size int) *Together {
-	return &Together{next: next, size: size, known: make(map[[32]byte]bool)}
+func NewTogether(next entry.BatchVerifier, size int) *Together {
+	known, _ := lru.New[[32]byte, bool](max(size, 1)) // it refuses nothing but a size below 1
+	return &Together{next: next, known: known}
 }
 
 // Check returns nil if the entry's proof holds, and otherwise the error of the batch.
@@ -51,11 +48,10 @@ func (t *Together) Check(e *entry.Entry) error {
 		return err
 	}
 	p := &pending{entry: e, leaf: entry.LeafHash(b), done: make(chan struct{})}
-	t.mu.Lock()
-	if t.known[p.leaf] {
-		t.mu.Unlock()
+	if _, holds := t.known.Get(p.leaf); holds {
 		return nil
 	}
+	t.mu.Lock()
 	t.queue = append(t.queue, p)
 	leads := !t.busy
 	t.busy = true
@@ -90,17 +86,10 @@ func (t *Together) check(batch []*pending) {
 		entries[i] = p.entry
 	}
 	errs := t.next.CheckBatch(entries)
-	t.mu.Lock()
 	for i, p := range batch {
 		if p.err = errs[i]; p.err == nil {
-			if len(t.known) >= t.size {
-				clear(t.known) // crude, but bounded; what is forgotten is verified again
-			}
-			t.known[p.leaf] = true
+			t.known.Add(p.leaf, true)
 		}
-	}
-	t.mu.Unlock()
-	for _, p := range batch {
 		close(p.done)
 	}
 }

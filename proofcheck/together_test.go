@@ -11,7 +11,7 @@ import (
 	"cratelog/entry"
 )
 
-// told is a Batcher that accepts the proofs that it was told of.
+// told is a BatchVerifier that accepts the proofs that it was told of.
 type told struct {
 	mu       sync.Mutex
 	believed map[string][]byte // proof by version
@@ -68,8 +68,8 @@ func TestAProofIsVerifiedOnceAndOnlyThat(t *testing.T) {
 			t.Error("another proof of the same claim was taken for verified")
 		}
 	}
-	if len(v.known) > v.size {
-		t.Errorf("%d entries are remembered, at most %d should", len(v.known), v.size)
+	if n := v.known.Len(); n > 2 {
+		t.Errorf("%d entries are remembered, at most 2 should", n)
 	}
 	for i := range 3 {
 		if err := v.Check(numbered(i)); err != nil {
@@ -78,7 +78,7 @@ func TestAProofIsVerifiedOnceAndOnlyThat(t *testing.T) {
 	}
 }
 
-// gate is a Batcher that lets a batch begin only when it is told to, and records the
+// gate is a BatchVerifier that lets a batch begin only when it is told to, and records the
 // sizes of the batches.
 type gate struct {
 	*told

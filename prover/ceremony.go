@@ -44,7 +44,7 @@ const (
 // from a ceremony whose transcript was verified. It cannot make a false entry: Prove
 // verifies what it returns.
 func OpenKeys(ctx context.Context, programFile, keyFile string, progress Progress) (*Keys, error) {
-	p, err := readProgram(programFile)
+	p, err := proofcheck.ReadProgram(programFile)
 	if err != nil {
 		return nil, err
 	}
@@ -92,23 +92,6 @@ func compileMeanwhile(cache string, c circuit.Capacity, progress Progress, load 
 		return nil, r.err
 	}
 	return r.system, loadErr
-}
-
-func readProgram(path string) (proofcheck.Program, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return proofcheck.Program{}, fmt.Errorf("program file: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, proofcheck.MaxProgramFile+1))
-	if err != nil {
-		return proofcheck.Program{}, fmt.Errorf("program file: %w", err)
-	}
-	p, err := proofcheck.ParseProgram(text)
-	if err != nil {
-		return proofcheck.Program{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return p, nil
 }
 
 // readKey reads a proving key's file that has a hash.

@@ -14,6 +14,7 @@ import (
 
 	"cratelog/circuit"
 	"cratelog/crate"
+	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/proofcheck"
 	"cratelog/prover/git"
@@ -84,7 +85,7 @@ func TestProofsOfRealCratesHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shipped, err := proofcheck.Shipped(true)
+	shipped, err := proofcheck.Load(nil, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func TestProofsOfRealCratesHold(t *testing.T) {
 		if err := readCrate(t, c[0], c[1]).Check(e.Subject, p.Claim); err != nil {
 			t.Errorf("%v: %v", c, err)
 		}
-		if err := shipped.Check(e); !errors.Is(err, proofcheck.ErrUnknownProgram) {
+		if err := shipped.Check(e); !errors.Is(err, entry.ErrUnknownProgram) {
 			t.Errorf("%v: a proof of the small program, by the shipped ones: %v", c, err)
 		}
 		e.Subject.Name = "serde"

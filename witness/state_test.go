@@ -430,6 +430,18 @@ func TestAnExistingDatabaseIsNeverCreatedAgain(t *testing.T) {
 	}
 }
 
+// TestAPowerFailureForgetsNoCommit reads back what that takes.
+func TestAPowerFailureForgetsNoCommit(t *testing.T) {
+	w := open(t, newConfig(t))
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "3", "fullfsync": "1", "checkpoint_fullfsync": "1"} {
+		var got string
+		check0(t, w.store.db.QueryRow("PRAGMA "+pragma).Scan(&got))
+		if got != want {
+			t.Errorf("%s = %s, want %s", pragma, got, want)
+		}
+	}
+}
+
 func TestOddFileNamesAreFileNames(t *testing.T) {
 	l := newTestLog(t, "log.example", 40, 40, "")
 	dir := t.TempDir()

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -13,20 +12,21 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
-	"cratelog/internal/durable"
 	"cratelog/internal/sqlite"
 )
 
-const (
-	// applicationID marks a witness's database, so that another program's is
-	// not taken for one.
-	applicationID = 0x63726c77
-	// schemaVersion is what this program reads and writes.
-	schemaVersion = 1
-)
+var database = sqlite.Owned{
+	ID: 0x63726c77, Version: 1, Schema: schema, Journal: "wal", Conns: 1,
+	What: "a witness's database", Init: "witness init",
+	Advice: "if this witness has never signed, create it with: witness init; " +
+		"otherwise find it, because a witness without its memory signs split views",
+	Damaged: "do not restore an older copy, but give the witness a new name, key and database",
+}
 
+// schema has the witness's name as its parameter.
 const schema = `
 CREATE TABLE witness (name TEXT NOT NULL) STRICT;
+INSERT INTO witness (name) VALUES (?);
 
 -- One row for each log ever configured; rows are never deleted.
 CREATE TABLE log (
@@ -76,9 +76,9 @@ CREATE TABLE fork (
 ) STRICT;
 `
 
-// A store is the witness's durable memory: one SQLite database in WAL mode that
-// is synced on every commit. Its one connection serialises all access; nothing
-// slow runs while it is held.
+// A store is the witness's durable memory: one SQLite database that is on the
+// disk when a commit returns. Its one connection serializes all access; nothing slow
+// runs while it is held.
 type store struct {
 	db *sql.DB
 	// testingOnlyCommit, if not nil, is called instead of each commit of a new
@@ -134,105 +134,18 @@ func openStore(ctx context.Context, path, name string, create bool) (*store, err
 	if path == "" {
 		return nil, errors.New("witness: no database file is configured")
 	}
-	if create {
-		if err := createFile(path); err != nil {
-			return nil, err
-		}
-	} else if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("witness: the database %s does not exist; if this witness has never signed, create it with: witness init; otherwise find it, because a witness without its memory signs split views: %w", path, err)
-	}
-	db, err := sqlite.Open(path, 1, sqlite.Durable...)
+	db, err := database.Open(ctx, path, create, name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("witness: %w", err)
 	}
 	s := &store{db: db}
-	if err := s.prepare(ctx, path, name, create); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("witness: database %s: %w", path, err)
+	if err := s.checkOwner(ctx, name); err != nil {
+		return nil, errors.Join(fmt.Errorf("witness: database %s: %w", path, err), db.Close())
 	}
 	return s, nil
 }
 
-func createFile(path string) error {
-	err := durable.WriteNew(path, nil, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("witness: the database %s already exists and is left alone: %w", path, err)
-	}
-	if err != nil {
-		return fmt.Errorf("witness: creating the database: %w", err)
-	}
-	return nil
-}
-
-// prepare makes or checks the schema and that commits are durable.
-func (s *store) prepare(ctx context.Context, path, name string, create bool) error {
-	// The identity is read before anything is written, so that the database of
-	// another program, or of a newer version, stays as it is.
-	var application, version int
-	if err := s.pragma(ctx, "application_id", &application); err != nil {
-		return err
-	}
-	if err := s.pragma(ctx, "user_version", &version); err != nil {
-		return err
-	}
-	switch {
-	case create:
-	case application != applicationID:
-		return errors.New("it is not a witness's database; if it is an empty file that an interrupted \"witness init\" left, remove it and run that again")
-	case version > schemaVersion:
-		return fmt.Errorf("it has schema %d, and this program knows schemas up to %d; use the newer version of the program that wrote it", version, schemaVersion)
-	case version < 1:
-		return fmt.Errorf("it has schema %d, which no version of this program wrote", version)
-	}
-	if err := s.checkDurable(ctx); err != nil {
-		return err
-	}
-	if create {
-		if err := s.createSchema(ctx, name); err != nil {
-			return err
-		}
-	}
-	return s.checkContents(ctx, name)
-}
-
-func (s *store) pragma(ctx context.Context, name string, into any) error {
-	return s.db.QueryRowContext(ctx, "PRAGMA "+name).Scan(into)
-}
-
-func (s *store) checkDurable(ctx context.Context) error {
-	var mode string
-	if err := s.pragma(ctx, "journal_mode = WAL", &mode); err != nil {
-		return err
-	}
-	var sync int
-	if err := s.pragma(ctx, "synchronous", &sync); err != nil {
-		return err
-	}
-	if mode != "wal" || sync != 2 {
-		return fmt.Errorf("SQLite answered journal mode %q and synchronous %d instead of wal and 2 (FULL); put the file on a local disk", mode, sync)
-	}
-	return nil
-}
-
-func (s *store) createSchema(ctx context.Context, name string) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
-		id := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;", applicationID, schemaVersion)
-		if _, err := tx.ExecContext(ctx, id+schema); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO witness (name) VALUES (?)", name)
-		return err
-	})
-}
-
-func (s *store) checkContents(ctx context.Context, name string) error {
-	var answer string
-	if err := s.pragma(ctx, "quick_check", &answer); err != nil {
-		return err
-	}
-	if answer != "ok" {
-		return fmt.Errorf("SQLite finds it damaged (%s); do not restore an older copy, but give the witness a new name, key and database", answer)
-	}
+func (s *store) checkOwner(ctx context.Context, name string) error {
 	var owner string
 	if err := s.db.QueryRowContext(ctx, "SELECT name FROM witness").Scan(&owner); err != nil {
 		return fmt.Errorf("reading its owner: %w", err)

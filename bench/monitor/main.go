@@ -76,7 +76,7 @@ func measure(ctx context.Context, log *roguelog.Log, url, dir string, n int) err
 		return err
 	}
 	defer s.Close()
-	proofs, err := proofcheck.Shipped(true)
+	proofs, err := proofcheck.Load(nil, true)
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func measureSetup(ctx context.Context, dir string) error {
 		return err
 	}
 	fmt.Printf("setup_source64 %.1f s\n", time.Since(begin).Seconds())
-	v, err := proofcheck.Shipped(true)
+	v, err := proofcheck.Load(nil, true)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	v, err := proofcheck.Shipped(true)
+	v, err := proofcheck.Load(nil, true)
 	if err != nil {
 		return err
 	}

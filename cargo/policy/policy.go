@@ -130,10 +130,14 @@ func (f *file) policy(userDir string) (*Policy, error) {
 	p := &Policy{Path: f.path, Development: f.Development, MaxAge: f.maxAge, AllowUnproven: f.AllowUnproven,
 		Require: f.require, Exceptions: f.exceptions, Allows: f.allows}
 	errTrust := p.loadTrust(f, userDir)
-	errPrograms := p.loadPrograms(f)
-	if err := errors.Join(errTrust, errPrograms); err != nil {
+	proofs, err := proofcheck.Load(f.below(f.Programs), f.Development)
+	if err != nil {
+		err = fmt.Errorf("programs: %w", err)
+	}
+	if err := errors.Join(errTrust, err); err != nil {
 		return nil, err
 	}
+	p.Programs = proofs.Programs()
 	return p, nil
 }
 
@@ -182,55 +186,6 @@ func readTrust(path string) (Trust, error) {
 	return Trust{path, text, parsed}, nil
 }
 
-// loadPrograms collects the programs that ship with cratelog and those of files.
-// The id of a program does not tell its origin, so a key is a development key if
-// either the file or cratelog says so.
-func (p *Policy) loadPrograms(f *file) error {
-	shipped, err := proofcheck.Embedded()
-	if err != nil {
-		return err
-	}
-	unsafe := map[[32]byte]bool{}
-	seen := map[[32]byte]string{}
-	for _, prog := range shipped {
-		id := prog.ID()
-		unsafe[id] = prog.Development()
-		if !prog.Development() || p.Development {
-			p.Programs, seen[id] = append(p.Programs, prog), "cratelog itself"
-		}
-	}
-	var errs []error
-	for _, path := range f.below(f.Programs) {
-		prog, err := readProgram(path)
-		id := prog.ID()
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case (prog.Development() || unsafe[id]) && !p.Development:
-			errs = append(errs, fmt.Errorf("%s holds an UNSAFE development key, whose proofs anybody can forge; remove it from programs in %s, or set development = true to try things out", path, f.path))
-		case seen[id] == "cratelog itself":
-			// A newer cratelog may ship what a policy had to name. That is no mistake.
-		case seen[id] != "":
-			errs = append(errs, fmt.Errorf("%s holds the same program as %s; remove one of them from programs in %s", path, seen[id], f.path))
-		default:
-			p.Programs, seen[id] = append(p.Programs, prog), path
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func readProgram(path string) (proofcheck.Program, error) {
-	text, err := readLimited(path, maxProgramFile)
-	if err != nil {
-		return proofcheck.Program{}, fmt.Errorf("the program file cannot be read: %w", err)
-	}
-	prog, err := proofcheck.ParseProgram(text)
-	if err != nil {
-		return proofcheck.Program{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return prog, nil
-}
-
 // Rules returns what client.Verify must demand of a package's bundle at a time.
 func (p *Policy) Rules(name, version string, now time.Time) client.Rules {
 	r := client.Rules{Name: name, Version: version, AllowUnproven: slices.Clone(p.AllowUnproven),
@@ -260,9 +215,6 @@ func (p *Policy) About(bundle []byte) *client.Policy {
 	}
 	return p.Trust[0].Policy
 }
-
-// maxProgramFile bounds a program file in bytes; proofcheck.ParseProgram reads less.
-const maxProgramFile = 64 << 10
 
 // readLimited reads a regular file of at most limit bytes.
 func readLimited(path string, limit int64) ([]byte, error) {

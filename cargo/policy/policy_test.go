@@ -185,7 +185,7 @@ func TestMistakesAreNamedWithFileAndKey(t *testing.T) {
 		{"version = 1\ntrust = [\"broken.policy\"]", `broken.policy: policy, line 1: the log's key: `},
 		{"version = 1\ntrust = [\"nolog.policy\"]", `nolog.policy lists no log, so it believes nobody`},
 		{"version = 1\ntrust = [\"a.policy\", \"again.policy\"]", `both list the log "a.example/log", so that it would not be clear whose quorum counts`},
-		{"version = 1\nprograms = [\"gone.json\"]", `the program file cannot be read: open `},
+		{"version = 1\nprograms = [\"gone.json\"]", `the program file cannot be read: `},
 		{"version = 1\nprograms = [\"a.policy\"]", `a.policy: program file: `},
 		{"version = 1\nallow-unproven = [\"../x\"]", `key "allow-unproven": "../x" is not the path of a file in a crate`},
 		{"version = 1\nrequire = \"some\"", `key "require": is "some"; it must be "none", "all", or a list such as ["serde", "tokio@1.50.0", "my-*"]`},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"cratelog/cargo/credential"
 	"cratelog/circuit"
 	"cratelog/entry"
 	"cratelog/proofcheck"
@@ -35,9 +34,6 @@ type Keyring struct {
 	loaded  circuit.Capacity // of keys, with development keys
 }
 
-// maxProgram bounds a program file in bytes.
-const maxProgram = 64 << 10
-
 var _ Prover = &Keyring{}
 
 // Development says whether the proofs are of UNSAFE development keys.
@@ -52,24 +48,12 @@ func (k *Keyring) Check() error {
 	if k.ProgramFile == "" || k.program != nil {
 		return nil
 	}
-	text, err := credential.ReadFile(k.ProgramFile, maxProgram)
+	p, err := proofcheck.ReadProgram(k.ProgramFile)
 	if err != nil {
 		return err
 	}
-	p, err := proofcheck.ParseProgram(text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", k.ProgramFile, err)
-	}
 	k.program = &p
 	return nil
-}
-
-// Programs returns the program of ProgramFile, after Check; none for development keys.
-func (k *Keyring) Programs() []proofcheck.Program {
-	if k.program == nil {
-		return nil
-	}
-	return []proofcheck.Program{*k.program}
 }
 
 // Program returns the program that proves a plan.

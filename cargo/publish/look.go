@@ -33,17 +33,7 @@ func (r *run) look(ctx context.Context) (err error) {
 	if r.target, err = newTarget(r.settings, r.Registry, r.Index, members); err != nil {
 		return err
 	}
-	shipped, err := proofcheck.Embedded()
-	if err != nil {
-		return err
-	}
-	for _, p := range r.Programs {
-		same := func(q proofcheck.Program) bool { return q.ID() == p.ID() }
-		if !slices.ContainsFunc(shipped, same) {
-			shipped = append(shipped, p)
-		}
-	}
-	if r.proofs, err = proofcheck.New(shipped); err != nil {
+	if r.proofs, err = proofcheck.Load(r.Policy.Programs, true); err != nil {
 		return err
 	}
 	if err := r.loadPolicy(); err != nil {

@@ -76,9 +76,7 @@ type Config struct {
 	// Bundles are verified under it. Without any trust file they are not.
 	Policy policy.Place
 
-	Prover Prover
-	// Programs are what the prover proves with, if it does not ship with cratelog.
-	Programs []proofcheck.Program
+	Prover Prover // whose program ships, or is in Policy.Programs
 
 	// Guard is the program that serves credential.Main when cargo calls it.
 	Guard string

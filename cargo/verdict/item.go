@@ -189,14 +189,14 @@ func (it *item) decide(s Status, err error) {
 	it.verdict.Refuse(s, err)
 }
 
-// collector is a client.ProofVerifier that puts the proof off: it sees to it that
+// collector is a entry.Verifier that puts the proof off: it sees to it that
 // the program is accepted, and keeps the entry for the batch.
 type collector struct {
 	proofs *proofcheck.Verifier
 	entry  *entry.Entry
 }
 
-var _ client.ProofVerifier = &collector{}
+var _ entry.Verifier = &collector{}
 
 func (c *collector) Check(e *entry.Entry) error {
 	if _, ok := c.proofs.Program(e.Proof.Program); !ok {

@@ -196,9 +196,9 @@ func logAndVerify(t *testing.T, p proofcheck.Program, e *entry.Entry, raw []byte
 	if _, err := client.Verify(raw, bundle, w.Policy, list, client.Rules{}); err != nil {
 		t.Errorf("a client with the program on its list: %v", err)
 	}
-	shipped, err := proofcheck.Shipped(true)
+	shipped, err := proofcheck.Load(nil, true)
 	fatalIf(t, err)
-	if _, err := client.Verify(raw, bundle, w.Policy, shipped, client.Rules{}); !errors.Is(err, proofcheck.ErrUnknownProgram) {
+	if _, err := client.Verify(raw, bundle, w.Policy, shipped, client.Rules{}); !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Errorf("a client without it: %v", err)
 	}
 }

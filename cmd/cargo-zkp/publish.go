@@ -29,7 +29,7 @@ func publishCrates(ctx context.Context, sh *shell, args []string) error {
 	if err := prepareKeys(sh, keys); err != nil {
 		return err
 	}
-	cfg.Prover, cfg.Programs, cfg.Report, cfg.UserAgent = keys, keys.Programs(), sh, userAgent
+	cfg.Prover, cfg.Report, cfg.UserAgent = keys, sh, userAgent
 	if keys.ProgramFile != "" {
 		cfg.Policy.Programs = []string{keys.ProgramFile} // whoever proves with it believes it
 	}

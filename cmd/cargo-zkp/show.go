@@ -13,6 +13,7 @@ import (
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
 	"cratelog/client"
+	"cratelog/entry"
 	"cratelog/proofcheck"
 )
 
@@ -99,7 +100,7 @@ type shown struct {
 
 // cover verifies the .crate that the entry is about, if cargo has it, so that the
 // answer can say which files are proven.
-func (s *shown) cover(bundle []byte, trust *client.Policy, proofs client.ProofVerifier, rules client.Rules) error {
+func (s *shown) cover(bundle []byte, trust *client.Policy, proofs entry.Verifier, rules client.Rules) error {
 	home, err := cargo.Home()
 	if err != nil {
 		return nil

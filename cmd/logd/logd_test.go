@@ -85,7 +85,7 @@ func (p testProofs) CheckBatch(entries []*entry.Entry) []error {
 
 func (testProofs) Programs() []proofcheck.Program { return []proofcheck.Program{testProgram} }
 
-func testPrograms(bool, []proofcheck.Program) (log.Proofs, error) { return testProofs{}, nil }
+func testPrograms([]string, bool) (log.Proofs, error) { return testProofs{}, nil }
 
 // site is a log's directory with a key, a policy, and three witnesses.
 type site struct {

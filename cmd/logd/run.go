@@ -33,7 +33,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "vkey":
 		return vkey(args[1:], stdout)
 	case "serve":
-		return serve(ctx, args[1:], stderr, embeddedPrograms)
+		return serve(ctx, args[1:], stderr, loadPrograms)
 	case "help", "-h", "-help", "--help":
 		_, err := io.WriteString(stdout, usage)
 		return err

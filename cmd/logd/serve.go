@@ -29,11 +29,7 @@ func serve(ctx context.Context, args []string, stderr io.Writer, accepted progra
 		return err
 	}
 	cfg.Logger = newLogger(stderr, s.Debug)
-	further, err := readPrograms(*file, s.Programs)
-	if err != nil {
-		return err
-	}
-	if cfg.Proofs, err = accepted(s.Development, further); err != nil {
+	if cfg.Proofs, err = accepted(s.Programs, s.Development); err != nil {
 		return err
 	}
 	if s.Development {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,8 +41,7 @@ type settings struct {
 }
 
 const (
-	maxPolicy   = 1 << 20
-	maxPrograms = 256 // program files
+	maxPolicy = 1 << 20
 )
 
 // load reads the settings file at path and the files that it names, which are
@@ -66,6 +64,9 @@ func load(path string) (settings, log.Config, error) {
 	}
 	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
 		return s, log.Config{}, fmt.Errorf("%s: crate_bytes, inflated_bytes and crate_files must be at least 1", path)
+	}
+	for i, name := range s.Programs {
+		s.Programs[i] = beside(path, name)
 	}
 	keys := s.ProvingKeys
 	if keys != "" {
@@ -111,27 +112,6 @@ func readFile(path string, most int64, what string) ([]byte, error) {
 	return b, nil
 }
 
-// readPrograms reads the program files that the settings name.
-func readPrograms(path string, names []string) ([]proofcheck.Program, error) {
-	if len(names) > maxPrograms {
-		return nil, fmt.Errorf("%s: programs lists %d files, and at most %d are read", path, len(names), maxPrograms)
-	}
-	var out []proofcheck.Program
-	for _, name := range names {
-		file := beside(path, name)
-		text, err := readFile(file, proofcheck.MaxProgramFile, "a program file")
-		if err != nil {
-			return nil, err
-		}
-		p, err := proofcheck.ParseProgram(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		out = append(out, p)
-	}
-	return out, nil
-}
-
 // beside resolves a file name found in the settings file.
 func beside(settingsFile, name string) string {
 	if filepath.IsAbs(name) {
@@ -140,23 +120,9 @@ func beside(settingsFile, name string) string {
 	return filepath.Join(filepath.Dir(settingsFile), name)
 }
 
-// programs tells which proofs a log accepts, those of further programs among them.
-type programs func(development bool, further []proofcheck.Program) (log.Proofs, error)
+// programs tells which proofs a log accepts: those of shipped programs and of files.
+type programs func(files []string, development bool) (log.Proofs, error)
 
-// embeddedPrograms are those that ship with cratelog: all of them for a
-// development log, else those whose key comes from a ceremony. Further ones are
-// accepted as well; package log refuses development keys among them.
-func embeddedPrograms(development bool, further []proofcheck.Program) (log.Proofs, error) {
-	shipped, err := proofcheck.Shipped(development)
-	if err != nil {
-		return nil, err
-	}
-	v, err := proofcheck.New(append(shipped.Programs(), further...))
-	if err != nil {
-		return nil, err
-	}
-	if len(v.Programs()) == 0 {
-		return nil, errors.New("every proof program that ships with this version has a development key, with which anyone can make false proofs: name program files from a ceremony in programs, or set development = true for a log that nobody relies on")
-	}
-	return v, nil
+func loadPrograms(files []string, development bool) (log.Proofs, error) {
+	return proofcheck.Load(files, development)
 }

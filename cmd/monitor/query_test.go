@@ -138,7 +138,7 @@ func TestAQueryThatCannotBeAnsweredSaysWhy(t *testing.T) {
 		}
 	}
 	fatal(t, os.Remove(filepath.Join(filepath.Dir(config), "m.db")))
-	if code, _, stderr := command(t, "query", "-config", config, "logs"); code != 3 || !strings.Contains(stderr, "the monitor's database does not exist") {
+	if code, _, stderr := command(t, "query", "-config", config, "logs"); code != 3 || !strings.Contains(stderr, "does not exist; name the database of a monitor that has run") {
 		t.Errorf("without a database: %d %s", code, stderr)
 	}
 }

@@ -295,7 +295,7 @@ func (x *followed) checkEvidence(t *testing.T) []string {
 	}
 	keys, err := evidence.NewKeys([]string{x.log.VKey}, witnesses)
 	fatalIf(t, err)
-	pv, err := proofcheck.Shipped(true)
+	pv, err := proofcheck.Load(nil, true)
 	fatalIf(t, err)
 	var all []string
 	for id := int64(1); ; id++ {

@@ -159,29 +159,18 @@ func (s *setup) logs() ([]monitor.LogConfig, error) {
 
 // proofs is the verifier for the programs that the settings accept.
 func (s *setup) proofs() (*proofcheck.Verifier, error) {
-	shipped, err := proofcheck.Embedded()
+	files := make([]string, len(s.Programs))
+	for i, name := range s.Programs {
+		files[i] = s.beside(name)
+	}
+	v, err := proofcheck.Load(files, s.Development)
+	if err == nil && len(v.Programs()) == 0 {
+		err = proofcheck.ErrNoPrograms
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", s.path, err)
 	}
-	programs := slices.DeleteFunc(shipped, func(p proofcheck.Program) bool { return p.Development() && !s.Development })
-	for _, name := range s.Programs {
-		text, err := readBounded(s.beside(name))
-		if err != nil {
-			return nil, fmt.Errorf("%s: programs: %w", s.path, err)
-		}
-		p, err := proofcheck.ParseProgram(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: programs: %s: %w", s.path, name, err)
-		}
-		if p.Development() && !s.Development {
-			return nil, fmt.Errorf("%s: programs: %s has a development key, with which anyone can make false proofs; for a log that nobody relies on, set development = true", s.path, name)
-		}
-		programs = append(programs, p)
-	}
-	if len(programs) == 0 {
-		return nil, fmt.Errorf("%s: no program is accepted: those that ship with this version have development keys. Name others in programs, or set development = true for a log that nobody relies on", s.path)
-	}
-	return proofcheck.New(programs)
+	return v, nil
 }
 
 // registry is the way to the registry, nil if none is configured.

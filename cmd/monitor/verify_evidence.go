@@ -128,41 +128,19 @@ func readFile(path string, limit int64) ([]byte, error) {
 // key that the entry names, so all that ship decide, and the one in the evidence. Only what it means
 // not to know a program depends on what the reader accepts.
 func judgeOf(e *evidence.Evidence, files []string, development bool) (*proofcheck.Verifier, error) {
-	shipped, err := proofcheck.Shipped(development || e.Reason == evidence.ProofInvalid)
+	proves := e.Reason == evidence.ProofInvalid
+	v, err := proofcheck.Load(files, development || proves)
+	if err != nil || !proves || e.Program == nil {
+		return v, err
+	}
+	p, err := proofcheck.ParseProgram(e.Program)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the program in the evidence: %w", err)
 	}
-	programs := shipped.Programs()
-	known := make(map[[32]byte]bool)
-	for _, p := range programs {
-		known[p.ID()] = true
+	if _, known := v.Program(p.ID()); known {
+		return v, nil
 	}
-	add := func(text []byte, file string) error {
-		p, err := proofcheck.ParseProgram(text)
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		if !known[p.ID()] {
-			known[p.ID()] = true
-			programs = append(programs, p)
-		}
-		return nil
-	}
-	for _, file := range files {
-		text, err := readFile(file, proofcheck.MaxProgramFile)
-		if err == nil {
-			err = add(text, file)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if e.Reason == evidence.ProofInvalid && e.Program != nil {
-		if err := add(e.Program, "the program in the evidence"); err != nil {
-			return nil, err
-		}
-	}
-	return proofcheck.New(programs)
+	return proofcheck.New(append(v.Programs(), p))
 }
 
 // report is a conviction in JSON.

@@ -26,11 +26,11 @@ func TestDevelopmentKeysProveAnythingAndOnlyDevelopersAcceptIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	development, err := proofcheck.Shipped(true)
+	development, err := proofcheck.Load(nil, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	strict, err := proofcheck.Shipped(false)
+	strict, err := proofcheck.Load(nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestDevelopmentKeysProveAnythingAndOnlyDevelopersAcceptIt(t *testing.T) {
 		if err := development.Check(e); err != nil {
 			t.Errorf("%v: the forgery does not verify: %v", p, err)
 		}
-		if err := strict.Check(e); !errors.Is(err, proofcheck.ErrUnknownProgram) {
+		if err := strict.Check(e); !errors.Is(err, entry.ErrUnknownProgram) {
 			t.Errorf("%v: outside of development mode: %v", p, err)
 		}
 		all = append(all, e)
@@ -104,7 +104,7 @@ func TestForgedCratesVerifyInAllButTheCommit(t *testing.T) {
 	if err := c.Check(e.Subject, e.Claim.(*entry.Source)); err != nil {
 		t.Error(err)
 	}
-	v, err := proofcheck.Shipped(true)
+	v, err := proofcheck.Load(nil, true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,32 +2,107 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
+	"slices"
 
 	_ "modernc.org/sqlite" // the driver "sqlite", without cgo
+
+	"cratelog/internal/durable"
 )
 
-// Durable are the pragmas under which a commit is on the disk when it returns.
-var Durable = []string{"synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)"}
+// demanded are the pragmas under which a commit is on the disk when it returns: EXTRA is
+// FULL for a WAL, and with a rollback journal it also makes the end of the journal durable,
+// without which a power failure rolls the commit back. The others are for macOS.
+var demanded = []struct {
+	pragma string
+	value  int
+}{{"synchronous", 3}, {"fullfsync", 1}, {"checkpoint_fullfsync", 1}}
 
-// Open opens an existing file with at most so many connections, which stay open, and
-// with pragmas on each. The transactions of a single connection are immediate: they wait
-// for other writers at their begin, and not half-way. Several connections are for reading.
-func Open(path string, conns int, pragmas ...string) (*sql.DB, error) {
+// Owned describes the databases that one program writes, and marks as its own.
+type Owned struct {
+	ID      int    // application_id
+	Version int    // user_version: the schema that this program reads and writes
+	Schema  string // run once, with Open's args as its parameters
+	Journal string // wal, or delete, which leaves one file when it is closed
+	Conns   int    // connections that may write; their transactions are immediate
+	Cache   int    // KiB of the file that each connection keeps; 0 for SQLite's default
+
+	What    string // in refusals, such as "a witness's database"
+	Init    string // the command that makes one; "" if Open does where none is
+	Advice  string // what to do if it is missing or, without Init, another's
+	Damaged string // what to do if it is damaged; "" does not look, which takes as long as reading it all
+}
+
+// Open opens a database, or makes it, readable by its owner only. With create it refuses
+// an existing file, without it a missing one, unless Init is empty. It refuses another
+// program's file, a newer schema, and a file system on which a commit is not durable; all
+// of it before it writes anything. What is refused stays as it is.
+func (o *Owned) Open(ctx context.Context, path string, create bool, args ...any) (*sql.DB, error) {
+	if create || o.Init == "" {
+		if err := durable.WriteNew(path, nil, 0o600); errors.Is(err, fs.ErrExist) && create {
+			return nil, fmt.Errorf("the database %s already exists and is left alone: %w", path, err)
+		} else if err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("creating the database: %w", err)
+		}
+	} else if err := o.mustExist(path, o.Advice); err != nil {
+		return nil, err
+	}
+	var pragmas []string
+	for _, d := range demanded {
+		pragmas = append(pragmas, fmt.Sprintf("%s(%d)", d.pragma, d.value))
+	}
+	db, err := o.open(path, "immediate", o.Conns, pragmas...)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.prepare(ctx, db, create, args); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+// OpenReader opens an existing database for reading only, with so many connections.
+// missing says what to do if there is none.
+func (o *Owned) OpenReader(ctx context.Context, path string, conns int, missing string) (*sql.DB, error) {
+	if err := o.mustExist(path, missing); err != nil {
+		return nil, err
+	}
+	db, err := o.open(path, "deferred", conns, "query_only(1)")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := o.identify(ctx, db, false); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+func (o *Owned) mustExist(path, advice string) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the database %s does not exist; %s: %w", path, advice, err)
+	}
+	return nil
+}
+
+// open never creates a file. Immediate transactions wait for other writers at their
+// begin, and not half-way.
+func (o *Owned) open(path, lock string, conns int, pragmas ...string) (*sql.DB, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	q := url.Values{
-		"mode":    {"rw"}, // never create
-		"_txlock": {"immediate"},
-		"_pragma": append([]string{"busy_timeout(10000)", "foreign_keys(1)", "trusted_schema(0)"}, pragmas...),
+	pragmas = slices.Concat([]string{"busy_timeout(10000)", "foreign_keys(1)", "trusted_schema(0)"}, pragmas)
+	if o.Cache > 0 {
+		pragmas = append(pragmas, fmt.Sprintf("cache_size(-%d)", o.Cache))
 	}
-	if conns > 1 {
-		q.Set("_txlock", "deferred")
-	}
+	q := url.Values{"mode": {"rw"}, "_txlock": {lock}, "_pragma": pragmas}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: abs}).EscapedPath()+"?"+q.Encode())
 	if err != nil {
 		return nil, err
@@ -35,4 +110,76 @@ func Open(path string, conns int, pragmas ...string) (*sql.DB, error) {
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	return db, nil
+}
+
+// identify reads whose file it is, and whether it is new: empty, with the schema to come.
+func (o *Owned) identify(ctx context.Context, db *sql.DB, create bool) (isNew bool, err error) {
+	var application, version, objects int
+	row := db.QueryRowContext(ctx, "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version")
+	if err := row.Scan(&application, &version, &objects); err != nil {
+		return false, err
+	}
+	switch {
+	case create || o.Init == "" && application == 0 && version == 0 && objects == 0:
+		return true, nil
+	case application != o.ID && o.Init == "":
+		return false, fmt.Errorf("it is not %s; %s", o.What, o.Advice)
+	case application != o.ID:
+		return false, fmt.Errorf("it is not %s; if it is an empty file that an interrupted %q left, remove it and run that again", o.What, o.Init)
+	case version > o.Version:
+		return false, fmt.Errorf("it has schema %d, and this program knows schemas up to %d; use the newer version of the program that wrote it", version, o.Version)
+	case version < 1:
+		return false, fmt.Errorf("it has schema %d, which no version of this program wrote", version)
+	}
+	return false, nil
+}
+
+// prepare checks the database, and makes the schema of a new one.
+func (o *Owned) prepare(ctx context.Context, db *sql.DB, create bool, args []any) error {
+	isNew, err := o.identify(ctx, db, create)
+	if err != nil {
+		return err
+	}
+	var journal, answer string
+	if err := db.QueryRowContext(ctx, "PRAGMA journal_mode = "+o.Journal).Scan(&journal); err != nil {
+		return err
+	}
+	if journal != o.Journal {
+		return fmt.Errorf("SQLite answered journal mode %q instead of %s; put the file on a local disk", journal, o.Journal)
+	}
+	for _, d := range demanded {
+		var got int
+		if err := db.QueryRowContext(ctx, "PRAGMA "+d.pragma).Scan(&got); err != nil {
+			return err
+		}
+		if got != d.value {
+			return fmt.Errorf("SQLite answered %s = %d instead of %d, so a power failure could undo a commit", d.pragma, got, d.value)
+		}
+	}
+	if isNew {
+		return o.create(ctx, db, args)
+	}
+	if o.Damaged == "" {
+		return nil
+	}
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check").Scan(&answer); err != nil {
+		return err
+	}
+	if answer != "ok" {
+		return fmt.Errorf("SQLite finds it damaged (%s); %s", answer, o.Damaged)
+	}
+	return nil
+}
+
+func (o *Owned) create(ctx context.Context, db *sql.DB, args []any) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	id := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;", o.ID, o.Version)
+	if _, err := tx.ExecContext(ctx, id+o.Schema, args...); err != nil {
+		return err
+	}
+	return tx.Commit()
 }

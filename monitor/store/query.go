@@ -2,15 +2,11 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
-	"os"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
-
-	"cratelog/internal/sqlite"
 )
 
 // Reader answers the questions of auditors out of a database, and cannot write to
@@ -21,34 +17,13 @@ type Reader struct{ s *Store } // with connections for reading only, or a Store'
 // as long as the store, and is not closed by itself.
 func (s *Store) Reader() *Reader { return &Reader{s} }
 
-// OpenReader opens a database for reading only. A missing file is ErrNoStore.
+// OpenReader opens a database for reading only. A missing file is fs.ErrNotExist.
 func OpenReader(ctx context.Context, path string) (*Reader, error) {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s; name the database of a monitor that has run", ErrNoStore, path)
-	}
-	db, err := sqlite.Open(path, readers, "query_only(1)", cache)
+	db, err := database.OpenReader(ctx, path, readers, "name the database of a monitor that has run")
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{&Store{path: path, read: db}}
-	if err := r.check(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
-	}
-	return r, nil
-}
-
-func (r *Reader) check(ctx context.Context) error {
-	var application, version int
-	err := r.s.read.QueryRowContext(ctx, "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version").Scan(&application, &version)
-	switch {
-	case err != nil:
-		return err
-	case application != applicationID:
-		return errors.New("it is not a monitor's database")
-	case version != schemaVersion:
-		return fmt.Errorf("it has schema %d, and this program reads schema %d; start the monitor once with this version of the program", version, schemaVersion)
-	}
-	return nil
+	return &Reader{&Store{path: path, read: db}}, nil
 }
 
 // Close closes what OpenReader opened.

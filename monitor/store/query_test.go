@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,8 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
-
-	"cratelog/internal/sqlite"
 )
 
 // many is a store with entries of two logs, written in turns.
@@ -56,16 +55,13 @@ func TestAReaderCannotWrite(t *testing.T) {
 func TestAReaderOpensNothingButAMonitorsDatabase(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "missing.db")
-	if _, err := OpenReader(t.Context(), missing); !errors.Is(err, ErrNoStore) {
+	if _, err := OpenReader(t.Context(), missing); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
 	if _, err := os.Stat(missing); err == nil {
 		t.Error("a reader created a file")
 	}
 	other := filepath.Join(dir, "other.db")
-	db, err := sqlite.Open(other, 1)
-	fatalIf(t, err)
-	defer db.Close()
 	fatalIf(t, os.WriteFile(other, nil, 0o600))
 	if _, err := OpenReader(t.Context(), other); err == nil {
 		t.Error("an empty file is taken for a monitor's database")

@@ -1,13 +1,5 @@
 package store
 
-const (
-	// applicationID marks a monitor's database, so that another program's is not
-	// taken for one.
-	applicationID = 0x63726c6d
-	// schemaVersion is what this program reads and writes.
-	schemaVersion = 1
-)
-
 // schema: times are milliseconds since 1970, 0 for never; hashes and ids are raw
 // bytes; "log" is logs.id. Rows are never deleted but for entries above the
 // verified size (RewindEntries), watches, authorisations, and registry retries.

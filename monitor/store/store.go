@@ -2,7 +2,7 @@
 // log it follows, every signed checkpoint it ever saw, what it found, and what it
 // has still to tell.
 //
-// Every commit is on the disk when it returns (WAL, synchronous FULL). Writes go
+// Every commit is on the disk when it returns. Writes go
 // through one connection, one transaction at a time; reads go through others and
 // never wait for them.
 //
@@ -16,10 +16,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
-	"cratelog/internal/durable"
 	"cratelog/internal/sqlite"
 )
 
@@ -33,99 +31,30 @@ type Store struct {
 // readers is the number of connections for reading.
 const readers = 4
 
-// cache is how much of the file a connection keeps: 64 MiB.
-const cache = "cache_size(-65536)"
-
-// ErrNoStore: the file does not exist. A monitor that starts with an empty memory
-// would believe the next thing that it is shown, so somebody must ask for it.
-var ErrNoStore = errors.New("the monitor's database does not exist")
+var database = sqlite.Owned{
+	ID: 0x63726c6d, Version: 1, Schema: schema, Journal: "wal", Conns: 1, Cache: 64 << 10,
+	What: "a monitor's database", Init: "monitor init",
+	Advice: "if this monitor has never run, create it with: monitor init; " +
+		"otherwise find it, because without its memory a monitor believes whatever it is shown next",
+}
 
 // Create makes a new database and refuses an existing file.
-func Create(ctx context.Context, path string) (*Store, error) {
-	if err := createFile(path); err != nil {
-		return nil, err
-	}
-	return open(ctx, path, true)
-}
+func Create(ctx context.Context, path string) (*Store, error) { return open(ctx, path, true) }
 
-// Open opens a database that Create made. A missing file is ErrNoStore. It refuses
-// another program's file, a newer schema, and a damaged one.
-func Open(ctx context.Context, path string) (*Store, error) {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s; if this monitor has never run, create it with: monitor init; otherwise find it, because without its memory a monitor believes whatever it is shown next", ErrNoStore, path)
-	}
-	return open(ctx, path, false)
-}
+// Open opens a database that Create made. A missing file is fs.ErrNotExist. It refuses
+// another program's file and a newer schema.
+func Open(ctx context.Context, path string) (*Store, error) { return open(ctx, path, false) }
 
-func createFile(path string) error {
-	err := durable.WriteNew(path, nil, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("the database %s already exists and is left alone: %w", path, err)
-	}
+func open(ctx context.Context, path string, create bool) (*Store, error) {
+	write, err := database.Open(ctx, path, create)
 	if err != nil {
-		return fmt.Errorf("creating the monitor's database: %w", err)
-	}
-	return nil
-}
-
-func open(ctx context.Context, path string, create bool) (_ *Store, err error) {
-	s := &Store{path: path}
-	defer func() {
-		if err != nil {
-			s.Close()
-			err = fmt.Errorf("database %s: %w", path, err)
-		}
-	}()
-	if s.write, err = sqlite.Open(path, 1, append(sqlite.Durable, cache)...); err != nil {
 		return nil, err
 	}
-	if err := s.prepare(ctx, create); err != nil {
-		return nil, err
+	read, err := database.OpenReader(ctx, path, readers, "")
+	if err != nil {
+		return nil, errors.Join(err, write.Close())
 	}
-	if s.read, err = sqlite.Open(path, readers, "query_only(1)", cache); err != nil {
-		return nil, err
-	}
-	return s, s.read.PingContext(ctx)
-}
-
-// prepare makes or checks the schema, and that commits are durable. It reads who
-// wrote the file before it writes anything.
-func (s *Store) prepare(ctx context.Context, create bool) error {
-	var application, version int
-	if err := s.pragma(ctx, "application_id", &application); err != nil {
-		return err
-	}
-	if err := s.pragma(ctx, "user_version", &version); err != nil {
-		return err
-	}
-	switch {
-	case create:
-	case application != applicationID:
-		return errors.New("it is not a monitor's database; if it is an empty file that an interrupted \"monitor init\" left, remove it and run that again")
-	case version > schemaVersion:
-		return fmt.Errorf("it has schema %d, and this program knows schemas up to %d; use the newer version of the program that wrote it", version, schemaVersion)
-	case version < 1:
-		return fmt.Errorf("it has schema %d, which no version of this program wrote", version)
-	}
-	var mode string
-	var sync int
-	if err := errors.Join(s.pragma(ctx, "journal_mode = WAL", &mode), s.pragma(ctx, "synchronous", &sync)); err != nil {
-		return err
-	}
-	if mode != "wal" || sync != 2 {
-		return fmt.Errorf("SQLite answered journal mode %q and synchronous %d instead of wal and 2 (FULL); put the file on a local disk", mode, sync)
-	}
-	if !create {
-		return nil
-	}
-	return s.tx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;", applicationID, schemaVersion)+schema)
-		return err
-	})
-}
-
-func (s *Store) pragma(ctx context.Context, name string, into any) error {
-	return s.write.QueryRowContext(ctx, "PRAGMA "+name).Scan(into)
+	return &Store{path, write, read}, nil
 }
 
 // Path is the file's name, as it was opened.

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -266,7 +267,7 @@ func TestACheckpointKeepsEverySignatureAndTheNewestCosignature(t *testing.T) {
 func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
-	if _, err := Open(ctx, filepath.Join(dir, "none.db")); !errors.Is(err, ErrNoStore) || !strings.Contains(err.Error(), "monitor init") {
+	if _, err := Open(ctx, filepath.Join(dir, "none.db")); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "monitor init") {
 		t.Errorf("a missing file: %v", err)
 	}
 	path := filepath.Join(dir, "m.db")
@@ -295,7 +296,7 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 	} {
 		db, err := sql.Open("sqlite", path)
 		fatalIf(t, err)
-		_, err = db.Exec(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; %s", applicationID, schemaVersion, change))
+		_, err = db.Exec(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; %s", database.ID, database.Version, change))
 		fatalIf(t, errors.Join(err, db.Close()))
 		s, err := Open(ctx, path)
 		if change == "" {
@@ -308,6 +309,18 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 	fatalIf(t, os.WriteFile(path, []byte(strings.Repeat("x", 9000)), 0o600))
 	if _, err := Open(ctx, path); err == nil {
 		t.Error("a text file was opened")
+	}
+}
+
+// TestAPowerFailureForgetsNoCommit reads back what that takes.
+func TestAPowerFailureForgetsNoCommit(t *testing.T) {
+	s, _ := newStore(t)
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "3", "fullfsync": "1", "checkpoint_fullfsync": "1"} {
+		var got string
+		fatalIf(t, s.write.QueryRow("PRAGMA "+pragma).Scan(&got))
+		if got != want {
+			t.Errorf("%s = %s, want %s", pragma, got, want)
+		}
 	}
 }
 

@@ -25,13 +25,14 @@ import (
 	"time"
 
 	"cratelog/client"
+	"cratelog/entry"
 	"cratelog/monitor/store"
 	"cratelog/proofcheck"
 )
 
 // Proofs checks proofs and knows what the programs are. *proofcheck.Verifier is one.
 type Proofs interface {
-	client.ProofVerifier
+	entry.Verifier
 	// Program returns an accepted program.
 	Program(id [32]byte) (proofcheck.Program, bool)
 }
