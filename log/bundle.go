@@ -83,17 +83,17 @@ func (l *Log) Bundle(ctx context.Context, name, version string) ([]byte, error) 
 }
 
 // crateVersion serves the bundle of the earliest entry of a crate version.
-func (l *Log) crateVersion(w http.ResponseWriter, r *http.Request) {
+func (l *Log) crateVersion(w http.ResponseWriter, r *http.Request) error {
 	b, err := l.Bundle(r.Context(), r.PathValue("name"), r.PathValue("version"))
 	if err != nil {
-		l.fail(w, r, err)
-		return
+		return err
 	}
-	writeBundle(w, b)
+	return writeBundle(w, b)
 }
 
-func writeBundle(w http.ResponseWriter, b []byte) {
+func writeBundle(w http.ResponseWriter, b []byte) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Write(b)
+	return nil
 }

@@ -1,78 +1,35 @@
 package log
 
 import (
-	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io"
-	"math"
 	"mime/multipart"
 	"net/http"
-	"runtime/debug"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"cratelog/entry"
+	"cratelog/internal/web"
 )
 
 // Handler returns the log's whole web surface. The server around it must set
 // timeouts; bodies are limited here.
 func (l *Log) Handler() http.Handler {
-	mux := http.NewServeMux()
-	for _, route := range []struct {
-		pattern string
-		handler http.HandlerFunc
-	}{
-		{"POST /v1/submit", l.submit},
-		{"GET /v1/crates/{name}/{version}", l.crateVersion},
-		{"GET /v1/log", l.about},
-		{"GET /v1/keys/{hash}", l.provingKey},
-		{"GET /checkpoint", l.checkpoint},
-		{"GET /tile/{path...}", l.tile},
-		{"GET /healthz", l.healthz},
-		{"GET /metrics", promhttp.HandlerFor(l.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP},
-		{"GET /{$}", l.page},
-	} {
-		mux.HandleFunc(route.pattern, route.handler)
-	}
-	return l.outer(mux)
-}
-
-// outer is around every route: a panic is a 500, an unknown route and a wrong
-// method are answered like every other refusal, and anyone's page may read.
-func (l *Log) outer(mux *http.ServeMux) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if v := recover(); v != nil && v != http.ErrAbortHandler {
-				l.log.Error("panic in a handler", "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
-				l.fail(w, r, errors.New("panic"))
-			}
-		}()
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			w.Header().Set("Access-Control-Allow-Origin", "*")
-		}
-		if _, pattern := mux.Handler(r); pattern == "" {
-			l.noRoute(w, r, mux)
-			return
-		}
-		mux.ServeHTTP(w, r)
+	server := web.Server{Name: "log", Nothing: "There is nothing at this address; /v1/log says what this log is.", Log: l.log, Refusal: answer}
+	return server.Handler([]web.Route{
+		{Pattern: "POST /v1/submit", Handler: l.submit},
+		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
+		{Pattern: "GET /v1/log", Handler: l.about},
+		{Pattern: "GET /v1/keys/{hash}", Handler: l.provingKey},
+		{Pattern: "GET /checkpoint", Handler: web.Plain(l.checkpoint)},
+		{Pattern: "GET /tile/{path...}", Handler: web.Plain(l.tile)},
+		{Pattern: "GET /healthz", Handler: l.healthz},
+		{Pattern: "GET /metrics", Handler: web.Plain(promhttp.HandlerFor(l.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP)},
+		{Pattern: "GET /{$}", Handler: l.page},
 	})
-}
-
-func (l *Log) noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) {
-	probe := *r
-	for _, probe.Method = range []string{http.MethodGet, http.MethodPost} {
-		if _, pattern := mux.Handler(&probe); pattern != "" {
-			w.Header().Set("Allow", probe.Method)
-			l.fail(w, r, refuse(MethodNotAllowed, nil, "This address takes %s only.", probe.Method))
-			return
-		}
-	}
-	l.fail(w, r, refuse(NotFound, nil, "There is nothing at this address; /v1/log tells what this log is."))
 }
 
 // status is the one place where a reason becomes a status code.
@@ -105,34 +62,19 @@ type refusalBody struct {
 	Bundle  string  `json:"bundle,omitempty"`
 }
 
-// fail answers with an error. What is not a Refusal is our fault, and its
-// text is for the operator only.
-func (l *Log) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var refusal *Refusal
-	switch {
-	case errors.As(err, &refusal):
-	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
-		return // nobody is listening
-	default:
-		l.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
-		refusal = refuse(Internal, err, "The log failed to answer; its operator can see why. Trying again is safe.")
+// answer is what those who asked see of an error.
+func answer(err error) *web.Refusal {
+	var x *Refusal
+	if !errors.As(err, &x) {
+		return nil
 	}
-	if refusal.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(refusal.RetryAfter.Seconds()))))
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, status(refusal.Reason), refusalBody{refusal.Reason, refusal.Message, refusal.Index, string(refusal.Bundle)})
-}
-
-func writeJSON(w http.ResponseWriter, code int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	json.NewEncoder(w).Encode(v)
+	return &web.Refusal{Status: status(x.Reason), RetryAfter: x.RetryAfter,
+		Body: refusalBody{x.Reason, x.Message, x.Index, string(x.Bundle)}}
 }
 
 // submit takes multipart/form-data with the parts entry and crate, in this
 // order and nothing else, and answers with the bundle.
-func (l *Log) submit(w http.ResponseWriter, r *http.Request) {
+func (l *Log) submit(w http.ResponseWriter, r *http.Request) error {
 	const overhead = 64 << 10 // boundaries and part headers
 	limit := l.limits.Crate.Compressed + entry.MaxSize + overhead
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
@@ -140,10 +82,9 @@ func (l *Log) submit(w http.ResponseWriter, r *http.Request) {
 	// A client that still writes would not see an early answer.
 	io.Copy(io.Discard, r.Body)
 	if err != nil {
-		l.fail(w, r, err)
-		return
+		return err
 	}
-	writeBundle(w, bundle)
+	return writeBundle(w, bundle)
 }
 
 func (l *Log) submitForm(r *http.Request) ([]byte, error) {
@@ -252,9 +193,10 @@ func (l *Log) aboutBody() aboutBody {
 	return b
 }
 
-func (l *Log) about(w http.ResponseWriter, r *http.Request) {
+func (l *Log) about(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-cache")
-	writeJSON(w, http.StatusOK, l.aboutBody())
+	web.WriteJSON(w, http.StatusOK, l.aboutBody())
+	return nil
 }
 
 // healthBody is the JSON of /healthz.
@@ -276,13 +218,14 @@ type healthWitness struct {
 
 // healthz answers 200 when entries are accepted and published, else 503 with
 // the problems in words.
-func (l *Log) healthz(w http.ResponseWriter, r *http.Request) {
+func (l *Log) healthz(w http.ResponseWriter, r *http.Request) error {
 	b, code := l.health(), http.StatusOK
 	if !b.OK {
 		code = http.StatusServiceUnavailable
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, code, b)
+	web.WriteJSON(w, code, b)
+	return nil
 }
 
 func (l *Log) health() healthBody {

@@ -87,27 +87,25 @@ func (l *Log) openKey(name string) (*os.File, error) {
 }
 
 // provingKey serves a proving key by its SHA-256. It never changes.
-func (l *Log) provingKey(w http.ResponseWriter, r *http.Request) {
+func (l *Log) provingKey(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("hash")
 	if !l.keyFiles[name] {
-		l.fail(w, r, refuse(NotFound, nil, "This log serves no proving key with this SHA-256; /v1/log says which keys its programs have."))
-		return
+		return refuse(NotFound, nil, "This log serves no proving key with this SHA-256; /v1/log says which keys its programs have.")
 	}
 	f, err := l.openKey(name)
 	if err != nil {
-		l.fail(w, r, err)
-		return
+		return err
 	}
 	defer f.Close()
 	// A key is larger than all else, and lines are slow. A server without deadlines
 	// (httptest) needs no other.
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(keyDownload)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		l.fail(w, r, err)
-		return
+		return err
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("ETag", `"`+name+`"`)
 	http.ServeContent(w, r, "", time.Time{}, f)
+	return nil
 }

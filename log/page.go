@@ -12,8 +12,8 @@ var pageSource string
 
 var pageTemplate = template.Must(template.New("page").Parse(pageSource))
 
-// page is the log's front page: what it is, how it does, how to check it.
-func (l *Log) page(w http.ResponseWriter, r *http.Request) {
+// page is the log's front page: what it is, how it is doing, how to check it.
+func (l *Log) page(w http.ResponseWriter, r *http.Request) error {
 	data := struct {
 		About  aboutBody
 		Health healthBody
@@ -24,11 +24,11 @@ func (l *Log) page(w http.ResponseWriter, r *http.Request) {
 	}
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, data); err != nil {
-		l.fail(w, r, err)
-		return
+		return err
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Write(b.Bytes())
+	return nil
 }

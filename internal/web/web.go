@@ -1,0 +1,143 @@
+// Package web is the HTTP plumbing that the log and the monitor share: routes whose
+// handlers return errors, and one place that answers those.
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+)
+
+// Handler is an http.HandlerFunc whose error is answered by the Server. It returns an
+// error only before it has written anything.
+type Handler func(w http.ResponseWriter, r *http.Request) error
+
+// Plain is a Handler that answers its errors itself.
+func Plain(h http.HandlerFunc) Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		h(w, r)
+		return nil
+	}
+}
+
+// Route is a pattern of http.ServeMux, with a method, and its handler.
+type Route struct {
+	Pattern string
+	Handler Handler
+}
+
+// Refusal is an error for whoever asked.
+type Refusal struct {
+	Status     int           `json:"-"`
+	Reason     string        `json:"reason"`
+	Message    string        `json:"message"`
+	RetryAfter time.Duration `json:"-"` // 0: the answer has no such header
+	Body       any           `json:"-"` // to send instead of reason and message; may be nil
+}
+
+func (r *Refusal) Error() string { return r.Message }
+
+// Server says what the answers of one server have in common.
+type Server struct {
+	Name    string            // in the message about its own failures: "log"
+	Nothing string            // the message about an address that it does not have
+	Headers map[string]string // of every answer
+	Log     *slog.Logger
+
+	// Refusal turns an error into a refusal, and is nil where the error is the server's
+	// own failure, whose text is for the operator only. A *Refusal needs no turning.
+	Refusal func(err error) *Refusal
+	// Page answers a reader who wants a page, and says whether it did. May be nil.
+	Page func(w http.ResponseWriter, r *http.Request, x *Refusal) bool
+}
+
+// Handler serves routes. A panic is a 500, an unknown address and a wrong method are
+// refusals, and every web page may read the answers. The server around it must set
+// timeouts.
+func (s *Server) Handler(routes []Route) http.Handler {
+	mux := http.NewServeMux()
+	for _, route := range routes {
+		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := route.Handler(w, r); err != nil {
+				s.fail(w, r, err)
+			}
+		})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(v) // an answer was cut off, and must not look whole
+			default:
+				s.Log.Error("panic in a handler", "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
+				s.fail(w, r, errors.New("panic"))
+			}
+		}()
+		for k, v := range s.Headers {
+			w.Header().Set(k, v)
+		}
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			w.Header().Set("Access-Control-Allow-Origin", "*")
+		}
+		if _, pattern := mux.Handler(r); pattern == "" {
+			s.fail(w, r, s.noRoute(w, r, mux))
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) error {
+	probe := *r
+	for _, probe.Method = range []string{http.MethodGet, http.MethodPost} {
+		if _, pattern := mux.Handler(&probe); pattern != "" {
+			w.Header().Set("Allow", probe.Method)
+			return &Refusal{Status: http.StatusMethodNotAllowed, Reason: "method-not-allowed", Message: "This address takes " + probe.Method + " only."}
+		}
+	}
+	return &Refusal{Status: http.StatusNotFound, Reason: "not-found", Message: s.Nothing}
+}
+
+// fail answers with an error.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var x *Refusal
+	if !errors.As(err, &x) && s.Refusal != nil {
+		x = s.Refusal(err)
+	}
+	switch {
+	case x != nil:
+	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
+		return // the client has left
+	default:
+		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		x = &Refusal{Status: http.StatusInternalServerError, Reason: "internal",
+			Message: "The " + s.Name + " failed to answer; its operator can see why. Trying again is safe."}
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Del("Content-Disposition")
+	if x.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(x.RetryAfter.Seconds()))))
+	}
+	switch {
+	case s.Page != nil && s.Page(w, r, x):
+	case x.Body != nil:
+		WriteJSON(w, x.Status, x.Body)
+	default:
+		WriteJSON(w, x.Status, x)
+	}
+}
+
+// WriteJSON answers with a value that cannot fail to encode.
+func WriteJSON(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(v)
+}
