@@ -13,13 +13,6 @@ import (
 
 const jsonSuffix = ".json"
 
-// writeJSON answers with a value that cannot fail to encode.
-func writeJSON(w http.ResponseWriter, code int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	json.NewEncoder(w).Encode(v)
-}
-
 // sendJSON answers a GET with a value.
 func sendJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	b, err := json.MarshalIndent(v, "", " ")

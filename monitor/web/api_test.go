@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"cratelog/internal/fixture"
+	"cratelog/internal/web"
 	"cratelog/proofcheck"
 )
 
@@ -132,7 +133,7 @@ func TestAMistakeInAQuestionIsASentence(t *testing.T) {
 		"/index.json?x=1":                           "This address takes no parameters.",
 	} {
 		a := get(t, s, path)
-		got := decode[refusal](t, a)
+		got := decode[web.Refusal](t, a)
 		if a.code != http.StatusBadRequest || got.Message != want || got.Reason != "malformed-request" {
 			t.Errorf("%s: %d %q, want %q", path, a.code, got.Message, want)
 		}
@@ -150,7 +151,7 @@ func TestAMistakeInAQuestionIsASentence(t *testing.T) {
 		"/evidence/" + strings.Repeat("ab", 32) + ".evidence": "This monitor has no evidence of that name.",
 	} {
 		a := get(t, s, path)
-		if got := decode[refusal](t, a); a.code != http.StatusNotFound || got.Message != want {
+		if got := decode[web.Refusal](t, a); a.code != http.StatusNotFound || got.Message != want {
 			t.Errorf("%s: %d %q, want %q", path, a.code, got.Message, want)
 		}
 	}
@@ -327,7 +328,7 @@ func TestAQuestionThatTakesTooLongIsGivenUp(t *testing.T) {
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
 	a := ask(t, s, httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/entries", nil))
-	if got := decode[refusal](t, a); a.code != http.StatusServiceUnavailable || got.Reason != "too-slow" {
+	if got := decode[web.Refusal](t, a); a.code != http.StatusServiceUnavailable || got.Reason != "too-slow" {
 		t.Errorf("%d %s", a.code, a.body)
 	}
 	a = ask(t, s, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))

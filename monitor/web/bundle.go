@@ -71,7 +71,7 @@ func (s *Server) makeBundle(origin string, e store.Entry, c store.Checkpoint, pa
 	policy := s.cfg.Policies[origin]
 	parsed, err := entry.Parse(e.Data)
 	if policy == nil || err != nil {
-		return nil, &refusal{http.StatusConflict, "no-bundle", "There is no bundle of this entry: it cannot be read, or the monitor no longer follows its log."}
+		return nil, refuse(http.StatusConflict, "no-bundle", "There is no bundle of this entry: it cannot be read, or the monitor no longer follows its log.")
 	}
 	proof := client.Proof{Index: uint64(e.Index), Checkpoint: c.Signed, Extra: e.Data}
 	for _, h := range path {
@@ -87,7 +87,7 @@ func (s *Server) makeBundle(origin string, e store.Entry, c store.Checkpoint, pa
 	}
 	res, err := client.VerifyBundle(b, policy, s.cfg.Proofs, rules)
 	if err != nil {
-		return nil, &refusal{http.StatusConflict, "no-bundle", "There is no bundle of this entry that verifies under this monitor's policy. " + err.Error()}
+		return nil, refuse(http.StatusConflict, "no-bundle", "There is no bundle of this entry that verifies under this monitor's policy. "+err.Error())
 	}
 	if res.Index != uint64(e.Index) || !bytes.Equal(res.EntryBytes, e.Data) {
 		return nil, fmt.Errorf("the bundle of entry %d of %q is of entry %d", e.Index, origin, res.Index)

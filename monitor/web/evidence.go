@@ -13,6 +13,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"cratelog/internal/durable"
 	"cratelog/monitor/store"
 )
 
@@ -67,17 +68,12 @@ func (s *Server) readEvidence(key string) ([]byte, error) {
 	if s.cfg.Evidence == "" {
 		return nil, notFound("This monitor serves no evidence files.")
 	}
-	f, err := os.Open(filepath.Join(s.cfg.Evidence, key+evidenceSuffix))
+	b, err := durable.Read(filepath.Join(s.cfg.Evidence, key+evidenceSuffix), maxEvidence)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, notFound("This monitor has no evidence of that name.")
 	}
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	b, err := readBounded(f, maxEvidence)
-	if err != nil {
-		return nil, fmt.Errorf("evidence %s: %w", key, err)
 	}
 	if sum := sha256.Sum256(b); !bytes.Equal(sum[:], want) {
 		return nil, fmt.Errorf("evidence %s: the file has the SHA-256 %s", key, hex.EncodeToString(sum[:]))

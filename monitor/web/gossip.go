@@ -2,12 +2,16 @@ package web
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"cratelog/internal/web"
 )
 
 // Everybody may send so much gossip: a burst of gossipBurst, and one more every
@@ -35,15 +39,14 @@ func (s *Server) gossip(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if wait := s.limit.take(r.RemoteAddr); wait > 0 {
-		w.Header().Set("Retry-After", seconds(wait))
-		return &refusal{http.StatusTooManyRequests, "too-many-requests", "That is too much gossip in too short a time. Try again later."}
+		return &web.Refusal{Status: http.StatusTooManyRequests, Reason: "too-many-requests", RetryAfter: wait,
+			Message: "That is too much gossip in too short a time. Try again later."}
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, MaxGossip)
-	b, err := readBounded(r.Body, MaxGossip)
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxGossip))
 	var large *http.MaxBytesError
 	switch {
-	case errors.As(err, &large), errors.Is(err, errTooLarge):
-		return &refusal{http.StatusRequestEntityTooLarge, "too-large", "A checkpoint or bundle has at most 262144 bytes."}
+	case errors.As(err, &large):
+		return refuse(http.StatusRequestEntityTooLarge, "too-large", "A checkpoint or bundle has at most 262144 bytes.")
 	case err != nil:
 		return badRequest("The body could not be read to its end.")
 	case len(b) == 0:
@@ -51,13 +54,13 @@ func (s *Server) gossip(w http.ResponseWriter, r *http.Request) error {
 	}
 	verdict, text, err := s.cfg.Gossip.Gossip(r.Context(), b)
 	if errors.Is(err, ErrGossip) {
-		return &refusal{http.StatusUnprocessableEntity, "gossip-refused", refusedText(text, err)}
+		return refuse(http.StatusUnprocessableEntity, "gossip-refused", refusedText(text, err))
 	}
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, http.StatusOK, gossipJSON{verdict, text})
+	web.WriteJSON(w, http.StatusOK, gossipJSON{verdict, text})
 	return nil
 }
 
@@ -66,9 +69,9 @@ func (s *Server) gossip(w http.ResponseWriter, r *http.Request) error {
 type limiter struct {
 	now func() time.Time
 
-	mu     sync.Mutex
+	mu     sync.Mutex // for those below
 	all    bucket
-	single map[netip.Prefix]bucket // owned by mu
+	single *lru.Cache[netip.Prefix, bucket] // of the latest senders
 }
 
 // maxSenders bounds what the limiter remembers.
@@ -79,7 +82,11 @@ type bucket struct {
 }
 
 func newLimiter(now func() time.Time) *limiter {
-	return &limiter{now: now, single: make(map[netip.Prefix]bucket)}
+	single, err := lru.New[netip.Prefix, bucket](maxSenders)
+	if err != nil {
+		panic(err) // of a size that is not positive
+	}
+	return &limiter{now: now, single: single}
 }
 
 // take returns 0 if a request is allowed, else how long to wait.
@@ -87,30 +94,17 @@ func (l *limiter) take(remote string) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now, who := l.now(), sender(remote)
-	if len(l.single) >= maxSenders {
-		l.forget(now)
-	}
-	one, all := l.single[who], l.all
+	one, _ := l.single.Get(who)
+	all := l.all
 	if !who.IsValid() {
 		one = bucket{}
 	}
 	wait := max(one.take(now, gossipEvery, gossipBurst), all.take(now, gossipEvery/gossipAll, gossipBurst*gossipAll))
 	if wait == 0 {
-		l.single[who], l.all = one, all
+		l.single.Add(who, one)
+		l.all = all
 	}
 	return wait
-}
-
-// forget drops the full buckets, or all of them if there are none.
-func (l *limiter) forget(now time.Time) {
-	for who, b := range l.single {
-		if !b.full.After(now) {
-			delete(l.single, who)
-		}
-	}
-	if len(l.single) >= maxSenders {
-		clear(l.single)
-	}
 }
 
 func (b *bucket) take(now time.Time, every time.Duration, burst int) time.Duration {
@@ -137,11 +131,6 @@ func sender(remote string) netip.Prefix {
 		bits = 64
 	}
 	return netip.PrefixFrom(a, bits).Masked()
-}
-
-// seconds rounds up, as Retry-After wants it.
-func seconds(d time.Duration) string {
-	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
 // refusedText is the sentence for what was refused.

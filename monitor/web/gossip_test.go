@@ -113,8 +113,8 @@ func TestASenderOfTooMuchWaitsAndOthersDoNot(t *testing.T) {
 		now = now.Add(gossipEvery / gossipAll)
 		s.limit.take(fmt.Sprintf("[2001:db8:%x:%x::1]:1", i/65536+7, i%65536))
 	}
-	if len(s.limit.single) > maxSenders {
-		t.Errorf("%d senders are remembered", len(s.limit.single))
+	if s.limit.single.Len() > maxSenders {
+		t.Errorf("%d senders are remembered", s.limit.single.Len())
 	}
 }
 

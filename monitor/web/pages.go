@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cratelog/entry"
+	"cratelog/internal/web"
 	"cratelog/monitor/store"
 )
 
@@ -71,19 +72,23 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, name string, twin 
 	return send(w, r, "text/html; charset=utf-8", b)
 }
 
-func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, ref *refusal) {
-	title := map[int]string{http.StatusNotFound: "Not here", http.StatusBadRequest: "That cannot be asked", http.StatusServiceUnavailable: "Too slow"}[ref.Status]
+// errorPage answers a person with a refusal.
+func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, x *web.Refusal) bool {
+	if !wantsPage(r) {
+		return false
+	}
+	title := map[int]string{http.StatusNotFound: "Not here", http.StatusBadRequest: "That cannot be asked", http.StatusServiceUnavailable: "Too slow"}[x.Status]
 	if title == "" {
 		title = "No answer"
 	}
-	b, err := s.render("error", page{Title: title, Data: struct{ Title, Message string }{title, ref.Message}})
+	b, err := s.render("error", page{Title: title, Data: struct{ Title, Message string }{title, x.Message}})
 	if err != nil {
-		writeJSON(w, ref.Status, ref)
-		return
+		return false
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(ref.Status)
+	w.WriteHeader(x.Status)
 	w.Write(b)
+	return true
 }
 
 // twinOf is the address of a page's JSON, with the page's own parameters.

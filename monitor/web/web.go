@@ -17,15 +17,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"html/template"
-	"io"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/internal/web"
 	"cratelog/monitor/store"
 	"cratelog/proofcheck"
 )
@@ -82,7 +81,7 @@ type Config struct {
 // Server is the monitor's web surface, an http.Handler.
 type Server struct {
 	cfg      Config
-	mux      *http.ServeMux
+	routes   http.Handler
 	style    []byte
 	stylesrc string
 	pages    map[string]*template.Template
@@ -92,7 +91,7 @@ type Server struct {
 
 var _ http.Handler = (*Server)(nil)
 
-// timeout bounds the work for one request but exports.
+// timeout is for one request.
 const timeout = 20 * time.Second
 
 //go:embed style.css templates
@@ -124,51 +123,69 @@ func New(cfg Config) (*Server, error) {
 	if s.pages, err = parsePages(s); err != nil {
 		return nil, err
 	}
-	s.routes()
+	s.routes = s.handler()
 	return s, nil
 }
 
-func (s *Server) routes() {
-	s.mux = http.NewServeMux()
-	for _, r := range []struct {
-		pattern string
-		handler func(w http.ResponseWriter, r *http.Request) error
-	}{
-		{"GET /v1/entries", s.apiEntries},
-		{"GET /v1/entries/{key}", s.apiEntry},
-		{"GET /v1/crates/{name}", s.apiCrate},
-		{"GET /v1/checkpoints", s.apiCheckpoints},
-		{"GET /v1/findings", s.apiFindings},
-		{"GET /v1/statistics", s.apiStatistics},
-		{"GET /v1/logs", s.apiLogs},
-		{"GET /v1/witnesses", s.apiWitnesses},
-		{"GET /v1/export.csv", s.exportCSV},
-		{"GET /v1/export.ndjson", s.exportNDJSON},
-		{"POST /v1/gossip", s.gossip},
+// handler routes and bounds what is asked.
+func (s *Server) handler() http.Handler {
+	server := web.Server{Name: "monitor", Nothing: "There is nothing at this address.", Headers: securityHeaders, Log: s.cfg.Log, Page: s.errorPage}
+	routes := []web.Route{
+		{Pattern: "GET /v1/entries", Handler: s.apiEntries},
+		{Pattern: "GET /v1/entries/{key}", Handler: s.apiEntry},
+		{Pattern: "GET /v1/crates/{name}", Handler: s.apiCrate},
+		{Pattern: "GET /v1/checkpoints", Handler: s.apiCheckpoints},
+		{Pattern: "GET /v1/findings", Handler: s.apiFindings},
+		{Pattern: "GET /v1/statistics", Handler: s.apiStatistics},
+		{Pattern: "GET /v1/logs", Handler: s.apiLogs},
+		{Pattern: "GET /v1/witnesses", Handler: s.apiWitnesses},
+		{Pattern: "GET /v1/export.csv", Handler: s.exportCSV},
+		{Pattern: "GET /v1/export.ndjson", Handler: s.exportNDJSON},
+		{Pattern: "POST /v1/gossip", Handler: s.gossip},
 
-		{"GET /{$}", s.overview},
-		{"GET /index.json", s.overview},
-		{"GET /log", s.logPage},
-		{"GET /log.json", s.logPage},
-		{"GET /search", s.search},
-		{"GET /search.json", s.search},
-		{"GET /c/{name}", s.crate},
-		{"GET /c/{name}/{version}", s.version},
-		{"GET /c/{name}/{version}/{$}", s.version},
-		{"GET /e/{key}", s.entry},
-		{"GET /cp/{key}", s.checkpoint},
-		{"GET /evidence", s.findings},
-		{"GET /evidence.json", s.findings},
-		{"GET /evidence/{key}", s.evidence},
-		{"GET /feed.atom", s.feed},
-		{"GET " + s.stylesrc, s.styleSheet},
-		{"GET /favicon.svg", s.favicon},
-	} {
-		s.mux.HandleFunc(r.pattern, func(w http.ResponseWriter, req *http.Request) {
-			if err := r.handler(w, req); err != nil {
-				s.fail(w, req, err)
-			}
-		})
+		{Pattern: "GET /{$}", Handler: s.overview},
+		{Pattern: "GET /index.json", Handler: s.overview},
+		{Pattern: "GET /log", Handler: s.logPage},
+		{Pattern: "GET /log.json", Handler: s.logPage},
+		{Pattern: "GET /search", Handler: s.search},
+		{Pattern: "GET /search.json", Handler: s.search},
+		{Pattern: "GET /c/{name}", Handler: s.crate},
+		{Pattern: "GET /c/{name}/{version}", Handler: s.version},
+		{Pattern: "GET /c/{name}/{version}/{$}", Handler: s.version},
+		{Pattern: "GET /e/{key}", Handler: s.entry},
+		{Pattern: "GET /cp/{key}", Handler: s.checkpoint},
+		{Pattern: "GET /evidence", Handler: s.findings},
+		{Pattern: "GET /evidence.json", Handler: s.findings},
+		{Pattern: "GET /evidence/{key}", Handler: s.evidence},
+		{Pattern: "GET /feed.atom", Handler: s.feed},
+		{Pattern: "GET " + s.stylesrc, Handler: s.styleSheet},
+		{Pattern: "GET /favicon.svg", Handler: s.favicon},
+	}
+	for i, route := range routes {
+		routes[i].Handler = inTime(route.Handler)
+	}
+	return server.Handler(routes)
+}
+
+// inTime bounds the work for one request, except exports.
+func inTime(h web.Handler) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		ctx := r.Context()
+		if !strings.HasPrefix(r.URL.Path, "/v1/export.") {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, timeout)
+			defer cancel()
+		}
+		err := h(w, r.WithContext(ctx))
+		var refused *web.Refusal
+		switch {
+		case err == nil, errors.As(err, &refused):
+		case errors.Is(err, context.DeadlineExceeded), errors.Is(ctx.Err(), context.DeadlineExceeded):
+			return refuse(http.StatusServiceUnavailable, "too-slow", "This question takes the monitor too long. Narrow it down, or use an export.")
+		case ctx.Err() != nil:
+			return ctx.Err() // the reader left, whatever the database calls it
+		}
+		return err
 	}
 }
 
@@ -176,7 +193,6 @@ func (s *Server) routes() {
 // font, or anything of another host.
 var securityHeaders = map[string]string{
 	"Content-Security-Policy":      "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-	"X-Content-Type-Options":       "nosniff",
 	"Referrer-Policy":              "no-referrer",
 	"Cross-Origin-Opener-Policy":   "same-origin",
 	"Cross-Origin-Resource-Policy": "cross-origin",
@@ -184,45 +200,7 @@ var securityHeaders = map[string]string{
 }
 
 // ServeHTTP implements http.Handler. The server around it must set timeouts.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer func() {
-		switch v := recover(); v {
-		case nil:
-		case http.ErrAbortHandler:
-			panic(v) // an export was cut off, and must not look whole
-		default:
-			s.cfg.Log.Error("panic in a handler", "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
-			s.fail(w, r, errors.New("panic"))
-		}
-	}()
-	for k, v := range securityHeaders {
-		w.Header().Set(k, v)
-	}
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		w.Header().Set("Access-Control-Allow-Origin", "*")
-	}
-	if _, pattern := s.mux.Handler(r); pattern == "" {
-		s.fail(w, r, s.noRoute(w, r))
-		return
-	}
-	if !strings.HasPrefix(r.URL.Path, "/v1/export.") {
-		ctx, cancel := context.WithTimeout(r.Context(), timeout)
-		defer cancel()
-		r = r.WithContext(ctx)
-	}
-	s.mux.ServeHTTP(w, r)
-}
-
-func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) error {
-	probe := *r
-	for _, probe.Method = range []string{http.MethodGet, http.MethodPost} {
-		if _, pattern := s.mux.Handler(&probe); pattern != "" {
-			w.Header().Set("Allow", probe.Method)
-			return &refusal{http.StatusMethodNotAllowed, "method-not-allowed", "This address takes " + probe.Method + " only."}
-		}
-	}
-	return notFound("There is nothing at this address.")
-}
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.routes.ServeHTTP(w, r) }
 
 func (s *Server) styleSheet(w http.ResponseWriter, r *http.Request) error {
 	immutable(w)
@@ -237,42 +215,15 @@ func (s *Server) favicon(w http.ResponseWriter, r *http.Request) error {
 	return send(w, r, "image/svg+xml", []byte(favicon))
 }
 
-// refusal is an answer that is not a success, in words for whoever asked.
-type refusal struct {
-	Status  int    `json:"-"`
-	Reason  string `json:"reason"`
-	Message string `json:"message"`
+// refuse makes an answer that is not a success, in words for whoever asked.
+func refuse(status int, reason, message string) error {
+	return &web.Refusal{Status: status, Reason: reason, Message: message}
 }
 
-func (e *refusal) Error() string { return e.Message }
-
-func notFound(message string) error { return &refusal{http.StatusNotFound, "not-found", message} }
+func notFound(message string) error { return refuse(http.StatusNotFound, "not-found", message) }
 
 func badRequest(message string) error {
-	return &refusal{http.StatusBadRequest, "malformed-request", message}
-}
-
-// fail answers with an error. What is not a refusal is this server's fault, and its
-// text is for the operator only.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var ref *refusal
-	switch {
-	case errors.As(err, &ref):
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(r.Context().Err(), context.DeadlineExceeded):
-		ref = &refusal{http.StatusServiceUnavailable, "too-slow", "This question takes the monitor too long. Narrow it down, or use an export."}
-	case r.Context().Err() != nil:
-		return // nobody is listening
-	default:
-		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
-		ref = &refusal{http.StatusInternalServerError, "internal", "The monitor failed to answer; its operator can see why. Trying again is safe."}
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Del("Content-Disposition")
-	if wantsPage(r) {
-		s.errorPage(w, r, ref)
-		return
-	}
-	writeJSON(w, ref.Status, ref)
+	return refuse(http.StatusBadRequest, "malformed-request", message)
 }
 
 // wantsPage says whether an error is for a person: whether what was asked for is a
@@ -316,13 +267,3 @@ func send(w http.ResponseWriter, r *http.Request, contentType string, b []byte) 
 	}
 	return nil
 }
-
-func readBounded(r io.Reader, limit int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = errTooLarge
-	}
-	return b, err
-}
-
-var errTooLarge = errors.New("too large")
