@@ -135,7 +135,7 @@ func (f *follower) reportWatched(ctx context.Context, from int64, t store.Checkp
 			if !w.Matches(&e) {
 				continue
 			}
-			if announced, err := s.Authorised(ctx, &e, f.m.cfg.Now()); err != nil {
+			if announced, err := s.Authorized(ctx, &e, f.m.cfg.Now()); err != nil {
 				return err
 			} else if announced {
 				continue

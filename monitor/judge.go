@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -120,7 +119,7 @@ func (f *follower) observe(ctx context.Context, signed []byte, source string) (s
 func (f *follower) settle(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	pending, err := f.m.cfg.Store.CheckpointsWithVerdict(ctx, f.id, store.Pending, 0, math.MaxInt64, maxKept)
+	pending, err := f.m.cfg.Store.PendingCheckpoints(ctx, f.id, maxKept)
 	for _, c := range pending {
 		if err != nil {
 			return err

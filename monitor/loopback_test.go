@@ -72,7 +72,7 @@ func TestARealLogIsFollowedAndConvictedWhenItsKeySignsAnotherTree(t *testing.T) 
 	if err != nil || c.Verdict != store.Inconsistent {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	found, err := s.StandingFindings(ctx, store.Security)
+	found, err := s.Findings(ctx, store.FindingQuery{Class: store.Security, Standing: true, Limit: 100})
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%+v, %v", found, err)
 	}

@@ -98,7 +98,7 @@ func (f *follower) collect(ctx context.Context, gauge func(*prometheus.Desc, flo
 	gauge(descVerified, float64(p.Verified), f.origin)
 	gauge(descDownloaded, float64(p.Downloaded), f.origin)
 	gauge(descRegistry, float64(p.Registry), f.origin)
-	c, ok, err := s.LatestCheckpoint(ctx, f.id, true)
+	c, ok, err := s.Newest(ctx, f.id, true)
 	if err != nil {
 		return err
 	}

@@ -235,7 +235,7 @@ func (m *Monitor) Once(ctx context.Context) (Summary, error) {
 		if err != nil {
 			return s, err
 		}
-		c, _, err := m.cfg.Store.LatestCheckpoint(ctx, f.id, true)
+		c, _, err := m.cfg.Store.Newest(ctx, f.id, true)
 		if err != nil {
 			return s, err
 		}

@@ -365,8 +365,8 @@ func TestWatchesTellOfWhatNobodyAnnounced(t *testing.T) {
 		fatalIf(t, err)
 	}
 	sum := [32]byte{1}
-	for _, a := range []store.Authorisation{{Name: "crate-291", Version: "1.0.0"}, {Name: "crate-292", Version: "1.0.0", SHA256: &sum}} {
-		_, err := w.cfg.Store.Authorise(ctx, a)
+	for _, a := range []store.Authorization{{Name: "crate-291", Version: "1.0.0"}, {Name: "crate-292", Version: "1.0.0", SHA256: &sum}} {
+		_, err := w.cfg.Store.Authorize(ctx, a)
 		fatalIf(t, err)
 	}
 	w.grow(300)

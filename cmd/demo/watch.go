@@ -39,7 +39,7 @@ func newWatch(ctx context.Context, dir string, w *loopback.World) (*watch, error
 		Logs: []monitor.LogConfig{{Origin: origin, Policy: w.Policy}}}); err != nil {
 		return m, err
 	}
-	pages, err := web.New(web.Config{Store: m.db.Reader(), Proofs: w.Proofs, Policies: map[string]*client.Policy{origin: w.Policy},
+	pages, err := web.New(web.Config{Store: m.db.Reader, Proofs: w.Proofs, Policies: map[string]*client.Policy{origin: w.Policy},
 		Name: "the demonstration's monitor", Evidence: m.evidence})
 	if err == nil {
 		m.url, err = w.Serve(pages)

@@ -117,7 +117,7 @@ func status(ctx context.Context, s *store.Store, now time.Time) (summary, text s
 		if err != nil {
 			return "", "", err
 		}
-		c, known, err := s.LatestCheckpoint(ctx, l.ID, true)
+		c, known, err := s.Newest(ctx, l.ID, true)
 		if err != nil {
 			return "", "", err
 		}
@@ -130,14 +130,16 @@ func status(ctx context.Context, s *store.Store, now time.Time) (summary, text s
 		}
 		fmt.Fprintf(&b, "%s: %s, %d verified, %d downloaded%s\n", l.Origin, size, p.Verified, p.Downloaded, age)
 	}
-	counts := make(map[store.Class]int)
+	counts, err := s.CountStanding(ctx)
+	if err != nil {
+		return "", "", err
+	}
 	for _, class := range []store.Class{store.Security, store.Operational} {
-		found, err := s.StandingFindings(ctx, class)
+		found, err := s.Findings(ctx, store.FindingQuery{Class: class, Standing: true, Limit: 10})
 		if err != nil {
 			return "", "", err
 		}
-		counts[class] = len(found)
-		for _, f := range found[:min(len(found), 10)] {
+		for _, f := range found {
 			fmt.Fprintf(&b, "open %s finding %d since %s: %s\n", class, f.ID, f.FirstSeen.UTC().Format(time.RFC3339), f.Summary)
 		}
 	}

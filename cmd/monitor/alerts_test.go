@@ -122,7 +122,7 @@ func TestABrokenChannelIsAFindingOnTheOthers(t *testing.T) {
 	if a, b := s.told(t, "a"), s.told(t, "b"); len(a) != 0 || len(b) != 7 || b[6][2] != kindChannelBroken && b[5][2] != kindChannelBroken {
 		t.Errorf("a: %q, b: %q", a, b)
 	}
-	open, err := s.store.StandingFindings(t.Context(), store.Operational)
+	open, err := s.store.Findings(t.Context(), store.FindingQuery{Class: store.Operational, Standing: true, Limit: 100})
 	if err != nil || len(open) != 1 || !strings.Contains(open[0].Detail, "exit status 1") {
 		t.Fatal(open, err)
 	}

@@ -24,7 +24,7 @@ const usage = `monitor follows transparency logs of crate proofs.
 	monitor watch -config FILE [-crate NAME | -prefix TEXT | -path PATH | -commit HEX]
 	        [-channel NAME] [-note TEXT] [-remove NUMBER]
 	                                  be told of entries; without a flag: list the watches
-	monitor authorise -config FILE [-crate NAME -version VERSION [-sha256 HEX]
+	monitor authorize -config FILE [-crate NAME -version VERSION [-sha256 HEX]
 	        [-days N] -by NAME] [-remove NUMBER]
 	                                  announce a release, so that watches do not tell of
 	                                  it; without a flag: list what is announced
@@ -63,7 +63,7 @@ func verbs() map[string]func(ctx context.Context, args []string, stdout, stderr 
 		"run":             runMonitor,
 		"once":            once,
 		"watch":           watch,
-		"authorise":       authorise,
+		"authorize":       authorize,
 		"query":           query,
 		"export":          export,
 		"verify-evidence": verifyEvidence,

@@ -150,7 +150,7 @@ func TestMistakesInTheSettingsAreNamed(t *testing.T) {
 			t.Errorf("%s: %d %q %q", name, code, out, errs)
 		}
 	}
-	for _, args := range [][]string{{"once"}, {"once", "-config", x.file, "more"}, {"fly"}, {}, {"watch", "-config", x.file, "-crate", "a", "-path", "b"}, {"authorise", "-config", x.file, "-crate", "a"}} {
+	for _, args := range [][]string{{"once"}, {"once", "-config", x.file, "more"}, {"fly"}, {}, {"watch", "-config", x.file, "-crate", "a", "-path", "b"}, {"authorize", "-config", x.file, "-crate", "a"}} {
 		if code, _, _ := command(t, args...); code != 2 {
 			t.Errorf("%q: exit code %d, want 2", args, code)
 		}
@@ -173,17 +173,17 @@ func TestWatchesAreAddedListedAndRemoved(t *testing.T) {
 		{"watch", "1\tcrate\tserde\t\tmine\n2\tprefix\tmy-\t\t\n"},
 		{"watch -remove 1", ""},
 		{"watch", "2\tprefix\tmy-\t\t\n"},
-		{"authorise -crate serde -version 1.0.0 -by me -days 0", "authorisation 1\n"},
-		{"authorise", "1\tserde\t1.0.0\tany checksum\tfor ever\tme\n"},
-		{"authorise -remove 1", ""},
-		{"authorise", ""},
+		{"authorize -crate serde -version 1.0.0 -by me -days 0", "authorization 1\n"},
+		{"authorize", "1\tserde\t1.0.0\tany checksum\tfor ever\tme\n"},
+		{"authorize -remove 1", ""},
+		{"authorize", ""},
 	} {
 		code, out, errs := command(t, append(strings.Fields(c.args), "-config", x.file)...)
 		if code != 0 || out != c.says {
 			t.Errorf("%s: %d %q %s", c.args, code, out, errs)
 		}
 	}
-	for _, bad := range []string{"watch -commit xyz", "watch -crate 9x", "watch -crate serde -channel none", "watch -remove 9", "authorise -crate serde -version 1 -by me"} {
+	for _, bad := range []string{"watch -commit xyz", "watch -crate 9x", "watch -crate serde -channel none", "watch -remove 9", "authorize -crate serde -version 1 -by me"} {
 		if code, _, errs := command(t, append(strings.Fields(bad), "-config", x.file)...); code != 3 || errs == "" {
 			t.Errorf("%s: %d %s", bad, code, errs)
 		}

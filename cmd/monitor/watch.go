@@ -92,9 +92,9 @@ func removed(ok bool, err error) error {
 	return err
 }
 
-// authorise announces, withdraws or lists releases.
-func authorise(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	fs := flag.NewFlagSet("authorise", flag.ContinueOnError)
+// authorize announces, withdraws or lists releases.
+func authorize(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	fs := flag.NewFlagSet("authorize", flag.ContinueOnError)
 	file := fs.String("config", "", "settings file")
 	crate := fs.String("crate", "", "name of the crate")
 	version := fs.String("version", "", "its exact version")
@@ -105,10 +105,10 @@ func authorise(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}
-	a := store.Authorisation{Name: *crate, Version: *version, By: *by, Added: time.Now()}
+	a := store.Authorization{Name: *crate, Version: *version, By: *by, Added: time.Now()}
 	adding := *crate != "" || *version != "" || *sum != ""
 	if adding && (*crate == "" || *version == "" || *by == "" || *days < 0) {
-		return daemon.Usagef("authorise needs -crate, -version and -by")
+		return daemon.Usagef("authorize needs -crate, -version and -by")
 	}
 	if *days > 0 {
 		a.Expires = a.Added.AddDate(0, 0, *days)
@@ -127,15 +127,15 @@ func authorise(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	return withStore(ctx, s, func(db *store.Store) error {
 		switch {
 		case *remove != 0:
-			return removed(db.RemoveAuthorisation(ctx, *remove))
+			return removed(db.RemoveAuthorization(ctx, *remove))
 		case adding:
-			id, err := db.Authorise(ctx, a)
+			id, err := db.Authorize(ctx, a)
 			if err == nil {
-				fmt.Fprintf(stdout, "authorisation %d\n", id)
+				fmt.Fprintf(stdout, "authorization %d\n", id)
 			}
 			return err
 		}
-		all, err := db.Authorisations(ctx)
+		all, err := db.Authorizations(ctx)
 		for _, a := range all {
 			sum := "any checksum"
 			if a.SHA256 != nil {

@@ -190,82 +190,76 @@ func (s *Store) SetVerdict(ctx context.Context, checkpoint int64, verdict string
 }
 
 // checkpointsWhere returns checkpoints with their cosignatures.
-func (s *Store) checkpointsWhere(ctx context.Context, where string, args ...any) ([]Checkpoint, error) {
-	found, err := all(ctx, s.read, scanCheckpoint, selectCheckpoint+where, args...)
+func (r *Reader) checkpointsWhere(ctx context.Context, where string, args ...any) ([]Checkpoint, error) {
+	found, err := all(ctx, r.read, scanCheckpoint, selectCheckpoint+where, args...)
 	for i := range found {
 		if err == nil {
-			found[i].Cosignatures, err = cosignatures(ctx, s.read, found[i].ID)
+			found[i].Cosignatures, err = cosignatures(ctx, r.read, found[i].ID)
 		}
 	}
 	return found, err
 }
 
-func (s *Store) firstCheckpoint(ctx context.Context, where string, args ...any) (Checkpoint, bool, error) {
-	found, err := s.checkpointsWhere(ctx, where+" LIMIT 1", args...)
+func (r *Reader) firstCheckpoint(ctx context.Context, where string, args ...any) (Checkpoint, bool, error) {
+	found, err := r.checkpointsWhere(ctx, where+" LIMIT 1", args...)
 	if err != nil || len(found) == 0 {
 		return Checkpoint{}, false, err
 	}
 	return found[0], true, nil
 }
 
-// CheckpointByID returns one checkpoint, and whether there is one.
-func (s *Store) CheckpointByID(ctx context.Context, id int64) (Checkpoint, bool, error) {
-	return s.firstCheckpoint(ctx, "WHERE id = ?", id)
-}
-
 // CheckpointOf returns the checkpoint of a size and root hash, and whether there
 // is one.
-func (s *Store) CheckpointOf(ctx context.Context, log, size int64, root tlog.Hash) (Checkpoint, bool, error) {
-	return s.firstCheckpoint(ctx, "WHERE log = ? AND size = ? AND root = ?", log, size, root[:])
+func (r *Reader) CheckpointOf(ctx context.Context, log, size int64, root tlog.Hash) (Checkpoint, bool, error) {
+	return r.firstCheckpoint(ctx, "WHERE log = ? AND size = ? AND root = ?", log, size, root[:])
 }
 
 // CheckpointsOfSize returns all checkpoints of a size: more than one is a fork.
-func (s *Store) CheckpointsOfSize(ctx context.Context, log, size int64) ([]Checkpoint, error) {
-	return s.checkpointsWhere(ctx, "WHERE log = ? AND size = ? ORDER BY id", log, size)
+func (r *Reader) CheckpointsOfSize(ctx context.Context, log, size int64) ([]Checkpoint, error) {
+	return r.checkpointsWhere(ctx, "WHERE log = ? AND size = ? ORDER BY id", log, size)
 }
 
 // Covering returns the consistent checkpoint of the smallest size that is at least
 // size, and whether there is one.
-func (s *Store) Covering(ctx context.Context, log, size int64) (Checkpoint, bool, error) {
-	return s.firstCheckpoint(ctx, "WHERE log = ? AND verdict = 'consistent' AND size >= ? ORDER BY size", log, size)
+func (r *Reader) Covering(ctx context.Context, log, size int64) (Checkpoint, bool, error) {
+	return r.firstCheckpoint(ctx, "WHERE log = ? AND verdict = 'consistent' AND size >= ? ORDER BY size", log, size)
 }
 
-// LatestCheckpoint returns the largest checkpoint that is not inconsistent; if
+// Newest returns the largest checkpoint that is not inconsistent; if
 // accepted is set, the largest one that satisfies the policy too.
-func (s *Store) LatestCheckpoint(ctx context.Context, log int64, accepted bool) (Checkpoint, bool, error) {
-	return s.firstCheckpoint(ctx, "WHERE log = ? AND verdict != 'inconsistent' AND accepted >= ? ORDER BY size DESC, id", log, flag(accepted))
+func (r *Reader) Newest(ctx context.Context, log int64, accepted bool) (Checkpoint, bool, error) {
+	return r.firstCheckpoint(ctx, "WHERE log = ? AND verdict != 'inconsistent' AND accepted >= ? ORDER BY size DESC, id", log, flag(accepted))
 }
 
-// CheckpointsWithVerdict returns at most limit checkpoints with a verdict and with
-// from <= size <= to, by size.
-func (s *Store) CheckpointsWithVerdict(ctx context.Context, log int64, verdict string, from, to int64, limit int) ([]Checkpoint, error) {
-	return s.checkpointsWhere(ctx, "WHERE log = ? AND verdict = ? AND size >= ? AND size <= ? ORDER BY size, id LIMIT ?", log, verdict, from, to, limit)
+// PendingCheckpoints returns at most limit pending checkpoints, by size.
+func (r *Reader) PendingCheckpoints(ctx context.Context, log int64, limit int) ([]Checkpoint, error) {
+	return r.checkpointsWhere(ctx, "WHERE log = ? AND verdict = 'pending' ORDER BY size, id LIMIT ?", log, limit)
 }
 
 // LargestPending returns at most limit pending checkpoints of more than size entries, the
 // largest first: those that are accepted, that the log itself showed first, or that are
 // of this view.
-func (s *Store) LargestPending(ctx context.Context, log, size int64, view View, limit int) ([]Checkpoint, error) {
-	return s.checkpointsWhere(ctx, "WHERE log = ? AND verdict = 'pending' AND size > ? AND (accepted = 1 OR source = 'log' OR (size = ? AND root = ?)) ORDER BY size DESC, id LIMIT ?",
+func (r *Reader) LargestPending(ctx context.Context, log, size int64, view View, limit int) ([]Checkpoint, error) {
+	return r.checkpointsWhere(ctx, "WHERE log = ? AND verdict = 'pending' AND size > ? AND (accepted = 1 OR source = 'log' OR (size = ? AND root = ?)) ORDER BY size DESC, id LIMIT ?",
 		log, size, view.Size, view.Root[:], limit)
 }
 
 // CountCheckpoints returns how many checkpoints of a log have a verdict.
-func (s *Store) CountCheckpoints(ctx context.Context, log int64, verdict string) (n int64, err error) {
-	return n, s.read.QueryRowContext(ctx, "SELECT count(*) FROM checkpoints WHERE log = ? AND verdict = ?", log, verdict).Scan(&n)
+func (r *Reader) CountCheckpoints(ctx context.Context, log int64, verdict string) (n int64, err error) {
+	return n, r.read.QueryRowContext(ctx, "SELECT count(*) FROM checkpoints WHERE log = ? AND verdict = ?", log, verdict).Scan(&n)
 }
 
 // CosignedBy returns the smallest consistent checkpoint of at least size entries
 // that a witness's key cosigned, and whether there is one.
-func (s *Store) CosignedBy(ctx context.Context, log int64, keyName string, keyID uint32, size int64) (Checkpoint, bool, error) {
-	return s.firstCheckpoint(ctx, "WHERE log = ? AND verdict = 'consistent' AND size >= ? AND id IN (SELECT checkpoint FROM cosignatures WHERE key_name = ? AND key_id = ?) ORDER BY size",
+func (r *Reader) CosignedBy(ctx context.Context, log int64, keyName string, keyID uint32, size int64) (Checkpoint, bool, error) {
+	return r.firstCheckpoint(ctx, "WHERE log = ? AND verdict = 'consistent' AND size >= ? AND id IN (SELECT checkpoint FROM cosignatures WHERE key_name = ? AND key_id = ?) ORDER BY size",
 		log, size, keyName, int64(keyID))
 }
 
 // SeenAbove returns when the first accepted checkpoint of more than size entries was
 // seen, and whether there is one.
-func (s *Store) SeenAbove(ctx context.Context, log, size int64) (time.Time, bool, error) {
+func (r *Reader) SeenAbove(ctx context.Context, log, size int64) (time.Time, bool, error) {
 	var ms sql.NullInt64
-	err := s.read.QueryRowContext(ctx, "SELECT min(first_seen) FROM checkpoints WHERE log = ? AND accepted = 1 AND verdict != 'inconsistent' AND size > ?", log, size).Scan(&ms)
+	err := r.read.QueryRowContext(ctx, "SELECT min(first_seen) FROM checkpoints WHERE log = ? AND accepted = 1 AND verdict != 'inconsistent' AND size > ?", log, size).Scan(&ms)
 	return fromMillis(ms.Int64), ms.Valid, err
 }

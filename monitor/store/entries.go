@@ -13,14 +13,14 @@ import (
 const entryColumns = "log, idx, leaf_hash, identity, name, version, sha256, kind, commit_id, path, unproven, links, submodules, outside, workspace, program, logged, covered, first_seen, verdict, reason, detail, data"
 
 // selectEntry selects the columns that scanEntry reads.
-const selectEntry = "SELECT " + entryColumns + " FROM entries "
+const selectEntry = "SELECT id, " + entryColumns + " FROM entries "
 
 func scanEntry(r scanner) (Entry, error) {
 	var e Entry
 	var leaf, identity, sum, commit, program []byte
 	var unproven string
 	var logged, seen int64
-	err := r.Scan(&e.Log, &e.Index, &leaf, &identity, &e.Name, &e.Version, &sum, &e.Kind, &commit, &e.Path, &unproven,
+	err := r.Scan(&e.Place, &e.Log, &e.Index, &leaf, &identity, &e.Name, &e.Version, &sum, &e.Kind, &commit, &e.Path, &unproven,
 		&e.Links, &e.Submodules, &e.Outside, &e.Workspace, &program, &logged, &e.Covered, &seen, &e.Verdict, &e.Reason, &e.Detail, &e.Data)
 	if err != nil {
 		return e, err
@@ -127,28 +127,28 @@ func (s *Store) RewindEntries(ctx context.Context, log int64) error {
 }
 
 // EntryAt returns an entry of a log, and whether it is stored.
-func (s *Store) EntryAt(ctx context.Context, log, index int64) (Entry, bool, error) {
-	return one(ctx, s.read, scanEntry, selectEntry+"WHERE log = ? AND idx = ?", log, index)
+func (r *Reader) EntryAt(ctx context.Context, log, index int64) (Entry, bool, error) {
+	return one(ctx, r.read, scanEntry, selectEntry+"WHERE log = ? AND idx = ?", log, index)
 }
 
 // entryPage is how many entries a walk reads at once.
 const entryPage = 1000
 
 // EntriesIn walks the entries with from <= index < to in order.
-func (s *Store) EntriesIn(ctx context.Context, log, from, to int64) iter.Seq2[Entry, error] {
-	return s.walk(ctx, "", log, from, to)
+func (r *Reader) EntriesIn(ctx context.Context, log, from, to int64) iter.Seq2[Entry, error] {
+	return r.walk(ctx, "", log, from, to)
 }
 
 // EntriesWithReason walks those of EntriesIn that have a Reason.
-func (s *Store) EntriesWithReason(ctx context.Context, log, from, to int64) iter.Seq2[Entry, error] {
-	return s.walk(ctx, "reason != '' AND ", log, from, to)
+func (r *Reader) EntriesWithReason(ctx context.Context, log, from, to int64) iter.Seq2[Entry, error] {
+	return r.walk(ctx, "reason != '' AND ", log, from, to)
 }
 
 // walk holds no connection while the caller works on an entry.
-func (s *Store) walk(ctx context.Context, where string, log, from, to int64) iter.Seq2[Entry, error] {
+func (r *Reader) walk(ctx context.Context, where string, log, from, to int64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for {
-			page, err := all(ctx, s.read, scanEntry, selectEntry+"WHERE "+where+"log = ? AND idx >= ? AND idx < ? ORDER BY idx LIMIT ?", log, from, to, entryPage)
+			page, err := all(ctx, r.read, scanEntry, selectEntry+"WHERE "+where+"log = ? AND idx >= ? AND idx < ? ORDER BY idx LIMIT ?", log, from, to, entryPage)
 			if err != nil {
 				yield(Entry{}, err)
 				return
@@ -172,31 +172,31 @@ type Pair struct{ First, Second Entry }
 // Duplicates returns the pairs whose second entry has from <= index < to, and whose
 // first is the earliest entry of the same log, name and version; only where the two
 // have different checksums. At most limit pairs.
-func (s *Store) Duplicates(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
-	return s.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
+func (r *Reader) Duplicates(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
+	return r.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
 		(SELECT g.id FROM entries g INDEXED BY entries_by_version WHERE g.name = e.name AND g.version = e.version AND g.log = e.log ORDER BY g.idx LIMIT 1)
 		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != '' AND f.idx < e.idx AND f.sha256 != e.sha256
 		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
 }
 
 // Repeats is Duplicates for entries of one identity: the same subject and claim.
-func (s *Store) Repeats(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
-	return s.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
+func (r *Reader) Repeats(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
+	return r.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
 		(SELECT g.id FROM entries g INDEXED BY entries_by_identity WHERE g.identity = e.identity AND g.log = e.log ORDER BY g.idx LIMIT 1)
 		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != '' AND f.idx < e.idx
 		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
 }
 
-func (s *Store) pairs(ctx context.Context, query string, log, from, to int64, limit int) ([]Pair, error) {
+func (r *Reader) pairs(ctx context.Context, query string, log, from, to int64, limit int) ([]Pair, error) {
 	type indexes struct{ first, second int64 }
-	found, err := all(ctx, s.read, func(r scanner) (x indexes, err error) { return x, r.Scan(&x.first, &x.second) }, query, log, from, to, limit)
+	found, err := all(ctx, r.read, func(r scanner) (x indexes, err error) { return x, r.Scan(&x.first, &x.second) }, query, log, from, to, limit)
 	if err != nil {
 		return nil, err
 	}
 	var out []Pair
 	for _, x := range found {
-		first, ok1, err1 := s.EntryAt(ctx, log, x.first)
-		second, ok2, err2 := s.EntryAt(ctx, log, x.second)
+		first, ok1, err1 := r.EntryAt(ctx, log, x.first)
+		second, ok2, err2 := r.EntryAt(ctx, log, x.second)
 		if err1 != nil || err2 != nil || !ok1 || !ok2 {
 			return nil, fmt.Errorf("entries %d and %d of log %d cannot be read: %w", x.first, x.second, log, firstOf(err1, err2))
 		}

@@ -107,40 +107,33 @@ func (s *Store) ResolveFinding(ctx context.Context, key string, now time.Time, c
 
 // StandingFinding returns the finding of a key that is not resolved, and whether
 // there is one.
-func (s *Store) StandingFinding(ctx context.Context, key string) (Finding, bool, error) {
-	return one(ctx, s.read, scanFinding, selectFinding+"WHERE f.key = ? AND f.resolved = 0", key)
+func (r *Reader) StandingFinding(ctx context.Context, key string) (Finding, bool, error) {
+	return one(ctx, r.read, scanFinding, selectFinding+"WHERE f.key = ? AND f.resolved = 0", key)
 }
 
 // FindingByID returns one finding, and whether there is one.
-func (s *Store) FindingByID(ctx context.Context, id int64) (Finding, bool, error) {
-	return one(ctx, s.read, scanFinding, selectFinding+"WHERE f.id = ?", id)
-}
-
-// StandingFindings returns the findings of a class that are neither resolved nor
-// acknowledged, the oldest first.
-func (s *Store) StandingFindings(ctx context.Context, class Class) ([]Finding, error) {
-	return all(ctx, s.read, scanFinding, selectFinding+"WHERE f.class = ? AND f.resolved = 0 AND f.acked = 0 ORDER BY f.id", string(class))
+func (r *Reader) FindingByID(ctx context.Context, id int64) (Finding, bool, error) {
+	return one(ctx, r.read, scanFinding, selectFinding+"WHERE f.id = ?", id)
 }
 
 // CountStanding returns how many findings of each class are neither resolved nor
 // acknowledged.
-func (s *Store) CountStanding(ctx context.Context) (map[Class]int64, error) {
-	type count struct {
-		class Class
-		n     int64
-	}
-	found, err := all(ctx, s.read, func(r scanner) (c count, err error) { return c, r.Scan(&c.class, &c.n) },
-		"SELECT class, count(*) FROM findings WHERE resolved = 0 AND acked = 0 GROUP BY class")
-	out := map[Class]int64{Security: 0, Operational: 0, Info: 0}
-	for _, c := range found {
-		out[c.class] = c.n
+func (r *Reader) CountStanding(ctx context.Context) (map[Class]int64, error) {
+	out, err := counts[Class](ctx, r.read, "SELECT class, count(*) FROM findings WHERE resolved = 0 AND acked = 0 GROUP BY class")
+	for _, class := range []Class{Security, Operational, Info} {
+		out[class] += 0 // so that it is there
 	}
 	return out, err
 }
 
+// Standing is CountStanding of one log; of log 0, of those about no log.
+func (r *Reader) Standing(ctx context.Context, log int64) (map[Class]int64, error) {
+	return counts[Class](ctx, r.read, "SELECT class, count(*) FROM findings WHERE log = ? AND resolved = 0 AND acked = 0 GROUP BY class", log)
+}
+
 // CountFindings returns how many findings of a log and kind there are.
-func (s *Store) CountFindings(ctx context.Context, log int64, kind string) (n int64, err error) {
-	return n, s.read.QueryRowContext(ctx, "SELECT count(*) FROM findings WHERE log = ? AND kind = ?", log, kind).Scan(&n)
+func (r *Reader) CountFindings(ctx context.Context, log int64, kind string) (n int64, err error) {
+	return n, r.read.QueryRowContext(ctx, "SELECT count(*) FROM findings WHERE log = ? AND kind = ?", log, kind).Scan(&n)
 }
 
 // Acknowledge notes that somebody has taken care of a finding. It does not page
@@ -164,8 +157,8 @@ func (s *Store) Acknowledge(ctx context.Context, id int64, by, why string, now t
 
 // PendingDeliveries returns at most limit alerts for a channel that are due, those of
 // class security first, then in order of their age.
-func (s *Store) PendingDeliveries(ctx context.Context, channel string, now time.Time, limit int) ([]Delivery, error) {
-	return all(ctx, s.read, func(r scanner) (Delivery, error) {
+func (r *Reader) PendingDeliveries(ctx context.Context, channel string, now time.Time, limit int) ([]Delivery, error) {
+	return all(ctx, r.read, func(r scanner) (Delivery, error) {
 		var d Delivery
 		var next, done int64
 		err := scanFindingAnd(r, &d.Finding, &d.ID, &d.Channel, &d.Event, &d.State, &d.Attempts, &next, &d.Error, &done)
@@ -188,16 +181,6 @@ func (s *Store) Failed(ctx context.Context, delivery int64, reason string, next 
 }
 
 // CountDeliveries returns how many alerts are pending, by channel.
-func (s *Store) CountDeliveries(ctx context.Context) (map[string]int64, error) {
-	type count struct {
-		channel string
-		n       int64
-	}
-	found, err := all(ctx, s.read, func(r scanner) (c count, err error) { return c, r.Scan(&c.channel, &c.n) },
-		"SELECT channel, count(*) FROM deliveries WHERE state = 'pending' GROUP BY channel")
-	out := make(map[string]int64, len(found))
-	for _, c := range found {
-		out[c.channel] = c.n
-	}
-	return out, err
+func (r *Reader) CountDeliveries(ctx context.Context) (map[string]int64, error) {
+	return counts[string](ctx, r.read, "SELECT channel, count(*) FROM deliveries WHERE state = 'pending' GROUP BY channel")
 }

@@ -72,13 +72,13 @@ func updateLog(ctx context.Context, tx *sql.Tx, old Log, vkeys []string, url str
 }
 
 // Logs returns all logs, in the order in which they were added.
-func (s *Store) Logs(ctx context.Context) ([]Log, error) {
-	return all(ctx, s.read, scanLog, selectLog+"ORDER BY id")
+func (r *Reader) Logs(ctx context.Context) ([]Log, error) {
+	return all(ctx, r.read, scanLog, selectLog+"ORDER BY id")
 }
 
 // Position returns how far a log was followed.
-func (s *Store) Position(ctx context.Context, log int64) (Position, error) {
-	return position(ctx, s.read, log)
+func (r *Reader) Position(ctx context.Context, log int64) (Position, error) {
+	return position(ctx, r.read, log)
 }
 
 func position(ctx context.Context, q querier, log int64) (Position, error) {

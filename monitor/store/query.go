@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"iter"
 	"time"
@@ -9,13 +10,12 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// Reader answers the questions of auditors out of a database, and cannot write to
-// it. It is safe for concurrent use, also while a monitor writes.
-type Reader struct{ s *Store } // with connections for reading only, or a Store's own
-
-// Reader returns a Reader that shares the store's connections for reading. It lives
-// as long as the store, and is not closed by itself.
-func (s *Store) Reader() *Reader { return &Reader{s} }
+// Reader answers questions out of a database, and cannot write to it. Its methods may be
+// called concurrently, also while a monitor writes.
+type Reader struct {
+	path string
+	read *sql.DB // read-only connections
+}
 
 // OpenReader opens a database for reading only. A missing file is fs.ErrNotExist.
 func OpenReader(ctx context.Context, path string) (*Reader, error) {
@@ -23,19 +23,11 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{&Store{path: path, read: db}}, nil
+	return &Reader{path, db}, nil
 }
 
 // Close closes what OpenReader opened.
-func (r *Reader) Close() error { return r.s.Close() }
-
-// Logs returns all logs, in the order in which they were added.
-func (r *Reader) Logs(ctx context.Context) ([]Log, error) { return r.s.Logs(ctx) }
-
-// Position returns how far a log was followed.
-func (r *Reader) Position(ctx context.Context, log int64) (Position, error) {
-	return r.s.Position(ctx, log)
-}
+func (r *Reader) Close() error { return r.read.Close() }
 
 // EntryQuery says which entries are asked for. Its zero value asks for all, the
 // oldest first. Entries are ordered by when this database first held them; within a
@@ -52,31 +44,25 @@ type EntryQuery struct {
 	Program  *[32]byte
 	From, To time.Time // From <= FirstSeen < To; zero for no bound
 
-	After  int64 // the Place after which to go on, 0 for the beginning
+	After  int64 // the Entry.Place after which to go on, 0 for the beginning
 	Newest bool  // the newest first
 	Limit  int   // at most so many; 0 is none
 }
 
-// Placed is an entry and its place in the order of this database.
-type Placed struct {
-	Place int64
-	Entry
-}
-
 // Entries returns the entries that a query asks for.
-func (r *Reader) Entries(ctx context.Context, q EntryQuery) ([]Placed, error) {
+func (r *Reader) Entries(ctx context.Context, q EntryQuery) ([]Entry, error) {
 	w := q.where()
-	return all(ctx, r.s.read, scanPlaced, "SELECT id, "+entryColumns+" FROM entries "+w.sql()+" ORDER BY id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
+	return all(ctx, r.read, scanEntry, selectEntry+w.sql()+" ORDER BY id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
 }
 
 // AllEntries walks everything that a query asks for, whatever its Limit. No
 // connection is held while the caller works on an entry.
-func (r *Reader) AllEntries(ctx context.Context, q EntryQuery) iter.Seq2[Placed, error] {
-	return func(yield func(Placed, error) bool) {
+func (r *Reader) AllEntries(ctx context.Context, q EntryQuery) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
 		for q.Limit = entryPage; ; {
 			page, err := r.Entries(ctx, q)
 			if err != nil {
-				yield(Placed{}, err)
+				yield(Entry{}, err)
 				return
 			}
 			for _, e := range page {
@@ -91,21 +77,6 @@ func (r *Reader) AllEntries(ctx context.Context, q EntryQuery) iter.Seq2[Placed,
 		}
 	}
 }
-
-func scanPlaced(r scanner) (Placed, error) {
-	var p Placed
-	var err error
-	p.Entry, err = scanEntry(prefixed{r, &p.Place})
-	return p, err
-}
-
-// prefixed scans one more column before those that are asked for.
-type prefixed struct {
-	scanner
-	first any
-}
-
-func (p prefixed) Scan(into ...any) error { return p.scanner.Scan(append([]any{p.first}, into...)...) }
 
 func (q *EntryQuery) where() *conditions {
 	var w conditions
@@ -152,15 +123,10 @@ func (q *EntryQuery) seen(w *conditions) {
 	}
 }
 
-// EntryAt returns an entry of a log, and whether it is stored.
-func (r *Reader) EntryAt(ctx context.Context, log, index int64) (Placed, bool, error) {
-	return one(ctx, r.s.read, scanPlaced, "SELECT id, "+entryColumns+" FROM entries WHERE log = ? AND idx = ?", log, index)
-}
-
 // Names returns names of crates that begin with a prefix, in order, at most limit.
 func (r *Reader) Names(ctx context.Context, prefix string, limit int) ([]string, error) {
 	// U+10FFFF is greater than every character of a name.
-	return all(ctx, r.s.read, scanString, "SELECT DISTINCT name FROM entries WHERE name >= ? AND name < ? AND name != '' ORDER BY name LIMIT ?", prefix, prefix+"\U0010FFFF", limit)
+	return all(ctx, r.read, scanString, "SELECT DISTINCT name FROM entries WHERE name >= ? AND name < ? AND name != '' ORDER BY name LIMIT ?", prefix, prefix+"\U0010FFFF", limit)
 }
 
 func scanString(r scanner) (s string, err error) { return s, r.Scan(&s) }
@@ -175,26 +141,21 @@ type Tally struct {
 // Tally counts the entries of a log at a position.
 func (r *Reader) Tally(ctx context.Context, log int64, p Position) (Tally, error) {
 	var below, above int64 // a bad entry has a reason, and those have an index
-	err := r.s.read.QueryRowContext(ctx, "SELECT coalesce(sum(idx < ?1), 0), coalesce(sum(idx >= ?1), 0) FROM entries WHERE log = ?2 AND reason != '' AND verdict = 'bad' AND idx < ?3",
+	err := r.read.QueryRowContext(ctx, "SELECT coalesce(sum(idx < ?1), 0), coalesce(sum(idx >= ?1), 0) FROM entries WHERE log = ?2 AND reason != '' AND verdict = 'bad' AND idx < ?3",
 		p.Verified, log, p.Downloaded).Scan(&below, &above)
 	return Tally{p.Verified - below, below + above, p.Downloaded - p.Verified - above}, err
 }
 
 // Programs counts, by program, the entries with from <= index < to that parse.
 func (r *Reader) Programs(ctx context.Context, log, from, to int64) (map[[32]byte]int64, error) {
-	type count struct {
-		id []byte
-		n  int64
-	}
-	counts, err := all(ctx, r.s.read, func(r scanner) (c count, err error) { return c, r.Scan(&c.id, &c.n) },
-		"SELECT program, count(*) FROM entries WHERE log = ? AND idx >= ? AND idx < ? AND name != '' GROUP BY program", log, from, to)
-	out := make(map[[32]byte]int64)
-	for _, c := range counts {
-		var id [32]byte
-		if err := fill(id[:], c.id, "program"); err != nil {
+	found, err := counts[string](ctx, r.read, "SELECT program, count(*) FROM entries WHERE log = ? AND idx >= ? AND idx < ? AND name != '' GROUP BY program", log, from, to)
+	out := make(map[[32]byte]int64, len(found))
+	for id, n := range found {
+		var key [32]byte
+		if err := fill(key[:], []byte(id), "program"); err != nil {
 			return nil, err
 		}
-		out[id] = c.n
+		out[key] = n
 	}
 	return out, err
 }
@@ -206,7 +167,7 @@ func (r *Reader) Prove(ctx context.Context, log, size, index int64) (tlog.Record
 	if index < 0 || index >= size {
 		return nil, tlog.Hash{}, fmt.Errorf("there is no entry %d in a tree of %d", index, size)
 	}
-	hashes := r.s.Hashes(ctx, log)
+	hashes := r.Hashes(ctx, log)
 	proof, err := tlog.ProveRecord(size, index, hashes)
 	if err != nil {
 		return nil, tlog.Hash{}, err

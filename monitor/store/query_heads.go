@@ -30,7 +30,7 @@ func (r *Reader) Checkpoints(ctx context.Context, q CheckpointQuery) ([]Checkpoi
 		w.add("verdict = ?", q.Verdict)
 	}
 	w.after("", q.Log, q.After, q.Newest)
-	return r.s.checkpointsWhere(ctx, w.sql()+" ORDER BY id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
+	return r.checkpointsWhere(ctx, w.sql()+" ORDER BY id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
 }
 
 func direction(newest bool) string {
@@ -40,20 +40,11 @@ func direction(newest bool) string {
 	return ""
 }
 
-// Newest returns the largest checkpoint of a log that is not inconsistent; if
-// accepted is set, the largest one that satisfies the policy too.
-func (r *Reader) Newest(ctx context.Context, log int64, accepted bool) (Checkpoint, bool, error) {
-	return r.s.LatestCheckpoint(ctx, log, accepted)
-}
-
 // BestCovering returns a consistent checkpoint of at least size entries whose tree
 // this monitor holds: the largest that satisfies the policy, else the largest.
 func (r *Reader) BestCovering(ctx context.Context, log, size, downloaded int64) (Checkpoint, bool, error) {
-	return r.s.firstCheckpoint(ctx, "WHERE log = ? AND verdict = 'consistent' AND size >= ? AND size <= ? ORDER BY accepted DESC, size DESC", log, size, downloaded)
+	return r.firstCheckpoint(ctx, "WHERE log = ? AND verdict = 'consistent' AND size >= ? AND size <= ? ORDER BY accepted DESC, size DESC", log, size, downloaded)
 }
-
-// Views returns what all sources show of a log, by name.
-func (r *Reader) Views(ctx context.Context, log int64) ([]View, error) { return r.s.Views(ctx, log) }
 
 // GrowthPoint is the size of a log at some time.
 type GrowthPoint struct {
@@ -66,7 +57,7 @@ type GrowthPoint struct {
 // first and the last are among them.
 func (r *Reader) Growth(ctx context.Context, log int64, points int) ([]GrowthPoint, error) {
 	const at = "CASE WHEN witnessed > 0 THEN witnessed ELSE first_seen END"
-	return all(ctx, r.s.read, func(r scanner) (p GrowthPoint, err error) {
+	return all(ctx, r.read, func(r scanner) (p GrowthPoint, err error) {
 		var ms int64
 		err = r.Scan(&ms, &p.Size)
 		p.Time = fromMillis(ms)
@@ -112,23 +103,7 @@ func (r *Reader) Findings(ctx context.Context, q FindingQuery) ([]Finding, error
 		w.add("f.idx = ?", *q.Index)
 	}
 	w.after("f.", q.Log, q.After, q.Newest)
-	return all(ctx, r.s.read, scanFinding, selectFinding+w.sql()+" ORDER BY f.id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
-}
-
-// Standing returns how many findings of a log stand, neither resolved nor
-// acknowledged, by class; of log 0, those of no log.
-func (r *Reader) Standing(ctx context.Context, log int64) (map[Class]int64, error) {
-	type count struct {
-		class Class
-		n     int64
-	}
-	found, err := all(ctx, r.s.read, func(r scanner) (c count, err error) { return c, r.Scan(&c.class, &c.n) },
-		"SELECT class, count(*) FROM findings WHERE log = ? AND resolved = 0 AND acked = 0 GROUP BY class", log)
-	out := make(map[Class]int64, len(found))
-	for _, c := range found {
-		out[c.class] = c.n
-	}
-	return out, err
+	return all(ctx, r.read, scanFinding, selectFinding+w.sql()+" ORDER BY f.id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
 }
 
 // conditions are the parts of a WHERE clause, with their arguments.

@@ -43,7 +43,7 @@ func TestAReaderCannotWrite(t *testing.T) {
 	fatalIf(t, err)
 	defer r.Close()
 	for _, q := range []string{"DELETE FROM logs", "UPDATE logs SET verified = 7", "DROP TABLE entries"} {
-		if _, err := r.s.read.ExecContext(t.Context(), q); err == nil {
+		if _, err := r.read.ExecContext(t.Context(), q); err == nil {
 			t.Errorf("a reader did %q", q)
 		}
 	}
@@ -74,12 +74,12 @@ func TestAReaderOpensNothingButAMonitorsDatabase(t *testing.T) {
 
 func TestAWalkSeesEverythingOnceInOrder(t *testing.T) {
 	s, logs := many(t)
-	r := s.Reader()
+	r := s.Reader
 	for _, q := range []EntryQuery{{}, {Log: logs[1].ID}, {Newest: true}, {Name: "crate7"}, {Path: new(string)}} {
 		if q.Path != nil {
 			*q.Path = "p/3"
 		}
-		var got []Placed
+		var got []Entry
 		for e, err := range r.AllEntries(t.Context(), q) {
 			fatalIf(t, err)
 			got = append(got, e)
@@ -113,14 +113,14 @@ func TestWhatDoesNotParseIsFoundByNoValueOfAnEntry(t *testing.T) {
 	empty := ""
 	for _, q := range []EntryQuery{{Program: &zero}, {SHA256: &zero}, {Path: &empty}, {Name: "crate13", Version: "1.0.13"}, {Names: []string{}}, {Commit: &commit, Name: "x"}} {
 		q.Limit = 10
-		got, err := s.Reader().Entries(t.Context(), q)
+		got, err := s.Reader.Entries(t.Context(), q)
 		fatalIf(t, err)
 		if len(got) != 0 {
 			t.Errorf("%+v finds entry %d", q, got[0].Index)
 		}
 	}
 	leaf := tlog.RecordHash(leaf(13))
-	got, err := s.Reader().Entries(t.Context(), EntryQuery{Leaf: (*[32]byte)(&leaf), Limit: 10})
+	got, err := s.Reader.Entries(t.Context(), EntryQuery{Leaf: (*[32]byte)(&leaf), Limit: 10})
 	fatalIf(t, err)
 	if len(got) != 2 || got[0].Index != 13 {
 		t.Errorf("by leaf hash: %d entries", len(got))
@@ -129,7 +129,7 @@ func TestWhatDoesNotParseIsFoundByNoValueOfAnEntry(t *testing.T) {
 
 func TestTalliesAndProgramsCountWhatIsStored(t *testing.T) {
 	s, logs := many(t)
-	r, log := s.Reader(), logs[0].ID
+	r, log := s.Reader, logs[0].ID
 	fatalIf(t, s.SetVerified(t.Context(), log, 1000, tlog.Hash{}, nil))
 	p, err := r.Position(t.Context(), log)
 	fatalIf(t, err)
@@ -161,7 +161,7 @@ func TestTalliesAndProgramsCountWhatIsStored(t *testing.T) {
 
 func TestGrowthKeepsItsEndsAndNeverFalls(t *testing.T) {
 	s, l := newStore(t)
-	r := s.Reader()
+	r := s.Reader
 	if got, err := r.Growth(t.Context(), l.ID, 10); err != nil || len(got) != 0 {
 		t.Errorf("of nothing: %v, %v", got, err)
 	}
@@ -197,12 +197,12 @@ func TestAProofIsOfTheStoredTree(t *testing.T) {
 	s, l := newStore(t)
 	fatalIf(t, s.AppendEntries(t.Context(), l.ID, entries(l.ID, 0, 700)))
 	for _, x := range [][2]int64{{1, 0}, {700, 0}, {700, 699}, {513, 511}, {300, 299}} {
-		proof, root, err := s.Reader().Prove(t.Context(), l.ID, x[0], x[1])
+		proof, root, err := s.Reader.Prove(t.Context(), l.ID, x[0], x[1])
 		fatalIf(t, err)
 		fatalIf(t, tlog.CheckRecord(proof, x[0], root, x[1], tlog.RecordHash(leaf(x[1]))))
 	}
 	for _, x := range [][2]int64{{0, 0}, {5, 5}, {5, -1}, {701, 3}} {
-		if _, _, err := s.Reader().Prove(t.Context(), l.ID, x[0], x[1]); err == nil {
+		if _, _, err := s.Reader.Prove(t.Context(), l.ID, x[0], x[1]); err == nil {
 			t.Errorf("entry %d of a tree of %d is proved", x[1], x[0])
 		}
 	}

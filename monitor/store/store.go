@@ -21,11 +21,11 @@ import (
 	"cratelog/internal/sqlite"
 )
 
-// Store is an open database. Its methods may be called concurrently.
+// Store is a database that is open for writing, too. Its methods may be called
+// concurrently. The Reader lives as long as the store.
 type Store struct {
-	path  string
+	*Reader
 	write *sql.DB // one connection
-	read  *sql.DB // read-only connections
 }
 
 // readers is the number of connections for reading.
@@ -54,29 +54,21 @@ func open(ctx context.Context, path string, create bool) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
-	return &Store{path, write, read}, nil
+	return &Store{&Reader{path, read}, write}, nil
 }
 
 // Path is the file's name, as it was opened.
-func (s *Store) Path() string { return s.path }
+func (r *Reader) Path() string { return r.path }
 
 // FileSize is the number of bytes that the database takes, without its journal.
-func (s *Store) FileSize(ctx context.Context) (int64, error) {
+func (r *Reader) FileSize(ctx context.Context) (int64, error) {
 	var pages, size int64
-	err := s.read.QueryRowContext(ctx, "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &size)
+	err := r.read.QueryRowContext(ctx, "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &size)
 	return pages * size, err
 }
 
 // Close closes the database.
-func (s *Store) Close() error {
-	var errs []error
-	for _, db := range []*sql.DB{s.read, s.write} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
-	}
-	return errors.Join(errs...)
-}
+func (s *Store) Close() error { return errors.Join(s.read.Close(), s.write.Close()) }
 
 // tx runs f in the one write transaction, and commits what it did if it returns
 // nil.
@@ -127,6 +119,18 @@ func one[T any](ctx context.Context, q querier, scan func(scanner) (T, error), q
 		return zero, false, nil
 	}
 	return v, err == nil, err
+}
+
+// counts reads the rows of a query as a map.
+func counts[K comparable](ctx context.Context, q querier, query string, args ...any) (map[K]int64, error) {
+	out := make(map[K]int64)
+	_, err := all(ctx, q, func(r scanner) (k K, err error) {
+		var n int64
+		err = r.Scan(&k, &n)
+		out[k] = n
+		return k, err
+	}, query, args...)
+	return out, err
 }
 
 func millis(t time.Time) int64 {

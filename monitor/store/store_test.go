@@ -220,7 +220,7 @@ func TestSecurityFindingsDoNotEndAndAcknowledgedOnesDoNotPage(t *testing.T) {
 	if err := s.Acknowledge(ctx, 77, "me", "because", now); !errors.Is(err, ErrNoFinding) {
 		t.Errorf("acknowledged nothing: %v", err)
 	}
-	standing, err := s.StandingFindings(ctx, Security)
+	standing, err := s.Findings(ctx, FindingQuery{Class: Security, Standing: true, Limit: 100})
 	if err != nil || len(standing) != 1 {
 		t.Errorf("%v %v", standing, err)
 	}
@@ -228,7 +228,7 @@ func TestSecurityFindingsDoNotEndAndAcknowledgedOnesDoNotPage(t *testing.T) {
 	if due, err := s.PendingDeliveries(ctx, "a", now, 10); err != nil || len(due) != 0 {
 		t.Errorf("still due: %+v %v", due, err)
 	}
-	if standing, err = s.StandingFindings(ctx, Security); err != nil || len(standing) != 0 {
+	if standing, err = s.Findings(ctx, FindingQuery{Class: Security, Standing: true, Limit: 100}); err != nil || len(standing) != 0 {
 		t.Errorf("%v %v", standing, err)
 	}
 	if _, isNew, err := s.RecordFinding(ctx, Finding{Key: "fork/1", Log: l.ID, Kind: "fork", Class: Security, Summary: "x", Index: -1, FirstSeen: now}, []string{"a"}); err != nil || isNew {
@@ -257,7 +257,7 @@ func TestACheckpointKeepsEverySignatureAndTheNewestCosignature(t *testing.T) {
 	}
 	fatalIf(t, s.SetVerdict(ctx, got.ID, Consistent))
 	fatalIf(t, s.SetVerdict(ctx, got.ID, Inconsistent))
-	stored, ok, err := s.LatestCheckpoint(ctx, l.ID, true)
+	stored, ok, err := s.Newest(ctx, l.ID, true)
 	fatalIf(t, err)
 	if !ok || stored.Verdict != Consistent || string(stored.Signed) != string(got.Signed) || !stored.Cosignatures[0].Time.Equal(now.Add(time.Hour)) || !stored.LastSeen.Equal(now.Add(time.Minute)) {
 		t.Errorf("stored %+v", stored)
@@ -342,20 +342,20 @@ func TestWatchesAndAuthorisations(t *testing.T) {
 	if !w.Matches(&e) || w.Matches(&Entry{Name: "crat"}) || (Watch{Kind: WatchPath, Value: ""}).Matches(&Entry{}) {
 		t.Error("matches wrongly")
 	}
-	a := Authorisation{Name: e.Name, Version: e.Version, SHA256: new([32]byte), Added: now, Expires: now.Add(time.Hour)}
+	a := Authorization{Name: e.Name, Version: e.Version, SHA256: new([32]byte), Added: now, Expires: now.Add(time.Hour)}
 	for _, step := range []struct {
 		sum  [32]byte
 		at   time.Time
 		want bool
 	}{{[32]byte{1}, now, false}, {e.SHA256, now.Add(2 * time.Hour), false}, {e.SHA256, now, true}} {
 		*a.SHA256 = step.sum
-		id, err := s.Authorise(ctx, a)
+		id, err := s.Authorize(ctx, a)
 		fatalIf(t, err)
-		got, err := s.Authorised(ctx, &e, step.at)
+		got, err := s.Authorized(ctx, &e, step.at)
 		if err != nil || got != step.want {
 			t.Errorf("authorised %v, want %v: %v", got, step.want, err)
 		}
-		if ok, err := s.RemoveAuthorisation(ctx, id); err != nil || !ok {
+		if ok, err := s.RemoveAuthorization(ctx, id); err != nil || !ok {
 			t.Errorf("not removed: %v", err)
 		}
 	}

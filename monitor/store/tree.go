@@ -92,7 +92,7 @@ func tileRoot(data []byte) tlog.Hash {
 
 // Hashes reads the tree of a log's downloaded entries, for tlog.TreeHash,
 // tlog.ProveTree and tlog.ProveRecord with sizes up to the downloaded position.
-func (s *Store) Hashes(ctx context.Context, log int64) tlog.HashReader {
+func (r *Reader) Hashes(ctx context.Context, log int64) tlog.HashReader {
 	return tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
 		out := make([]tlog.Hash, len(indexes))
 		var t tlog.Tile // that data is of
@@ -101,7 +101,7 @@ func (s *Store) Hashes(ctx context.Context, log int64) tlog.HashReader {
 			want := tlog.TileForIndex(tileHeight, index)
 			if data == nil || want.L != t.L || want.N != t.N {
 				var err error
-				if data, err = tile(ctx, s.read, log, want.L, want.N); err != nil {
+				if data, err = tile(ctx, r.read, log, want.L, want.N); err != nil {
 					return nil, err
 				}
 				t = want
@@ -122,15 +122,15 @@ func (s *Store) Hashes(ctx context.Context, log int64) tlog.HashReader {
 
 // Root returns the root hash of the first size entries of a log, which must be
 // downloaded.
-func (s *Store) Root(ctx context.Context, log, size int64) (tlog.Hash, error) {
-	return tlog.TreeHash(size, s.Hashes(ctx, log))
+func (r *Reader) Root(ctx context.Context, log, size int64) (tlog.Hash, error) {
+	return tlog.TreeHash(size, r.Hashes(ctx, log))
 }
 
 // LeafHashes returns the leaf hashes with from <= index < to.
-func (s *Store) LeafHashes(ctx context.Context, log, from, to int64) ([]tlog.Hash, error) {
+func (r *Reader) LeafHashes(ctx context.Context, log, from, to int64) ([]tlog.Hash, error) {
 	var out []tlog.Hash
 	for n := from / tileWidth; n*tileWidth < to; n++ {
-		data, err := tile(ctx, s.read, log, 0, n)
+		data, err := tile(ctx, r.read, log, 0, n)
 		if err != nil {
 			return nil, err
 		}

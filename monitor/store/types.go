@@ -35,6 +35,7 @@ const (
 // Entry is one leaf of a log with what was found out about it. Of a leaf that
 // does not parse, everything that the entry would say is zero.
 type Entry struct {
+	Place int64 // in the order in which this database first held all entries; set when read
 	Log   int64
 	Index int64
 
@@ -185,8 +186,8 @@ type Watch struct {
 	Added   time.Time
 }
 
-// Authorisation announces a release, so that it is no news to those who watch.
-type Authorisation struct {
+// Authorization announces a release, so that it is no news to those who watch.
+type Authorization struct {
 	ID      int64
 	Name    string
 	Version string

@@ -25,11 +25,11 @@ func (s *Store) PutView(ctx context.Context, v View) error {
 }
 
 // View returns what a source shows of a log, and whether it was ever asked.
-func (s *Store) View(ctx context.Context, log int64, source string) (View, bool, error) {
-	return one(ctx, s.read, scanView, selectView+"WHERE log = ? AND source = ?", log, source)
+func (r *Reader) View(ctx context.Context, log int64, source string) (View, bool, error) {
+	return one(ctx, r.read, scanView, selectView+"WHERE log = ? AND source = ?", log, source)
 }
 
 // Views returns what all sources show of a log, by name.
-func (s *Store) Views(ctx context.Context, log int64) ([]View, error) {
-	return all(ctx, s.read, scanView, selectView+"WHERE log = ? ORDER BY source", log)
+func (r *Reader) Views(ctx context.Context, log int64) ([]View, error) {
+	return all(ctx, r.read, scanView, selectView+"WHERE log = ? ORDER BY source", log)
 }

@@ -76,14 +76,14 @@ func (s *Store) RemoveWatch(ctx context.Context, id int64) (bool, error) {
 }
 
 // Watches returns all watches.
-func (s *Store) Watches(ctx context.Context) ([]Watch, error) {
-	return all(ctx, s.read, scanWatch, selectWatch+"ORDER BY id")
+func (r *Reader) Watches(ctx context.Context) ([]Watch, error) {
+	return all(ctx, r.read, scanWatch, selectWatch+"ORDER BY id")
 }
 
-const selectAuthorisation = "SELECT id, name, version, sha256, by, added, expires FROM authorisations "
+const selectAuthorization = "SELECT id, name, version, sha256, by, added, expires FROM authorisations "
 
-func scanAuthorisation(r scanner) (Authorisation, error) {
-	var a Authorisation
+func scanAuthorization(r scanner) (Authorization, error) {
+	var a Authorization
 	var sum []byte
 	var added, expires int64
 	if err := r.Scan(&a.ID, &a.Name, &a.Version, &sum, &a.By, &added, &expires); err != nil {
@@ -97,8 +97,8 @@ func scanAuthorisation(r scanner) (Authorisation, error) {
 	return a, fill(a.SHA256[:], sum, "sha256")
 }
 
-// Authorise announces a release and returns the id of the authorisation.
-func (s *Store) Authorise(ctx context.Context, a Authorisation) (int64, error) {
+// Authorize announces a release and returns the id of the authorization.
+func (s *Store) Authorize(ctx context.Context, a Authorization) (int64, error) {
 	if err := entry.CheckName(a.Name); err != nil {
 		return 0, err
 	}
@@ -116,19 +116,19 @@ func (s *Store) Authorise(ctx context.Context, a Authorisation) (int64, error) {
 	return r.LastInsertId()
 }
 
-// RemoveAuthorisation forgets an authorisation, and says whether there was one.
-func (s *Store) RemoveAuthorisation(ctx context.Context, id int64) (bool, error) {
+// RemoveAuthorization forgets an authorization, and says whether there was one.
+func (s *Store) RemoveAuthorization(ctx context.Context, id int64) (bool, error) {
 	return s.remove(ctx, "DELETE FROM authorisations WHERE id = ?", id)
 }
 
-// Authorisations returns all authorisations.
-func (s *Store) Authorisations(ctx context.Context) ([]Authorisation, error) {
-	return all(ctx, s.read, scanAuthorisation, selectAuthorisation+"ORDER BY id")
+// Authorizations returns all authorizations.
+func (r *Reader) Authorizations(ctx context.Context) ([]Authorization, error) {
+	return all(ctx, r.read, scanAuthorization, selectAuthorization+"ORDER BY id")
 }
 
-// Authorised says whether the release of an entry was announced, at a time.
-func (s *Store) Authorised(ctx context.Context, e *Entry, now time.Time) (bool, error) {
-	_, known, err := one(ctx, s.read, scanAuthorisation, selectAuthorisation+
+// Authorized says whether the release of an entry was announced, at a time.
+func (r *Reader) Authorized(ctx context.Context, e *Entry, now time.Time) (bool, error) {
+	_, known, err := one(ctx, r.read, scanAuthorization, selectAuthorization+
 		"WHERE name = ? AND version = ? AND (sha256 IS NULL OR sha256 = ?) AND (expires = 0 OR expires > ?) LIMIT 1", e.Name, e.Version, e.SHA256[:], millis(now))
 	return known, err
 }
@@ -156,8 +156,8 @@ func (s *Store) DropRetry(ctx context.Context, log, index int64) error {
 }
 
 // DueRetries returns at most limit retries whose time has come.
-func (s *Store) DueRetries(ctx context.Context, log int64, now time.Time, limit int) ([]Retry, error) {
-	return all(ctx, s.read, func(r scanner) (Retry, error) {
+func (r *Reader) DueRetries(ctx context.Context, log int64, now time.Time, limit int) ([]Retry, error) {
+	return all(ctx, r.read, func(r scanner) (Retry, error) {
 		var t Retry
 		var since, next int64
 		err := r.Scan(&t.Log, &t.Index, &since, &next)

@@ -256,8 +256,8 @@ func (s *Server) apiStatistics(w http.ResponseWriter, r *http.Request) error {
 }
 
 // find returns the entry that a key names: its index, or its leaf hash in hex.
-func (s *Server) find(ctx context.Context, p *params, key string) (store.Placed, *logs, error) {
-	var none store.Placed
+func (s *Server) find(ctx context.Context, p *params, key string) (store.Entry, *logs, error) {
+	var none store.Entry
 	l, err := s.logs(ctx)
 	if err != nil {
 		return none, nil, err
@@ -281,21 +281,21 @@ func (s *Server) find(ctx context.Context, p *params, key string) (store.Placed,
 }
 
 // findLeaf returns the first entry with a leaf hash.
-func (s *Server) findLeaf(ctx context.Context, p *params, l *logs, leaf [32]byte) (store.Placed, *logs, error) {
+func (s *Server) findLeaf(ctx context.Context, p *params, l *logs, leaf [32]byte) (store.Entry, *logs, error) {
 	q := store.EntryQuery{Leaf: &leaf, Limit: 1}
 	log, err := s.log(ctx, p)
 	if err != nil {
-		return store.Placed{}, nil, err
+		return store.Entry{}, nil, err
 	}
 	if log != nil {
 		q.Log = log.ID
 	}
 	found, err := s.cfg.Store.Entries(ctx, q)
 	if err != nil {
-		return store.Placed{}, nil, err
+		return store.Entry{}, nil, err
 	}
 	if len(found) == 0 {
-		return store.Placed{}, nil, notFound("This monitor holds no entry with the leaf hash " + hex.EncodeToString(leaf[:]) + ".")
+		return store.Entry{}, nil, notFound("This monitor holds no entry with the leaf hash " + hex.EncodeToString(leaf[:]) + ".")
 	}
 	return found[0], l, nil
 }
@@ -309,8 +309,8 @@ func (s *Server) entryDetail(ctx context.Context, p *params, key string) (*entry
 	if err != nil {
 		return nil, err
 	}
-	d := &entryDetail{entryJSON: s.entryView(l, e.Entry), Data: e.Data, Earlier: []entryJSON{}, Later: []entryJSON{}}
-	if d.Inclusion, err = s.inclusion(ctx, l, e.Entry); err != nil {
+	d := &entryDetail{entryJSON: s.entryView(l, e), Data: e.Data, Earlier: []entryJSON{}, Later: []entryJSON{}}
+	if d.Inclusion, err = s.inclusion(ctx, l, e); err != nil {
 		return nil, err
 	}
 	if d.Inclusion == nil {

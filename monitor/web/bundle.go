@@ -52,18 +52,18 @@ func (s *Server) bundle(w http.ResponseWriter, r *http.Request, p *params, key s
 	if err != nil {
 		return err
 	}
-	c, path, ok, err := s.prove(r.Context(), l, e.Entry)
+	c, path, ok, err := s.prove(r.Context(), l, e)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return notFound("This monitor holds no checkpoint that covers this entry yet; try again in a minute.")
 	}
-	b, err := s.makeBundle(l.origin(e.Log), e.Entry, c, path)
+	b, err := s.makeBundle(l.origin(e.Log), e, c, path)
 	if err != nil {
 		return err
 	}
-	download(w, fileName(e.Entry)+bundleSuffix)
+	download(w, fileName(e)+bundleSuffix)
 	return send(w, r, "text/plain; charset=utf-8", b)
 }
 
@@ -104,7 +104,7 @@ func (s *Server) rawEntry(w http.ResponseWriter, r *http.Request, p *params, key
 	if e.Index < l.pos[e.Log].Verified {
 		immutable(w)
 	}
-	download(w, fileName(e.Entry)+rawSuffix)
+	download(w, fileName(e)+rawSuffix)
 	return send(w, r, "application/octet-stream", e.Data)
 }
 

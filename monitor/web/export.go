@@ -35,7 +35,7 @@ func (s *Server) all(r *http.Request) (iter.Seq2[entryJSON, error], error) {
 				yield(entryJSON{}, err)
 				return
 			}
-			if !yield(s.entryView(l, e.Entry), nil) {
+			if !yield(s.entryView(l, e), nil) {
 				return
 			}
 		}

@@ -77,7 +77,7 @@ func (s *Server) searchFor(ctx context.Context, l *logs, d *searchJSON) (err err
 				return err
 			}
 			if found {
-				d.Entries = append(d.Entries, s.entryView(l, e.Entry))
+				d.Entries = append(d.Entries, s.entryView(l, e))
 			}
 		}
 		return nil

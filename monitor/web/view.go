@@ -116,10 +116,10 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 	return v
 }
 
-func (s *Server) entryViews(l *logs, entries []store.Placed) []entryJSON {
+func (s *Server) entryViews(l *logs, entries []store.Entry) []entryJSON {
 	out := make([]entryJSON, len(entries))
 	for i, e := range entries {
-		out[i] = s.entryView(l, e.Entry)
+		out[i] = s.entryView(l, e)
 	}
 	return out
 }

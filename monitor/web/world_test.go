@@ -122,7 +122,7 @@ func worldOver(t testing.TB, origin, dir string, st *store.Store) *world {
 		w.witnesses = append(w.witnesses, newSigner(t, name+".example/witness", true))
 	}
 	w.cfg = Config{
-		Store: st.Reader(), Proofs: proofs, Policies: make(map[string]*client.Policy), Evidence: dir,
+		Store: st.Reader, Proofs: proofs, Policies: make(map[string]*client.Policy), Evidence: dir,
 		Now: func() time.Time { return testNow }, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	w.addLog(testOrigin)
