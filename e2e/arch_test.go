@@ -67,7 +67,7 @@ var mayImport = map[string][]string{
 	"monitor/store":     {"entry", "internal/sqlite"},
 	"monitor":           {"entry", "crate", "client", "evidence", "cargo/registry", "monitor/store"},
 	"internal/roguelog": {},
-	"monitor/alert":     {"config"},
+	"monitor/alert":     {"config", "monitor/store"},
 	"monitor/web":       {"monitor/store", "entry", "client", "proofcheck", "internal/web"},
 
 	"cargo/policy":  {"client", "config", "entry", "proofcheck"},

@@ -51,7 +51,7 @@ func (o outbox) alert(d store.Delivery) alert.Alert {
 	f := d.Finding
 	id := sha256.Sum256(fmt.Appendf(nil, "%q %q %d", f.Key, d.Event, f.FirstSeen.UnixMilli()))
 	a := alert.Alert{
-		ID: fmt.Sprintf("%x", id[:16]), Event: d.Event, Class: alert.Class(f.Class), Kind: f.Kind, Time: f.FirstSeen, Log: f.Origin,
+		ID: fmt.Sprintf("%x", id[:16]), Event: d.Event, Class: f.Class, Kind: f.Kind, Time: f.FirstSeen, Log: f.Origin,
 		Summary: f.Summary, Text: f.Detail, Finding: f.ID, Crate: f.Name, Version: f.Version, Evidence: f.Evidence,
 	}
 	if d.Event == store.Resolved {
@@ -84,7 +84,7 @@ func newDispatcher(s *store.Store, site alertSite, logger *slog.Logger) (*alert.
 	}
 	// Others than the broken channel are told.
 	others := func(channel string) []string {
-		all := alert.Routes(site.Channels).For(alert.Operational, kindChannelBroken, "")
+		all := alert.Routes(site.Channels).For(store.Operational, kindChannelBroken, "")
 		return slices.DeleteFunc(all, func(c string) bool { return c == channel })
 	}
 	return alert.New(alert.DispatcherConfig{

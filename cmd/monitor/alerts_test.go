@@ -80,7 +80,7 @@ func (s *site) drain(t *testing.T) error {
 func (s *site) record(t *testing.T, key string, class store.Class) store.Finding {
 	t.Helper()
 	f, _, err := s.store.RecordFinding(t.Context(), store.Finding{Key: key, Kind: "duplicate", Class: class, Summary: "Summary of " + key + ".",
-		Evidence: strings.Repeat("ab", 32), Index: -1, FirstSeen: time.Now()}, alert.Routes(s.Channels).For(alert.Class(class), "duplicate", ""))
+		Evidence: strings.Repeat("ab", 32), Index: -1, FirstSeen: time.Now()}, alert.Routes(s.Channels).For(class, "duplicate", ""))
 	fatal(t, err)
 	return f
 }

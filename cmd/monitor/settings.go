@@ -245,7 +245,7 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 			if w != nil {
 				asked = w.Channel
 			}
-			return routes.For(alert.Class(f.Class), f.Kind, asked)
+			return routes.For(f.Class, f.Kind, asked)
 		},
 		AllowUnproven: s.AllowUnproven,
 		Poll:          s.Poll.Duration, ViewPoll: s.ViewPoll.Duration, MaxAge: s.MaxAge.Duration,

@@ -24,50 +24,29 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"cratelog/monitor/store"
 )
-
-// Class says how much an alert matters.
-type Class string
-
-// The classes, the gravest first.
-const (
-	Security    Class = "security"    // somebody cheated
-	Operational Class = "operational" // something does not answer, or is late
-	Info        Class = "info"        // worth knowing
-)
-
-// rank is larger for graver classes, 0 for none.
-func (c Class) rank() int {
-	switch c {
-	case Security:
-		return 3
-	case Operational:
-		return 2
-	case Info:
-		return 1
-	}
-	return 0
-}
 
 // Events of an alert.
 const (
-	Found     = "found"     // there is something new
-	Resolved  = "resolved"  // an operational trouble is over
-	Heartbeat = "heartbeat" // the monitor lives, and says how things are
-	Test      = "test"      // somebody tries whether alerts arrive
+	Found     = store.Found    // there is something new
+	Resolved  = store.Resolved // an operational trouble is over
+	Heartbeat = "heartbeat"    // the monitor lives, and says how things are
+	Test      = "test"         // the operator tries whether alerts arrive
 )
 
 // Alert is one message. In JSON it is what webhooks and commands receive; fields may be
 // added, none will go.
 type Alert struct {
-	ID      string    `json:"id"`    // the same each time that it is sent, and no other's
-	Event   string    `json:"event"` // one of the constants; more may come
-	Class   Class     `json:"class"`
-	Kind    string    `json:"kind"` // of the finding, as docs/monitoring.md lists them
-	Time    time.Time `json:"time"` // when it was found
-	Log     string    `json:"log,omitempty"`
-	Summary string    `json:"summary"`        // one sentence
-	Text    string    `json:"text,omitempty"` // more of them
+	ID      string      `json:"id"`    // the same each time that it is sent, and no other's
+	Event   string      `json:"event"` // one of the constants; more may come
+	Class   store.Class `json:"class"`
+	Kind    string      `json:"kind"` // of the finding, as docs/monitoring.md lists them
+	Time    time.Time   `json:"time"` // when it was found
+	Log     string      `json:"log,omitempty"`
+	Summary string      `json:"summary"`        // one sentence
+	Text    string      `json:"text,omitempty"` // more of them
 
 	Finding int64  `json:"finding,omitempty"` // number, for monitor ack
 	Crate   string `json:"crate,omitempty"`
@@ -111,7 +90,7 @@ func (a Alert) clean() Alert {
 		lines[i] = oneLine(lines[i])
 	}
 	a.Text = strings.Join(lines, "\n")
-	a.Class = Class(oneLine(string(a.Class)))
+	a.Class = store.Class(oneLine(string(a.Class)))
 	a.Time = a.Time.UTC()
 	return a
 }

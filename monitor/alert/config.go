@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cratelog/config"
+	"cratelog/monitor/store"
 )
 
 // Config is one channel in the settings, a table [[channel]].
@@ -21,7 +22,7 @@ type Config struct {
 	Type string `toml:"type"` // "webhook", "command" or "mail"
 
 	// MinClass is the least class to send: "security", "operational" (the default) or "info".
-	MinClass Class `toml:"min_class"`
+	MinClass store.Class `toml:"min_class"`
 	// Kinds are the only kinds of findings to send, of those classes; empty for all.
 	Kinds []string `toml:"kinds"`
 	// Heartbeat is how often to say that the monitor lives; 0 for never.
@@ -65,7 +66,7 @@ func (c Config) open(dir string) (Channel, error) {
 	if !nameShape.MatchString(c.Name) {
 		return nil, errors.New("name: 1 to 64 lower-case letters, digits and -")
 	}
-	if c.MinClass != "" && c.MinClass.rank() == 0 {
+	if c.MinClass != "" && c.MinClass.Rank() == 0 {
 		return nil, fmt.Errorf(`min_class: %q is not "security", "operational" or "info"`, c.MinClass)
 	}
 	if c.Timeout.Duration == 0 {
@@ -186,7 +187,7 @@ type Routes []Config
 
 // For returns the names of the channels for a finding. asked is the channel that a watch
 // names, if any: it alone is told then, whatever its settings, if it exists.
-func (r Routes) For(class Class, kind, asked string) []string {
+func (r Routes) For(class store.Class, kind, asked string) []string {
 	names := []string{}
 	for _, c := range r {
 		if asked != "" && c.Name == asked {
@@ -194,9 +195,9 @@ func (r Routes) For(class Class, kind, asked string) []string {
 		}
 		least := c.MinClass
 		if least == "" {
-			least = Operational
+			least = store.Operational
 		}
-		if class.rank() >= least.rank() && class.rank() > 0 && (len(c.Kinds) == 0 || slices.Contains(c.Kinds, kind)) {
+		if class.Rank() >= least.Rank() && class.Rank() > 0 && (len(c.Kinds) == 0 || slices.Contains(c.Kinds, kind)) {
 			names = append(names, c.Name)
 		}
 	}

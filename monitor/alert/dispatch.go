@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"cratelog/monitor/store"
 )
 
 // Delivery is one alert that waits for one channel.
@@ -268,7 +270,7 @@ func (l *lane) heartbeat(ctx context.Context) error {
 	}
 	now := time.Now()
 	return l.channel.Send(ctx, Alert{
-		ID: fmt.Sprintf("heartbeat-%s-%d", l.channel.Name(), now.UnixMilli()), Event: Heartbeat, Class: Info, Kind: Heartbeat,
+		ID: fmt.Sprintf("heartbeat-%s-%d", l.channel.Name(), now.UnixMilli()), Event: Heartbeat, Class: store.Info, Kind: Heartbeat,
 		Time: now, Summary: summary, Text: text,
 	})
 }
@@ -288,7 +290,7 @@ func SendTest(ctx context.Context, channels []Channel, now time.Time) []Result {
 		wg.Go(func() {
 			start := time.Now()
 			err := c.Send(ctx, Alert{
-				ID: fmt.Sprintf("test-%s-%d", c.Name(), now.UnixMilli()), Event: Test, Class: Info, Kind: Test, Time: now,
+				ID: fmt.Sprintf("test-%s-%d", c.Name(), now.UnixMilli()), Event: Test, Class: store.Info, Kind: Test, Time: now,
 				Summary: "This is a test of the alerts of a cratelog monitor. Nothing has happened.",
 				Text:    "If you can read this, the channel " + c.Name() + " works.",
 			})

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cratelog/monitor/store"
 )
 
 // memory is an outbox with teeth: it objects to what a dispatcher must not do.
@@ -41,7 +43,7 @@ func (m *memory) add(id string, channels ...string) {
 	defer m.mu.Unlock()
 	for _, c := range channels {
 		m.next++
-		m.pending[m.next] = &waiting{c, time.Now(), Delivery{ID: m.next, Alert: Alert{ID: id, Event: Found, Class: Security, Summary: "s"}}}
+		m.pending[m.next] = &waiting{c, time.Now(), Delivery{ID: m.next, Alert: Alert{ID: id, Event: Found, Class: store.Security, Summary: "s"}}}
 	}
 }
 
@@ -361,7 +363,7 @@ func TestHeartbeatsComeAtTheirInterval(t *testing.T) {
 		if len(b.ids()) != 0 || len(slices.Compact(ids)) != 5 {
 			t.Errorf("%d and %d heartbeats", len(ids), len(b.ids()))
 		}
-		if h := a.got[0]; h.Event != Heartbeat || h.Class != Info || h.Summary != "All is well." || h.Text == "" {
+		if h := a.got[0]; h.Event != Heartbeat || h.Class != store.Info || h.Summary != "All is well." || h.Text == "" {
 			t.Errorf("%+v", h)
 		}
 	})

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"cratelog/config"
+	"cratelog/monitor/store"
 )
 
 // script writes a program for the shell.
@@ -250,22 +251,22 @@ func TestSettingsAreReadFromAFile(t *testing.T) {
 	}
 	r := Routes(s.Channel)
 	for _, c := range []struct {
-		class             Class
+		class             store.Class
 		kind, asked, want string
 	}{
-		{Security, "duplicate", "", "ops pager"},
-		{Security, "fork-prefix", "", "ops"},
-		{Operational, "duplicate", "", "ops"},
-		{Info, "watch", "", "ops"},
-		{Info, "watch", "pager", "pager"},
-		{Info, "watch", "gone", "ops"},
+		{store.Security, "duplicate", "", "ops pager"},
+		{store.Security, "fork-prefix", "", "ops"},
+		{store.Operational, "duplicate", "", "ops"},
+		{store.Info, "watch", "", "ops"},
+		{store.Info, "watch", "pager", "pager"},
+		{store.Info, "watch", "gone", "ops"},
 		{"", "watch", "", ""},
 	} {
 		if got := strings.Join(r.For(c.class, c.kind, c.asked), " "); got != c.want {
 			t.Errorf("%+v: %q", c, got)
 		}
 	}
-	if got := (Routes{{Name: "x"}}).For(Info, "watch", ""); len(got) != 0 {
+	if got := (Routes{{Name: "x"}}).For(store.Info, "watch", ""); len(got) != 0 {
 		t.Errorf("a channel without min_class takes %q", got)
 	}
 }

@@ -15,10 +15,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cratelog/monitor/store"
 )
 
 var sample = Alert{
-	ID: "f7-found", Event: Found, Class: Security, Kind: "fork-same-size", Time: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC), Log: "example.com/log",
+	ID: "f7-found", Event: Found, Class: store.Security, Kind: "fork-same-size", Time: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC), Log: "example.com/log",
 	Summary: "The log signed two trees.", Text: "Line one.\nLine two.", Finding: 7, Crate: "serde", Version: "1.0.0",
 	Evidence: "ab12", EvidenceURL: "https://monitor.example/evidence/ab12", EvidenceFile: "/var/lib/monitor/ab12.evidence",
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -116,12 +117,15 @@ type View struct {
 // Class says what kind of concern a finding is.
 type Class string
 
-// The classes.
+// The classes, the gravest first.
 const (
 	Security    Class = "security"    // somebody cheated
 	Operational Class = "operational" // something does not answer, or is late
 	Info        Class = "info"        // worth knowing
 )
+
+// Rank is larger for graver classes, and 0 for what is not a class.
+func (c Class) Rank() int { return 1 + slices.Index([]Class{Info, Operational, Security}, c) }
 
 // Finding is something that the monitor found out, once.
 type Finding struct {

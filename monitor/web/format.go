@@ -33,8 +33,8 @@ func newRows(caption string, crate bool, entries []entryJSON) rows {
 	return rows{caption, crate, entries}
 }
 
-func tone(class string) string {
-	return map[string]string{string(store.Security): "bad", string(store.Operational): "wait", string(store.Info): "good"}[class]
+func tone(class store.Class) string {
+	return map[store.Class]string{store.Security: "bad", store.Operational: "wait", store.Info: "good"}[class]
 }
 
 func stateTone(state string) string {

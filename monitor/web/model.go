@@ -1,6 +1,10 @@
 package web
 
-import "time"
+import (
+	"time"
+
+	"cratelog/monitor/store"
+)
 
 // What the API answers, and what the pages show: both are made of these values,
 // so that a page and its JSON twin cannot say different things. Hashes, ids and
@@ -14,7 +18,7 @@ type logJSON struct {
 	VKeys      []string     `json:"vkeys"` // every key that this monitor ever trusted for it
 	URL        string       `json:"url"`
 	State      string       `json:"state"`      // ok, backlog, stale, quorum-lost, trouble, findings or empty
-	Class      string       `json:"class"`      // info, operational or security
+	Class      store.Class  `json:"class"`      // info, operational or security
 	Statement  string       `json:"statement"`  // the state as a sentence
 	Size       uint64       `json:"size"`       // of the largest consistent or pending signed checkpoint
 	Downloaded uint64       `json:"downloaded"` // entries at hand
@@ -214,23 +218,23 @@ type checkpointList struct {
 
 // findingJSON is something that the monitor found.
 type findingJSON struct {
-	ID           int64      `json:"id"`
-	Log          string     `json:"log"` // "" if it is about no log
-	Kind         string     `json:"kind"`
-	Class        string     `json:"class"` // security, operational or info
-	Summary      string     `json:"summary"`
-	Detail       string     `json:"detail,omitempty"`
-	Found        time.Time  `json:"found"`
-	Last         time.Time  `json:"last"`     // when it was seen last
-	Count        int64      `json:"count"`    // how often it was seen
-	Resolved     *time.Time `json:"resolved"` // only operational ones can be over
-	Acknowledged *time.Time `json:"acknowledged"`
-	Reason       string     `json:"reason,omitempty"` // of the acknowledgement
-	Crate        string     `json:"crate,omitempty"`
-	Version      string     `json:"version,omitempty"`
-	Entry        string     `json:"entry,omitempty"`    // page of the entry that it is about
-	Evidence     string     `json:"evidence,omitempty"` // its page
-	File         string     `json:"file,omitempty"`     // the evidence file
+	ID           int64       `json:"id"`
+	Log          string      `json:"log"` // "" if it is about no log
+	Kind         string      `json:"kind"`
+	Class        store.Class `json:"class"` // security, operational or info
+	Summary      string      `json:"summary"`
+	Detail       string      `json:"detail,omitempty"`
+	Found        time.Time   `json:"found"`
+	Last         time.Time   `json:"last"`     // when it was seen last
+	Count        int64       `json:"count"`    // how often it was seen
+	Resolved     *time.Time  `json:"resolved"` // only operational ones can be over
+	Acknowledged *time.Time  `json:"acknowledged"`
+	Reason       string      `json:"reason,omitempty"` // of the acknowledgement
+	Crate        string      `json:"crate,omitempty"`
+	Version      string      `json:"version,omitempty"`
+	Entry        string      `json:"entry,omitempty"`    // page of the entry that it is about
+	Evidence     string      `json:"evidence,omitempty"` // its page
+	File         string      `json:"file,omitempty"`     // the evidence file
 }
 
 type findingList struct {
@@ -249,7 +253,7 @@ type evidenceDetail struct {
 
 type overviewJSON struct {
 	Monitor   string        `json:"monitor"`
-	Class     string        `json:"class"` // the worst of all logs
+	Class     store.Class   `json:"class"` // the worst of all logs
 	Statement string        `json:"statement"`
 	Logs      []logJSON     `json:"logs"`
 	Findings  []findingJSON `json:"findings"` // the newest

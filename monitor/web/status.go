@@ -170,25 +170,25 @@ func (s *Server) judge(v *logJSON) {
 	}
 	switch {
 	case v.Findings.Security > 0:
-		v.State, v.Class = "findings", string(store.Security)
+		v.State, v.Class = "findings", store.Security
 		v.Statement = fmt.Sprintf("%s that somebody cheated. %s", standWord(v.Findings.Security, "says", "say"), verified)
 	case v.Checkpoint == nil:
-		v.State, v.Class = "empty", string(store.Operational)
+		v.State, v.Class = "empty", store.Operational
 		v.Statement = "No signed checkpoint of this log was seen yet."
 	case v.Findings.Operational > 0:
-		v.State, v.Class = "trouble", string(store.Operational)
+		v.State, v.Class = "trouble", store.Operational
 		v.Statement = fmt.Sprintf("Something is late or does not answer, and nothing shows that anybody cheated. %s", verified)
 	case v.AgeSeconds < 0, !v.Checkpoint.Quorum && v.AgeSeconds > int64(s.cfg.StaleAfter.Seconds()):
-		v.State, v.Class = "quorum-lost", string(store.Operational)
+		v.State, v.Class = "quorum-lost", store.Operational
 		v.Statement = "The newest checkpoint lacks the quorum of the witnesses. " + verified
 	case v.AgeSeconds > int64(s.cfg.StaleAfter.Seconds()):
-		v.State, v.Class = "stale", string(store.Operational)
+		v.State, v.Class = "stale", store.Operational
 		v.Statement = fmt.Sprintf("The newest checkpoint is %s old: the log has stopped, or is hidden from this monitor. %s", duration(v.AgeSeconds), verified)
 	case v.Backlog.Download+v.Backlog.Verify > 0:
-		v.State, v.Class = "backlog", string(store.Info)
+		v.State, v.Class = "backlog", store.Info
 		v.Statement = fmt.Sprintf("%s The rest waits: %s to download, %s to verify.", verified, number(v.Backlog.Download), number(v.Backlog.Verify))
 	default:
-		v.State, v.Class = "ok", string(store.Info)
+		v.State, v.Class = "ok", store.Info
 		v.Statement = verified + " " + v.Checkpoint.quorumWords()
 	}
 }
@@ -206,33 +206,34 @@ func (s *Server) overviewOf(ctx context.Context) (*overviewJSON, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &overviewJSON{Monitor: s.cfg.Name, Class: string(store.Info), Logs: []logJSON{}}
-	classes := []string{string(store.Info), string(store.Operational), string(store.Security)}
+	o := &overviewJSON{Monitor: s.cfg.Name, Class: store.Info, Logs: []logJSON{}}
+	worse := func(c store.Class) {
+		if c.Rank() > o.Class.Rank() {
+			o.Class = c
+		}
+	}
 	for _, log := range l.all {
 		v, err := s.logView(ctx, l, log)
 		if err != nil {
 			return nil, err
 		}
 		o.Logs = append(o.Logs, v)
-		o.Class = classes[max(slices.Index(classes, o.Class), slices.Index(classes, v.Class))]
+		worse(v.Class)
 	}
 	own, err := s.standing(ctx, 0) // about no log: the monitor itself, or a registry
 	if err != nil {
 		return nil, err
 	}
 	if own.Security > 0 {
-		o.Class = string(store.Security)
+		worse(store.Security)
 	} else if own.Operational > 0 {
-		o.Class = classes[max(slices.Index(classes, o.Class), 1)]
+		worse(store.Operational)
 	}
-	switch o.Class {
-	case string(store.Security):
-		o.Statement = "Somebody cheated"
-	case string(store.Operational):
-		o.Statement = "Nothing was found to be false, but something is late or does not answer"
-	default:
-		o.Statement = "Nothing wrong was found"
-	}
+	o.Statement = map[store.Class]string{
+		store.Security:    "Somebody cheated",
+		store.Operational: "Nothing was found to be false, but something is late or does not answer",
+		store.Info:        "Nothing wrong was found",
+	}[o.Class]
 	if len(o.Logs) == 0 {
 		o.Statement = "This monitor follows no log yet"
 	}

@@ -238,7 +238,7 @@ func checkpointViews(l *logs, heads []store.Checkpoint) []checkpointJSON {
 
 func findingView(f store.Finding, l *logs) findingJSON {
 	v := findingJSON{
-		ID: f.ID, Log: f.Origin, Kind: f.Kind, Class: string(f.Class), Summary: f.Summary, Detail: f.Detail,
+		ID: f.ID, Log: f.Origin, Kind: f.Kind, Class: f.Class, Summary: f.Summary, Detail: f.Detail,
 		Found: f.FirstSeen, Last: f.LastSeen, Count: f.Count, Resolved: timeOrNull(f.Resolved),
 		Acknowledged: timeOrNull(f.Acked), Reason: f.AckWhy, Crate: f.Name, Version: f.Version,
 	}
