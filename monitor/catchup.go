@@ -26,46 +26,47 @@ const maxTargets = 100
 // catchUp downloads and verifies what is signed.
 func (f *follower) catchUp(ctx context.Context) error {
 	roots := make(map[int64][]tlog.Hash) // that entries gave, by checkpoint
-	for round := 0; round < maxRounds && ctx.Err() == nil; round++ {
-		if err := f.settle(ctx); err != nil {
-			return err
-		}
-		// Another goroutine may have seen more meanwhile.
-		view, _, err := f.m.cfg.Store.View(ctx, f.id, sourceLog)
-		if err != nil {
-			return err
-		}
-		targets, err := f.targets(ctx, view)
-		if err != nil || len(targets) == 0 {
-			return errors.Join(err, f.entriesFailing(ctx, nil))
-		}
-		if f.m.cfg.Now().Before(f.retryAt) {
+	for range maxRounds {
+		if ctx.Err() != nil {
 			return nil
 		}
-		if forked, err := f.checkExtends(ctx, targets[0]); err != nil {
-			return err
-		} else if forked {
-			continue
-		}
-		failed, err := f.downloadSome(ctx, targets, view)
-		if err != nil {
-			return err
-		}
-		advanced, x, err := f.verify(ctx, targets)
-		switch {
-		case err != nil || advanced && failed == nil:
-		case x != nil:
-			if accused, err := f.tryAgain(ctx, x, roots); err != nil || accused {
-				return err
-			}
-		case failed != nil:
-			return f.entriesFailing(ctx, failed)
-		}
-		if err != nil {
+		if done, err := f.round(ctx, roots); err != nil || done {
 			return err
 		}
 	}
 	return nil
+}
+
+// round takes one step towards what is signed. done says that there is no further one for
+// now.
+func (f *follower) round(ctx context.Context, roots map[int64][]tlog.Hash) (done bool, err error) {
+	targets, view, err := f.targets(ctx)
+	if err != nil {
+		return false, err
+	}
+	if len(targets) == 0 {
+		return true, f.entriesFailing(ctx, nil)
+	}
+	if f.m.cfg.Now().Before(f.retryAt) {
+		return true, nil
+	}
+	if forked, err := f.checkExtends(ctx, targets[0]); err != nil || forked {
+		return false, err
+	}
+	failed, err := f.downloadSome(ctx, targets, view)
+	if err != nil {
+		return false, err
+	}
+	x, err := f.verify(ctx, targets)
+	switch {
+	case err != nil:
+		return false, err
+	case x != nil:
+		return f.tryAgain(ctx, x, roots)
+	case failed != nil:
+		return true, f.entriesFailing(ctx, failed)
+	}
+	return false, nil
 }
 
 // tryAgain forgets entries that do not give the root of a checkpoint, so that they are
@@ -111,14 +112,23 @@ func (f *follower) downloadSome(ctx context.Context, targets []store.Checkpoint,
 }
 
 // targets returns the pending checkpoints to reach, the largest first: those that
-// satisfy the policy, from whatever source, and those that the log itself shows.
-// Others were perhaps never published.
-func (f *follower) targets(ctx context.Context, view store.View) ([]store.Checkpoint, error) {
+// satisfy the policy, from whatever source, and those that the log itself shows, whose
+// view it returns. Others were perhaps never published.
+func (f *follower) targets(ctx context.Context) ([]store.Checkpoint, store.View, error) {
+	if err := f.settle(ctx); err != nil {
+		return nil, store.View{}, err
+	}
+	// Another goroutine may have seen more meanwhile.
+	view, _, err := f.m.cfg.Store.View(ctx, f.id, sourceLog)
+	if err != nil {
+		return nil, view, err
+	}
 	p, err := f.m.cfg.Store.Position(ctx, f.id)
 	if err != nil {
-		return nil, err
+		return nil, view, err
 	}
-	return f.m.cfg.Store.LargestPending(ctx, f.id, p.Verified, view, maxTargets)
+	targets, err := f.m.cfg.Store.LargestPending(ctx, f.id, p.Verified, view, maxTargets)
+	return targets, view, err
 }
 
 // checkExtends asks the log's tiles whether a tree begins with the verified entries.
@@ -156,10 +166,10 @@ type mismatch struct {
 // verify compares the downloaded entries with the checkpoints that they reach. The
 // largest one that agrees moves the verified position; if none does, the largest is
 // returned.
-func (f *follower) verify(ctx context.Context, targets []store.Checkpoint) (bool, *mismatch, error) {
+func (f *follower) verify(ctx context.Context, targets []store.Checkpoint) (*mismatch, error) {
 	p, err := f.m.cfg.Store.Position(ctx, f.id)
 	if err != nil {
-		return false, nil, err
+		return nil, err
 	}
 	var first *mismatch
 	for _, t := range targets {
@@ -168,16 +178,16 @@ func (f *follower) verify(ctx context.Context, targets []store.Checkpoint) (bool
 		}
 		root, err := f.m.cfg.Store.Root(ctx, f.id, t.Size)
 		if err != nil {
-			return false, nil, err
+			return nil, err
 		}
 		if root == t.Root {
-			return true, nil, f.advance(ctx, p.Verified, t)
+			return nil, f.advance(ctx, p.Verified, t)
 		}
 		if first == nil {
 			first = &mismatch{t, root}
 		}
 	}
-	return false, first, nil
+	return first, nil
 }
 
 // advance moves the verified position to a checkpoint that the entries agree with,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -24,12 +25,14 @@ type follower struct {
 	id     int64
 	origin string
 	policy *client.Policy
-	any    *client.Policy // the same keys, without a quorum
-	bare   *client.Policy // the log's keys alone
-	lines  map[lineKey]bool
 	log    *client.Log
 	bases  []string // the log's URL and its mirrors', each ending in a slash
 	views  []source // witnesses and mirrors
+
+	// What the log signed counts against it, whoever else signed it.
+	noQuorum, logKeys *client.Policy // policy, asking for less
+	// The signature lines that are kept: of the log, and of its witnesses.
+	logLines, lines map[lineKey]bool
 
 	wakeup  chan struct{}
 	trouble troubles
@@ -47,27 +50,33 @@ type lineKey struct {
 }
 
 func (m *Monitor) newFollower(ctx context.Context, l LogConfig) (*follower, error) {
-	f := &follower{m: m, origin: l.Origin, policy: l.Policy, lines: make(map[lineKey]bool),
-		wakeup: make(chan struct{}, 1), waiting: make(map[string]time.Time)}
 	if l.Policy == nil {
-		return nil, errors.New("it has no policy")
+		return nil, errors.New("it has no trust file")
+	}
+	f := &follower{
+		m: m, origin: l.Origin, policy: l.Policy, noQuorum: l.Policy.WithoutQuorum(), logKeys: l.Policy.LogKeysOnly(),
+		logLines: make(map[lineKey]bool), wakeup: make(chan struct{}, 1), waiting: make(map[string]time.Time),
 	}
 	url := l.URL
 	var vkeys []string
 	for _, k := range l.Policy.Logs() {
 		if k.Origin == l.Origin {
 			vkeys = append(vkeys, k.VKey)
-			f.lines[lineKey{k.Origin, k.KeyID}] = true
+			f.logLines[lineKey{k.Origin, k.KeyID}] = true
 			if url == "" {
 				url = k.URL
 			}
 		}
 	}
+	f.lines = maps.Clone(f.logLines)
+	for _, w := range l.Policy.Witnesses() {
+		f.lines[lineKey{w.KeyName, w.KeyID}] = true
+	}
 	if len(vkeys) == 0 {
-		return nil, errors.New("the policy does not list it")
+		return nil, errors.New("the trust file does not list it")
 	}
 	if url == "" {
-		return nil, errors.New("neither the policy nor the settings say where it is")
+		return nil, errors.New("neither the trust file nor the settings say where it is")
 	}
 	f.log = m.client(url)
 	for _, u := range append([]string{url}, l.Mirrors...) {
@@ -75,9 +84,6 @@ func (m *Monitor) newFollower(ctx context.Context, l LogConfig) (*follower, erro
 			return nil, err
 		}
 		f.bases = append(f.bases, strings.TrimSuffix(u, "/")+"/")
-	}
-	if err := f.makePolicies(vkeys); err != nil {
-		return nil, err
 	}
 	if err := f.makeSources(l); err != nil {
 		return nil, err
@@ -94,25 +100,6 @@ func (m *Monitor) newFollower(ctx context.Context, l LogConfig) (*follower, erro
 
 func (m *Monitor) client(url string) *client.Log {
 	return &client.Log{URL: url, HTTP: m.cfg.HTTP, UserAgent: UserAgent, AllowHTTP: m.cfg.AllowHTTP}
-}
-
-// makePolicies makes the two policies that ask for less: what the log signed counts
-// against it, whoever else signed it.
-func (f *follower) makePolicies(vkeys []string) error {
-	var text strings.Builder
-	for _, k := range vkeys {
-		fmt.Fprintf(&text, "log %s\n", k)
-	}
-	var err error
-	if f.bare, err = client.ParsePolicy([]byte(text.String() + "quorum none\n")); err != nil {
-		return err
-	}
-	for _, w := range f.policy.Witnesses() {
-		fmt.Fprintf(&text, "witness %s %s\n", w.Name, w.VKey)
-		f.lines[lineKey{w.KeyName, w.KeyID}] = true
-	}
-	f.any, err = client.ParsePolicy([]byte(text.String() + "quorum none\n"))
-	return err
 }
 
 // checkStore compares the stored position with the stored tree.
@@ -165,51 +152,43 @@ func (f *follower) followLoop(ctx context.Context) error {
 		if err := f.follow(ctx); err != nil {
 			return err
 		}
-		if !f.sleep(ctx, f.m.cfg.Poll) {
+		select {
+		case <-ctx.Done():
 			return nil
+		case <-time.After(f.m.cfg.Poll):
+		case <-f.wakeup:
 		}
 	}
-}
-
-// sleep waits for the time, or for something to do. It is false when ctx ends.
-func (f *follower) sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-	case <-f.wakeup:
-	}
-	return true
 }
 
 // follow looks at the log once and verifies all that can be. An error is one of the
 // store or the disk.
 func (f *follower) follow(ctx context.Context) error {
-	if err := f.pollLog(ctx); err != nil {
-		return err
-	}
-	if err := f.catchUp(ctx); err != nil {
-		return err
-	}
-	return f.checkViews(ctx)
+	return steps(ctx, f.pollLog, f.catchUp, f.checkViews)
 }
 
 func (f *follower) once(ctx context.Context) error {
-	if err := f.pollLog(ctx); err != nil {
-		return err
+	return steps(ctx, f.pollLog, f.pollViews, f.catchUp, f.checkViews, f.registryOnce)
+}
+
+// steps does one thing after the other, up to the first error.
+func steps(ctx context.Context, all ...func(context.Context) error) error {
+	for _, step := range all {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
-	if err := f.pollViews(ctx); err != nil {
-		return err
+	return nil
+}
+
+// sleep waits, and returns the error of a context that ends before.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
-	if err := f.catchUp(ctx); err != nil {
-		return err
-	}
-	if err := f.checkViews(ctx); err != nil {
-		return err
-	}
-	return f.registryOnce(ctx)
 }
 
 // begins remembers since when something lasts.

@@ -37,17 +37,17 @@ var lenient = client.Rules{AllowNoWitnesses: true}
 // that are not, and lines of keys that nobody knows, are left out.
 func (f *follower) open(signed []byte, source string) (store.Checkpoint, error) {
 	lines := f.lines
-	c, err := f.any.CheckCheckpointRules(signed, lenient)
+	c, err := f.noQuorum.CheckCheckpointRules(signed, lenient)
 	if errors.Is(err, client.ErrCosignature) {
-		// A stranger may have spoilt a cosignature to make us look away.
-		lines = make(map[lineKey]bool)
-		for _, l := range f.bare.Logs() {
-			lines[lineKey{l.Origin, l.KeyID}] = true
-		}
-		c, err = f.bare.CheckCheckpointRules(signed, lenient)
+		// An attacker may have damaged a cosignature to make us look away.
+		lines = f.logLines
+		c, err = f.logKeys.CheckCheckpointRules(signed, lenient)
 	}
 	if err != nil {
 		return store.Checkpoint{}, err
+	}
+	if c.Origin != f.origin {
+		return store.Checkpoint{}, fmt.Errorf("%w: it is of the log %q", errAbsurd, c.Origin)
 	}
 	if c.Size > maxSize {
 		// It is signed, but nobody can calculate with it.

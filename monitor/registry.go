@@ -31,12 +31,8 @@ func (f *follower) registryLoop(ctx context.Context) error {
 		if err := f.registryOnce(ctx); err != nil {
 			return err
 		}
-		t := time.NewTimer(f.m.cfg.Poll)
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		if err := sleep(ctx, f.m.cfg.Poll); err != nil {
 			return nil
-		case <-t.C:
 		}
 	}
 }
@@ -330,18 +326,11 @@ func (f *follower) registryAnswers(ctx context.Context, failed error) error {
 	} else if !f.waits(sourceRegistry) {
 		return nil
 	}
-	return f.apply(ctx, condition{kind: kindRegistryDown, active: failed != nil, since: f.begins(sourceRegistry, failed != nil), limit: f.m.cfg.ViewUnreachable,
-		summary: fmt.Sprintf("%s does not answer.", sentenceCase(f.m.cfg.RegistryName)), detail: errorText(failed)})
+	return f.apply(ctx, condition{
+		kind: kindRegistryDown, active: failed != nil, since: f.begins(sourceRegistry, failed != nil), limit: f.m.cfg.ViewUnreachable,
+		summary: fmt.Sprintf("%s does not answer.", sentenceCase(f.m.cfg.RegistryName)), detail: errorText(failed),
+	})
 }
 
 // pause keeps to the rate.
-func (f *follower) pause(ctx context.Context) error {
-	t := time.NewTimer(f.m.cfg.RegistryInterval)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
+func (f *follower) pause(ctx context.Context) error { return sleep(ctx, f.m.cfg.RegistryInterval) }

@@ -14,13 +14,6 @@ import (
 	"cratelog/monitor/store"
 )
 
-// Kind is a kind of finding.
-type Kind struct {
-	Name    string
-	Class   store.Class
-	Meaning string
-}
-
 // The kinds of findings. Their names do not change.
 const (
 	kindForkSameSize   = "fork-same-size"
@@ -56,51 +49,37 @@ const (
 	kindWatch          = "watch"
 )
 
-// Kinds lists every kind of finding with its class and meaning, as
-// docs/monitoring.md does.
-func Kinds() []Kind { return slices.Clone(kinds) }
-
-var kinds = []Kind{
-	{kindForkSameSize, store.Security, "The log signed two trees of one size with different roots."},
-	{kindForkPrefix, store.Security, "The log signed two trees of which the larger does not begin with the smaller."},
-	{kindCosignerFork, store.Security, "A witness cosigned two checkpoints that cannot both be of one append-only log."},
-	{kindRootMismatch, store.Security, "The entries that the log serves, again and again the same, do not give the root that it signed."},
-	{kindFalseEntry, store.Security, "The log includes an entry whose proof does not hold."},
-	{kindMalformed, store.Security, "The log includes a leaf that is not an entry."},
-	{kindDuplicate, store.Security, "The log includes two checksums for one crate version."},
-	{kindRegistryIndex, store.Security, "The registry's index has another checksum than the log for a crate version."},
-	{kindRegistryServed, store.Security, "The registry served a .crate with another checksum than its own index and the log have."},
-	{kindCrateMismatch, store.Security, "A .crate with the logged checksum does not have the files that its entry claims."},
-
-	{kindLogUnreachable, store.Operational, "The log does not answer."},
-	{kindLogGarbled, store.Operational, "What the log answers is not a checkpoint with its signature."},
-	{kindEntriesUnavailable, store.Operational, "The log does not serve entries of a tree that it signed, or serves them damaged."},
-	{kindQuorumLost, store.Operational, "The log's latest checkpoint is not cosigned by the quorum."},
-	{kindStale, store.Operational, "The log's latest checkpoint was cosigned too long ago."},
-	{kindRollback, store.Operational, "The log shows a smaller tree than it did before. The two are consistent."},
-	{kindLogBehind, store.Operational, "The log shows us a smaller tree than it showed others for too long."},
-	{kindWitnessUnreachable, store.Operational, "A witness does not answer, or not with a checkpoint that it cosigned."},
-	{kindWitnessBehind, store.Operational, "A witness has not cosigned a larger tree for too long."},
-	{kindMirrorUnreachable, store.Operational, "A mirror does not answer, or not with a checkpoint of the log."},
-	{kindMirrorBehind, store.Operational, "A mirror has not shown a larger tree for too long."},
-	{kindRegistryDown, store.Operational, "The registry does not answer."},
-	{kindChannelBroken, store.Operational, "Alerts do not get through one of the channels."},
-
-	{kindUnknownProgram, store.Info, "The log includes an entry of a proof program that this monitor does not accept, so that nobody checked its proof here."},
-	{kindUnknownClaim, store.Info, "The log includes an entry with a kind of claim that this monitor does not know, so that nobody checked it here."},
-	{kindUnproven, store.Info, "An entry leaves files out of its claim that the rules want proven."},
-	{kindRepeat, store.Info, "The log includes one subject and claim twice."},
-	{kindNotInRegistry, store.Info, "A crate version stands in the log, but not in the registry."},
-	{kindWatch, store.Info, "An entry matches a watch, and nobody announced it."},
-}
-
-func classOf(kind string) store.Class {
-	for _, k := range kinds {
-		if k.Name == kind {
-			return k.Class
-		}
-	}
-	panic("monitor: a kind of finding without a class: " + kind)
+// classes is the class of every kind; docs/monitoring.md says what each means.
+var classes = map[string]store.Class{
+	kindForkSameSize:       store.Security,
+	kindForkPrefix:         store.Security,
+	kindCosignerFork:       store.Security,
+	kindRootMismatch:       store.Security,
+	kindFalseEntry:         store.Security,
+	kindMalformed:          store.Security,
+	kindDuplicate:          store.Security,
+	kindRegistryIndex:      store.Security,
+	kindRegistryServed:     store.Security,
+	kindCrateMismatch:      store.Security,
+	kindLogUnreachable:     store.Operational,
+	kindLogGarbled:         store.Operational,
+	kindEntriesUnavailable: store.Operational,
+	kindQuorumLost:         store.Operational,
+	kindStale:              store.Operational,
+	kindRollback:           store.Operational,
+	kindLogBehind:          store.Operational,
+	kindWitnessUnreachable: store.Operational,
+	kindWitnessBehind:      store.Operational,
+	kindMirrorUnreachable:  store.Operational,
+	kindMirrorBehind:       store.Operational,
+	kindRegistryDown:       store.Operational,
+	kindChannelBroken:      store.Operational,
+	kindUnknownProgram:     store.Info,
+	kindUnknownClaim:       store.Info,
+	kindUnproven:           store.Info,
+	kindRepeat:             store.Info,
+	kindNotInRegistry:      store.Info,
+	kindWatch:              store.Info,
 }
 
 // maxPerKind bounds the findings of one kind about one log. What else there is can
@@ -111,7 +90,7 @@ const maxPerKind = 1000
 // the finding is in the store, and the finding is there before anybody is told.
 func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Watch, build func() (*evidence.Evidence, error)) error {
 	s := f.m.cfg.Store
-	x.Log, x.Class = f.id, classOf(x.Kind)
+	x.Log, x.Class = f.id, classes[x.Kind]
 	if _, flooded := f.flooded.Load(x.Kind); flooded {
 		return nil // a million findings shall not cost a million commits
 	}
@@ -167,18 +146,25 @@ func (f *follower) writeEvidence(build func() (*evidence.Evidence, error)) (stri
 
 // condition is something operational that begins and ends.
 type condition struct {
-	kind    string
-	about   string // a source, "" for the log itself
-	active  bool
-	since   time.Time
-	limit   time.Duration // how long it is let pass
-	summary string
-	detail  string
-	build   func() (*evidence.Evidence, error)
+	kind            string
+	about           string // a source, "" for the log itself
+	active          bool
+	since           time.Time
+	limit           time.Duration // how long it may last before it is a finding
+	summary, detail string
+	build           func() (*evidence.Evidence, error)
 }
 
-// apply records a condition that has lasted too long, and ends one that is over.
-func (f *follower) apply(ctx context.Context, c condition) error {
+// apply records conditions that have lasted too long, and ends those that are over.
+func (f *follower) apply(ctx context.Context, all ...condition) error {
+	var errs []error
+	for _, c := range all {
+		errs = append(errs, f.applyOne(ctx, c))
+	}
+	return errors.Join(errs...)
+}
+
+func (f *follower) applyOne(ctx context.Context, c condition) error {
 	key := c.kind + "/" + f.origin
 	if c.about != "" {
 		key += "/" + c.about

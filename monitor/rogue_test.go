@@ -194,7 +194,7 @@ func TestEachMisbehaviourIsFoundNamedAndEvidencedOnce(t *testing.T) {
 			w.found(x.want...)
 			security := false
 			for _, kind := range x.want {
-				security = security || classOf(kind) == store.Security
+				security = security || classes[kind] == store.Security
 			}
 			if code := w.once().ExitCode(); security && code != 1 || !security && code == 1 {
 				t.Errorf("exit code %d", code)

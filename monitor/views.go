@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,8 +36,10 @@ func (f *follower) makeSources(l LogConfig) error {
 			continue
 		}
 		// SPEC (tlog-witness): GET <monitoring prefix>/<hex SHA-256 of the origin>/checkpoint
-		f.views = append(f.views, source{name: "witness " + w.Name, witness: &w, down: kindWitnessUnreachable, behind: kindWitnessBehind,
-			url: fmt.Sprintf("%s/%x/checkpoint", strings.TrimSuffix(url, "/"), sha256.Sum256([]byte(f.origin)))})
+		f.views = append(f.views, source{
+			name: "witness " + w.Name, witness: &w, down: kindWitnessUnreachable, behind: kindWitnessBehind,
+			url: fmt.Sprintf("%s/%x/checkpoint", strings.TrimSuffix(url, "/"), sha256.Sum256([]byte(f.origin))),
+		})
 	}
 	for _, v := range f.views {
 		if err := f.m.checkURL(v.url); err != nil {
@@ -63,12 +66,8 @@ func (f *follower) viewLoop(ctx context.Context) error {
 		if err := f.pollViews(ctx); err != nil {
 			return err
 		}
-		t := time.NewTimer(f.m.cfg.ViewPoll)
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		if err := sleep(ctx, f.m.cfg.ViewPoll); err != nil {
 			return nil
-		case <-t.C:
 		}
 	}
 }
@@ -109,13 +108,15 @@ func (f *follower) pollView(ctx context.Context, v source) error {
 	if failed != nil {
 		f.trouble.add("%s: %s: %v", f.origin, v.name, failed)
 	}
-	return f.apply(ctx, condition{kind: v.down, about: v.name, active: failed != nil, since: view.Failing, limit: f.m.cfg.ViewUnreachable,
-		summary: fmt.Sprintf("The %s shows no checkpoint of %s.", v.name, f.origin), detail: view.Error})
+	return f.apply(ctx, condition{
+		kind: v.down, about: v.name, active: failed != nil, since: view.Failing, limit: f.m.cfg.ViewUnreachable,
+		summary: fmt.Sprintf("The %s shows no checkpoint of %s.", v.name, f.origin), detail: view.Error,
+	})
 }
 
 // ownCosignature returns when a witness cosigned the checkpoint that it serves.
 func (f *follower) ownCosignature(signed []byte, w *client.PolicyWitness) (time.Time, error) {
-	c, err := f.any.CheckCheckpointRules(signed, lenient)
+	c, err := f.noQuorum.CheckCheckpointRules(signed, lenient)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -188,46 +189,77 @@ func (f *follower) pollLog(ctx context.Context) error {
 		f.trouble.add("%s: %v", f.origin, failed)
 		f.m.cfg.Logger.Warn("no checkpoint from the log", "log", f.origin, "err", failed)
 	}
-	return errors.Join(
-		f.apply(ctx, condition{kind: kindLogUnreachable, active: failed != nil && !garbled, since: view.Failing, limit: f.m.cfg.Unreachable,
-			summary: fmt.Sprintf("The log %s does not answer.", f.origin), detail: view.Error}),
-		f.apply(ctx, condition{kind: kindLogGarbled, active: garbled, since: view.Failing, limit: f.m.cfg.Unreachable,
-			summary: fmt.Sprintf("What the log %s answers is not a checkpoint with its signature.", f.origin), detail: view.Error}),
-		f.checkLogView(ctx, before, signed, c, failed))
+	err = f.apply(ctx, f.silent(view, failed != nil && !garbled), f.garbled(view, garbled))
+	if failed != nil {
+		return err // how old its checkpoint is, it did not show
+	}
+	return errors.Join(err, f.checkLogView(ctx, before, signed, c))
+}
+
+// silent: the log does not answer.
+func (f *follower) silent(view store.View, active bool) condition {
+	return condition{
+		kind: kindLogUnreachable, active: active, since: view.Failing, limit: f.m.cfg.Unreachable,
+		summary: fmt.Sprintf("The log %s does not answer.", f.origin), detail: view.Error,
+	}
+}
+
+// garbled: the log answers something else than a checkpoint.
+func (f *follower) garbled(view store.View, active bool) condition {
+	return condition{
+		kind: kindLogGarbled, active: active, since: view.Failing, limit: f.m.cfg.Unreachable,
+		summary: fmt.Sprintf("What the log %s answers is not a checkpoint with its signature.", f.origin), detail: view.Error,
+	}
 }
 
 // checkLogView looks at what the log's own checkpoint lacks.
-func (f *follower) checkLogView(ctx context.Context, before store.View, signed []byte, c store.Checkpoint, failed error) error {
-	if failed != nil {
-		return nil // how old it is, nobody knows
-	}
+func (f *follower) checkLogView(ctx context.Context, before store.View, signed []byte, c store.Checkpoint) error {
 	shown, lacks := f.policy.CheckCheckpointRules(signed, lenient)
-	if lacks != nil {
-		f.trouble.add("%s: %v", f.origin, lacks)
-	}
 	var old error
 	if lacks == nil && f.policy.NeedsWitnesses() {
 		_, old = f.policy.CheckCheckpointRules(signed, client.Rules{MaxAge: f.m.cfg.MaxAge, Now: f.m.cfg.Now()})
 	}
-	if old != nil {
-		f.trouble.add("%s: %v", f.origin, old)
+	for _, err := range []error{lacks, old} {
+		if err != nil {
+			f.trouble.add("%s: %v", f.origin, err)
+		}
 	}
-	rolledBack := c.Verdict != store.Inconsistent && c.Size < before.Largest
+	back := c.Verdict != store.Inconsistent && c.Size < before.Largest
 	if p, err := f.m.cfg.Store.Position(ctx, f.id); err != nil {
 		return err
-	} else if rolledBack && c.Size < p.Verified {
+	} else if back && c.Size < p.Verified {
 		f.trouble.add("%s: it shows %d entries, and %d of it are verified", f.origin, c.Size, p.Verified)
 	}
-	return errors.Join(
-		f.apply(ctx, condition{kind: kindQuorumLost, active: lacks != nil, since: f.begins("quorum", lacks != nil), limit: f.m.cfg.Unreachable,
-			summary: fmt.Sprintf("The latest checkpoint of %s is not cosigned by the quorum.", f.origin), detail: errorText(lacks)}),
-		f.apply(ctx, condition{kind: kindStale, active: old != nil,
-			summary: fmt.Sprintf("The latest checkpoint of %s was cosigned at %s.", f.origin, shown.Witnessed.Format(time.RFC3339)), detail: errorText(old),
-			build: func() (*evidence.Evidence, error) { return evidence.NewStale(c.Signed, f.meta(c)) }}),
-		f.apply(ctx, condition{kind: kindRollback, active: rolledBack, since: f.begins("rollback", rolledBack), limit: f.m.cfg.Rollback,
-			summary: fmt.Sprintf("The log %s shows a tree of %d entries, and has shown one of %d.", f.origin, c.Size, before.Largest),
-			detail:  "The two are consistent, so it is a server that fell back to an older state, or an attempt to hide entries.",
-			build:   func() (*evidence.Evidence, error) { return evidence.NewStale(c.Signed, f.meta(c)) }}))
+	return f.apply(ctx, f.quorumLost(lacks), f.stale(c, shown.Witnessed, old), f.rolledBack(c, before.Largest, back))
+}
+
+// quorumLost: the latest checkpoint lacks cosignatures.
+func (f *follower) quorumLost(lacks error) condition {
+	return condition{
+		kind: kindQuorumLost, active: lacks != nil, since: f.begins("quorum", lacks != nil), limit: f.m.cfg.Unreachable,
+		summary: fmt.Sprintf("The latest checkpoint of %s is not cosigned by the quorum.", f.origin), detail: errorText(lacks),
+	}
+}
+
+// stale: the latest cosignatures are old.
+func (f *follower) stale(c store.Checkpoint, witnessed time.Time, old error) condition {
+	return condition{
+		kind: kindStale, active: old != nil, detail: errorText(old), build: f.staleEvidence(c),
+		summary: fmt.Sprintf("The latest checkpoint of %s was cosigned at %s.", f.origin, witnessed.Format(time.RFC3339)),
+	}
+}
+
+// rolledBack: the log shows less than it did.
+func (f *follower) rolledBack(c store.Checkpoint, largest int64, active bool) condition {
+	return condition{
+		kind: kindRollback, active: active, since: f.begins("rollback", active), limit: f.m.cfg.Rollback, build: f.staleEvidence(c),
+		summary: fmt.Sprintf("The log %s shows a tree of %d entries, and has shown one of %d.", f.origin, c.Size, largest),
+		detail:  "The two are consistent, so it is a server that fell back to an older state, or an attempt to hide entries.",
+	}
+}
+
+func (f *follower) staleEvidence(c store.Checkpoint) func() (*evidence.Evidence, error) {
+	return func() (*evidence.Evidence, error) { return evidence.NewStale(c.Signed, f.meta(c)) }
 }
 
 func errorText(err error) string {
@@ -244,23 +276,23 @@ func (f *follower) checkViews(ctx context.Context) error {
 		return err
 	}
 	for _, v := range views {
-		c := condition{kind: kindLogBehind, limit: f.m.cfg.Behind}
-		if v.Source != sourceLog {
-			i := indexOf(f.views, v.Source)
-			if i < 0 {
-				continue // it was configured once
-			}
-			c.kind, c.about = f.views[i].behind, v.Source
-		}
 		since, more, err := f.m.cfg.Store.SeenAbove(ctx, f.id, max(v.Size, 0))
 		if err != nil {
 			return err
 		}
-		c.active, c.since = more && v.Failing.IsZero() && v.Size >= 0, since
-		c.summary = fmt.Sprintf("The %s shows %s with %d entries; others have shown more since %s.", v.Source, f.origin, v.Size, since.Format(time.RFC3339))
+		c := condition{
+			kind: kindLogBehind, active: more && v.Failing.IsZero() && v.Size >= 0, since: since, limit: f.m.cfg.Behind,
+			summary: fmt.Sprintf("The %s shows %s with %d entries; others have shown more since %s.", v.Source, f.origin, v.Size, since.Format(time.RFC3339)),
+		}
 		if v.Source == sourceLog {
 			c.detail = "Either it lags, or it hides entries from this monitor. Ask from another network."
-			c.build = f.staleEvidence(ctx, v)
+			c.build = f.viewEvidence(ctx, v)
+		} else {
+			i := slices.IndexFunc(f.views, func(s source) bool { return s.name == v.Source })
+			if i < 0 {
+				continue // it was configured once
+			}
+			c.kind, c.about = f.views[i].behind, v.Source
 		}
 		if err := f.apply(ctx, c); err != nil {
 			return err
@@ -269,21 +301,12 @@ func (f *follower) checkViews(ctx context.Context) error {
 	return nil
 }
 
-func (f *follower) staleEvidence(ctx context.Context, v store.View) func() (*evidence.Evidence, error) {
+func (f *follower) viewEvidence(ctx context.Context, v store.View) func() (*evidence.Evidence, error) {
 	return func() (*evidence.Evidence, error) {
 		c, ok, err := f.m.cfg.Store.CheckpointOf(ctx, f.id, v.Size, v.Root)
 		if err != nil || !ok {
 			return nil, errors.Join(err, errors.New("the checkpoint of the view is not stored"))
 		}
-		return evidence.NewStale(c.Signed, f.meta(c))
+		return f.staleEvidence(c)()
 	}
-}
-
-func indexOf(all []source, name string) int {
-	for i, s := range all {
-		if s.name == name {
-			return i
-		}
-	}
-	return -1
 }

@@ -186,7 +186,7 @@ func (w *world) found(kinds ...string) []store.Finding {
 	var got []string
 	for _, f := range w.findings() {
 		got = append(got, f.Kind)
-		if f.Class != classOf(f.Kind) || f.Summary == "" || f.Origin != origin {
+		if f.Class != classes[f.Kind] || f.Summary == "" || f.Origin != origin {
 			w.t.Errorf("finding %+v", f)
 		}
 		w.checkEvidence(f)
