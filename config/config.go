@@ -32,7 +32,8 @@ const MaxTOML = 1 << 20
 // Field names come from the "toml" tag and are matched exactly. An unknown key,
 // a wrong type, or a syntax error yields an error that names the file, the line
 // and the key. Fields that the file does not mention keep the value they had,
-// so the caller can fill in defaults first. On error *into is left as it was.
+// so the caller can fill in defaults first. Embedded structs lend their fields. On error
+// *into is left as it was.
 func LoadTOML(path string, into any) error {
 	dst := reflect.ValueOf(into)
 	if dst.Kind() != reflect.Pointer || dst.IsNil() || dst.Elem().Kind() != reflect.Struct {
@@ -165,6 +166,12 @@ func descend(path string, p *unstable.Parser, t reflect.Type, e *unstable.Node) 
 func fieldNamed(t reflect.Type, name string) (reflect.Type, bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
+		if f.Anonymous && f.Tag.Get("toml") == "" {
+			if field, ok := fieldNamed(f.Type, name); ok {
+				return field, true
+			}
+			continue
+		}
 		tag, _, _ := strings.Cut(f.Tag.Get("toml"), ",")
 		if tag == "" {
 			tag = f.Name

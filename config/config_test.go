@@ -9,11 +9,15 @@ import (
 	"time"
 )
 
-type settings struct {
-	Listen  string   `toml:"listen"`
-	Size    int      `toml:"size"`
+type Timing struct {
 	Timeout Duration `toml:"timeout"`
-	Key     struct {
+}
+
+type settings struct {
+	Listen string `toml:"listen"`
+	Size   int    `toml:"size"`
+	Timing
+	Key struct {
 		File string `toml:"file"`
 	} `toml:"key"`
 	Log []struct {

@@ -65,7 +65,7 @@ var mayImport = map[string][]string{
 	"circuit/ceremony": {"circuit", "proofcheck"},
 
 	"monitor/store":     {"entry", "internal/sqlite"},
-	"monitor":           {"entry", "crate", "client", "evidence", "cargo/registry", "monitor/store"},
+	"monitor":           {"entry", "crate", "client", "config", "evidence", "cargo/registry", "monitor/store"},
 	"internal/roguelog": {},
 	"monitor/alert":     {"config", "monitor/store"},
 	"monitor/web":       {"monitor/store", "entry", "client", "proofcheck", "internal/web"},

@@ -155,7 +155,7 @@ func (f *follower) followLoop(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(f.m.cfg.Poll):
+		case <-time.After(f.m.cfg.Poll.Duration):
 		case <-f.wakeup:
 		}
 	}

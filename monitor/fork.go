@@ -163,7 +163,7 @@ func (f *follower) accuseRoot(ctx context.Context, x *mismatch, roots []tlog.Has
 	err = f.report(ctx, store.Finding{Key: fmt.Sprintf("root-mismatch/%s/%d", f.origin, p.Verified), Kind: kindRootMismatch, Index: -1,
 		Summary: fmt.Sprintf("The entries that the log %s serves do not give the root that it signed for %d entries.", f.origin, c.Size),
 		Detail: fmt.Sprintf("Fetched %d times, they were the same each time. They give the root %v; the log signed %v. The first %d entries are verified. It is tried again every %v.",
-			len(roots), x.local, c.Root, p.Verified, f.m.cfg.MismatchRetry)}, nil,
+			len(roots), x.local, c.Root, p.Verified, f.m.cfg.MismatchRetry.Duration)}, nil,
 		func() (*evidence.Evidence, error) {
 			leaves, err := f.m.cfg.Store.LeafHashes(ctx, f.id, 0, c.Size)
 			if err != nil {
@@ -175,7 +175,7 @@ func (f *follower) accuseRoot(ctx context.Context, x *mismatch, roots []tlog.Has
 		return err
 	}
 	f.trouble.add("%s: the entries do not give the signed root of %d entries", f.origin, c.Size)
-	f.retryAt = f.m.cfg.Now().Add(f.m.cfg.MismatchRetry)
+	f.retryAt = f.m.cfg.Now().Add(f.m.cfg.MismatchRetry.Duration)
 	return f.m.cfg.Store.RewindEntries(ctx, f.id)
 }
 

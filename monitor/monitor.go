@@ -36,6 +36,7 @@ import (
 
 	"cratelog/cargo/registry"
 	"cratelog/client"
+	"cratelog/config"
 	"cratelog/entry"
 	"cratelog/monitor/store"
 )
@@ -63,8 +64,29 @@ type LogConfig struct {
 	Witnesses map[string]string
 }
 
+// Timing says how often the monitor looks, and how long something may be wrong before it
+// is a finding. Zero stands for the default.
+type Timing struct {
+	Poll            config.Duration `toml:"poll"`             // between two looks at a log; default 30 s
+	ViewPoll        config.Duration `toml:"view_poll"`        // between two looks at a witness or mirror; default 5 min
+	MaxAge          config.Duration `toml:"max_age"`          // of a log's latest cosigned checkpoint; default 1 h
+	Unreachable     config.Duration `toml:"unreachable"`      // of a log; default 10 min
+	ViewUnreachable config.Duration `toml:"view_unreachable"` // of a witness, a mirror or the registry; default 1 h
+	Rollback        config.Duration `toml:"rollback"`         // how long a log may show less than before; default 2 min
+	Behind          config.Duration `toml:"behind"`           // how long a view may lack what another one shows; default 2 h
+	MismatchRetry   config.Duration `toml:"mismatch_retry"`   // between attempts on entries that do not give the root; default 10 min
+	RequestTimeout  config.Duration `toml:"request_timeout"`  // of one request to a log, mirror or witness; default 1 min
+}
+
+// RegistryTiming is Timing for the registry.
+type RegistryTiming struct {
+	Interval config.Duration `toml:"interval"` // between two questions; default 200 ms
+	Missing  config.Duration `toml:"missing"`  // how long after it is logged a release may be missing; default 24 h
+	Recheck  config.Duration `toml:"recheck"`  // how often entries are compared with the index again; default 7 days
+}
+
 // Config says what to follow, and how. Logs, Store, EvidenceDir and Proofs are
-// required; zero durations stand for the defaults.
+// required.
 type Config struct {
 	Logs        []LogConfig
 	Store       *store.Store
@@ -89,18 +111,8 @@ type Config struct {
 	// finding; nil for those of client.DefaultRules.
 	AllowUnproven []string
 
-	Poll             time.Duration // between two looks at a log; default 30 s
-	ViewPoll         time.Duration // between two looks at a witness or mirror; default 5 min
-	MaxAge           time.Duration // of a log's latest cosigned checkpoint; default 1 h
-	Unreachable      time.Duration // how long a log may fail before it is a finding; default 10 min
-	ViewUnreachable  time.Duration // the same for witnesses, mirrors and the registry; default 1 h
-	Rollback         time.Duration // how long a log may show less than before; default 2 min
-	Behind           time.Duration // how long a view may lack what another one shows; default 2 h
-	RegistryInterval time.Duration // between two questions to the registry; default 200 ms
-	RegistryMissing  time.Duration // how long after it is logged a release may be missing; default 24 h
-	RegistryRecheck  time.Duration // how often entries are compared with the registry's index again; default 7 days
-	MismatchRetry    time.Duration // between attempts on entries that do not give the root; default 10 min
-	RequestTimeout   time.Duration // of one request to a log, mirror or witness; default 1 min
+	Timing
+	RegistryTiming
 
 	HTTP      *http.Client // nil for one with RequestTimeout
 	AllowHTTP bool         // plain http to other machines; what it brings is verified all the same
@@ -143,17 +155,14 @@ func New(ctx context.Context, cfg Config) (*Monitor, error) {
 }
 
 func (c *Config) defaults() {
-	for _, d := range []struct {
-		field *time.Duration
-		value time.Duration
-	}{
-		{&c.Poll, 30 * time.Second}, {&c.ViewPoll, 5 * time.Minute}, {&c.MaxAge, time.Hour},
-		{&c.Unreachable, 10 * time.Minute}, {&c.ViewUnreachable, time.Hour}, {&c.Behind, 2 * time.Hour}, {&c.Rollback, 2 * time.Minute},
-		{&c.RegistryInterval, 200 * time.Millisecond}, {&c.RegistryMissing, 24 * time.Hour}, {&c.RegistryRecheck, 7 * 24 * time.Hour},
-		{&c.MismatchRetry, 10 * time.Minute}, {&c.RequestTimeout, time.Minute},
+	for field, value := range map[*config.Duration]time.Duration{
+		&c.Poll: 30 * time.Second, &c.ViewPoll: 5 * time.Minute, &c.MaxAge: time.Hour, &c.Unreachable: 10 * time.Minute,
+		&c.ViewUnreachable: time.Hour, &c.Rollback: 2 * time.Minute, &c.Behind: 2 * time.Hour,
+		&c.MismatchRetry: 10 * time.Minute, &c.RequestTimeout: time.Minute,
+		&c.Interval: 200 * time.Millisecond, &c.Missing: 24 * time.Hour, &c.Recheck: 7 * 24 * time.Hour,
 	} {
-		if *d.field == 0 {
-			*d.field = d.value
+		if field.Duration == 0 {
+			field.Duration = value
 		}
 	}
 	if c.AllowUnproven == nil {
@@ -162,7 +171,7 @@ func (c *Config) defaults() {
 	if c.HTTP == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.MaxIdleConnsPerHost = fetchers
-		c.HTTP = &http.Client{Timeout: c.RequestTimeout, Transport: t}
+		c.HTTP = &http.Client{Timeout: c.RequestTimeout.Duration, Transport: t}
 	}
 	if c.Now == nil {
 		c.Now = time.Now

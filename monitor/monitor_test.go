@@ -392,7 +392,7 @@ func TestWatchesTellOfWhatNobodyAnnounced(t *testing.T) {
 
 func TestRunFollowsUntilItIsStopped(t *testing.T) {
 	w := newWorld(t)
-	w.cfg.Poll, w.cfg.ViewPoll = 5*time.Millisecond, 5*time.Millisecond
+	w.cfg.Poll.Duration, w.cfg.ViewPoll.Duration = 5*time.Millisecond, 5*time.Millisecond
 	w.open()
 	w.grow(10)
 	ctx, stop := context.WithCancel(t.Context())

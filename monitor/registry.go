@@ -31,7 +31,7 @@ func (f *follower) registryLoop(ctx context.Context) error {
 		if err := f.registryOnce(ctx); err != nil {
 			return err
 		}
-		if err := sleep(ctx, f.m.cfg.Poll); err != nil {
+		if err := sleep(ctx, f.m.cfg.Poll.Duration); err != nil {
 			return nil
 		}
 	}
@@ -102,7 +102,7 @@ func (f *follower) compareAgain(ctx context.Context) (bool, error) {
 	switch {
 	case p.Rechecking.IsZero():
 		return true, s.SetRecheck(ctx, f.id, idle, now) // nothing was compared before now
-	case p.Recheck == idle && now.Sub(p.Rechecking) < f.m.cfg.RegistryRecheck:
+	case p.Recheck == idle && now.Sub(p.Rechecking) < f.m.cfg.Recheck.Duration:
 		return true, nil
 	case p.Recheck == idle:
 		p.Recheck, p.Rechecking = 0, now
@@ -304,7 +304,7 @@ func sentenceCase(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 func (f *follower) missing(ctx context.Context, e store.Entry, since time.Time) error {
 	now := f.m.cfg.Now()
 	age := now.Sub(since)
-	if age >= f.m.cfg.RegistryMissing {
+	if age >= f.m.cfg.Missing.Duration {
 		x := f.entryFinding(kindNotInRegistry, e)
 		x.Summary = fmt.Sprintf("%s %s stands in the log %s, but %s does not have it.", e.Name, e.Version, f.origin, f.m.cfg.RegistryName)
 		if err := f.report(ctx, x, nil, nil); err != nil {
@@ -312,7 +312,7 @@ func (f *follower) missing(ctx context.Context, e store.Entry, since time.Time) 
 		}
 		return f.m.cfg.Store.DropRetry(ctx, f.id, e.Index)
 	}
-	wait := min(max(age, time.Minute), f.m.cfg.RegistryMissing-age)
+	wait := min(max(age, time.Minute), f.m.cfg.Missing.Duration-age)
 	return f.m.cfg.Store.PutRetry(ctx, store.Retry{Log: f.id, Index: e.Index, Since: since, NextTry: now.Add(wait)})
 }
 
@@ -327,10 +327,10 @@ func (f *follower) registryAnswers(ctx context.Context, failed error) error {
 		return nil
 	}
 	return f.apply(ctx, condition{
-		kind: kindRegistryDown, active: failed != nil, since: f.begins(sourceRegistry, failed != nil), limit: f.m.cfg.ViewUnreachable,
+		kind: kindRegistryDown, active: failed != nil, since: f.begins(sourceRegistry, failed != nil), limit: f.m.cfg.ViewUnreachable.Duration,
 		summary: fmt.Sprintf("%s does not answer.", sentenceCase(f.m.cfg.RegistryName)), detail: errorText(failed),
 	})
 }
 
 // pause keeps to the rate.
-func (f *follower) pause(ctx context.Context) error { return sleep(ctx, f.m.cfg.RegistryInterval) }
+func (f *follower) pause(ctx context.Context) error { return sleep(ctx, f.m.cfg.Interval.Duration) }

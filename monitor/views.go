@@ -66,7 +66,7 @@ func (f *follower) viewLoop(ctx context.Context) error {
 		if err := f.pollViews(ctx); err != nil {
 			return err
 		}
-		if err := sleep(ctx, f.m.cfg.ViewPoll); err != nil {
+		if err := sleep(ctx, f.m.cfg.ViewPoll.Duration); err != nil {
 			return nil
 		}
 	}
@@ -109,7 +109,7 @@ func (f *follower) pollView(ctx context.Context, v source) error {
 		f.trouble.add("%s: %s: %v", f.origin, v.name, failed)
 	}
 	return f.apply(ctx, condition{
-		kind: v.down, about: v.name, active: failed != nil, since: view.Failing, limit: f.m.cfg.ViewUnreachable,
+		kind: v.down, about: v.name, active: failed != nil, since: view.Failing, limit: f.m.cfg.ViewUnreachable.Duration,
 		summary: fmt.Sprintf("The %s shows no checkpoint of %s.", v.name, f.origin), detail: view.Error,
 	})
 }
@@ -199,7 +199,7 @@ func (f *follower) pollLog(ctx context.Context) error {
 // silent: the log does not answer.
 func (f *follower) silent(view store.View, active bool) condition {
 	return condition{
-		kind: kindLogUnreachable, active: active, since: view.Failing, limit: f.m.cfg.Unreachable,
+		kind: kindLogUnreachable, active: active, since: view.Failing, limit: f.m.cfg.Unreachable.Duration,
 		summary: fmt.Sprintf("The log %s does not answer.", f.origin), detail: view.Error,
 	}
 }
@@ -207,7 +207,7 @@ func (f *follower) silent(view store.View, active bool) condition {
 // garbled: the log answers something else than a checkpoint.
 func (f *follower) garbled(view store.View, active bool) condition {
 	return condition{
-		kind: kindLogGarbled, active: active, since: view.Failing, limit: f.m.cfg.Unreachable,
+		kind: kindLogGarbled, active: active, since: view.Failing, limit: f.m.cfg.Unreachable.Duration,
 		summary: fmt.Sprintf("What the log %s answers is not a checkpoint with its signature.", f.origin), detail: view.Error,
 	}
 }
@@ -217,7 +217,7 @@ func (f *follower) checkLogView(ctx context.Context, before store.View, signed [
 	shown, lacks := f.policy.CheckCheckpointRules(signed, lenient)
 	var old error
 	if lacks == nil && f.policy.NeedsWitnesses() {
-		_, old = f.policy.CheckCheckpointRules(signed, client.Rules{MaxAge: f.m.cfg.MaxAge, Now: f.m.cfg.Now()})
+		_, old = f.policy.CheckCheckpointRules(signed, client.Rules{MaxAge: f.m.cfg.MaxAge.Duration, Now: f.m.cfg.Now()})
 	}
 	for _, err := range []error{lacks, old} {
 		if err != nil {
@@ -236,7 +236,7 @@ func (f *follower) checkLogView(ctx context.Context, before store.View, signed [
 // quorumLost: the latest checkpoint lacks cosignatures.
 func (f *follower) quorumLost(lacks error) condition {
 	return condition{
-		kind: kindQuorumLost, active: lacks != nil, since: f.begins("quorum", lacks != nil), limit: f.m.cfg.Unreachable,
+		kind: kindQuorumLost, active: lacks != nil, since: f.begins("quorum", lacks != nil), limit: f.m.cfg.Unreachable.Duration,
 		summary: fmt.Sprintf("The latest checkpoint of %s is not cosigned by the quorum.", f.origin), detail: errorText(lacks),
 	}
 }
@@ -252,7 +252,7 @@ func (f *follower) stale(c store.Checkpoint, witnessed time.Time, old error) con
 // rolledBack: the log shows less than it did.
 func (f *follower) rolledBack(c store.Checkpoint, largest int64, active bool) condition {
 	return condition{
-		kind: kindRollback, active: active, since: f.begins("rollback", active), limit: f.m.cfg.Rollback, build: f.staleEvidence(c),
+		kind: kindRollback, active: active, since: f.begins("rollback", active), limit: f.m.cfg.Rollback.Duration, build: f.staleEvidence(c),
 		summary: fmt.Sprintf("The log %s shows a tree of %d entries, and has shown one of %d.", f.origin, c.Size, largest),
 		detail:  "The two are consistent, so it is a server that fell back to an older state, or an attempt to hide entries.",
 	}
@@ -281,7 +281,7 @@ func (f *follower) checkViews(ctx context.Context) error {
 			return err
 		}
 		c := condition{
-			kind: kindLogBehind, active: more && v.Failing.IsZero() && v.Size >= 0, since: since, limit: f.m.cfg.Behind,
+			kind: kindLogBehind, active: more && v.Failing.IsZero() && v.Size >= 0, since: since, limit: f.m.cfg.Behind.Duration,
 			summary: fmt.Sprintf("The %s shows %s with %d entries; others have shown more since %s.", v.Source, f.origin, v.Size, since.Format(time.RFC3339)),
 		}
 		if v.Source == sourceLog {

@@ -118,11 +118,11 @@ func newWorld(t *testing.T) *world {
 	w.cfg = Config{
 		Logs:  []LogConfig{{Origin: origin, Policy: policy}},
 		Store: s, EvidenceDir: dir, Proofs: told{}, Now: w.clock,
-		Route:            func(store.Finding, *store.Watch) []string { return []string{"pager"} },
-		RegistryInterval: time.Nanosecond,
-		HTTP:             &http.Client{Timeout: 5 * time.Second},
-		Logger:           slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Route:  func(store.Finding, *store.Watch) []string { return []string{"pager"} },
+		HTTP:   &http.Client{Timeout: 5 * time.Second},
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
+	w.cfg.Interval.Duration = time.Nanosecond
 	w.open()
 	return w
 }

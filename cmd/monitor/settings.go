@@ -36,24 +36,14 @@ type settings struct {
 	AllowHTTP     bool     `toml:"allow_http"`
 
 	Registry struct {
-		Index     string          `toml:"index"`
-		Name      string          `toml:"name"`
-		TokenFile string          `toml:"token_file"`
-		Contents  bool            `toml:"contents"`
-		Interval  config.Duration `toml:"interval"`
-		Missing   config.Duration `toml:"missing"`
-		Recheck   config.Duration `toml:"recheck"`
+		Index     string `toml:"index"`
+		Name      string `toml:"name"`
+		TokenFile string `toml:"token_file"`
+		Contents  bool   `toml:"contents"`
+		monitor.RegistryTiming
 	} `toml:"registry"`
 
-	Poll            config.Duration `toml:"poll"`
-	ViewPoll        config.Duration `toml:"view_poll"`
-	MaxAge          config.Duration `toml:"max_age"`
-	Unreachable     config.Duration `toml:"unreachable"`
-	ViewUnreachable config.Duration `toml:"view_unreachable"`
-	Rollback        config.Duration `toml:"rollback"`
-	Behind          config.Duration `toml:"behind"`
-	MismatchRetry   config.Duration `toml:"mismatch_retry"`
-	RequestTimeout  config.Duration `toml:"request_timeout"`
+	monitor.Timing
 	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
 
 	Repositories map[string]string `toml:"repositories"`
@@ -239,7 +229,7 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 			return text
 		},
 		Registry: reg, RegistryName: s.Registry.Name, Contents: s.Registry.Contents,
-		RegistryInterval: s.Registry.Interval.Duration, RegistryMissing: s.Registry.Missing.Duration, RegistryRecheck: s.Registry.Recheck.Duration,
+		Timing: s.Timing, RegistryTiming: s.Registry.RegistryTiming,
 		Route: func(f store.Finding, w *store.Watch) []string {
 			asked := ""
 			if w != nil {
@@ -247,12 +237,7 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 			}
 			return routes.For(f.Class, f.Kind, asked)
 		},
-		AllowUnproven: s.AllowUnproven,
-		Poll:          s.Poll.Duration, ViewPoll: s.ViewPoll.Duration, MaxAge: s.MaxAge.Duration,
-		Unreachable: s.Unreachable.Duration, ViewUnreachable: s.ViewUnreachable.Duration,
-		Rollback: s.Rollback.Duration, Behind: s.Behind.Duration,
-		MismatchRetry: s.MismatchRetry.Duration, RequestTimeout: s.RequestTimeout.Duration,
-		AllowHTTP: s.AllowHTTP, Logger: logger,
+		AllowUnproven: s.AllowUnproven, AllowHTTP: s.AllowHTTP, Logger: logger,
 	}, proofs, nil
 }
 
