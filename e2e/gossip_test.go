@@ -13,7 +13,7 @@ import (
 func watched(t *testing.T, s *site) (monitor *process, settings string) {
 	t.Helper()
 	settings = filepath.Join(t.TempDir(), "monitor.toml")
-	write(t, settings, fmt.Sprintf("database = \"monitor.db\"\nevidence = \"evidence\"\nlisten = \"127.0.0.1:0\"\ndevelopment = true\npoll = \"100ms\"\nview_poll = \"200ms\"\n[[log]]\npolicy = %q\n", s.policy))
+	write(t, settings, fmt.Sprintf("database = \"monitor.db\"\nevidence = \"evidence\"\nlisten = \"127.0.0.1:0\"\ndevelopment = true\npoll = \"100ms\"\nview_poll = \"200ms\"\n[[log]]\ntrust = %q\n", s.policy))
 	s.run("monitor", "init", "-config", settings)
 	return start(t, "monitor", "run", "-config", settings), settings
 }
@@ -53,7 +53,7 @@ func TestTwoReadersWhoWereShownDifferentHistoriesMeetAtAMonitor(t *testing.T) {
 	}
 	convicted := ""
 	for _, f := range files {
-		o := command(t, "", nil, program(t, "monitor"), "verify-evidence", f, "--policy", s.policy)
+		o := command(t, "", nil, program(t, "monitor"), "verify-evidence", f, "--trust", s.policy)
 		o.want(t, 0)
 		convicted += o.stdout
 	}

@@ -31,8 +31,9 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"cratelog/cargo/registry"
 	"cratelog/client"
@@ -192,27 +193,18 @@ func (c *Config) defaults() {
 
 // Run follows all logs until ctx ends, which is no error.
 func (m *Monitor) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	errs := make(chan error, 3*len(m.followers))
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
 	for _, f := range m.followers {
 		for _, loop := range []func(context.Context) error{f.followLoop, f.viewLoop, f.registryLoop} {
-			wg.Go(func() {
+			g.Go(func() error {
 				if err := loop(ctx); err != nil && ctx.Err() == nil {
-					errs <- fmt.Errorf("log %q: %w", f.origin, err)
-					cancel() // what remains is the store or the disk: stop, and say so
+					return fmt.Errorf("log %q: %w", f.origin, err) // of the store or the disk: stop, and say so
 				}
+				return nil
 			})
 		}
 	}
-	wg.Wait()
-	close(errs)
-	var all []error
-	for err := range errs {
-		all = append(all, err)
-	}
-	return errors.Join(all...)
+	return g.Wait()
 }
 
 // Summary is what Once found.

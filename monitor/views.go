@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"cratelog/client"
 	"cratelog/evidence"
@@ -74,14 +75,13 @@ func (f *follower) viewLoop(ctx context.Context) error {
 
 // pollViews looks at every witness and mirror once. A slow one delays no other.
 func (f *follower) pollViews(ctx context.Context) error {
-	errs := make([]error, len(f.views))
-	var wg sync.WaitGroup
-	for i, v := range f.views {
-		wg.Go(func() { errs[i] = f.pollView(ctx, v) })
+	var g errgroup.Group
+	for _, v := range f.views {
+		g.Go(func() error { return f.pollView(ctx, v) })
 	}
-	wg.Wait()
+	err := g.Wait()
 	f.wake()
-	return errors.Join(errs...)
+	return err
 }
 
 func (f *follower) pollView(ctx context.Context, v source) error {

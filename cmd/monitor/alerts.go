@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
 )
@@ -164,17 +165,17 @@ func testAlert(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	}
 	site, err := loadAlertSite(*file)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	channels, err := alert.Open(site.Channels, site.Dir)
 	if err != nil {
-		return unreadable(fmt.Errorf("%s: %w", *file, err))
+		return fmt.Errorf("%s: %w", *file, err)
 	}
 	if *only != "" {
 		channels = slices.DeleteFunc(channels, func(c alert.Channel) bool { return c.Name() != *only })
 	}
 	if len(channels) == 0 {
-		return unreadable(fmt.Errorf("%s: there is no such channel; channels are the tables [[channel]]", *file))
+		return fmt.Errorf("%s: there is no such channel; channels are the tables [[channel]]", *file)
 	}
 	failed := 0
 	for _, r := range alert.SendTest(ctx, channels, time.Now()) {
@@ -187,7 +188,7 @@ func testAlert(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		fmt.Fprintf(stdout, "%s: sent in %v\n", r.Channel, took)
 	}
 	if failed > 0 {
-		return unreadable(fmt.Errorf("%d of %d channels do not work", failed, len(channels)))
+		return fmt.Errorf("%d of %d channels do not work", failed, len(channels))
 	}
 	return nil
 }
@@ -203,27 +204,27 @@ func ack(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		return err
 	}
 	if *file == "" || *by == "" || *why == "" {
-		return daemon.Usagef("ack needs -config, -by and -why: who took care of it is kept with the finding")
+		return outcome.Usagef("ack needs -config, -by and -why: who took care of it is kept with the finding")
 	}
 	site, err := loadAlertSite(*file)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	s, err := store.Open(ctx, site.Database)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	defer s.Close()
 	for _, n := range numbers {
 		f, known, err := s.FindingByID(ctx, n)
 		switch {
 		case err != nil:
-			return unreadable(err)
+			return err
 		case !known:
-			return &exitError{1, fmt.Errorf("%w: %d", store.ErrNoFinding, n)}
+			return outcome.Refusef("%w: %d", store.ErrNoFinding, n)
 		}
 		if err := s.Acknowledge(ctx, n, *by, *why, time.Now()); err != nil {
-			return unreadable(err)
+			return err
 		}
 		fmt.Fprintf(stdout, "%d: acknowledged: %s\n", n, f.Summary)
 	}
@@ -234,7 +235,7 @@ func ack(ctx context.Context, args []string, stdout, _ io.Writer) error {
 func someNumbers(fs *flag.FlagSet, args []string) ([]int64, error) {
 	words, err := interspersed(fs, args)
 	if err == nil && len(words) == 0 {
-		err = daemon.Usagef("%s needs the number of a finding", fs.Name())
+		err = outcome.Usagef("%s needs the number of a finding", fs.Name())
 	}
 	if err != nil {
 		return nil, err
@@ -243,7 +244,7 @@ func someNumbers(fs *flag.FlagSet, args []string) ([]int64, error) {
 	for _, w := range words {
 		n, err := strconv.ParseInt(w, 10, 64)
 		if err != nil || n < 1 {
-			return nil, daemon.Usagef("%q is not the number of a finding", w)
+			return nil, outcome.Usagef("%q is not the number of a finding", w)
 		}
 		numbers = append(numbers, n)
 	}

@@ -5,13 +5,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 )
 
 const usage = `monitor follows transparency logs of crate proofs.
@@ -53,13 +52,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	os.Exit(exitCode(err, os.Stderr))
+	os.Exit(outcome.Exit("monitor", usage, err, os.Stderr))
 }
 
 // verbs are the commands.
 func verbs() map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
-		"init":            initialise,
+		"init":            initialize,
 		"run":             runMonitor,
 		"once":            once,
 		"watch":           watch,
@@ -75,7 +74,7 @@ func verbs() map[string]func(ctx context.Context, args []string, stdout, stderr 
 // run is the whole program: it does what args say until that is done or ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return daemon.Usage(errors.New("no command is given"))
+		return outcome.Misuse(errors.New("no command is given"))
 	}
 	switch args[0] {
 	case "help", "-h", "-help", "--help":
@@ -84,17 +83,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	verb := verbs()[args[0]]
 	if verb == nil {
-		return daemon.Usagef("there is no command %q", args[0])
+		return outcome.Usagef("there is no command %q", args[0])
 	}
 	return verb(ctx, args[1:], stdout, stderr)
-}
-
-// exitCode prints the error that ended the program and returns its exit code.
-func exitCode(err error, stderr io.Writer) int {
-	var known *exitError
-	if errors.As(err, &known) {
-		fmt.Fprintf(stderr, "monitor: %v\n", err)
-		return known.code
-	}
-	return daemon.ExitCode("monitor", usage, err, stderr)
 }

@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"cratelog/client"
-	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 	"cratelog/monitor"
 	"cratelog/monitor/store"
 	"cratelog/monitor/web"
@@ -58,7 +58,7 @@ func askStore(ctx context.Context, verb string, known map[string]string, args []
 	file := params.Get("config")
 	params.Del("config")
 	if file == "" || len(words) == 0 {
-		return daemon.Usagef("%s needs -config, and what is asked for", verb)
+		return outcome.Usagef("%s needs -config, and what is asked for", verb)
 	}
 	path, err := addressOf(known, words)
 	if err != nil {
@@ -66,16 +66,16 @@ func askStore(ctx context.Context, verb string, known map[string]string, args []
 	}
 	s, err := loadSettings(file)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	r, err := store.OpenReader(ctx, s.database())
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	defer r.Close()
 	server, err := s.pagesOver(r, slog.New(slog.NewTextHandler(stderr, nil)))
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	if len(params) > 0 {
 		path += "?" + params.Encode()
@@ -98,12 +98,12 @@ func questionOf(args []string) (words []string, params url.Values, err error) {
 		name, value, given := strings.Cut(strings.TrimPrefix(name, "-"), "=")
 		if !given {
 			if len(args) == 0 {
-				return nil, nil, daemon.Usagef("%s needs a value", arg)
+				return nil, nil, outcome.Usagef("%s needs a value", arg)
 			}
 			value, args = args[0], args[1:]
 		}
 		if name == "" || params.Has(name) {
-			return nil, nil, daemon.Usagef("%q is no parameter, or is given twice", arg)
+			return nil, nil, outcome.Usagef("%q is no parameter, or is given twice", arg)
 		}
 		params.Set(name, value)
 	}
@@ -115,11 +115,11 @@ func addressOf(known map[string]string, words []string) (string, error) {
 	takes := strings.Contains(path, "%s")
 	switch {
 	case !ok:
-		return "", daemon.Usagef("%q cannot be asked for", words[0])
+		return "", outcome.Usagef("%q cannot be asked for", words[0])
 	case takes && len(words) != 2:
-		return "", daemon.Usagef("%s needs one key: an index or leaf hash, a size, or a name", words[0])
+		return "", outcome.Usagef("%s needs one key: an index or leaf hash, a size, or a name", words[0])
 	case !takes && len(words) != 1:
-		return "", daemon.Usagef("%s takes parameters only, and not %q", words[0], words[1])
+		return "", outcome.Usagef("%s takes parameters only, and not %q", words[0], words[1])
 	case takes:
 		return fmt.Sprintf(path, url.PathEscape(words[1])), nil
 	}
@@ -157,12 +157,12 @@ func (s *setup) webConfig(r *store.Reader, logs []monitor.LogConfig, proofs *pro
 func answer(ctx context.Context, h http.Handler, path string, stdout io.Writer) (err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, path, nil)
 	if err != nil {
-		return daemon.Usage(err)
+		return outcome.Misuse(err)
 	}
 	w := &printer{out: stdout, header: make(http.Header), code: http.StatusOK}
 	defer func() {
 		if v := recover(); v == http.ErrAbortHandler {
-			err = unreadable(errors.Join(errors.New("the answer was cut off: what was printed is not all of it"), w.err))
+			err = errors.Join(errors.New("the answer was cut off: what was printed is not all of it"), w.err)
 		} else if v != nil {
 			panic(v)
 		}
@@ -173,15 +173,15 @@ func answer(ctx context.Context, h http.Handler, path string, stdout io.Writer) 
 	}
 	switch json.Unmarshal(w.refusal.Bytes(), &refused); {
 	case w.code == http.StatusOK && w.err != nil:
-		return unreadable(w.err)
+		return w.err
 	case w.code == http.StatusOK:
 		return nil
 	case w.code == http.StatusBadRequest:
-		return daemon.Usage(errors.New(refused.Message))
+		return outcome.Misuse(errors.New(refused.Message))
 	case w.code == http.StatusNotFound:
-		return &exitError{1, errors.New(refused.Message)}
+		return outcome.Refuse(errors.New(refused.Message))
 	}
-	return unreadable(errors.New(refused.Message))
+	return errors.New(refused.Message)
 }
 
 // printer is an http.ResponseWriter that prints what succeeds and keeps what does not.

@@ -32,8 +32,8 @@ func askable(t *testing.T) (config string) {
 	signer, err := note.NewSigner(skey)
 	fatal(t, err)
 	config = filepath.Join(dir, "monitor.toml")
-	fatal(t, os.WriteFile(filepath.Join(dir, "log.policy"), []byte("log "+vkey+" https://log.example/\nquorum none\n"), 0o644))
-	fatal(t, os.WriteFile(config, []byte("database = \"m.db\"\nevidence = \"evidence\"\ndevelopment = true\n[[log]]\npolicy = \"log.policy\"\n"), 0o644))
+	fatal(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("log "+vkey+" https://log.example/\nquorum none\n"), 0o644))
+	fatal(t, os.WriteFile(config, []byte("database = \"m.db\"\nevidence = \"evidence\"\ndevelopment = true\n[[log]]\ntrust = \"trust.policy\"\n"), 0o644))
 	db, err := store.Create(t.Context(), filepath.Join(dir, "m.db"))
 	fatal(t, err)
 	defer db.Close()
@@ -95,7 +95,7 @@ func TestQueryPrintsWhatTheAPIAnswers(t *testing.T) {
 		}
 	}
 	_, stdout, _ := command(t, "query", "-config", config, "bundle", "2")
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(config), "log.policy"))
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(config), "trust.policy"))
 	fatal(t, err)
 	policy, err := client.ParsePolicy(text)
 	fatal(t, err)

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 	"cratelog/monitor"
 	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
@@ -25,8 +26,8 @@ import (
 	"cratelog/proofcheck"
 )
 
-// initialise makes the database and the directory of the evidence.
-func initialise(ctx context.Context, args []string, stdout, _ io.Writer) error {
+// initialize makes the database and the directory of the evidence.
+func initialize(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("init", flag.ContinueOnError)
 	file := fs.String("config", "", "settings file")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
@@ -34,14 +35,14 @@ func initialise(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	}
 	s, err := loadSettings(*file)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	if err := os.MkdirAll(s.evidence(), 0o755); err != nil {
-		return unreadable(err)
+		return err
 	}
 	db, err := store.Create(ctx, s.database())
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	fmt.Fprintf(stdout, "created %s\n", s.database())
 	return db.Close()
@@ -142,30 +143,27 @@ func runMonitor(ctx context.Context, args []string, _, stderr io.Writer) error {
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
 	o, err := open(ctx, *file, logger)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	defer o.db.Close()
 	if o.site.Listen == "" {
-		return unreadable(fmt.Errorf("%s: the setting \"listen\" is missing; see config/monitor.example.toml", *file))
+		return fmt.Errorf("%s: the setting \"listen\" is missing; see config/monitor.example.toml", *file)
 	}
 	handler, err := o.handler()
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	listener, err := net.Listen("tcp", o.site.Listen)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	url := "http://" + listener.Addr().String()
 	if err := daemon.WriteReady(*ready, url); err != nil {
 		listener.Close()
-		return unreadable(err)
+		return err
 	}
 	logger.Info("monitor listens", "url", url)
-	if err := errors.Join(o.serve(ctx, listener, handler), daemon.RemoveReady(*ready)); err != nil {
-		return unreadable(err)
-	}
-	return nil
+	return errors.Join(o.serve(ctx, listener, handler), daemon.RemoveReady(*ready))
 }
 
 // serve runs monitor, alerts and pages beside each other; where one fails, all stop.
@@ -249,7 +247,7 @@ func once(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	o, err := open(ctx, *file, slog.New(slog.NewTextHandler(stderr, nil)))
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	defer o.db.Close()
 	sum, err := o.monitor.Once(ctx)
@@ -263,19 +261,18 @@ func once(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	if err := printSummary(stdout, sum, *asJSON); err != nil {
-		return unreadable(err)
+		return err
 	}
-	switch code := sum.ExitCode(); code {
+	switch sum.ExitCode() {
 	case 0:
 		return nil
 	case 1:
-		return &exitError{code, fmt.Errorf("%d security findings stand; see the evidence, and monitor ack when they are taken care of", sum.Security)}
-	default:
-		return &exitError{code, fmt.Errorf("%d operational findings stand, and %d things did not work this time", sum.Operational, len(sum.Trouble))}
+		return outcome.Refusef("%d security findings stand; see the evidence, and monitor ack when they are taken care of", sum.Security)
 	}
+	return fmt.Errorf("%d operational findings stand, and %d things did not work this time", sum.Operational, len(sum.Trouble))
 }
 
 func printSummary(w io.Writer, sum monitor.Summary, asJSON bool) error {

@@ -55,7 +55,7 @@ func newFollowed(t *testing.T, more string) *followed {
 	x.url = server.URL
 	x.f, err = forge.Default()
 	fatalIf(t, err)
-	fatalIf(t, os.WriteFile(filepath.Join(x.dir, "log.policy"), x.log.Policy(server.URL), 0o600))
+	fatalIf(t, os.WriteFile(filepath.Join(x.dir, "trust.policy"), x.log.Policy(server.URL), 0o600))
 	x.file = filepath.Join(x.dir, "monitor.toml")
 	fatalIf(t, os.WriteFile(x.file, []byte(`database = "monitor.db"
 evidence = "evidence"
@@ -63,7 +63,7 @@ listen = "127.0.0.1:0"
 development = true
 poll = "20ms"
 [[log]]
-policy = "log.policy"
+trust = "trust.policy"
 `+more), 0o600))
 	if code, _, errs := command(t, "init", "-config", x.file); code != 0 {
 		t.Fatalf("init: %d %s", code, errs)
@@ -115,7 +115,7 @@ func TestOnceSaysWithItsExitCodeHowItIs(t *testing.T) {
 	if err != nil || len(files) != 1 {
 		t.Fatalf("evidence %q, %v", files, err)
 	}
-	if code, out, errs := command(t, "verify-evidence", files[0], "--policy", filepath.Join(x.dir, "log.policy"), "--development"); code != 0 || !strings.Contains(out, "log.example/program") {
+	if code, out, errs := command(t, "verify-evidence", files[0], "--trust", filepath.Join(x.dir, "trust.policy"), "--development"); code != 0 || !strings.Contains(out, "log.example/program") {
 		t.Errorf("verify-evidence: %d %s %s", code, out, errs)
 	}
 	if code, _, errs = command(t, "ack", "-config", x.file, "1", "-by", "me", "-why", "told them"); code != 0 {
@@ -134,13 +134,13 @@ func TestMistakesInTheSettingsAreNamed(t *testing.T) {
 		"an unknown key":         {"poll", "pole", "pole"},
 		"no database":            {`database = "monitor.db"`, "", `the setting "database" is missing`},
 		"a missing database":     {"monitor.db", "other.db", "monitor init"},
-		"no log":                 {"[[log]]\npolicy = \"log.policy\"", "", "there is no log to follow"},
-		"no policy":              {`policy = "log.policy"`, "", "policy: name the"},
-		"a missing policy":       {"log.policy", "none.policy", "none.policy"},
+		"no log":                 {"[[log]]\ntrust = \"trust.policy\"", "", "there is no log to follow"},
+		"no trust file":          {`trust = "trust.policy"`, "", "trust: name the"},
+		"a missing trust file":   {"trust.policy", "none.policy", "none.policy"},
 		"development keys":       {"development = true", "", "set development = true"},
 		"a bad URL":              {"development = true", "development = true\npublic_url = \"example\"", "public_url"},
 		"a registry without URL": {"[[log]]", "[registry]\ncontents = true\n[[log]]", "registry: index is missing"},
-		"a witness unknown":      {`policy = "log.policy"`, "policy = \"log.policy\"\nwitnesses = {w9 = \"-\"}", `"w9"`},
+		"a witness unknown":      {`trust = "trust.policy"`, "trust = \"trust.policy\"\nwitnesses = {w9 = \"-\"}", `"w9"`},
 		"a bad channel":          {"[[log]]", "[[channel]]\nname = \"x\"\ntype = \"pigeon\"\n[[log]]", "pigeon"},
 		"no evidence directory":  {`evidence = "evidence"`, `evidence = "nowhere"`, "monitor init makes it"},
 	} {

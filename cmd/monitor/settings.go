@@ -3,17 +3,17 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"cratelog/cargo/registry"
-	"cratelog/client"
 	"cratelog/config"
+	"cratelog/internal/durable"
 	"cratelog/monitor"
 	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
@@ -52,7 +52,7 @@ type settings struct {
 
 // logSettings is a table [[log]].
 type logSettings struct {
-	Policy    string            `toml:"policy"`
+	Trust     string            `toml:"trust"`
 	URL       string            `toml:"url"`
 	Mirrors   []string          `toml:"mirrors"`
 	Witnesses map[string]string `toml:"witnesses"`
@@ -64,8 +64,8 @@ type setup struct {
 	path string
 }
 
-// maxFile bounds the policy, program and token files that are read.
-const maxFile = 1 << 20
+// maxToken bounds the file of the registry's token.
+const maxToken = 64 << 10
 
 // loadSettings reads a settings file and checks what every command needs.
 func loadSettings(path string) (*setup, error) {
@@ -79,10 +79,9 @@ func loadSettings(path string) (*setup, error) {
 			return nil, fmt.Errorf("%s: the setting %q is missing; see config/monitor.example.toml", path, required.key)
 		}
 	}
-	for _, u := range []struct{ key, value string }{{"public_url", s.PublicURL}} {
-		if parsed, err := url.Parse(u.value); u.value != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
-			return nil, fmt.Errorf("%s: %s: %q is not an http or https URL", path, u.key, u.value)
-		}
+	u, err := url.Parse(s.PublicURL)
+	if s.PublicURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("%s: public_url: %q is not an http or https URL", path, s.PublicURL)
 	}
 	return s, nil
 }
@@ -112,21 +111,17 @@ func loadAlertSite(path string) (alertSite, error) {
 	return s.alerts(), nil
 }
 
-// logs reads the policies: every log that one of them lists is followed.
+// logs reads the trust files: every log that one of them lists is followed.
 func (s *setup) logs() ([]monitor.LogConfig, error) {
 	var all []monitor.LogConfig
 	for i, l := range s.Log {
 		where := fmt.Sprintf("%s: log %d", s.path, i+1)
-		if l.Policy == "" {
-			return nil, fmt.Errorf("%s: policy: name the c2sp.org/tlog-policy file with its keys and witnesses", where)
+		if l.Trust == "" {
+			return nil, fmt.Errorf("%s: trust: name the trust file (c2sp.org/tlog-policy) with its keys and witnesses", where)
 		}
-		text, err := readBounded(s.beside(l.Policy))
+		policy, err := readTrust(s.beside(l.Trust))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", where, err)
-		}
-		policy, err := client.ParsePolicy(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", where, l.Policy, err)
 		}
 		var origins []string
 		for _, k := range policy.Logs() {
@@ -135,7 +130,7 @@ func (s *setup) logs() ([]monitor.LogConfig, error) {
 			}
 		}
 		if len(origins) != 1 && (l.URL != "" || len(l.Mirrors) > 0) {
-			return nil, fmt.Errorf("%s: url and mirrors are of one log, and %s lists %d; make a policy file for each", where, l.Policy, len(origins))
+			return nil, fmt.Errorf("%s: url and mirrors are of one log, and %s lists %d; make a trust file for each", where, l.Trust, len(origins))
 		}
 		for _, origin := range origins {
 			all = append(all, monitor.LogConfig{Origin: origin, Policy: policy, URL: l.URL, Mirrors: l.Mirrors, Witnesses: l.Witnesses})
@@ -181,20 +176,13 @@ func (s *setup) registry() (monitor.Registry, error) {
 	}
 	x := &registry.Index{URL: index, UserAgent: monitor.UserAgent, AllowHTTP: s.AllowHTTP}
 	if r.TokenFile != "" {
-		token, err := readBounded(s.beside(r.TokenFile))
+		token, err := durable.Read(s.beside(r.TokenFile), maxToken)
 		if err != nil {
 			return nil, fmt.Errorf("%s: registry: token_file: %w", s.path, err)
 		}
-		x.Token = string(trimNewline(token))
+		x.Token = strings.TrimRight(string(token), "\r\n")
 	}
 	return x, nil
-}
-
-func trimNewline(b []byte) []byte {
-	for len(b) > 0 && (b[len(b)-1] == '\n' || b[len(b)-1] == '\r') {
-		b = b[:len(b)-1]
-	}
-	return b
 }
 
 // monitorConfig makes the monitor's configuration for an open store.
@@ -239,17 +227,4 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 		},
 		AllowUnproven: s.AllowUnproven, AllowHTTP: s.AllowHTTP, Logger: logger,
 	}, proofs, nil
-}
-
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(b) > maxFile {
-		err = fmt.Errorf("%s has more than %d bytes", path, maxFile)
-	}
-	return b, err
 }

@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -16,15 +15,16 @@ import (
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/evidence"
-	"cratelog/internal/daemon"
+	"cratelog/internal/durable"
+	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
 )
 
-// verifyEvidence decides what an evidence file shows, with nothing but the keys of a policy.
+// verifyEvidence decides what an evidence file shows, with nothing but the keys of a trust file.
 // Its error has the exit code: 1 it shows nothing, 2 usage, 3 something cannot be read.
 func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("verify-evidence", flag.ContinueOnError)
-	policy := fs.String("policy", "", "c2sp.org/tlog-policy file with the keys of the log and the witnesses")
+	trust := fs.String("trust", "", "trust file (c2sp.org/tlog-policy) with the keys of the log and the witnesses")
 	var programs []string
 	fs.Func("program", "program file to accept besides those that ship; may be repeated", func(s string) error {
 		programs = append(programs, s)
@@ -37,33 +37,33 @@ func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error
 	if err != nil {
 		return err
 	}
-	if *policy == "" {
-		return daemon.Usagef("verify-evidence needs --policy: who is accused is judged by keys that you trust")
+	if *trust == "" {
+		return outcome.Usagef("verify-evidence needs --trust: who is accused is judged by keys that you trust")
 	}
-	keys, err := policyKeys(*policy)
+	keys, err := trustedKeys(*trust)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	e, err := evidence.Read(file)
 	if err != nil {
-		return unreadable(fmt.Errorf("%s: %w", file, err))
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	pv, err := judgeOf(e, programs, *development)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	b, err := e.Marshal()
 	if err != nil {
 		return err
 	}
 	if *crateFile != "" {
-		if e.Crate, err = readFile(*crateFile, crate.DefaultLimits.Compressed); err != nil {
-			return unreadable(err)
+		if e.Crate, err = durable.ReadAny(*crateFile, crate.DefaultLimits.Compressed); err != nil {
+			return err
 		}
 	}
 	c, err := evidence.Verify(e, keys, pv)
 	if err != nil {
-		return &exitError{1, fmt.Errorf("%s accuses nobody: %w", file, err)}
+		return outcome.Refusef("%s accuses nobody: %w", file, err)
 	}
 	return printConviction(stdout, evidence.Name(b), e, c, *asJSON)
 }
@@ -72,7 +72,7 @@ func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error
 func oneFile(fs *flag.FlagSet, args []string) (string, error) {
 	files, err := interspersed(fs, args)
 	if err == nil && len(files) != 1 {
-		err = daemon.Usagef("%s takes one file, not %d", fs.Name(), len(files))
+		err = outcome.Usagef("%s takes one file, not %d", fs.Name(), len(files))
 	}
 	if err != nil {
 		return "", err
@@ -88,7 +88,7 @@ func interspersed(fs *flag.FlagSet, args []string) ([]string, error) {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return nil, err
 		} else if err != nil {
-			return nil, daemon.Usage(err)
+			return nil, outcome.Misuse(err)
 		}
 		if fs.NArg() == 0 {
 			return others, nil
@@ -97,31 +97,26 @@ func interspersed(fs *flag.FlagSet, args []string) ([]string, error) {
 	}
 }
 
-// policyKeys reads the keys that a policy lists.
-func policyKeys(path string) (evidence.Keys, error) {
-	text, err := readFile(path, client.MaxPolicySize)
+// trustedKeys reads the keys that a trust file lists.
+func trustedKeys(path string) (evidence.Keys, error) {
+	p, err := readTrust(path)
 	if err != nil {
 		return evidence.Keys{}, err
-	}
-	p, err := client.ParsePolicy(text)
-	if err != nil {
-		return evidence.Keys{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return p.Keys()
 }
 
-// readFile reads at most limit bytes.
-func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+// readTrust reads a trust file.
+func readTrust(path string) (*client.Policy, error) {
+	text, err := durable.ReadAny(path, client.MaxPolicySize)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s has more than %d bytes", path, limit)
+	p, err := client.ParsePolicy(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return b, err
+	return p, nil
 }
 
 // judgeOf returns the verifier for the entry of e. That a proof is false can be seen with any
@@ -230,15 +225,3 @@ func wrap(s string, width int) string {
 	}
 	return b.String()
 }
-
-// exitError is an error with the exit code that it stands for.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-// unreadable is an error of exit code 3: nothing can be said.
-func unreadable(err error) error { return &exitError{3, err} }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"cratelog/evidence"
+	"cratelog/internal/outcome"
 )
 
 const vectors = "../../evidence/testdata"
@@ -24,24 +25,24 @@ func fatal(t testing.TB, err error) {
 func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = exitCode(run(t.Context(), args, &out, &errs), &errs)
+	code = outcome.Exit("monitor", usage, run(t.Context(), args, &out, &errs), &errs)
 	return code, out.String(), errs.String()
 }
 
-// TestAnybodyCanCheckEvidenceWithAPolicyAlone runs over the golden files: what each convicts
+// TestEvidenceNeedsATrustFileAlone runs over the golden files: what each convicts
 // stands in its text, and a byte less is nothing.
-func TestAnybodyCanCheckEvidenceWithAPolicyAlone(t *testing.T) {
+func TestEvidenceNeedsATrustFileAlone(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(vectors, "*.evidence"))
 	fatal(t, err)
 	if len(files) < 10 {
 		t.Fatalf("only %d golden files", len(files))
 	}
-	policy := filepath.Join(vectors, "trust.policy")
+	trust := filepath.Join(vectors, "trust.policy")
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".evidence")
 		what, err := os.ReadFile(filepath.Join(vectors, name+".txt"))
 		fatal(t, err)
-		code, out, errs := command(t, "verify-evidence", file, "--policy", policy)
+		code, out, errs := command(t, "verify-evidence", file, "--trust", trust)
 		informational := name == "stale" || strings.HasPrefix(name, "registry-") || name == "false-entry-unknown-program"
 		first := "This evidence convicts the "
 		if informational {
@@ -50,7 +51,7 @@ func TestAnybodyCanCheckEvidenceWithAPolicyAlone(t *testing.T) {
 		if code != 0 || errs != "" || !strings.HasPrefix(out, first) || !strings.Contains(oneLine(out), oneLine(string(what))) {
 			t.Errorf("%s: exit %d, %q\n%s", name, code, errs, out)
 		}
-		code, out, _ = command(t, "verify-evidence", "-json", "-policy="+policy, file)
+		code, out, _ = command(t, "verify-evidence", "-json", "-trust="+trust, file)
 		var r report
 		if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.Convicts == informational || r.Convicts != (len(r.Who) > 0) {
 			t.Errorf("%s: exit %d, %v\n%s", name, code, err, out)
@@ -59,7 +60,7 @@ func TestAnybodyCanCheckEvidenceWithAPolicyAlone(t *testing.T) {
 		fatal(t, err)
 		cut := filepath.Join(t.TempDir(), "cut.evidence")
 		fatal(t, os.WriteFile(cut, b[:len(b)-1], 0o600))
-		if code, out, errs := command(t, "verify-evidence", cut, "--policy", policy); code != 3 || out != "" || !strings.Contains(errs, "malformed evidence") {
+		if code, out, errs := command(t, "verify-evidence", cut, "--trust", trust); code != 3 || out != "" || !strings.Contains(errs, "malformed evidence") {
 			t.Errorf("%s, cut: exit %d, %q %q", name, code, out, errs)
 		}
 	}
@@ -69,9 +70,9 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 	dir := t.TempDir()
-	policy := filepath.Join(vectors, "trust.policy")
+	trust := filepath.Join(vectors, "trust.policy")
 	fork := filepath.Join(vectors, "fork-same-size.evidence")
-	text, err := os.ReadFile(policy)
+	text, err := os.ReadFile(trust)
 	fatal(t, err)
 	witnesses := filepath.Join(dir, "witnesses.policy")
 	_, after, _ := strings.Cut(string(text), "\n")
@@ -85,18 +86,18 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 		code int
 		says string
 	}{
-		"an unknown log":       {[]string{fork, "--policy", witnesses}, 1, "accuses nobody: the evidence is not signed by a known key"},
-		"a forged signature":   {[]string{forged, "--policy", policy}, 1, "anybody can have written it"},
-		"no file":              {[]string{"--policy", policy}, 2, "takes one file, not 0"},
-		"two files":            {[]string{fork, fork, "--policy", policy}, 2, "takes one file, not 2"},
-		"no policy":            {[]string{fork}, 2, "needs --policy"},
-		"an unknown flag":      {[]string{fork, "--polisy", policy}, 2, "polisy"},
-		"a missing file":       {[]string{filepath.Join(dir, "none"), "--policy", policy}, 3, "no such file"},
-		"a missing policy":     {[]string{fork, "--policy", filepath.Join(dir, "none")}, 3, "no such file"},
-		"a broken policy":      {[]string{fork, "--policy", fork}, 3, "policy, line 1"},
-		"a policy as evidence": {[]string{policy, "--policy", policy}, 3, "malformed evidence"},
-		"a broken program":     {[]string{fork, "--policy", policy, "--program", fork}, 3, "program file"},
-		"a directory":          {[]string{dir, "--policy", policy}, 3, "directory"},
+		"an unknown log":           {[]string{fork, "--trust", witnesses}, 1, "accuses nobody: the evidence is not signed by a known key"},
+		"a forged signature":       {[]string{forged, "--trust", trust}, 1, "anybody can have written it"},
+		"no file":                  {[]string{"--trust", trust}, 2, "takes one file, not 0"},
+		"two files":                {[]string{fork, fork, "--trust", trust}, 2, "takes one file, not 2"},
+		"no trust file":            {[]string{fork}, 2, "needs --trust"},
+		"an unknown flag":          {[]string{fork, "--trsut", trust}, 2, "trsut"},
+		"a missing file":           {[]string{filepath.Join(dir, "none"), "--trust", trust}, 3, "no such file"},
+		"a missing trust file":     {[]string{fork, "--trust", filepath.Join(dir, "none")}, 3, "no such file"},
+		"a broken trust file":      {[]string{fork, "--trust", fork}, 3, "policy, line 1"},
+		"a trust file as evidence": {[]string{trust, "--trust", trust}, 3, "malformed evidence"},
+		"a broken program":         {[]string{fork, "--trust", trust, "--program", fork}, 3, "program file"},
+		"a directory":              {[]string{dir, "--trust", trust}, 3, "directory"},
 	} {
 		code, out, errs := command(t, append([]string{"verify-evidence"}, c.args...)...)
 		if code != c.code || out != "" || !strings.Contains(errs, c.says) {
@@ -107,13 +108,13 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 
 // TestNotKnowingAProgramDependsOnWhoReads: with the reader's own program files, nothing is unknown.
 func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
-	policy := filepath.Join(vectors, "trust.policy")
+	trust := filepath.Join(vectors, "trust.policy")
 	proof := filepath.Join(vectors, "false-entry-proof-invalid.evidence")
 	program, err := os.ReadFile("../../proofcheck/programs/source-64.json")
 	fatal(t, err)
 	file := filepath.Join(t.TempDir(), "a.program")
 	fatal(t, os.WriteFile(file, program, 0o600))
-	if code, _, errs := command(t, "verify-evidence", proof, "--policy", policy, "--program", file, "--development"); code != 0 {
+	if code, _, errs := command(t, "verify-evidence", proof, "--trust", trust, "--program", file, "--development"); code != 0 {
 		t.Errorf("exit %d, %q", code, errs)
 	}
 }
@@ -128,15 +129,15 @@ func TestALargeCrateIsGivenBesideTheFile(t *testing.T) {
 	e.Crate = nil
 	file, err := evidence.Write(dir, e)
 	fatal(t, err)
-	policy := filepath.Join(vectors, "trust.policy")
-	if code, _, errs := command(t, "verify-evidence", file, "--policy", policy); code != 1 || !strings.Contains(errs, "it needs the .crate of hello-inner 0.1.0") {
+	trust := filepath.Join(vectors, "trust.policy")
+	if code, _, errs := command(t, "verify-evidence", file, "--trust", trust); code != 1 || !strings.Contains(errs, "it needs the .crate of hello-inner 0.1.0") {
 		t.Errorf("exit %d, %q", code, errs)
 	}
-	code, out, errs := command(t, "verify-evidence", file, "--policy", policy, "--crate", raw)
+	code, out, errs := command(t, "verify-evidence", file, "--trust", trust, "--crate", raw)
 	if code != 0 || !strings.Contains(out, strings.TrimSuffix(filepath.Base(file), ".evidence")) {
 		t.Errorf("exit %d, %q %q", code, out, errs)
 	}
-	if code, _, errs := command(t, "verify-evidence", file, "--policy", policy, "--crate", file); code != 1 || !strings.Contains(errs, "the .crate has the checksum") {
+	if code, _, errs := command(t, "verify-evidence", file, "--trust", trust, "--crate", file); code != 1 || !strings.Contains(errs, "the .crate has the checksum") {
 		t.Errorf("another .crate: exit %d, %q", code, errs)
 	}
 }

@@ -3,12 +3,16 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
+	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
 )
 
@@ -34,16 +38,16 @@ func watch(ctx context.Context, args []string, stdout, _ io.Writer) error {
 			continue
 		}
 		if w.Kind != "" {
-			return daemon.Usagef("watch takes one of -crate, -prefix, -path and -commit at a time")
+			return outcome.Usagef("watch takes one of -crate, -prefix, -path and -commit at a time")
 		}
 		w = store.Watch{Kind: kind, Value: *value, Channel: *channel, Note: *note, Added: time.Now()}
 	}
 	s, err := loadSettings(*file)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	if *channel != "" && !s.hasChannel(*channel) {
-		return unreadable(fmt.Errorf("%s: there is no channel %q", *file, *channel))
+		return fmt.Errorf("%s: there is no channel %q", *file, *channel)
 	}
 	return withStore(ctx, s, func(db *store.Store) error {
 		switch {
@@ -65,29 +69,22 @@ func watch(ctx context.Context, args []string, stdout, _ io.Writer) error {
 }
 
 func (s *setup) hasChannel(name string) bool {
-	for _, c := range s.Channel {
-		if c.Name == name {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.Channel, func(c alert.Config) bool { return c.Name == name })
 }
 
 func withStore(ctx context.Context, s *setup, f func(db *store.Store) error) error {
 	db, err := store.Open(ctx, s.database())
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	defer db.Close()
-	if err := f(db); err != nil {
-		return unreadable(err)
-	}
-	return nil
+	return f(db)
 }
 
+// removed is the outcome of a removal.
 func removed(ok bool, err error) error {
 	if err == nil && !ok {
-		return fmt.Errorf("there is none with this number")
+		return errors.New("nothing has this number")
 	}
 	return err
 }
@@ -96,33 +93,33 @@ func removed(ok bool, err error) error {
 func authorize(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("authorize", flag.ContinueOnError)
 	file := fs.String("config", "", "settings file")
-	crate := fs.String("crate", "", "name of the crate")
-	version := fs.String("version", "", "its exact version")
-	sum := fs.String("sha256", "", "checksum of the .crate, in hex; any if not given")
+	a := store.Authorization{Added: time.Now()}
+	fs.StringVar(&a.Name, "crate", "", "name of the crate")
+	fs.StringVar(&a.Version, "version", "", "its exact version")
+	fs.StringVar(&a.By, "by", "", "who announces it")
+	fs.Func("sha256", "checksum of the .crate, in hex; any if not given", func(s string) error {
+		b, err := hex.DecodeString(s)
+		if err != nil || len(b) != 32 {
+			return errors.New("64 hex digits are needed")
+		}
+		a.SHA256 = (*[32]byte)(b)
+		return nil
+	})
 	days := fs.Int("days", 30, "how long this holds; 0 for ever")
-	by := fs.String("by", "", "who announces it")
 	remove := fs.Int64("remove", 0, "number of an announcement to withdraw")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}
-	a := store.Authorization{Name: *crate, Version: *version, By: *by, Added: time.Now()}
-	adding := *crate != "" || *version != "" || *sum != ""
-	if adding && (*crate == "" || *version == "" || *by == "" || *days < 0) {
-		return daemon.Usagef("authorize needs -crate, -version and -by")
+	adding := a.Name != "" || a.Version != "" || a.SHA256 != nil
+	if adding && (a.Name == "" || a.Version == "" || a.By == "" || *days < 0) {
+		return outcome.Usagef("authorize needs -crate, -version and -by")
 	}
 	if *days > 0 {
 		a.Expires = a.Added.AddDate(0, 0, *days)
 	}
-	if *sum != "" {
-		b, err := hex.DecodeString(*sum)
-		if err != nil || len(b) != 32 {
-			return daemon.Usagef("-sha256 is not 64 hex digits")
-		}
-		a.SHA256 = (*[32]byte)(b)
-	}
 	s, err := loadSettings(*file)
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
 	return withStore(ctx, s, func(db *store.Store) error {
 		switch {
@@ -135,18 +132,21 @@ func authorize(ctx context.Context, args []string, stdout, _ io.Writer) error {
 			}
 			return err
 		}
-		all, err := db.Authorizations(ctx)
-		for _, a := range all {
-			sum := "any checksum"
-			if a.SHA256 != nil {
-				sum = hex.EncodeToString(a.SHA256[:])
-			}
-			until := "for ever"
-			if !a.Expires.IsZero() {
-				until = "until " + a.Expires.Format(time.DateOnly)
-			}
-			fmt.Fprintf(stdout, "%d\t%s\t%s\t%s\t%s\t%s\n", a.ID, a.Name, a.Version, sum, until, a.By)
-		}
-		return err
+		return listAuthorizations(ctx, db, stdout)
 	})
+}
+
+func listAuthorizations(ctx context.Context, db *store.Store, stdout io.Writer) error {
+	all, err := db.Authorizations(ctx)
+	for _, a := range all {
+		sum, until := "any checksum", "for ever"
+		if a.SHA256 != nil {
+			sum = hex.EncodeToString(a.SHA256[:])
+		}
+		if !a.Expires.IsZero() {
+			until = "until " + a.Expires.Format(time.DateOnly)
+		}
+		fmt.Fprintf(stdout, "%d\t%s\t%s\t%s\t%s\t%s\n", a.ID, a.Name, a.Version, sum, until, a.By)
+	}
+	return err
 }

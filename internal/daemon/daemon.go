@@ -6,37 +6,30 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"time"
+
+	"cratelog/internal/outcome"
 )
 
-// UsageError is a mistake on the command line.
-type UsageError struct{ error }
+// Usage marks a mistake on the command line.
+func Usage(err error) error { return outcome.Misuse(err) }
 
-// Usage makes a UsageError.
-func Usage(err error) error { return UsageError{err} }
-
-// Usagef makes a UsageError.
-func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+// Usagef is Usage of fmt.Errorf.
+func Usagef(format string, args ...any) error { return outcome.Usagef(format, args...) }
 
 // ExitCode prints the error that ended a program and returns its exit code: 0 if
-// there is none, 2 with the usage for a UsageError, else 1.
+// there is none, 2 with the usage for a mistake on the command line, else 1.
 func ExitCode(program, usage string, err error, stderr io.Writer) int {
-	var wrong UsageError
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.As(err, &wrong):
-		fmt.Fprintf(stderr, "%s: %v\n\n%s", program, err, usage)
-		return 2
+	code := outcome.Exit(program, usage, err, stderr)
+	if code == int(outcome.Unchecked) {
+		return int(outcome.Refused)
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", program, err)
-	return 1
+	return code
 }
 
 // Parse parses the flags of a command, which takes no other arguments, and requires
