@@ -1,10 +1,8 @@
 package web
 
 import (
-	"context"
 	"encoding/hex"
 	"encoding/json"
-	"net/http"
 	"strings"
 
 	"cratelog/entry"
@@ -14,195 +12,150 @@ import (
 const jsonSuffix = ".json"
 
 // sendJSON answers a GET with a value.
-func sendJSON(w http.ResponseWriter, r *http.Request, v any) error {
+func (q *request) sendJSON(v any) error {
 	b, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		return err
 	}
-	return send(w, r, "application/json", append(b, '\n'))
+	return send(q.w, q.r, "application/json", append(b, '\n'))
 }
 
-func (s *Server) apiEntries(w http.ResponseWriter, r *http.Request) error {
-	p, err := parseParams(r, append([]string{"order", "limit", "cursor"}, filters...)...)
+// answerJSON is sendJSON of what a function found.
+func answerJSON[T any](q *request, v T, err error) error {
 	if err != nil {
 		return err
 	}
-	list, err := s.entryList(r.Context(), p, p.oneOf("order", "oldest", "newest") == "newest", defaultLimit)
-	if err != nil {
-		return err
+	return q.sendJSON(v)
+}
+
+// order reads the parameter order, and says whether the newest come first.
+func (q *request) order(standard string) (newest bool, order string) {
+	if given := q.oneOf("order", "oldest", "newest"); given != "" {
+		standard = given
 	}
-	return sendJSON(w, r, list)
+	return standard == "newest", standard
+}
+
+func (s *Server) apiEntries(q *request) error {
+	list, err := s.entryList(q, "oldest", defaultLimit)
+	return answerJSON(q, list, err)
 }
 
 // entryList is one page of the entries that the filters choose.
-func (s *Server) entryList(ctx context.Context, p *params, newest bool, standard int) (*entryList, error) {
-	what := "entries, the oldest first"
-	if newest {
-		what = "entries, the newest first"
-	}
-	limit, after := p.limit(standard), p.cursor(what)
-	q, err := s.entryQuery(ctx, p)
+func (s *Server) entryList(q *request, order string, standard int) (*entryList, error) {
+	newest, order := q.order(order)
+	what := "entries, the " + order + " first"
+	limit, after := q.limit(standard), q.cursor(what)
+	find, err := s.entryQuery(q)
 	if err != nil {
 		return nil, err
 	}
-	q.Newest, q.After, q.Limit = newest, after, limit+1 // one more tells whether there is more
-	l, err := s.logs(ctx)                               // before the entries: what is complete up to there
+	find.Newest, find.After, find.Limit = newest, after, limit+1 // one more tells whether there is more
+	found, err := s.cfg.Store.Entries(q.ctx(), find)
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.cfg.Store.Entries(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	out := &entryList{Heads: l.heads(q.Log)}
+	out := &entryList{Heads: q.heads(find.Log)}
 	if len(found) > limit {
 		found = found[:limit]
-		out.Next = p.makeCursor(what, found[limit-1].Place)
+		out.Next = q.makeCursor(what, found[limit-1].Place)
 	}
-	out.Entries = s.entryViews(l, found)
+	out.Entries = s.entryViews(q.logs, found)
 	return out, nil
 }
 
-func (s *Server) apiEntry(w http.ResponseWriter, r *http.Request) error {
-	p, err := parseParams(r, "log")
-	if err != nil {
-		return err
-	}
-	d, err := s.entryDetail(r.Context(), p, strings.TrimSuffix(r.PathValue("key"), jsonSuffix))
-	if err != nil {
-		return err
-	}
-	return sendJSON(w, r, d)
+func (s *Server) apiEntry(q *request) error {
+	d, err := s.entryDetail(q, strings.TrimSuffix(q.r.PathValue("key"), jsonSuffix))
+	return answerJSON(q, d, err)
 }
 
-func (s *Server) apiCrate(w http.ResponseWriter, r *http.Request) error {
-	c, err := s.crateOf(r, strings.TrimSuffix(r.PathValue("name"), jsonSuffix), "oldest", defaultLimit)
-	if err != nil {
-		return err
-	}
-	return sendJSON(w, r, c)
+func (s *Server) apiCrate(q *request) error {
+	c, err := s.crateOf(q, strings.TrimSuffix(q.r.PathValue("name"), jsonSuffix), "oldest", defaultLimit)
+	return answerJSON(q, c, err)
 }
 
 // crateOf is one page of a crate's history.
-func (s *Server) crateOf(r *http.Request, name, order string, standard int) (*crateJSON, error) {
-	p, err := parseParams(r, "log", "order", "limit", "cursor")
-	if err != nil {
-		return nil, err
-	}
+func (s *Server) crateOf(q *request, name, order string, standard int) (*crateJSON, error) {
 	if entry.CheckName(name) != nil {
 		return nil, notFound("That is no name of a crate.")
 	}
-	if given := p.oneOf("order", "oldest", "newest"); given != "" {
-		order = given
-	}
-	p.values.Set("crate", name)
-	list, err := s.entryList(r.Context(), p, order == "newest", standard)
+	q.values.Set("crate", name)
+	list, err := s.entryList(q, order, standard)
 	if err != nil {
 		return nil, err
 	}
 	return &crateJSON{Crate: name, entryList: *list}, nil
 }
 
-func (s *Server) apiCheckpoints(w http.ResponseWriter, r *http.Request) error {
-	p, err := parseParams(r, "log", "size", "verdict", "order", "limit", "cursor")
-	if err != nil {
+func (s *Server) apiCheckpoints(q *request) error {
+	find := store.CheckpointQuery{
+		Size: q.size("size"), Verdict: q.oneOf("verdict", store.Consistent, store.Inconsistent, store.Pending),
+		After: q.cursor("checkpoints"),
+	}
+	find.Newest, _ = q.order("oldest")
+	limit := q.limit(defaultLimit)
+	var err error
+	if find.Log, err = q.only(); err != nil {
 		return err
 	}
-	q := store.CheckpointQuery{
-		Size: p.size("size"), Verdict: p.oneOf("verdict", store.Consistent, store.Inconsistent, store.Pending),
-		Newest: p.oneOf("order", "oldest", "newest") == "newest", After: p.cursor("checkpoints"),
-	}
-	limit := p.limit(defaultLimit)
-	l, err := s.forList(r.Context(), p, &q.Log)
-	if err != nil {
-		return err
-	}
-	q.Limit = limit + 1
-	found, err := s.cfg.Store.Checkpoints(r.Context(), q)
+	find.Limit = limit + 1
+	found, err := s.cfg.Store.Checkpoints(q.ctx(), find)
 	if err != nil {
 		return err
 	}
 	var out checkpointList
 	if len(found) > limit {
 		found = found[:limit]
-		out.Next = p.makeCursor("checkpoints", found[limit-1].ID)
+		out.Next = q.makeCursor("checkpoints", found[limit-1].ID)
 	}
-	out.Checkpoints = checkpointViews(l, found)
-	return sendJSON(w, r, out)
+	out.Checkpoints = checkpointViews(q.logs, found)
+	return q.sendJSON(out)
 }
 
-// forList ends the reading of a list's parameters, and sets the log that it is of.
-func (s *Server) forList(ctx context.Context, p *params, log *int64) (*logs, error) {
-	if p.err != nil {
-		return nil, p.err
-	}
-	only, err := s.log(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	if only != nil {
-		*log = only.ID
-	}
-	return s.logs(ctx)
+func (s *Server) apiFindings(q *request) error {
+	list, err := s.findingList(q, "oldest", defaultLimit)
+	return answerJSON(q, list, err)
 }
 
-func (s *Server) apiFindings(w http.ResponseWriter, r *http.Request) error {
-	list, err := s.findingList(r, "oldest", defaultLimit)
-	if err != nil {
-		return err
+func (s *Server) findingList(q *request, order string, standard int) (*findingList, error) {
+	newest, order := q.order(order)
+	what := "findings, the " + order
+	find := store.FindingQuery{
+		Class: store.Class(q.oneOf("class", string(store.Security), string(store.Operational), string(store.Info))),
+		Kind:  q.get("kind"), Name: q.get("crate"), Standing: q.oneOf("standing", "yes") == "yes",
+		Newest: newest, After: q.cursor(what),
 	}
-	return sendJSON(w, r, list)
-}
-
-func (s *Server) findingList(r *http.Request, order string, standard int) (*findingList, error) {
-	p, err := parseParams(r, "log", "class", "kind", "crate", "standing", "order", "limit", "cursor")
+	limit := q.limit(standard)
+	var err error
+	if find.Log, err = q.only(); err != nil {
+		return nil, err
+	}
+	find.Limit = limit + 1
+	found, err := s.cfg.Store.Findings(q.ctx(), find)
 	if err != nil {
 		return nil, err
 	}
-	if given := p.oneOf("order", "oldest", "newest"); given != "" {
-		order = given
-	}
-	q := store.FindingQuery{
-		Class: store.Class(p.oneOf("class", string(store.Security), string(store.Operational), string(store.Info))),
-		Kind:  p.get("kind"), Name: p.get("crate"), Standing: p.oneOf("standing", "yes") == "yes",
-		Newest: order == "newest", After: p.cursor("findings, the " + order),
-	}
-	limit := p.limit(standard)
-	l, err := s.forList(r.Context(), p, &q.Log)
-	if err != nil {
-		return nil, err
-	}
-	q.Limit = limit + 1
-	found, err := s.cfg.Store.Findings(r.Context(), q)
-	if err != nil {
-		return nil, err
-	}
-	out := &findingList{Heads: l.heads(q.Log)}
+	out := &findingList{Heads: q.heads(find.Log)}
 	if len(found) > limit {
 		found = found[:limit]
-		out.Next = p.makeCursor("findings, the "+order, found[limit-1].ID)
+		out.Next = q.makeCursor(what, found[limit-1].ID)
 	}
-	out.Findings = findingViews(found, l)
+	out.Findings = findingViews(found, q.logs)
 	return out, nil
 }
 
 // logViews are all logs, or the one that the parameter log names.
-func (s *Server) logViews(r *http.Request) ([]logJSON, error) {
-	p, err := parseParams(r, "log")
-	if err != nil {
-		return nil, err
-	}
-	var only int64
-	l, err := s.forList(r.Context(), p, &only)
+func (s *Server) logViews(q *request) ([]logJSON, error) {
+	only, err := q.only()
 	if err != nil {
 		return nil, err
 	}
 	out := []logJSON{}
-	for _, log := range l.all {
+	for _, log := range q.all {
 		if only != 0 && only != log.ID {
 			continue
 		}
-		v, err := s.logView(r.Context(), l, log)
+		v, err := s.logView(q.ctx(), q.logs, log)
 		if err != nil {
 			return nil, err
 		}
@@ -211,24 +164,18 @@ func (s *Server) logViews(r *http.Request) ([]logJSON, error) {
 	return out, nil
 }
 
-func (s *Server) apiLogs(w http.ResponseWriter, r *http.Request) error {
-	views, err := s.logViews(r)
-	if err != nil {
-		return err
-	}
-	return sendJSON(w, r, map[string]any{"logs": views})
+func (s *Server) apiLogs(q *request) error {
+	views, err := s.logViews(q)
+	return answerJSON(q, map[string]any{"logs": views}, err)
 }
 
-func (s *Server) apiWitnesses(w http.ResponseWriter, r *http.Request) error {
-	views, err := s.logViews(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) apiWitnesses(q *request) error {
+	views, err := s.logViews(q)
 	out := []witnessJSON{}
 	for _, v := range views {
 		out = append(out, v.Witnesses...)
 	}
-	return sendJSON(w, r, map[string]any{"witnesses": out})
+	return answerJSON(q, map[string]any{"witnesses": out}, err)
 }
 
 // statisticsJSON is the numbers of one log.
@@ -243,94 +190,85 @@ type statisticsJSON struct {
 	Growth     []growthJSON  `json:"growth"`
 }
 
-func (s *Server) apiStatistics(w http.ResponseWriter, r *http.Request) error {
-	views, err := s.logViews(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) apiStatistics(q *request) error {
+	views, err := s.logViews(q)
 	out := []statisticsJSON{}
 	for _, v := range views {
-		out = append(out, statisticsJSON{headJSON{v.Origin, v.Downloaded, v.Verified, v.Root, v.Page}, v.Backlog, v.Results, v.Findings, v.AgeSeconds, v.Programs, v.MorePrograms, v.Growth})
+		out = append(out, statisticsJSON{
+			headJSON{v.Origin, v.Downloaded, v.Verified, v.Root, v.Page},
+			v.Backlog, v.Results, v.Findings, v.AgeSeconds, v.Programs, v.MorePrograms, v.Growth,
+		})
 	}
-	return sendJSON(w, r, map[string]any{"statistics": out})
+	return answerJSON(q, map[string]any{"statistics": out}, err)
 }
 
 // find returns the entry that a key names: its index, or its leaf hash in hex.
-func (s *Server) find(ctx context.Context, p *params, key string) (store.Entry, *logs, error) {
-	var none store.Entry
-	l, err := s.logs(ctx)
-	if err != nil {
-		return none, nil, err
-	}
+func (s *Server) find(q *request, key string) (e store.Entry, err error) {
 	if leaf, ok := parseHex(key, 32); ok {
-		return s.findLeaf(ctx, p, l, [32]byte(leaf))
+		return s.findLeaf(q, [32]byte(leaf))
 	}
 	index, ok := parseSize(key)
 	if !ok {
-		return none, nil, notFound("An entry is named by its index, or by its leaf hash in 64 digits of lower-case hexadecimal.")
+		return e, notFound("An entry is named by its index, or by its leaf hash in 64 digits of lower-case hexadecimal.")
 	}
-	log, err := s.oneLog(ctx, p)
+	log, err := q.oneLog()
 	if err != nil {
-		return none, nil, err
+		return e, err
 	}
-	e, found, err := s.cfg.Store.EntryAt(ctx, log.ID, index)
+	e, found, err := s.cfg.Store.EntryAt(q.ctx(), log.ID, index)
 	if err == nil && !found {
 		err = notFound("This monitor holds no entry of that index; its copy of the log may end before it.")
 	}
-	return e, l, err
+	return e, err
 }
 
 // findLeaf returns the first entry with a leaf hash.
-func (s *Server) findLeaf(ctx context.Context, p *params, l *logs, leaf [32]byte) (store.Entry, *logs, error) {
-	q := store.EntryQuery{Leaf: &leaf, Limit: 1}
-	log, err := s.log(ctx, p)
+func (s *Server) findLeaf(q *request, leaf [32]byte) (e store.Entry, err error) {
+	log, err := q.only()
 	if err != nil {
-		return store.Entry{}, nil, err
+		return e, err
 	}
-	if log != nil {
-		q.Log = log.ID
-	}
-	found, err := s.cfg.Store.Entries(ctx, q)
+	found, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Log: log, Leaf: &leaf, Limit: 1})
 	if err != nil {
-		return store.Entry{}, nil, err
+		return e, err
 	}
 	if len(found) == 0 {
-		return store.Entry{}, nil, notFound("This monitor holds no entry with the leaf hash " + hex.EncodeToString(leaf[:]) + ".")
+		return e, notFound("This monitor holds no entry with the leaf hash " + hex.EncodeToString(leaf[:]) + ".")
 	}
-	return found[0], l, nil
+	return found[0], nil
 }
 
 // around is how many earlier and later entries of a crate an entry's page names.
 const around = 10
 
 // entryDetail is an entry with all that stands around it.
-func (s *Server) entryDetail(ctx context.Context, p *params, key string) (*entryDetail, error) {
-	e, l, err := s.find(ctx, p, key)
+func (s *Server) entryDetail(q *request, key string) (*entryDetail, error) {
+	e, err := s.find(q, key)
 	if err != nil {
 		return nil, err
 	}
-	d := &entryDetail{entryJSON: s.entryView(l, e), Data: e.Data, Earlier: []entryJSON{}, Later: []entryJSON{}}
-	if d.Inclusion, err = s.inclusion(ctx, l, e); err != nil {
+	d := &entryDetail{entryJSON: s.entryView(q.logs, e), Data: e.Data, Earlier: []entryJSON{}, Later: []entryJSON{}}
+	if d.Inclusion, err = s.inclusion(q, e); err != nil {
 		return nil, err
 	}
 	if d.Inclusion == nil {
 		d.Bundle = ""
 	}
-	findings, err := s.cfg.Store.Findings(ctx, store.FindingQuery{Log: e.Log, Index: &e.Index, Limit: maxLimit})
+	findings, err := s.cfg.Store.Findings(q.ctx(), store.FindingQuery{Log: e.Log, Index: &e.Index, Limit: maxLimit})
 	if err != nil {
 		return nil, err
 	}
-	d.Findings = findingViews(findings, l)
+	d.Findings = findingViews(findings, q.logs)
 	if e.Name == "" {
 		return d, nil
 	}
-	q := store.EntryQuery{Name: e.Name, After: e.Place, Limit: around}
-	later, err := s.cfg.Store.Entries(ctx, q)
+	find := store.EntryQuery{Name: e.Name, After: e.Place, Limit: around}
+	later, err := s.cfg.Store.Entries(q.ctx(), find)
 	if err != nil {
 		return nil, err
 	}
-	q.Newest = true
-	earlier, err := s.cfg.Store.Entries(ctx, q)
-	d.Earlier, d.Later = s.entryViews(l, earlier), s.entryViews(l, later)
+	find.Newest = true
+	earlier, err := s.cfg.Store.Entries(q.ctx(), find)
+	d.Earlier, d.Later = s.entryViews(q.logs, earlier), s.entryViews(q.logs, later)
 	return d, err
 }

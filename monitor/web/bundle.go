@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"fmt"
 	"net/http"
@@ -18,14 +17,14 @@ import (
 // prove returns the best checkpoint that covers an entry, and the entry's inclusion
 // path under it; no path if there is no such checkpoint yet. It is made of this
 // monitor's own hashes, and compared with the root that the log signed.
-func (s *Server) prove(ctx context.Context, l *logs, e store.Entry) (store.Checkpoint, tlog.RecordProof, bool, error) {
-	c, found, err := s.cfg.Store.BestCovering(ctx, e.Log, e.Index+1, l.pos[e.Log].Downloaded)
+func (s *Server) prove(q *request, e store.Entry) (store.Checkpoint, tlog.RecordProof, bool, error) {
+	c, found, err := s.cfg.Store.BestCovering(q.ctx(), e.Log, e.Index+1, q.pos[e.Log].Downloaded)
 	if err != nil || !found {
 		return c, nil, false, err
 	}
-	path, root, err := s.cfg.Store.Prove(ctx, e.Log, c.Size, e.Index)
+	path, root, err := s.cfg.Store.Prove(q.ctx(), e.Log, c.Size, e.Index)
 	if err == nil && root != c.Root {
-		err = fmt.Errorf("the stored hashes of %q give another root at size %d than the checkpoint that was found consistent", l.origin(e.Log), c.Size)
+		err = fmt.Errorf("the stored hashes of %q give another root at size %d than the checkpoint that was found consistent", q.origin(e.Log), c.Size)
 	}
 	if err == nil {
 		err = tlog.CheckRecord(path, c.Size, c.Root, e.Index, e.LeafHash)
@@ -33,12 +32,12 @@ func (s *Server) prove(ctx context.Context, l *logs, e store.Entry) (store.Check
 	return c, path, err == nil, err
 }
 
-func (s *Server) inclusion(ctx context.Context, l *logs, e store.Entry) (*proofJSON, error) {
-	c, path, ok, err := s.prove(ctx, l, e)
+func (s *Server) inclusion(q *request, e store.Entry) (*proofJSON, error) {
+	c, path, ok, err := s.prove(q, e)
 	if !ok {
 		return nil, err
 	}
-	v := &proofJSON{Checkpoint: checkpointView(l, c), Path: []string{}}
+	v := &proofJSON{Checkpoint: checkpointView(q.logs, c), Path: []string{}}
 	for _, h := range path {
 		v.Path = append(v.Path, hex.EncodeToString(h[:]))
 	}
@@ -47,24 +46,24 @@ func (s *Server) inclusion(ctx context.Context, l *logs, e store.Entry) (*proofJ
 
 // bundle answers with the c2sp.org/tlog-proof of an entry, verified with the code of
 // those who will rely on it.
-func (s *Server) bundle(w http.ResponseWriter, r *http.Request, p *params, key string) error {
-	e, l, err := s.find(r.Context(), p, key)
+func (s *Server) bundle(q *request, key string) error {
+	e, err := s.find(q, key)
 	if err != nil {
 		return err
 	}
-	c, path, ok, err := s.prove(r.Context(), l, e)
+	c, path, ok, err := s.prove(q, e)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return notFound("This monitor holds no checkpoint that covers this entry yet; try again in a minute.")
 	}
-	b, err := s.makeBundle(l.origin(e.Log), e, c, path)
+	b, err := s.makeBundle(q.origin(e.Log), e, c, path)
 	if err != nil {
 		return err
 	}
-	download(w, fileName(e)+bundleSuffix)
-	return send(w, r, "text/plain; charset=utf-8", b)
+	download(q.w, fileName(e)+bundleSuffix)
+	return send(q.w, q.r, "text/plain; charset=utf-8", b)
 }
 
 func (s *Server) makeBundle(origin string, e store.Entry, c store.Checkpoint, path tlog.RecordProof) ([]byte, error) {
@@ -96,16 +95,16 @@ func (s *Server) makeBundle(origin string, e store.Entry, c store.Checkpoint, pa
 }
 
 // rawEntry answers with an entry's bytes, as they stand in the log.
-func (s *Server) rawEntry(w http.ResponseWriter, r *http.Request, p *params, key string) error {
-	e, l, err := s.find(r.Context(), p, key)
+func (s *Server) rawEntry(q *request, key string) error {
+	e, err := s.find(q, key)
 	if err != nil {
 		return err
 	}
-	if e.Index < l.pos[e.Log].Verified {
-		immutable(w)
+	if e.Index < q.pos[e.Log].Verified {
+		immutable(q.w)
 	}
-	download(w, fileName(e)+rawSuffix)
-	return send(w, r, "application/octet-stream", e.Data)
+	download(q.w, fileName(e)+rawSuffix)
+	return send(q.w, q.r, "application/octet-stream", e.Data)
 }
 
 // fileName is what a download of an entry is called. The parts of a crate's name and

@@ -2,12 +2,10 @@ package web
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,16 +15,16 @@ import (
 	"cratelog/monitor/store"
 )
 
-func (s *Server) findings(w http.ResponseWriter, r *http.Request) error {
-	list, err := s.findingList(r, "newest", pageLimit)
+func (s *Server) findings(q *request) error {
+	list, err := s.findingList(q, "newest", pageLimit)
 	if err != nil {
 		return err
 	}
 	data := struct {
 		findingList
 		browse
-	}{*list, s.browse(r, &params{values: r.URL.Query()}, list.Next)}
-	return s.show(w, r, "findings", list, page{Title: "Findings and evidence", Nav: "evidence", Twin: twinOf("/evidence.json", r), Feed: "/feed.atom", FeedTitle: "Findings", Data: data})
+	}{*list, q.browse(list.Next)}
+	return s.show(q, "findings", list, page{Title: "Findings and evidence", Nav: "evidence", Twin: "/evidence.json", Feed: "/feed.atom", FeedTitle: "Findings", Data: data})
 }
 
 // maxEvidence is the size of an evidence file that is served; maxText of one that is
@@ -38,26 +36,27 @@ const (
 
 // evidence answers for an evidence file: its page, the twin, and the file itself. A
 // file that is not what its name says is not handed out.
-func (s *Server) evidence(w http.ResponseWriter, r *http.Request) error {
-	if err := noParams(r); err != nil {
-		return err
-	}
-	key, raw := strings.CutSuffix(r.PathValue("key"), evidenceSuffix)
+func (s *Server) evidence(q *request) error {
+	key, raw := strings.CutSuffix(q.r.PathValue("key"), evidenceSuffix)
 	key = strings.TrimSuffix(key, jsonSuffix)
 	b, err := s.readEvidence(key)
 	if err != nil {
 		return err
 	}
 	if raw {
-		immutable(w)
-		download(w, key+evidenceSuffix)
-		return send(w, r, "application/octet-stream", b)
+		immutable(q.w)
+		download(q.w, key+evidenceSuffix)
+		return send(q.w, q.r, "application/octet-stream", b)
 	}
-	d, err := s.evidenceDetail(r.Context(), key, b)
+	findings, err := s.cfg.Store.Findings(q.ctx(), store.FindingQuery{Evidence: key, Limit: maxLimit})
 	if err != nil {
 		return err
 	}
-	return s.show(w, r, "evidence", d, page{Title: "Evidence " + key[:12], Nav: "evidence", Twin: "/evidence/" + key + jsonSuffix})
+	d := &evidenceDetail{SHA256: key, Bytes: len(b), File: "/evidence/" + key + evidenceSuffix, Findings: findingViews(findings, q.logs)}
+	if len(b) <= maxText && isText(b) {
+		d.Text = string(b)
+	}
+	return s.show(q, "evidence", d, page{Title: "Evidence " + key[:12], Nav: "evidence", Twin: "/evidence/" + key + jsonSuffix})
 }
 
 func (s *Server) readEvidence(key string) ([]byte, error) {
@@ -79,22 +78,6 @@ func (s *Server) readEvidence(key string) ([]byte, error) {
 		return nil, fmt.Errorf("evidence %s: the file has the SHA-256 %s", key, hex.EncodeToString(sum[:]))
 	}
 	return b, nil
-}
-
-func (s *Server) evidenceDetail(ctx context.Context, key string, b []byte) (*evidenceDetail, error) {
-	l, err := s.logs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	findings, err := s.cfg.Store.Findings(ctx, store.FindingQuery{Evidence: key, Limit: maxLimit})
-	if err != nil {
-		return nil, err
-	}
-	d := &evidenceDetail{SHA256: key, Bytes: len(b), File: "/evidence/" + key + evidenceSuffix, Findings: findingViews(findings, l)}
-	if len(b) <= maxText && isText(b) {
-		d.Text = string(b)
-	}
-	return d, nil
 }
 
 // isText says whether bytes can be shown as they are.

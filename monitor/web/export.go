@@ -4,62 +4,35 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
-	"iter"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
 // exportBatch is after how many entries an export is flushed.
 const exportBatch = 1000
 
-// all walks the entries that the filters of a request choose, the oldest first. They
-// are read in pages, so that an export of a large log costs no memory and holds up
-// nobody. What is appended meanwhile may be part of it.
-func (s *Server) all(r *http.Request) (iter.Seq2[entryJSON, error], error) {
-	p, err := parseParams(r, filters...)
-	if err != nil {
-		return nil, err
-	}
-	q, err := s.entryQuery(r.Context(), p)
-	if err != nil {
-		return nil, err
-	}
-	l, err := s.logs(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	return func(yield func(entryJSON, error) bool) {
-		for e, err := range s.cfg.Store.AllEntries(r.Context(), q) {
-			if err != nil {
-				yield(entryJSON{}, err)
-				return
-			}
-			if !yield(s.entryView(l, e), nil) {
-				return
-			}
-		}
-	}, nil
-}
-
-// export writes entries one by one. An error in the middle cuts the connection, so
-// that nobody takes a part for the whole.
-func (s *Server) export(w http.ResponseWriter, r *http.Request, contentType, name string, write func(entryJSON) error, flush func() error) error {
-	entries, err := s.all(r)
+// export writes the entries that the filters choose one by one, the oldest first. They
+// are read in pages, so that an export of a large log costs little memory and delays no
+// other reader. What is appended meanwhile may be part of it. An error in the middle cuts
+// the connection, so that a part cannot pass for the whole.
+func (s *Server) export(q *request, contentType, name string, write func(entryJSON) error, flush func() error) error {
+	find, err := s.entryQuery(q)
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Cache-Control", "no-cache")
-	download(w, name)
-	if r.Method == http.MethodHead {
+	q.w.Header().Set("Content-Type", contentType)
+	q.w.Header().Set("Cache-Control", "no-cache")
+	download(q.w, name)
+	if q.r.Method == http.MethodHead {
 		return nil
 	}
 	n, failed := 0, error(nil)
-	control := http.NewResponseController(w)
-	for e, err := range entries {
+	control := http.NewResponseController(q.w)
+	for e, err := range s.cfg.Store.AllEntries(q.ctx(), find) {
 		if failed = err; err == nil {
-			failed = write(e)
+			failed = write(s.entryView(q.logs, e))
 		}
 		if n++; failed == nil && n%exportBatch == 0 {
 			failed = errors.Join(flush(), extend(control))
@@ -72,8 +45,8 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, contentType, nam
 		failed = flush()
 	}
 	if failed != nil {
-		if r.Context().Err() == nil {
-			s.cfg.Log.Error("an export was cut off", "path", r.URL.Path, "entries", n, "err", failed)
+		if q.ctx().Err() == nil {
+			s.cfg.Log.Error("an export was cut off", "path", q.r.URL.Path, "entries", n, "err", failed)
 		}
 		panic(http.ErrAbortHandler)
 	}
@@ -111,30 +84,19 @@ func csvRow(e entryJSON) []string {
 	}
 }
 
-func (s *Server) exportCSV(w http.ResponseWriter, r *http.Request) error {
-	out := csv.NewWriter(w)
-	first := true
-	return s.export(w, r, "text/csv; charset=utf-8", "entries.csv", func(e entryJSON) error {
-		if first {
-			first = false
-			if err := out.Write(csvHeader); err != nil {
-				return err
-			}
-		}
-		return out.Write(csvRow(e))
+func (s *Server) exportCSV(q *request) error {
+	out := csv.NewWriter(q.w)
+	header := sync.OnceValue(func() error { return out.Write(csvHeader) })
+	return s.export(q, "text/csv; charset=utf-8", "entries.csv", func(e entryJSON) error {
+		return errors.Join(header(), out.Write(csvRow(e)))
 	}, func() error {
-		if first {
-			first = false
-			if err := out.Write(csvHeader); err != nil {
-				return err
-			}
-		}
+		err := header()
 		out.Flush()
-		return out.Error()
+		return errors.Join(err, out.Error())
 	})
 }
 
-func (s *Server) exportNDJSON(w http.ResponseWriter, r *http.Request) error {
-	out := json.NewEncoder(w)
-	return s.export(w, r, "application/x-ndjson", "entries.ndjson", func(e entryJSON) error { return out.Encode(e) }, func() error { return nil })
+func (s *Server) exportNDJSON(q *request) error {
+	out := json.NewEncoder(q.w)
+	return s.export(q, "application/x-ndjson", "entries.ndjson", func(e entryJSON) error { return out.Encode(e) }, func() error { return nil })
 }

@@ -1,11 +1,9 @@
 package web
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/xml"
 	"fmt"
-	"net/http"
 	"time"
 
 	"cratelog/entry"
@@ -61,10 +59,14 @@ func atomID(words ...string) string {
 	return fmt.Sprintf("urn:uuid:%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-func (s *Server) sendFeed(w http.ResponseWriter, r *http.Request, f atomFeed, self, page string, begin time.Time) error {
+func (s *Server) sendFeed(q *request, f atomFeed, self, page string) error {
 	f.Author = atomPerson{s.cfg.Name}
 	f.Links = []atomLink{{"self", "application/atom+xml", s.cfg.URL + self}, {"alternate", "text/html", s.cfg.URL + page}}
-	f.Updated = begin.UTC().Format(time.RFC3339) // of an empty feed: it never changed
+	begin := time.Unix(0, 0) // of an empty feed: it has not changed since this monitor began
+	if len(q.all) > 0 {
+		begin = q.all[0].Added
+	}
+	f.Updated = begin.UTC().Format(time.RFC3339)
 	for _, e := range f.Entries {
 		f.Updated = max(f.Updated, e.Updated)
 	}
@@ -72,28 +74,12 @@ func (s *Server) sendFeed(w http.ResponseWriter, r *http.Request, f atomFeed, se
 	if err != nil {
 		return err
 	}
-	return send(w, r, "application/atom+xml; charset=utf-8", append([]byte(xml.Header), append(b, '\n')...))
-}
-
-// begin is when this monitor began, for feeds that hold nothing.
-func (s *Server) begin(ctx context.Context) (time.Time, error) {
-	l, err := s.cfg.Store.Logs(ctx)
-	if err != nil || len(l) == 0 {
-		return time.Unix(0, 0), err
-	}
-	return l[0].Added, nil
+	return send(q.w, q.r, "application/atom+xml; charset=utf-8", append([]byte(xml.Header), append(b, '\n')...))
 }
 
 // feed is the feed of findings.
-func (s *Server) feed(w http.ResponseWriter, r *http.Request) error {
-	if err := noParams(r); err != nil {
-		return err
-	}
-	begin, err := s.begin(r.Context())
-	if err != nil {
-		return err
-	}
-	findings, err := s.cfg.Store.Findings(r.Context(), store.FindingQuery{Newest: true, Limit: feedLimit})
+func (s *Server) feed(q *request) error {
+	findings, err := s.cfg.Store.Findings(q.ctx(), store.FindingQuery{Newest: true, Limit: feedLimit})
 	if err != nil {
 		return err
 	}
@@ -101,7 +87,7 @@ func (s *Server) feed(w http.ResponseWriter, r *http.Request) error {
 	for _, x := range findings {
 		f.Entries = append(f.Entries, s.findingEntry(x))
 	}
-	return s.sendFeed(w, r, f, "/feed.atom", "/evidence", begin)
+	return s.sendFeed(q, f, "/feed.atom", "/evidence")
 }
 
 func (s *Server) findingEntry(x store.Finding) atomEntry {
@@ -122,27 +108,19 @@ func (s *Server) findingEntry(x store.Finding) atomEntry {
 }
 
 // crateFeed is the feed of new entries about a crate.
-func (s *Server) crateFeed(w http.ResponseWriter, r *http.Request, name string) error {
-	if err := noParams(r); err != nil {
+func (s *Server) crateFeed(q *request, name string) error {
+	if err := noParams(q.r); err != nil {
 		return err
 	}
 	if entry.CheckName(name) != nil {
 		return notFound("That is no name of a crate.")
 	}
-	begin, err := s.begin(r.Context())
-	if err != nil {
-		return err
-	}
-	l, err := s.logs(r.Context())
-	if err != nil {
-		return err
-	}
-	entries, err := s.cfg.Store.Entries(r.Context(), store.EntryQuery{Name: name, Newest: true, Limit: feedLimit})
+	entries, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Name: name, Newest: true, Limit: feedLimit})
 	if err != nil {
 		return err
 	}
 	f := atomFeed{ID: atomID("crate", s.cfg.Name, name), Title: s.cfg.Name + ": " + name}
-	for _, x := range s.entryViews(l, entries) {
+	for _, x := range s.entryViews(q.logs, entries) {
 		seen := x.Seen.UTC().Format(time.RFC3339)
 		f.Entries = append(f.Entries, atomEntry{
 			ID:    atomID("entry", x.Log, fmt.Sprint(x.Index), x.Leaf),
@@ -151,5 +129,5 @@ func (s *Server) crateFeed(w http.ResponseWriter, r *http.Request, name string) 
 			Summary: fmt.Sprintf("%s %s was logged as entry %d of %s: checksum %s, commit %s. %s", x.Crate, x.Version, x.Index, x.Log, x.Checksum, x.Commit, x.Coverage.Summary),
 		})
 	}
-	return s.sendFeed(w, r, f, crateURL(name)+".atom", crateURL(name), begin)
+	return s.sendFeed(q, f, crateURL(name)+".atom", crateURL(name))
 }

@@ -57,19 +57,23 @@ func (s *Server) render(name string, p page) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// show answers with a page, or with its JSON twin if that was asked for.
-func (s *Server) show(w http.ResponseWriter, r *http.Request, name string, twin any, p page) error {
-	if strings.HasSuffix(r.URL.Path, jsonSuffix) {
-		return sendJSON(w, r, twin)
+// show answers with a page, or with its JSON twin if that was asked for. The twin's
+// address takes the page's parameters.
+func (s *Server) show(q *request, name string, twin any, p page) error {
+	if strings.HasSuffix(q.r.URL.Path, jsonSuffix) {
+		return q.sendJSON(twin)
 	}
 	if p.Data == nil {
 		p.Data = twin
+	}
+	if q.r.URL.RawQuery != "" {
+		p.Twin += "?" + q.r.URL.RawQuery
 	}
 	b, err := s.render(name, p)
 	if err != nil {
 		return err
 	}
-	return send(w, r, "text/html; charset=utf-8", b)
+	return send(q.w, q.r, "text/html; charset=utf-8", b)
 }
 
 // errorPage answers a person with a refusal.
@@ -91,42 +95,31 @@ func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, x *web.Refusa
 	return true
 }
 
-// twinOf is the address of a page's JSON, with the page's own parameters.
-func twinOf(path string, r *http.Request) string {
-	if r.URL.RawQuery != "" {
-		return path + "?" + r.URL.RawQuery
-	}
-	return path
-}
-
-func (s *Server) overview(w http.ResponseWriter, r *http.Request) error {
-	if err := noParams(r); err != nil {
-		return err
-	}
-	o, err := s.overviewOf(r.Context())
+func (s *Server) overview(q *request) error {
+	o, err := s.overviewOf(q)
 	if err != nil {
 		return err
 	}
-	return s.show(w, r, "overview", o, page{Title: o.Statement, Nav: "overview", Twin: "/index.json", Feed: "/feed.atom", FeedTitle: "Findings"})
+	return s.show(q, "overview", o, page{Title: o.Statement, Nav: "overview", Twin: "/index.json", Feed: "/feed.atom", FeedTitle: "Findings"})
 }
 
 // browse is where a list goes on, for people: the address of the first page if this
 // is not it, and of the next one.
 type browse struct{ First, Older string }
 
-func (s *Server) browse(r *http.Request, p *params, next *string) browse {
+func (q *request) browse(next *string) browse {
 	var b browse
 	keep := url.Values{}
-	if p.has("log") {
-		keep.Set("log", p.get("log"))
+	if q.has("log") {
+		keep.Set("log", q.get("log"))
 	}
 	at := func() string {
 		if len(keep) == 0 {
-			return r.URL.Path
+			return q.r.URL.Path
 		}
-		return r.URL.Path + "?" + keep.Encode()
+		return q.r.URL.Path + "?" + keep.Encode()
 	}
-	if p.has("cursor") {
+	if q.has("cursor") {
 		b.First = at()
 	}
 	if next != nil {
@@ -152,53 +145,44 @@ type logLink struct {
 // logHeads is how many checkpoints the page of a log shows.
 const logHeads = 20
 
-func (s *Server) logPage(w http.ResponseWriter, r *http.Request) error {
-	p, err := parseParams(r, "log", "cursor")
-	if err != nil {
-		return err
-	}
-	ctx := r.Context()
-	log, err := s.oneLog(ctx, p)
-	if err != nil {
-		return err
-	}
-	l, err := s.logs(ctx)
+func (s *Server) logPage(q *request) error {
+	log, err := q.oneLog()
 	if err != nil {
 		return err
 	}
 	d := logDetail{Others: []logLink{}}
-	if d.Log, err = s.logView(ctx, l, log); err != nil {
+	if d.Log, err = s.logView(q.ctx(), q.logs, log); err != nil {
 		return err
 	}
-	for _, other := range l.all {
+	for _, other := range q.all {
 		if other.ID != log.ID {
-			d.Others = append(d.Others, logLink{other.Origin, l.at("/log", other.ID)})
+			d.Others = append(d.Others, logLink{other.Origin, q.at("/log", other.ID)})
 		}
 	}
 	where := "entries of " + log.Origin
-	after := p.cursor(where)
-	if p.err != nil {
-		return p.err
+	after := q.cursor(where)
+	if q.err != nil {
+		return q.err
 	}
-	entries, err := s.cfg.Store.Entries(ctx, store.EntryQuery{Log: log.ID, Newest: true, After: after, Limit: pageLimit + 1})
+	entries, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Log: log.ID, Newest: true, After: after, Limit: pageLimit + 1})
 	if err != nil {
 		return err
 	}
 	if len(entries) > pageLimit {
 		entries = entries[:pageLimit]
-		d.Next = p.makeCursor(where, entries[pageLimit-1].Place)
+		d.Next = q.makeCursor(where, entries[pageLimit-1].Place)
 	}
-	d.Entries = s.entryViews(l, entries)
-	heads, err := s.cfg.Store.Checkpoints(ctx, store.CheckpointQuery{Log: log.ID, Newest: true, Limit: logHeads})
+	d.Entries = s.entryViews(q.logs, entries)
+	heads, err := s.cfg.Store.Checkpoints(q.ctx(), store.CheckpointQuery{Log: log.ID, Newest: true, Limit: logHeads})
 	if err != nil {
 		return err
 	}
-	d.Checkpoints = checkpointViews(l, heads)
+	d.Checkpoints = checkpointViews(q.logs, heads)
 	data := struct {
 		logDetail
 		browse
-	}{d, s.browse(r, p, d.Next)}
-	return s.show(w, r, "log", d, page{Title: "Log " + log.Origin, Nav: "log", Twin: twinOf("/log.json", r), Data: data})
+	}{d, q.browse(d.Next)}
+	return s.show(q, "log", d, page{Title: "Log " + log.Origin, Nav: "log", Twin: "/log.json", Data: data})
 }
 
 type crateDetail struct {
@@ -207,27 +191,24 @@ type crateDetail struct {
 	Sentence, Duplicates, FeedURL string
 }
 
-func (s *Server) crate(w http.ResponseWriter, r *http.Request) error {
-	name := r.PathValue("name")
+func (s *Server) crate(q *request) error {
+	name := q.r.PathValue("name")
 	if n, ok := strings.CutSuffix(name, ".atom"); ok {
-		return s.crateFeed(w, r, n)
+		return s.crateFeed(q, n)
 	}
 	name = strings.TrimSuffix(name, jsonSuffix) // a crate's name has no dot
-	c, err := s.crateOf(r, name, "newest", pageLimit)
+	c, err := s.crateOf(q, name, "newest", pageLimit)
 	if err != nil {
 		return err
 	}
-	d := crateDetail{crateJSON: *c, FeedURL: crateURL(name) + ".atom"}
-	values := r.URL.Query()
-	d.browse = s.browse(r, &params{values: values}, c.Next)
+	d := crateDetail{crateJSON: *c, FeedURL: crateURL(name) + ".atom", browse: q.browse(c.Next), Duplicates: duplicates(c.Entries)}
 	if n := len(c.Entries); n > 0 {
 		d.Sentence = count(uint64(n), "entry is", "entries are") + " about this crate."
-		if c.Next != nil || values.Has("cursor") {
+		if c.Next != nil || q.has("cursor") {
 			d.Sentence = "Some of the entries about this crate."
 		}
 	}
-	d.Duplicates = duplicates(c.Entries)
-	return s.show(w, r, "crate", c, page{Title: name, Twin: twinOf(crateURL(name)+jsonSuffix, r), Feed: d.FeedURL, FeedTitle: "New versions of " + name, Data: d})
+	return s.show(q, "crate", c, page{Title: name, Twin: crateURL(name) + jsonSuffix, Feed: d.FeedURL, FeedTitle: "New versions of " + name, Data: d})
 }
 
 // duplicates names the versions that entries give more than one checksum.
@@ -250,26 +231,19 @@ type versionJSON struct {
 	Entries   []entryJSON `json:"entries"`
 }
 
-func (s *Server) version(w http.ResponseWriter, r *http.Request) error {
-	if err := noParams(r); err != nil {
-		return err
-	}
-	v := versionJSON{Crate: r.PathValue("name"), Version: strings.TrimSuffix(r.PathValue("version"), jsonSuffix)}
-	if strings.HasSuffix(r.URL.Path, "/") {
-		v.Version = r.PathValue("version") // see versionURL
+func (s *Server) version(q *request) error {
+	v := versionJSON{Crate: q.r.PathValue("name"), Version: strings.TrimSuffix(q.r.PathValue("version"), jsonSuffix)}
+	if strings.HasSuffix(q.r.URL.Path, "/") {
+		v.Version = q.r.PathValue("version") // see versionURL
 	}
 	if entry.CheckName(v.Crate) != nil || entry.CheckVersion(v.Version) != nil {
 		return notFound("That is no crate and version.")
 	}
-	l, err := s.logs(r.Context())
+	entries, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Name: v.Crate, Version: v.Version, Limit: maxLimit})
 	if err != nil {
 		return err
 	}
-	entries, err := s.cfg.Store.Entries(r.Context(), store.EntryQuery{Name: v.Crate, Version: v.Version, Limit: maxLimit})
-	if err != nil {
-		return err
-	}
-	v.Heads, v.Entries = l.heads(0), s.entryViews(l, entries)
+	v.Heads, v.Entries = q.heads(0), s.entryViews(q.logs, entries)
 	v.Duplicate = duplicates(v.Entries) != ""
 	sentence := "No log that this monitor follows holds an entry about this version."
 	switch n := len(entries); {
@@ -282,24 +256,20 @@ func (s *Server) version(w http.ResponseWriter, r *http.Request) error {
 		versionJSON
 		Sentence string
 	}{v, sentence}
-	return s.show(w, r, "version", v, page{Title: v.Crate + " " + v.Version, Twin: crateURL(v.Crate) + "/" + url.PathEscape(v.Version) + jsonSuffix, Data: data})
+	return s.show(q, "version", v, page{Title: v.Crate + " " + v.Version, Twin: crateURL(v.Crate) + "/" + url.PathEscape(v.Version) + jsonSuffix, Data: data})
 }
 
 // entry answers for everything under /e/: page, twin, raw bytes and bundle.
-func (s *Server) entry(w http.ResponseWriter, r *http.Request) error {
-	p, err := parseParams(r, "log")
-	if err != nil {
-		return err
-	}
-	key := r.PathValue("key")
+func (s *Server) entry(q *request) error {
+	key := q.r.PathValue("key")
 	if k, ok := strings.CutSuffix(key, rawSuffix); ok {
-		return s.rawEntry(w, r, p, k)
+		return s.rawEntry(q, k)
 	}
 	if k, ok := strings.CutSuffix(key, bundleSuffix); ok {
-		return s.bundle(w, r, p, k)
+		return s.bundle(q, k)
 	}
 	key = strings.TrimSuffix(key, jsonSuffix)
-	d, err := s.entryDetail(r.Context(), p, key)
+	d, err := s.entryDetail(q, key)
 	if err != nil {
 		return err
 	}
@@ -307,7 +277,7 @@ func (s *Server) entry(w http.ResponseWriter, r *http.Request) error {
 	if d.Crate != "" {
 		title = fmt.Sprintf("%s %s, entry %d", d.Crate, d.Version, d.Index)
 	}
-	return s.show(w, r, "entry", d, page{Title: title, Twin: twinOf("/e/"+key+jsonSuffix, r)})
+	return s.show(q, "entry", d, page{Title: title, Twin: "/e/" + key + jsonSuffix})
 }
 
 type checkpointDetail struct {
@@ -318,26 +288,18 @@ type checkpointDetail struct {
 	File        string           `json:"file"` // the first of them, as a signed note
 }
 
-func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) error {
-	p, err := parseParams(r, "log")
-	if err != nil {
-		return err
-	}
-	key, note := strings.CutSuffix(r.PathValue("key"), noteSuffix)
+func (s *Server) checkpoint(q *request) error {
+	key, note := strings.CutSuffix(q.r.PathValue("key"), noteSuffix)
 	key = strings.TrimSuffix(key, jsonSuffix)
 	size, ok := parseSize(key)
 	if !ok {
 		return notFound("A checkpoint is named by its size, a number of entries.")
 	}
-	log, err := s.oneLog(r.Context(), p)
+	log, err := q.oneLog()
 	if err != nil {
 		return err
 	}
-	l, err := s.logs(r.Context())
-	if err != nil {
-		return err
-	}
-	found, err := s.cfg.Store.Checkpoints(r.Context(), store.CheckpointQuery{Log: log.ID, Size: &size, Limit: maxLimit})
+	found, err := s.cfg.Store.Checkpoints(q.ctx(), store.CheckpointQuery{Log: log.ID, Size: &size, Limit: maxLimit})
 	if err != nil {
 		return err
 	}
@@ -345,9 +307,9 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) error {
 		return notFound("This monitor has seen no checkpoint of that size.")
 	}
 	if note {
-		download(w, fmt.Sprintf("%d%s", size, noteSuffix))
-		return send(w, r, "text/plain; charset=utf-8", found[0].Signed)
+		download(q.w, fmt.Sprintf("%d%s", size, noteSuffix))
+		return send(q.w, q.r, "text/plain; charset=utf-8", found[0].Signed)
 	}
-	d := checkpointDetail{log.Origin, uint64(size), len(found) > 1, checkpointViews(l, found), l.at("/cp/"+key+noteSuffix, log.ID)}
-	return s.show(w, r, "checkpoint", d, page{Title: "Checkpoint of " + count(d.Size, "entry", "entries"), Nav: "log", Twin: twinOf("/cp/"+key+jsonSuffix, r)})
+	d := checkpointDetail{log.Origin, uint64(size), len(found) > 1, checkpointViews(q.logs, found), q.at("/cp/"+key+noteSuffix, log.ID)}
+	return s.show(q, "checkpoint", d, page{Title: "Checkpoint of " + count(d.Size, "entry", "entries"), Nav: "log", Twin: "/cp/" + key + jsonSuffix})
 }

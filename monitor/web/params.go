@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -37,7 +36,10 @@ type params struct {
 
 // parseParams reads the query of a request, which may have the given parameters
 // and no others.
-func parseParams(r *http.Request, known ...string) (*params, error) {
+func parseParams(r *http.Request, known []string) (*params, error) {
+	if len(known) == 0 {
+		return &params{}, noParams(r)
+	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, badRequest("The part of the address behind the question mark is malformed.")
@@ -161,16 +163,12 @@ func parseSize(s string) (int64, bool) {
 }
 
 // log reads the parameter log, the origin of a followed log: nil if it is not given.
-func (s *Server) log(ctx context.Context, p *params) (*store.Log, error) {
-	if !p.has("log") {
+func (q *request) log() (*store.Log, error) {
+	if !q.has("log") {
 		return nil, nil
 	}
-	logs, err := s.cfg.Store.Logs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range logs {
-		if l.Origin == p.get("log") {
+	for _, l := range q.all {
+		if l.Origin == q.get("log") {
 			return &l, nil
 		}
 	}
@@ -180,21 +178,30 @@ func (s *Server) log(ctx context.Context, p *params) (*store.Log, error) {
 // oneLog is log where an answer is about one log: without the parameter, it is the
 // log that this monitor has followed longest, so that an address keeps its meaning
 // when another log is added.
-func (s *Server) oneLog(ctx context.Context, p *params) (store.Log, error) {
-	if l, err := s.log(ctx, p); err != nil || l != nil {
-		if l == nil {
-			l = new(store.Log)
-		}
-		return *l, err
-	}
-	logs, err := s.cfg.Store.Logs(ctx)
-	if err != nil {
+func (q *request) oneLog() (store.Log, error) {
+	l, err := q.log()
+	switch {
+	case err != nil:
 		return store.Log{}, err
-	}
-	if len(logs) == 0 {
+	case l != nil:
+		return *l, nil
+	case len(q.all) == 0:
 		return store.Log{}, notFound("This monitor follows no log yet.")
 	}
-	return logs[0], nil
+	return q.all[0], nil
+}
+
+// only ends the reading of a list's parameters, and returns the log that it is of: 0 for
+// all.
+func (q *request) only() (int64, error) {
+	if q.err != nil {
+		return 0, q.err
+	}
+	l, err := q.log()
+	if l == nil {
+		return 0, err
+	}
+	return l.ID, nil
 }
 
 // A cursor is the base64url of a place in the store's order, 8 bytes big-endian, and
@@ -243,39 +250,37 @@ func (p *params) cursor(what string) int64 {
 	return place
 }
 
-// filters are the parameters that choose entries.
-var filters = []string{"crate", "version", "checksum", "commit", "path", "repository", "program", "leaf", "from", "to", "log"}
+// The parameters that choose entries and findings.
+const (
+	entryFilters   = "crate version checksum commit path repository program leaf from to log"
+	findingFilters = "log class kind crate standing order limit cursor"
+)
 
 // entryQuery reads the filters.
-func (s *Server) entryQuery(ctx context.Context, p *params) (store.EntryQuery, error) {
-	q := store.EntryQuery{
-		Name: p.get("crate"), Version: p.get("version"),
-		SHA256: p.hash32("checksum"), Leaf: p.hash32("leaf"), Program: p.hash32("program"),
-		Commit: p.commit("commit"), From: p.time("from"), To: p.time("to"),
+func (s *Server) entryQuery(q *request) (store.EntryQuery, error) {
+	out := store.EntryQuery{
+		Name: q.get("crate"), Version: q.get("version"),
+		SHA256: q.hash32("checksum"), Leaf: q.hash32("leaf"), Program: q.hash32("program"),
+		Commit: q.commit("commit"), From: q.time("from"), To: q.time("to"),
 	}
-	if q.Name != "" && entry.CheckName(q.Name) != nil {
-		p.bad("crate", "is no name of a crate")
+	if out.Name != "" && entry.CheckName(out.Name) != nil {
+		q.bad("crate", "is no name of a crate")
 	}
-	if q.Version != "" && entry.CheckVersion(q.Version) != nil {
-		p.bad("version", "is no exact version such as 1.2.3")
+	if out.Version != "" && entry.CheckVersion(out.Version) != nil {
+		q.bad("version", "is no exact version such as 1.2.3")
 	}
-	if p.has("path") {
-		path := p.get("path")
-		q.Path = &path
+	if q.has("path") {
+		path := q.get("path")
+		out.Path = &path
 	}
-	if p.has("repository") {
-		if q.Names = s.cratesOf(p.get("repository")); q.Names == nil {
-			p.bad("repository", "names none that this monitor knows: entries carry commits, not addresses, and only its operator's settings tell whose they are")
+	if q.has("repository") {
+		if out.Names = s.cratesOf(q.get("repository")); out.Names == nil {
+			q.bad("repository", "names none that this monitor knows: entries carry commits, not addresses, and only its operator's settings tell whose they are")
 		}
 	}
-	if p.err != nil {
-		return q, p.err
-	}
-	l, err := s.log(ctx, p)
-	if l != nil {
-		q.Log = l.ID
-	}
-	return q, err
+	var err error
+	out.Log, err = q.only()
+	return out, err
 }
 
 // cratesOf returns the crates that the settings place in a repository.

@@ -201,11 +201,8 @@ func standWord(n uint64, one, many string) string {
 }
 
 // overviewOf is what the front page says.
-func (s *Server) overviewOf(ctx context.Context) (*overviewJSON, error) {
-	l, err := s.logs(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (s *Server) overviewOf(q *request) (*overviewJSON, error) {
+	ctx, l := q.ctx(), q.logs
 	o := &overviewJSON{Monitor: s.cfg.Name, Class: store.Info, Logs: []logJSON{}}
 	worse := func(c store.Class) {
 		if c.Rank() > o.Class.Rank() {

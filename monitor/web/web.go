@@ -131,40 +131,72 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) handler() http.Handler {
 	server := web.Server{Name: "monitor", Nothing: "There is nothing at this address.", Headers: securityHeaders, Log: s.cfg.Log, Page: s.errorPage}
 	routes := []web.Route{
-		{Pattern: "GET /v1/entries", Handler: s.apiEntries},
-		{Pattern: "GET /v1/entries/{key}", Handler: s.apiEntry},
-		{Pattern: "GET /v1/crates/{name}", Handler: s.apiCrate},
-		{Pattern: "GET /v1/checkpoints", Handler: s.apiCheckpoints},
-		{Pattern: "GET /v1/findings", Handler: s.apiFindings},
-		{Pattern: "GET /v1/statistics", Handler: s.apiStatistics},
-		{Pattern: "GET /v1/logs", Handler: s.apiLogs},
-		{Pattern: "GET /v1/witnesses", Handler: s.apiWitnesses},
-		{Pattern: "GET /v1/export.csv", Handler: s.exportCSV},
-		{Pattern: "GET /v1/export.ndjson", Handler: s.exportNDJSON},
 		{Pattern: "POST /v1/gossip", Handler: s.gossip},
-
-		{Pattern: "GET /{$}", Handler: s.overview},
-		{Pattern: "GET /index.json", Handler: s.overview},
-		{Pattern: "GET /log", Handler: s.logPage},
-		{Pattern: "GET /log.json", Handler: s.logPage},
-		{Pattern: "GET /search", Handler: s.search},
-		{Pattern: "GET /search.json", Handler: s.search},
-		{Pattern: "GET /c/{name}", Handler: s.crate},
-		{Pattern: "GET /c/{name}/{version}", Handler: s.version},
-		{Pattern: "GET /c/{name}/{version}/{$}", Handler: s.version},
-		{Pattern: "GET /e/{key}", Handler: s.entry},
-		{Pattern: "GET /cp/{key}", Handler: s.checkpoint},
-		{Pattern: "GET /evidence", Handler: s.findings},
-		{Pattern: "GET /evidence.json", Handler: s.findings},
-		{Pattern: "GET /evidence/{key}", Handler: s.evidence},
-		{Pattern: "GET /feed.atom", Handler: s.feed},
 		{Pattern: "GET " + s.stylesrc, Handler: s.styleSheet},
 		{Pattern: "GET /favicon.svg", Handler: s.favicon},
+	}
+	for _, route := range []struct {
+		pattern string
+		handler func(q *request) error
+		params  string // that it takes
+	}{
+		{"GET /v1/entries", s.apiEntries, "order limit cursor " + entryFilters},
+		{"GET /v1/entries/{key}", s.apiEntry, "log"},
+		{"GET /v1/crates/{name}", s.apiCrate, "log order limit cursor"},
+		{"GET /v1/checkpoints", s.apiCheckpoints, "log size verdict order limit cursor"},
+		{"GET /v1/findings", s.apiFindings, findingFilters},
+		{"GET /v1/statistics", s.apiStatistics, "log"},
+		{"GET /v1/logs", s.apiLogs, "log"},
+		{"GET /v1/witnesses", s.apiWitnesses, "log"},
+		{"GET /v1/export.csv", s.exportCSV, entryFilters},
+		{"GET /v1/export.ndjson", s.exportNDJSON, entryFilters},
+		{"GET /{$}", s.overview, ""},
+		{"GET /index.json", s.overview, ""},
+		{"GET /log", s.logPage, "log cursor"},
+		{"GET /log.json", s.logPage, "log cursor"},
+		{"GET /search", s.search, "q"},
+		{"GET /search.json", s.search, "q"},
+		{"GET /c/{name}", s.crate, "log order limit cursor"},
+		{"GET /c/{name}/{version}", s.version, ""},
+		{"GET /c/{name}/{version}/{$}", s.version, ""},
+		{"GET /e/{key}", s.entry, "log"},
+		{"GET /cp/{key}", s.checkpoint, "log"},
+		{"GET /evidence", s.findings, findingFilters},
+		{"GET /evidence.json", s.findings, findingFilters},
+		{"GET /evidence/{key}", s.evidence, ""},
+		{"GET /feed.atom", s.feed, ""},
+	} {
+		routes = append(routes, web.Route{Pattern: route.pattern, Handler: s.ask(route.handler, strings.Fields(route.params))})
 	}
 	for i, route := range routes {
 		routes[i].Handler = inTime(route.Handler)
 	}
 	return server.Handler(routes)
+}
+
+// request is a question with what is needed to answer it.
+type request struct {
+	w http.ResponseWriter
+	r *http.Request
+	*params
+	*logs // before the answer is read: what lists are complete up to
+}
+
+func (q *request) ctx() context.Context { return q.r.Context() }
+
+// ask makes a handler of one that takes the known parameters.
+func (s *Server) ask(h func(q *request) error, known []string) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		p, err := parseParams(r, known)
+		if err != nil {
+			return err
+		}
+		l, err := s.logs(r.Context())
+		if err != nil {
+			return err
+		}
+		return h(&request{w, r, p, l})
+	}
 }
 
 // inTime bounds the work for one request, except exports.
