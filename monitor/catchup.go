@@ -47,7 +47,7 @@ func (f *follower) round(ctx context.Context, roots map[int64][]tlog.Hash) (done
 	if len(targets) == 0 {
 		return true, f.entriesFailing(ctx, nil)
 	}
-	if f.m.cfg.Now().Before(f.retryAt) {
+	if f.cfg.Now().Before(f.retryAt) {
 		return true, nil
 	}
 	if forked, err := f.checkExtends(ctx, targets[0]); err != nil || forked {
@@ -83,7 +83,7 @@ func (f *follower) tryAgain(ctx context.Context, x *mismatch, roots map[int64][]
 	if len(roots[id]) == mismatchTries {
 		return true, f.accuseRoot(ctx, x, roots[id])
 	}
-	return false, f.m.cfg.Store.RewindEntries(ctx, f.id)
+	return false, f.store.RewindEntries(ctx, f.id)
 }
 
 // downloadSome downloads the entries of the largest target, or if those cannot be
@@ -119,15 +119,15 @@ func (f *follower) targets(ctx context.Context) ([]store.Checkpoint, store.View,
 		return nil, store.View{}, err
 	}
 	// Another goroutine may have seen more meanwhile.
-	view, _, err := f.m.cfg.Store.View(ctx, f.id, sourceLog)
+	view, _, err := f.store.View(ctx, f.id, sourceLog)
 	if err != nil {
 		return nil, view, err
 	}
-	p, err := f.m.cfg.Store.Position(ctx, f.id)
+	p, err := f.store.Position(ctx, f.id)
 	if err != nil {
 		return nil, view, err
 	}
-	targets, err := f.m.cfg.Store.LargestPending(ctx, f.id, p.Verified, view, maxTargets)
+	targets, err := f.store.LargestPending(ctx, f.id, p.Verified, view, maxTargets)
 	return targets, view, err
 }
 
@@ -135,7 +135,7 @@ func (f *follower) targets(ctx context.Context) ([]store.Checkpoint, store.View,
 // That it does not is a fork, known before a single entry is downloaded. Tiles that
 // are missing or wrong say nothing here: the entries will.
 func (f *follower) checkExtends(ctx context.Context, t store.Checkpoint) (forked bool, err error) {
-	p, err := f.m.cfg.Store.Position(ctx, f.id)
+	p, err := f.store.Position(ctx, f.id)
 	if err != nil || p.Verified == 0 {
 		return false, err
 	}
@@ -167,7 +167,7 @@ type mismatch struct {
 // largest one that agrees moves the verified position; if none does, the largest is
 // returned.
 func (f *follower) verify(ctx context.Context, targets []store.Checkpoint) (*mismatch, error) {
-	p, err := f.m.cfg.Store.Position(ctx, f.id)
+	p, err := f.store.Position(ctx, f.id)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (f *follower) verify(ctx context.Context, targets []store.Checkpoint) (*mis
 		if t.Size > p.Downloaded {
 			continue
 		}
-		root, err := f.m.cfg.Store.Root(ctx, f.id, t.Size)
+		root, err := f.store.Root(ctx, f.id, t.Size)
 		if err != nil {
 			return nil, err
 		}
@@ -200,10 +200,10 @@ func (f *follower) advance(ctx context.Context, from int64, t store.Checkpoint) 
 	if err != nil {
 		return err
 	}
-	if err := f.m.cfg.Store.SetVerified(ctx, f.id, t.Size, t.Root, hashes); err != nil {
+	if err := f.store.SetVerified(ctx, f.id, t.Size, t.Root, hashes); err != nil {
 		return err
 	}
-	f.m.cfg.Logger.Info("verified", "log", f.origin, "entries", t.Size, "new", t.Size-from)
+	f.cfg.Logger.Info("verified", "log", f.origin, "entries", t.Size, "new", t.Size-from)
 	return f.settle(ctx)
 }
 
@@ -212,14 +212,14 @@ func (f *follower) entriesFailing(ctx context.Context, failed error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	view, _, err := f.m.cfg.Store.View(ctx, f.id, sourceLog)
+	view, _, err := f.store.View(ctx, f.id, sourceLog)
 	if err != nil || failed != nil && !view.Failing.IsZero() {
 		return err // that it does not answer at all is another finding
 	}
-	c := condition{kind: kindEntriesUnavailable, active: failed != nil, since: f.begins("entries", failed != nil), limit: f.m.cfg.Unreachable.Duration}
+	c := condition{kind: kindEntriesUnavailable, active: failed != nil, since: f.begins("entries", failed != nil), limit: f.cfg.Unreachable.Duration}
 	if failed != nil {
 		f.trouble.add("%s: entries: %v", f.origin, failed)
-		f.m.cfg.Logger.Log(ctx, slog.LevelWarn, "entries cannot be had", "log", f.origin, "err", failed)
+		f.cfg.Logger.Log(ctx, slog.LevelWarn, "entries cannot be had", "log", f.origin, "err", failed)
 		c.summary = fmt.Sprintf("The log %s signed a tree of which it does not serve all entries.", f.origin)
 		c.detail = failed.Error()
 	}

@@ -167,7 +167,7 @@ type job struct {
 //
 // What was stored before an error stays.
 func (f *follower) download(ctx context.Context, t store.Checkpoint) error {
-	p, err := f.m.cfg.Store.Position(ctx, f.id)
+	p, err := f.store.Position(ctx, f.id)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (f *follower) download(ctx context.Context, t store.Checkpoint) error {
 	go f.produce(work, t, p.Downloaded, order)
 	var batch []store.Entry
 	flush := func() error {
-		err := f.m.cfg.Store.AppendEntries(ctx, f.id, batch)
+		err := f.store.AppendEntries(ctx, f.id, batch)
 		f.m.metrics.entries.Add(float64(len(batch)))
 		batch = batch[:0]
 		return err

@@ -12,7 +12,7 @@ import (
 // reportEntries records what was found about the entries from an index up to a
 // checkpoint with which they agree.
 func (f *follower) reportEntries(ctx context.Context, from int64, t store.Checkpoint) error {
-	for e, err := range f.m.cfg.Store.EntriesWithReason(ctx, f.id, from, t.Size) {
+	for e, err := range f.store.EntriesWithReason(ctx, f.id, from, t.Size) {
 		if err != nil {
 			return err
 		}
@@ -29,7 +29,7 @@ func (f *follower) reportEntries(ctx context.Context, from int64, t store.Checkp
 // entryFinding is a finding about one entry.
 func (f *follower) entryFinding(kind string, e store.Entry) store.Finding {
 	return store.Finding{Key: fmt.Sprintf("%s/%s/%d", kind, f.origin, e.Index), Kind: kind, Index: e.Index, Name: e.Name, Version: e.Version,
-		Detail: e.Detail, FirstSeen: f.m.cfg.Now()}
+		Detail: e.Detail, FirstSeen: f.cfg.Now()}
 }
 
 // what names an entry in a sentence.
@@ -42,7 +42,7 @@ func what(e store.Entry) string {
 
 func (f *follower) reportEntry(ctx context.Context, e store.Entry, t store.Checkpoint) error {
 	x := f.entryFinding(e.Reason, e)
-	build := func(reason evidence.Reason, attached []byte) func() (*evidence.Evidence, error) {
+	build := func(reason evidence.Reason, attached []byte) maker {
 		return func() (*evidence.Evidence, error) {
 			l, err := f.leaf(ctx, e, t)
 			if err != nil {
@@ -73,19 +73,19 @@ func (f *follower) reportEntry(ctx context.Context, e store.Entry, t store.Check
 
 // leaf is an entry with its way to the root of a checkpoint.
 func (f *follower) leaf(ctx context.Context, e store.Entry, t store.Checkpoint) (evidence.Leaf, error) {
-	return evidence.NewLeaf(f.m.cfg.Store.Hashes(ctx, f.id), t.Size, e.Index, e.Data)
+	return evidence.NewLeaf(f.store.Hashes(ctx, f.id), t.Size, e.Index, e.Data)
 }
 
 func (f *follower) program(id [32]byte) []byte {
-	if f.m.cfg.ProgramFile == nil {
+	if f.cfg.ProgramFile == nil {
 		return nil
 	}
-	return f.m.cfg.ProgramFile(id)
+	return f.cfg.ProgramFile(id)
 }
 
 // reportPairs records versions with two checksums, and entries that stand twice.
 func (f *follower) reportPairs(ctx context.Context, from int64, t store.Checkpoint) error {
-	s := f.m.cfg.Store
+	s := f.store
 	duplicates, err := s.Duplicates(ctx, f.id, from, t.Size, maxPerKind+1)
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (f *follower) reportPairs(ctx context.Context, from int64, t store.Checkpoi
 
 // reportWatched records entries that somebody watches for and nobody announced.
 func (f *follower) reportWatched(ctx context.Context, from int64, t store.Checkpoint) error {
-	s := f.m.cfg.Store
+	s := f.store
 	watches, err := s.Watches(ctx)
 	if err != nil || len(watches) == 0 {
 		return err
@@ -135,7 +135,7 @@ func (f *follower) reportWatched(ctx context.Context, from int64, t store.Checkp
 			if !w.Matches(&e) {
 				continue
 			}
-			if announced, err := s.Authorized(ctx, &e, f.m.cfg.Now()); err != nil {
+			if announced, err := s.Authorized(ctx, &e, f.cfg.Now()); err != nil {
 				return err
 			} else if announced {
 				continue

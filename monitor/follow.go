@@ -22,6 +22,8 @@ import (
 // goroutine only, that of follow; checkpoints may come from any.
 type follower struct {
 	m      *Monitor
+	cfg    *Config // of m
+	store  *store.Store
 	id     int64
 	origin string
 	policy *client.Policy
@@ -54,7 +56,7 @@ func (m *Monitor) newFollower(ctx context.Context, l LogConfig) (*follower, erro
 		return nil, errors.New("it has no trust file")
 	}
 	f := &follower{
-		m: m, origin: l.Origin, policy: l.Policy, noQuorum: l.Policy.WithoutQuorum(), logKeys: l.Policy.LogKeysOnly(),
+		m: m, cfg: &m.cfg, store: m.cfg.Store, origin: l.Origin, policy: l.Policy, noQuorum: l.Policy.WithoutQuorum(), logKeys: l.Policy.LogKeysOnly(),
 		logLines: make(map[lineKey]bool), wakeup: make(chan struct{}, 1), waiting: make(map[string]time.Time),
 	}
 	url := l.URL
@@ -104,7 +106,7 @@ func (m *Monitor) client(url string) *client.Log {
 
 // checkStore compares the stored position with the stored tree.
 func (f *follower) checkStore(ctx context.Context) error {
-	s := f.m.cfg.Store
+	s := f.store
 	p, err := s.Position(ctx, f.id)
 	if err != nil {
 		return err
@@ -136,7 +138,7 @@ func (f *follower) compactRange(ctx context.Context, size int64) ([]tlog.Hash, e
 			start += 1 << level
 		}
 	}
-	return f.m.cfg.Store.Hashes(ctx, f.id).ReadHashes(indexes)
+	return f.store.Hashes(ctx, f.id).ReadHashes(indexes)
 }
 
 func (f *follower) wake() {
@@ -155,7 +157,7 @@ func (f *follower) followLoop(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(f.m.cfg.Poll.Duration):
+		case <-time.After(f.cfg.Poll.Duration):
 		case <-f.wakeup:
 		}
 	}
@@ -200,7 +202,7 @@ func (f *follower) begins(what string, active bool) time.Time {
 		return time.Time{}
 	}
 	if _, ok := f.waiting[what]; !ok {
-		f.waiting[what] = f.m.cfg.Now()
+		f.waiting[what] = f.cfg.Now()
 	}
 	return f.waiting[what]
 }

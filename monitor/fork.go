@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 // reportFork records that a checkpoint is not of the tree that is verified, which
 // reaches its size.
 func (f *follower) reportFork(ctx context.Context, bad store.Checkpoint) error {
-	s := f.m.cfg.Store
+	s := f.store
 	same, err := s.CheckpointsOfSize(ctx, f.id, bad.Size)
 	if err != nil {
 		return err
@@ -56,7 +57,7 @@ func (f *follower) forkFinding(kind string, a, b store.Checkpoint) store.Finding
 	if a.Size > b.Size {
 		a, b = b, a
 	}
-	x := store.Finding{Key: "fork/" + f.origin, Kind: kind, Index: -1, FirstSeen: f.m.cfg.Now(),
+	x := store.Finding{Key: "fork/" + f.origin, Kind: kind, Index: -1, FirstSeen: f.cfg.Now(),
 		Detail: fmt.Sprintf("One checkpoint, of %d entries with the root %v, was first shown by: %s. The other, of %d entries with the root %v, by: %s. Every further checkpoint that contradicts the verified tree is kept, and no new finding is made of it.",
 			a.Size, a.Root, a.Source, b.Size, b.Root, b.Source)}
 	if kind == kindForkSameSize {
@@ -80,16 +81,19 @@ func (f *follower) reportForkOf(ctx context.Context, a, b store.Checkpoint, tree
 	if err != nil || a.Size != b.Size {
 		return err
 	}
-	for _, g := range a.Cosignatures {
-		for _, h := range b.Cosignatures {
-			if g.KeyName == h.KeyName && g.KeyID == h.KeyID {
-				if err := f.reportCosigner(ctx, g, a, b, nil); err != nil {
-					return err
-				}
-			}
+	for _, g := range cosignedBoth(a, b) {
+		if err := f.reportCosigner(ctx, g, a, b, nil); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// cosignedBoth returns the cosignatures of a whose keys cosigned b as well.
+func cosignedBoth(a, b store.Checkpoint) []store.Cosignature {
+	return slices.DeleteFunc(slices.Clone(a.Cosignatures), func(g store.Cosignature) bool {
+		return !slices.ContainsFunc(b.Cosignatures, func(h store.Cosignature) bool { return g.KeyName == h.KeyName && g.KeyID == h.KeyID })
+	})
 }
 
 func (f *follower) reportCosigner(ctx context.Context, g store.Cosignature, a, b store.Checkpoint, tree tlog.HashReader) error {
@@ -101,7 +105,7 @@ func (f *follower) reportCosigner(ctx context.Context, g store.Cosignature, a, b
 func keyOf(g store.Cosignature) string { return fmt.Sprintf("%s+%08x", g.KeyName, g.KeyID) }
 
 func (f *follower) cosignerFinding(g store.Cosignature, a, b store.Checkpoint) store.Finding {
-	return store.Finding{Key: "cosigner-fork/" + f.origin + "/" + keyOf(g), Kind: kindCosignerFork, Index: -1, FirstSeen: f.m.cfg.Now(),
+	return store.Finding{Key: "cosigner-fork/" + f.origin + "/" + keyOf(g), Kind: kindCosignerFork, Index: -1, FirstSeen: f.cfg.Now(),
 		Summary: fmt.Sprintf("The witness %s cosigned two trees of %s that contradict each other, of %d and %d entries.", g.Witness, f.origin, min(a.Size, b.Size), max(a.Size, b.Size)),
 		Detail:  fmt.Sprintf("It did so with the key %s.", keyOf(g))}
 }
@@ -112,12 +116,12 @@ func (f *follower) cosignerFinding(g store.Cosignature, a, b store.Checkpoint) s
 func (f *follower) reportLargerFork(ctx context.Context, bad store.Checkpoint, size int64, root tlog.Hash, proof [][32]byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := f.m.cfg.Store
+	s := f.store
 	good, ok, err := s.Covering(ctx, f.id, size)
 	if err != nil || !ok || good.Size != size {
 		return errors.Join(err, fmt.Errorf("there is no checkpoint of the %d verified entries", size))
 	}
-	arrange := func(kind evidence.Kind, witness string) func() (*evidence.Evidence, error) {
+	arrange := func(kind evidence.Kind, witness string) maker {
 		return func() (*evidence.Evidence, error) {
 			m := f.meta(good, bad)
 			e := &evidence.Evidence{Kind: kind, Observed: m.Observed.UTC().Truncate(time.Second), Sources: m.Sources, Witness: witness,
@@ -131,13 +135,9 @@ func (f *follower) reportLargerFork(ctx context.Context, bad store.Checkpoint, s
 	if err := f.report(ctx, f.forkFinding(kindForkPrefix, good, bad), nil, arrange(evidence.ForkPrefix, "")); err != nil {
 		return err
 	}
-	for _, g := range bad.Cosignatures {
-		for _, h := range good.Cosignatures {
-			if g.KeyName == h.KeyName && g.KeyID == h.KeyID {
-				if err := f.report(ctx, f.cosignerFinding(g, good, bad), nil, arrange(evidence.CosignerFork, keyOf(g))); err != nil {
-					return err
-				}
-			}
+	for _, g := range cosignedBoth(bad, good) {
+		if err := f.report(ctx, f.cosignerFinding(g, good, bad), nil, arrange(evidence.CosignerFork, keyOf(g))); err != nil {
+			return err
 		}
 	}
 	return s.SetVerdict(ctx, bad.ID, store.Inconsistent)
@@ -150,22 +150,22 @@ func (f *follower) accuseRoot(ctx context.Context, x *mismatch, roots []tlog.Has
 	c := x.checkpoint
 	for _, r := range roots {
 		if r != x.local {
-			if err := f.m.cfg.Store.RewindEntries(ctx, f.id); err != nil {
+			if err := f.store.RewindEntries(ctx, f.id); err != nil {
 				return err
 			}
 			return f.entriesFailing(ctx, fmt.Errorf("%w: fetched %d times, the entries up to %d were not the same twice, and never gave the signed root", errGarbled, len(roots), c.Size))
 		}
 	}
-	p, err := f.m.cfg.Store.Position(ctx, f.id)
+	p, err := f.store.Position(ctx, f.id)
 	if err != nil {
 		return err
 	}
 	err = f.report(ctx, store.Finding{Key: fmt.Sprintf("root-mismatch/%s/%d", f.origin, p.Verified), Kind: kindRootMismatch, Index: -1,
 		Summary: fmt.Sprintf("The entries that the log %s serves do not give the root that it signed for %d entries.", f.origin, c.Size),
 		Detail: fmt.Sprintf("Fetched %d times, they were the same each time. They give the root %v; the log signed %v. The first %d entries are verified. It is tried again every %v.",
-			len(roots), x.local, c.Root, p.Verified, f.m.cfg.MismatchRetry.Duration)}, nil,
+			len(roots), x.local, c.Root, p.Verified, f.cfg.MismatchRetry.Duration)}, nil,
 		func() (*evidence.Evidence, error) {
-			leaves, err := f.m.cfg.Store.LeafHashes(ctx, f.id, 0, c.Size)
+			leaves, err := f.store.LeafHashes(ctx, f.id, 0, c.Size)
 			if err != nil {
 				return nil, err
 			}
@@ -175,8 +175,8 @@ func (f *follower) accuseRoot(ctx context.Context, x *mismatch, roots []tlog.Has
 		return err
 	}
 	f.trouble.add("%s: the entries do not give the signed root of %d entries", f.origin, c.Size)
-	f.retryAt = f.m.cfg.Now().Add(f.m.cfg.MismatchRetry.Duration)
-	return f.m.cfg.Store.RewindEntries(ctx, f.id)
+	f.retryAt = f.cfg.Now().Add(f.cfg.MismatchRetry.Duration)
+	return f.store.RewindEntries(ctx, f.id)
 }
 
 // meta says when and from whom the notes of evidence came.

@@ -16,7 +16,7 @@ import (
 // proofs, and what they leave unproven. It accuses nobody: the leaves may not be
 // the log's.
 func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store.Entry {
-	now := f.m.cfg.Now()
+	now := f.cfg.Now()
 	out := make([]store.Entry, len(raw))
 	var parsed []*entry.Entry
 	var rows []*store.Entry
@@ -38,7 +38,7 @@ func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store
 		describe(row, e)
 		parsed, rows = append(parsed, e), append(rows, row)
 	}
-	for i, err := range f.m.cfg.Proofs.CheckBatch(parsed) {
+	for i, err := range f.cfg.Proofs.CheckBatch(parsed) {
 		f.judgeEntry(rows[i], err)
 	}
 	return out
@@ -63,7 +63,7 @@ func (f *follower) judgeEntry(row *store.Entry, err error) {
 	default:
 		var more []string
 		for _, path := range row.Unproven {
-			if !slices.Contains(f.m.cfg.AllowUnproven, path) {
+			if !slices.Contains(f.cfg.AllowUnproven, path) {
 				more = append(more, path)
 			}
 		}

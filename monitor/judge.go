@@ -53,7 +53,7 @@ func (f *follower) open(signed []byte, source string) (store.Checkpoint, error) 
 		// It is signed, but nobody can calculate with it.
 		return store.Checkpoint{}, fmt.Errorf("%w: a tree of %d entries, which nobody can have", errAbsurd, c.Size)
 	}
-	now := f.m.cfg.Now()
+	now := f.cfg.Now()
 	out := store.Checkpoint{Log: f.id, Size: c.Size, Root: c.Root, Signed: keepLines(signed, lines), Source: source,
 		FirstSeen: now, LastSeen: now, Verdict: store.Pending}
 	for _, g := range c.Cosignatures {
@@ -91,7 +91,7 @@ func (f *follower) observe(ctx context.Context, signed []byte, source string) (s
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := f.m.cfg.Store
+	s := f.store
 	if _, known, err := s.CheckpointOf(ctx, f.id, c.Size, c.Root); err != nil {
 		return c, err
 	} else if !known {
@@ -119,7 +119,7 @@ func (f *follower) observe(ctx context.Context, signed []byte, source string) (s
 func (f *follower) settle(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	pending, err := f.m.cfg.Store.PendingCheckpoints(ctx, f.id, maxKept)
+	pending, err := f.store.PendingCheckpoints(ctx, f.id, maxKept)
 	for _, c := range pending {
 		if err != nil {
 			return err
@@ -133,7 +133,7 @@ func (f *follower) settle(ctx context.Context) error {
 // far, else with others of its size. What it finds is recorded before the verdict, so
 // that it is found again if the monitor dies in between.
 func (f *follower) judge(ctx context.Context, c store.Checkpoint) (string, error) {
-	s := f.m.cfg.Store
+	s := f.store
 	p, err := s.Position(ctx, f.id)
 	if err != nil {
 		return c.Verdict, err
@@ -158,7 +158,7 @@ func (f *follower) judge(ctx context.Context, c store.Checkpoint) (string, error
 // compareSameSize finds forks above the verified entries: nobody knows yet which of
 // two trees is the right one, but the log signed both.
 func (f *follower) compareSameSize(ctx context.Context, c store.Checkpoint) error {
-	same, err := f.m.cfg.Store.CheckpointsOfSize(ctx, f.id, c.Size)
+	same, err := f.store.CheckpointsOfSize(ctx, f.id, c.Size)
 	if err != nil {
 		return err
 	}

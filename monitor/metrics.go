@@ -90,7 +90,7 @@ func (m *Monitor) collect(ctx context.Context, gauge func(*prometheus.Desc, floa
 }
 
 func (f *follower) collect(ctx context.Context, gauge func(*prometheus.Desc, float64, ...string)) error {
-	s := f.m.cfg.Store
+	s := f.store
 	p, err := s.Position(ctx, f.id)
 	if err != nil {
 		return err

@@ -24,14 +24,14 @@ const (
 
 // registryLoop compares verified entries with the registry until ctx ends.
 func (f *follower) registryLoop(ctx context.Context) error {
-	if f.m.cfg.Registry == nil {
+	if f.cfg.Registry == nil {
 		return nil
 	}
 	for {
 		if err := f.registryOnce(ctx); err != nil {
 			return err
 		}
-		if err := sleep(ctx, f.m.cfg.Poll.Duration); err != nil {
+		if err := sleep(ctx, f.cfg.Poll.Duration); err != nil {
 			return nil
 		}
 	}
@@ -42,7 +42,7 @@ func (f *follower) registryLoop(ctx context.Context) error {
 // registry may change its mind. It stops where the registry does not answer, and goes on
 // from there the next time.
 func (f *follower) registryOnce(ctx context.Context) error {
-	if f.m.cfg.Registry == nil {
+	if f.cfg.Registry == nil {
 		return nil
 	}
 	for _, step := range []func(context.Context) (done bool, err error){f.askAgain, f.compareNew, f.compareAgain} {
@@ -55,9 +55,9 @@ func (f *follower) registryOnce(ctx context.Context) error {
 
 // askAgain asks for releases that were missing.
 func (f *follower) askAgain(ctx context.Context) (bool, error) {
-	s := f.m.cfg.Store
-	look := &registryLook{f: f, download: f.m.cfg.Contents}
-	due, err := s.DueRetries(ctx, f.id, f.m.cfg.Now(), registryRetries)
+	s := f.store
+	look := &registryLook{f: f, download: f.cfg.Contents}
+	due, err := s.DueRetries(ctx, f.id, f.cfg.Now(), registryRetries)
 	if err != nil {
 		return false, err
 	}
@@ -78,12 +78,12 @@ func (f *follower) askAgain(ctx context.Context) (bool, error) {
 
 // compareNew compares entries for the first time.
 func (f *follower) compareNew(ctx context.Context) (bool, error) {
-	p, err := f.m.cfg.Store.Position(ctx, f.id)
+	p, err := f.store.Position(ctx, f.id)
 	if err != nil {
 		return false, err
 	}
-	return f.compare(ctx, &registryLook{f: f, download: f.m.cfg.Contents}, p.Registry, p.Verified, func(next int64) error {
-		return f.m.cfg.Store.SetRegistry(ctx, f.id, next)
+	return f.compare(ctx, &registryLook{f: f, download: f.cfg.Contents}, p.Registry, p.Verified, func(next int64) error {
+		return f.store.SetRegistry(ctx, f.id, next)
 	})
 }
 
@@ -93,16 +93,16 @@ const idle = -1
 // compareAgain compares all entries with the index once more, when the last time is
 // long ago. A .crate that does not have the index's checksum, cargo refuses itself.
 func (f *follower) compareAgain(ctx context.Context) (bool, error) {
-	s := f.m.cfg.Store
+	s := f.store
 	p, err := s.Position(ctx, f.id)
 	if err != nil {
 		return false, err
 	}
-	now := f.m.cfg.Now()
+	now := f.cfg.Now()
 	switch {
 	case p.Rechecking.IsZero():
 		return true, s.SetRecheck(ctx, f.id, idle, now) // nothing was compared before now
-	case p.Recheck == idle && now.Sub(p.Rechecking) < f.m.cfg.Recheck.Duration:
+	case p.Recheck == idle && now.Sub(p.Rechecking) < f.cfg.Recheck.Duration:
 		return true, nil
 	case p.Recheck == idle:
 		p.Recheck, p.Rechecking = 0, now
@@ -121,11 +121,11 @@ func (f *follower) compareAgain(ctx context.Context) (bool, error) {
 func (f *follower) compare(ctx context.Context, look *registryLook, from, to int64, store func(next int64) error) (done bool, err error) {
 	for from < to {
 		next := from
-		for e, err := range f.m.cfg.Store.EntriesIn(ctx, f.id, from, min(to, from+registryPage)) {
+		for e, err := range f.store.EntriesIn(ctx, f.id, from, min(to, from+registryPage)) {
 			if err != nil {
 				return false, err
 			}
-			if done, err := look.entry(ctx, e, f.m.cfg.Now()); err != nil || !done {
+			if done, err := look.entry(ctx, e, f.cfg.Now()); err != nil || !done {
 				return false, errors.Join(err, store(next))
 			}
 			next = e.Index + 1
@@ -172,7 +172,7 @@ func (l *registryLook) entry(ctx context.Context, e store.Entry, since time.Time
 	case err != nil:
 		return false, f.registryAnswers(ctx, err)
 	}
-	return true, errors.Join(f.registryAnswers(ctx, nil), f.m.cfg.Store.DropRetry(ctx, f.id, e.Index))
+	return true, errors.Join(f.registryAnswers(ctx, nil), f.store.DropRetry(ctx, f.id, e.Index))
 }
 
 // localError is one of the store or the disk.
@@ -187,7 +187,7 @@ func (l *registryLook) release(ctx context.Context, e store.Entry) (registry.Rel
 			return registry.Release{}, err
 		}
 		l.name = e.Name
-		l.releases, l.err = l.f.m.cfg.Registry.Releases(ctx, e.Name)
+		l.releases, l.err = l.f.cfg.Registry.Releases(ctx, e.Name)
 	}
 	if l.err != nil {
 		err := l.err
@@ -223,7 +223,7 @@ func (l *registryLook) contents(ctx context.Context, e store.Entry) error {
 		}
 		before := wrong
 		var err error
-		raw, err = f.m.cfg.Registry.Download(ctx, e.Name, e.Version, e.SHA256)
+		raw, err = f.cfg.Registry.Download(ctx, e.Name, e.Version, e.SHA256)
 		wrong = nil
 		if err == nil {
 			break
@@ -269,7 +269,7 @@ func checkContents(raw []byte, e store.Entry) error {
 // local reports about an entry with evidence; its errors are those of this machine.
 func (f *follower) local(ctx context.Context, x store.Finding, e store.Entry, build func(store.Checkpoint, evidence.Leaf) (*evidence.Evidence, error)) error {
 	err := f.report(ctx, x, nil, func() (*evidence.Evidence, error) {
-		t, ok, err := f.m.cfg.Store.Covering(ctx, f.id, e.Index+1)
+		t, ok, err := f.store.Covering(ctx, f.id, e.Index+1)
 		if err != nil || !ok {
 			return nil, errors.Join(err, fmt.Errorf("no checkpoint covers entry %d", e.Index))
 		}
@@ -287,13 +287,13 @@ func (f *follower) local(ctx context.Context, x store.Finding, e store.Entry, bu
 
 func (f *follower) reportRegistry(ctx context.Context, kind string, e store.Entry, index bool, sum [32]byte) error {
 	x := f.entryFinding(kind, e)
-	x.Summary = fmt.Sprintf("%s's index has another checksum for %s %s than the log %s.", sentenceCase(f.m.cfg.RegistryName), e.Name, e.Version, f.origin)
+	x.Summary = fmt.Sprintf("%s's index has another checksum for %s %s than the log %s.", sentenceCase(f.cfg.RegistryName), e.Name, e.Version, f.origin)
 	if !index {
-		x.Summary = fmt.Sprintf("%s serves another .crate for %s %s than its index and the log %s name.", sentenceCase(f.m.cfg.RegistryName), e.Name, e.Version, f.origin)
+		x.Summary = fmt.Sprintf("%s serves another .crate for %s %s than its index and the log %s name.", sentenceCase(f.cfg.RegistryName), e.Name, e.Version, f.origin)
 	}
 	x.Detail = fmt.Sprintf("The registry: %x. Entry %d: %x. Either the registry gives out something else than was proved, or somebody logged another .crate under this name and version.", sum, e.Index, e.SHA256)
 	return f.local(ctx, x, e, func(t store.Checkpoint, leaf evidence.Leaf) (*evidence.Evidence, error) {
-		return evidence.NewRegistryMismatch(t.Signed, leaf, evidence.Registry{Name: printable(f.m.cfg.RegistryName), Index: index, SHA256: sum}, f.meta(t))
+		return evidence.NewRegistryMismatch(t.Signed, leaf, evidence.Registry{Name: printable(f.cfg.RegistryName), Index: index, SHA256: sum}, f.meta(t))
 	})
 }
 
@@ -302,18 +302,18 @@ func sentenceCase(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 // missing notes that the registry does not have a release; it is common that one is
 // logged before it is published.
 func (f *follower) missing(ctx context.Context, e store.Entry, since time.Time) error {
-	now := f.m.cfg.Now()
+	now := f.cfg.Now()
 	age := now.Sub(since)
-	if age >= f.m.cfg.Missing.Duration {
+	if age >= f.cfg.Missing.Duration {
 		x := f.entryFinding(kindNotInRegistry, e)
-		x.Summary = fmt.Sprintf("%s %s stands in the log %s, but %s does not have it.", e.Name, e.Version, f.origin, f.m.cfg.RegistryName)
+		x.Summary = fmt.Sprintf("%s %s stands in the log %s, but %s does not have it.", e.Name, e.Version, f.origin, f.cfg.RegistryName)
 		if err := f.report(ctx, x, nil, nil); err != nil {
 			return err
 		}
-		return f.m.cfg.Store.DropRetry(ctx, f.id, e.Index)
+		return f.store.DropRetry(ctx, f.id, e.Index)
 	}
-	wait := min(max(age, time.Minute), f.m.cfg.Missing.Duration-age)
-	return f.m.cfg.Store.PutRetry(ctx, store.Retry{Log: f.id, Index: e.Index, Since: since, NextTry: now.Add(wait)})
+	wait := min(max(age, time.Minute), f.cfg.Missing.Duration-age)
+	return f.store.PutRetry(ctx, store.Retry{Log: f.id, Index: e.Index, Since: since, NextTry: now.Add(wait)})
 }
 
 // registryAnswers notes whether it does.
@@ -327,10 +327,10 @@ func (f *follower) registryAnswers(ctx context.Context, failed error) error {
 		return nil
 	}
 	return f.apply(ctx, condition{
-		kind: kindRegistryDown, active: failed != nil, since: f.begins(sourceRegistry, failed != nil), limit: f.m.cfg.ViewUnreachable.Duration,
-		summary: fmt.Sprintf("%s does not answer.", sentenceCase(f.m.cfg.RegistryName)), detail: errorText(failed),
+		kind: kindRegistryDown, active: failed != nil, since: f.begins(sourceRegistry, failed != nil), limit: f.cfg.ViewUnreachable.Duration,
+		summary: fmt.Sprintf("%s does not answer.", sentenceCase(f.cfg.RegistryName)), detail: errorText(failed),
 	})
 }
 
 // pause keeps to the rate.
-func (f *follower) pause(ctx context.Context) error { return sleep(ctx, f.m.cfg.Interval.Duration) }
+func (f *follower) pause(ctx context.Context) error { return sleep(ctx, f.cfg.Interval.Duration) }

@@ -86,16 +86,19 @@ var classes = map[string]store.Class{
 // be seen in the entries' own rows.
 const maxPerKind = 1000
 
+// maker makes the evidence of a finding.
+type maker func() (*evidence.Evidence, error)
+
 // report records a finding once. Its evidence, if it has any, is on the disk before
 // the finding is in the store, and the finding is there before anybody is told.
-func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Watch, build func() (*evidence.Evidence, error)) error {
-	s := f.m.cfg.Store
+func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Watch, build maker) error {
+	s := f.store
 	x.Log, x.Class = f.id, classes[x.Kind]
 	if _, flooded := f.flooded.Load(x.Kind); flooded {
 		return nil // a million findings shall not cost a million commits
 	}
 	if x.FirstSeen.IsZero() {
-		x.FirstSeen = f.m.cfg.Now()
+		x.FirstSeen = f.cfg.Now()
 	}
 	if _, known, err := s.StandingFinding(ctx, x.Key); err != nil {
 		return err
@@ -120,10 +123,10 @@ func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Wat
 			x.Detail = strings.TrimSpace(x.Detail + " No evidence file could be made of it; see the monitor's messages.")
 		}
 	}
-	got, isNew, err := s.RecordFinding(ctx, x, f.m.cfg.Route(x, watch))
+	got, isNew, err := s.RecordFinding(ctx, x, f.cfg.Route(x, watch))
 	if err == nil && isNew {
-		f.m.cfg.Notify()
-		f.m.cfg.Logger.Log(ctx, levelOf(x.Class), x.Summary, "finding", got.ID, "kind", x.Kind, "class", x.Class, "log", f.origin, "evidence", x.Evidence)
+		f.cfg.Notify()
+		f.cfg.Logger.Log(ctx, levelOf(x.Class), x.Summary, "finding", got.ID, "kind", x.Kind, "class", x.Class, "log", f.origin, "evidence", x.Evidence)
 	}
 	return err
 }
@@ -131,14 +134,14 @@ func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Wat
 // writeEvidence makes an evidence file durable and returns its name. What cannot be put
 // into one, because it is too large, is "" and no error: the finding is worth more
 // than its file.
-func (f *follower) writeEvidence(build func() (*evidence.Evidence, error)) (string, error) {
+func (f *follower) writeEvidence(build maker) (string, error) {
 	e, err := build()
 	path := ""
 	if err == nil {
-		path, err = evidence.Write(f.m.cfg.EvidenceDir, e)
+		path, err = evidence.Write(f.cfg.EvidenceDir, e)
 	}
 	if errors.Is(err, evidence.ErrMalformed) || errors.Is(err, evidence.ErrNotProven) {
-		f.m.cfg.Logger.Error("no evidence could be made", "log", f.origin, "err", err)
+		f.cfg.Logger.Error("no evidence could be made", "log", f.origin, "err", err)
 		return "", nil
 	}
 	return strings.TrimSuffix(filepath.Base(path), ".evidence"), err
@@ -152,7 +155,7 @@ type condition struct {
 	since           time.Time
 	limit           time.Duration // how long it may last before it is a finding
 	summary, detail string
-	build           func() (*evidence.Evidence, error)
+	build           maker
 }
 
 // apply records conditions that have lasted too long, and ends those that are over.
@@ -169,20 +172,20 @@ func (f *follower) applyOne(ctx context.Context, c condition) error {
 	if c.about != "" {
 		key += "/" + c.about
 	}
-	now := f.m.cfg.Now()
+	now := f.cfg.Now()
 	if c.active {
 		if now.Sub(c.since) < c.limit {
 			return nil
 		}
 		return f.report(ctx, store.Finding{Key: key, Kind: c.kind, Summary: c.summary, Detail: c.detail, Index: -1, FirstSeen: now}, nil, c.build)
 	}
-	x, standing, err := f.m.cfg.Store.StandingFinding(ctx, key)
+	x, standing, err := f.store.StandingFinding(ctx, key)
 	if err != nil || !standing {
 		return err
 	}
-	_, err = f.m.cfg.Store.ResolveFinding(ctx, key, now, f.m.cfg.Route(x, nil))
-	f.m.cfg.Notify()
-	f.m.cfg.Logger.Info("over: "+x.Summary, "finding", x.ID, "kind", c.kind, "log", f.origin)
+	_, err = f.store.ResolveFinding(ctx, key, now, f.cfg.Route(x, nil))
+	f.cfg.Notify()
+	f.cfg.Logger.Info("over: "+x.Summary, "finding", x.ID, "kind", c.kind, "log", f.origin)
 	return err
 }
 

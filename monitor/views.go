@@ -67,7 +67,7 @@ func (f *follower) viewLoop(ctx context.Context) error {
 		if err := f.pollViews(ctx); err != nil {
 			return err
 		}
-		if err := sleep(ctx, f.m.cfg.ViewPoll.Duration); err != nil {
+		if err := sleep(ctx, f.cfg.ViewPoll.Duration); err != nil {
 			return nil
 		}
 	}
@@ -109,7 +109,7 @@ func (f *follower) pollView(ctx context.Context, v source) error {
 		f.trouble.add("%s: %s: %v", f.origin, v.name, failed)
 	}
 	return f.apply(ctx, condition{
-		kind: v.down, about: v.name, active: failed != nil, since: view.Failing, limit: f.m.cfg.ViewUnreachable.Duration,
+		kind: v.down, about: v.name, active: failed != nil, since: view.Failing, limit: f.cfg.ViewUnreachable.Duration,
 		summary: fmt.Sprintf("The %s shows no checkpoint of %s.", v.name, f.origin), detail: view.Error,
 	})
 }
@@ -130,8 +130,8 @@ func (f *follower) ownCosignature(signed []byte, w *client.PolicyWitness) (time.
 
 // noteView stores what a source showed just now, or why it did not.
 func (f *follower) noteView(ctx context.Context, name, url string, c store.Checkpoint, cosigned time.Time, failed error) (store.View, error) {
-	now := f.m.cfg.Now()
-	v, known, err := f.m.cfg.Store.View(ctx, f.id, name)
+	now := f.cfg.Now()
+	v, known, err := f.store.View(ctx, f.id, name)
 	if err != nil {
 		return v, err
 	}
@@ -153,7 +153,7 @@ func (f *follower) noteView(ctx context.Context, name, url string, c store.Check
 			v.Largest = max(v.Largest, c.Size)
 		}
 	}
-	return v, f.m.cfg.Store.PutView(ctx, v)
+	return v, f.store.PutView(ctx, v)
 }
 
 // isLocal says that an error is not about what somebody showed us.
@@ -164,7 +164,7 @@ func isLocal(err error) bool {
 
 // pollLog looks at the log's own checkpoint.
 func (f *follower) pollLog(ctx context.Context) error {
-	before, _, err := f.m.cfg.Store.View(ctx, f.id, sourceLog)
+	before, _, err := f.store.View(ctx, f.id, sourceLog)
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (f *follower) pollLog(ctx context.Context) error {
 	}
 	if failed != nil {
 		f.trouble.add("%s: %v", f.origin, failed)
-		f.m.cfg.Logger.Warn("no checkpoint from the log", "log", f.origin, "err", failed)
+		f.cfg.Logger.Warn("no checkpoint from the log", "log", f.origin, "err", failed)
 	}
 	err = f.apply(ctx, f.silent(view, failed != nil && !garbled), f.garbled(view, garbled))
 	if failed != nil {
@@ -199,7 +199,7 @@ func (f *follower) pollLog(ctx context.Context) error {
 // silent: the log does not answer.
 func (f *follower) silent(view store.View, active bool) condition {
 	return condition{
-		kind: kindLogUnreachable, active: active, since: view.Failing, limit: f.m.cfg.Unreachable.Duration,
+		kind: kindLogUnreachable, active: active, since: view.Failing, limit: f.cfg.Unreachable.Duration,
 		summary: fmt.Sprintf("The log %s does not answer.", f.origin), detail: view.Error,
 	}
 }
@@ -207,7 +207,7 @@ func (f *follower) silent(view store.View, active bool) condition {
 // garbled: the log answers something else than a checkpoint.
 func (f *follower) garbled(view store.View, active bool) condition {
 	return condition{
-		kind: kindLogGarbled, active: active, since: view.Failing, limit: f.m.cfg.Unreachable.Duration,
+		kind: kindLogGarbled, active: active, since: view.Failing, limit: f.cfg.Unreachable.Duration,
 		summary: fmt.Sprintf("What the log %s answers is not a checkpoint with its signature.", f.origin), detail: view.Error,
 	}
 }
@@ -217,7 +217,7 @@ func (f *follower) checkLogView(ctx context.Context, before store.View, signed [
 	shown, lacks := f.policy.CheckCheckpointRules(signed, lenient)
 	var old error
 	if lacks == nil && f.policy.NeedsWitnesses() {
-		_, old = f.policy.CheckCheckpointRules(signed, client.Rules{MaxAge: f.m.cfg.MaxAge.Duration, Now: f.m.cfg.Now()})
+		_, old = f.policy.CheckCheckpointRules(signed, client.Rules{MaxAge: f.cfg.MaxAge.Duration, Now: f.cfg.Now()})
 	}
 	for _, err := range []error{lacks, old} {
 		if err != nil {
@@ -225,7 +225,7 @@ func (f *follower) checkLogView(ctx context.Context, before store.View, signed [
 		}
 	}
 	back := c.Verdict != store.Inconsistent && c.Size < before.Largest
-	if p, err := f.m.cfg.Store.Position(ctx, f.id); err != nil {
+	if p, err := f.store.Position(ctx, f.id); err != nil {
 		return err
 	} else if back && c.Size < p.Verified {
 		f.trouble.add("%s: it shows %d entries, and %d of it are verified", f.origin, c.Size, p.Verified)
@@ -236,7 +236,7 @@ func (f *follower) checkLogView(ctx context.Context, before store.View, signed [
 // quorumLost: the latest checkpoint lacks cosignatures.
 func (f *follower) quorumLost(lacks error) condition {
 	return condition{
-		kind: kindQuorumLost, active: lacks != nil, since: f.begins("quorum", lacks != nil), limit: f.m.cfg.Unreachable.Duration,
+		kind: kindQuorumLost, active: lacks != nil, since: f.begins("quorum", lacks != nil), limit: f.cfg.Unreachable.Duration,
 		summary: fmt.Sprintf("The latest checkpoint of %s is not cosigned by the quorum.", f.origin), detail: errorText(lacks),
 	}
 }
@@ -252,13 +252,13 @@ func (f *follower) stale(c store.Checkpoint, witnessed time.Time, old error) con
 // rolledBack: the log shows less than it did.
 func (f *follower) rolledBack(c store.Checkpoint, largest int64, active bool) condition {
 	return condition{
-		kind: kindRollback, active: active, since: f.begins("rollback", active), limit: f.m.cfg.Rollback.Duration, build: f.staleEvidence(c),
+		kind: kindRollback, active: active, since: f.begins("rollback", active), limit: f.cfg.Rollback.Duration, build: f.staleEvidence(c),
 		summary: fmt.Sprintf("The log %s shows a tree of %d entries, and has shown one of %d.", f.origin, c.Size, largest),
 		detail:  "The two are consistent, so it is a server that fell back to an older state, or an attempt to hide entries.",
 	}
 }
 
-func (f *follower) staleEvidence(c store.Checkpoint) func() (*evidence.Evidence, error) {
+func (f *follower) staleEvidence(c store.Checkpoint) maker {
 	return func() (*evidence.Evidence, error) { return evidence.NewStale(c.Signed, f.meta(c)) }
 }
 
@@ -271,17 +271,17 @@ func errorText(err error) string {
 
 // checkViews finds sources that lag behind what others have shown.
 func (f *follower) checkViews(ctx context.Context) error {
-	views, err := f.m.cfg.Store.Views(ctx, f.id)
+	views, err := f.store.Views(ctx, f.id)
 	if err != nil {
 		return err
 	}
 	for _, v := range views {
-		since, more, err := f.m.cfg.Store.SeenAbove(ctx, f.id, max(v.Size, 0))
+		since, more, err := f.store.SeenAbove(ctx, f.id, max(v.Size, 0))
 		if err != nil {
 			return err
 		}
 		c := condition{
-			kind: kindLogBehind, active: more && v.Failing.IsZero() && v.Size >= 0, since: since, limit: f.m.cfg.Behind.Duration,
+			kind: kindLogBehind, active: more && v.Failing.IsZero() && v.Size >= 0, since: since, limit: f.cfg.Behind.Duration,
 			summary: fmt.Sprintf("The %s shows %s with %d entries; others have shown more since %s.", v.Source, f.origin, v.Size, since.Format(time.RFC3339)),
 		}
 		if v.Source == sourceLog {
@@ -301,9 +301,9 @@ func (f *follower) checkViews(ctx context.Context) error {
 	return nil
 }
 
-func (f *follower) viewEvidence(ctx context.Context, v store.View) func() (*evidence.Evidence, error) {
+func (f *follower) viewEvidence(ctx context.Context, v store.View) maker {
 	return func() (*evidence.Evidence, error) {
-		c, ok, err := f.m.cfg.Store.CheckpointOf(ctx, f.id, v.Size, v.Root)
+		c, ok, err := f.store.CheckpointOf(ctx, f.id, v.Size, v.Root)
 		if err != nil || !ok {
 			return nil, errors.Join(err, errors.New("the checkpoint of the view is not stored"))
 		}

@@ -14,25 +14,15 @@ import (
 	"strings"
 	"time"
 
-	"cratelog/internal/daemon"
 	"cratelog/internal/outcome"
 	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
 )
 
-// alertSite is what the alerts need of the settings.
-type alertSite struct {
-	Dir       string // of the settings file; names of files in it are relative to this
-	Database  string
-	Evidence  string // directory of the evidence files
-	PublicURL string // where the monitor's pages are, "" if nowhere
-	Channels  []alert.Config
-}
-
 // outbox lets a Dispatcher take what the store has to tell.
 type outbox struct {
 	*store.Store
-	site alertSite
+	site *setup
 }
 
 var _ alert.Outbox = outbox{}
@@ -59,7 +49,7 @@ func (o outbox) alert(d store.Delivery) alert.Alert {
 		a.Time, a.Summary = f.Resolved, "Over: "+f.Summary
 	}
 	if f.Evidence != "" {
-		a.EvidenceFile = filepath.Join(o.site.Evidence, f.Evidence+".evidence")
+		a.EvidenceFile = filepath.Join(o.site.evidence(), f.Evidence+".evidence")
 		if o.site.PublicURL != "" {
 			a.URL = strings.TrimSuffix(o.site.PublicURL, "/") + "/evidence/" + f.Evidence
 			a.EvidenceURL = a.URL + ".evidence"
@@ -72,20 +62,20 @@ func (o outbox) alert(d store.Delivery) alert.Alert {
 const kindChannelBroken = "channel-broken"
 
 // newDispatcher delivers the store's alerts over the channels of the settings.
-func newDispatcher(s *store.Store, site alertSite, logger *slog.Logger) (*alert.Dispatcher, error) {
-	channels, err := alert.Open(site.Channels, site.Dir)
+func newDispatcher(s *store.Store, site *setup, logger *slog.Logger) (*alert.Dispatcher, error) {
+	channels, err := site.channels()
 	if err != nil {
 		return nil, err
 	}
 	heartbeats := make(map[string]time.Duration)
-	for _, c := range site.Channels {
+	for _, c := range site.Channel {
 		if c.Heartbeat.Duration > 0 {
 			heartbeats[c.Name] = c.Heartbeat.Duration
 		}
 	}
 	// Others than the broken channel are told.
 	others := func(channel string) []string {
-		all := alert.Routes(site.Channels).For(store.Operational, kindChannelBroken, "")
+		all := alert.Routes(site.Channel).For(store.Operational, kindChannelBroken, "")
 		return slices.DeleteFunc(all, func(c string) bool { return c == channel })
 	}
 	return alert.New(alert.DispatcherConfig{
@@ -158,24 +148,20 @@ func status(ctx context.Context, s *store.Store, now time.Time) (summary, text s
 // testAlert sends a test to every channel, or to one, and reports on each.
 func testAlert(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("test-alert", flag.ContinueOnError)
-	file := fs.String("config", "", "settings file")
 	only := fs.String("channel", "", "the only channel to test")
-	if err := daemon.Parse(fs, args, "config"); err != nil {
-		return err
-	}
-	site, err := loadAlertSite(*file)
+	site, err := parseSettings(fs, args)
 	if err != nil {
 		return err
 	}
-	channels, err := alert.Open(site.Channels, site.Dir)
+	channels, err := site.channels()
 	if err != nil {
-		return fmt.Errorf("%s: %w", *file, err)
+		return err
 	}
 	if *only != "" {
 		channels = slices.DeleteFunc(channels, func(c alert.Channel) bool { return c.Name() != *only })
 	}
 	if len(channels) == 0 {
-		return fmt.Errorf("%s: there is no such channel; channels are the tables [[channel]]", *file)
+		return fmt.Errorf("%s: there is no such channel; channels are the tables [[channel]]", site.path)
 	}
 	failed := 0
 	for _, r := range alert.SendTest(ctx, channels, time.Now()) {
@@ -206,29 +192,26 @@ func ack(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if *file == "" || *by == "" || *why == "" {
 		return outcome.Usagef("ack needs -config, -by and -why: who took care of it is kept with the finding")
 	}
-	site, err := loadAlertSite(*file)
+	site, err := loadSettings(*file)
 	if err != nil {
 		return err
 	}
-	s, err := store.Open(ctx, site.Database)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	for _, n := range numbers {
-		f, known, err := s.FindingByID(ctx, n)
-		switch {
-		case err != nil:
-			return err
-		case !known:
-			return outcome.Refusef("%w: %d", store.ErrNoFinding, n)
+	return site.withStore(ctx, func(s *store.Store) error {
+		for _, n := range numbers {
+			f, known, err := s.FindingByID(ctx, n)
+			switch {
+			case err != nil:
+				return err
+			case !known:
+				return outcome.Refusef("%w: %d", store.ErrNoFinding, n)
+			}
+			if err := s.Acknowledge(ctx, n, *by, *why, time.Now()); err != nil {
+				return err
+			}
+			fmt.Fprintf(stdout, "%d: acknowledged: %s\n", n, f.Summary)
 		}
-		if err := s.Acknowledge(ctx, n, *by, *why, time.Now()); err != nil {
-			return err
-		}
-		fmt.Fprintf(stdout, "%d: acknowledged: %s\n", n, f.Summary)
-	}
-	return nil
+		return nil
+	})
 }
 
 // someNumbers parses flags and the numbers of findings.

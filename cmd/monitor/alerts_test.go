@@ -18,8 +18,8 @@ import (
 
 // site is a directory with a store, and two channels that append what they are told to files.
 type site struct {
-	alertSite
-	file  string // of the settings
+	*setup
+	dir   string
 	store *store.Store
 }
 
@@ -48,18 +48,18 @@ type = "command"
 command = [%q, %q]
 min_class = "info"
 `, hook, filepath.Join(dir, "a"), hook, filepath.Join(dir, "b")), 0o600))
-	as, err := loadAlertSite(file)
+	settings, err := loadSettings(file)
 	fatal(t, err)
-	s, err := store.Create(t.Context(), as.Database)
+	s, err := store.Create(t.Context(), settings.database())
 	fatal(t, err)
 	t.Cleanup(func() { s.Close() })
-	return &site{as, file, s}
+	return &site{settings, dir, s}
 }
 
 // told returns what a channel's hook wrote: ALERT_ID EVENT KIND FINDING_ID EVIDENCE_FILE.
 func (s *site) told(t *testing.T, channel string) [][]string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(s.Dir, channel))
+	b, err := os.ReadFile(filepath.Join(s.dir, channel))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func (s *site) told(t *testing.T, channel string) [][]string {
 
 func (s *site) drain(t *testing.T) error {
 	t.Helper()
-	d, err := newDispatcher(s.store, s.alertSite, slog.New(slog.DiscardHandler))
+	d, err := newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler))
 	fatal(t, err)
 	return d.Drain(t.Context())
 }
@@ -80,7 +80,7 @@ func (s *site) drain(t *testing.T) error {
 func (s *site) record(t *testing.T, key string, class store.Class) store.Finding {
 	t.Helper()
 	f, _, err := s.store.RecordFinding(t.Context(), store.Finding{Key: key, Kind: "duplicate", Class: class, Summary: "Summary of " + key + ".",
-		Evidence: strings.Repeat("ab", 32), Index: -1, FirstSeen: time.Now()}, alert.Routes(s.Channels).For(class, "duplicate", ""))
+		Evidence: strings.Repeat("ab", 32), Index: -1, FirstSeen: time.Now()}, alert.Routes(s.Channel).For(class, "duplicate", ""))
 	fatal(t, err)
 	return f
 }
@@ -97,7 +97,7 @@ func TestAFindingPagesEachChannelOnce(t *testing.T) {
 	if len(a) != 1 || len(b) != 2 || a[0][0] != b[0][0] || b[0][0] == b[1][0] || a[0][1] != alert.Found {
 		t.Errorf("a: %q, b: %q", a, b)
 	}
-	if want := filepath.Join(s.Dir, "evidence", strings.Repeat("ab", 32)+".evidence"); a[0][4] != want {
+	if want := filepath.Join(s.dir, "evidence", strings.Repeat("ab", 32)+".evidence"); a[0][4] != want {
 		t.Errorf("the evidence lies in %q", a[0][4])
 	}
 	if want := "https://monitor.example/evidence/" + strings.Repeat("ab", 32) + ".evidence"; a[0][5] != want {
@@ -108,9 +108,9 @@ func TestAFindingPagesEachChannelOnce(t *testing.T) {
 // TestABrokenChannelIsAFindingOnTheOthers and its alerts arrive when it works again.
 func TestABrokenChannelIsAFindingOnTheOthers(t *testing.T) {
 	s := newSite(t)
-	broken := filepath.Join(s.Dir, "a.broken")
+	broken := filepath.Join(s.dir, "a.broken")
 	fatal(t, os.WriteFile(broken, nil, 0o600))
-	d, err := newDispatcher(s.store, s.alertSite, slog.New(slog.DiscardHandler))
+	d, err := newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler))
 	fatal(t, err)
 	for i := range 6 {
 		s.record(t, fmt.Sprint(i), store.Security)
@@ -147,16 +147,16 @@ func TestABrokenChannelIsAFindingOnTheOthers(t *testing.T) {
 // drainIgnoring drains, and lets one channel fail.
 func (s *site) drainIgnoring(t *testing.T, channel string) error {
 	t.Helper()
-	rest := s.alertSite
-	rest.Channels = slices.DeleteFunc(slices.Clone(s.Channels), func(c alert.Config) bool { return c.Name == channel })
-	d, err := newDispatcher(s.store, rest, slog.New(slog.DiscardHandler))
+	rest := *s.setup
+	rest.Channel = slices.DeleteFunc(slices.Clone(s.Channel), func(c alert.Config) bool { return c.Name == channel })
+	d, err := newDispatcher(s.store, &rest, slog.New(slog.DiscardHandler))
 	fatal(t, err)
 	return d.Drain(t.Context())
 }
 
 func TestAnAcknowledgedFindingDoesNotPageButANewOneDoes(t *testing.T) {
 	s := newSite(t)
-	broken := filepath.Join(s.Dir, "a.broken")
+	broken := filepath.Join(s.dir, "a.broken")
 	fatal(t, os.WriteFile(broken, nil, 0o600))
 	f := s.record(t, "one", store.Security)
 	if err := s.drain(t); err == nil {
@@ -168,17 +168,17 @@ func TestAnAcknowledgedFindingDoesNotPageButANewOneDoes(t *testing.T) {
 		code int
 		says string
 	}{
-		"without a number": {[]string{"ack", "-config", s.file, "-by", "me", "-why", "x"}, 2, "needs the number of a finding"},
-		"without a reason": {[]string{"ack", "-config", s.file, "-by", "me", id}, 2, "needs -config, -by and -why"},
-		"of a word":        {[]string{"ack", "-config", s.file, "-by", "me", "-why", "x", "seven"}, 2, `"seven" is not the number`},
-		"of nothing":       {[]string{"ack", "-config", s.file, "-by", "me", "-why", "x", "99"}, 1, "there is no such finding: 99"},
-		"without settings": {[]string{"ack", "-config", s.file + "x", "-by", "me", "-why", "x", id}, 3, "no such file"},
+		"without a number": {[]string{"ack", "-config", s.path, "-by", "me", "-why", "x"}, 2, "needs the number of a finding"},
+		"without a reason": {[]string{"ack", "-config", s.path, "-by", "me", id}, 2, "needs -config, -by and -why"},
+		"of a word":        {[]string{"ack", "-config", s.path, "-by", "me", "-why", "x", "seven"}, 2, `"seven" is not the number`},
+		"of nothing":       {[]string{"ack", "-config", s.path, "-by", "me", "-why", "x", "99"}, 1, "there is no such finding: 99"},
+		"without settings": {[]string{"ack", "-config", s.path + "x", "-by", "me", "-why", "x", id}, 3, "no such file"},
 	} {
 		if code, _, errs := command(t, c.args...); code != c.code || !strings.Contains(errs, c.says) {
 			t.Errorf("%s: exit %d, %q", name, code, errs)
 		}
 	}
-	code, out, errs := command(t, "ack", "-config", s.file, id, "-by", "me", "-why", "we called them")
+	code, out, errs := command(t, "ack", "-config", s.path, id, "-by", "me", "-why", "we called them")
 	if code != 0 || out != id+": acknowledged: Summary of one.\n" {
 		t.Errorf("exit %d, %q %q", code, out, errs)
 	}
@@ -197,18 +197,18 @@ func TestAnAcknowledgedFindingDoesNotPageButANewOneDoes(t *testing.T) {
 
 func TestTestAlertReportsOnEachChannel(t *testing.T) {
 	s := newSite(t)
-	if code, out, errs := command(t, "test-alert", "-config", s.file); code != 0 || !strings.Contains(out, "a: sent in ") || !strings.Contains(out, "b: sent in ") {
+	if code, out, errs := command(t, "test-alert", "-config", s.path); code != 0 || !strings.Contains(out, "a: sent in ") || !strings.Contains(out, "b: sent in ") {
 		t.Errorf("exit %d, %q %q", code, out, errs)
 	}
-	fatal(t, os.WriteFile(filepath.Join(s.Dir, "a.broken"), nil, 0o600))
-	code, out, errs := command(t, "test-alert", "-config", s.file)
+	fatal(t, os.WriteFile(filepath.Join(s.dir, "a.broken"), nil, 0o600))
+	code, out, errs := command(t, "test-alert", "-config", s.path)
 	if code != 3 || !strings.Contains(out, "a: FAILED after ") || !strings.Contains(out, "b: sent in ") || !strings.Contains(errs, "1 of 2 channels do not work") {
 		t.Errorf("exit %d, %q %q", code, out, errs)
 	}
-	if code, out, _ := command(t, "test-alert", "-config", s.file, "-channel", "b"); code != 0 || strings.Contains(out, "a:") {
+	if code, out, _ := command(t, "test-alert", "-config", s.path, "-channel", "b"); code != 0 || strings.Contains(out, "a:") {
 		t.Errorf("exit %d, %q", code, out)
 	}
-	if code, _, _ := command(t, "test-alert", "-config", s.file, "-channel", "c"); code != 3 {
+	if code, _, _ := command(t, "test-alert", "-config", s.path, "-channel", "c"); code != 3 {
 		t.Errorf("exit %d", code)
 	}
 	if a := s.told(t, "a"); len(a) != 1 || a[0][1] != alert.Test {

@@ -29,11 +29,7 @@ import (
 // initialize makes the database and the directory of the evidence.
 func initialize(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("init", flag.ContinueOnError)
-	file := fs.String("config", "", "settings file")
-	if err := daemon.Parse(fs, args, "config"); err != nil {
-		return err
-	}
-	s, err := loadSettings(*file)
+	s, err := parseSettings(fs, args)
 	if err != nil {
 		return err
 	}
@@ -59,12 +55,9 @@ type opened struct {
 	logger     *slog.Logger
 }
 
-func open(ctx context.Context, path string, logger *slog.Logger) (_ *opened, err error) {
-	o := &opened{logger: logger}
-	if o.site, err = loadSettings(path); err != nil {
-		return nil, err
-	}
-	if o.db, err = store.Open(ctx, o.site.database()); err != nil {
+func open(ctx context.Context, site *setup, logger *slog.Logger) (_ *opened, err error) {
+	o := &opened{site: site, logger: logger}
+	if o.db, err = store.Open(ctx, site.database()); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -76,8 +69,8 @@ func open(ctx context.Context, path string, logger *slog.Logger) (_ *opened, err
 		return nil, err
 	}
 	if len(o.site.Channel) > 0 {
-		if o.dispatcher, err = newDispatcher(o.db, o.site.alerts(), logger); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+		if o.dispatcher, err = newDispatcher(o.db, site, logger); err != nil {
+			return nil, err
 		}
 		o.config.Notify = o.dispatcher.Wake
 	}
@@ -135,19 +128,19 @@ func (o *opened) say(ctx context.Context) error {
 // runMonitor follows the logs and serves until ctx ends.
 func runMonitor(ctx context.Context, args []string, _, stderr io.Writer) error {
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
-	file := fs.String("config", "", "settings file")
 	ready := fs.String("ready-file", "", "file to write the URL to once the monitor listens")
-	if err := daemon.Parse(fs, args, "config"); err != nil {
+	site, err := parseSettings(fs, args)
+	if err != nil {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	o, err := open(ctx, *file, logger)
+	o, err := open(ctx, site, logger)
 	if err != nil {
 		return err
 	}
 	defer o.db.Close()
-	if o.site.Listen == "" {
-		return fmt.Errorf("%s: the setting \"listen\" is missing; see config/monitor.example.toml", *file)
+	if site.Listen == "" {
+		return fmt.Errorf("%s: the setting \"listen\" is missing; see config/monitor.example.toml", site.path)
 	}
 	handler, err := o.handler()
 	if err != nil {
@@ -240,12 +233,12 @@ func (g gossip) Gossip(ctx context.Context, b []byte) (verdict, text string, err
 // once looks at everything once.
 func once(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("once", flag.ContinueOnError)
-	file := fs.String("config", "", "settings file")
 	asJSON := fs.Bool("json", false, "print JSON")
-	if err := daemon.Parse(fs, args, "config"); err != nil {
+	site, err := parseSettings(fs, args)
+	if err != nil {
 		return err
 	}
-	o, err := open(ctx, *file, slog.New(slog.NewTextHandler(stderr, nil)))
+	o, err := open(ctx, site, slog.New(slog.NewTextHandler(stderr, nil)))
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -13,6 +15,7 @@ import (
 
 	"cratelog/cargo/registry"
 	"cratelog/config"
+	"cratelog/internal/daemon"
 	"cratelog/internal/durable"
 	"cratelog/monitor"
 	"cratelog/monitor/alert"
@@ -67,6 +70,15 @@ type setup struct {
 // maxToken bounds the file of the registry's token.
 const maxToken = 64 << 10
 
+// parseSettings parses the flags of a command, and reads the settings file that they name.
+func parseSettings(fs *flag.FlagSet, args []string) (*setup, error) {
+	file := fs.String("config", "", "settings file")
+	if err := daemon.Parse(fs, args, "config"); err != nil {
+		return nil, err
+	}
+	return loadSettings(*file)
+}
+
 // loadSettings reads a settings file and checks what every command needs.
 func loadSettings(path string) (*setup, error) {
 	s := &setup{path: path}
@@ -97,18 +109,23 @@ func (s *setup) beside(name string) string {
 func (s *setup) database() string { return s.beside(s.Database) }
 func (s *setup) evidence() string { return s.beside(s.Evidence) }
 
-// alerts is what the alerts need of the settings.
-func (s *setup) alerts() alertSite {
-	return alertSite{Dir: filepath.Dir(s.path), Database: s.database(), Evidence: s.evidence(), PublicURL: s.PublicURL, Channels: s.Channel}
+// channels makes the alert channels.
+func (s *setup) channels() ([]alert.Channel, error) {
+	all, err := alert.Open(s.Channel, filepath.Dir(s.path))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.path, err)
+	}
+	return all, nil
 }
 
-// loadAlertSite reads what the alerts need of the settings file at path.
-func loadAlertSite(path string) (alertSite, error) {
-	s, err := loadSettings(path)
+// withStore opens the database for f.
+func (s *setup) withStore(ctx context.Context, f func(db *store.Store) error) error {
+	db, err := store.Open(ctx, s.database())
 	if err != nil {
-		return alertSite{}, err
+		return err
 	}
-	return s.alerts(), nil
+	defer db.Close()
+	return f(db)
 }
 
 // logs reads the trust files: every log that one of them lists is followed.

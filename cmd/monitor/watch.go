@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"cratelog/internal/daemon"
 	"cratelog/internal/outcome"
 	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
@@ -19,7 +18,6 @@ import (
 // watch adds, removes or lists watches.
 func watch(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("watch", flag.ContinueOnError)
-	file := fs.String("config", "", "settings file")
 	values := map[string]*string{
 		store.WatchCrate:  fs.String("crate", "", "name of a crate"),
 		store.WatchPrefix: fs.String("prefix", "", "beginning of names of crates"),
@@ -29,7 +27,8 @@ func watch(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	channel := fs.String("channel", "", "the only alert channel to use")
 	note := fs.String("note", "", "why, for people")
 	remove := fs.Int64("remove", 0, "number of a watch to remove")
-	if err := daemon.Parse(fs, args, "config"); err != nil {
+	s, err := parseSettings(fs, args)
+	if err != nil {
 		return err
 	}
 	var w store.Watch
@@ -42,14 +41,10 @@ func watch(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		}
 		w = store.Watch{Kind: kind, Value: *value, Channel: *channel, Note: *note, Added: time.Now()}
 	}
-	s, err := loadSettings(*file)
-	if err != nil {
-		return err
-	}
 	if *channel != "" && !s.hasChannel(*channel) {
-		return fmt.Errorf("%s: there is no channel %q", *file, *channel)
+		return fmt.Errorf("%s: there is no channel %q", s.path, *channel)
 	}
-	return withStore(ctx, s, func(db *store.Store) error {
+	return s.withStore(ctx, func(db *store.Store) error {
 		switch {
 		case *remove != 0:
 			return removed(db.RemoveWatch(ctx, *remove))
@@ -72,15 +67,6 @@ func (s *setup) hasChannel(name string) bool {
 	return slices.ContainsFunc(s.Channel, func(c alert.Config) bool { return c.Name == name })
 }
 
-func withStore(ctx context.Context, s *setup, f func(db *store.Store) error) error {
-	db, err := store.Open(ctx, s.database())
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	return f(db)
-}
-
 // removed is the outcome of a removal.
 func removed(ok bool, err error) error {
 	if err == nil && !ok {
@@ -92,7 +78,6 @@ func removed(ok bool, err error) error {
 // authorize announces, withdraws or lists releases.
 func authorize(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("authorize", flag.ContinueOnError)
-	file := fs.String("config", "", "settings file")
 	a := store.Authorization{Added: time.Now()}
 	fs.StringVar(&a.Name, "crate", "", "name of the crate")
 	fs.StringVar(&a.Version, "version", "", "its exact version")
@@ -107,7 +92,8 @@ func authorize(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	})
 	days := fs.Int("days", 30, "how long this holds; 0 for ever")
 	remove := fs.Int64("remove", 0, "number of an announcement to withdraw")
-	if err := daemon.Parse(fs, args, "config"); err != nil {
+	s, err := parseSettings(fs, args)
+	if err != nil {
 		return err
 	}
 	adding := a.Name != "" || a.Version != "" || a.SHA256 != nil
@@ -117,11 +103,7 @@ func authorize(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if *days > 0 {
 		a.Expires = a.Added.AddDate(0, 0, *days)
 	}
-	s, err := loadSettings(*file)
-	if err != nil {
-		return err
-	}
-	return withStore(ctx, s, func(db *store.Store) error {
+	return s.withStore(ctx, func(db *store.Store) error {
 		switch {
 		case *remove != 0:
 			return removed(db.RemoveAuthorization(ctx, *remove))
