@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -104,7 +103,7 @@ func (s *story) tell() {
 		}
 		return s.describe(b)
 	})
-	s.step("A cargo user verifies hello-proof 0.1.0 offline: the .crate, the bundle, a policy, and nothing else.", func() (string, error) {
+	s.step("A cargo user verifies hello-proof 0.1.0 offline: the .crate, the bundle, a trust file, and nothing else.", func() (string, error) {
 		r, err := s.verify(first.crate, bundle)
 		if err != nil {
 			return "", err
@@ -165,7 +164,7 @@ func (s *story) attackClient(first, next crateFiles, bundle []byte) {
 }
 
 func (s *story) attackLog(again, inner crateFiles) {
-	s.step("Somebody adds a dependency to the packaged Cargo.toml only, as was done to arrayref in 2026.", func() (string, error) {
+	s.step("An attacker adds a dependency to the packaged Cargo.toml only, as was done to arrayref in 2026.", func() (string, error) {
 		return s.submitChanged(inner, "crate-refused", func(name string, content []byte) (string, []byte) {
 			if strings.HasSuffix(name, "/Cargo.toml") {
 				content = append(content, "\n[dependencies.proc-macro1]\nversion = \"1\"\n"...)
@@ -173,7 +172,7 @@ func (s *story) attackLog(again, inner crateFiles) {
 			return name, content
 		}, nil)
 	})
-	s.step("Somebody publishes the same files under another name.", func() (string, error) {
+	s.step("An attacker publishes the same files under another name.", func() (string, error) {
 		return s.submitChanged(inner, "crate-refused", func(name string, content []byte) (string, []byte) {
 			name = strings.Replace(name, "hello-inner", "hello-1nner", 1)
 			if strings.HasSuffix(name, "/Cargo.toml") {
@@ -182,10 +181,10 @@ func (s *story) attackLog(again, inner crateFiles) {
 			return name, content
 		}, func(e *entry.Entry) { e.Subject.Name = "hello-1nner" })
 	})
-	s.step("Somebody moves a true proof to another .crate with the same files.", func() (string, error) {
+	s.step("An attacker moves a true proof to another .crate with the same files.", func() (string, error) {
 		return s.submitChanged(inner, "proof-invalid", func(name string, content []byte) (string, []byte) { return name, content }, nil)
 	})
-	s.step("Somebody forges a proof out of parts of two true ones.", func() (string, error) {
+	s.step("An attacker forges a proof out of parts of two true ones.", func() (string, error) {
 		e, err := entry.Parse(inner.entry)
 		if err != nil {
 			return "", err
@@ -260,7 +259,7 @@ func (s *story) attackWitnesses() {
 	s.attackMonitor(forged)
 }
 
-func (s *story) ending(dir string) {
+func (s *story) ending() {
 	s.say("\nLook at it (it runs until you press Ctrl-C):")
 	s.say("   the log            %s/", s.w.URL)
 	s.say("   its checkpoint     %s/checkpoint", s.w.URL)
@@ -269,7 +268,7 @@ func (s *story) ending(dir string) {
 		s.say("   a witness          %s/", w.URL)
 	}
 	s.say("   a monitor          %s/", s.m.url)
-	s.say("   the reader's policy %s", filepath.Join(dir, "policy.txt"))
+	s.say("   the reader's trust file %s", s.w.File)
 	s.say("\nTry it:")
-	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --trust %s --development", s.w.URL, filepath.Join(dir, "policy.txt"))
+	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --trust %s --development", s.w.URL, s.w.File)
 }

@@ -54,7 +54,7 @@ func (m *watch) close() error {
 
 // attackMonitor shows that a fork does not stay hidden although no witness signed it.
 func (s *story) attackMonitor(forged []byte) {
-	s.step("Somebody was shown the forked checkpoint, and hands it to the monitor.", func() (string, error) {
+	s.step("A reader was shown the forked checkpoint, and hands it to the monitor.", func() (string, error) {
 		seen, err := s.m.monitor.Gossip(s.ctx, forged, "a reader")
 		if err != nil {
 			return "", err
@@ -66,15 +66,11 @@ func (s *story) attackMonitor(forged []byte) {
 		if err != nil || len(files) != 1 {
 			return "", errors.Join(err, fmt.Errorf("%d files of evidence", len(files)))
 		}
-		b, err := os.ReadFile(files[0])
+		e, err := evidence.Read(files[0])
 		if err != nil {
 			return "", err
 		}
-		e, err := evidence.Parse(b)
-		if err != nil {
-			return "", err
-		}
-		keys, err := evidence.NewKeys([]string{s.w.VKey}, nil)
+		keys, err := s.w.Policy.Keys()
 		if err != nil {
 			return "", err
 		}
@@ -85,7 +81,7 @@ func (s *story) attackMonitor(forged []byte) {
 		if !c.Convicts() {
 			return "", errors.New("the evidence convicts nobody")
 		}
-		return "Found, and kept as a file that convinces anybody who knows the log's key: " + c.What, nil
+		return "Found, and kept as a file that convinces every reader who knows the log's key: " + c.What, nil
 	})
 }
 
@@ -99,6 +95,6 @@ func (s *story) watchOver() {
 		if len(sum.Logs) != 1 || sum.Logs[0].Verified != sum.Logs[0].Size || sum.ExitCode() != 0 {
 			return "", fmt.Errorf("it found trouble: %+v", sum)
 		}
-		return fmt.Sprintf("Verified: %d entries of %d, and nothing to complain of.", sum.Logs[0].Verified, sum.Logs[0].Size), nil
+		return fmt.Sprintf("Verified: %d entries of %d, and nothing is wrong.", sum.Logs[0].Verified, sum.Logs[0].Size), nil
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/mail"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"cratelog/config"
+	"cratelog/internal/durable"
 	"cratelog/monitor/store"
 )
 
@@ -126,14 +126,7 @@ func readSecret(dir, name string) ([]byte, error) {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(dir, name)
 	}
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, fmt.Errorf("secret_file: %w", err)
-	}
-	if info.Size() > 1025 {
-		return nil, fmt.Errorf("secret_file: %s has %d bytes, at most 1024 are read", name, info.Size())
-	}
-	b, err := os.ReadFile(name)
+	b, err := durable.Read(name, 1026)
 	if err != nil {
 		return nil, fmt.Errorf("secret_file: %w", err)
 	}
