@@ -109,7 +109,7 @@ func nextPart(form *multipart.Reader, name string) (*multipart.Part, error) {
 		return nil, refuse(MalformedRequest, err, "The part %s is missing, or the body is cut off.", name)
 	}
 	if part.FormName() != name {
-		return nil, refuse(MalformedRequest, nil, "The parts must be entry and crate, in this order; there is another in the place of %s.", name)
+		return nil, refuse(MalformedRequest, nil, "The parts must be entry and crate, in this order; another part stands where %s belongs.", name)
 	}
 	return part, nil
 }
@@ -181,11 +181,13 @@ func (l *Log) aboutBody() aboutBody {
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
 		id := p.ID()
-		told := aboutProgram{ID: hex.EncodeToString(id[:]), System: p.System, Kind: p.Claim, Blocks: p.Blocks, ListBytes: p.ListBytes, Origin: p.Origin}
-		if key := hex.EncodeToString(p.ProvingKey[:]); l.keyFiles[key] {
-			told.ProvingKey = key
+		about := aboutProgram{
+			ID: hex.EncodeToString(id[:]), System: p.System, Kind: p.Claim, Blocks: p.Blocks, ListBytes: p.ListBytes, Origin: p.Origin,
 		}
-		b.Programs = append(b.Programs, told)
+		if key := hex.EncodeToString(p.ProvingKey[:]); l.keyFiles[key] {
+			about.ProvingKey = key
+		}
+		b.Programs = append(b.Programs, about)
 	}
 	for _, w := range l.witnesses {
 		b.Witnesses = append(b.Witnesses, aboutWitness{w.Name, w.VKey})

@@ -50,7 +50,7 @@ func TestSubmitOverHTTP(t *testing.T) {
 		{"no form", nil, 0, "application/octet-stream", 400, MalformedRequest, "must be multipart/form-data"},
 		{"no parts", nil, 0, "", 400, MalformedRequest, "part entry is missing"},
 		{"crate first", [][2]string{{"crate", cs}, {"entry", es}}, 0, "", 400, MalformedRequest, "in this order"},
-		{"entry twice", [][2]string{{"entry", es}, {"entry", es}}, 0, "", 400, MalformedRequest, "in the place of crate"},
+		{"entry twice", [][2]string{{"entry", es}, {"entry", es}}, 0, "", 400, MalformedRequest, "where crate belongs"},
 		{"no crate", [][2]string{{"entry", es}}, 0, "", 400, MalformedRequest, "part crate is missing"},
 		{"a third part", [][2]string{{"entry", es}, {"crate", cs}, {"more", "x"}}, 0, "", 400, MalformedRequest, "nothing else"},
 		{"cut in the entry", [][2]string{{"entry", es}, {"crate", cs}}, len(cs) + 400, "", 400, MalformedRequest, "part entry"},

@@ -13,8 +13,8 @@ import (
 	"cratelog/monitor/store"
 )
 
-// mismatchTries is how often entries that do not give the root are fetched before
-// somebody is accused.
+// mismatchTries is how often entries that do not give the root are fetched before the
+// log is accused.
 const mismatchTries = 3
 
 // maxRounds bounds the work of one look at the log, whatever it does.
@@ -70,7 +70,7 @@ func (f *follower) round(ctx context.Context, roots map[int64][]tlog.Hash) (done
 }
 
 // tryAgain forgets entries that do not give the root of a checkpoint, so that they are
-// fetched again, or if that was done often enough, says who is to blame.
+// fetched again, or accuses the log if that was done often enough.
 func (f *follower) tryAgain(ctx context.Context, x *mismatch, roots map[int64][]tlog.Hash) (accused bool, err error) {
 	id := x.checkpoint.ID
 	forked, err := f.checkExtends(ctx, x.checkpoint)
@@ -88,7 +88,7 @@ func (f *follower) tryAgain(ctx context.Context, x *mismatch, roots map[int64][]
 
 // downloadSome downloads the entries of the largest target, or if those cannot be
 // had, of the one that the log itself shows: another may have been shown to others
-// only. failed is what a stranger is to blame for.
+// only. failed is an error of the log or the network, err one of the store.
 func (f *follower) downloadSome(ctx context.Context, targets []store.Checkpoint, view store.View) (failed, err error) {
 	try := targets[:1]
 	for _, t := range targets[1:] {

@@ -31,7 +31,7 @@ const (
 // fault, or that of whatever is in between.
 var errGarbled = errors.New("garbled")
 
-// remoteError is what somebody else is to blame for.
+// remoteError is the fault of a log, a mirror, or the network.
 type remoteError struct{ err error }
 
 func (e *remoteError) Error() string { return e.err.Error() }

@@ -120,7 +120,7 @@ func (f *follower) reportPairs(ctx context.Context, from int64, t store.Checkpoi
 	return nil
 }
 
-// reportWatched records entries that somebody watches for and nobody announced.
+// reportWatched records entries that match a watch and were not announced.
 func (f *follower) reportWatched(ctx context.Context, from int64, t store.Checkpoint) error {
 	s := f.store
 	watches, err := s.Watches(ctx)

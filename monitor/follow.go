@@ -31,7 +31,7 @@ type follower struct {
 	bases  []string // the log's URL and its mirrors', each ending in a slash
 	views  []source // witnesses and mirrors
 
-	// What the log signed counts against it, whoever else signed it.
+	// What the log signed counts against it, with or without cosignatures.
 	noQuorum, logKeys *client.Policy // policy, asking for less
 	// The signature lines that are kept: of the log, and of its witnesses.
 	logLines, lines map[lineKey]bool
@@ -95,7 +95,7 @@ func (m *Monitor) newFollower(ctx context.Context, l LogConfig) (*follower, erro
 		return nil, err
 	}
 	f.id = known.ID
-	// Whether a finding of another time stands, the first answer tells.
+	// The first answer shows whether a finding of an earlier run is over.
 	f.waiting[sourceRegistry] = m.cfg.Now()
 	return f, f.checkStore(ctx)
 }
@@ -207,7 +207,7 @@ func (f *follower) begins(what string, active bool) time.Time {
 	return f.waiting[what]
 }
 
-// waits says whether begins was told that something lasts.
+// waits says whether something lasts that begins has noted.
 func (f *follower) waits(what string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

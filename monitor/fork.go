@@ -143,9 +143,9 @@ func (f *follower) reportLargerFork(ctx context.Context, bad store.Checkpoint, s
 	return s.SetVerdict(ctx, bad.ID, store.Inconsistent)
 }
 
-// accuseRoot deals with entries that do not give a signed root though they were
-// fetched several times. If they were the same each time, the log serves them so;
-// else something damages them on their way.
+// accuseRoot decides about entries that were fetched several times and do not give a
+// signed root. If they were the same each time, the log serves them so; else something
+// damages them on their way.
 func (f *follower) accuseRoot(ctx context.Context, x *mismatch, roots []tlog.Hash) error {
 	c := x.checkpoint
 	for _, r := range roots {
@@ -195,7 +195,7 @@ func (f *follower) meta(all ...store.Checkpoint) evidence.Meta {
 	return m
 }
 
-// printable makes text of what a stranger may have called himself.
+// printable makes text of bytes that an attacker may have chosen.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < 0x20 || r == 0x7f || r == 0xfffd {

@@ -13,7 +13,7 @@ import (
 )
 
 // inspect checks leaves that follow each other: their form, their programs, their
-// proofs, and what they leave unproven. It accuses nobody: the leaves may not be
+// proofs, and what they leave unproven. It does not accuse yet: the leaves may not be
 // the log's.
 func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store.Entry {
 	now := f.cfg.Now()

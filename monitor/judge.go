@@ -34,7 +34,7 @@ const maxSize = 1 << 48
 var lenient = client.Rules{AllowNoWitnesses: true}
 
 // open verifies a signed checkpoint: the log's signature must be good; cosignatures
-// that are not, and lines of keys that nobody knows, are left out.
+// that are not, and lines of unknown keys, are left out.
 func (f *follower) open(signed []byte, source string) (store.Checkpoint, error) {
 	lines := f.lines
 	c, err := f.noQuorum.CheckCheckpointRules(signed, lenient)
@@ -50,8 +50,8 @@ func (f *follower) open(signed []byte, source string) (store.Checkpoint, error) 
 		return store.Checkpoint{}, fmt.Errorf("%w: it is of the log %q", errAbsurd, c.Origin)
 	}
 	if c.Size > maxSize {
-		// It is signed, but nobody can calculate with it.
-		return store.Checkpoint{}, fmt.Errorf("%w: a tree of %d entries, which nobody can have", errAbsurd, c.Size)
+		// It is signed, but the libraries cannot calculate with it.
+		return store.Checkpoint{}, fmt.Errorf("%w: a tree of %d entries, which cannot exist", errAbsurd, c.Size)
 	}
 	now := f.cfg.Now()
 	out := store.Checkpoint{Log: f.id, Size: c.Size, Root: c.Root, Signed: keepLines(signed, lines), Source: source,
@@ -155,8 +155,8 @@ func (f *follower) judge(ctx context.Context, c store.Checkpoint) (string, error
 	return verdict, s.SetVerdict(ctx, c.ID, verdict)
 }
 
-// compareSameSize finds forks above the verified entries: nobody knows yet which of
-// two trees is the right one, but the log signed both.
+// compareSameSize finds forks above the verified entries: which of the two trees is the
+// right one is not known yet, but the log signed both.
 func (f *follower) compareSameSize(ctx context.Context, c store.Checkpoint) error {
 	same, err := f.store.CheckpointsOfSize(ctx, f.id, c.Size)
 	if err != nil {

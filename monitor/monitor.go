@@ -3,25 +3,25 @@
 //
 // For every log it downloads every entry, rebuilds the root hash from them, and
 // compares it with every signed checkpoint that it ever sees: of any size, from the
-// log itself, its mirrors, its witnesses, or whoever sends one (Gossip). It checks
+// log itself, its mirrors, its witnesses, or a reader who sends one (Gossip). It checks
 // each entry's form, program and proof, that no crate version has two checksums,
-// and with a registry, that the registry serves what the entry is about. What
-// somebody must have cheated for is a finding of class security, with evidence that
-// convinces others (package evidence); what is only late or silent is operational.
+// and with a registry, that the registry serves what the entry is about. What only
+// cheating explains is a finding of class security, with evidence that convinces others
+// (package evidence); what is only late or silent is operational.
 //
 // # Positions
 //
 // Entries are downloaded, checked and stored (position downloaded). When they give
 // the root of a signed checkpoint, what was found about them is recorded, with its
-// evidence, and only then the position verified moves past them. So whatever moment
-// the monitor dies at, it finds the same again and loses nothing; and what arrives
-// damaged accuses nobody, because entries that give no signed root are fetched again.
+// evidence, and only then the position verified moves past them. So a monitor that dies
+// at any moment finds the same again and loses nothing. Entries that give no signed root
+// are fetched again, so that damage on their way is not held against the log.
 //
 // # Trust
 //
 // The log, its mirrors, the witnesses, the registry and those who gossip are not
-// trusted. Whoever can write the store or the evidence directory can make the
-// monitor forget; its evidence stays what it is.
+// trusted. An attacker who can write the store or the evidence directory can make the
+// monitor forget; copied evidence stays what it is.
 package monitor
 
 import (
@@ -53,15 +53,15 @@ type Registry interface {
 // LogConfig is a log to follow.
 type LogConfig struct {
 	Origin string
-	// Policy lists the log's keys, its witnesses, and their quorum.
+	// Policy is the trust file: the log's keys, its witnesses, and their quorum.
 	Policy *client.Policy
-	// URL is where the log is; "" for where the policy says.
+	// URL is where the log is; "" for where the trust file says.
 	URL string
 	// Mirrors are further base URLs of the same log.
 	Mirrors []string
-	// Witnesses are the monitoring prefixes of witnesses by their name in the
-	// policy, where they are not the submission prefixes that it names. "-" is a
-	// witness that cannot be asked.
+	// Witnesses are the monitoring prefixes of witnesses by their name in the trust
+	// file, where they are not the submission prefixes that it names. "-" is a witness
+	// that cannot be asked.
 	Witnesses map[string]string
 }
 
@@ -104,7 +104,7 @@ type Config struct {
 	// checksum with the registry's index.
 	Contents bool
 	// Route returns the alert channels that a finding goes to. watch is the watch
-	// that asked for it, or nil. A nil Route alerts nobody.
+	// that asked for it, or nil. Without a Route there are no alerts.
 	Route func(f store.Finding, watch *store.Watch) []string
 	// Notify is called after a new finding is recorded, so that alerts need not wait.
 	Notify func()
@@ -118,7 +118,7 @@ type Config struct {
 	HTTP      *http.Client // nil for one with RequestTimeout
 	AllowHTTP bool         // plain http to other machines; what it brings is verified all the same
 	Now       func() time.Time
-	Logger    *slog.Logger // nil: nothing is said
+	Logger    *slog.Logger // nil for none
 }
 
 // Monitor follows the configured logs. Its methods may be called concurrently, but
@@ -129,7 +129,7 @@ type Monitor struct {
 	metrics   *metrics
 }
 
-// UserAgent names the monitor to those whom it asks.
+// UserAgent names the monitor in its requests.
 const UserAgent = "cratelog-monitor"
 
 // New checks the configuration and that the store is in order and belongs to these
@@ -191,7 +191,7 @@ func (c *Config) defaults() {
 	}
 }
 
-// Run follows all logs until ctx ends, which is no error.
+// Run follows all logs until ctx ends, and returns nil then.
 func (m *Monitor) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, f := range m.followers {
@@ -210,7 +210,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 // Summary is what Once found.
 type Summary struct {
 	Logs        []LogSummary `json:"logs"`
-	Security    int64        `json:"security"` // findings that stand, and that nobody has acknowledged
+	Security    int64        `json:"security"` // findings that stand and are not acknowledged
 	Operational int64        `json:"operational"`
 	Trouble     []string     `json:"trouble"` // what could not be done this time
 }
@@ -259,12 +259,12 @@ func (s Summary) ExitCode() int {
 	return 0
 }
 
-// ErrRefused: what somebody sent is not a checkpoint of a followed log, signed by it.
+// ErrRefused: what a reader sent is not a checkpoint of a followed log, signed by it.
 var ErrRefused = errors.New("refused")
 
-// Gossip takes a checkpoint, or a bundle (c2sp.org/tlog-proof) with one, that
-// somebody was shown, and says how it stands to what the monitor knows: the Verdict
-// of what it returns. What the log's key did not sign is ErrRefused, and forgotten.
+// Gossip takes a checkpoint, or a bundle (c2sp.org/tlog-proof) with one, that a reader
+// was shown, and compares it with what the monitor knows: see the Verdict of what it
+// returns. What the log's key did not sign is ErrRefused, and forgotten.
 func (m *Monitor) Gossip(ctx context.Context, b []byte, source string) (store.Checkpoint, error) {
 	signed := b
 	if proof, err := client.ParseProof(b); err == nil {

@@ -314,7 +314,7 @@ func TestAMonitorRefusesAnotherLogsMemory(t *testing.T) {
 	}
 	cfg.Logs = []LogConfig{{Origin: "log.example/none", Policy: policy}}
 	if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "does not list it") {
-		t.Errorf("a log that the policy does not list: %v", err)
+		t.Errorf("a log that the trust file does not list: %v", err)
 	}
 	cfg.Logs = append(w.cfg.Logs, w.cfg.Logs...)
 	if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "twice") {
@@ -322,7 +322,7 @@ func TestAMonitorRefusesAnotherLogsMemory(t *testing.T) {
 	}
 	cfg.Logs = []LogConfig{{Origin: origin, Policy: w.cfg.Logs[0].Policy, Witnesses: map[string]string{"w9": "-"}}}
 	if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `"w9"`) {
-		t.Errorf("a witness that the policy does not list: %v", err)
+		t.Errorf("a witness that the trust file does not list: %v", err)
 	}
 	// A memory that contradicts itself.
 	fatalIf(t, w.cfg.Store.SetVerified(t.Context(), 1, 300, tlog.Hash{1}, nil))

@@ -199,7 +199,7 @@ func (l *registryLook) release(ctx context.Context, e store.Entry) (registry.Rel
 	var found registry.Release
 	for _, r := range l.releases {
 		if r.Version == e.Version {
-			// A version with two lines: one that differs from the log's is told of.
+			// Of a version with two lines, the one that differs from the log's is reported.
 			if found.Version == "" || r.Checksum != e.SHA256 {
 				found = r
 			}
@@ -212,7 +212,7 @@ func (l *registryLook) release(ctx context.Context, e store.Entry) (registry.Rel
 }
 
 // contents downloads a .crate and compares it with the claim. A .crate that is
-// damaged on its way is fetched again before anybody is accused.
+// damaged on its way is fetched again before the registry is accused.
 func (l *registryLook) contents(ctx context.Context, e store.Entry) error {
 	f := l.f
 	var raw []byte
@@ -291,7 +291,7 @@ func (f *follower) reportRegistry(ctx context.Context, kind string, e store.Entr
 	if !index {
 		x.Summary = fmt.Sprintf("%s serves another .crate for %s %s than its index and the log %s name.", sentenceCase(f.cfg.RegistryName), e.Name, e.Version, f.origin)
 	}
-	x.Detail = fmt.Sprintf("The registry: %x. Entry %d: %x. Either the registry gives out something else than was proved, or somebody logged another .crate under this name and version.", sum, e.Index, e.SHA256)
+	x.Detail = fmt.Sprintf("The registry: %x. Entry %d: %x. Either the registry serves something else than was proved, or an attacker logged another .crate under this name and version.", sum, e.Index, e.SHA256)
 	return f.local(ctx, x, e, func(t store.Checkpoint, leaf evidence.Leaf) (*evidence.Evidence, error) {
 		return evidence.NewRegistryMismatch(t.Signed, leaf, evidence.Registry{Name: printable(f.cfg.RegistryName), Index: index, SHA256: sum}, f.meta(t))
 	})

@@ -90,12 +90,12 @@ const maxPerKind = 1000
 type maker func() (*evidence.Evidence, error)
 
 // report records a finding once. Its evidence, if it has any, is on the disk before
-// the finding is in the store, and the finding is there before anybody is told.
+// the finding is in the store, and the finding is there before the first alert.
 func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Watch, build maker) error {
 	s := f.store
 	x.Log, x.Class = f.id, classes[x.Kind]
 	if _, flooded := f.flooded.Load(x.Kind); flooded {
-		return nil // a million findings shall not cost a million commits
+		return nil // a million findings must not cost a million commits
 	}
 	if x.FirstSeen.IsZero() {
 		x.FirstSeen = f.cfg.Now()

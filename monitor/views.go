@@ -16,7 +16,7 @@ import (
 	"cratelog/monitor/store"
 )
 
-// source is somebody who shows checkpoints of the log: a witness, or a mirror.
+// source shows checkpoints of the log: a witness, or a mirror.
 type source struct {
 	name    string // "witness NAME" or "mirror URL"
 	url     string // of the checkpoint, or "" if it cannot be asked
@@ -49,7 +49,7 @@ func (f *follower) makeSources(l LogConfig) error {
 	}
 	for name := range l.Witnesses {
 		if !names[name] {
-			return fmt.Errorf("the policy does not list a witness %q", name)
+			return fmt.Errorf("the trust file does not list a witness %q", name)
 		}
 	}
 	for _, base := range f.bases[1:] {
@@ -156,7 +156,7 @@ func (f *follower) noteView(ctx context.Context, name, url string, c store.Check
 	return v, f.store.PutView(ctx, v)
 }
 
-// isLocal says that an error is not about what somebody showed us.
+// isLocal says that an error is one of this machine, and not about what a source showed.
 func isLocal(err error) bool {
 	var refused *client.Error
 	return err != nil && !errors.As(err, &refused) && !errors.Is(err, errFull) && !errors.Is(err, errAbsurd)

@@ -1,11 +1,11 @@
 // Command demo shows all of cratelog at work on this machine: it starts a log and
-// three witnesses on loopback and a monitor, submits a crate with its proof, verifies it as its
-// user would, and then attacks: every attack must be refused.
+// three witnesses on loopback and a monitor, submits a crate with its proof, verifies it
+// as its user would, and then attacks: every attack must be refused.
 //
-// It needs no options, no network and no Rust. Its directory is new on every run,
-// and stays, so that what it wrote can be looked at. With -check it ends after the
-// last step and removes the directory; the exit code is 0 only if every step
-// behaved, 1 if one did not, 3 if the demonstration could not be set up.
+// It needs neither options nor a network nor Rust. Its directory is new on every run,
+// and stays, so that you can look at what it wrote. With -check it ends after the last
+// step and removes the directory; the exit code is 0 only if every step behaved, 1 if
+// one did not, 3 if the demonstration could not be set up.
 package main
 
 import (

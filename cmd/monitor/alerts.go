@@ -19,7 +19,7 @@ import (
 	"cratelog/monitor/store"
 )
 
-// outbox lets a Dispatcher take what the store has to tell.
+// outbox lets a Dispatcher take the alerts of the store.
 type outbox struct {
 	*store.Store
 	site *setup
@@ -36,8 +36,8 @@ func (o outbox) Pending(ctx context.Context, channel string, now time.Time, limi
 	return all, err
 }
 
-// alert says a finding. Its ID follows from the finding and the event alone, so that it is the
-// same on all channels, after a restart, and in a restored database.
+// alert is the message about a finding. Its ID follows from the finding and the event alone,
+// so that it is the same on all channels, after a restart, and in a restored database.
 func (o outbox) alert(d store.Delivery) alert.Alert {
 	f := d.Finding
 	id := sha256.Sum256(fmt.Appendf(nil, "%q %q %d", f.Key, d.Event, f.FirstSeen.UnixMilli()))
@@ -73,7 +73,7 @@ func newDispatcher(s *store.Store, site *setup, logger *slog.Logger) (*alert.Dis
 			heartbeats[c.Name] = c.Heartbeat.Duration
 		}
 	}
-	// Others than the broken channel are told.
+	// The other channels say that one is broken.
 	others := func(channel string) []string {
 		all := alert.Routes(site.Channel).For(store.Operational, kindChannelBroken, "")
 		return slices.DeleteFunc(all, func(c string) bool { return c == channel })
@@ -179,7 +179,7 @@ func testAlert(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	return nil
 }
 
-// ack notes that somebody has taken care of findings: they do not page again.
+// ack notes who has taken care of findings: they do not page again.
 func ack(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("ack", flag.ContinueOnError)
 	file := fs.String("config", "", "settings file")

@@ -22,10 +22,11 @@ const usage = `monitor follows transparency logs of crate proofs.
 	monitor once -config FILE [-json] look at everything once, alert, and say how it is
 	monitor watch -config FILE [-crate NAME | -prefix TEXT | -path PATH | -commit HEX]
 	        [-channel NAME] [-note TEXT] [-remove NUMBER]
-	                                  be told of entries; without a flag: list the watches
+	                                  report entries that match; without a flag: list
+	                                  the watches
 	monitor authorize -config FILE [-crate NAME -version VERSION [-sha256 HEX]
 	        [-days N] -by NAME] [-remove NUMBER]
-	                                  announce a release, so that watches do not tell of
+	                                  announce a release, so that watches do not report
 	                                  it; without a flag: list what is announced
 	monitor query -config FILE entries | entry KEY | raw KEY | bundle KEY | crate NAME |
 	        checkpoints | checkpoint SIZE | findings | statistics | logs | witnesses
@@ -33,19 +34,19 @@ const usage = `monitor follows transparency logs of crate proofs.
 	                                  parameters are those of docs/monitor-api.md
 	monitor export -config FILE csv|ndjson [--PARAMETER VALUE]...
 	                                  print the history of all entries, or of some
-	monitor verify-evidence FILE --policy FILE [--program FILE]...
+	monitor verify-evidence FILE --trust FILE [--program FILE]...
 	        [--crate FILE] [--development] [--json]
 	                                  say what an evidence file shows, with the keys of
-	                                  a policy alone
+	                                  a trust file alone
 	monitor test-alert -config FILE [-channel NAME]
 	                                  send a test over the alert channels
 	monitor ack -config FILE -by NAME -why TEXT NUMBER...
-	                                  note that somebody has taken care of findings, so
-	                                  that they do not page again
+	                                  note who has taken care of findings, so that they
+	                                  do not page again
 
 Exit status: 0 all is well, or the evidence holds; 1 once: a security finding stands,
-verify-evidence: it does not hold, query: there is no such thing; 2 the command line is wrong; 3 something could not
-be read or reached, or once: an operational finding stands.
+verify-evidence: it does not hold, query: there is no such thing; 2 the command line is
+wrong; 3 something could not be read or reached, or once: an operational finding stands.
 `
 
 func main() {

@@ -80,7 +80,7 @@ func open(ctx context.Context, site *setup, logger *slog.Logger) (_ *opened, err
 	return o, o.say(ctx)
 }
 
-// say tells the operator what is followed, and by what it is judged.
+// say logs what is followed, and how it is judged.
 func (o *opened) say(ctx context.Context) error {
 	logs, err := o.db.Logs(ctx)
 	if err != nil {
@@ -98,13 +98,13 @@ func (o *opened) say(ctx context.Context) error {
 			o.logger.Info("following", "log", l.Origin, "url", known.URL, "mirrors", len(l.Mirrors), "witnesses", len(l.Policy.Witnesses()), "quorum", l.Policy.NeedsWitnesses(),
 				"verified", p.Verified, "downloaded", p.Downloaded)
 			if !l.Policy.NeedsWitnesses() {
-				o.logger.Warn("the policy asks for no witness: the log can show everybody another tree", "log", l.Origin)
+				o.logger.Warn("the trust file asks for no witness: the log can show each reader another tree", "log", l.Origin)
 			}
 		}
 	}
 	for _, p := range o.proofs.Programs() {
 		if p.Development() {
-			o.logger.Warn("accepting an UNSAFE program: anybody can make its proofs", "program", p.String())
+			o.logger.Warn("accepting an UNSAFE program: anyone can forge its proofs", "program", p.String())
 		} else {
 			o.logger.Info("accepting", "program", p.String())
 		}
@@ -120,7 +120,7 @@ func (o *opened) say(ctx context.Context) error {
 	o.logger.Info("state", "database", o.db.Path(), "evidence", o.config.EvidenceDir, "registry", o.site.Registry.Index, "channels", len(o.site.Channel), "watches", len(watches),
 		"security", standing[store.Security], "operational", standing[store.Operational])
 	if len(o.site.Channel) == 0 {
-		o.logger.Warn("there is no alert channel: nobody is told of findings; see [[channel]]")
+		o.logger.Warn("no alert channel: findings stand in the database and on the pages only; see [[channel]]")
 	}
 	return nil
 }
@@ -208,7 +208,7 @@ func (o *opened) handler() (http.Handler, error) {
 	return mux, nil
 }
 
-// gossip lets the pages hand to the monitor what strangers send.
+// gossip lets the pages hand to the monitor what readers send.
 type gossip struct{ m *monitor.Monitor }
 
 func (g gossip) Gossip(ctx context.Context, b []byte) (verdict, text string, err error) {

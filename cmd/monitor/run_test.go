@@ -95,7 +95,7 @@ func TestOnceSaysWithItsExitCodeHowItIs(t *testing.T) {
 	if code != 0 || out != "log.example/program: 20 entries verified of 20\nsecurity findings: 0\noperational findings: 0\n" {
 		t.Fatalf("an honest log: %d\n%s%s", code, out, errs)
 	}
-	if !strings.Contains(errs, "UNSAFE") || !strings.Contains(errs, "nobody is told of findings") || !strings.Contains(errs, "msg=following") {
+	if !strings.Contains(errs, "UNSAFE") || !strings.Contains(errs, "no alert channel") || !strings.Contains(errs, "msg=following") {
 		t.Errorf("the summary at the start is %s", errs)
 	}
 	x.log.Intercept(func(w http.ResponseWriter, r *http.Request) bool { http.Error(w, "down", 500); return true })

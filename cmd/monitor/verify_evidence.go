@@ -20,8 +20,8 @@ import (
 	"cratelog/proofcheck"
 )
 
-// verifyEvidence decides what an evidence file shows, with nothing but the keys of a trust file.
-// Its error has the exit code: 1 it shows nothing, 2 usage, 3 something cannot be read.
+// verifyEvidence decides what an evidence file shows, with nothing but the keys of a trust
+// file. It refuses a file that shows nothing.
 func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("verify-evidence", flag.ContinueOnError)
 	trust := fs.String("trust", "", "trust file (c2sp.org/tlog-policy) with the keys of the log and the witnesses")
@@ -30,7 +30,7 @@ func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error
 		programs = append(programs, s)
 		return nil
 	})
-	development := fs.Bool("development", false, "accept programs with development keys, whose proofs anybody can forge")
+	development := fs.Bool("development", false, "accept programs with development keys, whose proofs anyone can forge")
 	crateFile := fs.String("crate", "", "the .crate, for evidence that it is too large to be in")
 	asJSON := fs.Bool("json", false, "print JSON")
 	file, err := oneFile(fs, args)
@@ -119,9 +119,9 @@ func readTrust(path string) (*client.Policy, error) {
 	return p, nil
 }
 
-// judgeOf returns the verifier for the entry of e. That a proof is false can be seen with any
-// key that the entry names, so all that ship decide, and the one in the evidence. Only what it means
-// not to know a program depends on what the reader accepts.
+// judgeOf returns the verifier for the entry of e. Any key that the entry names shows that a
+// proof is false, so all that ship decide, and the one in the evidence. Only whether a
+// program is unknown depends on what the reader accepts.
 func judgeOf(e *evidence.Evidence, files []string, development bool) (*proofcheck.Verifier, error) {
 	proves := e.Reason == evidence.ProofInvalid
 	v, err := proofcheck.Load(files, development || proves)
@@ -194,7 +194,7 @@ func (r report) text(e *evidence.Evidence) string {
 	}
 	switch {
 	case r.Transferable:
-		line("Transferable", "yes: whoever has these keys comes to the same end")
+		line("Transferable", "yes: every reader with these keys comes to the same result")
 	case r.Convicts:
 		line("Transferable", "no: it rests on the captor's word")
 	}

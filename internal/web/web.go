@@ -32,7 +32,7 @@ type Route struct {
 	Handler Handler
 }
 
-// Refusal is an error for whoever asked.
+// Refusal is an error that the client is shown.
 type Refusal struct {
 	Status     int           `json:"-"`
 	Reason     string        `json:"reason"`

@@ -3,8 +3,8 @@
 //
 // # Delivery
 //
-// Who is told of a finding is decided once, when it is recorded (Routes), and stands in
-// the monitor's store with the finding, in one transaction. A Dispatcher takes it from there
+// Which channels a finding goes to is decided once, when it is recorded (Routes), and stands
+// in the monitor's store with the finding, in one transaction. A Dispatcher takes it from there
 // and delivers, each channel by itself: what is wrong with one channel concerns no other,
 // and never the monitor. It tries again until it succeeds, ever more slowly.
 //
@@ -58,7 +58,7 @@ type Alert struct {
 	URL          string `json:"url,omitempty"`           // page about the finding
 }
 
-// Channel is a way to tell somebody.
+// Channel is one way to deliver alerts.
 type Channel interface {
 	// Name is the channel's name in the settings and in the store.
 	Name() string
@@ -67,7 +67,7 @@ type Channel interface {
 	Send(ctx context.Context, a Alert) error
 }
 
-// LaterError says that the other side asked to be left alone for a while.
+// LaterError says that the other side asked to wait.
 type LaterError struct {
 	After time.Duration
 	Err   error
@@ -129,10 +129,10 @@ func (a Alert) body() string {
 		}
 	}
 	if a.Evidence != "" {
-		fmt.Fprintf(&b, "\nAnybody can check the evidence: monitor verify-evidence %s.evidence --policy FILE\n", a.Evidence)
+		fmt.Fprintf(&b, "\nTo check the evidence, with your own trust file: monitor verify-evidence %s.evidence --trust FILE\n", a.Evidence)
 	}
 	if a.Finding > 0 && a.Event == Found {
-		fmt.Fprintf(&b, "\nWhen somebody has taken care of it: monitor ack %d\n", a.Finding)
+		fmt.Fprintf(&b, "\nWhen it is taken care of: monitor ack %d\n", a.Finding)
 	}
 	return b.String()
 }

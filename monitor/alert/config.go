@@ -179,7 +179,7 @@ func address(key, s string) (*mail.Address, error) {
 type Routes []Config
 
 // For returns the names of the channels for a finding. asked is the channel that a watch
-// names, if any: it alone is told then, whatever its settings, if it exists.
+// names, if any: it alone is used then, whatever its settings, if it exists.
 func (r Routes) For(class store.Class, kind, asked string) []string {
 	names := []string{}
 	for _, c := range r {

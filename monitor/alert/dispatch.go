@@ -43,15 +43,15 @@ type DispatcherConfig struct {
 	Status func(ctx context.Context) (summary, text string, err error)
 
 	// Broken is called when a channel has failed BrokenAfter times in a row, and Working when
-	// it has worked for the first time, or for the first time after that. They let the monitor say so through the other channels. They may
-	// be nil. An error is logged.
+	// it has worked for the first time, or for the first time after that. They let the monitor
+	// say so through the other channels. They may be nil. An error is logged.
 	Broken  func(ctx context.Context, channel string, cause error) error
 	Working func(ctx context.Context, channel string) error
 
 	Poll        time.Duration // how often to look into the outbox without a Wake; 0 for 15 s
 	First       time.Duration // wait after a first failure, doubled each time; 0 for 10 s
 	BrokenAfter int           // 0 for 5
-	Logger      *slog.Logger  // nil: nothing is said
+	Logger      *slog.Logger  // nil for none
 }
 
 // slowest is the longest wait between two attempts.
@@ -66,7 +66,7 @@ type Dispatcher struct {
 	lanes []*lane
 }
 
-// lane is one channel with its state. The fields below mu belong to whoever holds it.
+// lane is one channel with its state. Hold mu for the fields below it.
 type lane struct {
 	d       *Dispatcher
 	channel Channel
@@ -75,7 +75,7 @@ type lane struct {
 	mu       sync.Mutex
 	sent     map[int64]bool // sent, but the outbox could not note it
 	failures int            // in a row
-	told     string         // "": nothing yet; "broken", "working": what the monitor was told last
+	reported string         // "": nothing yet; "broken", "working": what was reported last
 }
 
 // New checks the configuration.
@@ -84,7 +84,7 @@ func New(cfg DispatcherConfig) (*Dispatcher, error) {
 		return nil, errors.New("alert: an outbox is needed")
 	}
 	if len(cfg.Heartbeats) > 0 && cfg.Status == nil {
-		return nil, errors.New("alert: heartbeats need a status to tell")
+		return nil, errors.New("alert: heartbeats need a status to send")
 	}
 	for _, d := range []struct {
 		field *time.Duration
@@ -164,8 +164,8 @@ func (l *lane) drain(ctx context.Context) error {
 	for {
 		l.mu.Lock()
 		due, err := l.d.cfg.Outbox.Pending(ctx, l.channel.Name(), time.Now(), batch)
-		// What has failed comes last, so that one alert that the other side will not have does
-		// not hold up the others.
+		// What has failed comes last, so that one alert that the other side refuses does not
+		// delay the others.
 		slices.SortStableFunc(due, func(a, b Delivery) int { return a.Attempts - b.Attempts })
 		for i := 0; err == nil && i < len(due); i++ {
 			err = l.deliver(ctx, due[i])
@@ -200,31 +200,31 @@ func (l *lane) deliver(ctx context.Context, x Delivery) error {
 	return nil
 }
 
-// failed counts a failure, and tells once that the channel is broken.
+// failed counts a failure, and reports once that the channel is broken.
 func (l *lane) failed(ctx context.Context, cause error) {
 	l.failures++
-	if l.failures < l.d.cfg.BrokenAfter || l.told == "broken" || l.d.cfg.Broken == nil {
+	if l.failures < l.d.cfg.BrokenAfter || l.reported == "broken" || l.d.cfg.Broken == nil {
 		return
 	}
 	if err := l.d.cfg.Broken(ctx, l.channel.Name(), cause); err != nil {
 		l.d.cfg.Logger.Error("cannot record that a channel is broken", "channel", l.channel.Name(), "error", err)
 		return
 	}
-	l.told = "broken"
+	l.reported = "broken"
 }
 
-// worked tells that the channel works, if it did not before, or nothing is known since the
-// start.
+// worked reports that the channel works, if it did not before, or nothing was reported since
+// the start.
 func (l *lane) worked(ctx context.Context) {
 	l.failures = 0
-	if l.told == "working" || l.d.cfg.Working == nil {
+	if l.reported == "working" || l.d.cfg.Working == nil {
 		return
 	}
 	if err := l.d.cfg.Working(ctx, l.channel.Name()); err != nil {
 		l.d.cfg.Logger.Error("cannot record that a channel works", "channel", l.channel.Name(), "error", err)
 		return
 	}
-	l.told = "working"
+	l.reported = "working"
 }
 
 // pause is how long a channel rests after a failure.
@@ -234,8 +234,9 @@ func (l *lane) pause() time.Duration {
 	return min(l.d.wait(max(l.failures-1, 0), nil), 5*time.Minute)
 }
 
-// wait is how long to leave a delivery alone after attempts failures before this one: it doubles each
-// time, up to an hour, with up to a quarter more at random; or what the other side asked for.
+// wait is how long to leave a delivery alone after attempts failures before this one: it
+// doubles each time, up to an hour, with up to a quarter more at random; or what the other
+// side asked for.
 func (d *Dispatcher) wait(attempts int, cause error) time.Duration {
 	var later *LaterError
 	if errors.As(cause, &later) {

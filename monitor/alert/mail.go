@@ -29,7 +29,7 @@ func (m *mailer) Send(ctx context.Context, a Alert) error {
 
 // message is the alert as a message of RFC 5322. All that comes from outside stands in the
 // body, or in the subject as encoded words. Its Message-ID follows from the alert's ID, so
-// that a message that is sent twice can be told by it.
+// that a message that is sent twice can be recognized.
 func (m *mailer) message(a Alert) []byte {
 	var to []string
 	for _, t := range m.to {

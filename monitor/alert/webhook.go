@@ -48,7 +48,7 @@ func newWebhook(name string, u *url.URL, secret []byte, timeout time.Duration, p
 			DialContext: dialer.DialContext, TLSHandshakeTimeout: timeout, MaxIdleConns: 2, IdleConnTimeout: time.Minute,
 			MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
 		},
-		// A redirect could lead anywhere: whoever moved his hook says so in the settings.
+		// A redirect could lead anywhere. A hook that moved is changed in the settings.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }

@@ -84,7 +84,7 @@ func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint, judge func(sign
 }
 
 // seenAgain is how long a checkpoint may be seen again before that is noted, so that
-// whoever repeats one does not make the disk busy.
+// repeating one does not keep the disk busy.
 const seenAgain = time.Minute
 
 func nothingNew(old, c Checkpoint) bool {

@@ -136,11 +136,11 @@ func (r *Reader) CountFindings(ctx context.Context, log int64, kind string) (n i
 	return n, r.read.QueryRowContext(ctx, "SELECT count(*) FROM findings WHERE log = ? AND kind = ?", log, kind).Scan(&n)
 }
 
-// Acknowledge notes that somebody has taken care of a finding. It does not page
-// again: pending alerts about it are dropped.
+// Acknowledge notes who has taken care of a finding. It does not page again: pending
+// alerts about it are dropped.
 func (s *Store) Acknowledge(ctx context.Context, id int64, by, why string, now time.Time) error {
 	if by == "" || why == "" {
-		return errors.New("an acknowledgement needs who and why")
+		return errors.New("an acknowledgment needs who and why")
 	}
 	return s.tx(ctx, func(tx *sql.Tx) error {
 		r, err := tx.ExecContext(ctx, "UPDATE findings SET ack_by = ?, ack_why = ?, acked = ? WHERE id = ?", by, why, millis(now), id)

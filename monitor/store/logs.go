@@ -30,7 +30,7 @@ func scanLog(r scanner) (Log, error) {
 
 // AddLog returns the log of an origin, and remembers it if it is new. Keys that
 // are new for a known log are added; a log of which no key is known any more is
-// ErrOtherLog: that is another log, or somebody else's.
+// ErrOtherLog: that is another log, perhaps an attacker's.
 func (s *Store) AddLog(ctx context.Context, origin string, vkeys []string, url string, now time.Time) (Log, error) {
 	var l Log
 	if len(vkeys) == 0 {
@@ -59,7 +59,7 @@ func (s *Store) AddLog(ctx context.Context, origin string, vkeys []string, url s
 
 func updateLog(ctx context.Context, tx *sql.Tx, old Log, vkeys []string, url string) error {
 	if !slices.ContainsFunc(vkeys, func(k string) bool { return slices.Contains(old.VKeys, k) }) {
-		return fmt.Errorf("%w: for %q it knows %s; the policy lists none of these. Give a new log a new origin, or a new database if it was replaced on purpose", ErrOtherLog, old.Origin, strings.Join(old.VKeys, ", "))
+		return fmt.Errorf("%w: for %q it knows %s; the trust file lists none of these. Give a new log a new origin, or a new database if it was replaced on purpose", ErrOtherLog, old.Origin, strings.Join(old.VKeys, ", "))
 	}
 	keys := old.VKeys
 	for _, k := range vkeys {

@@ -1,13 +1,13 @@
 // Package store is a monitor's memory: one SQLite file with every entry of every
-// log it follows, every signed checkpoint it ever saw, what it found, and what it
-// has still to tell.
+// log it follows, every signed checkpoint it ever saw, its findings, and the alerts
+// that wait.
 //
 // Every commit is on the disk when it returns. Writes go
 // through one connection, one transaction at a time; reads go through others and
 // never wait for them.
 //
 // The order that nothing may change: a finding's evidence file is on the disk
-// before its row is; its row, with its deliveries, before anybody is alerted; and
+// before its row is; its row, with its deliveries, before the first alert; and
 // the verified position moves past an entry only after the findings about it.
 package store
 

@@ -119,7 +119,7 @@ type Class string
 
 // The classes, the gravest first.
 const (
-	Security    Class = "security"    // somebody cheated
+	Security    Class = "security"    // a log, witness or registry cheated
 	Operational Class = "operational" // something does not answer, or is late
 	Info        Class = "info"        // worth knowing
 )
@@ -127,7 +127,7 @@ const (
 // Rank is larger for graver classes, and 0 for what is not a class.
 func (c Class) Rank() int { return 1 + slices.Index([]Class{Info, Operational, Security}, c) }
 
-// Finding is something that the monitor found out, once.
+// Finding is something that the monitor found, once.
 type Finding struct {
 	ID       int64
 	Key      string // what it is about; no two standing findings share one
@@ -148,7 +148,7 @@ type Finding struct {
 	Count     int64     // how often it was seen
 	Resolved  time.Time // zero while it stands; only operational ones are resolved
 
-	AckBy  string // who acknowledged it, "" if nobody has
+	AckBy  string // who acknowledged it, "" if it is not
 	AckWhy string
 	Acked  time.Time
 }
@@ -190,7 +190,7 @@ type Watch struct {
 	Added   time.Time
 }
 
-// Authorization announces a release, so that it is no news to those who watch.
+// Authorization announces a release, so that watches do not report it.
 type Authorization struct {
 	ID      int64
 	Name    string

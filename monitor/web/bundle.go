@@ -86,7 +86,7 @@ func (s *Server) makeBundle(origin string, e store.Entry, c store.Checkpoint, pa
 	}
 	res, err := client.VerifyBundle(b, policy, s.cfg.Proofs, rules)
 	if err != nil {
-		return nil, refuse(http.StatusConflict, "no-bundle", "There is no bundle of this entry that verifies under this monitor's policy. "+err.Error())
+		return nil, refuse(http.StatusConflict, "no-bundle", "There is no bundle of this entry that verifies under this monitor's trust file. "+err.Error())
 	}
 	if res.Index != uint64(e.Index) || !bytes.Equal(res.EntryBytes, e.Data) {
 		return nil, fmt.Errorf("the bundle of entry %d of %q is of entry %d", e.Index, origin, res.Index)

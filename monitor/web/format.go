@@ -169,7 +169,7 @@ func sourceWords(source string) string {
 	case "log":
 		return "the log"
 	case "gossip":
-		return "somebody who sent it"
+		return "a reader who sent it"
 	}
 	return source
 }

@@ -14,10 +14,9 @@ import (
 	"cratelog/internal/web"
 )
 
-// Everybody may send so much gossip: a burst of gossipBurst, and one more every
-// gossipEvery; all of them together gossipAll times as much. Of those who come from this
-// machine nobody knows who they are: they come through a proxy, and only the bound for
-// all holds.
+// Each sender may send a burst of gossipBurst, and one more every gossipEvery; all of them
+// together gossipAll times as much. Senders from this machine come through a proxy and
+// cannot be distinguished: only the bound for all holds.
 const (
 	gossipBurst = 10
 	gossipEvery = 6 * time.Second
@@ -30,7 +29,7 @@ type gossipJSON struct {
 	Message string `json:"message"`
 }
 
-// gossip takes a signed checkpoint or a bundle from anybody.
+// gossip takes a signed checkpoint or a bundle from any reader.
 func (s *Server) gossip(w http.ResponseWriter, r *http.Request) error {
 	if s.cfg.Gossip == nil {
 		return notFound("This monitor takes no gossip.")
@@ -64,8 +63,8 @@ func (s *Server) gossip(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// limiter is a token bucket for each sender and one for all. Senders are told apart by
-// their IPv4 address or IPv6 /64.
+// limiter is a token bucket for each sender and one for all. A sender is an IPv4 address or
+// an IPv6 /64.
 type limiter struct {
 	now func() time.Time
 
@@ -119,7 +118,7 @@ func (b *bucket) take(now time.Time, every time.Duration, burst int) time.Durati
 	return 0
 }
 
-// sender tells senders apart; those of this machine are none.
+// sender identifies a sender; one on this machine is the zero value.
 func sender(remote string) netip.Prefix {
 	ap, err := netip.ParseAddrPort(remote)
 	a := ap.Addr().Unmap().WithZone("")

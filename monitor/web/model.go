@@ -21,7 +21,7 @@ type logJSON struct {
 	Class      store.Class  `json:"class"`      // info, operational or security
 	Statement  string       `json:"statement"`  // the state as a sentence
 	Size       uint64       `json:"size"`       // of the largest consistent or pending signed checkpoint
-	Downloaded uint64       `json:"downloaded"` // entries at hand
+	Downloaded uint64       `json:"downloaded"` // entries that it holds
 	Verified   uint64       `json:"verified"`   // entries whose proofs were checked here, and that make up root
 	Root       string       `json:"root"`       // of the first verified entries, rebuilt here
 	Backlog    backlogJSON  `json:"backlog"`

@@ -402,7 +402,7 @@ func TestAPageSaysInWordsWhetherAnEntryIsVerifiedHere(t *testing.T) {
 		"/e/95": {"An entry that cannot be read", "Failed", "malformed-entry"},
 		"/e/96": {"Failed", "false-entry", "proof does not hold", "Findings about this entry"},
 		"/e/97": {"Verified here"},
-		"/e/99": {"Shown, not verified", "No checkpoint that covers this entry is at hand yet."},
+		"/e/99": {"Shown, not verified", "This monitor has no checkpoint that covers this entry yet."},
 	} {
 		a := must(t, s, path)
 		_, text := parseHTML(t, path, a.body)
@@ -442,7 +442,7 @@ func TestTheFrontPageNeverCallsTroubleCheating(t *testing.T) {
 	f := operational("fork")
 	f.Class = "security"
 	w.find(f, []byte("evidence"))
-	if got := o(); got.Class != "security" || got.Statement != "Somebody cheated" || got.Logs[0].State != "findings" || got.Findings[0].Kind != "fork" {
+	if got := o(); got.Class != "security" || got.Statement != "A log, witness or registry cheated" || got.Logs[0].State != "findings" || got.Findings[0].Kind != "fork" {
 		t.Errorf("fork: %s, %s, %s", got.Class, got.Statement, got.Logs[0].State)
 	}
 }

@@ -37,7 +37,7 @@ func (s *Server) logView(ctx context.Context, l *logs, log store.Log) (logJSON, 
 	}
 	if any {
 		at := good.Witnessed
-		if at.IsZero() { // the policy asks for no witness
+		if at.IsZero() { // the trust file asks for no witness
 			at = good.LastSeen
 		}
 		v.AgeSeconds = max(0, int64(s.cfg.Now().Sub(at).Seconds()))
@@ -96,7 +96,7 @@ func (s *Server) programsOf(ctx context.Context, log int64, v *logJSON) error {
 // can hold as many as entries.
 const maxPrograms = 50
 
-// witnessViews are the witnesses of the log's policy with what they last showed.
+// witnessViews are the witnesses of the log's trust file with what they last showed.
 func (s *Server) witnessViews(log store.Log, views []store.View, v logJSON) []witnessJSON {
 	out := []witnessJSON{}
 	policy := s.cfg.Policies[log.Origin]
@@ -171,13 +171,13 @@ func (s *Server) judge(v *logJSON) {
 	switch {
 	case v.Findings.Security > 0:
 		v.State, v.Class = "findings", store.Security
-		v.Statement = fmt.Sprintf("%s that somebody cheated. %s", standWord(v.Findings.Security, "says", "say"), verified)
+		v.Statement = fmt.Sprintf("%s that the log or another party cheated. %s", standWord(v.Findings.Security, "says", "say"), verified)
 	case v.Checkpoint == nil:
 		v.State, v.Class = "empty", store.Operational
 		v.Statement = "No signed checkpoint of this log was seen yet."
 	case v.Findings.Operational > 0:
 		v.State, v.Class = "trouble", store.Operational
-		v.Statement = fmt.Sprintf("Something is late or does not answer, and nothing shows that anybody cheated. %s", verified)
+		v.Statement = fmt.Sprintf("Something is late or does not answer, and nothing shows that a party cheated. %s", verified)
 	case v.AgeSeconds < 0, !v.Checkpoint.Quorum && v.AgeSeconds > int64(s.cfg.StaleAfter.Seconds()):
 		v.State, v.Class = "quorum-lost", store.Operational
 		v.Statement = "The newest checkpoint lacks the quorum of the witnesses. " + verified
@@ -227,7 +227,7 @@ func (s *Server) overviewOf(q *request) (*overviewJSON, error) {
 		worse(store.Operational)
 	}
 	o.Statement = map[store.Class]string{
-		store.Security:    "Somebody cheated",
+		store.Security:    "A log, witness or registry cheated",
 		store.Operational: "Nothing was found to be false, but something is late or does not answer",
 		store.Info:        "Nothing wrong was found",
 	}[o.Class]

@@ -174,8 +174,8 @@ func list(paths []string) []string {
 	return paths
 }
 
-// commitURL is where a commit can be looked at, if the operator told whose it is. It
-// is "" for addresses that are not plain https.
+// commitURL is where a commit can be looked at, if the settings place its crate. It is ""
+// for addresses that are not plain https.
 func (s *Server) commitURL(name, commit string) string {
 	u, err := url.Parse(s.cfg.Repositories[name])
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -223,7 +223,7 @@ func (c checkpointJSON) quorumWords() string {
 	case !c.Quorum:
 		return "It lacks the quorum of the witnesses."
 	case len(c.Cosignatures) == 0:
-		return "This monitor's policy asks for no witness."
+		return "This monitor's trust file asks for no witness."
 	}
 	return "The witnesses' quorum cosigned it."
 }

@@ -1,12 +1,12 @@
 // Package web is what a monitor shows: pages for people, a JSON API for auditors,
 // feeds, and the files that prove what it says. It reads the store and never
-// writes; what a stranger sends to POST /v1/gossip goes through Config.Gossip.
+// writes; what readers send to POST /v1/gossip goes through Config.Gossip.
 //
-// docs/monitor-api.md is the API's reference. Whatever stands under a page's
-// address is there as JSON with ".json" behind it, made of the same values.
+// docs/monitor-api.md is the API's reference. Every page has its JSON, made of the same
+// values, under its address with ".json" behind it.
 //
-// Everything shown can have been written by somebody hostile: names, paths and
-// notes are escaped by html/template, encoding/json and encoding/xml, and the pages
+// An attacker may have written anything that is shown: names, paths and notes are
+// escaped by html/template, encoding/json and encoding/xml, and the pages
 // load nothing but one style sheet of this server and run no script.
 package web
 
@@ -36,18 +36,17 @@ type Proofs interface {
 	Program(id [32]byte) (proofcheck.Program, bool)
 }
 
-// Gossip takes what strangers send: a signed checkpoint, or a bundle.
+// Gossip takes what readers send: a signed checkpoint, or a bundle.
 type Gossip interface {
 	// Gossip compares a note or bundle, of at most MaxGossip bytes, with what the
 	// monitor knows, and keeps it if a log has signed it. The verdict is one of
 	// store.Consistent, Inconsistent and Pending; text says more, for people. The
-	// error is ErrGossip if the bytes are not worth keeping, else the monitor's own
-	// trouble.
+	// error is ErrGossip if the bytes are not worth keeping, else the monitor's own.
 	Gossip(ctx context.Context, b []byte) (verdict, text string, err error)
 }
 
-// ErrGossip marks what a monitor refuses as gossip. The error's text is shown to
-// whoever sent it.
+// ErrGossip marks what a monitor refuses as gossip. The error's text is shown to the
+// sender.
 var ErrGossip = errors.New("refused")
 
 // MaxGossip is the size of what POST /v1/gossip takes, in bytes.
@@ -56,9 +55,9 @@ const MaxGossip = client.MaxBundleSize
 // Config is what a Server is made of. Store, Policies and Proofs are required.
 type Config struct {
 	Store *store.Reader
-	// Policies are those of the followed logs, by origin. Bundles are verified under them
-	// before they are handed out; a log without one has no bundles. A policy that asks for
-	// no witness is taken at its word, as the operator's choice.
+	// Policies are the trust files of the followed logs, by origin. Bundles are verified
+	// under them before they are served; a log without one has no bundles. One that asks
+	// for no witness is taken at its word, as the operator's choice.
 	Policies map[string]*client.Policy
 	Proofs   Proofs
 
@@ -247,7 +246,7 @@ func (s *Server) favicon(w http.ResponseWriter, r *http.Request) error {
 	return send(w, r, "image/svg+xml", []byte(favicon))
 }
 
-// refuse makes an answer that is not a success, in words for whoever asked.
+// refuse makes an answer that is not a success, in words for the reader.
 func refuse(status int, reason, message string) error {
 	return &web.Refusal{Status: status, Reason: reason, Message: message}
 }
@@ -258,8 +257,7 @@ func badRequest(message string) error {
 	return refuse(http.StatusBadRequest, "malformed-request", message)
 }
 
-// wantsPage says whether an error is for a person: whether what was asked for is a
-// page.
+// wantsPage says whether an error is for a person, who asked for a page.
 func wantsPage(r *http.Request) bool {
 	for _, prefix := range []string{"/v1/", "/style.", "/favicon"} {
 		if strings.HasPrefix(r.URL.Path, prefix) {
@@ -285,7 +283,7 @@ func send(w http.ResponseWriter, r *http.Request, contentType string, b []byte) 
 	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
 	w.Header().Set("ETag", tag)
 	if w.Header().Get("Cache-Control") == "" {
-		w.Header().Set("Cache-Control", "no-cache") // may be kept, must be asked about
+		w.Header().Set("Cache-Control", "no-cache") // may be kept, must be revalidated
 	}
 	for have := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
 		if have = strings.TrimPrefix(strings.TrimSpace(have), "W/"); have == tag || have == "*" {
