@@ -214,7 +214,7 @@ func TestSettingsAreStrict(t *testing.T) {
 		"url: not an http or https URL":    {Name: "a", Type: "webhook", URL: "ftp://x.example/"},
 		"secret_file: ":                    {Name: "a", Type: "webhook", URL: "https://x.example/", SecretFile: "none"},
 		"holds 5 bytes; 16":                {Name: "a", Type: "webhook", URL: "https://x.example/", SecretFile: "short"},
-		"more than 1026 bytes":                   {Name: "a", Type: "webhook", URL: "https://x.example/", SecretFile: "long"},
+		"more than 1026 bytes":             {Name: "a", Type: "webhook", URL: "https://x.example/", SecretFile: "long"},
 		"with its absolute path":           {Name: "a", Type: "command", Command: []string{"sh", "-c", "x"}},
 		"command: exec: ":                  {Name: "a", Type: "command", Command: []string{filepath.Join(dir, "none")}},
 		"from: \"\" is not a mail address": {Name: "a", Type: "mail", Command: []string{"/bin/sh"}, To: []string{"a@b.example"}},
