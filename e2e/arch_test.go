@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"cratelog/internal/fixture"
 )
 
 // listed is what go list says about a package.
@@ -203,7 +205,7 @@ func TestCommittedFilesNameNoRegistryAndNoMachine(t *testing.T) {
 	cmd.Dir = ".."
 	out, err := cmd.Output()
 	if err != nil {
-		t.Skipf("this is no git checkout, so there are no committed files to look at: %v", err)
+		fixture.Skip(t, "this is no git checkout, so there are no committed files to look at: %v", err)
 	}
 	names := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
 	if !slices.Contains(names, "go.mod") {

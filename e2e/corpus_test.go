@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,10 +18,7 @@ import (
 // the one commit in it.
 func corpus(t *testing.T, name string) (bare, commit string) {
 	t.Helper()
-	file := filepath.Join(fixture.Root(t), "..", "shared", "corpus", name+".git.tar.gz")
-	if _, err := os.Stat(file); err != nil {
-		t.Skipf("the repository of %s is not beside the module: %v", name, err)
-	}
+	file := fixture.Corpus(t, name)
 	dir := t.TempDir()
 	mustRun(t, dir, "tar", "--no-same-owner", "-xzf", file)
 	found, err := filepath.Glob(filepath.Join(dir, "*"))
@@ -49,13 +45,10 @@ func checkout(t *testing.T, bare, commit string) string {
 // cargoPackage packages a checkout as its publisher would, and returns the .crate.
 func cargoPackage(t *testing.T, dir string, more ...string) string {
 	t.Helper()
-	cargo, err := exec.LookPath("cargo")
-	if err != nil {
-		t.Skipf("cargo is not installed, so nothing can be packaged: %v", err)
-	}
+	fixture.Need(t, "cargo")
 	target := t.TempDir()
 	args := append([]string{"package", "--quiet", "--no-verify", "--exclude-lockfile", "--offline"}, more...)
-	o := command(t, dir, []string{"CARGO_HOME=" + t.TempDir(), "CARGO_TARGET_DIR=" + target}, cargo, args...)
+	o := command(t, dir, []string{"CARGO_HOME=" + t.TempDir(), "CARGO_TARGET_DIR=" + target}, "cargo", args...)
 	if o.code != 0 {
 		t.Fatalf("cargo package: %v", o)
 	}
@@ -69,9 +62,7 @@ func cargoPackage(t *testing.T, dir string, more ...string) string {
 // mustRun runs a program of the system. git is not to see the user's settings.
 func mustRun(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("%s is not installed: %v", name, err)
-	}
+	fixture.Need(t, name)
 	env := []string{"GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0"}
 	o := command(t, dir, env, name, args...)
 	if o.code != 0 {

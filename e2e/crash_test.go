@@ -205,22 +205,19 @@ func cosignedBy(c client.Checkpoint, witness int) bool {
 // witness is not in every checkpoint.
 func (s *site) waitForCosignature(t *testing.T, r reader, witness int) client.Checkpoint {
 	t.Helper()
-	var size int64
-	for range 600 {
+	var last client.Checkpoint
+	s.log.eventually(t, "cosignature of "+witnessName(witness), func() bool {
 		signed, err := (&client.Log{URL: s.log.url}).Checkpoint(t.Context())
 		fatalIf(t, err)
 		c, err := r.policy.CheckCheckpoint(signed)
 		fatalIf(t, err)
-		if c.Size < size {
-			t.Fatalf("the log went back from %d entries to %d", size, c.Size)
+		if c.Size < last.Size {
+			t.Fatalf("the log went back from %d entries to %d", last.Size, c.Size)
 		}
-		if size = c.Size; cosignedBy(c, witness) {
-			return c
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("witness %d does not cosign", witness)
-	return client.Checkpoint{}
+		last = c
+		return cosignedBy(c, witness)
+	})
+	return last
 }
 
 // witnessRefusesToGoBack asks a witness to cosign an older checkpoint, truly

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestTheDemonstrationBehaves(t *testing.T) {
@@ -55,19 +54,11 @@ func TestTheDemonstrationCanBeLookedAt(t *testing.T) {
 // after them.
 func (p *process) waitFor(t *testing.T, words string) string {
 	t.Helper()
-	for range 3000 {
-		text := p.log.String()
-		if _, after, ok := strings.Cut(text, words); ok && strings.Contains(after, "\n") {
-			return text
-		}
-		select {
-		case <-p.done:
-			t.Fatalf("%s ended: %v\n%s", p.name, p.err, p.log)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	t.Fatalf("%s does not say %q:\n%s", p.name, words, p.log)
-	return ""
+	p.eventually(t, words, func() bool {
+		_, after, ok := strings.Cut(p.log.String(), words)
+		return ok && strings.Contains(after, "\n")
+	})
+	return p.log.String()
 }
 
 func answers(url string) error {

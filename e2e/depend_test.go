@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -42,9 +41,7 @@ url = "2"
 // crates and passes on to the real one, if there is one.
 func newDependent(t *testing.T, s *site, dependencies string) *dependent {
 	t.Helper()
-	if _, err := exec.LookPath("cargo"); err != nil {
-		t.Skip("there is no cargo here")
-	}
+	fixture.Need(t, "cargo")
 	d := &dependent{t: t, site: s, registry: registrytest.New(t), dir: t.TempDir(), home: t.TempDir()}
 	for _, f := range [][2]string{{"hello-proof", "0.1.0"}, {"hello-proof", "0.1.1"}, {"hello-inner", "0.1.0"}} {
 		d.registry.AddCrate(fixture.Crate(t, f[0], f[1]))
@@ -78,7 +75,7 @@ func (d *dependent) withRealCrates() {
 	write(d.t, filepath.Join(dir, "Cargo.toml"), "[package]\nname = \"ask\"\nversion = \"0.1.0\"\n[lib]\npath = \"lib.rs\"\n[dependencies]\nitoa = \"1\"\n")
 	write(d.t, filepath.Join(dir, "lib.rs"), "")
 	if o := command(d.t, dir, []string{"CARGO_HOME=" + home}, "cargo", "generate-lockfile"); o.code != 0 {
-		d.t.Skipf("cargo cannot reach its default registry: %v", o)
+		fixture.Skip(d.t, "cargo cannot reach its default registry: %v", o)
 	}
 	index, err := registry.DefaultIndex(home)
 	fatalIf(d.t, err)

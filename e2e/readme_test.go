@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -29,11 +28,7 @@ func TestTheCommandsOfTheREADMEWork(t *testing.T) {
 	if testing.Short() {
 		t.Skip("proving takes seconds, and making the keys the first time more than a minute")
 	}
-	for _, tool := range []string{"cargo", "git", "sh"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not installed: %v", tool, err)
-		}
-	}
+	fixture.Need(t, "cargo", "git", "sh")
 	dir := ownCrate(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	demo := launch(t, "demo")
