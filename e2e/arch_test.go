@@ -192,15 +192,36 @@ func TestNothingImportsAProgramOrTestCode(t *testing.T) {
 	}
 }
 
-// forbidden is put together from parts, so that this file does not hold what it
-// forbids: hosts of package registries, and paths of somebody's machine. Tests
-// work without the one, and anywhere; a reader's registry is his to configure.
-var forbidden = regexp.MustCompile(strings.Join([]string{
-	`crates\.` + `io`, `(proxy|sum)\.golang\.` + `org`, `npm` + `js\.`, `debian\.` + `org`,
-	`/wor` + `k/`, `/roo` + `t/`, `/ho` + `me/[a-z]`, `/Use` + `rs/[A-Za-z]`,
-}, "|"))
+// A test that can skip itself will: it may ask for -short, and for what the machine has by
+// internal/fixture, which lets nothing be lacking in CI.
+func TestOnlyShortSkipsATest(t *testing.T) {
+	seen := 0
+	for _, name := range committed(t) {
+		if !strings.HasSuffix(name, "_test.go") || name == "e2e/arch_test.go" {
+			continue
+		}
+		text, err := readIfThere(filepath.Join("..", name))
+		fatalIf(t, err)
+		before := ""
+		for line := range strings.Lines(string(text)) {
+			if skips.MatchString(line) {
+				if seen++; !strings.Contains(before, "if testing.Short() {") {
+					t.Errorf("%s: %s without testing.Short(): use fixture.Need or fixture.Skip", name, strings.TrimSpace(line))
+				}
+			}
+			before = line
+		}
+	}
+	if seen == 0 {
+		t.Error("no test skips, so this test sees nothing")
+	}
+}
 
-func TestCommittedFilesNameNoRegistryAndNoMachine(t *testing.T) {
+var skips = regexp.MustCompile(`\b[a-z]\.Skip(f|Now)?\(`)
+
+// committed returns the names of the files that git tracks.
+func committed(t *testing.T) []string {
+	t.Helper()
 	cmd := exec.Command("git", "ls-files", "-z")
 	cmd.Dir = ".."
 	out, err := cmd.Output()
@@ -211,10 +232,22 @@ func TestCommittedFilesNameNoRegistryAndNoMachine(t *testing.T) {
 	if !slices.Contains(names, "go.mod") {
 		t.Fatalf("git shows %d files and no go.mod, so this test sees nothing", len(names))
 	}
+	return names
+}
+
+// forbidden is put together from parts, so that this file does not hold what it
+// forbids: hosts of package registries, and paths of somebody's machine. Tests
+// work without the one, and anywhere; a reader's registry is his to configure.
+var forbidden = regexp.MustCompile(strings.Join([]string{
+	`crates\.` + `io`, `(proxy|sum)\.golang\.` + `org`, `npm` + `js\.`, `debian\.` + `org`,
+	`/wor` + `k/`, `/roo` + `t/`, `/ho` + `me/[a-z]`, `/Use` + `rs/[A-Za-z]`,
+}, "|"))
+
+func TestCommittedFilesNameNoRegistryAndNoMachine(t *testing.T) {
 	if !forbidden.MatchString("https://index" + ".crates" + ".io/") {
 		t.Fatal("the pattern matches nothing")
 	}
-	for _, name := range names {
+	for _, name := range committed(t) {
 		b, err := readIfThere(filepath.Join("..", name))
 		fatalIf(t, err)
 		if at := forbidden.FindIndex(b); at != nil {

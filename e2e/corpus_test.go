@@ -82,7 +82,7 @@ var realCrates = []struct{ name, repository string }{
 // verifies them when nothing runs any more.
 func TestRealCratesOfRealCommits(t *testing.T) {
 	if testing.Short() {
-		t.Skip("proving takes seconds, and making the keys the first time more than a minute")
+		t.Skip("it makes the proving key, and proves")
 	}
 	var s *site
 	var files []string

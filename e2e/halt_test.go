@@ -78,13 +78,13 @@ func TestAPlainBuildStopsBeforeItCompilesWhatIsNotProven(t *testing.T) {
 	s.addLogURL()
 	wanted := "hello-proof = { version = \"=0.1.1\", verification = \"zkp\" }\n"
 	t.Run("proved crates, among many of the real registry", func(t *testing.T) {
-		d := newDependent(t, s, wanted+"hello-inner = \"0.1.0\"\n"+real)
+		d := newDependent(t, s, wanted+"hello-inner = \"0.1.0\"\n"+manyCrates())
 		d.withRealCrates()
 		d.policy("require = [\"hello-inner\"]\n")
 		d.proxy()
 		d.mustCargo("build")
 		lock := string(read(t, filepath.Join(d.dir, "Cargo.lock")))
-		if strings.Count(lock, "[[package]]") < 33 || strings.Contains(lock, "127.0.0.1") {
+		if strings.Count(lock, "[[package]]") < 33 && !testing.Short() || strings.Contains(lock, "127.0.0.1") {
 			t.Errorf("the lock file is not what it would be without a proxy:\n%s", lock)
 		}
 		d.zkp("verify", "--locked").want(t, 0, "2 crates proven")

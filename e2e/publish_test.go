@@ -14,6 +14,9 @@ import (
 // programs: a plain cargo publish is refused by the credential provider; cargo zkp
 // publish proves for real, logs and uploads; a reader verifies what the registry has.
 func TestACrateIsPublishedWithItsProof(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes the proving key, and proves")
+	}
 	fixture.Need(t, "cargo", "git")
 	s, reg := newSite(t), registrytest.New(t)
 	const token = "token-of-the-end-to-end-test"

@@ -26,7 +26,7 @@ func TestTheCommandsOfTheREADMEWork(t *testing.T) {
 		t.Fatalf("the README's section about one's own crate has %d commands", len(commands))
 	}
 	if testing.Short() {
-		t.Skip("proving takes seconds, and making the keys the first time more than a minute")
+		t.Skip("it makes the proving key, and proves")
 	}
 	fixture.Need(t, "cargo", "git", "sh")
 	dir := ownCrate(t)
