@@ -9,6 +9,7 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/registrytest"
 )
 
 // TestTheCommandsOfTheREADMEWork runs them, word for word but for the names that
@@ -37,7 +38,7 @@ func TestTheCommandsOfTheREADMEWork(t *testing.T) {
 		"cd .../cratelog", "cd "+quote(root),
 		"NAME-VERSION", "hello-proof-0.2.0",
 		"--log URL", "--log "+group(t, shown, `--log (\S+)`),
-		"--trust policy.txt", "--trust "+quote(group(t, shown, `--trust (\S+)`)))
+		"--trust trust.policy", "--trust "+quote(group(t, shown, `--trust (\S+)`)))
 	bin := t.TempDir()
 	env := []string{"GOBIN=" + bin, "PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "CARGO_HOME=" + t.TempDir()}
 	for _, c := range commands {
@@ -46,6 +47,28 @@ func TestTheCommandsOfTheREADMEWork(t *testing.T) {
 		if o.code != 0 {
 			t.Fatalf("the README's command %q failed", c[1])
 		}
+	}
+}
+
+// TestTheREADMEShowsWhatARefusedBuildPrints compares our lines of it; the others are cargo's.
+func TestTheREADMEShowsWhatARefusedBuildPrints(t *testing.T) {
+	s := newSite(t)
+	s.addLogURL()
+	d := newDependent(t, s, "hello-proof = { version = \"=0.1.2\", verification = \"zkp\" }\n")
+	d.registry.AddCrate(registrytest.MakeCrate("hello-proof", "0.1.2", nil))
+	d.policy("")
+	fatalIf(t, os.Remove(filepath.Join(d.dir, ".cargo", "config.toml")))
+	o := d.zkp("build", "--zkp-index", d.registry.Index)
+	o.want(t, 101, "failed to download from", "got 403")
+	_, printed, _ := strings.Cut(o.stderr, "  body:\n")
+	shown := string(read(t, filepath.Join(fixture.Root(t), "README.md")))
+	for line := range strings.Lines(strings.TrimRight(printed, "\n") + "\n") {
+		if line = strings.ReplaceAll(line, origin, "log.example/2026"); !strings.Contains(shown, "\n    "+line) {
+			t.Errorf("the README does not show %q", line)
+		}
+	}
+	if strings.Count(printed, "\n") < 3 {
+		t.Errorf("%v", o)
 	}
 }
 

@@ -173,7 +173,7 @@ func (p *place) layOut() error {
 		}
 		fmt.Fprintf(&lock, "\n[[package]]\nname = %q\nversion = %q\nsource = %q\nchecksum = %q\n", r.name, version, registrySource, hex.EncodeToString(r.entry.Subject.SHA256[:]))
 	}
-	demands.WriteString("version = 1\ndevelopment = true\nrequire = \"all\"\ntrust = [\"../policy.txt\"]\n")
+	demands.WriteString("version = 1\ndevelopment = true\nrequire = \"all\"\ntrust = [\"../trust.policy\"]\n")
 	return errors.Join(
 		write(filepath.Join(p.project, "Cargo.toml"), []byte("[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n")),
 		write(filepath.Join(p.project, "src", "lib.rs"), nil),

@@ -117,7 +117,7 @@ func (p *place) depend(dir string, n int) error {
 		fmt.Fprintf(&manifest, "%s = %q\n", r.name, version)
 	}
 	return errors.Join(write(filepath.Join(dir, "Cargo.toml"), []byte(manifest.String())), write(filepath.Join(dir, "src", "lib.rs"), nil),
-		write(filepath.Join(dir, "zkp.toml"), []byte("version = 1\ndevelopment = true\nrequire = \"all\"\ntrust = [\"../policy.txt\"]\n")))
+		write(filepath.Join(dir, "zkp.toml"), []byte("version = 1\ndevelopment = true\nrequire = \"all\"\ntrust = [\"../trust.policy\"]\n")))
 }
 
 // fetch runs cargo fetch with an empty home against an index.
