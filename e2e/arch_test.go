@@ -76,13 +76,13 @@ var mayImport = map[string][]string{
 	"cargo/verdict": {"cargo/policy", "client", "crate", "entry", "proofcheck", "evidence"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "circuit", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
-	"cargo/credential": {"cargo", "client", "crate", "cargo/policy", "proofcheck"},
+	"cargo/credential": {"cargo", "client", "cargo/policy", "proofcheck"},
 
 	"cmd/cargo-zkp-credential": {"cargo/credential"},
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
-	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential"},
+	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon"},
 	"cmd/demo":      {"client", "entry", "evidence", "internal/loopback", "monitor", "monitor/store", "monitor/web", "testdata"},
@@ -119,6 +119,42 @@ func TestPackagesImportOnlyWhatTheDesignAllows(t *testing.T) {
 			if ok && !slices.Contains(allowed, ours) && (name == "entry" || !slices.Contains(plumbing, ours)) {
 				t.Errorf("%s imports %s", name, ours)
 			}
+		}
+		for _, i := range allowed {
+			if !slices.Contains(p.Imports, "cratelog/"+i) {
+				t.Errorf("%s does not import %s: the plan allows too much", name, i)
+			}
+		}
+	}
+}
+
+// TestTheDesignShowsTheArrowsAsTheyAre compares the table of docs/design.md with mayImport, and
+// wants its arrows to lead upwards only.
+func TestTheDesignShowsTheArrowsAsTheyAre(t *testing.T) {
+	row := regexp.MustCompile("(?m)^\\| `([a-z/]+)/` \\| [^|]* \\| ([^|]*) \\|$")
+	shown := make(map[string]bool)
+	for _, found := range row.FindAllStringSubmatch(string(read(t, filepath.Join("..", "docs", "design.md"))), -1) {
+		name, imports := found[1], strings.Split(strings.ReplaceAll(found[2], "`", ""), ", ")
+		for _, i := range imports {
+			if i != "" && !shown[i] {
+				t.Errorf("%s imports %s, which is not above it", name, i)
+			}
+		}
+		for _, i := range mayImport[name] {
+			if !strings.HasPrefix(i, "internal/") && !slices.Contains(imports, i) {
+				t.Errorf("%s imports %s, and the page does not show it", name, i)
+			}
+		}
+		for _, i := range imports {
+			if i != "" && !slices.Contains(mayImport[name], i) {
+				t.Errorf("the page shows that %s imports %s", name, i)
+			}
+		}
+		shown[name] = true
+	}
+	for name := range mayImport {
+		if top, _, _ := strings.Cut(name, "/"); !shown[name] && !slices.Contains([]string{"cmd", "internal", "e2e", "testdata"}, top) {
+			t.Errorf("the page does not show %s", name)
 		}
 	}
 }
