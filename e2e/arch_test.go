@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/modfile"
+
 	"cratelog/internal/fixture"
 )
 
@@ -197,6 +199,18 @@ func TestHeavyThingsStayBehindTheirOwnDoors(t *testing.T) {
 					t.Errorf("%s depends on %s", name, dep)
 				}
 			}
+		}
+	}
+}
+
+// Every module that go.mod requires directly has its reason.
+func TestEveryDependencyHasItsReason(t *testing.T) {
+	mod, err := modfile.Parse("go.mod", read(t, filepath.Join("..", "go.mod")), nil)
+	fatalIf(t, err)
+	page := string(read(t, filepath.Join("..", "docs", "dependencies.md")))
+	for _, r := range mod.Require {
+		if !r.Indirect && !strings.Contains(page, "\n| `"+r.Mod.Path+"` | ") {
+			t.Errorf("docs/dependencies.md has no row for %s", r.Mod.Path)
 		}
 	}
 }
