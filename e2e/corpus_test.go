@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +10,7 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/forge"
 )
 
 // corpus unpacks a bare repository of the shared corpus and returns its path and
@@ -214,35 +213,29 @@ func edit(t *testing.T, name string) {
 func largePackage(t *testing.T) (repository, file string) {
 	t.Helper()
 	dir := t.TempDir()
-	files := map[string]string{"Cargo.toml": "[package]\nname = \"large\"\nversion = \"1.0.0\"\nedition = \"2021\"\n", "src/lib.rs": ""}
+	files := []forge.File{forge.Manifest("large", "1.0.0"), {Path: "src/lib.rs"}}
 	for i := range 520 {
-		files[fmt.Sprintf("src/m%03d/mod.rs", i)] = fmt.Sprintf("// module %d\n", i)
+		files = append(files, forge.File{Path: fmt.Sprintf("src/m%03d/mod.rs", i), Content: fmt.Sprintf("// module %d\n", i)})
 	}
-	for name, content := range files {
-		fatalIf(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
-		write(t, filepath.Join(dir, name), content)
+	for _, f := range files {
+		name := filepath.Join(dir, f.Path)
+		fatalIf(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		write(t, name, f.Content)
 	}
 	mustRun(t, dir, "git", "init", "--quiet", "--object-format=sha1")
 	mustRun(t, dir, "git", "add", ".")
-	mustRun(t, dir, "git", "-c", "user.name=test", "-c", "user.email=test@e2e.example", "commit", "--quiet", "-m", "Many modules")
-	commit := strings.TrimSpace(mustRun(t, dir, "git", "rev-parse", "HEAD"))
-	files[".cargo_vcs_info.json"] = fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%s\"\n  },\n  \"path_in_vcs\": \"\"\n}", commit)
+	commit(t, dir, "Many modules")
+	files = append(files, forge.File{Path: ".cargo_vcs_info.json",
+		Content: fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%s\"\n  },\n  \"path_in_vcs\": \"\"\n}", strings.TrimSpace(mustRun(t, dir, "git", "rev-parse", "HEAD")))})
+	raw, err := forge.Pack("large", "1.0.0", files...)
+	fatalIf(t, err)
 	file = filepath.Join(t.TempDir(), "large-1.0.0.crate")
-	pack(t, file, "large-1.0.0/", files)
+	write(t, file, string(raw))
 	return dir, file
 }
 
-// pack writes a .crate.
-func pack(t *testing.T, file, top string, files map[string]string) {
+// commit commits what git tracks and what was added.
+func commit(t *testing.T, dir, message string) {
 	t.Helper()
-	f, err := os.Create(file)
-	fatalIf(t, err)
-	zw := gzip.NewWriter(f)
-	w := tar.NewWriter(zw)
-	for name, content := range files {
-		fatalIf(t, w.WriteHeader(&tar.Header{Name: top + name, Mode: 0o644, Size: int64(len(content)), Format: tar.FormatGNU}))
-		_, err := w.Write([]byte(content))
-		fatalIf(t, err)
-	}
-	fatalIf(t, errors.Join(w.Close(), zw.Close(), f.Close()))
+	mustRun(t, dir, "git", "-c", "user.name=test", "-c", "user.email=test@e2e.example", "commit", "--quiet", "-am", message)
 }

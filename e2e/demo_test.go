@@ -1,9 +1,6 @@
 package e2e
 
 import (
-	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -39,13 +36,14 @@ func TestTheDemonstrationCanBeLookedAt(t *testing.T) {
 		t.Errorf("wanted 7 addresses: the log, its checkpoint, a bundle, three witnesses, a monitor; got %d:\n%s", len(urls), text)
 	}
 	for _, u := range urls {
-		fatalIf(t, answers(u[1]))
+		_, err := get(t.Context(), u[1])
+		fatalIf(t, err)
 	}
 	_, try, _ := strings.Cut(text, "go run ./cmd/cargo-zkp ")
 	try, _, _ = strings.Cut(try, "\n")
 	command(t, "..", nil, program(t, "cargo-zkp"), strings.Fields(try)...).want(t, 0, "Finished hello-proof v0.1.0")
 	p.signal(os.Interrupt)
-	if err := answers(urls[0][1]); err == nil {
+	if _, err := get(t.Context(), urls[0][1]); err == nil {
 		t.Error("something still answers at the log's address")
 	}
 }
@@ -59,17 +57,4 @@ func (p *process) waitFor(t *testing.T, words string) string {
 		return ok && strings.Contains(after, "\n")
 	})
 	return p.log.String()
-}
-
-func answers(url string) error {
-	resp, err := http.Get(url)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK || len(b) == 0 {
-		return fmt.Errorf("%s: status %d, %d bytes, %v", url, resp.StatusCode, len(b), err)
-	}
-	return nil
 }

@@ -80,7 +80,7 @@ func ownCrate(t *testing.T) string {
 	manifest := filepath.Join(dir, "Cargo.toml")
 	text := string(read(t, manifest))
 	write(t, manifest, strings.Replace(text, `version = "0.1.1"`, `version = "0.2.0"`, 1))
-	mustRun(t, dir, "git", "-c", "user.name=test", "-c", "user.email=test@e2e.example", "commit", "--quiet", "-am", "Release 0.2.0")
+	commit(t, dir, "Release 0.2.0")
 	return dir
 }
 
