@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/transparency-dev/tessera/api"
 
 	"cratelog/client"
 )
@@ -115,26 +116,14 @@ func (s *site) holdsEachOnce(t *testing.T, r reader, all []item) {
 	fatalIf(t, err)
 	tile, err := get(t.Context(), fmt.Sprintf("%s/tile/entries/000.p/%d", s.log.url, c.Size))
 	fatalIf(t, err)
-	var held [][]byte
-	for len(tile) >= 2 {
-		n := 2 + int(binary.BigEndian.Uint16(tile))
-		if n > len(tile) {
-			break
-		}
-		held, tile = append(held, tile[2:n]), tile[n:]
-	}
-	if len(tile) > 0 || int64(len(held)) != c.Size || len(held) != len(all) {
-		t.Errorf("the log has %d entries and signed for %d, wanted are %d; %d bytes are left of the tile", len(held), c.Size, len(all), len(tile))
+	var held api.EntryBundle
+	fatalIf(t, held.UnmarshalText(tile))
+	if n := len(held.Entries); int64(n) != c.Size || n != len(all) {
+		t.Errorf("the log has %d entries and signed for %d, wanted are %d", n, c.Size, len(all))
 	}
 	for _, it := range all {
-		n := 0
-		for _, h := range held {
-			if bytes.Equal(h, it.entry) {
-				n++
-			}
-		}
-		if n != 1 {
-			t.Errorf("%s stands %d times in the log", it.name, n)
+		if !slices.ContainsFunc(held.Entries, func(h []byte) bool { return bytes.Equal(h, it.entry) }) {
+			t.Errorf("%s is not in the log", it.name)
 		}
 	}
 }
@@ -205,22 +194,19 @@ func cosignedBy(c client.Checkpoint, witness int) bool {
 // witness is not in every checkpoint.
 func (s *site) waitForCosignature(t *testing.T, r reader, witness int) client.Checkpoint {
 	t.Helper()
-	var size int64
-	for range 600 {
+	var last client.Checkpoint
+	s.log.eventually(t, "cosignature of "+witnessName(witness), func() bool {
 		signed, err := (&client.Log{URL: s.log.url}).Checkpoint(t.Context())
 		fatalIf(t, err)
 		c, err := r.policy.CheckCheckpoint(signed)
 		fatalIf(t, err)
-		if c.Size < size {
-			t.Fatalf("the log went back from %d entries to %d", size, c.Size)
+		if c.Size < last.Size {
+			t.Fatalf("the log went back from %d entries to %d", last.Size, c.Size)
 		}
-		if size = c.Size; cosignedBy(c, witness) {
-			return c
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("witness %d does not cosign", witness)
-	return client.Checkpoint{}
+		last = c
+		return cosignedBy(c, witness)
+	})
+	return last
 }
 
 // witnessRefusesToGoBack asks a witness to cosign an older checkpoint, truly

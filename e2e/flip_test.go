@@ -293,14 +293,7 @@ func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
 // one entry, signed by the log and cosigned by all witnesses.
 func (e *evidence) conspire(t *testing.T) func(leaf []byte) []byte {
 	t.Helper()
-	log, _, err := config.LogSigner(e.site.path("log.pem"), origin)
-	fatalIf(t, err)
-	signers := []note.Signer{log}
-	for i := range e.site.witnesses {
-		w, _, err := config.CosignatureSigner(e.site.path(fmt.Sprintf("w%d.pem", i)), witnessName(i))
-		fatalIf(t, err)
-		signers = append(signers, w)
-	}
+	signers := e.site.signers()
 	return func(leaf []byte) []byte {
 		text := fmt.Sprintf("%s\n1\n%s\n", origin, tlog.RecordHash(leaf))
 		signed, err := note.Sign(&note.Note{Text: text}, signers...)
@@ -309,4 +302,18 @@ func (e *evidence) conspire(t *testing.T) func(leaf []byte) []byte {
 		fatalIf(t, err)
 		return b
 	}
+}
+
+// signers sign as the log and as all its witnesses.
+func (s *site) signers() []note.Signer {
+	s.t.Helper()
+	log, _, err := config.LogSigner(s.path("log.pem"), origin)
+	fatalIf(s.t, err)
+	signers := []note.Signer{log}
+	for i := range s.witnesses {
+		w, _, err := config.CosignatureSigner(s.path(fmt.Sprintf("w%d.pem", i)), witnessName(i))
+		fatalIf(s.t, err)
+		signers = append(signers, w)
+	}
+	return signers
 }

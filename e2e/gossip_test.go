@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // watched starts a monitor of a site's log, and returns it with its settings.
@@ -33,7 +32,13 @@ func TestTwoReadersWhoWereShownDifferentHistoriesMeetAtAMonitor(t *testing.T) {
 	honest.mustCargo("fetch")
 	honest.zkp("gossip", monitor.url).want(t, 0, "has shown anything")
 	honest.zkp("verify").want(t, 0, "1 crate proven")
-	honest.gossipsUntil(t, monitor.url, "consistent")
+	monitor.eventually(t, "consistent", func() bool {
+		o := honest.zkp("gossip", monitor.url)
+		if o.code != 0 {
+			t.Fatalf("%v", o)
+		}
+		return strings.Contains(o.stderr, ": consistent:")
+	})
 
 	cheated := newDependent(t, s, wanted)
 	cheated.write("fork.policy", strings.Replace(string(read(t, s.policy)), s.log.url, s.forked(t), 1))
@@ -68,22 +73,6 @@ func TestTwoReadersWhoWereShownDifferentHistoriesMeetAtAMonitor(t *testing.T) {
 func (s *site) once(t *testing.T, settings string) outcome {
 	t.Helper()
 	return command(t, "", nil, program(t, "monitor"), "once", "-config", settings)
-}
-
-// gossipsUntil gossips until the monitor has verified as much as the reader was shown.
-func (d *dependent) gossipsUntil(t *testing.T, url, verdict string) {
-	t.Helper()
-	for range 200 {
-		o := d.zkp("gossip", url)
-		if o.code == 0 && strings.Contains(o.stderr, ": "+verdict+":") {
-			return
-		}
-		if o.code != 0 {
-			t.Fatalf("%v", o)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("the monitor never says %s", verdict)
 }
 
 // TestAMonitorWithoutItsLogSaysSoAndAccusesNobody runs the program against a log that is

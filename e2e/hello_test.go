@@ -138,10 +138,10 @@ func lyingAnswer(t *testing.T, files []string) {
 
 func exitCodes(t *testing.T, s *site, files []string) {
 	file, dir := files[0], t.TempDir()
-	other := filepath.Join(dir, "other-policy.txt")
+	other := filepath.Join(dir, "other.policy")
 	key := s.run("logd", "keygen", "-origin", "elsewhere.example/log", "-out", filepath.Join(dir, "key.pem"))
 	write(t, other, strings.ReplaceAll(string(read(t, s.policy)), s.logKey, key))
-	broken := filepath.Join(dir, "broken-policy.txt")
+	broken := filepath.Join(dir, "broken.policy")
 	write(t, broken, "log what\n")
 	garbage := filepath.Join(dir, "garbage.crate")
 	write(t, garbage, "no archive")
@@ -165,7 +165,7 @@ func exitCodes(t *testing.T, s *site, files []string) {
 
 		{"missing crate", append([]string{"verify", filepath.Join(dir, "gone.crate")}, s.flags()...), 3, []string{"gone.crate"}},
 		{"missing bundle", append([]string{"verify", alone}, s.flags()...), 3, []string{".tlog-proof", "--log URL"}},
-		{"missing policy", []string{"verify", file, "--trust", filepath.Join(dir, "gone.txt")}, 3, []string{"gone.txt"}},
+		{"missing policy", []string{"verify", file, "--trust", filepath.Join(dir, "gone.policy")}, 3, []string{"gone.policy"}},
 		{"missing entry", []string{"submit", alone, "--entry", filepath.Join(dir, "gone.entry"), "--log", s.log.url}, 3, []string{"gone.entry", "cargo zkp prove"}},
 		{"submit, log down", []string{"submit", file, "--log", s.log.url}, 3, []string{"connection refused"}},
 		{"verify, log down", append([]string{"verify", file}, s.flags("--log", s.log.url)...), 3, []string{"connection refused"}},

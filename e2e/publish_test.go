@@ -2,11 +2,11 @@ package e2e
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"cratelog/internal/fixture"
 	"cratelog/internal/registrytest"
 )
 
@@ -14,11 +14,10 @@ import (
 // programs: a plain cargo publish is refused by the credential provider; cargo zkp
 // publish proves for real, logs and uploads; a reader verifies what the registry has.
 func TestACrateIsPublishedWithItsProof(t *testing.T) {
-	for _, tool := range []string{"cargo", "git"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not installed, so nothing can be published: %v", tool, err)
-		}
+	if testing.Short() {
+		t.Skip("it makes the proving key, and proves")
 	}
+	fixture.Need(t, "cargo", "git")
 	s, reg := newSite(t), registrytest.New(t)
 	const token = "token-of-the-end-to-end-test"
 	reg.SetToken(token, false)

@@ -31,7 +31,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir()}
-	s.policy = s.path("policy.txt")
+	s.policy = s.path("trust.policy")
 	s.logKey = s.run("logd", "keygen", "-origin", origin, "-out", s.path("log.pem"))
 	policy := "log " + s.logKey + "\n"
 	for i := range s.witnesses {
@@ -48,7 +48,7 @@ listen = "127.0.0.1:0"
 key = "log.pem"
 tree = "tree"
 state = "state"
-policy = "policy.txt"
+policy = "trust.policy"
 development = true
 checkpoint_interval = "100ms"
 republish_interval = "300ms"

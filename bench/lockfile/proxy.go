@@ -117,7 +117,7 @@ func (p *place) depend(dir string, n int) error {
 		fmt.Fprintf(&manifest, "%s = %q\n", r.name, version)
 	}
 	return errors.Join(write(filepath.Join(dir, "Cargo.toml"), []byte(manifest.String())), write(filepath.Join(dir, "src", "lib.rs"), nil),
-		write(filepath.Join(dir, "zkp.toml"), []byte("version = 1\ndevelopment = true\nrequire = \"all\"\ntrust = [\"../policy.txt\"]\n")))
+		write(filepath.Join(dir, "zkp.toml"), []byte(demands)))
 }
 
 // fetch runs cargo fetch with an empty home against an index.
@@ -127,7 +127,7 @@ func (p *place) fetch(ctx context.Context, home, index string) (float64, error) 
 	if err := write(filepath.Join(dir, ".cargo", "config.toml"), []byte(config)); err != nil {
 		return 0, err
 	}
-	if err := os.Remove(filepath.Join(dir, "Cargo.lock")); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.RemoveAll(filepath.Join(dir, "Cargo.lock")); err != nil {
 		return 0, err
 	}
 	took, err := p.timed(ctx, dir, filepath.Join(p.dir, home), "cargo", "fetch")

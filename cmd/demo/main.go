@@ -78,7 +78,7 @@ func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
 	if check {
 		return nil
 	}
-	s.ending(dir)
+	s.ending()
 	var followed error
 	m.running.Go(func() { followed = m.monitor.Run(ctx) })
 	<-ctx.Done()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -260,7 +259,7 @@ func (s *story) attackWitnesses() {
 	s.attackMonitor(forged)
 }
 
-func (s *story) ending(dir string) {
+func (s *story) ending() {
 	s.say("\nLook at it (it runs until you press Ctrl-C):")
 	s.say("   the log            %s/", s.w.URL)
 	s.say("   its checkpoint     %s/checkpoint", s.w.URL)
@@ -269,7 +268,7 @@ func (s *story) ending(dir string) {
 		s.say("   a witness          %s/", w.URL)
 	}
 	s.say("   a monitor          %s/", s.m.url)
-	s.say("   the reader's policy %s", filepath.Join(dir, "policy.txt"))
+	s.say("   the trust file     %s", s.w.File)
 	s.say("\nTry it:")
-	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --trust %s --development", s.w.URL, filepath.Join(dir, "policy.txt"))
+	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --trust %s --development", s.w.URL, s.w.File)
 }
