@@ -287,8 +287,8 @@ func committed(t *testing.T) []string {
 }
 
 // forbidden is put together from parts, so that this file does not hold what it
-// forbids: hosts of package registries, and paths of somebody's machine. Tests
-// work without the one, and anywhere; a reader's registry is his to configure.
+// forbids: hosts of package registries, and paths of one machine. Tests work without the
+// one, and anywhere; readers configure their registry.
 var forbidden = regexp.MustCompile(strings.Join([]string{
 	`crates\.` + `io`, `(proxy|sum)\.golang\.` + `org`, `npm` + `js\.`, `debian\.` + `org`,
 	`/wor` + `k/`, `/roo` + `t/`, `/ho` + `me/[a-z]`, `/Use` + `rs/[A-Za-z]`,

@@ -24,7 +24,8 @@ func corpus(t *testing.T, name string) (bare, commit string) {
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%s holds %q, %v; wanted is one repository", file, found, err)
 	}
-	for line := range strings.Lines(string(mustRun(t, found[0], "git", "cat-file", "--batch-all-objects", "--batch-check"))) {
+	for line := range strings.Lines(string(mustRun(t, found[0], "git", "cat-file", "--batch-all-objects",
+		"--batch-check"))) {
 		if id, kind, _ := strings.Cut(line, " "); strings.HasPrefix(kind, "commit ") {
 			commit = id
 		}
@@ -127,7 +128,8 @@ func addedDependency(t *testing.T, s *site, honest string) {
 	zkp(t, "prove", file, "--repository", bare, "--unproven-manifest").want(t, 0, "Cargo.toml is not proven")
 	zkp(t, "submit", file, "--log", s.log.url).want(t, 0)
 	s.verify(t, file).want(t, 1, "unproven files", `"Cargo.toml"`)
-	s.verify(t, file, "--allow-unproven", "Cargo.toml").want(t, 0, "its dependencies, features and build script are not known to be the commit's")
+	s.verify(t, file, "--allow-unproven", "Cargo.toml").want(t, 0,
+		"its dependencies, features and build script are not known to be the commit's")
 }
 
 // otherPath says about a true crate and a true commit that the package stands
@@ -150,14 +152,16 @@ func TestWhatCannotBeProvenIsNamed(t *testing.T) {
 		bare, commit := corpus(t, "itoa-1.0.18")
 		dir := checkout(t, bare, commit)
 		edit(t, filepath.Join(dir, "src", "lib.rs"))
-		unprovable(t, cargoPackage(t, dir, "--allow-dirty"), bare).want(t, 1, "dirty", "src/lib.rs", "its content differs from the commit's")
+		unprovable(t, cargoPackage(t, dir, "--allow-dirty"), bare).want(t, 1, "dirty", "src/lib.rs",
+			"its content differs from the commit's")
 	})
 	t.Run("edited, and git was told not to look", func(t *testing.T) {
 		bare, commit := corpus(t, "itoa-1.0.18")
 		dir := checkout(t, bare, commit)
 		mustRun(t, dir, "git", "update-index", "--assume-unchanged", "src/lib.rs")
 		edit(t, filepath.Join(dir, "src", "lib.rs"))
-		unprovable(t, cargoPackage(t, dir), bare).want(t, 1, "src/lib.rs: its content differs from the commit's src/lib.rs")
+		unprovable(t, cargoPackage(t, dir), bare).want(t, 1,
+			"src/lib.rs: its content differs from the commit's src/lib.rs")
 	})
 	t.Run("another path", func(t *testing.T) {
 		bare, commit := corpus(t, "itoa-1.0.18")
@@ -175,7 +179,8 @@ func TestWhatCannotBeProvenIsNamed(t *testing.T) {
 	t.Run("edited behind a link, and git was told not to look", func(t *testing.T) {
 		bare, commit := corpus(t, "serde-1.0.228")
 		dir := checkout(t, bare, commit)
-		mustRun(t, dir, "git", "update-index", "--assume-unchanged", "serde_core/src/lib.rs", "serde_core/src/de/mod.rs")
+		mustRun(t, dir, "git", "update-index", "--assume-unchanged", "serde_core/src/lib.rs",
+			"serde_core/src/de/mod.rs")
 		edit(t, filepath.Join(dir, "serde_core", "src", "de", "mod.rs"))
 		unprovable(t, cargoPackage(t, dir, "--package", "serde"), bare).want(t, 1,
 			"src/core/de/mod.rs: its content differs from the commit's serde/src/core/de/mod.rs (through a link: serde_core/src/de/mod.rs)")
@@ -215,7 +220,8 @@ func largePackage(t *testing.T) (repository, file string) {
 	dir := t.TempDir()
 	files := []forge.File{forge.Manifest("large", "1.0.0"), {Path: "src/lib.rs"}}
 	for i := range 520 {
-		files = append(files, forge.File{Path: fmt.Sprintf("src/m%03d/mod.rs", i), Content: fmt.Sprintf("// module %d\n", i)})
+		files = append(files, forge.File{Path: fmt.Sprintf("src/m%03d/mod.rs", i),
+			Content: fmt.Sprintf("// module %d\n", i)})
 	}
 	for _, f := range files {
 		name := filepath.Join(dir, f.Path)
@@ -226,7 +232,8 @@ func largePackage(t *testing.T) (repository, file string) {
 	mustRun(t, dir, "git", "add", ".")
 	commit(t, dir, "Many modules")
 	files = append(files, forge.File{Path: ".cargo_vcs_info.json",
-		Content: fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%s\"\n  },\n  \"path_in_vcs\": \"\"\n}", strings.TrimSpace(mustRun(t, dir, "git", "rev-parse", "HEAD")))})
+		Content: fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%s\"\n  },\n  \"path_in_vcs\": \"\"\n}",
+			strings.TrimSpace(mustRun(t, dir, "git", "rev-parse", "HEAD")))})
 	raw, err := forge.Pack("large", "1.0.0", files...)
 	fatalIf(t, err)
 	file = filepath.Join(t.TempDir(), "large-1.0.0.crate")
@@ -237,5 +244,6 @@ func largePackage(t *testing.T) (repository, file string) {
 // commit commits what git tracks and what was added.
 func commit(t *testing.T, dir, message string) {
 	t.Helper()
-	mustRun(t, dir, "git", "-c", "user.name=test", "-c", "user.email=test@e2e.example", "commit", "--quiet", "-am", message)
+	mustRun(t, dir, "git", "-c", "user.name=test", "-c", "user.email=test@e2e.example", "commit", "--quiet",
+		"-am", message)
 }

@@ -40,7 +40,8 @@ func TestAKilledLogLosesNothingThatItAcknowledged(t *testing.T) {
 	if testing.Short() {
 		return
 	}
-	for _, after := range []time.Duration{time.Millisecond, 30 * time.Millisecond, 80 * time.Millisecond, 120 * time.Millisecond, 160 * time.Millisecond} {
+	for _, after := range []time.Duration{time.Millisecond, 30 * time.Millisecond, 80 * time.Millisecond,
+		120 * time.Millisecond, 160 * time.Millisecond} {
 		t.Run(after.String(), func(t *testing.T) { killLog(t, after) })
 	}
 }
@@ -145,10 +146,10 @@ func get(ctx context.Context, url string) ([]byte, error) {
 	return b, err
 }
 
-// TestAKilledWitnessIsMissedByNobodyAndForgetsNothing kills one of three
+// TestAKilledWitnessIsNotMissedAndForgetsNothing kills one of three
 // witnesses: the other two are the quorum. When it comes back it cosigns again,
 // and still refuses to go back to what it had signed before.
-func TestAKilledWitnessIsMissedByNobodyAndForgetsNothing(t *testing.T) {
+func TestAKilledWitnessIsNotMissedAndForgetsNothing(t *testing.T) {
 	const victim = 2
 	s := newSite(t)
 	all, r := items(t), s.reader()
@@ -186,7 +187,8 @@ func TestAKilledWitnessIsMissedByNobodyAndForgetsNothing(t *testing.T) {
 }
 
 func cosignedBy(c client.Checkpoint, witness int) bool {
-	return slices.ContainsFunc(c.Cosignatures, func(sig client.Cosignature) bool { return sig.KeyName == witnessName(witness) })
+	return slices.ContainsFunc(c.Cosignatures,
+		func(sig client.Cosignature) bool { return sig.KeyName == witnessName(witness) })
 }
 
 // waitForCosignature waits until the log publishes a checkpoint that carries a
@@ -213,7 +215,8 @@ func (s *site) waitForCosignature(t *testing.T, r reader, witness int) client.Ch
 // signed by the log, as if nothing had been cosigned before.
 func (s *site) witnessRefusesToGoBack(t *testing.T, witness int, old client.Checkpoint, now int64) {
 	t.Helper()
-	resp, err := http.Post(s.witnesses[witness].url+"/add-checkpoint", "text/plain", strings.NewReader("old 0\n\n"+string(old.Signed)))
+	resp, err := http.Post(s.witnesses[witness].url+"/add-checkpoint", "text/plain",
+		strings.NewReader("old 0\n\n"+string(old.Signed)))
 	fatalIf(t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)

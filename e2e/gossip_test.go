@@ -18,8 +18,8 @@ func watched(t *testing.T, s *site) (monitor *process, settings string) {
 }
 
 // TestTwoReadersWhoWereShownDifferentHistoriesMeetAtAMonitor: the log and all its
-// witnesses conspire, and show a second reader another tree. Nothing that he can check
-// by himself is wrong. He gossips, and they are convicted.
+// witnesses conspire, and show a second reader another tree. Nothing that this
+// reader can check alone is wrong. The reader gossips, and they are convicted.
 func TestTwoReadersWhoWereShownDifferentHistoriesMeetAtAMonitor(t *testing.T) {
 	s := newSite(t)
 	s.logFixtures(t)
@@ -75,9 +75,9 @@ func (s *site) once(t *testing.T, settings string) outcome {
 	return command(t, "", nil, program(t, "monitor"), "once", "-config", settings)
 }
 
-// TestAMonitorWithoutItsLogSaysSoAndAccusesNobody runs the program against a log that is
+// TestAMonitorWithoutItsLogSaysSoAndAccusesNoOne runs the program against a log that is
 // stopped.
-func TestAMonitorWithoutItsLogSaysSoAndAccusesNobody(t *testing.T) {
+func TestAMonitorWithoutItsLogSaysSoAndAccusesNoOne(t *testing.T) {
 	s := newSite(t)
 	s.logFixtures(t)
 	s.addLogURL()

@@ -40,7 +40,8 @@ func TestTheCommandsOfTheREADMEWork(t *testing.T) {
 		"--log URL", "--log "+group(t, shown, `--log (\S+)`),
 		"--trust trust.policy", "--trust "+quote(group(t, shown, `--trust (\S+)`)))
 	bin := t.TempDir()
-	env := []string{"GOBIN=" + bin, "PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "CARGO_HOME=" + t.TempDir()}
+	env := []string{"GOBIN=" + bin, "PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"),
+		"CARGO_HOME=" + t.TempDir()}
 	for _, c := range commands {
 		o := command(t, dir, env, "sh", "-c", fill.Replace(c[1]))
 		o.want(t, 0)
@@ -72,7 +73,7 @@ func TestTheREADMEShowsWhatARefusedBuildPrints(t *testing.T) {
 	}
 }
 
-// ownCrate returns a clean checkout of a crate that nobody has logged yet. It has
+// ownCrate returns a clean checkout of a crate that no log holds yet. It has
 // no dependencies, so cargo package needs no registry.
 func ownCrate(t *testing.T) string {
 	t.Helper()
@@ -100,7 +101,8 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 // back into bytes.
 func TestTheExampleOfTheFormatsIsTheFixture(t *testing.T) {
 	root := fixture.Root(t)
-	_, example, ok := strings.Cut(string(read(t, filepath.Join(root, "docs", "formats.md"))), "### Example: `testdata/hello-proof-0.1.0.entry`\n\n")
+	_, example, ok := strings.Cut(string(read(t, filepath.Join(root, "docs", "formats.md"))),
+		"### Example: `testdata/hello-proof-0.1.0.entry`\n\n")
 	if !ok {
 		t.Fatal("docs/formats.md has no example")
 	}
@@ -120,7 +122,8 @@ func TestTheExampleOfTheFormatsIsTheFixture(t *testing.T) {
 	context, err := entry.Context(e.Subject, e.Claim)
 	fatalIf(t, err)
 	leaf := entry.LeafHash(raw)
-	for _, want := range []string{"identity " + hexOf(id[:]), "context  " + hexOf(context[:]), "leaf     " + hexOf(leaf[:])} {
+	for _, want := range []string{"identity " + hexOf(id[:]), "context  " + hexOf(context[:]), "leaf     " +
+		hexOf(leaf[:])} {
 		if !strings.Contains(values[:400], want) {
 			t.Errorf("the example does not say %q", want)
 		}

@@ -70,7 +70,7 @@ func TestARestoredBackupCannotTellASecondHistory(t *testing.T) {
 	}
 }
 
-// copyDir puts a copy of a directory in the place of another one.
+// copyDir replaces a directory by a copy of another one.
 func (s *site) copyDir(from, to string) {
 	s.t.Helper()
 	fatalIf(s.t, os.RemoveAll(s.path(to)))

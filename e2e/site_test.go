@@ -77,8 +77,9 @@ func (s *site) witnessFile(i int) string { return s.path(fmt.Sprintf("w%d.toml",
 
 func (s *site) witnessSettings(i int, listen string) {
 	s.t.Helper()
-	write(s.t, s.witnessFile(i), fmt.Sprintf("name = %q\nlisten = %q\ndatabase = \"w%d.db\"\nkeys = [\"w%d.pem\"]\n[[log]]\norigin = %q\nvkey = %q\n",
-		witnessName(i), listen, i, i, origin, s.logKey))
+	write(s.t, s.witnessFile(i),
+		fmt.Sprintf("name = %q\nlisten = %q\ndatabase = \"w%d.db\"\nkeys = [\"w%d.pem\"]\n[[log]]\norigin = %q\nvkey = %q\n",
+			witnessName(i), listen, i, i, origin, s.logKey))
 }
 
 func (s *site) startWitness(i int) {
