@@ -12,7 +12,16 @@ import (
 func watched(t *testing.T, s *site) (monitor *process, settings string) {
 	t.Helper()
 	settings = filepath.Join(t.TempDir(), "monitor.toml")
-	write(t, settings, fmt.Sprintf("database = \"monitor.db\"\nevidence = \"evidence\"\nlisten = \"127.0.0.1:0\"\ndevelopment = true\npoll = \"100ms\"\nview_poll = \"200ms\"\n[[log]]\npolicy = %q\n", s.policy))
+	write(t, settings, fmt.Sprintf(`
+database = "monitor.db"
+evidence = "evidence"
+listen = "127.0.0.1:0"
+development = true
+poll = "100ms"
+view_poll = "200ms"
+[[log]]
+policy = %q
+`, s.policy))
 	s.run("monitor", "init", "-config", settings)
 	return start(t, "monitor", "run", "-config", settings), settings
 }
