@@ -92,7 +92,7 @@ var mayImport = map[string][]string{
 	"internal/registrytest": {"cargo/registry"},
 
 	"e2e":               {},
-	"internal/daemon":   {},
+	"internal/daemon":   {"config"},
 	"internal/durable":  {},
 	"internal/outcome":  {},
 	"internal/fixture":  {"testdata"},

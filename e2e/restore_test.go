@@ -40,7 +40,7 @@ func TestARestoredBackupCannotTellASecondHistory(t *testing.T) {
 		case <-time.After(time.Minute):
 			p.kill()
 		}
-		if code := p.cmd.ProcessState.ExitCode(); code != 1 {
+		if code := p.cmd.ProcessState.ExitCode(); code != 3 {
 			t.Errorf("the log started on an old tree, exit code %d:\n%s", code, p.log)
 		}
 		s.copyDir("tree.new", "tree")

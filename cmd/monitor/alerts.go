@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
 )
@@ -201,7 +202,7 @@ func ack(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		return err
 	}
 	if *file == "" || *by == "" || *why == "" {
-		return daemon.Usagef("ack needs -config, -by and -why: who took care of it is kept with the finding")
+		return outcome.Usagef("ack needs -config, -by and -why: who took care of it is kept with the finding")
 	}
 	site, err := loadAlertSite(*file)
 	if err != nil {
@@ -232,7 +233,7 @@ func ack(ctx context.Context, args []string, stdout, _ io.Writer) error {
 func someNumbers(fs *flag.FlagSet, args []string) ([]int64, error) {
 	words, err := interspersed(fs, args)
 	if err == nil && len(words) == 0 {
-		err = daemon.Usagef("%s needs the number of a finding", fs.Name())
+		err = outcome.Usagef("%s needs the number of a finding", fs.Name())
 	}
 	if err != nil {
 		return nil, err
@@ -241,7 +242,7 @@ func someNumbers(fs *flag.FlagSet, args []string) ([]int64, error) {
 	for _, w := range words {
 		n, err := strconv.ParseInt(w, 10, 64)
 		if err != nil || n < 1 {
-			return nil, daemon.Usagef("%q is not the number of a finding", w)
+			return nil, outcome.Usagef("%q is not the number of a finding", w)
 		}
 		numbers = append(numbers, n)
 	}

@@ -11,7 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 )
 
 const usage = `monitor follows transparency logs of crate proofs.
@@ -75,7 +75,7 @@ func verbs() map[string]func(ctx context.Context, args []string, stdout, stderr 
 // run is the whole program: it does what args say until that is done or ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return daemon.Usage(errors.New("no command is given"))
+		return outcome.Misuse(errors.New("no command is given"))
 	}
 	switch args[0] {
 	case "help", "-h", "-help", "--help":
@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	verb := verbs()[args[0]]
 	if verb == nil {
-		return daemon.Usagef("there is no command %q", args[0])
+		return outcome.Usagef("there is no command %q", args[0])
 	}
 	return verb(ctx, args[1:], stdout, stderr)
 }
@@ -96,5 +96,5 @@ func exitCode(err error, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "monitor: %v\n", err)
 		return known.code
 	}
-	return daemon.ExitCode("monitor", usage, err, stderr)
+	return outcome.Exit("monitor", usage, err, stderr)
 }

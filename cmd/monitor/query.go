@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"cratelog/client"
-	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 	"cratelog/monitor"
 	"cratelog/monitor/store"
 	"cratelog/monitor/web"
@@ -58,7 +58,7 @@ func askStore(ctx context.Context, verb string, known map[string]string, args []
 	file := params.Get("config")
 	params.Del("config")
 	if file == "" || len(words) == 0 {
-		return daemon.Usagef("%s needs -config, and what is asked for", verb)
+		return outcome.Usagef("%s needs -config, and what is asked for", verb)
 	}
 	path, err := addressOf(known, words)
 	if err != nil {
@@ -98,12 +98,12 @@ func questionOf(args []string) (words []string, params url.Values, err error) {
 		name, value, given := strings.Cut(strings.TrimPrefix(name, "-"), "=")
 		if !given {
 			if len(args) == 0 {
-				return nil, nil, daemon.Usagef("%s needs a value", arg)
+				return nil, nil, outcome.Usagef("%s needs a value", arg)
 			}
 			value, args = args[0], args[1:]
 		}
 		if name == "" || params.Has(name) {
-			return nil, nil, daemon.Usagef("%q is no parameter, or is given twice", arg)
+			return nil, nil, outcome.Usagef("%q is no parameter, or is given twice", arg)
 		}
 		params.Set(name, value)
 	}
@@ -115,11 +115,11 @@ func addressOf(known map[string]string, words []string) (string, error) {
 	takes := strings.Contains(path, "%s")
 	switch {
 	case !ok:
-		return "", daemon.Usagef("%q cannot be asked for", words[0])
+		return "", outcome.Usagef("%q cannot be asked for", words[0])
 	case takes && len(words) != 2:
-		return "", daemon.Usagef("%s needs one key: an index or leaf hash, a size, or a name", words[0])
+		return "", outcome.Usagef("%s needs one key: an index or leaf hash, a size, or a name", words[0])
 	case !takes && len(words) != 1:
-		return "", daemon.Usagef("%s takes parameters only, and not %q", words[0], words[1])
+		return "", outcome.Usagef("%s takes parameters only, and not %q", words[0], words[1])
 	case takes:
 		return fmt.Sprintf(path, url.PathEscape(words[1])), nil
 	}
@@ -157,7 +157,7 @@ func (s *setup) webConfig(r *store.Reader, logs []monitor.LogConfig, proofs *pro
 func answer(ctx context.Context, h http.Handler, path string, stdout io.Writer) (err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, path, nil)
 	if err != nil {
-		return daemon.Usage(err)
+		return outcome.Misuse(err)
 	}
 	w := &printer{out: stdout, header: make(http.Header), code: http.StatusOK}
 	defer func() {
@@ -177,7 +177,7 @@ func answer(ctx context.Context, h http.Handler, path string, stdout io.Writer) 
 	case w.code == http.StatusOK:
 		return nil
 	case w.code == http.StatusBadRequest:
-		return daemon.Usage(errors.New(refused.Message))
+		return outcome.Misuse(errors.New(refused.Message))
 	case w.code == http.StatusNotFound:
 		return &exitError{1, errors.New(refused.Message)}
 	}

@@ -16,7 +16,7 @@ import (
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/evidence"
-	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
 )
 
@@ -38,7 +38,7 @@ func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error
 		return err
 	}
 	if *policy == "" {
-		return daemon.Usagef("verify-evidence needs --policy: who is accused is judged by keys that you trust")
+		return outcome.Usagef("verify-evidence needs --policy: who is accused is judged by keys that you trust")
 	}
 	keys, err := policyKeys(*policy)
 	if err != nil {
@@ -72,7 +72,7 @@ func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error
 func oneFile(fs *flag.FlagSet, args []string) (string, error) {
 	files, err := interspersed(fs, args)
 	if err == nil && len(files) != 1 {
-		err = daemon.Usagef("%s takes one file, not %d", fs.Name(), len(files))
+		err = outcome.Usagef("%s takes one file, not %d", fs.Name(), len(files))
 	}
 	if err != nil {
 		return "", err
@@ -88,7 +88,7 @@ func interspersed(fs *flag.FlagSet, args []string) ([]string, error) {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return nil, err
 		} else if err != nil {
-			return nil, daemon.Usage(err)
+			return nil, outcome.Misuse(err)
 		}
 		if fs.NArg() == 0 {
 			return others, nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 	"cratelog/monitor/store"
 )
 
@@ -34,7 +35,7 @@ func watch(ctx context.Context, args []string, stdout, _ io.Writer) error {
 			continue
 		}
 		if w.Kind != "" {
-			return daemon.Usagef("watch takes one of -crate, -prefix, -path and -commit at a time")
+			return outcome.Usagef("watch takes one of -crate, -prefix, -path and -commit at a time")
 		}
 		w = store.Watch{Kind: kind, Value: *value, Channel: *channel, Note: *note, Added: time.Now()}
 	}
@@ -108,7 +109,7 @@ func authorise(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	a := store.Authorisation{Name: *crate, Version: *version, By: *by, Added: time.Now()}
 	adding := *crate != "" || *version != "" || *sum != ""
 	if adding && (*crate == "" || *version == "" || *by == "" || *days < 0) {
-		return daemon.Usagef("authorise needs -crate, -version and -by")
+		return outcome.Usagef("authorise needs -crate, -version and -by")
 	}
 	if *days > 0 {
 		a.Expires = a.Added.AddDate(0, 0, *days)
@@ -116,7 +117,7 @@ func authorise(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if *sum != "" {
 		b, err := hex.DecodeString(*sum)
 		if err != nil || len(b) != 32 {
-			return daemon.Usagef("-sha256 is not 64 hex digits")
+			return outcome.Usagef("-sha256 is not 64 hex digits")
 		}
 		a.SHA256 = (*[32]byte)(b)
 	}
