@@ -155,7 +155,7 @@ func (l *Layout) follow(p *Place) error {
 		link := strings.Join(at, "/")
 		text, ok, err := l.repo.Link(link)
 		if err != nil {
-			p.At = path.Join("/", link, strings.Join(rest, "/"))[1:]
+			p.At = path.Join(link, strings.Join(rest, "/"))
 			return err
 		}
 		if !ok {

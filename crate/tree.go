@@ -26,7 +26,7 @@ type node struct {
 
 func newDirectory() *node { return &node{mode: modeDir, below: map[string]*node{}} }
 
-// tree puts the proven files, and what leads to them, into a tree.
+// tree puts the proven files into a tree, and notes the links that lead to them.
 func (l *Layout) tree() (*tree, error) {
 	t := &tree{l.repo, newDirectory(), map[string]string{}, map[string]bool{}}
 	for p, err := range l.Files() {
@@ -50,11 +50,6 @@ func (l *Layout) tree() (*tree, error) {
 			return nil, err
 		}
 	}
-	for _, path := range slices.Sorted(maps.Keys(t.links)) {
-		if err := t.addBlob(Place{At: path}, modeLink, []byte(t.links[path])); err != nil {
-			return nil, err
-		}
-	}
 	return t, nil
 }
 
@@ -66,7 +61,11 @@ func (l *Layout) Complete() error {
 		return err
 	}
 	for _, path := range slices.Sorted(maps.Keys(t.links)) {
-		l.claim.Links = append(l.claim.Links, entry.Link{Path: path, Target: t.links[path]})
+		link := entry.Link{Path: path, Target: t.links[path]}
+		l.claim.Links = append(l.claim.Links, link)
+		if err := t.addLink(link); err != nil {
+			return err
+		}
 	}
 	l.claim.Submodules = slices.Sorted(maps.Keys(t.modules))
 	return nil
@@ -81,6 +80,9 @@ func (c *Crate) place(src *entry.Source) (*node, error) {
 	for _, l := range src.Links {
 		if _, ok := t.links[l.Path]; !ok {
 			return nil, &PlaceError{l.Path, "is a link that no file of the crate needs"}
+		}
+		if err := t.addLink(l); err != nil {
+			return nil, err
 		}
 	}
 	for _, m := range src.Submodules {
@@ -135,6 +137,10 @@ func setOf(names []string) map[string]bool {
 		set[n] = true
 	}
 	return set
+}
+
+func (t *tree) addLink(l entry.Link) error {
+	return t.addBlob(Place{At: l.Path}, modeLink, []byte(l.Target))
 }
 
 func (t *tree) addBlob(p Place, mode string, content []byte) error {

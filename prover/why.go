@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -67,7 +68,7 @@ func (w *walk) unlikeCommit(d difference) string {
 	if fix := w.otherModule(d); fix != "" {
 		return fix
 	}
-	if pkg := w.claim.Path; d.path != "" && pkg != "" && !strings.HasPrefix(d.path, pkg+"/") {
+	if pkg := w.claim.Path; pkg != "" && filepath.IsLocal(d.path) && !strings.HasPrefix(d.path, pkg+"/") {
 		return fixOutside
 	}
 	if d.content {
