@@ -147,10 +147,7 @@ func checkReal(t *testing.T, c *Crate, repo string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := c.proven(src)
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := proven(c, src)
 	checkList(t, l, files, src.Path)
 	inTree(t, repo, l, info.Commit)
 	src.Files = l.Digest
