@@ -69,14 +69,15 @@ func Setup(system *cs.R1CS, s Secrets) (*groth16.ProvingKey, *groth16.VerifyingK
 	pk.InfinityB, b = withoutZeros(b)
 	pk.NbInfinityA, pk.NbInfinityB = uint64(len(c)-len(a)), uint64(len(c)-len(b))
 
-	_, _, gen1, gen2 := curve.Generators()
-	points := func(v fr.Vector) []curve.G1Affine { return curve.BatchScalarMultiplicationG1(&gen1, v) }
+	jac1, jac2, _, gen2 := curve.Generators()
+	points := newTable(jac1, curve.BatchJacobianToAffineG1).multiples
+	points2 := newTable(jac2, batchJacobianToAffineG2).multiples
 	g1 := points(fr.Vector{s.Alpha, s.Beta, s.Delta})
-	g2 := curve.BatchScalarMultiplicationG2(&gen2, fr.Vector{s.Beta, s.Delta, s.Sigma})
+	g2 := points2(fr.Vector{s.Beta, s.Delta, s.Sigma})
 	pk.G1.Alpha, pk.G1.Beta, pk.G1.Delta = g1[0], g1[1], g1[2]
 	pk.G2.Beta, pk.G2.Delta = g2[0], g2[1]
 	pk.G1.A, pk.G1.B, pk.G1.K, pk.G1.Z = points(a), points(b), points(forProver), points(s.multiples(&pk.Domain))
-	pk.G2.B = curve.BatchScalarMultiplicationG2(&gen2, b)
+	pk.G2.B = points2(b)
 	pk.CommitmentKeys = []pedersen.ProvingKey{{Basis: points(basis), BasisExpSigma: points(basisSigma)}}
 
 	vk.G1.Alpha, vk.G1.Beta, vk.G1.Delta = g1[0], g1[1], g1[2]
