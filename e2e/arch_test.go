@@ -64,7 +64,7 @@ var mayImport = map[string][]string{
 	"proofcheck":       {"entry"},
 	"evidence":         {"entry", "crate"},
 	"client":           {"entry", "crate", "evidence"},
-	"prover":           {"entry", "crate", "prover/git", "circuit", "proofcheck", "crate/manifest"},
+	"prover":           {"entry", "crate", "prover/git", "circuit", "proofcheck", "crate/manifest", "internal/unsafekeys"},
 	"log":              {"entry", "crate", "client", "proofcheck", "internal/sqlite"},
 	"circuit/ceremony": {"circuit", "proofcheck"},
 
@@ -98,9 +98,11 @@ var mayImport = map[string][]string{
 	"internal/fixture":  {"testdata"},
 	"internal/sqlite":   {},
 	"internal/h2c":      {},
-	"internal/forge":    {"crate", "entry", "proofcheck"},
+	"internal/forge":    {"crate", "entry", "internal/unsafekeys", "proofcheck"},
 	"internal/loopback": {"client", "config", "log", "proofcheck", "witness"},
 	"internal/makekeys": {"prover"},
+
+	"internal/unsafekeys": {},
 }
 
 // plumbing is what all but the format package may import.
