@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"cratelog/crate"
+	"cratelog/internal/fixture"
 )
 
 // runCargo runs the real cargo without the network, in a home of the test's own.
@@ -22,13 +23,10 @@ func runCargo(t *testing.T, dir, home string, args ...string) (string, error) {
 // cargoCommand runs the real cargo, which may reach loopback.
 func cargoCommand(t *testing.T, dir, home string, args ...string) (string, error) {
 	t.Helper()
-	path, err := exec.LookPath("cargo")
-	if err != nil {
-		t.Skip("cargo is not installed")
-	}
+	fixture.Need(t, "cargo")
 	user, err := os.UserHomeDir()
 	fatalIf(t, err)
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command("cargo", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CARGO_HOME="+home, "no_proxy=127.0.0.1", "CARGO_NET_RETRY=0")
 	if os.Getenv("RUSTUP_HOME") == "" {

@@ -7,6 +7,8 @@ import (
 	"sync"
 )
 
+//go:generate go test -run ^TestConstraintCounts$ -update .
+
 //go:embed compiled.json
 var compiledFile []byte
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"cratelog/evidence"
 )
 
 // TestUnknownSignatureLinesAreIgnored: the specification wants it, whatever they
@@ -219,9 +221,9 @@ func TestEitherKeyOfOneLogIsEnough(t *testing.T) {
 
 func keyIDOf(t testing.TB, vkey string) uint32 {
 	t.Helper()
-	k, err := parseVKey(vkey)
+	k, err := evidence.ParseVKey(vkey)
 	fatalIfErr(t, err)
-	return k.id
+	return k.KeyHash()
 }
 
 func TestACheckedCheckpointDoesNotChangeWithItsInput(t *testing.T) {

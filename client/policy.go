@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"cratelog/evidence"
 )
 
 // MaxPolicySize is the size of a policy file in bytes. The specification asks
@@ -212,7 +214,7 @@ func (b *policyParser) log(items []string) string {
 	if len(items) < 1 || len(items) > 2 {
 		return fmt.Sprintf(`a log line is "log <vkey> [<url>]", this one has %d items after "log"`, len(items))
 	}
-	k, err := parseVKey(items[0])
+	k, err := evidence.ParseVKey(items[0])
 	if err != nil {
 		return "the log's key: " + err.Error()
 	}
@@ -223,7 +225,7 @@ func (b *policyParser) log(items []string) string {
 	if why != "" {
 		return why
 	}
-	b.policy.logs = append(b.policy.logs, PolicyLog{k.name, k.id, items[0], u, k.verifier})
+	b.policy.logs = append(b.policy.logs, PolicyLog{k.Name(), k.KeyHash(), items[0], u, k.Verifier})
 	return ""
 }
 
@@ -231,11 +233,11 @@ func (b *policyParser) witness(items []string) string {
 	if len(items) < 2 || len(items) > 3 {
 		return fmt.Sprintf(`a witness line is "witness <name> <vkey> [<url>]", this one has %d items after "witness"`, len(items))
 	}
-	k, err := parseVKey(items[1])
+	k, err := evidence.ParseVKey(items[1])
 	if err != nil {
 		return fmt.Sprintf("the key of the witness %s: %v", items[0], err)
 	}
-	if !k.cosigns {
+	if !k.Cosigns {
 		return fmt.Sprintf("the key of the witness %s is of type 0x01, a log's; cosignatures are of type 0x04 or 0x06: ask the witness for that key", items[0])
 	}
 	why, u := b.claimKey(k), ""
@@ -248,25 +250,25 @@ func (b *policyParser) witness(items []string) string {
 	if why != "" {
 		return why
 	}
-	b.policy.witnesses = append(b.policy.witnesses, PolicyWitness{items[0], k.name, k.id, items[1], u})
-	b.policy.keys[keyRef{k.name, k.id}] = k.verifier
+	b.policy.witnesses = append(b.policy.witnesses, PolicyWitness{items[0], k.Name(), k.KeyHash(), items[1], u})
+	b.policy.keys[keyRef{k.Name(), k.KeyHash()}] = k.Verifier
 	return ""
 }
 
 // claimKey notes a key as used.
 // SPEC: Two vkeys are considered duplicate if they wrap the same underlying
 // public key, even if they differ by key name and key id.
-func (b *policyParser) claimKey(k *vkey) string {
-	if n, ok := b.publics[k.public]; ok {
+func (b *policyParser) claimKey(k *evidence.VKey) string {
+	if n, ok := b.publics[k.Public]; ok {
 		return fmt.Sprintf("it has the same public key as line %d; a key stands in a policy once", n)
 	}
 	// Four bytes of hash are no identity: with two keys of one name and id, a
 	// signature line would not say which one it is of.
-	ref := keyRef{k.name, k.id}
+	ref := keyRef{k.Name(), k.KeyHash()}
 	if n, ok := b.refs[ref]; ok {
 		return fmt.Sprintf("its key has the same name and key id as that of line %d", n)
 	}
-	b.publics[k.public], b.refs[ref] = b.line, b.line
+	b.publics[k.Public], b.refs[ref] = b.line, b.line
 	return ""
 }
 

@@ -14,14 +14,17 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"maps"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"cratelog/internal/durable"
 )
 
 // MaxTOML is the largest settings file that [LoadTOML] reads, in bytes.
@@ -39,7 +42,7 @@ func LoadTOML(path string, into any) error {
 	if dst.Kind() != reflect.Pointer || dst.IsNil() || dst.Elem().Kind() != reflect.Struct {
 		return errors.New("config: LoadTOML needs a pointer to a struct")
 	}
-	data, err := readLimited(path, MaxTOML)
+	data, err := durable.Read(path, MaxTOML)
 	if err != nil {
 		return err
 	}
@@ -183,32 +186,24 @@ func fieldNamed(t reflect.Type, name string) (reflect.Type, bool) {
 	return nil, false
 }
 
-// readLimited reads a regular file of at most limit bytes.
-func readLimited(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+// Require refuses settings that are missing in the file at path. program is the one whose
+// example file explains them.
+func Require(path, program string, settings map[string]string) error {
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		if settings[key] == "" {
+			return fmt.Errorf("%s: the setting %q is missing; see config/%s.example.toml", path, key, program)
+		}
 	}
-	defer f.Close()
-	return readAll(f, path, limit)
+	return nil
 }
 
-func readAll(f *os.File, path string, limit int64) ([]byte, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+// Beside resolves a file name found in the settings file at path: it is relative to the
+// directory of that file.
+func Beside(path, name string) string {
+	if filepath.IsAbs(name) {
+		return name
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s is larger than %d bytes, the most this kind of file may have", path, limit)
-	}
-	return data, nil
+	return filepath.Join(filepath.Dir(path), name)
 }
 
 // Duration is a time.Duration that a settings file writes as "30s" or "1m30s".

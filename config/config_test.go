@@ -81,7 +81,7 @@ func TestWrongSettingsAreRefusedByFileLineAndKey(t *testing.T) {
 		"no value":               {"size = 1\nlisten =\n", `line 2, column`},
 		"not UTF-8":              {"listen = \"\xff\"\n", `line 1`},
 		"control character":      {"listen = \"\x01\"\n", `line 1`},
-		"larger than the limit":  {"# " + strings.Repeat("x", MaxTOML) + "\n", `is larger than 1048576 bytes`},
+		"larger than the limit":  {"# " + strings.Repeat("x", MaxTOML) + "\n", `more than 1048576 bytes`},
 		"two unknown keys":       {"aa = 1\nbb = 2\n", `line 2: unknown key "bb"`},
 		"unterminated string":    {"listen = \"x\n", `line 1`},
 		"garbage after a header": {"[key] file = 1\n", `line 1`},

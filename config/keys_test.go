@@ -114,7 +114,7 @@ func TestCorruptedKeyFilesAreRefused(t *testing.T) {
 		"empty DER":            {encode("PRIVATE KEY", nil), "not a PKCS#8 private key"},
 		"an ECDSA key":         {encode("PRIVATE KEY", ecDER), "an Ed25519 or ML-DSA-44 key is needed"},
 		"an ML-DSA-65 key":     {encode("PRIVATE KEY", ml65DER), "an Ed25519 or ML-DSA-44 key is needed"},
-		"larger than a key is": {strings.Repeat("x", maxKeyFile+1), "is larger than"},
+		"larger than a key is": {strings.Repeat("x", maxKeyFile+1), "more than 16384 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "key.pem")

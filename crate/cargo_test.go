@@ -33,15 +33,6 @@ func tool(t *testing.T, dir, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-func needTools(t *testing.T, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("%s is not installed", name)
-		}
-	}
-}
-
 // packaged runs cargo package in a directory of a checkout and reads the .crate.
 func packaged(t *testing.T, checkout, dir, file string) *Crate {
 	t.Helper()
@@ -110,7 +101,7 @@ func inTree(t *testing.T, repo string, l *List, commit [20]byte) {
 }
 
 func TestFixturesStandInTheirCommit(t *testing.T) {
-	needTools(t, "git")
+	fixture.Need(t, "git")
 	repo := fixture.Repo(t)
 	for _, f := range []struct{ name, version, path string }{
 		{"hello-proof", "0.1.0", ""}, {"hello-proof", "0.1.1", ""}, {"hello-inner", "0.1.0", "crates/inner"},
@@ -127,14 +118,11 @@ func TestFixturesStandInTheirCommit(t *testing.T) {
 // TestRealCratesStandInTheirCommit packages real crates with cargo and finds
 // every listed file in git.
 func TestRealCratesStandInTheirCommit(t *testing.T) {
-	needTools(t, "git", "cargo", "tar")
+	fixture.Need(t, "git", "cargo", "tar")
 	for _, c := range []struct{ name, version string }{{"itoa", "1.0.18"}, {"arrayref", "0.3.9"}} {
 		t.Run(c.name, func(t *testing.T) {
 			id := c.name + "-" + c.version
-			corpus := filepath.Join(fixture.Root(t), "..", "shared", "corpus", id+".git.tar.gz")
-			if _, err := os.Stat(corpus); err != nil {
-				t.Skip("the corpus of real repositories is not here")
-			}
+			corpus := fixture.Corpus(t, id)
 			tmp := t.TempDir()
 			bare := filepath.Join(tmp, "bare")
 			if err := os.Mkdir(bare, 0o755); err != nil {
@@ -159,10 +147,7 @@ func checkReal(t *testing.T, c *Crate, repo string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := c.proven(src)
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := proven(c, src)
 	checkList(t, l, files, src.Path)
 	inTree(t, repo, l, info.Commit)
 	src.Files = l.Digest
@@ -174,7 +159,7 @@ func checkReal(t *testing.T, c *Crate, repo string) {
 // TestCargosOddPathsStandInTheirCommit packages names that need a long name
 // record, JSON escapes, UTF-8 and git's order.
 func TestCargosOddPathsStandInTheirCommit(t *testing.T) {
-	needTools(t, "git", "cargo")
+	fixture.Need(t, "git", "cargo")
 	tmp := t.TempDir()
 	work := filepath.Join(tmp, "work")
 	base := `crates/odd "quoted" näme`

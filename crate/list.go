@@ -59,11 +59,13 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 	if err := c.checkVCSInfo(src.Commit, src.Path); err != nil {
 		return nil, err
 	}
-	files, err := c.proven(src)
-	if err != nil {
+	if err := c.checkUnproven(src); err != nil {
 		return nil, err
 	}
-	root, err := c.place(src, files)
+	if err := c.checkExecutable(src); err != nil {
+		return nil, err
+	}
+	root, err := c.place(src)
 	if err != nil {
 		return nil, err
 	}
@@ -74,60 +76,37 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 	return l, err
 }
 
-// proven returns the files that must stand in the tree, Cargo.toml.orig under the
-// name that it has there.
-func (c *Crate) proven(src *entry.Source) ([]File, error) {
-	skip, err := c.checkUnproven(src)
-	if err != nil {
-		return nil, err
-	}
-	_, hasOrig := c.lookup(origFile)
-	lost := map[string]bool{}
-	for _, p := range src.Executable {
-		lost[p] = true
-	}
-	var files []File
-	for _, f := range c.Files {
-		switch {
-		case f.Path == vcsFile, skip[f.Path]:
-			continue
-		case f.Path == manifestFile && hasOrig:
-			continue // derived, or unproven: checkManifest
-		case f.Path == origFile:
-			f.Path = manifestFile
+// checkExecutable checks that the files whose executable bit is said to be lost are
+// proven ones without that bit.
+func (c *Crate) checkExecutable(src *entry.Source) error {
+	lost := setOf(src.Executable)
+	for name, f := range c.standing(src) {
+		if lost[name] && f.Exec {
+			return &PlaceError{name, "is said to have lost that it is executable, but it is executable in the crate"}
 		}
-		if lost[f.Path] {
-			if f.Exec {
-				return nil, &PlaceError{f.Path, "is said to have lost that it is executable, but it is executable in the crate"}
-			}
-			f.Exec = true // as it is in the commit; the content is the same
-			delete(lost, f.Path)
-		}
-		files = append(files, f)
+		delete(lost, name)
 	}
 	for _, p := range slices.Sorted(maps.Keys(lost)) {
-		return nil, &PlaceError{p, "is said to have lost that it is executable, but is not a proven file of the crate"}
+		return &PlaceError{p, "is said to have lost that it is executable, but is not a proven file of the crate"}
 	}
-	return files, nil
+	return nil
 }
 
 // checkUnproven holds a claim's list of unproven files to what this version
 // allows, in both directions: what is listed may be, and what must be listed is.
-func (c *Crate) checkUnproven(src *entry.Source) (map[string]bool, error) {
-	skip := map[string]bool{}
+func (c *Crate) checkUnproven(src *entry.Source) error {
 	for i, p := range src.Unproven {
 		if i > 0 && src.Unproven[i-1] >= p {
-			return nil, &UnprovenError{p, "is listed as unproven out of order or twice"}
+			return &UnprovenError{p, "is listed as unproven out of order or twice"}
 		}
 		if _, ok := c.lookup(p); !ok {
-			return nil, &UnprovenError{p, "is listed as unproven, but is not in the crate"}
+			return &UnprovenError{p, "is listed as unproven, but is not in the crate"}
 		}
 		if p != manifestFile && p != lockFile {
-			return nil, &UnprovenError{p, "is listed as unproven; only Cargo.toml and Cargo.lock may be"}
+			return &UnprovenError{p, "is listed as unproven; only Cargo.toml and Cargo.lock may be"}
 		}
-		skip[p] = true
 	}
-	return skip, c.checkManifest(src, skip[manifestFile])
+	return c.checkManifest(src, slices.Contains(src.Unproven, manifestFile))
 }
 
 // checkManifest checks that Cargo.toml is derived, or listed as unproven because it
@@ -143,9 +122,9 @@ func (c *Crate) checkManifest(src *entry.Source, unproven bool) error {
 		return &PlaceError{w.Path, "is said to be the workspace's root, but Cargo.toml follows from Cargo.toml.orig alone"}
 	case w == nil:
 		return &UnprovenError{manifestFile, "is refused: " + alone.Error()}
-	case !c.isRoot(w, src.Path):
+	case !slices.Contains(c.roots(src.Path), w.Path): // whether it is the nearest is not known without the repository
 		return &PlaceError{w.Path, "is no directory in which cargo would look for the package's workspace"}
-	case !IsWorkspace(w.Manifest):
+	case !isWorkspace(w.Manifest):
 		return &PlaceError{w.Path, "is said to be the workspace's root, but its manifest has no [workspace]"}
 	default:
 		if err := c.Derive(w.Manifest); err != nil {

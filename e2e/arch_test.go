@@ -10,6 +10,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/modfile"
+
+	"cratelog/internal/fixture"
 )
 
 // listed is what go list says about a package.
@@ -60,7 +64,7 @@ var mayImport = map[string][]string{
 	"proofcheck":       {"entry"},
 	"evidence":         {"entry", "crate"},
 	"client":           {"entry", "crate", "evidence"},
-	"prover":           {"entry", "crate", "prover/git", "circuit", "proofcheck", "crate/manifest"},
+	"prover":           {"entry", "crate", "prover/git", "circuit", "proofcheck", "crate/manifest", "internal/unsafekeys"},
 	"log":              {"entry", "crate", "client", "proofcheck", "internal/sqlite", "internal/web"},
 	"circuit/ceremony": {"circuit", "proofcheck"},
 
@@ -74,13 +78,13 @@ var mayImport = map[string][]string{
 	"cargo/verdict": {"cargo/policy", "client", "crate", "entry", "proofcheck", "evidence"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "circuit", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
-	"cargo/credential": {"cargo", "client", "crate", "cargo/policy", "proofcheck"},
+	"cargo/credential": {"cargo", "client", "cargo/policy", "proofcheck"},
 
 	"cmd/cargo-zkp-credential": {"cargo/credential"},
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
-	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "circuit", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential"},
+	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon"},
 	"cmd/demo":      {"client", "entry", "evidence", "internal/loopback", "monitor", "monitor/store", "monitor/web", "testdata"},
@@ -88,16 +92,18 @@ var mayImport = map[string][]string{
 	"internal/registrytest": {"cargo/registry"},
 
 	"e2e":               {},
-	"internal/daemon":   {},
+	"internal/daemon":   {"config"},
 	"internal/durable":  {},
 	"internal/outcome":  {},
 	"internal/fixture":  {"testdata"},
 	"internal/sqlite":   {},
 	"internal/web":      {},
 	"internal/h2c":      {},
-	"internal/forge":    {"crate", "entry", "proofcheck"},
+	"internal/forge":    {"crate", "entry", "internal/unsafekeys", "proofcheck"},
 	"internal/loopback": {"client", "config", "log", "proofcheck", "witness"},
 	"internal/makekeys": {"prover"},
+
+	"internal/unsafekeys": {},
 }
 
 // plumbing is what all but the format package may import.
@@ -118,6 +124,42 @@ func TestPackagesImportOnlyWhatTheDesignAllows(t *testing.T) {
 			if ok && !slices.Contains(allowed, ours) && (name == "entry" || !slices.Contains(plumbing, ours)) {
 				t.Errorf("%s imports %s", name, ours)
 			}
+		}
+		for _, i := range allowed {
+			if !slices.Contains(p.Imports, "cratelog/"+i) {
+				t.Errorf("%s does not import %s: the plan allows too much", name, i)
+			}
+		}
+	}
+}
+
+// TestTheDesignShowsTheArrowsAsTheyAre compares the table of docs/design.md with mayImport, and
+// wants its arrows to lead upwards only.
+func TestTheDesignShowsTheArrowsAsTheyAre(t *testing.T) {
+	row := regexp.MustCompile("(?m)^\\| `([a-z/]+)/` \\| [^|]* \\| ([^|]*) \\|$")
+	shown := make(map[string]bool)
+	for _, found := range row.FindAllStringSubmatch(string(read(t, filepath.Join("..", "docs", "design.md"))), -1) {
+		name, imports := found[1], strings.Split(strings.ReplaceAll(found[2], "`", ""), ", ")
+		for _, i := range imports {
+			if i != "" && !shown[i] {
+				t.Errorf("%s imports %s, which is not above it", name, i)
+			}
+		}
+		for _, i := range mayImport[name] {
+			if !strings.HasPrefix(i, "internal/") && !slices.Contains(imports, i) {
+				t.Errorf("%s imports %s, and the page does not show it", name, i)
+			}
+		}
+		for _, i := range imports {
+			if i != "" && !slices.Contains(mayImport[name], i) {
+				t.Errorf("the page shows that %s imports %s", name, i)
+			}
+		}
+		shown[name] = true
+	}
+	for name := range mayImport {
+		if top, _, _ := strings.Cut(name, "/"); !shown[name] && !slices.Contains([]string{"cmd", "internal", "e2e", "testdata"}, top) {
+			t.Errorf("the page does not show %s", name)
 		}
 	}
 }
@@ -164,6 +206,18 @@ func TestHeavyThingsStayBehindTheirOwnDoors(t *testing.T) {
 	}
 }
 
+// Every module that go.mod requires directly has its reason.
+func TestEveryDependencyHasItsReason(t *testing.T) {
+	mod, err := modfile.Parse("go.mod", read(t, filepath.Join("..", "go.mod")), nil)
+	fatalIf(t, err)
+	page := string(read(t, filepath.Join("..", "docs", "dependencies.md")))
+	for _, r := range mod.Require {
+		if !r.Indirect && !strings.Contains(page, "\n| `"+r.Mod.Path+"` | ") {
+			t.Errorf("docs/dependencies.md has no row for %s", r.Mod.Path)
+		}
+	}
+}
+
 // A format package must stay small: entry brings the CBOR library and semver, which
 // needs nothing itself.
 func TestTheEntryFormatNeedsOnlyCBORAndSemver(t *testing.T) {
@@ -192,29 +246,62 @@ func TestNothingImportsAProgramOrTestCode(t *testing.T) {
 	}
 }
 
+// A test that can skip itself will: it may ask for -short, and for what the machine has by
+// internal/fixture, which lets nothing be lacking in CI.
+func TestOnlyShortSkipsATest(t *testing.T) {
+	seen := 0
+	for _, name := range committed(t) {
+		if !strings.HasSuffix(name, "_test.go") || name == "e2e/arch_test.go" {
+			continue
+		}
+		text, err := readIfThere(filepath.Join("..", name))
+		fatalIf(t, err)
+		before := ""
+		for line := range strings.Lines(string(text)) {
+			if skips.MatchString(line) {
+				if seen++; !strings.Contains(before, "if testing.Short() {") {
+					t.Errorf("%s: %s without testing.Short(): use fixture.Need or fixture.Skip", name, strings.TrimSpace(line))
+				}
+			}
+			before = line
+		}
+	}
+	if seen == 0 {
+		t.Error("no test skips, so this test sees nothing")
+	}
+}
+
+var skips = regexp.MustCompile(`\b[a-z]\.Skip(f|Now)?\(`)
+
+// committed returns the names of the files that git tracks.
+func committed(t *testing.T) []string {
+	t.Helper()
+	cmd := exec.Command("git", "ls-files", "-z")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		fixture.Skip(t, "this is no git checkout, so there are no committed files to look at: %v", err)
+	}
+	names := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+	if !slices.Contains(names, "go.mod") {
+		t.Fatalf("git shows %d files and no go.mod, so this test sees nothing", len(names))
+	}
+	return names
+}
+
 // forbidden is put together from parts, so that this file does not hold what it
-// forbids: hosts of package registries, and paths of somebody's machine. Tests
-// work without the one, and anywhere; a reader's registry is his to configure.
+// forbids: hosts of package registries, and paths of one machine. Tests work without the
+// one, and anywhere; readers configure their registry.
 var forbidden = regexp.MustCompile(strings.Join([]string{
 	`crates\.` + `io`, `(proxy|sum)\.golang\.` + `org`, `npm` + `js\.`, `debian\.` + `org`,
 	`/wor` + `k/`, `/roo` + `t/`, `/ho` + `me/[a-z]`, `/Use` + `rs/[A-Za-z]`,
 }, "|"))
 
 func TestCommittedFilesNameNoRegistryAndNoMachine(t *testing.T) {
-	cmd := exec.Command("git", "ls-files", "-z")
-	cmd.Dir = ".."
-	out, err := cmd.Output()
-	if err != nil {
-		t.Skipf("this is no git checkout, so there are no committed files to look at: %v", err)
-	}
-	names := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
-	if !slices.Contains(names, "go.mod") {
-		t.Fatalf("git shows %d files and no go.mod, so this test sees nothing", len(names))
-	}
 	if !forbidden.MatchString("https://index" + ".crates" + ".io/") {
 		t.Fatal("the pattern matches nothing")
 	}
-	for _, name := range names {
+	for _, name := range committed(t) {
 		b, err := readIfThere(filepath.Join("..", name))
 		fatalIf(t, err)
 		if at := forbidden.FindIndex(b); at != nil {

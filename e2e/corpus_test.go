@@ -1,35 +1,31 @@
 package e2e
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/forge"
 )
 
 // corpus unpacks a bare repository of the shared corpus and returns its path and
 // the one commit in it.
 func corpus(t *testing.T, name string) (bare, commit string) {
 	t.Helper()
-	file := filepath.Join(fixture.Root(t), "..", "shared", "corpus", name+".git.tar.gz")
-	if _, err := os.Stat(file); err != nil {
-		t.Skipf("the repository of %s is not beside the module: %v", name, err)
-	}
+	file := fixture.Corpus(t, name)
 	dir := t.TempDir()
 	mustRun(t, dir, "tar", "--no-same-owner", "-xzf", file)
 	found, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%s holds %q, %v; wanted is one repository", file, found, err)
 	}
-	for line := range strings.Lines(string(mustRun(t, found[0], "git", "cat-file", "--batch-all-objects", "--batch-check"))) {
+	for line := range strings.Lines(string(mustRun(t, found[0], "git", "cat-file", "--batch-all-objects",
+		"--batch-check"))) {
 		if id, kind, _ := strings.Cut(line, " "); strings.HasPrefix(kind, "commit ") {
 			commit = id
 		}
@@ -49,13 +45,10 @@ func checkout(t *testing.T, bare, commit string) string {
 // cargoPackage packages a checkout as its publisher would, and returns the .crate.
 func cargoPackage(t *testing.T, dir string, more ...string) string {
 	t.Helper()
-	cargo, err := exec.LookPath("cargo")
-	if err != nil {
-		t.Skipf("cargo is not installed, so nothing can be packaged: %v", err)
-	}
+	fixture.Need(t, "cargo")
 	target := t.TempDir()
 	args := append([]string{"package", "--quiet", "--no-verify", "--exclude-lockfile", "--offline"}, more...)
-	o := command(t, dir, []string{"CARGO_HOME=" + t.TempDir(), "CARGO_TARGET_DIR=" + target}, cargo, args...)
+	o := command(t, dir, []string{"CARGO_HOME=" + t.TempDir(), "CARGO_TARGET_DIR=" + target}, "cargo", args...)
 	if o.code != 0 {
 		t.Fatalf("cargo package: %v", o)
 	}
@@ -69,9 +62,7 @@ func cargoPackage(t *testing.T, dir string, more ...string) string {
 // mustRun runs a program of the system. git is not to see the user's settings.
 func mustRun(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("%s is not installed: %v", name, err)
-	}
+	fixture.Need(t, name)
 	env := []string{"GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0"}
 	o := command(t, dir, env, name, args...)
 	if o.code != 0 {
@@ -91,7 +82,7 @@ var realCrates = []struct{ name, repository string }{
 // verifies them when nothing runs any more.
 func TestRealCratesOfRealCommits(t *testing.T) {
 	if testing.Short() {
-		t.Skip("proving takes seconds, and making the keys the first time more than a minute")
+		t.Skip("it makes the proving key, and proves")
 	}
 	var s *site
 	var files []string
@@ -137,7 +128,8 @@ func addedDependency(t *testing.T, s *site, honest string) {
 	zkp(t, "prove", file, "--repository", bare, "--unproven-manifest").want(t, 0, "Cargo.toml is not proven")
 	zkp(t, "submit", file, "--log", s.log.url).want(t, 0)
 	s.verify(t, file).want(t, 1, "unproven files", `"Cargo.toml"`)
-	s.verify(t, file, "--allow-unproven", "Cargo.toml").want(t, 0, "its dependencies, features and build script are not known to be the commit's")
+	s.verify(t, file, "--allow-unproven", "Cargo.toml").want(t, 0,
+		"its dependencies, features and build script are not known to be the commit's")
 }
 
 // otherPath says about a true crate and a true commit that the package stands
@@ -160,14 +152,16 @@ func TestWhatCannotBeProvenIsNamed(t *testing.T) {
 		bare, commit := corpus(t, "itoa-1.0.18")
 		dir := checkout(t, bare, commit)
 		edit(t, filepath.Join(dir, "src", "lib.rs"))
-		unprovable(t, cargoPackage(t, dir, "--allow-dirty"), bare).want(t, 1, "dirty", "src/lib.rs", "its content differs from the commit's")
+		unprovable(t, cargoPackage(t, dir, "--allow-dirty"), bare).want(t, 1, "dirty", "src/lib.rs",
+			"its content differs from the commit's")
 	})
 	t.Run("edited, and git was told not to look", func(t *testing.T) {
 		bare, commit := corpus(t, "itoa-1.0.18")
 		dir := checkout(t, bare, commit)
 		mustRun(t, dir, "git", "update-index", "--assume-unchanged", "src/lib.rs")
 		edit(t, filepath.Join(dir, "src", "lib.rs"))
-		unprovable(t, cargoPackage(t, dir), bare).want(t, 1, "src/lib.rs: its content differs from the commit's src/lib.rs")
+		unprovable(t, cargoPackage(t, dir), bare).want(t, 1,
+			"src/lib.rs: its content differs from the commit's src/lib.rs")
 	})
 	t.Run("another path", func(t *testing.T) {
 		bare, commit := corpus(t, "itoa-1.0.18")
@@ -185,7 +179,8 @@ func TestWhatCannotBeProvenIsNamed(t *testing.T) {
 	t.Run("edited behind a link, and git was told not to look", func(t *testing.T) {
 		bare, commit := corpus(t, "serde-1.0.228")
 		dir := checkout(t, bare, commit)
-		mustRun(t, dir, "git", "update-index", "--assume-unchanged", "serde_core/src/lib.rs", "serde_core/src/de/mod.rs")
+		mustRun(t, dir, "git", "update-index", "--assume-unchanged", "serde_core/src/lib.rs",
+			"serde_core/src/de/mod.rs")
 		edit(t, filepath.Join(dir, "serde_core", "src", "de", "mod.rs"))
 		unprovable(t, cargoPackage(t, dir, "--package", "serde"), bare).want(t, 1,
 			"src/core/de/mod.rs: its content differs from the commit's serde/src/core/de/mod.rs (through a link: serde_core/src/de/mod.rs)")
@@ -223,35 +218,32 @@ func edit(t *testing.T, name string) {
 func largePackage(t *testing.T) (repository, file string) {
 	t.Helper()
 	dir := t.TempDir()
-	files := map[string]string{"Cargo.toml": "[package]\nname = \"large\"\nversion = \"1.0.0\"\nedition = \"2021\"\n", "src/lib.rs": ""}
+	files := []forge.File{forge.Manifest("large", "1.0.0"), {Path: "src/lib.rs"}}
 	for i := range 520 {
-		files[fmt.Sprintf("src/m%03d/mod.rs", i)] = fmt.Sprintf("// module %d\n", i)
+		files = append(files, forge.File{Path: fmt.Sprintf("src/m%03d/mod.rs", i),
+			Content: fmt.Sprintf("// module %d\n", i)})
 	}
-	for name, content := range files {
-		fatalIf(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
-		write(t, filepath.Join(dir, name), content)
+	for _, f := range files {
+		name := filepath.Join(dir, f.Path)
+		fatalIf(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		write(t, name, f.Content)
 	}
 	mustRun(t, dir, "git", "init", "--quiet", "--object-format=sha1")
 	mustRun(t, dir, "git", "add", ".")
-	mustRun(t, dir, "git", "-c", "user.name=test", "-c", "user.email=test@e2e.example", "commit", "--quiet", "-m", "Many modules")
-	commit := strings.TrimSpace(mustRun(t, dir, "git", "rev-parse", "HEAD"))
-	files[".cargo_vcs_info.json"] = fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%s\"\n  },\n  \"path_in_vcs\": \"\"\n}", commit)
+	commit(t, dir, "Many modules")
+	files = append(files, forge.File{Path: ".cargo_vcs_info.json",
+		Content: fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%s\"\n  },\n  \"path_in_vcs\": \"\"\n}",
+			strings.TrimSpace(mustRun(t, dir, "git", "rev-parse", "HEAD")))})
+	raw, err := forge.Pack("large", "1.0.0", files...)
+	fatalIf(t, err)
 	file = filepath.Join(t.TempDir(), "large-1.0.0.crate")
-	pack(t, file, "large-1.0.0/", files)
+	write(t, file, string(raw))
 	return dir, file
 }
 
-// pack writes a .crate.
-func pack(t *testing.T, file, top string, files map[string]string) {
+// commit commits what git tracks and what was added.
+func commit(t *testing.T, dir, message string) {
 	t.Helper()
-	f, err := os.Create(file)
-	fatalIf(t, err)
-	zw := gzip.NewWriter(f)
-	w := tar.NewWriter(zw)
-	for name, content := range files {
-		fatalIf(t, w.WriteHeader(&tar.Header{Name: top + name, Mode: 0o644, Size: int64(len(content)), Format: tar.FormatGNU}))
-		_, err := w.Write([]byte(content))
-		fatalIf(t, err)
-	}
-	fatalIf(t, errors.Join(w.Close(), zw.Close(), f.Close()))
+	mustRun(t, dir, "git", "-c", "user.name=test", "-c", "user.email=test@e2e.example", "commit", "--quiet",
+		"-am", message)
 }

@@ -1,14 +1,10 @@
 package e2e
 
 import (
-	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestTheDemonstrationBehaves(t *testing.T) {
@@ -40,13 +36,14 @@ func TestTheDemonstrationCanBeLookedAt(t *testing.T) {
 		t.Errorf("wanted 7 addresses: the log, its checkpoint, a bundle, three witnesses, a monitor; got %d:\n%s", len(urls), text)
 	}
 	for _, u := range urls {
-		fatalIf(t, answers(u[1]))
+		_, err := get(t.Context(), u[1])
+		fatalIf(t, err)
 	}
 	_, try, _ := strings.Cut(text, "go run ./cmd/cargo-zkp ")
 	try, _, _ = strings.Cut(try, "\n")
 	command(t, "..", nil, program(t, "cargo-zkp"), strings.Fields(try)...).want(t, 0, "Finished hello-proof v0.1.0")
 	p.signal(os.Interrupt)
-	if err := answers(urls[0][1]); err == nil {
+	if _, err := get(t.Context(), urls[0][1]); err == nil {
 		t.Error("something still answers at the log's address")
 	}
 }
@@ -55,30 +52,9 @@ func TestTheDemonstrationCanBeLookedAt(t *testing.T) {
 // after them.
 func (p *process) waitFor(t *testing.T, words string) string {
 	t.Helper()
-	for range 3000 {
-		text := p.log.String()
-		if _, after, ok := strings.Cut(text, words); ok && strings.Contains(after, "\n") {
-			return text
-		}
-		select {
-		case <-p.done:
-			t.Fatalf("%s ended: %v\n%s", p.name, p.err, p.log)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	t.Fatalf("%s does not say %q:\n%s", p.name, words, p.log)
-	return ""
-}
-
-func answers(url string) error {
-	resp, err := http.Get(url)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK || len(b) == 0 {
-		return fmt.Errorf("%s: status %d, %d bytes, %v", url, resp.StatusCode, len(b), err)
-	}
-	return nil
+	p.eventually(t, words, func() bool {
+		_, after, ok := strings.Cut(p.log.String(), words)
+		return ok && strings.Contains(after, "\n")
+	})
+	return p.log.String()
 }

@@ -2,7 +2,8 @@
 // processes on loopback as an operator, a publisher and a reader would, and hold
 // what the packages cannot see alone. Nothing imports it.
 //
-// Tests with real repositories need ../shared/corpus beside the module, git and
-// cargo, and proving keys, which are made in the user's cache when they are not
-// there. Without them these tests say what is missing and skip.
+// Tests with real repositories need ../shared/corpus beside the module, git and cargo.
+// Without them these tests say what is missing and skip; in CI they fail. All tests share
+// one home directory that is not the user's, and the proving key in it is made once. With
+// -short nothing is proven, and nothing comes from a real registry.
 package e2e

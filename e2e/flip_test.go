@@ -45,7 +45,8 @@ func newEvidence(t *testing.T) *evidence {
 	log := client.Log{URL: s.log.url}
 	e := &evidence{site: s, reader: s.reader(), crate: read(t, fixtureFile(t, fixtures[0]+".crate"))}
 	for _, name := range fixtures {
-		_, err := log.Submit(t.Context(), read(t, fixtureFile(t, name+".entry")), read(t, fixtureFile(t, name+".crate")))
+		_, err := log.Submit(t.Context(), read(t, fixtureFile(t, name+".entry")),
+			read(t, fixtureFile(t, name+".crate")))
 		fatalIf(t, err)
 	}
 	var err error
@@ -117,7 +118,8 @@ func (e *evidence) regions(t *testing.T) []region {
 		case strings.HasPrefix(line, "— "+origin+" "):
 			next("log signature", len(line), client.ErrBundle, client.ErrCheckpoint, client.ErrLogSignature)
 		case line != "":
-			next("cosignature", len(line), client.ErrBundle, client.ErrCheckpoint, client.ErrCosignature, client.ErrQuorum)
+			next("cosignature", len(line), client.ErrBundle, client.ErrCheckpoint, client.ErrCosignature,
+				client.ErrQuorum)
 		}
 	}
 	if at != len(text) {
@@ -139,7 +141,8 @@ func refusedFor(err error, reasons []error) error {
 		return fmt.Errorf("refused for another reason: %w", err)
 	}
 	text := err.Error()
-	if !strings.HasPrefix(text, refused.Reason.Error()+": ") || !strings.HasSuffix(text, ".") || !strings.Contains(text, ". ") {
+	if !strings.HasPrefix(text, refused.Reason.Error()+": ") || !strings.HasSuffix(text, ".") ||
+		!strings.Contains(text, ". ") {
 		return fmt.Errorf("no sentences: %q", text)
 	}
 	return nil
@@ -167,7 +170,8 @@ func TestOneFlippedByteIsRefused(t *testing.T) {
 					b[i] ^= mask
 					_, err := e.reader.verify(e.crate, b)
 					if wrong := refusedFor(err, r.reasons); wrong != nil {
-						t.Errorf("%s, byte %d ^ %#02x (%q for %q): %v", r.name, i-r.start, mask, b[i], e.bundle[i], wrong)
+						t.Errorf("%s, byte %d ^ %#02x (%q for %q): %v", r.name, i-r.start, mask, b[i],
+							e.bundle[i], wrong)
 					}
 				}
 			}
@@ -266,16 +270,31 @@ func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
 	}{
 		{"another commit", func(e *entry.Entry, src *entry.Source) { src.Commit = other.Claim.(*entry.Source).Commit }},
 		{"another path", func(e *entry.Entry, src *entry.Source) { src.Path = "elsewhere" }},
-		{"another file list", func(e *entry.Entry, src *entry.Source) { src.Files = other.Claim.(*entry.Source).Files }},
-		{"a lock file left out", func(e *entry.Entry, src *entry.Source) { src.Unproven = []string{"Cargo.lock", "Cargo.toml"} }},
+		{"another file list", func(e *entry.Entry,
+			src *entry.Source) {
+			src.Files = other.Claim.(*entry.Source).Files
+		}},
+		{"a lock file left out", func(e *entry.Entry,
+			src *entry.Source) {
+			src.Unproven = []string{"Cargo.lock", "Cargo.toml"}
+		}},
 		{"a manifest left out", func(e *entry.Entry, src *entry.Source) { src.Unproven = []string{"Cargo.toml"} }},
-		{"a link that is not there", func(e *entry.Entry, src *entry.Source) { src.Links = []entry.Link{{Path: "src", Target: "evil"}} }},
+		{"a link that is not there", func(e *entry.Entry,
+			src *entry.Source) {
+			src.Links = []entry.Link{{Path: "src", Target: "evil"}}
+		}},
 		{"a workspace that is not there", func(e *entry.Entry, src *entry.Source) {
 			src.Workspace = &entry.Workspace{Manifest: []byte("[workspace]")}
 		}},
 		{"another crate's proof", func(e *entry.Entry, src *entry.Source) { e.Proof = other.Proof }},
-		{"another crate's claim and proof", func(e *entry.Entry, src *entry.Source) { e.Claim, e.Proof = other.Claim, other.Proof }},
-		{"the proof twice", func(e *entry.Entry, src *entry.Source) { e.Proof.Parts = append(e.Proof.Parts, e.Proof.Parts[0]) }},
+		{"another crate's claim and proof", func(e *entry.Entry, src *entry.Source) {
+			e.Claim,
+				e.Proof = other.Claim, other.Proof
+		}},
+		{"the proof twice", func(e *entry.Entry, src *entry.Source) {
+			e.Proof.Parts = append(e.Proof.Parts,
+				e.Proof.Parts[0])
+		}},
 	} {
 		lie, err := entry.Parse(e.proof.Extra)
 		fatalIf(t, err)
@@ -293,14 +312,7 @@ func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
 // one entry, signed by the log and cosigned by all witnesses.
 func (e *evidence) conspire(t *testing.T) func(leaf []byte) []byte {
 	t.Helper()
-	log, _, err := config.LogSigner(e.site.path("log.pem"), origin)
-	fatalIf(t, err)
-	signers := []note.Signer{log}
-	for i := range e.site.witnesses {
-		w, _, err := config.CosignatureSigner(e.site.path(fmt.Sprintf("w%d.pem", i)), witnessName(i))
-		fatalIf(t, err)
-		signers = append(signers, w)
-	}
+	signers := e.site.signers()
 	return func(leaf []byte) []byte {
 		text := fmt.Sprintf("%s\n1\n%s\n", origin, tlog.RecordHash(leaf))
 		signed, err := note.Sign(&note.Note{Text: text}, signers...)
@@ -309,4 +321,18 @@ func (e *evidence) conspire(t *testing.T) func(leaf []byte) []byte {
 		fatalIf(t, err)
 		return b
 	}
+}
+
+// signers sign as the log and as all its witnesses.
+func (s *site) signers() []note.Signer {
+	s.t.Helper()
+	log, _, err := config.LogSigner(s.path("log.pem"), origin)
+	fatalIf(s.t, err)
+	signers := []note.Signer{log}
+	for i := range s.witnesses {
+		w, _, err := config.CosignatureSigner(s.path(fmt.Sprintf("w%d.pem", i)), witnessName(i))
+		fatalIf(s.t, err)
+		signers = append(signers, w)
+	}
+	return signers
 }

@@ -24,7 +24,8 @@ func TestACrateVerifiesWithEverythingStopped(t *testing.T) {
 	for _, name := range fixtures {
 		file := copyFixture(t, name, dir)
 		files = append(files, file)
-		zkp(t, "submit", file, "--log", s.log.url).want(t, 0, "Finished", "entry "+string(rune('0'+len(files)-1))+" of the log")
+		zkp(t, "submit", file, "--log", s.log.url).want(t, 0, "Finished",
+			"entry "+string(rune('0'+len(files)-1))+" of the log")
 	}
 	t.Run("while the log runs", func(t *testing.T) { whileTheLogRuns(t, s, files[0]) })
 	s.stopAll()
@@ -87,7 +88,8 @@ func offline(t *testing.T, s *site, files []string) {
 		o := s.verify(t, files[2], "-v")
 		o.want(t, 0)
 		commit := fixture.Commit(t, "0.1.0")
-		for _, w := range []string{"hello-inner v0.1.0", origin + ", entry 2 of 3", `at "/crates/inner"`, hexOf(commit[:]), "witness:  w"} {
+		for _, w := range []string{"hello-inner v0.1.0", origin + ", entry 2 of 3", `at "/crates/inner"`,
+			hexOf(commit[:]), "witness:  w"} {
 			if !strings.Contains(o.stdout, w) {
 				t.Errorf("it does not say %q:\n%s", w, o.stdout)
 			}
@@ -110,8 +112,8 @@ func offline(t *testing.T, s *site, files []string) {
 	})
 }
 
-// anotherName gives a crate another name than its own: whoever asked for one crate
-// is not to be content with another, however true its proof.
+// anotherName gives a crate another name than its own: a reader who asked for one
+// crate must not be content with another, however true its proof.
 func anotherName(t *testing.T, s *site, files []string) {
 	file, bundle := filepath.Join(t.TempDir(), "serde-1.0.0.crate"), bundleOf(files[0])
 	write(t, file, string(read(t, files[0])))
@@ -138,10 +140,10 @@ func lyingAnswer(t *testing.T, files []string) {
 
 func exitCodes(t *testing.T, s *site, files []string) {
 	file, dir := files[0], t.TempDir()
-	other := filepath.Join(dir, "other-policy.txt")
+	other := filepath.Join(dir, "other.policy")
 	key := s.run("logd", "keygen", "-origin", "elsewhere.example/log", "-out", filepath.Join(dir, "key.pem"))
 	write(t, other, strings.ReplaceAll(string(read(t, s.policy)), s.logKey, key))
-	broken := filepath.Join(dir, "broken-policy.txt")
+	broken := filepath.Join(dir, "broken.policy")
 	write(t, broken, "log what\n")
 	garbage := filepath.Join(dir, "garbage.crate")
 	write(t, garbage, "no archive")
@@ -158,23 +160,31 @@ func exitCodes(t *testing.T, s *site, files []string) {
 		{"unknown verb", []string{"sing"}, 2, []string{`no verb "sing"`}},
 		{"unknown option", []string{"verify", file, "--polcy", "x"}, 2, []string{"polcy"}},
 		{"no policy", []string{"verify", file}, 2, []string{"no log is trusted"}},
-		{"bundle and log", []string{"verify", file, "--trust", s.policy, "--log", "http://127.0.0.1:1", "--bundle", bundleOf(file)}, 2, []string{"not both"}},
+		{"bundle and log", []string{"verify", file, "--trust", s.policy, "--log", "http://127.0.0.1:1",
+			"--bundle", bundleOf(file)}, 2, []string{"not both"}},
 		{"two crates", append([]string{"verify", file, file}, s.flags()...), 2, []string{"one argument"}},
 		{"broken policy", []string{"verify", file, "--trust", broken}, 2, []string{broken}},
 		{"submit to no log", []string{"submit", file}, 2, []string{"submit needs --log"}},
 
-		{"missing crate", append([]string{"verify", filepath.Join(dir, "gone.crate")}, s.flags()...), 3, []string{"gone.crate"}},
+		{"missing crate", append([]string{"verify", filepath.Join(dir, "gone.crate")}, s.flags()...), 3,
+			[]string{"gone.crate"}},
 		{"missing bundle", append([]string{"verify", alone}, s.flags()...), 3, []string{".tlog-proof", "--log URL"}},
-		{"missing policy", []string{"verify", file, "--trust", filepath.Join(dir, "gone.txt")}, 3, []string{"gone.txt"}},
-		{"missing entry", []string{"submit", alone, "--entry", filepath.Join(dir, "gone.entry"), "--log", s.log.url}, 3, []string{"gone.entry", "cargo zkp prove"}},
+		{"missing policy", []string{"verify", file, "--trust", filepath.Join(dir, "gone.policy")}, 3,
+			[]string{"gone.policy"}},
+		{"missing entry", []string{"submit", alone, "--entry", filepath.Join(dir, "gone.entry"), "--log",
+			s.log.url}, 3, []string{"gone.entry", "cargo zkp prove"}},
 		{"submit, log down", []string{"submit", file, "--log", s.log.url}, 3, []string{"connection refused"}},
-		{"verify, log down", append([]string{"verify", file}, s.flags("--log", s.log.url)...), 3, []string{"connection refused"}},
+		{"verify, log down", append([]string{"verify", file}, s.flags("--log", s.log.url)...), 3,
+			[]string{"connection refused"}},
 		{"prove, no repository", []string{"prove", file, "--repository", dir}, 3, []string{"git repository"}},
 
-		{"another crate's bundle", append([]string{"verify", files[1], "--bundle", bundleOf(file)}, s.flags()...), 1, []string{"another crate"}},
-		{"another log's policy", []string{"verify", file, "--trust", other, "--development"}, 1, []string{"unknown log", origin}},
+		{"another crate's bundle", append([]string{"verify", files[1], "--bundle", bundleOf(file)},
+			s.flags()...), 1, []string{"another crate"}},
+		{"another log's policy", []string{"verify", file, "--trust", other, "--development"}, 1,
+			[]string{"unknown log", origin}},
 		{"endless policy", []string{"verify", file, "--trust", "/dev/zero"}, 2, []string{"not a regular file"}},
-		{"endless bundle", append([]string{"verify", file, "--bundle", "/dev/zero"}, s.flags()...), 1, []string{"the most that are read"}},
+		{"endless bundle", append([]string{"verify", file, "--bundle", "/dev/zero"}, s.flags()...), 1,
+			[]string{"the most that are read"}},
 		{"no archive", append([]string{"verify", garbage}, s.flags()...), 1, []string{garbage}},
 	} {
 		t.Run(c.what, func(t *testing.T) { zkp(t, c.args...).want(t, c.code, c.words...) })
@@ -220,10 +230,22 @@ func wrongBytes(t *testing.T, s *site, files []string) {
 		{"crate, a byte more", append(bytes.Clone(crate), 0), bundle, []string{"another crate"}},
 		{"bundle, cut off", crate, bundle[:len(bundle)-1], []string{"malformed bundle"}},
 		{"bundle, empty", crate, nil, []string{"malformed bundle"}},
-		{"proof bytes", crate, mangle(func(p *client.Proof) { p.Extra = flipped(p.Extra, len(p.Extra)-40) }), []string{"entry not in the log"}},
-		{"inclusion hash", crate, mangle(func(p *client.Proof) { p.Hashes = append([][32]byte{{1}}, p.Hashes[1:]...) }), []string{"entry not in the log"}},
-		{"log signature", crate, mangle(func(p *client.Proof) { p.Checkpoint = otherLetter(p.Checkpoint, inLine(origin)) }), []string{"no valid signature of the log"}},
-		{"cosignature", crate, mangle(func(p *client.Proof) { p.Checkpoint = otherLetter(p.Checkpoint, inLine(firstWitness(p.Checkpoint))) }), []string{"bad cosignature"}},
+		{"proof bytes", crate, mangle(func(p *client.Proof) {
+			p.Extra = flipped(p.Extra,
+				len(p.Extra)-40)
+		}), []string{"entry not in the log"}},
+		{"inclusion hash", crate, mangle(func(p *client.Proof) {
+			p.Hashes = append([][32]byte{{1}},
+				p.Hashes[1:]...)
+		}), []string{"entry not in the log"}},
+		{"log signature", crate, mangle(func(p *client.Proof) {
+			p.Checkpoint = otherLetter(p.Checkpoint,
+				inLine(origin))
+		}), []string{"no valid signature of the log"}},
+		{"cosignature", crate, mangle(func(p *client.Proof) {
+			p.Checkpoint = otherLetter(p.Checkpoint,
+				inLine(firstWitness(p.Checkpoint)))
+		}), []string{"bad cosignature"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "hello-proof-0.1.1.crate")

@@ -14,46 +14,64 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cratelog/internal/fixture"
 )
 
-// TestMain removes what build made.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if binaries.dir != "" {
-		os.RemoveAll(binaries.dir)
-	}
-	os.Exit(code)
-}
+// TestMain gives all tests one home: the proving keys in it are made once.
+func TestMain(m *testing.M) { os.Exit(fixture.Main(m)) }
 
-// binaries are the programs of this module, built once per run.
-var binaries struct {
-	once sync.Once
-	dir  string
-	err  error
-}
+// programs builds the programs of this module into the tests' home, once per run.
+var programs = sync.OnceValues(func() (dir string, err error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(home, "programs")
+	cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./cmd/...")
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return dir, nil
+})
 
 // program returns the path of a built program.
 func program(t *testing.T, name string) string {
 	t.Helper()
-	binaries.once.Do(func() { binaries.dir, binaries.err = build() })
-	fatalIf(t, binaries.err)
+	dir, err := programs()
+	fatalIf(t, err)
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}
-	return filepath.Join(binaries.dir, name)
+	return filepath.Join(dir, name)
 }
 
-func build() (string, error) {
-	dir, err := os.MkdirTemp("", "cratelog-e2e-")
-	if err != nil {
-		return "", err
+// patience ends shortly before the whole run is out of time: what a test waits for
+// takes as long as the machine needs.
+func patience(t *testing.T) context.Context {
+	end, limited := t.Deadline()
+	if !limited {
+		return t.Context()
 	}
-	cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./cmd/...")
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("go build: %w\n%s", err, out)
+	ctx, cancel := context.WithDeadline(t.Context(), end.Add(-10*time.Second))
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// eventually waits until something holds. A process that ends meanwhile fails the test.
+func (p *process) eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	ctx := patience(t)
+	for !holds() {
+		select {
+		case <-p.done:
+			t.Fatalf("%s ended, and %s was awaited: %v\n%s", p.name, what, p.err, p.log)
+		case <-ctx.Done():
+			t.Fatalf("%s: no %s before the time is over\n%s", p.name, what, p.log)
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
-	return dir, nil
 }
 
 // outcome is what a program that ended has left.
@@ -66,14 +84,11 @@ func (o outcome) String() string {
 	return fmt.Sprintf("exit code %d\n%s%s", o.code, o.stdout, o.stderr)
 }
 
-// command runs a program to its end. It is killed after five minutes: the
-// slowest makes proving keys.
+// command runs a program to its end.
 func command(t *testing.T, dir string, env []string, name string, args ...string) outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(patience(t), name, args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -122,19 +137,12 @@ func start(t *testing.T, name string, args ...string) *process {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready")
 	p := launch(t, name, append(args, "-ready-file", ready)...)
-	for range 3000 {
-		if b, err := os.ReadFile(ready); err == nil {
-			p.url = strings.TrimSpace(string(b))
-			return p
-		}
-		select {
-		case <-p.done:
-			t.Fatalf("%s ended before it was ready: %v\n%s", name, p.err, p.log)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	t.Fatalf("%s did not get ready", name)
-	return nil
+	p.eventually(t, "address", func() bool {
+		b, err := os.ReadFile(ready)
+		p.url = strings.TrimSpace(string(b))
+		return err == nil
+	})
+	return p
 }
 
 // launch starts a process and does not wait for anything.

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/registrytest"
 )
 
 // TestTheCommandsOfTheREADMEWork runs them, word for word but for the names that
@@ -27,13 +27,9 @@ func TestTheCommandsOfTheREADMEWork(t *testing.T) {
 		t.Fatalf("the README's section about one's own crate has %d commands", len(commands))
 	}
 	if testing.Short() {
-		t.Skip("proving takes seconds, and making the keys the first time more than a minute")
+		t.Skip("it makes the proving key, and proves")
 	}
-	for _, tool := range []string{"cargo", "git", "sh"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not installed: %v", tool, err)
-		}
-	}
+	fixture.Need(t, "cargo", "git", "sh")
 	dir := ownCrate(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	demo := launch(t, "demo")
@@ -42,9 +38,10 @@ func TestTheCommandsOfTheREADMEWork(t *testing.T) {
 		"cd .../cratelog", "cd "+quote(root),
 		"NAME-VERSION", "hello-proof-0.2.0",
 		"--log URL", "--log "+group(t, shown, `--log (\S+)`),
-		"--trust policy.txt", "--trust "+quote(group(t, shown, `--trust (\S+)`)))
+		"--trust trust.policy", "--trust "+quote(group(t, shown, `--trust (\S+)`)))
 	bin := t.TempDir()
-	env := []string{"GOBIN=" + bin, "PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "CARGO_HOME=" + t.TempDir()}
+	env := []string{"GOBIN=" + bin, "PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"),
+		"CARGO_HOME=" + t.TempDir()}
 	for _, c := range commands {
 		o := command(t, dir, env, "sh", "-c", fill.Replace(c[1]))
 		o.want(t, 0)
@@ -54,7 +51,29 @@ func TestTheCommandsOfTheREADMEWork(t *testing.T) {
 	}
 }
 
-// ownCrate returns a clean checkout of a crate that nobody has logged yet. It has
+// TestTheREADMEShowsWhatARefusedBuildPrints compares our lines of it; the others are cargo's.
+func TestTheREADMEShowsWhatARefusedBuildPrints(t *testing.T) {
+	s := newSite(t)
+	s.addLogURL()
+	d := newDependent(t, s, "hello-proof = { version = \"=0.1.2\", verification = \"zkp\" }\n")
+	d.registry.AddCrate(registrytest.MakeCrate("hello-proof", "0.1.2", nil))
+	d.policy("")
+	fatalIf(t, os.Remove(filepath.Join(d.dir, ".cargo", "config.toml")))
+	o := d.zkp("build", "--zkp-index", d.registry.Index)
+	o.want(t, 101, "failed to download from", "got 403")
+	_, printed, _ := strings.Cut(o.stderr, "  body:\n")
+	shown := string(read(t, filepath.Join(fixture.Root(t), "README.md")))
+	for line := range strings.Lines(strings.TrimRight(printed, "\n") + "\n") {
+		if line = strings.ReplaceAll(line, origin, "log.example/2026"); !strings.Contains(shown, "\n    "+line) {
+			t.Errorf("the README does not show %q", line)
+		}
+	}
+	if strings.Count(printed, "\n") < 3 {
+		t.Errorf("%v", o)
+	}
+}
+
+// ownCrate returns a clean checkout of a crate that no log holds yet. It has
 // no dependencies, so cargo package needs no registry.
 func ownCrate(t *testing.T) string {
 	t.Helper()
@@ -62,7 +81,7 @@ func ownCrate(t *testing.T) string {
 	manifest := filepath.Join(dir, "Cargo.toml")
 	text := string(read(t, manifest))
 	write(t, manifest, strings.Replace(text, `version = "0.1.1"`, `version = "0.2.0"`, 1))
-	mustRun(t, dir, "git", "-c", "user.name=test", "-c", "user.email=test@e2e.example", "commit", "--quiet", "-am", "Release 0.2.0")
+	commit(t, dir, "Release 0.2.0")
 	return dir
 }
 
@@ -82,7 +101,8 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 // back into bytes.
 func TestTheExampleOfTheFormatsIsTheFixture(t *testing.T) {
 	root := fixture.Root(t)
-	_, example, ok := strings.Cut(string(read(t, filepath.Join(root, "docs", "formats.md"))), "### Example: `testdata/hello-proof-0.1.0.entry`\n\n")
+	_, example, ok := strings.Cut(string(read(t, filepath.Join(root, "docs", "formats.md"))),
+		"### Example: `testdata/hello-proof-0.1.0.entry`\n\n")
 	if !ok {
 		t.Fatal("docs/formats.md has no example")
 	}
@@ -102,7 +122,8 @@ func TestTheExampleOfTheFormatsIsTheFixture(t *testing.T) {
 	context, err := entry.Context(e.Subject, e.Claim)
 	fatalIf(t, err)
 	leaf := entry.LeafHash(raw)
-	for _, want := range []string{"identity " + hexOf(id[:]), "context  " + hexOf(context[:]), "leaf     " + hexOf(leaf[:])} {
+	for _, want := range []string{"identity " + hexOf(id[:]), "context  " + hexOf(context[:]), "leaf     " +
+		hexOf(leaf[:])} {
 		if !strings.Contains(values[:400], want) {
 			t.Errorf("the example does not say %q", want)
 		}

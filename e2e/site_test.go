@@ -31,7 +31,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir()}
-	s.policy = s.path("policy.txt")
+	s.policy = s.path("trust.policy")
 	s.logKey = s.run("logd", "keygen", "-origin", origin, "-out", s.path("log.pem"))
 	policy := "log " + s.logKey + "\n"
 	for i := range s.witnesses {
@@ -48,7 +48,7 @@ listen = "127.0.0.1:0"
 key = "log.pem"
 tree = "tree"
 state = "state"
-policy = "policy.txt"
+policy = "trust.policy"
 development = true
 checkpoint_interval = "100ms"
 republish_interval = "300ms"
@@ -77,8 +77,9 @@ func (s *site) witnessFile(i int) string { return s.path(fmt.Sprintf("w%d.toml",
 
 func (s *site) witnessSettings(i int, listen string) {
 	s.t.Helper()
-	write(s.t, s.witnessFile(i), fmt.Sprintf("name = %q\nlisten = %q\ndatabase = \"w%d.db\"\nkeys = [\"w%d.pem\"]\n[[log]]\norigin = %q\nvkey = %q\n",
-		witnessName(i), listen, i, i, origin, s.logKey))
+	write(s.t, s.witnessFile(i),
+		fmt.Sprintf("name = %q\nlisten = %q\ndatabase = \"w%d.db\"\nkeys = [\"w%d.pem\"]\n[[log]]\norigin = %q\nvkey = %q\n",
+			witnessName(i), listen, i, i, origin, s.logKey))
 }
 
 func (s *site) startWitness(i int) {

@@ -284,6 +284,8 @@ func vectorOf(t *testing.T, name string, e *Entry) vector {
 		Identity: hex.EncodeToString(id[:]), Context: hex.EncodeToString(ctx[:]), Leaf: hex.EncodeToString(leaf[:])}
 }
 
+//go:generate go test -run "^Test(GoldenEntries|NamedCorruption)" -update .
+
 // golden compares a file of testdata with what it should be, or writes it.
 func golden(t *testing.T, name string, want []byte) {
 	t.Helper()

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"cratelog/internal/durable"
@@ -28,7 +26,7 @@ func Write(dir string, e *Evidence) (string, error) {
 	if err := durable.WriteNew(path, b, 0o644); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
-	there, err := os.ReadFile(path)
+	there, err := durable.Read(path, MaxSize)
 	if err != nil || !bytes.Equal(there, b) {
 		return "", errors.Join(fmt.Errorf("the evidence file %s is damaged: remove it, so that it is written again", path), err)
 	}
@@ -37,12 +35,10 @@ func Write(dir string, e *Evidence) (string, error) {
 
 // Read reads and parses a file. Errors are ErrMalformed, or of the file system.
 func Read(path string) (*Evidence, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	b, err := durable.ReadAny(path, MaxSize)
+	if errors.Is(err, durable.ErrTooLarge) {
+		return nil, malformed("%v", err)
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err != nil {
 		return nil, err
 	}

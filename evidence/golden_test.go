@@ -8,6 +8,8 @@ import (
 	"testing"
 )
 
+//go:generate go test -run ^TestEveryKindConvictsWhomItShould$ -update .
+
 var update = flag.Bool("update", false, "write the files in testdata")
 
 // golden compares with a file in testdata, or writes it.

@@ -1,11 +1,8 @@
 package evidence
 
 import (
-	"encoding/base64"
 	"fmt"
-	"strings"
 
-	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 )
 
@@ -20,43 +17,23 @@ type Keys struct {
 func NewKeys(logs, witnesses []string) (Keys, error) {
 	var k Keys
 	for _, s := range logs {
-		v, err := newVerifier(s)
+		v, err := ParseVKey(s)
 		if err != nil {
 			return Keys{}, err
 		}
 		k.logs = append(k.logs, v)
 	}
 	for _, s := range witnesses {
-		v, err := torchwood.NewCosignatureVerifier(s)
+		v, err := ParseVKey(s)
+		if err == nil && !v.Cosigns {
+			err = fmt.Errorf("the vkey %q is a log's, not a witness's", clip(s))
+		}
 		if err != nil {
-			return Keys{}, fmt.Errorf("the vkey %q of a witness: %w", clip(s), err)
+			return Keys{}, err
 		}
 		k.witnesses = append(k.witnesses, v)
 	}
 	return k, nil
-}
-
-// newVerifier reads a log's vkey, whose type is 0x01 or one of a cosigner's.
-func newVerifier(vkey string) (note.Verifier, error) {
-	_, rest, _ := strings.Cut(vkey, "+")
-	_, key64, _ := strings.Cut(rest, "+")
-	key, err := base64.StdEncoding.DecodeString(key64)
-	if err != nil || len(key) == 0 {
-		return nil, fmt.Errorf("%q is not the vkey of a log", clip(vkey))
-	}
-	const typeEd25519 = 0x01
-	if key[0] == typeEd25519 {
-		v, err := note.NewVerifier(vkey)
-		if err != nil {
-			return nil, fmt.Errorf("the vkey %q of a log: %w", clip(vkey), err)
-		}
-		return v, nil
-	}
-	v, err := torchwood.NewCosignatureVerifier(vkey)
-	if err != nil {
-		return nil, fmt.Errorf("the vkey %q of a log: %w", clip(vkey), err)
-	}
-	return v, nil
 }
 
 // signedBy says whether the key's line in the note verifies. Each key is looked for alone, so

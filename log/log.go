@@ -129,7 +129,7 @@ type Log struct {
 	mu         sync.Mutex
 	closing    bool                      // owned by mu
 	byIdentity map[[32]byte]*reservation // owned by mu
-	byVersion  map[version]*reservation  // owned by mu; the same reservations
+	byVersion  map[versionKey]*reservation  // owned by mu; the same reservations
 
 	indexing sync.Mutex
 	indexed  uint64 // owned by indexing; rows in the index
@@ -175,7 +175,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		uploads:    make(chan struct{}, cfg.Limits.Uploads),
 		cores:      make(chan struct{}, cfg.Limits.Cores),
 		byIdentity: make(map[[32]byte]*reservation),
-		byVersion:  make(map[version]*reservation),
+		byVersion:  make(map[versionKey]*reservation),
 	}
 	l.halt.log = cfg.Logger
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -198,26 +198,9 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	return l, nil
 }
 
-// complete checks the configuration and fills in the defaults.
+// complete fills in the defaults and checks the configuration.
 func (c *Config) complete() error {
-	switch {
-	case c.Signer == nil || c.VKey == "":
-		return errors.New("no signing key is configured")
-	case c.Origin == "" || c.Signer.Name() != c.Origin:
-		return fmt.Errorf("the signing key is named %q, the origin is %q: they must be the same", c.Signer.Name(), c.Origin)
-	case c.TreeDir == "" || c.StateDir == "":
-		return errors.New("the directories of the tree and of the state must both be configured")
-	case c.Proofs == nil || len(c.Proofs.Programs()) == 0:
-		return proofcheck.ErrNoPrograms
-	}
-	for _, p := range c.Proofs.Programs() {
-		if p.Development() && !c.Development {
-			return fmt.Errorf("the proof program %x has a development key, with which anyone can make false proofs: configure other programs, or say that this is a development log", p.ID())
-		}
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
 	setDefault(&c.CheckpointInterval, time.Second)
 	setDefault(&c.RepublishInterval, max(10*time.Minute, c.CheckpointInterval))
 	setDefault(&c.WitnessTimeout, 5*time.Second)
@@ -228,23 +211,38 @@ func (c *Config) complete() error {
 	setDefault(&c.Limits.Uploads, 16*c.Limits.Cores)
 	setDefault(&c.Limits.Waiting, 4096)
 	setDefault(&c.Limits.PublishWait, 20*time.Second)
-	if c.CheckpointInterval < 100*time.Millisecond {
+	switch {
+	case c.Signer == nil || c.VKey == "":
+		return errors.New("no signing key is configured")
+	case c.Origin == "" || c.Signer.Name() != c.Origin:
+		return fmt.Errorf("the signing key is named %q, the origin is %q: they must be the same", c.Signer.Name(), c.Origin)
+	case c.TreeDir == "" || c.StateDir == "":
+		return errors.New("the directories of the tree and of the state must both be configured")
+	case c.CheckpointInterval < 100*time.Millisecond:
 		return fmt.Errorf("the checkpoint interval is %v: the least is 100ms", c.CheckpointInterval)
-	}
-	if c.RepublishInterval < c.CheckpointInterval {
-		return fmt.Errorf("the republish interval (%v) is shorter than the checkpoint interval (%v)", c.RepublishInterval, c.CheckpointInterval)
-	}
-	if c.Limits.Cores < 0 || c.Limits.Uploads < 0 || c.Limits.Waiting < 0 || c.Limits.PublishWait < 0 || c.WitnessTimeout < 0 || c.BatchAge < 0 {
+	case c.RepublishInterval < c.CheckpointInterval:
+		return fmt.Errorf("the republish interval (%v) is shorter than the checkpoint interval (%v)",
+			c.RepublishInterval, c.CheckpointInterval)
+	case min(c.Limits.Cores, c.Limits.Uploads, c.Limits.Waiting) < 0,
+		min(c.Limits.PublishWait, c.WitnessTimeout, c.BatchAge) < 0:
 		return errors.New("a limit or an interval is negative")
 	}
-	return nil
+	return c.checkPrograms()
 }
 
-func setDefault[T comparable](v *T, def T) {
-	var zero T
-	if *v == zero {
-		*v = def
+func setDefault[T comparable](v *T, def T) { *v = cmp.Or(*v, def) }
+
+func (c *Config) checkPrograms() error {
+	if c.Proofs == nil || len(c.Proofs.Programs()) == 0 {
+		return proofcheck.ErrNoPrograms
 	}
+	for _, p := range c.Proofs.Programs() {
+		if p.Development() && !c.Development {
+			return fmt.Errorf("the proof program %x has a development key, with which anyone can make false proofs: "+
+				"configure other programs, or say that this is a development log", p.ID())
+		}
+	}
+	return nil
 }
 
 func (l *Log) openPolicy(context.Context) error {

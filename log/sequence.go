@@ -19,11 +19,11 @@ type reservation struct {
 	err  error
 }
 
-// version names a crate version.
-type version struct{ name, version string }
+// versionKey names a crate version.
+type versionKey struct{ name, version string }
 
-func (s *submission) version() version {
-	return version{s.entry.Subject.Name, s.entry.Subject.Version}
+func (s *submission) key() versionKey {
+	return versionKey{s.entry.Subject.Name, s.entry.Subject.Version}
 }
 
 // sequence puts a checked entry into the tree, once, and returns its index.
@@ -75,7 +75,7 @@ func (l *Log) reserve(ctx context.Context, s *submission) (r *reservation, mine 
 		return r, false, nil
 	}
 	// A version with the same checksum may get several claims, one after the other.
-	if r := l.byVersion[s.version()]; r != nil {
+	if r := l.byVersion[s.key()]; r != nil {
 		return r, false, nil
 	}
 	// The reservations were looked at first: one leaves only after its row is
@@ -87,7 +87,7 @@ func (l *Log) reserve(ctx context.Context, s *submission) (r *reservation, mine 
 		return nil, false, later(Overloaded, l.retry, nil, "The log has too many entries waiting for their place: try again later.")
 	}
 	r = &reservation{submission: s, done: make(chan struct{})}
-	l.byIdentity[s.identity], l.byVersion[s.version()] = r, r
+	l.byIdentity[s.identity], l.byVersion[s.key()] = r, r
 	l.metrics.waiting.Set(float64(len(l.byIdentity)))
 	l.running.Add(1)
 	go func() {
@@ -131,7 +131,7 @@ func (l *Log) release(r *reservation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.byIdentity, r.identity)
-	delete(l.byVersion, r.version())
+	delete(l.byVersion, r.key())
 	l.metrics.waiting.Set(float64(len(l.byIdentity)))
 	close(r.done)
 }

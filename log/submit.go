@@ -12,6 +12,7 @@ import (
 
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/durable"
 )
 
 // Reason is the machine-readable name of a refusal.
@@ -212,15 +213,15 @@ func (l *Log) check(ctx context.Context, s *submission, crateData io.Reader) err
 }
 
 func (l *Log) readCrate(r io.Reader) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, l.limits.Crate.Compressed+1))
+	raw, err := durable.ReadAll(r, l.limits.Crate.Compressed)
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &refusal):
 		return nil, refusal
+	case errors.Is(err, durable.ErrTooLarge):
+		return nil, refuse(CrateTooLarge, nil, "The .crate has more than %d bytes, the limit of this log.", l.limits.Crate.Compressed)
 	case err != nil:
 		return nil, refuse(MalformedRequest, err, "The .crate could not be read to its end.")
-	case int64(len(raw)) > l.limits.Crate.Compressed:
-		return nil, refuse(CrateTooLarge, nil, "The .crate has more than %d bytes, the limit of this log.", l.limits.Crate.Compressed)
 	}
 	return raw, nil
 }

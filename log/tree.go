@@ -17,6 +17,8 @@ import (
 	"github.com/transparency-dev/tessera/api/layout"
 	tclient "github.com/transparency-dev/tessera/client"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/durable"
 )
 
 // treeState is Tessera's own record of what is integrated, written only after
@@ -27,11 +29,13 @@ type treeState struct {
 	Found bool   `json:"-"`
 }
 
+const maxTreeState = 64 << 10
+
 // readTreeState reads the record of a POSIX tree without opening the tree:
 // the guard must look before Tessera may write.
 func readTreeState(dir string) (treeState, error) {
 	name := filepath.Join(dir, ".state", "treeState")
-	raw, err := os.ReadFile(name)
+	raw, err := durable.Read(name, maxTreeState)
 	if errors.Is(err, fs.ErrNotExist) {
 		return treeState{}, nil
 	}

@@ -7,8 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"io/fs"
 	"time"
 
 	"github.com/consensys/gnark-crypto/ecc"
@@ -39,10 +38,10 @@ const (
 // that has not that hash, or other sizes than the circuit, or other points than the
 // program's verifying key.
 //
-// Who made the keys can forge proofs if he kept their secrets, and a proving key made
-// with malice can make proofs that tell of the private git objects: take both files
-// from a ceremony whose transcript was verified. It cannot make a false entry: Prove
-// verifies what it returns.
+// Whoever made the keys can forge proofs if they kept the secrets, and a malicious
+// proving key can make proofs that reveal private git objects: take both files from a
+// ceremony whose transcript was verified. A false entry it cannot make: Prove verifies
+// what it returns.
 func OpenKeys(ctx context.Context, programFile, keyFile string, progress Progress) (*Keys, error) {
 	p, err := proofcheck.ReadProgram(programFile)
 	if err != nil {
@@ -94,24 +93,13 @@ func compileMeanwhile(cache string, c circuit.Capacity, progress Progress, load 
 	return r.system, loadErr
 }
 
-// readKey reads a proving key's file that has a hash.
+// readKey reads a proving key's file, which must have the hash that is wanted.
 func readKey(ctx context.Context, path string, c circuit.Capacity, want [32]byte) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
+	raw, err := readLarge(path, keyBase+int64(c.Blocks)*keyPerBlock)
+	if errors.As(err, new(*fs.PathError)) {
 		return nil, fmt.Errorf("proving key: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("proving key: %w", err)
-	}
-	most := int64(keyBase) + int64(c.Blocks)*keyPerBlock
-	if !info.Mode().IsRegular() || info.Size() > most {
-		return nil, fmt.Errorf("%w: %s must be a file of at most %d bytes", ErrWrongKey, path, most)
-	}
-	raw := make([]byte, info.Size())
-	if _, err := io.ReadFull(f, raw); err != nil {
-		return nil, fmt.Errorf("proving key: %s: %w", path, err)
+	} else if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrWrongKey, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("proving key: %w", err)

@@ -6,13 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
 	cs "github.com/consensys/gnark/constraint/bn254"
 
 	"cratelog/circuit"
+	"cratelog/internal/durable"
 )
 
 // maxCompiled bounds the file of a compiled circuit, in bytes; the one of 512 blocks
@@ -21,7 +21,7 @@ const maxCompiled = 1 << 30
 
 // compiled returns the compiled circuit of a capacity: out of the cache directory, or
 // else compiled, which takes ten times as long, and put there. Only circuits whose hash
-// ships with cratelog are kept, so whoever can write into the cache cannot make the
+// ships with cratelog are kept: an attacker who writes into the cache cannot make the
 // prover prove, and so reveal, something else.
 func compiled(cache string, c circuit.Capacity) (*cs.R1CS, error) {
 	hash, known := circuit.CompiledHash(c)
@@ -35,32 +35,16 @@ func compiled(cache string, c circuit.Capacity) (*cs.R1CS, error) {
 	if err != nil || !known || cache == "" {
 		return system, err
 	}
-	// A cache that cannot be written is none.
 	var b bytes.Buffer
 	if _, err := system.WriteTo(&b); err == nil && hashOf(b.Bytes()) == hash {
-		_, _ = writeFile(cache, func(string) string { return filepath.Base(path) }, func(w io.Writer) error {
-			_, err := w.Write(b.Bytes())
-			return err
-		})
+		_ = durable.WriteCache(path, b.Bytes()) // else it is compiled again
 	}
 	return system, nil
 }
 
 func readCompiled(path, hash string) (*cs.R1CS, error) {
-	f, err := os.Open(path)
+	raw, err := readLarge(path, maxCompiled)
 	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxCompiled {
-		return nil, errors.New("not a compiled circuit")
-	}
-	raw := make([]byte, info.Size())
-	if _, err := io.ReadFull(f, raw); err != nil {
 		return nil, err
 	}
 	if hashOf(raw) != hash {
@@ -69,6 +53,18 @@ func readCompiled(path, hash string) (*cs.R1CS, error) {
 	system := new(cs.R1CS)
 	_, err = system.ReadFrom(bytes.NewReader(raw))
 	return system, err
+}
+
+// readLarge reads a regular file of at most limit bytes into exactly as much memory.
+func readLarge(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > limit {
+		return nil, fmt.Errorf("%s must be a file of at most %d bytes", path, limit)
+	}
+	return os.ReadFile(path)
 }
 
 func hashOf(b []byte) string {

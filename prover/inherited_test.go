@@ -108,8 +108,8 @@ func TestAnInheritedReadmeIsWhereTheRootPoints(t *testing.T) {
 		}
 	}
 	var place *crate.PlaceError
-	p.Claim.Outside, p.Claim.Workspace = []string{"README.md"}, nil
-	if _, err := packed.Place(p.Claim, "README.md"); !errors.As(err, &place) {
+	p.Claim.Outside, p.Claim.Workspace, p.Claim.Unproven = []string{"README.md"}, nil, []string{"Cargo.toml"}
+	if _, err := packed.List(p.Claim); !errors.As(err, &place) || place.Path != "README.md" {
 		t.Errorf("without the workspace's manifest: %v", err)
 	}
 }

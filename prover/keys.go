@@ -3,7 +3,6 @@ package prover
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -12,10 +11,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +26,8 @@ import (
 	"github.com/consensys/gnark/logger"
 
 	"cratelog/circuit"
+	"cratelog/internal/durable"
+	"cratelog/internal/unsafekeys"
 	"cratelog/proofcheck"
 )
 
@@ -40,13 +39,13 @@ type Keys struct {
 	proving  *groth16.ProvingKey
 }
 
-// A Step tells a person what long work is going on. Expect is a rough guess.
+// A Step is one long piece of work, in words for a person. Expect is a rough guess.
 type Step struct {
 	What   string
 	Expect time.Duration
 }
 
-// Progress is told of each step as it begins; nil is allowed.
+// Progress is called with each step as it begins; nil is allowed.
 type Progress func(Step)
 
 func (p Progress) begin(what string, expect time.Duration) {
@@ -55,15 +54,15 @@ func (p Progress) begin(what string, expect time.Duration) {
 	}
 }
 
-// ErrKeyCache says that a file in the key cache is not the key it is named for.
+// ErrKeyCache says that a file in the key cache is not the key that its name says.
 var ErrKeyCache = errors.New("damaged proving key in the cache")
 
 //go:embed provingkeys.json
 var provingKeysFile []byte
 
 // provingKeys returns, by program id in hex, the SHA-256 of the proving key
-// (gnark's WriteDump) of each program that ships with cratelog. The development
-// setup is deterministic, so whoever repeats it gets these very bytes.
+// (gnark's WriteDump) of each program that ships with cratelog. Every run of the
+// development setup makes these very bytes.
 var provingKeys = sync.OnceValues(func() (m map[string]string, err error) {
 	if err := json.Unmarshal(provingKeysFile, &m); err != nil {
 		return nil, fmt.Errorf("provingkeys.json: %w", err)
@@ -72,10 +71,10 @@ var provingKeys = sync.OnceValues(func() (m map[string]string, err error) {
 })
 
 // DevelopmentKeys returns keys of the development program of a capacity: out of
-// the cache directory, or else made there, which takes a minute or more.
+// the cache directory, or else made there, which takes half a minute or more.
 //
-// UNSAFE: the seed of the setup is published, so anyone can forge proofs of this
-// program. Only a log in development mode accepts them.
+// UNSAFE: the keys' secrets are published, so anyone can forge proofs of this program.
+// Only a log in development mode accepts them.
 //
 // The key's bytes are re-checked on every load, against the hash that cratelog
 // ships for its own programs and against the file's name for others.
@@ -116,8 +115,8 @@ func makeAndLoad(ctx context.Context, cache string, c circuit.Capacity, system *
 }
 
 // MakeDevelopmentKeys runs the development setup of a capacity even if the cache
-// has its keys, stores what comes out, and returns the program and the proving
-// key's SHA-256. It is for those who add a program to cratelog or check one.
+// has its keys, stores the result, and returns the program and the proving key's
+// SHA-256. It serves those who add a program to cratelog, or check one.
 func MakeDevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (proofcheck.Program, [32]byte, error) {
 	quiet()
 	system, err := compile(c)
@@ -143,7 +142,7 @@ func makeKeys(ctx context.Context, cache string, c circuit.Capacity, system *cs.
 }
 
 func keyName(c circuit.Capacity) string {
-	return fmt.Sprintf("source-%d-%d-development", c.Blocks, c.Chunks)
+	return fmt.Sprintf("source-%d-%d-unsafe", c.Blocks, c.Chunks)
 }
 
 // quiet keeps gnark from writing to a program's standard output.
@@ -166,18 +165,17 @@ func program(c circuit.Capacity, vk []byte) proofcheck.Program {
 	}
 }
 
-// developmentSetup runs Groth16's setup with randomness from a published seed.
+// developmentSetup makes keys from published secrets.
 func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS) (*groth16.ProvingKey, *groth16.VerifyingKey, error) {
 	type result struct {
 		pk  *groth16.ProvingKey
 		vk  *groth16.VerifyingKey
 		err error
 	}
-	done := make(chan result, 1) // buffered: nobody may be waiting any more
+	done := make(chan result, 1) // buffered: nothing may wait any more
 	go func() {
-		defer seedSetup(fmt.Sprintf("cratelog/development-setup/v1 UNSAFE source %d %d", c.Blocks, c.Chunks))()
-		r := result{pk: new(groth16.ProvingKey), vk: new(groth16.VerifyingKey)}
-		r.err = groth16.Setup(system, r.pk, r.vk)
+		var r result
+		r.pk, r.vk, r.err = unsafekeys.Setup(system, unsafekeys.Published(c.Blocks, c.Chunks))
 		done <- r
 	}()
 	select {
@@ -188,105 +186,42 @@ func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS) 
 	}
 }
 
-// setupMutex allows one seeded setup at a time.
-var setupMutex sync.Mutex
-
-// seedSetup makes gnark's setup draw from a stream that the label determines,
-// until the returned function is called. gnark reads crypto/rand.Reader; the
-// reader put there serves the stream to calls that come from Groth16's setup and
-// system randomness to everybody else.
-func seedSetup(label string) (restore func()) {
-	setupMutex.Lock()
-	system := rand.Reader
-	rand.Reader = &setupReader{system: system, stream: mrand.NewChaCha8(sha256.Sum256([]byte(label)))}
-	return func() {
-		rand.Reader = system
-		setupMutex.Unlock()
-	}
-}
-
-type setupReader struct {
-	system io.Reader
-	mu     sync.Mutex
-	stream *mrand.ChaCha8
-}
-
-func (r *setupReader) Read(p []byte) (int, error) {
-	if !calledFromSetup() {
-		return r.system.Read(p)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.stream.Read(p)
-}
-
-func calledFromSetup() bool {
-	pcs := make([]uintptr, 64)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
-	for {
-		f, more := frames.Next()
-		if strings.Contains(f.Function, "gnark/backend/groth16/bn254.Setup") ||
-			strings.Contains(f.Function, "gnark/backend/groth16/bn254.sampleToxicWaste") {
-			return true
-		}
-		if !more {
-			return false
-		}
-	}
-}
-
-// The cache holds two files a program: NAME.vk, and NAME-SHA256.pk for the hash of
-// the proving key. Both appear whole or not at all, the .vk first.
+// The cache holds two files per program: NAME.vk, and NAME-SHA256.pk for the hash of the
+// proving key. Both appear whole or not at all, the .vk first.
 
 func storeKeys(cache string, c circuit.Capacity, pk *groth16.ProvingKey, vk *groth16.VerifyingKey) (p proofcheck.Program, h [32]byte, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("key cache: %w", err)
+		}
+	}()
 	old, err := filepath.Glob(filepath.Join(cache, keyName(c)+"-*.pk"))
 	if err != nil {
 		return p, h, err
 	}
 	for _, f := range old {
 		if err := os.Remove(f); err != nil {
-			return p, h, fmt.Errorf("key cache: %w", err)
+			return p, h, err
 		}
 	}
 	var key bytes.Buffer
 	if _, err := vk.WriteTo(&key); err != nil {
-		return p, h, fmt.Errorf("verifying key: %w", err)
-	}
-	if _, err := writeFile(cache, func(string) string { return keyName(c) + ".vk" }, func(w io.Writer) error {
-		_, err := w.Write(key.Bytes())
-		return err
-	}); err != nil {
 		return p, h, err
 	}
-	h, err = writeFile(cache, func(h string) string { return keyName(c) + "-" + h + ".pk" }, pk.WriteDump)
-	return program(c, key.Bytes()), h, err
-}
-
-// writeFile writes a file whose name may depend on its SHA-256, which it returns.
-// The file appears durable and whole, or not at all.
-func writeFile(dir string, name func(hash string) string, write func(io.Writer) error) (sum [32]byte, err error) {
-	f, err := os.CreateTemp(dir, ".new-*")
+	if err := durable.Write(filepath.Join(cache, keyName(c)+".vk"), key.Bytes(), 0o600); err != nil {
+		return p, h, err
+	}
+	f, err := durable.Create(cache)
 	if err != nil {
-		return sum, fmt.Errorf("key cache: %w", err)
+		return p, h, err
 	}
-	defer func() {
-		f.Close()
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	h := sha256.New()
-	if err := write(io.MultiWriter(f, h)); err != nil {
-		return sum, fmt.Errorf("key cache: %w", err)
+	defer f.Discard()
+	sum := sha256.New()
+	if err := pk.WriteDump(io.MultiWriter(f, sum)); err != nil {
+		return p, h, err
 	}
-	if err := f.Sync(); err != nil {
-		return sum, fmt.Errorf("key cache: %w", err)
-	}
-	sum = [32]byte(h.Sum(nil))
-	if err := os.Rename(f.Name(), filepath.Join(dir, name(hex.EncodeToString(sum[:])))); err != nil {
-		return sum, fmt.Errorf("key cache: %w", err)
-	}
-	return sum, nil
+	h = [32]byte(sum.Sum(nil))
+	return program(c, key.Bytes()), h, f.Replace(filepath.Join(cache, fmt.Sprintf("%s-%x.pk", keyName(c), h)), 0o600)
 }
 
 // loadKeys reads keys from the cache, all but the compiled circuit; fs.ErrNotExist if
@@ -340,7 +275,7 @@ func lockCache(ctx context.Context, cache string, c circuit.Capacity, progress P
 	if err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	for told := false; ; told = true {
+	for first := true; ; first = false {
 		held, err := tryLock(f)
 		if err != nil {
 			f.Close()
@@ -349,7 +284,7 @@ func lockCache(ctx context.Context, cache string, c circuit.Capacity, progress P
 		if !held {
 			return func() { f.Close() }, nil
 		}
-		if !told {
+		if first {
 			progress.begin("waiting for another process, which is making these keys", 0)
 		}
 		select {

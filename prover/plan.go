@@ -115,18 +115,19 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{ctx: ctx, top: top, open: src.Submodule, links: map[string]string{},
-		modules: map[string]*git.Snapshot{}, repos: map[string]*git.Repo{}, heads: map[string]*git.Snapshot{}, needed: map[string]bool{}}
+	w := newWalk(ctx, c, claim, top, src)
 	if dirty != nil {
-		return nil, w.whatIsDirty(c, claim, dirty)
+		return nil, w.whatIsDirty(dirty)
 	}
-	if err := w.compare(c, claim); err != nil {
+	if err := w.compare(); err != nil {
 		return nil, err
 	}
-	if err := w.manifest(c, claim, src.UnprovenManifest); err != nil {
+	if err := w.manifest(src.UnprovenManifest); err != nil {
 		return nil, err
 	}
-	w.claimed(claim)
+	if err := w.layout.Complete(); err != nil {
+		return nil, err
+	}
 	list, err := c.List(claim)
 	if err != nil {
 		return nil, err
@@ -149,9 +150,9 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 
 // whatIsDirty returns an *UnprovableError that names what differs from the commit
 // in a crate that says itself that something does, or else the crate's own words.
-func (w *walk) whatIsDirty(c *crate.Crate, claim *entry.Source, said *crate.VCSInfoError) error {
+func (w *walk) whatIsDirty(said *crate.VCSInfoError) error {
 	var refused *UnprovableError
-	if err := w.compare(c, claim); !errors.As(err, &refused) {
+	if err := w.compare(); !errors.As(err, &refused) {
 		return said
 	}
 	refused.Files = append([]Unprovable{{File: ".cargo_vcs_info.json", Why: said.Why}}, refused.Files...)

@@ -1,11 +1,8 @@
 package prover
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -114,20 +111,6 @@ func TestProofsOfRealCratesHold(t *testing.T) {
 func TestDevelopmentSetupIsDeterministic(t *testing.T) {
 	if id := fmt.Sprintf("%x", keys(t).Program.ID()); id != smallProgram {
 		t.Errorf("the setup made program %s, expected %s; if the circuit was changed, so must be the keys that ship (go run ./internal/makekeys)", id, smallProgram)
-	}
-}
-
-func TestSeededSetupDoesNotWeakenOthersRandomness(t *testing.T) {
-	restore := seedSetup("test")
-	var drawn, published [16]byte
-	_, err := rand.Read(drawn[:])
-	restore()
-	if err != nil {
-		t.Fatal(err)
-	}
-	mrand.NewChaCha8(sha256.Sum256([]byte("test"))).Read(published[:])
-	if drawn == published {
-		t.Error("a caller outside of the setup drew from the published stream")
 	}
 }
 

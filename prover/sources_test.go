@@ -232,6 +232,7 @@ func TestClaimsAboutPlacesMustBeTrueAndNeeded(t *testing.T) {
 		{"a link to itself", "more than 40 symbolic links", func(s *entry.Source) { s.Links[0].Target = "LICENSE" }},
 		{"a link below a file", "directory and a file", func(s *entry.Source) { s.Links[0].Target = "Cargo.toml/x" }},
 		{"a submodule nobody needs", "holds no file", func(s *entry.Source) { s.Submodules = []string{"linked/zlib"} }},
+		{"a link as a submodule", "holds no file", func(s *entry.Source) { s.Submodules = []string{"linked/src"} }},
 		{"a directory as a submodule", "not those that the claim is about", func(s *entry.Source) { s.Submodules = []string{"linked"} }},
 		{"outside left out", "not those that the claim is about", func(s *entry.Source) { s.Outside = nil }},
 		{"outside that the manifest does not name", "neither readme nor license-file", func(s *entry.Source) { s.Outside = []string{"LICENSE", "README.md"} }},

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 
 	"cratelog/crate"
-	"cratelog/entry"
 	"cratelog/prover/git"
 )
 
@@ -45,8 +45,8 @@ const (
 
 // explain tells of every difference what most likely happened, and what to do. It
 // reads no file of the crate unless there is a difference, and the crate only once.
-func (w *walk) explain(c *crate.Crate, claim *entry.Source, differences []difference) ([]Unprovable, error) {
-	converted, err := conversions(c, differences)
+func (w *walk) explain(differences []difference) ([]Unprovable, error) {
+	converted, err := conversions(w.crate, differences)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (w *walk) explain(c *crate.Crate, claim *entry.Source, differences []differ
 		if by, ok := converted[d.file.Path]; ok {
 			u.Why, u.Fix = d.why+": "+by.what, by.fix
 		} else if d.content || d.missing {
-			u.Fix = w.unlikeCommit(claim, d)
+			u.Fix = w.unlikeCommit(d)
 		}
 		out = append(out, u)
 	}
@@ -64,11 +64,11 @@ func (w *walk) explain(c *crate.Crate, claim *entry.Source, differences []differ
 }
 
 // unlikeCommit says what to do about a file that no conversion explains, or "".
-func (w *walk) unlikeCommit(claim *entry.Source, d difference) string {
+func (w *walk) unlikeCommit(d difference) string {
 	if fix := w.otherModule(d); fix != "" {
 		return fix
 	}
-	if d.path != "" && claim.Path != "" && !strings.HasPrefix(d.path, claim.Path+"/") {
+	if pkg := w.claim.Path; pkg != "" && filepath.IsLocal(d.path) && !strings.HasPrefix(d.path, pkg+"/") {
 		return fixOutside
 	}
 	if d.content {
@@ -85,45 +85,22 @@ func (w *walk) otherModule(d difference) string {
 	if name == "" {
 		return ""
 	}
-	head, err := w.head(name)
-	recorded := w.modules[name].Commit.ID
-	if err != nil || head.Commit.ID == recorded {
+	m := w.modules[name]
+	head, err := m.repo.ResolveCommit(w.ctx, "HEAD")
+	if err != nil || head == m.Commit.ID {
 		return ""
 	}
-	e, err := head.Entry(w.ctx, strings.TrimPrefix(d.path, name+"/"))
+	checkedOut, err := m.repo.At(w.ctx, head)
+	if err != nil {
+		return ""
+	}
+	e, err := checkedOut.Entry(w.ctx, strings.TrimPrefix(d.path, name+"/"))
 	if err != nil || e.ID != d.file.Blob {
 		return ""
 	}
-	return fmt.Sprintf("submodule %s: the commit records it at %x, but the crate was packaged from its commit %x; commit the new gitlink (git add %s), or go back (git submodule update %s), and package again",
-		name, recorded, head.Commit.ID, name, name)
-}
-
-// head is what a submodule that was met has checked out.
-func (w *walk) head(module string) (*git.Snapshot, error) {
-	if s := w.heads[module]; s != nil {
-		return s, nil
-	}
-	id, err := w.repos[module].ResolveCommit(w.ctx, "HEAD")
-	if err != nil {
-		return nil, err
-	}
-	s, err := w.repos[module].At(w.ctx, id)
-	if err == nil {
-		w.heads[module] = s
-	}
-	return s, err
-}
-
-// lead returns the path that a place leads to through the links met so far.
-func (w *walk) lead(place string) string {
-	to, err := crate.Resolver{Link: func(path string) (string, bool, error) {
-		target, ok := w.links[path]
-		return target, ok, nil
-	}}.Resolve(place)
-	if err != nil {
-		return ""
-	}
-	return to
+	return fmt.Sprintf("submodule %s: the commit records it at %x, but the crate was packaged from its commit %x; "+
+		"commit the new gitlink (git add %s), or go back (git submodule update %s), and package again",
+		name, m.Commit.ID, head, name, name)
 }
 
 // A conversion is what git makes of a file at checkout.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"cratelog/crate"
+	"cratelog/internal/fixture"
 	"cratelog/prover/git"
 )
 
@@ -203,9 +204,7 @@ func TestSubmodulesAtAnotherCommitAreExplained(t *testing.T) {
 // TestWhatCargoPackagesWithoutNoticingIsRefused lets cargo itself package, from the
 // member's directory, what no commit holds. It notices none of it.
 func TestWhatCargoPackagesWithoutNoticingIsRefused(t *testing.T) {
-	if _, err := exec.LookPath("cargo"); err != nil {
-		t.Skip("cargo is not installed")
-	}
+	fixture.Need(t, "cargo")
 	sub := newWorkshop(t)
 	sub.write("z.c", "int z;")
 	sub.commit()

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 )
 
+//go:generate ./make.sh
+
 // Files holds NAME-VERSION.crate, NAME-VERSION.entry and hello-proof.git.tar.
 //
 //go:embed *.crate *.entry hello-proof.git.tar

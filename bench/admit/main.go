@@ -17,12 +17,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/transparency-dev/tessera"
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
 
 	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
@@ -75,21 +75,14 @@ func prepare(n int) ([]submission, error) {
 		return nil, err
 	}
 	subs := make([]submission, n)
-	errs := make([]error, n)
-	parallel(n, 2, func(i int) {
+	return subs, parallel(n, 2, func(i int) error {
 		raw, e, err := f.Crate(fmt.Sprintf("bench-%d", i), "1.0.0", fmt.Sprintf("// %d\n", i))
 		if err == nil {
 			subs[i].crate = raw
 			subs[i].entry, err = e.Marshal()
 		}
-		errs[i] = err
+		return err
 	})
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
-	}
-	return subs, nil
 }
 
 // admit submits all but the last 20 at once, and those one by one.
@@ -101,17 +94,14 @@ func admit(ctx context.Context, dir string, subs []submission, at int) (perSecon
 	}
 	defer w.Close()
 	many, single := subs[:len(subs)-20], subs[len(subs)-20:]
-	errs := make([]error, len(many))
 	begin := time.Now()
-	parallel(len(many), at, func(i int) {
-		_, errs[i] = w.Log.Submit(ctx, many[i].entry, bytes.NewReader(many[i].crate))
-	})
-	perSecond = float64(len(many)) / time.Since(begin).Seconds()
-	for _, err := range errs {
-		if err != nil {
-			return 0, err
-		}
+	if err := parallel(len(many), at, func(i int) error {
+		_, err := w.Log.Submit(ctx, many[i].entry, bytes.NewReader(many[i].crate))
+		return err
+	}); err != nil {
+		return 0, err
 	}
+	perSecond = float64(len(many)) / time.Since(begin).Seconds()
 	var waits []float64
 	for _, s := range single {
 		begin := time.Now()
@@ -146,30 +136,22 @@ func bareTessera(ctx context.Context, dir string, subs []submission, at int) (pe
 		return 0, err
 	}
 	awaiter := tessera.NewPublicationAwaiter(ctx, reader.ReadCheckpoint, 50*time.Millisecond)
-	errs := make([]error, len(subs))
 	begin := time.Now()
-	parallel(len(subs), at, func(i int) {
-		_, _, errs[i] = awaiter.Await(ctx, a.Add(ctx, tessera.NewEntry(subs[i].entry)))
-	})
-	perSecond = float64(len(subs)) / time.Since(begin).Seconds()
-	for _, err := range errs {
-		if err != nil {
-			return 0, err
-		}
+	if err := parallel(len(subs), at, func(i int) error {
+		_, _, err := awaiter.Await(ctx, a.Add(ctx, tessera.NewEntry(subs[i].entry)))
+		return err
+	}); err != nil {
+		return 0, err
 	}
-	return perSecond, shutdown(ctx)
+	return float64(len(subs)) / time.Since(begin).Seconds(), shutdown(ctx)
 }
 
-// parallel calls f(0) to f(n-1), at most so many at a time.
-func parallel(n, at int, f func(int)) {
-	var wg sync.WaitGroup
-	places := make(chan struct{}, at)
+// parallel calls f(0) to f(n-1), at most so many at a time, and returns the first error.
+func parallel(n, at int, f func(int) error) error {
+	var g errgroup.Group
+	g.SetLimit(at)
 	for i := range n {
-		places <- struct{}{}
-		wg.Go(func() {
-			f(i)
-			<-places
-		})
+		g.Go(func() error { return f(i) })
 	}
-	wg.Wait()
+	return g.Wait()
 }

@@ -72,8 +72,10 @@ func (p *place) compare(ctx context.Context, base, suffix string) error {
 		slices.Sort(times)
 	}
 	d, f, a := direct[fetches/2], first[fetches/2], again[fetches/2]
-	fmt.Printf("cargo_fetch%[1]s %.2[2]f s\nproxy_fetch_first%[1]s %.2[3]f s\nproxy_fetch%[1]s %.2[4]f s\n", suffix, d, f, a)
-	fmt.Printf("proxy_overhead_first%[1]s %.0[2]f percent\nproxy_overhead%[1]s %.0[3]f percent\n", suffix, 100*(f/d-1), 100*(a/d-1))
+	fmt.Printf("cargo_fetch%[1]s %.2[2]f s\nproxy_fetch_first%[1]s %.2[3]f s\nproxy_fetch%[1]s %.2[4]f s\n",
+		suffix, d, f, a)
+	fmt.Printf("proxy_overhead_first%[1]s %.0[2]f percent\nproxy_overhead%[1]s %.0[3]f percent\n", suffix,
+		100*(f/d-1), 100*(a/d-1))
 	return nil
 }
 
@@ -92,16 +94,19 @@ func (p *place) serveRegistry(n int, delay *atomic.Int64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := write(filepath.Join(dir, "index", "config.json"), fmt.Appendf(nil, `{"dl":"%s/dl/{crate}-{version}.crate","api":null}`, base)); err != nil {
+	if err := write(filepath.Join(dir, "index", "config.json"),
+		fmt.Appendf(nil, `{"dl":"%s/dl/{crate}-{version}.crate","api":null}`, base)); err != nil {
 		return "", err
 	}
 	for _, r := range p.crates[:n] {
-		line, err := json.Marshal(map[string]any{"name": r.name, "vers": version, "deps": []int{}, "features": struct{}{},
-			"cksum": hex.EncodeToString(r.entry.Subject.SHA256[:]), "yanked": false})
+		line, err := json.Marshal(map[string]any{"name": r.name, "vers": version, "deps": []int{},
+			"features": struct{}{},
+			"cksum":    hex.EncodeToString(r.entry.Subject.SHA256[:]), "yanked": false})
 		if err != nil {
 			return "", err
 		}
-		if err := errors.Join(write(filepath.Join(dir, "index", filepath.FromSlash(registry.Path(r.name))), append(line, '\n')),
+		if err := errors.Join(write(filepath.Join(dir, "index", filepath.FromSlash(registry.Path(r.name))),
+			append(line, '\n')),
 			write(filepath.Join(dir, "dl", r.name+"-"+version+".crate"), r.raw)); err != nil {
 			return "", err
 		}
@@ -116,8 +121,9 @@ func (p *place) depend(dir string, n int) error {
 	for _, r := range p.crates[:n] {
 		fmt.Fprintf(&manifest, "%s = %q\n", r.name, version)
 	}
-	return errors.Join(write(filepath.Join(dir, "Cargo.toml"), []byte(manifest.String())), write(filepath.Join(dir, "src", "lib.rs"), nil),
-		write(filepath.Join(dir, "zkp.toml"), []byte("version = 1\ndevelopment = true\nrequire = \"all\"\ntrust = [\"../policy.txt\"]\n")))
+	return errors.Join(write(filepath.Join(dir, "Cargo.toml"), []byte(manifest.String())),
+		write(filepath.Join(dir, "src", "lib.rs"), nil),
+		write(filepath.Join(dir, "zkp.toml"), []byte(demands)))
 }
 
 // fetch runs cargo fetch with an empty home against an index.
@@ -127,7 +133,7 @@ func (p *place) fetch(ctx context.Context, home, index string) (float64, error) 
 	if err := write(filepath.Join(dir, ".cargo", "config.toml"), []byte(config)); err != nil {
 		return 0, err
 	}
-	if err := os.Remove(filepath.Join(dir, "Cargo.lock")); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.RemoveAll(filepath.Join(dir, "Cargo.lock")); err != nil {
 		return 0, err
 	}
 	took, err := p.timed(ctx, dir, filepath.Join(p.dir, home), "cargo", "fetch")

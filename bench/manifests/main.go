@@ -136,7 +136,7 @@ func (t *tally) attack(name string, orig, normalized []byte, files []string) {
 	t.attacked++
 }
 
-// withRoot derives the manifest of a crate that needs its workspace's, if that is at hand.
+// withRoot derives the manifest of a crate that needs its workspace's, if it is there.
 func (t *tally) withRoot(name string, orig, normalized []byte, files []string) error {
 	if t.roots == "" {
 		return nil

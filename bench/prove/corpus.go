@@ -41,7 +41,7 @@ var published = []struct{ repository, name, version string }{
 func measureCorpus(ctx context.Context, dir, corpus string) error {
 	home, err := fetchPublished(ctx, dir)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench/prove: the published crates cannot be fetched, so those are packaged whose files are at hand:", err)
+		fmt.Fprintln(os.Stderr, "bench/prove: the published crates cannot be fetched, so only those are packaged whose files are here:", err)
 	}
 	fmt.Println("| crate | as | class | blocks | load | prove, all | peak memory |\n|---|---|---|---|---|---|---|")
 	for _, p := range published {

@@ -7,13 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
 	"cratelog/cargo/policy"
+	"cratelog/internal/fixture"
 )
 
 const secret = "a-token-that-nobody-may-see"
@@ -22,12 +21,7 @@ const secret = "a-token-that-nobody-may-see"
 // keeps what it was asked.
 func script(t *testing.T, answer string) (program, asked string) {
 	t.Helper()
-	if runtime.GOOS == "windows" {
-		t.Skip("the provider of this test is a shell script")
-	}
-	if _, err := exec.LookPath("sh"); err != nil {
-		t.Skip("there is no sh to run a provider with")
-	}
+	fixture.Need(t, "/bin/sh") // the provider is a script
 	dir := t.TempDir()
 	asked = filepath.Join(dir, "asked")
 	answerFile := filepath.Join(dir, "answer")

@@ -17,6 +17,7 @@ import (
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 
+	"cratelog/internal/fixture"
 	"cratelog/proofcheck"
 )
 
@@ -93,7 +94,7 @@ func devProgram(t testing.TB) proofcheck.Program {
 			return p
 		}
 	}
-	t.Skip("no development program ships")
+	fixture.Skip(t, "no development program ships")
 	return proofcheck.Program{}
 }
 

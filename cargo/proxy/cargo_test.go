@@ -103,9 +103,7 @@ type project struct {
 
 func newProject(t *testing.T, base, deps string) *project {
 	t.Helper()
-	if _, err := exec.LookPath("cargo"); err != nil {
-		t.Skip("there is no cargo here")
-	}
+	fixture.Need(t, "cargo")
 	p := &project{t, t.TempDir(), t.TempDir()}
 	p.write("Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\n"+deps)
 	p.write("src/lib.rs", "pub fn f() {}\n")

@@ -15,17 +15,10 @@ import (
 	"cratelog/prover/git"
 )
 
-func needGit(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skipf("git is not installed: %v", err)
-	}
-}
-
 // served is the fixture's repository as a server that leaves out blobs has it.
 func served(t *testing.T) (url, dir string) {
 	t.Helper()
-	needGit(t)
+	fixture.Need(t, "git")
 	dir = fixture.Repo(t)
 	for _, key := range []string{"uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"} {
 		if out, err := exec.CommandContext(t.Context(), "git", "-C", dir, "config", key, "true").CombinedOutput(); err != nil {
@@ -115,7 +108,7 @@ func TestARepositoryWithoutTheCommitIsToldFromOneThatIsDown(t *testing.T) {
 
 // A server that neither leaves out blobs nor hands out commits by id.
 func TestAnOldServerIsFetchedWhole(t *testing.T) {
-	needGit(t)
+	fixture.Need(t, "git")
 	dir := fixture.Repo(t)
 	for _, kv := range [][2]string{{"uploadpack.allowFilter", "false"}, {"uploadpack.allowAnySHA1InWant", "false"}} {
 		if out, err := exec.CommandContext(t.Context(), "git", "-C", dir, "config", kv[0], kv[1]).CombinedOutput(); err != nil {

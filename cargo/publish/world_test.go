@@ -16,6 +16,7 @@ import (
 	"cratelog/cargo/credential"
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/internal/fixture"
 	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
 	"cratelog/internal/registrytest"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(fixture.Main(m))
 }
 
 const secret = "a-token-that-nobody-may-see"
@@ -50,11 +51,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	for _, tool := range []string{"cargo", "git"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not installed, so nothing can be published: %v", tool, err)
-		}
-	}
+	fixture.Need(t, "cargo", "git")
 	s := &site{t: t, dir: filepath.Join(t.TempDir(), "work"), home: t.TempDir(), reg: registrytest.New(t), forger: newForger(t), out: &output{}}
 	t.Setenv("CARGO_HOME", s.home)
 	t.Setenv("GIT_CONFIG_GLOBAL", os.DevNull)

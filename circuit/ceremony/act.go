@@ -2,6 +2,7 @@ package ceremony
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,9 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
 )
 
 // Bytes of a beacon's value.
@@ -82,9 +86,10 @@ func (f *Folder) Contribute(ctx context.Context, progress Progress) (Contributio
 		if err != nil {
 			return err
 		}
-		if next, err = contribute(prev); err != nil {
+		if next, err = f.fresh(last); err != nil {
 			return err
 		}
+		next.Contribute()
 		return check(s.files[phase-1], prev, next, "the new contribution")
 	})
 	if err != nil {
@@ -168,7 +173,7 @@ func (f *Folder) Seal(ctx context.Context, phase int, value []byte, progress Pro
 	if b.Yields, err = f.yields(ctx, s, &seal{value: value}, phase, progress); err != nil {
 		return err
 	}
-	return f.write(beaconName(phase), marshalJSON(b))
+	return f.write(beaconName(phase), b)
 }
 
 // yields verifies everything and returns what sealing the phase leads to. For phase 1
@@ -240,21 +245,36 @@ func (f *Folder) readSeal(s *state, phase int) (*seal, error) {
 	return &seal{value, b.Yields, text}, nil
 }
 
-// Export computes the rest of the proving key of a verified ceremony, and writes the key
-// (gnark's WriteDump) and then the program file, which holds the key's SHA-256.
+// Export makes the proving key of a verified ceremony, and writes it (gnark's WriteDump)
+// and then the program file, which holds the key's SHA-256.
 func (r *Result) Export(ctx context.Context, program, key io.Writer, progress Progress) error {
-	if r.proving == nil {
+	if r.folder == nil {
 		return errors.New("the ceremony has no keys yet")
 	}
-	err := progress.do(ctx, "making the proving key", r.shape.estimate().Start2, func() error {
-		return r.shape.completeKey(r.srs, r.proving)
+	var proving *groth16.ProvingKey
+	err := progress.do(ctx, "making the proving key", r.folder.shape.estimate().Start2, func() error {
+		last, err := r.folder.fresh(r.last)
+		if err != nil {
+			return err
+		}
+		evaluations := new(mpcsetup.Phase2).Initialize(r.folder.shape.system, r.srs)
+		pk, vk := last.(*mpcsetup.Phase2).Seal(r.srs, &evaluations, r.Beacons[1])
+		proving = pk.(*groth16.ProvingKey)
+		var verifying bytes.Buffer
+		if _, err := vk.WriteTo(&verifying); err != nil {
+			return err
+		}
+		if !bytes.Equal(verifying.Bytes(), r.Program.Key) {
+			return errors.New("the circuit leads to another verifying key than the one that was verified")
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
 	h := sha256.New()
 	w := bufio.NewWriterSize(io.MultiWriter(key, h), 1<<20)
-	if err := errors.Join(r.proving.WriteDump(w), w.Flush()); err != nil {
+	if err := errors.Join(proving.WriteDump(w), w.Flush()); err != nil {
 		return fmt.Errorf("the proving key: %w", err)
 	}
 	r.Program.ProvingKey = [32]byte(h.Sum(nil))

@@ -1,6 +1,6 @@
 // Package ceremony makes Groth16 keys for the source circuits together with people
-// who need not trust each other: whoever finishes a ceremony can forge proofs only
-// if every contributor of a phase kept his secret or lost it to the same thief.
+// who need not trust each other: an attacker can forge proofs only with the secrets of
+// every contributor of a phase.
 //
 // A ceremony is a folder, its transcript:
 //
@@ -17,16 +17,16 @@
 // HASH is the file's SHA-256 in hex. The .bin files are gnark's encodings of
 // mpcsetup.Phase1 and Phase2, all points compressed. A contribution ends in the
 // SHA-256 of the file before it, so the files are a chain. Names that begin with a
-// dot are no part of the transcript; any other name is refused.
+// dot do not belong to the transcript; any other name is refused.
 //
 // The transcript hash is the SHA-256 of what `LC_ALL=C sha256sum *` prints in the
 // finished folder: for each file in that order its hash in hex, two spaces, its name
 // and a line feed.
 //
 // Phase 1 is independent of the circuit but for its size, phase 2 is about one
-// circuit. A beacon is a public value that nobody could know when the last
-// contribution was made. The files cannot show that: whoever verifies compares the
-// beacons' values with their public source.
+// circuit. A beacon is a public value that could not be known when the last contribution
+// was made. The files cannot show that: whoever verifies compares the beacons' values
+// with their public source.
 package ceremony
 
 import (
@@ -34,47 +34,44 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"cratelog/internal/outcome"
 )
 
 // Why a transcript, or a contribution, is refused. The errors of this package wrap
 // one of these and say which file it is about and what to do.
 var (
-	ErrManifest     = errors.New("the manifest is not one")
-	ErrWrongCircuit = errors.New("the ceremony is for another circuit")
-	ErrFolder       = errors.New("the folder is not a transcript")
-	ErrMissing      = errors.New("a contribution is missing")
-	ErrOrder        = errors.New("a contribution is out of order")
-	ErrReplayed     = errors.New("a contribution is there already")
-	ErrSize         = errors.New("a file has the wrong size")
-	ErrTampered     = errors.New("a contribution is not valid")
-	ErrBeacon       = errors.New("a beacon does not fit")
-	ErrSealed       = errors.New("the phase is sealed")
-	ErrUnfinished   = errors.New("the ceremony is not finished")
-	ErrImport       = errors.New("the start of phase 1 is not what was imported")
+	ErrManifest     = refusal("the manifest is not one")
+	ErrWrongCircuit = refusal("the ceremony is for another circuit")
+	ErrFolder       = refusal("the folder is not a transcript")
+	ErrMissing      = refusal("a contribution is missing")
+	ErrOrder        = refusal("a contribution is out of order")
+	ErrReplayed     = refusal("a contribution is there already")
+	ErrSize         = refusal("a file has the wrong size")
+	ErrTampered     = refusal("a contribution is not valid")
+	ErrBeacon       = refusal("a beacon does not fit")
+	ErrSealed       = refusal("the phase is sealed")
+	ErrImport       = refusal("the start of phase 1 is not what was imported")
+	ErrPtau         = refusal("the powers-of-tau file is refused")
+
+	// ErrUnfinished refuses nothing: the ceremony goes on.
+	ErrUnfinished = errors.New("the ceremony is not finished")
 )
 
-// Violation says whether err speaks against the transcript or the file at hand, and
-// not of a ceremony that goes on or of a disk that cannot be read.
-func Violation(err error) bool {
-	for _, is := range []error{ErrManifest, ErrWrongCircuit, ErrFolder, ErrMissing, ErrOrder,
-		ErrReplayed, ErrSize, ErrTampered, ErrBeacon, ErrSealed, ErrImport, ErrPtau} {
-		if errors.Is(err, is) {
-			return true
-		}
-	}
-	return false
-}
+// refusal is an error that speaks against the transcript or the file that was read: its
+// exit code is outcome.Refused.
+func refusal(text string) error { return outcome.Refuse(errors.New(text)) }
 
-// Progress is told of each long step as it begins, with a rough guess of how long it
+// Progress is called with each long step as it begins, and a rough guess of how long it
 // takes; nil is allowed.
 type Progress func(what string, expect time.Duration)
 
 // do runs one long step. gnark's functions cannot be interrupted, so a cancelled
 // step is left behind: the caller must not use what it works on.
 //
-// gnark panics where its inputs break what it assumes. What it gets here has been
-// decoded and measured, so a panic is our mistake or gnark's, but the bytes come
-// from strangers: it becomes an error all the same.
+// gnark panics where its inputs break what it assumes. What it gets here was decoded and
+// measured, so a panic is our mistake or gnark's; but the bytes come from strangers, so
+// it becomes an error.
 func (p Progress) do(ctx context.Context, what string, expect time.Duration, step func() error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -82,7 +79,7 @@ func (p Progress) do(ctx context.Context, what string, expect time.Duration, ste
 	if p != nil {
 		p(what, expect)
 	}
-	done := make(chan error, 1) // buffered: nobody may be waiting any more
+	done := make(chan error, 1) // buffered: nothing may wait any more
 	go func() {
 		done <- guard(step)
 	}()

@@ -11,22 +11,22 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
-	gcmpc "github.com/consensys/gnark-crypto/ecc/bn254/mpcsetup"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
+
+	"cratelog/internal/durable"
 )
 
-// link is a state of a phase: *phase1 or *mpcsetup.Phase2.
+// link is a state of a phase: *mpcsetup.Phase1 or *mpcsetup.Phase2.
 type link interface {
 	io.WriterTo
 	io.ReaderFrom
+	Contribute() // multiplies in new secrets, which are forgotten, and says what it continues
 }
 
 func newLink(phase int) link {
 	if phase == 1 {
-		return new(phase1)
+		return new(mpcsetup.Phase1)
 	}
 	return new(mpcsetup.Phase2)
 }
@@ -34,94 +34,47 @@ func newLink(phase int) link {
 // challenge is the hash of the file before.
 func challenge(l link) []byte {
 	switch l := l.(type) {
-	case *phase1:
-		return l.challenge
+	case *mpcsetup.Phase1:
+		return l.Challenge
 	case *mpcsetup.Phase2:
 		return l.Challenge
 	}
 	return nil
 }
 
-// contribute returns prev with new secrets multiplied in, which are forgotten.
-func contribute(prev link) (link, error) {
-	next := clone(prev)
-	h, err := hashLink(prev)
-	if err != nil {
-		return nil, err
-	}
-	switch next := next.(type) {
-	case *phase1:
-		next.contribute(h)
-	case *mpcsetup.Phase2:
-		contribute2(next, h)
-	}
-	return next, nil
-}
-
-// contribute2 is gnark's Phase2.Contribute on all processors; prev is what it works on.
-func contribute2(p *mpcsetup.Phase2, prev [32]byte) {
-	var secret fr.Element
-	all := func(int) *fr.Element { return &secret }
-	v := &p.Parameters
-	p.Challenge = prev[:]
-	for i := range p.Sigmas {
-		secret.SetZero() // asks for a random one
-		p.Sigmas[i] = gcmpc.UpdateValues(&secret, p.Challenge, mpcsetup.DST_SIGMA+byte(i), &v.G2.Sigma[i])
-		scaleG1(v.G1.SigmaCKK[i], all)
-	}
-	secret.SetZero()
-	p.Delta = gcmpc.UpdateValues(&secret, p.Challenge, mpcsetup.DST_DELTA, &v.G1.Delta, &v.G2.Delta)
-	secret.Inverse(&secret)
-	scaleG1(v.G1.Z, all)
-	scaleG1(v.G1.PKK, all)
-	secret.SetZero()
-}
-
-// follows checks that next is prev with a contribution whose maker knew it.
+// follows checks that next is prev with a contribution whose maker knew it. Both were
+// decoded, so their points are of their groups and they are of one size.
 func follows(prev, next link) error {
 	switch p := prev.(type) {
-	case *phase1:
-		return p.follows(next.(*phase1))
+	case *mpcsetup.Phase1:
+		return p.Verify(next.(*mpcsetup.Phase1))
 	case *mpcsetup.Phase2:
 		return p.Verify(next.(*mpcsetup.Phase2))
 	}
 	return errors.New("no such phase")
 }
 
-// add writes a link under its name.
-func (f *Folder) add(phase, number int, l link) (file, error) {
-	tmp, hash, err := f.temporary(l)
+// add writes a link, or a start, to the folder.
+func (f *Folder) add(phase, number int, l io.WriterTo) (file, error) {
+	tmp, err := durable.Create(f.dir)
 	if err != nil {
 		return file{}, err
 	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
+	defer tmp.Discard()
+	hash, err := writeLink(tmp, l)
+	if err != nil {
+		return file{}, err
+	}
 	name := nameOf(phase, number, hash)
-	return file{phase, number, hash, name}, f.publish(tmp, name)
+	return file{phase, number, hash, name}, tmp.CommitNew(filepath.Join(f.dir, name), 0o644)
 }
 
-// temporary writes a link to a file that is not part of the transcript yet.
-func (f *Folder) temporary(l link) (tmp *os.File, hash [32]byte, err error) {
-	tmp, err = os.CreateTemp(f.dir, ".new-*")
-	if err != nil {
-		return nil, hash, err
-	}
-	h := sha256.New()
-	w := bufio.NewWriterSize(io.MultiWriter(tmp, h), 1<<20)
-	if _, err = l.WriteTo(w); err == nil {
-		err = w.Flush()
-	}
-	if err != nil {
-		tmp.Close()
-		os.Remove(tmp.Name())
-		return nil, hash, err
-	}
-	return tmp, [32]byte(h.Sum(nil)), nil
-}
+func hashLink(l io.WriterTo) ([32]byte, error) { return writeLink(io.Discard, l) }
 
-func hashLink(l link) ([32]byte, error) {
+// writeLink writes a link and returns the SHA-256 of what it wrote.
+func writeLink(to io.Writer, l io.WriterTo) ([32]byte, error) {
 	h := sha256.New()
-	w := bufio.NewWriterSize(h, 1<<16)
+	w := bufio.NewWriterSize(io.MultiWriter(to, h), 1<<20)
 	if _, err := l.WriteTo(w); err != nil {
 		return [32]byte{}, err
 	}
@@ -141,8 +94,8 @@ func (f fullReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// measure opens a link's file if it has exactly the right size and says to hold as
-// many points as the circuit has. It returns the file's SHA-256.
+// measure opens a link's file if it has exactly the right size. It returns the file's
+// SHA-256.
 func (f *Folder) measure(path string, phase, number int) (r *os.File, hash [32]byte, err error) {
 	r, err = openRegular(path)
 	if err != nil {
@@ -173,20 +126,30 @@ func (f *Folder) measure(path string, phase, number int) (r *os.File, hash [32]b
 	return r, hash, nil
 }
 
-// decode reads a measured file, whose hash is known. Every point is checked to be of
-// its group, and the file to be the one encoding of what it says.
-func (f *Folder) decode(r *os.File, phase int, hash [32]byte) (link, error) {
-	refuse := func(why string) error {
-		return fmt.Errorf("%w: %s %s; get it again from its maker, or ask for a new one", ErrTampered, filepath.Base(r.Name()), why)
-	}
+func tampered(r *os.File, why string) error {
+	return fmt.Errorf("%w: %s %s; get it again from its maker, or ask for a new one", ErrTampered, filepath.Base(r.Name()), why)
+}
+
+// checkCounts checks that a measured file says to hold as many points as the circuit has.
+func (f *Folder) checkCounts(r *os.File, phase int) error {
 	for _, c := range f.shape.counts(phase) {
 		var b [8]byte
 		if _, err := r.ReadAt(b[8-c.bytes:], c.at); err != nil {
-			return nil, err
+			return err
 		}
 		if got := binary.BigEndian.Uint64(b[:]); got != c.want {
-			return nil, refuse(fmt.Sprintf("holds %d points at byte %d where the circuit has %d", got, c.at, c.want))
+			return tampered(r, fmt.Sprintf("holds %d points at byte %d where the circuit has %d", got, c.at, c.want))
 		}
+	}
+	return nil
+}
+
+// decode reads a measured file, whose hash is known. Every point is checked to be of
+// its group, and the file to be the one encoding of what it says.
+func (f *Folder) decode(r *os.File, phase int, hash [32]byte) (link, error) {
+	refuse := func(why string) error { return tampered(r, why) }
+	if err := f.checkCounts(r, phase); err != nil {
+		return nil, err
 	}
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return nil, err
@@ -230,29 +193,33 @@ func (f *Folder) unaltered(of file) error {
 	return r.Close()
 }
 
-// load reads one of the folder's links. The caller must not change it.
+// load reads one of the folder's links, unless it is known. The caller must not change it.
 func (f *Folder) load(of file) (link, error) {
+	if m := f.known.newest[of.phase-1]; m.link != nil && m.hash == of.hash {
+		return m.link, f.unaltered(of)
+	}
+	return f.fresh(of)
+}
+
+// fresh reads one of the folder's links, for a caller who changes it.
+func (f *Folder) fresh(of file) (link, error) {
 	r, err := f.read(of)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	if m := f.known.newest[of.phase-1]; m.link != nil && m.hash == of.hash {
-		return m.link, nil
-	}
 	return f.decode(r, of.phase, of.hash)
 }
 
 // known is what a Folder has found out since it was opened, by the hashes of what the
 // files held, so that it does not find out the same twice.
 type known struct {
-	newest     [2]newest            // by phase: the link that was verified or made last
-	follows    map[[2][32]byte]bool // the second follows from the first, a contribution from the one before
-	imported   *phase1              // the start that came from a powers-of-tau file
-	importedAs [32]byte
-	srs        *mpcsetup.SrsCommons
-	srsOf      [32]byte    // what it was made from: see sealedBy
-	start      [2][32]byte // a start of phase 2 that follows from the srs of the other hash
+	newest   [2]newest            // by phase: the link that was verified or made last
+	follows  map[[2][32]byte]bool // the second follows from the first, a contribution from the one before
+	imported [32]byte             // the checked start that came from a powers-of-tau file
+	srs      *mpcsetup.SrsCommons
+	srsOf    [32]byte    // what it was made from: see sealedBy
+	start    [2][32]byte // a start of phase 2 that follows from the srs of the other hash
 }
 
 type newest struct {
@@ -340,30 +307,4 @@ func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start lin
 		return f.load(s.last(phase))
 	}
 	return prev, nil
-}
-
-// clone returns a copy that can be contributed to.
-func clone(l link) link {
-	switch l := l.(type) {
-	case *phase1:
-		c := &phase1{proofs: l.proofs, srs: cloneSRS(&l.srs), challenge: slices.Clone(l.challenge)}
-		return c
-	case *mpcsetup.Phase2:
-		c := *l
-		c.Parameters.G1.PKK, c.Parameters.G1.Z = slices.Clone(l.Parameters.G1.PKK), slices.Clone(l.Parameters.G1.Z)
-		c.Parameters.G1.SigmaCKK = slices.Clone(l.Parameters.G1.SigmaCKK)
-		for i, v := range c.Parameters.G1.SigmaCKK {
-			c.Parameters.G1.SigmaCKK[i] = slices.Clone(v)
-		}
-		c.Parameters.G2.Sigma = slices.Clone(l.Parameters.G2.Sigma)
-		c.Sigmas, c.Challenge = slices.Clone(l.Sigmas), slices.Clone(l.Challenge)
-		return &c
-	}
-	return nil
-}
-
-func cloneSRS(s *mpcsetup.SrsCommons) (c mpcsetup.SrsCommons) {
-	c.G1.Tau, c.G1.AlphaTau, c.G1.BetaTau = slices.Clone(s.G1.Tau), slices.Clone(s.G1.AlphaTau), slices.Clone(s.G1.BetaTau)
-	c.G2.Tau, c.G2.Beta = slices.Clone(s.G2.Tau), s.G2.Beta
-	return c
 }

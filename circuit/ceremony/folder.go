@@ -16,9 +16,11 @@ import (
 	"strings"
 
 	"github.com/consensys/gnark"
+	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
 	cs "github.com/consensys/gnark/constraint/bn254"
 
 	"cratelog/circuit"
+	"cratelog/internal/durable"
 )
 
 const (
@@ -72,12 +74,9 @@ func readJSON(path string, v any) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxJSON+1))
+	text, err := durable.ReadAll(f, maxJSON)
 	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxJSON {
-		return nil, fmt.Errorf("%s has more than %d bytes", filepath.Base(path), maxJSON)
+		return nil, fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -140,29 +139,34 @@ func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.
 		return nil, err
 	}
 	f := &Folder{dir: dir, capacity: c, shape: s}
-	err = guard(func() error {
-		start := newPhase1(s.domain)
-		if ptau != "" {
-			imported, from, err := readPtau(ptau, s.domain)
-			if err != nil {
-				return err
-			}
-			start = imported
-			if err := f.write(importName, marshalJSON(from)); err != nil {
-				return err
-			}
-		}
-		_, err := f.add(1, 0, start)
+	var start io.WriterTo
+	if err = guard(func() (err error) {
+		start, err = f.firstStart(ptau)
 		return err
-	})
-	if err != nil {
+	}); err != nil {
+		return nil, err
+	}
+	if _, err := f.add(1, 0, start); err != nil {
 		return nil, err
 	}
 	// The manifest last: a folder without one is not taken for a ceremony.
-	if err := f.write(manifestName, marshalJSON(newManifest(c, s))); err != nil {
+	if err := f.write(manifestName, newManifest(c, s)); err != nil {
 		return nil, err
 	}
 	return openWith(dir, func(circuit.Capacity) (*cs.R1CS, error) { return system, nil })
+}
+
+// firstStart returns the start of phase 1. If it comes from a powers-of-tau file, import.json
+// says so.
+func (f *Folder) firstStart(ptau string) (io.WriterTo, error) {
+	if ptau == "" {
+		return mpcsetup.NewPhase1(f.shape.domain), nil
+	}
+	start, from, err := readPtau(ptau, f.shape.domain)
+	if err != nil {
+		return nil, err
+	}
+	return start, f.write(importName, from)
 }
 
 // Open reads a folder's manifest, compiles the source circuit of its capacity and
@@ -251,7 +255,7 @@ func (s *state) last(phase int) file {
 }
 
 // scan reads the folder's names and checks that they are those of a transcript
-// without gaps, in which no contribution occurs twice.
+// without gaps, in which no contribution is there twice.
 func (f *Folder) scan() (*state, error) {
 	names, err := os.ReadDir(f.dir) // sorted, so by phase and number
 	if err != nil {
@@ -319,31 +323,7 @@ func (s *state) complete() error {
 	return nil
 }
 
-// write makes a file in the folder: durable and whole, or not at all, and never over
-// another.
-func (f *Folder) write(name string, text []byte) error {
-	tmp, err := os.CreateTemp(f.dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	if _, err := tmp.Write(text); err != nil {
-		return err
-	}
-	return f.publish(tmp, name)
-}
-
-// publish gives a temporary file its name.
-func (f *Folder) publish(tmp *os.File, name string) error {
-	if err := tmp.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := tmp.Sync(); err != nil {
-		return err
-	}
-	if err := os.Link(tmp.Name(), filepath.Join(f.dir, name)); err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	return nil
+// write makes a file in the folder, never over another.
+func (f *Folder) write(name string, v any) error {
+	return durable.WriteNew(filepath.Join(f.dir, name), marshalJSON(v), 0o644)
 }

@@ -1,11 +1,16 @@
 package ceremony
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"path/filepath"
+
+	gcmpc "github.com/consensys/gnark-crypto/ecc/bn254/mpcsetup"
+	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
 )
 
 // readImport reads import.json.
@@ -26,54 +31,63 @@ func (f *Folder) readImport() (*Import, []byte, error) {
 	return from, text, nil
 }
 
-// importedStart reads the start of phase 1 that came from a powers-of-tau file, and
-// checks that it is what it should be, but for what only the file can show: that it is
-// from there.
-func (f *Folder) importedStart(ctx context.Context, s *state, progress Progress) (start *phase1, err error) {
+// checkImportedStart checks that the start of phase 1 is what an import leads to. Only the
+// powers-of-tau file can show that it comes from there.
+func (f *Folder) checkImportedStart(ctx context.Context, s *state, progress Progress) error {
 	from, _, err := f.readImport()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	of := s.files[0][0]
 	if from.Yields != hex.EncodeToString(of.hash[:]) {
-		return nil, fmt.Errorf("%w: %s says that it has the SHA-256 %s, and the folder has %s; get both from another copy of the folder", ErrImport, importName, from.Yields, of.name)
+		return fmt.Errorf("%w: %s says that it has the SHA-256 %s, and the folder has %s; get both from another copy of the folder",
+			ErrImport, importName, from.Yields, of.name)
 	}
-	if l := f.known.imported; l != nil && f.known.importedAs == of.hash {
-		return l, nil
+	if f.known.imported == of.hash {
+		return nil
 	}
-	err = progress.do(ctx, "checking the imported powers of tau", f.shape.estimate().Verify[0], func() error {
-		l, err := f.load(of)
+	return progress.do(ctx, "checking the imported powers of tau", f.shape.estimate().Verify[0], func() error {
+		r, err := f.read(of)
 		if err != nil {
 			return err
 		}
-		start = l.(*phase1)
-		if !start.bare() {
+		defer r.Close()
+		if err := f.checkCounts(r, 1); err != nil {
+			return err
+		}
+		start := new(bare)
+		if _, err := r.Seek(3*proofSize, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := start.SrsCommons.ReadFrom(bufio.NewReaderSize(r, 1<<20)); err != nil {
+			return tampered(r, fmt.Sprintf("cannot be decoded (%v)", err))
+		}
+		if hash, err := hashLink(start); err != nil {
+			return err
+		} else if hash != of.hash {
 			return fmt.Errorf("%w: %s holds a contribution", ErrImport, of.name)
 		}
-		if err := checkImported(&start.srs); err != nil {
+		if err := checkImported(&start.SrsCommons); err != nil {
 			return fmt.Errorf("%w: %s does not hold the powers of one tau: %v", ErrImport, of.name, err)
 		}
+		f.known.imported = of.hash
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	f.known.imported, f.known.importedAs = start, of.hash
-	return start, nil
 }
 
-// bare says that a state is no contribution: it has no proofs and follows nothing.
-func (p *phase1) bare() bool {
-	none := new(phase1)
-	var got, want bytes.Buffer
-	for i := range p.proofs {
-		_, err := p.proofs[i].WriteTo(&got)
-		_, err2 := none.proofs[i].WriteTo(&want)
-		if err != nil || err2 != nil {
-			return false
+// bare is a state of phase 1 without a contribution, in the encoding of mpcsetup.Phase1:
+// three empty proofs, the powers, and no hash of a file before.
+type bare struct{ mpcsetup.SrsCommons }
+
+func (b *bare) WriteTo(w io.Writer) (n int64, err error) {
+	none := new(gcmpc.UpdateProof)
+	for _, part := range []io.WriterTo{none, none, none, &b.SrsCommons, bytes.NewBuffer([]byte{0})} {
+		m, err := part.WriteTo(w)
+		if n += m; err != nil {
+			return n, err
 		}
 	}
-	return len(p.challenge) == 0 && bytes.Equal(got.Bytes(), want.Bytes())
+	return n, nil
 }
 
 // CompareImport checks that phase 1 starts from the given powers-of-tau file. Whether

@@ -13,6 +13,7 @@ import (
 
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fp"
+	gcmpc "github.com/consensys/gnark-crypto/ecc/bn254/mpcsetup"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
 	"golang.org/x/crypto/blake2b"
 )
@@ -33,9 +34,9 @@ import (
 // A coordinate has 32 bytes, the little-endian integer of its Montgomery form.
 //
 // What is checked of it is that it is one: all points of their groups, all vectors
-// powers of the same tau, times the same alpha and the same beta, none of which is
-// zero or one, and the last record of that state. Nobody can check by the file alone
-// that somebody did not know tau: for that the other ceremony's transcript is needed.
+// powers of the same tau, times the same alpha and the same beta, none of which is zero
+// or one, and the last record of that state. The file alone cannot show that tau is
+// unknown: for that the other ceremony's transcript is needed.
 const (
 	ptauMagic    = "ptau"
 	ptauVersion  = 1
@@ -47,9 +48,6 @@ const (
 	g1Raw        = 64
 	g2Raw        = 128
 )
-
-// ErrPtau says that a powers-of-tau file is not one, or not one that may be used.
-var ErrPtau = errors.New("the powers-of-tau file is refused")
 
 // An Import says from which powers-of-tau file phase 1 starts: import.json.
 type Import struct {
@@ -76,7 +74,7 @@ func (p *ptau) refuse(format string, a ...any) error {
 }
 
 // readPtau reads of a file as much as a domain of n points needs, and checks it.
-func readPtau(path string, n uint64) (*phase1, Import, error) {
+func readPtau(path string, n uint64) (*bare, Import, error) {
 	f, err := openRegular(path)
 	if err != nil {
 		return nil, Import{}, err
@@ -93,14 +91,14 @@ func readPtau(path string, n uint64) (*phase1, Import, error) {
 	if n > 1<<p.Power {
 		return nil, Import{}, p.refuse("holds 2^%d powers, and this circuit needs %d; get one of a larger power", p.Power, n)
 	}
-	out := &phase1{srs: emptySRS(n)}
-	if err := p.read(&out.srs); err != nil {
+	out := new(bare)
+	if err := p.read(&out.SrsCommons, n); err != nil {
 		return nil, Import{}, err
 	}
-	if err := checkImported(&out.srs); err != nil {
+	if err := checkImported(&out.SrsCommons); err != nil {
 		return nil, Import{}, p.refuse("does not hold the powers of one tau: %v", err)
 	}
-	if err := p.records(&out.srs); err != nil {
+	if err := p.records(&out.SrsCommons); err != nil {
 		return nil, Import{}, err
 	}
 	sha, blake := sha256.New(), newBlake2b()
@@ -191,32 +189,37 @@ func (p *ptau) header() error {
 	return nil
 }
 
-// read fills the vectors from the beginnings of the sections.
-func (p *ptau) read(s *mpcsetup.SrsCommons) error {
+// read takes as many points as a domain of n points needs from the beginnings of the
+// sections.
+func (p *ptau) read(s *mpcsetup.SrsCommons, n uint64) error {
+	s.G1.Tau = make([]curve.G1Affine, 2*n-1)
+	s.G1.AlphaTau, s.G1.BetaTau = make([]curve.G1Affine, n), make([]curve.G1Affine, n)
+	s.G2.Tau = make([]curve.G2Affine, n)
 	beta := make([]curve.G2Affine, 1)
-	one1, one2 := s.G1.Tau[0], s.G2.Tau[0]
 	for _, v := range []struct {
 		kind uint32
-		g1   []curve.G1Affine
-		g2   []curve.G2Affine
-	}{{2, s.G1.Tau, nil}, {3, nil, s.G2.Tau}, {4, s.G1.AlphaTau, nil}, {5, s.G1.BetaTau, nil}, {6, nil, beta}} {
-		raw := make([]byte, g1Raw*len(v.g1)+g2Raw*len(v.g2))
+		size int
+		n    int
+		set  func(i int, b []byte) error
+	}{
+		{2, g1Raw, len(s.G1.Tau), func(i int, b []byte) error { return rawG1(&s.G1.Tau[i], b) }},
+		{3, g2Raw, len(s.G2.Tau), func(i int, b []byte) error { return rawG2(&s.G2.Tau[i], b) }},
+		{4, g1Raw, len(s.G1.AlphaTau), func(i int, b []byte) error { return rawG1(&s.G1.AlphaTau[i], b) }},
+		{5, g1Raw, len(s.G1.BetaTau), func(i int, b []byte) error { return rawG1(&s.G1.BetaTau[i], b) }},
+		{6, g2Raw, 1, func(i int, b []byte) error { return rawG2(&beta[i], b) }},
+	} {
+		raw := make([]byte, v.n*v.size)
 		if _, err := p.sections[v.kind].ReadAt(raw, 0); err != nil && err != io.EOF {
 			return err
 		}
-		err := decodeEach(len(v.g1), g1Raw, raw[:g1Raw*len(v.g1)], func(i int, b []byte) (int, error) { return g1Raw, rawG1(&v.g1[i], b) })
-		if err == nil {
-			err = decodeEach(len(v.g2), g2Raw, raw[g1Raw*len(v.g1):], func(i int, b []byte) (int, error) { return g2Raw, rawG2(&v.g2[i], b) })
-		}
-		if err == nil {
-			err = inSubgroup(v.g2)
-		}
-		if err != nil {
-			return p.refuse("has a bad point in section %d: %v", v.kind, err)
+		for i := range v.n {
+			if err := v.set(i, raw[i*v.size:][:v.size]); err != nil {
+				return p.refuse("has a bad point in section %d: point %d: %v", v.kind, i, err)
+			}
 		}
 	}
 	s.G2.Beta = beta[0]
-	if s.G1.Tau[0] != one1 || s.G2.Tau[0] != one2 {
+	if _, _, gen1, gen2 := curve.Generators(); s.G1.Tau[0] != gen1 || s.G2.Tau[0] != gen2 {
 		return p.refuse("does not begin its powers of tau with the generators")
 	}
 	return nil
@@ -239,6 +242,9 @@ func rawG2(p *curve.G2Affine, b []byte) error {
 	}
 	if p.IsInfinity() || !p.IsOnCurve() {
 		return errors.New("it is not on the curve, or at infinity")
+	}
+	if !p.IsInSubGroup() {
+		return errors.New("it is not of the subgroup")
 	}
 	return nil
 }
@@ -278,13 +284,17 @@ var fpModulus = func() (w [fp.Limbs]uint64) {
 // beta, which is the same in both groups, and that none of the three is zero or one.
 func checkImported(s *mpcsetup.SrsCommons) error {
 	_, _, gen1, gen2 := curve.Generators()
-	for i, first := range []*curve.G1Affine{&s.G1.Tau[1], &s.G1.AlphaTau[0], &s.G1.BetaTau[0]} {
+	for name, first := range map[string]*curve.G1Affine{
+		"tau": &s.G1.Tau[1], "alpha": &s.G1.AlphaTau[0], "beta": &s.G1.BetaTau[0]} {
+		if first.IsInfinity() {
+			return fmt.Errorf("%s is zero", name)
+		}
 		if first.Equal(&gen1) {
-			return fmt.Errorf("%s is one, so nobody contributed", proofNames[i])
+			return fmt.Errorf("%s is one: there was no contribution", name)
 		}
 	}
-	if err := consistent(s); err != nil {
-		return err
+	if err := gcmpc.SameRatioMany(s.G1.Tau, s.G2.Tau, s.G1.AlphaTau, s.G1.BetaTau); err != nil {
+		return fmt.Errorf("its powers: %w", err)
 	}
 	var minus curve.G1Affine
 	minus.Neg(&s.G1.BetaTau[0])

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,9 +51,27 @@ func (w *ptauWriter) secrets(secret [3]uint64) {
 	for i := range s {
 		s[i].SetUint64(secret[i])
 	}
-	w.srs = newPhase1(1 << w.power).srs
-	update(&w.srs, &s[0], &s[1], &s[2])
+	w.srs = powers(1<<w.power, s)
 	w.lastRecord()
+}
+
+// powers are the parameters of phase 1 with known secrets.
+func powers(n uint64, secret [3]fr.Element) (srs mpcsetup.SrsCommons) {
+	_, _, gen1, gen2 := curve.Generators()
+	times := func(x fr.Element, n uint64) fr.Vector {
+		v := make(fr.Vector, n)
+		for i := range v {
+			v[i] = x
+			x.Mul(&x, &secret[0])
+		}
+		return v
+	}
+	srs.G1.Tau = curve.BatchScalarMultiplicationG1(&gen1, times(fr.One(), 2*n-1))
+	srs.G1.AlphaTau = curve.BatchScalarMultiplicationG1(&gen1, times(secret[1], n))
+	srs.G1.BetaTau = curve.BatchScalarMultiplicationG1(&gen1, times(secret[2], n))
+	srs.G2.Tau = curve.BatchScalarMultiplicationG2(&gen2, times(fr.One(), n))
+	srs.G2.Beta = curve.BatchScalarMultiplicationG2(&gen2, secret[2:])[0]
+	return srs
 }
 
 // lastRecord makes the record that leads to the parameters; its proofs are zeros.
@@ -121,12 +140,11 @@ func TestAPtauFileIsReadAsWritten(t *testing.T) {
 	for _, n := range []uint64{2, 64, 1 << testPower} {
 		p, from, err := readPtau(w.file(t), n)
 		fatalIf(t, err)
-		want := newPhase1(n)
 		var s [3]fr.Element
 		for i := range s {
 			s[i].SetUint64(testSecrets[i])
 		}
-		update(&want.srs, &s[0], &s[1], &s[2])
+		want := &bare{powers(n, s)}
 		if !bytes.Equal(encoded(t, p), encoded(t, want)) || from.Power != testPower || from.Contributions != 1 {
 			t.Errorf("%d points: %+v", n, from)
 		}
@@ -303,7 +321,22 @@ func attackImport(t *testing.T, dir string) {
 	}
 }
 
-// Whoever calls his own powers an import must still have powers of one tau.
+// withProofs is a start that carries the proofs of a contribution.
+func withProofs(contribution, start io.WriterTo) io.WriterTo {
+	var a, b bytes.Buffer
+	contribution.WriteTo(&a)
+	start.WriteTo(&b)
+	return raw(append(a.Bytes()[:3*proofSize:3*proofSize], b.Bytes()[3*proofSize:]...))
+}
+
+type raw []byte
+
+func (b raw) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(b)
+	return int64(n), err
+}
+
+// Whoever calls their own powers an import must still have powers of one tau.
 func TestAnInventedImportIsRefused(t *testing.T) {
 	_, _, gen1, _ := curve.Generators()
 	system, err := compileRoot(false)(testCapacity)
@@ -313,19 +346,23 @@ func TestAnInventedImportIsRefused(t *testing.T) {
 	n := shape.domain
 	good, _, err := readPtau(newPtau(t).file(t), n)
 	fatalIf(t, err)
-	contributed, err := contribute(good)
+	contributed := mpcsetup.NewPhase1(n)
+	_, err = contributed.ReadFrom(fullReader{bytes.NewReader(encoded(t, good))})
 	fatalIf(t, err)
-	spoil := func(f func(s *mpcsetup.SrsCommons)) *phase1 {
-		c := clone(good).(*phase1)
-		f(&c.srs)
-		return c
+	contributed.Contribute()
+	spoil := func(f func(s *mpcsetup.SrsCommons)) io.WriterTo {
+		again := new(bare)
+		_, err := again.SrsCommons.ReadFrom(bytes.NewReader(encoded(t, good)[3*proofSize:]))
+		fatalIf(t, err)
+		f(&again.SrsCommons)
+		return again
 	}
-	for want, start := range map[string]*phase1{
-		"the powers of one tau": spoil(func(s *mpcsetup.SrsCommons) { s.G1.Tau[3] = gen1 }),
-		"beta in G2 is another": spoil(func(s *mpcsetup.SrsCommons) { s.G2.Beta.Double(&s.G2.Beta) }),
-		"nobody contributed":    newPhase1(n),
-		"a secret is zero":      spoil(func(s *mpcsetup.SrsCommons) { clear(s.G1.AlphaTau) }),
-		"holds a contribution":  {proofs: contributed.(*phase1).proofs, srs: good.srs},
+	for want, start := range map[string]io.WriterTo{
+		"the powers of one tau":     spoil(func(s *mpcsetup.SrsCommons) { s.G1.Tau[3] = gen1 }),
+		"beta in G2 is another":     spoil(func(s *mpcsetup.SrsCommons) { s.G2.Beta.Double(&s.G2.Beta) }),
+		"there was no contribution": mpcsetup.NewPhase1(n),
+		"alpha is zero":             spoil(func(s *mpcsetup.SrsCommons) { clear(s.G1.AlphaTau) }),
+		"holds a contribution":      withProofs(contributed, good),
 	} {
 		dir := filepath.Join(t.TempDir(), "c")
 		f, err := create(dir, testCapacity, compileRoot(false), "")
@@ -334,7 +371,7 @@ func TestAnInventedImportIsRefused(t *testing.T) {
 		h, err := hashLink(start)
 		fatalIf(t, err)
 		zeros := strings.Repeat("00", 32)
-		fatalIf(t, f.write(importName, marshalJSON(Import{zeros, zeros + zeros, 8, 1, zeros, hex.EncodeToString(h[:])})))
+		fatalIf(t, f.write(importName, Import{zeros, zeros + zeros, 8, 1, zeros, hex.EncodeToString(h[:])}))
 		_, err = f.add(1, 0, start)
 		fatalIf(t, err)
 		_, err = verify(t, dir)
@@ -363,7 +400,7 @@ func FuzzPtau(f *testing.F) {
 			}
 			return
 		}
-		fatalIf(t, checkImported(&p.srs))
+		fatalIf(t, checkImported(&p.SrsCommons))
 	})
 }
 

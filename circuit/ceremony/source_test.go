@@ -20,6 +20,7 @@ import (
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/fixture"
 	"cratelog/internal/loopback"
 	"cratelog/proofcheck"
 	"cratelog/prover"
@@ -37,9 +38,7 @@ func TestKeysFromACeremonyProveForEverybody(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a ceremony for a source circuit takes minutes; not in -short")
 	}
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("there is no git to make a repository with")
-	}
+	fixture.Need(t, "git")
 	begin, worked := time.Now(), cpuSeconds(t)
 	progress := func(what string, _ time.Duration) {
 		t.Logf("%6.1f s, %6.1f s of a processor: %s", time.Since(begin).Seconds(), cpuSeconds(t)-worked, what)

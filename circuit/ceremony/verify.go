@@ -9,7 +9,6 @@ import (
 	"fmt"
 
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
-	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
 	"github.com/consensys/gnark/constraint"
 
@@ -32,9 +31,9 @@ type Result struct {
 	Beacons       [2][]byte // the values, to compare with their public source
 	Import        *Import   // the powers-of-tau file from which phase 1 starts, or nil
 
-	shape   *shape
-	srs     *mpcsetup.SrsCommons
-	proving *groth16.ProvingKey // without A and B, which nothing but proving needs
+	folder *Folder
+	last   file // of phase 2
+	srs    *mpcsetup.SrsCommons
 }
 
 // Verify checks a finished ceremony from the circuit on: the start of phase 1, every
@@ -117,10 +116,13 @@ func (f *Folder) transcript(s *state, seals [2]*seal, importText []byte) [32]byt
 
 // phase1 verifies phase 1 and, given its beacon, returns its parameters.
 func (f *Folder) phase1(ctx context.Context, s *state, by *seal, progress Progress) (*mpcsetup.SrsCommons, error) {
-	start := newPhase1(f.shape.domain)
+	var start link = mpcsetup.NewPhase1(f.shape.domain)
 	if s.imported {
-		var err error
-		if start, err = f.importedStart(ctx, s, progress); err != nil {
+		err := f.checkImportedStart(ctx, s, progress)
+		if err == nil {
+			start, err = f.load(s.files[0][0])
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -133,9 +135,10 @@ func (f *Folder) phase1(ctx context.Context, s *state, by *seal, progress Progre
 		return f.known.srs, nil
 	}
 	srs := new(mpcsetup.SrsCommons)
-	err = progress.do(ctx, "applying the beacon of phase 1", f.shape.estimate().Contribute[0], func() (err error) {
-		*srs, err = last.(*phase1).seal(by.value)
-		return err
+	f.known.newest[0] = newest{} // Seal changes it
+	err = progress.do(ctx, "applying the beacon of phase 1", f.shape.estimate().Contribute[0], func() error {
+		*srs = last.(*mpcsetup.Phase1).Seal(by.value)
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -144,10 +147,11 @@ func (f *Folder) phase1(ctx context.Context, s *state, by *seal, progress Progre
 	return srs, nil
 }
 
-// start2 derives the start of phase 2, and checks it as everybody will.
+// start2 derives the start of phase 2, and checks it as every verifier does.
 func (f *Folder) start2(ctx context.Context, srs *mpcsetup.SrsCommons, progress Progress) (start *mpcsetup.Phase2, err error) {
 	err = progress.do(ctx, "deriving phase 2 from the circuit", f.shape.estimate().Start2, func() error {
-		start = f.shape.derive(srs)
+		start = new(mpcsetup.Phase2)
+		start.Initialize(f.shape.system, srs)
 		return f.shape.checkStart(srs, start)
 	})
 	return start, err
@@ -188,14 +192,14 @@ func (f *Folder) phase2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons,
 	if err != nil || by == nil {
 		return nil, err
 	}
-	r := &Result{shape: f.shape, srs: srs}
+	r := &Result{folder: f, last: s.last(2), srs: srs}
+	f.known.newest[1] = newest{} // Seal changes it
 	err = progress.do(ctx, "making the verifying key", f.shape.estimate().Contribute[1], func() error {
 		evals, err := f.shape.evaluations(srs, start.Parameters.G1.SigmaCKK)
 		if err != nil {
 			return err
 		}
-		pk, vk := clone(last).(*mpcsetup.Phase2).Seal(srs, evals, by.value) // which works on it
-		r.proving = pk.(*groth16.ProvingKey)
+		_, vk := last.(*mpcsetup.Phase2).Seal(srs, evals, by.value)
 		var key bytes.Buffer
 		if _, err := vk.WriteTo(&key); err != nil {
 			return err
@@ -205,7 +209,7 @@ func (f *Folder) phase2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons,
 			Blocks: f.capacity.Blocks, ListBytes: f.capacity.ListBytes(),
 			Origin: OriginPrefix, Key: key.Bytes(),
 		}
-		// Marshal checks the key's shape: a program nobody accepts is not yielded.
+		// Marshal checks the key's shape: every verifier would refuse another.
 		_, err = r.Program.Marshal()
 		return err
 	})

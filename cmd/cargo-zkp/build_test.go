@@ -32,9 +32,7 @@ type depot struct {
 
 func newDepot(t *testing.T) *depot {
 	t.Helper()
-	if _, err := exec.LookPath("cargo"); err != nil {
-		t.Skip("there is no cargo here")
-	}
+	fixture.Need(t, "cargo")
 	dir := t.TempDir()
 	w, err := loopback.Start(t.Context(), loopback.Config{Origin: "depot.example/log", Dir: t.TempDir()})
 	if err != nil {
@@ -374,9 +372,7 @@ func TestADetourOfCargosRequestsIsSeen(t *testing.T) {
 }
 
 func TestCargoIsAskedForItsRegistryAndReachesNobody(t *testing.T) {
-	if _, err := exec.LookPath("cargo"); err != nil {
-		t.Skip("there is no cargo here")
-	}
+	fixture.Need(t, "cargo")
 	index, err := askCargo(t.Context())
 	if err != nil || !strings.HasPrefix(index, "https://") || !strings.HasSuffix(index, "/") {
 		t.Errorf("%q, %v", index, err)

@@ -9,12 +9,13 @@ import (
 	"testing"
 
 	"cratelog/circuit"
+	"cratelog/internal/outcome"
 )
 
 // runs runs the command and returns its exit code and all that it printed.
 func runs(args ...string) (int, string) {
 	var out bytes.Buffer
-	code := exitCode(run(context.Background(), args, &out, &out), &out)
+	code := outcome.Exit("ceremony", usage, run(context.Background(), args, &out, &out), &out)
 	return code, out.String()
 }
 
@@ -59,7 +60,7 @@ func TestACeremonyBeginsAndIsNotFinished(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, 1, "powers-of-tau file is refused", "init", "-blocks", "4", "-ptau", bad, filepath.Join(t.TempDir(), "p"))
-	expect(t, 1, "get one of a larger power", "init", "-blocks", "4", "-ptau", "../../ceremony/testdata/snarkjs-3.ptau", filepath.Join(t.TempDir(), "p"))
+	expect(t, 1, "get one of a larger power", "init", "-blocks", "4", "-ptau", "../../circuit/ceremony/testdata/snarkjs-3.ptau", filepath.Join(t.TempDir(), "p"))
 	// For another circuit: the manifest's other capacity has another constraint system.
 	manifest := filepath.Join(dir, "manifest.json")
 	text, err := os.ReadFile(manifest)

@@ -17,6 +17,8 @@ import (
 
 	"cratelog/circuit"
 	"cratelog/circuit/ceremony"
+	"cratelog/internal/durable"
+	"cratelog/internal/outcome"
 )
 
 const usage = `ceremony makes the keys of a source program with many people (docs/ceremony.md).
@@ -39,25 +41,6 @@ Exit status: 0 all is well; 1 the transcript, a contribution or a beacon is refu
 cannot be read or written, interrupted).
 `
 
-// usageError is a mistake on the command line.
-type usageError struct{ error }
-
-func exitCode(err error, stderr io.Writer) int {
-	var wrong usageError
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.As(err, &wrong):
-		fmt.Fprintf(stderr, "ceremony: %v\n\n%s", err, usage)
-		return 2
-	}
-	fmt.Fprintf(stderr, "ceremony: %v\n", err)
-	if ceremony.Violation(err) {
-		return 1
-	}
-	return 3
-}
-
 // program is one run of the command.
 type program struct {
 	ctx    context.Context
@@ -73,7 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		"status": p.status, "verify": p.verify, "export": p.export,
 	}
 	if len(args) == 0 {
-		return usageError{errors.New("no command is given")}
+		return outcome.Usagef("no command is given")
 	}
 	switch args[0] {
 	case "help", "-h", "-help", "--help":
@@ -82,7 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	command, ok := commands[args[0]]
 	if !ok {
-		return usageError{fmt.Errorf("there is no command %q", args[0])}
+		return outcome.Usagef("there is no command %q", args[0])
 	}
 	return command(args[1:])
 }
@@ -90,13 +73,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // parse parses flags, which may stand before and after the arguments, of which there
 // must be as many as are named.
 func parse(fs *flag.FlagSet, args []string, names ...string) ([]string, error) {
-	fs.SetOutput(io.Discard) // exitCode prints the error with the usage
+	fs.SetOutput(io.Discard) // outcome.Exit prints the error with the usage
 	var rest []string
 	for {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return nil, err
 		} else if err != nil {
-			return nil, usageError{err}
+			return nil, outcome.Misuse(err)
 		}
 		if fs.NArg() == 0 {
 			break
@@ -104,7 +87,7 @@ func parse(fs *flag.FlagSet, args []string, names ...string) ([]string, error) {
 		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
 	}
 	if len(rest) != len(names) {
-		return nil, usageError{fmt.Errorf("%s takes %v, and %d arguments are given", fs.Name(), names, len(rest))}
+		return nil, outcome.Usagef("%s takes %v, and %d arguments are given", fs.Name(), names, len(rest))
 	}
 	return rest, nil
 }
@@ -138,7 +121,8 @@ func (p *program) init(args []string) error {
 		c.Chunks = roomFor(c.Blocks)
 	}
 	if c.Blocks < 3 || c.Blocks > ceremony.MaxBlocks || c.Chunks < 1 || c.Chunks > ceremony.MaxChunks {
-		return usageError{fmt.Errorf("-blocks is 3 to %d and -chunks 1 to %d, not %d and %d", ceremony.MaxBlocks, ceremony.MaxChunks, c.Blocks, c.Chunks)}
+		return outcome.Usagef("-blocks is 3 to %d and -chunks 1 to %d, not %d and %d",
+			ceremony.MaxBlocks, ceremony.MaxChunks, c.Blocks, c.Chunks)
 	}
 	fmt.Fprintln(p.stderr, "compiling the circuit")
 	f, err := ceremony.Init(args[0], c, *ptau)
@@ -173,10 +157,11 @@ func (p *program) next(f *ceremony.Folder) error {
 		_, err = fmt.Fprintln(p.stdout, "Next: both phases are sealed. Publish the folder; anyone runs `ceremony verify`.")
 		return err
 	}
-	fmt.Fprintf(p.stdout, "Next: phase %d has %d contributions. Hand the folder to the next contributor, who runs `ceremony contribute`",
-		s.Phase, s.Contributions[s.Phase-1])
+	fmt.Fprintf(p.stdout, "Next: phase %d has %d contributions. Hand the folder to the next contributor, "+
+		"who runs `ceremony contribute`", s.Phase, s.Contributions[s.Phase-1])
 	if s.Contributions[s.Phase-1] > 0 {
-		fmt.Fprintf(p.stdout, ";\nor, when all have contributed, wait for the beacon that was announced and run `ceremony beacon -phase %d`", s.Phase)
+		fmt.Fprintf(p.stdout, ";\nor, when all have contributed, wait for the beacon that was announced "+
+			"and run `ceremony beacon -phase %d`", s.Phase)
 	}
 	_, err = fmt.Fprintln(p.stdout, ".")
 	return err
@@ -195,14 +180,17 @@ func (p *program) contribute(args []string) error {
 	if err != nil {
 		return err
 	}
-	progress, done := p.steps()
-	c, err := f.Contribute(p.ctx, progress)
-	done()
-	if err != nil {
+	var c ceremony.Contribution
+	if err := p.during(func(progress ceremony.Progress) (err error) {
+		c, err = f.Contribute(p.ctx, progress)
+		return err
+	}); err != nil {
 		return err
 	}
 	fmt.Fprintf(p.stdout, "Contribution %d to phase %d, SHA-256 %x\n", c.Number, c.Phase, c.SHA256)
-	fmt.Fprintf(p.stdout, "Publish this hash under your name, and send %s to the coordinator,\nwho runs `ceremony accept`. Its secrets are gone when this program ends; restart the\nmachine if you want its memory gone too.\n", filepath.Join(args[0], c.Name))
+	fmt.Fprintf(p.stdout, "Publish this hash under your name, and send %s to the coordinator,\n"+
+		"who runs `ceremony accept`. Its secrets are gone when this program ends; restart the\n"+
+		"machine if you want its memory gone too.\n", filepath.Join(args[0], c.Name))
 	return p.next(f)
 }
 
@@ -211,10 +199,11 @@ func (p *program) accept(args []string) error {
 	if err != nil {
 		return err
 	}
-	progress, done := p.steps()
-	c, err := f.Accept(p.ctx, args[1], progress)
-	done()
-	if err != nil {
+	var c ceremony.Contribution
+	if err := p.during(func(progress ceremony.Progress) (err error) {
+		c, err = f.Accept(p.ctx, args[1], progress)
+		return err
+	}); err != nil {
 		return err
 	}
 	fmt.Fprintf(p.stdout, "Accepted as contribution %d to phase %d, SHA-256 %x\n", c.Number, c.Phase, c.SHA256)
@@ -231,19 +220,16 @@ func (p *program) beacon(args []string) error {
 	}
 	value, err := hex.DecodeString(*text)
 	if err != nil || len(value) == 0 {
-		return usageError{errors.New("-value is the beacon in hex")}
+		return outcome.Usagef("-value is the beacon in hex")
 	}
 	if *phase != 1 && *phase != 2 {
-		return usageError{errors.New("-phase is 1 or 2")}
+		return outcome.Usagef("-phase is 1 or 2")
 	}
 	f, err := p.compile(args[0])
 	if err != nil {
 		return err
 	}
-	progress, done := p.steps()
-	err = f.Seal(p.ctx, *phase, value, progress)
-	done()
-	if err != nil {
+	if err := p.during(func(progress ceremony.Progress) error { return f.Seal(p.ctx, *phase, value, progress) }); err != nil {
 		return err
 	}
 	fmt.Fprintf(p.stdout, "Phase %d is sealed.\n", *phase)
@@ -262,10 +248,7 @@ func (p *program) verify(args []string) error {
 		return err
 	}
 	if *ptau != "" {
-		progress, done := p.steps()
-		err := f.CompareImport(p.ctx, *ptau, progress)
-		done()
-		if err != nil {
+		if err := p.during(func(progress ceremony.Progress) error { return f.CompareImport(p.ctx, *ptau, progress) }); err != nil {
 			return err
 		}
 		fmt.Fprintln(p.stdout, "Phase 1 starts from that .ptau file.")
@@ -276,21 +259,26 @@ func (p *program) verify(args []string) error {
 
 // verified verifies a folder and prints what it yields.
 func (p *program) verified(f *ceremony.Folder) (*ceremony.Result, error) {
-	progress, done := p.steps()
-	r, err := f.Verify(p.ctx, progress)
-	done()
-	if err != nil {
+	var r *ceremony.Result
+	if err := p.during(func(progress ceremony.Progress) (err error) {
+		r, err = f.Verify(p.ctx, progress)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	if i := r.Import; i != nil {
-		fmt.Fprintf(p.stdout, "phase 1 starts from a .ptau file with the SHA-256 %s,\nBLAKE2b-512 %s,\nof power %d, with %d contributions that nothing here verifies; -ptau FILE compares\n", i.SHA256, i.BLAKE2b, i.Power, i.Contributions)
+		fmt.Fprintf(p.stdout, "phase 1 starts from a .ptau file with the SHA-256 %s,\nBLAKE2b-512 %s,\n"+
+			"of power %d, with %d contributions that nothing here verifies; -ptau FILE compares\n",
+			i.SHA256, i.BLAKE2b, i.Power, i.Contributions)
 	}
 	for _, c := range r.Contributions {
 		fmt.Fprintf(p.stdout, "phase %d, contribution %d: %x\n", c.Phase, c.Number, c.SHA256)
 	}
 	fmt.Fprintf(p.stdout, "phase 1, beacon: %x\nphase 2, beacon: %x\n", r.Beacons[0], r.Beacons[1])
-	fmt.Fprintf(p.stdout, "transcript: %x\nprogram: %x (%d blocks, lists of %d bytes)\n", r.Transcript, r.Program.ID(), r.Program.Blocks, r.Program.ListBytes)
-	fmt.Fprintln(p.stdout, "Everything holds. Compare the beacons with their public source, and the contributions\nwith what the contributors published.")
+	fmt.Fprintf(p.stdout, "transcript: %x\nprogram: %x (%d blocks, lists of %d bytes)\n",
+		r.Transcript, r.Program.ID(), r.Program.Blocks, r.Program.ListBytes)
+	fmt.Fprintln(p.stdout, "Everything holds. Compare the beacons with their public source, and the contributions\n"+
+		"with what the contributors published.")
 	return r, nil
 }
 
@@ -303,7 +291,7 @@ func (p *program) export(args []string) error {
 		return err
 	}
 	if *out == "" || *pk == "" {
-		return usageError{errors.New("export needs -out and -pk")}
+		return outcome.Usagef("export needs -out and -pk")
 	}
 	f, err := p.compile(args[0])
 	if err != nil {
@@ -317,68 +305,55 @@ func (p *program) export(args []string) error {
 }
 
 // write writes both files whole, or neither; neither may exist.
-func (p *program) write(r *ceremony.Result, out, pk string) (err error) {
-	var files []*os.File
-	defer func() {
-		for _, f := range files {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	for _, path := range []string{out, pk} {
-		f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-		if err != nil {
-			return err
-		}
-		files = append(files, f)
-	}
-	progress, done := p.steps()
-	err = r.Export(p.ctx, files[0], files[1], progress)
-	done()
+func (p *program) write(r *ceremony.Result, out, pk string) error {
+	program, err := durable.Create(filepath.Dir(out))
 	if err != nil {
 		return err
 	}
-	for i, path := range []string{out, pk} {
-		if err := errors.Join(files[i].Chmod(0o644), files[i].Sync()); err != nil {
-			return err
-		}
-		if err := os.Link(files[i].Name(), path); err != nil { // never over another file
-			if i == 1 {
-				os.Remove(out)
-			}
-			return err
-		}
+	defer program.Discard()
+	key, err := durable.Create(filepath.Dir(pk))
+	if err != nil {
+		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, "%s: the program, origin %s\n%s: the proving key, SHA-256 %x (the program file says it)\n", out, r.Program.Origin, pk, r.Program.ProvingKey)
+	defer key.Discard()
+	if err := p.during(func(progress ceremony.Progress) error { return r.Export(p.ctx, program, key, progress) }); err != nil {
+		return err
+	}
+	if err := key.CommitNew(pk, 0o644); err != nil {
+		return err
+	}
+	if err := program.CommitNew(out, 0o644); err != nil {
+		os.Remove(pk)
+		return err
+	}
+	_, err = fmt.Fprintf(p.stdout, "%s: the program, origin %s\n%s: the proving key, SHA-256 %x (the program file says it)\n",
+		out, r.Program.Origin, pk, r.Program.ProvingKey)
 	return err
 }
 
-// steps returns a Progress that prints each step and, on a terminal, how long it has
-// taken; done ends the last.
-func (p *program) steps() (ceremony.Progress, func()) {
+// during does work whose steps it prints, and on a terminal how long each has taken.
+func (p *program) during(work func(ceremony.Progress) error) error {
 	f, ok := p.stderr.(*os.File)
 	tty := ok && term.IsTerminal(int(f.Fd()))
-	var stop chan struct{}
-	var wg sync.WaitGroup
-	end := func() {
-		if stop != nil {
-			close(stop)
-			wg.Wait()
-			stop = nil
-		}
-	}
-	begin := func(what string, expect time.Duration) {
+	end := func() {}
+	defer func() { end() }()
+	return work(func(what string, expect time.Duration) {
 		end()
 		if expect >= 2*time.Second {
 			what += fmt.Sprintf(" (about %v)", expect.Round(time.Second))
 		}
 		fmt.Fprintln(p.stderr, what)
-		if tty {
-			stop = make(chan struct{})
-			wg.Go(func() { tick(p.stderr, stop) })
+		if !tty {
+			return
 		}
-	}
-	return begin, end
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() { tick(p.stderr, stop) })
+		end = sync.OnceFunc(func() {
+			close(stop)
+			wg.Wait()
+		})
+	})
 }
 
 // tick shows the seconds since it began, on one line, until stop.

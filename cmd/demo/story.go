@@ -268,7 +268,7 @@ func (s *story) ending() {
 		s.say("   a witness          %s/", w.URL)
 	}
 	s.say("   a monitor          %s/", s.m.url)
-	s.say("   the reader's trust file %s", s.w.File)
+	s.say("   the trust file     %s", s.w.File)
 	s.say("\nTry it:")
 	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --trust %s --development", s.w.URL, s.w.File)
 }

@@ -32,7 +32,7 @@ import (
 	"cratelog/config"
 	"cratelog/crate"
 	"cratelog/entry"
-	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 	"cratelog/log"
 	"cratelog/proofcheck"
 	"cratelog/witness"
@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 	} else {
 		err = run(ctx, os.Args[2:], os.Stdout, os.Stderr)
 	}
-	os.Exit(daemon.ExitCode("logd", usage, err, os.Stderr))
+	os.Exit(outcome.Exit("logd", usage, err, os.Stderr))
 }
 
 // testProofs accepts exactly one proof for each claim.
@@ -451,7 +451,7 @@ func TestTheRealProgram(t *testing.T) {
 	})
 	t.Run("a key is never overwritten", func(t *testing.T) {
 		out, err := exec.Command(os.Args[0], "logd", "keygen", "-origin", origin, "-out", filepath.Join(s.dir, "key.pem")).CombinedOutput()
-		wantExit(t, err, out, 1, "key.pem")
+		wantExit(t, err, out, 3, "key.pem")
 	})
 	t.Run("usage", func(t *testing.T) {
 		for _, args := range [][]string{{}, {"sing"}, {"serve"}, {"serve", "-x"}, {"serve", "-config", "x", "y"}, {"keygen", "-origin", "a b", "-out", "x"}, {"vkey"}} {

@@ -2,18 +2,6 @@
 // transparent log of them. See usage in run.go and docs/operating.md.
 package main
 
-import (
-	"context"
-	"os"
-	"os/signal"
-	"syscall"
+import "cratelog/internal/daemon"
 
-	"cratelog/internal/daemon"
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(daemon.ExitCode("logd", usage, err, os.Stderr))
-}
+func main() { daemon.Main("logd", usage, run) }

@@ -2,13 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"cratelog/config"
 	"cratelog/crate"
+	"cratelog/internal/durable"
 	"cratelog/log"
 	"cratelog/proofcheck"
 )
@@ -40,9 +38,7 @@ type settings struct {
 	Debug              bool            `toml:"debug"`
 }
 
-const (
-	maxPolicy = 1 << 20
-)
+const maxPolicy = 1 << 20
 
 // load reads the settings file at path and the files that it names, which are
 // relative to its directory.
@@ -55,34 +51,32 @@ func load(path string) (settings, log.Config, error) {
 	if err := config.LoadTOML(path, &s); err != nil {
 		return s, log.Config{}, err
 	}
-	for _, required := range []struct{ key, value string }{
-		{"origin", s.Origin}, {"listen", s.Listen}, {"key", s.Key}, {"tree", s.Tree}, {"state", s.State}, {"policy", s.Policy},
-	} {
-		if required.value == "" {
-			return s, log.Config{}, fmt.Errorf("%s: the setting %q is missing; see config/logd.example.toml", path, required.key)
-		}
+	if err := config.Require(path, "logd", map[string]string{
+		"origin": s.Origin, "listen": s.Listen, "key": s.Key, "tree": s.Tree, "state": s.State, "policy": s.Policy,
+	}); err != nil {
+		return s, log.Config{}, err
 	}
 	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
 		return s, log.Config{}, fmt.Errorf("%s: crate_bytes, inflated_bytes and crate_files must be at least 1", path)
 	}
 	for i, name := range s.Programs {
-		s.Programs[i] = beside(path, name)
+		s.Programs[i] = config.Beside(path, name)
 	}
 	keys := s.ProvingKeys
 	if keys != "" {
-		keys = beside(path, keys)
+		keys = config.Beside(path, keys)
 	}
-	policy, err := readFile(beside(path, s.Policy), maxPolicy, "a policy")
+	policy, err := durable.Read(config.Beside(path, s.Policy), maxPolicy)
 	if err != nil {
 		return s, log.Config{}, err
 	}
-	signer, vkey, err := config.LogSigner(beside(path, s.Key), s.Origin)
+	signer, vkey, err := config.LogSigner(config.Beside(path, s.Key), s.Origin)
 	if err != nil {
 		return s, log.Config{}, err
 	}
 	return s, log.Config{
 		Origin: s.Origin, Signer: signer, VKey: vkey,
-		TreeDir: beside(path, s.Tree), StateDir: beside(path, s.State), KeysDir: keys,
+		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Policy: policy, Development: s.Development,
 		Limits: log.Limits{
 			Crate: crate.Limits{Compressed: s.CrateBytes, Inflated: s.InflatedBytes, Files: s.CrateFiles},
@@ -94,30 +88,6 @@ func load(path string) (settings, log.Config, error) {
 		BatchSize:          s.BatchSize,
 		BatchAge:           s.BatchAge.Duration,
 	}, nil
-}
-
-func readFile(path string, most int64, what string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if int64(len(b)) > most {
-		return nil, fmt.Errorf("%s has more than %d bytes: is it %s?", path, most, what)
-	}
-	return b, nil
-}
-
-// beside resolves a file name found in the settings file.
-func beside(settingsFile, name string) string {
-	if filepath.IsAbs(name) {
-		return name
-	}
-	return filepath.Join(filepath.Dir(settingsFile), name)
 }
 
 // programs tells which proofs a log accepts: those of shipped programs and of files.

@@ -6,12 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"cratelog/internal/fixture"
 	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
 )
@@ -25,9 +25,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	if runtime.GOOS == "windows" {
-		t.Skip("the hooks of this test are shell scripts")
-	}
+	fixture.Need(t, "/bin/sh") // the hooks are scripts
 	dir := t.TempDir()
 	hook := filepath.Join(dir, "hook")
 	fatal(t, os.WriteFile(hook, []byte("#!/bin/sh\ntest ! -e \"$1.broken\" && echo \"$ALERT_ID $EVENT $KIND $FINDING_ID $EVIDENCE_FILE $EVIDENCE_URL\" >> \"$1\"\n"), 0o755))

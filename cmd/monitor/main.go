@@ -4,13 +4,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
-	"cratelog/internal/outcome"
+	"cratelog/internal/daemon"
 )
 
 const usage = `monitor follows transparency logs of crate proofs.
@@ -49,42 +45,22 @@ verify-evidence: it does not hold, query: there is no such thing; 2 the command 
 wrong; 3 something could not be read or reached, or once: an operational finding stands.
 `
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(outcome.Exit("monitor", usage, err, os.Stderr))
-}
+func main() { daemon.Main("monitor", usage, run) }
 
-// verbs are the commands.
-func verbs() map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	return map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
-		"init":            initialize,
-		"run":             runMonitor,
-		"once":            once,
-		"watch":           watch,
-		"authorize":       authorize,
-		"query":           query,
-		"export":          export,
-		"verify-evidence": verifyEvidence,
-		"test-alert":      testAlert,
-		"ack":             ack,
-	}
+var verbs = map[string]daemon.Verb{
+	"init":            initialize,
+	"run":             runMonitor,
+	"once":            once,
+	"watch":           watch,
+	"authorize":       authorize,
+	"query":           query,
+	"export":          export,
+	"verify-evidence": verifyEvidence,
+	"test-alert":      testAlert,
+	"ack":             ack,
 }
 
 // run is the whole program: it does what args say until that is done or ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
-		return outcome.Misuse(errors.New("no command is given"))
-	}
-	switch args[0] {
-	case "help", "-h", "-help", "--help":
-		_, err := io.WriteString(stdout, usage)
-		return err
-	}
-	verb := verbs()[args[0]]
-	if verb == nil {
-		return outcome.Usagef("there is no command %q", args[0])
-	}
-	return verb(ctx, args[1:], stdout, stderr)
+	return daemon.Run(ctx, usage, verbs, args, stdout, stderr)
 }

@@ -2,18 +2,6 @@
 // c2sp.org/tlog-witness says. See usage below and docs/operating.md.
 package main
 
-import (
-	"context"
-	"os"
-	"os/signal"
-	"syscall"
+import "cratelog/internal/daemon"
 
-	"cratelog/internal/daemon"
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(daemon.ExitCode("witness", usage, err, os.Stderr))
-}
+func main() { daemon.Main("witness", usage, run) }

@@ -4,16 +4,15 @@ import (
 	"context"
 	"crypto"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"path/filepath"
 
 	"cratelog/config"
 	"cratelog/evidence"
 	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 	"cratelog/witness"
 )
 
@@ -27,74 +26,31 @@ const usage = `witness cosigns the checkpoints of transparency logs (c2sp.org/tl
 	                                  serve until SIGINT or SIGTERM
 	witness evidence -config FILE [-out DIR]
 	                                  print what was recorded about the logs, as JSON,
-	                                  and write each fork to a file that anybody can check
+	                                  and write each fork to a file that anyone can check
 
-Exit status: 0 all is well; 1 it failed, or evidence found a fork; 2 the command
-line is wrong.
+Exit status: 0 all is well; 1 evidence found a fork; 2 the command line is wrong;
+3 it failed.
 `
 
-// run is the whole program: it does what args say until that is done or ctx
-// ends.
+var keys = daemon.Keys{
+	Name:  "name",
+	Types: map[string]func(string) error{"ed25519": config.GenerateKey, "ml-dsa-44": config.GenerateMLDSAKey},
+	VKey: func(path, name string) (string, error) {
+		_, vkey, err := config.CosignatureSigner(path, name)
+		return vkey, err
+	},
+}
+
+var verbs = map[string]daemon.Verb{
+	"keygen":   keys.Keygen,
+	"vkey":     keys.Show,
+	"init":     initialize,
+	"serve":    serve,
+	"evidence": showEvidence,
+}
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
-		return daemon.Usage(errors.New("no command is given"))
-	}
-	switch args[0] {
-	case "keygen":
-		return keygen(args[1:], stdout)
-	case "vkey":
-		return vkey(args[1:], stdout)
-	case "init":
-		return initialise(ctx, args[1:], stderr)
-	case "serve":
-		return serve(ctx, args[1:], stderr)
-	case "evidence":
-		return showEvidence(ctx, args[1:], stdout, stderr)
-	case "help", "-h", "-help", "--help":
-		_, err := io.WriteString(stdout, usage)
-		return err
-	}
-	return daemon.Usagef("there is no command %q", args[0])
-}
-
-func keygen(args []string, stdout io.Writer) error {
-	fs := flag.NewFlagSet("keygen", flag.ContinueOnError)
-	name := fs.String("name", "", "key name")
-	out := fs.String("out", "", "key file to write")
-	kind := fs.String("type", "ed25519", "ed25519 or ml-dsa-44")
-	if err := daemon.Parse(fs, args, "name", "out"); err != nil {
-		return err
-	}
-	if err := config.CheckKeyName(*name); err != nil {
-		return daemon.Usage(err)
-	}
-	generate := map[string]func(string) error{"ed25519": config.GenerateKey, "ml-dsa-44": config.GenerateMLDSAKey}[*kind]
-	if generate == nil {
-		return daemon.Usagef("keygen: -type is ed25519 or ml-dsa-44, not %q", *kind)
-	}
-	if err := generate(*out); err != nil {
-		return err
-	}
-	return printVKey(stdout, *out, *name)
-}
-
-func vkey(args []string, stdout io.Writer) error {
-	fs := flag.NewFlagSet("vkey", flag.ContinueOnError)
-	name := fs.String("name", "", "key name")
-	key := fs.String("key", "", "key file")
-	if err := daemon.Parse(fs, args, "name", "key"); err != nil {
-		return err
-	}
-	return printVKey(stdout, *key, *name)
-}
-
-func printVKey(stdout io.Writer, path, name string) error {
-	_, vkey, err := config.CosignatureSigner(path, name)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(stdout, vkey)
-	return err
+	return daemon.Run(ctx, usage, verbs, args, stdout, stderr)
 }
 
 // settings is the file that config/witness.example.toml explains.
@@ -116,14 +72,10 @@ func load(path string, logger *slog.Logger) (settings, witness.Config, error) {
 	if err := config.LoadTOML(path, &s); err != nil {
 		return s, witness.Config{}, err
 	}
-	for _, required := range []struct{ key, value string }{
-		{"name", s.Name}, {"listen", s.Listen}, {"database", s.Database},
-	} {
-		if required.value == "" {
-			return s, witness.Config{}, fmt.Errorf("%s: the setting %q is missing; see config/witness.example.toml", path, required.key)
-		}
+	if err := config.Require(path, "witness", map[string]string{"name": s.Name, "listen": s.Listen, "database": s.Database}); err != nil {
+		return s, witness.Config{}, err
 	}
-	cfg := witness.Config{Name: s.Name, DBPath: beside(path, s.Database), Logger: logger}
+	cfg := witness.Config{Name: s.Name, DBPath: config.Beside(path, s.Database), Logger: logger}
 	if err := config.CheckKeyName(s.Name); err != nil {
 		return s, cfg, fmt.Errorf("%s: name: %w", path, err)
 	}
@@ -141,7 +93,7 @@ func readKeys(path string, files []string) ([]crypto.Signer, error) {
 	}
 	var signers []crypto.Signer
 	for _, file := range files {
-		key, err := config.ReadKey(beside(path, file))
+		key, err := config.ReadKey(config.Beside(path, file))
 		if err != nil {
 			return nil, fmt.Errorf("%s: keys: %w", path, err)
 		}
@@ -150,15 +102,7 @@ func readKeys(path string, files []string) ([]crypto.Signer, error) {
 	return signers, nil
 }
 
-// beside resolves a file name found in the settings file.
-func beside(settingsFile, name string) string {
-	if filepath.IsAbs(name) {
-		return name
-	}
-	return filepath.Join(filepath.Dir(settingsFile), name)
-}
-
-func initialise(ctx context.Context, args []string, stderr io.Writer) error {
+func initialize(ctx context.Context, args []string, _, stderr io.Writer) error {
 	fs := flag.NewFlagSet("init", flag.ContinueOnError)
 	file := fs.String("config", "", "settings file")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
@@ -220,7 +164,7 @@ func showEvidence(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return err
 	}
 	if n := len(all.Forks); n > 0 {
-		return fmt.Errorf("there is proof of %d forks; give it to everyone who relies on these logs", n)
+		return outcome.Refusef("there is proof of %d forks; give it to everyone who relies on these logs", n)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 const shutdownDeadline = 10 * time.Second
 
 // serve runs the witness until ctx ends.
-func serve(ctx context.Context, args []string, stderr io.Writer) error {
+func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	file := fs.String("config", "", "settings file")
 	ready := fs.String("ready-file", "", "file to write the URL to once the witness listens")

@@ -22,7 +22,7 @@ import (
 
 	"cratelog/config"
 	"cratelog/evidence"
-	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 	"cratelog/witness"
 
 	"filippo.io/torchwood"
@@ -408,26 +408,26 @@ func TestMistakesAreNamedAndGetTheirExitCode(t *testing.T) {
 		{[]string{"keygen", "-name", "w"}, 2, "keygen needs -out"},
 		{[]string{"keygen", "-name", "a b", "-out", filepath.Join(dir, "k")}, 2, "contains a space"},
 		{[]string{"keygen", "-name", "w", "-out", filepath.Join(dir, "k"), "-type", "rsa"}, 2, `-type is ed25519 or ml-dsa-44, not "rsa"`},
-		{[]string{"keygen", "-name", "w", "-out", settings}, 1, "already exists and is left alone"},
-		{[]string{"vkey", "-name", "w", "-key", filepath.Join(dir, "none")}, 1, "no such file"},
-		{[]string{"vkey", "-name", "w", "-key", loose}, 1, "run: chmod 600 " + loose},
-		{[]string{"serve", "-config", filepath.Join(dir, "none.toml")}, 1, "no such file"},
-		{[]string{"serve", "-config", spoilt("listen", "lisen")}, 1, `line 2: unknown key "lisen"; correct its spelling or remove it`},
-		{[]string{"serve", "-config", spoilt("name = \"witness.example/w1\"\n", "")}, 1, `the setting "name" is missing; see config/witness.example.toml`},
-		{[]string{"serve", "-config", spoilt("listen = \"127.0.0.1:0\"\n", "")}, 1, `the setting "listen" is missing`},
-		{[]string{"serve", "-config", spoilt("database = \"w.db\"\n", "")}, 1, `the setting "database" is missing`},
-		{[]string{"serve", "-config", spoilt("keys = [\"key.pem\"]\n", "")}, 1, `the setting "keys" is missing; make a key with: witness keygen`},
-		{[]string{"serve", "-config", spoilt("w1", "w 1")}, 1, "contains a space"},
-		{[]string{"serve", "-config", spoilt("w1", "w2")}, 1, "it belongs to the witness"},
-		{[]string{"serve", "-config", spoilt("w.db", "new.db")}, 1, "does not exist; if this witness has never signed, create it with: witness init"},
-		{[]string{"serve", "-config", spoilt("127.0.0.1:0", "127.0.0.1:x")}, 1, "listen tcp"},
-		{[]string{"serve", "-config", spoilt("key.pem", "nokey.pem")}, 1, "keys: key file"},
-		{[]string{"init", "-config", settings}, 1, "already exists and is left alone"},
+		{[]string{"keygen", "-name", "w", "-out", settings}, 3, "already exists and is left alone"},
+		{[]string{"vkey", "-name", "w", "-key", filepath.Join(dir, "none")}, 3, "no such file"},
+		{[]string{"vkey", "-name", "w", "-key", loose}, 3, "run: chmod 600 " + loose},
+		{[]string{"serve", "-config", filepath.Join(dir, "none.toml")}, 3, "no such file"},
+		{[]string{"serve", "-config", spoilt("listen", "lisen")}, 3, `line 2: unknown key "lisen"; correct its spelling or remove it`},
+		{[]string{"serve", "-config", spoilt("name = \"witness.example/w1\"\n", "")}, 3, `the setting "name" is missing; see config/witness.example.toml`},
+		{[]string{"serve", "-config", spoilt("listen = \"127.0.0.1:0\"\n", "")}, 3, `the setting "listen" is missing`},
+		{[]string{"serve", "-config", spoilt("database = \"w.db\"\n", "")}, 3, `the setting "database" is missing`},
+		{[]string{"serve", "-config", spoilt("keys = [\"key.pem\"]\n", "")}, 3, `the setting "keys" is missing; make a key with: witness keygen`},
+		{[]string{"serve", "-config", spoilt("w1", "w 1")}, 3, "contains a space"},
+		{[]string{"serve", "-config", spoilt("w1", "w2")}, 3, "it belongs to the witness"},
+		{[]string{"serve", "-config", spoilt("w.db", "new.db")}, 3, "does not exist; if this witness has never signed, create it with: witness init"},
+		{[]string{"serve", "-config", spoilt("127.0.0.1:0", "127.0.0.1:x")}, 3, "listen tcp"},
+		{[]string{"serve", "-config", spoilt("key.pem", "nokey.pem")}, 3, "keys: key file"},
+		{[]string{"init", "-config", settings}, 3, "already exists and is left alone"},
 		{[]string{"help"}, 0, ""},
 		{[]string{"serve", "-h"}, 0, ""},
 	} {
 		var stderr bytes.Buffer
-		code := daemon.ExitCode("witness", usage, run(t.Context(), test.args, io.Discard, io.Discard), &stderr)
+		code := outcome.Exit("witness", usage, run(t.Context(), test.args, io.Discard, io.Discard), &stderr)
 		if code != test.code || !strings.Contains(stderr.String(), test.want) {
 			t.Errorf("witness %q: exit %d and %q\nwant %d and %q", test.args, code, stderr.String(), test.code, test.want)
 		}
@@ -456,14 +456,14 @@ func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
 	l := newTestLog(t, "log.example", 5)
 	settings, _ := setUp(t, l)
 	var out, stderr bytes.Buffer
-	if code := daemon.ExitCode("witness", usage, run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 0 || !strings.Contains(out.String(), `"forks": []`) {
+	if code := outcome.Exit("witness", usage, run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 0 || !strings.Contains(out.String(), `"forks": []`) {
 		t.Errorf("no evidence: exit %d, %q, %q", code, out.String(), stderr.String())
 	}
 	_, cfg, err := load(settings, nil)
 	fatal(t, err)
 	addFork(t, cfg, l)
 	out.Reset()
-	if code := daemon.ExitCode("witness", usage, run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 1 || !strings.Contains(stderr.String(), "there is proof of 1 forks") || !strings.Contains(out.String(), `"a": "log.example\n5\n`) {
+	if code := outcome.Exit("witness", usage, run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 1 || !strings.Contains(stderr.String(), "there is proof of 1 forks") || !strings.Contains(out.String(), `"a": "log.example\n5\n`) {
 		t.Errorf("a fork: exit %d, %q, %q", code, out.String(), stderr.String())
 	}
 	dir := t.TempDir()

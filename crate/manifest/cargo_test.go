@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"cratelog/internal/fixture"
 )
 
 // A project is a directory that cargo packages.
@@ -194,9 +196,7 @@ workspace = true
 }
 
 func TestWhatCargoMakesFollows(t *testing.T) {
-	if _, err := exec.LookPath("cargo"); err != nil {
-		t.Skip("cargo is not installed: what it makes of manifests is not compared")
-	}
+	fixture.Need(t, "cargo")
 	for _, p := range projects {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()

@@ -6,63 +6,132 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
 	"time"
 
+	"cratelog/config"
+	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 )
 
-// Usage marks a mistake on the command line.
-func Usage(err error) error { return outcome.Misuse(err) }
+// A Verb does what args say until that is done or ctx ends.
+type Verb func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-// Usagef is Usage of fmt.Errorf.
-func Usagef(format string, args ...any) error { return outcome.Usagef(format, args...) }
+// Main is a whole program: it ends with the exit code of what run returns. ctx ends with
+// SIGINT or SIGTERM.
+func Main(program, usage string, run Verb) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(outcome.Exit(program, usage, err, os.Stderr))
+}
 
-// ExitCode prints the error that ended a program and returns its exit code: 0 if
-// there is none, 2 with the usage for a mistake on the command line, else 1.
-func ExitCode(program, usage string, err error, stderr io.Writer) int {
-	code := outcome.Exit(program, usage, err, stderr)
-	if code == int(outcome.Unchecked) {
-		return int(outcome.Refused)
+// Run does the verb that args begin with. Each program knows help.
+func Run(ctx context.Context, usage string, verbs map[string]Verb, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		return outcome.Usagef("no command is given")
 	}
-	return code
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		_, err := io.WriteString(stdout, usage)
+		return err
+	}
+	verb := verbs[args[0]]
+	if verb == nil {
+		return outcome.Usagef("there is no command %q", args[0])
+	}
+	return verb(ctx, args[1:], stdout, stderr)
 }
 
 // Parse parses the flags of a command, which takes no other arguments, and requires
 // those named to be given.
 func Parse(fs *flag.FlagSet, args []string, required ...string) error {
-	fs.SetOutput(io.Discard) // ExitCode prints the error with the usage
+	fs.SetOutput(io.Discard) // outcome.Exit prints the error with the usage
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return err
 	} else if err != nil {
-		return Usage(err)
+		return outcome.Misuse(err)
 	}
 	if fs.NArg() > 0 {
-		return Usagef("%s takes no argument %q", fs.Name(), fs.Arg(0))
+		return outcome.Usagef("%s takes no argument %q", fs.Name(), fs.Arg(0))
 	}
 	for _, name := range required {
 		if fs.Lookup(name).Value.String() == "" {
-			return Usagef("%s needs -%s", fs.Name(), name)
+			return outcome.Usagef("%s needs -%s", fs.Name(), name)
 		}
 	}
 	return nil
 }
 
-// WriteReady writes a URL to a file, whole or not at all, so that whoever waits for
-// it never reads half a URL. Without a path it does nothing.
+// Keys are the verbs keygen and vkey.
+type Keys struct {
+	Name  string                                  // the flag that names a key: origin or name
+	Types map[string]func(path string) error      // make a key file; ed25519 is the default
+	VKey  func(path, name string) (string, error) // of a key file
+}
+
+// Keygen makes a key file and prints its vkey.
+func (k Keys) Keygen(_ context.Context, args []string, stdout, _ io.Writer) error {
+	fs := flag.NewFlagSet("keygen", flag.ContinueOnError)
+	name := fs.String(k.Name, "", "the key's name")
+	out := fs.String("out", "", "key file to write")
+	kind := new("ed25519")
+	types := strings.Join(slices.Sorted(maps.Keys(k.Types)), " or ")
+	if len(k.Types) > 1 {
+		fs.StringVar(kind, "type", *kind, types)
+	}
+	if err := Parse(fs, args, k.Name, "out"); err != nil {
+		return err
+	}
+	if err := config.CheckKeyName(*name); err != nil {
+		return outcome.Misuse(err)
+	}
+	generate := k.Types[*kind]
+	if generate == nil {
+		return outcome.Usagef("keygen: -type is %s, not %q", types, *kind)
+	}
+	if err := generate(*out); err != nil {
+		return err
+	}
+	return k.print(stdout, *out, *name)
+}
+
+// Show prints the vkey of a key file.
+func (k Keys) Show(_ context.Context, args []string, stdout, _ io.Writer) error {
+	fs := flag.NewFlagSet("vkey", flag.ContinueOnError)
+	name := fs.String(k.Name, "", "the key's name")
+	key := fs.String("key", "", "key file")
+	if err := Parse(fs, args, k.Name, "key"); err != nil {
+		return err
+	}
+	return k.print(stdout, *key, *name)
+}
+
+func (k Keys) print(stdout io.Writer, path, name string) error {
+	vkey, err := k.VKey(path, name)
+	if err == nil {
+		_, err = fmt.Fprintln(stdout, vkey)
+	}
+	return err
+}
+
+// WriteReady writes a URL to a file, whole or not at all: a script waits for it, and
+// never reads half a URL. Without a path it does nothing.
 func WriteReady(path, url string) error {
 	if path == "" {
 		return nil
 	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, []byte(url+"\n"), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return durable.Write(path, []byte(url+"\n"), 0o644)
 }
 
 // RemoveReady removes what WriteReady wrote.
@@ -77,7 +146,7 @@ func RemoveReady(path string) error {
 // deadline. The server must have its timeouts set.
 func Serve(ctx context.Context, server *http.Server, l net.Listener, logger *slog.Logger, deadline time.Duration) error {
 	server.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
-	failed := make(chan error, 1) // buffered: nobody may be left to read it
+	failed := make(chan error, 1) // buffered: after a signal its reader is gone
 	go func() { failed <- server.Serve(l) }()
 	select {
 	case err := <-failed:

@@ -49,7 +49,7 @@ type World struct {
 	VKey      string
 	Policy    *client.Policy
 	Text      []byte // of the policy
-	File      string // that holds Text: policy.txt
+	File      string // that holds Text: trust.policy
 	Proofs    *proofcheck.Verifier
 	Witnesses []Witness
 
@@ -121,7 +121,7 @@ func (w *World) startWitnesses(ctx context.Context, cfg Config) error {
 	}
 	text += fmt.Sprintf("group all-witnesses %d%s\nquorum all-witnesses\n", n/2+1, members)
 	w.Text = []byte(text)
-	w.File = filepath.Join(cfg.Dir, "policy.txt")
+	w.File = filepath.Join(cfg.Dir, "trust.policy")
 	var err error
 	if w.Policy, err = client.ParsePolicy(w.Text); err != nil {
 		return err

@@ -6,6 +6,8 @@
 //	go run ./internal/makekeys [BLOCKS ...]
 package main
 
+//go:generate sh -c "cd ../.. && go run ./internal/makekeys"
+
 import (
 	"context"
 	"encoding/json"

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"cratelog/cargo/registry"
+	"cratelog/internal/fixture"
 	"cratelog/internal/registrytest"
 )
 
@@ -19,11 +20,8 @@ import (
 // named "test", for a project to depend on.
 func cargo(t *testing.T, dir, index string, env []string, args ...string) (string, error) {
 	t.Helper()
-	path, err := exec.LookPath("cargo")
-	if err != nil {
-		t.Skip("there is no cargo here")
-	}
-	cmd := exec.CommandContext(t.Context(), path, append([]string{"--config", fmt.Sprintf("registries.test.index=%q", "sparse+"+index)}, args...)...)
+	fixture.Need(t, "cargo")
+	cmd := exec.CommandContext(t.Context(), "cargo", append([]string{"--config", fmt.Sprintf("registries.test.index=%q", "sparse+"+index)}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CARGO_HOME="+filepath.Join(dir, "home"), "CARGO_NET_RETRY=0", "no_proxy=127.0.0.1")
 	cmd.Env = append(cmd.Env, env...)

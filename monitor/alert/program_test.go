@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"cratelog/config"
+	"cratelog/internal/fixture"
 	"cratelog/monitor/store"
 )
 
@@ -90,7 +91,7 @@ func TestACommandThatFailsSaysWhy(t *testing.T) {
 func TestACommandIsStoppedWithAllItsChildren(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Skipf("no fifo here: %v", err)
+		fixture.Skip(t, "no fifo here: %v", err)
 	}
 	eof := make(chan error, 1)
 	go func() {

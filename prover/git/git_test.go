@@ -380,10 +380,7 @@ func TestRealRepositoriesAreRead(t *testing.T) {
 		"wasm-bindgen-0.2.127": "a579ee62b631fd1fa96c7740b52a2952b07c0219",
 	} {
 		t.Run(name, func(t *testing.T) {
-			tarball := filepath.Join(fixture.Root(t), "..", "shared", "corpus", name+".git.tar.gz")
-			if _, err := os.Stat(tarball); err != nil {
-				t.Skip("the corpus of real repositories is not here")
-			}
+			tarball := fixture.Corpus(t, name)
 			dir := t.TempDir()
 			if out, err := exec.CommandContext(t.Context(), "tar", "-xzf", tarball, "-C", dir, "--strip-components=1").CombinedOutput(); err != nil {
 				t.Fatalf("tar: %v\n%s", err, out)

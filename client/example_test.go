@@ -1,0 +1,63 @@
+package client_test
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/client"
+	"cratelog/proofcheck"
+	"cratelog/testdata"
+)
+
+// A reader who has a .crate and its bundle verifies it offline: whom to believe stands in
+// the trust file, and which programs' proofs count is the verifier's to say.
+func ExampleVerify() {
+	archive, bundle, trust, err := published("hello-proof-0.1.0")
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	policy, err := client.ParsePolicy(trust)
+	if err != nil {
+		log.Fatal(err)
+	}
+	proofs, err := proofcheck.Load(nil, true) // UNSAFE development keys too
+	if err != nil {
+		log.Fatal(err)
+	}
+	rules := client.DefaultRules()
+	rules.Name, rules.Version = "hello-proof", "0.1.0" // what was asked for
+	result, err := client.Verify(archive, bundle, policy, proofs, rules)
+	if err != nil {
+		log.Fatal(err) // a sentence with the cause and the remedy
+	}
+	fmt.Printf("%s %s is the source of commit %x\n", result.Name, result.Version, result.Commit)
+	// Output: hello-proof 0.1.0 is the source of commit 3d2f8e07b9c8d4d70faa6b171aaa3af4e147eb06
+}
+
+// published returns a crate of testdata, the bundle of a log that holds it alone, and the
+// trust file of the log's readers.
+func published(name string) (archive, bundle, trust []byte, err error) {
+	archive, err1 := testdata.Files.ReadFile(name + ".crate")
+	leaf, err2 := testdata.Files.ReadFile(name + ".entry")
+
+	secret, vkey, err3 := note.GenerateKey(rand.Reader, "log.example")
+	signer, err4 := note.NewSigner(secret)
+	_, key, err5 := ed25519.GenerateKey(rand.Reader)
+	witness, err6 := torchwood.NewCosignatureSigner("witness.example", key)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+		return nil, nil, nil, err
+	}
+	text := fmt.Sprintf("log.example\n1\n%s\n", tlog.RecordHash(leaf))
+	checkpoint, err1 := note.Sign(&note.Note{Text: text}, signer, witness)
+	bundle, err2 = (&client.Proof{Checkpoint: checkpoint, Extra: leaf}).Marshal()
+	trust = fmt.Appendf(nil, "log %s\nwitness w %s\nquorum w\n", vkey, witness.Verifier())
+	return archive, bundle, trust, errors.Join(err1, err2)
+}

@@ -1,0 +1,187 @@
+package crate
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"cratelog/entry"
+)
+
+// A tree is the part of a repository that the proven files of a crate need.
+type tree struct {
+	repo    Repository
+	root    *node
+	links   map[string]string // texts of the links that lead to the files
+	modules map[string]bool   // submodules that hold them
+}
+
+// node is a listed entry, or the root.
+type node struct {
+	mode  string
+	blob  [20]byte         // of files and links
+	below map[string]*node // of directories and submodules
+}
+
+func newDirectory() *node { return &node{mode: modeDir, below: map[string]*node{}} }
+
+// tree puts the proven files into a tree, and notes the links that lead to them.
+func (l *Layout) tree() (*tree, error) {
+	t := &tree{l.repo, newDirectory(), map[string]string{}, map[string]bool{}}
+	for p, err := range l.Files() {
+		if err != nil {
+			return nil, err
+		}
+		mode := modeFile
+		if p.File.Exec || slices.Contains(l.claim.Executable, p.Name) {
+			mode = modeExec // as it is in the commit; the content is the same
+		}
+		if err := t.add(p, &node{mode: mode, blob: p.File.Blob}); err != nil {
+			return nil, err
+		}
+	}
+	if w := l.claim.Workspace; w != nil {
+		p := Place{Path: join(w.Path, manifestFile)}
+		if err := l.follow(&p); err != nil {
+			return nil, err
+		}
+		if err := t.addBlob(p, modeFile, w.Manifest); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// Complete writes into the claim the links and submodules of the repository that its
+// files need.
+func (l *Layout) Complete() error {
+	t, err := l.tree()
+	if err != nil {
+		return err
+	}
+	for _, path := range slices.Sorted(maps.Keys(t.links)) {
+		link := entry.Link{Path: path, Target: t.links[path]}
+		l.claim.Links = append(l.claim.Links, link)
+		if err := t.addLink(link); err != nil {
+			return err
+		}
+	}
+	l.claim.Submodules = slices.Sorted(maps.Keys(t.modules))
+	return nil
+}
+
+// place returns the tree of a claim, and refuses one that lists what no file needs.
+func (c *Crate) place(src *entry.Source) (*node, error) {
+	t, err := c.Layout(src, newClaimed(src)).tree()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range src.Links {
+		if _, ok := t.links[l.Path]; !ok {
+			return nil, &PlaceError{l.Path, "is a link that no file of the crate needs"}
+		}
+		if err := t.addLink(l); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range src.Submodules {
+		if !t.modules[m] {
+			return nil, &PlaceError{m, "is a submodule that holds no file of the crate"}
+		}
+	}
+	outside := setOf(src.Outside)
+	for name := range c.standing(src) {
+		delete(outside, name)
+	}
+	for _, f := range slices.Sorted(maps.Keys(outside)) {
+		return nil, &PlaceError{f, "is said to be from outside of the package, but is not a proven file of the crate"}
+	}
+	return t.root, nil
+}
+
+// maxSteps is how many components the paths of one claim may have in all, counted
+// again behind every link. The largest crates that Read accepts need half of it; a
+// hostile claim could otherwise send each of many files through many long links.
+const maxSteps = 1 << 19
+
+// claimed is the repository as a claim describes it.
+type claimed struct {
+	links   map[string]string
+	modules map[string]bool
+	steps   int
+}
+
+func newClaimed(src *entry.Source) *claimed {
+	r := &claimed{links: map[string]string{}, modules: setOf(src.Submodules)}
+	for _, l := range src.Links {
+		r.links[l.Path] = l.Target
+	}
+	return r
+}
+
+func (r *claimed) Link(path string) (string, bool, error) {
+	if r.steps++; r.steps > maxSteps {
+		return "", false, &PlaceError{path, fmt.Sprintf("is one step too many: "+
+			"the paths of a claim may have %d components in all, counted again behind every link", maxSteps)}
+	}
+	text, ok := r.links[path]
+	return text, ok, nil
+}
+
+func (r *claimed) Submodule(path string) bool { return r.modules[path] }
+
+func setOf(names []string) map[string]bool {
+	set := map[string]bool{}
+	for _, n := range names {
+		set[n] = true
+	}
+	return set
+}
+
+func (t *tree) addLink(l entry.Link) error {
+	return t.addBlob(Place{At: l.Path}, modeLink, []byte(l.Target))
+}
+
+func (t *tree) addBlob(p Place, mode string, content []byte) error {
+	id, safe := blobID(content)
+	if !safe {
+		return &CollisionError{p.At}
+	}
+	return t.add(p, &node{mode: mode, blob: id})
+}
+
+// add puts a node at its place, with the directories on its way. Two files of a crate
+// may come from one place, if they are equal.
+func (t *tree) add(p Place, leaf *node) error {
+	for _, l := range p.Links {
+		t.links[l.Path] = l.Target
+	}
+	d, walked := t.root, ""
+	names := strings.Split(p.At, "/")
+	for _, name := range names[:len(names)-1] {
+		walked = join(walked, name)
+		next := d.below[name]
+		if next == nil {
+			next = newDirectory()
+			if t.repo.Submodule(walked) {
+				next.mode, t.modules[walked] = modeModule, true
+			}
+			d.below[name] = next
+		}
+		if next.below == nil {
+			return &PlaceError{walked, "would have to be a directory and a file at once"}
+		}
+		d = next
+	}
+	name := names[len(names)-1]
+	switch old := d.below[name]; {
+	case old == nil:
+		d.below[name] = leaf
+	case old.below != nil:
+		return &PlaceError{p.At, "would have to be a directory and a file at once"}
+	case old.mode != leaf.mode || old.blob != leaf.blob:
+		return &PlaceError{p.At, "would have to be two different files: files of the crate that come from one place must be equal"}
+	}
+	return nil
+}
