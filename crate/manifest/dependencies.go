@@ -90,9 +90,7 @@ func (r *reader) dependencyKey(out table, key, k string, v any) {
 		} else {
 			out[k] = v
 		}
-	case "public": // unstable; cargo leaves it out where it is not enabled
-		r.unknown(out, k, v)
-	default:
+	default: // also public: unstable, cargo leaves it out where it is not enabled
 		r.unknown(out, k, v)
 	}
 }

@@ -1,6 +1,9 @@
 package manifest
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // isInherited reports whether a key's value is { workspace = true, … }.
 func isInherited(v any) bool {
@@ -73,9 +76,7 @@ func (r *reader) inheritDependency(key, name string, t table) table {
 	case string:
 		merged["version"] = v
 	case table:
-		for k, e := range v {
-			merged[k] = e
-		}
+		merged = maps.Clone(v)
 	default:
 		ok = false
 	}

@@ -21,8 +21,6 @@ func (r *reader) readPackage(pkg table) {
 			// build scripts and documentation builders read metadata; the others concern publishing
 			"metadata", "exclude", "include", "publish":
 			out[k] = v
-		case "rust-version": // since 1.56
-			r.young(out, k, v)
 		case "version": // cargo trims and reprints it
 			out[k] = strings.TrimSpace(r.str(table{k: v}, "package", k))
 		case "build", "autolib", "autobins", "autoexamples", "autotests", "autobenches", "readme", "license-file":
@@ -31,7 +29,7 @@ func (r *reader) readPackage(pkg table) {
 			r.resolver = v
 		case "workspace":
 			r.unlessOrig(out, k, v)
-		default:
+		default: // also rust-version, which cargo knows since 1.56
 			r.unknown(out, k, v)
 		}
 	}

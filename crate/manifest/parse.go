@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -140,14 +141,11 @@ func join(prefix, key string) string {
 }
 
 func quoteKey(k string) string {
-	bare := k != ""
-	for _, c := range []byte(k) {
-		bare = bare && (c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-' || c == '_')
+	const bare = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
+	if k == "" || strings.Trim(k, bare) != "" {
+		return strconv.Quote(k)
 	}
-	if bare {
-		return k
-	}
-	return strconv.Quote(k)
+	return k
 }
 
 // A fileSet holds the paths of a .crate's files.
@@ -159,7 +157,7 @@ type fileSet struct {
 func newFileSet(files []string) (*fileSet, error) {
 	s := &fileSet{all: make(map[string]bool, len(files)), sorted: slices.Sorted(slices.Values(files))}
 	for _, f := range files {
-		if f == "" || path.Clean(f) != f || f == "." || f == ".." || strings.HasPrefix(f, "../") || f[0] == '/' {
+		if !fs.ValidPath(f) || f == "." {
 			return nil, fmt.Errorf("the .crate's file path %q is not a plain relative path", f)
 		}
 		s.all[f] = true
