@@ -186,10 +186,7 @@ func (l *List) encode() {
 		}
 		l.Bytes = append(l.Bytes, 't')
 		for _, e := range o.Entries {
-			l.Bytes = append(l.Bytes, e.Mode...)
-			l.Bytes = append(l.Bytes, ' ')
-			l.Bytes = append(l.Bytes, e.Name...)
-			l.Bytes = append(l.Bytes, 0)
+			l.Bytes = fmt.Appendf(l.Bytes, "%s %s\x00", e.Mode, e.Name)
 			if !e.parent() {
 				l.Bytes = append(l.Bytes, e.Blob[:]...)
 			}
@@ -199,18 +196,15 @@ func (l *List) encode() {
 
 // digest is the Poseidon2 hash of the bytes of a list.
 func digest(list []byte) ([32]byte, error) {
-	h := poseidon2.NewMerkleDamgardHasher()
-	var element [32]byte
-	binary.BigEndian.PutUint64(element[24:], uint64(len(list)))
-	if _, err := h.Write(element[:]); err != nil {
-		return [32]byte{}, fmt.Errorf("hashing the file list: %w", err)
-	}
+	elements := binary.BigEndian.AppendUint64(make([]byte, 24), uint64(len(list)))
 	for c := range slices.Chunk(list, chunk) {
-		element = [32]byte{}
+		var element [32]byte
 		copy(element[1:], c)
-		if _, err := h.Write(element[:]); err != nil {
-			return [32]byte{}, fmt.Errorf("hashing the file list: %w", err)
-		}
+		elements = append(elements, element[:]...)
+	}
+	h := poseidon2.NewMerkleDamgardHasher()
+	if _, err := h.Write(elements); err != nil {
+		return [32]byte{}, fmt.Errorf("hashing the file list: %w", err)
 	}
 	return [32]byte(h.Sum(nil)), nil
 }
