@@ -78,9 +78,7 @@ func TestAnInheritedReadmeIsWhereTheRootPoints(t *testing.T) {
 	w, files, src := inheriting(t, "readme = \"README.md\"\nlicense-file = \"legal/LICENSE\"\n")
 	packed := pack(t, "member", files)
 	p, err := w.plan(packed, src)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	root := *p.Claim.Workspace
 	for name, change := range map[string]func(){
 		"not from outside": func() { p.Claim.Outside = []string{"LICENSE"} },

@@ -20,9 +20,7 @@ func TestAnExecutableBitThatPackagingLostIsClaimed(t *testing.T) {
 	src := w.source("")
 	c := pack(t, "lost", files) // every file with mode 644
 	p, err := w.plan(c, src)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if !slices.Equal(p.Claim.Executable, want) {
 		t.Fatalf("claimed: %q", p.Claim.Executable)
 	}

@@ -25,19 +25,13 @@ const smallProgram = "f5d1b460a61afc6521d00b0dd0806a5210f8c3bb6977236f390703ddbb
 func TestProofsOfRealCratesHold(t *testing.T) {
 	k := keys(t)
 	v, err := proofcheck.New([]proofcheck.Program{k.Program})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	shipped, err := proofcheck.Load(nil, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for _, c := range [][2]string{{"hello-proof", "0.1.1"}, {"hello-inner", "0.1.0"}} {
 		p := plan(t, c[0], c[1])
 		e, err := k.Prove(t.Context(), p, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		if err := v.Check(e); err != nil {
 			t.Errorf("%v: %v", c, err)
 		}
@@ -63,9 +57,7 @@ func TestDevelopmentSetupIsDeterministic(t *testing.T) {
 func TestDamagedKeysAreNotUsed(t *testing.T) {
 	keys(t)
 	from, err := DefaultCache()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	dir := t.TempDir()
 	files, err := filepath.Glob(filepath.Join(from, "source-*.[pv]k"))
 	if err != nil || len(files) != 2 {
@@ -73,15 +65,11 @@ func TestDamagedKeysAreNotUsed(t *testing.T) {
 	}
 	for _, f := range files {
 		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		if strings.HasSuffix(f, ".pk") {
 			b[len(b)/2] ^= 1
 		}
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o644))
 	}
 	_, err = DevelopmentKeys(t.Context(), dir, small, nil)
 	if !errors.Is(err, ErrKeyCache) || !strings.Contains(err.Error(), "does not have its hash; delete") {

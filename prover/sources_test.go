@@ -46,9 +46,7 @@ func TestFilesBehindLinksAndInSubmodulesAreProven(t *testing.T) {
 	}
 	c := pack(t, "linked", files)
 	p, err := w.plan(c, src)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	want := []entry.Link{{Path: "linked/LICENSE", Target: "../LICENSE"}, {Path: "linked/src", Target: "../shortcut/src"},
 		{Path: "shortcut", Target: "./core/../core"}}
 	if !slices.Equal(p.Claim.Links, want) {
@@ -86,12 +84,8 @@ func TestClaimsAboutPlacesMustBeTrueAndNeeded(t *testing.T) {
 	delete(files, "zlib/deep/z.h")
 	c := pack(t, "linked", files)
 	p, err := w.plan(c, w.source("linked"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Check(p.Subject, p.Claim); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
+	fatalIf(t, c.Check(p.Subject, p.Claim))
 	for _, lie := range []struct {
 		name, want string
 		tell       func(s *entry.Source)
@@ -149,9 +143,7 @@ version = "0.4"
 	files := map[string]string{"Cargo.toml": normalized, "Cargo.toml.orig": orig, "src/lib.rs": ""}
 	c := pack(t, "member", files)
 	p, err := w.plan(c, src)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if ws := p.Claim.Workspace; ws == nil || ws.Path != "" || string(ws.Manifest) != root || p.Claim.Unproven != nil {
 		t.Fatalf("claim: %+v", p.Claim)
 	}
@@ -187,9 +179,7 @@ func TestAWorkspaceBehindALinkIsFound(t *testing.T) {
 	normalized := "[package]\nname = \"member\"\nversion = \"1.0.0\"\nedition = \"2021\"\nresolver = \"1\"\n[lib]\nname = \"member\"\npath = \"src/lib.rs\"\n"
 	c := pack(t, "member", map[string]string{"Cargo.toml": normalized, "Cargo.toml.orig": orig, "src/lib.rs": ""})
 	p, err := w.plan(c, w.source("member"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if ws := p.Claim.Workspace; ws == nil || ws.Path != "shortcut" || !slices.Equal(p.Claim.Links, []entry.Link{{Path: "shortcut", Target: "root"}}) {
 		t.Errorf("claim: %+v", p.Claim)
 	}

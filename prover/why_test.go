@@ -198,9 +198,7 @@ func (w *workshop) cargoPackage(name string) *crate.Crate {
 		w.t.Fatalf("cargo: %v\n%s", err, out)
 	}
 	c, err := crate.ReadFile(filepath.Join(w.dir, "target", "package", name+"-1.0.0.crate"), crate.DefaultLimits)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	fatalIf(w.t, err)
 	if info, err := c.VCSInfo(); err != nil || info == nil {
 		w.t.Fatalf("cargo noticed: %v", err)
 	}
@@ -211,9 +209,7 @@ func (w *workshop) cargoPackage(name string) *crate.Crate {
 func (w *workshop) again(files ...string) {
 	w.t.Helper()
 	for _, f := range files {
-		if err := os.Remove(filepath.Join(w.dir, f)); err != nil {
-			w.t.Fatal(err)
-		}
+		fatalIf(w.t, os.Remove(filepath.Join(w.dir, f)))
 	}
 	w.git("checkout", "-q", "--", ".")
 	w.clean()
@@ -246,9 +242,7 @@ func TestWhatGitMakesOfFilesAtCheckoutIsExplained(t *testing.T) {
 
 			// Another change as well: not the checkout's doing alone.
 			b, err := os.ReadFile(filepath.Join(w.dir, "src/lib.rs"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatalIf(t, err)
 			w.write("src/lib.rs", string(b)+"// more")
 			_, err = w.plan(w.packDir("", "hello", nil), src)
 			says(t, refusal(t, err, "src/lib.rs")[0].Fix, "edited after the commit")

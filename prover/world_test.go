@@ -39,9 +39,7 @@ func keys(t *testing.T) *Keys {
 		t.Skip("making keys and proving takes seconds")
 	}
 	k, err := smallKeys()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return k
 }
 
@@ -61,18 +59,14 @@ func proves(t *testing.T, c *crate.Crate, p *Plan) {
 func readCrate(t *testing.T, name, version string) *crate.Crate {
 	t.Helper()
 	c, err := crate.Read(fixture.Crate(t, name, version), name, version, crate.DefaultLimits)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return c
 }
 
 func openRepo(t *testing.T, dir string) *git.Repo {
 	t.Helper()
 	repo, err := git.Open(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	t.Cleanup(func() { repo.Close() })
 	return repo
 }
@@ -80,9 +74,7 @@ func openRepo(t *testing.T, dir string) *git.Repo {
 func plan(t *testing.T, name, version string) *Plan {
 	t.Helper()
 	p, err := NewPlan(t.Context(), readCrate(t, name, version), openRepo(t, fixture.Repo(t)), Source{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return p
 }
 
@@ -118,26 +110,20 @@ func (w *workshop) write(files ...string) {
 	w.t.Helper()
 	for f := range slices.Chunk(files, 2) {
 		to := filepath.Join(w.dir, f[0])
-		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, []byte(f[1]), 0o644)); err != nil {
-			w.t.Fatal(err)
-		}
+		fatalIf(w.t, errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, []byte(f[1]), 0o644)))
 	}
 }
 
 func (w *workshop) chmod(mode os.FileMode, paths ...string) {
 	w.t.Helper()
 	for _, p := range paths {
-		if err := os.Chmod(filepath.Join(w.dir, p), mode); err != nil {
-			w.t.Fatal(err)
-		}
+		fatalIf(w.t, os.Chmod(filepath.Join(w.dir, p), mode))
 	}
 }
 
 func (w *workshop) link(path, target string) {
 	w.t.Helper()
-	if err := os.Symlink(target, filepath.Join(w.dir, path)); err != nil {
-		w.t.Fatal(err)
-	}
+	fatalIf(w.t, os.Symlink(target, filepath.Join(w.dir, path)))
 }
 
 // commit commits everything and returns the commit's id.
@@ -146,9 +132,7 @@ func (w *workshop) commit() [20]byte {
 	w.git("add", "-A")
 	w.git("commit", "-q", "-m", "work")
 	id, err := hex.DecodeString(w.git("rev-parse", "HEAD"))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	fatalIf(w.t, err)
 	return [20]byte(id)
 }
 
@@ -187,20 +171,14 @@ func pack(t *testing.T, name string, files map[string]string, modes ...map[strin
 				h.Mode = mode
 			}
 		}
-		if err := w.WriteHeader(h); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, w.WriteHeader(h))
 		if _, err := w.Write([]byte(files[p])); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(w.Close(), z.Close()); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, errors.Join(w.Close(), z.Close()))
 	c, err := crate.Read(out.Bytes(), name, "1.0.0", crate.DefaultLimits)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return c
 }
 
@@ -211,17 +189,13 @@ func (w *workshop) packDir(dir, name string, outside map[string]string) *crate.C
 	files := map[string]string{}
 	read := func(as, from string) {
 		b, err := os.ReadFile(filepath.Join(w.dir, from))
-		if err != nil {
-			w.t.Fatal(err)
-		}
+		fatalIf(w.t, err)
 		files[as] = string(b)
 	}
 	var add func(below string)
 	add = func(below string) {
 		entries, err := os.ReadDir(filepath.Join(w.dir, dir, below))
-		if err != nil {
-			w.t.Fatal(err)
-		}
+		fatalIf(w.t, err)
 		for _, e := range entries {
 			at := filepath.ToSlash(filepath.Join(below, e.Name()))
 			info, err := os.Stat(filepath.Join(w.dir, dir, at))
@@ -242,4 +216,11 @@ func (w *workshop) packDir(dir, name string, outside map[string]string) *crate.C
 		read(as, from)
 	}
 	return pack(w.t, name, files)
+}
+
+func fatalIf(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -226,12 +226,8 @@ func (p project) write(t *testing.T) string {
 	top := filepath.Join(t.TempDir(), "top")
 	for name, content := range p.files {
 		f := filepath.Join(top, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(f), 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(f, []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.MkdirAll(filepath.Dir(f), 0o777))
+		fatalIf(t, os.WriteFile(f, []byte(content), 0o666))
 	}
 	return top
 }
@@ -251,28 +247,20 @@ func (p project) packaged(t *testing.T, top string) (orig, norm []byte, files []
 		t.Fatalf("cargo made %v, %v", found, err)
 	}
 	f, err := os.Open(found[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	defer f.Close()
 	zr, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for tr := tar.NewReader(zr); ; {
 		h, err := tr.Next()
 		if err == io.EOF {
 			return orig, norm, files
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		_, name, _ := strings.Cut(h.Name, "/")
 		files = append(files, name)
 		content, err := io.ReadAll(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		switch name {
 		case "Cargo.toml.orig":
 			orig = content

@@ -217,3 +217,10 @@ func ExampleDeviation() {
 	fmt.Println(Derive([]byte(orig), []byte(norm), []string{"src/lib.rs"}, nil))
 	// Output: Cargo.toml does not follow from Cargo.toml.orig: dependencies.proc-macro1 is { default-features = true, optional = false, version = "1.0" }, but nothing follows
 }
+
+func fatalIf(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
