@@ -241,11 +241,11 @@ func TestAWorkspaceIsBelievedOnlyWhereCargoWouldLookForIt(t *testing.T) {
 	for _, probe := range []struct{ name, pkg, root, manifest, want string }{
 		{"above", "a/b", "", manifest, ""},
 		{"nearer", "a/b", "a", manifest, ""},
-		{"beside", "a/b", "c", manifest, "no directory in which cargo would look"},
-		{"a longer name", "ab/c", "a", manifest, "no directory in which cargo would look"},
-		{"below", "a/b", "a/b/c", manifest, "no directory in which cargo would look"},
-		{"itself", "a/b", "a/b", manifest, "no directory in which cargo would look"},
-		{"for the root itself", "", "", manifest, "no directory in which cargo would look"},
+		{"beside", "a/b", "c", manifest, "not a directory in which cargo would look"},
+		{"a longer name", "ab/c", "a", manifest, "not a directory in which cargo would look"},
+		{"below", "a/b", "a/b/c", manifest, "not a directory in which cargo would look"},
+		{"itself", "a/b", "a/b", manifest, "not a directory in which cargo would look"},
+		{"for the root itself", "", "", manifest, "not a directory in which cargo would look"},
 		{"another edition", "a/b", "", strings.Replace(manifest, "2021", "2018", 1), "package.edition"},
 		{"nothing to inherit", "a/b", "", "[workspace]\n", "is refused"},
 	} {

@@ -122,8 +122,8 @@ func (c *Crate) checkManifest(src *entry.Source, unproven bool) error {
 		return &PlaceError{w.Path, "is said to be the workspace's root, but Cargo.toml follows from Cargo.toml.orig alone"}
 	case w == nil:
 		return &UnprovenError{manifestFile, "is refused: " + alone.Error()}
-	case !slices.Contains(c.roots(src.Path), w.Path): // whether it is the nearest is not known without the repository
-		return &PlaceError{w.Path, "is no directory in which cargo would look for the package's workspace"}
+	case !slices.Contains(c.roots(src.Path), w.Path): // the repository alone shows which is the nearest
+		return &PlaceError{w.Path, "is not a directory in which cargo would look for the package's workspace"}
 	case !isWorkspace(w.Manifest):
 		return &PlaceError{w.Path, "is said to be the workspace's root, but its manifest has no [workspace]"}
 	default:

@@ -181,7 +181,8 @@ func (t *tree) add(p Place, leaf *node) error {
 	case old.below != nil:
 		return &PlaceError{p.At, "would have to be a directory and a file at once"}
 	case old.mode != leaf.mode || old.blob != leaf.blob:
-		return &PlaceError{p.At, "would have to be two different files: files of the crate that come from one place must be equal"}
+		return &PlaceError{p.At, "would have to be two different files: " +
+			"files of the crate that come from one place must be equal"}
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func TestFilesBehindLinksAndInSubmodulesAreProven(t *testing.T) {
 
 	// Without the submodule's repository, and with a wrong file behind each way.
 	src.Submodule = nil
-	if _, err := w.plan(c, src); err == nil || !strings.Contains(err.Error(), "zlib/zlib.c: linked/zlib is a submodule, whose repository is not at hand") {
+	if _, err := w.plan(c, src); err == nil || !strings.Contains(err.Error(), "zlib/zlib.c: linked/zlib is a submodule whose repository was not found") {
 		t.Errorf("without the submodule: %v", err)
 	}
 	delete(files, "zlib/zlib.c")
@@ -92,13 +92,13 @@ func TestClaimsAboutPlacesMustBeTrueAndNeeded(t *testing.T) {
 	}{
 		{"a link left out", "not those that the claim is about", func(s *entry.Source) { s.Links = s.Links[1:] }},
 		{"a link to elsewhere", "two different files", func(s *entry.Source) { s.Links[0].Target = "../core/src/lib.rs" }},
-		{"a link nobody needs", "no file of the crate needs", func(s *entry.Source) { s.Links = append(s.Links, entry.Link{Path: "x", Target: "y"}) }},
+		{"a link without need", "no file of the crate needs", func(s *entry.Source) { s.Links = append(s.Links, entry.Link{Path: "x", Target: "y"}) }},
 		{"a link to an absolute path", "absolute path", func(s *entry.Source) { s.Links[0].Target = "/LICENSE" }},
 		{"a link out of the repository", "out of the repository", func(s *entry.Source) { s.Links[0].Target = "../../LICENSE" }},
 		{"a link to the root", "root of the repository", func(s *entry.Source) { s.Links[0].Target = ".." }},
 		{"a link to itself", "more than 40 symbolic links", func(s *entry.Source) { s.Links[0].Target = "LICENSE" }},
 		{"a link below a file", "directory and a file", func(s *entry.Source) { s.Links[0].Target = "Cargo.toml/x" }},
-		{"a submodule nobody needs", "holds no file", func(s *entry.Source) { s.Submodules = []string{"linked/zlib"} }},
+		{"a submodule without need", "holds no file", func(s *entry.Source) { s.Submodules = []string{"linked/zlib"} }},
 		{"a link as a submodule", "holds no file", func(s *entry.Source) { s.Submodules = []string{"linked/src"} }},
 		{"a directory as a submodule", "not those that the claim is about", func(s *entry.Source) { s.Submodules = []string{"linked"} }},
 		{"outside left out", "not those that the claim is about", func(s *entry.Source) { s.Outside = nil }},

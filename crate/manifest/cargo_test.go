@@ -38,7 +38,7 @@ var projects = []project{
 	{name: "the 2015 edition's legacy paths", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[lib]\n[[bin]]\nname = \"x\"\n[[bench]]\nname = \"bench\"\n[[test]]\nname = \"t\"\n",
 		"src/a_b.rs": noBuild, "src/main.rs": noBuild, "src/bench.rs": noBuild, "tests/t.rs": noBuild, "tests/u.rs": noBuild}},
 	{name: "a binary at src/NAME.rs", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[[bin]]\nname = \"x\"\n", "src/x.rs": noBuild, "src/main.rs": noBuild}},
-	{name: "paths to normalise", files: map[string]string{"Cargo.toml": pkg + "build = \"./b/../b/x.rs\"\n[lib]\npath = \"./code/../code/l.rs\"\n[[bin]]\nname = \"x\"\npath = \"code//x.rs\"\n[[example]]\nname = \"e2\"\npath = \"./examples/e.rs\"\n",
+	{name: "paths to normalize", files: map[string]string{"Cargo.toml": pkg + "build = \"./b/../b/x.rs\"\n[lib]\npath = \"./code/../code/l.rs\"\n[[bin]]\nname = \"x\"\npath = \"code//x.rs\"\n[[example]]\nname = \"e2\"\npath = \"./examples/e.rs\"\n",
 		"b/x.rs": noBuild, "code/l.rs": noBuild, "code/x.rs": noBuild, "examples/e.rs": noBuild}},
 	{name: "targets left out of the package", files: map[string]string{"Cargo.toml": pkg + "build = \"b/x.rs\"\nexclude = [\"b\", \"tests\", \"benches\", \"examples/e.rs\", \"src/main.rs\"]\n[[bench]]\nname = \"b\"\nharness = false\n",
 		"src/lib.rs": noBuild, "src/main.rs": noBuild, "b/x.rs": noBuild, "tests/t.rs": noBuild, "benches/b.rs": noBuild, "examples/e.rs": noBuild, "examples/f.rs": noBuild}},

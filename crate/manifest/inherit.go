@@ -35,7 +35,8 @@ func inherits(doc table) bool {
 }
 
 func inheritsDependencies(t table) bool {
-	for _, kind := range []string{"dependencies", "dev-dependencies", "dev_dependencies", "build-dependencies", "build_dependencies"} {
+	for _, kind := range []string{"dependencies", "dev-dependencies", "dev_dependencies",
+		"build-dependencies", "build_dependencies"} {
 		deps, _ := t[kind].(table)
 		for _, d := range deps {
 			if isInherited(d) {
@@ -47,7 +48,8 @@ func inheritsDependencies(t table) bool {
 }
 
 // inheritable are the keys of [package] that may come from [workspace.package].
-var inheritable = []string{"authors", "categories", "description", "documentation", "edition", "exclude", "homepage", "include",
+var inheritable = []string{"authors", "categories", "description", "documentation", "edition", "exclude",
+	"homepage", "include",
 	"keywords", "license", "license-file", "publish", "readme", "repository", "rust-version", "version"}
 
 // inherit returns a value of [package], or the workspace's in its place.

@@ -53,7 +53,7 @@ var honest = []pair{
 	{"build script that was not packaged", pkg + `build = "b/x.rs"`, pkgNew + libNew, "", ""},
 	{"build = true", pkg + "build = true", strings.Replace(pkgNew, "build = false", `build = "build.rs"`, 1) + libNew, "", "src/lib.rs build.rs"},
 	{"build = false beside build.rs", pkg + "build = false", pkgNew + libNew, "", "src/lib.rs build.rs"},
-	{"build script's path normalised", pkg + `build = "./x/../b.rs"`, strings.Replace(pkgNew, "build = false", `build = "b.rs"`, 1) + libNew, "", "src/lib.rs b.rs"},
+	{"build script's path normalized", pkg + `build = "./x/../b.rs"`, strings.Replace(pkgNew, "build = false", `build = "b.rs"`, 1) + libNew, "", "src/lib.rs b.rs"},
 	{"several build scripts", "cargo-features = [\"multiple-build-scripts\"]\n" + pkg + `build = ["a.rs", "b.rs"]`, "cargo-features = [\"multiple-build-scripts\"]\n" + strings.Replace(pkgNew, "build = false", `build = ["a.rs", "b.rs"]`, 1) + libNew, "", "src/lib.rs a.rs b.rs"},
 
 	{"library elsewhere, from Windows", pkg + "[lib]\npath = 'x\\y.rs'\n", pkgNew + "[lib]\nname = \"a_b\"\npath = \"x/y.rs\"\n", "", "x/y.rs"},

@@ -108,7 +108,7 @@ func (r *reader) readRest() {
 		case "cargo-features", "badges":
 			r.model[k] = v
 		case "workspace", "patch", "replace":
-			// cargo removes them; whoever builds from a registry's package could be misled by them
+			// cargo removes them; they could mislead a build from a registry's package
 			r.unlessOrig(r.model, k, v)
 		default:
 			r.unknown(r.model, k, v)

@@ -171,7 +171,7 @@ func (r *reader) licenseFile(pkg, out table) {
 }
 
 // rebased returns what cargo may make of a path of a file that it packages: the path as it
-// stands (old versions), normalised, or the bare name of a file from outside the package, which
+// stands (old versions), normalized, or the bare name of a file from outside the package, which
 // one inherited from the workspace's root may be.
 func rebased(p string, inherited bool) either {
 	clean := cleanPath(p)

@@ -28,7 +28,8 @@ func parse(file string, b []byte) (table, error) {
 	}
 	// Whatever is nested has its bracket or its dot: this keeps the parser's recursion shallow.
 	if n := nesting(b); n > maxNesting {
-		return nil, &SyntaxError{File: file, Why: fmt.Sprintf("has brackets nested %d deep; at most %d are read", n, maxNesting)}
+		return nil, &SyntaxError{File: file,
+			Why: fmt.Sprintf("has brackets nested %d deep; at most %d are read", n, maxNesting)}
 	}
 	var doc table
 	if err := toml.Unmarshal(b, &doc); err != nil {
@@ -180,7 +181,7 @@ func (s *fileSet) below(dir string) []string {
 	return out
 }
 
-// cleanPath returns a path of a manifest as cargo normalises it: a publisher on Windows may have
+// cleanPath returns a path of a manifest as cargo normalizes it: a publisher on Windows may have
 // written backslashes, which cargo there replaces (a .crate has no file with one in its name).
 func cleanPath(p string) string {
 	return path.Clean(strings.ReplaceAll(p, `\`, "/"))

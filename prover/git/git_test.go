@@ -47,7 +47,7 @@ func mustID(t *testing.T, s string) [20]byte {
 	t.Helper()
 	id, ok := parseID(s)
 	if !ok {
-		t.Fatalf("%q is no id", s)
+		t.Fatalf("%q is not an id", s)
 	}
 	return id
 }
@@ -253,7 +253,7 @@ func TestDamagedObjectIsRefused(t *testing.T) {
 	dir := fixture.Repo(t)
 	c, err := open(t, dir).Commit(t.Context(), fixture.Commit(t, "0.1.0"))
 	fatalIf(t, err)
-	// Put another tree's file in the place of the root tree's.
+	// Put another tree's file where the root tree's stands.
 	other := run(t, dir, "rev-parse", "v0.1.0:src")
 	path := func(id string) string { return filepath.Join(dir, "objects", id[:2], id[2:]) }
 	b, err := os.ReadFile(path(other))
