@@ -79,15 +79,14 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 // checkExecutable checks that the files whose executable bit is said to be lost are
 // proven ones without that bit.
 func (c *Crate) checkExecutable(src *entry.Source) error {
-	lost := setOf(src.Executable)
-	for name, f := range c.standing(src) {
-		if lost[name] && f.Exec {
-			return &PlaceError{name, "is said to have lost that it is executable, but it is executable in the crate"}
+	proven := maps.Collect(c.standing(src))
+	for _, p := range src.Executable {
+		switch f, ok := proven[p]; {
+		case !ok:
+			return &PlaceError{p, "is said to have lost that it is executable, but is not a proven file of the crate"}
+		case f.Exec:
+			return &PlaceError{p, "is said to have lost that it is executable, but it is executable in the crate"}
 		}
-		delete(lost, name)
-	}
-	for _, p := range slices.Sorted(maps.Keys(lost)) {
-		return &PlaceError{p, "is said to have lost that it is executable, but is not a proven file of the crate"}
 	}
 	return nil
 }

@@ -10,6 +10,9 @@ import (
 )
 
 func TestOnlyTheShippedCircuitIsTakenFromTheCache(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiling the circuit of a class takes seconds")
+	}
 	dir, c := t.TempDir(), circuit.Class64
 	system, err := compiled(dir, c)
 	fatalIf(t, err)
