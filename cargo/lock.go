@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"cratelog/entry"
+	"cratelog/internal/durable"
 )
 
 // MaxLock is the largest Cargo.lock that is read, in bytes.
@@ -56,7 +57,7 @@ func (p Package) String() string {
 
 // ReadLock reads and parses the Cargo.lock at a path.
 func ReadLock(path string) (*Lock, error) {
-	b, err := readBounded(path, MaxLock)
+	b, err := durable.Read(path, MaxLock)
 	if err != nil {
 		return nil, err
 	}

@@ -215,7 +215,7 @@ func TestLockIsBoundedBeforeItIsParsed(t *testing.T) {
 	if err := os.WriteFile(path, big, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadLock(path); err == nil || !strings.Contains(err.Error(), path+": is larger than") {
+	if _, err := ReadLock(path); err == nil || !strings.Contains(err.Error(), path+": more than") {
 		t.Errorf("read: %v", err)
 	}
 	if _, err := ReadLock(filepath.Dir(path)); err == nil || !strings.Contains(err.Error(), "is not a regular file") {

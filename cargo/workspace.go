@@ -53,16 +53,6 @@ func FindManifest(dir string) (string, error) {
 	}
 }
 
-// FindLock returns the path of the Cargo.lock that counts for a manifest: the one at the
-// root of its workspace. It need not be there.
-func FindLock(manifestPath string) (string, error) {
-	_, _, root, err := findRoot(manifestPath)
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(filepath.Dir(root), lockName), nil
-}
-
 // LoadWorkspace reads the manifest at a path, finds its workspace as cargo does (by
 // package.workspace, or the nearest manifest above with a [workspace] that does not exclude
 // it), reads the manifests of all members (members with their globs, exclude, and path
@@ -112,11 +102,7 @@ func (l *loader) load(path string) (*manifest, error) {
 	if m, ok := l.read[path]; ok {
 		return m, nil
 	}
-	b, err := readBounded(path, maxManifest)
-	if err != nil {
-		return nil, err
-	}
-	doc, err := parseTOML(path, b)
+	doc, err := readTOML(path)
 	if err != nil {
 		return nil, err
 	}

@@ -14,19 +14,20 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/client"
+	"cratelog/internal/durable"
 )
 
 // Usage tells how the provider is configured.
-const Usage = `cargo-zkp-credential is a credential provider for cargo that refuses to publish a
-.crate until exactly that .crate is logged with a proof. In .cargo/config.toml:
+const Usage = `cargo-zkp is a credential provider for cargo that refuses to publish a .crate until
+exactly that .crate is logged with a proof. In .cargo/config.toml:
 
     [registries.NAME]      # or [registry] for cargo's default registry
-    credential-provider = ["cargo-zkp-credential", OPTIONS..., "--", PROVIDER, ARGS...]
+    credential-provider = ["cargo-zkp", OPTIONS..., "--", PROVIDER, ARGS...]
 
 or, with another provider before it in the list:
 
     [registry]
-    global-credential-providers = ["cargo:token", "cargo-zkp-credential OPTIONS... --next"]
+    global-credential-providers = ["cargo:token", "cargo-zkp OPTIONS... --next"]
 
 Options:
   --policy FILE      zkp.toml; default: the workspace's, or your own
@@ -81,7 +82,7 @@ type arguments struct {
 
 func parseArgs(args []string) (*arguments, error) {
 	a := &arguments{}
-	fs := flag.NewFlagSet("cargo-zkp-credential", flag.ContinueOnError)
+	fs := flag.NewFlagSet("cargo-zkp", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	list := func(into *[]string) func(string) error {
 		return func(v string) error {
@@ -164,6 +165,9 @@ func bundleDirs(cwd string, env func(string) string) []string {
 // allowed is added to a second file, FILE.asked, with the registry's index.
 type Exactly string
 
+// maxAllowed bounds a file of Exactly in bytes.
+const maxAllowed = 4 << 20
+
 // Allow returns the content of the file for a crate.
 func Allow(name, version string, sum [32]byte) string {
 	return fmt.Sprintf("%s %s %x\n", name, version, sum)
@@ -171,7 +175,7 @@ func Allow(name, version string, sum [32]byte) string {
 
 // Check returns nil if the file allows the upload.
 func (e Exactly) Check(_ context.Context, u Upload) error {
-	b, err := ReadFile(string(e), maxSettings)
+	b, err := durable.Read(string(e), maxAllowed)
 	if err != nil {
 		return fmt.Errorf("what \"cargo zkp publish\" has proved cannot be read: %w", err)
 	}
@@ -186,7 +190,7 @@ func (e Exactly) Check(_ context.Context, u Upload) error {
 // Asked says whether the check of a file has allowed an upload, and to which
 // registry's index.
 func (e Exactly) Asked(name, version string, sum [32]byte) (index string, ok bool) {
-	b, err := ReadFile(string(e)+".asked", maxSettings)
+	b, err := durable.Read(string(e)+".asked", maxAllowed)
 	if err != nil {
 		return "", false
 	}
@@ -224,5 +228,5 @@ func Main(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		userDir = ""
 	}
-	return Serve(ctx, in, out, SetUp(cwd, home, userDir, os.Getenv, "cargo-zkp-credential"))
+	return Serve(ctx, in, out, SetUp(cwd, home, userDir, os.Getenv, "cargo-zkp"))
 }

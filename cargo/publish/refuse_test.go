@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +12,7 @@ import (
 
 	"cratelog/cargo/credential"
 	"cratelog/client"
+	"cratelog/internal/outcome"
 )
 
 func nothing(*Config) {}
@@ -105,8 +105,7 @@ func TestALogThatIsDownOrLiesStopsEverything(t *testing.T) {
 	s.pkg("", "hello-publish", "0.1.0", "")
 	s.push()
 	_, err := s.run(func(c *Config) { c.Log = "http://127.0.0.1:1" })
-	var refusal Refusal
-	if err == nil || errors.As(err, &refusal) || !strings.Contains(err.Error(), "the log at http://127.0.0.1:1 cannot be asked") {
+	if outcome.Of(err) != outcome.Unchecked || !strings.Contains(err.Error(), "the log at http://127.0.0.1:1 cannot be asked") {
 		t.Errorf("log down: %v", err)
 	}
 	if s.forger.made != 0 {
@@ -364,10 +363,9 @@ func TestOnlyTheLogsOwnRefusalIsAnAnswer(t *testing.T) {
 	s := newSite(t)
 	for status, refused := range map[int]bool{400: true, 404: true, 409: true, 422: true, 429: false, 500: false, 503: false} {
 		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) }))
-		_, err := Submit(t.Context(), &client.Log{URL: front.URL}, []byte("entry"), []byte("crate"), nil)
+		_, err := Submit(t.Context(), &client.Log{URL: front.URL}, []byte("entry"), []byte("crate"))
 		front.Close()
-		var refusal Refusal
-		if errors.As(err, &refusal) != refused {
+		if (outcome.Of(err) == outcome.Refused) != refused {
 			t.Errorf("%d: %v", status, err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/proxy"
 	"cratelog/cargo/verdict"
+	"cratelog/internal/outcome"
 )
 
 // wrapped are the verbs of cargo that "cargo zkp" runs behind a proxy of its own.
@@ -69,83 +70,69 @@ func wrap(verb string) func(context.Context, *shell, []string) error {
 	}
 }
 
-// parseCall takes our options out of a command line, and looks at those of cargo's that
-// matter to us.
+// option is one that parseCall acts on.
+type option struct {
+	takes bool // a value
+	set   func(value string) error
+}
+
+// options are ours, whose names begin with --zkp-, and those of cargo's that matter to us.
+func (c *call) options(sh *shell, help *bool) map[string]option {
+	text := func(to *string) option {
+		return option{true, func(v string) error { *to = v; return nil }}
+	}
+	flag := func(to ...*bool) option {
+		return option{false, func(string) error {
+			for _, b := range to {
+				*b = true
+			}
+			return nil
+		}}
+	}
+	b := &c.settings.believe
+	return map[string]option{
+		"--zkp-policy":      text(&b.policy),
+		"--zkp-trust":       {true, appendTo(&b.trust)},
+		"--zkp-program":     {true, appendTo(&b.programs)},
+		"--zkp-development": flag(&b.development),
+		"--zkp-index":       text(&c.settings.index),
+		"--zkp-rehash":      flag(&c.lock.rehash),
+
+		"-h": flag(help), "--help": flag(help),
+		"-q": flag(&sh.quiet), "--quiet": flag(&sh.quiet),
+		"--offline": flag(&c.offline), "--locked": flag(&c.locked), "--frozen": flag(&c.offline, &c.locked),
+		"--manifest-path": text(&c.lock.manifestPath),
+		"--color":         {true, sh.setColor},
+	}
+}
+
+// parseCall takes our options out of a command line, and leaves cargo's in it.
 func parseCall(sh *shell, verb string, args []string) (c *call, help bool, err error) {
 	c = &call{verb: verb, addresses: addresses()}
+	options := c.options(sh, &help)
 	for len(args) > 0 && args[0] != "--" {
-		arg := args[0]
-		args = args[1:]
-		name, value, hasValue := strings.Cut(arg, "=")
-		next := func() (string, error) {
-			if hasValue {
-				return value, nil
-			}
-			if len(args) == 0 {
-				return "", usageError(name + " needs a value")
-			}
-			value, args = args[0], args[1:]
-			return value, nil
+		name, value, given := strings.Cut(args[0], "=")
+		o, known := options[name]
+		ours, n := strings.HasPrefix(name, "--zkp-"), 1
+		switch {
+		case ours && !known:
+			return nil, false, outcome.Usagef("there is no option %s; \"cargo zkp %s --help\" lists them", name, verb)
+		case ours && given && !o.takes:
+			return nil, false, outcome.Usagef("%s takes no value", name)
+		case o.takes && !given && len(args) == 1:
+			return nil, false, outcome.Usagef("%s needs a value", name)
+		case o.takes && !given:
+			value, n = args[1], 2
 		}
-		var into *string
-		var list *[]string
-		switch name {
-		case "--zkp-policy":
-			into = &c.settings.believe.policy
-		case "--zkp-index":
-			into = &c.settings.index
-		case "--zkp-trust":
-			list = &c.settings.believe.trust
-		case "--zkp-program":
-			list = &c.settings.believe.programs
-		case "--zkp-development":
-			c.settings.believe.development = true
-		case "--zkp-rehash":
-			c.lock.rehash = true
-		default:
-			if strings.HasPrefix(name, "--zkp-") {
-				return nil, false, usageError(fmt.Sprintf("there is no option %s; \"cargo zkp %s --help\" lists them", name, verb))
-			}
-			c.args = append(c.args, arg)
-			switch name {
-			case "-h", "--help":
-				help = true
-			case "--offline":
-				c.offline = true
-			case "--locked":
-				c.locked = true
-			case "--frozen":
-				c.offline, c.locked = true, true
-			case "-q", "--quiet":
-				sh.quiet = true
-			case "--manifest-path", "--color":
-				if value, err = next(); err != nil {
-					return nil, false, err
-				}
-				if !hasValue {
-					c.args = append(c.args, value)
-				}
-				if name == "--manifest-path" {
-					c.lock.manifestPath = value
-				} else if err := sh.setColor(value); err != nil {
-					return nil, false, usageError(fmt.Sprintf("--color %v", err))
-				}
-			}
-			continue
-		}
-		if hasValue && into == nil && list == nil {
-			return nil, false, usageError(name + " takes no value")
-		}
-		if into != nil || list != nil {
-			if value, err = next(); err != nil {
-				return nil, false, err
+		if known {
+			if err := o.set(value); err != nil {
+				return nil, false, outcome.Usagef("%s %w", name, err)
 			}
 		}
-		if into != nil {
-			*into = value
-		} else if list != nil {
-			*list = append(*list, value)
+		if !ours {
+			c.args = append(c.args, args[:n]...)
 		}
+		args = args[n:]
 	}
 	c.args = append(c.args, args...)
 	return c, help, nil
@@ -293,7 +280,7 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 		return err
 	}
 	if k.required() > 0 && len(k.policy.Trust) == 0 {
-		return usageError(strings.ReplaceAll(errNoTrust(k.policy).Error(), "--trust", "--zkp-trust"))
+		return outcome.Usagef("%s", strings.ReplaceAll(errNoTrust(k.policy).Error(), "--trust", "--zkp-trust"))
 	}
 	begin := time.Now()
 	cache, _, err := verdict.Dirs()

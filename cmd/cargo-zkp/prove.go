@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"cratelog/cargo/publish"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/outcome"
 	"cratelog/prover"
 	"cratelog/prover/git"
 )
@@ -24,7 +24,7 @@ type proveOptions struct {
 	out                      string
 	submodules               map[string]string
 	registry, index          string
-	keys                     publish.Keyring
+	keys                     prover.Keyring
 
 	given map[string]bool // by name, those that stand on the command line
 }
@@ -71,16 +71,16 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	}
 	dir, err := o.fetch(ctx, sh, c)
 	if err != nil {
-		return publishError(err)
+		return err
 	}
 	repo, err := git.Open(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer repo.Close()
-	modules := &publish.Submodules{Named: o.submodules}
-	if !publish.IsURL(o.repository) {
-		modules.WorkTree = publish.WorkTree(dir)
+	modules := &git.Submodules{Named: o.submodules}
+	if !git.IsURL(o.repository) {
+		modules.WorkTree = git.WorkTree(dir)
 	}
 	defer modules.Close()
 	src, err := o.source(ctx, repo)
@@ -97,7 +97,7 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer to.discard()
+	defer to.Discard()
 	begin := time.Now()
 	e, err := makeEntry(ctx, sh, c, dir, repo, src, &o.keys)
 	if err != nil {
@@ -120,7 +120,7 @@ func (o *proveOptions) crate(ctx context.Context, sh *shell, what string) (*crat
 		return o.published(ctx, sh, name, version)
 	}
 	if o.registry != "" || o.index != "" {
-		return nil, usageError("--registry and --index are for NAME@VERSION, not for a file")
+		return nil, outcome.Usagef("--registry and --index are for NAME@VERSION, not for a file")
 	}
 	if o.out == "" {
 		o.out = sibling(what, ".entry")
@@ -157,19 +157,19 @@ func checkPath(path string) error {
 		return nil
 	}
 	if err := entry.CheckPath(path); err != nil {
-		return usageError(fmt.Sprintf("--path is the package's directory, counted from the top of the repository, \"\" if it is the top: %v", err))
+		return outcome.Usagef("--path is the package's directory, counted from the top of the repository, \"\" if it is the top: %v", err)
 	}
 	return nil
 }
 
 // makeEntry plans, tells what it found, and proves.
-func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo *git.Repo, src prover.Source, keys *publish.Keyring) (*entry.Entry, error) {
+func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo *git.Repo, src prover.Source, keys *prover.Keyring) (*entry.Entry, error) {
 	plan, err := prover.NewPlan(ctx, c, repo, src)
 	if err != nil {
-		return nil, publishError(publish.PlanError(err))
+		return nil, publish.PlanError(err)
 	}
 	if _, err := keys.Program(plan); err != nil {
-		return nil, publishError(err)
+		return nil, err
 	}
 	sh.status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks", c.Name, c.Version, plan.Claim.Commit, len(c.Files), plan.Blocks)
 	for _, f := range plan.Claim.Unproven {
@@ -200,7 +200,7 @@ func readError(err error) error {
 	if errors.As(err, &pathErr) {
 		return err
 	}
-	return violation{err}
+	return outcome.Refuse(err)
 }
 
 // sibling returns FILE with its .crate replaced.

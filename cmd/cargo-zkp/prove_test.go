@@ -78,7 +78,7 @@ func TestSubmodulesAreFoundFromAnyDirectoryOfTheWorkTree(t *testing.T) {
 	}
 	open := func() *git.Repo {
 		t.Helper()
-		s := &publish.Submodules{WorkTree: publish.WorkTree(member)}
+		s := &git.Submodules{WorkTree: git.WorkTree(member)}
 		t.Cleanup(s.Close)
 		r, err := s.Open(t.Context(), "crates/member/vendor")
 		if err != nil {

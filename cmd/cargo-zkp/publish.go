@@ -10,6 +10,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/publish"
+	"cratelog/internal/outcome"
 	"cratelog/prover"
 )
 
@@ -17,14 +18,14 @@ import (
 func publishCrates(ctx context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "publish", "", "Package with cargo, prove, log, and publish the very bytes that are logged.\nRun it again after a failure: it goes on where it stopped.")
 	var cfg publish.Config
-	keys := &publish.Keyring{}
+	keys := &prover.Keyring{}
 	publishFlags(fs, &cfg)
 	keyFlags(fs, keys)
 	if _, err := parseUpTo(0, fs, args, ""); err != nil {
 		return err
 	}
 	if cfg.DryRun && cfg.LogOnly {
-		return usageError("publish takes --dry-run or --log-only, not both")
+		return outcome.Usagef("publish takes --dry-run or --log-only, not both")
 	}
 	if err := prepareKeys(sh, keys); err != nil {
 		return err
@@ -36,7 +37,7 @@ func publishCrates(ctx context.Context, sh *shell, args []string) error {
 	if err := surroundings(sh, &cfg); err != nil {
 		return err
 	}
-	return publishError(publish.Run(ctx, cfg))
+	return publish.Run(ctx, cfg)
 }
 
 // publishFlags are cargo publish's options, and ours.
@@ -126,35 +127,22 @@ func surroundings(sh *shell, cfg *publish.Config) (err error) {
 }
 
 // keyFlags say what to prove with.
-func keyFlags(fs *flag.FlagSet, k *publish.Keyring) {
+func keyFlags(fs *flag.FlagSet, k *prover.Keyring) {
 	fs.StringVar(&k.Cache, "keys", "", "`DIRECTORY` of development keys (default: in the user's cache)")
 	fs.StringVar(&k.ProgramFile, "program", "", "`FILE` of the program to prove with, with --proving-key (default: the development keys)")
 	fs.StringVar(&k.KeyFile, "proving-key", "", "`FILE` of the program's proving key, as \"ceremony export\" writes it")
 }
 
 // prepareKeys finds mistakes about keys before the work begins.
-func prepareKeys(sh *shell, k *publish.Keyring) (err error) {
+func prepareKeys(sh *shell, k *prover.Keyring) (err error) {
 	if err := k.Check(); err != nil {
-		return usageError(err.Error())
+		return outcome.Misuse(err)
 	}
 	if k.Development() {
 		sh.warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")
 		if k.Cache == "" {
 			k.Cache, err = prover.DefaultCache()
 		}
-	}
-	return err
-}
-
-// publishError sorts the errors of package publish.
-func publishError(err error) error {
-	var refused publish.Refusal
-	var mistake publish.Usage
-	switch {
-	case errors.As(err, &mistake):
-		return usageError(err.Error())
-	case errors.As(err, &refused):
-		return violation{err}
 	}
 	return err
 }
