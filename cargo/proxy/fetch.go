@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"cratelog/entry"
@@ -13,29 +14,20 @@ import (
 // errNotYet: the work goes on, and whoever asks again may find it done.
 var errNotYet = errors.New("the crate is still being fetched or checked")
 
-// flight is the work on one crate, which all who ask for it wait for.
-type flight struct {
-	done chan struct{} // closed when raw and err are set
-	raw  []byte
-	err  error
-}
-
 // crate returns the bytes of an accepted crate. However many ask at one time, it is
-// fetched and judged once; that goes on when they have gone, so that a second try
+// fetched and judged once; the work goes on when they have gone, so that a second try
 // finds it done.
 func (p *Proxy) crate(ctx context.Context, name, version string) ([]byte, error) {
 	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
 		return nil, &badRequest{err}
 	}
-	f, err := p.fly(name, version)
-	if err != nil {
-		return nil, err
-	}
+	work := p.flights.DoChan(name+" "+version, func() (any, error) { return p.accept(name, version) })
 	t := time.NewTimer(p.testingOnlyPatience)
 	defer t.Stop()
 	select {
-	case <-f.done:
-		return f.raw, f.err
+	case got := <-work:
+		raw, _ := got.Val.([]byte)
+		return raw, got.Err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-t.C:
@@ -43,36 +35,25 @@ func (p *Proxy) crate(ctx context.Context, name, version string) ([]byte, error)
 	}
 }
 
-// fly returns the flight of a crate, and starts one if there is none.
-func (p *Proxy) fly(name, version string) (*flight, error) {
-	key := name + " " + version
+// begin lets work begin unless the proxy is closed. The caller then calls p.work.Done.
+func (p *Proxy) begin() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if f, ok := p.flights[key]; ok {
-		return f, nil
+	if !p.closed {
+		p.work.Add(1)
 	}
-	if p.closed {
-		return nil, context.Canceled
-	}
-	f := &flight{done: make(chan struct{})}
-	p.flights[key] = f
-	p.work.Add(1)
-	go func() {
-		defer p.work.Done()
-		ctx, cancel := context.WithTimeout(p.ctx, workTime)
-		defer cancel()
-		f.raw, f.err = p.work1(ctx, name, version)
-		p.mu.Lock()
-		delete(p.flights, key)
-		p.mu.Unlock()
-		close(f.done)
-	}()
-	return f, nil
+	return !p.closed
 }
 
-// work1 fetches and judges one crate. The order must not change: bytes are checked
+// accept fetches and judges one crate. The order must not change: bytes are checked
 // before they are judged, and judged before they are kept or handed out.
-func (p *Proxy) work1(ctx context.Context, name, version string) ([]byte, error) {
+func (p *Proxy) accept(name, version string) ([]byte, error) {
+	if !p.begin() {
+		return nil, context.Canceled
+	}
+	defer p.work.Done()
+	ctx, cancel := context.WithTimeout(p.ctx, workTime)
+	defer cancel()
 	select {
 	case p.jobs <- struct{}{}:
 		defer func() { <-p.jobs }()
@@ -92,7 +73,7 @@ func (p *Proxy) work1(ctx context.Context, name, version string) ([]byte, error)
 	}
 	if !kept {
 		if raw, err = p.Upstream.Download(ctx, w.name, w.version, w.sum); err != nil {
-			p.forget(name) // perhaps the index has changed since
+			p.known.Remove(strings.ToLower(name)) // perhaps the index has changed since
 			return nil, err
 		}
 	}

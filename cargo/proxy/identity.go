@@ -14,6 +14,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"cratelog/internal/durable"
 )
 
 // Identity is what a running proxy says of itself.
@@ -47,26 +49,16 @@ var ErrNotOurs = errors.New("what listens there is not a cratelog proxy of yours
 func identityKey(dir string) ([]byte, error) {
 	path := filepath.Join(dir, keyFile)
 	key := make([]byte, keySize)
-	rand.Read(key)                         // never fails
-	f, err := os.CreateTemp(dir, ".key-*") // mode 0600
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(key)
-	// Link, unlike Rename, never replaces: of two proxies that start at one time, both
-	// use the key of the first.
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Link(f.Name(), path)
-	}
-	if err != nil && !errors.Is(err, os.ErrExist) {
+	rand.Read(key) // never fails
+	// Of two proxies that start at one time, both use the key of the first.
+	if err := durable.WriteNew(path, key, 0o600); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("the proxy's key cannot be made: %w", err)
 	}
 	return readKey(path)
 }
 
 func readKey(path string) ([]byte, error) {
-	key, err := os.ReadFile(path)
+	key, err := durable.Read(path, 1<<10)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +111,7 @@ func Identify(ctx context.Context, base, dir string) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w: %w", ErrNotOurs, err)
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	b, err := durable.ReadAll(resp.Body, 64<<10)
 	var a identityAnswer
 	if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(b, &a) != nil {
 		return Identity{}, ErrNotOurs

@@ -50,6 +50,9 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+
 	"cratelog/cargo/registry"
 	"cratelog/internal/h2c"
 )
@@ -117,10 +120,11 @@ type Proxy struct {
 	work   sync.WaitGroup
 	queue  chan want // to prefetch
 
-	mu      sync.Mutex // guards the three below
-	closed  bool
-	flights map[string]*flight
-	known   map[string][]want // releases, by the lower-case name of the crate
+	flights singleflight.Group         // the work on each crate
+	known   *lru.Cache[string, []want] // releases, by the lower-case name of the crate
+
+	mu     sync.Mutex // guards closed: no work begins after it is set
+	closed bool
 }
 
 // want is a release as the index lists it.
@@ -162,8 +166,10 @@ func New(ctx context.Context, c Config) (*Proxy, error) {
 	if upstream.Auth {
 		return nil, fmt.Errorf("the registry %s wants a token, and the proxy would hand its crates to anybody on this machine: use \"cargo zkp verify\" for them", c.Upstream.URL)
 	}
-	p := &Proxy{Config: c, jobs: make(chan struct{}, c.Jobs), queue: make(chan want, prefetchQueue),
-		flights: make(map[string]*flight), known: make(map[string][]want)}
+	p := &Proxy{Config: c, jobs: make(chan struct{}, c.Jobs), queue: make(chan want, prefetchQueue)}
+	if p.known, err = lru.New[string, []want](maxKnown); err != nil {
+		return nil, err
+	}
 	if p.store, err = openStore(filepath.Join(c.Dir, "crates"), c.CacheSize); err != nil {
 		return nil, err
 	}

@@ -120,12 +120,7 @@ func (p *Proxy) learn(name string, body []byte) []want {
 		// The strings are copied, so that the file is not kept.
 		wants[i] = want{strings.Clone(r.Name), strings.Clone(r.Version), r.Checksum}
 	}
-	p.mu.Lock()
-	if len(p.known) >= maxKnown {
-		clear(p.known)
-	}
-	p.known[strings.ToLower(name)] = wants
-	p.mu.Unlock()
+	p.known.Add(strings.ToLower(name), wants)
 	if w, ok := newest(releases); ok {
 		p.prefetch(w)
 	}
@@ -135,9 +130,7 @@ func (p *Proxy) learn(name string, body []byte) []want {
 // release returns what the index lists for a version. What the proxy has served
 // lately it need not ask for again.
 func (p *Proxy) release(ctx context.Context, name, version string) (want, error) {
-	p.mu.Lock()
-	wants := p.known[strings.ToLower(name)]
-	p.mu.Unlock()
+	wants, _ := p.known.Get(strings.ToLower(name))
 	if w, err := find(wants, name, version); err == nil || !errors.Is(err, registry.ErrNotFound) {
 		return w, err
 	}
@@ -146,13 +139,6 @@ func (p *Proxy) release(ctx context.Context, name, version string) (want, error)
 		return want{}, err
 	}
 	return find(p.learn(name, f.Body), name, version)
-}
-
-// forget makes release ask the registry again.
-func (p *Proxy) forget(name string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.known, strings.ToLower(name))
 }
 
 func find(wants []want, name, version string) (want, error) {
