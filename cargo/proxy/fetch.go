@@ -64,27 +64,27 @@ func (p *Proxy) accept(name, version string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, kept := p.store.load(w.sum)
+	raw, kept := p.store.load(w.Sum)
 	if !kept && p.Local != nil {
-		local, ok := p.Local(w.name, w.version, w.sum)
-		if ok && sha256.Sum256(local) == w.sum {
+		local, ok := p.Local(w.Name, w.Version, w.Sum)
+		if ok && sha256.Sum256(local) == w.Sum {
 			raw, kept = local, true
 		}
 	}
 	if !kept {
-		if raw, err = p.Upstream.Download(ctx, w.name, w.version, w.sum); err != nil {
+		if raw, err = p.Upstream.Download(ctx, w.Name, w.Version, w.Sum); err != nil {
 			p.known.Remove(strings.ToLower(name)) // perhaps the index has changed since
 			return nil, err
 		}
 	}
-	if err := p.Judge.Judge(ctx, w.name, w.version, w.sum, raw); ctx.Err() != nil {
+	if err := p.Judge.Judge(ctx, w.Name, w.Version, w.Sum, raw); ctx.Err() != nil {
 		return nil, ctx.Err() // no verdict: there was no time for one
 	} else if err != nil {
 		p.Log.Warn("a crate is refused", "crate", name, "version", version, "reason", err)
-		return nil, &Refusal{w.name, w.version, w.sum, err}
+		return nil, &Refusal{w.Name, w.Version, w.Sum, err}
 	}
 	if !kept {
-		if err := p.store.save(w.sum, raw); ctx.Err() != nil {
+		if err := p.store.save(w.Sum, raw); ctx.Err() != nil {
 			return nil, ctx.Err() // no verdict: there was no time for one
 		} else if err != nil {
 			p.Log.Warn("an accepted crate could not be kept, and will be fetched again", "crate", name, "version", version, "error", err)
@@ -93,23 +93,17 @@ func (p *Proxy) accept(name, version string) ([]byte, error) {
 	return raw, nil
 }
 
-// Want is a release that cargo will probably ask for, such as one of a Cargo.lock.
-type Want struct {
-	Name, Version string
-	Sum           [32]byte
-}
-
 // Prefetch begins to fetch what judging these releases will need, if the Judge is a
 // Prefetcher. It does not wait.
 func (p *Proxy) Prefetch(wants []Want) {
 	for _, w := range wants {
-		p.prefetch(want{w.Name, w.Version, w.Sum})
+		p.prefetch(w)
 	}
 }
 
 // prefetch hands a release to the prefetching goroutines, or drops it if they have
 // more than enough to do.
-func (p *Proxy) prefetch(w want) {
+func (p *Proxy) prefetch(w Want) {
 	select {
 	case p.queue <- w:
 	default:
@@ -132,7 +126,7 @@ func (p *Proxy) startPrefetching() {
 					return
 				case w := <-p.queue:
 					ctx, cancel := context.WithTimeout(p.ctx, workTime)
-					judge.Prefetch(ctx, w.name, w.version, w.sum)
+					judge.Prefetch(ctx, w.Name, w.Version, w.Sum)
 					cancel()
 				}
 			}

@@ -118,19 +118,19 @@ type Proxy struct {
 	ctx    context.Context // of the work, which goes on when whoever asked has gone
 	cancel context.CancelFunc
 	work   sync.WaitGroup
-	queue  chan want // to prefetch
+	queue  chan Want // to prefetch
 
 	flights singleflight.Group         // the work on each crate
-	known   *lru.Cache[string, []want] // releases, by the lower-case name of the crate
+	known   *lru.Cache[string, []Want] // releases, by the lower-case name of the crate
 
 	mu     sync.Mutex // guards closed: no work begins after it is set
 	closed bool
 }
 
-// want is a release as the index lists it.
-type want struct {
-	name, version string
-	sum           [32]byte
+// Want is a release as the index lists it, such as one that cargo will probably ask for.
+type Want struct {
+	Name, Version string
+	Sum           [32]byte
 }
 
 // New makes a proxy, and asks the registry for its configuration. Close ends it.
@@ -166,8 +166,8 @@ func New(ctx context.Context, c Config) (*Proxy, error) {
 	if upstream.Auth {
 		return nil, fmt.Errorf("the registry %s wants a token, and the proxy would hand its crates to anybody on this machine: use \"cargo zkp verify\" for them", c.Upstream.URL)
 	}
-	p := &Proxy{Config: c, jobs: make(chan struct{}, c.Jobs), queue: make(chan want, prefetchQueue)}
-	if p.known, err = lru.New[string, []want](maxKnown); err != nil {
+	p := &Proxy{Config: c, jobs: make(chan struct{}, c.Jobs), queue: make(chan Want, prefetchQueue)}
+	if p.known, err = lru.New[string, []Want](maxKnown); err != nil {
 		return nil, err
 	}
 	if p.store, err = openStore(filepath.Join(c.Dir, "crates"), c.CacheSize); err != nil {

@@ -110,15 +110,15 @@ To build through it, "cargo zkp proxy --install" writes to .cargo/config.toml:
 // learn remembers the releases of an index file, and begins to fetch what judging
 // the newest will need. A file that cannot be read is cargo's to complain about:
 // none of its crates will be handed out.
-func (p *Proxy) learn(name string, body []byte) []want {
+func (p *Proxy) learn(name string, body []byte) []Want {
 	releases, err := registry.ParseReleases(name, body)
 	if err != nil {
 		p.Log.Warn("the index file of a crate cannot be read", "crate", name, "error", err)
 	}
-	wants := make([]want, len(releases))
+	wants := make([]Want, len(releases))
 	for i, r := range releases {
 		// The strings are copied, so that the file is not kept.
-		wants[i] = want{strings.Clone(r.Name), strings.Clone(r.Version), r.Checksum}
+		wants[i] = Want{strings.Clone(r.Name), strings.Clone(r.Version), r.Checksum}
 	}
 	p.known.Add(strings.ToLower(name), wants)
 	if w, ok := newest(releases); ok {
@@ -129,31 +129,31 @@ func (p *Proxy) learn(name string, body []byte) []want {
 
 // release returns what the index lists for a version. What the proxy has served
 // lately it need not ask for again.
-func (p *Proxy) release(ctx context.Context, name, version string) (want, error) {
+func (p *Proxy) release(ctx context.Context, name, version string) (Want, error) {
 	wants, _ := p.known.Get(strings.ToLower(name))
 	if w, err := find(wants, name, version); err == nil || !errors.Is(err, registry.ErrNotFound) {
 		return w, err
 	}
 	f, err := p.Upstream.File(ctx, name)
 	if err != nil {
-		return want{}, err
+		return Want{}, err
 	}
 	return find(p.learn(name, f.Body), name, version)
 }
 
-func find(wants []want, name, version string) (want, error) {
-	var found *want
+func find(wants []Want, name, version string) (Want, error) {
+	var found *Want
 	for i, w := range wants {
 		switch {
-		case w.version != version || w.name != name:
-		case found != nil && found.sum != w.sum:
-			return want{}, &Refusal{w.name, w.version, w.sum, fmt.Errorf("the registry's index lists it twice, with the checksums %x and %x", found.sum, w.sum)}
+		case w.Version != version || w.Name != name:
+		case found != nil && found.Sum != w.Sum:
+			return Want{}, &Refusal{w.Name, w.Version, w.Sum, fmt.Errorf("the registry's index lists it twice, with the checksums %x and %x", found.Sum, w.Sum)}
 		default:
 			found = &wants[i]
 		}
 	}
 	if found == nil {
-		return want{}, fmt.Errorf("%s v%s: %w", name, version, registry.ErrNotFound)
+		return Want{}, fmt.Errorf("%s v%s: %w", name, version, registry.ErrNotFound)
 	}
 	return *found, nil
 }

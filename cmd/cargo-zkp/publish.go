@@ -101,11 +101,7 @@ func surroundings(sh *shell, cfg *publish.Config) (err error) {
 	if c.Dir, err = os.Getwd(); err != nil {
 		return err
 	}
-	// cargo tells its subcommands which cargo it is.
-	if c.Program = os.Getenv("CARGO"); c.Program == "" {
-		c.Program = "cargo"
-	}
-	c.Out = sh.stderr
+	c.Program, c.Out = cargoBin(), sh.stderr
 	if sh.quiet {
 		c.Flags = append(c.Flags, "--quiet")
 	}
