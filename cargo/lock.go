@@ -65,7 +65,7 @@ func ReadLock(path string) (*Lock, error) {
 }
 
 // ParseLock parses a Cargo.lock of format 1 to 4. As cargo does, it passes over keys
-// that it does not know. It refuses what cargo refuses, and besides: a package of a
+// that it does not know. It refuses what cargo refuses, and more: a package of a
 // registry without a checksum, a checksum that is not 64 lower-case hex digits, sources of
 // unknown kinds, and dependencies that are not in the file or could be several packages of
 // it; cargo writes none of these. Errors are *FileError with File "Cargo.lock".
@@ -118,7 +118,7 @@ func lockVersion(doc table) (int, error) {
 	if n, ok := v.(int64); ok && (n == 3 || n == 4) {
 		return int(n), nil
 	} else if said {
-		return 0, wrong("", "version", "%v is no version of the format that is known here (3, 4, or none for 1 and 2); if a newer cargo wrote the file, use a newer version of this program", v)
+		return 0, wrong("", "version", "%v is not a version of the format that is known here (3, 4, or none for 1 and 2); if a newer cargo wrote the file, use a newer version of this program", v)
 	}
 	metadata, _ := doc["metadata"].(table)
 	for k := range metadata {
@@ -193,7 +193,7 @@ func checkPackage(p Package) error {
 	kind, url, _ := strings.Cut(p.Source, "+")
 	known := kind == "registry" || kind == "sparse" || kind == "git"
 	if p.Source != "" && (!known || url == "" || strings.ContainsAny(url, oddChars)) {
-		return wrong("", "source", "of %s %s: %q is no registry, sparse registry or git repository, and other sources are not known here", p.Name, p.Version, p.Source)
+		return wrong("", "source", "of %s %s: %q is not a registry, sparse registry or git repository, and other sources are not known here", p.Name, p.Version, p.Source)
 	}
 	if kind == "git" || kind == "" {
 		if p.Name == "" || p.Version == "" || strings.ContainsAny(p.Name+p.Version, oddChars+"/\\") {

@@ -31,17 +31,17 @@ or, with another provider before it in the list:
 
 Options:
   --policy FILE      zkp.toml; default: the workspace's, or your own
-  --trust FILE       trust file (C2SP tlog-policy) in the place of the policy's; may be repeated
-  --program FILE     program to accept in the place of the policy's; may be repeated
+  --trust FILE       trust file (C2SP tlog-policy), instead of the policy's; may be repeated
+  --program FILE     program to accept, instead of the policy's; may be repeated
   --development      accept UNSAFE development keys, for trying things out
-  --log URL          log to ask in the place of those that the trust files name; may be repeated
+  --log URL          log to ask, instead of those that the trust files name; may be repeated
   --bundles DIR      where "cargo zkp publish" keeps bundles; default: target/zkp above here
   --next             leave the token to the provider before this one in the list
   -- PROVIDER ARGS   the provider that gives the token; default: cargo:token
 `
 
-// SetUp returns the function that makes providers of arguments, for a provider that
-// was started in cwd, with the directories of cargo and of the user's settings.
+// SetUp returns the function that makes a provider from its arguments. The provider was
+// started in cwd; cargoHome and userDir are the directories of cargo and of the user's settings.
 func SetUp(cwd, cargoHome, userDir string, env func(string) string, userAgent string) func(args []string) (*Provider, error) {
 	settings := func() (*Settings, error) { return ReadSettings(cwd, cargoHome, env) }
 	return func(args []string) (*Provider, error) {
@@ -97,13 +97,13 @@ func parseArgs(args []string) (*arguments, error) {
 	fs.Func("log", "", list(&a.logs))
 	fs.Func("bundles", "", list(&a.bundles))
 	fs.BoolVar(&a.next, "next", false, "")
-	fs.StringVar(&a.exactly, "exactly", "", "") // cargo zkp publish gives it, nobody else
+	fs.StringVar(&a.exactly, "exactly", "", "") // only cargo zkp publish gives it
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
 	a.words = fs.Args()
 	if behind := len(args) - len(a.words); len(a.words) > 0 && (behind == 0 || args[behind-1] != "--") {
-		return nil, fmt.Errorf("%q is no option; the provider that gives the token stands behind \"--\"", a.words[0])
+		return nil, fmt.Errorf("%q is not an option; the provider that gives the token stands behind \"--\"", a.words[0])
 	}
 	return a, nil
 }

@@ -7,7 +7,7 @@
 // SHA-256 of the .crate (cargo's reference, "Credential Provider Protocol"). Serve
 // answers with an error that cargo shows, and stops at, unless
 //
-//   - a bundle is at hand, in the directory where "cargo zkp publish" keeps what it
+//   - there is a bundle, in the directory where "cargo zkp publish" keeps what it
 //     made or in a log that the reader's policy names; and
 //   - the policy accepts it, with its proof, checkpoint, witnesses and quorum; and
 //   - its entry is about this name, this version and this SHA-256.
@@ -17,8 +17,8 @@
 // # What it cannot do
 //
 // It keeps an honest person, or an honest machine, from publishing what is not
-// proven. It is no defence against whoever holds the token: cargo takes a token from
-// --token and another provider from --config, and then asks nobody.
+// proven. It is not a defense against the holder of the token: cargo takes a token from
+// --token and another provider from --config, and then does not ask.
 //
 // It never answers "not found" when cargo asks for a token for reading, with which
 // each publication begins: cargo would turn to the next provider, keep that one's

@@ -11,7 +11,7 @@ import (
 	"cratelog/entry"
 )
 
-// errNotYet: the work goes on, and whoever asks again may find it done.
+// errNotYet: the work goes on, and is perhaps done when cargo asks again.
 var errNotYet = errors.New("the crate is still being fetched or checked")
 
 // crate returns the bytes of an accepted crate. However many ask at one time, it is

@@ -20,8 +20,8 @@ import (
 
 // Identity is what a running proxy says of itself.
 //
-// Anybody on a machine can listen on a port. A proxy shows that it is its user's own
-// by a key that lies in its directory, readable by that user only: whoever asks
+// Every user of a machine can listen on a port. A proxy shows that it is its user's own
+// by a key that lies in its directory, readable by that user only: the client
 // sends a nonce, and the answer carries HMAC-SHA-256 under that key over
 // "cratelog/proxy-identity/v1\n" and a JSON list of nonce, registry, policy and whether
 // it is lasting.

@@ -29,10 +29,10 @@
 // no_proxy must hold 127.0.0.1.
 //
 // cargo does not ask for what it has: a crate in CARGO_HOME's registry/cache or
-// registry/src is not judged again, whoever put it there. Whoever relies on the
+// registry/src is not judged again, even if an attacker put it there. Who relies on the
 // proxy must look at those as well ("cargo zkp verify").
 //
-// Whoever can connect can read what the proxy serves. It listens on the loopback
+// Every program that can connect can read what the proxy serves. It listens on the loopback
 // interface, and takes no registry that wants a token, so that this is public
 // anyway.
 package proxy
@@ -76,7 +76,7 @@ type Judge interface {
 	// Judge returns nil if a crate with these bytes may be handed out. sum is their
 	// SHA-256, which was checked, and what the registry's index lists. An error is
 	// a sentence for the person who builds; it may have a method Remedy() string
-	// that says what he can do. It is called from many goroutines.
+	// that says what they can do. It is called from many goroutines.
 	Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) error
 }
 
@@ -115,7 +115,7 @@ type Proxy struct {
 	store   *store
 	jobs    chan struct{} // one token for each crate that is worked on
 
-	ctx    context.Context // of the work, which goes on when whoever asked has gone
+	ctx    context.Context // of the work, which goes on when those who asked have gone
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	queue  chan Want // to prefetch
@@ -164,7 +164,7 @@ func New(ctx context.Context, c Config) (*Proxy, error) {
 		return nil, err
 	}
 	if upstream.Auth {
-		return nil, fmt.Errorf("the registry %s wants a token, and the proxy would hand its crates to anybody on this machine: use \"cargo zkp verify\" for them", c.Upstream.URL)
+		return nil, fmt.Errorf("the registry %s wants a token, and the proxy would hand its crates to every user of this machine: use \"cargo zkp verify\" for them", c.Upstream.URL)
 	}
 	p := &Proxy{Config: c, jobs: make(chan struct{}, c.Jobs), queue: make(chan Want, prefetchQueue)}
 	if p.known, err = lru.New[string, []Want](maxKnown); err != nil {
@@ -208,8 +208,8 @@ func (p *Proxy) routes() http.Handler {
 	return mux
 }
 
-// guard refuses what cannot come from cargo: a web page of somebody else that a
-// browser shows under his own host's name, and the proxy itself.
+// guard refuses what cannot come from cargo: a web page that a browser
+// shows under the name of an attacker's host, and the proxy itself.
 func (p *Proxy) guard(next http.Handler, base *url.URL) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -246,7 +246,7 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug), // of connections that break
 	}
-	failed := make(chan error, 2) // buffered: nobody may be left to read it
+	failed := make(chan error, 2) // buffered: Serve reads only the first
 	go func() { failed <- server.Serve(l) }()
 	go func() { failed <- up.Serve() }()
 	select {
@@ -277,7 +277,7 @@ func Listen(address string, allowAny bool) (net.Listener, error) {
 	}
 	ip := net.ParseIP(host)
 	if !allowAny && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("%s is not a loopback address: whoever can connect to the proxy can use it, over plain http; allow it explicitly if that is wanted", address)
+		return nil, fmt.Errorf("%s is not a loopback address: every machine that can connect to the proxy can use it, over plain http; allow it explicitly if that is wanted", address)
 	}
 	return net.Listen("tcp", address)
 }

@@ -71,7 +71,7 @@ func (t *target) registryFlags() []string {
 // one provider, ours stands in front of that one.
 func (t *target) guard(s *credential.Settings, program, exactly, token string, env func(string) string) ([]string, error) {
 	if token != "" {
-		// cargo asks nobody if it is given --token.
+		// cargo does not ask if it is given --token.
 		t.env = []string{credential.TokenVariable(t.name) + "=" + token}
 	}
 	known, err := s.Registry(t.name)
@@ -114,7 +114,7 @@ func (t *target) guard(s *credential.Settings, program, exactly, token string, e
 			config(key+".credential-provider", value)...), nil
 	}
 	if env(credential.GlobalVariable) != "" {
-		return nil, outcome.Refusef("the environment sets %s, whose providers cargo would ask before ours, so what it uploads could not be held to what was proved\nset registry.global-credential-providers in cargo's configuration in its place", credential.GlobalVariable)
+		return nil, outcome.Refusef("the environment sets %s, whose providers cargo would ask before ours, so what it uploads could not be held to what was proved\nset registry.global-credential-providers in cargo's configuration instead", credential.GlobalVariable)
 	}
 	list := []string{alias}
 	if token != "" || len(all) == 0 {

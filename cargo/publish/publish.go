@@ -92,7 +92,7 @@ type Config struct {
 	Report    Reporter
 }
 
-// Run publishes. Its errors have their outcome; what was done until then is kept.
+// Run publishes. Its errors are marked with their outcome; what was done until then is kept.
 func Run(ctx context.Context, cfg Config) error {
 	r := &run{Config: cfg}
 	defer r.repos.close()
@@ -187,7 +187,7 @@ func (r *run) compare(ctx context.Context) error {
 	return nil
 }
 
-// checkPushed asks whether anybody else can look at the commit.
+// checkPushed asks whether readers can look at the commit.
 func (r *run) checkPushed(ctx context.Context, j *job, top string) error {
 	commit := j.plan.Claim.Commit
 	published, known, err := prover.Published(ctx, top, commit)
@@ -197,7 +197,7 @@ func (r *run) checkPushed(ctx context.Context, j *job, top string) error {
 	case err != nil || !known:
 		r.Report.Warn("whether commit %x was pushed cannot be told: %s has no remote, or not its whole history", commit, top)
 	case !published && !r.Unpushed:
-		return outcome.Refusef("%s: no remote branch or tag that this repository knows contains commit %x: once it is logged everybody can see that it was proved, and nobody could look at it\npush it first, or pass --unpushed to go on", j.member, commit)
+		return outcome.Refusef("%s: no remote branch or tag that this repository knows contains commit %x: once it is logged, readers see that it was proved and cannot look at it\npush it first, or pass --unpushed to go on", j.member, commit)
 	case !published:
 		r.Report.Warn("%s: no remote branch that this repository knows contains commit %x", j.member, commit)
 	}
@@ -336,7 +336,7 @@ func (r *run) submit(ctx context.Context) error {
 			return named(j.member, err)
 		}
 		if err := r.useBundle(j, b); err != nil {
-			return outcome.Refusef("%s: the log's answer is not to be believed: %w\nnothing was published", j.member, err)
+			return outcome.Refusef("%s: the log's answer cannot be believed: %w\nnothing was published", j.member, err)
 		}
 		if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {
 			return err

@@ -115,9 +115,9 @@ func TestALogThatIsDownOrLiesStopsEverything(t *testing.T) {
 	elsewhere := newSite(t)
 	elsewhere.dir, elsewhere.home = s.dir, s.home
 	t.Setenv("CARGO_HOME", s.home)
-	s.refused(func(c *Config) { c.Log = elsewhere.world.URL }, "the log's answer is not to be believed", "nothing was published")
+	s.refused(func(c *Config) { c.Log = elsewhere.world.URL }, "the log's answer cannot be believed", "nothing was published")
 	// A reader who does not accept what anybody can forge.
-	s.refused(func(c *Config) { c.Policy.Development = false }, "the log's answer is not to be believed", "--development")
+	s.refused(func(c *Config) { c.Policy.Development = false }, "the log's answer cannot be believed", "--development")
 	if s.arrived() != nil {
 		t.Error("something was published")
 	}

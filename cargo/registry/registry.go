@@ -57,7 +57,7 @@ const (
 // ErrNotFound: the registry has no such crate, release or file.
 var ErrNotFound = errors.New("the registry does not have it")
 
-// Index is the way to one registry. What it returns is bounded; of what it returns
+// Index is a client for one registry. What it returns is bounded; of what it returns
 // only a .crate's checksum is checked. It is safe for concurrent use, and must not
 // be copied once it is used.
 type Index struct {
@@ -132,7 +132,7 @@ func prefix(name string) string {
 }
 
 // Find returns the one release of a version. A version that the index lists with
-// two checksums is an error: nobody can say which one is meant.
+// two checksums is an error: which one is meant is not known.
 func Find(releases []Release, version string) (Release, error) {
 	var found *Release
 	for i, r := range releases {

@@ -31,14 +31,14 @@ Options, before "--"; all others are cargo's:
   --zkp-policy FILE    what must be proven and whom to believe (default: the nearest zkp.toml)
   --zkp-trust FILE     logs and witnesses to believe, instead of the policy's; may be repeated
   --zkp-program FILE   a program to accept, instead of the policy's; may be repeated
-  --zkp-development    accept proofs made with UNSAFE development keys, which anybody can forge
+  --zkp-development    accept proofs made with UNSAFE development keys, which an attacker can forge
   --zkp-index URL      sparse index of the real registry (default: what cargo is configured to use)
   --zkp-rehash         compare all unpacked sources again
 
 The exit code is cargo's, and 1, 2 or 3 as for all verbs if cargo was not run.
 `
 
-// cargoExit is the exit code of a cargo that has said itself what is wrong.
+// cargoExit is the exit code of a cargo that has said what is wrong.
 type cargoExit int
 
 func (e cargoExit) Error() string { return fmt.Sprintf("cargo ended with exit code %d", int(e)) }
@@ -138,7 +138,7 @@ func parseCall(sh *shell, verb string, args []string) (c *call, help bool, err e
 	return c, help, nil
 }
 
-// run is the call: lock file, what is on the disk, cargo.
+// run brings the lock file up to date, checks what is on the disk, and runs cargo.
 func (c *call) run(ctx context.Context, sh *shell) error {
 	ws, err := workspace(c.lock.manifestPath)
 	if err != nil {
@@ -190,12 +190,12 @@ func (c *call) serve(ctx context.Context) (flags []string, j *judge, stop func()
 		}
 		return proxyFlags(p.Base), j, background(ctx, p, l), nil
 	}
-	return nil, nil, nil, fmt.Errorf("the proxy cannot listen at %s: something else does, and it is no proxy under this policy", strings.Join(c.addresses, ", "))
+	return nil, nil, nil, fmt.Errorf("the proxy cannot listen at %s: something else does, and it is not a proxy under this policy", strings.Join(c.addresses, ", "))
 }
 
 // background serves a proxy until the function that it returns is called.
 func background(ctx context.Context, p *proxy.Proxy, l net.Listener) (stop func() error) {
-	// cargo is given the time to end when ctx does; the proxy goes last.
+	// When ctx ends, cargo gets time to end first; the proxy goes last.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ctx, l) }()
@@ -310,7 +310,7 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 	for _, u := range k.demands.Unmatched {
 		sh.warn("%s", u)
 	}
-	return nil // cargo has the word
+	return nil // cargo reports the rest
 }
 
 // look finds what cargo has of the lock file's packages. What must be proven and comes

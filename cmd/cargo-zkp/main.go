@@ -40,7 +40,7 @@ For those who depend on crates:
 For those who publish:
   publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
   prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit;
-                      with NAME@VERSION, of a crate that somebody has published
+                      with NAME@VERSION, of a crate that another publisher has published
   submit FILE.crate   Hand the crate and its entry to a log, and fetch the cosigned bundle
 
 "cargo zkp VERB --help" tells the options of a verb; "cargo zkp --cargo-plugin --help" how this

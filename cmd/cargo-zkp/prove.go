@@ -188,13 +188,13 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo 
 func warnUnpublished(ctx context.Context, sh *shell, dir string, commit [20]byte) error {
 	published, known, err := prover.Published(ctx, dir, commit)
 	if err == nil && known && !published {
-		sh.warn("no remote branch that this repository knows contains commit %x: push it, or nobody can look at what you proved", commit)
+		sh.warn("no remote branch that this repository knows contains commit %x: push it, or readers cannot look at what you proved", commit)
 	}
 	return ctx.Err()
 }
 
-// readError sorts the errors of package crate: a file that cannot be read is no
-// answer, a refused archive is one.
+// readError marks the errors of package crate: a refused archive is an answer, a file that
+// cannot be read is not.
 func readError(err error) error {
 	var pathErr *os.PathError
 	if errors.As(err, &pathErr) {

@@ -21,11 +21,11 @@ import (
 	"cratelog/prover/git"
 )
 
-// published gets a crate that somebody has published, and writes its .crate beside
+// published gets a published crate, and writes its .crate beside
 // the entry: it is submitted with it.
 func (o *proveOptions) published(ctx context.Context, sh *shell, name, version string) (*crate.Crate, error) {
 	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
-		return nil, outcome.Usagef("%s@%s is no crate: %v", name, version, err)
+		return nil, outcome.Usagef("%s@%s is not a crate: %v", name, version, err)
 	}
 	raw, err := o.get(ctx, sh, name, version)
 	if err != nil {

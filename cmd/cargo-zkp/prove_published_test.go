@@ -117,8 +117,8 @@ func TestTheCrateIsLeftBesideItsEntryAndNothingIsOverwritten(t *testing.T) {
 		args       []string
 	}{
 		{"hello-proof@0.1.0", "needs --repository", args[:2]},
-		{"hello proof@0.1.0", "is no crate", args},
-		{"hello-proof@latest", "is no crate", args},
+		{"hello proof@0.1.0", "is not a crate", args},
+		{"hello-proof@latest", "is not a crate", args},
 		{"hello-proof-0.1.0.crate", "are for NAME@VERSION, not for a file", args},
 	} {
 		_, err := proveArgs(t, c.args...).crate(t.Context(), sh, c.what)

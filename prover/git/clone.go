@@ -91,7 +91,7 @@ func (c Clones) Fetch(ctx context.Context, address string, commit [20]byte) (str
 		}
 	}
 	if _, err := Run(ctx, dir, "cat-file", "-e", id+"^{commit}"); err != nil {
-		return "", outcome.Refusef("the repository at %s has no commit %s in its branches and tags, and does not hand it out\nthe crate's commit was never pushed there, or was taken back; nobody can prove the crate from this repository", redact(address), id)
+		return "", outcome.Refusef("the repository at %s has no commit %s in its branches and tags, and does not hand it out\nthe crate's commit was never pushed there, or was taken back: the crate cannot be proved from this repository", redact(address), id)
 	}
 	return dir, fetchBlobs(ctx, dir, id)
 }
