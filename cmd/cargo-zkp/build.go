@@ -31,7 +31,7 @@ Options, before "--"; all others are cargo's:
   --zkp-policy FILE    what must be proven and whom to believe (default: the nearest zkp.toml)
   --zkp-trust FILE     logs and witnesses to believe, instead of the policy's; may be repeated
   --zkp-program FILE   a program to accept, instead of the policy's; may be repeated
-  --zkp-development    accept proofs made with UNSAFE development keys, which an attacker can forge
+  --zkp-development    accept proofs made with UNSAFE development keys, which anyone can forge
   --zkp-index URL      sparse index of the real registry (default: what cargo is configured to use)
   --zkp-rehash         compare all unpacked sources again
 

@@ -53,7 +53,7 @@ func publishFlags(fs *flag.FlagSet, cfg *publish.Config) {
 	fs.StringVar(&cfg.Log, "log", "", "`URL` of the log (default: log of [package.metadata.zkp] or [workspace.metadata.zkp], or the one in the trust file)")
 	fs.StringVar(&cfg.Policy.Flag, "policy", "", "`FILE` that says whom to believe about the log's answer (default: the nearest zkp.toml)")
 	fs.Func("trust", "`FILE` of the log and its witnesses, a C2SP tlog-policy, instead of those that the policy names; may be repeated", appendTo(&cfg.Policy.Trust))
-	fs.BoolVar(&cfg.Policy.Development, "development", false, "accept a log's answer about proofs of UNSAFE development keys, which an attacker can forge")
+	fs.BoolVar(&cfg.Policy.Development, "development", false, "accept a log's answer about proofs of UNSAFE development keys, which anyone can forge")
 	fs.BoolVar(&cfg.DryRun, "dry-run", false, "do everything but log and publish; proofs are kept")
 	fs.BoolVar(&cfg.LogOnly, "log-only", false, "do everything but publish, and leave that to cargo publish")
 	fs.BoolVar(&cfg.Unpushed, "unpushed", false, "go on though no remote branch has the commit")
