@@ -347,7 +347,8 @@ func (c *Config) place(name, because string) (Source, error) {
 		// Cargo looks up the default registry by its own index, not by what is said here.
 		return Source{Name: name, Kind: "registry", Because: because}, nil
 	case s.Kind == "":
-		return Source{}, wrong("", join("source", name), "says nowhere where it is: it needs registry, local-registry, directory or git")
+		return Source{}, wrong("", join("source", name), "says nowhere where it is: it needs registry, local-registry, "+
+			"directory or git")
 	}
 	return s, nil
 }

@@ -103,7 +103,8 @@ func UninstallProxy(path, name string) (changed bool, err error) {
 
 func (p Proxy) check() error {
 	u, err := url.Parse(p.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.HasSuffix(p.URL, "/") || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.HasSuffix(p.URL, "/") ||
+		u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("the proxy's URL %q must be http or https and end with a slash", p.URL)
 	}
 	for _, s := range []string{p.Name, p.Replaced} {
@@ -112,7 +113,8 @@ func (p Proxy) check() error {
 		}
 	}
 	if (p.Replaced == DefaultSource) != (p.ReplacedIndex == "") {
-		return fmt.Errorf("the index of the replaced source %s must be given if and only if it is not %s", p.Replaced, DefaultSource)
+		return fmt.Errorf("the index of the replaced source %s must be given if and only if it is not %s", p.Replaced,
+			DefaultSource)
 	}
 	return nil
 }
@@ -128,7 +130,8 @@ func (p Proxy) lines(made bool) []byte {
 	if p.ReplacedIndex != "" {
 		fmt.Fprintf(&b, "registry = %s\n", tomlString(p.ReplacedIndex))
 	}
-	fmt.Fprintf(&b, "replace-with = %s\n\n[source.%s]\nregistry = %s\n", tomlString(p.Name), p.Name, tomlString("sparse+"+p.URL))
+	fmt.Fprintf(&b, "replace-with = %s\n\n[source.%s]\nregistry = %s\n", tomlString(p.Name), p.Name,
+		tomlString("sparse+"+p.URL))
 	fmt.Fprintf(&b, endLine+"\n", p.Name)
 	return b.Bytes()
 }
@@ -174,7 +177,8 @@ func installed(path string, block []byte) (Proxy, error) {
 			return Proxy{Replaced: name}, nil
 		}
 	}
-	return Proxy{}, wrong(path, "", "has lines between the marks of cargo zkp proxy that it did not write; take them out by hand")
+	return Proxy{}, wrong(path, "", "has lines between the marks of cargo zkp proxy that it did not write; take them "+
+		"out by hand")
 }
 
 // onlyOurs checks that a file with the lines says what it says without them, and ours: that
@@ -204,7 +208,8 @@ func (p Proxy) onlyOurs(path string, with, without []byte) error {
 		delete(a, "source")
 	}
 	if !reflect.DeepEqual(a, b) {
-		return wrong(path, "", "has lines that belong to those of cargo zkp proxy, or the other way round; put a table's header before what follows them")
+		return wrong(path, "", "has lines that belong to those of cargo zkp proxy, or the other way round; put a table's "+
+			"header before what follows them")
 	}
 	return nil
 }

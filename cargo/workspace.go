@@ -75,7 +75,8 @@ func LoadWorkspace(manifestPath string) (*Workspace, error) {
 		return nil, err
 	}
 	if !slices.Contains(paths, start) && start != root {
-		return nil, wrong(start, "", "its workspace is %s, which does not have it as a member; add it to workspace.members there, or to workspace.exclude, or give it an empty [workspace] table", root)
+		return nil, wrong(start, "", "its workspace is %s, which does not have it as a member; add it to "+
+			"workspace.members there, or to workspace.exclude, or give it an empty [workspace] table", root)
 	}
 	if err := w.collect(l, rootDoc, paths); err != nil {
 		return nil, err
@@ -251,5 +252,6 @@ func (m *manifest) covers(key, path string) (bool, error) {
 
 // within says whether path is dir or lies below it.
 func within(dir, path string) bool {
-	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, string(filepath.Separator))+string(filepath.Separator))
+	const sep = string(filepath.Separator)
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, sep)+sep)
 }

@@ -180,7 +180,8 @@ func (l *Log) address(path ...string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the log's URL: %w", err)
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" ||
+		u.Fragment != "" || u.Opaque != "" {
 		return "", fmt.Errorf("the log's URL %q is not an absolute http or https URL without user, query and fragment", l.URL)
 	}
 	if u.Scheme == "http" && !l.AllowHTTP && !loopback(u.Hostname()) {
@@ -208,7 +209,8 @@ func (l *Log) do(ctx context.Context, limit int64, request func() (*http.Request
 		}
 		body, err := l.once(r, limit)
 		var status *StatusError
-		busy := errors.As(err, &status) && (status.Status == http.StatusTooManyRequests || status.Status == http.StatusServiceUnavailable)
+		busy := errors.As(err, &status) &&
+			(status.Status == http.StatusTooManyRequests || status.Status == http.StatusServiceUnavailable)
 		if !busy || status.RetryAfter == 0 || status.RetryAfter > most.wait || try == most.tries {
 			return body, err
 		}
@@ -276,7 +278,8 @@ func (l *Log) client() *http.Client {
 	}
 	c.CheckRedirect = func(r *http.Request, via []*http.Request) error {
 		first := via[0]
-		if first.Method != http.MethodGet || r.URL.Scheme != first.URL.Scheme || r.URL.Host != first.URL.Host || len(via) > maxRedirects {
+		if first.Method != http.MethodGet || r.URL.Scheme != first.URL.Scheme || r.URL.Host != first.URL.Host ||
+			len(via) > maxRedirects {
 			return http.ErrUseLastResponse
 		}
 		return nil
@@ -293,7 +296,8 @@ func parseStatus(resp *http.Response, body []byte) *SubmitError {
 		Index   uint64 `json:"index"`
 		Bundle  string `json:"bundle"`
 	}
-	e := &SubmitError{StatusError: StatusError{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}}
+	e := &SubmitError{StatusError: StatusError{Status: resp.StatusCode,
+		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}}
 	if json.Unmarshal(body, &j) != nil {
 		return e
 	}

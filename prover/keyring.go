@@ -52,7 +52,8 @@ func (k *Keyring) Program(p *Plan) (id [32]byte, err error) {
 	}
 	if k.program != nil {
 		if p.Blocks > k.program.Blocks || len(p.List.Bytes) > k.program.ListBytes {
-			return id, outcome.Refusef("the commit and the trees on the crate's paths take %d SHA-1 blocks and the file list %d bytes; the program in %s has %d blocks and %d bytes",
+			return id, outcome.Refusef("the commit and the trees on the crate's paths take %d SHA-1 blocks and the file list "+
+				"%d bytes; the program in %s has %d blocks and %d bytes",
 				p.Blocks, len(p.List.Bytes), k.ProgramFile, k.program.Blocks, k.program.ListBytes)
 		}
 		return k.program.ID(), nil

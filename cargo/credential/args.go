@@ -42,7 +42,8 @@ Options:
 
 // SetUp returns the function that makes a provider from its arguments. The provider was
 // started in cwd; cargoHome and userDir are the directories of cargo and of the user's settings.
-func SetUp(cwd, cargoHome, userDir string, env func(string) string, userAgent string) func(args []string) (*Provider, error) {
+func SetUp(cwd, cargoHome, userDir string, env func(string) string,
+	userAgent string) func(args []string) (*Provider, error) {
 	settings := func() (*Settings, error) { return ReadSettings(cwd, cargoHome, env) }
 	return func(args []string) (*Provider, error) {
 		a, err := parseArgs(args)
@@ -110,7 +111,8 @@ func parseArgs(args []string) (*arguments, error) {
 
 // check is done when cargo is about to publish, and only then are the policy's files
 // read: cargo asks for other things too.
-func (a *arguments) check(ctx context.Context, u Upload, cwd, userDir string, env func(string) string, userAgent string) error {
+func (a *arguments) check(ctx context.Context, u Upload, cwd, userDir string, env func(string) string,
+	userAgent string) error {
 	a.place.UserDir = userDir
 	if manifest, err := cargo.FindManifest(cwd); err == nil {
 		ws, err := cargo.LoadWorkspace(manifest)
@@ -181,7 +183,9 @@ func (e Exactly) Check(_ context.Context, u Upload) error {
 	}
 	line := Allow(u.Name, u.Version, u.SHA256)
 	if !strings.Contains("\n"+string(b), "\n"+line) {
-		return fmt.Errorf("cargo has packaged %s %s again with other bytes than those that were proved and logged\nit is about to upload SHA-256 %x; nothing was uploaded\nsee what has changed since: the cargo that is used, Cargo.lock, or the registry's index",
+		return fmt.Errorf("cargo has packaged %s %s again with other bytes than those that were proved and logged\n"+
+			"it is about to upload SHA-256 %x; nothing was uploaded\nsee what has changed since: the cargo that is used, "+
+			"Cargo.lock, or the registry's index",
 			u.Name, u.Version, u.SHA256)
 	}
 	return appendLine(string(e)+".asked", strings.TrimSuffix(line, "\n")+" "+u.Index+"\n")

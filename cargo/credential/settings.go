@@ -102,7 +102,8 @@ func (s *Settings) Global() (all [][]string, err error) {
 		}
 		for _, item := range list {
 			if _, ok := item.(string); !ok {
-				return nil, errors.New("cargo's configuration has registry.global-credential-providers that is not a list of strings")
+				return nil, errors.New("cargo's configuration has registry.global-credential-providers that is not " +
+					"a list of strings")
 			}
 			p, err := s.program(cargo.Value{File: v.File, Value: item})
 			if err != nil {

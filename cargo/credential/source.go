@@ -38,7 +38,8 @@ func Command(words []string, settings func() (*Settings, error)) (Source, error)
 		}
 		return printer(words[1:]), nil
 	case strings.HasPrefix(words[0], "cargo:"):
-		return nil, fmt.Errorf("%s is a part of cargo and cannot be asked from outside of it\nlist it in registry.global-credential-providers, and behind it this provider with --next", words[0])
+		return nil, fmt.Errorf("%s is a part of cargo and cannot be asked from outside of it\n"+
+			"list it in registry.global-credential-providers, and behind it this provider with --next", words[0])
 	}
 	return spawned(words), nil
 }
@@ -74,7 +75,8 @@ func (s tokenFile) Ask(ctx context.Context, r *Request) ([]byte, error) {
 func keepsNothing(r *Request) error {
 	flag := ""
 	if r.Registry.Name != "" {
-		flag = fmt.Sprintf("\nrun: cargo %s --registry %s --config '%s.credential-provider=\"cargo:token\"'", r.Kind, r.Registry.Name, table(r.Registry.Name))
+		flag = fmt.Sprintf("\nrun: cargo %s --registry %s --config '%s.credential-provider=\"cargo:token\"'", r.Kind,
+			r.Registry.Name, table(r.Registry.Name))
 	}
 	return fmt.Errorf("cargo-zkp only reads tokens, so it cannot %s%s", r.Kind, flag)
 }
@@ -92,7 +94,8 @@ func (Next) Ask(_ context.Context, r *Request) ([]byte, error) {
 	case r.Kind != "get" || r.Operation == "publish":
 		return notFound(), nil
 	case len(r.Registry.Headers) > 0:
-		return nil, errors.New("this registry demands a token for reading, which cargo-zkp --next cannot leave to another provider\nname the provider behind \"--\" in the registry's own credential-provider")
+		return nil, errors.New("this registry demands a token for reading, which cargo-zkp --next cannot leave to another " +
+			"provider\nname the provider behind \"--\" in the registry's own credential-provider")
 	}
 	return tokenAnswer("none")
 }

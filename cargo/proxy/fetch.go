@@ -87,7 +87,8 @@ func (p *Proxy) accept(name, version string) ([]byte, error) {
 		if err := p.store.save(w.Sum, raw); ctx.Err() != nil {
 			return nil, ctx.Err() // no verdict: there was no time for one
 		} else if err != nil {
-			p.Log.Warn("an accepted crate could not be kept, and will be fetched again", "crate", name, "version", version, "error", err)
+			p.Log.Warn("an accepted crate could not be kept, and will be fetched again", "crate", name, "version", version,
+				"error", err)
 		}
 	}
 	return raw, nil

@@ -71,7 +71,8 @@ func readKey(path string) ([]byte, error) {
 func (i Identity) mac(key []byte, nonce string) string {
 	h := hmac.New(sha256.New, key)
 	io.WriteString(h, identity)
-	json.NewEncoder(h).Encode([]any{nonce, i.Registry, i.Policy, i.Lasting}) // strings and a bool, to a hash: neither fails
+	// Strings and a bool, to a hash: neither fails.
+	json.NewEncoder(h).Encode([]any{nonce, i.Registry, i.Policy, i.Lasting})
 	return hex.EncodeToString(h.Sum(nil))
 }
 

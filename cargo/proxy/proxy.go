@@ -136,8 +136,10 @@ type Want struct {
 // New makes a proxy, and asks the registry for its configuration. Close ends it.
 func New(ctx context.Context, c Config) (*Proxy, error) {
 	base, err := url.Parse(c.Base)
-	if err != nil || base.Host == "" || strings.Trim(base.Path, "/") != "" || base.RawQuery != "" || c.Upstream == nil || c.Judge == nil || c.Dir == "" {
-		return nil, fmt.Errorf("a proxy needs a registry, a judge, a directory, and the URL of a host (not %q) where it is reached", c.Base)
+	if err != nil || base.Host == "" || strings.Trim(base.Path, "/") != "" || base.RawQuery != "" ||
+		c.Upstream == nil || c.Judge == nil || c.Dir == "" {
+		return nil, fmt.Errorf("a proxy needs a registry, a judge, a directory, and the URL of a host (not %q) where it "+
+			"is reached", c.Base)
 	}
 	c.Base = strings.TrimRight(c.Base, "/")
 	if strings.HasPrefix(c.Upstream.URL, c.Base+"/") {
@@ -164,7 +166,8 @@ func New(ctx context.Context, c Config) (*Proxy, error) {
 		return nil, err
 	}
 	if upstream.Auth {
-		return nil, fmt.Errorf("the registry %s wants a token, and the proxy would hand its crates to every user of this machine: use \"cargo zkp verify\" for them", c.Upstream.URL)
+		return nil, fmt.Errorf("the registry %s wants a token, and the proxy would hand its crates to every user of this "+
+			"machine: use \"cargo zkp verify\" for them", c.Upstream.URL)
 	}
 	p := &Proxy{Config: c, jobs: make(chan struct{}, c.Jobs), queue: make(chan Want, prefetchQueue)}
 	if p.known, err = lru.New[string, []Want](maxKnown); err != nil {
@@ -277,7 +280,8 @@ func Listen(address string, allowAny bool) (net.Listener, error) {
 	}
 	ip := net.ParseIP(host)
 	if !allowAny && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("%s is not a loopback address: every machine that can connect to the proxy can use it, over plain http; allow it explicitly if that is wanted", address)
+		return nil, fmt.Errorf("%s is not a loopback address: every machine that can connect to the proxy can use it, "+
+			"over plain http; allow it explicitly if that is wanted", address)
 	}
 	return net.Listen("tcp", address)
 }

@@ -77,13 +77,15 @@ func (p *Proxy) serveExplain(w http.ResponseWriter, r *http.Request) {
 	var no *Refusal
 	switch {
 	case err == nil:
-		fmt.Fprintf(w, "%s v%s is handed out.\n\nIts SHA-256 is %x, as the registry's index lists,\nand the policy accepts it.\n", name, version, sha256.Sum256(raw))
+		fmt.Fprintf(w, "%s v%s is handed out.\n\nIts SHA-256 is %x, as the registry's index lists,\n"+
+			"and the policy accepts it.\n", name, version, sha256.Sum256(raw))
 	case errors.As(err, &no):
 		fmt.Fprintf(w, "%s v%s is refused.\n\nSHA-256: %x\nReason:  %s\nRemedy:  %s\n", name, version, no.Sum,
 			indent(no.Err.Error()), indent(remedy(no.Err)))
 	default:
 		w.WriteHeader(status(err))
-		fmt.Fprintf(w, "%s v%s cannot be handed out now, and was not judged.\n\nReason:  %s\n", name, version, indent(err.Error()))
+		fmt.Fprintf(w, "%s v%s cannot be handed out now, and was not judged.\n\n"+
+			"Reason:  %s\n", name, version, indent(err.Error()))
 	}
 }
 
@@ -147,7 +149,8 @@ func find(wants []Want, name, version string) (Want, error) {
 		switch {
 		case w.Version != version || w.Name != name:
 		case found != nil && found.Sum != w.Sum:
-			return Want{}, &Refusal{w.Name, w.Version, w.Sum, fmt.Errorf("the registry's index lists it twice, with the checksums %x and %x", found.Sum, w.Sum)}
+			return Want{}, &Refusal{w.Name, w.Version, w.Sum, fmt.Errorf("the registry's index lists it twice, with the "+
+				"checksums %x and %x", found.Sum, w.Sum)}
 		default:
 			found = &wants[i]
 		}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -93,7 +92,9 @@ func (s *store) prune() error {
 	if s.size <= s.limit {
 		return nil
 	}
-	slices.SortFunc(files, func(a, b fs.FileInfo) int { return cmp.Compare(a.ModTime().UnixNano(), b.ModTime().UnixNano()) })
+	slices.SortFunc(files, func(a, b fs.FileInfo) int {
+		return a.ModTime().Compare(b.ModTime())
+	})
 	for _, f := range files {
 		if s.size <= s.limit*3/4 {
 			break

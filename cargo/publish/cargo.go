@@ -143,7 +143,8 @@ func (m *metadata) pick(s Selection) ([]*member, error) {
 		}
 	}
 	if len(picked) == 0 {
-		return nil, outcome.Usagef("nothing to publish: no member of the workspace at %s may be published; see \"publish\" in Cargo.toml", m.Root)
+		return nil, outcome.Usagef("nothing to publish: no member of the workspace at %s may be published; see "+
+			"\"publish\" in Cargo.toml", m.Root)
 	}
 	for _, p := range picked {
 		if !p.mayPublish() {

@@ -55,7 +55,8 @@ func (r *run) loadPolicy() error {
 		return outcome.Misuse(err)
 	}
 	if len(p.Trust) == 0 {
-		r.Report.Warn("no trust file says which log and witnesses to believe, so the log's answer is not verified; name one with --trust FILE")
+		r.Report.Warn("no trust file says which log and witnesses to believe, so the log's answer is not verified; name " +
+			"one with --trust FILE")
 		return nil
 	}
 	r.reader, err = credential.NewReader(p)
@@ -95,9 +96,11 @@ func (r *run) findLog(members []*member) error {
 			r.Report.Status("Waiting", "the log is busy; again in %v", wait)
 		}}
 	case len(urls) > 1:
-		return outcome.Usagef("which log is to hold the entries? Several are named: %s; choose one with --log URL", strings.Join(urls, ", "))
+		return outcome.Usagef("which log is to hold the entries? Several are named: %s; choose one with --log URL",
+			strings.Join(urls, ", "))
 	case !r.DryRun:
-		return outcome.Usagef("which log is to hold the entries? Pass --log URL, or write log = \"URL\" under [package.metadata.zkp] or [workspace.metadata.zkp] in Cargo.toml")
+		return outcome.Usagef("which log is to hold the entries? Pass --log URL, or write log = \"URL\" under " +
+			"[package.metadata.zkp] or [workspace.metadata.zkp] in Cargo.toml")
 	}
 	return nil
 }

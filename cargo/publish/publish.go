@@ -141,7 +141,8 @@ func (r *run) pack(ctx context.Context) error {
 			return err
 		}
 		if dirty := dirtyFiles(ctx, r.meta.Root); dirty != "" {
-			return outcome.Refusef("cargo package failed (%w), and not everything is committed:\n%s\na proof shows that a .crate is what a commit says, so commit first; --allow-dirty is no way around it", err, dirty)
+			return outcome.Refusef("cargo package failed (%w), and not everything is committed:\n%s\n"+
+				"a proof shows that a .crate is what a commit says, so commit first; --allow-dirty is no way around it", err, dirty)
 		}
 		return fmt.Errorf("cargo package failed (%w); nothing was proved or published", err)
 	}
@@ -167,7 +168,8 @@ func (r *run) compare(ctx context.Context) error {
 		if j.program, err = r.Prover.Program(plan); err != nil {
 			return named(j.member, err)
 		}
-		r.Report.Status("Compared", "%s with commit %x: %d files, %d SHA-1 blocks", j.member, plan.Claim.Commit, files, plan.Blocks)
+		r.Report.Status("Compared", "%s with commit %x: %d files, %d SHA-1 blocks", j.member, plan.Claim.Commit, files,
+			plan.Blocks)
 		for _, f := range plan.Claim.Unproven {
 			if f != "Cargo.lock" {
 				r.Report.Warn("%s: %s is not proven: the commit does not have it in this form", j.member, f)
@@ -197,7 +199,9 @@ func (r *run) checkPushed(ctx context.Context, j *job, top string) error {
 	case err != nil || !known:
 		r.Report.Warn("whether commit %x was pushed cannot be told: %s has no remote, or not its whole history", commit, top)
 	case !published && !r.Unpushed:
-		return outcome.Refusef("%s: no remote branch or tag that this repository knows contains commit %x: once it is logged, readers see that it was proved and cannot look at it\npush it first, or pass --unpushed to go on", j.member, commit)
+		return outcome.Refusef("%s: no remote branch or tag that this repository knows contains commit %x: once it is "+
+			"logged, readers see that it was proved and cannot look at it\npush it first, or pass --unpushed to go "+
+			"on", j.member, commit)
 	case !published:
 		r.Report.Warn("%s: no remote branch that this repository knows contains commit %x", j.member, commit)
 	}
@@ -208,7 +212,8 @@ func (r *run) checkPushed(ctx context.Context, j *job, top string) error {
 func (r *run) logged(ctx context.Context) error {
 	for _, j := range r.jobs {
 		if err := r.useBundle(j, r.store.bundle(j.member)); err == nil {
-			r.Report.Status("Fresh", "%s is logged, as the bundle in %s shows", j.member, r.store.file(j.member, credential.ExtBundle))
+			r.Report.Status("Fresh", "%s is logged, as the bundle in %s shows", j.member, r.store.file(j.member,
+				credential.ExtBundle))
 			continue
 		}
 		r.store.remove(j.member, credential.ExtBundle)
@@ -247,7 +252,8 @@ func (r *run) useBundle(j *job, bundle []byte) error {
 		return err
 	}
 	if e.Subject != j.plan.Subject {
-		return fmt.Errorf("it is about another .crate, with SHA-256 %x; cargo packages %x now\na version is logged once: publish those bytes, or a new version", e.Subject.SHA256, j.plan.Subject.SHA256)
+		return fmt.Errorf("it is about another .crate, with SHA-256 %x; cargo packages %x now\n"+
+			"a version is logged once: publish those bytes, or a new version", e.Subject.SHA256, j.plan.Subject.SHA256)
 	}
 	same, err := sameStatement(e, &entry.Entry{Subject: j.plan.Subject, Claim: j.plan.Claim})
 	if err != nil {
@@ -345,7 +351,8 @@ func (r *run) submit(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.Report.Status("Logged", "%s as entry %d; bundle in %s", j.member, p.Index, r.store.file(j.member, credential.ExtBundle))
+		r.Report.Status("Logged", "%s as entry %d; bundle in %s", j.member, p.Index, r.store.file(j.member,
+			credential.ExtBundle))
 	}
 	return nil
 }

@@ -64,7 +64,8 @@ func (r *repositories) close() {
 }
 
 // plan reads a packaged crate and compares it with the commit that it names.
-func (r *repositories) plan(ctx context.Context, m *member, raw []byte) (plan *prover.Plan, files int, top string, err error) {
+func (r *repositories) plan(ctx context.Context, m *member,
+	raw []byte) (plan *prover.Plan, files int, top string, err error) {
 	c, err := crate.Read(raw, m.Name, m.Version, crate.DefaultLimits)
 	if err != nil {
 		return nil, 0, "", outcome.Refusef("%s: %w", m, err)
@@ -75,7 +76,9 @@ func (r *repositories) plan(ctx context.Context, m *member, raw []byte) (plan *p
 	}
 	info, err := c.VCSInfo()
 	if err == nil && info == nil {
-		return nil, 0, "", outcome.Refusef("%s: cargo did not note a git commit in the .crate, so there is nothing to prove it from\ncommit the package to a git repository first; its Cargo.toml must be among the files that git knows", m)
+		return nil, 0, "", outcome.Refusef("%s: cargo did not note a git commit in the .crate, so there is nothing to "+
+			"prove it from\ncommit the package to a git repository first; its Cargo.toml must be among the files that git "+
+			"knows", m)
 	}
 	plan, err = prover.NewPlan(ctx, c, repo, prover.Source{Submodule: modules.Open})
 	if err != nil {

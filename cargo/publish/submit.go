@@ -28,7 +28,8 @@ func Submit(ctx context.Context, log *client.Log, entryBytes, raw []byte) ([]byt
 // refusedWhy adds what to do to a log's refusal.
 func refusedWhy(e *client.SubmitError) error {
 	if e.Status == http.StatusConflict {
-		return fmt.Errorf("%w\nthe log holds another .crate of this version, as entry %d, and a version is logged once: publish those bytes, or a new version", e, e.Index)
+		return fmt.Errorf("%w\nthe log holds another .crate of this version, as entry %d, and a version is logged once: "+
+			"publish those bytes, or a new version", e, e.Index)
 	}
 	return e
 }

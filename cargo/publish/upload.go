@@ -49,7 +49,8 @@ func (r *run) upload(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return err
 			}
-			return fmt.Errorf("cargo publish failed for %s (%w)\nit is logged, and nothing is lost: run the same command again, and it goes on here", j.member, err)
+			return fmt.Errorf("cargo publish failed for %s (%w)\nit is logged, and nothing is lost: run the same command "+
+				"again, and it goes on here", j.member, err)
 		}
 		if err := r.confirm(ctx, j, exactly); err != nil {
 			return err
@@ -78,7 +79,8 @@ func (r *run) confirm(ctx context.Context, j *job, exactly credential.Exactly) e
 	sum := j.plan.Subject.SHA256
 	index, asked := exactly.Asked(j.Name, j.Version, sum)
 	if !asked {
-		r.Report.Warn("cargo uploaded %s without asking whether these are the bytes that were logged: something in its configuration or environment took the place of our credential provider", j.member)
+		r.Report.Warn("cargo uploaded %s without asking whether these are the bytes that were logged: something in its "+
+			"configuration or environment took the place of our credential provider", j.member)
 	}
 	if index == "" {
 		index = r.target.index
@@ -88,7 +90,8 @@ func (r *run) confirm(ctx context.Context, j *job, exactly credential.Exactly) e
 	case outcome.Of(err) == outcome.Refused:
 		return err
 	case !asked && !listed:
-		return fmt.Errorf("%s: nothing shows that what was uploaded is what was logged (SHA-256 %x); look it up in the registry's index", j.member, sum)
+		return fmt.Errorf("%s: nothing shows that what was uploaded is what was logged (SHA-256 %x); look it up in the "+
+			"registry's index", j.member, sum)
 	case !asked:
 	case err != nil:
 		r.Report.Warn("%s: the registry's index was not compared: %v", j.member, err)
@@ -143,7 +146,8 @@ func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
 		return false, outcome.Refusef("%s: %w", j.member, err)
 	}
 	if found.Checksum != j.plan.Subject.SHA256 {
-		return false, outcome.Refusef("the registry lists %s with SHA-256 %x, and cargo packages %x: this version is published already, with other bytes\npublish a new version", j.member, found.Checksum, j.plan.Subject.SHA256)
+		return false, outcome.Refusef("the registry lists %s with SHA-256 %x, and cargo packages %x: this version is "+
+			"published already, with other bytes\npublish a new version", j.member, found.Checksum, j.plan.Subject.SHA256)
 	}
 	return true, nil
 }

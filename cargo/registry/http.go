@@ -132,7 +132,8 @@ func (x *Index) address(path string) (string, error) {
 
 // get makes one request and returns the answer if it is a success, or "not
 // modified" to a request that asked for that.
-func (x *Index) get(ctx context.Context, address string, h http.Header, token string, sameHost bool) (*http.Response, error) {
+func (x *Index) get(ctx context.Context, address string, h http.Header, token string,
+	sameHost bool) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, fmt.Errorf("the registry's URL: %w", err)
@@ -185,7 +186,8 @@ func (x *Index) client(sameHost bool) *http.Client {
 		case len(via) > maxRedirects:
 			return fmt.Errorf("more than %d redirects", maxRedirects)
 		case sameHost && r.URL.Host != first.Host:
-			return fmt.Errorf("the registry's index redirects to another host, %s: if that is right, configure its URL", r.URL.Host)
+			return fmt.Errorf("the registry's index redirects to another host, %s: if that is right, configure its URL",
+				r.URL.Host)
 		case first.Scheme == "https" && r.URL.Scheme != "https":
 			return errors.New("the registry redirects from https to plain http")
 		}

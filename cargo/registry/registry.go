@@ -110,7 +110,8 @@ type ChecksumError struct {
 }
 
 func (e *ChecksumError) Error() string {
-	return fmt.Sprintf("the registry served other bytes for %s v%s: SHA-256 %x, expected %x (%s)", e.Name, e.Version, e.Got, e.Want, e.URL)
+	return fmt.Sprintf("the registry served other bytes for %s v%s: SHA-256 %x, expected %x (%s)", e.Name, e.Version,
+		e.Got, e.Want, e.URL)
 }
 
 // Path returns where a crate's file is in the index: 1/a, 2/ab, 3/a/abc or
@@ -139,7 +140,8 @@ func Find(releases []Release, version string) (Release, error) {
 		switch {
 		case r.Version != version:
 		case found != nil && found.Checksum != r.Checksum:
-			return Release{}, fmt.Errorf("the registry's index lists %s v%s twice, with the checksums %x and %x", r.Name, version, found.Checksum, r.Checksum)
+			return Release{}, fmt.Errorf("the registry's index lists %s v%s twice, with the checksums %x and %x", r.Name,
+				version, found.Checksum, r.Checksum)
 		default:
 			found = &releases[i]
 		}
@@ -158,7 +160,8 @@ func CheckURL(s string, allowHTTP bool) error {
 	if err != nil {
 		return fmt.Errorf("the registry's index URL: %w", err)
 	}
-	if u.Opaque != "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || !strings.HasSuffix(u.Path, "/") {
+	if u.Opaque != "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" ||
+		!strings.HasSuffix(u.Path, "/") {
 		return fmt.Errorf("the registry's index URL %q is not a URL without user, query and fragment that ends in '/'", s)
 	}
 	return checkHost(u, allowHTTP)
@@ -170,7 +173,8 @@ func checkHost(u *url.URL, allowHTTP bool) error {
 	case u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
 		return fmt.Errorf("the registry's URL %q is not an absolute http or https URL", u.Redacted())
 	case u.Scheme == "http" && !allowHTTP && !loopback(u.Hostname()):
-		return fmt.Errorf("the registry's URL %q is plain http to another machine: use https, or allow http explicitly", u.Redacted())
+		return fmt.Errorf("the registry's URL %q is plain http to another machine: use https, or allow http explicitly",
+			u.Redacted())
 	}
 	return nil
 }

@@ -190,7 +190,8 @@ func (c *call) serve(ctx context.Context) (flags []string, j *judge, stop func()
 		}
 		return proxyFlags(p.Base), j, background(ctx, p, l), nil
 	}
-	return nil, nil, nil, fmt.Errorf("the proxy cannot listen at %s: something else does, and it is not a proxy under this policy", strings.Join(c.addresses, ", "))
+	return nil, nil, nil, fmt.Errorf("the proxy cannot listen at %s: something else does, and it is not a proxy under "+
+		"this policy", strings.Join(c.addresses, ", "))
 }
 
 // background serves a proxy until the function that it returns is called.

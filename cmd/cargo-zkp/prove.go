@@ -33,7 +33,8 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 	fs.StringVar(&o.repository, "repository", ".", "git repository that has the commit: a `PATH`, in any form, or a URL of https, ssh or file")
 	fs.StringVar(&o.commit, "commit", "", "commit to prove from (default: the one that the .crate names)")
 	fs.StringVar(&o.path, "path", "", "the package's path in the repository (default: the one that the .crate names)")
-	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, list it as unproven instead of refusing the crate; few readers accept that")
+	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, list it as "+
+		"unproven instead of refusing the crate; few readers accept that")
 	fs.StringVar(&o.out, "o", "", "file for the entry (default: FILE.entry for FILE.crate, NAME-VERSION.entry here)")
 	fs.StringVar(&o.registry, "registry", "", "`NAME` of the registry to take NAME@VERSION from (default: what lies in cargo's cache, or cargo's default registry)")
 	fs.StringVar(&o.index, "index", "", "`URL` of the sparse index of the registry to take NAME@VERSION from")
@@ -50,7 +51,8 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 }
 
 func prove(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "prove", "FILE.crate | NAME@VERSION", "Make an entry: a proof that the files of a crate stand in its git commit.\nAnybody can prove any crate that is published, NAME@VERSION, whose repository is public.")
+	fs := newFlags(sh, "prove", "FILE.crate | NAME@VERSION", "Make an entry: a proof that the files of a crate stand "+
+		"in its git commit.\nAnyone can prove any crate that is published, NAME@VERSION, whose repository is public.")
 	var o proveOptions
 	o.register(fs)
 	what, err := parse(fs, args, "FILE.crate or NAME@VERSION")
@@ -67,7 +69,8 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	if c.Trailing > 0 {
-		sh.warn("%s v%s has %d bytes after its archive; cargo ignores them, and so does the proof", c.Name, c.Version, c.Trailing)
+		sh.warn("%s v%s has %d bytes after its archive; cargo ignores them, and so does the proof", c.Name, c.Version,
+			c.Trailing)
 	}
 	dir, err := o.fetch(ctx, sh, c)
 	if err != nil {
@@ -157,13 +160,15 @@ func checkPath(path string) error {
 		return nil
 	}
 	if err := entry.CheckPath(path); err != nil {
-		return outcome.Usagef("--path is the package's directory, counted from the top of the repository, \"\" if it is the top: %v", err)
+		return outcome.Usagef("--path is the package's directory, counted from the top of the repository, \"\" if it is "+
+			"the top: %v", err)
 	}
 	return nil
 }
 
 // makeEntry plans, tells what it found, and proves.
-func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo *git.Repo, src prover.Source, keys *prover.Keyring) (*entry.Entry, error) {
+func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo *git.Repo, src prover.Source,
+	keys *prover.Keyring) (*entry.Entry, error) {
 	plan, err := prover.NewPlan(ctx, c, repo, src)
 	if err != nil {
 		return nil, publish.PlanError(err)
@@ -171,7 +176,8 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo 
 	if _, err := keys.Program(plan); err != nil {
 		return nil, err
 	}
-	sh.status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks", c.Name, c.Version, plan.Claim.Commit, len(c.Files), plan.Blocks)
+	sh.status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks", c.Name, c.Version, plan.Claim.Commit,
+		len(c.Files), plan.Blocks)
 	for _, f := range plan.Claim.Unproven {
 		sh.warn("%s is not proven: the commit does not have it in this form", f)
 	}
@@ -188,7 +194,8 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo 
 func warnUnpublished(ctx context.Context, sh *shell, dir string, commit [20]byte) error {
 	published, known, err := prover.Published(ctx, dir, commit)
 	if err == nil && known && !published {
-		sh.warn("no remote branch that this repository knows contains commit %x: push it, or readers cannot look at what you proved", commit)
+		sh.warn("no remote branch that this repository knows contains commit %x: push it, or readers cannot look at what "+
+			"you proved", commit)
 	}
 	return ctx.Err()
 }

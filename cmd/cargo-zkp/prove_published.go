@@ -39,7 +39,8 @@ func (o *proveOptions) published(ctx context.Context, sh *shell, name, version s
 		o.out = name + "-" + version + ".entry"
 	}
 	if !o.given["repository"] {
-		return nil, outcome.Usagef("prove %s@%s needs --repository: the path or the URL of the git repository that the crate comes from%s", name, version, hint(c))
+		return nil, outcome.Usagef("prove %s@%s needs --repository: the path or the URL of the git repository that the "+
+			"crate comes from%s", name, version, hint(c))
 	}
 	file := filepath.Join(filepath.Dir(o.out), name+"-"+version+".crate")
 	if old, err := readFile(file, crate.DefaultLimits.Compressed); err == nil && bytes.Equal(old, raw) {
@@ -84,7 +85,8 @@ func (o *proveOptions) get(ctx context.Context, sh *shell, name, version string)
 			}
 		case 0:
 		default:
-			return nil, outcome.Usagef("cargo's cache has %d different crates %s v%s, of several registries; say which one is meant with --registry NAME or --index URL", len(cached), name, version)
+			return nil, outcome.Usagef("cargo's cache has %d different crates %s v%s, of several registries; say which one "+
+				"is meant with --registry NAME or --index URL", len(cached), name, version)
 		}
 	}
 	index, err := o.indexURL(home)
@@ -171,7 +173,8 @@ func (o *proveOptions) wanted(c *crate.Crate) (commit [20]byte, err error) {
 	if o.given["commit"] {
 		id, err := hex.DecodeString(o.commit)
 		if err != nil || len(id) != len(commit) {
-			return commit, outcome.Usagef("with the URL of a repository, --commit takes a whole commit id of 40 digits, not %q", o.commit)
+			return commit, outcome.Usagef("with the URL of a repository, --commit takes a whole commit id of 40 digits, not "+
+				"%q", o.commit)
 		}
 		return [20]byte(id), nil
 	}

@@ -16,7 +16,8 @@ import (
 
 // publishCrates is the verb publish.
 func publishCrates(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "publish", "", "Package with cargo, prove, log, and publish the very bytes that are logged.\nRun it again after a failure: it goes on where it stopped.")
+	fs := newFlags(sh, "publish", "", "Package with cargo, prove, log, and publish the very bytes that are logged.\n"+
+		"Run it again after a failure: it goes on where it stopped.")
 	var cfg publish.Config
 	keys := &prover.Keyring{}
 	publishFlags(fs, &cfg)
@@ -53,12 +54,14 @@ func publishFlags(fs *flag.FlagSet, cfg *publish.Config) {
 	fs.StringVar(&cfg.Log, "log", "", "`URL` of the log (default: log of [package.metadata.zkp] or [workspace.metadata.zkp], or the one in the trust file)")
 	fs.StringVar(&cfg.Policy.Flag, "policy", "", "`FILE` that says whom to believe about the log's answer (default: the nearest zkp.toml)")
 	fs.Func("trust", "`FILE` of the log and its witnesses, a C2SP tlog-policy, instead of those that the policy names; may be repeated", appendTo(&cfg.Policy.Trust))
-	fs.BoolVar(&cfg.Policy.Development, "development", false, "accept a log's answer about proofs of UNSAFE development keys, which anyone can forge")
+	fs.BoolVar(&cfg.Policy.Development, "development", false, "accept a log's answer about proofs of UNSAFE "+
+		"development keys, which anyone can forge")
 	fs.BoolVar(&cfg.DryRun, "dry-run", false, "do everything but log and publish; proofs are kept")
 	fs.BoolVar(&cfg.LogOnly, "log-only", false, "do everything but publish, and leave that to cargo publish")
 	fs.BoolVar(&cfg.Unpushed, "unpushed", false, "go on though no remote branch has the commit")
 	fs.BoolFunc("allow-dirty", "refused: a proof is about a commit", func(string) error {
-		return errors.New("a proof shows that a .crate is what a commit says, so what is not committed cannot be published with one: commit first")
+		return errors.New("a proof shows that a .crate is what a commit says, so what is not committed cannot be " +
+			"published with one: commit first")
 	})
 	fs.StringVar(&cfg.Cargo.Manifest, "manifest-path", "", "`PATH` of Cargo.toml")
 	for _, name := range []string{"locked", "offline", "frozen"} {

@@ -91,7 +91,9 @@ func (c Clones) Fetch(ctx context.Context, address string, commit [20]byte) (str
 		}
 	}
 	if _, err := Run(ctx, dir, "cat-file", "-e", id+"^{commit}"); err != nil {
-		return "", outcome.Refusef("the repository at %s has no commit %s in its branches and tags, and does not hand it out\nthe crate's commit was never pushed there, or was taken back: the crate cannot be proved from this repository", redact(address), id)
+		return "", outcome.Refusef("the repository at %s has no commit %s in its branches and tags, and does not hand it "+
+			"out\nthe crate's commit was never pushed there, or was taken back: the crate cannot be proved from this "+
+			"repository", redact(address), id)
 	}
 	return dir, fetchBlobs(ctx, dir, id)
 }
@@ -116,7 +118,8 @@ func (c Clones) FetchAll(ctx context.Context, address string) (string, error) {
 const noBlobs = "--filter=blob:none"
 
 func fetchRefs(ctx context.Context, dir, filter string) error {
-	if err := fetch(ctx, dir, "", filter, "--", "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"); err != nil {
+	if err := fetch(ctx, dir, "", filter, "--", "origin", "+refs/heads/*:refs/heads/*",
+		"+refs/tags/*:refs/tags/*"); err != nil {
 		return fmt.Errorf("the repository cannot be fetched: %w", err)
 	}
 	return nil
@@ -225,7 +228,8 @@ func fetch(ctx context.Context, dir, input string, args ...string) error {
 			env = append(env, kv)
 		}
 	}
-	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "gc.auto=0", "-c", "maintenance.auto=false",
+	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
+		"-c", "gc.auto=0", "-c", "maintenance.auto=false",
 		"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"}, args...)
 	_, err := runWith(ctx, dir, env, input, all...)
 	return err
