@@ -18,6 +18,7 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 )
 
 // corruption is a way to make true evidence untrue. It returns false if it does not
@@ -32,7 +33,7 @@ func isFork(e *Evidence) bool {
 }
 
 // accused signs in the name of whom the evidence is about.
-func (w *world) accused(e *Evidence) *key {
+func (w *world) accused(e *Evidence) *testlog.Key {
 	switch e.Witness {
 	case w.w1.String():
 		return w.w1
@@ -50,9 +51,9 @@ var corruptions = []corruption{
 		return len(e.Notes) > 1 && strip(e, 1, w.accused(e))
 	}},
 	{"a stranger's signature under the right name", func(t *testing.T, w *world, e *Evidence) bool {
-		other := logKey(t, w.accused(e).name, "stranger")
-		other.id = w.accused(e).id
-		e.Notes[0] = sign(t, textOf(e.Notes[0]), other)
+		other := testlog.LogKey(w.accused(e).KeyName, "stranger")
+		other.ID = w.accused(e).ID
+		e.Notes[0] = testlog.Sign(textOf(e.Notes[0]), other)
 		return true
 	}},
 	{"the same note twice", func(t *testing.T, w *world, e *Evidence) bool {
@@ -73,12 +74,12 @@ var corruptions = []corruption{
 	{"another log's note", func(t *testing.T, w *world, e *Evidence) bool {
 		c, err := parseHead(e.Notes[0])
 		fatalIf(t, err)
-		e.Notes[0] = sign(t, head("m.example", c.N, c.Hash), w.log, w.w1, w.w2)
+		e.Notes[0] = testlog.Sign(testlog.Head("m.example", c.N, c.Hash), w.log, w.w1, w.w2)
 		return true
 	}},
 	{"the honest larger note", func(t *testing.T, w *world, e *Evidence) bool {
 		if e.Root != nil {
-			e.Notes[1] = w.honest.note(t, 9, w.log, w.w1, w.w2)
+			e.Notes[1] = w.honest.note(9, w.log, w.w1, w.w2)
 		}
 		return e.Root != nil
 	}},
@@ -86,7 +87,7 @@ var corruptions = []corruption{
 		if e.Root != nil {
 			c, err := parseHead(e.Notes[0])
 			fatalIf(t, err)
-			e.Notes[0] = sign(t, head(origin, c.N, *e.Root), w.log, w.w1, w.w2)
+			e.Notes[0] = testlog.Sign(testlog.Head(origin, c.N, *e.Root), w.log, w.w1, w.w2)
 		}
 		return e.Root != nil
 	}},
@@ -211,7 +212,7 @@ var corruptions = []corruption{
 		return e.Kind == Duplicate
 	}},
 	{"two entries of one checksum", func(t *testing.T, w *world, e *Evidence) bool {
-		return w.twoEntries(t, e, w.honest.leaves[5])
+		return w.twoEntries(t, e, w.honest.Leaves[5])
 	}},
 	{"two entries of two versions", func(t *testing.T, w *world, e *Evidence) bool {
 		return w.twoEntries(t, e, altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.Version = "0.1.1"; e.Subject.SHA256[0]++ }))
@@ -226,7 +227,7 @@ var corruptions = []corruption{
 		if e.Kind != FalseEntry {
 			return false
 		}
-		e.Notes[0], e.Entries[0] = w.honest.note(t, 9, w.log), w.honest.leaf(t, 5, 9)
+		e.Notes[0], e.Entries[0] = w.honest.note(9, w.log), w.honest.leaf(5, 9)
 		return true
 	}},
 	{"the reason malformed", reason(Malformed)},
@@ -263,7 +264,7 @@ var corruptions = []corruption{
 			return false
 		}
 		e.Hashes = nil
-		for _, leaf := range w.honest.leaves[:7] {
+		for _, leaf := range w.honest.Leaves[:7] {
 			e.Hashes = append(e.Hashes, tlog.Hash(entry.LeafHash(leaf)))
 		}
 		return true
@@ -272,7 +273,7 @@ var corruptions = []corruption{
 		if e.Kind != EntryRootMismatch {
 			return false
 		}
-		e.Notes[0], e.Hashes = w.honest.note(t, 0, w.log), nil
+		e.Notes[0], e.Hashes = w.honest.note(0, w.log), nil
 		return true
 	}},
 	{"the registry serves what the entry says", func(t *testing.T, w *world, e *Evidence) bool {
@@ -292,7 +293,7 @@ var corruptions = []corruption{
 		if e.Witness == "" {
 			return false
 		}
-		e.Witness = witnessKey(t, "w3.example").String()
+		e.Witness = testlog.WitnessKey("w3.example", now).String()
 		return true
 	}},
 	{"a witness where none belongs", func(t *testing.T, w *world, e *Evidence) bool {
@@ -321,13 +322,13 @@ var corruptions = []corruption{
 	{"a tree that is too large to calculate with", func(t *testing.T, w *world, e *Evidence) bool {
 		c, err := parseHead(e.Notes[len(e.Notes)-1])
 		fatalIf(t, err)
-		e.Notes[len(e.Notes)-1] = sign(t, head(origin, 1<<62+1, c.Hash), w.log, w.w1, w.w2)
+		e.Notes[len(e.Notes)-1] = testlog.Sign(testlog.Head(origin, 1<<62+1, c.Hash), w.log, w.w1, w.w2)
 		return true
 	}},
 	{"a tree that is just small enough", func(t *testing.T, w *world, e *Evidence) bool {
 		c, err := parseHead(e.Notes[len(e.Notes)-1])
 		fatalIf(t, err)
-		e.Notes[len(e.Notes)-1] = sign(t, head(origin, 1<<62, c.Hash), w.log, w.w1, w.w2)
+		e.Notes[len(e.Notes)-1] = testlog.Sign(testlog.Head(origin, 1<<62, c.Hash), w.log, w.w1, w.w2)
 		return e.Kind != Stale // the log did sign that
 	}},
 }
@@ -366,8 +367,8 @@ func (w *world) twoEntries(t *testing.T, e *Evidence, second []byte) bool {
 	if e.Kind != Duplicate {
 		return false
 	}
-	tr := w.honest.with(t, 7, second)
-	e.Notes[0], e.Entries = tr.note(t, 9, w.log), []Leaf{tr.leaf(t, 5, 9), tr.leaf(t, 7, 9)}
+	tr := w.honest.with(7, second)
+	e.Notes[0], e.Entries = tr.note(9, w.log), []Leaf{tr.leaf(5, 9), tr.leaf(7, 9)}
 	return true
 }
 
@@ -376,10 +377,10 @@ func textOf(signed []byte) string {
 }
 
 // strip removes a key's signature line from a note.
-func strip(e *Evidence, i int, k *key) bool {
+func strip(e *Evidence, i int, k *testlog.Key) bool {
 	var out []byte
 	for line := range bytes.Lines(e.Notes[i]) {
-		if !bytes.HasPrefix(line, []byte("— "+k.name+" ")) {
+		if !bytes.HasPrefix(line, []byte("— "+k.KeyName+" ")) {
 			out = append(out, line...)
 		}
 	}
@@ -502,11 +503,11 @@ func TestWithoutTheProgramNothingIsDecided(t *testing.T) {
 // adding a line that does not verify.
 func TestABadLineOfSomebodyElseHidesNothing(t *testing.T) {
 	w := newWorld(t)
-	second := logKey(t, origin, "second key")
-	keys, err := NewKeys([]string{second.vkey, w.log.vkey}, []string{w.w1.vkey, w.w2.vkey})
+	second := testlog.LogKey(origin, "second key")
+	keys, err := NewKeys([]string{second.VKey, w.log.VKey}, []string{w.w1.VKey, w.w2.VKey})
 	fatalIf(t, err)
 	for i, p := range w.evidence(t) {
-		for _, spoiled := range []*key{w.w1, w.w2, second} {
+		for _, spoiled := range []*testlog.Key{w.w1, w.w2, second} {
 			if w.accused(p.e) == spoiled {
 				continue
 			}
@@ -514,10 +515,10 @@ func TestABadLineOfSomebodyElseHidesNothing(t *testing.T) {
 			for j := range e.Notes {
 				strip(e, j, spoiled)
 				bad := *spoiled
-				bad.sign = func([]byte) ([]byte, error) { return make([]byte, 72), nil }
+				bad.Blob = func([]byte, time.Time) ([]byte, error) { return make([]byte, 72), nil }
 				n := &note.Note{Text: textOf(e.Notes[j])}
 				var signers []note.Signer
-				for _, k := range []*key{w.log, w.accused(p.e)} {
+				for _, k := range []*testlog.Key{w.log, w.accused(p.e)} {
 					if !slices.Contains(signers, note.Signer(k)) {
 						signers = append(signers, k)
 					}
@@ -526,7 +527,7 @@ func TestABadLineOfSomebodyElseHidesNothing(t *testing.T) {
 				fatalIf(t, err)
 			}
 			if c, err := Verify(e, keys, w.pv); err != nil || c.Who != p.who {
-				t.Errorf("%s with a bad line of %s: %v %v", p.name, spoiled.name, c.Who, err)
+				t.Errorf("%s with a bad line of %s: %v %v", p.name, spoiled.KeyName, c.Who, err)
 			}
 		}
 	}
@@ -535,18 +536,18 @@ func TestABadLineOfSomebodyElseHidesNothing(t *testing.T) {
 // TestMLDSACosignersAreConvictedAsWell: the other kind of cosignature.
 func TestMLDSACosignersAreConvictedAsWell(t *testing.T) {
 	w := newWorld(t)
-	m := mldsaKey(t, "m.example")
-	keys, err := NewKeys([]string{w.log.vkey}, []string{m.vkey})
+	m := testlog.MLDSAKey("m.example", now)
+	keys, err := NewKeys([]string{w.log.VKey}, []string{m.VKey})
 	fatalIf(t, err)
-	e, err := NewCosignerFork(m.vkey, w.honest.note(t, 5, m), w.lying.note(t, 8, m), w.lying, meta)
+	e, err := NewCosignerFork(m.VKey, w.honest.note(5, m), w.lying.note(8, m), w.lying, meta)
 	fatalIf(t, err)
 	if c, err := Verify(e, keys, nil); err != nil || c.Who != "witness "+m.String() {
 		t.Errorf("%v %v", c, err)
 	}
-	mlog := mldsaKey(t, origin)
-	keys, err = NewKeys([]string{mlog.vkey}, nil)
+	mlog := testlog.MLDSAKey(origin, now)
+	keys, err = NewKeys([]string{mlog.VKey}, nil)
 	fatalIf(t, err)
-	e, err = NewFork(w.honest.note(t, 5, mlog), w.lying.note(t, 8, mlog), w.lying, meta)
+	e, err = NewFork(w.honest.note(5, mlog), w.lying.note(8, mlog), w.lying, meta)
 	fatalIf(t, err)
 	if c, err := Verify(e, keys, nil); err != nil || c.Who != "log "+origin {
 		t.Errorf("%v %v", c, err)
@@ -555,7 +556,7 @@ func TestMLDSACosignersAreConvictedAsWell(t *testing.T) {
 
 func TestBadKeysAreRefused(t *testing.T) {
 	w := newWorld(t)
-	for _, bad := range []string{"", "x", "a+b", "a+b+c", "a+00000000+", w.w1.vkey[:len(w.w1.vkey)-4], strings.Replace(w.log.vkey, "+", "-", 1)} {
+	for _, bad := range []string{"", "x", "a+b", "a+b+c", "a+00000000+", w.w1.VKey[:len(w.w1.VKey)-4], strings.Replace(w.log.VKey, "+", "-", 1)} {
 		if _, err := NewKeys([]string{bad}, nil); err == nil {
 			t.Errorf("log %q", bad)
 		}
@@ -563,7 +564,7 @@ func TestBadKeysAreRefused(t *testing.T) {
 			t.Errorf("witness %q", bad)
 		}
 	}
-	if _, err := NewKeys(nil, []string{w.log.vkey}); err == nil {
+	if _, err := NewKeys(nil, []string{w.log.VKey}); err == nil {
 		t.Error("a log's key as a witness's")
 	}
 }
@@ -571,24 +572,26 @@ func TestBadKeysAreRefused(t *testing.T) {
 func TestConstructorsRefuseWhatShowsNothing(t *testing.T) {
 	w := newWorld(t)
 	h := w.honest
-	full := h.note(t, 9, w.log)
+	full := h.note(9, w.log)
 	for name, make := range map[string]func() (*Evidence, error){
-		"no notes":              func() (*Evidence, error) { return NewFork(nil, nil, nil, meta) },
-		"a note of another log": func() (*Evidence, error) { return NewFork(full, sign(t, head("m", 9, tlog.Hash{}), w.log), nil, meta) },
-		"no tree":               func() (*Evidence, error) { return NewFork(h.note(t, 4, w.log), full, nil, meta) },
-		"an empty and a full":   func() (*Evidence, error) { return NewFork(h.note(t, 0, w.log), full, h, meta) },
+		"no notes": func() (*Evidence, error) { return NewFork(nil, nil, nil, meta) },
+		"a note of another log": func() (*Evidence, error) {
+			return NewFork(full, testlog.Sign(testlog.Head("m", 9, tlog.Hash{}), w.log), nil, meta)
+		},
+		"no tree":             func() (*Evidence, error) { return NewFork(h.note(4, w.log), full, nil, meta) },
+		"an empty and a full": func() (*Evidence, error) { return NewFork(h.note(0, w.log), full, h, meta) },
 		"a wrong empty and a full": func() (*Evidence, error) {
-			return NewFork(sign(t, head(origin, 0, tlog.Hash{}), w.log), full, h, meta)
+			return NewFork(testlog.Sign(testlog.Head(origin, 0, tlog.Hash{}), w.log), full, h, meta)
 		},
 		"a tree too small": func() (*Evidence, error) {
-			return NewFork(full, sign(t, head(origin, 20, tlog.Hash{}), w.log), h, meta)
+			return NewFork(full, testlog.Sign(testlog.Head(origin, 20, tlog.Hash{}), w.log), h, meta)
 		},
-		"no witness":          func() (*Evidence, error) { return NewCosignerFork("", full, w.lying.note(t, 9, w.log), nil, meta) },
+		"no witness":          func() (*Evidence, error) { return NewCosignerFork("", full, w.lying.note(9, w.log), nil, meta) },
 		"a hash too few":      func() (*Evidence, error) { return NewEntryRootMismatch(full, nil, meta) },
 		"no time":             func() (*Evidence, error) { return NewStale(full, Meta{}) },
-		"an honest duplicate": func() (*Evidence, error) { return NewDuplicate(full, h.leaf(t, 2, 9), h.leaf(t, 5, 9), meta) },
+		"an honest duplicate": func() (*Evidence, error) { return NewDuplicate(full, h.leaf(2, 9), h.leaf(5, 9), meta) },
 		"a registry that agrees": func() (*Evidence, error) {
-			return NewRegistryMismatch(full, h.leaf(t, 2, 9), Registry{Name: "r", SHA256: sha256.Sum256(fixture.Crate(t, "hello-proof", "0.1.0"))}, meta)
+			return NewRegistryMismatch(full, h.leaf(2, 9), Registry{Name: "r", SHA256: sha256.Sum256(fixture.Crate(t, "hello-proof", "0.1.0"))}, meta)
 		},
 	} {
 		if e, err := make(); err == nil || e != nil || !isOurs(err) && name != "a tree too small" {
@@ -642,7 +645,7 @@ func TestWhatOnlyThisProgramsLimitsRefuseConvictsNobody(t *testing.T) {
 // one may.
 func TestEntriesOfLaterVersionsConvictNobody(t *testing.T) {
 	w := newWorld(t)
-	leaf := w.honest.leaves[5]
+	leaf := w.honest.Leaves[5]
 	for what, later := range map[string][]byte{
 		"format": bytes.Replace(leaf, []byte("\xa4\x01\x01"), []byte("\xa4\x01\x02"), 1),
 		"claim":  bytes.Replace(leaf, []byte("\x66source\x02\x01"), []byte("\x66source\x02\x02"), 1),

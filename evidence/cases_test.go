@@ -11,25 +11,26 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 )
 
 // world is a log with real entries, a liar's variant of it, and those who watch.
 type world struct {
-	log, w1, w2 *key
+	log, w1, w2 *testlog.Key
 	keys        Keys
 	pv          *proofcheck.Verifier
 	none        *proofcheck.Verifier // accepts no program
-	honest      *tree                // nine leaves; 2 and 5 are entries with true proofs
-	lying       *tree                // the same but for leaf 3
+	honest      tree                 // nine leaves; 2 and 5 are entries with true proofs
+	lying       tree                 // the same but for leaf 3
 	files       [][]byte             // of the evidence, in its order
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{log: logKey(t, origin, "log"), w1: witnessKey(t, "w1.example"), w2: witnessKey(t, "w2.example/w")}
+	w := &world{log: testlog.LogKey(origin, "log"), w1: testlog.WitnessKey("w1.example", now), w2: testlog.WitnessKey("w2.example/w", now)}
 	var err error
-	w.keys, err = NewKeys([]string{w.log.vkey}, []string{w.w1.vkey, w.w2.vkey})
+	w.keys, err = NewKeys([]string{w.log.VKey}, []string{w.w1.VKey, w.w2.VKey})
 	fatalIf(t, err)
 	w.pv, err = proofcheck.Load(nil, true)
 	fatalIf(t, err)
@@ -37,8 +38,8 @@ func newWorld(t testing.TB) *world {
 	fatalIf(t, err)
 	leaves := words(9, "")
 	leaves[2], leaves[5] = fixtureEntry(t, "hello-proof-0.1.0"), fixtureEntry(t, "hello-inner-0.1.0")
-	w.honest = newTree(t, leaves...)
-	w.lying = w.honest.with(t, 3, []byte("another leaf 3"))
+	w.honest = newTree(leaves...)
+	w.lying = w.honest.with(3, []byte("another leaf 3"))
 	return w
 }
 
@@ -63,13 +64,13 @@ func altered(t testing.TB, name string, change func(*entry.Entry)) []byte {
 // falseEntry puts a leaf at index 5 of the honest log, has it signed, and accuses it.
 func (w *world) falseEntry(t testing.TB, reason Reason, leaf, attached []byte) (*Evidence, error) {
 	t.Helper()
-	tr := w.honest.with(t, 5, leaf)
-	return NewFalseEntry(reason, tr.note(t, 9, w.log, w.w1), tr.leaf(t, 5, 9), attached, meta)
+	tr := w.honest.with(5, leaf)
+	return NewFalseEntry(reason, tr.note(9, w.log, w.w1), tr.leaf(5, 9), attached, meta)
 }
 
 func (w *world) programFile(t testing.TB) []byte {
 	t.Helper()
-	e, err := entry.Parse(w.honest.leaves[5])
+	e, err := entry.Parse(w.honest.Leaves[5])
 	fatalIf(t, err)
 	p, ok := w.pv.Program(e.Proof.Program)
 	if !ok {
@@ -109,13 +110,13 @@ func (w *world) evidence(t testing.TB) []proven {
 		all = append(all, proven{name, e, who, transferable, also})
 	}
 	h, l := w.honest, w.lying
-	e, err := NewFork(h.note(t, 7, w.log, w.w1), l.note(t, 7, w.log, w.w2), nil, meta)
+	e, err := NewFork(h.note(7, w.log, w.w1), l.note(7, w.log, w.w2), nil, meta)
 	add("fork-same-size", log, true, 0, e, err)
-	e, err = NewFork(l.note(t, 9, w.log, w.w1, w.w2), h.note(t, 6, w.log, w.w2), l, meta)
+	e, err = NewFork(l.note(9, w.log, w.w1, w.w2), h.note(6, w.log, w.w2), l, meta)
 	add("fork-prefix", log, true, 1, e, err)
-	e, err = NewCosignerFork(w.w1.vkey, h.note(t, 7, w.log, w.w1), l.note(t, 7, w.w1), nil, meta)
+	e, err = NewCosignerFork(w.w1.VKey, h.note(7, w.log, w.w1), l.note(7, w.w1), nil, meta)
 	add("cosigner-fork-same-size", "witness "+w.w1.String(), true, 0, e, err)
-	e, err = NewCosignerFork(w.w2.String(), h.note(t, 4, w.log, w.w1, w.w2), l.note(t, 9, w.log, w.w1, w.w2), l, meta)
+	e, err = NewCosignerFork(w.w2.String(), h.note(4, w.log, w.w1, w.w2), l.note(9, w.log, w.w1, w.w2), l, meta)
 	add("cosigner-fork-prefix", "witness "+w.w2.String(), true, 2, e, err)
 
 	e, err = w.falseEntry(t, Malformed, []byte{0xff, 0x00}, nil)
@@ -129,22 +130,22 @@ func (w *world) evidence(t testing.TB) []proven {
 	add("false-entry-files", log, true, 0, e, err)
 
 	captured := []tlog.Hash{}
-	for _, leaf := range l.leaves[:7] {
+	for _, leaf := range l.Leaves[:7] {
 		captured = append(captured, tlog.Hash(entry.LeafHash(leaf)))
 	}
-	e, err = NewEntryRootMismatch(h.note(t, 7, w.log, w.w1), Compress(captured), meta)
+	e, err = NewEntryRootMismatch(h.note(7, w.log, w.w1), Compress(captured), meta)
 	add("entry-root-mismatch", log, false, 0, e, err)
-	e, err = NewEntryRootMismatch(sign(t, head(origin, 0, sha256.Sum256([]byte("x"))), w.log), nil, meta)
+	e, err = NewEntryRootMismatch(testlog.Sign(testlog.Head(origin, 0, sha256.Sum256([]byte("x"))), w.log), nil, meta)
 	add("entry-root-mismatch-empty", log, true, 0, e, err)
 
-	twice := h.with(t, 7, altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.SHA256[0] ^= 1 }))
-	e, err = NewDuplicate(twice.note(t, 9, w.log, w.w1), twice.leaf(t, 7, 9), twice.leaf(t, 5, 9), meta)
+	twice := h.with(7, altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.SHA256[0] ^= 1 }))
+	e, err = NewDuplicate(twice.note(9, w.log, w.w1), twice.leaf(7, 9), twice.leaf(5, 9), meta)
 	add("duplicate", log, true, 0, e, err)
-	e, err = NewStale(h.note(t, 9, w.log, w.w1), Meta{Observed: meta.Observed})
+	e, err = NewStale(h.note(9, w.log, w.w1), Meta{Observed: meta.Observed})
 	add("stale", "", false, 0, e, err)
-	e, err = NewRegistryMismatch(h.note(t, 9, w.log), h.leaf(t, 2, 9), Registry{"https://index.example/", true, sha256.Sum256([]byte("x"))}, meta)
+	e, err = NewRegistryMismatch(h.note(9, w.log), h.leaf(2, 9), Registry{"https://index.example/", true, sha256.Sum256([]byte("x"))}, meta)
 	add("registry-mismatch-index", "", false, 0, e, err)
-	e, err = NewRegistryMismatch(h.note(t, 9, w.log), h.leaf(t, 2, 9), Registry{"the registry", false, sha256.Sum256([]byte("y"))}, meta)
+	e, err = NewRegistryMismatch(h.note(9, w.log), h.leaf(2, 9), Registry{"the registry", false, sha256.Sum256([]byte("y"))}, meta)
 	add("registry-mismatch-crate", "", false, 0, e, err)
 	return all
 }
@@ -179,14 +180,14 @@ func TestEveryKindConvictsWhomItShould(t *testing.T) {
 			t.Errorf("%s after Parse: %v", p.name, err)
 		}
 	}
-	golden(t, "trust.policy", []byte("log "+w.log.vkey+"\nwitness W1 "+w.w1.vkey+"\nwitness W2 "+w.w2.vkey+"\ngroup G all W1 W2\nquorum G\n"))
+	golden(t, "trust.policy", []byte("log "+w.log.VKey+"\nwitness W1 "+w.w1.VKey+"\nwitness W2 "+w.w2.VKey+"\ngroup G all W1 W2\nquorum G\n"))
 }
 
 func TestKeysOfNobodyOrOfOthersConvictNobody(t *testing.T) {
 	w := newWorld(t)
-	other, err := NewKeys([]string{logKey(t, origin, "other").vkey, logKey(t, "m.example", "log").vkey}, []string{witnessKey(t, "w3.example").vkey})
+	other, err := NewKeys([]string{testlog.LogKey(origin, "other").VKey, testlog.LogKey("m.example", "log").VKey}, []string{testlog.WitnessKey("w3.example", now).VKey})
 	fatalIf(t, err)
-	swapped, err := NewKeys([]string{w.w1.vkey}, []string{w.w2.vkey})
+	swapped, err := NewKeys([]string{w.w1.VKey}, []string{w.w2.VKey})
 	fatalIf(t, err)
 	for _, p := range w.evidence(t) {
 		for name, keys := range map[string]Keys{"none": {}, "others": other, "a witness as a log": swapped} {
@@ -204,7 +205,7 @@ func TestKeysOfNobodyOrOfOthersConvictNobody(t *testing.T) {
 func TestTheOrderOfTheNotesDoesNotMatter(t *testing.T) {
 	w := newWorld(t)
 	for _, sizes := range [][2]int64{{7, 7}, {6, 9}, {9, 6}} {
-		a, b := w.honest.note(t, sizes[0], w.log), w.lying.note(t, sizes[1], w.log)
+		a, b := w.honest.note(sizes[0], w.log), w.lying.note(sizes[1], w.log)
 		larger := w.lying
 		if sizes[0] > sizes[1] {
 			larger = w.honest

@@ -22,11 +22,11 @@ func TestHonestLogsAreNeverConvicted(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for round := range 4 {
 		n := int64(2 + rnd.IntN(30))
-		h := newTree(t, words(int(n), fmt.Sprint("honest ", round))...)
-		liar := h.with(t, rnd.IntN(int(n)), []byte("lie"))
+		h := newTree(words(int(n), fmt.Sprint("honest ", round))...)
+		liar := h.with(rnd.Int64N(n), []byte("lie"))
 		notes := make([][]byte, n+1)
 		for size := range n + 1 {
-			notes[size] = h.note(t, size, w.log, w.w1)
+			notes[size] = h.note(size, w.log, w.w1)
 		}
 		for range 60 {
 			a, b := rnd.Int64N(n+1), rnd.Int64N(n+1)
@@ -34,7 +34,7 @@ func TestHonestLogsAreNeverConvicted(t *testing.T) {
 				if e, err := NewFork(notes[a], notes[b], tr, meta); !errors.Is(err, ErrNotProven) {
 					t.Fatalf("sizes %d and %d: %v %v", a, b, e, err)
 				}
-				if e, err := NewCosignerFork(w.w1.vkey, notes[a], notes[b], tr, meta); !errors.Is(err, ErrNotProven) {
+				if e, err := NewCosignerFork(w.w1.VKey, notes[a], notes[b], tr, meta); !errors.Is(err, ErrNotProven) {
 					t.Fatalf("sizes %d and %d: %v %v", a, b, e, err)
 				}
 			}
@@ -50,7 +50,7 @@ func TestHonestLogsAreNeverConvicted(t *testing.T) {
 			}
 		}
 		var captured []tlog.Hash
-		for _, l := range h.leaves {
+		for _, l := range h.Leaves {
 			captured = append(captured, tlog.Hash(entry.LeafHash(l)))
 		}
 		if _, err := NewEntryRootMismatch(notes[n], Compress(captured), meta); !errors.Is(err, ErrNotProven) {
@@ -60,10 +60,10 @@ func TestHonestLogsAreNeverConvicted(t *testing.T) {
 }
 
 // invented is a root and a proof that somebody might try.
-func invented(t *testing.T, rnd *rand.Rand, a, b int64, trees ...*tree) (*tlog.Hash, []tlog.Hash) {
+func invented(t *testing.T, rnd *rand.Rand, a, b int64, trees ...tree) (*tlog.Hash, []tlog.Hash) {
 	t.Helper()
-	of := func() *tree { return trees[rnd.IntN(len(trees))] }
-	root := of().root(t, a)
+	of := func() tree { return trees[rnd.IntN(len(trees))] }
+	root := of().Root(a)
 	var proof []tlog.Hash
 	if a > 0 && a < b {
 		var err error
@@ -91,15 +91,15 @@ func TestForksOfRandomLogsAreConvicted(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
 	for round := range 150 {
 		n := int64(2 + rnd.IntN(60))
-		h := newTree(t, words(int(n), fmt.Sprint("honest ", round))...)
+		h := newTree(words(int(n), fmt.Sprint("honest ", round))...)
 		at := rnd.Int64N(n)
-		liar := h.with(t, int(at), []byte("lie"))
+		liar := h.with(at, []byte("lie"))
 		a, b := at+1+rnd.Int64N(n-at), at+1+rnd.Int64N(n-at) // both hold the lie's place
 		larger := liar
 		if a > b {
 			larger = h
 		}
-		e, err := NewFork(h.note(t, a, w.log), liar.note(t, b, w.log), larger, meta)
+		e, err := NewFork(h.note(a, w.log), liar.note(b, w.log), larger, meta)
 		fatalIf(t, err)
 		if c, err := Verify(e, w.keys, nil); err != nil || c.Who != "log "+origin {
 			t.Fatalf("sizes %d and %d, lie at %d: %v %v", a, b, at, c, err)
@@ -110,7 +110,7 @@ func TestForksOfRandomLogsAreConvicted(t *testing.T) {
 // TestRootsAreThoseOfRFC6962 compares with another implementation.
 func TestRootsAreThoseOfRFC6962(t *testing.T) {
 	leaves := words(1300, "")
-	tr := newTree(t, leaves...)
+	tr := newTree(leaves...)
 	var hashes []tlog.Hash
 	for _, l := range leaves {
 		hashes = append(hashes, tlog.Hash(entry.LeafHash(l)))
@@ -119,7 +119,7 @@ func TestRootsAreThoseOfRFC6962(t *testing.T) {
 		if n > 300 && n%7 != 0 && n%256 > 2 && n%256 < 254 {
 			continue
 		}
-		if got := rootOf(Compress(hashes[:n]), n); got != tr.root(t, n) {
+		if got := rootOf(Compress(hashes[:n]), n); got != tr.Root(n) {
 			t.Fatalf("%d leaves", n)
 		}
 	}
