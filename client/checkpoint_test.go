@@ -1,7 +1,6 @@
 package client
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -12,20 +11,20 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"cratelog/evidence"
+	"cratelog/internal/testlog"
 )
 
 // TestUnknownSignatureLinesAreIgnored: the specification wants it, whatever they
 // hold, also when only the name or only the key id is known.
 func TestUnknownSignatureLinesAreIgnored(t *testing.T) {
 	w := newWorld(t)
-	signed := w.checkpoint(t, 7, w.log, w.w1, w.w2, w.w3)
+	signed := w.checkpoint(7, w.log, w.w1, w.w2, w.w3)
 	nameOnly := append([]byte{1, 2, 3, 4}, make([]byte, 72)...)
-	idOnly := append([]byte{byte(w.w1.id >> 24), byte(w.w1.id >> 16), byte(w.w1.id >> 8), byte(w.w1.id)}, make([]byte, 72)...)
+	idOnly := append([]byte{byte(w.w1.ID >> 24), byte(w.w1.ID >> 16), byte(w.w1.ID >> 8), byte(w.w1.ID)}, make([]byte, 72)...)
 	for _, line := range []string{
 		"— stranger.example " + b64([]byte("12345")) + "\n",
-		"— " + w.w1.name + " " + b64(nameOnly) + "\n",
-		"— " + w.log.name + " " + b64(nameOnly) + "\n",
+		"— " + w.w1.KeyName + " " + b64(nameOnly) + "\n",
+		"— " + w.log.KeyName + " " + b64(nameOnly) + "\n",
 		"— stranger.example " + b64(idOnly) + "\n",
 		strings.Repeat("— stranger.example "+b64([]byte("12345"))+"\n", 90),
 	} {
@@ -38,8 +37,8 @@ func TestUnknownSignatureLinesAreIgnored(t *testing.T) {
 
 func TestMalformedNotesAreRefused(t *testing.T) {
 	w := newWorld(t)
-	signed := string(w.checkpoint(t, 7, w.log, w.w1, w.w2, w.w3))
-	last := string(sigLine(t, []byte(signed), w.w1.name))
+	signed := string(w.checkpoint(7, w.log, w.w1, w.w2, w.w3))
+	last := string(sigLine(t, []byte(signed), w.w1.KeyName))
 	for name, bad := range map[string]string{
 		"too large":                        signed + strings.Repeat("— x AAAAAAAA\n", MaxCheckpointSize/10),
 		"more than 100 signatures":         signed + strings.Repeat("— stranger AAAAAAAA\n", 100),
@@ -65,9 +64,9 @@ func TestMalformedNotesAreRefused(t *testing.T) {
 // character unused, which note.Open ignores.
 func TestSignatureBase64HasOneEncoding(t *testing.T) {
 	w := newWorld(t)
-	signed := w.checkpoint(t, 7, w.log, w.w1, w.w2, w.w3)
+	signed := w.checkpoint(7, w.log, w.w1, w.w2, w.w3)
 	bad := slices.Clone(signed)
-	line := sigLine(t, bad, w.w1.name)
+	line := sigLine(t, bad, w.w1.KeyName)
 	i := len(line) - 4 // X==\n
 	alphabet := "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	line[i] = alphabet[strings.IndexByte(alphabet, line[i])+1]
@@ -80,7 +79,7 @@ func TestSignatureBase64HasOneEncoding(t *testing.T) {
 }
 
 func (w *world) policyVerifiers() note.Verifiers {
-	v := verifiers{keyRef{w.log.name, w.log.id}: w.policy.logs[0].verifier}
+	v := verifiers{keyRef{w.log.KeyName, w.log.ID}: w.policy.logs[0].verifier}
 	for ref, k := range w.policy.keys {
 		v[ref] = k
 	}
@@ -90,8 +89,8 @@ func (w *world) policyVerifiers() note.Verifiers {
 // TestFreshnessIsTheQuorums: one fresh cosignature beside old ones makes no fresh
 // quorum, and old ones beside a fresh quorum do no harm.
 func TestFreshnessIsTheQuorums(t *testing.T) {
-	log := logKey(t, "l.example")
-	text := newTree(t, []byte("x")).text(t, "l.example", 1)
+	log := testlog.LogKey("l.example")
+	text := newTree([]byte("x")).Head("l.example", 1)
 	const day = 24 * time.Hour
 	zero := time.Time{}
 	for _, probe := range []struct {
@@ -115,17 +114,17 @@ func TestFreshnessIsTheQuorums(t *testing.T) {
 		{"a clock a year ahead is not fresh", "group G any A B", [3]time.Duration{-365 * day, 9 * day, -1}, ErrStale, 0},
 		{"too few", "group G all A B C", [3]time.Duration{0, 0, -1}, ErrQuorum, 0},
 	} {
-		signers := []*key{log}
-		lines := []string{"log " + log.vkey}
+		signers := []*testlog.Key{log}
+		lines := []string{"log " + log.VKey}
 		for i, age := range probe.ages {
-			k := witnessKey(t, fmt.Sprintf("w%d.example", i), now.Add(-age))
-			lines = append(lines, fmt.Sprintf("witness %c %s", 'A'+i, k.vkey))
+			k := testlog.WitnessKey(fmt.Sprintf("w%d.example", i), now.Add(-age))
+			lines = append(lines, fmt.Sprintf("witness %c %s", 'A'+i, k.VKey))
 			if age != -1 {
 				signers = append(signers, k)
 			}
 		}
 		p := parsePolicy(t, append(lines, probe.quorum, "quorum G")...)
-		signed := sign(t, text, signers...)
+		signed := testlog.Sign(text, signers...)
 		c, err := p.CheckCheckpointRules(signed, Rules{MaxAge: day, Now: now})
 		if !errors.Is(err, probe.want) {
 			t.Errorf("%s: got %v, want %v", probe.name, err, probe.want)
@@ -140,9 +139,9 @@ func TestFreshnessIsTheQuorums(t *testing.T) {
 	}
 
 	// An ML-DSA cosigner may state no time: it counts, but never as fresh.
-	m := mldsaKey(t, "m.example", zero)
-	p := parsePolicy(t, "log "+log.vkey, "witness M "+m.vkey, "quorum M")
-	signed := sign(t, text, log, m)
+	m := testlog.MLDSAKey("m.example", zero)
+	p := parsePolicy(t, "log "+log.VKey, "witness M "+m.VKey, "quorum M")
+	signed := testlog.Sign(text, log, m)
 	c, err := p.CheckCheckpoint(signed)
 	fatalIfErr(t, err)
 	if !c.Witnessed.IsZero() || !c.Cosignatures[0].Time.IsZero() {
@@ -155,23 +154,23 @@ func TestFreshnessIsTheQuorums(t *testing.T) {
 
 func TestNoWitnessesNeedsPermission(t *testing.T) {
 	w := newWorld(t)
-	signed := w.checkpoint(t, 7, w.log)
-	p := parsePolicy(t, "log "+w.log.vkey, "quorum none")
+	signed := w.checkpoint(7, w.log)
+	p := parsePolicy(t, "log "+w.log.VKey, "quorum none")
 	if _, err := p.CheckCheckpoint(signed); !errors.Is(err, ErrNoWitnesses) {
 		t.Errorf("zero rules: %v", err)
 	}
 	rules := Rules{AllowUnproven: []string{"Cargo.toml"}}
-	if _, err := Verify(w.raw, w.withCheckpoint(t, signed), p, w.pv, rules); !errors.Is(err, ErrNoWitnesses) {
+	if _, err := Verify(w.raw, w.withCheckpoint(signed), p, w.pv, rules); !errors.Is(err, ErrNoWitnesses) {
 		t.Errorf("ordinary rules: %v", err)
 	}
 	rules.AllowNoWitnesses = true
-	r, err := Verify(w.raw, w.withCheckpoint(t, signed), p, w.pv, rules)
+	r, err := Verify(w.raw, w.withCheckpoint(signed), p, w.pv, rules)
 	fatalIfErr(t, err)
 	if !r.Checkpoint.Witnessed.IsZero() || len(r.Checkpoint.Cosignatures) != 0 {
 		t.Errorf("witnessed: %+v", r.Checkpoint)
 	}
 	rules.MaxAge = time.Hour
-	if _, err := Verify(w.raw, w.withCheckpoint(t, signed), p, w.pv, rules); !errors.Is(err, ErrStale) {
+	if _, err := Verify(w.raw, w.withCheckpoint(signed), p, w.pv, rules); !errors.Is(err, ErrStale) {
 		t.Errorf("an age that nobody states: %v", err)
 	}
 	// The permission does not lower a quorum that exists.
@@ -183,52 +182,45 @@ func TestNoWitnessesNeedsPermission(t *testing.T) {
 // TestALogWithACosignatureKeyIsNoWitness: a log may sign with a cosignature key, which does
 // not count for the quorum.
 func TestALogWithACosignatureKeyIsNoWitness(t *testing.T) {
-	for _, log := range []*key{witnessKey(t, "l.example", now), mldsaKey(t, "l.example", now)} {
-		w1 := witnessKey(t, "w1.example", now)
-		p := parsePolicy(t, "log "+log.vkey, "witness W "+w1.vkey, "quorum W")
-		text := newTree(t, []byte("x")).text(t, "l.example", 1)
-		c, err := p.CheckCheckpoint(sign(t, text, log, w1))
+	for _, log := range []*testlog.Key{testlog.WitnessKey("l.example", now), testlog.MLDSAKey("l.example", now)} {
+		w1 := testlog.WitnessKey("w1.example", now)
+		p := parsePolicy(t, "log "+log.VKey, "witness W "+w1.VKey, "quorum W")
+		text := newTree([]byte("x")).Head("l.example", 1)
+		c, err := p.CheckCheckpoint(testlog.Sign(text, log, w1))
 		fatalIfErr(t, err)
 		if len(c.Cosignatures) != 1 || c.Cosignatures[0].Witness != "W" {
 			t.Errorf("cosignatures: %+v", c.Cosignatures)
 		}
-		if _, err := p.CheckCheckpoint(sign(t, text, log)); !errors.Is(err, ErrQuorum) {
+		if _, err := p.CheckCheckpoint(testlog.Sign(text, log)); !errors.Is(err, ErrQuorum) {
 			t.Errorf("the log alone: %v", err)
 		}
 	}
 }
 
 func TestEitherKeyOfOneLogIsEnough(t *testing.T) {
-	a := logKey(t, "l.example")
-	b := witnessKey(t, "other", now)
-	bVKey := rename(t, b.vkey, "l.example")
-	b = &key{"l.example", bVKey, keyIDOf(t, bVKey), b.sign}
-	w1 := witnessKey(t, "w1.example", now)
-	p := parsePolicy(t, "log "+a.vkey, "log "+b.vkey, "witness W "+w1.vkey, "quorum W")
-	text := newTree(t, []byte("x")).text(t, "l.example", 1)
-	for _, signers := range [][]*key{{a, w1}, {b, w1}, {b, a, w1}, {w1, b, a}} {
-		if _, err := p.CheckCheckpoint(sign(t, text, signers...)); err != nil {
+	a := testlog.LogKey("l.example")
+	b := testlog.WitnessKey("other", now)
+	b.KeyName = "l.example"
+	b.VKey, b.ID = testlog.VKey(b.KeyName, typed(b.VKey))
+	w1 := testlog.WitnessKey("w1.example", now)
+	p := parsePolicy(t, "log "+a.VKey, "log "+b.VKey, "witness W "+w1.VKey, "quorum W")
+	text := newTree([]byte("x")).Head("l.example", 1)
+	for _, signers := range [][]*testlog.Key{{a, w1}, {b, w1}, {b, a, w1}, {w1, b, a}} {
+		if _, err := p.CheckCheckpoint(testlog.Sign(text, signers...)); err != nil {
 			t.Errorf("%d signers: %v", len(signers), err)
 		}
 	}
 	// A bad line of one key is not healed by the other's good one.
-	bad := sign(t, text, a, b, w1)
+	bad := testlog.Sign(text, a, b, w1)
 	spoil(sigLine(t, bad, "l.example"))
 	if _, err := p.CheckCheckpoint(bad); !errors.Is(err, ErrLogSignature) {
 		t.Errorf("bad line: %v", err)
 	}
 }
 
-func keyIDOf(t testing.TB, vkey string) uint32 {
-	t.Helper()
-	k, err := evidence.ParseVKey(vkey)
-	fatalIfErr(t, err)
-	return k.KeyHash()
-}
-
 func TestACheckedCheckpointDoesNotChangeWithItsInput(t *testing.T) {
 	w := newWorld(t)
-	signed := w.checkpoint(t, 7, w.log, w.w1, w.w2, w.w3)
+	signed := w.checkpoint(7, w.log, w.w1, w.w2, w.w3)
 	c, err := w.policy.CheckCheckpoint(signed)
 	fatalIfErr(t, err)
 	clear(signed)
@@ -240,24 +232,11 @@ func TestACheckedCheckpointDoesNotChangeWithItsInput(t *testing.T) {
 // TestConsistencyHoldsForTrueHistoriesOnly tries all pairs of small sizes, and
 // corruptions of each proof.
 func TestConsistencyHoldsForTrueHistoriesOnly(t *testing.T) {
-	var leaves [][]byte
-	for i := range 12 {
-		leaves = append(leaves, fmt.Appendf(nil, "leaf %d", i))
-	}
-	tr := newTree(t, leaves...)
-	at := func(n int64) Checkpoint {
-		c := Checkpoint{Origin: "l.example", Size: n, Root: sha256.Sum256(nil)}
-		if n > 0 {
-			c.Root = tr.root(t, n)
-		}
-		return c
-	}
+	tr := bigTree(12)
+	at := tr.head
 	for next := range int64(13) {
 		for old := range next + 1 {
-			var proof [][32]byte
-			if old > 0 && old < next {
-				proof = tr.consistency(t, old, next)
-			}
+			proof := tr.consistency(old, next)
 			fatalIfErr(t, CheckConsistency(at(old), at(next), proof))
 			bad := func(name string, o, n Checkpoint, proof [][32]byte) {
 				if err := CheckConsistency(o, n, proof); !errors.Is(err, ErrConsistency) {
@@ -293,7 +272,7 @@ func TestTreesBeyondAllArithmeticAreRefused(t *testing.T) {
 	w := newWorld(t)
 	for size, ok := range map[int64]bool{MaxTreeSize: true, MaxTreeSize + 1: false, MaxTreeSize + 5: false, math.MaxInt64: false} {
 		text := fmt.Sprintf("%s\n%d\n%s\n", w.origin, size, b64(make([]byte, 32)))
-		_, err := w.policy.CheckCheckpoint(sign(t, text, w.log, w.w1, w.w2, w.w3))
+		_, err := w.policy.CheckCheckpoint(testlog.Sign(text, w.log, w.w1, w.w2, w.w3))
 		if (err == nil) != ok || !ok && !errors.Is(err, ErrCheckpoint) {
 			t.Errorf("%d entries: %v", size, err)
 		}

@@ -94,7 +94,7 @@ func TestAbsenceIsTheLogsToSay(t *testing.T) {
 // TestSubmissionIsWhatTheLogExpects reads the form part by part, as a log does.
 func TestSubmissionIsWhatTheLogExpects(t *testing.T) {
 	w := newWorld(t)
-	e := w.tree.leaves[helloIndex]
+	e := w.tree.Leaves[helloIndex]
 	l, _ := serve(t, func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || r.URL.Path != "/v1/submit" || r.ContentLength <= int64(len(e)+len(w.raw)) {
 			t.Errorf("%s %s, %d bytes", r.Method, r.URL.Path, r.ContentLength)

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -12,35 +11,31 @@ import (
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
+
+	"cratelog/internal/testlog"
 )
 
+// typed is the public key of a vkey, with its type in front.
+func typed(vkey string) []byte {
+	return testlog.Must(base64.StdEncoding.DecodeString(strings.SplitN(vkey, "+", 3)[2]))
+}
+
 // otherKind is the public key of a vkey under another type, with the right key id.
-func otherKind(t testing.TB, vkey string, kind byte) string {
-	t.Helper()
-	name := strings.SplitN(vkey, "+", 3)[0]
-	raw, err := base64.StdEncoding.DecodeString(strings.SplitN(vkey, "+", 3)[2])
-	fatalIfErr(t, err)
-	raw[0] = kind
-	return fmt.Sprintf("%s+%08x+%s", name, keyID(name, raw), b64(raw))
+func otherKind(vkey string, kind byte) string {
+	name, _, _ := strings.Cut(vkey, "+")
+	vkey, _ = testlog.VKey(name, append([]byte{kind}, typed(vkey)[1:]...))
+	return vkey
 }
 
 // rename is the vkey of the same key under another name.
-func rename(t testing.TB, vkey, name string) string {
-	t.Helper()
-	raw, err := base64.StdEncoding.DecodeString(strings.SplitN(vkey, "+", 3)[2])
-	fatalIfErr(t, err)
-	return fmt.Sprintf("%s+%08x+%s", name, keyID(name, raw), b64(raw))
-}
-
-// keyID is SHA-256(name || 0x0A || type || public key)[:4], big-endian.
-func keyID(name string, typed []byte) uint32 {
-	h := sha256.Sum256(append([]byte(name+"\n"), typed...))
-	return uint32(h[0])<<24 | uint32(h[1])<<16 | uint32(h[2])<<8 | uint32(h[3])
+func rename(vkey, name string) string {
+	vkey, _ = testlog.VKey(name, typed(vkey))
+	return vkey
 }
 
 func TestPoliciesThatAreAccepted(t *testing.T) {
-	l, l2 := logKey(t, "l.example").vkey, logKey(t, "l2.example").vkey
-	w1, w2, w3 := witnessKey(t, "w1.example", now).vkey, witnessKey(t, "w2.example", now).vkey, mldsaKey(t, "w3.example", now).vkey
+	l, l2 := testlog.LogKey("l.example").VKey, testlog.LogKey("l2.example").VKey
+	w1, w2, w3 := testlog.WitnessKey("w1.example", now).VKey, testlog.WitnessKey("w2.example", now).VKey, testlog.MLDSAKey("w3.example", now).VKey
 	for _, probe := range []struct {
 		name, text     string
 		logs, wits     int
@@ -59,7 +54,7 @@ func TestPoliciesThatAreAccepted(t *testing.T) {
 		{"keywords are names", "witness all " + w1 + "\nwitness log " + w2 + "\ngroup any any all log\nquorum any\n", 0, 2, true},
 		{"a quorum that a group lists too", "witness A " + w1 + "\ngroup G all A\nquorum A\n", 0, 1, true},
 		{"log keys of cosignature types", "log " + w1 + "\nlog " + w3 + "\nquorum none\n", 2, 0, false},
-		{"two keys of one log", "log " + l + "\nlog " + rename(t, l2, "l.example") + "\nquorum none\n", 2, 0, false},
+		{"two keys of one log", "log " + l + "\nlog " + rename(l2, "l.example") + "\nquorum none\n", 2, 0, false},
 	} {
 		p, err := ParsePolicy([]byte(probe.text))
 		if err != nil {
@@ -73,14 +68,14 @@ func TestPoliciesThatAreAccepted(t *testing.T) {
 }
 
 func TestPolicyTellsWhatItSays(t *testing.T) {
-	l, w1, w2 := logKey(t, "l.example"), witnessKey(t, "w1.example", now), mldsaKey(t, "w2.example", now)
-	p := parsePolicy(t, "log "+l.vkey+" https://l.example", "witness A "+w1.vkey, "witness B "+w2.vkey+" https://w2.example/x", "group G 1 A B", "quorum G")
+	l, w1, w2 := testlog.LogKey("l.example"), testlog.WitnessKey("w1.example", now), testlog.MLDSAKey("w2.example", now)
+	p := parsePolicy(t, "log "+l.VKey+" https://l.example", "witness A "+w1.VKey, "witness B "+w2.VKey+" https://w2.example/x", "group G 1 A B", "quorum G")
 	logs, wits := p.Logs(), p.Witnesses()
 	logs[0].verifier = nil
-	if got := fmt.Sprintf("%+v", logs[0]); got != fmt.Sprintf("%+v", PolicyLog{"l.example", l.id, l.vkey, "https://l.example", nil}) {
+	if got := fmt.Sprintf("%+v", logs[0]); got != fmt.Sprintf("%+v", PolicyLog{"l.example", l.ID, l.VKey, "https://l.example", nil}) {
 		t.Errorf("log: %s", got)
 	}
-	if wits[0] != (PolicyWitness{"A", "w1.example", w1.id, w1.vkey, ""}) || wits[1] != (PolicyWitness{"B", "w2.example", w2.id, w2.vkey, "https://w2.example/x"}) {
+	if wits[0] != (PolicyWitness{"A", "w1.example", w1.ID, w1.VKey, ""}) || wits[1] != (PolicyWitness{"B", "w2.example", w2.ID, w2.VKey, "https://w2.example/x"}) {
 		t.Errorf("witnesses: %+v", wits)
 	}
 	if urls := p.WitnessURLs(); !slices.Equal(urls, []string{"https://w2.example/x"}) {
@@ -125,8 +120,8 @@ func TestPoliciesThatAskForLess(t *testing.T) {
 }
 
 func TestPoliciesThatAreRefusedAndWhatIsSaid(t *testing.T) {
-	l, l2 := logKey(t, "l.example").vkey, logKey(t, "l2.example").vkey
-	w1, w2 := witnessKey(t, "w1.example", now).vkey, witnessKey(t, "w2.example", now).vkey
+	l, l2 := testlog.LogKey("l.example").VKey, testlog.LogKey("l2.example").VKey
+	w1, w2 := testlog.WitnessKey("w1.example", now).VKey, testlog.WitnessKey("w2.example", now).VKey
 	head := "log " + l + "\nwitness A " + w1 + "\nwitness B " + w2 + "\n"
 	reid := func(vkey string) string {
 		name, rest, _ := strings.Cut(vkey, "+")
@@ -169,11 +164,11 @@ func TestPoliciesThatAreRefusedAndWhatIsSaid(t *testing.T) {
 		{"log without key", "log\nquorum none\n", `policy, line 1: a log line is "log <vkey> [<url>]", this one has 0 items after "log"`},
 		{"log with too much", "log " + l + " https://l.example x\nquorum none\n", "this one has 3 items"},
 		{"log key twice", "log " + l + "\nlog " + l + "\nquorum none\n", "policy, line 2: it has the same public key as line 1; a key stands in a policy once"},
-		{"log key twice under two names", "log " + l + "\nlog " + rename(t, l, "other.example") + "\nquorum none\n", "same public key as line 1"},
-		{"log key twice as two types", "log " + l + "\nlog " + otherKind(t, l, 4) + "\nquorum none\n", "same public key as line 1"},
+		{"log key twice under two names", "log " + l + "\nlog " + rename(l, "other.example") + "\nquorum none\n", "same public key as line 1"},
+		{"log key twice as two types", "log " + l + "\nlog " + otherKind(l, 4) + "\nquorum none\n", "same public key as line 1"},
 		{"witness key twice", head + "witness C " + w1 + "\nquorum A\n", "policy, line 4: it has the same public key as line 2"},
-		{"witness key twice under two names", head + "witness C " + rename(t, w1, "other.example") + "\nquorum A\n", "same public key as line 2"},
-		{"log as its own witness", head + "witness C " + otherKind(t, l, 4) + "\nquorum C\n", "same public key as line 1"},
+		{"witness key twice under two names", head + "witness C " + rename(w1, "other.example") + "\nquorum A\n", "same public key as line 2"},
+		{"log as its own witness", head + "witness C " + otherKind(l, 4) + "\nquorum C\n", "same public key as line 1"},
 
 		{"witness without key", "witness A\nquorum A\n", `policy, line 1: a witness line is "witness <name> <vkey> [<url>]", this one has 1 items after "witness"`},
 		{"witness with too much", "witness A " + w1 + " https://w.example x\nquorum A\n", "this one has 4 items"},
@@ -231,8 +226,8 @@ func TestPoliciesThatAreRefusedAndWhatIsSaid(t *testing.T) {
 func TestPolicyHasRoomForWhatTheSpecificationAsks(t *testing.T) {
 	var b strings.Builder
 	for i := range 32 {
-		fmt.Fprintf(&b, "log %s https://log-%d.example/\n", mldsaKey(t, fmt.Sprintf("log-%d.example", i), now).vkey, i)
-		fmt.Fprintf(&b, "witness W%d %s https://w-%d.example/\n", i, mldsaKey(t, fmt.Sprintf("w-%d.example", i), now).vkey, i)
+		fmt.Fprintf(&b, "log %s https://log-%d.example/\n", testlog.MLDSAKey(fmt.Sprintf("log-%d.example", i), now).VKey, i)
+		fmt.Fprintf(&b, "witness W%d %s https://w-%d.example/\n", i, testlog.MLDSAKey(fmt.Sprintf("w-%d.example", i), now).VKey, i)
 		fmt.Fprintf(&b, "group G%d all W%d", i, i)
 		if i > 0 {
 			fmt.Fprintf(&b, " G%d", i-1)
@@ -249,16 +244,16 @@ func TestPolicyHasRoomForWhatTheSpecificationAsks(t *testing.T) {
 // TestQuorumIsWhatTheWordsSay compares with torchwood's evaluation, for every
 // subset of the witnesses.
 func TestQuorumIsWhatTheWordsSay(t *testing.T) {
-	log := logKey(t, "l.example")
-	var wits []*key
+	log := testlog.LogKey("l.example")
+	var wits []*testlog.Key
 	var head strings.Builder
-	fmt.Fprintf(&head, "log %s\n", log.vkey)
+	fmt.Fprintf(&head, "log %s\n", log.VKey)
 	for i := range 5 {
-		k := witnessKey(t, fmt.Sprintf("w%d.example", i), now)
+		k := testlog.WitnessKey(fmt.Sprintf("w%d.example", i), now)
 		wits = append(wits, k)
-		fmt.Fprintf(&head, "witness W%d %s\n", i, k.vkey)
+		fmt.Fprintf(&head, "witness W%d %s\n", i, k.VKey)
 	}
-	text := newTree(t, []byte("x")).text(t, "l.example", 1)
+	text := newTree([]byte("x")).Head("l.example", 1)
 	for _, tail := range []string{
 		"quorum W3\n",
 		"group G any W0 W1 W2 W3 W4\nquorum G\n",
@@ -272,13 +267,13 @@ func TestQuorumIsWhatTheWordsSay(t *testing.T) {
 		theirs, err := torchwood.ParsePolicy([]byte(head.String() + tail))
 		fatalIfErr(t, err)
 		for set := range 1 << len(wits) {
-			signers := []*key{log}
+			signers := []*testlog.Key{log}
 			for i, k := range wits {
 				if set&(1<<i) != 0 {
 					signers = append(signers, k)
 				}
 			}
-			signed := sign(t, text, signers...)
+			signed := testlog.Sign(text, signers...)
 			_, err := ours.CheckCheckpoint(signed)
 			_, _, want := torchwood.VerifyCheckpoint(signed, theirs)
 			if (err == nil) != (want == nil) || err != nil && !errors.Is(err, ErrQuorum) {
@@ -291,12 +286,12 @@ func TestQuorumIsWhatTheWordsSay(t *testing.T) {
 // FuzzParsePolicy: no input panics, every refusal is a *PolicyError, and what is
 // parsed says the same when it is written down again.
 func FuzzParsePolicy(f *testing.F) {
-	l, w1, w2 := logKey(f, "l.example").vkey, witnessKey(f, "w1.example", now).vkey, witnessKey(f, "w2.example", now).vkey
+	l, w1, w2 := testlog.LogKey("l.example").VKey, testlog.WitnessKey("w1.example", now).VKey, testlog.WitnessKey("w2.example", now).VKey
 	f.Add([]byte("quorum none\n"))
 	f.Add([]byte("log " + l + " https://l.example/\nwitness A " + w1 + "\nwitness B " + w2 + "\ngroup G 1 A B\nquorum G\n"))
 	f.Add([]byte("# x\n\twitness \xff " + w1 + "\n\nquorum \xff\n"))
-	text := newTree(f, []byte("x")).text(f, "l.example", 1)
-	signed := sign(f, text, logKey(f, "l.example"))
+	text := newTree([]byte("x")).Head("l.example", 1)
+	signed := testlog.Sign(text, testlog.LogKey("l.example"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := ParsePolicy(b)
 		if err != nil {
@@ -356,12 +351,12 @@ func TestTheOthersKeysAreUnderstood(t *testing.T) {
 	if _, err := note.NewSigner(skey); err != nil {
 		t.Fatal(err)
 	}
-	s, err := torchwood.NewCosignatureSigner("w.example", edKey("w.example"))
+	s, err := torchwood.NewCosignatureSigner("w.example", testlog.Ed25519("w.example"))
 	fatalIfErr(t, err)
 	p := parsePolicy(t, "log "+vkey, "witness W "+s.Verifier().String(), "quorum W")
 	log, err := note.NewSigner(skey)
 	fatalIfErr(t, err)
-	signed, err := note.Sign(&note.Note{Text: newTree(t, []byte("x")).text(t, "generated.example", 1)}, log, s)
+	signed, err := note.Sign(&note.Note{Text: newTree([]byte("x")).Head("generated.example", 1)}, log, s)
 	fatalIfErr(t, err)
 	c, err := p.CheckCheckpointRules(signed, Rules{MaxAge: time.Hour})
 	fatalIfErr(t, err)

@@ -18,15 +18,15 @@ import (
 // transparency-dev/formats, byte for byte, and reads what they wrote.
 func TestProofsAreWrittenAsTheOthersWriteThem(t *testing.T) {
 	w := newWorld(t)
-	for _, extra := range [][]byte{nil, {0}, w.tree.leaves[helloIndex]} {
+	for _, extra := range [][]byte{nil, {0}, w.tree.Leaves[helloIndex]} {
 		for _, hashes := range []int{0, 1, 3, 63} {
-			p := &Proof{Index: 9007199254740993, Checkpoint: w.checkpoint(t, 7, w.log, w.w1, w.w3), Extra: extra}
+			p := &Proof{Index: 9007199254740993, Checkpoint: w.checkpoint(7, w.log, w.w1, w.w3), Extra: extra}
 			var rp tlog.RecordProof
 			for i := range hashes {
 				h := tlog.RecordHash([]byte{byte(i)})
 				rp, p.Hashes = append(rp, h), append(p.Hashes, h)
 			}
-			ours := marshal(t, p)
+			ours := marshal(p)
 			torch := torchwood.FormatProof(int64(p.Index), rp, p.Checkpoint)
 			if extra != nil {
 				torch = torchwood.FormatProofWithExtraData(int64(p.Index), extra, rp, p.Checkpoint)
@@ -120,7 +120,7 @@ func TestProofsThatAreRefusedAndWhatIsSaid(t *testing.T) {
 func TestProofsAtTheLimitsAreRead(t *testing.T) {
 	cp := []byte(strings.Repeat("x", MaxCheckpointSize-1) + "\n")
 	p := &Proof{Index: 1<<63 - 1, Hashes: make([][32]byte, 63), Checkpoint: cp, Extra: make([]byte, 90000)}
-	b := marshal(t, p)
+	b := marshal(p)
 	if _, err := ParseProof(b); err != nil {
 		t.Error(err)
 	}
@@ -151,7 +151,7 @@ func FuzzParseProof(f *testing.F) {
 			}
 			return
 		}
-		if again := marshal(t, p); !bytes.Equal(again, b) {
+		if again := marshal(p); !bytes.Equal(again, b) {
 			t.Errorf("%q becomes %q", b, again)
 		}
 		if bytes.Equal(b, w.bundle) {

@@ -11,35 +11,32 @@ import (
 	"testing"
 
 	"cratelog/evidence"
+	"cratelog/internal/testlog"
 )
 
 // history is a log with checkpoints of every size, all verified.
 type history struct {
 	policy *Policy
-	log    *key
-	wit    *key
-	tree   *tree
+	log    *testlog.Key
+	wit    *testlog.Key
+	tree   tree
 }
 
 func newHistory(t testing.TB, leaves ...string) *history {
 	t.Helper()
-	h := &history{log: logKey(t, "l.example"), wit: witnessKey(t, "w.example", now)}
-	h.policy = parsePolicy(t, "log "+h.log.vkey, "witness W "+h.wit.vkey, "quorum W")
+	h := &history{log: testlog.LogKey("l.example"), wit: testlog.WitnessKey("w.example", now)}
+	h.policy = parsePolicy(t, "log "+h.log.VKey, "witness W "+h.wit.VKey, "quorum W")
 	var b [][]byte
 	for _, l := range leaves {
 		b = append(b, []byte(l))
 	}
-	h.tree = newTree(t, b...)
+	h.tree = newTree(b...)
 	return h
 }
 
 func (h *history) at(t testing.TB, size int64) Checkpoint {
 	t.Helper()
-	text := "l.example\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
-	if size > 0 {
-		text = h.tree.text(t, "l.example", size)
-	}
-	c, err := h.policy.CheckCheckpoint(sign(t, text, h.log, h.wit))
+	c, err := h.policy.CheckCheckpoint(testlog.Sign(h.tree.Head("l.example", size), h.log, h.wit))
 	fatalIfErr(t, err)
 	return c
 }
@@ -84,7 +81,7 @@ func TestStateOnlyGrowsAndOnlyByProof(t *testing.T) {
 	} {
 		var proof [][32]byte
 		if step.proofFrom > 0 {
-			proof = h.tree.consistency(t, step.proofFrom, step.size)
+			proof = h.tree.consistency(step.proofFrom, step.size)
 		}
 		got, err := s.Observe(h.at(t, step.size), proof)
 		if err != nil || got != step.want || s.size(t) != step.remembered {
@@ -94,7 +91,7 @@ func TestStateOnlyGrowsAndOnlyByProof(t *testing.T) {
 	c, _, err := s.Latest("l.example")
 	fatalIfErr(t, err)
 	again, err := h.policy.CheckCheckpoint(c.Signed)
-	if err != nil || again.Root != h.tree.root(t, 7) {
+	if err != nil || again.Root != h.tree.Root(7) {
 		t.Errorf("what is remembered no longer verifies: %v", err)
 	}
 }
@@ -123,7 +120,7 @@ func TestAForkIsEvidence(t *testing.T) {
 			t.Fatalf("fork: %v", err)
 		}
 		want := fmt.Sprintf(`the log signed two different trees: "l.example" signed two trees of 3 entries, with the roots %v and %v; both notes are in %s. Do not use this log. Keep the evidence and give it to the monitors and the witnesses: it convinces anybody who knows the log's key.`,
-			h.tree.root(t, 3), fork.tree.root(t, 3), fe.Evidence)
+			h.tree.Root(3), fork.tree.Root(3), fe.Evidence)
 		if err.Error() != want {
 			t.Errorf("got %s\nwant %s", err, want)
 		}
@@ -136,7 +133,7 @@ func TestAForkIsEvidence(t *testing.T) {
 			t.Errorf("the evidence shows %+v, %v", c, err)
 		}
 	}
-	if c, _, _ := s.Latest("l.example"); c.Root != h.tree.root(t, 3) {
+	if c, _, _ := s.Latest("l.example"); c.Root != h.tree.Root(3) {
 		t.Error("the fork replaced what was remembered")
 	}
 }
@@ -147,8 +144,8 @@ func TestAProofThatFailsChangesNothing(t *testing.T) {
 	_, err := s.Observe(h.at(t, 3), nil)
 	fatalIfErr(t, err)
 	for name, proof := range map[string][][32]byte{
-		"of the fork":  fork.tree.consistency(t, 3, 5),
-		"of the truth": h.tree.consistency(t, 3, 5),
+		"of the fork":  fork.tree.consistency(3, 5),
+		"of the truth": h.tree.consistency(3, 5),
 		"empty":        {},
 	} {
 		if _, err := s.Observe(fork.at(t, 5), proof); !errors.Is(err, ErrConsistency) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,12 +12,14 @@ import (
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/testlog"
 )
 
 // tileServer serves the tiles of a tree.
 type tileServer struct {
 	t        *testing.T
-	tree     *tree
+	tree     tree
 	size     int64 // partial tiles are those of this size; others are gone
 	requests atomic.Int32
 	corrupt  func(path string, data []byte) ([]byte, int)
@@ -51,17 +52,7 @@ func (s *tileServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(data)
 }
 
-func bigTree(t *testing.T, n int, from int, other string) *tree {
-	t.Helper()
-	leaves := make([][]byte, n)
-	for i := range leaves {
-		leaves[i] = fmt.Appendf(nil, "leaf %d", i)
-		if i >= from {
-			leaves[i] = fmt.Appendf(nil, "%s %d", other, i)
-		}
-	}
-	return newTree(t, leaves...)
-}
+func bigTree(n int64) tree { return tree{new(testlog.Tree).Grow(n, "leaf")} }
 
 func (s *tileServer) start() *Log {
 	server := httptest.NewServer(s)
@@ -69,15 +60,15 @@ func (s *tileServer) start() *Log {
 	return &Log{URL: server.URL}
 }
 
-func (tr *tree) head(t *testing.T, size int64) Checkpoint {
-	return Checkpoint{Origin: "example.com/log", Size: size, Root: tr.root(t, size)}
+func (tr tree) head(size int64) Checkpoint {
+	return Checkpoint{Origin: "example.com/log", Size: size, Root: tr.Root(size)}
 }
 
 func TestTilesTellEveryPrefix(t *testing.T) {
-	tr := bigTree(t, 700, 700, "")
+	tr := bigTree(700)
 	for _, size := range []int64{1, 2, 7, 255, 256, 257, 511, 512, 513, 700} {
 		s := &tileServer{t: t, tree: tr, size: size}
-		tiles := s.start().Tiles(tr.head(t, size))
+		tiles := s.start().Tiles(tr.head(size))
 		for _, n := range []int64{0, 1, 2, 3, 6, 7, 128, 255, 256, 257, 300, 512, 513, 699, 700} {
 			root, err := tiles.Root(t.Context(), n)
 			proof, err2 := tiles.Consistency(t.Context(), n)
@@ -88,10 +79,10 @@ func TestTilesTellEveryPrefix(t *testing.T) {
 				continue
 			}
 			fatalIfErr(t, errors.Join(err, err2))
-			if n > 0 && root != tr.root(t, n) {
+			if n > 0 && root != tr.Root(n) {
 				t.Errorf("%d of %d: another root", n, size)
 			}
-			if err := CheckConsistency(Checkpoint{Origin: "example.com/log", Size: n, Root: root}, tr.head(t, size), proof); err != nil {
+			if err := CheckConsistency(Checkpoint{Origin: "example.com/log", Size: n, Root: root}, tr.head(size), proof); err != nil {
 				t.Errorf("%d of %d: %v", n, size, err)
 			}
 		}
@@ -103,40 +94,40 @@ func TestTilesTellEveryPrefix(t *testing.T) {
 
 // The log may have deleted the partial tiles of an old size.
 func TestAFullTileStandsInForAPartialOne(t *testing.T) {
-	tr := bigTree(t, 600, 600, "")
+	tr := bigTree(600)
 	s := &tileServer{t: t, tree: tr, size: 512}
-	tiles := s.start().Tiles(tr.head(t, 300))
+	tiles := s.start().Tiles(tr.head(300))
 	// Of level 1 there is a partial tile only: that of 300 entries is gone.
 	if _, err := tiles.Root(t.Context(), 260); err == nil {
 		t.Error("a tile that is nowhere was read")
 	}
 	s.size = 256 * 256
-	s.tree = bigTree(t, 256*256, 256*256, "")
-	root, err := s.start().Tiles(s.tree.head(t, 300)).Root(t.Context(), 260)
+	s.tree = bigTree(256 * 256)
+	root, err := s.start().Tiles(s.tree.head(300)).Root(t.Context(), 260)
 	fatalIfErr(t, err)
-	if root != tr.root(t, 260) {
+	if root != tr.Root(260) {
 		t.Error("another root")
 	}
 }
 
 // A forked log cannot serve tiles that join what it signed.
 func TestTilesOfAnotherTreeAreRefused(t *testing.T) {
-	honest, forked := bigTree(t, 600, 600, ""), bigTree(t, 600, 400, "other")
+	honest, forked := bigTree(600), tree{new(testlog.Tree).Grow(400, "leaf").Grow(600, "other")}
 	log := (&tileServer{t: t, tree: honest, size: 600}).start()
-	if _, err := log.Tiles(forked.head(t, 600)).Root(t.Context(), 300); !errors.Is(err, ErrConsistency) ||
+	if _, err := log.Tiles(forked.head(600)).Root(t.Context(), 300); !errors.Is(err, ErrConsistency) ||
 		!strings.Contains(err.Error(), `the tiles that the log serves are not those of the tree of "example.com/log" with 600 entries that it signed`) {
 		t.Errorf("got %v", err)
 	}
 	log = (&tileServer{t: t, tree: forked, size: 600}).start()
-	root, err := log.Tiles(forked.head(t, 600)).Root(t.Context(), 500)
+	root, err := log.Tiles(forked.head(600)).Root(t.Context(), 500)
 	fatalIfErr(t, err)
-	if root == honest.root(t, 500) {
+	if root == honest.Root(500) {
 		t.Error("the forked tree has the honest root")
 	}
 }
 
 func TestBadTilesAreRefused(t *testing.T) {
-	tr := bigTree(t, 600, 600, "")
+	tr := bigTree(600)
 	flip := func(i int) func(string, []byte) ([]byte, int) {
 		return func(path string, data []byte) ([]byte, int) {
 			data = bytes.Clone(data)
@@ -159,7 +150,7 @@ func TestBadTilesAreRefused(t *testing.T) {
 		"broken server":      {func(string, []byte) ([]byte, int) { return nil, 500 }, "the log answered 500"},
 	} {
 		s := &tileServer{t: t, tree: tr, size: 600, corrupt: c.corrupt}
-		tiles := s.start().Tiles(tr.head(t, 600))
+		tiles := s.start().Tiles(tr.head(600))
 		for range 2 { // nothing bad is kept
 			root, err := tiles.Root(t.Context(), 500)
 			proof, err2 := tiles.Consistency(t.Context(), 500)
@@ -174,7 +165,7 @@ func TestBadTilesAreRefused(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := (&tileServer{t: t, tree: tr, size: 600}).start().Tiles(tr.head(t, 600)).Root(ctx, 500); !errors.Is(err, context.Canceled) {
+	if _, err := (&tileServer{t: t, tree: tr, size: 600}).start().Tiles(tr.head(600)).Root(ctx, 500); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }

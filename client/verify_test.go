@@ -15,6 +15,7 @@ import (
 
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/testlog"
 )
 
 func TestVerifySaysWhatAPersonWantsToKnow(t *testing.T) {
@@ -24,14 +25,14 @@ func TestVerifySaysWhatAPersonWantsToKnow(t *testing.T) {
 	src := w.entry.Claim.(*entry.Source)
 	if r.Name != "hello-proof" || r.Version != "0.1.0" || r.SHA256 != sha256.Sum256(w.raw) || r.Commit != src.Commit ||
 		r.Path != "" || r.Program != w.pv.program || r.Index != helloIndex || r.Trailing != 0 ||
-		!slices.Equal(r.Unproven, []string{"Cargo.toml"}) || !bytes.Equal(r.EntryBytes, w.tree.leaves[helloIndex]) {
+		!slices.Equal(r.Unproven, []string{"Cargo.toml"}) || !bytes.Equal(r.EntryBytes, w.tree.Leaves[helloIndex]) {
 		t.Errorf("result: %+v", r)
 	}
 	c := r.Checkpoint
-	if c.Origin != w.origin || c.Size != 7 || c.Root != w.tree.root(t, 7) || !c.Witnessed.Equal(now) || len(c.Cosignatures) != 3 {
+	if c.Origin != w.origin || c.Size != 7 || c.Root != w.tree.Root(7) || !c.Witnessed.Equal(now) || len(c.Cosignatures) != 3 {
 		t.Errorf("checkpoint: %+v", c)
 	}
-	want := Cosignature{"W3", "w3.example", w.w3.id, now}
+	want := Cosignature{"W3", "w3.example", w.w3.ID, now}
 	if c.Cosignatures[2] != want {
 		t.Errorf("third cosignature: %+v, want %+v", c.Cosignatures[2], want)
 	}
@@ -61,7 +62,7 @@ func TestBytesAfterTheArchiveAreReported(t *testing.T) {
 	w := newWorld(t)
 	raw := append(slices.Clone(w.raw), "tail"...)
 	e := w.prove(t, raw, "hello-proof", "")
-	r, err := Verify(raw, w.logged(t, e), w.policy, w.pv, w.rules)
+	r, err := Verify(raw, w.logged(e), w.policy, w.pv, w.rules)
 	fatalIfErr(t, err)
 	if r.Trailing != 4 {
 		t.Errorf("Trailing = %d, want 4", r.Trailing)
@@ -74,8 +75,8 @@ func TestBytesAfterTheArchiveAreReported(t *testing.T) {
 func TestEveryByteOfABundleIsBound(t *testing.T) {
 	w := newWorld(t)
 	// One Ed25519 witness suffices here; ML-DSA lines are flipped below.
-	w.policy = parsePolicy(t, "log "+w.log.vkey, "witness W1 "+w.w1.vkey, "quorum W1")
-	bundle := w.withCheckpoint(t, w.checkpoint(t, 7, w.log, w.w1))
+	w.policy = parsePolicy(t, "log "+w.log.VKey, "witness W1 "+w.w1.VKey, "quorum W1")
+	bundle := w.withCheckpoint(w.checkpoint(7, w.log, w.w1))
 	_, err := w.verify(bundle)
 	fatalIfErr(t, err)
 	for i := range bundle {
@@ -97,11 +98,11 @@ func TestEveryByteOfABundleIsBound(t *testing.T) {
 
 func TestEveryByteOfAnMLDSACosignatureIsBound(t *testing.T) {
 	w := newWorld(t)
-	w.policy = parsePolicy(t, "log "+w.log.vkey, "witness W3 "+w.w3.vkey, "quorum W3")
-	signed := w.checkpoint(t, 7, w.log, w.w3)
+	w.policy = parsePolicy(t, "log "+w.log.VKey, "witness W3 "+w.w3.VKey, "quorum W3")
+	signed := w.checkpoint(7, w.log, w.w3)
 	_, err := w.policy.CheckCheckpoint(signed)
 	fatalIfErr(t, err)
-	start := len(signed) - len(sigLine(t, signed, w.w3.name))
+	start := len(signed) - len(sigLine(t, signed, w.w3.KeyName))
 	for i := start; i < len(signed); i++ {
 		bad := slices.Clone(signed)
 		bad[i] ^= 1 << (i % 8)
@@ -132,26 +133,26 @@ func TestEveryByteOfACrateIsBound(t *testing.T) {
 func TestNothingFalseIsBelieved(t *testing.T) {
 	w := newWorld(t)
 	lines := func(b []byte) [][]byte { return bytes.SplitAfter(b, []byte("\n")) }
-	all := []*key{w.log, w.w1, w.w2, w.w3}
-	signed := w.checkpoint(t, 7, all...)
+	all := []*testlog.Key{w.log, w.w1, w.w2, w.w3}
+	signed := w.checkpoint(7, all...)
 	with := func(change func(p *Proof)) []byte {
-		p := w.tree.proof(t, helloIndex, 7, signed)
+		p := w.tree.proof(helloIndex, 7, signed)
 		change(p)
-		return marshal(t, p)
+		return marshal(p)
 	}
-	text := w.tree.text(t, w.origin, 7)
+	text := w.tree.Head(w.origin, 7)
 	claim := func(change func(e *entry.Entry, s *entry.Source)) []byte {
 		e, s := *w.entry, *w.entry.Claim.(*entry.Source)
 		e.Claim = &s
 		change(&e, &s)
-		return w.logged(t, &e)
+		return w.logged(&e)
 	}
-	otherTree := newTree(t, append(slices.Clone(w.tree.leaves[:6]), []byte("another"))...)
-	evil := logKey(t, "example.com/evil")
-	imposter := logKey(t, "imposter")
-	imposter.name = w.origin
+	otherTree := newTree(append(slices.Clone(w.tree.Leaves[:6]), []byte("another"))...)
+	evil := testlog.LogKey("example.com/evil")
+	imposter := testlog.LogKey("imposter")
+	imposter.KeyName = w.origin
 	renamed := *w.w1
-	renamed.name = "elsewhere.example"
+	renamed.KeyName = "elsewhere.example"
 	flipSig := func(name string) []byte {
 		b := slices.Clone(signed)
 		spoil(sigLine(t, b, name))
@@ -181,37 +182,37 @@ func TestNothingFalseIsBelieved(t *testing.T) {
 		{"text before the header", append([]byte("\n"), w.bundle...), ErrBundle},
 
 		// The log's signature.
-		{"no signatures", w.withCheckpoint(t, []byte(text+"\n")), ErrCheckpoint},
-		{"not signed by the log", w.withCheckpoint(t, sign(t, text, w.w1, w.w2, w.w3)), ErrLogSignature},
-		{"signed by strangers only", w.withCheckpoint(t, sign(t, text, imposter)), ErrLogSignature},
-		{"another key under the log's name", w.withCheckpoint(t, sign(t, text, imposter, w.w1, w.w2, w.w3)), ErrLogSignature},
-		{"bad signature of the log", w.withCheckpoint(t, flipSig(w.log.name)), ErrLogSignature},
-		{"log's signature of another size", w.withCheckpoint(t, bytes.Replace(signed, []byte("\n7\n"), []byte("\n6\n"), 1)), ErrLogSignature},
-		{"a log that the policy does not list", w.withCheckpoint(t, sign(t, w.tree.text(t, evil.name, 7), evil, w.w1, w.w2, w.w3)), ErrLog},
-		{"another origin under the log's key", w.withCheckpoint(t, sign(t, w.tree.text(t, "example.com/other", 7), all...)), ErrLog},
-		{"origin is a witness's name", w.withCheckpoint(t, sign(t, w.tree.text(t, w.w1.name, 7), all...)), ErrLog},
-		{"log signed twice", w.withCheckpoint(t, append(slices.Clone(signed), sigLine(t, signed, w.log.name)...)), ErrCheckpoint},
-		{"bad second line of the log", w.withCheckpoint(t, append(slices.Clone(signed), sigLine(t, flipSig(w.log.name), w.log.name)...)), ErrCheckpoint},
+		{"no signatures", w.withCheckpoint([]byte(text + "\n")), ErrCheckpoint},
+		{"not signed by the log", w.withCheckpoint(testlog.Sign(text, w.w1, w.w2, w.w3)), ErrLogSignature},
+		{"signed by strangers only", w.withCheckpoint(testlog.Sign(text, imposter)), ErrLogSignature},
+		{"another key under the log's name", w.withCheckpoint(testlog.Sign(text, imposter, w.w1, w.w2, w.w3)), ErrLogSignature},
+		{"bad signature of the log", w.withCheckpoint(flipSig(w.log.KeyName)), ErrLogSignature},
+		{"log's signature of another size", w.withCheckpoint(bytes.Replace(signed, []byte("\n7\n"), []byte("\n6\n"), 1)), ErrLogSignature},
+		{"a log that the policy does not list", w.withCheckpoint(testlog.Sign(w.tree.Head(evil.KeyName, 7), evil, w.w1, w.w2, w.w3)), ErrLog},
+		{"another origin under the log's key", w.withCheckpoint(testlog.Sign(w.tree.Head("example.com/other", 7), all...)), ErrLog},
+		{"origin is a witness's name", w.withCheckpoint(testlog.Sign(w.tree.Head(w.w1.KeyName, 7), all...)), ErrLog},
+		{"log signed twice", w.withCheckpoint(append(slices.Clone(signed), sigLine(t, signed, w.log.KeyName)...)), ErrCheckpoint},
+		{"bad second line of the log", w.withCheckpoint(append(slices.Clone(signed), sigLine(t, flipSig(w.log.KeyName), w.log.KeyName)...)), ErrCheckpoint},
 
 		// The checkpoint's form, with good signatures of it.
-		{"size with a zero in front", w.withCheckpoint(t, sign(t, strings.Replace(text, "\n7\n", "\n07\n", 1), w.log)), ErrCheckpoint},
-		{"size with a sign", w.withCheckpoint(t, sign(t, strings.Replace(text, "\n7\n", "\n+7\n", 1), w.log)), ErrCheckpoint},
-		{"root of 31 bytes", w.withCheckpoint(t, sign(t, w.origin+"\n7\n"+b64(make([]byte, 31))+"\n", w.log)), ErrCheckpoint},
-		{"no root", w.withCheckpoint(t, sign(t, w.origin+"\n7\n", w.log)), ErrCheckpoint},
-		{"only an origin", w.withCheckpoint(t, sign(t, w.origin+"\n", w.log)), ErrCheckpoint},
-		{"extension line", w.withCheckpoint(t, sign(t, text+"extension\n", w.log, w.w1, w.w2)), ErrCheckpoint},
-		{"size 0 with a root", w.withCheckpoint(t, sign(t, strings.Replace(text, "\n7\n", "\n0\n", 1), all...)), ErrCheckpoint},
+		{"size with a zero in front", w.withCheckpoint(testlog.Sign(strings.Replace(text, "\n7\n", "\n07\n", 1), w.log)), ErrCheckpoint},
+		{"size with a sign", w.withCheckpoint(testlog.Sign(strings.Replace(text, "\n7\n", "\n+7\n", 1), w.log)), ErrCheckpoint},
+		{"root of 31 bytes", w.withCheckpoint(testlog.Sign(w.origin+"\n7\n"+b64(make([]byte, 31))+"\n", w.log)), ErrCheckpoint},
+		{"no root", w.withCheckpoint(testlog.Sign(w.origin+"\n7\n", w.log)), ErrCheckpoint},
+		{"only an origin", w.withCheckpoint(testlog.Sign(w.origin+"\n", w.log)), ErrCheckpoint},
+		{"extension line", w.withCheckpoint(testlog.Sign(text+"extension\n", w.log, w.w1, w.w2)), ErrCheckpoint},
+		{"size 0 with a root", w.withCheckpoint(testlog.Sign(strings.Replace(text, "\n7\n", "\n0\n", 1), all...)), ErrCheckpoint},
 
 		// Witnesses.
-		{"no cosignature", w.withCheckpoint(t, sign(t, text, w.log)), ErrQuorum},
-		{"one cosignature too few", w.withCheckpoint(t, sign(t, text, w.log, w.w1, w.w3)), ErrQuorum},
-		{"an unknown witness instead", w.withCheckpoint(t, sign(t, text, w.log, w.w1, w.w3, witnessKey(t, "w9.example", now))), ErrQuorum},
-		{"a known key under another name", w.withCheckpoint(t, sign(t, text, w.log, &renamed, w.w2, w.w3)), ErrQuorum},
-		{"bad cosignature", w.withCheckpoint(t, flipSig(w.w2.name)), ErrCosignature},
-		{"bad ML-DSA cosignature", w.withCheckpoint(t, flipSig(w.w3.name)), ErrCosignature},
-		{"cosignature of a smaller tree", w.withCheckpoint(t, append(sign(t, text, w.log, w.w1, w.w3), sigLine(t, w.checkpoint(t, 6, w.w2), w.w2.name)...)), ErrCosignature},
-		{"one witness twice", w.withCheckpoint(t, append(slices.Clone(signed), sigLine(t, signed, w.w1.name)...)), ErrCheckpoint},
-		{"the same witness at two times", w.withCheckpoint(t, append(slices.Clone(signed), sigLine(t, sign(t, text, witnessKey(t, "w1.example", now.Add(time.Hour))), w.w1.name)...)), ErrCheckpoint},
+		{"no cosignature", w.withCheckpoint(testlog.Sign(text, w.log)), ErrQuorum},
+		{"one cosignature too few", w.withCheckpoint(testlog.Sign(text, w.log, w.w1, w.w3)), ErrQuorum},
+		{"an unknown witness instead", w.withCheckpoint(testlog.Sign(text, w.log, w.w1, w.w3, testlog.WitnessKey("w9.example", now))), ErrQuorum},
+		{"a known key under another name", w.withCheckpoint(testlog.Sign(text, w.log, &renamed, w.w2, w.w3)), ErrQuorum},
+		{"bad cosignature", w.withCheckpoint(flipSig(w.w2.KeyName)), ErrCosignature},
+		{"bad ML-DSA cosignature", w.withCheckpoint(flipSig(w.w3.KeyName)), ErrCosignature},
+		{"cosignature of a smaller tree", w.withCheckpoint(append(testlog.Sign(text, w.log, w.w1, w.w3), sigLine(t, w.checkpoint(6, w.w2), w.w2.KeyName)...)), ErrCosignature},
+		{"one witness twice", w.withCheckpoint(append(slices.Clone(signed), sigLine(t, signed, w.w1.KeyName)...)), ErrCheckpoint},
+		{"the same witness at two times", w.withCheckpoint(append(slices.Clone(signed), sigLine(t, testlog.Sign(text, testlog.WitnessKey("w1.example", now.Add(time.Hour))), w.w1.KeyName)...)), ErrCheckpoint},
 
 		// Inclusion.
 		{"index of another entry", with(func(p *Proof) { p.Index = 3 }), ErrInclusion},
@@ -221,18 +222,18 @@ func TestNothingFalseIsBelieved(t *testing.T) {
 		{"no path", with(func(p *Proof) { p.Hashes = nil }), ErrInclusion},
 		{"path too long", with(func(p *Proof) { p.Hashes = append(p.Hashes, p.Hashes[0]) }), ErrInclusion},
 		{"path swapped", with(func(p *Proof) { p.Hashes[0], p.Hashes[1] = p.Hashes[1], p.Hashes[0] }), ErrInclusion},
-		{"path of another entry", with(func(p *Proof) { p.Hashes = w.tree.proof(t, innerIndex, 7, nil).Hashes }), ErrInclusion},
-		{"another entry of the log", with(func(p *Proof) { p.Extra = w.tree.leaves[innerIndex] }), ErrInclusion},
-		{"checkpoint of another tree", w.withCheckpoint(t, sign(t, otherTree.text(t, w.origin, 7), all...)), ErrInclusion},
-		{"checkpoint of a smaller tree", w.withCheckpoint(t, w.checkpoint(t, 6, all...)), ErrInclusion},
-		{"checkpoint before the entry", w.withCheckpoint(t, w.checkpoint(t, 2, all...)), ErrInclusion},
-		{"checkpoint of the empty tree", w.withCheckpoint(t, sign(t, w.origin+"\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n", all...)), ErrInclusion},
-		{"root itself as the entry's only hash", w.withCheckpoint(t, sign(t, w.origin+"\n1\n"+w.tree.root(t, 7).String()+"\n", all...)), ErrInclusion},
+		{"path of another entry", with(func(p *Proof) { p.Hashes = w.tree.proof(innerIndex, 7, signed).Hashes }), ErrInclusion},
+		{"another entry of the log", with(func(p *Proof) { p.Extra = w.tree.Leaves[innerIndex] }), ErrInclusion},
+		{"checkpoint of another tree", w.withCheckpoint(testlog.Sign(otherTree.Head(w.origin, 7), all...)), ErrInclusion},
+		{"checkpoint of a smaller tree", w.withCheckpoint(w.checkpoint(6, all...)), ErrInclusion},
+		{"checkpoint before the entry", w.withCheckpoint(w.checkpoint(2, all...)), ErrInclusion},
+		{"checkpoint of the empty tree", w.withCheckpoint(testlog.Sign(w.origin+"\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n", all...)), ErrInclusion},
+		{"root itself as the entry's only hash", w.withCheckpoint(testlog.Sign(w.origin+"\n1\n"+w.tree.Root(7).String()+"\n", all...)), ErrInclusion},
 
 		// The entry, honestly logged.
-		{"not an entry", w.loggedBytes(t, []byte("leaf")), ErrEntry},
-		{"bytes after the entry", w.loggedBytes(t, append(slices.Clone(w.tree.leaves[helloIndex]), 0)), ErrEntry},
-		{"entry cut off", w.loggedBytes(t, w.tree.leaves[helloIndex][:50]), ErrEntry},
+		{"not an entry", w.loggedBytes([]byte("leaf")), ErrEntry},
+		{"bytes after the entry", w.loggedBytes(append(slices.Clone(w.tree.Leaves[helloIndex]), 0)), ErrEntry},
+		{"entry cut off", w.loggedBytes(w.tree.Leaves[helloIndex][:50]), ErrEntry},
 		{"bundle of another crate", w.inBnd, ErrSubject},
 		{"another hash", claim(func(e *entry.Entry, _ *entry.Source) { e.Subject.SHA256[0] ^= 1; w.believe(e) }), ErrSubject},
 		{"another name for the same bytes", claim(func(e *entry.Entry, _ *entry.Source) { e.Subject.Name = "hello-prof"; w.believe(e) }), ErrFiles},
@@ -287,7 +288,7 @@ func TestRulesNarrowWhatIsBelieved(t *testing.T) {
 
 func TestNoPolicyNoVerifierMeansNo(t *testing.T) {
 	w := newWorld(t)
-	for _, p := range []*Policy{nil, {}, parsePolicy(t, "quorum none"), parsePolicy(t, "witness W "+w.w1.vkey, "quorum W")} {
+	for _, p := range []*Policy{nil, {}, parsePolicy(t, "quorum none"), parsePolicy(t, "witness W "+w.w1.VKey, "quorum W")} {
 		if _, err := Verify(w.raw, w.bundle, p, w.pv, w.rules); !errors.Is(err, ErrPolicy) {
 			t.Errorf("policy %+v: %v", p, err)
 		}
@@ -313,7 +314,7 @@ func (v *refusingVerifier) Check(*entry.Entry) error {
 func TestCheapAndAuthenticatedComesFirst(t *testing.T) {
 	w := newWorld(t)
 	v := new(refusingVerifier)
-	unsigned := w.withCheckpoint(t, sign(t, w.tree.text(t, w.origin, 7), w.w1, w.w2, w.w3))
+	unsigned := w.withCheckpoint(testlog.Sign(w.tree.Head(w.origin, 7), w.w1, w.w2, w.w3))
 	if _, err := Verify(w.raw, unsigned, w.policy, v, w.rules); !errors.Is(err, ErrLogSignature) || v.asked {
 		t.Errorf("err = %v, proof verifier asked: %v", err, v.asked)
 	}
@@ -325,23 +326,19 @@ func TestCheapAndAuthenticatedComesFirst(t *testing.T) {
 // TestAllGoodProofsAgreeWithTheOthers verifies every entry of trees of every
 // small size with our code and with torchwood's, and mangles every path.
 func TestAllGoodProofsAgreeWithTheOthers(t *testing.T) {
-	log, w1 := logKey(t, "example.com/log"), witnessKey(t, "w1.example", now)
-	policy := parsePolicy(t, "log "+log.vkey, "witness W1 "+w1.vkey, "quorum W1")
-	theirs, err := torchwood.ParsePolicy([]byte("log " + log.vkey + "\nwitness W1 " + w1.vkey + "\nquorum W1\n"))
+	log, w1 := testlog.LogKey("example.com/log"), testlog.WitnessKey("w1.example", now)
+	policy := parsePolicy(t, "log "+log.VKey, "witness W1 "+w1.VKey, "quorum W1")
+	theirs, err := torchwood.ParsePolicy([]byte("log " + log.VKey + "\nwitness W1 " + w1.VKey + "\nquorum W1\n"))
 	fatalIfErr(t, err)
-	var leaves [][]byte
-	for i := range 17 {
-		leaves = append(leaves, fmt.Appendf(nil, "leaf %d", i))
-	}
-	tr := newTree(t, leaves...)
-	for size := int64(1); size <= tr.n; size++ {
-		signed := sign(t, tr.text(t, log.name, size), log, w1)
+	tr := bigTree(17)
+	for size := int64(1); size <= tr.Size(); size++ {
+		signed := testlog.Sign(tr.Head(log.KeyName, size), log, w1)
 		c, err := policy.CheckCheckpoint(signed)
 		fatalIfErr(t, err)
 		for i := range size {
-			good := tr.proof(t, i, size, signed)
+			good := tr.proof(i, size, signed)
 			fatalIfErr(t, checkInclusion(good, c))
-			fatalIfErr(t, torchwood.VerifyProof(theirs, tlog.RecordHash(leaves[i]), marshal(t, good)))
+			fatalIfErr(t, torchwood.VerifyProof(theirs, tlog.RecordHash(tr.Leaves[i]), marshal(good)))
 			for name, bad := range mangled(good, uint64(size)) {
 				if err := checkInclusion(bad, c); !errors.Is(err, ErrInclusion) {
 					t.Errorf("size %d, entry %d, %s: %v", size, i, name, err)
@@ -396,17 +393,17 @@ func mangled(good *Proof, size uint64) map[string]*Proof {
 // listed logs, torchwood's parser wants all.
 func TestEitherOfTwoLogsIsEnough(t *testing.T) {
 	w := newWorld(t)
-	other := logKey(t, "example.com/second")
-	w.policy = parsePolicy(t, "log "+other.vkey, "log "+w.log.vkey, "witness W1 "+w.w1.vkey, "quorum W1")
+	other := testlog.LogKey("example.com/second")
+	w.policy = parsePolicy(t, "log "+other.VKey, "log "+w.log.VKey, "witness W1 "+w.w1.VKey, "quorum W1")
 	_, err := w.verify(w.bundle)
 	fatalIfErr(t, err)
-	r, err := w.verify(w.withCheckpoint(t, sign(t, w.tree.text(t, other.name, 7), other, w.w1)))
+	r, err := w.verify(w.withCheckpoint(testlog.Sign(w.tree.Head(other.KeyName, 7), other, w.w1)))
 	fatalIfErr(t, err)
-	if r.Checkpoint.Origin != other.name {
+	if r.Checkpoint.Origin != other.KeyName {
 		t.Errorf("origin %q", r.Checkpoint.Origin)
 	}
 	// But not the one's signature under the other's name.
-	if _, err := w.verify(w.withCheckpoint(t, sign(t, w.tree.text(t, other.name, 7), w.log, w.w1))); !errors.Is(err, ErrLogSignature) {
+	if _, err := w.verify(w.withCheckpoint(testlog.Sign(w.tree.Head(other.KeyName, 7), w.log, w.w1))); !errors.Is(err, ErrLogSignature) {
 		t.Errorf("crossed: %v", err)
 	}
 }

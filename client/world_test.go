@@ -1,29 +1,20 @@
 package client
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"filippo.io/mldsa"
-	"filippo.io/torchwood"
-	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
-
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/forge"
+	"cratelog/internal/testlog"
 )
 
 // now is the time at which all cosigners of these tests sign.
@@ -36,151 +27,25 @@ func fatalIfErr(t testing.TB, err error) {
 	}
 }
 
-func seed(name string) []byte { h := sha256.Sum256([]byte("test seed " + name)); return h[:] }
-
-func edKey(name string) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(seed(name)) }
-
-// key signs notes, with the vkey to verify them.
-type key struct {
-	name string
-	vkey string
-	id   uint32
-	sign func(text []byte) ([]byte, error)
-}
-
-func (k *key) Name() string                     { return k.name }
-func (k *key) KeyHash() uint32                  { return k.id }
-func (k *key) Sign(text []byte) ([]byte, error) { return k.sign(text) }
-
-// logKey is a key of type 0x01.
-func logKey(t testing.TB, name string) *key {
-	t.Helper()
-	priv := edKey(name)
-	v, err := note.NewEd25519VerifierKey(name, priv.Public().(ed25519.PublicKey))
-	fatalIfErr(t, err)
-	nv, err := note.NewVerifier(v)
-	fatalIfErr(t, err)
-	return &key{name, v, nv.KeyHash(), func(text []byte) ([]byte, error) { return ed25519.Sign(priv, text), nil }}
-}
-
-// witnessKey is a key of type 0x04 that signs at the time at, written down from
-// the specification and not from the library that verifies it.
-func witnessKey(t testing.TB, name string, at time.Time) *key {
-	t.Helper()
-	priv := edKey(name)
-	v, err := torchwood.NewCosignatureVerifierFromKey(name, priv.Public())
-	fatalIfErr(t, err)
-	return &key{name, v.String(), v.KeyHash(), func(text []byte) ([]byte, error) {
-		ts := uint64(at.Unix())
-		msg := fmt.Sprintf("cosignature/v1\ntime %d\n%s", ts, text)
-		return append(binary.BigEndian.AppendUint64(nil, ts), ed25519.Sign(priv, []byte(msg))...), nil
-	}}
-}
-
-// mldsaKey is a key of type 0x06. The zero time is signed as timestamp 0.
-func mldsaKey(t testing.TB, name string, at time.Time) *key {
-	t.Helper()
-	priv, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), seed(name))
-	fatalIfErr(t, err)
-	v, err := torchwood.NewCosignatureVerifierFromKey(name, priv.PublicKey())
-	fatalIfErr(t, err)
-	return &key{name, v.String(), v.KeyHash(), func(text []byte) ([]byte, error) {
-		c, err := torchwood.ParseCheckpoint(string(text))
-		if err != nil {
-			return nil, err
-		}
-		var ts uint64
-		if !at.IsZero() {
-			ts = uint64(at.Unix())
-		}
-		m := append([]byte("subtree/v1\n\x00"), byte(len(name)))
-		m = binary.BigEndian.AppendUint64(append(m, name...), ts)
-		m = append(append(m, byte(len(c.Origin))), c.Origin...)
-		m = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(m, 0), uint64(c.N))
-		sig, err := priv.Sign(nil, append(m, c.Hash[:]...), nil)
-		return append(binary.BigEndian.AppendUint64(nil, ts), sig...), err
-	}}
-}
-
 // tree is a log's Merkle tree in memory.
-type tree struct {
-	n      int64
-	hashes []tlog.Hash
-	leaves [][]byte
-}
+type tree struct{ *testlog.Tree }
 
-func (tr *tree) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, x := range indexes {
-		out[i] = tr.hashes[x]
-	}
-	return out, nil
-}
-
-func newTree(t testing.TB, leaves ...[]byte) *tree {
-	t.Helper()
-	tr := new(tree)
-	for _, l := range leaves {
-		h, err := tlog.StoredHashes(tr.n, l, tr)
-		fatalIfErr(t, err)
-		tr.hashes, tr.leaves, tr.n = append(tr.hashes, h...), append(tr.leaves, l), tr.n+1
-	}
-	return tr
-}
-
-func (tr *tree) root(t testing.TB, size int64) tlog.Hash {
-	t.Helper()
-	h, err := tlog.TreeHash(size, tr)
-	fatalIfErr(t, err)
-	return h
-}
-
-// text is the checkpoint's text for the first size entries.
-func (tr *tree) text(t testing.TB, origin string, size int64) string {
-	t.Helper()
-	return torchwood.Checkpoint{Origin: origin, Tree: tlog.Tree{N: size, Hash: tr.root(t, size)}}.String()
-}
+func newTree(leaves ...[]byte) tree { return tree{testlog.NewTree(leaves...)} }
 
 // proof is the bundle of an entry under the first size entries.
-func (tr *tree) proof(t testing.TB, index, size int64, signed []byte) *Proof {
-	t.Helper()
-	rp, err := tlog.ProveRecord(size, index, tr)
-	fatalIfErr(t, err)
-	p := &Proof{Index: uint64(index), Checkpoint: signed, Extra: tr.leaves[index]}
-	for _, h := range rp {
-		p.Hashes = append(p.Hashes, h)
-	}
-	return p
+func (tr tree) proof(index, size int64, signed []byte) *Proof {
+	return testlog.Must(ParseProof(tr.Bundle(index, size, signed)))
 }
 
-func (tr *tree) consistency(t testing.TB, old, size int64) [][32]byte {
-	t.Helper()
-	tp, err := tlog.ProveTree(size, old, tr)
-	fatalIfErr(t, err)
-	out := make([][32]byte, len(tp))
-	for i, h := range tp {
-		out[i] = h
+func (tr tree) consistency(old, size int64) [][32]byte {
+	var out [][32]byte
+	for _, h := range tr.Consistency(old, size) {
+		out = append(out, h)
 	}
 	return out
 }
 
-func sign(t testing.TB, text string, signers ...*key) []byte {
-	t.Helper()
-	s := make([]note.Signer, len(signers))
-	for i, k := range signers {
-		s[i] = k
-	}
-	b, err := note.Sign(&note.Note{Text: text}, s...)
-	fatalIfErr(t, err)
-	return b
-}
-
-func marshal(t testing.TB, p *Proof) []byte {
-	t.Helper()
-	b, err := p.Marshal()
-	fatalIfErr(t, err)
-	return b
-}
+func marshal(p *Proof) []byte { return testlog.Must(p.Marshal()) }
 
 func parsePolicy(t testing.TB, lines ...string) *Policy {
 	t.Helper()
@@ -217,11 +82,11 @@ func (f *fakeVerifier) Check(e *entry.Entry) error {
 // world is a log of seven entries with three witnesses and a policy.
 type world struct {
 	origin        string
-	log           *key
-	w1, w2, w3    *key // w3 is ML-DSA-44
+	log           *testlog.Key
+	w1, w2, w3    *testlog.Key // w3 is ML-DSA-44
 	policy        *Policy
 	policyText    string
-	tree          *tree
+	tree          tree
 	pv            *fakeVerifier
 	raw, inner    []byte // hello-proof 0.1.0 with a dependency, entry 2; hello-inner 0.1.0, entry 5
 	entry, inEnt  *entry.Entry
@@ -235,40 +100,33 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{
 		origin: "example.com/log",
-		log:    logKey(t, "example.com/log"),
-		w1:     witnessKey(t, "w1.example", now),
-		w2:     witnessKey(t, "w2.example", now),
-		w3:     mldsaKey(t, "w3.example", now),
+		log:    testlog.LogKey("example.com/log"),
+		w1:     testlog.WitnessKey("w1.example", now),
+		w2:     testlog.WitnessKey("w2.example", now),
+		w3:     testlog.MLDSAKey("w3.example", now),
 		pv:     &fakeVerifier{program: sha256.Sum256([]byte("program")), known: make(map[string]bool)},
-		raw:    withDependency(t, fixture.Crate(t, "hello-proof", "0.1.0")),
+		raw:    withDependency(fixture.Crate(t, "hello-proof", "0.1.0")),
 		inner:  fixture.Crate(t, "hello-inner", "0.1.0"),
 		rules:  Rules{AllowUnproven: []string{"Cargo.lock", "Cargo.toml"}},
 	}
 	w.policyText = fmt.Sprintf("log %s\nwitness W1 %s\nwitness W2 %s\nwitness W3 %s\ngroup G all W1 W2 W3\nquorum G\n",
-		w.log.vkey, w.w1.vkey, w.w2.vkey, w.w3.vkey)
+		w.log.VKey, w.w1.VKey, w.w2.VKey, w.w3.VKey)
 	var err error
 	w.policy, err = ParsePolicy([]byte(w.policyText))
 	fatalIfErr(t, err)
 	w.entry = w.prove(t, w.raw, "hello-proof", "")
 	w.inEnt = w.prove(t, w.inner, "hello-inner", "crates/inner")
-	var leaves [][]byte
-	for i := range 7 {
-		leaves = append(leaves, fmt.Appendf(nil, "leaf %d", i))
-	}
-	leaves[helloIndex], err = w.entry.Marshal()
-	fatalIfErr(t, err)
-	leaves[innerIndex], err = w.inEnt.Marshal()
-	fatalIfErr(t, err)
-	w.tree = newTree(t, leaves...)
-	signed := w.checkpoint(t, 7, w.log, w.w1, w.w2, w.w3)
-	w.bundle = marshal(t, w.tree.proof(t, helloIndex, 7, signed))
-	w.inBnd = marshal(t, w.tree.proof(t, innerIndex, 7, signed))
+	leaves := slices.Clone(new(testlog.Tree).Grow(7, "leaf").Leaves)
+	leaves[helloIndex] = testlog.Must(w.entry.Marshal())
+	leaves[innerIndex] = testlog.Must(w.inEnt.Marshal())
+	w.tree = newTree(leaves...)
+	signed := w.checkpoint(7, w.log, w.w1, w.w2, w.w3)
+	w.bundle, w.inBnd = w.tree.Bundle(helloIndex, 7, signed), w.tree.Bundle(innerIndex, 7, signed)
 	return w
 }
 
-func (w *world) checkpoint(t testing.TB, size int64, signers ...*key) []byte {
-	t.Helper()
-	return sign(t, w.tree.text(t, w.origin, size), signers...)
+func (w *world) checkpoint(size int64, signers ...*testlog.Key) []byte {
+	return testlog.Sign(w.tree.Head(w.origin, size), signers...)
 }
 
 // prove makes an entry that is true, with a proof that w.pv believes.
@@ -294,21 +152,11 @@ func (w *world) believe(e *entry.Entry) *entry.Entry {
 
 // logged returns the bundle of e alone, in a tree where it is entry 2, signed
 // and cosigned in full: everything about it is well but what is wrong with e.
-func (w *world) logged(t testing.TB, e *entry.Entry) []byte {
-	t.Helper()
-	b, err := e.Marshal()
-	fatalIfErr(t, err)
-	return w.loggedBytes(t, b)
-}
+func (w *world) logged(e *entry.Entry) []byte { return w.loggedBytes(testlog.Must(e.Marshal())) }
 
-func (w *world) loggedBytes(t testing.TB, leaf []byte) []byte {
-	t.Helper()
-	leaves := slices.Clone(w.tree.leaves)
-	leaves[helloIndex] = leaf
-	tr := newTree(t, leaves...)
-	signed := sign(t, tr.text(t, w.origin, 7), w.log, w.w1, w.w2, w.w3)
-	p := tr.proof(t, helloIndex, 7, signed)
-	return marshal(t, p)
+func (w *world) loggedBytes(leaf []byte) []byte {
+	tr := w.tree.With(helloIndex, leaf)
+	return tr.Bundle(helloIndex, 7, testlog.Sign(tr.Head(w.origin, 7), w.log, w.w1, w.w2, w.w3))
 }
 
 func (w *world) verify(bundle []byte) (*Result, error) {
@@ -316,12 +164,8 @@ func (w *world) verify(bundle []byte) (*Result, error) {
 }
 
 // withCheckpoint replaces the checkpoint of the world's bundle.
-func (w *world) withCheckpoint(t testing.TB, signed []byte) []byte {
-	t.Helper()
-	p, err := ParseProof(w.bundle)
-	fatalIfErr(t, err)
-	p.Checkpoint = signed
-	return marshal(t, p)
+func (w *world) withCheckpoint(signed []byte) []byte {
+	return w.tree.Bundle(helloIndex, 7, signed)
 }
 
 // sigLine finds the signature line of a key in a note or a bundle.
@@ -349,29 +193,11 @@ func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
 // withDependency returns a .crate whose Cargo.toml alone has a dependency more: it
 // can only be claimed as unproven.
-func withDependency(t testing.TB, raw []byte) []byte {
-	t.Helper()
-	z, err := gzip.NewReader(bytes.NewReader(raw))
-	fatalIfErr(t, err)
-	var out bytes.Buffer
-	zw := gzip.NewWriter(&out)
-	r, tw := tar.NewReader(z), tar.NewWriter(zw)
-	for {
-		h, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		fatalIfErr(t, err)
-		content, err := io.ReadAll(r)
-		fatalIfErr(t, err)
-		if strings.HasSuffix(h.Name, "/Cargo.toml") {
+func withDependency(raw []byte) []byte {
+	return testlog.Must(forge.Repack(raw, func(name string, content []byte) (string, []byte) {
+		if strings.HasSuffix(name, "/Cargo.toml") {
 			content = append(content, "\n[dependencies.proc-macro1]\nversion = \"1\"\n"...)
-			h.Size = int64(len(content))
 		}
-		fatalIfErr(t, tw.WriteHeader(h))
-		_, err = tw.Write(content)
-		fatalIfErr(t, err)
-	}
-	fatalIfErr(t, errors.Join(tw.Close(), zw.Close()))
-	return out.Bytes()
+		return name, content
+	}))
 }

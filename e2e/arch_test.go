@@ -70,7 +70,7 @@ var mayImport = map[string][]string{
 
 	"monitor/store":     {"entry", "internal/sqlite"},
 	"monitor":           {"entry", "crate", "client", "config", "evidence", "cargo/registry", "monitor/store"},
-	"internal/roguelog": {},
+	"internal/testlog":  {"entry"},
 	"monitor/alert":     {"config", "monitor/store"},
 	"monitor/web":       {"monitor/store", "entry", "client", "proofcheck", "internal/web"},
 
@@ -85,7 +85,7 @@ var mayImport = map[string][]string{
 	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon"},
-	"cmd/demo":      {"client", "entry", "evidence", "internal/loopback", "monitor", "monitor/store", "monitor/web", "testdata"},
+	"cmd/demo":      {"client", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "testdata"},
 
 	"internal/registrytest": {"cargo/registry"},
 
@@ -93,7 +93,7 @@ var mayImport = map[string][]string{
 	"internal/daemon":   {"config"},
 	"internal/durable":  {},
 	"internal/outcome":  {},
-	"internal/fixture":  {"testdata"},
+	"internal/fixture":  {"entry", "testdata"},
 	"internal/sqlite":   {},
 	"internal/web":      {},
 	"internal/h2c":      {},

@@ -2,8 +2,6 @@ package evidence
 
 import (
 	"crypto/sha256"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -37,24 +35,16 @@ func newWorld(t testing.TB) *world {
 	w.none, err = proofcheck.New(nil)
 	fatalIf(t, err)
 	leaves := words(9, "")
-	leaves[2], leaves[5] = fixtureEntry(t, "hello-proof-0.1.0"), fixtureEntry(t, "hello-inner-0.1.0")
+	leaves[2], leaves[5] = fixture.Read(t, "hello-proof-0.1.0.entry"), fixture.Read(t, "hello-inner-0.1.0.entry")
 	w.honest = newTree(leaves...)
 	w.lying = w.honest.with(3, []byte("another leaf 3"))
 	return w
 }
 
-func fixtureEntry(t testing.TB, name string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", name+".entry"))
-	fatalIf(t, err)
-	return b
-}
-
 // altered returns a fixture's entry after a change.
 func altered(t testing.TB, name string, change func(*entry.Entry)) []byte {
 	t.Helper()
-	e, err := entry.Parse(fixtureEntry(t, name))
-	fatalIf(t, err)
+	e := fixture.Entry(t, name)
 	change(e)
 	b, err := e.Marshal()
 	fatalIf(t, err)

@@ -11,6 +11,7 @@ import (
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
 	"cratelog/entry"
+	"cratelog/internal/fixture"
 )
 
 // rerandomized returns an entry with another proof of the same statement.
@@ -42,7 +43,7 @@ func altered(t testing.TB, e *entry.Entry, f func(p *groth16.Proof)) *entry.Entr
 func batch(t testing.TB, n int, rng *rand.Rand) []*entry.Entry {
 	out := make([]*entry.Entry, n)
 	for i := range out {
-		out[i] = rerandomized(t, load(t, fixtures[i%len(fixtures)]), rng)
+		out[i] = rerandomized(t, fixture.Entry(t, fixtures[i%len(fixtures)]), rng)
 	}
 	return out
 }
@@ -127,7 +128,7 @@ func TestErrorsThatCancelOutAreFound(t *testing.T) {
 	_, _, g1, _ := bn254.Generators()
 	var neg bn254.G1Affine
 	neg.Neg(&g1)
-	good := load(t, fixtures[0])
+	good := fixture.Entry(t, fixtures[0])
 	shift := func(by *bn254.G1Affine, f func(p *groth16.Proof) *bn254.G1Affine) *entry.Entry {
 		return altered(t, good, func(p *groth16.Proof) { q := f(p); q.Add(q, by) })
 	}

@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,19 +19,6 @@ import (
 	"cratelog/entry"
 	"cratelog/internal/fixture"
 )
-
-func load(t testing.TB, name string) *entry.Entry {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", name+".entry"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := entry.Parse(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
 
 func defaultVerifier(t testing.TB) *Verifier {
 	t.Helper()
@@ -49,7 +34,7 @@ var fixtures = []string{"hello-proof-0.1.0", "hello-proof-0.1.1", "hello-inner-0
 func TestTrueProofsAreAccepted(t *testing.T) {
 	v := defaultVerifier(t)
 	for _, name := range fixtures {
-		if err := v.Check(load(t, name)); err != nil {
+		if err := v.Check(fixture.Entry(t, name)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -71,7 +56,7 @@ func copyOf(t testing.TB, e *entry.Entry) *entry.Entry {
 // TestNoProofHoldsForAnotherStatement changes everything that a proof is bound to.
 func TestNoProofHoldsForAnotherStatement(t *testing.T) {
 	v := defaultVerifier(t)
-	other := load(t, "hello-proof-0.1.1")
+	other := fixture.Entry(t, "hello-proof-0.1.1")
 	src := func(e *entry.Entry) *entry.Source { return e.Claim.(*entry.Source) }
 	for _, c := range []struct {
 		name   string
@@ -103,7 +88,7 @@ func TestNoProofHoldsForAnotherStatement(t *testing.T) {
 		{"cut proof", func(e *entry.Entry) { e.Proof.Parts[0] = e.Proof.Parts[0][:ProofSize-1] }},
 		{"longer proof", func(e *entry.Entry) { e.Proof.Parts[0] = append(e.Proof.Parts[0], 0) }},
 	} {
-		e := copyOf(t, load(t, "hello-proof-0.1.0"))
+		e := copyOf(t, fixture.Entry(t, "hello-proof-0.1.0"))
 		c.change(e)
 		if err := v.Check(e); err == nil {
 			t.Errorf("%s: accepted", c.name)
@@ -116,7 +101,7 @@ func TestNoProofHoldsForAnotherStatement(t *testing.T) {
 
 func TestEveryByteOfAProofMatters(t *testing.T) {
 	v := defaultVerifier(t)
-	good := load(t, "hello-proof-0.1.0")
+	good := fixture.Entry(t, "hello-proof-0.1.0")
 	for i := range good.Proof.Parts[0] {
 		e := copyOf(t, good)
 		e.Proof.Parts[0][i] ^= 1 << (i % 8)
@@ -134,7 +119,7 @@ func TestEveryByteOfAProofMatters(t *testing.T) {
 // TestPointsAtInfinityAndOtherEncodingsAreRefused feeds every point of a proof with
 // what gnark-crypto would read without an error.
 func TestPointsAtInfinityAndOtherEncodingsAreRefused(t *testing.T) {
-	good := load(t, "hello-proof-0.1.0").Proof.Parts[0]
+	good := fixture.Entry(t, "hello-proof-0.1.0").Proof.Parts[0]
 	offsets := []struct{ at, size int }{{0, 32}, {32, 64}, {96, 32}, {128, 32}, {160, 32}}
 	for i, o := range offsets {
 		for name, first := range map[string]byte{"compressed infinity": 0x40, "uncompressed infinity": 0, "uncompressed": 0x20} {
@@ -158,7 +143,7 @@ func TestPointsAtInfinityAndOtherEncodingsAreRefused(t *testing.T) {
 // identity: anybody can re-randomise a proof.
 func TestAlteredProofsOfTheSameStatementHold(t *testing.T) {
 	v := defaultVerifier(t)
-	e := copyOf(t, load(t, "hello-proof-0.1.0"))
+	e := copyOf(t, fixture.Entry(t, "hello-proof-0.1.0"))
 	p, err := ParseProof(e.Proof.Parts[0])
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +190,7 @@ func TestProgramIDIsTheHashOfItsDescription(t *testing.T) {
 			t.Errorf("%d blocks: the embedded key must say that it is a development key", p.Blocks)
 		}
 	}
-	if program64(t).ID() != load(t, "hello-proof-0.1.0").Proof.Program {
+	if program64(t).ID() != fixture.Entry(t, "hello-proof-0.1.0").Proof.Program {
 		t.Error("the fixtures are of another program: make their entries again with cargo zkp prove")
 	}
 }
@@ -215,7 +200,7 @@ func TestDevelopmentProgramsAreAcceptedOnlyIfAskedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Check(load(t, "hello-proof-0.1.0")); !errors.Is(err, entry.ErrUnknownProgram) {
+	if err := v.Check(fixture.Entry(t, "hello-proof-0.1.0")); !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Errorf("a proof with a development key: %v", err)
 	}
 }
@@ -364,7 +349,7 @@ func TestCheckIsSafeForConcurrentUse(t *testing.T) {
 	v := defaultVerifier(t)
 	var wg sync.WaitGroup
 	for i := range 8 {
-		e := copyOf(t, load(t, fixtures[i%len(fixtures)]))
+		e := copyOf(t, fixture.Entry(t, fixtures[i%len(fixtures)]))
 		if i%2 == 1 {
 			e.Subject.SHA256[0] ^= 1
 		}
@@ -380,7 +365,7 @@ func TestCheckIsSafeForConcurrentUse(t *testing.T) {
 }
 
 func FuzzParseProof(f *testing.F) {
-	f.Add(load(f, "hello-proof-0.1.0").Proof.Parts[0])
+	f.Add(fixture.Entry(f, "hello-proof-0.1.0").Proof.Parts[0])
 	f.Add(make([]byte, ProofSize))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := ParseProof(b)
@@ -420,7 +405,7 @@ func TestEveryPublicInputIsBound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := load(t, "hello-proof-0.1.0")
+	e := fixture.Entry(t, "hello-proof-0.1.0")
 	proof, err := ParseProof(e.Proof.Parts[0])
 	if err != nil {
 		t.Fatal(err)

@@ -68,10 +68,7 @@ func newDepot(t *testing.T) *depot {
 // submit has the log accept a fixture crate.
 func (d *depot) submit(name, version string) {
 	d.t.Helper()
-	e, err := os.ReadFile(filepath.Join(fixture.Root(d.t), "testdata", name+"-"+version+".entry"))
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	e := fixture.Read(d.t, name+"-"+version+".entry")
 	if _, err := (&client.Log{URL: d.log.URL}).Submit(d.t.Context(), e, fixture.Crate(d.t, name, version)); err != nil {
 		d.t.Fatal(err)
 	}

@@ -1,11 +1,7 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,39 +11,6 @@ import (
 )
 
 func checksum(crate []byte) [32]byte { return sha256.Sum256(crate) }
-
-// repack unpacks a .crate, lets edit change each file, and packs it again.
-func repack(crate []byte, edit func(name string, content []byte) (string, []byte)) ([]byte, error) {
-	z, err := gzip.NewReader(bytes.NewReader(crate))
-	if err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	zw := gzip.NewWriter(&out)
-	r, w := tar.NewReader(z), tar.NewWriter(zw)
-	for {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return nil, err
-		}
-		content, err := io.ReadAll(r)
-		if err != nil {
-			return nil, err
-		}
-		h.Name, content = edit(h.Name, content)
-		h.Size = int64(len(content))
-		if err := w.WriteHeader(h); err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(content); err != nil {
-			return nil, err
-		}
-	}
-	err = errors.Join(w.Close(), zw.Close())
-	return out.Bytes(), err
-}
 
 // fewerCosignatures drops all witnesses' lines but those of one, or all if that
 // one has none.

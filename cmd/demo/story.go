@@ -13,6 +13,7 @@ import (
 
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
 	"cratelog/testdata"
 )
@@ -128,7 +129,7 @@ func (s *story) describe(bundle []byte) (string, error) {
 
 func (s *story) attackClient(first, next crateFiles, bundle []byte) {
 	s.step("The registry serves a .crate with one line changed.", func() (string, error) {
-		evil, err := repack(first.crate, func(name string, content []byte) (string, []byte) {
+		evil, err := forge.Repack(first.crate, func(name string, content []byte) (string, []byte) {
 			if strings.HasSuffix(name, "src/lib.rs") {
 				content = append(content, "\n// and a back door\n"...)
 			}
@@ -205,7 +206,7 @@ func (s *story) attackLog(again, inner crateFiles) {
 // submitChanged submits a crate that was changed and packed again, with its entry
 // changed to fit, and expects to be refused.
 func (s *story) submitChanged(c crateFiles, reason string, file func(name string, content []byte) (string, []byte), change func(e *entry.Entry)) (string, error) {
-	evil, err := repack(c.crate, file)
+	evil, err := forge.Repack(c.crate, file)
 	if err != nil {
 		return "", err
 	}

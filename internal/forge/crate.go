@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"cratelog/crate"
@@ -45,6 +46,42 @@ func Pack(name, version string, files ...File) ([]byte, error) {
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// Repack unpacks a .crate, lets edit change each file, and packs it again. A file
+// whose name becomes "" is left out.
+func Repack(crate []byte, edit func(name string, content []byte) (string, []byte)) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(crate))
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	r, w := tar.NewReader(z), tar.NewWriter(zw)
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			return nil, err
+		}
+		if h.Name, content = edit(h.Name, content); h.Name == "" {
+			continue
+		}
+		h.Size = int64(len(content))
+		if err := w.WriteHeader(h); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(content); err != nil {
+			return nil, err
+		}
+	}
+	err = errors.Join(w.Close(), zw.Close())
+	return out.Bytes(), err
 }
 
 // Entry returns an entry for a .crate that a log in development mode accepts. Its

@@ -36,8 +36,7 @@ func TestEveryBundleVerifiesForAReader(t *testing.T) {
 	if got := a.header.Get("Content-Disposition"); got != `attachment; filename="hello-proof-0.1.1.tlog-proof"` {
 		t.Error(got)
 	}
-	want, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", "hello-proof-0.1.1.entry"))
-	fatalIf(t, err)
+	want := fixture.Read(t, "hello-proof-0.1.1.entry")
 	if !bytes.Equal([]byte(must(t, s, "/e/2.entry").body), want) {
 		t.Error("the raw entry is another one")
 	}

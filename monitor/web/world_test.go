@@ -181,11 +181,7 @@ func made(t testing.TB, name, version string, change ...func(e *entry.Entry, s *
 // real is an entry of the fixtures, with a true proof.
 func real(t testing.TB, name string) store.Entry {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", name+".entry"))
-	fatalIf(t, err)
-	e, err := entry.Parse(b)
-	fatalIf(t, err)
-	return row(t, e)
+	return row(t, fixture.Entry(t, name))
 }
 
 // append stores entries as downloaded, and the checkpoint that covers them.
