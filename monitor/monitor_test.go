@@ -20,7 +20,7 @@ import (
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/evidence"
-	"cratelog/internal/roguelog"
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
 
@@ -29,10 +29,7 @@ func TestGossipIsJudgedByTheRebuiltTree(t *testing.T) {
 	w.grow(300)
 	early := w.log.Sign(w.log.Tree, 123, w.log.Witnesses...)
 	w.clean(300)
-	for range 50 {
-		w.log.Tree.Append(newEntry(t, w.n, nil))
-		w.n++
-	}
+	w.append(50)
 	future := w.log.Sign(w.log.Tree, 350) // signed, not published yet
 	for want, b := range map[string][]byte{store.Consistent: early, store.Pending: future} {
 		c, err := w.m.Gossip(t.Context(), b, "gossip")
@@ -48,14 +45,7 @@ func TestGossipIsJudgedByTheRebuiltTree(t *testing.T) {
 		t.Errorf("verdict %s, %v", c.Verdict, err)
 	}
 	// A bundle carries a checkpoint too.
-	proof, err := tlog.ProveRecord(123, 5, w.log.Tree)
-	fatalIf(t, err)
-	p := &client.Proof{Index: 5, Checkpoint: early, Extra: w.log.Tree.Leaf(5)}
-	for _, h := range proof {
-		p.Hashes = append(p.Hashes, h)
-	}
-	b, err := p.Marshal()
-	fatalIf(t, err)
+	b := w.log.Tree.Bundle(5, 123, early)
 	if c, err = w.m.Gossip(t.Context(), b, "gossip"); err != nil || c.Verdict != store.Consistent || c.Size != 123 {
 		t.Errorf("the bundle's checkpoint is %s, %v", c.Verdict, err)
 	}
@@ -67,10 +57,8 @@ func TestWhatTheLogDidNotSignIsRefusedAndForgotten(t *testing.T) {
 	w.grow(300)
 	w.clean(300)
 	signed := w.log.Sign(w.log.Tree, 200, w.log.Witnesses...)
-	other, err := roguelog.New("log.example/other", 3, w.clock)
-	fatalIf(t, err)
-	stranger, err := roguelog.NewSeeded(origin, "another seed", 0, w.clock)
-	fatalIf(t, err)
+	other := testlog.New("log.example/other", 3, w.clock)
+	stranger := testlog.New(origin, 0, w.clock, "another seed")
 	text, lines, _ := bytes.Cut(signed, []byte("\n\n"))
 	for name, b := range map[string][]byte{
 		"nothing":           nil,
@@ -99,8 +87,7 @@ func TestASpoiltCosignatureDoesNotHideAFork(t *testing.T) {
 	w := newWorld(t)
 	w.grow(300)
 	w.clean(300)
-	other := w.log.Tree.Fork(99)
-	other.Append(newEntry(t, 1000, nil))
+	other := w.fork(99, 1)
 	signed := w.log.Sign(other, 100, w.log.Witnesses[0])
 	signed[len(signed)-10] ^= 1
 	c, err := w.m.Gossip(t.Context(), signed, "gossip")
@@ -146,7 +133,7 @@ func TestAForkedLogThatGoesOnIsOneFinding(t *testing.T) {
 	for n := range int64(200) {
 		other.Append(newEntry(t, 1000+n, nil))
 		if n%40 == 39 {
-			w.log.Serve(other, other.Size(), w.log.Sign(other, other.Size(), w.log.Witnesses[1:]...))
+			w.log.ServeSigned(other, other.Size(), w.log.Witnesses[1:]...)
 			w.once()
 		}
 	}
@@ -175,16 +162,15 @@ func TestALogThatMendsItsEntriesIsVerifiedAgain(t *testing.T) {
 	w.grow(300)
 	w.clean(300)
 	w.grow(100)
-	wrong := w.log.Tree.Fork(399)
-	wrong.Append(newEntry(t, 1000, nil))
-	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool { return serveBundles(rw, r, wrong) })
+	wrong := w.fork(399, 1)
+	w.log.Intercept(serveBundles(wrong))
 	w.found(kindRootMismatch)
 	requests := 0
 	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if strings.HasPrefix(r.URL.Path, "/tile/entries/") {
 			requests++
 		}
-		return serveBundles(rw, r, wrong)
+		return serveBundles(wrong)(rw, r)
 	})
 	w.open()
 	w.once()
@@ -206,13 +192,7 @@ func TestALogThatMendsItsEntriesIsVerifiedAgain(t *testing.T) {
 func TestADownloadGoesOnWhereItStopped(t *testing.T) {
 	w := newWorld(t)
 	w.grow(2000)
-	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-		if r.URL.Path == "/tile/entries/005" {
-			http.Error(rw, "busy", http.StatusTooManyRequests)
-			return true
-		}
-		return false
-	})
+	w.log.Intercept(testlog.Answer("/tile/entries/005", http.StatusTooManyRequests, nil))
 	if s := w.once(); s.ExitCode() != 3 || s.Logs[0].Verified != 0 {
 		t.Errorf("%+v", s)
 	}
@@ -289,9 +269,7 @@ func TestASlowLogIsGivenUpAndDelaysNoOtherView(t *testing.T) {
 		}
 		return false
 	})
-	w.n++
-	w.log.Tree.Append(newEntry(t, w.n, nil))
-	w.log.Publish()
+	w.grow(1)
 	s := w.once()
 	if s.ExitCode() != 3 || s.Logs[0].Verified != 11 {
 		t.Errorf("the witnesses showed the new tree, and the log serves it: %+v", s)
@@ -303,9 +281,8 @@ func TestAMonitorRefusesAnotherLogsMemory(t *testing.T) {
 	w := newWorld(t)
 	w.grow(300)
 	w.clean(300)
-	stranger, err := roguelog.NewSeeded(origin, "another seed", 3, w.clock)
-	fatalIf(t, err)
-	policy, err := client.ParsePolicy(stranger.Policy(w.server.URL))
+	stranger := testlog.New(origin, 3, w.clock, "another seed")
+	policy, err := client.ParsePolicy(stranger.Trust(w.server.URL))
 	fatalIf(t, err)
 	cfg := w.cfg
 	cfg.Logs = []LogConfig{{Origin: origin, Policy: policy}}
@@ -337,10 +314,7 @@ func TestALogThatStartsAgainIsNotFollowedAnew(t *testing.T) {
 	w := newWorld(t)
 	w.grow(300)
 	w.clean(300)
-	w.log.Tree = w.log.Tree.Fork(100)
-	for n := range int64(300) {
-		w.log.Tree.Append(newEntry(t, 5000+n, nil))
-	}
+	w.log.Tree = w.fork(100, 300)
 	w.log.Publish()
 	found := w.found(kindForkPrefix, kindCosignerFork, kindCosignerFork, kindCosignerFork)
 	p, err := w.cfg.Store.Position(t.Context(), 1)
@@ -412,12 +386,7 @@ func TestRunFollowsUntilItIsStopped(t *testing.T) {
 		}
 	}
 	verified(10)
-	bigger := w.log.Tree.Fork(10)
-	for n := range int64(600) {
-		bigger.Append(newEntry(t, 100+n, nil))
-	}
-	signed := w.log.Sign(bigger, 610, w.log.Witnesses...)
-	w.log.Serve(bigger, 610, signed)
+	signed := w.log.ServeSigned(w.fork(10, 600), 610, w.log.Witnesses...)
 	_, err := w.m.Gossip(t.Context(), signed, "gossip") // wakes it up
 	fatalIf(t, err)
 	verified(610)
@@ -428,13 +397,12 @@ func TestRunFollowsUntilItIsStopped(t *testing.T) {
 
 func TestSeveralLogsAreFollowedEachForItself(t *testing.T) {
 	w := newWorld(t)
-	second, err := roguelog.New("log.example/second", 1, w.clock)
-	fatalIf(t, err)
+	second := testlog.New("log.example/second", 1, w.clock)
 	server := httptest.NewServer(second)
 	defer server.Close()
-	policy, err := client.ParsePolicy(second.Policy(server.URL))
+	policy, err := client.ParsePolicy(second.Trust(server.URL))
 	fatalIf(t, err)
-	w.cfg.Logs = append(w.cfg.Logs, LogConfig{Origin: second.Origin, Policy: policy})
+	w.cfg.Logs = append(w.cfg.Logs, LogConfig{Origin: second.KeyName, Policy: policy})
 	w.open()
 	w.grow(300)
 	// The same versions in two logs are no duplicates, whatever their checksums.
@@ -453,7 +421,7 @@ func TestSeveralLogsAreFollowedEachForItself(t *testing.T) {
 	if err != nil || c.Verdict != store.Inconsistent {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	if all := w.findings(); len(all) != 1 || all[0].Origin != second.Origin {
+	if all := w.findings(); len(all) != 1 || all[0].Origin != second.KeyName {
 		t.Errorf("%+v", all)
 	}
 }
@@ -601,11 +569,8 @@ func TestAForkIsKnownThoughALargerTreeCannotBeHad(t *testing.T) {
 	}
 	_, err := w.m.Gossip(t.Context(), w.log.Sign(huge, 600, w.log.Witnesses...), "gossip")
 	fatalIf(t, err)
-	other := w.log.Tree.Fork(290)
-	for n := range int64(60) {
-		other.Append(newEntry(t, 1000+n, nil))
-	}
-	w.log.Serve(other, 350, w.log.Sign(other, 350, w.log.Witnesses[0]))
+	other := w.fork(290, 60)
+	w.log.ServeSigned(other, 350, w.log.Witnesses[0])
 	w.found(kindForkPrefix, kindCosignerFork)
 }
 

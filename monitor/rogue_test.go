@@ -2,14 +2,13 @@ package monitor
 
 import (
 	"bytes"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"cratelog/entry"
-	"cratelog/internal/roguelog"
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
 
@@ -28,7 +27,7 @@ func TestAnHonestLogIsVerifiedAndAccusedOfNothing(t *testing.T) {
 	}
 	e, ok, err := w.cfg.Store.EntryAt(t.Context(), 1, 700)
 	fatalIf(t, err)
-	if !ok || e.Name != "crate-700" || e.Verdict != store.OK || e.Covered != 1257 || !e.Logged.Equal(w.clock()) || !bytes.Equal(e.Data, w.log.Tree.Leaf(700)) {
+	if !ok || e.Name != "crate-700" || e.Verdict != store.OK || e.Covered != 1257 || !e.Logged.Equal(w.clock()) || !bytes.Equal(e.Data, w.log.Tree.Leaves[700]) {
 		t.Errorf("entry %+v", e)
 	}
 }
@@ -41,39 +40,24 @@ var misbehaviours = []struct {
 	want []string
 }{
 	{"a fork of equal size, shown by the log", func(w *world) {
-		other := w.log.Tree.Fork(299)
-		other.Append([]byte(newEntry(w.t, 1000, nil)))
-		w.log.Serve(other, 300, w.log.Sign(other, 300, w.log.Witnesses[0], w.log.Witnesses[1]))
+		other := w.fork(299, 1)
+		w.log.ServeSigned(other, 300, w.log.Witnesses[0], w.log.Witnesses[1])
 	}, []string{kindForkSameSize, kindCosignerFork, kindCosignerFork}},
 	{"a larger fork, shown by the log", func(w *world) {
-		other := w.log.Tree.Fork(200)
-		for n := range int64(200) {
-			other.Append(newEntry(w.t, 1000+n, nil))
-		}
-		w.log.Serve(other, 400, w.log.Sign(other, 400, w.log.Witnesses[0], w.log.Witnesses[1]))
+		other := w.fork(200, 200)
+		w.log.ServeSigned(other, 400, w.log.Witnesses[0], w.log.Witnesses[1])
 	}, []string{kindForkPrefix, kindCosignerFork, kindCosignerFork}},
 	{"a larger fork of which the log lost the hashes", func(w *world) {
-		other := w.log.Tree.Fork(200)
-		for n := range int64(200) {
-			other.Append(newEntry(w.t, 1000+n, nil))
-		}
-		w.log.Serve(other, 400, w.log.Sign(other, 400, w.log.Witnesses[:2]...))
-		w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-			if strings.HasPrefix(r.URL.Path, "/tile/0/") {
-				http.NotFound(rw, r)
-				return true
-			}
-			return false
-		})
+		other := w.fork(200, 200)
+		w.log.ServeSigned(other, 400, w.log.Witnesses[:2]...)
+		w.log.Intercept(testlog.Answer("/tile/0/", http.StatusNotFound, nil))
 	}, []string{kindRootMismatch}},
 	{"a smaller fork, shown by a witness", func(w *world) {
-		other := w.log.Tree.Fork(100)
-		other.Append(newEntry(w.t, 1000, nil))
+		other := w.fork(100, 1)
 		w.log.Show(w.log.Witnesses[2], w.log.Sign(other, 101, w.log.Witnesses[2]))
 	}, []string{kindForkPrefix, kindCosignerFork}},
 	{"a fork of equal size that nobody cosigned, in gossip", func(w *world) {
-		other := w.log.Tree.Fork(299)
-		other.Append(newEntry(w.t, 1000, nil))
+		other := w.fork(299, 1)
 		c, err := w.m.Gossip(w.t.Context(), w.log.Sign(other, 300), "gossip")
 		fatalIf(w.t, err)
 		if c.Verdict != store.Inconsistent {
@@ -92,44 +76,33 @@ var misbehaviours = []struct {
 		}
 	}, []string{kindForkSameSize}},
 	{"a false proof", func(w *world) {
-		w.log.Tree.Append(newEntry(w.t, 1000, func(e *entry.Entry) { e.Proof.Parts = [][]byte{[]byte("lie")} }))
-		w.log.Publish()
+		w.log.Add(newEntry(w.t, 1000, func(e *entry.Entry) { e.Proof.Parts = [][]byte{[]byte("lie")} }))
 	}, []string{kindFalseEntry}},
 	{"a leaf that is no entry", func(w *world) {
-		w.log.Tree.Append([]byte("hello"), []byte{})
-		w.log.Publish()
+		w.log.Add([]byte("hello"), []byte{})
 	}, []string{kindMalformed, kindMalformed}},
 	{"two checksums for one version", func(w *world) {
-		w.log.Tree.Append(newEntry(w.t, 7, func(e *entry.Entry) { e.Subject.SHA256[0]++ }))
-		w.log.Publish()
+		w.log.Add(newEntry(w.t, 7, func(e *entry.Entry) { e.Subject.SHA256[0]++ }))
 	}, []string{kindDuplicate}},
 	{"the same twice", func(w *world) {
-		w.log.Tree.Append(newEntry(w.t, 7, func(e *entry.Entry) { e.Proof.Parts = append(e.Proof.Parts, []byte("again")) }))
-		w.log.Publish()
+		w.log.Add(newEntry(w.t, 7, func(e *entry.Entry) { e.Proof.Parts = append(e.Proof.Parts, []byte("again")) }))
 	}, []string{kindRepeat}},
 	{"a program that nobody accepts", func(w *world) {
-		w.log.Tree.Append(newEntry(w.t, 1000, func(e *entry.Entry) { e.Proof.Program[0]++ }))
-		w.log.Publish()
+		w.log.Add(newEntry(w.t, 1000, func(e *entry.Entry) { e.Proof.Program[0]++ }))
 	}, []string{kindUnknownProgram}},
 	{"a claim of a kind that is not known yet", func(w *world) {
-		w.log.Tree.Append(bytes.Replace(newEntry(w.t, 1000, nil), []byte("\x66source\x02\x01"), []byte("\x66source\x02\x02"), 1))
-		w.log.Publish()
+		w.log.Add(bytes.Replace(newEntry(w.t, 1000, nil), []byte("\x66source\x02\x01"), []byte("\x66source\x02\x02"), 1))
 	}, []string{kindUnknownClaim}},
 	{"an unproven manifest", func(w *world) {
-		w.log.Tree.Append(newEntry(w.t, 1000, func(e *entry.Entry) { e.Claim.(*entry.Source).Unproven = []string{"Cargo.lock", "Cargo.toml"} }))
-		w.log.Publish()
+		w.log.Add(newEntry(w.t, 1000, func(e *entry.Entry) { e.Claim.(*entry.Source).Unproven = []string{"Cargo.lock", "Cargo.toml"} }))
 	}, []string{kindUnproven}},
 	{"entries that do not give the root", func(w *world) {
 		w.grow(100)
-		other := w.log.Tree.Fork(350)
-		other.Append(roguelog.Spoil(newEntry(w.t, 350, nil)))
-		for n := range int64(49) {
-			other.Append(newEntry(w.t, 351+n, nil))
-		}
-		w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool { return serveBundles(rw, r, other) })
+		other := w.log.Tree.With(350, newEntry(w.t, 1000, nil))
+		w.log.Intercept(serveBundles(other))
 	}, []string{kindRootMismatch}},
 	{"a rollback", func(w *world) {
-		w.log.Serve(w.log.Tree, 200, w.log.Sign(w.log.Tree, 200, w.log.Witnesses...))
+		w.log.ServeSigned(w.log.Tree, 200, w.log.Witnesses...)
 		w.once()
 		w.later(5 * time.Minute)
 	}, []string{kindRollback}},
@@ -139,48 +112,40 @@ var misbehaviours = []struct {
 		w.log.Serve(w.log.Tree, 300, old)
 		w.once()
 		w.later(50 * time.Minute) // not older than allowed
-		w.log.Serve(w.log.Tree, 300, w.log.Sign(w.log.Tree, 300, w.log.Witnesses...))
+		w.log.ServeSigned(w.log.Tree, 300, w.log.Witnesses...)
 		w.once()
 		w.later(50 * time.Minute)
-		w.log.Serve(w.log.Tree, 300, w.log.Sign(w.log.Tree, 300, w.log.Witnesses...))
+		w.log.ServeSigned(w.log.Tree, 300, w.log.Witnesses...)
 		w.once()
 		w.later(50 * time.Minute)
-		w.log.Serve(w.log.Tree, 300, w.log.Sign(w.log.Tree, 300, w.log.Witnesses...))
+		w.log.ServeSigned(w.log.Tree, 300, w.log.Witnesses...)
 	}, []string{kindLogBehind, kindEntriesUnavailable}},
 	{"a checkpoint that grows old", func(w *world) {
 		w.later(2 * time.Hour)
 	}, []string{kindStale}},
 	{"a log that hides entries", func(w *world) {
 		w.grow(100)
-		w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-			if strings.HasPrefix(r.URL.Path, "/tile/entries/001") {
-				http.NotFound(rw, r)
-				return true
-			}
-			return false
-		})
+		w.log.Intercept(testlog.Answer("/tile/entries/001", http.StatusNotFound, nil))
 		w.once()
 		w.later(30 * time.Minute)
 	}, []string{kindEntriesUnavailable}},
 	{"no quorum", func(w *world) {
-		w.log.Serve(w.log.Tree, 300, w.log.Sign(w.log.Tree, 300, w.log.Witnesses[0]))
+		w.log.ServeSigned(w.log.Tree, 300, w.log.Witnesses[0])
 		w.once()
 		w.later(30 * time.Minute)
 	}, []string{kindQuorumLost}},
 }
 
 // serveBundles serves the entry bundles of another tree.
-func serveBundles(rw http.ResponseWriter, r *http.Request, t *roguelog.Tree) bool {
-	if !strings.HasPrefix(r.URL.Path, "/tile/entries/") {
-		return false
-	}
-	b, err := roguelog.Tile(t, t.Size(), strings.TrimPrefix(r.URL.Path, "/"))
-	if err != nil {
-		http.NotFound(rw, r)
-	} else {
+func serveBundles(t *testlog.Tree) func(rw http.ResponseWriter, r *http.Request) bool {
+	return func(rw http.ResponseWriter, r *http.Request) bool {
+		b, err := t.Tile(t.Size(), strings.TrimPrefix(r.URL.Path, "/"))
+		if err != nil || !strings.HasPrefix(r.URL.Path, "/tile/entries/") {
+			return false
+		}
 		rw.Write(b)
+		return true
 	}
-	return true
 }
 
 func TestEachMisbehaviourIsFoundNamedAndEvidencedOnce(t *testing.T) {
@@ -220,46 +185,20 @@ var troubled = []struct {
 		})
 	}, []string{kindLogUnreachable}},
 	{"something else answers", func(w *world) func() {
-		return w.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-			fmt.Fprint(rw, "<html>Please log in to this network</html>")
-			return true
-		})
+		return w.intercept(testlog.Answer("/", http.StatusOK, []byte("<html>Please log in to this network</html>")))
 	}, []string{kindLogGarbled, kindWitnessUnreachable, kindWitnessUnreachable, kindWitnessUnreachable}},
 	{"a witness is down", func(w *world) func() {
-		return w.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-			if strings.HasPrefix(r.URL.Path, "/w2/") {
-				http.Error(rw, "down", http.StatusServiceUnavailable)
-				return true
-			}
-			return false
-		})
+		return w.intercept(testlog.Answer("/w2/", http.StatusServiceUnavailable, nil))
 	}, []string{kindWitnessUnreachable}},
 	{"a witness shows a checkpoint without its cosignature", func(w *world) func() {
 		w.log.Show(w.log.Witnesses[0], w.log.Sign(w.log.Tree, 300, w.log.Witnesses[1]))
 		return func() {}
 	}, []string{kindWitnessUnreachable}},
 	{"entries are cut off on their way", func(w *world) func() {
-		return w.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-			if strings.HasPrefix(r.URL.Path, "/tile/entries/") {
-				rw.Write([]byte{0, 200, 1, 2, 3})
-				return true
-			}
-			return false
-		})
+		return w.intercept(testlog.Answer("/tile/entries/", http.StatusOK, []byte{0, 200, 1, 2, 3}))
 	}, []string{kindEntriesUnavailable}},
 	{"entries are too large", func(w *world) func() {
-		return w.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-			if !strings.HasPrefix(r.URL.Path, "/tile/entries/") {
-				return false
-			}
-			block := make([]byte, 1<<20)
-			for range 20 {
-				if _, err := rw.Write(block); err != nil {
-					break
-				}
-			}
-			return true
-		})
+		return w.intercept(testlog.Answer("/tile/entries/", http.StatusOK, make([]byte, 20<<20)))
 	}, []string{kindEntriesUnavailable}},
 	{"entries are damaged differently each time", func(w *world) func() {
 		n := byte(0)
@@ -267,8 +206,7 @@ var troubled = []struct {
 			if !strings.HasPrefix(r.URL.Path, "/tile/entries/001") {
 				return false
 			}
-			b, err := roguelog.Tile(w.log.Tree, w.log.Tree.Size(), strings.TrimPrefix(r.URL.Path, "/"))
-			fatalIf(w.t, err)
+			b := testlog.Must(w.log.Tree.Tile(w.log.Tree.Size(), strings.TrimPrefix(r.URL.Path, "/")))
 			n++
 			b[len(b)-1] = n
 			rw.Write(b)

@@ -17,7 +17,7 @@ import (
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/evidence"
-	"cratelog/internal/roguelog"
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
 
@@ -72,7 +72,7 @@ func newEntry(t testing.TB, n int64, change func(e *entry.Entry)) []byte {
 // world is a rogue log with three witnesses, and a monitor of it.
 type world struct {
 	t      *testing.T
-	log    *roguelog.Log
+	log    *testlog.Log
 	server *httptest.Server
 	cfg    Config
 	m      *Monitor
@@ -98,12 +98,10 @@ func (w *world) later(d time.Duration) {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, now: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)}
-	var err error
-	w.log, err = roguelog.New(origin, 3, w.clock)
-	fatalIf(t, err)
+	w.log = testlog.New(origin, 3, w.clock)
 	w.server = httptest.NewServer(w.log)
 	t.Cleanup(w.server.Close)
-	policy, err := client.ParsePolicy(w.log.Policy(w.server.URL))
+	policy, err := client.ParsePolicy(w.log.Trust(w.server.URL))
 	fatalIf(t, err)
 	var witnesses []string
 	for _, x := range w.log.Witnesses {
@@ -138,11 +136,26 @@ func (w *world) open() {
 // grow appends true entries and publishes them.
 func (w *world) grow(n int64) {
 	w.t.Helper()
+	w.append(n)
+	w.log.Publish()
+}
+
+func (w *world) append(n int64) {
+	w.t.Helper()
 	for range n {
 		w.log.Tree.Append(newEntry(w.t, w.n, nil))
 		w.n++
 	}
-	w.log.Publish()
+}
+
+// fork returns a tree of the log's first entries and n others.
+func (w *world) fork(keep, n int64) *testlog.Tree {
+	w.t.Helper()
+	t := w.log.Tree.Fork(keep)
+	for i := range n {
+		t.Append(newEntry(w.t, 1000+i, nil))
+	}
+	return t
 }
 
 func (w *world) once() Summary {

@@ -23,7 +23,7 @@ import (
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/forge"
-	"cratelog/internal/roguelog"
+	"cratelog/internal/testlog"
 	"cratelog/monitor"
 	"cratelog/monitor/store"
 	"cratelog/proofcheck"
@@ -41,10 +41,7 @@ func main() {
 const origin = "bench.example/log"
 
 func run(ctx context.Context, n int) error {
-	log, err := roguelog.New(origin, 3, time.Now)
-	if err != nil {
-		return err
-	}
+	log := testlog.New(origin, 3, time.Now)
 	leaves, err := forgeAll(n)
 	if err != nil {
 		return err
@@ -66,8 +63,8 @@ func run(ctx context.Context, n int) error {
 	return errors.Join(measure(ctx, log, "http://"+l.Addr().String(), dir, n), os.RemoveAll(dir))
 }
 
-func measure(ctx context.Context, log *roguelog.Log, url, dir string, n int) error {
-	policy, err := client.ParsePolicy(log.Policy(url))
+func measure(ctx context.Context, log *testlog.Log, url, dir string, n int) error {
+	policy, err := client.ParsePolicy(log.Trust(url))
 	if err != nil {
 		return err
 	}

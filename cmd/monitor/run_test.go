@@ -22,7 +22,7 @@ import (
 	"cratelog/entry"
 	"cratelog/evidence"
 	"cratelog/internal/forge"
-	"cratelog/internal/roguelog"
+	"cratelog/internal/testlog"
 	"cratelog/monitor"
 	"cratelog/monitor/store"
 	"cratelog/proofcheck"
@@ -37,7 +37,7 @@ func fatalIf(t testing.TB, err error) {
 
 // followed is a log with what a monitor needs to follow it.
 type followed struct {
-	log  *roguelog.Log
+	log  *testlog.Log
 	file string // settings
 	dir  string
 	url  string
@@ -48,14 +48,13 @@ func newFollowed(t *testing.T, more string) *followed {
 	t.Helper()
 	x := &followed{dir: t.TempDir()}
 	var err error
-	x.log, err = roguelog.New("log.example/program", 3, time.Now)
-	fatalIf(t, err)
+	x.log = testlog.New("log.example/program", 3, time.Now)
 	server := httptest.NewServer(x.log)
 	t.Cleanup(server.Close)
 	x.url = server.URL
 	x.f, err = forge.Default()
 	fatalIf(t, err)
-	fatalIf(t, os.WriteFile(filepath.Join(x.dir, "trust.policy"), x.log.Policy(server.URL), 0o600))
+	fatalIf(t, os.WriteFile(filepath.Join(x.dir, "trust.policy"), x.log.Trust(server.URL), 0o600))
 	x.file = filepath.Join(x.dir, "monitor.toml")
 	fatalIf(t, os.WriteFile(x.file, []byte(`database = "monitor.db"
 evidence = "evidence"
@@ -262,7 +261,7 @@ func (x *followed) misbehave(t *testing.T) []string {
 		x.log.Tree.Append(fmt.Append(nil, "no entry ", i))
 		say("malformed-entry", n+61)
 		x.add(t, 100*i+70, 100*i+71, nil)
-		e, err := entry.Parse(x.log.Tree.Leaf(int64(n + 62)))
+		e, err := entry.Parse(x.log.Tree.Leaves[n+62])
 		fatalIf(t, err)
 		e.Subject.SHA256[0]++
 		fatalIf(t, x.f.Prove(e))
@@ -273,7 +272,7 @@ func (x *followed) misbehave(t *testing.T) []string {
 	}
 	x.log.Publish()
 	fork := x.log.Tree.Fork(50)
-	fork.Append(x.log.Tree.Leaf(0))
+	fork.Append(x.log.Tree.Leaves[0])
 	x.log.Show(x.log.Witnesses[0], x.log.Sign(fork, 51, x.log.Witnesses[0]))
 	want = append(want, "fork-prefix -1", "cosigner-fork -1")
 	slices.Sort(want)
@@ -287,7 +286,7 @@ func (x *followed) checkEvidence(t *testing.T) []string {
 	db, err := store.Open(t.Context(), filepath.Join(x.dir, "monitor.db"))
 	fatalIf(t, err)
 	defer db.Close()
-	policy, err := client.ParsePolicy(x.log.Policy(x.url))
+	policy, err := client.ParsePolicy(x.log.Trust(x.url))
 	fatalIf(t, err)
 	var witnesses []string
 	for _, w := range policy.Witnesses() {

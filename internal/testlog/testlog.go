@@ -102,11 +102,17 @@ func (l *Log) Add(leaves ...[]byte) {
 // Publish makes all leaves of Tree public under a checkpoint that every witness
 // cosigned and shows, and returns it.
 func (l *Log) Publish() []byte {
-	signed := l.Sign(l.Tree, l.Tree.Size(), l.Witnesses...)
-	l.Serve(l.Tree, l.Tree.Size(), signed)
+	signed := l.ServeSigned(l.Tree, l.Tree.Size(), l.Witnesses...)
 	for _, w := range l.Witnesses {
 		l.Show(w, signed)
 	}
+	return signed
+}
+
+// ServeSigned is Serve with the checkpoint that the log and some witnesses sign.
+func (l *Log) ServeSigned(t *Tree, n int64, witnesses ...*Key) []byte {
+	signed := l.Sign(t, n, witnesses...)
+	l.Serve(t, n, signed)
 	return signed
 }
 
