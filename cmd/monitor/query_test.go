@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -13,13 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/torchwood"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/client"
-	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
 
@@ -27,25 +24,19 @@ import (
 func askable(t *testing.T) (config string) {
 	t.Helper()
 	dir := t.TempDir()
-	skey, vkey, err := note.GenerateKey(rand.Reader, "log.example/q")
-	fatal(t, err)
-	signer, err := note.NewSigner(skey)
-	fatal(t, err)
+	log := testlog.LogKey("log.example/q")
 	config = filepath.Join(dir, "monitor.toml")
-	fatal(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("log "+vkey+" https://log.example/\nquorum none\n"), 0o644))
+	fatal(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("log "+log.VKey+" https://log.example/\nquorum none\n"), 0o644))
 	fatal(t, os.WriteFile(config, []byte("database = \"m.db\"\nevidence = \"evidence\"\ndevelopment = true\n[[log]]\ntrust = \"trust.policy\"\n"), 0o644))
 	db, err := store.Create(t.Context(), filepath.Join(dir, "m.db"))
 	fatal(t, err)
 	defer db.Close()
 	now := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
-	l, err := db.AddLog(t.Context(), "log.example/q", []string{vkey}, "https://log.example/", now)
+	l, err := db.AddLog(t.Context(), "log.example/q", []string{log.VKey}, "https://log.example/", now)
 	fatal(t, err)
 	var rows []store.Entry
 	for i, name := range []string{"hello-proof-0.1.0", "hello-inner-0.1.0", "hello-proof-0.1.1"} {
-		b, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", name+".entry"))
-		fatal(t, err)
-		e, err := entry.Parse(b)
-		fatal(t, err)
+		b, e := fixture.Read(t, name+".entry"), fixture.Entry(t, name)
 		rows = append(rows, store.Entry{Log: l.ID, Index: int64(i), LeafHash: tlog.RecordHash(b), Name: e.Subject.Name, Version: e.Subject.Version,
 			SHA256: e.Subject.SHA256, Program: e.Proof.Program, FirstSeen: now, Verdict: store.OK, Covered: 3, Data: b})
 	}
@@ -53,9 +44,7 @@ func askable(t *testing.T) (config string) {
 	root, err := db.Root(t.Context(), l.ID, 3)
 	fatal(t, err)
 	fatal(t, db.SetVerified(t.Context(), l.ID, 3, root, nil))
-	text := torchwood.Checkpoint{Origin: l.Origin, Tree: tlog.Tree{N: 3, Hash: root}}.String()
-	signed, err := note.Sign(&note.Note{Text: text}, signer)
-	fatal(t, err)
+	signed := testlog.Sign(testlog.Head(l.Origin, 3, root), log)
 	_, _, err = db.PutCheckpoint(t.Context(), store.Checkpoint{Log: l.ID, Size: 3, Root: root, Signed: signed, Source: "log", FirstSeen: now, LastSeen: now, Verdict: store.Consistent},
 		func([]byte) (bool, time.Time) { return true, time.Time{} })
 	fatal(t, err)

@@ -1,9 +1,7 @@
 package web
 
 import (
-	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -17,14 +15,13 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/torchwood"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/forge"
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 	"cratelog/proofcheck"
 )
@@ -43,46 +40,6 @@ func fatalIf(t testing.TB, err error) {
 // forger is made once: it takes a moment to compute the secrets.
 var forger = sync.OnceValues(forge.Default)
 
-// signer signs notes at a time of the test's choice.
-type signer struct {
-	name, vkey string
-	id         uint32
-	key        ed25519.PrivateKey
-	at         time.Time // of a witness; a log's signature has none
-	witness    bool
-}
-
-func (s *signer) Name() string    { return s.name }
-func (s *signer) KeyHash() uint32 { return s.id }
-
-// Sign is written down from c2sp.org/signed-note and c2sp.org/tlog-cosignature.
-func (s *signer) Sign(text []byte) ([]byte, error) {
-	if !s.witness {
-		return ed25519.Sign(s.key, text), nil
-	}
-	ts := uint64(s.at.Unix())
-	msg := fmt.Sprintf("cosignature/v1\ntime %d\n%s", ts, text)
-	return append(binary.BigEndian.AppendUint64(nil, ts), ed25519.Sign(s.key, []byte(msg))...), nil
-}
-
-func newSigner(t testing.TB, name string, witness bool) *signer {
-	t.Helper()
-	seed := sha256.Sum256([]byte("test seed " + name))
-	s := &signer{name: name, key: ed25519.NewKeyFromSeed(seed[:]), witness: witness}
-	if witness {
-		v, err := torchwood.NewCosignatureVerifierFromKey(name, s.key.Public())
-		fatalIf(t, err)
-		s.vkey, s.id = v.String(), v.KeyHash()
-		return s
-	}
-	vkey, err := note.NewEd25519VerifierKey(name, s.key.Public().(ed25519.PublicKey))
-	fatalIf(t, err)
-	v, err := note.NewVerifier(vkey)
-	fatalIf(t, err)
-	s.vkey, s.id = vkey, v.KeyHash()
-	return s
-}
-
 // world is a monitor's store that the store's own writer has filled, with a server
 // over it.
 type world struct {
@@ -91,8 +48,8 @@ type world struct {
 	evidence  string
 	cfg       Config
 	logs      []store.Log
-	keys      map[int64]*signer
-	witnesses []*signer
+	keys      map[int64]*testlog.Key
+	witnesses []*testlog.Key
 	now       time.Time // of what is written next
 }
 
@@ -110,7 +67,7 @@ func newWorld(t testing.TB, origin string) *world {
 func worldOver(t testing.TB, origin, dir string, st *store.Store) *world {
 	t.Helper()
 	t.Cleanup(func() { st.Close() })
-	w := &world{t: t, store: st, evidence: dir, now: testNow, keys: make(map[int64]*signer)}
+	w := &world{t: t, store: st, evidence: dir, now: testNow, keys: make(map[int64]*testlog.Key)}
 	programs, err := proofcheck.Embedded()
 	fatalIf(t, err)
 	for i := range programs {
@@ -119,7 +76,7 @@ func worldOver(t testing.TB, origin, dir string, st *store.Store) *world {
 	proofs, err := proofcheck.New(programs)
 	fatalIf(t, err)
 	for _, name := range []string{"amber", "basalt", "cedar"} {
-		w.witnesses = append(w.witnesses, newSigner(t, name+".example/witness", true))
+		w.witnesses = append(w.witnesses, testlog.WitnessKey(name+".example/witness", testNow))
 	}
 	w.cfg = Config{
 		Store: st.Reader, Proofs: proofs, Policies: make(map[string]*client.Policy), Evidence: dir,
@@ -131,15 +88,15 @@ func worldOver(t testing.TB, origin, dir string, st *store.Store) *world {
 
 func (w *world) addLog(origin string) store.Log {
 	w.t.Helper()
-	key := newSigner(w.t, origin, false)
-	policy := "log " + key.vkey + " https://log.example.com/\n"
+	key := testlog.LogKey(origin)
+	policy := "log " + key.VKey + " https://log.example.com/\n"
 	for i, s := range w.witnesses {
-		policy += fmt.Sprintf("witness w%d %s https://witness%d.example/\n", i, s.vkey, i)
+		policy += fmt.Sprintf("witness w%d %s https://witness%d.example/\n", i, s.VKey, i)
 	}
 	p, err := client.ParsePolicy([]byte(policy + "group g 2 w0 w1 w2\nquorum g\n"))
 	fatalIf(w.t, err)
 	w.cfg.Policies[origin] = p
-	l, err := w.store.AddLog(w.t.Context(), origin, []string{key.vkey}, "https://log.example.com/", w.now)
+	l, err := w.store.AddLog(w.t.Context(), origin, []string{key.VKey}, "https://log.example.com/", w.now)
 	fatalIf(w.t, err)
 	w.keys[l.ID], w.logs = key, append(w.logs, l)
 	return l
@@ -219,18 +176,15 @@ func (w *world) head(log store.Log, witnesses int) {
 
 func (w *world) sign(log store.Log, size int64, root tlog.Hash, verdict, source string, witnesses int) []byte {
 	w.t.Helper()
-	text := torchwood.Checkpoint{Origin: log.Origin, Tree: tlog.Tree{N: size, Hash: root}}.String()
 	c := store.Checkpoint{Log: log.ID, Size: size, Root: root, Source: source, FirstSeen: w.now, LastSeen: w.now, Verdict: verdict}
-	signers := []note.Signer{w.keys[log.ID]}
+	signers := []*testlog.Key{w.keys[log.ID]}
 	for i, s := range w.witnesses[:witnesses] {
-		s.at = w.now.Add(-time.Duration(i) * time.Second)
-		signers = append(signers, s)
-		c.Cosignatures = append(c.Cosignatures, store.Cosignature{Witness: fmt.Sprintf("w%d", i), KeyName: s.name, KeyID: s.id, Time: s.at})
+		at := w.now.Add(-time.Duration(i) * time.Second)
+		signers = append(signers, s.At(at))
+		c.Cosignatures = append(c.Cosignatures, store.Cosignature{Witness: fmt.Sprintf("w%d", i), KeyName: s.KeyName, KeyID: s.ID, Time: at})
 	}
-	var err error
-	c.Signed, err = note.Sign(&note.Note{Text: text}, signers...)
-	fatalIf(w.t, err)
-	_, _, err = w.store.PutCheckpoint(w.t.Context(), c, func(signed []byte) (bool, time.Time) {
+	c.Signed = testlog.Sign(testlog.Head(log.Origin, size, root), signers...)
+	_, _, err := w.store.PutCheckpoint(w.t.Context(), c, func(signed []byte) (bool, time.Time) {
 		got, err := w.cfg.Policies[log.Origin].CheckCheckpoint(signed)
 		return err == nil, got.Witnessed
 	})
