@@ -138,11 +138,9 @@ func (w *world) prove(t testing.TB, raw []byte, name, path string) *entry.Entry 
 	if c.Derive(nil) != nil {
 		src.Unproven = []string{"Cargo.toml"}
 	}
-	l, err := c.List(src)
-	fatalIfErr(t, err)
-	src.Files = l.Digest
-	return w.believe(&entry.Entry{Subject: entry.Subject{Name: name, Version: "0.1.0", SHA256: c.SHA256}, Claim: src,
-		Proof: entry.Proof{Program: w.pv.program, Parts: [][]byte{[]byte("proof of " + name)}}})
+	e := testlog.Must(forge.Claim(raw, name, "0.1.0", src))
+	e.Proof = entry.Proof{Program: w.pv.program, Parts: [][]byte{[]byte("proof of " + name)}}
+	return w.believe(e)
 }
 
 func (w *world) believe(e *entry.Entry) *entry.Entry {

@@ -10,11 +10,11 @@ import (
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/client"
 	"cratelog/config"
 	"cratelog/entry"
+	"cratelog/internal/testlog"
 )
 
 func hexOf(b []byte) string { return hex.EncodeToString(b) }
@@ -314,12 +314,8 @@ func (e *evidence) conspire(t *testing.T) func(leaf []byte) []byte {
 	t.Helper()
 	signers := e.site.signers()
 	return func(leaf []byte) []byte {
-		text := fmt.Sprintf("%s\n1\n%s\n", origin, tlog.RecordHash(leaf))
-		signed, err := note.Sign(&note.Note{Text: text}, signers...)
-		fatalIf(t, err)
-		b, err := (&client.Proof{Checkpoint: signed, Extra: leaf}).Marshal()
-		fatalIf(t, err)
-		return b
+		tree := testlog.NewTree(leaf)
+		return tree.Bundle(0, 1, testlog.Sign(tree.Head(origin, 1), signers...))
 	}
 }
 

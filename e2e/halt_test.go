@@ -2,25 +2,20 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
-
-	"cratelog/client"
-	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/registrytest"
+	"cratelog/internal/testlog"
 )
 
 // proxy installs the proxy in the project as its user does, and runs it until the
@@ -198,45 +193,13 @@ func (s *site) changed(t *testing.T, file string, edit func([]byte) []byte) []by
 // with the log's key and those of all its witnesses, and returns its address.
 func (s *site) forked(t *testing.T) string {
 	t.Helper()
-	var leaves [][]byte
-	var hashes []tlog.Hash
-	reader := tlog.HashReaderFunc(func(indexes []int64) (out []tlog.Hash, err error) {
-		for _, i := range indexes {
-			out = append(out, hashes[i])
-		}
-		return out, nil
-	})
-	for i := range fixtures {
-		leaf := read(t, fixtureFile(t, fixtures[len(fixtures)-1-i]+".entry"))
-		stored, err := tlog.StoredHashes(int64(i), leaf, reader)
-		fatalIf(t, err)
-		leaves, hashes = append(leaves, leaf), append(hashes, stored...)
+	tree := &testlog.Tree{}
+	for _, name := range slices.Backward(fixtures) {
+		tree.Append(read(t, fixtureFile(t, name+".entry")))
 	}
-	size := int64(len(leaves))
-	root, err := tlog.TreeHash(size, reader)
-	fatalIf(t, err)
-	signed, err := note.Sign(&note.Note{Text: fmt.Sprintf("%s\n%d\n%s\n", origin, size, root)}, s.signers()...)
-	fatalIf(t, err)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for i, leaf := range leaves {
-			e, err := entry.Parse(leaf)
-			fatalIf(t, err)
-			if r.URL.Path != "/v1/crates/"+e.Subject.Name+"/"+e.Subject.Version {
-				continue
-			}
-			path, err := tlog.ProveRecord(size, int64(i), reader)
-			fatalIf(t, err)
-			p := client.Proof{Index: uint64(i), Checkpoint: signed, Extra: leaf}
-			for _, h := range path {
-				p.Hashes = append(p.Hashes, [sha256.Size]byte(h))
-			}
-			b, err := p.Marshal()
-			fatalIf(t, err)
-			w.Write(b)
-			return
-		}
-		http.NotFound(w, r)
-	}))
+	fork := testlog.New(origin, 0, nil)
+	fork.Serve(tree, tree.Size(), testlog.Sign(tree.Head(origin, tree.Size()), s.signers()...))
+	server := httptest.NewServer(fork)
 	t.Cleanup(server.Close)
 	return server.URL
 }

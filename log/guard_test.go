@@ -3,7 +3,6 @@ package log
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -13,12 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/torchwood"
 	"github.com/transparency-dev/tessera"
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 )
 
@@ -148,15 +147,11 @@ func TestATreeThatWasForkedBehindTheGuardIsRefused(t *testing.T) {
 
 func growWithoutGuard(t *testing.T, dir string, n int) {
 	t.Helper()
-	skey, _, err := note.GenerateKey(rand.Reader, testOrigin)
-	fatalIf(t, err)
-	signer, err := note.NewSigner(skey)
-	fatalIf(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	driver, err := posix.New(ctx, posix.Config{Path: dir})
 	fatalIf(t, err)
-	a, shutdown, _, err := tessera.NewAppender(ctx, driver, tessera.NewAppendOptions().WithCheckpointSigner(signer).
+	a, shutdown, _, err := tessera.NewAppender(ctx, driver, tessera.NewAppendOptions().WithCheckpointSigner(testlog.LogKey(testOrigin, "another")).
 		WithCheckpointInterval(100*time.Millisecond).WithBatching(1, time.Millisecond))
 	fatalIf(t, err)
 	for i := range n {
@@ -203,7 +198,7 @@ func TestATreeExchangedUnderARunningLogHaltsIt(t *testing.T) {
 func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	tree := newMemoryTree(t, 300)
+	tree := newMemoryTree(300)
 	dir := t.TempDir()
 	ctx := t.Context()
 	open := func() *guard {
@@ -214,26 +209,26 @@ func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 	g := open()
 	defer func() { g.close() }()
 	sign := func(size int64, root tlog.Hash) error {
-		_, err := g.Sign([]byte(torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: size, Hash: root}}.String()))
+		_, err := g.Sign([]byte(testlog.Head(testOrigin, size, root)))
 		return err
 	}
-	fatalIf(t, sign(0, tree.root(0)))
+	fatalIf(t, sign(0, tree.Root(0)))
 	if err := sign(7, tlog.Hash{7}); !errors.Is(err, ErrRollback) {
 		t.Errorf("a first root that the tiles do not have: %v", err)
 	}
-	fatalIf(t, sign(7, tree.root(7)))
-	fatalIf(t, sign(7, tree.root(7))) // again: a republished checkpoint
-	fatalIf(t, sign(258, tree.root(258)))
-	other := tree.root(259)
+	fatalIf(t, sign(7, tree.Root(7)))
+	fatalIf(t, sign(7, tree.Root(7))) // again: a republished checkpoint
+	fatalIf(t, sign(258, tree.Root(258)))
+	other := tree.Root(259)
 	other[0] ^= 1
-	body := torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 259, Hash: tree.root(259)}}.String()
+	body := tree.Head(testOrigin, 259)
 	for name, msg := range map[string]string{
-		"smaller":              torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 7, Hash: tree.root(7)}}.String(),
-		"empty":                torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 0, Hash: tree.root(0)}}.String(),
-		"same size, new root":  torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 258, Hash: other}}.String(),
-		"larger, inconsistent": torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 259, Hash: other}}.String(),
-		"beyond the tiles":     torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 1 << 20, Hash: other}}.String(),
-		"another origin":       torchwood.Checkpoint{Origin: "other.test", Tree: tlog.Tree{N: 259, Hash: tree.root(259)}}.String(),
+		"smaller":              tree.Head(testOrigin, 7),
+		"empty":                tree.Head(testOrigin, 0),
+		"same size, new root":  testlog.Head(testOrigin, 258, other),
+		"larger, inconsistent": testlog.Head(testOrigin, 259, other),
+		"beyond the tiles":     testlog.Head(testOrigin, 1<<20, other),
+		"another origin":       tree.Head("other.test", 259),
 		"extension line":       body + "extension\n",
 		"not a checkpoint":     "hello\n",
 		"nothing":              "",
@@ -246,7 +241,7 @@ func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 			t.Errorf("%s moved the mark to %d, refusal %v", name, m.Size, refusal)
 		}
 	}
-	fatalIf(t, sign(300, tree.root(300)))
+	fatalIf(t, sign(300, tree.Root(300)))
 	m, refusal := g.mark()
 	if m.Size != 300 || refusal != nil {
 		t.Errorf("mark %d, refusal %v", m.Size, refusal)
@@ -268,11 +263,11 @@ func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 func TestNothingIsSignedThatIsNotRemembered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	tree := newMemoryTree(t, 10)
+	tree := newMemoryTree(10)
 	dir := t.TempDir()
 	g, err := openGuard(t.Context(), filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile)
 	fatalIf(t, err)
-	msg := []byte(torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 5, Hash: tree.root(5)}}.String())
+	msg := []byte(tree.Head(testOrigin, 5))
 	_, err = g.db.Exec("UPDATE guard SET size = 9")
 	fatalIf(t, err)
 	if sig, err := g.Sign(msg); sig != nil || err == nil || !strings.Contains(err.Error(), "another process changed") {
@@ -285,46 +280,16 @@ func TestNothingIsSignedThatIsNotRemembered(t *testing.T) {
 }
 
 // memoryTree is a tree of made-up entries, by x/mod's code.
-type memoryTree struct {
-	t      *testing.T
-	hashes []tlog.Hash
-}
+type memoryTree struct{ *testlog.Tree }
 
-func newMemoryTree(t *testing.T, n int64) *memoryTree {
-	m := &memoryTree{t: t}
-	for i := range n {
-		h, err := tlog.StoredHashes(i, fmt.Appendf(nil, "entry %d", i), m.reader())
-		fatalIf(t, err)
-		m.hashes = append(m.hashes, h...)
-	}
-	return m
-}
+func newMemoryTree(n int64) memoryTree { return memoryTree{new(testlog.Tree).Grow(n, "entry")} }
 
-func (m *memoryTree) reader() tlog.HashReaderFunc {
-	return func(indexes []int64) ([]tlog.Hash, error) {
-		out := make([]tlog.Hash, len(indexes))
-		for i, x := range indexes {
-			if x >= int64(len(m.hashes)) {
-				return nil, fmt.Errorf("no stored hash %d", x)
-			}
-			out[i] = m.hashes[x]
-		}
-		return out, nil
-	}
-}
-
-func (m *memoryTree) root(n int64) tlog.Hash {
-	h, err := tlog.TreeHash(n, m.reader())
-	fatalIf(m.t, err)
-	return h
-}
-
-func (m *memoryTree) readTile(_ context.Context, level, index uint64, p uint8) ([]byte, error) {
+func (m memoryTree) readTile(_ context.Context, level, index uint64, p uint8) ([]byte, error) {
 	w := int(p)
 	if w == 0 {
 		w = 256
 	}
-	return tlog.ReadTileData(tlog.Tile{H: 8, L: int(level), N: int64(index), W: w}, m.reader())
+	return tlog.ReadTileData(tlog.Tile{H: 8, L: int(level), N: int64(index), W: w}, m)
 }
 
 // TestAPowerFailureForgetsNoSignature: what the guard remembers is on the disk when Sign
@@ -526,9 +491,8 @@ func TestACheckpointWithoutItsQuorumIsNotServed(t *testing.T) {
 	l := w.open()
 	eventually(t, "the empty tree is published", func() bool { return l.published.head().raw != nil })
 	before := l.published.head()
-	tree := newMemoryTree(t, 5)
-	alone, err := note.Sign(&note.Note{Text: torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: 5, Hash: tree.root(5)}}.String()}, w.cfg.Signer)
-	fatalIf(t, err)
+	tree := newMemoryTree(5)
+	alone := testlog.Sign(tree.Head(testOrigin, 5), w.cfg.Signer)
 	for _, raw := range [][]byte{alone, []byte("nonsense"), nil} {
 		fatalIf(t, os.WriteFile(filepath.Join(w.cfg.TreeDir, "checkpoint"), raw, 0o644))
 		if err := l.refreshCheckpoint(t.Context()); err == nil {

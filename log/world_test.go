@@ -1,13 +1,9 @@
 package log
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -27,8 +23,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
-	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/forge"
+	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 )
 
@@ -47,21 +44,18 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	skey, vkey, err := note.GenerateKey(rand.Reader, testOrigin)
-	fatalIf(t, err)
-	signer, err := note.NewSigner(skey)
-	fatalIf(t, err)
+	key := testlog.LogKey(testOrigin, rand.Text())
 	w := &world{t: t, proofs: &toldProofs{believed: make(map[[32]byte][]byte)}}
-	policy := "log " + vkey + "\n"
+	policy := "log " + key.VKey + "\n"
 	for i := range 3 {
-		c := newCosigner(t, fmt.Sprintf("witness.test/%d", i), vkey)
+		c := newCosigner(t, fmt.Sprintf("witness.test/%d", i), key.VKey)
 		w.witnesses = append(w.witnesses, c)
-		policy += fmt.Sprintf("witness w%d %s %s\n", i, c.signer.Verifier(), c.server.URL)
+		policy += fmt.Sprintf("witness w%d %s %s\n", i, c.signer.VKey, c.server.URL)
 	}
 	policy += "group g 2 w0 w1 w2\nquorum g\n"
 	dir := t.TempDir()
 	w.cfg = Config{
-		Origin: testOrigin, Signer: signer, VKey: vkey,
+		Origin: testOrigin, Signer: key, VKey: key.VKey,
 		TreeDir: filepath.Join(dir, "tree"), StateDir: filepath.Join(dir, "state"),
 		Policy: []byte(policy), Proofs: w.proofs, Development: true,
 		CheckpointInterval: 100 * time.Millisecond, BatchAge: 5 * time.Millisecond,
@@ -132,37 +126,18 @@ func (p *toldProofs) believe(e *entry.Entry) {
 // testCrate builds a .crate of three files.
 func testCrate(t *testing.T, name, version, body string) []byte {
 	t.Helper()
-	var out bytes.Buffer
-	zw := gzip.NewWriter(&out)
-	tw := tar.NewWriter(zw)
-	for _, f := range [][2]string{
-		{"Cargo.toml", fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\n", name, version)},
-		{"README.md", "# " + name + "\n"},
-		{"src/lib.rs", body},
-	} {
-		fatalIf(t, tw.WriteHeader(&tar.Header{Name: name + "-" + version + "/" + f[0], Mode: 0o644, Size: int64(len(f[1])), Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}))
-		_, err := tw.Write([]byte(f[1]))
-		fatalIf(t, err)
-	}
-	fatalIf(t, tw.Close())
-	fatalIf(t, zw.Close())
-	return out.Bytes()
+	raw, err := forge.Pack(name, version, forge.Manifest(name, version), forge.File{Path: "README.md", Content: "# " + name + "\n"}, forge.File{Path: "src/lib.rs", Content: body})
+	fatalIf(t, err)
+	return raw
 }
 
 // testEntry is an entry about a .crate that is true except for its proof.
 func testEntry(t *testing.T, raw []byte, name, version string, commit byte) *entry.Entry {
 	t.Helper()
-	src := &entry.Source{Commit: [20]byte{commit}, Path: "crates/" + name}
-	c, err := crate.Read(raw, name, version, crate.DefaultLimits)
+	e, err := forge.Claim(raw, name, version, &entry.Source{Commit: [20]byte{commit}, Path: "crates/" + name})
 	fatalIf(t, err)
-	list, err := c.List(src)
-	fatalIf(t, err)
-	src.Files = list.Digest
-	return &entry.Entry{
-		Subject: entry.Subject{Name: name, Version: version, SHA256: sha256.Sum256(raw)},
-		Claim:   src,
-		Proof:   entry.Proof{Program: testProgram.ID(), Parts: [][]byte{{1, 2, 3, 4}}},
-	}
+	e.Proof = entry.Proof{Program: testProgram.ID(), Parts: [][]byte{{1, 2, 3, 4}}}
+	return e
 }
 
 func mustMarshal(t *testing.T, e *entry.Entry) []byte {
@@ -211,7 +186,7 @@ func (w *world) checkBundle(bundle, entryBytes []byte) {
 type cosigner struct {
 	t      *testing.T
 	server *httptest.Server
-	signer *torchwood.CosignatureSigner
+	signer *testlog.Key
 	logKey note.Verifier
 
 	mu      sync.Mutex
@@ -223,11 +198,9 @@ type cosigner struct {
 
 func newCosigner(t *testing.T, name, logVKey string) *cosigner {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	fatalIf(t, err)
-	c := &cosigner{t: t}
-	c.signer, err = torchwood.NewCosignatureSigner(name, key)
-	fatalIf(t, err)
+	c := &cosigner{t: t, signer: testlog.WitnessKey(name, time.Time{})}
+	c.signer.Time = time.Now
+	var err error
 	c.logKey, err = note.NewVerifier(logVKey)
 	fatalIf(t, err)
 	c.server = httptest.NewServer(c)

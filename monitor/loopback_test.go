@@ -8,13 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/torchwood"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/evidence"
 	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
 
@@ -66,8 +65,7 @@ func TestARealLogIsFollowedAndConvictedWhenItsKeySignsAnotherTree(t *testing.T) 
 			t.Errorf("view %+v", v)
 		}
 	}
-	signed, err := note.Sign(&note.Note{Text: torchwood.Checkpoint{Origin: origin, Tree: tlog.Tree{N: 2, Hash: tlog.Hash{1}}}.String()}, real.Signer)
-	fatalIf(t, err)
+	signed := testlog.Sign(testlog.Head(origin, 2, tlog.Hash{1}), real.Signer)
 	c, err := m.Gossip(ctx, signed, "gossip")
 	if err != nil || c.Verdict != store.Inconsistent {
 		t.Fatalf("%+v, %v", c, err)

@@ -2,8 +2,6 @@ package policy
 
 import (
 	"bytes"
-	"crypto/ed25519"
-	"crypto/sha256"
 	"errors"
 	"io/fs"
 	"os"
@@ -14,10 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/torchwood"
-	"golang.org/x/mod/sumdb/note"
-
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 )
 
@@ -37,22 +33,13 @@ func write(t testing.TB, path, text string) string {
 	return path
 }
 
-func edKey(name string) ed25519.PublicKey {
-	seed := sha256.Sum256([]byte(name))
-	return ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey)
-}
-
 // trustText is a trust file for one log, with a witness unless there is to be none.
-func trustText(t testing.TB, origin string, witness bool) string {
-	t.Helper()
-	l, err := note.NewEd25519VerifierKey(origin, edKey("log "+origin))
-	fatalIf(t, err)
+func trustText(origin string, witness bool) string {
+	log := "log " + testlog.LogKey(origin).VKey
 	if !witness {
-		return "log " + l + "\nquorum none\n"
+		return log + "\nquorum none\n"
 	}
-	w, err := torchwood.NewCosignatureVerifierFromKey("witness.example", edKey("witness"))
-	fatalIf(t, err)
-	return "log " + l + " https://" + origin + "\nwitness W " + w.String() + "\nquorum W\n"
+	return log + " https://" + origin + "\nwitness W " + testlog.WitnessKey("witness.example", time.Time{}).VKey + "\nquorum W\n"
 }
 
 // dir is a directory with two trust files, the programs that ship, and a user's
@@ -60,14 +47,14 @@ func trustText(t testing.TB, origin string, witness bool) string {
 func dir(t testing.TB) (dir, user string) {
 	t.Helper()
 	dir, user = t.TempDir(), t.TempDir()
-	write(t, filepath.Join(dir, "a.policy"), trustText(t, "a.example/log", true))
-	write(t, filepath.Join(dir, "b.policy"), trustText(t, "b.example/log", true))
-	write(t, filepath.Join(dir, "again.policy"), trustText(t, "a.example/log", true))
-	write(t, filepath.Join(dir, "none.policy"), trustText(t, "none.example/log", false))
+	write(t, filepath.Join(dir, "a.policy"), trustText("a.example/log", true))
+	write(t, filepath.Join(dir, "b.policy"), trustText("b.example/log", true))
+	write(t, filepath.Join(dir, "again.policy"), trustText("a.example/log", true))
+	write(t, filepath.Join(dir, "none.policy"), trustText("none.example/log", false))
 	write(t, filepath.Join(dir, "broken.policy"), "log me\nquorum none\n")
 	write(t, filepath.Join(dir, "nolog.policy"), "quorum none\n")
-	write(t, filepath.Join(dir, "trust.policy"), trustText(t, "template.example/log", true))
-	write(t, filepath.Join(user, "trust", "user.policy"), trustText(t, "user.example/log", true))
+	write(t, filepath.Join(dir, "trust.policy"), trustText("template.example/log", true))
+	write(t, filepath.Join(user, "trust", "user.policy"), trustText("user.example/log", true))
 	write(t, filepath.Join(user, "trust", "README"), "not a policy")
 	return dir, user
 }
@@ -461,8 +448,8 @@ func TestTheNearestPolicyIsFound(t *testing.T) {
 func TestTheCommandLineStandsAboveTheFile(t *testing.T) {
 	d, user := dir(t)
 	write(t, filepath.Join(d, FileName), "version = 1\ntrust = [\"a.policy\"]\nrequire = \"all\"\n")
-	write(t, filepath.Join(d, "a.policy"), trustText(t, "a.example/log", true))
-	other := write(t, filepath.Join(t.TempDir(), "b.policy"), trustText(t, "b.example/log", true))
+	write(t, filepath.Join(d, "a.policy"), trustText("a.example/log", true))
+	other := write(t, filepath.Join(t.TempDir(), "b.policy"), trustText("b.example/log", true))
 	p, err := Place{Root: d, UserDir: user, Trust: []string{other}, Development: true}.Load()
 	fatalIf(t, err)
 	if len(p.Trust) != 1 || p.Trust[0].Policy.Logs()[0].Origin != "b.example/log" {

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -30,8 +28,8 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/config"
-	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/forge"
 	"cratelog/internal/outcome"
 	"cratelog/log"
 	"cratelog/proofcheck"
@@ -213,29 +211,17 @@ type item struct {
 
 func newItem(t *testing.T, name string) item {
 	t.Helper()
-	var out bytes.Buffer
-	zw := gzip.NewWriter(&out)
-	tw := tar.NewWriter(zw)
-	manifest := fmt.Sprintf("[package]\nname = %q\nversion = \"1.0.0\"\nedition = \"2021\"\n", name)
-	fatalIf(t, tw.WriteHeader(&tar.Header{Name: name + "-1.0.0/Cargo.toml", Mode: 0o644, Size: int64(len(manifest)), Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}))
-	_, err := tw.Write([]byte(manifest))
+	raw, err := forge.Pack(name, "1.0.0", forge.Manifest(name, "1.0.0"))
 	fatalIf(t, err)
-	fatalIf(t, tw.Close())
-	fatalIf(t, zw.Close())
-
-	src := &entry.Source{Commit: [20]byte{1}}
-	c, err := crate.Read(out.Bytes(), name, "1.0.0", crate.DefaultLimits)
+	e, err := forge.Claim(raw, name, "1.0.0", &entry.Source{Commit: [20]byte{1}})
 	fatalIf(t, err)
-	list, err := c.List(src)
-	fatalIf(t, err)
-	src.Files = list.Digest
-	e := &entry.Entry{Subject: entry.Subject{Name: name, Version: "1.0.0", SHA256: sha256.Sum256(out.Bytes())}, Claim: src, Proof: entry.Proof{Program: testProgram.ID()}}
+	e.Proof.Program = testProgram.ID()
 	proof, err := testProof(e)
 	fatalIf(t, err)
 	e.Proof.Parts = [][]byte{proof}
 	b, err := e.Marshal()
 	fatalIf(t, err)
-	return item{name, b, out.Bytes()}
+	return item{name, b, raw}
 }
 
 // submit returns the bundle, or the status and body of the refusal.

@@ -20,14 +20,15 @@ import (
 	"testing"
 	"time"
 
-	"cratelog/config"
-	"cratelog/evidence"
-	"cratelog/internal/outcome"
-	"cratelog/witness"
-
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/config"
+	"cratelog/evidence"
+	"cratelog/internal/outcome"
+	"cratelog/internal/testlog"
+	"cratelog/witness"
 )
 
 func fatal(t testing.TB, err error) {
@@ -37,62 +38,13 @@ func fatal(t testing.TB, err error) {
 	}
 }
 
-// A testLog is a log of n leaves with a fixed key.
-type testLog struct {
-	origin string
-	signer note.Signer
-	vkey   string
-	hashes []tlog.Hash
-}
+// A testLog is a log of n leaves.
+type testLog struct{ *testlog.Log }
 
-func newTestLog(t testing.TB, origin string, n int64) *testLog {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "log.pem")
-	fatal(t, config.GenerateKey(path))
-	signer, vkey, err := config.LogSigner(path, origin)
-	fatal(t, err)
-	l := &testLog{origin: origin, signer: signer, vkey: vkey}
-	for i := range n {
-		h, err := tlog.StoredHashes(i, fmt.Appendf(nil, "%s %d", origin, i), l)
-		fatal(t, err)
-		l.hashes = append(l.hashes, h...)
-	}
-	return l
-}
-
-func (l *testLog) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	var out []tlog.Hash
-	for _, i := range indexes {
-		out = append(out, l.hashes[i])
-	}
-	return out, nil
-}
-
-func (l *testLog) text(size int64) (string, error) {
-	root, err := tlog.TreeHash(size, l)
-	return torchwood.Checkpoint{Origin: l.origin, Tree: tlog.Tree{N: size, Hash: root}}.String(), err
-}
-
-func (l *testLog) request(old, size int64) (string, error) {
-	text, err := l.text(size)
-	if err != nil {
-		return "", err
-	}
-	var proof []tlog.Hash
-	if old > 0 && old < size {
-		if proof, err = tlog.ProveTree(size, old, l); err != nil {
-			return "", err
-		}
-	}
-	signed, err := note.Sign(&note.Note{Text: text}, l.signer)
-	if err != nil {
-		return "", err
-	}
-	body := fmt.Sprintf("old %d\n", old)
-	for _, h := range proof {
-		body += h.String() + "\n"
-	}
-	return body + "\n" + string(signed), nil
+func newTestLog(origin string, n int64) testLog {
+	l := testlog.New(origin, 0, nil)
+	l.Tree.Grow(n, origin)
+	return testLog{l}
 }
 
 // build builds the program once for a test.
@@ -142,14 +94,14 @@ func start(t *testing.T, bin, settings string) *process {
 }
 
 // setUp makes a key, settings for the logs, and a database, with the program.
-func setUp(t *testing.T, logs ...*testLog) (settings, vkey string) {
+func setUp(t *testing.T, logs ...testLog) (settings, vkey string) {
 	t.Helper()
 	dir := t.TempDir()
 	var out bytes.Buffer
 	fatal(t, run(t.Context(), []string{"keygen", "-name", "witness.example/w1", "-out", filepath.Join(dir, "key.pem")}, &out, io.Discard))
 	text := "name = \"witness.example/w1\"\nlisten = \"127.0.0.1:0\"\ndatabase = \"w.db\"\nkeys = [\"key.pem\"]\n"
 	for _, l := range logs {
-		text += fmt.Sprintf("[[log]]\norigin = %q\nvkey = %q\n", l.origin, l.vkey)
+		text += fmt.Sprintf("[[log]]\norigin = %q\nvkey = %q\n", l.KeyName, l.VKey)
 	}
 	settings = filepath.Join(dir, "witness.toml")
 	fatal(t, os.WriteFile(settings, []byte(text), 0o644))
@@ -170,13 +122,9 @@ func post(url, body string) (int, string, error) {
 // push grows the log at the witness one leaf at a time, from the size that the
 // witness names, and stores every size that it acknowledged. It ends with the
 // first failed connection or at the log's end.
-func (l *testLog) push(url string, n int64, acked *atomic.Int64, progress func()) error {
+func (l testLog) push(url string, n int64, acked *atomic.Int64, progress func()) error {
 	for old, steps := int64(0), int64(0); old < n && steps < 4*n; steps++ {
-		body, err := l.request(old, old+1)
-		if err != nil {
-			return err
-		}
-		code, text, err := post(url, body)
+		code, text, err := post(url, l.Request(old, old+1))
 		switch {
 		case err != nil:
 			return nil // killed
@@ -189,7 +137,7 @@ func (l *testLog) push(url string, n int64, acked *atomic.Int64, progress func()
 				return fmt.Errorf("conflict body %q", text)
 			}
 			if old < acked.Load() {
-				return fmt.Errorf("%s: the witness says %d, but it acknowledged %d", l.origin, old, acked.Load())
+				return fmt.Errorf("%s: the witness says %d, but it acknowledged %d", l.KeyName, old, acked.Load())
 			}
 		default:
 			return fmt.Errorf("status %d: %s", code, text)
@@ -203,9 +151,9 @@ func (l *testLog) push(url string, n int64, acked *atomic.Int64, progress func()
 func TestKilledWitnessRemembersWhatItAcknowledged(t *testing.T) {
 	const nLogs, size, rounds, perRound = 3, 400, 4, 60
 	bin := build(t)
-	var logs []*testLog
+	var logs []testLog
 	for i := range nLogs {
-		logs = append(logs, newTestLog(t, fmt.Sprintf("log%d.example", i), size))
+		logs = append(logs, newTestLog(fmt.Sprintf("log%d.example", i), size))
 	}
 	settings, _ := setUp(t, logs...)
 	acked := make([]atomic.Int64, nLogs)
@@ -238,56 +186,50 @@ func TestKilledWitnessRemembersWhatItAcknowledged(t *testing.T) {
 	p := start(t, bin, settings)
 	for i, l := range logs {
 		if acked[i].Load() == 0 {
-			t.Errorf("%s: nothing was acknowledged", l.origin)
+			t.Errorf("%s: nothing was acknowledged", l.KeyName)
 		}
 		checkRemembered(t, p.url, l, acked[i].Load())
 	}
 }
 
 // checkRemembered asks for the log's checkpoint and tries to roll it back.
-func checkRemembered(t *testing.T, url string, l *testLog, acked int64) {
+func checkRemembered(t *testing.T, url string, l testLog, acked int64) {
 	t.Helper()
 	if acked == 0 {
 		return
 	}
-	hash := sha256.Sum256([]byte(l.origin))
+	hash := sha256.Sum256([]byte(l.KeyName))
 	resp, err := http.Get(url + "/" + hex.EncodeToString(hash[:]) + "/checkpoint")
 	fatal(t, err)
 	defer resp.Body.Close()
 	stored, err := io.ReadAll(resp.Body)
 	fatal(t, err)
-	verifier, err := note.NewVerifier(l.vkey)
+	verifier, err := note.NewVerifier(l.VKey)
 	fatal(t, err)
 	n, err := note.Open(stored, note.VerifierList(verifier))
 	fatal(t, err)
 	c, err := torchwood.ParseCheckpoint(n.Text)
 	fatal(t, err)
-	if want, err := l.text(c.N); err != nil || c.N < acked || n.Text != want {
-		t.Errorf("%s: the witness remembers %q after acknowledging size %d", l.origin, n.Text, acked)
+	if c.N < acked || n.Text != l.Head(c.N) {
+		t.Errorf("%s: the witness remembers %q after acknowledging size %d", l.KeyName, n.Text, acked)
 	}
-	body, err := l.request(0, 1)
-	fatal(t, err)
-	if code, text, err := post(url, body); err != nil || code != 409 || text != fmt.Sprintf("%d\n", c.N) {
-		t.Errorf("%s: rolling back: %d %q, %v", l.origin, code, text, err)
+	if code, text, err := post(url, l.Request(0, 1)); err != nil || code != 409 || text != fmt.Sprintf("%d\n", c.N) {
+		t.Errorf("%s: rolling back: %d %q, %v", l.KeyName, code, text, err)
 	}
 }
 
 func TestServeStopsOnASignalAndLeavesNothingBehind(t *testing.T) {
-	l := newTestLog(t, "log.example", 5)
+	l := newTestLog("log.example", 5)
 	bin := build(t)
 	settings, vkey := setUp(t, l)
 	p := start(t, bin, settings)
-	body, err := l.request(0, 5)
-	fatal(t, err)
-	code, lines, err := post(p.url, body)
+	code, lines, err := post(p.url, l.Request(0, 5))
 	if err != nil || code != 200 {
 		t.Fatalf("add-checkpoint: %d %q, %v", code, lines, err)
 	}
 	v, err := torchwood.NewCosignatureVerifier(vkey)
 	fatal(t, err)
-	text, err := l.text(5)
-	fatal(t, err)
-	if _, err := note.Open([]byte(text+"\n"+lines), note.VerifierList(v)); err != nil {
+	if _, err := note.Open([]byte(l.Head(5)+"\n"+lines), note.VerifierList(v)); err != nil {
 		t.Errorf("the cosignature does not verify under the vkey that keygen printed: %v", err)
 	}
 	fatal(t, p.cmd.Process.Signal(syscall.SIGTERM))
@@ -453,7 +395,7 @@ func TestVKeyIsThatOfKeygen(t *testing.T) {
 }
 
 func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
-	l := newTestLog(t, "log.example", 5)
+	l := newTestLog("log.example", 5)
 	settings, _ := setUp(t, l)
 	var out, stderr bytes.Buffer
 	if code := outcome.Exit("witness", usage, run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 0 || !strings.Contains(out.String(), `"forks": []`) {
@@ -506,18 +448,14 @@ func TestShippedExampleLoads(t *testing.T) {
 }
 
 // addFork lets the log sign two trees of size 5 and hands both to the witness.
-func addFork(t *testing.T, cfg witness.Config, l *testLog) {
+func addFork(t *testing.T, cfg witness.Config, l testLog) {
 	t.Helper()
 	w, err := witness.Open(t.Context(), cfg)
 	fatal(t, err)
 	defer w.Close()
-	body, err := l.request(0, 5)
+	_, err = w.AddCheckpoint(t.Context(), []byte(l.Request(0, 5)))
 	fatal(t, err)
-	_, err = w.AddCheckpoint(t.Context(), []byte(body))
-	fatal(t, err)
-	other := torchwood.Checkpoint{Origin: l.origin, Tree: tlog.Tree{N: 5, Hash: tlog.Hash{1}}}
-	signed, err := note.Sign(&note.Note{Text: other.String()}, l.signer)
-	fatal(t, err)
+	signed := l.SignText(testlog.Head(l.KeyName, 5, tlog.Hash{1}))
 	if _, err := w.AddCheckpoint(t.Context(), []byte("old 5\n\n"+string(signed))); !errors.Is(err, witness.ErrFork) {
 		t.Fatalf("the second tree: %v", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"compress/gzip"
 	"crypto/sha1"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -84,20 +83,28 @@ func Repack(crate []byte, edit func(name string, content []byte) (string, []byte
 	return out.Bytes(), err
 }
 
-// Entry returns an entry for a .crate that a log in development mode accepts. Its
-// commit does not exist: it is the hash of the name and version.
-func (f *Forger) Entry(raw []byte, name, version string) (*entry.Entry, error) {
+// Claim returns an entry without a proof that says of a .crate what src says; it sets
+// src.Files.
+func Claim(raw []byte, name, version string, src *entry.Source) (*entry.Entry, error) {
 	c, err := crate.Read(raw, name, version, crate.DefaultLimits)
 	if err != nil {
 		return nil, err
 	}
-	src := &entry.Source{Commit: sha1.Sum([]byte(name + " " + version))}
 	list, err := c.List(src)
 	if err != nil {
 		return nil, err
 	}
 	src.Files = list.Digest
-	e := &entry.Entry{Subject: entry.Subject{Name: name, Version: version, SHA256: sha256.Sum256(raw)}, Claim: src}
+	return &entry.Entry{Subject: entry.Subject{Name: name, Version: version, SHA256: c.SHA256}, Claim: src}, nil
+}
+
+// Entry returns an entry for a .crate that a log in development mode accepts. Its
+// commit does not exist: it is the hash of the name and version.
+func (f *Forger) Entry(raw []byte, name, version string) (*entry.Entry, error) {
+	e, err := Claim(raw, name, version, &entry.Source{Commit: sha1.Sum([]byte(name + " " + version))})
+	if err != nil {
+		return nil, err
+	}
 	return e, f.Prove(e)
 }
 
