@@ -15,9 +15,9 @@ import (
 
 // checkFork verifies a fork as a stranger would, with nothing but the log's
 // key.
-func checkFork(t *testing.T, l *testLog, f Fork) {
+func checkFork(t *testing.T, l testLog, f Fork) {
 	t.Helper()
-	v, err := note.NewVerifier(l.vkey(t))
+	v, err := note.NewVerifier(l.VKey)
 	check0(t, err)
 	var trees []torchwood.Checkpoint
 	for _, signed := range []string{f.A, f.B} {
@@ -27,28 +27,28 @@ func checkFork(t *testing.T, l *testLog, f Fork) {
 		check0(t, err)
 		trees = append(trees, c)
 	}
-	if trees[0].Origin != l.origin || trees[1].Origin != l.origin || trees[0].N != f.Size || trees[1].N != f.Size || trees[0].Hash == trees[1].Hash {
+	if trees[0].Origin != l.KeyName || trees[1].Origin != l.KeyName || trees[0].N != f.Size || trees[1].N != f.Size || trees[0].Hash == trees[1].Hash {
 		t.Errorf("no fork: %q and %q", f.A, f.B)
 	}
 }
 
 func TestTwoSignedTreesOfOneSizeBecomeTransferableProof(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
-	evil := newTestLog(t, "log.example", 40, 3, "fork")
+	l := newTestLog("log.example", 40)
+	evil := l.fork(3, "fork")
 	for name, test := range map[string]struct {
 		requests []string // after size 7 of l was cosigned
 		code     int
 	}{
-		"same size as the cosigned one":       {[]string{request(7, nil, evil.signed(t, 7))}, 422},
-		"with the wrong old size":             {[]string{request(3, evil.proof(t, 3, 7), evil.signed(t, 7))}, 409},
-		"with extension lines":                {[]string{request(7, nil, sign(t, evil.text(t, 7)+"x\n", l.origin, l.key))}, 400},
-		"refused first, then the other grows": {[]string{request(7, nil, evil.signed(t, 9)), l.request(t, 7, 9)}, 200},
-		"two refused ones":                    {[]string{request(7, nil, evil.signed(t, 12)), request(7, nil, l.signed(t, 12))}, 422},
+		"same size as the cosigned one":       {[]string{request(7, nil, evil.signed(7))}, 422},
+		"with the wrong old size":             {[]string{request(3, evil.proof(3, 7), evil.signed(7))}, 409},
+		"with extension lines":                {[]string{request(7, nil, l.sign(evil.Head(7)+"x\n"))}, 400},
+		"refused first, then the other grows": {[]string{request(7, nil, evil.signed(9)), l.Request(7, 9)}, 200},
+		"two refused ones":                    {[]string{request(7, nil, evil.signed(12)), request(7, nil, l.signed(12))}, 422},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := newConfig(t, l)
 			w := open(t, cfg)
-			mustAdd(t, w, l.request(t, 0, 7))
+			mustAdd(t, w, l.Request(0, 7))
 			url := serve(t, w)
 			var got reply
 			for range 3 { // repeating changes nothing
@@ -63,7 +63,7 @@ func TestTwoSignedTreesOfOneSizeBecomeTransferableProof(t *testing.T) {
 				t.Errorf("status %d %q, want %d", got.code, got.body, test.code)
 			}
 			var forks []Fork
-			check0(t, json.Unmarshal([]byte(get(t, url+"/"+originHash(l.origin)+"/forks").body), &forks))
+			check0(t, json.Unmarshal([]byte(get(t, url+"/"+originHash(l.KeyName)+"/forks").body), &forks))
 			if len(forks) != 1 {
 				t.Fatalf("%d forks on record, want 1", len(forks))
 			}
@@ -74,7 +74,7 @@ func TestTwoSignedTreesOfOneSizeBecomeTransferableProof(t *testing.T) {
 			check0(t, w.Close())
 			cfg.Create = false
 			w = open(t, cfg)
-			if again, err := w.Forks(t.Context(), l.origin); err != nil || len(again) != 1 || again[0] != forks[0] {
+			if again, err := w.Forks(t.Context(), l.KeyName); err != nil || len(again) != 1 || again[0] != forks[0] {
 				t.Errorf("after a restart: %v, %v", again, err)
 			}
 		})
@@ -84,33 +84,33 @@ func TestTwoSignedTreesOfOneSizeBecomeTransferableProof(t *testing.T) {
 // What anybody can send with an honest log's checkpoints must not look like
 // proof, and what the log did not sign must leave no trace at all.
 func TestStrangersCannotMakeEvidenceAgainstAnHonestLog(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
-	evil := newTestLog(t, "log.example", 40, 3, "fork")
-	mallory := seed("mallory")
+	l := newTestLog("log.example", 40)
+	evil := l.fork(3, "fork")
+	const mallory = "mallory"
 	for name, test := range map[string]struct {
 		body     string
 		rejected int
 	}{
-		"not signed by the log":      {request(7, nil, sign(t, evil.text(t, 7), l.origin, mallory)), 0},
-		"malformed":                  {"old 7\n\n" + evil.text(t, 7), 0},
-		"stale old":                  {l.request(t, 5, 20), 0},
-		"old too large":              {request(25, nil, l.signed(t, 20)), 0},
-		"refresh with a proof":       {request(7, l.proof(t, 5, 7), l.signed(t, 7)), 0},
-		"extension lines":            {request(7, nil, sign(t, l.text(t, 7)+"x\n", l.origin, l.key)), 0},
-		"older checkpoint":           {request(7, nil, l.signed(t, 5)), 0},
-		"a junk proof":               {request(7, make([]tlog.Hash, 3), l.signed(t, 20)), 1},
-		"another junk proof":         {request(7, make([]tlog.Hash, 4), l.signed(t, 20)), 1},
-		"a junk proof, another size": {request(7, nil, l.signed(t, 21)), 1},
+		"not signed by the log":      {request(7, nil, sign(evil.Head(7), l.KeyName, mallory)), 0},
+		"malformed":                  {"old 7\n\n" + evil.Head(7), 0},
+		"stale old":                  {l.Request(5, 20), 0},
+		"old too large":              {request(25, nil, l.signed(20)), 0},
+		"refresh with a proof":       {request(7, l.proof(5, 7), l.signed(7)), 0},
+		"extension lines":            {request(7, nil, l.sign(l.Head(7)+"x\n")), 0},
+		"older checkpoint":           {request(7, nil, l.signed(5)), 0},
+		"a junk proof":               {request(7, make([]tlog.Hash, 3), l.signed(20)), 1},
+		"another junk proof":         {request(7, make([]tlog.Hash, 4), l.signed(20)), 1},
+		"a junk proof, another size": {request(7, nil, l.signed(21)), 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := open(t, newConfig(t, l))
-			mustAdd(t, w, l.request(t, 0, 7))
+			mustAdd(t, w, l.Request(0, 7))
 			if _, err := w.AddCheckpoint(t.Context(), []byte(test.body)); err == nil {
 				t.Fatal("cosigned")
 			}
-			rejected, err := w.Rejected(t.Context(), l.origin)
+			rejected, err := w.Rejected(t.Context(), l.KeyName)
 			check0(t, err)
-			forks, err := w.Forks(t.Context(), l.origin)
+			forks, err := w.Forks(t.Context(), l.KeyName)
 			check0(t, err)
 			if len(rejected) != test.rejected || len(forks) != 0 {
 				t.Errorf("%d rejected and %d forks on record, want %d and 0", len(rejected), len(forks), test.rejected)
@@ -120,22 +120,22 @@ func TestStrangersCannotMakeEvidenceAgainstAnHonestLog(t *testing.T) {
 }
 
 func TestARejectedRequestKeepsAllThatAPersonNeeds(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
-	evil := newTestLog(t, "log.example", 40, 3, "fork")
+	l := newTestLog("log.example", 40)
+	evil := l.fork(3, "fork")
 	w := open(t, newConfig(t, l))
-	mustAdd(t, w, l.request(t, 0, 7))
-	held, err := w.Checkpoint(t.Context(), l.origin)
+	mustAdd(t, w, l.Request(0, 7))
+	held, err := w.Checkpoint(t.Context(), l.KeyName)
 	check0(t, err)
 	unknown := "— unknown.example AAAAAAAA\n"
-	body := request(7, evil.proof(t, 7, 20), evil.signed(t, 20)+unknown)
+	body := request(7, evil.proof(7, 20), evil.signed(20)+unknown)
 	if _, err := w.AddCheckpoint(t.Context(), []byte(body)); StatusCode(err) != 422 {
 		t.Fatal(err)
 	}
-	all, err := w.Rejected(t.Context(), l.origin)
+	all, err := w.Rejected(t.Context(), l.KeyName)
 	check0(t, err)
 	want := Rejected{
-		Origin: l.origin, Size: 20, Reason: "proof", Old: 7, Proof: formatProof(evil.proof(t, 7, 20)),
-		Signed: evil.signed(t, 20), Held: string(held), Seen: newClock().now().UTC(),
+		Origin: l.KeyName, Size: 20, Reason: "proof", Old: 7, Proof: formatProof(evil.proof(7, 20)),
+		Signed: evil.signed(20), Held: string(held), Seen: newClock().now().UTC(),
 	}
 	if len(all) != 1 || all[0] != want {
 		t.Errorf("recorded %+v\nwant %+v", all, want)
@@ -144,20 +144,20 @@ func TestARejectedRequestKeepsAllThatAPersonNeeds(t *testing.T) {
 
 func TestEvidenceIsBoundedAndReplaysChangeNothing(t *testing.T) {
 	const n = 3 * MaxRejected
-	l := newTestLog(t, "log.example", n+20, n+20, "")
-	quiet := newTestLog(t, "log.example/quiet", 40, 40, "")
+	l := newTestLog("log.example", n+20)
+	quiet := newTestLog("log.example/quiet", 40)
 	w := open(t, newConfig(t, l, quiet))
-	mustAdd(t, w, l.request(t, 0, 7))
+	mustAdd(t, w, l.Request(0, 7))
 	junk := func(size int64) {
 		t.Helper()
-		if _, err := w.AddCheckpoint(t.Context(), []byte(request(7, nil, l.signed(t, size)))); StatusCode(err) != 422 {
+		if _, err := w.AddCheckpoint(t.Context(), []byte(request(7, nil, l.signed(size)))); StatusCode(err) != 422 {
 			t.Fatal(err)
 		}
 	}
 	for size := int64(8); size < 8+n; size++ {
 		junk(size)
 	}
-	all, err := w.Rejected(t.Context(), l.origin)
+	all, err := w.Rejected(t.Context(), l.KeyName)
 	check0(t, err)
 	if len(all) != MaxRejected || all[0].Size != 8+n-MaxRejected || all[MaxRejected-1].Size != 7+n {
 		t.Errorf("%d records from size %d; want the %d largest sizes", len(all), all[0].Size, MaxRejected)
@@ -174,28 +174,28 @@ func TestEvidenceIsBoundedAndReplaysChangeNothing(t *testing.T) {
 		t.Errorf("replays changed %d rows", after-before)
 	}
 	// One log's noise takes nothing from another's quota.
-	if _, err := w.AddCheckpoint(t.Context(), []byte(quiet.request(t, 0, 5))); err != nil {
+	if _, err := w.AddCheckpoint(t.Context(), []byte(quiet.Request(0, 5))); err != nil {
 		t.Error(err)
 	}
-	if _, err := w.AddCheckpoint(t.Context(), []byte(request(5, nil, quiet.signed(t, 9)))); StatusCode(err) != 422 {
+	if _, err := w.AddCheckpoint(t.Context(), []byte(request(5, nil, quiet.signed(9)))); StatusCode(err) != 422 {
 		t.Error(err)
 	}
-	if all, err := w.Rejected(t.Context(), quiet.origin); err != nil || len(all) != 1 {
+	if all, err := w.Rejected(t.Context(), quiet.KeyName); err != nil || len(all) != 1 {
 		t.Errorf("the quiet log has %d records, %v", len(all), err)
 	}
 }
 
 func TestForksAreBoundedAndTheFirstStay(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	w := open(t, newConfig(t, l))
-	mustAdd(t, w, l.request(t, 0, 7))
+	mustAdd(t, w, l.Request(0, 7))
 	for i := range 2 * MaxForks {
-		evil := newTestLog(t, "log.example", 7, 3, fmt.Sprintf("fork %d", i))
-		if _, err := w.AddCheckpoint(t.Context(), []byte(request(7, nil, evil.signed(t, 7)))); StatusCode(err) != 422 {
+		evil := newTestLog("log.example", 7).fork(3, fmt.Sprintf("fork %d", i))
+		if _, err := w.AddCheckpoint(t.Context(), []byte(request(7, nil, evil.signed(7)))); StatusCode(err) != 422 {
 			t.Fatal(err)
 		}
 	}
-	forks, err := w.Forks(t.Context(), l.origin)
+	forks, err := w.Forks(t.Context(), l.KeyName)
 	check0(t, err)
 	if len(forks) != MaxForks {
 		t.Errorf("%d forks, want %d", len(forks), MaxForks)
@@ -203,8 +203,8 @@ func TestForksAreBoundedAndTheFirstStay(t *testing.T) {
 	for _, f := range forks {
 		checkFork(t, l, f)
 	}
-	first := newTestLog(t, "log.example", 7, 3, "fork 0")
-	if !strings.Contains(forks[0].A+forks[0].B, first.signed(t, 7)) {
+	first := newTestLog("log.example", 7).fork(3, "fork 0")
+	if !strings.Contains(forks[0].A+forks[0].B, first.signed(7)) {
 		t.Error("the first fork is gone")
 	}
 }
@@ -212,22 +212,22 @@ func TestForksAreBoundedAndTheFirstStay(t *testing.T) {
 // A log that shows a fork and hangs up must not be forgotten, and a log that has
 // enough other cosignatures must not look like one that forks.
 func TestHangingUpKeepsNothingOffTheRecord(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
-	evil := newTestLog(t, "log.example", 40, 3, "fork")
+	l := newTestLog("log.example", 40)
+	evil := l.fork(3, "fork")
 	w := open(t, newConfig(t, l))
-	mustAdd(t, w, l.request(t, 0, 7))
+	mustAdd(t, w, l.Request(0, 7))
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	// Whether the request gets its turn before it is seen to be gone is left to chance.
 	for range 1000 {
-		_, err := w.AddCheckpoint(gone, []byte(request(7, nil, evil.signed(t, 7))))
+		_, err := w.AddCheckpoint(gone, []byte(request(7, nil, evil.signed(7))))
 		if errors.Is(err, ErrFork) {
 			break
 		} else if !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 	}
-	forks, err := w.Forks(t.Context(), l.origin)
+	forks, err := w.Forks(t.Context(), l.KeyName)
 	if err != nil || len(forks) != 1 {
 		t.Fatalf("%d forks on record, want 1; %v", len(forks), err)
 	}

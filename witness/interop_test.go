@@ -12,6 +12,8 @@ import (
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/testlog"
 )
 
 func newMLDSAKey(t testing.TB, b byte) *mldsa.PrivateKey {
@@ -23,18 +25,18 @@ func newMLDSAKey(t testing.TB, b byte) *mldsa.PrivateKey {
 
 // The cosignatures and the monitoring endpoint, read by two other libraries.
 func TestCosignaturesVerifyElsewhere(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	cfg := newConfig(t, l)
 	cfg.Signers = append(cfg.Signers, newMLDSAKey(t, 1))
 	w := open(t, cfg)
 	url := serve(t, w)
 	junk := "— unknown.example AAAAAAAA\n"
-	got := post(t, url, request(0, nil, l.signed(t, 20)+junk))
+	got := post(t, url, request(0, nil, l.signed(20)+junk))
 	if got.code != 200 || strings.Count(got.body, "\n") != 2 {
 		t.Fatalf("status %d, body %q; want two cosignature lines", got.code, got.body)
 	}
-	stored := get(t, url+"/"+originHash(l.origin)+"/checkpoint")
-	if want := l.signed(t, 20) + got.body; stored.code != 200 || stored.body != want {
+	stored := get(t, url+"/"+originHash(l.KeyName)+"/checkpoint")
+	if want := l.signed(20) + got.body; stored.code != 200 || stored.body != want {
 		t.Errorf("monitoring: %d %q, want %q", stored.code, stored.body, want)
 	}
 	for i, vkey := range w.VKeys() {
@@ -57,7 +59,7 @@ func TestCosignaturesVerifyElsewhere(t *testing.T) {
 			t.Errorf("timestamps %v, want %d", times, want)
 		}
 	}
-	policy, err := torchwood.ParsePolicy([]byte("log " + l.vkey(t) + "\nwitness w1 " + w.VKeys()[0] + "\nwitness w2 " + w.VKeys()[1] + "\ngroup g all w1 w2\nquorum g\n"))
+	policy, err := torchwood.ParsePolicy([]byte("log " + l.VKey + "\nwitness w1 " + w.VKeys()[0] + "\nwitness w2 " + w.VKeys()[1] + "\ngroup g all w1 w2\nquorum g\n"))
 	check0(t, err)
 	if c, _, err := torchwood.VerifyCheckpoint([]byte(stored.body), policy); err != nil || c.N != 20 {
 		t.Errorf("policy: %v, %v", c, err)
@@ -67,26 +69,24 @@ func TestCosignaturesVerifyElsewhere(t *testing.T) {
 // A log may sign its checkpoints with ML-DSA-44; c2sp.org/tlog-checkpoint even
 // recommends it.
 func TestALogMaySignWithMLDSA(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
-	signer, err := torchwood.NewCosignatureSigner(l.origin, newMLDSAKey(t, 2))
+	l := newTestLog("log.example", 40)
+	signer, err := torchwood.NewCosignatureSigner(l.KeyName, newMLDSAKey(t, 2))
 	check0(t, err)
 	cfg := newConfig(t)
 	cfg.Logs = []Log{{Origin: "", VKey: signer.Verifier().String()}}
 	w := open(t, cfg)
-	signed, err := note.Sign(&note.Note{Text: l.text(t, 9)}, signer)
-	check0(t, err)
-	mustAdd(t, w, request(0, nil, string(signed)))
-	if _, err := w.AddCheckpoint(t.Context(), []byte(l.request(t, 9, 20))); StatusCode(err) != 403 {
+	mustAdd(t, w, request(0, nil, string(testlog.Sign(l.Head(9), signer))))
+	if _, err := w.AddCheckpoint(t.Context(), []byte(l.Request(9, 20))); StatusCode(err) != 403 {
 		t.Errorf("the Ed25519 key is not trusted here: %v", err)
 	}
 }
 
 // The message that cosign.go writes is the one that torchwood's signer signs.
 func TestMessagesAreThoseOfTheOtherImplementation(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
-	c, err := torchwood.ParseCheckpoint(l.text(t, 20))
+	l := newTestLog("log.example", 40)
+	c, err := torchwood.ParseCheckpoint(l.Head(20))
 	check0(t, err)
-	for _, key := range []crypto.Signer{seed("witness"), newMLDSAKey(t, 1)} {
+	for _, key := range []crypto.Signer{testlog.Ed25519("witness"), newMLDSAKey(t, 1)} {
 		spy := &spySigner{Signer: key}
 		theirs, err := torchwood.NewCosignatureSigner(witnessName, spy)
 		check0(t, err)
@@ -120,35 +120,35 @@ func (s *spySigner) Sign(rand io.Reader, msg []byte, opts crypto.SignerOpts) ([]
 // check of another implementation.
 func TestConsistencyAgreesWithAnotherImplementation(t *testing.T) {
 	const n = 18
-	good := newTestLog(t, "log.example", n, n, "")
-	evil := newTestLog(t, "log.example", n, 6, "fork")
+	good := newTestLog("log.example", n)
+	evil := good.fork(6, "fork")
 	agree := func(old, size int64, root tlog.Hash, proof []tlog.Hash) {
 		t.Helper()
-		c := torchwood.Checkpoint{Origin: good.origin, Tree: tlog.Tree{N: size, Hash: root}}
-		err := check(&Request{Old: old, Proof: proof, Checkpoint: c}, state{Size: old, Root: good.root(t, old)})
-		theirs := tlog.CheckTree(proof, size, root, old, good.root(t, old))
+		c := torchwood.Checkpoint{Origin: good.KeyName, Tree: tlog.Tree{N: size, Hash: root}}
+		err := check(&Request{Old: old, Proof: proof, Checkpoint: c}, state{Size: old, Root: good.root(old)})
+		theirs := tlog.CheckTree(proof, size, root, old, good.root(old))
 		if (err == nil) != (theirs == nil) {
 			t.Errorf("from %d to %d: we say %v, they say %v", old, size, err, theirs)
 		}
 	}
 	for size := int64(1); size <= n; size++ {
 		for old := int64(1); old <= size; old++ {
-			for _, l := range []*testLog{good, evil} {
-				p := l.proof(t, old, size)
-				agree(old, size, l.root(t, size), p)
-				agree(old, size, good.root(t, size), p)
+			for _, l := range []testLog{good, evil} {
+				p := l.proof(old, size)
+				agree(old, size, l.root(size), p)
+				agree(old, size, good.root(size), p)
 				agree(old, size, tlog.Hash{}, p)
-				agree(old, size, l.root(t, size), append(p[:len(p):len(p)], tlog.Hash{}))
-				agree(old, size, l.root(t, size), append([]tlog.Hash{{}}, p...))
+				agree(old, size, l.root(size), append(p[:len(p):len(p)], tlog.Hash{}))
+				agree(old, size, l.root(size), append([]tlog.Hash{{}}, p...))
 				for i := range p {
 					mangled := append([]tlog.Hash{}, p...)
 					mangled[i][31] ^= 1
-					agree(old, size, l.root(t, size), mangled)
-					agree(old, size, l.root(t, size), append(append([]tlog.Hash{}, p[:i]...), p[i+1:]...))
+					agree(old, size, l.root(size), mangled)
+					agree(old, size, l.root(size), append(append([]tlog.Hash{}, p[:i]...), p[i+1:]...))
 					if i > 0 {
 						swapped := append([]tlog.Hash{}, p...)
 						swapped[i], swapped[i-1] = swapped[i-1], swapped[i]
-						agree(old, size, l.root(t, size), swapped)
+						agree(old, size, l.root(size), swapped)
 					}
 				}
 			}
@@ -157,28 +157,28 @@ func TestConsistencyAgreesWithAnotherImplementation(t *testing.T) {
 }
 
 func TestTheIndexSaysWhoWeAreAndWhatWeWatch(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
-	fresh := newTestLog(t, "log.example/fresh", 40, 40, "")
+	l := newTestLog("log.example", 40)
+	fresh := newTestLog("log.example/fresh", 40)
 	w := open(t, newConfig(t, l, fresh))
-	mustAdd(t, w, l.request(t, 0, 20))
+	mustAdd(t, w, l.Request(0, 20))
 	url := serve(t, w)
 	got := get(t, url+"/")
 	for _, want := range []string{
 		"cratelog witness witness.example/w1\n", "vkey " + w.VKeys()[0] + "\n",
-		"log log.example\nsize 20\ncosigned 2027-01-15T08:00:00Z\n/" + originHash(l.origin) + "/checkpoint\n",
+		"log log.example\nsize 20\ncosigned 2027-01-15T08:00:00Z\n/" + originHash(l.KeyName) + "/checkpoint\n",
 		"log log.example/fresh\nnothing cosigned yet\n",
 	} {
 		if !strings.Contains(got.body, want) {
 			t.Errorf("index %q should contain %q", got.body, want)
 		}
 	}
-	if got := get(t, url+"/"+originHash(fresh.origin)+"/checkpoint"); got.code != 404 || !strings.Contains(got.body, "has not cosigned") {
+	if got := get(t, url+"/"+originHash(fresh.KeyName)+"/checkpoint"); got.code != 404 || !strings.Contains(got.body, "has not cosigned") {
 		t.Errorf("checkpoint of a log never cosigned: %d %q", got.code, got.body)
 	}
-	if got := get(t, url+"/"+strings.ToUpper(originHash(l.origin))+"/checkpoint"); got.code != 404 {
+	if got := get(t, url+"/"+strings.ToUpper(originHash(l.KeyName))+"/checkpoint"); got.code != 404 {
 		t.Errorf("upper-case hash: %d", got.code)
 	}
-	post(t, url, l.request(t, 3, 20))
+	post(t, url, l.Request(3, 20))
 	metrics := get(t, url+"/metrics").body
 	for _, want := range []string{
 		`cratelog_witness_add_checkpoint_total{code="409"} 1`, `cratelog_witness_log_size{origin="log.example"} 20`,

@@ -1,35 +1,32 @@
 package witness
 
 import (
-	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
 
-	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/testlog"
 )
 
 // TestStatusMatrix holds the table of c2sp.org/tlog-witness, over HTTP, against
 // a witness that has cosigned size 7 of the log, and nothing of the log "fresh".
 func TestStatusMatrix(t *testing.T) {
-	l := newTestLog(t, "log.example/a", 40, 40, "")
-	other := newTestLog(t, "log.example/a", 40, 3, "fork") // same key, another history from leaf 3 on
-	fresh := newTestLog(t, "log.example/fresh", 40, 40, "")
-	stranger := newTestLog(t, "log.example/stranger", 40, 40, "")
-	second := seed("second key of log a")
-	extended := func(text string) string { return sign(t, text+"extension\n", l.origin, l.key) }
-	wrongEmpty := func(l *testLog) string {
-		c := torchwood.Checkpoint{Origin: l.origin, Tree: tlog.Tree{N: 0, Hash: l.root(t, 5)}}
-		return sign(t, c.String(), l.origin, l.key)
-	}
-	badLine := func(l *testLog, size int64) string { // right name and key ID, wrong signature
-		return strings.TrimPrefix(sign(t, l.text(t, size+1), l.origin, l.key), l.text(t, size+1)+"\n")
+	l := newTestLog("log.example/a", 40)
+	other := l.fork(3, "fork") // same key, another history from leaf 3 on
+	fresh := newTestLog("log.example/fresh", 40)
+	stranger := newTestLog("log.example/stranger", 40)
+	const second = "second key of log a"
+	extended := func(text string) string { return l.sign(text + "extension\n") }
+	wrongEmpty := func(l testLog) string { return l.sign(testlog.Head(l.KeyName, 0, l.root(5))) }
+	badLine := func(l testLog, size int64) string { // right name and key ID, wrong signature
+		return strings.TrimPrefix(l.sign(l.Head(size+1)), l.Head(size+1)+"\n")
 	}
 	junkLine := "— unknown.example " + base64.StdEncoding.EncodeToString(make([]byte, 76)) + "\n"
-	sameName := "— " + l.origin + " " + base64.StdEncoding.EncodeToString(make([]byte, 68)) + "\n"
-	swapped := l.proof(t, 7, 20)
+	sameName := "— " + l.KeyName + " " + base64.StdEncoding.EncodeToString(make([]byte, 68)) + "\n"
+	swapped := l.proof(7, 20)
 	swapped[0], swapped[1] = swapped[1], swapped[0]
 
 	const conflict7 = "7\n"
@@ -39,72 +36,72 @@ func TestStatusMatrix(t *testing.T) {
 		code int
 		want string // part of the body; for 200 and 409 see below
 	}{
-		{"first checkpoint", fresh.request(t, 0, 5), 200, ""},
-		{"first checkpoint of size 0", fresh.request(t, 0, 0), 200, ""},
-		{"growth with a proof", l.request(t, 7, 20), 200, ""},
-		{"growth by one", l.request(t, 7, 8), 200, ""},
-		{"same size, same root: refresh", l.request(t, 7, 7), 200, ""},
-		{"signature of a second trusted key", request(7, l.proof(t, 7, 9), sign(t, l.text(t, 9), l.origin, second)), 200, ""},
-		{"unknown signatures beside the log's", request(7, l.proof(t, 7, 9), l.signed(t, 9)+junkLine+sameName), 200, ""},
-		{"unknown signatures before the log's", request(7, l.proof(t, 7, 9), l.text(t, 9)+"\n"+junkLine+strings.TrimPrefix(l.signed(t, 9), l.text(t, 9)+"\n")), 200, ""},
-		{"the log's signature twice", request(7, l.proof(t, 7, 9), l.signed(t, 9)+strings.TrimPrefix(l.signed(t, 9), l.text(t, 9)+"\n")), 200, ""},
+		{"first checkpoint", fresh.Request(0, 5), 200, ""},
+		{"first checkpoint of size 0", fresh.Request(0, 0), 200, ""},
+		{"growth with a proof", l.Request(7, 20), 200, ""},
+		{"growth by one", l.Request(7, 8), 200, ""},
+		{"same size, same root: refresh", l.Request(7, 7), 200, ""},
+		{"signature of a second trusted key", request(7, l.proof(7, 9), sign(l.Head(9), l.KeyName, second)), 200, ""},
+		{"unknown signatures beside the log's", request(7, l.proof(7, 9), l.signed(9)+junkLine+sameName), 200, ""},
+		{"unknown signatures before the log's", request(7, l.proof(7, 9), l.Head(9)+"\n"+junkLine+strings.TrimPrefix(l.signed(9), l.Head(9)+"\n")), 200, ""},
+		{"the log's signature twice", request(7, l.proof(7, 9), l.signed(9)+strings.TrimPrefix(l.signed(9), l.Head(9)+"\n")), 200, ""},
 
-		{"unknown origin", stranger.request(t, 0, 5), 404, "does not know the checkpoint's origin"},
-		{"unknown origin, key of a known log", request(0, nil, sign(t, stranger.text(t, 5), l.origin, l.key)), 404, "does not know"},
-		{"unknown origin with extension lines", request(0, nil, sign(t, stranger.text(t, 5)+"x\n", stranger.origin, stranger.key)), 404, "does not know"},
+		{"unknown origin", stranger.Request(0, 5), 404, "does not know the checkpoint's origin"},
+		{"unknown origin, key of a known log", request(0, nil, l.sign(stranger.Head(5))), 404, "does not know"},
+		{"unknown origin with extension lines", request(0, nil, stranger.sign(stranger.Head(5)+"x\n")), 404, "does not know"},
 
-		{"only unknown signatures", request(7, l.proof(t, 7, 9), l.text(t, 9)+"\n"+junkLine), 403, "is not correctly signed"},
-		{"signed by another log's key", request(7, l.proof(t, 7, 9), sign(t, l.text(t, 9), fresh.origin, fresh.key)), 403, "is not correctly signed"},
-		{"right key under another name", request(7, l.proof(t, 7, 9), sign(t, l.text(t, 9), "log.example/b", l.key)), 403, "is not correctly signed"},
-		{"bad signature of a trusted key", request(7, l.proof(t, 7, 9), l.text(t, 9)+"\n"+badLine(l, 9)), 403, "is not correctly signed"},
-		{"good and bad signature of one key", request(7, l.proof(t, 7, 9), l.signed(t, 9)+badLine(l, 9)), 403, "is not correctly signed"},
-		{"bad and good signature of one key", request(7, l.proof(t, 7, 9), l.text(t, 9)+"\n"+badLine(l, 9)+strings.TrimPrefix(l.signed(t, 9), l.text(t, 9)+"\n")), 403, "is not correctly signed"},
-		{"signature cut to the key ID and a byte", request(7, nil, l.text(t, 9)+"\n"+cutSignature(t, l, 9)), 403, "is not correctly signed"},
-		{"403 goes before 409", request(3, nil, l.text(t, 9)+"\n"+junkLine), 403, "is not correctly signed"},
+		{"only unknown signatures", request(7, l.proof(7, 9), l.Head(9)+"\n"+junkLine), 403, "is not correctly signed"},
+		{"signed by another log's key", request(7, l.proof(7, 9), fresh.sign(l.Head(9))), 403, "is not correctly signed"},
+		{"right key under another name", request(7, l.proof(7, 9), sign(l.Head(9), "log.example/b", l.KeyName)), 403, "is not correctly signed"},
+		{"bad signature of a trusted key", request(7, l.proof(7, 9), l.Head(9)+"\n"+badLine(l, 9)), 403, "is not correctly signed"},
+		{"good and bad signature of one key", request(7, l.proof(7, 9), l.signed(9)+badLine(l, 9)), 403, "is not correctly signed"},
+		{"bad and good signature of one key", request(7, l.proof(7, 9), l.Head(9)+"\n"+badLine(l, 9)+strings.TrimPrefix(l.signed(9), l.Head(9)+"\n")), 403, "is not correctly signed"},
+		{"signature cut to the key ID and a byte", request(7, nil, l.Head(9)+"\n"+cutSignature(t, l, 9)), 403, "is not correctly signed"},
+		{"403 goes before 409", request(3, nil, l.Head(9)+"\n"+junkLine), 403, "is not correctly signed"},
 
-		{"old larger than the size", request(21, nil, l.signed(t, 20)), 400, "the old size is larger"},
-		{"old larger than the size, first request", request(6, nil, fresh.signed(t, 5)), 400, "the old size is larger"},
-		{"old larger than the size and than the state", request(9, nil, l.signed(t, 8)), 400, "the old size is larger"},
-		{"extension lines", request(7, l.proof(t, 7, 9), extended(l.text(t, 9))), 400, "does not cosign checkpoints with extension lines"},
-		{"extension lines on a refresh", request(7, nil, extended(l.text(t, 7))), 400, "does not cosign checkpoints with extension lines"},
+		{"old larger than the size", request(21, nil, l.signed(20)), 400, "the old size is larger"},
+		{"old larger than the size, first request", request(6, nil, fresh.signed(5)), 400, "the old size is larger"},
+		{"old larger than the size and than the state", request(9, nil, l.signed(8)), 400, "the old size is larger"},
+		{"extension lines", request(7, l.proof(7, 9), extended(l.Head(9))), 400, "does not cosign checkpoints with extension lines"},
+		{"extension lines on a refresh", request(7, nil, extended(l.Head(7))), 400, "does not cosign checkpoints with extension lines"},
 
-		{"old too small", l.request(t, 5, 20), 409, conflict7},
-		{"old 0", l.request(t, 0, 20), 409, conflict7},
-		{"old too large", l.request(t, 8, 20), 409, conflict7},
-		{"replay of a smaller checkpoint", l.request(t, 5, 6), 409, conflict7},
-		{"old 0, same checkpoint", l.request(t, 0, 7), 409, conflict7},
-		{"old 0, size 0", l.request(t, 0, 0), 409, conflict7},
-		{"old 3 on a log never seen", fresh.request(t, 3, 5), 409, "0\n"},
-		{"another history of the same size, wrong old", request(3, other.proof(t, 3, 7), other.signed(t, 7)), 409, conflict7},
+		{"old too small", l.Request(5, 20), 409, conflict7},
+		{"old 0", l.Request(0, 20), 409, conflict7},
+		{"old too large", l.Request(8, 20), 409, conflict7},
+		{"replay of a smaller checkpoint", l.Request(5, 6), 409, conflict7},
+		{"old 0, same checkpoint", l.Request(0, 7), 409, conflict7},
+		{"old 0, size 0", l.Request(0, 0), 409, conflict7},
+		{"old 3 on a log never seen", fresh.Request(3, 5), 409, "0\n"},
+		{"another history of the same size, wrong old", request(3, other.proof(3, 7), other.signed(7)), 409, conflict7},
 
 		{"size 0 with another root", request(0, nil, wrongEmpty(fresh)), 422, "a tree of size 0 has the root hash"},
-		{"size 0 with another root and a proof", request(0, fresh.proof(t, 2, 5), wrongEmpty(fresh)), 422, "a tree of size 0 has the root hash"},
-		{"old 0 with a proof", request(0, fresh.proof(t, 2, 5), fresh.signed(t, 5)), 422, "the proof must be empty"},
-		{"refresh with a proof", request(7, l.proof(t, 5, 7), l.signed(t, 7)), 422, "the proof must be empty"},
-		{"same size, other root", request(7, nil, other.signed(t, 7)), 422, "same size and another root hash"},
-		{"same size, other root, with a proof", request(7, l.proof(t, 5, 7), other.signed(t, 7)), 422, "same size and another root hash"},
-		{"no proof", request(7, nil, l.signed(t, 20)), 422, "proof does not verify"},
-		{"proof too short", request(7, l.proof(t, 7, 20)[1:], l.signed(t, 20)), 422, "proof does not verify"},
-		{"proof too long", request(7, append(l.proof(t, 7, 20), tlog.Hash{}), l.signed(t, 20)), 422, "proof does not verify"},
-		{"proof in another order", request(7, swapped, l.signed(t, 20)), 422, "proof does not verify"},
-		{"proof of another old size", request(7, l.proof(t, 6, 20), l.signed(t, 20)), 422, "proof does not verify"},
-		{"proof of another new size", request(7, l.proof(t, 7, 21), l.signed(t, 20)), 422, "proof does not verify"},
-		{"another history", request(7, other.proof(t, 7, 20), other.signed(t, 20)), 422, "proof does not verify"},
-		{"63 hashes of nothing", request(7, make([]tlog.Hash, 63), l.signed(t, 20)), 422, "proof does not verify"},
+		{"size 0 with another root and a proof", request(0, fresh.proof(2, 5), wrongEmpty(fresh)), 422, "a tree of size 0 has the root hash"},
+		{"old 0 with a proof", request(0, fresh.proof(2, 5), fresh.signed(5)), 422, "the proof must be empty"},
+		{"refresh with a proof", request(7, l.proof(5, 7), l.signed(7)), 422, "the proof must be empty"},
+		{"same size, other root", request(7, nil, other.signed(7)), 422, "same size and another root hash"},
+		{"same size, other root, with a proof", request(7, l.proof(5, 7), other.signed(7)), 422, "same size and another root hash"},
+		{"no proof", request(7, nil, l.signed(20)), 422, "proof does not verify"},
+		{"proof too short", request(7, l.proof(7, 20)[1:], l.signed(20)), 422, "proof does not verify"},
+		{"proof too long", request(7, append(l.proof(7, 20), tlog.Hash{}), l.signed(20)), 422, "proof does not verify"},
+		{"proof in another order", request(7, swapped, l.signed(20)), 422, "proof does not verify"},
+		{"proof of another old size", request(7, l.proof(6, 20), l.signed(20)), 422, "proof does not verify"},
+		{"proof of another new size", request(7, l.proof(7, 21), l.signed(20)), 422, "proof does not verify"},
+		{"another history", request(7, other.proof(7, 20), other.signed(20)), 422, "proof does not verify"},
+		{"63 hashes of nothing", request(7, make([]tlog.Hash, 63), l.signed(20)), 422, "proof does not verify"},
 
-		{"64 hashes", request(7, make([]tlog.Hash, 64), l.signed(t, 20)), 400, "more than 63 proof lines"},
-		{"at the limit of the body", pad(t, l.request(t, 7, 20), MaxRequest), 200, ""},
-		{"one byte above the limit", pad(t, l.request(t, 7, 20), MaxRequest+1), 413, "larger than 65536 bytes"},
+		{"64 hashes", request(7, make([]tlog.Hash, 64), l.signed(20)), 400, "more than 63 proof lines"},
+		{"at the limit of the body", pad(t, l.Request(7, 20), MaxRequest), 200, ""},
+		{"one byte above the limit", pad(t, l.Request(7, 20), MaxRequest+1), 413, "larger than 65536 bytes"},
 		{"far above the limit", strings.Repeat("x", 4*MaxRequest), 413, "larger than 65536 bytes"},
 		{"empty body", "", 400, "malformed add-checkpoint request: there is no empty line"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := newConfig(t, l, fresh)
-			cfg.Logs = append(cfg.Logs, Log{l.origin, vkeyOf(t, l.origin, second)})
+			cfg.Logs = append(cfg.Logs, Log{l.KeyName, testlog.LogKey(l.KeyName, second).VKey})
 			w := open(t, cfg)
-			mustAdd(t, w, l.request(t, 0, 7))
+			mustAdd(t, w, l.Request(0, 7))
 			url := serve(t, w)
-			before := get(t, url+"/"+originHash(l.origin)+"/checkpoint")
+			before := get(t, url+"/"+originHash(l.KeyName)+"/checkpoint")
 
 			got := post(t, url, test.body)
 			if got.code != test.code {
@@ -130,21 +127,16 @@ func TestStatusMatrix(t *testing.T) {
 			if strings.Contains(got.body, "— "+witnessName) {
 				t.Errorf("a refusal carries a signature: %q", got.body)
 			}
-			if after := get(t, url+"/"+originHash(l.origin)+"/checkpoint"); after != before {
+			if after := get(t, url+"/"+originHash(l.KeyName)+"/checkpoint"); after != before {
 				t.Errorf("a refused request changed the state to %q", after.body)
 			}
 		})
 	}
 }
 
-func vkeyOf(t testing.TB, name string, key ed25519.PrivateKey) string {
-	t.Helper()
-	return (&testLog{origin: name, key: key}).vkey(t)
-}
-
 // cutSignature returns a line with the right name and key ID and one byte.
-func cutSignature(t testing.TB, l *testLog, size int64) string {
-	line := strings.TrimSuffix(strings.TrimPrefix(l.signed(t, size), l.text(t, size)+"\n"), "\n")
+func cutSignature(t testing.TB, l testLog, size int64) string {
+	line := strings.TrimSuffix(strings.TrimPrefix(l.signed(size), l.Head(size)+"\n"), "\n")
 	prefix, b64 := line[:strings.LastIndex(line, " ")+1], line[strings.LastIndex(line, " ")+1:]
 	blob, err := base64.StdEncoding.DecodeString(b64)
 	check0(t, err)

@@ -119,13 +119,13 @@ func corruptions(valid string) map[string]string {
 }
 
 func TestCorruptedRequestsAreRefused(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
-	valid := l.request(t, 7, 20)
+	l := newTestLog("log.example", 40)
+	valid := l.Request(7, 20)
 	if _, err := ParseRequest([]byte(valid)); err != nil {
 		t.Fatal(err)
 	}
 	w := open(t, newConfig(t, l))
-	mustAdd(t, w, l.request(t, 0, 7))
+	mustAdd(t, w, l.Request(0, 7))
 	url := serve(t, w)
 	for name, body := range corruptions(valid) {
 		if body == valid {
@@ -148,10 +148,10 @@ func TestCorruptedRequestsAreRefused(t *testing.T) {
 
 // Every single byte of a request matters: no change of one byte is cosigned.
 func TestNoFlippedByteIsCosigned(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
-	valid := l.request(t, 7, 20)
+	l := newTestLog("log.example", 40)
+	valid := l.Request(7, 20)
 	w := open(t, newConfig(t, l))
-	mustAdd(t, w, l.request(t, 0, 7))
+	mustAdd(t, w, l.Request(0, 7))
 	for i := range len(valid) {
 		for _, mask := range []byte{0x01, 0x20, 0x80} {
 			body := []byte(valid)
@@ -171,19 +171,19 @@ func TestNoFlippedByteIsCosigned(t *testing.T) {
 }
 
 func TestWhatTheGrammarAllowsIsParsed(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
-	sig := strings.TrimPrefix(l.signed(t, 5), l.text(t, 5)+"\n")
-	root := strings.SplitAfter(l.text(t, 5), "\n")[2]
+	l := newTestLog("log.example", 40)
+	sig := strings.TrimPrefix(l.signed(5), l.Head(5)+"\n")
+	root := strings.SplitAfter(l.Head(5), "\n")[2]
 	for name, body := range map[string]string{
-		"no proof":               l.request(t, 0, 5),
-		"63 proof lines":         "old 7\n" + strings.Repeat(root, 63) + "\n" + l.signed(t, 20),
+		"no proof":               l.Request(0, 5),
+		"63 proof lines":         "old 7\n" + strings.Repeat(root, 63) + "\n" + l.signed(20),
 		"largest numbers":        "old 9223372036854775807\n\nlog.example\n9223372036854775807\n" + root + "\n" + sig,
 		"origin with spaces":     "old 0\n\nGo SUM database tree é\n5\n" + root + "\n" + sig,
-		"100 signatures":         "old 0\n\n" + l.text(t, 5) + "\n" + strings.Repeat(sig, 100),
-		"extension lines":        "old 0\n\n" + l.text(t, 5) + "one\ntwo\n\n" + sig,
-		"extension like a dash":  "old 0\n\n" + l.text(t, 5) + "— x AAAAAAAA\n\n" + sig,
-		"signature of one byte":  "old 0\n\n" + l.text(t, 5) + "\n— x AAAAAAA=\n",
-		"name of another script": "old 0\n\n" + l.text(t, 5) + "\n— журнал.example AAAAAAA=\n",
+		"100 signatures":         "old 0\n\n" + l.Head(5) + "\n" + strings.Repeat(sig, 100),
+		"extension lines":        "old 0\n\n" + l.Head(5) + "one\ntwo\n\n" + sig,
+		"extension like a dash":  "old 0\n\n" + l.Head(5) + "— x AAAAAAAA\n\n" + sig,
+		"signature of one byte":  "old 0\n\n" + l.Head(5) + "\n— x AAAAAAA=\n",
+		"name of another script": "old 0\n\n" + l.Head(5) + "\n— журнал.example AAAAAAA=\n",
 	} {
 		r, err := ParseRequest([]byte(body))
 		if err != nil {
@@ -195,11 +195,11 @@ func TestWhatTheGrammarAllowsIsParsed(t *testing.T) {
 }
 
 func FuzzParseRequest(f *testing.F) {
-	l := newTestLog(f, "log.example", 40, 40, "")
-	f.Add([]byte(l.request(f, 7, 20)))
-	f.Add([]byte(l.request(f, 0, 0)))
-	f.Add([]byte("old 0\n\n" + l.text(f, 5) + "one\ntwo\n\n— x AAAAAAA=\n"))
-	for _, body := range corruptions(l.request(f, 7, 20)) {
+	l := newTestLog("log.example", 40)
+	f.Add([]byte(l.Request(7, 20)))
+	f.Add([]byte(l.Request(0, 0)))
+	f.Add([]byte("old 0\n\n" + l.Head(5) + "one\ntwo\n\n— x AAAAAAA=\n"))
+	for _, body := range corruptions(l.Request(7, 20)) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {

@@ -16,6 +16,8 @@ import (
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/testlog"
 )
 
 // Many clients push the same log, some of them another history of it. Whatever
@@ -23,8 +25,8 @@ import (
 // their timestamps and of the stored state the size never goes down.
 func TestRacingClientsNeverGetASplitViewOrARollback(t *testing.T) {
 	const clients, pushes = 8, 25
-	good := newTestLog(t, "log.example", 64, 64, "")
-	evil := newTestLog(t, "log.example", 64, 10, "fork")
+	good := newTestLog("log.example", 64)
+	evil := good.fork(10, "fork")
 	w := open(t, newConfig(t, good))
 	url := serve(t, w)
 	var mu sync.Mutex
@@ -38,15 +40,15 @@ func TestRacingClientsNeverGetASplitViewOrARollback(t *testing.T) {
 			}
 			rng := rand.New(rand.NewPCG(1, uint64(c)))
 			for old, seen, i := int64(0), int64(0), 0; i < pushes; i++ {
-				size := min(old+rng.Int64N(4), l.size)
-				got := post(t, url, l.request(t, old, size))
+				size := min(old+rng.Int64N(4), l.Tree.Size())
+				got := post(t, url, l.Request(old, size))
 				switch got.code {
 				case 200:
 					mu.Lock()
 					if cosigned[size] == nil {
 						cosigned[size] = map[tlog.Hash]bool{}
 					}
-					cosigned[size][l.root(t, size)] = true
+					cosigned[size][l.root(size)] = true
 					mu.Unlock()
 					old = size
 				case 409:
@@ -70,10 +72,10 @@ func TestRacingClientsNeverGetASplitViewOrARollback(t *testing.T) {
 			t.Errorf("two trees of size %d were cosigned", size)
 		}
 	}
-	for _, l := range []*testLog{good, evil} {
+	for _, l := range []testLog{good, evil} {
 		all := true
 		for size, roots := range cosigned {
-			all = all && roots[l.root(t, size)]
+			all = all && roots[l.root(size)]
 		}
 		if all {
 			return
@@ -85,21 +87,21 @@ func TestRacingClientsNeverGetASplitViewOrARollback(t *testing.T) {
 // Two processes on one database: the second one moves the log between the check
 // and the commit of the first.
 func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
-	evil := newTestLog(t, "log.example", 40, 5, "fork")
+	l := newTestLog("log.example", 40)
+	evil := l.fork(5, "fork")
 	for name, second := range map[string]string{
-		"longer":         l.request(t, 5, 20),
-		"another branch": evil.request(t, 5, 12),
-		"same size":      l.request(t, 5, 10),
+		"longer":         l.Request(5, 20),
+		"another branch": evil.Request(5, 12),
+		"same size":      l.Request(5, 10),
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := newConfig(t, l)
 			a := open(t, cfg)
 			cfg.Create = false
 			b := open(t, cfg)
-			mustAdd(t, a, l.request(t, 0, 5))
+			mustAdd(t, a, l.Request(0, 5))
 			a.testingOnlyStall = func() { mustAdd(t, b, second) }
-			lines, err := a.AddCheckpoint(t.Context(), []byte(l.request(t, 5, 10)))
+			lines, err := a.AddCheckpoint(t.Context(), []byte(l.Request(5, 10)))
 			var conflict *ConflictError
 			if !errors.As(err, &conflict) || lines != nil {
 				t.Fatalf("got %q, %v; want a conflict", lines, err)
@@ -109,7 +111,7 @@ func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
 			if conflict.Size != req.Checkpoint.N {
 				t.Errorf("conflict says %d, want %d", conflict.Size, req.Checkpoint.N)
 			}
-			st, err := a.store.state(t.Context(), l.origin)
+			st, err := a.store.state(t.Context(), l.KeyName)
 			check0(t, err)
 			if st.Root != req.Checkpoint.Hash {
 				t.Error("the second process's state is gone")
@@ -121,22 +123,22 @@ func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
 // The second process, whose clock is ahead, refreshes the same checkpoint: the
 // first one must not go back in time.
 func TestASecondProcessOnTheDatabaseCausesNoEarlierTimestamp(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	cfg := newConfig(t, l)
 	a := open(t, cfg)
-	mustAdd(t, a, l.request(t, 0, 5))
+	mustAdd(t, a, l.Request(0, 5))
 	ahead := newClock()
 	ahead.add(time.Minute)
 	cfg.Create, cfg.Now = false, ahead.now
 	b := open(t, cfg)
-	a.testingOnlyStall = func() { mustAdd(t, b, l.request(t, 5, 5)) }
+	a.testingOnlyStall = func() { mustAdd(t, b, l.Request(5, 5)) }
 	var conflict *ConflictError
-	if lines, err := a.AddCheckpoint(t.Context(), []byte(l.request(t, 5, 10))); !errors.As(err, &conflict) || lines != nil || conflict.Size != 5 {
+	if lines, err := a.AddCheckpoint(t.Context(), []byte(l.Request(5, 10))); !errors.As(err, &conflict) || lines != nil || conflict.Size != 5 {
 		t.Fatalf("got %q, %v; want a conflict at size 5", lines, err)
 	}
 	a.testingOnlyStall = nil
-	lines := mustAdd(t, a, l.request(t, 5, 10))
-	if got := cosigTime(t, a, l.text(t, 10), lines); got != ahead.now().Unix() {
+	lines := mustAdd(t, a, l.Request(5, 10))
+	if got := cosigTime(t, a, l.Head(10), lines); got != ahead.now().Unix() {
 		t.Errorf("timestamp %d, want that of the other process, %d", got, ahead.now().Unix())
 	}
 }
@@ -144,7 +146,7 @@ func TestASecondProcessOnTheDatabaseCausesNoEarlierTimestamp(t *testing.T) {
 // Commits fail in pairs: the state is not on disk, or it is there all the same.
 // In neither case may the signature leave.
 func TestNoSignatureLeavesWhenTheCommitFails(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	disk := errors.New("disk on fire")
 	for name, test := range map[string]struct {
 		commit func(func() error) error
@@ -155,18 +157,18 @@ func TestNoSignatureLeavesWhenTheCommitFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := open(t, newConfig(t, l))
-			mustAdd(t, w, l.request(t, 0, 5))
+			mustAdd(t, w, l.Request(0, 5))
 			url := serve(t, w)
 			w.store.testingOnlyCommit = test.commit
-			got := post(t, url, l.request(t, 5, 10))
+			got := post(t, url, l.Request(5, 10))
 			if got.code != 500 || strings.Contains(got.body, witnessName) || strings.Contains(got.body, "fire") {
 				t.Errorf("status %d, body %q", got.code, got.body)
 			}
 			w.store.testingOnlyCommit = nil
-			if got := post(t, url, l.request(t, 0, 20)); got.code != 409 || got.body != fmt.Sprintf("%d\n", test.size) {
+			if got := post(t, url, l.Request(0, 20)); got.code != 409 || got.body != fmt.Sprintf("%d\n", test.size) {
 				t.Errorf("afterwards: %d %q, want size %d", got.code, got.body, test.size)
 			}
-			mustAdd(t, w, l.request(t, test.size, 20))
+			mustAdd(t, w, l.Request(test.size, 20))
 		})
 	}
 }
@@ -185,24 +187,24 @@ func (s brokenSigner) Sign(_ io.Reader, msg []byte, opts crypto.SignerOpts) ([]b
 }
 
 func TestABrokenSignerStoresNothingAndReleasesNothing(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	for _, fail := range []error{nil, errors.New("token removed")} {
 		cfg := newConfig(t, l)
 		good := cfg.Signers[0]
 		cfg.Signers = []crypto.Signer{brokenSigner{good, fail}}
 		w := open(t, cfg)
-		got := post(t, serve(t, w), l.request(t, 0, 5))
+		got := post(t, serve(t, w), l.Request(0, 5))
 		if got.code != 500 || strings.Contains(got.body, "— ") {
 			t.Errorf("status %d, body %q", got.code, got.body)
 		}
-		if cp, err := w.Checkpoint(t.Context(), l.origin); err != nil || cp != nil {
+		if cp, err := w.Checkpoint(t.Context(), l.KeyName); err != nil || cp != nil {
 			t.Errorf("stored %q, %v", cp, err)
 		}
 	}
 }
 
 func TestTimestampsNeverGoBackWhenTheClockDoes(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	cfg := newConfig(t, l)
 	c := newClock()
 	cfg.Now = c.now
@@ -210,7 +212,7 @@ func TestTimestampsNeverGoBackWhenTheClockDoes(t *testing.T) {
 	start := c.now().Unix()
 	sign := func(old, size int64) int64 {
 		t.Helper()
-		return cosigTime(t, w, l.text(t, size), mustAdd(t, w, l.request(t, old, size)))
+		return cosigTime(t, w, l.Head(size), mustAdd(t, w, l.Request(old, size)))
 	}
 	if got := sign(0, 5); got != start {
 		t.Errorf("first timestamp %d, want %d", got, start)
@@ -225,7 +227,7 @@ func TestTimestampsNeverGoBackWhenTheClockDoes(t *testing.T) {
 	c.add(-time.Second)
 	refused := func(size int64) {
 		t.Helper()
-		got := post(t, serve(t, w), l.request(t, 6, size))
+		got := post(t, serve(t, w), l.Request(6, size))
 		if got.code != 503 || !strings.Contains(got.body, "clock is wrong") || strings.Contains(got.body, "— ") {
 			t.Errorf("clock too far back: %d %q", got.code, got.body)
 		}
@@ -244,11 +246,11 @@ func TestTimestampsNeverGoBackWhenTheClockDoes(t *testing.T) {
 }
 
 func TestTimestampsAreNeverZero(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	for _, now := range []time.Time{{}, time.Unix(0, 0), time.Unix(-5, 0)} {
 		cfg := newConfig(t, l)
 		cfg.Now = func() time.Time { return now }
-		_, err := open(t, cfg).AddCheckpoint(t.Context(), []byte(l.request(t, 0, 5)))
+		_, err := open(t, cfg).AddCheckpoint(t.Context(), []byte(l.Request(0, 5)))
 		if !errors.Is(err, ErrClock) {
 			t.Errorf("clock at %d: %v", now.Unix(), err)
 		}
@@ -256,59 +258,59 @@ func TestTimestampsAreNeverZero(t *testing.T) {
 }
 
 func TestRefreshTakesANewTimestampOncePerSecond(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	cfg := newConfig(t, l)
 	c := newClock()
 	cfg.Now = c.now
 	w := open(t, cfg)
-	first := mustAdd(t, w, l.request(t, 0, 5))
+	first := mustAdd(t, w, l.Request(0, 5))
 	w.store.testingOnlyCommit = func(func() error) error { return errors.New("no commit is due") }
-	if again := mustAdd(t, w, l.request(t, 5, 5)); again != first {
+	if again := mustAdd(t, w, l.Request(5, 5)); again != first {
 		t.Errorf("refresh within the second: %q, want %q", again, first)
 	}
 	w.store.testingOnlyCommit = nil
 	c.add(time.Second)
-	if next := mustAdd(t, w, l.request(t, 5, 5)); cosigTime(t, w, l.text(t, 5), next) != c.now().Unix() {
+	if next := mustAdd(t, w, l.Request(5, 5)); cosigTime(t, w, l.Head(5), next) != c.now().Unix() {
 		t.Errorf("refresh a second later: %q", next)
 	}
 }
 
 func TestARestartRemembersEverything(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	cfg := newConfig(t, l)
 	w := open(t, cfg)
-	mustAdd(t, w, l.request(t, 0, 5))
-	mustAdd(t, w, l.request(t, 5, 9))
-	before, err := w.Checkpoint(t.Context(), l.origin)
+	mustAdd(t, w, l.Request(0, 5))
+	mustAdd(t, w, l.Request(5, 9))
+	before, err := w.Checkpoint(t.Context(), l.KeyName)
 	check0(t, err)
 	check0(t, w.Close())
 	cfg.Create = false
 	w = open(t, cfg)
-	after, err := w.Checkpoint(t.Context(), l.origin)
+	after, err := w.Checkpoint(t.Context(), l.KeyName)
 	check0(t, err)
 	if string(before) != string(after) || len(after) == 0 {
 		t.Errorf("before %q, after %q", before, after)
 	}
-	if got := post(t, serve(t, w), l.request(t, 5, 9)); got.code != 409 || got.body != "9\n" {
+	if got := post(t, serve(t, w), l.Request(5, 9)); got.code != 409 || got.body != "9\n" {
 		t.Errorf("old size after the restart: %d %q", got.code, got.body)
 	}
 }
 
 func TestALogRemovedFromTheSettingsIsDisabledAndNotForgotten(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	cfg := newConfig(t, l)
 	logs := cfg.Logs
 	w := open(t, cfg)
-	mustAdd(t, w, l.request(t, 0, 9))
+	mustAdd(t, w, l.Request(0, 9))
 	check0(t, w.Close())
 
 	cfg.Create, cfg.Logs = false, nil
 	w = open(t, cfg)
 	url := serve(t, w)
-	if got := post(t, url, l.request(t, 9, 12)); got.code != 404 {
+	if got := post(t, url, l.Request(9, 12)); got.code != 404 {
 		t.Errorf("disabled log: %d %q", got.code, got.body)
 	}
-	if got := get(t, url+"/"+originHash(l.origin)+"/checkpoint"); got.code != 200 || !strings.HasPrefix(got.body, l.text(t, 9)) {
+	if got := get(t, url+"/"+originHash(l.KeyName)+"/checkpoint"); got.code != 200 || !strings.HasPrefix(got.body, l.Head(9)) {
 		t.Errorf("its checkpoint: %d %q", got.code, got.body)
 	}
 	if got := get(t, url+"/"); !strings.Contains(got.body, "log log.example\ndisabled\nsize 9\n") {
@@ -318,32 +320,32 @@ func TestALogRemovedFromTheSettingsIsDisabledAndNotForgotten(t *testing.T) {
 
 	cfg.Logs = logs
 	w = open(t, cfg)
-	if got := post(t, serve(t, w), l.request(t, 0, 5)); got.code != 409 || got.body != "9\n" {
+	if got := post(t, serve(t, w), l.Request(0, 5)); got.code != 409 || got.body != "9\n" {
 		t.Errorf("configured again: %d %q, the size must still be 9", got.code, got.body)
 	}
 }
 
 func TestTheWitnessKeyCanBeRotatedOverOneDatabase(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	cfg := newConfig(t, l)
 	w := open(t, cfg)
-	mustAdd(t, w, l.request(t, 0, 9))
+	mustAdd(t, w, l.Request(0, 9))
 	check0(t, w.Close())
 	cfg.Create = false
-	cfg.Signers = append(cfg.Signers, seed("next witness key"))
+	cfg.Signers = append(cfg.Signers, testlog.Ed25519("next witness key"))
 	w = open(t, cfg)
 	// Within the same second the old cosignature alone would not do.
-	lines := mustAdd(t, w, l.request(t, 9, 9))
+	lines := mustAdd(t, w, l.Request(9, 9))
 	if strings.Count(lines, "— "+witnessName) != 2 {
 		t.Errorf("cosignatures %q, want one of each key", lines)
 	}
-	if got := post(t, serve(t, w), l.request(t, 5, 9)); got.code != 409 {
+	if got := post(t, serve(t, w), l.Request(5, 9)); got.code != 409 {
 		t.Errorf("the new key forgot the log: %d %q", got.code, got.body)
 	}
 }
 
 func TestWrongDatabasesAreRefused(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	change := func(statements ...string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
 			db, err := sql.Open("sqlite", path)
@@ -384,7 +386,7 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := newConfig(t, l)
 			w := open(t, cfg)
-			mustAdd(t, w, l.request(t, 0, 9))
+			mustAdd(t, w, l.Request(0, 9))
 			check0(t, w.Close())
 			test.spoil(t, cfg.DBPath)
 			before, _ := os.ReadFile(cfg.DBPath)
@@ -443,22 +445,22 @@ func TestAPowerFailureForgetsNoCommit(t *testing.T) {
 }
 
 func TestOddFileNamesAreFileNames(t *testing.T) {
-	l := newTestLog(t, "log.example", 40, 40, "")
+	l := newTestLog("log.example", 40)
 	dir := t.TempDir()
 	for _, name := range []string{"a?mode=memory", "b%20c", "d#e", "f g", "é"} {
 		cfg := newConfig(t, l)
 		cfg.DBPath = filepath.Join(dir, name)
 		w := open(t, cfg)
-		mustAdd(t, w, l.request(t, 0, 5))
+		mustAdd(t, w, l.Request(0, 5))
 		check0(t, w.Close())
 		cfg.Create = false
-		mustAdd(t, open(t, cfg), l.request(t, 5, 6))
+		mustAdd(t, open(t, cfg), l.Request(5, 6))
 	}
 }
 
 func TestWrongSettingsAreRefused(t *testing.T) {
-	l := newTestLog(t, "log.example", 1, 1, "")
-	cosignature, err := torchwood.NewCosignatureVerifierFromKey("log.example", seed("x").Public())
+	l := newTestLog("log.example", 1)
+	cosignature, err := torchwood.NewCosignatureVerifierFromKey("log.example", testlog.Ed25519("x").Public())
 	check0(t, err)
 	for name, test := range map[string]struct {
 		change func(*Config)
