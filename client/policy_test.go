@@ -89,11 +89,11 @@ func TestPolicyTellsWhatItSays(t *testing.T) {
 // TestPoliciesThatAskForLess: a policy without its quorum still sees bad cosignatures of
 // its witnesses; with log keys only, they are lines of strangers.
 func TestPoliciesThatAskForLess(t *testing.T) {
-	l, w := logKey(t, "l.example"), witnessKey(t, "w.example", now)
-	forger := witnessKey(t, "w.example", now)
-	forger.sign = func(text []byte) ([]byte, error) { return w.sign([]byte("another\n")) }
-	p := parsePolicy(t, "log "+l.vkey+" https://l.example", "witness A "+w.vkey, "quorum A")
-	text := newTree(t, []byte("leaf")).text(t, "l.example", 1)
+	l, w := testlog.LogKey("l.example"), testlog.WitnessKey("w.example", now)
+	forger := *w
+	forger.Blob = func([]byte, time.Time) ([]byte, error) { return w.Sign([]byte("another\n")) }
+	p := parsePolicy(t, "log "+l.VKey+" https://l.example", "witness A "+w.VKey, "quorum A")
+	text := newTree([]byte("leaf")).Head("l.example", 1)
 	rules := Rules{AllowNoWitnesses: true}
 	for _, probe := range []struct {
 		name              string
@@ -104,13 +104,13 @@ func TestPoliciesThatAskForLess(t *testing.T) {
 		{"without quorum", p.WithoutQuorum(), nil, ErrCosignature, ErrNoWitnesses},
 		{"log keys only", p.LogKeysOnly(), nil, nil, ErrNoWitnesses},
 	} {
-		if _, err := probe.policy.CheckCheckpointRules(sign(t, text, l), rules); !errors.Is(err, probe.alone) {
+		if _, err := probe.policy.CheckCheckpointRules(testlog.Sign(text, l), rules); !errors.Is(err, probe.alone) {
 			t.Errorf("%s: signed by the log alone: %v", probe.name, err)
 		}
-		if _, err := probe.policy.CheckCheckpointRules(sign(t, text, l, forger), rules); !errors.Is(err, probe.bad) {
+		if _, err := probe.policy.CheckCheckpointRules(testlog.Sign(text, l, &forger), rules); !errors.Is(err, probe.bad) {
 			t.Errorf("%s: with a bad cosignature: %v", probe.name, err)
 		}
-		if _, err := probe.policy.CheckCheckpoint(sign(t, text, l, w)); !errors.Is(err, probe.quiet) {
+		if _, err := probe.policy.CheckCheckpoint(testlog.Sign(text, l, w)); !errors.Is(err, probe.quiet) {
 			t.Errorf("%s: for readers: %v", probe.name, err)
 		}
 		if len(probe.policy.Logs()) != 1 || probe.policy.Logs()[0] != p.Logs()[0] {

@@ -13,43 +13,18 @@ import (
 
 	"cratelog/client"
 	"cratelog/evidence"
+	"cratelog/internal/testlog"
 )
-
-// twin is a log with the keys and the address of l, and the same first n entries.
-func (l *fakeLog) twin(n int) *fakeLog {
-	l.t.Helper()
-	o := &fakeLog{t: l.t, origin: l.origin, trust: l.trust, server: l.server, log: l.log, wits: l.wits, time: l.time,
-		index: map[string]int64{}, notes: map[string][]byte{}}
-	for _, leaf := range l.leaves[:n] {
-		o.addLeaf(leaf)
-	}
-	for k, i := range l.index {
-		if i < int64(n) {
-			o.index[k] = i
-		}
-	}
-	return o
-}
-
-// become makes the log show another tree from now on.
-func (l *fakeLog) become(o *fakeLog) {
-	l.set(func() { l.hashes, l.leaves, l.index, l.notes = o.hashes, o.leaves, o.index, o.notes })
-}
 
 // forkFiles returns the evidence that a place holds, as a stranger with the keys
 // verifies it.
 func (p *place) forkFiles(l *fakeLog) (paths []string) {
 	p.t.Helper()
-	var logs, wits []string
-	for _, line := range strings.Split(l.trust, "\n") {
-		switch f := strings.Fields(line); {
-		case len(f) > 0 && f[0] == "log":
-			logs = append(logs, f[1])
-		case len(f) > 0 && f[0] == "witness":
-			wits = append(wits, f[2])
-		}
+	var wits []string
+	for _, w := range l.Witnesses {
+		wits = append(wits, w.VKey)
 	}
-	keys, err := evidence.NewKeys(logs, wits)
+	keys, err := evidence.NewKeys([]string{l.VKey}, wits)
 	fatalIf(p.t, err)
 	for _, f := range p.files("state") {
 		if !strings.HasSuffix(f, ".evidence") {
@@ -58,7 +33,7 @@ func (p *place) forkFiles(l *fakeLog) (paths []string) {
 		e, err := evidence.Read(f)
 		fatalIf(p.t, err)
 		c, err := evidence.Verify(e, keys, nil)
-		if err != nil || c.Who != "log "+l.origin || len(c.Also) != 3 {
+		if err != nil || c.Who != "log "+l.KeyName || len(c.Also) != 3 {
 			p.t.Errorf("%s: %+v, %v", f, c, err)
 		}
 		paths = append(paths, f)
@@ -70,14 +45,14 @@ func TestAGrowingLogIsShownToBeConsistent(t *testing.T) {
 	l, p, wants := hello(t, dev)
 	l.pad(300, "later")
 	for _, size := range []int64{2, 6, 7, 256, 257, 300} { // each verifies under another checkpoint
-		l.set(func() { l.size = size })
+		l.show(size)
 		fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
 		verified(t, p.all(wants[0]))
 	}
 	l.asked()
 	// Older ones are shown to be in the remembered one, in any order, and but once.
 	for _, size := range []int64{100, 6, 299, 100} {
-		l.set(func() { l.size = size })
+		l.show(size)
 		fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
 		verified(t, p.all(wants...))
 	}
@@ -102,14 +77,13 @@ func TestManyCheckpointsCostFewRequests(t *testing.T) {
 		wants = append(wants, p.want(name, "1.0.0", raw))
 	}
 	// Every bundle is under the checkpoint that was the newest when it was made.
-	l.set(func() {
-		l.answer = func(w http.ResponseWriter, r *http.Request) bool {
-			i, ok := l.index[strings.TrimPrefix(r.URL.Path, "/v1/crates/")]
-			if ok {
-				w.Write(l.bundle(i, i+1))
-			}
-			return ok
+	l.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		var i int64
+		_, err := fmt.Sscanf(r.URL.Path, "/v1/crates/crate-%d/1.0.0", &i)
+		if err == nil {
+			w.Write(l.bundle(l.Tree, i, i+1))
 		}
+		return err == nil
 	})
 	verified(t, p.all(wants...))
 	if n := l.asked(); n > 2*len(wants) {
@@ -123,32 +97,21 @@ func TestManyCheckpointsCostFewRequests(t *testing.T) {
 
 func TestAForkStopsEverythingAndLeavesEvidence(t *testing.T) {
 	for name, c := range map[string]struct {
-		then func(l, other *fakeLog)
+		then func(l *fakeLog, other *testlog.Tree)
 		what string
 	}{
-		"same size": {func(l, other *fakeLog) { other.pad(8, "other"); l.become(other) },
+		"same size": {func(l *fakeLog, other *testlog.Tree) { l.become(other.Grow(8, "other")) },
 			"both of 8 entries, with the roots "},
-		"a larger tree without the past": {func(l, other *fakeLog) { other.pad(12, "other"); l.become(other) },
+		"a larger tree without the past": {func(l *fakeLog, other *testlog.Tree) { l.become(other.Grow(12, "other")) },
 			"the one of 12 entries does not begin with the one of 8"},
-		"an older bundle of another past": {func(l, other *fakeLog) {
-			other.pad(7, "other")
-			old := other.bundle(3, 7)
-			l.set(func() {
-				l.answer = func(w http.ResponseWriter, r *http.Request) bool {
-					if !strings.HasPrefix(r.URL.Path, "/v1/") {
-						return false
-					}
-					w.Write(old)
-					return true
-				}
-			})
+		"an older bundle of another past": {func(l *fakeLog, other *testlog.Tree) {
+			l.says("/v1/", http.StatusOK, l.bundle(other.Grow(7, "other"), 3, 7))
 		}, "the one of 8 entries does not begin with the one of 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, p, wants := hello(t, dev)
-			other := l.twin(6)
-			honest := l.twin(6)
-			honest.pad(8, "later")
+			other := l.Tree.Fork(6)
+			honest := l.Tree.Fork(6).Grow(8, "later")
 			l.become(honest)
 			verified(t, p.all(wants[0]))
 			c.then(l, other)
@@ -181,19 +144,9 @@ func TestAForkStopsEverythingAndLeavesEvidence(t *testing.T) {
 
 func TestAForkWithinOneRunIsFound(t *testing.T) {
 	l, p, wants := hello(t, dev)
-	other := l.twin(6)
-	other.pad(7, "other")
-	b := other.bundle(3, 7)
+	b := l.bundle(l.Tree.Fork(6).Grow(7, "other"), 3, 7)
 	l.pad(7, "later")
-	l.set(func() {
-		l.answer = func(w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path != "/v1/crates/hello-proof/0.1.1" {
-				return false
-			}
-			w.Write(b)
-			return true
-		}
-	})
+	l.says("/v1/crates/hello-proof/0.1.1", http.StatusOK, b)
 	for _, v := range p.all(wants...) {
 		refused(t, v, Violation, "fork", "both of 7 entries")
 	}
@@ -210,9 +163,8 @@ func TestOtherLogsAreStillBelieved(t *testing.T) {
 	rawB, eB := forged(t, "in-b", "1.0.0")
 	a.add(eA)
 	b.add(eB)
-	other := a.twin(1)
+	other := a.Tree.Fork(1).Grow(4, "two")
 	a.pad(4, "one")
-	other.pad(4, "two")
 	inA, inB := p.want("in-a", "1.0.0", rawA), p.want("in-b", "1.0.0", rawB)
 	verified(t, p.all(inA))
 	a.become(other)
@@ -227,14 +179,12 @@ func TestTroubleWithTilesIsNoAccusation(t *testing.T) {
 	verified(t, p.all(wants[0]))
 	l.pad(300, "later")
 	tiles := func(f func(w http.ResponseWriter, r *http.Request)) {
-		l.set(func() {
-			l.answer = func(w http.ResponseWriter, r *http.Request) bool {
-				if strings.HasPrefix(r.URL.Path, "/tile/") {
-					f(w, r)
-					return true
-				}
-				return false
+		l.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			tile := strings.HasPrefix(r.URL.Path, "/tile/")
+			if tile {
+				f(w, r)
 			}
+			return tile
 		})
 	}
 	for name, c := range map[string]struct {
@@ -297,7 +247,7 @@ func TestOfflineSaysWhatWasNotCompared(t *testing.T) {
 func TestADamagedStateIsNotPassedOver(t *testing.T) {
 	l, p, wants := hello(t, dev)
 	verified(t, p.all(wants...))
-	dir := filepath.Join(p.dir, "state", originName(l.origin))
+	dir := filepath.Join(p.dir, "state", originName(l.KeyName))
 	noted := filepath.Join(dir, "consistent")
 	for _, junk := range []string{"", "\x00", "6", "6 \n7 zz\n-1 00\n", strings.Repeat("x", 1<<20)} {
 		fatalIf(t, os.WriteFile(noted, []byte(junk), 0o600))

@@ -14,11 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/torchwood"
-
 	"cratelog/cargo/policy"
 	"cratelog/entry"
 	"cratelog/evidence"
+	"cratelog/internal/testlog"
 )
 
 const dev = "development = true\n"
@@ -31,7 +30,7 @@ func hello(t testing.TB, settings string) (*fakeLog, *place, []Want) {
 	names, raws, entries := real(t)
 	var wants []Want
 	for i, e := range entries {
-		l.addLeaf(fmt.Appendf(nil, "between %d", i))
+		l.Add(fmt.Appendf(nil, "between %d", i))
 		l.add(e)
 		wants = append(wants, p.want(names[i][0], names[i][1], raws[i]))
 	}
@@ -46,7 +45,7 @@ func TestHonestCratesAreVerifiedAndRemembered(t *testing.T) {
 	for i, v := range first {
 		src := entries[i].Claim.(*entry.Source)
 		f := v.Facts
-		if f.Commit != fmt.Sprintf("%x", src.Commit) || f.Path != src.Path || !f.Development || f.Log.Origin != l.origin ||
+		if f.Commit != fmt.Sprintf("%x", src.Commit) || f.Path != src.Path || !f.Development || f.Log.Origin != l.KeyName ||
 			f.Log.Index != uint64(2*i+1) || f.Log.Size != 6 || len(f.Log.Cosignatures) != 3 || !f.Log.Witnessed.Equal(now) {
 			t.Errorf("%s %s: %+v", v.Name, v.Version, f)
 		}
@@ -198,9 +197,7 @@ func TestTroubleIsNoViolation(t *testing.T) {
 		refused(t, v, Unchecked, "unreachable", "the log log.example/a did not say whether it holds "+v.Name+" "+v.Version+": the log answered 502 Bad Gateway")
 	}
 	// A 404 of anybody else than the log says nothing.
-	l.set(func() {
-		l.answer = func(w http.ResponseWriter, r *http.Request) bool { http.NotFound(w, r); return true }
-	})
+	l.says("/", http.StatusNotFound, nil)
 	refused(t, p.all(wants[0])[0], Unchecked, "unreachable")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -229,22 +226,14 @@ func TestALogThatDoesNotAnswerIsGivenUp(t *testing.T) {
 
 func TestADishonestBundleIsAViolation(t *testing.T) {
 	l, p, wants := hello(t, dev)
-	serve := func(b []byte) {
-		l.set(func() {
-			l.answer = func(w http.ResponseWriter, _ *http.Request) bool { w.Write(b); return true }
-		})
-	}
-	serve([]byte("no bundle"))
+	l.says("/", http.StatusOK, []byte("no bundle"))
 	refused(t, p.all(wants[0])[0], Violation, "malformed-bundle", "its first line is not")
-	l.set(func() { l.answer = nil })
-	other := l.bundle(3, 6)
-	serve(other)
+	l.says("/", http.StatusOK, l.bundle(l.Tree, 3, 6))
 	refused(t, p.all(wants[0])[0], Violation, "another-crate", "the entry is about hello-proof 0.1.1, wanted is hello-proof 0.1.0")
-	witnesses := l.wits
 	l.up()
-	l.set(func() { l.wits = witnesses[:1]; clear(l.notes) })
-	refused(t, p.all(wants[0])[0], Violation, "quorum", "the quorum is 2 of (W1, W2, W3), cosigned by W1")
-	l.set(func() { l.wits = witnesses; clear(l.notes) })
+	l.ServeSigned(l.Tree, 6, l.Witnesses[0])
+	refused(t, p.all(wants[0])[0], Violation, "quorum", "the quorum is 2 of (w1, w2, w3), cosigned by w1")
+	l.Publish()
 	verified(t, p.all(wants...))
 	strict := newPlace(t, "", l)
 	refused(t, strict.all(wants[0])[0], Violation, "program", "is of the program")
@@ -259,26 +248,21 @@ func TestEachLogIsTriedInOrder(t *testing.T) {
 	w := p.want("x", "1.0.0", raw)
 	fresh := func() *place { q := newPlace(t, dev, a, b); return q }
 
-	if v := fresh().all(w)[0]; v.Status != Verified || v.Facts.Log.Origin != b.origin {
+	if v := fresh().all(w)[0]; v.Status != Verified || v.Facts.Log.Origin != b.KeyName {
 		t.Errorf("the second log has it: %v, %v", v.Status, v.Err)
 	}
 	a.down()
 	verified(t, fresh().all(w))
-	a.set(func() {
-		a.answer = func(w http.ResponseWriter, _ *http.Request) bool { fmt.Fprint(w, "garbage"); return true }
-	})
+	a.says("/", http.StatusOK, []byte("garbage"))
 	verified(t, fresh().all(w))
 	// What a says of b's crate must satisfy a's trust file, not b's.
-	bundle := b.bundle(0, 1)
-	a.set(func() {
-		a.answer = func(w http.ResponseWriter, _ *http.Request) bool { w.Write(bundle); return true }
-	})
+	a.says("/", http.StatusOK, b.bundle(b.Tree, 0, 1))
 	b.down()
 	refused(t, fresh().all(w)[0], Violation, "unknown-log", `the checkpoint names the log "log.example/b", the policy lists "log.example/a"`)
 	a.up()
 	refused(t, fresh().all(w)[0], Unchecked, "unreachable", "log.example/b")
 	b.up()
-	b.set(func() { b.index = map[string]int64{} })
+	b.Serve(b.Tree, 0, nil)
 	refused(t, fresh().all(w)[0], Violation, "not-logged")
 }
 
@@ -360,14 +344,13 @@ func TestAMemoIsForOnePolicyAndOneCrate(t *testing.T) {
 
 	// The quorum asks for a witness that has not cosigned.
 	trust := l.trust
-	stranger, err := torchwood.NewCosignatureVerifierFromKey("stranger.example", edKey("stranger").Public())
-	fatalIf(t, err)
-	l.trust = strings.Replace(trust, "group G 2", "witness S "+stranger.String()+"\ngroup G all S", 1)
+	stranger := testlog.WitnessKey("stranger.example", now)
+	l.trust = strings.Replace(trust, "group g 2", "witness S "+stranger.VKey+"\ngroup g all S", 1)
 	p.settings(dev, l)
 	for _, v := range p.offline(wants...) {
-		refused(t, v, Violation, "quorum", "the quorum is 4 of (S, W1, W2, W3), cosigned by W1, W2, W3")
+		refused(t, v, Violation, "quorum", "the quorum is 4 of (S, w1, w2, w3), cosigned by w1, w2, w3")
 	}
-	l.trust = strings.Replace(trust, "quorum G", "quorum none", 1)
+	l.trust = strings.Replace(trust, "quorum g", "quorum none", 1)
 	p.settings(dev+"max-age = \"1h\"\n", l)
 	refused(t, p.offline(wants[0])[0], Violation, "stale")
 	l.trust = trust
@@ -437,7 +420,10 @@ func TestTheAgeIsMeasuredEachTime(t *testing.T) {
 	}
 	l.up()
 	refused(t, p.all(wants[0])[0], Violation, "stale", "Fetch a newer bundle. If there is none, the log has stopped or is hidden from you")
-	l.set(func() { l.time = p.at })
+	for i, w := range l.Witnesses {
+		l.Witnesses[i] = w.At(p.at)
+	}
+	l.Publish()
 	verified(t, p.all(wants...))
 	l.server.Close()
 	verified(t, p.all(wants...))
@@ -504,7 +490,7 @@ func TestManyMayAskAtOnce(t *testing.T) {
 		fatalIf(t, err)
 		wg.Go(func() {
 			if i%8 == 0 {
-				l.addLeaf(fmt.Appendf(nil, "more %d", i)) // the log grows meanwhile
+				l.Add(fmt.Appendf(nil, "more %d", i)) // the log grows meanwhile
 			}
 			if r, err := c.Crate(t.Context(), w.Name, w.Version, w.Checksum, raw); err != nil || r.Commit == "" {
 				t.Errorf("%s: %v", w.Name, err)

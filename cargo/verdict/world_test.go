@@ -1,9 +1,7 @@
 package verdict
 
 import (
-	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -16,15 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/torchwood"
-	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
-
 	"cratelog/cargo/policy"
-	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/forge"
+	"cratelog/internal/testlog"
 )
 
 var now = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
@@ -36,173 +30,52 @@ func fatalIf(t testing.TB, err error) {
 	}
 }
 
-func edKey(name string) ed25519.PrivateKey {
-	seed := sha256.Sum256([]byte("verdict test " + name))
-	return ed25519.NewKeyFromSeed(seed[:])
-}
-
-// signer signs notes as a log or, with a time, as a witness, written down from the
-// specifications.
-type signer struct {
-	name string
-	id   uint32
-	key  ed25519.PrivateKey
-	at   func() time.Time // nil for a log
-}
-
-func (s *signer) Name() string    { return s.name }
-func (s *signer) KeyHash() uint32 { return s.id }
-func (s *signer) Sign(text []byte) ([]byte, error) {
-	if s.at == nil {
-		return ed25519.Sign(s.key, text), nil
-	}
-	ts := uint64(s.at().Unix())
-	msg := fmt.Sprintf("cosignature/v1\ntime %d\n%s", ts, text)
-	return append(binary.BigEndian.AppendUint64(nil, ts), ed25519.Sign(s.key, []byte(msg))...), nil
-}
-
-// fakeLog is a log over HTTP that serves bundles and tiles. It signs whatever it is
-// told to, and so do its witnesses.
+// fakeLog is a log over HTTP, with its trust file.
 type fakeLog struct {
-	t      testing.TB
-	origin string
+	*testlog.Log
 	trust  string // text of the trust file
 	server *httptest.Server
-	log    *signer
-	wits   []*signer
 
 	mu       sync.Mutex
-	time     time.Time // at which witnesses sign
-	leaves   [][]byte
-	hashes   []tlog.Hash
-	index    map[string]int64
-	notes    map[string][]byte // checkpoint's text and time -> signed
-	size     int64             // of the checkpoint that is handed out; 0 for all leaves
 	requests []string
-	answer   func(w http.ResponseWriter, r *http.Request) bool // before the honest answer
 }
 
 func newLog(t testing.TB, origin string) *fakeLog {
 	t.Helper()
-	l := &fakeLog{t: t, origin: origin, time: now, index: map[string]int64{}, notes: map[string][]byte{}}
-	key := edKey(origin)
-	vkey, err := note.NewEd25519VerifierKey(origin, key.Public().(ed25519.PublicKey))
-	fatalIf(t, err)
-	v, err := note.NewVerifier(vkey)
-	fatalIf(t, err)
-	l.log = &signer{name: origin, id: v.KeyHash(), key: key}
-	l.server = httptest.NewServer(l)
+	l := &fakeLog{Log: testlog.New(origin, 3, func() time.Time { return now })}
+	l.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.mu.Lock()
+		l.requests = append(l.requests, r.URL.Path)
+		l.mu.Unlock()
+		if path := r.URL.Path; !strings.HasPrefix(path, "/v1/crates/") && (!strings.HasPrefix(path, "/tile/") || strings.HasPrefix(path, "/tile/entries/")) {
+			t.Errorf("a log is asked for %s", path)
+		}
+		l.ServeHTTP(w, r)
+	}))
 	t.Cleanup(l.server.Close)
-	l.trust = fmt.Sprintf("log %s %s\n", vkey, l.server.URL)
-	for _, n := range []string{"W1", "W2", "W3"} {
-		name := n + ".example"
-		wk := edKey(name)
-		wv, err := torchwood.NewCosignatureVerifierFromKey(name, wk.Public())
-		fatalIf(t, err)
-		l.wits = append(l.wits, &signer{name, wv.KeyHash(), wk, func() time.Time { return l.time }})
-		l.trust += fmt.Sprintf("witness %s %s\n", n, wv)
-	}
-	l.trust += "group G 2 W1 W2 W3\nquorum G\n"
+	l.trust = string(l.Trust(l.server.URL))
 	return l
 }
 
-func (l *fakeLog) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, x := range indexes {
-		out[i] = l.hashes[x]
-	}
-	return out, nil
-}
-
-// add appends an entry.
-func (l *fakeLog) add(e *entry.Entry) {
-	l.t.Helper()
-	b, err := e.Marshal()
-	fatalIf(l.t, err)
-	l.addLeaf(b)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.index[e.Subject.Name+"/"+e.Subject.Version] = int64(len(l.leaves)) - 1
-}
-
-func (l *fakeLog) addLeaf(b []byte) {
-	l.t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h, err := tlog.StoredHashes(int64(len(l.leaves)), b, l)
-	fatalIf(l.t, err)
-	l.hashes, l.leaves = append(l.hashes, h...), append(l.leaves, b)
-}
+func (l *fakeLog) add(e *entry.Entry) { l.Add(testlog.Must(e.Marshal())) }
 
 // pad adds leaves that are no entries until there are n.
-func (l *fakeLog) pad(n int, what string) {
-	for i := len(l.leaves); i < n; i++ {
-		l.addLeaf(fmt.Appendf(nil, "%s %d", what, i))
-	}
+func (l *fakeLog) pad(n int64, what string) { l.become(l.Tree.Grow(n, what)) }
+
+// become makes the log show another tree from now on.
+func (l *fakeLog) become(t *testlog.Tree) {
+	l.Tree = t
+	l.Publish()
 }
 
-// bundle makes the bundle of a leaf under the first size ones.
-func (l *fakeLog) bundle(index, size int64) []byte {
-	rp, err := tlog.ProveRecord(size, index, l)
-	fatalIf(l.t, err)
-	p := &client.Proof{Index: uint64(index), Checkpoint: l.checkpoint(size), Extra: l.leaves[index]}
-	for _, h := range rp {
-		p.Hashes = append(p.Hashes, h)
-	}
-	b, err := p.Marshal()
-	fatalIf(l.t, err)
-	return b
+// show makes the log hand out a checkpoint of the first entries.
+func (l *fakeLog) show(size int64) {
+	l.Serve(l.Tree, l.Tree.Size(), l.Sign(l.Tree, size, l.Witnesses...))
 }
 
-func (l *fakeLog) checkpoint(size int64) []byte {
-	root, err := tlog.TreeHash(size, l)
-	fatalIf(l.t, err)
-	text := torchwood.Checkpoint{Origin: l.origin, Tree: tlog.Tree{N: size, Hash: root}}.String()
-	key := text + l.time.String()
-	if l.notes[key] == nil {
-		signers := []note.Signer{l.log}
-		for _, w := range l.wits {
-			signers = append(signers, w)
-		}
-		l.notes[key], err = note.Sign(&note.Note{Text: text}, signers...)
-		fatalIf(l.t, err)
-	}
-	return l.notes[key]
-}
-
-func (l *fakeLog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.requests = append(l.requests, r.URL.Path)
-	if l.answer != nil && l.answer(w, r) {
-		return
-	}
-	if name, ok := strings.CutPrefix(r.URL.Path, "/v1/crates/"); ok {
-		i, ok := l.index[name]
-		if !ok {
-			w.WriteHeader(http.StatusNotFound)
-			fmt.Fprint(w, `{"reason":"not-found","message":"no entry"}`)
-			return
-		}
-		size := l.size
-		if size == 0 {
-			size = int64(len(l.leaves))
-		}
-		w.Write(l.bundle(i, size))
-		return
-	}
-	tile, err := torchwood.ParseTilePath(strings.TrimPrefix(r.URL.Path, "/"))
-	if err != nil || tile.L < 0 {
-		l.t.Errorf("a log is asked for %s", r.URL.Path)
-		http.NotFound(w, r)
-		return
-	}
-	data, err := tlog.ReadTileData(tile, l)
-	if err != nil {
-		http.NotFound(w, r)
-		return
-	}
-	w.Write(data)
+// bundle makes the bundle of a leaf of a tree under its first size ones.
+func (l *fakeLog) bundle(t *testlog.Tree, index, size int64) []byte {
+	return t.Bundle(index, size, l.Sign(t, size, l.Witnesses...))
 }
 
 // asked returns how often the log was asked since the last time.
@@ -214,23 +87,13 @@ func (l *fakeLog) asked() int {
 	return n
 }
 
-func (l *fakeLog) set(f func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f()
-}
+// says makes the log answer the same to everything below a path.
+func (l *fakeLog) says(path string, code int, b []byte) { l.Intercept(testlog.Answer(path, code, b)) }
 
 // down makes the log answer nothing.
-func (l *fakeLog) down() {
-	l.set(func() {
-		l.answer = func(w http.ResponseWriter, _ *http.Request) bool {
-			w.WriteHeader(http.StatusBadGateway)
-			return true
-		}
-	})
-}
+func (l *fakeLog) down() { l.says("/", http.StatusBadGateway, nil) }
 
-func (l *fakeLog) up() { l.set(func() { l.answer = nil }) }
+func (l *fakeLog) up() { l.Intercept(nil) }
 
 // place is a user's machine.
 type place struct {
@@ -300,11 +163,7 @@ func (p *place) offline(wants ...Want) []Verdict {
 func real(t testing.TB) (names [][2]string, raws [][]byte, entries []*entry.Entry) {
 	t.Helper()
 	for _, n := range [][2]string{{"hello-proof", "0.1.0"}, {"hello-proof", "0.1.1"}, {"hello-inner", "0.1.0"}} {
-		b, err := os.ReadFile(filepath.Join(fixture.Root(t), "testdata", n[0]+"-"+n[1]+".entry"))
-		fatalIf(t, err)
-		e, err := entry.Parse(b)
-		fatalIf(t, err)
-		names, raws, entries = append(names, n), append(raws, fixture.Crate(t, n[0], n[1])), append(entries, e)
+		names, raws, entries = append(names, n), append(raws, fixture.Crate(t, n[0], n[1])), append(entries, fixture.Entry(t, n[0]+"-"+n[1]))
 	}
 	return names, raws, entries
 }

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/entry"
@@ -28,6 +29,7 @@ type Log struct {
 	Witnesses []*Key // in the trust file: w1, w2, ...
 	Tree      *Tree  // for tests to append to while nothing is asked
 
+	adding    sync.Mutex
 	mu        sync.Mutex
 	served    *Tree
 	size      int64 // of served that is published
@@ -93,6 +95,8 @@ func Request(old int64, proof []tlog.Hash, signed string) string {
 
 // Add appends leaves while the log may be asked, and publishes them.
 func (l *Log) Add(leaves ...[]byte) {
+	l.adding.Lock()
+	defer l.adding.Unlock()
 	l.mu.Lock()
 	l.Tree.Append(leaves...)
 	l.mu.Unlock()
@@ -189,16 +193,22 @@ func (l *Log) answer(path string) []byte {
 	return b
 }
 
-// bundle is that of the last entry of NAME/VERSION.
+// bundle is that of the last entry of NAME/VERSION under the shown checkpoint, which
+// may be of less than is served.
 func (l *Log) bundle(crate string) []byte {
+	if l.shown == nil {
+		return nil
+	}
+	text, _, _ := strings.Cut(string(l.shown), "\n\n")
+	c := Must(torchwood.ParseCheckpoint(text + "\n"))
 	name, version, _ := strings.Cut(crate, "/")
-	for i := l.size - 1; i >= 0; i-- {
+	for i := c.N - 1; i >= 0; i-- {
 		leaf := l.served.Leaves[i]
 		if !bytes.Contains(leaf, []byte(name)) {
 			continue
 		}
 		if e, err := entry.Parse(leaf); err == nil && e.Subject.Name == name && e.Subject.Version == version {
-			return l.served.Bundle(i, l.size, l.shown)
+			return l.served.Bundle(i, c.N, l.shown)
 		}
 	}
 	return nil
