@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -11,25 +9,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"cratelog/internal/fixture"
 	"cratelog/internal/registrytest"
 	"cratelog/internal/testlog"
 )
 
-// proxy installs the proxy in the project as its user does, and runs it until the
-// test ends.
+// proxy runs the proxy until the test ends, at a port that is its own to choose, and
+// installs it in the project as its user does.
 func (d *dependent) proxy() {
 	d.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	fatalIf(d.t, err)
-	address := l.Addr().String()
-	fatalIf(d.t, l.Close())
 	fatalIf(d.t, os.Remove(filepath.Join(d.dir, ".cargo", "config.toml")))
-	d.zkp("proxy", "--install", "--listen", address).want(d.t, 0, "Installed")
 	p := &process{t: d.t, name: "proxy", log: &lines{t: d.t, name: "proxy"}, done: make(chan struct{})}
-	p.cmd = exec.Command(program(d.t, "cargo-zkp"), "proxy", "--listen", address, "--index", d.registry.Index)
+	p.cmd = exec.Command(program(d.t, "cargo-zkp"), "proxy", "--listen", "127.0.0.1:0", "--index", d.registry.Index)
 	p.cmd.Dir, p.cmd.Env = d.dir, append(os.Environ(), d.env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	fatalIf(d.t, p.cmd.Start())
@@ -38,18 +30,10 @@ func (d *dependent) proxy() {
 		p.err = p.cmd.Wait()
 	}()
 	d.t.Cleanup(p.stop)
-	for range 1000 {
-		if r, err := http.Get("http://" + address + "/"); err == nil {
-			r.Body.Close()
-			return
-		}
-		select {
-		case <-p.done:
-			d.t.Fatalf("the proxy ended: %v\n%s", p.err, p.log)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	d.t.Fatal("the proxy does not answer")
+	const serving = "Serving sparse+http://"
+	_, address, _ := strings.Cut(p.waitFor(d.t, serving), serving)
+	address, _, _ = strings.Cut(address, "/")
+	d.zkp("proxy", "--install", "--listen", address).want(d.t, 0, "Installed")
 }
 
 // halts runs a plain cargo build, which must stop with our words before anything of
