@@ -24,7 +24,7 @@ import (
 // apply.
 type corruption struct {
 	name string
-	do   func(t *testing.T, w *world, e *Evidence) bool
+	do   func(w *world, e *Evidence) bool
 }
 
 func isFork(e *Evidence) bool {
@@ -43,135 +43,135 @@ func (w *world) accused(e *Evidence) *testlog.Key {
 }
 
 var corruptions = []corruption{
-	{"no signature on the first note", func(t *testing.T, w *world, e *Evidence) bool {
+	{"no signature on the first note", func(w *world, e *Evidence) bool {
 		return strip(e, 0, w.accused(e))
 	}},
-	{"no signature on the second note", func(t *testing.T, w *world, e *Evidence) bool {
+	{"no signature on the second note", func(w *world, e *Evidence) bool {
 		return len(e.Notes) > 1 && strip(e, 1, w.accused(e))
 	}},
-	{"a stranger's signature under the right name", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a stranger's signature under the right name", func(w *world, e *Evidence) bool {
 		other := testlog.LogKey(w.accused(e).KeyName, "stranger")
 		other.ID = w.accused(e).ID
 		e.Notes[0] = testlog.Sign(textOf(e.Notes[0]), other)
 		return true
 	}},
-	{"the same note twice", func(t *testing.T, w *world, e *Evidence) bool {
+	{"the same note twice", func(w *world, e *Evidence) bool {
 		if len(e.Notes) > 1 {
 			e.Notes[1] = e.Notes[0]
 		}
 		return len(e.Notes) > 1
 	}},
-	{"the notes in the other order", func(t *testing.T, w *world, e *Evidence) bool {
+	{"the notes in the other order", func(w *world, e *Evidence) bool {
 		slices.Reverse(e.Notes)
 		return len(e.Notes) > 1
 	}},
-	{"one note too many", func(t *testing.T, w *world, e *Evidence) bool {
+	{"one note too many", func(w *world, e *Evidence) bool {
 		e.Notes = append(e.Notes, e.Notes[0])
 		return true
 	}},
-	{"no note", func(t *testing.T, w *world, e *Evidence) bool { e.Notes = nil; return true }},
-	{"another log's note", func(t *testing.T, w *world, e *Evidence) bool {
+	{"no note", func(w *world, e *Evidence) bool { e.Notes = nil; return true }},
+	{"another log's note", func(w *world, e *Evidence) bool {
 		c, err := parseHead(e.Notes[0])
-		fatalIf(t, err)
+		fatalIf(w.t, err)
 		e.Notes[0] = testlog.Sign(testlog.Head("m.example", c.N, c.Hash), w.log, w.w1, w.w2)
 		return true
 	}},
-	{"the honest larger note", func(t *testing.T, w *world, e *Evidence) bool {
+	{"the honest larger note", func(w *world, e *Evidence) bool {
 		if e.Root != nil {
 			e.Notes[1] = w.honest.note(9, w.log, w.w1, w.w2)
 		}
 		return e.Root != nil
 	}},
-	{"the smaller note of the larger tree", func(t *testing.T, w *world, e *Evidence) bool {
+	{"the smaller note of the larger tree", func(w *world, e *Evidence) bool {
 		if e.Root != nil {
 			c, err := parseHead(e.Notes[0])
-			fatalIf(t, err)
+			fatalIf(w.t, err)
 			e.Notes[0] = testlog.Sign(testlog.Head(origin, c.N, *e.Root), w.log, w.w1, w.w2)
 		}
 		return e.Root != nil
 	}},
-	{"the smaller note's own root as the derived one", func(t *testing.T, w *world, e *Evidence) bool {
+	{"the smaller note's own root as the derived one", func(w *world, e *Evidence) bool {
 		if e.Root != nil {
 			c, err := parseHead(e.Notes[0])
-			fatalIf(t, err)
+			fatalIf(w.t, err)
 			e.Root = &c.Hash
 		}
 		return e.Root != nil
 	}},
-	{"an invented root", func(t *testing.T, w *world, e *Evidence) bool {
+	{"an invented root", func(w *world, e *Evidence) bool {
 		if e.Root != nil {
 			e.Root = &tlog.Hash{1}
 		}
 		return e.Root != nil
 	}},
-	{"no root", func(t *testing.T, w *world, e *Evidence) bool {
+	{"no root", func(w *world, e *Evidence) bool {
 		had := e.Root != nil
 		e.Root = nil
 		return had
 	}},
-	{"a root where none belongs", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a root where none belongs", func(w *world, e *Evidence) bool {
 		had := e.Root != nil
 		e.Root = &tlog.Hash{1}
 		return !had
 	}},
-	{"a hash changed", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a hash changed", func(w *world, e *Evidence) bool {
 		if !isFork(e) || len(e.Hashes) == 0 {
 			return false
 		}
 		e.Hashes[len(e.Hashes)/2][5] ^= 1
 		return true
 	}},
-	{"a hash less", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a hash less", func(w *world, e *Evidence) bool {
 		if len(e.Hashes) == 0 {
 			return false
 		}
 		e.Hashes = e.Hashes[1:]
 		return true
 	}},
-	{"a hash more", func(t *testing.T, w *world, e *Evidence) bool { e.Hashes = append(e.Hashes, tlog.Hash{}); return true }},
-	{"very many hashes", func(t *testing.T, w *world, e *Evidence) bool { e.Hashes = make([]tlog.Hash, 4096); return true }},
-	{"two hashes swapped", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a hash more", func(w *world, e *Evidence) bool { e.Hashes = append(e.Hashes, tlog.Hash{}); return true }},
+	{"very many hashes", func(w *world, e *Evidence) bool { e.Hashes = make([]tlog.Hash, 4096); return true }},
+	{"two hashes swapped", func(w *world, e *Evidence) bool {
 		if !isFork(e) || len(e.Hashes) < 2 {
 			return false
 		}
 		e.Hashes[0], e.Hashes[1] = e.Hashes[1], e.Hashes[0]
 		return true
 	}},
-	{"the honest proof", func(t *testing.T, w *world, e *Evidence) bool {
+	{"the honest proof", func(w *world, e *Evidence) bool {
 		if e.Root == nil {
 			return false
 		}
 		c, err := parseHead(e.Notes[0])
-		fatalIf(t, err)
+		fatalIf(w.t, err)
 		had := e.Hashes
 		e.Hashes = w.honest.Consistency(c.N, 9)
 		return !slices.Equal(had, e.Hashes)
 	}},
-	{"another index", func(t *testing.T, w *world, e *Evidence) bool {
+	{"another index", func(w *world, e *Evidence) bool {
 		if len(e.Entries) > 0 {
 			e.Entries[len(e.Entries)-1].Index++
 		}
 		return len(e.Entries) > 0
 	}},
-	{"an index outside of the tree", func(t *testing.T, w *world, e *Evidence) bool {
+	{"an index outside of the tree", func(w *world, e *Evidence) bool {
 		if len(e.Entries) > 0 {
 			e.Entries[len(e.Entries)-1].Index = 9
 		}
 		return len(e.Entries) > 0
 	}},
-	{"a negative index", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a negative index", func(w *world, e *Evidence) bool {
 		if len(e.Entries) > 0 {
 			e.Entries[0].Index = -1
 		}
 		return len(e.Entries) > 0
 	}},
-	{"an entry that is not in the tree", func(t *testing.T, w *world, e *Evidence) bool {
+	{"an entry that is not in the tree", func(w *world, e *Evidence) bool {
 		if len(e.Entries) > 0 {
 			e.Entries[0].Bytes = append(bytes.Clone(e.Entries[0].Bytes), 0)
 		}
 		return len(e.Entries) > 0
 	}},
-	{"an inner node as an entry", func(t *testing.T, w *world, e *Evidence) bool {
+	{"an inner node as an entry", func(w *world, e *Evidence) bool {
 		if len(e.Entries) != 1 || len(e.Entries[0].Path) == 0 {
 			return false
 		}
@@ -181,47 +181,47 @@ var corruptions = []corruption{
 		l.Index, l.Path = l.Index/2, l.Path[1:]
 		return true
 	}},
-	{"a path with a hash more", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a path with a hash more", func(w *world, e *Evidence) bool {
 		if len(e.Entries) > 0 {
 			e.Entries[0].Path = append(e.Entries[0].Path, tlog.Hash{})
 		}
 		return len(e.Entries) > 0
 	}},
-	{"a path with a hash less", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a path with a hash less", func(w *world, e *Evidence) bool {
 		if len(e.Entries) > 0 {
 			e.Entries[0].Path = e.Entries[0].Path[1:]
 		}
 		return len(e.Entries) > 0
 	}},
-	{"an entry less", func(t *testing.T, w *world, e *Evidence) bool {
+	{"an entry less", func(w *world, e *Evidence) bool {
 		if len(e.Entries) > 0 {
 			e.Entries = e.Entries[1:]
 		}
 		return len(e.Entries) == 0 && len(e.Notes) == 1 && forms[e.Kind].entries > 0
 	}},
-	{"an entry more", func(t *testing.T, w *world, e *Evidence) bool {
+	{"an entry more", func(w *world, e *Evidence) bool {
 		e.Entries = append(e.Entries, Leaf{Bytes: []byte("x")})
 		return true
 	}},
-	{"the same entry twice", func(t *testing.T, w *world, e *Evidence) bool {
+	{"the same entry twice", func(w *world, e *Evidence) bool {
 		if e.Kind == Duplicate {
 			e.Entries[1] = e.Entries[0]
 		}
 		return e.Kind == Duplicate
 	}},
-	{"two entries of one checksum", func(t *testing.T, w *world, e *Evidence) bool {
-		return w.twoEntries(t, e, w.honest.Leaves[5])
+	{"two entries of one checksum", func(w *world, e *Evidence) bool {
+		return w.twoEntries(e, w.honest.Leaves[5])
 	}},
-	{"two entries of two versions", func(t *testing.T, w *world, e *Evidence) bool {
-		return w.twoEntries(t, e, altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.Version = "0.1.1"; e.Subject.SHA256[0]++ }))
+	{"two entries of two versions", func(w *world, e *Evidence) bool {
+		return w.twoEntries(e, altered(w.t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.Version = "0.1.1"; e.Subject.SHA256[0]++ }))
 	}},
-	{"two entries of two crates", func(t *testing.T, w *world, e *Evidence) bool {
-		return w.twoEntries(t, e, altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.Name = "hello_inner"; e.Subject.SHA256[0]++ }))
+	{"two entries of two crates", func(w *world, e *Evidence) bool {
+		return w.twoEntries(e, altered(w.t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.Name = "hello_inner"; e.Subject.SHA256[0]++ }))
 	}},
-	{"an entry and a malformed one", func(t *testing.T, w *world, e *Evidence) bool {
-		return w.twoEntries(t, e, []byte("leaf"))
+	{"an entry and a malformed one", func(w *world, e *Evidence) bool {
+		return w.twoEntries(e, []byte("leaf"))
 	}},
-	{"an honest entry as a false one", func(t *testing.T, w *world, e *Evidence) bool {
+	{"an honest entry as a false one", func(w *world, e *Evidence) bool {
 		if e.Kind != FalseEntry {
 			return false
 		}
@@ -233,31 +233,31 @@ var corruptions = []corruption{
 	{"the reason proof-invalid", reason(ProofInvalid)},
 	{"the reason files", reason(Files)},
 	{"an unknown reason", reason("because")},
-	{"another .crate", func(t *testing.T, w *world, e *Evidence) bool {
+	{"another .crate", func(w *world, e *Evidence) bool {
 		if e.Crate != nil {
-			e.Crate = fixture.Crate(t, "hello-proof", "0.1.0")
+			e.Crate = fixture.Crate(w.t, "hello-proof", "0.1.0")
 		}
 		return e.Crate != nil
 	}},
-	{"no .crate", func(t *testing.T, w *world, e *Evidence) bool {
+	{"no .crate", func(w *world, e *Evidence) bool {
 		had := e.Crate != nil
 		e.Crate = nil
 		return had
 	}},
-	{"a .crate where none belongs", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a .crate where none belongs", func(w *world, e *Evidence) bool {
 		had := e.Crate != nil
 		e.Crate = []byte("x")
 		return !had
 	}},
-	{"a program where none belongs", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a program where none belongs", func(w *world, e *Evidence) bool {
 		e.Program = []byte("x\n")
 		return e.Reason != ProofInvalid && e.Reason != UnknownProgram
 	}},
-	{"a program with control characters", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a program with control characters", func(w *world, e *Evidence) bool {
 		e.Program = []byte("\x1b[2J\n")
 		return true
 	}},
-	{"the hashes of the signed root", func(t *testing.T, w *world, e *Evidence) bool {
+	{"the hashes of the signed root", func(w *world, e *Evidence) bool {
 		if e.Kind != EntryRootMismatch || len(e.Hashes) == 0 {
 			return false
 		}
@@ -267,87 +267,87 @@ var corruptions = []corruption{
 		}
 		return true
 	}},
-	{"the true empty tree", func(t *testing.T, w *world, e *Evidence) bool {
+	{"the true empty tree", func(w *world, e *Evidence) bool {
 		if e.Kind != EntryRootMismatch {
 			return false
 		}
 		e.Notes[0], e.Hashes = w.honest.note(0, w.log), nil
 		return true
 	}},
-	{"the registry serves what the entry says", func(t *testing.T, w *world, e *Evidence) bool {
+	{"the registry serves what the entry says", func(w *world, e *Evidence) bool {
 		if e.Registry.Name == "" {
 			return false
 		}
 		x, err := entry.Parse(e.Entries[0].Bytes)
-		fatalIf(t, err)
+		fatalIf(w.t, err)
 		e.Registry.SHA256 = x.Subject.SHA256
 		return true
 	}},
-	{"a registry without a name", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a registry without a name", func(w *world, e *Evidence) bool {
 		e.Registry = Registry{SHA256: [32]byte{1}}
 		return true
 	}},
-	{"another witness", func(t *testing.T, w *world, e *Evidence) bool {
+	{"another witness", func(w *world, e *Evidence) bool {
 		if e.Witness == "" {
 			return false
 		}
 		e.Witness = testlog.WitnessKey("w3.example", now).String()
 		return true
 	}},
-	{"a witness where none belongs", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a witness where none belongs", func(w *world, e *Evidence) bool {
 		had := e.Witness != ""
 		e.Witness = w.w1.String()
 		return !had
 	}},
-	{"the log as the witness", func(t *testing.T, w *world, e *Evidence) bool {
+	{"the log as the witness", func(w *world, e *Evidence) bool {
 		e.Witness = w.log.String()
 		return true
 	}},
-	{"half a witness", func(t *testing.T, w *world, e *Evidence) bool { e.Witness = "w1.example"; return true }},
-	{"an unknown kind", func(t *testing.T, w *world, e *Evidence) bool { e.Kind = "guess"; return true }},
-	{"no kind", func(t *testing.T, w *world, e *Evidence) bool { e.Kind = ""; return true }},
-	{"no time", func(t *testing.T, w *world, e *Evidence) bool { e.Observed = time.Time{}; return true }},
-	{"half a second", func(t *testing.T, w *world, e *Evidence) bool {
+	{"half a witness", func(w *world, e *Evidence) bool { e.Witness = "w1.example"; return true }},
+	{"an unknown kind", func(w *world, e *Evidence) bool { e.Kind = "guess"; return true }},
+	{"no kind", func(w *world, e *Evidence) bool { e.Kind = ""; return true }},
+	{"no time", func(w *world, e *Evidence) bool { e.Observed = time.Time{}; return true }},
+	{"half a second", func(w *world, e *Evidence) bool {
 		e.Observed = e.Observed.Add(time.Second / 2)
 		return true
 	}},
-	{"a source of two lines", func(t *testing.T, w *world, e *Evidence) bool { e.Sources = []string{"a\nnote 5"}; return true }},
-	{"a source that clears the screen", func(t *testing.T, w *world, e *Evidence) bool { e.Sources = []string{"\x1b[2J"}; return true }},
-	{"nine sources", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a source of two lines", func(w *world, e *Evidence) bool { e.Sources = []string{"a\nnote 5"}; return true }},
+	{"a source that clears the screen", func(w *world, e *Evidence) bool { e.Sources = []string{"\x1b[2J"}; return true }},
+	{"nine sources", func(w *world, e *Evidence) bool {
 		e.Sources = strings.Split("a b c d e f g h i", " ")
 		return true
 	}},
-	{"a tree that is too large to calculate with", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a tree that is too large to calculate with", func(w *world, e *Evidence) bool {
 		c, err := parseHead(e.Notes[len(e.Notes)-1])
-		fatalIf(t, err)
+		fatalIf(w.t, err)
 		e.Notes[len(e.Notes)-1] = testlog.Sign(testlog.Head(origin, 1<<62+1, c.Hash), w.log, w.w1, w.w2)
 		return true
 	}},
-	{"a tree that is just small enough", func(t *testing.T, w *world, e *Evidence) bool {
+	{"a tree that is just small enough", func(w *world, e *Evidence) bool {
 		c, err := parseHead(e.Notes[len(e.Notes)-1])
-		fatalIf(t, err)
+		fatalIf(w.t, err)
 		e.Notes[len(e.Notes)-1] = testlog.Sign(testlog.Head(origin, 1<<62, c.Hash), w.log, w.w1, w.w2)
 		return e.Kind != Stale // the log did sign that
 	}},
 }
 
-func reason(r Reason) func(*testing.T, *world, *Evidence) bool {
-	return func(t *testing.T, w *world, e *Evidence) bool {
+func reason(r Reason) func(*world, *Evidence) bool {
+	return func(w *world, e *Evidence) bool {
 		if e.Reason == r {
 			return false
 		}
 		e.Reason = r
 		if r == Files && e.Crate == nil {
-			e.Crate = fixture.Crate(t, "hello-inner", "0.1.0")
+			e.Crate = fixture.Crate(w.t, "hello-inner", "0.1.0")
 			e.Program = nil
 			x, err := entry.Parse(e.Entries0())
 			// The altered commit is false by its files, too: that reason would be as true.
-			return err != nil || x.Claim.(*entry.Source).Commit == fixture.Commit(t, "0.1.0")
+			return err != nil || x.Claim.(*entry.Source).Commit == fixture.Commit(w.t, "0.1.0")
 		}
 		if r != Files {
 			e.Crate = nil
 			x, err := entry.Parse(e.Entries0())
-			return r != ProofInvalid || err != nil || x.Claim.(*entry.Source).Commit == fixture.Commit(t, "0.1.0")
+			return r != ProofInvalid || err != nil || x.Claim.(*entry.Source).Commit == fixture.Commit(w.t, "0.1.0")
 		}
 		return true
 	}
@@ -361,7 +361,7 @@ func (e *Evidence) Entries0() []byte {
 	return e.Entries[0].Bytes
 }
 
-func (w *world) twoEntries(t *testing.T, e *Evidence, second []byte) bool {
+func (w *world) twoEntries(e *Evidence, second []byte) bool {
 	if e.Kind != Duplicate {
 		return false
 	}
@@ -391,10 +391,10 @@ func strip(e *Evidence, i int, k *testlog.Key) bool {
 func TestNamedCorruptionsConvictNobody(t *testing.T) {
 	w := newWorld(t)
 	tried := 0
-	for i, p := range w.evidence(t) {
+	for i, p := range w.evidence() {
 		for _, c := range corruptions {
-			e := w.evidenceAt(t, i)
-			if !c.do(t, w, e) {
+			e := w.evidenceAt(i)
+			if !c.do(w, e) {
 				continue
 			}
 			tried++
@@ -422,17 +422,17 @@ func TestNamedCorruptionsConvictNobody(t *testing.T) {
 }
 
 // evidenceAt makes a fresh copy of one piece of evidence, through its file.
-func (w *world) evidenceAt(t testing.TB, i int) *Evidence {
-	t.Helper()
+func (w *world) evidenceAt(i int) *Evidence {
+	w.t.Helper()
 	if w.files == nil {
-		for _, p := range w.evidence(t) {
+		for _, p := range w.evidence() {
 			b, err := p.e.Marshal()
-			fatalIf(t, err)
+			fatalIf(w.t, err)
 			w.files = append(w.files, b)
 		}
 	}
 	e, err := Parse(w.files[i])
-	fatalIf(t, err)
+	fatalIf(w.t, err)
 	return e
 }
 
@@ -445,12 +445,12 @@ func isOurs(err error) bool {
 func TestEveryByteOfAFileCounts(t *testing.T) {
 	w := newWorld(t)
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for i, p := range w.evidence(t) {
+	for i, p := range w.evidence() {
 		want, err := Verify(p.e, w.keys, w.pv)
 		fatalIf(t, err)
 		key, err := p.e.Key()
 		fatalIf(t, err)
-		w.evidenceAt(t, i)
+		w.evidenceAt(i)
 		for at := range w.files[i] {
 			b := bytes.Clone(w.files[i])
 			b[at] ^= 1 << rnd.IntN(8)
@@ -483,7 +483,7 @@ func TestEveryByteOfAFileCounts(t *testing.T) {
 // that a proof is false.
 func TestWithoutTheProgramNothingIsDecided(t *testing.T) {
 	w := newWorld(t)
-	for _, p := range w.evidence(t) {
+	for _, p := range w.evidence() {
 		if p.e.Reason != ProofInvalid && p.e.Reason != UnknownProgram {
 			continue
 		}
@@ -504,12 +504,12 @@ func TestABadLineOfSomebodyElseHidesNothing(t *testing.T) {
 	second := testlog.LogKey(origin, "second key")
 	keys, err := NewKeys([]string{second.VKey, w.log.VKey}, []string{w.w1.VKey, w.w2.VKey})
 	fatalIf(t, err)
-	for i, p := range w.evidence(t) {
+	for i, p := range w.evidence() {
 		for _, spoiled := range []*testlog.Key{w.w1, w.w2, second} {
 			if w.accused(p.e) == spoiled {
 				continue
 			}
-			e := w.evidenceAt(t, i)
+			e := w.evidenceAt(i)
 			for j := range e.Notes {
 				strip(e, j, spoiled)
 				bad := *spoiled
@@ -611,7 +611,7 @@ func TestWhatOnlyThisProgramsLimitsRefuseConvictsNobody(t *testing.T) {
 	fatalIf(t, errors.Join(tw.Close(), z.Close()))
 	for name, raw := range map[string][]byte{"many files": buf.Bytes(), "no archive": []byte("x"), "large": make([]byte, MaxCrate+1)} {
 		leaf := altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.SHA256 = sha256.Sum256(raw) })
-		e, err := w.falseEntry(t, Files, leaf, raw)
+		e, err := w.falseEntry(Files, leaf, raw)
 		fatalIf(t, err)
 		c, err := Verify(e, w.keys, nil)
 		switch name {
@@ -647,7 +647,7 @@ func TestEntriesOfLaterVersionsConvictNobody(t *testing.T) {
 		if bytes.Equal(later, leaf) {
 			t.Fatalf("%s: nothing was changed", what)
 		}
-		e, err := w.falseEntry(t, Malformed, later, nil)
+		e, err := w.falseEntry(Malformed, later, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

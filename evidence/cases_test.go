@@ -15,6 +15,7 @@ import (
 
 // world is a log with real entries, a liar's variant of it, and those who watch.
 type world struct {
+	t           testing.TB
 	log, w1, w2 *testlog.Key
 	keys        Keys
 	pv          *proofcheck.Verifier
@@ -26,7 +27,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{log: testlog.LogKey(origin, "log"), w1: testlog.WitnessKey("w1.example", now), w2: testlog.WitnessKey("w2.example/w", now)}
+	w := &world{t: t, log: testlog.LogKey(origin, "log"), w1: testlog.WitnessKey("w1.example", now), w2: testlog.WitnessKey("w2.example/w", now)}
 	var err error
 	w.keys, err = NewKeys([]string{w.log.VKey}, []string{w.w1.VKey, w.w2.VKey})
 	fatalIf(t, err)
@@ -52,22 +53,21 @@ func altered(t testing.TB, name string, change func(*entry.Entry)) []byte {
 }
 
 // falseEntry puts a leaf at index 5 of the honest log, has it signed, and accuses it.
-func (w *world) falseEntry(t testing.TB, reason Reason, leaf, attached []byte) (*Evidence, error) {
-	t.Helper()
+func (w *world) falseEntry(reason Reason, leaf, attached []byte) (*Evidence, error) {
 	tr := w.honest.with(5, leaf)
 	return NewFalseEntry(reason, tr.note(9, w.log, w.w1), tr.leaf(5, 9), attached, meta)
 }
 
-func (w *world) programFile(t testing.TB) []byte {
-	t.Helper()
+func (w *world) programFile() []byte {
+	w.t.Helper()
 	e, err := entry.Parse(w.honest.Leaves[5])
-	fatalIf(t, err)
+	fatalIf(w.t, err)
 	p, ok := w.pv.Program(e.Proof.Program)
 	if !ok {
-		t.Fatal("the fixture's program does not ship")
+		w.t.Fatal("the fixture's program does not ship")
 	}
 	b, err := p.Marshal()
-	fatalIf(t, err)
+	fatalIf(w.t, err)
 	return append(b, "\n"[:1-btoi(b[len(b)-1] == '\n')]...)
 }
 
@@ -88,14 +88,14 @@ type proven struct {
 }
 
 // evidence makes one of each form that there is.
-func (w *world) evidence(t testing.TB) []proven {
-	t.Helper()
+func (w *world) evidence() []proven {
+	w.t.Helper()
 	log := "log " + origin
 	var all []proven
 	add := func(name, who string, transferable bool, also int, e *Evidence, err error) {
-		t.Helper()
+		w.t.Helper()
 		if err != nil {
-			t.Fatalf("%s: %v", name, err)
+			w.t.Fatalf("%s: %v", name, err)
 		}
 		all = append(all, proven{name, e, who, transferable, also})
 	}
@@ -109,14 +109,14 @@ func (w *world) evidence(t testing.TB) []proven {
 	e, err = NewCosignerFork(w.w2.String(), h.note(4, w.log, w.w1, w.w2), l.note(9, w.log, w.w1, w.w2), l, meta)
 	add("cosigner-fork-prefix", "witness "+w.w2.String(), true, 2, e, err)
 
-	e, err = w.falseEntry(t, Malformed, []byte{0xff, 0x00}, nil)
+	e, err = w.falseEntry(Malformed, []byte{0xff, 0x00}, nil)
 	add("false-entry-malformed", log, true, 0, e, err)
-	bad := altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Claim.(*entry.Source).Commit[0] ^= 1 })
-	e, err = w.falseEntry(t, ProofInvalid, bad, w.programFile(t))
+	bad := altered(w.t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Claim.(*entry.Source).Commit[0] ^= 1 })
+	e, err = w.falseEntry(ProofInvalid, bad, w.programFile())
 	add("false-entry-proof-invalid", log, true, 0, e, err)
-	e, err = w.falseEntry(t, UnknownProgram, altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Proof.Program[0] ^= 1 }), nil)
+	e, err = w.falseEntry(UnknownProgram, altered(w.t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Proof.Program[0] ^= 1 }), nil)
 	add("false-entry-unknown-program", "", false, 0, e, err)
-	e, err = w.falseEntry(t, Files, bad, fixture.Crate(t, "hello-inner", "0.1.0"))
+	e, err = w.falseEntry(Files, bad, fixture.Crate(w.t, "hello-inner", "0.1.0"))
 	add("false-entry-files", log, true, 0, e, err)
 
 	captured := []tlog.Hash{}
@@ -128,7 +128,7 @@ func (w *world) evidence(t testing.TB) []proven {
 	e, err = NewEntryRootMismatch(testlog.Sign(testlog.Head(origin, 0, sha256.Sum256([]byte("x"))), w.log), nil, meta)
 	add("entry-root-mismatch-empty", log, true, 0, e, err)
 
-	twice := h.with(7, altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.SHA256[0] ^= 1 }))
+	twice := h.with(7, altered(w.t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.SHA256[0] ^= 1 }))
 	e, err = NewDuplicate(twice.note(9, w.log, w.w1), twice.leaf(7, 9), twice.leaf(5, 9), meta)
 	add("duplicate", log, true, 0, e, err)
 	e, err = NewStale(h.note(9, w.log, w.w1), Meta{Observed: meta.Observed})
@@ -145,7 +145,7 @@ func (w *world) evidence(t testing.TB) []proven {
 func TestEveryKindConvictsWhomItShould(t *testing.T) {
 	w := newWorld(t)
 	keys := map[string]bool{}
-	for _, p := range w.evidence(t) {
+	for _, p := range w.evidence() {
 		c, err := Verify(p.e, w.keys, w.pv)
 		if err != nil {
 			t.Errorf("%s: %v", p.name, err)
@@ -179,7 +179,7 @@ func TestKeysOfNobodyOrOfOthersConvictNobody(t *testing.T) {
 	fatalIf(t, err)
 	swapped, err := NewKeys([]string{w.w1.VKey}, []string{w.w2.VKey})
 	fatalIf(t, err)
-	for _, p := range w.evidence(t) {
+	for _, p := range w.evidence() {
 		for name, keys := range map[string]Keys{"none": {}, "others": other, "a witness as a log": swapped} {
 			if name == "a witness as a log" && p.who == "witness "+w.w2.String() {
 				continue

@@ -122,7 +122,7 @@ func TestRootsAreThoseOfRFC6962(t *testing.T) {
 func TestAFileIsWrittenOnceAndWhole(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
-	e := w.evidence(t)[0].e
+	e := w.evidence()[0].e
 	paths := make([]string, 8)
 	var wg sync.WaitGroup
 	for i := range paths {
@@ -160,7 +160,7 @@ func TestAFileIsWrittenOnceAndWhole(t *testing.T) {
 	if _, err := Write(dir, new(Evidence)); !errors.Is(err, ErrMalformed) {
 		t.Error(err)
 	}
-	e = w.evidence(t)[1].e
+	e = w.evidence()[1].e
 	e.Hashes[0][0] ^= 1
 	if _, err := Write(dir, e); !errors.Is(err, ErrNotProven) {
 		t.Error("a proof that fails was written down as evidence")

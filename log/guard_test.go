@@ -56,8 +56,7 @@ func copyDir(t *testing.T, from string) string {
 
 func TestARolledBackTreeIsRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	w.fill(l, "a", 1)
 	stateFile := filepath.Join(w.cfg.TreeDir, ".state", "treeState")
 	old, err := os.ReadFile(stateFile)
@@ -101,8 +100,7 @@ func TestARolledBackTreeIsRefused(t *testing.T) {
 
 func TestAnotherLogsTreeIsRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	w.fill(l, "a", 2)
 	w.closeLog(l)
 	right := w.cfg.TreeDir
@@ -132,8 +130,7 @@ func TestATreeThatWasForkedBehindTheGuardIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, past := range []int{0, 2} {
 		t.Run(fmt.Sprintf("past=%d", past), func(t *testing.T) {
-			w := newWorld(t)
-			l := w.open()
+			w, l := openWorld(t)
 			w.fill(l, "a", 1)
 			oldTree := copyDir(t, w.cfg.TreeDir)
 			w.fill(l, "b", 2)
@@ -165,8 +162,7 @@ func growWithoutGuard(t *testing.T, dir string, n int) {
 // disk for every batch and would go on from whatever it finds.
 func TestATreeExchangedUnderARunningLogHaltsIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	w.fill(l, "a", 1)
 	stateFile := filepath.Join(w.cfg.TreeDir, ".state", "treeState")
 	old, err := os.ReadFile(stateFile)
@@ -350,8 +346,7 @@ func TestOneServerPerDirectory(t *testing.T) {
 
 func TestTheIndexIsDerivedFromTheTree(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	w.fill(l, "a", 5)
 	e, c := w.good("a3", "1.0.0")
 	w.closeLog(l)
@@ -376,8 +371,7 @@ func TestTheIndexIsDerivedFromTheTree(t *testing.T) {
 
 func TestAnIndexAheadOfTheTreeIsRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	w.fill(l, "a", 2)
 	fatalIf(t, l.index.append(t.Context(), []row{{idx: 2, identity: [32]byte{1}, name: "b", version: "1.0.0"}}))
 	w.closeLog(l)
@@ -408,8 +402,7 @@ func TestTheIndexRefusesContradictions(t *testing.T) {
 // Tessera's write and the index's, without the crash.
 func TestEntriesAddedWithoutTheirRowsAreFoundAtStart(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	w.fill(l, "a", 2)
 	e, c := w.good("late", "1.0.0")
 	_, err := l.appender(t.Context(), tessera.NewEntry(e))()
@@ -430,8 +423,7 @@ func TestATreeThatBreaksTheRulesIsRefused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			l := w.open()
+			w, l := openWorld(t)
 			w.fill(l, "a", 1)
 			_, err := l.appender(t.Context(), tessera.NewEntry(add(w)))()
 			fatalIf(t, err)

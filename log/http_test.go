@@ -126,8 +126,7 @@ func TestSubmitOverHTTP(t *testing.T) {
 
 func TestReadingOverHTTP(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	srv := httptest.NewServer(l.Handler())
 	defer srv.Close()
 	e, c := w.good("alpha", "1.0.0+build.5")
@@ -172,8 +171,7 @@ func TestReadingOverHTTP(t *testing.T) {
 
 func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	_, l := openWorld(t)
 	srv := httptest.NewServer(l.Handler())
 	defer srv.Close()
 	for _, tt := range []struct {

@@ -41,8 +41,7 @@ func wantSize(t *testing.T, l *Log, want int) {
 
 func TestAnAcceptedEntryComesBackInABundle(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	e, c := w.good("alpha", "1.0.0")
 	w.submit(l, e, c)
 	wantSize(t, l, 1)
@@ -55,8 +54,7 @@ func TestAnAcceptedEntryComesBackInABundle(t *testing.T) {
 
 func TestTheSameClaimIsLoggedOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	e, c := w.good("alpha", "1.0.0")
 	w.submit(l, e, c)
 
@@ -79,8 +77,7 @@ func (r failingReader) Read([]byte) (int, error) {
 
 func TestAVersionHasOneChecksum(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	e, c := w.good("alpha", "1.0.0")
 	w.submit(l, e, c)
 	other := testCrate(t, "alpha", "1.0.0", "fn other() {}")
@@ -106,8 +103,7 @@ func TestAVersionHasOneChecksum(t *testing.T) {
 
 func TestEqualSubmissionsAtOnceBecomeOneEntry(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	e, c := w.good("alpha", "1.0.0")
 	other := testCrate(t, "alpha", "1.0.0", "fn other() {}")
 	o := testEntry(t, other, "alpha", "1.0.0", 1)
@@ -234,8 +230,7 @@ func TestWhatFailsLeavesNoTrace(t *testing.T) {
 
 func TestAFailedReaderIsNotAnEmptyCrate(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	e, c := w.good("alpha", "1.0.0")
 	_, err := l.Submit(t.Context(), e, io.MultiReader(bytes.NewReader(c), brokenReader{}))
 	wantRefusal(t, err, MalformedRequest, "could not be read to its end")
@@ -372,8 +367,7 @@ func TestFaultsInPairs(t *testing.T) {
 // row could be added again, so nothing may be added any more.
 func TestARowThatCannotBeWrittenHaltsTheLog(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	_, err := l.index.db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'disk full'); END")
 	fatalIf(t, err)
 	e, c := w.good("alpha", "1.0.0")
@@ -422,8 +416,7 @@ func TestOverloadIsRefusedNotQueued(t *testing.T) {
 
 func TestAClosedLogAcceptsNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	e, c := w.good("alpha", "1.0.0")
 	w.closeLog(l)
 	_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
@@ -455,8 +448,7 @@ func TestCloseLooksAtWhatWasPublishedLast(t *testing.T) {
 
 func TestCloseWaitsForWhatWasAccepted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
+	w, l := openWorld(t)
 	const n = 20
 	bundles := make(chan []byte, n)
 	var accepted sync.WaitGroup

@@ -65,6 +65,13 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// openWorld is a world with its log open.
+func openWorld(t *testing.T) (*world, *Log) {
+	t.Helper()
+	w := newWorld(t)
+	return w, w.open()
+}
+
 func (w *world) open() *Log {
 	w.t.Helper()
 	l, err := Open(w.t.Context(), w.cfg)

@@ -53,9 +53,7 @@ func TestGossipIsJudgedByTheRebuiltTree(t *testing.T) {
 }
 
 func TestWhatTheLogDidNotSignIsRefusedAndForgotten(t *testing.T) {
-	w := newWorld(t)
-	w.grow(300)
-	w.clean(300)
+	w := verifiedWorld(t, 300)
 	signed := w.log.Sign(w.log.Tree, 200, w.log.Witnesses...)
 	other := testlog.New("log.example/other", 3, w.clock)
 	stranger := testlog.New(origin, 0, w.clock, "another seed")
@@ -84,9 +82,7 @@ func TestWhatTheLogDidNotSignIsRefusedAndForgotten(t *testing.T) {
 // Whoever passes a checkpoint on can spoil cosignatures in it. That must not save a
 // log that forked.
 func TestASpoiltCosignatureDoesNotHideAFork(t *testing.T) {
-	w := newWorld(t)
-	w.grow(300)
-	w.clean(300)
+	w := verifiedWorld(t, 300)
 	other := w.fork(99, 1)
 	signed := w.log.Sign(other, 100, w.log.Witnesses[0])
 	signed[len(signed)-10] ^= 1
@@ -98,9 +94,7 @@ func TestASpoiltCosignatureDoesNotHideAFork(t *testing.T) {
 }
 
 func TestAnAbsurdSizeIsNoTargetAndHangsNobody(t *testing.T) {
-	w := newWorld(t)
-	w.grow(10)
-	w.clean(10)
+	w := verifiedWorld(t, 10)
 	for _, size := range []string{"9223372036854775807", "4611686018427387905", "281474976710657"} {
 		text := strings.Replace(string(w.log.Sign(w.log.Tree, 10)), "\n10\n", "\n"+size+"\n", 1)
 		if _, err := w.m.Gossip(t.Context(), []byte(text), "gossip"); !errors.Is(err, ErrRefused) {
@@ -126,9 +120,7 @@ func TestAnAbsurdSizeIsNoTargetAndHangsNobody(t *testing.T) {
 }
 
 func TestAForkedLogThatGoesOnIsOneFinding(t *testing.T) {
-	w := newWorld(t)
-	w.grow(300)
-	w.clean(300)
+	w := verifiedWorld(t, 300)
 	other := w.log.Tree.Fork(250)
 	for n := range int64(200) {
 		other.Append(newEntry(t, 1000+n, nil))
@@ -158,9 +150,7 @@ func TestAForkedLogThatGoesOnIsOneFinding(t *testing.T) {
 }
 
 func TestALogThatMendsItsEntriesIsVerifiedAgain(t *testing.T) {
-	w := newWorld(t)
-	w.grow(300)
-	w.clean(300)
+	w := verifiedWorld(t, 300)
 	w.grow(100)
 	wrong := w.fork(399, 1)
 	w.log.Intercept(serveBundles(wrong))
@@ -236,9 +226,7 @@ func TestPartialBundlesThatAreGoneAreReadFromFullOnes(t *testing.T) {
 // The log's key can sign without end, and show it to others only. That must not keep the
 // monitor from what the log shows to it.
 func TestUnpublishedCheckpointsHideNoTarget(t *testing.T) {
-	w := newWorld(t)
-	w.grow(10)
-	w.clean(10)
+	w := verifiedWorld(t, 10)
 	for n := range int64(maxTargets + 20) {
 		w.log.Tree.Append(newEntry(t, 5000+n, nil))
 		_, err := w.m.Gossip(t.Context(), w.log.Sign(w.log.Tree, w.log.Tree.Size()), "gossip")
@@ -256,9 +244,7 @@ func TestUnpublishedCheckpointsHideNoTarget(t *testing.T) {
 
 func TestASlowLogIsGivenUpAndDelaysNoOtherView(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.grow(10)
-	w.clean(10)
+	w := verifiedWorld(t, 10)
 	w.cfg.HTTP = &http.Client{Timeout: 2 * time.Second}
 	w.open()
 	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
@@ -278,9 +264,7 @@ func TestASlowLogIsGivenUpAndDelaysNoOtherView(t *testing.T) {
 }
 
 func TestAMonitorRefusesAnotherLogsMemory(t *testing.T) {
-	w := newWorld(t)
-	w.grow(300)
-	w.clean(300)
+	w := verifiedWorld(t, 300)
 	stranger := testlog.New(origin, 3, w.clock, "another seed")
 	policy, err := client.ParsePolicy(stranger.Trust(w.server.URL))
 	fatalIf(t, err)
@@ -311,9 +295,7 @@ func TestAMonitorRefusesAnotherLogsMemory(t *testing.T) {
 // The log that comes back smaller, after its disk was restored from a copy, must not
 // make the monitor begin anew.
 func TestALogThatStartsAgainIsNotFollowedAnew(t *testing.T) {
-	w := newWorld(t)
-	w.grow(300)
-	w.clean(300)
+	w := verifiedWorld(t, 300)
 	w.log.Tree = w.fork(100, 300)
 	w.log.Publish()
 	found := w.found(kindForkPrefix, kindCosignerFork, kindCosignerFork, kindCosignerFork)
@@ -448,9 +430,7 @@ func TestALogCannotShowAnotherOfItsTrustFile(t *testing.T) {
 }
 
 func TestMetricsSayHowFarEachLogIsVerified(t *testing.T) {
-	w := newWorld(t)
-	w.grow(300)
-	w.clean(300)
+	w := verifiedWorld(t, 300)
 	r := prometheus.NewPedanticRegistry()
 	fatalIf(t, r.Register(w.m))
 	families, err := r.Gather()
@@ -560,9 +540,7 @@ func TestPlainHTTPIsSpokenWithThisMachineOnly(t *testing.T) {
 
 // A mirror that forked, and a target that cannot be had beside it.
 func TestAForkIsKnownThoughALargerTreeCannotBeHad(t *testing.T) {
-	w := newWorld(t)
-	w.grow(300)
-	w.clean(300)
+	w := verifiedWorld(t, 300)
 	huge := w.log.Tree.Fork(300)
 	for n := range int64(300) {
 		huge.Append(newEntry(t, 3000+n, nil))
@@ -575,9 +553,7 @@ func TestAForkIsKnownThoughALargerTreeCannotBeHad(t *testing.T) {
 }
 
 func TestTheRulesForAlertsNameMetricsThatExist(t *testing.T) {
-	w := newWorld(t)
-	w.grow(1)
-	w.clean(1)
+	w := verifiedWorld(t, 1)
 	rules, err := os.ReadFile(filepath.Join("..", "docs", "monitor.rules.yml"))
 	fatalIf(t, err)
 	doc, err := os.ReadFile(filepath.Join("..", "docs", "monitoring.md"))

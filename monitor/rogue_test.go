@@ -152,9 +152,7 @@ func TestEachMisbehaviourIsFoundNamedAndEvidencedOnce(t *testing.T) {
 	for _, x := range misbehaviours {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.grow(300)
-			w.clean(300)
+			w := verifiedWorld(t, 300)
 			x.do(w)
 			w.found(x.want...)
 			security := false
@@ -224,9 +222,7 @@ func TestHonestTroubleIsNeverAnAttackAndEnds(t *testing.T) {
 	for _, x := range troubled {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.grow(290)
-			w.clean(290)
+			w := verifiedWorld(t, 290)
 			w.grow(10)
 			mend := x.spoil(w)
 			if code := w.once().ExitCode(); code != 3 {

@@ -125,6 +125,15 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// verifiedWorld is a world whose monitor has verified n true entries.
+func verifiedWorld(t *testing.T, n int64) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.grow(n)
+	w.clean(n)
+	return w
+}
+
 // open makes a monitor on the store, as a restart does.
 func (w *world) open() {
 	w.t.Helper()
