@@ -87,7 +87,7 @@ var mayImport = map[string][]string{
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon"},
 	"cmd/demo":      {"client", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "testdata"},
 
-	"internal/registrytest": {"cargo/registry"},
+	"internal/registrytest": {"cargo/registry", "internal/forge"},
 
 	"e2e":               {},
 	"internal/daemon":   {"config"},

@@ -1,16 +1,17 @@
 package monitor
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"cratelog/cargo/registry"
-	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/forge"
 	"cratelog/internal/registrytest"
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
 
@@ -39,20 +40,10 @@ func pack(t *testing.T, name, source string) []byte {
 // one, which may be the same.
 func (s *shop) logs(name string, raw, claimed []byte) {
 	s.t.Helper()
-	c, err := crate.Read(claimed, name, "1.0.0", crate.DefaultLimits)
+	e, err := forge.Claim(claimed, name, "1.0.0", &entry.Source{Commit: [20]byte{1}, Path: "crates/" + name})
 	fatalIf(s.t, err)
-	src := &entry.Source{Commit: [20]byte{1}, Path: "crates/" + name}
-	list, err := c.List(src)
-	fatalIf(s.t, err)
-	src.Files = list.Digest
-	own, err := crate.Read(raw, name, "1.0.0", crate.DefaultLimits)
-	fatalIf(s.t, err)
-	e := &entry.Entry{Subject: entry.Subject{Name: name, Version: "1.0.0", SHA256: own.SHA256}, Claim: src,
-		Proof: entry.Proof{Program: program, Parts: [][]byte{[]byte("true")}}}
-	b, err := e.Marshal()
-	fatalIf(s.t, err)
-	s.log.Tree.Append(b)
-	s.log.Publish()
+	e.Subject.SHA256, e.Proof = sha256.Sum256(raw), entry.Proof{Program: program, Parts: [][]byte{[]byte("true")}}
+	s.log.Add(testlog.Must(e.Marshal()))
 }
 
 // good logs and publishes crates that are what they claim to be.

@@ -1,12 +1,12 @@
 package registrytest
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+
+	"cratelog/internal/forge"
 )
 
 // MakeCrate packs files into a .crate. Where files has no Cargo.toml or src/lib.rs,
@@ -14,24 +14,18 @@ import (
 // have packed, but cargo takes it.
 func MakeCrate(name, version string, files map[string]string) []byte {
 	all := map[string]string{
-		"Cargo.toml": fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\n\n[lib]\nname = %q\n"+
-			"path = \"src/lib.rs\"\n",
-			name, version, string(bytes.ReplaceAll([]byte(name), []byte("-"), []byte("_")))),
+		"Cargo.toml": fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\n\n[lib]\nname = %q\npath = \"src/lib.rs\"\n",
+			name, version, strings.ReplaceAll(name, "-", "_")),
 		"src/lib.rs": fmt.Sprintf("pub const VERSION: &str = %q;\n", version),
 	}
 	maps.Copy(all, files)
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	t := tar.NewWriter(z)
+	var packed []forge.File
 	for _, path := range slices.Sorted(maps.Keys(all)) {
-		h := &tar.Header{Name: name + "-" + version + "/" + path, Mode: 0o644, Size: int64(len(all[path])),
-			Format: tar.FormatGNU, Typeflag: tar.TypeReg}
-		if err := t.WriteHeader(h); err != nil {
-			panic(err) // a name or size that no test has
-		}
-		t.Write([]byte(all[path])) // a bytes.Buffer takes all
+		packed = append(packed, forge.File{Path: path, Content: all[path]})
 	}
-	t.Close()
-	z.Close()
-	return b.Bytes()
+	raw, err := forge.Pack(name, version, packed...)
+	if err != nil {
+		panic(err) // a name or size that no test has
+	}
+	return raw
 }
