@@ -24,9 +24,7 @@ func TestConstraintCounts(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("circuit,constraints\n")
 	number := func(n int, err error) int {
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		return n
 	}
 	one, two := number(SHA1Constraints(1)), number(SHA1Constraints(2))
@@ -36,9 +34,7 @@ func TestConstraintCounts(t *testing.T) {
 	hashes := make(map[string]string)
 	for _, c := range []Capacity{Class64, Class128, Class512} {
 		system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, NewSource(c))
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		fmt.Fprintf(&b, "source %d blocks,%d\n", c.Blocks, system.GetNbConstraints())
 		h := sha256.New()
 		if _, err := system.WriteTo(h); err != nil {
@@ -50,14 +46,10 @@ func TestConstraintCounts(t *testing.T) {
 
 	const file = "testdata/counts.csv"
 	if *update {
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.WriteFile(file, []byte(b.String()), 0o644))
 	}
 	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if b.String() != string(want) {
 		t.Errorf("the counts changed; if that is meant, run the test with -update and make new keys\ngot:\n%swant:\n%s", &b, want)
 	}
@@ -71,13 +63,18 @@ func compareHashes(t *testing.T, got map[string]string) {
 		if err == nil {
 			err = os.WriteFile("compiled.json", append(text, '\n'), 0o644)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		return
 	}
 	want, err := compiledHashes()
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("the compiled circuits changed (%v); run the test with -update\ngot:  %v\nwant: %v", err, got, want)
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -17,13 +17,9 @@ func TestContextIsBoundByItsConstraintOnly(t *testing.T) {
 	c := NewSource(Capacity{Blocks: 4, Chunks: 3})
 	c.testingOnlyDrop = groupContext
 	system, err := frontend.Compile(field, r1cs.NewBuilder, c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	_, vk, err := groth16.Setup(system)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	k := vk.(*bn254.VerifyingKey).G1.K
 	if k[1].IsInfinity() || k[2].IsInfinity() {
 		t.Error("commit or files is not bound")

@@ -20,9 +20,7 @@ import (
 func solvedWith(t *testing.T, c constraint.ConstraintSystem, assignment frontend.Circuit, evil map[solver.HintID]solver.Hint) bool {
 	t.Helper()
 	w, err := frontend.NewWitness(assignment, field)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	commitment := func(_ *big.Int, in, out []*big.Int) error {
 		h := sha256.New()
 		for _, v := range in {
@@ -47,9 +45,7 @@ func TestDishonestHintsAreRefused(t *testing.T) {
 	msg := []byte("the quick brown fox")
 	d := sha1.Sum(msg)
 	compiled, err := frontend.Compile(field, r1cs.NewBuilder, &sha1Circuit{Bytes: make([]frontend.Variable, 64), free: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	honest := &sha1Circuit{Digest: new(big.Int).SetBytes(d[:]), Bytes: vars(pad(msg))}
 	if !solvedWith(t, compiled, honest, nil) {
 		t.Fatal("the honest assignment is refused")

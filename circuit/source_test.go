@@ -126,9 +126,7 @@ var testContext = [32]byte{31: 7}
 func (r repo) assign(t testing.TB, c Capacity) *Source {
 	t.Helper()
 	s, err := Assign(c, r.commit, r.objects, r.list, Digest(r.list), testContext)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return s
 }
 

@@ -28,9 +28,7 @@ type settings struct {
 func write(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "settings.toml")
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(path, []byte(text), 0o644))
 	return path
 }
 
@@ -47,9 +45,7 @@ origin = "b"
 
 func TestSettingsAreReadAndDefaultsKept(t *testing.T) {
 	got := settings{Size: 7}
-	if err := LoadTOML(write(t, validTOML), &got); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, LoadTOML(write(t, validTOML), &got))
 	if got.Listen != "127.0.0.1:0" || got.Size != 3 || got.Timeout.Duration != 90*time.Second ||
 		got.Key.File != "k.pem" || len(got.Log) != 2 || got.Log[1].Origin != "b" {
 		t.Errorf("read %+v", got)
@@ -125,11 +121,16 @@ func FuzzSettings(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		var s settings
 		path := filepath.Join(t.TempDir(), "f.toml")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.WriteFile(path, []byte(text), 0o600))
 		if err := LoadTOML(path, &s); err != nil && !reflect.DeepEqual(s, settings{}) {
 			t.Errorf("a refused file changed the settings")
 		}
 	})
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -22,9 +22,7 @@ import (
 func newKey(t *testing.T, generate func(string) error) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "key.pem")
-	if err := generate(path); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, generate(path))
 	return path
 }
 
@@ -32,9 +30,7 @@ func TestNewKeyFileIsPrivateAndNeverOverwritten(t *testing.T) {
 	for _, generate := range []func(string) error{GenerateKey, GenerateMLDSAKey} {
 		path := newKey(t, generate)
 		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		if info.Mode().Perm() != 0o600 {
 			t.Errorf("mode %v, want 0600", info.Mode())
 		}
@@ -52,18 +48,14 @@ func TestNewKeyFileIsPrivateAndNeverOverwritten(t *testing.T) {
 func TestKeyFileReadableByOthersIsRefused(t *testing.T) {
 	path := newKey(t, GenerateKey)
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o660, 0o644, 0o601, 0o610} {
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.Chmod(path, mode))
 		_, _, err := LogSigner(path, "log.example")
 		if !errors.Is(err, ErrKeyPermissions) || !strings.Contains(err.Error(), "run: chmod 600 "+path) {
 			t.Errorf("mode %04o: %v", mode, err)
 		}
 	}
 	for _, mode := range []os.FileMode{0o600, 0o400} {
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.Chmod(path, mode))
 		if _, err := ReadKey(path); err != nil {
 			t.Errorf("mode %04o: %v", mode, err)
 		}
@@ -72,29 +64,19 @@ func TestKeyFileReadableByOthersIsRefused(t *testing.T) {
 
 func TestCorruptedKeyFilesAreRefused(t *testing.T) {
 	good, err := os.ReadFile(newKey(t, GenerateKey))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	block, _ := pem.Decode(good)
 	encode := func(typ string, der []byte) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}))
 	}
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	ecDER, err := x509.MarshalPKCS8PrivateKey(ec)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	ml65, err := mldsa.GenerateKey(mldsa.MLDSA65())
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	ml65DER, err := mldsax509.MarshalPKCS8PrivateKey(ml65)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	secret := string(block.Bytes[len(block.Bytes)-32:])
 	notOneBlock := `must hold one "PRIVATE KEY" PEM block`
 	for name, test := range map[string]struct{ text, want string }{
@@ -118,9 +100,7 @@ func TestCorruptedKeyFilesAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "key.pem")
-			if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			fatalIf(t, os.WriteFile(path, []byte(test.text), 0o600))
 			_, err := ReadKey(path)
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) {
 				t.Errorf("error %v\nshould name the file and contain %q", err, test.want)
@@ -173,9 +153,7 @@ const checkpoint = "log.example\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=
 
 func TestLogSignaturesVerifyElsewhere(t *testing.T) {
 	signer, vkey, err := LogSigner(newKey(t, GenerateKey), "log.example")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	ours, err := note.NewVerifier(vkey)
 	verifyElsewhere(t, signer, vkey, ours, err)
 }
@@ -186,9 +164,7 @@ func verifyElsewhere(t *testing.T, signer note.Signer, vkey string, ours note.Ve
 	t.Helper()
 	theirs, err2 := fnote.NewVerifier(vkey)
 	signed, err3 := note.Sign(&note.Note{Text: checkpoint}, signer)
-	if err := errors.Join(err, err2, err3); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, errors.Join(err, err2, err3))
 	for _, v := range []note.Verifier{ours, theirs} {
 		n, err := note.Open(signed, note.VerifierList(v))
 		if err != nil || n.Text != checkpoint {
@@ -207,9 +183,7 @@ func TestAnMLDSAKeyIsNoLogKeyYet(t *testing.T) {
 func TestCosignaturesVerifyElsewhere(t *testing.T) {
 	for _, generate := range []func(string) error{GenerateKey, GenerateMLDSAKey} {
 		signer, vkey, err := CosignatureSigner(newKey(t, generate), "witness.example/w1")
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		ours, err := torchwood.NewCosignatureVerifier(vkey)
 		verifyElsewhere(t, signer, vkey, ours, err)
 	}
@@ -217,13 +191,9 @@ func TestCosignaturesVerifyElsewhere(t *testing.T) {
 
 func TestABadSignatureNeverLeavesTheLogSigner(t *testing.T) {
 	signer, _, err := LogSigner(newKey(t, GenerateKey), "log.example")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	other, _, err := LogSigner(newKey(t, GenerateKey), "log.example")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	mixed := &logSigner{verifier: signer.(*logSigner).verifier, signer: other.(*logSigner).signer}
 	if _, err := mixed.Sign([]byte(checkpoint)); err == nil || !strings.Contains(err.Error(), "does not verify") {
 		t.Errorf("error %v", err)

@@ -262,13 +262,9 @@ func vectorOf(t *testing.T, name string, e *Entry) vector {
 		t.Fatalf("%s: %v", name, err)
 	}
 	id, err := e.Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	ctx, err := Context(e.Subject, e.Claim)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	leaf := LeafHash(b)
 	src := e.Claim.(*Source)
 	v := vectorEntry{
@@ -291,14 +287,10 @@ func golden(t *testing.T, name string, want []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
 	if *update {
-		if err := os.WriteFile(path, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.WriteFile(path, want, 0o644))
 	}
 	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if !bytes.Equal(got, want) {
 		t.Errorf("%s differs; if that is meant, run go test ./entry -update. It is\n%s\nwant\n%s", path, got, want)
 	}
@@ -317,9 +309,7 @@ func goldenPair(t *testing.T, name string, b []byte, v vector) {
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, enc.Encode(v))
 	golden(t, name+".json", text.Bytes())
 }
 
@@ -414,13 +404,9 @@ func TestEntriesAreEncodedAsTheSpecificationSays(t *testing.T) {
 func sameJSON(t *testing.T, a, b any) bool {
 	t.Helper()
 	x, err := json.Marshal(a)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	y, err := json.Marshal(b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return bytes.Equal(x, y)
 }
 
@@ -438,9 +424,7 @@ func TestNamedCorruptionIsRefusedWithItsSentence(t *testing.T) {
 
 func TestNoVectorIsLeftOver(t *testing.T) {
 	files, err := filepath.Glob("testdata/*valid-*")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if want := 2 * (len(validEntries()) + len(invalidEntries())); len(files) != want {
 		t.Errorf("testdata holds %d files, the tests make %d", len(files), want)
 	}
@@ -448,9 +432,7 @@ func TestNoVectorIsLeftOver(t *testing.T) {
 
 func TestEveryFlippedBitChangesTheEntryOrIsRefused(t *testing.T) {
 	b, err := sample().Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for i := range b {
 		for bit := range 8 {
 			other := bytes.Clone(b)
@@ -479,9 +461,7 @@ func TestSizeIsHeldAtTheLimitAndOneAbove(t *testing.T) {
 	}
 	e.Proof.Parts = append(e.Proof.Parts, []byte{1})
 	b, err := e.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	// A part above 255 bytes has two more bytes in its head than one of 1 byte.
 	e.Proof.Parts[15] = fill("part", 1+MaxSize-len(b)-2)
 	b, err = e.Marshal()
@@ -562,9 +542,7 @@ func TestSixtyFourUnprovenFilesFit(t *testing.T) {
 	}
 	e.Claim.(*Source).Unproven = all
 	b, err := e.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if _, err := Parse(b); err != nil {
 		t.Error(err)
 	}
@@ -573,13 +551,9 @@ func TestSixtyFourUnprovenFilesFit(t *testing.T) {
 func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
 	base := sample()
 	id, err := base.Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	ctx, err := Context(base.Subject, base.Claim)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if ctx[0] > 0x1f {
 		t.Errorf("context %x is not below 2^253", ctx)
 	}
@@ -618,13 +592,9 @@ func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
 
 func TestParsedEntryDoesNotShareMemory(t *testing.T) {
 	b, err := sample().Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	e, err := Parse(b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	whole := bytes.Clone(b)
 	clear(b)
 	if again, err := e.Marshal(); err != nil || !bytes.Equal(again, whole) {
@@ -683,9 +653,7 @@ func TestCheckPath(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, e := range validEntries() {
 		b, err := e.Marshal()
-		if err != nil {
-			f.Fatal(err)
-		}
+		fatalIf(f, err)
 		f.Add(b)
 	}
 	for _, c := range invalidEntries() {
@@ -704,4 +672,11 @@ func FuzzParse(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

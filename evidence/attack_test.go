@@ -648,9 +648,7 @@ func TestEntriesOfLaterVersionsConvictNobody(t *testing.T) {
 			t.Fatalf("%s: nothing was changed", what)
 		}
 		e, err := w.falseEntry(Malformed, later, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		if c, err := Verify(e, w.keys, w.pv); !errors.Is(err, ErrUndecided) {
 			t.Errorf("%s: %+v, %v", what, c, err)
 		}

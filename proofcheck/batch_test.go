@@ -31,9 +31,7 @@ func altered(t testing.TB, e *entry.Entry, f func(p *groth16.Proof)) *entry.Entr
 	t.Helper()
 	c := copyOf(t, e)
 	p, err := ParseProof(c.Proof.Parts[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	f(p)
 	c.Proof.Parts[0] = MarshalProof(p)
 	return c
@@ -155,4 +153,11 @@ func TestBatchTakesEntriesOfManyProgramsAndShapes(t *testing.T) {
 	entries[2].Proof.Parts = nil
 	entries[4].Proof.Parts = append(entries[4].Proof.Parts, entries[4].Proof.Parts[0])
 	agree(t, v, entries)
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -25,9 +25,7 @@ import (
 func defaultVerifier(t testing.TB) *Verifier {
 	t.Helper()
 	v, err := Load(nil, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return v
 }
 
@@ -45,13 +43,9 @@ func TestTrueProofsAreAccepted(t *testing.T) {
 // copyOf returns an entry that shares nothing with e.
 func copyOf(t testing.TB, e *entry.Entry) *entry.Entry {
 	b, err := e.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	c, err := entry.Parse(b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return c
 }
 
@@ -147,9 +141,7 @@ func TestAlteredProofsOfTheSameStatementHold(t *testing.T) {
 	v := defaultVerifier(t)
 	e := copyOf(t, fixture.Entry(t, "hello-proof-0.1.0"))
 	p, err := ParseProof(e.Proof.Parts[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	p.Ar.Neg(&p.Ar)
 	p.Bs.Neg(&p.Bs)
 	e.Proof.Parts[0] = MarshalProof(p)
@@ -162,9 +154,7 @@ func TestAlteredProofsOfTheSameStatementHold(t *testing.T) {
 func program64(t testing.TB) Program {
 	t.Helper()
 	programs, err := Embedded()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for _, p := range programs {
 		if p.Blocks == 64 {
 			return p
@@ -176,9 +166,7 @@ func program64(t testing.TB) Program {
 
 func TestProgramIDIsTheHashOfItsDescription(t *testing.T) {
 	programs, err := Embedded()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	lists := map[int]int{64: 3906, 128: 8029, 512: 32581}
 	if len(programs) != len(lists) {
 		t.Errorf("%d programs are embedded", len(programs))
@@ -199,9 +187,7 @@ func TestProgramIDIsTheHashOfItsDescription(t *testing.T) {
 
 func TestDevelopmentProgramsAreAcceptedOnlyIfAskedFor(t *testing.T) {
 	v, err := Load(nil, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if err := v.Check(fixture.Entry(t, "hello-proof-0.1.0")); !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Errorf("a proof with a development key: %v", err)
 	}
@@ -211,18 +197,14 @@ func TestLoadDecidesWhichProgramsAreAccepted(t *testing.T) {
 	file := func(p Program) string {
 		path := filepath.Join(t.TempDir(), "a.program")
 		text, err := p.Marshal()
-		if err := errors.Join(err, os.WriteFile(path, text, 0o600)); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, errors.Join(err, os.WriteFile(path, text, 0o600)))
 		return path
 	}
 	shipped, own := program64(t), program64(t)
 	larger := shipped
 	larger.Blocks++
 	vk, err := own.verifyingKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	var key bytes.Buffer
 	vk.G1.Alpha.Double(&vk.G1.Alpha)
 	if _, err := vk.WriteTo(&key); err != nil {
@@ -230,9 +212,7 @@ func TestLoadDecidesWhichProgramsAreAccepted(t *testing.T) {
 	}
 	own.Key, own.Origin = key.Bytes(), "ceremony:ab"
 	ours, large := file(own), filepath.Join(t.TempDir(), "large.program")
-	if err := os.WriteFile(large, bytes.Repeat([]byte(" "), MaxProgramFile+1), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(large, bytes.Repeat([]byte(" "), MaxProgramFile+1), 0o600))
 	for name, c := range map[string]struct {
 		files       []string
 		development bool
@@ -266,9 +246,7 @@ func TestLoadDecidesWhichProgramsAreAccepted(t *testing.T) {
 func TestBadProgramFilesAreRefused(t *testing.T) {
 	program := program64(t)
 	good, err := program.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if p, err := ParseProgram(good); err != nil || p.ID() != program.ID() {
 		t.Fatal(err)
 	}
@@ -293,9 +271,7 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 	}
 	edit := func(change func(f *programFile)) []byte {
 		var f programFile
-		if err := json.Unmarshal(good, &f); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, json.Unmarshal(good, &f))
 		change(&f)
 		b, _ := json.Marshal(f)
 		return b
@@ -379,9 +355,7 @@ func FuzzParseProof(f *testing.F) {
 
 func FuzzParseProgram(f *testing.F) {
 	good, err := program64(f).Marshal()
-	if err != nil {
-		f.Fatal(err)
-	}
+	fatalIf(f, err)
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := ParseProgram(b)
@@ -389,9 +363,7 @@ func FuzzParseProgram(f *testing.F) {
 			return
 		}
 		text, err := p.Marshal()
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		if again, err := ParseProgram(text); err != nil || again.ID() != p.ID() || again.Origin != p.Origin || again.ProvingKey != p.ProvingKey {
 			t.Fatal("a program changes when it is written and read")
 		}
@@ -404,24 +376,16 @@ func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 // and in pairs whose sum stays the same.
 func TestEveryPublicInputIsBound(t *testing.T) {
 	vk, err := program64(t).verifyingKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	e := fixture.Entry(t, "hello-proof-0.1.0")
 	proof, err := ParseProof(e.Proof.Parts[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	inputs := func() fr.Vector {
 		in, err := publicInputs(e.Subject, e.Claim.(*entry.Source))
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		return in
 	}
-	if err := groth16.Verify(proof, vk, inputs()); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, groth16.Verify(proof, vk, inputs()))
 	var one fr.Element
 	one.SetOne()
 	for i := range sourceInputs {

@@ -56,21 +56,15 @@ func TestACeremonyBeginsAndIsNotFinished(t *testing.T) {
 	}
 	expect(t, 1, "starts from nothing", "verify", "-ptau", filepath.Join(dir, "manifest.json"), dir)
 	bad := filepath.Join(t.TempDir(), "bad.ptau")
-	if err := os.WriteFile(bad, []byte("ptau"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(bad, []byte("ptau"), 0o644))
 	expect(t, 1, "powers-of-tau file is refused", "init", "-blocks", "4", "-ptau", bad, filepath.Join(t.TempDir(), "p"))
 	expect(t, 1, "get one of a larger power", "init", "-blocks", "4", "-ptau", "../../circuit/ceremony/testdata/snarkjs-3.ptau", filepath.Join(t.TempDir(), "p"))
 	// For another circuit: the manifest's other capacity has another constraint system.
 	manifest := filepath.Join(dir, "manifest.json")
 	text, err := os.ReadFile(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	text = bytes.Replace(text, []byte(`"blocks": 4`), []byte(`"blocks": 3`), 1)
-	if err := os.WriteFile(manifest, text, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(manifest, text, 0o644))
 	expect(t, 1, "the ceremony is for another circuit", "verify", dir)
 }
 
@@ -79,5 +73,12 @@ func TestClassesHaveTheirOwnRoom(t *testing.T) {
 		if got := roomFor(c.Blocks); got != c.Chunks {
 			t.Errorf("%d blocks have room for %d chunks, the class has %d", c.Blocks, got, c.Chunks)
 		}
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -13,9 +13,7 @@ import (
 func TestWhatIsThereIsNeverReplaced(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
-	if err := WriteNew(path, []byte("first"), 0o640); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, WriteNew(path, []byte("first"), 0o640))
 	if err := WriteNew(path, []byte("second"), 0o640); !errors.Is(err, fs.ErrExist) {
 		t.Error(err)
 	}
@@ -35,9 +33,7 @@ func TestWhatIsThereIsNeverReplaced(t *testing.T) {
 
 func TestAReadIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
-	if err := Write(path, []byte("12345"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, Write(path, []byte("12345"), 0o600))
 	for limit, want := range map[int64]bool{0: false, 4: false, 5: true, 6: true, math.MaxInt64: true} {
 		b, err := Read(path, limit)
 		if (err == nil) != want || want && string(b) != "12345" || !want && !errors.Is(err, ErrTooLarge) {
@@ -58,13 +54,9 @@ func TestAReadIsBounded(t *testing.T) {
 func TestAFileIsReplacedAsAWhole(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache")
 	path := filepath.Join(dir, "file")
-	if err := WriteCache(path, []byte("first")); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, WriteCache(path, []byte("first")))
 	f, err := Create(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if _, err := f.WriteString("half"); err != nil {
 		t.Fatal(err)
 	}
@@ -72,19 +64,22 @@ func TestAFileIsReplacedAsAWhole(t *testing.T) {
 		t.Errorf("%q before the commit", b)
 	}
 	f.Discard()
-	if err := Write(path, []byte("second"), 0o640); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, Write(path, []byte("second"), 0o640))
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
 		t.Error(info.Mode(), err)
 	}
-	if err := WriteCache(path, []byte("third")); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, WriteCache(path, []byte("third")))
 	if b, _ := os.ReadFile(path); string(b) != "third" {
 		t.Errorf("%q", b)
 	}
 	if all, err := os.ReadDir(dir); err != nil || len(all) != 1 {
 		t.Error(all, err)
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

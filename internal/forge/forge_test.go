@@ -23,17 +23,11 @@ func statement(n int) *entry.Entry {
 
 func TestDevelopmentKeysProveAnythingAndOnlyDevelopersAcceptIt(t *testing.T) {
 	programs, err := proofcheck.Embedded()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	development, err := proofcheck.Load(nil, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	strict, err := proofcheck.Load(nil, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	var all []*entry.Entry
 	for i, p := range programs {
 		if !p.Development() {
@@ -44,9 +38,7 @@ func TestDevelopmentKeysProveAnythingAndOnlyDevelopersAcceptIt(t *testing.T) {
 			t.Fatalf("%v: %v", p, err)
 		}
 		e := statement(i)
-		if err := f.Prove(e); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, f.Prove(e))
 		if err := development.Check(e); err != nil {
 			t.Errorf("%v: the forgery does not verify: %v", p, err)
 		}
@@ -73,9 +65,7 @@ func TestDevelopmentKeysProveAnythingAndOnlyDevelopersAcceptIt(t *testing.T) {
 
 func TestOtherKeysCannotBeForged(t *testing.T) {
 	programs, err := proofcheck.Embedded()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	p := programs[0]
 	p.Origin = "ceremony"
 	if _, err := New(p); err == nil {
@@ -90,24 +80,16 @@ func TestOtherKeysCannotBeForged(t *testing.T) {
 
 func TestForgedCratesVerifyInAllButTheCommit(t *testing.T) {
 	f, err := Default()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	raw, e, err := f.Crate("made-up", "1.0.0", "// nothing\n")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	c, err := crate.Read(raw, "made-up", "1.0.0", crate.DefaultLimits)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if err := c.Check(e.Subject, e.Claim.(*entry.Source)); err != nil {
 		t.Error(err)
 	}
 	v, err := proofcheck.Load(nil, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if err := v.Check(e); err != nil {
 		t.Error(err)
 	}
@@ -115,16 +97,17 @@ func TestForgedCratesVerifyInAllButTheCommit(t *testing.T) {
 
 func BenchmarkProve(b *testing.B) {
 	programs, err := proofcheck.Embedded()
-	if err != nil {
-		b.Fatal(err)
-	}
+	fatalIf(b, err)
 	f, err := New(programs[0])
-	if err != nil {
-		b.Fatal(err)
-	}
+	fatalIf(b, err)
 	for b.Loop() {
-		if err := f.Prove(statement(1)); err != nil {
-			b.Fatal(err)
-		}
+		fatalIf(b, f.Prove(statement(1)))
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -35,9 +35,7 @@ func project(t *testing.T, name, deps string) string {
 	manifest := "[package]\nname = \"" + name + "\"\nversion = \"0.1.0\"\nedition = \"2021\"\ndescription = \"d\"\nlicense = \"MIT\"\n\n[dependencies]\n" + deps
 	for file, text := range map[string]string{"Cargo.toml": manifest, "src/lib.rs": "pub fn f() {}\n"} {
 		path := filepath.Join(dir, file)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)))
 	}
 	return dir
 }
@@ -55,9 +53,7 @@ func TestCargoFetchesWithDependenciesAndFeatures(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	lock, err := os.ReadFile(filepath.Join(dir, "Cargo.lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for _, name := range []string{"inner", "outer", "target-only"} {
 		if !strings.Contains(string(lock), fmt.Sprintf("name = %q", name)) {
 			t.Errorf("Cargo.lock has no %s:\n%s", name, lock)
@@ -175,5 +171,12 @@ func TestAnUpstreamFillsTheGaps(t *testing.T) {
 	}
 	if _, err := x.Releases(context.Background(), "none"); !errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("none: %v", err)
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

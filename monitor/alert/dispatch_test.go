@@ -132,9 +132,7 @@ func (f *fake) ids() []string {
 func newDispatcher(t testing.TB, cfg DispatcherConfig) *Dispatcher {
 	t.Helper()
 	d, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return d
 }
 
@@ -223,9 +221,7 @@ func TestACrashBetweenSendingAndNotingRepeatsOnceWithTheSameID(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 { // the monitor starts again
-		if err := newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{a}}).Drain(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{a}}).Drain(t.Context()))
 	}
 	if got := a.ids(); !slices.Equal(got, []string{"f1-found", "f1-found"}) {
 		t.Errorf("got %q", got)
@@ -384,5 +380,12 @@ func TestATestReportsOnEachChannel(t *testing.T) {
 	}
 	if len(a.got) != 1 || a.got[0].Event != Test || a.got[0].ID == "" {
 		t.Errorf("%+v", a.got)
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

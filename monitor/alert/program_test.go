@@ -27,9 +27,7 @@ import (
 func script(t testing.TB, lines string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "hook")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+lines), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(path, []byte("#!/bin/sh\n"+lines), 0o755))
 	return path
 }
 
@@ -40,13 +38,9 @@ func TestACommandGetsTheAlertAndNothingElse(t *testing.T) {
 	c := open(t, Config{Type: "command", Command: []string{hook, out}})
 	evil := sample
 	evil.Summary = "two\nlines \x1b[2J $(touch /tmp/x) `id` \u202e"
-	if err := c.Send(t.Context(), evil); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, c.Send(t.Context(), evil))
 	b, err := os.ReadFile(filepath.Join(out, "env"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	env := map[string]string{}
 	for line := range strings.Lines(string(b)) {
 		k, v, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
@@ -121,9 +115,7 @@ func TestAChildThatIsLeftBehindIsNoFailure(t *testing.T) {
 		t.Error(err)
 	}
 	b, err := os.ReadFile(pid)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	var n int
 	if err := json.Unmarshal(bytes.TrimSpace(b), &n); err != nil || n < 2 {
 		t.Fatal(err, n)
@@ -139,13 +131,9 @@ func TestMailIsAMessageWhateverTheAlertSays(t *testing.T) {
 		From: "Monitor <monitor@example.com>", To: []string{"ops@example.com", "Zoë <zoe@example.org>"}})
 	send := func(a Alert) (*mail.Message, string) {
 		t.Helper()
-		if err := c.Send(t.Context(), a); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, c.Send(t.Context(), a))
 		b, err := os.ReadFile(out)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		if bytes.Contains(b, []byte("\r")) {
 			t.Error("lines end in CRLF")
 		}
@@ -155,13 +143,9 @@ func TestMailIsAMessageWhateverTheAlertSays(t *testing.T) {
 			}
 		}
 		m, err := mail.ReadMessage(bufio.NewReader(bytes.NewReader(b)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		body, err := io.ReadAll(quotedprintable.NewReader(m.Body))
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		return m, string(body)
 	}
 	m, body := send(sample)
@@ -202,9 +186,7 @@ func TestMailIsAMessageWhateverTheAlertSays(t *testing.T) {
 func TestSettingsAreStrict(t *testing.T) {
 	dir := t.TempDir()
 	short := filepath.Join(dir, "short")
-	if err := errors.Join(os.WriteFile(short, []byte("short"), 0o600), os.WriteFile(filepath.Join(dir, "long"), make([]byte, 5000), 0o600)); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, errors.Join(os.WriteFile(short, []byte("short"), 0o600), os.WriteFile(filepath.Join(dir, "long"), make([]byte, 5000), 0o600)))
 	for want, c := range map[string]Config{
 		"name: 1 to 64":                    {Name: "A b", Type: "webhook", URL: "https://x.example/"},
 		`type: "pigeon" is not`:            {Name: "a", Type: "pigeon"},
@@ -237,15 +219,11 @@ func TestSettingsAreReadFromAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "monitor.toml")
 	text := "[[channel]]\nname = \"ops\"\ntype = \"command\"\ncommand = [\"/bin/sh\", \"-c\", \"cat\"]\nmin_class = \"info\"\nheartbeat = \"24h\"\n" +
 		"[[channel]]\nname = \"pager\"\ntype = \"webhook\"\nurl = \"https://pager.example/\"\nmin_class = \"security\"\nkinds = [\"duplicate\"]\n"
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(path, []byte(text), 0o600))
 	var s struct {
 		Channel []Config `toml:"channel"`
 	}
-	if err := config.LoadTOML(path, &s); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, config.LoadTOML(path, &s))
 	all, err := Open(s.Channel, filepath.Dir(path))
 	if err != nil || len(all) != 2 || all[0].Name() != "ops" || s.Channel[0].Heartbeat.Duration != 24*time.Hour {
 		t.Fatal(all, err)

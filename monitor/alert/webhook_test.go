@@ -30,9 +30,7 @@ func open(t testing.TB, c Config) Channel {
 	t.Helper()
 	c.Name = "test"
 	all, err := Open([]Config{c}, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return all[0]
 }
 
@@ -45,9 +43,7 @@ func hook(t testing.TB, h http.HandlerFunc) string {
 
 func TestAWebhookIsSignedAndCarriesItsID(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte("0123456789abcdef\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(secret, []byte("0123456789abcdef\n"), 0o600))
 	var got Alert
 	var bodies, ids []string
 	url := hook(t, func(w http.ResponseWriter, r *http.Request) {
@@ -66,9 +62,7 @@ func TestAWebhookIsSignedAndCarriesItsID(t *testing.T) {
 	})
 	c := open(t, Config{Type: "webhook", URL: url, SecretFile: secret})
 	for range 2 {
-		if err := c.Send(t.Context(), sample); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, c.Send(t.Context(), sample))
 	}
 	if got != sample || len(ids) != 2 || ids[0] != "f7-found" || ids[1] != ids[0] || bodies[0] != bodies[1] {
 		t.Errorf("%+v %q", got, ids)
@@ -127,9 +121,7 @@ func TestAWebhookWaitsAsLongAsItIsAsked(t *testing.T) {
 // TestAWebhooksURLIsNoSecretThatErrorsTell: the path of many hooks is their password.
 func TestAWebhooksURLIsNoSecretThatErrorsTell(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	l.Close()
 	for _, url := range []string{
 		"http://" + l.Addr().String() + "/s3cret?token=s3cret", // nobody listens
