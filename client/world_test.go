@@ -54,8 +54,8 @@ func parsePolicy(t testing.TB, lines ...string) *Policy {
 	return p
 }
 
-// fakeVerifier believes exactly the proofs it was told of: the bytes, for the
-// subject and claim they were made for. It objects to everything else.
+// fakeVerifier believes exactly the proofs that it knows: the bytes, for the subject
+// and claim they were made for. It objects to everything else.
 type fakeVerifier struct {
 	program [32]byte
 	known   map[string]bool

@@ -441,7 +441,7 @@ func isOurs(err error) bool {
 }
 
 // TestEveryByteOfAFileCounts flips a bit of each byte of every file. What is then still
-// believed accuses nobody else and of nothing else.
+// believed accuses the same one of the same thing.
 func TestEveryByteOfAFileCounts(t *testing.T) {
 	w := newWorld(t)
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -497,9 +497,9 @@ func TestWithoutTheProgramNothingIsDecided(t *testing.T) {
 	}
 }
 
-// TestABadLineOfSomebodyElseHidesNothing: a log cannot protect itself from conviction by
+// TestABadLineOfAnotherKeyHidesNothing: a log cannot protect itself from conviction by
 // adding a line that does not verify.
-func TestABadLineOfSomebodyElseHidesNothing(t *testing.T) {
+func TestABadLineOfAnotherKeyHidesNothing(t *testing.T) {
 	w := newWorld(t)
 	second := testlog.LogKey(origin, "second key")
 	keys, err := NewKeys([]string{second.VKey, w.log.VKey}, []string{w.w1.VKey, w.w2.VKey})

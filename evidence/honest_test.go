@@ -59,7 +59,7 @@ func TestHonestLogsAreNeverConvicted(t *testing.T) {
 	}
 }
 
-// invented is a root and a proof that somebody might try.
+// invented is a root and a proof that an attacker might try.
 func invented(rnd *rand.Rand, a, b int64, trees ...tree) (*tlog.Hash, []tlog.Hash) {
 	of := func() tree { return trees[rnd.IntN(len(trees))] }
 	root := of().Root(a)

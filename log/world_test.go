@@ -34,7 +34,7 @@ const testOrigin = "log.test/2026"
 var testProgram = proofcheck.Program{System: "test", Claim: "source/1", Origin: proofcheck.OriginDevelopment}
 
 // world is a log's surroundings: keys, directories, three witnesses, and a
-// proof verifier that believes what it was told.
+// proof verifier that believes what a test tells it.
 type world struct {
 	t         *testing.T
 	cfg       Config
@@ -89,7 +89,7 @@ func (w *world) closeLog(l *Log) {
 	}
 }
 
-// toldProofs accepts exactly the pairs of identity and proof that it was told.
+// toldProofs accepts exactly the pairs of identity and proof that a test names.
 type toldProofs struct {
 	mu       sync.Mutex
 	believed map[[32]byte][]byte
@@ -104,7 +104,8 @@ func (p *toldProofs) Check(e *entry.Entry) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.checks++
-	if e.Proof.Program != testProgram.ID() || len(e.Proof.Parts) != 1 || p.believed[id] == nil || !bytes.Equal(p.believed[id], e.Proof.Parts[0]) {
+	if e.Proof.Program != testProgram.ID() || len(e.Proof.Parts) != 1 ||
+		p.believed[id] == nil || !bytes.Equal(p.believed[id], e.Proof.Parts[0]) {
 		return errors.New("the verifier was not told of this proof")
 	}
 	return nil
@@ -133,7 +134,8 @@ func (p *toldProofs) believe(e *entry.Entry) {
 // testCrate builds a .crate of three files.
 func testCrate(t *testing.T, name, version, body string) []byte {
 	t.Helper()
-	raw, err := forge.Pack(name, version, forge.Manifest(name, version), forge.File{Path: "README.md", Content: "# " + name + "\n"}, forge.File{Path: "src/lib.rs", Content: body})
+	raw, err := forge.Pack(name, version, forge.Manifest(name, version),
+		forge.File{Path: "README.md", Content: "# " + name + "\n"}, forge.File{Path: "src/lib.rs", Content: body})
 	fatalIf(t, err)
 	return raw
 }
@@ -200,7 +202,7 @@ type cosigner struct {
 	tree    tlog.Tree
 	down    bool
 	refused int
-	instead http.HandlerFunc // answers in the place of the honest witness
+	instead http.HandlerFunc // answers instead of the honest witness
 }
 
 func newCosigner(t *testing.T, name, logVKey string) *cosigner {

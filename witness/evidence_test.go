@@ -81,7 +81,7 @@ func TestTwoSignedTreesOfOneSizeBecomeTransferableProof(t *testing.T) {
 	}
 }
 
-// What anybody can send with an honest log's checkpoints must not look like
+// What an attacker can send with an honest log's checkpoints must not look like
 // proof, and what the log did not sign must leave no trace at all.
 func TestStrangersCannotMakeEvidenceAgainstAnHonestLog(t *testing.T) {
 	l := newTestLog("log.example", 40)

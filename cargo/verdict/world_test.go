@@ -47,7 +47,9 @@ func newLog(t testing.TB, origin string) *fakeLog {
 		l.mu.Lock()
 		l.requests = append(l.requests, r.URL.Path)
 		l.mu.Unlock()
-		if path := r.URL.Path; !strings.HasPrefix(path, "/v1/crates/") && (!strings.HasPrefix(path, "/tile/") || strings.HasPrefix(path, "/tile/entries/")) {
+		path := r.URL.Path
+		tile := strings.HasPrefix(path, "/tile/") && !strings.HasPrefix(path, "/tile/entries/")
+		if !tile && !strings.HasPrefix(path, "/v1/crates/") {
 			t.Errorf("a log is asked for %s", path)
 		}
 		l.ServeHTTP(w, r)
@@ -131,8 +133,8 @@ func (p *place) settings(settings string, logs ...*fakeLog) {
 
 func (p *place) checker(offline bool) *Checker {
 	p.t.Helper()
-	c, err := New(Config{Policy: p.policy, Cache: filepath.Join(p.dir, "cache"), State: filepath.Join(p.dir, "state"), Offline: offline,
-		Now: func() time.Time { return p.at }, Log: slog.New(slog.DiscardHandler)})
+	c, err := New(Config{Policy: p.policy, Cache: filepath.Join(p.dir, "cache"), State: filepath.Join(p.dir, "state"),
+		Offline: offline, Now: func() time.Time { return p.at }, Log: slog.New(slog.DiscardHandler)})
 	fatalIf(p.t, err)
 	return c
 }

@@ -30,7 +30,8 @@ func Pack(name, version string, files ...File) ([]byte, error) {
 	zw := gzip.NewWriter(&out)
 	tw := tar.NewWriter(zw)
 	for _, f := range files {
-		h := &tar.Header{Name: name + "-" + version + "/" + f.Path, Mode: 0o644, Size: int64(len(f.Content)), Typeflag: tar.TypeReg, Format: tar.FormatGNU}
+		h := &tar.Header{Name: name + "-" + version + "/" + f.Path, Mode: 0o644, Size: int64(len(f.Content)),
+			Typeflag: tar.TypeReg, Format: tar.FormatGNU}
 		if err := tw.WriteHeader(h); err != nil {
 			return nil, err
 		}

@@ -289,11 +289,12 @@ func (w *world) fillWeeks() {
 const hostile = `"><script>alert('1')</script><img src=evil.png onerror=alert(2)>&amp;` + "\u202e"
 
 // troubled is healthy with everything that can go wrong, and with hostile values
-// wherever somebody else can write one.
+// wherever an attacker can write one.
 func troubled(t testing.TB) *world {
 	w := healthy(t, proofcheck.OriginDevelopment)
 	log := w.logs[0]
-	garbage := store.Entry{LeafHash: tlog.RecordHash([]byte(hostile)), Data: []byte(hostile), Verdict: store.Bad, Reason: "malformed-entry", Detail: "no CBOR " + hostile}
+	garbage := store.Entry{LeafHash: tlog.RecordHash([]byte(hostile)), Data: []byte(hostile),
+		Verdict: store.Bad, Reason: "malformed-entry", Detail: "no CBOR " + hostile}
 	lie := made(t, "delta", "9.9.9")
 	lie.Verdict, lie.Reason, lie.Detail = store.Bad, "false-entry", "proof does not hold"
 	twice := made(t, "ember", "2.4.0", func(e *entry.Entry, s *entry.Source) { e.Subject.SHA256 = [32]byte{9} })
@@ -312,12 +313,17 @@ func troubled(t testing.TB) *world {
 	w.sign(log, p.Downloaded+900, tlog.Hash{4}, store.Pending, "witness w1", 1)
 	w.view(log, 1, 60, "connection refused "+hostile)
 	w.find(store.Finding{Key: "fork", Log: log.ID, Kind: "fork-same-size", Class: store.Security, Index: -1,
-		Summary: fmt.Sprintf("The log signed two different trees of %d entries.", p.Verified)}, append([]byte("cratelog/evidence/v1\nkind fork-same-size\n\n"), note...))
+		Summary: fmt.Sprintf("The log signed two different trees of %d entries.", p.Verified)},
+		append([]byte("cratelog/evidence/v1\nkind fork-same-size\n\n"), note...))
 	w.find(store.Finding{Key: "false", Log: log.ID, Kind: "false-entry", Class: store.Security, Index: p.Verified - 3,
-		Summary: "The proof of entry 97 does not hold " + hostile, Detail: hostile, Name: "delta", Version: "9.9.9"}, []byte{0, 1, 2, 0xff})
-	w.find(store.Finding{Key: "witness", Log: log.ID, Kind: "witness-unreachable", Class: store.Operational, Index: -1, Summary: "Witness w1 has not answered for 3 hours."}, nil)
-	fatalIf(t, w.store.PutView(t.Context(), store.View{Log: log.ID, Source: "mirror https://mirror.example/", URL: "https://mirror.example/", Size: 90, Seen: w.now, Error: hostile}))
-	f := w.find(store.Finding{Key: "watch", Log: log.ID, Kind: "new-version", Class: store.Info, Index: 5, Summary: "A new version of ember was logged.", Name: "ember"}, nil)
+		Summary: "The proof of entry 97 does not hold " + hostile, Detail: hostile, Name: "delta", Version: "9.9.9"},
+		[]byte{0, 1, 2, 0xff})
+	w.find(store.Finding{Key: "witness", Log: log.ID, Kind: "witness-unreachable", Class: store.Operational, Index: -1,
+		Summary: "Witness w1 has not answered for 3 hours."}, nil)
+	fatalIf(t, w.store.PutView(t.Context(), store.View{Log: log.ID, Source: "mirror https://mirror.example/",
+		URL: "https://mirror.example/", Size: 90, Seen: w.now, Error: hostile}))
+	f := w.find(store.Finding{Key: "watch", Log: log.ID, Kind: "new-version", Class: store.Info, Index: 5,
+		Summary: "A new version of ember was logged.", Name: "ember"}, nil)
 	fatalIf(t, w.store.Acknowledge(t.Context(), f.ID, "someone "+hostile, "it is mine "+hostile, w.now))
 	return w
 }
