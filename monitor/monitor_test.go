@@ -411,11 +411,11 @@ func TestSeveralLogsAreFollowedEachForItself(t *testing.T) {
 // TestALogCannotShowAnotherOfItsTrustFile: its key signed it, but for another log.
 func TestALogCannotShowAnotherOfItsTrustFile(t *testing.T) {
 	w := newWorld(t)
-	second, err := roguelog.New("log.example/second", 0, w.clock)
+	second := testlog.New("log.example/second", 0, w.clock)
+	both := "log " + second.VKey + "\n" + string(w.log.Trust(w.server.URL))
+	policy, err := client.ParsePolicy([]byte(both))
 	fatalIf(t, err)
-	both := "log " + second.VKey + "\n" + string(w.log.Policy(w.server.URL))
-	w.cfg.Logs[0].Policy, err = client.ParsePolicy([]byte(both))
-	fatalIf(t, err)
+	w.cfg.Logs[0].Policy = policy
 	w.open()
 	w.grow(10)
 	w.clean(10)

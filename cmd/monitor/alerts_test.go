@@ -28,9 +28,9 @@ func newSite(t *testing.T) *site {
 	fixture.Need(t, "/bin/sh") // the hooks are scripts
 	dir := t.TempDir()
 	hook := filepath.Join(dir, "hook")
-	fatal(t, os.WriteFile(hook, []byte("#!/bin/sh\ntest ! -e \"$1.broken\" && echo \"$ALERT_ID $EVENT $KIND $FINDING_ID $EVIDENCE_FILE $EVIDENCE_URL\" >> \"$1\"\n"), 0o755))
+	fatalIf(t, os.WriteFile(hook, []byte("#!/bin/sh\ntest ! -e \"$1.broken\" && echo \"$ALERT_ID $EVENT $KIND $FINDING_ID $EVIDENCE_FILE $EVIDENCE_URL\" >> \"$1\"\n"), 0o755))
 	file := filepath.Join(dir, "monitor.toml")
-	fatal(t, os.WriteFile(file, fmt.Appendf(nil, `
+	fatalIf(t, os.WriteFile(file, fmt.Appendf(nil, `
 database = "monitor.db"
 evidence = "evidence"
 public_url = "https://monitor.example/"
@@ -47,9 +47,9 @@ command = [%q, %q]
 min_class = "info"
 `, hook, filepath.Join(dir, "a"), hook, filepath.Join(dir, "b")), 0o600))
 	settings, err := loadSettings(file)
-	fatal(t, err)
+	fatalIf(t, err)
 	s, err := store.Create(t.Context(), settings.database())
-	fatal(t, err)
+	fatalIf(t, err)
 	t.Cleanup(func() { s.Close() })
 	return &site{settings, dir, s}
 }
@@ -71,7 +71,7 @@ func (s *site) told(t *testing.T, channel string) [][]string {
 func (s *site) drain(t *testing.T) error {
 	t.Helper()
 	d, err := newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler))
-	fatal(t, err)
+	fatalIf(t, err)
 	return d.Drain(t.Context())
 }
 
@@ -79,7 +79,7 @@ func (s *site) record(t *testing.T, key string, class store.Class) store.Finding
 	t.Helper()
 	f, _, err := s.store.RecordFinding(t.Context(), store.Finding{Key: key, Kind: "duplicate", Class: class, Summary: "Summary of " + key + ".",
 		Evidence: strings.Repeat("ab", 32), Index: -1, FirstSeen: time.Now()}, alert.Routes(s.Channel).For(class, "duplicate", ""))
-	fatal(t, err)
+	fatalIf(t, err)
 	return f
 }
 
@@ -89,7 +89,7 @@ func TestAFindingPagesEachChannelOnce(t *testing.T) {
 	for range 3 {
 		s.record(t, "one", store.Security)
 		s.record(t, "two", store.Info)
-		fatal(t, s.drain(t))
+		fatalIf(t, s.drain(t))
 	}
 	a, b := s.told(t, "a"), s.told(t, "b")
 	if len(a) != 1 || len(b) != 2 || a[0][0] != b[0][0] || b[0][0] == b[1][0] || a[0][1] != alert.Found {
@@ -107,16 +107,16 @@ func TestAFindingPagesEachChannelOnce(t *testing.T) {
 func TestABrokenChannelIsAFindingOnTheOthers(t *testing.T) {
 	s := newSite(t)
 	broken := filepath.Join(s.dir, "a.broken")
-	fatal(t, os.WriteFile(broken, nil, 0o600))
+	fatalIf(t, os.WriteFile(broken, nil, 0o600))
 	d, err := newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler))
-	fatal(t, err)
+	fatalIf(t, err)
 	for i := range 6 {
 		s.record(t, fmt.Sprint(i), store.Security)
 		if err := d.Drain(t.Context()); err == nil {
 			t.Error("the broken channel is content")
 		}
 	}
-	fatal(t, s.drainIgnoring(t, "a"))
+	fatalIf(t, s.drainIgnoring(t, "a"))
 	if a, b := s.told(t, "a"), s.told(t, "b"); len(a) != 0 || len(b) != 7 || b[6][2] != kindChannelBroken && b[5][2] != kindChannelBroken {
 		t.Errorf("a: %q, b: %q", a, b)
 	}
@@ -132,10 +132,10 @@ func TestABrokenChannelIsAFindingOnTheOthers(t *testing.T) {
 	if err != nil || !strings.Contains(text, "6 alerts wait for the channel a") || !strings.Contains(text, "open security finding 1 since ") {
 		t.Errorf("%s %v", text, err)
 	}
-	fatal(t, os.Remove(broken))
+	fatalIf(t, os.Remove(broken))
 	s.record(t, "last", store.Security)
-	fatal(t, d.Drain(t.Context()))
-	fatal(t, d.Drain(t.Context())) // the first one may have left what the other channel found out
+	fatalIf(t, d.Drain(t.Context()))
+	fatalIf(t, d.Drain(t.Context())) // the first one may have left what the other channel found out
 	b := s.told(t, "b")
 	if last := b[len(b)-1]; last[1] != alert.Resolved && b[len(b)-2][1] != alert.Resolved {
 		t.Errorf("nobody was told that a works again: %q", b)
@@ -148,14 +148,14 @@ func (s *site) drainIgnoring(t *testing.T, channel string) error {
 	rest := *s.setup
 	rest.Channel = slices.DeleteFunc(slices.Clone(s.Channel), func(c alert.Config) bool { return c.Name == channel })
 	d, err := newDispatcher(s.store, &rest, slog.New(slog.DiscardHandler))
-	fatal(t, err)
+	fatalIf(t, err)
 	return d.Drain(t.Context())
 }
 
 func TestAnAcknowledgedFindingDoesNotPageButANewOneDoes(t *testing.T) {
 	s := newSite(t)
 	broken := filepath.Join(s.dir, "a.broken")
-	fatal(t, os.WriteFile(broken, nil, 0o600))
+	fatalIf(t, os.WriteFile(broken, nil, 0o600))
 	f := s.record(t, "one", store.Security)
 	if err := s.drain(t); err == nil {
 		t.Error("the broken channel is content")
@@ -180,14 +180,14 @@ func TestAnAcknowledgedFindingDoesNotPageButANewOneDoes(t *testing.T) {
 	if code != 0 || out != id+": acknowledged: Summary of one.\n" {
 		t.Errorf("exit %d, %q %q", code, out, errs)
 	}
-	fatal(t, os.Remove(broken))
+	fatalIf(t, os.Remove(broken))
 	s.record(t, "one", store.Security)
 	due, err := s.store.PendingDeliveries(t.Context(), "a", time.Now().Add(2*time.Hour), 100)
 	if err != nil || len(due) != 0 {
 		t.Errorf("it still waits: %v, %v", due, err)
 	}
 	s.record(t, "one, with other evidence", store.Security)
-	fatal(t, s.drain(t))
+	fatalIf(t, s.drain(t))
 	if a := s.told(t, "a"); len(a) != 1 || a[0][3] == id {
 		t.Errorf("a: %q", a)
 	}
@@ -198,7 +198,7 @@ func TestTestAlertReportsOnEachChannel(t *testing.T) {
 	if code, out, errs := command(t, "test-alert", "-config", s.path); code != 0 || !strings.Contains(out, "a: sent in ") || !strings.Contains(out, "b: sent in ") {
 		t.Errorf("exit %d, %q %q", code, out, errs)
 	}
-	fatal(t, os.WriteFile(filepath.Join(s.dir, "a.broken"), nil, 0o600))
+	fatalIf(t, os.WriteFile(filepath.Join(s.dir, "a.broken"), nil, 0o600))
 	code, out, errs := command(t, "test-alert", "-config", s.path)
 	if code != 3 || !strings.Contains(out, "a: FAILED after ") || !strings.Contains(out, "b: sent in ") || !strings.Contains(errs, "1 of 2 channels do not work") {
 		t.Errorf("exit %d, %q %q", code, out, errs)

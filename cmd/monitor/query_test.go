@@ -26,40 +26,40 @@ func askable(t *testing.T) (config string) {
 	dir := t.TempDir()
 	log := testlog.LogKey("log.example/q")
 	config = filepath.Join(dir, "monitor.toml")
-	fatal(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("log "+log.VKey+" https://log.example/\nquorum none\n"), 0o644))
-	fatal(t, os.WriteFile(config, []byte("database = \"m.db\"\nevidence = \"evidence\"\ndevelopment = true\n[[log]]\ntrust = \"trust.policy\"\n"), 0o644))
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("log "+log.VKey+" https://log.example/\nquorum none\n"), 0o644))
+	fatalIf(t, os.WriteFile(config, []byte("database = \"m.db\"\nevidence = \"evidence\"\ndevelopment = true\n[[log]]\ntrust = \"trust.policy\"\n"), 0o644))
 	db, err := store.Create(t.Context(), filepath.Join(dir, "m.db"))
-	fatal(t, err)
+	fatalIf(t, err)
 	defer db.Close()
 	now := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 	l, err := db.AddLog(t.Context(), "log.example/q", []string{log.VKey}, "https://log.example/", now)
-	fatal(t, err)
+	fatalIf(t, err)
 	var rows []store.Entry
 	for i, name := range []string{"hello-proof-0.1.0", "hello-inner-0.1.0", "hello-proof-0.1.1"} {
 		b, e := fixture.Read(t, name+".entry"), fixture.Entry(t, name)
 		rows = append(rows, store.Entry{Log: l.ID, Index: int64(i), LeafHash: tlog.RecordHash(b), Name: e.Subject.Name, Version: e.Subject.Version,
 			SHA256: e.Subject.SHA256, Program: e.Proof.Program, FirstSeen: now, Verdict: store.OK, Covered: 3, Data: b})
 	}
-	fatal(t, db.AppendEntries(t.Context(), l.ID, rows))
+	fatalIf(t, db.AppendEntries(t.Context(), l.ID, rows))
 	root, err := db.Root(t.Context(), l.ID, 3)
-	fatal(t, err)
-	fatal(t, db.SetVerified(t.Context(), l.ID, 3, root, nil))
+	fatalIf(t, err)
+	fatalIf(t, db.SetVerified(t.Context(), l.ID, 3, root, nil))
 	signed := testlog.Sign(testlog.Head(l.Origin, 3, root), log)
 	_, _, err = db.PutCheckpoint(t.Context(), store.Checkpoint{Log: l.ID, Size: 3, Root: root, Signed: signed, Source: "log", FirstSeen: now, LastSeen: now, Verdict: store.Consistent},
 		func([]byte) (bool, time.Time) { return true, time.Time{} })
-	fatal(t, err)
+	fatalIf(t, err)
 	return config
 }
 
 func TestQueryPrintsWhatTheAPIAnswers(t *testing.T) {
 	config := askable(t)
 	s, err := loadSettings(config)
-	fatal(t, err)
+	fatalIf(t, err)
 	r, err := store.OpenReader(t.Context(), s.database())
-	fatal(t, err)
+	fatalIf(t, err)
 	defer r.Close()
 	server, err := s.pagesOver(r, slog.New(slog.DiscardHandler))
-	fatal(t, err)
+	fatalIf(t, err)
 	for path, args := range map[string]string{
 		"/v1/entries":                           "query -config F entries",
 		"/v1/entries?crate=hello-proof&limit=1": "query entries --crate hello-proof --limit=1 --config F",
@@ -77,7 +77,7 @@ func TestQueryPrintsWhatTheAPIAnswers(t *testing.T) {
 		rec := httptest.NewRecorder()
 		server.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
 		want, err := io.ReadAll(rec.Result().Body)
-		fatal(t, err)
+		fatalIf(t, err)
 		code, stdout, stderr := command(t, strings.Fields(strings.ReplaceAll(args, "F", config))...)
 		if code != 0 || stdout != string(want) || rec.Code != http.StatusOK || stderr != "" {
 			t.Errorf("%s: %d %s%s, want %s", args, code, stdout, stderr, want)
@@ -85,11 +85,11 @@ func TestQueryPrintsWhatTheAPIAnswers(t *testing.T) {
 	}
 	_, stdout, _ := command(t, "query", "-config", config, "bundle", "2")
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(config), "trust.policy"))
-	fatal(t, err)
+	fatalIf(t, err)
 	policy, err := client.ParsePolicy(text)
-	fatal(t, err)
+	fatalIf(t, err)
 	proofs, err := s.proofs()
-	fatal(t, err)
+	fatalIf(t, err)
 	rules := client.DefaultRules()
 	rules.AllowNoWitnesses = true
 	if _, err := client.Verify(fixture.Crate(t, "hello-proof", "0.1.1"), []byte(stdout), policy, proofs, rules); err != nil {
@@ -126,7 +126,7 @@ func TestAQueryThatCannotBeAnsweredSaysWhy(t *testing.T) {
 			t.Errorf("%s: %d %s%s", args, code, stdout, stderr)
 		}
 	}
-	fatal(t, os.Remove(filepath.Join(filepath.Dir(config), "m.db")))
+	fatalIf(t, os.Remove(filepath.Join(filepath.Dir(config), "m.db")))
 	if code, _, stderr := command(t, "query", "-config", config, "logs"); code != 3 || !strings.Contains(stderr, "does not exist; name the database of a monitor that has run") {
 		t.Errorf("without a database: %d %s", code, stderr)
 	}

@@ -14,13 +14,6 @@ import (
 
 const vectors = "../../evidence/testdata"
 
-func fatal(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // command runs the program and returns its exit code and what it printed.
 func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
@@ -33,7 +26,7 @@ func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
 // stands in its text, and a byte less is nothing.
 func TestEvidenceNeedsATrustFileAlone(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(vectors, "*.evidence"))
-	fatal(t, err)
+	fatalIf(t, err)
 	if len(files) < 10 {
 		t.Fatalf("only %d golden files", len(files))
 	}
@@ -41,7 +34,7 @@ func TestEvidenceNeedsATrustFileAlone(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".evidence")
 		what, err := os.ReadFile(filepath.Join(vectors, name+".txt"))
-		fatal(t, err)
+		fatalIf(t, err)
 		code, out, errs := command(t, "verify-evidence", file, "--trust", trust)
 		informational := name == "stale" || strings.HasPrefix(name, "registry-") || name == "false-entry-unknown-program"
 		first := "This evidence convicts the "
@@ -57,9 +50,9 @@ func TestEvidenceNeedsATrustFileAlone(t *testing.T) {
 			t.Errorf("%s: exit %d, %v\n%s", name, code, err, out)
 		}
 		b, err := os.ReadFile(file)
-		fatal(t, err)
+		fatalIf(t, err)
 		cut := filepath.Join(t.TempDir(), "cut.evidence")
-		fatal(t, os.WriteFile(cut, b[:len(b)-1], 0o600))
+		fatalIf(t, os.WriteFile(cut, b[:len(b)-1], 0o600))
 		if code, out, errs := command(t, "verify-evidence", cut, "--trust", trust); code != 3 || out != "" || !strings.Contains(errs, "malformed evidence") {
 			t.Errorf("%s, cut: exit %d, %q %q", name, code, out, errs)
 		}
@@ -73,14 +66,14 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 	trust := filepath.Join(vectors, "trust.policy")
 	fork := filepath.Join(vectors, "fork-same-size.evidence")
 	text, err := os.ReadFile(trust)
-	fatal(t, err)
+	fatalIf(t, err)
 	witnesses := filepath.Join(dir, "witnesses.policy")
 	_, after, _ := strings.Cut(string(text), "\n")
-	fatal(t, os.WriteFile(witnesses, []byte(after), 0o600))
+	fatalIf(t, os.WriteFile(witnesses, []byte(after), 0o600))
 	b, err := os.ReadFile(fork)
-	fatal(t, err)
+	fatalIf(t, err)
 	forged := filepath.Join(dir, "forged.evidence")
-	fatal(t, os.WriteFile(forged, bytes.Replace(b, []byte("— example.com/log U"), []byte("— example.com/log V"), 1), 0o600))
+	fatalIf(t, os.WriteFile(forged, bytes.Replace(b, []byte("— example.com/log U"), []byte("— example.com/log V"), 1), 0o600))
 	for name, c := range map[string]struct {
 		args []string
 		code int
@@ -111,9 +104,9 @@ func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
 	trust := filepath.Join(vectors, "trust.policy")
 	proof := filepath.Join(vectors, "false-entry-proof-invalid.evidence")
 	program, err := os.ReadFile("../../proofcheck/programs/source-64.json")
-	fatal(t, err)
+	fatalIf(t, err)
 	file := filepath.Join(t.TempDir(), "a.program")
-	fatal(t, os.WriteFile(file, program, 0o600))
+	fatalIf(t, os.WriteFile(file, program, 0o600))
 	if code, _, errs := command(t, "verify-evidence", proof, "--trust", trust, "--program", file, "--development"); code != 0 {
 		t.Errorf("exit %d, %q", code, errs)
 	}
@@ -123,12 +116,12 @@ func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
 func TestALargeCrateIsGivenBesideTheFile(t *testing.T) {
 	dir := t.TempDir()
 	e, err := evidence.Read(filepath.Join(vectors, "false-entry-files.evidence"))
-	fatal(t, err)
+	fatalIf(t, err)
 	raw := filepath.Join(dir, "a.crate")
-	fatal(t, os.WriteFile(raw, e.Crate, 0o600))
+	fatalIf(t, os.WriteFile(raw, e.Crate, 0o600))
 	e.Crate = nil
 	file, err := evidence.Write(dir, e)
-	fatal(t, err)
+	fatalIf(t, err)
 	trust := filepath.Join(vectors, "trust.policy")
 	if code, _, errs := command(t, "verify-evidence", file, "--trust", trust); code != 1 || !strings.Contains(errs, "it needs the .crate of hello-inner 0.1.0") {
 		t.Errorf("exit %d, %q", code, errs)
