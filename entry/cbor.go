@@ -238,7 +238,7 @@ func decodeClaim(b cbor.RawMessage) (Claim, error) {
 
 // ErrUnknownClaim: the claim is of a kind, or a version of it, or the entry of a version of
 // the format, that this package does not know. A newer one may: unlike any other error of
-// Parse, this is nobody's fault.
+// Parse, it does not say that the entry is wrong.
 var ErrUnknownClaim = errors.New("the claim is of an unknown kind")
 
 type unknownClaim struct{ text string }

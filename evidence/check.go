@@ -33,7 +33,8 @@ func (e *Evidence) check() error {
 	case !known:
 		return malformed("there is no kind %q", clip(string(e.Kind)))
 	case len(e.Notes) != f.notes || len(e.Entries) != f.entries:
-		return malformed("%s has %d notes and %d entries, not %d and %d", e.Kind, f.notes, f.entries, len(e.Notes), len(e.Entries))
+		return malformed("%s has %d notes and %d entries, not %d and %d",
+			e.Kind, f.notes, f.entries, len(e.Notes), len(e.Entries))
 	case (e.Witness != "") != f.witness || (e.Reason != "") != f.reason || (e.Registry.Name != "") != f.registry:
 		return malformed("it lacks a part of %s, or has one too many: witness, reason, registry", e.Kind)
 	case !f.hashes && (e.Root != nil || len(e.Hashes) > 0):
@@ -57,14 +58,16 @@ func (e *Evidence) check() error {
 	case EntryRootMismatch:
 		want := heads[0].N/groupWidth + heads[0].N%groupWidth
 		if e.Root != nil || int64(len(e.Hashes)) != want {
-			return malformed("of a tree with %d entries it holds %d hashes, not the %d that it needs", heads[0].N, len(e.Hashes), want)
+			return malformed("of a tree with %d entries it holds %d hashes, not the %d that it needs",
+				heads[0].N, len(e.Hashes), want)
 		}
 	}
 	return nil
 }
 
 func (e *Evidence) checkWords() error {
-	if e.Observed.Year() < 1970 || e.Observed.Year() > 9999 || !e.Observed.Equal(e.Observed.Truncate(time.Second)) || e.Observed.Location() != time.UTC {
+	if y := e.Observed.Year(); y < 1970 || y > 9999 ||
+		!e.Observed.Equal(e.Observed.Truncate(time.Second)) || e.Observed.Location() != time.UTC {
 		return malformed("the time of observation is not one of whole seconds in UTC")
 	}
 	if len(e.Sources) > maxSources {
@@ -96,7 +99,7 @@ func (e *Evidence) checkAttached() error {
 	case e.Program != nil && !mayProgram:
 		return malformed("a program belongs only to an entry whose proof is in question")
 	case e.Program != nil && (len(e.Program) > MaxProgram || !isText(e.Program)):
-		return malformed("the program file has more than %d bytes, or is no text that ends in a newline", MaxProgram)
+		return malformed("the program file has more than %d bytes, or is not text that ends in a newline", MaxProgram)
 	case e.Crate != nil && e.Reason != Files:
 		return malformed("a .crate belongs to the reason %q, and only there", Files)
 	case e.Crate != nil && len(e.Crate) == 0:
@@ -141,12 +144,15 @@ func (e *Evidence) checkPair(a, b torchwood.Checkpoint) error {
 	case a.N == 0:
 		return malformed("an empty tree begins every tree; a wrong root of one is an %s", EntryRootMismatch)
 	case e.Root == nil || len(e.Hashes) == 0 || len(e.Hashes) > maxPath+1:
-		return malformed("two trees of different sizes need the root of the larger one at the smaller size, and 1 to %d hashes", maxPath+1)
+		return malformed("two trees of different sizes need the root of the larger one at the smaller size, "+
+			"and 1 to %d hashes", maxPath+1)
 	}
 	return nil
 }
 
 func endsInKeyID(s string) bool {
 	name, id, ok := strings.Cut(s, "+")
-	return ok && name != "" && len(id) == 8 && strings.Trim(id, "0123456789abcdef") == ""
+	return ok && name != "" && isKeyID(id)
 }
+
+func isKeyID(s string) bool { return len(s) == 8 && strings.Trim(s, "0123456789abcdef") == "" }

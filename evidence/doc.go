@@ -43,7 +43,7 @@
 // root that the larger tree has at the smaller size, and the RFC 6962 consistency proof
 // from there to the larger tree. The proof holds, and the root is not the smaller note's:
 // so the larger tree does not begin with the smaller one. A consistency proof that merely
-// fails would show nothing, for whoever shows it may have made it up.
+// fails would show nothing: an attacker can make one up.
 //
 // Fork of a cosigner (cosigner-fork): the line witness names a key, which cosigned two
 // notes that show a fork of one of those two forms. It convicts the witness, whether or
@@ -52,8 +52,8 @@
 // False entry (false-entry): a note that the log signed, an entry with its index and
 // inclusion path, and the reason: "malformed", its bytes are no entry; "proof-invalid",
 // its proof does not hold, whose program may be in the file; "files", its subject is not
-// what it claims, a .crate that is in the file unless it is too large for it; "unknown-program", the reader does
-// not know the program, which convicts nobody.
+// what it claims, a .crate that is in the file unless it is too large for it;
+// "unknown-program", the reader does not know the program, which convicts nobody.
 //
 // Root not made of the entries (entry-root-mismatch): a note of the log, and the hashes of
 // the tree's leaves as they were captured: of each 256 leaves the root of their subtree, then

@@ -79,7 +79,7 @@ type Evidence struct {
 	Reason   Reason
 	Registry Registry
 	Program  []byte // program file, may be nil; FalseEntry with ProofInvalid or UnknownProgram
-	Crate    []byte // FalseEntry with Files; nil if it is too large, and whoever verifies has to set it
+	Crate    []byte // FalseEntry with Files; nil if it is too large: the verifier must set it
 
 	Notes   [][]byte
 	Entries []Leaf
@@ -101,7 +101,7 @@ type Registry struct {
 	SHA256 [32]byte // another one than the entry's
 }
 
-// Meta is what the captor says of himself and his finding.
+// Meta is the captor's own account of the finding.
 type Meta struct {
 	Observed time.Time // cut to whole seconds
 	Sources  []string  // at most 8, each at most 1024 bytes
@@ -177,9 +177,8 @@ func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 // Name is the name of the file with the content b: SHA-256 in hex, and ".evidence".
 func Name(b []byte) string { return fmt.Sprintf("%x.evidence", sha256.Sum256(b)) }
 
-// Key names what e is evidence of, whoever found it, wherever and whenever, and with
-// whatever signature lines: 64 hex digits. It is for telling a new finding from one that is
-// known. e must be well-formed; see Marshal.
+// Key names what e is evidence of, whatever its captor, sources, time and signature
+// lines: 64 hex digits. It tells a new finding from a known one. e must be well-formed; see Marshal.
 func (e *Evidence) Key() (string, error) {
 	heads, err := e.heads()
 	if err != nil {
@@ -233,15 +232,15 @@ func parseHead(signed []byte) (torchwood.Checkpoint, error) {
 	}
 	end := bytes.LastIndex(signed, []byte("\n\n"))
 	if end < 0 {
-		return none, errors.New("is no c2sp.org/signed-note")
+		return none, errors.New("is not a c2sp.org/signed-note")
 	}
 	text := string(signed[:end+1])
 	c, err := torchwood.ParseCheckpoint(text)
 	if err != nil || c.String() != text || c.Origin == "" {
-		return none, errors.New("is no c2sp.org/tlog-checkpoint")
+		return none, errors.New("is not a c2sp.org/tlog-checkpoint")
 	}
 	if c.N > maxTreeSize {
-		return none, fmt.Errorf("is of a tree with %d entries, which nobody can have", c.N)
+		return none, fmt.Errorf("is of a tree with %d entries, which no log can have", c.N)
 	}
 	return c, nil
 }

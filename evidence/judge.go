@@ -39,11 +39,13 @@ func (e *Evidence) malformedWhy(because error) (string, error) {
 	case e.Reason == Malformed && because == nil:
 		return "", notProven("entry %d is well-formed", i)
 	case e.Reason == Malformed && errors.Is(because, entry.ErrUnknownClaim):
-		return "", fmt.Errorf("%w: entry %d is of a format or claim that this version does not know, and a newer one may: %w", ErrUndecided, i, because)
+		return "", fmt.Errorf("%w: entry %d is of a format or claim that this version does not know, and a newer one may: %w",
+			ErrUndecided, i, because)
 	case e.Reason != Malformed && because != nil:
 		return "", notProven("entry %d is malformed, which is another reason than %q: %w", i, e.Reason, because)
 	}
-	return fmt.Sprintf("bytes that are no entry of version 1 of the format: %v. A log must accept nothing that it cannot read.", because), nil
+	return fmt.Sprintf("bytes that are no entry of version 1 of the format: %v. "+
+		"A log must accept nothing that it cannot read.", because), nil
 }
 
 // proofWhy decides about the reasons ProofInvalid and UnknownProgram.
@@ -58,11 +60,14 @@ func (e *Evidence) proofWhy(x *entry.Entry, pv entry.Verifier) (string, error) {
 	case err == nil:
 		return "", notProven("the proof of entry %d holds", i)
 	case e.Reason == UnknownProgram && unknown:
-		return about + fmt.Sprintf(" with a proof of the program %x, which you do not accept. Others may; this convicts nobody.", x.Proof.Program), nil
+		return about + fmt.Sprintf(" with a proof of the program %x, which you do not accept. Others may; this convicts nobody.",
+			x.Proof.Program), nil
 	case e.Reason == UnknownProgram:
-		return "", notProven("the program %x of entry %d is known; that its proof does not hold is another reason", x.Proof.Program, i)
+		return "", notProven("the program %x of entry %d is known; that its proof does not hold is another reason",
+			x.Proof.Program, i)
 	case unknown:
-		return "", fmt.Errorf("%w: the proof of entry %d is of the program %x, which is not accepted here; give its program file", ErrUndecided, i, x.Proof.Program)
+		return "", fmt.Errorf("%w: the proof of entry %d is of the program %x, which is not accepted here; give its program file",
+			ErrUndecided, i, x.Proof.Program)
 	}
 	return about + fmt.Sprintf(" whose proof is false (%v). Its program is %x, a hash of the verifying key. "+
 		"A log must verify a proof before it accepts an entry.", err, x.Proof.Program), nil
@@ -71,7 +76,8 @@ func (e *Evidence) proofWhy(x *entry.Entry, pv entry.Verifier) (string, error) {
 // filesWhy decides about the reason Files.
 func (e *Evidence) filesWhy(x *entry.Entry) (string, error) {
 	if e.Crate == nil {
-		return "", fmt.Errorf("%w: it needs the .crate of %s %s with the checksum %x, which is too large to be in the file", ErrUndecided, x.Subject.Name, x.Subject.Version, x.Subject.SHA256)
+		return "", fmt.Errorf("%w: it needs the .crate of %s %s with the checksum %x, which is too large to be in the file",
+			ErrUndecided, x.Subject.Name, x.Subject.Version, x.Subject.SHA256)
 	}
 	src, ok := x.Claim.(*entry.Source)
 	if sum := sha256.Sum256(e.Crate); sum != x.Subject.SHA256 {

@@ -6,13 +6,13 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// Keys are those of the logs and witnesses that a reader knows. Nobody else is ever
-// convicted. The zero value knows nobody.
+// Keys are those of the logs and witnesses that a reader knows. No other key is ever
+// convicted. The zero value holds none.
 type Keys struct {
 	logs, witnesses []note.Verifier
 }
 
-// NewKeys takes vkeys of logs, whose names are the origins, and of witnesses. A policy
+// NewKeys takes vkeys of logs, whose names are the origins, and of witnesses. A trust file
 // lists both: client.Policy.Logs and Witnesses.
 func NewKeys(logs, witnesses []string) (Keys, error) {
 	var k Keys
@@ -55,9 +55,10 @@ func (k Keys) checkLog(e *Evidence, origin string) error {
 		}
 		switch {
 		case !known:
-			return fmt.Errorf("%w: no key of the log %q is known; use a policy that lists it", ErrUnknownKey, clip(origin))
+			return fmt.Errorf("%w: no key of the log %q is known; use a trust file that lists it", ErrUnknownKey, clip(origin))
 		case !ok:
-			return fmt.Errorf("%w: no known key of the log %q has signed note %d; anybody can have written it", ErrUnknownKey, clip(origin), i+1)
+			return fmt.Errorf("%w: no known key of the log %q has signed note %d; anyone can have written it",
+				ErrUnknownKey, clip(origin), i+1)
 		}
 	}
 	return nil
@@ -92,7 +93,7 @@ func (k Keys) checkWitness(e *Evidence) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("%w: no witness key %s is known; use a policy that lists it", ErrUnknownKey, clip(e.Witness))
+	return fmt.Errorf("%w: no witness key %s is known; use a trust file that lists it", ErrUnknownKey, clip(e.Witness))
 }
 
 func keyID(v note.Verifier) string { return fmt.Sprintf("%s+%08x", v.Name(), v.KeyHash()) }

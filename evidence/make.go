@@ -74,9 +74,9 @@ func (e *Evidence) addPrefix(tree tlog.HashReader, small, large int64) error {
 }
 
 // NewFalseEntry arranges evidence of a false entry under a signed note. attached is the
-// program file for ProofInvalid and UnknownProgram (nil for one that everybody has), the
-// .crate for Files, and nil for Malformed. A .crate of more than MaxCrate bytes is left out: to
-// decide then, others must have it.
+// program file for ProofInvalid and UnknownProgram (nil for one that ships), the
+// .crate for Files, and nil for Malformed. A .crate of more than MaxCrate bytes is left out:
+// the verifier must have it then.
 func NewFalseEntry(reason Reason, note []byte, l Leaf, attached []byte, m Meta) (*Evidence, error) {
 	e := &Evidence{Kind: FalseEntry, Reason: reason, Notes: [][]byte{bytes.Clone(note)}, Entries: []Leaf{l}}
 	switch {

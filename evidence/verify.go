@@ -3,6 +3,7 @@ package evidence
 import (
 	"crypto/sha256"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -13,27 +14,27 @@ import (
 	"cratelog/entry"
 )
 
-// Conviction is what evidence shows to a reader with his keys.
+// Conviction is what evidence shows to a reader who has keys.
 type Conviction struct {
 	Kind   Kind
 	Origin string // of the log whose notes they are
 
 	// Who is convicted: "log <origin>" or "witness <key name>+<key id>"; empty if the evidence
-	// is true, but says nothing against anybody.
+	// is true, but convicts nobody.
 	Who string
 
 	// Also are the others, in the form of Who, who signed or cosigned both sides of a fork, which
 	// convicts them as well.
 	Also []string
 
-	// Transferable says that everybody who has the keys must come to the same end. If not, he
-	// has to believe the captor, or look for himself; What says where.
+	// Transferable says that every reader who has the keys comes to the same conclusion. If
+	// not, they must believe the captor, or look for themselves; What says where.
 	Transferable bool
 
 	What string // plain sentences: what it shows, why that is wrong, and what it rests on
 }
 
-// Convicts says whether anybody is convicted.
+// Convicts says whether a log or a witness is convicted.
 func (c Conviction) Convicts() bool { return c.Who != "" }
 
 // Verify decides what e shows to a reader who knows these keys. pv decides about proofs; it
@@ -41,7 +42,7 @@ func (c Conviction) Convicts() bool { return c.Who != "" }
 // file holds, if any: the entry names it by the hash of its key.
 //
 // An error means that nothing is shown: it wraps ErrMalformed, ErrNotProven, ErrUnknownKey or
-// ErrUndecided. An error is never held against anybody.
+// ErrUndecided. An error convicts nobody.
 func Verify(e *Evidence, keys Keys, pv entry.Verifier) (Conviction, error) {
 	heads, c, err := e.demonstrate()
 	if err != nil {
@@ -103,7 +104,8 @@ func (e *Evidence) demonstrate() ([]torchwood.Checkpoint, Conviction, error) {
 	case ForkSameSize, ForkPrefix:
 		c.What, err = e.forkText(heads, fmt.Sprintf("The log %q signed", clip(heads[0].Origin)))
 	case CosignerFork:
-		c.What, err = e.forkText(heads, fmt.Sprintf("The witness key %s cosigned, for the log %q,", e.Witness, clip(heads[0].Origin)))
+		c.What, err = e.forkText(heads,
+			fmt.Sprintf("The witness key %s cosigned, for the log %q,", e.Witness, clip(heads[0].Origin)))
 	case EntryRootMismatch:
 		c.Transferable = heads[0].N == 0
 		c.What, err = e.rootText(heads[0])
@@ -132,17 +134,20 @@ func (e *Evidence) forkText(heads []torchwood.Checkpoint, who string) (string, e
 	a, b := heads[0], heads[1]
 	if a.N == b.N { // and the roots differ, as check has seen
 		return fmt.Sprintf("%s two different trees of %d entries. Their roots are %v and %v. "+
-			"Whoever only appends has one tree of each size. The two notes in this file are the proof.", who, a.N, a.Hash, b.Hash), nil
+			"A log that only appends has one tree of each size. The two notes in this file are the proof.",
+			who, a.N, a.Hash, b.Hash), nil
 	}
 	if err := tlog.CheckTree(e.Hashes, b.N, b.Hash, a.N, *e.Root); err != nil {
-		return "", notProven("the consistency proof does not lead from the given root at %d entries to the note with %d; a proof that fails is held against nobody", a.N, b.N)
+		return "", notProven("the consistency proof does not lead from the given root at %d entries to the note with %d; "+
+			"a proof that fails convicts nobody", a.N, b.N)
 	}
 	if *e.Root == a.Hash {
 		return "", notProven("the tree of %d entries begins with the tree of %d: the notes are consistent", b.N, a.N)
 	}
 	return fmt.Sprintf("%s a tree of %d entries with the root %v, and a tree of %d entries with the root %v. "+
-		"The second does not begin with the first: its own first %d entries have the root %v, as the consistency proof in this file shows. "+
-		"Whoever only appends never changes the beginning.", who, a.N, a.Hash, b.N, b.Hash, a.N, *e.Root), nil
+		"The second does not begin with the first: its own first %d entries have the root %v, "+
+		"as the consistency proof in this file shows. "+
+		"A log that only appends never changes the beginning.", who, a.N, a.Hash, b.N, b.Hash, a.N, *e.Root), nil
 }
 
 // rootText checks that the captured hashes do not make the root.
@@ -152,10 +157,12 @@ func (e *Evidence) rootText(head torchwood.Checkpoint) (string, error) {
 		return "", notProven("the captured hashes do lead to the signed root")
 	}
 	if head.N == 0 {
-		return fmt.Sprintf("The log %q signed a tree without entries whose root is %v. An empty tree has the root %v, which is the SHA-256 of nothing.",
+		return fmt.Sprintf("The log %q signed a tree without entries whose root is %v. "+
+			"An empty tree has the root %v, which is the SHA-256 of nothing.",
 			clip(head.Origin), head.Hash, root), nil
 	}
-	return fmt.Sprintf("The log %q signed a tree of %d entries with the root %v. The hashes in this file, which the captor says are those of the entries that the log served, lead to the root %v. "+
+	return fmt.Sprintf("The log %q signed a tree of %d entries with the root %v. The hashes in this file, "+
+		"which the captor says are those of the entries that the log served, lead to the root %v. "+
 		"This file alone convinces only those who believe the captor that the log served these entries. "+
 		"To see it for yourself, download the log's entries below %d and rebuild the root; if it is %v again, keep them.",
 		clip(head.Origin), head.N, head.Hash, root, head.N, root), nil
@@ -182,17 +189,8 @@ func merkle(h []tlog.Hash) tlog.Hash {
 	if len(h) == 1 {
 		return h[0]
 	}
-	k := split(len(h))
+	k := 1 << (bits.Len(uint(len(h)-1)) - 1) // the largest power of two below
 	return tlog.NodeHash(merkle(h[:k]), merkle(h[k:]))
-}
-
-// split is the largest power of two below n, which is at least 2.
-func split(n int) int {
-	k := 1
-	for k*2 < n {
-		k *= 2
-	}
-	return k
 }
 
 func (e *Evidence) duplicateText(head torchwood.Checkpoint) (string, error) {
@@ -217,7 +215,8 @@ func (e *Evidence) duplicateText(head torchwood.Checkpoint) (string, error) {
 
 func (e *Evidence) staleText(head torchwood.Checkpoint) string {
 	return fmt.Sprintf("At %s, says the captor, the log %q still showed its tree of %d entries, and no newer one. "+
-		"This may be trouble or a log that hides what is new; it convicts nobody.", e.Observed.Format(time.RFC3339), clip(head.Origin), head.N)
+		"This may be trouble or a log that hides what is new; it convicts nobody.",
+		e.Observed.Format(time.RFC3339), clip(head.Origin), head.N)
 }
 
 func (e *Evidence) registryText(head torchwood.Checkpoint) (string, error) {
@@ -229,7 +228,8 @@ func (e *Evidence) registryText(head torchwood.Checkpoint) (string, error) {
 		return "", notProven("the registry's checksum is the entry's")
 	}
 	what := map[bool]string{true: "listed in its index", false: "served a .crate with"}[e.Registry.Index]
-	return fmt.Sprintf("Entry %d of the log %q says that %s %s has the checksum %x. At %s, says the captor, the registry %q %s the checksum %x. "+
+	return fmt.Sprintf("Entry %d of the log %q says that %s %s has the checksum %x. "+
+		"At %s, says the captor, the registry %q %s the checksum %x. "+
 		"A registry signs nothing, so this convicts nobody; ask the registry, and the crate's owners.",
 		e.Entries[0].Index, clip(head.Origin), x.Subject.Name, x.Subject.Version, x.Subject.SHA256,
 		e.Observed.Format(time.RFC3339), e.Registry.Name, what, e.Registry.SHA256), nil

@@ -33,8 +33,9 @@ func ParseVKey(s string) (*VKey, error) {
 	}
 	// The standard library ignores line ends and the last bits: a second encoding.
 	key, err := base64.StdEncoding.DecodeString(key64)
-	if err != nil || b64(key) != key64 || len(key) < 2 || len(id16) != 8 || strings.Trim(id16, "0123456789abcdef") != "" {
-		return nil, fmt.Errorf("the vkey of %q is not its name, 8 lower-case hex digits and padded base64, joined by +", clip(name))
+	if err != nil || b64(key) != key64 || len(key) < 2 || !isKeyID(id16) {
+		return nil, fmt.Errorf("the vkey of %q is not its name, 8 lower-case hex digits and padded base64, joined by +",
+			clip(name))
 	}
 	k := &VKey{Public: string(key[1:])}
 	switch key[0] {

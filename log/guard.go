@@ -33,7 +33,7 @@ type guard struct {
 	inner  note.Signer
 	origin string
 	tiles  tclient.TileFetcherFunc
-	halt   func(error) // told of every ErrRollback; may be nil
+	halt   func(error) // called with every ErrRollback; may be nil
 	db     *sql.DB
 
 	mu      sync.Mutex
@@ -93,7 +93,8 @@ func (g *guard) load(ctx context.Context, path, treeDir, vkey string) error {
 	var origin, key string
 	var size int64
 	var root []byte
-	err = g.db.QueryRowContext(ctx, "SELECT origin, vkey, size, root, note FROM guard").Scan(&origin, &key, &size, &root, &g.head.Note)
+	err = g.db.QueryRowContext(ctx, "SELECT origin, vkey, size, root, note FROM guard").
+		Scan(&origin, &key, &size, &root, &g.head.Note)
 	if errors.Is(err, sql.ErrNoRows) {
 		return g.inception(ctx, path, treeDir, vkey, state)
 	}
@@ -101,7 +102,8 @@ func (g *guard) load(ctx context.Context, path, treeDir, vkey string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if origin != g.origin || key != vkey {
-		return fmt.Errorf("%s belongs to the log %q with the key %s, not to %q with the key %s: use the state directory of this log", path, origin, key, g.origin, vkey)
+		return fmt.Errorf("%s belongs to the log %q with the key %s, not to %q with the key %s: use the state directory of this log",
+			path, origin, key, g.origin, vkey)
 	}
 	if size < 0 || copy(g.head.Root[:], root) != tlog.HashSize {
 		return fmt.Errorf("%s is damaged: %s", path, guardDatabase.Damaged)
@@ -114,20 +116,24 @@ func (g *guard) load(ctx context.Context, path, treeDir, vkey string) error {
 // no memory of signing is refused: it is a copy, or the state was lost.
 func (g *guard) inception(ctx context.Context, path, treeDir, vkey string, state treeState) error {
 	if state.Size > 0 {
-		return fmt.Errorf("%w: the tree in %s has %d entries, but %s remembers no checkpoint: use the state directory that belongs to this tree; if it is lost, start a new log under a new origin", ErrRollback, treeDir, state.Size, path)
+		return fmt.Errorf("%w: the tree in %s has %d entries, but %s remembers no checkpoint: use the state directory that belongs "+
+			"to this tree; if it is lost, start a new log under a new origin", ErrRollback, treeDir, state.Size, path)
 	}
 	g.head = mark{Root: tlog.Hash(rfc6962.DefaultHasher.EmptyRoot())}
-	_, err := g.db.ExecContext(ctx, "INSERT INTO guard (id, origin, vkey, size, root, note) VALUES (1, ?, ?, 0, ?, NULL)", g.origin, vkey, g.head.Root[:])
+	_, err := g.db.ExecContext(ctx, "INSERT INTO guard (id, origin, vkey, size, root, note) VALUES (1, ?, ?, 0, ?, NULL)",
+		g.origin, vkey, g.head.Root[:])
 	return err
 }
 
 // checkTree compares the mark with the tree on the disk.
 func (g *guard) checkTree(ctx context.Context, treeDir string, state treeState) error {
 	if !state.Found && g.head.Size > 0 {
-		return fmt.Errorf("%w: %s holds no tree, but this log has signed a checkpoint of %d entries: give it the right directory; if the tree is lost, start a new log under a new origin", ErrRollback, treeDir, g.head.Size)
+		return fmt.Errorf("%w: %s holds no tree, but this log has signed a checkpoint of %d entries: give it the right directory; "+
+			"if the tree is lost, start a new log under a new origin", ErrRollback, treeDir, g.head.Size)
 	}
 	if state.Size < g.head.Size {
-		return fmt.Errorf("%w: the tree in %s was rolled back to %d entries, but this log has signed a checkpoint of %d: put the newer tree back; if it is lost, start a new log under a new origin", ErrRollback, treeDir, state.Size, g.head.Size)
+		return fmt.Errorf("%w: the tree in %s was rolled back to %d entries, but this log has signed a checkpoint of %d: put the newer "+
+			"tree back; if it is lost, start a new log under a new origin", ErrRollback, treeDir, state.Size, g.head.Size)
 	}
 	if !state.Found {
 		return nil
@@ -138,7 +144,8 @@ func (g *guard) checkTree(ctx context.Context, treeDir string, state treeState) 
 			return fmt.Errorf("the tree in %s is damaged: %w", treeDir, err)
 		}
 		if got != want.Root {
-			return fmt.Errorf("%w: in the tree of %s the first %d entries have the root %s, but %s is on record: it is another log's tree, or it was changed; give this log its own directory", ErrRollback, treeDir, want.Size, got, want.Root)
+			return fmt.Errorf("%w: in the tree of %s the first %d entries have the root %s, but %s is on record: it is another log's "+
+				"tree, or it was changed; give this log its own directory", ErrRollback, treeDir, want.Size, got, want.Root)
 		}
 	}
 	return nil
@@ -223,15 +230,18 @@ func (g *guard) checkConsistency(ctx context.Context, old, next mark) error {
 	if err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}
-	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, old.Size, next.Size, p, old.Root[:], next.Root[:]); err != nil {
-		return fmt.Errorf("%w: refusing to sign %d entries that do not extend the %d signed before: %w", ErrRollback, next.Size, old.Size, err)
+	err = proof.VerifyConsistency(rfc6962.DefaultHasher, old.Size, next.Size, p, old.Root[:], next.Root[:])
+	if err != nil {
+		return fmt.Errorf("%w: refusing to sign %d entries that do not extend the %d signed before: %w",
+			ErrRollback, next.Size, old.Size, err)
 	}
 	return nil
 }
 
 // remember writes the mark as a compare-and-swap on the one that is in memory.
 func (g *guard) remember(ctx context.Context, next mark) error {
-	res, err := g.db.ExecContext(ctx, "UPDATE guard SET size = ?, root = ?, note = ? WHERE id = 1 AND size = ? AND root = ?",
+	res, err := g.db.ExecContext(ctx,
+		"UPDATE guard SET size = ?, root = ?, note = ? WHERE id = 1 AND size = ? AND root = ?",
 		int64(next.Size), next.Root[:], next.Note, int64(g.head.Size), g.head.Root[:])
 	if err != nil {
 		return fmt.Errorf("guard: cannot remember what is to be signed: %w", err)

@@ -86,7 +86,8 @@ func (x *index) size(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("index: %w", err)
 	}
 	if n != count {
-		return 0, fmt.Errorf("index: has gaps (%d rows, the last is %d): stop the log, delete index.db and start again to rebuild it", count, n-1)
+		return 0, fmt.Errorf("index: has gaps (%d rows, the last is %d): "+
+			"stop the log, delete index.db and start again to rebuild it", count, n-1)
 	}
 	return uint64(n), nil
 }
@@ -133,7 +134,8 @@ func scanRow(s *sql.Row) (row, error) {
 // error: admission must have stopped it.
 func (x *index) append(ctx context.Context, rows []row) error {
 	err := sqlite.Tx(ctx, x.db, func(tx *sql.Tx) error {
-		insert, err := tx.PrepareContext(ctx, "INSERT INTO entries (idx, identity, name, version, sha256) VALUES (?, ?, ?, ?, ?)")
+		insert, err := tx.PrepareContext(ctx,
+			"INSERT INTO entries (idx, identity, name, version, sha256) VALUES (?, ?, ?, ?, ?)")
 		if err != nil {
 			return err
 		}
@@ -158,7 +160,8 @@ var errContradiction = errors.New("the tree contradicts itself")
 func appendRow(ctx context.Context, version, identity, insert *sql.Stmt, r row) error {
 	first, found, err := one(ctx, version, r.name, r.version)
 	if err == nil && found && first.sha256 != r.sha256 {
-		err = fmt.Errorf("%w: entries %d and %d give %s %s two checksums", errContradiction, first.idx, r.idx, r.name, r.version)
+		err = fmt.Errorf("%w: entries %d and %d give %s %s two checksums",
+			errContradiction, first.idx, r.idx, r.name, r.version)
 	}
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 const keyDownload = time.Hour
 
 // openKeys looks at the directory of proving keys: each file is named for its SHA-256 in
-// hex, and has it. Whoever gets one compares it with a program file all the same.
+// hex, and has it. Its reader compares it with a program file all the same.
 func (l *Log) openKeys(ctx context.Context) error {
 	if l.cfg.KeysDir == "" {
 		return nil
@@ -39,7 +39,8 @@ func (l *Log) openKeys(ctx context.Context) error {
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
 		if name := hex.EncodeToString(p.ProvingKey[:]); p.ProvingKey != [32]byte{} && !l.keyFiles[name] {
-			l.log.Warn("the proving key of a program is not served: put it into the directory under its SHA-256", "program", fmt.Sprintf("%x", p.ID()), "sha256", name)
+			l.log.Warn("the proving key of a program is not served: put it into the directory under its SHA-256",
+				"program", fmt.Sprintf("%x", p.ID()), "sha256", name)
 		}
 	}
 	return nil
@@ -47,7 +48,7 @@ func (l *Log) openKeys(ctx context.Context) error {
 
 func (l *Log) checkKey(ctx context.Context, name string) error {
 	if want, err := hex.DecodeString(name); err != nil || len(want) != sha256.Size || hex.EncodeToString(want) != name {
-		return errors.New("a proving key is named for its SHA-256 in lower-case hex; take the file away or rename it")
+		return errors.New("a proving key is named for its SHA-256 in lower-case hex; remove or rename the file")
 	}
 	f, err := l.openKey(name)
 	if err != nil {
@@ -81,7 +82,7 @@ func (l *Log) openKey(name string) (*os.File, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is no regular file")
+		return nil, errors.New("it is not a regular file")
 	}
 	return l.keys.Open(name)
 }
@@ -90,7 +91,8 @@ func (l *Log) openKey(name string) (*os.File, error) {
 func (l *Log) provingKey(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("hash")
 	if !l.keyFiles[name] {
-		return refuse(NotFound, nil, "This log serves no proving key with this SHA-256; /v1/log says which keys its programs have.")
+		return refuse(NotFound, nil,
+			"This log serves no proving key with this SHA-256; /v1/log says which keys its programs have.")
 	}
 	f, err := l.openKey(name)
 	if err != nil {

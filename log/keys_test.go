@@ -74,7 +74,7 @@ func TestALogDoesNotStartWithAWrongProvingKey(t *testing.T) {
 		"is named for its SHA-256": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "source-64.pk"), []byte("a key"), 0o644)
 		},
-		"no regular file": func(dir string) error {
+		"not a regular file": func(dir string) error {
 			return os.Symlink(os.DevNull, filepath.Join(dir, strings.Repeat("ab", 32)))
 		},
 		"directory of proving keys": os.Remove,

@@ -8,8 +8,8 @@
 // # What is kept where, and who is trusted
 //
 //   - The tree's directory is Tessera's. Entries are durable there before
-//     anything is signed. Whoever can write there can break the log, but not
-//     make it sign two histories while the state directory is intact.
+//     anything is signed. An attacker who can write there can break the log, but
+//     cannot make it sign two histories while the state directory is intact.
 //   - The state directory holds guard.db, the memory of what was signed, which
 //     must never be restored from a copy, and index.db, which is derived from
 //     the tree and may be deleted while the server is stopped.
@@ -42,11 +42,11 @@ import (
 
 // Limits bound what one submission, and all together, may take.
 type Limits struct {
-	Crate       crate.Limits  // of one .crate; zero: DefaultCrateLimits
-	Cores       int           // .crates checked at a time; zero: one a core
-	Uploads     int           // submissions uploading or being checked; zero: 16 a core
-	Waiting     int           // accepted entries without an index yet; zero: 4096
-	PublishWait time.Duration // how long a submission waits for its bundle; zero: 20 s
+	Crate       crate.Limits  // of one .crate; 0: DefaultCrateLimits
+	Cores       int           // .crates checked at a time; 0: one per core
+	Uploads     int           // submissions uploading or being checked; 0: 16 per core
+	Waiting     int           // accepted entries without an index yet; 0: 4096
+	PublishWait time.Duration // how long a submission waits for its bundle; 0: 20 s
 }
 
 // DefaultCrateLimits are those of package crate, but for the size of the
@@ -60,14 +60,14 @@ func DefaultCrateLimits() crate.Limits {
 
 // Config is what a log needs to know. Fields without a default are required.
 type Config struct {
-	Origin   string      // the checkpoints' first line, for ever
+	Origin   string      // the checkpoints' first line, forever
 	Signer   note.Signer // Ed25519 (type 0x01), its name is Origin
 	VKey     string      // the verifier key that belongs to Signer
 	TreeDir  string      // Tessera's directory; created if missing
 	StateDir string      // guard.db and index.db; created if missing; not inside TreeDir
 
-	// Policy is a c2sp.org/tlog-policy that names this log and, with their
-	// URLs, its witnesses. Nothing is published without its quorum.
+	// Policy is the trust file, a c2sp.org/tlog-policy, that names this log and, with
+	// their URLs, its witnesses. Nothing is published without its quorum.
 	Policy []byte
 
 	Proofs Proofs // accepts at least one program
@@ -82,12 +82,12 @@ type Config struct {
 
 	Limits Limits
 
-	CheckpointInterval time.Duration // zero: 1 s; at least 100 ms
-	RepublishInterval  time.Duration // a fresh checkpoint of an unchanged tree; zero: 10 min
-	WitnessTimeout     time.Duration // for all witnesses of one checkpoint; zero: 5 s
-	BatchSize          uint          // entries written together; zero: 256
-	BatchAge           time.Duration // how long a batch waits for more; zero: 100 ms
-	Logger             *slog.Logger  // nil: nothing is said
+	CheckpointInterval time.Duration // 0: 1 s; at least 100 ms
+	RepublishInterval  time.Duration // a fresh checkpoint of an unchanged tree; 0: 10 min
+	WitnessTimeout     time.Duration // for all witnesses of one checkpoint; 0: 5 s
+	BatchSize          uint          // entries written together; 0: 256
+	BatchAge           time.Duration // how long a batch waits for more; 0: 100 ms
+	Logger             *slog.Logger  // nil: no messages
 
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
@@ -123,13 +123,13 @@ type Log struct {
 	running sync.WaitGroup // sequencing
 	watcher sync.WaitGroup // followCheckpoint
 
-	uploads chan struct{} // one element a submission that uploads or is checked
-	cores   chan struct{} // one element a check
+	uploads chan struct{} // one element per submission that uploads or is checked
+	cores   chan struct{} // one element per check
 
 	mu         sync.Mutex
-	closing    bool                      // owned by mu
-	byIdentity map[[32]byte]*reservation // owned by mu
-	byVersion  map[versionKey]*reservation  // owned by mu; the same reservations
+	closing    bool                        // owned by mu
+	byIdentity map[[32]byte]*reservation   // owned by mu
+	byVersion  map[versionKey]*reservation // owned by mu; the same reservations
 
 	indexing sync.Mutex
 	indexed  uint64 // owned by indexing; rows in the index
@@ -266,7 +266,8 @@ func (l *Log) openState(ctx context.Context) error {
 		return err
 	}
 	if rel, err := filepath.Rel(tree, state); err != nil || filepath.IsLocal(rel) {
-		return fmt.Errorf("the state directory %s is inside the tree's directory %s: they must be apart, so that one cannot be restored with the other", state, tree)
+		return fmt.Errorf("the state directory %s is inside the tree's directory %s: "+
+			"they must be apart, so that one cannot be restored with the other", state, tree)
 	}
 	for _, dir := range []struct {
 		name string
@@ -284,7 +285,8 @@ func (l *Log) openState(ctx context.Context) error {
 	if err := sweep(tree); err != nil {
 		return err
 	}
-	l.guard, err = openGuard(ctx, filepath.Join(state, "guard.db"), tree, l.cfg.VKey, l.cfg.Signer, tclient.FileFetcher{Root: tree}.ReadTile)
+	l.guard, err = openGuard(ctx, filepath.Join(state, "guard.db"), tree, l.cfg.VKey, l.cfg.Signer,
+		tclient.FileFetcher{Root: tree}.ReadTile)
 	if err != nil {
 		return err
 	}
@@ -300,7 +302,7 @@ func (l *Log) openTree(ctx context.Context) error {
 		return err
 	}
 	if len(unasked) > 0 {
-		l.log.Warn("these witnesses are not part of the policy's quorum and will not be asked", "witnesses", unasked)
+		l.log.Warn("these witnesses are not part of the trust file's quorum and are not asked", "witnesses", unasked)
 	}
 	hc, transport := newWitnessClient(l.witnesses, l.cfg.WitnessTimeout, func(name, result string) {
 		l.metrics.witness.WithLabelValues(name, result).Inc()
@@ -319,8 +321,8 @@ func (l *Log) openTree(ctx context.Context) error {
 	a, shutdown, reader, err := tessera.NewAppender(l.ctx, driver, opts)
 	if state, stateErr := readTreeState(l.cfg.TreeDir); err != nil && stateErr == nil && state.Found && state.Size == 0 {
 		// A new log publishes its empty tree while it opens, which fails when
-		// the witnesses are away. That is no reason not to start: the tree is
-		// there now, and the second time publishing goes on in the background.
+		// the witnesses are away. The log starts all the same: the tree exists
+		// now, and after the second try publishing goes on in the background.
 		l.log.Warn("the first checkpoint is not published yet", "err", err)
 		a, shutdown, reader, err = tessera.NewAppender(l.ctx, driver, opts)
 	}
@@ -385,10 +387,12 @@ func (l *Log) integrated(ctx context.Context) (uint64, error) {
 }
 
 func (l *Log) start() {
-	poll := cmp.Or(l.cfg.testingOnlyPoll, min(max(l.cfg.CheckpointInterval/10, 10*time.Millisecond), 100*time.Millisecond))
+	poll := min(max(l.cfg.CheckpointInterval/10, 10*time.Millisecond), 100*time.Millisecond)
+	poll = cmp.Or(l.cfg.testingOnlyPoll, poll)
 	l.watcher.Go(func() { l.followCheckpoint(l.ctx, poll) })
 	head, _ := l.guard.mark()
-	l.log.Info("log open", "origin", l.cfg.Origin, "indexed", l.indexed, "signed", head.Size, "witnesses", len(l.witnesses))
+	l.log.Info("log open", "origin", l.cfg.Origin, "indexed", l.indexed, "signed", head.Size,
+		"witnesses", len(l.witnesses))
 }
 
 // Close stops accepting, waits until what was accepted is in the tree and

@@ -21,7 +21,7 @@ import (
 // ML-DSA-44, take 3.5 kB; Tessera reads without a limit.
 const maxWitnessReply = 64 << 10
 
-// parsePolicy reads the policy as a log needs it: it must name this log, every
+// parsePolicy reads the trust file as a log needs it: it must name this log, every
 // witness must be reachable, and there must be a quorum. It is parsed strictly
 // by package client first: Tessera's own parser, which runs after it, skips
 // log lines, keeps one witness per URL and cuts lines at a '#'.
@@ -31,22 +31,24 @@ func parsePolicy(text []byte, origin, vkey string) (*client.Policy, error) {
 		return nil, err
 	}
 	if !p.NeedsWitnesses() {
-		return nil, errors.New("the policy asks for no witnesses (quorum none): a log without witnesses can show different trees to different people, and is refused")
+		return nil, errors.New("the trust file asks for no witnesses (quorum none): " +
+			"a log without witnesses can show different trees to different readers, and is refused")
 	}
 	urls := make(map[string]string)
 	for _, w := range p.Witnesses() {
 		if w.URL == "" {
-			return nil, fmt.Errorf("the policy gives no URL for the witness %s: the log must reach every witness", w.Name)
+			return nil, fmt.Errorf("the trust file gives no URL for the witness %s: the log must reach every witness", w.Name)
 		}
 		if strings.Contains(w.URL, "#") {
-			return nil, fmt.Errorf("the policy's URL for the witness %s has a '#': %q", w.Name, w.URL)
+			return nil, fmt.Errorf("the trust file's URL for the witness %s has a '#': %q", w.Name, w.URL)
 		}
 		endpoint, err := endpointOf(w.URL)
 		if err != nil {
-			return nil, fmt.Errorf("the policy's URL for the witness %s: %w", w.Name, err)
+			return nil, fmt.Errorf("the trust file's URL for the witness %s: %w", w.Name, err)
 		}
 		if other, ok := urls[endpoint]; ok {
-			return nil, fmt.Errorf("the policy gives the witnesses %s and %s the same URL: only one of them would be asked; give each its own", other, w.Name)
+			return nil, fmt.Errorf("the trust file gives the witnesses %s and %s the same URL: "+
+				"only one of them would be asked; give each its own", other, w.Name)
 		}
 		urls[endpoint] = w.Name
 	}
@@ -55,7 +57,7 @@ func parsePolicy(text []byte, origin, vkey string) (*client.Policy, error) {
 			return p, nil
 		}
 	}
-	return nil, fmt.Errorf("the policy does not name this log: add the line \"log %s\"", vkey)
+	return nil, fmt.Errorf("the trust file does not name this log: add the line \"log %s\"", vkey)
 }
 
 // endpointOf is how Tessera makes a witness's address of its URL.
@@ -71,10 +73,10 @@ func endpointOf(prefix string) (string, error) {
 func witnessGroup(text []byte, witnesses []client.PolicyWitness) (tessera.WitnessGroup, []string, error) {
 	g, err := tessera.NewWitnessGroupFromPolicy(text)
 	if err != nil {
-		return g, nil, fmt.Errorf("the policy: %w", err)
+		return g, nil, fmt.Errorf("the trust file: %w", err)
 	}
 	if g.N < 1 {
-		return g, nil, errors.New("the policy's quorum needs no witness: a log without witnesses is refused")
+		return g, nil, errors.New("the trust file's quorum needs no witness: a log without witnesses is refused")
 	}
 	endpoints := g.Endpoints()
 	var unasked []string
@@ -106,9 +108,11 @@ type witnessState struct {
 	err string    // of the latest request; "" when it was answered with 200 or 409
 }
 
-func newWitnessClient(witnesses []client.PolicyWitness, timeout time.Duration, observe func(name, result string)) (*http.Client, *witnessTransport) {
+func newWitnessClient(witnesses []client.PolicyWitness, timeout time.Duration,
+	observe func(name, result string)) (*http.Client, *witnessTransport) {
 	t := &witnessTransport{
-		next:    &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute, ResponseHeaderTimeout: timeout},
+		next: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
+			ResponseHeaderTimeout: timeout},
 		names:   make(map[string]string),
 		observe: observe,
 		state:   make(map[string]witnessState),

@@ -10,8 +10,8 @@ import (
 )
 
 // reservation is an entry between the end of its checks and its durable row
-// in the index. While it stands nobody else can add the same identity, or the
-// same crate version with another checksum.
+// in the index. While it stands no other submission can add the same identity, or
+// the same crate version with another checksum.
 type reservation struct {
 	*submission
 	done chan struct{} // closed when idx and err are set
@@ -46,7 +46,8 @@ func (l *Log) sequence(ctx context.Context, s *submission) (uint64, error) {
 			if ctx.Err() != nil {
 				return 0, ctx.Err()
 			}
-			return 0, later(NotPublished, l.retry, wait.Err(), "The entry was accepted, but it has no place in the log yet: submit it again to get the bundle.")
+			return 0, later(NotPublished, l.retry, wait.Err(),
+				"The entry was accepted, but it has no place in the log yet: submit it again to get the bundle.")
 		}
 		same := r.identity == s.identity
 		switch {
@@ -79,12 +80,13 @@ func (l *Log) reserve(ctx context.Context, s *submission) (r *reservation, mine 
 		return r, false, nil
 	}
 	// The reservations were looked at first: one leaves only after its row is
-	// in the index, so whoever is not there is found here.
+	// in the index, so what is not there is found here.
 	if r, err := l.settled(ctx, s); r != nil || err != nil {
 		return r, false, err
 	}
 	if len(l.byIdentity) >= l.limits.Waiting {
-		return nil, false, later(Overloaded, l.retry, nil, "The log has too many entries waiting for their place: try again later.")
+		return nil, false, later(Overloaded, l.retry, nil,
+			"The log has too many entries waiting for their place: try again later.")
 	}
 	r = &reservation{submission: s, done: make(chan struct{})}
 	l.byIdentity[s.identity], l.byVersion[s.key()] = r, r
@@ -153,7 +155,8 @@ func (l *Log) add(ctx context.Context, s *submission) (uint64, error) {
 	case addErr != nil && !found:
 		return 0, fmt.Errorf("%w: %w", errNotAdded, addErr)
 	case addErr == nil && (!found || row.idx != at.Index):
-		err = fmt.Errorf("%w: an entry was added as number %d, but is not there: was the tree's directory exchanged while the log was running?", ErrRollback, at.Index)
+		err = fmt.Errorf("%w: an entry was added as number %d, but is not there: "+
+			"was the tree's directory exchanged while the log was running?", ErrRollback, at.Index)
 	default:
 		return row.idx, nil
 	}
@@ -170,8 +173,8 @@ func (l *Log) indexAndFind(ctx context.Context, want uint64, identity [32]byte) 
 }
 
 // indexUpTo copies what Tessera has integrated into the index, and returns
-// when it holds at least want entries. Callers that come together share one
-// transaction: whoever is first copies everything.
+// when it holds at least want entries. Concurrent callers share one
+// transaction: the first copies everything.
 //
 // This is the only writer of the index, at start as in operation: a row is
 // there because its entry is in the tree, and for no other reason.
@@ -227,7 +230,8 @@ func (l *Log) indexBatch(ctx context.Context, size uint64) error {
 // last one, with the tree.
 func (l *Log) checkIndex(ctx context.Context, size, guarded uint64) error {
 	if l.indexed > size {
-		return fmt.Errorf("%w: the index knows %d entries, but the tree has %d: the tree's directory is an old copy, or the index is another log's; put the right one back", ErrRollback, l.indexed, size)
+		return fmt.Errorf("%w: the index knows %d entries, but the tree has %d: the tree's directory is an old copy, "+
+			"or the index is another log's; put the right one back", ErrRollback, l.indexed, size)
 	}
 	if l.indexed == 0 {
 		return nil
@@ -246,7 +250,8 @@ func (l *Log) checkIndex(ctx context.Context, size, guarded uint64) error {
 			return err
 		}
 		if !found || got != want {
-			return fmt.Errorf("%w: the index and the tree disagree about entry %d: they belong to different logs, or one is an old copy", ErrRollback, i)
+			return fmt.Errorf("%w: the index and the tree disagree about entry %d: "+
+				"they belong to different logs, or one is an old copy", ErrRollback, i)
 		}
 	}
 	return nil

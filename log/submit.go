@@ -132,14 +132,16 @@ func (l *Log) observe(start time.Time, known bool, err error) {
 // parse does everything that needs neither the index nor the .crate.
 func (l *Log) parse(raw []byte) (*submission, error) {
 	if len(raw) > entry.MaxSize {
-		return nil, refuse(EntryTooLarge, nil, "The entry has more than %d bytes, the most that a log can hold.", entry.MaxSize)
+		return nil, refuse(EntryTooLarge, nil,
+			"The entry has more than %d bytes, the most that a log can hold.", entry.MaxSize)
 	}
 	e, err := entry.Parse(raw)
 	if err != nil {
 		return nil, refuse(MalformedEntry, err, "The entry is not a canonical cratelog entry: %v.", err)
 	}
 	if !l.programs[e.Proof.Program] {
-		return nil, refuse(UnknownProgram, nil, "The proof is of program %x, which this log does not accept; /v1/log lists those it does.", e.Proof.Program)
+		return nil, refuse(UnknownProgram, nil,
+			"The proof is of program %x, which this log does not accept; /v1/log lists those it does.", e.Proof.Program)
 	}
 	src, ok := e.Claim.(*entry.Source)
 	if !ok {
@@ -171,7 +173,8 @@ func (l *Log) lookup(ctx context.Context, s *submission) (idx uint64, known bool
 
 // conflict is the refusal that shows the entry that stands.
 func (l *Log) conflict(ctx context.Context, s *submission, idx uint64) error {
-	r := refuse(VersionConflict, nil, "%s %s is in the log with another checksum, as entry %d: a version is logged once.",
+	r := refuse(VersionConflict, nil,
+		"%s %s is in the log with another checksum, as entry %d: a version is logged once.",
 		s.entry.Subject.Name, s.entry.Subject.Version, idx)
 	r.Index = &idx
 	bundle, err := l.awaitBundle(ctx, idx)
@@ -200,7 +203,8 @@ func (l *Log) check(ctx context.Context, s *submission, crateData io.Reader) err
 		return err
 	}
 	if sha256.Sum256(raw) != s.entry.Subject.SHA256 {
-		return refuse(CrateMismatch, nil, "The .crate has the SHA-256 %x, but the entry is about %x.", sha256.Sum256(raw), s.entry.Subject.SHA256)
+		return refuse(CrateMismatch, nil, "The .crate has the SHA-256 %x, but the entry is about %x.",
+			sha256.Sum256(raw), s.entry.Subject.SHA256)
 	}
 	if err := l.checkCrate(ctx, s, raw); err != nil {
 		return err
@@ -219,7 +223,8 @@ func (l *Log) readCrate(r io.Reader) ([]byte, error) {
 	case errors.As(err, &refusal):
 		return nil, refusal
 	case errors.Is(err, durable.ErrTooLarge):
-		return nil, refuse(CrateTooLarge, nil, "The .crate has more than %d bytes, the limit of this log.", l.limits.Crate.Compressed)
+		return nil, refuse(CrateTooLarge, nil,
+			"The .crate has more than %d bytes, the limit of this log.", l.limits.Crate.Compressed)
 	case err != nil:
 		return nil, refuse(MalformedRequest, err, "The .crate could not be read to its end.")
 	}
@@ -254,7 +259,8 @@ func (l *Log) accepting() error {
 
 func (l *Log) acceptingLocked() error {
 	if l.halt.reason() != nil {
-		return refuse(Halted, l.halt.reason(), "The log found itself inconsistent and accepts nothing until its operator has looked.")
+		return refuse(Halted, l.halt.reason(),
+			"The log found itself inconsistent and accepts nothing until its operator has looked.")
 	}
 	if l.closing {
 		return later(ShuttingDown, l.retry, nil, "The log is shutting down: try again later.")
@@ -271,7 +277,8 @@ func (l *Log) awaitBundle(ctx context.Context, idx uint64) ([]byte, error) {
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		return nil, later(NotPublished, l.retry, err, "The entry was accepted as number %d, but it is not yet published under a checkpoint that enough witnesses have signed: submit it again to get the bundle.", idx)
+		return nil, later(NotPublished, l.retry, err, "The entry was accepted as number %d, but it is not yet published "+
+			"under a checkpoint that enough witnesses have signed: submit it again to get the bundle.", idx)
 	}
 	return l.bundle(ctx, idx, head)
 }

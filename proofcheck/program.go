@@ -24,7 +24,7 @@ const (
 	ClaimSource   = "source/1"      // kind and version of the claim
 
 	// OriginDevelopment marks a key whose secrets anyone can compute, from a setup
-	// with a published seed. Whoever accepts its proofs accepts forgeries.
+	// with a published seed. A verifier that accepts its proofs accepts forgeries.
 	OriginDevelopment = "development"
 )
 
@@ -47,7 +47,7 @@ type Program struct {
 	Key       []byte // verifying key, gnark's WriteTo (compressed points)
 
 	// ProvingKey is the SHA-256 of the proving key's file (gnark's WriteDump), or zero
-	// if the program file does not say it. Verifiers have no use for it, and it is no
+	// if the program file does not say it. Verifiers do not need it, and it is not
 	// part of the program's id.
 	ProvingKey [32]byte
 }
@@ -57,7 +57,7 @@ type Program struct {
 //	SHA-256("cratelog/program/v1\n" || System || "\n" || Claim || "\n" ||
 //	        "blocks " || Blocks || " list-bytes " || ListBytes || "\n" || Key)
 //
-// with decimal numbers. The origin is no part of it: it says how far to trust the
+// with decimal numbers. The origin is not part of it: it says how far to trust the
 // key, not which key it is; nor is the proving key.
 func (p Program) ID() [32]byte {
 	h := sha256.New()
@@ -102,7 +102,8 @@ func ParseProgram(text []byte) (Program, error) {
 	}
 	for _, s := range shipped {
 		if bytes.Equal(s.Key, p.Key) && s.Origin != p.Origin {
-			return Program{}, fmt.Errorf("program file: its key ships with cratelog, and has the origin %q, not %q", s.Origin, p.Origin)
+			return Program{}, fmt.Errorf("program file: its key ships with cratelog, and has the origin %q, not %q",
+				s.Origin, p.Origin)
 		}
 	}
 	return p, nil
@@ -128,8 +129,9 @@ func parseProgram(text []byte) (Program, error) {
 	p := Program{System: f.System, Claim: f.Claim, Blocks: f.Blocks, ListBytes: f.ListBytes, Origin: f.Origin, Key: key}
 	if f.ProvingKey != "" {
 		sum, err := hex.DecodeString(f.ProvingKey)
-		if err != nil || len(sum) != len(p.ProvingKey) || hex.EncodeToString(sum) != f.ProvingKey || [32]byte(sum) == [32]byte{} {
-			return Program{}, errors.New("program file: proving_key is no SHA-256 in lower-case hex")
+		if err != nil || len(sum) != len(p.ProvingKey) ||
+			hex.EncodeToString(sum) != f.ProvingKey || [32]byte(sum) == [32]byte{} {
+			return Program{}, errors.New("program file: proving_key is not a SHA-256 in lower-case hex")
 		}
 		p.ProvingKey = [32]byte(sum)
 	}

@@ -114,10 +114,10 @@ func publicInputs(s entry.Subject, claim *entry.Source) (fr.Vector, error) {
 	in := make(fr.Vector, sourceInputs, sourceInputs+1) // Verify appends the challenge
 	in[0].SetBytes(claim.Commit[:])                     // 160 bits
 	if err := in[1].SetBytesCanonical(claim.Files[:]); err != nil {
-		return nil, fmt.Errorf("%w: the file list digest is no field element", ErrProof)
+		return nil, fmt.Errorf("%w: the file list digest is not a field element", ErrProof)
 	}
 	if err := in[2].SetBytesCanonical(context[:]); err != nil {
-		return nil, fmt.Errorf("%w: the context is no field element", ErrProof)
+		return nil, fmt.Errorf("%w: the context is not a field element", ErrProof)
 	}
 	return in, nil
 }

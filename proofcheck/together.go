@@ -12,18 +12,18 @@ import (
 // each hardly falls, and a bad one among them costs more.
 const maxBatch = 64
 
-// Together has a method Check, like Verifier, that checks what is asked for at the same
-// time in batches, and each entry, to the byte, once. It is safe for concurrent use.
+// Together has a method Check, like Verifier, that checks in batches what is asked for at
+// the same time, and each entry, to the byte, once. It is safe for concurrent use.
 //
-// Nothing waits for a batch to fill: whoever finds nobody at work begins with what is
-// there, and what comes meanwhile is the next batch.
+// Nothing waits for a batch to fill: a check that finds no other under way begins at
+// once, and what comes meanwhile is the next batch.
 type Together struct {
 	next  entry.BatchVerifier
 	known *lru.Cache[[32]byte, bool] // leaf hashes of entries whose proof holds
 
 	mu    sync.Mutex
 	queue []*pending // owned by mu
-	busy  bool       // somebody is checking; owned by mu
+	busy  bool       // a batch is being checked; owned by mu
 }
 
 // pending is a proof that waits for its check.

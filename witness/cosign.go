@@ -51,7 +51,8 @@ func (s *cosigner) cosign(c torchwood.Checkpoint, t int64) (note.Signature, erro
 	// timestamped_signature { u64 timestamp; opaque signature[...]; }
 	blob := append(binary.BigEndian.AppendUint64(nil, uint64(t)), sig...)
 	if !s.verifier.Verify([]byte(c.String()), blob) {
-		return note.Signature{}, fmt.Errorf("witness: cosigning as %s: the signer returned a signature that does not verify", s.verifier.Name())
+		return note.Signature{}, fmt.Errorf("witness: cosigning as %s: the signer returned a signature that does not verify",
+			s.verifier.Name())
 	}
 	hash := s.verifier.KeyHash()
 	blob = append(binary.BigEndian.AppendUint32(nil, hash), blob...)

@@ -11,7 +11,8 @@ import (
 // the codes of c2sp.org/tlog-witness.
 var (
 	// ErrTooLarge: the body exceeds [MaxRequest].
-	ErrTooLarge = fmt.Errorf("the request is larger than %d bytes; send the checkpoint with the log's signature only", MaxRequest)
+	ErrTooLarge = fmt.Errorf("the request is larger than %d bytes; send the checkpoint with the log's signature only",
+		MaxRequest)
 	// ErrMalformed: the body breaks the grammar.
 	ErrMalformed = errors.New("malformed add-checkpoint request")
 	// ErrUnknownLog: no log with this origin is configured.
@@ -20,8 +21,9 @@ var (
 	// claims to be by one does not verify.
 	ErrSignature = errors.New("the checkpoint is not correctly signed by a key that this witness trusts for its origin")
 	// ErrExtension: extension lines are not covered by every kind of signature
-	// and nobody can audit them, so this witness cosigns none.
-	ErrExtension = errors.New("this witness does not cosign checkpoints with extension lines; sign origin, size and root hash only")
+	// and no one can audit them, so this witness cosigns none.
+	ErrExtension = errors.New("this witness does not cosign checkpoints with extension lines; " +
+		"sign origin, size and root hash only")
 	// ErrOldTooLarge: the old size is larger than the checkpoint's.
 	ErrOldTooLarge = errors.New("the old size is larger than the checkpoint's size")
 	// ErrClock: the witness's clock is before the last timestamp it gave out.
@@ -30,10 +32,10 @@ var (
 	// ErrInconsistent is wrapped by every refusal of a checkpoint that is
 	// well-formed and signed, but does not follow from the one cosigned before.
 	ErrInconsistent = errors.New("the checkpoint is not shown to be consistent with the one cosigned before")
-	// ErrProofNotEmpty: a proof was sent where an empty one is the only right one.
+	// ErrProofNotEmpty: a proof was sent where only an empty one is right.
 	ErrProofNotEmpty = fmt.Errorf("%w: the proof must be empty when the old size is 0 or equals the checkpoint's size", ErrInconsistent)
-	// ErrProof: the consistency proof does not verify. It is no evidence against
-	// the log: whoever sends the request chooses the proof.
+	// ErrProof: the consistency proof does not verify. It is not evidence against
+	// the log: the sender of the request chooses the proof.
 	ErrProof = fmt.Errorf("%w: the consistency proof does not verify", ErrInconsistent)
 	// ErrEmptyRoot: the checkpoint has size 0 and not the hash of the empty tree.
 	ErrEmptyRoot = fmt.Errorf("%w: a tree of size 0 has the root hash SHA-256(\"\")", ErrInconsistent)

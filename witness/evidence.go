@@ -34,14 +34,14 @@ type Fork struct {
 }
 
 // A Rejected is a request with a good signature of the log that failed. It is a
-// reason to look at the log, never proof: whoever sends a request picks its
-// consistency proof, and may be anybody who holds a signed checkpoint.
+// reason to look at the log, never proof: the sender of a request picks its
+// consistency proof, and can be anyone who holds a signed checkpoint.
 type Rejected struct {
 	Origin string    `json:"origin"`
 	Size   int64     `json:"size"`
 	Reason string    `json:"reason"` // "proof", "empty-root" or "fork"
 	Old    int64     `json:"old"`
-	Proof  string    `json:"proof"`  // one base64 hash a line
+	Proof  string    `json:"proof"`  // one base64 hash per line
 	Signed string    `json:"signed"` // the checkpoint with the log's verified signatures
 	Held   string    `json:"held"`   // the cosigned checkpoint of that moment, "" if there was none
 	Seen   time.Time `json:"seen"`
@@ -67,7 +67,8 @@ func (s *store) addRejected(ctx context.Context, c torchwood.Checkpoint, r Rejec
 	err = sqlite.Tx(ctx, s.db, func(tx *sql.Tx) error {
 		var known, count int
 		var smallest int64
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FILTER (WHERE size = ? AND root = ?), COUNT(*), COALESCE(MIN(size), 0)
+		if err := tx.QueryRowContext(ctx, `SELECT
+				COUNT(*) FILTER (WHERE size = ? AND root = ?), COUNT(*), COALESCE(MIN(size), 0)
 			FROM rejected WHERE origin = ?`, c.N, c.Hash[:], c.Origin).Scan(&known, &count, &smallest); err != nil {
 			return err
 		}
@@ -96,7 +97,8 @@ func (s *store) findOther(ctx context.Context, c torchwood.Checkpoint, held stat
 	if held.Text != "" && held.Size == c.N && held.Root != c.Hash {
 		return held.note(), held.Root[:], nil
 	}
-	err = s.db.QueryRowContext(ctx, "SELECT signed, root FROM rejected WHERE origin = ? AND size = ? AND root <> ? ORDER BY id LIMIT 1",
+	err = s.db.QueryRowContext(ctx,
+		"SELECT signed, root FROM rejected WHERE origin = ? AND size = ? AND root <> ? ORDER BY id LIMIT 1",
 		c.Origin, c.N, c.Hash[:]).Scan(&other, &root)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil, nil
@@ -106,7 +108,8 @@ func (s *store) findOther(ctx context.Context, c torchwood.Checkpoint, held stat
 
 // addFork records the pair of c, signed as given, and other, unless it is on
 // record or the log's quota is used up. It reports whether it did.
-func (s *store) addFork(ctx context.Context, c torchwood.Checkpoint, signed, other string, otherRoot []byte, now time.Time) (bool, error) {
+func (s *store) addFork(ctx context.Context, c torchwood.Checkpoint, signed, other string, otherRoot []byte,
+	now time.Time) (bool, error) {
 	a, b, rootA, rootB := signed, other, c.Hash[:], otherRoot
 	if bytes.Compare(rootA, rootB) > 0 {
 		a, b, rootA, rootB = b, a, rootB, rootA

@@ -26,15 +26,19 @@ func newMetrics() *metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cratelog_witness_add_checkpoint_total", Help: "add-checkpoint requests by HTTP status code."}, []string{"code"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "cratelog_witness_add_checkpoint_seconds", Help: "Time to answer an add-checkpoint request.", Buckets: prometheus.DefBuckets}),
+			Name: "cratelog_witness_add_checkpoint_seconds", Help: "Time to answer an add-checkpoint request.",
+			Buckets: prometheus.DefBuckets}),
 		size: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "cratelog_witness_log_size", Help: "Size of the checkpoint cosigned last."}, []string{"origin"}),
 		signed: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "cratelog_witness_log_cosigned_timestamp_seconds", Help: "Timestamp of the last cosignature, 0 if there is none."}, []string{"origin"}),
+			Name: "cratelog_witness_log_cosigned_timestamp_seconds",
+			Help: "Timestamp of the last cosignature, 0 if there is none."}, []string{"origin"}),
 		forks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "cratelog_witness_log_forks", Help: "Proofs on record that the log signed two histories. Anything but 0 needs a person."}, []string{"origin"}),
+			Name: "cratelog_witness_log_forks",
+			Help: "Proofs on record that the log signed two histories. Anything but 0 needs a person."}, []string{"origin"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cratelog_witness_log_rejected_total", Help: "Requests signed by the log that were refused and newly recorded."}, []string{"origin", "reason"}),
+			Name: "cratelog_witness_log_rejected_total",
+			Help: "Requests signed by the log that were refused and newly recorded."}, []string{"origin", "reason"}),
 	}
 	m.registry.MustRegister(m.requests, m.seconds, m.size, m.signed, m.forks, m.rejected,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -141,7 +141,8 @@ func parseNote(signed string) (c torchwood.Checkpoint, sigs []note.Signature, er
 func parseCheckpoint(text string) (torchwood.Checkpoint, error) {
 	c, err := torchwood.ParseCheckpoint(text)
 	if err != nil || c.Origin == "" || c.String() != text {
-		return torchwood.Checkpoint{}, malformed("the checkpoint is not origin, size and 32-byte root hash, each on a line of its own, in canonical form")
+		return torchwood.Checkpoint{}, malformed("the checkpoint is not origin, size and 32-byte root hash, " +
+			"each on a line of its own, in canonical form")
 	}
 	return c, nil
 }
@@ -201,7 +202,7 @@ func (r *Request) Marshal() string {
 	return b.String()
 }
 
-// formatNote re-serialises a checkpoint with its signature lines.
+// formatNote is the inverse of parseNote.
 func formatNote(c torchwood.Checkpoint, sigs []note.Signature) string {
 	return c.String() + "\n" + formatSignatures(sigs)
 }

@@ -151,7 +151,8 @@ func (s *store) checkOwner(ctx context.Context, name string) error {
 		return fmt.Errorf("reading its owner: %w", err)
 	}
 	if owner != name {
-		return fmt.Errorf("it belongs to the witness %q, not to %q; a witness with a new name starts with a new database", owner, name)
+		return fmt.Errorf("it belongs to the witness %q, not to %q; a witness with a new name starts with a new database",
+			owner, name)
 	}
 	return nil
 }

@@ -2,9 +2,9 @@
 //
 // A witness remembers, for every log it knows, the latest checkpoint that it
 // has cosigned, and cosigns another one only if the log signed it and a
-// consistency proof shows that it extends the first. Whoever asks for the
-// cosignatures of enough independent witnesses can then be shown one history
-// only. A witness knows nothing of what a log's entries mean.
+// consistency proof shows that it extends the first. A reader who
+// demands the cosignatures of enough independent witnesses can then be shown only
+// one history. A witness does not know what a log's entries mean.
 //
 // What it is trusted with: its key, its database, and a clock. Its memory is
 // what makes its signature worth something, so
@@ -107,8 +107,8 @@ type Witness struct {
 // A watched log is one that is configured.
 type watched struct {
 	keys []note.Verifier
-	// turn holds one token; whoever has it may read, check and replace the
-	// state of this log. Other logs go on while a slow signer signs for it.
+	// turn holds one token; its holder may read, check and replace the state of
+	// this log. Other logs go on while a slow signer signs for it.
 	turn chan struct{}
 }
 
@@ -321,8 +321,8 @@ func (w *Witness) AddCheckpoint(ctx context.Context, body []byte) ([]byte, error
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	// The log signed this: whoever sent it cannot keep it off the record by hanging
-	// up. What is left to do is a few statements on the database.
+	// The log signed this: the sender cannot keep it off the record by hanging up.
+	// What is left to do is a few statements on the database.
 	return w.update(context.WithoutCancel(ctx), req, sigs)
 }
 
@@ -416,7 +416,8 @@ func check(req *Request, old state) error {
 	for _, h := range req.Proof {
 		hashes = append(hashes, h[:])
 	}
-	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(old.Size), uint64(c.N), hashes, old.Root[:], c.Hash[:]); err != nil {
+	err := proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(old.Size), uint64(c.N), hashes, old.Root[:], c.Hash[:])
+	if err != nil {
 		return ErrProof
 	}
 	return nil
@@ -475,7 +476,8 @@ func (w *Witness) recordFork(ctx context.Context, c torchwood.Checkpoint, sigs [
 		added, err = w.store.addFork(ctx, c, formatNote(c, sigs), other, root, w.now())
 		if added {
 			w.metrics.forks.WithLabelValues(c.Origin).Inc()
-			w.log.Error("a log signed two trees of the same size; the proof is recorded", "origin", c.Origin, "size", c.N)
+			w.log.Error("a log signed two trees of the same size; the proof is recorded",
+				"origin", c.Origin, "size", c.N)
 		}
 	}
 	if err != nil {
@@ -495,7 +497,8 @@ func (w *Witness) recordRejected(ctx context.Context, req *Request, sigs []note.
 	})
 	if added {
 		w.metrics.rejected.WithLabelValues(c.Origin, slug).Inc()
-		w.log.Warn("a request signed by a log was refused; it is recorded", "origin", c.Origin, "size", c.N, "old", req.Old, "reason", slug)
+		w.log.Warn("a request signed by a log was refused; it is recorded",
+			"origin", c.Origin, "size", c.N, "old", req.Old, "reason", slug)
 	}
 	if err != nil {
 		w.log.Error("recording a refused request failed", "origin", c.Origin, "size", c.N, "error", err)

@@ -110,13 +110,13 @@ func newSite(t *testing.T, settings string) *site {
 	var err error
 	s.policy, err = torchwood.ParsePolicy([]byte(policy))
 	fatalIf(t, err)
-	fatalIf(t, os.WriteFile(filepath.Join(s.dir, "policy.txt"), []byte(policy), 0o644))
+	fatalIf(t, os.WriteFile(filepath.Join(s.dir, "trust.policy"), []byte(policy), 0o644))
 	s.settings(settings)
 	return s
 }
 
 func (s *site) settings(more string) {
-	text := fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\nkey = \"key.pem\"\ntree = \"tree\"\nstate = \"state\"\npolicy = \"policy.txt\"\n%s", origin, more)
+	text := fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\nkey = \"key.pem\"\ntree = \"tree\"\nstate = \"state\"\ntrust = \"trust.policy\"\n%s", origin, more)
 	fatalIf(s.t, os.WriteFile(filepath.Join(s.dir, "logd.toml"), []byte(text), 0o644))
 }
 
@@ -564,7 +564,7 @@ func TestTheShippedExampleLoads(t *testing.T) {
 	fatalIf(t, err)
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "logd.toml"), example, 0o644))
 	fatalIf(t, config.GenerateKey(filepath.Join(dir, "log-key.pem")))
-	fatalIf(t, os.WriteFile(filepath.Join(dir, "policy.txt"), []byte("quorum none\n"), 0o644))
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("quorum none\n"), 0o644))
 	s, cfg, err := load(filepath.Join(dir, "logd.toml"))
 	fatalIf(t, err)
 	if s.Development || cfg.Development || cfg.TreeDir != filepath.Join(dir, "tree") || cfg.CheckpointInterval != time.Second {

@@ -18,7 +18,7 @@ type settings struct {
 	Key                string          `toml:"key"`
 	Tree               string          `toml:"tree"`
 	State              string          `toml:"state"`
-	Policy             string          `toml:"policy"`
+	Trust              string          `toml:"trust"`
 	Programs           []string        `toml:"programs"`
 	ProvingKeys        string          `toml:"proving_keys"`
 	Development        bool            `toml:"development"`
@@ -38,7 +38,7 @@ type settings struct {
 	Debug              bool            `toml:"debug"`
 }
 
-const maxPolicy = 1 << 20
+const maxTrust = 1 << 20 // of the trust file, in bytes
 
 // load reads the settings file at path and the files that it names, which are
 // relative to its directory.
@@ -52,7 +52,7 @@ func load(path string) (settings, log.Config, error) {
 		return s, log.Config{}, err
 	}
 	if err := config.Require(path, "logd", map[string]string{
-		"origin": s.Origin, "listen": s.Listen, "key": s.Key, "tree": s.Tree, "state": s.State, "policy": s.Policy,
+		"origin": s.Origin, "listen": s.Listen, "key": s.Key, "tree": s.Tree, "state": s.State, "trust": s.Trust,
 	}); err != nil {
 		return s, log.Config{}, err
 	}
@@ -66,7 +66,7 @@ func load(path string) (settings, log.Config, error) {
 	if keys != "" {
 		keys = config.Beside(path, keys)
 	}
-	policy, err := durable.Read(config.Beside(path, s.Policy), maxPolicy)
+	trust, err := durable.Read(config.Beside(path, s.Trust), maxTrust)
 	if err != nil {
 		return s, log.Config{}, err
 	}
@@ -77,7 +77,7 @@ func load(path string) (settings, log.Config, error) {
 	return s, log.Config{
 		Origin: s.Origin, Signer: signer, VKey: vkey,
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
-		Policy: policy, Development: s.Development,
+		Policy: trust, Development: s.Development,
 		Limits: log.Limits{
 			Crate: crate.Limits{Compressed: s.CrateBytes, Inflated: s.InflatedBytes, Files: s.CrateFiles},
 			Cores: s.Cores, Uploads: s.Uploads, Waiting: s.Waiting, PublishWait: s.PublishWait.Duration,

@@ -80,7 +80,7 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 		says string
 	}{
 		"an unknown log":           {[]string{fork, "--trust", witnesses}, 1, "accuses nobody: the evidence is not signed by a known key"},
-		"a forged signature":       {[]string{forged, "--trust", trust}, 1, "anybody can have written it"},
+		"a forged signature":       {[]string{forged, "--trust", trust}, 1, "anyone can have written it"},
 		"no file":                  {[]string{"--trust", trust}, 2, "takes one file, not 0"},
 		"two files":                {[]string{fork, fork, "--trust", trust}, 2, "takes one file, not 2"},
 		"no trust file":            {[]string{fork}, 2, "needs --trust"},

@@ -72,7 +72,9 @@ func load(path string, logger *slog.Logger) (settings, witness.Config, error) {
 	if err := config.LoadTOML(path, &s); err != nil {
 		return s, witness.Config{}, err
 	}
-	if err := config.Require(path, "witness", map[string]string{"name": s.Name, "listen": s.Listen, "database": s.Database}); err != nil {
+	if err := config.Require(path, "witness", map[string]string{
+		"name": s.Name, "listen": s.Listen, "database": s.Database,
+	}); err != nil {
 		return s, witness.Config{}, err
 	}
 	cfg := witness.Config{Name: s.Name, DBPath: config.Beside(path, s.Database), Logger: logger}
@@ -175,7 +177,8 @@ func writeForks(dir string, forks []witness.Fork, stderr io.Writer) error {
 		return nil
 	}
 	for _, f := range forks {
-		e, err := evidence.NewFork([]byte(f.A), []byte(f.B), nil, evidence.Meta{Observed: f.Seen, Sources: []string{"requests to a witness"}})
+		e, err := evidence.NewFork([]byte(f.A), []byte(f.B), nil,
+			evidence.Meta{Observed: f.Seen, Sources: []string{"requests to a witness"}})
 		if err != nil {
 			return err
 		}

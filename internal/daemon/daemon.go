@@ -144,7 +144,8 @@ func RemoveReady(path string) error {
 
 // Serve serves until ctx ends, then lets requests under way finish until the
 // deadline. The server must have its timeouts set.
-func Serve(ctx context.Context, server *http.Server, l net.Listener, logger *slog.Logger, deadline time.Duration) error {
+func Serve(ctx context.Context, server *http.Server, l net.Listener, logger *slog.Logger,
+	deadline time.Duration) error {
 	server.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
 	failed := make(chan error, 1) // buffered: after a signal its reader is gone
 	go func() { failed <- server.Serve(l) }()

@@ -35,7 +35,7 @@ func Refuse(err error) error { return mark(Refused, err) }
 // Refusef is Refuse of fmt.Errorf.
 func Refusef(format string, args ...any) error { return Refuse(fmt.Errorf(format, args...)) }
 
-// Misuse marks err as a mistake of whoever called the program. It keeps nil.
+// Misuse marks err as the caller's mistake. It keeps nil.
 func Misuse(err error) error { return mark(Usage, err) }
 
 // Usagef is Misuse of fmt.Errorf.

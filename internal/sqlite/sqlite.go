@@ -115,7 +115,8 @@ func (o *Owned) open(path, lock string, conns int, pragmas ...string) (*sql.DB, 
 // identify reads whose file it is, and whether it is new: empty, with the schema to come.
 func (o *Owned) identify(ctx context.Context, db *sql.DB, create bool) (isNew bool, err error) {
 	var application, version, objects int
-	row := db.QueryRowContext(ctx, "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version")
+	row := db.QueryRowContext(ctx, `SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+		FROM pragma_application_id, pragma_user_version`)
 	if err := row.Scan(&application, &version, &objects); err != nil {
 		return false, err
 	}
@@ -125,9 +126,11 @@ func (o *Owned) identify(ctx context.Context, db *sql.DB, create bool) (isNew bo
 	case application != o.ID && o.Init == "":
 		return false, fmt.Errorf("it is not %s; %s", o.What, o.Advice)
 	case application != o.ID:
-		return false, fmt.Errorf("it is not %s; if it is an empty file that an interrupted %q left, remove it and run that again", o.What, o.Init)
+		return false, fmt.Errorf("it is not %s; if it is an empty file that an interrupted %q left, remove it and run that again",
+			o.What, o.Init)
 	case version > o.Version:
-		return false, fmt.Errorf("it has schema %d, and this program knows schemas up to %d; use the newer version of the program that wrote it", version, o.Version)
+		return false, fmt.Errorf("it has schema %d, and this program knows schemas up to %d; "+
+			"use the newer version of the program that wrote it", version, o.Version)
 	case version < 1:
 		return false, fmt.Errorf("it has schema %d, which no version of this program wrote", version)
 	}
@@ -153,7 +156,8 @@ func (o *Owned) prepare(ctx context.Context, db *sql.DB, create bool, args []any
 			return err
 		}
 		if got != d.value {
-			return fmt.Errorf("SQLite answered %s = %d instead of %d, so a power failure could undo a commit", d.pragma, got, d.value)
+			return fmt.Errorf("SQLite answered %s = %d instead of %d, so a power failure could undo a commit",
+				d.pragma, got, d.value)
 		}
 	}
 	if isNew {
@@ -220,7 +224,8 @@ func All[T any](ctx context.Context, q Querier, scan func(Scanner) (T, error), q
 }
 
 // One reads the row of a query, and says whether there is one.
-func One[T any](ctx context.Context, q Querier, scan func(Scanner) (T, error), query string, args ...any) (v T, found bool, err error) {
+func One[T any](ctx context.Context, q Querier, scan func(Scanner) (T, error), query string,
+	args ...any) (v T, found bool, err error) {
 	return Found(scan(q.QueryRowContext(ctx, query, args...)))
 }
 
