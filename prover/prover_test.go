@@ -20,7 +20,7 @@ var small = circuit.Capacity{Blocks: 22, Chunks: 20}
 
 // smallProgram is the id of the development program of that capacity. The setup is
 // deterministic: whoever runs it gets this id.
-const smallProgram = "f5d1b460a61afc6521d00b0dd0806a5210f8c3bb6977236f390703ddbbd0a0cd"
+const smallProgram = "86d5c0526ccd089777d83c51ff97ce840f8809c00357e4ca515f8667708ce740"
 
 func TestProofsOfRealCratesHold(t *testing.T) {
 	k := keys(t)
