@@ -24,6 +24,7 @@ func linkedRepo(t *testing.T) (w, sub *workshop, files map[string]string) {
 		"core/src/a/mod.rs", "// a")
 	manifest := "[package]\nname = \"linked\"\nversion = \"1.0.0\"\nreadme = \"../README.md\"\n"
 	w.write("linked/Cargo.toml", manifest)
+	w.chmod(0o755, "core/src/a/mod.rs")     // which packaging loses
 	w.link("linked/LICENSE", "../LICENSE")  // a file
 	w.link("linked/src", "../shortcut/src") // a directory, through another link
 	w.link("shortcut", "./core/../core")
@@ -52,7 +53,8 @@ func TestFilesBehindLinksAndInSubmodulesAreProven(t *testing.T) {
 	if !slices.Equal(p.Claim.Links, want) {
 		t.Errorf("links: %v", p.Claim.Links)
 	}
-	if !slices.Equal(p.Claim.Submodules, []string{"linked/zlib"}) || !slices.Equal(p.Claim.Outside, []string{"README.md"}) || p.Claim.Unproven != nil {
+	if !slices.Equal(p.Claim.Submodules, []string{"linked/zlib"}) || !slices.Equal(p.Claim.Outside, []string{"README.md"}) ||
+		!slices.Equal(p.Claim.Executable, []string{"src/a/mod.rs"}) || p.Claim.Unproven != nil {
 		t.Errorf("claim: %+v", p.Claim)
 	}
 	proves(t, c, p)
