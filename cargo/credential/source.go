@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -205,11 +206,7 @@ func talk(in io.Writer, out io.Reader, request []byte) ([]byte, error) {
 	if json.Unmarshal(hello, &greeting) != nil {
 		return nil, errors.New("its greeting is not that of a credential provider")
 	}
-	known := false
-	for _, v := range greeting.V {
-		known = known || v == 1
-	}
-	if !known {
+	if !slices.Contains(greeting.V, 1) {
 		return nil, errors.New("it does not speak version 1 of the protocol")
 	}
 	if _, err := in.Write(request); err != nil {

@@ -154,7 +154,7 @@ func (c *call) run(ctx context.Context, sh *shell) error {
 	} else if flags, j, stop, err = c.serve(ctx); err != nil {
 		return err
 	}
-	err = c.updateLock(ctx, sh, ws, flags)
+	err = c.updateLock(ctx, ws, flags)
 	if err == nil {
 		if j != nil {
 			j.refresh() // of the lock file as it is now
@@ -220,7 +220,7 @@ func proxyFlags(base string) []string {
 
 // updateLock has cargo write Cargo.lock if it would have to be written anyway, so that
 // what must be proven is known before anything is built.
-func (c *call) updateLock(ctx context.Context, sh *shell, ws *cargo.Workspace, flags []string) error {
+func (c *call) updateLock(ctx context.Context, ws *cargo.Workspace, flags []string) error {
 	if c.locked {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/cargo/credential"
 	"cratelog/internal/outcome"
 )
 
@@ -28,6 +29,20 @@ func TestMistakesOnPublishsCommandLineAreNamed(t *testing.T) {
 		var out bytes.Buffer
 		if code := run(t.Context(), append([]string{"publish"}, c.args...), &out, &out); code != c.code || !strings.Contains(out.String(), c.want) {
 			t.Errorf("%s: exit code %d, it does not say %q:\n%s", what, code, c.want, out.String())
+		}
+	}
+}
+
+// TestThisProgramIsCargosCredentialProvider: cargo starts it with one argument. (Standard input
+// of a test is empty.)
+func TestThisProgramIsCargosCredentialProvider(t *testing.T) {
+	for want, args := range map[string][]string{
+		"{\"v\":[1]}\n":  {"--cargo-plugin"},
+		credential.Usage: {"--cargo-plugin", "--help"},
+	} {
+		var out bytes.Buffer
+		if code := run(t.Context(), args, &out, &out); code != 0 || out.String() != want {
+			t.Errorf("%q: exit code %d, %s", args, code, &out)
 		}
 	}
 }

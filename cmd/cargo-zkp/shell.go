@@ -113,12 +113,9 @@ func (sh *shell) steps() (p prover.Progress, done func()) {
 		if !sh.tty || sh.quiet {
 			return
 		}
-		stop = make(chan struct{})
-		wg.Add(1)
-		go func(stop chan struct{}) {
-			defer wg.Done()
-			sh.tick(stop)
-		}(stop)
+		now := make(chan struct{})
+		stop = now
+		wg.Go(func() { sh.tick(now) })
 	}
 	return begin, func() {
 		mu.Lock()
