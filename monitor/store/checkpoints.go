@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/sqlite"
 )
 
 const selectCheckpoint = "SELECT id, log, size, root, signed, source, first_seen, last_seen, verdict, accepted, witnessed FROM checkpoints "
@@ -37,7 +39,7 @@ func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint, judge func(sign
 	var isNew bool
 	var stored Checkpoint
 	err := s.tx(ctx, func(tx *sql.Tx) error {
-		old, known, err := one(ctx, tx, scanCheckpoint, selectCheckpoint+"WHERE log = ? AND size = ? AND root = ?", c.Log, c.Size, c.Root[:])
+		old, known, err := sqlite.One(ctx, tx, scanCheckpoint, selectCheckpoint+"WHERE log = ? AND size = ? AND root = ?", c.Log, c.Size, c.Root[:])
 		if err != nil {
 			return err
 		}
@@ -174,7 +176,7 @@ func splitNote(signed []byte) (text string, lines []sigLine, err error) {
 }
 
 func cosignatures(ctx context.Context, q querier, checkpoint int64) ([]Cosignature, error) {
-	return all(ctx, q, func(r scanner) (Cosignature, error) {
+	return sqlite.All(ctx, q, func(r scanner) (Cosignature, error) {
 		var g Cosignature
 		var id, t int64
 		err := r.Scan(&g.Witness, &g.KeyName, &id, &t)
@@ -191,7 +193,7 @@ func (s *Store) SetVerdict(ctx context.Context, checkpoint int64, verdict string
 
 // checkpointsWhere returns checkpoints with their cosignatures.
 func (r *Reader) checkpointsWhere(ctx context.Context, where string, args ...any) ([]Checkpoint, error) {
-	found, err := all(ctx, r.read, scanCheckpoint, selectCheckpoint+where, args...)
+	found, err := sqlite.All(ctx, r.read, scanCheckpoint, selectCheckpoint+where, args...)
 	for i := range found {
 		if err == nil {
 			found[i].Cosignatures, err = cosignatures(ctx, r.read, found[i].ID)

@@ -8,6 +8,8 @@ import (
 	"iter"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/sqlite"
 )
 
 const entryColumns = "log, idx, leaf_hash, identity, name, version, sha256, kind, commit_id, path, unproven, links, submodules, outside, workspace, program, logged, covered, first_seen, verdict, reason, detail, data"
@@ -128,7 +130,7 @@ func (s *Store) RewindEntries(ctx context.Context, log int64) error {
 
 // EntryAt returns an entry of a log, and whether it is stored.
 func (r *Reader) EntryAt(ctx context.Context, log, index int64) (Entry, bool, error) {
-	return one(ctx, r.read, scanEntry, selectEntry+"WHERE log = ? AND idx = ?", log, index)
+	return sqlite.One(ctx, r.read, scanEntry, selectEntry+"WHERE log = ? AND idx = ?", log, index)
 }
 
 // entryPage is how many entries a walk reads at once.
@@ -148,7 +150,7 @@ func (r *Reader) EntriesWithReason(ctx context.Context, log, from, to int64) ite
 func (r *Reader) walk(ctx context.Context, where string, log, from, to int64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for {
-			page, err := all(ctx, r.read, scanEntry, selectEntry+"WHERE "+where+"log = ? AND idx >= ? AND idx < ? ORDER BY idx LIMIT ?", log, from, to, entryPage)
+			page, err := sqlite.All(ctx, r.read, scanEntry, selectEntry+"WHERE "+where+"log = ? AND idx >= ? AND idx < ? ORDER BY idx LIMIT ?", log, from, to, entryPage)
 			if err != nil {
 				yield(Entry{}, err)
 				return
@@ -189,7 +191,7 @@ func (r *Reader) Repeats(ctx context.Context, log, from, to int64, limit int) ([
 
 func (r *Reader) pairs(ctx context.Context, query string, log, from, to int64, limit int) ([]Pair, error) {
 	type indexes struct{ first, second int64 }
-	found, err := all(ctx, r.read, func(r scanner) (x indexes, err error) { return x, r.Scan(&x.first, &x.second) }, query, log, from, to, limit)
+	found, err := sqlite.All(ctx, r.read, func(r scanner) (x indexes, err error) { return x, r.Scan(&x.first, &x.second) }, query, log, from, to, limit)
 	if err != nil {
 		return nil, err
 	}

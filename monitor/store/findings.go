@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"cratelog/internal/sqlite"
 )
 
 const findingColumns = "f.id, f.key, f.log, coalesce((SELECT origin FROM logs WHERE logs.id = f.log), ''), f.kind, f.class, f.summary, f.detail, f.evidence, f.idx, f.name, f.version, f.watch, f.first_seen, f.last_seen, f.count, f.resolved, f.ack_by, f.ack_why, f.acked"
@@ -54,7 +56,7 @@ func (s *Store) RecordFinding(ctx context.Context, f Finding, channels []string)
 				return err
 			}
 		}
-		f, _, err = one(ctx, tx, scanFinding, selectFinding+"WHERE key = ? AND resolved = 0", f.Key)
+		f, _, err = sqlite.One(ctx, tx, scanFinding, selectFinding+"WHERE key = ? AND resolved = 0", f.Key)
 		return err
 	})
 	return f, isNew, err
@@ -89,7 +91,7 @@ func insertDeliveries(ctx context.Context, tx *sql.Tx, finding int64, event stri
 func (s *Store) ResolveFinding(ctx context.Context, key string, now time.Time, channels []string) (bool, error) {
 	var resolved bool
 	err := s.tx(ctx, func(tx *sql.Tx) error {
-		f, known, err := one(ctx, tx, scanFinding, selectFinding+"WHERE key = ? AND resolved = 0", key)
+		f, known, err := sqlite.One(ctx, tx, scanFinding, selectFinding+"WHERE key = ? AND resolved = 0", key)
 		if err != nil || !known {
 			return err
 		}
@@ -108,12 +110,12 @@ func (s *Store) ResolveFinding(ctx context.Context, key string, now time.Time, c
 // StandingFinding returns the finding of a key that is not resolved, and whether
 // there is one.
 func (r *Reader) StandingFinding(ctx context.Context, key string) (Finding, bool, error) {
-	return one(ctx, r.read, scanFinding, selectFinding+"WHERE f.key = ? AND f.resolved = 0", key)
+	return sqlite.One(ctx, r.read, scanFinding, selectFinding+"WHERE f.key = ? AND f.resolved = 0", key)
 }
 
 // FindingByID returns one finding, and whether there is one.
 func (r *Reader) FindingByID(ctx context.Context, id int64) (Finding, bool, error) {
-	return one(ctx, r.read, scanFinding, selectFinding+"WHERE f.id = ?", id)
+	return sqlite.One(ctx, r.read, scanFinding, selectFinding+"WHERE f.id = ?", id)
 }
 
 // CountStanding returns how many findings of each class are neither resolved nor
@@ -158,7 +160,7 @@ func (s *Store) Acknowledge(ctx context.Context, id int64, by, why string, now t
 // PendingDeliveries returns at most limit alerts for a channel that are due, those of
 // class security first, then in order of their age.
 func (r *Reader) PendingDeliveries(ctx context.Context, channel string, now time.Time, limit int) ([]Delivery, error) {
-	return all(ctx, r.read, func(r scanner) (Delivery, error) {
+	return sqlite.All(ctx, r.read, func(r scanner) (Delivery, error) {
 		var d Delivery
 		var next, done int64
 		err := scanFindingAnd(r, &d.Finding, &d.ID, &d.Channel, &d.Event, &d.State, &d.Attempts, &next, &d.Error, &done)

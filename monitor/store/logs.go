@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/sqlite"
 )
 
 // ErrOtherLog: the database remembers a log of this origin under other keys.
@@ -37,7 +39,7 @@ func (s *Store) AddLog(ctx context.Context, origin string, vkeys []string, url s
 		return l, fmt.Errorf("the log %q has no keys", origin)
 	}
 	err := s.tx(ctx, func(tx *sql.Tx) error {
-		old, known, err := one(ctx, tx, scanLog, selectLog+"WHERE origin = ?", origin)
+		old, known, err := sqlite.One(ctx, tx, scanLog, selectLog+"WHERE origin = ?", origin)
 		if err != nil {
 			return err
 		}
@@ -51,7 +53,7 @@ func (s *Store) AddLog(ctx context.Context, origin string, vkeys []string, url s
 		} else if err := updateLog(ctx, tx, old, vkeys, url); err != nil {
 			return err
 		}
-		l, _, err = one(ctx, tx, scanLog, selectLog+"WHERE origin = ?", origin)
+		l, _, err = sqlite.One(ctx, tx, scanLog, selectLog+"WHERE origin = ?", origin)
 		return err
 	})
 	return l, err
@@ -73,7 +75,7 @@ func updateLog(ctx context.Context, tx *sql.Tx, old Log, vkeys []string, url str
 
 // Logs returns all logs, in the order in which they were added.
 func (r *Reader) Logs(ctx context.Context) ([]Log, error) {
-	return all(ctx, r.read, scanLog, selectLog+"ORDER BY id")
+	return sqlite.All(ctx, r.read, scanLog, selectLog+"ORDER BY id")
 }
 
 // Position returns how far a log was followed.

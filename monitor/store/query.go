@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/sqlite"
 )
 
 // Reader answers questions out of a database, and cannot write to it. Its methods may be
@@ -52,7 +54,7 @@ type EntryQuery struct {
 // Entries returns the entries that a query asks for.
 func (r *Reader) Entries(ctx context.Context, q EntryQuery) ([]Entry, error) {
 	w := q.where()
-	return all(ctx, r.read, scanEntry, selectEntry+w.sql()+" ORDER BY id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
+	return sqlite.All(ctx, r.read, scanEntry, selectEntry+w.sql()+" ORDER BY id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
 }
 
 // AllEntries walks everything that a query asks for, whatever its Limit. No
@@ -126,7 +128,7 @@ func (q *EntryQuery) seen(w *conditions) {
 // Names returns names of crates that begin with a prefix, in order, at most limit.
 func (r *Reader) Names(ctx context.Context, prefix string, limit int) ([]string, error) {
 	// U+10FFFF is greater than every character of a name.
-	return all(ctx, r.read, scanString, "SELECT DISTINCT name FROM entries WHERE name >= ? AND name < ? AND name != '' ORDER BY name LIMIT ?", prefix, prefix+"\U0010FFFF", limit)
+	return sqlite.All(ctx, r.read, scanString, "SELECT DISTINCT name FROM entries WHERE name >= ? AND name < ? AND name != '' ORDER BY name LIMIT ?", prefix, prefix+"\U0010FFFF", limit)
 }
 
 func scanString(r scanner) (s string, err error) { return s, r.Scan(&s) }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 	"time"
+
+	"cratelog/internal/sqlite"
 )
 
 // CheckpointQuery says which checkpoints are asked for, in the order in which this
@@ -57,7 +59,7 @@ type GrowthPoint struct {
 // first and the last are among them.
 func (r *Reader) Growth(ctx context.Context, log int64, points int) ([]GrowthPoint, error) {
 	const at = "CASE WHEN witnessed > 0 THEN witnessed ELSE first_seen END"
-	return all(ctx, r.read, func(r scanner) (p GrowthPoint, err error) {
+	return sqlite.All(ctx, r.read, func(r scanner) (p GrowthPoint, err error) {
 		var ms int64
 		err = r.Scan(&ms, &p.Size)
 		p.Time = fromMillis(ms)
@@ -103,7 +105,7 @@ func (r *Reader) Findings(ctx context.Context, q FindingQuery) ([]Finding, error
 		w.add("f.idx = ?", *q.Index)
 	}
 	w.after("f.", q.Log, q.After, q.Newest)
-	return all(ctx, r.read, scanFinding, selectFinding+w.sql()+" ORDER BY f.id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
+	return sqlite.All(ctx, r.read, scanFinding, selectFinding+w.sql()+" ORDER BY f.id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
 }
 
 // conditions are the parts of a WHERE clause, with their arguments.

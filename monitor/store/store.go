@@ -73,58 +73,18 @@ func (s *Store) Close() error { return errors.Join(s.read.Close(), s.write.Close
 // tx runs f in the one write transaction, and commits what it did if it returns
 // nil.
 func (s *Store) tx(ctx context.Context, f func(tx *sql.Tx) error) error {
-	tx, err := s.write.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	if err := f(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
+	return sqlite.Tx(ctx, s.write, f)
 }
 
-// querier is *sql.DB or *sql.Tx.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
-// scanner is *sql.Row or *sql.Rows.
-type scanner interface{ Scan(into ...any) error }
-
-// all reads every row of a query.
-func all[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, rows.Err()
-}
-
-// one reads the row of a query, and whether there is one.
-func one[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) (T, bool, error) {
-	v, err := scan(q.QueryRowContext(ctx, query, args...))
-	if errors.Is(err, sql.ErrNoRows) {
-		var zero T
-		return zero, false, nil
-	}
-	return v, err == nil, err
-}
+type (
+	querier = sqlite.Querier
+	scanner = sqlite.Scanner
+)
 
 // counts reads the rows of a query as a map.
 func counts[K comparable](ctx context.Context, q querier, query string, args ...any) (map[K]int64, error) {
 	out := make(map[K]int64)
-	_, err := all(ctx, q, func(r scanner) (k K, err error) {
+	_, err := sqlite.All(ctx, q, func(r scanner) (k K, err error) {
 		var n int64
 		err = r.Scan(&k, &n)
 		out[k] = n

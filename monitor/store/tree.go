@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/sqlite"
 )
 
 // tileWidth and tileHeight are those of c2sp.org/tlog-tiles.
@@ -71,7 +73,7 @@ func truncateTiles(ctx context.Context, tx *sql.Tx, log, size int64) error {
 
 // tile returns what is stored of a tile, nothing if it is not stored.
 func tile(ctx context.Context, q querier, log int64, level int, n int64) ([]byte, error) {
-	data, _, err := one(ctx, q, func(r scanner) (b []byte, err error) { return b, r.Scan(&b) },
+	data, _, err := sqlite.One(ctx, q, func(r scanner) (b []byte, err error) { return b, r.Scan(&b) },
 		"SELECT data FROM tiles WHERE log = ? AND level = ? AND n = ?", log, level, n)
 	return bytes.Clone(data), err
 }

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+
+	"cratelog/internal/sqlite"
 )
 
 const selectView = "SELECT log, source, url, size, root, largest, cosigned, tried, seen, changed, error, failing FROM views "
@@ -26,10 +28,10 @@ func (s *Store) PutView(ctx context.Context, v View) error {
 
 // View returns what a source shows of a log, and whether it was ever asked.
 func (r *Reader) View(ctx context.Context, log int64, source string) (View, bool, error) {
-	return one(ctx, r.read, scanView, selectView+"WHERE log = ? AND source = ?", log, source)
+	return sqlite.One(ctx, r.read, scanView, selectView+"WHERE log = ? AND source = ?", log, source)
 }
 
 // Views returns what all sources show of a log, by name.
 func (r *Reader) Views(ctx context.Context, log int64) ([]View, error) {
-	return all(ctx, r.read, scanView, selectView+"WHERE log = ? ORDER BY source", log)
+	return sqlite.All(ctx, r.read, scanView, selectView+"WHERE log = ? ORDER BY source", log)
 }

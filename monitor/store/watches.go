@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cratelog/entry"
+	"cratelog/internal/sqlite"
 )
 
 // Matches says whether an entry is one that the watch asks for.
@@ -66,7 +67,7 @@ func (s *Store) AddWatch(ctx context.Context, w Watch) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	known, _, err := one(ctx, s.write, scanWatch, selectWatch+"WHERE kind = ? AND value = ? AND channel = ?", w.Kind, w.Value, w.Channel)
+	known, _, err := sqlite.One(ctx, s.write, scanWatch, selectWatch+"WHERE kind = ? AND value = ? AND channel = ?", w.Kind, w.Value, w.Channel)
 	return known.ID, err
 }
 
@@ -77,7 +78,7 @@ func (s *Store) RemoveWatch(ctx context.Context, id int64) (bool, error) {
 
 // Watches returns all watches.
 func (r *Reader) Watches(ctx context.Context) ([]Watch, error) {
-	return all(ctx, r.read, scanWatch, selectWatch+"ORDER BY id")
+	return sqlite.All(ctx, r.read, scanWatch, selectWatch+"ORDER BY id")
 }
 
 const selectAuthorization = "SELECT id, name, version, sha256, by, added, expires FROM authorisations "
@@ -123,12 +124,12 @@ func (s *Store) RemoveAuthorization(ctx context.Context, id int64) (bool, error)
 
 // Authorizations returns all authorizations.
 func (r *Reader) Authorizations(ctx context.Context) ([]Authorization, error) {
-	return all(ctx, r.read, scanAuthorization, selectAuthorization+"ORDER BY id")
+	return sqlite.All(ctx, r.read, scanAuthorization, selectAuthorization+"ORDER BY id")
 }
 
 // Authorized says whether the release of an entry was announced, at a time.
 func (r *Reader) Authorized(ctx context.Context, e *Entry, now time.Time) (bool, error) {
-	_, known, err := one(ctx, r.read, scanAuthorization, selectAuthorization+
+	_, known, err := sqlite.One(ctx, r.read, scanAuthorization, selectAuthorization+
 		"WHERE name = ? AND version = ? AND (sha256 IS NULL OR sha256 = ?) AND (expires = 0 OR expires > ?) LIMIT 1", e.Name, e.Version, e.SHA256[:], millis(now))
 	return known, err
 }
@@ -157,7 +158,7 @@ func (s *Store) DropRetry(ctx context.Context, log, index int64) error {
 
 // DueRetries returns at most limit retries whose time has come.
 func (r *Reader) DueRetries(ctx context.Context, log int64, now time.Time, limit int) ([]Retry, error) {
-	return all(ctx, r.read, func(r scanner) (Retry, error) {
+	return sqlite.All(ctx, r.read, func(r scanner) (Retry, error) {
 		var t Retry
 		var since, next int64
 		err := r.Scan(&t.Log, &t.Index, &since, &next)
