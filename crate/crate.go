@@ -56,7 +56,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"sort"
+	"slices"
+	"strings"
 
 	"cratelog/crate/manifest"
 	"cratelog/entry"
@@ -148,10 +149,12 @@ func ReadFile(path string, lim Limits) (*Crate, error) {
 	return c, nil
 }
 
+func byPath(a, b File) int { return strings.Compare(a.Path, b.Path) }
+
 // lookup finds a file by its path. Files is sorted.
 func (c *Crate) lookup(path string) (File, bool) {
-	i := sort.Search(len(c.Files), func(i int) bool { return c.Files[i].Path >= path })
-	if i == len(c.Files) || c.Files[i].Path != path {
+	i, ok := slices.BinarySearchFunc(c.Files, File{Path: path}, byPath)
+	if !ok {
 		return File{}, false
 	}
 	return c.Files[i], true
@@ -208,7 +211,7 @@ func read(raw []byte, sum [32]byte, root string, lim Limits) (*Crate, error) {
 		vcsInfo: a.kept[vcsFile], manifest: a.kept[manifestFile], orig: a.kept[origFile],
 		raw: raw, limits: lim,
 	}
-	sort.Slice(c.Files, func(i, j int) bool { return c.Files[i].Path < c.Files[j].Path })
+	slices.SortFunc(c.Files, byPath)
 	if c.manifest == nil {
 		return nil, &ManifestError{"is missing from the .crate"}
 	}
