@@ -20,7 +20,7 @@ func offer(t *testing.T, base, headers, more string, whole bool) string {
 	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
 	fatalIf(t, err)
 	defer c.Close()
-	fatalIf(t, c.SetDeadline(time.Now().Add(30 * time.Second)))
+	fatalIf(t, c.SetDeadline(time.Now().Add(30*time.Second)))
 	fmt.Fprintf(c, "GET /index/config.json HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n%s\r\n", headers)
 	if more != "" {
 		io.WriteString(c, more)
