@@ -11,12 +11,8 @@ import (
 // write makes a file with all its directories.
 func write(t *testing.T, path, content string) string {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	fatalIf(t, os.WriteFile(path, []byte(content), 0o644))
 	return path
 }
 

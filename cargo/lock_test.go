@@ -69,9 +69,7 @@ source = "` + index + `"
 func mustParse(t *testing.T, s string) *Lock {
 	t.Helper()
 	l, err := ParseLock([]byte(s))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return l
 }
 
@@ -212,9 +210,7 @@ func TestLockIsBoundedBeforeItIsParsed(t *testing.T) {
 		t.Errorf("parsed: %v", err)
 	}
 	path := filepath.Join(t.TempDir(), "Cargo.lock")
-	if err := os.WriteFile(path, big, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(path, big, 0o600))
 	if _, err := ReadLock(path); err == nil || !strings.Contains(err.Error(), path+": more than") {
 		t.Errorf("read: %v", err)
 	}

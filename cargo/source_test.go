@@ -49,9 +49,7 @@ func testCrate(t *testing.T, name, version string, files ...tarFile) []byte {
 
 func fatalIf(t *testing.T, err error) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 }
 
 // unpack does what cargo does, in as few words.

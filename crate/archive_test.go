@@ -465,7 +465,5 @@ func TestHeadersOfOldCargoAreRead(t *testing.T) {
 
 func fatalIf(t *testing.T, err error) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 }

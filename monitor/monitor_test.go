@@ -424,7 +424,7 @@ func TestALogCannotShowAnotherOfItsTrustFile(t *testing.T) {
 	w.log.Serve(second.Tree, 1, signed)
 	w.log.Show(w.log.Witnesses[0], signed)
 	s := w.once()
-	if s.Security != 0 || len(s.Trouble) != 2 || !strings.Contains(s.Trouble[0], second.Origin) {
+	if s.Security != 0 || len(s.Trouble) != 2 || !strings.Contains(s.Trouble[0], second.KeyName) {
 		t.Errorf("%+v", s)
 	}
 }

@@ -220,7 +220,5 @@ func (w *workshop) packDir(dir, name string, outside map[string]string) *crate.C
 
 func fatalIf(t *testing.T, err error) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 }

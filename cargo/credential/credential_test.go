@@ -28,17 +28,13 @@ func script(t *testing.T, answer string) (program, asked string) {
 	write(t, answerFile, answer+"\n")
 	program = filepath.Join(dir, "provider")
 	write(t, program, fmt.Sprintf("#!/bin/sh\necho '{\"v\":[1]}'\nread -r line\nprintf '%%s %%s\\n' \"$*\" \"$line\" >> '%s'\ncat '%s'\n", asked, answerFile))
-	if err := os.Chmod(program, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.Chmod(program, 0o755))
 	return program, asked
 }
 
 func write(t *testing.T, name, content string) {
 	t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o644)); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o644)))
 }
 
 // env is an environment of a test.
@@ -59,9 +55,7 @@ func ask(t *testing.T, home string, lookup func(string) string, requests ...stri
 	t.Helper()
 	var out bytes.Buffer
 	in := strings.NewReader(strings.Join(requests, "\n") + "\n")
-	if err := Serve(t.Context(), in, &out, SetUp(t.TempDir(), home, "", lookup, "test")); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, Serve(t.Context(), in, &out, SetUp(t.TempDir(), home, "", lookup, "test")))
 	lines := strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
 	if lines[0] != `{"v":[1]}` || len(lines) != len(requests)+1 {
 		t.Fatalf("%d answers to %d requests:\n%s", len(lines)-1, len(requests), out.String())
@@ -107,9 +101,7 @@ func TestATokenIsForOneUseAndGoesThroughUnchanged(t *testing.T) {
 		}
 	}
 	b, err := os.ReadFile(asked)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	// The request as cargo sent it, with the provider's own arguments.
 	argv, line, _ := strings.Cut(string(b), " ")
 	var sent map[string]any
@@ -251,9 +243,7 @@ func TestSettingsAreReadAsCargoReadsThem(t *testing.T) {
 	write(t, filepath.Join(home, "config.toml"), "[registries.aliased]\ncredential-provider = \"alias\"\n[registries.both]\ntoken = \"from-config\"\n[registry]\nglobal-credential-providers = [\"cargo:token\"]\ncredential-provider = [\"default-one\"]\n")
 	write(t, filepath.Join(home, "credentials.toml"), "[registries.both]\ntoken = \"from-credentials\"\n[registry]\ntoken = \"default-token\"\n")
 	s, err := ReadSettings(cwd, home, env("CARGO_REGISTRIES_E_NV_TOKEN", "from-env", "CARGO_REGISTRIES_E_NV_CREDENTIAL_PROVIDER", "one two"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for name, want := range map[string]Registry{
 		"near":      {Index: "n", Provider: []string{filepath.Join(cwd, "tool"), "x"}, AsText: true},
 		"included":  {Index: "sparse+https://i.example.com/"},
@@ -319,9 +309,7 @@ Alias = "evil"
 `)
 	write(t, filepath.Join(home, "credentials.toml"), "[registries.my]\ntoken = \"mine\"\nToken = \"evil\"\nTOKEN = 1\n[Registries.my]\ntoken = \"evil\"\n")
 	s, err := ReadSettings(t.TempDir(), home, env())
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	want := Registry{Index: "sparse+https://my.example.com/", Provider: []string{"alias"}}
 	if r, err := s.Registry("my"); err != nil || fmt.Sprint(r) != fmt.Sprint(want) {
 		t.Errorf("%+v %v", r, err)
@@ -356,9 +344,7 @@ func TestSettingsOfAnotherTypeAreRefused(t *testing.T) {
 
 func TestAPolicyWithoutTrustBelievesNobody(t *testing.T) {
 	p, err := policy.Default("")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if _, err := NewReader(p); err == nil || !strings.Contains(err.Error(), "name one with --trust FILE, in zkp.toml") {
 		t.Error(err)
 	}
@@ -400,4 +386,11 @@ func FuzzServe(f *testing.F) {
 			}
 		}
 	})
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

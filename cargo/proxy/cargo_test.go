@@ -71,17 +71,13 @@ func (j *judge) times(crate string) int {
 func start(t *testing.T, index string, j proxy.Judge, dir string) (*proxy.Proxy, string) {
 	t.Helper()
 	l, err := proxy.Listen("127.0.0.1:0", false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	base := "http://" + l.Addr().String()
 	p, err := proxy.New(t.Context(), proxy.Config{
 		Upstream: &registry.Index{URL: index}, Judge: j, Base: base, Dir: dir, Policy: "of the test", Lasting: true,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ctx, l) }()
@@ -114,9 +110,7 @@ func newProject(t *testing.T, base, deps string) *project {
 func (p *project) write(name, text string) {
 	p.t.Helper()
 	path := filepath.Join(p.dir, name)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-		p.t.Fatal(err)
-	}
+	fatalIf(p.t, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)))
 }
 
 // cargo runs the real cargo, and returns its output and exit code.
@@ -167,9 +161,7 @@ func TestCargoBuildsWhatTheJudgeAccepts(t *testing.T) {
 		}
 	}
 	lock, err := os.ReadFile(filepath.Join(p.dir, "Cargo.lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if strings.Contains(string(lock), base) || !strings.Contains(string(lock), `source = "registry+`) {
 		t.Errorf("Cargo.lock knows of the proxy:\n%s", lock)
 	}
@@ -313,11 +305,16 @@ func TestListenersStayOnTheMachine(t *testing.T) {
 		}
 	}
 	l, err := proxy.Listen("0.0.0.0:0", true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	l.Close()
 	if _, err := net.Dial("tcp", l.Addr().String()); err == nil {
 		t.Error("the listener goes on")
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

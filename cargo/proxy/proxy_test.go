@@ -25,9 +25,7 @@ import (
 func get(t *testing.T, url string, headers ...string) (int, string, http.Header) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for i := 0; i < len(headers); i += 2 {
 		if headers[i] == "Host" {
 			r.Host = headers[i+1]
@@ -37,14 +35,10 @@ func get(t *testing.T, url string, headers ...string) (int, string, http.Header)
 	}
 	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := c.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	return resp.StatusCode, string(b), resp.Header
 }
 
@@ -167,17 +161,13 @@ func TestKeptCratesAreHashedAndJudgedAgain(t *testing.T) {
 	ask(http.StatusForbidden, 0)
 	j.set("leaf 1.0.0", nil)
 	for what, broken := range map[string][]byte{"changed": append([]byte("x"), raw[1:]...), "cut": raw[:len(raw)-1], "empty": nil} {
-		if err := os.WriteFile(kept, broken, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.WriteFile(kept, broken, 0o644))
 		ask(http.StatusOK, 1)
 		if b, err := os.ReadFile(kept); err != nil || sha256.Sum256(b) != sum {
 			t.Errorf("a kept crate that was %s did not heal: %v", what, err)
 		}
 	}
-	if err := os.RemoveAll(filepath.Dir(kept)); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.RemoveAll(filepath.Dir(kept)))
 	ask(http.StatusOK, 1) // although nothing can be kept
 }
 
@@ -188,9 +178,7 @@ func TestSlowWorkGoesOnAndIsFoundDone(t *testing.T) {
 	c := proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: j, Base: "http://127.0.0.1:1", Dir: t.TempDir()}
 	c.SetPatience(time.Millisecond)
 	p, err := proxy.New(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	defer p.Close()
 	s := httptest.NewServer(p)
 	defer s.Close()
@@ -257,9 +245,7 @@ func TestAProxyForOneCallPointsNowhereThatIsGone(t *testing.T) {
 	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	j.set("leaf 1.0.0", errors.New("nobody proved it"))
 	p, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: j, Base: "http://127.0.0.1:1", Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	defer p.Close()
 	s := httptest.NewServer(p)
 	defer s.Close()
@@ -429,9 +415,7 @@ func TestTheStoreForgetsWhatWasNotUsedForLongest(t *testing.T) {
 		size = max(size, int64(len(raw)))
 	}
 	p, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: newJudge(), Base: "http://127.0.0.1:1", Dir: dir, CacheSize: 3*size + 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	defer p.Close()
 	s := httptest.NewServer(p)
 	defer s.Close()
@@ -445,13 +429,9 @@ func TestTheStoreForgetsWhatWasNotUsedForLongest(t *testing.T) {
 		for _, e := range entries {
 			path := filepath.Join(dir, "crates", e.Name())
 			info, err := os.Stat(path)
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatalIf(t, err)
 			old := info.ModTime().Add(-time.Hour)
-			if err := os.Chtimes(path, old, old); err != nil {
-				t.Fatal(err)
-			}
+			fatalIf(t, os.Chtimes(path, old, old))
 		}
 	}
 	get(t, s.URL+"/d/one/1.0.0") // used again
@@ -484,13 +464,9 @@ func TestAStoppedProxyLeavesNothingBehind(t *testing.T) {
 	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	j.wait = make(chan struct{}) // never closed: the judge waits for the end
 	l, err := proxy.Listen("127.0.0.1:0", false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	p, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: j, Base: "http://" + l.Addr().String(), Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	done := make(chan error, 1)

@@ -18,20 +18,14 @@ import (
 func offer(t *testing.T, base, headers, more string, whole bool) string {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, c.SetDeadline(time.Now().Add(30*time.Second)))
 	fmt.Fprintf(c, "GET /index/config.json HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n%s\r\n", headers)
 	if more != "" {
 		io.WriteString(c, more)
 		if !whole {
-			if err := c.(*net.TCPConn).CloseWrite(); err != nil {
-				t.Fatal(err)
-			}
+			fatalIf(t, c.(*net.TCPConn).CloseWrite())
 		}
 		var got []byte
 		for b := make([]byte, 4096); !strings.Contains(string(got), "{version}"); {
@@ -44,9 +38,7 @@ func offer(t *testing.T, base, headers, more string, whole bool) string {
 		return string(got)
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	resp.Body.Close()
 	return resp.Status
 }

@@ -24,13 +24,9 @@ func TestTheDefaultRegistryIsGuardedToo(t *testing.T) {
 		site := &site{t: t}
 		site.write(filepath.Join(home, "config.toml"), config)
 		s, err := credential.ReadSettings(t.TempDir(), home, func(string) string { return "" })
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		to, err := newTarget(s, "", "", []*member{m})
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		if got := strings.Join(to.registryFlags(), " "); got != "--registry "+to.name {
 			t.Error(got)
 		}
@@ -42,5 +38,12 @@ func TestTheDefaultRegistryIsGuardedToo(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s: %s\nwant %s", config, got, want)
 		}
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -64,9 +64,7 @@ func TestWhatWasKeptIsCheckedAndMadeAgainIfItIsBroken(t *testing.T) {
 	flip := func(name string, at int) {
 		t.Helper()
 		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		b[(at+len(b))%len(b)] ^= 1
 		s.write(name, string(b))
 	}
@@ -86,9 +84,7 @@ func TestWhatWasKeptIsCheckedAndMadeAgainIfItIsBroken(t *testing.T) {
 		}
 	}
 	// All of it lost: the log has it.
-	if err := os.RemoveAll(filepath.Join(s.dir, "target", "zkp")); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.RemoveAll(filepath.Join(s.dir, "target", "zkp")))
 	s.mustRun(func(c *Config) { c.LogOnly = true })
 	if s.forger.made != made || s.logged() != 1 {
 		t.Errorf("%d proofs, log of %d", s.forger.made, s.logged())
@@ -118,9 +114,7 @@ func TestAWorkspaceIsPublishedInOrderAndNotHalf(t *testing.T) {
 	// The last one cannot be proven: nothing is logged, nothing published.
 	s.write(filepath.Join(s.dir, "crates", "aa-top", "src", "new.rs"), "")
 	s.refused(all, "not everything is committed", "crates/aa-top/src/new.rs", "commit first")
-	if err := os.Remove(filepath.Join(s.dir, "crates", "aa-top", "src", "new.rs")); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.Remove(filepath.Join(s.dir, "crates", "aa-top", "src", "new.rs")))
 	if got := s.arrived(); got != nil || s.logged() != 0 {
 		t.Fatalf("half published: %v, log of %d", got, s.logged())
 	}

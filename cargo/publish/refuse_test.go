@@ -44,9 +44,7 @@ func TestWhatIsNotCommittedOrNotPushedIsRefused(t *testing.T) {
 func TestACrateOutsideOfGitIsRefused(t *testing.T) {
 	s := newSite(t)
 	s.pkg("", "hello-publish", "0.1.0", "")
-	if err := os.RemoveAll(filepath.Join(s.dir, ".git")); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.RemoveAll(filepath.Join(s.dir, ".git")))
 	_, err := s.run()
 	if err == nil || !strings.Contains(err.Error(), "git repository") {
 		t.Error(err)
@@ -150,14 +148,10 @@ func TestOtherBytesThanThoseLoggedAreNotUploaded(t *testing.T) {
 	s.pkg("", "hello-publish", "0.1.0", "")
 	s.push()
 	cargo, err := exec.LookPath("cargo")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	fickle := filepath.Join(t.TempDir(), "cargo")
 	s.write(fickle, fmt.Sprintf("#!/bin/sh\nif [ \"$1\" = publish ]; then echo '// more' >> src/lib.rs; git -c user.name=a -c user.email=a@b.example commit -q -a -m more; fi\nexec %s \"$@\"\n", cargo))
-	if err := os.Chmod(fickle, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.Chmod(fickle, 0o755))
 	for what, config := range map[string]string{
 		"a token in the file":                "",
 		"a provider for all registries":      "[registry]\nglobal-credential-providers = [\"cargo:token\"]\n",
@@ -250,9 +244,7 @@ while read -r line; do
   esac
 done
 `)
-	if err := os.Chmod(name, 0o755); err != nil {
-		s.t.Fatal(err)
-	}
+	fatalIf(s.t, os.Chmod(name, 0o755))
 	return name
 }
 
@@ -275,9 +267,7 @@ func TestAPlainCargoPublishIsRefusedUntilTheCrateIsLogged(t *testing.T) {
 	s.pkg("", "hello-publish", "0.1.0", "")
 	s.push()
 	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	options := fmt.Sprintf("%q, \"--trust\", %q, \"--development\"", self, s.world.File)
 	printed := filepath.Join(t.TempDir(), "token")
 	s.write(printed, secret+"\n")
@@ -301,9 +291,7 @@ func TestAPlainCargoPublishIsRefusedUntilTheCrateIsLogged(t *testing.T) {
 			}
 			s.mustRun(func(c *Config) { c.LogOnly = true })
 			if i == 0 { // the log has it as well
-				if err := os.RemoveAll(filepath.Join(s.dir, "target", "zkp")); err != nil {
-					t.Fatal(err)
-				}
+				fatalIf(t, os.RemoveAll(filepath.Join(s.dir, "target", "zkp")))
 			}
 			if _, err := s.plain(way.config); err != nil || len(s.reg.Published()) != 1 {
 				t.Errorf("logged, and still refused: %v", err)
@@ -341,9 +329,7 @@ func TestATokenInTheEnvironmentDoesNotGoPastTheProvider(t *testing.T) {
 	s.pkg("", "hello-publish", "0.1.0", "")
 	s.push()
 	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	t.Setenv(credential.TokenVariable("my"), secret)
 	options := fmt.Sprintf("%q, \"--trust\", %q, \"--development\"", self, s.world.File)
 	for _, config := range []string{

@@ -79,9 +79,7 @@ func newSite(t *testing.T) *site {
 
 func (s *site) write(name, content string) {
 	s.t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o644)); err != nil {
-		s.t.Fatal(err)
-	}
+	fatalIf(s.t, errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o644)))
 }
 
 func (s *site) git(dir string, args ...string) string {
@@ -120,9 +118,7 @@ func (s *site) push() {
 func (s *site) config(edit ...func(*Config)) Config {
 	s.t.Helper()
 	self, err := os.Executable()
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	fatalIf(s.t, err)
 	cfg := Config{
 		Cargo: Cargo{Program: "cargo", Dir: s.dir, Out: s.out}, PackageFlags: []string{"--no-verify"},
 		Registry: "my", Log: s.world.URL, Prover: s.forger, Guard: self, Home: s.home, Report: s.out, UserAgent: "test",
@@ -151,9 +147,7 @@ func (s *site) run(edit ...func(*Config)) (string, error) {
 func (s *site) mustRun(edit ...func(*Config)) string {
 	s.t.Helper()
 	said, err := s.run(edit...)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	fatalIf(s.t, err)
 	return said
 }
 
@@ -177,9 +171,7 @@ func (s *site) arrived() (names []string) {
 	s.t.Helper()
 	for _, p := range s.reg.Published() {
 		bundle, err := os.ReadFile(credential.Dir(filepath.Join(s.dir, "target", "zkp")).File(p.Name, p.Version, credential.ExtBundle))
-		if err != nil {
-			s.t.Fatal(err)
-		}
+		fatalIf(s.t, err)
 		reader := s.reader()
 		r, err := reader.Verify(bundle, p.Raw, p.Name, p.Version)
 		if err != nil {
@@ -195,13 +187,9 @@ func (s *site) arrived() (names []string) {
 func (s *site) reader() *credential.Reader {
 	s.t.Helper()
 	p, err := s.config().Policy.Load()
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	fatalIf(s.t, err)
 	reader, err := credential.NewReader(p)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	fatalIf(s.t, err)
 	return reader
 }
 
@@ -216,13 +204,9 @@ type forger struct {
 func newForger(t *testing.T) *forger {
 	t.Helper()
 	f, err := forge.Default()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	e := &entry.Entry{Subject: entry.Subject{Name: "a", Version: "1.0.0"}, Claim: &entry.Source{}}
-	if err := f.Prove(e); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, f.Prove(e))
 	return &forger{Forger: f, program: e.Proof.Program}
 }
 
@@ -270,13 +254,9 @@ func (o *output) Steps() (prover.Progress, func()) { return nil, func() {} }
 func (s *site) logged() int64 {
 	s.t.Helper()
 	signed, err := (&client.Log{URL: s.world.URL}).Checkpoint(s.t.Context())
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	fatalIf(s.t, err)
 	c, err := s.world.Policy.CheckCheckpoint(signed)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	fatalIf(s.t, err)
 	return c.Size
 }
 

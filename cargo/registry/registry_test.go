@@ -106,9 +106,7 @@ func FuzzIndexLinesNeverPanic(f *testing.F) {
 
 func TestAVersionWithTwoChecksumsIsNobodys(t *testing.T) {
 	r, err := ParseReleases("ab", []byte(line("ab", "1.0.0", sumA, "")+line("ab", "1.0.0", sumB, "")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if _, err := Find(r, "1.0.0"); err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("found: %v", err)
 	}
@@ -204,15 +202,11 @@ func TestAnUnchangedIndexFileIsNotSentAgain(t *testing.T) {
 	}
 	path := filepath.Join(dir, files[0].Name())
 	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for name, broken := range map[string][]byte{
 		"changed": bytes.Replace(b, []byte("2.0.0"), []byte("6.6.6"), 1), "cut": b[:len(b)-1], "empty": nil, "no head": []byte("x\ny"),
 	} {
-		if err := os.WriteFile(path, broken, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.WriteFile(path, broken, 0o644))
 		before := sent.Load()
 		ask("2.0.0")
 		if sent.Load() != before+1 {
@@ -330,16 +324,12 @@ func TestTheDefaultIndexIsTheOneThatCargoRecorded(t *testing.T) {
 		t.Errorf("nothing recorded: %q, %v", got, err)
 	}
 	for _, dir := range []string{"127.0.0.1-7bccb1300b6471c4", "index.example.com-0000000000000000", "EVIL host-1949cf8c6b5b557f"} {
-		if err := os.MkdirAll(filepath.Join(home, "registry", "index", dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.MkdirAll(filepath.Join(home, "registry", "index", dir), 0o755))
 	}
 	if got, err := DefaultIndex(home); !errors.Is(err, ErrNoIndex) {
 		t.Errorf("others recorded: %q, %v", got, err)
 	}
-	if err := os.MkdirAll(filepath.Join(home, "registry", "index", "index.example.com-1949cf8c6b5b557f"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.MkdirAll(filepath.Join(home, "registry", "index", "index.example.com-1949cf8c6b5b557f"), 0o755))
 	if got, err := DefaultIndex(home); err != nil || got != "https://index.example.com/" {
 		t.Errorf("recorded: %q, %v", got, err)
 	}
@@ -361,5 +351,12 @@ func TestEveryBodyIsBounded(t *testing.T) {
 	}
 	if _, err := x.Releases(context.Background(), "ab"); err == nil || !strings.Contains(err.Error(), "more than 33554432 bytes") {
 		t.Errorf("an index file: %v", err)
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -10,9 +10,7 @@ import (
 
 func TestTheDocsExplainEveryReason(t *testing.T) {
 	text, err := os.ReadFile("../../docs/cargo.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for _, s := range slugs {
 		if !strings.Contains(string(text), "`"+s.slug+"`") {
 			t.Errorf("docs/cargo.md does not explain the reason %q", s.slug)
@@ -22,13 +20,9 @@ func TestTheDocsExplainEveryReason(t *testing.T) {
 
 func TestTheExampleOfATrustFileIsOne(t *testing.T) {
 	text, err := os.ReadFile("../../config/trust.example.policy")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	p, err := client.ParsePolicy(text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if len(p.Logs()) != 1 || p.Logs()[0].URL == "" || len(p.Witnesses()) != 3 || !p.NeedsWitnesses() {
 		t.Error("it does not show what it explains")
 	}

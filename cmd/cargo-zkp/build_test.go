@@ -36,9 +36,7 @@ func newDepot(t *testing.T) *depot {
 	fixture.Need(t, "cargo")
 	dir := t.TempDir()
 	w, err := loopback.Start(t.Context(), loopback.Config{Origin: "depot.example/log", Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
 			t.Error(err)
@@ -55,13 +53,9 @@ func newDepot(t *testing.T) *depot {
 	}
 	os.Unsetenv("CARGO_TARGET_DIR")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	d.address = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, l.Close())
 	return d
 }
 
@@ -83,9 +77,7 @@ func (d *depot) project(deps string) string {
 		"src/main.rs": "fn main() { println!(\"it ran\"); std::process::exit(7) }\n",
 	} {
 		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-			d.t.Fatal(err)
-		}
+		fatalIf(d.t, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)))
 	}
 	d.t.Chdir(dir)
 	return dir
@@ -98,9 +90,7 @@ func (d *depot) cargo(verb string, args ...string) (string, int) {
 	var out bytes.Buffer
 	sh := newShell(&out, &out)
 	c, _, err := parseCall(sh, verb, args)
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	fatalIf(d.t, err)
 	c.addresses = []string{d.address}
 	err = c.run(d.t.Context(), sh)
 	var exit cargoExit
@@ -168,9 +158,7 @@ func TestAWrappedCallStopsBeforeAnythingIsCompiled(t *testing.T) {
 			d.registry.Replace("hello-proof", "0.1.0", other)
 		}, []string{"cratelog refuses hello-proof v0.1.0: "}},
 		"the log is down": {func(d *depot) {
-			if err := d.log.Close(); err != nil {
-				d.t.Fatal(err)
-			}
+			fatalIf(d.t, d.log.Close())
 		}, []string{"cratelog refuses hello-proof v0.1.0: ", "got 403"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -207,9 +195,7 @@ func TestWhatIsOnTheDiskIsCheckedBeforeCargoRuns(t *testing.T) {
 	if err != nil || len(sources) != 1 {
 		t.Fatalf("%q, %v", sources, err)
 	}
-	if err := os.WriteFile(sources[0], []byte("pub fn evil() {}\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(sources[0], []byte("pub fn evil() {}\n"), 0o644))
 	out, code := d.cargo("build")
 	if code != int(outcome.Refused) || !strings.Contains(out, "src/lib.rs") || holds(t, filepath.Join(dir, "target"), "hello_proof") {
 		t.Errorf("exit %d\n%s", code, out)
@@ -245,14 +231,10 @@ func TestTheLockFileIsUpToDateBeforeItIsJudged(t *testing.T) {
 	}
 	manifest := filepath.Join(dir, "Cargo.toml")
 	text, err := os.ReadFile(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	// leaf is to be verified now, and lies in cargo's cache already.
 	text = bytes.Replace(text, []byte(`leaf = "1"`), []byte("leaf = { version = \"1\", verification = \"zkp\" }\n"+asked), 1)
-	if err := os.WriteFile(manifest, text, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(manifest, text, 0o644))
 	if out, code := d.cargo("check", "--locked"); code != 101 && code != int(outcome.Refused) {
 		t.Errorf("with --locked: exit %d\n%s", code, out)
 	}
@@ -307,9 +289,7 @@ func TestARunningProxyIsUsedAndItsPolicyIsTheSame(t *testing.T) {
 		t.Errorf("a second proxy: exit %d\n%s", code, &out)
 	}
 	// Another policy is not this proxy's.
-	if err := os.WriteFile(filepath.Join(dir, "zkp.toml"), []byte("version = 1\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "zkp.toml"), []byte("version = 1\n"), 0o644))
 	if out, code := d.cargo("build"); code != int(outcome.Unchecked) || !strings.Contains(out, "cannot listen at "+d.address) {
 		t.Errorf("with another policy: exit %d\n%s", code, out)
 	}
@@ -381,13 +361,9 @@ func TestTheRealIndexIsNeverTheProxy(t *testing.T) {
 	config := filepath.Join(dir, ".cargo", "config.toml")
 	write := func(text string) {
 		t.Helper()
-		if err := errors.Join(os.MkdirAll(filepath.Dir(config), 0o755), os.WriteFile(config, []byte(text), 0o644)); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, errors.Join(os.MkdirAll(filepath.Dir(config), 0o755), os.WriteFile(config, []byte(text), 0o644)))
 	}
-	if err := os.MkdirAll(filepath.Join(home, "registry", "index", "index.example.com-1949cf8c6b5b557f"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.MkdirAll(filepath.Join(home, "registry", "index", "index.example.com-1949cf8c6b5b557f"), 0o755))
 	const ours = "[source.crates-io]\nreplace-with = \"cratelog\"\n[source.cratelog]\nregistry = \"sparse+http://127.0.0.1:18081/index/\"\n"
 	for _, c := range []struct{ config, named, want string }{
 		{"", "", "https://index.example.com/"},
@@ -401,5 +377,12 @@ func TestTheRealIndexIsNeverTheProxy(t *testing.T) {
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("with %q, named %q: %q, %v; want %q", c.config, c.named, got, err, c.want)
 		}
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

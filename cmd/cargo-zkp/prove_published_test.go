@@ -21,9 +21,7 @@ func proveArgs(t *testing.T, args ...string) *proveOptions {
 	fs := flag.NewFlagSet("prove", flag.ContinueOnError)
 	o := &proveOptions{given: map[string]bool{}}
 	o.register(fs)
-	if err := fs.Parse(args); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, fs.Parse(args))
 	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
 	return o
 }
@@ -38,9 +36,7 @@ func TestPublishedCratesAreProvedFromCacheOrRegistry(t *testing.T) {
 	other := registrytest.MakeCrate("hello-proof", "0.1.0", nil)
 	put := func(name string, content []byte) {
 		t.Helper()
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, content, 0o644)); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, content, 0o644)))
 	}
 	put(filepath.Join(home, "config.toml"), []byte("[registries.my]\nindex = \"sparse+"+reg.Index+"\"\n"))
 	var said bytes.Buffer
@@ -74,9 +70,7 @@ func TestPublishedCratesAreProvedFromCacheOrRegistry(t *testing.T) {
 		t.Errorf("the one that the registry lists: %v", err)
 	}
 	reg.Swap("hello-proof", "0.1.0", other)
-	if err := os.RemoveAll(filepath.Join(home, "registry")); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.RemoveAll(filepath.Join(home, "registry")))
 	if _, err := get("--registry", "my"); err == nil {
 		t.Error("a crate with another checksum than the index lists was taken")
 	}
@@ -106,9 +100,7 @@ func TestTheCrateIsLeftBesideItsEntryAndNothingIsOverwritten(t *testing.T) {
 	if err != nil || !bytes.Equal(got, raw) {
 		t.Error(err)
 	}
-	if err := os.WriteFile("hello-proof-0.1.0.crate", []byte("mine"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile("hello-proof-0.1.0.crate", []byte("mine"), 0o644))
 	if _, err := proveArgs(t, args...).crate(t.Context(), sh, "hello-proof@0.1.0"); err == nil || !strings.Contains(err.Error(), "is there already and is another .crate") {
 		t.Error(err)
 	}
@@ -134,13 +126,9 @@ func TestTheCommitOfAPublishedCrateIsFetched(t *testing.T) {
 	o := proveArgs(t, "--repository", "file://"+repo)
 	sh := newShell(&bytes.Buffer{}, &bytes.Buffer{})
 	file := filepath.Join(t.TempDir(), "hello-proof-0.1.0.crate")
-	if err := os.WriteFile(file, fixture.Crate(t, "hello-proof", "0.1.0"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(file, fixture.Crate(t, "hello-proof", "0.1.0"), 0o644))
 	c, err := o.crate(t.Context(), sh, file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if got, err := o.wanted(c); err != nil || got != fixture.Commit(t, "0.1.0") {
 		t.Errorf("%x %v", got, err)
 	}

@@ -35,9 +35,7 @@ func TestCommitsThatNobodyCanLookAtAreWarnedOf(t *testing.T) {
 	runGit(t, dir, "commit", "-q", "--allow-empty", "-m", "work")
 	hash := runGit(t, dir, "rev-parse", "HEAD")
 	id, err := hex.DecodeString(hash)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	warned := func(dir string) string {
 		t.Helper()
 		var out bytes.Buffer
@@ -73,17 +71,13 @@ func TestSubmodulesAreFoundFromAnyDirectoryOfTheWorkTree(t *testing.T) {
 	runGit(t, top, "init", "-q", "--object-format=sha1")
 	member := filepath.Join(top, "crates", "member")
 	module := filepath.Join(member, "vendor")
-	if err := os.MkdirAll(module, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.MkdirAll(module, 0o755))
 	open := func() *git.Repo {
 		t.Helper()
 		s := &git.Submodules{WorkTree: git.WorkTree(member)}
 		t.Cleanup(s.Close)
 		r, err := s.Open(t.Context(), "crates/member/vendor")
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		return r
 	}
 	if open() != nil {

@@ -491,7 +491,5 @@ func lookup(t testing.TB, r *Repo, commit [20]byte, path string) (TreeEntry, err
 
 func fatalIf(t *testing.T, err error) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 }
