@@ -54,7 +54,8 @@ func repack(crate []byte, edit func(name string, content []byte) (string, []byte
 func fewerCosignatures(bundle []byte, keep string) []byte {
 	var out []string
 	for line := range strings.Lines(string(bundle)) {
-		if name, ok := strings.CutPrefix(line, "— "); ok && !strings.HasPrefix(name, origin+" ") && !strings.HasPrefix(name, keep+" ") {
+		if name, ok := strings.CutPrefix(line, "— "); ok && !strings.HasPrefix(name, origin+" ") &&
+			!strings.HasPrefix(name, keep+" ") {
 			continue
 		}
 		out = append(out, line)

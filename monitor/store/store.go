@@ -63,7 +63,8 @@ func (r *Reader) Path() string { return r.path }
 // FileSize is the number of bytes that the database takes, without its journal.
 func (r *Reader) FileSize(ctx context.Context) (int64, error) {
 	var pages, size int64
-	err := r.read.QueryRowContext(ctx, "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &size)
+	err := r.read.QueryRowContext(ctx,
+		"SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &size)
 	return pages * size, err
 }
 
@@ -112,7 +113,8 @@ func all[T any](ctx context.Context, q querier, scan func(scanner) (T, error), q
 }
 
 // one reads the row of a query, and whether there is one.
-func one[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) (T, bool, error) {
+func one[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string,
+	args ...any) (T, bool, error) {
 	v, err := scan(q.QueryRowContext(ctx, query, args...))
 	if errors.Is(err, sql.ErrNoRows) {
 		var zero T
