@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -27,13 +28,28 @@ func IsDefault(index string) bool {
 	return hex.EncodeToString(sum[:]) == defaultIndex
 }
 
-// A Config is what cargo's configuration files say about where crates come from.
+// A Config is what cargo's configuration files say.
 type Config struct {
-	Files []string // that were read; what an earlier one says counts
+	// Env looks up what the environment says before the files; it is os.Getenv.
+	Env   func(string) string
 	Paths []string // absolute directories of "paths": packages there are built instead of those that a lock file names
 
+	home       string
+	files      []file           // that were read; what an earlier one says counts
 	sources    map[string]table // [source.NAME], merged; a value is a setting
 	registries map[string]table // [registries.NAME], merged
+}
+
+// A file is a configuration file and what it says. It may hold tokens: never print it.
+type file struct {
+	path string
+	doc  table
+}
+
+// A Value is what one file says at a key.
+type Value struct {
+	File  string
+	Value any // as TOML has it
 }
 
 // A setting is a string and where it stands.
@@ -61,7 +77,7 @@ func LoadConfig(dir, home string) (*Config, error) {
 	if home, err = filepath.Abs(home); err != nil {
 		return nil, err
 	}
-	c := &Config{sources: map[string]table{}, registries: map[string]table{}}
+	c := &Config{Env: os.Getenv, home: home, sources: map[string]table{}, registries: map[string]table{}}
 	for d := dir; ; d = filepath.Dir(d) {
 		if err := c.readDir(filepath.Join(d, ".cargo")); err != nil {
 			return nil, err
@@ -72,9 +88,68 @@ func LoadConfig(dir, home string) (*Config, error) {
 	}
 }
 
-// configFile returns the configuration file that cargo reads in a directory, "" if none is there.
-func configFile(dir string) (string, error) {
-	for _, name := range []string{"config", "config.toml"} {
+// ReadCredentials adds the file in cargo's home that tokens are in. Cargo lays it over all
+// other files.
+func (c *Config) ReadCredentials() error {
+	path, err := findFile(c.home, "credentials")
+	if err != nil || path == "" {
+		return err
+	}
+	doc, err := readTOML(path)
+	if err != nil {
+		// The parser's message might show a token.
+		return fmt.Errorf("%s is not the TOML of a cargo configuration; cargo itself tells where it is wrong", path)
+	}
+	c.files = slices.Insert(c.files, 0, file{path, doc})
+	return nil
+}
+
+// CheckTokens refuses files in which a token or the default registry is not a string.
+func (c *Config) CheckTokens() error {
+	for _, f := range c.files {
+		registries, ok := f.doc["registries"].(table)
+		if f.doc["registries"] != nil && !ok {
+			return wrong(f.path, "registries", "is not a table")
+		}
+		tables := table{"registry": f.doc["registry"]}
+		for name, t := range registries {
+			tables[join("registries", name)] = t
+		}
+		for at, v := range tables {
+			t, ok := v.(table)
+			if v != nil && !ok {
+				return wrong(f.path, at, "is not a table")
+			}
+			for _, key := range []string{"default", "token"} {
+				if _, ok := t[key].(string); t[key] != nil && !ok {
+					return wrong(f.path, at+"."+key, "is not a string")
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// All returns what each file says at a key, that which counts most first.
+func (c *Config) All(key ...string) []Value {
+	var all []Value
+	for _, f := range c.files {
+		var v any = f.doc
+		for _, k := range key {
+			t, _ := v.(table)
+			v = t[k]
+		}
+		if v != nil {
+			all = append(all, Value{f.path, v})
+		}
+	}
+	return all
+}
+
+// findFile returns the path of a configuration file in a directory, "" if there is none. The
+// name without an ending is the older one, and cargo prefers it.
+func findFile(dir, name string) (string, error) {
+	for _, name := range []string{name, name + ".toml"} {
 		path := filepath.Join(dir, name)
 		info, err := os.Stat(path)
 		if err == nil && !info.IsDir() {
@@ -87,8 +162,8 @@ func configFile(dir string) (string, error) {
 }
 
 func (c *Config) readDir(dir string) error {
-	path, err := configFile(dir)
-	if err != nil || path == "" || slices.Contains(c.Files, path) {
+	path, err := findFile(dir, "config")
+	if err != nil || path == "" || slices.ContainsFunc(c.files, func(f file) bool { return f.path == path }) {
 		return err
 	}
 	return c.readFile(path, 0)
@@ -99,15 +174,11 @@ func (c *Config) readFile(path string, depth int) error {
 	if depth > 16 {
 		return wrong(path, "include", "is nested too deep, or goes in a circle")
 	}
-	b, err := readBounded(path, maxManifest)
+	doc, err := readTOML(path)
 	if err != nil {
 		return err
 	}
-	doc, err := parseTOML(path, b)
-	if err != nil {
-		return err
-	}
-	c.Files = append(c.Files, path)
+	c.files = append(c.files, file{path, doc})
 	for key, into := range map[string]map[string]table{"source": c.sources, "registries": c.registries} {
 		if err := merge(into, doc, path, key); err != nil {
 			return err
@@ -201,7 +272,7 @@ func get(t table, key string) (setting, bool) {
 // CARGO_REGISTRIES_NAME_INDEX, which cargo prefers.
 func (c *Config) Registry(name string) (index string, ok bool) {
 	env := "CARGO_REGISTRIES_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "_INDEX"
-	if v := os.Getenv(env); v != "" {
+	if v := c.Env(env); v != "" {
 		return v, true
 	}
 	s, ok := get(c.registries[name], "index")
@@ -210,23 +281,6 @@ func (c *Config) Registry(name string) (index string, ok bool) {
 
 // Default returns where crates of the default registry come from, all replacements followed.
 func (c *Config) Default() (Source, error) { return c.follow(DefaultSource) }
-
-// Named returns where crates of a registry come from that a manifest names with
-// registry = "...", all replacements followed.
-func (c *Config) Named(name string) (Source, error) {
-	if name == "" || name == DefaultSource {
-		return c.Default()
-	}
-	index, ok := c.Registry(name)
-	if !ok {
-		return Source{}, wrong("", join("registries", name), "is in none of cargo's configuration files, so its index is not known")
-	}
-	s, err := c.Index(index)
-	if s.Because == "" {
-		s.Name = name
-	}
-	return s, err
-}
 
 // Index returns where crates come from of the registry with an index, as Package.Registry
 // returns it: all replacements followed.
@@ -293,7 +347,8 @@ func (c *Config) place(name, because string) (Source, error) {
 		// Cargo looks up the default registry by its own index, not by what is said here.
 		return Source{Name: name, Kind: "registry", Because: because}, nil
 	case s.Kind == "":
-		return Source{}, wrong("", join("source", name), "says nowhere where it is: it needs registry, local-registry, directory or git")
+		return Source{}, wrong("", join("source", name), "says nowhere where it is: it needs registry, local-registry, "+
+			"directory or git")
 	}
 	return s, nil
 }

@@ -38,7 +38,8 @@ type dependency struct {
 }
 
 // dependencyTables are the names of the tables; cargo knows two spellings of two of them.
-var dependencyTables = []string{"dependencies", "dev-dependencies", "dev_dependencies", "build-dependencies", "build_dependencies"}
+var dependencyTables = []string{"dependencies", "dev-dependencies", "dev_dependencies", "build-dependencies",
+	"build_dependencies"}
 
 // dependencies returns all dependencies of a package, of every kind and target, with what
 // they inherit from the root.
@@ -128,7 +129,8 @@ func (m *manifest) dependency(name string, v any, key string, shared map[string]
 	}
 	d.asked = asked
 	var path, renamed, index string
-	for k, to := range map[string]*string{"version": &d.requirement, "path": &path, "package": &renamed, "registry": &d.registry, "registry-index": &index} {
+	for k, to := range map[string]*string{"version": &d.requirement, "path": &path, "package": &renamed,
+		"registry": &d.registry, "registry-index": &index} {
 		if *to, err = m.text(t, key, k); err != nil {
 			return d, err
 		}
@@ -149,7 +151,8 @@ func (m *manifest) dependency(name string, v any, key string, shared map[string]
 func (m *manifest) asksHere(t table, key string) (bool, error) {
 	v, said := t[verificationKey]
 	if said && v != verificationZKP {
-		return false, wrong(m.path, join(key, verificationKey), "%v is not known; the only verification is %q", quoted(v), verificationZKP)
+		return false, wrong(m.path, join(key, verificationKey), "%v is not known; the only verification is %q",
+			quoted(v), verificationZKP)
 	}
 	return said, nil
 }

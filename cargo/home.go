@@ -9,6 +9,7 @@ import (
 
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/durable"
 )
 
 // Home returns cargo's home directory as cargo finds it: CARGO_HOME, seen from the
@@ -26,8 +27,8 @@ func Home() (string, error) {
 
 // FindCached returns the paths of a crate's archive in cargo's cache below home, one for
 // each registry's directory that has it, sorted: registry/cache/*/NAME-VERSION.crate. There
-// may be none. What lies there is not looked at: it may be of another registry's crate of
-// that name, or of anybody's making; compare its SHA-256.
+// may be none. Nothing is read: it may be of another registry's crate of that name, or
+// an attacker's; compare its SHA-256.
 func FindCached(home, name, version string) ([]string, error) {
 	return find(home, "cache", name, version, ".crate")
 }
@@ -67,5 +68,5 @@ func find(home, kind, name, version, suffix string) ([]string, error) {
 // ReadCached reads an archive that FindCached found. It reads regular files of at most
 // crate.DefaultLimits.Compressed bytes.
 func ReadCached(path string) ([]byte, error) {
-	return readBounded(path, crate.DefaultLimits.Compressed)
+	return durable.Read(path, crate.DefaultLimits.Compressed)
 }

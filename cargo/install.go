@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"cratelog/internal/durable"
 )
 
 // A Proxy is a source replacement in a configuration file.
@@ -22,25 +24,25 @@ type Proxy struct {
 	ReplacedIndex string // index of that, if it is not the default one
 }
 
-// The lines of ours in a configuration file stand between these two. The first also says
-// what was made for them and must go with them.
+// The lines of ours in a configuration file stand between one that begins with beginLine, and
+// endLine.
 const (
-	beginLine  = "# cargo zkp proxy %s: begin%s; cargo zkp proxy --uninstall takes these lines away"
-	endLine    = "# cargo zkp proxy %s: end"
-	madeFile   = " (in a new file)"
-	madeEnding = " (after a line that had no end)"
+	beginLine = "# cargo zkp proxy %s: begin"
+	remedy    = "; cargo zkp proxy --uninstall takes these lines away"
+	madeFile  = " (in a new file)" // which goes with them
+	endLine   = "# cargo zkp proxy %s: end"
 )
 
 // InstallProxy writes the lines for a proxy into the configuration file at path, which it
 // makes if need be, and returns whether it changed anything. Lines of an earlier InstallProxy
-// for the same name are replaced, all else stays byte for byte. It refuses if the source is
+// for the same name are replaced, all else stays as it is. It refuses if the source is
 // already replaced by another, if [source.NAME] is there and not ours, and if cargo would not
 // read the file. The file is exchanged in one step.
 func InstallProxy(path string, p Proxy) (changed bool, err error) {
 	if err := p.check(); err != nil {
 		return false, err
 	}
-	if legacy, err := configFile(filepath.Dir(path)); err != nil {
+	if legacy, err := findFile(filepath.Dir(path), "config"); err != nil {
 		return false, err
 	} else if legacy != "" && filepath.Base(legacy) == "config" && !sameFile(legacy, path) {
 		return false, wrong(legacy, "", "is what cargo reads instead of %s; rename it to config.toml first", path)
@@ -49,18 +51,15 @@ func InstallProxy(path string, p Proxy) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if n := len(old); n > 0 && old[n-1] != '\n' {
+		old = append(old, '\n')
+	}
 	start, end, made, err := findBlock(path, old, p.Name)
 	if err != nil {
 		return false, err
 	}
 	if start == end {
-		start, end = len(old), len(old)
-		switch {
-		case isNew:
-			made = madeFile
-		case len(old) > 0 && old[len(old)-1] != '\n':
-			made = madeEnding
-		}
+		start, end, made = len(old), len(old), isNew
 	}
 	rest := bytes.Join([][]byte{old[:start], old[end:]}, nil)
 	if err := p.refuse(path, rest); err != nil {
@@ -92,14 +91,11 @@ func UninstallProxy(path, name string) (changed bool, err error) {
 		return false, err
 	}
 	p.Name = name
-	if made == madeEnding && end < len(old) {
-		start++ // what has been added behind our lines needs that end of line
-	}
 	rest := bytes.Join([][]byte{old[:start], old[end:]}, nil)
 	if err := p.onlyOurs(path, old, rest); err != nil {
 		return false, err
 	}
-	if made == madeFile && len(rest) == 0 {
+	if made && len(rest) == 0 {
 		return true, os.Remove(path)
 	}
 	return true, replaceFile(path, rest)
@@ -107,7 +103,8 @@ func UninstallProxy(path, name string) (changed bool, err error) {
 
 func (p Proxy) check() error {
 	u, err := url.Parse(p.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.HasSuffix(p.URL, "/") || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.HasSuffix(p.URL, "/") ||
+		u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("the proxy's URL %q must be http or https and end with a slash", p.URL)
 	}
 	for _, s := range []string{p.Name, p.Replaced} {
@@ -116,23 +113,25 @@ func (p Proxy) check() error {
 		}
 	}
 	if (p.Replaced == DefaultSource) != (p.ReplacedIndex == "") {
-		return fmt.Errorf("the index of the replaced source %s must be given if and only if it is not %s", p.Replaced, DefaultSource)
+		return fmt.Errorf("the index of the replaced source %s must be given if and only if it is not %s", p.Replaced,
+			DefaultSource)
 	}
 	return nil
 }
 
 // lines returns what is written, with the marks around it.
-func (p Proxy) lines(made string) []byte {
+func (p Proxy) lines(made bool) []byte {
 	var b bytes.Buffer
-	if made == madeEnding {
-		b.WriteByte('\n')
+	fmt.Fprintf(&b, beginLine, p.Name)
+	if made {
+		b.WriteString(madeFile)
 	}
-	fmt.Fprintf(&b, beginLine+"\n", p.Name, made)
-	fmt.Fprintf(&b, "[source.%s]\n", p.Replaced)
+	fmt.Fprintf(&b, remedy+"\n[source.%s]\n", p.Replaced)
 	if p.ReplacedIndex != "" {
 		fmt.Fprintf(&b, "registry = %s\n", tomlString(p.ReplacedIndex))
 	}
-	fmt.Fprintf(&b, "replace-with = %s\n\n[source.%s]\nregistry = %s\n", tomlString(p.Name), p.Name, tomlString("sparse+"+p.URL))
+	fmt.Fprintf(&b, "replace-with = %s\n\n[source.%s]\nregistry = %s\n", tomlString(p.Name), p.Name,
+		tomlString("sparse+"+p.URL))
 	fmt.Fprintf(&b, endLine+"\n", p.Name)
 	return b.Bytes()
 }
@@ -178,7 +177,8 @@ func installed(path string, block []byte) (Proxy, error) {
 			return Proxy{Replaced: name}, nil
 		}
 	}
-	return Proxy{}, wrong(path, "", "has lines between the marks of cargo zkp proxy that it did not write; take them out by hand")
+	return Proxy{}, wrong(path, "", "has lines between the marks of cargo zkp proxy that it did not write; take them "+
+		"out by hand")
 }
 
 // onlyOurs checks that a file with the lines says what it says without them, and ours: that
@@ -208,42 +208,38 @@ func (p Proxy) onlyOurs(path string, with, without []byte) error {
 		delete(a, "source")
 	}
 	if !reflect.DeepEqual(a, b) {
-		return wrong(path, "", "has lines that belong to those of cargo zkp proxy, or the other way round; put a table's header before what follows them")
+		return wrong(path, "", "has lines that belong to those of cargo zkp proxy, or the other way round; put a table's "+
+			"header before what follows them")
 	}
 	return nil
 }
 
-// findBlock returns where the lines for a name stand, with the end of line before them if
-// that was made for them; start == end if they are not there.
-func findBlock(path string, b []byte, name string) (start, end int, made string, err error) {
+// findBlock returns where the lines for a name stand, and whether the file was made for
+// them; start == end if they are not there.
+func findBlock(path string, b []byte, name string) (start, end int, made bool, err error) {
+	first, last := fmt.Sprintf(beginLine, name), fmt.Sprintf(endLine, name)
 	at := 0
 	for line := range bytes.Lines(b) {
 		text := strings.TrimRight(string(line), "\r\n")
-		for _, m := range []string{"", madeFile, madeEnding} {
-			if text != fmt.Sprintf(beginLine, name, m) {
-				continue
-			}
+		if more, ok := strings.CutPrefix(text, first); ok {
 			if end != 0 {
-				return 0, 0, "", wrong(path, "", "has the lines of cargo zkp proxy twice; take one out by hand")
+				return 0, 0, false, wrong(path, "", "has the lines of cargo zkp proxy twice; take one out by hand")
 			}
-			start, made, end = at, m, -1
-			if m == madeEnding && at > 0 {
-				start--
-			}
+			start, end, made = at, -1, strings.HasPrefix(more, madeFile)
 		}
 		at += len(line)
-		if text == fmt.Sprintf(endLine, name) && end == -1 {
+		if text == last && end == -1 {
 			end = at
 		}
 	}
 	if end == -1 {
-		return 0, 0, "", wrong(path, "", "has the first line of cargo zkp proxy but not the last; take them out by hand")
+		return 0, 0, false, wrong(path, "", "has the first line of cargo zkp proxy but not the last; take them out by hand")
 	}
 	return start, end, made, nil
 }
 
 func readConfig(path string) (b []byte, isNew bool, err error) {
-	b, err = readBounded(path, maxManifest)
+	b, err = durable.Read(path, maxManifest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, true, nil
 	}
@@ -265,19 +261,8 @@ func replaceFile(path string, content []byte) error {
 	if info, err := os.Stat(path); err == nil {
 		mode = info.Mode().Perm()
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".config-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // after the rename it is no longer there
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", f.Name(), err)
-	}
-	return os.Rename(f.Name(), path)
+	return durable.Write(path, content, mode)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"cratelog/entry"
+	"cratelog/internal/durable"
 )
 
 // MaxLock is the largest Cargo.lock that is read, in bytes.
@@ -56,7 +57,7 @@ func (p Package) String() string {
 
 // ReadLock reads and parses the Cargo.lock at a path.
 func ReadLock(path string) (*Lock, error) {
-	b, err := readBounded(path, MaxLock)
+	b, err := durable.Read(path, MaxLock)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +65,7 @@ func ReadLock(path string) (*Lock, error) {
 }
 
 // ParseLock parses a Cargo.lock of format 1 to 4. As cargo does, it passes over keys
-// that it does not know. It refuses what cargo refuses, and besides: a package of a
+// that it does not know. It refuses what cargo refuses, and more: a package of a
 // registry without a checksum, a checksum that is not 64 lower-case hex digits, sources of
 // unknown kinds, and dependencies that are not in the file or could be several packages of
 // it; cargo writes none of these. Errors are *FileError with File "Cargo.lock".
@@ -117,7 +118,8 @@ func lockVersion(doc table) (int, error) {
 	if n, ok := v.(int64); ok && (n == 3 || n == 4) {
 		return int(n), nil
 	} else if said {
-		return 0, wrong("", "version", "%v is no version of the format that is known here (3, 4, or none for 1 and 2); if a newer cargo wrote the file, use a newer version of this program", v)
+		return 0, wrong("", "version", "%v is not a version of the format that is known here (3, 4, or none for 1 and 2); "+
+			"if a newer cargo wrote the file, use a newer version of this program", v)
 	}
 	metadata, _ := doc["metadata"].(table)
 	for k := range metadata {
@@ -162,7 +164,8 @@ func (l *Lock) readPackages(doc table) error {
 
 func lockPackage(t table) (p Package, err error) {
 	sum := ""
-	for key, to := range map[string]*string{"name": &p.Name, "version": &p.Version, "source": &p.Source, "replace": &p.Replace, "checksum": &sum} {
+	for key, to := range map[string]*string{"name": &p.Name, "version": &p.Version, "source": &p.Source,
+		"replace": &p.Replace, "checksum": &sum} {
 		v, said := t[key]
 		if s, ok := v.(string); ok && s != "" {
 			*to = s
@@ -192,11 +195,13 @@ func checkPackage(p Package) error {
 	kind, url, _ := strings.Cut(p.Source, "+")
 	known := kind == "registry" || kind == "sparse" || kind == "git"
 	if p.Source != "" && (!known || url == "" || strings.ContainsAny(url, oddChars)) {
-		return wrong("", "source", "of %s %s: %q is no registry, sparse registry or git repository, and other sources are not known here", p.Name, p.Version, p.Source)
+		return wrong("", "source", "of %s %s: %q is not a registry, sparse registry or git repository, and other sources "+
+			"are not known here", p.Name, p.Version, p.Source)
 	}
 	if kind == "git" || kind == "" {
 		if p.Name == "" || p.Version == "" || strings.ContainsAny(p.Name+p.Version, oddChars+"/\\") {
-			return wrong("", "name", "the name %q and the version %q must both be there, without spaces, brackets and slashes", p.Name, p.Version)
+			return wrong("", "name", "the name %q and the version %q must both be there, without spaces, brackets and "+
+				"slashes", p.Name, p.Version)
 		}
 		return nil
 	}
@@ -214,7 +219,8 @@ const oddChars = " ()\n\r\t\x00"
 
 func parseChecksum(of, s string) (*[32]byte, error) {
 	var sum [32]byte
-	if n, err := hex.Decode(sum[:], []byte(s[:min(len(s), 64)])); err != nil || n != 32 || len(s) != 64 || strings.ToLower(s) != s {
+	if n, err := hex.Decode(sum[:], []byte(s[:min(len(s), 64)])); err != nil || n != 32 || len(s) != 64 ||
+		strings.ToLower(s) != s {
 		return nil, wrong("", "checksum", "of %s: %q is not 64 lower-case hex digits; run `cargo generate-lockfile`", of, s)
 	}
 	return &sum, nil

@@ -166,9 +166,9 @@ func TestLockRefusesWhatCargoWouldNotWrite(t *testing.T) {
 		return strings.Replace(lockV3, old, with, 1)
 	}
 	for name, c := range map[string]struct{ lock, want string }{
-		"unknown version":      {cut("version = 3", "version = 5"), "version: 5 is no version of the format that is known here"},
-		"version 1 said":       {cut("version = 3", "version = 1"), "version: 1 is no version"},
-		"version as text":      {cut("version = 3", `version = "3"`), "version: 3 is no version"},
+		"unknown version":      {cut("version = 3", "version = 5"), "version: 5 is not a version of the format that is known here"},
+		"version 1 said":       {cut("version = 3", "version = 1"), "version: 1 is not a version"},
+		"version as text":      {cut("version = 3", `version = "3"`), "version: 3 is not a version"},
 		"no checksum":          {cut(`checksum = "`+sum("1")+`"`, ""), "dep 1.0.0 (" + index + ") has no checksum, so nothing says which bytes it is; delete its entry and run `cargo generate-lockfile`"},
 		"short checksum":       {cut(sum("1"), "11"), "is not 64 lower-case hex digits"},
 		"long checksum":        {cut(sum("1"), sum("1")+"1"), "is not 64 lower-case hex digits"},
@@ -178,9 +178,9 @@ func TestLockRefusesWhatCargoWouldNotWrite(t *testing.T) {
 		"no version":           {cut(`version = "0.1.0-rc.1"`, ""), "package number 5, version: of leaf: the version is 0 bytes long"},
 		"bad version":          {cut(`version = "0.1.0-rc.1"`, `version = "1.0"`), `"1.0" is not an exact version`},
 		"name with a path":     {cut(`name = "leaf"`, `name = "../leaf"`), "package number 5, name: the crate name"},
-		"unknown source":       {cut("sparse+https", "ftp+https"), "is no registry, sparse registry or git repository"},
+		"unknown source":       {cut("sparse+https", "ftp+https"), "is not a registry, sparse registry or git repository"},
 		"path's name":          {cut(`name = "app"`, `name = "../app"`), "without spaces, brackets and slashes"},
-		"source without kind":  {cut("sparse+https", "https"), "is no registry, sparse registry or git repository"},
+		"source without kind":  {cut("sparse+https", "https"), "is not a registry, sparse registry or git repository"},
 		"empty source":         {cut(`"sparse+https://example.org/index/"`, `""`), "package number 5, source: is not a string with something in it"},
 		"dangling dependency":  {cut(`"leaf"`, `"leaf 9.9.9"`), `of dep 2.0.0 (` + index + `): "leaf 9.9.9" is not in the file`},
 		"ambiguous dependency": {cut(`"dep 1.0.0"`, `"dep"`), `"dep" could be several packages of the file`},
@@ -215,7 +215,7 @@ func TestLockIsBoundedBeforeItIsParsed(t *testing.T) {
 	if err := os.WriteFile(path, big, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadLock(path); err == nil || !strings.Contains(err.Error(), path+": is larger than") {
+	if _, err := ReadLock(path); err == nil || !strings.Contains(err.Error(), path+": more than") {
 		t.Errorf("read: %v", err)
 	}
 	if _, err := ReadLock(filepath.Dir(path)); err == nil || !strings.Contains(err.Error(), "is not a regular file") {

@@ -66,7 +66,8 @@ func (f *finder) add(path string, dependency bool) error {
 		return err
 	}
 	if m.workspace != nil && path != f.root.path {
-		return wrong(path, "workspace", "is there, but the workspace %s has this package as a member; there can be only one root", f.root.path)
+		return wrong(path, "workspace", "is there, but the workspace %s has this package as a member; there can be only "+
+			"one root", f.root.path)
 	}
 	if m.pkg == nil {
 		return nil

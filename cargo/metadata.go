@@ -98,7 +98,8 @@ func (m *manifest) refuseElsewhere() error {
 	for _, key := range []string{"patch", "replace"} {
 		t, _ := m.doc[key].(table)
 		if at := findKey(t, key); at != "" {
-			return wrong(m.path, at, "is not looked at here; ask for it where the crate is depended on, or in [workspace.metadata.zkp]")
+			return wrong(m.path, at, "is not looked at here; ask for it where the crate is depended on, or in "+
+				"[workspace.metadata.zkp]")
 		}
 	}
 	for _, t := range []struct {
@@ -107,7 +108,8 @@ func (m *manifest) refuseElsewhere() error {
 	}{{"", m.doc}, {"package", m.pkg}, {"workspace", m.workspace}} {
 		for _, key := range []string{verificationKey, verificationZKP} {
 			if _, said := t.t[key]; said {
-				return wrong(m.path, join(t.at, key), "is not looked at here; write [package.metadata.zkp] or [workspace.metadata.zkp]")
+				return wrong(m.path, join(t.at, key), "is not looked at here; write [package.metadata.zkp] or "+
+					"[workspace.metadata.zkp]")
 			}
 		}
 	}

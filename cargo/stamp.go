@@ -21,12 +21,12 @@ const settled = 2 * time.Second
 // Stamp returns a hash over the names, kinds, modes, sizes, places (device and inode) and
 // times of change (mtime and ctime, in nanoseconds) of all that is in a directory, and of
 // the directory. While it stays the same, nothing in there has been changed, unless by
-// somebody who can set the system's clock or write to the disk past the file system. It
+// an attacker who can set the system's clock or write to the disk past the file system. It
 // reads no file.
 //
 // To skip CompareSource the next time: Stamp, CompareSource, Stamp again; if all went well
 // and both are equal, keep the stamp with the crate's SHA-256. now is the time before the
-// first. ErrNoStamp is no failure of what was compared.
+// first. ErrNoStamp does not mean that the comparison failed.
 func Stamp(dir string, now time.Time) ([32]byte, error) {
 	h := sha256.New()
 	h.Write([]byte("cratelog directory stamp v1\x00"))

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"cratelog/internal/durable"
 )
 
 // A table is a decoded TOML table. Files are decoded into tables and not into structs:
@@ -46,34 +46,13 @@ func wrong(file, key, why string, args ...any) error {
 	return &FileError{file, key, fmt.Sprintf(why, args...)}
 }
 
-// readBounded reads a regular file of at most limit bytes. A symbolic link to one is
-// followed, as cargo does.
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := openRegular(path)
+// readTOML reads a regular file, also behind a symbolic link, as cargo does.
+func readTOML(path string) (table, error) {
+	b, err := durable.Read(path, maxManifest)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	if int64(len(b)) > limit {
-		return nil, wrong(path, "", "is larger than the %d bytes that are read of such a file", limit)
-	}
-	return b, nil
-}
-
-// openRegular opens a regular file, and nothing that would block or act on being opened.
-func openRegular(path string) (*os.File, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, wrong(path, "", "is not a regular file")
-	}
-	return os.Open(path)
+	return parseTOML(path, b)
 }
 
 // parseTOML decodes a TOML document. Its depth is bounded before the parser sees it,

@@ -53,16 +53,6 @@ func FindManifest(dir string) (string, error) {
 	}
 }
 
-// FindLock returns the path of the Cargo.lock that counts for a manifest: the one at the
-// root of its workspace. It need not be there.
-func FindLock(manifestPath string) (string, error) {
-	_, _, root, err := findRoot(manifestPath)
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(filepath.Dir(root), lockName), nil
-}
-
 // LoadWorkspace reads the manifest at a path, finds its workspace as cargo does (by
 // package.workspace, or the nearest manifest above with a [workspace] that does not exclude
 // it), reads the manifests of all members (members with their globs, exclude, and path
@@ -85,7 +75,8 @@ func LoadWorkspace(manifestPath string) (*Workspace, error) {
 		return nil, err
 	}
 	if !slices.Contains(paths, start) && start != root {
-		return nil, wrong(start, "", "its workspace is %s, which does not have it as a member; add it to workspace.members there, or to workspace.exclude, or give it an empty [workspace] table", root)
+		return nil, wrong(start, "", "its workspace is %s, which does not have it as a member; add it to "+
+			"workspace.members there, or to workspace.exclude, or give it an empty [workspace] table", root)
 	}
 	if err := w.collect(l, rootDoc, paths); err != nil {
 		return nil, err
@@ -112,11 +103,7 @@ func (l *loader) load(path string) (*manifest, error) {
 	if m, ok := l.read[path]; ok {
 		return m, nil
 	}
-	b, err := readBounded(path, maxManifest)
-	if err != nil {
-		return nil, err
-	}
-	doc, err := parseTOML(path, b)
+	doc, err := readTOML(path)
 	if err != nil {
 		return nil, err
 	}
@@ -265,5 +252,6 @@ func (m *manifest) covers(key, path string) (bool, error) {
 
 // within says whether path is dir or lies below it.
 func within(dir, path string) bool {
-	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, string(filepath.Separator))+string(filepath.Separator))
+	const sep = string(filepath.Separator)
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, sep)+sep)
 }

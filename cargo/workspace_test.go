@@ -98,8 +98,8 @@ func TestWorkspacesAreFoundAsCargoFindsThem(t *testing.T) {
 			if w.Root != said.Root || !slices.Equal(got, want) {
 				t.Errorf("here %s %v\ncargo %s %v", w.Root, got, said.Root, want)
 			}
-			if lock, err := FindLock(manifest); err != nil || lock != filepath.Join(said.Root, "Cargo.lock") || lock != w.LockPath {
-				t.Errorf("lock %s, %v", lock, err)
+			if w.LockPath != filepath.Join(said.Root, "Cargo.lock") {
+				t.Errorf("lock %s", w.LockPath)
 			}
 		})
 	}

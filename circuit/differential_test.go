@@ -160,7 +160,7 @@ func readTree(b []byte) (entries []entry, ok bool) {
 
 // provable says whether a prover who wants to can prove the statement: it lists what
 // the list has.
-func provable(commit [20]byte, objects [][]byte, list []byte) bool {
+func provable(t *testing.T, commit [20]byte, objects [][]byte, list []byte) bool {
 	r := repo{commit: commit, list: list}
 	wanted, _ := readList(list)
 	for n, o := range objects {
@@ -173,7 +173,7 @@ func provable(commit [20]byte, objects [][]byte, list []byte) bool {
 		r.objects = append(r.objects, object)
 	}
 	s, err := Assign(small, r.commit, r.objects, r.list, Digest(r.list), testContext)
-	return err == nil && solved(s, "")
+	return err == nil && solved(t, s, "")
 }
 
 // randomRepo is a small repository with directories, submodules and hidden entries.
@@ -227,7 +227,7 @@ func TestCircuitAndDefinitionAgree(t *testing.T) {
 				continue
 			}
 			want := holds(commit, os, list)
-			if got := provable(commit, os, list); got != want {
+			if got := provable(t, commit, os, list); got != want {
 				t.Fatalf("%s: the circuit says %v, the definition %v\ncommit %x\nobjects %q\nlist %q", name, got, want, commit, os, list)
 			}
 			if want {

@@ -16,20 +16,30 @@ import (
 	"time"
 
 	"cratelog/entry"
+	"cratelog/internal/durable"
 )
 
 const (
-	maxErrorBody = 512 << 10        // a refusal may carry a bundle, as a JSON string
-	maxTries     = 3                // requests, for an overloaded log
-	maxWait      = 30 * time.Second // between two of them
+	maxErrorBody = 512 << 10 // a refusal may carry a bundle, as a JSON string
 	maxRedirects = 3
 	httpTimeout  = 2 * time.Minute // one request; a submission waits for a checkpoint
+)
+
+// patience bounds the requests for one answer of a busy log, and the wait between two.
+type patience struct {
+	tries int
+	wait  time.Duration
+}
+
+var (
+	silently = patience{3, 30 * time.Second}
+	visibly  = patience{6, 10 * time.Minute}
 )
 
 // ErrNotLogged: the log has no entry for this crate and version.
 var ErrNotLogged = errors.New("not logged")
 
-// Log is the way to one log over HTTP. What it returns is bounded in size and
+// Log is an HTTP client for one log. What it returns is bounded in size and
 // nothing more: it must be verified with a Policy. It is safe for concurrent
 // use.
 type Log struct {
@@ -44,6 +54,10 @@ type Log struct {
 	// AllowHTTP permits plain http to any host. Everything that a log says is
 	// verified, so this gives away privacy and availability, not correctness.
 	AllowHTTP bool
+
+	// OnWait is called before each wait for a busy log: one that answers 429 or 503
+	// and says when to come back. It may print that; waits may then be long.
+	OnWait func(wait time.Duration)
 
 	testingOnlyWait func(context.Context, time.Duration) error
 }
@@ -67,8 +81,8 @@ func (e *StatusError) Error() string {
 	return s
 }
 
-// Is makes a 404 of the log's own ErrNotLogged. A 404 of anybody else, such as a
-// wrong URL, is not.
+// Is makes ErrNotLogged of a 404 that the log itself answered. A 404 of another server,
+// as at a wrong URL, is not.
 func (e *StatusError) Is(target error) bool {
 	return target == ErrNotLogged && e.Status == http.StatusNotFound && e.Reason != ""
 }
@@ -166,7 +180,8 @@ func (l *Log) address(path ...string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the log's URL: %w", err)
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" ||
+		u.Fragment != "" || u.Opaque != "" {
 		return "", fmt.Errorf("the log's URL %q is not an absolute http or https URL without user, query and fragment", l.URL)
 	}
 	if u.Scheme == "http" && !l.AllowHTTP && !loopback(u.Hostname()) {
@@ -180,9 +195,13 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// do makes a request, and again if the log says when: at most maxTries times,
-// never waiting longer than maxWait or than ctx allows.
+// do makes a request, and again if the log is busy and says when, within its patience
+// and the time that ctx allows.
 func (l *Log) do(ctx context.Context, limit int64, request func() (*http.Request, error)) ([]byte, error) {
+	most := silently
+	if l.OnWait != nil {
+		most = visibly
+	}
 	for try := 1; ; try++ {
 		r, err := request()
 		if err != nil {
@@ -190,12 +209,16 @@ func (l *Log) do(ctx context.Context, limit int64, request func() (*http.Request
 		}
 		body, err := l.once(r, limit)
 		var status *StatusError
-		if !errors.As(err, &status) || status.Status != http.StatusServiceUnavailable ||
-			status.RetryAfter == 0 || status.RetryAfter > maxWait || try == maxTries {
+		busy := errors.As(err, &status) &&
+			(status.Status == http.StatusTooManyRequests || status.Status == http.StatusServiceUnavailable)
+		if !busy || status.RetryAfter == 0 || status.RetryAfter > most.wait || try == most.tries {
 			return body, err
 		}
 		if end, ok := ctx.Deadline(); ok && time.Until(end) < status.RetryAfter {
 			return nil, err
+		}
+		if l.OnWait != nil {
+			l.OnWait(status.RetryAfter)
 		}
 		wait := l.testingOnlyWait
 		if wait == nil {
@@ -230,9 +253,13 @@ func (l *Log) once(r *http.Request, limit int64) ([]byte, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusOK {
-		return readLimited(resp.Body, limit, r.URL)
+		body, err := durable.ReadAll(resp.Body, limit)
+		if err != nil {
+			return nil, fmt.Errorf("the log's answer at %s: %w", r.URL.Redacted(), err)
+		}
+		return body, nil
 	}
-	body, err := readLimited(resp.Body, maxErrorBody, r.URL)
+	body, err := durable.ReadAll(resp.Body, maxErrorBody)
 	if err != nil {
 		body = nil // the status is what matters
 	}
@@ -251,23 +278,13 @@ func (l *Log) client() *http.Client {
 	}
 	c.CheckRedirect = func(r *http.Request, via []*http.Request) error {
 		first := via[0]
-		if first.Method != http.MethodGet || r.URL.Scheme != first.URL.Scheme || r.URL.Host != first.URL.Host || len(via) > maxRedirects {
+		if first.Method != http.MethodGet || r.URL.Scheme != first.URL.Scheme || r.URL.Host != first.URL.Host ||
+			len(via) > maxRedirects {
 			return http.ErrUseLastResponse
 		}
 		return nil
 	}
 	return &c
-}
-
-func readLimited(r io.Reader, limit int64, u *url.URL) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("the log's answer at %s has more than %d bytes, the most that is read", u.Redacted(), limit)
-	}
-	return b, nil
 }
 
 // parseStatus makes an error of an answer. The body is JSON if the log itself
@@ -279,7 +296,8 @@ func parseStatus(resp *http.Response, body []byte) *SubmitError {
 		Index   uint64 `json:"index"`
 		Bundle  string `json:"bundle"`
 	}
-	e := &SubmitError{StatusError: StatusError{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}}
+	e := &SubmitError{StatusError: StatusError{Status: resp.StatusCode,
+		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}}
 	if json.Unmarshal(body, &j) != nil {
 		return e
 	}

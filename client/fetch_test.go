@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,7 +18,7 @@ import (
 	"cratelog/entry"
 )
 
-// serve starts a log on a loopback port and returns the way to it. It waits for
+// serve starts a log on a loopback port and returns a client for it. It waits for
 // nothing: asked to wait, it writes down how long.
 func serve(t *testing.T, h http.HandlerFunc) (*Log, *[]time.Duration) {
 	t.Helper()
@@ -209,6 +210,25 @@ func TestAnOverloadedLogIsAskedThriceAtMost(t *testing.T) {
 			if want := `the log answered 503 Service Unavailable (overloaded): "Try again."; try again in 1h0m0s`; err == nil || err.Error() != want {
 				t.Errorf("got %v\nwant %s", err, want)
 			}
+		}
+	}
+}
+
+// TestALogIsAskedSixTimesIfThePersonSeesTheWaits, by one loop and no other.
+func TestALogIsAskedSixTimesIfThePersonSeesTheWaits(t *testing.T) {
+	for _, code := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		var n atomic.Int32
+		l, waits := serve(t, func(rw http.ResponseWriter, r *http.Request) {
+			n.Add(1)
+			rw.Header().Set("Retry-After", "600")
+			rw.WriteHeader(code)
+		})
+		var seen []time.Duration
+		l.OnWait = func(d time.Duration) { seen = append(seen, d) }
+		var status *StatusError
+		_, err := l.Submit(t.Context(), nil, nil)
+		if !errors.As(err, &status) || status.Status != code || n.Load() != 6 || len(seen) != 5 || !slices.Equal(seen, *waits) {
+			t.Errorf("%d: %d requests, waited %v, saw %v, %v", code, n.Load(), *waits, seen, err)
 		}
 	}
 }

@@ -107,7 +107,7 @@ func (u *unpacker) run() error {
 	longName := ""
 	for {
 		var b [blockSize]byte
-		if err := u.full(b[:], ""); err != nil {
+		if err := u.full(b[:]); err != nil {
 			return err
 		}
 		if isZero(b[:]) {
@@ -258,7 +258,7 @@ func truncated(name string) string {
 func (u *unpacker) end() error {
 	// SPEC: POSIX ustar: "two consecutive 512-byte logical records filled with binary zeros".
 	var b [blockSize]byte
-	if err := u.full(b[:], ""); err != nil {
+	if err := u.full(b[:]); err != nil {
 		return err
 	}
 	for n := blockSize; ; {
@@ -303,12 +303,12 @@ func (u *unpacker) copy(w io.Writer, n int64, file string) error {
 	return nil
 }
 
-func (u *unpacker) full(b []byte, file string) error {
+func (u *unpacker) full(b []byte) error {
 	if err := u.charge(int64(len(b))); err != nil {
 		return err
 	}
 	if _, err := io.ReadFull(u.r, b); err != nil {
-		return inflateError(err, file)
+		return inflateError(err, "")
 	}
 	return nil
 }
@@ -329,14 +329,7 @@ func inflateError(err error, file string) error {
 	return refuse(file, "cannot be inflated: %v", err)
 }
 
-func isZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
+func isZero(b []byte) bool { return bytes.Count(b, []byte{0}) == len(b) }
 
 // fold maps all spellings of a path that differ only by simple Unicode case
 // folding to one.

@@ -97,7 +97,7 @@ func readHello(raw []byte) (*Crate, error) {
 }
 
 func TestCrateOfCargoIsRead(t *testing.T) {
-	for _, c := range []struct{ name, version string }{{"hello-proof", "0.1.0"}, {"hello-proof", "0.1.1"}, {"hello-inner", "0.1.0"}} {
+	for _, c := range fixtures {
 		raw := fixture.Crate(t, c.name, c.version)
 		got, err := Read(raw, c.name, c.version, DefaultLimits)
 		if err != nil {
@@ -105,9 +105,7 @@ func TestCrateOfCargoIsRead(t *testing.T) {
 			continue
 		}
 		path := filepath.Join(t.TempDir(), "any name")
-		if err := os.WriteFile(path, raw, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.WriteFile(path, raw, 0o600))
 		same, err := ReadFile(path, DefaultLimits)
 		if err != nil {
 			t.Errorf("%s %s as a file: %v", c.name, c.version, err)
@@ -340,9 +338,7 @@ func TestLimitsHoldAtTheLimitAndOneBelow(t *testing.T) {
 		t.Error("no limits at all: accepted")
 	}
 	path := filepath.Join(t.TempDir(), "c")
-	if err := os.WriteFile(path, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(path, raw, 0o600))
 	if _, err := ReadFile(path, exact); err != nil {
 		t.Errorf("a file at the limits: %v", err)
 	}
@@ -464,5 +460,12 @@ func TestHeadersOfOldCargoAreRead(t *testing.T) {
 		if f, ok := c.lookup("a"); !ok || f.Exec != exec {
 			t.Errorf("%s: executable is %v", mode, f.Exec)
 		}
+	}
+}
+
+func fatalIf(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -39,9 +39,7 @@ func packaged(t *testing.T, checkout, dir, file string) *Crate {
 	tool(t, checkout, "cargo", "package", "--quiet", "--no-verify", "--exclude-lockfile", "--offline",
 		"--manifest-path", filepath.Join(checkout, dir, "Cargo.toml"))
 	c, err := ReadFile(filepath.Join(filepath.Dir(checkout), "target", "package", file), DefaultLimits)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if c.Trailing != 0 {
 		t.Errorf("%s: %d bytes trail", file, c.Trailing)
 	}
@@ -53,20 +51,14 @@ func packaged(t *testing.T, checkout, dir, file string) *Crate {
 func inTree(t *testing.T, repo string, l *List, commit [20]byte) {
 	t.Helper()
 	r, err := git.Open(t.Context(), repo)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	defer r.Close()
 	snapshot, err := r.At(t.Context(), commit)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	var trees []*git.Tree
 	for _, o := range l.Objects[1:] {
 		tree, err := snapshot.Tree(t.Context(), o.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		trees = append(trees, tree)
 	}
 	for i, tree := range trees {
@@ -103,14 +95,10 @@ func inTree(t *testing.T, repo string, l *List, commit [20]byte) {
 func TestFixturesStandInTheirCommit(t *testing.T) {
 	fixture.Need(t, "git")
 	repo := fixture.Repo(t)
-	for _, f := range []struct{ name, version, path string }{
-		{"hello-proof", "0.1.0", ""}, {"hello-proof", "0.1.1", ""}, {"hello-inner", "0.1.0", "crates/inner"},
-	} {
+	for _, f := range fixtures {
 		c, _, src := claimOf(t, f.name, f.version, f.path)
 		l, err := c.List(src)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		inTree(t, repo, l, src.Commit)
 	}
 }
@@ -125,9 +113,7 @@ func TestRealCratesStandInTheirCommit(t *testing.T) {
 			corpus := fixture.Corpus(t, id)
 			tmp := t.TempDir()
 			bare := filepath.Join(tmp, "bare")
-			if err := os.Mkdir(bare, 0o755); err != nil {
-				t.Fatal(err)
-			}
+			fatalIf(t, os.Mkdir(bare, 0o755))
 			tool(t, tmp, "tar", "-xzf", corpus, "-C", bare, "--strip-components=1")
 			work := filepath.Join(tmp, "work")
 			tool(t, tmp, "git", "clone", "-q", "file://"+bare, work)
@@ -144,9 +130,7 @@ func checkReal(t *testing.T, c *Crate, repo string) {
 	}
 	src := &entry.Source{Commit: info.Commit, Path: info.Path}
 	l, err := c.List(src)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	files := proven(c, src)
 	checkList(t, l, files, src.Path)
 	inTree(t, repo, l, info.Commit)
@@ -176,16 +160,12 @@ func TestCargosOddPathsStandInTheirCommit(t *testing.T) {
 		base + "/empty":   "",
 	} {
 		full := filepath.Join(work, filepath.FromSlash(path))
-		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.MkdirAll(filepath.Dir(full), 0o755))
 		mode := os.FileMode(0o644)
 		if strings.HasSuffix(path, ".sh") {
 			mode = 0o755
 		}
-		if err := os.WriteFile(full, []byte(body), mode); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.WriteFile(full, []byte(body), mode))
 	}
 	tool(t, work, "git", "init", "-q")
 	tool(t, work, "git", "add", "-A")

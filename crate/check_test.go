@@ -11,26 +11,24 @@ import (
 	"cratelog/internal/fixture"
 )
 
+var fixtures = []struct{ name, version, path string }{
+	{"hello-proof", "0.1.0", ""}, {"hello-proof", "0.1.1", ""}, {"hello-inner", "0.1.0", "crates/inner"},
+}
+
 // claimOf returns a fixture's crate and what an honest entry says about it.
 func claimOf(t *testing.T, name, version, path string) (*Crate, entry.Subject, *entry.Source) {
 	t.Helper()
 	c, err := Read(fixture.Crate(t, name, version), name, version, DefaultLimits)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	src := &entry.Source{Commit: fixture.Commit(t, version), Path: path}
 	l, err := c.List(src)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	src.Files = l.Digest
 	return c, entry.Subject{Name: name, Version: version, SHA256: c.SHA256}, src
 }
 
 func TestCheckBelievesTheHonestAndNoCorruption(t *testing.T) {
-	for _, f := range []struct{ name, version, path string }{
-		{"hello-proof", "0.1.0", ""}, {"hello-proof", "0.1.1", ""}, {"hello-inner", "0.1.0", "crates/inner"},
-	} {
+	for _, f := range fixtures {
 		c, subject, source := claimOf(t, f.name, f.version, f.path)
 		if err := c.Check(subject, source); err != nil {
 			t.Errorf("%s %s: %v", f.name, f.version, err)
@@ -106,9 +104,7 @@ func TestVCSInfoMustBeCargosBytesForTheClaim(t *testing.T) {
 	id := "abcd" + strings.Repeat("0", 36)
 	read := func(info string) *Crate {
 		c, err := readHello(pack(cargoToml(), tarFile{name: root + vcsFile, body: info}))
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		return c
 	}
 	modern := "{\n  \"git\": {\n    \"sha1\": \"" + id + "\"\n  },\n  \"path_in_vcs\": \"%s\"\n}"
@@ -148,9 +144,7 @@ func TestVCSInfoMustBeCargosBytesForTheClaim(t *testing.T) {
 		}
 	}
 	absent, err := readHello(pack(cargoToml()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if _, err := absent.List(&entry.Source{Commit: commit, Path: "a"}); err != nil {
 		t.Errorf("without the file: %v", err)
 	}
@@ -159,9 +153,7 @@ func TestVCSInfoMustBeCargosBytesForTheClaim(t *testing.T) {
 	}
 	// A file of that name deeper down is an ordinary file.
 	nested, err := readHello(pack(cargoToml(), tarFile{name: root + "a/" + vcsFile, body: "anything"}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	l, err := nested.List(&entry.Source{})
 	if err != nil || !bytes.Contains(l.Bytes, []byte(vcsFile)) {
 		t.Errorf("a nested %s: %v", vcsFile, err)
@@ -229,9 +221,7 @@ func TestManifestAndLockfileAreProvenOrListed(t *testing.T) {
 
 func TestClaimWithABadPathIsRefused(t *testing.T) {
 	c, err := readHello(pack(cargoToml()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for _, p := range []string{"/", "a/", "/a", "a//b", ".", "..", "a/../b", `a\b`, "a\x00"} {
 		if _, err := c.List(&entry.Source{Path: p}); err == nil {
 			t.Errorf("path %q was accepted", p)
@@ -246,18 +236,16 @@ func TestAWorkspaceIsBelievedOnlyWhereCargoWouldLookForIt(t *testing.T) {
 	orig.body = normalized.body + "edition.workspace = true\n"
 	normalized.body += "edition = \"2021\"\n"
 	c, err := readHello(pack(normalized, orig))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	manifest := "[workspace]\nmembers = [\"a/b\"]\n[workspace.package]\nedition = \"2021\"\n"
 	for _, probe := range []struct{ name, pkg, root, manifest, want string }{
 		{"above", "a/b", "", manifest, ""},
 		{"nearer", "a/b", "a", manifest, ""},
-		{"beside", "a/b", "c", manifest, "no directory in which cargo would look"},
-		{"a longer name", "ab/c", "a", manifest, "no directory in which cargo would look"},
-		{"below", "a/b", "a/b/c", manifest, "no directory in which cargo would look"},
-		{"itself", "a/b", "a/b", manifest, "no directory in which cargo would look"},
-		{"for the root itself", "", "", manifest, "no directory in which cargo would look"},
+		{"beside", "a/b", "c", manifest, "not a directory in which cargo would look"},
+		{"a longer name", "ab/c", "a", manifest, "not a directory in which cargo would look"},
+		{"below", "a/b", "a/b/c", manifest, "not a directory in which cargo would look"},
+		{"itself", "a/b", "a/b", manifest, "not a directory in which cargo would look"},
+		{"for the root itself", "", "", manifest, "not a directory in which cargo would look"},
 		{"another edition", "a/b", "", strings.Replace(manifest, "2021", "2018", 1), "package.edition"},
 		{"nothing to inherit", "a/b", "", "[workspace]\n", "is refused"},
 	} {
@@ -293,9 +281,7 @@ func TestTheManifestIsNeverFromOutside(t *testing.T) {
 	manifest.body += "readme = \"../Cargo.toml\"\n"
 	orig := tarFile{name: root + origFile, body: manifest.body}
 	c, err := readHello(pack(manifest, orig))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	_, err = c.List(&entry.Source{Path: "a", Outside: []string{"Cargo.toml"}})
 	if err == nil || !strings.Contains(err.Error(), "cargo never takes it from there") {
 		t.Error(err)
@@ -314,17 +300,13 @@ func TestLinksCannotMakeAClaimExpensive(t *testing.T) {
 		files = append(files, tarFile{name: fmt.Sprintf("%sl00/f%03d", root, i)})
 	}
 	c, err := readHello(pack(files...))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if _, err := c.List(src); err == nil || !strings.Contains(err.Error(), "one step too many") {
 		t.Error(err)
 	}
 	src.Links[29].Target = "l30"
 	few, err := readHello(pack(files[:20]...))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if _, err := few.List(src); err != nil {
 		t.Errorf("the same links, for fewer files: %v", err)
 	}

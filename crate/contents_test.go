@@ -12,9 +12,7 @@ func TestContentsAreReadAgainAsTheyWere(t *testing.T) {
 	raw := pack(cargoToml(), tarFile{name: root + "a", body: "first"}, tarFile{name: root + "empty"},
 		longName(root+long), tarFile{name: truncated(root + long), body: "last"}, tarFile{name: root + "large", body: "0123456789"})
 	c, err := Read(raw, "hello", "1.0.0", DefaultLimits)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	want := map[string]string{"a": "first", "empty": "", long: "last"}
 	got := map[string]string{}
 	err = c.Contents([]string{"a", "empty", long, "large", "none"}, 9, func(f File, content []byte) {
@@ -37,9 +35,7 @@ func TestContentsThatChangedSinceAreNotHandedOut(t *testing.T) {
 	one := pack(cargoToml(), tarFile{name: root + "a", body: "first"})
 	two := pack(cargoToml(), tarFile{name: root + "a", body: "other"})
 	c, err := Read(one, "hello", "1.0.0", DefaultLimits)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for _, now := range [][]byte{two, nil, one[:len(one)/2]} {
 		c.raw = now
 		var refused *ArchiveError

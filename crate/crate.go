@@ -101,12 +101,12 @@ type Limits struct {
 	Files      int   // number of files
 }
 
-// DefaultLimits is above what the largest published crates need.
+// DefaultLimits admits the largest published crates.
 var DefaultLimits = Limits{Compressed: 64 << 20, Inflated: 512 << 20, Files: 20000}
 
 // Read checks the bytes of a .crate in full and hashes its files. Name and
 // version are what the caller expects: the archive's directory and Cargo.toml
-// must agree. Errors are *ArchiveError, *ManifestError or *CollisionError.
+// must agree with them. Errors are *ArchiveError, *ManifestError or *CollisionError.
 func Read(raw []byte, name, version string, lim Limits) (*Crate, error) {
 	return ReadHashed(raw, sha256.Sum256(raw), name, version, lim)
 }
@@ -125,14 +125,14 @@ func ReadHashed(raw []byte, sum [32]byte, name, version string, lim Limits) (*Cr
 		return nil, err
 	}
 	if c.Name != name || c.Version != version {
-		return nil, &ManifestError{fmt.Sprintf("says that the package is %s %s, but the .crate is that of %s %s", c.Name, c.Version, name, version)}
+		return nil, &ManifestError{fmt.Sprintf("says that the package is %s %s, but the .crate is that of %s %s",
+			c.Name, c.Version, name, version)}
 	}
 	return c, nil
 }
 
-// ReadFile is Read for a file whose name and version are those that it says
-// itself: its Cargo.toml and its top directory must agree on them. The file's
-// own name does not matter.
+// ReadFile is Read for a file that says its name and version itself: its Cargo.toml and
+// its top directory must agree on them. The file's own name does not matter.
 func ReadFile(path string, lim Limits) (*Crate, error) {
 	raw, err := durable.ReadAny(path, lim.Compressed)
 	switch {
@@ -158,9 +158,9 @@ func (c *Crate) lookup(path string) (File, bool) {
 }
 
 // Contents reads files of the crate again, those of at most max bytes, and hands each
-// to visit, in the archive's order; the others it passes over. It takes as long as
-// Read, however many files it is asked for, and holds one at a time. The bytes that
-// Read was given are still needed: they must not have changed since.
+// to visit, in the archive's order. It takes as long as Read, for any number of files,
+// and holds one at a time. The bytes that Read was given are still needed: they must
+// not have changed since.
 func (c *Crate) Contents(paths []string, max int64, visit func(f File, content []byte)) error {
 	again := &selection{paths: map[string]bool{}, max: max}
 	for _, p := range paths {
@@ -181,7 +181,7 @@ func (c *Crate) Contents(paths []string, max int64, visit func(f File, content [
 }
 
 // Derive checks that Cargo.toml follows from Cargo.toml.orig. root is the manifest at
-// the root of the package's workspace, nil if there is none or it is not at hand.
+// the root of the package's workspace, nil if there is none or it is not known.
 // The error is manifest.ErrNeedsWorkspace, *manifest.Deviation or
 // *manifest.SyntaxError. A crate without Cargo.toml.orig, or with one that is equal,
 // has nothing to derive.
@@ -217,7 +217,8 @@ func read(raw []byte, sum [32]byte, root string, lim Limits) (*Crate, error) {
 		return nil, err
 	}
 	if want := c.Name + "-" + c.Version; a.root != want {
-		return nil, &ManifestError{fmt.Sprintf("says that the package is %s %s, but the .crate's files lie below %q", c.Name, c.Version, a.root)}
+		return nil, &ManifestError{fmt.Sprintf("says that the package is %s %s, but the .crate's files lie below %q",
+			c.Name, c.Version, a.root)}
 	}
 	return c, nil
 }

@@ -16,8 +16,8 @@ type ArchiveError struct {
 	File string // path in the archive, "" if none is to blame
 	Why  string
 
-	// Limit says that one of the reader's Limits is the reason: a reader with larger ones
-	// might accept it, so the error says nothing against whoever did.
+	// Limit says that one of the reader's Limits is the reason. A reader with larger limits
+	// may accept the .crate, and rightly.
 	Limit bool
 }
 

@@ -2,6 +2,7 @@ package crate
 
 import (
 	"bytes"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -53,7 +54,7 @@ func parseHeader(b *[blockSize]byte) (header, error) {
 	if h.name, ok = headerName(b); !ok {
 		return header{}, refuse("", "has a tar header whose name is empty, not valid UTF-8, or followed by other bytes")
 	}
-	if err := checkKind(&h, b[kindAt]); err != nil {
+	if err := checkKind(&h); err != nil {
 		return header{}, err
 	}
 	for _, f := range []struct {
@@ -102,31 +103,31 @@ func headerName(b *[blockSize]byte) (string, bool) {
 	return n, true
 }
 
-func checkKind(h *header, kind byte) error {
-	switch kind {
-	case kindFile, 0: // NUL is the old spelling of a regular file
+// otherKinds are the kinds that are refused, and why.
+var otherKinds = map[byte]string{
+	'1': "is a hard link; only regular files are allowed",
+	'2': "is a symbolic link; only regular files are allowed",
+	'3': "is a device; only regular files are allowed",
+	'4': "is a device; only regular files are allowed",
+	'5': "is a directory entry; only regular files are allowed, as cargo writes them",
+	'6': "is a FIFO; only regular files are allowed",
+	'x': "is a pax record, which can change what other tar readers see; cargo writes none",
+	'g': "is a pax record, which can change what other tar readers see; cargo writes none",
+	'S': "is a sparse file; only plain regular files are allowed",
+	'K': "is a long link target; only regular files are allowed",
+}
+
+func checkKind(h *header) error {
+	switch why, known := otherKinds[h.kind]; {
+	case h.kind == kindFile, h.kind == kindLongName:
+		return nil
+	case h.kind == 0: // the old spelling of a regular file
 		h.kind = kindFile
 		return nil
-	case kindLongName:
-		return nil
-	case '1':
-		return refuse(h.name, "is a hard link; only regular files are allowed")
-	case '2':
-		return refuse(h.name, "is a symbolic link; only regular files are allowed")
-	case '3', '4':
-		return refuse(h.name, "is a device; only regular files are allowed")
-	case '5':
-		return refuse(h.name, "is a directory entry; only regular files are allowed, as cargo writes them")
-	case '6':
-		return refuse(h.name, "is a FIFO; only regular files are allowed")
-	case 'x', 'g':
-		return refuse(h.name, "is a pax record, which can change what other tar readers see; cargo writes none")
-	case 'S':
-		return refuse(h.name, "is a sparse file; only plain regular files are allowed")
-	case 'K':
-		return refuse(h.name, "is a long link target; only regular files are allowed")
+	case known:
+		return &ArchiveError{File: h.name, Why: why}
 	}
-	return refuse(h.name, "is of the unknown kind %q; only regular files are allowed", string(rune(kind)))
+	return refuse(h.name, "is of the unknown kind %q; only regular files are allowed", string(rune(h.kind)))
 }
 
 // checkRest looks at the parts that differ between ustar and GNU.
@@ -163,17 +164,8 @@ func text(field []byte) (string, bool) {
 // So base-256 numbers, signs and leading spaces are refused.
 func octal(field []byte) (int64, bool) {
 	digits := bytes.TrimRight(field, " \x00")
-	if len(digits) == 0 || len(digits) == len(field) {
-		return 0, false
-	}
-	var n int64
-	for _, c := range digits {
-		if c < '0' || c > '7' {
-			return 0, false
-		}
-		n = n<<3 | int64(c-'0')
-	}
-	return n, true
+	n, err := strconv.ParseUint(string(digits), 8, 63)
+	return int64(n), err == nil && len(digits) < len(field)
 }
 
 // headerSum is the sum of all bytes, the checksum's own read as spaces.

@@ -21,7 +21,7 @@ type PlaceError struct{ Path, Why string }
 
 func (e *PlaceError) Error() string { return fmt.Sprintf("%q %s", e.Path, e.Why) }
 
-// A Repository is what a Layout leads through: a commit, or the claim about one.
+// A Repository is what a Layout looks at: a commit, or the claim about one.
 type Repository interface {
 	// Link returns the text of the symbolic link at a path, which has no link on its
 	// way; ok is false if none stands there.
@@ -105,7 +105,7 @@ func (l *Layout) Outside(p Place) (there Place, ok bool, err error) {
 
 // Root finds the root of the package's workspace as cargo does; nil if there is none.
 // read returns the content of the regular file at a place, nil if none
-// stands there; it is told why a place is none.
+// stands there; err says why there is no such place.
 func (l *Layout) Root(read func(p Place, err error) ([]byte, error)) (*entry.Workspace, error) {
 	for _, dir := range l.crate.roots(l.claim.Path) {
 		p := Place{Path: join(dir, manifestFile)}
@@ -257,7 +257,7 @@ func inherited(value any) bool {
 // isWorkspace says whether a Cargo.toml has a [workspace].
 func isWorkspace(content []byte) bool { return tableOf(content, "workspace") != nil }
 
-// tableOf returns a table of a manifest; nil if there is none, or no TOML.
+// tableOf returns a table of a manifest; nil if it has none, or is not TOML.
 func tableOf(content []byte, name string) map[string]any {
 	var doc map[string]any
 	if err := toml.Unmarshal(content, &doc); err != nil {

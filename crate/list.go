@@ -79,15 +79,14 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 // checkExecutable checks that the files whose executable bit is said to be lost are
 // proven ones without that bit.
 func (c *Crate) checkExecutable(src *entry.Source) error {
-	lost := setOf(src.Executable)
-	for name, f := range c.standing(src) {
-		if lost[name] && f.Exec {
-			return &PlaceError{name, "is said to have lost that it is executable, but it is executable in the crate"}
+	proven := maps.Collect(c.standing(src))
+	for _, p := range src.Executable {
+		switch f, ok := proven[p]; {
+		case !ok:
+			return &PlaceError{p, "is said to have lost that it is executable, but is not a proven file of the crate"}
+		case f.Exec:
+			return &PlaceError{p, "is said to have lost that it is executable, but it is executable in the crate"}
 		}
-		delete(lost, name)
-	}
-	for _, p := range slices.Sorted(maps.Keys(lost)) {
-		return &PlaceError{p, "is said to have lost that it is executable, but is not a proven file of the crate"}
 	}
 	return nil
 }
@@ -122,8 +121,8 @@ func (c *Crate) checkManifest(src *entry.Source, unproven bool) error {
 		return &PlaceError{w.Path, "is said to be the workspace's root, but Cargo.toml follows from Cargo.toml.orig alone"}
 	case w == nil:
 		return &UnprovenError{manifestFile, "is refused: " + alone.Error()}
-	case !slices.Contains(c.roots(src.Path), w.Path): // whether it is the nearest is not known without the repository
-		return &PlaceError{w.Path, "is no directory in which cargo would look for the package's workspace"}
+	case !slices.Contains(c.roots(src.Path), w.Path): // the repository alone shows which is the nearest
+		return &PlaceError{w.Path, "is not a directory in which cargo would look for the package's workspace"}
 	case !isWorkspace(w.Manifest):
 		return &PlaceError{w.Path, "is said to be the workspace's root, but its manifest has no [workspace]"}
 	default:
@@ -186,10 +185,7 @@ func (l *List) encode() {
 		}
 		l.Bytes = append(l.Bytes, 't')
 		for _, e := range o.Entries {
-			l.Bytes = append(l.Bytes, e.Mode...)
-			l.Bytes = append(l.Bytes, ' ')
-			l.Bytes = append(l.Bytes, e.Name...)
-			l.Bytes = append(l.Bytes, 0)
+			l.Bytes = fmt.Appendf(l.Bytes, "%s %s\x00", e.Mode, e.Name)
 			if !e.parent() {
 				l.Bytes = append(l.Bytes, e.Blob[:]...)
 			}
@@ -199,18 +195,15 @@ func (l *List) encode() {
 
 // digest is the Poseidon2 hash of the bytes of a list.
 func digest(list []byte) ([32]byte, error) {
-	h := poseidon2.NewMerkleDamgardHasher()
-	var element [32]byte
-	binary.BigEndian.PutUint64(element[24:], uint64(len(list)))
-	if _, err := h.Write(element[:]); err != nil {
-		return [32]byte{}, fmt.Errorf("hashing the file list: %w", err)
-	}
+	elements := binary.BigEndian.AppendUint64(make([]byte, 24), uint64(len(list)))
 	for c := range slices.Chunk(list, chunk) {
-		element = [32]byte{}
+		var element [32]byte
 		copy(element[1:], c)
-		if _, err := h.Write(element[:]); err != nil {
-			return [32]byte{}, fmt.Errorf("hashing the file list: %w", err)
-		}
+		elements = append(elements, element[:]...)
+	}
+	h := poseidon2.NewMerkleDamgardHasher()
+	if _, err := h.Write(elements); err != nil {
+		return [32]byte{}, fmt.Errorf("hashing the file list: %w", err)
 	}
 	return [32]byte(h.Sum(nil)), nil
 }

@@ -166,18 +166,12 @@ func checkAccepted(t *testing.T, c *Crate) {
 }
 
 func TestListIsTheSlowList(t *testing.T) {
-	for _, c := range []struct{ name, version, path string }{
-		{"hello-proof", "0.1.0", ""}, {"hello-proof", "0.1.1", ""}, {"hello-inner", "0.1.0", "crates/inner"},
-	} {
+	for _, c := range fixtures {
 		crate, err := Read(fixture.Crate(t, c.name, c.version), c.name, c.version, DefaultLimits)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		src := &entry.Source{Commit: fixture.Commit(t, c.version), Path: c.path}
 		l, err := crate.List(src)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		files := proven(crate, src)
 		checkList(t, l, files, c.path)
 		for _, o := range l.Objects {
@@ -217,9 +211,7 @@ func TestRandomCratesAreListedAsTheSlowListSays(t *testing.T) {
 		slices.SortFunc(c.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 		base := []string{"", "crates", "crates/a/b"}[rng.IntN(3)]
 		l, err := c.List(&entry.Source{Path: base})
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		if len(c.Files) > 0 {
 			checkList(t, l, c.Files, base)
 		}
@@ -232,9 +224,7 @@ func TestGitOrderPutsADirectoryWhereItsSlashBelongs(t *testing.T) {
 		c.Files = append(c.Files, File{Path: p, Blob: [20]byte{1}})
 	}
 	l, err := c.List(&entry.Source{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	var got []string
 	for _, e := range l.Objects[1].Entries {
 		got = append(got, e.Name)
@@ -260,13 +250,9 @@ func TestBlobIDIsGits(t *testing.T) {
 // header and do not collide; no blob that does is known.)
 func TestSHA1CollisionIsRefused(t *testing.T) {
 	text, err := os.ReadFile("testdata/collision.hex")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	attack, err := hex.DecodeString(strings.ReplaceAll(string(text), "\n", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	h := blobHash{sha1cd.New()}
 	h.Write(attack)
 	if id, safe := h.sum(); safe {

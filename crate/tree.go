@@ -90,12 +90,11 @@ func (c *Crate) place(src *entry.Source) (*node, error) {
 			return nil, &PlaceError{m, "is a submodule that holds no file of the crate"}
 		}
 	}
-	outside := setOf(src.Outside)
-	for name := range c.standing(src) {
-		delete(outside, name)
-	}
-	for _, f := range slices.Sorted(maps.Keys(outside)) {
-		return nil, &PlaceError{f, "is said to be from outside of the package, but is not a proven file of the crate"}
+	proven := maps.Collect(c.standing(src))
+	for _, f := range src.Outside {
+		if _, ok := proven[f]; !ok {
+			return nil, &PlaceError{f, "is said to be from outside of the package, but is not a proven file of the crate"}
+		}
 	}
 	return t.root, nil
 }
@@ -108,12 +107,12 @@ const maxSteps = 1 << 19
 // claimed is the repository as a claim describes it.
 type claimed struct {
 	links   map[string]string
-	modules map[string]bool
+	modules []string
 	steps   int
 }
 
 func newClaimed(src *entry.Source) *claimed {
-	r := &claimed{links: map[string]string{}, modules: setOf(src.Submodules)}
+	r := &claimed{links: map[string]string{}, modules: src.Submodules}
 	for _, l := range src.Links {
 		r.links[l.Path] = l.Target
 	}
@@ -129,15 +128,7 @@ func (r *claimed) Link(path string) (string, bool, error) {
 	return text, ok, nil
 }
 
-func (r *claimed) Submodule(path string) bool { return r.modules[path] }
-
-func setOf(names []string) map[string]bool {
-	set := map[string]bool{}
-	for _, n := range names {
-		set[n] = true
-	}
-	return set
-}
+func (r *claimed) Submodule(path string) bool { return slices.Contains(r.modules, path) }
 
 func (t *tree) addLink(l entry.Link) error {
 	return t.addBlob(Place{At: l.Path}, modeLink, []byte(l.Target))
@@ -181,7 +172,8 @@ func (t *tree) add(p Place, leaf *node) error {
 	case old.below != nil:
 		return &PlaceError{p.At, "would have to be a directory and a file at once"}
 	case old.mode != leaf.mode || old.blob != leaf.blob:
-		return &PlaceError{p.At, "would have to be two different files: files of the crate that come from one place must be equal"}
+		return &PlaceError{p.At, "would have to be two different files: " +
+			"files of the crate that come from one place must be equal"}
 	}
 	return nil
 }

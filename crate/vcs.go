@@ -9,8 +9,8 @@ import (
 	"cratelog/entry"
 )
 
-// VCSInfo is what a .crate says about its own origin. It is a statement of
-// whoever packaged it, and proves nothing.
+// VCSInfo is what a .crate says about its own origin. The publisher states it; it proves
+// nothing.
 type VCSInfo struct {
 	Commit [20]byte
 	Path   string // path_in_vcs, "" for the repository's root
@@ -18,8 +18,8 @@ type VCSInfo struct {
 
 // VCSInfo returns what .cargo_vcs_info.json says, and nil if there is no such
 // file. A file that is not exactly as cargo writes it is a *VCSInfoError. So is
-// one that says "dirty"; what it names comes with that error, for those who want
-// to tell what differs from the commit.
+// one that says "dirty"; what it names comes with that error, so that a caller can
+// find what differs from the commit.
 func (c *Crate) VCSInfo() (*VCSInfo, error) {
 	if c.vcsInfo == nil {
 		return nil, nil
@@ -30,7 +30,8 @@ func (c *Crate) VCSInfo() (*VCSInfo, error) {
 	}
 	id, err := hex.DecodeString(said.Git.SHA1)
 	if err != nil || len(id) != 20 {
-		return nil, &VCSInfoError{fmt.Sprintf("names the commit %q, which is no SHA-1 id of 40 hexadecimal digits", said.Git.SHA1)}
+		return nil, &VCSInfoError{fmt.Sprintf("names the commit %q, which is not a SHA-1 id of 40 hexadecimal digits",
+			said.Git.SHA1)}
 	}
 	if said.Path != "" {
 		if err := entry.CheckPath(said.Path); err != nil {
@@ -44,7 +45,7 @@ func (c *Crate) VCSInfo() (*VCSInfo, error) {
 	return v, c.checkVCSInfo(v.Commit, v.Path)
 }
 
-const dirtyWhy = "says \"dirty\": the crate was packaged with changes that are in no commit; commit them and package again"
+const dirtyWhy = `says "dirty": the crate was packaged with changes that are in no commit; commit them and package again`
 
 type vcsJSON struct {
 	Git struct {

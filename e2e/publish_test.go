@@ -31,7 +31,7 @@ func TestACrateIsPublishedWithItsProof(t *testing.T) {
 	write(t, filepath.Join(dir, ".gitignore"), "/target\n/Cargo.lock\n")
 	write(t, filepath.Join(dir, "zkp.toml"), "version = 1\ntrust = [\""+s.policy+"\"]\ndevelopment = true\n")
 	write(t, filepath.Join(home, "config.toml"),
-		"[registries.my]\nindex = \"sparse+"+reg.Index+"\"\ncredential-provider = [\"cargo-zkp-credential\"]\n")
+		"[registries.my]\nindex = \"sparse+"+reg.Index+"\"\ncredential-provider = [\"cargo-zkp\"]\n")
 	env := []string{"CARGO_HOME=" + home, "GIT_CONFIG_GLOBAL=" + os.DevNull, "CARGO_TERM_COLOR=never",
 		"RUSTUP_HOME=" + rustupHome(t),
 		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b.example", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b.example",

@@ -116,7 +116,7 @@ func TestSubmitOverHTTP(t *testing.T) {
 		for _, c := range w.witnesses {
 			c.setDown(false)
 		}
-		l.limits.PublishWait = 10 * time.Second
+		l.limits.PublishWait = time.Minute
 		if resp, b = post(t, srv.URL+"/v1/submit", ctype, body); resp.StatusCode != 200 {
 			t.Fatalf("%d %s", resp.StatusCode, b)
 		}

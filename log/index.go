@@ -93,28 +93,25 @@ func (x *index) size(ctx context.Context) (uint64, error) {
 
 // byIdentity returns the row of an identity, and whether there is one.
 func (x *index) byIdentity(ctx context.Context, id [32]byte) (row, bool, error) {
-	return x.one(ctx, x.identity, id[:])
+	return one(ctx, x.identity, id[:])
 }
 
 // byVersion returns the earliest row of a crate version, and whether there is one.
 func (x *index) byVersion(ctx context.Context, name, version string) (row, bool, error) {
-	return x.one(ctx, x.version, name, version)
+	return one(ctx, x.version, name, version)
 }
 
 // at returns the row of an entry, and whether there is one.
 func (x *index) at(ctx context.Context, idx uint64) (row, bool, error) {
-	return x.one(ctx, x.num, int64(idx))
+	return one(ctx, x.num, int64(idx))
 }
 
-func (x *index) one(ctx context.Context, query *sql.Stmt, args ...any) (row, bool, error) {
-	r, err := scanRow(query.QueryRowContext(ctx, args...))
-	if errors.Is(err, sql.ErrNoRows) {
-		return row{}, false, nil
-	}
+func one(ctx context.Context, query *sql.Stmt, args ...any) (row, bool, error) {
+	r, found, err := sqlite.Found(scanRow(query.QueryRowContext(ctx, args...)))
 	if err != nil {
 		return row{}, false, fmt.Errorf("index: %w", err)
 	}
-	return r, true, nil
+	return r, found, nil
 }
 
 func scanRow(s *sql.Row) (row, error) {
@@ -135,23 +132,21 @@ func scanRow(s *sql.Row) (row, error) {
 // repeats an identity, or that gives a crate version a second checksum, is an
 // error: admission must have stopped it.
 func (x *index) append(ctx context.Context, rows []row) error {
-	tx, err := x.db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	defer tx.Rollback()
-	insert, err := tx.PrepareContext(ctx, "INSERT INTO entries (idx, identity, name, version, sha256) VALUES (?, ?, ?, ?, ?)")
-	if err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	defer insert.Close()
-	version, identity := tx.StmtContext(ctx, x.version), tx.StmtContext(ctx, x.identity)
-	for _, r := range rows {
-		if err := appendRow(ctx, version, identity, insert, r); err != nil {
+	err := sqlite.Tx(ctx, x.db, func(tx *sql.Tx) error {
+		insert, err := tx.PrepareContext(ctx, "INSERT INTO entries (idx, identity, name, version, sha256) VALUES (?, ?, ?, ?, ?)")
+		if err != nil {
 			return err
 		}
-	}
-	if err := tx.Commit(); err != nil {
+		defer insert.Close()
+		version, identity := tx.StmtContext(ctx, x.version), tx.StmtContext(ctx, x.identity)
+		for _, r := range rows {
+			if err := appendRow(ctx, version, identity, insert, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
 	return nil
@@ -161,25 +156,22 @@ func (x *index) append(ctx context.Context, rows []row) error {
 var errContradiction = errors.New("the tree contradicts itself")
 
 func appendRow(ctx context.Context, version, identity, insert *sql.Stmt, r row) error {
-	first, err := scanRow(version.QueryRowContext(ctx, r.name, r.version))
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("index: %w", err)
+	first, found, err := one(ctx, version, r.name, r.version)
+	if err == nil && found && first.sha256 != r.sha256 {
+		err = fmt.Errorf("%w: entries %d and %d give %s %s two checksums", errContradiction, first.idx, r.idx, r.name, r.version)
 	}
-	if err == nil && first.sha256 != r.sha256 {
-		return fmt.Errorf("%w: entries %d and %d give %s %s two checksums", errContradiction, first.idx, r.idx, r.name, r.version)
+	if err != nil {
+		return err
 	}
-	same, err := scanRow(identity.QueryRowContext(ctx, r.identity[:]))
-	if err == nil {
-		return fmt.Errorf("%w: entry %d repeats entry %d (%s %s)", errContradiction, r.idx, same.idx, r.name, r.version)
+	same, found, err := one(ctx, identity, r.identity[:])
+	if err == nil && found {
+		err = fmt.Errorf("%w: entry %d repeats entry %d (%s %s)", errContradiction, r.idx, same.idx, r.name, r.version)
 	}
-	if !errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("index: %w", err)
+	if err != nil {
+		return err
 	}
 	_, err = insert.ExecContext(ctx, int64(r.idx), r.identity[:], r.name, r.version, r.sha256[:])
-	if err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	return nil
+	return err
 }
 
 func (x *index) close() error { return x.db.Close() }

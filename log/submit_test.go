@@ -249,7 +249,6 @@ func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func TestWithoutAQuorumNothingIsPublishedAndNothingIsLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.cfg.Limits.PublishWait = 300 * time.Millisecond
 	w.cfg.WitnessTimeout = time.Second
 	l := w.open()
 	first, c0 := w.good("alpha", "1.0.0")
@@ -261,6 +260,7 @@ func TestWithoutAQuorumNothingIsPublishedAndNothingIsLost(t *testing.T) {
 	w.submit(l, second, c1) // two of three are enough
 
 	w.witnesses[1].setDown(true)
+	l.limits.PublishWait = 300 * time.Millisecond
 	third, c2 := w.good("gamma", "1.0.0")
 	for range 2 { // the second time it is in the tree already
 		_, err := l.Submit(t.Context(), third, bytes.NewReader(c2))
@@ -277,7 +277,7 @@ func TestWithoutAQuorumNothingIsPublishedAndNothingIsLost(t *testing.T) {
 	eventually(t, "the trouble shows", func() bool { return !l.health().OK })
 
 	w.witnesses[0].setDown(false)
-	l.limits.PublishWait = 20 * time.Second
+	l.limits.PublishWait = time.Minute
 	w.submit(l, third, c2)
 	wantSize(t, l, 3)
 	eventually(t, "the trouble is over", func() bool { return l.health().OK })

@@ -226,7 +226,7 @@ func runFsck(t *testing.T, w *world, addr string) {
 		}
 		return out, nil
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := fsck.New(w.cfg.Origin, v, f, hash, fsck.Opts{N: 8}).Check(ctx); err != nil {
 		t.Errorf("fsck: %v", err)

@@ -65,6 +65,7 @@ func newWorld(t *testing.T) *world {
 		TreeDir: filepath.Join(dir, "tree"), StateDir: filepath.Join(dir, "state"),
 		Policy: []byte(policy), Proofs: w.proofs, Development: true,
 		CheckpointInterval: 100 * time.Millisecond, BatchAge: 5 * time.Millisecond,
+		Limits: Limits{PublishWait: time.Minute}, // a machine may be busy
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	return w
@@ -373,7 +374,7 @@ func decodeRefusal(t *testing.T, b []byte) refusalBody {
 // eventually waits for something that another goroutine brings about.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !f() {
 		if time.Now().After(deadline) {
 			t.Fatalf("still not: %s", what)

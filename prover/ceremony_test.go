@@ -31,9 +31,7 @@ func export(t *testing.T) exported {
 	t.Helper()
 	k := keys(t)
 	var b bytes.Buffer
-	if err := k.proving.WriteDump(&b); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, k.proving.WriteDump(&b))
 	x := exported{filepath.Join(t.TempDir(), "p.json"), filepath.Join(t.TempDir(), "p.pk"), k.Program, b.Bytes(), k}
 	x.p.Origin = "ceremony:" + strings.Repeat("ab", 32)
 	x.write(t, x.p, x.dump)
@@ -45,20 +43,14 @@ func (x exported) write(t *testing.T, p proofcheck.Program, dump []byte) {
 	t.Helper()
 	p.ProvingKey = sha256.Sum256(dump)
 	x.writeProgram(t, p)
-	if err := os.WriteFile(x.key, dump, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(x.key, dump, 0o644))
 }
 
 func (x exported) writeProgram(t *testing.T, p proofcheck.Program) {
 	t.Helper()
 	text, err := p.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(x.program, text, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
+	fatalIf(t, os.WriteFile(x.program, text, 0o644))
 }
 
 func (x exported) refused(t *testing.T, name, want string) {
@@ -71,17 +63,11 @@ func (x exported) refused(t *testing.T, name, want string) {
 func TestExportedKeysProve(t *testing.T) {
 	x := export(t)
 	k, err := OpenKeys(t.Context(), x.program, x.key, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	e, err := k.Prove(t.Context(), plan(t, "hello-proof", "0.1.0"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	v, err := proofcheck.New([]proofcheck.Program{x.p})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if err := v.Check(e); err != nil {
 		t.Error(err)
 	}
@@ -92,14 +78,10 @@ func TestAProvingKeyThatIsNotTheProgramsIsRefused(t *testing.T) {
 	altered := slices.Clone(x.dump)
 	altered[len(altered)/2] ^= 1
 	x.write(t, x.p, x.dump)
-	if err := os.WriteFile(x.key, altered, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(x.key, altered, 0o644))
 	x.refused(t, "one bit", "has the SHA-256")
 
-	if err := os.Truncate(x.key, keyBase+int64(small.Blocks)*keyPerBlock+1); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.Truncate(x.key, keyBase+int64(small.Blocks)*keyPerBlock+1))
 	x.refused(t, "huge", "at most")
 	x.write(t, x.p, x.dump)
 
@@ -150,14 +132,10 @@ func TestAProvingKeyOfAnotherSetupIsRefused(t *testing.T) {
 	x := export(t)
 	change := func(f func(pk *groth16.ProvingKey)) []byte {
 		pk := new(groth16.ProvingKey)
-		if err := pk.ReadDump(bytes.NewReader(x.dump)); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, pk.ReadDump(bytes.NewReader(x.dump)))
 		f(pk)
 		var b bytes.Buffer
-		if err := pk.WriteDump(&b); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, pk.WriteDump(&b))
 		return b.Bytes()
 	}
 	_, _, g1, g2 := curve.Generators()
@@ -179,9 +157,7 @@ func TestAProvingKeyOfAnotherSetupIsRefused(t *testing.T) {
 	// What comparing cannot find, proving does.
 	x.write(t, x.p, change(func(pk *groth16.ProvingKey) { pk.G1.K[len(pk.G1.K)/2] = g1 }))
 	k, err := OpenKeys(t.Context(), x.program, x.key, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if _, err := k.Prove(t.Context(), plan(t, "hello-proof", "0.1.0"), nil); err == nil || !strings.Contains(err.Error(), "the new proof was refused") {
 		t.Errorf("a proof made with another key: %v", err)
 	}
@@ -207,9 +183,7 @@ func TestAProgramFileForNoCircuitIsRefused(t *testing.T) {
 	p.Blocks, p.ListBytes = 21, 20*circuit.ChunkBytes
 	x.write(t, p, x.dump)
 	x.refused(t, "another capacity", "is for a circuit of")
-	if err := os.WriteFile(x.program, []byte("{}"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.WriteFile(x.program, []byte("{}"), 0o644))
 	if _, err := OpenKeys(t.Context(), x.program, x.key, nil); err == nil || !strings.Contains(err.Error(), "p.json: program") {
 		t.Errorf("no program: %v", err)
 	}

@@ -10,11 +10,12 @@ import (
 )
 
 func TestOnlyTheShippedCircuitIsTakenFromTheCache(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiling the circuit of a class takes seconds")
+	}
 	dir, c := t.TempDir(), circuit.Class64
 	system, err := compiled(dir, c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	found, err := filepath.Glob(filepath.Join(dir, "*.r1cs"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("kept %v, %v", found, err)
@@ -25,13 +26,9 @@ func TestOnlyTheShippedCircuitIsTakenFromTheCache(t *testing.T) {
 		t.Fatalf("what was kept is not the circuit: %v", err)
 	}
 	good, err := os.ReadFile(found[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	small, err := compile(circuit.Capacity{Blocks: 6, Chunks: 4})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	var other bytes.Buffer
 	if _, err := small.WriteTo(&other); err != nil {
 		t.Fatal(err)
@@ -39,9 +36,7 @@ func TestOnlyTheShippedCircuitIsTakenFromTheCache(t *testing.T) {
 	flipped := bytes.Clone(good)
 	flipped[len(flipped)/2] ^= 1
 	for name, content := range map[string][]byte{"empty": {}, "cut": good[:len(good)-1], "one bit flipped": flipped, "another circuit": other.Bytes()} {
-		if err := os.WriteFile(found[0], content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.WriteFile(found[0], content, 0o600))
 		if _, err := readCompiled(found[0], hash); err == nil {
 			t.Errorf("%s: taken", name)
 		}

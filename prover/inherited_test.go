@@ -14,19 +14,14 @@ func inheriting(t *testing.T, workspacePackage string) (w *workshop, files map[s
 	t.Helper()
 	w = newWorkshop(t)
 	member := "[package]\nname = \"member\"\nversion = \"1.0.0\"\nreadme.workspace = true\nlicense-file.workspace = true\n"
-	w.write("Cargo.toml", "[workspace]\nmembers = [\"crates/*\"]\n[workspace.package]\n"+workspacePackage)
-	w.write("README.md", "# of all")
-	w.write("docs/README.md", "# of the docs")
-	w.write("legal/LICENSE", "do what you like")
-	w.write("crates/member/Cargo.toml", member)
-	w.write("crates/member/src/lib.rs", "// member")
-	commit := w.commit()
-	path := "crates/member"
+	w.write("Cargo.toml", "[workspace]\nmembers = [\"crates/*\"]\n[workspace.package]\n"+workspacePackage,
+		"README.md", "# of all", "docs/README.md", "# of the docs", "legal/LICENSE", "do what you like",
+		"crates/member/Cargo.toml", member, "crates/member/src/lib.rs", "// member")
 	files = map[string]string{
 		"Cargo.toml":      "[package]\nname = \"member\"\nversion = \"1.0.0\"\nreadme = \"README.md\"\nlicense-file = \"LICENSE\"\n",
 		"Cargo.toml.orig": member, "src/lib.rs": "// member", "README.md": "# of all", "LICENSE": "do what you like",
 	}
-	return w, files, Source{Commit: &commit, Path: &path}
+	return w, files, w.source("crates/member")
 }
 
 func TestInheritedReadmeAndLicenseFileAreProven(t *testing.T) {
@@ -38,7 +33,7 @@ func TestInheritedReadmeAndLicenseFileAreProven(t *testing.T) {
 	} {
 		w, files, src := inheriting(t, c.workspace)
 		files["README.md"] = c.readme
-		packed := pack(t, "member", "1.0.0", files)
+		packed := pack(t, "member", files)
 		p, err := w.plan(packed, src)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -54,7 +49,7 @@ func TestInheritedReadmeAndLicenseFileAreProven(t *testing.T) {
 			good := files[f]
 			files[f] += "!"
 			var u *UnprovableError
-			if _, err := w.plan(pack(t, "member", "1.0.0", files), src); !errors.As(err, &u) || len(u.Files) != 1 || u.Files[0].File != f {
+			if _, err := w.plan(pack(t, "member", files), src); !errors.As(err, &u) || len(u.Files) != 1 || u.Files[0].File != f {
 				t.Errorf("%s: %s changed: %v", name, f, err)
 			}
 			files[f] = good
@@ -75,17 +70,15 @@ func TestAnInheritedReadmeIsWhereTheRootPoints(t *testing.T) {
 		"a number":                 "readme = 1\nlicense-file = \"legal/LICENSE\"\n",
 	} {
 		w, files, src := inheriting(t, workspace)
-		if _, err := w.plan(pack(t, "member", "1.0.0", files), src); err == nil {
+		if _, err := w.plan(pack(t, "member", files), src); err == nil {
 			t.Errorf("%s: the root's README.md is taken for it", name)
 		}
 	}
 
 	w, files, src := inheriting(t, "readme = \"README.md\"\nlicense-file = \"legal/LICENSE\"\n")
-	packed := pack(t, "member", "1.0.0", files)
+	packed := pack(t, "member", files)
 	p, err := w.plan(packed, src)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	root := *p.Claim.Workspace
 	for name, change := range map[string]func(){
 		"not from outside": func() { p.Claim.Outside = []string{"LICENSE"} },

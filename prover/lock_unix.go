@@ -10,7 +10,7 @@ import (
 )
 
 // tryLock takes the exclusive lock of a file, until it is closed; held says that
-// somebody else has it.
+// another process has it.
 func tryLock(f *os.File) (held bool, err error) {
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {

@@ -1,8 +1,6 @@
 package prover
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,29 +15,16 @@ func TestAnExecutableBitThatPackagingLostIsClaimed(t *testing.T) {
 	for name, content := range files {
 		w.write(name, content)
 	}
-	for _, name := range []string{"configure", "src/gen.sh"} {
-		if err := os.Chmod(filepath.Join(w.dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	commit, root := w.commit(), ""
-	src := Source{Commit: &commit, Path: &root}
-	c := pack(t, "lost", "1.0.0", files) // every file with mode 644
-	p, err := w.plan(c, src)
-	if err != nil {
-		t.Fatal(err)
-	}
 	want := []string{"configure", "src/gen.sh"}
+	w.chmod(0o755, want...)
+	src := w.source("")
+	c := pack(t, "lost", files) // every file with mode 644
+	p, err := w.plan(c, src)
+	fatalIf(t, err)
 	if !slices.Equal(p.Claim.Executable, want) {
 		t.Fatalf("claimed: %q", p.Claim.Executable)
 	}
-	e, err := keys(t).Prove(t.Context(), p, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Check(e.Subject, p.Claim); err != nil {
-		t.Error(err)
-	}
+	proves(t, c, p)
 	for name, change := range map[string]struct {
 		claim []string
 		word  string
@@ -58,21 +43,17 @@ func TestAnExecutableBitThatPackagingLostIsClaimed(t *testing.T) {
 
 	// Content that differs is no lost bit, and a bit that was won is not claimed.
 	files["configure"] += "rm -r /"
-	if _, err := w.plan(pack(t, "lost", "1.0.0", files), src); err == nil || !strings.Contains(err.Error(), "its content differs") {
+	if _, err := w.plan(pack(t, "lost", files), src); err == nil || !strings.Contains(err.Error(), "its content differs") {
 		t.Errorf("another content: %v", err)
 	}
 	files["configure"] = "#!/bin/sh\n"
-	for _, name := range []string{"configure", "src/gen.sh"} {
-		if err := os.Chmod(filepath.Join(w.dir, name), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	commit = w.commit()
-	p, err = w.plan(pack(t, "lost", "1.0.0", files), src)
+	w.chmod(0o644, want...)
+	src = w.source("")
+	p, err = w.plan(pack(t, "lost", files), src)
 	if err != nil || p.Claim.Executable != nil {
 		t.Fatalf("nothing is lost: %v", err)
 	}
-	won := packModes(t, "lost", "1.0.0", files, map[string]int64{"configure": 0o755})
+	won := pack(t, "lost", files, map[string]int64{"configure": 0o755})
 	if _, err := w.plan(won, src); err == nil || !strings.Contains(err.Error(), "its mode is 100755 in the .crate and 100644 in the commit") {
 		t.Errorf("a bit that was won: %v", err)
 	}

@@ -1,9 +1,8 @@
 // Package prover makes entries: from a .crate and the repository that it was
 // packaged from, to a proof that binds the one to the other.
 //
-// Nothing here is trusted by anyone: what it makes is checked by proofcheck and
-// crate, by the log, by clients and by monitors. It checks its own work before it
-// hands it out.
+// No reader trusts it: log, clients and monitors check what it makes with proofcheck and
+// crate. It checks its own work before it hands it out.
 package prover
 
 import (
@@ -40,12 +39,12 @@ type Source struct {
 	// original, instead of refusing the crate. Few readers accept that.
 	UnprovenManifest bool
 
-	// Submodule opens the repository of the submodule at a path; nil if there is none
-	// at hand. The repositories stay the caller's.
+	// Submodule opens the repository of the submodule at a path; nil if it is not found.
+	// The repositories stay the caller's.
 	Submodule func(ctx context.Context, path string) (*git.Repo, error)
 }
 
-// Unprovable is a file of a crate that the commit does not vouch for.
+// Unprovable is a file of a crate that cannot be proven from the commit.
 type Unprovable struct {
 	File string
 	Why  string
@@ -182,7 +181,8 @@ func claimOf(info *crate.VCSInfo, src Source) (*entry.Source, error) {
 	case info != nil:
 		claim.Commit = info.Commit
 	default:
-		return nil, errors.New("the .crate has no .cargo_vcs_info.json, so it does not say which commit it comes from; name the commit")
+		return nil, errors.New("the .crate has no .cargo_vcs_info.json, " +
+			"so it does not say which commit it comes from; name the commit")
 	}
 	if info != nil {
 		claim.Path = info.Path

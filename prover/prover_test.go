@@ -6,11 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"cratelog/circuit"
-	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/proofcheck"
@@ -24,74 +22,16 @@ var small = circuit.Capacity{Blocks: 22, Chunks: 20}
 // deterministic: whoever runs it gets this id.
 const smallProgram = "f5d1b460a61afc6521d00b0dd0806a5210f8c3bb6977236f390703ddbbd0a0cd"
 
-// cache is one key cache for all tests of a run.
-var cache = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "cratelog-keys-") })
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, err := cache(); err == nil {
-		os.RemoveAll(dir)
-	}
-	os.Exit(code)
-}
-
-func keys(t *testing.T) *Keys {
-	t.Helper()
-	dir, err := cache()
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := DevelopmentKeys(t.Context(), dir, small, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
-func readCrate(t *testing.T, name, version string) *crate.Crate {
-	t.Helper()
-	c, err := crate.Read(fixture.Crate(t, name, version), name, version, crate.DefaultLimits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func openRepo(t *testing.T) *git.Repo {
-	t.Helper()
-	repo, err := git.Open(t.Context(), fixture.Repo(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { repo.Close() })
-	return repo
-}
-
-func plan(t *testing.T, name, version string) *Plan {
-	t.Helper()
-	p, err := NewPlan(t.Context(), readCrate(t, name, version), openRepo(t), Source{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func TestProofsOfRealCratesHold(t *testing.T) {
 	k := keys(t)
 	v, err := proofcheck.New([]proofcheck.Program{k.Program})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	shipped, err := proofcheck.Load(nil, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range [][2]string{{"hello-proof", "0.1.0"}, {"hello-proof", "0.1.1"}, {"hello-inner", "0.1.0"}} {
+	fatalIf(t, err)
+	for _, c := range [][2]string{{"hello-proof", "0.1.1"}, {"hello-inner", "0.1.0"}} {
 		p := plan(t, c[0], c[1])
 		e, err := k.Prove(t.Context(), p, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		if err := v.Check(e); err != nil {
 			t.Errorf("%v: %v", c, err)
 		}
@@ -116,10 +56,8 @@ func TestDevelopmentSetupIsDeterministic(t *testing.T) {
 
 func TestDamagedKeysAreNotUsed(t *testing.T) {
 	keys(t)
-	from, err := cache()
-	if err != nil {
-		t.Fatal(err)
-	}
+	from, err := DefaultCache()
+	fatalIf(t, err)
 	dir := t.TempDir()
 	files, err := filepath.Glob(filepath.Join(from, "source-*.[pv]k"))
 	if err != nil || len(files) != 2 {
@@ -127,15 +65,11 @@ func TestDamagedKeysAreNotUsed(t *testing.T) {
 	}
 	for _, f := range files {
 		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		if strings.HasSuffix(f, ".pk") {
 			b[len(b)/2] ^= 1
 		}
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o644))
 	}
 	_, err = DevelopmentKeys(t.Context(), dir, small, nil)
 	if !errors.Is(err, ErrKeyCache) || !strings.Contains(err.Error(), "does not have its hash; delete") {
@@ -147,7 +81,7 @@ func TestEveryFileThatCannotBeProvenIsNamed(t *testing.T) {
 	// Version 0.1.1 of the crate against the commit of version 0.1.0.
 	commit := fixture.Commit(t, "0.1.0")
 	c := readCrate(t, "hello-proof", "0.1.1")
-	_, err := NewPlan(t.Context(), c, openRepo(t), Source{Commit: &commit})
+	_, err := NewPlan(t.Context(), c, openRepo(t, fixture.Repo(t)), Source{Commit: &commit})
 	var u *UnprovableError
 	if !errors.As(err, &u) {
 		t.Fatal(err)
@@ -158,12 +92,12 @@ func TestEveryFileThatCannotBeProvenIsNamed(t *testing.T) {
 		}
 	}
 	path := "crates/nowhere"
-	_, err = NewPlan(t.Context(), c, openRepo(t), Source{Path: &path})
+	_, err = NewPlan(t.Context(), c, openRepo(t, fixture.Repo(t)), Source{Path: &path})
 	if !errors.As(err, &u) || !strings.Contains(err.Error(), "src/lib.rs: the commit has no crates/nowhere/src/lib.rs") {
 		t.Errorf("wrong path: %v", err)
 	}
 	var nobody [20]byte
-	_, err = NewPlan(t.Context(), c, openRepo(t), Source{Commit: &nobody})
+	_, err = NewPlan(t.Context(), c, openRepo(t, fixture.Repo(t)), Source{Commit: &nobody})
 	var missing *git.MissingError
 	if !errors.As(err, &missing) {
 		t.Errorf("missing commit: %v", err)

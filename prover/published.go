@@ -1,12 +1,9 @@
 package prover
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
+	"strings"
 	"time"
 
 	"cratelog/prover/git"
@@ -22,41 +19,13 @@ const maxAsk = 20 * time.Second
 func Published(ctx context.Context, dir string, commit [20]byte) (published, known bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxAsk)
 	defer cancel()
-	kind, err := askGit(ctx, dir, "rev-parse", "--is-bare-repository", "--is-shallow-repository")
-	if err != nil || kind != "false\nfalse" {
+	kind, err := git.Run(ctx, dir, "rev-parse", "--is-bare-repository", "--is-shallow-repository")
+	if err != nil || strings.TrimSpace(kind) != "false\nfalse" {
 		return false, false, err
 	}
-	if remotes, err := askGit(ctx, dir, "remote"); err != nil || remotes == "" {
+	if remotes, err := git.Run(ctx, dir, "remote"); err != nil || strings.TrimSpace(remotes) == "" {
 		return false, false, err
 	}
-	alone, err := askGit(ctx, dir, "rev-list", "--max-count=1", fmt.Sprintf("%x", commit), "--not", "--remotes", "--tags")
-	return err == nil && alone == "", err == nil, err
-}
-
-// askGit returns what git prints. As in package git, the environment cannot turn it
-// to another repository, and it goes nowhere and runs nothing.
-func askGit(ctx context.Context, dir string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.hooksPath=" + os.DevNull}, args...)...)
-	cmd.Env = git.Environment(os.Environ())
-	cmd.WaitDelay = time.Second
-	out := &bounded{}
-	cmd.Stdout = out
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("git %s in %s: %w", args[0], dir, err)
-	}
-	return string(bytes.TrimSpace(out.b)), nil
-}
-
-// maxAnswer bounds what askGit reads, in bytes.
-const maxAnswer = 64 << 10
-
-// bounded holds what is written to it, up to maxAnswer bytes.
-type bounded struct{ b []byte }
-
-func (w *bounded) Write(p []byte) (int, error) {
-	if len(w.b)+len(p) > maxAnswer {
-		return 0, errors.New("git's answer is too long")
-	}
-	w.b = append(w.b, p...)
-	return len(p), nil
+	alone, err := git.Run(ctx, dir, "rev-list", "--max-count=1", fmt.Sprintf("%x", commit), "--not", "--remotes", "--tags")
+	return err == nil && strings.TrimSpace(alone) == "", err == nil, err
 }

@@ -51,7 +51,8 @@ const maxLinkText = 1024
 type noSubmodule struct{ path string }
 
 func (e *noSubmodule) Error() string {
-	return fmt.Sprintf("%s is a submodule, whose repository is not at hand; check it out (git submodule update --init) or name it", e.path)
+	return fmt.Sprintf("%s is a submodule whose repository was not found; "+
+		"check it out (git submodule update --init) or name it", e.path)
 }
 
 // within returns the snapshot that has a path, and the path in it.
@@ -228,7 +229,8 @@ func (w *walk) differs(p crate.Place, lost error) (*difference, error) {
 		return d, nil
 	case e.ID != f.Blob:
 		d.path, d.content, d.blob = p.At, true, e.ID
-		d.why = fmt.Sprintf("its content differs from the commit's %s (blob %x there, %x in the .crate)", place, e.ID[:6], f.Blob[:6])
+		d.why = fmt.Sprintf("its content differs from the commit's %s (blob %x there, %x in the .crate)",
+			place, e.ID[:6], f.Blob[:6])
 		return d, nil
 	case e.Mode == git.ModeExecutable && want == git.ModeFile:
 		// Packaged where files have no such bit. The claim says so.

@@ -43,8 +43,8 @@ const (
 		"commit or restore it, and package again from the top of the repository"
 )
 
-// explain tells of every difference what most likely happened, and what to do. It
-// reads no file of the crate unless there is a difference, and the crate only once.
+// explain says of every difference what most likely happened, and what to do. It reads
+// the crate once more if contents differ.
 func (w *walk) explain(differences []difference) ([]Unprovable, error) {
 	converted, err := conversions(w.crate, differences)
 	if err != nil {
@@ -135,14 +135,16 @@ var expanded = regexp.MustCompile(`\$Id:[^$\n]*\$`)
 // converted finds the conversion that made a content of a blob.
 func converted(content []byte, blob [20]byte) (conversion, bool) {
 	lf := bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n"))
-	pointer := fmt.Appendf(nil, "version https://git-lfs.github.com/spec/v1\noid sha256:%x\nsize %d\n", sha256.Sum256(content), len(content))
+	pointer := fmt.Appendf(nil, "version https://git-lfs.github.com/spec/v1\noid sha256:%x\nsize %d\n",
+		sha256.Sum256(content), len(content))
 	for _, try := range []struct {
 		undone []byte
 		conversion
 	}{
 		{lf, conversion{"it was packaged with CRLF line endings", fixCRLF}},
 		{expanded.ReplaceAll(content, []byte("$$Id$$")), conversion{"it was packaged with $Id$ expanded", fixIdent}},
-		{expanded.ReplaceAll(lf, []byte("$$Id$$")), conversion{"it was packaged with CRLF line endings and $Id$ expanded", fixCRLF + "; " + fixIdent}},
+		{expanded.ReplaceAll(lf, []byte("$$Id$$")),
+			conversion{"it was packaged with CRLF line endings and $Id$ expanded", fixCRLF + "; " + fixIdent}},
 		{pointer, conversion{"the commit holds only its Git LFS pointer", fixLFS}},
 	} {
 		// Unsafe bytes (a SHA-1 attack) are an error and explain nothing.

@@ -1,7 +1,6 @@
 package prover
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -14,48 +13,7 @@ import (
 
 	"cratelog/crate"
 	"cratelog/internal/fixture"
-	"cratelog/prover/git"
 )
-
-// packDir makes a .crate of a directory of the work tree as it is now, as cargo
-// would: through its symbolic links. Outside files are by their name in the .crate.
-func (w *workshop) packDir(dir, name string, outside map[string]string) *crate.Crate {
-	w.t.Helper()
-	files := map[string]string{}
-	read := func(as, from string) {
-		b, err := os.ReadFile(filepath.Join(w.dir, from))
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		files[as] = string(b)
-	}
-	var add func(below string)
-	add = func(below string) {
-		entries, err := os.ReadDir(filepath.Join(w.dir, dir, below))
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		for _, e := range entries {
-			at := filepath.ToSlash(filepath.Join(below, e.Name()))
-			info, err := os.Stat(filepath.Join(w.dir, dir, at))
-			switch {
-			case err != nil:
-				w.t.Fatal(err)
-			case e.Name() == ".git", e.Name() == ".gitmodules":
-			case info.IsDir():
-				add(at)
-			default:
-				read(at, filepath.Join(dir, at))
-			}
-		}
-	}
-	add("")
-	files["Cargo.toml.orig"] = files["Cargo.toml"]
-	for as, from := range outside {
-		read(as, from)
-	}
-	return pack(w.t, name, "1.0.0", files)
-}
 
 // clean fails the test unless git says that nothing was changed.
 func (w *workshop) clean() {
@@ -100,24 +58,18 @@ const helloManifest = "[package]\nname = \"hello\"\nversion = \"1.0.0\"\n"
 // hello is a repository with one package at its top.
 func hello(t *testing.T) *workshop {
 	w := newWorkshop(t)
-	w.write("Cargo.toml", helloManifest)
-	w.write("src/lib.rs", "// $Id$\npub fn hello() {}\n")
+	w.write("Cargo.toml", helloManifest, "src/lib.rs", "// $Id$\npub fn hello() {}\n")
 	return w
-}
-
-func top(commit [20]byte) Source {
-	path := ""
-	return Source{Commit: &commit, Path: &path}
 }
 
 func TestEditedFilesThatGitDoesNotShowAreExplained(t *testing.T) {
 	for _, hide := range []string{"--assume-unchanged", "--skip-worktree"} {
 		w := hello(t)
-		commit := w.commit()
+		src := w.source("")
 		w.git("update-index", hide, "src/lib.rs")
 		w.write("src/lib.rs", "pub fn evil() {}\n")
 		w.clean()
-		_, err := w.plan(w.packDir("", "hello", nil), top(commit))
+		_, err := w.plan(w.packDir("", "hello", nil), src)
 		u := refusal(t, err, "src/lib.rs")
 		says(t, u[0].Why, "its content differs from the commit's src/lib.rs")
 		says(t, u[0].Fix, "edited after the commit", "if git status shows nothing", "git ls-files -v", "--no-assume-unchanged or --no-skip-worktree")
@@ -125,19 +77,15 @@ func TestEditedFilesThatGitDoesNotShowAreExplained(t *testing.T) {
 }
 
 func TestFilesOutsideOfThePackageThatWereEditedAreExplained(t *testing.T) {
-	w, _, _, _ := linkedRepo(t)
+	w, _, _ := linkedRepo(t)
 	w.git("rm", "-q", "-f", "linked/zlib")
-	commit := w.commit()
-	path := "linked"
+	src := w.source("linked")
 	outside := map[string]string{"README.md": "README.md"}
-	src := Source{Commit: &commit, Path: &path}
 	if _, err := w.plan(w.packDir("linked", "linked", outside), src); err != nil {
 		t.Fatalf("before the edits: %v", err)
 	}
-	w.write("LICENSE", "do nothing")
-	w.write("README.md", "# else")
-	w.write("core/src/a/mod.rs", "// b")
-	w.write("core/src/new.rs", "// not in the commit")
+	w.write("LICENSE", "do nothing", "README.md", "# else", "core/src/a/mod.rs", "// b",
+		"core/src/new.rs", "// not in the commit")
 	_, err := w.plan(w.packDir("linked", "linked", outside), src)
 	u := refusal(t, err, "LICENSE", "README.md", "src/a/mod.rs", "src/new.rs")
 	says(t, u[0].Why, "its content differs from the commit's linked/LICENSE (through a link: LICENSE)")
@@ -157,35 +105,25 @@ func TestWorkspaceManifestsThatWereEditedAreExplained(t *testing.T) {
 	w := newWorkshop(t)
 	w.write("Cargo.toml", "[workspace]\nmembers = [\"member\"]\nresolver = \"2\"\n[workspace.package]\nedition = \"2021\"\n")
 	orig := "[package]\nname = \"member\"\nversion = \"1.0.0\"\nedition.workspace = true\n"
-	w.write("member/Cargo.toml", orig)
-	w.write("member/src/lib.rs", "")
-	commit := w.commit()
+	w.write("member/Cargo.toml", orig, "member/src/lib.rs", "")
+	src := w.source("member")
 	normalized := "[package]\nedition = \"2018\"\nname = \"member\"\nversion = \"1.0.0\"\nresolver = \"2\"\n\n[lib]\nname = \"member\"\npath = \"src/lib.rs\"\n"
-	path := "member"
-	_, err := w.plan(pack(t, "member", "1.0.0", map[string]string{"Cargo.toml": normalized, "Cargo.toml.orig": orig, "src/lib.rs": ""}),
-		Source{Commit: &commit, Path: &path})
+	_, err := w.plan(pack(t, "member", map[string]string{"Cargo.toml": normalized, "Cargo.toml.orig": orig, "src/lib.rs": ""}), src)
 	u := refusal(t, err, "Cargo.toml")
 	says(t, u[0].Why, "edition", "2018", "2021")
 	says(t, u[0].Fix, "if the workspace's Cargo.toml was edited and not committed", "cargo does not look there", "from the top of the repository")
 }
 
 func TestSubmodulesAtAnotherCommitAreExplained(t *testing.T) {
-	w, _, _, commit := linkedRepo(t)
-	module := filepath.Join(w.dir, "linked", "zlib")
-	path := "linked"
-	src := Source{Commit: &commit, Path: &path, Submodule: func(ctx context.Context, path string) (*git.Repo, error) {
-		r, err := git.Open(ctx, module)
-		t.Cleanup(func() { r.Close() })
-		return r, err
-	}}
+	w, inside, _ := linkedRepo(t)
+	src := w.source("linked")
+	src.Submodule = inside.open
 	outside := map[string]string{"README.md": "README.md"}
 	if _, err := w.plan(w.packDir("linked", "linked", outside), src); err != nil {
 		t.Fatalf("before: %v", err)
 	}
-	inside := &workshop{t, module}
 	recorded := inside.git("rev-parse", "HEAD")
-	inside.write("zlib.c", "int zz;")
-	inside.write("deep/new.h", "#pragma twice")
+	inside.write("zlib.c", "int zz;", "deep/new.h", "#pragma twice")
 	inside.commit()
 	head := inside.git("rev-parse", "HEAD")
 	_, err := w.plan(w.packDir("linked", "linked", outside), src)
@@ -210,29 +148,19 @@ func TestWhatCargoPackagesWithoutNoticingIsRefused(t *testing.T) {
 	sub.commit()
 	w := newWorkshop(t)
 	root := "[workspace]\nmembers = [\"m\"]\nresolver = \"2\"\n[workspace.package]\nedition = \"2021\"\nlicense = \"MIT\"\n"
-	w.write("Cargo.toml", root)
-	w.write("README.md", "# m\n")
-	w.write("LICENSE", "MIT\n")
-	w.write(".gitattributes", "crlf.rs text eol=crlf\nident.rs ident\n")
-	w.write(".gitignore", "target\n")
-	w.write("m/Cargo.toml", "[package]\nname = \"m\"\nversion = \"1.0.0\"\nedition.workspace = true\nlicense.workspace = true\ndescription = \"m\"\nreadme = \"../README.md\"\n")
+	w.write("Cargo.toml", root, "README.md", "# m\n", "LICENSE", "MIT\n",
+		".gitattributes", "crlf.rs text eol=crlf\nident.rs ident\n", ".gitignore", "target\n",
+		"m/Cargo.toml", "[package]\nname = \"m\"\nversion = \"1.0.0\"\nedition.workspace = true\nlicense.workspace = true\ndescription = \"m\"\nreadme = \"../README.md\"\n")
 	for _, f := range []string{"lib", "crlf", "ident"} {
 		w.write("m/src/"+f+".rs", "// $Id$\n")
 	}
 	w.link("m/LICENSE", "../LICENSE")
-	w.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", sub.dir, "m/z")
-	commit := w.commit()
-	module := &workshop{t, filepath.Join(w.dir, "m", "z")}
-	path := "m"
-	src := Source{Commit: &commit, Path: &path, Submodule: func(ctx context.Context, path string) (*git.Repo, error) {
-		r, err := git.Open(ctx, module.dir)
-		t.Cleanup(func() { r.Close() })
-		return r, err
-	}}
+	module := w.submodule(sub, "m/z")
+	src := w.source("m")
+	src.Submodule = module.open
 
 	w.again("m/src/crlf.rs", "m/src/ident.rs")
-	w.write("README.md", "# else\n")
-	w.write("LICENSE", "else\n")
+	w.write("README.md", "# else\n", "LICENSE", "else\n")
 	w.git("update-index", "--assume-unchanged", "m/src/lib.rs")
 	w.write("m/src/lib.rs", "// else\n")
 	module.write("z.c", "int zz;")
@@ -249,7 +177,7 @@ func TestWhatCargoPackagesWithoutNoticingIsRefused(t *testing.T) {
 	w.git("checkout", "-q", "--", "m/src/lib.rs")
 	w.git("-c", "protocol.file.allow=always", "submodule", "update", "-q", "m/z")
 	w.write(".gitattributes", "")
-	commit = w.commit()
+	*src.Commit = w.commit()
 	w.again("m/src/crlf.rs", "m/src/ident.rs")
 	if _, err := w.plan(w.cargoPackage("m"), src); err != nil {
 		t.Fatalf("all is fixed: %v", err)
@@ -270,9 +198,7 @@ func (w *workshop) cargoPackage(name string) *crate.Crate {
 		w.t.Fatalf("cargo: %v\n%s", err, out)
 	}
 	c, err := crate.ReadFile(filepath.Join(w.dir, "target", "package", name+"-1.0.0.crate"), crate.DefaultLimits)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	fatalIf(w.t, err)
 	if info, err := c.VCSInfo(); err != nil || info == nil {
 		w.t.Fatalf("cargo noticed: %v", err)
 	}
@@ -283,9 +209,7 @@ func (w *workshop) cargoPackage(name string) *crate.Crate {
 func (w *workshop) again(files ...string) {
 	w.t.Helper()
 	for _, f := range files {
-		if err := os.Remove(filepath.Join(w.dir, f)); err != nil {
-			w.t.Fatal(err)
-		}
+		fatalIf(w.t, os.Remove(filepath.Join(w.dir, f)))
 	}
 	w.git("checkout", "-q", "--", ".")
 	w.clean()
@@ -306,23 +230,21 @@ func TestWhatGitMakesOfFilesAtCheckoutIsExplained(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := hello(t)
 			w.write(".gitattributes", c.attributes)
-			commit := w.commit()
+			src := w.source("")
 			if c.config != "" {
 				w.git("config", c.config, "true")
 			}
 			w.again("src/lib.rs")
-			_, err := w.plan(w.packDir("", "hello", nil), top(commit))
+			_, err := w.plan(w.packDir("", "hello", nil), src)
 			u := refusal(t, err, "src/lib.rs")
 			says(t, u[0].Why, append(c.why, "its content differs from the commit's src/lib.rs")...)
 			says(t, u[0].Fix, c.fix...)
 
 			// Another change as well: not the checkout's doing alone.
 			b, err := os.ReadFile(filepath.Join(w.dir, "src/lib.rs"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatalIf(t, err)
 			w.write("src/lib.rs", string(b)+"// more")
-			_, err = w.plan(w.packDir("", "hello", nil), top(commit))
+			_, err = w.plan(w.packDir("", "hello", nil), src)
 			says(t, refusal(t, err, "src/lib.rs")[0].Fix, "edited after the commit")
 		})
 	}
@@ -332,26 +254,24 @@ func TestPointersOfGitLFSAreExplained(t *testing.T) {
 	w := hello(t)
 	content := "a model of everything"
 	w.write("model.bin", fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%x\nsize %d\n", sha256.Sum256([]byte(content)), len(content)))
-	commit := w.commit()
+	src := w.source("")
 	w.write("model.bin", content)
-	_, err := w.plan(w.packDir("", "hello", nil), top(commit))
+	_, err := w.plan(w.packDir("", "hello", nil), src)
 	u := refusal(t, err, "model.bin")
 	says(t, u[0].Why, "the commit holds only its Git LFS pointer")
 	says(t, u[0].Fix, "Git LFS: the commit holds only pointers", "exclude them")
 
 	w.write("model.bin", content+"!")
-	_, err = w.plan(w.packDir("", "hello", nil), top(commit))
+	_, err = w.plan(w.packDir("", "hello", nil), src)
 	says(t, refusal(t, err, "model.bin")[0].Fix, "edited after the commit")
 }
 
 func TestFilesThatAreWrongInDifferentWaysAreToldApart(t *testing.T) {
 	w := hello(t)
-	w.write("src/a.rs", "a\n")
-	w.write("src/b.rs", "b\n")
-	commit := w.commit()
-	w.write("src/a.rs", "a\r\n")
-	w.write("src/b.rs", "c\n")
-	_, err := w.plan(w.packDir("", "hello", nil), top(commit))
+	w.write("src/a.rs", "a\n", "src/b.rs", "b\n")
+	src := w.source("")
+	w.write("src/a.rs", "a\r\n", "src/b.rs", "c\n")
+	_, err := w.plan(w.packDir("", "hello", nil), src)
 	refusal(t, err, "src/a.rs", "src/b.rs")
 	says(t, err.Error(), "about src/a.rs: CRLF", "about src/b.rs: edited")
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"filippo.io/torchwood"
+
+	"cratelog/internal/sqlite"
 )
 
 const (
@@ -62,7 +64,7 @@ func evidenceReason(err error) string {
 // addRejected records r unless the same size and root is on record, or the
 // log's quota is used up by larger sizes. It reports whether it did.
 func (s *store) addRejected(ctx context.Context, c torchwood.Checkpoint, r Rejected) (added bool, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = sqlite.Tx(ctx, s.db, func(tx *sql.Tx) error {
 		var known, count int
 		var smallest int64
 		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FILTER (WHERE size = ? AND root = ?), COUNT(*), COALESCE(MIN(size), 0)
@@ -110,7 +112,7 @@ func (s *store) addFork(ctx context.Context, c torchwood.Checkpoint, signed, oth
 		a, b, rootA, rootB = b, a, rootB, rootA
 	}
 	var n int64
-	err := s.write(ctx, func(tx *sql.Tx) error {
+	err := sqlite.Tx(ctx, s.db, func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO fork (origin, size, root_a, root_b, a, b, time)
 			SELECT ?, ?, ?, ?, ?, ?, ? WHERE (SELECT COUNT(*) FROM fork WHERE origin = ?) < ?`,
 			c.Origin, c.N, rootA, rootB, a, b, now.Unix(), c.Origin, MaxForks)
@@ -123,43 +125,26 @@ func (s *store) addFork(ctx context.Context, c torchwood.Checkpoint, signed, oth
 	return n > 0 && err == nil, err
 }
 
-// forks returns the forks on record of one log, the oldest first.
+// forks returns the forks on record of one log, the oldest first; never nil.
 func (s *store) forks(ctx context.Context, origin string) ([]Fork, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT size, a, b, time FROM fork WHERE origin = ? ORDER BY id", origin)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	all := []Fork{}
-	for rows.Next() {
+	all, err := sqlite.All(ctx, s.db, func(r sqlite.Scanner) (Fork, error) {
 		f := Fork{Origin: origin}
 		var seen int64
-		if err := rows.Scan(&f.Size, &f.A, &f.B, &seen); err != nil {
-			return nil, err
-		}
+		err := r.Scan(&f.Size, &f.A, &f.B, &seen)
 		f.Seen = time.Unix(seen, 0).UTC()
-		all = append(all, f)
-	}
-	return all, rows.Err()
+		return f, err
+	}, "SELECT size, a, b, time FROM fork WHERE origin = ? ORDER BY id", origin)
+	return append([]Fork{}, all...), err
 }
 
 // rejected returns the rejected requests on record of one log, the smallest
 // size first.
 func (s *store) rejected(ctx context.Context, origin string) ([]Rejected, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT size, reason, old, proof, signed, held, time FROM rejected WHERE origin = ? ORDER BY size, id", origin)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []Rejected
-	for rows.Next() {
+	return sqlite.All(ctx, s.db, func(row sqlite.Scanner) (Rejected, error) {
 		r := Rejected{Origin: origin}
 		var seen int64
-		if err := rows.Scan(&r.Size, &r.Reason, &r.Old, &r.Proof, &r.Signed, &r.Held, &seen); err != nil {
-			return nil, err
-		}
+		err := row.Scan(&r.Size, &r.Reason, &r.Old, &r.Proof, &r.Signed, &r.Held, &seen)
 		r.Seen = time.Unix(seen, 0).UTC()
-		all = append(all, r)
-	}
-	return all, rows.Err()
+		return r, err
+	}, "SELECT size, reason, old, proof, signed, held, time FROM rejected WHERE origin = ? ORDER BY size, id", origin)
 }

@@ -109,7 +109,7 @@ func parseProof(head string) (old int64, proof []tlog.Hash, err error) {
 		return 0, nil, malformed("there are more than %d proof lines", MaxProof)
 	}
 	for i, line := range lines[1:] {
-		h, err := parseHash(line)
+		h, err := tlog.ParseHash(line)
 		if err != nil {
 			return 0, nil, malformed("proof line %d is not the base64 of 32 bytes", i+1)
 		}
@@ -121,14 +121,6 @@ func parseProof(head string) (old int64, proof []tlog.Hash, err error) {
 func parseSize(s string) (int64, bool) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	return n, err == nil && n >= 0 && strconv.FormatInt(n, 10) == s
-}
-
-func parseHash(s string) (h tlog.Hash, err error) {
-	b, err := base64.StdEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) != tlog.HashSize {
-		return h, fmt.Errorf("not a hash")
-	}
-	return tlog.Hash(b), nil
 }
 
 // parseNote parses a signed checkpoint. It verifies nothing.

@@ -161,23 +161,10 @@ func (s *store) alive(ctx context.Context) error {
 	return s.db.QueryRowContext(ctx, "SELECT name FROM witness").Scan(new(string))
 }
 
-// write runs f in a transaction that holds the write lock from its start.
-func (s *store) write(ctx context.Context, f func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	if err := f(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
-}
-
 // addLog makes sure that the log and its keys are on record and returns the
 // keys that are new to a log known before.
 func (s *store) addLog(ctx context.Context, origin string, vkeys []string, now time.Time) (added []string, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = sqlite.Tx(ctx, s.db, func(tx *sql.Tx) error {
 		added = nil
 		res, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO log (origin, size, root, time, text, signatures, cosignatures)
 			VALUES (?, 0, ?, 0, '', '', '')`, origin, emptyRoot[:])
@@ -204,34 +191,28 @@ func (s *store) addLog(ctx context.Context, origin string, vkeys []string, now t
 	return added, err
 }
 
+const selectState = "SELECT origin, size, root, time, text, signatures, cosignatures FROM log"
+
 // states returns the state of every log ever configured.
 func (s *store) states(ctx context.Context) (map[string]state, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT origin, size, root, time, text, signatures, cosignatures FROM log")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
 	all := make(map[string]state)
-	for rows.Next() {
+	_, err := sqlite.All(ctx, s.db, func(r sqlite.Scanner) (st state, err error) {
 		var origin string
-		st, err := scanState(rows.Scan, &origin)
-		if err != nil {
-			return nil, err
-		}
+		st, err = scanState(r, &origin)
 		all[origin] = st
-	}
-	return all, rows.Err()
+		return st, err
+	}, selectState)
+	return all, err
 }
 
 func (s *store) state(ctx context.Context, origin string) (state, error) {
-	row := s.db.QueryRowContext(ctx, "SELECT origin, size, root, time, text, signatures, cosignatures FROM log WHERE origin = ?", origin)
-	return scanState(row.Scan, new(string))
+	return scanState(s.db.QueryRowContext(ctx, selectState+" WHERE origin = ?", origin), new(string))
 }
 
-func scanState(scan func(...any) error, origin *string) (state, error) {
+func scanState(r sqlite.Scanner, origin *string) (state, error) {
 	var st state
 	var root []byte
-	if err := scan(origin, &st.Size, &root, &st.Time, &st.Text, &st.Signatures, &st.Cosignatures); err != nil {
+	if err := r.Scan(origin, &st.Size, &root, &st.Time, &st.Text, &st.Signatures, &st.Cosignatures); err != nil {
 		return state{}, fmt.Errorf("witness: reading a log's state: %w", err)
 	}
 	if len(root) != tlog.HashSize {

@@ -14,34 +14,36 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/client"
+	"cratelog/internal/durable"
 )
 
 // Usage tells how the provider is configured.
-const Usage = `cargo-zkp-credential is a credential provider for cargo that refuses to publish a
-.crate until exactly that .crate is logged with a proof. In .cargo/config.toml:
+const Usage = `cargo-zkp is a credential provider for cargo that refuses to publish a .crate until
+exactly that .crate is logged with a proof. In .cargo/config.toml:
 
     [registries.NAME]      # or [registry] for cargo's default registry
-    credential-provider = ["cargo-zkp-credential", OPTIONS..., "--", PROVIDER, ARGS...]
+    credential-provider = ["cargo-zkp", OPTIONS..., "--", PROVIDER, ARGS...]
 
 or, with another provider before it in the list:
 
     [registry]
-    global-credential-providers = ["cargo:token", "cargo-zkp-credential OPTIONS... --next"]
+    global-credential-providers = ["cargo:token", "cargo-zkp OPTIONS... --next"]
 
 Options:
   --policy FILE      zkp.toml; default: the workspace's, or your own
-  --trust FILE       trust file (C2SP tlog-policy) in the place of the policy's; may be repeated
-  --program FILE     program to accept in the place of the policy's; may be repeated
+  --trust FILE       trust file (C2SP tlog-policy), instead of the policy's; may be repeated
+  --program FILE     program to accept, instead of the policy's; may be repeated
   --development      accept UNSAFE development keys, for trying things out
-  --log URL          log to ask in the place of those that the trust files name; may be repeated
+  --log URL          log to ask, instead of those that the trust files name; may be repeated
   --bundles DIR      where "cargo zkp publish" keeps bundles; default: target/zkp above here
   --next             leave the token to the provider before this one in the list
   -- PROVIDER ARGS   the provider that gives the token; default: cargo:token
 `
 
-// SetUp returns the function that makes providers of arguments, for a provider that
-// was started in cwd, with the directories of cargo and of the user's settings.
-func SetUp(cwd, cargoHome, userDir string, env func(string) string, userAgent string) func(args []string) (*Provider, error) {
+// SetUp returns the function that makes a provider from its arguments. The provider was
+// started in cwd; cargoHome and userDir are the directories of cargo and of the user's settings.
+func SetUp(cwd, cargoHome, userDir string, env func(string) string,
+	userAgent string) func(args []string) (*Provider, error) {
 	settings := func() (*Settings, error) { return ReadSettings(cwd, cargoHome, env) }
 	return func(args []string) (*Provider, error) {
 		a, err := parseArgs(args)
@@ -81,7 +83,7 @@ type arguments struct {
 
 func parseArgs(args []string) (*arguments, error) {
 	a := &arguments{}
-	fs := flag.NewFlagSet("cargo-zkp-credential", flag.ContinueOnError)
+	fs := flag.NewFlagSet("cargo-zkp", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	list := func(into *[]string) func(string) error {
 		return func(v string) error {
@@ -96,20 +98,21 @@ func parseArgs(args []string) (*arguments, error) {
 	fs.Func("log", "", list(&a.logs))
 	fs.Func("bundles", "", list(&a.bundles))
 	fs.BoolVar(&a.next, "next", false, "")
-	fs.StringVar(&a.exactly, "exactly", "", "") // cargo zkp publish gives it, nobody else
+	fs.StringVar(&a.exactly, "exactly", "", "") // only cargo zkp publish gives it
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
 	a.words = fs.Args()
 	if behind := len(args) - len(a.words); len(a.words) > 0 && (behind == 0 || args[behind-1] != "--") {
-		return nil, fmt.Errorf("%q is no option; the provider that gives the token stands behind \"--\"", a.words[0])
+		return nil, fmt.Errorf("%q is not an option; the provider that gives the token stands behind \"--\"", a.words[0])
 	}
 	return a, nil
 }
 
 // check is done when cargo is about to publish, and only then are the policy's files
 // read: cargo asks for other things too.
-func (a *arguments) check(ctx context.Context, u Upload, cwd, userDir string, env func(string) string, userAgent string) error {
+func (a *arguments) check(ctx context.Context, u Upload, cwd, userDir string, env func(string) string,
+	userAgent string) error {
 	a.place.UserDir = userDir
 	if manifest, err := cargo.FindManifest(cwd); err == nil {
 		ws, err := cargo.LoadWorkspace(manifest)
@@ -164,6 +167,9 @@ func bundleDirs(cwd string, env func(string) string) []string {
 // allowed is added to a second file, FILE.asked, with the registry's index.
 type Exactly string
 
+// maxAllowed bounds a file of Exactly in bytes.
+const maxAllowed = 4 << 20
+
 // Allow returns the content of the file for a crate.
 func Allow(name, version string, sum [32]byte) string {
 	return fmt.Sprintf("%s %s %x\n", name, version, sum)
@@ -171,13 +177,15 @@ func Allow(name, version string, sum [32]byte) string {
 
 // Check returns nil if the file allows the upload.
 func (e Exactly) Check(_ context.Context, u Upload) error {
-	b, err := ReadFile(string(e), maxSettings)
+	b, err := durable.Read(string(e), maxAllowed)
 	if err != nil {
 		return fmt.Errorf("what \"cargo zkp publish\" has proved cannot be read: %w", err)
 	}
 	line := Allow(u.Name, u.Version, u.SHA256)
 	if !strings.Contains("\n"+string(b), "\n"+line) {
-		return fmt.Errorf("cargo has packaged %s %s again with other bytes than those that were proved and logged\nit is about to upload SHA-256 %x; nothing was uploaded\nsee what has changed since: the cargo that is used, Cargo.lock, or the registry's index",
+		return fmt.Errorf("cargo has packaged %s %s again with other bytes than those that were proved and logged\n"+
+			"it is about to upload SHA-256 %x; nothing was uploaded\nsee what has changed since: the cargo that is used, "+
+			"Cargo.lock, or the registry's index",
 			u.Name, u.Version, u.SHA256)
 	}
 	return appendLine(string(e)+".asked", strings.TrimSuffix(line, "\n")+" "+u.Index+"\n")
@@ -186,7 +194,7 @@ func (e Exactly) Check(_ context.Context, u Upload) error {
 // Asked says whether the check of a file has allowed an upload, and to which
 // registry's index.
 func (e Exactly) Asked(name, version string, sum [32]byte) (index string, ok bool) {
-	b, err := ReadFile(string(e)+".asked", maxSettings)
+	b, err := durable.Read(string(e)+".asked", maxAllowed)
 	if err != nil {
 		return "", false
 	}
@@ -224,5 +232,5 @@ func Main(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		userDir = ""
 	}
-	return Serve(ctx, in, out, SetUp(cwd, home, userDir, os.Getenv, "cargo-zkp-credential"))
+	return Serve(ctx, in, out, SetUp(cwd, home, userDir, os.Getenv, "cargo-zkp"))
 }

@@ -294,6 +294,66 @@ func TestSettingsAreReadAsCargoReadsThem(t *testing.T) {
 	}
 }
 
+// TestKeysInOtherCaseAreNotCargos: cargo matches keys exactly, and passes over what it does
+// not know.
+func TestKeysInOtherCaseAreNotCargos(t *testing.T) {
+	home := t.TempDir()
+	write(t, filepath.Join(home, "config.toml"), `
+[registry]
+default = "my"
+Default = "evil"
+[Registry]
+default = "evil"
+Global-Credential-Providers = ["evil"]
+[registries.my]
+index = "sparse+https://my.example.com/"
+INDEX = "sparse+https://evil.example.com/"
+credential-provider = ["alias"]
+Credential-Provider = ["evil"]
+[registries.MY]
+token = "other"
+[Credential-Alias]
+alias = "evil"
+[credential-alias]
+Alias = "evil"
+`)
+	write(t, filepath.Join(home, "credentials.toml"), "[registries.my]\ntoken = \"mine\"\nToken = \"evil\"\nTOKEN = 1\n[Registries.my]\ntoken = \"evil\"\n")
+	s, err := ReadSettings(t.TempDir(), home, env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Registry{Index: "sparse+https://my.example.com/", Provider: []string{"alias"}}
+	if r, err := s.Registry("my"); err != nil || fmt.Sprint(r) != fmt.Sprint(want) {
+		t.Errorf("%+v %v", r, err)
+	}
+	if all, err := s.Global(); err != nil || all != nil {
+		t.Errorf("%v %v", all, err)
+	}
+	if s.Default() != "my" || s.Token("my") != "mine" || s.Token("MY") != "other" || s.Named("sparse+https://evil.example.com/") != "" {
+		t.Errorf("default %q, tokens %q and %q", s.Default(), s.Token("my"), s.Token("MY"))
+	}
+}
+
+func TestSettingsOfAnotherTypeAreRefused(t *testing.T) {
+	for content, want := range map[string]string{
+		"registries = 1":                  "registries: is not a table",
+		"registry = 1":                    "registry: is not a table",
+		"[registries]\nx = 1":             "registries.x: is not a table",
+		"[registries.x]\ntoken = 1":       "registries.x.token: is not a string",
+		"[registry]\ntoken = 1":           "registry.token: is not a string",
+		"[registry]\ndefault = [\"x\"]":   "registry.default: is not a string",
+		"[registries.'a.b']\ntoken = [1]": "registries.'a.b'.token: is not a string",
+	} {
+		for _, file := range []string{"config.toml", "credentials.toml"} {
+			home := t.TempDir()
+			write(t, filepath.Join(home, file), content+"\n")
+			if _, err := ReadSettings(t.TempDir(), home, env()); err == nil || !strings.Contains(err.Error(), file+", "+want) {
+				t.Errorf("%s in %s: %v", content, file, err)
+			}
+		}
+	}
+}
+
 func TestAPolicyWithoutTrustBelievesNobody(t *testing.T) {
 	p, err := policy.Default("")
 	if err != nil {

@@ -7,7 +7,7 @@
 // SHA-256 of the .crate (cargo's reference, "Credential Provider Protocol"). Serve
 // answers with an error that cargo shows, and stops at, unless
 //
-//   - a bundle is at hand, in the directory where "cargo zkp publish" keeps what it
+//   - there is a bundle, in the directory where "cargo zkp publish" keeps what it
 //     made or in a log that the reader's policy names; and
 //   - the policy accepts it, with its proof, checkpoint, witnesses and quorum; and
 //   - its entry is about this name, this version and this SHA-256.
@@ -17,8 +17,8 @@
 // # What it cannot do
 //
 // It keeps an honest person, or an honest machine, from publishing what is not
-// proven. It is no defence against whoever holds the token: cargo takes a token from
-// --token and another provider from --config, and then asks nobody.
+// proven. It is not a defense against the holder of the token: cargo takes a token from
+// --token and another provider from --config, and then does not ask.
 //
 // It never answers "not found" when cargo asks for a token for reading, with which
 // each publication begins: cargo would turn to the next provider, keep that one's
@@ -126,7 +126,8 @@ func parseRequest(line []byte) (*Request, error) {
 		return nil, errors.New("cargo's request to the credential provider is not the JSON that was expected")
 	}
 	if r.V != 1 {
-		return nil, fmt.Errorf("cargo asks in version %d of the credential provider protocol, and only 1 is known; install a newer cratelog", r.V)
+		return nil, fmt.Errorf("cargo asks in version %d of the credential provider protocol, and only 1 is known; "+
+			"install a newer cratelog", r.V)
 	}
 	return r, nil
 }
@@ -152,7 +153,8 @@ func (r *Request) upload() (Upload, error) {
 	u := Upload{Name: r.Name, Version: r.Version, Index: r.Registry.IndexURL}
 	sum, err := hex.DecodeString(r.Checksum)
 	if err != nil || len(sum) != len(u.SHA256) || u.Name == "" || u.Version == "" {
-		return u, errors.New("cargo did not tell name, version and checksum of what it is about to upload, so it cannot be checked")
+		return u, errors.New("cargo did not tell name, version and checksum of what it is about to upload, so it cannot be " +
+			"checked")
 	}
 	u.SHA256 = [32]byte(sum)
 	return u, nil
@@ -172,8 +174,10 @@ func strict(b []byte, r *Request) ([]byte, error) {
 		}
 	}
 	// What cannot be read is not shown: it may hold the token.
-	if err := json.Unmarshal(b, &in); err != nil || (in.Ok == nil) == (in.Err == nil) || in.Ok != nil && in.Ok.Token == nil {
-		return nil, errors.New("the credential provider that is to give the token answered something else than the protocol allows")
+	if err := json.Unmarshal(b, &in); err != nil || (in.Ok == nil) == (in.Err == nil) ||
+		in.Ok != nil && in.Ok.Token == nil {
+		return nil, errors.New("the credential provider that is to give the token answered something else than the " +
+			"protocol allows")
 	}
 	if in.Ok != nil {
 		return tokenAnswer(*in.Ok.Token)
@@ -182,7 +186,8 @@ func strict(b []byte, r *Request) ([]byte, error) {
 	case "not-found", "url-not-supported":
 		return nil, noToken(r)
 	}
-	return nil, errors.New(strings.Join(append([]string{"the credential provider that is to give the token failed: " + in.Err.Message}, in.Err.Causes...), "\n"))
+	return nil, errors.New(strings.Join(append([]string{"the credential provider that is to give the token " +
+		"failed: " + in.Err.Message}, in.Err.Causes...), "\n"))
 }
 
 func noToken(r *Request) error {
@@ -190,7 +195,8 @@ func noToken(r *Request) error {
 	if name == "" {
 		return fmt.Errorf("no token was found for the registry with the index %s", r.Registry.IndexURL)
 	}
-	return fmt.Errorf("no token was found for the registry %s\nset %s, or run: cargo login --registry %s --config '%s.credential-provider=\"cargo:token\"'",
+	return fmt.Errorf("no token was found for the registry %s\nset %s, or run: cargo login --registry %s --config "+
+		"'%s.credential-provider=\"cargo:token\"'",
 		name, variable(name, "TOKEN"), name, table(name))
 }
 

@@ -2,85 +2,53 @@ package credential
 
 import (
 	"errors"
-	"fmt"
-	"io"
-	"os"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"cratelog/cargo"
 )
 
-const maxSettings = 4 << 20 // of one file, in bytes
-
-// Settings are what cargo's configuration says of registries and of their tokens:
-// the files that cargo.LoadConfig finds, CARGO_HOME/credentials.toml, and the
-// environment. What stands in cargo's own --config is not seen.
+// Settings are what cargo's configuration says about registries and their tokens: the files
+// that cargo.LoadConfig finds, credentials.toml in cargo's home, and the environment.
+// Options --config of cargo are not seen.
 type Settings struct {
-	files []settingsFile // the one that counts most first
-	env   func(string) string
-	cwd   string
-}
-
-// settingsFile is one file. It may hold tokens: never print it.
-type settingsFile struct {
-	base     string // directory that relative programs are seen from
-	Registry struct {
-		Default            string
-		Token              string
-		CredentialProvider any      `toml:"credential-provider"`
-		Global             []string `toml:"global-credential-providers"`
-	}
-	Registries map[string]struct {
-		Index              string
-		Token              string
-		CredentialProvider any `toml:"credential-provider"`
-	}
-	Alias map[string]any `toml:"credential-alias"`
+	config *cargo.Config
+	cwd    string
 }
 
 // ReadSettings reads cargo's configuration as cargo, started in cwd, would. home is
 // CARGO_HOME; env is os.Getenv.
 func ReadSettings(cwd, home string, env func(string) string) (*Settings, error) {
-	found, err := cargo.LoadConfig(cwd, home)
+	config, err := cargo.LoadConfig(cwd, home)
 	if err != nil {
 		return nil, err
 	}
-	s := &Settings{env: env, cwd: cwd}
-	// cargo lays credentials over every file of settings. The file without an ending
-	// is the old name, and the one that cargo takes where there are both.
-	for _, name := range []string{"credentials", "credentials.toml"} {
-		err := s.read(filepath.Join(home, name))
-		if err == nil {
-			break
-		} else if !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
+	config.Env = env
+	if err := config.ReadCredentials(); err != nil {
+		return nil, err
 	}
-	for _, path := range found.Files {
-		if err := s.read(path); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+	return &Settings{config, cwd}, config.CheckTokens()
 }
 
-func (s *Settings) read(path string) error {
-	b, err := ReadFile(path, maxSettings)
-	if err != nil {
-		return err
+// text is the first of some values that is a string and not empty.
+func text(values []cargo.Value) string {
+	for _, v := range values {
+		if s, ok := v.Value.(string); ok && s != "" {
+			return s
+		}
 	}
-	// A program is seen from the directory that .cargo is in.
-	f := settingsFile{base: filepath.Dir(filepath.Dir(path))}
-	if toml.Unmarshal(b, &f) != nil {
-		// The parser's message would show the line, and the line may be a token.
-		return fmt.Errorf("%s is not the TOML of a cargo configuration; cargo itself tells where it is wrong", path)
+	return ""
+}
+
+// about returns what the files say at a key of a registry.
+func (s *Settings) about(name, key string) []cargo.Value {
+	var of []cargo.Value
+	if name == cargo.DefaultSource {
+		of = s.config.All("registry", key)
 	}
-	s.files = append(s.files, f)
-	return nil
+	return append(of, s.config.All("registries", name, key)...)
 }
 
 // Registry is what the configuration says about one registry.
@@ -95,47 +63,27 @@ type Registry struct {
 	AsText bool
 }
 
-// Default returns the name of the registry that cargo publishes to if it is told
-// none.
+// Default returns the name of the registry that cargo publishes to if none is named.
 func (s *Settings) Default() string {
-	if v := s.env("CARGO_REGISTRY_DEFAULT"); v != "" {
+	if v := s.config.Env("CARGO_REGISTRY_DEFAULT"); v != "" {
 		return v
 	}
-	for _, f := range s.files {
-		if f.Registry.Default != "" {
-			return f.Registry.Default
-		}
+	if v := text(s.config.All("registry", "default")); v != "" {
+		return v
 	}
 	return cargo.DefaultSource
 }
 
 // Registry returns what is known of a registry by its name.
-func (s *Settings) Registry(name string) (Registry, error) {
-	var r Registry
-	var err error
-	r.Index = s.env(variable(name, "INDEX"))
-	given, base := any(nil), s.cwd
-	if v := s.env(variable(name, "CREDENTIAL_PROVIDER")); v != "" {
-		given = v
+func (s *Settings) Registry(name string) (r Registry, err error) {
+	r.Index, _ = s.config.Registry(name)
+	given := s.about(name, "credential-provider")
+	r.AsText = slices.ContainsFunc(given, func(v cargo.Value) bool { _, text := v.Value.(string); return text })
+	if v := s.config.Env(variable(name, "CREDENTIAL_PROVIDER")); v != "" {
+		given = []cargo.Value{{File: filepath.Join(s.cwd, ".cargo", "config.toml"), Value: v}}
 	}
-	for _, f := range s.files {
-		entry := f.Registries[name]
-		if r.Index == "" {
-			r.Index = entry.Index
-		}
-		provider := entry.CredentialProvider
-		if name == cargo.DefaultSource && f.Registry.CredentialProvider != nil {
-			provider = f.Registry.CredentialProvider
-		}
-		if given == nil && provider != nil {
-			given, base = provider, f.base
-		}
-		if _, text := provider.(string); text {
-			r.AsText = true
-		}
-	}
-	if given != nil {
-		r.Provider, err = s.program(given, base)
+	if len(given) > 0 {
+		r.Provider, err = s.program(given[0])
 	}
 	return r, err
 }
@@ -146,11 +94,18 @@ const GlobalVariable = "CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS"
 
 // Global returns the providers of registry.global-credential-providers in the files,
 // each a program with its arguments; cargo asks the last one first.
-func (s *Settings) Global() ([][]string, error) {
-	var all [][]string
-	for _, f := range slices.Backward(s.files) {
-		for _, text := range f.Registry.Global {
-			p, err := s.program(text, f.base)
+func (s *Settings) Global() (all [][]string, err error) {
+	for _, v := range slices.Backward(s.config.All("registry", "global-credential-providers")) {
+		list, ok := v.Value.([]any)
+		if !ok {
+			return nil, errors.New("cargo's configuration has registry.global-credential-providers that is not a list")
+		}
+		for _, item := range list {
+			if _, ok := item.(string); !ok {
+				return nil, errors.New("cargo's configuration has registry.global-credential-providers that is not " +
+					"a list of strings")
+			}
+			p, err := s.program(cargo.Value{File: v.File, Value: item})
 			if err != nil {
 				return nil, err
 			}
@@ -162,9 +117,10 @@ func (s *Settings) Global() ([][]string, error) {
 
 // Named returns the name of the registry that has an index, "" if none has.
 func (s *Settings) Named(index string) string {
-	for _, f := range s.files {
-		for name, r := range f.Registries {
-			if r.Index == index && index != "" {
+	for _, v := range s.config.All("registries") {
+		names, _ := v.Value.(map[string]any)
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			if r, _ := names[name].(map[string]any); r["index"] == index && index != "" {
 				return name
 			}
 		}
@@ -176,41 +132,30 @@ func (s *Settings) Named(index string) string {
 // registry: that of the environment, or of credentials.toml, or of the settings.
 // "" is none.
 func (s *Settings) Token(name string) string {
-	if v := s.env(variable(name, "TOKEN")); v != "" {
+	if v := s.config.Env(variable(name, "TOKEN")); v != "" {
 		return v
 	}
-	for _, f := range s.files {
-		t := f.Registries[name].Token
-		if name == cargo.DefaultSource && f.Registry.Token != "" {
-			t = f.Registry.Token
-		}
-		if t != "" {
-			return t
-		}
-	}
-	return ""
+	return text(s.about(name, "token"))
 }
 
 // program resolves a credential-provider: a string of words or a list, an alias, a
 // program beside the settings.
-func (s *Settings) program(v any, base string) ([]string, error) {
-	words, err := wordsOf(v)
+func (s *Settings) program(v cargo.Value) ([]string, error) {
+	words, err := wordsOf(v.Value)
 	if err != nil {
 		return nil, err
 	}
 	if len(words) == 1 {
-		for _, f := range s.files {
-			if alias, ok := f.Alias[words[0]]; ok {
-				if words, err = wordsOf(alias); err != nil {
-					return nil, err
-				}
-				base = f.base
-				break
+		if alias := s.config.All("credential-alias", words[0]); len(alias) > 0 {
+			v = alias[0]
+			if words, err = wordsOf(v.Value); err != nil {
+				return nil, err
 			}
 		}
 	}
 	if strings.ContainsRune(words[0], '/') && !filepath.IsAbs(words[0]) {
-		words[0] = filepath.Join(base, words[0])
+		// It is seen from the directory that .cargo is in.
+		words[0] = filepath.Join(filepath.Dir(filepath.Dir(v.File)), words[0])
 	}
 	return words, nil
 }
@@ -242,28 +187,6 @@ func variable(registry, key string) string {
 		return "CARGO_REGISTRY_" + key
 	}
 	return "CARGO_REGISTRIES_" + strings.ToUpper(strings.ReplaceAll(registry, "-", "_")) + "_" + key
-}
-
-// ReadFile reads a regular file of at most max bytes.
-func ReadFile(path string, max int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > max {
-		return nil, fmt.Errorf("%s has more than %d bytes, the most that is read", path, max)
-	}
-	return b, nil
 }
 
 // TokenVariable is the environment variable from which cargo:token takes the token

@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"cratelog/internal/durable"
 )
 
 // askTimeout bounds what another provider may take: it may be asking a person.
@@ -36,7 +38,8 @@ func Command(words []string, settings func() (*Settings, error)) (Source, error)
 		}
 		return printer(words[1:]), nil
 	case strings.HasPrefix(words[0], "cargo:"):
-		return nil, fmt.Errorf("%s is a part of cargo and cannot be asked from outside of it\nlist it in registry.global-credential-providers, and behind it this provider with --next", words[0])
+		return nil, fmt.Errorf("%s is a part of cargo and cannot be asked from outside of it\n"+
+			"list it in registry.global-credential-providers, and behind it this provider with --next", words[0])
 	}
 	return spawned(words), nil
 }
@@ -72,9 +75,10 @@ func (s tokenFile) Ask(ctx context.Context, r *Request) ([]byte, error) {
 func keepsNothing(r *Request) error {
 	flag := ""
 	if r.Registry.Name != "" {
-		flag = fmt.Sprintf("\nrun: cargo %s --registry %s --config '%s.credential-provider=\"cargo:token\"'", r.Kind, r.Registry.Name, table(r.Registry.Name))
+		flag = fmt.Sprintf("\nrun: cargo %s --registry %s --config '%s.credential-provider=\"cargo:token\"'", r.Kind,
+			r.Registry.Name, table(r.Registry.Name))
 	}
-	return fmt.Errorf("cargo-zkp-credential only reads tokens, so it cannot %s%s", r.Kind, flag)
+	return fmt.Errorf("cargo-zkp only reads tokens, so it cannot %s%s", r.Kind, flag)
 }
 
 // Next is the source that leaves the token to the provider that stands before this
@@ -90,7 +94,8 @@ func (Next) Ask(_ context.Context, r *Request) ([]byte, error) {
 	case r.Kind != "get" || r.Operation == "publish":
 		return notFound(), nil
 	case len(r.Registry.Headers) > 0:
-		return nil, errors.New("this registry demands a token for reading, which cargo-zkp-credential --next cannot leave to another provider\nname the provider behind \"--\" in the registry's own credential-provider")
+		return nil, errors.New("this registry demands a token for reading, which cargo-zkp --next cannot leave to another " +
+			"provider\nname the provider behind \"--\" in the registry's own credential-provider")
 	}
 	return tokenAnswer("none")
 }
@@ -110,9 +115,8 @@ func (p printer) Ask(ctx context.Context, r *Request) ([]byte, error) {
 	if r.Registry.Name != "" {
 		cmd.Env = append(cmd.Env, "CARGO_REGISTRY_NAME_OPT="+r.Registry.Name)
 	}
-	cmd.Stderr, cmd.WaitDelay = os.Stderr, time.Second
-	out := &bytes.Buffer{}
-	cmd.Stdout = &Limited{W: out, Left: maxLine}
+	out := &durable.Buffer{Limit: maxLine}
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, os.Stderr, time.Second
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%s, which is to print the token, failed: %w", p[0], err)
 	}
@@ -121,19 +125,6 @@ func (p printer) Ask(ctx context.Context, r *Request) ([]byte, error) {
 		return nil, fmt.Errorf("%s, which is to print the token, did not print one line", p[0])
 	}
 	return tokenAnswer(strings.TrimRight(lines[0], "\r"))
-}
-
-// Limited is a writer that fails when more is written to it than Left bytes.
-type Limited struct {
-	W    io.Writer
-	Left int
-}
-
-func (l *Limited) Write(b []byte) (int, error) {
-	if l.Left -= len(b); l.Left < 0 {
-		return 0, errors.New("too much output")
-	}
-	return l.W.Write(b)
 }
 
 // spawned is a program that speaks the protocol.

@@ -11,6 +11,7 @@ import (
 
 	"cratelog/cargo/policy"
 	"cratelog/client"
+	"cratelog/internal/durable"
 	"cratelog/proofcheck"
 )
 
@@ -78,25 +79,13 @@ type Logged struct {
 	Logs   []*client.Log
 }
 
-// BundleFile returns where the bundle of a crate lies in a directory of bundles.
-func BundleFile(dir, name, version string) string {
-	return File(dir, name, version, ".tlog-proof")
-}
-
-// File returns where a file about a crate lies in a directory that "cargo zkp
-// publish" writes: DIR/NAME-VERSION/NAME-VERSION.EXT.
-func File(dir, name, version, ext string) string {
-	both := name + "-" + version
-	return filepath.Join(dir, both, both+ext)
-}
-
 // Check returns nil if the very .crate is logged.
 func (l *Logged) Check(ctx context.Context, u Upload) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	var why []string
 	for _, dir := range l.Dirs {
-		b, err := ReadFile(BundleFile(dir, u.Name, u.Version), client.MaxBundleSize)
+		b, err := durable.Read(Dir(dir).File(u.Name, u.Version, ExtBundle), client.MaxBundleSize)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}

@@ -14,12 +14,14 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"cratelog/internal/durable"
 )
 
 // Identity is what a running proxy says of itself.
 //
-// Anybody on a machine can listen on a port. A proxy shows that it is its user's own
-// by a key that lies in its directory, readable by that user only: whoever asks
+// Every user of a machine can listen on a port. A proxy shows that it is its user's own
+// by a key that lies in its directory, readable by that user only: the client
 // sends a nonce, and the answer carries HMAC-SHA-256 under that key over
 // "cratelog/proxy-identity/v1\n" and a JSON list of nonce, registry, policy and whether
 // it is lasting.
@@ -47,26 +49,16 @@ var ErrNotOurs = errors.New("what listens there is not a cratelog proxy of yours
 func identityKey(dir string) ([]byte, error) {
 	path := filepath.Join(dir, keyFile)
 	key := make([]byte, keySize)
-	rand.Read(key)                         // never fails
-	f, err := os.CreateTemp(dir, ".key-*") // mode 0600
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(key)
-	// Link, unlike Rename, never replaces: of two proxies that start at one time, both
-	// use the key of the first.
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Link(f.Name(), path)
-	}
-	if err != nil && !errors.Is(err, os.ErrExist) {
+	rand.Read(key) // never fails
+	// Of two proxies that start at one time, both use the key of the first.
+	if err := durable.WriteNew(path, key, 0o600); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("the proxy's key cannot be made: %w", err)
 	}
 	return readKey(path)
 }
 
 func readKey(path string) ([]byte, error) {
-	key, err := os.ReadFile(path)
+	key, err := durable.Read(path, 1<<10)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +71,8 @@ func readKey(path string) ([]byte, error) {
 func (i Identity) mac(key []byte, nonce string) string {
 	h := hmac.New(sha256.New, key)
 	io.WriteString(h, identity)
-	json.NewEncoder(h).Encode([]any{nonce, i.Registry, i.Policy, i.Lasting}) // strings and a bool, to a hash: neither fails
+	// Strings and a bool, to a hash: neither fails.
+	json.NewEncoder(h).Encode([]any{nonce, i.Registry, i.Policy, i.Lasting})
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -119,7 +112,7 @@ func Identify(ctx context.Context, base, dir string) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w: %w", ErrNotOurs, err)
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	b, err := durable.ReadAll(resp.Body, 64<<10)
 	var a identityAnswer
 	if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(b, &a) != nil {
 		return Identity{}, ErrNotOurs

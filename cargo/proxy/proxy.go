@@ -29,10 +29,10 @@
 // no_proxy must hold 127.0.0.1.
 //
 // cargo does not ask for what it has: a crate in CARGO_HOME's registry/cache or
-// registry/src is not judged again, whoever put it there. Whoever relies on the
+// registry/src is not judged again, even if an attacker put it there. Who relies on the
 // proxy must look at those as well ("cargo zkp verify").
 //
-// Whoever can connect can read what the proxy serves. It listens on the loopback
+// Every program that can connect can read what the proxy serves. It listens on the loopback
 // interface, and takes no registry that wants a token, so that this is public
 // anyway.
 package proxy
@@ -49,6 +49,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
 
 	"cratelog/cargo/registry"
 	"cratelog/internal/h2c"
@@ -73,7 +76,7 @@ type Judge interface {
 	// Judge returns nil if a crate with these bytes may be handed out. sum is their
 	// SHA-256, which was checked, and what the registry's index lists. An error is
 	// a sentence for the person who builds; it may have a method Remedy() string
-	// that says what he can do. It is called from many goroutines.
+	// that says what they can do. It is called from many goroutines.
 	Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) error
 }
 
@@ -112,28 +115,31 @@ type Proxy struct {
 	store   *store
 	jobs    chan struct{} // one token for each crate that is worked on
 
-	ctx    context.Context // of the work, which goes on when whoever asked has gone
+	ctx    context.Context // of the work, which goes on when those who asked have gone
 	cancel context.CancelFunc
 	work   sync.WaitGroup
-	queue  chan want // to prefetch
+	queue  chan Want // to prefetch
 
-	mu      sync.Mutex // guards the three below
-	closed  bool
-	flights map[string]*flight
-	known   map[string][]want // releases, by the lower-case name of the crate
+	flights singleflight.Group         // the work on each crate
+	known   *lru.Cache[string, []Want] // releases, by the lower-case name of the crate
+
+	mu     sync.Mutex // guards closed: no work begins after it is set
+	closed bool
 }
 
-// want is a release as the index lists it.
-type want struct {
-	name, version string
-	sum           [32]byte
+// Want is a release as the index lists it, such as one that cargo will probably ask for.
+type Want struct {
+	Name, Version string
+	Sum           [32]byte
 }
 
 // New makes a proxy, and asks the registry for its configuration. Close ends it.
 func New(ctx context.Context, c Config) (*Proxy, error) {
 	base, err := url.Parse(c.Base)
-	if err != nil || base.Host == "" || strings.Trim(base.Path, "/") != "" || base.RawQuery != "" || c.Upstream == nil || c.Judge == nil || c.Dir == "" {
-		return nil, fmt.Errorf("a proxy needs a registry, a judge, a directory, and the URL of a host (not %q) where it is reached", c.Base)
+	if err != nil || base.Host == "" || strings.Trim(base.Path, "/") != "" || base.RawQuery != "" ||
+		c.Upstream == nil || c.Judge == nil || c.Dir == "" {
+		return nil, fmt.Errorf("a proxy needs a registry, a judge, a directory, and the URL of a host (not %q) where it "+
+			"is reached", c.Base)
 	}
 	c.Base = strings.TrimRight(c.Base, "/")
 	if strings.HasPrefix(c.Upstream.URL, c.Base+"/") {
@@ -160,10 +166,13 @@ func New(ctx context.Context, c Config) (*Proxy, error) {
 		return nil, err
 	}
 	if upstream.Auth {
-		return nil, fmt.Errorf("the registry %s wants a token, and the proxy would hand its crates to anybody on this machine: use \"cargo zkp verify\" for them", c.Upstream.URL)
+		return nil, fmt.Errorf("the registry %s wants a token, and the proxy would hand its crates to every user of this "+
+			"machine: use \"cargo zkp verify\" for them", c.Upstream.URL)
 	}
-	p := &Proxy{Config: c, jobs: make(chan struct{}, c.Jobs), queue: make(chan want, prefetchQueue),
-		flights: make(map[string]*flight), known: make(map[string][]want)}
+	p := &Proxy{Config: c, jobs: make(chan struct{}, c.Jobs), queue: make(chan Want, prefetchQueue)}
+	if p.known, err = lru.New[string, []Want](maxKnown); err != nil {
+		return nil, err
+	}
 	if p.store, err = openStore(filepath.Join(c.Dir, "crates"), c.CacheSize); err != nil {
 		return nil, err
 	}
@@ -202,8 +211,8 @@ func (p *Proxy) routes() http.Handler {
 	return mux
 }
 
-// guard refuses what cannot come from cargo: a web page of somebody else that a
-// browser shows under his own host's name, and the proxy itself.
+// guard refuses what cannot come from cargo: a web page that a browser
+// shows under the name of an attacker's host, and the proxy itself.
 func (p *Proxy) guard(next http.Handler, base *url.URL) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -240,7 +249,7 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug), // of connections that break
 	}
-	failed := make(chan error, 2) // buffered: nobody may be left to read it
+	failed := make(chan error, 2) // buffered: Serve reads only the first
 	go func() { failed <- server.Serve(l) }()
 	go func() { failed <- up.Serve() }()
 	select {
@@ -271,7 +280,8 @@ func Listen(address string, allowAny bool) (net.Listener, error) {
 	}
 	ip := net.ParseIP(host)
 	if !allowAny && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("%s is not a loopback address: whoever can connect to the proxy can use it, over plain http; allow it explicitly if that is wanted", address)
+		return nil, fmt.Errorf("%s is not a loopback address: every machine that can connect to the proxy can use it, "+
+			"over plain http; allow it explicitly if that is wanted", address)
 	}
 	return net.Listen("tcp", address)
 }

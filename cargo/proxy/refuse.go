@@ -46,9 +46,9 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		refuse(w, code, p.sentence(&Refusal{changed.Name, changed.Version, changed.Want, changedBytes{changed}}))
 		return
 	case r.Context().Err() != nil:
-		return // nobody listens
+		return // the client has gone
 	}
-	if code != http.StatusNotFound { // cargo asks for names that nobody has
+	if code != http.StatusNotFound { // cargo asks for names that do not exist
 		p.Log.Warn("a request failed", "path", r.URL.Path, "error", err)
 	}
 	refuse(w, code, "cratelog: "+shorten(err.Error(), maxSentence-len("cratelog: ")))
@@ -95,7 +95,7 @@ func (e changedBytes) Remedy() string {
 func (p *Proxy) sentence(no *Refusal) string {
 	head := fmt.Sprintf("cratelog refuses %s v%s: ", no.Name, no.Version)
 	more := fmt.Sprintf("More: %s/explain/%s/%s", p.Base, no.Name, no.Version)
-	if !p.Lasting { // nobody will be there to answer
+	if !p.Lasting { // it will not be there to answer
 		more = fmt.Sprintf("More: cargo zkp verify -p %s@%s", no.Name, no.Version)
 	}
 	reason, what := oneLine(no.Err.Error()), oneLine(remedy(no.Err))

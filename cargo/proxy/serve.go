@@ -77,13 +77,15 @@ func (p *Proxy) serveExplain(w http.ResponseWriter, r *http.Request) {
 	var no *Refusal
 	switch {
 	case err == nil:
-		fmt.Fprintf(w, "%s v%s is handed out.\n\nIts SHA-256 is %x, as the registry's index lists,\nand the policy accepts it.\n", name, version, sha256.Sum256(raw))
+		fmt.Fprintf(w, "%s v%s is handed out.\n\nIts SHA-256 is %x, as the registry's index lists,\n"+
+			"and the policy accepts it.\n", name, version, sha256.Sum256(raw))
 	case errors.As(err, &no):
 		fmt.Fprintf(w, "%s v%s is refused.\n\nSHA-256: %x\nReason:  %s\nRemedy:  %s\n", name, version, no.Sum,
 			indent(no.Err.Error()), indent(remedy(no.Err)))
 	default:
 		w.WriteHeader(status(err))
-		fmt.Fprintf(w, "%s v%s cannot be handed out now, and was not judged.\n\nReason:  %s\n", name, version, indent(err.Error()))
+		fmt.Fprintf(w, "%s v%s cannot be handed out now, and was not judged.\n\n"+
+			"Reason:  %s\n", name, version, indent(err.Error()))
 	}
 }
 
@@ -110,22 +112,17 @@ To build through it, "cargo zkp proxy --install" writes to .cargo/config.toml:
 // learn remembers the releases of an index file, and begins to fetch what judging
 // the newest will need. A file that cannot be read is cargo's to complain about:
 // none of its crates will be handed out.
-func (p *Proxy) learn(name string, body []byte) []want {
+func (p *Proxy) learn(name string, body []byte) []Want {
 	releases, err := registry.ParseReleases(name, body)
 	if err != nil {
 		p.Log.Warn("the index file of a crate cannot be read", "crate", name, "error", err)
 	}
-	wants := make([]want, len(releases))
+	wants := make([]Want, len(releases))
 	for i, r := range releases {
 		// The strings are copied, so that the file is not kept.
-		wants[i] = want{strings.Clone(r.Name), strings.Clone(r.Version), r.Checksum}
+		wants[i] = Want{strings.Clone(r.Name), strings.Clone(r.Version), r.Checksum}
 	}
-	p.mu.Lock()
-	if len(p.known) >= maxKnown {
-		clear(p.known)
-	}
-	p.known[strings.ToLower(name)] = wants
-	p.mu.Unlock()
+	p.known.Add(strings.ToLower(name), wants)
 	if w, ok := newest(releases); ok {
 		p.prefetch(w)
 	}
@@ -134,40 +131,32 @@ func (p *Proxy) learn(name string, body []byte) []want {
 
 // release returns what the index lists for a version. What the proxy has served
 // lately it need not ask for again.
-func (p *Proxy) release(ctx context.Context, name, version string) (want, error) {
-	p.mu.Lock()
-	wants := p.known[strings.ToLower(name)]
-	p.mu.Unlock()
+func (p *Proxy) release(ctx context.Context, name, version string) (Want, error) {
+	wants, _ := p.known.Get(strings.ToLower(name))
 	if w, err := find(wants, name, version); err == nil || !errors.Is(err, registry.ErrNotFound) {
 		return w, err
 	}
 	f, err := p.Upstream.File(ctx, name)
 	if err != nil {
-		return want{}, err
+		return Want{}, err
 	}
 	return find(p.learn(name, f.Body), name, version)
 }
 
-// forget makes release ask the registry again.
-func (p *Proxy) forget(name string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.known, strings.ToLower(name))
-}
-
-func find(wants []want, name, version string) (want, error) {
-	var found *want
+func find(wants []Want, name, version string) (Want, error) {
+	var found *Want
 	for i, w := range wants {
 		switch {
-		case w.version != version || w.name != name:
-		case found != nil && found.sum != w.sum:
-			return want{}, &Refusal{w.name, w.version, w.sum, fmt.Errorf("the registry's index lists it twice, with the checksums %x and %x", found.sum, w.sum)}
+		case w.Version != version || w.Name != name:
+		case found != nil && found.Sum != w.Sum:
+			return Want{}, &Refusal{w.Name, w.Version, w.Sum, fmt.Errorf("the registry's index lists it twice, with the "+
+				"checksums %x and %x", found.Sum, w.Sum)}
 		default:
 			found = &wants[i]
 		}
 	}
 	if found == nil {
-		return want{}, fmt.Errorf("%s v%s: %w", name, version, registry.ErrNotFound)
+		return Want{}, fmt.Errorf("%s v%s: %w", name, version, registry.ErrNotFound)
 	}
 	return *found, nil
 }

@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"cratelog/cargo/registry"
+	"cratelog/internal/durable"
 )
 
 // store keeps accepted crates in a directory, by their SHA-256. It vouches for their
@@ -40,16 +39,11 @@ func (s *store) file(sum [32]byte) string { return filepath.Join(s.dir, hex.Enco
 
 // load returns kept bytes. A file that is not what its name says is removed.
 func (s *store) load(sum [32]byte) ([]byte, bool) {
-	f, err := os.Open(s.file(sum))
-	if err != nil {
+	raw, err := durable.Read(s.file(sum), registry.MaxCrateSize)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false
 	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, registry.MaxCrateSize+1))
-	if err != nil {
-		return nil, false
-	}
-	if sha256.Sum256(raw) != sum {
+	if err != nil || sha256.Sum256(raw) != sum {
 		os.Remove(s.file(sum))
 		return nil, false
 	}
@@ -58,18 +52,9 @@ func (s *store) load(sum [32]byte) ([]byte, bool) {
 	return raw, true
 }
 
-// save keeps bytes, whole or not at all.
+// save keeps bytes.
 func (s *store) save(sum [32]byte, raw []byte) error {
-	f, err := os.CreateTemp(s.dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(raw)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), s.file(sum))
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err := durable.WriteCache(s.file(sum), raw); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -107,7 +92,9 @@ func (s *store) prune() error {
 	if s.size <= s.limit {
 		return nil
 	}
-	slices.SortFunc(files, func(a, b fs.FileInfo) int { return cmp.Compare(a.ModTime().UnixNano(), b.ModTime().UnixNano()) })
+	slices.SortFunc(files, func(a, b fs.FileInfo) int {
+		return a.ModTime().Compare(b.ModTime())
+	})
 	for _, f := range files {
 		if s.size <= s.limit*3/4 {
 			break

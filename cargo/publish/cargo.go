@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,7 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"cratelog/cargo/credential"
+	"cratelog/internal/durable"
+	"cratelog/internal/outcome"
 )
 
 // Cargo is how cargo is run.
@@ -90,8 +90,8 @@ func logOf(m map[string]json.RawMessage, where string) (string, error) {
 // metadata asks cargo for the workspace. It does not touch the network.
 func (c *Cargo) metadata(ctx context.Context) (*metadata, error) {
 	cmd := c.call(ctx, "metadata", "--format-version", "1", "--no-deps")
-	var out, said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &credential.Limited{W: &out, Left: maxMetadata}, &credential.Limited{W: &said, Left: maxSaid}
+	out, said := &durable.Buffer{Limit: maxMetadata}, &durable.Buffer{Limit: maxMetadata}
+	cmd.Stdout, cmd.Stderr = out, said
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -116,7 +116,7 @@ type Selection struct {
 // pick returns the members of a selection, those that others depend on first.
 func (m *metadata) pick(s Selection) ([]*member, error) {
 	if len(s.Exclude) > 0 && !s.Workspace {
-		return nil, Usage("--exclude can only be used with --workspace")
+		return nil, outcome.Usagef("--exclude can only be used with --workspace")
 	}
 	var picked []*member
 	matched := map[string]bool{}
@@ -139,15 +139,16 @@ func (m *metadata) pick(s Selection) ([]*member, error) {
 	}
 	for _, spec := range slices.Concat(s.Packages, s.Exclude) {
 		if !matched[spec] {
-			return nil, Usage(fmt.Sprintf("no member of the workspace at %s is named %q", m.Root, spec))
+			return nil, outcome.Usagef("no member of the workspace at %s is named %q", m.Root, spec)
 		}
 	}
 	if len(picked) == 0 {
-		return nil, Usage(fmt.Sprintf("nothing to publish: no member of the workspace at %s may be published; see \"publish\" in Cargo.toml", m.Root))
+		return nil, outcome.Usagef("nothing to publish: no member of the workspace at %s may be published; see "+
+			"\"publish\" in Cargo.toml", m.Root)
 	}
 	for _, p := range picked {
 		if !p.mayPublish() {
-			return nil, Refusal{fmt.Errorf("%s says publish = false in its Cargo.toml", p)}
+			return nil, outcome.Refusef("%s says publish = false in its Cargo.toml", p)
 		}
 	}
 	return inOrder(picked), nil

@@ -7,6 +7,7 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/cargo/credential"
+	"cratelog/internal/outcome"
 )
 
 // target is the registry that is published to.
@@ -27,7 +28,7 @@ func newTarget(s *credential.Settings, registry, index string, members []*member
 	t := &target{name: registry}
 	switch {
 	case registry != "" && index != "":
-		return nil, Usage("publish takes --registry or --index, not both")
+		return nil, outcome.Usagef("publish takes --registry or --index, not both")
 	case registry != "":
 	case index != "":
 		if t.name = s.Named(index); t.name == "" {
@@ -41,7 +42,9 @@ func newTarget(s *credential.Settings, registry, index string, members []*member
 	}
 	for _, m := range members {
 		if m.Publish != nil && !slices.Contains(m.Publish, t.name) {
-			return nil, Refusal{fmt.Errorf("%s may not be published to the registry %s: \"publish\" in its Cargo.toml lists %q\nname the registry with --registry; members of several registries are published one registry at a time", m, t.name, m.Publish)}
+			return nil, outcome.Refusef("%s may not be published to the registry %s: \"publish\" in its Cargo.toml lists %q\n"+
+				"name the registry with --registry; members of several registries are published one registry at a time",
+				m, t.name, m.Publish)
 		}
 	}
 	if t.index == "" {
@@ -68,9 +71,10 @@ func (t *target) registryFlags() []string {
 // stands behind the others in the list of all registries', so that cargo asks it
 // first, and then the others. A private registry needs the former: if that list names
 // one provider, ours stands in front of that one.
-func (t *target) guard(s *credential.Settings, program, exactly, token string, env func(string) string) ([]string, error) {
+func (t *target) guard(s *credential.Settings, program, exactly, token string,
+	env func(string) string) ([]string, error) {
 	if token != "" {
-		// cargo asks nobody if it is given --token.
+		// cargo does not ask if it is given --token.
 		t.env = []string{credential.TokenVariable(t.name) + "=" + token}
 	}
 	known, err := s.Registry(t.name)
@@ -91,7 +95,9 @@ func (t *target) guard(s *credential.Settings, program, exactly, token string, e
 	case len(all) == 1:
 		words = all[0]
 	default:
-		return nil, Refusal{fmt.Errorf("the registry %s demands a token for reading, and registry.global-credential-providers lists several providers\nname the one that gives its token as credential-provider in [registries.%s] of cargo's configuration", t.name, t.name)}
+		return nil, outcome.Refusef("the registry %s demands a token for reading, and "+
+			"registry.global-credential-providers lists several providers\nname the one that gives its token as "+
+			"credential-provider in [registries.%s] of cargo's configuration", t.name, t.name)
 	}
 	if words != nil {
 		if token != "" {
@@ -113,7 +119,9 @@ func (t *target) guard(s *credential.Settings, program, exactly, token string, e
 			config(key+".credential-provider", value)...), nil
 	}
 	if env(credential.GlobalVariable) != "" {
-		return nil, Refusal{fmt.Errorf("the environment sets %s, whose providers cargo would ask before ours, so what it uploads could not be held to what was proved\nset registry.global-credential-providers in cargo's configuration in its place", credential.GlobalVariable)}
+		return nil, outcome.Refusef("the environment sets %s, whose providers cargo would ask before ours, so what it "+
+			"uploads could not be held to what was proved\nset registry.global-credential-providers in cargo's configuration "+
+			"instead", credential.GlobalVariable)
 	}
 	list := []string{alias}
 	if token != "" || len(all) == 0 {

@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"cratelog/cargo"
 	"cratelog/cargo/credential"
 	"cratelog/client"
+	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
 )
 
@@ -26,7 +28,7 @@ func (r *run) look(ctx context.Context) (err error) {
 	for _, m := range members {
 		r.jobs = append(r.jobs, &job{member: m})
 	}
-	r.store = store(filepath.Join(r.meta.TargetDir, "zkp"))
+	r.store = store{credential.Dir(filepath.Join(r.meta.TargetDir, "zkp"))}
 	if r.settings, err = credential.ReadSettings(r.Cargo.Dir, r.Home, os.Getenv); err != nil {
 		return err
 	}
@@ -50,10 +52,11 @@ func (r *run) loadPolicy() error {
 	r.Policy.Root, r.Policy.Metadata = ws.Root, ws.Policy
 	p, err := r.Policy.Load()
 	if err != nil {
-		return Usage(err.Error())
+		return outcome.Misuse(err)
 	}
 	if len(p.Trust) == 0 {
-		r.Report.Warn("no trust file says which log and witnesses to believe, so the log's answer is not verified; name one with --trust FILE")
+		r.Report.Warn("no trust file says which log and witnesses to believe, so the log's answer is not verified; name " +
+			"one with --trust FILE")
 		return nil
 	}
 	r.reader, err = credential.NewReader(p)
@@ -89,11 +92,15 @@ func (r *run) findLog(members []*member) error {
 	slices.Sort(urls)
 	switch urls = slices.Compact(urls); {
 	case len(urls) == 1:
-		r.log = &client.Log{URL: urls[0], UserAgent: r.UserAgent}
+		r.log = &client.Log{URL: urls[0], UserAgent: r.UserAgent, OnWait: func(wait time.Duration) {
+			r.Report.Status("Waiting", "the log is busy; again in %v", wait)
+		}}
 	case len(urls) > 1:
-		return Usage(fmt.Sprintf("which log is to hold the entries? Several are named: %s; choose one with --log URL", strings.Join(urls, ", ")))
+		return outcome.Usagef("which log is to hold the entries? Several are named: %s; choose one with --log URL",
+			strings.Join(urls, ", "))
 	case !r.DryRun:
-		return Usage("which log is to hold the entries? Pass --log URL, or write log = \"URL\" under [package.metadata.zkp] or [workspace.metadata.zkp] in Cargo.toml")
+		return outcome.Usagef("which log is to hold the entries? Pass --log URL, or write log = \"URL\" under " +
+			"[package.metadata.zkp] or [workspace.metadata.zkp] in Cargo.toml")
 	}
 	return nil
 }

@@ -34,19 +34,11 @@ import (
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/durable"
+	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
 	"cratelog/prover"
 )
-
-// A Refusal is an error that is an answer: a check was made, and failed.
-type Refusal struct{ error }
-
-func (r Refusal) Unwrap() error { return r.error }
-
-// Usage is a mistake in what the caller asked for.
-type Usage string
-
-func (u Usage) Error() string { return string(u) }
 
 // A Reporter tells a person what is going on, in cargo's manner.
 type Reporter interface {
@@ -54,6 +46,15 @@ type Reporter interface {
 	Warn(format string, args ...any)
 	// Steps returns a progress to hand to the prover; done ends the last step.
 	Steps() (p prover.Progress, done func())
+}
+
+// A Prover makes proofs.
+type Prover interface {
+	// Program returns the id of the program that would prove a plan. It refuses
+	// one that none can.
+	Program(p *prover.Plan) ([32]byte, error)
+	// Prove makes the entry of a plan.
+	Prove(ctx context.Context, p *prover.Plan, progress prover.Progress) (*entry.Entry, error)
 }
 
 // Config says what to publish, and how.
@@ -91,8 +92,7 @@ type Config struct {
 	Report    Reporter
 }
 
-// Run publishes. Errors are a Usage, a Refusal, or say what could not be done; what
-// was done until then is kept.
+// Run publishes. Its errors are marked with their outcome; what was done until then is kept.
 func Run(ctx context.Context, cfg Config) error {
 	r := &run{Config: cfg}
 	defer r.repos.close()
@@ -141,13 +141,14 @@ func (r *run) pack(ctx context.Context) error {
 			return err
 		}
 		if dirty := dirtyFiles(ctx, r.meta.Root); dirty != "" {
-			return Refusal{fmt.Errorf("cargo package failed (%w), and not everything is committed:\n%s\na proof shows that a .crate is what a commit says, so commit first; --allow-dirty is no way around it", err, dirty)}
+			return outcome.Refusef("cargo package failed (%w), and not everything is committed:\n%s\n"+
+				"a proof shows that a .crate is what a commit says, so commit first; --allow-dirty is no way around it", err, dirty)
 		}
 		return fmt.Errorf("cargo package failed (%w); nothing was proved or published", err)
 	}
 	for _, j := range r.jobs {
 		path := filepath.Join(r.meta.TargetDir, "package", j.Name+"-"+j.Version+".crate")
-		raw, err := credential.ReadFile(path, crate.DefaultLimits.Compressed)
+		raw, err := durable.Read(path, crate.DefaultLimits.Compressed)
 		if err != nil {
 			return fmt.Errorf("cargo package left no .crate for %s: %w", j.member, err)
 		}
@@ -167,7 +168,8 @@ func (r *run) compare(ctx context.Context) error {
 		if j.program, err = r.Prover.Program(plan); err != nil {
 			return named(j.member, err)
 		}
-		r.Report.Status("Compared", "%s with commit %x: %d files, %d SHA-1 blocks", j.member, plan.Claim.Commit, files, plan.Blocks)
+		r.Report.Status("Compared", "%s with commit %x: %d files, %d SHA-1 blocks", j.member, plan.Claim.Commit, files,
+			plan.Blocks)
 		for _, f := range plan.Claim.Unproven {
 			if f != "Cargo.lock" {
 				r.Report.Warn("%s: %s is not proven: the commit does not have it in this form", j.member, f)
@@ -176,19 +178,18 @@ func (r *run) compare(ctx context.Context) error {
 		if err := r.checkPushed(ctx, j, top); err != nil {
 			return err
 		}
-		if err := r.store.save(j.member, extCrate, j.raw); err != nil {
+		if err := r.store.save(j.member, credential.ExtCrate, j.raw); err != nil {
 			return err
 		}
 		j.published, err = r.listed(ctx, j, r.target.index)
-		var refused Refusal
-		if errors.As(err, &refused) {
+		if outcome.Of(err) == outcome.Refused {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkPushed asks whether anybody else can look at the commit.
+// checkPushed asks whether readers can look at the commit.
 func (r *run) checkPushed(ctx context.Context, j *job, top string) error {
 	commit := j.plan.Claim.Commit
 	published, known, err := prover.Published(ctx, top, commit)
@@ -198,7 +199,9 @@ func (r *run) checkPushed(ctx context.Context, j *job, top string) error {
 	case err != nil || !known:
 		r.Report.Warn("whether commit %x was pushed cannot be told: %s has no remote, or not its whole history", commit, top)
 	case !published && !r.Unpushed:
-		return Refusal{fmt.Errorf("%s: no remote branch or tag that this repository knows contains commit %x: once it is logged everybody can see that it was proved, and nobody could look at it\npush it first, or pass --unpushed to go on", j.member, commit)}
+		return outcome.Refusef("%s: no remote branch or tag that this repository knows contains commit %x: once it is "+
+			"logged, readers see that it was proved and cannot look at it\npush it first, or pass --unpushed to go "+
+			"on", j.member, commit)
 	case !published:
 		r.Report.Warn("%s: no remote branch that this repository knows contains commit %x", j.member, commit)
 	}
@@ -209,10 +212,11 @@ func (r *run) checkPushed(ctx context.Context, j *job, top string) error {
 func (r *run) logged(ctx context.Context) error {
 	for _, j := range r.jobs {
 		if err := r.useBundle(j, r.store.bundle(j.member)); err == nil {
-			r.Report.Status("Fresh", "%s is logged, as the bundle in %s shows", j.member, r.store.file(j.member, extBundle))
+			r.Report.Status("Fresh", "%s is logged, as the bundle in %s shows", j.member, r.store.file(j.member,
+				credential.ExtBundle))
 			continue
 		}
-		r.store.remove(j.member, extBundle)
+		r.store.remove(j.member, credential.ExtBundle)
 		if r.log == nil {
 			continue
 		}
@@ -224,10 +228,10 @@ func (r *run) logged(ctx context.Context) error {
 			return fmt.Errorf("the log at %s cannot be asked: %w\nnothing was logged or published", r.log.URL, err)
 		}
 		if err := r.useBundle(j, b); err != nil {
-			return Refusal{fmt.Errorf("%s: the log at %s has an entry for this version already: %w", j.member, r.log.URL, err)}
+			return outcome.Refusef("%s: the log at %s has an entry for this version already: %w", j.member, r.log.URL, err)
 		}
 		r.Report.Status("Fresh", "%s is logged already", j.member)
-		if err := r.store.save(j.member, extBundle, b); err != nil {
+		if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {
 			return err
 		}
 	}
@@ -248,7 +252,8 @@ func (r *run) useBundle(j *job, bundle []byte) error {
 		return err
 	}
 	if e.Subject != j.plan.Subject {
-		return fmt.Errorf("it is about another .crate, with SHA-256 %x; cargo packages %x now\na version is logged once: publish those bytes, or a new version", e.Subject.SHA256, j.plan.Subject.SHA256)
+		return fmt.Errorf("it is about another .crate, with SHA-256 %x; cargo packages %x now\n"+
+			"a version is logged once: publish those bytes, or a new version", e.Subject.SHA256, j.plan.Subject.SHA256)
 	}
 	same, err := sameStatement(e, &entry.Entry{Subject: j.plan.Subject, Claim: j.plan.Claim})
 	if err != nil {
@@ -314,7 +319,7 @@ func (r *run) proveOne(ctx context.Context, j *job) (err error) {
 	if j.entryBytes, err = j.entry.Marshal(); err != nil {
 		return err
 	}
-	if err := r.store.save(j.member, extEntry, j.entryBytes); err != nil {
+	if err := r.store.save(j.member, credential.ExtEntry, j.entryBytes); err != nil {
 		return err
 	}
 	r.Report.Status("Proved", "%s in %.1f s%s", j.member, time.Since(begin).Seconds(), peakMemory())
@@ -324,7 +329,7 @@ func (r *run) proveOne(ctx context.Context, j *job) (err error) {
 // submit hands to the log what it does not have, and verifies its answers.
 func (r *run) submit(ctx context.Context) error {
 	if r.DryRun {
-		r.Report.Status("Finished", "dry run: nothing was logged or published; proofs are kept in %s", r.store)
+		r.Report.Status("Finished", "dry run: nothing was logged or published; proofs are kept in %s", r.store.Dir)
 		return nil
 	}
 	for _, j := range r.jobs {
@@ -332,23 +337,22 @@ func (r *run) submit(ctx context.Context) error {
 			continue
 		}
 		r.Report.Status("Submitting", "%s to %s", j.member, r.log.URL)
-		b, err := Submit(ctx, r.log, j.entryBytes, j.raw, func(wait time.Duration) {
-			r.Report.Status("Waiting", "the log is busy; again in %v", wait)
-		})
+		b, err := Submit(ctx, r.log, j.entryBytes, j.raw)
 		if err != nil {
 			return named(j.member, err)
 		}
 		if err := r.useBundle(j, b); err != nil {
-			return Refusal{fmt.Errorf("%s: the log's answer is not to be believed: %w\nnothing was published", j.member, err)}
+			return outcome.Refusef("%s: the log's answer cannot be believed: %w\nnothing was published", j.member, err)
 		}
-		if err := r.store.save(j.member, extBundle, b); err != nil {
+		if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {
 			return err
 		}
 		p, err := client.ParseProof(b)
 		if err != nil {
 			return err
 		}
-		r.Report.Status("Logged", "%s as entry %d; bundle in %s", j.member, p.Index, r.store.file(j.member, extBundle))
+		r.Report.Status("Logged", "%s as entry %d; bundle in %s", j.member, p.Index, r.store.file(j.member,
+			credential.ExtBundle))
 	}
 	return nil
 }

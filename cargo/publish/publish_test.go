@@ -59,7 +59,7 @@ func TestWhatWasKeptIsCheckedAndMadeAgainIfItIsBroken(t *testing.T) {
 	s.push()
 	s.mustRun(func(c *Config) { c.DryRun = true })
 	kept := func(ext string) string {
-		return credential.File(filepath.Join(s.dir, "target", "zkp"), "hello-publish", "0.1.0", ext)
+		return credential.Dir(filepath.Join(s.dir, "target", "zkp")).File("hello-publish", "0.1.0", ext)
 	}
 	flip := func(name string, at int) {
 		t.Helper()
@@ -71,7 +71,7 @@ func TestWhatWasKeptIsCheckedAndMadeAgainIfItIsBroken(t *testing.T) {
 		s.write(name, string(b))
 	}
 	for i, at := range []int{0, 40, -1} {
-		flip(kept(extEntry), at)
+		flip(kept(credential.ExtEntry), at)
 		s.mustRun(func(c *Config) { c.DryRun = true })
 		if s.forger.made != i+2 {
 			t.Errorf("the entry, byte %d flipped: %d proofs were made", at, s.forger.made)
@@ -80,7 +80,7 @@ func TestWhatWasKeptIsCheckedAndMadeAgainIfItIsBroken(t *testing.T) {
 	s.mustRun(func(c *Config) { c.LogOnly = true })
 	made := s.forger.made
 	for _, at := range []int{0, 100, -3} {
-		flip(kept(extBundle), at)
+		flip(kept(credential.ExtBundle), at)
 		if said := s.mustRun(func(c *Config) { c.LogOnly = true }); !strings.Contains(said, "is logged already") {
 			t.Errorf("the bundle, byte %d flipped: %s", at, said)
 		}

@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +12,7 @@ import (
 
 	"cratelog/cargo/credential"
 	"cratelog/client"
+	"cratelog/internal/outcome"
 )
 
 func nothing(*Config) {}
@@ -105,8 +105,7 @@ func TestALogThatIsDownOrLiesStopsEverything(t *testing.T) {
 	s.pkg("", "hello-publish", "0.1.0", "")
 	s.push()
 	_, err := s.run(func(c *Config) { c.Log = "http://127.0.0.1:1" })
-	var refusal Refusal
-	if err == nil || errors.As(err, &refusal) || !strings.Contains(err.Error(), "the log at http://127.0.0.1:1 cannot be asked") {
+	if outcome.Of(err) != outcome.Unchecked || !strings.Contains(err.Error(), "the log at http://127.0.0.1:1 cannot be asked") {
 		t.Errorf("log down: %v", err)
 	}
 	if s.forger.made != 0 {
@@ -116,9 +115,9 @@ func TestALogThatIsDownOrLiesStopsEverything(t *testing.T) {
 	elsewhere := newSite(t)
 	elsewhere.dir, elsewhere.home = s.dir, s.home
 	t.Setenv("CARGO_HOME", s.home)
-	s.refused(func(c *Config) { c.Log = elsewhere.world.URL }, "the log's answer is not to be believed", "nothing was published")
+	s.refused(func(c *Config) { c.Log = elsewhere.world.URL }, "the log's answer cannot be believed", "nothing was published")
 	// A reader who does not accept what anybody can forge.
-	s.refused(func(c *Config) { c.Policy.Development = false }, "the log's answer is not to be believed", "--development")
+	s.refused(func(c *Config) { c.Policy.Development = false }, "the log's answer cannot be believed", "--development")
 	if s.arrived() != nil {
 		t.Error("something was published")
 	}
@@ -364,10 +363,9 @@ func TestOnlyTheLogsOwnRefusalIsAnAnswer(t *testing.T) {
 	s := newSite(t)
 	for status, refused := range map[int]bool{400: true, 404: true, 409: true, 422: true, 429: false, 500: false, 503: false} {
 		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) }))
-		_, err := Submit(t.Context(), &client.Log{URL: front.URL}, []byte("entry"), []byte("crate"), nil)
+		_, err := Submit(t.Context(), &client.Log{URL: front.URL}, []byte("entry"), []byte("crate"))
 		front.Close()
-		var refusal Refusal
-		if errors.As(err, &refusal) != refused {
+		if (outcome.Of(err) == outcome.Refused) != refused {
 			t.Errorf("%d: %v", status, err)
 		}
 	}

@@ -5,64 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/internal/outcome"
 )
-
-const (
-	maxTries = 6                // of a submission to a busy log
-	maxWait  = 10 * time.Minute // between two of them
-)
-
-// waiting is how long a submission waits for a busy log; tests replace it.
-type waiting func(ctx context.Context, d time.Duration) error
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
 
 // Submit hands an entry and its .crate to a log and returns the bundle, which must
-// still be verified. A log that answers 429 or 503 and says when to come back is
-// asked again then, several times; say is told of each wait. A refusal is a Refusal.
-func Submit(ctx context.Context, log *client.Log, entryBytes, raw []byte, say func(wait time.Duration)) ([]byte, error) {
-	return submit(ctx, log, entryBytes, raw, say, sleep)
-}
-
-func submit(ctx context.Context, log *client.Log, entryBytes, raw []byte, say func(time.Duration), wait waiting) ([]byte, error) {
-	for try := 1; ; try++ {
-		b, err := log.Submit(ctx, entryBytes, raw)
-		var refused *client.SubmitError
-		if !errors.As(err, &refused) {
-			return b, err
-		}
-		busy := refused.Status == http.StatusTooManyRequests || refused.Status >= 500
-		if !busy {
-			return nil, Refusal{refusedWhy(refused)}
-		}
-		if refused.Status != http.StatusTooManyRequests && refused.Status != http.StatusServiceUnavailable ||
-			refused.RetryAfter == 0 || refused.RetryAfter > maxWait || try == maxTries {
-			return nil, fmt.Errorf("%w\nnothing is lost: run the same command again later", err)
-		}
-		say(refused.RetryAfter)
-		if err := wait(ctx, refused.RetryAfter); err != nil {
-			return nil, err
-		}
+// still be verified. It marks a refusal with outcome.Refused.
+func Submit(ctx context.Context, log *client.Log, entryBytes, raw []byte) ([]byte, error) {
+	b, err := log.Submit(ctx, entryBytes, raw)
+	var refused *client.SubmitError
+	switch {
+	case !errors.As(err, &refused):
+		return b, err
+	case refused.Status == http.StatusTooManyRequests || refused.Status >= 500:
+		return nil, fmt.Errorf("%w\nnothing is lost: run the same command again later", err)
 	}
+	return nil, outcome.Refuse(refusedWhy(refused))
 }
 
 // refusedWhy adds what to do to a log's refusal.
 func refusedWhy(e *client.SubmitError) error {
 	if e.Status == http.StatusConflict {
-		return fmt.Errorf("%w\nthe log holds another .crate of this version, as entry %d, and a version is logged once: publish those bytes, or a new version", e, e.Index)
+		return fmt.Errorf("%w\nthe log holds another .crate of this version, as entry %d, and a version is logged once: "+
+			"publish those bytes, or a new version", e, e.Index)
 	}
 	return e
 }

@@ -11,6 +11,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/credential"
 	"cratelog/cargo/registry"
+	"cratelog/internal/outcome"
 )
 
 // upload has cargo upload every crate that the registry does not have, those that
@@ -48,7 +49,8 @@ func (r *run) upload(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return err
 			}
-			return fmt.Errorf("cargo publish failed for %s (%w)\nit is logged, and nothing is lost: run the same command again, and it goes on here", j.member, err)
+			return fmt.Errorf("cargo publish failed for %s (%w)\nit is logged, and nothing is lost: run the same command "+
+				"again, and it goes on here", j.member, err)
 		}
 		if err := r.confirm(ctx, j, exactly); err != nil {
 			return err
@@ -59,7 +61,7 @@ func (r *run) upload(ctx context.Context) error {
 
 // allow writes the file of what may be uploaded.
 func (r *run) allow() (credential.Exactly, error) {
-	f, err := os.CreateTemp(string(r.store), "uploading-*")
+	f, err := os.CreateTemp(string(r.store.Dir), "uploading-*")
 	if err != nil {
 		return "", err
 	}
@@ -77,18 +79,19 @@ func (r *run) confirm(ctx context.Context, j *job, exactly credential.Exactly) e
 	sum := j.plan.Subject.SHA256
 	index, asked := exactly.Asked(j.Name, j.Version, sum)
 	if !asked {
-		r.Report.Warn("cargo uploaded %s without asking whether these are the bytes that were logged: something in its configuration or environment took the place of our credential provider", j.member)
+		r.Report.Warn("cargo uploaded %s without asking whether these are the bytes that were logged: something in its "+
+			"configuration or environment took the place of our credential provider", j.member)
 	}
 	if index == "" {
 		index = r.target.index
 	}
 	listed, err := r.listed(ctx, j, index)
-	var refused Refusal
 	switch {
-	case errors.As(err, &refused):
+	case outcome.Of(err) == outcome.Refused:
 		return err
 	case !asked && !listed:
-		return fmt.Errorf("%s: nothing shows that what was uploaded is what was logged (SHA-256 %x); look it up in the registry's index", j.member, sum)
+		return fmt.Errorf("%s: nothing shows that what was uploaded is what was logged (SHA-256 %x); look it up in the "+
+			"registry's index", j.member, sum)
 	case !asked:
 	case err != nil:
 		r.Report.Warn("%s: the registry's index was not compared: %v", j.member, err)
@@ -100,7 +103,7 @@ func (r *run) confirm(ctx context.Context, j *job, exactly credential.Exactly) e
 	return nil
 }
 
-// listed says whether the registry lists these bytes for the version. It is a Refusal
+// listed says whether the registry lists these bytes for the version. It refuses
 // if it lists others; another error says that it cannot be told.
 func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
 	if r.target.name == cargo.DefaultSource && r.target.index == "" {
@@ -140,10 +143,11 @@ func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, Refusal{fmt.Errorf("%s: %w", j.member, err)}
+		return false, outcome.Refusef("%s: %w", j.member, err)
 	}
 	if found.Checksum != j.plan.Subject.SHA256 {
-		return false, Refusal{fmt.Errorf("the registry lists %s with SHA-256 %x, and cargo packages %x: this version is published already, with other bytes\npublish a new version", j.member, found.Checksum, j.plan.Subject.SHA256)}
+		return false, outcome.Refusef("the registry lists %s with SHA-256 %x, and cargo packages %x: this version is "+
+			"published already, with other bytes\npublish a new version", j.member, found.Checksum, j.plan.Subject.SHA256)
 	}
 	return true, nil
 }

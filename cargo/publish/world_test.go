@@ -19,6 +19,7 @@ import (
 	"cratelog/internal/fixture"
 	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
+	"cratelog/internal/outcome"
 	"cratelog/internal/registrytest"
 	"cratelog/prover"
 )
@@ -160,8 +161,7 @@ func (s *site) mustRun(edit ...func(*Config)) string {
 func (s *site) refused(edit func(*Config), words ...string) {
 	s.t.Helper()
 	_, err := s.run(edit)
-	var refusal Refusal
-	if !errors.As(err, &refusal) {
+	if outcome.Of(err) != outcome.Refused {
 		s.t.Errorf("not refused: %v", err)
 	}
 	for _, w := range words {
@@ -176,7 +176,7 @@ func (s *site) refused(edit func(*Config), words ...string) {
 func (s *site) arrived() (names []string) {
 	s.t.Helper()
 	for _, p := range s.reg.Published() {
-		bundle, err := os.ReadFile(credential.BundleFile(filepath.Join(s.dir, "target", "zkp"), p.Name, p.Version))
+		bundle, err := os.ReadFile(credential.Dir(filepath.Join(s.dir, "target", "zkp")).File(p.Name, p.Version, credential.ExtBundle))
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -5,8 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"os"
 	"path/filepath"
+
+	"cratelog/internal/durable"
 )
 
 // Cached is an index file with the validators under which it was served.
@@ -44,7 +45,7 @@ func (d DirCache) file(url string) string {
 
 // Load reads what was stored for a URL.
 func (d DirCache) Load(url string) (Cached, bool) {
-	b, err := os.ReadFile(d.file(url))
+	b, err := durable.Read(d.file(url), 2*MaxIndexSize)
 	if err != nil {
 		return Cached{}, false
 	}
@@ -57,20 +58,11 @@ func (d DirCache) Load(url string) (Cached, bool) {
 	return Cached{ETag: h.ETag, LastModified: h.LastModified, Body: body}, true
 }
 
-// Store keeps an answer. A failure is not one of the caller's: the file is then
-// fetched again.
+// Store keeps an answer. If it fails, the file is fetched again.
 func (d DirCache) Store(url string, c Cached) {
 	sum := sha256.Sum256(c.Body)
 	head, err := json.Marshal(cacheHead{url, c.ETag, c.LastModified, hex.EncodeToString(sum[:])})
-	if err != nil || os.MkdirAll(string(d), 0o755) != nil {
-		return
-	}
-	f, err := os.CreateTemp(string(d), ".new-*")
-	if err != nil {
-		return
-	}
-	_, err = f.Write(append(append(head, '\n'), c.Body...))
-	if cerr := f.Close(); err != nil || cerr != nil || os.Rename(f.Name(), d.file(url)) != nil {
-		os.Remove(f.Name())
+	if err == nil {
+		_ = durable.WriteCache(d.file(url), append(append(head, '\n'), c.Body...))
 	}
 }

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
+
+	"cratelog/internal/durable"
 )
 
 // Download fetches the .crate of a release and returns it if its SHA-256 is sum;
@@ -32,7 +33,7 @@ func (x *Index) Download(ctx context.Context, name, version string, sum [sha256.
 		return nil, fmt.Errorf("%s v%s: %w", name, version, err)
 	}
 	defer resp.Body.Close()
-	raw, err := readLimited(resp.Body, MaxCrateSize, address)
+	raw, err := read(resp, MaxCrateSize)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func (x *Index) file(ctx context.Context, path string, limit int64) ([]byte, err
 		return nil, err
 	}
 	defer resp.Body.Close()
-	return readLimited(resp.Body, limit, address)
+	return read(resp, limit)
 }
 
 // cachedFile fetches a file of the index, or takes it from the cache if the
@@ -103,7 +104,7 @@ func (x *Index) cachedFile(ctx context.Context, path string, limit int64) (Cache
 	if resp.StatusCode == http.StatusNotModified {
 		return old, nil
 	}
-	body, err := readLimited(resp.Body, limit, address)
+	body, err := read(resp, limit)
 	if err != nil {
 		return Cached{}, err
 	}
@@ -131,7 +132,8 @@ func (x *Index) address(path string) (string, error) {
 
 // get makes one request and returns the answer if it is a success, or "not
 // modified" to a request that asked for that.
-func (x *Index) get(ctx context.Context, address string, h http.Header, token string, sameHost bool) (*http.Response, error) {
+func (x *Index) get(ctx context.Context, address string, h http.Header, token string,
+	sameHost bool) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, fmt.Errorf("the registry's URL: %w", err)
@@ -184,7 +186,8 @@ func (x *Index) client(sameHost bool) *http.Client {
 		case len(via) > maxRedirects:
 			return fmt.Errorf("more than %d redirects", maxRedirects)
 		case sameHost && r.URL.Host != first.Host:
-			return fmt.Errorf("the registry's index redirects to another host, %s: if that is right, configure its URL", r.URL.Host)
+			return fmt.Errorf("the registry's index redirects to another host, %s: if that is right, configure its URL",
+				r.URL.Host)
 		case first.Scheme == "https" && r.URL.Scheme != "https":
 			return errors.New("the registry redirects from https to plain http")
 		}
@@ -203,18 +206,11 @@ func newTransport() *http.Transport {
 	return t
 }
 
-// readLimited reads a body of at most limit bytes.
-func readLimited(r io.Reader, limit int64, address string) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+// read reads a body of at most limit bytes.
+func read(resp *http.Response, limit int64) ([]byte, error) {
+	b, err := durable.ReadAll(resp.Body, limit)
 	if err != nil {
-		return nil, fmt.Errorf("the registry's answer broke off: %w", err)
-	}
-	if int64(len(b)) > limit {
-		u, err := url.Parse(address)
-		if err != nil {
-			return nil, err
-		}
-		return nil, fmt.Errorf("the registry's answer to %s is larger than %d bytes", u.Redacted(), limit)
+		return nil, fmt.Errorf("the registry's answer to %s: %w", resp.Request.URL.Redacted(), err)
 	}
 	return b, nil
 }

@@ -130,7 +130,7 @@ func parseRelease(line []byte) (Release, error) {
 	}
 	b, err := hex.DecodeString(sum)
 	if err != nil || len(b) != len(r.Checksum) {
-		return r, fmt.Errorf("cksum %q is no SHA-256 in hex", sum[:min(len(sum), 80)])
+		return r, fmt.Errorf("cksum %q is not a SHA-256 in hex", sum[:min(len(sum), 80)])
 	}
 	r.Checksum = [32]byte(b)
 	return r, entry.CheckName(r.Name)
@@ -141,10 +141,10 @@ func parseRelease(line []byte) (Release, error) {
 func object(b []byte) (map[string]json.RawMessage, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(b, &fields); err != nil {
-		return nil, fmt.Errorf("it is no JSON object: %w", err)
+		return nil, fmt.Errorf("it is not a JSON object: %w", err)
 	}
 	if fields == nil {
-		return nil, errors.New("it is no JSON object")
+		return nil, errors.New("it is not a JSON object")
 	}
 	return fields, nil
 }

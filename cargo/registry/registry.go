@@ -57,7 +57,7 @@ const (
 // ErrNotFound: the registry has no such crate, release or file.
 var ErrNotFound = errors.New("the registry does not have it")
 
-// Index is the way to one registry. What it returns is bounded; of what it returns
+// Index is a client for one registry. What it returns is bounded; of what it returns
 // only a .crate's checksum is checked. It is safe for concurrent use, and must not
 // be copied once it is used.
 type Index struct {
@@ -110,7 +110,8 @@ type ChecksumError struct {
 }
 
 func (e *ChecksumError) Error() string {
-	return fmt.Sprintf("the registry served other bytes for %s v%s: SHA-256 %x, expected %x (%s)", e.Name, e.Version, e.Got, e.Want, e.URL)
+	return fmt.Sprintf("the registry served other bytes for %s v%s: SHA-256 %x, expected %x (%s)", e.Name, e.Version,
+		e.Got, e.Want, e.URL)
 }
 
 // Path returns where a crate's file is in the index: 1/a, 2/ab, 3/a/abc or
@@ -132,14 +133,15 @@ func prefix(name string) string {
 }
 
 // Find returns the one release of a version. A version that the index lists with
-// two checksums is an error: nobody can say which one is meant.
+// two checksums is an error: which one is meant is not known.
 func Find(releases []Release, version string) (Release, error) {
 	var found *Release
 	for i, r := range releases {
 		switch {
 		case r.Version != version:
 		case found != nil && found.Checksum != r.Checksum:
-			return Release{}, fmt.Errorf("the registry's index lists %s v%s twice, with the checksums %x and %x", r.Name, version, found.Checksum, r.Checksum)
+			return Release{}, fmt.Errorf("the registry's index lists %s v%s twice, with the checksums %x and %x", r.Name,
+				version, found.Checksum, r.Checksum)
 		default:
 			found = &releases[i]
 		}
@@ -158,7 +160,8 @@ func CheckURL(s string, allowHTTP bool) error {
 	if err != nil {
 		return fmt.Errorf("the registry's index URL: %w", err)
 	}
-	if u.Opaque != "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || !strings.HasSuffix(u.Path, "/") {
+	if u.Opaque != "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" ||
+		!strings.HasSuffix(u.Path, "/") {
 		return fmt.Errorf("the registry's index URL %q is not a URL without user, query and fragment that ends in '/'", s)
 	}
 	return checkHost(u, allowHTTP)
@@ -170,7 +173,8 @@ func checkHost(u *url.URL, allowHTTP bool) error {
 	case u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
 		return fmt.Errorf("the registry's URL %q is not an absolute http or https URL", u.Redacted())
 	case u.Scheme == "http" && !allowHTTP && !loopback(u.Hostname()):
-		return fmt.Errorf("the registry's URL %q is plain http to another machine: use https, or allow http explicitly", u.Redacted())
+		return fmt.Errorf("the registry's URL %q is plain http to another machine: use https, or allow http explicitly",
+			u.Redacted())
 	}
 	return nil
 }

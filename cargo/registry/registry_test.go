@@ -356,10 +356,10 @@ func TestEveryBodyIsBounded(t *testing.T) {
 	}))
 	defer endless.Close()
 	x := &Index{URL: endless.URL + "/"}
-	if _, err := x.Config(context.Background()); err == nil || !strings.Contains(err.Error(), "larger than 65536 bytes") {
+	if _, err := x.Config(context.Background()); err == nil || !strings.Contains(err.Error(), "more than 65536 bytes") {
 		t.Errorf("config.json: %v", err)
 	}
-	if _, err := x.Releases(context.Background(), "ab"); err == nil || !strings.Contains(err.Error(), "larger than 33554432 bytes") {
+	if _, err := x.Releases(context.Background(), "ab"); err == nil || !strings.Contains(err.Error(), "more than 33554432 bytes") {
 		t.Errorf("an index file: %v", err)
 	}
 }

@@ -52,7 +52,8 @@ func DefaultIndex(home string) (string, error) {
 			return "https://" + host + "/", nil
 		}
 	}
-	return "", fmt.Errorf("%w: cargo has not used its default registry on this machine; pass the index with --index URL, or run \"cargo fetch\" once without the proxy", ErrNoIndex)
+	return "", fmt.Errorf("%w: cargo has not used its default registry on this machine; pass the index with --index "+
+		"URL, or run \"cargo fetch\" once without the proxy", ErrNoIndex)
 }
 
 // hostName says whether a string is a host's name in lower case, with a dot.

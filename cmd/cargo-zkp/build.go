@@ -15,6 +15,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/proxy"
 	"cratelog/cargo/verdict"
+	"cratelog/internal/outcome"
 )
 
 // wrapped are the verbs of cargo that "cargo zkp" runs behind a proxy of its own.
@@ -30,14 +31,14 @@ Options, before "--"; all others are cargo's:
   --zkp-policy FILE    what must be proven and whom to believe (default: the nearest zkp.toml)
   --zkp-trust FILE     logs and witnesses to believe, instead of the policy's; may be repeated
   --zkp-program FILE   a program to accept, instead of the policy's; may be repeated
-  --zkp-development    accept proofs made with UNSAFE development keys, which anybody can forge
+  --zkp-development    accept proofs made with UNSAFE development keys, which anyone can forge
   --zkp-index URL      sparse index of the real registry (default: what cargo is configured to use)
   --zkp-rehash         compare all unpacked sources again
 
 The exit code is cargo's, and 1, 2 or 3 as for all verbs if cargo was not run.
 `
 
-// cargoExit is the exit code of a cargo that has said itself what is wrong.
+// cargoExit is the exit code of a cargo that has said what is wrong.
 type cargoExit int
 
 func (e cargoExit) Error() string { return fmt.Sprintf("cargo ended with exit code %d", int(e)) }
@@ -69,89 +70,75 @@ func wrap(verb string) func(context.Context, *shell, []string) error {
 	}
 }
 
-// parseCall takes our options out of a command line, and looks at those of cargo's that
-// matter to us.
+// option is one that parseCall acts on.
+type option struct {
+	takes bool // a value
+	set   func(value string) error
+}
+
+// options are ours, whose names begin with --zkp-, and those of cargo's that matter to us.
+func (c *call) options(sh *shell, help *bool) map[string]option {
+	text := func(to *string) option {
+		return option{true, func(v string) error { *to = v; return nil }}
+	}
+	flag := func(to ...*bool) option {
+		return option{false, func(string) error {
+			for _, b := range to {
+				*b = true
+			}
+			return nil
+		}}
+	}
+	b := &c.settings.believe
+	return map[string]option{
+		"--zkp-policy":      text(&b.policy),
+		"--zkp-trust":       {true, appendTo(&b.trust)},
+		"--zkp-program":     {true, appendTo(&b.programs)},
+		"--zkp-development": flag(&b.development),
+		"--zkp-index":       text(&c.settings.index),
+		"--zkp-rehash":      flag(&c.lock.rehash),
+
+		"-h": flag(help), "--help": flag(help),
+		"-q": flag(&sh.quiet), "--quiet": flag(&sh.quiet),
+		"--offline": flag(&c.offline), "--locked": flag(&c.locked), "--frozen": flag(&c.offline, &c.locked),
+		"--manifest-path": text(&c.lock.manifestPath),
+		"--color":         {true, sh.setColor},
+	}
+}
+
+// parseCall takes our options out of a command line, and leaves cargo's in it.
 func parseCall(sh *shell, verb string, args []string) (c *call, help bool, err error) {
 	c = &call{verb: verb, addresses: addresses()}
+	options := c.options(sh, &help)
 	for len(args) > 0 && args[0] != "--" {
-		arg := args[0]
-		args = args[1:]
-		name, value, hasValue := strings.Cut(arg, "=")
-		next := func() (string, error) {
-			if hasValue {
-				return value, nil
-			}
-			if len(args) == 0 {
-				return "", usageError(name + " needs a value")
-			}
-			value, args = args[0], args[1:]
-			return value, nil
+		name, value, given := strings.Cut(args[0], "=")
+		o, known := options[name]
+		ours, n := strings.HasPrefix(name, "--zkp-"), 1
+		switch {
+		case ours && !known:
+			return nil, false, outcome.Usagef("there is no option %s; \"cargo zkp %s --help\" lists them", name, verb)
+		case ours && given && !o.takes:
+			return nil, false, outcome.Usagef("%s takes no value", name)
+		case o.takes && !given && len(args) == 1:
+			return nil, false, outcome.Usagef("%s needs a value", name)
+		case o.takes && !given:
+			value, n = args[1], 2
 		}
-		var into *string
-		var list *[]string
-		switch name {
-		case "--zkp-policy":
-			into = &c.settings.believe.policy
-		case "--zkp-index":
-			into = &c.settings.index
-		case "--zkp-trust":
-			list = &c.settings.believe.trust
-		case "--zkp-program":
-			list = &c.settings.believe.programs
-		case "--zkp-development":
-			c.settings.believe.development = true
-		case "--zkp-rehash":
-			c.lock.rehash = true
-		default:
-			if strings.HasPrefix(name, "--zkp-") {
-				return nil, false, usageError(fmt.Sprintf("there is no option %s; \"cargo zkp %s --help\" lists them", name, verb))
-			}
-			c.args = append(c.args, arg)
-			switch name {
-			case "-h", "--help":
-				help = true
-			case "--offline":
-				c.offline = true
-			case "--locked":
-				c.locked = true
-			case "--frozen":
-				c.offline, c.locked = true, true
-			case "-q", "--quiet":
-				sh.quiet = true
-			case "--manifest-path", "--color":
-				if value, err = next(); err != nil {
-					return nil, false, err
-				}
-				if !hasValue {
-					c.args = append(c.args, value)
-				}
-				if name == "--manifest-path" {
-					c.lock.manifestPath = value
-				} else if err := sh.setColor(value); err != nil {
-					return nil, false, usageError(fmt.Sprintf("--color %v", err))
-				}
-			}
-			continue
-		}
-		if hasValue && into == nil && list == nil {
-			return nil, false, usageError(name + " takes no value")
-		}
-		if into != nil || list != nil {
-			if value, err = next(); err != nil {
-				return nil, false, err
+		if known {
+			if err := o.set(value); err != nil {
+				return nil, false, outcome.Usagef("%s %w", name, err)
 			}
 		}
-		if into != nil {
-			*into = value
-		} else if list != nil {
-			*list = append(*list, value)
+		if !ours {
+			c.args = append(c.args, args[:n]...)
 		}
+		args = args[n:]
 	}
 	c.args = append(c.args, args...)
 	return c, help, nil
 }
 
-// run is the call: lock file, what is on the disk, cargo.
+// run brings the lock file up to date, checks what is on the disk, and runs cargo.
 func (c *call) run(ctx context.Context, sh *shell) error {
 	ws, err := workspace(c.lock.manifestPath)
 	if err != nil {
@@ -203,12 +190,13 @@ func (c *call) serve(ctx context.Context) (flags []string, j *judge, stop func()
 		}
 		return proxyFlags(p.Base), j, background(ctx, p, l), nil
 	}
-	return nil, nil, nil, fmt.Errorf("the proxy cannot listen at %s: something else does, and it is no proxy under this policy", strings.Join(c.addresses, ", "))
+	return nil, nil, nil, fmt.Errorf("the proxy cannot listen at %s: something else does, and it is not a proxy under "+
+		"this policy", strings.Join(c.addresses, ", "))
 }
 
 // background serves a proxy until the function that it returns is called.
 func background(ctx context.Context, p *proxy.Proxy, l net.Listener) (stop func() error) {
-	// cargo is given the time to end when ctx does; the proxy goes last.
+	// When ctx ends, cargo gets time to end first; the proxy goes last.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ctx, l) }()
@@ -293,7 +281,7 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 		return err
 	}
 	if k.required() > 0 && len(k.policy.Trust) == 0 {
-		return usageError(strings.ReplaceAll(errNoTrust(k.policy).Error(), "--trust", "--zkp-trust"))
+		return outcome.Usagef("%s", strings.ReplaceAll(errNoTrust(k.policy).Error(), "--trust", "--zkp-trust"))
 	}
 	begin := time.Now()
 	cache, _, err := verdict.Dirs()
@@ -323,7 +311,7 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 	for _, u := range k.demands.Unmatched {
 		sh.warn("%s", u)
 	}
-	return nil // cargo has the word
+	return nil // cargo reports the rest
 }
 
 // look finds what cargo has of the lock file's packages. What must be proven and comes

@@ -17,6 +17,7 @@ import (
 	"cratelog/client"
 	"cratelog/internal/fixture"
 	"cratelog/internal/loopback"
+	"cratelog/internal/outcome"
 	"cratelog/internal/registrytest"
 )
 
@@ -213,7 +214,7 @@ func TestWhatIsOnTheDiskIsCheckedBeforeCargoRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, code := d.cargo("build")
-	if code != exitViolation || !strings.Contains(out, "src/lib.rs") || holds(t, filepath.Join(dir, "target"), "hello_proof") {
+	if code != int(outcome.Refused) || !strings.Contains(out, "src/lib.rs") || holds(t, filepath.Join(dir, "target"), "hello_proof") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }
@@ -231,7 +232,7 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	}
 	dir := d.project("leaf = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
 	out, code := d.cargo("build")
-	if code != exitViolation || !strings.Contains(out, "leaf v1.0.0") || holds(t, filepath.Join(dir, "target"), "leaf") {
+	if code != int(outcome.Refused) || !strings.Contains(out, "leaf v1.0.0") || holds(t, filepath.Join(dir, "target"), "leaf") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }
@@ -255,11 +256,11 @@ func TestTheLockFileIsUpToDateBeforeItIsJudged(t *testing.T) {
 	if err := os.WriteFile(manifest, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, code := d.cargo("check", "--locked"); code != 101 && code != exitViolation {
+	if out, code := d.cargo("check", "--locked"); code != 101 && code != int(outcome.Refused) {
 		t.Errorf("with --locked: exit %d\n%s", code, out)
 	}
 	out, code := d.cargo("check")
-	if code != exitViolation || !strings.Contains(out, "leaf v1.0.0") {
+	if code != int(outcome.Refused) || !strings.Contains(out, "leaf v1.0.0") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }
@@ -305,14 +306,14 @@ func TestARunningProxyIsUsedAndItsPolicyIsTheSame(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, ".cargo", "config.toml")); err == nil {
 		t.Error("--uninstall left the file")
 	}
-	if code := run(ctx, []string{"proxy", "--listen", d.address, "--index", d.registry.Index}, &out, &out); code != exitUnchecked || !strings.Contains(out.String(), "may be running already") {
+	if code := run(ctx, []string{"proxy", "--listen", d.address, "--index", d.registry.Index}, &out, &out); code != int(outcome.Unchecked) || !strings.Contains(out.String(), "may be running already") {
 		t.Errorf("a second proxy: exit %d\n%s", code, &out)
 	}
 	// Another policy is not this proxy's.
 	if err := os.WriteFile(filepath.Join(dir, "zkp.toml"), []byte("version = 1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, code := d.cargo("build"); code != exitUnchecked || !strings.Contains(out, "cannot listen at "+d.address) {
+	if out, code := d.cargo("build"); code != int(outcome.Unchecked) || !strings.Contains(out, "cannot listen at "+d.address) {
 		t.Errorf("with another policy: exit %d\n%s", code, out)
 	}
 }
@@ -332,8 +333,7 @@ func TestCallsAreTakenApart(t *testing.T) {
 	}
 	for _, bad := range [][]string{{"--zkp-polcy", "p"}, {"--zkp-policy"}, {"--zkp-development=yes"}, {"--manifest-path"}, {"--color", "blue"}} {
 		_, _, err := parseCall(sh, "run", bad)
-		var usage usageError
-		if !errors.As(err, &usage) {
+		if outcome.Of(err) != outcome.Usage {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

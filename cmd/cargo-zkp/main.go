@@ -2,9 +2,9 @@
 // a cargo user and a publisher meet of cratelog. It is
 // run as "cargo zkp VERB ..." or alone as "cargo-zkp VERB ...".
 //
-// Exit codes: 0 all is as asked; 1 a check failed (a crate that cannot be proven,
-// that a log refuses, or that does not verify); 2 the command line is wrong; 3 the
-// check could not be made (a file, a repository or a log cannot be read).
+// Exit codes are those of package outcome: 0 all is as asked; 1 a check failed (a crate that
+// cannot be proven, that a log refuses, or that does not verify); 2 the command line is wrong;
+// 3 the check could not be made (a file, a repository or a log cannot be read).
 package main
 
 import (
@@ -19,6 +19,7 @@ import (
 	"syscall"
 
 	"cratelog/cargo/credential"
+	"cratelog/internal/outcome"
 )
 
 const usage = `Check that crates are the public source that they claim to be, and prove that they are.
@@ -39,20 +40,13 @@ For those who depend on crates:
 For those who publish:
   publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
   prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit;
-                      with NAME@VERSION, of a crate that somebody has published
+                      with NAME@VERSION, of a crate that another publisher has published
   submit FILE.crate   Hand the crate and its entry to a log, and fetch the cosigned bundle
 
-"cargo zkp VERB --help" tells the options of a verb.
+"cargo zkp VERB --help" tells the options of a verb; "cargo zkp --cargo-plugin --help" how this
+program is cargo's credential provider, which gives a token only for what is logged.
 Exit codes: 0 as asked, 1 a check failed, 2 usage, 3 the check could not be made.
 `
-
-// Exit codes.
-const (
-	exitOK = iota
-	exitViolation
-	exitUsage
-	exitUnchecked
-)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -66,9 +60,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		args = args[1:]
 	}
 	sh := newShell(stdout, stderr)
-	if len(args) == 1 && args[0] == credential.PluginFlag {
-		// "cargo zkp publish" has cargo ask this program about what it uploads.
-		return sh.fail(credential.Main(ctx, os.Stdin, stdout))
+	if len(args) > 0 && args[0] == credential.PluginFlag {
+		// cargo asks this program about what it uploads.
+		if len(args) == 1 {
+			return sh.fail(credential.Main(ctx, os.Stdin, stdout))
+		}
+		fmt.Fprint(stdout, credential.Usage)
+		return int(outcome.OK)
 	}
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
@@ -80,34 +78,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
 		fmt.Fprint(stdout, usage)
 		if len(args) == 0 {
-			return exitUsage
+			return int(outcome.Usage)
 		}
-		return exitOK
+		return int(outcome.OK)
 	}
 	verb, ok := verbs[args[0]]
 	if !ok {
-		return sh.fail(usageError(fmt.Sprintf("there is no verb %q; \"cargo zkp help\" lists them", args[0])))
+		return sh.fail(outcome.Usagef("there is no verb %q; \"cargo zkp help\" lists them", args[0]))
 	}
 	err := verb(ctx, sh, args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return exitOK
-	}
 	var exit cargoExit
 	if errors.As(err, &exit) {
 		return int(exit)
 	}
 	return sh.fail(err)
 }
-
-// usageError is a mistake on the command line.
-type usageError string
-
-func (e usageError) Error() string { return string(e) }
-
-// violation wraps an error that is an answer: the check was made, and failed.
-type violation struct{ error }
-
-func (v violation) Unwrap() error { return v.error }
 
 // newFlags returns the flag set of a verb, with the options that every verb has; its
 // help goes to standard output.
@@ -134,7 +119,7 @@ func parse(fs *flag.FlagSet, args []string, what string) (string, error) {
 		return "", err
 	}
 	if len(found) != 1 {
-		return "", usageError(fmt.Sprintf("%s takes one argument, %s, and got none", fs.Name(), what))
+		return "", outcome.Usagef("%s takes one argument, %s, and got none", fs.Name(), what)
 	}
 	return found[0], nil
 }
@@ -146,7 +131,7 @@ func parseUpTo(n int, fs *flag.FlagSet, args []string, what string) ([]string, e
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return nil, err
 		} else if err != nil {
-			return nil, usageError(err.Error())
+			return nil, outcome.Misuse(err)
 		}
 		if fs.NArg() == 0 {
 			break
@@ -157,9 +142,9 @@ func parseUpTo(n int, fs *flag.FlagSet, args []string, what string) ([]string, e
 	case len(found) <= n:
 		return found, nil
 	case n == 0:
-		return nil, usageError(fmt.Sprintf("%s takes no argument %q", fs.Name(), found[0]))
+		return nil, outcome.Usagef("%s takes no argument %q", fs.Name(), found[0])
 	}
-	return nil, usageError(fmt.Sprintf("%s takes one argument, %s, and got %d", fs.Name(), what, len(found)))
+	return nil, outcome.Usagef("%s takes one argument, %s, and got %d", fs.Name(), what, len(found))
 }
 
 // given returns the first of some options that stands on the command line, or "".

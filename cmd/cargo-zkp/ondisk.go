@@ -230,6 +230,6 @@ func (st *stamps) save() error {
 	if err != nil {
 		return err
 	}
-	defer to.discard()
+	defer to.Discard()
 	return to.commit(b)
 }

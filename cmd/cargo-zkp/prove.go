@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"cratelog/cargo/publish"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/outcome"
 	"cratelog/prover"
 	"cratelog/prover/git"
 )
@@ -24,7 +24,7 @@ type proveOptions struct {
 	out                      string
 	submodules               map[string]string
 	registry, index          string
-	keys                     publish.Keyring
+	keys                     prover.Keyring
 
 	given map[string]bool // by name, those that stand on the command line
 }
@@ -33,7 +33,8 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 	fs.StringVar(&o.repository, "repository", ".", "git repository that has the commit: a `PATH`, in any form, or a URL of https, ssh or file")
 	fs.StringVar(&o.commit, "commit", "", "commit to prove from (default: the one that the .crate names)")
 	fs.StringVar(&o.path, "path", "", "the package's path in the repository (default: the one that the .crate names)")
-	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, list it as unproven instead of refusing the crate; few readers accept that")
+	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, list it as "+
+		"unproven instead of refusing the crate; few readers accept that")
 	fs.StringVar(&o.out, "o", "", "file for the entry (default: FILE.entry for FILE.crate, NAME-VERSION.entry here)")
 	fs.StringVar(&o.registry, "registry", "", "`NAME` of the registry to take NAME@VERSION from (default: what lies in cargo's cache, or cargo's default registry)")
 	fs.StringVar(&o.index, "index", "", "`URL` of the sparse index of the registry to take NAME@VERSION from")
@@ -50,7 +51,8 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 }
 
 func prove(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "prove", "FILE.crate | NAME@VERSION", "Make an entry: a proof that the files of a crate stand in its git commit.\nAnybody can prove any crate that is published, NAME@VERSION, whose repository is public.")
+	fs := newFlags(sh, "prove", "FILE.crate | NAME@VERSION", "Make an entry: a proof that the files of a crate stand "+
+		"in its git commit.\nAnyone can prove any crate that is published, NAME@VERSION, whose repository is public.")
 	var o proveOptions
 	o.register(fs)
 	what, err := parse(fs, args, "FILE.crate or NAME@VERSION")
@@ -67,20 +69,21 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	if c.Trailing > 0 {
-		sh.warn("%s v%s has %d bytes after its archive; cargo ignores them, and so does the proof", c.Name, c.Version, c.Trailing)
+		sh.warn("%s v%s has %d bytes after its archive; cargo ignores them, and so does the proof", c.Name, c.Version,
+			c.Trailing)
 	}
 	dir, err := o.fetch(ctx, sh, c)
 	if err != nil {
-		return publishError(err)
+		return err
 	}
 	repo, err := git.Open(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer repo.Close()
-	modules := &publish.Submodules{Named: o.submodules}
-	if !publish.IsURL(o.repository) {
-		modules.WorkTree = publish.WorkTree(dir)
+	modules := &git.Submodules{Named: o.submodules}
+	if !git.IsURL(o.repository) {
+		modules.WorkTree = git.WorkTree(dir)
 	}
 	defer modules.Close()
 	src, err := o.source(ctx, repo)
@@ -97,7 +100,7 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer to.discard()
+	defer to.Discard()
 	begin := time.Now()
 	e, err := makeEntry(ctx, sh, c, dir, repo, src, &o.keys)
 	if err != nil {
@@ -120,7 +123,7 @@ func (o *proveOptions) crate(ctx context.Context, sh *shell, what string) (*crat
 		return o.published(ctx, sh, name, version)
 	}
 	if o.registry != "" || o.index != "" {
-		return nil, usageError("--registry and --index are for NAME@VERSION, not for a file")
+		return nil, outcome.Usagef("--registry and --index are for NAME@VERSION, not for a file")
 	}
 	if o.out == "" {
 		o.out = sibling(what, ".entry")
@@ -157,21 +160,24 @@ func checkPath(path string) error {
 		return nil
 	}
 	if err := entry.CheckPath(path); err != nil {
-		return usageError(fmt.Sprintf("--path is the package's directory, counted from the top of the repository, \"\" if it is the top: %v", err))
+		return outcome.Usagef("--path is the package's directory, counted from the top of the repository, \"\" if it is "+
+			"the top: %v", err)
 	}
 	return nil
 }
 
 // makeEntry plans, tells what it found, and proves.
-func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo *git.Repo, src prover.Source, keys *publish.Keyring) (*entry.Entry, error) {
+func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo *git.Repo, src prover.Source,
+	keys *prover.Keyring) (*entry.Entry, error) {
 	plan, err := prover.NewPlan(ctx, c, repo, src)
 	if err != nil {
-		return nil, publishError(publish.PlanError(err))
+		return nil, publish.PlanError(err)
 	}
 	if _, err := keys.Program(plan); err != nil {
-		return nil, publishError(err)
+		return nil, err
 	}
-	sh.status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks", c.Name, c.Version, plan.Claim.Commit, len(c.Files), plan.Blocks)
+	sh.status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks", c.Name, c.Version, plan.Claim.Commit,
+		len(c.Files), plan.Blocks)
 	for _, f := range plan.Claim.Unproven {
 		sh.warn("%s is not proven: the commit does not have it in this form", f)
 	}
@@ -188,19 +194,20 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo 
 func warnUnpublished(ctx context.Context, sh *shell, dir string, commit [20]byte) error {
 	published, known, err := prover.Published(ctx, dir, commit)
 	if err == nil && known && !published {
-		sh.warn("no remote branch that this repository knows contains commit %x: push it, or nobody can look at what you proved", commit)
+		sh.warn("no remote branch that this repository knows contains commit %x: push it, or readers cannot look at what "+
+			"you proved", commit)
 	}
 	return ctx.Err()
 }
 
-// readError sorts the errors of package crate: a file that cannot be read is no
-// answer, a refused archive is one.
+// readError marks the errors of package crate: a refused archive is an answer, a file that
+// cannot be read is not.
 func readError(err error) error {
 	var pathErr *os.PathError
 	if errors.As(err, &pathErr) {
 		return err
 	}
-	return violation{err}
+	return outcome.Refuse(err)
 }
 
 // sibling returns FILE with its .crate replaced.

@@ -13,17 +13,19 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"cratelog/cargo"
-	"cratelog/cargo/publish"
 	"cratelog/cargo/registry"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/durable"
+	"cratelog/internal/outcome"
+	"cratelog/prover/git"
 )
 
-// published gets a crate that somebody has published, and writes its .crate beside
+// published gets a published crate, and writes its .crate beside
 // the entry: it is submitted with it.
 func (o *proveOptions) published(ctx context.Context, sh *shell, name, version string) (*crate.Crate, error) {
 	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
-		return nil, usageError(fmt.Sprintf("%s@%s is no crate: %v", name, version, err))
+		return nil, outcome.Usagef("%s@%s is not a crate: %v", name, version, err)
 	}
 	raw, err := o.get(ctx, sh, name, version)
 	if err != nil {
@@ -31,13 +33,14 @@ func (o *proveOptions) published(ctx context.Context, sh *shell, name, version s
 	}
 	c, err := crate.Read(raw, name, version, crate.DefaultLimits)
 	if err != nil {
-		return nil, violation{fmt.Errorf("%s v%s: %w", name, version, err)}
+		return nil, outcome.Refusef("%s v%s: %w", name, version, err)
 	}
 	if o.out == "" {
 		o.out = name + "-" + version + ".entry"
 	}
 	if !o.given["repository"] {
-		return nil, usageError(fmt.Sprintf("prove %s@%s needs --repository: the path or the URL of the git repository that the crate comes from%s", name, version, hint(c)))
+		return nil, outcome.Usagef("prove %s@%s needs --repository: the path or the URL of the git repository that the "+
+			"crate comes from%s", name, version, hint(c))
 	}
 	file := filepath.Join(filepath.Dir(o.out), name+"-"+version+".crate")
 	if old, err := readFile(file, crate.DefaultLimits.Compressed); err == nil && bytes.Equal(old, raw) {
@@ -45,12 +48,7 @@ func (o *proveOptions) published(ctx context.Context, sh *shell, name, version s
 	} else if err == nil || !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s is there already and is another .crate; move it away, or name another place with -o", file)
 	}
-	to, err := newOutput(file)
-	if err != nil {
-		return nil, err
-	}
-	defer to.discard()
-	return c, to.commit(raw)
+	return c, durable.Write(file, raw, 0o644)
 }
 
 // hint tells which repository a crate's manifest names.
@@ -87,7 +85,8 @@ func (o *proveOptions) get(ctx context.Context, sh *shell, name, version string)
 			}
 		case 0:
 		default:
-			return nil, usageError(fmt.Sprintf("cargo's cache has %d different crates %s v%s, of several registries; say which one is meant with --registry NAME or --index URL", len(cached), name, version))
+			return nil, outcome.Usagef("cargo's cache has %d different crates %s v%s, of several registries; say which one "+
+				"is meant with --registry NAME or --index URL", len(cached), name, version)
 		}
 	}
 	index, err := o.indexURL(home)
@@ -131,7 +130,7 @@ func cachedCrates(home, name, version string) (map[[32]byte][]byte, error) {
 func (o *proveOptions) indexURL(home string) (string, error) {
 	switch {
 	case o.registry != "" && o.index != "":
-		return "", usageError("prove takes --registry or --index, not both")
+		return "", outcome.Usagef("prove takes --registry or --index, not both")
 	case o.index != "":
 		return registry.SparseURL(o.index)
 	case o.registry != "":
@@ -145,7 +144,7 @@ func (o *proveOptions) indexURL(home string) (string, error) {
 		}
 		index, ok := config.Registry(o.registry)
 		if !ok {
-			return "", usageError(fmt.Sprintf("cargo's configuration has no registry %q", o.registry))
+			return "", outcome.Usagef("cargo's configuration has no registry %q", o.registry)
 		}
 		return registry.SparseURL(index)
 	}
@@ -154,14 +153,14 @@ func (o *proveOptions) indexURL(home string) (string, error) {
 
 // fetch returns a directory with the commit that the crate is proved from.
 func (o *proveOptions) fetch(ctx context.Context, sh *shell, c *crate.Crate) (string, error) {
-	if !publish.IsURL(o.repository) {
+	if !git.IsURL(o.repository) {
 		return o.repository, nil
 	}
 	commit, err := o.wanted(c)
 	if err != nil {
 		return "", err
 	}
-	cache, err := publish.DefaultRepositories()
+	cache, err := git.DefaultClones()
 	if err != nil {
 		return "", err
 	}
@@ -174,7 +173,8 @@ func (o *proveOptions) wanted(c *crate.Crate) (commit [20]byte, err error) {
 	if o.given["commit"] {
 		id, err := hex.DecodeString(o.commit)
 		if err != nil || len(id) != len(commit) {
-			return commit, usageError(fmt.Sprintf("with the URL of a repository, --commit takes a whole commit id of 40 digits, not %q", o.commit))
+			return commit, outcome.Usagef("with the URL of a repository, --commit takes a whole commit id of 40 digits, not "+
+				"%q", o.commit)
 		}
 		return [20]byte(id), nil
 	}
@@ -183,7 +183,7 @@ func (o *proveOptions) wanted(c *crate.Crate) (commit [20]byte, err error) {
 		return info.Commit, nil // a crate that says "dirty" is refused later, with what differs
 	}
 	if err == nil {
-		err = usageError(fmt.Sprintf("%s v%s does not say which commit it comes from; name it with --commit", c.Name, c.Version))
+		err = outcome.Usagef("%s v%s does not say which commit it comes from; name it with --commit", c.Name, c.Version)
 	}
 	return commit, err
 }
@@ -192,10 +192,10 @@ func (o *proveOptions) wanted(c *crate.Crate) (commit [20]byte, err error) {
 // commit is needed is not known here, so all branches and tags are fetched.
 func (o *proveOptions) fetchSubmodule(ctx context.Context, sh *shell, path string) error {
 	url := o.submodules[path]
-	if !publish.IsURL(url) {
+	if !git.IsURL(url) {
 		return nil
 	}
-	cache, err := publish.DefaultRepositories()
+	cache, err := git.DefaultClones()
 	if err != nil {
 		return err
 	}

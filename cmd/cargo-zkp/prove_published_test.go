@@ -9,9 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"cratelog/cargo/publish"
 	"cratelog/internal/fixture"
+	"cratelog/internal/outcome"
 	"cratelog/internal/registrytest"
+	"cratelog/prover/git"
 )
 
 // proveArgs parses the options of the verb prove.
@@ -66,8 +67,7 @@ func TestPublishedCratesAreProvedFromCacheOrRegistry(t *testing.T) {
 	}
 	// Two registries with different crates of that name.
 	put(filepath.Join(home, "registry", "cache", "b", "hello-proof-0.1.0.crate"), other)
-	var usage usageError
-	if _, err := get(); !errors.As(err, &usage) || !strings.Contains(err.Error(), "2 different crates hello-proof v0.1.0") {
+	if _, err := get(); outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), "2 different crates hello-proof v0.1.0") {
 		t.Error(err)
 	}
 	if got, err := get("--registry", "my"); err != nil || !bytes.Equal(got, raw) {
@@ -81,7 +81,7 @@ func TestPublishedCratesAreProvedFromCacheOrRegistry(t *testing.T) {
 		t.Error("a crate with another checksum than the index lists was taken")
 	}
 	for what, args := range map[string][]string{`no registry "nobody"`: {"--registry", "nobody"}, "not both": {"--registry", "my", "--index", reg.Index}} {
-		if _, err := get(args...); !errors.As(err, &usage) || !strings.Contains(err.Error(), what) {
+		if _, err := get(args...); outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), what) {
 			t.Errorf("%v: %v", args, err)
 		}
 	}
@@ -117,13 +117,12 @@ func TestTheCrateIsLeftBesideItsEntryAndNothingIsOverwritten(t *testing.T) {
 		args       []string
 	}{
 		{"hello-proof@0.1.0", "needs --repository", args[:2]},
-		{"hello proof@0.1.0", "is no crate", args},
-		{"hello-proof@latest", "is no crate", args},
+		{"hello proof@0.1.0", "is not a crate", args},
+		{"hello-proof@latest", "is not a crate", args},
 		{"hello-proof-0.1.0.crate", "are for NAME@VERSION, not for a file", args},
 	} {
 		_, err := proveArgs(t, c.args...).crate(t.Context(), sh, c.what)
-		var usage usageError
-		if !errors.As(err, &usage) || !strings.Contains(err.Error(), c.want) {
+		if outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.what, err)
 		}
 	}
@@ -146,11 +145,10 @@ func TestTheCommitOfAPublishedCrateIsFetched(t *testing.T) {
 		t.Errorf("%x %v", got, err)
 	}
 	dir, err := o.fetch(t.Context(), sh, c)
-	if err != nil || dir == repo || !publish.IsURL(o.repository) {
+	if err != nil || dir == repo || !git.IsURL(o.repository) {
 		t.Errorf("%s %v", dir, err)
 	}
-	var usage usageError
-	if _, err := proveArgs(t, "--repository", "file://"+repo, "--commit", "v0.1.0").wanted(c); !errors.As(err, &usage) {
+	if _, err := proveArgs(t, "--repository", "file://"+repo, "--commit", "v0.1.0").wanted(c); outcome.Of(err) != outcome.Usage {
 		t.Errorf("a tag of a repository that is not there yet: %v", err)
 	}
 }

@@ -50,7 +50,7 @@ func TestCommitsThatNobodyCanLookAtAreWarnedOf(t *testing.T) {
 		t.Errorf("without a remote: %s", got)
 	}
 	runGit(t, dir, "remote", "add", "origin", origin)
-	want := "warning: no remote branch that this repository knows contains commit " + hash + ": push it, or nobody can look at what you proved\n"
+	want := "warning: no remote branch that this repository knows contains commit " + hash + ": push it, or readers cannot look at what you proved\n"
 	if got := strings.ReplaceAll(strings.ReplaceAll(warned(dir), "\x1b[1;33m", ""), "\x1b[0m", ""); got != want {
 		t.Errorf("not pushed: %q", got)
 	}
@@ -78,7 +78,7 @@ func TestSubmodulesAreFoundFromAnyDirectoryOfTheWorkTree(t *testing.T) {
 	}
 	open := func() *git.Repo {
 		t.Helper()
-		s := &publish.Submodules{WorkTree: publish.WorkTree(member)}
+		s := &git.Submodules{WorkTree: git.WorkTree(member)}
 		t.Cleanup(s.Close)
 		r, err := s.Open(t.Context(), "crates/member/vendor")
 		if err != nil {

@@ -10,33 +10,35 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/publish"
+	"cratelog/internal/outcome"
 	"cratelog/prover"
 )
 
 // publishCrates is the verb publish.
 func publishCrates(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "publish", "", "Package with cargo, prove, log, and publish the very bytes that are logged.\nRun it again after a failure: it goes on where it stopped.")
+	fs := newFlags(sh, "publish", "", "Package with cargo, prove, log, and publish the very bytes that are logged.\n"+
+		"Run it again after a failure: it goes on where it stopped.")
 	var cfg publish.Config
-	keys := &publish.Keyring{}
+	keys := &prover.Keyring{}
 	publishFlags(fs, &cfg)
 	keyFlags(fs, keys)
 	if _, err := parseUpTo(0, fs, args, ""); err != nil {
 		return err
 	}
 	if cfg.DryRun && cfg.LogOnly {
-		return usageError("publish takes --dry-run or --log-only, not both")
+		return outcome.Usagef("publish takes --dry-run or --log-only, not both")
 	}
 	if err := prepareKeys(sh, keys); err != nil {
 		return err
 	}
 	cfg.Prover, cfg.Report, cfg.UserAgent = keys, sh, userAgent
 	if keys.ProgramFile != "" {
-		cfg.Policy.Programs = []string{keys.ProgramFile} // whoever proves with it believes it
+		cfg.Policy.Programs = []string{keys.ProgramFile} // a publisher who proves with it believes it
 	}
 	if err := surroundings(sh, &cfg); err != nil {
 		return err
 	}
-	return publishError(publish.Run(ctx, cfg))
+	return publish.Run(ctx, cfg)
 }
 
 // publishFlags are cargo publish's options, and ours.
@@ -52,12 +54,14 @@ func publishFlags(fs *flag.FlagSet, cfg *publish.Config) {
 	fs.StringVar(&cfg.Log, "log", "", "`URL` of the log (default: log of [package.metadata.zkp] or [workspace.metadata.zkp], or the one in the trust file)")
 	fs.StringVar(&cfg.Policy.Flag, "policy", "", "`FILE` that says whom to believe about the log's answer (default: the nearest zkp.toml)")
 	fs.Func("trust", "`FILE` of the log and its witnesses, a C2SP tlog-policy, instead of those that the policy names; may be repeated", appendTo(&cfg.Policy.Trust))
-	fs.BoolVar(&cfg.Policy.Development, "development", false, "accept a log's answer about proofs of UNSAFE development keys, which anybody can forge")
+	fs.BoolVar(&cfg.Policy.Development, "development", false, "accept a log's answer about proofs of UNSAFE "+
+		"development keys, which anyone can forge")
 	fs.BoolVar(&cfg.DryRun, "dry-run", false, "do everything but log and publish; proofs are kept")
 	fs.BoolVar(&cfg.LogOnly, "log-only", false, "do everything but publish, and leave that to cargo publish")
 	fs.BoolVar(&cfg.Unpushed, "unpushed", false, "go on though no remote branch has the commit")
 	fs.BoolFunc("allow-dirty", "refused: a proof is about a commit", func(string) error {
-		return errors.New("a proof shows that a .crate is what a commit says, so what is not committed cannot be published with one: commit first")
+		return errors.New("a proof shows that a .crate is what a commit says, so what is not committed cannot be " +
+			"published with one: commit first")
 	})
 	fs.StringVar(&cfg.Cargo.Manifest, "manifest-path", "", "`PATH` of Cargo.toml")
 	for _, name := range []string{"locked", "offline", "frozen"} {
@@ -100,11 +104,7 @@ func surroundings(sh *shell, cfg *publish.Config) (err error) {
 	if c.Dir, err = os.Getwd(); err != nil {
 		return err
 	}
-	// cargo tells its subcommands which cargo it is.
-	if c.Program = os.Getenv("CARGO"); c.Program == "" {
-		c.Program = "cargo"
-	}
-	c.Out = sh.stderr
+	c.Program, c.Out = cargoBin(), sh.stderr
 	if sh.quiet {
 		c.Flags = append(c.Flags, "--quiet")
 	}
@@ -126,35 +126,22 @@ func surroundings(sh *shell, cfg *publish.Config) (err error) {
 }
 
 // keyFlags say what to prove with.
-func keyFlags(fs *flag.FlagSet, k *publish.Keyring) {
+func keyFlags(fs *flag.FlagSet, k *prover.Keyring) {
 	fs.StringVar(&k.Cache, "keys", "", "`DIRECTORY` of development keys (default: in the user's cache)")
 	fs.StringVar(&k.ProgramFile, "program", "", "`FILE` of the program to prove with, with --proving-key (default: the development keys)")
 	fs.StringVar(&k.KeyFile, "proving-key", "", "`FILE` of the program's proving key, as \"ceremony export\" writes it")
 }
 
 // prepareKeys finds mistakes about keys before the work begins.
-func prepareKeys(sh *shell, k *publish.Keyring) (err error) {
+func prepareKeys(sh *shell, k *prover.Keyring) (err error) {
 	if err := k.Check(); err != nil {
-		return usageError(err.Error())
+		return outcome.Misuse(err)
 	}
 	if k.Development() {
 		sh.warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")
 		if k.Cache == "" {
 			k.Cache, err = prover.DefaultCache()
 		}
-	}
-	return err
-}
-
-// publishError sorts the errors of package publish.
-func publishError(err error) error {
-	var refused publish.Refusal
-	var mistake publish.Usage
-	switch {
-	case errors.As(err, &mistake):
-		return usageError(err.Error())
-	case errors.As(err, &refused):
-		return violation{err}
 	}
 	return err
 }

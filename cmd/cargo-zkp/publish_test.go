@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"cratelog/internal/outcome"
 )
 
 func TestMistakesOnPublishsCommandLineAreNamed(t *testing.T) {
@@ -14,14 +16,14 @@ func TestMistakesOnPublishsCommandLineAreNamed(t *testing.T) {
 		code int
 		want string
 	}{
-		"dirty":         {[]string{"--allow-dirty"}, exitUsage, "what is not committed cannot be published with one: commit first"},
-		"an argument":   {[]string{"serde"}, exitUsage, `takes no argument "serde"`},
-		"both":          {[]string{"--dry-run", "--log-only"}, exitUsage, "--dry-run or --log-only, not both"},
-		"half a key":    {[]string{"--program", "x"}, exitUsage, "go together"},
-		"a typo":        {[]string{"--dry-rum"}, exitUsage, "dry-rum"},
-		"a value":       {[]string{"--locked=maybe"}, exitUsage, "locked"},
-		"no package":    {[]string{"--log", "https://log.example.com/"}, exitUnchecked, "cargo"},
-		"help is given": {[]string{"--help"}, exitOK, ""},
+		"dirty":         {[]string{"--allow-dirty"}, int(outcome.Usage), "what is not committed cannot be published with one: commit first"},
+		"an argument":   {[]string{"serde"}, int(outcome.Usage), `takes no argument "serde"`},
+		"both":          {[]string{"--dry-run", "--log-only"}, int(outcome.Usage), "--dry-run or --log-only, not both"},
+		"half a key":    {[]string{"--program", "x"}, int(outcome.Usage), "go together"},
+		"a typo":        {[]string{"--dry-rum"}, int(outcome.Usage), "dry-rum"},
+		"a value":       {[]string{"--locked=maybe"}, int(outcome.Usage), "locked"},
+		"no package":    {[]string{"--log", "https://log.example.com/"}, int(outcome.Unchecked), "cargo"},
+		"help is given": {[]string{"--help"}, int(outcome.OK), ""},
 	} {
 		var out bytes.Buffer
 		if code := run(t.Context(), append([]string{"publish"}, c.args...), &out, &out); code != c.code || !strings.Contains(out.String(), c.want) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +11,8 @@ import (
 
 	"golang.org/x/term"
 
+	"cratelog/internal/durable"
+	"cratelog/internal/outcome"
 	"cratelog/prover"
 )
 
@@ -80,19 +81,11 @@ func (sh *shell) complain(text string) {
 
 // fail prints an error and returns its exit code.
 func (sh *shell) fail(err error) int {
-	if err == nil {
-		return exitOK
+	code := outcomeOf(err)
+	if code != outcome.OK {
+		sh.complain(err.Error())
 	}
-	sh.complain(err.Error())
-	var u usageError
-	var v violation
-	switch {
-	case errors.As(err, &u):
-		return exitUsage
-	case errors.As(err, &v):
-		return exitViolation
-	}
-	return exitUnchecked
+	return int(code)
 }
 
 // steps returns a Progress that prints each step and, on a terminal, how long the
@@ -179,15 +172,15 @@ func (b *bar) clear() {
 	}
 }
 
-// output is a file that appears whole or not at all. It is opened before long work
-// begins, so that a place that cannot be written is found first.
+// output is a file that appears as a whole. It is opened before long work begins, so that a
+// place that cannot be written is found first.
 type output struct {
-	f    *os.File
+	*durable.File
 	path string
 }
 
 func newOutput(path string) (*output, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	f, err := durable.Create(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot be written: %w", path, err)
 	}
@@ -196,16 +189,8 @@ func newOutput(path string) (*output, error) {
 
 // commit writes the content and gives the file its name.
 func (o *output) commit(content []byte) error {
-	_, err := o.f.Write(content)
-	err = errors.Join(err, o.f.Chmod(0o644), o.f.Sync(), o.f.Close())
-	if err == nil {
-		err = os.Rename(o.f.Name(), o.path)
+	if _, err := o.Write(content); err != nil {
+		return err
 	}
-	return err
-}
-
-// discard removes what commit has not named; after commit it does nothing.
-func (o *output) discard() {
-	o.f.Close()
-	os.Remove(o.f.Name())
+	return o.Replace(o.path, 0o644)
 }

@@ -2,15 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"cratelog/cargo/publish"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/durable"
+	"cratelog/internal/outcome"
 )
 
 func submit(ctx context.Context, sh *shell, args []string) error {
@@ -23,7 +24,7 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	if *url == "" {
-		return usageError("submit needs --log URL: which log is to hold the entry")
+		return outcome.Usagef("submit needs --log URL: which log is to hold the entry")
 	}
 	if *entryFile == "" {
 		*entryFile = sibling(file, ".entry")
@@ -41,24 +42,24 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	}
 	parsed, err := entry.Parse(e)
 	if err != nil {
-		return violation{fmt.Errorf("%s: %w", *entryFile, err)}
+		return outcome.Refusef("%s: %w", *entryFile, err)
 	}
 	to, err := newOutput(*out)
 	if err != nil {
 		return err
 	}
-	defer to.discard()
+	defer to.Discard()
 	sh.status("Submitting", "%s v%s to %s", parsed.Subject.Name, parsed.Subject.Version, *url)
-	log := &client.Log{URL: *url, UserAgent: userAgent}
-	bundle, err := publish.Submit(ctx, log, e, raw, func(wait time.Duration) {
+	log := &client.Log{URL: *url, UserAgent: userAgent, OnWait: func(wait time.Duration) {
 		sh.status("Waiting", "the log is busy; again in %v", wait)
-	})
+	}}
+	bundle, err := publish.Submit(ctx, log, e, raw)
 	if err != nil {
-		return publishError(err)
+		return err
 	}
 	p, err := publish.CheckAnswer(parsed, bundle)
 	if err != nil {
-		return violation{fmt.Errorf("the log did not answer with this entry's bundle: %w", err)}
+		return outcome.Refusef("the log did not answer with this entry's bundle: %w", err)
 	}
 	if err := to.commit(bundle); err != nil {
 		return err
@@ -69,20 +70,12 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 
 const userAgent = "cargo-zkp"
 
-// readFile reads a file of at most max bytes, and no more of anything else that
-// has the name, such as a device.
-func readFile(name string, max int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
+// readFile reads a file that the command line names, which may be a pipe. One that is too
+// large is refused.
+func readFile(name string, limit int64) ([]byte, error) {
+	b, err := durable.ReadAny(name, limit)
+	if errors.Is(err, durable.ErrTooLarge) {
+		err = outcome.Refuse(err)
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > max {
-		return nil, violation{fmt.Errorf("%s has more than %d bytes, the most that are read", name, max)}
-	}
-	return b, nil
+	return b, err
 }

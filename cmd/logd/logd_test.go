@@ -170,7 +170,7 @@ func (s *site) tryStart(mode string, args ...string) (*server, error) {
 	fatalIf(s.t, p.cmd.Start())
 	go func() { p.done <- p.cmd.Wait() }()
 	s.t.Cleanup(func() { p.cmd.Process.Kill() })
-	for range 3000 {
+	for range 9000 {
 		if b, err := os.ReadFile(ready); err == nil {
 			p.url = strings.TrimSpace(string(b))
 			return p, nil

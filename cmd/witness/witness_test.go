@@ -126,7 +126,7 @@ func start(t *testing.T, bin, settings string) *process {
 	t.Cleanup(func() { p.cmd.Process.Kill(); <-p.done })
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for range 3000 {
+	for range 9000 {
 		if text, err := os.ReadFile(ready); err == nil {
 			p.url = strings.TrimSpace(string(text))
 			return p
@@ -317,7 +317,7 @@ func TestRequestsUnderWayAreFinishedBeforeStopping(t *testing.T) {
 	var url string
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for range 1000 {
+	for range 6000 {
 		if text, err := os.ReadFile(ready); err == nil {
 			url = strings.TrimSpace(string(text))
 			break

@@ -271,9 +271,7 @@ var attacks = []struct {
 }
 
 func TestEveryLieAboutTheBuildIsNamedWithBothValues(t *testing.T) {
-	if err := rich.derive(); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, rich.derive())
 	for _, a := range attacks {
 		if !strings.Contains(rich.norm, a.old) {
 			t.Fatalf("%s: nothing to attack", a.name)
@@ -323,9 +321,7 @@ func TestNoKeyCanBeTakenOutOrChanged(t *testing.T) {
 	check := func(path, what string) {
 		tried++
 		b, err := toml.Marshal(root)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		p := rich
 		p.norm = string(b)
 		mayBe := what == "removed" && slices.Contains(mayLack, path)
@@ -373,9 +369,7 @@ func TestNoKeyCanBeTakenOutOrChanged(t *testing.T) {
 		}
 		set(at)
 	}
-	if err := toml.Unmarshal([]byte(rich.norm), &root); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, toml.Unmarshal([]byte(rich.norm), &root))
 	visit("", root, nil, nil)
 	if tried < 150 {
 		t.Errorf("only %d values tried", tried)

@@ -38,7 +38,7 @@ var projects = []project{
 	{name: "the 2015 edition's legacy paths", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[lib]\n[[bin]]\nname = \"x\"\n[[bench]]\nname = \"bench\"\n[[test]]\nname = \"t\"\n",
 		"src/a_b.rs": noBuild, "src/main.rs": noBuild, "src/bench.rs": noBuild, "tests/t.rs": noBuild, "tests/u.rs": noBuild}},
 	{name: "a binary at src/NAME.rs", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[[bin]]\nname = \"x\"\n", "src/x.rs": noBuild, "src/main.rs": noBuild}},
-	{name: "paths to normalise", files: map[string]string{"Cargo.toml": pkg + "build = \"./b/../b/x.rs\"\n[lib]\npath = \"./code/../code/l.rs\"\n[[bin]]\nname = \"x\"\npath = \"code//x.rs\"\n[[example]]\nname = \"e2\"\npath = \"./examples/e.rs\"\n",
+	{name: "paths to normalize", files: map[string]string{"Cargo.toml": pkg + "build = \"./b/../b/x.rs\"\n[lib]\npath = \"./code/../code/l.rs\"\n[[bin]]\nname = \"x\"\npath = \"code//x.rs\"\n[[example]]\nname = \"e2\"\npath = \"./examples/e.rs\"\n",
 		"b/x.rs": noBuild, "code/l.rs": noBuild, "code/x.rs": noBuild, "examples/e.rs": noBuild}},
 	{name: "targets left out of the package", files: map[string]string{"Cargo.toml": pkg + "build = \"b/x.rs\"\nexclude = [\"b\", \"tests\", \"benches\", \"examples/e.rs\", \"src/main.rs\"]\n[[bench]]\nname = \"b\"\nharness = false\n",
 		"src/lib.rs": noBuild, "src/main.rs": noBuild, "b/x.rs": noBuild, "tests/t.rs": noBuild, "benches/b.rs": noBuild, "examples/e.rs": noBuild, "examples/f.rs": noBuild}},
@@ -226,12 +226,8 @@ func (p project) write(t *testing.T) string {
 	top := filepath.Join(t.TempDir(), "top")
 	for name, content := range p.files {
 		f := filepath.Join(top, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(f), 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(f, []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, os.MkdirAll(filepath.Dir(f), 0o777))
+		fatalIf(t, os.WriteFile(f, []byte(content), 0o666))
 	}
 	return top
 }
@@ -251,28 +247,20 @@ func (p project) packaged(t *testing.T, top string) (orig, norm []byte, files []
 		t.Fatalf("cargo made %v, %v", found, err)
 	}
 	f, err := os.Open(found[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	defer f.Close()
 	zr, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for tr := tar.NewReader(zr); ; {
 		h, err := tr.Next()
 		if err == io.EOF {
 			return orig, norm, files
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		_, name, _ := strings.Cut(h.Name, "/")
 		files = append(files, name)
 		content, err := io.ReadAll(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, err)
 		switch name {
 		case "Cargo.toml.orig":
 			orig = content

@@ -28,9 +28,7 @@ func compare(want, got table) *Deviation {
 		return nil
 	}
 	d := c.found[0]
-	if len(c.found) > 1 {
-		d.More = c.found[1:]
-	}
+	d.More = c.found[1:]
 	return &d
 }
 
@@ -57,7 +55,6 @@ func (c *comparison) values(key string, want, got any) {
 		if got != nil {
 			c.values(key, w.v, got)
 		}
-		return
 	case either:
 		for _, option := range w {
 			var quiet comparison
@@ -66,21 +63,25 @@ func (c *comparison) values(key string, want, got any) {
 			}
 		}
 		c.values(key, w[0], got)
-		return
+	case underivable:
+		c.found = append(c.found, Deviation{Key: key, Want: string(w), Got: show(got)})
+	default:
+		c.exact(key, want, got)
 	}
+}
+
+// exact compares without leeway, but for what tables hold.
+func (c *comparison) exact(key string, want, got any) {
 	wt, ok1 := want.(table)
 	gt, ok2 := got.(table)
-	if ok1 && got == nil && dispensable(wt) {
-		return
-	}
-	if ok1 && ok2 || want == nil && container(key, gt) || got == nil && container(key, wt) {
+	switch {
+	case ok1 && got == nil && dispensable(wt):
+	case ok1 && ok2, want == nil && container(key, gt), got == nil && container(key, wt):
 		c.tables(key, wt, gt)
-		return
+	case want == nil && got == nil, want != nil && got != nil && render(want) == render(got):
+	default:
+		c.found = append(c.found, Deviation{Key: key, Want: show(want), Got: show(got)})
 	}
-	if _, ok := want.(underivable); !ok && (want == nil) == (got == nil) && (want == nil || render(want) == render(got)) {
-		return
-	}
-	c.found = append(c.found, Deviation{Key: key, Want: show(want), Got: show(got)})
 }
 
 // container reports whether a table holds things of its own, such as dependencies, which are then
@@ -112,9 +113,6 @@ func dispensable(want table) bool {
 func show(v any) string {
 	if v == nil {
 		return ""
-	}
-	if u, ok := v.(underivable); ok {
-		return string(u)
 	}
 	const most = 300
 	p := plain(v)

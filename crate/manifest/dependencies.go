@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"fmt"
 	"strings"
 )
 
@@ -85,14 +84,13 @@ func (r *reader) dependencyKey(out table, key, k string, v any) {
 		r.unlessOrig(out, k, v)
 	case "registry":
 		if r.orig {
-			// cargo looks the name up in the publisher's configuration, which nobody else has
-			out["registry-index"] = underivable(fmt.Sprintf("the index of the registry %s, which only its publisher's configuration tells,", render(v)))
+			// cargo looks the name up in the configuration, which only the publisher has
+			out["registry-index"] = underivable("the index of the registry " + render(v) +
+				", which only its publisher's configuration tells,")
 		} else {
 			out[k] = v
 		}
-	case "public": // unstable; cargo leaves it out where it is not enabled
-		r.unknown(out, k, v)
-	default:
+	default: // also public: unstable, cargo leaves it out where it is not enabled
 		r.unknown(out, k, v)
 	}
 }

@@ -1,6 +1,9 @@
 package manifest
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // isInherited reports whether a key's value is { workspace = true, … }.
 func isInherited(v any) bool {
@@ -32,7 +35,8 @@ func inherits(doc table) bool {
 }
 
 func inheritsDependencies(t table) bool {
-	for _, kind := range []string{"dependencies", "dev-dependencies", "dev_dependencies", "build-dependencies", "build_dependencies"} {
+	for _, kind := range []string{"dependencies", "dev-dependencies", "dev_dependencies",
+		"build-dependencies", "build_dependencies"} {
 		deps, _ := t[kind].(table)
 		for _, d := range deps {
 			if isInherited(d) {
@@ -44,7 +48,8 @@ func inheritsDependencies(t table) bool {
 }
 
 // inheritable are the keys of [package] that may come from [workspace.package].
-var inheritable = []string{"authors", "categories", "description", "documentation", "edition", "exclude", "homepage", "include",
+var inheritable = []string{"authors", "categories", "description", "documentation", "edition", "exclude",
+	"homepage", "include",
 	"keywords", "license", "license-file", "publish", "readme", "repository", "rust-version", "version"}
 
 // inherit returns a value of [package], or the workspace's in its place.
@@ -73,9 +78,7 @@ func (r *reader) inheritDependency(key, name string, t table) table {
 	case string:
 		merged["version"] = v
 	case table:
-		for k, e := range v {
-			merged[k] = e
-		}
+		merged = maps.Clone(v)
 	default:
 		ok = false
 	}

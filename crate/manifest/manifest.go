@@ -2,9 +2,9 @@
 // beside it, as cargo derives the one from the other when it packages.
 //
 // Cargo.toml.orig is the manifest as its author wrote it, and a proof can say that it is the
-// commit's. But nobody builds from it: cargo writes a second manifest, Cargo.toml, and that is
-// what a build obeys. Whoever publishes can leave the first one honest and add a dependency, a
-// build script or a feature to the second (arrayref 0.3.10 did). So this package reads both,
+// commit's. But no build reads it: cargo writes a second manifest, Cargo.toml, which a build
+// obeys. A publisher can leave the first one honest and add a dependency, a build script or a
+// feature to the second (arrayref 0.3.10 did). So this package reads both,
 // turns each into a model of what it tells a build, and refuses the first that is not a
 // consequence of the other.
 //
@@ -51,7 +51,8 @@ const (
 
 // ErrNeedsWorkspace means that what Cargo.toml says depends on the manifest of the workspace's
 // root, which was not given.
-var ErrNeedsWorkspace = errors.New("the manifest takes values from its workspace: they can only be derived with the Cargo.toml at the workspace's root")
+var ErrNeedsWorkspace = errors.New("the manifest takes values from its workspace: they can only be derived " +
+	"with the Cargo.toml at the workspace's root")
 
 // A SyntaxError says why one of the manifests cannot be read as cargo reads it.
 type SyntaxError struct {
@@ -97,9 +98,9 @@ func (d *Deviation) sentence() string {
 // Derive checks that normalized, the Cargo.toml of a .crate, follows from orig, its
 // Cargo.toml.orig, as cargo derives it. files are the paths of all the .crate's files, below
 // NAME-VERSION/, in any order. root is the Cargo.toml at the workspace's root, nil if there is
-// none or it is not at hand; the caller has found it as cargo does (package.workspace of orig, or
+// none or it is not known; the caller has found it as cargo does (package.workspace of orig, or
 // the nearest directory above with a [workspace] that does not exclude the package). It is not
-// looked at if orig has a [workspace] itself.
+// read if orig has a [workspace] itself.
 //
 // The error is a *Deviation if Cargo.toml says something else, ErrNeedsWorkspace if that can only
 // be told with root, and a *SyntaxError if a manifest cannot be read.

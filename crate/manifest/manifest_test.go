@@ -53,7 +53,7 @@ var honest = []pair{
 	{"build script that was not packaged", pkg + `build = "b/x.rs"`, pkgNew + libNew, "", ""},
 	{"build = true", pkg + "build = true", strings.Replace(pkgNew, "build = false", `build = "build.rs"`, 1) + libNew, "", "src/lib.rs build.rs"},
 	{"build = false beside build.rs", pkg + "build = false", pkgNew + libNew, "", "src/lib.rs build.rs"},
-	{"build script's path normalised", pkg + `build = "./x/../b.rs"`, strings.Replace(pkgNew, "build = false", `build = "b.rs"`, 1) + libNew, "", "src/lib.rs b.rs"},
+	{"build script's path normalized", pkg + `build = "./x/../b.rs"`, strings.Replace(pkgNew, "build = false", `build = "b.rs"`, 1) + libNew, "", "src/lib.rs b.rs"},
 	{"several build scripts", "cargo-features = [\"multiple-build-scripts\"]\n" + pkg + `build = ["a.rs", "b.rs"]`, "cargo-features = [\"multiple-build-scripts\"]\n" + strings.Replace(pkgNew, "build = false", `build = ["a.rs", "b.rs"]`, 1) + libNew, "", "src/lib.rs a.rs b.rs"},
 
 	{"library elsewhere, from Windows", pkg + "[lib]\npath = 'x\\y.rs'\n", pkgNew + "[lib]\nname = \"a_b\"\npath = \"x/y.rs\"\n", "", "x/y.rs"},
@@ -216,4 +216,11 @@ func ExampleDeviation() {
 	norm := orig + "[dependencies.proc-macro1]\nversion = \"1.0\"\n"
 	fmt.Println(Derive([]byte(orig), []byte(norm), []string{"src/lib.rs"}, nil))
 	// Output: Cargo.toml does not follow from Cargo.toml.orig: dependencies.proc-macro1 is { default-features = true, optional = false, version = "1.0" }, but nothing follows
+}
+
+func fatalIf(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -1,6 +1,9 @@
 package manifest
 
-import "strings"
+import (
+	"maps"
+	"strings"
+)
 
 // A reader turns one manifest into the model of what it tells a build.
 type reader struct {
@@ -86,9 +89,9 @@ func (r *reader) read() error {
 	r.readTargets(pkg)
 	r.readDependencies("", r.doc, r.model)
 	r.readPlatforms()
-	r.set("features", r.copyTable(r.section(r.doc, "features")))
-	r.set("lints", r.lints())
-	r.set("profile", r.profiles())
+	r.model["features"] = maps.Clone(r.section(r.doc, "features"))
+	r.model["lints"] = r.lints()
+	r.model["profile"] = r.profiles()
 	r.readRest()
 	prune(r.model)
 	return r.err
@@ -104,10 +107,8 @@ func (r *reader) readRest() {
 			// read above
 		case "cargo-features", "badges":
 			r.model[k] = v
-		case "hints":
-			r.young(r.model, k, v)
 		case "workspace", "patch", "replace":
-			// cargo removes them; whoever builds from a registry's package could be misled by them
+			// cargo removes them; they could mislead a build from a registry's package
 			r.unlessOrig(r.model, k, v)
 		default:
 			r.unknown(r.model, k, v)
@@ -123,17 +124,15 @@ func (r *reader) unlessOrig(out table, k string, v any) {
 	}
 }
 
-// unknown puts a key into the model that cargo is not known to read, and so leaves out.
+// unknown puts a key into the model that cargo is not known to read, and so leaves out. Some
+// such keys (rust-version, hints) later versions of cargo know and keep: only those that change
+// nothing of what is compiled.
 func (r *reader) unknown(out table, k string, v any) {
 	if r.orig {
 		v = may{v}
 	}
 	out[k] = v
 }
-
-// young puts a key into the model that cargo has learnt late: an older cargo leaves it out. Only
-// keys that change nothing of what is compiled are treated so.
-func (r *reader) young(out table, k string, v any) { r.unknown(out, k, v) }
 
 // packageTable returns [package], which was [project] once.
 func (r *reader) packageTable() table {
@@ -153,72 +152,37 @@ func (r *reader) fail(key, why string) {
 	}
 }
 
-func (r *reader) set(key string, t table) {
-	if t != nil {
-		r.model[key] = t
-	}
-}
-
-// section returns a table of t, nil if there is none.
-func (r *reader) section(t table, key string) table {
-	v, ok := t[key]
-	if !ok {
-		return nil
-	}
-	sub, ok := v.(table)
-	if !ok {
-		r.fail(quoteKey(key), "is not a table")
-	}
-	return sub
-}
-
-func (r *reader) copyTable(t table) table {
-	if t == nil {
-		return nil
-	}
-	out := table{}
-	for k, v := range t {
-		out[k] = v
-	}
-	return out
-}
-
-// str returns a string of t, "" if there is none.
-func (r *reader) str(t table, prefix, key string) string {
-	v, ok := t[key]
-	if !ok {
-		return ""
-	}
-	s, ok := v.(string)
-	if !ok {
-		r.fail(join(prefix, key), "is not a string")
-	}
-	return s
-}
-
-// boolean returns a boolean of t, or def if there is none.
-func (r *reader) boolean(t table, prefix, key string, def bool) bool {
+// value returns a value of t, or def if there is none; what says which it must be.
+func value[T any](r *reader, t table, prefix, key, what string, def T) T {
 	v, ok := t[key]
 	if !ok {
 		return def
 	}
-	b, ok := v.(bool)
+	found, ok := v.(T)
 	if !ok {
-		r.fail(join(prefix, key), "is not true or false")
+		r.fail(join(prefix, key), "is not "+what)
 	}
-	return b
+	return found
+}
+
+// section returns a table of t, nil if there is none.
+func (r *reader) section(t table, key string) table {
+	return value[table](r, t, "", key, "a table", nil)
+}
+
+// str returns a string of t, "" if there is none.
+func (r *reader) str(t table, prefix, key string) string {
+	return value(r, t, prefix, key, "a string", "")
+}
+
+// boolean returns a boolean of t, or def if there is none.
+func (r *reader) boolean(t table, prefix, key string, def bool) bool {
+	return value(r, t, prefix, key, "true or false", def)
 }
 
 // strings returns a list of strings of t, nil if there is none.
 func (r *reader) strings(t table, prefix, key string) []any {
-	v, ok := t[key]
-	if !ok {
-		return nil
-	}
-	list, ok := v.([]any)
-	if !ok {
-		r.fail(join(prefix, key), "is not a list of strings")
-	}
+	list := value[[]any](r, t, prefix, key, "a list of strings", nil)
 	for _, e := range list {
 		if _, ok := e.(string); !ok {
 			r.fail(join(prefix, key), "is not a list of strings")

@@ -21,8 +21,6 @@ func (r *reader) readPackage(pkg table) {
 			// build scripts and documentation builders read metadata; the others concern publishing
 			"metadata", "exclude", "include", "publish":
 			out[k] = v
-		case "rust-version": // since 1.56
-			r.young(out, k, v)
 		case "version": // cargo trims and reprints it
 			out[k] = strings.TrimSpace(r.str(table{k: v}, "package", k))
 		case "build", "autolib", "autobins", "autoexamples", "autotests", "autobenches", "readme", "license-file":
@@ -31,7 +29,7 @@ func (r *reader) readPackage(pkg table) {
 			r.resolver = v
 		case "workspace":
 			r.unlessOrig(out, k, v)
-		default:
+		default: // also rust-version, which cargo knows since 1.56
 			r.unknown(out, k, v)
 		}
 	}
@@ -173,7 +171,7 @@ func (r *reader) licenseFile(pkg, out table) {
 }
 
 // rebased returns what cargo may make of a path of a file that it packages: the path as it
-// stands (old versions), normalised, or the bare name of a file from outside the package, which
+// stands (old versions), normalized, or the bare name of a file from outside the package, which
 // one inherited from the workspace's root may be.
 func rebased(p string, inherited bool) either {
 	clean := cleanPath(p)

@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -27,7 +28,8 @@ func parse(file string, b []byte) (table, error) {
 	}
 	// Whatever is nested has its bracket or its dot: this keeps the parser's recursion shallow.
 	if n := nesting(b); n > maxNesting {
-		return nil, &SyntaxError{File: file, Why: fmt.Sprintf("has brackets nested %d deep; at most %d are read", n, maxNesting)}
+		return nil, &SyntaxError{File: file,
+			Why: fmt.Sprintf("has brackets nested %d deep; at most %d are read", n, maxNesting)}
 	}
 	var doc table
 	if err := toml.Unmarshal(b, &doc); err != nil {
@@ -140,14 +142,11 @@ func join(prefix, key string) string {
 }
 
 func quoteKey(k string) string {
-	bare := k != ""
-	for _, c := range []byte(k) {
-		bare = bare && (c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-' || c == '_')
+	const bare = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
+	if k == "" || strings.Trim(k, bare) != "" {
+		return strconv.Quote(k)
 	}
-	if bare {
-		return k
-	}
-	return strconv.Quote(k)
+	return k
 }
 
 // A fileSet holds the paths of a .crate's files.
@@ -159,7 +158,7 @@ type fileSet struct {
 func newFileSet(files []string) (*fileSet, error) {
 	s := &fileSet{all: make(map[string]bool, len(files)), sorted: slices.Sorted(slices.Values(files))}
 	for _, f := range files {
-		if f == "" || path.Clean(f) != f || f == "." || f == ".." || strings.HasPrefix(f, "../") || f[0] == '/' {
+		if !fs.ValidPath(f) || f == "." {
 			return nil, fmt.Errorf("the .crate's file path %q is not a plain relative path", f)
 		}
 		s.all[f] = true
@@ -182,7 +181,7 @@ func (s *fileSet) below(dir string) []string {
 	return out
 }
 
-// cleanPath returns a path of a manifest as cargo normalises it: a publisher on Windows may have
+// cleanPath returns a path of a manifest as cargo normalizes it: a publisher on Windows may have
 // written backslashes, which cargo there replaces (a .crate has no file with one in its name).
 func cleanPath(p string) string {
 	return path.Clean(strings.ReplaceAll(p, `\`, "/"))

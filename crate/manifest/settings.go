@@ -37,7 +37,7 @@ func (r *reader) lintLevel(v any) any {
 		case "level", "priority":
 			out[k] = e
 		default: // a lint's own settings, such as check-cfg: since 1.80
-			r.young(out, k, e)
+			r.unknown(out, k, e)
 		}
 	}
 	return out

@@ -3,6 +3,7 @@
 package durable
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,24 @@ func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// Buffer takes what another program prints, and fails with ErrTooLarge beyond its limit.
+type Buffer struct {
+	Limit int
+	b     bytes.Buffer // not embedded: its ReadFrom would pass the limit by
+}
+
+func (b *Buffer) Write(p []byte) (int, error) {
+	if b.b.Len()+len(p) > b.Limit {
+		return 0, fmt.Errorf("more than %d bytes, %w", b.Limit, ErrTooLarge)
+	}
+	return b.b.Write(p)
+}
+
+// Bytes returns what was written.
+func (b *Buffer) Bytes() []byte { return b.b.Bytes() }
+
+func (b *Buffer) String() string { return b.b.String() }
 
 // Write makes or replaces a file, durably.
 func Write(path string, data []byte, mode fs.FileMode) error {

@@ -4,6 +4,7 @@ package h2c
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -153,7 +154,8 @@ func begin(conn net.Conn, buf *bufio.ReadWriter, first []byte) (net.Conn, error)
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
-	return &replayed{conn, io.MultiReader(strings.NewReader(string(slices.Concat(head, settings, first))), buf.Reader)}, nil
+	read := bytes.NewReader(slices.Concat(head, settings, first))
+	return &replayed{conn, io.MultiReader(read, buf.Reader)}, nil
 }
 
 // replayed is a connection of which some bytes were read before.
@@ -179,7 +181,8 @@ func upgraded(r *http.Request) ([]byte, bool) {
 	block = field(block, ":path", r.URL.RequestURI())
 	for name, values := range r.Header {
 		switch name {
-		case "Connection", "Upgrade", "Http2-Settings", "Te", "Keep-Alive", "Proxy-Connection": // of the connection, RFC 9113 section 8.2.2
+		// Of the connection, RFC 9113 section 8.2.2.
+		case "Connection", "Upgrade", "Http2-Settings", "Te", "Keep-Alive", "Proxy-Connection":
 			continue
 		}
 		for _, v := range values {

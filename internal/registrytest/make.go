@@ -14,7 +14,8 @@ import (
 // have packed, but cargo takes it.
 func MakeCrate(name, version string, files map[string]string) []byte {
 	all := map[string]string{
-		"Cargo.toml": fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\n\n[lib]\nname = %q\npath = \"src/lib.rs\"\n",
+		"Cargo.toml": fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\n\n[lib]\nname = %q\n"+
+			"path = \"src/lib.rs\"\n",
 			name, version, string(bytes.ReplaceAll([]byte(name), []byte("-"), []byte("_")))),
 		"src/lib.rs": fmt.Sprintf("pub const VERSION: &str = %q;\n", version),
 	}
@@ -23,7 +24,8 @@ func MakeCrate(name, version string, files map[string]string) []byte {
 	z := gzip.NewWriter(&b)
 	t := tar.NewWriter(z)
 	for _, path := range slices.Sorted(maps.Keys(all)) {
-		h := &tar.Header{Name: name + "-" + version + "/" + path, Mode: 0o644, Size: int64(len(all[path])), Format: tar.FormatGNU, Typeflag: tar.TypeReg}
+		h := &tar.Header{Name: name + "-" + version + "/" + path, Mode: 0o644, Size: int64(len(all[path])),
+			Format: tar.FormatGNU, Typeflag: tar.TypeReg}
 		if err := t.WriteHeader(h); err != nil {
 			panic(err) // a name or size that no test has
 		}

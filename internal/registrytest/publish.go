@@ -64,7 +64,7 @@ func (r *Registry) servePublish(w http.ResponseWriter, q *http.Request) {
 	select {
 	case r.published <- p:
 	default:
-		r.t.Errorf("the test registry keeps %d publications, and nobody read them", cap(r.published))
+		r.t.Errorf("the test registry keeps %d publications, and the test did not read them", cap(r.published))
 	}
 	reply := map[string]any{"warnings": map[string]any{
 		"invalid_categories": []string{}, "invalid_badges": []string{}, "other": append([]string{}, warnings...),

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"cratelog/cargo/registry"
 )
@@ -32,7 +31,6 @@ type Registry struct {
 	crates    map[string][]*release
 	token     string
 	auth      bool
-	dl        string
 	warnings  []string
 	refusal   string
 	upstream  *registry.Index
@@ -178,13 +176,6 @@ func (r *Registry) SetToken(token string, auth bool) {
 	r.token, r.auth = token, auth
 }
 
-// SetDownload serves another "dl" in config.json; "" is the registry's own.
-func (r *Registry) SetDownload(dl string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.dl = dl
-}
-
 // Upstream passes on what the registry does not have itself, index files and
 // downloads, so that a project may mix crates of a test with a real registry's.
 // Names that the registry has hide those of the upstream.
@@ -213,19 +204,6 @@ func (r *Registry) Fail(part string, status int) {
 	})
 }
 
-// Slow delays every request whose path contains part.
-func (r *Registry) Slow(part string, d time.Duration) {
-	r.Meddle(func(_ http.ResponseWriter, q *http.Request) bool {
-		if strings.Contains(q.URL.Path, part) {
-			select {
-			case <-time.After(d):
-			case <-q.Context().Done():
-			}
-		}
-		return false
-	})
-}
-
 // Requests returns "METHOD path" of all requests since the last call.
 func (r *Registry) Requests() []string {
 	r.mu.Lock()
@@ -241,12 +219,8 @@ func (r *Registry) serveConfig(w http.ResponseWriter, q *http.Request) {
 	if !r.allowed(w, q) {
 		return
 	}
-	dl := r.dl
-	if dl == "" {
-		dl = r.URL + "/dl"
-	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(map[string]any{"dl": dl, "api": r.URL, "auth-required": r.auth})
+	json.NewEncoder(w).Encode(map[string]any{"dl": r.URL + "/dl", "api": r.URL, "auth-required": r.auth})
 }
 
 // allowed checks the token if everything needs one. r.mu is held.

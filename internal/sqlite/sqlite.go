@@ -172,14 +172,63 @@ func (o *Owned) prepare(ctx context.Context, db *sql.DB, create bool, args []any
 }
 
 func (o *Owned) create(ctx context.Context, db *sql.DB, args []any) error {
+	return Tx(ctx, db, func(tx *sql.Tx) error {
+		id := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;", o.ID, o.Version)
+		_, err := tx.ExecContext(ctx, id+o.Schema, args...)
+		return err
+	})
+}
+
+// Tx runs f in a transaction, and commits what it did if it returns nil.
+func Tx(ctx context.Context, db *sql.DB, f func(tx *sql.Tx) error) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	id := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;", o.ID, o.Version)
-	if _, err := tx.ExecContext(ctx, id+o.Schema, args...); err != nil {
+	if err := f(tx); err != nil {
 		return err
 	}
 	return tx.Commit()
+}
+
+// Querier is *sql.DB or *sql.Tx.
+type Querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Scanner is *sql.Row or *sql.Rows.
+type Scanner interface{ Scan(into ...any) error }
+
+// All reads every row of a query.
+func All[T any](ctx context.Context, q Querier, scan func(Scanner) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}
+
+// One reads the row of a query, and says whether there is one.
+func One[T any](ctx context.Context, q Querier, scan func(Scanner) (T, error), query string, args ...any) (v T, found bool, err error) {
+	return Found(scan(q.QueryRowContext(ctx, query, args...)))
+}
+
+// Found turns sql.ErrNoRows into the answer that there is no row.
+func Found[T any](v T, err error) (T, bool, error) {
+	if errors.Is(err, sql.ErrNoRows) {
+		var zero T
+		return zero, false, nil
+	}
+	return v, err == nil, err
 }

@@ -21,9 +21,7 @@ import (
 func open(t *testing.T, dir string) *Repo {
 	t.Helper()
 	r, err := Open(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	t.Cleanup(func() {
 		if err := r.Close(); err != nil {
 			t.Errorf("Close: %v", err)
@@ -49,7 +47,7 @@ func mustID(t *testing.T, s string) [20]byte {
 	t.Helper()
 	id, ok := parseID(s)
 	if !ok {
-		t.Fatalf("%q is no id", s)
+		t.Fatalf("%q is not an id", s)
 	}
 	return id
 }
@@ -62,9 +60,7 @@ func everyTree(t *testing.T, r *Repo, dir string, commit [20]byte) {
 		paths = append(paths, strings.TrimSpace(p))
 	}
 	c, trees, err := walk(t, r, commit, paths)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if got := sha1.Sum(c.Object.Encode()); got != commit {
 		t.Errorf("the commit's bytes hash to %x", got)
 	}
@@ -110,9 +106,7 @@ func TestEveryKindOfRepositoryGivesTheSameObjects(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := open(t, dir)
 			got, err := r.ResolveCommit(t.Context(), "HEAD")
-			if err != nil {
-				t.Fatal(err)
-			}
+			fatalIf(t, err)
 			if got != commit {
 				t.Errorf("HEAD is %x, want %x", got, commit)
 			}
@@ -157,9 +151,7 @@ func TestWrongTypesAndAbsentPathsAreNamed(t *testing.T) {
 	r := open(t, fixture.Repo(t))
 	commit := fixture.Commit(t, "0.1.0")
 	c, err := r.Commit(t.Context(), commit)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if _, err := r.Commit(t.Context(), c.Tree); err == nil || !strings.Contains(err.Error(), "is a tree, not a commit") {
 		t.Errorf("a tree read as a commit: %v", err)
 	}
@@ -195,13 +187,9 @@ func TestWrongTypesAndAbsentPathsAreNamed(t *testing.T) {
 func TestObjectsOverTheLimitAreNotRead(t *testing.T) {
 	r := open(t, fixture.Repo(t))
 	e, err := lookup(t, r, fixture.Commit(t, "0.1.0"), "README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	b, err := r.Blob(t.Context(), e.ID, 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if _, err := r.Blob(t.Context(), e.ID, int64(len(b))); err != nil {
 		t.Errorf("at the limit: %v", err)
 	}
@@ -244,9 +232,7 @@ func TestMissingObjectIsNamedWithItsPath(t *testing.T) {
 	dir := fixture.Repo(t)
 	commit := fixture.Commit(t, "0.1.1")
 	id := run(t, dir, "rev-parse", "HEAD:src/greet")
-	if err := os.Remove(filepath.Join(dir, "objects", id[:2], id[2:])); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.Remove(filepath.Join(dir, "objects", id[:2], id[2:])))
 	r := open(t, dir)
 	_, _, err := walk(t, r, commit, []string{"", "src", "src/greet"})
 	var missing *MissingError
@@ -266,23 +252,15 @@ func TestMissingObjectIsNamedWithItsPath(t *testing.T) {
 func TestDamagedObjectIsRefused(t *testing.T) {
 	dir := fixture.Repo(t)
 	c, err := open(t, dir).Commit(t.Context(), fixture.Commit(t, "0.1.0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Put another tree's file in the place of the root tree's.
+	fatalIf(t, err)
+	// Put another tree's file where the root tree's stands.
 	other := run(t, dir, "rev-parse", "v0.1.0:src")
 	path := func(id string) string { return filepath.Join(dir, "objects", id[:2], id[2:]) }
 	b, err := os.ReadFile(path(other))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path(hex.EncodeToString(c.Tree[:])), b, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
+	fatalIf(t, os.WriteFile(path(hex.EncodeToString(c.Tree[:])), b, 0o644))
 	r, err := Open(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	defer r.Close()
 	if tree, err := r.Tree(t.Context(), c.Tree); err == nil {
 		t.Errorf("believed %d entries of another tree", len(tree.Entries))
@@ -294,9 +272,7 @@ func TestReplacedObjectsAreNotFollowed(t *testing.T) {
 	old, now := fixture.Commit(t, "0.1.0"), fixture.Commit(t, "0.1.1")
 	run(t, dir, "replace", hex.EncodeToString(now[:]), hex.EncodeToString(old[:]))
 	c, err := open(t, dir).Commit(t.Context(), now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	if want := run(t, dir, "--no-replace-objects", "rev-parse", hex.EncodeToString(now[:])+"^{tree}"); hex.EncodeToString(c.Tree[:]) != want {
 		t.Errorf("the tree is %x, want %s", c.Tree, want)
 	}
@@ -331,9 +307,7 @@ func TestCancelledContextEndsTheProcess(t *testing.T) {
 	dir := fixture.Repo(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := Open(ctx, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	cancel()
 	if _, err := r.ResolveCommit(t.Context(), "HEAD"); err != nil {
 		// The process may still have answered before it was killed.
@@ -513,4 +487,11 @@ func lookup(t testing.TB, r *Repo, commit [20]byte, path string) (TreeEntry, err
 		return TreeEntry{}, err
 	}
 	return s.Entry(t.Context(), path)
+}
+
+func fatalIf(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

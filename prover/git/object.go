@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
+	"strings"
 
 	"github.com/pjbgf/sha1cd"
 )
@@ -30,12 +30,7 @@ type Object struct {
 // Encode returns the bytes that git hashes: TYPE SP LENGTH NUL content, the
 // length in decimal.
 func (o Object) Encode() []byte {
-	b := make([]byte, 0, len(o.Content)+32)
-	b = append(b, o.Type...)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, int64(len(o.Content)), 10)
-	b = append(b, 0)
-	return append(b, o.Content...)
+	return fmt.Appendf(make([]byte, 0, len(o.Content)+32), "%s %d\x00%s", o.Type, len(o.Content), o.Content)
 }
 
 // ID returns the SHA-1 of Encode, or ErrCollision.
@@ -165,15 +160,8 @@ func isMode(s string) bool {
 	case ModeDirectory, ModeSymlink, ModeSubmodule:
 		return true
 	}
-	if len(s) != 6 || s[:3] != "100" {
-		return false
-	}
-	for i := 3; i < 6; i++ {
-		if s[i] < '0' || s[i] > '7' {
-			return false
-		}
-	}
-	return true
+	permissions, ok := strings.CutPrefix(s, "100")
+	return ok && len(permissions) == 3 && strings.Trim(permissions, "01234567") == ""
 }
 
 // sortKey is what git compares: a directory's name ends with a slash.

@@ -53,15 +53,18 @@ type MissingError struct {
 func (e *MissingError) Error() string {
 	switch e.What {
 	case "revision":
-		return fmt.Sprintf("the repository %s has no commit %q; check the name, or fetch it: git -C %s fetch --depth=1 REMOTE %s", e.Dir, e.ID, e.Dir, e.ID)
+		return fmt.Sprintf("the repository %s has no commit %q; check the name, or fetch it: "+
+			"git -C %s fetch --depth=1 REMOTE %s", e.Dir, e.ID, e.Dir, e.ID)
 	case TypeCommit:
-		return fmt.Sprintf("the commit %s is not in the repository %s; fetch it: git -C %s fetch --depth=1 REMOTE %s", e.ID, e.Dir, e.Dir, e.ID)
+		return fmt.Sprintf("the commit %s is not in the repository %s; fetch it: git -C %s fetch --depth=1 REMOTE %s",
+			e.ID, e.Dir, e.Dir, e.ID)
 	}
 	at := ""
 	if e.Path != "" {
 		at = fmt.Sprintf(" at %q", e.Path)
 	}
-	return fmt.Sprintf("the %s %s%s is not in the repository %s; in a partial clone this fetches it: git -C %s cat-file -e %s", e.What, e.ID, at, e.Dir, e.Dir, e.ID)
+	return fmt.Sprintf("the %s %s%s is not in the repository %s; in a partial clone this fetches it: "+
+		"git -C %s cat-file -e %s", e.What, e.ID, at, e.Dir, e.Dir, e.ID)
 }
 
 // A Repo reads objects of one repository. Its methods may be used from several
@@ -142,7 +145,7 @@ func Environment(env []string) []string {
 
 // Close ends the process and waits for it. It may be called more than once, and
 // must be called at least once, also after an error and after the end of the
-// context. How the process ends is no error: all that was read was verified.
+// context. How the process ends does not matter: all that was read was verified.
 func (r *Repo) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,7 +239,7 @@ func (r *Repo) object(ctx context.Context, id [20]byte, kind string, max int64) 
 	return o, verify(o, kind, id)
 }
 
-// verify hashes an object again: git's word is not taken for it.
+// verify hashes an object again, whatever git says of it.
 func verify(o Object, kind string, id [20]byte) error {
 	if o.Type != kind {
 		return fmt.Errorf("the object %x is a %s, not a %s", id, o.Type, kind)
@@ -328,7 +331,8 @@ func parseHeader(line string, max int64) (id [20]byte, kind string, size int64, 
 	}
 	id, ok := parseID(fields[0])
 	if !ok {
-		return id, "", 0, fmt.Errorf("git answered with the object id %q, which is no SHA-1 id; only those can be proven", fields[0])
+		return id, "", 0, fmt.Errorf("git answered with the object id %q, which is not a SHA-1 id; only those can be proven",
+			fields[0])
 	}
 	size, err = strconv.ParseInt(fields[2], 10, 64)
 	if err != nil || size < 0 {

@@ -93,7 +93,7 @@ func (e *NotFoundError) Error() string {
 // than a directory.
 type NotDirectoryError struct {
 	Commit [20]byte
-	Path   string // of what is no directory
+	Path   string // of what is not a directory
 	Mode   string
 }
 

@@ -1,4 +1,4 @@
-package publish
+package prover
 
 import (
 	"context"
@@ -7,18 +7,9 @@ import (
 
 	"cratelog/circuit"
 	"cratelog/entry"
+	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
-	"cratelog/prover"
 )
-
-// A Prover makes proofs.
-type Prover interface {
-	// Program returns the id of the program that would prove a plan. It is a Refusal
-	// if none can.
-	Program(p *prover.Plan) ([32]byte, error)
-	// Prove makes the entry of a plan.
-	Prove(ctx context.Context, p *prover.Plan, progress prover.Progress) (*entry.Entry, error)
-}
 
 // Keyring proves with the keys of a directory or of two files. It holds one key at
 // a time, the last one used: prove crates of one class after each other.
@@ -30,11 +21,9 @@ type Keyring struct {
 	ProgramFile, KeyFile string
 
 	program *proofcheck.Program // of ProgramFile
-	keys    *prover.Keys
+	keys    *Keys
 	loaded  circuit.Capacity // of keys, with development keys
 }
-
-var _ Prover = &Keyring{}
 
 // Development says whether the proofs are of UNSAFE development keys.
 func (k *Keyring) Development() bool { return k.ProgramFile == "" }
@@ -57,20 +46,21 @@ func (k *Keyring) Check() error {
 }
 
 // Program returns the program that proves a plan.
-func (k *Keyring) Program(p *prover.Plan) (id [32]byte, err error) {
+func (k *Keyring) Program(p *Plan) (id [32]byte, err error) {
 	if err := k.Check(); err != nil {
 		return id, err
 	}
 	if k.program != nil {
 		if p.Blocks > k.program.Blocks || len(p.List.Bytes) > k.program.ListBytes {
-			return id, Refusal{fmt.Errorf("the commit and the trees on the crate's paths take %d SHA-1 blocks and the file list %d bytes; the program in %s has %d blocks and %d bytes",
-				p.Blocks, len(p.List.Bytes), k.ProgramFile, k.program.Blocks, k.program.ListBytes)}
+			return id, outcome.Refusef("the commit and the trees on the crate's paths take %d SHA-1 blocks and the file list "+
+				"%d bytes; the program in %s has %d blocks and %d bytes",
+				p.Blocks, len(p.List.Bytes), k.ProgramFile, k.program.Blocks, k.program.ListBytes)
 		}
 		return k.program.ID(), nil
 	}
 	class, err := p.Class()
 	if err != nil {
-		return id, Refusal{fmt.Errorf("%w\nthis version cannot prove a crate of this size yet", err)}
+		return id, outcome.Refusef("%w\nthis version cannot prove a crate of this size yet", err)
 	}
 	shipped, err := proofcheck.Embedded()
 	if err != nil {
@@ -85,7 +75,7 @@ func (k *Keyring) Program(p *prover.Plan) (id [32]byte, err error) {
 }
 
 // Prove makes the entry of a plan.
-func (k *Keyring) Prove(ctx context.Context, p *prover.Plan, progress prover.Progress) (*entry.Entry, error) {
+func (k *Keyring) Prove(ctx context.Context, p *Plan, progress Progress) (*entry.Entry, error) {
 	if _, err := k.Program(p); err != nil {
 		return nil, err
 	}
@@ -95,10 +85,10 @@ func (k *Keyring) Prove(ctx context.Context, p *prover.Plan, progress prover.Pro
 	return k.keys.Prove(ctx, p, progress)
 }
 
-func (k *Keyring) load(ctx context.Context, p *prover.Plan, progress prover.Progress) (err error) {
+func (k *Keyring) load(ctx context.Context, p *Plan, progress Progress) (err error) {
 	if k.program != nil {
 		if k.keys == nil {
-			k.keys, err = prover.OpenKeys(ctx, k.ProgramFile, k.KeyFile, progress)
+			k.keys, err = OpenKeys(ctx, k.ProgramFile, k.KeyFile, progress)
 		}
 		return err
 	}
@@ -107,7 +97,7 @@ func (k *Keyring) load(ctx context.Context, p *prover.Plan, progress prover.Prog
 		return err
 	}
 	k.keys = nil // two keys at once would take the memory of both
-	if k.keys, err = prover.DevelopmentKeys(ctx, k.Cache, class, progress); err == nil {
+	if k.keys, err = DevelopmentKeys(ctx, k.Cache, class, progress); err == nil {
 		k.loaded = class
 	}
 	return err

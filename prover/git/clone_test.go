@@ -1,6 +1,7 @@
-package publish
+package git_test
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"cratelog/crate"
 	"cratelog/internal/fixture"
+	"cratelog/internal/outcome"
 	"cratelog/prover"
 	"cratelog/prover/git"
 )
@@ -50,7 +52,7 @@ func planFrom(t *testing.T, dir, name, version string, commit *[20]byte) error {
 
 func TestAFetchedCommitIsEnoughToProveFrom(t *testing.T) {
 	url, dir := served(t)
-	cache := Repositories(filepath.Join(t.TempDir(), "repositories"))
+	cache := git.Clones(filepath.Join(t.TempDir(), "repositories"))
 	commit := fixture.Commit(t, "0.1.0")
 	got, err := cache.Fetch(t.Context(), url, commit)
 	if err != nil {
@@ -68,16 +70,16 @@ func TestAFetchedCommitIsEnoughToProveFrom(t *testing.T) {
 	}
 	// Sources were left out, and so was the other commit.
 	id := hex.EncodeToString(commit[:])
-	source, err := gitOutput(t.Context(), got, "rev-parse", id+":src/lib.rs")
+	source, err := git.Run(t.Context(), got, "rev-parse", id+":src/lib.rs")
 	if err != nil {
 		t.Fatal(err)
 	}
-	lost, err := missing(t.Context(), got, id, []string{strings.TrimSpace(source)})
-	if err != nil || len(lost) != 1 {
-		t.Errorf("missing are %v: %v", lost, err)
+	lost, err := git.Run(t.Context(), got, "rev-list", "--objects", "--missing=print", "--max-count=1", id)
+	if err != nil || !strings.Contains(lost, "?"+strings.TrimSpace(source)+"\n") {
+		t.Errorf("missing are %s: %v", lost, err)
 	}
 	other := fixture.Commit(t, "0.1.1")
-	if _, err := gitOutput(t.Context(), got, "cat-file", "-e", hex.EncodeToString(other[:])); err == nil {
+	if _, err := git.Run(t.Context(), got, "cat-file", "-e", hex.EncodeToString(other[:])); err == nil {
 		t.Error("it has the other commit")
 	}
 	// The repository goes away: what was fetched stays.
@@ -94,14 +96,13 @@ func TestAFetchedCommitIsEnoughToProveFrom(t *testing.T) {
 
 func TestARepositoryWithoutTheCommitIsToldFromOneThatIsDown(t *testing.T) {
 	url, _ := served(t)
-	cache := Repositories(t.TempDir())
+	cache := git.Clones(t.TempDir())
 	_, err := cache.Fetch(t.Context(), url, [20]byte{1, 2, 3})
-	var refused Refusal
-	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "has no commit 0102030000000000000000000000000000000000 in its branches and tags") || !strings.Contains(err.Error(), "never pushed there") {
+	if outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), "has no commit 0102030000000000000000000000000000000000 in its branches and tags") || !strings.Contains(err.Error(), "never pushed there") {
 		t.Error(err)
 	}
 	_, err = cache.Fetch(t.Context(), "file://"+t.TempDir()+"/gone", [20]byte{1})
-	if err == nil || errors.As(err, &refused) {
+	if outcome.Of(err) != outcome.Unchecked {
 		t.Error(err)
 	}
 }
@@ -115,14 +116,14 @@ func TestAnOldServerIsFetchedWhole(t *testing.T) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
-	got, err := Repositories(t.TempDir()).Fetch(t.Context(), "file://"+dir, fixture.Commit(t, "0.1.0"))
+	got, err := git.Clones(t.TempDir()).Fetch(t.Context(), "file://"+dir, fixture.Commit(t, "0.1.0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := planIn(t, got, "hello-proof", "0.1.0"); err != nil {
 		t.Error(err)
 	}
-	if got, err = Repositories(t.TempDir()).FetchAll(t.Context(), "file://"+dir); err != nil {
+	if got, err = git.Clones(t.TempDir()).FetchAll(t.Context(), "file://"+dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := planIn(t, got, "hello-proof", "0.1.1"); err != nil {
@@ -131,20 +132,22 @@ func TestAnOldServerIsFetchedWhole(t *testing.T) {
 }
 
 func TestGitIsSentNowhereElse(t *testing.T) {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
 	for address, ok := range map[string]bool{
 		"https://git.example.com/a/b": true, "ssh://git@git.example.com/a": true, "git@git.example.com:a/b.git": true, "file:///a/b": true,
 		"http://git.example.com/a": false, "git://git.example.com/a": false, "ext::sh -c true://": false, "ext::sh": false,
 		"ssh://-oProxyCommand=x/a": false, "ssh://-x@git.example.com/a": false, "git@-oProxyCommand=x:a": false, "-u@git.example.com:a": false,
 		"git@git.example.com:-a": false, "--upload-pack=x://": false, "https://%zz/": false,
 	} {
-		_, err := Repositories(t.TempDir()).FetchAll(cancelled(t), address)
+		_, err := git.Clones(t.TempDir()).FetchAll(cancelled, address)
 		refused := err != nil && !strings.Contains(err.Error(), "context canceled")
 		if refused == ok {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
 	for what, isURL := range map[string]bool{".": false, "../a": false, "a:b": false, "https://a.example/b": true, "git@a.example:b": true} {
-		if IsURL(what) != isURL {
+		if git.IsURL(what) != isURL {
 			t.Errorf("%s", what)
 		}
 	}

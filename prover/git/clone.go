@@ -1,7 +1,6 @@
-package publish
+package git
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,19 +15,15 @@ import (
 	"strings"
 	"time"
 
-	"cratelog/cargo/credential"
-	"cratelog/prover/git"
+	"cratelog/internal/durable"
+	"cratelog/internal/outcome"
 )
 
 // fetchTimeout bounds one fetch of a repository.
 const fetchTimeout = 15 * time.Minute
 
-// maxGitOutput and maxSaid bound what a command may print as its answer, and besides, in
-// bytes.
-const (
-	maxGitOutput = 64 << 20
-	maxSaid      = 1 << 20
-)
+// maxOutput bounds stdout of a command, and stderr, in bytes.
+const maxOutput = 64 << 20
 
 // scpLike is git's short form of an ssh URL, user@host:path.
 var scpLike = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^-].*$`)
@@ -56,17 +51,17 @@ func checkURL(address string) error {
 	return nil
 }
 
-// Repositories is a directory of bare, partial clones: each has of a repository the
+// Clones is a directory of bare, partial clones: each has of a repository the
 // commits that were asked for, their trees, and the few blobs that a proof can need.
-type Repositories string
+type Clones string
 
-// DefaultRepositories returns the directory for clones below the user's cache.
-func DefaultRepositories() (Repositories, error) {
+// DefaultClones returns the directory for clones below the user's cache.
+func DefaultClones() (Clones, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("no cache directory for repositories: %w", err)
 	}
-	return Repositories(filepath.Join(dir, "cratelog", "repositories")), nil
+	return Clones(filepath.Join(dir, "cratelog", "repositories")), nil
 }
 
 // Fetch returns the directory of a clone that has a commit, fetching what is not
@@ -74,14 +69,14 @@ func DefaultRepositories() (Repositories, error) {
 // of the repository's.
 //
 // Nothing that is fetched is trusted: package git hashes what it reads.
-func (r Repositories) Fetch(ctx context.Context, address string, commit [20]byte) (string, error) {
+func (c Clones) Fetch(ctx context.Context, address string, commit [20]byte) (string, error) {
 	if err := checkURL(address); err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	id := hex.EncodeToString(commit[:])
-	dir, err := r.clone(ctx, address)
+	dir, err := c.clone(ctx, address)
 	if err != nil {
 		return "", err
 	}
@@ -90,13 +85,15 @@ func (r Repositories) Fetch(ctx context.Context, address string, commit [20]byte
 	}
 	// Most servers hand out any commit by its id, and only that one is needed.
 	errOne := fetch(ctx, dir, "", noBlobs, "--depth=1", "--", "origin", id)
-	if _, err := gitOutput(ctx, dir, "cat-file", "-e", id+"^{commit}"); errOne != nil || err != nil {
+	if _, err := Run(ctx, dir, "cat-file", "-e", id+"^{commit}"); errOne != nil || err != nil {
 		if err := fetchRefs(ctx, dir, noBlobs); err != nil {
 			return "", err
 		}
 	}
-	if _, err := gitOutput(ctx, dir, "cat-file", "-e", id+"^{commit}"); err != nil {
-		return "", Refusal{fmt.Errorf("the repository at %s has no commit %s in its branches and tags, and does not hand it out\nthe crate's commit was never pushed there, or was taken back; nobody can prove the crate from this repository", redact(address), id)}
+	if _, err := Run(ctx, dir, "cat-file", "-e", id+"^{commit}"); err != nil {
+		return "", outcome.Refusef("the repository at %s has no commit %s in its branches and tags, and does not hand it "+
+			"out\nthe crate's commit was never pushed there, or was taken back: the crate cannot be proved from this "+
+			"repository", redact(address), id)
 	}
 	return dir, fetchBlobs(ctx, dir, id)
 }
@@ -104,13 +101,13 @@ func (r Repositories) Fetch(ctx context.Context, address string, commit [20]byte
 // FetchAll returns the directory of a clone that has all branches and tags, with the
 // blobs that are small enough to be links. It is for submodules, of which it is only
 // known later which commit is needed.
-func (r Repositories) FetchAll(ctx context.Context, address string) (string, error) {
+func (c Clones) FetchAll(ctx context.Context, address string) (string, error) {
 	if err := checkURL(address); err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	dir, err := r.clone(ctx, address)
+	dir, err := c.clone(ctx, address)
 	if err != nil {
 		return "", err
 	}
@@ -121,34 +118,35 @@ func (r Repositories) FetchAll(ctx context.Context, address string) (string, err
 const noBlobs = "--filter=blob:none"
 
 func fetchRefs(ctx context.Context, dir, filter string) error {
-	if err := fetch(ctx, dir, "", filter, "--", "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"); err != nil {
+	if err := fetch(ctx, dir, "", filter, "--", "origin", "+refs/heads/*:refs/heads/*",
+		"+refs/tags/*:refs/tags/*"); err != nil {
 		return fmt.Errorf("the repository cannot be fetched: %w", err)
 	}
 	return nil
 }
 
 // clone makes an empty clone for an address, if there is none.
-func (r Repositories) clone(ctx context.Context, address string) (string, error) {
+func (c Clones) clone(ctx context.Context, address string) (string, error) {
 	h := sha256.Sum256([]byte(address))
-	dir := filepath.Join(string(r), hex.EncodeToString(h[:16])+".git")
+	dir := filepath.Join(string(c), hex.EncodeToString(h[:16])+".git")
 	if _, err := os.Stat(filepath.Join(dir, "HEAD")); err == nil {
 		return dir, nil
 	}
-	if err := os.MkdirAll(string(r), 0o755); err != nil {
+	if err := os.MkdirAll(string(c), 0o755); err != nil {
 		return "", err
 	}
-	fresh, err := os.MkdirTemp(string(r), ".new-*")
+	fresh, err := os.MkdirTemp(string(c), ".new-*")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(fresh) // after the rename there is none
-	if _, err := gitOutput(ctx, fresh, "init", "--quiet", "--bare", "--template=", "--object-format=sha1", "."); err != nil {
+	if _, err := Run(ctx, fresh, "init", "--quiet", "--bare", "--template=", "--object-format=sha1", "."); err != nil {
 		return "", err
 	}
 	// What makes git take a missing blob for one that was left out on purpose.
 	for _, kv := range [][2]string{{"core.repositoryFormatVersion", "1"}, {"extensions.partialClone", "origin"},
 		{"remote.origin.url", address}, {"remote.origin.promisor", "true"}} {
-		if _, err := gitOutput(ctx, fresh, "config", kv[0], kv[1]); err != nil {
+		if _, err := Run(ctx, fresh, "config", kv[0], kv[1]); err != nil {
 			return "", err
 		}
 	}
@@ -180,7 +178,7 @@ func fetchBlobs(ctx context.Context, dir, commit string) error {
 
 // needed lists the blobs of fetchBlobs in a commit.
 func needed(ctx context.Context, dir, commit string) ([]string, error) {
-	out, err := gitOutput(ctx, dir, "ls-tree", "-r", "-z", "--full-tree", commit)
+	out, err := Run(ctx, dir, "ls-tree", "-r", "-z", "--full-tree", commit)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +187,7 @@ func needed(ctx context.Context, dir, commit string) ([]string, error) {
 		meta, path, _ := strings.Cut(line, "\t")
 		fields := strings.Fields(meta) // mode, type, id
 		if len(fields) == 3 && fields[1] == "blob" &&
-			(fields[0] == git.ModeSymlink || path == "Cargo.toml" || strings.HasSuffix(path, "/Cargo.toml")) {
+			(fields[0] == ModeSymlink || path == "Cargo.toml" || strings.HasSuffix(path, "/Cargo.toml")) {
 			ids = append(ids, fields[2])
 		}
 	}
@@ -199,7 +197,7 @@ func needed(ctx context.Context, dir, commit string) ([]string, error) {
 // missing returns those of a commit's objects that are not in the clone. (git cat-file
 // gives up at the first object that was left out.)
 func missing(ctx context.Context, dir, commit string, ids []string) ([]string, error) {
-	out, err := gitOutput(ctx, dir, "rev-list", "--objects", "--missing=print", "--max-count=1", commit)
+	out, err := Run(ctx, dir, "rev-list", "--objects", "--missing=print", "--max-count=1", commit)
 	if err != nil {
 		return nil, err
 	}
@@ -225,27 +223,29 @@ func hasAll(ctx context.Context, dir, commit string) (bool, error) {
 // fetch runs git fetch.
 func fetch(ctx context.Context, dir, input string, args ...string) error {
 	env := []string{"GIT_ALLOW_PROTOCOL=https:ssh:file", "GIT_SSH_COMMAND=ssh -oBatchMode=yes"}
-	for _, kv := range git.Environment(os.Environ()) {
+	for _, kv := range Environment(os.Environ()) {
 		if !strings.HasPrefix(kv, "GIT_ALLOW_PROTOCOL=") {
 			env = append(env, kv)
 		}
 	}
-	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "gc.auto=0", "-c", "maintenance.auto=false",
+	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
+		"-c", "gc.auto=0", "-c", "maintenance.auto=false",
 		"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"}, args...)
-	_, err := gitInput(ctx, dir, env, input, all...)
+	_, err := runWith(ctx, dir, env, input, all...)
 	return err
 }
 
-// gitOutput runs a git command that goes nowhere and runs nothing.
-func gitOutput(ctx context.Context, dir string, args ...string) (string, error) {
-	return gitInput(ctx, dir, git.Environment(os.Environ()), "", args...)
+// Run returns what a git command prints. Its environment cannot turn it to another
+// repository; it connects to no other machine and runs no hook.
+func Run(ctx context.Context, dir string, args ...string) (string, error) {
+	return runWith(ctx, dir, Environment(os.Environ()), "", args...)
 }
 
-func gitInput(ctx context.Context, dir string, env []string, input string, args ...string) (string, error) {
+func runWith(ctx context.Context, dir string, env []string, input string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.hooksPath=" + os.DevNull}, args...)...)
 	cmd.Env, cmd.Stdin, cmd.WaitDelay = env, strings.NewReader(input), time.Second
-	var out, said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &credential.Limited{W: &out, Left: maxGitOutput}, &credential.Limited{W: &said, Left: maxSaid}
+	out, said := &durable.Buffer{Limit: maxOutput}, &durable.Buffer{Limit: maxOutput}
+	cmd.Stdout, cmd.Stderr = out, said
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		return "", ctx.Err()

@@ -1,0 +1,60 @@
+package prover
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"cratelog/crate"
+	"cratelog/internal/outcome"
+	"cratelog/proofcheck"
+)
+
+func TestKeysThatCannotProveAreFoundBeforeTheWork(t *testing.T) {
+	small := &Plan{Blocks: 60, List: &crate.List{}}
+	large := &Plan{Blocks: 4000, List: &crate.List{}}
+	shipped, err := proofcheck.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &Keyring{}
+	id, err := k.Program(small)
+	if err != nil || !slices.ContainsFunc(shipped, func(p proofcheck.Program) bool { return p.ID() == id && p.Blocks == 64 }) {
+		t.Errorf("%x %v", id, err)
+	}
+	if _, err := k.Program(large); outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), "4000 SHA-1 blocks") {
+		t.Error(err)
+	}
+
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.program")
+	i := slices.IndexFunc(shipped, func(p proofcheck.Program) bool { return p.Blocks == 64 })
+	text, err := shipped[i].Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Keyring{ProgramFile: file}).Check(); err == nil || !strings.Contains(err.Error(), "go together") {
+		t.Error(err)
+	}
+	if err := (&Keyring{ProgramFile: dir, KeyFile: "x"}).Check(); err == nil {
+		t.Error("a directory was read as a program")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "b.program"), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Keyring{ProgramFile: filepath.Join(dir, "b.program"), KeyFile: "x"}).Check(); err == nil || !strings.Contains(err.Error(), "b.program") {
+		t.Error(err)
+	}
+	k = &Keyring{ProgramFile: file, KeyFile: filepath.Join(dir, "gone")}
+	if got, err := k.Program(small); err != nil || got != id {
+		t.Errorf("%x %v", got, err)
+	}
+	if _, err := k.Program(large); outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), "a.program has 64 blocks") {
+		t.Error(err)
+	}
+}
