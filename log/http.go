@@ -18,7 +18,8 @@ import (
 // Handler returns the log's whole web surface. The server around it must set
 // timeouts; bodies are limited here.
 func (l *Log) Handler() http.Handler {
-	server := web.Server{Name: "log", Nothing: "There is nothing at this address; /v1/log says what this log is.", Log: l.log, Refusal: answer}
+	server := web.Server{Name: "log", Nothing: "There is nothing at this address; /v1/log says what this log is.",
+		Log: l.log, Refusal: answer}
 	return server.Handler([]web.Route{
 		{Pattern: "POST /v1/submit", Handler: l.submit},
 		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
@@ -27,7 +28,8 @@ func (l *Log) Handler() http.Handler {
 		{Pattern: "GET /checkpoint", Handler: web.Plain(l.checkpoint)},
 		{Pattern: "GET /tile/{path...}", Handler: web.Plain(l.tile)},
 		{Pattern: "GET /healthz", Handler: l.healthz},
-		{Pattern: "GET /metrics", Handler: web.Plain(promhttp.HandlerFor(l.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP)},
+		{Pattern: "GET /metrics", Handler: web.Plain(promhttp.HandlerFor(l.metrics.registry,
+			promhttp.HandlerOpts{}).ServeHTTP)},
 		{Pattern: "GET /{$}", Handler: l.page},
 	})
 }
@@ -90,7 +92,8 @@ func (l *Log) submit(w http.ResponseWriter, r *http.Request) error {
 func (l *Log) submitForm(r *http.Request) ([]byte, error) {
 	form, err := r.MultipartReader()
 	if err != nil {
-		return nil, refuse(MalformedRequest, err, "The body must be multipart/form-data with the parts entry and crate.")
+		return nil, refuse(MalformedRequest, err,
+			"The body must be multipart/form-data with the parts entry and crate.")
 	}
 	part, err := nextPart(form, "entry")
 	if err != nil {
@@ -109,7 +112,8 @@ func nextPart(form *multipart.Reader, name string) (*multipart.Part, error) {
 		return nil, refuse(MalformedRequest, err, "The part %s is missing, or the body is cut off.", name)
 	}
 	if part.FormName() != name {
-		return nil, refuse(MalformedRequest, nil, "The parts must be entry and crate, in this order; another part stands where %s belongs.", name)
+		return nil, refuse(MalformedRequest, nil,
+			"The parts must be entry and crate, in this order; another part stands where %s belongs.", name)
 	}
 	return part, nil
 }
@@ -133,7 +137,8 @@ func (c *crateReader) Read(p []byte) (int, error) {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return n, refuse(CrateTooLarge, err, "The request has more than %d bytes, the limit of this log.", tooLarge.Limit)
+		return n, refuse(CrateTooLarge, err, "The request has more than %d bytes, the limit of this log.",
+			tooLarge.Limit)
 	case err == io.EOF:
 		if _, end := c.form.NextPart(); end != io.EOF {
 			return n, refuse(MalformedRequest, end, "The parts must be entry and crate and nothing else.")
@@ -182,7 +187,8 @@ func (l *Log) aboutBody() aboutBody {
 	for _, p := range l.cfg.Proofs.Programs() {
 		id := p.ID()
 		about := aboutProgram{
-			ID: hex.EncodeToString(id[:]), System: p.System, Kind: p.Claim, Blocks: p.Blocks, ListBytes: p.ListBytes, Origin: p.Origin,
+			ID: hex.EncodeToString(id[:]), System: p.System, Kind: p.Claim, Blocks: p.Blocks,
+			ListBytes: p.ListBytes, Origin: p.Origin,
 		}
 		if key := hex.EncodeToString(p.ProvingKey[:]); l.keyFiles[key] {
 			about.ProvingKey = key
@@ -250,7 +256,8 @@ func (l *Log) health() healthBody {
 	case head.raw == nil:
 		b.Problems = append(b.Problems, "nothing is published yet: the witnesses' quorum has not cosigned a checkpoint")
 	case b.Indexed > head.size && now.Sub(head.at) > grace:
-		b.Problems = append(b.Problems, "a backlog of "+strconv.FormatUint(b.Indexed-head.size, 10)+" entries is not published: the witnesses' quorum does not cosign")
+		b.Problems = append(b.Problems, "a backlog of "+strconv.FormatUint(b.Indexed-head.size,
+			10)+" entries is not published: the witnesses' quorum does not cosign")
 	case now.Sub(head.at) > l.cfg.RepublishInterval+grace:
 		b.Problems = append(b.Problems, "the checkpoint is old: the witnesses' quorum does not cosign")
 	}

@@ -216,7 +216,8 @@ func (f *follower) entriesFailing(ctx context.Context, failed error) error {
 	if err != nil || failed != nil && !view.Failing.IsZero() {
 		return err // that it does not answer at all is another finding
 	}
-	c := condition{kind: kindEntriesUnavailable, active: failed != nil, since: f.begins("entries", failed != nil), limit: f.cfg.Unreachable.Duration}
+	c := condition{kind: kindEntriesUnavailable, active: failed != nil, since: f.begins("entries", failed != nil),
+		limit: f.cfg.Unreachable.Duration}
 	if failed != nil {
 		f.trouble.add("%s: entries: %v", f.origin, failed)
 		f.cfg.Logger.Log(ctx, slog.LevelWarn, "entries cannot be had", "log", f.origin, "err", failed)

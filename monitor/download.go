@@ -50,7 +50,8 @@ func (e *statusError) Error() string {
 // checkURL refuses what would send questions over the network in the open.
 func (m *Monitor) checkURL(s string) error {
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil ||
+		u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("%q is not an absolute http or https URL without user, query and fragment", s)
 	}
 	ip := net.ParseIP(u.Hostname())

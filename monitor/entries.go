@@ -28,7 +28,8 @@ func (f *follower) reportEntries(ctx context.Context, from int64, t store.Checkp
 
 // entryFinding is a finding about one entry.
 func (f *follower) entryFinding(kind string, e store.Entry) store.Finding {
-	return store.Finding{Key: fmt.Sprintf("%s/%s/%d", kind, f.origin, e.Index), Kind: kind, Index: e.Index, Name: e.Name, Version: e.Version,
+	return store.Finding{Key: fmt.Sprintf("%s/%s/%d", kind, f.origin, e.Index), Kind: kind, Index: e.Index,
+		Name: e.Name, Version: e.Version,
 		Detail: e.Detail, FirstSeen: f.cfg.Now()}
 }
 
@@ -59,10 +60,12 @@ func (f *follower) reportEntry(ctx context.Context, e store.Entry, t store.Check
 		x.Summary = fmt.Sprintf("The proof of %s of %s does not hold.", what(e), f.origin)
 		return f.report(ctx, x, nil, build(evidence.ProofInvalid, f.program(e.Program)))
 	case kindUnknownProgram:
-		x.Summary = fmt.Sprintf("The proof of %s of %s is of the program %x, which this monitor does not accept.", what(e), f.origin, e.Program[:8])
+		x.Summary = fmt.Sprintf("The proof of %s of %s is of the program %x, which this monitor does not accept.",
+			what(e), f.origin, e.Program[:8])
 		return f.report(ctx, x, nil, build(evidence.UnknownProgram, nil))
 	case kindUnknownClaim:
-		x.Summary = fmt.Sprintf("The claim of entry %d of %s is of a kind that this monitor does not know; a newer version may.", e.Index, f.origin)
+		x.Summary = fmt.Sprintf("The claim of entry %d of %s is of a kind that this monitor does not know; a newer "+
+			"version may.", e.Index, f.origin)
 		return f.report(ctx, x, nil, nil)
 	case kindUnproven:
 		x.Summary = fmt.Sprintf("The claim of %s of %s leaves files out.", what(e), f.origin)
@@ -92,8 +95,10 @@ func (f *follower) reportPairs(ctx context.Context, from int64, t store.Checkpoi
 	}
 	for _, d := range duplicates {
 		x := f.entryFinding(kindDuplicate, d.Second)
-		x.Summary = fmt.Sprintf("The log %s has two checksums for %s %s, in the entries %d and %d.", f.origin, d.Second.Name, d.Second.Version, d.First.Index, d.Second.Index)
-		x.Detail = fmt.Sprintf("Entry %d: %x. Entry %d: %x.", d.First.Index, d.First.SHA256, d.Second.Index, d.Second.SHA256)
+		x.Summary = fmt.Sprintf("The log %s has two checksums for %s %s, in the entries %d and %d.", f.origin,
+			d.Second.Name, d.Second.Version, d.First.Index, d.Second.Index)
+		x.Detail = fmt.Sprintf("Entry %d: %x. Entry %d: %x.", d.First.Index, d.First.SHA256,
+			d.Second.Index, d.Second.SHA256)
 		err := f.report(ctx, x, nil, func() (*evidence.Evidence, error) {
 			a, err1 := f.leaf(ctx, d.First, t)
 			b, err2 := f.leaf(ctx, d.Second, t)
@@ -112,7 +117,8 @@ func (f *follower) reportPairs(ctx context.Context, from int64, t store.Checkpoi
 	}
 	for _, d := range repeats {
 		x := f.entryFinding(kindRepeat, d.Second)
-		x.Summary = fmt.Sprintf("The log %s says the same in the entries %d and %d (%s %s).", f.origin, d.First.Index, d.Second.Index, d.Second.Name, d.Second.Version)
+		x.Summary = fmt.Sprintf("The log %s says the same in the entries %d and %d (%s %s).", f.origin, d.First.Index,
+			d.Second.Index, d.Second.Name, d.Second.Version)
 		if err := f.report(ctx, x, nil, nil); err != nil {
 			return err
 		}
@@ -143,7 +149,8 @@ func (f *follower) reportWatched(ctx context.Context, from int64, t store.Checkp
 			x := f.entryFinding(kindWatch, e)
 			x.Key, x.Watch = fmt.Sprintf("watch/%d/%s/%d", w.ID, f.origin, e.Index), w.ID
 			x.Summary = fmt.Sprintf("%s %s was logged in %s, as entry %d.", e.Name, e.Version, f.origin, e.Index)
-			x.Detail = fmt.Sprintf("It matches the watch of the %s %q and was not announced. Checksum %x, commit %x, path %q.", w.Kind, w.Value, e.SHA256, e.Commit, e.Path)
+			x.Detail = fmt.Sprintf("It matches the watch of the %s %q and was not announced. Checksum %x, commit "+
+				"%x, path %q.", w.Kind, w.Value, e.SHA256, e.Commit, e.Path)
 			if err := f.report(ctx, x, &w, nil); err != nil {
 				return err
 			}

@@ -56,7 +56,8 @@ func (m *Monitor) newFollower(ctx context.Context, l LogConfig) (*follower, erro
 		return nil, errors.New("it has no trust file")
 	}
 	f := &follower{
-		m: m, cfg: &m.cfg, store: m.cfg.Store, origin: l.Origin, policy: l.Policy, noQuorum: l.Policy.WithoutQuorum(), logKeys: l.Policy.LogKeysOnly(),
+		m: m, cfg: &m.cfg, store: m.cfg.Store, origin: l.Origin, policy: l.Policy, noQuorum: l.Policy.WithoutQuorum(),
+		logKeys:  l.Policy.LogKeysOnly(),
 		logLines: make(map[lineKey]bool), wakeup: make(chan struct{}, 1), waiting: make(map[string]time.Time),
 	}
 	url := l.URL
@@ -123,7 +124,8 @@ func (f *follower) checkStore(ctx context.Context) error {
 		return err
 	}
 	if root != p.Root || !slices.Equal(hashes, p.Range) {
-		return fmt.Errorf("the database is damaged: its entries do not give the root of the %d that it says are verified; keep it, and start a new one", p.Verified)
+		return fmt.Errorf("the database is damaged: its entries do not give the root of the %d that it says are "+
+			"verified; keep it, and start a new one", p.Verified)
 	}
 	return nil
 }

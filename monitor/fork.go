@@ -58,12 +58,14 @@ func (f *follower) forkFinding(kind string, a, b store.Checkpoint) store.Finding
 		a, b = b, a
 	}
 	x := store.Finding{Key: "fork/" + f.origin, Kind: kind, Index: -1, FirstSeen: f.cfg.Now(),
-		Detail: fmt.Sprintf("One checkpoint, of %d entries with the root %v, was first shown by: %s. The other, of %d entries with the root %v, by: %s. Every further checkpoint that contradicts the verified tree is kept, and no new finding is made of it.",
+		Detail: fmt.Sprintf("One checkpoint, of %d entries with the root %v, was first shown by: %s. The other, of "+
+			"%d entries with the root %v, by: %s. Every further checkpoint that contradicts the verified tree is kept, and no new finding is made of it.",
 			a.Size, a.Root, a.Source, b.Size, b.Root, b.Source)}
 	if kind == kindForkSameSize {
 		x.Summary = fmt.Sprintf("The log %s signed two different trees of %d entries.", f.origin, a.Size)
 	} else {
-		x.Summary = fmt.Sprintf("The log %s signed a tree of %d entries that does not begin with the tree of %d entries that it signed.", f.origin, b.Size, a.Size)
+		x.Summary = fmt.Sprintf("The log %s signed a tree of %d entries that does not begin with the tree of %d "+
+			"entries that it signed.", f.origin, b.Size, a.Size)
 	}
 	return x
 }
@@ -92,11 +94,13 @@ func (f *follower) reportForkOf(ctx context.Context, a, b store.Checkpoint, tree
 // cosignedBoth returns the cosignatures of a whose keys cosigned b as well.
 func cosignedBoth(a, b store.Checkpoint) []store.Cosignature {
 	return slices.DeleteFunc(slices.Clone(a.Cosignatures), func(g store.Cosignature) bool {
-		return !slices.ContainsFunc(b.Cosignatures, func(h store.Cosignature) bool { return g.KeyName == h.KeyName && g.KeyID == h.KeyID })
+		return !slices.ContainsFunc(b.Cosignatures,
+			func(h store.Cosignature) bool { return g.KeyName == h.KeyName && g.KeyID == h.KeyID })
 	})
 }
 
-func (f *follower) reportCosigner(ctx context.Context, g store.Cosignature, a, b store.Checkpoint, tree tlog.HashReader) error {
+func (f *follower) reportCosigner(ctx context.Context, g store.Cosignature, a, b store.Checkpoint,
+	tree tlog.HashReader) error {
 	return f.report(ctx, f.cosignerFinding(g, a, b), nil, func() (*evidence.Evidence, error) {
 		return evidence.NewCosignerFork(keyOf(g), a.Signed, b.Signed, tree, f.meta(a, b))
 	})
@@ -105,7 +109,8 @@ func (f *follower) reportCosigner(ctx context.Context, g store.Cosignature, a, b
 func keyOf(g store.Cosignature) string { return fmt.Sprintf("%s+%08x", g.KeyName, g.KeyID) }
 
 func (f *follower) cosignerFinding(g store.Cosignature, a, b store.Checkpoint) store.Finding {
-	return store.Finding{Key: "cosigner-fork/" + f.origin + "/" + keyOf(g), Kind: kindCosignerFork, Index: -1, FirstSeen: f.cfg.Now(),
+	return store.Finding{Key: "cosigner-fork/" + f.origin + "/" + keyOf(g), Kind: kindCosignerFork,
+		Index: -1, FirstSeen: f.cfg.Now(),
 		Summary: fmt.Sprintf("The witness %s cosigned two trees of %s that contradict each other, of %d and %d entries.", g.Witness, f.origin, min(a.Size, b.Size), max(a.Size, b.Size)),
 		Detail:  fmt.Sprintf("It did so with the key %s.", keyOf(g))}
 }
@@ -113,7 +118,8 @@ func (f *follower) cosignerFinding(g store.Cosignature, a, b store.Checkpoint) s
 // reportLargerFork records that a checkpoint larger than the verified tree does not
 // begin with it: at the verified size its tree has another root, which the proof
 // shows. Its own entries are not known.
-func (f *follower) reportLargerFork(ctx context.Context, bad store.Checkpoint, size int64, root tlog.Hash, proof [][32]byte) error {
+func (f *follower) reportLargerFork(ctx context.Context, bad store.Checkpoint, size int64,
+	root tlog.Hash, proof [][32]byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.store
@@ -124,7 +130,8 @@ func (f *follower) reportLargerFork(ctx context.Context, bad store.Checkpoint, s
 	arrange := func(kind evidence.Kind, witness string) maker {
 		return func() (*evidence.Evidence, error) {
 			m := f.meta(good, bad)
-			e := &evidence.Evidence{Kind: kind, Observed: m.Observed.UTC().Truncate(time.Second), Sources: m.Sources, Witness: witness,
+			e := &evidence.Evidence{Kind: kind, Observed: m.Observed.UTC().Truncate(time.Second),
+				Sources: m.Sources, Witness: witness,
 				Notes: [][]byte{good.Signed, bad.Signed}, Root: &root}
 			for _, h := range proof {
 				e.Hashes = append(e.Hashes, h)
@@ -132,11 +139,13 @@ func (f *follower) reportLargerFork(ctx context.Context, bad store.Checkpoint, s
 			return e, nil
 		}
 	}
-	if err := f.report(ctx, f.forkFinding(kindForkPrefix, good, bad), nil, arrange(evidence.ForkPrefix, "")); err != nil {
+	if err := f.report(ctx, f.forkFinding(kindForkPrefix, good, bad), nil,
+		arrange(evidence.ForkPrefix, "")); err != nil {
 		return err
 	}
 	for _, g := range cosignedBoth(bad, good) {
-		if err := f.report(ctx, f.cosignerFinding(g, good, bad), nil, arrange(evidence.CosignerFork, keyOf(g))); err != nil {
+		if err := f.report(ctx, f.cosignerFinding(g, good, bad), nil,
+			arrange(evidence.CosignerFork, keyOf(g))); err != nil {
 			return err
 		}
 	}
@@ -153,16 +162,21 @@ func (f *follower) accuseRoot(ctx context.Context, x *mismatch, roots []tlog.Has
 			if err := f.store.RewindEntries(ctx, f.id); err != nil {
 				return err
 			}
-			return f.entriesFailing(ctx, fmt.Errorf("%w: fetched %d times, the entries up to %d were not the same twice, and never gave the signed root", errGarbled, len(roots), c.Size))
+			return f.entriesFailing(ctx,
+				fmt.Errorf("%w: fetched %d times, the entries up to %d were not the same twice, and never gave the "+
+					"signed root", errGarbled, len(roots), c.Size))
 		}
 	}
 	p, err := f.store.Position(ctx, f.id)
 	if err != nil {
 		return err
 	}
-	err = f.report(ctx, store.Finding{Key: fmt.Sprintf("root-mismatch/%s/%d", f.origin, p.Verified), Kind: kindRootMismatch, Index: -1,
-		Summary: fmt.Sprintf("The entries that the log %s serves do not give the root that it signed for %d entries.", f.origin, c.Size),
-		Detail: fmt.Sprintf("Fetched %d times, they were the same each time. They give the root %v; the log signed %v. The first %d entries are verified. It is tried again every %v.",
+	err = f.report(ctx, store.Finding{Key: fmt.Sprintf("root-mismatch/%s/%d", f.origin, p.Verified),
+		Kind: kindRootMismatch, Index: -1,
+		Summary: fmt.Sprintf("The entries that the log %s serves do not give the root that it signed for %d entries.",
+			f.origin, c.Size),
+		Detail: fmt.Sprintf("Fetched %d times, they were the same each time. They give the root %v; the log signed "+
+			"%v. The first %d entries are verified. It is tried again every %v.",
 			len(roots), x.local, c.Root, p.Verified, f.cfg.MismatchRetry.Duration)}, nil,
 		func() (*evidence.Evidence, error) {
 			leaves, err := f.store.LeafHashes(ctx, f.id, 0, c.Size)

@@ -57,7 +57,8 @@ func (f *follower) open(signed []byte, source string) (store.Checkpoint, error) 
 	out := store.Checkpoint{Log: f.id, Size: c.Size, Root: c.Root, Signed: keepLines(signed, lines), Source: source,
 		FirstSeen: now, LastSeen: now, Verdict: store.Pending}
 	for _, g := range c.Cosignatures {
-		out.Cosignatures = append(out.Cosignatures, store.Cosignature{Witness: g.Witness, KeyName: g.KeyName, KeyID: g.KeyID, Time: g.Time})
+		out.Cosignatures = append(out.Cosignatures, store.Cosignature{Witness: g.Witness, KeyName: g.KeyName,
+			KeyID: g.KeyID, Time: g.Time})
 	}
 	return out, nil
 }

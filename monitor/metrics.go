@@ -25,7 +25,8 @@ var (
 	descVerified   = desc("verified_entries", "Entries that gave a signed root.", "log")
 	descDownloaded = desc("downloaded_entries", "Entries that are stored and checked.", "log")
 	descRegistry   = desc("registry_entries", "Entries that were compared with the registry.", "log")
-	descWitnessed  = desc("checkpoint_timestamp_seconds", "When the quorum cosigned the largest accepted checkpoint.", "log")
+	descWitnessed  = desc("checkpoint_timestamp_seconds", "When the quorum cosigned the largest accepted checkpoint.",
+		"log")
 	descViewSize   = desc("view_size", "Entries that a source shows; -1 for none yet.", "log", "source")
 	descViewSeen   = desc("view_timestamp_seconds", "Last valid answer of a source.", "log", "source")
 	descFindings   = desc("findings", "Findings that stand and are not acknowledged.", "class")
@@ -42,7 +43,8 @@ var _ prometheus.Collector = &Monitor{}
 // Describe implements prometheus.Collector.
 func (m *Monitor) Describe(out chan<- *prometheus.Desc) {
 	m.metrics.entries.Describe(out)
-	for _, d := range []*prometheus.Desc{descSize, descVerified, descDownloaded, descRegistry, descWitnessed, descViewSize, descViewSeen, descFindings, descDeliveries, descBytes} {
+	for _, d := range []*prometheus.Desc{descSize, descVerified, descDownloaded, descRegistry, descWitnessed,
+		descViewSize, descViewSeen, descFindings, descDeliveries, descBytes} {
 		out <- d
 	}
 }

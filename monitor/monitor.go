@@ -284,7 +284,8 @@ func (m *Monitor) Gossip(ctx context.Context, b []byte, source string) (store.Ch
 		}
 		return c, err
 	}
-	return store.Checkpoint{}, fmt.Errorf("%w: this monitor does not follow a log %q", ErrRefused, origin[:min(len(origin), 80)])
+	return store.Checkpoint{}, fmt.Errorf("%w: this monitor does not follow a log %q", ErrRefused,
+		origin[:min(len(origin), 80)])
 }
 
 func cores() int { return max(1, runtime.GOMAXPROCS(0)) }

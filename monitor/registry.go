@@ -82,9 +82,10 @@ func (f *follower) compareNew(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return f.compare(ctx, &registryLook{f: f, download: f.cfg.Contents}, p.Registry, p.Verified, func(next int64) error {
-		return f.store.SetRegistry(ctx, f.id, next)
-	})
+	return f.compare(ctx, &registryLook{f: f, download: f.cfg.Contents}, p.Registry,
+		p.Verified, func(next int64) error {
+			return f.store.SetRegistry(ctx, f.id, next)
+		})
 }
 
 // idle is the position of comparing again while it is not time to.
@@ -118,7 +119,8 @@ func (f *follower) compareAgain(ctx context.Context) (bool, error) {
 
 // compare compares entries with from <= index < to, and stores how far it came. done is
 // false if the registry did not answer.
-func (f *follower) compare(ctx context.Context, look *registryLook, from, to int64, store func(next int64) error) (done bool, err error) {
+func (f *follower) compare(ctx context.Context, look *registryLook, from, to int64,
+	store func(next int64) error) (done bool, err error) {
 	for from < to {
 		next := from
 		for e, err := range f.store.EntriesIn(ctx, f.id, from, min(to, from+registryPage)) {
@@ -267,7 +269,8 @@ func checkContents(raw []byte, e store.Entry) error {
 }
 
 // local reports about an entry with evidence; its errors are those of this machine.
-func (f *follower) local(ctx context.Context, x store.Finding, e store.Entry, build func(store.Checkpoint, evidence.Leaf) (*evidence.Evidence, error)) error {
+func (f *follower) local(ctx context.Context, x store.Finding, e store.Entry,
+	build func(store.Checkpoint, evidence.Leaf) (*evidence.Evidence, error)) error {
 	err := f.report(ctx, x, nil, func() (*evidence.Evidence, error) {
 		t, ok, err := f.store.Covering(ctx, f.id, e.Index+1)
 		if err != nil || !ok {
@@ -287,13 +290,17 @@ func (f *follower) local(ctx context.Context, x store.Finding, e store.Entry, bu
 
 func (f *follower) reportRegistry(ctx context.Context, kind string, e store.Entry, index bool, sum [32]byte) error {
 	x := f.entryFinding(kind, e)
-	x.Summary = fmt.Sprintf("%s's index has another checksum for %s %s than the log %s.", sentenceCase(f.cfg.RegistryName), e.Name, e.Version, f.origin)
+	x.Summary = fmt.Sprintf("%s's index has another checksum for %s %s than the log %s.",
+		sentenceCase(f.cfg.RegistryName), e.Name, e.Version, f.origin)
 	if !index {
-		x.Summary = fmt.Sprintf("%s serves another .crate for %s %s than its index and the log %s name.", sentenceCase(f.cfg.RegistryName), e.Name, e.Version, f.origin)
+		x.Summary = fmt.Sprintf("%s serves another .crate for %s %s than its index and the log %s name.",
+			sentenceCase(f.cfg.RegistryName), e.Name, e.Version, f.origin)
 	}
-	x.Detail = fmt.Sprintf("The registry: %x. Entry %d: %x. Either the registry serves something else than was proved, or an attacker logged another .crate under this name and version.", sum, e.Index, e.SHA256)
+	x.Detail = fmt.Sprintf("The registry: %x. Entry %d: %x. Either the registry serves something else than was "+
+		"proved, or an attacker logged another .crate under this name and version.", sum, e.Index, e.SHA256)
 	return f.local(ctx, x, e, func(t store.Checkpoint, leaf evidence.Leaf) (*evidence.Evidence, error) {
-		return evidence.NewRegistryMismatch(t.Signed, leaf, evidence.Registry{Name: printable(f.cfg.RegistryName), Index: index, SHA256: sum}, f.meta(t))
+		return evidence.NewRegistryMismatch(t.Signed, leaf, evidence.Registry{Name: printable(f.cfg.RegistryName),
+			Index: index, SHA256: sum}, f.meta(t))
 	})
 }
 
@@ -306,7 +313,8 @@ func (f *follower) missing(ctx context.Context, e store.Entry, since time.Time) 
 	age := now.Sub(since)
 	if age >= f.cfg.Missing.Duration {
 		x := f.entryFinding(kindNotInRegistry, e)
-		x.Summary = fmt.Sprintf("%s %s stands in the log %s, but %s does not have it.", e.Name, e.Version, f.origin, f.cfg.RegistryName)
+		x.Summary = fmt.Sprintf("%s %s stands in the log %s, but %s does not have it.", e.Name, e.Version,
+			f.origin, f.cfg.RegistryName)
 		if err := f.report(ctx, x, nil, nil); err != nil {
 			return err
 		}
@@ -327,7 +335,8 @@ func (f *follower) registryAnswers(ctx context.Context, failed error) error {
 		return nil
 	}
 	return f.apply(ctx, condition{
-		kind: kindRegistryDown, active: failed != nil, since: f.begins(sourceRegistry, failed != nil), limit: f.cfg.ViewUnreachable.Duration,
+		kind: kindRegistryDown, active: failed != nil, since: f.begins(sourceRegistry, failed != nil),
+		limit:   f.cfg.ViewUnreachable.Duration,
 		summary: fmt.Sprintf("%s does not answer.", sentenceCase(f.cfg.RegistryName)), detail: errorText(failed),
 	})
 }

@@ -111,7 +111,8 @@ func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Wat
 	} else if n >= maxPerKind && x.Class != store.Operational {
 		f.flooded.Store(x.Kind, true)
 		x.Key, x.Index, x.Name, x.Version = "more/"+x.Kind+"/"+f.origin, -1, "", ""
-		x.Summary = fmt.Sprintf("There are more than %d findings of the kind %s about the log %s.", maxPerKind, x.Kind, f.origin)
+		x.Summary = fmt.Sprintf("There are more than %d findings of the kind %s about the log %s.",
+			maxPerKind, x.Kind, f.origin)
 		x.Detail, build = "The entries themselves say which; no further finding of this kind is recorded one by one.", nil
 	}
 	var err error
@@ -120,13 +121,15 @@ func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Wat
 			return fmt.Errorf("evidence of %s: %w", x.Kind, err)
 		}
 		if x.Evidence == "" {
-			x.Detail = strings.TrimSpace(x.Detail + " No evidence file could be made of it; see the monitor's messages.")
+			x.Detail = strings.TrimSpace(x.Detail +
+				" No evidence file could be made of it; see the monitor's messages.")
 		}
 	}
 	got, isNew, err := s.RecordFinding(ctx, x, f.cfg.Route(x, watch))
 	if err == nil && isNew {
 		f.cfg.Notify()
-		f.cfg.Logger.Log(ctx, levelOf(x.Class), x.Summary, "finding", got.ID, "kind", x.Kind, "class", x.Class, "log", f.origin, "evidence", x.Evidence)
+		f.cfg.Logger.Log(ctx, levelOf(x.Class), x.Summary, "finding", got.ID, "kind", x.Kind, "class", x.Class, "log",
+			f.origin, "evidence", x.Evidence)
 	}
 	return err
 }
@@ -177,7 +180,8 @@ func (f *follower) applyOne(ctx context.Context, c condition) error {
 		if now.Sub(c.since) < c.limit {
 			return nil
 		}
-		return f.report(ctx, store.Finding{Key: key, Kind: c.kind, Summary: c.summary, Detail: c.detail, Index: -1, FirstSeen: now}, nil, c.build)
+		return f.report(ctx, store.Finding{Key: key, Kind: c.kind, Summary: c.summary, Detail: c.detail, Index: -1,
+			FirstSeen: now}, nil, c.build)
 	}
 	x, standing, err := f.store.StandingFinding(ctx, key)
 	if err != nil || !standing {

@@ -53,7 +53,8 @@ func (f *follower) makeSources(l LogConfig) error {
 		}
 	}
 	for _, base := range f.bases[1:] {
-		f.views = append(f.views, source{name: "mirror " + base, url: base + "checkpoint", down: kindMirrorUnreachable, behind: kindMirrorBehind})
+		f.views = append(f.views, source{name: "mirror " + base, url: base + "checkpoint",
+			down: kindMirrorUnreachable, behind: kindMirrorBehind})
 	}
 	return nil
 }
@@ -129,7 +130,8 @@ func (f *follower) ownCosignature(signed []byte, w *client.PolicyWitness) (time.
 }
 
 // noteView stores what a source showed just now, or why it did not.
-func (f *follower) noteView(ctx context.Context, name, url string, c store.Checkpoint, cosigned time.Time, failed error) (store.View, error) {
+func (f *follower) noteView(ctx context.Context, name, url string, c store.Checkpoint, cosigned time.Time,
+	failed error) (store.View, error) {
 	now := f.cfg.Now()
 	v, known, err := f.store.View(ctx, f.id, name)
 	if err != nil {
@@ -208,7 +210,8 @@ func (f *follower) silent(view store.View, active bool) condition {
 func (f *follower) garbled(view store.View, active bool) condition {
 	return condition{
 		kind: kindLogGarbled, active: active, since: view.Failing, limit: f.cfg.Unreachable.Duration,
-		summary: fmt.Sprintf("What the log %s answers is not a checkpoint with its signature.", f.origin), detail: view.Error,
+		summary: fmt.Sprintf("What the log %s answers is not a checkpoint with its signature.", f.origin),
+		detail:  view.Error,
 	}
 }
 
@@ -236,8 +239,10 @@ func (f *follower) checkLogView(ctx context.Context, before store.View, signed [
 // quorumLost: the latest checkpoint lacks cosignatures.
 func (f *follower) quorumLost(lacks error) condition {
 	return condition{
-		kind: kindQuorumLost, active: lacks != nil, since: f.begins("quorum", lacks != nil), limit: f.cfg.Unreachable.Duration,
-		summary: fmt.Sprintf("The latest checkpoint of %s is not cosigned by the quorum.", f.origin), detail: errorText(lacks),
+		kind: kindQuorumLost, active: lacks != nil, since: f.begins("quorum", lacks != nil),
+		limit:   f.cfg.Unreachable.Duration,
+		summary: fmt.Sprintf("The latest checkpoint of %s is not cosigned by the quorum.", f.origin),
+		detail:  errorText(lacks),
 	}
 }
 
@@ -245,16 +250,20 @@ func (f *follower) quorumLost(lacks error) condition {
 func (f *follower) stale(c store.Checkpoint, witnessed time.Time, old error) condition {
 	return condition{
 		kind: kindStale, active: old != nil, detail: errorText(old), build: f.staleEvidence(c),
-		summary: fmt.Sprintf("The latest checkpoint of %s was cosigned at %s.", f.origin, witnessed.Format(time.RFC3339)),
+		summary: fmt.Sprintf("The latest checkpoint of %s was cosigned at %s.", f.origin,
+			witnessed.Format(time.RFC3339)),
 	}
 }
 
 // rolledBack: the log shows less than it did.
 func (f *follower) rolledBack(c store.Checkpoint, largest int64, active bool) condition {
 	return condition{
-		kind: kindRollback, active: active, since: f.begins("rollback", active), limit: f.cfg.Rollback.Duration, build: f.staleEvidence(c),
-		summary: fmt.Sprintf("The log %s shows a tree of %d entries, and has shown one of %d.", f.origin, c.Size, largest),
-		detail:  "The two are consistent, so it is a server that fell back to an older state, or an attempt to hide entries.",
+		kind: kindRollback, active: active, since: f.begins("rollback", active),
+		limit: f.cfg.Rollback.Duration, build: f.staleEvidence(c),
+		summary: fmt.Sprintf("The log %s shows a tree of %d entries, and has shown one of %d.",
+			f.origin, c.Size, largest),
+		detail: "The two are consistent, so it is a server that fell back to an older state, or an attempt to hide " +
+			"entries.",
 	}
 }
 
@@ -281,8 +290,10 @@ func (f *follower) checkViews(ctx context.Context) error {
 			return err
 		}
 		c := condition{
-			kind: kindLogBehind, active: more && v.Failing.IsZero() && v.Size >= 0, since: since, limit: f.cfg.Behind.Duration,
-			summary: fmt.Sprintf("The %s shows %s with %d entries; others have shown more since %s.", v.Source, f.origin, v.Size, since.Format(time.RFC3339)),
+			kind: kindLogBehind, active: more && v.Failing.IsZero() && v.Size >= 0, since: since,
+			limit: f.cfg.Behind.Duration,
+			summary: fmt.Sprintf("The %s shows %s with %d entries; others have shown more since %s.", v.Source,
+				f.origin, v.Size, since.Format(time.RFC3339)),
 		}
 		if v.Source == sourceLog {
 			c.detail = "Either it lags, or it hides entries from this monitor. Ask from another network."

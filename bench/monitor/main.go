@@ -77,7 +77,8 @@ func measure(ctx context.Context, log *testlog.Log, url, dir string, n int) erro
 	if err != nil {
 		return err
 	}
-	m, err := monitor.New(ctx, monitor.Config{Logs: []monitor.LogConfig{{Origin: origin, Policy: policy}}, Store: s, EvidenceDir: dir, Proofs: proofs})
+	m, err := monitor.New(ctx, monitor.Config{Logs: []monitor.LogConfig{{Origin: origin, Policy: policy}}, Store: s,
+		EvidenceDir: dir, Proofs: proofs})
 	if err != nil {
 		return err
 	}
@@ -124,8 +125,9 @@ func forgeAll(n int) ([][]byte, error) {
 func forgeOne(f *forge.Forger, i int) ([]byte, error) {
 	commit := entry.LeafHash(fmt.Append(nil, "commit", i))
 	e := &entry.Entry{
-		Subject: entry.Subject{Name: fmt.Sprintf("crate-%d", i/20), Version: fmt.Sprintf("0.%d.0", i%20), SHA256: entry.LeafHash(fmt.Append(nil, i))},
-		Claim:   &entry.Source{Commit: [20]byte(commit[:20]), Path: "crates/crate", Unproven: []string{"Cargo.lock"}},
+		Subject: entry.Subject{Name: fmt.Sprintf("crate-%d", i/20), Version: fmt.Sprintf("0.%d.0", i%20),
+			SHA256: entry.LeafHash(fmt.Append(nil, i))},
+		Claim: &entry.Source{Commit: [20]byte(commit[:20]), Path: "crates/crate", Unproven: []string{"Cargo.lock"}},
 	}
 	if err := f.Prove(e); err != nil {
 		return nil, err

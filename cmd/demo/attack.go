@@ -17,7 +17,8 @@ func checksum(crate []byte) [32]byte { return sha256.Sum256(crate) }
 func fewerCosignatures(bundle []byte, keep string) []byte {
 	var out []string
 	for line := range strings.Lines(string(bundle)) {
-		if name, ok := strings.CutPrefix(line, "— "); ok && !strings.HasPrefix(name, origin+" ") && !strings.HasPrefix(name, keep+" ") {
+		if name, ok := strings.CutPrefix(line, "— "); ok && !strings.HasPrefix(name, origin+" ") &&
+			!strings.HasPrefix(name, keep+" ") {
 			continue
 		}
 		out = append(out, line)

@@ -205,7 +205,8 @@ func (s *story) attackLog(again, inner crateFiles) {
 
 // submitChanged submits a crate that was changed and packed again, with its entry
 // changed to fit, and expects to be refused.
-func (s *story) submitChanged(c crateFiles, reason string, file func(name string, content []byte) (string, []byte), change func(e *entry.Entry)) (string, error) {
+func (s *story) submitChanged(c crateFiles, reason string, file func(name string, content []byte) (string, []byte),
+	change func(e *entry.Entry)) (string, error) {
 	evil, err := forge.Repack(c.crate, file)
 	if err != nil {
 		return "", err
@@ -271,5 +272,6 @@ func (s *story) ending() {
 	s.say("   a monitor          %s/", s.m.url)
 	s.say("   the trust file     %s", s.w.File)
 	s.say("\nTry it:")
-	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --trust %s --development", s.w.URL, s.w.File)
+	s.say("   go run ./cmd/cargo-zkp verify testdata/hello-proof-0.1.0.crate --log %s --trust %s --development",
+		s.w.URL, s.w.File)
 }

@@ -39,8 +39,9 @@ func newWatch(ctx context.Context, dir string, w *loopback.World) (*watch, error
 		Logs: []monitor.LogConfig{{Origin: origin, Policy: w.Policy}}}); err != nil {
 		return m, err
 	}
-	pages, err := web.New(web.Config{Store: m.db.Reader, Proofs: w.Proofs, Policies: map[string]*client.Policy{origin: w.Policy},
-		Name: "the demonstration's monitor", Evidence: m.evidence})
+	pages, err := web.New(web.Config{Store: m.db.Reader, Proofs: w.Proofs,
+		Policies: map[string]*client.Policy{origin: w.Policy},
+		Name:     "the demonstration's monitor", Evidence: m.evidence})
 	if err == nil {
 		m.url, err = w.Serve(pages)
 	}
@@ -95,6 +96,7 @@ func (s *story) watchOver() {
 		if len(sum.Logs) != 1 || sum.Logs[0].Verified != sum.Logs[0].Size || sum.ExitCode() != 0 {
 			return "", fmt.Errorf("it found trouble: %+v", sum)
 		}
-		return fmt.Sprintf("Verified: %d entries of %d, and nothing is wrong.", sum.Logs[0].Verified, sum.Logs[0].Size), nil
+		return fmt.Sprintf("Verified: %d entries of %d, and nothing is wrong.",
+			sum.Logs[0].Verified, sum.Logs[0].Size), nil
 	})
 }

@@ -83,9 +83,11 @@ func newDispatcher(s *store.Store, site *setup, logger *slog.Logger) (*alert.Dis
 		Status: func(ctx context.Context) (string, string, error) { return status(ctx, s, time.Now()) },
 		Broken: func(ctx context.Context, channel string, cause error) error {
 			_, _, err := s.RecordFinding(ctx, store.Finding{
-				Key: kindChannelBroken + "/" + channel, Kind: kindChannelBroken, Class: store.Operational, Index: -1, FirstSeen: time.Now(),
+				Key: kindChannelBroken + "/" + channel, Kind: kindChannelBroken, Class: store.Operational,
+				Index: -1, FirstSeen: time.Now(),
 				Summary: fmt.Sprintf("The alert channel %s does not work.", channel),
-				Detail:  "The last attempt failed: " + cause.Error() + "\nIts alerts are kept, and tried again. Look at its settings, and try: monitor test-alert",
+				Detail: "The last attempt failed: " + cause.Error() +
+					"\nIts alerts are kept, and tried again. Look at its settings, and try: monitor test-alert",
 			}, others(channel))
 			return err
 		},
@@ -131,7 +133,8 @@ func status(ctx context.Context, s *store.Store, now time.Time) (summary, text s
 			return "", "", err
 		}
 		for _, f := range found {
-			fmt.Fprintf(&b, "open %s finding %d since %s: %s\n", class, f.ID, f.FirstSeen.UTC().Format(time.RFC3339), f.Summary)
+			fmt.Fprintf(&b, "open %s finding %d since %s: %s\n", class, f.ID,
+				f.FirstSeen.UTC().Format(time.RFC3339), f.Summary)
 		}
 	}
 	waiting, err := s.CountDeliveries(ctx)
@@ -141,7 +144,8 @@ func status(ctx context.Context, s *store.Store, now time.Time) (summary, text s
 	for _, c := range slices.Sorted(maps.Keys(waiting)) {
 		fmt.Fprintf(&b, "%d alerts wait for the channel %s\n", waiting[c], c)
 	}
-	return fmt.Sprintf("The monitor runs: %d logs, %d open security findings, %d open operational findings.", len(logs), counts[store.Security], counts[store.Operational]),
+	return fmt.Sprintf("The monitor runs: %d logs, %d open security findings, %d open operational findings.",
+			len(logs), counts[store.Security], counts[store.Operational]),
 		strings.TrimSuffix(b.String(), "\n"), nil
 }
 

@@ -50,7 +50,8 @@ func export(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	return askStore(ctx, "export", exports, args, stdout, stderr)
 }
 
-func askStore(ctx context.Context, verb string, known map[string]string, args []string, stdout, stderr io.Writer) error {
+func askStore(ctx context.Context, verb string, known map[string]string, args []string,
+	stdout, stderr io.Writer) error {
 	words, params, err := questionOf(args)
 	if err != nil {
 		return err
@@ -141,9 +142,11 @@ func (s *setup) pagesOver(r *store.Reader, logger *slog.Logger) (*web.Server, er
 }
 
 // webConfig is what the settings say about the pages.
-func (s *setup) webConfig(r *store.Reader, logs []monitor.LogConfig, proofs *proofcheck.Verifier, logger *slog.Logger) web.Config {
+func (s *setup) webConfig(r *store.Reader, logs []monitor.LogConfig, proofs *proofcheck.Verifier,
+	logger *slog.Logger) web.Config {
 	c := web.Config{
-		Store: r, Proofs: proofs, Policies: make(map[string]*client.Policy), Name: s.Name, URL: strings.TrimSuffix(s.PublicURL, "/"),
+		Store: r, Proofs: proofs, Policies: make(map[string]*client.Policy), Name: s.Name,
+		URL:      strings.TrimSuffix(s.PublicURL, "/"),
 		Evidence: s.evidence(), StaleAfter: s.MaxAge.Duration, Repositories: s.Repositories, Log: logger,
 	}
 	for _, l := range logs {

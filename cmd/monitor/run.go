@@ -95,10 +95,12 @@ func (o *opened) say(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			o.logger.Info("following", "log", l.Origin, "url", known.URL, "mirrors", len(l.Mirrors), "witnesses", len(l.Policy.Witnesses()), "quorum", l.Policy.NeedsWitnesses(),
+			o.logger.Info("following", "log", l.Origin, "url", known.URL, "mirrors", len(l.Mirrors), "witnesses",
+				len(l.Policy.Witnesses()), "quorum", l.Policy.NeedsWitnesses(),
 				"verified", p.Verified, "downloaded", p.Downloaded)
 			if !l.Policy.NeedsWitnesses() {
-				o.logger.Warn("the trust file asks for no witness: the log can show each reader another tree", "log", l.Origin)
+				o.logger.Warn("the trust file asks for no witness: the log can show each reader another tree",
+					"log", l.Origin)
 			}
 		}
 	}
@@ -117,7 +119,8 @@ func (o *opened) say(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.logger.Info("state", "database", o.db.Path(), "evidence", o.config.EvidenceDir, "registry", o.site.Registry.Index, "channels", len(o.site.Channel), "watches", len(watches),
+	o.logger.Info("state", "database", o.db.Path(), "evidence", o.config.EvidenceDir, "registry",
+		o.site.Registry.Index, "channels", len(o.site.Channel), "watches", len(watches),
 		"security", standing[store.Security], "operational", standing[store.Operational])
 	if len(o.site.Channel) == 0 {
 		o.logger.Warn("no alert channel: findings stand in the database and on the pages only; see [[channel]]")
@@ -223,9 +226,11 @@ func (g gossip) Gossip(ctx context.Context, b []byte) (verdict, text string, err
 	case store.Consistent:
 		text = fmt.Sprintf("The tree of %d entries is the one that this monitor has rebuilt from the entries.", c.Size)
 	case store.Inconsistent:
-		text = fmt.Sprintf("The tree of %d entries is not the one that this monitor has rebuilt. The log signed both: it forked. The evidence is kept.", c.Size)
+		text = fmt.Sprintf("The tree of %d entries is not the one that this monitor has rebuilt. The log signed "+
+			"both: it forked. The evidence is kept.", c.Size)
 	default:
-		text = fmt.Sprintf("This monitor has not verified %d entries yet. The checkpoint is kept, and compared as soon as it has.", c.Size)
+		text = fmt.Sprintf("This monitor has not verified %d entries yet. The checkpoint is kept, and compared as "+
+			"soon as it has.", c.Size)
 	}
 	return c.Verdict, text, nil
 }
@@ -265,7 +270,8 @@ func once(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case 1:
 		return outcome.Refusef("%d security findings stand; see the evidence, and monitor ack when they are taken care of", sum.Security)
 	}
-	return fmt.Errorf("%d operational findings stand, and %d things did not work this time", sum.Operational, len(sum.Trouble))
+	return fmt.Errorf("%d operational findings stand, and %d things did not work this time",
+		sum.Operational, len(sum.Trouble))
 }
 
 func printSummary(w io.Writer, sum monitor.Summary, asJSON bool) error {

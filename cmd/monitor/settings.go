@@ -147,14 +147,17 @@ func (s *setup) logs() ([]monitor.LogConfig, error) {
 			}
 		}
 		if len(origins) != 1 && (l.URL != "" || len(l.Mirrors) > 0) {
-			return nil, fmt.Errorf("%s: url and mirrors are of one log, and %s lists %d; make a trust file for each", where, l.Trust, len(origins))
+			return nil, fmt.Errorf("%s: url and mirrors are of one log, and %s lists %d; make a trust file for each",
+				where, l.Trust, len(origins))
 		}
 		for _, origin := range origins {
-			all = append(all, monitor.LogConfig{Origin: origin, Policy: policy, URL: l.URL, Mirrors: l.Mirrors, Witnesses: l.Witnesses})
+			all = append(all, monitor.LogConfig{Origin: origin, Policy: policy, URL: l.URL,
+				Mirrors: l.Mirrors, Witnesses: l.Witnesses})
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%s: there is no log to follow; add a table [[log]], see config/monitor.example.toml", s.path)
+		return nil, fmt.Errorf("%s: there is no log to follow; add a table [[log]], see config/monitor.example.toml",
+			s.path)
 	}
 	return all, nil
 }

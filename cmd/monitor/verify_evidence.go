@@ -153,7 +153,8 @@ type report struct {
 }
 
 func printConviction(stdout io.Writer, name string, e *evidence.Evidence, c evidence.Conviction, asJSON bool) error {
-	r := report{strings.TrimSuffix(name, ".evidence"), string(c.Kind), c.Origin, c.Convicts(), []string{}, c.Transferable, c.What,
+	r := report{strings.TrimSuffix(name, ".evidence"), string(c.Kind), c.Origin, c.Convicts(),
+		[]string{}, c.Transferable, c.What,
 		e.Observed, append([]string{}, e.Sources...), []int64{}}
 	if c.Convicts() {
 		r.Who = append([]string{c.Who}, c.Also...)

@@ -100,7 +100,8 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request, mux *http.Serve
 	for _, probe.Method = range []string{http.MethodGet, http.MethodPost} {
 		if _, pattern := mux.Handler(&probe); pattern != "" {
 			w.Header().Set("Allow", probe.Method)
-			return &Refusal{Status: http.StatusMethodNotAllowed, Reason: "method-not-allowed", Message: "This address takes " + probe.Method + " only."}
+			return &Refusal{Status: http.StatusMethodNotAllowed, Reason: "method-not-allowed",
+				Message: "This address takes " + probe.Method + " only."}
 		}
 	}
 	return &Refusal{Status: http.StatusNotFound, Reason: "not-found", Message: s.Nothing}

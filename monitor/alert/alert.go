@@ -82,7 +82,8 @@ func (e *LaterError) Unwrap() error { return e.Err }
 
 // clean returns a copy of a whose words hold no control characters, but line feeds in Text.
 func (a Alert) clean() Alert {
-	for _, s := range []*string{&a.ID, &a.Event, &a.Kind, &a.Log, &a.Summary, &a.Crate, &a.Version, &a.Evidence, &a.EvidenceURL, &a.EvidenceFile, &a.URL} {
+	for _, s := range []*string{&a.ID, &a.Event, &a.Kind, &a.Log, &a.Summary, &a.Crate, &a.Version, &a.Evidence,
+		&a.EvidenceURL, &a.EvidenceFile, &a.URL} {
 		*s = oneLine(*s)
 	}
 	lines := strings.Split(a.Text, "\n")
@@ -121,15 +122,18 @@ func (a Alert) body() string {
 		fmt.Fprintf(&b, "%s\n\n", a.Text)
 	}
 	for _, f := range [][2]string{
-		{"Class", string(a.Class)}, {"Kind", a.Kind}, {"Event", a.Event}, {"Log", a.Log}, {"Crate", strings.TrimSpace(a.Crate + " " + a.Version)},
-		{"Time", a.Time.Format(time.RFC3339)}, {"Page", a.URL}, {"Evidence", a.EvidenceURL}, {"File", a.EvidenceFile}, {"SHA-256", a.Evidence}, {"Id", a.ID},
+		{"Class", string(a.Class)}, {"Kind", a.Kind}, {"Event", a.Event}, {"Log", a.Log},
+		{"Crate", strings.TrimSpace(a.Crate + " " + a.Version)},
+		{"Time", a.Time.Format(time.RFC3339)}, {"Page", a.URL}, {"Evidence", a.EvidenceURL}, {"File", a.EvidenceFile},
+		{"SHA-256", a.Evidence}, {"Id", a.ID},
 	} {
 		if f[1] != "" {
 			fmt.Fprintf(&b, "%-9s %s\n", f[0]+":", f[1])
 		}
 	}
 	if a.Evidence != "" {
-		fmt.Fprintf(&b, "\nTo check the evidence, with your own trust file: monitor verify-evidence %s.evidence --trust FILE\n", a.Evidence)
+		fmt.Fprintf(&b, "\nTo check the evidence, with your own trust file: monitor verify-evidence %s.evidence "+
+			"--trust FILE\n", a.Evidence)
 	}
 	if a.Finding > 0 && a.Event == Found {
 		fmt.Fprintf(&b, "\nWhen it is taken care of: monitor ack %d\n", a.Finding)

@@ -187,7 +187,8 @@ func (l *lane) deliver(ctx context.Context, x Delivery) error {
 			}
 			l.failed(ctx, err)
 			next := time.Now().Add(l.d.wait(x.Attempts, err))
-			return errors.Join(fmt.Errorf("alert %s: %w", x.Alert.ID, err), l.d.cfg.Outbox.Failed(ctx, x.ID, clip(oneLine(err.Error()), 500), next))
+			return errors.Join(fmt.Errorf("alert %s: %w", x.Alert.ID, err),
+				l.d.cfg.Outbox.Failed(ctx, x.ID, clip(oneLine(err.Error()), 500), next))
 		}
 		l.sent[x.ID] = true
 		l.worked(ctx)
@@ -271,7 +272,8 @@ func (l *lane) heartbeat(ctx context.Context) error {
 	}
 	now := time.Now()
 	return l.channel.Send(ctx, Alert{
-		ID: fmt.Sprintf("heartbeat-%s-%d", l.channel.Name(), now.UnixMilli()), Event: Heartbeat, Class: store.Info, Kind: Heartbeat,
+		ID: fmt.Sprintf("heartbeat-%s-%d", l.channel.Name(), now.UnixMilli()), Event: Heartbeat,
+		Class: store.Info, Kind: Heartbeat,
 		Time: now, Summary: summary, Text: text,
 	})
 }
@@ -291,7 +293,8 @@ func SendTest(ctx context.Context, channels []Channel, now time.Time) []Result {
 		wg.Go(func() {
 			start := time.Now()
 			err := c.Send(ctx, Alert{
-				ID: fmt.Sprintf("test-%s-%d", c.Name(), now.UnixMilli()), Event: Test, Class: store.Info, Kind: Test, Time: now,
+				ID: fmt.Sprintf("test-%s-%d", c.Name(), now.UnixMilli()), Event: Test,
+				Class: store.Info, Kind: Test, Time: now,
 				Summary: "This is a test of the alerts of a cratelog monitor. Nothing has happened.",
 				Text:    "If you can read this, the channel " + c.Name() + " works.",
 			})

@@ -81,7 +81,8 @@ func (c *command) Send(ctx context.Context, a Alert) error {
 	}
 	env := []string{
 		"EVENT=" + a.Event, "CLASS=" + string(a.Class), "KIND=" + a.Kind, "SUMMARY=" + a.Summary,
-		fmt.Sprintf("FINDING_ID=%d", a.Finding), "ALERT_ID=" + a.ID, "LOG=" + a.Log, "CRATE=" + a.Crate, "VERSION=" + a.Version,
+		fmt.Sprintf("FINDING_ID=%d", a.Finding), "ALERT_ID=" + a.ID, "LOG=" + a.Log,
+		"CRATE=" + a.Crate, "VERSION=" + a.Version,
 		"EVIDENCE_FILE=" + a.EvidenceFile, "EVIDENCE_URL=" + a.EvidenceURL, "URL=" + a.URL,
 	}
 	return c.program.run(ctx, env, append(b, '\n'))

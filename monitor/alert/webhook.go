@@ -45,7 +45,8 @@ func newWebhook(name string, u *url.URL, secret []byte, timeout time.Duration, p
 	return &webhook{name: name, url: u, secret: secret, now: time.Now, http: &http.Client{
 		Timeout: timeout,
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSHandshakeTimeout: timeout, MaxIdleConns: 2, IdleConnTimeout: time.Minute,
+			DialContext: dialer.DialContext, TLSHandshakeTimeout: timeout, MaxIdleConns: 2,
+			IdleConnTimeout:        time.Minute,
 			MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
 		},
 		// A redirect could lead anywhere. A hook that moved is changed in the settings.
@@ -100,11 +101,13 @@ func (w *webhook) judge(res *http.Response, answer []byte) error {
 	case res.StatusCode >= 200 && res.StatusCode < 300:
 		return nil
 	case res.StatusCode >= 300 && res.StatusCode < 400:
-		return fmt.Errorf("%s answers %d, a redirect, which is not followed: put the new URL into the settings", w.url.Host, res.StatusCode)
+		return fmt.Errorf("%s answers %d, a redirect, which is not followed: put the new URL into the settings",
+			w.url.Host, res.StatusCode)
 	}
 	err := fmt.Errorf("%s answers %d: %s", w.url.Host, res.StatusCode, clip(oneLine(string(answer)), 200))
 	seconds, bad := strconv.Atoi(res.Header.Get("Retry-After"))
-	if bad == nil && seconds > 0 && (res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable) {
+	if bad == nil && seconds > 0 && (res.StatusCode == http.StatusTooManyRequests ||
+		res.StatusCode == http.StatusServiceUnavailable) {
 		return &LaterError{min(time.Duration(seconds)*time.Second, slowest), err}
 	}
 	return err

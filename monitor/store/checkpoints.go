@@ -16,13 +16,15 @@ import (
 	"cratelog/internal/sqlite"
 )
 
-const selectCheckpoint = "SELECT id, log, size, root, signed, source, first_seen, last_seen, verdict, accepted, witnessed FROM checkpoints "
+const selectCheckpoint = "SELECT id, log, size, root, signed, source, first_seen, last_seen, verdict, accepted, " +
+	"witnessed FROM checkpoints "
 
 func scanCheckpoint(r scanner) (Checkpoint, error) {
 	var c Checkpoint
 	var root []byte
 	var first, last, witnessed int64
-	if err := r.Scan(&c.ID, &c.Log, &c.Size, &root, &c.Signed, &c.Source, &first, &last, &c.Verdict, &c.Accepted, &witnessed); err != nil {
+	if err := r.Scan(&c.ID, &c.Log, &c.Size, &root, &c.Signed, &c.Source, &first, &last, &c.Verdict,
+		&c.Accepted, &witnessed); err != nil {
 		return c, err
 	}
 	c.FirstSeen, c.LastSeen, c.Witnessed = fromMillis(first), fromMillis(last), fromMillis(witnessed)
@@ -35,11 +37,13 @@ func scanCheckpoint(r scanner) (Checkpoint, error) {
 // stays. judge says whether the stored lines satisfy the policy, and when the quorum
 // cosigned. c.Verdict counts only while the stored one is Pending. It returns what
 // is stored, and whether it is new.
-func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint, judge func(signed []byte) (accepted bool, witnessed time.Time)) (Checkpoint, bool, error) {
+func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint,
+	judge func(signed []byte) (accepted bool, witnessed time.Time)) (Checkpoint, bool, error) {
 	var isNew bool
 	var stored Checkpoint
 	err := s.tx(ctx, func(tx *sql.Tx) error {
-		old, known, err := sqlite.One(ctx, tx, scanCheckpoint, selectCheckpoint+"WHERE log = ? AND size = ? AND root = ?", c.Log, c.Size, c.Root[:])
+		old, known, err := sqlite.One(ctx, tx, scanCheckpoint, selectCheckpoint+"WHERE log = ? AND size = ? AND root = ?",
+			c.Log, c.Size, c.Root[:])
 		if err != nil {
 			return err
 		}
@@ -58,13 +62,17 @@ func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint, judge func(sign
 			return nil
 		}
 		if known {
-			_, err = tx.ExecContext(ctx, "UPDATE checkpoints SET signed = ?, last_seen = ?, verdict = ?, accepted = ?, witnessed = ? WHERE id = ?",
+			_, err = tx.ExecContext(ctx,
+				"UPDATE checkpoints SET signed = ?, last_seen = ?, verdict = ?, accepted = ?, witnessed = ? WHERE id = ?",
 				string(c.Signed), millis(c.LastSeen), c.Verdict, flag(c.Accepted), millis(c.Witnessed), c.ID)
 		} else {
 			isNew = true
 			var r sql.Result
-			r, err = tx.ExecContext(ctx, "INSERT INTO checkpoints (log, size, root, signed, source, first_seen, last_seen, verdict, accepted, witnessed) VALUES (?,?,?,?,?,?,?,?,?,?)",
-				c.Log, c.Size, c.Root[:], string(c.Signed), c.Source, millis(c.FirstSeen), millis(c.LastSeen), c.Verdict, flag(c.Accepted), millis(c.Witnessed))
+			r, err = tx.ExecContext(ctx,
+				"INSERT INTO checkpoints (log, size, root, signed, source, first_seen, last_seen, verdict, "+
+					"accepted, witnessed) VALUES (?,?,?,?,?,?,?,?,?,?)",
+				c.Log, c.Size, c.Root[:], string(c.Signed), c.Source, millis(c.FirstSeen), millis(c.LastSeen),
+				c.Verdict, flag(c.Accepted), millis(c.Witnessed))
 			if err == nil {
 				c.ID, err = r.LastInsertId()
 			}
@@ -73,7 +81,8 @@ func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint, judge func(sign
 			return err
 		}
 		for _, g := range c.Cosignatures {
-			_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO cosignatures (checkpoint, witness, key_name, key_id, time) VALUES (?,?,?,?,?)",
+			_, err := tx.ExecContext(ctx,
+				"INSERT OR REPLACE INTO cosignatures (checkpoint, witness, key_name, key_id, time) VALUES (?,?,?,?,?)",
 				c.ID, g.Witness, g.KeyName, int64(g.KeyID), millis(g.Time))
 			if err != nil {
 				return err
@@ -90,7 +99,8 @@ func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint, judge func(sign
 const seenAgain = time.Minute
 
 func nothingNew(old, c Checkpoint) bool {
-	return bytes.Equal(old.Signed, c.Signed) && old.Verdict == c.Verdict && old.Accepted == c.Accepted && old.Witnessed.Equal(c.Witnessed) && c.LastSeen.Sub(old.LastSeen) < seenAgain
+	return bytes.Equal(old.Signed, c.Signed) && old.Verdict == c.Verdict && old.Accepted == c.Accepted &&
+		old.Witnessed.Equal(c.Witnessed) && c.LastSeen.Sub(old.LastSeen) < seenAgain
 }
 
 type lineKey struct {
@@ -109,7 +119,8 @@ func merge(old, seen Checkpoint) (Checkpoint, error) {
 		return old, err
 	}
 	if text != text2 {
-		return old, fmt.Errorf("two texts for the checkpoint of size %d and root %v of log %d", old.Size, old.Root, old.Log)
+		return old, fmt.Errorf("two texts for the checkpoint of size %d and root %v of log %d",
+			old.Size, old.Root, old.Log)
 	}
 	newer := mergeCosignatures(&old, seen)
 	for _, l := range more {
@@ -142,7 +153,8 @@ func mergeCosignatures(old *Checkpoint, seen Checkpoint) map[lineKey]bool {
 	newer := make(map[lineKey]bool)
 	old.Cosignatures = slices.Clone(old.Cosignatures)
 	for _, g := range seen.Cosignatures {
-		i := slices.IndexFunc(old.Cosignatures, func(o Cosignature) bool { return o.KeyName == g.KeyName && o.KeyID == g.KeyID })
+		i := slices.IndexFunc(old.Cosignatures,
+			func(o Cosignature) bool { return o.KeyName == g.KeyName && o.KeyID == g.KeyID })
 		switch {
 		case i < 0:
 			old.Cosignatures = append(old.Cosignatures, g)
@@ -187,7 +199,8 @@ func cosignatures(ctx context.Context, q querier, checkpoint int64) ([]Cosignatu
 
 // SetVerdict judges a pending checkpoint. A verdict never changes again.
 func (s *Store) SetVerdict(ctx context.Context, checkpoint int64, verdict string) error {
-	_, err := s.write.ExecContext(ctx, "UPDATE checkpoints SET verdict = ? WHERE id = ? AND verdict = 'pending'", verdict, checkpoint)
+	_, err := s.write.ExecContext(ctx, "UPDATE checkpoints SET verdict = ? WHERE id = ? AND verdict = 'pending'",
+		verdict, checkpoint)
 	return err
 }
 
@@ -230,7 +243,8 @@ func (r *Reader) Covering(ctx context.Context, log, size int64) (Checkpoint, boo
 // Newest returns the largest checkpoint that is not inconsistent; if
 // accepted is set, the largest one that satisfies the policy too.
 func (r *Reader) Newest(ctx context.Context, log int64, accepted bool) (Checkpoint, bool, error) {
-	return r.firstCheckpoint(ctx, "WHERE log = ? AND verdict != 'inconsistent' AND accepted >= ? ORDER BY size DESC, id", log, flag(accepted))
+	return r.firstCheckpoint(ctx,
+		"WHERE log = ? AND verdict != 'inconsistent' AND accepted >= ? ORDER BY size DESC, id", log, flag(accepted))
 }
 
 // PendingCheckpoints returns at most limit pending checkpoints, by size.
@@ -242,19 +256,25 @@ func (r *Reader) PendingCheckpoints(ctx context.Context, log int64, limit int) (
 // largest first: those that are accepted, that the log itself showed first, or that are
 // of this view.
 func (r *Reader) LargestPending(ctx context.Context, log, size int64, view View, limit int) ([]Checkpoint, error) {
-	return r.checkpointsWhere(ctx, "WHERE log = ? AND verdict = 'pending' AND size > ? AND (accepted = 1 OR source = 'log' OR (size = ? AND root = ?)) ORDER BY size DESC, id LIMIT ?",
+	return r.checkpointsWhere(ctx,
+		"WHERE log = ? AND verdict = 'pending' AND size > ? AND (accepted = 1 OR source = 'log' OR (size = ? AND "+
+			"root = ?)) ORDER BY size DESC, id LIMIT ?",
 		log, size, view.Size, view.Root[:], limit)
 }
 
 // CountCheckpoints returns how many checkpoints of a log have a verdict.
 func (r *Reader) CountCheckpoints(ctx context.Context, log int64, verdict string) (n int64, err error) {
-	return n, r.read.QueryRowContext(ctx, "SELECT count(*) FROM checkpoints WHERE log = ? AND verdict = ?", log, verdict).Scan(&n)
+	return n, r.read.QueryRowContext(ctx, "SELECT count(*) FROM checkpoints WHERE log = ? AND verdict = ?",
+		log, verdict).Scan(&n)
 }
 
 // CosignedBy returns the smallest consistent checkpoint of at least size entries
 // that a witness's key cosigned, and whether there is one.
-func (r *Reader) CosignedBy(ctx context.Context, log int64, keyName string, keyID uint32, size int64) (Checkpoint, bool, error) {
-	return r.firstCheckpoint(ctx, "WHERE log = ? AND verdict = 'consistent' AND size >= ? AND id IN (SELECT checkpoint FROM cosignatures WHERE key_name = ? AND key_id = ?) ORDER BY size",
+func (r *Reader) CosignedBy(ctx context.Context, log int64, keyName string, keyID uint32,
+	size int64) (Checkpoint, bool, error) {
+	return r.firstCheckpoint(ctx,
+		"WHERE log = ? AND verdict = 'consistent' AND size >= ? AND id IN (SELECT checkpoint FROM cosignatures "+
+			"WHERE key_name = ? AND key_id = ?) ORDER BY size",
 		log, size, keyName, int64(keyID))
 }
 
@@ -262,6 +282,8 @@ func (r *Reader) CosignedBy(ctx context.Context, log int64, keyName string, keyI
 // seen, and whether there is one.
 func (r *Reader) SeenAbove(ctx context.Context, log, size int64) (time.Time, bool, error) {
 	var ms sql.NullInt64
-	err := r.read.QueryRowContext(ctx, "SELECT min(first_seen) FROM checkpoints WHERE log = ? AND accepted = 1 AND verdict != 'inconsistent' AND size > ?", log, size).Scan(&ms)
+	err := r.read.QueryRowContext(ctx,
+		"SELECT min(first_seen) FROM checkpoints WHERE log = ? AND accepted = 1 AND verdict != 'inconsistent' AND "+
+			"size > ?", log, size).Scan(&ms)
 	return fromMillis(ms.Int64), ms.Valid, err
 }

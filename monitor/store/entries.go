@@ -12,7 +12,8 @@ import (
 	"cratelog/internal/sqlite"
 )
 
-const entryColumns = "log, idx, leaf_hash, identity, name, version, sha256, kind, commit_id, path, unproven, links, submodules, outside, workspace, program, logged, covered, first_seen, verdict, reason, detail, data"
+const entryColumns = "log, idx, leaf_hash, identity, name, version, sha256, kind, commit_id, path, unproven, links, " +
+	"submodules, outside, workspace, program, logged, covered, first_seen, verdict, reason, detail, data"
 
 // selectEntry selects the columns that scanEntry reads.
 const selectEntry = "SELECT id, " + entryColumns + " FROM entries "
@@ -22,8 +23,10 @@ func scanEntry(r scanner) (Entry, error) {
 	var leaf, identity, sum, commit, program []byte
 	var unproven string
 	var logged, seen int64
-	err := r.Scan(&e.Place, &e.Log, &e.Index, &leaf, &identity, &e.Name, &e.Version, &sum, &e.Kind, &commit, &e.Path, &unproven,
-		&e.Links, &e.Submodules, &e.Outside, &e.Workspace, &program, &logged, &e.Covered, &seen, &e.Verdict, &e.Reason, &e.Detail, &e.Data)
+	err := r.Scan(&e.Place, &e.Log, &e.Index, &leaf, &identity, &e.Name, &e.Version, &sum, &e.Kind,
+		&commit, &e.Path, &unproven,
+		&e.Links, &e.Submodules, &e.Outside, &e.Workspace, &program, &logged, &e.Covered, &seen, &e.Verdict,
+		&e.Reason, &e.Detail, &e.Data)
 	if err != nil {
 		return e, err
 	}
@@ -61,7 +64,8 @@ func (s *Store) AppendEntries(ctx context.Context, log int64, entries []Entry) e
 		leaves := make([]tlog.Hash, len(entries))
 		for i, e := range entries {
 			if e.Log != log || e.Index != p.Downloaded+int64(i) {
-				return fmt.Errorf("entry %d of log %d is stored out of order, %d entries are stored: does another monitor write to this database?", e.Index, e.Log, p.Downloaded+int64(i))
+				return fmt.Errorf("entry %d of log %d is stored out of order, %d entries are stored: does another "+
+					"monitor write to this database?", e.Index, e.Log, p.Downloaded+int64(i))
 			}
 			leaves[i] = e.LeafHash
 		}
@@ -71,13 +75,15 @@ func (s *Store) AppendEntries(ctx context.Context, log int64, entries []Entry) e
 		if err := appendTiles(ctx, tx, log, p.Downloaded, leaves); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE logs SET downloaded = ? WHERE id = ?", p.Downloaded+int64(len(entries)), log)
+		_, err = tx.ExecContext(ctx, "UPDATE logs SET downloaded = ? WHERE id = ?",
+			p.Downloaded+int64(len(entries)), log)
 		return err
 	})
 }
 
 func insertEntries(ctx context.Context, tx *sql.Tx, entries []Entry) error {
-	insert, err := tx.PrepareContext(ctx, "INSERT INTO entries ("+entryColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
+	insert, err := tx.PrepareContext(ctx,
+		"INSERT INTO entries ("+entryColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
 	if err != nil {
 		return err
 	}
@@ -92,8 +98,10 @@ func insertEntries(ctx context.Context, tx *sql.Tx, entries []Entry) error {
 			}
 			unproven = string(b)
 		}
-		_, err := insert.ExecContext(ctx, e.Log, e.Index, e.LeafHash[:], e.Identity[:], e.Name, e.Version, e.SHA256[:], e.Kind, e.Commit[:], e.Path, unproven,
-			e.Links, e.Submodules, e.Outside, flag(e.Workspace), e.Program[:], millis(e.Logged), e.Covered, millis(e.FirstSeen), e.Verdict, e.Reason, e.Detail, nonNil(e.Data))
+		_, err := insert.ExecContext(ctx, e.Log, e.Index, e.LeafHash[:], e.Identity[:], e.Name, e.Version,
+			e.SHA256[:], e.Kind, e.Commit[:], e.Path, unproven,
+			e.Links, e.Submodules, e.Outside, flag(e.Workspace), e.Program[:], millis(e.Logged), e.Covered,
+			millis(e.FirstSeen), e.Verdict, e.Reason, e.Detail, nonNil(e.Data))
 		if err != nil {
 			return fmt.Errorf("storing entry %d: %w", e.Index, err)
 		}
@@ -117,7 +125,8 @@ func (s *Store) RewindEntries(ctx context.Context, log int64) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM entries WHERE log = ? AND idx >= ?", log, p.Verified); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM entries WHERE log = ? AND idx >= ?",
+			log, p.Verified); err != nil {
 			return err
 		}
 		if err := truncateTiles(ctx, tx, log, p.Verified); err != nil {
@@ -150,7 +159,9 @@ func (r *Reader) EntriesWithReason(ctx context.Context, log, from, to int64) ite
 func (r *Reader) walk(ctx context.Context, where string, log, from, to int64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for {
-			page, err := sqlite.All(ctx, r.read, scanEntry, selectEntry+"WHERE "+where+"log = ? AND idx >= ? AND idx < ? ORDER BY idx LIMIT ?", log, from, to, entryPage)
+			page, err := sqlite.All(ctx, r.read, scanEntry,
+				selectEntry+"WHERE "+where+"log = ? AND idx >= ? AND idx < ? ORDER BY idx LIMIT ?",
+				log, from, to, entryPage)
 			if err != nil {
 				yield(Entry{}, err)
 				return
@@ -191,7 +202,8 @@ func (r *Reader) Repeats(ctx context.Context, log, from, to int64, limit int) ([
 
 func (r *Reader) pairs(ctx context.Context, query string, log, from, to int64, limit int) ([]Pair, error) {
 	type indexes struct{ first, second int64 }
-	found, err := sqlite.All(ctx, r.read, func(r scanner) (x indexes, err error) { return x, r.Scan(&x.first, &x.second) }, query, log, from, to, limit)
+	found, err := sqlite.All(ctx, r.read, func(r scanner) (x indexes, err error) { return x, r.Scan(&x.first, &x.second) },
+		query, log, from, to, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +212,8 @@ func (r *Reader) pairs(ctx context.Context, query string, log, from, to int64, l
 		first, ok1, err1 := r.EntryAt(ctx, log, x.first)
 		second, ok2, err2 := r.EntryAt(ctx, log, x.second)
 		if err1 != nil || err2 != nil || !ok1 || !ok2 {
-			return nil, fmt.Errorf("entries %d and %d of log %d cannot be read: %w", x.first, x.second, log, firstOf(err1, err2))
+			return nil, fmt.Errorf("entries %d and %d of log %d cannot be read: %w", x.first,
+				x.second, log, firstOf(err1, err2))
 		}
 		out = append(out, Pair{first, second})
 	}

@@ -10,7 +10,8 @@ import (
 	"cratelog/internal/sqlite"
 )
 
-const findingColumns = "f.id, f.key, f.log, coalesce((SELECT origin FROM logs WHERE logs.id = f.log), ''), f.kind, f.class, f.summary, f.detail, f.evidence, f.idx, f.name, f.version, f.watch, f.first_seen, f.last_seen, f.count, f.resolved, f.ack_by, f.ack_why, f.acked"
+const findingColumns = "f.id, f.key, f.log, coalesce((SELECT origin FROM logs WHERE logs.id = f.log), ''), f.kind, " +
+	"f.class, f.summary, f.detail, f.evidence, f.idx, f.name, f.version, f.watch, f.first_seen, f.last_seen, f.count, f.resolved, f.ack_by, f.ack_why, f.acked"
 
 const selectFinding = "SELECT " + findingColumns + " FROM findings f "
 
@@ -23,7 +24,8 @@ func scanFinding(r scanner) (Finding, error) {
 // scanFindingAnd reads the columns of a finding and those that follow them.
 func scanFindingAnd(r scanner, f *Finding, more ...any) error {
 	var first, last, resolved, acked int64
-	into := []any{&f.ID, &f.Key, &f.Log, &f.Origin, &f.Kind, &f.Class, &f.Summary, &f.Detail, &f.Evidence, &f.Index, &f.Name, &f.Version, &f.Watch,
+	into := []any{&f.ID, &f.Key, &f.Log, &f.Origin, &f.Kind, &f.Class, &f.Summary, &f.Detail, &f.Evidence, &f.Index,
+		&f.Name, &f.Version, &f.Watch,
 		&first, &last, &f.Count, &resolved, &f.AckBy, &f.AckWhy, &acked}
 	err := r.Scan(append(into, more...)...)
 	f.FirstSeen, f.LastSeen, f.Resolved, f.Acked = fromMillis(first), fromMillis(last), fromMillis(resolved), fromMillis(acked)
@@ -38,12 +40,15 @@ var ErrNoFinding = errors.New("there is no such finding")
 // is the time of either. It returns what is stored, and whether it is new. The
 // evidence file that it names must be on the disk.
 func (s *Store) RecordFinding(ctx context.Context, f Finding, channels []string) (Finding, bool, error) {
-	if f.Key == "" || f.Kind == "" || f.Class != Security && f.Class != Operational && f.Class != Info || f.FirstSeen.IsZero() {
+	if f.Key == "" || f.Kind == "" || f.Class != Security && f.Class != Operational &&
+		f.Class != Info || f.FirstSeen.IsZero() {
 		return f, false, fmt.Errorf("finding %q is incomplete", f.Key)
 	}
 	var isNew bool
 	err := s.tx(ctx, func(tx *sql.Tx) error {
-		r, err := tx.ExecContext(ctx, "UPDATE findings SET last_seen = max(last_seen, ?), count = count + 1 WHERE key = ? AND resolved = 0", millis(f.FirstSeen), f.Key)
+		r, err := tx.ExecContext(ctx,
+			"UPDATE findings SET last_seen = max(last_seen, ?), count = count + 1 WHERE key = ? AND resolved = 0",
+			millis(f.FirstSeen), f.Key)
 		if err != nil {
 			return err
 		}
@@ -63,8 +68,11 @@ func (s *Store) RecordFinding(ctx context.Context, f Finding, channels []string)
 }
 
 func insertFinding(ctx context.Context, tx *sql.Tx, f Finding, channels []string) error {
-	r, err := tx.ExecContext(ctx, "INSERT INTO findings (key, log, kind, class, summary, detail, evidence, idx, name, version, watch, first_seen, last_seen, count, resolved, ack_by, ack_why, acked) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,1,0,'','',0)",
-		f.Key, f.Log, f.Kind, string(f.Class), f.Summary, f.Detail, f.Evidence, f.Index, f.Name, f.Version, f.Watch, millis(f.FirstSeen), millis(f.FirstSeen))
+	r, err := tx.ExecContext(ctx,
+		"INSERT INTO findings (key, log, kind, class, summary, detail, evidence, idx, name, version, watch, "+
+			"first_seen, last_seen, count, resolved, ack_by, ack_why, acked) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,1,0,'','',0)",
+		f.Key, f.Log, f.Kind, string(f.Class), f.Summary, f.Detail, f.Evidence, f.Index, f.Name, f.Version, f.Watch,
+		millis(f.FirstSeen), millis(f.FirstSeen))
 	if err != nil {
 		return err
 	}
@@ -75,9 +83,12 @@ func insertFinding(ctx context.Context, tx *sql.Tx, f Finding, channels []string
 	return insertDeliveries(ctx, tx, id, Found, f.FirstSeen, channels)
 }
 
-func insertDeliveries(ctx context.Context, tx *sql.Tx, finding int64, event string, now time.Time, channels []string) error {
+func insertDeliveries(ctx context.Context, tx *sql.Tx, finding int64, event string,
+	now time.Time, channels []string) error {
 	for _, c := range channels {
-		_, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO deliveries (finding, channel, event, state, attempts, next_try, error, done) VALUES (?,?,?,'pending',0,?,'',0)",
+		_, err := tx.ExecContext(ctx,
+			"INSERT OR IGNORE INTO deliveries (finding, channel, event, state, attempts, next_try, error, done) "+
+				"VALUES (?,?,?,'pending',0,?,'',0)",
 			finding, c, event, millis(now))
 		if err != nil {
 			return err
@@ -98,7 +109,8 @@ func (s *Store) ResolveFinding(ctx context.Context, key string, now time.Time, c
 		if f.Class == Security {
 			return fmt.Errorf("finding %d is of class security and does not end", f.ID)
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE findings SET resolved = ? WHERE id = ?", millis(now), f.ID); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE findings SET resolved = ? WHERE id = ?",
+			millis(now), f.ID); err != nil {
 			return err
 		}
 		resolved = true
@@ -121,7 +133,8 @@ func (r *Reader) FindingByID(ctx context.Context, id int64) (Finding, bool, erro
 // CountStanding returns how many findings of each class are neither resolved nor
 // acknowledged.
 func (r *Reader) CountStanding(ctx context.Context) (map[Class]int64, error) {
-	out, err := counts[Class](ctx, r.read, "SELECT class, count(*) FROM findings WHERE resolved = 0 AND acked = 0 GROUP BY class")
+	out, err := counts[Class](ctx, r.read,
+		"SELECT class, count(*) FROM findings WHERE resolved = 0 AND acked = 0 GROUP BY class")
 	for _, class := range []Class{Security, Operational, Info} {
 		out[class] += 0 // so that it is there
 	}
@@ -130,12 +143,14 @@ func (r *Reader) CountStanding(ctx context.Context) (map[Class]int64, error) {
 
 // Standing is CountStanding of one log; of log 0, of those about no log.
 func (r *Reader) Standing(ctx context.Context, log int64) (map[Class]int64, error) {
-	return counts[Class](ctx, r.read, "SELECT class, count(*) FROM findings WHERE log = ? AND resolved = 0 AND acked = 0 GROUP BY class", log)
+	return counts[Class](ctx, r.read,
+		"SELECT class, count(*) FROM findings WHERE log = ? AND resolved = 0 AND acked = 0 GROUP BY class", log)
 }
 
 // CountFindings returns how many findings of a log and kind there are.
 func (r *Reader) CountFindings(ctx context.Context, log int64, kind string) (n int64, err error) {
-	return n, r.read.QueryRowContext(ctx, "SELECT count(*) FROM findings WHERE log = ? AND kind = ?", log, kind).Scan(&n)
+	return n, r.read.QueryRowContext(ctx, "SELECT count(*) FROM findings WHERE log = ? AND kind = ?",
+		log, kind).Scan(&n)
 }
 
 // Acknowledge notes who has taken care of a finding. It does not page again: pending
@@ -145,14 +160,17 @@ func (s *Store) Acknowledge(ctx context.Context, id int64, by, why string, now t
 		return errors.New("an acknowledgment needs who and why")
 	}
 	return s.tx(ctx, func(tx *sql.Tx) error {
-		r, err := tx.ExecContext(ctx, "UPDATE findings SET ack_by = ?, ack_why = ?, acked = ? WHERE id = ?", by, why, millis(now), id)
+		r, err := tx.ExecContext(ctx, "UPDATE findings SET ack_by = ?, ack_why = ?, acked = ? WHERE id = ?",
+			by, why, millis(now), id)
 		if err != nil {
 			return err
 		}
 		if n, err := r.RowsAffected(); err != nil || n == 0 {
 			return errors.Join(err, fmt.Errorf("%w: %d", ErrNoFinding, id))
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE deliveries SET state = 'dropped', done = ? WHERE finding = ? AND state = 'pending'", millis(now), id)
+		_, err = tx.ExecContext(ctx,
+			"UPDATE deliveries SET state = 'dropped', done = ? WHERE finding = ? AND state = 'pending'",
+			millis(now), id)
 		return err
 	})
 }
@@ -166,23 +184,30 @@ func (r *Reader) PendingDeliveries(ctx context.Context, channel string, now time
 		err := scanFindingAnd(r, &d.Finding, &d.ID, &d.Channel, &d.Event, &d.State, &d.Attempts, &next, &d.Error, &done)
 		d.NextTry, d.Done = fromMillis(next), fromMillis(done)
 		return d, err
-	}, "SELECT "+findingColumns+", d.id, d.channel, d.event, d.state, d.attempts, d.next_try, d.error, d.done FROM deliveries d JOIN findings f ON f.id = d.finding "+
-		"WHERE d.state = 'pending' AND d.channel = ? AND d.next_try <= ? ORDER BY (f.class = 'security') DESC, d.id LIMIT ?", channel, millis(now), limit)
+	}, "SELECT "+findingColumns+", d.id, d.channel, d.event, d.state, d.attempts, d.next_try, d.error, d.done FROM "+
+		"deliveries d JOIN findings f ON f.id = d.finding "+
+		"WHERE d.state = 'pending' AND d.channel = ? AND d.next_try <= ? ORDER BY (f.class = 'security') DESC, d.id "+
+		"LIMIT ?", channel, millis(now), limit)
 }
 
 // Delivered notes that an alert reached its channel.
 func (s *Store) Delivered(ctx context.Context, delivery int64, now time.Time) error {
-	_, err := s.write.ExecContext(ctx, "UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, error = '', done = ? WHERE id = ? AND state = 'pending'", millis(now), delivery)
+	_, err := s.write.ExecContext(ctx,
+		"UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, error = '', done = ? WHERE id = ? AND "+
+			"state = 'pending'", millis(now), delivery)
 	return err
 }
 
 // Failed notes that an alert did not reach its channel, and when to try again.
 func (s *Store) Failed(ctx context.Context, delivery int64, reason string, next time.Time) error {
-	_, err := s.write.ExecContext(ctx, "UPDATE deliveries SET attempts = attempts + 1, error = ?, next_try = ? WHERE id = ? AND state = 'pending'", reason, millis(next), delivery)
+	_, err := s.write.ExecContext(ctx,
+		"UPDATE deliveries SET attempts = attempts + 1, error = ?, next_try = ? WHERE id = ? AND state = 'pending'",
+		reason, millis(next), delivery)
 	return err
 }
 
 // CountDeliveries returns how many alerts are pending, by channel.
 func (r *Reader) CountDeliveries(ctx context.Context) (map[string]int64, error) {
-	return counts[string](ctx, r.read, "SELECT channel, count(*) FROM deliveries WHERE state = 'pending' GROUP BY channel")
+	return counts[string](ctx, r.read,
+		"SELECT channel, count(*) FROM deliveries WHERE state = 'pending' GROUP BY channel")
 }

@@ -45,7 +45,8 @@ func (s *Store) AddLog(ctx context.Context, origin string, vkeys []string, url s
 		}
 		if !known {
 			empty := sha256.Sum256(nil)
-			_, err := tx.ExecContext(ctx, "INSERT INTO logs (origin, vkeys, url, added, verified_root, verified_range) VALUES (?, ?, ?, ?, ?, x'')",
+			_, err := tx.ExecContext(ctx,
+				"INSERT INTO logs (origin, vkeys, url, added, verified_root, verified_range) VALUES (?, ?, ?, ?, ?, x'')",
 				origin, strings.Join(vkeys, "\n"), url, millis(now), empty[:])
 			if err != nil {
 				return err
@@ -61,7 +62,8 @@ func (s *Store) AddLog(ctx context.Context, origin string, vkeys []string, url s
 
 func updateLog(ctx context.Context, tx *sql.Tx, old Log, vkeys []string, url string) error {
 	if !slices.ContainsFunc(vkeys, func(k string) bool { return slices.Contains(old.VKeys, k) }) {
-		return fmt.Errorf("%w: for %q it knows %s; the trust file lists none of these. Give a new log a new origin, or a new database if it was replaced on purpose", ErrOtherLog, old.Origin, strings.Join(old.VKeys, ", "))
+		return fmt.Errorf("%w: for %q it knows %s; the trust file lists none of these. Give a new log a new origin, "+
+			"or a new database if it was replaced on purpose", ErrOtherLog, old.Origin, strings.Join(old.VKeys, ", "))
 	}
 	keys := old.VKeys
 	for _, k := range vkeys {
@@ -69,7 +71,8 @@ func updateLog(ctx context.Context, tx *sql.Tx, old Log, vkeys []string, url str
 			keys = append(keys, k)
 		}
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE logs SET vkeys = ?, url = ? WHERE id = ?", strings.Join(keys, "\n"), url, old.ID)
+	_, err := tx.ExecContext(ctx, "UPDATE logs SET vkeys = ?, url = ? WHERE id = ?",
+		strings.Join(keys, "\n"), url, old.ID)
 	return err
 }
 
@@ -87,7 +90,9 @@ func position(ctx context.Context, q querier, log int64) (Position, error) {
 	var p Position
 	var root, hashes []byte
 	var began int64
-	err := q.QueryRowContext(ctx, "SELECT downloaded, verified, verified_root, verified_range, registry, recheck, recheck_began FROM logs WHERE id = ?", log).
+	err := q.QueryRowContext(ctx,
+		"SELECT downloaded, verified, verified_root, verified_range, registry, recheck, recheck_began FROM logs "+
+			"WHERE id = ?", log).
 		Scan(&p.Downloaded, &p.Verified, &root, &hashes, &p.Registry, &p.Recheck, &began)
 	p.Rechecking = fromMillis(began)
 	if err != nil {
@@ -115,13 +120,16 @@ func (s *Store) SetVerified(ctx context.Context, log, size int64, root tlog.Hash
 		b.Write(h[:])
 	}
 	return s.tx(ctx, func(tx *sql.Tx) error {
-		r, err := tx.ExecContext(ctx, "UPDATE logs SET verified = ?1, verified_root = ?2, verified_range = ?3 WHERE id = ?4 AND verified <= ?1 AND downloaded >= ?1",
+		r, err := tx.ExecContext(ctx,
+			"UPDATE logs SET verified = ?1, verified_root = ?2, verified_range = ?3 WHERE id = ?4 AND verified <= "+
+				"?1 AND downloaded >= ?1",
 			size, root[:], nonNil(b.Bytes()), log)
 		if err != nil {
 			return err
 		}
 		if n, err := r.RowsAffected(); err != nil || n != 1 {
-			return fmt.Errorf("the verified position of log %d cannot become %d: it would go back, or ahead of what is stored (%v)", log, size, err)
+			return fmt.Errorf("the verified position of log %d cannot become %d: it would go back, or ahead of what "+
+				"is stored (%v)", log, size, err)
 		}
 		return nil
 	})
@@ -130,7 +138,8 @@ func (s *Store) SetVerified(ctx context.Context, log, size int64, root tlog.Hash
 // SetRecheck moves the position up to which entries were compared with the registry
 // again, since a time.
 func (s *Store) SetRecheck(ctx context.Context, log, next int64, began time.Time) error {
-	_, err := s.write.ExecContext(ctx, "UPDATE logs SET recheck = ?, recheck_began = ? WHERE id = ?", next, millis(began), log)
+	_, err := s.write.ExecContext(ctx, "UPDATE logs SET recheck = ?, recheck_began = ? WHERE id = ?",
+		next, millis(began), log)
 	return err
 }
 

@@ -54,7 +54,8 @@ type EntryQuery struct {
 // Entries returns the entries that a query asks for.
 func (r *Reader) Entries(ctx context.Context, q EntryQuery) ([]Entry, error) {
 	w := q.where()
-	return sqlite.All(ctx, r.read, scanEntry, selectEntry+w.sql()+" ORDER BY id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
+	return sqlite.All(ctx, r.read, scanEntry, selectEntry+w.sql()+" ORDER BY id"+direction(q.Newest)+" LIMIT ?",
+		append(w.args, q.Limit)...)
 }
 
 // AllEntries walks everything that a query asks for, whatever its Limit. No
@@ -128,7 +129,9 @@ func (q *EntryQuery) seen(w *conditions) {
 // Names returns names of crates that begin with a prefix, in order, at most limit.
 func (r *Reader) Names(ctx context.Context, prefix string, limit int) ([]string, error) {
 	// U+10FFFF is greater than every character of a name.
-	return sqlite.All(ctx, r.read, scanString, "SELECT DISTINCT name FROM entries WHERE name >= ? AND name < ? AND name != '' ORDER BY name LIMIT ?", prefix, prefix+"\U0010FFFF", limit)
+	return sqlite.All(ctx, r.read, scanString,
+		"SELECT DISTINCT name FROM entries WHERE name >= ? AND name < ? AND name != '' ORDER BY name LIMIT ?",
+		prefix, prefix+"\U0010FFFF", limit)
 }
 
 func scanString(r scanner) (s string, err error) { return s, r.Scan(&s) }
@@ -143,14 +146,17 @@ type Tally struct {
 // Tally counts the entries of a log at a position.
 func (r *Reader) Tally(ctx context.Context, log int64, p Position) (Tally, error) {
 	var below, above int64 // a bad entry has a reason, and those have an index
-	err := r.read.QueryRowContext(ctx, "SELECT coalesce(sum(idx < ?1), 0), coalesce(sum(idx >= ?1), 0) FROM entries WHERE log = ?2 AND reason != '' AND verdict = 'bad' AND idx < ?3",
+	err := r.read.QueryRowContext(ctx,
+		"SELECT coalesce(sum(idx < ?1), 0), coalesce(sum(idx >= ?1), 0) FROM entries WHERE log = ?2 AND reason != "+
+			"'' AND verdict = 'bad' AND idx < ?3",
 		p.Verified, log, p.Downloaded).Scan(&below, &above)
 	return Tally{p.Verified - below, below + above, p.Downloaded - p.Verified - above}, err
 }
 
 // Programs counts, by program, the entries with from <= index < to that parse.
 func (r *Reader) Programs(ctx context.Context, log, from, to int64) (map[[32]byte]int64, error) {
-	found, err := counts[string](ctx, r.read, "SELECT program, count(*) FROM entries WHERE log = ? AND idx >= ? AND idx < ? AND name != '' GROUP BY program", log, from, to)
+	found, err := counts[string](ctx, r.read,
+		"SELECT program, count(*) FROM entries WHERE log = ? AND idx >= ? AND idx < ? AND name != '' GROUP BY program", log, from, to)
 	out := make(map[[32]byte]int64, len(found))
 	for id, n := range found {
 		var key [32]byte

@@ -45,7 +45,9 @@ func direction(newest bool) string {
 // BestCovering returns a consistent checkpoint of at least size entries whose tree
 // this monitor holds: the largest that satisfies the policy, else the largest.
 func (r *Reader) BestCovering(ctx context.Context, log, size, downloaded int64) (Checkpoint, bool, error) {
-	return r.firstCheckpoint(ctx, "WHERE log = ? AND verdict = 'consistent' AND size >= ? AND size <= ? ORDER BY accepted DESC, size DESC", log, size, downloaded)
+	return r.firstCheckpoint(ctx,
+		"WHERE log = ? AND verdict = 'consistent' AND size >= ? AND size <= ? ORDER BY accepted DESC, size DESC",
+		log, size, downloaded)
 }
 
 // GrowthPoint is the size of a log at some time.
@@ -105,7 +107,8 @@ func (r *Reader) Findings(ctx context.Context, q FindingQuery) ([]Finding, error
 		w.add("f.idx = ?", *q.Index)
 	}
 	w.after("f.", q.Log, q.After, q.Newest)
-	return sqlite.All(ctx, r.read, scanFinding, selectFinding+w.sql()+" ORDER BY f.id"+direction(q.Newest)+" LIMIT ?", append(w.args, q.Limit)...)
+	return sqlite.All(ctx, r.read, scanFinding, selectFinding+w.sql()+" ORDER BY f.id"+direction(q.Newest)+" LIMIT ?",
+		append(w.args, q.Limit)...)
 }
 
 // conditions are the parts of a WHERE clause, with their arguments.

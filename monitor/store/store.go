@@ -63,7 +63,8 @@ func (r *Reader) Path() string { return r.path }
 // FileSize is the number of bytes that the database takes, without its journal.
 func (r *Reader) FileSize(ctx context.Context) (int64, error) {
 	var pages, size int64
-	err := r.read.QueryRowContext(ctx, "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &size)
+	err := r.read.QueryRowContext(ctx,
+		"SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &size)
 	return pages * size, err
 }
 

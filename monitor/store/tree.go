@@ -32,12 +32,14 @@ func appendTiles(ctx context.Context, tx *sql.Tx, log, size int64, leaves []tlog
 				return err
 			}
 			if len(data) != have*tlog.HashSize {
-				return fmt.Errorf("the database is damaged: tile %d/%d of log %d has %d bytes, not %d", level, n, log, len(data), have*tlog.HashSize)
+				return fmt.Errorf("the database is damaged: tile %d/%d of log %d has %d bytes, not %d", level, n, log,
+					len(data), have*tlog.HashSize)
 			}
 			for _, h := range leaves[:take] {
 				data = append(data, h[:]...)
 			}
-			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO tiles (log, level, n, data) VALUES (?, ?, ?, ?)", log, level, n, data); err != nil {
+			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO tiles (log, level, n, data) VALUES (?, ?, ?, ?)",
+				log, level, n, data); err != nil {
 				return err
 			}
 			if have+take == tileWidth {
@@ -55,14 +57,17 @@ func truncateTiles(ctx context.Context, tx *sql.Tx, log, size int64) error {
 	for level := 0; level < 63/tileHeight+1; level++ {
 		width := size >> (tileHeight * level) // hashes on this level
 		keep := width / tileWidth             // full tiles
-		if _, err := tx.ExecContext(ctx, "DELETE FROM tiles WHERE log = ? AND level = ? AND n > ?", log, level, keep); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM tiles WHERE log = ? AND level = ? AND n > ?",
+			log, level, keep); err != nil {
 			return err
 		}
 		var err error
 		if rest := width % tileWidth; rest == 0 {
 			_, err = tx.ExecContext(ctx, "DELETE FROM tiles WHERE log = ? AND level = ? AND n = ?", log, level, keep)
 		} else {
-			_, err = tx.ExecContext(ctx, "UPDATE tiles SET data = substr(data, 1, ?) WHERE log = ? AND level = ? AND n = ?", rest*tlog.HashSize, log, level, keep)
+			_, err = tx.ExecContext(ctx,
+				"UPDATE tiles SET data = substr(data, 1, ?) WHERE log = ? AND level = ? AND n = ?",
+				rest*tlog.HashSize, log, level, keep)
 		}
 		if err != nil {
 			return err
@@ -109,7 +114,8 @@ func (r *Reader) Hashes(ctx context.Context, log int64) tlog.HashReader {
 				t = want
 			}
 			if len(data) < want.W*tlog.HashSize {
-				return nil, fmt.Errorf("log %d: the hashes of tile %d/%d are not stored up to %d", log, want.L, want.N, want.W)
+				return nil, fmt.Errorf("log %d: the hashes of tile %d/%d are not stored up to %d",
+					log, want.L, want.N, want.W)
 			}
 			t.W = len(data) / tlog.HashSize
 			h, err := tlog.HashFromTile(t, data, index)

@@ -6,13 +6,15 @@ import (
 	"cratelog/internal/sqlite"
 )
 
-const selectView = "SELECT log, source, url, size, root, largest, cosigned, tried, seen, changed, error, failing FROM views "
+const selectView = "SELECT log, source, url, size, root, largest, cosigned, tried, seen, changed, error, failing " +
+	"FROM views "
 
 func scanView(r scanner) (View, error) {
 	var v View
 	var root []byte
 	var cosigned, tried, seen, changed, failing int64
-	if err := r.Scan(&v.Log, &v.Source, &v.URL, &v.Size, &root, &v.Largest, &cosigned, &tried, &seen, &changed, &v.Error, &failing); err != nil {
+	if err := r.Scan(&v.Log, &v.Source, &v.URL, &v.Size, &root, &v.Largest, &cosigned, &tried, &seen, &changed,
+		&v.Error, &failing); err != nil {
 		return v, err
 	}
 	v.Cosigned, v.Tried, v.Seen, v.Changed, v.Failing = fromMillis(cosigned), fromMillis(tried), fromMillis(seen), fromMillis(changed), fromMillis(failing)
@@ -21,8 +23,11 @@ func scanView(r scanner) (View, error) {
 
 // PutView replaces what a source shows of a log.
 func (s *Store) PutView(ctx context.Context, v View) error {
-	_, err := s.write.ExecContext(ctx, "INSERT OR REPLACE INTO views (log, source, url, size, root, largest, cosigned, tried, seen, changed, error, failing) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-		v.Log, v.Source, v.URL, v.Size, v.Root[:], v.Largest, millis(v.Cosigned), millis(v.Tried), millis(v.Seen), millis(v.Changed), v.Error, millis(v.Failing))
+	_, err := s.write.ExecContext(ctx,
+		"INSERT OR REPLACE INTO views (log, source, url, size, root, largest, cosigned, tried, seen, changed, "+
+			"error, failing) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+		v.Log, v.Source, v.URL, v.Size, v.Root[:], v.Largest, millis(v.Cosigned), millis(v.Tried), millis(v.Seen),
+		millis(v.Changed), v.Error, millis(v.Failing))
 	return err
 }
 

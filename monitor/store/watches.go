@@ -63,11 +63,14 @@ func (s *Store) AddWatch(ctx context.Context, w Watch) (int64, error) {
 	if err := w.check(); err != nil {
 		return 0, err
 	}
-	_, err := s.write.ExecContext(ctx, "INSERT OR IGNORE INTO watches (kind, value, channel, note, added) VALUES (?,?,?,?,?)", w.Kind, w.Value, w.Channel, w.Note, millis(w.Added))
+	_, err := s.write.ExecContext(ctx,
+		"INSERT OR IGNORE INTO watches (kind, value, channel, note, added) VALUES (?,?,?,?,?)", w.Kind, w.Value,
+		w.Channel, w.Note, millis(w.Added))
 	if err != nil {
 		return 0, err
 	}
-	known, _, err := sqlite.One(ctx, s.write, scanWatch, selectWatch+"WHERE kind = ? AND value = ? AND channel = ?", w.Kind, w.Value, w.Channel)
+	known, _, err := sqlite.One(ctx, s.write, scanWatch, selectWatch+"WHERE kind = ? AND value = ? AND channel = ?",
+		w.Kind, w.Value, w.Channel)
 	return known.ID, err
 }
 
@@ -110,7 +113,9 @@ func (s *Store) Authorize(ctx context.Context, a Authorization) (int64, error) {
 	if a.SHA256 != nil {
 		sum = a.SHA256[:]
 	}
-	r, err := s.write.ExecContext(ctx, "INSERT INTO authorisations (name, version, sha256, by, added, expires) VALUES (?,?,?,?,?,?)", a.Name, a.Version, sum, a.By, millis(a.Added), millis(a.Expires))
+	r, err := s.write.ExecContext(ctx,
+		"INSERT INTO authorisations (name, version, sha256, by, added, expires) VALUES (?,?,?,?,?,?)", a.Name,
+		a.Version, sum, a.By, millis(a.Added), millis(a.Expires))
 	if err != nil {
 		return 0, err
 	}
@@ -130,7 +135,8 @@ func (r *Reader) Authorizations(ctx context.Context) ([]Authorization, error) {
 // Authorized says whether the release of an entry was announced, at a time.
 func (r *Reader) Authorized(ctx context.Context, e *Entry, now time.Time) (bool, error) {
 	_, known, err := sqlite.One(ctx, r.read, scanAuthorization, selectAuthorization+
-		"WHERE name = ? AND version = ? AND (sha256 IS NULL OR sha256 = ?) AND (expires = 0 OR expires > ?) LIMIT 1", e.Name, e.Version, e.SHA256[:], millis(now))
+		"WHERE name = ? AND version = ? AND (sha256 IS NULL OR sha256 = ?) AND (expires = 0 OR expires > ?) LIMIT 1",
+		e.Name, e.Version, e.SHA256[:], millis(now))
 	return known, err
 }
 
@@ -145,7 +151,9 @@ func (s *Store) remove(ctx context.Context, query string, id int64) (bool, error
 
 // PutRetry notes that the registry did not know an entry, and when to ask again.
 func (s *Store) PutRetry(ctx context.Context, r Retry) error {
-	_, err := s.write.ExecContext(ctx, "INSERT INTO registry_retries (log, idx, since, next_try) VALUES (?,?,?,?) ON CONFLICT (log, idx) DO UPDATE SET next_try = excluded.next_try",
+	_, err := s.write.ExecContext(ctx,
+		"INSERT INTO registry_retries (log, idx, since, next_try) VALUES (?,?,?,?) ON CONFLICT (log, idx) DO UPDATE "+
+			"SET next_try = excluded.next_try",
 		r.Log, r.Index, millis(r.Since), millis(r.NextTry))
 	return err
 }

@@ -24,7 +24,8 @@ func (s *Server) prove(q *request, e store.Entry) (store.Checkpoint, tlog.Record
 	}
 	path, root, err := s.cfg.Store.Prove(q.ctx(), e.Log, c.Size, e.Index)
 	if err == nil && root != c.Root {
-		err = fmt.Errorf("the stored hashes of %q give another root at size %d than the checkpoint that was found consistent", q.origin(e.Log), c.Size)
+		err = fmt.Errorf("the stored hashes of %q give another root at size %d than the checkpoint that was found "+
+			"consistent", q.origin(e.Log), c.Size)
 	}
 	if err == nil {
 		err = tlog.CheckRecord(path, c.Size, c.Root, e.Index, e.LeafHash)
@@ -70,7 +71,8 @@ func (s *Server) makeBundle(origin string, e store.Entry, c store.Checkpoint, pa
 	policy := s.cfg.Policies[origin]
 	parsed, err := entry.Parse(e.Data)
 	if policy == nil || err != nil {
-		return nil, refuse(http.StatusConflict, "no-bundle", "There is no bundle of this entry: it cannot be read, or the monitor no longer follows its log.")
+		return nil, refuse(http.StatusConflict, "no-bundle",
+			"There is no bundle of this entry: it cannot be read, or the monitor no longer follows its log.")
 	}
 	proof := client.Proof{Index: uint64(e.Index), Checkpoint: c.Signed, Extra: e.Data}
 	for _, h := range path {
@@ -86,7 +88,8 @@ func (s *Server) makeBundle(origin string, e store.Entry, c store.Checkpoint, pa
 	}
 	res, err := client.VerifyBundle(b, policy, s.cfg.Proofs, rules)
 	if err != nil {
-		return nil, refuse(http.StatusConflict, "no-bundle", "There is no bundle of this entry that verifies under this monitor's trust file. "+err.Error())
+		return nil, refuse(http.StatusConflict, "no-bundle",
+			"There is no bundle of this entry that verifies under this monitor's trust file. "+err.Error())
 	}
 	if res.Index != uint64(e.Index) || !bytes.Equal(res.EntryBytes, e.Data) {
 		return nil, fmt.Errorf("the bundle of entry %d of %q is of entry %d", e.Index, origin, res.Index)

@@ -24,7 +24,8 @@ func (s *Server) findings(q *request) error {
 		findingList
 		browse
 	}{*list, q.browse(list.Next)}
-	return s.show(q, "findings", list, page{Title: "Findings and evidence", Nav: "evidence", Twin: "/evidence.json", Feed: "/feed.atom", FeedTitle: "Findings", Data: data})
+	return s.show(q, "findings", list, page{Title: "Findings and evidence", Nav: "evidence", Twin: "/evidence.json",
+		Feed: "/feed.atom", FeedTitle: "Findings", Data: data})
 }
 
 // maxEvidence is the size of an evidence file that is served; maxText of one that is
@@ -52,11 +53,13 @@ func (s *Server) evidence(q *request) error {
 	if err != nil {
 		return err
 	}
-	d := &evidenceDetail{SHA256: key, Bytes: len(b), File: "/evidence/" + key + evidenceSuffix, Findings: findingViews(findings, q.logs)}
+	d := &evidenceDetail{SHA256: key, Bytes: len(b), File: "/evidence/" + key + evidenceSuffix,
+		Findings: findingViews(findings, q.logs)}
 	if len(b) <= maxText && isText(b) {
 		d.Text = string(b)
 	}
-	return s.show(q, "evidence", d, page{Title: "Evidence " + key[:12], Nav: "evidence", Twin: "/evidence/" + key + jsonSuffix})
+	return s.show(q, "evidence", d, page{Title: "Evidence " + key[:12], Nav: "evidence",
+		Twin: "/evidence/" + key + jsonSuffix})
 }
 
 func (s *Server) readEvidence(key string) ([]byte, error) {

@@ -65,7 +65,8 @@ func extend(c *http.ResponseController) error {
 }
 
 // csvHeader names the columns. Columns are added at the end, never renamed.
-var csvHeader = []string{"log", "index", "leaf", "seen", "logged", "crate", "version", "checksum", "claim", "commit", "path", "unproven", "program", "development", "state", "reason"}
+var csvHeader = []string{"log", "index", "leaf", "seen", "logged", "crate", "version", "checksum", "claim", "commit",
+	"path", "unproven", "program", "development", "state", "reason"}
 
 func csvRow(e entryJSON) []string {
 	logged := ""
@@ -98,5 +99,6 @@ func (s *Server) exportCSV(q *request) error {
 
 func (s *Server) exportNDJSON(q *request) error {
 	out := json.NewEncoder(q.w)
-	return s.export(q, "application/x-ndjson", "entries.ndjson", func(e entryJSON) error { return out.Encode(e) }, func() error { return nil })
+	return s.export(q, "application/x-ndjson", "entries.ndjson", func(e entryJSON) error { return out.Encode(e) },
+		func() error { return nil })
 }

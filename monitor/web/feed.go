@@ -61,7 +61,8 @@ func atomID(words ...string) string {
 
 func (s *Server) sendFeed(q *request, f atomFeed, self, page string) error {
 	f.Author = atomPerson{s.cfg.Name}
-	f.Links = []atomLink{{"self", "application/atom+xml", s.cfg.URL + self}, {"alternate", "text/html", s.cfg.URL + page}}
+	f.Links = []atomLink{{"self", "application/atom+xml", s.cfg.URL + self},
+		{"alternate", "text/html", s.cfg.URL + page}}
 	begin := time.Unix(0, 0) // of an empty feed: it has not changed since this monitor began
 	if len(q.all) > 0 {
 		begin = q.all[0].Added
@@ -125,8 +126,9 @@ func (s *Server) crateFeed(q *request, name string) error {
 		f.Entries = append(f.Entries, atomEntry{
 			ID:    atomID("entry", x.Log, fmt.Sprint(x.Index), x.Leaf),
 			Title: x.Crate + " " + x.Version, Published: seen, Updated: seen,
-			Link:    atomLink{"alternate", "text/html", s.cfg.URL + x.Page},
-			Summary: fmt.Sprintf("%s %s was logged as entry %d of %s: checksum %s, commit %s. %s", x.Crate, x.Version, x.Index, x.Log, x.Checksum, x.Commit, x.Coverage.Summary),
+			Link: atomLink{"alternate", "text/html", s.cfg.URL + x.Page},
+			Summary: fmt.Sprintf("%s %s was logged as entry %d of %s: checksum %s, commit %s. %s", x.Crate, x.Version,
+				x.Index, x.Log, x.Checksum, x.Commit, x.Coverage.Summary),
 		})
 	}
 	return s.sendFeed(q, f, crateURL(name)+".atom", crateURL(name))

@@ -16,7 +16,8 @@ func (s *Server) funcs() template.FuncMap {
 	return template.FuncMap{
 		"num": number, "noun": noun, "add": func(a, b uint64) uint64 { return a + b },
 		"when": when, "date": date, "rfc3339": func(v any) string { return timeOf(v).UTC().Format(time.RFC3339) },
-		"age": duration, "ago": s.ago, "plot": plot, "hexdump": hex.Dump, "join": func(l []string) string { return strings.Join(l, ", ") },
+		"age": duration, "ago": s.ago, "plot": plot, "hexdump": hex.Dump,
+		"join":     func(l []string) string { return strings.Join(l, ", ") },
 		"crateURL": crateURL, "versionURL": versionURL,
 		"tone": tone, "stateTone": stateTone, "headTone": headTone, "rows": newRows, "source": sourceWords,
 	}
@@ -147,7 +148,8 @@ func plot(points []growthJSON) *curve {
 	}
 	c.Line = b.String()
 	c.Area = c.Line + "H1000V200H0Z"
-	c.Words = fmt.Sprintf("From %s on %s to %s on %s.", count(first.Size, "entry", "entries"), date(first.Time), number(last.Size), date(last.Time))
+	c.Words = fmt.Sprintf("From %s on %s to %s on %s.", count(first.Size, "entry", "entries"), date(first.Time),
+		number(last.Size), date(last.Time))
 	c.Max, c.Half = top, top/2
 	return c
 }

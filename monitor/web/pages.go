@@ -29,7 +29,8 @@ type page struct {
 type site struct{ Name, Style string }
 
 // pageNames are the templates, each with the layout around it.
-var pageNames = []string{"overview", "log", "search", "crate", "version", "entry", "checkpoint", "findings", "evidence", "error"}
+var pageNames = []string{"overview", "log", "search", "crate", "version", "entry", "checkpoint",
+	"findings", "evidence", "error"}
 
 func parsePages(s *Server) (map[string]*template.Template, error) {
 	layout, err := template.New("layout").Funcs(s.funcs()).ParseFS(files, "templates/layout.html")
@@ -81,7 +82,8 @@ func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, x *web.Refusa
 	if !wantsPage(r) {
 		return false
 	}
-	title := map[int]string{http.StatusNotFound: "Not here", http.StatusBadRequest: "That cannot be asked", http.StatusServiceUnavailable: "Too slow"}[x.Status]
+	title := map[int]string{http.StatusNotFound: "Not here", http.StatusBadRequest: "That cannot be asked",
+		http.StatusServiceUnavailable: "Too slow"}[x.Status]
 	if title == "" {
 		title = "No answer"
 	}
@@ -100,7 +102,8 @@ func (s *Server) overview(q *request) error {
 	if err != nil {
 		return err
 	}
-	return s.show(q, "overview", o, page{Title: o.Statement, Nav: "overview", Twin: "/index.json", Feed: "/feed.atom", FeedTitle: "Findings"})
+	return s.show(q, "overview", o, page{Title: o.Statement, Nav: "overview", Twin: "/index.json", Feed: "/feed.atom",
+		FeedTitle: "Findings"})
 }
 
 // browse is where a list goes on, for people: the address of the first page if this
@@ -164,7 +167,8 @@ func (s *Server) logPage(q *request) error {
 	if q.err != nil {
 		return q.err
 	}
-	entries, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Log: log.ID, Newest: true, After: after, Limit: pageLimit + 1})
+	entries, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Log: log.ID, Newest: true, After: after,
+		Limit: pageLimit + 1})
 	if err != nil {
 		return err
 	}
@@ -201,14 +205,16 @@ func (s *Server) crate(q *request) error {
 	if err != nil {
 		return err
 	}
-	d := crateDetail{crateJSON: *c, FeedURL: crateURL(name) + ".atom", browse: q.browse(c.Next), Duplicates: duplicates(c.Entries)}
+	d := crateDetail{crateJSON: *c, FeedURL: crateURL(name) + ".atom", browse: q.browse(c.Next),
+		Duplicates: duplicates(c.Entries)}
 	if n := len(c.Entries); n > 0 {
 		d.Sentence = count(uint64(n), "entry is", "entries are") + " about this crate."
 		if c.Next != nil || q.has("cursor") {
 			d.Sentence = "Some of the entries about this crate."
 		}
 	}
-	return s.show(q, "crate", c, page{Title: name, Twin: crateURL(name) + jsonSuffix, Feed: d.FeedURL, FeedTitle: "New versions of " + name, Data: d})
+	return s.show(q, "crate", c, page{Title: name, Twin: crateURL(name) + jsonSuffix, Feed: d.FeedURL,
+		FeedTitle: "New versions of " + name, Data: d})
 }
 
 // duplicates names the versions that entries give more than one checksum.
@@ -256,7 +262,8 @@ func (s *Server) version(q *request) error {
 		versionJSON
 		Sentence string
 	}{v, sentence}
-	return s.show(q, "version", v, page{Title: v.Crate + " " + v.Version, Twin: crateURL(v.Crate) + "/" + url.PathEscape(v.Version) + jsonSuffix, Data: data})
+	return s.show(q, "version", v, page{Title: v.Crate + " " + v.Version,
+		Twin: crateURL(v.Crate) + "/" + url.PathEscape(v.Version) + jsonSuffix, Data: data})
 }
 
 // entry answers for everything under /e/: page, twin, raw bytes and bundle.
@@ -310,6 +317,8 @@ func (s *Server) checkpoint(q *request) error {
 		download(q.w, fmt.Sprintf("%d%s", size, noteSuffix))
 		return send(q.w, q.r, "text/plain; charset=utf-8", found[0].Signed)
 	}
-	d := checkpointDetail{log.Origin, uint64(size), len(found) > 1, checkpointViews(q.logs, found), q.at("/cp/"+key+noteSuffix, log.ID)}
-	return s.show(q, "checkpoint", d, page{Title: "Checkpoint of " + count(d.Size, "entry", "entries"), Nav: "log", Twin: "/cp/" + key + jsonSuffix})
+	d := checkpointDetail{log.Origin, uint64(size), len(found) > 1, checkpointViews(q.logs, found),
+		q.at("/cp/"+key+noteSuffix, log.ID)}
+	return s.show(q, "checkpoint", d, page{Title: "Checkpoint of " + count(d.Size, "entry", "entries"), Nav: "log",
+		Twin: "/cp/" + key + jsonSuffix})
 }

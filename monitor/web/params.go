@@ -47,7 +47,8 @@ func parseParams(r *http.Request, known []string) (*params, error) {
 	for name, given := range values {
 		switch {
 		case !slices.Contains(known, name):
-			return nil, badRequest(fmt.Sprintf("There is no parameter %q here; there are: %s.", clip(name), strings.Join(known, ", ")))
+			return nil, badRequest(fmt.Sprintf("There is no parameter %q here; there are: %s.",
+				clip(name), strings.Join(known, ", ")))
 		case !utf8.ValidString(given[0]) || strings.ContainsFunc(given[0], unicode.IsControl):
 			return nil, badRequest(fmt.Sprintf("The parameter %s is no text.", name))
 		case len(given) > 1:
@@ -275,7 +276,8 @@ func (s *Server) entryQuery(q *request) (store.EntryQuery, error) {
 	}
 	if q.has("repository") {
 		if out.Names = s.cratesOf(q.get("repository")); out.Names == nil {
-			q.bad("repository", "names none that this monitor knows: entries carry commits, not addresses, and only its operator's settings tell whose they are")
+			q.bad("repository", "names none that this monitor knows: entries carry commits, not addresses, and only "+
+				"its operator's settings tell whose they are")
 		}
 	}
 	var err error

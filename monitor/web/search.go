@@ -25,7 +25,8 @@ const (
 )
 
 func (s *Server) search(q *request) error {
-	d := &searchJSON{Query: strings.TrimSpace(q.get("q")), Crates: []string{}, Entries: []entryJSON{}, Complete: "Searched:"}
+	d := &searchJSON{Query: strings.TrimSpace(q.get("q")), Crates: []string{},
+		Entries: []entryJSON{}, Complete: "Searched:"}
 	for i, h := range q.heads(0) {
 		if i > 0 {
 			d.Complete += ","
@@ -72,7 +73,8 @@ func (s *Server) searchFor(q *request, d *searchJSON) (err error) {
 		return nil
 	}
 	if entry.CheckName(d.Query) != nil {
-		d.Problem = "That is no crate's name, no checksum or leaf hash (64 hexadecimal digits), no commit (40 of them) and no index."
+		d.Problem = "That is no crate's name, no checksum or leaf hash (64 hexadecimal digits), no commit (40 of " +
+			"them) and no index."
 		return nil
 	}
 	d.Crates, err = s.cfg.Store.Names(q.ctx(), d.Query, maxNames+1)

@@ -171,22 +171,26 @@ func (s *Server) judge(v *logJSON) {
 	switch {
 	case v.Findings.Security > 0:
 		v.State, v.Class = "findings", store.Security
-		v.Statement = fmt.Sprintf("%s that the log or another party cheated. %s", standWord(v.Findings.Security, "says", "say"), verified)
+		v.Statement = fmt.Sprintf("%s that the log or another party cheated. %s",
+			standWord(v.Findings.Security, "says", "say"), verified)
 	case v.Checkpoint == nil:
 		v.State, v.Class = "empty", store.Operational
 		v.Statement = "No signed checkpoint of this log was seen yet."
 	case v.Findings.Operational > 0:
 		v.State, v.Class = "trouble", store.Operational
-		v.Statement = fmt.Sprintf("Something is late or does not answer, and nothing shows that a party cheated. %s", verified)
+		v.Statement = fmt.Sprintf("Something is late or does not answer, and nothing shows that a party cheated. %s",
+			verified)
 	case v.AgeSeconds < 0, !v.Checkpoint.Quorum && v.AgeSeconds > int64(s.cfg.StaleAfter.Seconds()):
 		v.State, v.Class = "quorum-lost", store.Operational
 		v.Statement = "The newest checkpoint lacks the quorum of the witnesses. " + verified
 	case v.AgeSeconds > int64(s.cfg.StaleAfter.Seconds()):
 		v.State, v.Class = "stale", store.Operational
-		v.Statement = fmt.Sprintf("The newest checkpoint is %s old: the log has stopped, or is hidden from this monitor. %s", duration(v.AgeSeconds), verified)
+		v.Statement = fmt.Sprintf("The newest checkpoint is %s old: the log has stopped, or is hidden from this "+
+			"monitor. %s", duration(v.AgeSeconds), verified)
 	case v.Backlog.Download+v.Backlog.Verify > 0:
 		v.State, v.Class = "backlog", store.Info
-		v.Statement = fmt.Sprintf("%s The rest waits: %s to download, %s to verify.", verified, number(v.Backlog.Download), number(v.Backlog.Verify))
+		v.Statement = fmt.Sprintf("%s The rest waits: %s to download, %s to verify.", verified,
+			number(v.Backlog.Download), number(v.Backlog.Verify))
 	default:
 		v.State, v.Class = "ok", store.Info
 		v.Statement = verified + " " + v.Checkpoint.quorumWords()

@@ -66,7 +66,8 @@ func (l *logs) heads(only int64) []headJSON {
 	for _, log := range l.all {
 		p := l.pos[log.ID]
 		if only == 0 || only == log.ID {
-			out = append(out, headJSON{log.Origin, uint64(p.Downloaded), uint64(p.Verified), hex.EncodeToString(p.Root[:]), l.at("/log", log.ID)})
+			out = append(out, headJSON{log.Origin, uint64(p.Downloaded), uint64(p.Verified),
+				hex.EncodeToString(p.Root[:]), l.at("/log", log.ID)})
 		}
 	}
 	return out
@@ -88,7 +89,8 @@ func versionURL(name, version string) string {
 func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 	base := "/e/" + strconv.FormatInt(e.Index, 10)
 	v := entryJSON{
-		Log: l.origin(e.Log), Index: uint64(e.Index), Leaf: hex.EncodeToString(e.LeafHash[:]), Seen: e.FirstSeen, Bytes: len(e.Data),
+		Log: l.origin(e.Log), Index: uint64(e.Index), Leaf: hex.EncodeToString(e.LeafHash[:]),
+		Seen: e.FirstSeen, Bytes: len(e.Data),
 		Page: l.at(base, e.Log), Raw: l.at(base+rawSuffix, e.Log),
 		Verification: verification(e, l.pos[e.Log].Verified),
 	}
@@ -101,8 +103,8 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 	parsed, err := entry.Parse(e.Data)
 	if err != nil {
 		v.Malformed = "The log holds bytes here that are no entry: " + err.Error() + "."
-		v.Coverage.Summary = "Nothing can be read."
-		v.Coverage.Derived, v.Coverage.Unproven, v.Coverage.Outside, v.Coverage.Submodules, v.Coverage.Executable = []string{}, []string{}, []string{}, []string{}, []string{}
+		v.Coverage = coverage(&entry.Source{})
+		v.Coverage.Derived, v.Coverage.Summary = []string{}, "Nothing can be read."
 		return v
 	}
 	v.Crate, v.Version, v.Checksum = parsed.Subject.Name, parsed.Subject.Version, hex.EncodeToString(parsed.Subject.SHA256[:])
@@ -133,10 +135,12 @@ func verification(e store.Entry, verified int64) verificationJSON {
 		v.Statement = "This monitor checked the entry, and it does not hold. A log must never have accepted it."
 	case e.Index >= verified:
 		v.State = "pending"
-		v.Statement = "This monitor holds the entry and its proof holds, but the tree with it has not yet given a root that the log signed."
+		v.Statement = "This monitor holds the entry and its proof holds, but the tree with it has not yet given a " +
+			"root that the log signed."
 	default:
 		v.State = "verified"
-		v.Statement = "This monitor checked its form and its proof, and hashed it, with all entries before it, to a root that the log signed."
+		v.Statement = "This monitor checked its form and its proof, and hashed it, with all entries before it, to a " +
+			"root that the log signed."
 	}
 	if e.Reason != "" && v.State != "failed" {
 		v.Statement += " Something else is wrong with it."
@@ -147,7 +151,8 @@ func verification(e store.Entry, verified int64) verificationJSON {
 // coverage says which files a claim covers. That Cargo.toml is derived follows from
 // the rules for every source claim (package crate), unless it is listed as unproven.
 func coverage(src *entry.Source) coverageJSON {
-	c := coverageJSON{Derived: []string{}, Unproven: list(src.Unproven), Outside: list(src.Outside), Submodules: list(src.Submodules), Executable: list(src.Executable), Links: len(src.Links)}
+	c := coverageJSON{Derived: []string{}, Unproven: list(src.Unproven), Outside: list(src.Outside),
+		Submodules: list(src.Submodules), Executable: list(src.Executable), Links: len(src.Links)}
 	unproven := make(map[string]bool)
 	for _, p := range src.Unproven {
 		unproven[p] = true
@@ -196,7 +201,8 @@ func (s *Server) programView(id [32]byte) programJSON {
 // checkpointView is a checkpoint as it is shown.
 func checkpointView(l *logs, c store.Checkpoint) checkpointJSON {
 	v := checkpointJSON{
-		Log: l.origin(c.Log), Size: uint64(c.Size), Root: hex.EncodeToString(c.Root[:]), Verdict: c.Verdict, Quorum: c.Accepted,
+		Log: l.origin(c.Log), Size: uint64(c.Size), Root: hex.EncodeToString(c.Root[:]),
+		Verdict: c.Verdict, Quorum: c.Accepted,
 		Cosignatures: []cosignatureJSON{}, Source: c.Source, Seen: c.FirstSeen, Note: string(c.Signed),
 		Page: l.at("/cp/"+strconv.FormatInt(c.Size, 10), c.Log),
 	}

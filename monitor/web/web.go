@@ -118,7 +118,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(style)
-	s := &Server{cfg: cfg, style: style, stylesrc: "/style." + hex.EncodeToString(sum[:6]) + ".css", limit: newLimiter(cfg.Now)}
+	s := &Server{cfg: cfg, style: style, stylesrc: "/style." + hex.EncodeToString(sum[:6]) + ".css",
+		limit: newLimiter(cfg.Now)}
 	if s.pages, err = parsePages(s); err != nil {
 		return nil, err
 	}
@@ -128,7 +129,8 @@ func New(cfg Config) (*Server, error) {
 
 // handler routes and bounds what is asked.
 func (s *Server) handler() http.Handler {
-	server := web.Server{Name: "monitor", Nothing: "There is nothing at this address.", Headers: securityHeaders, Log: s.cfg.Log, Page: s.errorPage}
+	server := web.Server{Name: "monitor", Nothing: "There is nothing at this address.", Headers: securityHeaders,
+		Log: s.cfg.Log, Page: s.errorPage}
 	routes := []web.Route{
 		{Pattern: "POST /v1/gossip", Handler: s.gossip},
 		{Pattern: "GET " + s.stylesrc, Handler: s.styleSheet},
@@ -165,7 +167,8 @@ func (s *Server) handler() http.Handler {
 		{"GET /evidence/{key}", s.evidence, ""},
 		{"GET /feed.atom", s.feed, ""},
 	} {
-		routes = append(routes, web.Route{Pattern: route.pattern, Handler: s.ask(route.handler, strings.Fields(route.params))})
+		routes = append(routes, web.Route{Pattern: route.pattern,
+			Handler: s.ask(route.handler, strings.Fields(route.params))})
 	}
 	for i, route := range routes {
 		routes[i].Handler = inTime(route.Handler)
@@ -212,7 +215,8 @@ func inTime(h web.Handler) web.Handler {
 		switch {
 		case err == nil, errors.As(err, &refused):
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(ctx.Err(), context.DeadlineExceeded):
-			return refuse(http.StatusServiceUnavailable, "too-slow", "This question takes the monitor too long. Narrow it down, or use an export.")
+			return refuse(http.StatusServiceUnavailable, "too-slow",
+				"This question takes the monitor too long. Narrow it down, or use an export.")
 		case ctx.Err() != nil:
 			return ctx.Err() // the reader left, whatever the database calls it
 		}
@@ -223,7 +227,8 @@ func inTime(h web.Handler) web.Handler {
 // securityHeaders hold for every answer. Nothing here needs a script, a frame, a
 // font, or anything of another host.
 var securityHeaders = map[string]string{
-	"Content-Security-Policy":      "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+	"Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; " +
+		"base-uri 'none'; frame-ancestors 'none'",
 	"Referrer-Policy":              "no-referrer",
 	"Cross-Origin-Opener-Policy":   "same-origin",
 	"Cross-Origin-Resource-Policy": "cross-origin",
