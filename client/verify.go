@@ -98,11 +98,23 @@ func Verify(raw, bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) 
 	if int64(len(raw)) > lim.Compressed {
 		return nil, refuse(ErrFiles, "the .crate has %d bytes, at most %d are read", len(raw), lim.Compressed)
 	}
+	sum := sha256.Sum256(raw)
+	read := func(name, version string) (*crate.Crate, error) {
+		return crate.ReadHashed(raw, sum, name, version, lim)
+	}
+	return VerifyCrate(sum, read, bundle, policy, pv, rules)
+}
+
+// VerifyCrate is Verify of a .crate that the caller has hashed, so that it is hashed and
+// unpacked once, whoever else needs that. read unpacks it; it is called at most once, and
+// only if the log holds an entry about these bytes.
+func VerifyCrate(sum [sha256.Size]byte, read func(name, version string) (*crate.Crate, error),
+	bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) (*Result, error) {
 	r, err := openBundle(bundle, policy, rules)
 	if err != nil {
 		return nil, err
 	}
-	c, err := readSubject(raw, r.Entry.Subject, lim)
+	c, err := readSubject(sum, read, r.Entry.Subject)
 	if err != nil {
 		return nil, err
 	}
@@ -197,11 +209,11 @@ func checkInclusion(p *Proof, c Checkpoint) error {
 
 // readSubject reads the .crate that the subject names. The hash comes first:
 // nothing is inflated that nobody vouched for.
-func readSubject(raw []byte, s entry.Subject, lim crate.Limits) (*crate.Crate, error) {
-	if sum := sha256.Sum256(raw); sum != s.SHA256 {
+func readSubject(sum [sha256.Size]byte, read func(name, version string) (*crate.Crate, error), s entry.Subject) (*crate.Crate, error) {
+	if sum != s.SHA256 {
 		return nil, refuse(ErrSubject, "the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name, s.Version, s.SHA256, sum)
 	}
-	c, err := crate.Read(raw, s.Name, s.Version, lim)
+	c, err := read(s.Name, s.Version)
 	if err != nil {
 		return nil, refuseErr(ErrFiles, err, "%s %s", s.Name, s.Version)
 	}

@@ -75,10 +75,10 @@ var mayImport = map[string][]string{
 	"monitor/web":       {"monitor/store", "entry", "client", "proofcheck", "internal/web"},
 
 	"cargo/policy":  {"client", "config", "entry", "proofcheck"},
-	"cargo/verdict": {"cargo/policy", "client", "crate", "entry", "proofcheck", "evidence"},
+	"cargo/verdict": {"cargo", "cargo/policy", "client", "crate", "entry", "proofcheck", "evidence"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "circuit", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
-	"cargo/credential": {"cargo", "client", "cargo/policy", "proofcheck"},
+	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate"},
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},

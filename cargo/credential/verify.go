@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"cratelog/cargo/policy"
+	"cratelog/cargo/verdict"
 	"cratelog/client"
+	"cratelog/crate"
 	"cratelog/internal/durable"
-	"cratelog/proofcheck"
 )
 
 // fetchTimeout bounds the look into all logs.
@@ -20,8 +21,8 @@ const fetchTimeout = time.Minute
 
 // A Reader checks bundles under a policy.
 type Reader struct {
-	policy *policy.Policy
-	proofs *proofcheck.Verifier
+	policy  *policy.Policy
+	checker *verdict.Checker
 }
 
 // NewReader returns the reader with a policy, which must say whom to believe.
@@ -33,25 +34,21 @@ func NewReader(p *policy.Policy) (*Reader, error) {
 		}
 		return nil, fmt.Errorf("no trust file says which logs and witnesses to believe\nname one with --trust FILE, in %s (trust = [...]), or put it into %s", where, filepath.Join("cratelog", "trust"))
 	}
-	proofs, err := proofcheck.New(p.Programs)
-	if err != nil {
-		return nil, err
-	}
-	return &Reader{p, proofs}, nil
+	checker, err := verdict.New(verdict.Config{Policy: p})
+	return &Reader{p, checker}, err
 }
 
 // Verify checks all that a bundle can show by itself about a name and version. With
-// raw, the .crate's bytes, it checks these too.
-func (r *Reader) Verify(bundle, raw []byte, name, version string) (*client.Result, error) {
-	rules := r.policy.Rules(name, version, time.Now())
-	trust := r.policy.About(bundle)
-	var result *client.Result
-	var err error
-	if raw == nil {
-		result, err = client.VerifyBundle(bundle, trust, r.proofs, rules)
-	} else {
-		result, err = client.Verify(raw, bundle, trust, r.proofs, rules)
+// raw, the .crate's bytes, it checks these too. from is the log that gave it; nil for none.
+func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, name, version string, from *client.Log) (*client.Result, error) {
+	g := verdict.Given{Bundle: bundle, Rules: r.policy.Rules(name, version, time.Now()), From: from}
+	if raw != nil {
+		var err error
+		if g.Crate, err = crate.Read(raw, name, version, crate.DefaultLimits); err != nil {
+			return nil, err
+		}
 	}
+	result, _, err := r.checker.Bundle(ctx, g)
 	if errors.Is(err, client.ErrProgram) && !r.policy.Development {
 		err = fmt.Errorf("%w\nproofs of UNSAFE development keys, which anybody can forge, are accepted with --development only", err)
 	}
@@ -90,7 +87,7 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 			continue
 		}
 		if err == nil {
-			err = l.matches(b, u)
+			err = l.matches(ctx, b, u, nil)
 		}
 		if err == nil {
 			return nil
@@ -104,7 +101,7 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 			why = append(why, fmt.Sprintf("the log at %s has no entry for %s %s", log.URL, u.Name, u.Version))
 			continue
 		case err == nil:
-			err = l.matches(b, u)
+			err = l.matches(ctx, b, u, log)
 		}
 		if err == nil {
 			return nil
@@ -120,8 +117,8 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 }
 
 // matches verifies a bundle and compares it with what is uploaded.
-func (l *Logged) matches(bundle []byte, u Upload) error {
-	r, err := l.Reader.Verify(bundle, nil, u.Name, u.Version)
+func (l *Logged) matches(ctx context.Context, bundle []byte, u Upload, from *client.Log) error {
+	r, err := l.Reader.Verify(ctx, bundle, nil, u.Name, u.Version, from)
 	if err != nil {
 		return err
 	}

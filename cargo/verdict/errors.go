@@ -154,8 +154,20 @@ func notDownloaded(w Want) error {
 	return refuse(ErrNotDownloaded, "Run cargo fetch first", "the .crate of %s %s is not on this machine", w.Name, w.Version)
 }
 
-func unreadable(w Want, err error) error {
-	return refuse(fmt.Errorf("%w: %w", ErrUnreadable, err), "", "%s cannot be read: %v", w.place(), err)
+func unreadable(what string, err error) error {
+	return refuse(fmt.Errorf("%w: %w", ErrUnreadable, err), "", "%s cannot be read: %v", what, err)
+}
+
+func tooLarge(what string) error {
+	return &client.Error{Reason: client.ErrFiles, What: fmt.Sprintf("%s has more than %d bytes, the most that is read", what, limits.Compressed)}
+}
+
+// place names the .crate for people.
+func (w Want) place() string {
+	if w.Path != "" && w.Raw == nil {
+		return w.Path
+	}
+	return fmt.Sprintf("the .crate of %s %s", w.Name, w.Version)
 }
 
 func interrupted(err error) error {

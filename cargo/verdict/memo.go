@@ -14,6 +14,7 @@ import (
 
 	"cratelog/cargo/policy"
 	"cratelog/client"
+	"cratelog/internal/durable"
 )
 
 // memoDomain names this form of memos, and this way to verify. Change it when
@@ -93,7 +94,7 @@ func (c *Checker) memoPath(w Want) string {
 // remembered returns what was found when the item's bundle was verified before, or
 // nil. Any doubt is a no.
 func (c *Checker) remembered(it *item, r client.Rules) *Facts {
-	b, err := readBounded(c.memoPath(it.want), maxMemo)
+	b, err := durable.Read(c.memoPath(it.want), maxMemo)
 	if err != nil {
 		return nil
 	}
@@ -119,14 +120,14 @@ func (c *Checker) remembered(it *item, r client.Rules) *Facts {
 // it cannot be written, the verdict stands.
 func (c *Checker) keep(it *item) {
 	if !it.current.cached {
-		if err := replace(it.current.source.bundlePath(it.want), it.bundle); err != nil {
+		if err := durable.WriteCache(it.current.source.bundlePath(it.want), it.bundle); err != nil {
 			c.cfg.Log.Warn("cannot keep a bundle", "err", err)
 		}
 	}
 	body, err := json.Marshal(memo{hex.EncodeToString(it.key[:]), c.cfg.Now(), it.facts})
 	if err == nil {
 		sum := sha256.Sum256(body)
-		err = replace(c.memoPath(it.want), fmt.Appendf(nil, "%x\n%s", sum, body))
+		err = durable.WriteCache(c.memoPath(it.want), fmt.Appendf(nil, "%x\n%s", sum, body))
 	}
 	if err != nil {
 		c.cfg.Log.Warn("cannot keep a verdict", "err", err)

@@ -19,6 +19,7 @@ type believe struct {
 	programs    []string
 	development bool
 	offline     bool
+	rehash      bool // of a verb's own option
 }
 
 func (b *believe) register(fs *flag.FlagSet) {
@@ -65,12 +66,14 @@ func policyError(err error) error {
 
 // checker returns the engine that verifies under a policy.
 func (b *believe) checker(p *policy.Policy) (*verdict.Checker, error) {
-	cache, state, err := verdict.Dirs()
-	if err != nil {
-		return nil, err
-	}
-	return verdict.New(verdict.Config{Policy: p, Offline: b.offline, UserAgent: userAgent,
-		Cache: cache, State: state})
+	cfg := b.config()
+	cfg.Policy = p
+	return verdict.New(cfg)
+}
+
+// config is the engine's, but for the policy.
+func (b *believe) config() verdict.Config {
+	return verdict.Config{Offline: b.offline, Rehash: b.rehash, UserAgent: userAgent}
 }
 
 // errNoTrust is said by every verb that would have to believe somebody.

@@ -10,6 +10,7 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
+	"cratelog/cargo/verdict"
 )
 
 // initPolicy writes a commented zkp.toml beside the workspace's Cargo.toml.
@@ -99,17 +100,18 @@ func known(manifestPath string, place *policy.Place) (asks []policy.Ask, package
 		return nil, nil, err
 	}
 	place.Root, place.Metadata = ws.Root, ws.Policy
-	k := &lockCheck{workspace: ws, policy: &policy.Policy{}}
-	if k.lockText, err = readFile(ws.LockPath, cargo.MaxLock); errors.Is(err, fs.ErrNotExist) {
+	text, err := readFile(ws.LockPath, cargo.MaxLock)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	} else if err != nil {
 		return nil, nil, err
 	}
-	if err := k.resolve(""); err != nil {
+	l, err := verdict.NewLock(ws, &policy.Policy{}, text, "", now())
+	if err != nil {
 		return nil, nil, err
 	}
-	for _, d := range k.demands.Demands {
-		packages = append(packages, d.Package)
+	for _, w := range l.Wants {
+		packages = append(packages, w.Demand.Package)
 	}
-	return k.asks, packages, nil
+	return l.Asks, packages, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +18,6 @@ import (
 	"cratelog/cargo/proxy"
 	"cratelog/cargo/registry"
 	"cratelog/cargo/verdict"
-	"cratelog/crate"
 )
 
 // proxyVerb runs the proxy until it is stopped, or writes it into cargo's configuration.
@@ -144,9 +144,9 @@ type proxySettings struct {
 
 // open makes a proxy that will be served at l. It checks first that the policy can be
 // used: a proxy that refuses everything would explain itself only to cargo.
-func (s *proxySettings) open(ctx context.Context, l net.Listener) (*proxy.Proxy, *judge, error) {
-	j := &judge{believe: s.believe, manifestPath: s.manifestPath}
-	if _, err := j.current(); err != nil {
+func (s *proxySettings) open(ctx context.Context, l net.Listener) (*proxy.Proxy, *verdict.Judge, error) {
+	j := &verdict.Judge{Load: s.believe.load, Manifest: s.manifestPath, Config: s.believe.config()}
+	if err := j.Check(); err != nil {
 		return nil, nil, err
 	}
 	identity, dir, err := s.identity(ctx)
@@ -235,13 +235,17 @@ func cached(home, name, version string, sum [32]byte) ([]byte, bool) {
 		return nil, false
 	}
 	for _, path := range paths {
-		if got, err := hashFile(path); err == nil && got == sum {
-			raw, err := readFile(path, crate.DefaultLimits.Compressed)
-			return raw, err == nil
+		if raw, err := cargo.ReadCached(path); err == nil && sha256.Sum256(raw) == sum {
+			return raw, true
 		}
 	}
 	return nil, false
 }
+
+var _ interface {
+	proxy.Judge
+	proxy.Prefetcher
+} = &verdict.Judge{}
 
 // addresses returns where a proxy for one call may listen: the proxy's own address and
 // a few after it, for calls at one time under different policies. There are few, because

@@ -27,7 +27,7 @@ func (k *lockCheck) report(sh *shell, format string) error {
 		return err
 	}
 	n := verdict.Counts(k.verdicts)
-	n[verdict.Violation] += len(k.elsewhere)
+	n[verdict.Violation] += len(k.Elsewhere)
 	switch k.worst() {
 	case verdict.Violation:
 		return violation{fmt.Errorf("%s not what the policy asks for%s", crates(n[verdict.Violation], "is", "are"), k.andUnchecked(n))}
@@ -39,7 +39,7 @@ func (k *lockCheck) report(sh *shell, format string) error {
 
 // worst is verdict.Worst, of all packages.
 func (k *lockCheck) worst() verdict.Status {
-	if len(k.elsewhere) > 0 {
+	if len(k.Elsewhere) > 0 {
 		return verdict.Violation
 	}
 	return verdict.Worst(k.verdicts)
@@ -85,10 +85,10 @@ func (k *lockCheck) human(sh *shell) {
 			sh.warn("%s v%s: %s", v.Name, v.Version, note)
 		}
 	}
-	for _, text := range k.elsewhere {
+	for _, text := range k.Elsewhere {
 		sh.complain(text)
 	}
-	for _, u := range k.demands.Unmatched {
+	for _, u := range k.Unmatched {
 		sh.warn("%s", u)
 	}
 	if development {
@@ -110,8 +110,8 @@ func (k *lockCheck) rest(n map[verdict.Status]int) string {
 	if n[verdict.NotAsked] > 0 {
 		text += fmt.Sprintf(", %d with the lock file's checksum only", n[verdict.NotAsked])
 	}
-	if k.others > 0 {
-		text += fmt.Sprintf(", %d from git or a path not looked at", k.others)
+	if k.Others > 0 {
+		text += fmt.Sprintf(", %d from git or a path not looked at", k.Others)
 	}
 	return text
 }
@@ -189,7 +189,7 @@ func (k *lockCheck) json(sh *shell) error {
 		Elsewhere []string       `json:"cannot_be_verified,omitempty"`
 		Unmet     []string       `json:"unmatched_demands,omitempty"`
 		Seconds   float64        `json:"seconds"`
-	}{"verify-finished", k.worst() == verdict.Verified, n, k.others, k.elsewhere, k.demands.Unmatched, k.took.Seconds()})
+	}{"verify-finished", k.worst() == verdict.Verified, n, k.Others, k.Elsewhere, k.Unmatched, k.took.Seconds()})
 }
 
 // SARIF 2.1.0 (OASIS), as much of it as code hosts read.
@@ -260,8 +260,8 @@ func (k *lockCheck) sarif(sh *shell) error {
 		run.Results = append(run.Results, sarifResult{
 			Rule: e.Reason, Level: level,
 			Message: sarifText{fmt.Sprintf("%s v%s: %s", v.Name, v.Version, e.Error())},
-			Locations: []sarifLocation{{sarifPhysical{sarifArtifact{filepath.ToSlash(shorten(k.lockPath))},
-				sarifRegion{lineOf(k.lockText, v.Name, v.Version)}}}},
+			Locations: []sarifLocation{{sarifPhysical{sarifArtifact{filepath.ToSlash(shorten(k.Workspace.LockPath))},
+				sarifRegion{lineOf(k.Text, v.Name, v.Version)}}}},
 			Prints: map[string]string{"crate/v1": v.Name + " " + v.Version + " " + e.Reason},
 		})
 	}

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"cratelog/cargo"
+	"cratelog/cargo/verdict"
 	"cratelog/client"
 	"cratelog/crate"
-	"cratelog/proofcheck"
 )
 
 // verify checks all crates of a lock file, or one .crate if it is named.
@@ -79,10 +79,6 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 	if len(p.Trust) == 0 {
 		return errNoTrust(p)
 	}
-	raw, err := readFile(file, crate.DefaultLimits.Compressed)
-	if err != nil {
-		return err
-	}
 	c, err := crate.ReadFile(file, crate.DefaultLimits)
 	if err != nil {
 		return readError(err)
@@ -100,17 +96,21 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 		rules.AllowUnproven = nil
 	}
 	rules.AllowUnproven = append(rules.AllowUnproven, o.allowed...)
-	bundle, err := bundleFor(ctx, c, file, o.bundle, o.log)
+	bundle, from, err := bundleFor(ctx, c, file, o.bundle, o.log)
 	if err != nil {
 		return err
 	}
-	proofs, err := proofcheck.New(p.Programs)
+	b.offline = from == nil // a bundle in a file: nothing is fetched
+	checker, err := b.checker(p)
 	if err != nil {
 		return err
 	}
-	r, err := client.Verify(raw, bundle, p.About(bundle), proofs, rules)
+	r, notes, err := checker.Bundle(ctx, verdict.Given{Bundle: bundle, Crate: c, Rules: rules, From: from})
 	if err != nil {
 		return refusal(err, p.Development)
+	}
+	for _, n := range notes {
+		sh.warn("%s", n)
 	}
 	reportOne(sh, r, p.Development)
 	return nil
@@ -132,34 +132,39 @@ func expected(file, pkg string, c *crate.Crate) (name, version string, err error
 	return c.Name, c.Version, nil
 }
 
-// bundleFor reads the bundle from a file or fetches it.
-func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string) ([]byte, error) {
+// bundleFor reads the bundle from a file, or fetches it from the log that it returns.
+func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string) ([]byte, *client.Log, error) {
 	if url != "" {
-		b, err := (&client.Log{URL: url, UserAgent: userAgent}).Bundle(ctx, c.Name, c.Version)
+		log := &client.Log{URL: url, UserAgent: userAgent}
+		b, err := log.Bundle(ctx, c.Name, c.Version)
 		if errors.Is(err, client.ErrNotLogged) {
-			return nil, violation{fmt.Errorf("the log at %s has no entry for %s v%s: nobody has proved this crate there", url, c.Name, c.Version)}
+			return nil, nil, violation{fmt.Errorf("the log at %s has no entry for %s v%s: nobody has proved this crate there", url, c.Name, c.Version)}
 		}
-		return b, err
+		return b, log, err
 	}
 	if bundleFile == "" {
 		bundleFile = sibling(file, ".tlog-proof")
 	}
 	b, err := readFile(bundleFile, client.MaxBundleSize)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w\nname the bundle with --bundle, or fetch it with --log URL", err)
+		return nil, nil, fmt.Errorf("%w\nname the bundle with --bundle, or fetch it with --log URL", err)
 	}
-	return b, err
+	return b, nil, err
 }
 
-// refusal sorts the errors of client.Verify: all but an unusable policy are answers.
+// refusal sorts the errors of a verdict.Checker.
 func refusal(err error, development bool) error {
-	if errors.Is(err, client.ErrPolicy) {
+	var e *verdict.Error
+	switch {
+	case errors.Is(err, client.ErrPolicy), errors.Is(err, verdict.ErrNoLog):
 		return usageError(err.Error())
+	case errors.Is(err, client.ErrProgram) && !development:
+		return violation{fmt.Errorf("%w\nall programs that ship with this version have UNSAFE development keys: anybody can forge their proofs; "+
+			"--development accepts them, for trying things out", err)}
+	case errors.As(err, &e) && e.Status == verdict.Violation:
+		return violation{err}
 	}
-	if errors.Is(err, client.ErrProgram) && !development {
-		return violation{fmt.Errorf("%w\nall programs that ship with this version have UNSAFE development keys: anybody can forge their proofs; --development accepts them, for trying things out", err)}
-	}
-	return violation{err}
+	return err
 }
 
 func reportOne(sh *shell, r *client.Result, development bool) {
