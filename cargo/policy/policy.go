@@ -46,13 +46,12 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"cratelog/client"
+	"cratelog/internal/durable"
 	"cratelog/proofcheck"
 )
 
@@ -172,9 +171,13 @@ func (p *Policy) loadTrust(f *file, userDir string) error {
 }
 
 func readTrust(path string) (Trust, error) {
-	text, err := readLimited(path, client.MaxPolicySize)
+	text, err := durable.Read(path, client.MaxPolicySize)
 	if err != nil {
 		return Trust{}, fmt.Errorf("the trust file cannot be read: %w", err)
+	}
+	// Editors of some systems put a mark in front that the parser does not know.
+	if bytes.HasPrefix(text, []byte("\xef\xbb\xbf")) {
+		return Trust{}, fmt.Errorf("the trust file %s begins with a byte order mark; save it as plain UTF-8", path)
 	}
 	parsed, err := client.ParsePolicy(text)
 	if err != nil {
@@ -196,50 +199,4 @@ func (p *Policy) Rules(name, version string, now time.Time) client.Rules {
 		}
 	}
 	return r
-}
-
-// About returns what the trust file says that lists the log of a bundle. Where none does,
-// it is the first one, which will refuse the bundle in its own words; nil if there is
-// none at all. Nothing of the bundle is verified.
-func (p *Policy) About(bundle []byte) *client.Policy {
-	if len(p.Trust) == 0 {
-		return nil
-	}
-	if proof, err := client.ParseProof(bundle); err == nil {
-		origin := client.Origin(proof.Checkpoint)
-		for _, t := range p.Trust {
-			if slices.ContainsFunc(t.Policy.Logs(), func(l client.PolicyLog) bool { return l.Origin == origin }) {
-				return t.Policy
-			}
-		}
-	}
-	return p.Trust[0].Policy
-}
-
-// readLimited reads a regular file of at most limit bytes.
-func readLimited(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes, the most that is read", path, limit)
-	}
-	// Editors of some systems put a mark in front that no parser of ours knows.
-	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) {
-		return nil, fmt.Errorf("%s begins with a byte order mark; save it as plain UTF-8", path)
-	}
-	return b, nil
 }

@@ -9,6 +9,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
+	"cratelog/internal/outcome"
 )
 
 // believe are the options that say whom to believe about what. Every verb that
@@ -61,7 +62,7 @@ func policyError(err error) error {
 	if errors.As(err, &path) {
 		return err
 	}
-	return usageError(err.Error())
+	return outcome.Misuse(err)
 }
 
 // checker returns the engine that verifies under a policy.
@@ -82,7 +83,8 @@ func errNoTrust(p *policy.Policy) error {
 	if p.TrustDir != "" {
 		where += ", or put it into " + p.TrustDir
 	}
-	return usageError("no log is trusted: which logs and witnesses to believe is yours to say; get a log's policy file from somebody you trust and " + where)
+	return outcome.Usagef("no log is trusted: which logs and witnesses to believe is yours to say; "+
+		"get a log's trust file from somebody you trust and %s", where)
 }
 
 // workspace loads the workspace that a manifest path, or else the working directory,

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
+	"cratelog/internal/outcome"
 )
 
 // initPolicy writes a commented zkp.toml beside the workspace's Cargo.toml.
@@ -27,7 +27,7 @@ func initPolicy(_ context.Context, sh *shell, args []string) error {
 	path := filepath.Join(ws.Root, policy.FileName)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if errors.Is(err, os.ErrExist) {
-		return violation{fmt.Errorf("%s is there already, and stays as it is", path)}
+		return outcome.Refusef("%s is there already, and stays as it is", path)
 	}
 	if err != nil {
 		return err
@@ -43,7 +43,7 @@ func initPolicy(_ context.Context, sh *shell, args []string) error {
 // policyVerb is "policy check".
 func policyVerb(ctx context.Context, sh *shell, args []string) error {
 	if len(args) == 0 || args[0] != "check" && args[0] != "--help" && args[0] != "-h" {
-		return usageError("the only policy verb is check: cargo zkp policy check [FILE]")
+		return outcome.Usagef("the only policy verb is check: cargo zkp policy check [FILE]")
 	}
 	if args[0] == "check" {
 		args = args[1:]

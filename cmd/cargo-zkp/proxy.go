@@ -18,6 +18,7 @@ import (
 	"cratelog/cargo/proxy"
 	"cratelog/cargo/registry"
 	"cratelog/cargo/verdict"
+	"cratelog/internal/outcome"
 )
 
 // proxyVerb runs the proxy until it is stopped, or writes it into cargo's configuration.
@@ -38,11 +39,11 @@ cargo uses it once "cargo zkp proxy --install" was run; "cargo zkp build" needs 
 	}
 	switch {
 	case *install && *uninstall:
-		return usageError("proxy takes --install or --uninstall, not both")
+		return outcome.Usagef("proxy takes --install or --uninstall, not both")
 	case *install || *uninstall:
 		return configure(sh, s.manifestPath, *address, *user, *install)
 	case *user:
-		return usageError("--user says where to --install or --uninstall")
+		return outcome.Usagef("--user says where to --install or --uninstall")
 	}
 	if s.manifestPath == "" {
 		if found, err := cargo.FindManifest("."); err == nil {
@@ -82,7 +83,7 @@ func configure(sh *shell, manifestPath, address string, user, install bool) erro
 		return err
 	}
 	if _, _, err := net.SplitHostPort(address); err != nil {
-		return usageError(fmt.Sprintf("--listen takes HOST:PORT: %v", err))
+		return outcome.Usagef("--listen takes HOST:PORT: %v", err)
 	}
 	index := strings.TrimPrefix(proxy.Index("http://"+address), "sparse+")
 	changed, err := cargo.InstallProxy(path, cargo.Proxy{Name: proxyName, URL: index, Replaced: cargo.DefaultSource})

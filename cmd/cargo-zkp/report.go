@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cratelog/cargo/verdict"
+	"cratelog/internal/outcome"
 )
 
 // report prints the answer in a format and returns it as an error: violation, or one
@@ -30,7 +31,7 @@ func (k *lockCheck) report(sh *shell, format string) error {
 	n[verdict.Violation] += len(k.Elsewhere)
 	switch k.worst() {
 	case verdict.Violation:
-		return violation{fmt.Errorf("%s not what the policy asks for%s", crates(n[verdict.Violation], "is", "are"), k.andUnchecked(n))}
+		return outcome.Refusef("%s not what the policy asks for%s", crates(n[verdict.Violation], "is", "are"), k.andUnchecked(n))
 	case verdict.Unchecked:
 		return fmt.Errorf("%s not be checked", crates(n[verdict.Unchecked], "could", "could"))
 	}

@@ -13,6 +13,7 @@ import (
 	"cratelog/cargo/verdict"
 	"cratelog/client"
 	"cratelog/crate"
+	"cratelog/internal/outcome"
 )
 
 // show tells what the logs that are trusted hold about a crate.
@@ -28,7 +29,7 @@ Without a version, the one of the lock file.`)
 		return err
 	}
 	if *format != "human" && *format != "json" {
-		return usageError(fmt.Sprintf("--message-format is human or json, not %q", *format))
+		return outcome.Usagef("--message-format is human or json, not %q", *format)
 	}
 	ws, err := workspace(*manifestPath)
 	if err != nil && *manifestPath != "" {
@@ -77,7 +78,7 @@ func wanted(spec string, ws *cargo.Workspace) (name string, versions []string, e
 		return name, []string{version}, nil
 	}
 	if ws == nil {
-		return "", nil, usageError(fmt.Sprintf("which version of %s? There is no Cargo.toml here whose lock file could tell; say %s@VERSION", name, name))
+		return "", nil, outcome.Usagef("which version of %s? There is no Cargo.toml here whose lock file could tell; say %s@VERSION", name, name)
 	}
 	lock, err := cargo.ReadLock(ws.LockPath)
 	if err != nil {
@@ -89,7 +90,7 @@ func wanted(spec string, ws *cargo.Workspace) (name string, versions []string, e
 		}
 	}
 	if len(versions) == 0 {
-		return "", nil, usageError(fmt.Sprintf("%s has no package %s from a registry; say %s@VERSION", shorten(ws.LockPath), name, name))
+		return "", nil, outcome.Usagef("%s has no package %s from a registry; say %s@VERSION", shorten(ws.LockPath), name, name)
 	}
 	return name, versions, nil
 }
@@ -149,7 +150,7 @@ func (s *shown) cached() (*crate.Crate, string, error) {
 		if sum := sha256.Sum256(raw); sum == s.SHA256 {
 			c, err := crate.ReadHashed(raw, sum, s.Name, s.Version, crate.DefaultLimits)
 			if err != nil {
-				return nil, "", violation{fmt.Errorf("%s: %w", path, err)}
+				return nil, "", outcome.Refusef("%s: %w", path, err)
 			}
 			return c, path, nil
 		}

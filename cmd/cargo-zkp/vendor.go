@@ -14,6 +14,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/verdict"
 	"cratelog/crate"
+	"cratelog/internal/outcome"
 )
 
 // vendor writes a directory source that holds only crates that are as the policy
@@ -39,7 +40,7 @@ directory source: cargo compares every file of it with its checksum when it comp
 		dir = dirs[0]
 	}
 	if _, err := os.Lstat(dir); err == nil {
-		return usageError(fmt.Sprintf("%s is there already: remove it, or name another directory", dir))
+		return outcome.Usagef("%s is there already: remove it, or name another directory", dir)
 	}
 	k.needAll = true
 	if err := k.run(ctx, sh, b); err != nil {

@@ -14,6 +14,7 @@ import (
 	"cratelog/cargo/verdict"
 	"cratelog/client"
 	"cratelog/crate"
+	"cratelog/internal/outcome"
 )
 
 // verify checks all crates of a lock file, or one .crate if it is named.
@@ -33,12 +34,12 @@ that this one is what a proved, logged and witnessed entry says.`)
 	}
 	if len(files) == 0 {
 		if name := given(fs, one.names...); name != "" {
-			return usageError(fmt.Sprintf("--%s is for one crate: name its FILE.crate", name))
+			return outcome.Usagef("--%s is for one crate: name its FILE.crate", name)
 		}
 		return verifyLock(ctx, sh, b, all, *pkg)
 	}
 	if name := given(fs, all.names...); name != "" {
-		return usageError(fmt.Sprintf("--%s is for a lock file: leave out FILE.crate", name))
+		return outcome.Usagef("--%s is for a lock file: leave out FILE.crate", name)
 	}
 	return verifyFile(ctx, sh, files[0], b, one, *pkg)
 }
@@ -63,10 +64,10 @@ func (o *fileOptions) register(fs *flag.FlagSet) {
 
 func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOptions, pkg string) error {
 	if o.bundle != "" && o.log != "" {
-		return usageError("verify takes --bundle or --log, not both")
+		return outcome.Usagef("verify takes --bundle or --log, not both")
 	}
 	if o.log != "" && b.offline {
-		return usageError("verify takes --log or --offline, not both")
+		return outcome.Usagef("verify takes --log or --offline, not both")
 	}
 	var ws *cargo.Workspace
 	if b.policy == "" && len(b.trust) == 0 {
@@ -122,12 +123,12 @@ func expected(file, pkg string, c *crate.Crate) (name, version string, err error
 	if pkg != "" {
 		name, version, ok := strings.Cut(pkg, "@")
 		if !ok {
-			return "", "", usageError(fmt.Sprintf("-p takes NAME@VERSION, not %q", pkg))
+			return "", "", outcome.Usagef("-p takes NAME@VERSION, not %q", pkg)
 		}
 		return name, version, nil
 	}
 	if want := c.Name + "-" + c.Version + ".crate"; filepath.Base(file) != want {
-		return "", "", violation{fmt.Errorf("%s holds %s v%s, which its name does not say\nif that is the crate you want, pass -p %s@%s", file, c.Name, c.Version, c.Name, c.Version)}
+		return "", "", outcome.Refusef("%s holds %s v%s, which its name does not say\nif that is the crate you want, pass -p %s@%s", file, c.Name, c.Version, c.Name, c.Version)
 	}
 	return c.Name, c.Version, nil
 }
@@ -138,7 +139,7 @@ func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string
 		log := &client.Log{URL: url, UserAgent: userAgent}
 		b, err := log.Bundle(ctx, c.Name, c.Version)
 		if errors.Is(err, client.ErrNotLogged) {
-			return nil, nil, violation{fmt.Errorf("the log at %s has no entry for %s v%s: nobody has proved this crate there", url, c.Name, c.Version)}
+			return nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: nobody has proved this crate there", url, c.Name, c.Version)
 		}
 		return b, log, err
 	}
@@ -157,12 +158,12 @@ func refusal(err error, development bool) error {
 	var e *verdict.Error
 	switch {
 	case errors.Is(err, client.ErrPolicy), errors.Is(err, verdict.ErrNoLog):
-		return usageError(err.Error())
+		return outcome.Misuse(err)
 	case errors.Is(err, client.ErrProgram) && !development:
-		return violation{fmt.Errorf("%w\nall programs that ship with this version have UNSAFE development keys: anybody can forge their proofs; "+
-			"--development accepts them, for trying things out", err)}
+		return outcome.Refusef("%w\nall programs that ship with this version have UNSAFE development keys: anybody can forge their proofs; "+
+			"--development accepts them, for trying things out", err)
 	case errors.As(err, &e) && e.Status == verdict.Violation:
-		return violation{err}
+		return outcome.Refuse(err)
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/cargo/verdict"
+	"cratelog/internal/outcome"
 )
 
 // lockOptions are those of verify for a lock file.
@@ -43,7 +44,7 @@ type lockCheck struct {
 
 func verifyLock(ctx context.Context, sh *shell, b believe, o lockOptions, pkg string) error {
 	if !slices.Contains([]string{"human", "json", "sarif"}, o.format) {
-		return usageError(fmt.Sprintf("--message-format is human, json or sarif, not %q", o.format))
+		return outcome.Usagef("--message-format is human, json or sarif, not %q", o.format)
 	}
 	b.rehash = o.rehash
 	k, err := planLock(ctx, sh, b, o, pkg)
