@@ -169,7 +169,8 @@ func ParsePolicy(text []byte) (*Policy, error) {
 		text = rest
 	}
 	if b.quorumLine == 0 {
-		return nil, &PolicyError{0, `there is no quorum line; end the file with "quorum" and the name of a witness or a group`}
+		return nil, &PolicyError{0,
+			`there is no quorum line; end the file with "quorum" and the name of a witness or a group`}
 	}
 	return &b.policy, nil
 }
@@ -238,7 +239,8 @@ func (b *policyParser) witness(items []string) string {
 		return fmt.Sprintf("the key of the witness %s: %v", items[0], err)
 	}
 	if !k.Cosigns {
-		return fmt.Sprintf("the key of the witness %s is of type 0x01, a log's; cosignatures are of type 0x04 or 0x06: ask the witness for that key", items[0])
+		return fmt.Sprintf("the key of the witness %s is of type 0x01, a log's; cosignatures are of "+
+			"type 0x04 or 0x06: ask the witness for that key", items[0])
 	}
 	why, u := b.claimKey(k), ""
 	if why == "" {
@@ -308,7 +310,8 @@ func (b *policyParser) group(items []string) string {
 	default:
 		k, err := strconv.Atoi(items[1])
 		if err != nil || strconv.Itoa(k) != items[1] || k < 1 || k > n {
-			return fmt.Sprintf("the threshold %q is not all, any, or a number from 1 to %d, the number of members", items[1], n)
+			return fmt.Sprintf("the threshold %q is not all, any, or a number from 1 to %d, the number of members",
+				items[1], n)
 		}
 		g.k = k
 	}
@@ -339,7 +342,8 @@ func optionalURL(items []string) (string, string) {
 	u, err := url.Parse(items[0])
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
 		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(items[0], "#") {
-		return "", fmt.Sprintf("%q is not an absolute http or https URL without user, query and fragment; a comment needs a line of its own", items[0])
+		return "", fmt.Sprintf("%q is not an absolute http or https URL without user, query and "+
+			"fragment; a comment needs a line of its own", items[0])
 	}
 	return items[0], ""
 }

@@ -146,7 +146,8 @@ func (s *State) At(origin string, size int64) (Checkpoint, error) {
 	end := bytes.LastIndex(signed, []byte("\n\n"))
 	c, err := parseTreeHead(string(signed[:end+1]), origin)
 	if err != nil || c.Size != size {
-		return Checkpoint{}, fmt.Errorf("the remembered checkpoint %s is damaged: look at it, and remove it only if you know why; "+
+		return Checkpoint{}, fmt.Errorf("the remembered checkpoint %s is damaged: look at it, and "+
+			"remove it only if you know why; "+
 			"what the log showed before is then forgotten", path)
 	}
 	c.Signed = signed
@@ -178,7 +179,8 @@ func (s *State) fork(old, next Checkpoint) error {
 	if err != nil {
 		return errors.Join(fork, err)
 	}
-	path := filepath.Join(s.logDir(old.Origin), fmt.Sprintf("fork-%d-%x-%x.evidence", old.Size, old.Root[:4], next.Root[:4]))
+	path := filepath.Join(s.logDir(old.Origin), fmt.Sprintf("fork-%d-%x-%x.evidence", old.Size, old.Root[:4],
+		next.Root[:4]))
 	if err := durable.WriteNew(path, b, 0o644); err != nil && !errors.Is(err, fs.ErrExist) {
 		return errors.Join(fork, err)
 	}

@@ -201,7 +201,8 @@ func checkInclusion(p *Proof, c Checkpoint) error {
 	}
 	leaf := tlog.Hash(entry.LeafHash(p.Extra))
 	if err := tlog.CheckRecord(path, c.Size, c.Root, int64(p.Index), leaf); err != nil {
-		return refuse(ErrInclusion, "the path in the bundle does not lead from the entry, at index %d, to the root of %q with %d entries",
+		return refuse(ErrInclusion, "the path in the bundle does not lead from the entry, at index %d, "+
+			"to the root of %q with %d entries",
 			p.Index, clip(c.Origin), c.Size)
 	}
 	return nil
@@ -209,16 +210,19 @@ func checkInclusion(p *Proof, c Checkpoint) error {
 
 // readSubject reads the .crate that the subject names. The hash comes first:
 // nothing is inflated that nobody vouched for.
-func readSubject(sum [sha256.Size]byte, read func(name, version string) (*crate.Crate, error), s entry.Subject) (*crate.Crate, error) {
+func readSubject(sum [sha256.Size]byte, read func(name, version string) (*crate.Crate, error),
+	s entry.Subject) (*crate.Crate, error) {
 	if sum != s.SHA256 {
-		return nil, refuse(ErrSubject, "the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name, s.Version, s.SHA256, sum)
+		return nil, refuse(ErrSubject, "the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name,
+			s.Version, s.SHA256, sum)
 	}
 	c, err := read(s.Name, s.Version)
 	if err != nil {
 		return nil, refuseErr(ErrFiles, err, "%s %s", s.Name, s.Version)
 	}
 	if c.Name != s.Name || c.Version != s.Version || c.SHA256 != s.SHA256 {
-		return nil, refuse(ErrSubject, "the entry is about %s %s, this .crate is %s %s", s.Name, s.Version, c.Name, c.Version)
+		return nil, refuse(ErrSubject, "the entry is about %s %s, this .crate is %s %s", s.Name, s.Version, c.Name,
+			c.Version)
 	}
 	return c, nil
 }
@@ -230,7 +234,8 @@ func (r *Result) checkProof(pv entry.Verifier) (*entry.Source, error) {
 	}
 	src, ok := r.Entry.Claim.(*entry.Source)
 	if !ok {
-		return nil, refuse(ErrEntry, "the claim is of the kind %q, this version knows \"source\" only", r.Entry.Claim.Kind())
+		return nil, refuse(ErrEntry, "the claim is of the kind %q, this version knows \"source\" only",
+			r.Entry.Claim.Kind())
 	}
 	err := pv.Check(r.Entry)
 	switch {
@@ -252,7 +257,8 @@ func (r *Result) allow(rules Rules) (*Result, error) {
 		}
 	}
 	if len(refused) > 0 {
-		return nil, refuse(ErrUnproven, "the claim about %s %s leaves out %q, which the rules do not allow", r.Name, r.Version, refused)
+		return nil, refuse(ErrUnproven, "the claim about %s %s leaves out %q, which the rules do not allow", r.Name,
+			r.Version, refused)
 	}
 	return r, nil
 }

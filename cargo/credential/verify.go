@@ -32,7 +32,8 @@ func NewReader(p *policy.Policy) (*Reader, error) {
 		if where == "" {
 			where = policy.FileName
 		}
-		return nil, fmt.Errorf("no trust file says which logs and witnesses to believe\nname one with --trust FILE, in %s (trust = [...]), or put it into %s", where, filepath.Join("cratelog", "trust"))
+		return nil, fmt.Errorf("no trust file says which logs and witnesses to believe\nname one with "+
+			"--trust FILE, in %s (trust = [...]), or put it into %s", where, filepath.Join("cratelog", "trust"))
 	}
 	checker, err := verdict.New(verdict.Config{Policy: p})
 	return &Reader{p, checker}, err
@@ -40,7 +41,8 @@ func NewReader(p *policy.Policy) (*Reader, error) {
 
 // Verify checks all that a bundle can show by itself about a name and version. With
 // raw, the .crate's bytes, it checks these too. from is the log that gave it; nil for none.
-func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, name, version string, from *client.Log) (*client.Result, error) {
+func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, name, version string,
+	from *client.Log) (*client.Result, error) {
 	g := verdict.Given{Bundle: bundle, Rules: r.policy.Rules(name, version, time.Now()), From: from}
 	if raw != nil {
 		var err error
@@ -50,7 +52,8 @@ func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, name, version s
 	}
 	result, _, err := r.checker.Bundle(ctx, g)
 	if errors.Is(err, client.ErrProgram) && !r.policy.Development {
-		err = fmt.Errorf("%w\nproofs of UNSAFE development keys, which anybody can forge, are accepted with --development only", err)
+		err = fmt.Errorf("%w\nproofs of UNSAFE development keys, which anybody can forge, are accepted "+
+			"with --development only", err)
 	}
 	return result, err
 }
@@ -111,7 +114,8 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 	if len(l.Logs) == 0 {
 		why = append(why, "no log was asked: the trust files name none by its URL, and no --log does")
 	}
-	why = append(why, "run \"cargo zkp publish\" in the place of \"cargo publish\", or \"cargo zkp publish --log-only\" before it")
+	why = append(why, "run \"cargo zkp publish\" in the place of \"cargo publish\", or \"cargo zkp "+
+		"publish --log-only\" before it")
 	return fmt.Errorf("%s %s (SHA-256 %x) is not known to be logged with a proof, so it is not published\n%s",
 		u.Name, u.Version, u.SHA256, strings.Join(why, "\n"))
 }
@@ -126,7 +130,8 @@ func (l *Logged) matches(ctx context.Context, bundle []byte, u Upload, from *cli
 		return fmt.Errorf("it is about %s %s", r.Name, r.Version)
 	}
 	if r.SHA256 != u.SHA256 {
-		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x; a version is logged once: publish these bytes, or a new version", r.SHA256)
+		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x; a version is "+
+			"logged once: publish these bytes, or a new version", r.SHA256)
 	}
 	return nil
 }

@@ -89,7 +89,8 @@ func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resoluti
 	}
 	for _, w := range wishes {
 		if !w.met && w.Pattern != All {
-			out.Unmatched = append(out.Unmatched, fmt.Sprintf("%s, but no registry package of the lock file is %s", w.because, w.Pattern))
+			out.Unmatched = append(out.Unmatched, fmt.Sprintf("%s, but no registry package of the lock file is %s",
+				w.because, w.Pattern))
 		}
 	}
 	return out

@@ -131,7 +131,8 @@ func exists(path string) (bool, error) {
 func mustExist(path, who string) error {
 	found, err := exists(path)
 	if err == nil && !found {
-		return fmt.Errorf("%s names %s, which does not exist; correct the name, or write one with cargo zkp init", who, path)
+		return fmt.Errorf("%s names %s, which does not exist; correct the name, or write one with cargo zkp init",
+			who, path)
 	}
 	return err
 }

@@ -161,7 +161,8 @@ func (p *Policy) loadTrust(f *file, userDir string) error {
 		}
 		for _, l := range t.Policy.Logs() {
 			if other, ok := seen[l.Origin]; ok && other != path {
-				errs = append(errs, fmt.Errorf("%s and %s both list the log %q, so that it would not be clear whose quorum counts; take it out of one of them", other, path, l.Origin))
+				errs = append(errs, fmt.Errorf("%s and %s both list the log %q, so that it would not be "+
+					"clear whose quorum counts; take it out of one of them", other, path, l.Origin))
 			}
 			seen[l.Origin] = path
 		}

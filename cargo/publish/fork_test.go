@@ -72,7 +72,8 @@ func TestALogThatForkedIsNotPublishedWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said, err := s.plain(fmt.Sprintf("credential-provider = [%q, \"--trust\", %q, \"--development\"]\n", self, s.world.File))
+	said, err := s.plain(fmt.Sprintf("credential-provider = [%q, \"--trust\", %q, \"--development\"]\n", self,
+		s.world.File))
 	if err == nil || strings.Count(said, "signed two trees") != 2 || len(s.reg.Published()) != 0 {
 		t.Errorf("%v", err)
 	}
@@ -101,7 +102,8 @@ func (s *site) fork(bundles ...[]byte) []byte {
 	}
 	signers := []note.Signer{s.world.Signer}
 	for i, w := range s.world.Witnesses {
-		signer, _, err := keys.CosignatureSigner(filepath.Join(filepath.Dir(s.world.File), fmt.Sprintf("w%d.pem", i+1)), w.Name)
+		signer, _, err := keys.CosignatureSigner(filepath.Join(filepath.Dir(s.world.File), fmt.Sprintf("w%d.pem",
+			i+1)), w.Name)
 		fatal(err)
 		signers = append(signers, signer)
 	}

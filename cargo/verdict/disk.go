@@ -23,7 +23,8 @@ type alteredError struct {
 }
 
 func (e *alteredError) Error() string {
-	return differs(e.path, e.got, e.want) + "; cargo would unpack it without looking\ndelete it: cargo will download it again"
+	return differs(e.path, e.got, e.want) + "; cargo would unpack it without looking\ndelete it: cargo " +
+		"will download it again"
 }
 
 func differs(what string, got, want [32]byte) string {

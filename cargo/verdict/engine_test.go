@@ -17,7 +17,8 @@ import (
 // give decides about one bundle of a crate.
 func (p *place) give(offline bool, bundle []byte, w Want, of *crate.Crate) (*client.Result, []string, error) {
 	p.t.Helper()
-	return p.checker(offline).Bundle(p.t.Context(), Given{Bundle: bundle, Crate: of, Rules: p.policy.Rules(w.Name, w.Version, now)})
+	return p.checker(offline).Bundle(p.t.Context(), Given{Bundle: bundle, Crate: of, Rules: p.policy.Rules(w.Name,
+		w.Version, now)})
 }
 
 // A bundle that somebody hands over is compared with what the log showed before, and
@@ -40,21 +41,24 @@ func TestAGivenBundleIsComparedAndRemembered(t *testing.T) {
 	for _, of := range []*crate.Crate{nil, c} {
 		r, _, err := p.give(true, forged, w, of)
 		var e *Error
-		if r != nil || !errors.As(err, &e) || e.Status != Violation || e.Reason != "fork" || !errors.Is(err, client.ErrFork) {
+		if r != nil || !errors.As(err, &e) || e.Status != Violation || e.Reason != "fork" || !errors.Is(err,
+			client.ErrFork) {
 			t.Errorf("%+v, %v", r, err)
 		}
 		got := p.forkFiles(l)
 		if len(got) != 1 {
 			t.Fatalf("evidence: %q", got)
 		}
-		if r, _, err := p.give(false, honest, w, of); r != nil || !errors.Is(err, client.ErrFork) || !strings.Contains(err.Error(), "it did so before") {
+		if r, _, err := p.give(false, honest, w, of); r != nil || !errors.Is(err, client.ErrFork) ||
+			!strings.Contains(err.Error(), "it did so before") {
 			t.Errorf("while the evidence lies there: %+v, %v", r, err)
 		}
 		fatalIf(t, os.Remove(got[0]))
 	}
 	// Offline, what cannot be compared is said. Nothing of it is cached.
 	l.pad(9, "later")
-	if _, notes, err := p.give(true, l.bundle(1, 9), w, nil); err != nil || len(notes) != 1 || !strings.Contains(notes[0], "it was not compared") {
+	if _, notes, err := p.give(true, l.bundle(1, 9), w, nil); err != nil || len(notes) != 1 ||
+		!strings.Contains(notes[0], "it was not compared") {
 		t.Errorf("%q, %v", notes, err)
 	}
 	if _, notes, err := p.give(false, l.bundle(1, 9), w, nil); err != nil || len(notes) != 0 {
@@ -91,7 +95,8 @@ func TestAGivenBundleIsRefusedForItsReason(t *testing.T) {
 			p = newPlace(t, dev+"max-age = \"1h\"\n", l)
 			p.at = now.AddDate(1, 0, 0)
 		}
-		r, _, err := p.checker(true).Bundle(t.Context(), Given{Bundle: c.bundle, Crate: c.of, Rules: p.policy.Rules(c.want.Name, c.want.Version, p.at)})
+		r, _, err := p.checker(true).Bundle(t.Context(), Given{Bundle: c.bundle, Crate: c.of,
+			Rules: p.policy.Rules(c.want.Name, c.want.Version, p.at)})
 		var e *Error
 		if r != nil || !errors.Is(err, c.reason) || !errors.As(err, &e) || e.Status != Violation {
 			t.Errorf("%s: %+v, %v", what, r, err)
@@ -138,7 +143,8 @@ func TestWhatAnotherProcessRemembersMeanwhileIsCompared(t *testing.T) {
 						head, err := p.policy.Trust[0].Policy.CheckCheckpoint(proof.Checkpoint)
 						fatalIf(t, err)
 						path := filepath.Join(p.dir, "state", originName(l.origin))
-						fatalIf(t, os.WriteFile(filepath.Join(path, fmt.Sprintf("%020d", head.Size)), head.Signed, 0o600))
+						fatalIf(t, os.WriteFile(filepath.Join(path, fmt.Sprintf("%020d", head.Size)), head.Signed,
+							0o600))
 					}
 					return false
 				}

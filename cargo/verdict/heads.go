@@ -70,7 +70,8 @@ func (h *heads) settle(ctx context.Context, items []*item) {
 		byOrigin[c.Origin][head] = append(byOrigin[c.Origin][head], it)
 	}
 	for origin, heads := range byOrigin {
-		run := &settling{heads: h, origin: origin, source: h.sources[origin], errs: map[treeHead]error{}, notes: map[treeHead]string{}}
+		run := &settling{heads: h, origin: origin, source: h.sources[origin], errs: map[treeHead]error{},
+			notes: map[treeHead]string{}}
 		if run.source != nil {
 			run.log = run.source.log
 		}
@@ -103,7 +104,8 @@ func (it *item) checkpoint() (client.Checkpoint, error) {
 	}
 	root, err := hex.DecodeString(it.facts.Log.Root)
 	if err != nil || len(root) != tlog.HashSize {
-		return client.Checkpoint{}, refuse(ErrUnreadable, "Remove the cache directory", "a remembered verdict is damaged")
+		return client.Checkpoint{}, refuse(ErrUnreadable, "Remove the cache directory",
+			"a remembered verdict is damaged")
 	}
 	return client.Checkpoint{Origin: it.facts.Log.Origin, Size: it.facts.Log.Size, Root: tlog.Hash(root)}, nil
 }
@@ -151,7 +153,8 @@ const maxRounds = 16
 // one at least finds the other's checkpoint when it looks again, and compares it.
 func (s *settling) round(ctx context.Context, all map[treeHead][]*item) (again bool, err error) {
 	unknown := func(err error) error {
-		return refuse(fmt.Errorf("%w: %w", ErrState, err), "", "what the log %s showed before is not known: %v", s.origin, err)
+		return refuse(fmt.Errorf("%w: %w", ErrState, err), "", "what the log %s showed before is not known: %v",
+			s.origin, err)
 	}
 	sizes, err := s.state.Sizes(s.origin)
 	if err != nil {
@@ -214,7 +217,8 @@ func (s *settling) round(ctx context.Context, all map[treeHead][]*item) (again b
 // advance makes the newest checkpoint the remembered one, if it can be shown to
 // continue that, and returns the one that is remembered then. settled is false if
 // another process has remembered one meanwhile.
-func (s *settling) advance(ctx context.Context, latest client.Checkpoint, known bool, next client.Checkpoint) (_ client.Checkpoint, settled bool, err error) {
+func (s *settling) advance(ctx context.Context, latest client.Checkpoint, known bool,
+	next client.Checkpoint) (_ client.Checkpoint, settled bool, err error) {
 	head := treeHead{next.Size, next.Root}
 	switch {
 	case !known:
@@ -259,7 +263,8 @@ func (s *settling) observe(c client.Checkpoint, proof [][32]byte) (bool, error) 
 	case errors.Is(err, client.ErrConsistency): // the proof is from another one
 		return false, nil
 	case err != nil:
-		return true, refuse(fmt.Errorf("%w: %w", ErrState, err), "", "the checkpoint of %s with %d entries cannot be remembered: %v", s.origin, c.Size, err)
+		return true, refuse(fmt.Errorf("%w: %w", ErrState, err), "", "the checkpoint of %s with %d "+
+			"entries cannot be remembered: %v", s.origin, c.Size, err)
 	case standing == client.Older || standing == client.NewerUnproven:
 		return false, nil
 	}
@@ -312,7 +317,8 @@ func (s *settling) cannotAsk(head treeHead, larger, smaller int64) bool {
 	if !s.cfg.Offline {
 		why = "the trust file has no URL of it"
 	}
-	s.notes[head] = fmt.Sprintf("it was not compared whether the tree of %s with %d entries continues the one with %d: %s", s.origin, larger, smaller, why)
+	s.notes[head] = fmt.Sprintf("it was not compared whether the tree of %s with %d entries continues "+
+		"the one with %d: %s", s.origin, larger, smaller, why)
 	return true
 }
 

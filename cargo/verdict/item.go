@@ -68,7 +68,8 @@ func (it *item) advance(ctx context.Context, links links) {
 	if !it.looked {
 		// The name becomes part of paths and addresses.
 		if err := errors.Join(entry.CheckName(it.want.Name), entry.CheckVersion(it.want.Version)); err != nil {
-			it.decide(Unchecked, refuse(ErrUnreadable, "Look at the lock file", "%q %q is no crate: %v", it.want.Name, it.want.Version, err))
+			it.decide(Unchecked, refuse(ErrUnreadable, "Look at the lock file", "%q %q is no crate: %v",
+				it.want.Name, it.want.Version, err))
 			return
 		}
 		if status, err := it.look(); err != nil {

@@ -60,7 +60,8 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only string, no
 		case !registry:
 			l.Others++
 			if by := asks[i]; len(by) > 0 && counts {
-				l.complain("%s v%s is not from a registry, so that there is no .crate to verify\n%s", p.Name, p.Version, wishedBy(by[0]))
+				l.complain("%s v%s is not from a registry, so that there is no .crate to verify\n%s", p.Name,
+					p.Version, wishedBy(by[0]))
 			}
 		}
 	}
@@ -69,12 +70,14 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only string, no
 	}
 	demands := p.Resolve(l.Asks, names, now)
 	for i, p := range l.packages {
-		l.Wants = append(l.Wants, Want{Name: p.Name, Version: p.Version, Checksum: *p.Checksum, Demand: demands.Demands[i]})
+		l.Wants = append(l.Wants, Want{Name: p.Name, Version: p.Version, Checksum: *p.Checksum,
+			Demand: demands.Demands[i]})
 	}
 	if only == "" { // else they are many, of course
 		l.Unmatched = demands.Unmatched
 		for _, d := range unmet {
-			l.complain("%s is to be verified, and is not in %s\n%s; correct the name, or let cargo bring the lock file up to date",
+			l.complain("%s is to be verified, and is not in %s\n%s; correct the name, or let cargo "+
+				"bring the lock file up to date",
 				d.Crate, Shorten(ws.LockPath), wishedBy(d))
 		}
 	}
@@ -110,7 +113,8 @@ func (l *Lock) overrides() error {
 			return err
 		}
 		if len(cfg.Paths) > 0 {
-			l.complain("cargo's configuration has paths = [%q, ...], which cargo builds instead of crates of the lock file\n"+
+			l.complain("cargo's configuration has paths = [%q, ...], which cargo builds instead of "+
+				"crates of the lock file\n"+
 				"remove it: a [patch] in the workspace's Cargo.toml shows in the lock file", cfg.Paths[0])
 		}
 		for _, p := range l.packages {

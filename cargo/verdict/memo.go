@@ -82,7 +82,8 @@ func (c *Checker) memoKey(it *item, r client.Rules) [sha256.Size]byte {
 	d.add(it.sum[:])
 	d.add(bundle[:])
 	d.add([]byte(it.current.source.origin))
-	d.add(fmt.Appendf(nil, "%q %q %v %v %v %q", r.Name, r.Version, r.MaxAge, r.AllowNoWitnesses, limits, r.AllowUnproven))
+	d.add(fmt.Appendf(nil, "%q %q %v %v %v %q", r.Name, r.Version, r.MaxAge, r.AllowNoWitnesses, limits,
+		r.AllowUnproven))
 	return d.sum()
 }
 

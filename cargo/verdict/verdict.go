@@ -255,7 +255,8 @@ type Given struct {
 // change the outcome. Neither cached bundles nor cached verdicts count.
 func (c *Checker) Bundle(ctx context.Context, g Given) (r *client.Result, notes []string, err error) {
 	var v Verdict
-	it := &item{c: c, verdict: &v, given: &g, rules: g.Rules, crate: g.Crate, want: Want{Name: g.Rules.Name, Version: g.Rules.Version}}
+	it := &item{c: c, verdict: &v, given: &g, rules: g.Rules, crate: g.Crate, want: Want{Name: g.Rules.Name,
+		Version: g.Rules.Version}}
 	if g.Crate != nil {
 		it.sum = g.Crate.SHA256
 	}

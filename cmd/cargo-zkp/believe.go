@@ -24,10 +24,14 @@ type believe struct {
 }
 
 func (b *believe) register(fs *flag.FlagSet) {
-	fs.StringVar(&b.policy, "policy", "", "`FILE` that says what must be proven and whom to believe (default: the nearest zkp.toml)")
-	fs.Func("trust", "`FILE` of logs and witnesses to believe, a C2SP tlog-policy, instead of those that the policy names; may be repeated", appendTo(&b.trust))
-	fs.Func("program", "`FILE` of a program to accept beside those that ship, instead of those that the policy names; may be repeated", appendTo(&b.programs))
-	fs.BoolVar(&b.development, "development", false, "accept proofs made with UNSAFE development keys, which anybody can forge")
+	fs.StringVar(&b.policy, "policy", "", "`FILE` that says what must be proven and whom to believe "+
+		"(default: the nearest zkp.toml)")
+	fs.Func("trust", "`FILE` of logs and witnesses to believe, a C2SP tlog-policy, instead of those "+
+		"that the policy names; may be repeated", appendTo(&b.trust))
+	fs.Func("program", "`FILE` of a program to accept beside those that ship, instead of those that the "+
+		"policy names; may be repeated", appendTo(&b.programs))
+	fs.BoolVar(&b.development, "development", false, "accept proofs made with UNSAFE development keys, "+
+		"which anybody can forge")
 	fs.BoolVar(&b.offline, "offline", false, "use only what is on this disk")
 }
 

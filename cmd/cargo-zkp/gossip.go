@@ -104,10 +104,12 @@ func sendGossip(ctx context.Context, sh *shell, to string, c client.Checkpoint) 
 	case resp.StatusCode != http.StatusOK:
 		return fmt.Errorf("%s answered %s: %s", to, resp.Status, message)
 	case answer.Verdict == "inconsistent":
-		return outcome.Refusef("the log %s showed this machine another history than it showed the monitor: %s\ndo not use this log until you know why; the monitor keeps the evidence", c.Origin, message)
+		return outcome.Refusef("the log %s showed this machine another history than it showed the "+
+			"monitor: %s\ndo not use this log until you know why; the monitor keeps the evidence", c.Origin, message)
 	case answer.Verdict == "consistent", answer.Verdict == "pending":
 		sh.status("Gossiped", "%s, %d entries: %s: %s", c.Origin, c.Size, answer.Verdict, message)
 		return nil
 	}
-	return fmt.Errorf("%s answered with the verdict %q, which is none", to, answer.Verdict[:min(len(answer.Verdict), 100)])
+	return fmt.Errorf("%s answered with the verdict %q, which is none", to, answer.Verdict[:min(len(answer.Verdict),
+		100)])
 }

@@ -15,8 +15,10 @@ import (
 
 // initPolicy writes a commented zkp.toml beside the workspace's Cargo.toml.
 func initPolicy(_ context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "init", "", "Write a commented zkp.toml beside the workspace's Cargo.toml; as it stands it changes nothing.")
-	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml (default: the nearest)")
+	fs := newFlags(sh, "init", "", "Write a commented zkp.toml beside the workspace's Cargo.toml; as it "+
+		"stands it changes nothing.")
+	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml "+
+		"(default: the nearest)")
 	if _, err := parseUpTo(0, fs, args, ""); err != nil {
 		return err
 	}
@@ -52,8 +54,10 @@ func policyVerb(ctx context.Context, sh *shell, args []string) error {
 }
 
 func policyCheck(_ context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "policy check", "[FILE]", "Look for mistakes in a zkp.toml (default: the nearest one) and in the files that it names.")
-	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml (default: the nearest)")
+	fs := newFlags(sh, "policy check", "[FILE]", "Look for mistakes in a zkp.toml (default: the nearest "+
+		"one) and in the files that it names.")
+	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml "+
+		"(default: the nearest)")
 	files, err := parseUpTo(1, fs, args, "FILE")
 	if err != nil {
 		return err
@@ -84,7 +88,8 @@ func policyCheck(_ context.Context, sh *shell, args []string) error {
 	if path != "" {
 		name = shorten(path)
 	}
-	sh.status("Finished", "%s can be used; it trusts %d files and %d programs", name, len(r.Policy.Trust), len(r.Policy.Programs))
+	sh.status("Finished", "%s can be used; it trusts %d files and %d programs", name, len(r.Policy.Trust),
+		len(r.Policy.Programs))
 	return nil
 }
 

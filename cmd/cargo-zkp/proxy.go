@@ -27,13 +27,18 @@ func proxyVerb(ctx context.Context, sh *shell, args []string) error {
 cargo uses it once "cargo zkp proxy --install" was run; "cargo zkp build" needs neither.`)
 	var s proxySettings
 	s.believe.register(fs)
-	fs.StringVar(&s.index, "index", "", "`URL` of the sparse index of the real registry (default: what cargo is configured to use)")
-	fs.StringVar(&s.manifestPath, "manifest-path", "", "`PATH` of a Cargo.toml: what its workspace asks to be verified is demanded (default: the nearest, if there is one)")
-	address := fs.String("listen", proxy.Address, "`ADDRESS` to listen at; with another port, cargo downloads everything again")
-	anyAddress := fs.Bool("allow-any-address", false, "listen at an address that other machines can reach, over plain http")
+	fs.StringVar(&s.index, "index", "", "`URL` of the sparse index of the real registry (default: what "+
+		"cargo is configured to use)")
+	fs.StringVar(&s.manifestPath, "manifest-path", "", "`PATH` of a Cargo.toml: what its workspace asks "+
+		"to be verified is demanded (default: the nearest, if there is one)")
+	address := fs.String("listen", proxy.Address, "`ADDRESS` to listen at; with another port, cargo "+
+		"downloads everything again")
+	anyAddress := fs.Bool("allow-any-address", false, "listen at an address that other machines can "+
+		"reach, over plain http")
 	install := fs.Bool("install", false, "write the proxy into .cargo/config.toml of the workspace, and end")
 	uninstall := fs.Bool("uninstall", false, "take it out again, and end")
-	user := fs.Bool("user", false, "with --install and --uninstall: in the configuration in cargo's home, for all workspaces")
+	user := fs.Bool("user", false, "with --install and --uninstall: in the configuration in cargo's "+
+		"home, for all workspaces")
 	if _, err := parseUpTo(0, fs, args, ""); err != nil {
 		return err
 	}
@@ -54,7 +59,8 @@ cargo uses it once "cargo zkp proxy --install" was run; "cargo zkp build" needs 
 	s.log = slog.New(slog.NewTextHandler(sh.stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	l, err := proxy.Listen(*address, *anyAddress)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w\nthe proxy may be running already; another --listen address has cargo download everything again", err)
+		return fmt.Errorf("%w\nthe proxy may be running already; another --listen address has cargo "+
+			"download everything again", err)
 	} else if err != nil {
 		return err
 	}

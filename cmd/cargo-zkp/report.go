@@ -31,7 +31,8 @@ func (k *lockCheck) report(sh *shell, format string) error {
 	n[verdict.Violation] += len(k.Elsewhere)
 	switch k.worst() {
 	case verdict.Violation:
-		return outcome.Refusef("%s not what the policy asks for%s", crates(n[verdict.Violation], "is", "are"), k.andUnchecked(n))
+		return outcome.Refusef("%s not what the policy asks for%s", crates(n[verdict.Violation], "is", "are"),
+			k.andUnchecked(n))
 	case verdict.Unchecked:
 		return fmt.Errorf("%s not be checked", crates(n[verdict.Unchecked], "could", "could"))
 	}
@@ -99,7 +100,8 @@ func (k *lockCheck) human(sh *shell) {
 	if k.worst() != verdict.Verified {
 		return
 	}
-	sh.status("Finished", "%s%s in %.2f s", crates(n[verdict.Verified], "proven", "proven"), k.rest(n), k.took.Seconds())
+	sh.status("Finished", "%s%s in %.2f s", crates(n[verdict.Verified], "proven", "proven"), k.rest(n),
+		k.took.Seconds())
 }
 
 // rest counts the crates without a proof.
@@ -145,7 +147,8 @@ func describe(sh *shell, v *verdict.Verdict) {
 	for _, c := range f.Log.Cosignatures {
 		seen = append(seen, fmt.Sprintf("%s %s", c.Key, c.Time.UTC().Format(time.RFC3339)))
 	}
-	fmt.Fprintf(sh.stderr, "%12s entry %d of %s, cosigned by %s\n", "", f.Log.Index, f.Log.Origin, strings.Join(seen, ", "))
+	fmt.Fprintf(sh.stderr, "%12s entry %d of %s, cosigned by %s\n", "", f.Log.Index, f.Log.Origin,
+		strings.Join(seen, ", "))
 }
 
 // coverage says in words what a proof covers.

@@ -22,7 +22,8 @@ func show(ctx context.Context, sh *shell, args []string) error {
 Without a version, the one of the lock file.`)
 	var b believe
 	b.register(fs)
-	manifestPath := fs.String("manifest-path", "", "`PATH` of the Cargo.toml whose lock file and policy count (default: the nearest)")
+	manifestPath := fs.String("manifest-path", "", "`PATH` of the Cargo.toml whose lock file and policy "+
+		"count (default: the nearest)")
 	format := fs.String("message-format", "human", "`FORMAT` of the answer: human or json")
 	spec, err := parse(fs, args, "NAME[@VERSION]")
 	if err != nil {
@@ -78,7 +79,8 @@ func wanted(spec string, ws *cargo.Workspace) (name string, versions []string, e
 		return name, []string{version}, nil
 	}
 	if ws == nil {
-		return "", nil, outcome.Usagef("which version of %s? There is no Cargo.toml here whose lock file could tell; say %s@VERSION", name, name)
+		return "", nil, outcome.Usagef("which version of %s? There is no Cargo.toml here whose lock "+
+			"file could tell; say %s@VERSION", name, name)
 	}
 	lock, err := cargo.ReadLock(ws.LockPath)
 	if err != nil {
@@ -90,7 +92,8 @@ func wanted(spec string, ws *cargo.Workspace) (name string, versions []string, e
 		}
 	}
 	if len(versions) == 0 {
-		return "", nil, outcome.Usagef("%s has no package %s from a registry; say %s@VERSION", shorten(ws.LockPath), name, name)
+		return "", nil, outcome.Usagef("%s has no package %s from a registry; say %s@VERSION", shorten(ws.LockPath),
+			name, name)
 	}
 	return name, versions, nil
 }
@@ -211,7 +214,8 @@ func (s *shown) json(sh *shell) error {
 		Program     string            `json:"program"`
 		Development bool              `json:"development"`
 		Log         verdict.Logged    `json:"log"`
-	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{}, s.Unproven...), s.coverage(),
+	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{},
+		s.Unproven...), s.coverage(),
 		fmt.Sprintf("%x", s.Program), s.development, verdict.LoggedAt(s.Result)}
 	enc := json.NewEncoder(sh.stdout)
 	enc.SetIndent("", "  ")

@@ -25,7 +25,8 @@ directory source: cargo compares every file of it with its checksum when it comp
 	var b believe
 	b.register(fs)
 	o := lockOptions{format: "human"}
-	fs.StringVar(&o.manifestPath, "manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml (default: the nearest)")
+	fs.StringVar(&o.manifestPath, "manifest-path", "", "`PATH` of the workspace's or package's "+
+		"Cargo.toml (default: the nearest)")
 	fs.BoolVar(&o.locked, "locked", false, "refuse to go on if Cargo.lock would have to be written")
 	dirs, err := parseUpTo(1, fs, args, "DIR")
 	if err != nil {
@@ -70,7 +71,8 @@ func (k *lockCheck) vendor(sh *shell, dir string) (err error) {
 		}
 		name := p.Name + "-" + p.Version
 		if other, twice := sources[name]; twice {
-			return fmt.Errorf("%s v%s is in the lock file from %s and from %s: one directory cannot hold both", p.Name, p.Version, other, p.Source)
+			return fmt.Errorf("%s v%s is in the lock file from %s and from %s: one directory cannot hold both",
+				p.Name, p.Version, other, p.Source)
 		}
 		sources[name] = p.Source
 		if err := unpackVerified(filepath.Join(tmp, name), v.Path, p, v.Status); err != nil {

@@ -27,7 +27,8 @@ that this one is what a proved, logged and witnessed entry says.`)
 	one.register(fs)
 	var all lockOptions
 	all.register(fs)
-	pkg := fs.String("p", "", "`NAME[@VERSION]`: check this package of the lock file only; with FILE.crate, what it must be (default: what the file's name says)")
+	pkg := fs.String("p", "", "`NAME[@VERSION]`: check this package of the lock file only; with "+
+		"FILE.crate, what it must be (default: what the file's name says)")
 	files, err := parseUpTo(1, fs, args, "FILE.crate")
 	if err != nil {
 		return err
@@ -55,11 +56,14 @@ type fileOptions struct {
 
 func (o *fileOptions) register(fs *flag.FlagSet) {
 	o.names = []string{"bundle", "log", "deny-unproven", "allow-unproven", "max-age"}
-	fs.StringVar(&o.bundle, "bundle", "", "`FILE` with the bundle of FILE.crate; nothing is fetched (default: FILE.tlog-proof)")
+	fs.StringVar(&o.bundle, "bundle", "", "`FILE` with the bundle of FILE.crate; nothing is fetched "+
+		"(default: FILE.tlog-proof)")
 	fs.StringVar(&o.log, "log", "", "fetch the bundle of FILE.crate from the log at this `URL` instead")
 	fs.BoolVar(&o.strict, "deny-unproven", false, "refuse FILE.crate if any file of it is unproven, Cargo.lock too")
-	fs.Func("allow-unproven", "accept FILE.crate although this `FILE` of it is unproven: with Cargo.toml, its dependencies and build script can be anything; may be repeated", appendTo(&o.allowed))
-	fs.DurationVar(&o.maxAge, "max-age", 0, "refuse a bundle that the witnesses' quorum cosigned longer ago; 0 for any age")
+	fs.Func("allow-unproven", "accept FILE.crate although this `FILE` of it is unproven: with "+
+		"Cargo.toml, its dependencies and build script can be anything; may be repeated", appendTo(&o.allowed))
+	fs.DurationVar(&o.maxAge, "max-age", 0, "refuse a bundle that the witnesses' quorum cosigned longer "+
+		"ago; 0 for any age")
 }
 
 func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOptions, pkg string) error {
@@ -128,7 +132,8 @@ func expected(file, pkg string, c *crate.Crate) (name, version string, err error
 		return name, version, nil
 	}
 	if want := c.Name + "-" + c.Version + ".crate"; filepath.Base(file) != want {
-		return "", "", outcome.Refusef("%s holds %s v%s, which its name does not say\nif that is the crate you want, pass -p %s@%s", file, c.Name, c.Version, c.Name, c.Version)
+		return "", "", outcome.Refusef("%s holds %s v%s, which its name does not say\nif that is the "+
+			"crate you want, pass -p %s@%s", file, c.Name, c.Version, c.Name, c.Version)
 	}
 	return c.Name, c.Version, nil
 }
@@ -139,7 +144,8 @@ func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string
 		log := &client.Log{URL: url, UserAgent: userAgent}
 		b, err := log.Bundle(ctx, c.Name, c.Version)
 		if errors.Is(err, client.ErrNotLogged) {
-			return nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: nobody has proved this crate there", url, c.Name, c.Version)
+			return nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: nobody has proved "+
+				"this crate there", url, c.Name, c.Version)
 		}
 		return b, log, err
 	}
@@ -160,7 +166,8 @@ func refusal(err error, development bool) error {
 	case errors.Is(err, client.ErrPolicy), errors.Is(err, verdict.ErrNoLog):
 		return outcome.Misuse(err)
 	case errors.Is(err, client.ErrProgram) && !development:
-		return outcome.Refusef("%w\nall programs that ship with this version have UNSAFE development keys: anybody can forge their proofs; "+
+		return outcome.Refusef("%w\nall programs that ship with this version have UNSAFE development "+
+			"keys: anybody can forge their proofs; "+
 			"--development accepts them, for trying things out", err)
 	case errors.As(err, &e) && e.Status == verdict.Violation:
 		return outcome.Refuse(err)
@@ -175,7 +182,8 @@ func reportOne(sh *shell, r *client.Result, development bool) {
 	for _, f := range r.Unproven {
 		switch f {
 		case "Cargo.toml":
-			sh.warn("Cargo.toml is not proven: its dependencies, features and build script are not known to be the commit's")
+			sh.warn("Cargo.toml is not proven: its dependencies, features and build script are not " +
+				"known to be the commit's")
 		default:
 			sh.warn("%s is not proven", f)
 		}

@@ -28,10 +28,13 @@ type lockOptions struct {
 
 func (o *lockOptions) register(fs *flag.FlagSet) {
 	o.names = []string{"manifest-path", "locked", "rehash", "message-format"}
-	fs.StringVar(&o.manifestPath, "manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml (default: the nearest)")
+	fs.StringVar(&o.manifestPath, "manifest-path", "", "`PATH` of the workspace's or package's "+
+		"Cargo.toml (default: the nearest)")
 	fs.BoolVar(&o.locked, "locked", false, "refuse to go on if Cargo.lock would have to be written")
-	fs.BoolVar(&o.rehash, "rehash", false, "compare all unpacked sources again, also those that look unchanged since they were compared last")
-	fs.StringVar(&o.format, "message-format", "human", "`FORMAT` of the answer: human, json (one object a line) or sarif")
+	fs.BoolVar(&o.rehash, "rehash", false, "compare all unpacked sources again, also those that look "+
+		"unchanged since they were compared last")
+	fs.StringVar(&o.format, "message-format", "human", "`FORMAT` of the answer: human, json (one object "+
+		"a line) or sarif")
 }
 
 // lockCheck is everything that is known of the packages of a lock file.
@@ -99,7 +102,8 @@ func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 	if k.Required() > 0 && len(k.Policy.Trust) == 0 {
 		return errNoTrust(k.Policy)
 	}
-	sh.status("Verifying", "%d crates of %s, %d of which must be proven", len(k.Wants), shorten(k.Workspace.LockPath), k.Required())
+	sh.status("Verifying", "%d crates of %s, %d of which must be proven", len(k.Wants),
+		shorten(k.Workspace.LockPath), k.Required())
 	home, err := cargo.Home()
 	if err != nil {
 		return err
