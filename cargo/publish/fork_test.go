@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,12 +10,11 @@ import (
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/cargo/credential"
 	"cratelog/client"
 	keys "cratelog/config"
-	"cratelog/internal/roguelog"
+	"cratelog/internal/testlog"
 )
 
 // TestALogThatForkedIsNotPublishedWith: a publisher who saw one tree of the log is shown
@@ -81,7 +79,7 @@ func TestALogThatForkedIsNotPublishedWith(t *testing.T) {
 
 // kept is where the bundle of a version of hello-publish is kept.
 func (s *site) kept(version string) string {
-	return credential.BundleFile(filepath.Join(s.dir, "target", "zkp"), "hello-publish", version)
+	return credential.Dir(filepath.Join(s.dir, "target", "zkp")).File("hello-publish", version, credential.ExtBundle)
 }
 
 // fork returns the first bundle under a tree of the entries of all bundles, in this order,
@@ -94,7 +92,7 @@ func (s *site) fork(bundles ...[]byte) []byte {
 			s.t.Fatal(err)
 		}
 	}
-	tree := &roguelog.Tree{}
+	tree := testlog.NewTree()
 	for _, b := range bundles {
 		p, err := client.ParseProof(b)
 		fatal(err)
@@ -107,16 +105,6 @@ func (s *site) fork(bundles ...[]byte) []byte {
 		fatal(err)
 		signers = append(signers, signer)
 	}
-	text := fmt.Sprintf("%s\n%d\n%v\n", "publish.example/log", tree.Size(), tree.Root(tree.Size()))
-	signed, err := note.Sign(&note.Note{Text: text}, signers...)
-	fatal(err)
-	path, err := tlog.ProveRecord(tree.Size(), 0, tree)
-	fatal(err)
-	p := client.Proof{Checkpoint: signed, Extra: tree.Leaf(0)}
-	for _, h := range path {
-		p.Hashes = append(p.Hashes, [sha256.Size]byte(h))
-	}
-	b, err := p.Marshal()
-	fatal(err)
-	return b
+	n := tree.Size()
+	return tree.Bundle(0, n, testlog.Sign(tree.Head("publish.example/log", n), signers...))
 }

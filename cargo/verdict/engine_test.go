@@ -28,9 +28,7 @@ func TestAGivenBundleIsComparedAndRemembered(t *testing.T) {
 	w := wants[0]
 	c, err := crate.ReadFile(w.Path, limits)
 	fatalIf(t, err)
-	other := l.twin(5)
-	other.pad(6, "other")
-	honest, forged := l.bundle(1, 6), other.bundle(1, 6)
+	honest, forged := l.bundle(l.Tree, 1, 6), l.bundle(l.Tree.Fork(5).Grow(6, "other"), 1, 6)
 	r, notes, err := p.give(true, honest, w, c)
 	if err != nil || len(notes) != 0 || r.Name != w.Name || len(r.Proven) == 0 {
 		t.Fatalf("%+v, %q, %v", r, notes, err)
@@ -57,11 +55,11 @@ func TestAGivenBundleIsComparedAndRemembered(t *testing.T) {
 	}
 	// Offline, what cannot be compared is said. Nothing of it is cached.
 	l.pad(9, "later")
-	if _, notes, err := p.give(true, l.bundle(1, 9), w, nil); err != nil || len(notes) != 1 ||
+	if _, notes, err := p.give(true, l.bundle(l.Tree, 1, 9), w, nil); err != nil || len(notes) != 1 ||
 		!strings.Contains(notes[0], "it was not compared") {
 		t.Errorf("%q, %v", notes, err)
 	}
-	if _, notes, err := p.give(false, l.bundle(1, 9), w, nil); err != nil || len(notes) != 0 {
+	if _, notes, err := p.give(false, l.bundle(l.Tree, 1, 9), w, nil); err != nil || len(notes) != 0 {
 		t.Errorf("%q, %v", notes, err)
 	}
 	if files := p.files("cache"); len(files) != 0 {
@@ -71,7 +69,7 @@ func TestAGivenBundleIsComparedAndRemembered(t *testing.T) {
 
 func TestAGivenBundleIsRefusedForItsReason(t *testing.T) {
 	l, p, wants := hello(t, dev)
-	w, bundle := wants[0], l.bundle(1, 6)
+	w, bundle := wants[0], l.bundle(l.Tree, 1, 6)
 	another, err := crate.ReadFile(wants[1].Path, limits)
 	fatalIf(t, err)
 	stranger := newLog(t, "log.example/stranger")
@@ -86,8 +84,8 @@ func TestAGivenBundleIsRefusedForItsReason(t *testing.T) {
 		"no bundle":         {[]byte("x"), w, nil, client.ErrBundle},
 		"another name":      {bundle, wants[2], nil, client.ErrSubject},
 		"another crate":     {bundle, w, another, client.ErrSubject},
-		"another log":       {stranger.bundle(0, 1), w, nil, client.ErrLog},
-		"no such entry":     {l.bundle(0, 6), w, nil, client.ErrEntry},
+		"another log":       {stranger.bundle(stranger.Tree, 0, 1), w, nil, client.ErrLog},
+		"no such entry":     {l.bundle(l.Tree, 0, 6), w, nil, client.ErrEntry},
 		"of another policy": {bundle, w, nil, client.ErrStale},
 	} {
 		p := p
@@ -114,40 +112,36 @@ func TestAGivenBundleIsRefusedForItsReason(t *testing.T) {
 // compared as well, before the first believes anything.
 func TestWhatAnotherProcessRemembersMeanwhileIsCompared(t *testing.T) {
 	for what, c := range map[string]struct {
-		remember func(l, other *fakeLog) []byte // by the other process
-		slug     string                         // "" if all is well
+		fork bool   // what the other process remembers is of another tree
+		size int64  // of that
+		slug string // "" if all is well
 	}{
-		"a newer one":                {func(l, _ *fakeLog) []byte { return l.bundle(1, 10) }, ""},
-		"an older one":               {func(l, _ *fakeLog) []byte { return l.bundle(1, 7) }, ""},
-		"another of the same size":   {func(_, other *fakeLog) []byte { return other.bundle(1, 8) }, "fork"},
-		"an older one of a fork":     {func(_, other *fakeLog) []byte { return other.bundle(1, 7) }, "fork"},
-		"a newer one that is not so": {func(_, other *fakeLog) []byte { return other.bundle(1, 10) }, "consistency"},
+		"a newer one":                {false, 10, ""},
+		"an older one":               {false, 7, ""},
+		"another of the same size":   {true, 8, "fork"},
+		"an older one of a fork":     {true, 7, "fork"},
+		"a newer one that is not so": {true, 10, "consistency"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			l, p, wants := hello(t, dev)
 			verified(t, p.all(wants[0]))
-			other := l.twin(6)
-			other.pad(10, "other")
+			theirs := l.Tree.Fork(6).Grow(10, "other")
 			l.pad(10, "later")
-			theirs := c.remember(l, other)
-			proof, err := client.ParseProof(theirs)
-			fatalIf(t, err)
+			if !c.fork {
+				theirs = l.Tree
+			}
+			signed := l.Sign(theirs, c.size, l.Witnesses...)
 			state, err := client.OpenState(filepath.Join(p.dir, "state"))
 			fatalIf(t, err)
 			done := false
-			l.set(func() {
-				l.size = 8
-				l.answer = func(_ http.ResponseWriter, r *http.Request) bool {
-					if strings.HasPrefix(r.URL.Path, "/tile/") && !done {
-						done = true
-						head, err := p.policy.Trust[0].Policy.CheckCheckpoint(proof.Checkpoint)
-						fatalIf(t, err)
-						path := filepath.Join(p.dir, "state", originName(l.origin))
-						fatalIf(t, os.WriteFile(filepath.Join(path, fmt.Sprintf("%020d", head.Size)), head.Signed,
-							0o600))
-					}
-					return false
+			l.show(8)
+			l.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+				if strings.HasPrefix(r.URL.Path, "/tile/") && !done {
+					done = true
+					path := filepath.Join(p.dir, "state", originName(l.KeyName))
+					fatalIf(t, os.WriteFile(filepath.Join(path, fmt.Sprintf("%020d", c.size)), signed, 0o600))
 				}
+				return false
 			})
 			v := p.all(wants[1])[0]
 			if !done {
@@ -165,7 +159,7 @@ func TestWhatAnotherProcessRemembersMeanwhileIsCompared(t *testing.T) {
 			if got := p.forkFiles(l); (len(got) > 0) != (c.slug == "fork") {
 				t.Errorf("evidence: %q", got)
 			}
-			if _, known, err := state.Latest(l.origin); err != nil || !known {
+			if _, known, err := state.Latest(l.KeyName); err != nil || !known {
 				t.Errorf("forgotten: %v", err)
 			}
 		})
