@@ -14,7 +14,7 @@ import (
 	"cratelog/evidence"
 )
 
-// MaxPolicySize is the size of a policy file in bytes. The specification asks
+// MaxPolicySize is the size of a trust file in bytes. The specification asks
 // for room for 32 logs, 32 witnesses and 32 groups; with ML-DSA-44 keys those
 // take about 120 kB.
 const MaxPolicySize = 256 << 10
@@ -55,7 +55,7 @@ type PolicyLog struct {
 
 // PolicyWitness is a witness that a policy knows.
 type PolicyWitness struct {
-	Name    string // in the policy file; it means nothing elsewhere
+	Name    string // in the trust file; it means nothing elsewhere
 	KeyName string // in signature lines
 	KeyID   uint32
 	VKey    string // as in the file
@@ -76,7 +76,7 @@ type member struct {
 	used    bool // already listed in a group; only used while parsing
 }
 
-// PolicyError says which line of a policy file is wrong, and why. It is
+// PolicyError says which line of a trust file is wrong, and why. It is
 // ErrPolicy for errors.Is.
 type PolicyError struct {
 	Line int // counted from 1; 0 if no single line is to blame
@@ -125,7 +125,7 @@ func (p *Policy) WithoutQuorum() *Policy {
 // LogKeysOnly returns a policy with the same logs that knows no witness and asks for none.
 func (p *Policy) LogKeysOnly() *Policy { return &Policy{logs: p.logs} }
 
-// ParsePolicy reads a policy file (c2sp.org/tlog-policy). Every line ends in a
+// ParsePolicy reads a trust file (c2sp.org/tlog-policy). Every line ends in a
 // newline, items are separated by spaces and tabs, empty lines and lines that
 // start with # are ignored:
 //

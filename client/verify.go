@@ -19,7 +19,7 @@ type Rules struct {
 	// Name and Version are those of the package that the caller wants. If they
 	// are not empty, an entry about another package is refused. Whoever gets the
 	// .crate and the bundle from the same place must set them, or compare with
-	// Result himself: another, honestly proven crate is a valid answer otherwise.
+	// Result themselves: another, honestly proven crate is a valid answer otherwise.
 	Name, Version string
 
 	// AllowUnproven are the paths that a claim may leave out. A file that is
@@ -35,14 +35,14 @@ type Rules struct {
 	Now time.Time
 
 	// AllowNoWitnesses accepts a policy that says "quorum none". The log can
-	// then show to everybody a tree of his own. For development only.
+	// then show each reader another tree. For development only.
 	AllowNoWitnesses bool
 
 	// Limits bound the .crate; the zero value stands for crate.DefaultLimits.
 	Limits crate.Limits
 }
 
-// DefaultRules returns the rules of a reader who has none of his own: only
+// DefaultRules returns the rules of a reader without rules of their own: only
 // Cargo.lock may be unproven, which cargo ignores when a crate is used as a
 // dependency. (It obeys it in cargo install --locked.)
 //

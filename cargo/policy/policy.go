@@ -1,6 +1,6 @@
-// Package policy reads zkp.toml, in which somebody who depends on crates writes
-// down which of them must be proven, whom he believes about it, and which
-// exceptions he makes; and it decides what follows for each package of a lock
+// Package policy reads zkp.toml, in which readers write down
+// which crates must be proven, whom they believe about it, and which
+// exceptions they make; and it decides what follows for each package of a lock
 // file.
 //
 // # The file
@@ -58,7 +58,7 @@ import (
 // FileName is the name under which a policy is looked for.
 const FileName = "zkp.toml"
 
-// Template is a commented zkp.toml for somebody to begin with. As it stands, it
+// Template is a commented zkp.toml to begin with. As it stands, it
 // demands what the manifests ask for and nothing else. Settings that are commented
 // out begin with "#" and no space behind it.
 //
@@ -74,7 +74,7 @@ type Policy struct {
 	TrustDir string               // where trust files were looked for by default; "" if the file names its own
 	Programs []proofcheck.Program // all accepted ones, those that ship with cratelog first
 
-	// Development accepts programs with UNSAFE development keys, whose proofs anybody
+	// Development accepts programs with UNSAFE development keys, whose proofs anyone
 	// can forge, and logs without witnesses.
 	Development bool
 
@@ -118,7 +118,7 @@ func Load(path, userDir string) (*Policy, error) {
 	return f.policy(userDir)
 }
 
-// Default is the policy of somebody who wrote none: what the manifests ask for
+// Default is the policy of a reader who wrote none: what the manifests ask for
 // must be proven, and userDir/trust/*.policy says whom to believe.
 func Default(userDir string) (*Policy, error) {
 	return defaultFile("").policy(userDir)

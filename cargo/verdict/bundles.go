@@ -108,7 +108,7 @@ func (c *Checker) candidate(i int) candidate {
 
 var errNothing = errors.New("nothing there")
 
-// bundle reads what a candidate has. Nobody has verified it.
+// bundle reads what a candidate has, unverified.
 func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links links) ([]byte, error) {
 	if from.cached {
 		return durable.Read(from.source.bundlePath(w), client.MaxBundleSize)

@@ -11,7 +11,7 @@ import (
 
 // Reasons of this package, beside the Err variables of client.
 var (
-	// ErrUnreachable: a log did not answer, so nobody knows what it would have said.
+	// ErrUnreachable: a log did not answer.
 	ErrUnreachable = errors.New("log not reachable")
 	// ErrNotDownloaded: the .crate is not there.
 	ErrNotDownloaded = errors.New("not downloaded")

@@ -43,7 +43,7 @@ func (s *settling) oldEvidence() (string, error) {
 
 // accuse writes evidence that two verified checkpoints of the log contradict each
 // other, and returns the accusation. If their sizes differ, tree is that of the larger
-// one. Nobody is accused of what the evidence does not show.
+// one. It accuses of nothing that the evidence does not show.
 func (s *settling) accuse(a, b client.Checkpoint, tree tlog.HashReader) error {
 	e, err := evidence.NewFork(a.Signed, b.Signed, tree, evidence.Meta{Observed: s.cfg.Now(),
 		Sources: []string{"cratelog client"}})

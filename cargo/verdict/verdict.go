@@ -168,7 +168,7 @@ const (
 	Unchecked Status = iota // it could not be checked: do not use it, and find out why
 	Verified                // it is as the policy asks
 	Violation               // it is not: do not use it
-	NotAsked                // nobody asked
+	NotAsked                // no one asked
 	Excepted                // the policy makes an exception
 )
 

@@ -81,7 +81,7 @@ func (b *believe) config() verdict.Config {
 	return verdict.Config{Offline: b.offline, Rehash: b.rehash, UserAgent: userAgent}
 }
 
-// errNoTrust is said by every verb that would have to believe somebody.
+// errNoTrust is the error of every verb that has no log to believe.
 func errNoTrust(p *policy.Policy) error {
 	where := "name its file with --trust"
 	if p.TrustDir != "" {
