@@ -66,7 +66,8 @@ func (p *Policy) CheckCheckpointRules(signed []byte, rules Rules) (Checkpoint, e
 	case p == nil || len(p.logs) == 0:
 		return Checkpoint{}, refuse(ErrPolicy, "the policy lists no log")
 	case len(signed) > MaxCheckpointSize:
-		return Checkpoint{}, refuse(ErrCheckpoint, "it has %d bytes, at most %d are read", len(signed), MaxCheckpointSize)
+		return Checkpoint{}, refuse(ErrCheckpoint, "it has %d bytes, at most %d are read", len(signed),
+			MaxCheckpointSize)
 	}
 	n, origin, err := p.openOnce(signed)
 	if err != nil {
@@ -120,7 +121,8 @@ func (p *Policy) openNote(signed []byte) (*note.Note, string, error) {
 		}
 	}
 	if len(known) == 0 {
-		return nil, "", refuse(ErrLog, "the checkpoint names the log %q, the policy lists %s", clip(origin), p.origins())
+		return nil, "", refuse(ErrLog, "the checkpoint names the log %q, the policy lists %s", clip(origin),
+			p.origins())
 	}
 	logs := len(known)
 	for ref, v := range p.keys {
@@ -132,11 +134,14 @@ func (p *Policy) openNote(signed []byte) (*note.Note, string, error) {
 	switch {
 	case errors.As(err, &bad):
 		if _, witness := p.keys[keyRef{bad.Name, bad.Hash}]; witness {
-			return nil, "", refuse(ErrCosignature, "the line of the witness key %s+%08x does not verify", bad.Name, bad.Hash)
+			return nil, "", refuse(ErrCosignature, "the line of the witness key %s+%08x does not verify", bad.Name,
+				bad.Hash)
 		}
-		return nil, "", refuse(ErrLogSignature, "the signature line of the log key %s+%08x does not verify", bad.Name, bad.Hash)
+		return nil, "", refuse(ErrLogSignature, "the signature line of the log key %s+%08x does not verify",
+			bad.Name, bad.Hash)
 	case errors.As(err, &none):
-		return nil, "", refuse(ErrLogSignature, "the checkpoint of %q carries no signature of a key that the policy lists", clip(origin))
+		return nil, "", refuse(ErrLogSignature, "the checkpoint of %q carries no signature of a key "+
+			"that the policy lists", clip(origin))
 	case err != nil:
 		return nil, "", refuseErr(ErrCheckpoint, err, "it is not a c2sp.org/signed-note")
 	}
@@ -148,7 +153,8 @@ func (p *Policy) openNote(signed []byte) (*note.Note, string, error) {
 			return n, origin, nil
 		}
 	}
-	return nil, "", refuse(ErrLogSignature, "witnesses cosigned the checkpoint of %q, but none of the %d log keys that the policy lists for it signed it", clip(origin), logs)
+	return nil, "", refuse(ErrLogSignature, "witnesses cosigned the checkpoint of %q, but none of the "+
+		"%d log keys that the policy lists for it signed it", clip(origin), logs)
 }
 
 // checkLines refuses what note.Open lets pass: signatures in another base64 than
@@ -176,16 +182,19 @@ func parseTreeHead(text, origin string) (Checkpoint, error) {
 	c, err := torchwood.ParseCheckpoint(text)
 	switch {
 	case err != nil:
-		return Checkpoint{}, refuse(ErrCheckpoint, "the text of the note is not origin, size and root hash (c2sp.org/tlog-checkpoint)")
+		return Checkpoint{}, refuse(ErrCheckpoint, "the text of the note is not origin, size and root "+
+			"hash (c2sp.org/tlog-checkpoint)")
 	case c.Extension != "":
 		// Not every kind of signature covers extension lines.
 		return Checkpoint{}, refuse(ErrCheckpoint, "it has extension lines, which cratelog's logs do not use")
 	case c.Origin != origin || origin == "" || c.String() != text:
 		return Checkpoint{}, refuse(ErrCheckpoint, "its text is not in its one encoding")
 	case c.N > MaxTreeSize:
-		return Checkpoint{}, refuse(ErrCheckpoint, "it is of %d entries, and no tree has more than %d", c.N, int64(MaxTreeSize))
+		return Checkpoint{}, refuse(ErrCheckpoint, "it is of %d entries, and no tree has more than %d", c.N,
+			int64(MaxTreeSize))
 	case c.N == 0 && c.Hash != sha256.Sum256(nil):
-		return Checkpoint{}, refuse(ErrCheckpoint, "it is of an empty tree, but has another root hash than the empty tree's")
+		return Checkpoint{}, refuse(ErrCheckpoint, "it is of an empty tree, but has another root hash "+
+			"than the empty tree's")
 	}
 	return Checkpoint{Origin: c.Origin, Size: c.N, Root: c.Hash}, nil
 }
@@ -223,7 +232,8 @@ func (p *Policy) checkQuorum(c *Checkpoint, times []int64, rules Rules) error {
 			return refuse(ErrNoWitnesses, `the policy says "quorum none"`)
 		}
 		if rules.MaxAge != 0 {
-			return refuse(ErrStale, `with "quorum none" nothing tells the age of a checkpoint, but the rules ask for at most %v`, rules.MaxAge)
+			return refuse(ErrStale,
+				`with "quorum none" nothing tells the age of a checkpoint, but the rules ask for at most %v`, rules.MaxAge)
 		}
 		return nil
 	}
@@ -251,7 +261,8 @@ func (p *Policy) checkAge(times []int64, rules Rules) error {
 	}
 	newest := p.quorum.newest(fresh)
 	if newest < 0 {
-		return refuse(ErrStale, "the quorum cosigned it without a time, or more than %v in the future of %s", maxFuture, now.UTC().Format(time.RFC3339))
+		return refuse(ErrStale, "the quorum cosigned it without a time, or more than %v in the future of %s",
+			maxFuture, now.UTC().Format(time.RFC3339))
 	}
 	if age := now.Sub(posix(newest)); age > rules.MaxAge {
 		return refuse(ErrStale, "the quorum cosigned it at %s, %v ago; the rules allow %v",
@@ -319,13 +330,16 @@ func CheckConsistency(old, next Checkpoint, proof [][sha256.Size]byte) error {
 		return refuse(ErrConsistency, "the proof has %d hashes, at most %d are needed", len(proof), maxHashes)
 	case old.Size == 0 || old.Size == next.Size:
 		// RFC 6962 defines no proof here, so it must be empty.
-		if len(proof) != 0 || old.Size == next.Size && old.Root != next.Root || old.Size == 0 && old.Root != sha256.Sum256(nil) {
-			return refuse(ErrConsistency, "between %d and %d entries there is nothing to prove, but the roots differ or the proof is not empty", old.Size, next.Size)
+		if len(proof) != 0 || old.Size == next.Size && old.Root != next.Root || old.Size == 0 &&
+			old.Root != sha256.Sum256(nil) {
+			return refuse(ErrConsistency, "between %d and %d entries there is nothing to prove, but the "+
+				"roots differ or the proof is not empty", old.Size, next.Size)
 		}
 		return nil
 	}
 	if err := tlog.CheckTree(p, next.Size, next.Root, old.Size, old.Root); err != nil {
-		return refuse(ErrConsistency, "the proof does not lead from the tree of %d entries to that of %d", old.Size, next.Size)
+		return refuse(ErrConsistency, "the proof does not lead from the tree of %d entries to that of %d", old.Size,
+			next.Size)
 	}
 	return nil
 }

@@ -25,13 +25,15 @@ var (
 		"Do not use the crate. Fetch the bundle again; if it stays like this, tell the log's operator and the witness"}
 	// ErrQuorum: too few of the policy's witnesses cosigned.
 	ErrQuorum error = &reason{"too few witnesses",
-		"Do not use the crate yet: a log alone can show two people two different things. Fetch a bundle that more witnesses have cosigned"}
+		"Do not use the crate yet: a log alone can show two people two different things. Fetch a bundle " +
+			"that more witnesses have cosigned"}
 	// ErrNoWitnesses: the policy asks for no witness, and the rules do not allow that.
 	ErrNoWitnesses error = &reason{"no witnesses asked for",
 		"Name witnesses and a quorum in the policy"}
 	// ErrStale: the checkpoint is older than the rules allow.
 	ErrStale error = &reason{"stale checkpoint",
-		"Fetch a newer bundle. If there is none, the log has stopped or is hidden from you; check your own clock as well"}
+		"Fetch a newer bundle. If there is none, the log has stopped or is hidden from you; check your " +
+			"own clock as well"}
 	// ErrEntry: the bytes in the extra line are no entry.
 	ErrEntry error = &reason{"malformed entry",
 		"Fetch the bundle again; if your program is old, a newer one may know this entry's format"}
@@ -40,13 +42,16 @@ var (
 		"Do not use the crate: what was shown is not what the log signed. Fetch the bundle again from the log itself"}
 	// ErrSubject: the entry is about another .crate.
 	ErrSubject error = &reason{"another crate",
-		"Do not use the .crate. Download it again; if it stays like this, the bytes you were served are not those that were proved"}
+		"Do not use the .crate. Download it again; if it stays like this, the bytes you were served are " +
+			"not those that were proved"}
 	// ErrProgram: the proof is of a program that the verifier does not accept.
 	ErrProgram error = &reason{"program not accepted",
-		"Do not use the crate. If you trust this program, add it to the accepted ones; a newer version of this tool may hold it"}
+		"Do not use the crate. If you trust this program, add it to the accepted ones; a newer version " +
+			"of this tool may hold it"}
 	// ErrProof: the proof does not hold. A log must never have accepted it.
 	ErrProof error = &reason{"proof does not hold",
-		"Do not use the crate, and keep the bundle: it shows that the log accepted a false entry. Tell the log's operator and the monitors"}
+		"Do not use the crate, and keep the bundle: it shows that the log accepted a false entry. Tell " +
+			"the log's operator and the monitors"}
 	// ErrFiles: the .crate is not acceptable, or holds other files than the claim.
 	ErrFiles error = &reason{"files do not match the claim",
 		"Do not use the crate, and tell its author and the monitors"}
@@ -59,10 +64,12 @@ var (
 var (
 	// ErrFork: a log signed two different trees of the same size. See *ForkError.
 	ErrFork error = &reason{"the log signed two different trees",
-		"Do not use this log. Keep the evidence and give it to the monitors and the witnesses: it convinces anybody who knows the log's key"}
+		"Do not use this log. Keep the evidence and give it to the monitors and the witnesses: it " +
+			"convinces anybody who knows the log's key"}
 	// ErrConsistency: nothing shows that a checkpoint continues another one.
 	ErrConsistency error = &reason{"not shown to be consistent",
-		"Fetch the checkpoint and the proof again from the log itself. If it stays like this, tell the monitors; a proof that fails is no evidence yet"}
+		"Fetch the checkpoint and the proof again from the log itself. If it stays like this, tell the " +
+			"monitors; a proof that fails is no evidence yet"}
 )
 
 // reason is what the Err variables are: a short name, and what to do about it.

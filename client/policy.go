@@ -14,7 +14,7 @@ import (
 	"cratelog/evidence"
 )
 
-// MaxPolicySize is the size of a policy file in bytes. The specification asks
+// MaxPolicySize is the size of a trust file in bytes. The specification asks
 // for room for 32 logs, 32 witnesses and 32 groups; with ML-DSA-44 keys those
 // take about 120 kB.
 const MaxPolicySize = 256 << 10
@@ -55,7 +55,7 @@ type PolicyLog struct {
 
 // PolicyWitness is a witness that a policy knows.
 type PolicyWitness struct {
-	Name    string // in the policy file; it means nothing elsewhere
+	Name    string // in the trust file; it means nothing elsewhere
 	KeyName string // in signature lines
 	KeyID   uint32
 	VKey    string // as in the file
@@ -76,7 +76,7 @@ type member struct {
 	used    bool // already listed in a group; only used while parsing
 }
 
-// PolicyError says which line of a policy file is wrong, and why. It is
+// PolicyError says which line of a trust file is wrong, and why. It is
 // ErrPolicy for errors.Is.
 type PolicyError struct {
 	Line int // counted from 1; 0 if no single line is to blame
@@ -125,7 +125,7 @@ func (p *Policy) WithoutQuorum() *Policy {
 // LogKeysOnly returns a policy with the same logs that knows no witness and asks for none.
 func (p *Policy) LogKeysOnly() *Policy { return &Policy{logs: p.logs} }
 
-// ParsePolicy reads a policy file (c2sp.org/tlog-policy). Every line ends in a
+// ParsePolicy reads a trust file (c2sp.org/tlog-policy). Every line ends in a
 // newline, items are separated by spaces and tabs, empty lines and lines that
 // start with # are ignored:
 //
@@ -169,7 +169,8 @@ func ParsePolicy(text []byte) (*Policy, error) {
 		text = rest
 	}
 	if b.quorumLine == 0 {
-		return nil, &PolicyError{0, `there is no quorum line; end the file with "quorum" and the name of a witness or a group`}
+		return nil, &PolicyError{0,
+			`there is no quorum line; end the file with "quorum" and the name of a witness or a group`}
 	}
 	return &b.policy, nil
 }
@@ -238,7 +239,8 @@ func (b *policyParser) witness(items []string) string {
 		return fmt.Sprintf("the key of the witness %s: %v", items[0], err)
 	}
 	if !k.Cosigns {
-		return fmt.Sprintf("the key of the witness %s is of type 0x01, a log's; cosignatures are of type 0x04 or 0x06: ask the witness for that key", items[0])
+		return fmt.Sprintf("the key of the witness %s is of type 0x01, a log's; cosignatures are of "+
+			"type 0x04 or 0x06: ask the witness for that key", items[0])
 	}
 	why, u := b.claimKey(k), ""
 	if why == "" {
@@ -308,7 +310,8 @@ func (b *policyParser) group(items []string) string {
 	default:
 		k, err := strconv.Atoi(items[1])
 		if err != nil || strconv.Itoa(k) != items[1] || k < 1 || k > n {
-			return fmt.Sprintf("the threshold %q is not all, any, or a number from 1 to %d, the number of members", items[1], n)
+			return fmt.Sprintf("the threshold %q is not all, any, or a number from 1 to %d, the number of members",
+				items[1], n)
 		}
 		g.k = k
 	}
@@ -339,7 +342,8 @@ func optionalURL(items []string) (string, string) {
 	u, err := url.Parse(items[0])
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
 		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(items[0], "#") {
-		return "", fmt.Sprintf("%q is not an absolute http or https URL without user, query and fragment; a comment needs a line of its own", items[0])
+		return "", fmt.Sprintf("%q is not an absolute http or https URL without user, query and "+
+			"fragment; a comment needs a line of its own", items[0])
 	}
 	return items[0], ""
 }

@@ -110,34 +110,45 @@ func (s *State) Observe(c Checkpoint, proof [][sha256.Size]byte) (Standing, erro
 // checkpoint, only Origin, Size, Root and Signed are set. Its signatures were
 // verified when it was remembered, not now.
 func (s *State) Latest(origin string) (Checkpoint, bool, error) {
-	entries, err := os.ReadDir(s.logDir(origin))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	sizes, err := s.Sizes(origin)
+	if err != nil || len(sizes) == 0 {
 		return Checkpoint{}, false, err
 	}
-	newest := ""
-	for _, e := range entries {
-		// Of the same length, they sort as the numbers do.
-		if name := e.Name(); isSizeName(name) && name > newest {
-			newest = name
-		}
-	}
-	if newest == "" {
-		return Checkpoint{}, false, nil
-	}
-	c, err := s.load(origin, newest)
+	c, err := s.At(origin, sizes[len(sizes)-1])
 	return c, err == nil, err
 }
 
-func (s *State) load(origin, name string) (Checkpoint, error) {
-	path := filepath.Join(s.logDir(origin), name)
-	signed, err := os.ReadFile(path)
+// Sizes returns the sizes of all checkpoints that were ever remembered for a log, in
+// rising order. Two processes that remember at the same time each see the other's if
+// they look after they wrote.
+func (s *State) Sizes(origin string) ([]int64, error) {
+	entries, err := os.ReadDir(s.logDir(origin))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var sizes []int64
+	for _, e := range entries {
+		// Of the same length, they sort as the numbers do.
+		if n, err := strconv.ParseInt(e.Name(), 10, 64); err == nil && n >= 0 && sizeName(n) == e.Name() {
+			sizes = append(sizes, n)
+		}
+	}
+	return sizes, nil
+}
+
+// At returns the checkpoint of a size that was remembered for a log, as Latest does.
+func (s *State) At(origin string, size int64) (Checkpoint, error) {
+	path := filepath.Join(s.logDir(origin), sizeName(size))
+	signed, err := durable.Read(path, MaxCheckpointSize)
 	if err != nil {
 		return Checkpoint{}, err
 	}
 	end := bytes.LastIndex(signed, []byte("\n\n"))
 	c, err := parseTreeHead(string(signed[:end+1]), origin)
-	if err != nil || sizeName(c.Size) != name {
-		return Checkpoint{}, fmt.Errorf("the remembered checkpoint %s is damaged: look at it, and remove it only if you know why; what the log showed before is then forgotten", path)
+	if err != nil || c.Size != size {
+		return Checkpoint{}, fmt.Errorf("the remembered checkpoint %s is damaged: look at it, and "+
+			"remove it only if you know why; "+
+			"what the log showed before is then forgotten", path)
 	}
 	c.Signed = signed
 	return c, nil
@@ -146,12 +157,11 @@ func (s *State) load(origin, name string) (Checkpoint, error) {
 // remember writes a checkpoint. If another process has remembered one of the
 // same size meanwhile, the two are compared.
 func (s *State) remember(c Checkpoint) error {
-	name := sizeName(c.Size)
-	err := durable.WriteNew(filepath.Join(s.logDir(c.Origin), name), c.Signed, 0o600)
+	err := durable.WriteNew(filepath.Join(s.logDir(c.Origin), sizeName(c.Size)), c.Signed, 0o600)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	other, err := s.load(c.Origin, name)
+	other, err := s.At(c.Origin, c.Size)
 	if err != nil || other.Root == c.Root {
 		return err
 	}
@@ -169,7 +179,8 @@ func (s *State) fork(old, next Checkpoint) error {
 	if err != nil {
 		return errors.Join(fork, err)
 	}
-	path := filepath.Join(s.logDir(old.Origin), fmt.Sprintf("fork-%d-%x-%x.evidence", old.Size, old.Root[:4], next.Root[:4]))
+	path := filepath.Join(s.logDir(old.Origin), fmt.Sprintf("fork-%d-%x-%x.evidence", old.Size, old.Root[:4],
+		next.Root[:4]))
 	if err := durable.WriteNew(path, b, 0o644); err != nil && !errors.Is(err, fs.ErrExist) {
 		return errors.Join(fork, err)
 	}
@@ -194,8 +205,3 @@ func (s *State) logDir(origin string) string {
 }
 
 func sizeName(n int64) string { return fmt.Sprintf("%020d", n) }
-
-func isSizeName(s string) bool {
-	n, err := strconv.ParseInt(s, 10, 64)
-	return err == nil && n >= 0 && sizeName(n) == s
-}

@@ -19,7 +19,7 @@ type Rules struct {
 	// Name and Version are those of the package that the caller wants. If they
 	// are not empty, an entry about another package is refused. Whoever gets the
 	// .crate and the bundle from the same place must set them, or compare with
-	// Result himself: another, honestly proven crate is a valid answer otherwise.
+	// Result themselves: another, honestly proven crate is a valid answer otherwise.
 	Name, Version string
 
 	// AllowUnproven are the paths that a claim may leave out. A file that is
@@ -35,14 +35,14 @@ type Rules struct {
 	Now time.Time
 
 	// AllowNoWitnesses accepts a policy that says "quorum none". The log can
-	// then show to everybody a tree of his own. For development only.
+	// then show each reader another tree. For development only.
 	AllowNoWitnesses bool
 
 	// Limits bound the .crate; the zero value stands for crate.DefaultLimits.
 	Limits crate.Limits
 }
 
-// DefaultRules returns the rules of a reader who has none of his own: only
+// DefaultRules returns the rules of a reader without rules of their own: only
 // Cargo.lock may be unproven, which cargo ignores when a crate is used as a
 // dependency. (It obeys it in cargo install --locked.)
 //
@@ -98,11 +98,23 @@ func Verify(raw, bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) 
 	if int64(len(raw)) > lim.Compressed {
 		return nil, refuse(ErrFiles, "the .crate has %d bytes, at most %d are read", len(raw), lim.Compressed)
 	}
+	sum := sha256.Sum256(raw)
+	read := func(name, version string) (*crate.Crate, error) {
+		return crate.ReadHashed(raw, sum, name, version, lim)
+	}
+	return VerifyCrate(sum, read, bundle, policy, pv, rules)
+}
+
+// VerifyCrate is Verify of a .crate that the caller has hashed, so that it is hashed and
+// unpacked once, whoever else needs that. read unpacks it; it is called at most once, and
+// only if the log holds an entry about these bytes.
+func VerifyCrate(sum [sha256.Size]byte, read func(name, version string) (*crate.Crate, error),
+	bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) (*Result, error) {
 	r, err := openBundle(bundle, policy, rules)
 	if err != nil {
 		return nil, err
 	}
-	c, err := readSubject(raw, r.Entry.Subject, lim)
+	c, err := readSubject(sum, read, r.Entry.Subject)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +201,8 @@ func checkInclusion(p *Proof, c Checkpoint) error {
 	}
 	leaf := tlog.Hash(entry.LeafHash(p.Extra))
 	if err := tlog.CheckRecord(path, c.Size, c.Root, int64(p.Index), leaf); err != nil {
-		return refuse(ErrInclusion, "the path in the bundle does not lead from the entry, at index %d, to the root of %q with %d entries",
+		return refuse(ErrInclusion, "the path in the bundle does not lead from the entry, at index %d, "+
+			"to the root of %q with %d entries",
 			p.Index, clip(c.Origin), c.Size)
 	}
 	return nil
@@ -197,16 +210,19 @@ func checkInclusion(p *Proof, c Checkpoint) error {
 
 // readSubject reads the .crate that the subject names. The hash comes first:
 // nothing is inflated that nobody vouched for.
-func readSubject(raw []byte, s entry.Subject, lim crate.Limits) (*crate.Crate, error) {
-	if sum := sha256.Sum256(raw); sum != s.SHA256 {
-		return nil, refuse(ErrSubject, "the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name, s.Version, s.SHA256, sum)
+func readSubject(sum [sha256.Size]byte, read func(name, version string) (*crate.Crate, error),
+	s entry.Subject) (*crate.Crate, error) {
+	if sum != s.SHA256 {
+		return nil, refuse(ErrSubject, "the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name,
+			s.Version, s.SHA256, sum)
 	}
-	c, err := crate.Read(raw, s.Name, s.Version, lim)
+	c, err := read(s.Name, s.Version)
 	if err != nil {
 		return nil, refuseErr(ErrFiles, err, "%s %s", s.Name, s.Version)
 	}
 	if c.Name != s.Name || c.Version != s.Version || c.SHA256 != s.SHA256 {
-		return nil, refuse(ErrSubject, "the entry is about %s %s, this .crate is %s %s", s.Name, s.Version, c.Name, c.Version)
+		return nil, refuse(ErrSubject, "the entry is about %s %s, this .crate is %s %s", s.Name, s.Version, c.Name,
+			c.Version)
 	}
 	return c, nil
 }
@@ -218,7 +234,8 @@ func (r *Result) checkProof(pv entry.Verifier) (*entry.Source, error) {
 	}
 	src, ok := r.Entry.Claim.(*entry.Source)
 	if !ok {
-		return nil, refuse(ErrEntry, "the claim is of the kind %q, this version knows \"source\" only", r.Entry.Claim.Kind())
+		return nil, refuse(ErrEntry, "the claim is of the kind %q, this version knows \"source\" only",
+			r.Entry.Claim.Kind())
 	}
 	err := pv.Check(r.Entry)
 	switch {
@@ -240,7 +257,8 @@ func (r *Result) allow(rules Rules) (*Result, error) {
 		}
 	}
 	if len(refused) > 0 {
-		return nil, refuse(ErrUnproven, "the claim about %s %s leaves out %q, which the rules do not allow", r.Name, r.Version, refused)
+		return nil, refuse(ErrUnproven, "the claim about %s %s leaves out %q, which the rules do not allow", r.Name,
+			r.Version, refused)
 	}
 	return r, nil
 }

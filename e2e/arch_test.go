@@ -75,14 +75,14 @@ var mayImport = map[string][]string{
 	"monitor/web":       {"monitor/store", "entry", "client", "proofcheck", "internal/web"},
 
 	"cargo/policy":  {"client", "config", "entry", "proofcheck"},
-	"cargo/verdict": {"cargo/policy", "client", "crate", "entry", "proofcheck", "evidence"},
+	"cargo/verdict": {"cargo", "cargo/policy", "client", "crate", "entry", "proofcheck", "evidence"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "circuit", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
-	"cargo/credential": {"cargo", "client", "cargo/policy", "proofcheck"},
+	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate"},
 
 	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
-	"cmd/cargo-zkp": {"prover", "client", "proofcheck", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential"},
+	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon"},
 	"cmd/demo":      {"client", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "testdata"},

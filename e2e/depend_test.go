@@ -19,7 +19,8 @@ type dependent struct {
 	t         *testing.T
 	site      *site
 	registry  *registrytest.Registry
-	dir, home string
+	dir, home string // of the project, and cargo's
+	user      string // HOME
 	env       []string
 }
 
@@ -40,12 +41,11 @@ func manyCrates() string {
 func newDependent(t *testing.T, s *site, dependencies string) *dependent {
 	t.Helper()
 	fixture.Need(t, "cargo")
-	d := &dependent{t: t, site: s, registry: registrytest.New(t), dir: t.TempDir(), home: t.TempDir()}
+	d := &dependent{t: t, site: s, registry: registrytest.New(t), dir: t.TempDir(), home: t.TempDir(), user: t.TempDir()}
 	for _, f := range [][2]string{{"hello-proof", "0.1.0"}, {"hello-proof", "0.1.1"}, {"hello-inner", "0.1.0"}} {
 		d.registry.AddCrate(fixture.Crate(t, f[0], f[1]))
 	}
-	user := t.TempDir()
-	d.env = []string{"CARGO_HOME=" + d.home, "HOME=" + user, "XDG_CACHE_HOME=", "XDG_STATE_HOME=", "XDG_CONFIG_HOME=",
+	d.env = []string{"CARGO_HOME=" + d.home, "HOME=" + d.user, "XDG_CACHE_HOME=", "XDG_STATE_HOME=", "XDG_CONFIG_HOME=",
 		"CARGO_TARGET_DIR=" + filepath.Join(d.dir, "target"), "CARGO_TERM_COLOR=never", "no_proxy=127.0.0.1",
 		"RUSTUP_HOME=" + rustupHome(t), "PATH=" + filepath.Dir(program(t, "cargo-zkp")) +
 			string(os.PathListSeparator) + os.Getenv("PATH")}
@@ -219,7 +219,7 @@ inner = { package = "hello-inner", version = "0.1.0" }
 			!strings.Contains(o.stdout, "files proven") {
 			t.Errorf("%v", o)
 		}
-		d.zkp("show", "serde").want(t, 1, "no log that is trusted has an entry for serde")
+		d.zkp("show", "serde").want(t, 1, "has no entry for serde")
 	})
 	t.Run("tampered", func(t *testing.T) { tampered(t, d) })
 	t.Run("vendor", func(t *testing.T) { vendored(t, d) })

@@ -99,10 +99,10 @@ func command(t *testing.T, dir string, env []string, name string, args ...string
 	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// zkp runs cargo-zkp.
+// zkp runs cargo-zkp for a user who remembers no checkpoint.
 func zkp(t *testing.T, args ...string) outcome {
 	t.Helper()
-	return command(t, "", nil, program(t, "cargo-zkp"), args...)
+	return command(t, "", []string{"XDG_STATE_HOME=" + t.TempDir()}, program(t, "cargo-zkp"), args...)
 }
 
 // want fails the test if a program did not end with a code, or did not say

@@ -33,7 +33,7 @@ func TestACrateIsPublishedWithItsProof(t *testing.T) {
 	write(t, filepath.Join(home, "config.toml"),
 		"[registries.my]\nindex = \"sparse+"+reg.Index+"\"\ncredential-provider = [\"cargo-zkp\"]\n")
 	env := []string{"CARGO_HOME=" + home, "GIT_CONFIG_GLOBAL=" + os.DevNull, "CARGO_TERM_COLOR=never",
-		"RUSTUP_HOME=" + rustupHome(t),
+		"RUSTUP_HOME=" + rustupHome(t), "XDG_STATE_HOME=" + t.TempDir(),
 		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b.example", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b.example",
 		"PATH=" + filepath.Dir(program(t, "cargo-zkp")) + string(os.PathListSeparator) + os.Getenv("PATH")}
 	run := func(name string, args ...string) outcome {

@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"cratelog/cargo/policy"
+	"cratelog/cargo/verdict"
 	"cratelog/client"
+	"cratelog/crate"
 	"cratelog/internal/durable"
-	"cratelog/proofcheck"
 )
 
 // fetchTimeout bounds the look into all logs.
@@ -20,8 +21,8 @@ const fetchTimeout = time.Minute
 
 // A Reader checks bundles under a policy.
 type Reader struct {
-	policy *policy.Policy
-	proofs *proofcheck.Verifier
+	policy  *policy.Policy
+	checker *verdict.Checker
 }
 
 // NewReader returns the reader with a policy, which must say whom to believe.
@@ -31,29 +32,28 @@ func NewReader(p *policy.Policy) (*Reader, error) {
 		if where == "" {
 			where = policy.FileName
 		}
-		return nil, fmt.Errorf("no trust file says which logs and witnesses to believe\nname one with --trust FILE, in %s (trust = [...]), or put it into %s", where, filepath.Join("cratelog", "trust"))
+		return nil, fmt.Errorf("no trust file says which logs and witnesses to believe\nname one with "+
+			"--trust FILE, in %s (trust = [...]), or put it into %s", where, filepath.Join("cratelog", "trust"))
 	}
-	proofs, err := proofcheck.New(p.Programs)
-	if err != nil {
-		return nil, err
-	}
-	return &Reader{p, proofs}, nil
+	checker, err := verdict.New(verdict.Config{Policy: p})
+	return &Reader{p, checker}, err
 }
 
 // Verify checks all that a bundle can show by itself about a name and version. With
-// raw, the .crate's bytes, it checks these too.
-func (r *Reader) Verify(bundle, raw []byte, name, version string) (*client.Result, error) {
-	rules := r.policy.Rules(name, version, time.Now())
-	trust := r.policy.About(bundle)
-	var result *client.Result
-	var err error
-	if raw == nil {
-		result, err = client.VerifyBundle(bundle, trust, r.proofs, rules)
-	} else {
-		result, err = client.Verify(raw, bundle, trust, r.proofs, rules)
+// raw, the .crate's bytes, it checks these too. from is the log that gave it; nil for none.
+func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, name, version string,
+	from *client.Log) (*client.Result, error) {
+	g := verdict.Given{Bundle: bundle, Rules: r.policy.Rules(name, version, time.Now()), From: from}
+	if raw != nil {
+		var err error
+		if g.Crate, err = crate.Read(raw, name, version, crate.DefaultLimits); err != nil {
+			return nil, err
+		}
 	}
+	result, _, err := r.checker.Bundle(ctx, g)
 	if errors.Is(err, client.ErrProgram) && !r.policy.Development {
-		err = fmt.Errorf("%w\nproofs of UNSAFE development keys, which anybody can forge, are accepted with --development only", err)
+		err = fmt.Errorf("%w\nproofs of UNSAFE development keys, which anybody can forge, are accepted "+
+			"with --development only", err)
 	}
 	return result, err
 }
@@ -90,7 +90,7 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 			continue
 		}
 		if err == nil {
-			err = l.matches(b, u)
+			err = l.matches(ctx, b, u, nil)
 		}
 		if err == nil {
 			return nil
@@ -104,7 +104,7 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 			why = append(why, fmt.Sprintf("the log at %s has no entry for %s %s", log.URL, u.Name, u.Version))
 			continue
 		case err == nil:
-			err = l.matches(b, u)
+			err = l.matches(ctx, b, u, log)
 		}
 		if err == nil {
 			return nil
@@ -114,14 +114,15 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 	if len(l.Logs) == 0 {
 		why = append(why, "no log was asked: the trust files name none by its URL, and no --log does")
 	}
-	why = append(why, "run \"cargo zkp publish\" in the place of \"cargo publish\", or \"cargo zkp publish --log-only\" before it")
+	why = append(why, "run \"cargo zkp publish\" in the place of \"cargo publish\", or \"cargo zkp "+
+		"publish --log-only\" before it")
 	return fmt.Errorf("%s %s (SHA-256 %x) is not known to be logged with a proof, so it is not published\n%s",
 		u.Name, u.Version, u.SHA256, strings.Join(why, "\n"))
 }
 
 // matches verifies a bundle and compares it with what is uploaded.
-func (l *Logged) matches(bundle []byte, u Upload) error {
-	r, err := l.Reader.Verify(bundle, nil, u.Name, u.Version)
+func (l *Logged) matches(ctx context.Context, bundle []byte, u Upload, from *client.Log) error {
+	r, err := l.Reader.Verify(ctx, bundle, nil, u.Name, u.Version, from)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,8 @@ func (l *Logged) matches(bundle []byte, u Upload) error {
 		return fmt.Errorf("it is about %s %s", r.Name, r.Version)
 	}
 	if r.SHA256 != u.SHA256 {
-		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x; a version is logged once: publish these bytes, or a new version", r.SHA256)
+		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x; a version is "+
+			"logged once: publish these bytes, or a new version", r.SHA256)
 	}
 	return nil
 }

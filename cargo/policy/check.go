@@ -48,14 +48,16 @@ func (r *Report) warn(key, format string, args ...any) {
 func (r *Report) settings(now time.Time) {
 	p := r.Policy
 	if p.Development {
-		r.warn("development", "proofs with UNSAFE development keys are accepted, which anybody can forge; set it to false for anything but trying things out")
+		r.warn("development", "proofs with UNSAFE development keys are accepted, which anybody can "+
+			"forge; set it to false for anything but trying things out")
 	}
 	if len(p.Programs) == 0 {
 		r.warn("programs", "no program is accepted, so no proof will be; name a program that you trust")
 	}
 	for _, file := range p.AllowUnproven {
 		if file == "Cargo.toml" {
-			r.warn("allow-unproven", "any crate may have an unproven Cargo.toml, so its dependencies and build script can be anything; name single crates under [[allow]] instead")
+			r.warn("allow-unproven", "any crate may have an unproven Cargo.toml, so its dependencies "+
+				"and build script can be anything; name single crates under [[allow]] instead")
 		}
 	}
 }
@@ -78,7 +80,8 @@ func (r *Report) trust() {
 		}
 		for _, l := range t.Policy.Logs() {
 			if l.URL == "" {
-				r.Warnings = append(r.Warnings, fmt.Sprintf("%s names no address of the log %q, so nothing can be fetched from it; add its URL behind the key", t.Path, l.Origin))
+				r.Warnings = append(r.Warnings, fmt.Sprintf("%s names no address of the log %q, so "+
+					"nothing can be fetched from it; add its URL behind the key", t.Path, l.Origin))
 			}
 		}
 	}
@@ -95,7 +98,8 @@ func (r *Report) exceptions(packages []Package, now time.Time) {
 			key = fmt.Sprintf("allow[%d] (%s)", n+1, e)
 		}
 		if e.Expires.Past(now) {
-			r.warn(key, "it expired on %s and does not count any more; remove it, or look again and give it a new date", e.Expires)
+			r.warn(key, "it expired on %s and does not count any more; remove it, or look again and "+
+				"give it a new date", e.Expires)
 		}
 		if packages != nil && !e.coversAny(packages) {
 			r.warn(key, "no registry package of the lock file is %s; remove it, or correct its name", e)

@@ -19,7 +19,7 @@ type Ask struct {
 type Status int
 
 const (
-	NotAsked Status = iota // nobody wants it proven
+	NotAsked Status = iota // no one wants it proven
 	Required               // it must be proven
 	Excepted               // it would have to be, but for an exception
 )
@@ -50,7 +50,7 @@ type Resolution struct {
 	Demands []Demand // one per package, in their order
 
 	// Unmatched are asks and patterns that no package fits, as phrases. A demand that
-	// meets nothing may be misspelt.
+	// meets nothing may be misspelled.
 	Unmatched []string
 }
 
@@ -89,13 +89,14 @@ func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resoluti
 	}
 	for _, w := range wishes {
 		if !w.met && w.Pattern != All {
-			out.Unmatched = append(out.Unmatched, fmt.Sprintf("%s, but no registry package of the lock file is %s", w.because, w.Pattern))
+			out.Unmatched = append(out.Unmatched, fmt.Sprintf("%s, but no registry package of the lock file is %s",
+				w.because, w.Pattern))
 		}
 	}
 	return out
 }
 
-// except applies the exceptions to a package that somebody wants proven. The one
+// except applies the exceptions to a package that must be proven. The one
 // that lasts longest counts.
 func (p *Policy) except(d *Demand, now time.Time) {
 	d.Status = Required

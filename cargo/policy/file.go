@@ -86,10 +86,12 @@ func (f *file) check(wrong func(key, format string, args ...any)) {
 	case 0:
 		wrong("version", "is missing; write version = %d at the top", fileVersion)
 	default:
-		wrong("version", "is %d, this program knows version %d; a newer program may read this file", f.Version, fileVersion)
+		wrong("version", "is %d, this program knows version %d; a newer program may read this file", f.Version,
+			fileVersion)
 	}
 	if f.Trust != nil && len(f.Trust) == 0 {
-		wrong("trust", "is empty, so nobody would be believed; name a file, or remove the key to use those in your own configuration")
+		wrong("trust", "is empty, so nobody would be believed; name a file, or remove the key to use "+
+			"those in your own configuration")
 	}
 	checkFiles("trust", f.Trust, wrong)
 	checkFiles("programs", f.Programs, wrong)

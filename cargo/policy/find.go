@@ -37,7 +37,7 @@ func UserDir() (string, error) {
 // that Flag names, or Metadata; else zkp.toml in Root or in the nearest directory
 // above it, up to the top of the git repository that holds it; else zkp.toml in
 // UserDir. Outside of a repository it does not look above Root, where the files
-// may be anybody's. A policy that is named and is not there is an error.
+// may be anyone's. A policy that is named and is not there is an error.
 func (p Place) Find() (string, error) {
 	if p.Flag != "" {
 		return p.Flag, mustExist(p.Flag, "--policy")
@@ -131,7 +131,8 @@ func exists(path string) (bool, error) {
 func mustExist(path, who string) error {
 	found, err := exists(path)
 	if err == nil && !found {
-		return fmt.Errorf("%s names %s, which does not exist; correct the name, or write one with cargo zkp init", who, path)
+		return fmt.Errorf("%s names %s, which does not exist; correct the name, or write one with cargo zkp init",
+			who, path)
 	}
 	return err
 }

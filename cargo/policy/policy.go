@@ -1,6 +1,6 @@
-// Package policy reads zkp.toml, in which somebody who depends on crates writes
-// down which of them must be proven, whom he believes about it, and which
-// exceptions he makes; and it decides what follows for each package of a lock
+// Package policy reads zkp.toml, in which readers write down
+// which crates must be proven, whom they believe about it, and which
+// exceptions they make; and it decides what follows for each package of a lock
 // file.
 //
 // # The file
@@ -46,20 +46,19 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"cratelog/client"
+	"cratelog/internal/durable"
 	"cratelog/proofcheck"
 )
 
 // FileName is the name under which a policy is looked for.
 const FileName = "zkp.toml"
 
-// Template is a commented zkp.toml for somebody to begin with. As it stands, it
+// Template is a commented zkp.toml to begin with. As it stands, it
 // demands what the manifests ask for and nothing else. Settings that are commented
 // out begin with "#" and no space behind it.
 //
@@ -75,7 +74,7 @@ type Policy struct {
 	TrustDir string               // where trust files were looked for by default; "" if the file names its own
 	Programs []proofcheck.Program // all accepted ones, those that ship with cratelog first
 
-	// Development accepts programs with UNSAFE development keys, whose proofs anybody
+	// Development accepts programs with UNSAFE development keys, whose proofs anyone
 	// can forge, and logs without witnesses.
 	Development bool
 
@@ -119,7 +118,7 @@ func Load(path, userDir string) (*Policy, error) {
 	return f.policy(userDir)
 }
 
-// Default is the policy of somebody who wrote none: what the manifests ask for
+// Default is the policy of a reader who wrote none: what the manifests ask for
 // must be proven, and userDir/trust/*.policy says whom to believe.
 func Default(userDir string) (*Policy, error) {
 	return defaultFile("").policy(userDir)
@@ -162,7 +161,8 @@ func (p *Policy) loadTrust(f *file, userDir string) error {
 		}
 		for _, l := range t.Policy.Logs() {
 			if other, ok := seen[l.Origin]; ok && other != path {
-				errs = append(errs, fmt.Errorf("%s and %s both list the log %q, so that it would not be clear whose quorum counts; take it out of one of them", other, path, l.Origin))
+				errs = append(errs, fmt.Errorf("%s and %s both list the log %q, so that it would not be "+
+					"clear whose quorum counts; take it out of one of them", other, path, l.Origin))
 			}
 			seen[l.Origin] = path
 		}
@@ -172,9 +172,13 @@ func (p *Policy) loadTrust(f *file, userDir string) error {
 }
 
 func readTrust(path string) (Trust, error) {
-	text, err := readLimited(path, client.MaxPolicySize)
+	text, err := durable.Read(path, client.MaxPolicySize)
 	if err != nil {
 		return Trust{}, fmt.Errorf("the trust file cannot be read: %w", err)
+	}
+	// Editors of some systems put a mark in front that the parser does not know.
+	if bytes.HasPrefix(text, []byte("\xef\xbb\xbf")) {
+		return Trust{}, fmt.Errorf("the trust file %s begins with a byte order mark; save it as plain UTF-8", path)
 	}
 	parsed, err := client.ParsePolicy(text)
 	if err != nil {
@@ -196,50 +200,4 @@ func (p *Policy) Rules(name, version string, now time.Time) client.Rules {
 		}
 	}
 	return r
-}
-
-// About returns what the trust file says that lists the log of a bundle. Where none does,
-// it is the first one, which will refuse the bundle in its own words; nil if there is
-// none at all. Nothing of the bundle is verified.
-func (p *Policy) About(bundle []byte) *client.Policy {
-	if len(p.Trust) == 0 {
-		return nil
-	}
-	if proof, err := client.ParseProof(bundle); err == nil {
-		origin := client.Origin(proof.Checkpoint)
-		for _, t := range p.Trust {
-			if slices.ContainsFunc(t.Policy.Logs(), func(l client.PolicyLog) bool { return l.Origin == origin }) {
-				return t.Policy
-			}
-		}
-	}
-	return p.Trust[0].Policy
-}
-
-// readLimited reads a regular file of at most limit bytes.
-func readLimited(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes, the most that is read", path, limit)
-	}
-	// Editors of some systems put a mark in front that no parser of ours knows.
-	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) {
-		return nil, fmt.Errorf("%s begins with a byte order mark; save it as plain UTF-8", path)
-	}
-	return b, nil
 }

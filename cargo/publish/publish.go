@@ -211,7 +211,7 @@ func (r *run) checkPushed(ctx context.Context, j *job, top string) error {
 // logged finds out what needs no proof any more: what is logged already.
 func (r *run) logged(ctx context.Context) error {
 	for _, j := range r.jobs {
-		if err := r.useBundle(j, r.store.bundle(j.member)); err == nil {
+		if err := r.useBundle(ctx, j, r.store.bundle(j.member)); err == nil {
 			r.Report.Status("Fresh", "%s is logged, as the bundle in %s shows", j.member, r.store.file(j.member,
 				credential.ExtBundle))
 			continue
@@ -227,7 +227,7 @@ func (r *run) logged(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("the log at %s cannot be asked: %w\nnothing was logged or published", r.log.URL, err)
 		}
-		if err := r.useBundle(j, b); err != nil {
+		if err := r.useBundle(ctx, j, b); err != nil {
 			return outcome.Refusef("%s: the log at %s has an entry for this version already: %w", j.member, r.log.URL, err)
 		}
 		r.Report.Status("Fresh", "%s is logged already", j.member)
@@ -239,7 +239,7 @@ func (r *run) logged(ctx context.Context) error {
 }
 
 // useBundle verifies a bundle and takes it for a job.
-func (r *run) useBundle(j *job, bundle []byte) error {
+func (r *run) useBundle(ctx context.Context, j *job, bundle []byte) error {
 	if bundle == nil {
 		return errors.New("there is none")
 	}
@@ -263,7 +263,7 @@ func (r *run) useBundle(j *job, bundle []byte) error {
 		return errors.New("it makes another claim about the same .crate, from another commit or path")
 	}
 	if r.reader != nil {
-		_, err = r.reader.Verify(bundle, j.raw, j.Name, j.Version)
+		_, err = r.reader.Verify(ctx, bundle, j.raw, j.Name, j.Version, r.log)
 	} else {
 		err = r.proofs.Check(e)
 	}
@@ -341,7 +341,7 @@ func (r *run) submit(ctx context.Context) error {
 		if err != nil {
 			return named(j.member, err)
 		}
-		if err := r.useBundle(j, b); err != nil {
+		if err := r.useBundle(ctx, j, b); err != nil {
 			return outcome.Refusef("%s: the log's answer cannot be believed: %w\nnothing was published", j.member, err)
 		}
 		if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {

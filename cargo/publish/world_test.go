@@ -57,6 +57,8 @@ func newSite(t *testing.T) *site {
 	t.Setenv("CARGO_HOME", s.home)
 	t.Setenv("GIT_CONFIG_GLOBAL", os.DevNull)
 	t.Setenv("CARGO_TERM_COLOR", "never")
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	s.reg.SetToken(secret, false)
 	s.write(filepath.Join(s.home, "config.toml"), "[registries.my]\nindex = \"sparse+"+s.reg.Index+"\"\n")
 	s.write(filepath.Join(s.home, "credentials.toml"), "[registries.my]\ntoken = \""+secret+"\"\n")
@@ -173,7 +175,7 @@ func (s *site) arrived() (names []string) {
 		bundle, err := os.ReadFile(credential.Dir(filepath.Join(s.dir, "target", "zkp")).File(p.Name, p.Version, credential.ExtBundle))
 		fatalIf(s.t, err)
 		reader := s.reader()
-		r, err := reader.Verify(bundle, p.Raw, p.Name, p.Version)
+		r, err := reader.Verify(s.t.Context(), bundle, p.Raw, p.Name, p.Version, nil)
 		if err != nil {
 			s.t.Errorf("%s: %v", p.Name, err)
 		} else if r.SHA256 != sha256.Sum256(p.Raw) {

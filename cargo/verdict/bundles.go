@@ -5,13 +5,14 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
 
 	"cratelog/cargo/policy"
 	"cratelog/client"
+	"cratelog/entry"
+	"cratelog/internal/durable"
 )
 
 // source is a log of a trust file.
@@ -45,6 +46,47 @@ func newSources(cfg Config) []*source {
 // originName is the name of a log's directory.
 func originName(origin string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(origin))) }
 
+// sourceOf returns the log that a bundle names. If no trust file lists that, it is one that
+// will refuse the bundle in its own words; nil if there is none at all. Nothing of the
+// bundle is verified.
+func (c *Checker) sourceOf(bundle []byte) *source {
+	if p, err := client.ParseProof(bundle); err == nil {
+		if s := c.heads.sources[client.Origin(p.Checkpoint)]; s != nil {
+			return s
+		}
+	}
+	if len(c.sources) == 0 {
+		return nil
+	}
+	return c.sources[0]
+}
+
+// Fetch asks the logs in their order for the bundle of a crate, or offline the cache, and
+// returns the first that there is, with its log. Nothing of it is verified. The error is a
+// *Error: no log has one, or one did not answer.
+func (c *Checker) Fetch(ctx context.Context, name, version string) ([]byte, *client.Log, error) {
+	it := c.newItem(Want{Name: name, Version: version}, &Verdict{})
+	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
+		return nil, nil, err
+	}
+	links := newLinks(c.sources)
+	for i := range c.candidates() {
+		from := c.candidate(i)
+		if from.cached != c.cfg.Offline {
+			continue
+		}
+		b, err := c.bundle(ctx, from, it.want, links)
+		if err == nil {
+			return b, from.source.log, nil
+		}
+		if from.source.log != nil {
+			it.tried = append(it.tried, attempt{from, err, false})
+		}
+	}
+	it.decide(it.judge())
+	return nil, nil, it.verdict.explained()
+}
+
 // candidate is a place where a bundle may be.
 type candidate struct {
 	source *source
@@ -66,10 +108,10 @@ func (c *Checker) candidate(i int) candidate {
 
 var errNothing = errors.New("nothing there")
 
-// bundle reads what a candidate has. Nobody has verified it.
+// bundle reads what a candidate has, unverified.
 func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links links) ([]byte, error) {
 	if from.cached {
-		return readBounded(from.source.bundlePath(w), client.MaxBundleSize)
+		return durable.Read(from.source.bundlePath(w), client.MaxBundleSize)
 	}
 	if from.source.log == nil {
 		return nil, errNothing
@@ -97,7 +139,7 @@ func (c *Checker) Prefetch(ctx context.Context, name, version string) {
 			continue
 		}
 		if b, err := s.log.Bundle(ctx, name, version); err == nil {
-			if err := replace(s.bundlePath(w), b); err != nil {
+			if err := durable.WriteCache(s.bundlePath(w), b); err != nil {
 				c.cfg.Log.Warn("cannot keep a bundle", "err", err)
 			}
 			return
@@ -147,45 +189,4 @@ func (l *link) note(err error) {
 		return
 	}
 	l.failures, l.err = l.failures+1, err
-}
-
-// readBounded reads a file of at most limit bytes. What is larger is nothing.
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = errNothing
-	}
-	return b, err
-}
-
-// replace writes a file that appears whole. It is not synced: what a crash damages is
-// found out and made again.
-func replace(path string, content []byte) error {
-	err := tryReplace(path, content)
-	if errors.Is(err, os.ErrNotExist) {
-		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
-			err = tryReplace(path, content)
-		}
-	}
-	return err
-}
-
-func tryReplace(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }

@@ -11,7 +11,7 @@ import (
 
 // Reasons of this package, beside the Err variables of client.
 var (
-	// ErrUnreachable: a log did not answer, so nobody knows what it would have said.
+	// ErrUnreachable: a log did not answer.
 	ErrUnreachable = errors.New("log not reachable")
 	// ErrNotDownloaded: the .crate is not there.
 	ErrNotDownloaded = errors.New("not downloaded")
@@ -129,12 +129,14 @@ func refuse(reason error, remedy, format string, args ...any) error {
 }
 
 func notLogged(w Want, s *source) error {
-	return refuse(client.ErrNotLogged, "Ask its author to publish with a proof, prove it yourself with cargo zkp prove, or make an exception in zkp.toml",
+	return refuse(client.ErrNotLogged, "Ask its author to publish with a proof, prove it yourself with "+
+		"cargo zkp prove, or make an exception in zkp.toml",
 		"the log %s has no entry for %s %s: nobody has proved this version there", s.origin, w.Name, w.Version)
 }
 
 func unreachable(w Want, s *source, err error) error {
-	return refuse(fmt.Errorf("%w: %w", ErrUnreachable, err), "Try again when the log answers; bundles that were fetched before are in the cache",
+	return refuse(fmt.Errorf("%w: %w", ErrUnreachable, err), "Try again when the log answers; bundles "+
+		"that were fetched before are in the cache",
 		"the log %s did not say whether it holds %s %s: %v", s.origin, w.Name, w.Version, err)
 }
 
@@ -147,15 +149,30 @@ func besides(network, cached error) error {
 }
 
 func notCached(w Want) error {
-	return refuse(ErrNotCached, "Run it once without --offline", "no bundle of %s %s is in the cache, and nothing is fetched offline", w.Name, w.Version)
+	return refuse(ErrNotCached, "Run it once without --offline", "no bundle of %s %s is in the cache, "+
+		"and nothing is fetched offline", w.Name, w.Version)
 }
 
 func notDownloaded(w Want) error {
-	return refuse(ErrNotDownloaded, "Run cargo fetch first", "the .crate of %s %s is not on this machine", w.Name, w.Version)
+	return refuse(ErrNotDownloaded, "Run cargo fetch first", "the .crate of %s %s is not on this machine", w.Name,
+		w.Version)
 }
 
-func unreadable(w Want, err error) error {
-	return refuse(fmt.Errorf("%w: %w", ErrUnreadable, err), "", "%s cannot be read: %v", w.place(), err)
+func unreadable(what string, err error) error {
+	return refuse(fmt.Errorf("%w: %w", ErrUnreadable, err), "", "%s cannot be read: %v", what, err)
+}
+
+func tooLarge(what string) error {
+	return &client.Error{Reason: client.ErrFiles,
+		What: fmt.Sprintf("%s has more than %d bytes, the most that is read", what, limits.Compressed)}
+}
+
+// place names the .crate for people.
+func (w Want) place() string {
+	if w.Path != "" && w.Raw == nil {
+		return w.Path
+	}
+	return fmt.Sprintf("the .crate of %s %s", w.Name, w.Version)
 }
 
 func interrupted(err error) error {

@@ -17,7 +17,9 @@ import (
 
 // forked is what is said of a log that cheated. It is client.ErrFork.
 func forked(origin, what, path string) error {
-	return refuse(client.ErrFork, "Do not use this log. Give the evidence to the monitors and the witnesses: it convinces anybody who knows the log's key. Nothing of this log is believed while the file is there",
+	return refuse(client.ErrFork, "Do not use this log. Give the evidence to the monitors and the "+
+		"witnesses: it convinces anybody who knows the log's key. Nothing of this log is believed while "+
+		"the file is there",
 		"the log %s signed two trees that cannot both be true: %s; the evidence is %s", origin, what, path)
 }
 
@@ -28,7 +30,8 @@ func (h *heads) dir(origin string) string { return filepath.Join(h.cfg.State, or
 func (s *settling) oldEvidence() (string, error) {
 	entries, err := os.ReadDir(s.dir(s.origin))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", refuse(fmt.Errorf("%w: %w", ErrState, err), "", "it is not known whether there is evidence against the log %s: %v", s.origin, err)
+		return "", refuse(fmt.Errorf("%w: %w", ErrState, err), "", "it is not known whether there is "+
+			"evidence against the log %s: %v", s.origin, err)
 	}
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), ".evidence") {
@@ -40,9 +43,10 @@ func (s *settling) oldEvidence() (string, error) {
 
 // accuse writes evidence that two verified checkpoints of the log contradict each
 // other, and returns the accusation. If their sizes differ, tree is that of the larger
-// one. Nobody is accused of what the evidence does not show.
+// one. It accuses of nothing that the evidence does not show.
 func (s *settling) accuse(a, b client.Checkpoint, tree tlog.HashReader) error {
-	e, err := evidence.NewFork(a.Signed, b.Signed, tree, evidence.Meta{Observed: s.cfg.Now(), Sources: []string{"cratelog client"}})
+	e, err := evidence.NewFork(a.Signed, b.Signed, tree, evidence.Meta{Observed: s.cfg.Now(),
+		Sources: []string{"cratelog client"}})
 	if err == nil && s.source == nil {
 		err = errors.New("no trust file lists the log's key")
 	}
@@ -51,7 +55,8 @@ func (s *settling) accuse(a, b client.Checkpoint, tree tlog.HashReader) error {
 	}
 	if err != nil {
 		return &client.Error{Reason: client.ErrConsistency, Err: err,
-			What: fmt.Sprintf("two checkpoints of %s, of %d and %d entries, contradict each other, but no evidence can be made of it", s.origin, a.Size, b.Size)}
+			What: fmt.Sprintf("two checkpoints of %s, of %d and %d entries, contradict each other, but "+
+				"no evidence can be made of it", s.origin, a.Size, b.Size)}
 	}
 	dir := s.dir(s.origin)
 	err = os.MkdirAll(dir, 0o700)
@@ -65,7 +70,8 @@ func (s *settling) accuse(a, b client.Checkpoint, tree tlog.HashReader) error {
 	s.cfg.Log.Error("a log has forked", "origin", s.origin, "evidence", path)
 	what := fmt.Sprintf("both of %d entries, with the roots %v and %v", a.Size, a.Root, b.Root)
 	if a.Size != b.Size {
-		what = fmt.Sprintf("the one of %d entries does not begin with the one of %d", max(a.Size, b.Size), min(a.Size, b.Size))
+		what = fmt.Sprintf("the one of %d entries does not begin with the one of %d", max(a.Size, b.Size),
+			min(a.Size, b.Size))
 	}
 	return forked(s.origin, what, path)
 }
@@ -87,7 +93,8 @@ func (c *Checker) falseEntry(it *item, cause error) error {
 
 func (c *Checker) writeFalseEntry(it *item) (string, error) {
 	r := it.result
-	dir := filepath.Join(c.cfg.State, originName(r.Checkpoint.Origin), fmt.Sprintf("false-%x", entry.LeafHash(r.EntryBytes)))
+	dir := filepath.Join(c.cfg.State, originName(r.Checkpoint.Origin), fmt.Sprintf("false-%x",
+		entry.LeafHash(r.EntryBytes)))
 	if there, err := os.ReadDir(dir); err == nil && len(there) > 0 {
 		return filepath.Join(dir, there[0].Name()), nil
 	}
@@ -104,7 +111,8 @@ func (c *Checker) writeFalseEntry(it *item) (string, error) {
 	for _, h := range p.Hashes {
 		leaf.Path = append(leaf.Path, h)
 	}
-	e, err := evidence.NewFalseEntry(evidence.ProofInvalid, r.Checkpoint.Signed, leaf, text, evidence.Meta{Observed: c.cfg.Now(), Sources: []string{"cratelog client"}})
+	e, err := evidence.NewFalseEntry(evidence.ProofInvalid, r.Checkpoint.Signed, leaf, text,
+		evidence.Meta{Observed: c.cfg.Now(), Sources: []string{"cratelog client"}})
 	if err == nil {
 		err = convicts(e, it.current.source.trust.Policy, c.proofs)
 	}

@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"golang.org/x/mod/sumdb/tlog"
+	"golang.org/x/sync/errgroup"
 
 	"cratelog/client"
 )
@@ -30,7 +31,7 @@ type heads struct {
 	sources map[string]*source // by origin
 
 	mu    sync.Mutex
-	known map[string]map[treeHead]bool // by origin, shown to be consistent; owned by mu
+	known map[string]map[int64]tlog.Hash // by origin and size: root that was shown to be consistent; owned by mu
 }
 
 // treeHead is what a log commits to.
@@ -43,7 +44,7 @@ type treeHead struct {
 const maxKnown = 100_000
 
 func newHeads(cfg Config, state *client.State, sources []*source) *heads {
-	h := &heads{cfg: cfg, state: state, sources: map[string]*source{}, known: map[string]map[treeHead]bool{}}
+	h := &heads{cfg: cfg, state: state, sources: map[string]*source{}, known: map[string]map[int64]tlog.Hash{}}
 	for _, s := range sources {
 		h.sources[s.origin] = s
 	}
@@ -69,7 +70,16 @@ func (h *heads) settle(ctx context.Context, items []*item) {
 		byOrigin[c.Origin][head] = append(byOrigin[c.Origin][head], it)
 	}
 	for origin, heads := range byOrigin {
-		run := &settling{heads: h, origin: origin, source: h.sources[origin], errs: map[treeHead]error{}, notes: map[treeHead]string{}}
+		run := &settling{heads: h, origin: origin, source: h.sources[origin], errs: map[treeHead]error{},
+			notes: map[treeHead]string{}}
+		if run.source != nil {
+			run.log = run.source.log
+		}
+		for _, its := range heads {
+			if g := its[0].given; g != nil && g.From != nil {
+				run.log = g.From
+			}
+		}
 		fatal := run.compare(ctx, heads)
 		for head, its := range heads {
 			for _, it := range its {
@@ -94,7 +104,8 @@ func (it *item) checkpoint() (client.Checkpoint, error) {
 	}
 	root, err := hex.DecodeString(it.facts.Log.Root)
 	if err != nil || len(root) != tlog.HashSize {
-		return client.Checkpoint{}, refuse(ErrUnreadable, "Remove the cache directory", "a remembered verdict is damaged")
+		return client.Checkpoint{}, refuse(ErrUnreadable, "Remove the cache directory",
+			"a remembered verdict is damaged")
 	}
 	return client.Checkpoint{Origin: it.facts.Log.Origin, Size: it.facts.Log.Size, Root: tlog.Hash(root)}, nil
 }
@@ -116,6 +127,7 @@ type settling struct {
 	*heads
 	origin string
 	source *source
+	log    *client.Log // to fetch tiles from; nil for none
 	errs   map[treeHead]error
 	notes  map[treeHead]string
 }
@@ -125,58 +137,105 @@ func (s *settling) compare(ctx context.Context, all map[treeHead][]*item) error 
 	if path, err := s.oldEvidence(); err != nil || path != "" {
 		return first(err, forked(s.origin, "it did so before", path))
 	}
-	latest, known, err := s.state.Latest(s.origin)
-	if err != nil {
-		return refuse(fmt.Errorf("%w: %w", ErrState, err), "", "what the log %s showed before is not known: %v", s.origin, err)
+	for range maxRounds {
+		if again, err := s.round(ctx, all); err != nil || !again {
+			return err
+		}
 	}
-	shown := s.load(s.origin)
+	return refuse(ErrState, "Try again", "other processes do not cease to remember checkpoints of the log %s", s.origin)
+}
+
+// maxRounds bounds how often other processes may remember checkpoints during one comparison.
+const maxRounds = 16
+
+// round is one comparison, of all that is not settled yet. It must be made again if another
+// process remembered something meanwhile. Of two processes that remember at the same time,
+// one at least finds the other's checkpoint when it looks again, and compares it.
+func (s *settling) round(ctx context.Context, all map[treeHead][]*item) (again bool, err error) {
+	unknown := func(err error) error {
+		return refuse(fmt.Errorf("%w: %w", ErrState, err), "", "what the log %s showed before is not known: %v",
+			s.origin, err)
+	}
+	sizes, err := s.state.Sizes(s.origin)
+	if err != nil {
+		return false, unknown(err)
+	}
+	var latest client.Checkpoint
+	known := len(sizes) > 0
 	var open []client.Checkpoint
+	for i, size := range sizes {
+		newest := i == len(sizes)-1
+		if _, shown := s.load(s.origin)[size]; shown && !newest {
+			continue
+		}
+		c, err := s.state.At(s.origin, size)
+		switch {
+		case err != nil:
+			return false, unknown(err)
+		case newest:
+			latest = c
+		default:
+			open = append(open, c) // it was remembered, and not compared to the end
+		}
+	}
 	for head, its := range all {
-		if known && shown[head] && head.size <= latest.Size {
+		same := head == treeHead{latest.Size, latest.Root}
+		if s.errs[head] != nil || s.notes[head] != "" || known && (same || head.size < latest.Size && s.shown(head)) {
 			continue
 		}
 		c, err := its[0].signed()
 		if err != nil {
-			return err
+			return false, err
 		}
 		open = append(open, c)
 	}
 	if len(open) == 0 {
-		return nil
+		return false, nil
 	}
 	slices.SortFunc(open, func(a, b client.Checkpoint) int {
 		return cmp.Or(cmp.Compare(a.Size, b.Size), bytes.Compare(a.Root[:], b.Root[:]))
 	})
 	for i := 1; i < len(open); i++ {
-		if open[i-1].Size == open[i].Size {
-			return s.accuse(open[i-1], open[i], nil)
+		if open[i-1].Size == open[i].Size && open[i-1].Root != open[i].Root {
+			return false, s.accuse(open[i-1], open[i], nil)
 		}
 	}
-	if latest, err = s.advance(ctx, latest, known, open[len(open)-1]); err != nil {
-		return err
+	latest, settled, err := s.advance(ctx, latest, known, open[len(open)-1])
+	if err != nil || !settled {
+		return !settled, err
 	}
-	return s.compareOlder(ctx, latest, open)
+	if err := s.compareOlder(ctx, latest, open); err != nil {
+		return false, err
+	}
+	now, err := s.state.Sizes(s.origin)
+	if err != nil {
+		return false, unknown(err)
+	}
+	return slices.ContainsFunc(now, func(n int64) bool { return n != latest.Size && !slices.Contains(sizes, n) }), nil
 }
 
 // advance makes the newest checkpoint the remembered one, if it can be shown to
-// continue that, and returns the one that is remembered then.
-func (s *settling) advance(ctx context.Context, latest client.Checkpoint, known bool, next client.Checkpoint) (client.Checkpoint, error) {
+// continue that, and returns the one that is remembered then. settled is false if
+// another process has remembered one meanwhile.
+func (s *settling) advance(ctx context.Context, latest client.Checkpoint, known bool,
+	next client.Checkpoint) (_ client.Checkpoint, settled bool, err error) {
 	head := treeHead{next.Size, next.Root}
 	switch {
 	case !known:
-		return next, s.observe(next, nil)
+		settled, err = s.observe(next, nil)
+		return next, settled, err
 	case next.Size < latest.Size:
-		return latest, nil
+		return latest, true, nil
 	case next.Size == latest.Size && next.Root != latest.Root:
-		return latest, s.accuse(latest, next, nil)
+		return latest, true, s.accuse(latest, next, nil)
 	case next.Size == latest.Size:
 		s.note(head)
-		return latest, nil
+		return latest, true, nil
 	}
 	if s.cannotAsk(head, next.Size, latest.Size) {
-		return latest, nil
+		return latest, true, nil
 	}
-	tiles := s.source.log.Tiles(next)
+	tiles := s.log.Tiles(next)
 	root, err := tiles.Root(ctx, latest.Size)
 	var proof [][32]byte
 	if err == nil {
@@ -185,28 +244,32 @@ func (s *settling) advance(ctx context.Context, latest client.Checkpoint, known 
 	switch {
 	case err != nil:
 		s.errs[head] = s.unshown(next.Size, latest.Size, err)
-		return latest, nil
+		return latest, true, nil
 	case root != latest.Root:
-		return latest, s.accuse(latest, next, tiles.HashReader(ctx))
+		return latest, true, s.accuse(latest, next, tiles.HashReader(ctx))
 	}
-	return next, s.observe(next, proof)
+	settled, err = s.observe(next, proof)
+	return next, settled, err
 }
 
-// observe has a checkpoint remembered that is shown to be consistent.
-func (s *settling) observe(c client.Checkpoint, proof [][32]byte) error {
+// observe has a checkpoint remembered that is shown to be consistent. It returns false if
+// another process has remembered one meanwhile, with which it must be compared.
+func (s *settling) observe(c client.Checkpoint, proof [][32]byte) (bool, error) {
 	standing, err := s.state.Observe(c, proof)
 	var fork *client.ForkError
 	switch {
 	case errors.As(err, &fork): // another process was faster, with another tree
-		return s.accuse(fork.Old, fork.New, nil)
+		return true, s.accuse(fork.Old, fork.New, nil)
+	case errors.Is(err, client.ErrConsistency): // the proof is from another one
+		return false, nil
 	case err != nil:
-		return refuse(fmt.Errorf("%w: %w", ErrState, err), "", "the checkpoint of %s with %d entries cannot be remembered: %v", s.origin, c.Size, err)
+		return true, refuse(fmt.Errorf("%w: %w", ErrState, err), "", "the checkpoint of %s with %d "+
+			"entries cannot be remembered: %v", s.origin, c.Size, err)
 	case standing == client.Older || standing == client.NewerUnproven:
-		// Another process remembered one in between; the next run compares with it.
-		return nil
+		return false, nil
 	}
 	s.note(treeHead{c.Size, c.Root})
-	return nil
+	return true, nil
 }
 
 // compareOlder shows that the remembered tree continues each smaller one.
@@ -220,21 +283,23 @@ func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, o
 	if len(older) == 0 {
 		return nil
 	}
-	tiles := s.source.log.Tiles(latest)
-	var mu sync.Mutex
-	roots, errs := map[int64]tlog.Hash{}, map[int64]error{}
-	each(inFlight, older, func(c client.Checkpoint) {
-		root, err := tiles.Root(ctx, c.Size)
-		mu.Lock()
-		defer mu.Unlock()
-		roots[c.Size], errs[c.Size] = root, err
-	})
-	for _, c := range older {
+	tiles := s.log.Tiles(latest)
+	roots, errs := make([]tlog.Hash, len(older)), make([]error, len(older))
+	var g errgroup.Group
+	g.SetLimit(inFlight)
+	for i, c := range older {
+		g.Go(func() error {
+			roots[i], errs[i] = tiles.Root(ctx, c.Size)
+			return nil
+		})
+	}
+	g.Wait() // the errors are in errs
+	for i, c := range older {
 		head := treeHead{c.Size, c.Root}
-		switch err := errs[c.Size]; {
-		case err != nil:
-			s.errs[head] = s.unshown(latest.Size, c.Size, err)
-		case roots[c.Size] != c.Root:
+		switch {
+		case errs[i] != nil:
+			s.errs[head] = s.unshown(latest.Size, c.Size, errs[i])
+		case roots[i] != c.Root:
 			return s.accuse(c, latest, tiles.HashReader(ctx))
 		default:
 			s.note(head)
@@ -245,14 +310,15 @@ func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, o
 
 // cannotAsk notes that nothing can be fetched to compare two sizes.
 func (s *settling) cannotAsk(head treeHead, larger, smaller int64) bool {
-	if !s.cfg.Offline && s.source != nil && s.source.log != nil {
+	if !s.cfg.Offline && s.log != nil {
 		return false
 	}
 	why := "nothing is fetched offline"
 	if !s.cfg.Offline {
 		why = "the trust file has no URL of it"
 	}
-	s.notes[head] = fmt.Sprintf("it was not compared whether the tree of %s with %d entries continues the one with %d: %s", s.origin, larger, smaller, why)
+	s.notes[head] = fmt.Sprintf("it was not compared whether the tree of %s with %d entries continues "+
+		"the one with %d: %s", s.origin, larger, smaller, why)
 	return true
 }
 
@@ -271,11 +337,11 @@ func (h *heads) knownPath(origin string) string {
 }
 
 // load reads the noted tree heads. A line that is damaged is one that was not noted.
-func (h *heads) load(origin string) map[treeHead]bool {
+func (h *heads) load(origin string) map[int64]tlog.Hash {
 	if m := h.known[origin]; m != nil {
 		return m
 	}
-	m := map[treeHead]bool{}
+	m := map[int64]tlog.Hash{}
 	h.known[origin] = m
 	f, err := os.Open(h.knownPath(origin))
 	if err != nil {
@@ -287,20 +353,26 @@ func (h *heads) load(origin string) map[treeHead]bool {
 		size, root, _ := strings.Cut(lines.Text(), " ")
 		b, err := hex.DecodeString(root)
 		if i, err2 := strconv.ParseInt(size, 10, 64); err == nil && err2 == nil && len(b) == tlog.HashSize {
-			m[treeHead{i, tlog.Hash(b)}] = true
+			m[i] = tlog.Hash(b)
 		}
 	}
 	return m
+}
+
+// shown says that a tree head was noted.
+func (s *settling) shown(head treeHead) bool {
+	root, ok := s.load(s.origin)[head.size]
+	return ok && root == head.root
 }
 
 // note writes down that a tree head is consistent with the remembered one. Notes
 // save requests: if one cannot be written, nothing is lost.
 func (s *settling) note(head treeHead) {
 	m := s.load(s.origin)
-	if m[head] || len(m) >= maxKnown {
+	if s.shown(head) || len(m) >= maxKnown {
 		return
 	}
-	m[head] = true
+	m[head.size] = head.root
 	path := s.knownPath(s.origin)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return

@@ -1,17 +1,16 @@
 package verdict
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"os"
 
+	"cratelog/cargo/policy"
 	"cratelog/client"
+	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/durable"
 	"cratelog/proofcheck"
 )
 
@@ -31,9 +30,16 @@ type item struct {
 	want    Want
 	verdict *Verdict
 	state   itemState
+	rules   client.Rules
 
-	sum     [sha256.Size]byte // of the .crate as it was hashed
-	hashed  bool
+	given *Given // the one bundle that counts; nil: find one
+
+	sum    [sha256.Size]byte // of the .crate as it was hashed
+	looked bool
+	raw    []byte       // nil: not read, or not held any more
+	crate  *crate.Crate // raw unpacked; likewise
+	disk   error        // what is wrong with what lies on the disk
+
 	next    int       // of candidates
 	tried   []attempt // and failed
 	current candidate
@@ -54,17 +60,27 @@ type attempt struct {
 
 // advance takes an item to proving, holding or decided.
 func (it *item) advance(ctx context.Context, links links) {
-	if !it.hashed {
+	if err := ctx.Err(); err != nil {
+		it.decide(Unchecked, interrupted(err))
+		return
+	}
+	defer it.drop()
+	if !it.looked {
 		// The name becomes part of paths and addresses.
 		if err := errors.Join(entry.CheckName(it.want.Name), entry.CheckVersion(it.want.Version)); err != nil {
-			it.decide(Unchecked, refuse(ErrUnreadable, "Look at the lock file", "%q %q is no crate: %v", it.want.Name, it.want.Version, err))
+			it.decide(Unchecked, refuse(ErrUnreadable, "Look at the lock file", "%q %q is no crate: %v",
+				it.want.Name, it.want.Version, err))
 			return
 		}
-		if status, err := it.hash(); err != nil {
+		if status, err := it.look(); err != nil {
 			it.decide(status, err)
 			return
 		}
-		it.hashed = true
+		it.looked = true
+		if it.want.Demand.Status != policy.Required {
+			it.state = decided
+			return
+		}
 	}
 	for it.state = seeking; it.state == seeking; {
 		if err := ctx.Err(); err != nil {
@@ -86,90 +102,123 @@ func (it *item) advance(ctx context.Context, links links) {
 	}
 }
 
-// hash reads the .crate and compares it with the lock file.
-func (it *item) hash() (Status, error) {
-	w := it.want
+// drop lets go of the .crate: a lock file has hundreds. It is read again if the next
+// bundle must be tried.
+func (it *item) drop() {
+	if it.want.Raw == nil {
+		it.raw = nil
+	}
+	it.crate = nil
+}
+
+// load reads the .crate if it is not held. It must not change in between.
+func (it *item) load() error {
+	if it.raw != nil || it.crate != nil {
+		return nil
+	}
+	raw, err := durable.Read(it.want.Path, limits.Compressed)
+	if err != nil {
+		return err
+	}
+	if sha256.Sum256(raw) != it.sum {
+		return errors.New("it changed while it was read")
+	}
+	it.raw = raw
+	return nil
+}
+
+// unpack unpacks the .crate that is held.
+func (it *item) unpack(name, version string) (*crate.Crate, error) {
+	if it.crate != nil {
+		return it.crate, nil
+	}
+	var err error
+	it.crate, err = crate.ReadHashed(it.raw, it.sum, name, version, limits)
+	return it.crate, err
+}
+
+// look reads the .crate and compares it with the lock file, and what is unpacked with it.
+func (it *item) look() (Status, error) {
+	w := &it.want
 	it.c.slots <- struct{}{}
 	defer func() { <-it.c.slots }()
-	switch {
-	case w.Raw != nil:
-		it.sum = sha256.Sum256(w.Raw)
-	case w.Path == "":
-		return Unchecked, notDownloaded(w)
-	default:
-		f, err := os.Open(w.Path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return Unchecked, notDownloaded(w)
+	if w.Raw != nil {
+		it.raw, it.sum = w.Raw, sha256.Sum256(w.Raw)
+		if int64(len(w.Raw)) > limits.Compressed {
+			return Violation, tooLarge(w.place())
 		}
-		if err != nil {
-			return Unchecked, unreadable(w, err)
+		if w.Checksum != ([sha256.Size]byte{}) && it.sum != w.Checksum {
+			return Violation, &client.Error{Reason: client.ErrSubject, What: differs(w.place(), it.sum, w.Checksum)}
 		}
-		defer f.Close()
-		h := sha256.New()
-		n, err := io.Copy(h, io.LimitReader(f, limits.Compressed+1))
-		if err != nil {
-			return Unchecked, unreadable(w, err)
-		}
-		if n > limits.Compressed {
-			return Violation, &client.Error{Reason: client.ErrFiles, What: fmt.Sprintf("%s has more than %d bytes, the most that is read", w.Path, limits.Compressed)}
-		}
-		it.sum = [sha256.Size]byte(h.Sum(nil))
+		return 0, nil
 	}
-	if w.Checksum != ([sha256.Size]byte{}) && it.sum != w.Checksum {
-		return Violation, &client.Error{Reason: client.ErrSubject, What: fmt.Sprintf("%s has SHA-256 %x, the lock file says %x", w.place(), it.sum, w.Checksum)}
+	if status, err := it.readArchives(); err != nil {
+		return status, err
+	}
+	if it.disk == nil {
+		it.disk = it.compareSources()
+	}
+	switch {
+	case it.raw != nil || w.Demand.Status != policy.Required:
+		return 0, nil
+	case it.disk != nil:
+		return diskVerdict(it.disk)
+	}
+	return Unchecked, notDownloaded(*w)
+}
+
+// readArchives reads all files that may be the .crate: all must be.
+func (it *item) readArchives() (Status, error) {
+	w := &it.want
+	if w.Path == "" {
+		return 0, nil
+	}
+	for _, path := range append([]string{w.Path}, w.Copies...) {
+		raw, err := durable.Read(path, limits.Compressed)
+		sum := sha256.Sum256(raw)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, durable.ErrTooLarge):
+			return Violation, tooLarge(path)
+		case err != nil:
+			it.disk = errors.Join(it.disk, unreadable(path, err))
+		case w.Checksum != ([sha256.Size]byte{}) && sum != w.Checksum:
+			it.disk = errors.Join(it.disk, &alteredError{path, w.Checksum, sum})
+		case it.raw == nil:
+			it.raw, it.sum, w.Path = raw, sum, path
+		}
 	}
 	return 0, nil
-}
-
-// place names the .crate for people.
-func (w Want) place() string {
-	if w.Path != "" && w.Raw == nil {
-		return w.Path
-	}
-	return fmt.Sprintf("the .crate of %s %s", w.Name, w.Version)
-}
-
-// raw returns the bytes of the .crate. They may have changed since hash.
-func (it *item) raw() ([]byte, error) {
-	if it.want.Raw != nil {
-		return it.want.Raw, nil
-	}
-	f, err := os.Open(it.want.Path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var b bytes.Buffer
-	if info, err := f.Stat(); err == nil && info.Size() <= limits.Compressed {
-		b.Grow(int(info.Size()) + bytes.MinRead)
-	}
-	_, err = io.Copy(&b, io.LimitReader(f, limits.Compressed+1))
-	return b.Bytes(), err
 }
 
 // verify checks everything of a bundle but its proof, or finds that this was done
 // before. If it fails, the item goes on seeking.
 func (it *item) verify(bundle []byte) {
-	rules := it.c.cfg.Policy.Rules(it.want.Name, it.want.Version, it.c.cfg.Now())
-	it.bundle, it.key = bundle, it.c.memoKey(it, rules)
-	if it.facts = it.c.remembered(it, rules); it.facts != nil {
-		it.state = holding
-		return
+	it.bundle = bundle
+	if it.given == nil {
+		it.key = it.c.memoKey(it, it.rules)
+		if it.facts = it.c.remembered(it, it.rules); it.facts != nil {
+			it.state = holding
+			return
+		}
 	}
 	it.c.slots <- struct{}{}
 	defer func() { <-it.c.slots }()
-	raw, err := it.raw()
-	if err != nil {
-		it.decide(Unchecked, unreadable(it.want, err))
-		return
-	}
 	pv := &collector{proofs: it.c.proofs}
-	r, err := client.Verify(raw, bundle, it.current.source.trust.Policy, pv, rules)
+	trust := it.current.source.trust.Policy
+	var r *client.Result
+	var err error
+	if it.given != nil && it.crate == nil {
+		r, err = client.VerifyBundle(bundle, trust, pv, it.rules)
+	} else if err = it.load(); err != nil {
+		it.decide(Unchecked, unreadable(it.want.place(), err))
+		return
+	} else {
+		r, err = client.VerifyCrate(it.sum, it.unpack, bundle, trust, pv, it.rules)
+	}
 	switch {
 	case err != nil:
 		it.reject(err)
-	case r.SHA256 != it.sum:
-		it.decide(Unchecked, unreadable(it.want, errors.New("it changed while it was read")))
 	case pv.entry == nil || pv.entry != r.Entry:
 		// It cannot happen, and must not pass if it does.
 		it.reject(&client.Error{Reason: client.ErrProof, What: "the proof was not looked at"})
@@ -276,9 +325,13 @@ func (it *item) release() {
 		return
 	}
 	it.state = decided
+	it.verdict.Status = Verified
+	if it.given != nil {
+		return
+	}
 	if it.facts == nil {
 		it.facts = it.c.newFacts(it.result)
 		it.c.keep(it)
 	}
-	it.verdict.Status, it.verdict.Facts = Verified, it.facts
+	it.verdict.Facts = it.facts
 }

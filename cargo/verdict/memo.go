@@ -14,6 +14,7 @@ import (
 
 	"cratelog/cargo/policy"
 	"cratelog/client"
+	"cratelog/internal/durable"
 )
 
 // memoDomain names this form of memos, and this way to verify. Change it when
@@ -81,7 +82,8 @@ func (c *Checker) memoKey(it *item, r client.Rules) [sha256.Size]byte {
 	d.add(it.sum[:])
 	d.add(bundle[:])
 	d.add([]byte(it.current.source.origin))
-	d.add(fmt.Appendf(nil, "%q %q %v %v %v %q", r.Name, r.Version, r.MaxAge, r.AllowNoWitnesses, limits, r.AllowUnproven))
+	d.add(fmt.Appendf(nil, "%q %q %v %v %v %q", r.Name, r.Version, r.MaxAge, r.AllowNoWitnesses, limits,
+		r.AllowUnproven))
 	return d.sum()
 }
 
@@ -93,7 +95,7 @@ func (c *Checker) memoPath(w Want) string {
 // remembered returns what was found when the item's bundle was verified before, or
 // nil. Any doubt is a no.
 func (c *Checker) remembered(it *item, r client.Rules) *Facts {
-	b, err := readBounded(c.memoPath(it.want), maxMemo)
+	b, err := durable.Read(c.memoPath(it.want), maxMemo)
 	if err != nil {
 		return nil
 	}
@@ -119,14 +121,14 @@ func (c *Checker) remembered(it *item, r client.Rules) *Facts {
 // it cannot be written, the verdict stands.
 func (c *Checker) keep(it *item) {
 	if !it.current.cached {
-		if err := replace(it.current.source.bundlePath(it.want), it.bundle); err != nil {
+		if err := durable.WriteCache(it.current.source.bundlePath(it.want), it.bundle); err != nil {
 			c.cfg.Log.Warn("cannot keep a bundle", "err", err)
 		}
 	}
 	body, err := json.Marshal(memo{hex.EncodeToString(it.key[:]), c.cfg.Now(), it.facts})
 	if err == nil {
 		sum := sha256.Sum256(body)
-		err = replace(c.memoPath(it.want), fmt.Appendf(nil, "%x\n%s", sum, body))
+		err = durable.WriteCache(c.memoPath(it.want), fmt.Appendf(nil, "%x\n%s", sum, body))
 	}
 	if err != nil {
 		c.cfg.Log.Warn("cannot keep a verdict", "err", err)

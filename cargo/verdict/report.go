@@ -17,7 +17,7 @@ type Facts struct {
 	Path        string   `json:"path"`   // of the package in the repository, "" for its root
 	Coverage    Coverage `json:"coverage"`
 	Program     string   `json:"program"`     // id, hex
-	Development bool     `json:"development"` // its key is UNSAFE: anybody can forge
+	Development bool     `json:"development"` // its key is UNSAFE: anyone can forge
 	Trailing    int      `json:"trailing"`    // bytes after the archive, which nothing reads
 	Log         Logged   `json:"log"`
 }

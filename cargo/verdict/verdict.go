@@ -1,11 +1,11 @@
-// Package verdict decides about the crates of a lock file: it finds the bundle of
-// each, verifies all of them under the reader's policy, compares what their logs
-// show with what they showed before, and says in the words of people what came
-// out.
+// Package verdict is the engine of everything that believes a bundle: it verifies bundles
+// under the reader's policy, compares what their logs show with what they showed before,
+// and explains the outcome. All and Crate find the bundle of a crate; Bundle is given one.
 //
 // # Order
 //
-// A .crate is hashed and compared with the lock file. Then come its bundles: those
+// A .crate is hashed, once, and compared with the lock file, and what cargo unpacked is
+// compared with the .crate. Then come its bundles: those
 // in the cache, then those of each log of the trust files that has a URL, until one
 // verifies. So a cached bundle that is broken or too old is replaced. Proofs are
 // collected and checked in one batch; then the checkpoints are compared with the
@@ -14,10 +14,10 @@
 // # What is kept
 //
 // In the cache directory: bundles, and verdicts, each under a key that covers
-// everything that it rests on but the time (see memo). Whoever can write there can
-// make a reader believe anything; but he can write to cargo's home as well, and
-// change what is compiled. Nothing there is needed: what is damaged or missing is
-// fetched and computed again.
+// everything that it rests on but the time (see memo), and how compared sources looked.
+// Whoever can write there can make a reader believe anything; but they can write to
+// cargo's home as well, and change what is compiled. Nothing there is needed: what is
+// damaged or missing is fetched and computed again.
 //
 // In the state directory: the newest checkpoint of each log (client.State), the tree
 // heads that were shown to be consistent with it, and evidence. It must be kept.
@@ -35,6 +35,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/crate"
@@ -46,21 +48,23 @@ const (
 	requestTimeout = 30 * time.Second
 )
 
-// Config says how to verify. Policy, Cache and State are required.
+// Config says how to verify. Policy is required.
 type Config struct {
 	Policy *policy.Policy
 
-	Cache string // directory for bundles and verdicts; made if it is missing
-	State string // directory for checkpoints and evidence; made if it is missing
+	// Directories, made if they are missing: for bundles and verdicts, and for
+	// checkpoints and evidence. Both "": those of Dirs.
+	Cache, State string
 
 	Offline bool // use only what is in the cache
+	Rehash  bool // compare all sources, also those that look as they did when they were compared
 
 	HTTP      *http.Client // nil: one with timeouts
 	UserAgent string       // "" for the client's
 	Jobs      int          // crates that are read at a time; 0 for the number of cores
 
 	Now func() time.Time // nil for the clock
-	Log *slog.Logger     // nil: nothing is said
+	Log *slog.Logger     // nil: says nothing
 }
 
 // A Checker verifies crates. It is safe for concurrent use.
@@ -71,11 +75,17 @@ type Checker struct {
 	sources     []*source
 	fingerprint [32]byte // of everything that all verdicts rest on
 	slots       chan struct{}
+	stamps      func() *stamps
 	heads       *heads
 }
 
 // New returns a checker for a policy.
-func New(cfg Config) (*Checker, error) {
+func New(cfg Config) (_ *Checker, err error) {
+	if cfg.Cache == "" && cfg.State == "" {
+		if cfg.Cache, cfg.State, err = Dirs(); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Policy == nil || cfg.Cache == "" || cfg.State == "" {
 		return nil, errors.New("verdict: a policy, a cache directory and a state directory are needed")
 	}
@@ -102,7 +112,8 @@ func New(cfg Config) (*Checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checker{cfg: cfg, slots: make(chan struct{}, cfg.Jobs)}
+	c := &Checker{cfg: cfg, slots: make(chan struct{}, cfg.Jobs),
+		stamps: sync.OnceValue(func() *stamps { return openStamps(cfg.Cache, cfg.Rehash) })}
 	if c.proofs, err = proofcheck.New(cfg.Policy.Programs); err != nil {
 		return nil, err
 	}
@@ -142,7 +153,11 @@ type Want struct {
 	Raw  []byte
 	Path string
 
-	// Demand is what the policy wants; only a Required crate is looked at.
+	// What else cargo may build from: other copies of the .crate, and unpacked sources.
+	// All must be what the lock file names, also if no proof is required.
+	Copies, Sources []string
+
+	// Demand is what the policy wants; only a Required crate must be proven.
 	Demand policy.Demand
 }
 
@@ -153,7 +168,7 @@ const (
 	Unchecked Status = iota // it could not be checked: do not use it, and find out why
 	Verified                // it is as the policy asks
 	Violation               // it is not: do not use it
-	NotAsked                // nobody asked
+	NotAsked                // no one asked
 	Excepted                // the policy makes an exception
 )
 
@@ -175,8 +190,7 @@ type Verdict struct {
 	Notes  []string // sentences that do not change the status
 }
 
-// Refuse makes a violation, or something unchecked, of a verdict: for what a caller
-// finds himself. It takes the facts away.
+// Refuse makes a violation, or something unchecked, of a verdict. It takes the facts away.
 func (v *Verdict) Refuse(s Status, err error) { v.Status, v.Err, v.Facts = s, err, nil }
 
 // All decides about many crates and returns one verdict for each, in their order.
@@ -189,33 +203,76 @@ func (c *Checker) All(ctx context.Context, wants []Want, progress func(done, tot
 		out[i].Want = w
 		switch w.Demand.Status {
 		case policy.Required:
-			items = append(items, &item{c: c, want: w, verdict: &out[i]})
 		case policy.Excepted:
 			out[i].Status = Excepted
 		default:
 			out[i].Status = NotAsked
+		}
+		if out[i].Status == Unchecked || w.Path != "" || len(w.Sources) > 0 {
+			items = append(items, c.newItem(w, &out[i]))
 		}
 	}
 	c.run(ctx, items, progress)
 	return out
 }
 
-// Crate decides about one crate of which the bytes are at hand, whatever the policy
-// demands of it. sum is the checksum of the index or lock file; zero for none. The
-// error is a *Error.
+func (c *Checker) newItem(w Want, v *Verdict) *item {
+	return &item{c: c, want: w, verdict: v, rules: c.cfg.Policy.Rules(w.Name, w.Version, c.cfg.Now())}
+}
+
+// Crate decides about one crate by its bytes, whatever the policy demands of it. sum is the
+// checksum of the index or lock file; zero for none. The error is a *Error.
 func (c *Checker) Crate(ctx context.Context, name, version string, sum [32]byte, raw []byte) (*Facts, error) {
 	var v Verdict
-	it := &item{c: c, want: Want{Name: name, Version: version, Checksum: sum, Raw: raw}, verdict: &v}
+	it := c.newItem(Want{Name: name, Version: version, Checksum: sum, Raw: raw}, &v)
+	it.want.Demand.Status = policy.Required
 	if raw == nil {
 		it.want.Raw = []byte{}
 	}
 	c.run(ctx, []*item{it}, nil)
-	if v.Status != Verified {
-		e := Explain(v.Err)
-		e.Status = v.Status
-		return nil, e
+	return v.Facts, v.explained()
+}
+
+// explained returns why a crate is not verified, as a *Error; nil if it is.
+func (v *Verdict) explained() error {
+	if v.Status == Verified {
+		return nil
 	}
-	return v.Facts, nil
+	e := Explain(v.Err)
+	e.Status = v.Status
+	return e
+}
+
+// Given is a bundle that Checker.Bundle does not have to find.
+type Given struct {
+	Bundle []byte
+	Crate  *crate.Crate // what it must be about; nil: only what the bundle shows by itself
+	Rules  client.Rules // with the name and version that are wanted
+	From   *client.Log  // that it was fetched from; nil: the one of the trust file
+}
+
+// Bundle decides about one bundle. The error is a *Error; notes are sentences that do not
+// change the outcome. Neither cached bundles nor cached verdicts count.
+func (c *Checker) Bundle(ctx context.Context, g Given) (r *client.Result, notes []string, err error) {
+	var v Verdict
+	it := &item{c: c, verdict: &v, given: &g, rules: g.Rules, crate: g.Crate, want: Want{Name: g.Rules.Name,
+		Version: g.Rules.Version}}
+	if g.Crate != nil {
+		it.sum = g.Crate.SHA256
+	}
+	if it.current.source = c.sourceOf(g.Bundle); it.current.source == nil {
+		it.decide(Unchecked, noLog(c.cfg.Policy))
+		return nil, nil, v.explained()
+	}
+	it.verify(g.Bundle)
+	c.checkProofs([]*item{it})
+	if it.state == holding {
+		c.heads.settle(ctx, []*item{it})
+		it.release()
+	} else if it.state == seeking {
+		it.decide(Violation, it.tried[0].err)
+	}
+	return it.result, v.Notes, v.explained()
 }
 
 // run decides about items and fills their verdicts. Each round takes every item to
@@ -227,14 +284,21 @@ func (c *Checker) run(ctx context.Context, items []*item, progress func(done, to
 	for open := items; len(open) > 0; {
 		var mu sync.Mutex
 		done := len(items) - len(open)
-		each(inFlight, open, func(it *item) {
-			it.advance(ctx, links)
-			if mu.Lock(); progress != nil && it.state != proving {
-				done++
-				progress(done, len(items))
-			}
-			mu.Unlock()
-		})
+		var g errgroup.Group
+		g.SetLimit(inFlight)
+		for _, it := range open {
+			g.Go(func() error {
+				it.advance(ctx, links)
+				mu.Lock()
+				defer mu.Unlock()
+				if progress != nil && it.state != proving {
+					done++
+					progress(done, len(items))
+				}
+				return nil
+			})
+		}
+		g.Wait() // there are no errors
 		c.checkProofs(open)
 		var again []*item
 		for _, it := range open {
@@ -254,24 +318,12 @@ func (c *Checker) run(ctx context.Context, items []*item, progress func(done, to
 	for _, it := range accepted {
 		it.release()
 	}
-}
-
-// each calls f for all items, on at most n goroutines.
-func each[T any](n int, items []T, f func(T)) {
-	work := make(chan T)
-	var wg sync.WaitGroup
-	for range min(n, len(items)) {
-		wg.Go(func() {
-			for it := range work {
-				f(it)
-			}
-		})
-	}
 	for _, it := range items {
-		work <- it
+		it.verdict.Path = it.want.Path // of the one that was read
+		if it.disk != nil && it.verdict.Status != Violation {
+			it.verdict.Refuse(diskVerdict(it.disk))
+		}
 	}
-	close(work)
-	wg.Wait()
 }
 
 // maxProofs is how many proofs are remembered to hold.

@@ -166,7 +166,7 @@ func TestWhatIsNotVerifiedIsNamed(t *testing.T) {
 		{Want{Name: "x", Version: "1.0.0", Path: p.dir, Demand: required("x", "1.0.0")}, Unchecked, "unreadable", []string{p.dir + " cannot be read: "}},
 		{Want{Name: "../x", Version: "1.0.0", Raw: raw, Demand: required("x", "1.0.0")}, Unchecked, "unreadable", []string{`"../x" "1.0.0" is no crate: `, "Look at the lock file."}},
 		{Want{Name: "x", Version: "../../1", Raw: raw, Demand: required("x", "1.0.0")}, Unchecked, "unreadable", nil},
-		{changed, Violation, "another-crate", []string{changed.Path + " has SHA-256 ", ", the lock file says ", "Do not use the .crate. Download it again"}},
+		{changed, Violation, "source-tampered", []string{changed.Path + " has SHA-256 ", ", the lock file says ", "cargo will download it again"}},
 		{big, Violation, "files", []string{"more than 67108864 bytes"}},
 		{other, Violation, "another-crate", []string{"the entry is about hello-proof 0.1.0 with SHA-256 "}},
 	} {
@@ -467,7 +467,7 @@ func TestAllReportsProgressAndKeepsTheOrder(t *testing.T) {
 		}
 		last, total = done, n
 	})
-	if last != 4 || total != 4 {
+	if last != 5 || total != 5 {
 		t.Errorf("progress ended at %d of %d", last, total)
 	}
 	for i, v := range vs {

@@ -9,6 +9,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
+	"cratelog/internal/outcome"
 )
 
 // believe are the options that say whom to believe about what. Every verb that
@@ -19,13 +20,18 @@ type believe struct {
 	programs    []string
 	development bool
 	offline     bool
+	rehash      bool // of a verb's own option
 }
 
 func (b *believe) register(fs *flag.FlagSet) {
-	fs.StringVar(&b.policy, "policy", "", "`FILE` that says what must be proven and whom to believe (default: the nearest zkp.toml)")
-	fs.Func("trust", "`FILE` of logs and witnesses to believe, a C2SP tlog-policy, instead of those that the policy names; may be repeated", appendTo(&b.trust))
-	fs.Func("program", "`FILE` of a program to accept beside those that ship, instead of those that the policy names; may be repeated", appendTo(&b.programs))
-	fs.BoolVar(&b.development, "development", false, "accept proofs made with UNSAFE development keys, which anybody can forge")
+	fs.StringVar(&b.policy, "policy", "", "`FILE` that says what must be proven and whom to believe "+
+		"(default: the nearest zkp.toml)")
+	fs.Func("trust", "`FILE` of logs and witnesses to believe, a C2SP tlog-policy, instead of those "+
+		"that the policy names; may be repeated", appendTo(&b.trust))
+	fs.Func("program", "`FILE` of a program to accept beside those that ship, instead of those that the "+
+		"policy names; may be repeated", appendTo(&b.programs))
+	fs.BoolVar(&b.development, "development", false, "accept proofs made with UNSAFE development keys, "+
+		"which anybody can forge")
 	fs.BoolVar(&b.offline, "offline", false, "use only what is on this disk")
 }
 
@@ -60,26 +66,29 @@ func policyError(err error) error {
 	if errors.As(err, &path) {
 		return err
 	}
-	return usageError(err.Error())
+	return outcome.Misuse(err)
 }
 
 // checker returns the engine that verifies under a policy.
 func (b *believe) checker(p *policy.Policy) (*verdict.Checker, error) {
-	cache, state, err := verdict.Dirs()
-	if err != nil {
-		return nil, err
-	}
-	return verdict.New(verdict.Config{Policy: p, Offline: b.offline, UserAgent: userAgent,
-		Cache: cache, State: state})
+	cfg := b.config()
+	cfg.Policy = p
+	return verdict.New(cfg)
 }
 
-// errNoTrust is said by every verb that would have to believe somebody.
+// config is the engine's, but for the policy.
+func (b *believe) config() verdict.Config {
+	return verdict.Config{Offline: b.offline, Rehash: b.rehash, UserAgent: userAgent}
+}
+
+// errNoTrust is the error of every verb that has no log to believe.
 func errNoTrust(p *policy.Policy) error {
 	where := "name its file with --trust"
 	if p.TrustDir != "" {
 		where += ", or put it into " + p.TrustDir
 	}
-	return usageError("no log is trusted: which logs and witnesses to believe is yours to say; get a log's policy file from somebody you trust and " + where)
+	return outcome.Usagef("no log is trusted: which logs and witnesses to believe is yours to say; "+
+		"get a log's trust file from somebody you trust and %s", where)
 }
 
 // workspace loads the workspace that a manifest path, or else the working directory,

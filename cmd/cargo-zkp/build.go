@@ -148,7 +148,7 @@ func (c *call) run(ctx context.Context, sh *shell) error {
 	c.settings.believe.offline = c.offline
 	var flags []string
 	stop := func() error { return nil }
-	var j *judge
+	var j *verdict.Judge
 	if c.offline {
 		flags = c.offlineFlags(ctx, ws)
 	} else if flags, j, stop, err = c.serve(ctx); err != nil {
@@ -157,7 +157,7 @@ func (c *call) run(ctx context.Context, sh *shell) error {
 	err = c.updateLock(ctx, ws, flags)
 	if err == nil {
 		if j != nil {
-			j.refresh() // of the lock file as it is now
+			j.Refresh() // of the lock file as it is now
 		}
 		err = c.verifyPresent(ctx, sh, ws, flags)
 	}
@@ -169,7 +169,7 @@ func (c *call) run(ctx context.Context, sh *shell) error {
 
 // serve finds or starts a proxy, and returns cargo's options for it. judge is nil if
 // another process judges.
-func (c *call) serve(ctx context.Context) (flags []string, j *judge, stop func() error, err error) {
+func (c *call) serve(ctx context.Context) (flags []string, j *verdict.Judge, stop func() error, err error) {
 	want, dir, err := c.settings.identity(ctx)
 	if err != nil {
 		return nil, nil, nil, err
@@ -280,35 +280,20 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 	} else if err != nil {
 		return err
 	}
-	if k.required() > 0 && len(k.policy.Trust) == 0 {
-		return outcome.Usagef("%s", strings.ReplaceAll(errNoTrust(k.policy).Error(), "--trust", "--zkp-trust"))
+	if k.Required() > 0 && len(k.Policy.Trust) == 0 {
+		return outcome.Usagef("%s", strings.ReplaceAll(errNoTrust(k.Policy).Error(), "--trust", "--zkp-trust"))
 	}
-	begin := time.Now()
-	cache, _, err := verdict.Dirs()
-	if err != nil {
+	if err := c.look(ctx, k, ws, flags); err != nil {
 		return err
 	}
-	st := openStamps(cache, c.lock.rehash)
-	if err := c.look(ctx, k, st, ws, flags); err != nil {
+	b.rehash = c.lock.rehash
+	if err := k.check(ctx, sh, b, nil); err != nil {
 		return err
 	}
-	checker, err := b.checker(k.policy)
-	if err != nil {
-		return err
-	}
-	k.verdicts = checker.All(ctx, k.wants(), nil)
-	k.judgeDisk()
-	k.took = time.Since(begin)
-	if err := st.save(); err != nil {
-		sh.warn("what was compared will be compared again next time: %v", err)
-	}
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case k.worst() != verdict.Verified:
+	if k.worst() != verdict.Verified {
 		return k.report(sh, "human")
 	}
-	for _, u := range k.demands.Unmatched {
+	for _, u := range k.Unmatched {
 		sh.warn("%s", u)
 	}
 	return nil // cargo reports the rest
@@ -316,38 +301,28 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 
 // look finds what cargo has of the lock file's packages. What must be proven and comes
 // from a registry that no proxy stands before is downloaded now: that compiles nothing.
-func (c *call) look(ctx context.Context, k *lockCheck, st *stamps, ws *cargo.Workspace, flags []string) error {
+func (c *call) look(ctx context.Context, k *lockCheck, ws *cargo.Workspace, flags []string) error {
 	home, err := cargo.Home()
 	if err != nil {
 		return err
 	}
-	k.disk = lookOnDisk(ctx, home, k.packages, st)
-	aside := slices.ContainsFunc(k.missing(), func(i int) bool {
-		index, _ := k.packages[i].Registry()
+	if err := k.Locate(home); err != nil {
+		return err
+	}
+	aside := slices.ContainsFunc(k.Missing(false), func(p cargo.Package) bool {
+		index, _ := p.Registry()
 		return !cargo.IsDefault(index)
 	})
 	if aside && !c.offline {
 		if err := c.quietly(ctx, ws, flags, "fetch", "--locked"); err != nil {
 			return err
 		}
-		k.disk = lookOnDisk(ctx, home, k.packages, st)
-	}
-	k.keepPresent()
-	return nil
-}
-
-// keepPresent forgets the packages of which cargo has nothing: if it wants them, it will
-// have to download them.
-func (k *lockCheck) keepPresent() {
-	n := 0
-	for i, d := range k.disk {
-		if d.path == "" && d.err == nil && len(d.sources) == 0 {
-			continue
+		if err := k.Locate(home); err != nil {
+			return err
 		}
-		k.packages[n], k.disk[n], k.demands.Demands[n] = k.packages[i], d, k.demands.Demands[i]
-		n++
 	}
-	k.packages, k.disk, k.demands.Demands = k.packages[:n], k.disk[:n], k.demands.Demands[:n]
+	k.KeepPresent()
+	return nil
 }
 
 // cargo runs the call itself. The lock file is up to date, and cargo is held to it.

@@ -14,6 +14,7 @@ import (
 
 	"cratelog/cargo/verdict"
 	"cratelog/client"
+	"cratelog/internal/outcome"
 )
 
 // gossip shows a monitor what the logs showed to this machine. If they showed somebody
@@ -29,10 +30,10 @@ others another history, the monitor then has both. It learns nothing of your cra
 	}
 	base, err := url.Parse(monitor)
 	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
-		return usageError(fmt.Sprintf("%q is not the http or https URL of a monitor", monitor))
+		return outcome.Usagef("%q is not the http or https URL of a monitor", monitor)
 	}
 	if b.offline {
-		return usageError("gossip cannot be --offline")
+		return outcome.Usagef("gossip cannot be --offline")
 	}
 	ws, _ := workspace("") // outside of workspaces the user's own policy counts
 	p, err := b.load(ws)
@@ -103,10 +104,12 @@ func sendGossip(ctx context.Context, sh *shell, to string, c client.Checkpoint) 
 	case resp.StatusCode != http.StatusOK:
 		return fmt.Errorf("%s answered %s: %s", to, resp.Status, message)
 	case answer.Verdict == "inconsistent":
-		return violation{fmt.Errorf("the log %s showed this machine another history than it showed the monitor: %s\ndo not use this log until you know why; the monitor keeps the evidence", c.Origin, message)}
+		return outcome.Refusef("the log %s showed this machine another history than it showed the "+
+			"monitor: %s\ndo not use this log until you know why; the monitor keeps the evidence", c.Origin, message)
 	case answer.Verdict == "consistent", answer.Verdict == "pending":
 		sh.status("Gossiped", "%s, %d entries: %s: %s", c.Origin, c.Size, answer.Verdict, message)
 		return nil
 	}
-	return fmt.Errorf("%s answered with the verdict %q, which is none", to, answer.Verdict[:min(len(answer.Verdict), 100)])
+	return fmt.Errorf("%s answered with the verdict %q, which is none", to, answer.Verdict[:min(len(answer.Verdict),
+		100)])
 }

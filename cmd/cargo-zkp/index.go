@@ -37,7 +37,8 @@ func realIndex(ctx context.Context, named, dir, home string) (string, error) {
 		return "", err
 	case source.Because != "" && source.Name == proxyName: // installed
 	case source.Because != "" && source.Kind != "registry":
-		return "", fmt.Errorf("%s has cargo take its crates from a %s, %s: there is nothing for a proxy to ask\ncheck those crates with \"cargo zkp verify\"", source.Because, source.Kind, source.At)
+		return "", fmt.Errorf("%s has cargo take its crates from a %s, %s: there is nothing for a proxy "+
+			"to ask\ncheck those crates with \"cargo zkp verify\"", source.Because, source.Kind, source.At)
 	case source.At != "":
 		return registry.SparseURL(source.At)
 	}
@@ -80,11 +81,13 @@ func askCargo(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	cmd := exec.CommandContext(ctx, cargoBin(), "--config", "net.retry=0", "--config", fmt.Sprintf("http.proxy=%q", "http://"+l.Addr().String()), "info", "a", "--registry", cargo.DefaultSource)
+	cmd := exec.CommandContext(ctx, cargoBin(), "--config", "net.retry=0", "--config", fmt.Sprintf("http.proxy=%q",
+		"http://"+l.Addr().String()), "info", "a", "--registry", cargo.DefaultSource)
 	cmd.Dir = dir
 	for _, v := range os.Environ() {
 		name, _, _ := strings.Cut(v, "=")
-		if name = strings.ToUpper(name); name != "NO_PROXY" && !strings.HasPrefix(name, "CARGO_REGISTR") && name != "CARGO_HOME" {
+		if name = strings.ToUpper(name); name != "NO_PROXY" && !strings.HasPrefix(name, "CARGO_REGISTR") &&
+			name != "CARGO_HOME" {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}

@@ -3,19 +3,22 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
+	"cratelog/cargo/verdict"
+	"cratelog/internal/outcome"
 )
 
 // initPolicy writes a commented zkp.toml beside the workspace's Cargo.toml.
 func initPolicy(_ context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "init", "", "Write a commented zkp.toml beside the workspace's Cargo.toml; as it stands it changes nothing.")
-	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml (default: the nearest)")
+	fs := newFlags(sh, "init", "", "Write a commented zkp.toml beside the workspace's Cargo.toml; as it "+
+		"stands it changes nothing.")
+	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml "+
+		"(default: the nearest)")
 	if _, err := parseUpTo(0, fs, args, ""); err != nil {
 		return err
 	}
@@ -26,7 +29,7 @@ func initPolicy(_ context.Context, sh *shell, args []string) error {
 	path := filepath.Join(ws.Root, policy.FileName)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if errors.Is(err, os.ErrExist) {
-		return violation{fmt.Errorf("%s is there already, and stays as it is", path)}
+		return outcome.Refusef("%s is there already, and stays as it is", path)
 	}
 	if err != nil {
 		return err
@@ -42,7 +45,7 @@ func initPolicy(_ context.Context, sh *shell, args []string) error {
 // policyVerb is "policy check".
 func policyVerb(ctx context.Context, sh *shell, args []string) error {
 	if len(args) == 0 || args[0] != "check" && args[0] != "--help" && args[0] != "-h" {
-		return usageError("the only policy verb is check: cargo zkp policy check [FILE]")
+		return outcome.Usagef("the only policy verb is check: cargo zkp policy check [FILE]")
 	}
 	if args[0] == "check" {
 		args = args[1:]
@@ -51,8 +54,10 @@ func policyVerb(ctx context.Context, sh *shell, args []string) error {
 }
 
 func policyCheck(_ context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "policy check", "[FILE]", "Look for mistakes in a zkp.toml (default: the nearest one) and in the files that it names.")
-	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml (default: the nearest)")
+	fs := newFlags(sh, "policy check", "[FILE]", "Look for mistakes in a zkp.toml (default: the nearest "+
+		"one) and in the files that it names.")
+	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml "+
+		"(default: the nearest)")
 	files, err := parseUpTo(1, fs, args, "FILE")
 	if err != nil {
 		return err
@@ -83,7 +88,8 @@ func policyCheck(_ context.Context, sh *shell, args []string) error {
 	if path != "" {
 		name = shorten(path)
 	}
-	sh.status("Finished", "%s can be used; it trusts %d files and %d programs", name, len(r.Policy.Trust), len(r.Policy.Programs))
+	sh.status("Finished", "%s can be used; it trusts %d files and %d programs", name, len(r.Policy.Trust),
+		len(r.Policy.Programs))
 	return nil
 }
 
@@ -99,17 +105,18 @@ func known(manifestPath string, place *policy.Place) (asks []policy.Ask, package
 		return nil, nil, err
 	}
 	place.Root, place.Metadata = ws.Root, ws.Policy
-	k := &lockCheck{workspace: ws, policy: &policy.Policy{}}
-	if k.lockText, err = readFile(ws.LockPath, cargo.MaxLock); errors.Is(err, fs.ErrNotExist) {
+	text, err := readFile(ws.LockPath, cargo.MaxLock)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	} else if err != nil {
 		return nil, nil, err
 	}
-	if err := k.resolve(""); err != nil {
+	l, err := verdict.NewLock(ws, &policy.Policy{}, text, "", now())
+	if err != nil {
 		return nil, nil, err
 	}
-	for _, d := range k.demands.Demands {
-		packages = append(packages, d.Package)
+	for _, w := range l.Wants {
+		packages = append(packages, w.Demand.Package)
 	}
-	return k.asks, packages, nil
+	return l.Asks, packages, nil
 }

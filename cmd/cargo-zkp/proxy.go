@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +18,7 @@ import (
 	"cratelog/cargo/proxy"
 	"cratelog/cargo/registry"
 	"cratelog/cargo/verdict"
-	"cratelog/crate"
+	"cratelog/internal/outcome"
 )
 
 // proxyVerb runs the proxy until it is stopped, or writes it into cargo's configuration.
@@ -26,23 +27,28 @@ func proxyVerb(ctx context.Context, sh *shell, args []string) error {
 cargo uses it once "cargo zkp proxy --install" was run; "cargo zkp build" needs neither.`)
 	var s proxySettings
 	s.believe.register(fs)
-	fs.StringVar(&s.index, "index", "", "`URL` of the sparse index of the real registry (default: what cargo is configured to use)")
-	fs.StringVar(&s.manifestPath, "manifest-path", "", "`PATH` of a Cargo.toml: what its workspace asks to be verified is demanded (default: the nearest, if there is one)")
-	address := fs.String("listen", proxy.Address, "`ADDRESS` to listen at; with another port, cargo downloads everything again")
-	anyAddress := fs.Bool("allow-any-address", false, "listen at an address that other machines can reach, over plain http")
+	fs.StringVar(&s.index, "index", "", "`URL` of the sparse index of the real registry (default: what "+
+		"cargo is configured to use)")
+	fs.StringVar(&s.manifestPath, "manifest-path", "", "`PATH` of a Cargo.toml: what its workspace asks "+
+		"to be verified is demanded (default: the nearest, if there is one)")
+	address := fs.String("listen", proxy.Address, "`ADDRESS` to listen at; with another port, cargo "+
+		"downloads everything again")
+	anyAddress := fs.Bool("allow-any-address", false, "listen at an address that other machines can "+
+		"reach, over plain http")
 	install := fs.Bool("install", false, "write the proxy into .cargo/config.toml of the workspace, and end")
 	uninstall := fs.Bool("uninstall", false, "take it out again, and end")
-	user := fs.Bool("user", false, "with --install and --uninstall: in the configuration in cargo's home, for all workspaces")
+	user := fs.Bool("user", false, "with --install and --uninstall: in the configuration in cargo's "+
+		"home, for all workspaces")
 	if _, err := parseUpTo(0, fs, args, ""); err != nil {
 		return err
 	}
 	switch {
 	case *install && *uninstall:
-		return usageError("proxy takes --install or --uninstall, not both")
+		return outcome.Usagef("proxy takes --install or --uninstall, not both")
 	case *install || *uninstall:
 		return configure(sh, s.manifestPath, *address, *user, *install)
 	case *user:
-		return usageError("--user says where to --install or --uninstall")
+		return outcome.Usagef("--user says where to --install or --uninstall")
 	}
 	if s.manifestPath == "" {
 		if found, err := cargo.FindManifest("."); err == nil {
@@ -53,7 +59,8 @@ cargo uses it once "cargo zkp proxy --install" was run; "cargo zkp build" needs 
 	s.log = slog.New(slog.NewTextHandler(sh.stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	l, err := proxy.Listen(*address, *anyAddress)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w\nthe proxy may be running already; another --listen address has cargo download everything again", err)
+		return fmt.Errorf("%w\nthe proxy may be running already; another --listen address has cargo "+
+			"download everything again", err)
 	} else if err != nil {
 		return err
 	}
@@ -82,7 +89,7 @@ func configure(sh *shell, manifestPath, address string, user, install bool) erro
 		return err
 	}
 	if _, _, err := net.SplitHostPort(address); err != nil {
-		return usageError(fmt.Sprintf("--listen takes HOST:PORT: %v", err))
+		return outcome.Usagef("--listen takes HOST:PORT: %v", err)
 	}
 	index := strings.TrimPrefix(proxy.Index("http://"+address), "sparse+")
 	changed, err := cargo.InstallProxy(path, cargo.Proxy{Name: proxyName, URL: index, Replaced: cargo.DefaultSource})
@@ -144,9 +151,9 @@ type proxySettings struct {
 
 // open makes a proxy that will be served at l. It checks first that the policy can be
 // used: a proxy that refuses everything would explain itself only to cargo.
-func (s *proxySettings) open(ctx context.Context, l net.Listener) (*proxy.Proxy, *judge, error) {
-	j := &judge{believe: s.believe, manifestPath: s.manifestPath}
-	if _, err := j.current(); err != nil {
+func (s *proxySettings) open(ctx context.Context, l net.Listener) (*proxy.Proxy, *verdict.Judge, error) {
+	j := &verdict.Judge{Load: s.believe.load, Manifest: s.manifestPath, Config: s.believe.config()}
+	if err := j.Check(); err != nil {
 		return nil, nil, err
 	}
 	identity, dir, err := s.identity(ctx)
@@ -235,13 +242,17 @@ func cached(home, name, version string, sum [32]byte) ([]byte, bool) {
 		return nil, false
 	}
 	for _, path := range paths {
-		if got, err := hashFile(path); err == nil && got == sum {
-			raw, err := readFile(path, crate.DefaultLimits.Compressed)
-			return raw, err == nil
+		if raw, err := cargo.ReadCached(path); err == nil && sha256.Sum256(raw) == sum {
+			return raw, true
 		}
 	}
 	return nil, false
 }
+
+var _ interface {
+	proxy.Judge
+	proxy.Prefetcher
+} = &verdict.Judge{}
 
 // addresses returns where a proxy for one call may listen: the proxy's own address and
 // a few after it, for calls at one time under different policies. There are few, because

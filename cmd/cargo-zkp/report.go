@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cratelog/cargo/verdict"
+	"cratelog/internal/outcome"
 )
 
 // report prints the answer in a format and returns it as an error: violation, or one
@@ -27,10 +28,11 @@ func (k *lockCheck) report(sh *shell, format string) error {
 		return err
 	}
 	n := verdict.Counts(k.verdicts)
-	n[verdict.Violation] += len(k.elsewhere)
+	n[verdict.Violation] += len(k.Elsewhere)
 	switch k.worst() {
 	case verdict.Violation:
-		return violation{fmt.Errorf("%s not what the policy asks for%s", crates(n[verdict.Violation], "is", "are"), k.andUnchecked(n))}
+		return outcome.Refusef("%s not what the policy asks for%s", crates(n[verdict.Violation], "is", "are"),
+			k.andUnchecked(n))
 	case verdict.Unchecked:
 		return fmt.Errorf("%s not be checked", crates(n[verdict.Unchecked], "could", "could"))
 	}
@@ -39,7 +41,7 @@ func (k *lockCheck) report(sh *shell, format string) error {
 
 // worst is verdict.Worst, of all packages.
 func (k *lockCheck) worst() verdict.Status {
-	if len(k.elsewhere) > 0 {
+	if len(k.Elsewhere) > 0 {
 		return verdict.Violation
 	}
 	return verdict.Worst(k.verdicts)
@@ -85,10 +87,10 @@ func (k *lockCheck) human(sh *shell) {
 			sh.warn("%s v%s: %s", v.Name, v.Version, note)
 		}
 	}
-	for _, text := range k.elsewhere {
+	for _, text := range k.Elsewhere {
 		sh.complain(text)
 	}
-	for _, u := range k.demands.Unmatched {
+	for _, u := range k.Unmatched {
 		sh.warn("%s", u)
 	}
 	if development {
@@ -98,7 +100,8 @@ func (k *lockCheck) human(sh *shell) {
 	if k.worst() != verdict.Verified {
 		return
 	}
-	sh.status("Finished", "%s%s in %.2f s", crates(n[verdict.Verified], "proven", "proven"), k.rest(n), k.took.Seconds())
+	sh.status("Finished", "%s%s in %.2f s", crates(n[verdict.Verified], "proven", "proven"), k.rest(n),
+		k.took.Seconds())
 }
 
 // rest counts the crates without a proof.
@@ -110,8 +113,8 @@ func (k *lockCheck) rest(n map[verdict.Status]int) string {
 	if n[verdict.NotAsked] > 0 {
 		text += fmt.Sprintf(", %d with the lock file's checksum only", n[verdict.NotAsked])
 	}
-	if k.others > 0 {
-		text += fmt.Sprintf(", %d from git or a path not looked at", k.others)
+	if k.Others > 0 {
+		text += fmt.Sprintf(", %d from git or a path not looked at", k.Others)
 	}
 	return text
 }
@@ -144,7 +147,8 @@ func describe(sh *shell, v *verdict.Verdict) {
 	for _, c := range f.Log.Cosignatures {
 		seen = append(seen, fmt.Sprintf("%s %s", c.Key, c.Time.UTC().Format(time.RFC3339)))
 	}
-	fmt.Fprintf(sh.stderr, "%12s entry %d of %s, cosigned by %s\n", "", f.Log.Index, f.Log.Origin, strings.Join(seen, ", "))
+	fmt.Fprintf(sh.stderr, "%12s entry %d of %s, cosigned by %s\n", "", f.Log.Index, f.Log.Origin,
+		strings.Join(seen, ", "))
 }
 
 // coverage says in words what a proof covers.
@@ -189,7 +193,7 @@ func (k *lockCheck) json(sh *shell) error {
 		Elsewhere []string       `json:"cannot_be_verified,omitempty"`
 		Unmet     []string       `json:"unmatched_demands,omitempty"`
 		Seconds   float64        `json:"seconds"`
-	}{"verify-finished", k.worst() == verdict.Verified, n, k.others, k.elsewhere, k.demands.Unmatched, k.took.Seconds()})
+	}{"verify-finished", k.worst() == verdict.Verified, n, k.Others, k.Elsewhere, k.Unmatched, k.took.Seconds()})
 }
 
 // SARIF 2.1.0 (OASIS), as much of it as code hosts read.
@@ -260,8 +264,8 @@ func (k *lockCheck) sarif(sh *shell) error {
 		run.Results = append(run.Results, sarifResult{
 			Rule: e.Reason, Level: level,
 			Message: sarifText{fmt.Sprintf("%s v%s: %s", v.Name, v.Version, e.Error())},
-			Locations: []sarifLocation{{sarifPhysical{sarifArtifact{filepath.ToSlash(shorten(k.lockPath))},
-				sarifRegion{lineOf(k.lockText, v.Name, v.Version)}}}},
+			Locations: []sarifLocation{{sarifPhysical{sarifArtifact{filepath.ToSlash(shorten(k.Workspace.LockPath))},
+				sarifRegion{lineOf(k.Text, v.Name, v.Version)}}}},
 			Prints: map[string]string{"crate/v1": v.Name + " " + v.Version + " " + e.Reason},
 		})
 	}

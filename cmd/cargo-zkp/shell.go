@@ -81,7 +81,7 @@ func (sh *shell) complain(text string) {
 
 // fail prints an error and returns its exit code.
 func (sh *shell) fail(err error) int {
-	code := outcomeOf(err)
+	code := outcome.Of(err)
 	if code != outcome.OK {
 		sh.complain(err.Error())
 	}

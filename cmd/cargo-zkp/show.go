@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,8 +12,8 @@ import (
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
 	"cratelog/client"
-	"cratelog/entry"
-	"cratelog/proofcheck"
+	"cratelog/crate"
+	"cratelog/internal/outcome"
 )
 
 // show tells what the logs that are trusted hold about a crate.
@@ -23,14 +22,15 @@ func show(ctx context.Context, sh *shell, args []string) error {
 Without a version, the one of the lock file.`)
 	var b believe
 	b.register(fs)
-	manifestPath := fs.String("manifest-path", "", "`PATH` of the Cargo.toml whose lock file and policy count (default: the nearest)")
+	manifestPath := fs.String("manifest-path", "", "`PATH` of the Cargo.toml whose lock file and policy "+
+		"count (default: the nearest)")
 	format := fs.String("message-format", "human", "`FORMAT` of the answer: human or json")
 	spec, err := parse(fs, args, "NAME[@VERSION]")
 	if err != nil {
 		return err
 	}
 	if *format != "human" && *format != "json" {
-		return usageError(fmt.Sprintf("--message-format is human or json, not %q", *format))
+		return outcome.Usagef("--message-format is human or json, not %q", *format)
 	}
 	ws, err := workspace(*manifestPath)
 	if err != nil && *manifestPath != "" {
@@ -47,10 +47,17 @@ Without a version, the one of the lock file.`)
 	if err != nil {
 		return err
 	}
+	checker, err := b.checker(p)
+	if err != nil {
+		return err
+	}
 	for _, version := range versions {
-		s, err := look(ctx, p, name, version)
+		s, err := look(ctx, checker, p, name, version)
 		if err != nil {
 			return err
+		}
+		for _, n := range s.notes {
+			sh.warn("%s v%s: %s", name, version, n)
 		}
 		if *format == "json" {
 			err = s.json(sh)
@@ -72,7 +79,8 @@ func wanted(spec string, ws *cargo.Workspace) (name string, versions []string, e
 		return name, []string{version}, nil
 	}
 	if ws == nil {
-		return "", nil, usageError(fmt.Sprintf("which version of %s? There is no Cargo.toml here whose lock file could tell; say %s@VERSION", name, name))
+		return "", nil, outcome.Usagef("which version of %s? There is no Cargo.toml here whose lock "+
+			"file could tell; say %s@VERSION", name, name)
 	}
 	lock, err := cargo.ReadLock(ws.LockPath)
 	if err != nil {
@@ -84,7 +92,8 @@ func wanted(spec string, ws *cargo.Workspace) (name string, versions []string, e
 		}
 	}
 	if len(versions) == 0 {
-		return "", nil, usageError(fmt.Sprintf("%s has no package %s from a registry; say %s@VERSION", shorten(ws.LockPath), name, name))
+		return "", nil, outcome.Usagef("%s has no package %s from a registry; say %s@VERSION", shorten(ws.LockPath),
+			name, name)
 	}
 	return name, versions, nil
 }
@@ -93,76 +102,63 @@ func wanted(spec string, ws *cargo.Workspace) (name string, versions []string, e
 // .crate is in cargo's cache, that one too.
 type shown struct {
 	*client.Result
-	url         string
+	url         string // of the log that was asked; "" for none
 	development bool
 	path        string // of the .crate; "" if it is not there, and coverage is not known
-}
-
-// cover verifies the .crate that the entry is about, if cargo has it, so that the
-// answer can say which files are proven.
-func (s *shown) cover(bundle []byte, trust *client.Policy, proofs entry.Verifier, rules client.Rules) error {
-	home, err := cargo.Home()
-	if err != nil {
-		return nil
-	}
-	found, err := cargo.FindCached(home, s.Name, s.Version)
-	if err != nil {
-		return nil
-	}
-	for _, path := range found {
-		raw, err := cargo.ReadCached(path)
-		if err != nil || sha256.Sum256(raw) != s.SHA256 {
-			continue
-		}
-		r, err := client.Verify(raw, bundle, trust, proofs, rules)
-		if err != nil {
-			return violation{fmt.Errorf("%s: %w", path, err)}
-		}
-		s.Result, s.path = r, path
-		return nil
-	}
-	return nil
+	notes       []string
 }
 
 // look asks the logs in their order for a bundle, and verifies it.
-func look(ctx context.Context, p *policy.Policy, name, version string) (*shown, error) {
-	proofs, err := proofcheck.New(p.Programs)
+func look(ctx context.Context, checker *verdict.Checker, p *policy.Policy, name, version string) (*shown, error) {
+	bundle, from, err := checker.Fetch(ctx, name, version)
 	if err != nil {
-		return nil, err
+		return nil, refusal(err, p.Development)
 	}
-	var silent error
-	asked := 0
-	for _, t := range p.Trust {
-		for _, l := range t.Policy.Logs() {
-			if l.URL == "" {
-				continue
-			}
-			asked++
-			bundle, err := (&client.Log{URL: l.URL, UserAgent: userAgent}).Bundle(ctx, name, version)
-			if errors.Is(err, client.ErrNotLogged) {
-				continue
-			}
+	s := &shown{}
+	if from != nil {
+		s.url = from.URL
+	}
+	g := verdict.Given{Bundle: bundle, Rules: p.Rules(name, version, now()), From: from}
+	if s.Result, s.notes, err = checker.Bundle(ctx, g); err != nil {
+		return nil, refusal(err, p.Development)
+	}
+	for _, prog := range p.Programs {
+		s.development = s.development || prog.ID() == s.Program && prog.Development()
+	}
+	if g.Crate, s.path, err = s.cached(); err != nil || g.Crate == nil {
+		return s, err
+	}
+	// With the .crate the answer can say which files are proven.
+	if s.Result, s.notes, err = checker.Bundle(ctx, g); err != nil {
+		return nil, refusal(fmt.Errorf("%s: %w", s.path, err), p.Development)
+	}
+	return s, nil
+}
+
+// cached returns the .crate that the entry is about, if cargo has it.
+func (s *shown) cached() (*crate.Crate, string, error) {
+	home, err := cargo.Home()
+	if err != nil {
+		return nil, "", nil
+	}
+	found, err := cargo.FindCached(home, s.Name, s.Version)
+	if err != nil {
+		return nil, "", nil
+	}
+	for _, path := range found {
+		raw, err := cargo.ReadCached(path)
+		if err != nil {
+			continue
+		}
+		if sum := sha256.Sum256(raw); sum == s.SHA256 {
+			c, err := crate.ReadHashed(raw, sum, s.Name, s.Version, crate.DefaultLimits)
 			if err != nil {
-				silent = errors.Join(silent, fmt.Errorf("the log %s did not answer: %w", l.Origin, err))
-				continue
+				return nil, "", outcome.Refusef("%s: %w", path, err)
 			}
-			s := &shown{url: l.URL}
-			rules := p.Rules(name, version, now())
-			if s.Result, err = client.VerifyBundle(bundle, t.Policy, proofs, rules); err != nil {
-				return nil, refusal(err, p.Development)
-			}
-			prog, _ := proofs.Program(s.Program)
-			s.development = prog.Development()
-			return s, s.cover(bundle, t.Policy, proofs, rules)
+			return c, path, nil
 		}
 	}
-	switch {
-	case silent != nil:
-		return nil, silent
-	case asked == 0:
-		return nil, usageError("no trust file names a log that could be asked: add its URL to the log line")
-	}
-	return nil, violation{fmt.Errorf("no log that is trusted has an entry for %s v%s: nobody has proved this version there", name, version)}
+	return nil, "", nil
 }
 
 func (s *shown) human(sh *shell) {
@@ -193,7 +189,9 @@ func (s *shown) human(sh *shell) {
 	for _, c := range s.Checkpoint.Cosignatures {
 		line("witness", "%s, %s", c.KeyName, c.Time.UTC().Format(time.RFC3339))
 	}
-	line("bundle", "%s/v1/crates/%s/%s", strings.TrimSuffix(s.url, "/"), s.Name, s.Version)
+	if s.url != "" {
+		line("bundle", "%s/v1/crates/%s/%s", strings.TrimSuffix(s.url, "/"), s.Name, s.Version)
+	}
 }
 
 func (s *shown) coverage() *verdict.Coverage {
@@ -216,7 +214,8 @@ func (s *shown) json(sh *shell) error {
 		Program     string            `json:"program"`
 		Development bool              `json:"development"`
 		Log         verdict.Logged    `json:"log"`
-	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{}, s.Unproven...), s.coverage(),
+	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{},
+		s.Unproven...), s.coverage(),
 		fmt.Sprintf("%x", s.Program), s.development, verdict.LoggedAt(s.Result)}
 	enc := json.NewEncoder(sh.stdout)
 	enc.SetIndent("", "  ")

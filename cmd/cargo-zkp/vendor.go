@@ -14,6 +14,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/verdict"
 	"cratelog/crate"
+	"cratelog/internal/outcome"
 )
 
 // vendor writes a directory source that holds only crates that are as the policy
@@ -24,7 +25,8 @@ directory source: cargo compares every file of it with its checksum when it comp
 	var b believe
 	b.register(fs)
 	o := lockOptions{format: "human"}
-	fs.StringVar(&o.manifestPath, "manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml (default: the nearest)")
+	fs.StringVar(&o.manifestPath, "manifest-path", "", "`PATH` of the workspace's or package's "+
+		"Cargo.toml (default: the nearest)")
 	fs.BoolVar(&o.locked, "locked", false, "refuse to go on if Cargo.lock would have to be written")
 	dirs, err := parseUpTo(1, fs, args, "DIR")
 	if err != nil {
@@ -34,15 +36,15 @@ directory source: cargo compares every file of it with its checksum when it comp
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(k.workspace.Root, "vendor")
+	dir := filepath.Join(k.Workspace.Root, "vendor")
 	if len(dirs) == 1 {
 		dir = dirs[0]
 	}
 	if _, err := os.Lstat(dir); err == nil {
-		return usageError(fmt.Sprintf("%s is there already: remove it, or name another directory", dir))
+		return outcome.Usagef("%s is there already: remove it, or name another directory", dir)
 	}
 	k.needAll = true
-	if err := k.run(ctx, sh, b, false); err != nil {
+	if err := k.run(ctx, sh, b); err != nil {
 		return err
 	}
 	if err := k.report(sh, o.format); err != nil {
@@ -62,16 +64,18 @@ func (k *lockCheck) vendor(sh *shell, dir string) (err error) {
 	}
 	defer os.RemoveAll(tmp)
 	sources := map[string]string{}
-	for i, p := range k.packages {
-		if k.disk[i].path == "" {
+	for i, p := range k.Packages() {
+		v := &k.verdicts[i]
+		if v.Path == "" {
 			return fmt.Errorf("%s v%s is not on this disk: run \"cargo fetch\"", p.Name, p.Version)
 		}
 		name := p.Name + "-" + p.Version
 		if other, twice := sources[name]; twice {
-			return fmt.Errorf("%s v%s is in the lock file from %s and from %s: one directory cannot hold both", p.Name, p.Version, other, p.Source)
+			return fmt.Errorf("%s v%s is in the lock file from %s and from %s: one directory cannot hold both",
+				p.Name, p.Version, other, p.Source)
 		}
 		sources[name] = p.Source
-		if err := unpackVerified(filepath.Join(tmp, name), k.disk[i].path, p, k.verdicts[i].Status); err != nil {
+		if err := unpackVerified(filepath.Join(tmp, name), v.Path, p, v.Status); err != nil {
 			return fmt.Errorf("%s v%s: %w", p.Name, p.Version, err)
 		}
 	}
@@ -81,7 +85,7 @@ func (k *lockCheck) vendor(sh *shell, dir string) (err error) {
 	if err := os.Rename(tmp, dir); err != nil {
 		return err
 	}
-	sh.status("Vendored", "%s into %s", crates(len(k.packages), "copied", "copied"), shorten(dir))
+	sh.status("Vendored", "%s into %s", crates(len(k.verdicts), "copied", "copied"), shorten(dir))
 	return k.advise(sh, dir)
 }
 
@@ -164,7 +168,7 @@ func (k *lockCheck) advise(sh *shell, dir string) error {
 	sh.status("Finished", "add this to .cargo/config.toml, so that cargo builds from it:")
 	var text strings.Builder
 	said := map[string]bool{}
-	for _, p := range k.packages {
+	for _, p := range k.Packages() {
 		if said[p.Source] {
 			continue
 		}

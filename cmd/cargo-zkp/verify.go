@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"cratelog/cargo"
+	"cratelog/cargo/verdict"
 	"cratelog/client"
 	"cratelog/crate"
-	"cratelog/proofcheck"
+	"cratelog/internal/outcome"
 )
 
 // verify checks all crates of a lock file, or one .crate if it is named.
@@ -26,19 +27,20 @@ that this one is what a proved, logged and witnessed entry says.`)
 	one.register(fs)
 	var all lockOptions
 	all.register(fs)
-	pkg := fs.String("p", "", "`NAME[@VERSION]`: check this package of the lock file only; with FILE.crate, what it must be (default: what the file's name says)")
+	pkg := fs.String("p", "", "`NAME[@VERSION]`: check this package of the lock file only; with "+
+		"FILE.crate, what it must be (default: what the file's name says)")
 	files, err := parseUpTo(1, fs, args, "FILE.crate")
 	if err != nil {
 		return err
 	}
 	if len(files) == 0 {
 		if name := given(fs, one.names...); name != "" {
-			return usageError(fmt.Sprintf("--%s is for one crate: name its FILE.crate", name))
+			return outcome.Usagef("--%s is for one crate: name its FILE.crate", name)
 		}
 		return verifyLock(ctx, sh, b, all, *pkg)
 	}
 	if name := given(fs, all.names...); name != "" {
-		return usageError(fmt.Sprintf("--%s is for a lock file: leave out FILE.crate", name))
+		return outcome.Usagef("--%s is for a lock file: leave out FILE.crate", name)
 	}
 	return verifyFile(ctx, sh, files[0], b, one, *pkg)
 }
@@ -54,19 +56,22 @@ type fileOptions struct {
 
 func (o *fileOptions) register(fs *flag.FlagSet) {
 	o.names = []string{"bundle", "log", "deny-unproven", "allow-unproven", "max-age"}
-	fs.StringVar(&o.bundle, "bundle", "", "`FILE` with the bundle of FILE.crate; nothing is fetched (default: FILE.tlog-proof)")
+	fs.StringVar(&o.bundle, "bundle", "", "`FILE` with the bundle of FILE.crate; nothing is fetched "+
+		"(default: FILE.tlog-proof)")
 	fs.StringVar(&o.log, "log", "", "fetch the bundle of FILE.crate from the log at this `URL` instead")
 	fs.BoolVar(&o.strict, "deny-unproven", false, "refuse FILE.crate if any file of it is unproven, Cargo.lock too")
-	fs.Func("allow-unproven", "accept FILE.crate although this `FILE` of it is unproven: with Cargo.toml, its dependencies and build script can be anything; may be repeated", appendTo(&o.allowed))
-	fs.DurationVar(&o.maxAge, "max-age", 0, "refuse a bundle that the witnesses' quorum cosigned longer ago; 0 for any age")
+	fs.Func("allow-unproven", "accept FILE.crate although this `FILE` of it is unproven: with "+
+		"Cargo.toml, its dependencies and build script can be anything; may be repeated", appendTo(&o.allowed))
+	fs.DurationVar(&o.maxAge, "max-age", 0, "refuse a bundle that the witnesses' quorum cosigned longer "+
+		"ago; 0 for any age")
 }
 
 func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOptions, pkg string) error {
 	if o.bundle != "" && o.log != "" {
-		return usageError("verify takes --bundle or --log, not both")
+		return outcome.Usagef("verify takes --bundle or --log, not both")
 	}
 	if o.log != "" && b.offline {
-		return usageError("verify takes --log or --offline, not both")
+		return outcome.Usagef("verify takes --log or --offline, not both")
 	}
 	var ws *cargo.Workspace
 	if b.policy == "" && len(b.trust) == 0 {
@@ -78,10 +83,6 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 	}
 	if len(p.Trust) == 0 {
 		return errNoTrust(p)
-	}
-	raw, err := readFile(file, crate.DefaultLimits.Compressed)
-	if err != nil {
-		return err
 	}
 	c, err := crate.ReadFile(file, crate.DefaultLimits)
 	if err != nil {
@@ -100,17 +101,21 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 		rules.AllowUnproven = nil
 	}
 	rules.AllowUnproven = append(rules.AllowUnproven, o.allowed...)
-	bundle, err := bundleFor(ctx, c, file, o.bundle, o.log)
+	bundle, from, err := bundleFor(ctx, c, file, o.bundle, o.log)
 	if err != nil {
 		return err
 	}
-	proofs, err := proofcheck.New(p.Programs)
+	b.offline = from == nil // a bundle in a file: nothing is fetched
+	checker, err := b.checker(p)
 	if err != nil {
 		return err
 	}
-	r, err := client.Verify(raw, bundle, p.About(bundle), proofs, rules)
+	r, notes, err := checker.Bundle(ctx, verdict.Given{Bundle: bundle, Crate: c, Rules: rules, From: from})
 	if err != nil {
 		return refusal(err, p.Development)
+	}
+	for _, n := range notes {
+		sh.warn("%s", n)
 	}
 	reportOne(sh, r, p.Development)
 	return nil
@@ -122,44 +127,52 @@ func expected(file, pkg string, c *crate.Crate) (name, version string, err error
 	if pkg != "" {
 		name, version, ok := strings.Cut(pkg, "@")
 		if !ok {
-			return "", "", usageError(fmt.Sprintf("-p takes NAME@VERSION, not %q", pkg))
+			return "", "", outcome.Usagef("-p takes NAME@VERSION, not %q", pkg)
 		}
 		return name, version, nil
 	}
 	if want := c.Name + "-" + c.Version + ".crate"; filepath.Base(file) != want {
-		return "", "", violation{fmt.Errorf("%s holds %s v%s, which its name does not say\nif that is the crate you want, pass -p %s@%s", file, c.Name, c.Version, c.Name, c.Version)}
+		return "", "", outcome.Refusef("%s holds %s v%s, which its name does not say\nif that is the "+
+			"crate you want, pass -p %s@%s", file, c.Name, c.Version, c.Name, c.Version)
 	}
 	return c.Name, c.Version, nil
 }
 
-// bundleFor reads the bundle from a file or fetches it.
-func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string) ([]byte, error) {
+// bundleFor reads the bundle from a file, or fetches it from the log that it returns.
+func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string) ([]byte, *client.Log, error) {
 	if url != "" {
-		b, err := (&client.Log{URL: url, UserAgent: userAgent}).Bundle(ctx, c.Name, c.Version)
+		log := &client.Log{URL: url, UserAgent: userAgent}
+		b, err := log.Bundle(ctx, c.Name, c.Version)
 		if errors.Is(err, client.ErrNotLogged) {
-			return nil, violation{fmt.Errorf("the log at %s has no entry for %s v%s: nobody has proved this crate there", url, c.Name, c.Version)}
+			return nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: nobody has proved "+
+				"this crate there", url, c.Name, c.Version)
 		}
-		return b, err
+		return b, log, err
 	}
 	if bundleFile == "" {
 		bundleFile = sibling(file, ".tlog-proof")
 	}
 	b, err := readFile(bundleFile, client.MaxBundleSize)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w\nname the bundle with --bundle, or fetch it with --log URL", err)
+		return nil, nil, fmt.Errorf("%w\nname the bundle with --bundle, or fetch it with --log URL", err)
 	}
-	return b, err
+	return b, nil, err
 }
 
-// refusal sorts the errors of client.Verify: all but an unusable policy are answers.
+// refusal sorts the errors of a verdict.Checker.
 func refusal(err error, development bool) error {
-	if errors.Is(err, client.ErrPolicy) {
-		return usageError(err.Error())
+	var e *verdict.Error
+	switch {
+	case errors.Is(err, client.ErrPolicy), errors.Is(err, verdict.ErrNoLog):
+		return outcome.Misuse(err)
+	case errors.Is(err, client.ErrProgram) && !development:
+		return outcome.Refusef("%w\nall programs that ship with this version have UNSAFE development "+
+			"keys: anybody can forge their proofs; "+
+			"--development accepts them, for trying things out", err)
+	case errors.As(err, &e) && e.Status == verdict.Violation:
+		return outcome.Refuse(err)
 	}
-	if errors.Is(err, client.ErrProgram) && !development {
-		return violation{fmt.Errorf("%w\nall programs that ship with this version have UNSAFE development keys: anybody can forge their proofs; --development accepts them, for trying things out", err)}
-	}
-	return violation{err}
+	return err
 }
 
 func reportOne(sh *shell, r *client.Result, development bool) {
@@ -169,7 +182,8 @@ func reportOne(sh *shell, r *client.Result, development bool) {
 	for _, f := range r.Unproven {
 		switch f {
 		case "Cargo.toml":
-			sh.warn("Cargo.toml is not proven: its dependencies, features and build script are not known to be the commit's")
+			sh.warn("Cargo.toml is not proven: its dependencies, features and build script are not " +
+				"known to be the commit's")
 		default:
 			sh.warn("%s is not proven", f)
 		}

@@ -1,4 +1,4 @@
-package main
+package verdict
 
 import (
 	"context"
@@ -10,16 +10,17 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
-	"cratelog/cargo/proxy"
-	"cratelog/cargo/verdict"
+	"cratelog/internal/durable"
 )
 
-// judge decides for a proxy which crates cargo may have: those that the policy asks
+// A Judge decides for a proxy which crates cargo may have: those that the policy asks
 // nothing of, and those that verify. It reads policy, manifests and lock file anew as
-// they change. Where it cannot, it refuses.
-type judge struct {
-	believe      believe
-	manifestPath string // of the workspace that is built; "" for none
+// they change. Where it cannot, it refuses. It is safe for concurrent use.
+type Judge struct {
+	// Load loads the policy that counts for a workspace, or for none: ws may be nil.
+	Load     func(ws *cargo.Workspace) (*policy.Policy, error)
+	Manifest string // of the workspace that is built; "" for none
+	Config   Config // but for its Policy
 
 	mu    sync.Mutex // guards what follows
 	rules *rules
@@ -32,18 +33,15 @@ const judgeAge = time.Second
 // rules are what policy, manifests and lock file say at one time.
 type rules struct {
 	policy  *policy.Policy
-	checker *verdict.Checker
+	checker *Checker
 	asks    []policy.Ask            // of the crates that are in the lock file
 	locked  map[policy.Package]bool // what is in it; the rest is not resolved yet
 	wide    []policy.Ask            // of crates that are not in it
 }
 
-var _ interface {
-	proxy.Judge
-	proxy.Prefetcher
-} = &judge{}
-
-func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) error {
+// Judge returns nil if cargo may have a crate with these bytes, which have the checksum
+// sum. An error has a method Remedy.
+func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) error {
 	r, err := j.current()
 	if err != nil {
 		return denied{err.Error(), "Mend that, and run cargo again."}
@@ -52,18 +50,18 @@ func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, r
 		return nil
 	}
 	if len(r.policy.Trust) == 0 {
-		return denied{"it must be proven, and no log is trusted", "Name the logs and witnesses to believe in zkp.toml, or put their policy file into " + r.policy.TrustDir + "."}
+		return denied{"it must be proven, and no log is trusted",
+			"Name the logs and witnesses to believe in zkp.toml, or put their trust file into " + r.policy.TrustDir + "."}
 	}
-	_, err = r.checker.Crate(ctx, name, version, sum, raw)
-	if err == nil {
+	if _, err = r.checker.Crate(ctx, name, version, sum, raw); err == nil {
 		return nil
 	}
-	e := verdict.Explain(err)
+	e := Explain(err)
 	return denied{e.Message, e.Remedy}
 }
 
-// Prefetch is what proxy.Prefetcher asks for.
-func (j *judge) Prefetch(ctx context.Context, name, version string, _ [32]byte) {
+// Prefetch begins to fetch what Judge will need.
+func (j *Judge) Prefetch(ctx context.Context, name, version string, _ [32]byte) {
 	if r, err := j.current(); err == nil && r.requires(name, version) {
 		r.checker.Prefetch(ctx, name, version)
 	}
@@ -76,19 +74,23 @@ func (r *rules) requires(name, version string) bool {
 	if !r.locked[p] {
 		asks = r.wide
 	}
-	return r.policy.Resolve(asks, []policy.Package{p}, now()).Demands[0].Status == policy.Required
+	return r.policy.Resolve(asks, []policy.Package{p}, r.checker.cfg.Now()).Demands[0].Status == policy.Required
 }
 
 // denied is a reason and what to do about it.
 type denied struct{ reason, remedy string }
 
-func (r denied) Error() string { return r.reason }
-
-// Remedy is what proxy.Judge asks for.
+func (r denied) Error() string  { return r.reason }
 func (r denied) Remedy() string { return r.remedy }
 
+// Check finds out whether the policy can be used.
+func (j *Judge) Check() error {
+	_, err := j.current()
+	return err
+}
+
 // current returns the rules as the files have them now.
-func (j *judge) current() (*rules, error) {
+func (j *Judge) current() (*rules, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.rules != nil && time.Since(j.read) < judgeAge {
@@ -102,26 +104,28 @@ func (j *judge) current() (*rules, error) {
 	return r, nil
 }
 
-// refresh has the files read again.
-func (j *judge) refresh() {
+// Refresh has the files read again.
+func (j *Judge) Refresh() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.rules = nil
 }
 
-func (j *judge) load() (*rules, error) {
+func (j *Judge) load() (*rules, error) {
 	var ws *cargo.Workspace
 	var err error
-	if j.manifestPath != "" {
-		if ws, err = cargo.LoadWorkspace(j.manifestPath); err != nil {
+	if j.Manifest != "" {
+		if ws, err = cargo.LoadWorkspace(j.Manifest); err != nil {
 			return nil, err
 		}
 	}
 	r := &rules{locked: map[policy.Package]bool{}}
-	if r.policy, err = j.believe.load(ws); err != nil {
+	if r.policy, err = j.Load(ws); err != nil {
 		return nil, err
 	}
-	if r.checker, err = j.believe.checker(r.policy); err != nil {
+	cfg := j.Config
+	cfg.Policy = r.policy
+	if r.checker, err = New(cfg); err != nil {
 		return nil, err
 	}
 	if ws == nil {
@@ -138,7 +142,7 @@ func (j *judge) load() (*rules, error) {
 // widen adds what a manifest asks for of crates that are not in the lock file yet: there
 // is no telling what depends on what, so it is read as generously as it can be.
 func (r *rules) widen(d cargo.Demand) error {
-	ask := policy.Ask{Crate: policy.All, Where: shorten(d.File) + ", " + d.Key}
+	ask := policy.Ask{Crate: policy.All, Where: Shorten(d.File) + ", " + d.Key}
 	if d.Crate != "" && !d.Transitive {
 		var err error
 		if ask.Crate, err = policy.ParsePattern(d.Crate); err != nil {
@@ -151,19 +155,19 @@ func (r *rules) widen(d cargo.Demand) error {
 
 // lock adds what is asked for of the packages of the lock file, if there is one.
 func (r *rules) lock(ws *cargo.Workspace) error {
-	text, err := readFile(ws.LockPath, cargo.MaxLock)
+	text, err := durable.Read(ws.LockPath, cargo.MaxLock)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	k := &lockCheck{workspace: ws, policy: r.policy, lockPath: ws.LockPath, lockText: text}
-	if err := k.resolve(""); err != nil {
+	l, err := NewLock(ws, r.policy, text, "", r.checker.cfg.Now())
+	if err != nil {
 		return err
 	}
-	r.asks = k.asks
-	for _, p := range k.packages {
-		r.locked[policy.Package{Name: p.Name, Version: p.Version}] = true
+	r.asks = l.Asks
+	for _, w := range l.Wants {
+		r.locked[w.Demand.Package] = true
 	}
 	return nil
 }

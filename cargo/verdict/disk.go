@@ -1,0 +1,158 @@
+package verdict
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"cratelog/cargo"
+	"cratelog/crate"
+	"cratelog/internal/durable"
+)
+
+// alteredError: an archive in cargo's cache is not the one that the lock file names.
+// cargo unpacks what lies there without another look.
+type alteredError struct {
+	path      string
+	want, got [32]byte
+}
+
+func (e *alteredError) Error() string {
+	return differs(e.path, e.got, e.want) + "; cargo would unpack it without looking\ndelete it: cargo " +
+		"will download it again"
+}
+
+func differs(what string, got, want [32]byte) string {
+	return fmt.Sprintf("%s has SHA-256 %x, the lock file says %x", what, got, want)
+}
+
+// unpackedOnlyError: there is a directory to build from, and no archive to compare it with.
+type unpackedOnlyError struct{ dir string }
+
+func (e *unpackedOnlyError) Error() string {
+	return fmt.Sprintf("%s cannot be compared with its archive, which is not there\ndelete it, or run \"cargo fetch\"", e.dir)
+}
+
+// compareSources compares the unpacked directories with the archive, unless a stamp shows
+// that this was done.
+func (it *item) compareSources() (err error) {
+	for _, dir := range it.want.Sources {
+		st := it.c.stamps()
+		if st.known(dir, it.want.Checksum) {
+			continue
+		}
+		if it.raw == nil {
+			err = errors.Join(err, &unpackedOnlyError{dir})
+			continue
+		}
+		c, failed := it.unpack(it.want.Name, it.want.Version)
+		if failed != nil {
+			return failed
+		}
+		err = errors.Join(err, st.compare(dir, c))
+	}
+	return err
+}
+
+// diskVerdict is the verdict on what lies on the disk. It overrules one that does not
+// refuse, also of a crate that needs no proof: cargo must not build something else than
+// the lock file names.
+func diskVerdict(err error) (Status, error) {
+	var altered *alteredError
+	var source *cargo.SourceError
+	var unpacked *unpackedOnlyError
+	switch {
+	case errors.As(err, &altered), errors.As(err, &source):
+		return Violation, fmt.Errorf("%w: %w", ErrSourceTampered, err)
+	case errors.As(err, &unpacked):
+		return Unchecked, fmt.Errorf("%w: %w", ErrNotDownloaded, err)
+	case errors.Is(err, ErrUnreadable):
+		return Unchecked, err
+	}
+	return Unchecked, fmt.Errorf("%w: %w", ErrUnreadable, err)
+}
+
+// stamps remembers, in one file of the cache directory, which directories were equal
+// to which archive, and how they looked then (cargo.Stamp). A damaged file is as
+// good as none. It is safe for concurrent use.
+type stamps struct {
+	path  string
+	fresh bool // trust no stamp: compare everything
+
+	mu      sync.Mutex
+	at      map[string]stamp // by directory
+	changed bool
+}
+
+type stamp struct {
+	Checksum string `json:"checksum"` // of the archive, hex
+	Stamp    string `json:"stamp"`    // cargo.Stamp of the directory, hex
+}
+
+// maxStamps bounds the file of stamps, in bytes.
+const maxStamps = 64 << 20
+
+func openStamps(dir string, fresh bool) *stamps {
+	st := &stamps{path: filepath.Join(dir, "sources.json"), fresh: fresh}
+	if b, err := durable.Read(st.path, maxStamps); err != nil || json.Unmarshal(b, &st.at) != nil || st.at == nil {
+		st.at = map[string]stamp{}
+	}
+	return st
+}
+
+// known says that a directory was equal to an archive and has not changed since.
+func (st *stamps) known(dir string, checksum [32]byte) bool {
+	if st.fresh {
+		return false
+	}
+	st.mu.Lock()
+	s, ok := st.at[dir]
+	st.mu.Unlock()
+	if !ok || s.Checksum != hex.EncodeToString(checksum[:]) {
+		return false
+	}
+	now, err := cargo.Stamp(dir, time.Now())
+	return err == nil && s.Stamp == hex.EncodeToString(now[:])
+}
+
+// compare compares a directory with an archive and remembers that they are equal.
+func (st *stamps) compare(dir string, c *crate.Crate) error {
+	before, errBefore := cargo.Stamp(dir, time.Now())
+	if err := cargo.CompareSource(dir, c); err != nil {
+		return err
+	}
+	after, errAfter := cargo.Stamp(dir, time.Now())
+	if errBefore == nil && errAfter == nil && before == after {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		st.at[dir] = stamp{hex.EncodeToString(c.SHA256[:]), hex.EncodeToString(before[:])}
+		st.changed = true
+	}
+	return nil
+}
+
+// SaveStamps remembers which unpacked sources were compared, so that the next Checker
+// need not compare them while they look the same.
+func (c *Checker) SaveStamps() error {
+	st := c.stamps()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.changed {
+		return nil
+	}
+	for dir := range st.at {
+		if _, err := os.Lstat(dir); err != nil {
+			delete(st.at, dir) // it is gone
+		}
+	}
+	b, err := json.Marshal(st.at)
+	if err != nil {
+		return err
+	}
+	return durable.WriteCache(st.path, b)
+}

@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cratelog/internal/fixture"
+)
+
+// TestNoVerbBelievesALogThatForked: a log and all its witnesses showed this machine one
+// tree, and now show it another. Whatever first meets the other one refuses, and writes
+// evidence; while the evidence lies there, nothing believes the log, honest bundles too.
+func TestNoVerbBelievesALogThatForked(t *testing.T) {
+	s := newSite(t)
+	s.logFixtures(t)
+	s.addLogURL()
+	d := newDependent(t, s, "hello-proof = { version = \"=0.1.1\", verification = \"zkp\" }\n")
+	d.policy("")
+	d.mustCargo("fetch")
+	d.zkp("verify").want(t, 0, "1 crate proven")
+
+	file := filepath.Join(d.dir, "hello-proof-0.1.1.crate")
+	write(t, file, string(fixture.Crate(t, "hello-proof", "0.1.1")))
+	fetch := func(url string) {
+		b, err := get(t.Context(), url+"/v1/crates/hello-proof/0.1.1")
+		fatalIf(t, err)
+		write(t, bundleOf(file), string(b))
+	}
+	fork := s.forked(t)
+	d.write("fork.policy", strings.Replace(string(read(t, s.policy)), s.log.url, fork, 1))
+	publish := func(url, trust string) outcome {
+		write(t, filepath.Join(d.dir, "ask"), fmt.Sprintf(
+			`{"v":1,"registry":{"index-url":"sparse+https://r.example/","name":"my"},"kind":"get","operation":"publish",`+
+				`"name":"hello-proof","vers":"0.1.1","cksum":"%x","args":["--development","--trust",%q,"--log",%q,"--next"]}`+"\n",
+			sha256.Sum256(fixture.Crate(t, "hello-proof", "0.1.1")), trust, url))
+		o := command(t, d.dir, d.env, "sh", "-c", "cargo-zkp --cargo-plugin < ask")
+		if strings.Contains(o.stdout, `"Err":{"kind":"other"`) {
+			o.code, o.stderr = 1, o.stderr+o.stdout // which is how it refuses
+		}
+		return o
+	}
+	verbs := []struct {
+		name string
+		run  func(url, trust string) outcome
+	}{
+		{"verify", func(_, _ string) outcome { return d.zkp("verify") }},
+		{"verify FILE --log", func(url, _ string) outcome { return d.zkp("verify", file, "--log", url) }},
+		{"verify FILE", func(_, _ string) outcome { return d.zkp("verify", file) }},
+		{"verify FILE --offline", func(_, _ string) outcome { return d.zkp("verify", file, "--offline") }},
+		{"show", func(_, _ string) outcome { return d.zkp("show", "hello-proof@0.1.1") }},
+		{"vendor", func(_, _ string) outcome { return d.zkp("vendor") }},
+		{"build", func(_, _ string) outcome { return d.zkp("check", "--zkp-index", d.registry.Index) }},
+		{"the credential provider", publish},
+	}
+	t.Run("the other tree", func(t *testing.T) {
+		d.write("zkp.toml", "version = 1\ndevelopment = true\ntrust = [\"fork.policy\"]\n")
+		fetch(fork)
+		for _, v := range verbs {
+			fatalIf(t, os.RemoveAll(filepath.Join(d.user, ".cache")))
+			v.run(fork, "fork.policy").want(t, 1, "signed two trees", ".evidence")
+			found := d.evidence()
+			if len(found) != 1 {
+				t.Errorf("%s left the evidence %v", v.name, found)
+			}
+			for _, path := range found {
+				fatalIf(t, os.Remove(path))
+			}
+		}
+	})
+	d.zkp("verify", file).want(t, 1, "signed two trees")
+	t.Run("after that, the tree that was seen first", func(t *testing.T) {
+		d.policy("")
+		fetch(s.log.url)
+		for _, v := range verbs {
+			v.run(s.log.url, s.policy).want(t, 1, "signed two trees", "it did so before")
+		}
+	})
+	for _, path := range d.evidence() {
+		fatalIf(t, os.Remove(path))
+	}
+	t.Run("without the evidence", func(t *testing.T) {
+		for _, v := range verbs {
+			v.run(s.log.url, s.policy).want(t, 0)
+		}
+	})
+}
+
+// evidence lists the files of evidence below the user's home.
+func (d *dependent) evidence() (paths []string) {
+	d.t.Helper()
+	fatalIf(d.t, filepath.WalkDir(d.user, func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".evidence") {
+			paths = append(paths, path)
+		}
+		return err
+	}))
+	return paths
+}
