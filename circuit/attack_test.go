@@ -75,7 +75,7 @@ func num(v frontend.Variable) *big.Int {
 // claim makes the public digest and the private list say something else than the
 // stream does.
 func claim(s *Source, list []byte) {
-	d := Digest(list)
+	d := digest(list)
 	s.Files = new(big.Int).SetBytes(d[:])
 	(&writer{Source: s}).list(list)
 }
@@ -475,7 +475,10 @@ func chunkStates(list []byte) (out []*big.Int) {
 }
 
 func TestFalseStatementsAreNotProvable(t *testing.T) {
-	for _, a := range attacks {
+	for i, a := range attacks {
+		if testing.Short() && i%12 > 0 {
+			continue
+		}
 		t.Run(a.name, func(t *testing.T) {
 			s := a.make(t)
 			if solved(t, s, "") {
