@@ -7,14 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/consensys/gnark-crypto/ecc"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
@@ -32,7 +30,7 @@ import (
 
 // root is a circuit with the door of the source circuit, three public inputs and one
 // commitment over all of them, and hardly anything behind it: a contribution to the
-// smallest source circuit takes half a minute. BenchmarkSourceCeremony runs that one.
+// smallest source circuit takes half a minute. A benchmark in source_test.go runs that one.
 type root struct {
 	Commit  frontend.Variable `gnark:",public"`
 	Files   frontend.Variable `gnark:",public"`
@@ -173,7 +171,7 @@ func glob(t testing.TB, dir, pattern string) []string {
 }
 
 // refused checks that err is the wanted one and says all of what.
-func refused(t *testing.T, err, want error, what ...string) {
+func refused(t testing.TB, err, want error, what ...string) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Fatalf("want %v, got %v", want, err)
@@ -633,25 +631,4 @@ func FuzzAccept(f *testing.F) {
 			t.Errorf("no refusal: %v", err)
 		}
 	})
-}
-
-// BenchmarkSourceCeremony holds a three-party ceremony for the smallest source circuit.
-func BenchmarkSourceCeremony(b *testing.B) {
-	for b.Loop() {
-		dir := filepath.Join(b.TempDir(), "c")
-		begin := time.Now()
-		step := func(what string, expect time.Duration) {
-			b.Logf("%6.1f s  %s (guess %v)", time.Since(begin).Seconds(), what, expect.Round(time.Second))
-		}
-		fatalIf(b, threeParties(dir, compileSource, step))
-		f, err := Open(dir)
-		fatalIf(b, err)
-		b.Logf("%6.1f s  ceremony is over: domain %d", time.Since(begin).Seconds(), f.shape.domain)
-		r, err := f.Verify(context.Background(), step)
-		fatalIf(b, err)
-		b.Logf("%6.1f s  verified", time.Since(begin).Seconds())
-		_, err = proofcheck.New([]proofcheck.Program{r.Program})
-		fatalIf(b, err)
-		fatalIf(b, r.Export(b.Context(), io.Discard, io.Discard, step))
-	}
 }
