@@ -91,7 +91,8 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 	l, n := s.layout(), int(s.domain)
 	// All but the vectors is fixed; the vectors' lengths were measured.
 	bare := *start
-	bare.Parameters.G1.PKK, bare.Parameters.G1.SigmaCKK, bare.Parameters.G1.Z = nil, make([][]curve.G1Affine, len(l.committed)), nil
+	bare.Parameters.G1.PKK, bare.Parameters.G1.Z = nil, nil
+	bare.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(l.committed))
 	want := emptyStart(len(l.committed))
 	want.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(l.committed))
 	if got, err := hashLink(&bare); err != nil {
