@@ -206,7 +206,7 @@ func (s keyShape) check(raw []byte) error {
 		return fmt.Errorf("is too short, with %d bytes", len(raw))
 	}
 	if binary.NativeEndian.Uint64(raw) != marker {
-		return errors.New("is no proving key, or of a machine with another byte order")
+		return errors.New("is not a proving key, or of a machine with another byte order")
 	}
 	count := func(at uint64) uint64 { return binary.BigEndian.Uint64(raw[at:]) }
 	a, b := s.wires-count(atCounts+8), s.wires-count(atCounts+16)

@@ -151,8 +151,8 @@ func (f *Folder) Accept(ctx context.Context, path string, progress Progress) (Co
 	return f.take(s, phase, next) // what was verified, not what the file holds by now
 }
 
-// Seal ends a phase with a public beacon: a value that nobody could know when the last
-// contribution was made, such as the hash of a block or a drand round named in advance.
+// Seal ends a phase with a public beacon: a value that could not be known when the
+// last contribution was made, such as the hash of a block or a drand round named in advance.
 // Everything so far is verified first. Phase 1's beacon starts phase 2.
 func (f *Folder) Seal(ctx context.Context, phase int, value []byte, progress Progress) error {
 	if len(value) < minBeacon || len(value) > maxBeacon {

@@ -110,7 +110,7 @@ func threeParties(dir string, compile func(circuit.Capacity) (*cs.R1CS, error), 
 	return threePartiesIn(f, dir, func(int, int, string) error { return nil }, progress)
 }
 
-// threePartiesIn does so in a folder that was made. before is told of each
+// threePartiesIn does so in a folder that was made. before gets each
 // contribution that was sent, before it is accepted.
 func threePartiesIn(f *Folder, dir string, before func(phase, party int, sent string) error, progress Progress) error {
 	ctx := context.Background()
@@ -316,7 +316,7 @@ func TestAnAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
 			_, err := verify(t, dir)
 			refused(t, err, ErrTampered, filepath.Base(name), "it was altered")
 
-			// And as a file that somebody sends.
+			// And as a file that a stranger sends.
 			sent := filepath.Join(t.TempDir(), "sent.bin")
 			fatalIf(t, os.WriteFile(sent, bad, 0o644))
 			_, err = open(t, earlier).Accept(context.Background(), sent, nil)
@@ -347,7 +347,7 @@ func TestAFileSaysWhatItHoldsInOneWay(t *testing.T) {
 		for _, c := range f.shape.counts(phase) {
 			refused(t, send(c.at, 1), ErrTampered, "points at byte", "get it again")
 		}
-		// A hash of 31 bytes, and one byte that nobody reads.
+		// A hash of 31 bytes, and one byte that is not read.
 		refused(t, send(int64(len(good))-hashSize-1, hashSize-1), ErrTampered, "not in its canonical encoding")
 	}
 }
@@ -406,8 +406,8 @@ func TestAContributionThatStartsAfreshIsRefused(t *testing.T) {
 		f := open(t, dir)
 		s, err := f.scan()
 		fatalIf(t, err)
-		// The attacker takes the start, which has no secrets but his, and says that he
-		// went on from contribution 1.
+		// The attacker takes the start, which has no secrets but theirs, and says that
+		// they went on from contribution 1.
 		l, err := f.fresh(s.files[phase-1][0])
 		fatalIf(t, err)
 		l.Contribute()

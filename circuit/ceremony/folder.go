@@ -183,7 +183,7 @@ func openWith(dir string, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Fo
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s holds no ceremony: %w; begin one with `ceremony init`", dir, err)
 	} else if err != nil {
-		return nil, fmt.Errorf("%w: %w; get the folder anew from whoever coordinates", ErrManifest, err)
+		return nil, fmt.Errorf("%w: %w; get the folder anew from the coordinator", ErrManifest, err)
 	}
 	if m.Format != format {
 		return nil, fmt.Errorf("%w: its format is %q and this version reads %q; use the version "+
@@ -240,7 +240,7 @@ type state struct {
 	imported bool // phase 1 starts from a powers-of-tau file
 }
 
-// sealable says whether the phase has somebody who may have been honest: its own
+// sealable says whether the phase has a contributor who may have been honest: its own
 // contributors, or in phase 1 those of the powers-of-tau file.
 func (s *state) sealable(phase int) bool {
 	return len(s.files[phase-1]) > 1 || phase == 1 && s.imported
@@ -287,7 +287,7 @@ func (f *Folder) scan() (*state, error) {
 		}
 		m := fileName.FindStringSubmatch(n.Name())
 		if m == nil {
-			return nil, fmt.Errorf("%w: it holds %q, which is no file of a ceremony; take it "+
+			return nil, fmt.Errorf("%w: it holds %q, which is not a file of a ceremony; take it "+
 				"away, or pass a contribution to `ceremony accept`", ErrFolder, n.Name())
 		}
 		phase, _ := strconv.Atoi(m[1])

@@ -336,7 +336,7 @@ func (b raw) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// Whoever calls their own powers an import must still have powers of one tau.
+// Invented powers must still be powers of one tau.
 func TestAnInventedImportIsRefused(t *testing.T) {
 	_, _, gen1, _ := curve.Generators()
 	system, err := compileRoot(false)(testCapacity)

@@ -23,7 +23,7 @@ import (
 // gnark computes them by Fourier transforms of points, which takes minutes. The check
 // takes seconds: for random r_w, the sum of r_w A_w is one polynomial, whose coefficients
 // are cheap, and its value at t is one multi-exponentiation. A wrong point passes with
-// probability 1/r. So whoever verifies a ceremony reads the start of phase 2 and checks it.
+// probability 1/r. So verifiers read the start of phase 2 and check it.
 
 // sides of the constraints.
 const (
