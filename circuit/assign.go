@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr/poseidon2"
 )
 
 // Object is a git object of a source proof, in the order of the list.
@@ -193,26 +190,4 @@ func sha1Pad(msg []byte) []byte {
 		out[len(out)-1-i] = byte(bits >> (8 * i))
 	}
 	return out
-}
-
-// Digest returns the Poseidon2 digest of a list: of its length in bytes, then of
-// its chunks of ChunkBytes bytes, the last one padded with zeros on the right,
-// each a big-endian integer. Package crate computes the same for verifiers; a test
-// holds the two together.
-func Digest(list []byte) (d [32]byte) {
-	h := poseidon2.NewMerkleDamgardHasher()
-	write := func(e fr.Element) {
-		b := e.Bytes()
-		h.Write(b[:]) // a canonical element: never an error
-	}
-	write(fr.NewElement(uint64(len(list))))
-	for len(list) > 0 {
-		var chunk [ChunkBytes]byte
-		list = list[copy(chunk[:], list):]
-		var e fr.Element
-		e.SetBytes(chunk[:])
-		write(e)
-	}
-	copy(d[:], h.Sum(nil))
-	return d
 }

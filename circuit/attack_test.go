@@ -75,7 +75,7 @@ func num(v frontend.Variable) *big.Int {
 // claim makes the public digest and the private list say something else than the
 // stream does.
 func claim(s *Source, list []byte) {
-	d := Digest(list)
+	d := digest(list)
 	s.Files = new(big.Int).SetBytes(d[:])
 	(&writer{Source: s}).list(list)
 }
@@ -327,7 +327,7 @@ var attacks = []attack{
 		r.list = append([]byte("ct40000 a\x00"), append(append([]byte("t"), tail(r, 2)...), append([]byte("t"), tail(r, 3)...)...)...)
 		return r.assign(t, small)
 	}},
-	{"an object that nobody names", groupChildren, func(t *testing.T) *Source {
+	{"an object without a name", groupChildren, func(t *testing.T) *Source {
 		r := build(node{"f": "1"}, "m")
 		extra := encode("tree", append([]byte("100644 x\x00"), bytes.Repeat([]byte{3}, 20)...))
 		r.objects = append(r.objects, Object{Data: extra, Listed: map[string]bool{"x": true}})
@@ -341,7 +341,7 @@ var attacks = []attack{
 		return r.assign(t, small)
 	}},
 	{"an object that never ends", groupBlocks, func(t *testing.T) *Source {
-		// Its entries are listed, and as it has no last block nobody asks for its id.
+		// Its entries are listed, and as it has no last block nothing asks for its id.
 		// It fills the circuit's last block, so that nothing comes after it.
 		r := build(node{"f": "1"}, "m")
 		extra := encode("tree", append([]byte("100644 x\x00"), bytes.Repeat([]byte{3}, 20)...))
@@ -355,7 +355,7 @@ var attacks = []attack{
 		}
 		return s
 	}},
-	{"a tree in the place of a submodule's commit", groupList, func(t *testing.T) *Source {
+	{"a tree instead of a submodule's commit", groupList, func(t *testing.T) *Source {
 		sub := encode("tree", append([]byte("100644 x\x00"), bytes.Repeat([]byte{3}, 20)...))
 		subID := id(sub)
 		root := encode("tree", append([]byte("160000 d\x00"), subID[:]...))
@@ -417,7 +417,7 @@ func rawID(raw []byte) (d [20]byte) {
 }
 
 // badPadding is a true tree whose block is altered before it is hashed: what the
-// commit names is no SHA-1 of anything.
+// commit names is the SHA-1 of nothing.
 func badPadding(t *testing.T, alter func(block []byte, n int)) *Source {
 	obj := encode("tree", append([]byte("100644 f\x00"), bytes.Repeat([]byte{1}, 20)...))
 	raw := sha1Pad(obj)
@@ -475,7 +475,10 @@ func chunkStates(list []byte) (out []*big.Int) {
 }
 
 func TestFalseStatementsAreNotProvable(t *testing.T) {
-	for _, a := range attacks {
+	for i, a := range attacks {
+		if testing.Short() && i%12 > 0 {
+			continue
+		}
 		t.Run(a.name, func(t *testing.T) {
 			s := a.make(t)
 			if solved(t, s, "") {

@@ -81,9 +81,9 @@ func (t *byteTable) read(api frontend.API, b []frontend.Variable) (w [16]schedul
 		if err != nil {
 			return w, nil, err
 		}
-		t.a.commit(b[i], v[0], v[1])
-		t.t.assertRow(b[i], v[0], v[1])
 		spreads[i], class[i] = v[0], v[1]
+		t.a.commit(b[i], spreads[i], class[i])
+		t.t.assertRow(b[i], spreads[i], class[i])
 	}
 	for i := range w {
 		b, s := b[4*i:4*i+4], spreads[4*i:4*i+4]

@@ -258,10 +258,10 @@ func (g *sha1Gadget) split3(total frontend.Variable, want int) (low, high fronte
 	for i := range 3 {
 		g.t.spread4.assertRow(v[2*i], v[2*i+1])
 	}
-	dense := g.api.Add(v[0], g.api.Mul(v[2], 1<<limbBits), g.api.Mul(v[4], 1<<(2*limbBits)))
+	dense, wanted := g.join(v[:6], 4)
+	other0, other1 := v[6], v[7]
 	s11, s22 := pow(4, limbBits), pow(4, 2*limbBits)
-	wanted := g.api.Add(v[1], g.api.Mul(v[3], s11), g.api.Mul(v[5], s22))
-	other := g.api.Add(v[6], g.api.Mul(v[7], s11))
+	other := g.api.Add(other0, g.api.Mul(other1, s11))
 	var last frontend.Variable // the other word's third limb
 	if want == wantLow {
 		rest := g.api.Sub(total, wanted, g.api.Mul(other, 2))
@@ -270,13 +270,21 @@ func (g *sha1Gadget) split3(total frontend.Variable, want int) (low, high fronte
 		rest := g.api.Sub(total, g.api.Mul(wanted, 2), other)
 		last = g.div(rest, s22)
 	}
-	g.t.set4.assertRow(v[6])
-	g.t.set4.assertRow(v[7])
-	g.t.set4.assertRow(last)
+	for _, limb := range []frontend.Variable{other0, other1, last} {
+		g.t.set4.assertRow(limb)
+	}
 	if want == wantLow {
 		return dense, nil, nil
 	}
 	return nil, dense, nil
+}
+
+// join puts together a word's limbs, each given as its dense form and its spread.
+func (g *sha1Gadget) join(limbs []frontend.Variable, base int64) (dense, spread frontend.Variable) {
+	low, lowSpread, middle, middleSpread, high, highSpread := limbs[0], limbs[1], limbs[2], limbs[3], limbs[4], limbs[5]
+	dense = g.api.Add(low, g.api.Mul(middle, 1<<limbBits), g.api.Mul(high, 1<<(2*limbBits)))
+	spread = g.api.Add(lowSpread, g.api.Mul(middleSpread, pow(base, limbBits)), g.api.Mul(highSpread, pow(base, 2*limbBits)))
+	return dense, spread
 }
 
 // newWord returns total mod 2^32 as a state word; total must be below 2^35.
@@ -286,7 +294,8 @@ func (g *sha1Gadget) newWord(total frontend.Variable) (stateWord, error) {
 		return stateWord{}, err
 	}
 	g.a.commit(v...)
-	low0, low1, m1, s1, m2, s2, t, ts, high5 := v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8]
+	low0, low1, high5 := v[0], v[1], v[8]
+	m1, s1, m2, s2, t, ts := v[2], v[3], v[4], v[5], v[6], v[7] // the limbs above the two low bits
 	g.api.AssertIsBoolean(low0)
 	g.api.AssertIsBoolean(low1)
 	g.t.spread4.assertRow(m1, s1)
@@ -322,17 +331,16 @@ func (g *sha1Gadget) xor4Rotl1(total frontend.Variable) (scheduleWord, error) {
 		return scheduleWord{}, err
 	}
 	g.a.commit(v...)
-	high := v[6]
+	high, quotient := v[6], v[7:]
 	g.api.AssertIsBoolean(high)
 	g.t.spread6.assertRow(v[0], v[1])
 	g.t.spread6.assertRow(v[2], v[3])
 	g.t.spread6top.assertRow(v[4], v[5])
-	dense := g.api.Add(v[0], g.api.Mul(v[2], 1<<limbBits), g.api.Mul(v[4], 1<<(2*limbBits)))
-	spr := g.api.Add(v[1], g.api.Mul(v[3], pow(6, limbBits)), g.api.Mul(v[5], pow(6, 2*limbBits)))
+	dense, spr := g.join(v[:6], 6)
 	rest := g.api.Sub(total, spr, g.api.Mul(high, pow(6, wordBits-1)))
-	for i := range 4 {
-		g.t.ternary.assertRow(v[7+i])
-		rest = g.api.Sub(rest, g.api.Mul(v[7+i], new(big.Int).Lsh(pow(6, int64(i*ternaryLen)), 1)))
+	for i, limb := range quotient {
+		g.t.ternary.assertRow(limb)
+		rest = g.api.Sub(rest, g.api.Mul(limb, new(big.Int).Lsh(pow(6, int64(i*ternaryLen)), 1)))
 	}
 	g.t.ternary.assertRow(g.div(rest, new(big.Int).Lsh(pow(6, 4*ternaryLen), 1)))
 	return scheduleWord{

@@ -1,6 +1,6 @@
 // Package circuit holds the statements that cratelog proves, as gnark circuits.
 //
-// It is for the prover and for whoever makes keys; verifiers import proofcheck
+// It is for the prover and for makers of keys; verifiers import proofcheck
 // and never this package.
 package circuit
 

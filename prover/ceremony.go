@@ -50,9 +50,11 @@ func OpenKeys(ctx context.Context, programFile, keyFile string, progress Progres
 	c := circuit.Capacity{Blocks: p.Blocks, Chunks: p.ListBytes / circuit.ChunkBytes}
 	switch {
 	case p.ProvingKey == [32]byte{}:
-		return nil, fmt.Errorf("%w: %s does not say which it is; use the file that `ceremony export` wrote with the key", ErrWrongKey, programFile)
+		return nil, fmt.Errorf("%w: %s does not say which it is; use the file that `ceremony "+
+			"export` wrote with the key", ErrWrongKey, programFile)
 	case p.Blocks < 3 || p.Blocks > maxBlocks || c.ListBytes() != p.ListBytes || c.Chunks > 4*maxBlocks:
-		return nil, fmt.Errorf("%s: no circuit of this version has %d blocks and lists of %d bytes", programFile, p.Blocks, p.ListBytes)
+		return nil, fmt.Errorf("%s: no circuit of this version has %d blocks and lists of %d bytes",
+			programFile, p.Blocks, p.ListBytes)
 	}
 	cache, err := DefaultCache()
 	if err != nil {
@@ -67,7 +69,8 @@ func OpenKeys(ctx context.Context, programFile, keyFile string, progress Progres
 		return nil, err
 	}
 	if err := k.take(raw); err != nil {
-		return nil, fmt.Errorf("%w: %s %w; get both files again, from one ceremony and for this version of cratelog", ErrWrongKey, keyFile, err)
+		return nil, fmt.Errorf("%w: %s %w; get both files again, from one ceremony and for this "+
+			"version of cratelog", ErrWrongKey, keyFile, err)
 	}
 	return k, nil
 }
@@ -105,7 +108,8 @@ func readKey(ctx context.Context, path string, c circuit.Capacity, want [32]byte
 		return nil, fmt.Errorf("proving key: %w", err)
 	}
 	if sum := sha256.Sum256(raw); sum != want {
-		return nil, fmt.Errorf("%w: %s has the SHA-256 %x, and the program's proving key has %x; get the one that was exported with the program", ErrWrongKey, path, sum, want)
+		return nil, fmt.Errorf("%w: %s has the SHA-256 %x, and the program's proving key has %x; "+
+			"get the one that was exported with the program", ErrWrongKey, path, sum, want)
 	}
 	return raw, nil
 }
@@ -154,7 +158,8 @@ func samePoints(pk *groth16.ProvingKey, vk *groth16.VerifyingKey) error {
 			return errors.New("has points that are not on the curve")
 		}
 		// basis * sigma on the one side, -sigma on the other.
-		ok, err := curve.PairingCheck([]curve.G1Affine{ck.BasisExpSigma[i], ck.Basis[i]}, []curve.G2Affine{cv.G, cv.GSigmaNeg})
+		ok, err := curve.PairingCheck([]curve.G1Affine{ck.BasisExpSigma[i], ck.Basis[i]},
+			[]curve.G2Affine{cv.G, cv.GSigmaNeg})
 		if err != nil || !ok {
 			return errors.New("has another commitment than the verifying key")
 		}
@@ -201,7 +206,7 @@ func (s keyShape) check(raw []byte) error {
 		return fmt.Errorf("is too short, with %d bytes", len(raw))
 	}
 	if binary.NativeEndian.Uint64(raw) != marker {
-		return errors.New("is no proving key, or of a machine with another byte order")
+		return errors.New("is not a proving key, or of a machine with another byte order")
 	}
 	count := func(at uint64) uint64 { return binary.BigEndian.Uint64(raw[at:]) }
 	a, b := s.wires-count(atCounts+8), s.wires-count(atCounts+16)
@@ -224,7 +229,8 @@ func (s keyShape) check(raw []byte) error {
 		name    string
 		n, size uint64
 	}{
-		{"A", a, g1Raw}, {"B", b, g1Raw}, {"Z", s.domain - 1, g1Raw}, {"K", s.private, g1Raw}, {"B in G2", b, g2Raw},
+		{"A", a, g1Raw}, {"B", b, g1Raw}, {"Z", s.domain - 1, g1Raw}, {"K", s.private, g1Raw}, {"B in G2", b,
+			g2Raw},
 		{"the commitment's basis", s.committed, g1Raw}, {"the commitment's proofs", s.committed, g1Raw},
 	} {
 		if uint64(len(raw)) < at+countSize {

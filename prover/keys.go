@@ -98,7 +98,8 @@ func DevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, prog
 	return k, nil
 }
 
-func makeAndLoad(ctx context.Context, cache string, c circuit.Capacity, system *cs.R1CS, progress Progress) (*Keys, error) {
+func makeAndLoad(ctx context.Context, cache string, c circuit.Capacity, system *cs.R1CS,
+	progress Progress) (*Keys, error) {
 	unlock, err := lockCache(ctx, cache, c, progress)
 	if err != nil {
 		return nil, err
@@ -117,7 +118,8 @@ func makeAndLoad(ctx context.Context, cache string, c circuit.Capacity, system *
 // MakeDevelopmentKeys runs the development setup of a capacity even if the cache
 // has its keys, stores the result, and returns the program and the proving key's
 // SHA-256. It serves those who add a program to cratelog, or check one.
-func MakeDevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (proofcheck.Program, [32]byte, error) {
+func MakeDevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity,
+	progress Progress) (proofcheck.Program, [32]byte, error) {
 	quiet()
 	system, err := compile(c)
 	if err != nil {
@@ -131,7 +133,8 @@ func MakeDevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, 
 	return makeKeys(ctx, cache, c, system, progress)
 }
 
-func makeKeys(ctx context.Context, cache string, c circuit.Capacity, system *cs.R1CS, progress Progress) (p proofcheck.Program, h [32]byte, err error) {
+func makeKeys(ctx context.Context, cache string, c circuit.Capacity, system *cs.R1CS,
+	progress Progress) (p proofcheck.Program, h [32]byte, err error) {
 	progress.begin(fmt.Sprintf("making UNSAFE development keys for %d blocks, once (kept in %s)", c.Blocks, cache),
 		time.Duration(system.GetNbConstraints())*300*time.Microsecond)
 	pk, vk, err := developmentSetup(ctx, c, system)
@@ -166,7 +169,8 @@ func program(c circuit.Capacity, vk []byte) proofcheck.Program {
 }
 
 // developmentSetup makes keys from published secrets.
-func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS) (*groth16.ProvingKey, *groth16.VerifyingKey, error) {
+func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS) (*groth16.ProvingKey,
+	*groth16.VerifyingKey, error) {
 	type result struct {
 		pk  *groth16.ProvingKey
 		vk  *groth16.VerifyingKey
@@ -189,7 +193,8 @@ func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS) 
 // The cache holds two files per program: NAME.vk, and NAME-SHA256.pk for the hash of the
 // proving key. Both appear whole or not at all, the .vk first.
 
-func storeKeys(cache string, c circuit.Capacity, pk *groth16.ProvingKey, vk *groth16.VerifyingKey) (p proofcheck.Program, h [32]byte, err error) {
+func storeKeys(cache string, c circuit.Capacity, pk *groth16.ProvingKey,
+	vk *groth16.VerifyingKey) (p proofcheck.Program, h [32]byte, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("key cache: %w", err)
@@ -221,7 +226,8 @@ func storeKeys(cache string, c circuit.Capacity, pk *groth16.ProvingKey, vk *gro
 		return p, h, err
 	}
 	h = [32]byte(sum.Sum(nil))
-	return program(c, key.Bytes()), h, f.Replace(filepath.Join(cache, fmt.Sprintf("%s-%x.pk", keyName(c), h)), 0o600)
+	return program(c, key.Bytes()), h, f.Replace(filepath.Join(cache, fmt.Sprintf("%s-%x.pk", keyName(c),
+		h)), 0o600)
 }
 
 // loadKeys reads keys from the cache, all but the compiled circuit; fs.ErrNotExist if
@@ -238,7 +244,8 @@ func loadKeys(cache string, c circuit.Capacity) (*Keys, error) {
 	}
 	path := found[0]
 	damaged := func(why string) error {
-		return fmt.Errorf("%w: %s %s; delete %s and %s and run again", ErrKeyCache, path, why, path, filepath.Join(cache, name+".vk"))
+		return fmt.Errorf("%w: %s %s; delete %s and %s and run again", ErrKeyCache, path, why, path,
+			filepath.Join(cache, name+".vk"))
 	}
 	k := &Keys{Program: program(c, vk), capacity: c, proving: new(groth16.ProvingKey)}
 	known, err := provingKeys()
@@ -267,7 +274,8 @@ func loadKeys(cache string, c circuit.Capacity) (*Keys, error) {
 }
 
 // lockCache keeps two processes from making the same keys at once.
-func lockCache(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (unlock func(), err error) {
+func lockCache(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (unlock func(),
+	err error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}

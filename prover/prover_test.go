@@ -122,12 +122,3 @@ func TestCratesTooLargeForAnyClassAreRefusedWithNumbers(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestListDigestIsTheOneThatTheCircuitTakes(t *testing.T) {
-	for _, c := range [][2]string{{"hello-proof", "0.1.0"}, {"hello-inner", "0.1.0"}} {
-		l := plan(t, c[0], c[1]).List
-		if circuit.Digest(l.Bytes) != l.Digest {
-			t.Error("packages crate and circuit disagree on the digest")
-		}
-	}
-}

@@ -58,7 +58,8 @@ func (f *Folder) open() (*state, error) {
 		return nil, err
 	}
 	if s.phase() == 3 {
-		return nil, fmt.Errorf("%w: both phases are; there is nothing more to contribute, run `ceremony verify`", ErrSealed)
+		return nil, fmt.Errorf("%w: both phases are; there is nothing more to contribute, run "+
+			"`ceremony verify`", ErrSealed)
 	}
 	return s, nil
 }
@@ -131,7 +132,8 @@ func (f *Folder) Accept(ctx context.Context, path string, progress Progress) (Co
 		defer r.Close()
 		for _, old := range files {
 			if old.hash == hash {
-				return fmt.Errorf("%w: %s is %s; a contribution counts once", ErrReplayed, filepath.Base(path), old.name)
+				return fmt.Errorf("%w: %s is %s; a contribution counts once", ErrReplayed,
+					filepath.Base(path), old.name)
 			}
 		}
 		if next, err = f.decode(r, phase, hash); err != nil {
@@ -149,12 +151,13 @@ func (f *Folder) Accept(ctx context.Context, path string, progress Progress) (Co
 	return f.take(s, phase, next) // what was verified, not what the file holds by now
 }
 
-// Seal ends a phase with a public beacon: a value that nobody could know when the last
-// contribution was made, such as the hash of a block or a drand round named in advance.
+// Seal ends a phase with a public beacon: a value that could not be known when the
+// last contribution was made, such as the hash of a block or a drand round named in advance.
 // Everything so far is verified first. Phase 1's beacon starts phase 2.
 func (f *Folder) Seal(ctx context.Context, phase int, value []byte, progress Progress) error {
 	if len(value) < minBeacon || len(value) > maxBeacon {
-		return fmt.Errorf("%w: a value has %d to %d bytes, this one %d", ErrBeacon, minBeacon, maxBeacon, len(value))
+		return fmt.Errorf("%w: a value has %d to %d bytes, this one %d", ErrBeacon, minBeacon, maxBeacon,
+			len(value))
 	}
 	s, err := f.scan()
 	if err != nil {
@@ -164,9 +167,11 @@ func (f *Folder) Seal(ctx context.Context, phase int, value []byte, progress Pro
 	case now > phase:
 		return fmt.Errorf("%w: phase %d has its beacon; it cannot have another", ErrSealed, phase)
 	case now < phase:
-		return fmt.Errorf("%w: phase %d is not sealed; run `ceremony beacon -phase %d` first", ErrUnfinished, now, now)
+		return fmt.Errorf("%w: phase %d is not sealed; run `ceremony beacon -phase %d` first", ErrUnfinished,
+			now, now)
 	case !s.sealable(phase):
-		return fmt.Errorf("%w: phase %d has no contribution, so anyone could compute its secrets; run `ceremony contribute` first", ErrUnfinished, phase)
+		return fmt.Errorf("%w: phase %d has no contribution, so anyone could compute its secrets; "+
+			"run `ceremony contribute` first", ErrUnfinished, phase)
 	}
 	last := s.last(phase)
 	b := beacon{Phase: phase, Value: hex.EncodeToString(value), After: hex.EncodeToString(last.hash[:])}
@@ -234,13 +239,17 @@ func (f *Folder) readSeal(s *state, phase int) (*seal, error) {
 	case b.Phase != phase:
 		return nil, refuse("says that it is for phase %d; get it from another copy of the folder", b.Phase)
 	case !s.sealable(phase):
-		return nil, refuse("seals a phase without a contribution, whose secrets anyone can compute; get the contributions, or begin a new ceremony")
+		return nil, refuse("seals a phase without a contribution, whose secrets anyone can " +
+			"compute; get the contributions, or begin a new ceremony")
 	case b.After != hex.EncodeToString(last.hash[:]):
-		return nil, refuse("was set after a contribution with the SHA-256 %s, and phase %d ends in %s: a contribution is missing, or came after the beacon and must be taken away", b.After, phase, last.name)
+		return nil, refuse("was set after a contribution with the SHA-256 %s, and phase %d ends "+
+			"in %s: a contribution is missing, or came after the beacon and must be taken away", b.After,
+			phase, last.name)
 	case len(b.Yields) != 2*hashSize:
 		return nil, refuse("does not say what it yields; get it from another copy of the folder")
 	case phase == 1 && b.Yields != hex.EncodeToString(s.files[1][0].hash[:]):
-		return nil, refuse("starts phase 2 with the SHA-256 %s, and the folder has %s; get both from another copy of the folder", b.Yields, s.files[1][0].name)
+		return nil, refuse("starts phase 2 with the SHA-256 %s, and the folder has %s; get both "+
+			"from another copy of the folder", b.Yields, s.files[1][0].name)
 	}
 	return &seal{value, b.Yields, text}, nil
 }

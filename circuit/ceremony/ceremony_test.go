@@ -7,14 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/consensys/gnark-crypto/ecc"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
@@ -32,7 +30,7 @@ import (
 
 // root is a circuit with the door of the source circuit, three public inputs and one
 // commitment over all of them, and hardly anything behind it: a contribution to the
-// smallest source circuit takes half a minute. BenchmarkSourceCeremony runs that one.
+// smallest source circuit takes half a minute. A benchmark in source_test.go runs that one.
 type root struct {
 	Commit  frontend.Variable `gnark:",public"`
 	Files   frontend.Variable `gnark:",public"`
@@ -112,7 +110,7 @@ func threeParties(dir string, compile func(circuit.Capacity) (*cs.R1CS, error), 
 	return threePartiesIn(f, dir, func(int, int, string) error { return nil }, progress)
 }
 
-// threePartiesIn does so in a folder that was made. before is told of each
+// threePartiesIn does so in a folder that was made. before gets each
 // contribution that was sent, before it is accepted.
 func threePartiesIn(f *Folder, dir string, before func(phase, party int, sent string) error, progress Progress) error {
 	ctx := context.Background()
@@ -173,7 +171,7 @@ func glob(t testing.TB, dir, pattern string) []string {
 }
 
 // refused checks that err is the wanted one and says all of what.
-func refused(t *testing.T, err, want error, what ...string) {
+func refused(t testing.TB, err, want error, what ...string) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Fatalf("want %v, got %v", want, err)
@@ -318,7 +316,7 @@ func TestAnAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
 			_, err := verify(t, dir)
 			refused(t, err, ErrTampered, filepath.Base(name), "it was altered")
 
-			// And as a file that somebody sends.
+			// And as a file that a stranger sends.
 			sent := filepath.Join(t.TempDir(), "sent.bin")
 			fatalIf(t, os.WriteFile(sent, bad, 0o644))
 			_, err = open(t, earlier).Accept(context.Background(), sent, nil)
@@ -349,7 +347,7 @@ func TestAFileSaysWhatItHoldsInOneWay(t *testing.T) {
 		for _, c := range f.shape.counts(phase) {
 			refused(t, send(c.at, 1), ErrTampered, "points at byte", "get it again")
 		}
-		// A hash of 31 bytes, and one byte that nobody reads.
+		// A hash of 31 bytes, and one byte that is not read.
 		refused(t, send(int64(len(good))-hashSize-1, hashSize-1), ErrTampered, "not in its canonical encoding")
 	}
 }
@@ -408,8 +406,8 @@ func TestAContributionThatStartsAfreshIsRefused(t *testing.T) {
 		f := open(t, dir)
 		s, err := f.scan()
 		fatalIf(t, err)
-		// The attacker takes the start, which has no secrets but his, and says that he
-		// went on from contribution 1.
+		// The attacker takes the start, which has no secrets but theirs, and says that
+		// they went on from contribution 1.
 		l, err := f.fresh(s.files[phase-1][0])
 		fatalIf(t, err)
 		l.Contribute()
@@ -633,25 +631,4 @@ func FuzzAccept(f *testing.F) {
 			t.Errorf("no refusal: %v", err)
 		}
 	})
-}
-
-// BenchmarkSourceCeremony holds a three-party ceremony for the smallest source circuit.
-func BenchmarkSourceCeremony(b *testing.B) {
-	for b.Loop() {
-		dir := filepath.Join(b.TempDir(), "c")
-		begin := time.Now()
-		step := func(what string, expect time.Duration) {
-			b.Logf("%6.1f s  %s (guess %v)", time.Since(begin).Seconds(), what, expect.Round(time.Second))
-		}
-		fatalIf(b, threeParties(dir, compileSource, step))
-		f, err := Open(dir)
-		fatalIf(b, err)
-		b.Logf("%6.1f s  ceremony is over: domain %d", time.Since(begin).Seconds(), f.shape.domain)
-		r, err := f.Verify(context.Background(), step)
-		fatalIf(b, err)
-		b.Logf("%6.1f s  verified", time.Since(begin).Seconds())
-		_, err = proofcheck.New([]proofcheck.Program{r.Program})
-		fatalIf(b, err)
-		fatalIf(b, r.Export(b.Context(), io.Discard, io.Discard, step))
-	}
 }

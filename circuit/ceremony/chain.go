@@ -116,7 +116,8 @@ func (f *Folder) measure(path string, phase, number int) (r *os.File, hash [32]b
 		if info.Size() > want {
 			what = "something was added"
 		}
-		return nil, hash, fmt.Errorf("%w: %s has %d bytes and must have %d: %s; get it again", ErrSize, name, info.Size(), want, what)
+		return nil, hash, fmt.Errorf("%w: %s has %d bytes and must have %d: %s; get it again", ErrSize, name,
+			info.Size(), want, what)
 	}
 	h := sha256.New()
 	if _, err := io.Copy(h, r); err != nil {
@@ -127,7 +128,8 @@ func (f *Folder) measure(path string, phase, number int) (r *os.File, hash [32]b
 }
 
 func tampered(r *os.File, why string) error {
-	return fmt.Errorf("%w: %s %s; get it again from its maker, or ask for a new one", ErrTampered, filepath.Base(r.Name()), why)
+	return fmt.Errorf("%w: %s %s; get it again from its maker, or ask for a new one", ErrTampered,
+		filepath.Base(r.Name()), why)
 }
 
 // checkCounts checks that a measured file says to hold as many points as the circuit has.
@@ -138,7 +140,8 @@ func (f *Folder) checkCounts(r *os.File, phase int) error {
 			return err
 		}
 		if got := binary.BigEndian.Uint64(b[:]); got != c.want {
-			return tampered(r, fmt.Sprintf("holds %d points at byte %d where the circuit has %d", got, c.at, c.want))
+			return tampered(r, fmt.Sprintf("holds %d points at byte %d where the circuit has %d", got, c.at,
+				c.want))
 		}
 	}
 	return nil
@@ -180,7 +183,8 @@ func (f *Folder) read(of file) (*os.File, error) {
 	}
 	if hash != of.hash {
 		r.Close()
-		return nil, fmt.Errorf("%w: %s has the SHA-256 %x, so it was altered; get it again from its maker", ErrTampered, of.name, hash)
+		return nil, fmt.Errorf("%w: %s has the SHA-256 %x, so it was altered; get it again from its maker",
+			ErrTampered, of.name, hash)
 	}
 	return r, nil
 }
@@ -246,13 +250,17 @@ func check(files []file, prev, next link, name string) error {
 	if c := challenge(next); !bytes.Equal(c, last.hash[:]) {
 		for _, old := range files[:len(files)-1] {
 			if bytes.Equal(c, old.hash[:]) {
-				return fmt.Errorf("%w: %s continues %s, and after that came %s; its maker must contribute again on top of the newest", ErrOrder, name, old.name, last.name)
+				return fmt.Errorf("%w: %s continues %s, and after that came %s; its maker must "+
+					"contribute again on top of the newest", ErrOrder, name, old.name, last.name)
 			}
 		}
-		return fmt.Errorf("%w: %s continues a file with the SHA-256 %x and not %s: a contribution between them is missing, or it was made for another ceremony; put the files in their order, or contribute again", ErrOrder, name, c, last.name)
+		return fmt.Errorf("%w: %s continues a file with the SHA-256 %x and not %s: a contribution "+
+			"between them is missing, or it was made for another ceremony; put the files in their "+
+			"order, or contribute again", ErrOrder, name, c, last.name)
 	}
 	if err := guard(func() error { return follows(prev, next) }); err != nil {
-		return fmt.Errorf("%w: %s does not follow from %s (%v); refuse it and ask for a new one", ErrTampered, name, last.name, err)
+		return fmt.Errorf("%w: %s does not follow from %s (%v); refuse it and ask for a new one",
+			ErrTampered, name, last.name, err)
 	}
 	return nil
 }
@@ -260,7 +268,8 @@ func check(files []file, prev, next link, name string) error {
 // verifyChain verifies every contribution of a phase in its order, from the start,
 // which must be the given one. It returns the last. Nothing of the start is decoded:
 // what was recomputed has the file's hash.
-func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start link, progress Progress) (link, error) {
+func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start link,
+	progress Progress) (link, error) {
 	files := s.files[phase-1]
 	startHash, err := hashLink(start)
 	if err != nil {
@@ -268,9 +277,12 @@ func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start lin
 	}
 	if startHash != files[0].hash {
 		if phase == 2 {
-			return nil, fmt.Errorf("%w: phase 1's beacon and contributions lead to a start of phase 2 with the SHA-256 %x, and the folder has %s; compare the beacon with its public source", ErrBeacon, startHash, files[0].name)
+			return nil, fmt.Errorf("%w: phase 1's beacon and contributions lead to a start of "+
+				"phase 2 with the SHA-256 %x, and the folder has %s; compare the beacon with its "+
+				"public source", ErrBeacon, startHash, files[0].name)
 		}
-		return nil, fmt.Errorf("%w: phase 1 starts from SHA-256 %x, and the folder has %s; get the folder anew", ErrTampered, startHash, files[0].name)
+		return nil, fmt.Errorf("%w: phase 1 starts from SHA-256 %x, and the folder has %s; get "+
+			"the folder anew", ErrTampered, startHash, files[0].name)
 	}
 	if err := f.unaltered(files[0]); err != nil {
 		return nil, err

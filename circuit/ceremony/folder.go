@@ -84,7 +84,8 @@ func readJSON(path string, v any) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
 	if !bytes.Equal(marshalJSON(v), text) {
-		return nil, fmt.Errorf("%s is not as this program writes it: a field is missing, twice there or written differently", filepath.Base(path))
+		return nil, fmt.Errorf("%s is not as this program writes it: a field is missing, twice "+
+			"there or written differently", filepath.Base(path))
 	}
 	return text, nil
 }
@@ -96,7 +97,8 @@ func openRegular(path string) (*os.File, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: %s is not a regular file; put the file itself there", ErrFolder, filepath.Base(path))
+		return nil, fmt.Errorf("%w: %s is not a regular file; put the file itself there", ErrFolder,
+			filepath.Base(path))
 	}
 	return os.Open(path)
 }
@@ -118,9 +120,11 @@ func Init(dir string, c circuit.Capacity, ptau string) (*Folder, error) {
 	return create(dir, c, compileSource, ptau)
 }
 
-func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.R1CS, error), ptau string) (*Folder, error) {
+func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.R1CS, error),
+	ptau string) (*Folder, error) {
 	if c.Blocks < 3 || c.Blocks > MaxBlocks || c.Chunks < 1 || c.Chunks > MaxChunks {
-		return nil, fmt.Errorf("a circuit has 3 to %d blocks and 1 to %d chunks, not %d and %d", MaxBlocks, MaxChunks, c.Blocks, c.Chunks)
+		return nil, fmt.Errorf("a circuit has 3 to %d blocks and 1 to %d chunks, not %d and %d", MaxBlocks,
+			MaxChunks, c.Blocks, c.Chunks)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -179,13 +183,15 @@ func openWith(dir string, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Fo
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s holds no ceremony: %w; begin one with `ceremony init`", dir, err)
 	} else if err != nil {
-		return nil, fmt.Errorf("%w: %w; get the folder anew from whoever coordinates", ErrManifest, err)
+		return nil, fmt.Errorf("%w: %w; get the folder anew from the coordinator", ErrManifest, err)
 	}
 	if m.Format != format {
-		return nil, fmt.Errorf("%w: its format is %q and this version reads %q; use the version that began the ceremony", ErrManifest, m.Format, format)
+		return nil, fmt.Errorf("%w: its format is %q and this version reads %q; use the version "+
+			"that began the ceremony", ErrManifest, m.Format, format)
 	}
 	if m.Blocks < 3 || m.Blocks > MaxBlocks || m.Chunks < 1 || m.Chunks > MaxChunks {
-		return nil, fmt.Errorf("%w: %d blocks and %d chunks are no capacity of a circuit", ErrManifest, m.Blocks, m.Chunks)
+		return nil, fmt.Errorf("%w: %d blocks and %d chunks are no capacity of a circuit", ErrManifest,
+			m.Blocks, m.Chunks)
 	}
 	c := circuit.Capacity{Blocks: m.Blocks, Chunks: m.Chunks}
 	system, err := compile(c)
@@ -197,10 +203,12 @@ func openWith(dir string, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Fo
 		return nil, err
 	}
 	if want := newManifest(c, s); m.System != want.System {
-		return nil, fmt.Errorf("%w: its constraint system has the SHA-256 %s, and this version's circuit of %d blocks has %s; use the version of cratelog that began the ceremony, or begin a new one",
+		return nil, fmt.Errorf("%w: its constraint system has the SHA-256 %s, and this version's "+
+			"circuit of %d blocks has %s; use the version of cratelog that began the ceremony, or begin a new one",
 			ErrWrongCircuit, m.System, m.Blocks, want.System)
 	} else if m != want {
-		return nil, fmt.Errorf("%w: the manifest says %d constraints, domain %d and gnark %s, and this version has %d, %d and %s; use the version of cratelog that began the ceremony",
+		return nil, fmt.Errorf("%w: the manifest says %d constraints, domain %d and gnark %s, and "+
+			"this version has %d, %d and %s; use the version of cratelog that began the ceremony",
 			ErrWrongCircuit, m.Constraints, m.Domain, m.Gnark, want.Constraints, want.Domain, want.Gnark)
 	}
 	return &Folder{dir: dir, capacity: c, shape: s, manifest: sha256.Sum256(text)}, nil
@@ -232,7 +240,7 @@ type state struct {
 	imported bool // phase 1 starts from a powers-of-tau file
 }
 
-// sealable says whether the phase has somebody who may have been honest: its own
+// sealable says whether the phase has a contributor who may have been honest: its own
 // contributors, or in phase 1 those of the powers-of-tau file.
 func (s *state) sealable(phase int) bool {
 	return len(s.files[phase-1]) > 1 || phase == 1 && s.imported
@@ -279,7 +287,8 @@ func (f *Folder) scan() (*state, error) {
 		}
 		m := fileName.FindStringSubmatch(n.Name())
 		if m == nil {
-			return nil, fmt.Errorf("%w: it holds %q, which is no file of a ceremony; take it away, or pass a contribution to `ceremony accept`", ErrFolder, n.Name())
+			return nil, fmt.Errorf("%w: it holds %q, which is not a file of a ceremony; take it "+
+				"away, or pass a contribution to `ceremony accept`", ErrFolder, n.Name())
 		}
 		phase, _ := strconv.Atoi(m[1])
 		number, _ := strconv.Atoi(m[2])
@@ -299,9 +308,11 @@ func (s *state) place(f file, seen map[[32]byte]string) error {
 	files := &s.files[f.phase-1]
 	switch next := len(*files); {
 	case f.number < next:
-		return fmt.Errorf("%w: %s and %s have the same number; keep the one that was announced first, and ask for the other to be made again on top of it", ErrOrder, (*files)[f.number].name, f.name)
+		return fmt.Errorf("%w: %s and %s have the same number; keep the one that was announced "+
+			"first, and ask for the other to be made again on top of it", ErrOrder, (*files)[f.number].name, f.name)
 	case f.number > next:
-		return fmt.Errorf("%w: phase %d has number %d and no number %d; get it from whoever made it, or from another copy of the folder", ErrMissing, f.phase, f.number, next)
+		return fmt.Errorf("%w: phase %d has number %d and no number %d; get it from whoever made "+
+			"it, or from another copy of the folder", ErrMissing, f.phase, f.number, next)
 	}
 	*files = append(*files, f)
 	return nil
@@ -310,13 +321,18 @@ func (s *state) place(f file, seen map[[32]byte]string) error {
 func (s *state) complete() error {
 	switch {
 	case len(s.files[0]) == 0:
-		return fmt.Errorf("%w: phase 1 has no start, the file with number 0; get it from another copy of the folder", ErrMissing)
+		return fmt.Errorf("%w: phase 1 has no start, the file with number 0; get it from another "+
+			"copy of the folder", ErrMissing)
 	case s.beacon[1] && !s.beacon[0]:
-		return fmt.Errorf("%w: there is %s and no %s; get it from another copy of the folder", ErrMissing, beaconName(2), beaconName(1))
+		return fmt.Errorf("%w: there is %s and no %s; get it from another copy of the folder", ErrMissing,
+			beaconName(2), beaconName(1))
 	case s.beacon[0] && len(s.files[1]) == 0:
-		return fmt.Errorf("%w: phase 1 is sealed and phase 2 has no start, the file with number 0; get it from another copy of the folder", ErrMissing)
+		return fmt.Errorf("%w: phase 1 is sealed and phase 2 has no start, the file with number "+
+			"0; get it from another copy of the folder", ErrMissing)
 	case !s.beacon[0] && len(s.files[1]) > 0:
-		return fmt.Errorf("%w: there is %s and no %s; get it from another copy of the folder, or take phase 2's files away and run `ceremony beacon -phase 1` again", ErrMissing, s.files[1][0].name, beaconName(1))
+		return fmt.Errorf("%w: there is %s and no %s; get it from another copy of the folder, or "+
+			"take phase 2's files away and run `ceremony beacon -phase 1` again", ErrMissing,
+			s.files[1][0].name, beaconName(1))
 	case len(s.files[0]) > maxFiles || len(s.files[1]) > maxFiles:
 		return fmt.Errorf("%w: a phase has at most %d files", ErrFolder, maxFiles)
 	}

@@ -72,7 +72,7 @@ func TestTheVerifyingKeyIsGnarks(t *testing.T) {
 	}
 }
 
-// Whoever starts phase 2 cannot start it from anything else.
+// Phase 2 starts in one way only.
 func TestAnotherStartOfPhase2IsRefused(t *testing.T) {
 	s, srs := busyShape(t)
 	first, _ := start(s, srs)

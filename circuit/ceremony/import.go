@@ -25,7 +25,8 @@ func (f *Folder) readImport() (*Import, []byte, error) {
 		size  int
 	}{{from.SHA256, 32}, {from.BLAKE2b, 64}, {from.Records, 32}, {from.Yields, 32}} {
 		if b, err := hex.DecodeString(h.value); err != nil || len(b) != h.size || hex.EncodeToString(b) != h.value {
-			return nil, nil, fmt.Errorf("%w: %s has %q where a hash of %d bytes in lower-case hex must stand; get it from another copy of the folder", ErrImport, importName, h.value, h.size)
+			return nil, nil, fmt.Errorf("%w: %s has %q where a hash of %d bytes in lower-case hex "+
+				"must stand; get it from another copy of the folder", ErrImport, importName, h.value, h.size)
 		}
 	}
 	return from, text, nil
@@ -40,7 +41,8 @@ func (f *Folder) checkImportedStart(ctx context.Context, s *state, progress Prog
 	}
 	of := s.files[0][0]
 	if from.Yields != hex.EncodeToString(of.hash[:]) {
-		return fmt.Errorf("%w: %s says that it has the SHA-256 %s, and the folder has %s; get both from another copy of the folder",
+		return fmt.Errorf("%w: %s says that it has the SHA-256 %s, and the folder has %s; get "+
+			"both from another copy of the folder",
 			ErrImport, importName, from.Yields, of.name)
 	}
 	if f.known.imported == of.hash {
@@ -110,7 +112,8 @@ func (f *Folder) CompareImport(ctx context.Context, path string, progress Progre
 			return err
 		}
 		if is != *from {
-			return fmt.Errorf("%w: %s has the SHA-256 %s and leads to the start %s, and %s says %s and %s; compare with the file that the ceremony began with",
+			return fmt.Errorf("%w: %s has the SHA-256 %s and leads to the start %s, and %s says "+
+				"%s and %s; compare with the file that the ceremony began with",
 				ErrImport, filepath.Base(path), is.SHA256, is.Yields, importName, from.SHA256, from.Yields)
 		}
 		return nil

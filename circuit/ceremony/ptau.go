@@ -89,7 +89,8 @@ func readPtau(path string, n uint64) (*bare, Import, error) {
 		return nil, Import{}, err
 	}
 	if n > 1<<p.Power {
-		return nil, Import{}, p.refuse("holds 2^%d powers, and this circuit needs %d; get one of a larger power", p.Power, n)
+		return nil, Import{}, p.refuse("holds 2^%d powers, and this circuit needs %d; get one of "+
+			"a larger power", p.Power, n)
 	}
 	out := new(bare)
 	if err := p.read(&out.SrsCommons, n); err != nil {
@@ -178,7 +179,8 @@ func (p *ptau) header() error {
 	}
 	p.Power = int(power)
 	n := int64(1) << power
-	for kind, size := range map[uint32]int64{2: g1Raw * (2*n - 1), 3: g2Raw * n, 4: g1Raw * n, 5: g1Raw * n, 6: g2Raw} {
+	for kind, size := range map[uint32]int64{2: g1Raw * (2*n - 1), 3: g2Raw * n, 4: g1Raw * n, 5: g1Raw * n,
+		6: g2Raw} {
 		if s := p.sections[kind]; s == nil || s.Size() != size {
 			return p.refuse("must have %d bytes in section %d", size, kind)
 		}

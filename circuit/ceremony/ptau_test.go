@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
@@ -42,22 +43,28 @@ func newPtau(t testing.TB) *ptauWriter {
 	w := &ptauWriter{power: testPower, whole: 28, count: 1, extra: map[uint32][]byte{}}
 	w.modulus = fp.Modulus().FillBytes(make([]byte, fp.Bytes))
 	slices.Reverse(w.modulus)
-	w.secrets(testSecrets)
+	s := testPowers()
+	w.srs = s
+	w.srs.G1.Tau, w.srs.G2.Tau = slices.Clone(s.G1.Tau), slices.Clone(s.G2.Tau)
+	w.srs.G1.AlphaTau, w.srs.G1.BetaTau = slices.Clone(s.G1.AlphaTau), slices.Clone(s.G1.BetaTau)
+	w.lastRecord()
 	return w
 }
 
 func (w *ptauWriter) secrets(secret [3]uint64) {
-	var s [3]fr.Element
-	for i := range s {
-		s[i].SetUint64(secret[i])
-	}
-	w.srs = powers(1<<w.power, s)
+	w.srs = powers(1<<w.power, secret)
 	w.lastRecord()
 }
 
+var testPowers = sync.OnceValue(func() mpcsetup.SrsCommons { return powers(1<<testPower, testSecrets) })
+
 // powers are the parameters of phase 1 with known secrets.
-func powers(n uint64, secret [3]fr.Element) (srs mpcsetup.SrsCommons) {
+func powers(n uint64, secrets [3]uint64) (srs mpcsetup.SrsCommons) {
 	_, _, gen1, gen2 := curve.Generators()
+	var secret [3]fr.Element
+	for i := range secret {
+		secret[i].SetUint64(secrets[i])
+	}
 	times := func(x fr.Element, n uint64) fr.Vector {
 		v := make(fr.Vector, n)
 		for i := range v {
@@ -140,11 +147,7 @@ func TestAPtauFileIsReadAsWritten(t *testing.T) {
 	for _, n := range []uint64{2, 64, 1 << testPower} {
 		p, from, err := readPtau(w.file(t), n)
 		fatalIf(t, err)
-		var s [3]fr.Element
-		for i := range s {
-			s[i].SetUint64(testSecrets[i])
-		}
-		want := &bare{powers(n, s)}
+		want := &bare{powers(n, testSecrets)}
 		if !bytes.Equal(encoded(t, p), encoded(t, want)) || from.Power != testPower || from.Contributions != 1 {
 			t.Errorf("%d points: %+v", n, from)
 		}
@@ -336,7 +339,7 @@ func (b raw) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// Whoever calls their own powers an import must still have powers of one tau.
+// Invented powers must still be powers of one tau.
 func TestAnInventedImportIsRefused(t *testing.T) {
 	_, _, gen1, _ := curve.Generators()
 	system, err := compileRoot(false)(testCapacity)

@@ -174,9 +174,9 @@ func (s *shape) estimate() Estimate {
 	return Estimate{
 		Domain:     s.domain,
 		File:       [2]int64{s.size(1, 1), s.size(2, 1)},
-		Contribute: [2]time.Duration{per(170 * time.Microsecond), per(90 * time.Microsecond)},
-		Verify:     [2]time.Duration{per(90 * time.Microsecond), per(40 * time.Microsecond)},
-		Start2:     per(time.Duration(bits.Len64(s.domain)) * 40 * time.Microsecond), // Fourier transforms
+		Contribute: [2]time.Duration{per(640 * time.Microsecond), per(180 * time.Microsecond)},
+		Verify:     [2]time.Duration{per(150 * time.Microsecond), per(50 * time.Microsecond)},
+		Start2:     per(time.Duration(bits.Len64(s.domain)) * 130 * time.Microsecond), // Fourier transforms
 		Memory:     int64(s.domain) * 10000,
 	}
 }

@@ -30,14 +30,19 @@ import (
 // tiny is the smallest source circuit that proves a crate of two files.
 var tiny = circuit.Capacity{Blocks: 6, Chunks: 4}
 
-// TestKeysFromACeremonyProveForEverybody is the whole way: three parties make the keys
+// BenchmarkKeysFromACeremonyProveForEveryone is the whole way: three parties make the keys
 // of a source circuit, attacks on the way are refused, the keys are exported, opened
 // by a prover, and the proof is accepted by a log outside of development mode and by a
-// client that has the program on its list.
-func TestKeysFromACeremonyProveForEverybody(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a ceremony for a source circuit takes minutes; not in -short")
+// client that has the program on its list. It is a benchmark as it takes minutes: .ci/long
+// runs it, and it logs what each step took. What it shows of ceremonies the tests show
+// with a smaller circuit.
+func BenchmarkKeysFromACeremonyProveForEveryone(b *testing.B) {
+	for b.Loop() {
+		ceremonyToClient(b)
 	}
+}
+
+func ceremonyToClient(t testing.TB) {
 	fixture.Need(t, "git")
 	begin, worked := time.Now(), cpuSeconds(t)
 	progress := func(what string, _ time.Duration) {
@@ -76,7 +81,7 @@ func TestKeysFromACeremonyProveForEverybody(t *testing.T) {
 }
 
 // cpuSeconds is how long this process has worked: what counts where others do too.
-func cpuSeconds(t *testing.T) float64 {
+func cpuSeconds(t testing.TB) float64 {
 	t.Helper()
 	var u unix.Rusage
 	fatalIf(t, unix.Getrusage(unix.RUSAGE_SELF, &u))
@@ -84,7 +89,7 @@ func cpuSeconds(t *testing.T) float64 {
 }
 
 // attack sends to the coordinator what an attacker might in place of a contribution.
-func attack(t *testing.T, f *Folder, dir string, phase int, sent string) {
+func attack(t testing.TB, f *Folder, dir string, phase int, sent string) {
 	t.Helper()
 	good, err := os.ReadFile(sent)
 	fatalIf(t, err)
@@ -106,7 +111,7 @@ func attack(t *testing.T, f *Folder, dir string, phase int, sent string) {
 	refused(t, err, ErrWrongCircuit, "constraint system")
 }
 
-func exportTo(t *testing.T, r *Result, program, key string, progress Progress) error {
+func exportTo(t testing.TB, r *Result, program, key string, progress Progress) error {
 	t.Helper()
 	p, err := os.Create(program)
 	fatalIf(t, err)
@@ -116,7 +121,7 @@ func exportTo(t *testing.T, r *Result, program, key string, progress Progress) e
 }
 
 // proveTiny proves a crate of two files with exported keys.
-func proveTiny(t *testing.T, program, key string) (*entry.Entry, []byte) {
+func proveTiny(t testing.TB, program, key string) (*entry.Entry, []byte) {
 	t.Helper()
 	files := map[string]string{
 		"Cargo.toml": "[package]\nname = \"tiny\"\nversion = \"1.0.0\"\n",
@@ -155,7 +160,7 @@ func proveTiny(t *testing.T, program, key string) (*entry.Entry, []byte) {
 	return e, raw
 }
 
-func commitID(t *testing.T, text []byte) (id [20]byte) {
+func commitID(t testing.TB, text []byte) (id [20]byte) {
 	t.Helper()
 	n, err := hex.Decode(id[:], bytes.TrimSpace(text))
 	if err != nil || n != len(id) {
@@ -164,7 +169,7 @@ func commitID(t *testing.T, text []byte) (id [20]byte) {
 	return id
 }
 
-func packTiny(t *testing.T, files map[string]string) []byte {
+func packTiny(t testing.TB, files map[string]string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
@@ -180,7 +185,7 @@ func packTiny(t *testing.T, files map[string]string) []byte {
 }
 
 // logAndVerify hands an entry to a log that accepts one program, and checks the bundle.
-func logAndVerify(t *testing.T, p proofcheck.Program, e *entry.Entry, raw []byte) {
+func logAndVerify(t testing.TB, p proofcheck.Program, e *entry.Entry, raw []byte) {
 	t.Helper()
 	w, err := loopback.Start(t.Context(), loopback.Config{
 		Origin: "ceremony.example/log", Dir: t.TempDir(), Programs: []proofcheck.Program{p}})

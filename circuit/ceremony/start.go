@@ -23,7 +23,7 @@ import (
 // gnark computes them by Fourier transforms of points, which takes minutes. The check
 // takes seconds: for random r_w, the sum of r_w A_w is one polynomial, whose coefficients
 // are cheap, and its value at t is one multi-exponentiation. A wrong point passes with
-// probability 1/r. So whoever verifies a ceremony reads the start of phase 2 and checks it.
+// probability 1/r. So verifiers read the start of phase 2 and check it.
 
 // sides of the constraints.
 const (
@@ -91,7 +91,8 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 	l, n := s.layout(), int(s.domain)
 	// All but the vectors is fixed; the vectors' lengths were measured.
 	bare := *start
-	bare.Parameters.G1.PKK, bare.Parameters.G1.SigmaCKK, bare.Parameters.G1.Z = nil, make([][]curve.G1Affine, len(l.committed)), nil
+	bare.Parameters.G1.PKK, bare.Parameters.G1.Z = nil, nil
+	bare.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(l.committed))
 	want := emptyStart(len(l.committed))
 	want.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(l.committed))
 	if got, err := hashLink(&bare); err != nil {

@@ -93,7 +93,8 @@ func (f *Folder) Verify(ctx context.Context, progress Progress) (*Result, error)
 
 func unfinished(s *state) error {
 	n := s.status()
-	return fmt.Errorf("%w: phase %d is open, with %d contributions; all that is there holds; go on with `ceremony contribute`, or seal the phase with `ceremony beacon -phase %d`",
+	return fmt.Errorf("%w: phase %d is open, with %d contributions; all that is there holds; go "+
+		"on with `ceremony contribute`, or seal the phase with `ceremony beacon -phase %d`",
 		ErrUnfinished, n.Phase, n.Contributions[n.Phase-1], n.Phase)
 }
 
@@ -148,7 +149,8 @@ func (f *Folder) phase1(ctx context.Context, s *state, by *seal, progress Progre
 }
 
 // start2 derives the start of phase 2, and checks it as every verifier does.
-func (f *Folder) start2(ctx context.Context, srs *mpcsetup.SrsCommons, progress Progress) (start *mpcsetup.Phase2, err error) {
+func (f *Folder) start2(ctx context.Context, srs *mpcsetup.SrsCommons,
+	progress Progress) (start *mpcsetup.Phase2, err error) {
 	err = progress.do(ctx, "deriving phase 2 from the circuit", f.shape.estimate().Start2, func() error {
 		start = new(mpcsetup.Phase2)
 		start.Initialize(f.shape.system, srs)
@@ -159,7 +161,8 @@ func (f *Folder) start2(ctx context.Context, srs *mpcsetup.SrsCommons, progress 
 
 // readStart2 reads the start of phase 2 and checks that it follows from phase 1 and the
 // circuit.
-func (f *Folder) readStart2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons, progress Progress) (start *mpcsetup.Phase2, err error) {
+func (f *Folder) readStart2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons,
+	progress Progress) (start *mpcsetup.Phase2, err error) {
 	of := s.files[1][0]
 	err = progress.do(ctx, "checking the start of phase 2", f.shape.estimate().Verify[1], func() error {
 		l, err := f.load(of)
@@ -171,7 +174,9 @@ func (f *Folder) readStart2(ctx context.Context, s *state, srs *mpcsetup.SrsComm
 			return nil
 		}
 		if err := f.shape.checkStart(srs, start); errors.Is(err, errStart) {
-			return fmt.Errorf("%w: %s is not the start of phase 2 to which phase 1's contributions and beacon lead (%v); compare the beacon with its public source", ErrBeacon, of.name, err)
+			return fmt.Errorf("%w: %s is not the start of phase 2 to which phase 1's "+
+				"contributions and beacon lead (%v); compare the beacon with its public source", ErrBeacon,
+				of.name, err)
 		} else if err != nil {
 			return err
 		}
@@ -183,7 +188,8 @@ func (f *Folder) readStart2(ctx context.Context, s *state, srs *mpcsetup.SrsComm
 
 // phase2 verifies phase 2 from its start and, given its beacon, makes the keys and
 // compares them with what the beacon says that it yields, if it says so.
-func (f *Folder) phase2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons, by *seal, progress Progress) (*Result, error) {
+func (f *Folder) phase2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons, by *seal,
+	progress Progress) (*Result, error) {
 	start, err := f.readStart2(ctx, s, srs, progress)
 	if err != nil {
 		return nil, err
@@ -217,7 +223,9 @@ func (f *Folder) phase2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons,
 		return nil, err
 	}
 	if id := r.Program.ID(); by.yields != "" && by.yields != hex.EncodeToString(id[:]) {
-		return nil, fmt.Errorf("%w: phase 2's contributions and beacon yield the program %x, and %s says %s; compare the beacon's value with its public source", ErrBeacon, id, beaconName(2), by.yields)
+		return nil, fmt.Errorf("%w: phase 2's contributions and beacon yield the program %x, and "+
+			"%s says %s; compare the beacon's value with its public source", ErrBeacon, id, beaconName(2),
+			by.yields)
 	}
 	return r, nil
 }

@@ -131,9 +131,11 @@ func (p *program) init(args []string) error {
 	}
 	e := f.Estimate()
 	fmt.Fprintf(p.stdout, "A ceremony for %d blocks and %d chunks begins in %s.\n", c.Blocks, c.Chunks, args[0])
-	fmt.Fprintf(p.stdout, "Domain: %d points. Roughly, on two cores, with %d MB of memory:\n", e.Domain, e.Memory>>20)
+	fmt.Fprintf(p.stdout, "Domain: %d points. Roughly, on two cores, with %d MB of memory:\n", e.Domain,
+		e.Memory>>20)
 	for i := range e.File {
-		fmt.Fprintf(p.stdout, "  phase %d: a contribution is a file of %.1f MB, takes %v to make and %v to verify\n",
+		fmt.Fprintf(p.stdout, "  phase %d: a contribution is a file of %.1f MB, takes %v to make "+
+			"and %v to verify\n",
 			i+1, float64(e.File[i])/(1<<20), e.Contribute[i].Round(time.Second), e.Verify[i].Round(time.Second))
 	}
 	fmt.Fprintf(p.stdout, "  between them: %v\n", e.Start2.Round(time.Second))
@@ -229,7 +231,10 @@ func (p *program) beacon(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.during(func(progress ceremony.Progress) error { return f.Seal(p.ctx, *phase, value, progress) }); err != nil {
+	if err := p.during(func(progress ceremony.Progress) error {
+		return f.Seal(p.ctx, *phase, value,
+			progress)
+	}); err != nil {
 		return err
 	}
 	fmt.Fprintf(p.stdout, "Phase %d is sealed.\n", *phase)
@@ -248,7 +253,10 @@ func (p *program) verify(args []string) error {
 		return err
 	}
 	if *ptau != "" {
-		if err := p.during(func(progress ceremony.Progress) error { return f.CompareImport(p.ctx, *ptau, progress) }); err != nil {
+		if err := p.during(func(progress ceremony.Progress) error {
+			return f.CompareImport(p.ctx, *ptau,
+				progress)
+		}); err != nil {
 			return err
 		}
 		fmt.Fprintln(p.stdout, "Phase 1 starts from that .ptau file.")
@@ -277,7 +285,8 @@ func (p *program) verified(f *ceremony.Folder) (*ceremony.Result, error) {
 	fmt.Fprintf(p.stdout, "phase 1, beacon: %x\nphase 2, beacon: %x\n", r.Beacons[0], r.Beacons[1])
 	fmt.Fprintf(p.stdout, "transcript: %x\nprogram: %x (%d blocks, lists of %d bytes)\n",
 		r.Transcript, r.Program.ID(), r.Program.Blocks, r.Program.ListBytes)
-	fmt.Fprintln(p.stdout, "Everything holds. Compare the beacons with their public source, and the contributions\n"+
+	fmt.Fprintln(p.stdout, "Everything holds. Compare the beacons with their public source, and "+
+		"the contributions\n"+
 		"with what the contributors published.")
 	return r, nil
 }
@@ -316,7 +325,10 @@ func (p *program) write(r *ceremony.Result, out, pk string) error {
 		return err
 	}
 	defer key.Discard()
-	if err := p.during(func(progress ceremony.Progress) error { return r.Export(p.ctx, program, key, progress) }); err != nil {
+	if err := p.during(func(progress ceremony.Progress) error {
+		return r.Export(p.ctx, program, key,
+			progress)
+	}); err != nil {
 		return err
 	}
 	if err := key.CommitNew(pk, 0o644); err != nil {
@@ -326,7 +338,8 @@ func (p *program) write(r *ceremony.Result, out, pk string) error {
 		os.Remove(pk)
 		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, "%s: the program, origin %s\n%s: the proving key, SHA-256 %x (the program file says it)\n",
+	_, err = fmt.Fprintf(p.stdout, "%s: the program, origin %s\n%s: the proving key, SHA-256 %x "+
+		"(the program file says it)\n",
 		out, r.Program.Origin, pk, r.Program.ProvingKey)
 	return err
 }

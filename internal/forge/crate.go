@@ -21,7 +21,8 @@ type File struct{ Path, Content string }
 
 // Manifest returns a Cargo.toml for a package without dependencies.
 func Manifest(name, version string) File {
-	return File{"Cargo.toml", fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\n", name, version)}
+	return File{"Cargo.toml", fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\n", name,
+		version)}
 }
 
 // Pack packs files as a .crate.
@@ -127,5 +128,8 @@ func Default() (*Forger, error) {
 	if len(programs) == 0 {
 		return nil, errors.New("forge: no program ships with cratelog")
 	}
-	return New(slices.MinFunc(programs, func(a, b proofcheck.Program) int { return cmp.Compare(a.Blocks, b.Blocks) }))
+	return New(slices.MinFunc(programs, func(a, b proofcheck.Program) int {
+		return cmp.Compare(a.Blocks,
+			b.Blocks)
+	}))
 }

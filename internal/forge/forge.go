@@ -1,7 +1,7 @@
 // Package forge makes valid proofs of any statement, true or false, of programs with
 // development keys, in about a millisecond each.
 //
-// It needs no weakness: the secrets of a development key are published, and whoever knows
+// It needs no weakness: the secrets of a development key are published, and who knows
 // them can simulate proofs (Groth16, On the Size of Pairing-based Non-interactive
 // Arguments, 2016, section 3.2). That is why those keys are named UNSAFE everywhere, and
 // why logs and readers outside of development mode accept none of them: the tests show it.

@@ -1,9 +1,9 @@
 // Package unsafekeys makes Groth16 keys from secrets that it is given, and names the
 // secrets of the development keys, which are published.
 //
-// UNSAFE: whoever knows a key's secrets can prove any statement, true or false. Keys that
-// nobody can forge come from circuit/ceremony. Only the prover's cache of development keys
-// and internal/forge, which proves that such keys are worth nothing, import this package.
+// UNSAFE: with a key's secrets any statement can be proven, true or false. Keys whose
+// secrets are gone come from circuit/ceremony. Only the prover's cache of development keys
+// and internal/forge, which makes such false proofs for tests, import this package.
 package unsafekeys
 
 import (
