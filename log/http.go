@@ -18,7 +18,8 @@ import (
 // Handler returns the log's whole web surface. The server around it must set
 // timeouts; bodies are limited here.
 func (l *Log) Handler() http.Handler {
-	server := web.Server{Name: "log", Nothing: "There is nothing at this address; /v1/log says what this log is.", Log: l.log, Refusal: answer}
+	server := web.Server{Name: "log", Nothing: "There is nothing at this address; /v1/log says what this log is.",
+		Log: l.log, Refusal: answer}
 	return server.Handler([]web.Route{
 		{Pattern: "POST /v1/submit", Handler: l.submit},
 		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
@@ -109,7 +110,8 @@ func nextPart(form *multipart.Reader, name string) (*multipart.Part, error) {
 		return nil, refuse(MalformedRequest, err, "The part %s is missing, or the body is cut off.", name)
 	}
 	if part.FormName() != name {
-		return nil, refuse(MalformedRequest, nil, "The parts must be entry and crate, in this order; another part stands where %s belongs.", name)
+		return nil, refuse(MalformedRequest, nil,
+			"The parts must be entry and crate, in this order; another part stands where %s belongs.", name)
 	}
 	return part, nil
 }
@@ -250,7 +252,8 @@ func (l *Log) health() healthBody {
 	case head.raw == nil:
 		b.Problems = append(b.Problems, "nothing is published yet: the witnesses' quorum has not cosigned a checkpoint")
 	case b.Indexed > head.size && now.Sub(head.at) > grace:
-		b.Problems = append(b.Problems, "a backlog of "+strconv.FormatUint(b.Indexed-head.size, 10)+" entries is not published: the witnesses' quorum does not cosign")
+		b.Problems = append(b.Problems, "a backlog of "+strconv.FormatUint(b.Indexed-head.size, 10)+
+			" entries is not published: the witnesses' quorum does not cosign")
 	case now.Sub(head.at) > l.cfg.RepublishInterval+grace:
 		b.Problems = append(b.Problems, "the checkpoint is old: the witnesses' quorum does not cosign")
 	}
