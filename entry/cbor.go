@@ -158,7 +158,8 @@ func Parse(b []byte) (*Entry, error) {
 		return nil, err
 	}
 	if !bytes.Equal(b, again) {
-		return nil, errors.New("the entry is not in its canonical encoding (RFC 8949, section 4.2.1): encode it with deterministic CBOR")
+		return nil, errors.New("the entry is not in its canonical encoding (RFC 8949, section 4.2.1): " +
+			"encode it with deterministic CBOR")
 	}
 	return e, nil
 }
@@ -218,7 +219,8 @@ func decodeClaim(b cbor.RawMessage) (Claim, error) {
 		return nil, err
 	}
 	if w.Version != sourceVersion {
-		return nil, &unknownClaim{fmt.Sprintf("claim: version %d of kind %q is not known; only version %d is", w.Version, sourceKind, sourceVersion)}
+		return nil, &unknownClaim{fmt.Sprintf("claim: version %d of kind %q is not known; only version %d is",
+			w.Version, sourceKind, sourceVersion)}
 	}
 	s := &Source{Path: w.Path, Unproven: w.Unproven, Submodules: w.Modules, Outside: w.Outside, Executable: w.Executable}
 	for _, l := range w.Links {

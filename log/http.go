@@ -256,8 +256,8 @@ func (l *Log) health() healthBody {
 	case head.raw == nil:
 		b.Problems = append(b.Problems, "nothing is published yet: the witnesses' quorum has not cosigned a checkpoint")
 	case b.Indexed > head.size && now.Sub(head.at) > grace:
-		b.Problems = append(b.Problems, "a backlog of "+strconv.FormatUint(b.Indexed-head.size,
-			10)+" entries is not published: the witnesses' quorum does not cosign")
+		b.Problems = append(b.Problems, "a backlog of "+strconv.FormatUint(b.Indexed-head.size, 10)+
+			" entries is not published: the witnesses' quorum does not cosign")
 	case now.Sub(head.at) > l.cfg.RepublishInterval+grace:
 		b.Problems = append(b.Problems, "the checkpoint is old: the witnesses' quorum does not cosign")
 	}

@@ -101,7 +101,8 @@ func (l *Log) provingKey(w http.ResponseWriter, r *http.Request) error {
 	defer f.Close()
 	// A key is larger than all else, and lines are slow. A server without deadlines
 	// (httptest) needs no other.
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(keyDownload)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	err = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(keyDownload))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	h := w.Header()

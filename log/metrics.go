@@ -24,7 +24,8 @@ func (l *Log) newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		submissions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cratelog_submissions_total", Help: "Submissions answered, by result: accepted, known, or the reason of the refusal."}, []string{"result"}),
+			Name: "cratelog_submissions_total",
+			Help: "Submissions answered, by result: accepted, known, or the reason of the refusal."}, []string{"result"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "cratelog_submission_seconds", Help: "Time from the first byte of an accepted submission to its bundle.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 1.5, 2, 3, 5, 10, 20}}),
@@ -37,7 +38,8 @@ func (l *Log) newMetrics() *metrics {
 		indexed: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "cratelog_indexed_size", Help: "Entries of the tree that the index knows."}),
 		witness: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cratelog_witness_requests_total", Help: "Requests to witnesses, by witness and result: a status code, or error."}, []string{"witness", "result"}),
+			Name: "cratelog_witness_requests_total",
+			Help: "Requests to witnesses, by witness and result: a status code, or error."}, []string{"witness", "result"}),
 	}
 	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "cratelog_checkpoint_age_seconds", Help: "Time since this server first saw the published checkpoint."},
