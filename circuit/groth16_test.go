@@ -14,6 +14,9 @@ import (
 // would hold for any. That no input of the real program is like that is tested
 // with its key in package proofcheck.
 func TestContextIsBoundByItsConstraintOnly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes a key")
+	}
 	c := NewSource(Capacity{Blocks: 4, Chunks: 3})
 	c.testingOnlyDrop = groupContext
 	system, err := frontend.Compile(field, r1cs.NewBuilder, c)
