@@ -15,7 +15,7 @@ import (
 // with its key in package proofcheck.
 func TestContextIsBoundByItsConstraintOnly(t *testing.T) {
 	if testing.Short() {
-		t.Skip("makes a key; not in -short")
+		t.Skip("it makes a key")
 	}
 	c := NewSource(Capacity{Blocks: 4, Chunks: 3})
 	c.testingOnlyDrop = groupContext

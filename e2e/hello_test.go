@@ -184,7 +184,7 @@ func exitCodes(t *testing.T, s *site, files []string) {
 			[]string{"unknown log", origin}},
 		{"endless policy", []string{"verify", file, "--trust", "/dev/zero"}, 2, []string{"not a regular file"}},
 		{"endless bundle", append([]string{"verify", file, "--bundle", "/dev/zero"}, s.flags()...), 1,
-			[]string{"the most that are read"}},
+			[]string{"the most that is read"}},
 		{"no archive", append([]string{"verify", garbage}, s.flags()...), 1, []string{garbage}},
 	} {
 		t.Run(c.what, func(t *testing.T) { zkp(t, c.args...).want(t, c.code, c.words...) })
