@@ -49,7 +49,9 @@ func testCrate(t *testing.T, name, version string, files ...tarFile) []byte {
 
 func fatalIf(t *testing.T, err error) {
 	t.Helper()
-	fatalIf(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // unpack does what cargo does, in as few words.

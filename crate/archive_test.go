@@ -465,5 +465,7 @@ func TestHeadersOfOldCargoAreRead(t *testing.T) {
 
 func fatalIf(t *testing.T, err error) {
 	t.Helper()
-	fatalIf(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 }

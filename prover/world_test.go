@@ -220,5 +220,7 @@ func (w *workshop) packDir(dir, name string, outside map[string]string) *crate.C
 
 func fatalIf(t *testing.T, err error) {
 	t.Helper()
-	fatalIf(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -491,5 +491,7 @@ func lookup(t testing.TB, r *Repo, commit [20]byte, path string) (TreeEntry, err
 
 func fatalIf(t *testing.T, err error) {
 	t.Helper()
-	fatalIf(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 }
