@@ -61,24 +61,8 @@ func (r *Reader) Entries(ctx context.Context, q EntryQuery) ([]Entry, error) {
 // AllEntries walks everything that a query asks for, whatever its Limit. No
 // connection is held while the caller works on an entry.
 func (r *Reader) AllEntries(ctx context.Context, q EntryQuery) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		for q.Limit = entryPage; ; {
-			page, err := r.Entries(ctx, q)
-			if err != nil {
-				yield(Entry{}, err)
-				return
-			}
-			for _, e := range page {
-				if !yield(e, nil) {
-					return
-				}
-				q.After = e.Place
-			}
-			if len(page) < entryPage {
-				return
-			}
-		}
-	}
+	q.Limit = entryPage
+	return pages(func() ([]Entry, error) { return r.Entries(ctx, q) }, func(last Entry) { q.After = last.Place })
 }
 
 func (q *EntryQuery) where() *conditions {
@@ -160,7 +144,7 @@ func (r *Reader) Programs(ctx context.Context, log, from, to int64) (map[[32]byt
 	out := make(map[[32]byte]int64, len(found))
 	for id, n := range found {
 		var key [32]byte
-		if err := fill(key[:], []byte(id), "program"); err != nil {
+		if err := fixed(key[:]).Scan([]byte(id)); err != nil {
 			return nil, err
 		}
 		out[key] = n
