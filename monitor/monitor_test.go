@@ -369,8 +369,7 @@ func TestMetricsSayHowFarEachLogIsVerified(t *testing.T) {
 	w := verifiedWorld(t, 300)
 	r := prometheus.NewPedanticRegistry()
 	fatalIf(t, r.Register(w.m))
-	families, err := r.Gather()
-	fatalIf(t, err)
+	families := testlog.Must(r.Gather())
 	got := make(map[string]float64)
 	for _, f := range families {
 		for _, m := range f.Metric {
@@ -513,8 +512,7 @@ func FuzzBundle(f *testing.F) {
 		}
 		var again []byte
 		for _, e := range entries {
-			again, err = torchwood.AppendTileEntry(again, e)
-			fatalIf(t, err)
+			again = testlog.Must(torchwood.AppendTileEntry(again, e))
 		}
 		if len(entries) != int(n) || !bytes.Equal(again, b) {
 			t.Errorf("%x is not what it says", b)

@@ -37,8 +37,7 @@ func pack(name, source string) []byte {
 // one, which may be the same.
 func (s *shop) claims(name string, raw, claimed []byte) {
 	s.t.Helper()
-	e, err := forge.Claim(claimed, name, "1.0.0", &entry.Source{Commit: [20]byte{1}, Path: "crates/" + name})
-	fatalIf(s.t, err)
+	e := testlog.Must(forge.Claim(claimed, name, "1.0.0", &entry.Source{Commit: [20]byte{1}, Path: "crates/" + name}))
 	e.Subject.SHA256, e.Proof = sha256.Sum256(raw), entry.Proof{Program: program, Parts: [][]byte{[]byte("true")}}
 	s.log.Add(testlog.Must(e.Marshal()))
 }

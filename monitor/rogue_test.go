@@ -220,8 +220,7 @@ func TestHonestTroubleIsNeverAnAttackAndEnds(t *testing.T) {
 			w.noAttack()
 			mend()
 			w.clean(300)
-			standing, err := w.cfg.Store.CountStanding(t.Context())
-			fatalIf(t, err)
+			standing := testlog.Must(w.cfg.Store.CountStanding(t.Context()))
 			if standing[store.Operational] != 0 {
 				t.Errorf("it is over, and %d findings stand", standing[store.Operational])
 			}

@@ -64,8 +64,7 @@ func newEntry(t testing.TB, n int64, change func(e *entry.Entry)) []byte {
 	if change != nil {
 		change(e)
 	}
-	b, err := e.Marshal()
-	fatalIf(t, err)
+	b := testlog.Must(e.Marshal())
 	return b
 }
 
@@ -103,16 +102,13 @@ func newWorld(t *testing.T) *world {
 	w.log = testlog.New(origin, 3, w.clock)
 	w.server = httptest.NewServer(w.log)
 	t.Cleanup(w.server.Close)
-	var err error
 	var witnesses []string
 	for _, x := range w.log.Witnesses {
 		witnesses = append(witnesses, x.VKey)
 	}
-	w.keys, err = evidence.NewKeys([]string{w.log.VKey}, witnesses)
-	fatalIf(t, err)
+	w.keys = testlog.Must(evidence.NewKeys([]string{w.log.VKey}, witnesses))
 	dir := t.TempDir()
-	s, err := store.Create(t.Context(), filepath.Join(dir, "monitor.db"))
-	fatalIf(t, err)
+	s := testlog.Must(store.Create(t.Context(), filepath.Join(dir, "monitor.db")))
 	t.Cleanup(func() { s.Close() })
 	w.cfg = Config{
 		Logs:  []LogConfig{followed(w.log, w.server.URL)},
@@ -150,9 +146,7 @@ func verifiedWorld(t *testing.T, n int64) *world {
 // open makes a monitor on the store, as a restart does.
 func (w *world) open() {
 	w.t.Helper()
-	var err error
-	w.m, err = New(w.t.Context(), w.cfg)
-	fatalIf(w.t, err)
+	w.m = testlog.Must(New(w.t.Context(), w.cfg))
 }
 
 // grow appends true entries and publishes them.
@@ -191,8 +185,7 @@ func (w *world) logs(n int64, change func(e *entry.Entry)) {
 
 func (w *world) once() Summary {
 	w.t.Helper()
-	s, err := w.m.Once(w.t.Context())
-	fatalIf(w.t, err)
+	s := testlog.Must(w.m.Once(w.t.Context()))
 	return s
 }
 
@@ -260,8 +253,7 @@ func (w *world) found(kinds ...string) []store.Finding {
 		}
 		w.t.Fatalf("found %q, want %q", got, want)
 	}
-	due, err := w.cfg.Store.PendingDeliveries(w.t.Context(), "pager", w.clock().Add(time.Hour), 100)
-	fatalIf(w.t, err)
+	due := testlog.Must(w.cfg.Store.PendingDeliveries(w.t.Context(), "pager", w.clock().Add(time.Hour), 100))
 	told := make(map[int64]int)
 	for _, d := range due {
 		if d.Event == store.Found {

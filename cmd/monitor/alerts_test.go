@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
 )
@@ -46,10 +47,8 @@ type = "command"
 command = [%q, %q]
 min_class = "info"
 `, hook, filepath.Join(dir, "a"), hook, filepath.Join(dir, "b")), 0o600))
-	settings, err := loadSettings(file)
-	fatalIf(t, err)
-	s, err := store.Create(t.Context(), settings.database())
-	fatalIf(t, err)
+	settings := testlog.Must(loadSettings(file))
+	s := testlog.Must(store.Create(t.Context(), settings.database()))
 	t.Cleanup(func() { s.Close() })
 	return &site{settings, dir, s}
 }
@@ -70,8 +69,7 @@ func (s *site) told(t *testing.T, channel string) [][]string {
 
 func (s *site) drain(t *testing.T) error {
 	t.Helper()
-	d, err := newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler))
-	fatalIf(t, err)
+	d := testlog.Must(newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler)))
 	return d.Drain(t.Context())
 }
 
@@ -108,8 +106,7 @@ func TestABrokenChannelIsAFindingOnTheOthers(t *testing.T) {
 	s := newSite(t)
 	broken := filepath.Join(s.dir, "a.broken")
 	fatalIf(t, os.WriteFile(broken, nil, 0o600))
-	d, err := newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler))
-	fatalIf(t, err)
+	d := testlog.Must(newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler)))
 	for i := range 6 {
 		s.record(t, fmt.Sprint(i), store.Security)
 		if err := d.Drain(t.Context()); err == nil {
@@ -147,8 +144,7 @@ func (s *site) drainIgnoring(t *testing.T, channel string) error {
 	t.Helper()
 	rest := *s.setup
 	rest.Channel = slices.DeleteFunc(slices.Clone(s.Channel), func(c alert.Config) bool { return c.Name == channel })
-	d, err := newDispatcher(s.store, &rest, slog.New(slog.DiscardHandler))
-	fatalIf(t, err)
+	d := testlog.Must(newDispatcher(s.store, &rest, slog.New(slog.DiscardHandler)))
 	return d.Drain(t.Context())
 }
 

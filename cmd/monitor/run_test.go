@@ -47,13 +47,11 @@ type followed struct {
 func newFollowed(t *testing.T, more string) *followed {
 	t.Helper()
 	x := &followed{dir: t.TempDir()}
-	var err error
 	x.log = testlog.New("log.example/program", 3, time.Now)
 	server := httptest.NewServer(x.log)
 	t.Cleanup(server.Close)
 	x.url = server.URL
-	x.f, err = forge.Default()
-	fatalIf(t, err)
+	x.f = testlog.Must(forge.Default())
 	fatalIf(t, os.WriteFile(filepath.Join(x.dir, "trust.policy"), x.log.Trust(server.URL), 0o600))
 	x.file = filepath.Join(x.dir, "monitor.toml")
 	fatalIf(t, os.WriteFile(x.file, []byte(`database = "monitor.db"
@@ -80,8 +78,7 @@ func (x *followed) add(t *testing.T, from, to int, change func(e *entry.Entry)) 
 		if change != nil {
 			change(e)
 		}
-		b, err := e.Marshal()
-		fatalIf(t, err)
+		b := testlog.Must(e.Marshal())
 		x.log.Tree.Append(b)
 	}
 }
@@ -127,8 +124,7 @@ func TestOnceSaysWithItsExitCodeHowItIs(t *testing.T) {
 
 func TestMistakesInTheSettingsAreNamed(t *testing.T) {
 	x := newFollowed(t, "")
-	good, err := os.ReadFile(x.file)
-	fatalIf(t, err)
+	good := testlog.Must(os.ReadFile(x.file))
 	for name, c := range map[string]struct{ old, new, says string }{
 		"an unknown key":         {"poll", "pole", "pole"},
 		"no database":            {`database = "monitor.db"`, "", `the setting "database" is missing`},
@@ -157,8 +153,7 @@ func TestMistakesInTheSettingsAreNamed(t *testing.T) {
 }
 
 func TestTheExampleSettingsAreGood(t *testing.T) {
-	s, err := loadSettings(filepath.Join("..", "..", "config", "monitor.example.toml"))
-	fatalIf(t, err)
+	s := testlog.Must(loadSettings(filepath.Join("..", "..", "config", "monitor.example.toml")))
 	if len(s.Log) != 1 || len(s.Channel) != 2 || s.Poll.Duration != 30*time.Second {
 		t.Errorf("%+v", s.settings)
 	}
@@ -208,8 +203,7 @@ func TestKilledAtAnyMomentItLosesNoFinding(t *testing.T) {
 	}
 	x := newFollowed(t, "[[channel]]\nname = \"hook\"\ntype = \"command\"\ncommand = [\"/bin/sh\", \"-c\", \"cat >> $0; echo >> $0\", \"OUT\"]\nmin_class = \"info\"\n")
 	told := filepath.Join(x.dir, "told")
-	text, err := os.ReadFile(x.file)
-	fatalIf(t, err)
+	text := testlog.Must(os.ReadFile(x.file))
 	fatalIf(t, os.WriteFile(x.file, bytes.Replace(text, []byte(`"OUT"`), fmt.Appendf(nil, "%q", told), 1), 0o600))
 	want := x.misbehave(t)
 	bin := build(t)
@@ -234,8 +228,7 @@ func TestKilledAtAnyMomentItLosesNoFinding(t *testing.T) {
 	if got := x.checkEvidence(t); !slices.Equal(got, want) {
 		t.Errorf("found %q\nwant  %q", got, want)
 	}
-	sent, err := os.ReadFile(told)
-	fatalIf(t, err)
+	sent := testlog.Must(os.ReadFile(told))
 	ids := make(map[string]bool)
 	for line := range strings.Lines(string(sent)) {
 		var a struct{ ID, Kind string }
@@ -261,12 +254,10 @@ func (x *followed) misbehave(t *testing.T) []string {
 		x.log.Tree.Append(fmt.Append(nil, "no entry ", i))
 		say("malformed-entry", n+61)
 		x.add(t, 100*i+70, 100*i+71, nil)
-		e, err := entry.Parse(x.log.Tree.Leaves[n+62])
-		fatalIf(t, err)
+		e := testlog.Must(entry.Parse(x.log.Tree.Leaves[n+62]))
 		e.Subject.SHA256[0]++
 		fatalIf(t, x.f.Prove(e))
-		b, err := e.Marshal()
-		fatalIf(t, err)
+		b := testlog.Must(e.Marshal())
 		x.log.Tree.Append(b)
 		say("duplicate", n+63)
 	}
@@ -283,19 +274,15 @@ func (x *followed) misbehave(t *testing.T) []string {
 // returns what is on record.
 func (x *followed) checkEvidence(t *testing.T) []string {
 	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(x.dir, "monitor.db"))
-	fatalIf(t, err)
+	db := testlog.Must(store.Open(t.Context(), filepath.Join(x.dir, "monitor.db")))
 	defer db.Close()
-	policy, err := client.ParsePolicy(x.log.Trust(x.url))
-	fatalIf(t, err)
+	policy := testlog.Must(client.ParsePolicy(x.log.Trust(x.url)))
 	var witnesses []string
 	for _, w := range policy.Witnesses() {
 		witnesses = append(witnesses, w.VKey)
 	}
-	keys, err := evidence.NewKeys([]string{x.log.VKey}, witnesses)
-	fatalIf(t, err)
-	pv, err := proofcheck.Load(nil, true)
-	fatalIf(t, err)
+	keys := testlog.Must(evidence.NewKeys([]string{x.log.VKey}, witnesses))
+	pv := testlog.Must(proofcheck.Load(nil, true))
 	var all []string
 	for id := int64(1); ; id++ {
 		f, ok, err := db.FindingByID(t.Context(), id)
@@ -349,11 +336,9 @@ func TestRunServesAndStops(t *testing.T) {
 	})
 	get := func(path string) string {
 		t.Helper()
-		r, err := http.Get(string(url) + path)
-		fatalIf(t, err)
+		r := testlog.Must(http.Get(string(url) + path))
 		defer r.Body.Close()
-		b, err := io.ReadAll(r.Body)
-		fatalIf(t, err)
+		b := testlog.Must(io.ReadAll(r.Body))
 		return string(b)
 	}
 	wait("verified", func() bool {
@@ -364,8 +349,7 @@ func TestRunServesAndStops(t *testing.T) {
 			t.Errorf("%s has no %q: %.300s", path, want, body)
 		}
 	}
-	r, err := http.Post(string(url)+"/v1/gossip", "text/plain", bytes.NewReader(signed))
-	fatalIf(t, err)
+	r := testlog.Must(http.Post(string(url)+"/v1/gossip", "text/plain", bytes.NewReader(signed)))
 	b, err := io.ReadAll(r.Body)
 	r.Body.Close()
 	if err != nil || !strings.Contains(string(b), "consistent") {

@@ -10,6 +10,7 @@ import (
 
 	"cratelog/evidence"
 	"cratelog/internal/outcome"
+	"cratelog/internal/testlog"
 )
 
 const vectors = "../../evidence/testdata"
@@ -25,16 +26,14 @@ func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
 // TestEvidenceNeedsATrustFileAlone runs over the golden files: what each convicts
 // stands in its text, and a byte less is nothing.
 func TestEvidenceNeedsATrustFileAlone(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(vectors, "*.evidence"))
-	fatalIf(t, err)
+	files := testlog.Must(filepath.Glob(filepath.Join(vectors, "*.evidence")))
 	if len(files) < 10 {
 		t.Fatalf("only %d golden files", len(files))
 	}
 	trust := filepath.Join(vectors, "trust.policy")
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".evidence")
-		what, err := os.ReadFile(filepath.Join(vectors, name+".txt"))
-		fatalIf(t, err)
+		what := testlog.Must(os.ReadFile(filepath.Join(vectors, name+".txt")))
 		code, out, errs := command(t, "verify-evidence", file, "--trust", trust)
 		informational := name == "stale" || strings.HasPrefix(name, "registry-") || name == "false-entry-unknown-program"
 		first := "This evidence convicts the "
@@ -49,8 +48,7 @@ func TestEvidenceNeedsATrustFileAlone(t *testing.T) {
 		if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.Convicts == informational || r.Convicts != (len(r.Who) > 0) {
 			t.Errorf("%s: exit %d, %v\n%s", name, code, err, out)
 		}
-		b, err := os.ReadFile(file)
-		fatalIf(t, err)
+		b := testlog.Must(os.ReadFile(file))
 		cut := filepath.Join(t.TempDir(), "cut.evidence")
 		fatalIf(t, os.WriteFile(cut, b[:len(b)-1], 0o600))
 		if code, out, errs := command(t, "verify-evidence", cut, "--trust", trust); code != 3 || out != "" || !strings.Contains(errs, "malformed evidence") {
@@ -65,13 +63,11 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 	dir := t.TempDir()
 	trust := filepath.Join(vectors, "trust.policy")
 	fork := filepath.Join(vectors, "fork-same-size.evidence")
-	text, err := os.ReadFile(trust)
-	fatalIf(t, err)
+	text := testlog.Must(os.ReadFile(trust))
 	witnesses := filepath.Join(dir, "witnesses.policy")
 	_, after, _ := strings.Cut(string(text), "\n")
 	fatalIf(t, os.WriteFile(witnesses, []byte(after), 0o600))
-	b, err := os.ReadFile(fork)
-	fatalIf(t, err)
+	b := testlog.Must(os.ReadFile(fork))
 	forged := filepath.Join(dir, "forged.evidence")
 	fatalIf(t, os.WriteFile(forged, bytes.Replace(b, []byte("— example.com/log U"), []byte("— example.com/log V"), 1), 0o600))
 	for name, c := range map[string]struct {
@@ -103,8 +99,7 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
 	trust := filepath.Join(vectors, "trust.policy")
 	proof := filepath.Join(vectors, "false-entry-proof-invalid.evidence")
-	program, err := os.ReadFile("../../proofcheck/programs/source-64.json")
-	fatalIf(t, err)
+	program := testlog.Must(os.ReadFile("../../proofcheck/programs/source-64.json"))
 	file := filepath.Join(t.TempDir(), "a.program")
 	fatalIf(t, os.WriteFile(file, program, 0o600))
 	if code, _, errs := command(t, "verify-evidence", proof, "--trust", trust, "--program", file, "--development"); code != 0 {
@@ -115,13 +110,11 @@ func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
 // TestALargeCrateIsGivenBesideTheFile: one that the file has no room for.
 func TestALargeCrateIsGivenBesideTheFile(t *testing.T) {
 	dir := t.TempDir()
-	e, err := evidence.Read(filepath.Join(vectors, "false-entry-files.evidence"))
-	fatalIf(t, err)
+	e := testlog.Must(evidence.Read(filepath.Join(vectors, "false-entry-files.evidence")))
 	raw := filepath.Join(dir, "a.crate")
 	fatalIf(t, os.WriteFile(raw, e.Crate, 0o600))
 	e.Crate = nil
-	file, err := evidence.Write(dir, e)
-	fatalIf(t, err)
+	file := testlog.Must(evidence.Write(dir, e))
 	trust := filepath.Join(vectors, "trust.policy")
 	if code, _, errs := command(t, "verify-evidence", file, "--trust", trust); code != 1 || !strings.Contains(errs, "it needs the .crate of hello-inner 0.1.0") {
 		t.Errorf("exit %d, %q", code, errs)

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
 
@@ -131,8 +132,7 @@ func (f *fake) ids() []string {
 
 func newDispatcher(t testing.TB, cfg DispatcherConfig) *Dispatcher {
 	t.Helper()
-	d, err := New(cfg)
-	fatalIf(t, err)
+	d := testlog.Must(New(cfg))
 	return d
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"cratelog/config"
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
 
@@ -39,8 +40,7 @@ func TestACommandGetsTheAlertAndNothingElse(t *testing.T) {
 	evil := sample
 	evil.Summary = "two\nlines \x1b[2J $(touch /tmp/x) `id` \u202e"
 	fatalIf(t, c.Send(t.Context(), evil))
-	b, err := os.ReadFile(filepath.Join(out, "env"))
-	fatalIf(t, err)
+	b := testlog.Must(os.ReadFile(filepath.Join(out, "env")))
 	env := map[string]string{}
 	for line := range strings.Lines(string(b)) {
 		k, v, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
@@ -56,10 +56,7 @@ func TestACommandGetsTheAlertAndNothingElse(t *testing.T) {
 		}
 	}
 	var got Alert
-	b, err = os.ReadFile(filepath.Join(out, "stdin"))
-	if err == nil {
-		err = json.Unmarshal(b, &got)
-	}
+	err := json.Unmarshal(testlog.Must(os.ReadFile(filepath.Join(out, "stdin"))), &got)
 	if err != nil || got.Finding != 7 || got.Text != sample.Text || got.Evidence != "ab12" {
 		t.Errorf("%v %+v", err, got)
 	}
@@ -114,8 +111,7 @@ func TestAChildThatIsLeftBehindIsNoFailure(t *testing.T) {
 	if err := c.Send(t.Context(), sample); err != nil {
 		t.Error(err)
 	}
-	b, err := os.ReadFile(pid)
-	fatalIf(t, err)
+	b := testlog.Must(os.ReadFile(pid))
 	var n int
 	if err := json.Unmarshal(bytes.TrimSpace(b), &n); err != nil || n < 2 {
 		t.Fatal(err, n)
@@ -132,8 +128,7 @@ func TestMailIsAMessageWhateverTheAlertSays(t *testing.T) {
 	send := func(a Alert) (*mail.Message, string) {
 		t.Helper()
 		fatalIf(t, c.Send(t.Context(), a))
-		b, err := os.ReadFile(out)
-		fatalIf(t, err)
+		b := testlog.Must(os.ReadFile(out))
 		if bytes.Contains(b, []byte("\r")) {
 			t.Error("lines end in CRLF")
 		}
@@ -142,10 +137,8 @@ func TestMailIsAMessageWhateverTheAlertSays(t *testing.T) {
 				t.Errorf("a line of %d bytes", len(line))
 			}
 		}
-		m, err := mail.ReadMessage(bufio.NewReader(bytes.NewReader(b)))
-		fatalIf(t, err)
-		body, err := io.ReadAll(quotedprintable.NewReader(m.Body))
-		fatalIf(t, err)
+		m := testlog.Must(mail.ReadMessage(bufio.NewReader(bytes.NewReader(b))))
+		body := testlog.Must(io.ReadAll(quotedprintable.NewReader(m.Body)))
 		return m, string(body)
 	}
 	m, body := send(sample)

@@ -29,11 +29,9 @@ func fatalIf(t testing.TB, err error) {
 
 func newStore(t testing.TB) (*Store, Log) {
 	t.Helper()
-	s, err := Create(t.Context(), filepath.Join(t.TempDir(), "m.db"))
-	fatalIf(t, err)
+	s := testlog.Must(Create(t.Context(), filepath.Join(t.TempDir(), "m.db")))
 	t.Cleanup(func() { s.Close() })
-	l, err := s.AddLog(t.Context(), "log.example", []string{"k1"}, "http://log.example/", now)
-	fatalIf(t, err)
+	l := testlog.Must(s.AddLog(t.Context(), "log.example", []string{"k1"}, "http://log.example/", now))
 	return s, l
 }
 
@@ -62,8 +60,7 @@ func TestTheTreeOfStoredEntriesIsTheLibrarys(t *testing.T) {
 		fatalIf(t, s.AppendEntries(ctx, l.ID, entries(l.ID, size, size+step)))
 		size += step
 		for _, at := range []int64{0, 1, size / 2, size - 1, size} {
-			got, err := s.Root(ctx, l.ID, at)
-			fatalIf(t, err)
+			got := testlog.Must(s.Root(ctx, l.ID, at))
 			if got != ref.Root(at) {
 				t.Fatalf("after %d entries, the root of the first %d is wrong", size, at)
 			}
@@ -72,8 +69,7 @@ func TestTheTreeOfStoredEntriesIsTheLibrarys(t *testing.T) {
 	// What is rewound is forgotten, and can be written again.
 	fatalIf(t, s.SetVerified(ctx, l.ID, 300, tlog.Hash{1}, []tlog.Hash{{2}, {3}}))
 	fatalIf(t, s.RewindEntries(ctx, l.ID))
-	p, err := s.Position(ctx, l.ID)
-	fatalIf(t, err)
+	p := testlog.Must(s.Position(ctx, l.ID))
 	if p.Downloaded != 300 || p.Verified != 300 || p.Root != (tlog.Hash{1}) || len(p.Range) != 2 || p.Range[1] != (tlog.Hash{3}) {
 		t.Fatalf("position %+v", p)
 	}
@@ -81,16 +77,13 @@ func TestTheTreeOfStoredEntriesIsTheLibrarys(t *testing.T) {
 		t.Error("the tree still has a rewound entry")
 	}
 	fatalIf(t, s.AppendEntries(ctx, l.ID, entries(l.ID, 300, n)))
-	got, err := s.Root(ctx, l.ID, n)
-	fatalIf(t, err)
+	got := testlog.Must(s.Root(ctx, l.ID, n))
 	if got != ref.Root(n) {
 		t.Error("the tree is another one after a rewind")
 	}
-	proof, err := tlog.ProveRecord(n, 1234, s.Hashes(ctx, l.ID))
-	fatalIf(t, err)
+	proof := testlog.Must(tlog.ProveRecord(n, 1234, s.Hashes(ctx, l.ID)))
 	fatalIf(t, tlog.CheckRecord(proof, n, got, 1234, tlog.RecordHash(leaf(1234))))
-	hashes, err := s.LeafHashes(ctx, l.ID, 250, 600)
-	fatalIf(t, err)
+	hashes := testlog.Must(s.LeafHashes(ctx, l.ID, 250, 600))
 	if len(hashes) != 350 || hashes[0] != tlog.RecordHash(leaf(250)) || hashes[349] != tlog.RecordHash(leaf(599)) {
 		t.Error("the leaf hashes are wrong")
 	}
@@ -133,18 +126,16 @@ func TestContradictionsAreFoundWhereTheyBegin(t *testing.T) {
 	all[7].Name, all[7].Version = all[3].Name, all[3].Version // another checksum
 	all[8].Identity, all[8].Name, all[8].Version, all[8].SHA256 = all[2].Identity, all[2].Name, all[2].Version, all[2].SHA256
 	fatalIf(t, s.AppendEntries(ctx, l.ID, all))
-	pairs, err := s.Duplicates(ctx, l.ID, 0, 10, 10)
-	fatalIf(t, err)
+	pairs := testlog.Must(s.Duplicates(ctx, l.ID, 0, 10, 10))
 	if len(pairs) != 1 || pairs[0].First.Index != 3 || pairs[0].Second.Index != 7 {
 		t.Errorf("duplicates: %+v", pairs)
 	}
-	pairs, err = s.Repeats(ctx, l.ID, 0, 10, 10)
-	fatalIf(t, err)
+	pairs = testlog.Must(s.Repeats(ctx, l.ID, 0, 10, 10))
 	if len(pairs) != 1 || pairs[0].First.Index != 2 || pairs[0].Second.Index != 8 {
 		t.Errorf("repeats: %+v", pairs)
 	}
-	if pairs, err = s.Duplicates(ctx, l.ID, 8, 10, 10); err != nil || len(pairs) != 0 {
-		t.Errorf("duplicates before the range: %+v, %v", pairs, err)
+	if pairs = testlog.Must(s.Duplicates(ctx, l.ID, 8, 10, 10)); len(pairs) != 0 {
+		t.Errorf("duplicates before the range: %+v", pairs)
 	}
 }
 
@@ -163,8 +154,7 @@ func TestAStandingFindingIsRecordedOnce(t *testing.T) {
 	if isNew || got.Count != 2 || !got.FirstSeen.Equal(now) || !got.LastSeen.Equal(f.FirstSeen) {
 		t.Errorf("%v %+v", isNew, got)
 	}
-	due, err := s.PendingDeliveries(ctx, "a", now, 10)
-	fatalIf(t, err)
+	due := testlog.Must(s.PendingDeliveries(ctx, "a", now, 10))
 	if len(due) != 1 || due[0].Finding.Key != f.Key || due[0].Event != Found {
 		t.Fatalf("due: %+v", due)
 	}
@@ -172,16 +162,13 @@ func TestAStandingFindingIsRecordedOnce(t *testing.T) {
 	if due, err := s.PendingDeliveries(ctx, "a", now.Add(time.Minute), 10); err != nil || len(due) != 0 {
 		t.Errorf("tried again too early: %+v %v", due, err)
 	}
-	due, err = s.PendingDeliveries(ctx, "a", now.Add(time.Hour), 10)
-	fatalIf(t, err)
+	due = testlog.Must(s.PendingDeliveries(ctx, "a", now.Add(time.Hour), 10))
 	if len(due) != 1 || due[0].Attempts != 1 || due[0].Error != "no route" {
 		t.Fatalf("due: %+v", due)
 	}
 	fatalIf(t, s.Delivered(ctx, due[0].ID, now))
-	resolved, err := s.ResolveFinding(ctx, f.Key, now, []string{"a"})
-	fatalIf(t, err)
-	due, err = s.PendingDeliveries(ctx, "a", now.Add(time.Hour), 10)
-	fatalIf(t, err)
+	resolved := testlog.Must(s.ResolveFinding(ctx, f.Key, now, []string{"a"}))
+	due = testlog.Must(s.PendingDeliveries(ctx, "a", now.Add(time.Hour), 10))
 	if !resolved || len(due) != 1 || due[0].Event != Resolved {
 		t.Errorf("resolved %v, due %+v", resolved, due)
 	}
@@ -255,18 +242,17 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		t.Errorf("a missing file: %v", err)
 	}
 	path := filepath.Join(dir, "m.db")
-	s, err := Create(ctx, path)
-	fatalIf(t, err)
-	_, err = s.AddLog(ctx, "log.example", []string{"k1"}, "", now)
-	fatalIf(t, err)
-	if _, err = s.AddLog(ctx, "log.example", []string{"k2"}, "", now); !errors.Is(err, ErrOtherLog) {
-		t.Errorf("another key: %v", err)
+	s := testlog.Must(Create(ctx, path))
+	for _, step := range []struct {
+		keys []string
+		want error
+	}{{[]string{"k1"}, nil}, {[]string{"k2"}, ErrOtherLog}, {[]string{"k1", "k2"}, nil}, {[]string{"k2"}, nil}} {
+		if _, err := s.AddLog(ctx, "log.example", step.keys, "", now); !errors.Is(err, step.want) {
+			t.Errorf("keys %q: %v", step.keys, err)
+		}
 	}
-	if _, err = s.AddLog(ctx, "log.example", []string{"k1", "k2"}, "", now); err != nil {
-		t.Errorf("a second key: %v", err)
-	}
-	if l, err := s.AddLog(ctx, "log.example", []string{"k2"}, "", now); err != nil || len(l.VKeys) != 2 {
-		t.Errorf("the second key alone: %v", err)
+	if l := testlog.Must(s.Logs(ctx)); len(l[0].VKeys) != 2 {
+		t.Errorf("%+v", l)
 	}
 	fatalIf(t, s.Close())
 	if _, err := Create(ctx, path); err == nil {
@@ -278,9 +264,8 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		"it is not a monitor's":        "PRAGMA application_id = 7",
 		"PRAGMA application_id = back": "",
 	} {
-		db, err := sql.Open("sqlite", path)
-		fatalIf(t, err)
-		_, err = db.Exec(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; %s", database.ID, database.Version, change))
+		db := testlog.Must(sql.Open("sqlite", path))
+		_, err := db.Exec(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; %s", database.ID, database.Version, change))
 		fatalIf(t, errors.Join(err, db.Close()))
 		s, err := Open(ctx, path)
 		if change == "" {
@@ -317,8 +302,7 @@ func TestWatchesAndAuthorisations(t *testing.T) {
 		}
 	}
 	w := Watch{Kind: WatchPrefix, Value: "crate1", Added: now}
-	id, err := s.AddWatch(ctx, w)
-	fatalIf(t, err)
+	id := testlog.Must(s.AddWatch(ctx, w))
 	if again, err := s.AddWatch(ctx, w); err != nil || again != id {
 		t.Errorf("the same watch is another one: %v", err)
 	}
@@ -333,8 +317,7 @@ func TestWatchesAndAuthorisations(t *testing.T) {
 		want bool
 	}{{[32]byte{1}, now, false}, {e.SHA256, now.Add(2 * time.Hour), false}, {e.SHA256, now, true}} {
 		*a.SHA256 = step.sum
-		id, err := s.Authorize(ctx, a)
-		fatalIf(t, err)
+		id := testlog.Must(s.Authorize(ctx, a))
 		got, err := s.Authorized(ctx, &e, step.at)
 		if err != nil || got != step.want {
 			t.Errorf("authorised %v, want %v: %v", got, step.want, err)
