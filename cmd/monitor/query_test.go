@@ -76,7 +76,7 @@ func TestQueryPrintsWhatTheAPIAnswers(t *testing.T) {
 			t.Errorf("%s: %d %s%s, want %s", args, code, stdout, stderr, want)
 		}
 	}
-	_, stdout, _ := command(t, "query", "-config", config, "bundle", "2")
+	stdout := ends(t, 0, "", "", "query", "-config", config, "bundle", "2")
 	text := testlog.Must(os.ReadFile(filepath.Join(filepath.Dir(config), "trust.policy")))
 	policy := testlog.Must(client.ParsePolicy(text))
 	proofs := testlog.Must(s.proofs())
@@ -85,7 +85,7 @@ func TestQueryPrintsWhatTheAPIAnswers(t *testing.T) {
 	if _, err := client.Verify(fixture.Crate(t, "hello-proof", "0.1.1"), []byte(stdout), policy, proofs, rules); err != nil {
 		t.Errorf("the bundle that was printed: %v", err)
 	}
-	_, stdout, _ = command(t, "query", "-config", config, "logs")
+	stdout = ends(t, 0, "", "", "query", "-config", config, "logs")
 	var logs struct{ Logs []struct{ Verified int } }
 	if err := json.Unmarshal([]byte(stdout), &logs); err != nil || len(logs.Logs) != 1 || logs.Logs[0].Verified != 3 {
 		t.Errorf("%v %s", err, stdout)
@@ -111,13 +111,10 @@ func TestAQueryThatCannotBeAnsweredSaysWhy(t *testing.T) {
 		"query -config F.missing logs":         {3, "no such file"},
 		"export -config F xml":                 {2, `"xml" cannot be asked for`},
 	} {
-		code, stdout, stderr := command(t, strings.Fields(strings.ReplaceAll(args, "F", config))...)
-		if code != want.code || !strings.Contains(stderr, want.text) || stdout != "" {
-			t.Errorf("%s: %d %s%s", args, code, stdout, stderr)
+		if out := ends(t, want.code, "", want.text, strings.Fields(strings.ReplaceAll(args, "F", config))...); out != "" {
+			t.Errorf("%s: %s", args, out)
 		}
 	}
 	fatalIf(t, os.Remove(filepath.Join(filepath.Dir(config), "m.db")))
-	if code, _, stderr := command(t, "query", "-config", config, "logs"); code != 3 || !strings.Contains(stderr, "does not exist; name the database of a monitor that has run") {
-		t.Errorf("without a database: %d %s", code, stderr)
-	}
+	ends(t, 3, "", "does not exist; name the database of a monitor that has run", "query", "-config", config, "logs")
 }

@@ -62,9 +62,7 @@ poll = "20ms"
 [[log]]
 trust = "trust.policy"
 `+more), 0o600))
-	if code, _, errs := command(t, "init", "-config", x.file); code != 0 {
-		t.Fatalf("init: %d %s", code, errs)
-	}
+	ends(t, 0, "", "", "init", "-config", x.file)
 	return x
 }
 
@@ -95,31 +93,23 @@ func TestOnceSaysWithItsExitCodeHowItIs(t *testing.T) {
 		t.Errorf("the summary at the start is %s", errs)
 	}
 	x.log.Intercept(func(w http.ResponseWriter, r *http.Request) bool { http.Error(w, "down", 500); return true })
-	if code, out, _ = command(t, "once", "-config", x.file); code != 3 || !strings.Contains(out, "trouble: log.example/program: the log answered 500") {
-		t.Errorf("a log that is down: %d\n%s", code, out)
-	}
+	ends(t, 3, "trouble: log.example/program: the log answered 500", "", "once", "-config", x.file)
 	x.log.Intercept(nil)
 	x.add(t, 20, 21, func(e *entry.Entry) { e.Subject.SHA256[0]++ })
 	x.log.Publish()
-	code, out, errs = command(t, "once", "-json", "-config", x.file)
+	out = ends(t, 1, "", "1 security findings stand", "once", "-json", "-config", x.file)
 	var sum monitor.Summary
 	fatalIf(t, json.Unmarshal([]byte(out), &sum))
-	if code != 1 || sum.Security != 1 || sum.Logs[0].Verified != 21 || !strings.Contains(errs, "1 security findings stand") {
-		t.Errorf("a false entry: %d\n%s%s", code, out, errs)
+	if sum.Security != 1 || sum.Logs[0].Verified != 21 {
+		t.Errorf("a false entry: %s", out)
 	}
 	files, err := filepath.Glob(filepath.Join(x.dir, "evidence", "*.evidence"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("evidence %q, %v", files, err)
 	}
-	if code, out, errs := command(t, "verify-evidence", files[0], "--trust", filepath.Join(x.dir, "trust.policy"), "--development"); code != 0 || !strings.Contains(out, "log.example/program") {
-		t.Errorf("verify-evidence: %d %s %s", code, out, errs)
-	}
-	if code, _, errs = command(t, "ack", "-config", x.file, "1", "-by", "me", "-why", "told them"); code != 0 {
-		t.Errorf("ack: %d %s", code, errs)
-	}
-	if code, _, _ = command(t, "once", "-config", x.file); code != 0 {
-		t.Errorf("all is acknowledged: %d", code)
-	}
+	ends(t, 0, "log.example/program", "", "verify-evidence", files[0], "--trust", filepath.Join(x.dir, "trust.policy"), "--development")
+	ends(t, 0, "", "", "ack", "-config", x.file, "1", "-by", "me", "-why", "told them")
+	ends(t, 0, "", "", "once", "-config", x.file)
 }
 
 func TestMistakesInTheSettingsAreNamed(t *testing.T) {
@@ -140,15 +130,12 @@ func TestMistakesInTheSettingsAreNamed(t *testing.T) {
 		"no evidence directory":  {`evidence = "evidence"`, `evidence = "nowhere"`, "monitor init makes it"},
 	} {
 		fatalIf(t, os.WriteFile(x.file, bytes.Replace(good, []byte(c.old), []byte(c.new), 1), 0o600))
-		code, out, errs := command(t, "once", "-config", x.file)
-		if code != 3 || out != "" || !strings.Contains(errs, c.says) {
-			t.Errorf("%s: %d %q %q", name, code, out, errs)
+		if out := ends(t, 3, "", c.says, "once", "-config", x.file); out != "" {
+			t.Errorf("%s: %q", name, out)
 		}
 	}
 	for _, args := range [][]string{{"once"}, {"once", "-config", x.file, "more"}, {"fly"}, {}, {"watch", "-config", x.file, "-crate", "a", "-path", "b"}, {"authorize", "-config", x.file, "-crate", "a"}} {
-		if code, _, _ := command(t, args...); code != 2 {
-			t.Errorf("%q: exit code %d, want 2", args, code)
-		}
+		ends(t, 2, "", "", args...)
 	}
 }
 
@@ -172,15 +159,12 @@ func TestWatchesAreAddedListedAndRemoved(t *testing.T) {
 		{"authorize -remove 1", ""},
 		{"authorize", ""},
 	} {
-		code, out, errs := command(t, append(strings.Fields(c.args), "-config", x.file)...)
-		if code != 0 || out != c.says {
-			t.Errorf("%s: %d %q %s", c.args, code, out, errs)
+		if out := ends(t, 0, "", "", append(strings.Fields(c.args), "-config", x.file)...); out != c.says {
+			t.Errorf("%s: %q", c.args, out)
 		}
 	}
 	for _, bad := range []string{"watch -commit xyz", "watch -crate 9x", "watch -crate serde -channel none", "watch -remove 9", "authorize -crate serde -version 1 -by me"} {
-		if code, _, errs := command(t, append(strings.Fields(bad), "-config", x.file)...); code != 3 || errs == "" {
-			t.Errorf("%s: %d %s", bad, code, errs)
-		}
+		ends(t, 3, "", "monitor: ", append(strings.Fields(bad), "-config", x.file)...)
 	}
 }
 

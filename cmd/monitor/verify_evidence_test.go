@@ -23,6 +23,17 @@ func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
+// ends runs the program, demands its exit code and some of what it prints, and returns
+// its output.
+func ends(t testing.TB, code int, says, complains string, args ...string) string {
+	t.Helper()
+	got, out, errs := command(t, args...)
+	if got != code || !strings.Contains(out, says) || !strings.Contains(errs, complains) {
+		t.Errorf("%q: exit %d, %q %q; want %d, %q %q", args, got, out, errs, code, says, complains)
+	}
+	return out
+}
+
 // TestEvidenceNeedsATrustFileAlone runs over the golden files: what each convicts
 // stands in its text, and a byte less is nothing.
 func TestEvidenceNeedsATrustFileAlone(t *testing.T) {
@@ -43,16 +54,16 @@ func TestEvidenceNeedsATrustFileAlone(t *testing.T) {
 		if code != 0 || errs != "" || !strings.HasPrefix(out, first) || !strings.Contains(oneLine(out), oneLine(string(what))) {
 			t.Errorf("%s: exit %d, %q\n%s", name, code, errs, out)
 		}
-		code, out, _ = command(t, "verify-evidence", "-json", "-trust="+trust, file)
+		out = ends(t, 0, "", "", "verify-evidence", "-json", "-trust="+trust, file)
 		var r report
-		if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.Convicts == informational || r.Convicts != (len(r.Who) > 0) {
-			t.Errorf("%s: exit %d, %v\n%s", name, code, err, out)
+		if err := json.Unmarshal([]byte(out), &r); err != nil || r.Convicts == informational || r.Convicts != (len(r.Who) > 0) {
+			t.Errorf("%s: %v\n%s", name, err, out)
 		}
 		b := testlog.Must(os.ReadFile(file))
 		cut := filepath.Join(t.TempDir(), "cut.evidence")
 		fatalIf(t, os.WriteFile(cut, b[:len(b)-1], 0o600))
-		if code, out, errs := command(t, "verify-evidence", cut, "--trust", trust); code != 3 || out != "" || !strings.Contains(errs, "malformed evidence") {
-			t.Errorf("%s, cut: exit %d, %q %q", name, code, out, errs)
+		if out := ends(t, 3, "", "malformed evidence", "verify-evidence", cut, "--trust", trust); out != "" {
+			t.Errorf("%s, cut: %q", name, out)
 		}
 	}
 }
@@ -88,9 +99,8 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 		"a broken program":         {[]string{fork, "--trust", trust, "--program", fork}, 3, "program file"},
 		"a directory":              {[]string{dir, "--trust", trust}, 3, "directory"},
 	} {
-		code, out, errs := command(t, append([]string{"verify-evidence"}, c.args...)...)
-		if code != c.code || out != "" || !strings.Contains(errs, c.says) {
-			t.Errorf("%s: exit %d, %q %q", name, code, out, errs)
+		if out := ends(t, c.code, "", c.says, append([]string{"verify-evidence"}, c.args...)...); out != "" {
+			t.Errorf("%s: %q", name, out)
 		}
 	}
 }
@@ -102,9 +112,7 @@ func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
 	program := testlog.Must(os.ReadFile("../../proofcheck/programs/source-64.json"))
 	file := filepath.Join(t.TempDir(), "a.program")
 	fatalIf(t, os.WriteFile(file, program, 0o600))
-	if code, _, errs := command(t, "verify-evidence", proof, "--trust", trust, "--program", file, "--development"); code != 0 {
-		t.Errorf("exit %d, %q", code, errs)
-	}
+	ends(t, 0, "", "", "verify-evidence", proof, "--trust", trust, "--program", file, "--development")
 }
 
 // TestALargeCrateIsGivenBesideTheFile: one that the file has no room for.
@@ -115,15 +123,8 @@ func TestALargeCrateIsGivenBesideTheFile(t *testing.T) {
 	fatalIf(t, os.WriteFile(raw, e.Crate, 0o600))
 	e.Crate = nil
 	file := testlog.Must(evidence.Write(dir, e))
-	trust := filepath.Join(vectors, "trust.policy")
-	if code, _, errs := command(t, "verify-evidence", file, "--trust", trust); code != 1 || !strings.Contains(errs, "it needs the .crate of hello-inner 0.1.0") {
-		t.Errorf("exit %d, %q", code, errs)
-	}
-	code, out, errs := command(t, "verify-evidence", file, "--trust", trust, "--crate", raw)
-	if code != 0 || !strings.Contains(out, strings.TrimSuffix(filepath.Base(file), ".evidence")) {
-		t.Errorf("exit %d, %q %q", code, out, errs)
-	}
-	if code, _, errs := command(t, "verify-evidence", file, "--trust", trust, "--crate", file); code != 1 || !strings.Contains(errs, "the .crate has the checksum") {
-		t.Errorf("another .crate: exit %d, %q", code, errs)
-	}
+	args := []string{"verify-evidence", file, "--trust", filepath.Join(vectors, "trust.policy")}
+	ends(t, 1, "", "it needs the .crate of hello-inner 0.1.0", args...)
+	ends(t, 0, strings.TrimSuffix(filepath.Base(file), ".evidence"), "", append(args, "--crate", raw)...)
+	ends(t, 1, "", "the .crate has the checksum", append(args, "--crate", file)...)
 }
