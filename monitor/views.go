@@ -64,14 +64,7 @@ func (f *follower) viewLoop(ctx context.Context) error {
 	if len(f.views) == 0 {
 		return nil
 	}
-	for {
-		if err := f.pollViews(ctx); err != nil {
-			return err
-		}
-		if err := sleep(ctx, f.cfg.ViewPoll.Duration); err != nil {
-			return nil
-		}
-	}
+	return again(ctx, f.cfg.ViewPoll.Duration, nil, f.pollViews)
 }
 
 // pollViews looks at every witness and mirror once. A slow one delays no other.

@@ -122,8 +122,7 @@ func (r *Reader) FindingByID(ctx context.Context, id int64) (Finding, bool, erro
 // CountStanding returns how many findings of each class are neither resolved nor
 // acknowledged.
 func (r *Reader) CountStanding(ctx context.Context) (map[Class]int64, error) {
-	out, err := counts[Class](ctx, r.read,
-		"SELECT class, count(*) FROM findings WHERE resolved = 0 AND acked = 0 GROUP BY class")
+	out, err := r.standing(ctx, "")
 	for _, class := range []Class{Security, Operational, Info} {
 		out[class] += 0 // so that it is there
 	}
@@ -132,8 +131,12 @@ func (r *Reader) CountStanding(ctx context.Context) (map[Class]int64, error) {
 
 // Standing is CountStanding of one log; of log 0, of those about no log.
 func (r *Reader) Standing(ctx context.Context, log int64) (map[Class]int64, error) {
+	return r.standing(ctx, "log = ? AND ", log)
+}
+
+func (r *Reader) standing(ctx context.Context, where string, args ...any) (map[Class]int64, error) {
 	return counts[Class](ctx, r.read,
-		"SELECT class, count(*) FROM findings WHERE log = ? AND resolved = 0 AND acked = 0 GROUP BY class", log)
+		"SELECT class, count(*) FROM findings WHERE "+where+"resolved = 0 AND acked = 0 GROUP BY class", args...)
 }
 
 // CountFindings returns how many findings of a log and kind there are.

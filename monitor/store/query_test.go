@@ -75,10 +75,7 @@ func TestAReaderOpensNothingButAMonitorsDatabase(t *testing.T) {
 func TestAWalkSeesEverythingOnceInOrder(t *testing.T) {
 	s, logs := many(t)
 	r := s.Reader
-	for _, q := range []EntryQuery{{}, {Log: logs[1].ID}, {Newest: true}, {Name: "crate7"}, {Path: new(string)}} {
-		if q.Path != nil {
-			*q.Path = "p/3"
-		}
+	for _, q := range []EntryQuery{{}, {Log: logs[1].ID}, {Newest: true}, {Name: "crate7"}, {Path: new("p/3")}} {
 		var got []Entry
 		for e, err := range r.AllEntries(t.Context(), q) {
 			fatalIf(t, err)
@@ -108,10 +105,8 @@ func TestAWalkSeesEverythingOnceInOrder(t *testing.T) {
 
 func TestWhatDoesNotParseIsFoundByNoValueOfAnEntry(t *testing.T) {
 	s, _ := many(t)
-	var zero [32]byte
-	var commit [20]byte
-	empty := ""
-	for _, q := range []EntryQuery{{Program: &zero}, {SHA256: &zero}, {Path: &empty}, {Name: "crate13", Version: "1.0.13"}, {Names: []string{}}, {Commit: &commit, Name: "x"}} {
+	zero := make([]byte, 32)
+	for _, q := range []EntryQuery{{Program: zero}, {SHA256: zero}, {Path: new("")}, {Name: "crate13", Version: "1.0.13"}, {Names: []string{}}, {Commit: zero[:20], Name: "x"}} {
 		q.Limit = 10
 		got := testlog.Must(s.Reader.Entries(t.Context(), q))
 		if len(got) != 0 {
@@ -119,7 +114,7 @@ func TestWhatDoesNotParseIsFoundByNoValueOfAnEntry(t *testing.T) {
 		}
 	}
 	leaf := tlog.RecordHash(leaf(13))
-	got := testlog.Must(s.Reader.Entries(t.Context(), EntryQuery{Leaf: (*[32]byte)(&leaf), Limit: 10}))
+	got := testlog.Must(s.Reader.Entries(t.Context(), EntryQuery{Leaf: leaf[:], Limit: 10}))
 	if len(got) != 2 || got[0].Index != 13 {
 		t.Errorf("by leaf hash: %d entries", len(got))
 	}
