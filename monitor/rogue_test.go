@@ -30,9 +30,9 @@ func TestAnHonestLogIsVerifiedAndAccusedOfNothing(t *testing.T) {
 	}
 }
 
-// misbehaviours are what a log can do to be convicted or suspected of, after 300
+// misbehaviors are what a log can do to be convicted or suspected of, after 300
 // honest entries that the monitor has verified.
-var misbehaviours = []struct {
+var misbehaviors = []struct {
 	name string
 	do   func(w *world)
 	want []string
@@ -128,8 +128,8 @@ func serveBundles(t *testlog.Tree) func(rw http.ResponseWriter, r *http.Request)
 	}
 }
 
-func TestEachMisbehaviourIsFoundNamedAndEvidencedOnce(t *testing.T) {
-	for _, x := range misbehaviours {
+func TestEachMisbehaviorIsFoundNamedAndEvidencedOnce(t *testing.T) {
+	for _, x := range misbehaviors {
 		t.Run(x.name, func(t *testing.T) {
 			w := verifiedWorld(t, 300)
 			x.do(w)

@@ -39,7 +39,7 @@ type webhook struct {
 func newWebhook(name string, u *url.URL, secret []byte, timeout time.Duration, publicOnly bool) *webhook {
 	dialer := &net.Dialer{Timeout: timeout}
 	if publicOnly {
-		// Control sees the address that is dialled, after the name was resolved.
+		// Control sees the address that is dialed, after the name was resolved.
 		dialer.Control = func(_, address string, _ syscall.RawConn) error { return checkPublic(address) }
 	}
 	return &webhook{named: named(name), url: u, secret: secret, now: time.Now, http: &http.Client{

@@ -123,7 +123,7 @@ func TestAWebhooksURLIsNoSecretThatErrorsTell(t *testing.T) {
 	l := testlog.Must(net.Listen("tcp", "127.0.0.1:0"))
 	l.Close()
 	for _, url := range []string{
-		"http://" + l.Addr().String() + "/s3cret?token=s3cret", // nobody listens
+		"http://" + l.Addr().String() + "/s3cret?token=s3cret", // where nothing listens
 		hook(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }) + "/s3cret?token=s3cret",
 	} {
 		err := open(t, Config{Type: "webhook", URL: url}).Send(t.Context(), sample)

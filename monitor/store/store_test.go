@@ -293,7 +293,7 @@ func TestAPowerFailureForgetsNoCommit(t *testing.T) {
 	}
 }
 
-func TestWatchesAndAuthorisations(t *testing.T) {
+func TestWatchesAndAuthorizations(t *testing.T) {
 	s, l := newStore(t)
 	ctx := t.Context()
 	for _, w := range []Watch{{Kind: "crate", Value: "a b"}, {Kind: "commit", Value: "AB"}, {Kind: "path", Value: "../x"}, {Kind: "owner", Value: "x"}} {
@@ -320,7 +320,7 @@ func TestWatchesAndAuthorisations(t *testing.T) {
 		id := testlog.Must(s.Authorize(ctx, a))
 		got, err := s.Authorized(ctx, &e, step.at)
 		if err != nil || got != step.want {
-			t.Errorf("authorised %v, want %v: %v", got, step.want, err)
+			t.Errorf("authorized %v, want %v: %v", got, step.want, err)
 		}
 		if ok, err := s.RemoveAuthorization(ctx, id); err != nil || !ok {
 			t.Errorf("not removed: %v", err)

@@ -181,7 +181,7 @@ func TestTheStyleSheetNamesNoOtherHost(t *testing.T) {
 	}
 }
 
-// A page must be usable with a screen reader, a keyboard, and no colours.
+// A page must be usable with a screen reader, a keyboard, and no colors.
 func landmarks(t *testing.T, s served, found map[string]answer) {
 	for path, a := range found {
 		if !isPage(a) {
@@ -217,19 +217,19 @@ func landmarks(t *testing.T, s served, found map[string]answer) {
 	}
 }
 
-func TestColoursHaveContrast(t *testing.T) {
+func TestColorsHaveContrast(t *testing.T) {
 	b := testlog.Must(files.ReadFile("style.css"))
 	schemes := strings.SplitN(string(b), "prefers-color-scheme: dark", 2)
 	for i, css := range schemes {
-		colour := make(map[string]float64)
+		color := make(map[string]float64)
 		for _, m := range regexp.MustCompile(`--([a-z-]+): #([0-9a-f]{6});`).FindAllStringSubmatch(css, -1) {
-			colour[m[1]] = luminance(t, m[2])
+			color[m[1]] = luminance(t, m[2])
 		}
 		for _, pair := range [][2]string{
 			{"ink", "paper"}, {"ink", "card"}, {"soft", "paper"}, {"soft", "card"}, {"accent", "paper"}, {"accent", "card"}, {"card", "accent"},
 			{"accent", "accent-soft"}, {"good", "good-soft"}, {"wait", "wait-soft"}, {"bad", "bad-soft"}, {"ink", "good-soft"}, {"ink", "wait-soft"}, {"ink", "bad-soft"}, {"ink", "accent-soft"},
 		} {
-			a, b := colour[pair[0]], colour[pair[1]]
+			a, b := color[pair[0]], color[pair[1]]
 			if ratio := (max(a, b) + 0.05) / (min(a, b) + 0.05); ratio < 4.5 {
 				t.Errorf("scheme %d: %s on %s has a contrast of %.2f", i, pair[0], pair[1], ratio)
 			}
