@@ -139,6 +139,11 @@ func TestContradictionsAreFoundWhereTheyBegin(t *testing.T) {
 	}
 }
 
+// due is what waits for the channel a.
+func (s *Store) due(ctx context.Context, at time.Time) []Delivery {
+	return testlog.Must(s.PendingDeliveries(ctx, "a", at, 10))
+}
+
 func TestAStandingFindingIsRecordedOnce(t *testing.T) {
 	s, l := newStore(t)
 	ctx := t.Context()
@@ -154,21 +159,21 @@ func TestAStandingFindingIsRecordedOnce(t *testing.T) {
 	if isNew || got.Count != 2 || !got.FirstSeen.Equal(now) || !got.LastSeen.Equal(f.FirstSeen) {
 		t.Errorf("%v %+v", isNew, got)
 	}
-	due := testlog.Must(s.PendingDeliveries(ctx, "a", now, 10))
+	due := s.due(ctx, now)
 	if len(due) != 1 || due[0].Finding.Key != f.Key || due[0].Event != Found {
 		t.Fatalf("due: %+v", due)
 	}
 	fatalIf(t, s.Failed(ctx, due[0].ID, "no route", now.Add(time.Hour)))
-	if due, err := s.PendingDeliveries(ctx, "a", now.Add(time.Minute), 10); err != nil || len(due) != 0 {
-		t.Errorf("tried again too early: %+v %v", due, err)
+	if due := s.due(ctx, now.Add(time.Minute)); len(due) != 0 {
+		t.Errorf("tried again too early: %+v", due)
 	}
-	due = testlog.Must(s.PendingDeliveries(ctx, "a", now.Add(time.Hour), 10))
+	due = s.due(ctx, now.Add(time.Hour))
 	if len(due) != 1 || due[0].Attempts != 1 || due[0].Error != "no route" {
 		t.Fatalf("due: %+v", due)
 	}
 	fatalIf(t, s.Delivered(ctx, due[0].ID, now))
 	resolved := testlog.Must(s.ResolveFinding(ctx, f.Key, now, []string{"a"}))
-	due = testlog.Must(s.PendingDeliveries(ctx, "a", now.Add(time.Hour), 10))
+	due = s.due(ctx, now.Add(time.Hour))
 	if !resolved || len(due) != 1 || due[0].Event != Resolved {
 		t.Errorf("resolved %v, due %+v", resolved, due)
 	}
@@ -180,8 +185,12 @@ func TestAStandingFindingIsRecordedOnce(t *testing.T) {
 func TestSecurityFindingsDoNotEndAndAcknowledgedOnesDoNotPage(t *testing.T) {
 	s, l := newStore(t)
 	ctx := t.Context()
-	f, _, err := s.RecordFinding(ctx, Finding{Key: "fork/1", Log: l.ID, Kind: "fork", Class: Security, Summary: "x", Index: -1, FirstSeen: now}, []string{"a"})
-	fatalIf(t, err)
+	record := func() (Finding, bool) {
+		f, isNew, err := s.RecordFinding(ctx, Finding{Key: "fork/1", Log: l.ID, Kind: "fork", Class: Security, Summary: "x", Index: -1, FirstSeen: now}, []string{"a"})
+		fatalIf(t, err)
+		return f, isNew
+	}
+	f, _ := record()
 	if _, err := s.ResolveFinding(ctx, "fork/1", now, nil); err == nil {
 		t.Error("a security finding was resolved")
 	}
@@ -191,19 +200,19 @@ func TestSecurityFindingsDoNotEndAndAcknowledgedOnesDoNotPage(t *testing.T) {
 	if err := s.Acknowledge(ctx, 77, "me", "because", now); !errors.Is(err, ErrNoFinding) {
 		t.Errorf("acknowledged nothing: %v", err)
 	}
-	standing, err := s.Findings(ctx, FindingQuery{Class: Security, Standing: true, Limit: 100})
-	if err != nil || len(standing) != 1 {
-		t.Errorf("%v %v", standing, err)
+	open := FindingQuery{Class: Security, Standing: true, Limit: 100}
+	if standing := testlog.Must(s.Findings(ctx, open)); len(standing) != 1 {
+		t.Errorf("%v", standing)
 	}
 	fatalIf(t, s.Acknowledge(ctx, f.ID, "me", "because", now))
-	if due, err := s.PendingDeliveries(ctx, "a", now, 10); err != nil || len(due) != 0 {
-		t.Errorf("still due: %+v %v", due, err)
+	if due := s.due(ctx, now); len(due) != 0 {
+		t.Errorf("still due: %+v", due)
 	}
-	if standing, err = s.Findings(ctx, FindingQuery{Class: Security, Standing: true, Limit: 100}); err != nil || len(standing) != 0 {
-		t.Errorf("%v %v", standing, err)
+	if standing := testlog.Must(s.Findings(ctx, open)); len(standing) != 0 {
+		t.Errorf("%v", standing)
 	}
-	if _, isNew, err := s.RecordFinding(ctx, Finding{Key: "fork/1", Log: l.ID, Kind: "fork", Class: Security, Summary: "x", Index: -1, FirstSeen: now}, []string{"a"}); err != nil || isNew {
-		t.Errorf("acknowledged, and found anew: %v", err)
+	if _, isNew := record(); isNew {
+		t.Error("acknowledged, and found anew")
 	}
 }
 
@@ -303,8 +312,8 @@ func TestWatchesAndAuthorizations(t *testing.T) {
 	}
 	w := Watch{Kind: WatchPrefix, Value: "crate1", Added: now}
 	id := testlog.Must(s.AddWatch(ctx, w))
-	if again, err := s.AddWatch(ctx, w); err != nil || again != id {
-		t.Errorf("the same watch is another one: %v", err)
+	if again := testlog.Must(s.AddWatch(ctx, w)); again != id {
+		t.Error("the same watch is another one")
 	}
 	e := entries(l.ID, 11, 12)[0]
 	if !w.Matches(&e) || w.Matches(&Entry{Name: "crat"}) || (Watch{Kind: WatchPath, Value: ""}).Matches(&Entry{}) {
@@ -318,23 +327,22 @@ func TestWatchesAndAuthorizations(t *testing.T) {
 	}{{[32]byte{1}, now, false}, {e.SHA256, now.Add(2 * time.Hour), false}, {e.SHA256, now, true}} {
 		*a.SHA256 = step.sum
 		id := testlog.Must(s.Authorize(ctx, a))
-		got, err := s.Authorized(ctx, &e, step.at)
-		if err != nil || got != step.want {
-			t.Errorf("authorized %v, want %v: %v", got, step.want, err)
+		if got := testlog.Must(s.Authorized(ctx, &e, step.at)); got != step.want {
+			t.Errorf("authorized %v, want %v", got, step.want)
 		}
-		if ok, err := s.RemoveAuthorization(ctx, id); err != nil || !ok {
-			t.Errorf("not removed: %v", err)
+		if !testlog.Must(s.RemoveAuthorization(ctx, id)) {
+			t.Error("not removed")
 		}
 	}
 	fatalIf(t, s.PutRetry(ctx, Retry{Log: l.ID, Index: 3, Since: now, NextTry: now.Add(time.Hour)}))
 	fatalIf(t, s.PutRetry(ctx, Retry{Log: l.ID, Index: 3, Since: now.Add(time.Hour), NextTry: now.Add(2 * time.Hour)}))
-	due, err := s.DueRetries(ctx, l.ID, now.Add(2*time.Hour), 10)
-	if err != nil || len(due) != 1 || !due[0].Since.Equal(now) {
-		t.Errorf("due %+v %v", due, err)
+	due := func() []Retry { return testlog.Must(s.DueRetries(ctx, l.ID, now.Add(2*time.Hour), 10)) }
+	if got := due(); len(got) != 1 || !got[0].Since.Equal(now) {
+		t.Errorf("due %+v", got)
 	}
 	fatalIf(t, s.DropRetry(ctx, l.ID, 3))
-	if due, err = s.DueRetries(ctx, l.ID, now.Add(2*time.Hour), 10); err != nil || len(due) != 0 {
-		t.Errorf("due %+v %v", due, err)
+	if got := due(); len(got) != 0 {
+		t.Errorf("due %+v", got)
 	}
 }
 
