@@ -184,7 +184,8 @@ func splitNote(signed []byte) (text string, lines []sigLine, err error) {
 func cosignatures(ctx context.Context, q querier, checkpoint int64) ([]Cosignature, error) {
 	return sqlite.All(ctx, q, func(r scanner) (Cosignature, error) {
 		var g Cosignature
-		return g, r.Scan(&g.Witness, &g.KeyName, &g.KeyID, moment{&g.Time})
+		err := r.Scan(&g.Witness, &g.KeyName, &g.KeyID, moment{&g.Time})
+		return g, err
 	}, "SELECT witness, key_name, key_id, time FROM cosignatures WHERE checkpoint = ? ORDER BY witness, key_name, key_id", checkpoint)
 }
 

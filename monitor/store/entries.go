@@ -183,7 +183,8 @@ func (r *Reader) Repeats(ctx context.Context, log, from, to int64, limit int) ([
 
 func (r *Reader) pairs(ctx context.Context, query string, log, from, to int64, limit int) ([]Pair, error) {
 	out, err := sqlite.All(ctx, r.read, func(r scanner) (p Pair, err error) {
-		return p, r.Scan(&p.First.Index, &p.Second.Index)
+		err = r.Scan(&p.First.Index, &p.Second.Index)
+		return p, err
 	}, query, log, from, to, limit)
 	if err != nil {
 		return nil, err

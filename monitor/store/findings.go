@@ -17,7 +17,8 @@ const selectFinding = "SELECT " + findingColumns + " FROM findings f "
 
 func scanFinding(r scanner) (Finding, error) {
 	var f Finding
-	return f, scanFindingAnd(r, &f)
+	err := scanFindingAnd(r, &f)
+	return f, err
 }
 
 // scanFindingAnd reads the columns of a finding and those that follow them.
@@ -170,8 +171,9 @@ func (s *Store) Acknowledge(ctx context.Context, id int64, by, why string, now t
 func (r *Reader) PendingDeliveries(ctx context.Context, channel string, now time.Time, limit int) ([]Delivery, error) {
 	return sqlite.All(ctx, r.read, func(r scanner) (Delivery, error) {
 		var d Delivery
-		return d, scanFindingAnd(r, &d.Finding, &d.ID, &d.Channel, &d.Event, &d.State, &d.Attempts,
+		err := scanFindingAnd(r, &d.Finding, &d.ID, &d.Channel, &d.Event, &d.State, &d.Attempts,
 			moment{&d.NextTry}, &d.Error, moment{&d.Done})
+		return d, err
 	}, "SELECT "+findingColumns+", d.id, d.channel, d.event, d.state, d.attempts, d.next_try, d.error, d.done FROM "+
 		"deliveries d JOIN findings f ON f.id = d.finding "+
 		"WHERE d.state = 'pending' AND d.channel = ? AND d.next_try <= ? ORDER BY (f.class = 'security') DESC, d.id "+

@@ -11,8 +11,9 @@ const selectView = "SELECT log, source, url, size, root, largest, cosigned, trie
 
 func scanView(r scanner) (View, error) {
 	var v View
-	return v, r.Scan(&v.Log, &v.Source, &v.URL, &v.Size, fixed(v.Root[:]), &v.Largest, moment{&v.Cosigned},
+	err := r.Scan(&v.Log, &v.Source, &v.URL, &v.Size, fixed(v.Root[:]), &v.Largest, moment{&v.Cosigned},
 		moment{&v.Tried}, moment{&v.Seen}, moment{&v.Changed}, &v.Error, moment{&v.Failing})
+	return v, err
 }
 
 // PutView replaces what a source shows of a log.

@@ -52,7 +52,8 @@ const selectWatch = "SELECT id, kind, value, channel, note, added FROM watches "
 
 func scanWatch(r scanner) (Watch, error) {
 	var w Watch
-	return w, r.Scan(&w.ID, &w.Kind, &w.Value, &w.Channel, &w.Note, moment{&w.Added})
+	err := r.Scan(&w.ID, &w.Kind, &w.Value, &w.Channel, &w.Note, moment{&w.Added})
+	return w, err
 }
 
 // AddWatch remembers a watch and returns its id; the same watch twice is one.
@@ -154,6 +155,7 @@ func (s *Store) DropRetry(ctx context.Context, log, index int64) error {
 func (r *Reader) DueRetries(ctx context.Context, log int64, now time.Time, limit int) ([]Retry, error) {
 	return sqlite.All(ctx, r.read, func(r scanner) (Retry, error) {
 		var t Retry
-		return t, r.Scan(&t.Log, &t.Index, moment{&t.Since}, moment{&t.NextTry})
+		err := r.Scan(&t.Log, &t.Index, moment{&t.Since}, moment{&t.NextTry})
+		return t, err
 	}, "SELECT log, idx, since, next_try FROM registry_retries WHERE log = ? AND next_try <= ? ORDER BY next_try LIMIT ?", log, millis(now), limit)
 }
