@@ -24,7 +24,7 @@ type shop struct {
 func newShop(t *testing.T) *shop {
 	t.Helper()
 	s := &shop{newWorld(t), registrytest.New(t)}
-	s.cfg.Registry, s.cfg.RegistryName, s.cfg.Contents = &registry.Index{URL: s.registry.Index, HTTP: &http.Client{Timeout: 5 * time.Second}}, "the shop", true
+	s.cfg.Registry, s.cfg.RegistryName, s.cfg.Contents = &registry.Index{URL: s.registry.Index, HTTP: &http.Client{Timeout: time.Minute}}, "the shop", true
 	s.open()
 	return s
 }

@@ -114,7 +114,7 @@ func newWorld(t *testing.T) *world {
 		Logs:  []LogConfig{followed(w.log, w.server.URL)},
 		Store: s, EvidenceDir: dir, Proofs: told{}, Now: w.clock,
 		Route:  func(store.Finding, *store.Watch) []string { return []string{"pager"} },
-		HTTP:   &http.Client{Timeout: 5 * time.Second},
+		HTTP:   &http.Client{Timeout: time.Minute},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	w.cfg.Interval.Duration = time.Nanosecond

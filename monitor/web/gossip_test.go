@@ -34,30 +34,21 @@ func (s served) post(from, body string) answer {
 
 func TestGossipIsPassedOnAndAnswered(t *testing.T) {
 	w := newWorld(t, proofcheck.OriginDevelopment)
-	if a := w.server().post("192.0.2.1:1", "note"); a.code != http.StatusNotFound {
-		t.Errorf("without a receiver: %d", a.code)
-	}
+	s := w.server() // without a receiver
+	s.wants(s.post("192.0.2.1:1", "note"), http.StatusNotFound, "takes no gossip")
 	g := &told{verdict: "inconsistent", text: "The log signed another tree of this size."}
 	w.cfg.Gossip = g
-	s := w.server()
+	s = w.server()
 	a := s.post("192.0.2.1:1", "a note")
 	if got := decode[gossipJSON](t, a); a.code != http.StatusOK || got.Verdict != "inconsistent" || got.Message != g.text || g.got[0] != "a note" {
 		t.Errorf("%d %s", a.code, a.body)
 	}
-	if a := s.post("192.0.2.1:1", ""); a.code != http.StatusBadRequest {
-		t.Errorf("an empty body: %d", a.code)
-	}
-	if a := s.post("192.0.2.1:1", strings.Repeat("x", MaxGossip+1)); a.code != http.StatusRequestEntityTooLarge {
-		t.Errorf("a large body: %d", a.code)
-	}
-	if a := s.post("192.0.2.1:1", strings.Repeat("x", MaxGossip)); a.code != http.StatusOK {
-		t.Errorf("the largest body: %d %s", a.code, a.body)
-	}
+	s.wants(s.post("192.0.2.1:1", ""), http.StatusBadRequest, "empty")
+	s.wants(s.post("192.0.2.1:1", strings.Repeat("x", MaxGossip+1)), http.StatusRequestEntityTooLarge, "")
+	s.wants(s.post("192.0.2.1:1", strings.Repeat("x", MaxGossip)), http.StatusOK, "")
 	g.err = fmt.Errorf("%w: no log that is followed has signed it", ErrGossip)
 	g.text = ""
-	if a := s.post("192.0.2.1:1", "x"); a.code != http.StatusUnprocessableEntity || !strings.Contains(a.body, "no log that is followed has signed it.") {
-		t.Errorf("refused: %d %s", a.code, a.body)
-	}
+	s.wants(s.post("192.0.2.1:1", "x"), http.StatusUnprocessableEntity, "no log that is followed has signed it.")
 	g.err = errors.New("disk full, at /secret")
 	if a := s.post("192.0.2.1:1", "x"); a.code != http.StatusInternalServerError || strings.Contains(a.body, "secret") {
 		t.Errorf("failed: %d %s", a.code, a.body)
@@ -82,13 +73,9 @@ func TestASenderOfTooMuchWaitsAndOthersDoNot(t *testing.T) {
 	if a.code != http.StatusTooManyRequests || a.header.Get("Retry-After") != "6" {
 		t.Errorf("one too many: %d, Retry-After %q", a.code, a.header.Get("Retry-After"))
 	}
-	if a := s.post("[2001:db8:0:1::1]:1", "x"); a.code != http.StatusOK {
-		t.Errorf("another sender: %d", a.code)
-	}
+	s.wants(s.post("[2001:db8:0:1::1]:1", "x"), http.StatusOK, "") // another sender
 	now = now.Add(gossipEvery)
-	if a := s.post("[2001:db8::1]:1", "x"); a.code != http.StatusOK {
-		t.Errorf("after waiting: %d", a.code)
-	}
+	s.wants(s.post("[2001:db8::1]:1", "x"), http.StatusOK, "")
 	// All of them together are bounded, and so is what is remembered of them.
 	refused := 0
 	for i := range 3 * gossipBurst * gossipAll {

@@ -512,7 +512,5 @@ func TestAddressesKeepTheirMeaningWhenALogIsAdded(t *testing.T) {
 			t.Errorf("%s: %d", path, a.code)
 		}
 	}
-	if a := s.get("/e/0?log=none"); a.code != http.StatusNotFound {
-		t.Errorf("an unknown log: %d", a.code)
-	}
+	s.wants(s.get("/e/0?log=none"), http.StatusNotFound, "")
 }

@@ -347,6 +347,14 @@ func (s served) must(path string) answer {
 	return a
 }
 
+// wants demands the code of an answer, and words in it.
+func (s served) wants(a answer, code int, words string) {
+	s.t.Helper()
+	if a.code != code || !strings.Contains(a.body, words) {
+		s.t.Errorf("%d %s, want %d with %q", a.code, a.body, code, words)
+	}
+}
+
 // read is must of JSON.
 func read[T any](s served, path string) T {
 	s.t.Helper()
