@@ -126,6 +126,13 @@ func (d *dependent) policy(more string) {
 	d.write("zkp.toml", "version = 1\ndevelopment = true\ntrust = ["+quoted(d.site.policy)+"]\n"+more)
 }
 
+// trust lets the project trust the site's trust file with one change, and nothing else.
+func (d *dependent) trust(old, changed string) {
+	d.t.Helper()
+	d.write("other.policy", strings.Replace(string(read(d.t, d.site.policy)), old, changed, 1))
+	d.write("zkp.toml", "version = 1\ndevelopment = true\ntrust = [\"other.policy\"]\n")
+}
+
 func quoted(s string) string { return "\"" + filepath.ToSlash(s) + "\"" }
 
 // find returns the one file or directory that a pattern below cargo's home matches.

@@ -111,12 +111,11 @@ func TestTheExampleOfTheFormatsIsTheFixture(t *testing.T) {
 	for line := range strings.Lines(example) {
 		digits.WriteString(strings.Fields(line)[0])
 	}
-	raw := read(t, fixtureFile(t, "hello-proof-0.1.0.entry"))
+	raw := fixture.Read(t, "hello-proof-0.1.0.entry")
 	if want := hexOf(raw); digits.String() != want {
 		t.Errorf("the example is\n%s\nthe entry is\n%s", digits.String(), want)
 	}
-	e, err := entry.Parse(raw)
-	fatalIf(t, err)
+	e := fixture.Entry(t, "hello-proof-0.1.0")
 	id, err := e.Identity()
 	fatalIf(t, err)
 	context, err := entry.Context(e.Subject, e.Claim)
