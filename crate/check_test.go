@@ -27,6 +27,12 @@ func claimOf(t *testing.T, name, version, path string) (*Crate, entry.Subject, *
 	return c, entry.Subject{Name: name, Version: version, SHA256: c.SHA256}, src
 }
 
+// said is what an entry says of a crate.
+type said struct {
+	entry.Subject
+	entry.Source
+}
+
 func TestCheckBelievesTheHonestAndNoCorruption(t *testing.T) {
 	for _, f := range fixtures {
 		c, subject, source := claimOf(t, f.name, f.version, f.path)
@@ -34,29 +40,29 @@ func TestCheckBelievesTheHonestAndNoCorruption(t *testing.T) {
 			t.Errorf("%s %s: %v", f.name, f.version, err)
 		}
 		for name, probe := range map[string]struct {
-			edit func(*entry.Subject, *entry.Source)
+			edit func(*said)
 			want error // errors.Is, or the type of errors.As
 		}{
-			"name":              {func(s *entry.Subject, _ *entry.Source) { s.Name += "x" }, ErrSubject},
-			"version":           {func(s *entry.Subject, _ *entry.Source) { s.Version = "9.9.9" }, ErrSubject},
-			"checksum":          {func(s *entry.Subject, _ *entry.Source) { s.SHA256[31] ^= 1 }, ErrSubject},
-			"commit":            {func(_ *entry.Subject, c *entry.Source) { c.Commit[0] ^= 1 }, &VCSInfoError{}},
-			"path":              {func(_ *entry.Subject, c *entry.Source) { c.Path = "other" }, &VCSInfoError{}},
-			"files":             {func(_ *entry.Subject, c *entry.Source) { c.Files[31] ^= 1 }, ErrFiles},
-			"files, all zero":   {func(_ *entry.Subject, c *entry.Source) { c.Files = [32]byte{} }, ErrFiles},
-			"unproven manifest": {func(_ *entry.Subject, c *entry.Source) { c.Unproven = []string{"Cargo.toml"} }, &UnprovenError{}},
-			"workspace": {func(_ *entry.Subject, c *entry.Source) {
-				c.Workspace = &entry.Workspace{Manifest: []byte("[workspace]")}
+			"name":              {func(s *said) { s.Name += "x" }, ErrSubject},
+			"version":           {func(s *said) { s.Version = "9.9.9" }, ErrSubject},
+			"checksum":          {func(s *said) { s.SHA256[31] ^= 1 }, ErrSubject},
+			"commit":            {func(s *said) { s.Commit[0] ^= 1 }, &VCSInfoError{}},
+			"path":              {func(s *said) { s.Path = "other" }, &VCSInfoError{}},
+			"files":             {func(s *said) { s.Files[31] ^= 1 }, ErrFiles},
+			"files, all zero":   {func(s *said) { s.Files = [32]byte{} }, ErrFiles},
+			"unproven manifest": {func(s *said) { s.Unproven = []string{"Cargo.toml"} }, &UnprovenError{}},
+			"workspace": {func(s *said) {
+				s.Workspace = &entry.Workspace{Manifest: []byte("[workspace]")}
 			}, &PlaceError{}},
-			"unproven source":   {func(_ *entry.Subject, c *entry.Source) { c.Unproven = []string{"Cargo.toml", "src/lib.rs"} }, &UnprovenError{}},
-			"unproven original": {func(_ *entry.Subject, c *entry.Source) { c.Unproven = []string{"Cargo.toml", "Cargo.toml.orig"} }, &UnprovenError{}},
-			"unproven vcs info": {func(_ *entry.Subject, c *entry.Source) { c.Unproven = []string{vcsFile, "Cargo.toml"} }, &UnprovenError{}},
-			"unproven absentee": {func(_ *entry.Subject, c *entry.Source) { c.Unproven = []string{"Cargo.lock", "Cargo.toml"} }, &UnprovenError{}},
-			"unproven twice":    {func(_ *entry.Subject, c *entry.Source) { c.Unproven = []string{"Cargo.toml", "Cargo.toml"} }, &UnprovenError{}},
+			"unproven source":   {func(s *said) { s.Unproven = []string{"Cargo.toml", "src/lib.rs"} }, &UnprovenError{}},
+			"unproven original": {func(s *said) { s.Unproven = []string{"Cargo.toml", "Cargo.toml.orig"} }, &UnprovenError{}},
+			"unproven vcs info": {func(s *said) { s.Unproven = []string{vcsFile, "Cargo.toml"} }, &UnprovenError{}},
+			"unproven absentee": {func(s *said) { s.Unproven = []string{"Cargo.lock", "Cargo.toml"} }, &UnprovenError{}},
+			"unproven twice":    {func(s *said) { s.Unproven = []string{"Cargo.toml", "Cargo.toml"} }, &UnprovenError{}},
 		} {
-			s, cl := subject, *source
-			probe.edit(&s, &cl)
-			err := c.Check(s, &cl)
+			s := &said{subject, *source}
+			probe.edit(s)
+			err := c.Check(s.Subject, &s.Source)
 			if err == nil {
 				t.Errorf("%s: believed with another %s", f.name, name)
 			} else if !sameKind(err, probe.want) {
