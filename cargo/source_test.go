@@ -157,7 +157,9 @@ func TestEveryChangeOfTheSourcesIsFoundAndNamed(t *testing.T) {
 		change.do(dir)
 		err := CompareSource(dir, c)
 		var e *SourceError
-		if !errors.As(err, &e) || e.Dir != dir || !strings.HasPrefix(err.Error(), dir+" is not what foo-1.0.0.crate holds: ") || !strings.Contains(err.Error(), change.want) ||
+		if !errors.As(err, &e) || e.Dir != dir ||
+			!strings.HasPrefix(err.Error(), dir+" is not what foo-1.0.0.crate holds: ") ||
+			!strings.Contains(err.Error(), change.want) ||
 			!strings.HasSuffix(err.Error(), "; delete this directory: cargo unpacks the crate again") {
 			t.Errorf("%s: %v\nwant %q", name, err, change.want)
 		}
