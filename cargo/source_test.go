@@ -47,6 +47,14 @@ func testCrate(t *testing.T, name, version string, files ...tarFile) []byte {
 	return b.Bytes()
 }
 
+// refused checks that an error says a word.
+func refused(t *testing.T, what string, err error, word string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), word) {
+		t.Errorf("%s: %v, want a word on %q", what, err, word)
+	}
+}
+
 func fatalIf(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
