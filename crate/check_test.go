@@ -176,30 +176,30 @@ func TestManifestAndLockfileAreProvenOrListed(t *testing.T) {
 	added := `the file "Cargo.toml" is refused: Cargo.toml does not follow from Cargo.toml.orig: dependencies.proc-macro1`
 	for name, c := range map[string]struct {
 		files    []tarFile
-		unproven []string
+		unproven string
 		listed   string // names in the root tree
 		want     string
 	}{
-		"no original":           {[]tarFile{cargoToml()}, nil, "Cargo.toml", ""},
-		"same original":         {[]tarFile{cargoToml(), same}, nil, "Cargo.toml", ""},
-		"derived":               {[]tarFile{cargoToml(), other}, nil, "Cargo.toml", ""},
-		"derived, listed":       {[]tarFile{cargoToml(), other}, []string{"Cargo.toml"}, "", needless},
-		"a dependency added":    {[]tarFile{evil, other}, nil, "", added},
-		"added, listed":         {[]tarFile{evil, other}, []string{"Cargo.toml"}, "Cargo.toml", ""},
-		"no original, listed":   {[]tarFile{cargoToml()}, []string{"Cargo.toml"}, "", needless},
-		"same original, listed": {[]tarFile{cargoToml(), same}, []string{"Cargo.toml"}, "", needless},
-		"lock proven":           {[]tarFile{cargoToml(), lock}, nil, "Cargo.lock Cargo.toml", ""},
-		"lock listed":           {[]tarFile{cargoToml(), lock}, []string{"Cargo.lock"}, "Cargo.toml", ""},
-		"both listed":           {[]tarFile{evil, other, lock}, []string{"Cargo.lock", "Cargo.toml"}, "Cargo.toml", ""},
-		"out of order":          {[]tarFile{evil, other, lock}, []string{"Cargo.toml", "Cargo.lock"}, "", `the file "Cargo.lock" is listed as unproven out of order or twice`},
-		"lock absent":           {[]tarFile{cargoToml()}, []string{"Cargo.lock"}, "", `the file "Cargo.lock" is listed as unproven, but is not in the crate`},
-		"a nested lock":         {[]tarFile{cargoToml(), {name: root + "a/Cargo.lock"}}, []string{"a/Cargo.lock"}, "", `the file "a/Cargo.lock" is listed as unproven; only Cargo.toml and Cargo.lock may be`},
+		"no original":           {[]tarFile{cargoToml()}, "", "Cargo.toml", ""},
+		"same original":         {[]tarFile{cargoToml(), same}, "", "Cargo.toml", ""},
+		"derived":               {[]tarFile{cargoToml(), other}, "", "Cargo.toml", ""},
+		"derived, listed":       {[]tarFile{cargoToml(), other}, "Cargo.toml", "", needless},
+		"a dependency added":    {[]tarFile{evil, other}, "", "", added},
+		"added, listed":         {[]tarFile{evil, other}, "Cargo.toml", "Cargo.toml", ""},
+		"no original, listed":   {[]tarFile{cargoToml()}, "Cargo.toml", "", needless},
+		"same original, listed": {[]tarFile{cargoToml(), same}, "Cargo.toml", "", needless},
+		"lock proven":           {[]tarFile{cargoToml(), lock}, "", "Cargo.lock Cargo.toml", ""},
+		"lock listed":           {[]tarFile{cargoToml(), lock}, "Cargo.lock", "Cargo.toml", ""},
+		"both listed":           {[]tarFile{evil, other, lock}, "Cargo.lock Cargo.toml", "Cargo.toml", ""},
+		"out of order":          {[]tarFile{evil, other, lock}, "Cargo.toml Cargo.lock", "", `the file "Cargo.lock" is listed as unproven out of order or twice`},
+		"lock absent":           {[]tarFile{cargoToml()}, "Cargo.lock", "", `the file "Cargo.lock" is listed as unproven, but is not in the crate`},
+		"a nested lock":         {[]tarFile{cargoToml(), {name: root + "a/Cargo.lock"}}, "a/Cargo.lock", "", `the file "a/Cargo.lock" is listed as unproven; only Cargo.toml and Cargo.lock may be`},
 	} {
 		crate, err := readHello(pack(c.files...))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		l, err := crate.List(&entry.Source{Unproven: c.unproven})
+		l, err := crate.List(&entry.Source{Unproven: strings.Fields(c.unproven)})
 		if c.want != "" {
 			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 				t.Errorf("%s:\n got %v\nwant %s", name, err, c.want)

@@ -72,8 +72,8 @@ func rustupHome(t *testing.T) string {
 func (d *dependent) withRealCrates() {
 	d.t.Helper()
 	if testing.Short() {
-		d.registry.AddCrate(registrytest.MakeCrate("serde", "1.0.0", nil))
-		d.registry.AddCrate(registrytest.MakeCrate("itoa", "1.0.0", nil))
+		d.registry.Add("serde", "1.0.0")
+		d.registry.Add("itoa", "1.0.0")
 		return
 	}
 	dir, home := d.t.TempDir(), d.t.TempDir()

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"cratelog/internal/fixture"
-	"cratelog/internal/registrytest"
 	"cratelog/internal/testlog"
 )
 
@@ -79,10 +78,10 @@ func TestAPlainBuildStopsBeforeItCompilesWhatIsNotProven(t *testing.T) {
 	halts("a dependency is added to Cargo.toml only", wanted, "", func(d *dependent) {
 		evil := changed(t, "Cargo.toml", "\n[dependencies.proc-macro1]\nversion = \"1\"\n")
 		d.registry.Replace("hello-proof", "0.1.1", evil)
-		d.registry.AddCrate(registrytest.MakeCrate("proc-macro1", "1.0.0", nil))
+		d.registry.Add("proc-macro1", "1.0.0")
 	}, "hello-proof", "another crate")
 	halts("a crate that nobody logged", "stranger = \"1\"\n", "require = \"all\"\n", func(d *dependent) {
-		d.registry.AddCrate(registrytest.MakeCrate("stranger", "1.0.0", nil))
+		d.registry.Add("stranger", "1.0.0")
 	}, "stranger", "nobody has proved this version")
 	t.Run("a log that shows another history", func(t *testing.T) {
 		d := newDependent(t, s, wanted)

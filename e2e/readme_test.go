@@ -9,7 +9,6 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
-	"cratelog/internal/registrytest"
 )
 
 // TestTheCommandsOfTheREADMEWork runs them, word for word but for the names that
@@ -56,7 +55,7 @@ func TestTheREADMEShowsWhatARefusedBuildPrints(t *testing.T) {
 	s := newSite(t)
 	s.addLogURL()
 	d := newDependent(t, s, "hello-proof = { version = \"=0.1.2\", verification = \"zkp\" }\n")
-	d.registry.AddCrate(registrytest.MakeCrate("hello-proof", "0.1.2", nil))
+	d.registry.Add("hello-proof", "0.1.2")
 	d.policy("")
 	fatalIf(t, os.Remove(filepath.Join(d.dir, ".cargo", "config.toml")))
 	o := d.zkp("build", "--zkp-index", d.registry.Index)

@@ -113,7 +113,7 @@ func world(t *testing.T, crates ...string) (r *registrytest.Registry, j *judge, 
 	t.Helper()
 	r, j = registrytest.New(t), newJudge()
 	for _, name := range crates {
-		r.AddCrate(registrytest.MakeCrate(name, "1.0.0", nil))
+		r.Add(name, "1.0.0")
 	}
 	_, base = start(t, r.Index, j, t.TempDir())
 	return r, j, base
@@ -307,7 +307,7 @@ func TestCargoAsksForManyCratesAtOneTime(t *testing.T) {
 	deps := ""
 	for i := range n {
 		name := fmt.Sprintf("crate-%d", i)
-		r.AddCrate(registrytest.MakeCrate(name, "1.0.0", nil))
+		r.Add(name, "1.0.0")
 		deps += name + " = \"1\"\n"
 	}
 	j.wait = make(chan struct{})

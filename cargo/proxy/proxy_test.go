@@ -69,7 +69,7 @@ func TestTheIndexIsPassedOnUnaltered(t *testing.T) {
 	if code, body, _ := get(t, base+"/index/le/af/leaf", "If-None-Match", h.Get("ETag")); code != http.StatusNotModified || body != "" {
 		t.Errorf("with its ETag: %d %q", code, body)
 	}
-	r.AddCrate(registrytest.MakeCrate("Leaf", "1.0.1", nil))
+	r.Add("Leaf", "1.0.1")
 	answers(t, base+"/index/le/af/leaf", http.StatusOK, "1.0.1", "If-None-Match", h.Get("ETag"))
 	for _, path := range []string{"no/ne/none", "le/af/Leaf", "leaf", "xx/yy/leaf", "le/af/le%2faf", "1/leaf", ""} {
 		answers(t, base+"/index/"+path, http.StatusNotFound, "")
@@ -122,7 +122,8 @@ func TestManyWhoAskAreServedByOneFetchAndOneJudgement(t *testing.T) {
 func TestKeptCratesAreHashedAndJudgedAgain(t *testing.T) {
 	r, j, dir := registrytest.New(t), newJudge(), t.TempDir()
 	raw := registrytest.MakeCrate("leaf", "1.0.0", nil)
-	sum := r.AddCrate(raw)
+	sum := sha256.Sum256(raw)
+	r.AddCrate(raw)
 	_, base := start(t, r.Index, j, dir)
 	ask := func(want int, expected int) {
 		t.Helper()
@@ -160,7 +161,7 @@ func TestKeptCratesAreHashedAndJudgedAgain(t *testing.T) {
 
 func TestSlowWorkGoesOnAndIsFoundDone(t *testing.T) {
 	r, j := registrytest.New(t), newJudge()
-	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	r.Add("leaf", "1.0.0")
 	j.wait = make(chan struct{})
 	c := config(t, r.Index, j)
 	c.SetPatience(time.Millisecond)
@@ -188,7 +189,7 @@ func TestEverySentenceIsWholeAndFitsCargosLimit(t *testing.T) {
 	r, j := registrytest.New(t), newJudge()
 	name := "a" + strings.Repeat("b", 63)
 	version := "1.0.0-" + strings.Repeat("x", 58)
-	r.AddCrate(registrytest.MakeCrate(name, version, nil))
+	r.Add(name, version)
 	_, base := start(t, r.Index, j, t.TempDir())
 	for _, v := range []vague{
 		{"short", ""},
@@ -221,7 +222,7 @@ func TestEverySentenceIsWholeAndFitsCargosLimit(t *testing.T) {
 
 func TestAProxyForOneCallPointsNowhereThatIsGone(t *testing.T) {
 	r, j := registrytest.New(t), newJudge()
-	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	r.Add("leaf", "1.0.0")
 	j.set("leaf 1.0.0", errors.New("nobody proved it"))
 	_, body, _ := get(t, serve(t, config(t, r.Index, j))+"/d/leaf/1.0.0")
 	if want := "cratelog refuses leaf v1.0.0: nobody proved it.\nUse another version, ask its publisher for a proof, or " +
@@ -262,7 +263,7 @@ func TestAVersionThatIsListedTwiceIsRefused(t *testing.T) {
 func TestTheJudgeHearsEarlyOfWhatWillBeAskedFor(t *testing.T) {
 	r, j := registrytest.New(t), newJudge()
 	for _, version := range []string{"0.9.0", "1.10.0", "1.9.0", "2.0.0-rc.1", "3.0.0"} {
-		r.AddCrate(registrytest.MakeCrate("leaf", version, nil))
+		r.Add("leaf", version)
 	}
 	r.Yank("leaf", "3.0.0", true)
 	p, base := start(t, r.Index, j, t.TempDir())
@@ -409,7 +410,7 @@ func TestSentencesAreCutAtWords(t *testing.T) {
 
 func TestAStoppedProxyLeavesNothingBehind(t *testing.T) {
 	r, j := registrytest.New(t), newJudge()
-	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	r.Add("leaf", "1.0.0")
 	j.wait = make(chan struct{}) // never closed: the judge waits for the end
 	l, err := proxy.Listen("127.0.0.1:0", false)
 	fatalIf(t, err)

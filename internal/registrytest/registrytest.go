@@ -78,14 +78,18 @@ func New(t testing.TB) *Registry {
 }
 
 // AddCrate publishes a .crate: its line in the index is made from the Cargo.toml in
-// it, as a registry makes it. It returns the checksum. The test fails if the archive
-// cannot be read, or if the version is there already.
-func (r *Registry) AddCrate(raw []byte) [32]byte {
+// it, as a registry makes it. The test fails if the archive cannot be read, or if the version is there already.
+func (r *Registry) AddCrate(raw []byte) {
 	r.t.Helper()
 	if err := r.add(raw); err != nil {
 		r.t.Fatal(err)
 	}
-	return sha256.Sum256(raw)
+}
+
+// Add publishes a crate that MakeCrate makes.
+func (r *Registry) Add(name, version string) {
+	r.t.Helper()
+	r.AddCrate(MakeCrate(name, version, nil))
 }
 
 func (r *Registry) add(raw []byte) error {
@@ -134,14 +138,13 @@ func (r *Registry) Swap(name, version string, raw []byte) {
 
 // Replace serves other bytes for a release, and their checksum in the index, as a
 // registry does that lies, or whose publisher's account was taken over.
-func (r *Registry) Replace(name, version string, raw []byte) [32]byte {
+func (r *Registry) Replace(name, version string, raw []byte) {
 	r.t.Helper()
 	l, err := lineOf(raw)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.change(name, version, func(c *release) { c.raw, c.line = raw, l })
-	return sha256.Sum256(raw)
 }
 
 // SetChecksum lists another checksum in the index, and serves the same bytes.
