@@ -78,7 +78,8 @@ func New(t testing.TB) *Registry {
 }
 
 // AddCrate publishes a .crate: its line in the index is made from the Cargo.toml in
-// it, as a registry makes it. The test fails if the archive cannot be read, or if the version is there already.
+// it, as a registry makes it. The test fails if the archive cannot be read, or if the
+// version is there already.
 func (r *Registry) AddCrate(raw []byte) {
 	r.t.Helper()
 	if err := r.add(raw); err != nil {
