@@ -78,7 +78,8 @@ func TestAFetchedCommitIsEnoughToProveFrom(t *testing.T) {
 	if again, err := cache.Fetch(t.Context(), url, commit); err != nil || again != got {
 		t.Errorf("again: %s %v", again, err)
 	}
-	if _, err := cache.Fetch(t.Context(), url, fixture.Commit(t, "0.1.1")); err == nil || !strings.Contains(err.Error(), "the repository cannot be fetched") {
+	_, err = cache.Fetch(t.Context(), url, fixture.Commit(t, "0.1.1"))
+	if err == nil || !strings.Contains(err.Error(), "the repository cannot be fetched") {
 		t.Errorf("the other commit, from a repository that is gone: %v", err)
 	}
 }
