@@ -81,7 +81,7 @@ func (r *Reader) Watches(ctx context.Context) ([]Watch, error) {
 	return sqlite.All(ctx, r.read, scanWatch, selectWatch+"ORDER BY id")
 }
 
-const selectAuthorization = "SELECT id, name, version, sha256, by, added, expires FROM authorisations "
+const selectAuthorization = "SELECT id, name, version, sha256, by, added, expires FROM authorizations "
 
 func scanAuthorization(r scanner) (Authorization, error) {
 	var a Authorization
@@ -107,7 +107,7 @@ func (s *Store) Authorize(ctx context.Context, a Authorization) (int64, error) {
 		sum = a.SHA256[:]
 	}
 	r, err := s.write.ExecContext(ctx,
-		"INSERT INTO authorisations (name, version, sha256, by, added, expires) VALUES (?,?,?,?,?,?)", a.Name,
+		"INSERT INTO authorizations (name, version, sha256, by, added, expires) VALUES (?,?,?,?,?,?)", a.Name,
 		a.Version, sum, a.By, millis(a.Added), millis(a.Expires))
 	if err != nil {
 		return 0, err
@@ -117,7 +117,7 @@ func (s *Store) Authorize(ctx context.Context, a Authorization) (int64, error) {
 
 // RemoveAuthorization forgets an authorization, and says whether there was one.
 func (s *Store) RemoveAuthorization(ctx context.Context, id int64) (bool, error) {
-	return s.remove(ctx, "DELETE FROM authorisations WHERE id = ?", id)
+	return s.remove(ctx, "DELETE FROM authorizations WHERE id = ?", id)
 }
 
 // Authorizations returns all authorizations.
