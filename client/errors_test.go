@@ -37,8 +37,7 @@ func TestEveryRefusalSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	_, noPolicy := Verify(w.raw, w.bundle, new(Policy), w.pv, def)
 	_, noWitness := parsePolicy(t, "log "+w.log.VKey, "quorum none").CheckCheckpoint(w.checkpoint(7, w.log))
 	_, otherCrate := Verify(w.inner, w.bundle, w.policy, w.pv, def)
-	c, err := w.policy.CheckCheckpoint(w.checkpoint(7, all...))
-	fatalIfErr(t, err)
+	c := testlog.Must(w.policy.CheckCheckpoint(w.checkpoint(7, all...)))
 	badHistory := CheckConsistency(Checkpoint{Origin: w.origin, Size: 3, Root: w.tree.Root(3)}, c, make([][32]byte, 3))
 
 	for _, probe := range []struct {

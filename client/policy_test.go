@@ -234,8 +234,7 @@ func TestPolicyHasRoomForWhatTheSpecificationAsks(t *testing.T) {
 		}
 		b.WriteString("\n")
 	}
-	p, err := ParsePolicy([]byte(b.String() + "quorum G31\n"))
-	fatalIfErr(t, err)
+	p := testlog.Must(ParsePolicy([]byte(b.String() + "quorum G31\n")))
 	if len(p.Logs()) != 32 || len(p.Witnesses()) != 32 {
 		t.Errorf("%d logs, %d witnesses", len(p.Logs()), len(p.Witnesses()))
 	}
@@ -264,8 +263,7 @@ func TestQuorumIsWhatTheWordsSay(t *testing.T) {
 		"group X all W0 W1\nquorum W2\n",
 	} {
 		ours := parsePolicy(t, head.String()+tail)
-		theirs, err := torchwood.ParsePolicy([]byte(head.String() + tail))
-		fatalIfErr(t, err)
+		theirs := testlog.Must(torchwood.ParsePolicy([]byte(head.String() + tail)))
 		for set := range 1 << len(wits) {
 			signers := []*testlog.Key{log}
 			for i, k := range wits {
@@ -301,8 +299,7 @@ func FuzzParsePolicy(f *testing.F) {
 			return
 		}
 		// What was parsed, written down again, is the same policy.
-		again, err := ParsePolicy(formatPolicy(p))
-		fatalIfErr(t, err)
+		again := testlog.Must(ParsePolicy(formatPolicy(p)))
 		if got, want := formatPolicy(again), formatPolicy(p); string(got) != string(want) {
 			t.Errorf("parsed\n%s\nand again\n%s", want, got)
 		}
@@ -351,15 +348,11 @@ func TestTheOthersKeysAreUnderstood(t *testing.T) {
 	if _, err := note.NewSigner(skey); err != nil {
 		t.Fatal(err)
 	}
-	s, err := torchwood.NewCosignatureSigner("w.example", testlog.Ed25519("w.example"))
-	fatalIfErr(t, err)
+	s := testlog.Must(torchwood.NewCosignatureSigner("w.example", testlog.Ed25519("w.example")))
 	p := parsePolicy(t, "log "+vkey, "witness W "+s.Verifier().String(), "quorum W")
-	log, err := note.NewSigner(skey)
-	fatalIfErr(t, err)
-	signed, err := note.Sign(&note.Note{Text: newTree([]byte("x")).Head("generated.example", 1)}, log, s)
-	fatalIfErr(t, err)
-	c, err := p.CheckCheckpointRules(signed, Rules{MaxAge: time.Hour})
-	fatalIfErr(t, err)
+	log := testlog.Must(note.NewSigner(skey))
+	signed := testlog.Must(note.Sign(&note.Note{Text: newTree([]byte("x")).Head("generated.example", 1)}, log, s))
+	c := testlog.Must(p.CheckCheckpointRules(signed, Rules{MaxAge: time.Hour}))
 	if age := time.Since(c.Witnessed); age < -time.Minute || age > time.Hour {
 		t.Errorf("witnessed %v ago", age)
 	}

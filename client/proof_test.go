@@ -12,6 +12,8 @@ import (
 	"filippo.io/torchwood"
 	theirs "github.com/transparency-dev/formats/proof"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/testlog"
 )
 
 // TestProofsAreWrittenAsTheOthersWriteThem compares with torchwood and with
@@ -38,8 +40,7 @@ func TestProofsAreWrittenAsTheOthersWriteThem(t *testing.T) {
 			if !bytes.Equal(ours, formats.Marshal()) {
 				t.Errorf("%d hashes: formats writes\n%s\nwe write\n%s", hashes, formats.Marshal(), ours)
 			}
-			got, err := ParseProof(torch)
-			fatalIfErr(t, err)
+			got := testlog.Must(ParseProof(torch))
 			if got.Index != p.Index || !slices.Equal(got.Hashes, p.Hashes) || !bytes.Equal(got.Checkpoint, p.Checkpoint) || !bytes.Equal(got.Extra, extra) {
 				t.Errorf("read back: %+v", got)
 			}
@@ -56,12 +57,9 @@ func TestProofsAreWrittenAsTheOthersWriteThem(t *testing.T) {
 // verification believes with the same policy.
 func TestTheOthersVerifyOurBundles(t *testing.T) {
 	w := newWorld(t)
-	_, err := w.verify(w.bundle)
-	fatalIfErr(t, err)
-	policy, err := torchwood.ParsePolicy([]byte(w.policyText))
-	fatalIfErr(t, err)
-	extra, err := torchwood.ProofExtraData(w.bundle)
-	fatalIfErr(t, err)
+	testlog.Must(w.verify(w.bundle))
+	policy := testlog.Must(torchwood.ParsePolicy([]byte(w.policyText)))
+	extra := testlog.Must(torchwood.ProofExtraData(w.bundle))
 	fatalIfErr(t, torchwood.VerifyProof(policy, tlog.RecordHash(extra), w.bundle))
 }
 

@@ -20,8 +20,7 @@ import (
 
 func TestVerifySaysWhatAPersonWantsToKnow(t *testing.T) {
 	w := newWorld(t)
-	r, err := w.verify(w.bundle)
-	fatalIfErr(t, err)
+	r := testlog.Must(w.verify(w.bundle))
 	src := w.entry.Claim.(*entry.Source)
 	if r.Name != "hello-proof" || r.Version != "0.1.0" || r.SHA256 != sha256.Sum256(w.raw) || r.Commit != src.Commit ||
 		r.Path != "" || r.Program != w.pv.program || r.Index != helloIndex || r.Trailing != 0 ||
@@ -36,8 +35,7 @@ func TestVerifySaysWhatAPersonWantsToKnow(t *testing.T) {
 	if c.Cosignatures[2] != want {
 		t.Errorf("third cosignature: %+v, want %+v", c.Cosignatures[2], want)
 	}
-	r, err = Verify(w.inner, w.inBnd, w.policy, w.pv, w.rules)
-	fatalIfErr(t, err)
+	r = testlog.Must(Verify(w.inner, w.inBnd, w.policy, w.pv, w.rules))
 	if r.Path != "crates/inner" || r.Index != innerIndex {
 		t.Errorf("inner: %+v", r)
 	}
@@ -49,8 +47,7 @@ func TestVerifySaysWhatAPersonWantsToKnow(t *testing.T) {
 
 func TestVerifyBundleNeedsNoCrate(t *testing.T) {
 	w := newWorld(t)
-	r, err := VerifyBundle(w.bundle, w.policy, w.pv, w.rules)
-	fatalIfErr(t, err)
+	r := testlog.Must(VerifyBundle(w.bundle, w.policy, w.pv, w.rules))
 	if r.Name != "hello-proof" || r.Index != helloIndex {
 		t.Errorf("result: %+v", r)
 	}
@@ -62,8 +59,7 @@ func TestBytesAfterTheArchiveAreReported(t *testing.T) {
 	w := newWorld(t)
 	raw := append(slices.Clone(w.raw), "tail"...)
 	e := w.prove(t, raw, "hello-proof", "")
-	r, err := Verify(raw, w.logged(e), w.policy, w.pv, w.rules)
-	fatalIfErr(t, err)
+	r := testlog.Must(Verify(raw, w.logged(e), w.policy, w.pv, w.rules))
 	if r.Trailing != 4 {
 		t.Errorf("Trailing = %d, want 4", r.Trailing)
 	}
@@ -77,8 +73,7 @@ func TestEveryByteOfABundleIsBound(t *testing.T) {
 	// One Ed25519 witness suffices here; ML-DSA lines are flipped below.
 	w.policy = parsePolicy(t, "log "+w.log.VKey, "witness W1 "+w.w1.VKey, "quorum W1")
 	bundle := w.withCheckpoint(w.checkpoint(7, w.log, w.w1))
-	_, err := w.verify(bundle)
-	fatalIfErr(t, err)
+	testlog.Must(w.verify(bundle))
 	for i := range bundle {
 		for _, x := range []byte{0x01, 0x02, 0x04, 0x20, 0x80, 0xff} {
 			bad := slices.Clone(bundle)
@@ -100,8 +95,7 @@ func TestEveryByteOfAnMLDSACosignatureIsBound(t *testing.T) {
 	w := newWorld(t)
 	w.policy = parsePolicy(t, "log "+w.log.VKey, "witness W3 "+w.w3.VKey, "quorum W3")
 	signed := w.checkpoint(7, w.log, w.w3)
-	_, err := w.policy.CheckCheckpoint(signed)
-	fatalIfErr(t, err)
+	testlog.Must(w.policy.CheckCheckpoint(signed))
 	start := len(signed) - len(sigLine(t, signed, w.w3.KeyName))
 	for i := start; i < len(signed); i++ {
 		bad := slices.Clone(signed)
@@ -328,13 +322,11 @@ func TestCheapAndAuthenticatedComesFirst(t *testing.T) {
 func TestAllGoodProofsAgreeWithTheOthers(t *testing.T) {
 	log, w1 := testlog.LogKey("example.com/log"), testlog.WitnessKey("w1.example", now)
 	policy := parsePolicy(t, "log "+log.VKey, "witness W1 "+w1.VKey, "quorum W1")
-	theirs, err := torchwood.ParsePolicy([]byte("log " + log.VKey + "\nwitness W1 " + w1.VKey + "\nquorum W1\n"))
-	fatalIfErr(t, err)
+	theirs := testlog.Must(torchwood.ParsePolicy([]byte("log " + log.VKey + "\nwitness W1 " + w1.VKey + "\nquorum W1\n")))
 	tr := bigTree(17)
 	for size := int64(1); size <= tr.Size(); size++ {
 		signed := testlog.Sign(tr.Head(log.KeyName, size), log, w1)
-		c, err := policy.CheckCheckpoint(signed)
-		fatalIfErr(t, err)
+		c := testlog.Must(policy.CheckCheckpoint(signed))
 		for i := range size {
 			good := tr.proof(i, size, signed)
 			fatalIfErr(t, checkInclusion(good, c))
@@ -395,10 +387,8 @@ func TestEitherOfTwoLogsIsEnough(t *testing.T) {
 	w := newWorld(t)
 	other := testlog.LogKey("example.com/second")
 	w.policy = parsePolicy(t, "log "+other.VKey, "log "+w.log.VKey, "witness W1 "+w.w1.VKey, "quorum W1")
-	_, err := w.verify(w.bundle)
-	fatalIfErr(t, err)
-	r, err := w.verify(w.withCheckpoint(testlog.Sign(w.tree.Head(other.KeyName, 7), other, w.w1)))
-	fatalIfErr(t, err)
+	testlog.Must(w.verify(w.bundle))
+	r := testlog.Must(w.verify(w.withCheckpoint(testlog.Sign(w.tree.Head(other.KeyName, 7), other, w.w1))))
 	if r.Checkpoint.Origin != other.KeyName {
 		t.Errorf("origin %q", r.Checkpoint.Origin)
 	}

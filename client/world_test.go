@@ -49,8 +49,7 @@ func marshal(p *Proof) []byte { return testlog.Must(p.Marshal()) }
 
 func parsePolicy(t testing.TB, lines ...string) *Policy {
 	t.Helper()
-	p, err := ParsePolicy([]byte(strings.Join(lines, "\n") + "\n"))
-	fatalIfErr(t, err)
+	p := testlog.Must(ParsePolicy([]byte(strings.Join(lines, "\n") + "\n")))
 	return p
 }
 
@@ -111,9 +110,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w.policyText = fmt.Sprintf("log %s\nwitness W1 %s\nwitness W2 %s\nwitness W3 %s\ngroup G all W1 W2 W3\nquorum G\n",
 		w.log.VKey, w.w1.VKey, w.w2.VKey, w.w3.VKey)
-	var err error
-	w.policy, err = ParsePolicy([]byte(w.policyText))
-	fatalIfErr(t, err)
+	w.policy = testlog.Must(ParsePolicy([]byte(w.policyText)))
 	w.entry = w.prove(t, w.raw, "hello-proof", "")
 	w.inEnt = w.prove(t, w.inner, "hello-inner", "crates/inner")
 	leaves := slices.Clone(new(testlog.Tree).Grow(7, "leaf").Leaves)
@@ -132,8 +129,7 @@ func (w *world) checkpoint(size int64, signers ...*testlog.Key) []byte {
 // prove makes an entry that is true, with a proof that w.pv believes.
 func (w *world) prove(t testing.TB, raw []byte, name, path string) *entry.Entry {
 	t.Helper()
-	c, err := crate.Read(raw, name, "0.1.0", crate.DefaultLimits)
-	fatalIfErr(t, err)
+	c := testlog.Must(crate.Read(raw, name, "0.1.0", crate.DefaultLimits))
 	src := &entry.Source{Commit: fixture.Commit(t, "0.1.0"), Path: path}
 	if c.Derive(nil) != nil {
 		src.Unproven = []string{"Cargo.toml"}

@@ -71,8 +71,7 @@ var corruptions = []corruption{
 	}},
 	{"no note", func(w *world, e *Evidence) bool { e.Notes = nil; return true }},
 	{"another log's note", func(w *world, e *Evidence) bool {
-		c, err := parseHead(e.Notes[0])
-		fatalIf(w.t, err)
+		c := testlog.Must(parseHead(e.Notes[0]))
 		e.Notes[0] = testlog.Sign(testlog.Head("m.example", c.N, c.Hash), w.log, w.w1, w.w2)
 		return true
 	}},
@@ -84,16 +83,14 @@ var corruptions = []corruption{
 	}},
 	{"the smaller note of the larger tree", func(w *world, e *Evidence) bool {
 		if e.Root != nil {
-			c, err := parseHead(e.Notes[0])
-			fatalIf(w.t, err)
+			c := testlog.Must(parseHead(e.Notes[0]))
 			e.Notes[0] = testlog.Sign(testlog.Head(origin, c.N, *e.Root), w.log, w.w1, w.w2)
 		}
 		return e.Root != nil
 	}},
 	{"the smaller note's own root as the derived one", func(w *world, e *Evidence) bool {
 		if e.Root != nil {
-			c, err := parseHead(e.Notes[0])
-			fatalIf(w.t, err)
+			c := testlog.Must(parseHead(e.Notes[0]))
 			e.Root = &c.Hash
 		}
 		return e.Root != nil
@@ -141,8 +138,7 @@ var corruptions = []corruption{
 		if e.Root == nil {
 			return false
 		}
-		c, err := parseHead(e.Notes[0])
-		fatalIf(w.t, err)
+		c := testlog.Must(parseHead(e.Notes[0]))
 		had := e.Hashes
 		e.Hashes = w.honest.Consistency(c.N, 9)
 		return !slices.Equal(had, e.Hashes)
@@ -278,8 +274,7 @@ var corruptions = []corruption{
 		if e.Registry.Name == "" {
 			return false
 		}
-		x, err := entry.Parse(e.Entries[0].Bytes)
-		fatalIf(w.t, err)
+		x := testlog.Must(entry.Parse(e.Entries[0].Bytes))
 		e.Registry.SHA256 = x.Subject.SHA256
 		return true
 	}},
@@ -318,14 +313,12 @@ var corruptions = []corruption{
 		return true
 	}},
 	{"a tree that is too large to calculate with", func(w *world, e *Evidence) bool {
-		c, err := parseHead(e.Notes[len(e.Notes)-1])
-		fatalIf(w.t, err)
+		c := testlog.Must(parseHead(e.Notes[len(e.Notes)-1]))
 		e.Notes[len(e.Notes)-1] = testlog.Sign(testlog.Head(origin, 1<<62+1, c.Hash), w.log, w.w1, w.w2)
 		return true
 	}},
 	{"a tree that is just small enough", func(w *world, e *Evidence) bool {
-		c, err := parseHead(e.Notes[len(e.Notes)-1])
-		fatalIf(w.t, err)
+		c := testlog.Must(parseHead(e.Notes[len(e.Notes)-1]))
 		e.Notes[len(e.Notes)-1] = testlog.Sign(testlog.Head(origin, 1<<62, c.Hash), w.log, w.w1, w.w2)
 		return e.Kind != Stale // the log did sign that
 	}},
@@ -426,13 +419,11 @@ func (w *world) evidenceAt(i int) *Evidence {
 	w.t.Helper()
 	if w.files == nil {
 		for _, p := range w.evidence() {
-			b, err := p.e.Marshal()
-			fatalIf(w.t, err)
+			b := testlog.Must(p.e.Marshal())
 			w.files = append(w.files, b)
 		}
 	}
-	e, err := Parse(w.files[i])
-	fatalIf(w.t, err)
+	e := testlog.Must(Parse(w.files[i]))
 	return e
 }
 
@@ -446,10 +437,8 @@ func TestEveryByteOfAFileCounts(t *testing.T) {
 	w := newWorld(t)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for i, p := range w.evidence() {
-		want, err := Verify(p.e, w.keys, w.pv)
-		fatalIf(t, err)
-		key, err := p.e.Key()
-		fatalIf(t, err)
+		want := testlog.Must(Verify(p.e, w.keys, w.pv))
+		key := testlog.Must(p.e.Key())
 		w.evidenceAt(i)
 		for at := range w.files[i] {
 			b := bytes.Clone(w.files[i])
@@ -466,8 +455,7 @@ func TestEveryByteOfAFileCounts(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			k, err := e.Key()
-			fatalIf(t, err)
+			k := testlog.Must(e.Key())
 			captors := e.Kind == RegistryMismatch // what a registry served is the captor's word
 			if got.Who != want.Who || got.Kind != want.Kind || k != key && !captors {
 				t.Errorf("%s, byte %d: %+v", p.name, at, got)
@@ -502,8 +490,7 @@ func TestWithoutTheProgramNothingIsDecided(t *testing.T) {
 func TestABadLineOfAnotherKeyHidesNothing(t *testing.T) {
 	w := newWorld(t)
 	second := testlog.LogKey(origin, "second key")
-	keys, err := NewKeys([]string{second.VKey, w.log.VKey}, []string{w.w1.VKey, w.w2.VKey})
-	fatalIf(t, err)
+	keys := testlog.Must(NewKeys([]string{second.VKey, w.log.VKey}, []string{w.w1.VKey, w.w2.VKey}))
 	for i, p := range w.evidence() {
 		for _, spoiled := range []*testlog.Key{w.w1, w.w2, second} {
 			if w.accused(p.e) == spoiled {
@@ -531,18 +518,14 @@ func TestABadLineOfAnotherKeyHidesNothing(t *testing.T) {
 func TestMLDSACosignersAreConvictedAsWell(t *testing.T) {
 	w := newWorld(t)
 	m := testlog.MLDSAKey("m.example", now)
-	keys, err := NewKeys([]string{w.log.VKey}, []string{m.VKey})
-	fatalIf(t, err)
-	e, err := NewCosignerFork(m.VKey, w.honest.note(5, m), w.lying.note(8, m), w.lying, meta)
-	fatalIf(t, err)
+	keys := testlog.Must(NewKeys([]string{w.log.VKey}, []string{m.VKey}))
+	e := testlog.Must(NewCosignerFork(m.VKey, w.honest.note(5, m), w.lying.note(8, m), w.lying, meta))
 	if c, err := Verify(e, keys, nil); err != nil || c.Who != "witness "+m.String() {
 		t.Errorf("%v %v", c, err)
 	}
 	mlog := testlog.MLDSAKey(origin, now)
-	keys, err = NewKeys([]string{mlog.VKey}, nil)
-	fatalIf(t, err)
-	e, err = NewFork(w.honest.note(5, mlog), w.lying.note(8, mlog), w.lying, meta)
-	fatalIf(t, err)
+	keys = testlog.Must(NewKeys([]string{mlog.VKey}, nil))
+	e = testlog.Must(NewFork(w.honest.note(5, mlog), w.lying.note(8, mlog), w.lying, meta))
 	if c, err := Verify(e, keys, nil); err != nil || c.Who != "log "+origin {
 		t.Errorf("%v %v", c, err)
 	}
@@ -611,8 +594,7 @@ func TestWhatOnlyThisProgramsLimitsRefuseConvictsNobody(t *testing.T) {
 	fatalIf(t, errors.Join(tw.Close(), z.Close()))
 	for name, raw := range map[string][]byte{"many files": buf.Bytes(), "no archive": []byte("x"), "large": make([]byte, MaxCrate+1)} {
 		leaf := altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.SHA256 = sha256.Sum256(raw) })
-		e, err := w.falseEntry(Files, leaf, raw)
-		fatalIf(t, err)
+		e := testlog.Must(w.falseEntry(Files, leaf, raw))
 		c, err := Verify(e, w.keys, nil)
 		switch name {
 		case "many files":
@@ -647,8 +629,7 @@ func TestEntriesOfLaterVersionsConvictNobody(t *testing.T) {
 		if bytes.Equal(later, leaf) {
 			t.Fatalf("%s: nothing was changed", what)
 		}
-		e, err := w.falseEntry(Malformed, later, nil)
-		fatalIf(t, err)
+		e := testlog.Must(w.falseEntry(Malformed, later, nil))
 		if c, err := Verify(e, w.keys, w.pv); !errors.Is(err, ErrUndecided) {
 			t.Errorf("%s: %+v, %v", what, c, err)
 		}

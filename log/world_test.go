@@ -134,27 +134,19 @@ func (p *toldProofs) believe(e *entry.Entry) {
 // testCrate builds a .crate of three files.
 func testCrate(t *testing.T, name, version, body string) []byte {
 	t.Helper()
-	raw, err := forge.Pack(name, version, forge.Manifest(name, version),
-		forge.File{Path: "README.md", Content: "# " + name + "\n"}, forge.File{Path: "src/lib.rs", Content: body})
-	fatalIf(t, err)
-	return raw
+	return testlog.Must(forge.Pack(name, version, forge.Manifest(name, version),
+		forge.File{Path: "README.md", Content: "# " + name + "\n"}, forge.File{Path: "src/lib.rs", Content: body}))
 }
 
 // testEntry is an entry about a .crate that is true except for its proof.
 func testEntry(t *testing.T, raw []byte, name, version string, commit byte) *entry.Entry {
 	t.Helper()
-	e, err := forge.Claim(raw, name, version, &entry.Source{Commit: [20]byte{commit}, Path: "crates/" + name})
-	fatalIf(t, err)
+	e := testlog.Must(forge.Claim(raw, name, version, &entry.Source{Commit: [20]byte{commit}, Path: "crates/" + name}))
 	e.Proof = entry.Proof{Program: testProgram.ID(), Parts: [][]byte{{1, 2, 3, 4}}}
 	return e
 }
 
-func mustMarshal(t *testing.T, e *entry.Entry) []byte {
-	t.Helper()
-	b, err := e.Marshal()
-	fatalIf(t, err)
-	return b
-}
+func marshal(e *entry.Entry) []byte { return testlog.Must(e.Marshal()) }
 
 // good returns an entry that the log must accept, and its .crate.
 func (w *world) good(name, version string) (entryBytes, crateBytes []byte) {
@@ -162,7 +154,7 @@ func (w *world) good(name, version string) (entryBytes, crateBytes []byte) {
 	raw := testCrate(w.t, name, version, "// "+name)
 	e := testEntry(w.t, raw, name, version, 1)
 	w.proofs.believe(e)
-	return mustMarshal(w.t, e), raw
+	return marshal(e), raw
 }
 
 // submit submits what must be accepted, and checks the bundle.
@@ -177,13 +169,11 @@ func (w *world) submit(l *Log, entryBytes, crateBytes []byte) []byte {
 // checkBundle lets torchwood, which is not our code, verify a bundle.
 func (w *world) checkBundle(bundle, entryBytes []byte) {
 	w.t.Helper()
-	policy, err := torchwood.ParsePolicy(w.cfg.Policy)
-	fatalIf(w.t, err)
+	policy := testlog.Must(torchwood.ParsePolicy(w.cfg.Policy))
 	if err := torchwood.VerifyProof(policy, tlog.RecordHash(entryBytes), bundle); err != nil {
 		w.t.Errorf("torchwood does not accept the bundle: %v", err)
 	}
-	extra, err := torchwood.ProofExtraData(bundle)
-	fatalIf(w.t, err)
+	extra := testlog.Must(torchwood.ProofExtraData(bundle))
 	if !bytes.Equal(extra, entryBytes) {
 		w.t.Error("the bundle carries another entry")
 	}
@@ -209,9 +199,7 @@ func newCosigner(t *testing.T, name, logVKey string) *cosigner {
 	t.Helper()
 	c := &cosigner{t: t, signer: testlog.WitnessKey(name, time.Time{})}
 	c.signer.Time = time.Now
-	var err error
-	c.logKey, err = note.NewVerifier(logVKey)
-	fatalIf(t, err)
+	c.logKey = testlog.Must(note.NewVerifier(logVKey))
 	c.server = httptest.NewServer(c)
 	t.Cleanup(c.server.Close)
 	return c
@@ -322,10 +310,8 @@ func form(t *testing.T, parts ...[2]string) (contentType string, body []byte) {
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)
 	for _, p := range parts {
-		pw, err := m.CreateFormFile(p[0], p[0])
-		fatalIf(t, err)
-		_, err = pw.Write([]byte(p[1]))
-		fatalIf(t, err)
+		pw := testlog.Must(m.CreateFormFile(p[0], p[0]))
+		testlog.Must(pw.Write([]byte(p[1])))
 	}
 	fatalIf(t, m.Close())
 	return m.FormDataContentType(), b.Bytes()
@@ -334,11 +320,9 @@ func form(t *testing.T, parts ...[2]string) (contentType string, body []byte) {
 // get reads an address and returns status, header and body.
 func get(t *testing.T, url string) (int, http.Header, []byte) {
 	t.Helper()
-	resp, err := http.Get(url)
-	fatalIf(t, err)
+	resp := testlog.Must(http.Get(url))
 	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	fatalIf(t, err)
+	b := testlog.Must(io.ReadAll(resp.Body))
 	return resp.StatusCode, resp.Header, b
 }
 

@@ -11,20 +11,19 @@ import (
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/testlog"
 )
 
 // checkFork verifies a fork as a stranger would, with nothing but the log's
 // key.
 func checkFork(t *testing.T, l testLog, f Fork) {
 	t.Helper()
-	v, err := note.NewVerifier(l.VKey)
-	check0(t, err)
+	v := testlog.Must(note.NewVerifier(l.VKey))
 	var trees []torchwood.Checkpoint
 	for _, signed := range []string{f.A, f.B} {
-		n, err := note.Open([]byte(signed), note.VerifierList(v))
-		check0(t, err)
-		c, err := torchwood.ParseCheckpoint(n.Text)
-		check0(t, err)
+		n := testlog.Must(note.Open([]byte(signed), note.VerifierList(v)))
+		c := testlog.Must(torchwood.ParseCheckpoint(n.Text))
 		trees = append(trees, c)
 	}
 	if trees[0].Origin != l.KeyName || trees[1].Origin != l.KeyName || trees[0].N != f.Size || trees[1].N != f.Size || trees[0].Hash == trees[1].Hash {
@@ -108,10 +107,8 @@ func TestStrangersCannotMakeEvidenceAgainstAnHonestLog(t *testing.T) {
 			if _, err := w.AddCheckpoint(t.Context(), []byte(test.body)); err == nil {
 				t.Fatal("cosigned")
 			}
-			rejected, err := w.Rejected(t.Context(), l.KeyName)
-			check0(t, err)
-			forks, err := w.Forks(t.Context(), l.KeyName)
-			check0(t, err)
+			rejected := testlog.Must(w.Rejected(t.Context(), l.KeyName))
+			forks := testlog.Must(w.Forks(t.Context(), l.KeyName))
 			if len(rejected) != test.rejected || len(forks) != 0 {
 				t.Errorf("%d rejected and %d forks on record, want %d and 0", len(rejected), len(forks), test.rejected)
 			}
@@ -124,15 +121,13 @@ func TestARejectedRequestKeepsAllThatAPersonNeeds(t *testing.T) {
 	evil := l.fork(3, "fork")
 	w := open(t, newConfig(t, l))
 	mustAdd(t, w, l.Request(0, 7))
-	held, err := w.Checkpoint(t.Context(), l.KeyName)
-	check0(t, err)
+	held := testlog.Must(w.Checkpoint(t.Context(), l.KeyName))
 	unknown := "— unknown.example AAAAAAAA\n"
 	body := request(7, evil.proof(7, 20), evil.signed(20)+unknown)
 	if _, err := w.AddCheckpoint(t.Context(), []byte(body)); StatusCode(err) != 422 {
 		t.Fatal(err)
 	}
-	all, err := w.Rejected(t.Context(), l.KeyName)
-	check0(t, err)
+	all := testlog.Must(w.Rejected(t.Context(), l.KeyName))
 	want := Rejected{
 		Origin: l.KeyName, Size: 20, Reason: "proof", Old: 7, Proof: formatProof(evil.proof(7, 20)),
 		Signed: evil.signed(20), Held: string(held), Seen: newClock().now().UTC(),
@@ -157,8 +152,7 @@ func TestEvidenceIsBoundedAndReplaysChangeNothing(t *testing.T) {
 	for size := int64(8); size < 8+n; size++ {
 		junk(size)
 	}
-	all, err := w.Rejected(t.Context(), l.KeyName)
-	check0(t, err)
+	all := testlog.Must(w.Rejected(t.Context(), l.KeyName))
 	if len(all) != MaxRejected || all[0].Size != 8+n-MaxRejected || all[MaxRejected-1].Size != 7+n {
 		t.Errorf("%d records from size %d; want the %d largest sizes", len(all), all[0].Size, MaxRejected)
 	}
@@ -195,8 +189,7 @@ func TestForksAreBoundedAndTheFirstStay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	forks, err := w.Forks(t.Context(), l.KeyName)
-	check0(t, err)
+	forks := testlog.Must(w.Forks(t.Context(), l.KeyName))
 	if len(forks) != MaxForks {
 		t.Errorf("%d forks, want %d", len(forks), MaxForks)
 	}

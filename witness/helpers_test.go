@@ -100,8 +100,7 @@ func newConfig(t testing.TB, logs ...testLog) Config {
 
 func open(t testing.TB, cfg Config) *Witness {
 	t.Helper()
-	w, err := Open(context.Background(), cfg)
-	check0(t, err)
+	w := testlog.Must(Open(context.Background(), cfg))
 	t.Cleanup(func() { w.Close() })
 	return w
 }
@@ -115,23 +114,20 @@ type reply struct {
 
 func post(t testing.TB, url, body string) reply {
 	t.Helper()
-	resp, err := http.Post(url+"/add-checkpoint", "text/plain", strings.NewReader(body))
-	check0(t, err)
+	resp := testlog.Must(http.Post(url+"/add-checkpoint", "text/plain", strings.NewReader(body)))
 	return read(t, resp)
 }
 
 func get(t testing.TB, url string) reply {
 	t.Helper()
-	resp, err := http.Get(url)
-	check0(t, err)
+	resp := testlog.Must(http.Get(url))
 	return read(t, resp)
 }
 
 func read(t testing.TB, resp *http.Response) reply {
 	t.Helper()
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	check0(t, err)
+	body := testlog.Must(io.ReadAll(resp.Body))
 	return reply{resp.StatusCode, string(body), resp.Header.Get("Content-Type")}
 }
 
@@ -144,8 +140,7 @@ func serve(t testing.TB, w *Witness) string {
 // mustAdd adds a checkpoint and returns the cosignature lines.
 func mustAdd(t testing.TB, w *Witness, body string) string {
 	t.Helper()
-	lines, err := w.AddCheckpoint(context.Background(), []byte(body))
-	check0(t, err)
+	lines := testlog.Must(w.AddCheckpoint(context.Background(), []byte(body)))
 	return string(lines)
 }
 
@@ -153,11 +148,8 @@ func mustAdd(t testing.TB, w *Witness, body string) string {
 // the timestamp.
 func cosigTime(t testing.TB, w *Witness, text, lines string) int64 {
 	t.Helper()
-	v, err := torchwood.NewCosignatureVerifier(w.VKeys()[0])
-	check0(t, err)
-	n, err := note.Open([]byte(text+"\n"+lines), note.VerifierList(v))
-	check0(t, err)
-	ts, err := torchwood.CosignatureTimestamp(n.Sigs[0])
-	check0(t, err)
+	v := testlog.Must(torchwood.NewCosignatureVerifier(w.VKeys()[0]))
+	n := testlog.Must(note.Open([]byte(text+"\n"+lines), note.VerifierList(v)))
+	ts := testlog.Must(torchwood.CosignatureTimestamp(n.Sigs[0]))
 	return ts
 }

@@ -18,8 +18,7 @@ import (
 
 func newMLDSAKey(t testing.TB, b byte) *mldsa.PrivateKey {
 	t.Helper()
-	key, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), bytes.Repeat([]byte{b}, 32))
-	check0(t, err)
+	key := testlog.Must(mldsa.NewPrivateKey(mldsa.MLDSA44(), bytes.Repeat([]byte{b}, 32)))
 	return key
 }
 
@@ -40,10 +39,8 @@ func TestCosignaturesVerifyElsewhere(t *testing.T) {
 		t.Errorf("monitoring: %d %q, want %q", stored.code, stored.body, want)
 	}
 	for i, vkey := range w.VKeys() {
-		ours, err := torchwood.NewCosignatureVerifier(vkey)
-		check0(t, err)
-		theirs, err := fnote.NewVerifier(vkey)
-		check0(t, err)
+		ours := testlog.Must(torchwood.NewCosignatureVerifier(vkey))
+		theirs := testlog.Must(fnote.NewVerifier(vkey))
 		var times []int64
 		for _, v := range []note.Verifier{ours, theirs} {
 			n, err := note.Open([]byte(stored.body), note.VerifierList(v))
@@ -51,16 +48,14 @@ func TestCosignaturesVerifyElsewhere(t *testing.T) {
 				t.Errorf("key %d, %T: %v", i, v, err)
 				continue
 			}
-			ts, err := torchwood.CosignatureTimestamp(n.Sigs[0])
-			check0(t, err)
+			ts := testlog.Must(torchwood.CosignatureTimestamp(n.Sigs[0]))
 			times = append(times, ts)
 		}
 		if want := newClock().now().Unix(); len(times) != 2 || times[0] != want || times[1] != want {
 			t.Errorf("timestamps %v, want %d", times, want)
 		}
 	}
-	policy, err := torchwood.ParsePolicy([]byte("log " + l.VKey + "\nwitness w1 " + w.VKeys()[0] + "\nwitness w2 " + w.VKeys()[1] + "\ngroup g all w1 w2\nquorum g\n"))
-	check0(t, err)
+	policy := testlog.Must(torchwood.ParsePolicy([]byte("log " + l.VKey + "\nwitness w1 " + w.VKeys()[0] + "\nwitness w2 " + w.VKeys()[1] + "\ngroup g all w1 w2\nquorum g\n")))
 	if c, _, err := torchwood.VerifyCheckpoint([]byte(stored.body), policy); err != nil || c.N != 20 {
 		t.Errorf("policy: %v, %v", c, err)
 	}
@@ -70,8 +65,7 @@ func TestCosignaturesVerifyElsewhere(t *testing.T) {
 // recommends it.
 func TestALogMaySignWithMLDSA(t *testing.T) {
 	l := newTestLog("log.example", 40)
-	signer, err := torchwood.NewCosignatureSigner(l.KeyName, newMLDSAKey(t, 2))
-	check0(t, err)
+	signer := testlog.Must(torchwood.NewCosignatureSigner(l.KeyName, newMLDSAKey(t, 2)))
 	cfg := newConfig(t)
 	cfg.Logs = []Log{{Origin: "", VKey: signer.Verifier().String()}}
 	w := open(t, cfg)
@@ -84,22 +78,17 @@ func TestALogMaySignWithMLDSA(t *testing.T) {
 // The message that cosign.go writes is the one that torchwood's signer signs.
 func TestMessagesAreThoseOfTheOtherImplementation(t *testing.T) {
 	l := newTestLog("log.example", 40)
-	c, err := torchwood.ParseCheckpoint(l.Head(20))
-	check0(t, err)
+	c := testlog.Must(torchwood.ParseCheckpoint(l.Head(20)))
 	for _, key := range []crypto.Signer{testlog.Ed25519("witness"), newMLDSAKey(t, 1)} {
 		spy := &spySigner{Signer: key}
-		theirs, err := torchwood.NewCosignatureSigner(witnessName, spy)
-		check0(t, err)
-		blob, err := theirs.Sign([]byte(c.String()))
-		check0(t, err)
+		theirs := testlog.Must(torchwood.NewCosignatureSigner(witnessName, spy))
+		blob := testlog.Must(theirs.Sign([]byte(c.String())))
 		var ts int64
 		for _, b := range blob[:8] {
 			ts = ts<<8 | int64(b)
 		}
-		ours, err := newCosigner(witnessName, key)
-		check0(t, err)
-		msg, err := ours.message(c, ts)
-		check0(t, err)
+		ours := testlog.Must(newCosigner(witnessName, key))
+		msg := testlog.Must(ours.message(c, ts))
 		if !bytes.Equal(msg, spy.msg) {
 			t.Errorf("%T: we sign %q, they sign %q", key, msg, spy.msg)
 		}

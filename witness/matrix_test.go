@@ -109,8 +109,7 @@ func TestStatusMatrix(t *testing.T) {
 			}
 			switch test.code {
 			case 200:
-				req, err := ParseRequest([]byte(test.body))
-				check0(t, err)
+				req := testlog.Must(ParseRequest([]byte(test.body)))
 				if ts := cosigTime(t, w, req.Checkpoint.String(), got.body); ts <= 0 {
 					t.Errorf("timestamp %d", ts)
 				}
@@ -138,8 +137,7 @@ func TestStatusMatrix(t *testing.T) {
 func cutSignature(t testing.TB, l testLog, size int64) string {
 	line := strings.TrimSuffix(strings.TrimPrefix(l.signed(size), l.Head(size)+"\n"), "\n")
 	prefix, b64 := line[:strings.LastIndex(line, " ")+1], line[strings.LastIndex(line, " ")+1:]
-	blob, err := base64.StdEncoding.DecodeString(b64)
-	check0(t, err)
+	blob := testlog.Must(base64.StdEncoding.DecodeString(b64))
 	return prefix + base64.StdEncoding.EncodeToString(blob[:5]) + "\n"
 }
 

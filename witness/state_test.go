@@ -106,13 +106,11 @@ func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
 			if !errors.As(err, &conflict) || lines != nil {
 				t.Fatalf("got %q, %v; want a conflict", lines, err)
 			}
-			req, err := ParseRequest([]byte(second))
-			check0(t, err)
+			req := testlog.Must(ParseRequest([]byte(second)))
 			if conflict.Size != req.Checkpoint.N {
 				t.Errorf("conflict says %d, want %d", conflict.Size, req.Checkpoint.N)
 			}
-			st, err := a.store.state(t.Context(), l.KeyName)
-			check0(t, err)
+			st := testlog.Must(a.store.state(t.Context(), l.KeyName))
 			if st.Root != req.Checkpoint.Hash {
 				t.Error("the second process's state is gone")
 			}
@@ -281,13 +279,11 @@ func TestARestartRemembersEverything(t *testing.T) {
 	w := open(t, cfg)
 	mustAdd(t, w, l.Request(0, 5))
 	mustAdd(t, w, l.Request(5, 9))
-	before, err := w.Checkpoint(t.Context(), l.KeyName)
-	check0(t, err)
+	before := testlog.Must(w.Checkpoint(t.Context(), l.KeyName))
 	check0(t, w.Close())
 	cfg.Create = false
 	w = open(t, cfg)
-	after, err := w.Checkpoint(t.Context(), l.KeyName)
-	check0(t, err)
+	after := testlog.Must(w.Checkpoint(t.Context(), l.KeyName))
 	if string(before) != string(after) || len(after) == 0 {
 		t.Errorf("before %q, after %q", before, after)
 	}
@@ -348,12 +344,10 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 	l := newTestLog("log.example", 40)
 	change := func(statements ...string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
-			db, err := sql.Open("sqlite", path)
-			check0(t, err)
+			db := testlog.Must(sql.Open("sqlite", path))
 			defer db.Close()
 			for _, s := range statements {
-				_, err := db.Exec(s)
-				check0(t, err)
+				testlog.Must(db.Exec(s))
 			}
 		}
 	}
@@ -411,8 +405,7 @@ const path0 = "witness.db"
 
 // overwrite damages the second half of the file.
 func overwrite(t *testing.T, path string) {
-	data, err := os.ReadFile(path)
-	check0(t, err)
+	data := testlog.Must(os.ReadFile(path))
 	for i := len(data) / 4; i < len(data); i++ {
 		data[i] ^= 0x55
 	}
@@ -422,8 +415,7 @@ func overwrite(t *testing.T, path string) {
 func TestAnExistingDatabaseIsNeverCreatedAgain(t *testing.T) {
 	cfg := newConfig(t)
 	check0(t, open(t, cfg).Close())
-	info, err := os.Stat(cfg.DBPath)
-	check0(t, err)
+	info := testlog.Must(os.Stat(cfg.DBPath))
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v", info.Mode())
 	}
@@ -460,8 +452,7 @@ func TestOddFileNamesAreFileNames(t *testing.T) {
 
 func TestWrongSettingsAreRefused(t *testing.T) {
 	l := newTestLog("log.example", 1)
-	cosignature, err := torchwood.NewCosignatureVerifierFromKey("log.example", testlog.Ed25519("x").Public())
-	check0(t, err)
+	cosignature := testlog.Must(torchwood.NewCosignatureVerifierFromKey("log.example", testlog.Ed25519("x").Public()))
 	for name, test := range map[string]struct {
 		change func(*Config)
 		want   string

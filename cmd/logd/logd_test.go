@@ -31,6 +31,7 @@ import (
 	"cratelog/entry"
 	"cratelog/internal/forge"
 	"cratelog/internal/outcome"
+	"cratelog/internal/testlog"
 	"cratelog/log"
 	"cratelog/proofcheck"
 	"cratelog/witness"
@@ -108,8 +109,7 @@ func newSite(t *testing.T, settings string) *site {
 	}
 	policy += "group g 2 w0 w1 w2\nquorum g\n"
 	var err error
-	s.policy, err = torchwood.ParsePolicy([]byte(policy))
-	fatalIf(t, err)
+	s.policy = testlog.Must(torchwood.ParsePolicy([]byte(policy)))
 	fatalIf(t, os.WriteFile(filepath.Join(s.dir, "trust.policy"), []byte(policy), 0o644))
 	s.settings(settings)
 	return s
@@ -124,13 +124,11 @@ func (s *site) startWitness(name string) (vkey, url string) {
 	s.t.Helper()
 	key := filepath.Join(s.t.TempDir(), "key.pem")
 	fatalIf(s.t, config.GenerateKey(key))
-	signer, err := config.ReadKey(key)
-	fatalIf(s.t, err)
-	w, err := witness.Open(s.t.Context(), witness.Config{
+	signer := testlog.Must(config.ReadKey(key))
+	w := testlog.Must(witness.Open(s.t.Context(), witness.Config{
 		Name: name, Signers: []crypto.Signer{signer}, Logs: []witness.Log{{VKey: s.vkey}},
 		DBPath: filepath.Join(filepath.Dir(key), "witness.db"), Create: true,
-	})
-	fatalIf(s.t, err)
+	}))
 	srv := httptest.NewServer(w.Handler())
 	s.t.Cleanup(func() {
 		srv.Close()
@@ -153,8 +151,7 @@ type server struct {
 // start runs the test binary as mode, "logd" or "logd-testproofs".
 func (s *site) start(mode string, args ...string) *server {
 	s.t.Helper()
-	p, err := s.tryStart(mode, args...)
-	fatalIf(s.t, err)
+	p := testlog.Must(s.tryStart(mode, args...))
 	return p
 }
 
@@ -211,16 +208,12 @@ type item struct {
 
 func newItem(t *testing.T, name string) item {
 	t.Helper()
-	raw, err := forge.Pack(name, "1.0.0", forge.Manifest(name, "1.0.0"))
-	fatalIf(t, err)
-	e, err := forge.Claim(raw, name, "1.0.0", &entry.Source{Commit: [20]byte{1}})
-	fatalIf(t, err)
+	raw := testlog.Must(forge.Pack(name, "1.0.0", forge.Manifest(name, "1.0.0")))
+	e := testlog.Must(forge.Claim(raw, name, "1.0.0", &entry.Source{Commit: [20]byte{1}}))
 	e.Proof.Program = testProgram.ID()
-	proof, err := testProof(e)
-	fatalIf(t, err)
+	proof := testlog.Must(testProof(e))
 	e.Proof.Parts = [][]byte{proof}
-	b, err := e.Marshal()
-	fatalIf(t, err)
+	b := testlog.Must(e.Marshal())
 	return item{name, b, raw}
 }
 
@@ -260,14 +253,11 @@ func submit(ctx context.Context, url string, it item) (bundle []byte, status int
 // readLog reads every published entry with torchwood, over HTTP.
 func (s *site) readLog(url string) [][]byte {
 	s.t.Helper()
-	fetcher, err := torchwood.NewTileFetcher(url + "/")
-	fatalIf(s.t, err)
-	signed, err := fetcher.ReadEndpoint(s.t.Context(), "checkpoint")
-	fatalIf(s.t, err)
+	fetcher := testlog.Must(torchwood.NewTileFetcher(url + "/"))
+	signed := testlog.Must(fetcher.ReadEndpoint(s.t.Context(), "checkpoint"))
 	cp, _, err := torchwood.VerifyCheckpoint(signed, s.policy)
 	fatalIf(s.t, err)
-	c, err := torchwood.NewClient(fetcher)
-	fatalIf(s.t, err)
+	c := testlog.Must(torchwood.NewClient(fetcher))
 	var all [][]byte
 	for i, e := range c.AllEntries(s.t.Context(), cp.Tree, 0) {
 		if i != int64(len(all)) {
@@ -407,8 +397,7 @@ func TestSIGTERMFinishesWhatWasBegun(t *testing.T) {
 	// Until all of them are in the tree, and wait for the checkpoint.
 	for range 1000 {
 		var h struct{ Indexed int }
-		resp, err := http.Get(p.url + "/healthz")
-		fatalIf(t, err)
+		resp := testlog.Must(http.Get(p.url + "/healthz"))
 		err = json.NewDecoder(resp.Body).Decode(&h)
 		resp.Body.Close()
 		fatalIf(t, err)
@@ -486,8 +475,7 @@ func TestTheRealProgram(t *testing.T) {
 		}
 		s.settings("programs = [\"own.program\"]\ncheckpoint_interval = \"100ms\"\n")
 		p := s.start("logd", "serve")
-		resp, err := http.Get(p.url + "/v1/log")
-		fatalIf(t, err)
+		resp := testlog.Must(http.Get(p.url + "/v1/log"))
 		b, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		fatalIf(t, err)
@@ -499,8 +487,7 @@ func TestTheRealProgram(t *testing.T) {
 	t.Run("serve", func(t *testing.T) {
 		s.settings("development = true\ncheckpoint_interval = \"100ms\"\n")
 		p := s.start("logd", "serve")
-		resp, err := http.Get(p.url + "/v1/log")
-		fatalIf(t, err)
+		resp := testlog.Must(http.Get(p.url + "/v1/log"))
 		var about struct {
 			Origin, VKey string
 			Development  bool
@@ -524,8 +511,7 @@ func TestTheRealProgram(t *testing.T) {
 // programs writes program files: the key of own.program is made up.
 func (s *site) programs() {
 	s.t.Helper()
-	shipped, err := proofcheck.Embedded()
-	fatalIf(s.t, err)
+	shipped := testlog.Must(proofcheck.Embedded())
 	p := shipped[0]
 	write := func(name string, text []byte, err error) {
 		fatalIf(s.t, err)
@@ -538,12 +524,10 @@ func (s *site) programs() {
 	text, err = p.Marshal()
 	write("development.program", text, err)
 	vk := new(groth16.VerifyingKey)
-	_, err = vk.ReadFrom(bytes.NewReader(p.Key))
-	fatalIf(s.t, err)
+	testlog.Must(vk.ReadFrom(bytes.NewReader(p.Key)))
 	vk.G1.Alpha.Double(&vk.G1.Alpha)
 	var key bytes.Buffer
-	_, err = vk.WriteTo(&key)
-	fatalIf(s.t, err)
+	testlog.Must(vk.WriteTo(&key))
 	p.Key = key.Bytes()
 	p.Origin = "ceremony:" + strings.Repeat("ab", 32)
 	text, err = p.Marshal()
@@ -560,8 +544,7 @@ func wantExit(t *testing.T, err error, out []byte, code int, words string) {
 
 func TestTheShippedExampleLoads(t *testing.T) {
 	dir := t.TempDir()
-	example, err := os.ReadFile(filepath.Join("..", "..", "config", "logd.example.toml"))
-	fatalIf(t, err)
+	example := testlog.Must(os.ReadFile(filepath.Join("..", "..", "config", "logd.example.toml")))
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "logd.toml"), example, 0o644))
 	fatalIf(t, config.GenerateKey(filepath.Join(dir, "log-key.pem")))
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("quorum none\n"), 0o644))

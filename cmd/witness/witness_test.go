@@ -199,17 +199,12 @@ func checkRemembered(t *testing.T, url string, l testLog, acked int64) {
 		return
 	}
 	hash := sha256.Sum256([]byte(l.KeyName))
-	resp, err := http.Get(url + "/" + hex.EncodeToString(hash[:]) + "/checkpoint")
-	fatal(t, err)
+	resp := testlog.Must(http.Get(url + "/" + hex.EncodeToString(hash[:]) + "/checkpoint"))
 	defer resp.Body.Close()
-	stored, err := io.ReadAll(resp.Body)
-	fatal(t, err)
-	verifier, err := note.NewVerifier(l.VKey)
-	fatal(t, err)
-	n, err := note.Open(stored, note.VerifierList(verifier))
-	fatal(t, err)
-	c, err := torchwood.ParseCheckpoint(n.Text)
-	fatal(t, err)
+	stored := testlog.Must(io.ReadAll(resp.Body))
+	verifier := testlog.Must(note.NewVerifier(l.VKey))
+	n := testlog.Must(note.Open(stored, note.VerifierList(verifier)))
+	c := testlog.Must(torchwood.ParseCheckpoint(n.Text))
 	if c.N < acked || n.Text != l.Head(c.N) {
 		t.Errorf("%s: the witness remembers %q after acknowledging size %d", l.KeyName, n.Text, acked)
 	}
@@ -227,8 +222,7 @@ func TestServeStopsOnASignalAndLeavesNothingBehind(t *testing.T) {
 	if err != nil || code != 200 {
 		t.Fatalf("add-checkpoint: %d %q, %v", code, lines, err)
 	}
-	v, err := torchwood.NewCosignatureVerifier(vkey)
-	fatal(t, err)
+	v := testlog.Must(torchwood.NewCosignatureVerifier(vkey))
 	if _, err := note.Open([]byte(l.Head(5)+"\n"+lines), note.VerifierList(v)); err != nil {
 		t.Errorf("the cosignature does not verify under the vkey that keygen printed: %v", err)
 	}
@@ -321,8 +315,7 @@ func (b *blockingBody) Read(p []byte) (int, error) {
 func TestMistakesAreNamedAndGetTheirExitCode(t *testing.T) {
 	dir := t.TempDir()
 	settings, _ := setUp(t)
-	good, err := os.ReadFile(settings)
-	fatal(t, err)
+	good := testlog.Must(os.ReadFile(settings))
 	spoilt := func(old, new string) string {
 		if !strings.Contains(string(good), old) {
 			t.Fatalf("settings do not contain %q", old)
@@ -414,15 +407,12 @@ func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
 			t.Error("a fork is on record, but evidence is content")
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	fatal(t, err)
+	files := testlog.Must(filepath.Glob(filepath.Join(dir, "*")))
 	if len(files) != 1 {
 		t.Fatalf("%d files of one fork: %q", len(files), files)
 	}
-	e, err := evidence.Read(files[0])
-	fatal(t, err)
-	keys, err := evidence.NewKeys([]string{cfg.Logs[0].VKey}, nil)
-	fatal(t, err)
+	e := testlog.Must(evidence.Read(files[0]))
+	keys := testlog.Must(evidence.NewKeys([]string{cfg.Logs[0].VKey}, nil))
 	if c, err := evidence.Verify(e, keys, nil); err != nil || c.Who != "log log.example" {
 		t.Errorf("the file shows %+v, %v", c, err)
 	}
@@ -430,8 +420,7 @@ func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
 
 // The shipped example is the settings file of a witness that starts.
 func TestShippedExampleLoads(t *testing.T) {
-	text, err := os.ReadFile("../../config/witness.example.toml")
-	fatal(t, err)
+	text := testlog.Must(os.ReadFile("../../config/witness.example.toml"))
 	dir := t.TempDir()
 	settings := filepath.Join(dir, "witness.example.toml")
 	fatal(t, os.WriteFile(settings, text, 0o644))
@@ -450,11 +439,9 @@ func TestShippedExampleLoads(t *testing.T) {
 // addFork lets the log sign two trees of size 5 and hands both to the witness.
 func addFork(t *testing.T, cfg witness.Config, l testLog) {
 	t.Helper()
-	w, err := witness.Open(t.Context(), cfg)
-	fatal(t, err)
+	w := testlog.Must(witness.Open(t.Context(), cfg))
 	defer w.Close()
-	_, err = w.AddCheckpoint(t.Context(), []byte(l.Request(0, 5)))
-	fatal(t, err)
+	testlog.Must(w.AddCheckpoint(t.Context(), []byte(l.Request(0, 5))))
 	signed := l.SignText(testlog.Head(l.KeyName, 5, tlog.Hash{1}))
 	if _, err := w.AddCheckpoint(t.Context(), []byte("old 5\n\n"+string(signed))); !errors.Is(err, witness.ErrFork) {
 		t.Fatalf("the second tree: %v", err)
