@@ -18,7 +18,7 @@ import (
 // hold, also when only the name or only the key id is known.
 func TestUnknownSignatureLinesAreIgnored(t *testing.T) {
 	w := newWorld(t)
-	signed := w.checkpoint(7, w.log, w.w1, w.w2, w.w3)
+	signed := w.checkpoint(7, w.all...)
 	nameOnly := append([]byte{1, 2, 3, 4}, make([]byte, 72)...)
 	idOnly := append([]byte{byte(w.w1.ID >> 24), byte(w.w1.ID >> 16), byte(w.w1.ID >> 8), byte(w.w1.ID)}, make([]byte, 72)...)
 	for _, line := range []string{
@@ -37,7 +37,7 @@ func TestUnknownSignatureLinesAreIgnored(t *testing.T) {
 
 func TestMalformedNotesAreRefused(t *testing.T) {
 	w := newWorld(t)
-	signed := string(w.checkpoint(7, w.log, w.w1, w.w2, w.w3))
+	signed := string(w.checkpoint(7, w.all...))
 	last := string(sigLine(t, []byte(signed), w.w1.KeyName))
 	for name, bad := range map[string]string{
 		"too large":                        signed + strings.Repeat("— x AAAAAAAA\n", MaxCheckpointSize/10),
@@ -64,7 +64,7 @@ func TestMalformedNotesAreRefused(t *testing.T) {
 // character unused, which note.Open ignores.
 func TestSignatureBase64HasOneEncoding(t *testing.T) {
 	w := newWorld(t)
-	signed := w.checkpoint(7, w.log, w.w1, w.w2, w.w3)
+	signed := w.checkpoint(7, w.all...)
 	bad := slices.Clone(signed)
 	line := sigLine(t, bad, w.w1.KeyName)
 	i := len(line) - 4 // X==\n
@@ -217,7 +217,7 @@ func TestEitherKeyOfOneLogIsEnough(t *testing.T) {
 
 func TestACheckedCheckpointDoesNotChangeWithItsInput(t *testing.T) {
 	w := newWorld(t)
-	signed := w.checkpoint(7, w.log, w.w1, w.w2, w.w3)
+	signed := w.checkpoint(7, w.all...)
 	c := testlog.Must(w.policy.CheckCheckpoint(signed))
 	clear(signed)
 	if !strings.HasPrefix(string(c.Signed), w.origin) {
