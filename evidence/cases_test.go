@@ -5,8 +5,6 @@ import (
 	"slices"
 	"testing"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/testlog"
@@ -112,11 +110,7 @@ func (w *world) evidence() []proven {
 	e, err = w.falseEntry(Files, bad, fixture.Crate(w.t, "hello-inner", "0.1.0"))
 	add("false-entry-files", log, true, 0, e, err)
 
-	captured := []tlog.Hash{}
-	for _, leaf := range l.Leaves[:7] {
-		captured = append(captured, tlog.Hash(entry.LeafHash(leaf)))
-	}
-	e, err = NewEntryRootMismatch(h.note(7, w.log, w.w1), Compress(captured), meta)
+	e, err = NewEntryRootMismatch(h.note(7, w.log, w.w1), Compress(leafHashes(l.Leaves[:7])), meta)
 	add("entry-root-mismatch", log, false, 0, e, err)
 	e, err = NewEntryRootMismatch(testlog.Sign(testlog.Head(origin, 0, sha256.Sum256([]byte("x"))), w.log), nil, meta)
 	add("entry-root-mismatch-empty", log, true, 0, e, err)

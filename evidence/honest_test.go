@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
-	"cratelog/entry"
 	"cratelog/internal/testlog"
 )
 
@@ -50,11 +49,7 @@ func TestHonestLogsAreNeverConvicted(t *testing.T) {
 				}
 			}
 		}
-		var captured []tlog.Hash
-		for _, l := range h.Leaves {
-			captured = append(captured, tlog.Hash(entry.LeafHash(l)))
-		}
-		if _, err := NewEntryRootMismatch(notes[n], Compress(captured), meta); !errors.Is(err, ErrNotProven) {
+		if _, err := NewEntryRootMismatch(notes[n], Compress(leafHashes(h.Leaves)), meta); !errors.Is(err, ErrNotProven) {
 			t.Fatal(err)
 		}
 	}
@@ -105,10 +100,7 @@ func TestForksOfRandomLogsAreConvicted(t *testing.T) {
 func TestRootsAreThoseOfRFC6962(t *testing.T) {
 	leaves := words(1300, "")
 	tr := newTree(leaves...)
-	var hashes []tlog.Hash
-	for _, l := range leaves {
-		hashes = append(hashes, tlog.Hash(entry.LeafHash(l)))
-	}
+	hashes := leafHashes(leaves)
 	for n := range int64(1300) {
 		if n > 300 && n%7 != 0 && n%256 > 2 && n%256 < 254 {
 			continue
