@@ -74,39 +74,52 @@ func claim(change func(s *Source)) func(*Entry) {
 
 // validEntries are the golden vectors, by name.
 func validEntries() map[string]*Entry {
-	largest := fieldOrder
-	largest[31]-- // r - 1
-	all := make(map[string]*Entry)
-	for name, change := range map[string]func(e *Entry, s *Source){
-		"root":       func(*Entry, *Source) {},
-		"member":     func(e *Entry, s *Source) { e.Subject.Name, s.Path = "hello-inner", "crates/inner" },
-		"all-proven": func(_ *Entry, s *Source) { s.Unproven = nil },
-		"lockfile":   func(_ *Entry, s *Source) { s.Unproven = []string{"Cargo.lock", "Cargo.toml"} },
-		"utf8-path":  func(e *Entry, s *Source) { e.Subject.Version, s.Path = "1.0.0-rc.1+build.7", `crates/naïve "файл"` },
-		"smallest": func(e *Entry, _ *Source) {
-			*e = Entry{Subject{"a", "0.0.0", [32]byte{}}, &Source{}, Proof{Parts: [][]byte{{0}}}}
-		},
-		"sixteen-parts": func(e *Entry, _ *Source) {
-			e.Proof.Parts = nil
-			for i := range maxParts {
-				e.Proof.Parts = append(e.Proof.Parts, fill("part", 20+i))
-			}
-		},
-		"largest-field": func(_ *Entry, s *Source) { s.Files = largest },
-		"linked": func(_ *Entry, s *Source) {
-			s.Links = []Link{{"LICENSE", "../LICENSE"}, {"src/core", "../../core/src"}}
-			s.Submodules, s.Outside = []string{"vendor/zlib"}, []string{"LICENSE-MIT", "README.md"}
-		},
-		"inherits": func(_ *Entry, s *Source) {
-			s.Path, s.Unproven, s.Workspace = "crates/inner", nil, &Workspace{"", []byte("[workspace]\n")}
-		},
-		"lost-bits": func(_ *Entry, s *Source) { s.Executable = []string{"configure", "scripts/greet.sh"} },
-	} {
-		e := sample()
-		change(e, e.Claim.(*Source))
-		all["valid-"+name] = e
+	plain := sample()
+	member := sample()
+	member.Subject.Name = "hello-inner"
+	member.Claim.(*Source).Path = "crates/inner"
+	bare := sample()
+	bare.Claim.(*Source).Unproven = nil
+	lock := sample()
+	lock.Claim.(*Source).Unproven = []string{"Cargo.lock", "Cargo.toml"}
+	unicode := sample()
+	unicode.Subject.Version = "1.0.0-rc.1+build.7"
+	unicode.Claim.(*Source).Path = `crates/naïve "файл"`
+	small := sample()
+	small.Subject = Subject{"a", "0.0.0", [32]byte{}}
+	small.Claim = &Source{}
+	small.Proof = Proof{Parts: [][]byte{{0}}}
+	parts := sample()
+	parts.Proof.Parts = nil
+	for i := range maxParts {
+		parts.Proof.Parts = append(parts.Proof.Parts, fill("part", 20+i))
 	}
-	return all
+	field := sample()
+	field.Claim.(*Source).Files = fieldOrder
+	field.Claim.(*Source).Files[31]-- // r - 1
+	linked := sample()
+	src := linked.Claim.(*Source)
+	src.Links = []Link{{"LICENSE", "../LICENSE"}, {"src/core", "../../core/src"}}
+	src.Submodules, src.Outside = []string{"vendor/zlib"}, []string{"LICENSE-MIT", "README.md"}
+	inherits := sample()
+	inherits.Claim.(*Source).Path = "crates/inner"
+	inherits.Claim.(*Source).Unproven = nil
+	inherits.Claim.(*Source).Workspace = &Workspace{"", []byte("[workspace]\n")}
+	lost := sample()
+	lost.Claim.(*Source).Executable = []string{"configure", "scripts/greet.sh"}
+	return map[string]*Entry{
+		"valid-lost-bits":     lost,
+		"valid-linked":        linked,
+		"valid-inherits":      inherits,
+		"valid-root":          plain,
+		"valid-member":        member,
+		"valid-all-proven":    bare,
+		"valid-lockfile":      lock,
+		"valid-utf8-path":     unicode,
+		"valid-smallest":      small,
+		"valid-sixteen-parts": parts,
+		"valid-largest-field": field,
+	}
 }
 
 // item encodes a map in the order that is given, unlike any map of Go.
