@@ -24,7 +24,7 @@ func newMLDSAKey(t testing.TB, b byte) *mldsa.PrivateKey {
 
 // The cosignatures and the monitoring endpoint, read by two other libraries.
 func TestCosignaturesVerifyElsewhere(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
 	cfg.Signers = append(cfg.Signers, newMLDSAKey(t, 1))
 	w := open(t, cfg)
@@ -64,20 +64,18 @@ func TestCosignaturesVerifyElsewhere(t *testing.T) {
 // A log may sign its checkpoints with ML-DSA-44; c2sp.org/tlog-checkpoint even
 // recommends it.
 func TestALogMaySignWithMLDSA(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	signer := testlog.Must(torchwood.NewCosignatureSigner(l.KeyName, newMLDSAKey(t, 2)))
 	cfg := newConfig(t)
 	cfg.Logs = []Log{{Origin: "", VKey: signer.Verifier().String()}}
 	w := open(t, cfg)
 	mustAdd(t, w, request(0, nil, string(testlog.Sign(l.Head(9), signer))))
-	if _, err := w.AddCheckpoint(t.Context(), []byte(l.Request(9, 20))); StatusCode(err) != 403 {
-		t.Errorf("the Ed25519 key is not trusted here: %v", err)
-	}
+	wantStatus(t, w, l.Request(9, 20), 403)
 }
 
 // The message that cosign.go writes is the one that torchwood's signer signs.
 func TestMessagesAreThoseOfTheOtherImplementation(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	c := testlog.Must(torchwood.ParseCheckpoint(l.Head(20)))
 	for _, key := range []crypto.Signer{testlog.Ed25519("witness"), newMLDSAKey(t, 1)} {
 		spy := &spySigner{Signer: key}
@@ -146,10 +144,9 @@ func TestConsistencyAgreesWithAnotherImplementation(t *testing.T) {
 }
 
 func TestTheIndexSaysWhoWeAreAndWhatWeWatch(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	fresh := newTestLog("log.example/fresh", 40)
-	w := open(t, newConfig(t, l, fresh))
-	mustAdd(t, w, l.Request(0, 20))
+	w := openAt(t, newConfig(t, l, fresh), l, 20)
 	url := serve(t, w)
 	got := get(t, url+"/")
 	for _, want := range []string{

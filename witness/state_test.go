@@ -87,7 +87,7 @@ func TestRacingClientsNeverGetASplitViewOrARollback(t *testing.T) {
 // Two processes on one database: the second one moves the log between the check
 // and the commit of the first.
 func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	evil := l.fork(5, "fork")
 	for name, second := range map[string]string{
 		"longer":         l.Request(5, 20),
@@ -121,7 +121,7 @@ func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
 // The second process, whose clock is ahead, refreshes the same checkpoint: the
 // first one must not go back in time.
 func TestASecondProcessOnTheDatabaseCausesNoEarlierTimestamp(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
 	a := open(t, cfg)
 	mustAdd(t, a, l.Request(0, 5))
@@ -144,7 +144,7 @@ func TestASecondProcessOnTheDatabaseCausesNoEarlierTimestamp(t *testing.T) {
 // Commits fail in pairs: the state is not on disk, or it is there all the same.
 // In neither case may the signature leave.
 func TestNoSignatureLeavesWhenTheCommitFails(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	disk := errors.New("disk on fire")
 	for name, test := range map[string]struct {
 		commit func(func() error) error
@@ -154,8 +154,7 @@ func TestNoSignatureLeavesWhenTheCommitFails(t *testing.T) {
 		"persisted anyway": {func(commit func() error) error { return errors.Join(commit(), disk) }, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := open(t, newConfig(t, l))
-			mustAdd(t, w, l.Request(0, 5))
+			w := openAt(t, newConfig(t, l), l, 5)
 			url := serve(t, w)
 			w.store.testingOnlyCommit = test.commit
 			got := post(t, url, l.Request(5, 10))
@@ -185,7 +184,7 @@ func (s brokenSigner) Sign(_ io.Reader, msg []byte, opts crypto.SignerOpts) ([]b
 }
 
 func TestABrokenSignerStoresNothingAndReleasesNothing(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	for _, fail := range []error{nil, errors.New("token removed")} {
 		cfg := newConfig(t, l)
 		good := cfg.Signers[0]
@@ -202,7 +201,7 @@ func TestABrokenSignerStoresNothingAndReleasesNothing(t *testing.T) {
 }
 
 func TestTimestampsNeverGoBackWhenTheClockDoes(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
 	c := newClock()
 	cfg.Now = c.now
@@ -233,9 +232,7 @@ func TestTimestampsNeverGoBackWhenTheClockDoes(t *testing.T) {
 	refused(7)
 	refused(6)
 	// The memory of the last timestamp survives a restart.
-	check0(t, w.Close())
-	cfg.Create = false
-	w = open(t, cfg)
+	w = reopen(t, w, cfg)
 	refused(7)
 	c.add(MaxClockStep + 3*time.Second)
 	if got := sign(6, 7); got != start+2 {
@@ -244,7 +241,7 @@ func TestTimestampsNeverGoBackWhenTheClockDoes(t *testing.T) {
 }
 
 func TestTimestampsAreNeverZero(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	for _, now := range []time.Time{{}, time.Unix(0, 0), time.Unix(-5, 0)} {
 		cfg := newConfig(t, l)
 		cfg.Now = func() time.Time { return now }
@@ -256,7 +253,7 @@ func TestTimestampsAreNeverZero(t *testing.T) {
 }
 
 func TestRefreshTakesANewTimestampOncePerSecond(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
 	c := newClock()
 	cfg.Now = c.now
@@ -274,15 +271,12 @@ func TestRefreshTakesANewTimestampOncePerSecond(t *testing.T) {
 }
 
 func TestARestartRemembersEverything(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
-	w := open(t, cfg)
-	mustAdd(t, w, l.Request(0, 5))
+	w := openAt(t, cfg, l, 5)
 	mustAdd(t, w, l.Request(5, 9))
 	before := testlog.Must(w.Checkpoint(t.Context(), l.KeyName))
-	check0(t, w.Close())
-	cfg.Create = false
-	w = open(t, cfg)
+	w = reopen(t, w, cfg)
 	after := testlog.Must(w.Checkpoint(t.Context(), l.KeyName))
 	if string(before) != string(after) || len(after) == 0 {
 		t.Errorf("before %q, after %q", before, after)
@@ -293,11 +287,10 @@ func TestARestartRemembersEverything(t *testing.T) {
 }
 
 func TestALogRemovedFromTheSettingsIsDisabledAndNotForgotten(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
 	logs := cfg.Logs
-	w := open(t, cfg)
-	mustAdd(t, w, l.Request(0, 9))
+	w := openAt(t, cfg, l, 9)
 	check0(t, w.Close())
 
 	cfg.Create, cfg.Logs = false, nil
@@ -322,10 +315,9 @@ func TestALogRemovedFromTheSettingsIsDisabledAndNotForgotten(t *testing.T) {
 }
 
 func TestTheWitnessKeyCanBeRotatedOverOneDatabase(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
-	w := open(t, cfg)
-	mustAdd(t, w, l.Request(0, 9))
+	w := openAt(t, cfg, l, 9)
 	check0(t, w.Close())
 	cfg.Create = false
 	cfg.Signers = append(cfg.Signers, testlog.Ed25519("next witness key"))
@@ -341,7 +333,7 @@ func TestTheWitnessKeyCanBeRotatedOverOneDatabase(t *testing.T) {
 }
 
 func TestWrongDatabasesAreRefused(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	change := func(statements ...string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
 			db := testlog.Must(sql.Open("sqlite", path))
@@ -379,8 +371,7 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := newConfig(t, l)
-			w := open(t, cfg)
-			mustAdd(t, w, l.Request(0, 9))
+			w := openAt(t, cfg, l, 9)
 			check0(t, w.Close())
 			test.spoil(t, cfg.DBPath)
 			before, _ := os.ReadFile(cfg.DBPath)
@@ -437,13 +428,12 @@ func TestAPowerFailureForgetsNoCommit(t *testing.T) {
 }
 
 func TestOddFileNamesAreFileNames(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	dir := t.TempDir()
 	for _, name := range []string{"a?mode=memory", "b%20c", "d#e", "f g", "é"} {
 		cfg := newConfig(t, l)
 		cfg.DBPath = filepath.Join(dir, name)
-		w := open(t, cfg)
-		mustAdd(t, w, l.Request(0, 5))
+		w := openAt(t, cfg, l, 5)
 		check0(t, w.Close())
 		cfg.Create = false
 		mustAdd(t, open(t, cfg), l.Request(5, 6))
