@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,9 +83,6 @@ func TestPolicyTellsWhatItSays(t *testing.T) {
 	}
 	if wits[0] != (PolicyWitness{"A", "w1.example", w1.ID, w1.VKey, ""}) || wits[1] != (PolicyWitness{"B", "w2.example", w2.ID, w2.VKey, "https://w2.example/x"}) {
 		t.Errorf("witnesses: %+v", wits)
-	}
-	if urls := p.WitnessURLs(); !slices.Equal(urls, []string{"https://w2.example/x"}) {
-		t.Errorf("URLs: %q", urls)
 	}
 	if got := p.words(p.quorum); got != "1 of (A, B)" {
 		t.Errorf("words: %q", got)
