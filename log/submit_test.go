@@ -14,6 +14,7 @@ import (
 
 	"filippo.io/torchwood"
 	"github.com/transparency-dev/tessera"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/entry"
 	"cratelog/internal/testlog"
@@ -434,6 +435,28 @@ func TestCloseLooksAtWhatWasPublishedLast(t *testing.T) {
 	eventually(t, "it is in the tree", func() bool { l.indexing.Lock(); defer l.indexing.Unlock(); return l.indexed == 1 })
 	w.closeLog(l)
 	waiting.Wait()
+}
+
+// TestCloseKeepsItsDeadlineWithoutAQuorum, and leaves nothing of the log at work.
+func TestCloseKeepsItsDeadlineWithoutAQuorum(t *testing.T) {
+	t.Parallel()
+	w, l := openWorld(t)
+	for _, c := range w.witnesses[:2] {
+		c.setDown(true)
+	}
+	l.limits.PublishWait = 300 * time.Millisecond
+	e, c := w.good("alpha", "1.0.0")
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
+	wantRefusal(t, err, NotPublished, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := l.Close(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "they will be after the next start") {
+		t.Errorf("Close: %v", err)
+	}
+	l.watcher.Wait()
+	if _, err := l.guard.Sign([]byte(testlog.Head(testOrigin, 1, tlog.RecordHash(e)))); err == nil {
+		t.Error("the guard of a closed log signs")
+	}
 }
 
 func TestCloseWaitsForWhatWasAccepted(t *testing.T) {
