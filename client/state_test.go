@@ -46,6 +46,14 @@ func openState(t testing.TB) *State {
 	return s
 }
 
+// remembered is a state that has seen one checkpoint.
+func (h *history) remembered(t testing.TB, size int64) *State {
+	t.Helper()
+	s := openState(t)
+	testlog.Must(s.Observe(h.at(t, size), nil))
+	return s
+}
+
 func (s *State) size(t testing.TB) int64 {
 	t.Helper()
 	c, ok, err := s.Latest("l.example")
@@ -108,8 +116,7 @@ func TestStateBeginsWithAnEmptyTree(t *testing.T) {
 // each verifies by itself.
 func TestAForkIsEvidence(t *testing.T) {
 	h, fork := newHistory(t, "a", "b", "c"), newHistory(t, "a", "b", "X")
-	s := openState(t)
-	testlog.Must(s.Observe(h.at(t, 3), nil))
+	s := h.remembered(t, 3)
 	for range 2 { // found again, the evidence is there already
 		_, err := s.Observe(fork.at(t, 3), nil)
 		var fe *ForkError
@@ -135,8 +142,7 @@ func TestAForkIsEvidence(t *testing.T) {
 
 func TestAProofThatFailsChangesNothing(t *testing.T) {
 	h, fork := newHistory(t, "a", "b", "c", "d", "e"), newHistory(t, "a", "X", "c", "d", "e")
-	s := openState(t)
-	testlog.Must(s.Observe(h.at(t, 3), nil))
+	s := h.remembered(t, 3)
 	for name, proof := range map[string][][32]byte{
 		"of the fork":  fork.tree.consistency(3, 5),
 		"of the truth": h.tree.consistency(3, 5),
@@ -190,8 +196,7 @@ func TestTwoProcessesCatchAForkTogether(t *testing.T) {
 
 func TestDamagedStateIsSaid(t *testing.T) {
 	h := newHistory(t, "a", "b", "c")
-	s := openState(t)
-	testlog.Must(s.Observe(h.at(t, 2), nil))
+	s := h.remembered(t, 2)
 	path := filepath.Join(s.logDir("l.example"), sizeName(2))
 	good := testlog.Must(os.ReadFile(path))
 	for name, bad := range map[string][]byte{
@@ -214,8 +219,7 @@ func TestDamagedStateIsSaid(t *testing.T) {
 // TestStrangeFilesAreNotTakenForState: only names of 20 digits are read.
 func TestStrangeFilesAreNotTakenForState(t *testing.T) {
 	h := newHistory(t, "a", "b", "c")
-	s := openState(t)
-	testlog.Must(s.Observe(h.at(t, 2), nil))
+	s := h.remembered(t, 2)
 	for _, name := range []string{"tmp-1", "3", "99999999999999999999", "+0000000000000000009", "fork-9-00-00.evidence", "0000000000000000000x", strings.Repeat("0", 19) + "٣"} {
 		fatalIfErr(t, os.WriteFile(filepath.Join(s.logDir("l.example"), name), []byte("x"), 0o600))
 	}
@@ -226,8 +230,7 @@ func TestStrangeFilesAreNotTakenForState(t *testing.T) {
 
 func TestLogsAreRememberedApart(t *testing.T) {
 	h := newHistory(t, "a", "b")
-	s := openState(t)
-	testlog.Must(s.Observe(h.at(t, 2), nil))
+	s := h.remembered(t, 2)
 	for _, origin := range []string{"m.example", "../l.example", "", "l.example/"} {
 		if _, ok, err := s.Latest(origin); ok || err != nil {
 			t.Errorf("%q: %v %v", origin, ok, err)

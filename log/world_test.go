@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +26,7 @@ import (
 	"cratelog/internal/forge"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
+	"cratelog/witness"
 )
 
 const testOrigin = "log.test/2026"
@@ -236,56 +236,34 @@ func (c *cosigner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "bad request", http.StatusBadRequest)
 		return
 	}
-	head, signed, ok := strings.Cut(string(body), "\n\n")
-	lines := strings.Split(head, "\n")
-	var old int64
-	if _, err := fmt.Sscanf(lines[0], "old %d", &old); err != nil || !ok {
-		http.Error(w, "malformed", http.StatusBadRequest)
+	req, err := witness.ParseRequest(body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	_, signed, _ := strings.Cut(string(body), "\n\n")
 	n, err := note.Open([]byte(signed), note.VerifierList(c.logKey))
 	if err != nil {
 		http.Error(w, "not the log's", http.StatusForbidden)
 		return
 	}
-	cp, err := torchwood.ParseCheckpoint(n.Text)
-	if err != nil {
-		http.Error(w, "malformed", http.StatusBadRequest)
-		return
-	}
-	if old != c.tree.N {
+	if req.Old != c.tree.N {
 		w.Header().Set("Content-Type", "text/x.tlog.size")
 		w.WriteHeader(http.StatusConflict)
 		fmt.Fprintf(w, "%d\n", c.tree.N)
 		return
 	}
-	if err := c.extends(cp.Tree, lines[1:]); err != nil {
+	if err := c.extends(req.Checkpoint.Tree, req.Proof); err != nil {
 		c.refused++
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
-	cosigned, err := note.Sign(&note.Note{Text: n.Text}, c.signer)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	c.tree = cp.Tree
-	w.Write(cosigned[len(n.Text)+1:])
+	c.tree = req.Checkpoint.Tree
+	w.Write(testlog.Sign(n.Text, c.signer)[len(n.Text)+1:])
 }
 
-func (c *cosigner) extends(next tlog.Tree, lines []string) error {
-	var proof tlog.TreeProof
-	for _, line := range lines {
-		h, err := base64.StdEncoding.DecodeString(line)
-		if err != nil || len(h) != tlog.HashSize {
-			return errors.New("malformed proof")
-		}
-		proof = append(proof, tlog.Hash(h))
-	}
-	switch {
-	case c.tree.N == 0:
-		return nil
-	case next.N == c.tree.N && next.Hash == c.tree.Hash:
+func (c *cosigner) extends(next tlog.Tree, proof tlog.TreeProof) error {
+	if c.tree.N == 0 || next == c.tree {
 		return nil
 	}
 	return tlog.CheckTree(proof, next.N, next.Hash, c.tree.N, c.tree.Hash)
