@@ -66,7 +66,7 @@ var mayImport = map[string][]string{
 	"evidence":         {"entry", "crate"},
 	"client":           {"entry", "crate", "evidence"},
 	"prover":           {"entry", "crate", "prover/git", "circuit", "proofcheck", "crate/manifest", "internal/unsafekeys"},
-	"log":              {"entry", "crate", "client", "proofcheck", "internal/sqlite", "internal/web"},
+	"log":              {"entry", "config", "crate", "client", "proofcheck", "internal/sqlite", "internal/web"},
 	"circuit/ceremony": {"circuit", "proofcheck"},
 
 	"monitor/store":    {"entry", "internal/sqlite"},

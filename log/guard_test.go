@@ -436,8 +436,8 @@ func TestAWrongConfigurationIsRefusedWithASentence(t *testing.T) {
 		{"no proof program is accepted", func(c *Config) { c.Proofs = noProofs{} }},
 		{"no proof program is accepted", func(c *Config) { c.Proofs = nil }},
 		{"or say that this is a development log", func(c *Config) { c.Development = false }},
-		{"the least is 100ms", func(c *Config) { c.CheckpointInterval = time.Millisecond }},
-		{"is shorter than the checkpoint interval", func(c *Config) { c.RepublishInterval = 50 * time.Millisecond }},
+		{"the least is 100ms", func(c *Config) { c.CheckpointInterval.Duration = time.Millisecond }},
+		{"is shorter than the checkpoint interval", func(c *Config) { c.RepublishInterval.Duration = 50 * time.Millisecond }},
 		{"is negative", func(c *Config) { c.Limits.Waiting = -1 }},
 		{"polic", func(c *Config) { c.Policy = nil }},
 		{"polic", func(c *Config) { c.Policy = []byte("nonsense\n") }},
@@ -463,8 +463,8 @@ func TestAWrongConfigurationIsRefusedWithASentence(t *testing.T) {
 func TestACheckpointWithoutItsQuorumIsNotServed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.cfg.CheckpointInterval = time.Minute // Tessera does not write again
-	w.cfg.RepublishInterval = time.Minute
+	w.cfg.CheckpointInterval.Duration = time.Minute // Tessera does not write again
+	w.cfg.RepublishInterval.Duration = time.Minute
 	l := w.open()
 	eventually(t, "the empty tree is published", func() bool { return l.published.head().raw != nil })
 	before := l.published.head()

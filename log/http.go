@@ -251,14 +251,14 @@ func (l *Log) health() healthBody {
 	if refusal != nil {
 		b.Problems = append(b.Problems, "the guard refused to sign: "+refusal.Error())
 	}
-	grace := 3*l.cfg.CheckpointInterval + l.cfg.WitnessTimeout
+	grace := 3*l.cfg.CheckpointInterval.Duration + l.cfg.WitnessTimeout.Duration
 	switch {
 	case head.raw == nil:
 		b.Problems = append(b.Problems, "nothing is published yet: the witnesses' quorum has not cosigned a checkpoint")
 	case b.Indexed > head.size && now.Sub(head.at) > grace:
 		b.Problems = append(b.Problems, "a backlog of "+strconv.FormatUint(b.Indexed-head.size, 10)+
 			" entries is not published: the witnesses' quorum does not cosign")
-	case now.Sub(head.at) > l.cfg.RepublishInterval+grace:
+	case now.Sub(head.at) > l.cfg.RepublishInterval.Duration+grace:
 		b.Problems = append(b.Problems, "the checkpoint is old: the witnesses' quorum does not cosign")
 	}
 	for _, wit := range l.witnesses {

@@ -105,7 +105,7 @@ func TestSubmitOverHTTP(t *testing.T) {
 		for _, c := range w.witnesses[:2] {
 			c.setDown(true)
 		}
-		l.limits.PublishWait = 100 * time.Millisecond
+		l.cfg.PublishWait.Duration = 100 * time.Millisecond
 		ctype, body := form(t, [2]string{"entry", string(e2)}, [2]string{"crate", string(c2)})
 		resp, b := post(t, srv.URL+"/v1/submit", ctype, body)
 		after, err := strconv.Atoi(resp.Header.Get("Retry-After"))
@@ -115,7 +115,7 @@ func TestSubmitOverHTTP(t *testing.T) {
 		for _, c := range w.witnesses {
 			c.setDown(false)
 		}
-		l.limits.PublishWait = time.Minute
+		l.cfg.PublishWait.Duration = time.Minute
 		if resp, b = post(t, srv.URL+"/v1/submit", ctype, body); resp.StatusCode != 200 {
 			t.Fatalf("%d %s", resp.StatusCode, b)
 		}

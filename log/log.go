@@ -36,17 +36,27 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"cratelog/client"
+	"cratelog/config"
 	"cratelog/crate"
 	"cratelog/proofcheck"
 )
 
 // Limits bound what one submission, and all together, may take.
 type Limits struct {
-	Crate       crate.Limits  // of one .crate; 0: DefaultCrateLimits
-	Cores       int           // .crates checked at a time; 0: one per core
-	Uploads     int           // submissions uploading or being checked; 0: 16 per core
-	Waiting     int           // accepted entries without an index yet; 0: 4096
-	PublishWait time.Duration // how long a submission waits for its bundle; 0: 20 s
+	Crate   crate.Limits `toml:"-"`       // of one .crate; 0: DefaultCrateLimits
+	Cores   int          `toml:"cores"`   // .crates checked at a time; 0: one per core
+	Uploads int          `toml:"uploads"` // submissions uploading or being checked; 0: 16 per core
+	Waiting int          `toml:"waiting"` // accepted entries without an index yet; 0: 4096
+}
+
+// Timing says how long things take and wait. It is part of logd's settings file.
+type Timing struct {
+	CheckpointInterval config.Duration `toml:"checkpoint_interval"` // 0: 1 s; at least 100 ms
+	RepublishInterval  config.Duration `toml:"republish_interval"`  // a fresh checkpoint of an unchanged tree; 0: 10 min
+	WitnessTimeout     config.Duration `toml:"witness_timeout"`     // for all witnesses of one checkpoint; 0: 5 s
+	PublishWait        config.Duration `toml:"publish_wait"`        // how long a submission waits for its bundle; 0: 20 s
+	BatchSize          uint            `toml:"batch_size"`          // entries written together; 0: 256
+	BatchAge           config.Duration `toml:"batch_age"`           // how long a batch waits for more; 0: 100 ms
 }
 
 // DefaultCrateLimits are those of package crate, but for the size of the
@@ -81,13 +91,8 @@ type Config struct {
 	Development bool
 
 	Limits Limits
-
-	CheckpointInterval time.Duration // 0: 1 s; at least 100 ms
-	RepublishInterval  time.Duration // a fresh checkpoint of an unchanged tree; 0: 10 min
-	WitnessTimeout     time.Duration // for all witnesses of one checkpoint; 0: 5 s
-	BatchSize          uint          // entries written together; 0: 256
-	BatchAge           time.Duration // how long a batch waits for more; 0: 100 ms
-	Logger             *slog.Logger  // nil: no messages
+	Timing
+	Logger *slog.Logger // nil: no messages
 
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
@@ -201,16 +206,16 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 // complete fills in the defaults and checks the configuration.
 func (c *Config) complete() error {
 	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
-	setDefault(&c.CheckpointInterval, time.Second)
-	setDefault(&c.RepublishInterval, max(10*time.Minute, c.CheckpointInterval))
-	setDefault(&c.WitnessTimeout, 5*time.Second)
+	setDefault(&c.CheckpointInterval.Duration, time.Second)
+	setDefault(&c.RepublishInterval.Duration, max(10*time.Minute, c.CheckpointInterval.Duration))
+	setDefault(&c.WitnessTimeout.Duration, 5*time.Second)
 	setDefault(&c.BatchSize, 256)
-	setDefault(&c.BatchAge, 100*time.Millisecond)
+	setDefault(&c.BatchAge.Duration, 100*time.Millisecond)
 	setDefault(&c.Limits.Crate, DefaultCrateLimits())
 	setDefault(&c.Limits.Cores, runtime.NumCPU())
 	setDefault(&c.Limits.Uploads, 16*c.Limits.Cores)
 	setDefault(&c.Limits.Waiting, 4096)
-	setDefault(&c.Limits.PublishWait, 20*time.Second)
+	setDefault(&c.PublishWait.Duration, 20*time.Second)
 	switch {
 	case c.Signer == nil || c.VKey == "":
 		return errors.New("no signing key is configured")
@@ -218,13 +223,13 @@ func (c *Config) complete() error {
 		return fmt.Errorf("the signing key is named %q, the origin is %q: they must be the same", c.Signer.Name(), c.Origin)
 	case c.TreeDir == "" || c.StateDir == "":
 		return errors.New("the directories of the tree and of the state must both be configured")
-	case c.CheckpointInterval < 100*time.Millisecond:
+	case c.CheckpointInterval.Duration < 100*time.Millisecond:
 		return fmt.Errorf("the checkpoint interval is %v: the least is 100ms", c.CheckpointInterval)
-	case c.RepublishInterval < c.CheckpointInterval:
+	case c.RepublishInterval.Duration < c.CheckpointInterval.Duration:
 		return fmt.Errorf("the republish interval (%v) is shorter than the checkpoint interval (%v)",
 			c.RepublishInterval, c.CheckpointInterval)
 	case min(c.Limits.Cores, c.Limits.Uploads, c.Limits.Waiting) < 0,
-		min(c.Limits.PublishWait, c.WitnessTimeout, c.BatchAge) < 0:
+		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration) < 0:
 		return errors.New("a limit or an interval is negative")
 	}
 	return c.checkPrograms()
@@ -304,7 +309,7 @@ func (l *Log) openTree(ctx context.Context) error {
 	if len(unasked) > 0 {
 		l.log.Warn("these witnesses are not part of the trust file's quorum and are not asked", "witnesses", unasked)
 	}
-	hc, transport := newWitnessClient(l.witnesses, l.cfg.WitnessTimeout, func(name, result string) {
+	hc, transport := newWitnessClient(l.witnesses, l.cfg.WitnessTimeout.Duration, func(name, result string) {
 		l.metrics.witness.WithLabelValues(name, result).Inc()
 	})
 	l.transport = transport
@@ -314,10 +319,10 @@ func (l *Log) openTree(ctx context.Context) error {
 	}
 	opts := tessera.NewAppendOptions().
 		WithCheckpointSigner(l.guard).
-		WithCheckpointInterval(l.cfg.CheckpointInterval).
-		WithCheckpointRepublishInterval(l.cfg.RepublishInterval).
-		WithBatching(l.cfg.BatchSize, l.cfg.BatchAge).
-		WithWitnesses(group, &tessera.WitnessOptions{Timeout: l.cfg.WitnessTimeout, FailOpen: false})
+		WithCheckpointInterval(l.cfg.CheckpointInterval.Duration).
+		WithCheckpointRepublishInterval(l.cfg.RepublishInterval.Duration).
+		WithBatching(l.cfg.BatchSize, l.cfg.BatchAge.Duration).
+		WithWitnesses(group, &tessera.WitnessOptions{Timeout: l.cfg.WitnessTimeout.Duration, FailOpen: false})
 	a, shutdown, reader, err := tessera.NewAppender(l.ctx, driver, opts)
 	if state, stateErr := readTreeState(l.cfg.TreeDir); err != nil && stateErr == nil && state.Found && state.Size == 0 {
 		// A new log publishes its empty tree while it opens, which fails when
@@ -387,7 +392,7 @@ func (l *Log) integrated(ctx context.Context) (uint64, error) {
 }
 
 func (l *Log) start() {
-	poll := min(max(l.cfg.CheckpointInterval/10, 10*time.Millisecond), 100*time.Millisecond)
+	poll := min(max(l.cfg.CheckpointInterval.Duration/10, 10*time.Millisecond), 100*time.Millisecond)
 	poll = cmp.Or(l.cfg.testingOnlyPoll, poll)
 	l.watcher.Go(func() { l.followCheckpoint(l.ctx, poll) })
 	head, _ := l.guard.mark()

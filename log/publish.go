@@ -111,7 +111,7 @@ func (a *ailment) observe(l *Log, now time.Time) {
 		*a = ailment{}
 	case a.since.IsZero():
 		a.since = now
-	case !a.told && now.Sub(a.since) > 3*l.cfg.CheckpointInterval+l.cfg.WitnessTimeout:
+	case !a.told && now.Sub(a.since) > 3*l.cfg.CheckpointInterval.Duration+l.cfg.WitnessTimeout.Duration:
 		a.told = true
 		l.log.Error("the log is not well", "problems", problems)
 	}

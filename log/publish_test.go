@@ -31,7 +31,7 @@ func TestOperatorIsToldOnceThatNothingIsPublished(t *testing.T) {
 	w := newWorld(t)
 	said := &lines{}
 	w.cfg.Logger = slog.New(slog.NewTextHandler(said, nil))
-	w.cfg.WitnessTimeout = 200 * time.Millisecond
+	w.cfg.WitnessTimeout.Duration = 200 * time.Millisecond
 	for _, c := range w.witnesses {
 		c.setDown(true)
 	}

@@ -29,7 +29,7 @@ func (s *submission) key() versionKey {
 // sequence puts a checked entry into the tree, once, and returns its index.
 // Equal entries that come at the same time share one reservation.
 func (l *Log) sequence(ctx context.Context, s *submission) (uint64, error) {
-	wait, cancel := context.WithTimeout(ctx, l.limits.PublishWait)
+	wait, cancel := context.WithTimeout(ctx, l.cfg.PublishWait.Duration)
 	defer cancel()
 	for {
 		r, mine, err := l.reserve(ctx, s)

@@ -274,7 +274,7 @@ func (l *Log) acceptingLocked() error {
 
 // awaitBundle waits until entry idx is published, and returns its bundle.
 func (l *Log) awaitBundle(ctx context.Context, idx uint64) ([]byte, error) {
-	wait, cancel := context.WithTimeout(ctx, l.limits.PublishWait)
+	wait, cancel := context.WithTimeout(ctx, l.cfg.PublishWait.Duration)
 	defer cancel()
 	head, err := l.published.wait(wait, idx)
 	if err != nil && ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {

@@ -239,7 +239,7 @@ func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func TestWithoutAQuorumNothingIsPublishedAndNothingIsLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.cfg.WitnessTimeout = time.Second
+	w.cfg.WitnessTimeout.Duration = time.Second
 	l := w.open()
 	first, c0 := w.good("alpha", "1.0.0")
 	w.submit(l, first, c0)
@@ -250,7 +250,7 @@ func TestWithoutAQuorumNothingIsPublishedAndNothingIsLost(t *testing.T) {
 	w.submit(l, second, c1) // two of three are enough
 
 	w.witnesses[1].setDown(true)
-	l.limits.PublishWait = 300 * time.Millisecond
+	l.cfg.PublishWait.Duration = 300 * time.Millisecond
 	third, c2 := w.good("gamma", "1.0.0")
 	for range 2 { // the second time it is in the tree already
 		_, err := l.Submit(t.Context(), third, bytes.NewReader(c2))
@@ -267,7 +267,7 @@ func TestWithoutAQuorumNothingIsPublishedAndNothingIsLost(t *testing.T) {
 	eventually(t, "the trouble shows", func() bool { return !l.health().OK })
 
 	w.witnesses[0].setDown(false)
-	l.limits.PublishWait = time.Minute
+	l.cfg.PublishWait.Duration = time.Minute
 	w.submit(l, third, c2)
 	wantSize(t, l, 3)
 	eventually(t, "the trouble is over", func() bool { return l.health().OK })
@@ -444,7 +444,7 @@ func TestCloseKeepsItsDeadlineWithoutAQuorum(t *testing.T) {
 	for _, c := range w.witnesses[:2] {
 		c.setDown(true)
 	}
-	l.limits.PublishWait = 300 * time.Millisecond
+	l.cfg.PublishWait.Duration = 300 * time.Millisecond
 	e, c := w.good("alpha", "1.0.0")
 	_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
 	wantRefusal(t, err, NotPublished, "")

@@ -63,7 +63,7 @@ func filled(t *testing.T, n int) (*world, *Log, *httptest.Server) {
 	t.Helper()
 	w := newWorld(t)
 	w.cfg.Limits.Uploads = n
-	w.cfg.BatchAge = 50 * time.Millisecond
+	w.cfg.BatchAge.Duration = 50 * time.Millisecond
 	l := w.open()
 	var g sync.WaitGroup
 	for i := range n {

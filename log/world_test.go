@@ -22,6 +22,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"cratelog/config"
 	"cratelog/entry"
 	"cratelog/internal/forge"
 	"cratelog/internal/testlog"
@@ -58,8 +59,9 @@ func newWorld(t *testing.T) *world {
 		Origin: testOrigin, Signer: key, VKey: key.VKey,
 		TreeDir: filepath.Join(dir, "tree"), StateDir: filepath.Join(dir, "state"),
 		Policy: []byte(policy), Proofs: w.proofs, Development: true,
-		CheckpointInterval: 100 * time.Millisecond, BatchAge: 5 * time.Millisecond,
-		Limits: Limits{PublishWait: time.Minute}, // a machine may be busy
+		Timing: Timing{CheckpointInterval: config.Duration{Duration: 100 * time.Millisecond},
+			BatchAge:    config.Duration{Duration: 5 * time.Millisecond},
+			PublishWait: config.Duration{Duration: time.Minute}}, // a machine may be busy
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	return w

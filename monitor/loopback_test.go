@@ -20,7 +20,7 @@ import (
 // The real log server, three real witnesses, real proofs.
 func TestARealLogIsFollowedAndConvictedWhenItsKeySignsAnotherTree(t *testing.T) {
 	ctx, origin := t.Context(), "log.example/real"
-	real := testlog.Must(loopback.Start(ctx, loopback.Config{Origin: origin, Dir: t.TempDir(), Interval: 100 * time.Millisecond}))
+	real := testlog.Must(loopback.Start(ctx, loopback.Config{Origin: origin, Dir: t.TempDir()}))
 	defer real.Close()
 	f := testlog.Must(forge.Default())
 	submit := func(n int) {

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/sync/errgroup"
 
+	"cratelog/config"
 	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
 	"cratelog/log"
@@ -87,8 +88,10 @@ func prepare(n int) ([]submission, error) {
 
 // admit submits all but the last 20 at once, and those one by one.
 func admit(ctx context.Context, dir string, subs []submission, at int) (perSecond float64, err error) {
-	w, err := loopback.Start(ctx, loopback.Config{Origin: "bench.example/log", Dir: dir, Interval: interval,
-		BatchSize: 1024, Limits: log.Limits{Uploads: at, Waiting: at, PublishWait: time.Minute}})
+	w, err := loopback.Start(ctx, loopback.Config{Origin: "bench.example/log", Dir: dir,
+		Timing: log.Timing{CheckpointInterval: config.Duration{Duration: interval}, BatchSize: 1024,
+			PublishWait: config.Duration{Duration: time.Minute}},
+		Limits: log.Limits{Uploads: at, Waiting: at}})
 	if err != nil {
 		return 0, err
 	}

@@ -516,7 +516,7 @@ func TestTheShippedExampleLoads(t *testing.T) {
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("quorum none\n"), 0o644))
 	s, cfg, err := load(filepath.Join(dir, "logd.toml"))
 	fatalIf(t, err)
-	if s.Development || cfg.Development || cfg.TreeDir != filepath.Join(dir, "tree") || cfg.CheckpointInterval != time.Second {
+	if s.Development || cfg.Development || cfg.TreeDir != filepath.Join(dir, "tree") || cfg.CheckpointInterval.Duration != time.Second {
 		t.Errorf("%+v", s)
 	}
 	// What the example says of its optional settings is what leaving them out means.

@@ -13,29 +13,22 @@ import (
 
 // settings is the file that config/logd.example.toml explains.
 type settings struct {
-	Origin             string          `toml:"origin"`
-	Listen             string          `toml:"listen"`
-	Key                string          `toml:"key"`
-	Tree               string          `toml:"tree"`
-	State              string          `toml:"state"`
-	Trust              string          `toml:"trust"`
-	Programs           []string        `toml:"programs"`
-	ProvingKeys        string          `toml:"proving_keys"`
-	Development        bool            `toml:"development"`
-	CheckpointInterval config.Duration `toml:"checkpoint_interval"`
-	RepublishInterval  config.Duration `toml:"republish_interval"`
-	WitnessTimeout     config.Duration `toml:"witness_timeout"`
-	PublishWait        config.Duration `toml:"publish_wait"`
-	ShutdownTimeout    config.Duration `toml:"shutdown_timeout"`
-	BatchSize          uint            `toml:"batch_size"`
-	BatchAge           config.Duration `toml:"batch_age"`
-	CrateBytes         int64           `toml:"crate_bytes"`
-	InflatedBytes      int64           `toml:"inflated_bytes"`
-	CrateFiles         int             `toml:"crate_files"`
-	Cores              int             `toml:"cores"`
-	Uploads            int             `toml:"uploads"`
-	Waiting            int             `toml:"waiting"`
-	Debug              bool            `toml:"debug"`
+	Origin      string   `toml:"origin"`
+	Listen      string   `toml:"listen"`
+	Key         string   `toml:"key"`
+	Tree        string   `toml:"tree"`
+	State       string   `toml:"state"`
+	Trust       string   `toml:"trust"`
+	Programs    []string `toml:"programs"`
+	ProvingKeys string   `toml:"proving_keys"`
+	Development bool     `toml:"development"`
+	log.Timing
+	log.Limits
+	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
+	CrateBytes      int64           `toml:"crate_bytes"`
+	InflatedBytes   int64           `toml:"inflated_bytes"`
+	CrateFiles      int             `toml:"crate_files"`
+	Debug           bool            `toml:"debug"`
 }
 
 const maxTrust = 1 << 20 // of the trust file, in bytes
@@ -59,6 +52,7 @@ func load(path string) (settings, log.Config, error) {
 	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
 		return s, log.Config{}, fmt.Errorf("%s: crate_bytes, inflated_bytes and crate_files must be at least 1", path)
 	}
+	s.Crate = crate.Limits{Compressed: s.CrateBytes, Inflated: s.InflatedBytes, Files: s.CrateFiles}
 	for i, name := range s.Programs {
 		s.Programs[i] = config.Beside(path, name)
 	}
@@ -77,16 +71,7 @@ func load(path string) (settings, log.Config, error) {
 	return s, log.Config{
 		Origin: s.Origin, Signer: signer, VKey: vkey,
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
-		Policy: trust, Development: s.Development,
-		Limits: log.Limits{
-			Crate: crate.Limits{Compressed: s.CrateBytes, Inflated: s.InflatedBytes, Files: s.CrateFiles},
-			Cores: s.Cores, Uploads: s.Uploads, Waiting: s.Waiting, PublishWait: s.PublishWait.Duration,
-		},
-		CheckpointInterval: s.CheckpointInterval.Duration,
-		RepublishInterval:  s.RepublishInterval.Duration,
-		WitnessTimeout:     s.WitnessTimeout.Duration,
-		BatchSize:          s.BatchSize,
-		BatchAge:           s.BatchAge.Duration,
+		Policy: trust, Development: s.Development, Timing: s.Timing, Limits: s.Limits,
 	}, nil
 }
 

@@ -33,9 +33,8 @@ type Config struct {
 	Origin    string               // of the log
 	Dir       string               // for all files; must exist
 	Witnesses int                  // zero: 3, of which 2 make the quorum
-	Interval  time.Duration        // between checkpoints; zero: 200 ms
 	Limits    log.Limits           // zero: the log's defaults
-	BatchSize uint                 // zero: the log's default
+	Timing    log.Timing           // zero: the log's defaults, but a checkpoint every 200 ms
 	Extra     []proofcheck.Program // programs beside those that ship
 	Programs  []proofcheck.Program // if any, the only ones, and the log is no development log
 	Logger    *slog.Logger         // of the log; nil: nothing is said
@@ -156,11 +155,13 @@ func (w *World) startWitness(ctx context.Context, cfg Config, name string) (stri
 }
 
 func (w *World) startLog(ctx context.Context, cfg Config) (err error) {
+	interval := &cfg.Timing.CheckpointInterval.Duration
+	*interval = cmp.Or(*interval, 200*time.Millisecond)
 	w.Log, err = log.Open(ctx, log.Config{
 		Origin: cfg.Origin, Signer: w.Signer, VKey: w.VKey,
 		TreeDir: filepath.Join(cfg.Dir, "log-tree"), StateDir: filepath.Join(cfg.Dir, "log-state"),
 		Policy: w.Text, Proofs: w.Proofs, Development: len(cfg.Programs) == 0,
-		CheckpointInterval: cmp.Or(cfg.Interval, 200*time.Millisecond), Limits: cfg.Limits, BatchSize: cfg.BatchSize, Logger: cfg.Logger,
+		Timing: cfg.Timing, Limits: cfg.Limits, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return err
