@@ -217,6 +217,51 @@ func TestTroubleWithTilesIsNoAccusation(t *testing.T) {
 	verified(t, p.all(wants...))
 }
 
+// What lies between the remembered checkpoint and the largest is compared, or said not to
+// be, also where the largest cannot be compared: offline, or if the log has no tiles of it.
+func TestNothingHidesBehindALargerCheckpoint(t *testing.T) {
+	for _, size := range []int64{6, 7} {
+		for _, offline := range []bool{true, false} {
+			l, p, wants := hello(t, dev)
+			verified(t, p.all(wants[0]))
+			fork := l.bundle(l.Tree.Fork(5).Grow(size, "other"), 3, size)
+			l.pad(20, "later")
+			dir := filepath.Join(p.dir, "cache", "bundles", originName(l.KeyName))
+			fatalIf(t, os.WriteFile(filepath.Join(dir, "hello-proof-0.1.1.tlog-proof"), fork, 0o600))
+			fatalIf(t, os.WriteFile(filepath.Join(dir, "hello-inner-0.1.0.tlog-proof"), l.bundle(l.Tree, 5, 20), 0o600))
+			l.says("/tile/", http.StatusNotFound, nil)
+			switch vs := p.checker(offline).All(t.Context(), wants[1:], nil); {
+			case size == 6:
+				refused(t, vs[0], Violation, "fork", "both of 6 entries")
+				refused(t, vs[1], Violation, "fork")
+			case offline:
+				verified(t, vs)
+				if len(vs[0].Notes) != 1 || len(vs[1].Notes) != 1 {
+					t.Errorf("%d entries: notes %q, %q", size, vs[0].Notes, vs[1].Notes)
+				}
+			default:
+				refused(t, vs[0], Unchecked, "consistency", "with 7 entries continues the one with 6")
+				refused(t, vs[1], Unchecked, "consistency", "with 20 entries continues the one with 6")
+			}
+		}
+	}
+}
+
+// Two processes each take what they are shown for the first, and remember it at the same
+// time. Neither is noted as compared, so that whoever looks next finds the fork.
+func TestTwoFirstCheckpointsAreCompared(t *testing.T) {
+	l, p, wants := hello(t, dev)
+	honest := l.Tree.Fork(6).Grow(10, "later")
+	l.become(l.Tree.Fork(6).Grow(7, "other"))
+	verified(t, p.all(wants[0])) // the first process
+	l.become(honest)
+	path := filepath.Join(p.dir, "state", originName(l.KeyName), fmt.Sprintf("%020d", 10))
+	fatalIf(t, os.WriteFile(path, l.Sign(honest, 10, l.Witnesses...), 0o600)) // the second
+	for _, v := range p.all(wants[:2]...) {
+		refused(t, v, Violation, "fork", "the one of 10 entries does not begin with the one of 7")
+	}
+}
+
 func TestOfflineSaysWhatWasNotCompared(t *testing.T) {
 	l, p, wants := hello(t, dev)
 	verified(t, p.all(wants[0]))
