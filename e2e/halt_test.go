@@ -100,7 +100,7 @@ func TestAPlainBuildStopsBeforeItCompilesWhatIsNotProven(t *testing.T) {
 		d := start(t, "stranger = \"1\"\n", "require = \"all\"\n")
 		d.registry.AddCrate(registrytest.MakeCrate("stranger", "1.0.0", nil))
 		d.proxy()
-		d.halts(t, "stranger", "nobody has proved this version")
+		d.halts(t, "stranger", "no one has proved this version")
 	})
 	t.Run("a log that shows another history", func(t *testing.T) {
 		d := start(t, wanted, "")

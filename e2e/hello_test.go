@@ -97,7 +97,7 @@ func offline(t *testing.T, s *site, files []string) {
 	})
 	t.Run("without --development", func(t *testing.T) {
 		zkp(t, "verify", files[0], "--bundle", bundleOf(files[0]), "--trust", s.policy).
-			want(t, 1, "program not accepted", "UNSAFE development keys: anybody can forge their proofs")
+			want(t, 1, "program not accepted", "UNSAFE development keys: anyone can forge their proofs")
 	})
 	t.Run("a reader who wants every file proven", func(t *testing.T) {
 		o := s.verify(t, files[0], "--deny-unproven")

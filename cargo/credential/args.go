@@ -227,10 +227,5 @@ func Main(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// Without a place for settings there are none; the workspace may have its own.
-	userDir, err := policy.UserDir()
-	if err != nil {
-		userDir = ""
-	}
-	return Serve(ctx, in, out, SetUp(cwd, home, userDir, os.Getenv, "cargo-zkp"))
+	return Serve(ctx, in, out, SetUp(cwd, home, policy.UserDir(), os.Getenv, "cargo-zkp"))
 }

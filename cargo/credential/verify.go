@@ -52,7 +52,7 @@ func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, name, version s
 	}
 	result, _, err := r.checker.Bundle(ctx, g)
 	if errors.Is(err, client.ErrProgram) && !r.policy.Development {
-		err = fmt.Errorf("%w\nproofs of UNSAFE development keys, which anybody can forge, are accepted "+
+		err = fmt.Errorf("%w\nproofs of UNSAFE development keys, which anyone can forge, are accepted "+
 			"with --development only", err)
 	}
 	return result, err

@@ -48,7 +48,7 @@ func (r *Report) warn(key, format string, args ...any) {
 func (r *Report) settings(now time.Time) {
 	p := r.Policy
 	if p.Development {
-		r.warn("development", "proofs with UNSAFE development keys are accepted, which anybody can "+
+		r.warn("development", "proofs with UNSAFE development keys are accepted, which anyone can "+
 			"forge; set it to false for anything but trying things out")
 	}
 	if len(p.Programs) == 0 {

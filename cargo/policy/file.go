@@ -90,7 +90,7 @@ func (f *file) check(wrong func(key, format string, args ...any)) {
 			fileVersion)
 	}
 	if f.Trust != nil && len(f.Trust) == 0 {
-		wrong("trust", "is empty, so nobody would be believed; name a file, or remove the key to use "+
+		wrong("trust", "is empty, so no log would be believed; name a file, or remove the key to use "+
 			"those in your own configuration")
 	}
 	checkFiles("trust", f.Trust, wrong)
@@ -165,7 +165,7 @@ func checkException(at string, e exceptionFile, wrong func(key, format string, a
 		bad("version", "%v; give one exact version, or remove the key for every version", err)
 	}
 	if strings.TrimSpace(e.Reason) == "" || len(e.Reason) > maxReason {
-		bad("reason", "must say why, in at most %d bytes: somebody will read it when the exception ends", maxReason)
+		bad("reason", "must say why, in at most %d bytes: a person will read it when the exception ends", maxReason)
 	}
 	expires, err := ParseDate(e.Expires)
 	if err != nil {

@@ -14,7 +14,7 @@ type Place struct {
 	Flag     string // what --policy says; "" without
 	Metadata string // [workspace.metadata.zkp] policy, relative to Root; "" without
 	Root     string // directory of the workspace's Cargo.toml and Cargo.lock; "" without one
-	UserDir  string // UserDir's result; "" for none
+	UserDir  string // UserDir's result
 
 	// What a command line says on top of the file that is found. Trust and Programs
 	// stand instead of the file's own, if there are any; paths are relative to the
@@ -24,13 +24,13 @@ type Place struct {
 }
 
 // UserDir is the user's directory for settings of cratelog: cratelog below
-// os.UserConfigDir.
-func UserDir() (string, error) {
+// os.UserConfigDir; "" where there is no such.
+func UserDir() string {
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", fmt.Errorf("there is no directory for your settings: %w", err)
+		return ""
 	}
-	return filepath.Join(dir, "cratelog"), nil
+	return filepath.Join(dir, "cratelog")
 }
 
 // Find returns the path of the policy that counts, or "" if there is none: the one

@@ -167,11 +167,11 @@ func TestMistakesAreNamedWithFileAndKey(t *testing.T) {
 		{"version = 1\nmax-age = \"-1h\"", `is not an age`},
 		{"version = 1\nmax-age = \"030d\"", `is not an age`},
 		{"version = 1\nmax-age = 30", `zkp.toml line 2: key "max-age": `},
-		{"version = 1\ntrust = []", `key "trust": is empty, so nobody would be believed`},
+		{"version = 1\ntrust = []", `key "trust": is empty, so no log would be believed`},
 		{"version = 1\ntrust = [\"\"]", `key "trust": must be at most 4096 names of files, none of them empty`},
 		{"version = 1\ntrust = [\"gone.policy\"]", `the trust file cannot be read: `},
 		{"version = 1\ntrust = [\"broken.policy\"]", `broken.policy: policy, line 1: the log's key: `},
-		{"version = 1\ntrust = [\"nolog.policy\"]", `nolog.policy lists no log, so it believes nobody`},
+		{"version = 1\ntrust = [\"nolog.policy\"]", `nolog.policy lists no log, so it makes no log believed`},
 		{"version = 1\ntrust = [\"a.policy\", \"again.policy\"]", `both list the log "a.example/log", so that it would not be clear whose quorum counts`},
 		{"version = 1\nprograms = [\"gone.json\"]", `the program file cannot be read: `},
 		{"version = 1\nprograms = [\"a.policy\"]", `a.policy: program file: `},
@@ -361,7 +361,7 @@ expires = "2027-08-31"
 	fatalIf(t, r.Err)
 	all := strings.Join(r.Warnings, "\n")
 	for _, want := range []string{
-		`development: proofs with UNSAFE development keys are accepted, which anybody can forge`,
+		`development: proofs with UNSAFE development keys are accepted, which anyone can forge`,
 		`allow-unproven: any crate may have an unproven Cargo.toml`,
 		`none.policy says "quorum none": its logs can show each reader another tree; name witnesses and a quorum`,
 		`none.policy names no address of the log "none.example/log"`,

@@ -18,7 +18,7 @@ import (
 // forked is what is said of a log that cheated. It is client.ErrFork.
 func forked(origin, what, path string) error {
 	return refuse(client.ErrFork, "Do not use this log. Give the evidence to the monitors and the "+
-		"witnesses: it convinces anybody who knows the log's key. Nothing of this log is believed while "+
+		"witnesses: it convinces anyone who knows the log's key. Nothing of this log is believed while "+
 		"the file is there",
 		"the log %s signed two trees that cannot both be true: %s; the evidence is %s", origin, what, path)
 }
@@ -140,7 +140,7 @@ func convicts(e *evidence.Evidence, trust *client.Policy, pv entry.Verifier) err
 	}
 	c, err := evidence.Verify(e, keys, pv)
 	if err == nil && !c.Convicts() {
-		err = errors.New("it convicts nobody")
+		err = errors.New("it convicts no one")
 	}
 	return err
 }

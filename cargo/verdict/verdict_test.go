@@ -160,7 +160,7 @@ func TestWhatIsNotVerifiedIsNamed(t *testing.T) {
 		slug   string
 		words  []string
 	}{
-		{p.want("nobody", "1.0.0", raw), Violation, "not-logged", []string{"the log log.example/a has no entry for nobody 1.0.0: nobody has proved this version there", "or make an exception in zkp.toml"}},
+		{p.want("nobody", "1.0.0", raw), Violation, "not-logged", []string{"the log log.example/a has no entry for nobody 1.0.0: no one has proved this version there", "or make an exception in zkp.toml"}},
 		{Want{Name: "x", Version: "1.0.0", Demand: required("x", "1.0.0")}, Unchecked, "not-downloaded", []string{"the .crate of x 1.0.0 is not on this machine. Run cargo fetch first."}},
 		{Want{Name: "x", Version: "1.0.0", Path: filepath.Join(p.dir, "gone"), Demand: required("x", "1.0.0")}, Unchecked, "not-downloaded", nil},
 		{Want{Name: "x", Version: "1.0.0", Path: p.dir, Demand: required("x", "1.0.0")}, Unchecked, "unreadable", []string{p.dir + " cannot be read: "}},

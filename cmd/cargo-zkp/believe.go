@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"io/fs"
-	"time"
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
@@ -31,7 +30,7 @@ func (b *believe) register(fs *flag.FlagSet) {
 	fs.Func("program", "`FILE` of a program to accept beside those that ship, instead of those that the "+
 		"policy names; may be repeated", appendTo(&b.programs))
 	fs.BoolVar(&b.development, "development", false, "accept proofs made with UNSAFE development keys, "+
-		"which anybody can forge")
+		"which anyone can forge")
 	fs.BoolVar(&b.offline, "offline", false, "use only what is on this disk")
 }
 
@@ -44,19 +43,25 @@ func appendTo(list *[]string) func(string) error {
 
 // load loads the policy that counts for a workspace, or for none: ws may be nil.
 func (b *believe) load(ws *cargo.Workspace) (*policy.Policy, error) {
-	place := policy.Place{Flag: b.policy, Trust: b.trust, Programs: b.programs, Development: b.development}
+	place := policy.Place{Flag: b.policy, Trust: b.trust, Programs: b.programs, Development: b.development,
+		UserDir: policy.UserDir()}
 	if ws != nil {
 		place.Root, place.Metadata = ws.Root, ws.Policy
-	}
-	var err error
-	if place.UserDir, err = policy.UserDir(); err != nil {
-		place.UserDir = ""
 	}
 	p, err := place.Load()
 	if err != nil {
 		return nil, policyError(err)
 	}
 	return p, nil
+}
+
+// trusting is load for a verb that must have a log to believe.
+func (b *believe) trusting(ws *cargo.Workspace) (*policy.Policy, error) {
+	p, err := b.load(ws)
+	if err == nil && len(p.Trust) == 0 {
+		err = errNoTrust(p)
+	}
+	return p, err
 }
 
 // policyError sorts what loading a policy returns: a file that is not there or not
@@ -88,7 +93,7 @@ func errNoTrust(p *policy.Policy) error {
 		where += ", or put it into " + p.TrustDir
 	}
 	return outcome.Usagef("no log is trusted: which logs and witnesses to believe is yours to say; "+
-		"get a log's trust file from somebody you trust and %s", where)
+		"get a log's trust file from a source that you trust and %s", where)
 }
 
 // workspace loads the workspace that a manifest path, or else the working directory,
@@ -102,6 +107,3 @@ func workspace(manifestPath string) (*cargo.Workspace, error) {
 	}
 	return cargo.LoadWorkspace(manifestPath)
 }
-
-// now is the time that exceptions and ages are measured at.
-func now() time.Time { return time.Now() }

@@ -294,7 +294,7 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 		return k.report(sh, "human")
 	}
 	for _, u := range k.Unmatched {
-		sh.warn("%s", u)
+		sh.Warn("%s", u)
 	}
 	return nil // cargo reports the rest
 }

@@ -117,9 +117,7 @@ func surroundings(sh *shell, cfg *publish.Config) (err error) {
 	if cfg.Home, err = cargo.Home(); err != nil {
 		return err
 	}
-	if cfg.Policy.UserDir, err = policy.UserDir(); err != nil {
-		cfg.Policy.UserDir = ""
-	}
+	cfg.Policy.UserDir = policy.UserDir()
 	// cargo asks this program about what it uploads: see main.
 	cfg.Guard, err = os.Executable()
 	return err
@@ -138,7 +136,7 @@ func prepareKeys(sh *shell, k *prover.Keyring) (err error) {
 		return outcome.Misuse(err)
 	}
 	if k.Development() {
-		sh.warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")
+		sh.Warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")
 		if k.Cache == "" {
 			k.Cache, err = prover.DefaultCache()
 		}
@@ -148,7 +146,3 @@ func prepareKeys(sh *shell, k *prover.Keyring) (err error) {
 
 // The shell is publish's Reporter.
 var _ publish.Reporter = &shell{}
-
-func (sh *shell) Status(verb, format string, args ...any) { sh.status(verb, format, args...) }
-func (sh *shell) Warn(format string, args ...any)         { sh.warn(format, args...) }
-func (sh *shell) Steps() (prover.Progress, func())        { return sh.steps() }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -22,8 +20,8 @@ func show(ctx context.Context, sh *shell, args []string) error {
 Without a version, the one of the lock file.`)
 	var b believe
 	b.register(fs)
-	manifestPath := fs.String("manifest-path", "", "`PATH` of the Cargo.toml whose lock file and policy "+
-		"count (default: the nearest)")
+	var manifestPath string
+	manifestFlag(fs, &manifestPath)
 	format := fs.String("message-format", "human", "`FORMAT` of the answer: human or json")
 	spec, err := parse(fs, args, "NAME[@VERSION]")
 	if err != nil {
@@ -32,16 +30,13 @@ Without a version, the one of the lock file.`)
 	if *format != "human" && *format != "json" {
 		return outcome.Usagef("--message-format is human or json, not %q", *format)
 	}
-	ws, err := workspace(*manifestPath)
-	if err != nil && *manifestPath != "" {
+	ws, err := workspace(manifestPath)
+	if err != nil && manifestPath != "" {
 		return err
 	}
-	p, err := b.load(ws)
+	p, err := b.trusting(ws)
 	if err != nil {
 		return err
-	}
-	if len(p.Trust) == 0 {
-		return errNoTrust(p)
 	}
 	name, versions, err := wanted(spec, ws)
 	if err != nil {
@@ -57,7 +52,7 @@ Without a version, the one of the lock file.`)
 			return err
 		}
 		for _, n := range s.notes {
-			sh.warn("%s v%s: %s", name, version, n)
+			sh.Warn("%s v%s: %s", name, version, n)
 		}
 		if *format == "json" {
 			err = s.json(sh)
@@ -118,7 +113,7 @@ func look(ctx context.Context, checker *verdict.Checker, p *policy.Policy, name,
 	if from != nil {
 		s.url = from.URL
 	}
-	g := verdict.Given{Bundle: bundle, Rules: p.Rules(name, version, now()), From: from}
+	g := verdict.Given{Bundle: bundle, Rules: p.Rules(name, version, time.Now()), From: from}
 	if s.Result, s.notes, err = checker.Bundle(ctx, g); err != nil {
 		return nil, refusal(err, p.Development)
 	}
@@ -141,24 +136,15 @@ func (s *shown) cached() (*crate.Crate, string, error) {
 	if err != nil {
 		return nil, "", nil
 	}
-	found, err := cargo.FindCached(home, s.Name, s.Version)
-	if err != nil {
+	raw, path := cached(home, s.Name, s.Version, s.SHA256)
+	if path == "" {
 		return nil, "", nil
 	}
-	for _, path := range found {
-		raw, err := cargo.ReadCached(path)
-		if err != nil {
-			continue
-		}
-		if sum := sha256.Sum256(raw); sum == s.SHA256 {
-			c, err := crate.ReadHashed(raw, sum, s.Name, s.Version, crate.DefaultLimits)
-			if err != nil {
-				return nil, "", outcome.Refusef("%s: %w", path, err)
-			}
-			return c, path, nil
-		}
+	c, err := crate.ReadHashed(raw, s.SHA256, s.Name, s.Version, crate.DefaultLimits)
+	if err != nil {
+		return nil, "", outcome.Refusef("%s: %w", path, err)
 	}
-	return nil, "", nil
+	return c, path, nil
 }
 
 func (s *shown) human(sh *shell) {
@@ -182,7 +168,7 @@ func (s *shown) human(sh *shell) {
 	}
 	origin := ""
 	if s.development {
-		origin = " (UNSAFE development key: anybody can forge its proofs)"
+		origin = " (UNSAFE development key: anyone can forge its proofs)"
 	}
 	line("program", "%x%s", s.Program, origin)
 	line("log", "%s, entry %d of %d", s.Checkpoint.Origin, s.Index, s.Checkpoint.Size)
@@ -217,7 +203,5 @@ func (s *shown) json(sh *shell) error {
 	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{},
 		s.Unproven...), s.coverage(),
 		fmt.Sprintf("%x", s.Program), s.development, verdict.LoggedAt(s.Result)}
-	enc := json.NewEncoder(sh.stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	return printJSON(sh, out)
 }

@@ -25,9 +25,7 @@ directory source: cargo compares every file of it with its checksum when it comp
 	var b believe
 	b.register(fs)
 	o := lockOptions{format: "human"}
-	fs.StringVar(&o.manifestPath, "manifest-path", "", "`PATH` of the workspace's or package's "+
-		"Cargo.toml (default: the nearest)")
-	fs.BoolVar(&o.locked, "locked", false, "refuse to go on if Cargo.lock would have to be written")
+	o.registerPlace(fs)
 	dirs, err := parseUpTo(1, fs, args, "DIR")
 	if err != nil {
 		return err
@@ -85,7 +83,7 @@ func (k *lockCheck) vendor(sh *shell, dir string) (err error) {
 	if err := os.Rename(tmp, dir); err != nil {
 		return err
 	}
-	sh.status("Vendored", "%s into %s", crates(len(k.verdicts), "copied", "copied"), shorten(dir))
+	sh.Status("Vendored", "%s into %s", crates(len(k.verdicts), "copied", "copied"), shorten(dir))
 	return k.advise(sh, dir)
 }
 
@@ -165,7 +163,7 @@ func (k *lockCheck) advise(sh *shell, dir string) error {
 	if err != nil {
 		return err
 	}
-	sh.status("Finished", "add this to .cargo/config.toml, so that cargo builds from it:")
+	sh.Status("Finished", "add this to .cargo/config.toml, so that cargo builds from it:")
 	var text strings.Builder
 	said := map[string]bool{}
 	for _, p := range k.Packages() {

@@ -77,23 +77,20 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 	if b.policy == "" && len(b.trust) == 0 {
 		ws, _ = workspace("") // one crate is checked outside of workspaces as well
 	}
-	p, err := b.load(ws)
+	p, err := b.trusting(ws)
 	if err != nil {
 		return err
-	}
-	if len(p.Trust) == 0 {
-		return errNoTrust(p)
 	}
 	c, err := crate.ReadFile(file, crate.DefaultLimits)
 	if err != nil {
 		return readError(err)
 	}
-	sh.status("Verifying", "%s v%s", c.Name, c.Version)
+	sh.Status("Verifying", "%s v%s", c.Name, c.Version)
 	name, version, err := expected(file, pkg, c)
 	if err != nil {
 		return err
 	}
-	rules := p.Rules(name, version, now())
+	rules := p.Rules(name, version, time.Now())
 	if o.maxAge != 0 {
 		rules.MaxAge = o.maxAge
 	}
@@ -115,7 +112,7 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 		return refusal(err, p.Development)
 	}
 	for _, n := range notes {
-		sh.warn("%s", n)
+		sh.Warn("%s", n)
 	}
 	reportOne(sh, r, p.Development)
 	return nil
@@ -126,7 +123,7 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 func expected(file, pkg string, c *crate.Crate) (name, version string, err error) {
 	if pkg != "" {
 		name, version, ok := strings.Cut(pkg, "@")
-		if !ok {
+		if !ok || name == "" || version == "" {
 			return "", "", outcome.Usagef("-p takes NAME@VERSION, not %q", pkg)
 		}
 		return name, version, nil
@@ -144,7 +141,7 @@ func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string
 		log := &client.Log{URL: url, UserAgent: userAgent}
 		b, err := log.Bundle(ctx, c.Name, c.Version)
 		if errors.Is(err, client.ErrNotLogged) {
-			return nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: nobody has proved "+
+			return nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: no one has proved "+
 				"this crate there", url, c.Name, c.Version)
 		}
 		return b, log, err
@@ -167,7 +164,7 @@ func refusal(err error, development bool) error {
 		return outcome.Misuse(err)
 	case errors.Is(err, client.ErrProgram) && !development:
 		return outcome.Refusef("%w\nall programs that ship with this version have UNSAFE development "+
-			"keys: anybody can forge their proofs; "+
+			"keys: anyone can forge their proofs; "+
 			"--development accepts them, for trying things out", err)
 	case errors.As(err, &e) && e.Status == verdict.Violation:
 		return outcome.Refuse(err)
@@ -177,19 +174,19 @@ func refusal(err error, development bool) error {
 
 func reportOne(sh *shell, r *client.Result, development bool) {
 	if r.Trailing > 0 {
-		sh.warn("%d bytes follow the archive in the .crate; cargo ignores them", r.Trailing)
+		sh.Warn("%d bytes follow the archive in the .crate; cargo ignores them", r.Trailing)
 	}
 	for _, f := range r.Unproven {
 		switch f {
 		case "Cargo.toml":
-			sh.warn("Cargo.toml is not proven: its dependencies, features and build script are not " +
+			sh.Warn("Cargo.toml is not proven: its dependencies, features and build script are not " +
 				"known to be the commit's")
 		default:
-			sh.warn("%s is not proven", f)
+			sh.Warn("%s is not proven", f)
 		}
 	}
 	if development {
-		sh.warn("accepted with UNSAFE development keys: this shows nothing to somebody who might forge")
+		sh.Warn("accepted with UNSAFE development keys: anyone can forge such proofs")
 	}
 	if sh.verbose {
 		fmt.Fprintf(sh.stdout, "crate:    %s v%s, SHA-256 %x\n", r.Name, r.Version, r.SHA256)
@@ -200,6 +197,6 @@ func reportOne(sh *shell, r *client.Result, development bool) {
 			fmt.Fprintf(sh.stdout, "witness:  %s, %s\n", c.KeyName, c.Time.UTC().Format(time.RFC3339))
 		}
 	}
-	sh.status("Finished", "%s v%s is the source of commit %x, entry %d of %s, seen by %d witnesses",
+	sh.Status("Finished", "%s v%s is the source of commit %x, entry %d of %s, seen by %d witnesses",
 		r.Name, r.Version, r.Commit, r.Index, r.Checkpoint.Origin, len(r.Checkpoint.Cosignatures))
 }

@@ -28,13 +28,22 @@ type lockOptions struct {
 
 func (o *lockOptions) register(fs *flag.FlagSet) {
 	o.names = []string{"manifest-path", "locked", "rehash", "message-format"}
-	fs.StringVar(&o.manifestPath, "manifest-path", "", "`PATH` of the workspace's or package's "+
-		"Cargo.toml (default: the nearest)")
-	fs.BoolVar(&o.locked, "locked", false, "refuse to go on if Cargo.lock would have to be written")
+	o.registerPlace(fs)
 	fs.BoolVar(&o.rehash, "rehash", false, "compare all unpacked sources again, also those that look "+
 		"unchanged since they were compared last")
 	fs.StringVar(&o.format, "message-format", "human", "`FORMAT` of the answer: human, json (one object "+
 		"a line) or sarif")
+}
+
+// registerPlace registers what says which lock file counts.
+func (o *lockOptions) registerPlace(fs *flag.FlagSet) {
+	manifestFlag(fs, &o.manifestPath)
+	fs.BoolVar(&o.locked, "locked", false, "refuse to go on if Cargo.lock would have to be written")
+}
+
+func manifestFlag(fs *flag.FlagSet, path *string) {
+	fs.StringVar(path, "manifest-path", "", "`PATH` of the workspace's or package's "+
+		"Cargo.toml (default: the nearest)")
 }
 
 // lockCheck is everything that is known of the packages of a lock file.
@@ -74,7 +83,7 @@ func planLock(ctx context.Context, sh *shell, b believe, o lockOptions, pkg stri
 	if err != nil {
 		return nil, err
 	}
-	l, err := verdict.NewLock(ws, p, text, pkg, now())
+	l, err := verdict.NewLock(ws, p, text, pkg, time.Now())
 	return &lockCheck{Lock: l}, err
 }
 
@@ -102,7 +111,7 @@ func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 	if k.Required() > 0 && len(k.Policy.Trust) == 0 {
 		return errNoTrust(k.Policy)
 	}
-	sh.status("Verifying", "%d crates of %s, %d of which must be proven", len(k.Wants),
+	sh.Status("Verifying", "%s %s, %d of which must be proven", crates(len(k.Wants), "of", "of"),
 		shorten(k.Workspace.LockPath), k.Required())
 	home, err := cargo.Home()
 	if err != nil {
@@ -119,7 +128,7 @@ func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 			return err
 		}
 	}
-	bar := sh.bar("crates")
+	bar := &bar{sh: sh}
 	defer bar.clear()
 	return k.check(ctx, sh, b, bar.set)
 }
@@ -134,7 +143,7 @@ func (k *lockCheck) check(ctx context.Context, sh *shell, b believe, progress fu
 	k.verdicts = checker.All(ctx, k.Wants, progress)
 	k.took = time.Since(begin)
 	if err := checker.SaveStamps(); err != nil {
-		sh.warn("what was compared will be compared again next time: %v", err)
+		sh.Warn("what was compared will be compared again next time: %v", err)
 	}
 	return ctx.Err()
 }
@@ -142,12 +151,10 @@ func (k *lockCheck) check(ctx context.Context, sh *shell, b believe, progress fu
 // runCargo runs the cargo that called, or the one on the PATH, and shows what it
 // says only if it fails.
 func runCargo(ctx context.Context, sh *shell, args ...string) error {
-	sh.status("Running", "cargo %s", strings.Join(args, " "))
+	sh.Status("Running", "cargo %s", strings.Join(args, " "))
 	cmd := exec.CommandContext(ctx, cargoBin(), args...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("cargo %s: %w\n%s", args[0], err, strings.TrimSpace(out.String()))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cargo %s: %w\n%s", args[0], err, bytes.TrimSpace(out))
 	}
 	return nil
 }
