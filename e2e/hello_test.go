@@ -88,8 +88,8 @@ func offline(t *testing.T, s *site, files []string) {
 		o := s.verify(t, files[2], "-v")
 		o.want(t, 0)
 		commit := fixture.Commit(t, "0.1.0")
-		for _, w := range []string{"hello-inner v0.1.0", origin + ", entry 2 of 3", `at "/crates/inner"`,
-			hexOf(commit[:]), "witness:  w"} {
+		for _, w := range []string{"hello-inner v0.1.0", origin + ", entry 2 of 3", "/crates/inner",
+			hexOf(commit[:]), "witness:    w"} {
 			if !strings.Contains(o.stdout, w) {
 				t.Errorf("it does not say %q:\n%s", w, o.stdout)
 			}
@@ -159,7 +159,7 @@ func exitCodes(t *testing.T, s *site, files []string) {
 		{"no verb", nil, 2, nil},
 		{"unknown verb", []string{"sing"}, 2, []string{`no verb "sing"`}},
 		{"unknown option", []string{"verify", file, "--polcy", "x"}, 2, []string{"polcy"}},
-		{"no policy", []string{"verify", file}, 2, []string{"no log is trusted"}},
+		{"no policy", []string{"verify", file}, 2, []string{"no trust file says which logs"}},
 		{"bundle and log", []string{"verify", file, "--trust", s.policy, "--log", "http://127.0.0.1:1",
 			"--bundle", bundleOf(file)}, 2, []string{"not both"}},
 		{"two crates", append([]string{"verify", file, file}, s.flags()...), 2, []string{"one argument"}},

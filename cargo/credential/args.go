@@ -85,18 +85,10 @@ func parseArgs(args []string) (*arguments, error) {
 	a := &arguments{}
 	fs := flag.NewFlagSet("cargo-zkp", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	list := func(into *[]string) func(string) error {
-		return func(v string) error {
-			*into = append(*into, v)
-			return nil
-		}
-	}
-	fs.StringVar(&a.place.Flag, "policy", "", "")
-	fs.Func("trust", "", list(&a.place.Trust))
-	fs.Func("program", "", list(&a.place.Programs))
-	fs.BoolVar(&a.place.Development, "development", false, "")
-	fs.Func("log", "", list(&a.logs))
-	fs.Func("bundles", "", list(&a.bundles))
+	a.place.Register(fs)
+	fs.Func("program", "", policy.AppendTo(&a.place.Programs))
+	fs.Func("log", "", policy.AppendTo(&a.logs))
+	fs.Func("bundles", "", policy.AppendTo(&a.bundles))
 	fs.BoolVar(&a.next, "next", false, "")
 	fs.StringVar(&a.exactly, "exactly", "", "") // only cargo zkp publish gives it
 	if err := fs.Parse(args); err != nil {

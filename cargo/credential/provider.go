@@ -197,11 +197,11 @@ func noToken(r *Request) error {
 	}
 	return fmt.Errorf("no token was found for the registry %s\nset %s, or run: cargo login --registry %s --config "+
 		"'%s.credential-provider=\"cargo:token\"'",
-		name, variable(name, "TOKEN"), name, table(name))
+		name, variable(name, "TOKEN"), name, Table(name))
 }
 
-// table is the table of cargo's configuration that is about a registry.
-func table(name string) string {
+// Table is the table of cargo's configuration that is about a registry.
+func Table(name string) string {
 	if name == cargo.DefaultSource {
 		return "registry"
 	}

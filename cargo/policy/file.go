@@ -56,6 +56,9 @@ type allowFile struct {
 	Expires  string   `toml:"expires"`
 }
 
+// complain is called with each mistake and the key that it is about.
+type complain func(key, format string, args ...any)
+
 func defaultFile(path string) *file {
 	return &file{path: path, AllowUnproven: []string{"Cargo.lock"}, MaxAge: "0", Require: "none"}
 }
@@ -80,7 +83,7 @@ func readFile(path string) (*file, error) {
 }
 
 // check reports every mistake in what is written, and takes it over.
-func (f *file) check(wrong func(key, format string, args ...any)) {
+func (f *file) check(wrong complain) {
 	switch f.Version {
 	case fileVersion:
 	case 0:
@@ -119,7 +122,7 @@ func (f *file) check(wrong func(key, format string, args ...any)) {
 	}
 }
 
-func (f *file) checkRequire(wrong func(key, format string, args ...any)) {
+func (f *file) checkRequire(wrong complain) {
 	const want = `must be "none", "all", or a list such as ["serde", "tokio@1.50.0", "my-*"]`
 	switch v := f.Require.(type) {
 	case string:
@@ -153,7 +156,7 @@ func (f *file) checkRequire(wrong func(key, format string, args ...any)) {
 	}
 }
 
-func checkException(at string, e exceptionFile, wrong func(key, format string, args ...any)) (Exception, bool) {
+func checkException(at string, e exceptionFile, wrong complain) (Exception, bool) {
 	ok := true
 	bad := func(key, format string, args ...any) { ok = false; wrong(at+key, format, args...) }
 	if e.Crate == "" {
@@ -174,13 +177,13 @@ func checkException(at string, e exceptionFile, wrong func(key, format string, a
 	return Exception{e.Crate, e.Version, e.Reason, expires}, ok
 }
 
-func checkFiles(key string, names []string, wrong func(key, format string, args ...any)) {
+func checkFiles(key string, names []string, wrong complain) {
 	if len(names) > maxList || slices.Contains(names, "") {
 		wrong(key, "must be at most %d names of files, none of them empty", maxList)
 	}
 }
 
-func checkPaths(key string, paths []string, wrong func(key, format string, args ...any)) {
+func checkPaths(key string, paths []string, wrong complain) {
 	if len(paths) > maxList {
 		wrong(key, "has %d items, at most %d are read", len(paths), maxList)
 		return

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -21,6 +22,33 @@ type Place struct {
 	// working directory.
 	Trust, Programs []string
 	Development     bool
+}
+
+// NoTrust says that a policy believes no log, and what to do about it.
+func (p *Policy) NoTrust() string {
+	where := "name its file with --trust (--zkp-trust before cargo's own options)"
+	if p.TrustDir != "" {
+		where += ", or put it into " + p.TrustDir
+	}
+	return "no trust file says which logs and witnesses to believe; get a log's from a source that you trust and " + where
+}
+
+// Register registers the options that every command line has about whom to believe.
+func (p *Place) Register(fs *flag.FlagSet) {
+	fs.StringVar(&p.Flag, "policy", "", "`FILE` that says what must be proven and whom to believe "+
+		"(default: the nearest zkp.toml)")
+	fs.Func("trust", "`FILE` of logs and witnesses to believe, a C2SP tlog-policy, instead of those "+
+		"that the policy names; may be repeated", AppendTo(&p.Trust))
+	fs.BoolVar(&p.Development, "development", false, "accept proofs made with UNSAFE development keys, "+
+		"which anyone can forge")
+}
+
+// AppendTo is what flag.FlagSet.Func calls for an option that may be repeated.
+func AppendTo(list *[]string) func(string) error {
+	return func(v string) error {
+		*list = append(*list, v)
+		return nil
+	}
 }
 
 // UserDir is the user's directory for settings of cratelog: cratelog below

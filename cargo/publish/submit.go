@@ -34,25 +34,28 @@ func refusedWhy(e *client.SubmitError) error {
 	return e
 }
 
-// CheckAnswer checks that a bundle is about the same subject and claim as an entry.
-// Whether log and witnesses really signed it is for a policy to say.
-func CheckAnswer(e *entry.Entry, bundle []byte) (*client.Proof, error) {
+// CheckAnswer checks that a bundle is about the same subject and claim as an entry, and
+// returns it with its own entry, whose proof may be another. Whether log and witnesses really
+// signed it is for a policy to say.
+func CheckAnswer(want *entry.Entry, bundle []byte) (*client.Proof, *entry.Entry, error) {
 	p, err := client.ParseProof(bundle)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	got, err := entry.Parse(p.Extra)
+	e, err := entry.Parse(p.Extra)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	same, err := sameStatement(got, e)
-	if err != nil {
-		return nil, err
+	if e.Subject != want.Subject {
+		return nil, nil, fmt.Errorf("it is about another .crate, with SHA-256 %x, and not %x\n"+
+			"a version is logged once: publish those bytes, or a new version", e.Subject.SHA256, want.Subject.SHA256)
 	}
-	if !same {
-		return nil, errors.New("it is about another subject or claim")
+	if same, err := sameStatement(e, want); err != nil {
+		return nil, nil, err
+	} else if !same {
+		return nil, nil, errors.New("it makes another claim about the same .crate, from another commit or path")
 	}
-	return p, nil
+	return p, e, nil
 }
 
 // sameStatement says whether two entries have one identity: the same subject and

@@ -84,7 +84,7 @@ func (c *Checker) Fetch(ctx context.Context, name, version string) ([]byte, *cli
 		}
 	}
 	it.decide(it.judge())
-	return nil, nil, it.verdict.explained()
+	return nil, nil, c.explained(it.verdict)
 }
 
 // candidate is a place where a bundle may be.

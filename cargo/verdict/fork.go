@@ -127,14 +127,7 @@ func (c *Checker) writeFalseEntry(it *item) (string, error) {
 
 // convicts checks evidence as a stranger would, with the keys of a trust file.
 func convicts(e *evidence.Evidence, trust *client.Policy, pv entry.Verifier) error {
-	var logs, witnesses []string
-	for _, l := range trust.Logs() {
-		logs = append(logs, l.VKey)
-	}
-	for _, w := range trust.Witnesses() {
-		witnesses = append(witnesses, w.VKey)
-	}
-	keys, err := evidence.NewKeys(logs, witnesses)
+	keys, err := trust.Keys()
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cratelog/cargo"
+	"cratelog/cargo/policy"
 	"cratelog/cargo/proxy"
 	"cratelog/cargo/verdict"
 	"cratelog/internal/outcome"
@@ -91,10 +92,10 @@ func (c *call) options(sh *shell, help *bool) map[string]option {
 	}
 	b := &c.settings.believe
 	return map[string]option{
-		"--zkp-policy":      text(&b.policy),
-		"--zkp-trust":       {true, appendTo(&b.trust)},
-		"--zkp-program":     {true, appendTo(&b.programs)},
-		"--zkp-development": flag(&b.development),
+		"--zkp-policy":      text(&b.Flag),
+		"--zkp-trust":       {true, policy.AppendTo(&b.Trust)},
+		"--zkp-program":     {true, policy.AppendTo(&b.Programs)},
+		"--zkp-development": flag(&b.Development),
 		"--zkp-index":       text(&c.settings.index),
 		"--zkp-rehash":      flag(&c.lock.rehash),
 
@@ -279,9 +280,6 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 		return nil // cargo will say that it may not write the lock file
 	} else if err != nil {
 		return err
-	}
-	if k.Required() > 0 && len(k.Policy.Trust) == 0 {
-		return outcome.Usagef("%s", strings.ReplaceAll(errNoTrust(k.Policy).Error(), "--trust", "--zkp-trust"))
 	}
 	if err := c.look(ctx, k, ws, flags); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/internal/fixture"
 	"cratelog/internal/loopback"
@@ -304,7 +305,7 @@ func TestCallsAreTakenApart(t *testing.T) {
 	if want := []string{"--release", "--manifest-path", "m/Cargo.toml", "--frozen", "--", "--zkp-policy", "--offline"}; !slices.Equal(c.args, want) {
 		t.Errorf("cargo gets %q, not %q", c.args, want)
 	}
-	b := believe{policy: "p", trust: []string{"a", "b"}, development: true}
+	b := believe{Place: policy.Place{Flag: "p", Trust: []string{"a", "b"}, Development: true}}
 	if !reflect.DeepEqual(c.settings.believe, b) || c.lock.manifestPath != "m/Cargo.toml" || !c.offline || !c.locked {
 		t.Errorf("understood as %+v", c)
 	}

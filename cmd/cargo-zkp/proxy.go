@@ -215,13 +215,13 @@ func (s *proxySettings) describe(p *policy.Policy, ws *cargo.Workspace) string {
 	if ws != nil {
 		text += " and the manifests of " + ws.Root
 	}
-	for _, f := range s.believe.trust {
+	for _, f := range s.believe.Trust {
 		text += ", trusting " + absolute(f)
 	}
-	for _, f := range s.believe.programs {
+	for _, f := range s.believe.Programs {
 		text += ", accepting " + absolute(f)
 	}
-	if s.believe.development {
+	if s.believe.Development {
 		text += ", accepting UNSAFE development keys"
 	}
 	if s.believe.offline {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/internal/outcome"
+	"cratelog/proofcheck"
 )
 
 // show tells what the logs that are trusted hold about a crate.
@@ -103,29 +106,35 @@ type shown struct {
 	notes       []string
 }
 
+func newShown(p *policy.Policy, r *client.Result, path string) *shown {
+	development := slices.ContainsFunc(p.Programs, func(prog proofcheck.Program) bool {
+		return prog.ID() == r.Program && prog.Development()
+	})
+	return &shown{Result: r, development: development, path: path}
+}
+
 // look asks the logs in their order for a bundle, and verifies it.
 func look(ctx context.Context, checker *verdict.Checker, p *policy.Policy, name, version string) (*shown, error) {
 	bundle, from, err := checker.Fetch(ctx, name, version)
 	if err != nil {
-		return nil, refusal(err, p.Development)
-	}
-	s := &shown{}
-	if from != nil {
-		s.url = from.URL
+		return nil, refusal(err)
 	}
 	g := verdict.Given{Bundle: bundle, Rules: p.Rules(name, version, time.Now()), From: from}
-	if s.Result, s.notes, err = checker.Bundle(ctx, g); err != nil {
-		return nil, refusal(err, p.Development)
+	r, notes, err := checker.Bundle(ctx, g)
+	if err != nil {
+		return nil, refusal(err)
 	}
-	for _, prog := range p.Programs {
-		s.development = s.development || prog.ID() == s.Program && prog.Development()
+	s := newShown(p, r, "")
+	s.notes = notes
+	if from != nil {
+		s.url = from.URL
 	}
 	if g.Crate, s.path, err = s.cached(); err != nil || g.Crate == nil {
 		return s, err
 	}
 	// With the .crate the answer can say which files are proven.
 	if s.Result, s.notes, err = checker.Bundle(ctx, g); err != nil {
-		return nil, refusal(fmt.Errorf("%s: %w", s.path, err), p.Development)
+		return nil, refusal(fmt.Errorf("%s: %w", s.path, err))
 	}
 	return s, nil
 }
@@ -155,15 +164,11 @@ func (s *shown) human(sh *shell) {
 	line("sha-256", "%x", s.SHA256)
 	line("commit", "%x", s.Commit)
 	line("path", "/%s", s.Path)
-	unproven := "nothing"
-	if len(s.Unproven) > 0 {
-		unproven = strings.Join(s.Unproven, ", ")
-	}
 	if s.path != "" {
 		line("coverage", "%s", coverage(verdict.CoverageOf(s.Result)))
 		line("verified", "%s", s.path)
 	} else {
-		line("unproven", "%s", unproven)
+		line("unproven", "%s", cmp.Or(strings.Join(s.Unproven, ", "), "nothing"))
 		line("verified", "the bundle; the .crate is not in cargo's cache, so its files were not compared")
 	}
 	origin := ""

@@ -57,7 +57,7 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := publish.CheckAnswer(parsed, bundle)
+	p, _, err := publish.CheckAnswer(parsed, bundle)
 	if err != nil {
 		return outcome.Refusef("the log did not answer with this entry's bundle: %w", err)
 	}

@@ -84,6 +84,9 @@ func planLock(ctx context.Context, sh *shell, b believe, o lockOptions, pkg stri
 		return nil, err
 	}
 	l, err := verdict.NewLock(ws, p, text, pkg, time.Now())
+	if err == nil && l.Required() > 0 && len(p.Trust) == 0 {
+		err = outcome.Usagef("%s", p.NoTrust())
+	}
 	return &lockCheck{Lock: l}, err
 }
 
@@ -108,9 +111,6 @@ func readLock(ctx context.Context, sh *shell, ws *cargo.Workspace, locked, offli
 
 // run has cargo download what is missing, and verifies what is on the disk.
 func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
-	if k.Required() > 0 && len(k.Policy.Trust) == 0 {
-		return errNoTrust(k.Policy)
-	}
 	sh.Status("Verifying", "%s %s, %d of which must be proven", crates(len(k.Wants), "of", "of"),
 		shorten(k.Workspace.LockPath), k.Required())
 	home, err := cargo.Home()
