@@ -26,8 +26,7 @@ func (p *place) give(offline bool, bundle []byte, w Want, of *crate.Crate) (*cli
 func TestAGivenBundleIsComparedAndRemembered(t *testing.T) {
 	l, p, wants := hello(t, dev)
 	w := wants[0]
-	c, err := crate.ReadFile(w.Path, limits)
-	fatalIf(t, err)
+	c := unpacked(t, w)
 	honest, forged := l.bundle(l.Tree, 1, 6), l.bundle(l.Tree.Fork(5).Grow(6, "other"), 1, 6)
 	r, notes, err := p.give(true, honest, w, c)
 	if err != nil || len(notes) != 0 || r.Name != w.Name || len(r.Proven) == 0 {
@@ -70,8 +69,7 @@ func TestAGivenBundleIsComparedAndRemembered(t *testing.T) {
 func TestAGivenBundleIsRefusedForItsReason(t *testing.T) {
 	l, p, wants := hello(t, dev)
 	w, bundle := wants[0], l.bundle(l.Tree, 1, 6)
-	another, err := crate.ReadFile(wants[1].Path, limits)
-	fatalIf(t, err)
+	another := unpacked(t, wants[1])
 	stranger := newLog(t, "log.example/stranger")
 	_, _, entries := real(t)
 	stranger.add(entries[0])
@@ -170,8 +168,7 @@ func TestWhatAnotherProcessRemembersMeanwhileIsCompared(t *testing.T) {
 func TestWhatCargoWouldBuildIsCompared(t *testing.T) {
 	_, p, wants := hello(t, dev)
 	w := wants[0]
-	c, err := crate.ReadFile(w.Path, limits)
-	fatalIf(t, err)
+	c := unpacked(t, w)
 	dir := filepath.Join(p.dir, "src", "hello-proof-0.1.0")
 	var paths []string
 	for _, f := range c.Files {
@@ -201,8 +198,7 @@ func TestWhatCargoWouldBuildIsCompared(t *testing.T) {
 	}
 	check(Verified, "")
 	lib := filepath.Join(dir, "src", "lib.rs")
-	old, err := os.ReadFile(lib)
-	fatalIf(t, err)
+	old := read(t, lib)
 	fatalIf(t, os.WriteFile(lib, append(old, '\n'), 0o600))
 	check(Violation, "source-tampered", "src/lib.rs has ")
 	fatalIf(t, os.WriteFile(lib, old, 0o600))

@@ -46,14 +46,14 @@ func TestAGrowingLogIsShownToBeConsistent(t *testing.T) {
 	l.pad(300, "later")
 	for _, size := range []int64{2, 6, 7, 256, 257, 300} { // each verifies under another checkpoint
 		l.show(size)
-		fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
+		p.forget()
 		verified(t, p.all(wants[0]))
 	}
 	l.asked()
 	// Older ones are shown to be in the remembered one, in any order, and but once.
 	for _, size := range []int64{100, 6, 299, 100} {
 		l.show(size)
-		fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
+		p.forget()
 		verified(t, p.all(wants...))
 	}
 	if reqs := l.requests; len(reqs) > 12+2*3 {
@@ -130,8 +130,7 @@ func TestAForkStopsEverythingAndLeavesEvidence(t *testing.T) {
 			for _, v := range append(p.all(wants...), p.offline(wants[0])...) {
 				refused(t, v, Violation, "fork", "it did so before; the evidence is "+got[0])
 			}
-			raw, err := os.ReadFile(wants[0].Path)
-			fatalIf(t, err)
+			raw := read(t, wants[0].Path)
 			if r, err := p.checker(false).Crate(t.Context(), "hello-proof", "0.1.0", wants[0].Checksum, raw); r != nil || err == nil || err.(*Error).Reason != "fork" {
 				t.Errorf("got %+v, %v", r, err)
 			}
@@ -168,7 +167,7 @@ func TestOtherLogsAreStillBelieved(t *testing.T) {
 	inA, inB := p.want("in-a", "1.0.0", rawA), p.want("in-b", "1.0.0", rawB)
 	verified(t, p.all(inA))
 	a.become(other)
-	fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
+	p.forget()
 	vs := p.all(inA, inB)
 	refused(t, vs[0], Violation, "fork")
 	verified(t, vs[1:])
@@ -299,8 +298,7 @@ func TestADamagedStateIsNotPassedOver(t *testing.T) {
 		verified(t, p.all(wants...)) // what is not noted is shown again
 	}
 	remembered := filepath.Join(dir, "00000000000000000006")
-	note, err := os.ReadFile(remembered)
-	fatalIf(t, err)
+	note := read(t, remembered)
 	fatalIf(t, os.WriteFile(remembered, []byte("damaged"), 0o600))
 	for _, v := range p.all(wants...) {
 		refused(t, v, Unchecked, "state", "what the log log.example/a showed before is not known: the remembered checkpoint")
@@ -339,8 +337,7 @@ func TestEveryReasonHasItsWord(t *testing.T) {
 	fatalIf(t, err)
 	n := 0
 	for _, f := range files {
-		b, err := os.ReadFile(f)
-		fatalIf(t, err)
+		b := read(t, f)
 		if !strings.HasSuffix(f, "_test.go") {
 			n += len(regexp.MustCompile(`(?m)^(var |\t)Err[A-Z]\w* (error )?= `).FindAll(b, -1))
 		}

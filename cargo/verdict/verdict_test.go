@@ -72,8 +72,7 @@ func TestHonestCratesAreVerifiedAndRemembered(t *testing.T) {
 func TestCrateReturnsTheFactsOrTheReason(t *testing.T) {
 	l, p, wants := hello(t, dev)
 	c := p.checker(false)
-	raw, err := os.ReadFile(wants[0].Path)
-	fatalIf(t, err)
+	raw := read(t, wants[0].Path)
 	for range 2 {
 		r, err := c.Crate(t.Context(), "hello-proof", "0.1.0", wants[0].Checksum, raw)
 		if err != nil || r.Log.Origin == "" || r.Commit == "" || len(r.Coverage.Proven) == 0 {
@@ -136,8 +135,7 @@ func TestABadProofInABatchIsNamedAndFailsAlone(t *testing.T) {
 	if kept := p.files("cache"); slices.ContainsFunc(kept, func(s string) bool { return strings.Contains(s, "crate-7") }) {
 		t.Errorf("something was kept of a false entry: %q", kept)
 	}
-	raw, err := os.ReadFile(wants[7].Path)
-	fatalIf(t, err)
+	raw := read(t, wants[7].Path)
 	if r, err := p.checker(false).Crate(t.Context(), "crate-7", "1.0.0", wants[7].Checksum, raw); r != nil || err == nil || err.(*Error).Reason != "proof" {
 		t.Errorf("a result escaped: %+v, %v", r, err)
 	}
@@ -145,8 +143,7 @@ func TestABadProofInABatchIsNamedAndFailsAlone(t *testing.T) {
 
 func TestWhatIsNotVerifiedIsNamed(t *testing.T) {
 	l, p, wants := hello(t, dev)
-	raw, err := os.ReadFile(wants[0].Path)
-	fatalIf(t, err)
+	raw := read(t, wants[0].Path)
 	changed := p.want("changed", "1.0.0", raw)
 	fatalIf(t, os.WriteFile(changed.Path, append(raw, 0), 0o600))
 	big := p.want("big", "1.0.0", raw)
@@ -323,7 +320,7 @@ func TestABrokenCacheHeals(t *testing.T) {
 		fatalIf(t, os.MkdirAll(filepath.Join(f, "x"), 0o700))
 	}
 	verified(t, p.all(wants...))
-	fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
+	p.forget()
 	verified(t, p.all(wants...))
 }
 
@@ -358,14 +355,13 @@ func TestAMemoIsForOnePolicyAndOneCrate(t *testing.T) {
 	// The crate changed, and the lock file with it.
 	p.settings(dev, l)
 	w := wants[0]
-	bad, err := os.ReadFile(w.Path)
-	fatalIf(t, err)
+	bad := read(t, w.Path)
 	w = p.want("hello-proof", "0.1.0", append(bad, 0))
 	refused(t, p.offline(w)[0], Violation, "another-crate")
 }
 
 func TestRulesArePartOfTheMemo(t *testing.T) {
-	l, p, wants := hello(t, dev)
+	_, p, wants := hello(t, dev)
 	verified(t, p.all(wants[0]))
 	c := p.checker(true)
 	it := &item{c: c, want: wants[0], sum: wants[0].Checksum, bundle: []byte("b"), current: c.candidate(0)}
@@ -398,7 +394,6 @@ func TestRulesArePartOfTheMemo(t *testing.T) {
 	add("log")
 	c.fingerprint[0]++
 	add("policy")
-	_ = l
 }
 
 func TestTheAgeIsMeasuredEachTime(t *testing.T) {
@@ -486,8 +481,7 @@ func TestManyMayAskAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 24 {
 		w := wants[i%3]
-		raw, err := os.ReadFile(w.Path)
-		fatalIf(t, err)
+		raw := read(t, w.Path)
 		wg.Go(func() {
 			if i%8 == 0 {
 				l.Add(fmt.Appendf(nil, "more %d", i)) // the log grows meanwhile
