@@ -20,12 +20,7 @@ type Report struct {
 // or name no address; UNSAFE settings.
 func Check(path, userDir string, asks []Ask, packages []Package, now time.Time) Report {
 	var r Report
-	if path == "" {
-		r.Policy, r.Err = Default(userDir)
-	} else {
-		r.Policy, r.Err = Load(path, userDir)
-	}
-	if r.Err != nil {
+	if r.Policy, r.Err = Load(path, userDir); r.Err != nil {
 		return r
 	}
 	r.settings(now)

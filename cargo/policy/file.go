@@ -66,6 +66,9 @@ func defaultFile(path string) *file {
 // readFile reads and checks zkp.toml itself, not the files that it names.
 func readFile(path string) (*file, error) {
 	f := defaultFile(path)
+	if path == "" {
+		return f, nil
+	}
 	// What the file says replaces a default; it is not added to it.
 	f.AllowUnproven = nil
 	if err := config.LoadTOML(path, f); err != nil {

@@ -96,17 +96,15 @@ func (p Place) Find() (string, error) {
 	return "", nil
 }
 
-// Load finds the policy that counts and loads it; without any it is Default.
+// Load finds the policy that counts and loads it; without any it is that of Load("").
 func (p Place) Load() (*Policy, error) {
 	path, err := p.Find()
 	if err != nil {
 		return nil, err
 	}
-	f := defaultFile("")
-	if path != "" {
-		if f, err = readFile(path); err != nil {
-			return nil, err
-		}
+	f, err := readFile(path)
+	if err != nil {
+		return nil, err
 	}
 	f.Development = f.Development || p.Development
 	for _, o := range []struct{ from, to *[]string }{{&p.Trust, &f.Trust}, {&p.Programs, &f.Programs}} {

@@ -148,12 +148,12 @@ func TestDefaultsAreStrict(t *testing.T) {
 		t.Error("logs without witnesses are accepted")
 	}
 	_, user := dir(t)
-	d, err := Default(user)
+	d, err := Load("", user)
 	fatalIf(t, err)
 	if d.Path != "" || len(d.Trust) != 1 || d.Development || len(d.Require) != 0 {
 		t.Errorf("default: %+v", d)
 	}
-	if d, err = Default(filepath.Join(user, "nothing")); err != nil || len(d.Trust) != 0 {
+	if d, err = Load("", filepath.Join(user, "nothing")); err != nil || len(d.Trust) != 0 {
 		t.Errorf("without a directory: %+v, %v", d, err)
 	}
 }

@@ -21,17 +21,11 @@ func Submit(ctx context.Context, log *client.Log, entryBytes, raw []byte) ([]byt
 		return b, err
 	case refused.Status == http.StatusTooManyRequests || refused.Status >= 500:
 		return nil, fmt.Errorf("%w\nnothing is lost: run the same command again later", err)
+	case refused.Status == http.StatusConflict:
+		return nil, outcome.Refusef("%w\nthe log holds another .crate of this version, as entry %d, and a version is "+
+			"logged once: publish those bytes, or a new version", refused, refused.Index)
 	}
-	return nil, outcome.Refuse(refusedWhy(refused))
-}
-
-// refusedWhy adds what to do to a log's refusal.
-func refusedWhy(e *client.SubmitError) error {
-	if e.Status == http.StatusConflict {
-		return fmt.Errorf("%w\nthe log holds another .crate of this version, as entry %d, and a version is logged once: "+
-			"publish those bytes, or a new version", e, e.Index)
-	}
-	return e
+	return nil, outcome.Refuse(refused)
 }
 
 // CheckAnswer checks that a bundle is about the same subject and claim as an entry, and

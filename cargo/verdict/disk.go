@@ -64,13 +64,13 @@ func diskVerdict(err error) (Status, error) {
 	var source *cargo.SourceError
 	switch {
 	case errors.Is(err, ErrSourceTampered), errors.As(err, &source):
-		return Violation, fmt.Errorf("%w: %w", ErrSourceTampered, err)
+		return Violation, both(ErrSourceTampered, err)
 	case errors.Is(err, ErrNotDownloaded):
-		return Unchecked, fmt.Errorf("%w: %w", ErrNotDownloaded, err)
+		return Unchecked, both(ErrNotDownloaded, err)
 	case errors.Is(err, ErrUnreadable):
 		return Unchecked, err
 	}
-	return Unchecked, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	return Unchecked, both(ErrUnreadable, err)
 }
 
 // stamps remembers, in one file of the cache directory, which directories were equal

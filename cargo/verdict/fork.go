@@ -30,7 +30,7 @@ func (h *heads) dir(origin string) string { return filepath.Join(h.cfg.State, or
 func (s *settling) oldEvidence() (string, error) {
 	entries, err := os.ReadDir(s.dir(s.origin))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", refuse(fmt.Errorf("%w: %w", ErrState, err), "", "it is not known whether there is "+
+		return "", refuse(both(ErrState, err), "", "it is not known whether there is "+
 			"evidence against the log %s: %v", s.origin, err)
 	}
 	for _, e := range entries {

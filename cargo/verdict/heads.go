@@ -77,10 +77,8 @@ func (h *heads) settle(ctx context.Context, items []*item) {
 		if run.source != nil {
 			run.log = run.source.log
 		}
-		for _, its := range heads {
-			if g := its[0].given; g != nil && g.From != nil {
-				run.log = g.From
-			}
+		if g := items[0].given; g != nil && g.From != nil { // it comes alone
+			run.log = g.From
 		}
 		fatal := run.compare(ctx, heads)
 		for head, its := range heads {
@@ -155,7 +153,7 @@ const maxRounds = 16
 // one at least finds the other's checkpoint when it looks again, and compares it.
 func (s *settling) round(ctx context.Context, all map[treeHead][]*item) (again bool, err error) {
 	unknown := func(err error) error {
-		return refuse(fmt.Errorf("%w: %w", ErrState, err), "", "what the log %s showed before is not known: %v",
+		return refuse(both(ErrState, err), "", "what the log %s showed before is not known: %v",
 			s.origin, err)
 	}
 	sizes, err := s.state.Sizes(s.origin)
@@ -275,7 +273,7 @@ func (s *settling) observe(c client.Checkpoint, proof [][32]byte) (bool, error) 
 	case errors.Is(err, client.ErrConsistency): // the proof is from another one
 		return false, nil
 	case err != nil:
-		return true, refuse(fmt.Errorf("%w: %w", ErrState, err), "", "the checkpoint of %s with %d "+
+		return true, refuse(both(ErrState, err), "", "the checkpoint of %s with %d "+
 			"entries cannot be remembered: %v", s.origin, c.Size, err)
 	case standing == client.Older || standing == client.NewerUnproven:
 		return false, nil
@@ -338,7 +336,7 @@ func (s *settling) unshown(larger, smaller int64, err error) error {
 	if errors.Is(err, client.ErrConsistency) {
 		return err
 	}
-	return refuse(fmt.Errorf("%w: %w", client.ErrConsistency, err), "Try again when the log answers",
+	return refuse(both(client.ErrConsistency, err), "Try again when the log answers",
 		"it could not be shown that the tree of %s with %d entries continues the one with %d: %v", s.origin, larger, smaller, err)
 }
 

@@ -50,13 +50,12 @@ type Cosignature struct {
 
 func (c *Checker) newFacts(r *client.Result) *Facts {
 	prog, _ := c.proofs.Program(r.Program)
-	f := &Facts{
+	return &Facts{
 		Commit: hex.EncodeToString(r.Commit[:]), Path: r.Path,
 		Coverage: CoverageOf(r),
 		Program:  hex.EncodeToString(r.Program[:]), Development: prog.Development(), Trailing: r.Trailing,
 		Log: LoggedAt(r),
 	}
-	return f
 }
 
 // LoggedAt says where a verified entry is.

@@ -300,27 +300,18 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 // look finds what cargo has of the lock file's packages. What must be proven and comes
 // from a registry that no proxy stands before is downloaded now: that compiles nothing.
 func (c *call) look(ctx context.Context, k *lockCheck, ws *cargo.Workspace, flags []string) error {
-	home, err := cargo.Home()
-	if err != nil {
-		return err
-	}
-	if err := k.Locate(home); err != nil {
-		return err
-	}
-	aside := slices.ContainsFunc(k.Missing(false), func(p cargo.Package) bool {
-		index, _ := p.Registry()
-		return !cargo.IsDefault(index)
+	err := k.locate(func(missing []cargo.Package) error {
+		aside := slices.ContainsFunc(missing, func(p cargo.Package) bool {
+			index, _ := p.Registry()
+			return !cargo.IsDefault(index)
+		})
+		if !aside || c.offline {
+			return nil
+		}
+		return c.quietly(ctx, ws, flags, "fetch", "--locked")
 	})
-	if aside && !c.offline {
-		if err := c.quietly(ctx, ws, flags, "fetch", "--locked"); err != nil {
-			return err
-		}
-		if err := k.Locate(home); err != nil {
-			return err
-		}
-	}
 	k.KeepPresent()
-	return nil
+	return err
 }
 
 // cargo runs the call itself. The lock file is up to date, and cargo is held to it.

@@ -4,23 +4,23 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
+	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 )
 
 // initPolicy writes a commented zkp.toml beside the workspace's Cargo.toml.
 func initPolicy(_ context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "init", "", "Write a commented zkp.toml beside the workspace's Cargo.toml; as it "+
+	opts := newFlags(sh, "init", "", "Write a commented zkp.toml beside the workspace's Cargo.toml; as it "+
 		"stands it changes nothing.")
 	var manifestPath string
-	manifestFlag(fs, &manifestPath)
-	if _, err := parseUpTo(0, fs, args, ""); err != nil {
+	manifestFlag(opts, &manifestPath)
+	if _, err := parseUpTo(0, opts, args, ""); err != nil {
 		return err
 	}
 	ws, err := workspace(manifestPath)
@@ -28,15 +28,10 @@ func initPolicy(_ context.Context, sh *shell, args []string) error {
 		return err
 	}
 	path := filepath.Join(ws.Root, policy.FileName)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if errors.Is(err, os.ErrExist) {
+	err = durable.WriteNew(path, []byte(policy.Template), 0o644)
+	if errors.Is(err, fs.ErrExist) {
 		return outcome.Refusef("%s is there already, and stays as it is", path)
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(policy.Template)
-	if err = errors.Join(err, f.Close()); err != nil {
+	} else if err != nil {
 		return err
 	}
 	sh.Status("Created", "%s; look through it, then run \"cargo zkp policy check\"", shorten(path))
@@ -44,17 +39,13 @@ func initPolicy(_ context.Context, sh *shell, args []string) error {
 }
 
 // policyVerb is "policy check".
-func policyVerb(ctx context.Context, sh *shell, args []string) error {
+func policyVerb(_ context.Context, sh *shell, args []string) error {
 	if len(args) == 0 || args[0] != "check" && args[0] != "--help" && args[0] != "-h" {
 		return outcome.Usagef("the only policy verb is check: cargo zkp policy check [FILE]")
 	}
 	if args[0] == "check" {
 		args = args[1:]
 	}
-	return policyCheck(ctx, sh, args)
-}
-
-func policyCheck(_ context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "policy check", "[FILE]", "Look for mistakes in a zkp.toml (default: the nearest "+
 		"one) and in the files that it names.")
 	var manifestPath string

@@ -62,7 +62,7 @@ func (k *lockCheck) vendor(sh *shell, dir string) (err error) {
 	}
 	defer os.RemoveAll(tmp)
 	sources := map[string]string{}
-	for i, p := range k.Packages() {
+	for i, p := range k.Packages {
 		v := &k.verdicts[i]
 		if v.Path == "" {
 			return fmt.Errorf("%s v%s is not on this disk: run \"cargo fetch\"", p.Name, p.Version)
@@ -166,7 +166,7 @@ func (k *lockCheck) advise(sh *shell, dir string) error {
 	sh.Status("Finished", "add this to .cargo/config.toml, so that cargo builds from it:")
 	var text strings.Builder
 	said := map[string]bool{}
-	for _, p := range k.Packages() {
+	for _, p := range k.Packages {
 		if said[p.Source] {
 			continue
 		}

@@ -113,6 +113,22 @@ func readLock(ctx context.Context, sh *shell, ws *cargo.Workspace, locked, offli
 func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 	sh.Status("Verifying", "%s %s, %d of which must be proven", crates(len(k.Wants), "of", "of"),
 		shorten(k.Workspace.LockPath), k.Required())
+	err := k.locate(func(missing []cargo.Package) error {
+		if b.offline {
+			return nil
+		}
+		return runCargo(ctx, sh, "fetch", "--locked", "--manifest-path", k.Workspace.Manifest)
+	})
+	if err != nil {
+		return err
+	}
+	bar := &bar{sh: sh}
+	defer bar.clear()
+	return k.check(ctx, sh, b, bar.set)
+}
+
+// locate finds what cargo has, and looks again after fetch got what is missing.
+func (k *lockCheck) locate(fetch func(missing []cargo.Package) error) error {
 	home, err := cargo.Home()
 	if err != nil {
 		return err
@@ -120,17 +136,14 @@ func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 	if err := k.Locate(home); err != nil {
 		return err
 	}
-	if len(k.Missing(k.needAll)) > 0 && !b.offline {
-		if err := runCargo(ctx, sh, "fetch", "--locked", "--manifest-path", k.Workspace.Manifest); err != nil {
-			return err
-		}
-		if err := k.Locate(home); err != nil {
-			return err
-		}
+	missing := k.Missing(k.needAll)
+	if len(missing) == 0 {
+		return nil
 	}
-	bar := &bar{sh: sh}
-	defer bar.clear()
-	return k.check(ctx, sh, b, bar.set)
+	if err := fetch(missing); err != nil {
+		return err
+	}
+	return k.Locate(home)
 }
 
 // check decides about all packages.
