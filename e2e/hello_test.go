@@ -164,6 +164,7 @@ func exitCodes(t *testing.T, s *site, files []string) {
 			"--bundle", bundleOf(file)}, 2, []string{"not both"}},
 		{"two crates", append([]string{"verify", file, file}, s.flags()...), 2, []string{"one argument"}},
 		{"broken policy", []string{"verify", file, "--trust", broken}, 2, []string{broken}},
+		{"half a package", append([]string{"verify", file, "-p", "@0.1.0"}, s.flags()...), 2, []string{"-p takes NAME@VERSION"}},
 		{"submit to no log", []string{"submit", file}, 2, []string{"submit needs --log"}},
 
 		{"missing crate", append([]string{"verify", filepath.Join(dir, "gone.crate")}, s.flags()...), 3,

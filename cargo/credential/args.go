@@ -1,7 +1,6 @@
 package credential
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -191,9 +190,9 @@ func (e Exactly) Asked(name, version string, sum [32]byte) (index string, ok boo
 		return "", false
 	}
 	want := strings.TrimSuffix(Allow(name, version, sum), "\n") + " "
-	for lines := bufio.NewScanner(strings.NewReader(string(b))); lines.Scan(); {
-		if index, ok := strings.CutPrefix(lines.Text(), want); ok {
-			return index, true
+	for line := range strings.Lines(string(b)) {
+		if index, ok := strings.CutPrefix(line, want); ok {
+			return strings.TrimSuffix(index, "\n"), true
 		}
 	}
 	return "", false

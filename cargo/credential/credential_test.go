@@ -85,6 +85,23 @@ func withToken(t *testing.T) string {
 	return home
 }
 
+// says checks that an answer has all of the words.
+func says(t *testing.T, answer string, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if !strings.Contains(answer, w) {
+			t.Errorf("it does not say %q: %s", w, answer)
+		}
+	}
+}
+
+func is(t *testing.T, answer, want string) {
+	t.Helper()
+	if answer != want {
+		t.Errorf("it is %s\nnot %s", answer, want)
+	}
+}
+
 func list(words ...string) string {
 	b, err := json.Marshal(words)
 	if err != nil {
@@ -102,9 +119,7 @@ func TestATokenIsForOneUseAndGoesThroughUnchanged(t *testing.T) {
 	printed := filepath.Join(home, "printed")
 	write(t, printed, secret+"\n")
 	for _, args := range []string{"", list("--", "cargo:token"), list("--", program, "x", "y z"), list("--", "cargo:token-from-stdout", "cat", printed)} {
-		if got := ask(t, home, env(), request("get", "read", args))[0]; got != want {
-			t.Errorf("%s: %s", args, got)
-		}
+		is(t, ask(t, home, env(), request("get", "read", args))[0], want)
 	}
 	b, err := os.ReadFile(asked)
 	fatalIf(t, err)
@@ -122,19 +137,13 @@ func TestATokenIsForOneUseAndGoesThroughUnchanged(t *testing.T) {
 func TestLoginAndLogoutGoToTheOtherProvider(t *testing.T) {
 	answer := `{"Ok":{"kind":"login"}}`
 	program, asked := script(t, answer)
-	if got := ask(t, t.TempDir(), env(), request("login", "", list("--", program)))[0]; got != answer {
-		t.Error(got)
-	}
+	is(t, ask(t, t.TempDir(), env(), request("login", "", list("--", program)))[0], answer)
 	if b, err := os.ReadFile(asked); err != nil || !strings.Contains(string(b), `"kind":"login"`) {
 		t.Errorf("%v %s", err, b)
 	}
 	got := ask(t, t.TempDir(), env(), request("logout", "", ""), request("login", "", list("--next")))
-	if !strings.Contains(got[0], "only reads tokens, so it cannot logout") || !strings.Contains(got[0], "cargo logout --registry my --config") {
-		t.Error(got[0])
-	}
-	if got[1] != `{"Err":{"kind":"not-found"}}` {
-		t.Error(got[1])
-	}
+	says(t, got[0], "only reads tokens, so it cannot logout", "cargo logout --registry my --config")
+	is(t, got[1], `{"Err":{"kind":"not-found"}}`)
 }
 
 // With "not found" cargo would go on to a provider whose token it keeps, and never ask
@@ -151,16 +160,10 @@ func TestReadingIsNeverLeftToAProviderThatIsNotWatched(t *testing.T) {
 		}
 	}
 	got := ask(t, t.TempDir(), env(), request("get", "read", ""), request("get", "read", list("--next")))
-	if !strings.Contains(got[0], "no token was found for the registry my") || !strings.Contains(got[0], "set CARGO_REGISTRIES_MY_TOKEN") {
-		t.Error(got[0])
-	}
-	if got[1] != `{"Ok":{"kind":"get","token":"none","cache":"never","operation_independent":false}}` {
-		t.Error(got[1])
-	}
+	says(t, got[0], "no token was found for the registry my", "set CARGO_REGISTRIES_MY_TOKEN")
+	is(t, got[1], `{"Ok":{"kind":"get","token":"none","cache":"never","operation_independent":false}}`)
 	private := strings.Replace(request("get", "read", list("--next")), `"name":"my"`, `"name":"my","headers":["WWW-Authenticate: x"]`, 1)
-	if got := ask(t, t.TempDir(), env(), private)[0]; !strings.Contains(got, "demands a token for reading") {
-		t.Error(got)
-	}
+	says(t, ask(t, t.TempDir(), env(), private)[0], "demands a token for reading")
 }
 
 func TestNothingIsPublishedWithoutACheck(t *testing.T) {
@@ -233,9 +236,7 @@ func TestTokensInBrokenAnswersAndFilesAreNotShown(t *testing.T) {
 	}
 	for _, program := range []string{"/nowhere/provider", "true"} {
 		got := ask(t, t.TempDir(), env(), request("get", "read", list("--", program)))[0]
-		if !strings.Contains(got, "the credential provider "+program) {
-			t.Error(got)
-		}
+		says(t, got, "the credential provider "+program)
 	}
 }
 

@@ -59,11 +59,7 @@ func (r *Report) settings(now time.Time) {
 
 func (r *Report) trust() {
 	if len(r.Policy.Trust) == 0 {
-		where := "name a file under trust"
-		if r.Policy.TrustDir != "" {
-			where = "put the policy file of a log into " + r.Policy.TrustDir
-		}
-		r.warn("trust", "no log is believed, so nothing can be verified; %s", where)
+		r.warn("trust", "nothing can be verified: %s", r.Policy.NoTrust())
 	}
 	for _, t := range r.Policy.Trust {
 		if !t.Policy.NeedsWitnesses() {

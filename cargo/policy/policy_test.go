@@ -387,7 +387,7 @@ expires = "2027-08-31"
 	if r := Check(filepath.Join(d, "gone.toml"), user, nil, nil, now); r.Err == nil || r.Policy != nil {
 		t.Errorf("a missing file: %+v", r)
 	}
-	if r := Check("", filepath.Join(user, "nothing"), nil, nil, now); r.Err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "the default policy: trust: no log is believed, so nothing can be verified; put the policy file of a log into ") {
+	if r := Check("", filepath.Join(user, "nothing"), nil, nil, now); r.Err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "the default policy: trust: nothing can be verified: no trust file says which logs and witnesses to believe; ") {
 		t.Errorf("the default policy: %+v", r)
 	}
 }

@@ -42,10 +42,7 @@ func TestAGivenBundleIsComparedAndRemembered(t *testing.T) {
 			client.ErrFork) {
 			t.Errorf("%+v, %v", r, err)
 		}
-		got := p.forkFiles(l)
-		if len(got) != 1 {
-			t.Fatalf("evidence: %q", got)
-		}
+		got := p.forkFiles(l, 1)
 		if r, _, err := p.give(false, honest, w, of); r != nil || !errors.Is(err, client.ErrFork) ||
 			!strings.Contains(err.Error(), "it did so before") {
 			t.Errorf("while the evidence lies there: %+v, %v", r, err)
@@ -113,12 +110,13 @@ func TestWhatAnotherProcessRemembersMeanwhileIsCompared(t *testing.T) {
 		fork bool   // what the other process remembers is of another tree
 		size int64  // of that
 		slug string // "" if all is well
+		left int    // files of evidence
 	}{
-		"a newer one":                {false, 10, ""},
-		"an older one":               {false, 7, ""},
-		"another of the same size":   {true, 8, "fork"},
-		"an older one of a fork":     {true, 7, "fork"},
-		"a newer one that is not so": {true, 10, "consistency"},
+		"a newer one":                {false, 10, "", 0},
+		"an older one":               {false, 7, "", 0},
+		"another of the same size":   {true, 8, "fork", 2}, // client.State writes one as well
+		"an older one of a fork":     {true, 7, "fork", 1},
+		"a newer one that is not so": {true, 10, "consistency", 0},
 	} {
 		t.Run(what, func(t *testing.T) {
 			l, p, wants := hello(t, dev)
@@ -145,18 +143,15 @@ func TestWhatAnotherProcessRemembersMeanwhileIsCompared(t *testing.T) {
 			if !done {
 				t.Fatal("no tile was fetched, so this test sees nothing")
 			}
-			if c.slug == "" {
+			switch c.slug {
+			case "":
 				verified(t, []Verdict{v})
-			} else {
-				status := Violation
-				if c.slug != "fork" {
-					status = Unchecked
-				}
-				refused(t, v, status, c.slug)
+			case "fork":
+				refused(t, v, Violation, c.slug)
+			default:
+				refused(t, v, Unchecked, c.slug)
 			}
-			if got := p.forkFiles(l); (len(got) > 0) != (c.slug == "fork") {
-				t.Errorf("evidence: %q", got)
-			}
+			p.forkFiles(l, c.left)
 			if _, known, err := state.Latest(l.KeyName); err != nil || !known {
 				t.Errorf("forgotten: %v", err)
 			}

@@ -93,7 +93,7 @@ func (c *Checker) falseEntry(it *item, cause error) error {
 
 func (c *Checker) writeFalseEntry(it *item) (string, error) {
 	r := it.result
-	dir := filepath.Join(c.cfg.State, originName(r.Checkpoint.Origin), fmt.Sprintf("false-%x",
+	dir := filepath.Join(c.heads.dir(r.Checkpoint.Origin), fmt.Sprintf("false-%x",
 		entry.LeafHash(r.EntryBytes)))
 	if there, err := os.ReadDir(dir); err == nil && len(there) > 0 {
 		return filepath.Join(dir, there[0].Name()), nil

@@ -83,7 +83,7 @@ func (h *heads) settle(ctx context.Context, items []*item) {
 		fatal := run.compare(ctx, heads)
 		for head, its := range heads {
 			for _, it := range its {
-				err := first(fatal, run.errs[head])
+				err := cmp.Or(fatal, run.errs[head])
 				switch note := run.notes[head]; {
 				case errors.Is(err, client.ErrFork):
 					it.decide(Violation, err)
@@ -135,7 +135,7 @@ type settling struct {
 // compare fills errs and notes. An error that it returns is about all of the log.
 func (s *settling) compare(ctx context.Context, all map[treeHead][]*item) error {
 	if path, err := s.oldEvidence(); err != nil || path != "" {
-		return first(err, forked(s.origin, "it did so before", path))
+		return cmp.Or(err, forked(s.origin, "it did so before", path))
 	}
 	for range maxRounds {
 		if again, err := s.round(ctx, all); err != nil || !again {
@@ -383,11 +383,7 @@ func (s *settling) note(head treeHead) {
 		return
 	}
 	m[head.size] = head.root
-	path := s.knownPath(s.origin)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return
-	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(s.knownPath(s.origin), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return
 	}

@@ -53,9 +53,7 @@ func TestHonestCratesAreVerifiedAndRemembered(t *testing.T) {
 			t.Errorf("%s %s covers %+v", v.Name, v.Version, f.Coverage)
 		}
 	}
-	if n := l.asked(); n != 3 {
-		t.Errorf("the log was asked %d times for 3 crates", n)
-	}
+	l.wasAsked(t, 3)
 	l.server.Close()
 	again := p.all(wants...)
 	verified(t, again)
@@ -79,9 +77,7 @@ func TestCrateReturnsTheFactsOrTheReason(t *testing.T) {
 			t.Fatalf("got %+v, %v", r, err)
 		}
 	}
-	if n := l.asked(); n != 1 {
-		t.Errorf("the log was asked %d times; the bundle was not kept", n)
-	}
+	l.wasAsked(t, 1)
 	for name, raw := range map[string][]byte{"one byte changed": append([]byte{raw[0] ^ 1}, raw[1:]...), "empty": {}, "nothing": nil} {
 		r, err := c.Crate(t.Context(), "hello-proof", "0.1.0", wants[0].Checksum, raw)
 		e, ok := err.(*Error)
@@ -179,9 +175,7 @@ func TestWhatIsNotVerifiedIsNamed(t *testing.T) {
 			t.Errorf("%v: %+v", s, v)
 		}
 	}
-	if n := l.asked(); n != 0 {
-		t.Errorf("the log was asked %d times about crates that nobody wants proven", n)
-	}
+	l.wasAsked(t, 0)
 	nobody := newPlace(t, dev)
 	refused(t, nobody.all(wants[0])[0], Unchecked, "no-log", "no trust file names a log that could be asked")
 }
@@ -310,9 +304,7 @@ func TestABrokenCacheHeals(t *testing.T) {
 			t.Fatalf("with the cache %s", name)
 		}
 		verified(t, p.offline(wants...))
-		if n := l.asked(); n != 3 {
-			t.Errorf("%s: the log was asked %d times", name, n)
-		}
+		l.wasAsked(t, 3)
 	}
 	// Directories where files should be cannot be replaced; verdicts stand all the same.
 	for _, f := range p.files("cache") {
@@ -402,9 +394,7 @@ func TestTheAgeIsMeasuredEachTime(t *testing.T) {
 	p.at = now.Add(47 * time.Hour)
 	l.asked()
 	verified(t, p.all(wants...))
-	if n := l.asked(); n != 0 {
-		t.Errorf("%d requests while the bundles are young enough", n)
-	}
+	l.wasAsked(t, 0)
 	p.at = now.Add(49 * time.Hour)
 	for _, v := range p.offline(wants...) {
 		refused(t, v, Violation, "stale", "49h0m0s ago; the rules allow 48h0m0s")

@@ -90,6 +90,14 @@ func (l *fakeLog) asked() int {
 	return n
 }
 
+// wasAsked checks how often the log was asked since the last time.
+func (l *fakeLog) wasAsked(t testing.TB, n int) {
+	t.Helper()
+	if got := l.asked(); got != n {
+		t.Errorf("the log was asked %d times, not %d", got, n)
+	}
+}
+
 // says makes the log answer the same to everything below a path.
 func (l *fakeLog) says(path string, code int, b []byte) { l.Intercept(testlog.Answer(path, code, b)) }
 

@@ -262,12 +262,7 @@ func (c *call) quietly(ctx context.Context, ws *cargo.Workspace, flags []string,
 	if c.offline && !slices.Contains(args, "--offline") {
 		args = append(args, "--offline")
 	}
-	cmd := exec.CommandContext(ctx, cargoBin(), args...)
-	cmd.Env = cargoEnv(os.Environ())
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("before %s, cargo: %w\n%s", c.verb, err, strings.TrimSpace(string(out)))
-	}
-	return nil
+	return callCargo(ctx, "before "+c.verb+", cargo", args...)
 }
 
 // verifyPresent checks what cargo has on the disk, because it will not ask the proxy

@@ -26,7 +26,7 @@ type proveOptions struct {
 	registry, index          string
 	keys                     prover.Keyring
 
-	given map[string]bool // by name, those that stand on the command line
+	given func(name string) bool // says that an option stands on the command line
 }
 
 func (o *proveOptions) register(fs *flag.FlagSet) {
@@ -48,6 +48,7 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 		return nil
 	})
 	keyFlags(fs, &o.keys)
+	o.given = func(name string) bool { return given(fs, name) != "" }
 }
 
 func prove(ctx context.Context, sh *shell, args []string) error {
@@ -59,8 +60,6 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	o.given = map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
 	if err := prepareKeys(sh, &o.keys); err != nil {
 		return err
 	}
@@ -138,13 +137,13 @@ func (o *proveOptions) crate(ctx context.Context, sh *shell, what string) (*crat
 // source says what to prove the crate from.
 func (o *proveOptions) source(ctx context.Context, repo *git.Repo) (prover.Source, error) {
 	src := prover.Source{UnprovenManifest: o.loose}
-	if o.given["path"] {
+	if o.given("path") {
 		if err := checkPath(o.path); err != nil {
 			return src, err
 		}
 		src.Path = &o.path
 	}
-	if o.given["commit"] {
+	if o.given("commit") {
 		id, err := repo.ResolveCommit(ctx, o.commit)
 		if err != nil {
 			return src, err

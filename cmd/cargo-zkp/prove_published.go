@@ -38,7 +38,7 @@ func (o *proveOptions) published(ctx context.Context, sh *shell, name, version s
 	if o.out == "" {
 		o.out = name + "-" + version + ".entry"
 	}
-	if !o.given["repository"] {
+	if !o.given("repository") {
 		return nil, outcome.Usagef("prove %s@%s needs --repository: the path or the URL of the git repository that the "+
 			"crate comes from%s", name, version, hint(c))
 	}
@@ -170,7 +170,7 @@ func (o *proveOptions) fetch(ctx context.Context, sh *shell, c *crate.Crate) (st
 
 // wanted returns the commit to fetch.
 func (o *proveOptions) wanted(c *crate.Crate) (commit [20]byte, err error) {
-	if o.given["commit"] {
+	if o.given("commit") {
 		id, err := hex.DecodeString(o.commit)
 		if err != nil || len(id) != len(commit) {
 			return commit, outcome.Usagef("with the URL of a repository, --commit takes a whole commit id of 40 digits, not "+

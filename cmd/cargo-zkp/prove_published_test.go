@@ -18,10 +18,9 @@ import (
 func proveArgs(t *testing.T, args ...string) *proveOptions {
 	t.Helper()
 	fs := flag.NewFlagSet("prove", flag.ContinueOnError)
-	o := &proveOptions{given: map[string]bool{}}
+	o := &proveOptions{}
 	o.register(fs)
 	fatalIf(t, fs.Parse(args))
-	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
 	return o
 }
 

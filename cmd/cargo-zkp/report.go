@@ -30,7 +30,7 @@ func (k *lockCheck) report(sh *shell, format string) error {
 	}
 	n := verdict.Counts(k.verdicts)
 	n[verdict.Violation] += len(k.Elsewhere)
-	unchecked := crates(n[verdict.Unchecked], "could not be checked", "could not be checked")
+	unchecked := crates(n[verdict.Unchecked]) + " could not be checked"
 	switch k.worst() {
 	case verdict.Violation:
 		if n[verdict.Unchecked] == 0 {
@@ -38,7 +38,11 @@ func (k *lockCheck) report(sh *shell, format string) error {
 		} else {
 			unchecked = ", and " + unchecked
 		}
-		return outcome.Refusef("%s not what the policy asks for%s", crates(n[verdict.Violation], "is", "are"), unchecked)
+		be := "are"
+		if n[verdict.Violation] == 1 {
+			be = "is"
+		}
+		return outcome.Refusef("%s %s not what the policy asks for%s", crates(n[verdict.Violation]), be, unchecked)
 	case verdict.Unchecked:
 		return errors.New(unchecked)
 	}
@@ -53,11 +57,11 @@ func (k *lockCheck) worst() verdict.Status {
 	return verdict.Worst(k.verdicts)
 }
 
-func crates(n int, one, many string) string {
+func crates(n int) string {
 	if n == 1 {
-		return "1 crate " + one
+		return "1 crate"
 	}
-	return fmt.Sprintf("%d crates %s", n, many)
+	return fmt.Sprintf("%d crates", n)
 }
 
 // human prints what needs attention, and with -v every crate.
@@ -99,7 +103,7 @@ func (k *lockCheck) human(sh *shell) {
 	if k.worst() != verdict.Verified {
 		return
 	}
-	sh.Status("Finished", "%s%s in %.2f s", crates(n[verdict.Verified], "proven", "proven"), k.rest(n),
+	sh.Status("Finished", "%s proven%s in %.2f s", crates(n[verdict.Verified]), k.rest(n),
 		k.took.Seconds())
 }
 

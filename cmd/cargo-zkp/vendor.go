@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"cratelog/cargo"
 	"cratelog/cargo/verdict"
@@ -83,7 +82,7 @@ func (k *lockCheck) vendor(sh *shell, dir string) (err error) {
 	if err := os.Rename(tmp, dir); err != nil {
 		return err
 	}
-	sh.Status("Vendored", "%s into %s", crates(len(k.verdicts), "copied", "copied"), shorten(dir))
+	sh.Status("Vendored", "%s copied into %s", crates(len(k.verdicts)), shorten(dir))
 	return k.advise(sh, dir)
 }
 
@@ -164,7 +163,6 @@ func (k *lockCheck) advise(sh *shell, dir string) error {
 		return err
 	}
 	sh.Status("Finished", "add this to .cargo/config.toml, so that cargo builds from it:")
-	var text strings.Builder
 	said := map[string]bool{}
 	for _, p := range k.Packages {
 		if said[p.Source] {
@@ -173,13 +171,12 @@ func (k *lockCheck) advise(sh *shell, dir string) error {
 		said[p.Source] = true
 		index, _ := p.Registry()
 		if cargo.IsDefault(index) {
-			text.WriteString("[source.crates-io]\n")
+			fmt.Fprintln(sh.stdout, "[source.crates-io]")
 		} else {
-			fmt.Fprintf(&text, "[source.%q]\nregistry = %q\n", p.Source, index)
+			fmt.Fprintf(sh.stdout, "[source.%q]\nregistry = %q\n", p.Source, index)
 		}
-		text.WriteString("replace-with = \"verified-sources\"\n\n")
+		fmt.Fprint(sh.stdout, "replace-with = \"verified-sources\"\n\n")
 	}
-	fmt.Fprintf(&text, "[source.verified-sources]\ndirectory = %q\n", filepath.ToSlash(abs))
-	_, err = fmt.Fprint(sh.stdout, text.String())
+	_, err = fmt.Fprintf(sh.stdout, "[source.verified-sources]\ndirectory = %q\n", filepath.ToSlash(abs))
 	return err
 }

@@ -174,13 +174,11 @@ func reportOne(sh *shell, p *policy.Policy, file string, r *client.Result) {
 		sh.Warn("%d bytes follow the archive in the .crate; cargo ignores them", r.Trailing)
 	}
 	for _, f := range r.Unproven {
-		switch f {
-		case "Cargo.toml":
-			sh.Warn("Cargo.toml is not proven: its dependencies, features and build script are not " +
-				"known to be the commit's")
-		default:
-			sh.Warn("%s is not proven", f)
+		more := ""
+		if f == "Cargo.toml" {
+			more = ": its dependencies, features and build script are not known to be the commit's"
 		}
+		sh.Warn("%s is not proven%s", f, more)
 	}
 	if p.Development {
 		sh.Warn("accepted with UNSAFE development keys: anyone can forge such proofs")

@@ -111,7 +111,7 @@ func readLock(ctx context.Context, sh *shell, ws *cargo.Workspace, locked, offli
 
 // run has cargo download what is missing, and verifies what is on the disk.
 func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
-	sh.Status("Verifying", "%s %s, %d of which must be proven", crates(len(k.Wants), "of", "of"),
+	sh.Status("Verifying", "%s of %s, %d of which must be proven", crates(len(k.Wants)),
 		shorten(k.Workspace.LockPath), k.Required())
 	err := k.locate(func(missing []cargo.Package) error {
 		if b.offline {
@@ -165,9 +165,15 @@ func (k *lockCheck) check(ctx context.Context, sh *shell, b believe, progress fu
 // says only if it fails.
 func runCargo(ctx context.Context, sh *shell, args ...string) error {
 	sh.Status("Running", "cargo %s", strings.Join(args, " "))
+	return callCargo(ctx, "cargo "+args[0], args...)
+}
+
+// callCargo runs cargo, and returns what it says if it fails, behind what was to be done.
+func callCargo(ctx context.Context, what string, args ...string) error {
 	cmd := exec.CommandContext(ctx, cargoBin(), args...)
+	cmd.Env = cargoEnv(os.Environ())
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("cargo %s: %w\n%s", args[0], err, bytes.TrimSpace(out))
+		return fmt.Errorf("%s: %w\n%s", what, err, bytes.TrimSpace(out))
 	}
 	return nil
 }
