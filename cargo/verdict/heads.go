@@ -208,7 +208,7 @@ func (s *settling) round(ctx context.Context, all map[treeHead][]*item) (again b
 	if err != nil || !settled {
 		return !settled, err
 	}
-	if err := s.compareOlder(ctx, latest, open); err != nil {
+	if err := s.compareOlder(ctx, latest, open, sizes); err != nil {
 		return false, err
 	}
 	now, err := s.state.Sizes(s.origin)
@@ -281,8 +281,10 @@ func (s *settling) observe(c client.Checkpoint, proof [][32]byte) (bool, error) 
 	return true, nil
 }
 
-// compareOlder shows that the remembered tree continues each smaller one.
-func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, open []client.Checkpoint) error {
+// compareOlder shows that the remembered tree continues each smaller one. If it cannot be
+// shown of one that was remembered, of one of sizes, nothing of the log is believed.
+func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, open []client.Checkpoint,
+	sizes []int64) error {
 	var older []client.Checkpoint
 	for _, c := range open {
 		if c.Size < latest.Size && !s.shown(headOf(c)) && !s.cannotAsk(headOf(c), latest.Size, c.Size) {
@@ -306,6 +308,8 @@ func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, o
 	for i, c := range older {
 		head := headOf(c)
 		switch {
+		case errs[i] != nil && slices.Contains(sizes, c.Size):
+			return s.unshown(latest.Size, c.Size, errs[i])
 		case errs[i] != nil:
 			s.errs[head] = s.unshown(latest.Size, c.Size, errs[i])
 		case roots[i] != c.Root:

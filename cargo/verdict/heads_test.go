@@ -248,6 +248,11 @@ func TestTwoFirstCheckpointsAreCompared(t *testing.T) {
 	l.become(honest)
 	path := filepath.Join(p.dir, "state", originName(l.KeyName), fmt.Sprintf("%020d", 10))
 	fatalIf(t, os.WriteFile(path, l.Sign(honest, 10, l.Witnesses...), 0o600)) // the second
+	l.says("/tile/", http.StatusNotFound, nil)
+	for _, v := range p.all(wants[:2]...) {
+		refused(t, v, Unchecked, "consistency", "with 10 entries continues the one with 7")
+	}
+	l.up()
 	for _, v := range p.all(wants[:2]...) {
 		refused(t, v, Violation, "fork", "the one of 10 entries does not begin with the one of 7")
 	}
