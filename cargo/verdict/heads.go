@@ -308,10 +308,11 @@ func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, o
 	for i, c := range older {
 		head := headOf(c)
 		switch {
-		case errs[i] != nil && slices.Contains(sizes, c.Size):
-			return s.unshown(latest.Size, c.Size, errs[i])
 		case errs[i] != nil:
 			s.errs[head] = s.unshown(latest.Size, c.Size, errs[i])
+			if slices.Contains(sizes, c.Size) {
+				return s.errs[head]
+			}
 		case roots[i] != c.Root:
 			return s.accuse(c, latest, tiles.HashReader(ctx))
 		default:

@@ -185,16 +185,13 @@ func (s *shown) human(sh *shell) {
 	}
 }
 
-func (s *shown) coverage() *verdict.Coverage {
-	if s.path == "" {
-		return nil
-	}
-	c := verdict.CoverageOf(s.Result)
-	return &c
-}
-
 func (s *shown) json(sh *shell) error {
-	out := struct {
+	var covered *verdict.Coverage
+	if s.path != "" {
+		c := verdict.CoverageOf(s.Result)
+		covered = &c
+	}
+	return printJSON(sh, struct {
 		Name        string            `json:"name"`
 		Version     string            `json:"version"`
 		Checksum    string            `json:"checksum"`
@@ -206,7 +203,5 @@ func (s *shown) json(sh *shell) error {
 		Development bool              `json:"development"`
 		Log         verdict.Logged    `json:"log"`
 	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{},
-		s.Unproven...), s.coverage(),
-		fmt.Sprintf("%x", s.Program), s.development, verdict.LoggedAt(s.Result)}
-	return printJSON(sh, out)
+		s.Unproven...), covered, fmt.Sprintf("%x", s.Program), s.development, verdict.LoggedAt(s.Result)})
 }
