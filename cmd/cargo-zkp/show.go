@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/internal/outcome"
-	"cratelog/proofcheck"
 )
 
 // show tells what the logs that are trusted hold about a crate.
@@ -107,10 +105,11 @@ type shown struct {
 }
 
 func newShown(p *policy.Policy, r *client.Result, path string) *shown {
-	development := slices.ContainsFunc(p.Programs, func(prog proofcheck.Program) bool {
-		return prog.ID() == r.Program && prog.Development()
-	})
-	return &shown{Result: r, development: development, path: path}
+	s := &shown{Result: r, path: path}
+	for _, prog := range p.Programs {
+		s.development = s.development || prog.ID() == r.Program && prog.Development()
+	}
+	return s
 }
 
 // look asks the logs in their order for a bundle, and verifies it.
