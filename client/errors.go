@@ -19,7 +19,7 @@ var (
 		"Get a bundle of a log that the policy lists; add a log to the policy only if you trust it"}
 	// ErrLogSignature: no signature of the log that the checkpoint names, or a bad one.
 	ErrLogSignature error = &reason{"no valid signature of the log",
-		"Do not use the crate: anybody can have written this bundle. Fetch it again from the log itself"}
+		"Do not use the crate: anyone can have written this bundle. Fetch it again from the log itself"}
 	// ErrCosignature: a line of a known witness does not verify.
 	ErrCosignature error = &reason{"bad cosignature",
 		"Do not use the crate. Fetch the bundle again; if it stays like this, tell the log's operator and the witness"}
@@ -65,7 +65,7 @@ var (
 	// ErrFork: a log signed two different trees of the same size. See *ForkError.
 	ErrFork error = &reason{"the log signed two different trees",
 		"Do not use this log. Keep the evidence and give it to the monitors and the witnesses: it " +
-			"convinces anybody who knows the log's key"}
+			"convinces anyone who knows the log's key"}
 	// ErrConsistency: nothing shows that a checkpoint continues another one.
 	ErrConsistency error = &reason{"not shown to be consistent",
 		"Fetch the checkpoint and the proof again from the log itself. If it stays like this, tell the " +

@@ -123,7 +123,7 @@ func TestAForkIsEvidence(t *testing.T) {
 		if !errors.As(err, &fe) || !errors.Is(err, ErrFork) {
 			t.Fatalf("fork: %v", err)
 		}
-		want := fmt.Sprintf(`the log signed two different trees: "l.example" signed two trees of 3 entries, with the roots %v and %v; both notes are in %s. Do not use this log. Keep the evidence and give it to the monitors and the witnesses: it convinces anybody who knows the log's key.`,
+		want := fmt.Sprintf(`the log signed two different trees: "l.example" signed two trees of 3 entries, with the roots %v and %v; both notes are in %s. Do not use this log. Keep the evidence and give it to the monitors and the witnesses: it convinces anyone who knows the log's key.`,
 			h.tree.Root(3), fork.tree.Root(3), fe.Evidence)
 		if err.Error() != want {
 			t.Errorf("got %s\nwant %s", err, want)

@@ -21,7 +21,7 @@ func throughCargo(t *testing.T, s *site, files []string) {
 		"Finished hello-proof v0.1.0 is the source of commit")
 	run(append([]string{"verify", files[1], "--bundle", bundleOf(files[0])}, s.flags()...)...).want(t, 1,
 		"another crate")
-	run("verify", files[0]).want(t, 2, "no log is trusted")
+	run("verify", files[0]).want(t, 2, "no trust file says which logs")
 	run(append([]string{"verify", files[0] + ".gone"}, s.flags()...)...).want(t, 3, ".gone")
 	o := command(t, t.TempDir(), []string{path}, "cargo", "help", "zkp")
 	if o.code != 0 || len(o.stdout) == 0 {

@@ -22,7 +22,7 @@ func TestNoVerbBelievesALogThatForked(t *testing.T) {
 	d := newDependent(t, s, "hello-proof = { version = \"=0.1.1\", verification = \"zkp\" }\n")
 	d.policy("")
 	d.mustCargo("fetch")
-	d.zkp("verify").want(t, 0, "1 crate proven")
+	d.zkp("verify").want(t, 0, "Verifying 1 crate of ", "1 crate proven")
 
 	file := filepath.Join(d.dir, "hello-proof-0.1.1.crate")
 	write(t, file, string(fixture.Crate(t, "hello-proof", "0.1.1")))
@@ -63,13 +63,10 @@ func TestNoVerbBelievesALogThatForked(t *testing.T) {
 		for _, v := range verbs {
 			fatalIf(t, os.RemoveAll(filepath.Join(d.user, ".cache")))
 			v.run(fork, "fork.policy").want(t, 1, "signed two trees", ".evidence")
-			found := d.evidence()
-			if len(found) != 1 {
+			if found := d.evidence(); len(found) != 1 {
 				t.Errorf("%s left the evidence %v", v.name, found)
 			}
-			for _, path := range found {
-				fatalIf(t, os.Remove(path))
-			}
+			d.forgive()
 		}
 	})
 	d.zkp("verify", file).want(t, 1, "signed two trees")
@@ -80,14 +77,20 @@ func TestNoVerbBelievesALogThatForked(t *testing.T) {
 			v.run(s.log.url, s.policy).want(t, 1, "signed two trees", "it did so before")
 		}
 	})
-	for _, path := range d.evidence() {
-		fatalIf(t, os.Remove(path))
-	}
+	d.forgive()
 	t.Run("without the evidence", func(t *testing.T) {
 		for _, v := range verbs {
 			v.run(s.log.url, s.policy).want(t, 0)
 		}
 	})
+}
+
+// forgive removes the evidence.
+func (d *dependent) forgive() {
+	d.t.Helper()
+	for _, path := range d.evidence() {
+		fatalIf(d.t, os.Remove(path))
+	}
 }
 
 // evidence lists the files of evidence below the user's home.

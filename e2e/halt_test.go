@@ -82,7 +82,7 @@ func TestAPlainBuildStopsBeforeItCompilesWhatIsNotProven(t *testing.T) {
 	}, "hello-proof", "another crate")
 	halts("a crate that nobody logged", "stranger = \"1\"\n", "require = \"all\"\n", func(d *dependent) {
 		d.registry.Add("stranger", "1.0.0")
-	}, "stranger", "nobody has proved this version")
+	}, "stranger", "no one has proved this version")
 	t.Run("a log that shows another history", func(t *testing.T) {
 		d := newDependent(t, s, wanted)
 		d.policy("")

@@ -90,8 +90,8 @@ func offline(t *testing.T, s *site, files []string) {
 		o := s.verify(t, files[2], "-v")
 		o.want(t, 0)
 		commit := fixture.Commit(t, "0.1.0")
-		for _, w := range []string{"hello-inner v0.1.0", origin + ", entry 2 of 3", `at "/crates/inner"`,
-			hexOf(commit[:]), "witness:  w"} {
+		for _, w := range []string{"hello-inner v0.1.0", origin + ", entry 2 of 3", "/crates/inner",
+			hexOf(commit[:]), "witness:    w"} {
 			if !strings.Contains(o.stdout, w) {
 				t.Errorf("it does not say %q:\n%s", w, o.stdout)
 			}
@@ -99,7 +99,7 @@ func offline(t *testing.T, s *site, files []string) {
 	})
 	t.Run("without --development", func(t *testing.T) {
 		zkp(t, "verify", files[0], "--bundle", bundleOf(files[0]), "--trust", s.policy).
-			want(t, 1, "program not accepted", "UNSAFE development keys: anybody can forge their proofs")
+			want(t, 1, "program not accepted", "UNSAFE development keys: anyone can forge their proofs")
 	})
 	t.Run("a reader who wants every file proven", func(t *testing.T) {
 		o := s.verify(t, files[0], "--deny-unproven")
@@ -159,11 +159,12 @@ func exitCodes(t *testing.T, s *site, files []string) {
 	exits("no verb", 2, nil)
 	exits("unknown verb", 2, []string{"sing"}, `no verb "sing"`)
 	exits("unknown option", 2, []string{"verify", file, "--polcy", "x"}, "polcy")
-	exits("no policy", 2, []string{"verify", file}, "no log is trusted")
+	exits("no policy", 2, []string{"verify", file}, "no trust file says which logs")
 	exits("bundle and log", 2, []string{"verify", file, "--trust", s.policy, "--log", "http://127.0.0.1:1",
 		"--bundle", bundleOf(file)}, "not both")
 	exits("two crates", 2, verify(file, file), "one argument")
 	exits("broken policy", 2, []string{"verify", file, "--trust", broken}, broken)
+	exits("half a package", 2, verify(file, "-p", "@0.1.0"), "-p takes NAME@VERSION")
 	exits("submit to no log", 2, []string{"submit", file}, "submit needs --log")
 
 	exits("missing crate", 3, verify(filepath.Join(dir, "gone.crate")), "gone.crate")

@@ -1,7 +1,6 @@
 package credential
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -85,18 +84,10 @@ func parseArgs(args []string) (*arguments, error) {
 	a := &arguments{}
 	fs := flag.NewFlagSet("cargo-zkp", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	list := func(into *[]string) func(string) error {
-		return func(v string) error {
-			*into = append(*into, v)
-			return nil
-		}
-	}
-	fs.StringVar(&a.place.Flag, "policy", "", "")
-	fs.Func("trust", "", list(&a.place.Trust))
-	fs.Func("program", "", list(&a.place.Programs))
-	fs.BoolVar(&a.place.Development, "development", false, "")
-	fs.Func("log", "", list(&a.logs))
-	fs.Func("bundles", "", list(&a.bundles))
+	a.place.Register(fs)
+	fs.Func("program", "", policy.AppendTo(&a.place.Programs))
+	fs.Func("log", "", policy.AppendTo(&a.logs))
+	fs.Func("bundles", "", policy.AppendTo(&a.bundles))
 	fs.BoolVar(&a.next, "next", false, "")
 	fs.StringVar(&a.exactly, "exactly", "", "") // only cargo zkp publish gives it
 	if err := fs.Parse(args); err != nil {
@@ -199,9 +190,9 @@ func (e Exactly) Asked(name, version string, sum [32]byte) (index string, ok boo
 		return "", false
 	}
 	want := strings.TrimSuffix(Allow(name, version, sum), "\n") + " "
-	for lines := bufio.NewScanner(strings.NewReader(string(b))); lines.Scan(); {
-		if index, ok := strings.CutPrefix(lines.Text(), want); ok {
-			return index, true
+	for line := range strings.Lines(string(b)) {
+		if index, ok := strings.CutPrefix(line, want); ok {
+			return strings.TrimSuffix(index, "\n"), true
 		}
 	}
 	return "", false
@@ -227,10 +218,5 @@ func Main(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// Without a place for settings there are none; the workspace may have its own.
-	userDir, err := policy.UserDir()
-	if err != nil {
-		userDir = ""
-	}
-	return Serve(ctx, in, out, SetUp(cwd, home, userDir, os.Getenv, "cargo-zkp"))
+	return Serve(ctx, in, out, SetUp(cwd, home, policy.UserDir(), os.Getenv, "cargo-zkp"))
 }

@@ -160,6 +160,13 @@ func (r *Request) upload() (Upload, error) {
 	return u, nil
 }
 
+// failure is an answer that gives no token.
+type failure struct {
+	Kind    string   `json:"kind"`
+	Message string   `json:"message"`
+	Causes  []string `json:"caused-by"`
+}
+
 // strict rewrites another provider's answer to a request for a token, so that cargo
 // neither keeps the token nor uses it for anything else: it would not ask again.
 func strict(b []byte, r *Request) ([]byte, error) {
@@ -167,11 +174,7 @@ func strict(b []byte, r *Request) ([]byte, error) {
 		Ok *struct {
 			Token *string `json:"token"`
 		}
-		Err *struct {
-			Kind    string   `json:"kind"`
-			Message string   `json:"message"`
-			Causes  []string `json:"caused-by"`
-		}
+		Err *failure
 	}
 	// What cannot be read is not shown: it may hold the token.
 	if err := json.Unmarshal(b, &in); err != nil || (in.Ok == nil) == (in.Err == nil) ||
@@ -197,11 +200,11 @@ func noToken(r *Request) error {
 	}
 	return fmt.Errorf("no token was found for the registry %s\nset %s, or run: cargo login --registry %s --config "+
 		"'%s.credential-provider=\"cargo:token\"'",
-		name, variable(name, "TOKEN"), name, table(name))
+		name, variable(name, "TOKEN"), name, Table(name))
 }
 
-// table is the table of cargo's configuration that is about a registry.
-func table(name string) string {
+// Table is the table of cargo's configuration that is about a registry.
+func Table(name string) string {
 	if name == cargo.DefaultSource {
 		return "registry"
 	}
@@ -229,12 +232,7 @@ func refusal(err error) []byte {
 	for i := range lines {
 		lines[i] = strings.TrimSpace(lines[i])
 	}
-	type other struct {
-		Kind    string   `json:"kind"`
-		Message string   `json:"message"`
-		Causes  []string `json:"caused-by"`
-	}
-	b, err := json.Marshal(map[string]other{"Err": {"other", lines[0], lines[1:]}})
+	b, err := json.Marshal(map[string]failure{"Err": {"other", lines[0], lines[1:]}})
 	if err != nil {
 		return []byte(`{"Err":{"kind":"other","message":"the refusal cannot be written","caused-by":[]}}`)
 	}

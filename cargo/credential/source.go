@@ -77,7 +77,7 @@ func keepsNothing(r *Request) error {
 	flag := ""
 	if r.Registry.Name != "" {
 		flag = fmt.Sprintf("\nrun: cargo %s --registry %s --config '%s.credential-provider=\"cargo:token\"'", r.Kind,
-			r.Registry.Name, table(r.Registry.Name))
+			r.Registry.Name, Table(r.Registry.Name))
 	}
 	return fmt.Errorf("cargo-zkp only reads tokens, so it cannot %s%s", r.Kind, flag)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -28,12 +27,7 @@ type Reader struct {
 // NewReader returns the reader with a policy, which must say whom to believe.
 func NewReader(p *policy.Policy) (*Reader, error) {
 	if len(p.Trust) == 0 {
-		where := p.Path
-		if where == "" {
-			where = policy.FileName
-		}
-		return nil, fmt.Errorf("no trust file says which logs and witnesses to believe\nname one with "+
-			"--trust FILE, in %s (trust = [...]), or put it into %s", where, filepath.Join("cratelog", "trust"))
+		return nil, errors.New(p.NoTrust())
 	}
 	checker, err := verdict.New(verdict.Config{Policy: p})
 	return &Reader{p, checker}, err
@@ -51,10 +45,6 @@ func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, name, version s
 		}
 	}
 	result, _, err := r.checker.Bundle(ctx, g)
-	if errors.Is(err, client.ErrProgram) && !r.policy.Development {
-		err = fmt.Errorf("%w\nproofs of UNSAFE development keys, which anybody can forge, are accepted "+
-			"with --development only", err)
-	}
 	return result, err
 }
 

@@ -20,12 +20,7 @@ type Report struct {
 // or name no address; UNSAFE settings.
 func Check(path, userDir string, asks []Ask, packages []Package, now time.Time) Report {
 	var r Report
-	if path == "" {
-		r.Policy, r.Err = Default(userDir)
-	} else {
-		r.Policy, r.Err = Load(path, userDir)
-	}
-	if r.Err != nil {
+	if r.Policy, r.Err = Load(path, userDir); r.Err != nil {
 		return r
 	}
 	r.settings(now)
@@ -48,7 +43,7 @@ func (r *Report) warn(key, format string, args ...any) {
 func (r *Report) settings(now time.Time) {
 	p := r.Policy
 	if p.Development {
-		r.warn("development", "proofs with UNSAFE development keys are accepted, which anybody can "+
+		r.warn("development", "proofs with UNSAFE development keys are accepted, which anyone can "+
 			"forge; set it to false for anything but trying things out")
 	}
 	if len(p.Programs) == 0 {
@@ -64,11 +59,7 @@ func (r *Report) settings(now time.Time) {
 
 func (r *Report) trust() {
 	if len(r.Policy.Trust) == 0 {
-		where := "name a file under trust"
-		if r.Policy.TrustDir != "" {
-			where = "put the policy file of a log into " + r.Policy.TrustDir
-		}
-		r.warn("trust", "no log is believed, so nothing can be verified; %s", where)
+		r.warn("trust", "nothing can be verified: %s", r.Policy.NoTrust())
 	}
 	for _, t := range r.Policy.Trust {
 		if !t.Policy.NeedsWitnesses() {

@@ -56,6 +56,9 @@ type allowFile struct {
 	Expires  string   `toml:"expires"`
 }
 
+// complain is called with each mistake and the key that it is about.
+type complain func(key, format string, args ...any)
+
 func defaultFile(path string) *file {
 	return &file{path: path, AllowUnproven: []string{"Cargo.lock"}, MaxAge: "0", Require: "none"}
 }
@@ -63,6 +66,9 @@ func defaultFile(path string) *file {
 // readFile reads and checks zkp.toml itself, not the files that it names.
 func readFile(path string) (*file, error) {
 	f := defaultFile(path)
+	if path == "" {
+		return f, nil
+	}
 	// What the file says replaces a default; it is not added to it.
 	f.AllowUnproven = nil
 	if err := config.LoadTOML(path, f); err != nil {
@@ -80,7 +86,7 @@ func readFile(path string) (*file, error) {
 }
 
 // check reports every mistake in what is written, and takes it over.
-func (f *file) check(wrong func(key, format string, args ...any)) {
+func (f *file) check(wrong complain) {
 	switch f.Version {
 	case fileVersion:
 	case 0:
@@ -90,7 +96,7 @@ func (f *file) check(wrong func(key, format string, args ...any)) {
 			fileVersion)
 	}
 	if f.Trust != nil && len(f.Trust) == 0 {
-		wrong("trust", "is empty, so nobody would be believed; name a file, or remove the key to use "+
+		wrong("trust", "is empty, so no log would be believed; name a file, or remove the key to use "+
 			"those in your own configuration")
 	}
 	checkFiles("trust", f.Trust, wrong)
@@ -119,7 +125,7 @@ func (f *file) check(wrong func(key, format string, args ...any)) {
 	}
 }
 
-func (f *file) checkRequire(wrong func(key, format string, args ...any)) {
+func (f *file) checkRequire(wrong complain) {
 	const want = `must be "none", "all", or a list such as ["serde", "tokio@1.50.0", "my-*"]`
 	switch v := f.Require.(type) {
 	case string:
@@ -153,7 +159,7 @@ func (f *file) checkRequire(wrong func(key, format string, args ...any)) {
 	}
 }
 
-func checkException(at string, e exceptionFile, wrong func(key, format string, args ...any)) (Exception, bool) {
+func checkException(at string, e exceptionFile, wrong complain) (Exception, bool) {
 	ok := true
 	bad := func(key, format string, args ...any) { ok = false; wrong(at+key, format, args...) }
 	if e.Crate == "" {
@@ -165,7 +171,7 @@ func checkException(at string, e exceptionFile, wrong func(key, format string, a
 		bad("version", "%v; give one exact version, or remove the key for every version", err)
 	}
 	if strings.TrimSpace(e.Reason) == "" || len(e.Reason) > maxReason {
-		bad("reason", "must say why, in at most %d bytes: somebody will read it when the exception ends", maxReason)
+		bad("reason", "must say why, in at most %d bytes: a person will read it when the exception ends", maxReason)
 	}
 	expires, err := ParseDate(e.Expires)
 	if err != nil {
@@ -174,13 +180,13 @@ func checkException(at string, e exceptionFile, wrong func(key, format string, a
 	return Exception{e.Crate, e.Version, e.Reason, expires}, ok
 }
 
-func checkFiles(key string, names []string, wrong func(key, format string, args ...any)) {
+func checkFiles(key string, names []string, wrong complain) {
 	if len(names) > maxList || slices.Contains(names, "") {
 		wrong(key, "must be at most %d names of files, none of them empty", maxList)
 	}
 }
 
-func checkPaths(key string, paths []string, wrong func(key, format string, args ...any)) {
+func checkPaths(key string, paths []string, wrong complain) {
 	if len(paths) > maxList {
 		wrong(key, "has %d items, at most %d are read", len(paths), maxList)
 		return

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -14,7 +15,7 @@ type Place struct {
 	Flag     string // what --policy says; "" without
 	Metadata string // [workspace.metadata.zkp] policy, relative to Root; "" without
 	Root     string // directory of the workspace's Cargo.toml and Cargo.lock; "" without one
-	UserDir  string // UserDir's result; "" for none
+	UserDir  string // UserDir's result
 
 	// What a command line says on top of the file that is found. Trust and Programs
 	// stand instead of the file's own, if there are any; paths are relative to the
@@ -23,14 +24,41 @@ type Place struct {
 	Development     bool
 }
 
+// NoTrust says that a policy believes no log, and what to do about it.
+func (p *Policy) NoTrust() string {
+	where := "name its file with --trust (--zkp-trust before cargo's own options)"
+	if p.TrustDir != "" {
+		where += ", or put it into " + p.TrustDir
+	}
+	return "no trust file says which logs and witnesses to believe; get a log's from a source that you trust and " + where
+}
+
+// Register registers the options that every command line has about whom to believe.
+func (p *Place) Register(fs *flag.FlagSet) {
+	fs.StringVar(&p.Flag, "policy", "", "`FILE` that says what must be proven and whom to believe "+
+		"(default: the nearest zkp.toml)")
+	fs.Func("trust", "`FILE` of logs and witnesses to believe, a C2SP tlog-policy, instead of those "+
+		"that the policy names; may be repeated", AppendTo(&p.Trust))
+	fs.BoolVar(&p.Development, "development", false, "accept proofs made with UNSAFE development keys, "+
+		"which anyone can forge")
+}
+
+// AppendTo is what flag.FlagSet.Func calls for an option that may be repeated.
+func AppendTo(list *[]string) func(string) error {
+	return func(v string) error {
+		*list = append(*list, v)
+		return nil
+	}
+}
+
 // UserDir is the user's directory for settings of cratelog: cratelog below
-// os.UserConfigDir.
-func UserDir() (string, error) {
+// os.UserConfigDir; "" where there is no such.
+func UserDir() string {
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", fmt.Errorf("there is no directory for your settings: %w", err)
+		return ""
 	}
-	return filepath.Join(dir, "cratelog"), nil
+	return filepath.Join(dir, "cratelog")
 }
 
 // Find returns the path of the policy that counts, or "" if there is none: the one
@@ -68,17 +96,15 @@ func (p Place) Find() (string, error) {
 	return "", nil
 }
 
-// Load finds the policy that counts and loads it; without any it is Default.
+// Load finds the policy that counts and loads it; without any it is that of Load("").
 func (p Place) Load() (*Policy, error) {
 	path, err := p.Find()
 	if err != nil {
 		return nil, err
 	}
-	f := defaultFile("")
-	if path != "" {
-		if f, err = readFile(path); err != nil {
-			return nil, err
-		}
+	f, err := readFile(path)
+	if err != nil {
+		return nil, err
 	}
 	f.Development = f.Development || p.Development
 	for _, o := range []struct{ from, to *[]string }{{&p.Trust, &f.Trust}, {&p.Programs, &f.Programs}} {

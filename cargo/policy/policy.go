@@ -68,7 +68,7 @@ var Template string
 // A Policy is a zkp.toml with everything that it names. It does not change after
 // Load, so it is safe for concurrent use.
 type Policy struct {
-	Path string // of zkp.toml; "" for Default
+	Path string // of zkp.toml; "" for none
 
 	Trust    []Trust              // in the order of the file; may be empty
 	TrustDir string               // where trust files were looked for by default; "" if the file names its own
@@ -108,7 +108,8 @@ type Allow struct {
 
 // Load reads a zkp.toml and every file that it names. Where it names no trust
 // files, all of userDir/trust/*.policy are read; userDir is UserDir's result, or
-// "" for none. Errors name the file and the key, and all mistakes of the file's
+// "" for none. Path "" stands for the policy of a reader who wrote none: what the manifests
+// ask for must be proven, and the user's trust files say whom to believe. Errors name the file and the key, and all mistakes of the file's
 // own are in one error.
 func Load(path, userDir string) (*Policy, error) {
 	f, err := readFile(path)
@@ -116,12 +117,6 @@ func Load(path, userDir string) (*Policy, error) {
 		return nil, err
 	}
 	return f.policy(userDir)
-}
-
-// Default is the policy of a reader who wrote none: what the manifests ask for
-// must be proven, and userDir/trust/*.policy says whom to believe.
-func Default(userDir string) (*Policy, error) {
-	return defaultFile("").policy(userDir)
 }
 
 // policy reads what the file names.
@@ -185,7 +180,7 @@ func readTrust(path string) (Trust, error) {
 		return Trust{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if len(parsed.Logs()) == 0 {
-		return Trust{}, fmt.Errorf("%s lists no log, so it believes nobody; add a log line, or do not name the file", path)
+		return Trust{}, fmt.Errorf("%s lists no log, so it makes no log believed; add a log line, or do not name the file", path)
 	}
 	return Trust{path, text, parsed}, nil
 }

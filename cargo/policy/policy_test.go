@@ -47,13 +47,17 @@ func trustText(origin string, witness bool) string {
 func dir(t testing.TB) (dir, user string) {
 	t.Helper()
 	dir, user = t.TempDir(), t.TempDir()
-	write(t, filepath.Join(dir, "a.policy"), trustText("a.example/log", true))
-	write(t, filepath.Join(dir, "b.policy"), trustText("b.example/log", true))
-	write(t, filepath.Join(dir, "again.policy"), trustText("a.example/log", true))
-	write(t, filepath.Join(dir, "none.policy"), trustText("none.example/log", false))
-	write(t, filepath.Join(dir, "broken.policy"), "log me\nquorum none\n")
-	write(t, filepath.Join(dir, "nolog.policy"), "quorum none\n")
-	write(t, filepath.Join(dir, "trust.policy"), trustText("template.example/log", true))
+	for path, text := range map[string]string{
+		"a.policy":      trustText("a.example/log", true),
+		"b.policy":      trustText("b.example/log", true),
+		"again.policy":  trustText("a.example/log", true),
+		"none.policy":   trustText("none.example/log", false),
+		"broken.policy": "log me\nquorum none\n",
+		"nolog.policy":  "quorum none\n",
+		"trust.policy":  trustText("template.example/log", true),
+	} {
+		write(t, filepath.Join(dir, path), text)
+	}
 	write(t, filepath.Join(user, "trust", "user.policy"), trustText("user.example/log", true))
 	write(t, filepath.Join(user, "trust", "README"), "not a policy")
 	return dir, user
@@ -144,18 +148,19 @@ func TestDefaultsAreStrict(t *testing.T) {
 		t.Error("logs without witnesses are accepted")
 	}
 	_, user := dir(t)
-	d, err := Default(user)
+	d, err := Load("", user)
 	fatalIf(t, err)
 	if d.Path != "" || len(d.Trust) != 1 || d.Development || len(d.Require) != 0 {
 		t.Errorf("default: %+v", d)
 	}
-	if d, err = Default(filepath.Join(user, "nothing")); err != nil || len(d.Trust) != 0 {
+	if d, err = Load("", filepath.Join(user, "nothing")); err != nil || len(d.Trust) != 0 {
 		t.Errorf("without a directory: %+v, %v", d, err)
 	}
 }
 
 func TestMistakesAreNamedWithFileAndKey(t *testing.T) {
-	const ex = "[[exception]]\ncrate = \"x\"\nreason = \"r\"\nexpires = \"2027-01-31\"\n"
+	const ex = "version = 1\n[[exception]]\ncrate = \"x\"\nreason = \"r\"\nexpires = \"2027-01-31\"\n"
+	edit := func(from, to string) string { return strings.Replace(ex, from, to, 1) }
 	for _, c := range []struct{ text, want string }{
 		{"", `zkp.toml: key "version": is missing; write version = 1 at the top`},
 		{"version = 2", `zkp.toml: key "version": is 2, this program knows version 1; a newer program may read this file`},
@@ -167,11 +172,11 @@ func TestMistakesAreNamedWithFileAndKey(t *testing.T) {
 		{"version = 1\nmax-age = \"-1h\"", `is not an age`},
 		{"version = 1\nmax-age = \"030d\"", `is not an age`},
 		{"version = 1\nmax-age = 30", `zkp.toml line 2: key "max-age": `},
-		{"version = 1\ntrust = []", `key "trust": is empty, so nobody would be believed`},
+		{"version = 1\ntrust = []", `key "trust": is empty, so no log would be believed`},
 		{"version = 1\ntrust = [\"\"]", `key "trust": must be at most 4096 names of files, none of them empty`},
 		{"version = 1\ntrust = [\"gone.policy\"]", `the trust file cannot be read: `},
 		{"version = 1\ntrust = [\"broken.policy\"]", `broken.policy: policy, line 1: the log's key: `},
-		{"version = 1\ntrust = [\"nolog.policy\"]", `nolog.policy lists no log, so it believes nobody`},
+		{"version = 1\ntrust = [\"nolog.policy\"]", `nolog.policy lists no log, so it makes no log believed`},
 		{"version = 1\ntrust = [\"a.policy\", \"again.policy\"]", `both list the log "a.example/log", so that it would not be clear whose quorum counts`},
 		{"version = 1\nprograms = [\"gone.json\"]", `the program file cannot be read: `},
 		{"version = 1\nprograms = [\"a.policy\"]", `a.policy: program file: `},
@@ -185,14 +190,14 @@ func TestMistakesAreNamedWithFileAndKey(t *testing.T) {
 		{"version = 1\nrequire = [\"se rde\"]", `key "require": "se rde" names no crate`},
 		{"version = 1\nrequire = [\"serde@1.0\"]", `key "require": "serde@1.0": `},
 		{"version = 1\nrequire = [\"serde@\"]", `behind the @ stands one exact version, like "tokio@1.50.0"`},
-		{"version = 1\n" + strings.Replace(ex, "crate = \"x\"\n", "", 1), `key "exception[1].crate": is missing; name the crate`},
-		{"version = 1\n" + strings.Replace(ex, `"x"`, `"x*"`, 1), `key "exception[1].crate": `},
-		{"version = 1\n" + strings.Replace(ex, "reason = \"r\"\n", "", 1), `key "exception[1].reason": must say why`},
-		{"version = 1\n" + strings.Replace(ex, `"r"`, `"  "`, 1), `key "exception[1].reason": must say why`},
-		{"version = 1\n" + strings.Replace(ex, "expires = \"2027-01-31\"\n", "", 1), `key "exception[1].expires": "" is not a date; give the last day on which it counts, like "2027-01-31"`},
-		{"version = 1\n" + ex + strings.Replace(ex, "2027-01-31", "2027-02-30", 1), `key "exception[2].expires": "2027-02-30" is not a date`},
-		{"version = 1\n" + strings.Replace(ex, "crate", "version = \"1\"\ncrate", 1), `key "exception[1].version": `},
-		{"version = 1\n" + strings.Replace(ex, "exception", "allow", 1), `key "allow[1].unproven": is missing; name the files that may be unproven`},
+		{edit("crate = \"x\"\n", ""), `key "exception[1].crate": is missing; name the crate`},
+		{edit(`"x"`, `"x*"`), `key "exception[1].crate": `},
+		{edit("reason = \"r\"\n", ""), `key "exception[1].reason": must say why`},
+		{edit(`"r"`, `"  "`), `key "exception[1].reason": must say why`},
+		{edit("expires = \"2027-01-31\"\n", ""), `key "exception[1].expires": "" is not a date; give the last day on which it counts, like "2027-01-31"`},
+		{ex + strings.TrimPrefix(edit("2027-01-31", "2027-02-30"), "version = 1\n"), `key "exception[2].expires": "2027-02-30" is not a date`},
+		{edit("crate", "version = \"1\"\ncrate"), `key "exception[1].version": `},
+		{edit("exception", "allow"), `key "allow[1].unproven": is missing; name the files that may be unproven`},
 		{"version = 1\nversion = 1", `zkp.toml line 2`},
 		{"\xff", `zkp.toml`},
 		{"version = 1 \x00", `zkp.toml`},
@@ -361,7 +366,7 @@ expires = "2027-08-31"
 	fatalIf(t, r.Err)
 	all := strings.Join(r.Warnings, "\n")
 	for _, want := range []string{
-		`development: proofs with UNSAFE development keys are accepted, which anybody can forge`,
+		`development: proofs with UNSAFE development keys are accepted, which anyone can forge`,
 		`allow-unproven: any crate may have an unproven Cargo.toml`,
 		`none.policy says "quorum none": its logs can show each reader another tree; name witnesses and a quorum`,
 		`none.policy names no address of the log "none.example/log"`,
@@ -382,7 +387,7 @@ expires = "2027-08-31"
 	if r := Check(filepath.Join(d, "gone.toml"), user, nil, nil, now); r.Err == nil || r.Policy != nil {
 		t.Errorf("a missing file: %+v", r)
 	}
-	if r := Check("", filepath.Join(user, "nothing"), nil, nil, now); r.Err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "the default policy: trust: no log is believed, so nothing can be verified; put the policy file of a log into ") {
+	if r := Check("", filepath.Join(user, "nothing"), nil, nil, now); r.Err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "the default policy: trust: nothing can be verified: no trust file says which logs and witnesses to believe; ") {
 		t.Errorf("the default policy: %+v", r)
 	}
 }
@@ -391,50 +396,31 @@ func TestTheNearestPolicyIsFound(t *testing.T) {
 	top, user := t.TempDir(), t.TempDir()
 	root := filepath.Join(top, "repo", "sub", "ws")
 	fatalIf(t, os.MkdirAll(root, 0o755))
-	find := func(p Place) string {
-		t.Helper()
-		path, err := p.Find()
-		fatalIf(t, err)
-		return path
-	}
 	at := Place{Root: root, UserDir: user}
-	if got := find(at); got != "" {
-		t.Errorf("found %s where there is none", got)
-	}
-	for _, path := range []string{
-		write(t, filepath.Join(user, FileName), "version = 1"),
-	} {
-		if got := find(at); got != path {
-			t.Errorf("found %q, want %q", got, path)
+	finds := func(want string) {
+		t.Helper()
+		if got, err := at.Find(); err != nil || got != want {
+			t.Errorf("found %q, want %q: %v", got, want, err)
 		}
 	}
-	// Outside of a repository, directories above may be anybody's.
+	finds("")
+	users := write(t, filepath.Join(user, FileName), "version = 1")
+	finds(users)
+	// Outside of a repository, directories above may be another user's.
 	above := write(t, filepath.Join(top, FileName), "version = 1")
 	inRepo := write(t, filepath.Join(top, "repo", FileName), "version = 1")
-	if got := find(at); got == above || got == inRepo {
-		t.Errorf("found %q outside of a repository", got)
-	}
+	finds(users)
 	fatalIf(t, os.Mkdir(filepath.Join(top, "repo", ".git"), 0o755))
-	if got := find(at); got != inRepo {
-		t.Errorf("found %q, want %q", got, inRepo)
-	}
+	finds(inRepo)
 	fatalIf(t, os.Remove(inRepo))
-	if got := find(at); got != filepath.Join(user, FileName) {
-		t.Errorf("found %q, above the repository's top", got)
-	}
+	finds(users) // and not what is above the repository's top
 	own := write(t, filepath.Join(root, FileName), "version = 1")
-	if got := find(at); got != own {
-		t.Errorf("found %q, want %q", got, own)
-	}
+	finds(own)
 	meta := write(t, filepath.Join(top, "repo", "policy", "org.toml"), "version = 1")
 	at.Metadata = "../../policy/org.toml"
-	if got := find(at); got != meta {
-		t.Errorf("found %q, want %q", got, meta)
-	}
+	finds(meta)
 	at.Flag = above
-	if got := find(at); got != above {
-		t.Errorf("found %q, want %q", got, above)
-	}
+	finds(above)
 	for _, p := range []Place{{Flag: filepath.Join(top, "gone")}, {Metadata: "gone", Root: root}} {
 		if path, err := p.Load(); err == nil || !strings.Contains(err.Error(), "which does not exist; correct the name, or write one with cargo zkp init") {
 			t.Errorf("a policy that is named and not there: %v, %v", path, err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"cratelog/cargo"
 	"cratelog/cargo/credential"
 	"cratelog/internal/outcome"
 )
@@ -107,16 +106,12 @@ func (t *target) guard(s *credential.Settings, program, exactly, token string,
 		if _, err := credential.Command(words, nil); err != nil {
 			return nil, fmt.Errorf("the credential-provider of the registry %s: %w", t.name, err)
 		}
-		key := "registries." + t.name
-		if t.name == cargo.DefaultSource {
-			key = "registry"
-		}
 		var value any = []string{alias}
 		if known.AsText {
 			value = alias
 		}
 		return append(config("credential-alias."+alias, slices.Concat(command, []string{"--"}, words)),
-			config(key+".credential-provider", value)...), nil
+			config(credential.Table(t.name)+".credential-provider", value)...), nil
 	}
 	if env(credential.GlobalVariable) != "" {
 		return nil, outcome.Refusef("the environment sets %s, whose providers cargo would ask before ours, so what it "+

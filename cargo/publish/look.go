@@ -55,8 +55,7 @@ func (r *run) loadPolicy() error {
 		return outcome.Misuse(err)
 	}
 	if len(p.Trust) == 0 {
-		r.Report.Warn("no trust file says which log and witnesses to believe, so the log's answer is not verified; name " +
-			"one with --trust FILE")
+		r.Report.Warn("the log's answer is not verified: %s", p.NoTrust())
 		return nil
 	}
 	r.reader, err = credential.NewReader(p)

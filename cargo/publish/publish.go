@@ -127,6 +127,7 @@ type job struct {
 	entry      *entry.Entry
 	entryBytes []byte
 	bundle     []byte // verified
+	index      uint64 // that it shows
 	published  bool   // the registry has these bytes
 }
 
@@ -243,24 +244,9 @@ func (r *run) useBundle(ctx context.Context, j *job, bundle []byte) error {
 	if bundle == nil {
 		return errors.New("there is none")
 	}
-	p, err := client.ParseProof(bundle)
+	p, e, err := CheckAnswer(j.statement(), bundle)
 	if err != nil {
 		return err
-	}
-	e, err := entry.Parse(p.Extra)
-	if err != nil {
-		return err
-	}
-	if e.Subject != j.plan.Subject {
-		return fmt.Errorf("it is about another .crate, with SHA-256 %x; cargo packages %x now\n"+
-			"a version is logged once: publish those bytes, or a new version", e.Subject.SHA256, j.plan.Subject.SHA256)
-	}
-	same, err := sameStatement(e, &entry.Entry{Subject: j.plan.Subject, Claim: j.plan.Claim})
-	if err != nil {
-		return err
-	}
-	if !same {
-		return errors.New("it makes another claim about the same .crate, from another commit or path")
 	}
 	if r.reader != nil {
 		_, err = r.reader.Verify(ctx, bundle, j.raw, j.Name, j.Version, r.log)
@@ -268,9 +254,14 @@ func (r *run) useBundle(ctx context.Context, j *job, bundle []byte) error {
 		err = r.proofs.Check(e)
 	}
 	if err == nil {
-		j.bundle = bundle
+		j.bundle, j.index = bundle, p.Index
 	}
 	return err
+}
+
+// statement is an entry without a proof: what is to be logged.
+func (j *job) statement() *entry.Entry {
+	return &entry.Entry{Subject: j.plan.Subject, Claim: j.plan.Claim}
 }
 
 // prove makes the proofs that are not there, those of one program after each other.
@@ -300,7 +291,7 @@ func (r *run) prove(ctx context.Context) error {
 
 // holds says whether a stored entry is what would be proved now.
 func (r *run) holds(j *job, e *entry.Entry) bool {
-	same, err := sameStatement(e, &entry.Entry{Subject: j.plan.Subject, Claim: j.plan.Claim})
+	same, err := sameStatement(e, j.statement())
 	if err != nil || !same || e.Proof.Program != j.program {
 		return false
 	}
@@ -347,11 +338,7 @@ func (r *run) submit(ctx context.Context) error {
 		if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {
 			return err
 		}
-		p, err := client.ParseProof(b)
-		if err != nil {
-			return err
-		}
-		r.Report.Status("Logged", "%s as entry %d; bundle in %s", j.member, p.Index, r.store.file(j.member,
+		r.Report.Status("Logged", "%s as entry %d; bundle in %s", j.member, j.index, r.store.file(j.member,
 			credential.ExtBundle))
 	}
 	return nil

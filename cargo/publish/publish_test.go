@@ -14,13 +14,12 @@ import (
 
 func TestARunThatEndedEarlyIsTakenUpWhereItStopped(t *testing.T) {
 	s := newSite(t)
-	s.pkg("", "hello-publish", "0.1.0", "")
-	s.push()
-	said := s.mustRun(func(c *Config) { c.DryRun = true })
+	s.release("0.1.0")
+	said := s.mustRun(dryRun)
 	if s.forger.made != 1 || s.logged() != 0 || !strings.Contains(said, "nothing was logged or published") {
 		t.Errorf("dry run: %d proofs, log of %d", s.forger.made, s.logged())
 	}
-	said = s.mustRun(func(c *Config) { c.LogOnly = true })
+	said = s.mustRun(logOnly)
 	if s.forger.made != 1 || s.logged() != 1 || !strings.Contains(said, "Fresh hello-publish v0.1.0 is proved") {
 		t.Errorf("log only: %d proofs, log of %d", s.forger.made, s.logged())
 	}
@@ -47,7 +46,7 @@ func TestARunThatEndedEarlyIsTakenUpWhereItStopped(t *testing.T) {
 	if s.forger.made != 1 || s.logged() != 1 {
 		t.Errorf("%d proofs, log of %d", s.forger.made, s.logged())
 	}
-	left, err := filepath.Glob(filepath.Join(s.dir, "target", "zkp", "*"))
+	left, err := filepath.Glob(filepath.Join(string(s.store()), "*"))
 	if err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v %v", left, err)
 	}
@@ -55,12 +54,8 @@ func TestARunThatEndedEarlyIsTakenUpWhereItStopped(t *testing.T) {
 
 func TestWhatWasKeptIsCheckedAndMadeAgainIfItIsBroken(t *testing.T) {
 	s := newSite(t)
-	s.pkg("", "hello-publish", "0.1.0", "")
-	s.push()
-	s.mustRun(func(c *Config) { c.DryRun = true })
-	kept := func(ext string) string {
-		return credential.Dir(filepath.Join(s.dir, "target", "zkp")).File("hello-publish", "0.1.0", ext)
-	}
+	s.release("0.1.0")
+	s.mustRun(dryRun)
 	flip := func(name string, at int) {
 		t.Helper()
 		b, err := os.ReadFile(name)
@@ -69,29 +64,28 @@ func TestWhatWasKeptIsCheckedAndMadeAgainIfItIsBroken(t *testing.T) {
 		s.write(name, string(b))
 	}
 	for i, at := range []int{0, 40, -1} {
-		flip(kept(credential.ExtEntry), at)
-		s.mustRun(func(c *Config) { c.DryRun = true })
+		flip(s.kept("0.1.0", credential.ExtEntry), at)
+		s.mustRun(dryRun)
 		if s.forger.made != i+2 {
 			t.Errorf("the entry, byte %d flipped: %d proofs were made", at, s.forger.made)
 		}
 	}
-	s.mustRun(func(c *Config) { c.LogOnly = true })
+	s.mustRun(logOnly)
 	made := s.forger.made
 	for _, at := range []int{0, 100, -3} {
-		flip(kept(credential.ExtBundle), at)
-		if said := s.mustRun(func(c *Config) { c.LogOnly = true }); !strings.Contains(said, "is logged already") {
+		flip(s.kept("0.1.0", credential.ExtBundle), at)
+		if said := s.mustRun(logOnly); !strings.Contains(said, "is logged already") {
 			t.Errorf("the bundle, byte %d flipped: %s", at, said)
 		}
 	}
 	// All of it lost: the log has it.
-	fatalIf(t, os.RemoveAll(filepath.Join(s.dir, "target", "zkp")))
-	s.mustRun(func(c *Config) { c.LogOnly = true })
+	fatalIf(t, os.RemoveAll(string(s.store())))
+	s.mustRun(logOnly)
 	if s.forger.made != made || s.logged() != 1 {
 		t.Errorf("%d proofs, log of %d", s.forger.made, s.logged())
 	}
 	// A new commit of the same files is another .crate, and so another proof.
-	s.pkg("", "hello-publish", "0.1.1", "")
-	s.push()
+	s.release("0.1.1")
 	s.mustRun()
 	if got := s.arrived(); s.forger.made != made+1 || !slices.Equal(got, []string{"hello-publish 0.1.1"}) {
 		t.Errorf("the next version: %d proofs, uploaded %v", s.forger.made, got)

@@ -21,9 +21,7 @@ func TestWhatIsNotCommittedOrNotPushedIsRefused(t *testing.T) {
 	s := newSite(t)
 	s.pkg("", "hello-publish", "0.1.0", "")
 	_, err := s.run()
-	if err == nil || !strings.Contains(err.Error(), "commit") {
-		t.Errorf("nothing committed: %v", err)
-	}
+	says(t, fmt.Sprint(err), "commit")
 	s.commit()
 	s.refused(nothing, "no remote branch or tag that this repository knows contains commit "+s.git(s.dir, "rev-parse", "HEAD"), "push it first, or pass --unpushed")
 	said := s.mustRun(func(c *Config) { c.Unpushed, c.DryRun = true, true })
@@ -46,23 +44,19 @@ func TestACrateOutsideOfGitIsRefused(t *testing.T) {
 	s.pkg("", "hello-publish", "0.1.0", "")
 	fatalIf(t, os.RemoveAll(filepath.Join(s.dir, ".git")))
 	_, err := s.run()
-	if err == nil || !strings.Contains(err.Error(), "git repository") {
-		t.Error(err)
-	}
+	says(t, fmt.Sprint(err), "git repository")
 }
 
 func TestAVersionThatStandsForOtherBytesIsRefusedBeforeAnythingIsProved(t *testing.T) {
 	s := newSite(t)
-	s.pkg("", "hello-publish", "0.1.0", "")
-	s.push()
-	s.mustRun(func(c *Config) { c.LogOnly = true })
+	s.release("0.1.0")
+	s.mustRun(logOnly)
 	made := s.forger.made
 	s.write(filepath.Join(s.dir, "src", "lib.rs"), "pub fn other() {}\n")
 	s.push()
 	s.refused(nothing, "the log at", "an entry for this version already", "about another .crate", "a version is logged once: publish those bytes, or a new version")
 
-	s.pkg("", "hello-publish", "0.2.0", "")
-	s.push()
+	s.release("0.2.0")
 	s.reg.AddCrate(makeOther("hello-publish", "0.2.0"))
 	s.refused(nothing, "the registry lists hello-publish v0.2.0 with SHA-256", "published already, with other bytes")
 	if s.forger.made != made || s.logged() != 1 || s.arrived() != nil {
@@ -87,21 +81,16 @@ func TestMistakesOfTheCallerAreNamed(t *testing.T) {
 		"a missing manifest": {func(c *Config) { c.Cargo.Manifest = filepath.Join(s.dir, "gone.toml") }, "gone.toml"},
 	} {
 		_, err := s.run(c.edit)
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: it does not say %q: %v", what, c.want, err)
-		}
+		says(t, what+": "+fmt.Sprint(err), c.want)
 	}
 	// Without --log the trust file's log counts, and without --registry the package's.
 	s.mustRun(func(c *Config) { c.Log, c.Registry = "", "" })
-	if got := s.arrived(); len(got) != 1 {
-		t.Errorf("uploaded: %v", got)
-	}
+	s.uploads(1)
 }
 
 func TestALogThatIsDownOrLiesStopsEverything(t *testing.T) {
 	s := newSite(t)
-	s.pkg("", "hello-publish", "0.1.0", "")
-	s.push()
+	s.release("0.1.0")
 	_, err := s.run(func(c *Config) { c.Log = "http://127.0.0.1:1" })
 	if outcome.Of(err) != outcome.Unchecked || !strings.Contains(err.Error(), "the log at http://127.0.0.1:1 cannot be asked") {
 		t.Errorf("log down: %v", err)
@@ -123,8 +112,7 @@ func TestALogThatIsDownOrLiesStopsEverything(t *testing.T) {
 
 func TestABusyLogIsAskedAgainWhenItSays(t *testing.T) {
 	s := newSite(t)
-	s.pkg("", "hello-publish", "0.1.0", "")
-	s.push()
+	s.release("0.1.0")
 	busy := 1
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && busy > 0 {
@@ -145,13 +133,25 @@ func TestABusyLogIsAskedAgainWhenItSays(t *testing.T) {
 // A cargo that makes other bytes when it publishes than when it packaged.
 func TestOtherBytesThanThoseLoggedAreNotUploaded(t *testing.T) {
 	s := newSite(t)
-	s.pkg("", "hello-publish", "0.1.0", "")
-	s.push()
+	s.release("0.1.0")
 	cargo, err := exec.LookPath("cargo")
 	fatalIf(t, err)
 	fickle := filepath.Join(t.TempDir(), "cargo")
 	s.write(fickle, fmt.Sprintf("#!/bin/sh\nif [ \"$1\" = publish ]; then echo '// more' >> src/lib.rs; git -c user.name=a -c user.email=a@b.example commit -q -a -m more; fi\nexec %s \"$@\"\n", cargo))
 	fatalIf(t, os.Chmod(fickle, 0o755))
+	withFickle := func(c *Config) { c.Cargo.Program = fickle }
+	// guarded publishes a version with that cargo, and then with the usual one.
+	guarded := func(t *testing.T, version string, edit func(*Config)) {
+		t.Helper()
+		s.release(version)
+		if _, err := s.run(edit, withFickle); err == nil {
+			t.Error("published")
+		}
+		s.unused(t)
+		s.git(s.dir, "reset", "-q", "--hard", "origin/main")
+		s.mustRun(edit)
+		s.uploads(1)
+	}
 	for what, config := range map[string]string{
 		"a token in the file":                "",
 		"a provider for all registries":      "[registry]\nglobal-credential-providers = [\"cargo:token\"]\n",
@@ -159,74 +159,38 @@ func TestOtherBytesThanThoseLoggedAreNotUploaded(t *testing.T) {
 		"a provider that is another program": "credential-provider = [\"" + s.provider() + "\", \"secret\"]\n",
 	} {
 		t.Run(what, func(t *testing.T) {
-			s.write(filepath.Join(s.home, "config.toml"), "[registries.my]\nindex = \"sparse+"+s.reg.Index+"\"\n"+config)
-			_, err := s.run(func(c *Config) { c.Cargo.Program = fickle })
+			s.configure(config)
+			_, err := s.run(withFickle)
 			if err == nil || !strings.Contains(s.out.String(), "cargo has packaged hello-publish 0.1.0 again with other bytes than those that were proved and logged") {
 				t.Errorf("%v", err)
 			}
-			if got := s.reg.Published(); len(got) != 0 {
-				t.Fatal("uploaded")
-			}
+			s.unused(t)
 			s.git(s.dir, "reset", "-q", "--hard", "origin/main")
 		})
 	}
 	t.Run("then with the usual one", func(t *testing.T) {
 		s.mustRun()
-		if got := s.arrived(); len(got) != 1 {
-			t.Errorf("uploaded: %v", got)
-		}
+		s.uploads(1)
 	})
 	t.Run("a provider of the environment's", func(t *testing.T) {
 		t.Setenv("CARGO_REGISTRIES_MY_CREDENTIAL_PROVIDER", s.provider()+" secret")
-		s.pkg("", "hello-publish", "0.1.3", "")
-		s.push()
-		_, err := s.run(func(c *Config) { c.Cargo.Program = fickle })
-		if err == nil || len(s.reg.Published()) != 0 {
-			t.Fatal("uploaded")
-		}
-		s.git(s.dir, "reset", "-q", "--hard", "origin/main")
-		s.mustRun()
-		if got := s.arrived(); len(got) != 1 {
-			t.Errorf("uploaded: %v", got)
-		}
+		guarded(t, "0.1.3", nothing)
 	})
 	t.Run("providers of the environment's", func(t *testing.T) {
-		s.write(filepath.Join(s.home, "config.toml"), "[registries.my]\nindex = \"sparse+"+s.reg.Index+"\"\n")
+		s.configure("")
 		t.Setenv(credential.GlobalVariable, "cargo:token")
-		s.pkg("", "hello-publish", "0.1.4", "")
-		s.push()
+		s.release("0.1.4")
 		s.refused(nothing, "the environment sets CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS")
 	})
 	t.Run("with --token", func(t *testing.T) {
 		s.reg.SetToken("on-the-command-line", false)
-		s.pkg("", "hello-publish", "0.1.1", "")
-		s.push()
-		_, err := s.run(func(c *Config) { c.Cargo.Program, c.Token = fickle, "on-the-command-line" })
-		if err == nil || len(s.reg.Published()) != 0 {
-			t.Fatal("uploaded")
-		}
-		s.git(s.dir, "reset", "-q", "--hard", "origin/main")
-		s.mustRun(func(c *Config) { c.Token = "on-the-command-line" })
-		if got := s.arrived(); len(got) != 1 {
-			t.Errorf("uploaded: %v", got)
-		}
+		guarded(t, "0.1.1", func(c *Config) { c.Token = "on-the-command-line" })
 	})
 	t.Run("with --index", func(t *testing.T) {
 		s.write(filepath.Join(s.home, "config.toml"), "")
-		s.pkg("", "hello-publish", "0.1.2", "")
-		s.push()
-		index := func(c *Config) {
+		guarded(t, "0.1.2", func(c *Config) {
 			c.Registry, c.Index, c.Token = "", "sparse+"+s.reg.Index, "on-the-command-line"
-		}
-		_, err := s.run(index, func(c *Config) { c.Cargo.Program = fickle })
-		if err == nil || len(s.reg.Published()) != 0 {
-			t.Fatal("uploaded")
-		}
-		s.git(s.dir, "reset", "-q", "--hard", "origin/main")
-		s.mustRun(index)
-		if got := s.arrived(); len(got) != 1 {
-			t.Errorf("uploaded: %v", got)
-		}
+		})
 	})
 }
 
@@ -248,10 +212,15 @@ done
 	return name
 }
 
+// options are how cargo's configuration names our provider.
+func (s *site) options() string {
+	return fmt.Sprintf("%q, \"--trust\", %q, \"--development\"", s.config().Guard, s.world.File)
+}
+
 // plain runs cargo publish without us, but for what the configuration says.
 func (s *site) plain(config string, args ...string) (string, error) {
 	s.t.Helper()
-	s.write(filepath.Join(s.home, "config.toml"), "[registries.my]\nindex = \"sparse+"+s.reg.Index+"\"\n"+config)
+	s.configure(config)
 	cmd := exec.CommandContext(s.t.Context(), "cargo", append([]string{"publish", "--registry", "my", "--no-verify"}, args...)...)
 	cmd.Dir = s.dir
 	out, err := cmd.CombinedOutput()
@@ -264,11 +233,8 @@ func (s *site) plain(config string, args ...string) (string, error) {
 
 func TestAPlainCargoPublishIsRefusedUntilTheCrateIsLogged(t *testing.T) {
 	s := newSite(t)
-	s.pkg("", "hello-publish", "0.1.0", "")
-	s.push()
-	self, err := os.Executable()
-	fatalIf(t, err)
-	options := fmt.Sprintf("%q, \"--trust\", %q, \"--development\"", self, s.world.File)
+	s.release("0.1.0")
+	options := s.options()
 	printed := filepath.Join(t.TempDir(), "token")
 	s.write(printed, secret+"\n")
 	alone := "credential-provider = [" + options + "]\n"
@@ -281,15 +247,13 @@ func TestAPlainCargoPublishIsRefusedUntilTheCrateIsLogged(t *testing.T) {
 	for i, way := range ways {
 		t.Run(way.what, func(t *testing.T) {
 			said, err := s.plain(way.config)
-			for _, w := range []string{"is not known to be logged with a proof, so it is not published", "has no entry for hello-publish 0.1.", `run "cargo zkp publish"`} {
-				if err == nil || !strings.Contains(said, w) {
-					t.Errorf("it does not say %q", w)
-				}
+			if err == nil {
+				t.Error("published")
 			}
-			if len(s.reg.Published()) != 0 {
-				t.Fatal("uploaded")
-			}
-			s.mustRun(func(c *Config) { c.LogOnly = true })
+			says(t, said, "is not known to be logged with a proof, so it is not published",
+				"has no entry for hello-publish 0.1.", `run "cargo zkp publish"`)
+			s.unused(t)
+			s.mustRun(logOnly)
 			if i == 0 { // the log has it as well
 				fatalIf(t, os.RemoveAll(filepath.Join(s.dir, "target", "zkp")))
 			}
@@ -297,12 +261,11 @@ func TestAPlainCargoPublishIsRefusedUntilTheCrateIsLogged(t *testing.T) {
 				t.Errorf("logged, and still refused: %v", err)
 			}
 			// Each way with a version of its own.
-			s.pkg("", "hello-publish", fmt.Sprintf("0.1.%d", i+1), "")
-			s.push()
+			s.release(fmt.Sprintf("0.1.%d", i+1))
 		})
 	}
 	t.Run("a bundle about other bytes", func(t *testing.T) {
-		s.mustRun(func(c *Config) { c.LogOnly = true })
+		s.mustRun(logOnly)
 		s.write(filepath.Join(s.dir, "src", "lib.rs"), "pub fn other() {}\n")
 		s.push()
 		said, err := s.plain(alone)
@@ -311,7 +274,7 @@ func TestAPlainCargoPublishIsRefusedUntilTheCrateIsLogged(t *testing.T) {
 		}
 	})
 	t.Run("nobody to believe", func(t *testing.T) {
-		said, err := s.plain(fmt.Sprintf("credential-provider = [%q]\n", self))
+		said, err := s.plain(fmt.Sprintf("credential-provider = [%q]\n", s.config().Guard))
 		if err == nil || !strings.Contains(said, "no trust file says which logs and witnesses to believe") {
 			t.Errorf("%v", err)
 		}
@@ -326,12 +289,9 @@ func TestAPlainCargoPublishIsRefusedUntilTheCrateIsLogged(t *testing.T) {
 // What the documentation says of cargo, and cargo does.
 func TestATokenInTheEnvironmentDoesNotGoPastTheProvider(t *testing.T) {
 	s := newSite(t)
-	s.pkg("", "hello-publish", "0.1.0", "")
-	s.push()
-	self, err := os.Executable()
-	fatalIf(t, err)
+	s.release("0.1.0")
 	t.Setenv(credential.TokenVariable("my"), secret)
-	options := fmt.Sprintf("%q, \"--trust\", %q, \"--development\"", self, s.world.File)
+	options := s.options()
 	for _, config := range []string{
 		"credential-provider = [" + options + "]\n",
 		"[credential-alias]\nlogged = [" + options + ", \"--next\"]\n[registry]\nglobal-credential-providers = [\"cargo:token\", \"logged\"]\n",
@@ -340,13 +300,10 @@ func TestATokenInTheEnvironmentDoesNotGoPastTheProvider(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	if len(s.reg.Published()) != 0 {
-		t.Error("uploaded")
-	}
+	s.unused(t)
 }
 
 func TestOnlyTheLogsOwnRefusalIsAnAnswer(t *testing.T) {
-	s := newSite(t)
 	for status, refused := range map[int]bool{400: true, 404: true, 409: true, 422: true, 429: false, 500: false, 503: false} {
 		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) }))
 		_, err := Submit(t.Context(), &client.Log{URL: front.URL}, []byte("entry"), []byte("crate"))
@@ -355,32 +312,25 @@ func TestOnlyTheLogsOwnRefusalIsAnAnswer(t *testing.T) {
 			t.Errorf("%d: %v", status, err)
 		}
 	}
-	_ = s
 }
 
 // A private registry wants a token for its index, too.
 func TestAPrivateRegistryIsPublishedTo(t *testing.T) {
 	s := newSite(t)
 	s.reg.SetToken(secret, true)
-	s.pkg("", "hello-publish", "0.1.0", "")
-	s.push()
-	index := "[registries.my]\nindex = \"sparse+" + s.reg.Index + "\"\n"
+	s.release("0.1.0")
 	for i, config := range []string{
 		"credential-provider = \"cargo:token\"\n",
 		"[registry]\nglobal-credential-providers = [\"cargo:token\"]\n",
 		"[registry]\nglobal-credential-providers = [\"" + s.provider() + " secret\"]\n",
 	} {
-		s.write(filepath.Join(s.home, "config.toml"), index+config)
-		s.pkg("", "hello-publish", fmt.Sprintf("0.1.%d", i+1), "")
-		s.push()
+		s.configure(config)
+		s.release(fmt.Sprintf("0.1.%d", i+1))
 		s.mustRun()
-		if got := s.arrived(); len(got) != 1 {
-			t.Errorf("%s: uploaded %v", config, got)
-		}
+		s.uploads(1)
 	}
 	// Which of several gives the token for reading is cargo's to know.
-	s.write(filepath.Join(s.home, "config.toml"), index+"[registry]\nglobal-credential-providers = [\"cargo:token\", \""+s.provider()+" x\"]\n")
-	s.pkg("", "hello-publish", "0.2.0", "")
-	s.push()
+	s.configure("[registry]\nglobal-credential-providers = [\"cargo:token\", \"" + s.provider() + " x\"]\n")
+	s.release("0.2.0")
 	s.refused(nothing, "the registry my demands a token for reading", "name the one that gives its token")
 }

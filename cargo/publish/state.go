@@ -51,9 +51,7 @@ func (s store) save(m *member, ext string, content []byte) error {
 	return durable.Write(path, content, 0o644)
 }
 
-// remove removes files of a crate that do not fit any more.
-func (s store) remove(m *member, exts ...string) {
-	for _, ext := range exts {
-		_ = os.Remove(s.file(m, ext)) // it is checked again if it stays
-	}
+// remove removes a file of a crate that does not fit any more.
+func (s store) remove(m *member, ext string) {
+	_ = os.Remove(s.file(m, ext)) // it is checked again if it stays
 }

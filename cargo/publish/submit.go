@@ -21,38 +21,35 @@ func Submit(ctx context.Context, log *client.Log, entryBytes, raw []byte) ([]byt
 		return b, err
 	case refused.Status == http.StatusTooManyRequests || refused.Status >= 500:
 		return nil, fmt.Errorf("%w\nnothing is lost: run the same command again later", err)
+	case refused.Status == http.StatusConflict:
+		return nil, outcome.Refusef("%w\nthe log holds another .crate of this version, as entry %d, and a version is "+
+			"logged once: publish those bytes, or a new version", refused, refused.Index)
 	}
-	return nil, outcome.Refuse(refusedWhy(refused))
+	return nil, outcome.Refuse(refused)
 }
 
-// refusedWhy adds what to do to a log's refusal.
-func refusedWhy(e *client.SubmitError) error {
-	if e.Status == http.StatusConflict {
-		return fmt.Errorf("%w\nthe log holds another .crate of this version, as entry %d, and a version is logged once: "+
-			"publish those bytes, or a new version", e, e.Index)
-	}
-	return e
-}
-
-// CheckAnswer checks that a bundle is about the same subject and claim as an entry.
-// Whether log and witnesses really signed it is for a policy to say.
-func CheckAnswer(e *entry.Entry, bundle []byte) (*client.Proof, error) {
+// CheckAnswer checks that a bundle is about the same subject and claim as an entry, and
+// returns it with its own entry, whose proof may be another. Whether log and witnesses really
+// signed it is for a policy to say.
+func CheckAnswer(want *entry.Entry, bundle []byte) (*client.Proof, *entry.Entry, error) {
 	p, err := client.ParseProof(bundle)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	got, err := entry.Parse(p.Extra)
+	e, err := entry.Parse(p.Extra)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	same, err := sameStatement(got, e)
-	if err != nil {
-		return nil, err
+	if e.Subject != want.Subject {
+		return nil, nil, fmt.Errorf("it is about another .crate, with SHA-256 %x, and not %x\n"+
+			"a version is logged once: publish those bytes, or a new version", e.Subject.SHA256, want.Subject.SHA256)
 	}
-	if !same {
-		return nil, errors.New("it is about another subject or claim")
+	if same, err := sameStatement(e, want); err != nil {
+		return nil, nil, err
+	} else if !same {
+		return nil, nil, errors.New("it makes another claim about the same .crate, from another commit or path")
 	}
-	return p, nil
+	return p, e, nil
 }
 
 // sameStatement says whether two entries have one identity: the same subject and

@@ -132,13 +132,10 @@ func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
 		return false, err
 	}
 	releases, err := x.Releases(ctx, j.Name)
-	if errors.Is(err, registry.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, registry.ErrNotFound) {
 		return false, err
 	}
-	found, err := registry.Find(releases, j.Version)
+	found, err := registry.Find(releases, j.Version) // of no releases: not found
 	if errors.Is(err, registry.ErrNotFound) {
 		return false, nil
 	}

@@ -60,12 +60,11 @@ func newSite(t *testing.T) *site {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	s.reg.SetToken(secret, false)
-	s.write(filepath.Join(s.home, "config.toml"), "[registries.my]\nindex = \"sparse+"+s.reg.Index+"\"\n")
+	s.configure("")
 	s.write(filepath.Join(s.home, "credentials.toml"), "[registries.my]\ntoken = \""+secret+"\"\n")
 	var err error
-	if s.world, err = loopback.Start(t.Context(), loopback.Config{Origin: "publish.example/log", Dir: t.TempDir()}); err != nil {
-		t.Fatal(err)
-	}
+	s.world, err = loopback.Start(t.Context(), loopback.Config{Origin: "publish.example/log", Dir: t.TempDir()})
+	fatalIf(t, err)
 	t.Cleanup(func() {
 		if err := s.world.Close(); err != nil {
 			t.Error(err)
@@ -84,6 +83,17 @@ func (s *site) write(name, content string) {
 	fatalIf(s.t, errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o644)))
 }
 
+// configure writes cargo's configuration: the registry's table, and more behind it.
+func (s *site) configure(more string) {
+	s.t.Helper()
+	s.write(filepath.Join(s.home, "config.toml"), "[registries.my]\nindex = \"sparse+"+s.reg.Index+"\"\n"+more)
+}
+
+// kept is where a file about a version of hello-publish is kept.
+func (s *site) kept(version, ext string) string { return s.store().File("hello-publish", version, ext) }
+
+func (s *site) store() credential.Dir { return credential.Dir(filepath.Join(s.dir, "target", "zkp")) }
+
 func (s *site) git(dir string, args ...string) string {
 	s.t.Helper()
 	cmd := exec.CommandContext(s.t.Context(), "git", args...)
@@ -94,6 +104,13 @@ func (s *site) git(dir string, args ...string) string {
 		s.t.Fatalf("git %v: %v\n%s", args, err, out)
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// release pushes a version of hello-publish.
+func (s *site) release(version string) {
+	s.t.Helper()
+	s.pkg("", "hello-publish", version, "")
+	s.push()
 }
 
 // pkg writes a package; more goes behind its [package] table.
@@ -132,6 +149,9 @@ func (s *site) config(edit ...func(*Config)) Config {
 	return cfg
 }
 
+func dryRun(c *Config)  { c.DryRun = true }
+func logOnly(c *Config) { c.LogOnly = true }
+
 // run publishes and returns what was said.
 func (s *site) run(edit ...func(*Config)) (string, error) {
 	s.t.Helper()
@@ -160,10 +180,32 @@ func (s *site) refused(edit func(*Config), words ...string) {
 	if outcome.Of(err) != outcome.Refused {
 		s.t.Errorf("not refused: %v", err)
 	}
+	says(s.t, fmt.Sprint(err), words...)
+}
+
+// says checks that a text has all of the words.
+func says(t *testing.T, text string, words ...string) {
+	t.Helper()
 	for _, w := range words {
-		if err == nil || !strings.Contains(err.Error(), w) {
-			s.t.Errorf("it does not say %q:\n%v", w, err)
+		if !strings.Contains(text, w) {
+			t.Errorf("it does not say %q:\n%s", w, text)
 		}
+	}
+}
+
+// uploads checks how many crates were uploaded since the last call.
+func (s *site) uploads(n int) {
+	s.t.Helper()
+	if got := s.arrived(); len(got) != n {
+		s.t.Errorf("uploaded: %v", got)
+	}
+}
+
+// unused checks that nothing reached the registry.
+func (s *site) unused(t *testing.T) {
+	t.Helper()
+	if len(s.reg.Published()) != 0 {
+		t.Fatal("uploaded")
 	}
 }
 
@@ -172,10 +214,9 @@ func (s *site) refused(edit func(*Config), words ...string) {
 func (s *site) arrived() (names []string) {
 	s.t.Helper()
 	for _, p := range s.reg.Published() {
-		bundle, err := os.ReadFile(credential.Dir(filepath.Join(s.dir, "target", "zkp")).File(p.Name, p.Version, credential.ExtBundle))
+		bundle, err := os.ReadFile(s.store().File(p.Name, p.Version, credential.ExtBundle))
 		fatalIf(s.t, err)
-		reader := s.reader()
-		r, err := reader.Verify(s.t.Context(), bundle, p.Raw, p.Name, p.Version, nil)
+		r, err := s.reader().Verify(s.t.Context(), bundle, p.Raw, p.Name, p.Version, nil)
 		if err != nil {
 			s.t.Errorf("%s: %v", p.Name, err)
 		} else if r.SHA256 != sha256.Sum256(p.Raw) {

@@ -84,7 +84,7 @@ func (c *Checker) Fetch(ctx context.Context, name, version string) ([]byte, *cli
 		}
 	}
 	it.decide(it.judge())
-	return nil, nil, it.verdict.explained()
+	return nil, nil, c.explained(it.verdict)
 }
 
 // candidate is a place where a bundle may be.
@@ -139,11 +139,16 @@ func (c *Checker) Prefetch(ctx context.Context, name, version string) {
 			continue
 		}
 		if b, err := s.log.Bundle(ctx, name, version); err == nil {
-			if err := durable.WriteCache(s.bundlePath(w), b); err != nil {
-				c.cfg.Log.Warn("cannot keep a bundle", "err", err)
-			}
+			c.keepBundle(s, w, b)
 			return
 		}
+	}
+}
+
+// keepBundle puts a bundle into the cache. The cache is a convenience.
+func (c *Checker) keepBundle(s *source, w Want, b []byte) {
+	if err := durable.WriteCache(s.bundlePath(w), b); err != nil {
+		c.cfg.Log.Warn("cannot keep a bundle", "err", err)
 	}
 }
 

@@ -15,27 +15,24 @@ import (
 	"cratelog/internal/durable"
 )
 
-// alteredError: an archive in cargo's cache is not the one that the lock file names.
-// cargo unpacks what lies there without another look.
-type alteredError struct {
-	path      string
-	want, got [32]byte
+// diskError is what is wrong with what lies on the disk, and the reason that it stands for.
+type diskError struct {
+	reason error
+	text   string
 }
 
-func (e *alteredError) Error() string {
-	return differs(e.path, e.got, e.want) + "; cargo would unpack it without looking\ndelete it: cargo " +
-		"will download it again"
+func (e *diskError) Error() string { return e.text }
+func (e *diskError) Unwrap() error { return e.reason }
+
+// altered: an archive in cargo's cache is not the one that the lock file names. cargo
+// unpacks what lies there without another look.
+func altered(path string, got, want [32]byte) error {
+	return &diskError{ErrSourceTampered, differs(path, got, want) + "; cargo would unpack it without looking\n" +
+		"delete it: cargo will download it again"}
 }
 
 func differs(what string, got, want [32]byte) string {
 	return fmt.Sprintf("%s has SHA-256 %x, the lock file says %x", what, got, want)
-}
-
-// unpackedOnlyError: there is a directory to build from, and no archive to compare it with.
-type unpackedOnlyError struct{ dir string }
-
-func (e *unpackedOnlyError) Error() string {
-	return fmt.Sprintf("%s cannot be compared with its archive, which is not there\ndelete it, or run \"cargo fetch\"", e.dir)
 }
 
 // compareSources compares the unpacked directories with the archive, unless a stamp shows
@@ -47,7 +44,8 @@ func (it *item) compareSources() (err error) {
 			continue
 		}
 		if it.raw == nil {
-			err = errors.Join(err, &unpackedOnlyError{dir})
+			err = errors.Join(err, &diskError{ErrNotDownloaded,
+				dir + " cannot be compared with its archive, which is not there\ndelete it, or run \"cargo fetch\""})
 			continue
 		}
 		c, failed := it.unpack(it.want.Name, it.want.Version)
@@ -63,18 +61,16 @@ func (it *item) compareSources() (err error) {
 // refuse, also of a crate that needs no proof: cargo must not build something else than
 // the lock file names.
 func diskVerdict(err error) (Status, error) {
-	var altered *alteredError
 	var source *cargo.SourceError
-	var unpacked *unpackedOnlyError
 	switch {
-	case errors.As(err, &altered), errors.As(err, &source):
-		return Violation, fmt.Errorf("%w: %w", ErrSourceTampered, err)
-	case errors.As(err, &unpacked):
-		return Unchecked, fmt.Errorf("%w: %w", ErrNotDownloaded, err)
+	case errors.Is(err, ErrSourceTampered), errors.As(err, &source):
+		return Violation, both(ErrSourceTampered, err)
+	case errors.Is(err, ErrNotDownloaded):
+		return Unchecked, both(ErrNotDownloaded, err)
 	case errors.Is(err, ErrUnreadable):
 		return Unchecked, err
 	}
-	return Unchecked, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	return Unchecked, both(ErrUnreadable, err)
 }
 
 // stamps remembers, in one file of the cache directory, which directories were equal

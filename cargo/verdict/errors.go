@@ -124,6 +124,9 @@ func splitAdvice(e *client.Error) (message, remedy string) {
 	return message, strings.TrimSuffix(rest, ".")
 }
 
+// both is an error that is two, the first of which is the reason.
+func both(reason, err error) error { return fmt.Errorf("%w: %w", reason, err) }
+
 func refuse(reason error, remedy, format string, args ...any) error {
 	return &Error{Message: fmt.Sprintf(format, args...), Remedy: remedy, err: reason}
 }
@@ -131,11 +134,11 @@ func refuse(reason error, remedy, format string, args ...any) error {
 func notLogged(w Want, s *source) error {
 	return refuse(client.ErrNotLogged, "Ask its author to publish with a proof, prove it yourself with "+
 		"cargo zkp prove, or make an exception in zkp.toml",
-		"the log %s has no entry for %s %s: nobody has proved this version there", s.origin, w.Name, w.Version)
+		"the log %s has no entry for %s %s: no one has proved this version there", s.origin, w.Name, w.Version)
 }
 
 func unreachable(w Want, s *source, err error) error {
-	return refuse(fmt.Errorf("%w: %w", ErrUnreachable, err), "Try again when the log answers; bundles "+
+	return refuse(both(ErrUnreachable, err), "Try again when the log answers; bundles "+
 		"that were fetched before are in the cache",
 		"the log %s did not say whether it holds %s %s: %v", s.origin, w.Name, w.Version, err)
 }
@@ -144,7 +147,7 @@ func unreachable(w Want, s *source, err error) error {
 func besides(network, cached error) error {
 	e := Explain(network)
 	e.Message += "; the bundle in the cache does not do: " + Explain(cached).Message
-	e.err = fmt.Errorf("%w: %w", network, cached)
+	e.err = both(network, cached)
 	return e
 }
 
@@ -159,7 +162,7 @@ func notDownloaded(w Want) error {
 }
 
 func unreadable(what string, err error) error {
-	return refuse(fmt.Errorf("%w: %w", ErrUnreadable, err), "", "%s cannot be read: %v", what, err)
+	return refuse(both(ErrUnreadable, err), "", "%s cannot be read: %v", what, err)
 }
 
 func tooLarge(what string) error {
@@ -176,7 +179,7 @@ func (w Want) place() string {
 }
 
 func interrupted(err error) error {
-	return refuse(fmt.Errorf("%w: %w", ErrInterrupted, err), "", "it was stopped before this crate was checked")
+	return refuse(both(ErrInterrupted, err), "", "it was stopped before this crate was checked")
 }
 
 func noLog(p *policy.Policy) error {

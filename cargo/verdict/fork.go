@@ -18,7 +18,7 @@ import (
 // forked is what is said of a log that cheated. It is client.ErrFork.
 func forked(origin, what, path string) error {
 	return refuse(client.ErrFork, "Do not use this log. Give the evidence to the monitors and the "+
-		"witnesses: it convinces anybody who knows the log's key. Nothing of this log is believed while "+
+		"witnesses: it convinces anyone who knows the log's key. Nothing of this log is believed while "+
 		"the file is there",
 		"the log %s signed two trees that cannot both be true: %s; the evidence is %s", origin, what, path)
 }
@@ -30,7 +30,7 @@ func (h *heads) dir(origin string) string { return filepath.Join(h.cfg.State, or
 func (s *settling) oldEvidence() (string, error) {
 	entries, err := os.ReadDir(s.dir(s.origin))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", refuse(fmt.Errorf("%w: %w", ErrState, err), "", "it is not known whether there is "+
+		return "", refuse(both(ErrState, err), "", "it is not known whether there is "+
 			"evidence against the log %s: %v", s.origin, err)
 	}
 	for _, e := range entries {
@@ -93,7 +93,7 @@ func (c *Checker) falseEntry(it *item, cause error) error {
 
 func (c *Checker) writeFalseEntry(it *item) (string, error) {
 	r := it.result
-	dir := filepath.Join(c.cfg.State, originName(r.Checkpoint.Origin), fmt.Sprintf("false-%x",
+	dir := filepath.Join(c.heads.dir(r.Checkpoint.Origin), fmt.Sprintf("false-%x",
 		entry.LeafHash(r.EntryBytes)))
 	if there, err := os.ReadDir(dir); err == nil && len(there) > 0 {
 		return filepath.Join(dir, there[0].Name()), nil
@@ -127,20 +127,13 @@ func (c *Checker) writeFalseEntry(it *item) (string, error) {
 
 // convicts checks evidence as a stranger would, with the keys of a trust file.
 func convicts(e *evidence.Evidence, trust *client.Policy, pv entry.Verifier) error {
-	var logs, witnesses []string
-	for _, l := range trust.Logs() {
-		logs = append(logs, l.VKey)
-	}
-	for _, w := range trust.Witnesses() {
-		witnesses = append(witnesses, w.VKey)
-	}
-	keys, err := evidence.NewKeys(logs, witnesses)
+	keys, err := trust.Keys()
 	if err != nil {
 		return err
 	}
 	c, err := evidence.Verify(e, keys, pv)
 	if err == nil && !c.Convicts() {
-		err = errors.New("it convicts nobody")
+		err = errors.New("it convicts no one")
 	}
 	return err
 }

@@ -40,6 +40,8 @@ type treeHead struct {
 	root tlog.Hash
 }
 
+func headOf(c client.Checkpoint) treeHead { return treeHead{c.Size, c.Root} }
+
 // maxKnown bounds the noted tree heads of a log.
 const maxKnown = 100_000
 
@@ -66,7 +68,7 @@ func (h *heads) settle(ctx context.Context, items []*item) {
 		if byOrigin[c.Origin] == nil {
 			byOrigin[c.Origin] = map[treeHead][]*item{}
 		}
-		head := treeHead{c.Size, c.Root}
+		head := headOf(c)
 		byOrigin[c.Origin][head] = append(byOrigin[c.Origin][head], it)
 	}
 	for origin, heads := range byOrigin {
@@ -75,15 +77,13 @@ func (h *heads) settle(ctx context.Context, items []*item) {
 		if run.source != nil {
 			run.log = run.source.log
 		}
-		for _, its := range heads {
-			if g := its[0].given; g != nil && g.From != nil {
-				run.log = g.From
-			}
+		if g := items[0].given; g != nil && g.From != nil { // it comes alone
+			run.log = g.From
 		}
 		fatal := run.compare(ctx, heads)
 		for head, its := range heads {
 			for _, it := range its {
-				err := first(fatal, run.errs[head])
+				err := cmp.Or(fatal, run.errs[head])
 				switch note := run.notes[head]; {
 				case errors.Is(err, client.ErrFork):
 					it.decide(Violation, err)
@@ -135,7 +135,7 @@ type settling struct {
 // compare fills errs and notes. An error that it returns is about all of the log.
 func (s *settling) compare(ctx context.Context, all map[treeHead][]*item) error {
 	if path, err := s.oldEvidence(); err != nil || path != "" {
-		return first(err, forked(s.origin, "it did so before", path))
+		return cmp.Or(err, forked(s.origin, "it did so before", path))
 	}
 	for range maxRounds {
 		if again, err := s.round(ctx, all); err != nil || !again {
@@ -153,7 +153,7 @@ const maxRounds = 16
 // one at least finds the other's checkpoint when it looks again, and compares it.
 func (s *settling) round(ctx context.Context, all map[treeHead][]*item) (again bool, err error) {
 	unknown := func(err error) error {
-		return refuse(fmt.Errorf("%w: %w", ErrState, err), "", "what the log %s showed before is not known: %v",
+		return refuse(both(ErrState, err), "", "what the log %s showed before is not known: %v",
 			s.origin, err)
 	}
 	sizes, err := s.state.Sizes(s.origin)
@@ -178,9 +178,10 @@ func (s *settling) round(ctx context.Context, all map[treeHead][]*item) (again b
 			open = append(open, c) // it was remembered, and not compared to the end
 		}
 	}
+	clear(s.errs) // what is not compared now is said again
+	clear(s.notes)
 	for head, its := range all {
-		same := head == treeHead{latest.Size, latest.Root}
-		if s.errs[head] != nil || s.notes[head] != "" || known && (same || head.size < latest.Size && s.shown(head)) {
+		if known && (head == headOf(latest) || head.size < latest.Size && s.shown(head)) {
 			continue
 		}
 		c, err := its[0].signed()
@@ -192,6 +193,9 @@ func (s *settling) round(ctx context.Context, all map[treeHead][]*item) (again b
 	if len(open) == 0 {
 		return false, nil
 	}
+	if known {
+		open = append(open, latest)
+	}
 	slices.SortFunc(open, func(a, b client.Checkpoint) int {
 		return cmp.Or(cmp.Compare(a.Size, b.Size), bytes.Compare(a.Root[:], b.Root[:]))
 	})
@@ -200,11 +204,11 @@ func (s *settling) round(ctx context.Context, all map[treeHead][]*item) (again b
 			return false, s.accuse(open[i-1], open[i], nil)
 		}
 	}
-	latest, settled, err := s.advance(ctx, latest, known, open[len(open)-1])
+	latest, settled, err := s.advance(ctx, latest, known, open)
 	if err != nil || !settled {
 		return !settled, err
 	}
-	if err := s.compareOlder(ctx, latest, open); err != nil {
+	if err := s.compareOlder(ctx, latest, open, sizes); err != nil {
 		return false, err
 	}
 	now, err := s.state.Sizes(s.origin)
@@ -214,25 +218,27 @@ func (s *settling) round(ctx context.Context, all map[treeHead][]*item) (again b
 	return slices.ContainsFunc(now, func(n int64) bool { return n != latest.Size && !slices.Contains(sizes, n) }), nil
 }
 
-// advance makes the newest checkpoint the remembered one, if it can be shown to
-// continue that, and returns the one that is remembered then. settled is false if
-// another process has remembered one meanwhile.
+// advance makes the newest checkpoint of open the remembered one, if it can be shown to
+// continue that, and returns the one that is remembered then. If it cannot, nothing that is
+// larger than the remembered one was compared. settled is false if another process has
+// remembered one meanwhile.
 func (s *settling) advance(ctx context.Context, latest client.Checkpoint, known bool,
-	next client.Checkpoint) (_ client.Checkpoint, settled bool, err error) {
-	head := treeHead{next.Size, next.Root}
+	open []client.Checkpoint) (_ client.Checkpoint, settled bool, err error) {
+	next := open[len(open)-1]
 	switch {
 	case !known:
 		settled, err = s.observe(next, nil)
 		return next, settled, err
-	case next.Size < latest.Size:
-		return latest, true, nil
-	case next.Size == latest.Size && next.Root != latest.Root:
-		return latest, true, s.accuse(latest, next, nil)
 	case next.Size == latest.Size:
-		s.note(head)
 		return latest, true, nil
 	}
-	if s.cannotAsk(head, next.Size, latest.Size) {
+	var larger []client.Checkpoint
+	for _, c := range open {
+		if c.Size > latest.Size && !s.cannotAsk(headOf(c), c.Size, latest.Size) {
+			larger = append(larger, c)
+		}
+	}
+	if len(larger) == 0 {
 		return latest, true, nil
 	}
 	tiles := s.log.Tiles(next)
@@ -243,12 +249,16 @@ func (s *settling) advance(ctx context.Context, latest client.Checkpoint, known 
 	}
 	switch {
 	case err != nil:
-		s.errs[head] = s.unshown(next.Size, latest.Size, err)
+		for _, c := range larger {
+			s.errs[headOf(c)] = s.unshown(c.Size, latest.Size, err)
+		}
 		return latest, true, nil
 	case root != latest.Root:
 		return latest, true, s.accuse(latest, next, tiles.HashReader(ctx))
 	}
-	settled, err = s.observe(next, proof)
+	if settled, err = s.observe(next, proof); settled && err == nil {
+		s.note(headOf(latest))
+	}
 	return next, settled, err
 }
 
@@ -263,20 +273,21 @@ func (s *settling) observe(c client.Checkpoint, proof [][32]byte) (bool, error) 
 	case errors.Is(err, client.ErrConsistency): // the proof is from another one
 		return false, nil
 	case err != nil:
-		return true, refuse(fmt.Errorf("%w: %w", ErrState, err), "", "the checkpoint of %s with %d "+
+		return true, refuse(both(ErrState, err), "", "the checkpoint of %s with %d "+
 			"entries cannot be remembered: %v", s.origin, c.Size, err)
 	case standing == client.Older || standing == client.NewerUnproven:
 		return false, nil
 	}
-	s.note(treeHead{c.Size, c.Root})
 	return true, nil
 }
 
-// compareOlder shows that the remembered tree continues each smaller one.
-func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, open []client.Checkpoint) error {
+// compareOlder shows that the remembered tree continues each smaller one. If it cannot be
+// shown of one that was remembered, of one of sizes, nothing of the log is believed.
+func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, open []client.Checkpoint,
+	sizes []int64) error {
 	var older []client.Checkpoint
 	for _, c := range open {
-		if head := (treeHead{c.Size, c.Root}); c.Size < latest.Size && !s.cannotAsk(head, latest.Size, c.Size) {
+		if c.Size < latest.Size && !s.shown(headOf(c)) && !s.cannotAsk(headOf(c), latest.Size, c.Size) {
 			older = append(older, c)
 		}
 	}
@@ -295,10 +306,13 @@ func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, o
 	}
 	g.Wait() // the errors are in errs
 	for i, c := range older {
-		head := treeHead{c.Size, c.Root}
+		head := headOf(c)
 		switch {
 		case errs[i] != nil:
 			s.errs[head] = s.unshown(latest.Size, c.Size, errs[i])
+			if slices.Contains(sizes, c.Size) {
+				return s.errs[head]
+			}
 		case roots[i] != c.Root:
 			return s.accuse(c, latest, tiles.HashReader(ctx))
 		default:
@@ -327,7 +341,7 @@ func (s *settling) unshown(larger, smaller int64, err error) error {
 	if errors.Is(err, client.ErrConsistency) {
 		return err
 	}
-	return refuse(fmt.Errorf("%w: %w", client.ErrConsistency, err), "Try again when the log answers",
+	return refuse(both(client.ErrConsistency, err), "Try again when the log answers",
 		"it could not be shown that the tree of %s with %d entries continues the one with %d: %v", s.origin, larger, smaller, err)
 }
 
@@ -365,19 +379,16 @@ func (s *settling) shown(head treeHead) bool {
 	return ok && root == head.root
 }
 
-// note writes down that a tree head is consistent with the remembered one. Notes
-// save requests: if one cannot be written, nothing is lost.
+// note writes down that a larger checkpoint that is remembered continues a tree head. The
+// newest is never noted: another process may be remembering a larger one, and must compare it.
+// Notes save requests: if one cannot be written, nothing is lost.
 func (s *settling) note(head treeHead) {
 	m := s.load(s.origin)
 	if s.shown(head) || len(m) >= maxKnown {
 		return
 	}
 	m[head.size] = head.root
-	path := s.knownPath(s.origin)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return
-	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(s.knownPath(s.origin), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return
 	}

@@ -16,9 +16,9 @@ import (
 	"cratelog/internal/testlog"
 )
 
-// forkFiles returns the evidence that a place holds, as a stranger with the keys
-// verifies it.
-func (p *place) forkFiles(l *fakeLog) (paths []string) {
+// forkFiles returns the n files of evidence that a place holds, as a stranger with the keys
+// verifies them.
+func (p *place) forkFiles(l *fakeLog, n int) (paths []string) {
 	p.t.Helper()
 	var wits []string
 	for _, w := range l.Witnesses {
@@ -38,6 +38,9 @@ func (p *place) forkFiles(l *fakeLog) (paths []string) {
 		}
 		paths = append(paths, f)
 	}
+	if len(paths) != n {
+		p.t.Fatalf("not %d files of evidence: %q", n, paths)
+	}
 	return paths
 }
 
@@ -46,14 +49,14 @@ func TestAGrowingLogIsShownToBeConsistent(t *testing.T) {
 	l.pad(300, "later")
 	for _, size := range []int64{2, 6, 7, 256, 257, 300} { // each verifies under another checkpoint
 		l.show(size)
-		fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
+		p.forget()
 		verified(t, p.all(wants[0]))
 	}
 	l.asked()
 	// Older ones are shown to be in the remembered one, in any order, and but once.
 	for _, size := range []int64{100, 6, 299, 100} {
 		l.show(size)
-		fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
+		p.forget()
 		verified(t, p.all(wants...))
 	}
 	if reqs := l.requests; len(reqs) > 12+2*3 {
@@ -61,9 +64,7 @@ func TestAGrowingLogIsShownToBeConsistent(t *testing.T) {
 	}
 	l.server.Close()
 	verified(t, p.all(wants...))
-	if got := p.forkFiles(l); len(got) != 0 {
-		t.Errorf("an honest log is accused: %q", got)
-	}
+	p.forkFiles(l, 0)
 }
 
 func TestManyCheckpointsCostFewRequests(t *testing.T) {
@@ -90,9 +91,7 @@ func TestManyCheckpointsCostFewRequests(t *testing.T) {
 		t.Errorf("%d requests", n)
 	}
 	verified(t, p.all(wants...))
-	if n := l.asked(); n != 0 {
-		t.Errorf("the second time, %d requests", n)
-	}
+	l.wasAsked(t, 0)
 }
 
 func TestAForkStopsEverythingAndLeavesEvidence(t *testing.T) {
@@ -120,22 +119,18 @@ func TestAForkStopsEverythingAndLeavesEvidence(t *testing.T) {
 			for _, v := range vs {
 				refused(t, v, Violation, "fork", "the log log.example/a signed two trees that cannot both be true: "+c.what, "; the evidence is "+p.dir, "Do not use this log.")
 			}
-			got := p.forkFiles(l)
-			if len(got) != 1 {
-				t.Fatalf("evidence: %q", got)
-			}
+			got := p.forkFiles(l, 1)
 			// What it did is not forgotten when it behaves again, also offline, nor for one crate.
 			l.up()
 			l.become(honest)
 			for _, v := range append(p.all(wants...), p.offline(wants[0])...) {
 				refused(t, v, Violation, "fork", "it did so before; the evidence is "+got[0])
 			}
-			raw, err := os.ReadFile(wants[0].Path)
-			fatalIf(t, err)
+			raw := read(t, wants[0].Path)
 			if r, err := p.checker(false).Crate(t.Context(), "hello-proof", "0.1.0", wants[0].Checksum, raw); r != nil || err == nil || err.(*Error).Reason != "fork" {
 				t.Errorf("got %+v, %v", r, err)
 			}
-			if again := p.forkFiles(l); !slices.Equal(again, got) {
+			if again := p.forkFiles(l, 1); !slices.Equal(again, got) {
 				t.Errorf("evidence: %q", again)
 			}
 		})
@@ -150,9 +145,7 @@ func TestAForkWithinOneRunIsFound(t *testing.T) {
 	for _, v := range p.all(wants...) {
 		refused(t, v, Violation, "fork", "both of 7 entries")
 	}
-	if got := p.forkFiles(l); len(got) != 1 {
-		t.Errorf("evidence: %q", got)
-	}
+	p.forkFiles(l, 1)
 }
 
 // A fork of one log says nothing about another.
@@ -168,7 +161,7 @@ func TestOtherLogsAreStillBelieved(t *testing.T) {
 	inA, inB := p.want("in-a", "1.0.0", rawA), p.want("in-b", "1.0.0", rawB)
 	verified(t, p.all(inA))
 	a.become(other)
-	fatalIf(t, os.RemoveAll(filepath.Join(p.dir, "cache")))
+	p.forget()
 	vs := p.all(inA, inB)
 	refused(t, vs[0], Violation, "fork")
 	verified(t, vs[1:])
@@ -187,7 +180,7 @@ func TestTroubleWithTilesIsNoAccusation(t *testing.T) {
 			return tile
 		})
 	}
-	for name, c := range map[string]struct {
+	for _, c := range map[string]struct {
 		f    func(w http.ResponseWriter, r *http.Request)
 		want string
 	}{
@@ -209,12 +202,60 @@ func TestTroubleWithTilesIsNoAccusation(t *testing.T) {
 		for _, v := range vs[1:] {
 			refused(t, v, Unchecked, "consistency", c.want)
 		}
-		if got := p.forkFiles(l); len(got) != 0 {
-			t.Errorf("%s: the log is accused: %q", name, got)
-		}
+		p.forkFiles(l, 0)
 	}
 	l.up()
 	verified(t, p.all(wants...))
+}
+
+// What lies between the remembered checkpoint and the largest is compared, or said not to
+// be, also where the largest cannot be compared: offline, or if the log has no tiles of it.
+func TestNothingHidesBehindALargerCheckpoint(t *testing.T) {
+	for _, size := range []int64{6, 7} {
+		for _, offline := range []bool{true, false} {
+			l, p, wants := hello(t, dev)
+			verified(t, p.all(wants[0]))
+			fork := l.bundle(l.Tree.Fork(5).Grow(size, "other"), 3, size)
+			l.pad(20, "later")
+			dir := filepath.Join(p.dir, "cache", "bundles", originName(l.KeyName))
+			fatalIf(t, os.WriteFile(filepath.Join(dir, "hello-proof-0.1.1.tlog-proof"), fork, 0o600))
+			fatalIf(t, os.WriteFile(filepath.Join(dir, "hello-inner-0.1.0.tlog-proof"), l.bundle(l.Tree, 5, 20), 0o600))
+			l.says("/tile/", http.StatusNotFound, nil)
+			switch vs := p.checker(offline).All(t.Context(), wants[1:], nil); {
+			case size == 6:
+				refused(t, vs[0], Violation, "fork", "both of 6 entries")
+				refused(t, vs[1], Violation, "fork")
+			case offline:
+				verified(t, vs)
+				if len(vs[0].Notes) != 1 || len(vs[1].Notes) != 1 {
+					t.Errorf("%d entries: notes %q, %q", size, vs[0].Notes, vs[1].Notes)
+				}
+			default:
+				refused(t, vs[0], Unchecked, "consistency", "with 7 entries continues the one with 6")
+				refused(t, vs[1], Unchecked, "consistency", "with 20 entries continues the one with 6")
+			}
+		}
+	}
+}
+
+// Two processes each take what they are shown for the first, and remember it at the same
+// time. Neither is noted as compared, so that whoever looks next finds the fork.
+func TestTwoFirstCheckpointsAreCompared(t *testing.T) {
+	l, p, wants := hello(t, dev)
+	honest := l.Tree.Fork(6).Grow(10, "later")
+	l.become(l.Tree.Fork(6).Grow(7, "other"))
+	verified(t, p.all(wants[0])) // the first process
+	l.become(honest)
+	path := filepath.Join(p.dir, "state", originName(l.KeyName), fmt.Sprintf("%020d", 10))
+	fatalIf(t, os.WriteFile(path, l.Sign(honest, 10, l.Witnesses...), 0o600)) // the second
+	l.says("/tile/", http.StatusNotFound, nil)
+	for _, v := range p.all(wants[:2]...) {
+		refused(t, v, Unchecked, "consistency", "with 10 entries continues the one with 7")
+	}
+	l.up()
+	for _, v := range p.all(wants[:2]...) {
+		refused(t, v, Violation, "fork", "the one of 10 entries does not begin with the one of 7")
+	}
 }
 
 func TestOfflineSaysWhatWasNotCompared(t *testing.T) {
@@ -254,8 +295,7 @@ func TestADamagedStateIsNotPassedOver(t *testing.T) {
 		verified(t, p.all(wants...)) // what is not noted is shown again
 	}
 	remembered := filepath.Join(dir, "00000000000000000006")
-	note, err := os.ReadFile(remembered)
-	fatalIf(t, err)
+	note := read(t, remembered)
 	fatalIf(t, os.WriteFile(remembered, []byte("damaged"), 0o600))
 	for _, v := range p.all(wants...) {
 		refused(t, v, Unchecked, "state", "what the log log.example/a showed before is not known: the remembered checkpoint")
@@ -294,8 +334,7 @@ func TestEveryReasonHasItsWord(t *testing.T) {
 	fatalIf(t, err)
 	n := 0
 	for _, f := range files {
-		b, err := os.ReadFile(f)
-		fatalIf(t, err)
+		b := read(t, f)
 		if !strings.HasSuffix(f, "_test.go") {
 			n += len(regexp.MustCompile(`(?m)^(var |\t)Err[A-Z]\w* (error )?= `).FindAll(b, -1))
 		}

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -183,7 +184,7 @@ func (it *item) readArchives() (Status, error) {
 		case err != nil:
 			it.disk = errors.Join(it.disk, unreadable(path, err))
 		case w.Checksum != ([sha256.Size]byte{}) && sum != w.Checksum:
-			it.disk = errors.Join(it.disk, &alteredError{path, w.Checksum, sum})
+			it.disk = errors.Join(it.disk, altered(path, sum, w.Checksum))
 		case it.raw == nil:
 			it.raw, it.sum, w.Path = raw, sum, path
 		}
@@ -285,14 +286,14 @@ func (it *item) judge() (Status, error) {
 	for _, a := range it.tried {
 		switch {
 		case a.bad && !a.cached:
-			fetched = first(fetched, a.err)
+			fetched = cmp.Or(fetched, a.err)
 		case a.bad && !errors.Is(a.err, client.ErrBundle):
-			cached = first(cached, a.err)
+			cached = cmp.Or(cached, a.err)
 		case a.bad, a.cached: // damaged, or not there: as good as nothing
 		case errors.Is(a.err, client.ErrNotLogged):
-			missing = first(missing, notLogged(it.want, a.source))
+			missing = cmp.Or(missing, notLogged(it.want, a.source))
 		default:
-			network = first(network, unreachable(it.want, a.source, a.err))
+			network = cmp.Or(network, unreachable(it.want, a.source, a.err))
 		}
 	}
 	switch {
@@ -310,13 +311,6 @@ func (it *item) judge() (Status, error) {
 		return Violation, missing
 	}
 	return Unchecked, noLog(it.c.cfg.Policy)
-}
-
-func first(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // release gives the verdict of an item whose bundle, proof and checkpoint are good.

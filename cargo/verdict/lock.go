@@ -25,7 +25,7 @@ type Lock struct {
 	// Wants are the packages of registries, in the order of the lock file. Locate says
 	// where they lie.
 	Wants    []Want
-	packages []cargo.Package // of Wants
+	Packages []cargo.Package // what the lock file says of Wants
 }
 
 // NewLock applies the policy and the manifests' wishes to the packages of a lock file; only,
@@ -52,7 +52,7 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only string, no
 		_, registry := p.Registry()
 		switch counts := pattern.Matches(p.Name, p.Version); {
 		case registry && counts:
-			l.packages = append(l.packages, p)
+			l.Packages = append(l.Packages, p)
 			names = append(names, policy.Package{Name: p.Name, Version: p.Version})
 			if err := l.ask(p, asks[i]); err != nil {
 				return nil, err
@@ -69,7 +69,7 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only string, no
 		return nil, outcome.Usagef("-p: no package from a registry in %s is %s", ws.LockPath, only)
 	}
 	demands := p.Resolve(l.Asks, names, now)
-	for i, p := range l.packages {
+	for i, p := range l.Packages {
 		l.Wants = append(l.Wants, Want{Name: p.Name, Version: p.Version, Checksum: *p.Checksum,
 			Demand: demands.Demands[i]})
 	}
@@ -117,7 +117,7 @@ func (l *Lock) overrides() error {
 				"crates of the lock file\n"+
 				"remove it: a [patch] in the workspace's Cargo.toml shows in the lock file", cfg.Paths[0])
 		}
-		for _, p := range l.packages {
+		for _, p := range l.Packages {
 			index, _ := p.Registry()
 			from, err := cfg.Index(index)
 			if err != nil {
@@ -174,14 +174,11 @@ func (l *Lock) Locate(home string) error {
 func (l *Lock) Missing(all bool) (missing []cargo.Package) {
 	for i, w := range l.Wants {
 		if w.Path == "" && (all || w.Demand.Status == policy.Required) {
-			missing = append(missing, l.packages[i])
+			missing = append(missing, l.Packages[i])
 		}
 	}
 	return missing
 }
-
-// Packages are what the lock file says of the Wants.
-func (l *Lock) Packages() []cargo.Package { return l.packages }
 
 // KeepPresent forgets the packages of which cargo has nothing: if it wants them, it will
 // have to download them.
@@ -190,10 +187,10 @@ func (l *Lock) KeepPresent() {
 	var packages []cargo.Package
 	for i, w := range l.Wants {
 		if w.Path != "" || len(w.Sources) > 0 {
-			wants, packages = append(wants, w), append(packages, l.packages[i])
+			wants, packages = append(wants, w), append(packages, l.Packages[i])
 		}
 	}
-	l.Wants, l.packages = wants, packages
+	l.Wants, l.Packages = wants, packages
 }
 
 // Shorten returns a path relative to the working directory if that is shorter.

@@ -121,9 +121,7 @@ func (c *Checker) remembered(it *item, r client.Rules) *Facts {
 // it cannot be written, the verdict stands.
 func (c *Checker) keep(it *item) {
 	if !it.current.cached {
-		if err := durable.WriteCache(it.current.source.bundlePath(it.want), it.bundle); err != nil {
-			c.cfg.Log.Warn("cannot keep a bundle", "err", err)
-		}
+		c.keepBundle(it.current.source, it.want, it.bundle)
 	}
 	body, err := json.Marshal(memo{hex.EncodeToString(it.key[:]), c.cfg.Now(), it.facts})
 	if err == nil {

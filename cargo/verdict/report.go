@@ -4,9 +4,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
-	"cratelog/cargo/policy"
 	"cratelog/client"
 )
 
@@ -50,13 +50,12 @@ type Cosignature struct {
 
 func (c *Checker) newFacts(r *client.Result) *Facts {
 	prog, _ := c.proofs.Program(r.Program)
-	f := &Facts{
+	return &Facts{
 		Commit: hex.EncodeToString(r.Commit[:]), Path: r.Path,
 		Coverage: CoverageOf(r),
 		Program:  hex.EncodeToString(r.Program[:]), Development: prog.Development(), Trailing: r.Trailing,
 		Log: LoggedAt(r),
 	}
-	return f
 }
 
 // LoggedAt says where a verified entry is.
@@ -102,7 +101,7 @@ type exceptionJSON struct {
 // one counts; reason, message, remedy if the status is violation or unchecked;
 // notes, if any; and if it is verified the keys of Facts.
 func (v Verdict) MarshalJSON() ([]byte, error) {
-	j := verdictJSON{Name: v.Name, Version: v.Version, Status: v.Status.String(), Demand: demandName(v.Demand.Status),
+	j := verdictJSON{Name: v.Name, Version: v.Version, Status: v.Status.String(), Demand: strings.ReplaceAll(v.Demand.Status.String(), " ", "-"),
 		Because: list(v.Demand.Because), Notes: v.Notes, Facts: v.Facts}
 	if v.Checksum != ([32]byte{}) {
 		j.Checksum = hex.EncodeToString(v.Checksum[:])
@@ -114,14 +113,6 @@ func (v Verdict) MarshalJSON() ([]byte, error) {
 		j.Reason, j.Message, j.Remedy = e.Reason, e.Message, e.Remedy
 	}
 	return json.Marshal(j)
-}
-
-func demandName(s policy.Status) string {
-	names := []string{policy.NotAsked: "not-asked", policy.Required: "required", policy.Excepted: "excepted"}
-	if s < 0 || int(s) >= len(names) {
-		return s.String()
-	}
-	return names[s]
 }
 
 // Counts sums up verdicts, by status.

@@ -230,16 +230,20 @@ func (c *Checker) Crate(ctx context.Context, name, version string, sum [32]byte,
 		it.want.Raw = []byte{}
 	}
 	c.run(ctx, []*item{it}, nil)
-	return v.Facts, v.explained()
+	return v.Facts, c.explained(&v)
 }
 
 // explained returns why a crate is not verified, as a *Error; nil if it is.
-func (v *Verdict) explained() error {
+func (c *Checker) explained(v *Verdict) error {
 	if v.Status == Verified {
 		return nil
 	}
 	e := Explain(v.Err)
 	e.Status = v.Status
+	if errors.Is(e, client.ErrProgram) && !c.cfg.Policy.Development {
+		e.Message += "; all programs that ship with this version have UNSAFE development keys: anyone can forge their " +
+			"proofs; --development accepts them, for trying things out"
+	}
 	return e
 }
 
@@ -262,7 +266,7 @@ func (c *Checker) Bundle(ctx context.Context, g Given) (r *client.Result, notes 
 	}
 	if it.current.source = c.sourceOf(g.Bundle); it.current.source == nil {
 		it.decide(Unchecked, noLog(c.cfg.Policy))
-		return nil, nil, v.explained()
+		return nil, nil, c.explained(&v)
 	}
 	it.verify(g.Bundle)
 	c.checkProofs([]*item{it})
@@ -272,7 +276,7 @@ func (c *Checker) Bundle(ctx context.Context, g Given) (r *client.Result, notes 
 	} else if it.state == seeking {
 		it.decide(Violation, it.tried[0].err)
 	}
-	return it.result, v.Notes, v.explained()
+	return it.result, v.Notes, c.explained(&v)
 }
 
 // run decides about items and fills their verdicts. Each round takes every item to

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cratelog/cargo/policy"
+	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/forge"
@@ -89,6 +90,14 @@ func (l *fakeLog) asked() int {
 	return n
 }
 
+// wasAsked checks how often the log was asked since the last time.
+func (l *fakeLog) wasAsked(t testing.TB, n int) {
+	t.Helper()
+	if got := l.asked(); got != n {
+		t.Errorf("the log was asked %d times, not %d", got, n)
+	}
+}
+
 // says makes the log answer the same to everything below a path.
 func (l *fakeLog) says(path string, code int, b []byte) { l.Intercept(testlog.Answer(path, code, b)) }
 
@@ -149,6 +158,26 @@ func (p *place) want(name, version string, raw []byte) Want {
 
 func required(name, version string) policy.Demand {
 	return policy.Demand{Package: policy.Package{Name: name, Version: version}, Status: policy.Required, Because: []string{"the test asks for it"}}
+}
+
+// forget removes the cache.
+func (p *place) forget() {
+	p.t.Helper()
+	fatalIf(p.t, os.RemoveAll(filepath.Join(p.dir, "cache")))
+}
+
+func read(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	fatalIf(t, err)
+	return b
+}
+
+func unpacked(t testing.TB, w Want) *crate.Crate {
+	t.Helper()
+	c, err := crate.ReadFile(w.Path, limits)
+	fatalIf(t, err)
+	return c
 }
 
 func (p *place) all(wants ...Want) []Verdict {

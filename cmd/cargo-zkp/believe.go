@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"io/fs"
-	"time"
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
@@ -15,48 +14,39 @@ import (
 // believe are the options that say whom to believe about what. Every verb that
 // verifies has them.
 type believe struct {
-	policy      string
-	trust       []string
-	programs    []string
-	development bool
-	offline     bool
-	rehash      bool // of a verb's own option
+	policy.Place
+	offline bool
+	rehash  bool // of a verb's own option
 }
 
 func (b *believe) register(fs *flag.FlagSet) {
-	fs.StringVar(&b.policy, "policy", "", "`FILE` that says what must be proven and whom to believe "+
-		"(default: the nearest zkp.toml)")
-	fs.Func("trust", "`FILE` of logs and witnesses to believe, a C2SP tlog-policy, instead of those "+
-		"that the policy names; may be repeated", appendTo(&b.trust))
+	b.Register(fs)
 	fs.Func("program", "`FILE` of a program to accept beside those that ship, instead of those that the "+
-		"policy names; may be repeated", appendTo(&b.programs))
-	fs.BoolVar(&b.development, "development", false, "accept proofs made with UNSAFE development keys, "+
-		"which anybody can forge")
+		"policy names; may be repeated", policy.AppendTo(&b.Programs))
 	fs.BoolVar(&b.offline, "offline", false, "use only what is on this disk")
-}
-
-func appendTo(list *[]string) func(string) error {
-	return func(v string) error {
-		*list = append(*list, v)
-		return nil
-	}
 }
 
 // load loads the policy that counts for a workspace, or for none: ws may be nil.
 func (b *believe) load(ws *cargo.Workspace) (*policy.Policy, error) {
-	place := policy.Place{Flag: b.policy, Trust: b.trust, Programs: b.programs, Development: b.development}
+	place := b.Place
+	place.UserDir = policy.UserDir()
 	if ws != nil {
 		place.Root, place.Metadata = ws.Root, ws.Policy
-	}
-	var err error
-	if place.UserDir, err = policy.UserDir(); err != nil {
-		place.UserDir = ""
 	}
 	p, err := place.Load()
 	if err != nil {
 		return nil, policyError(err)
 	}
 	return p, nil
+}
+
+// trusting is load for a verb that must have a log to believe.
+func (b *believe) trusting(ws *cargo.Workspace) (*policy.Policy, error) {
+	p, err := b.load(ws)
+	if err == nil && len(p.Trust) == 0 {
+		err = outcome.Usagef("%s", p.NoTrust())
+	}
+	return p, err
 }
 
 // policyError sorts what loading a policy returns: a file that is not there or not
@@ -81,16 +71,6 @@ func (b *believe) config() verdict.Config {
 	return verdict.Config{Offline: b.offline, Rehash: b.rehash, UserAgent: userAgent}
 }
 
-// errNoTrust is the error of every verb that has no log to believe.
-func errNoTrust(p *policy.Policy) error {
-	where := "name its file with --trust"
-	if p.TrustDir != "" {
-		where += ", or put it into " + p.TrustDir
-	}
-	return outcome.Usagef("no log is trusted: which logs and witnesses to believe is yours to say; "+
-		"get a log's trust file from somebody you trust and %s", where)
-}
-
 // workspace loads the workspace that a manifest path, or else the working directory,
 // lies in.
 func workspace(manifestPath string) (*cargo.Workspace, error) {
@@ -102,6 +82,3 @@ func workspace(manifestPath string) (*cargo.Workspace, error) {
 	}
 	return cargo.LoadWorkspace(manifestPath)
 }
-
-// now is the time that exceptions and ages are measured at.
-func now() time.Time { return time.Now() }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cratelog/cargo"
+	"cratelog/cargo/policy"
 	"cratelog/cargo/proxy"
 	"cratelog/cargo/verdict"
 	"cratelog/internal/outcome"
@@ -91,10 +92,10 @@ func (c *call) options(sh *shell, help *bool) map[string]option {
 	}
 	b := &c.settings.believe
 	return map[string]option{
-		"--zkp-policy":      text(&b.policy),
-		"--zkp-trust":       {true, appendTo(&b.trust)},
-		"--zkp-program":     {true, appendTo(&b.programs)},
-		"--zkp-development": flag(&b.development),
+		"--zkp-policy":      text(&b.Flag),
+		"--zkp-trust":       {true, policy.AppendTo(&b.Trust)},
+		"--zkp-program":     {true, policy.AppendTo(&b.Programs)},
+		"--zkp-development": flag(&b.Development),
 		"--zkp-index":       text(&c.settings.index),
 		"--zkp-rehash":      flag(&c.lock.rehash),
 
@@ -261,12 +262,7 @@ func (c *call) quietly(ctx context.Context, ws *cargo.Workspace, flags []string,
 	if c.offline && !slices.Contains(args, "--offline") {
 		args = append(args, "--offline")
 	}
-	cmd := exec.CommandContext(ctx, cargoBin(), args...)
-	cmd.Env = cargoEnv(os.Environ())
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("before %s, cargo: %w\n%s", c.verb, err, strings.TrimSpace(string(out)))
-	}
-	return nil
+	return callCargo(ctx, "before "+c.verb+", cargo", args...)
 }
 
 // verifyPresent checks what cargo has on the disk, because it will not ask the proxy
@@ -280,9 +276,6 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 	} else if err != nil {
 		return err
 	}
-	if k.Required() > 0 && len(k.Policy.Trust) == 0 {
-		return outcome.Usagef("%s", strings.ReplaceAll(errNoTrust(k.Policy).Error(), "--trust", "--zkp-trust"))
-	}
 	if err := c.look(ctx, k, ws, flags); err != nil {
 		return err
 	}
@@ -294,7 +287,7 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 		return k.report(sh, "human")
 	}
 	for _, u := range k.Unmatched {
-		sh.warn("%s", u)
+		sh.Warn("%s", u)
 	}
 	return nil // cargo reports the rest
 }
@@ -302,27 +295,18 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 // look finds what cargo has of the lock file's packages. What must be proven and comes
 // from a registry that no proxy stands before is downloaded now: that compiles nothing.
 func (c *call) look(ctx context.Context, k *lockCheck, ws *cargo.Workspace, flags []string) error {
-	home, err := cargo.Home()
-	if err != nil {
-		return err
-	}
-	if err := k.Locate(home); err != nil {
-		return err
-	}
-	aside := slices.ContainsFunc(k.Missing(false), func(p cargo.Package) bool {
-		index, _ := p.Registry()
-		return !cargo.IsDefault(index)
+	err := k.locate(func(missing []cargo.Package) error {
+		aside := slices.ContainsFunc(missing, func(p cargo.Package) bool {
+			index, _ := p.Registry()
+			return !cargo.IsDefault(index)
+		})
+		if !aside || c.offline {
+			return nil
+		}
+		return c.quietly(ctx, ws, flags, "fetch", "--locked")
 	})
-	if aside && !c.offline {
-		if err := c.quietly(ctx, ws, flags, "fetch", "--locked"); err != nil {
-			return err
-		}
-		if err := k.Locate(home); err != nil {
-			return err
-		}
-	}
 	k.KeepPresent()
-	return nil
+	return err
 }
 
 // cargo runs the call itself. The lock file is up to date, and cargo is held to it.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/internal/fixture"
 	"cratelog/internal/loopback"
@@ -37,11 +38,7 @@ func newDepot(t *testing.T) *depot {
 	dir := t.TempDir()
 	w, err := loopback.Start(t.Context(), loopback.Config{Origin: "depot.example/log", Dir: t.TempDir()})
 	fatalIf(t, err)
-	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { fatalIf(t, w.Close()) })
 	d := &depot{t: t, log: w, registry: registrytest.New(t), home: filepath.Join(dir, "cargo")}
 	for name, value := range map[string]string{
 		"CARGO_HOME": d.home, "XDG_CACHE_HOME": filepath.Join(dir, "cache"), "XDG_STATE_HOME": filepath.Join(dir, "state"),
@@ -59,26 +56,32 @@ func newDepot(t *testing.T) *depot {
 	return d
 }
 
-// submit has the log accept a fixture crate.
-func (d *depot) submit(name, version string) {
+// submit has the log accept hello-proof 0.1.0.
+func (d *depot) submit() {
 	d.t.Helper()
-	e := fixture.Read(d.t, name+"-"+version+".entry")
-	if _, err := (&client.Log{URL: d.log.URL}).Submit(d.t.Context(), e, fixture.Crate(d.t, name, version)); err != nil {
-		d.t.Fatal(err)
-	}
+	_, err := (&client.Log{URL: d.log.URL}).Submit(d.t.Context(), fixture.Read(d.t, "hello-proof-0.1.0.entry"),
+		helloProof(d.t))
+	fatalIf(d.t, err)
+}
+
+func helloProof(t testing.TB) []byte { return fixture.Crate(t, "hello-proof", "0.1.0") }
+
+// proven is a depot with hello-proof 0.1.0 in its log and registry.
+func proven(t *testing.T) *depot {
+	t.Helper()
+	d := newDepot(t)
+	d.submit()
+	d.registry.AddCrate(helloProof(t))
+	return d
 }
 
 // project makes a package that depends on others, and goes there.
 func (d *depot) project(deps string) string {
 	d.t.Helper()
 	dir := d.t.TempDir()
-	for name, text := range map[string]string{
-		"Cargo.toml":  "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\n" + deps,
-		"src/main.rs": "fn main() { println!(\"it ran\"); std::process::exit(7) }\n",
-	} {
-		path := filepath.Join(dir, name)
-		fatalIf(d.t, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)))
-	}
+	put(d.t, filepath.Join(dir, "Cargo.toml"),
+		"[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\n"+deps)
+	put(d.t, filepath.Join(dir, "src", "main.rs"), "fn main() { println!(\"it ran\"); std::process::exit(7) }\n")
 	d.t.Chdir(dir)
 	return dir
 }
@@ -97,8 +100,23 @@ func (d *depot) cargo(verb string, args ...string) (string, int) {
 	if errors.As(err, &exit) {
 		return out.String(), int(exit)
 	}
-	code := sh.fail(err)
+	code := sh.fail(err) // which prints
 	return out.String(), code
+}
+
+// wants runs cargo and checks its exit code and that it says all of the words.
+func (d *depot) wants(code int, words []string, verb string, args ...string) string {
+	d.t.Helper()
+	out, got := d.cargo(verb, args...)
+	if got != code {
+		d.t.Errorf("%s %q: exit %d, not %d\n%s", verb, args, got, code, out)
+	}
+	for _, w := range words {
+		if !strings.Contains(out, w) {
+			d.t.Errorf("%s %q does not say %q\n%s", verb, args, w, out)
+		}
+	}
+	return out
 }
 
 // holds says whether a directory holds a file with a part of a name.
@@ -118,27 +136,18 @@ func holds(t *testing.T, dir, part string) bool {
 const asked = "hello-proof = { version = \"0.1\", verification = \"zkp\" }\n"
 
 func TestAWrappedCallBuildsWhatThePolicyAccepts(t *testing.T) {
-	d := newDepot(t)
-	d.submit("hello-proof", "0.1.0")
-	d.registry.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
+	d := proven(t)
 	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil)) // nobody proved it, nobody asks
 	dir := d.project(asked + "leaf = \"1\"\n")
-	out, code := d.cargo("run")
-	if code != 7 || !strings.Contains(out, "it ran") {
-		t.Fatalf("exit %d\n%s", code, out)
-	}
+	d.wants(7, []string{"it ran"}, "run")
 	lock, err := os.ReadFile(filepath.Join(dir, "Cargo.lock"))
 	if err != nil || strings.Contains(string(lock), "127.0.0.1") {
 		t.Errorf("the lock file knows the proxy: %v\n%s", err, lock)
 	}
 	// Again, with everything cached, and then without any network.
-	if out, code := d.cargo("build"); code != 0 {
-		t.Errorf("again: exit %d\n%s", code, out)
-	}
+	d.wants(0, nil, "build")
 	d.registry.Fail("/", 500)
-	if out, code := d.cargo("build", "--offline"); code != 0 {
-		t.Errorf("offline: exit %d\n%s", code, out)
-	}
+	d.wants(0, nil, "build", "--offline")
 	after, err := os.ReadFile(filepath.Join(dir, "Cargo.lock"))
 	if err != nil || !bytes.Equal(lock, after) {
 		t.Errorf("the lock file changed: %v\n%s", err, after)
@@ -146,7 +155,7 @@ func TestAWrappedCallBuildsWhatThePolicyAccepts(t *testing.T) {
 }
 
 func TestAWrappedCallStopsBeforeAnythingIsCompiled(t *testing.T) {
-	good := fixture.Crate(t, "hello-proof", "0.1.0")
+	good := helloProof(t)
 	other := registrytest.MakeCrate("hello-proof", "0.1.0", nil)
 	for name, c := range map[string]struct {
 		prepare func(d *depot)
@@ -154,7 +163,7 @@ func TestAWrappedCallStopsBeforeAnythingIsCompiled(t *testing.T) {
 	}{
 		"not logged": {func(d *depot) {}, []string{"cratelog refuses hello-proof v0.1.0: ", "More: cargo zkp verify -p hello-proof@0.1.0"}},
 		"another crate than is logged": {func(d *depot) {
-			d.submit("hello-proof", "0.1.0")
+			d.submit()
 			d.registry.Replace("hello-proof", "0.1.0", other)
 		}, []string{"cratelog refuses hello-proof v0.1.0: "}},
 		"the log is down": {func(d *depot) {
@@ -166,69 +175,52 @@ func TestAWrappedCallStopsBeforeAnythingIsCompiled(t *testing.T) {
 			d.registry.AddCrate(good)
 			c.prepare(d)
 			dir := d.project(asked)
-			out, code := d.cargo("build")
-			if code != 101 || strings.Contains(out, "spurious") {
-				t.Errorf("exit %d", code)
-			}
-			for _, want := range c.want {
-				if !strings.Contains(out, want) {
-					t.Errorf("it does not say %q", want)
-				}
+			if strings.Contains(d.wants(101, c.want, "build"), "spurious") {
+				t.Error("cargo tries again")
 			}
 			if holds(t, filepath.Join(dir, "target"), "hello_proof") || holds(t, d.home, "hello-proof-0.1.0") {
 				t.Error("something of the crate was compiled or unpacked")
 			}
-			t.Logf("it said:\n%s", out)
 		})
 	}
 }
 
 func TestWhatIsOnTheDiskIsCheckedBeforeCargoRuns(t *testing.T) {
-	d := newDepot(t)
-	d.submit("hello-proof", "0.1.0")
-	d.registry.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
+	d := proven(t)
 	dir := d.project(asked)
-	if out, code := d.cargo("fetch"); code != 0 {
-		t.Fatalf("exit %d\n%s", code, out)
-	}
+	d.wants(0, nil, "fetch")
 	sources, err := filepath.Glob(filepath.Join(d.home, "registry", "src", "*", "hello-proof-0.1.0", "src", "lib.rs"))
 	if err != nil || len(sources) != 1 {
 		t.Fatalf("%q, %v", sources, err)
 	}
 	fatalIf(t, os.WriteFile(sources[0], []byte("pub fn evil() {}\n"), 0o644))
-	out, code := d.cargo("build")
-	if code != int(outcome.Refused) || !strings.Contains(out, "src/lib.rs") || holds(t, filepath.Join(dir, "target"), "hello_proof") {
-		t.Errorf("exit %d\n%s", code, out)
+	d.wants(int(outcome.Refused), []string{"src/lib.rs"}, "build")
+	if holds(t, filepath.Join(dir, "target"), "hello_proof") {
+		t.Error("it was compiled")
 	}
 }
 
 func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	d := newDepot(t)
-	d.submit("hello-proof", "0.1.0")
+	d.submit()
 	other := registrytest.New(t)
-	other.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
+	other.AddCrate(helloProof(t))
 	other.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	t.Setenv("CARGO_REGISTRIES_OTHER_INDEX", "sparse+"+other.Index)
 	d.project("hello-proof = { version = \"0.1\", registry = \"other\", verification = \"zkp\" }\n")
-	if out, code := d.cargo("build"); code != 0 {
-		t.Fatalf("exit %d\n%s", code, out)
-	}
+	d.wants(0, nil, "build")
 	dir := d.project("leaf = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
-	out, code := d.cargo("build")
-	if code != int(outcome.Refused) || !strings.Contains(out, "leaf v1.0.0") || holds(t, filepath.Join(dir, "target"), "leaf") {
-		t.Errorf("exit %d\n%s", code, out)
+	d.wants(int(outcome.Refused), []string{"leaf v1.0.0"}, "build")
+	if holds(t, filepath.Join(dir, "target"), "leaf") {
+		t.Error("it was compiled")
 	}
 }
 
 func TestTheLockFileIsUpToDateBeforeItIsJudged(t *testing.T) {
-	d := newDepot(t)
-	d.submit("hello-proof", "0.1.0")
-	d.registry.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
+	d := proven(t)
 	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	dir := d.project("leaf = \"1\"\n")
-	if out, code := d.cargo("check"); code != 0 {
-		t.Fatalf("exit %d\n%s", code, out)
-	}
+	d.wants(0, nil, "check")
 	manifest := filepath.Join(dir, "Cargo.toml")
 	text, err := os.ReadFile(manifest)
 	fatalIf(t, err)
@@ -238,16 +230,11 @@ func TestTheLockFileIsUpToDateBeforeItIsJudged(t *testing.T) {
 	if out, code := d.cargo("check", "--locked"); code != 101 && code != int(outcome.Refused) {
 		t.Errorf("with --locked: exit %d\n%s", code, out)
 	}
-	out, code := d.cargo("check")
-	if code != int(outcome.Refused) || !strings.Contains(out, "leaf v1.0.0") {
-		t.Errorf("exit %d\n%s", code, out)
-	}
+	d.wants(int(outcome.Refused), []string{"leaf v1.0.0"}, "check")
 }
 
 func TestARunningProxyIsUsedAndItsPolicyIsTheSame(t *testing.T) {
-	d := newDepot(t)
-	d.submit("hello-proof", "0.1.0")
-	d.registry.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
+	d := proven(t)
 	dir := d.project(asked)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan int, 1)
@@ -264,9 +251,7 @@ func TestARunningProxyIsUsedAndItsPolicyIsTheSame(t *testing.T) {
 	if !said.wait(t, "Serving sparse+http://"+d.address+"/index/") {
 		t.Fatalf("the proxy said:\n%s", said.String())
 	}
-	if out, code := d.cargo("build"); code != 0 {
-		t.Fatalf("exit %d\n%s", code, out)
-	}
+	d.wants(0, nil, "build")
 	// Plain cargo, through what --install writes.
 	var out bytes.Buffer
 	if code := run(ctx, []string{"proxy", "--install", "--listen", d.address}, &out, &out); code != 0 {
@@ -290,9 +275,7 @@ func TestARunningProxyIsUsedAndItsPolicyIsTheSame(t *testing.T) {
 	}
 	// Another policy is not this proxy's.
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "zkp.toml"), []byte("version = 1\n"), 0o644))
-	if out, code := d.cargo("build"); code != int(outcome.Unchecked) || !strings.Contains(out, "cannot listen at "+d.address) {
-		t.Errorf("with another policy: exit %d\n%s", code, out)
-	}
+	d.wants(int(outcome.Unchecked), []string{"cannot listen at " + d.address}, "build")
 }
 
 func TestCallsAreTakenApart(t *testing.T) {
@@ -304,7 +287,7 @@ func TestCallsAreTakenApart(t *testing.T) {
 	if want := []string{"--release", "--manifest-path", "m/Cargo.toml", "--frozen", "--", "--zkp-policy", "--offline"}; !slices.Equal(c.args, want) {
 		t.Errorf("cargo gets %q, not %q", c.args, want)
 	}
-	b := believe{policy: "p", trust: []string{"a", "b"}, development: true}
+	b := believe{Place: policy.Place{Flag: "p", Trust: []string{"a", "b"}, Development: true}}
 	if !reflect.DeepEqual(c.settings.believe, b) || c.lock.manifestPath != "m/Cargo.toml" || !c.offline || !c.locked {
 		t.Errorf("understood as %+v", c)
 	}
@@ -359,10 +342,6 @@ func TestCargoIsAskedForItsRegistryAndReachesNobody(t *testing.T) {
 func TestTheRealIndexIsNeverTheProxy(t *testing.T) {
 	dir, home := t.TempDir(), t.TempDir()
 	config := filepath.Join(dir, ".cargo", "config.toml")
-	write := func(text string) {
-		t.Helper()
-		fatalIf(t, errors.Join(os.MkdirAll(filepath.Dir(config), 0o755), os.WriteFile(config, []byte(text), 0o644)))
-	}
 	fatalIf(t, os.MkdirAll(filepath.Join(home, "registry", "index", "index.example.com-1949cf8c6b5b557f"), 0o755))
 	const ours = "[source.crates-io]\nreplace-with = \"cratelog\"\n[source.cratelog]\nregistry = \"sparse+http://127.0.0.1:18081/index/\"\n"
 	for _, c := range []struct{ config, named, want string }{
@@ -372,12 +351,18 @@ func TestTheRealIndexIsNeverTheProxy(t *testing.T) {
 		{"[source.crates-io]\nreplace-with = \"mirror\"\n[source.mirror]\nregistry = \"sparse+https://mirror.example.com/\"\n", "", "https://mirror.example.com/"},
 		{"[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"vendor\"\n", "", ""},
 	} {
-		write(c.config)
+		put(t, config, c.config)
 		got, err := realIndex(t.Context(), c.named, dir, home)
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("with %q, named %q: %q, %v; want %q", c.config, c.named, got, err, c.want)
 		}
 	}
+}
+
+// put writes a file, with its directory.
+func put(t testing.TB, name, content string) {
+	t.Helper()
+	fatalIf(t, errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o644)))
 }
 
 func fatalIf(t testing.TB, err error) {

@@ -17,8 +17,8 @@ import (
 	"cratelog/internal/outcome"
 )
 
-// gossip shows a monitor what the logs showed to this machine. If they showed somebody
-// else something different, the two views meet there.
+// gossip shows a monitor what the logs showed to this machine. If they showed another
+// reader something different, the two views meet there.
 func gossip(ctx context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "gossip", "URL", `Show a monitor the newest checkpoint that each log showed to this machine: if it showed
 others another history, the monitor then has both. It learns nothing of your crates.`)
@@ -36,12 +36,9 @@ others another history, the monitor then has both. It learns nothing of your cra
 		return outcome.Usagef("gossip cannot be --offline")
 	}
 	ws, _ := workspace("") // outside of workspaces the user's own policy counts
-	p, err := b.load(ws)
+	p, err := b.trusting(ws)
 	if err != nil {
 		return err
-	}
-	if len(p.Trust) == 0 {
-		return errNoTrust(p)
 	}
 	_, dir, err := verdict.Dirs()
 	if err != nil {
@@ -68,7 +65,7 @@ others another history, the monitor then has both. It learns nothing of your cra
 		}
 	}
 	if sent == 0 {
-		sh.warn("no log that is trusted has shown anything to this machine yet")
+		sh.Warn("no log that is trusted has shown anything to this machine yet")
 	}
 	return nil
 }
@@ -107,7 +104,7 @@ func sendGossip(ctx context.Context, sh *shell, to string, c client.Checkpoint) 
 		return outcome.Refusef("the log %s showed this machine another history than it showed the "+
 			"monitor: %s\ndo not use this log until you know why; the monitor keeps the evidence", c.Origin, message)
 	case answer.Verdict == "consistent", answer.Verdict == "pending":
-		sh.status("Gossiped", "%s, %d entries: %s: %s", c.Origin, c.Size, answer.Verdict, message)
+		sh.Status("Gossiped", "%s, %d entries: %s: %s", c.Origin, c.Size, answer.Verdict, message)
 		return nil
 	}
 	return fmt.Errorf("%s answered with the verdict %q, which is none", to, answer.Verdict[:min(len(answer.Verdict),

@@ -4,72 +4,61 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"time"
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
+	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 )
 
 // initPolicy writes a commented zkp.toml beside the workspace's Cargo.toml.
 func initPolicy(_ context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "init", "", "Write a commented zkp.toml beside the workspace's Cargo.toml; as it "+
+	opts := newFlags(sh, "init", "", "Write a commented zkp.toml beside the workspace's Cargo.toml; as it "+
 		"stands it changes nothing.")
-	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml "+
-		"(default: the nearest)")
-	if _, err := parseUpTo(0, fs, args, ""); err != nil {
+	var manifestPath string
+	manifestFlag(opts, &manifestPath)
+	if _, err := parseUpTo(0, opts, args, ""); err != nil {
 		return err
 	}
-	ws, err := workspace(*manifestPath)
+	ws, err := workspace(manifestPath)
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(ws.Root, policy.FileName)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if errors.Is(err, os.ErrExist) {
+	err = durable.WriteNew(path, []byte(policy.Template), 0o644)
+	if errors.Is(err, fs.ErrExist) {
 		return outcome.Refusef("%s is there already, and stays as it is", path)
-	}
-	if err != nil {
+	} else if err != nil {
 		return err
 	}
-	_, err = f.WriteString(policy.Template)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	sh.status("Created", "%s; look through it, then run \"cargo zkp policy check\"", shorten(path))
+	sh.Status("Created", "%s; look through it, then run \"cargo zkp policy check\"", shorten(path))
 	return nil
 }
 
 // policyVerb is "policy check".
-func policyVerb(ctx context.Context, sh *shell, args []string) error {
+func policyVerb(_ context.Context, sh *shell, args []string) error {
 	if len(args) == 0 || args[0] != "check" && args[0] != "--help" && args[0] != "-h" {
 		return outcome.Usagef("the only policy verb is check: cargo zkp policy check [FILE]")
 	}
 	if args[0] == "check" {
 		args = args[1:]
 	}
-	return policyCheck(ctx, sh, args)
-}
-
-func policyCheck(_ context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "policy check", "[FILE]", "Look for mistakes in a zkp.toml (default: the nearest "+
 		"one) and in the files that it names.")
-	manifestPath := fs.String("manifest-path", "", "`PATH` of the workspace's or package's Cargo.toml "+
-		"(default: the nearest)")
+	var manifestPath string
+	manifestFlag(fs, &manifestPath)
 	files, err := parseUpTo(1, fs, args, "FILE")
 	if err != nil {
 		return err
 	}
-	place := policy.Place{}
+	place := policy.Place{UserDir: policy.UserDir()}
 	if len(files) == 1 {
 		place.Flag = files[0]
 	}
-	if dir, err := policy.UserDir(); err == nil {
-		place.UserDir = dir
-	}
-	asks, packages, err := known(*manifestPath, &place)
+	asks, packages, err := known(manifestPath, &place)
 	if err != nil {
 		return err
 	}
@@ -77,18 +66,18 @@ func policyCheck(_ context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return policyError(err)
 	}
-	r := policy.Check(path, place.UserDir, asks, packages, now())
+	r := policy.Check(path, place.UserDir, asks, packages, time.Now())
 	if r.Err != nil {
 		return policyError(r.Err)
 	}
 	for _, w := range r.Warnings {
-		sh.warn("%s", w)
+		sh.Warn("%s", w)
 	}
 	name := "the default policy, for there is no zkp.toml,"
 	if path != "" {
 		name = shorten(path)
 	}
-	sh.status("Finished", "%s can be used; it trusts %d files and %d programs", name, len(r.Policy.Trust),
+	sh.Status("Finished", "%s can be used; it trusts %d files and %d programs", name, len(r.Policy.Trust),
 		len(r.Policy.Programs))
 	return nil
 }
@@ -111,7 +100,7 @@ func known(manifestPath string, place *policy.Place) (asks []policy.Ask, package
 	} else if err != nil {
 		return nil, nil, err
 	}
-	l, err := verdict.NewLock(ws, &policy.Policy{}, text, "", now())
+	l, err := verdict.NewLock(ws, &policy.Policy{}, text, "", time.Now())
 	if err != nil {
 		return nil, nil, err
 	}

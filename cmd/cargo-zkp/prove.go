@@ -26,7 +26,7 @@ type proveOptions struct {
 	registry, index          string
 	keys                     prover.Keyring
 
-	given map[string]bool // by name, those that stand on the command line
+	given func(name string) bool // says that an option stands on the command line
 }
 
 func (o *proveOptions) register(fs *flag.FlagSet) {
@@ -48,6 +48,7 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 		return nil
 	})
 	keyFlags(fs, &o.keys)
+	o.given = func(name string) bool { return given(fs, name) != "" }
 }
 
 func prove(ctx context.Context, sh *shell, args []string) error {
@@ -59,8 +60,6 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	o.given = map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
 	if err := prepareKeys(sh, &o.keys); err != nil {
 		return err
 	}
@@ -69,7 +68,7 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	if c.Trailing > 0 {
-		sh.warn("%s v%s has %d bytes after its archive; cargo ignores them, and so does the proof", c.Name, c.Version,
+		sh.Warn("%s v%s has %d bytes after its archive; cargo ignores them, and so does the proof", c.Name, c.Version,
 			c.Trailing)
 	}
 	dir, err := o.fetch(ctx, sh, c)
@@ -113,7 +112,7 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err := to.commit(raw); err != nil {
 		return err
 	}
-	sh.status("Finished", "%s, %d bytes, in %.1f s", o.out, len(raw), time.Since(begin).Seconds())
+	sh.Status("Finished", "%s, %d bytes, in %.1f s", o.out, len(raw), time.Since(begin).Seconds())
 	return nil
 }
 
@@ -138,13 +137,13 @@ func (o *proveOptions) crate(ctx context.Context, sh *shell, what string) (*crat
 // source says what to prove the crate from.
 func (o *proveOptions) source(ctx context.Context, repo *git.Repo) (prover.Source, error) {
 	src := prover.Source{UnprovenManifest: o.loose}
-	if o.given["path"] {
+	if o.given("path") {
 		if err := checkPath(o.path); err != nil {
 			return src, err
 		}
 		src.Path = &o.path
 	}
-	if o.given["commit"] {
+	if o.given("commit") {
 		id, err := repo.ResolveCommit(ctx, o.commit)
 		if err != nil {
 			return src, err
@@ -176,15 +175,15 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo 
 	if _, err := keys.Program(plan); err != nil {
 		return nil, err
 	}
-	sh.status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks", c.Name, c.Version, plan.Claim.Commit,
+	sh.Status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks", c.Name, c.Version, plan.Claim.Commit,
 		len(c.Files), plan.Blocks)
 	for _, f := range plan.Claim.Unproven {
-		sh.warn("%s is not proven: the commit does not have it in this form", f)
+		sh.Warn("%s is not proven: the commit does not have it in this form", f)
 	}
 	if err := warnUnpublished(ctx, sh, dir, plan.Claim.Commit); err != nil {
 		return nil, err
 	}
-	progress, done := sh.steps()
+	progress, done := sh.Steps()
 	defer done()
 	return keys.Prove(ctx, plan, progress)
 }
@@ -194,7 +193,7 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo 
 func warnUnpublished(ctx context.Context, sh *shell, dir string, commit [20]byte) error {
 	published, known, err := prover.Published(ctx, dir, commit)
 	if err == nil && known && !published {
-		sh.warn("no remote branch that this repository knows contains commit %x: push it, or readers cannot look at what "+
+		sh.Warn("no remote branch that this repository knows contains commit %x: push it, or readers cannot look at what "+
 			"you proved", commit)
 	}
 	return ctx.Err()

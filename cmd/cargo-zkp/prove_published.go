@@ -38,7 +38,7 @@ func (o *proveOptions) published(ctx context.Context, sh *shell, name, version s
 	if o.out == "" {
 		o.out = name + "-" + version + ".entry"
 	}
-	if !o.given["repository"] {
+	if !o.given("repository") {
 		return nil, outcome.Usagef("prove %s@%s needs --repository: the path or the URL of the git repository that the "+
 			"crate comes from%s", name, version, hint(c))
 	}
@@ -80,7 +80,7 @@ func (o *proveOptions) get(ctx context.Context, sh *shell, name, version string)
 		switch len(cached) {
 		case 1:
 			for sum, raw := range cached {
-				sh.status("Found", "%s v%s in cargo's cache, SHA-256 %x", name, version, sum)
+				sh.Status("Found", "%s v%s in cargo's cache, SHA-256 %x", name, version, sum)
 				return raw, nil
 			}
 		case 0:
@@ -105,7 +105,7 @@ func (o *proveOptions) get(ctx context.Context, sh *shell, name, version string)
 	if raw, ok := cached[release.Checksum]; ok {
 		return raw, nil
 	}
-	sh.status("Downloading", "%s v%s, SHA-256 %x", name, version, release.Checksum)
+	sh.Status("Downloading", "%s v%s, SHA-256 %x", name, version, release.Checksum)
 	return x.Download(ctx, release.Name, release.Version, release.Checksum)
 }
 
@@ -164,13 +164,13 @@ func (o *proveOptions) fetch(ctx context.Context, sh *shell, c *crate.Crate) (st
 	if err != nil {
 		return "", err
 	}
-	sh.status("Fetching", "commit %x", commit)
+	sh.Status("Fetching", "commit %x", commit)
 	return cache.Fetch(ctx, o.repository, commit)
 }
 
 // wanted returns the commit to fetch.
 func (o *proveOptions) wanted(c *crate.Crate) (commit [20]byte, err error) {
-	if o.given["commit"] {
+	if o.given("commit") {
 		id, err := hex.DecodeString(o.commit)
 		if err != nil || len(id) != len(commit) {
 			return commit, outcome.Usagef("with the URL of a repository, --commit takes a whole commit id of 40 digits, not "+
@@ -199,7 +199,7 @@ func (o *proveOptions) fetchSubmodule(ctx context.Context, sh *shell, path strin
 	if err != nil {
 		return err
 	}
-	sh.status("Fetching", "the submodule at %s", path)
+	sh.Status("Fetching", "the submodule at %s", path)
 	dir, err := cache.FetchAll(ctx, url)
 	if err != nil {
 		return err

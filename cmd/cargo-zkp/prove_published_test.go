@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -19,26 +18,21 @@ import (
 func proveArgs(t *testing.T, args ...string) *proveOptions {
 	t.Helper()
 	fs := flag.NewFlagSet("prove", flag.ContinueOnError)
-	o := &proveOptions{given: map[string]bool{}}
+	o := &proveOptions{}
 	o.register(fs)
 	fatalIf(t, fs.Parse(args))
-	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
 	return o
 }
 
 func TestPublishedCratesAreProvedFromCacheOrRegistry(t *testing.T) {
 	home, dir := t.TempDir(), t.TempDir()
 	t.Setenv("CARGO_HOME", home)
-	raw := fixture.Crate(t, "hello-proof", "0.1.0")
+	raw := helloProof(t)
 	t.Chdir(dir)
 	reg := registrytest.New(t)
 	reg.AddCrate(raw)
 	other := registrytest.MakeCrate("hello-proof", "0.1.0", nil)
-	put := func(name string, content []byte) {
-		t.Helper()
-		fatalIf(t, errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, content, 0o644)))
-	}
-	put(filepath.Join(home, "config.toml"), []byte("[registries.my]\nindex = \"sparse+"+reg.Index+"\"\n"))
+	put(t, filepath.Join(home, "config.toml"), "[registries.my]\nindex = \"sparse+"+reg.Index+"\"\n")
 	var said bytes.Buffer
 	sh := newShell(&said, &said)
 	get := func(args ...string) ([]byte, error) {
@@ -53,7 +47,7 @@ func TestPublishedCratesAreProvedFromCacheOrRegistry(t *testing.T) {
 		t.Error("a default registry that cargo has not used was found")
 	}
 	// What cargo has downloaded needs no registry.
-	put(filepath.Join(home, "registry", "cache", "a", "hello-proof-0.1.0.crate"), raw)
+	put(t, filepath.Join(home, "registry", "cache", "a", "hello-proof-0.1.0.crate"), string(raw))
 	reg.Requests()
 	if got, err := get(); err != nil || !bytes.Equal(got, raw) || len(reg.Requests()) != 0 {
 		t.Errorf("from the cache: %v", err)
@@ -62,7 +56,7 @@ func TestPublishedCratesAreProvedFromCacheOrRegistry(t *testing.T) {
 		t.Errorf("from the cache, as the registry lists it: %v", err)
 	}
 	// Two registries with different crates of that name.
-	put(filepath.Join(home, "registry", "cache", "b", "hello-proof-0.1.0.crate"), other)
+	put(t, filepath.Join(home, "registry", "cache", "b", "hello-proof-0.1.0.crate"), string(other))
 	if _, err := get(); outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), "2 different crates hello-proof v0.1.0") {
 		t.Error(err)
 	}
@@ -84,7 +78,7 @@ func TestPublishedCratesAreProvedFromCacheOrRegistry(t *testing.T) {
 func TestTheCrateIsLeftBesideItsEntryAndNothingIsOverwritten(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("CARGO_HOME", t.TempDir())
-	raw := fixture.Crate(t, "hello-proof", "0.1.0")
+	raw := helloProof(t)
 	t.Chdir(dir)
 	reg := registrytest.New(t)
 	reg.AddCrate(raw)
@@ -126,7 +120,7 @@ func TestTheCommitOfAPublishedCrateIsFetched(t *testing.T) {
 	o := proveArgs(t, "--repository", "file://"+repo)
 	sh := newShell(&bytes.Buffer{}, &bytes.Buffer{})
 	file := filepath.Join(t.TempDir(), "hello-proof-0.1.0.crate")
-	fatalIf(t, os.WriteFile(file, fixture.Crate(t, "hello-proof", "0.1.0"), 0o644))
+	fatalIf(t, os.WriteFile(file, helloProof(t), 0o644))
 	c, err := o.crate(t.Context(), sh, file)
 	fatalIf(t, err)
 	if got, err := o.wanted(c); err != nil || got != fixture.Commit(t, "0.1.0") {

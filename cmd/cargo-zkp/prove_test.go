@@ -36,29 +36,20 @@ func TestCommitsThatNobodyCanLookAtAreWarnedOf(t *testing.T) {
 	hash := runGit(t, dir, "rev-parse", "HEAD")
 	id, err := hex.DecodeString(hash)
 	fatalIf(t, err)
-	warned := func(dir string) string {
+	warned := func(what, dir, want string) {
 		t.Helper()
 		var out bytes.Buffer
-		if err := warnUnpublished(t.Context(), newShell(nil, &out), dir, [20]byte(id)); err != nil {
-			t.Error(err)
+		err := warnUnpublished(t.Context(), &shell{stderr: &out}, dir, [20]byte(id))
+		if got := out.String(); err != nil || got != want {
+			t.Errorf("%s: %q, %v", what, got, err)
 		}
-		return out.String()
 	}
-	if got := warned(dir); got != "" {
-		t.Errorf("without a remote: %s", got)
-	}
+	warned("without a remote", dir, "")
 	runGit(t, dir, "remote", "add", "origin", origin)
-	want := "warning: no remote branch that this repository knows contains commit " + hash + ": push it, or readers cannot look at what you proved\n"
-	if got := strings.ReplaceAll(strings.ReplaceAll(warned(dir), "\x1b[1;33m", ""), "\x1b[0m", ""); got != want {
-		t.Errorf("not pushed: %q", got)
-	}
+	warned("not pushed", dir, "warning: no remote branch that this repository knows contains commit "+hash+": push it, or readers cannot look at what you proved\n")
 	runGit(t, dir, "push", "-q", "origin", "HEAD:refs/heads/main")
-	if got := warned(dir); got != "" {
-		t.Errorf("pushed: %s", got)
-	}
-	if got := warned(t.TempDir()); got != "" {
-		t.Errorf("no repository: %s", got)
-	}
+	warned("pushed", dir, "")
+	warned("no repository", t.TempDir(), "")
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := warnUnpublished(ended, newShell(nil, &bytes.Buffer{}), dir, [20]byte(id)); !errors.Is(err, context.Canceled) {

@@ -69,7 +69,7 @@ cargo uses it once "cargo zkp proxy --install" was run; "cargo zkp build" needs 
 		l.Close()
 		return err
 	}
-	sh.status("Serving", "%s in place of %s, under %s", p.Index(), p.Upstream.URL, p.Policy)
+	sh.Status("Serving", "%s in place of %s, under %s", p.Index(), p.Upstream.URL, p.Policy)
 	return p.Serve(ctx, l)
 }
 
@@ -82,9 +82,9 @@ func configure(sh *shell, manifestPath, address string, user, install bool) erro
 	if !install {
 		changed, err := cargo.UninstallProxy(path, proxyName)
 		if err == nil && changed {
-			sh.status("Removed", "the proxy from %s", shorten(path))
+			sh.Status("Removed", "the proxy from %s", shorten(path))
 		} else if err == nil {
-			sh.status("Finished", "%s has no proxy of ours", shorten(path))
+			sh.Status("Finished", "%s has no proxy of ours", shorten(path))
 		}
 		return err
 	}
@@ -97,13 +97,13 @@ func configure(sh *shell, manifestPath, address string, user, install bool) erro
 	case err != nil:
 		return err
 	case changed:
-		sh.status("Installed", "the proxy at %s in %s; start it with \"cargo zkp proxy\"", address, shorten(path))
+		sh.Status("Installed", "the proxy at %s in %s; start it with \"cargo zkp proxy\"", address, shorten(path))
 	default:
-		sh.status("Finished", "%s has the proxy at %s already", shorten(path), address)
+		sh.Status("Finished", "%s has the proxy at %s already", shorten(path), address)
 	}
-	sh.warn("cargo does not ask the proxy for what it downloaded before: \"cargo zkp verify\" checks that")
+	sh.Warn("cargo does not ask the proxy for what it downloaded before: \"cargo zkp verify\" checks that")
 	if name := detour(os.Environ()); name != "" {
-		sh.warn("%s is set, so that cargo would not find the proxy: set no_proxy=127.0.0.1 beside it", name)
+		sh.Warn("%s is set, so that cargo would not find the proxy: set no_proxy=127.0.0.1 beside it", name)
 	}
 	return nil
 }
@@ -167,7 +167,10 @@ func (s *proxySettings) open(ctx context.Context, l net.Listener) (*proxy.Proxy,
 	p, err := proxy.New(ctx, proxy.Config{
 		Upstream: &registry.Index{URL: identity.Registry}, Judge: j, Base: "http://" + l.Addr().String(), Dir: dir,
 		Policy: identity.Policy, Lasting: s.lasting, Log: s.log,
-		Local: func(name, version string, sum [32]byte) ([]byte, bool) { return cached(home, name, version, sum) },
+		Local: func(name, version string, sum [32]byte) ([]byte, bool) {
+			raw, path := cached(home, name, version, sum)
+			return raw, path != ""
+		},
 	})
 	return p, j, err
 }
@@ -212,13 +215,13 @@ func (s *proxySettings) describe(p *policy.Policy, ws *cargo.Workspace) string {
 	if ws != nil {
 		text += " and the manifests of " + ws.Root
 	}
-	for _, f := range s.believe.trust {
+	for _, f := range s.believe.Trust {
 		text += ", trusting " + absolute(f)
 	}
-	for _, f := range s.believe.programs {
+	for _, f := range s.believe.Programs {
 		text += ", accepting " + absolute(f)
 	}
-	if s.believe.development {
+	if s.believe.Development {
 		text += ", accepting UNSAFE development keys"
 	}
 	if s.believe.offline {
@@ -235,18 +238,15 @@ func absolute(path string) string {
 }
 
 // cached returns a crate from cargo's own cache, whatever registry it came from: its
-// checksum says what it is.
-func cached(home, name, version string, sum [32]byte) ([]byte, bool) {
-	paths, err := cargo.FindCached(home, name, version)
-	if err != nil {
-		return nil, false
-	}
+// checksum says what it is. The path is "" if it is not there.
+func cached(home, name, version string, sum [32]byte) (raw []byte, path string) {
+	paths, _ := cargo.FindCached(home, name, version)
 	for _, path := range paths {
 		if raw, err := cargo.ReadCached(path); err == nil && sha256.Sum256(raw) == sum {
-			return raw, true
+			return raw, path
 		}
 	}
-	return nil, false
+	return nil, ""
 }
 
 var _ interface {

@@ -44,18 +44,15 @@ func publishCrates(ctx context.Context, sh *shell, args []string) error {
 // publishFlags are cargo publish's options, and ours.
 func publishFlags(fs *flag.FlagSet, cfg *publish.Config) {
 	for _, name := range []string{"p", "package"} {
-		fs.Func(name, "`NAME` or NAME@VERSION of a workspace member to publish; may be repeated", appendTo(&cfg.Selection.Packages))
+		fs.Func(name, "`NAME` or NAME@VERSION of a workspace member to publish; may be repeated", policy.AppendTo(&cfg.Selection.Packages))
 	}
 	fs.BoolVar(&cfg.Selection.Workspace, "workspace", false, "publish all members that may be published")
-	fs.Func("exclude", "`NAME` of a member to leave out, with --workspace; may be repeated", appendTo(&cfg.Selection.Exclude))
+	fs.Func("exclude", "`NAME` of a member to leave out, with --workspace; may be repeated", policy.AppendTo(&cfg.Selection.Exclude))
 	fs.StringVar(&cfg.Registry, "registry", "", "`NAME` of the registry to publish to")
 	fs.StringVar(&cfg.Index, "index", "", "`URL` of the index of the registry to publish to")
 	fs.StringVar(&cfg.Token, "token", "", "`TOKEN` for the registry")
 	fs.StringVar(&cfg.Log, "log", "", "`URL` of the log (default: log of [package.metadata.zkp] or [workspace.metadata.zkp], or the one in the trust file)")
-	fs.StringVar(&cfg.Policy.Flag, "policy", "", "`FILE` that says whom to believe about the log's answer (default: the nearest zkp.toml)")
-	fs.Func("trust", "`FILE` of the log and its witnesses, a C2SP tlog-policy, instead of those that the policy names; may be repeated", appendTo(&cfg.Policy.Trust))
-	fs.BoolVar(&cfg.Policy.Development, "development", false, "accept a log's answer about proofs of UNSAFE "+
-		"development keys, which anyone can forge")
+	cfg.Policy.Register(fs) // about the log's answer
 	fs.BoolVar(&cfg.DryRun, "dry-run", false, "do everything but log and publish; proofs are kept")
 	fs.BoolVar(&cfg.LogOnly, "log-only", false, "do everything but publish, and leave that to cargo publish")
 	fs.BoolVar(&cfg.Unpushed, "unpushed", false, "go on though no remote branch has the commit")
@@ -117,9 +114,7 @@ func surroundings(sh *shell, cfg *publish.Config) (err error) {
 	if cfg.Home, err = cargo.Home(); err != nil {
 		return err
 	}
-	if cfg.Policy.UserDir, err = policy.UserDir(); err != nil {
-		cfg.Policy.UserDir = ""
-	}
+	cfg.Policy.UserDir = policy.UserDir()
 	// cargo asks this program about what it uploads: see main.
 	cfg.Guard, err = os.Executable()
 	return err
@@ -138,7 +133,7 @@ func prepareKeys(sh *shell, k *prover.Keyring) (err error) {
 		return outcome.Misuse(err)
 	}
 	if k.Development() {
-		sh.warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")
+		sh.Warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")
 		if k.Cache == "" {
 			k.Cache, err = prover.DefaultCache()
 		}
@@ -148,7 +143,3 @@ func prepareKeys(sh *shell, k *prover.Keyring) (err error) {
 
 // The shell is publish's Reporter.
 var _ publish.Reporter = &shell{}
-
-func (sh *shell) Status(verb, format string, args ...any) { sh.status(verb, format, args...) }
-func (sh *shell) Warn(format string, args ...any)         { sh.warn(format, args...) }
-func (sh *shell) Steps() (prover.Progress, func())        { return sh.steps() }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -29,12 +30,21 @@ func (k *lockCheck) report(sh *shell, format string) error {
 	}
 	n := verdict.Counts(k.verdicts)
 	n[verdict.Violation] += len(k.Elsewhere)
+	unchecked := crates(n[verdict.Unchecked]) + " could not be checked"
 	switch k.worst() {
 	case verdict.Violation:
-		return outcome.Refusef("%s not what the policy asks for%s", crates(n[verdict.Violation], "is", "are"),
-			k.andUnchecked(n))
+		if n[verdict.Unchecked] == 0 {
+			unchecked = ""
+		} else {
+			unchecked = ", and " + unchecked
+		}
+		be := "are"
+		if n[verdict.Violation] == 1 {
+			be = "is"
+		}
+		return outcome.Refusef("%s %s not what the policy asks for%s", crates(n[verdict.Violation]), be, unchecked)
 	case verdict.Unchecked:
-		return fmt.Errorf("%s not be checked", crates(n[verdict.Unchecked], "could", "could"))
+		return errors.New(unchecked)
 	}
 	return nil
 }
@@ -47,18 +57,11 @@ func (k *lockCheck) worst() verdict.Status {
 	return verdict.Worst(k.verdicts)
 }
 
-func (k *lockCheck) andUnchecked(n map[verdict.Status]int) string {
-	if n[verdict.Unchecked] == 0 {
-		return ""
-	}
-	return fmt.Sprintf(", and %s not be checked", crates(n[verdict.Unchecked], "could", "could"))
-}
-
-func crates(n int, one, many string) string {
+func crates(n int) string {
 	if n == 1 {
-		return "1 crate " + one
+		return "1 crate"
 	}
-	return fmt.Sprintf("%d crates %s", n, many)
+	return fmt.Sprintf("%d crates", n)
 }
 
 // human prints what needs attention, and with -v every crate.
@@ -76,31 +79,31 @@ func (k *lockCheck) human(sh *shell) {
 			}
 		case verdict.Excepted:
 			if e := v.Demand.Except; sh.verbose {
-				sh.status("Excepted", "%s v%s until %s: %s", v.Name, v.Version, e.Expires, e.Reason)
+				sh.Status("Excepted", "%s v%s until %s: %s", v.Name, v.Version, e.Expires, e.Reason)
 			}
 		case verdict.NotAsked:
 			if sh.verbose {
-				sh.status("Hashed", "%s v%s; nobody asks for a proof", v.Name, v.Version)
+				sh.Status("Hashed", "%s v%s; no proof is asked for", v.Name, v.Version)
 			}
 		}
 		for _, note := range v.Notes {
-			sh.warn("%s v%s: %s", v.Name, v.Version, note)
+			sh.Warn("%s v%s: %s", v.Name, v.Version, note)
 		}
 	}
 	for _, text := range k.Elsewhere {
 		sh.complain(text)
 	}
 	for _, u := range k.Unmatched {
-		sh.warn("%s", u)
+		sh.Warn("%s", u)
 	}
 	if development {
-		sh.warn("accepted proofs made with UNSAFE development keys: they show nothing to somebody who might forge")
+		sh.Warn("accepted proofs made with UNSAFE development keys: anyone can forge them")
 	}
 	n := verdict.Counts(k.verdicts)
 	if k.worst() != verdict.Verified {
 		return
 	}
-	sh.status("Finished", "%s%s in %.2f s", crates(n[verdict.Verified], "proven", "proven"), k.rest(n),
+	sh.Status("Finished", "%s proven%s in %.2f s", crates(n[verdict.Verified]), k.rest(n),
 		k.took.Seconds())
 }
 
@@ -138,11 +141,11 @@ func (k *lockCheck) complain(sh *shell, v *verdict.Verdict) {
 // describe prints one verified crate.
 func describe(sh *shell, v *verdict.Verdict) {
 	f := v.Facts
-	path := f.Path
-	if path != "" {
-		path = " at " + path
+	at := ""
+	if f.Path != "" {
+		at = " at " + f.Path
 	}
-	sh.status("Verified", "%s v%s: commit %s%s, %s", v.Name, v.Version, f.Commit, path, coverage(f.Coverage))
+	sh.Status("Verified", "%s v%s: commit %s%s, %s", v.Name, v.Version, f.Commit, at, coverage(f.Coverage))
 	var seen []string
 	for _, c := range f.Log.Cosignatures {
 		seen = append(seen, fmt.Sprintf("%s %s", c.Key, c.Time.UTC().Format(time.RFC3339)))
@@ -196,58 +199,13 @@ func (k *lockCheck) json(sh *shell) error {
 	}{"verify-finished", k.worst() == verdict.Verified, n, k.Others, k.Elsewhere, k.Unmatched, k.took.Seconds()})
 }
 
-// SARIF 2.1.0 (OASIS), as much of it as code hosts read.
-type (
-	sarifLog struct {
-		Schema  string     `json:"$schema"`
-		Version string     `json:"version"`
-		Runs    []sarifRun `json:"runs"`
-	}
-	sarifRun struct {
-		Tool    sarifTool     `json:"tool"`
-		Results []sarifResult `json:"results"`
-	}
-	sarifTool struct {
-		Driver sarifDriver `json:"driver"`
-	}
-	sarifDriver struct {
-		Name  string      `json:"name"`
-		Rules []sarifRule `json:"rules"`
-	}
-	sarifRule struct {
-		ID string `json:"id"`
-	}
-	sarifResult struct {
-		Rule      string            `json:"ruleId"`
-		Level     string            `json:"level"`
-		Message   sarifText         `json:"message"`
-		Locations []sarifLocation   `json:"locations"`
-		Prints    map[string]string `json:"partialFingerprints"`
-	}
-	sarifText struct {
-		Text string `json:"text"`
-	}
-	sarifLocation struct {
-		Physical sarifPhysical `json:"physicalLocation"`
-	}
-	sarifPhysical struct {
-		Artifact sarifArtifact `json:"artifactLocation"`
-		Region   sarifRegion   `json:"region"`
-	}
-	sarifArtifact struct {
-		URI string `json:"uri"`
-	}
-	sarifRegion struct {
-		StartLine int `json:"startLine"`
-	}
-)
-
-// sarif prints what needs attention, each at its place in Cargo.lock.
+// sarif prints what needs attention, each at its place in Cargo.lock, as much of SARIF 2.1.0
+// (OASIS) as code hosts read.
 func (k *lockCheck) sarif(sh *shell) error {
-	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "cargo-zkp", Rules: []sarifRule{}}}, Results: []sarifResult{}}
-	rules := map[string]bool{}
-	for i := range k.verdicts {
-		v := &k.verdicts[i]
+	type object map[string]any
+	ids := map[string]bool{}
+	rules, results := []object{}, []object{} // an empty list is not null
+	for _, v := range k.verdicts {
 		level := "error"
 		switch v.Status {
 		case verdict.Violation:
@@ -257,21 +215,31 @@ func (k *lockCheck) sarif(sh *shell) error {
 			continue
 		}
 		e := verdict.Explain(v.Err)
-		if !rules[e.Reason] {
-			rules[e.Reason] = true
-			run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{e.Reason})
+		if !ids[e.Reason] {
+			ids[e.Reason] = true
+			rules = append(rules, object{"id": e.Reason})
 		}
-		run.Results = append(run.Results, sarifResult{
-			Rule: e.Reason, Level: level,
-			Message: sarifText{fmt.Sprintf("%s v%s: %s", v.Name, v.Version, e.Error())},
-			Locations: []sarifLocation{{sarifPhysical{sarifArtifact{filepath.ToSlash(shorten(k.Workspace.LockPath))},
-				sarifRegion{lineOf(k.Text, v.Name, v.Version)}}}},
-			Prints: map[string]string{"crate/v1": v.Name + " " + v.Version + " " + e.Reason},
+		results = append(results, object{
+			"ruleId": e.Reason, "level": level,
+			"message": object{"text": fmt.Sprintf("%s v%s: %s", v.Name, v.Version, e.Error())},
+			"locations": []object{{"physicalLocation": object{
+				"artifactLocation": object{"uri": filepath.ToSlash(shorten(k.Workspace.LockPath))},
+				"region":           object{"startLine": lineOf(k.Text, v.Name, v.Version)},
+			}}},
+			"partialFingerprints": object{"crate/v1": v.Name + " " + v.Version + " " + e.Reason},
 		})
 	}
+	return printJSON(sh, object{
+		"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0",
+		"runs": []object{{"tool": object{"driver": object{"name": "cargo-zkp", "rules": rules}}, "results": results}},
+	})
+}
+
+// printJSON prints one value as a person may read it.
+func printJSON(sh *shell, v any) error {
 	out := json.NewEncoder(sh.stdout)
 	out.SetIndent("", "  ")
-	return out.Encode(sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}})
+	return out.Encode(v)
 }
 
 // lineOf finds a package in the text of a lock file, counted from 1; the first line

@@ -42,12 +42,8 @@ func newShell(stdout, stderr io.Writer) *shell {
 	if f, ok := stderr.(*os.File); ok {
 		sh.tty = term.IsTerminal(int(f.Fd()))
 	}
-	switch os.Getenv("CARGO_TERM_COLOR") {
-	case "always":
-		sh.color = true
-	case "never":
-	default:
-		sh.color = sh.tty && os.Getenv("NO_COLOR") == ""
+	if sh.setColor(os.Getenv("CARGO_TERM_COLOR")) != nil {
+		sh.setColor("auto")
 	}
 	return sh
 }
@@ -59,15 +55,15 @@ func (sh *shell) paint(code, s string) string {
 	return "\x1b[1;" + code + "m" + s + "\x1b[0m"
 }
 
-// status prints one line of progress.
-func (sh *shell) status(verb, format string, args ...any) {
+// Status prints one line of progress.
+func (sh *shell) Status(verb, format string, args ...any) {
 	if sh.quiet {
 		return
 	}
 	fmt.Fprintf(sh.stderr, "%s %s\n", sh.paint("32", fmt.Sprintf("%12s", verb)), fmt.Sprintf(format, args...))
 }
 
-func (sh *shell) warn(format string, args ...any) {
+func (sh *shell) Warn(format string, args ...any) {
 	if sh.quiet {
 		return
 	}
@@ -88,9 +84,9 @@ func (sh *shell) fail(err error) int {
 	return int(code)
 }
 
-// steps returns a Progress that prints each step and, on a terminal, how long the
+// Steps returns a Progress that prints each step and, on a terminal, how long the
 // current one has taken; done ends it.
-func (sh *shell) steps() (p prover.Progress, done func()) {
+func (sh *shell) Steps() (p prover.Progress, done func()) {
 	var mu sync.Mutex
 	var stop chan struct{}
 	var wg sync.WaitGroup
@@ -109,7 +105,7 @@ func (sh *shell) steps() (p prover.Progress, done func()) {
 		if s.Expect >= 2*time.Second {
 			guess = fmt.Sprintf(" (about %d s)", int(s.Expect.Round(time.Second).Seconds()))
 		}
-		sh.status("Working", "%s%s", s.What, guess)
+		sh.Status("Working", "%s%s", s.What, guess)
 		if !sh.tty || sh.quiet {
 			return
 		}
@@ -143,11 +139,8 @@ func (sh *shell) tick(stop chan struct{}) {
 // bar is a progress bar on a terminal, and nothing elsewhere.
 type bar struct {
 	sh    *shell
-	what  string
 	shown time.Time
 }
-
-func (sh *shell) bar(what string) *bar { return &bar{sh: sh, what: what} }
 
 // barWidth is the width of the bar in columns.
 const barWidth = 28
@@ -159,8 +152,8 @@ func (b *bar) set(done, total int) {
 	}
 	b.shown = time.Now()
 	full := barWidth * done / total
-	fmt.Fprintf(b.sh.stderr, "\r%s [%s%s] %d/%d %s", b.sh.paint("36", fmt.Sprintf("%12s", "Checking")),
-		strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), done, total, b.what)
+	fmt.Fprintf(b.sh.stderr, "\r%s [%s%s] %d/%d crates", b.sh.paint("36", fmt.Sprintf("%12s", "Checking")),
+		strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), done, total)
 }
 
 func (b *bar) clear() {

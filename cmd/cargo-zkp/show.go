@@ -1,9 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -22,8 +21,8 @@ func show(ctx context.Context, sh *shell, args []string) error {
 Without a version, the one of the lock file.`)
 	var b believe
 	b.register(fs)
-	manifestPath := fs.String("manifest-path", "", "`PATH` of the Cargo.toml whose lock file and policy "+
-		"count (default: the nearest)")
+	var manifestPath string
+	manifestFlag(fs, &manifestPath)
 	format := fs.String("message-format", "human", "`FORMAT` of the answer: human or json")
 	spec, err := parse(fs, args, "NAME[@VERSION]")
 	if err != nil {
@@ -32,16 +31,13 @@ Without a version, the one of the lock file.`)
 	if *format != "human" && *format != "json" {
 		return outcome.Usagef("--message-format is human or json, not %q", *format)
 	}
-	ws, err := workspace(*manifestPath)
-	if err != nil && *manifestPath != "" {
+	ws, err := workspace(manifestPath)
+	if err != nil && manifestPath != "" {
 		return err
 	}
-	p, err := b.load(ws)
+	p, err := b.trusting(ws)
 	if err != nil {
 		return err
-	}
-	if len(p.Trust) == 0 {
-		return errNoTrust(p)
 	}
 	name, versions, err := wanted(spec, ws)
 	if err != nil {
@@ -57,7 +53,7 @@ Without a version, the one of the lock file.`)
 			return err
 		}
 		for _, n := range s.notes {
-			sh.warn("%s v%s: %s", name, version, n)
+			sh.Warn("%s v%s: %s", name, version, n)
 		}
 		if *format == "json" {
 			err = s.json(sh)
@@ -108,29 +104,36 @@ type shown struct {
 	notes       []string
 }
 
+func newShown(p *policy.Policy, r *client.Result, path string) *shown {
+	s := &shown{Result: r, path: path}
+	for _, prog := range p.Programs {
+		s.development = s.development || prog.ID() == r.Program && prog.Development()
+	}
+	return s
+}
+
 // look asks the logs in their order for a bundle, and verifies it.
 func look(ctx context.Context, checker *verdict.Checker, p *policy.Policy, name, version string) (*shown, error) {
 	bundle, from, err := checker.Fetch(ctx, name, version)
 	if err != nil {
-		return nil, refusal(err, p.Development)
+		return nil, refusal(err)
 	}
-	s := &shown{}
+	g := verdict.Given{Bundle: bundle, Rules: p.Rules(name, version, time.Now()), From: from}
+	r, notes, err := checker.Bundle(ctx, g)
+	if err != nil {
+		return nil, refusal(err)
+	}
+	s := newShown(p, r, "")
+	s.notes = notes
 	if from != nil {
 		s.url = from.URL
-	}
-	g := verdict.Given{Bundle: bundle, Rules: p.Rules(name, version, now()), From: from}
-	if s.Result, s.notes, err = checker.Bundle(ctx, g); err != nil {
-		return nil, refusal(err, p.Development)
-	}
-	for _, prog := range p.Programs {
-		s.development = s.development || prog.ID() == s.Program && prog.Development()
 	}
 	if g.Crate, s.path, err = s.cached(); err != nil || g.Crate == nil {
 		return s, err
 	}
 	// With the .crate the answer can say which files are proven.
 	if s.Result, s.notes, err = checker.Bundle(ctx, g); err != nil {
-		return nil, refusal(fmt.Errorf("%s: %w", s.path, err), p.Development)
+		return nil, refusal(fmt.Errorf("%s: %w", s.path, err))
 	}
 	return s, nil
 }
@@ -141,24 +144,15 @@ func (s *shown) cached() (*crate.Crate, string, error) {
 	if err != nil {
 		return nil, "", nil
 	}
-	found, err := cargo.FindCached(home, s.Name, s.Version)
-	if err != nil {
+	raw, path := cached(home, s.Name, s.Version, s.SHA256)
+	if path == "" {
 		return nil, "", nil
 	}
-	for _, path := range found {
-		raw, err := cargo.ReadCached(path)
-		if err != nil {
-			continue
-		}
-		if sum := sha256.Sum256(raw); sum == s.SHA256 {
-			c, err := crate.ReadHashed(raw, sum, s.Name, s.Version, crate.DefaultLimits)
-			if err != nil {
-				return nil, "", outcome.Refusef("%s: %w", path, err)
-			}
-			return c, path, nil
-		}
+	c, err := crate.ReadHashed(raw, s.SHA256, s.Name, s.Version, crate.DefaultLimits)
+	if err != nil {
+		return nil, "", outcome.Refusef("%s: %w", path, err)
 	}
-	return nil, "", nil
+	return c, path, nil
 }
 
 func (s *shown) human(sh *shell) {
@@ -169,20 +163,16 @@ func (s *shown) human(sh *shell) {
 	line("sha-256", "%x", s.SHA256)
 	line("commit", "%x", s.Commit)
 	line("path", "/%s", s.Path)
-	unproven := "nothing"
-	if len(s.Unproven) > 0 {
-		unproven = strings.Join(s.Unproven, ", ")
-	}
 	if s.path != "" {
 		line("coverage", "%s", coverage(verdict.CoverageOf(s.Result)))
 		line("verified", "%s", s.path)
 	} else {
-		line("unproven", "%s", unproven)
+		line("unproven", "%s", cmp.Or(strings.Join(s.Unproven, ", "), "nothing"))
 		line("verified", "the bundle; the .crate is not in cargo's cache, so its files were not compared")
 	}
 	origin := ""
 	if s.development {
-		origin = " (UNSAFE development key: anybody can forge its proofs)"
+		origin = " (UNSAFE development key: anyone can forge its proofs)"
 	}
 	line("program", "%x%s", s.Program, origin)
 	line("log", "%s, entry %d of %d", s.Checkpoint.Origin, s.Index, s.Checkpoint.Size)
@@ -194,16 +184,13 @@ func (s *shown) human(sh *shell) {
 	}
 }
 
-func (s *shown) coverage() *verdict.Coverage {
-	if s.path == "" {
-		return nil
-	}
-	c := verdict.CoverageOf(s.Result)
-	return &c
-}
-
 func (s *shown) json(sh *shell) error {
-	out := struct {
+	var covered *verdict.Coverage
+	if s.path != "" {
+		c := verdict.CoverageOf(s.Result)
+		covered = &c
+	}
+	return printJSON(sh, struct {
 		Name        string            `json:"name"`
 		Version     string            `json:"version"`
 		Checksum    string            `json:"checksum"`
@@ -215,9 +202,5 @@ func (s *shown) json(sh *shell) error {
 		Development bool              `json:"development"`
 		Log         verdict.Logged    `json:"log"`
 	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{},
-		s.Unproven...), s.coverage(),
-		fmt.Sprintf("%x", s.Program), s.development, verdict.LoggedAt(s.Result)}
-	enc := json.NewEncoder(sh.stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+		s.Unproven...), covered, fmt.Sprintf("%x", s.Program), s.development, verdict.LoggedAt(s.Result)})
 }

@@ -49,22 +49,22 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	defer to.Discard()
-	sh.status("Submitting", "%s v%s to %s", parsed.Subject.Name, parsed.Subject.Version, *url)
+	sh.Status("Submitting", "%s v%s to %s", parsed.Subject.Name, parsed.Subject.Version, *url)
 	log := &client.Log{URL: *url, UserAgent: userAgent, OnWait: func(wait time.Duration) {
-		sh.status("Waiting", "the log is busy; again in %v", wait)
+		sh.Status("Waiting", "the log is busy; again in %v", wait)
 	}}
 	bundle, err := publish.Submit(ctx, log, e, raw)
 	if err != nil {
 		return err
 	}
-	p, err := publish.CheckAnswer(parsed, bundle)
+	p, _, err := publish.CheckAnswer(parsed, bundle)
 	if err != nil {
 		return outcome.Refusef("the log did not answer with this entry's bundle: %w", err)
 	}
 	if err := to.commit(bundle); err != nil {
 		return err
 	}
-	sh.status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, *out, file)
+	sh.Status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, *out, file)
 	return nil
 }
 

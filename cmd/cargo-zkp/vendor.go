@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"cratelog/cargo"
 	"cratelog/cargo/verdict"
@@ -25,9 +24,7 @@ directory source: cargo compares every file of it with its checksum when it comp
 	var b believe
 	b.register(fs)
 	o := lockOptions{format: "human"}
-	fs.StringVar(&o.manifestPath, "manifest-path", "", "`PATH` of the workspace's or package's "+
-		"Cargo.toml (default: the nearest)")
-	fs.BoolVar(&o.locked, "locked", false, "refuse to go on if Cargo.lock would have to be written")
+	o.registerPlace(fs)
 	dirs, err := parseUpTo(1, fs, args, "DIR")
 	if err != nil {
 		return err
@@ -64,7 +61,7 @@ func (k *lockCheck) vendor(sh *shell, dir string) (err error) {
 	}
 	defer os.RemoveAll(tmp)
 	sources := map[string]string{}
-	for i, p := range k.Packages() {
+	for i, p := range k.Packages {
 		v := &k.verdicts[i]
 		if v.Path == "" {
 			return fmt.Errorf("%s v%s is not on this disk: run \"cargo fetch\"", p.Name, p.Version)
@@ -85,7 +82,7 @@ func (k *lockCheck) vendor(sh *shell, dir string) (err error) {
 	if err := os.Rename(tmp, dir); err != nil {
 		return err
 	}
-	sh.status("Vendored", "%s into %s", crates(len(k.verdicts), "copied", "copied"), shorten(dir))
+	sh.Status("Vendored", "%s copied into %s", crates(len(k.verdicts)), shorten(dir))
 	return k.advise(sh, dir)
 }
 
@@ -165,23 +162,21 @@ func (k *lockCheck) advise(sh *shell, dir string) error {
 	if err != nil {
 		return err
 	}
-	sh.status("Finished", "add this to .cargo/config.toml, so that cargo builds from it:")
-	var text strings.Builder
+	sh.Status("Finished", "add this to .cargo/config.toml, so that cargo builds from it:")
 	said := map[string]bool{}
-	for _, p := range k.Packages() {
+	for _, p := range k.Packages {
 		if said[p.Source] {
 			continue
 		}
 		said[p.Source] = true
 		index, _ := p.Registry()
 		if cargo.IsDefault(index) {
-			text.WriteString("[source.crates-io]\n")
+			fmt.Fprintln(sh.stdout, "[source.crates-io]")
 		} else {
-			fmt.Fprintf(&text, "[source.%q]\nregistry = %q\n", p.Source, index)
+			fmt.Fprintf(sh.stdout, "[source.%q]\nregistry = %q\n", p.Source, index)
 		}
-		text.WriteString("replace-with = \"verified-sources\"\n\n")
+		fmt.Fprint(sh.stdout, "replace-with = \"verified-sources\"\n\n")
 	}
-	fmt.Fprintf(&text, "[source.verified-sources]\ndirectory = %q\n", filepath.ToSlash(abs))
-	_, err = fmt.Fprint(sh.stdout, text.String())
+	_, err = fmt.Fprintf(sh.stdout, "[source.verified-sources]\ndirectory = %q\n", filepath.ToSlash(abs))
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cratelog/cargo"
+	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
 	"cratelog/client"
 	"cratelog/crate"
@@ -61,7 +62,7 @@ func (o *fileOptions) register(fs *flag.FlagSet) {
 	fs.StringVar(&o.log, "log", "", "fetch the bundle of FILE.crate from the log at this `URL` instead")
 	fs.BoolVar(&o.strict, "deny-unproven", false, "refuse FILE.crate if any file of it is unproven, Cargo.lock too")
 	fs.Func("allow-unproven", "accept FILE.crate although this `FILE` of it is unproven: with "+
-		"Cargo.toml, its dependencies and build script can be anything; may be repeated", appendTo(&o.allowed))
+		"Cargo.toml, its dependencies and build script can be anything; may be repeated", policy.AppendTo(&o.allowed))
 	fs.DurationVar(&o.maxAge, "max-age", 0, "refuse a bundle that the witnesses' quorum cosigned longer "+
 		"ago; 0 for any age")
 }
@@ -74,26 +75,23 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 		return outcome.Usagef("verify takes --log or --offline, not both")
 	}
 	var ws *cargo.Workspace
-	if b.policy == "" && len(b.trust) == 0 {
+	if b.Flag == "" && len(b.Trust) == 0 {
 		ws, _ = workspace("") // one crate is checked outside of workspaces as well
 	}
-	p, err := b.load(ws)
+	p, err := b.trusting(ws)
 	if err != nil {
 		return err
-	}
-	if len(p.Trust) == 0 {
-		return errNoTrust(p)
 	}
 	c, err := crate.ReadFile(file, crate.DefaultLimits)
 	if err != nil {
 		return readError(err)
 	}
-	sh.status("Verifying", "%s v%s", c.Name, c.Version)
+	sh.Status("Verifying", "%s v%s", c.Name, c.Version)
 	name, version, err := expected(file, pkg, c)
 	if err != nil {
 		return err
 	}
-	rules := p.Rules(name, version, now())
+	rules := p.Rules(name, version, time.Now())
 	if o.maxAge != 0 {
 		rules.MaxAge = o.maxAge
 	}
@@ -112,12 +110,12 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 	}
 	r, notes, err := checker.Bundle(ctx, verdict.Given{Bundle: bundle, Crate: c, Rules: rules, From: from})
 	if err != nil {
-		return refusal(err, p.Development)
+		return refusal(err)
 	}
 	for _, n := range notes {
-		sh.warn("%s", n)
+		sh.Warn("%s", n)
 	}
-	reportOne(sh, r, p.Development)
+	reportOne(sh, p, file, r)
 	return nil
 }
 
@@ -126,7 +124,7 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 func expected(file, pkg string, c *crate.Crate) (name, version string, err error) {
 	if pkg != "" {
 		name, version, ok := strings.Cut(pkg, "@")
-		if !ok {
+		if !ok || name == "" || version == "" {
 			return "", "", outcome.Usagef("-p takes NAME@VERSION, not %q", pkg)
 		}
 		return name, version, nil
@@ -144,7 +142,7 @@ func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string
 		log := &client.Log{URL: url, UserAgent: userAgent}
 		b, err := log.Bundle(ctx, c.Name, c.Version)
 		if errors.Is(err, client.ErrNotLogged) {
-			return nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: nobody has proved "+
+			return nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: no one has proved "+
 				"this crate there", url, c.Name, c.Version)
 		}
 		return b, log, err
@@ -160,46 +158,34 @@ func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string
 }
 
 // refusal sorts the errors of a verdict.Checker.
-func refusal(err error, development bool) error {
+func refusal(err error) error {
 	var e *verdict.Error
 	switch {
 	case errors.Is(err, client.ErrPolicy), errors.Is(err, verdict.ErrNoLog):
 		return outcome.Misuse(err)
-	case errors.Is(err, client.ErrProgram) && !development:
-		return outcome.Refusef("%w\nall programs that ship with this version have UNSAFE development "+
-			"keys: anybody can forge their proofs; "+
-			"--development accepts them, for trying things out", err)
 	case errors.As(err, &e) && e.Status == verdict.Violation:
 		return outcome.Refuse(err)
 	}
 	return err
 }
 
-func reportOne(sh *shell, r *client.Result, development bool) {
+func reportOne(sh *shell, p *policy.Policy, file string, r *client.Result) {
 	if r.Trailing > 0 {
-		sh.warn("%d bytes follow the archive in the .crate; cargo ignores them", r.Trailing)
+		sh.Warn("%d bytes follow the archive in the .crate; cargo ignores them", r.Trailing)
 	}
 	for _, f := range r.Unproven {
-		switch f {
-		case "Cargo.toml":
-			sh.warn("Cargo.toml is not proven: its dependencies, features and build script are not " +
-				"known to be the commit's")
-		default:
-			sh.warn("%s is not proven", f)
+		more := ""
+		if f == "Cargo.toml" {
+			more = ": its dependencies, features and build script are not known to be the commit's"
 		}
+		sh.Warn("%s is not proven%s", f, more)
 	}
-	if development {
-		sh.warn("accepted with UNSAFE development keys: this shows nothing to somebody who might forge")
+	if p.Development {
+		sh.Warn("accepted with UNSAFE development keys: anyone can forge such proofs")
 	}
 	if sh.verbose {
-		fmt.Fprintf(sh.stdout, "crate:    %s v%s, SHA-256 %x\n", r.Name, r.Version, r.SHA256)
-		fmt.Fprintf(sh.stdout, "commit:   %x, at %q\n", r.Commit, "/"+r.Path)
-		fmt.Fprintf(sh.stdout, "program:  %x\n", r.Program)
-		fmt.Fprintf(sh.stdout, "log:      %s, entry %d of %d\n", r.Checkpoint.Origin, r.Index, r.Checkpoint.Size)
-		for _, c := range r.Checkpoint.Cosignatures {
-			fmt.Fprintf(sh.stdout, "witness:  %s, %s\n", c.KeyName, c.Time.UTC().Format(time.RFC3339))
-		}
+		newShown(p, r, file).human(sh)
 	}
-	sh.status("Finished", "%s v%s is the source of commit %x, entry %d of %s, seen by %d witnesses",
+	sh.Status("Finished", "%s v%s is the source of commit %x, entry %d of %s, seen by %d witnesses",
 		r.Name, r.Version, r.Commit, r.Index, r.Checkpoint.Origin, len(r.Checkpoint.Cosignatures))
 }

@@ -28,13 +28,22 @@ type lockOptions struct {
 
 func (o *lockOptions) register(fs *flag.FlagSet) {
 	o.names = []string{"manifest-path", "locked", "rehash", "message-format"}
-	fs.StringVar(&o.manifestPath, "manifest-path", "", "`PATH` of the workspace's or package's "+
-		"Cargo.toml (default: the nearest)")
-	fs.BoolVar(&o.locked, "locked", false, "refuse to go on if Cargo.lock would have to be written")
+	o.registerPlace(fs)
 	fs.BoolVar(&o.rehash, "rehash", false, "compare all unpacked sources again, also those that look "+
 		"unchanged since they were compared last")
 	fs.StringVar(&o.format, "message-format", "human", "`FORMAT` of the answer: human, json (one object "+
 		"a line) or sarif")
+}
+
+// registerPlace registers what says which lock file counts.
+func (o *lockOptions) registerPlace(fs *flag.FlagSet) {
+	manifestFlag(fs, &o.manifestPath)
+	fs.BoolVar(&o.locked, "locked", false, "refuse to go on if Cargo.lock would have to be written")
+}
+
+func manifestFlag(fs *flag.FlagSet, path *string) {
+	fs.StringVar(path, "manifest-path", "", "`PATH` of the workspace's or package's "+
+		"Cargo.toml (default: the nearest)")
 }
 
 // lockCheck is everything that is known of the packages of a lock file.
@@ -74,7 +83,10 @@ func planLock(ctx context.Context, sh *shell, b believe, o lockOptions, pkg stri
 	if err != nil {
 		return nil, err
 	}
-	l, err := verdict.NewLock(ws, p, text, pkg, now())
+	l, err := verdict.NewLock(ws, p, text, pkg, time.Now())
+	if err == nil && l.Required() > 0 && len(p.Trust) == 0 {
+		err = outcome.Usagef("%s", p.NoTrust())
+	}
 	return &lockCheck{Lock: l}, err
 }
 
@@ -99,11 +111,24 @@ func readLock(ctx context.Context, sh *shell, ws *cargo.Workspace, locked, offli
 
 // run has cargo download what is missing, and verifies what is on the disk.
 func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
-	if k.Required() > 0 && len(k.Policy.Trust) == 0 {
-		return errNoTrust(k.Policy)
-	}
-	sh.status("Verifying", "%d crates of %s, %d of which must be proven", len(k.Wants),
+	sh.Status("Verifying", "%s of %s, %d of which must be proven", crates(len(k.Wants)),
 		shorten(k.Workspace.LockPath), k.Required())
+	err := k.locate(func(missing []cargo.Package) error {
+		if b.offline {
+			return nil
+		}
+		return runCargo(ctx, sh, "fetch", "--locked", "--manifest-path", k.Workspace.Manifest)
+	})
+	if err != nil {
+		return err
+	}
+	bar := &bar{sh: sh}
+	defer bar.clear()
+	return k.check(ctx, sh, b, bar.set)
+}
+
+// locate finds what cargo has, and looks again after fetch got what is missing.
+func (k *lockCheck) locate(fetch func(missing []cargo.Package) error) error {
 	home, err := cargo.Home()
 	if err != nil {
 		return err
@@ -111,17 +136,14 @@ func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 	if err := k.Locate(home); err != nil {
 		return err
 	}
-	if len(k.Missing(k.needAll)) > 0 && !b.offline {
-		if err := runCargo(ctx, sh, "fetch", "--locked", "--manifest-path", k.Workspace.Manifest); err != nil {
-			return err
-		}
-		if err := k.Locate(home); err != nil {
-			return err
-		}
+	missing := k.Missing(k.needAll)
+	if len(missing) == 0 {
+		return nil
 	}
-	bar := sh.bar("crates")
-	defer bar.clear()
-	return k.check(ctx, sh, b, bar.set)
+	if err := fetch(missing); err != nil {
+		return err
+	}
+	return k.Locate(home)
 }
 
 // check decides about all packages.
@@ -134,7 +156,7 @@ func (k *lockCheck) check(ctx context.Context, sh *shell, b believe, progress fu
 	k.verdicts = checker.All(ctx, k.Wants, progress)
 	k.took = time.Since(begin)
 	if err := checker.SaveStamps(); err != nil {
-		sh.warn("what was compared will be compared again next time: %v", err)
+		sh.Warn("what was compared will be compared again next time: %v", err)
 	}
 	return ctx.Err()
 }
@@ -142,12 +164,16 @@ func (k *lockCheck) check(ctx context.Context, sh *shell, b believe, progress fu
 // runCargo runs the cargo that called, or the one on the PATH, and shows what it
 // says only if it fails.
 func runCargo(ctx context.Context, sh *shell, args ...string) error {
-	sh.status("Running", "cargo %s", strings.Join(args, " "))
+	sh.Status("Running", "cargo %s", strings.Join(args, " "))
+	return callCargo(ctx, "cargo "+args[0], args...)
+}
+
+// callCargo runs cargo, and returns what it says if it fails, behind what was to be done.
+func callCargo(ctx context.Context, what string, args ...string) error {
 	cmd := exec.CommandContext(ctx, cargoBin(), args...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("cargo %s: %w\n%s", args[0], err, strings.TrimSpace(out.String()))
+	cmd.Env = cargoEnv(os.Environ())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", what, err, bytes.TrimSpace(out))
 	}
 	return nil
 }
