@@ -267,6 +267,9 @@ func (r *Result) Export(ctx context.Context, program, key io.Writer, progress Pr
 			return err
 		}
 		evaluations := new(mpcsetup.Phase2).Initialize(r.folder.shape.system, r.srs)
+		if err := r.folder.shape.checkEvaluations(r.srs, &evaluations); err != nil {
+			return err
+		}
 		pk, vk := last.(*mpcsetup.Phase2).Seal(r.srs, &evaluations, r.Beacons[1])
 		proving = pk.(*groth16.ProvingKey)
 		var verifying bytes.Buffer

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/consensys/gnark-crypto/ecc"
+	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
@@ -349,6 +350,82 @@ func TestAFileSaysWhatItHoldsInOneWay(t *testing.T) {
 		}
 		// A hash of 31 bytes, and one byte that is not read.
 		refused(t, send(int64(len(good))-hashSize-1, hashSize-1), ErrTampered, "not in its canonical encoding")
+	}
+}
+
+// A part is a run of points of one size in a contribution's file, or a count.
+type part struct {
+	what    string // empty for a count
+	size, n int
+}
+
+func (s *shape) parts(phase int) []part {
+	n := int(s.domain)
+	if phase == 1 {
+		return []part{{"tau's commitment", g1Size, 1}, {"tau's proof", g2Size, 1}, {"alpha's commitment", g1Size, 1},
+			{"alpha's proof", g2Size, 1}, {"beta's commitment", g1Size, 1}, {"beta's proof", g2Size, 1}, {"", 8, 1},
+			{"beta in G2", g2Size, 1}, {"tau", g1Size, 2*n - 2}, {"tau in G2", g2Size, n - 1},
+			{"beta tau", g1Size, n}, {"alpha tau", g1Size, n}}
+	}
+	return []part{{"", 2, 1}, {"delta", g1Size, 1}, {"", 4, 1}, {"K over delta", g1Size, s.private}, {"", 4, 1},
+		{"Z over delta", g1Size, n - 1}, {"delta in G2", g2Size, 1}, {"", 4, 1}, {"sigma K", g1Size, s.committed[0]},
+		{"sigma in G2", g2Size, 1}, {"delta's commitment", g1Size, 1}, {"delta's proof", g2Size, 1},
+		{"sigma's commitment", g1Size, 1}, {"sigma's proof", g2Size, 1}}
+}
+
+// Every point of a contribution is checked by gnark: when it is decoded, to be of its
+// group, and by Phase1.Verify and Phase2.Verify, to follow from the one before. Nor may a
+// secret be zero, with its proof.
+func TestEveryPointOfAContributionIsChecked(t *testing.T) {
+	_, _, gen1, gen2 := curve.Generators()
+	var outside curve.G2Affine
+	wrong := stray(t)
+	outside.Add(&gen2, &wrong)
+	one, two, bad := gen1.Bytes(), gen2.Bytes(), outside.Bytes()
+	for phase, secrets := range map[int][]string{1: {"tau", "alpha", "beta"}, 2: {"delta", "sigma"}} {
+		good, err := os.ReadFile(second(t, phase))
+		fatalIf(t, err)
+		f := open(t, before(t, phase, 2))
+		refuse := func(what string, b []byte, want string) {
+			sent := filepath.Join(t.TempDir(), "sent.bin")
+			fatalIf(t, os.WriteFile(sent, b, 0o644))
+			_, err := f.Accept(t.Context(), sent, nil)
+			if !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), want) {
+				t.Errorf("phase %d, %s: %v", phase, what, err)
+			}
+		}
+		zero := make(map[string][]byte)
+		for _, secret := range secrets {
+			zero[secret] = slices.Clone(good)
+		}
+		at := 0
+		for _, p := range f.shape.parts(phase) {
+			for i := range p.n {
+				spoilt := func(point []byte) []byte { return slices.Concat(good[:at], point, good[at+p.size:]) }
+				name := fmt.Sprintf("%s, number %d", p.what, i)
+				switch {
+				case p.what == "":
+				case p.size == g1Size:
+					refuse(name, spoilt(one[:]), "does not follow")
+				default:
+					refuse(name, spoilt(two[:]), "does not follow")
+					refuse(name+", outside of the subgroup", spoilt(bad[:]), "cannot be decoded")
+				}
+				for secret, b := range zero {
+					if strings.Contains(p.what, secret) {
+						clear(b[at : at+p.size])
+						b[at] = 0x40 // the point at infinity
+					}
+				}
+				at += p.size
+			}
+		}
+		if at != len(good)-1-hashSize {
+			t.Fatalf("phase %d has %d bytes of points, not %d", phase, len(good)-1-hashSize, at)
+		}
+		for secret, b := range zero {
+			refuse(secret+" is zero", b, "does not follow")
+		}
 	}
 }
 

@@ -2,7 +2,9 @@ package ceremony
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -69,6 +71,21 @@ func TestTheVerifyingKeyIsGnarks(t *testing.T) {
 	}
 	if !slices.EqualFunc(got.PublicAndCommitmentCommitted, want.PublicAndCommitmentCommitted, slices.Equal) {
 		t.Error("the commitment covers other wires")
+	}
+}
+
+// One wrong point of A or B, which the verifying key does not hold, is found.
+func TestAWrongPointOfTheProvingKeyIsFound(t *testing.T) {
+	s, srs := busyShape(t)
+	_, e := start(s, srs)
+	fatalIf(t, s.checkEvaluations(srs, &e))
+	for what, points := range map[string]any{"A": e.G1.A, "B": e.G1.B, "B in G2": e.G2.B} {
+		exchange := reflect.Swapper(points)
+		exchange(5, 9)
+		if !errors.Is(s.checkEvaluations(srs, &e), errStart) {
+			t.Errorf("a wrong point of %s is believed", what)
+		}
+		exchange(5, 9)
 	}
 }
 

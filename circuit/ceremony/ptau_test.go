@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -160,6 +161,39 @@ func TestAPtauFileIsReadAsWritten(t *testing.T) {
 		fatalIf(t, err)
 		next.Contribute()
 		fatalIf(t, g.Verify(next))
+	}
+}
+
+// stray is a point of G2's curve, of the order 10069: the least that is not of the subgroup.
+func stray(t testing.TB) curve.G2Affine {
+	t.Helper()
+	// The curve's order is r (2p - r).
+	rest := new(big.Int).Lsh(fp.Modulus(), 1)
+	rest.Sub(rest, fr.Modulus())
+	rest.Div(rest, big.NewInt(10069))
+	for i := uint64(1); ; i++ {
+		var b [g2Size]byte
+		b[0], b[g2Size-1] = 0x80, byte(i) // compressed, x = i
+		var p curve.G2Affine
+		if curve.NewDecoder(bytes.NewReader(b[:]), curve.NoSubgroupChecks()).Decode(&p) != nil {
+			continue
+		}
+		// Not ScalarMultiplication: it is for points of the subgroup.
+		times := func(p curve.G2Affine, k *big.Int) (out curve.G2Affine) {
+			for j := k.BitLen() - 1; j >= 0; j-- {
+				out.Double(&out)
+				if k.Bit(j) == 1 {
+					out.Add(&out, &p)
+				}
+			}
+			return out
+		}
+		if p = times(times(p, fr.Modulus()), rest); !p.IsInfinity() {
+			if q := times(p, big.NewInt(10069)); !q.IsInfinity() || p.IsInSubGroup() {
+				t.Fatal("the order of the curve is another")
+			}
+			return p
+		}
 	}
 }
 

@@ -141,9 +141,31 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 	sum.add(srs.G1.Tau[:n-1], r[:n-1])
 	fft.BitReverse(r)
 	sum.add(start.Parameters.G1.Z, r[:n-1])
-	if zero, err := sum.isZero(); err != nil {
+	return sum.mustBeZero()
+}
+
+// checkEvaluations checks the A and B of every wire, which only the proving key has.
+func (s *shape) checkEvaluations(srs *mpcsetup.SrsCommons, e *mpcsetup.Phase2Evaluations) error {
+	weight, err := randomScalars(s.wires())
+	if err != nil {
 		return err
-	} else if !zero {
+	}
+	p := s.combine(weight)
+	for side, points := range [][]curve.G1Affine{left: e.G1.A, right: e.G1.B} {
+		sum := new(combination)
+		sum.add(points, weight)
+		sum.sub(srs.G1.Tau[:s.domain], p[side])
+		if err := sum.mustBeZero(); err != nil {
+			return err
+		}
+	}
+	var got, want curve.G2Affine
+	_, err = got.MultiExp(e.G2.B, weight, ecc.MultiExpConfig{})
+	_, err2 := want.MultiExp(srs.G2.Tau, p[right], ecc.MultiExpConfig{})
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	if !got.Equal(&want) {
 		return errStart
 	}
 	return nil
@@ -217,9 +239,13 @@ func (c *combination) value() (sum curve.G1Affine, err error) {
 	return sum, err
 }
 
-func (c *combination) isZero() (bool, error) {
+// mustBeZero returns errStart if the sum is not zero.
+func (c *combination) mustBeZero() error {
 	sum, err := c.value()
-	return sum.IsInfinity(), err
+	if err == nil && !sum.IsInfinity() {
+		err = errStart
+	}
+	return err
 }
 
 func randomScalars(n int) (fr.Vector, error) {

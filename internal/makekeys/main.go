@@ -11,12 +11,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 
+	"cratelog/proofcheck"
 	"cratelog/prover"
 )
 
@@ -27,31 +29,33 @@ func main() {
 	}
 }
 
+const hashFile = "prover/provingkeys.json"
+
 func run(ctx context.Context) error {
 	cache, err := prover.DefaultCache()
 	if err != nil {
 		return err
 	}
-	const hashFile = "prover/provingkeys.json"
-	hashes := map[string]string{}
-	if len(os.Args) > 1 { // keep those of the other classes
-		old, err := os.ReadFile(hashFile)
-		if err != nil {
-			return err
-		}
-		if err := json.Unmarshal(old, &hashes); err != nil {
-			return err
-		}
+	again := func(blocks int) bool { return len(os.Args) < 2 || slices.Contains(os.Args[1:], strconv.Itoa(blocks)) }
+	var old map[string]string
+	text, err := os.ReadFile(hashFile)
+	if err == nil {
+		err = json.Unmarshal(text, &old)
 	}
+	shipped, err2 := proofcheck.Embedded()
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	hashes := kept(old, shipped, again)
 	for _, c := range prover.Classes {
-		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], strconv.Itoa(c.Blocks)) {
+		if !again(c.Blocks) {
 			continue
 		}
 		p, h, err := prover.MakeDevelopmentKeys(ctx, cache, c, func(s prover.Step) { fmt.Println(s.What) })
 		if err != nil {
 			return err
 		}
-		hashes[fmt.Sprintf("%x", p.ID())] = fmt.Sprintf("%x", h)
+		hashes[id(p)] = fmt.Sprintf("%x", h)
 		text, err := p.Marshal()
 		if err != nil {
 			return err
@@ -62,9 +66,22 @@ func run(ctx context.Context) error {
 		}
 		fmt.Println(name, p)
 	}
-	text, err := json.MarshalIndent(hashes, "", "  ")
-	if err != nil {
+	if text, err = json.MarshalIndent(hashes, "", "  "); err != nil {
 		return err
 	}
 	return os.WriteFile(hashFile, append(text, '\n'), 0o644)
+}
+
+func id(p proofcheck.Program) string { return fmt.Sprintf("%x", p.ID()) }
+
+// kept returns the hashes of the programs that ship and are not made again: one that is
+// gets another id.
+func kept(old map[string]string, shipped []proofcheck.Program, again func(blocks int) bool) map[string]string {
+	hashes := map[string]string{}
+	for _, p := range shipped {
+		if h, ok := old[id(p)]; ok && !again(p.Blocks) {
+			hashes[id(p)] = h
+		}
+	}
+	return hashes
 }
