@@ -308,7 +308,7 @@ var attacks = []attack{
 	}},
 	{"another commit", groupChildren, mutated(func(t *testing.T, r repo, s *Source) {
 		other := build(node{"Cargo.toml": "x"}, "other")
-		s.Commit = idInteger(other.commit)
+		s.Commit = new(big.Int).SetBytes(other.commit[:])
 	})},
 	{"the commit of one repository with the trees of another", groupChildren, func(t *testing.T) *Source {
 		mine, other := build(node{"f": "evil"}, "m"), build(node{"f": "good"}, "m")

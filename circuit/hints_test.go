@@ -93,7 +93,7 @@ func TestDishonestHintsAreRefused(t *testing.T) {
 		{"a schedule word with a carry between digits", wrap(xor4Hint, func(in, out []*big.Int) {
 			// Read digit 0 as five more and digit 1 as one less would in base 5.
 			out[0].SetInt64(out[0].Int64() ^ 1)
-			out[1].SetInt64(spread(out[0].Uint64(), 6))
+			out[1].SetInt64(spread(out[0].Int64(), 6))
 		})},
 		{"a quotient with a digit of 3", wrap(xor4Hint, func(in, out []*big.Int) { add(out, 7, 3) })},
 	}

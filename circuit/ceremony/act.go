@@ -61,6 +61,9 @@ func (f *Folder) open() (*state, error) {
 		return nil, fmt.Errorf("%w: both phases are; there is nothing more to contribute, run "+
 			"`ceremony verify`", ErrSealed)
 	}
+	if len(s.files[s.phase()-1]) >= maxFiles {
+		return nil, fmt.Errorf("%w: a phase has at most %d files; seal it", ErrFolder, maxFiles)
+	}
 	return s, nil
 }
 
@@ -77,9 +80,6 @@ func (f *Folder) Contribute(ctx context.Context, progress Progress) (Contributio
 	}
 	phase := s.phase()
 	last := s.last(phase)
-	if len(s.files[phase-1]) >= maxFiles {
-		return Contribution{}, fmt.Errorf("%w: a phase has at most %d files; seal it", ErrFolder, maxFiles)
-	}
 	var next link
 	what := fmt.Sprintf("contributing to phase %d on top of number %d", phase, last.number)
 	err = progress.do(ctx, what, f.shape.estimate().Contribute[phase-1], func() error {
@@ -119,9 +119,6 @@ func (f *Folder) Accept(ctx context.Context, path string, progress Progress) (Co
 	}
 	phase := s.phase()
 	files := s.files[phase-1]
-	if len(files) >= maxFiles {
-		return Contribution{}, fmt.Errorf("%w: a phase has at most %d files; seal it", ErrFolder, maxFiles)
-	}
 	var next link
 	what := fmt.Sprintf("verifying the contribution to phase %d", phase)
 	err = progress.do(ctx, what, f.shape.estimate().Verify[phase-1], func() error {

@@ -44,6 +44,10 @@ func challenge(l link) []byte {
 
 // follows checks that next is prev with a contribution whose maker knew it. Both were
 // decoded, so their points are of their groups and they are of one size.
+//
+// gnark's Verify does it: UpdateProof.Verify for each secret, whose proof of knowledge is
+// bound to the hash of prev and which is not zero, and for phase 1's vectors SameRatioMany.
+// A secret that was not zero stays so: the start's are one, or checked by checkImported.
 func follows(prev, next link) error {
 	switch p := prev.(type) {
 	case *mpcsetup.Phase1:
@@ -127,9 +131,9 @@ func (f *Folder) measure(path string, phase, number int) (r *os.File, hash [32]b
 	return r, hash, nil
 }
 
-func tampered(r *os.File, why string) error {
+func tampered(r *os.File, format string, a ...any) error {
 	return fmt.Errorf("%w: %s %s; get it again from its maker, or ask for a new one", ErrTampered,
-		filepath.Base(r.Name()), why)
+		filepath.Base(r.Name()), fmt.Sprintf(format, a...))
 }
 
 // checkCounts checks that a measured file says to hold as many points as the circuit has.
@@ -140,8 +144,7 @@ func (f *Folder) checkCounts(r *os.File, phase int) error {
 			return err
 		}
 		if got := binary.BigEndian.Uint64(b[:]); got != c.want {
-			return tampered(r, fmt.Sprintf("holds %d points at byte %d where the circuit has %d", got, c.at,
-				c.want))
+			return tampered(r, "holds %d points at byte %d where the circuit has %d", got, c.at, c.want)
 		}
 	}
 	return nil
@@ -150,7 +153,6 @@ func (f *Folder) checkCounts(r *os.File, phase int) error {
 // decode reads a measured file, whose hash is known. Every point is checked to be of
 // its group, and the file to be the one encoding of what it says.
 func (f *Folder) decode(r *os.File, phase int, hash [32]byte) (link, error) {
-	refuse := func(why string) error { return tampered(r, why) }
 	if err := f.checkCounts(r, phase); err != nil {
 		return nil, err
 	}
@@ -167,10 +169,10 @@ func (f *Folder) decode(r *os.File, phase int, hash [32]byte) (link, error) {
 		return err
 	})
 	if err != nil {
-		return nil, refuse(fmt.Sprintf("cannot be decoded (%v)", err))
+		return nil, tampered(r, "cannot be decoded (%v)", err)
 	}
 	if again != hash { // also: it was not consumed to its end, or changed meanwhile
-		return nil, refuse("is not in its canonical encoding")
+		return nil, tampered(r, "is not in its canonical encoding")
 	}
 	return l, nil
 }

@@ -35,6 +35,11 @@ const (
 	MaxChunks = 16384
 )
 
+// Possible says whether a circuit of a capacity is compiled.
+func Possible(c circuit.Capacity) bool {
+	return c.Blocks >= 3 && c.Blocks <= MaxBlocks && c.Chunks >= 1 && c.Chunks <= MaxChunks
+}
+
 // manifest is manifest.json.
 type manifest struct {
 	Format      string `json:"format"`
@@ -122,7 +127,7 @@ func Init(dir string, c circuit.Capacity, ptau string) (*Folder, error) {
 
 func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.R1CS, error),
 	ptau string) (*Folder, error) {
-	if c.Blocks < 3 || c.Blocks > MaxBlocks || c.Chunks < 1 || c.Chunks > MaxChunks {
+	if !Possible(c) {
 		return nil, fmt.Errorf("a circuit has 3 to %d blocks and 1 to %d chunks, not %d and %d", MaxBlocks,
 			MaxChunks, c.Blocks, c.Chunks)
 	}
@@ -189,11 +194,11 @@ func openWith(dir string, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Fo
 		return nil, fmt.Errorf("%w: its format is %q and this version reads %q; use the version "+
 			"that began the ceremony", ErrManifest, m.Format, format)
 	}
-	if m.Blocks < 3 || m.Blocks > MaxBlocks || m.Chunks < 1 || m.Chunks > MaxChunks {
+	c := circuit.Capacity{Blocks: m.Blocks, Chunks: m.Chunks}
+	if !Possible(c) {
 		return nil, fmt.Errorf("%w: %d blocks and %d chunks are no capacity of a circuit", ErrManifest,
 			m.Blocks, m.Chunks)
 	}
-	c := circuit.Capacity{Blocks: m.Blocks, Chunks: m.Chunks}
 	system, err := compile(c)
 	if err != nil {
 		return nil, err

@@ -62,7 +62,7 @@ func (f *Folder) checkImportedStart(ctx context.Context, s *state, progress Prog
 			return err
 		}
 		if _, err := start.SrsCommons.ReadFrom(bufio.NewReaderSize(r, 1<<20)); err != nil {
-			return tampered(r, fmt.Sprintf("cannot be decoded (%v)", err))
+			return tampered(r, "cannot be decoded (%v)", err)
 		}
 		if hash, err := hashLink(start); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"path/filepath"
+	"slices"
 
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fp"
@@ -254,33 +255,15 @@ func rawG2(p *curve.G2Affine, b []byte) error {
 // rawCoordinates decodes coordinates in Montgomery form, each below the modulus.
 func rawCoordinates(b []byte, into ...*fp.Element) error {
 	for _, e := range into {
+		if _, err := fp.LittleEndian.Element((*[fp.Bytes]byte)(b)); err != nil {
+			return errors.New("a coordinate is not below the field's modulus")
+		}
 		for i := range e {
 			e[i], b = binary.LittleEndian.Uint64(b), b[8:]
-		}
-		if !reduced(e) {
-			return errors.New("a coordinate is not below the field's modulus")
 		}
 	}
 	return nil
 }
-
-func reduced(e *fp.Element) bool {
-	for i, limb := range fpModulus {
-		if at := len(e) - 1 - i; e[at] != limb {
-			return e[at] < limb
-		}
-	}
-	return false
-}
-
-// fpModulus is the field's modulus in 64-bit words, the highest first.
-var fpModulus = func() (w [fp.Limbs]uint64) {
-	b := fp.Modulus().FillBytes(make([]byte, fp.Bytes))
-	for i := range w {
-		w[i] = binary.BigEndian.Uint64(b[8*i:])
-	}
-	return w
-}()
 
 // checkImported checks that parameters are the powers of one tau, with one alpha and one
 // beta, which is the same in both groups, and that none of the three is zero or one.
@@ -350,20 +333,32 @@ func (p *ptau) records(s *mpcsetup.SrsCommons) error {
 }
 
 // recordOf is how a record begins that leads to the given parameters.
-func recordOf(s *mpcsetup.SrsCommons) (out []byte) {
-	coordinates := func(e ...*fp.Element) {
-		for _, c := range e {
-			for _, limb := range c {
-				out = binary.LittleEndian.AppendUint64(out, limb)
-			}
+func recordOf(s *mpcsetup.SrsCommons) []byte {
+	return slices.Concat(rawOf1(s.G1.Tau[1]), rawOf2(s.G2.Tau[1]), rawOf1(s.G1.AlphaTau[0]), rawOf1(s.G1.BetaTau[0]),
+		rawOf2(s.G2.Beta))
+}
+
+func rawOf1(points ...curve.G1Affine) (out []byte) {
+	for i := range points {
+		out = appendRaw(out, &points[i].X, &points[i].Y)
+	}
+	return out
+}
+
+func rawOf2(points ...curve.G2Affine) (out []byte) {
+	for i := range points {
+		p := &points[i]
+		out = appendRaw(out, &p.X.A0, &p.X.A1, &p.Y.A0, &p.Y.A1)
+	}
+	return out
+}
+
+// appendRaw appends coordinates in Montgomery form.
+func appendRaw(out []byte, coordinates ...*fp.Element) []byte {
+	for _, c := range coordinates {
+		for _, limb := range c {
+			out = binary.LittleEndian.AppendUint64(out, limb)
 		}
 	}
-	p1 := func(p *curve.G1Affine) { coordinates(&p.X, &p.Y) }
-	p2 := func(p *curve.G2Affine) { coordinates(&p.X.A0, &p.X.A1, &p.Y.A0, &p.Y.A1) }
-	p1(&s.G1.Tau[1])
-	p2(&s.G2.Tau[1])
-	p1(&s.G1.AlphaTau[0])
-	p1(&s.G1.BetaTau[0])
-	p2(&s.G2.Beta)
 	return out
 }

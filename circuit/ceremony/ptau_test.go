@@ -87,30 +87,6 @@ func (w *ptauWriter) lastRecord() {
 	w.record = append(recordOf(&w.srs), make([]byte, recordSize-len(recordOf(&w.srs))-4)...)
 }
 
-func rawOf1(points []curve.G1Affine) (out []byte) {
-	for _, p := range points {
-		out = rawOf(out, &p.X, &p.Y)
-	}
-	return out
-}
-
-func rawOf2(points []curve.G2Affine) (out []byte) {
-	for _, p := range points {
-		out = rawOf(out, &p.X.A0, &p.X.A1, &p.Y.A0, &p.Y.A1)
-	}
-	return out
-}
-
-// rawOf appends coordinates in little-endian Montgomery form.
-func rawOf(out []byte, e ...*fp.Element) []byte {
-	for _, c := range e {
-		for _, limb := range c {
-			out = binary.LittleEndian.AppendUint64(out, limb)
-		}
-	}
-	return out
-}
-
 func (w *ptauWriter) bytes() []byte {
 	le := binary.LittleEndian
 	header := le.AppendUint32(nil, fp.Bytes)
@@ -119,8 +95,8 @@ func (w *ptauWriter) bytes() []byte {
 	if w.count > 0 {
 		records = append(le.AppendUint32(append(records, w.record...), uint32(len(w.params))), w.params...)
 	}
-	sections := map[uint32][]byte{1: header, 2: rawOf1(w.srs.G1.Tau), 3: rawOf2(w.srs.G2.Tau), 4: rawOf1(w.srs.G1.AlphaTau),
-		5: rawOf1(w.srs.G1.BetaTau), 6: rawOf2([]curve.G2Affine{w.srs.G2.Beta}), 7: records}
+	sections := map[uint32][]byte{1: header, 2: rawOf1(w.srs.G1.Tau...), 3: rawOf2(w.srs.G2.Tau...), 4: rawOf1(w.srs.G1.AlphaTau...),
+		5: rawOf1(w.srs.G1.BetaTau...), 6: rawOf2(w.srs.G2.Beta), 7: records}
 	for kind, b := range w.extra {
 		sections[kind] = b
 	}
@@ -262,7 +238,9 @@ func TestABadPtauFileIsRefused(t *testing.T) {
 			s.G1.Tau[5].X = fp.Element{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}
 		})},
 		"the modulus itself": {"not below", set(func(s *mpcsetup.SrsCommons) {
-			s.G1.Tau[5].X = fp.Element{fpModulus[3], fpModulus[2], fpModulus[1], fpModulus[0]}
+			for i, limb := range fp.Modulus().Bits() {
+				s.G1.Tau[5].X[i] = uint64(limb)
+			}
 		})},
 	} {
 		w := newPtau(t)
@@ -376,6 +354,7 @@ func (b raw) WriteTo(w io.Writer) (int64, error) {
 // Invented powers must still be powers of one tau.
 func TestAnInventedImportIsRefused(t *testing.T) {
 	_, _, gen1, _ := curve.Generators()
+	outside := stray(t)
 	system, err := compileRoot(false)(testCapacity)
 	fatalIf(t, err)
 	shape, err := newShape(system)
@@ -400,7 +379,12 @@ func TestAnInventedImportIsRefused(t *testing.T) {
 		"there was no contribution": mpcsetup.NewPhase1(n),
 		"alpha is zero":             spoil(func(s *mpcsetup.SrsCommons) { clear(s.G1.AlphaTau) }),
 		"holds a contribution":      withProofs(contributed, good),
+		"cannot be decoded":         spoil(func(s *mpcsetup.SrsCommons) { s.G2.Tau[1].Add(&s.G2.Tau[1], &outside) }),
 	} {
+		kind := ErrImport
+		if want == "cannot be decoded" {
+			kind = ErrTampered
+		}
 		dir := filepath.Join(t.TempDir(), "c")
 		f, err := create(dir, testCapacity, compileRoot(false), "")
 		fatalIf(t, err)
@@ -412,7 +396,7 @@ func TestAnInventedImportIsRefused(t *testing.T) {
 		_, err = f.add(1, 0, start)
 		fatalIf(t, err)
 		_, err = verify(t, dir)
-		refused(t, err, ErrImport, want)
+		refused(t, err, kind, want)
 	}
 }
 

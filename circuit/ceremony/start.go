@@ -114,7 +114,7 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 			return err
 		}
 		for i, w := range wires {
-			weight[w] = r[i]
+			weight[w].Neg(&r[i])
 		}
 		sum.add(points, r)
 		return nil
@@ -127,10 +127,7 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 			return err
 		}
 	}
-	p := s.combine(weight)
-	sum.sub(srs.G1.BetaTau, p[left])
-	sum.sub(srs.G1.AlphaTau, p[right])
-	sum.sub(srs.G1.Tau[:n], p[output])
+	sum.addK(srs, s.combine(weight))
 
 	r, err := randomScalars(n)
 	if err != nil {
@@ -203,11 +200,8 @@ func (s *shape) publicPoints(srs *mpcsetup.SrsCommons) ([]curve.G1Affine, error)
 	for i, w := range l.public {
 		weight := make(fr.Vector, s.wires())
 		weight[w].SetOne()
-		p := s.combine(weight)
 		sum := new(combination)
-		sum.add(srs.G1.BetaTau, p[left])
-		sum.add(srs.G1.AlphaTau, p[right])
-		sum.add(srs.G1.Tau[:s.domain], p[output])
+		sum.addK(srs, s.combine(weight))
 		var err error
 		if out[i], err = sum.value(); err != nil {
 			return nil, err
@@ -224,6 +218,13 @@ type combination struct {
 
 func (c *combination) add(points []curve.G1Affine, scalars fr.Vector) {
 	c.points, c.scalars = append(c.points, points...), append(c.scalars, scalars...)
+}
+
+// addK adds beta A + alpha B + C for the coefficients of A, B and C.
+func (c *combination) addK(srs *mpcsetup.SrsCommons, p [3]fr.Vector) {
+	c.add(srs.G1.BetaTau, p[left])
+	c.add(srs.G1.AlphaTau, p[right])
+	c.add(srs.G1.Tau[:len(p[output])], p[output])
 }
 
 func (c *combination) sub(points []curve.G1Affine, scalars fr.Vector) {
