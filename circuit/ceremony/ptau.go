@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"path/filepath"
 	"slices"
@@ -103,7 +102,11 @@ func readPtau(path string, n uint64) (*bare, Import, error) {
 	if err := p.records(&out.SrsCommons); err != nil {
 		return nil, Import{}, err
 	}
-	sha, blake := sha256.New(), newBlake2b()
+	sha := sha256.New()
+	blake, err := blake2b.New512(nil)
+	if err != nil {
+		return nil, Import{}, err
+	}
 	if _, err := io.Copy(io.MultiWriter(sha, blake), io.NewSectionReader(f, 0, info.Size())); err != nil {
 		return nil, Import{}, err
 	}
@@ -111,14 +114,6 @@ func readPtau(path string, n uint64) (*bare, Import, error) {
 	start, err := hashLink(out)
 	p.Yields = hex.EncodeToString(start[:])
 	return out, p.Import, err
-}
-
-func newBlake2b() hash.Hash {
-	h, err := blake2b.New512(nil)
-	if err != nil {
-		panic(err) // only a key can be wrong, and there is none
-	}
-	return h
 }
 
 // open finds the sections and reads the header.
@@ -199,31 +194,34 @@ func (p *ptau) read(s *mpcsetup.SrsCommons, n uint64) error {
 	s.G1.AlphaTau, s.G1.BetaTau = make([]curve.G1Affine, n), make([]curve.G1Affine, n)
 	s.G2.Tau = make([]curve.G2Affine, n)
 	beta := make([]curve.G2Affine, 1)
-	for _, v := range []struct {
-		kind uint32
-		size int
-		n    int
-		set  func(i int, b []byte) error
-	}{
-		{2, g1Raw, len(s.G1.Tau), func(i int, b []byte) error { return rawG1(&s.G1.Tau[i], b) }},
-		{3, g2Raw, len(s.G2.Tau), func(i int, b []byte) error { return rawG2(&s.G2.Tau[i], b) }},
-		{4, g1Raw, len(s.G1.AlphaTau), func(i int, b []byte) error { return rawG1(&s.G1.AlphaTau[i], b) }},
-		{5, g1Raw, len(s.G1.BetaTau), func(i int, b []byte) error { return rawG1(&s.G1.BetaTau[i], b) }},
-		{6, g2Raw, 1, func(i int, b []byte) error { return rawG2(&beta[i], b) }},
+	for _, err := range []error{
+		readPoints(p, 2, g1Raw, s.G1.Tau, rawG1),
+		readPoints(p, 3, g2Raw, s.G2.Tau, rawG2),
+		readPoints(p, 4, g1Raw, s.G1.AlphaTau, rawG1),
+		readPoints(p, 5, g1Raw, s.G1.BetaTau, rawG1),
+		readPoints(p, 6, g2Raw, beta, rawG2),
 	} {
-		raw := make([]byte, v.n*v.size)
-		if _, err := p.sections[v.kind].ReadAt(raw, 0); err != nil && err != io.EOF {
+		if err != nil {
 			return err
-		}
-		for i := range v.n {
-			if err := v.set(i, raw[i*v.size:][:v.size]); err != nil {
-				return p.refuse("has a bad point in section %d: point %d: %v", v.kind, i, err)
-			}
 		}
 	}
 	s.G2.Beta = beta[0]
 	if _, _, gen1, gen2 := curve.Generators(); s.G1.Tau[0] != gen1 || s.G2.Tau[0] != gen2 {
 		return p.refuse("does not begin its powers of tau with the generators")
+	}
+	return nil
+}
+
+// readPoints fills a vector from the beginning of a section.
+func readPoints[P any](p *ptau, kind uint32, size int, into []P, set func(*P, []byte) error) error {
+	raw := make([]byte, len(into)*size)
+	if _, err := p.sections[kind].ReadAt(raw, 0); err != nil && err != io.EOF {
+		return err
+	}
+	for i := range into {
+		if err := set(&into[i], raw[i*size:][:size]); err != nil {
+			return p.refuse("has a bad point in section %d: point %d: %v", kind, i, err)
+		}
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func (w *ptauWriter) bytes() []byte {
 func (w *ptauWriter) file(t testing.TB) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "pot.ptau")
-	fatalIf(t, os.WriteFile(name, w.bytes(), 0o644))
+	write(t, name, w.bytes())
 	return name
 }
 
@@ -256,7 +256,7 @@ func TestABadPtauFileIsRefused(t *testing.T) {
 		"a section of more than all": slices.Concat(good[:19], []byte{0xff}, good[20:]),
 	} {
 		file := filepath.Join(t.TempDir(), "bad.ptau")
-		fatalIf(t, os.WriteFile(file, b, 0o644))
+		write(t, file, b)
 		if _, _, err := readPtau(file, 64); !errors.Is(err, ErrPtau) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -307,26 +307,23 @@ func attackImport(t *testing.T, dir string) {
 	refused(t, err, ErrImport, "compare with the file")
 
 	name := filepath.Join(dir, importName)
-	text, err := os.ReadFile(name)
-	fatalIf(t, err)
+	text := read(t, name)
 	for change, want := range map[[2]string]string{
 		{`"yields": "`, `"yields": "0`}: "a hash of 32 bytes",
 		{`"sha256": "`, `"sha256": "A`}: "a hash of 32 bytes",
 		{`"power"`, `"prower"`}:         "unknown field",
 		{"{", "{ "}:                     "is not as this program writes it",
 	} {
-		fatalIf(t, os.WriteFile(name, bytes.Replace(text, []byte(change[0]), []byte(change[1]), 1), 0o644))
-		_, err := verify(t, dir)
-		refused(t, err, ErrImport, want)
+		write(t, name, bytes.Replace(text, []byte(change[0]), []byte(change[1]), 1))
+		unverified(t, dir, ErrImport, want)
 	}
 	var from Import
-	fatalIf(t, os.WriteFile(name, text, 0o644))
+	write(t, name, text)
 	_, err = readJSON(name, &from)
 	fatalIf(t, err)
 	from.Yields = hex.EncodeToString(make([]byte, 32))
-	fatalIf(t, os.WriteFile(name, marshalJSON(from), 0o644))
-	_, err = verify(t, dir)
-	refused(t, err, ErrImport, "get both from another copy")
+	write(t, name, marshalJSON(from))
+	unverified(t, dir, ErrImport, "get both from another copy")
 	fatalIf(t, os.Remove(name))
 	_, err = verify(t, dir)
 	if len(glob(t, dir, "phase1-*.bin")) == 1 {
@@ -395,8 +392,7 @@ func TestAnInventedImportIsRefused(t *testing.T) {
 		fatalIf(t, f.write(importName, Import{zeros, zeros + zeros, 8, 1, zeros, hex.EncodeToString(h[:])}))
 		_, err = f.add(1, 0, start)
 		fatalIf(t, err)
-		_, err = verify(t, dir)
-		refused(t, err, kind, want)
+		unverified(t, dir, kind, want)
 	}
 }
 
@@ -413,7 +409,7 @@ func FuzzPtau(f *testing.F) {
 			b[int(at)%len(b)] ^= with
 		}
 		name := filepath.Join(t.TempDir(), "f.ptau")
-		fatalIf(t, os.WriteFile(name, b, 0o644))
+		write(t, name, b)
 		p, _, err := readPtau(name, 4)
 		if err != nil {
 			if !errors.Is(err, ErrPtau) {
