@@ -52,20 +52,15 @@ func TestConstraintCounts(t *testing.T) {
 	if *update {
 		fatalIf(t, os.WriteFile(countsFile, []byte(b.String()), 0o644))
 	}
-	want := readCounts(t)
+	text, err := os.ReadFile(countsFile)
+	fatalIf(t, err)
+	want := string(text)
 	if got := b.String(); !strings.HasPrefix(want, got) || !testing.Short() && got != want {
 		t.Errorf("the counts changed; if that is meant, run the test with -update and make new keys\ngot:\n%swant:\n%s", &b, want)
 	}
 }
 
 const countsFile = "testdata/counts.csv"
-
-func readCounts(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(countsFile)
-	fatalIf(t, err)
-	return string(text)
-}
 
 // compareHashes compares compiled circuits with compiled.json.
 func compareHashes(t *testing.T, got map[string]string) {

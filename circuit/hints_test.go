@@ -46,22 +46,25 @@ func TestDishonestHintsAreRefused(t *testing.T) {
 	d := sha1.Sum(msg)
 	compiled, err := frontend.Compile(field, r1cs.NewBuilder, &sha1Circuit{Bytes: make([]frontend.Variable, 64), free: true})
 	fatalIf(t, err)
-	honest := &sha1Circuit{Digest: new(big.Int).SetBytes(d[:]), Bytes: vars(pad(msg))}
+	honest := &sha1Circuit{Digest: new(big.Int).SetBytes(d[:]), Bytes: vars(sha1Pad(msg))}
 	if !solvedWith(t, compiled, honest, nil) {
 		t.Fatal("the honest assignment is refused")
 	}
 	add := func(out []*big.Int, i int, v int64) { out[i].Add(out[i], big.NewInt(v)).Mod(out[i], field) }
-	wrap := func(h solver.Hint, lie func(in, out []*big.Int)) map[solver.HintID]solver.Hint {
+	wrapAt := func(at int64, h solver.Hint, lie func(in, out []*big.Int)) map[solver.HintID]solver.Hint {
 		var calls atomic.Int64
 		return map[solver.HintID]solver.Hint{solver.GetHintID(h): func(m *big.Int, in, out []*big.Int) error {
 			if err := h(m, in, out); err != nil {
 				return err
 			}
-			if calls.Add(1) == 30 { // one lie, somewhere in the middle
+			if calls.Add(1) == at {
 				lie(in, out)
 			}
 			return nil
 		}}
+	}
+	wrap := func(h solver.Hint, lie func(in, out []*big.Int)) map[solver.HintID]solver.Hint {
+		return wrapAt(30, h, lie) // one lie, somewhere in the middle
 	}
 	lies := []struct {
 		name string
@@ -96,6 +99,11 @@ func TestDishonestHintsAreRefused(t *testing.T) {
 			out[1].SetInt64(spread(out[0].Int64(), 6))
 		})},
 		{"a quotient with a digit of 3", wrap(xor4Hint, func(in, out []*big.Int) { add(out, 7, 3) })},
+		{"a byte with another class", wrap(byteHint, func(in, out []*big.Int) { add(out, 1, 1) })},
+		{"multiplicities that are not counts", wrapAt(1, multiplicityHint, func(in, out []*big.Int) {
+			add(out, 0, 1)
+			add(out, 1, -1)
+		})},
 	}
 	for _, l := range lies {
 		t.Run(l.name, func(t *testing.T) {
@@ -104,22 +112,4 @@ func TestDishonestHintsAreRefused(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a byte with another class", func(t *testing.T) {
-		if solvedWith(t, compiled, honest, wrap(byteHint, func(in, out []*big.Int) { add(out, 1, 1) })) {
-			t.Error("the lie is believed")
-		}
-	})
-	t.Run("multiplicities that are not counts", func(t *testing.T) {
-		evil := map[solver.HintID]solver.Hint{solver.GetHintID(multiplicityHint): func(m *big.Int, in, out []*big.Int) error {
-			if err := multiplicityHint(m, in, out); err != nil {
-				return err
-			}
-			add(out, 0, 1)
-			add(out, 1, -1)
-			return nil
-		}}
-		if solvedWith(t, compiled, honest, evil) {
-			t.Error("the lie is believed")
-		}
-	})
 }

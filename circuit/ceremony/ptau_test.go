@@ -176,6 +176,7 @@ func stray(t testing.TB) curve.G2Affine {
 func TestABadPtauFileIsRefused(t *testing.T) {
 	_, _, gen1, gen2 := curve.Generators()
 	bad2 := stray(t)
+	other := powers(1<<testPower, [3]uint64{99, testSecrets[1], testSecrets[2]})
 	set := func(f func(s *mpcsetup.SrsCommons)) func(w *ptauWriter) {
 		return func(w *ptauWriter) {
 			f(&w.srs)
@@ -186,44 +187,34 @@ func TestABadPtauFileIsRefused(t *testing.T) {
 		want   string
 		change func(w *ptauWriter)
 	}{
-		"another curve":                 {"another curve", func(w *ptauWriter) { w.modulus[0] ^= 2 }},
-		"power of zero":                 {"has the power", func(w *ptauWriter) { w.power = 0 }},
-		"a huge power":                  {"has the power", func(w *ptauWriter) { w.power = 60 }},
-		"a power above the whole":       {"has the power", func(w *ptauWriter) { w.whole = 7 }},
-		"a power above its points":      {"bytes in section", func(w *ptauWriter) { w.power = 9 }},
-		"too small for the circuit":     {"get one of a larger power", func(w *ptauWriter) { w.power = 5; w.secrets(testSecrets) }},
-		"a missing section":             {"bytes in section 4", func(w *ptauWriter) { w.omit = 4 }},
-		"no records":                    {"section 7", func(w *ptauWriter) { w.omit = 7 }},
-		"no header":                     {"no header", func(w *ptauWriter) { w.omit = 1 }},
-		"an unknown section":            {"unknown type 9", func(w *ptauWriter) { w.extra[9] = nil }},
-		"a section of type 99":          {"unknown type 99", func(w *ptauWriter) { w.extra[99] = nil }},
-		"something behind it":           {"after its last section", func(w *ptauWriter) { w.trailing = []byte{0} }},
-		"a point short":                 {"bytes in section 2", func(w *ptauWriter) { w.srs.G1.Tau = w.srs.G1.Tau[1:] }},
-		"a power of tau too many":       {"bytes in section 3", func(w *ptauWriter) { w.srs.G2.Tau = append(w.srs.G2.Tau, gen2) }},
-		"no contribution":               {"has no contribution", func(w *ptauWriter) { w.count = 0 }},
-		"more contributions":            {"cut off in contribution 2", func(w *ptauWriter) { w.count = 2 }},
-		"huge parameters":               {"bytes of parameters", func(w *ptauWriter) { w.params = make([]byte, maxRecord+1) }},
-		"records of other powers":       {"its last contribution made", func(w *ptauWriter) { w.record[70] ^= 1 }},
-		"a first power that is not one": {"generators", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[0].Double(&gen1) })},
-		"the same in G2":                {"generators", set(func(s *mpcsetup.SrsCommons) { s.G2.Tau[0].Double(&gen2) })},
-		"a wrong power":                 {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[17].Double(&gen1) })},
-		"a wrong last power":            {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[126].Double(&gen1) })},
-		"a wrong power in G2":           {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G2.Tau[63].Double(&gen2) })},
-		"a wrong power with alpha":      {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.AlphaTau[63] = gen1 })},
-		"a wrong power with beta":       {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.BetaTau[1] = gen1 })},
-		"two powers exchanged":          {"its powers", set(func(s *mpcsetup.SrsCommons) { v := s.G1.Tau; v[3], v[4] = v[4], v[3] })},
-		"another tau in G2": {"its powers", func(w *ptauWriter) {
-			other := newPtau(t)
-			other.secrets([3]uint64{99, testSecrets[1], testSecrets[2]})
-			w.srs.G2.Tau = other.srs.G2.Tau
-			w.lastRecord()
-		}},
-		"another tau with alpha": {"its powers", func(w *ptauWriter) {
-			other := newPtau(t)
-			other.secrets([3]uint64{99, testSecrets[1], testSecrets[2]})
-			w.srs.G1.AlphaTau = other.srs.G1.AlphaTau
-			w.lastRecord()
-		}},
+		"another curve":                   {"another curve", func(w *ptauWriter) { w.modulus[0] ^= 2 }},
+		"power of zero":                   {"has the power", func(w *ptauWriter) { w.power = 0 }},
+		"a huge power":                    {"has the power", func(w *ptauWriter) { w.power = 60 }},
+		"a power above the whole":         {"has the power", func(w *ptauWriter) { w.whole = 7 }},
+		"a power above its points":        {"bytes in section", func(w *ptauWriter) { w.power = 9 }},
+		"too small for the circuit":       {"get one of a larger power", func(w *ptauWriter) { w.power = 5; w.secrets(testSecrets) }},
+		"a missing section":               {"bytes in section 4", func(w *ptauWriter) { w.omit = 4 }},
+		"no records":                      {"section 7", func(w *ptauWriter) { w.omit = 7 }},
+		"no header":                       {"no header", func(w *ptauWriter) { w.omit = 1 }},
+		"an unknown section":              {"unknown type 9", func(w *ptauWriter) { w.extra[9] = nil }},
+		"a section of type 99":            {"unknown type 99", func(w *ptauWriter) { w.extra[99] = nil }},
+		"something behind it":             {"after its last section", func(w *ptauWriter) { w.trailing = []byte{0} }},
+		"a point short":                   {"bytes in section 2", func(w *ptauWriter) { w.srs.G1.Tau = w.srs.G1.Tau[1:] }},
+		"a power of tau too many":         {"bytes in section 3", func(w *ptauWriter) { w.srs.G2.Tau = append(w.srs.G2.Tau, gen2) }},
+		"no contribution":                 {"has no contribution", func(w *ptauWriter) { w.count = 0 }},
+		"more contributions":              {"cut off in contribution 2", func(w *ptauWriter) { w.count = 2 }},
+		"huge parameters":                 {"bytes of parameters", func(w *ptauWriter) { w.params = make([]byte, maxRecord+1) }},
+		"records of other powers":         {"its last contribution made", func(w *ptauWriter) { w.record[70] ^= 1 }},
+		"a first power that is not one":   {"generators", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[0].Double(&gen1) })},
+		"the same in G2":                  {"generators", set(func(s *mpcsetup.SrsCommons) { s.G2.Tau[0].Double(&gen2) })},
+		"a wrong power":                   {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[17].Double(&gen1) })},
+		"a wrong last power":              {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[126].Double(&gen1) })},
+		"a wrong power in G2":             {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G2.Tau[63].Double(&gen2) })},
+		"a wrong power with alpha":        {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.AlphaTau[63] = gen1 })},
+		"a wrong power with beta":         {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.BetaTau[1] = gen1 })},
+		"two powers exchanged":            {"its powers", set(func(s *mpcsetup.SrsCommons) { v := s.G1.Tau; v[3], v[4] = v[4], v[3] })},
+		"another tau in G2":               {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G2.Tau = other.G2.Tau })},
+		"another tau with alpha":          {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.AlphaTau = other.G1.AlphaTau })},
 		"another beta in G2":              {"beta in G2 is another", set(func(s *mpcsetup.SrsCommons) { s.G2.Beta = gen2 })},
 		"a tau of one":                    {"tau is one", func(w *ptauWriter) { w.secrets([3]uint64{1, 2, 3}) }},
 		"an alpha of one":                 {"alpha is one", func(w *ptauWriter) { w.secrets([3]uint64{2, 1, 3}) }},
