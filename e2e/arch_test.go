@@ -99,7 +99,7 @@ var mayImport = map[string][]string{
 	"internal/h2c":      {},
 	"internal/forge":    {"crate", "entry", "internal/unsafekeys", "proofcheck"},
 	"internal/loopback": {"client", "config", "log", "proofcheck", "witness"},
-	"internal/makekeys": {"prover", "proofcheck"},
+	"internal/makekeys": {"prover"},
 
 	"internal/unsafekeys": {},
 }

@@ -383,8 +383,8 @@ func (s *shape) parts(phase int) []part {
 			{"beta in G2", g2Size, 1}, {"tau", g1Size, 2*n - 2}, {"tau in G2", g2Size, n - 1},
 			{"beta tau", g1Size, n}, {"alpha tau", g1Size, n}}
 	}
-	return []part{{"", 2, 1}, {"delta", g1Size, 1}, {"", 4, 1}, {"K over delta", g1Size, s.private}, {"", 4, 1},
-		{"Z over delta", g1Size, n - 1}, {"delta in G2", g2Size, 1}, {"", 4, 1}, {"sigma K", g1Size, s.committed[0]},
+	return []part{{"", 2, 1}, {"delta", g1Size, 1}, {"", 4, 1}, {"K over delta", g1Size, len(s.private)}, {"", 4, 1},
+		{"Z over delta", g1Size, n - 1}, {"delta in G2", g2Size, 1}, {"", 4, 1}, {"sigma K", g1Size, len(s.committed[0])},
 		{"sigma in G2", g2Size, 1}, {"delta's commitment", g1Size, 1}, {"delta's proof", g2Size, 1},
 		{"sigma's commitment", g1Size, 1}, {"sigma's proof", g2Size, 1}}
 }

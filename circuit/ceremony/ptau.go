@@ -156,10 +156,8 @@ func (p *ptau) open(size int64) error {
 
 func (p *ptau) header() error {
 	modulus := fp.Modulus().FillBytes(make([]byte, fp.Bytes))
-	want := binary.LittleEndian.AppendUint32(nil, fp.Bytes)
-	for i := range modulus {
-		want = append(want, modulus[len(modulus)-1-i])
-	}
+	slices.Reverse(modulus)
+	want := append(binary.LittleEndian.AppendUint32(nil, fp.Bytes), modulus...)
 	got := make([]byte, len(want)+8)
 	if s := p.sections[1]; s == nil || s.Size() != int64(len(got)) {
 		return p.refuse("has no header of %d bytes", len(got))

@@ -32,41 +32,6 @@ const (
 	output
 )
 
-// layout says what becomes of each wire's K.
-type layout struct {
-	public    []int // in the verifying key: the public wires, and the commitment
-	committed [][]int
-	private   []int
-}
-
-func (s *shape) layout() layout {
-	_, _, public := s.system.GetNbVariables()
-	commitments := s.system.CommitmentInfo.(constraint.Groth16Commitments)
-	owner := make([]int, s.wires()) // 0: private, -1: public, i+1: of commitment i
-	for w := range public {
-		owner[w] = -1
-	}
-	var l layout
-	for i, c := range commitments {
-		owner[c.CommitmentIndex] = -1
-		for _, w := range c.PrivateCommitted {
-			owner[w] = i + 1
-		}
-	}
-	l.committed = make([][]int, len(commitments))
-	for w, o := range owner {
-		switch {
-		case o < 0:
-			l.public = append(l.public, w)
-		case o == 0:
-			l.private = append(l.private, w)
-		default:
-			l.committed[o-1] = append(l.committed[o-1], w)
-		}
-	}
-	return l
-}
-
 func (s *shape) wires() int {
 	internal, secret, public := s.system.GetNbVariables()
 	return internal + secret + public
@@ -88,13 +53,13 @@ var errStart = errors.New("it does not follow from phase 1 and the circuit")
 
 // checkStart checks that phase 2 starts as gnark starts it.
 func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) error {
-	l, n := s.layout(), int(s.domain)
+	n := int(s.domain)
 	// All but the vectors is fixed; the vectors' lengths were measured.
 	bare := *start
 	bare.Parameters.G1.PKK, bare.Parameters.G1.Z = nil, nil
-	bare.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(l.committed))
-	want := emptyStart(len(l.committed))
-	want.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(l.committed))
+	bare.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(s.committed))
+	want := emptyStart(len(s.committed))
+	want.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(s.committed))
 	if got, err := hashLink(&bare); err != nil {
 		return err
 	} else if fixed, err := hashLink(want); err != nil {
@@ -119,10 +84,10 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 		sum.add(points, r)
 		return nil
 	}
-	if err := add(start.Parameters.G1.PKK, l.private); err != nil {
+	if err := add(start.Parameters.G1.PKK, s.private); err != nil {
 		return err
 	}
-	for i, wires := range l.committed {
+	for i, wires := range s.committed {
 		if err := add(start.Parameters.G1.SigmaCKK[i], wires); err != nil {
 			return err
 		}
@@ -195,9 +160,8 @@ func (s *shape) combine(weight fr.Vector) (p [3]fr.Vector) {
 
 // publicPoints computes the K of the wires in the verifying key.
 func (s *shape) publicPoints(srs *mpcsetup.SrsCommons) ([]curve.G1Affine, error) {
-	l := s.layout()
-	out := make([]curve.G1Affine, len(l.public))
-	for i, w := range l.public {
+	out := make([]curve.G1Affine, len(s.public))
+	for i, w := range s.public {
 		weight := make(fr.Vector, s.wires())
 		weight[w].SetOne()
 		sum := new(combination)

@@ -1,18 +1,32 @@
 package main
 
 import (
-	"maps"
+	"encoding/json"
+	"fmt"
+	"os"
 	"testing"
 
 	"cratelog/proofcheck"
 )
 
-// A class whose keys are made again leaves no hash under its old id.
+// The hashes that ship are of the programs that ship: none is missing, and no id of an
+// earlier circuit is left.
 func TestNoStaleIDIsKept(t *testing.T) {
-	a, b := proofcheck.Program{Blocks: 64}, proofcheck.Program{Blocks: 128}
-	old := map[string]string{id(a): "a", id(b): "b", "an id of long ago": "c"}
-	got := kept(old, []proofcheck.Program{a, b}, func(blocks int) bool { return blocks == 64 })
-	if !maps.Equal(got, map[string]string{id(b): "b"}) {
-		t.Errorf("kept: %v", got)
+	text, err := os.ReadFile("../../prover/provingkeys.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hashes map[string]string
+	if err := json.Unmarshal(text, &hashes); err != nil {
+		t.Fatal(err)
+	}
+	programs, err := proofcheck.Embedded()
+	if err != nil || len(programs) != len(hashes) {
+		t.Errorf("%d hashes for %d programs (%v)", len(hashes), len(programs), err)
+	}
+	for _, p := range programs {
+		if id := fmt.Sprintf("%x", p.ID()); len(hashes[id]) != 64 {
+			t.Errorf("the program %s has the hash %q", id, hashes[id])
+		}
 	}
 }
