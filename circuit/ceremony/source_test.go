@@ -1,11 +1,16 @@
 package ceremony
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
+	"encoding/hex"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,8 +28,8 @@ import (
 	"cratelog/prover/git"
 )
 
-// tiny is the smallest source circuit that proves hello-inner.
-var tiny = circuit.Capacity{Blocks: 13, Chunks: 5}
+// tiny is the smallest source circuit that proves a crate of two files.
+var tiny = circuit.Capacity{Blocks: 6, Chunks: 4}
 
 // BenchmarkKeysFromACeremonyProveForEveryone is the whole way: three parties make the keys
 // of a source circuit, attacks on the way are refused, the keys are exported, opened
@@ -60,7 +65,7 @@ func ceremonyToClient(t testing.TB) {
 	program, key := filepath.Join(t.TempDir(), "tiny.program"), filepath.Join(t.TempDir(), "tiny.pk")
 	fatalIf(t, exportTo(t, r, program, key, progress))
 	progress("proving", 0)
-	e, raw := proveInner(t, program, key)
+	e, raw := proveTiny(t, program, key)
 
 	p, err := proofcheck.ParseProgram(read(t, program))
 	fatalIf(t, err)
@@ -108,22 +113,55 @@ func exportTo(t testing.TB, r *Result, program, key string, progress Progress) e
 	return errors.Join(r.Export(t.Context(), p, k, progress), p.Close(), k.Close())
 }
 
-// proveInner proves a crate with exported keys.
-func proveInner(t testing.TB, program, key string) (*entry.Entry, []byte) {
+// proveTiny proves a crate of two files with exported keys.
+func proveTiny(t testing.TB, program, key string) (*entry.Entry, []byte) {
 	t.Helper()
-	raw := fixture.Crate(t, "hello-inner", "0.1.0")
-	c, err := crate.Read(raw, "hello-inner", "0.1.0", crate.DefaultLimits)
+	dir := t.TempDir()
+	var raw bytes.Buffer
+	z := gzip.NewWriter(&raw)
+	w := tar.NewWriter(z)
+	for _, f := range [][2]string{{"Cargo.toml", "[package]\nname = \"tiny\"\nversion = \"1.0.0\"\n"}, {"lib.rs", ""}} {
+		write(t, filepath.Join(dir, f[0]), []byte(f[1]))
+		fatalIf(t, w.WriteHeader(&tar.Header{Format: tar.FormatGNU, Mode: 0o644, Name: "tiny-1.0.0/" + f[0],
+			Size: int64(len(f[1]))}))
+		_, err := w.Write([]byte(f[1]))
+		fatalIf(t, err)
+	}
+	fatalIf(t, errors.Join(w.Close(), z.Close()))
+	c, err := crate.Read(raw.Bytes(), "tiny", "1.0.0", crate.DefaultLimits)
 	fatalIf(t, err)
-	repo, err := git.Open(t.Context(), fixture.Repo(t))
+
+	commit, root := commitAll(t, dir), ""
+	repo, err := git.Open(t.Context(), dir)
 	fatalIf(t, err)
 	defer repo.Close()
-	plan, err := prover.NewPlan(t.Context(), c, repo, prover.Source{})
+	plan, err := prover.NewPlan(t.Context(), c, repo, prover.Source{Commit: &commit, Path: &root})
 	fatalIf(t, err)
 	keys, err := prover.OpenKeys(t.Context(), program, key, nil)
 	fatalIf(t, err)
 	e, err := keys.Prove(t.Context(), plan, nil)
 	fatalIf(t, err)
-	return e, raw
+	return e, raw.Bytes()
+}
+
+// commitAll makes a directory a repository of one commit.
+func commitAll(t testing.TB, dir string) [20]byte {
+	t.Helper()
+	t.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+	t.Setenv("GIT_CONFIG_GLOBAL", os.DevNull)
+	var out []byte
+	for _, args := range []string{"init -q --object-format=sha1", "add -A",
+		"-c user.name=a -c user.email=a@b.example commit -q -m tiny", "rev-parse HEAD"} {
+		cmd := exec.CommandContext(t.Context(), "git", strings.Fields(args)...)
+		cmd.Dir = dir
+		var err error
+		if out, err = cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %s: %v\n%s", args, err, out)
+		}
+	}
+	id, err := hex.DecodeString(strings.TrimSpace(string(out)))
+	fatalIf(t, err)
+	return [20]byte(id)
 }
 
 // logAndVerify hands an entry to a log that accepts one program, and checks the bundle.
