@@ -24,6 +24,13 @@ type variant struct {
 // systems are the variants that were compiled.
 var systems = make(map[variant]constraint.ConstraintSystem)
 
+func compile(t *testing.T, c frontend.Circuit) constraint.ConstraintSystem {
+	t.Helper()
+	system, err := frontend.Compile(field, r1cs.NewBuilder, c)
+	fatalIf(t, err)
+	return system
+}
+
 // solved says whether a prover could prove the assignment with one group of
 // constraints left out ("" for none).
 func solved(t *testing.T, w *Source, drop group) bool {
@@ -32,10 +39,7 @@ func solved(t *testing.T, w *Source, drop group) bool {
 	if systems[v] == nil {
 		c := NewSource(w.capacity)
 		c.testingOnlyDrop = drop
-		var err error
-		if systems[v], err = frontend.Compile(field, r1cs.NewBuilder, c); err != nil {
-			t.Fatal(err)
-		}
+		systems[v] = compile(t, c)
 	}
 	return solvedWith(t, systems[v], w, nil)
 }

@@ -10,10 +10,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/consensys/gnark-crypto/ecc"
-	"github.com/consensys/gnark/frontend"
-	"github.com/consensys/gnark/frontend/cs/r1cs"
 )
 
 var update = flag.Bool("update", false, "write testdata/counts.csv and compiled.json")
@@ -38,8 +34,7 @@ func TestConstraintCounts(t *testing.T) {
 		classes = classes[:1]
 	}
 	for _, c := range classes {
-		system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, NewSource(c))
-		fatalIf(t, err)
+		system := compile(t, NewSource(c))
 		fmt.Fprintf(&b, "source %d blocks,%d\n", c.Blocks, system.GetNbConstraints())
 		h := sha256.New()
 		if _, err := system.WriteTo(h); err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/consensys/gnark/constraint/solver"
 	"github.com/consensys/gnark/frontend"
 	"github.com/consensys/gnark/frontend/cs"
-	"github.com/consensys/gnark/frontend/cs/r1cs"
 )
 
 // solvedWith says whether the compiled circuit has a solution when some hints are
@@ -44,8 +43,7 @@ func solvedWith(t *testing.T, c constraint.ConstraintSystem, assignment frontend
 func TestDishonestHintsAreRefused(t *testing.T) {
 	msg := []byte("the quick brown fox")
 	d := sha1.Sum(msg)
-	compiled, err := frontend.Compile(field, r1cs.NewBuilder, &sha1Circuit{Bytes: make([]frontend.Variable, 64), free: true})
-	fatalIf(t, err)
+	compiled := compile(t, &sha1Circuit{Bytes: make([]frontend.Variable, 64), free: true})
 	honest := &sha1Circuit{Digest: new(big.Int).SetBytes(d[:]), Bytes: vars(sha1Pad(msg))}
 	if !solvedWith(t, compiled, honest, nil) {
 		t.Fatal("the honest assignment is refused")

@@ -56,14 +56,16 @@ func (c *root) Define(api frontend.API) error {
 }
 
 func compileRoot(extra bool) func(circuit.Capacity) (*cs.R1CS, error) {
-	return func(circuit.Capacity) (*cs.R1CS, error) {
-		quiet()
-		system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, &root{extra: extra})
-		if err != nil {
-			return nil, err
-		}
-		return system.(*cs.R1CS), nil
+	return func(circuit.Capacity) (*cs.R1CS, error) { return compile(&root{extra: extra}) }
+}
+
+func compile(c frontend.Circuit) (*cs.R1CS, error) {
+	quiet()
+	system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, c)
+	if err != nil {
+		return nil, err
 	}
+	return system.(*cs.R1CS), nil
 }
 
 var testCapacity = circuit.Capacity{Blocks: 4, Chunks: 3}

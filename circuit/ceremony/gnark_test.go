@@ -8,12 +8,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/consensys/gnark-crypto/ecc"
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
-	cs "github.com/consensys/gnark/constraint/bn254"
 	"github.com/consensys/gnark/frontend"
-	"github.com/consensys/gnark/frontend/cs/r1cs"
 )
 
 func encoded(t *testing.T, l io.WriterTo) []byte {
@@ -43,10 +40,9 @@ func (c *busy) Define(api frontend.API) error {
 
 func busyShape(t *testing.T) (*shape, *mpcsetup.SrsCommons) {
 	t.Helper()
-	quiet()
-	system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, new(busy))
+	system, err := compile(new(busy))
 	fatalIf(t, err)
-	s, err := newShape(system.(*cs.R1CS))
+	s, err := newShape(system)
 	fatalIf(t, err)
 	p := mpcsetup.NewPhase1(s.domain)
 	p.Contribute()

@@ -2,6 +2,7 @@ package ceremony
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -129,14 +130,9 @@ func TestAPtauFileIsReadAsWritten(t *testing.T) {
 			t.Errorf("%d points: %+v", n, from)
 		}
 		// gnark begins there as well.
-		g := new(mpcsetup.Phase1)
-		_, err = g.ReadFrom(fullReader{bytes.NewReader(encoded(t, p))})
-		fatalIf(t, err)
-		next := new(mpcsetup.Phase1)
-		_, err = next.ReadFrom(fullReader{bytes.NewReader(encoded(t, p))})
-		fatalIf(t, err)
+		next := asPhase1(t, p)
 		next.Contribute()
-		fatalIf(t, g.Verify(next))
+		fatalIf(t, asPhase1(t, p).Verify(next))
 	}
 }
 
@@ -324,19 +320,13 @@ func attackImport(t *testing.T, dir string) {
 	}
 }
 
-// withProofs is a start that carries the proofs of a contribution.
-func withProofs(contribution, start io.WriterTo) io.WriterTo {
-	var a, b bytes.Buffer
-	contribution.WriteTo(&a)
-	start.WriteTo(&b)
-	return raw(append(a.Bytes()[:3*proofSize:3*proofSize], b.Bytes()[3*proofSize:]...))
-}
-
-type raw []byte
-
-func (b raw) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(b)
-	return int64(n), err
+// asPhase1 is a start as gnark reads it.
+func asPhase1(t *testing.T, start *bare) *mpcsetup.Phase1 {
+	t.Helper()
+	p := new(mpcsetup.Phase1)
+	_, err := p.ReadFrom(fullReader{bytes.NewReader(encoded(t, start))})
+	fatalIf(t, err)
+	return p
 }
 
 // Invented powers must still be powers of one tau.
@@ -350,9 +340,7 @@ func TestAnInventedImportIsRefused(t *testing.T) {
 	n := shape.domain
 	good, _, err := readPtau(newPtau(t).file(t), n)
 	fatalIf(t, err)
-	contributed := mpcsetup.NewPhase1(n)
-	_, err = contributed.ReadFrom(fullReader{bytes.NewReader(encoded(t, good))})
-	fatalIf(t, err)
+	contributed := asPhase1(t, good)
 	contributed.Contribute()
 	spoil := func(f func(s *mpcsetup.SrsCommons)) io.WriterTo {
 		again := new(bare)
@@ -366,7 +354,7 @@ func TestAnInventedImportIsRefused(t *testing.T) {
 		"beta in G2 is another":     spoil(func(s *mpcsetup.SrsCommons) { s.G2.Beta.Double(&s.G2.Beta) }),
 		"there was no contribution": mpcsetup.NewPhase1(n),
 		"alpha is zero":             spoil(func(s *mpcsetup.SrsCommons) { clear(s.G1.AlphaTau) }),
-		"holds a contribution":      withProofs(contributed, good),
+		"holds a contribution":      bytes.NewBuffer(slices.Concat(encoded(t, contributed)[:3*proofSize], encoded(t, good)[3*proofSize:])),
 		"cannot be decoded":         spoil(func(s *mpcsetup.SrsCommons) { s.G2.Tau[1].Add(&s.G2.Tau[1], &outside) }),
 	} {
 		kind := ErrImport
@@ -377,11 +365,11 @@ func TestAnInventedImportIsRefused(t *testing.T) {
 		f, err := create(dir, testCapacity, compileRoot(false), "")
 		fatalIf(t, err)
 		fatalIf(t, os.Remove(glob(t, dir, "phase1-0000-*")[0]))
-		h, err := hashLink(start)
-		fatalIf(t, err)
+		b := encoded(t, start)
+		h := sha256.Sum256(b)
 		zeros := strings.Repeat("00", 32)
 		fatalIf(t, f.write(importName, Import{zeros, zeros + zeros, 8, 1, zeros, hex.EncodeToString(h[:])}))
-		_, err = f.add(1, 0, start)
+		_, err = f.add(1, 0, bytes.NewBuffer(b))
 		fatalIf(t, err)
 		unverified(t, dir, kind, want)
 	}

@@ -75,7 +75,7 @@ func TestKeysAreThoseOfACeremonyWithTheSameSecrets(t *testing.T) {
 
 	pk, vk, err := Setup(system, s)
 	fatalIf(t, err)
-	same(t, "proving key", func(w io.Writer) error { return pk.WriteDump(w) }, func(w io.Writer) error { return wantPK.WriteDump(w) })
+	same(t, "proving key", pk.WriteDump, wantPK.WriteDump)
 	same(t, "verifying key", func(w io.Writer) error { _, err := vk.WriteTo(w); return err },
 		func(w io.Writer) error { _, err := wantVK.WriteTo(w); return err })
 }
