@@ -68,11 +68,11 @@ var mayImport = map[string][]string{
 	"log":              {"entry", "crate", "client", "proofcheck", "internal/sqlite", "internal/web"},
 	"circuit/ceremony": {"circuit", "proofcheck"},
 
-	"monitor/store":     {"entry", "internal/sqlite"},
-	"monitor":           {"entry", "crate", "client", "config", "evidence", "cargo/registry", "monitor/store"},
-	"internal/testlog":  {"entry"},
-	"monitor/alert":     {"config", "monitor/store"},
-	"monitor/web":       {"monitor/store", "entry", "client", "proofcheck", "internal/web"},
+	"monitor/store":    {"entry", "internal/sqlite"},
+	"monitor":          {"entry", "crate", "client", "config", "evidence", "cargo/registry", "monitor/store"},
+	"internal/testlog": {"entry"},
+	"monitor/alert":    {"config", "monitor/store"},
+	"monitor/web":      {"monitor/store", "entry", "client", "proofcheck", "internal/web"},
 
 	"cargo/policy":  {"client", "config", "entry", "proofcheck"},
 	"cargo/verdict": {"cargo", "cargo/policy", "client", "crate", "entry", "proofcheck", "evidence"},
