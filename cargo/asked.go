@@ -46,11 +46,17 @@ func (w *Workspace) Select(l *Lock) (asked []Asked, unmet []Demand) {
 
 // withDependencies adds all packages of a registry that the given ones depend on.
 func (l *Lock) withDependencies(start []int) []int {
-	all := l.Closure(start)
-	return slices.DeleteFunc(all, func(i int) bool {
-		_, ok := l.Packages[i].Registry()
-		return !ok && !slices.Contains(start, i)
-	})
+	return l.ofRegistries(l.Closure(start), start)
+}
+
+// ofRegistries returns those of all that are of a registry, or among more.
+func (l *Lock) ofRegistries(all, more []int) (found []int) {
+	for _, i := range all {
+		if _, ok := l.Packages[i].Registry(); ok || slices.Contains(more, i) {
+			found = append(found, i)
+		}
+	}
+	return found
 }
 
 // matches returns the packages that a demand is about, without what they depend on.
@@ -67,10 +73,7 @@ func (w *Workspace) matches(l *Lock, d Demand) []int {
 		reach, direct = l.Closure([]int{at}), true
 	}
 	if d.Crate == "" {
-		return slices.DeleteFunc(slices.Clone(reach), func(i int) bool {
-			_, ok := l.Packages[i].Registry()
-			return !ok
-		})
+		return l.ofRegistries(reach, nil)
 	}
 	found := l.named(reach, d.Crate)
 	if len(found) == 0 && direct {

@@ -151,8 +151,8 @@ func (m *manifest) dependency(name string, v any, key string, shared map[string]
 func (m *manifest) asksHere(t table, key string) (bool, error) {
 	v, said := t[verificationKey]
 	if said && v != verificationZKP {
-		return false, wrong(m.path, join(key, verificationKey), "%v is not known; the only verification is %q",
-			quoted(v), verificationZKP)
+		return false, wrong(m.path, join(key, verificationKey), "%#v is not known; the only verification is %q",
+			v, verificationZKP)
 	}
 	return said, nil
 }

@@ -15,7 +15,7 @@ func (l *loader) members(root *manifest) ([]string, error) {
 	if root.workspace == nil {
 		return []string{root.path}, nil
 	}
-	f := &finder{loader: l, root: root}
+	f := &finder{loader: l, root: root, seen: map[string]bool{}}
 	patterns, err := stringList(root.workspace["members"])
 	if err != nil {
 		return nil, wrong(root.path, "workspace.members", "%v", err)
@@ -45,9 +45,6 @@ type finder struct {
 // add makes the manifest at a path a member, and the path dependencies that it has, unless
 // it is excluded, or a path dependency outside of the workspace.
 func (f *finder) add(path string, dependency bool) error {
-	if f.seen == nil {
-		f.seen = map[string]bool{}
-	}
 	if f.seen[path] {
 		return nil
 	}

@@ -109,11 +109,3 @@ func join(prefix, key string) string {
 	}
 	return prefix + "." + key
 }
-
-// quoted writes a value for an error: a string in quotes, so that it is seen for one.
-func quoted(v any) string {
-	if s, ok := v.(string); ok {
-		return fmt.Sprintf("%q", s)
-	}
-	return fmt.Sprint(v)
-}

@@ -18,7 +18,7 @@ import (
 // hold, also when only the name or only the key id is known.
 func TestUnknownSignatureLinesAreIgnored(t *testing.T) {
 	w := newWorld(t)
-	signed := w.checkpoint(7, w.log, w.w1, w.w2, w.w3)
+	signed := w.checkpoint(7, w.all...)
 	nameOnly := append([]byte{1, 2, 3, 4}, make([]byte, 72)...)
 	idOnly := append([]byte{byte(w.w1.ID >> 24), byte(w.w1.ID >> 16), byte(w.w1.ID >> 8), byte(w.w1.ID)}, make([]byte, 72)...)
 	for _, line := range []string{
@@ -37,7 +37,7 @@ func TestUnknownSignatureLinesAreIgnored(t *testing.T) {
 
 func TestMalformedNotesAreRefused(t *testing.T) {
 	w := newWorld(t)
-	signed := string(w.checkpoint(7, w.log, w.w1, w.w2, w.w3))
+	signed := string(w.checkpoint(7, w.all...))
 	last := string(sigLine(t, []byte(signed), w.w1.KeyName))
 	for name, bad := range map[string]string{
 		"too large":                        signed + strings.Repeat("— x AAAAAAAA\n", MaxCheckpointSize/10),
@@ -64,7 +64,7 @@ func TestMalformedNotesAreRefused(t *testing.T) {
 // character unused, which note.Open ignores.
 func TestSignatureBase64HasOneEncoding(t *testing.T) {
 	w := newWorld(t)
-	signed := w.checkpoint(7, w.log, w.w1, w.w2, w.w3)
+	signed := w.checkpoint(7, w.all...)
 	bad := slices.Clone(signed)
 	line := sigLine(t, bad, w.w1.KeyName)
 	i := len(line) - 4 // X==\n
@@ -142,8 +142,7 @@ func TestFreshnessIsTheQuorums(t *testing.T) {
 	m := testlog.MLDSAKey("m.example", zero)
 	p := parsePolicy(t, "log "+log.VKey, "witness M "+m.VKey, "quorum M")
 	signed := testlog.Sign(text, log, m)
-	c, err := p.CheckCheckpoint(signed)
-	fatalIfErr(t, err)
+	c := testlog.Must(p.CheckCheckpoint(signed))
 	if !c.Witnessed.IsZero() || !c.Cosignatures[0].Time.IsZero() {
 		t.Errorf("a cosignature without time: %+v", c)
 	}
@@ -164,8 +163,7 @@ func TestNoWitnessesNeedsPermission(t *testing.T) {
 		t.Errorf("ordinary rules: %v", err)
 	}
 	rules.AllowNoWitnesses = true
-	r, err := Verify(w.raw, w.withCheckpoint(signed), p, w.pv, rules)
-	fatalIfErr(t, err)
+	r := testlog.Must(Verify(w.raw, w.withCheckpoint(signed), p, w.pv, rules))
 	if !r.Checkpoint.Witnessed.IsZero() || len(r.Checkpoint.Cosignatures) != 0 {
 		t.Errorf("witnessed: %+v", r.Checkpoint)
 	}
@@ -186,8 +184,7 @@ func TestALogWithACosignatureKeyIsNoWitness(t *testing.T) {
 		w1 := testlog.WitnessKey("w1.example", now)
 		p := parsePolicy(t, "log "+log.VKey, "witness W "+w1.VKey, "quorum W")
 		text := newTree([]byte("x")).Head("l.example", 1)
-		c, err := p.CheckCheckpoint(testlog.Sign(text, log, w1))
-		fatalIfErr(t, err)
+		c := testlog.Must(p.CheckCheckpoint(testlog.Sign(text, log, w1)))
 		if len(c.Cosignatures) != 1 || c.Cosignatures[0].Witness != "W" {
 			t.Errorf("cosignatures: %+v", c.Cosignatures)
 		}
@@ -220,9 +217,8 @@ func TestEitherKeyOfOneLogIsEnough(t *testing.T) {
 
 func TestACheckedCheckpointDoesNotChangeWithItsInput(t *testing.T) {
 	w := newWorld(t)
-	signed := w.checkpoint(7, w.log, w.w1, w.w2, w.w3)
-	c, err := w.policy.CheckCheckpoint(signed)
-	fatalIfErr(t, err)
+	signed := w.checkpoint(7, w.all...)
+	c := testlog.Must(w.policy.CheckCheckpoint(signed))
 	clear(signed)
 	if !strings.HasPrefix(string(c.Signed), w.origin) {
 		t.Error("Signed aliases the input")

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +11,6 @@ import (
 	"mime/multipart"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -176,12 +176,8 @@ func (l *Log) get(ctx context.Context, limit int64, path ...string) ([]byte, err
 
 // address checks the base URL and appends a path.
 func (l *Log) address(path ...string) (string, error) {
-	u, err := url.Parse(l.URL)
-	if err != nil {
-		return "", fmt.Errorf("the log's URL: %w", err)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" ||
-		u.Fragment != "" || u.Opaque != "" {
+	u := plainURL(l.URL)
+	if u == nil {
 		return "", fmt.Errorf("the log's URL %q is not an absolute http or https URL without user, query and fragment", l.URL)
 	}
 	if u.Scheme == "http" && !l.AllowHTTP && !loopback(u.Hostname()) {
@@ -242,11 +238,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 func (l *Log) once(r *http.Request, limit int64) ([]byte, error) {
-	agent := l.UserAgent
-	if agent == "" {
-		agent = "cratelog-client"
-	}
-	r.Header.Set("User-Agent", agent)
+	r.Header.Set("User-Agent", cmp.Or(l.UserAgent, "cratelog-client"))
 	resp, err := l.client().Do(r)
 	if err != nil {
 		return nil, err

@@ -101,18 +101,6 @@ func (p *Policy) Logs() []PolicyLog { return slices.Clone(p.logs) }
 // whether or not the quorum can use them.
 func (p *Policy) Witnesses() []PolicyWitness { return slices.Clone(p.witnesses) }
 
-// WitnessURLs returns the submission prefixes that the policy names, in the
-// order of the file.
-func (p *Policy) WitnessURLs() []string {
-	var urls []string
-	for _, w := range p.witnesses {
-		if w.URL != "" {
-			urls = append(urls, w.URL)
-		}
-	}
-	return urls
-}
-
 // NeedsWitnesses is false if the policy says "quorum none".
 func (p *Policy) NeedsWitnesses() bool { return p.quorum != nil }
 
@@ -219,10 +207,7 @@ func (b *policyParser) log(items []string) string {
 	if err != nil {
 		return "the log's key: " + err.Error()
 	}
-	why, u := b.claimKey(k), ""
-	if why == "" {
-		u, why = optionalURL(items[1:])
-	}
+	u, why := b.claim(k, items[1:])
 	if why != "" {
 		return why
 	}
@@ -242,10 +227,7 @@ func (b *policyParser) witness(items []string) string {
 		return fmt.Sprintf("the key of the witness %s is of type 0x01, a log's; cosignatures are of "+
 			"type 0x04 or 0x06: ask the witness for that key", items[0])
 	}
-	why, u := b.claimKey(k), ""
-	if why == "" {
-		u, why = optionalURL(items[2:])
-	}
+	u, why := b.claim(k, items[2:])
 	if why == "" {
 		why = b.define(items[0], &member{witness: len(b.policy.witnesses)})
 	}
@@ -257,21 +239,28 @@ func (b *policyParser) witness(items []string) string {
 	return ""
 }
 
-// claimKey notes a key as used.
+// claim notes a key as used, and returns the URL that may follow it.
 // SPEC: Two vkeys are considered duplicate if they wrap the same underlying
 // public key, even if they differ by key name and key id.
-func (b *policyParser) claimKey(k *evidence.VKey) string {
+func (b *policyParser) claim(k *evidence.VKey, urls []string) (u, why string) {
 	if n, ok := b.publics[k.Public]; ok {
-		return fmt.Sprintf("it has the same public key as line %d; a key stands in a policy once", n)
+		return "", fmt.Sprintf("it has the same public key as line %d; a key stands in a policy once", n)
 	}
 	// Four bytes of hash are no identity: with two keys of one name and id, a
 	// signature line would not say which one it is of.
 	ref := keyRef{k.Name(), k.KeyHash()}
 	if n, ok := b.refs[ref]; ok {
-		return fmt.Sprintf("its key has the same name and key id as that of line %d", n)
+		return "", fmt.Sprintf("its key has the same name and key id as that of line %d", n)
 	}
 	b.publics[k.Public], b.refs[ref] = b.line, b.line
-	return ""
+	if len(urls) == 0 {
+		return "", ""
+	}
+	if plainURL(urls[0]) == nil {
+		return "", fmt.Sprintf("%q is not an absolute http or https URL without user, query and "+
+			"fragment; a comment needs a line of its own", urls[0])
+	}
+	return urls[0], ""
 }
 
 func (b *policyParser) define(name string, m *member) string {
@@ -335,17 +324,15 @@ func (b *policyParser) quorum(items []string) string {
 	return ""
 }
 
-func optionalURL(items []string) (string, string) {
-	if len(items) == 0 {
-		return "", ""
-	}
-	u, err := url.Parse(items[0])
+// plainURL reads an absolute http or https URL without user, query and fragment; else it
+// returns nil.
+func plainURL(s string) *url.URL {
+	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
-		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(items[0], "#") {
-		return "", fmt.Sprintf("%q is not an absolute http or https URL without user, query and "+
-			"fragment; a comment needs a line of its own", items[0])
+		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#") {
+		return nil
 	}
-	return items[0], ""
+	return u
 }
 
 // newest returns the newest time t (POSIX seconds) such that m is satisfied by

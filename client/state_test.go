@@ -36,15 +36,21 @@ func newHistory(t testing.TB, leaves ...string) *history {
 
 func (h *history) at(t testing.TB, size int64) Checkpoint {
 	t.Helper()
-	c, err := h.policy.CheckCheckpoint(testlog.Sign(h.tree.Head("l.example", size), h.log, h.wit))
-	fatalIfErr(t, err)
+	c := testlog.Must(h.policy.CheckCheckpoint(testlog.Sign(h.tree.Head("l.example", size), h.log, h.wit)))
 	return c
 }
 
 func openState(t testing.TB) *State {
 	t.Helper()
-	s, err := OpenState(filepath.Join(t.TempDir(), "a", "b"))
-	fatalIfErr(t, err)
+	s := testlog.Must(OpenState(filepath.Join(t.TempDir(), "a", "b")))
+	return s
+}
+
+// remembered is a state that has seen one checkpoint.
+func (h *history) remembered(t testing.TB, size int64) *State {
+	t.Helper()
+	s := openState(t)
+	testlog.Must(s.Observe(h.at(t, size), nil))
 	return s
 }
 
@@ -110,11 +116,9 @@ func TestStateBeginsWithAnEmptyTree(t *testing.T) {
 // each verifies by itself.
 func TestAForkIsEvidence(t *testing.T) {
 	h, fork := newHistory(t, "a", "b", "c"), newHistory(t, "a", "b", "X")
-	s := openState(t)
-	_, err := s.Observe(h.at(t, 3), nil)
-	fatalIfErr(t, err)
+	s := h.remembered(t, 3)
 	for range 2 { // found again, the evidence is there already
-		_, err = s.Observe(fork.at(t, 3), nil)
+		_, err := s.Observe(fork.at(t, 3), nil)
 		var fe *ForkError
 		if !errors.As(err, &fe) || !errors.Is(err, ErrFork) {
 			t.Fatalf("fork: %v", err)
@@ -124,10 +128,8 @@ func TestAForkIsEvidence(t *testing.T) {
 		if err.Error() != want {
 			t.Errorf("got %s\nwant %s", err, want)
 		}
-		e, err := evidence.Read(fe.Evidence)
-		fatalIfErr(t, err)
-		keys, err := h.policy.Keys()
-		fatalIfErr(t, err)
+		e := testlog.Must(evidence.Read(fe.Evidence))
+		keys := testlog.Must(h.policy.Keys())
 		c, err := evidence.Verify(e, keys, nil)
 		if err != nil || c.Who != "log l.example" || len(c.Also) != 1 || c.Also[0][:len("witness w.example")] != "witness w.example" {
 			t.Errorf("the evidence shows %+v, %v", c, err)
@@ -140,9 +142,7 @@ func TestAForkIsEvidence(t *testing.T) {
 
 func TestAProofThatFailsChangesNothing(t *testing.T) {
 	h, fork := newHistory(t, "a", "b", "c", "d", "e"), newHistory(t, "a", "X", "c", "d", "e")
-	s := openState(t)
-	_, err := s.Observe(h.at(t, 3), nil)
-	fatalIfErr(t, err)
+	s := h.remembered(t, 3)
 	for name, proof := range map[string][][32]byte{
 		"of the fork":  fork.tree.consistency(3, 5),
 		"of the truth": h.tree.consistency(3, 5),
@@ -196,12 +196,9 @@ func TestTwoProcessesCatchAForkTogether(t *testing.T) {
 
 func TestDamagedStateIsSaid(t *testing.T) {
 	h := newHistory(t, "a", "b", "c")
-	s := openState(t)
-	_, err := s.Observe(h.at(t, 2), nil)
-	fatalIfErr(t, err)
+	s := h.remembered(t, 2)
 	path := filepath.Join(s.logDir("l.example"), sizeName(2))
-	good, err := os.ReadFile(path)
-	fatalIfErr(t, err)
+	good := testlog.Must(os.ReadFile(path))
 	for name, bad := range map[string][]byte{
 		"empty":       {},
 		"cut off":     good[:12],
@@ -222,9 +219,7 @@ func TestDamagedStateIsSaid(t *testing.T) {
 // TestStrangeFilesAreNotTakenForState: only names of 20 digits are read.
 func TestStrangeFilesAreNotTakenForState(t *testing.T) {
 	h := newHistory(t, "a", "b", "c")
-	s := openState(t)
-	_, err := s.Observe(h.at(t, 2), nil)
-	fatalIfErr(t, err)
+	s := h.remembered(t, 2)
 	for _, name := range []string{"tmp-1", "3", "99999999999999999999", "+0000000000000000009", "fork-9-00-00.evidence", "0000000000000000000x", strings.Repeat("0", 19) + "٣"} {
 		fatalIfErr(t, os.WriteFile(filepath.Join(s.logDir("l.example"), name), []byte("x"), 0o600))
 	}
@@ -235,9 +230,7 @@ func TestStrangeFilesAreNotTakenForState(t *testing.T) {
 
 func TestLogsAreRememberedApart(t *testing.T) {
 	h := newHistory(t, "a", "b")
-	s := openState(t)
-	_, err := s.Observe(h.at(t, 2), nil)
-	fatalIfErr(t, err)
+	s := h.remembered(t, 2)
 	for _, origin := range []string{"m.example", "../l.example", "", "l.example/"} {
 		if _, ok, err := s.Latest(origin); ok || err != nil {
 			t.Errorf("%q: %v %v", origin, ok, err)

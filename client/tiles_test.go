@@ -103,8 +103,7 @@ func TestAFullTileStandsInForAPartialOne(t *testing.T) {
 	}
 	s.size = 256 * 256
 	s.tree = bigTree(256 * 256)
-	root, err := s.start().Tiles(s.tree.head(300)).Root(t.Context(), 260)
-	fatalIfErr(t, err)
+	root := testlog.Must(s.start().Tiles(s.tree.head(300)).Root(t.Context(), 260))
 	if root != tr.Root(260) {
 		t.Error("another root")
 	}
@@ -119,8 +118,7 @@ func TestTilesOfAnotherTreeAreRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	log = (&tileServer{t: t, tree: forked, size: 600}).start()
-	root, err := log.Tiles(forked.head(600)).Root(t.Context(), 500)
-	fatalIfErr(t, err)
+	root := testlog.Must(log.Tiles(forked.head(600)).Root(t.Context(), 500))
 	if root == honest.Root(500) {
 		t.Error("the forked tree has the honest root")
 	}

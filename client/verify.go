@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"slices"
@@ -60,13 +61,6 @@ func (r Rules) now() time.Time {
 	return r.Now
 }
 
-func (r Rules) limits() crate.Limits {
-	if r.Limits == (crate.Limits{}) {
-		return crate.DefaultLimits
-	}
-	return r.Limits
-}
-
 // Result is what was verified, in the words of people.
 type Result struct {
 	Entry      *entry.Entry
@@ -94,7 +88,7 @@ type Result struct {
 // tells the order of the checks; each fails with an *Error of its own reason. A
 // Result comes only without an error.
 func Verify(raw, bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) (*Result, error) {
-	lim := rules.limits()
+	lim := cmp.Or(rules.Limits, crate.DefaultLimits)
 	if int64(len(raw)) > lim.Compressed {
 		return nil, refuse(ErrFiles, "the .crate has %d bytes, at most %d are read", len(raw), lim.Compressed)
 	}

@@ -20,8 +20,7 @@ import (
 
 func TestVerifySaysWhatAPersonWantsToKnow(t *testing.T) {
 	w := newWorld(t)
-	r, err := w.verify(w.bundle)
-	fatalIfErr(t, err)
+	r := testlog.Must(w.verify(w.bundle))
 	src := w.entry.Claim.(*entry.Source)
 	if r.Name != "hello-proof" || r.Version != "0.1.0" || r.SHA256 != sha256.Sum256(w.raw) || r.Commit != src.Commit ||
 		r.Path != "" || r.Program != w.pv.program || r.Index != helloIndex || r.Trailing != 0 ||
@@ -36,8 +35,7 @@ func TestVerifySaysWhatAPersonWantsToKnow(t *testing.T) {
 	if c.Cosignatures[2] != want {
 		t.Errorf("third cosignature: %+v, want %+v", c.Cosignatures[2], want)
 	}
-	r, err = Verify(w.inner, w.inBnd, w.policy, w.pv, w.rules)
-	fatalIfErr(t, err)
+	r = testlog.Must(Verify(w.inner, w.inBnd, w.policy, w.pv, w.rules))
 	if r.Path != "crates/inner" || r.Index != innerIndex {
 		t.Errorf("inner: %+v", r)
 	}
@@ -49,8 +47,7 @@ func TestVerifySaysWhatAPersonWantsToKnow(t *testing.T) {
 
 func TestVerifyBundleNeedsNoCrate(t *testing.T) {
 	w := newWorld(t)
-	r, err := VerifyBundle(w.bundle, w.policy, w.pv, w.rules)
-	fatalIfErr(t, err)
+	r := testlog.Must(VerifyBundle(w.bundle, w.policy, w.pv, w.rules))
 	if r.Name != "hello-proof" || r.Index != helloIndex {
 		t.Errorf("result: %+v", r)
 	}
@@ -62,8 +59,7 @@ func TestBytesAfterTheArchiveAreReported(t *testing.T) {
 	w := newWorld(t)
 	raw := append(slices.Clone(w.raw), "tail"...)
 	e := w.prove(t, raw, "hello-proof", "")
-	r, err := Verify(raw, w.logged(e), w.policy, w.pv, w.rules)
-	fatalIfErr(t, err)
+	r := testlog.Must(Verify(raw, w.logged(e), w.policy, w.pv, w.rules))
 	if r.Trailing != 4 {
 		t.Errorf("Trailing = %d, want 4", r.Trailing)
 	}
@@ -77,8 +73,7 @@ func TestEveryByteOfABundleIsBound(t *testing.T) {
 	// One Ed25519 witness suffices here; ML-DSA lines are flipped below.
 	w.policy = parsePolicy(t, "log "+w.log.VKey, "witness W1 "+w.w1.VKey, "quorum W1")
 	bundle := w.withCheckpoint(w.checkpoint(7, w.log, w.w1))
-	_, err := w.verify(bundle)
-	fatalIfErr(t, err)
+	testlog.Must(w.verify(bundle))
 	for i := range bundle {
 		for _, x := range []byte{0x01, 0x02, 0x04, 0x20, 0x80, 0xff} {
 			bad := slices.Clone(bundle)
@@ -100,8 +95,7 @@ func TestEveryByteOfAnMLDSACosignatureIsBound(t *testing.T) {
 	w := newWorld(t)
 	w.policy = parsePolicy(t, "log "+w.log.VKey, "witness W3 "+w.w3.VKey, "quorum W3")
 	signed := w.checkpoint(7, w.log, w.w3)
-	_, err := w.policy.CheckCheckpoint(signed)
-	fatalIfErr(t, err)
+	testlog.Must(w.policy.CheckCheckpoint(signed))
 	start := len(signed) - len(sigLine(t, signed, w.w3.KeyName))
 	for i := start; i < len(signed); i++ {
 		bad := slices.Clone(signed)
@@ -133,26 +127,24 @@ func TestEveryByteOfACrateIsBound(t *testing.T) {
 func TestNothingFalseIsBelieved(t *testing.T) {
 	w := newWorld(t)
 	lines := func(b []byte) [][]byte { return bytes.SplitAfter(b, []byte("\n")) }
-	all := []*testlog.Key{w.log, w.w1, w.w2, w.w3}
-	signed := w.checkpoint(7, all...)
+	signed := w.checkpoint(7, w.all...)
 	with := func(change func(p *Proof)) []byte {
 		p := w.tree.proof(helloIndex, 7, signed)
 		change(p)
 		return marshal(p)
 	}
 	text := w.tree.Head(w.origin, 7)
-	claim := func(change func(e *entry.Entry, s *entry.Source)) []byte {
-		e, s := *w.entry, *w.entry.Claim.(*entry.Source)
-		e.Claim = &s
-		change(&e, &s)
-		return w.logged(&e)
-	}
 	otherTree := newTree(append(slices.Clone(w.tree.Leaves[:6]), []byte("another"))...)
 	evil := testlog.LogKey("example.com/evil")
 	imposter := testlog.LogKey("imposter")
 	imposter.KeyName = w.origin
 	renamed := *w.w1
 	renamed.KeyName = "elsewhere.example"
+	edited := func(old, new string) []byte { return bytes.Replace(w.bundle, []byte(old), []byte(new), 1) }
+	sized := func(size string) string { return strings.Replace(text, "\n7\n", size, 1) }
+	plus := func(more []byte, k *testlog.Key) []byte {
+		return w.withCheckpoint(append(slices.Clone(signed), sigLine(t, more, k.KeyName)...))
+	}
 	flipSig := func(name string) []byte {
 		b := slices.Clone(signed)
 		spoil(sigLine(t, b, name))
@@ -170,12 +162,12 @@ func TestNothingFalseIsBelieved(t *testing.T) {
 		{"no extra line", with(func(p *Proof) { p.Extra = nil }), ErrBundle},
 		{"extra above the limit of an entry", with(func(p *Proof) { p.Extra = make([]byte, entry.MaxSize+1) }), ErrBundle},
 		{"extra line twice", bytes.Replace(w.bundle, []byte("extra "), append(slices.Clone(lines(w.bundle)[1]), "extra "...), 1), ErrBundle},
-		{"index line twice", bytes.Replace(w.bundle, []byte("index 2\n"), []byte("index 2\nindex 2\n"), 1), ErrBundle},
-		{"index with a zero in front", bytes.Replace(w.bundle, []byte("index 2\n"), []byte("index 02\n"), 1), ErrBundle},
-		{"index with a sign", bytes.Replace(w.bundle, []byte("index 2\n"), []byte("index +2\n"), 1), ErrBundle},
+		{"index line twice", edited("index 2\n", "index 2\nindex 2\n"), ErrBundle},
+		{"index with a zero in front", edited("index 2\n", "index 02\n"), ErrBundle},
+		{"index with a sign", edited("index 2\n", "index +2\n"), ErrBundle},
 		{"CRLF", bytes.ReplaceAll(w.bundle, []byte("\n"), []byte("\r\n")), ErrBundle},
-		{"CR in the hashes", bytes.Replace(w.bundle, []byte("=\n"), []byte("=\r\n"), 1), ErrBundle},
-		{"CR in the checkpoint", bytes.Replace(w.bundle, []byte("example.com/log\n"), []byte("example.com/log\r\n"), 1), ErrBundle},
+		{"CR in the hashes", edited("=\n", "=\r\n"), ErrBundle},
+		{"CR in the checkpoint", edited("example.com/log\n", "example.com/log\r\n"), ErrBundle},
 		{"without the checkpoint", w.bundle[:len(w.bundle)-len(signed)], ErrBundle},
 		{"checkpoint twice", append(slices.Clone(w.bundle), signed...), ErrLogSignature},
 		{"empty line at the end", append(slices.Clone(w.bundle), '\n'), ErrCheckpoint},
@@ -183,36 +175,36 @@ func TestNothingFalseIsBelieved(t *testing.T) {
 
 		// The log's signature.
 		{"no signatures", w.withCheckpoint([]byte(text + "\n")), ErrCheckpoint},
-		{"not signed by the log", w.withCheckpoint(testlog.Sign(text, w.w1, w.w2, w.w3)), ErrLogSignature},
-		{"signed by strangers only", w.withCheckpoint(testlog.Sign(text, imposter)), ErrLogSignature},
-		{"another key under the log's name", w.withCheckpoint(testlog.Sign(text, imposter, w.w1, w.w2, w.w3)), ErrLogSignature},
+		{"not signed by the log", w.signed(text, w.w1, w.w2, w.w3), ErrLogSignature},
+		{"signed by strangers only", w.signed(text, imposter), ErrLogSignature},
+		{"another key under the log's name", w.signed(text, imposter, w.w1, w.w2, w.w3), ErrLogSignature},
 		{"bad signature of the log", w.withCheckpoint(flipSig(w.log.KeyName)), ErrLogSignature},
 		{"log's signature of another size", w.withCheckpoint(bytes.Replace(signed, []byte("\n7\n"), []byte("\n6\n"), 1)), ErrLogSignature},
-		{"a log that the policy does not list", w.withCheckpoint(testlog.Sign(w.tree.Head(evil.KeyName, 7), evil, w.w1, w.w2, w.w3)), ErrLog},
-		{"another origin under the log's key", w.withCheckpoint(testlog.Sign(w.tree.Head("example.com/other", 7), all...)), ErrLog},
-		{"origin is a witness's name", w.withCheckpoint(testlog.Sign(w.tree.Head(w.w1.KeyName, 7), all...)), ErrLog},
-		{"log signed twice", w.withCheckpoint(append(slices.Clone(signed), sigLine(t, signed, w.log.KeyName)...)), ErrCheckpoint},
-		{"bad second line of the log", w.withCheckpoint(append(slices.Clone(signed), sigLine(t, flipSig(w.log.KeyName), w.log.KeyName)...)), ErrCheckpoint},
+		{"a log that the policy does not list", w.signed(w.tree.Head(evil.KeyName, 7), evil, w.w1, w.w2, w.w3), ErrLog},
+		{"another origin under the log's key", w.signed(w.tree.Head("example.com/other", 7), w.all...), ErrLog},
+		{"origin is a witness's name", w.signed(w.tree.Head(w.w1.KeyName, 7), w.all...), ErrLog},
+		{"log signed twice", plus(signed, w.log), ErrCheckpoint},
+		{"bad second line of the log", plus(flipSig(w.log.KeyName), w.log), ErrCheckpoint},
 
 		// The checkpoint's form, with good signatures of it.
-		{"size with a zero in front", w.withCheckpoint(testlog.Sign(strings.Replace(text, "\n7\n", "\n07\n", 1), w.log)), ErrCheckpoint},
-		{"size with a sign", w.withCheckpoint(testlog.Sign(strings.Replace(text, "\n7\n", "\n+7\n", 1), w.log)), ErrCheckpoint},
-		{"root of 31 bytes", w.withCheckpoint(testlog.Sign(w.origin+"\n7\n"+b64(make([]byte, 31))+"\n", w.log)), ErrCheckpoint},
-		{"no root", w.withCheckpoint(testlog.Sign(w.origin+"\n7\n", w.log)), ErrCheckpoint},
-		{"only an origin", w.withCheckpoint(testlog.Sign(w.origin+"\n", w.log)), ErrCheckpoint},
-		{"extension line", w.withCheckpoint(testlog.Sign(text+"extension\n", w.log, w.w1, w.w2)), ErrCheckpoint},
-		{"size 0 with a root", w.withCheckpoint(testlog.Sign(strings.Replace(text, "\n7\n", "\n0\n", 1), all...)), ErrCheckpoint},
+		{"size with a zero in front", w.signed(sized("\n07\n"), w.log), ErrCheckpoint},
+		{"size with a sign", w.signed(sized("\n+7\n"), w.log), ErrCheckpoint},
+		{"root of 31 bytes", w.signed(w.origin+"\n7\n"+b64(make([]byte, 31))+"\n", w.log), ErrCheckpoint},
+		{"no root", w.signed(w.origin+"\n7\n", w.log), ErrCheckpoint},
+		{"only an origin", w.signed(w.origin+"\n", w.log), ErrCheckpoint},
+		{"extension line", w.signed(text+"extension\n", w.log, w.w1, w.w2), ErrCheckpoint},
+		{"size 0 with a root", w.signed(sized("\n0\n"), w.all...), ErrCheckpoint},
 
 		// Witnesses.
-		{"no cosignature", w.withCheckpoint(testlog.Sign(text, w.log)), ErrQuorum},
-		{"one cosignature too few", w.withCheckpoint(testlog.Sign(text, w.log, w.w1, w.w3)), ErrQuorum},
-		{"an unknown witness instead", w.withCheckpoint(testlog.Sign(text, w.log, w.w1, w.w3, testlog.WitnessKey("w9.example", now))), ErrQuorum},
-		{"a known key under another name", w.withCheckpoint(testlog.Sign(text, w.log, &renamed, w.w2, w.w3)), ErrQuorum},
+		{"no cosignature", w.signed(text, w.log), ErrQuorum},
+		{"one cosignature too few", w.signed(text, w.log, w.w1, w.w3), ErrQuorum},
+		{"an unknown witness instead", w.signed(text, w.log, w.w1, w.w3, testlog.WitnessKey("w9.example", now)), ErrQuorum},
+		{"a known key under another name", w.signed(text, w.log, &renamed, w.w2, w.w3), ErrQuorum},
 		{"bad cosignature", w.withCheckpoint(flipSig(w.w2.KeyName)), ErrCosignature},
 		{"bad ML-DSA cosignature", w.withCheckpoint(flipSig(w.w3.KeyName)), ErrCosignature},
 		{"cosignature of a smaller tree", w.withCheckpoint(append(testlog.Sign(text, w.log, w.w1, w.w3), sigLine(t, w.checkpoint(6, w.w2), w.w2.KeyName)...)), ErrCosignature},
-		{"one witness twice", w.withCheckpoint(append(slices.Clone(signed), sigLine(t, signed, w.w1.KeyName)...)), ErrCheckpoint},
-		{"the same witness at two times", w.withCheckpoint(append(slices.Clone(signed), sigLine(t, testlog.Sign(text, testlog.WitnessKey("w1.example", now.Add(time.Hour))), w.w1.KeyName)...)), ErrCheckpoint},
+		{"one witness twice", plus(signed, w.w1), ErrCheckpoint},
+		{"the same witness at two times", plus(testlog.Sign(text, testlog.WitnessKey("w1.example", now.Add(time.Hour))), w.w1), ErrCheckpoint},
 
 		// Inclusion.
 		{"index of another entry", with(func(p *Proof) { p.Index = 3 }), ErrInclusion},
@@ -224,29 +216,29 @@ func TestNothingFalseIsBelieved(t *testing.T) {
 		{"path swapped", with(func(p *Proof) { p.Hashes[0], p.Hashes[1] = p.Hashes[1], p.Hashes[0] }), ErrInclusion},
 		{"path of another entry", with(func(p *Proof) { p.Hashes = w.tree.proof(innerIndex, 7, signed).Hashes }), ErrInclusion},
 		{"another entry of the log", with(func(p *Proof) { p.Extra = w.tree.Leaves[innerIndex] }), ErrInclusion},
-		{"checkpoint of another tree", w.withCheckpoint(testlog.Sign(otherTree.Head(w.origin, 7), all...)), ErrInclusion},
-		{"checkpoint of a smaller tree", w.withCheckpoint(w.checkpoint(6, all...)), ErrInclusion},
-		{"checkpoint before the entry", w.withCheckpoint(w.checkpoint(2, all...)), ErrInclusion},
-		{"checkpoint of the empty tree", w.withCheckpoint(testlog.Sign(w.origin+"\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n", all...)), ErrInclusion},
-		{"root itself as the entry's only hash", w.withCheckpoint(testlog.Sign(w.origin+"\n1\n"+w.tree.Root(7).String()+"\n", all...)), ErrInclusion},
+		{"checkpoint of another tree", w.signed(otherTree.Head(w.origin, 7), w.all...), ErrInclusion},
+		{"checkpoint of a smaller tree", w.withCheckpoint(w.checkpoint(6, w.all...)), ErrInclusion},
+		{"checkpoint before the entry", w.withCheckpoint(w.checkpoint(2, w.all...)), ErrInclusion},
+		{"checkpoint of the empty tree", w.signed(w.origin+"\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n", w.all...), ErrInclusion},
+		{"root itself as the entry's only hash", w.signed(w.origin+"\n1\n"+w.tree.Root(7).String()+"\n", w.all...), ErrInclusion},
 
 		// The entry, honestly logged.
 		{"not an entry", w.loggedBytes([]byte("leaf")), ErrEntry},
 		{"bytes after the entry", w.loggedBytes(append(slices.Clone(w.tree.Leaves[helloIndex]), 0)), ErrEntry},
 		{"entry cut off", w.loggedBytes(w.tree.Leaves[helloIndex][:50]), ErrEntry},
 		{"bundle of another crate", w.inBnd, ErrSubject},
-		{"another hash", claim(func(e *entry.Entry, _ *entry.Source) { e.Subject.SHA256[0] ^= 1; w.believe(e) }), ErrSubject},
-		{"another name for the same bytes", claim(func(e *entry.Entry, _ *entry.Source) { e.Subject.Name = "hello-prof"; w.believe(e) }), ErrFiles},
-		{"another version for the same bytes", claim(func(e *entry.Entry, _ *entry.Source) { e.Subject.Version = "0.1.1"; w.believe(e) }), ErrFiles},
-		{"unknown program", claim(func(e *entry.Entry, _ *entry.Source) { e.Proof.Program[0] ^= 1 }), ErrProgram},
-		{"another proof", claim(func(e *entry.Entry, _ *entry.Source) { e.Proof.Parts = [][]byte{[]byte("junk")} }), ErrProof},
-		{"proof of another crate", claim(func(e *entry.Entry, _ *entry.Source) { e.Proof = w.inEnt.Proof }), ErrProof},
-		{"another commit", claim(func(_ *entry.Entry, s *entry.Source) { s.Commit[1] ^= 1 }), ErrProof},
-		{"another commit, with a proof", claim(func(e *entry.Entry, s *entry.Source) { s.Commit[0] ^= 1; w.believe(e) }), ErrFiles},
-		{"another path, with a proof", claim(func(e *entry.Entry, s *entry.Source) { s.Path = "crates/x"; w.believe(e) }), ErrFiles},
-		{"other files, with a proof", claim(func(e *entry.Entry, s *entry.Source) { s.Files[31] ^= 1; w.believe(e) }), ErrFiles},
-		{"Cargo.toml claimed as proven, with a proof", claim(func(e *entry.Entry, s *entry.Source) { s.Unproven = nil; w.believe(e) }), ErrFiles},
-		{"sources claimed as unproven, with a proof", claim(func(e *entry.Entry, s *entry.Source) {
+		{"another hash", w.changed(func(e *entry.Entry, _ *entry.Source) { e.Subject.SHA256[0] ^= 1; w.believe(e) }), ErrSubject},
+		{"another name for the same bytes", w.changed(func(e *entry.Entry, _ *entry.Source) { e.Subject.Name = "hello-prof"; w.believe(e) }), ErrFiles},
+		{"another version for the same bytes", w.changed(func(e *entry.Entry, _ *entry.Source) { e.Subject.Version = "0.1.1"; w.believe(e) }), ErrFiles},
+		{"unknown program", w.changed(func(e *entry.Entry, _ *entry.Source) { e.Proof.Program[0] ^= 1 }), ErrProgram},
+		{"another proof", w.changed(func(e *entry.Entry, _ *entry.Source) { e.Proof.Parts = [][]byte{[]byte("junk")} }), ErrProof},
+		{"proof of another crate", w.changed(func(e *entry.Entry, _ *entry.Source) { e.Proof = w.inEnt.Proof }), ErrProof},
+		{"another commit", w.changed(func(_ *entry.Entry, s *entry.Source) { s.Commit[1] ^= 1 }), ErrProof},
+		{"another commit, with a proof", w.changed(func(e *entry.Entry, s *entry.Source) { s.Commit[0] ^= 1; w.believe(e) }), ErrFiles},
+		{"another path, with a proof", w.changed(func(e *entry.Entry, s *entry.Source) { s.Path = "crates/x"; w.believe(e) }), ErrFiles},
+		{"other files, with a proof", w.changed(func(e *entry.Entry, s *entry.Source) { s.Files[31] ^= 1; w.believe(e) }), ErrFiles},
+		{"Cargo.toml claimed as proven, with a proof", w.changed(func(e *entry.Entry, s *entry.Source) { s.Unproven = nil; w.believe(e) }), ErrFiles},
+		{"sources claimed as unproven, with a proof", w.changed(func(e *entry.Entry, s *entry.Source) {
 			s.Unproven = []string{"Cargo.toml", "src/lib.rs"}
 			w.believe(e)
 		}), ErrFiles},
@@ -263,6 +255,7 @@ func TestNothingFalseIsBelieved(t *testing.T) {
 
 func TestRulesNarrowWhatIsBelieved(t *testing.T) {
 	w := newWorld(t)
+	manifest := []string{"Cargo.toml"}
 	for _, probe := range []struct {
 		name  string
 		rules Rules
@@ -272,13 +265,13 @@ func TestRulesNarrowWhatIsBelieved(t *testing.T) {
 		{"rules that allow it", w.rules, nil},
 		{"the zero rules: Cargo.toml is unproven", Rules{}, ErrUnproven},
 		{"only Cargo.lock", Rules{AllowUnproven: []string{"Cargo.lock"}}, ErrUnproven},
-		{"the package that was wanted", Rules{Name: "hello-proof", Version: "0.1.0", AllowUnproven: []string{"Cargo.toml"}}, nil},
-		{"another package wanted", Rules{Name: "hello-proof2", AllowUnproven: []string{"Cargo.toml"}}, ErrSubject},
-		{"another version wanted", Rules{Name: "hello-proof", Version: "0.1.1", AllowUnproven: []string{"Cargo.toml"}}, ErrSubject},
-		{"small crates only", Rules{AllowUnproven: []string{"Cargo.toml"}, Limits: crate.Limits{Compressed: 100, Inflated: 1 << 20, Files: 100}}, ErrFiles},
-		{"few files only", Rules{AllowUnproven: []string{"Cargo.toml"}, Limits: crate.Limits{Compressed: 1 << 20, Inflated: 1 << 20, Files: 1}}, ErrFiles},
-		{"fresh", Rules{AllowUnproven: []string{"Cargo.toml"}, MaxAge: time.Hour, Now: now.Add(time.Hour)}, nil},
-		{"too old", Rules{AllowUnproven: []string{"Cargo.toml"}, MaxAge: time.Hour, Now: now.Add(time.Hour + time.Second)}, ErrStale},
+		{"the package that was wanted", Rules{Name: "hello-proof", Version: "0.1.0", AllowUnproven: manifest}, nil},
+		{"another package wanted", Rules{Name: "hello-proof2", AllowUnproven: manifest}, ErrSubject},
+		{"another version wanted", Rules{Name: "hello-proof", Version: "0.1.1", AllowUnproven: manifest}, ErrSubject},
+		{"small crates only", Rules{AllowUnproven: manifest, Limits: crate.Limits{Compressed: 100, Inflated: 1 << 20, Files: 100}}, ErrFiles},
+		{"few files only", Rules{AllowUnproven: manifest, Limits: crate.Limits{Compressed: 1 << 20, Inflated: 1 << 20, Files: 1}}, ErrFiles},
+		{"fresh", Rules{AllowUnproven: manifest, MaxAge: time.Hour, Now: now.Add(time.Hour)}, nil},
+		{"too old", Rules{AllowUnproven: manifest, MaxAge: time.Hour, Now: now.Add(time.Hour + time.Second)}, ErrStale},
 	} {
 		if _, err := Verify(w.raw, w.bundle, w.policy, w.pv, probe.rules); !errors.Is(err, probe.want) {
 			t.Errorf("%s: got %v, want %v", probe.name, err, probe.want)
@@ -314,7 +307,7 @@ func (v *refusingVerifier) Check(*entry.Entry) error {
 func TestCheapAndAuthenticatedComesFirst(t *testing.T) {
 	w := newWorld(t)
 	v := new(refusingVerifier)
-	unsigned := w.withCheckpoint(testlog.Sign(w.tree.Head(w.origin, 7), w.w1, w.w2, w.w3))
+	unsigned := w.signed(w.tree.Head(w.origin, 7), w.w1, w.w2, w.w3)
 	if _, err := Verify(w.raw, unsigned, w.policy, v, w.rules); !errors.Is(err, ErrLogSignature) || v.asked {
 		t.Errorf("err = %v, proof verifier asked: %v", err, v.asked)
 	}
@@ -328,13 +321,11 @@ func TestCheapAndAuthenticatedComesFirst(t *testing.T) {
 func TestAllGoodProofsAgreeWithTheOthers(t *testing.T) {
 	log, w1 := testlog.LogKey("example.com/log"), testlog.WitnessKey("w1.example", now)
 	policy := parsePolicy(t, "log "+log.VKey, "witness W1 "+w1.VKey, "quorum W1")
-	theirs, err := torchwood.ParsePolicy([]byte("log " + log.VKey + "\nwitness W1 " + w1.VKey + "\nquorum W1\n"))
-	fatalIfErr(t, err)
+	theirs := testlog.Must(torchwood.ParsePolicy([]byte("log " + log.VKey + "\nwitness W1 " + w1.VKey + "\nquorum W1\n")))
 	tr := bigTree(17)
 	for size := int64(1); size <= tr.Size(); size++ {
 		signed := testlog.Sign(tr.Head(log.KeyName, size), log, w1)
-		c, err := policy.CheckCheckpoint(signed)
-		fatalIfErr(t, err)
+		c := testlog.Must(policy.CheckCheckpoint(signed))
 		for i := range size {
 			good := tr.proof(i, size, signed)
 			fatalIfErr(t, checkInclusion(good, c))
@@ -395,15 +386,13 @@ func TestEitherOfTwoLogsIsEnough(t *testing.T) {
 	w := newWorld(t)
 	other := testlog.LogKey("example.com/second")
 	w.policy = parsePolicy(t, "log "+other.VKey, "log "+w.log.VKey, "witness W1 "+w.w1.VKey, "quorum W1")
-	_, err := w.verify(w.bundle)
-	fatalIfErr(t, err)
-	r, err := w.verify(w.withCheckpoint(testlog.Sign(w.tree.Head(other.KeyName, 7), other, w.w1)))
-	fatalIfErr(t, err)
+	testlog.Must(w.verify(w.bundle))
+	r := testlog.Must(w.verify(w.signed(w.tree.Head(other.KeyName, 7), other, w.w1)))
 	if r.Checkpoint.Origin != other.KeyName {
 		t.Errorf("origin %q", r.Checkpoint.Origin)
 	}
 	// But not the one's signature under the other's name.
-	if _, err := w.verify(w.withCheckpoint(testlog.Sign(w.tree.Head(other.KeyName, 7), w.log, w.w1))); !errors.Is(err, ErrLogSignature) {
+	if _, err := w.verify(w.signed(w.tree.Head(other.KeyName, 7), w.log, w.w1)); !errors.Is(err, ErrLogSignature) {
 		t.Errorf("crossed: %v", err)
 	}
 }

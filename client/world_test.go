@@ -49,8 +49,7 @@ func marshal(p *Proof) []byte { return testlog.Must(p.Marshal()) }
 
 func parsePolicy(t testing.TB, lines ...string) *Policy {
 	t.Helper()
-	p, err := ParsePolicy([]byte(strings.Join(lines, "\n") + "\n"))
-	fatalIfErr(t, err)
+	p := testlog.Must(ParsePolicy([]byte(strings.Join(lines, "\n") + "\n")))
 	return p
 }
 
@@ -86,6 +85,7 @@ type world struct {
 	w1, w2, w3    *testlog.Key // w3 is ML-DSA-44
 	policy        *Policy
 	policyText    string
+	all           []*testlog.Key // log, w1, w2 and w3
 	tree          tree
 	pv            *fakeVerifier
 	raw, inner    []byte // hello-proof 0.1.0 with a dependency, entry 2; hello-inner 0.1.0, entry 5
@@ -111,16 +111,15 @@ func newWorld(t testing.TB) *world {
 	}
 	w.policyText = fmt.Sprintf("log %s\nwitness W1 %s\nwitness W2 %s\nwitness W3 %s\ngroup G all W1 W2 W3\nquorum G\n",
 		w.log.VKey, w.w1.VKey, w.w2.VKey, w.w3.VKey)
-	var err error
-	w.policy, err = ParsePolicy([]byte(w.policyText))
-	fatalIfErr(t, err)
+	w.policy = testlog.Must(ParsePolicy([]byte(w.policyText)))
 	w.entry = w.prove(t, w.raw, "hello-proof", "")
 	w.inEnt = w.prove(t, w.inner, "hello-inner", "crates/inner")
 	leaves := slices.Clone(new(testlog.Tree).Grow(7, "leaf").Leaves)
 	leaves[helloIndex] = testlog.Must(w.entry.Marshal())
 	leaves[innerIndex] = testlog.Must(w.inEnt.Marshal())
 	w.tree = newTree(leaves...)
-	signed := w.checkpoint(7, w.log, w.w1, w.w2, w.w3)
+	w.all = []*testlog.Key{w.log, w.w1, w.w2, w.w3}
+	signed := w.checkpoint(7, w.all...)
 	w.bundle, w.inBnd = w.tree.Bundle(helloIndex, 7, signed), w.tree.Bundle(innerIndex, 7, signed)
 	return w
 }
@@ -132,8 +131,7 @@ func (w *world) checkpoint(size int64, signers ...*testlog.Key) []byte {
 // prove makes an entry that is true, with a proof that w.pv believes.
 func (w *world) prove(t testing.TB, raw []byte, name, path string) *entry.Entry {
 	t.Helper()
-	c, err := crate.Read(raw, name, "0.1.0", crate.DefaultLimits)
-	fatalIfErr(t, err)
+	c := testlog.Must(crate.Read(raw, name, "0.1.0", crate.DefaultLimits))
 	src := &entry.Source{Commit: fixture.Commit(t, "0.1.0"), Path: path}
 	if c.Derive(nil) != nil {
 		src.Unproven = []string{"Cargo.toml"}
@@ -154,16 +152,29 @@ func (w *world) logged(e *entry.Entry) []byte { return w.loggedBytes(testlog.Mus
 
 func (w *world) loggedBytes(leaf []byte) []byte {
 	tr := w.tree.With(helloIndex, leaf)
-	return tr.Bundle(helloIndex, 7, testlog.Sign(tr.Head(w.origin, 7), w.log, w.w1, w.w2, w.w3))
+	return tr.Bundle(helloIndex, 7, testlog.Sign(tr.Head(w.origin, 7), w.all...))
 }
 
 func (w *world) verify(bundle []byte) (*Result, error) {
 	return Verify(w.raw, bundle, w.policy, w.pv, w.rules)
 }
 
+// changed is the bundle of w.entry after a change of it, which makes the proof false.
+func (w *world) changed(change func(e *entry.Entry, s *entry.Source)) []byte {
+	e, s := *w.entry, *w.entry.Claim.(*entry.Source)
+	e.Claim = &s
+	change(&e, &s)
+	return w.logged(&e)
+}
+
 // withCheckpoint replaces the checkpoint of the world's bundle.
 func (w *world) withCheckpoint(signed []byte) []byte {
 	return w.tree.Bundle(helloIndex, 7, signed)
+}
+
+// signed replaces it with one of any text.
+func (w *world) signed(text string, keys ...*testlog.Key) []byte {
+	return w.withCheckpoint(testlog.Sign(text, keys...))
 }
 
 // sigLine finds the signature line of a key in a note or a bundle.

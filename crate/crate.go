@@ -115,10 +115,7 @@ func Read(raw []byte, name, version string, lim Limits) (*Crate, error) {
 // ReadHashed is Read for a caller that has hashed raw already: sum must be its SHA-256,
 // and becomes the Crate's.
 func ReadHashed(raw []byte, sum [32]byte, name, version string, lim Limits) (*Crate, error) {
-	if err := entry.CheckName(name); err != nil {
-		return nil, err
-	}
-	if err := entry.CheckVersion(version); err != nil {
+	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
 		return nil, err
 	}
 	c, err := read(raw, sum, name+"-"+version, lim)

@@ -22,19 +22,25 @@ type header struct {
 	size int64
 }
 
-// Where the fields of a tar header lie (POSIX ustar; GNU agrees up to byte 345).
-func name(b *[blockSize]byte) []byte     { return b[0:100] }
-func mode(b *[blockSize]byte) []byte     { return b[100:108] }
-func uid(b *[blockSize]byte) []byte      { return b[108:116] }
-func gid(b *[blockSize]byte) []byte      { return b[116:124] }
-func size(b *[blockSize]byte) []byte     { return b[124:136] }
-func mtime(b *[blockSize]byte) []byte    { return b[136:148] }
-func checksum(b *[blockSize]byte) []byte { return b[148:156] }
-func linkname(b *[blockSize]byte) []byte { return b[157:257] }
-func magic(b *[blockSize]byte) string    { return string(b[257:265]) }
-func devices(b *[blockSize]byte) []byte  { return b[329:345] }
-func prefix(b *[blockSize]byte) []byte   { return b[345:500] }
-func rest(b *[blockSize]byte) []byte     { return b[500:512] }
+// A field is where one lies in a tar header (POSIX ustar; GNU agrees up to byte 345).
+type field struct{ from, to int }
+
+var (
+	name     = field{0, 100}
+	mode     = field{100, 108}
+	uid      = field{108, 116}
+	gid      = field{116, 124}
+	size     = field{124, 136}
+	mtime    = field{136, 148}
+	checksum = field{148, 156}
+	linkname = field{157, 257}
+	magic    = field{257, 265}
+	devices  = field{329, 345}
+	prefix   = field{345, 500}
+	rest     = field{500, 512}
+)
+
+func (f field) of(b *[blockSize]byte) []byte { return b[f.from:f.to] }
 
 const (
 	kindAt     = 156
@@ -47,7 +53,7 @@ const (
 // fills and that could mean something to another reader.
 func parseHeader(b *[blockSize]byte) (header, error) {
 	h := header{kind: b[kindAt]}
-	if want, ok := octal(checksum(b)); !ok || want != headerSum(b) {
+	if want, ok := octal(checksum.of(b)); !ok || want != headerSum(b) {
 		return header{}, refuse("", "has a tar header whose checksum is wrong")
 	}
 	var ok bool
@@ -60,7 +66,7 @@ func parseHeader(b *[blockSize]byte) (header, error) {
 	for _, f := range []struct {
 		what  string
 		field []byte
-	}{{"user id", uid(b)}, {"group id", gid(b)}, {"time", mtime(b)}} {
+	}{{"user id", uid.of(b)}, {"group id", gid.of(b)}, {"time", mtime.of(b)}} {
 		// Old versions of cargo wrote large user and group ids in base 256. Nothing
 		// reads them.
 		binary := f.what != "time" && f.field[0] == 0x80
@@ -68,16 +74,16 @@ func parseHeader(b *[blockSize]byte) (header, error) {
 			return header{}, refuse(h.name, "has a %s in its tar header that is not an octal number", f.what)
 		}
 	}
-	if h.size, ok = octal(size(b)); !ok {
+	if h.size, ok = octal(size.of(b)); !ok {
 		return header{}, refuse(h.name, "has a size in its tar header that is not an octal number")
 	}
-	m, ok := octal(mode(b))
+	m, ok := octal(mode.of(b))
 	// Old versions of cargo wrote the file's type with its permissions.
 	if !ok || m > 0o7777 && m&^0o7777 != 0o100000 {
 		return header{}, refuse(h.name, "has a mode in its tar header that is not that of a regular file")
 	}
 	h.exec = m&0o100 != 0
-	if !isZero(linkname(b)) {
+	if !isZero(linkname.of(b)) {
 		return header{}, refuse(h.name, "is a file with a link target")
 	}
 	return h, checkRest(b, h.name)
@@ -86,14 +92,14 @@ func parseHeader(b *[blockSize]byte) (header, error) {
 // headerName joins prefix and name as ustar does. Only zeros may follow the
 // NUL that ends either.
 func headerName(b *[blockSize]byte) (string, bool) {
-	n, ok := text(name(b))
+	n, ok := text(name.of(b))
 	if !ok || n == "" {
 		return "", false
 	}
-	if magic(b) != magicUSTAR {
+	if string(magic.of(b)) != magicUSTAR {
 		return n, true
 	}
-	p, ok := text(prefix(b))
+	p, ok := text(prefix.of(b))
 	if !ok {
 		return "", false
 	}
@@ -132,23 +138,23 @@ func checkKind(h *header) error {
 
 // checkRest looks at the parts that differ between ustar and GNU.
 func checkRest(b *[blockSize]byte, file string) error {
-	dev := devices(b)
+	dev := devices.of(b)
 	for _, half := range [][]byte{dev[:8], dev[8:]} {
 		if n, ok := octal(half); !isZero(half) && (!ok || n != 0) {
 			return refuse(file, "is a file with a device number")
 		}
 	}
-	switch magic(b) {
+	switch string(magic.of(b)) {
 	case magicUSTAR:
 	case magicGNU:
 		// SPEC: GNU keeps times, sparse maps and continuations where ustar has the prefix.
-		if !isZero(prefix(b)) {
+		if !isZero(prefix.of(b)) {
 			return refuse(file, "has a GNU tar header with times, sparse maps or continuations")
 		}
 	default:
 		return refuse(file, "has a tar header that is neither ustar nor GNU")
 	}
-	if !isZero(rest(b)) {
+	if !isZero(rest.of(b)) {
 		return refuse(file, "has bytes after its tar header")
 	}
 	return nil

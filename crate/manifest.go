@@ -32,10 +32,7 @@ func parseManifest(b []byte) (name, version string, err error) {
 	if version, ok = pkg["version"].(string); !ok {
 		return "", "", &ManifestError{"has no package.version that is a string; cargo writes one when it packages"}
 	}
-	if err := entry.CheckName(name); err != nil {
-		return "", "", &ManifestError{"is refused: " + err.Error()}
-	}
-	if err := entry.CheckVersion(version); err != nil {
+	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
 		return "", "", &ManifestError{"is refused: " + err.Error()}
 	}
 	return name, version, nil

@@ -1,14 +1,14 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/mod/modfile"
@@ -25,20 +25,21 @@ type listed struct {
 	Deps         []string
 }
 
-func listPackages(t *testing.T) map[string]listed {
-	t.Helper()
+// goList runs go list, once per run.
+var goList = sync.OnceValues(func() ([]byte, error) {
 	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports,Deps", "./...")
 	cmd.Dir = ".."
-	out, err := cmd.Output()
+	return cmd.Output()
+})
+
+func listPackages(t *testing.T) map[string]listed {
+	t.Helper()
+	out, err := goList()
 	fatalIf(t, err)
 	packages := make(map[string]listed)
-	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
 		var p listed
-		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
+		fatalIf(t, d.Decode(&p))
 		packages[strings.TrimPrefix(p.ImportPath, "cratelog/")] = p
 	}
 	if len(packages) < 10 {

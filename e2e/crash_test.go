@@ -15,6 +15,7 @@ import (
 	"github.com/transparency-dev/tessera/api"
 
 	"cratelog/client"
+	"cratelog/internal/fixture"
 )
 
 // item is a crate with its entry.
@@ -27,7 +28,7 @@ func items(t *testing.T) []item {
 	t.Helper()
 	var all []item
 	for _, name := range fixtures {
-		all = append(all, item{name, read(t, fixtureFile(t, name+".entry")), read(t, fixtureFile(t, name+".crate"))})
+		all = append(all, item{name, fixture.Read(t, name+".entry"), fixture.Read(t, name+".crate")})
 	}
 	return all
 }

@@ -72,8 +72,8 @@ func rustupHome(t *testing.T) string {
 func (d *dependent) withRealCrates() {
 	d.t.Helper()
 	if testing.Short() {
-		d.registry.AddCrate(registrytest.MakeCrate("serde", "1.0.0", nil))
-		d.registry.AddCrate(registrytest.MakeCrate("itoa", "1.0.0", nil))
+		d.registry.Add("serde", "1.0.0")
+		d.registry.Add("itoa", "1.0.0")
 		return
 	}
 	dir, home := d.t.TempDir(), d.t.TempDir()
@@ -124,6 +124,13 @@ func (d *dependent) zkp(args ...string) outcome {
 func (d *dependent) policy(more string) {
 	d.t.Helper()
 	d.write("zkp.toml", "version = 1\ndevelopment = true\ntrust = ["+quoted(d.site.policy)+"]\n"+more)
+}
+
+// trust lets the project trust the site's trust file with one change, and nothing else.
+func (d *dependent) trust(old, changed string) {
+	d.t.Helper()
+	d.write("other.policy", strings.Replace(string(read(d.t, d.site.policy)), old, changed, 1))
+	d.write("zkp.toml", "version = 1\ndevelopment = true\ntrust = [\"other.policy\"]\n")
 }
 
 func quoted(s string) string { return "\"" + filepath.ToSlash(s) + "\"" }

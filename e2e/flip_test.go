@@ -14,6 +14,7 @@ import (
 	"cratelog/client"
 	"cratelog/config"
 	"cratelog/entry"
+	"cratelog/internal/fixture"
 	"cratelog/internal/testlog"
 )
 
@@ -43,10 +44,10 @@ func newEvidence(t *testing.T) *evidence {
 	t.Helper()
 	s := newSite(t)
 	log := client.Log{URL: s.log.url}
-	e := &evidence{site: s, reader: s.reader(), crate: read(t, fixtureFile(t, fixtures[0]+".crate"))}
-	for _, name := range fixtures {
-		_, err := log.Submit(t.Context(), read(t, fixtureFile(t, name+".entry")),
-			read(t, fixtureFile(t, name+".crate")))
+	all := items(t)
+	e := &evidence{site: s, reader: s.reader(), crate: all[0].crate}
+	for _, it := range all {
+		_, err := log.Submit(t.Context(), it.entry, it.crate)
 		fatalIf(t, err)
 	}
 	var err error
@@ -130,7 +131,7 @@ func (e *evidence) regions(t *testing.T) []region {
 
 // refusedFor checks that err is a client.Error for one of the reasons, with a
 // sentence that says the reason and what to do.
-func refusedFor(err error, reasons []error) error {
+func refusedFor(err error, reasons ...error) error {
 	var refused *client.Error
 	switch {
 	case err == nil:
@@ -157,8 +158,9 @@ func TestOneFlippedByteIsRefused(t *testing.T) {
 		for i := range e.crate {
 			b := bytes.Clone(e.crate)
 			b[i] ^= masks[i%len(masks)]
-			if _, err := e.reader.verify(b, e.bundle); refusedFor(err, []error{client.ErrSubject}) != nil {
-				t.Errorf("byte %d: %v", i, refusedFor(err, []error{client.ErrSubject}))
+			_, err := e.reader.verify(b, e.bundle)
+			if wrong := refusedFor(err, client.ErrSubject); wrong != nil {
+				t.Errorf("byte %d: %v", i, wrong)
 			}
 		}
 	})
@@ -169,7 +171,7 @@ func TestOneFlippedByteIsRefused(t *testing.T) {
 					b := bytes.Clone(e.bundle)
 					b[i] ^= mask
 					_, err := e.reader.verify(e.crate, b)
-					if wrong := refusedFor(err, r.reasons); wrong != nil {
+					if wrong := refusedFor(err, r.reasons...); wrong != nil {
 						t.Errorf("%s, byte %d ^ %#02x (%q for %q): %v", r.name, i-r.start, mask, b[i],
 							e.bundle[i], wrong)
 					}
@@ -189,28 +191,28 @@ func TestOneFlippedByteIsRefused(t *testing.T) {
 
 // flipDecoded flips bits in what base64 holds: the text stays well-formed.
 func (e *evidence) flipDecoded(t *testing.T) {
-	verify := func(what string, i int, reasons []error, edit func(p *client.Proof)) {
+	verify := func(what string, i int, edit func(p *client.Proof), reasons ...error) {
 		q := *e.proof
 		edit(&q)
 		b, err := q.Marshal()
 		fatalIf(t, err)
 		_, err = e.reader.verify(e.crate, b)
-		if wrong := refusedFor(err, reasons); wrong != nil {
+		if wrong := refusedFor(err, reasons...); wrong != nil {
 			t.Errorf("%s, byte %d: %v", what, i, wrong)
 		}
 	}
 	for i := range e.proof.Extra {
-		verify("entry", i, []error{client.ErrEntry, client.ErrInclusion}, func(p *client.Proof) {
+		verify("entry", i, func(p *client.Proof) {
 			p.Extra = bytes.Clone(p.Extra)
 			p.Extra[i] ^= 1 << (i % 8)
-		})
+		}, client.ErrEntry, client.ErrInclusion)
 	}
 	for n := range e.proof.Hashes {
 		for i := range e.proof.Hashes[n] {
-			verify(fmt.Sprintf("hash %d", n), i, []error{client.ErrInclusion}, func(p *client.Proof) {
+			verify(fmt.Sprintf("hash %d", n), i, func(p *client.Proof) {
 				p.Hashes = slices.Clone(p.Hashes)
 				p.Hashes[n][i] ^= 1 << (i % 8)
-			})
+			}, client.ErrInclusion)
 		}
 	}
 }
@@ -241,7 +243,7 @@ func TestALyingLogWithAllItsWitnessesCannotMakeAFalseEntryTrue(t *testing.T) {
 			reasons = []error{client.ErrProgram}
 		}
 		_, err := e.reader.verify(e.crate, conspiracy(lie))
-		if wrong := refusedFor(err, reasons); wrong != nil {
+		if wrong := refusedFor(err, reasons...); wrong != nil {
 			t.Errorf("byte %d of the entry: %v", i, wrong)
 			continue
 		}
@@ -262,25 +264,19 @@ func TestALyingLogWithAllItsWitnessesCannotMakeAFalseEntryTrue(t *testing.T) {
 
 // falseClaims are entries about this very crate that are well-formed and false.
 func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
-	other, err := entry.Parse(read(t, fixtureFile(t, "hello-proof-0.1.1.entry")))
-	fatalIf(t, err)
+	other := fixture.Entry(t, "hello-proof-0.1.1")
 	for _, c := range []struct {
 		what string
 		edit func(e *entry.Entry, src *entry.Source)
 	}{
 		{"another commit", func(e *entry.Entry, src *entry.Source) { src.Commit = other.Claim.(*entry.Source).Commit }},
 		{"another path", func(e *entry.Entry, src *entry.Source) { src.Path = "elsewhere" }},
-		{"another file list", func(e *entry.Entry,
-			src *entry.Source) {
-			src.Files = other.Claim.(*entry.Source).Files
-		}},
-		{"a lock file left out", func(e *entry.Entry,
-			src *entry.Source) {
+		{"another file list", func(e *entry.Entry, src *entry.Source) { src.Files = other.Claim.(*entry.Source).Files }},
+		{"a lock file left out", func(e *entry.Entry, src *entry.Source) {
 			src.Unproven = []string{"Cargo.lock", "Cargo.toml"}
 		}},
 		{"a manifest left out", func(e *entry.Entry, src *entry.Source) { src.Unproven = []string{"Cargo.toml"} }},
-		{"a link that is not there", func(e *entry.Entry,
-			src *entry.Source) {
+		{"a link that is not there", func(e *entry.Entry, src *entry.Source) {
 			src.Links = []entry.Link{{Path: "src", Target: "evil"}}
 		}},
 		{"a workspace that is not there", func(e *entry.Entry, src *entry.Source) {
@@ -288,12 +284,10 @@ func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
 		}},
 		{"another crate's proof", func(e *entry.Entry, src *entry.Source) { e.Proof = other.Proof }},
 		{"another crate's claim and proof", func(e *entry.Entry, src *entry.Source) {
-			e.Claim,
-				e.Proof = other.Claim, other.Proof
+			e.Claim, e.Proof = other.Claim, other.Proof
 		}},
 		{"the proof twice", func(e *entry.Entry, src *entry.Source) {
-			e.Proof.Parts = append(e.Proof.Parts,
-				e.Proof.Parts[0])
+			e.Proof.Parts = append(e.Proof.Parts, e.Proof.Parts[0])
 		}},
 	} {
 		lie, err := entry.Parse(e.proof.Extra)
@@ -302,7 +296,7 @@ func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
 		b, err := lie.Marshal()
 		fatalIf(t, err)
 		_, err = e.reader.verify(e.crate, conspiracy(b))
-		if wrong := refusedFor(err, []error{client.ErrProof}); wrong != nil {
+		if wrong := refusedFor(err, client.ErrProof); wrong != nil {
 			t.Errorf("%s: %v", c.what, wrong)
 		}
 	}

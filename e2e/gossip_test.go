@@ -50,8 +50,7 @@ func TestTwoReadersWhoWereShownDifferentHistoriesMeetAtAMonitor(t *testing.T) {
 	})
 
 	cheated := newDependent(t, s, wanted)
-	cheated.write("fork.policy", strings.Replace(string(read(t, s.policy)), s.log.url, s.forked(t), 1))
-	cheated.write("zkp.toml", "version = 1\ndevelopment = true\ntrust = [\"fork.policy\"]\n")
+	cheated.trust(s.log.url, s.forked(t))
 	cheated.mustCargo("fetch")
 	cheated.zkp("verify").want(t, 0, "1 crate proven")
 	cheated.zkp("gossip", monitor.url).want(t, 1, "another history than it showed the monitor", "do not use this log")

@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"cratelog/internal/fixture"
-	"cratelog/internal/registrytest"
 	"cratelog/internal/testlog"
 )
 
@@ -20,16 +18,7 @@ import (
 func (d *dependent) proxy() {
 	d.t.Helper()
 	fatalIf(d.t, os.Remove(filepath.Join(d.dir, ".cargo", "config.toml")))
-	p := &process{t: d.t, name: "proxy", log: &lines{t: d.t, name: "proxy"}, done: make(chan struct{})}
-	p.cmd = exec.Command(program(d.t, "cargo-zkp"), "proxy", "--listen", "127.0.0.1:0", "--index", d.registry.Index)
-	p.cmd.Dir, p.cmd.Env = d.dir, append(os.Environ(), d.env...)
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	fatalIf(d.t, p.cmd.Start())
-	go func() {
-		defer close(p.done)
-		p.err = p.cmd.Wait()
-	}()
-	d.t.Cleanup(p.stop)
+	p := launchIn(d.t, d.dir, d.env, "cargo-zkp", "proxy", "--listen", "127.0.0.1:0", "--index", d.registry.Index)
 	const serving = "Serving sparse+http://"
 	_, address, _ := strings.Cut(p.waitFor(d.t, serving), serving)
 	address, _, _ = strings.Cut(address, "/")
@@ -41,7 +30,8 @@ func (d *dependent) proxy() {
 func (d *dependent) halts(t *testing.T, crate string, words ...string) {
 	t.Helper()
 	d.cargo("build").want(t, 101, words...)
-	for _, pattern := range []string{filepath.Join(d.home, "registry", "src", "*", crate+"-*"), filepath.Join(d.dir, "target", "debug", "deps", "*"+strings.ReplaceAll(crate, "-", "_")+"*")} {
+	for _, pattern := range []string{filepath.Join(d.home, "registry", "src", "*", crate+"-*"),
+		filepath.Join(d.dir, "target", "debug", "deps", "*"+strings.ReplaceAll(crate, "-", "_")+"*")} {
 		if found, err := filepath.Glob(pattern); err != nil || len(found) != 0 {
 			t.Errorf("%v %v: cargo has got at the crate", found, err)
 		}
@@ -68,83 +58,51 @@ func TestAPlainBuildStopsBeforeItCompilesWhatIsNotProven(t *testing.T) {
 		d.zkp("verify", "--locked").want(t, 0, "2 crates proven")
 		d.zkp("proxy", "--uninstall").want(t, 0, "Removed")
 	})
-	start := func(t *testing.T, dependencies, policy string) *dependent {
-		t.Helper()
-		d := newDependent(t, s, dependencies)
-		d.policy(policy)
-		return d
+	halts := func(what, dependencies, policy string, prepare func(d *dependent), crate, words string) {
+		t.Run(what, func(t *testing.T) {
+			d := newDependent(t, s, dependencies)
+			d.policy(policy)
+			prepare(d)
+			d.proxy()
+			d.halts(t, crate, words)
+		})
 	}
-	t.Run("one byte is changed in the registry", func(t *testing.T) {
-		d := start(t, wanted, "")
+	halts("one byte is changed in the registry", wanted, "", func(d *dependent) {
 		raw := bytes.Clone(fixture.Crate(t, "hello-proof", "0.1.1"))
 		raw[len(raw)/2] ^= 1
 		d.registry.Swap("hello-proof", "0.1.1", raw)
-		d.proxy()
-		d.halts(t, "hello-proof", "the registry served other bytes than its index lists")
-	})
-	t.Run("the registry lists the changed crate's checksum", func(t *testing.T) {
-		d := start(t, wanted, "")
-		d.registry.Replace("hello-proof", "0.1.1", s.changed(t, "src/lib.rs", func(b []byte) []byte { return append(b, "pub fn evil() {}\n"...) }))
-		d.proxy()
-		d.halts(t, "hello-proof", "another crate")
-	})
-	t.Run("a dependency is added to Cargo.toml only", func(t *testing.T) {
-		d := start(t, wanted, "")
-		evil := s.changed(t, "Cargo.toml", func(b []byte) []byte { return append(b, "\n[dependencies.proc-macro1]\nversion = \"1\"\n"...) })
+	}, "hello-proof", "the registry served other bytes than its index lists")
+	halts("the registry lists the changed crate's checksum", wanted, "", func(d *dependent) {
+		d.registry.Replace("hello-proof", "0.1.1", changed(t, "src/lib.rs", "pub fn evil() {}\n"))
+	}, "hello-proof", "another crate")
+	halts("a dependency is added to Cargo.toml only", wanted, "", func(d *dependent) {
+		evil := changed(t, "Cargo.toml", "\n[dependencies.proc-macro1]\nversion = \"1\"\n")
 		d.registry.Replace("hello-proof", "0.1.1", evil)
-		d.registry.AddCrate(registrytest.MakeCrate("proc-macro1", "1.0.0", nil))
-		d.proxy()
-		d.halts(t, "hello-proof", "another crate")
-	})
-	t.Run("a crate that nobody logged", func(t *testing.T) {
-		d := start(t, "stranger = \"1\"\n", "require = \"all\"\n")
-		d.registry.AddCrate(registrytest.MakeCrate("stranger", "1.0.0", nil))
-		d.proxy()
-		d.halts(t, "stranger", "nobody has proved this version")
-	})
+		d.registry.Add("proc-macro1", "1.0.0")
+	}, "hello-proof", "another crate")
+	halts("a crate that nobody logged", "stranger = \"1\"\n", "require = \"all\"\n", func(d *dependent) {
+		d.registry.Add("stranger", "1.0.0")
+	}, "stranger", "nobody has proved this version")
 	t.Run("a log that shows another history", func(t *testing.T) {
-		d := start(t, wanted, "")
+		d := newDependent(t, s, wanted)
+		d.policy("")
 		d.proxy()
 		d.mustCargo("build") // what the log showed first is remembered
 		fork := newDependent(t, s, "hello-inner = { version = \"0.1.0\", verification = \"zkp\" }\n")
-		fork.env = append(fork.env, onlyHome(d.env)) // the same user
-		fork.policy("")
-		fork.write("fork.policy", strings.Replace(string(read(t, s.policy)), s.log.url, s.forked(t), 1))
-		fork.write("zkp.toml", "version = 1\ndevelopment = true\ntrust = [\"fork.policy\"]\n")
+		fork.env = append(fork.env, "HOME="+d.user) // the same user
+		fork.trust(s.log.url, s.forked(t))
 		fork.proxy()
 		fork.halts(t, "hello-inner", "two trees")
 	})
-	t.Run("a quorum that the log no longer has", func(t *testing.T) {
-		d := start(t, wanted, "max-age = \"1ns\"\n")
-		d.proxy()
-		d.halts(t, "hello-proof", "stale checkpoint")
-	})
-	t.Run("too few witnesses", func(t *testing.T) {
-		d := start(t, wanted, "")
-		stranger := s.run("witness", "keygen", "-name", "stranger.example", "-out", filepath.Join(t.TempDir(), "key.pem"))
-		text := strings.Replace(string(read(t, s.policy)), "group two-of-three 2 w0 w1 w2", "witness w3 "+stranger+"\ngroup two-of-three all w0 w3", 1)
-		d.write("strict.policy", text)
-		d.write("zkp.toml", "version = 1\ndevelopment = true\ntrust = [\"strict.policy\"]\n")
-		d.proxy()
-		d.halts(t, "hello-proof", "too few witnesses")
-	})
+	halts("a quorum that the log no longer has", wanted, "max-age = \"1ns\"\n", func(*dependent) {},
+		"hello-proof", "stale checkpoint")
+	halts("too few witnesses", wanted, "", func(d *dependent) {
+		stranger := s.run("witness", "keygen", "-name", "stranger.example", "-out", filepath.Join(d.user, "key.pem"))
+		d.trust("group two-of-three 2 w0 w1 w2", "witness w3 "+stranger+"\ngroup two-of-three all w0 w3")
+	}, "hello-proof", "too few witnesses")
 	t.Run("cargo zkp build", func(t *testing.T) { wrappedBuild(t, s) })
 	s.stopAll()
-	t.Run("a log that does not answer", func(t *testing.T) {
-		d := start(t, wanted, "")
-		d.proxy()
-		d.halts(t, "hello-proof", "did not say whether it holds")
-	})
-}
-
-// onlyHome returns the variable HOME of an environment.
-func onlyHome(env []string) string {
-	for _, v := range env {
-		if strings.HasPrefix(v, "HOME=") {
-			return v
-		}
-	}
-	return ""
+	halts("a log that does not answer", wanted, "", func(*dependent) {}, "hello-proof", "did not say whether it holds")
 }
 
 // wrappedBuild needs no configuration of cargo: it goes through a proxy of its own.
@@ -160,17 +118,15 @@ func wrappedBuild(t *testing.T, s *site) {
 	d.zkp("check", "--zkp-index", d.registry.Index, "--nonsense").want(t, 1, "unpacked source differs")
 }
 
-// changed packs hello-proof 0.1.1 again, with one file edited.
-func (s *site) changed(t *testing.T, file string, edit func([]byte) []byte) []byte {
+// changed packs hello-proof 0.1.1 again, with more in one file.
+func changed(t *testing.T, file, more string) []byte {
 	t.Helper()
-	to := filepath.Join(t.TempDir(), "changed.crate")
-	repack(t, fixtureFile(t, "hello-proof-0.1.1.crate"), to, func(name string, content []byte) (string, []byte) {
+	return repack(t, fixture.Crate(t, "hello-proof", "0.1.1"), func(name string, content []byte) (string, []byte) {
 		if strings.HasSuffix(name, "-0.1.1/"+file) {
-			content = edit(content)
+			content = append(content, more...)
 		}
 		return name, content
 	})
-	return read(t, to)
 }
 
 // forked serves bundles out of a tree with the same entries in another order, signed
@@ -179,7 +135,7 @@ func (s *site) forked(t *testing.T) string {
 	t.Helper()
 	tree := &testlog.Tree{}
 	for _, name := range slices.Backward(fixtures) {
-		tree.Append(read(t, fixtureFile(t, name+".entry")))
+		tree.Append(fixture.Read(t, name+".entry"))
 	}
 	fork := testlog.New(origin, 0, nil)
 	fork.Serve(tree, tree.Size(), testlog.Sign(tree.Head(origin, tree.Size()), s.signers()...))

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,17 +65,18 @@ func whileTheLogRuns(t *testing.T, s *site, file string) {
 	})
 	t.Run("a crate that nobody logged", func(t *testing.T) {
 		evil := filepath.Join(t.TempDir(), "hello-proof-9.9.9.crate")
-		repack(t, fixtureFile(t, "hello-proof-0.1.0.crate"), evil, func(name string, content []byte) (string, []byte) {
+		raw := fixture.Crate(t, "hello-proof", "0.1.0")
+		write(t, evil, string(repack(t, raw, func(name string, content []byte) (string, []byte) {
 			if strings.HasSuffix(name, "/Cargo.toml") {
 				content = bytes.Replace(content, []byte(`"0.1.0"`), []byte(`"9.9.9"`), 1)
 			}
 			return strings.Replace(name, "hello-proof-0.1.0/", "hello-proof-9.9.9/", 1), content
-		})
+		})))
 		s.verify(t, evil, "--log", s.log.url).want(t, 1, "no entry for hello-proof v9.9.9")
 	})
 	t.Run("another crate than the log holds", func(t *testing.T) {
 		other := filepath.Join(t.TempDir(), "hello-proof-0.1.0.crate")
-		write(t, other, string(read(t, fixtureFile(t, "hello-proof-0.1.0-repacked.crate"))))
+		write(t, other, string(fixture.Read(t, "hello-proof-0.1.0-repacked.crate")))
 		s.verify(t, other, "--log", s.log.url).want(t, 1, "another crate")
 	})
 }
@@ -148,47 +150,38 @@ func exitCodes(t *testing.T, s *site, files []string) {
 	garbage := filepath.Join(dir, "garbage.crate")
 	write(t, garbage, "no archive")
 	alone := copyFixture(t, fixtures[0], dir)
-	for _, c := range []struct {
-		what  string
-		args  []string
-		code  int
-		words []string
-	}{
-		{"help", []string{"help"}, 0, nil},
-		{"help of a verb", []string{"verify", "--help"}, 0, nil},
-		{"no verb", nil, 2, nil},
-		{"unknown verb", []string{"sing"}, 2, []string{`no verb "sing"`}},
-		{"unknown option", []string{"verify", file, "--polcy", "x"}, 2, []string{"polcy"}},
-		{"no policy", []string{"verify", file}, 2, []string{"no log is trusted"}},
-		{"bundle and log", []string{"verify", file, "--trust", s.policy, "--log", "http://127.0.0.1:1",
-			"--bundle", bundleOf(file)}, 2, []string{"not both"}},
-		{"two crates", append([]string{"verify", file, file}, s.flags()...), 2, []string{"one argument"}},
-		{"broken policy", []string{"verify", file, "--trust", broken}, 2, []string{broken}},
-		{"submit to no log", []string{"submit", file}, 2, []string{"submit needs --log"}},
-
-		{"missing crate", append([]string{"verify", filepath.Join(dir, "gone.crate")}, s.flags()...), 3,
-			[]string{"gone.crate"}},
-		{"missing bundle", append([]string{"verify", alone}, s.flags()...), 3, []string{".tlog-proof", "--log URL"}},
-		{"missing policy", []string{"verify", file, "--trust", filepath.Join(dir, "gone.policy")}, 3,
-			[]string{"gone.policy"}},
-		{"missing entry", []string{"submit", alone, "--entry", filepath.Join(dir, "gone.entry"), "--log",
-			s.log.url}, 3, []string{"gone.entry", "cargo zkp prove"}},
-		{"submit, log down", []string{"submit", file, "--log", s.log.url}, 3, []string{"connection refused"}},
-		{"verify, log down", append([]string{"verify", file}, s.flags("--log", s.log.url)...), 3,
-			[]string{"connection refused"}},
-		{"prove, no repository", []string{"prove", file, "--repository", dir}, 3, []string{"git repository"}},
-
-		{"another crate's bundle", append([]string{"verify", files[1], "--bundle", bundleOf(file)},
-			s.flags()...), 1, []string{"another crate"}},
-		{"another log's policy", []string{"verify", file, "--trust", other, "--development"}, 1,
-			[]string{"unknown log", origin}},
-		{"endless policy", []string{"verify", file, "--trust", "/dev/zero"}, 2, []string{"not a regular file"}},
-		{"endless bundle", append([]string{"verify", file, "--bundle", "/dev/zero"}, s.flags()...), 1,
-			[]string{"the most that is read"}},
-		{"no archive", append([]string{"verify", garbage}, s.flags()...), 1, []string{garbage}},
-	} {
-		t.Run(c.what, func(t *testing.T) { zkp(t, c.args...).want(t, c.code, c.words...) })
+	verify := func(args ...string) []string { return slices.Concat([]string{"verify"}, args, s.flags()) }
+	exits := func(what string, code int, args []string, words ...string) {
+		t.Run(what, func(t *testing.T) { zkp(t, args...).want(t, code, words...) })
 	}
+	exits("help", 0, []string{"help"})
+	exits("help of a verb", 0, []string{"verify", "--help"})
+	exits("no verb", 2, nil)
+	exits("unknown verb", 2, []string{"sing"}, `no verb "sing"`)
+	exits("unknown option", 2, []string{"verify", file, "--polcy", "x"}, "polcy")
+	exits("no policy", 2, []string{"verify", file}, "no log is trusted")
+	exits("bundle and log", 2, []string{"verify", file, "--trust", s.policy, "--log", "http://127.0.0.1:1",
+		"--bundle", bundleOf(file)}, "not both")
+	exits("two crates", 2, verify(file, file), "one argument")
+	exits("broken policy", 2, []string{"verify", file, "--trust", broken}, broken)
+	exits("submit to no log", 2, []string{"submit", file}, "submit needs --log")
+
+	exits("missing crate", 3, verify(filepath.Join(dir, "gone.crate")), "gone.crate")
+	exits("missing bundle", 3, verify(alone), ".tlog-proof", "--log URL")
+	exits("missing policy", 3, []string{"verify", file, "--trust", filepath.Join(dir, "gone.policy")},
+		"gone.policy")
+	exits("missing entry", 3, []string{"submit", alone, "--entry", filepath.Join(dir, "gone.entry"), "--log", s.log.url},
+		"gone.entry", "cargo zkp prove")
+	exits("submit, log down", 3, []string{"submit", file, "--log", s.log.url}, "connection refused")
+	exits("verify, log down", 3, verify(file, "--log", s.log.url), "connection refused")
+	exits("prove, no repository", 3, []string{"prove", file, "--repository", dir}, "git repository")
+
+	exits("another crate's bundle", 1, verify(files[1], "--bundle", bundleOf(file)), "another crate")
+	exits("another log's policy", 1, []string{"verify", file, "--trust", other, "--development"},
+		"unknown log", origin)
+	exits("endless policy", 2, []string{"verify", file, "--trust", "/dev/zero"}, "not a regular file")
+	exits("endless bundle", 1, verify(file, "--bundle", "/dev/zero"), "the most that is read")
+	exits("no archive", 1, verify(garbage), garbage)
 }
 
 // wrongBytes shows a few of the refusals of TestOneFlippedByteIsRefused as the
@@ -223,35 +216,29 @@ func wrongBytes(t *testing.T, s *site, files []string) {
 	for _, c := range []struct {
 		what          string
 		crate, bundle []byte
-		words         []string
+		words         string
 	}{
-		{"crate, the time in the gzip header", flipped(crate, 5), bundle, []string{"another crate"}},
-		{"crate, in the middle", flipped(crate, len(crate)/2), bundle, []string{".crate"}},
-		{"crate, a byte more", append(bytes.Clone(crate), 0), bundle, []string{"another crate"}},
-		{"bundle, cut off", crate, bundle[:len(bundle)-1], []string{"malformed bundle"}},
-		{"bundle, empty", crate, nil, []string{"malformed bundle"}},
-		{"proof bytes", crate, mangle(func(p *client.Proof) {
-			p.Extra = flipped(p.Extra,
-				len(p.Extra)-40)
-		}), []string{"entry not in the log"}},
-		{"inclusion hash", crate, mangle(func(p *client.Proof) {
-			p.Hashes = append([][32]byte{{1}},
-				p.Hashes[1:]...)
-		}), []string{"entry not in the log"}},
+		{"crate, the time in the gzip header", flipped(crate, 5), bundle, "another crate"},
+		{"crate, in the middle", flipped(crate, len(crate)/2), bundle, ".crate"},
+		{"crate, a byte more", append(bytes.Clone(crate), 0), bundle, "another crate"},
+		{"bundle, cut off", crate, bundle[:len(bundle)-1], "malformed bundle"},
+		{"bundle, empty", crate, nil, "malformed bundle"},
+		{"proof bytes", crate, mangle(func(p *client.Proof) { p.Extra = flipped(p.Extra, len(p.Extra)-40) }),
+			"entry not in the log"},
+		{"inclusion hash", crate, mangle(func(p *client.Proof) { p.Hashes = append([][32]byte{{1}}, p.Hashes[1:]...) }),
+			"entry not in the log"},
 		{"log signature", crate, mangle(func(p *client.Proof) {
-			p.Checkpoint = otherLetter(p.Checkpoint,
-				inLine(origin))
-		}), []string{"no valid signature of the log"}},
+			p.Checkpoint = otherLetter(p.Checkpoint, inLine(origin))
+		}), "no valid signature of the log"},
 		{"cosignature", crate, mangle(func(p *client.Proof) {
-			p.Checkpoint = otherLetter(p.Checkpoint,
-				inLine(firstWitness(p.Checkpoint)))
-		}), []string{"bad cosignature"}},
+			p.Checkpoint = otherLetter(p.Checkpoint, inLine(firstWitness(p.Checkpoint)))
+		}), "bad cosignature"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "hello-proof-0.1.1.crate")
 			write(t, file, string(c.crate))
 			write(t, bundleOf(file), string(c.bundle))
-			s.verify(t, file).want(t, 1, c.words...)
+			s.verify(t, file).want(t, 1, c.words)
 		})
 	}
 }

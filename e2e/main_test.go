@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,17 +19,24 @@ import (
 	"cratelog/internal/fixture"
 )
 
-// TestMain gives all tests one home: the proving keys in it are made once.
-func TestMain(m *testing.M) { os.Exit(fixture.Main(m)) }
+// TestMain gives all tests one home: the proving keys in it are made once. Tests wait for
+// processes more than they compute: more run beside each other than there are processors.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err) // which no flag does
+	}
+	os.Exit(fixture.Main(m))
+}
 
-// programs builds the programs of this module into the tests' home, once per run.
+// programs builds the programs of this module into the tests' home, once per run. Without
+// symbols they are linked in half the time.
 var programs = sync.OnceValues(func() (dir string, err error) {
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return "", err
 	}
 	dir = filepath.Join(home, "programs")
-	cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./cmd/...")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", dir+string(filepath.Separator), "./cmd/...")
 	cmd.Dir = ".."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
@@ -148,8 +156,14 @@ func start(t *testing.T, name string, args ...string) *process {
 // launch starts a process and does not wait for anything.
 func launch(t *testing.T, name string, args ...string) *process {
 	t.Helper()
+	return launchIn(t, "", nil, name, args...)
+}
+
+func launchIn(t *testing.T, dir string, env []string, name string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, name: name, log: &lines{t: t, name: name}, done: make(chan struct{})}
 	p.cmd = exec.Command(program(t, name), args...)
+	p.cmd.Dir, p.cmd.Env = dir, append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	fatalIf(t, p.cmd.Start())
 	go func() {

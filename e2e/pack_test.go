@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"os"
 	"testing"
 
 	"cratelog/internal/forge"
@@ -9,9 +8,9 @@ import (
 
 // repack unpacks a .crate, lets edit change each file, and packs it again. A file
 // whose name becomes "" is left out.
-func repack(t testing.TB, from, to string, edit func(name string, content []byte) (string, []byte)) {
+func repack(t testing.TB, crate []byte, edit func(name string, content []byte) (string, []byte)) []byte {
 	t.Helper()
-	b, err := forge.Repack(read(t, from), edit)
+	b, err := forge.Repack(crate, edit)
 	fatalIf(t, err)
-	fatalIf(t, os.WriteFile(to, b, 0o644))
+	return b
 }

@@ -9,7 +9,6 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
-	"cratelog/internal/registrytest"
 )
 
 // TestTheCommandsOfTheREADMEWork runs them, word for word but for the names that
@@ -56,7 +55,7 @@ func TestTheREADMEShowsWhatARefusedBuildPrints(t *testing.T) {
 	s := newSite(t)
 	s.addLogURL()
 	d := newDependent(t, s, "hello-proof = { version = \"=0.1.2\", verification = \"zkp\" }\n")
-	d.registry.AddCrate(registrytest.MakeCrate("hello-proof", "0.1.2", nil))
+	d.registry.Add("hello-proof", "0.1.2")
 	d.policy("")
 	fatalIf(t, os.Remove(filepath.Join(d.dir, ".cargo", "config.toml")))
 	o := d.zkp("build", "--zkp-index", d.registry.Index)
@@ -111,12 +110,11 @@ func TestTheExampleOfTheFormatsIsTheFixture(t *testing.T) {
 	for line := range strings.Lines(example) {
 		digits.WriteString(strings.Fields(line)[0])
 	}
-	raw := read(t, fixtureFile(t, "hello-proof-0.1.0.entry"))
+	raw := fixture.Read(t, "hello-proof-0.1.0.entry")
 	if want := hexOf(raw); digits.String() != want {
 		t.Errorf("the example is\n%s\nthe entry is\n%s", digits.String(), want)
 	}
-	e, err := entry.Parse(raw)
-	fatalIf(t, err)
+	e := fixture.Entry(t, "hello-proof-0.1.0")
 	id, err := e.Identity()
 	fatalIf(t, err)
 	context, err := entry.Context(e.Subject, e.Claim)

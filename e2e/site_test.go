@@ -27,9 +27,13 @@ type site struct {
 }
 
 // newSite sets everything up with the programs' own commands, as the README and
-// the settings' examples say, and starts it.
+// the settings' examples say, and starts it. With -short, tests with sites run beside
+// each other; proofs are made one at a time, for each takes gigabytes.
 func newSite(t *testing.T) *site {
 	t.Helper()
+	if testing.Short() {
+		t.Parallel()
+	}
 	s := &site{t: t, dir: t.TempDir()}
 	s.policy = s.path("trust.policy")
 	s.logKey = s.run("logd", "keygen", "-origin", origin, "-out", s.path("log.pem"))
@@ -133,18 +137,12 @@ func (r reader) verify(crate, bundle []byte) (*client.Result, error) {
 // fixtures are the crates of testdata that have entries.
 var fixtures = []string{"hello-proof-0.1.0", "hello-proof-0.1.1", "hello-inner-0.1.0"}
 
-// fixtureFile returns a file of testdata.
-func fixtureFile(t testing.TB, name string) string {
-	t.Helper()
-	return filepath.Join(fixture.Root(t), "testdata", name)
-}
-
 // copyFixture copies NAME.crate and NAME.entry to a directory and returns the
 // path of the .crate.
 func copyFixture(t testing.TB, name, dir string) string {
 	t.Helper()
 	for _, ext := range []string{".crate", ".entry"} {
-		fatalIf(t, os.WriteFile(filepath.Join(dir, name+ext), read(t, fixtureFile(t, name+ext)), 0o644))
+		fatalIf(t, os.WriteFile(filepath.Join(dir, name+ext), fixture.Read(t, name+ext), 0o644))
 	}
 	return filepath.Join(dir, name+".crate")
 }

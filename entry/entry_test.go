@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,6 +65,11 @@ func sample() *Entry {
 		Claim:   &Source{Commit: [20]byte(fill("commit", 20)), Files: files, Unproven: []string{"Cargo.toml"}},
 		Proof:   Proof{[32]byte(fill("program", 32)), [][]byte{fill("proof", 128)}},
 	}
+}
+
+// claim is a change of an entry's claim.
+func claim(change func(s *Source)) func(*Entry) {
+	return func(e *Entry) { change(e.Claim.(*Source)) }
 }
 
 // validEntries are the golden vectors, by name.
@@ -166,6 +172,21 @@ func invalidEntries() map[string]invalid {
 	withSubject := func(pairs ...any) []byte { return good(item(pairs...), claim, proof) }
 	withClaim := func(pairs ...any) []byte { return good(subject, item(pairs...), proof) }
 	withProof := func(pairs ...any) []byte { return good(subject, claim, item(pairs...)) }
+	// changed is a map with one field changed or added; its keys count from 1.
+	changed := func(with func(...any) []byte, values ...any) func(key int, v any) []byte {
+		return func(key int, v any) []byte {
+			var pairs []any
+			all := append(slices.Clone(values), nil)[:max(key, len(values))]
+			all[key-1] = v
+			for i, v := range all {
+				pairs = append(pairs, i+1, v)
+			}
+			return with(pairs...)
+		}
+	}
+	subjectWith := changed(withSubject, "hello", "0.1.0", sha)
+	claimWith := changed(withClaim, "source", 1, commit, "", files)
+	proofWith := changed(withProof, program, [][]byte{part})
 	notCBOR := "the entry is not the CBOR that the format asks for: "
 	notCanonical := "the entry is not in its canonical encoding"
 	whole := good(subject, claim, proof)
@@ -196,61 +217,61 @@ func invalidEntries() map[string]invalid {
 		"long-key":            {"the key 1 in two bytes", item(rawHex("1801"), 1, 2, subject, 3, claim, 4, proof), notCanonical},
 		"float-version":       {"the format version as a float", item(1, rawHex("f93c00"), 2, subject, 3, claim, 4, proof), notCBOR},
 		"indefinite-map":      {"a map of indefinite length", append(append([]byte{0xbf}, whole[1:]...), 0xff), notCBOR},
-		"indefinite-text":     {"the name as text of indefinite length", withSubject(1, rawHex("7f 61 61 ff"), 2, "0.1.0", 3, sha), notCBOR},
+		"indefinite-text":     {"the name as text of indefinite length", subjectWith(1, rawHex("7f 61 61 ff")), notCBOR},
 		"tagged-entry":        {"the entry behind the tag for CBOR", append(rawHex("d9d9f7"), whole...), notCBOR},
-		"tagged-name":         {"the name behind a tag", withSubject(1, rawHex("c0 61 61"), 2, "0.1.0", 3, sha), notCBOR},
+		"tagged-name":         {"the name behind a tag", subjectWith(1, rawHex("c0 61 61")), notCBOR},
 
-		"name-bytes":      {"the name as a byte string", withSubject(1, []byte("hello"), 2, "0.1.0", 3, sha), "subject: is not the CBOR"},
-		"name-not-utf8":   {"the name is not UTF-8", withSubject(1, rawHex("61ff"), 2, "0.1.0", 3, sha), "subject: is not the CBOR"},
+		"name-bytes":      {"the name as a byte string", subjectWith(1, []byte("hello")), "subject: is not the CBOR"},
+		"name-not-utf8":   {"the name is not UTF-8", subjectWith(1, rawHex("61ff")), "subject: is not the CBOR"},
 		"name-missing":    {"the subject has no name", withSubject(2, "0.1.0", 3, sha), "subject: the crate name is 0 bytes long"},
-		"name-null":       {"the name is null", withSubject(1, nil, 2, "0.1.0", 3, sha), "subject: the crate name is 0 bytes long"},
-		"name-slash":      {"the name contains a slash", withSubject(1, "a/b", 2, "0.1.0", 3, sha), "subject: the crate name \"a/b\" must be"},
-		"version-range":   {"the version is a range", withSubject(1, "hello", 2, "^0.1.0", 3, sha), "subject: the version \"^0.1.0\" is not an exact version"},
-		"sha256-short":    {"the SHA-256 has 31 bytes", withSubject(1, "hello", 2, "0.1.0", 3, sha[:31]), "subject: sha256: is 31 bytes long, must be 32"},
-		"sha256-long":     {"the SHA-256 has 33 bytes", withSubject(1, "hello", 2, "0.1.0", 3, fill("x", 33)), "subject: sha256: is 33 bytes long, must be 32"},
-		"sha256-text":     {"the SHA-256 as text", withSubject(1, "hello", 2, "0.1.0", 3, strings.Repeat("a", 32)), "subject: is not the CBOR"},
-		"sha256-array":    {"the SHA-256 as an array of numbers", withSubject(1, "hello", 2, "0.1.0", 3, []int{1}), "subject: sha256: is 1 bytes long, must be 32"},
-		"subject-unknown": {"an unknown key in the subject", withSubject(1, "hello", 2, "0.1.0", 3, sha, 4, 1), "subject: is not the CBOR"},
+		"name-null":       {"the name is null", subjectWith(1, nil), "subject: the crate name is 0 bytes long"},
+		"name-slash":      {"the name contains a slash", subjectWith(1, "a/b"), "subject: the crate name \"a/b\" must be"},
+		"version-range":   {"the version is a range", subjectWith(2, "^0.1.0"), "subject: the version \"^0.1.0\" is not an exact version"},
+		"sha256-short":    {"the SHA-256 has 31 bytes", subjectWith(3, sha[:31]), "subject: sha256: is 31 bytes long, must be 32"},
+		"sha256-long":     {"the SHA-256 has 33 bytes", subjectWith(3, fill("x", 33)), "subject: sha256: is 33 bytes long, must be 32"},
+		"sha256-text":     {"the SHA-256 as text", subjectWith(3, strings.Repeat("a", 32)), "subject: is not the CBOR"},
+		"sha256-array":    {"the SHA-256 as an array of numbers", subjectWith(3, []int{1}), "subject: sha256: is 1 bytes long, must be 32"},
+		"subject-unknown": {"an unknown key in the subject", subjectWith(4, 1), "subject: is not the CBOR"},
 		"subject-null":    {"null in place of the subject", good(rawHex("f6"), claim, proof), "subject: sha256: is 0 bytes long"},
 
 		"claim-null":         {"null in place of the claim", good(subject, rawHex("f6"), proof), "claim: kind: is missing"},
 		"claim-empty":        {"an empty claim", withClaim(), "claim: kind: is missing"},
 		"claim-text-key":     {"a text key in the claim", withClaim("kind", "source"), "claim: is not the CBOR"},
 		"claim-kind-unknown": {"a kind that is not known", withClaim(1, "build", 2, 1), "claim: kind \"build\" is not known; only \"source\" is"},
-		"claim-kind-case":    {"the kind in upper case", withClaim(1, "Source", 2, 1, 3, commit, 4, "", 5, files), "claim: kind \"Source\" is not known"},
+		"claim-kind-case":    {"the kind in upper case", claimWith(1, "Source"), "claim: kind \"Source\" is not known"},
 		"claim-kind-number":  {"the kind is a number", withClaim(1, 1, 2, 1), "claim: kind: is not the CBOR"},
-		"claim-version-0":    {"version 0 of the kind", withClaim(1, "source", 2, 0, 3, commit, 4, "", 5, files), "claim: version 0 of kind \"source\" is not known"},
-		"claim-version-2":    {"version 2 of the kind", withClaim(1, "source", 2, 2, 3, commit, 4, "", 5, files), "claim: version 2 of kind \"source\" is not known"},
+		"claim-version-0":    {"version 0 of the kind", claimWith(2, 0), "claim: version 0 of kind \"source\" is not known"},
+		"claim-version-2":    {"version 2 of the kind", claimWith(2, 2), "claim: version 2 of kind \"source\" is not known"},
 		"claim-unknown":      {"an unknown key in the claim", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 7, 1), "claim: is not the CBOR"},
 		"claim-duplicate":    {"the path stands twice", withClaim(1, "source", 2, 1, 3, commit, 4, "", 4, "a", 5, files), "claim: is not the CBOR"},
-		"commit-short":       {"the commit has 19 bytes", withClaim(1, "source", 2, 1, 3, commit[:19], 4, "", 5, files), "claim: commit: is 19 bytes long, must be 20"},
-		"commit-sha256":      {"the commit has 32 bytes", withClaim(1, "source", 2, 1, 3, sha, 4, "", 5, files), "claim: commit: is 32 bytes long, must be 20"},
+		"commit-short":       {"the commit has 19 bytes", claimWith(3, commit[:19]), "claim: commit: is 19 bytes long, must be 20"},
+		"commit-sha256":      {"the commit has 32 bytes", claimWith(3, sha), "claim: commit: is 32 bytes long, must be 20"},
 		"path-missing":       {"the path is missing", withClaim(1, "source", 2, 1, 3, commit, 5, files), notCanonical},
-		"path-null":          {"the path is null", withClaim(1, "source", 2, 1, 3, commit, 4, nil, 5, files), notCanonical},
-		"path-upwards":       {"the path leaves the repository", withClaim(1, "source", 2, 1, 3, commit, 4, "a/../..", 5, files), "claim: path: the path \"a/../..\" has the component \"..\""},
-		"path-absolute":      {"the path is absolute", withClaim(1, "source", 2, 1, 3, commit, 4, "/a", 5, files), "claim: path: the path \"/a\" has an empty component"},
-		"path-slash-at-end":  {"the path ends with a slash", withClaim(1, "source", 2, 1, 3, commit, 4, "a/", 5, files), "claim: path: the path \"a/\" has an empty component"},
-		"path-dot":           {"the root spelt as a dot", withClaim(1, "source", 2, 1, 3, commit, 4, ".", 5, files), "claim: path: the path \".\" has the component \".\""},
-		"files-order":        {"the files' digest is r", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, fieldOrder[:]), "claim: files: is not below the order"},
-		"files-all-ones":     {"the files' digest is 2^256-1", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, bytes.Repeat([]byte{255}, 32)), "claim: files: is not below the order"},
-		"files-short":        {"the files' digest has 31 bytes", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files[:31]), "claim: files: is 31 bytes long, must be 32"},
-		"unproven-empty":     {"no unproven files, but the key is there", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, []string{}), notCanonical},
-		"unproven-null":      {"null in place of the unproven files", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, nil), notCanonical},
-		"unproven-text":      {"text in place of the list", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, "Cargo.lock"), "claim: is not the CBOR"},
-		"unproven-unsorted":  {"unproven files out of order", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, []string{"b", "a"}), "claim: unproven: \"a\" does not come after \"b\""},
-		"unproven-twice":     {"one unproven file twice", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, []string{"a", "a"}), "claim: unproven: \"a\" does not come after \"a\""},
-		"unproven-bad-path":  {"an unproven file that is no path", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 6, []string{""}), "claim: unproven: a path is 0 bytes long"},
+		"path-null":          {"the path is null", claimWith(4, nil), notCanonical},
+		"path-upwards":       {"the path leaves the repository", claimWith(4, "a/../.."), "claim: path: the path \"a/../..\" has the component \"..\""},
+		"path-absolute":      {"the path is absolute", claimWith(4, "/a"), "claim: path: the path \"/a\" has an empty component"},
+		"path-slash-at-end":  {"the path ends with a slash", claimWith(4, "a/"), "claim: path: the path \"a/\" has an empty component"},
+		"path-dot":           {"the root spelt as a dot", claimWith(4, "."), "claim: path: the path \".\" has the component \".\""},
+		"files-order":        {"the files' digest is r", claimWith(5, fieldOrder[:]), "claim: files: is not below the order"},
+		"files-all-ones":     {"the files' digest is 2^256-1", claimWith(5, bytes.Repeat([]byte{255}, 32)), "claim: files: is not below the order"},
+		"files-short":        {"the files' digest has 31 bytes", claimWith(5, files[:31]), "claim: files: is 31 bytes long, must be 32"},
+		"unproven-empty":     {"no unproven files, but the key is there", claimWith(6, []string{}), notCanonical},
+		"unproven-null":      {"null in place of the unproven files", claimWith(6, nil), notCanonical},
+		"unproven-text":      {"text in place of the list", claimWith(6, "Cargo.lock"), "claim: is not the CBOR"},
+		"unproven-unsorted":  {"unproven files out of order", claimWith(6, []string{"b", "a"}), "claim: unproven: \"a\" does not come after \"b\""},
+		"unproven-twice":     {"one unproven file twice", claimWith(6, []string{"a", "a"}), "claim: unproven: \"a\" does not come after \"a\""},
+		"unproven-bad-path":  {"an unproven file that is no path", claimWith(6, []string{""}), "claim: unproven: a path is 0 bytes long"},
 
-		"program-short":   {"the program id has 31 bytes", withProof(1, program[:31], 2, [][]byte{part}), "proof: program: is 31 bytes long, must be 32"},
+		"program-short":   {"the program id has 31 bytes", proofWith(1, program[:31]), "proof: program: is 31 bytes long, must be 32"},
 		"no-parts":        {"a proof without parts", withProof(1, program), "proof: has 0 parts, must have 1 to 16"},
-		"empty-parts":     {"a proof with an empty list of parts", withProof(1, program, 2, [][]byte{}), "proof: has 0 parts, must have 1 to 16"},
-		"empty-part":      {"a part without bytes", withProof(1, program, 2, [][]byte{{}}), "proof: part 0 is 0 bytes long, must be 1 to 4096"},
-		"null-part":       {"null in place of a part", withProof(1, program, 2, [][]byte{part, nil}), "proof: part 1 is 0 bytes long, must be 1 to 4096"},
-		"seventeen-parts": {"one part too many", withProof(1, program, 2, bytes.Split(bytes.Repeat([]byte{1}, 17), nil)), "proof: has 17 parts, must have 1 to 16"},
-		"large-part":      {"a part of 4097 bytes", withProof(1, program, 2, [][]byte{fill("large", 4097)}), "proof: part 0 is 4097 bytes long, must be 1 to 4096"},
-		"part-text":       {"a part as text", withProof(1, program, 2, []string{"a"}), "proof: is not the CBOR"},
-		"part-tagged":     {"a part behind the tag of big numbers", withProof(1, program, 2, rawHex("81 c2 41 01")), notCBOR},
-		"proof-unknown":   {"an unknown key in the proof", withProof(1, program, 2, [][]byte{part}, 3, 1), "proof: is not the CBOR"},
+		"empty-parts":     {"a proof with an empty list of parts", proofWith(2, [][]byte{}), "proof: has 0 parts, must have 1 to 16"},
+		"empty-part":      {"a part without bytes", proofWith(2, [][]byte{{}}), "proof: part 0 is 0 bytes long, must be 1 to 4096"},
+		"null-part":       {"null in place of a part", proofWith(2, [][]byte{part, nil}), "proof: part 1 is 0 bytes long, must be 1 to 4096"},
+		"seventeen-parts": {"one part too many", proofWith(2, bytes.Split(bytes.Repeat([]byte{1}, 17), nil)), "proof: has 17 parts, must have 1 to 16"},
+		"large-part":      {"a part of 4097 bytes", proofWith(2, [][]byte{fill("large", 4097)}), "proof: part 0 is 4097 bytes long, must be 1 to 4096"},
+		"part-text":       {"a part as text", proofWith(2, []string{"a"}), "proof: is not the CBOR"},
+		"part-tagged":     {"a part behind the tag of big numbers", proofWith(2, rawHex("81 c2 41 01")), notCBOR},
+		"proof-unknown":   {"an unknown key in the proof", proofWith(3, 1), "proof: is not the CBOR"},
 		"part-long-head":  {"the length of a part in more bytes than it needs", replace("5880", "590080"), notCanonical},
 	}
 }
@@ -489,24 +510,24 @@ func TestMarshalRefusesWhatParseWould(t *testing.T) {
 		"no claim":    {func(e *Entry) { e.Claim = nil }, "claim: there is none"},
 		"nil source":  {func(e *Entry) { e.Claim = (*Source)(nil) }, "claim: there is none"},
 		"name":        {func(e *Entry) { e.Subject.Name = "" }, "subject: the crate name is 0 bytes long, must be 1 to 64"},
-		"65 unproven": {func(e *Entry) { e.Claim.(*Source).Unproven = make([]string, 65) }, "claim: unproven: lists 65 files, more than 64"},
-		"257 links":   {func(e *Entry) { e.Claim.(*Source).Links = manyLinks(257) }, "claim: links: lists 257 files, more than 256"},
-		"links in disorder": {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"b", "c"}, {"a", "c"}} },
+		"65 unproven": {claim(func(s *Source) { s.Unproven = make([]string, 65) }), "claim: unproven: lists 65 files, more than 64"},
+		"257 links":   {claim(func(s *Source) { s.Links = manyLinks(257) }), "claim: links: lists 257 files, more than 256"},
+		"links in disorder": {claim(func(s *Source) { s.Links = []Link{{"b", "c"}, {"a", "c"}} }),
 			`claim: links: "a" does not come after "b"; sort the paths as bytes and list each once`},
-		"a link twice": {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"a", "c"}, {"a", "d"}} },
+		"a link twice": {claim(func(s *Source) { s.Links = []Link{{"a", "c"}, {"a", "d"}} }),
 			`claim: links: "a" does not come after "a"; sort the paths as bytes and list each once`},
-		"a link to nothing":   {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"a", ""}} }, `claim: links: the text of "a" is 0 bytes long, must be 1 to 1024`},
-		"a link with a NUL":   {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"a", "b\x00"}} }, `claim: links: the text of "a" is not UTF-8 without control characters`},
-		"a link out of place": {func(e *Entry) { e.Claim.(*Source).Links = []Link{{"../a", "b"}} }, `claim: links: the path "../a" has the component ".."`},
-		"17 submodules":       {func(e *Entry) { e.Claim.(*Source).Submodules = make([]string, 17) }, "claim: submodules: lists 17 files, more than 16"},
-		"an empty workspace":  {func(e *Entry) { e.Claim.(*Source).Workspace = &Workspace{} }, "claim: workspace: the manifest is 0 bytes long, must be 1 to 49152"},
-		"a huge workspace":    {func(e *Entry) { e.Claim.(*Source).Workspace = &Workspace{"", make([]byte, 49153)} }, "claim: workspace: the manifest is 49153 bytes long, must be 1 to 49152"},
-		"a workspace above":   {func(e *Entry) { e.Claim.(*Source).Workspace = &Workspace{"..", []byte("x")} }, `claim: workspace: the path ".." has the component ".."`},
-		"3 from outside":      {func(e *Entry) { e.Claim.(*Source).Outside = make([]string, 3) }, "claim: outside: lists 3 files, more than 2"},
-		"257 executable":      {func(e *Entry) { e.Claim.(*Source).Executable = make([]string, 257) }, "claim: executable: lists 257 files, more than 256"},
-		"an executable twice": {func(e *Entry) { e.Claim.(*Source).Executable = []string{"a", "a"} }, `claim: executable: "a" does not come after "a"; sort the paths as bytes and list each once`},
-		"files":               {func(e *Entry) { e.Claim.(*Source).Files = fieldOrder }, "claim: files: is not below the order of BN254's scalar field"},
-		"path not UTF-8":      {func(e *Entry) { e.Claim.(*Source).Path = "a\xff" }, `claim: path: the path "a\xff" is not valid UTF-8`},
+		"a link to nothing":   {claim(func(s *Source) { s.Links = []Link{{"a", ""}} }), `claim: links: the text of "a" is 0 bytes long, must be 1 to 1024`},
+		"a link with a NUL":   {claim(func(s *Source) { s.Links = []Link{{"a", "b\x00"}} }), `claim: links: the text of "a" is not UTF-8 without control characters`},
+		"a link out of place": {claim(func(s *Source) { s.Links = []Link{{"../a", "b"}} }), `claim: links: the path "../a" has the component ".."`},
+		"17 submodules":       {claim(func(s *Source) { s.Submodules = make([]string, 17) }), "claim: submodules: lists 17 files, more than 16"},
+		"an empty workspace":  {claim(func(s *Source) { s.Workspace = &Workspace{} }), "claim: workspace: the manifest is 0 bytes long, must be 1 to 49152"},
+		"a huge workspace":    {claim(func(s *Source) { s.Workspace = &Workspace{"", make([]byte, 49153)} }), "claim: workspace: the manifest is 49153 bytes long, must be 1 to 49152"},
+		"a workspace above":   {claim(func(s *Source) { s.Workspace = &Workspace{"..", []byte("x")} }), `claim: workspace: the path ".." has the component ".."`},
+		"3 from outside":      {claim(func(s *Source) { s.Outside = make([]string, 3) }), "claim: outside: lists 3 files, more than 2"},
+		"257 executable":      {claim(func(s *Source) { s.Executable = make([]string, 257) }), "claim: executable: lists 257 files, more than 256"},
+		"an executable twice": {claim(func(s *Source) { s.Executable = []string{"a", "a"} }), `claim: executable: "a" does not come after "a"; sort the paths as bytes and list each once`},
+		"files":               {claim(func(s *Source) { s.Files = fieldOrder }), "claim: files: is not below the order of BN254's scalar field"},
+		"path not UTF-8":      {claim(func(s *Source) { s.Path = "a\xff" }), `claim: path: the path "a\xff" is not valid UTF-8`},
 		"no parts":            {func(e *Entry) { e.Proof.Parts = nil }, "proof: has 0 parts, must have 1 to 16"},
 		"seventeen parts":     {func(e *Entry) { e.Proof.Parts = make([][]byte, 17) }, "proof: has 17 parts, must have 1 to 16"},
 		"an empty part":       {func(e *Entry) { e.Proof.Parts = [][]byte{{1}, nil} }, "proof: part 1 is 0 bytes long, must be 1 to 4096"},
@@ -569,15 +590,15 @@ func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
 		"name":     func(e *Entry) { e.Subject.Name += "x" },
 		"version":  func(e *Entry) { e.Subject.Version = "0.1.1" },
 		"sha256":   func(e *Entry) { e.Subject.SHA256[0] ^= 1 },
-		"commit":   func(e *Entry) { e.Claim.(*Source).Commit[19] ^= 1 },
-		"path":     func(e *Entry) { e.Claim.(*Source).Path = "a" },
-		"files":    func(e *Entry) { e.Claim.(*Source).Files[31] ^= 1 },
-		"unproven": func(e *Entry) { e.Claim.(*Source).Unproven = nil },
-		"links":    func(e *Entry) { e.Claim.(*Source).Links = []Link{{"a", "b"}} },
-		"modules":  func(e *Entry) { e.Claim.(*Source).Submodules = []string{"a"} },
-		"outside":  func(e *Entry) { e.Claim.(*Source).Outside = []string{"a"} },
-		"lost":     func(e *Entry) { e.Claim.(*Source).Executable = []string{"a"} },
-		"root":     func(e *Entry) { e.Claim.(*Source).Workspace = &Workspace{"", []byte("a")} },
+		"commit":   claim(func(s *Source) { s.Commit[19] ^= 1 }),
+		"path":     claim(func(s *Source) { s.Path = "a" }),
+		"files":    claim(func(s *Source) { s.Files[31] ^= 1 }),
+		"unproven": claim(func(s *Source) { s.Unproven = nil }),
+		"links":    claim(func(s *Source) { s.Links = []Link{{"a", "b"}} }),
+		"modules":  claim(func(s *Source) { s.Submodules = []string{"a"} }),
+		"outside":  claim(func(s *Source) { s.Outside = []string{"a"} }),
+		"lost":     claim(func(s *Source) { s.Executable = []string{"a"} }),
+		"root":     claim(func(s *Source) { s.Workspace = &Workspace{"", []byte("a")} }),
 	} {
 		e := sample()
 		edit(e)

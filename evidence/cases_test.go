@@ -5,8 +5,6 @@ import (
 	"slices"
 	"testing"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/testlog"
@@ -28,13 +26,9 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, log: testlog.LogKey(origin, "log"), w1: testlog.WitnessKey("w1.example", now), w2: testlog.WitnessKey("w2.example/w", now)}
-	var err error
-	w.keys, err = NewKeys([]string{w.log.VKey}, []string{w.w1.VKey, w.w2.VKey})
-	fatalIf(t, err)
-	w.pv, err = proofcheck.Load(nil, true)
-	fatalIf(t, err)
-	w.none, err = proofcheck.New(nil)
-	fatalIf(t, err)
+	w.keys = testlog.Must(NewKeys([]string{w.log.VKey}, []string{w.w1.VKey, w.w2.VKey}))
+	w.pv = testlog.Must(proofcheck.Load(nil, true))
+	w.none = testlog.Must(proofcheck.New(nil))
 	leaves := words(9, "")
 	leaves[2], leaves[5] = fixture.Read(t, "hello-proof-0.1.0.entry"), fixture.Read(t, "hello-inner-0.1.0.entry")
 	w.honest = newTree(leaves...)
@@ -47,8 +41,7 @@ func altered(t testing.TB, name string, change func(*entry.Entry)) []byte {
 	t.Helper()
 	e := fixture.Entry(t, name)
 	change(e)
-	b, err := e.Marshal()
-	fatalIf(t, err)
+	b := testlog.Must(e.Marshal())
 	return b
 }
 
@@ -60,14 +53,12 @@ func (w *world) falseEntry(reason Reason, leaf, attached []byte) (*Evidence, err
 
 func (w *world) programFile() []byte {
 	w.t.Helper()
-	e, err := entry.Parse(w.honest.Leaves[5])
-	fatalIf(w.t, err)
+	e := testlog.Must(entry.Parse(w.honest.Leaves[5]))
 	p, ok := w.pv.Program(e.Proof.Program)
 	if !ok {
 		w.t.Fatal("the fixture's program does not ship")
 	}
-	b, err := p.Marshal()
-	fatalIf(w.t, err)
+	b := testlog.Must(p.Marshal())
 	return append(b, "\n"[:1-btoi(b[len(b)-1] == '\n')]...)
 }
 
@@ -119,11 +110,7 @@ func (w *world) evidence() []proven {
 	e, err = w.falseEntry(Files, bad, fixture.Crate(w.t, "hello-inner", "0.1.0"))
 	add("false-entry-files", log, true, 0, e, err)
 
-	captured := []tlog.Hash{}
-	for _, leaf := range l.Leaves[:7] {
-		captured = append(captured, tlog.Hash(entry.LeafHash(leaf)))
-	}
-	e, err = NewEntryRootMismatch(h.note(7, w.log, w.w1), Compress(captured), meta)
+	e, err = NewEntryRootMismatch(h.note(7, w.log, w.w1), Compress(leafHashes(l.Leaves[:7])), meta)
 	add("entry-root-mismatch", log, false, 0, e, err)
 	e, err = NewEntryRootMismatch(testlog.Sign(testlog.Head(origin, 0, sha256.Sum256([]byte("x"))), w.log), nil, meta)
 	add("entry-root-mismatch-empty", log, true, 0, e, err)
@@ -154,18 +141,15 @@ func TestEveryKindConvictsWhomItShould(t *testing.T) {
 		if c.Kind != p.e.Kind || c.Who != p.who || c.Transferable != p.transferable || len(c.Also) != p.also || c.Convicts() != (p.who != "") || c.Origin != origin {
 			t.Errorf("%s: %+v", p.name, c)
 		}
-		k, err := p.e.Key()
-		fatalIf(t, err)
+		k := testlog.Must(p.e.Key())
 		if keys[k] {
 			t.Errorf("%s has the key of another finding", p.name)
 		}
 		keys[k] = true
 		golden(t, p.name+".txt", []byte(c.What+"\n"))
-		b, err := p.e.Marshal()
-		fatalIf(t, err)
+		b := testlog.Must(p.e.Marshal())
 		golden(t, p.name+".evidence", b)
-		again, err := Parse(b)
-		fatalIf(t, err)
+		again := testlog.Must(Parse(b))
 		if c2, err := Verify(again, w.keys, w.pv); err != nil || c2.What != c.What {
 			t.Errorf("%s after Parse: %v", p.name, err)
 		}
@@ -175,10 +159,8 @@ func TestEveryKindConvictsWhomItShould(t *testing.T) {
 
 func TestKeysOfNobodyOrOfOthersConvictNobody(t *testing.T) {
 	w := newWorld(t)
-	other, err := NewKeys([]string{testlog.LogKey(origin, "other").VKey, testlog.LogKey("m.example", "log").VKey}, []string{testlog.WitnessKey("w3.example", now).VKey})
-	fatalIf(t, err)
-	swapped, err := NewKeys([]string{w.w1.VKey}, []string{w.w2.VKey})
-	fatalIf(t, err)
+	other := testlog.Must(NewKeys([]string{testlog.LogKey(origin, "other").VKey, testlog.LogKey("m.example", "log").VKey}, []string{testlog.WitnessKey("w3.example", now).VKey}))
+	swapped := testlog.Must(NewKeys([]string{w.w1.VKey}, []string{w.w2.VKey}))
 	for _, p := range w.evidence() {
 		for name, keys := range map[string]Keys{"none": {}, "others": other, "a witness as a log": swapped} {
 			if name == "a witness as a log" && p.who == "witness "+w.w2.String() {
@@ -200,14 +182,10 @@ func TestTheOrderOfTheNotesDoesNotMatter(t *testing.T) {
 		if sizes[0] > sizes[1] {
 			larger = w.honest
 		}
-		x, err := NewFork(a, b, larger, meta)
-		fatalIf(t, err)
-		y, err := NewFork(b, a, larger, meta)
-		fatalIf(t, err)
-		bx, err := x.Marshal()
-		fatalIf(t, err)
-		by, err := y.Marshal()
-		fatalIf(t, err)
+		x := testlog.Must(NewFork(a, b, larger, meta))
+		y := testlog.Must(NewFork(b, a, larger, meta))
+		bx := testlog.Must(x.Marshal())
+		by := testlog.Must(y.Marshal())
 		if !slices.Equal(bx, by) {
 			t.Errorf("%v: two files", sizes)
 		}

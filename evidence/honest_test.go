@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
-	"cratelog/entry"
+	"cratelog/internal/testlog"
 )
 
 // TestHonestLogsAreNeverConvicted tries to accuse honest logs: with any two of their notes, by
@@ -49,11 +49,7 @@ func TestHonestLogsAreNeverConvicted(t *testing.T) {
 				}
 			}
 		}
-		var captured []tlog.Hash
-		for _, l := range h.Leaves {
-			captured = append(captured, tlog.Hash(entry.LeafHash(l)))
-		}
-		if _, err := NewEntryRootMismatch(notes[n], Compress(captured), meta); !errors.Is(err, ErrNotProven) {
+		if _, err := NewEntryRootMismatch(notes[n], Compress(leafHashes(h.Leaves)), meta); !errors.Is(err, ErrNotProven) {
 			t.Fatal(err)
 		}
 	}
@@ -93,8 +89,7 @@ func TestForksOfRandomLogsAreConvicted(t *testing.T) {
 		if a > b {
 			larger = h
 		}
-		e, err := NewFork(h.note(a, w.log), liar.note(b, w.log), larger, meta)
-		fatalIf(t, err)
+		e := testlog.Must(NewFork(h.note(a, w.log), liar.note(b, w.log), larger, meta))
 		if c, err := Verify(e, w.keys, nil); err != nil || c.Who != "log "+origin {
 			t.Fatalf("sizes %d and %d, lie at %d: %v %v", a, b, at, c, err)
 		}
@@ -105,10 +100,7 @@ func TestForksOfRandomLogsAreConvicted(t *testing.T) {
 func TestRootsAreThoseOfRFC6962(t *testing.T) {
 	leaves := words(1300, "")
 	tr := newTree(leaves...)
-	var hashes []tlog.Hash
-	for _, l := range leaves {
-		hashes = append(hashes, tlog.Hash(entry.LeafHash(l)))
-	}
+	hashes := leafHashes(leaves)
 	for n := range int64(1300) {
 		if n > 300 && n%7 != 0 && n%256 > 2 && n%256 < 254 {
 			continue
@@ -135,15 +127,12 @@ func TestAFileIsWrittenOnceAndWhole(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	files, err := os.ReadDir(dir)
-	fatalIf(t, err)
-	b, err := e.Marshal()
-	fatalIf(t, err)
+	files := testlog.Must(os.ReadDir(dir))
+	b := testlog.Must(e.Marshal())
 	if len(files) != 1 || files[0].Name() != Name(b) || paths[0] != filepath.Join(dir, Name(b)) {
 		t.Errorf("%v in %v", paths, files)
 	}
-	again, err := Read(paths[0])
-	fatalIf(t, err)
+	again := testlog.Must(Read(paths[0]))
 	if x, err := again.Marshal(); err != nil || string(x) != string(b) {
 		t.Error("what was read is not what was written")
 	}
@@ -190,14 +179,12 @@ func TestSizesAreBoundedBeforeTheyAreBelieved(t *testing.T) {
 
 // FuzzParse: what is parsed is written again byte by byte, and nothing panics on it.
 func FuzzParse(f *testing.F) {
-	files, err := filepath.Glob("testdata/*.evidence")
-	fatalIf(f, err)
+	files := testlog.Must(filepath.Glob("testdata/*.evidence"))
 	if len(files) == 0 {
 		f.Fatal("there are no golden files to start from")
 	}
 	for _, name := range files {
-		b, err := os.ReadFile(name)
-		fatalIf(f, err)
+		b := testlog.Must(os.ReadFile(name))
 		f.Add(b)
 	}
 	w := newWorld(f)

@@ -78,8 +78,8 @@ func (e *Evidence) addPrefix(tree tlog.HashReader, small, large int64) error {
 // .crate for Files, and nil for Malformed. A .crate of more than MaxCrate bytes is left out:
 // the verifier must have it then.
 func NewFalseEntry(reason Reason, note []byte, l Leaf, attached []byte, m Meta) (*Evidence, error) {
-	e := &Evidence{Kind: FalseEntry, Reason: reason, Notes: [][]byte{bytes.Clone(note)}, Entries: []Leaf{l}}
-	switch {
+	e := about(FalseEntry, note, l)
+	switch e.Reason = reason; {
 	case reason != Files:
 		e.Program = attached
 	case len(attached) <= MaxCrate:
@@ -91,7 +91,8 @@ func NewFalseEntry(reason Reason, note []byte, l Leaf, attached []byte, m Meta) 
 // NewEntryRootMismatch arranges evidence that a signed root is not made of the entries: captured
 // are the leaf hashes of all entries of the note's tree, in order, compressed with Compress.
 func NewEntryRootMismatch(note []byte, captured []tlog.Hash, m Meta) (*Evidence, error) {
-	e := &Evidence{Kind: EntryRootMismatch, Notes: [][]byte{bytes.Clone(note)}, Hashes: captured}
+	e := about(EntryRootMismatch, note)
+	e.Hashes = captured
 	return e.finish(m)
 }
 
@@ -113,19 +114,19 @@ func NewDuplicate(note []byte, a, b Leaf, m Meta) (*Evidence, error) {
 	if a.Index > b.Index {
 		a, b = b, a
 	}
-	e := &Evidence{Kind: Duplicate, Notes: [][]byte{bytes.Clone(note)}, Entries: []Leaf{a, b}}
-	return e.finish(m)
+	return about(Duplicate, note, a, b).finish(m)
 }
 
 // NewStale arranges what was seen of a log that shows nothing new. It convicts nobody.
 func NewStale(note []byte, m Meta) (*Evidence, error) {
-	return (&Evidence{Kind: Stale, Notes: [][]byte{bytes.Clone(note)}}).finish(m)
+	return about(Stale, note).finish(m)
 }
 
 // NewRegistryMismatch arranges what a registry served for the crate and version of an
 // entry. It convicts nobody.
 func NewRegistryMismatch(note []byte, l Leaf, r Registry, m Meta) (*Evidence, error) {
-	e := &Evidence{Kind: RegistryMismatch, Registry: r, Notes: [][]byte{bytes.Clone(note)}, Entries: []Leaf{l}}
+	e := about(RegistryMismatch, note, l)
+	e.Registry = r
 	return e.finish(m)
 }
 
@@ -137,6 +138,11 @@ func NewLeaf(tree tlog.HashReader, size, index int64, entryBytes []byte) (Leaf, 
 		return Leaf{}, fmt.Errorf("reading the tree: %w", err)
 	}
 	return Leaf{Index: index, Bytes: bytes.Clone(entryBytes), Path: path}, nil
+}
+
+// about is evidence in one note, and entries under it.
+func about(kind Kind, note []byte, entries ...Leaf) *Evidence {
+	return &Evidence{Kind: kind, Notes: [][]byte{bytes.Clone(note)}, Entries: entries}
 }
 
 // finish checks what a constructor has put together.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -52,9 +53,9 @@ func (p *parser) part() error {
 		return malformed("its last line does not end in a newline")
 	}
 	p.rest = rest
-	word, arg, _ := bytes.Cut(line, []byte(" "))
-	e, s := p.e, string(arg)
-	switch string(word) {
+	word, s, _ := strings.Cut(string(line), " ")
+	e := p.e
+	switch word {
 	case "kind":
 		e.Kind = Kind(s)
 	case "observed":
@@ -88,20 +89,20 @@ func (p *parser) part() error {
 	case "entry":
 		return p.entry(s)
 	case "path", "root", "hash":
-		return p.hash(string(word), s)
+		return p.hash(word, s)
 	default:
-		return malformed("there is no part %q", clip(string(word)))
+		return malformed("there is no part %q", clip(word))
 	}
 	return nil
 }
 
 func (p *parser) served(s string) error {
-	what, sum, _ := bytes.Cut([]byte(s), []byte(" "))
-	h, err := hex.DecodeString(string(sum))
-	if err != nil || len(h) != 32 || string(what) != "index" && string(what) != "crate" {
+	what, sum, _ := strings.Cut(s, " ")
+	h, err := hex.DecodeString(sum)
+	if err != nil || len(h) != 32 || what != "index" && what != "crate" {
 		return malformed("the line \"served %s\" is not \"index\" or \"crate\" and 64 hex digits", clip(s))
 	}
-	p.e.Registry.Index, p.e.Registry.SHA256 = string(what) == "index", [32]byte(h)
+	p.e.Registry.Index, p.e.Registry.SHA256 = what == "index", [32]byte(h)
 	return nil
 }
 
@@ -123,12 +124,12 @@ func (p *parser) block(length string, most int) ([]byte, error) {
 }
 
 func (p *parser) entry(s string) error {
-	index, leaf, ok := bytes.Cut([]byte(s), []byte(" "))
-	n, err := number(string(index))
+	index, leaf, ok := strings.Cut(s, " ")
+	n, err := number(index)
 	if err != nil {
 		return err
 	}
-	b, err := decode(string(leaf))
+	b, err := decode(leaf)
 	if err != nil || !ok {
 		return malformed("an entry is not an index, a space, and base64")
 	}

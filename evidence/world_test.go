@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/entry"
 	"cratelog/internal/testlog"
 )
 
@@ -42,6 +45,14 @@ func words(n int, salt string) [][]byte {
 	var all [][]byte
 	for i := range n {
 		all = append(all, fmt.Appendf(nil, "leaf %d %s", i, salt))
+	}
+	return all
+}
+
+// leafHashes are what a captor computes from leaves.
+func leafHashes(leaves [][]byte) (all []tlog.Hash) {
+	for _, l := range leaves {
+		all = append(all, entry.LeafHash(l))
 	}
 	return all
 }

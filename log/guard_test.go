@@ -59,15 +59,13 @@ func TestARolledBackTreeIsRefused(t *testing.T) {
 	w, l := openWorld(t)
 	w.fill(l, "a", 1)
 	stateFile := filepath.Join(w.cfg.TreeDir, ".state", "treeState")
-	old, err := os.ReadFile(stateFile)
-	fatalIf(t, err)
+	old := testlog.Must(os.ReadFile(stateFile))
 	oldTree := copyDir(t, w.cfg.TreeDir)
 	w.fill(l, "b", 2)
 	w.closeLog(l)
 
 	t.Run("only the tree state", func(t *testing.T) {
-		now, err := os.ReadFile(stateFile)
-		fatalIf(t, err)
+		now := testlog.Must(os.ReadFile(stateFile))
 		fatalIf(t, os.WriteFile(stateFile, old, 0o644))
 		w.wantNoOpen(ErrRollback, "was rolled back to 1 entries, but this log has signed a checkpoint of 3", "start a new log under a new origin")
 		fatalIf(t, os.WriteFile(stateFile, now, 0o644))
@@ -146,14 +144,12 @@ func growWithoutGuard(t *testing.T, dir string, n int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	driver, err := posix.New(ctx, posix.Config{Path: dir})
-	fatalIf(t, err)
+	driver := testlog.Must(posix.New(ctx, posix.Config{Path: dir}))
 	a, shutdown, _, err := tessera.NewAppender(ctx, driver, tessera.NewAppendOptions().WithCheckpointSigner(testlog.LogKey(testOrigin, "another")).
 		WithCheckpointInterval(100*time.Millisecond).WithBatching(1, time.Millisecond))
 	fatalIf(t, err)
 	for i := range n {
-		_, err := a.Add(ctx, tessera.NewEntry(fmt.Appendf(nil, "forged %d", i)))()
-		fatalIf(t, err)
+		testlog.Must(a.Add(ctx, tessera.NewEntry(fmt.Appendf(nil, "forged %d", i)))())
 	}
 	fatalIf(t, shutdown(ctx))
 }
@@ -165,8 +161,7 @@ func TestATreeExchangedUnderARunningLogHaltsIt(t *testing.T) {
 	w, l := openWorld(t)
 	w.fill(l, "a", 1)
 	stateFile := filepath.Join(w.cfg.TreeDir, ".state", "treeState")
-	old, err := os.ReadFile(stateFile)
-	fatalIf(t, err)
+	old := testlog.Must(os.ReadFile(stateFile))
 	w.fill(l, "b", 2)
 	before := l.published.head()
 	fatalIf(t, os.WriteFile(stateFile, old, 0o644))
@@ -174,7 +169,7 @@ func TestATreeExchangedUnderARunningLogHaltsIt(t *testing.T) {
 	if _, err := l.Submit(t.Context(), e, bytes.NewReader(c)); !errors.Is(err, ErrRollback) {
 		t.Errorf("got %v", err)
 	}
-	_, err = l.Submit(t.Context(), e, bytes.NewReader(c))
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
 	wantRefusal(t, err, Halted, "")
 	eventually(t, "the guard has refused", func() bool { _, err := l.guard.mark(); return errors.Is(err, ErrRollback) })
 	if m, _ := l.guard.mark(); m.Size != 3 {
@@ -198,8 +193,7 @@ func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 	dir := t.TempDir()
 	ctx := t.Context()
 	open := func() *guard {
-		g, err := openGuard(ctx, filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile)
-		fatalIf(t, err)
+		g := testlog.Must(openGuard(ctx, filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile))
 		return g
 	}
 	g := open()
@@ -242,8 +236,7 @@ func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 	if m.Size != 300 || refusal != nil {
 		t.Errorf("mark %d, refusal %v", m.Size, refusal)
 	}
-	v, err := note.NewVerifier(w.cfg.VKey)
-	fatalIf(t, err)
+	v := testlog.Must(note.NewVerifier(w.cfg.VKey))
 	if _, err := note.Open(m.Note, note.VerifierList(v)); err != nil {
 		t.Errorf("the remembered note: %v", err)
 	}
@@ -261,11 +254,9 @@ func TestNothingIsSignedThatIsNotRemembered(t *testing.T) {
 	w := newWorld(t)
 	tree := newMemoryTree(10)
 	dir := t.TempDir()
-	g, err := openGuard(t.Context(), filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile)
-	fatalIf(t, err)
+	g := testlog.Must(openGuard(t.Context(), filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile))
 	msg := []byte(tree.Head(testOrigin, 5))
-	_, err = g.db.Exec("UPDATE guard SET size = 9")
-	fatalIf(t, err)
+	testlog.Must(g.db.Exec("UPDATE guard SET size = 9"))
 	if sig, err := g.Sign(msg); sig != nil || err == nil || !strings.Contains(err.Error(), "another process changed") {
 		t.Errorf("got %x, %v", sig, err)
 	}
@@ -313,10 +304,8 @@ func TestAnotherFileThanTheLogsOwnIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.closeLog(w.open())
 	guard, index := filepath.Join(w.cfg.StateDir, "guard.db"), filepath.Join(w.cfg.StateDir, "index.db")
-	right, err := os.ReadFile(guard)
-	fatalIf(t, err)
-	derived, err := os.ReadFile(index)
-	fatalIf(t, err)
+	right := testlog.Must(os.ReadFile(guard))
+	derived := testlog.Must(os.ReadFile(index))
 	for _, c := range []struct {
 		path    string
 		content []byte
@@ -351,8 +340,7 @@ func TestTheIndexIsDerivedFromTheTree(t *testing.T) {
 	e, c := w.good("a3", "1.0.0")
 	w.closeLog(l)
 
-	files, err := filepath.Glob(filepath.Join(w.cfg.StateDir, "index.db*"))
-	fatalIf(t, err)
+	files := testlog.Must(filepath.Glob(filepath.Join(w.cfg.StateDir, "index.db*")))
 	for _, f := range files {
 		fatalIf(t, os.Remove(f))
 	}
@@ -380,8 +368,7 @@ func TestAnIndexAheadOfTheTreeIsRefused(t *testing.T) {
 
 func TestTheIndexRefusesContradictions(t *testing.T) {
 	t.Parallel()
-	x, err := openIndex(t.Context(), filepath.Join(t.TempDir(), "index.db"))
-	fatalIf(t, err)
+	x := testlog.Must(openIndex(t.Context(), filepath.Join(t.TempDir(), "index.db")))
 	defer x.close()
 	a := row{idx: 0, identity: [32]byte{1}, name: "a", version: "1.0.0", sha256: [32]byte{1}}
 	fatalIf(t, x.append(t.Context(), []row{a}))
@@ -405,8 +392,7 @@ func TestEntriesAddedWithoutTheirRowsAreFoundAtStart(t *testing.T) {
 	w, l := openWorld(t)
 	w.fill(l, "a", 2)
 	e, c := w.good("late", "1.0.0")
-	_, err := l.appender(t.Context(), tessera.NewEntry(e))()
-	fatalIf(t, err)
+	testlog.Must(l.appender(t.Context(), tessera.NewEntry(e))())
 	w.closeLog(l)
 	l = w.open()
 	w.submit(l, e, c)
@@ -419,14 +405,13 @@ func TestATreeThatBreaksTheRulesIsRefused(t *testing.T) {
 		"repeats entry 0":     func(w *world) []byte { e, _ := w.good("a0", "1.0.0"); return e },
 		"entry 1 of the tree": func(w *world) []byte { return []byte("not an entry") },
 		"two checksums": func(w *world) []byte {
-			return mustMarshal(w.t, testEntry(w.t, testCrate(w.t, "a0", "1.0.0", "other"), "a0", "1.0.0", 1))
+			return marshal(testEntry(w.t, testCrate(w.t, "a0", "1.0.0", "other"), "a0", "1.0.0", 1))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, l := openWorld(t)
 			w.fill(l, "a", 1)
-			_, err := l.appender(t.Context(), tessera.NewEntry(add(w)))()
-			fatalIf(t, err)
+			testlog.Must(l.appender(t.Context(), tessera.NewEntry(add(w)))())
 			w.closeLog(l)
 			w.wantNoOpen(errContradiction, name)
 		})

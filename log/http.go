@@ -3,6 +3,7 @@ package log
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -185,9 +186,8 @@ func (l *Log) aboutBody() aboutBody {
 		Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
-		id := p.ID()
 		about := aboutProgram{
-			ID: hex.EncodeToString(id[:]), System: p.System, Kind: p.Claim, Blocks: p.Blocks,
+			ID: fmt.Sprintf("%x", p.ID()), System: p.System, Kind: p.Claim, Blocks: p.Blocks,
 			ListBytes: p.ListBytes, Origin: p.Origin,
 		}
 		if key := hex.EncodeToString(p.ProvingKey[:]); l.keyFiles[key] {

@@ -13,15 +13,14 @@ import (
 	"time"
 
 	"cratelog/entry"
+	"cratelog/internal/testlog"
 )
 
 func post(t *testing.T, url, contentType string, body []byte) (*http.Response, []byte) {
 	t.Helper()
-	resp, err := http.Post(url, contentType, bytes.NewReader(body))
-	fatalIf(t, err)
+	resp := testlog.Must(http.Post(url, contentType, bytes.NewReader(body)))
 	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	fatalIf(t, err)
+	b := testlog.Must(io.ReadAll(resp.Body))
 	return resp, b
 }
 
@@ -94,7 +93,7 @@ func TestSubmitOverHTTP(t *testing.T) {
 	t.Run("conflict", func(t *testing.T) {
 		other := testCrate(t, "alpha", "1.0.0", "fn other() {}")
 		o := testEntry(t, other, "alpha", "1.0.0", 1)
-		ctype, body := form(t, [2]string{"entry", string(mustMarshal(t, o))}, [2]string{"crate", string(other)})
+		ctype, body := form(t, [2]string{"entry", string(marshal(o))}, [2]string{"crate", string(other)})
 		resp, b := post(t, srv.URL+"/v1/submit", ctype, body)
 		r := decodeRefusal(t, b)
 		if resp.StatusCode != 409 || r.Reason != VersionConflict || r.Index == nil || *r.Index != 0 {
@@ -188,10 +187,8 @@ func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
 		{"DELETE", "/checkpoint", 405, MethodNotAllowed},
 		{"POST", "/v1/log", 405, MethodNotAllowed},
 	} {
-		req, err := http.NewRequest(tt.method, srv.URL+tt.path, nil)
-		fatalIf(t, err)
-		resp, err := http.DefaultClient.Do(req)
-		fatalIf(t, err)
+		req := testlog.Must(http.NewRequest(tt.method, srv.URL+tt.path, nil))
+		resp := testlog.Must(http.DefaultClient.Do(req))
 		b, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		fatalIf(t, err)

@@ -67,11 +67,11 @@ func openIndex(ctx context.Context, path string) (*index, error) {
 
 // newRow parses an entry as it stands in the tree.
 func newRow(idx uint64, data []byte) (row, error) {
+	var id [32]byte
 	e, err := entry.Parse(data)
-	if err != nil {
-		return row{}, fmt.Errorf("entry %d of the tree: %w", idx, err)
+	if err == nil {
+		id, err = e.Identity()
 	}
-	id, err := e.Identity()
 	if err != nil {
 		return row{}, fmt.Errorf("entry %d of the tree: %w", idx, err)
 	}

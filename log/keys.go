@@ -55,19 +55,10 @@ func (l *Log) checkKey(ctx context.Context, name string) error {
 		return err
 	}
 	defer f.Close()
+	defer context.AfterFunc(ctx, func() { f.Close() })() // it may be large
 	h := sha256.New()
-	buf := make([]byte, 1<<20)
-	for {
-		n, err := f.Read(buf)
-		h.Write(buf[:n])
-		if err == io.EOF {
-			break
-		} else if err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	if _, err := io.Copy(h, f); err != nil {
+		return errors.Join(ctx.Err(), err)
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != name {
 		return fmt.Errorf("its SHA-256 is %s; get it again", got)

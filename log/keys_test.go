@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 )
 
@@ -42,11 +43,9 @@ func TestProvingKeysAreServedByTheirHash(t *testing.T) {
 	if code != 200 || string(b) != string(key) || !strings.Contains(h.Get("Cache-Control"), "immutable") || h.Get("Content-Type") != "application/octet-stream" {
 		t.Errorf("%d %v %q", code, h, b)
 	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+"/v1/keys/"+name, nil)
-	fatalIf(t, err)
+	r := testlog.Must(http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+"/v1/keys/"+name, nil))
 	r.Header.Set("Range", "bytes=2-8")
-	resp, err := http.DefaultClient.Do(r)
-	fatalIf(t, err)
+	resp := testlog.Must(http.DefaultClient.Do(r))
 	defer resp.Body.Close()
 	part := make([]byte, 7)
 	if _, err := resp.Body.Read(part); resp.StatusCode != http.StatusPartialContent || string(part) != "proving" {

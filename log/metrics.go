@@ -21,6 +21,9 @@ type metrics struct {
 }
 
 func (l *Log) newMetrics() *metrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		submissions: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -29,14 +32,10 @@ func (l *Log) newMetrics() *metrics {
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "cratelog_submission_seconds", Help: "Time from the first byte of an accepted submission to its bundle.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 1.5, 2, 3, 5, 10, 20}}),
-		checking: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cratelog_checking", Help: "Submissions that are uploaded or checked now."}),
-		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cratelog_sequencing", Help: "Accepted entries that have no durable index yet."}),
-		published: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cratelog_published_size", Help: "Entries under the published checkpoint."}),
-		indexed: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cratelog_indexed_size", Help: "Entries of the tree that the index knows."}),
+		checking:  gauge("cratelog_checking", "Submissions that are uploaded or checked now."),
+		waiting:   gauge("cratelog_sequencing", "Accepted entries that have no durable index yet."),
+		published: gauge("cratelog_published_size", "Entries under the published checkpoint."),
+		indexed:   gauge("cratelog_indexed_size", "Entries of the tree that the index knows."),
 		witness: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cratelog_witness_requests_total",
 			Help: "Requests to witnesses, by witness and result: a status code, or error."}, []string{"witness", "result"}),

@@ -33,12 +33,8 @@ func (l *Log) sequence(ctx context.Context, s *submission) (uint64, error) {
 	defer cancel()
 	for {
 		r, mine, err := l.reserve(ctx, s)
-		var c *conflictError
-		if errors.As(err, &c) {
-			return 0, l.conflict(ctx, s, c.idx)
-		}
 		if err != nil {
-			return 0, err
+			return 0, l.conflict(ctx, s, err)
 		}
 		select {
 		case <-r.done:
@@ -81,14 +77,19 @@ func (l *Log) reserve(ctx context.Context, s *submission) (r *reservation, mine 
 	}
 	// The reservations were looked at first: one leaves only after its row is
 	// in the index, so what is not there is found here.
-	if r, err := l.settled(ctx, s); r != nil || err != nil {
-		return r, false, err
+	idx, known, err := l.standing(ctx, s)
+	if err != nil {
+		return nil, false, err
+	}
+	r = &reservation{submission: s, idx: idx, done: make(chan struct{})}
+	if known {
+		close(r.done)
+		return r, false, nil
 	}
 	if len(l.byIdentity) >= l.limits.Waiting {
 		return nil, false, later(Overloaded, l.retry, nil,
 			"The log has too many entries waiting for their place: try again later.")
 	}
-	r = &reservation{submission: s, done: make(chan struct{})}
 	l.byIdentity[s.identity], l.byVersion[s.key()] = r, r
 	l.metrics.waiting.Set(float64(len(l.byIdentity)))
 	l.running.Add(1)
@@ -99,33 +100,6 @@ func (l *Log) reserve(ctx context.Context, s *submission) (r *reservation, mine 
 	}()
 	return r, true, nil
 }
-
-// settled looks into the index, with mu held.
-func (l *Log) settled(ctx context.Context, s *submission) (*reservation, error) {
-	row, found, err := l.index.byIdentity(ctx, s.identity)
-	if err != nil {
-		return nil, err
-	}
-	if found {
-		r := &reservation{submission: s, idx: row.idx, done: make(chan struct{})}
-		close(r.done)
-		return r, nil
-	}
-	row, found, err = l.index.byVersion(ctx, s.entry.Subject.Name, s.entry.Subject.Version)
-	if err != nil {
-		return nil, err
-	}
-	if found && row.sha256 != s.entry.Subject.SHA256 {
-		return nil, &conflictError{row.idx}
-	}
-	return nil, nil
-}
-
-// conflictError is a version conflict found with mu held, when there is no
-// time to wait for the standing entry's bundle.
-type conflictError struct{ idx uint64 }
-
-func (e *conflictError) Error() string { return fmt.Sprintf("version conflict with entry %d", e.idx) }
 
 // release ends a reservation. Its row must be in the index, or its entry must
 // not be in the tree.

@@ -96,9 +96,9 @@ func (l *Log) Submit(ctx context.Context, entryBytes []byte, crateData io.Reader
 	if err := l.accepting(); err != nil {
 		return nil, err
 	}
-	idx, known, err := l.lookup(ctx, s)
+	idx, known, err := l.standing(ctx, s)
 	if err != nil {
-		return nil, err
+		return nil, l.conflict(ctx, s, err)
 	}
 	if !known {
 		if err := l.check(ctx, s, crateData); err != nil {
@@ -154,35 +154,39 @@ func (l *Log) parse(raw []byte) (*submission, error) {
 	return &submission{raw: bytes.Clone(raw), entry: e, source: src, identity: id}, nil
 }
 
-// lookup answers from the index and from what is being sequenced: is it there
-// already, or does something else stand for this version?
-func (l *Log) lookup(ctx context.Context, s *submission) (idx uint64, known bool, err error) {
+// standing answers from the index: is the entry there already, or, a *conflictError,
+// does something else stand for this version?
+func (l *Log) standing(ctx context.Context, s *submission) (idx uint64, known bool, err error) {
 	r, found, err := l.index.byIdentity(ctx, s.identity)
 	if err != nil || found {
 		return r.idx, found, err
 	}
 	r, found, err = l.index.byVersion(ctx, s.entry.Subject.Name, s.entry.Subject.Version)
-	if err != nil {
-		return 0, false, err
+	if err == nil && found && r.sha256 != s.entry.Subject.SHA256 {
+		err = &conflictError{r.idx}
 	}
-	if found && r.sha256 != s.entry.Subject.SHA256 {
-		return 0, false, l.conflict(ctx, s, r.idx)
-	}
-	return 0, false, nil
+	return 0, false, err
 }
 
-// conflict is the refusal that shows the entry that stands.
-func (l *Log) conflict(ctx context.Context, s *submission, idx uint64) error {
+// conflictError is a version conflict. With mu held there is no time to wait for the
+// standing entry's bundle.
+type conflictError struct{ idx uint64 }
+
+func (e *conflictError) Error() string { return fmt.Sprintf("version conflict with entry %d", e.idx) }
+
+// conflict makes of a *conflictError the refusal that shows the entry that stands.
+func (l *Log) conflict(ctx context.Context, s *submission, err error) error {
+	var c *conflictError
+	if !errors.As(err, &c) {
+		return err
+	}
 	r := refuse(VersionConflict, nil,
 		"%s %s is in the log with another checksum, as entry %d: a version is logged once.",
-		s.entry.Subject.Name, s.entry.Subject.Version, idx)
-	r.Index = &idx
-	bundle, err := l.awaitBundle(ctx, idx)
-	if err != nil {
-		l.log.Warn("no bundle for a version conflict", "index", idx, "err", err)
-		return r
+		s.entry.Subject.Name, s.entry.Subject.Version, c.idx)
+	r.Index = &c.idx
+	if r.Bundle, err = l.awaitBundle(ctx, c.idx); err != nil {
+		l.log.Warn("no bundle for a version conflict", "index", c.idx, "err", err)
 	}
-	r.Bundle = bundle
 	return r
 }
 

@@ -14,19 +14,19 @@ import (
 
 	"filippo.io/torchwood"
 	"github.com/transparency-dev/tessera"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/entry"
+	"cratelog/internal/testlog"
 )
 
 // entriesOf returns every entry of the tree, read from the tree.
 func entriesOf(t *testing.T, l *Log) [][]byte {
 	t.Helper()
-	size, err := l.reader.IntegratedSize(t.Context())
-	fatalIf(t, err)
+	size := testlog.Must(l.reader.IntegratedSize(t.Context()))
 	var all [][]byte
 	for i := range size {
-		b, err := entryAt(t.Context(), i, size, l.reader.ReadEntryBundle)
-		fatalIf(t, err)
+		b := testlog.Must(entryAt(t.Context(), i, size, l.reader.ReadEntryBundle))
 		all = append(all, b)
 	}
 	return all
@@ -45,10 +45,9 @@ func TestAnAcceptedEntryComesBackInABundle(t *testing.T) {
 	e, c := w.good("alpha", "1.0.0")
 	w.submit(l, e, c)
 	wantSize(t, l, 1)
-	b, err := l.Bundle(t.Context(), "alpha", "1.0.0")
-	fatalIf(t, err)
+	b := testlog.Must(l.Bundle(t.Context(), "alpha", "1.0.0"))
 	w.checkBundle(b, e)
-	_, err = l.Bundle(t.Context(), "alpha", "1.0.1")
+	_, err := l.Bundle(t.Context(), "alpha", "1.0.1")
 	wantRefusal(t, err, NotFound, "no published entry")
 }
 
@@ -59,11 +58,9 @@ func TestTheSameClaimIsLoggedOnce(t *testing.T) {
 	w.submit(l, e, c)
 
 	// Anyone can re-randomise a proof: the entry is the same, whatever its proof.
-	again, err := entry.Parse(e)
-	fatalIf(t, err)
+	again := testlog.Must(entry.Parse(e))
 	again.Proof.Parts = [][]byte{{9, 9, 9}}
-	b, err := l.Submit(t.Context(), mustMarshal(t, again), failingReader{t})
-	fatalIf(t, err)
+	b := testlog.Must(l.Submit(t.Context(), marshal(again), failingReader{t}))
 	w.checkBundle(b, e)
 	wantSize(t, l, 1)
 }
@@ -83,7 +80,7 @@ func TestAVersionHasOneChecksum(t *testing.T) {
 	other := testCrate(t, "alpha", "1.0.0", "fn other() {}")
 	o := testEntry(t, other, "alpha", "1.0.0", 1)
 	w.proofs.believe(o)
-	_, err := l.Submit(t.Context(), mustMarshal(t, o), bytes.NewReader(other))
+	_, err := l.Submit(t.Context(), marshal(o), bytes.NewReader(other))
 	r := wantRefusal(t, err, VersionConflict, "alpha 1.0.0 is in the log with another checksum, as entry 0")
 	if r.Index == nil || *r.Index != 0 {
 		t.Error("the conflict does not say which entry stands")
@@ -94,10 +91,9 @@ func TestAVersionHasOneChecksum(t *testing.T) {
 	// Another claim about the same .crate is another entry.
 	second := testEntry(t, c, "alpha", "1.0.0", 2)
 	w.proofs.believe(second)
-	w.submit(l, mustMarshal(t, second), c)
+	w.submit(l, marshal(second), c)
 	wantSize(t, l, 2)
-	b, err := l.Bundle(t.Context(), "alpha", "1.0.0")
-	fatalIf(t, err)
+	b := testlog.Must(l.Bundle(t.Context(), "alpha", "1.0.0"))
 	w.checkBundle(b, e) // the earliest
 }
 
@@ -110,7 +106,7 @@ func TestEqualSubmissionsAtOnceBecomeOneEntry(t *testing.T) {
 	w.proofs.believe(o)
 	second := testEntry(t, c, "alpha", "1.0.0", 2)
 	w.proofs.believe(second)
-	oBytes, sBytes := mustMarshal(t, o), mustMarshal(t, second)
+	oBytes, sBytes := marshal(o), marshal(second)
 
 	var mu sync.Mutex
 	won := make(map[string]int)
@@ -172,10 +168,9 @@ func TestWhatFailsLeavesNoTrace(t *testing.T) {
 	l := w.open()
 	good, crateBytes := w.good("alpha", "1.0.0")
 	edit := func(f func(*entry.Entry)) []byte {
-		e, err := entry.Parse(good)
-		fatalIf(t, err)
+		e := testlog.Must(entry.Parse(good))
 		f(e)
-		return mustMarshal(t, e)
+		return marshal(e)
 	}
 	source := func(e *entry.Entry) *entry.Source { return e.Claim.(*entry.Source) }
 	believed := func(f func(*entry.Entry)) []byte {
@@ -368,19 +363,17 @@ func TestFaultsInPairs(t *testing.T) {
 func TestARowThatCannotBeWrittenHaltsTheLog(t *testing.T) {
 	t.Parallel()
 	w, l := openWorld(t)
-	_, err := l.index.db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'disk full'); END")
-	fatalIf(t, err)
+	testlog.Must(l.index.db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'disk full'); END"))
 	e, c := w.good("alpha", "1.0.0")
 	if _, err := l.Submit(t.Context(), e, bytes.NewReader(c)); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Fatalf("got %v", err)
 	}
-	_, err = l.Submit(t.Context(), e, bytes.NewReader(c))
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
 	wantRefusal(t, err, Halted, "accepts nothing until its operator has looked")
 	if h := l.health(); h.OK || !strings.Contains(strings.Join(h.Problems, " "), "disk full") {
 		t.Errorf("health: %+v", h)
 	}
-	_, err = l.index.db.ExecContext(t.Context(), "DROP TRIGGER full")
-	fatalIf(t, err)
+	testlog.Must(l.index.db.ExecContext(t.Context(), "DROP TRIGGER full"))
 	w.closeLog(l)
 
 	l = w.open()
@@ -400,15 +393,13 @@ func TestOverloadIsRefusedNotQueued(t *testing.T) {
 		_, err := l.Submit(t.Context(), e, r)
 		done <- err
 	}()
-	_, err := pw.Write(c[:1])
-	fatalIf(t, err)
+	testlog.Must(pw.Write(c[:1]))
 	other, oc := w.good("beta", "1.0.0")
-	_, err = l.Submit(t.Context(), other, bytes.NewReader(oc))
+	_, err := l.Submit(t.Context(), other, bytes.NewReader(oc))
 	if r := wantRefusal(t, err, Overloaded, "try again later"); r.RetryAfter < l.retry || r.RetryAfter > 2*l.retry {
 		t.Errorf("retry after %v", r.RetryAfter)
 	}
-	_, err = pw.Write(c[1:])
-	fatalIf(t, err)
+	testlog.Must(pw.Write(c[1:]))
 	fatalIf(t, pw.Close())
 	fatalIf(t, <-done)
 	w.submit(l, other, oc)
@@ -446,6 +437,28 @@ func TestCloseLooksAtWhatWasPublishedLast(t *testing.T) {
 	waiting.Wait()
 }
 
+// TestCloseKeepsItsDeadlineWithoutAQuorum, and leaves nothing of the log at work.
+func TestCloseKeepsItsDeadlineWithoutAQuorum(t *testing.T) {
+	t.Parallel()
+	w, l := openWorld(t)
+	for _, c := range w.witnesses[:2] {
+		c.setDown(true)
+	}
+	l.limits.PublishWait = 300 * time.Millisecond
+	e, c := w.good("alpha", "1.0.0")
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
+	wantRefusal(t, err, NotPublished, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := l.Close(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "they will be after the next start") {
+		t.Errorf("Close: %v", err)
+	}
+	l.watcher.Wait()
+	if _, err := l.guard.Sign([]byte(testlog.Head(testOrigin, 1, tlog.RecordHash(e)))); err == nil {
+		t.Error("the guard of a closed log signs")
+	}
+}
+
 func TestCloseWaitsForWhatWasAccepted(t *testing.T) {
 	t.Parallel()
 	w, l := openWorld(t)
@@ -477,9 +490,8 @@ func TestCloseWaitsForWhatWasAccepted(t *testing.T) {
 	w.closeLog(l)
 	accepted.Wait()
 	close(bundles)
-	policy, err := torchwood.ParsePolicy(w.cfg.Policy)
-	fatalIf(t, err)
-	_, _, err = torchwood.VerifyCheckpoint(l.published.head().raw, policy)
+	policy := testlog.Must(torchwood.ParsePolicy(w.cfg.Policy))
+	_, _, err := torchwood.VerifyCheckpoint(l.published.head().raw, policy)
 	fatalIf(t, err)
 	if size := l.published.head().size; size != l.indexed {
 		t.Errorf("closed with %d entries in the tree and %d published", l.indexed, size)

@@ -21,6 +21,8 @@ import (
 	"github.com/transparency-dev/tessera/fsck"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/testlog"
 )
 
 func TestTilePathsHaveOneSpelling(t *testing.T) {
@@ -154,9 +156,7 @@ func wantTile(t *testing.T, entries [][]byte, levels [][]tlog.Hash, level, n, w 
 			if i >= len(entries) {
 				return nil
 			}
-			var err error
-			out, err = torchwood.AppendTileEntry(out, entries[i])
-			fatalIf(t, err)
+			out = testlog.Must(torchwood.AppendTileEntry(out, entries[i]))
 			continue
 		}
 		if i >= len(levels[level]) {
@@ -181,17 +181,14 @@ func TestOthersReadTheWholeLog(t *testing.T) {
 	if code != http.StatusOK || header.Get("Content-Type") != "text/plain; charset=utf-8" || header.Get("Cache-Control") != "no-cache" {
 		t.Errorf("checkpoint: %d %v", code, header)
 	}
-	policy, err := torchwood.ParsePolicy(w.cfg.Policy)
-	fatalIf(t, err)
+	policy := testlog.Must(torchwood.ParsePolicy(w.cfg.Policy))
 	cp, _, err := torchwood.VerifyCheckpoint(signed, policy)
 	fatalIf(t, err)
 	if cp.N != size {
 		t.Errorf("published %d entries, want %d", cp.N, size)
 	}
-	fetcher, err := torchwood.NewTileFetcher(srv.URL + "/")
-	fatalIf(t, err)
-	tc, err := torchwood.NewClient(fetcher)
-	fatalIf(t, err)
+	fetcher := testlog.Must(torchwood.NewTileFetcher(srv.URL + "/"))
+	tc := testlog.Must(torchwood.NewClient(fetcher))
 	got := 0
 	for i, e := range tc.AllEntries(t.Context(), cp.Tree, 0) {
 		if !want[string(e)] {
@@ -209,12 +206,9 @@ func TestOthersReadTheWholeLog(t *testing.T) {
 
 func runFsck(t *testing.T, w *world, addr string) {
 	t.Helper()
-	u, err := url.Parse(addr + "/")
-	fatalIf(t, err)
-	f, err := client.NewHTTPFetcher(u, nil)
-	fatalIf(t, err)
-	v, err := note.NewVerifier(w.cfg.VKey)
-	fatalIf(t, err)
+	u := testlog.Must(url.Parse(addr + "/"))
+	f := testlog.Must(client.NewHTTPFetcher(u, nil))
+	v := testlog.Must(note.NewVerifier(w.cfg.VKey))
 	hash := func(b []byte) ([][]byte, error) {
 		var e api.EntryBundle
 		if err := e.UnmarshalText(b); err != nil {

@@ -58,16 +58,16 @@ func rootAt(ctx context.Context, size uint64, tiles tclient.TileFetcherFunc) (tl
 	if size == 0 {
 		return tlog.Hash(rfc6962.DefaultHasher.EmptyRoot()), nil
 	}
+	var r *compact.Range
+	var root []byte
 	nodes, err := tclient.FetchRangeNodes(ctx, size, tiles)
-	if err != nil {
-		return tlog.Hash{}, fmt.Errorf("reading the tree at size %d: %w", size, err)
+	if err == nil {
+		rf := compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
+		r, err = rf.NewRange(0, size, nodes)
 	}
-	rf := compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
-	r, err := rf.NewRange(0, size, nodes)
-	if err != nil {
-		return tlog.Hash{}, fmt.Errorf("reading the tree at size %d: %w", size, err)
+	if err == nil {
+		root, err = r.GetRootHash(nil)
 	}
-	root, err := r.GetRootHash(nil)
 	if err != nil {
 		return tlog.Hash{}, fmt.Errorf("reading the tree at size %d: %w", size, err)
 	}
@@ -81,12 +81,12 @@ func entriesIn(ctx context.Context, n, size uint64, bundles tclient.EntryBundleF
 	if width == 0 {
 		return nil, fmt.Errorf("entry bundle %d is beyond the tree of size %d", n, size)
 	}
-	raw, err := bundles(ctx, n, uint8(width%layout.EntryBundleWidth))
-	if err != nil {
-		return nil, fmt.Errorf("entry bundle %d: %w", n, err)
-	}
 	var b api.EntryBundle
-	if err := b.UnmarshalText(raw); err != nil {
+	raw, err := bundles(ctx, n, uint8(width%layout.EntryBundleWidth))
+	if err == nil {
+		err = b.UnmarshalText(raw)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("entry bundle %d: %w", n, err)
 	}
 	if uint64(len(b.Entries)) < width {

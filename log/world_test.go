@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +26,7 @@ import (
 	"cratelog/internal/forge"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
+	"cratelog/witness"
 )
 
 const testOrigin = "log.test/2026"
@@ -134,27 +134,19 @@ func (p *toldProofs) believe(e *entry.Entry) {
 // testCrate builds a .crate of three files.
 func testCrate(t *testing.T, name, version, body string) []byte {
 	t.Helper()
-	raw, err := forge.Pack(name, version, forge.Manifest(name, version),
-		forge.File{Path: "README.md", Content: "# " + name + "\n"}, forge.File{Path: "src/lib.rs", Content: body})
-	fatalIf(t, err)
-	return raw
+	return testlog.Must(forge.Pack(name, version, forge.Manifest(name, version),
+		forge.File{Path: "README.md", Content: "# " + name + "\n"}, forge.File{Path: "src/lib.rs", Content: body}))
 }
 
 // testEntry is an entry about a .crate that is true except for its proof.
 func testEntry(t *testing.T, raw []byte, name, version string, commit byte) *entry.Entry {
 	t.Helper()
-	e, err := forge.Claim(raw, name, version, &entry.Source{Commit: [20]byte{commit}, Path: "crates/" + name})
-	fatalIf(t, err)
+	e := testlog.Must(forge.Claim(raw, name, version, &entry.Source{Commit: [20]byte{commit}, Path: "crates/" + name}))
 	e.Proof = entry.Proof{Program: testProgram.ID(), Parts: [][]byte{{1, 2, 3, 4}}}
 	return e
 }
 
-func mustMarshal(t *testing.T, e *entry.Entry) []byte {
-	t.Helper()
-	b, err := e.Marshal()
-	fatalIf(t, err)
-	return b
-}
+func marshal(e *entry.Entry) []byte { return testlog.Must(e.Marshal()) }
 
 // good returns an entry that the log must accept, and its .crate.
 func (w *world) good(name, version string) (entryBytes, crateBytes []byte) {
@@ -162,7 +154,7 @@ func (w *world) good(name, version string) (entryBytes, crateBytes []byte) {
 	raw := testCrate(w.t, name, version, "// "+name)
 	e := testEntry(w.t, raw, name, version, 1)
 	w.proofs.believe(e)
-	return mustMarshal(w.t, e), raw
+	return marshal(e), raw
 }
 
 // submit submits what must be accepted, and checks the bundle.
@@ -177,13 +169,11 @@ func (w *world) submit(l *Log, entryBytes, crateBytes []byte) []byte {
 // checkBundle lets torchwood, which is not our code, verify a bundle.
 func (w *world) checkBundle(bundle, entryBytes []byte) {
 	w.t.Helper()
-	policy, err := torchwood.ParsePolicy(w.cfg.Policy)
-	fatalIf(w.t, err)
+	policy := testlog.Must(torchwood.ParsePolicy(w.cfg.Policy))
 	if err := torchwood.VerifyProof(policy, tlog.RecordHash(entryBytes), bundle); err != nil {
 		w.t.Errorf("torchwood does not accept the bundle: %v", err)
 	}
-	extra, err := torchwood.ProofExtraData(bundle)
-	fatalIf(w.t, err)
+	extra := testlog.Must(torchwood.ProofExtraData(bundle))
 	if !bytes.Equal(extra, entryBytes) {
 		w.t.Error("the bundle carries another entry")
 	}
@@ -209,9 +199,7 @@ func newCosigner(t *testing.T, name, logVKey string) *cosigner {
 	t.Helper()
 	c := &cosigner{t: t, signer: testlog.WitnessKey(name, time.Time{})}
 	c.signer.Time = time.Now
-	var err error
-	c.logKey, err = note.NewVerifier(logVKey)
-	fatalIf(t, err)
+	c.logKey = testlog.Must(note.NewVerifier(logVKey))
 	c.server = httptest.NewServer(c)
 	t.Cleanup(c.server.Close)
 	return c
@@ -248,56 +236,34 @@ func (c *cosigner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "bad request", http.StatusBadRequest)
 		return
 	}
-	head, signed, ok := strings.Cut(string(body), "\n\n")
-	lines := strings.Split(head, "\n")
-	var old int64
-	if _, err := fmt.Sscanf(lines[0], "old %d", &old); err != nil || !ok {
-		http.Error(w, "malformed", http.StatusBadRequest)
+	req, err := witness.ParseRequest(body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	_, signed, _ := strings.Cut(string(body), "\n\n")
 	n, err := note.Open([]byte(signed), note.VerifierList(c.logKey))
 	if err != nil {
 		http.Error(w, "not the log's", http.StatusForbidden)
 		return
 	}
-	cp, err := torchwood.ParseCheckpoint(n.Text)
-	if err != nil {
-		http.Error(w, "malformed", http.StatusBadRequest)
-		return
-	}
-	if old != c.tree.N {
+	if req.Old != c.tree.N {
 		w.Header().Set("Content-Type", "text/x.tlog.size")
 		w.WriteHeader(http.StatusConflict)
 		fmt.Fprintf(w, "%d\n", c.tree.N)
 		return
 	}
-	if err := c.extends(cp.Tree, lines[1:]); err != nil {
+	if err := c.extends(req.Checkpoint.Tree, req.Proof); err != nil {
 		c.refused++
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
-	cosigned, err := note.Sign(&note.Note{Text: n.Text}, c.signer)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	c.tree = cp.Tree
-	w.Write(cosigned[len(n.Text)+1:])
+	c.tree = req.Checkpoint.Tree
+	w.Write(testlog.Sign(n.Text, c.signer)[len(n.Text)+1:])
 }
 
-func (c *cosigner) extends(next tlog.Tree, lines []string) error {
-	var proof tlog.TreeProof
-	for _, line := range lines {
-		h, err := base64.StdEncoding.DecodeString(line)
-		if err != nil || len(h) != tlog.HashSize {
-			return errors.New("malformed proof")
-		}
-		proof = append(proof, tlog.Hash(h))
-	}
-	switch {
-	case c.tree.N == 0:
-		return nil
-	case next.N == c.tree.N && next.Hash == c.tree.Hash:
+func (c *cosigner) extends(next tlog.Tree, proof tlog.TreeProof) error {
+	if c.tree.N == 0 || next == c.tree {
 		return nil
 	}
 	return tlog.CheckTree(proof, next.N, next.Hash, c.tree.N, c.tree.Hash)
@@ -322,10 +288,8 @@ func form(t *testing.T, parts ...[2]string) (contentType string, body []byte) {
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)
 	for _, p := range parts {
-		pw, err := m.CreateFormFile(p[0], p[0])
-		fatalIf(t, err)
-		_, err = pw.Write([]byte(p[1]))
-		fatalIf(t, err)
+		pw := testlog.Must(m.CreateFormFile(p[0], p[0]))
+		testlog.Must(pw.Write([]byte(p[1])))
 	}
 	fatalIf(t, m.Close())
 	return m.FormDataContentType(), b.Bytes()
@@ -334,11 +298,9 @@ func form(t *testing.T, parts ...[2]string) (contentType string, body []byte) {
 // get reads an address and returns status, header and body.
 func get(t *testing.T, url string) (int, http.Header, []byte) {
 	t.Helper()
-	resp, err := http.Get(url)
-	fatalIf(t, err)
+	resp := testlog.Must(http.Get(url))
 	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	fatalIf(t, err)
+	b := testlog.Must(io.ReadAll(resp.Body))
 	return resp.StatusCode, resp.Header, b
 }
 

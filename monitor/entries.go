@@ -52,26 +52,27 @@ func (f *follower) reportEntry(ctx context.Context, e store.Entry, t store.Check
 			return evidence.NewFalseEntry(reason, t.Signed, l, attached, f.meta(t))
 		}
 	}
+	var proof maker
 	switch e.Reason {
 	case kindMalformed:
 		x.Summary = fmt.Sprintf("Entry %d of %s is not an entry.", e.Index, f.origin)
-		return f.report(ctx, x, nil, build(evidence.Malformed, nil))
+		proof = build(evidence.Malformed, nil)
 	case kindFalseEntry:
 		x.Summary = fmt.Sprintf("The proof of %s of %s does not hold.", what(e), f.origin)
-		return f.report(ctx, x, nil, build(evidence.ProofInvalid, f.program(e.Program)))
+		proof = build(evidence.ProofInvalid, f.program(e.Program))
 	case kindUnknownProgram:
 		x.Summary = fmt.Sprintf("The proof of %s of %s is of the program %x, which this monitor does not accept.",
 			what(e), f.origin, e.Program[:8])
-		return f.report(ctx, x, nil, build(evidence.UnknownProgram, nil))
+		proof = build(evidence.UnknownProgram, nil)
 	case kindUnknownClaim:
 		x.Summary = fmt.Sprintf("The claim of entry %d of %s is of a kind that this monitor does not know; a newer "+
 			"version may.", e.Index, f.origin)
-		return f.report(ctx, x, nil, nil)
 	case kindUnproven:
 		x.Summary = fmt.Sprintf("The claim of %s of %s leaves files out.", what(e), f.origin)
-		return f.report(ctx, x, nil, nil)
+	default:
+		return fmt.Errorf("entry %d has the unknown reason %q", e.Index, e.Reason)
 	}
-	return fmt.Errorf("entry %d has the unknown reason %q", e.Index, e.Reason)
+	return f.report(ctx, x, nil, proof)
 }
 
 // leaf is an entry with its way to the root of a checkpoint.

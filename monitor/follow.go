@@ -152,15 +152,20 @@ func (f *follower) wake() {
 
 // followLoop looks at the log until ctx ends.
 func (f *follower) followLoop(ctx context.Context) error {
+	return again(ctx, f.cfg.Poll.Duration, f.wakeup, f.follow)
+}
+
+// again does something until ctx ends, with a pause that a wake ends. An error ends it too.
+func again(ctx context.Context, pause time.Duration, wake <-chan struct{}, do func(context.Context) error) error {
 	for {
-		if err := f.follow(ctx); err != nil {
+		if err := do(ctx); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(f.cfg.Poll.Duration):
-		case <-f.wakeup:
+		case <-time.After(pause):
+		case <-wake:
 		}
 	}
 }

@@ -20,23 +20,19 @@ import (
 // The real log server, three real witnesses, real proofs.
 func TestARealLogIsFollowedAndConvictedWhenItsKeySignsAnotherTree(t *testing.T) {
 	ctx, origin := t.Context(), "log.example/real"
-	real, err := loopback.Start(ctx, loopback.Config{Origin: origin, Dir: t.TempDir(), Interval: 100 * time.Millisecond})
-	fatalIf(t, err)
+	real := testlog.Must(loopback.Start(ctx, loopback.Config{Origin: origin, Dir: t.TempDir(), Interval: 100 * time.Millisecond}))
 	defer real.Close()
-	f, err := forge.Default()
-	fatalIf(t, err)
+	f := testlog.Must(forge.Default())
 	submit := func(n int) {
 		t.Helper()
 		raw, e, err := f.Crate(fmt.Sprintf("crate-%d", n), "1.0.0", "// a crate")
 		fatalIf(t, err)
-		b, err := e.Marshal()
-		fatalIf(t, err)
+		b := testlog.Must(e.Marshal())
 		_, err = real.Log.Submit(ctx, b, bytes.NewReader(raw))
 		fatalIf(t, err)
 	}
 	dir := t.TempDir()
-	s, err := store.Create(ctx, filepath.Join(dir, "monitor.db"))
-	fatalIf(t, err)
+	s := testlog.Must(store.Create(ctx, filepath.Join(dir, "monitor.db")))
 	defer s.Close()
 	m, err := New(ctx, Config{Logs: []LogConfig{{Origin: origin, Policy: real.Policy}}, Store: s, EvidenceDir: dir, Proofs: real.Proofs,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
@@ -45,8 +41,7 @@ func TestARealLogIsFollowedAndConvictedWhenItsKeySignsAnotherTree(t *testing.T) 
 		submit(n)
 		// A witness that the quorum did not need may show nothing yet.
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-			sum, err := m.Once(ctx)
-			fatalIf(t, err)
+			sum := testlog.Must(m.Once(ctx))
 			if sum.ExitCode() == 0 && sum.Logs[0].Verified == int64(n+1) {
 				break
 			}
@@ -55,8 +50,7 @@ func TestARealLogIsFollowedAndConvictedWhenItsKeySignsAnotherTree(t *testing.T) 
 			}
 		}
 	}
-	views, err := s.Views(ctx, 1)
-	fatalIf(t, err)
+	views := testlog.Must(s.Views(ctx, 1))
 	if len(views) != 1+3 {
 		t.Errorf("%d views", len(views))
 	}
@@ -74,10 +68,8 @@ func TestARealLogIsFollowedAndConvictedWhenItsKeySignsAnotherTree(t *testing.T) 
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%+v, %v", found, err)
 	}
-	e, err := evidence.Read(filepath.Join(dir, found[0].Evidence+".evidence"))
-	fatalIf(t, err)
-	keys, err := evidence.NewKeys([]string{real.VKey}, nil)
-	fatalIf(t, err)
+	e := testlog.Must(evidence.Read(filepath.Join(dir, found[0].Evidence+".evidence")))
+	keys := testlog.Must(evidence.NewKeys([]string{real.VKey}, nil))
 	if verdict, err := evidence.Verify(e, keys, nil); err != nil || verdict.Who != "log "+origin || !verdict.Transferable {
 		t.Errorf("%+v, %v", verdict, err)
 	}

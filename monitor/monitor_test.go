@@ -3,7 +3,6 @@ package monitor
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/mod/sumdb/tlog"
 
-	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/evidence"
 	"cratelog/internal/testlog"
@@ -31,23 +29,14 @@ func TestGossipIsJudgedByTheRebuiltTree(t *testing.T) {
 	w.clean(300)
 	w.append(50)
 	future := w.log.Sign(w.log.Tree, 350) // signed, not published yet
-	for want, b := range map[string][]byte{store.Consistent: early, store.Pending: future} {
-		c, err := w.m.Gossip(t.Context(), b, "gossip")
-		fatalIf(t, err)
-		if c.Verdict != want {
-			t.Errorf("verdict %s, want %s", c.Verdict, want)
-		}
-	}
+	w.gossip(early, store.Consistent)
+	w.gossip(future, store.Pending)
 	w.log.Publish()
 	w.clean(350)
-	c, err := w.m.Gossip(t.Context(), future, "gossip")
-	if err != nil || c.Verdict != store.Consistent {
-		t.Errorf("verdict %s, %v", c.Verdict, err)
-	}
+	w.gossip(future, store.Consistent)
 	// A bundle carries a checkpoint too.
-	b := w.log.Tree.Bundle(5, 123, early)
-	if c, err = w.m.Gossip(t.Context(), b, "gossip"); err != nil || c.Verdict != store.Consistent || c.Size != 123 {
-		t.Errorf("the bundle's checkpoint is %s, %v", c.Verdict, err)
+	if c := w.gossip(w.log.Tree.Bundle(5, 123, early), store.Consistent); c.Size != 123 {
+		t.Errorf("the bundle's checkpoint is of %d entries", c.Size)
 	}
 	w.noAttack()
 }
@@ -70,52 +59,37 @@ func TestWhatTheLogDidNotSignIsRefusedAndForgotten(t *testing.T) {
 		"spoilt signature":  bytes.Replace(signed, lines[:40], append(bytes.Clone(lines[:39]), lines[39]^1), 1),
 		"something too big": bytes.Repeat([]byte("x"), 1<<20),
 	} {
-		if c, err := w.m.Gossip(t.Context(), b, "gossip"); !errors.Is(err, ErrRefused) {
-			t.Errorf("%s: %s, %v", name, c.Verdict, err)
-		}
+		w.refused(name, b)
 	}
-	if n := len(w.findings()); n != 0 {
-		t.Errorf("%d findings", n)
-	}
+	w.found()
 }
 
 // Whoever passes a checkpoint on can spoil cosignatures in it. That must not save a
 // log that forked.
 func TestASpoiltCosignatureDoesNotHideAFork(t *testing.T) {
 	w := verifiedWorld(t, 300)
-	other := w.fork(99, 1)
-	signed := w.log.Sign(other, 100, w.log.Witnesses[0])
+	signed := w.log.Sign(w.fork(99, 1), 100, w.log.Witnesses[0])
 	signed[len(signed)-10] ^= 1
-	c, err := w.m.Gossip(t.Context(), signed, "gossip")
-	if err != nil || c.Verdict != store.Inconsistent || len(c.Cosignatures) != 0 {
-		t.Fatalf("%+v, %v", c, err)
+	if c := w.gossip(signed, store.Inconsistent); len(c.Cosignatures) != 0 {
+		t.Fatalf("%+v", c)
 	}
 	w.found(kindForkPrefix)
 }
 
-func TestAnAbsurdSizeIsNoTargetAndHangsNobody(t *testing.T) {
+func TestAnAbsurdSizeIsNoTargetAndHangsNothing(t *testing.T) {
 	w := verifiedWorld(t, 10)
 	for _, size := range []string{"9223372036854775807", "4611686018427387905", "281474976710657"} {
 		text := strings.Replace(string(w.log.Sign(w.log.Tree, 10)), "\n10\n", "\n"+size+"\n", 1)
-		if _, err := w.m.Gossip(t.Context(), []byte(text), "gossip"); !errors.Is(err, ErrRefused) {
-			t.Errorf("%s: %v", size, err)
-		}
-		signed := w.log.SignText(text[:strings.Index(text, "\n\n")+1])
-		if _, err := w.m.Gossip(t.Context(), signed, "gossip"); !errors.Is(err, ErrRefused) {
-			t.Errorf("%s: %v", size, err)
-		}
+		w.refused(size, []byte(text))
+		w.refused(size, w.log.SignText(text[:strings.Index(text, "\n\n")+1]))
 	}
 	// The largest that is taken cannot be downloaded, and stops nothing else.
-	text, _, _ := strings.Cut(string(w.log.Sign(w.log.Tree, 10)), "\n\n")
-	huge := w.log.SignText(strings.Replace(text, "\n10\n", "\n281474976710656\n", 1)+"\n", w.log.Witnesses...)
-	c, err := w.m.Gossip(t.Context(), huge, "gossip")
-	if err != nil || c.Verdict != store.Pending || !c.Accepted {
-		t.Fatalf("%+v, %v\n%s", c, err, huge)
+	huge := w.log.SignText(strings.Replace(w.log.Head(10), "\n10\n", "\n281474976710656\n", 1), w.log.Witnesses...)
+	if c := w.gossip(huge, store.Pending); !c.Accepted {
+		t.Fatalf("%+v\n%s", c, huge)
 	}
 	w.grow(10)
-	if s := w.once(); s.Logs[0].Verified != 20 || s.ExitCode() != 3 {
-		t.Errorf("%+v", s)
-	}
+	w.looks(20, 3)
 	w.noAttack()
 }
 
@@ -135,15 +109,11 @@ func TestAForkedLogThatGoesOnIsOneFinding(t *testing.T) {
 	}
 	// The honest tree goes on as well, and is verified.
 	w.grow(50)
-	if s := w.once(); s.Logs[0].Verified != 350 || s.ExitCode() != 1 {
-		t.Errorf("%+v", s)
-	}
+	w.looks(350, 1)
 	for _, f := range found {
 		fatalIf(t, w.cfg.Store.Acknowledge(t.Context(), f.ID, "me", "the log was shut down", w.clock()))
 	}
-	if code := w.once().ExitCode(); code != 0 {
-		t.Errorf("all is acknowledged, exit code %d", code)
-	}
+	w.clean(350) // all is acknowledged
 	if n := len(w.findings()); n != 3 {
 		t.Errorf("%d findings", n)
 	}
@@ -174,7 +144,7 @@ func TestALogThatMendsItsEntriesIsVerifiedAgain(t *testing.T) {
 	w.log.Intercept(nil)
 	w.later(11 * time.Minute)
 	w.log.Publish()
-	if s := w.once(); s.Logs[0].Verified != 400 || len(s.Trouble) != 0 {
+	if s := w.looks(400, 1); len(s.Trouble) != 0 { // the finding stands
 		t.Errorf("%+v", s)
 	}
 }
@@ -183,12 +153,8 @@ func TestADownloadGoesOnWhereItStopped(t *testing.T) {
 	w := newWorld(t)
 	w.grow(2000)
 	w.log.Intercept(testlog.Answer("/tile/entries/005", http.StatusTooManyRequests, nil))
-	if s := w.once(); s.ExitCode() != 3 || s.Logs[0].Verified != 0 {
-		t.Errorf("%+v", s)
-	}
-	p, err := w.cfg.Store.Position(t.Context(), 1)
-	fatalIf(t, err)
-	if p.Downloaded != 5*256 {
+	w.looks(0, 3)
+	if p := w.position(); p.Downloaded != 5*256 {
 		t.Errorf("%d entries are stored", p.Downloaded)
 	}
 	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
@@ -228,9 +194,8 @@ func TestPartialBundlesThatAreGoneAreReadFromFullOnes(t *testing.T) {
 func TestUnpublishedCheckpointsHideNoTarget(t *testing.T) {
 	w := verifiedWorld(t, 10)
 	for n := range int64(maxTargets + 20) {
-		w.log.Tree.Append(newEntry(t, 5000+n, nil))
-		_, err := w.m.Gossip(t.Context(), w.log.Sign(w.log.Tree, w.log.Tree.Size()), "gossip")
-		fatalIf(t, err)
+		w.fill(w.log.Tree, 5000+n, 1, nil)
+		w.gossip(w.log.Sign(w.log.Tree, w.log.Tree.Size()), store.Pending)
 	}
 	// First shown by one witness only, and then by the log.
 	early := w.log.Sign(w.log.Tree, 15, w.log.Witnesses[0])
@@ -243,7 +208,6 @@ func TestUnpublishedCheckpointsHideNoTarget(t *testing.T) {
 }
 
 func TestASlowLogIsGivenUpAndDelaysNoOtherView(t *testing.T) {
-	t.Parallel()
 	w := verifiedWorld(t, 10)
 	w.cfg.HTTP = &http.Client{Timeout: 2 * time.Second}
 	w.open()
@@ -256,40 +220,29 @@ func TestASlowLogIsGivenUpAndDelaysNoOtherView(t *testing.T) {
 		return false
 	})
 	w.grow(1)
-	s := w.once()
-	if s.ExitCode() != 3 || s.Logs[0].Verified != 11 {
-		t.Errorf("the witnesses showed the new tree, and the log serves it: %+v", s)
-	}
+	w.looks(11, 3) // the witnesses showed the new tree, and the log serves it
 	w.noAttack()
 }
 
 func TestAMonitorRefusesAnotherLogsMemory(t *testing.T) {
 	w := verifiedWorld(t, 300)
-	stranger := testlog.New(origin, 3, w.clock, "another seed")
-	policy, err := client.ParsePolicy(stranger.Trust(w.server.URL))
-	fatalIf(t, err)
-	cfg := w.cfg
-	cfg.Logs = []LogConfig{{Origin: origin, Policy: policy}}
-	if _, err := New(t.Context(), cfg); !errors.Is(err, store.ErrOtherLog) {
-		t.Errorf("another key: %v", err)
+	stranger := followed(testlog.New(origin, 3, w.clock, "another seed"), w.server.URL)
+	ours := w.cfg.Logs[0]
+	refused := func(says string, logs ...LogConfig) {
+		t.Helper()
+		cfg := w.cfg
+		cfg.Logs = logs
+		if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %q", err, says)
+		}
 	}
-	cfg.Logs = []LogConfig{{Origin: "log.example/none", Policy: policy}}
-	if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "does not list it") {
-		t.Errorf("a log that the trust file does not list: %v", err)
-	}
-	cfg.Logs = append(w.cfg.Logs, w.cfg.Logs...)
-	if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "twice") {
-		t.Errorf("one log twice: %v", err)
-	}
-	cfg.Logs = []LogConfig{{Origin: origin, Policy: w.cfg.Logs[0].Policy, Witnesses: map[string]string{"w9": "-"}}}
-	if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `"w9"`) {
-		t.Errorf("a witness that the trust file does not list: %v", err)
-	}
+	refused(store.ErrOtherLog.Error(), stranger)
+	refused("does not list it", LogConfig{Origin: "log.example/none", Policy: stranger.Policy})
+	refused("twice", ours, ours)
+	refused(`"w9"`, LogConfig{Origin: origin, Policy: ours.Policy, Witnesses: map[string]string{"w9": "-"}})
 	// A memory that contradicts itself.
 	fatalIf(t, w.cfg.Store.SetVerified(t.Context(), 1, 300, tlog.Hash{1}, nil))
-	if _, err := New(t.Context(), w.cfg); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("a damaged store: %v", err)
-	}
+	refused("damaged", ours)
 }
 
 // The log that comes back smaller, after its disk was restored from a copy, must not
@@ -299,14 +252,12 @@ func TestALogThatStartsAgainIsNotFollowedAnew(t *testing.T) {
 	w.log.Tree = w.fork(100, 300)
 	w.log.Publish()
 	found := w.found(kindForkPrefix, kindCosignerFork, kindCosignerFork, kindCosignerFork)
-	p, err := w.cfg.Store.Position(t.Context(), 1)
-	fatalIf(t, err)
-	if p.Verified != 300 || found[0].Evidence == "" {
+	if p := w.position(); p.Verified != 300 || found[0].Evidence == "" {
 		t.Errorf("position %+v", p)
 	}
 }
 
-func TestWatchesTellOfWhatNobodyAnnounced(t *testing.T) {
+func TestWatchesTellOfWhatWasNotAnnounced(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.Route = func(f store.Finding, watch *store.Watch) []string {
 		if watch != nil && watch.Channel != "" {
@@ -357,8 +308,7 @@ func TestRunFollowsUntilItIsStopped(t *testing.T) {
 	verified := func(n int64) {
 		t.Helper()
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-			p, err := w.cfg.Store.Position(t.Context(), 1)
-			fatalIf(t, err)
+			p := w.position()
 			if p.Verified == n {
 				return
 			}
@@ -368,8 +318,7 @@ func TestRunFollowsUntilItIsStopped(t *testing.T) {
 		}
 	}
 	verified(10)
-	signed := w.log.ServeSigned(w.fork(10, 600), 610, w.log.Witnesses...)
-	_, err := w.m.Gossip(t.Context(), signed, "gossip") // wakes it up
+	_, err := w.m.Gossip(ctx, w.log.ServeSigned(w.fork(10, 600), 610, w.log.Witnesses...), "gossip") // wakes it up
 	fatalIf(t, err)
 	verified(610)
 	stop()
@@ -382,27 +331,18 @@ func TestSeveralLogsAreFollowedEachForItself(t *testing.T) {
 	second := testlog.New("log.example/second", 1, w.clock)
 	server := httptest.NewServer(second)
 	defer server.Close()
-	policy, err := client.ParsePolicy(second.Trust(server.URL))
-	fatalIf(t, err)
-	w.cfg.Logs = append(w.cfg.Logs, LogConfig{Origin: second.KeyName, Policy: policy})
+	w.cfg.Logs = append(w.cfg.Logs, followed(second, server.URL))
 	w.open()
 	w.grow(300)
 	// The same versions in two logs are no duplicates, whatever their checksums.
-	for n := range int64(100) {
-		second.Tree.Append(newEntry(t, n, func(e *entry.Entry) { e.Subject.SHA256[0]++ }))
-	}
+	w.fill(second.Tree, 0, 100, func(e *entry.Entry) { e.Subject.SHA256[0]++ })
 	second.Publish()
 	s := w.once()
 	if len(s.Logs) != 2 || s.Logs[0].Verified != 300 || s.Logs[1].Verified != 100 || s.ExitCode() != 0 {
 		t.Fatalf("%+v", s)
 	}
 	// What one does is not the other's.
-	fork := second.Tree.Fork(50)
-	fork.Append(newEntry(t, 999, nil))
-	c, err := w.m.Gossip(t.Context(), second.Sign(fork, 51), "gossip")
-	if err != nil || c.Verdict != store.Inconsistent {
-		t.Fatalf("%+v, %v", c, err)
-	}
+	w.gossip(second.Sign(w.fill(second.Tree.Fork(50), 999, 1, nil), 51), store.Inconsistent)
 	if all := w.findings(); len(all) != 1 || all[0].Origin != second.KeyName {
 		t.Errorf("%+v", all)
 	}
@@ -412,14 +352,10 @@ func TestSeveralLogsAreFollowedEachForItself(t *testing.T) {
 func TestALogCannotShowAnotherOfItsTrustFile(t *testing.T) {
 	w := newWorld(t)
 	second := testlog.New("log.example/second", 0, w.clock)
-	both := "log " + second.VKey + "\n" + string(w.log.Trust(w.server.URL))
-	policy, err := client.ParsePolicy([]byte(both))
-	fatalIf(t, err)
-	w.cfg.Logs[0].Policy = policy
-	w.open()
+	w.follow("log " + second.VKey + "\n" + string(w.log.Trust(w.server.URL)))
 	w.grow(10)
 	w.clean(10)
-	second.Tree.Append(newEntry(t, 7, nil))
+	w.fill(second.Tree, 7, 1, nil)
 	signed := second.Sign(second.Tree, 1, w.log.Witnesses...)
 	w.log.Serve(second.Tree, 1, signed)
 	w.log.Show(w.log.Witnesses[0], signed)
@@ -433,8 +369,7 @@ func TestMetricsSayHowFarEachLogIsVerified(t *testing.T) {
 	w := verifiedWorld(t, 300)
 	r := prometheus.NewPedanticRegistry()
 	fatalIf(t, r.Register(w.m))
-	families, err := r.Gather()
-	fatalIf(t, err)
+	families := testlog.Must(r.Gather())
 	got := make(map[string]float64)
 	for _, f := range families {
 		for _, m := range f.Metric {
@@ -454,9 +389,7 @@ func TestMetricsSayHowFarEachLogIsVerified(t *testing.T) {
 
 func TestAFloodOfFindingsIsCounted(t *testing.T) {
 	w := newWorld(t)
-	for n := range int64(maxPerKind + 20) {
-		w.log.Tree.Append(newEntry(t, n, func(e *entry.Entry) { e.Claim.(*entry.Source).Unproven = []string{"src/lib.rs"} }))
-	}
+	w.fill(w.log.Tree, 0, maxPerKind+20, func(e *entry.Entry) { e.Claim.(*entry.Source).Unproven = []string{"src/lib.rs"} })
 	w.log.Publish()
 	w.once()
 	all := w.findings()
@@ -484,7 +417,7 @@ func TestAFindingWithoutAFileIsStillAFinding(t *testing.T) {
 	}
 }
 
-// Nobody is told, and nothing is passed over, before the evidence is on the disk.
+// No alert is sent, and nothing is passed over, before the evidence is on the disk.
 func TestNothingIsVerifiedPastAFindingThatCannotBeRecorded(t *testing.T) {
 	w := newWorld(t)
 	w.grow(10)
@@ -498,9 +431,8 @@ func TestNothingIsVerifiedPastAFindingThatCannotBeRecorded(t *testing.T) {
 			t.Fatalf("%v, %d findings", err, len(w.findings()))
 		}
 	}
-	p, err := w.cfg.Store.Position(t.Context(), 1)
-	if err != nil || p.Verified != 0 || p.Downloaded != 11 {
-		t.Errorf("position %+v, %v", p, err)
+	if p := w.position(); p.Verified != 0 || p.Downloaded != 11 {
+		t.Errorf("position %+v", p)
 	}
 	w.cfg.EvidenceDir = good
 	w.open()
@@ -509,10 +441,7 @@ func TestNothingIsVerifiedPastAFindingThatCannotBeRecorded(t *testing.T) {
 
 func TestALogWithoutWitnessesIsFollowedForWhatItIs(t *testing.T) {
 	w := newWorld(t)
-	policy, err := client.ParsePolicy([]byte("log " + w.log.VKey + " " + w.server.URL + "\nquorum none\n"))
-	fatalIf(t, err)
-	w.cfg.Logs[0].Policy = policy
-	w.open()
+	w.follow("log " + w.log.VKey + " " + w.server.URL + "\nquorum none\n")
 	w.grow(100)
 	w.later(100 * time.Hour)
 	w.clean(100)
@@ -541,23 +470,15 @@ func TestPlainHTTPIsSpokenWithThisMachineOnly(t *testing.T) {
 // A mirror that forked, and a target that cannot be had beside it.
 func TestAForkIsKnownThoughALargerTreeCannotBeHad(t *testing.T) {
 	w := verifiedWorld(t, 300)
-	huge := w.log.Tree.Fork(300)
-	for n := range int64(300) {
-		huge.Append(newEntry(t, 3000+n, nil))
-	}
-	_, err := w.m.Gossip(t.Context(), w.log.Sign(huge, 600, w.log.Witnesses...), "gossip")
-	fatalIf(t, err)
-	other := w.fork(290, 60)
-	w.log.ServeSigned(other, 350, w.log.Witnesses[0])
+	huge := w.fill(w.log.Tree.Fork(300), 3000, 300, nil)
+	w.gossip(w.log.Sign(huge, 600, w.log.Witnesses...), store.Pending)
+	w.log.ServeSigned(w.fork(290, 60), 350, w.log.Witnesses[0])
 	w.found(kindForkPrefix, kindCosignerFork)
 }
 
 func TestTheRulesForAlertsNameMetricsThatExist(t *testing.T) {
 	w := verifiedWorld(t, 1)
-	rules, err := os.ReadFile(filepath.Join("..", "docs", "monitor.rules.yml"))
-	fatalIf(t, err)
-	doc, err := os.ReadFile(filepath.Join("..", "docs", "monitoring.md"))
-	fatalIf(t, err)
+	rules, doc := document("monitor.rules.yml"), document("monitoring.md")
 	described := make(chan *prometheus.Desc, 100)
 	w.m.Describe(described)
 	close(described)
@@ -565,15 +486,19 @@ func TestTheRulesForAlertsNameMetricsThatExist(t *testing.T) {
 	for d := range described {
 		all += d.String()
 		_, name, _ := strings.Cut(d.String(), `fqName: "cratelog_monitor`)
-		if name, _, _ = strings.Cut(name, `"`); !strings.Contains(string(doc), name+"`") {
+		if name, _, _ = strings.Cut(name, `"`); !strings.Contains(doc, name+"`") {
 			t.Errorf("docs/monitoring.md does not explain %s", name)
 		}
 	}
-	for _, name := range regexp.MustCompile(`cratelog_monitor_[a-z_]+`).FindAllString(string(rules), -1) {
+	for _, name := range regexp.MustCompile(`cratelog_monitor_[a-z_]+`).FindAllString(rules, -1) {
 		if !strings.Contains(all, `"`+name+`"`) {
 			t.Errorf("there is no metric %s", name)
 		}
 	}
+}
+
+func document(name string) string {
+	return string(testlog.Must(os.ReadFile(filepath.Join("..", "docs", name))))
 }
 
 // What parses as a bundle is encoded in one way.
@@ -587,8 +512,7 @@ func FuzzBundle(f *testing.F) {
 		}
 		var again []byte
 		for _, e := range entries {
-			again, err = torchwood.AppendTileEntry(again, e)
-			fatalIf(t, err)
+			again = testlog.Must(torchwood.AppendTileEntry(again, e))
 		}
 		if len(entries) != int(n) || !bytes.Equal(again, b) {
 			t.Errorf("%x is not what it says", b)
@@ -597,9 +521,7 @@ func FuzzBundle(f *testing.F) {
 }
 
 func TestEveryKindIsExplainedToOperators(t *testing.T) {
-	doc, err := os.ReadFile(filepath.Join("..", "docs", "monitoring.md"))
-	fatalIf(t, err)
-	explained := regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| (security|operational|info) \\| [A-Z].*\\. \\|$").FindAllStringSubmatch(string(doc), -1)
+	explained := regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| (security|operational|info) \\| [A-Z].*\\. \\|$").FindAllStringSubmatch(document("monitoring.md"), -1)
 	for _, line := range explained {
 		if classes[line[1]] != store.Class(line[2]) {
 			t.Errorf("docs/monitoring.md has the kind %s of class %s; it is %q", line[1], line[2], classes[line[1]])

@@ -27,14 +27,7 @@ func (f *follower) registryLoop(ctx context.Context) error {
 	if f.cfg.Registry == nil {
 		return nil
 	}
-	for {
-		if err := f.registryOnce(ctx); err != nil {
-			return err
-		}
-		if err := sleep(ctx, f.cfg.Poll.Duration); err != nil {
-			return nil
-		}
-	}
+	return again(ctx, f.cfg.Poll.Duration, nil, f.registryOnce)
 }
 
 // registryOnce compares all entries that are verified and were not compared yet, asks

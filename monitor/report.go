@@ -49,37 +49,31 @@ const (
 	kindWatch          = "watch"
 )
 
-// classes is the class of every kind; docs/monitoring.md says what each means.
-var classes = map[string]store.Class{
-	kindForkSameSize:       store.Security,
-	kindForkPrefix:         store.Security,
-	kindCosignerFork:       store.Security,
-	kindRootMismatch:       store.Security,
-	kindFalseEntry:         store.Security,
-	kindMalformed:          store.Security,
-	kindDuplicate:          store.Security,
-	kindRegistryIndex:      store.Security,
-	kindRegistryServed:     store.Security,
-	kindCrateMismatch:      store.Security,
-	kindLogUnreachable:     store.Operational,
-	kindLogGarbled:         store.Operational,
-	kindEntriesUnavailable: store.Operational,
-	kindQuorumLost:         store.Operational,
-	kindStale:              store.Operational,
-	kindRollback:           store.Operational,
-	kindLogBehind:          store.Operational,
-	kindWitnessUnreachable: store.Operational,
-	kindWitnessBehind:      store.Operational,
-	kindMirrorUnreachable:  store.Operational,
-	kindMirrorBehind:       store.Operational,
-	kindRegistryDown:       store.Operational,
-	kindChannelBroken:      store.Operational,
-	kindUnknownProgram:     store.Info,
-	kindUnknownClaim:       store.Info,
-	kindUnproven:           store.Info,
-	kindRepeat:             store.Info,
-	kindNotInRegistry:      store.Info,
-	kindWatch:              store.Info,
+// kinds are the kinds of each class; docs/monitoring.md says what each means.
+var kinds = map[store.Class][]string{
+	store.Security: {
+		kindForkSameSize, kindForkPrefix, kindCosignerFork, kindRootMismatch, kindFalseEntry, kindMalformed,
+		kindDuplicate, kindRegistryIndex, kindRegistryServed, kindCrateMismatch,
+	},
+	store.Operational: {
+		kindLogUnreachable, kindLogGarbled, kindEntriesUnavailable, kindQuorumLost, kindStale, kindRollback,
+		kindLogBehind, kindWitnessUnreachable, kindWitnessBehind, kindMirrorUnreachable, kindMirrorBehind,
+		kindRegistryDown, kindChannelBroken,
+	},
+	store.Info: {
+		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindRepeat, kindNotInRegistry, kindWatch,
+	},
+}
+
+// classes is the class of every kind.
+var classes = make(map[string]store.Class)
+
+func init() {
+	for class, all := range kinds {
+		for _, kind := range all {
+			classes[kind] = class
+		}
+	}
 }
 
 // maxPerKind bounds the findings of one kind about one log. What else there is can

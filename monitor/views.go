@@ -64,14 +64,7 @@ func (f *follower) viewLoop(ctx context.Context) error {
 	if len(f.views) == 0 {
 		return nil
 	}
-	for {
-		if err := f.pollViews(ctx); err != nil {
-			return err
-		}
-		if err := sleep(ctx, f.cfg.ViewPoll.Duration); err != nil {
-			return nil
-		}
-	}
+	return again(ctx, f.cfg.ViewPoll.Duration, nil, f.pollViews)
 }
 
 // pollViews looks at every witness and mirror once. A slow one delays no other.
@@ -191,27 +184,20 @@ func (f *follower) pollLog(ctx context.Context) error {
 		f.trouble.add("%s: %v", f.origin, failed)
 		f.cfg.Logger.Warn("no checkpoint from the log", "log", f.origin, "err", failed)
 	}
-	err = f.apply(ctx, f.silent(view, failed != nil && !garbled), f.garbled(view, garbled))
+	err = f.apply(ctx, f.silent(kindLogUnreachable, "The log %s does not answer.", view, failed != nil && !garbled),
+		f.silent(kindLogGarbled, "What the log %s answers is not a checkpoint with its signature.", view, garbled))
 	if failed != nil {
 		return err // how old its checkpoint is, it did not show
 	}
 	return errors.Join(err, f.checkLogView(ctx, before, signed, c))
 }
 
-// silent: the log does not answer.
-func (f *follower) silent(view store.View, active bool) condition {
+// silent: the log does not answer, or not with a checkpoint. The summary has a place for
+// its origin.
+func (f *follower) silent(kind, summary string, view store.View, active bool) condition {
 	return condition{
-		kind: kindLogUnreachable, active: active, since: view.Failing, limit: f.cfg.Unreachable.Duration,
-		summary: fmt.Sprintf("The log %s does not answer.", f.origin), detail: view.Error,
-	}
-}
-
-// garbled: the log answers something else than a checkpoint.
-func (f *follower) garbled(view store.View, active bool) condition {
-	return condition{
-		kind: kindLogGarbled, active: active, since: view.Failing, limit: f.cfg.Unreachable.Duration,
-		summary: fmt.Sprintf("What the log %s answers is not a checkpoint with its signature.", f.origin),
-		detail:  view.Error,
+		kind: kind, active: active, since: view.Failing, limit: f.cfg.Unreachable.Duration,
+		summary: fmt.Sprintf(summary, f.origin), detail: view.Error,
 	}
 }
 

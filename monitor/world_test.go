@@ -64,8 +64,7 @@ func newEntry(t testing.TB, n int64, change func(e *entry.Entry)) []byte {
 	if change != nil {
 		change(e)
 	}
-	b, err := e.Marshal()
-	fatalIf(t, err)
+	b := testlog.Must(e.Marshal())
 	return b
 }
 
@@ -95,34 +94,44 @@ func (w *world) later(d time.Duration) {
 	w.now = w.now.Add(d)
 }
 
+// newWorld makes a world, in which the test runs beside others.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel()
 	w := &world{t: t, now: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)}
 	w.log = testlog.New(origin, 3, w.clock)
 	w.server = httptest.NewServer(w.log)
 	t.Cleanup(w.server.Close)
-	policy, err := client.ParsePolicy(w.log.Trust(w.server.URL))
-	fatalIf(t, err)
 	var witnesses []string
 	for _, x := range w.log.Witnesses {
 		witnesses = append(witnesses, x.VKey)
 	}
-	w.keys, err = evidence.NewKeys([]string{w.log.VKey}, witnesses)
-	fatalIf(t, err)
+	w.keys = testlog.Must(evidence.NewKeys([]string{w.log.VKey}, witnesses))
 	dir := t.TempDir()
-	s, err := store.Create(t.Context(), filepath.Join(dir, "monitor.db"))
-	fatalIf(t, err)
+	s := testlog.Must(store.Create(t.Context(), filepath.Join(dir, "monitor.db")))
 	t.Cleanup(func() { s.Close() })
 	w.cfg = Config{
-		Logs:  []LogConfig{{Origin: origin, Policy: policy}},
+		Logs:  []LogConfig{followed(w.log, w.server.URL)},
 		Store: s, EvidenceDir: dir, Proofs: told{}, Now: w.clock,
 		Route:  func(store.Finding, *store.Watch) []string { return []string{"pager"} },
-		HTTP:   &http.Client{Timeout: 5 * time.Second},
+		HTTP:   &http.Client{Timeout: time.Minute},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	w.cfg.Interval.Duration = time.Nanosecond
 	w.open()
 	return w
+}
+
+// followed is how a monitor is told of a log.
+func followed(l *testlog.Log, url string) LogConfig {
+	return LogConfig{Origin: l.KeyName, Policy: testlog.Must(client.ParsePolicy(l.Trust(url)))}
+}
+
+// follow makes the monitor follow the log with another trust file.
+func (w *world) follow(trust string) {
+	w.t.Helper()
+	w.cfg.Logs[0].Policy = testlog.Must(client.ParsePolicy([]byte(trust)))
+	w.open()
 }
 
 // verifiedWorld is a world whose monitor has verified n true entries.
@@ -137,9 +146,7 @@ func verifiedWorld(t *testing.T, n int64) *world {
 // open makes a monitor on the store, as a restart does.
 func (w *world) open() {
 	w.t.Helper()
-	var err error
-	w.m, err = New(w.t.Context(), w.cfg)
-	fatalIf(w.t, err)
+	w.m = testlog.Must(New(w.t.Context(), w.cfg))
 }
 
 // grow appends true entries and publishes them.
@@ -151,50 +158,75 @@ func (w *world) grow(n int64) {
 
 func (w *world) append(n int64) {
 	w.t.Helper()
-	for range n {
-		w.log.Tree.Append(newEntry(w.t, w.n, nil))
-		w.n++
+	w.fill(w.log.Tree, w.n, n, nil)
+	w.n += n
+}
+
+// fill appends entries, the first of them of a number.
+func (w *world) fill(t *testlog.Tree, first, n int64, change func(e *entry.Entry)) *testlog.Tree {
+	w.t.Helper()
+	for i := range n {
+		t.Append(newEntry(w.t, first+i, change))
 	}
+	return t
 }
 
 // fork returns a tree of the log's first entries and n others.
 func (w *world) fork(keep, n int64) *testlog.Tree {
 	w.t.Helper()
-	t := w.log.Tree.Fork(keep)
-	for i := range n {
-		t.Append(newEntry(w.t, 1000+i, nil))
-	}
-	return t
+	return w.fill(w.log.Tree.Fork(keep), 1000, n, nil)
+}
+
+// logs appends the n-th entry, changed, and publishes it.
+func (w *world) logs(n int64, change func(e *entry.Entry)) {
+	w.t.Helper()
+	w.log.Add(newEntry(w.t, n, change))
 }
 
 func (w *world) once() Summary {
 	w.t.Helper()
-	s, err := w.m.Once(w.t.Context())
-	fatalIf(w.t, err)
+	s := testlog.Must(w.m.Once(w.t.Context()))
 	return s
 }
 
-// verified demands that a monitor that looks once has verified so many entries, and
-// finds nothing at all.
-func (w *world) clean(size int64) {
+// looks demands that a monitor that looks once has verified so many entries, and
+// returns with an exit code.
+func (w *world) looks(size int64, code int) Summary {
 	w.t.Helper()
 	s := w.once()
-	if s.Logs[0].Verified != size || s.ExitCode() != 0 || len(s.Trouble) != 0 {
-		w.t.Fatalf("got %+v, want %d entries verified and no trouble", s, size)
+	if s.Logs[0].Verified != size || s.ExitCode() != code {
+		w.t.Fatalf("got %+v, want %d entries verified and exit code %d", s, size, code)
+	}
+	return s
+}
+
+// clean is looks, without trouble of any kind.
+func (w *world) clean(size int64) { w.t.Helper(); w.looks(size, 0) }
+
+func (w *world) position() store.Position {
+	return testlog.Must(w.cfg.Store.Position(w.t.Context(), 1))
+}
+
+// gossip hands a checkpoint to the monitor, and demands its verdict.
+func (w *world) gossip(signed []byte, verdict string) store.Checkpoint {
+	w.t.Helper()
+	c, err := w.m.Gossip(w.t.Context(), signed, "gossip")
+	if err != nil || c.Verdict != verdict {
+		w.t.Fatalf("gossip is %s, want %s: %v", c.Verdict, verdict, err)
+	}
+	return c
+}
+
+// refused demands that the monitor refuses gossip.
+func (w *world) refused(name string, b []byte) {
+	w.t.Helper()
+	if c, err := w.m.Gossip(w.t.Context(), b, "gossip"); !errors.Is(err, ErrRefused) {
+		w.t.Errorf("%s: %s, %v", name, c.Verdict, err)
 	}
 }
 
 func (w *world) findings() []store.Finding {
-	w.t.Helper()
-	var all []store.Finding
-	for id := int64(1); ; id++ {
-		f, ok, err := w.cfg.Store.FindingByID(w.t.Context(), id)
-		fatalIf(w.t, err)
-		if !ok {
-			return all
-		}
-		all = append(all, f)
-	}
+	return testlog.Must(w.cfg.Store.Findings(w.t.Context(), store.FindingQuery{Limit: 10000}))
 }
 
 // found demands that exactly findings of these kinds are on record, that each was
@@ -221,8 +253,7 @@ func (w *world) found(kinds ...string) []store.Finding {
 		}
 		w.t.Fatalf("found %q, want %q", got, want)
 	}
-	due, err := w.cfg.Store.PendingDeliveries(w.t.Context(), "pager", w.clock().Add(time.Hour), 100)
-	fatalIf(w.t, err)
+	due := testlog.Must(w.cfg.Store.PendingDeliveries(w.t.Context(), "pager", w.clock().Add(time.Hour), 100))
 	told := make(map[int64]int)
 	for _, d := range due {
 		if d.Event == store.Found {

@@ -12,6 +12,7 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 )
 
 // rerandomized returns an entry with another proof of the same statement.
@@ -30,8 +31,7 @@ func rerandomized(t testing.TB, e *entry.Entry, rng *rand.Rand) *entry.Entry {
 func altered(t testing.TB, e *entry.Entry, f func(p *groth16.Proof)) *entry.Entry {
 	t.Helper()
 	c := copyOf(t, e)
-	p, err := ParseProof(c.Proof.Parts[0])
-	fatalIf(t, err)
+	p := testlog.Must(ParseProof(c.Proof.Parts[0]))
 	f(p)
 	c.Proof.Parts[0] = MarshalProof(p)
 	return c

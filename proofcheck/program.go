@@ -207,12 +207,7 @@ func checkShape(vk *groth16.VerifyingKey) error {
 		}
 		seen[k] = true
 	}
-	for _, g := range []bn254.G2Affine{vk.G2.Beta, vk.G2.Gamma, vk.G2.Delta} {
-		if g.IsInfinity() {
-			return errors.New("program: the verifying key has a point at infinity")
-		}
-	}
-	if vk.G1.Alpha.IsInfinity() {
+	if vk.G1.Alpha.IsInfinity() || vk.G2.Beta.IsInfinity() || vk.G2.Gamma.IsInfinity() || vk.G2.Delta.IsInfinity() {
 		return errors.New("program: the verifying key has a point at infinity")
 	}
 	return nil

@@ -15,6 +15,7 @@ package proofcheck
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254"
@@ -41,7 +42,7 @@ type Verifier struct {
 // New returns a verifier that accepts proofs of the given programs and no others.
 func New(programs []Program) (*Verifier, error) {
 	quiet()
-	v := &Verifier{programs: append([]Program(nil), programs...), keys: map[[32]byte]*groth16.VerifyingKey{}}
+	v := &Verifier{programs: slices.Clone(programs), keys: map[[32]byte]*groth16.VerifyingKey{}}
 	for _, p := range programs {
 		vk, err := p.verifyingKey()
 		if err != nil {
@@ -60,7 +61,7 @@ func New(programs []Program) (*Verifier, error) {
 var quiet = sync.OnceFunc(logger.Disable)
 
 // Programs returns the accepted programs.
-func (v *Verifier) Programs() []Program { return append([]Program(nil), v.programs...) }
+func (v *Verifier) Programs() []Program { return slices.Clone(v.programs) }
 
 // Program returns the accepted program with an id.
 func (v *Verifier) Program(id [32]byte) (Program, bool) {

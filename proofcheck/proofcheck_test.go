@@ -20,12 +20,12 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 )
 
 func defaultVerifier(t testing.TB) *Verifier {
 	t.Helper()
-	v, err := Load(nil, true)
-	fatalIf(t, err)
+	v := testlog.Must(Load(nil, true))
 	return v
 }
 
@@ -42,10 +42,8 @@ func TestTrueProofsAreAccepted(t *testing.T) {
 
 // copyOf returns an entry that shares nothing with e.
 func copyOf(t testing.TB, e *entry.Entry) *entry.Entry {
-	b, err := e.Marshal()
-	fatalIf(t, err)
-	c, err := entry.Parse(b)
-	fatalIf(t, err)
+	b := testlog.Must(e.Marshal())
+	c := testlog.Must(entry.Parse(b))
 	return c
 }
 
@@ -140,8 +138,7 @@ func TestPointsAtInfinityAndOtherEncodingsAreRefused(t *testing.T) {
 func TestAlteredProofsOfTheSameStatementHold(t *testing.T) {
 	v := defaultVerifier(t)
 	e := copyOf(t, fixture.Entry(t, "hello-proof-0.1.0"))
-	p, err := ParseProof(e.Proof.Parts[0])
-	fatalIf(t, err)
+	p := testlog.Must(ParseProof(e.Proof.Parts[0]))
 	p.Ar.Neg(&p.Ar)
 	p.Bs.Neg(&p.Bs)
 	e.Proof.Parts[0] = MarshalProof(p)
@@ -153,8 +150,7 @@ func TestAlteredProofsOfTheSameStatementHold(t *testing.T) {
 // program64 is the program of the fixtures' proofs.
 func program64(t testing.TB) Program {
 	t.Helper()
-	programs, err := Embedded()
-	fatalIf(t, err)
+	programs := testlog.Must(Embedded())
 	for _, p := range programs {
 		if p.Blocks == 64 {
 			return p
@@ -165,8 +161,7 @@ func program64(t testing.TB) Program {
 }
 
 func TestProgramIDIsTheHashOfItsDescription(t *testing.T) {
-	programs, err := Embedded()
-	fatalIf(t, err)
+	programs := testlog.Must(Embedded())
 	lists := map[int]int{64: 3906, 128: 8029, 512: 32581}
 	if len(programs) != len(lists) {
 		t.Errorf("%d programs are embedded", len(programs))
@@ -186,8 +181,7 @@ func TestProgramIDIsTheHashOfItsDescription(t *testing.T) {
 }
 
 func TestDevelopmentProgramsAreAcceptedOnlyIfAskedFor(t *testing.T) {
-	v, err := Load(nil, false)
-	fatalIf(t, err)
+	v := testlog.Must(Load(nil, false))
 	if err := v.Check(fixture.Entry(t, "hello-proof-0.1.0")); !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Errorf("a proof with a development key: %v", err)
 	}
@@ -203,8 +197,7 @@ func TestLoadDecidesWhichProgramsAreAccepted(t *testing.T) {
 	shipped, own := program64(t), program64(t)
 	larger := shipped
 	larger.Blocks++
-	vk, err := own.verifyingKey()
-	fatalIf(t, err)
+	vk := testlog.Must(own.verifyingKey())
 	var key bytes.Buffer
 	vk.G1.Alpha.Double(&vk.G1.Alpha)
 	if _, err := vk.WriteTo(&key); err != nil {
@@ -245,8 +238,7 @@ func TestLoadDecidesWhichProgramsAreAccepted(t *testing.T) {
 
 func TestBadProgramFilesAreRefused(t *testing.T) {
 	program := program64(t)
-	good, err := program.Marshal()
-	fatalIf(t, err)
+	good := testlog.Must(program.Marshal())
 	if p, err := ParseProgram(good); err != nil || p.ID() != program.ID() {
 		t.Fatal(err)
 	}
@@ -354,16 +346,14 @@ func FuzzParseProof(f *testing.F) {
 }
 
 func FuzzParseProgram(f *testing.F) {
-	good, err := program64(f).Marshal()
-	fatalIf(f, err)
+	good := testlog.Must(program64(f).Marshal())
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := ParseProgram(b)
 		if err != nil {
 			return
 		}
-		text, err := p.Marshal()
-		fatalIf(t, err)
+		text := testlog.Must(p.Marshal())
 		if again, err := ParseProgram(text); err != nil || again.ID() != p.ID() || again.Origin != p.Origin || again.ProvingKey != p.ProvingKey {
 			t.Fatal("a program changes when it is written and read")
 		}
@@ -375,14 +365,11 @@ func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 // TestEveryPublicInputIsBound flips the verifier's inputs themselves, one at a time
 // and in pairs whose sum stays the same.
 func TestEveryPublicInputIsBound(t *testing.T) {
-	vk, err := program64(t).verifyingKey()
-	fatalIf(t, err)
+	vk := testlog.Must(program64(t).verifyingKey())
 	e := fixture.Entry(t, "hello-proof-0.1.0")
-	proof, err := ParseProof(e.Proof.Parts[0])
-	fatalIf(t, err)
+	proof := testlog.Must(ParseProof(e.Proof.Parts[0]))
 	inputs := func() fr.Vector {
-		in, err := publicInputs(e.Subject, e.Claim.(*entry.Source))
-		fatalIf(t, err)
+		in := testlog.Must(publicInputs(e.Subject, e.Claim.(*entry.Source)))
 		return in
 	}
 	fatalIf(t, groth16.Verify(proof, vk, inputs()))

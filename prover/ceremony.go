@@ -15,6 +15,7 @@ import (
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/constraint"
 	cs "github.com/consensys/gnark/constraint/bn254"
+	"golang.org/x/sync/errgroup"
 
 	"cratelog/circuit"
 	"cratelog/proofcheck"
@@ -79,21 +80,17 @@ func OpenKeys(ctx context.Context, programFile, keyFile string, progress Progres
 func compileMeanwhile(cache string, c circuit.Capacity, progress Progress, load func() error) (*cs.R1CS, error) {
 	quiet()
 	progress.begin("compiling the circuit and loading the proving key", time.Duration(c.Blocks)*20*time.Millisecond)
-	type result struct {
-		system *cs.R1CS
-		err    error
-	}
-	done := make(chan result, 1)
-	go func() {
-		system, err := compiled(cache, c)
-		done <- result{system, err}
-	}()
+	var g errgroup.Group
+	var system *cs.R1CS
+	g.Go(func() (err error) {
+		system, err = compiled(cache, c)
+		return err
+	})
 	loadErr := load()
-	r := <-done
-	if r.err != nil {
-		return nil, r.err
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
-	return r.system, loadErr
+	return system, loadErr
 }
 
 // readKey reads a proving key's file, which must have the hash that is wanted.

@@ -218,6 +218,14 @@ func (w *workshop) packDir(dir, name string, outside map[string]string) *crate.C
 	return pack(w.t, name, files)
 }
 
+// refused checks that an error says a word.
+func refused(t *testing.T, what string, err error, word string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), word) {
+		t.Errorf("%s: %v, want a word on %q", what, err, word)
+	}
+}
+
 func fatalIf(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

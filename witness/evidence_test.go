@@ -11,20 +11,19 @@ import (
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/testlog"
 )
 
 // checkFork verifies a fork as a stranger would, with nothing but the log's
 // key.
 func checkFork(t *testing.T, l testLog, f Fork) {
 	t.Helper()
-	v, err := note.NewVerifier(l.VKey)
-	check0(t, err)
+	v := testlog.Must(note.NewVerifier(l.VKey))
 	var trees []torchwood.Checkpoint
 	for _, signed := range []string{f.A, f.B} {
-		n, err := note.Open([]byte(signed), note.VerifierList(v))
-		check0(t, err)
-		c, err := torchwood.ParseCheckpoint(n.Text)
-		check0(t, err)
+		n := testlog.Must(note.Open([]byte(signed), note.VerifierList(v)))
+		c := testlog.Must(torchwood.ParseCheckpoint(n.Text))
 		trees = append(trees, c)
 	}
 	if trees[0].Origin != l.KeyName || trees[1].Origin != l.KeyName || trees[0].N != f.Size || trees[1].N != f.Size || trees[0].Hash == trees[1].Hash {
@@ -33,7 +32,7 @@ func checkFork(t *testing.T, l testLog, f Fork) {
 }
 
 func TestTwoSignedTreesOfOneSizeBecomeTransferableProof(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	evil := l.fork(3, "fork")
 	for name, test := range map[string]struct {
 		requests []string // after size 7 of l was cosigned
@@ -47,8 +46,7 @@ func TestTwoSignedTreesOfOneSizeBecomeTransferableProof(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := newConfig(t, l)
-			w := open(t, cfg)
-			mustAdd(t, w, l.Request(0, 7))
+			w := openAt(t, cfg, l, 7)
 			url := serve(t, w)
 			var got reply
 			for range 3 { // repeating changes nothing
@@ -71,9 +69,7 @@ func TestTwoSignedTreesOfOneSizeBecomeTransferableProof(t *testing.T) {
 			if !strings.Contains(get(t, url+"/metrics").body, "cratelog_witness_log_forks{origin=\"log.example\"} 1\n") {
 				t.Error("the metric does not show the fork")
 			}
-			check0(t, w.Close())
-			cfg.Create = false
-			w = open(t, cfg)
+			w = reopen(t, w, cfg)
 			if again, err := w.Forks(t.Context(), l.KeyName); err != nil || len(again) != 1 || again[0] != forks[0] {
 				t.Errorf("after a restart: %v, %v", again, err)
 			}
@@ -84,7 +80,7 @@ func TestTwoSignedTreesOfOneSizeBecomeTransferableProof(t *testing.T) {
 // What an attacker can send with an honest log's checkpoints must not look like
 // proof, and what the log did not sign must leave no trace at all.
 func TestStrangersCannotMakeEvidenceAgainstAnHonestLog(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	evil := l.fork(3, "fork")
 	const mallory = "mallory"
 	for name, test := range map[string]struct {
@@ -103,15 +99,12 @@ func TestStrangersCannotMakeEvidenceAgainstAnHonestLog(t *testing.T) {
 		"a junk proof, another size": {request(7, nil, l.signed(21)), 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := open(t, newConfig(t, l))
-			mustAdd(t, w, l.Request(0, 7))
+			w := openAt(t, newConfig(t, l), l, 7)
 			if _, err := w.AddCheckpoint(t.Context(), []byte(test.body)); err == nil {
 				t.Fatal("cosigned")
 			}
-			rejected, err := w.Rejected(t.Context(), l.KeyName)
-			check0(t, err)
-			forks, err := w.Forks(t.Context(), l.KeyName)
-			check0(t, err)
+			rejected := testlog.Must(w.Rejected(t.Context(), l.KeyName))
+			forks := testlog.Must(w.Forks(t.Context(), l.KeyName))
 			if len(rejected) != test.rejected || len(forks) != 0 {
 				t.Errorf("%d rejected and %d forks on record, want %d and 0", len(rejected), len(forks), test.rejected)
 			}
@@ -120,19 +113,14 @@ func TestStrangersCannotMakeEvidenceAgainstAnHonestLog(t *testing.T) {
 }
 
 func TestARejectedRequestKeepsAllThatAPersonNeeds(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	evil := l.fork(3, "fork")
-	w := open(t, newConfig(t, l))
-	mustAdd(t, w, l.Request(0, 7))
-	held, err := w.Checkpoint(t.Context(), l.KeyName)
-	check0(t, err)
+	w := openAt(t, newConfig(t, l), l, 7)
+	held := testlog.Must(w.Checkpoint(t.Context(), l.KeyName))
 	unknown := "— unknown.example AAAAAAAA\n"
 	body := request(7, evil.proof(7, 20), evil.signed(20)+unknown)
-	if _, err := w.AddCheckpoint(t.Context(), []byte(body)); StatusCode(err) != 422 {
-		t.Fatal(err)
-	}
-	all, err := w.Rejected(t.Context(), l.KeyName)
-	check0(t, err)
+	wantStatus(t, w, body, 422)
+	all := testlog.Must(w.Rejected(t.Context(), l.KeyName))
 	want := Rejected{
 		Origin: l.KeyName, Size: 20, Reason: "proof", Old: 7, Proof: formatProof(evil.proof(7, 20)),
 		Signed: evil.signed(20), Held: string(held), Seen: newClock().now().UTC(),
@@ -146,19 +134,15 @@ func TestEvidenceIsBoundedAndReplaysChangeNothing(t *testing.T) {
 	const n = 3 * MaxRejected
 	l := newTestLog("log.example", n+20)
 	quiet := newTestLog("log.example/quiet", 40)
-	w := open(t, newConfig(t, l, quiet))
-	mustAdd(t, w, l.Request(0, 7))
+	w := openAt(t, newConfig(t, l, quiet), l, 7)
 	junk := func(size int64) {
 		t.Helper()
-		if _, err := w.AddCheckpoint(t.Context(), []byte(request(7, nil, l.signed(size)))); StatusCode(err) != 422 {
-			t.Fatal(err)
-		}
+		wantStatus(t, w, request(7, nil, l.signed(size)), 422)
 	}
 	for size := int64(8); size < 8+n; size++ {
 		junk(size)
 	}
-	all, err := w.Rejected(t.Context(), l.KeyName)
-	check0(t, err)
+	all := testlog.Must(w.Rejected(t.Context(), l.KeyName))
 	if len(all) != MaxRejected || all[0].Size != 8+n-MaxRejected || all[MaxRejected-1].Size != 7+n {
 		t.Errorf("%d records from size %d; want the %d largest sizes", len(all), all[0].Size, MaxRejected)
 	}
@@ -177,26 +161,20 @@ func TestEvidenceIsBoundedAndReplaysChangeNothing(t *testing.T) {
 	if _, err := w.AddCheckpoint(t.Context(), []byte(quiet.Request(0, 5))); err != nil {
 		t.Error(err)
 	}
-	if _, err := w.AddCheckpoint(t.Context(), []byte(request(5, nil, quiet.signed(9)))); StatusCode(err) != 422 {
-		t.Error(err)
-	}
+	wantStatus(t, w, request(5, nil, quiet.signed(9)), 422)
 	if all, err := w.Rejected(t.Context(), quiet.KeyName); err != nil || len(all) != 1 {
 		t.Errorf("the quiet log has %d records, %v", len(all), err)
 	}
 }
 
 func TestForksAreBoundedAndTheFirstStay(t *testing.T) {
-	l := newTestLog("log.example", 40)
-	w := open(t, newConfig(t, l))
-	mustAdd(t, w, l.Request(0, 7))
+	l := newLog()
+	w := openAt(t, newConfig(t, l), l, 7)
 	for i := range 2 * MaxForks {
 		evil := newTestLog("log.example", 7).fork(3, fmt.Sprintf("fork %d", i))
-		if _, err := w.AddCheckpoint(t.Context(), []byte(request(7, nil, evil.signed(7)))); StatusCode(err) != 422 {
-			t.Fatal(err)
-		}
+		wantStatus(t, w, request(7, nil, evil.signed(7)), 422)
 	}
-	forks, err := w.Forks(t.Context(), l.KeyName)
-	check0(t, err)
+	forks := testlog.Must(w.Forks(t.Context(), l.KeyName))
 	if len(forks) != MaxForks {
 		t.Errorf("%d forks, want %d", len(forks), MaxForks)
 	}
@@ -212,10 +190,9 @@ func TestForksAreBoundedAndTheFirstStay(t *testing.T) {
 // A log that shows a fork and hangs up must not be forgotten, and a log that has
 // enough other cosignatures must not look like one that forks.
 func TestHangingUpKeepsNothingOffTheRecord(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	evil := l.fork(3, "fork")
-	w := open(t, newConfig(t, l))
-	mustAdd(t, w, l.Request(0, 7))
+	w := openAt(t, newConfig(t, l), l, 7)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	// Whether the request gets its turn before it is seen to be gone is left to chance.

@@ -31,15 +31,13 @@ func check0(t testing.TB, err error) {
 // and proofs come from x/mod's tlog, not from the library under test.
 type testLog struct{ *testlog.Log }
 
-func newTestLog(origin string, n int64) testLog {
-	l := testlog.New(origin, 0, nil)
-	l.Tree.Grow(n, "leaf")
-	return testLog{l}
-}
+func newTestLog(origin string, n int64) testLog { return testLog{testlog.Of(origin, n)} }
+
+func newLog() testLog { return newTestLog("log.example", 40) }
 
 // fork is a log with the same key whose leaves are others from one on.
 func (l testLog) fork(from int64, salt string) testLog {
-	o := testlog.New(l.KeyName, 0, nil)
+	o := testlog.Of(l.KeyName, 0)
 	o.Tree = l.Tree.Fork(from).Grow(l.Tree.Size(), salt)
 	return testLog{o}
 }
@@ -52,6 +50,11 @@ func (l testLog) proof(old, size int64) []tlog.Hash { return l.Tree.Consistency(
 func (l testLog) sign(text string) string { return string(l.SignText(text)) }
 
 func (l testLog) signed(size int64) string { return l.sign(l.Head(size)) }
+
+// line is the log's signature line of a size.
+func (l testLog) line(size int64) string {
+	return strings.TrimPrefix(l.signed(size), l.Head(size)+"\n")
+}
 
 // sign signs any text as whoever has the secret under that name.
 func sign(text, name, secret string) string {
@@ -100,10 +103,25 @@ func newConfig(t testing.TB, logs ...testLog) Config {
 
 func open(t testing.TB, cfg Config) *Witness {
 	t.Helper()
-	w, err := Open(context.Background(), cfg)
-	check0(t, err)
+	w := testlog.Must(Open(context.Background(), cfg))
 	t.Cleanup(func() { w.Close() })
 	return w
+}
+
+// openAt opens a witness that has cosigned one checkpoint of the log.
+func openAt(t testing.TB, cfg Config, l testLog, size int64) *Witness {
+	t.Helper()
+	w := open(t, cfg)
+	mustAdd(t, w, l.Request(0, size))
+	return w
+}
+
+// reopen is a restart of a witness.
+func reopen(t testing.TB, w *Witness, cfg Config) *Witness {
+	t.Helper()
+	check0(t, w.Close())
+	cfg.Create = false
+	return open(t, cfg)
 }
 
 // A reply is what an HTTP client sees.
@@ -115,23 +133,20 @@ type reply struct {
 
 func post(t testing.TB, url, body string) reply {
 	t.Helper()
-	resp, err := http.Post(url+"/add-checkpoint", "text/plain", strings.NewReader(body))
-	check0(t, err)
+	resp := testlog.Must(http.Post(url+"/add-checkpoint", "text/plain", strings.NewReader(body)))
 	return read(t, resp)
 }
 
 func get(t testing.TB, url string) reply {
 	t.Helper()
-	resp, err := http.Get(url)
-	check0(t, err)
+	resp := testlog.Must(http.Get(url))
 	return read(t, resp)
 }
 
 func read(t testing.TB, resp *http.Response) reply {
 	t.Helper()
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	check0(t, err)
+	body := testlog.Must(io.ReadAll(resp.Body))
 	return reply{resp.StatusCode, string(body), resp.Header.Get("Content-Type")}
 }
 
@@ -144,20 +159,24 @@ func serve(t testing.TB, w *Witness) string {
 // mustAdd adds a checkpoint and returns the cosignature lines.
 func mustAdd(t testing.TB, w *Witness, body string) string {
 	t.Helper()
-	lines, err := w.AddCheckpoint(context.Background(), []byte(body))
-	check0(t, err)
+	lines := testlog.Must(w.AddCheckpoint(context.Background(), []byte(body)))
 	return string(lines)
+}
+
+// wantStatus adds a checkpoint that must be refused.
+func wantStatus(t testing.TB, w *Witness, body string, code int) {
+	t.Helper()
+	if _, err := w.AddCheckpoint(t.Context(), []byte(body)); StatusCode(err) != code {
+		t.Fatalf("got %v, want status %d", err, code)
+	}
 }
 
 // cosigTime verifies the cosignature lines over text with torchwood and returns
 // the timestamp.
 func cosigTime(t testing.TB, w *Witness, text, lines string) int64 {
 	t.Helper()
-	v, err := torchwood.NewCosignatureVerifier(w.VKeys()[0])
-	check0(t, err)
-	n, err := note.Open([]byte(text+"\n"+lines), note.VerifierList(v))
-	check0(t, err)
-	ts, err := torchwood.CosignatureTimestamp(n.Sigs[0])
-	check0(t, err)
+	v := testlog.Must(torchwood.NewCosignatureVerifier(w.VKeys()[0]))
+	n := testlog.Must(note.Open([]byte(text+"\n"+lines), note.VerifierList(v)))
+	ts := testlog.Must(torchwood.CosignatureTimestamp(n.Sigs[0]))
 	return ts
 }

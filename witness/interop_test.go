@@ -18,14 +18,13 @@ import (
 
 func newMLDSAKey(t testing.TB, b byte) *mldsa.PrivateKey {
 	t.Helper()
-	key, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), bytes.Repeat([]byte{b}, 32))
-	check0(t, err)
+	key := testlog.Must(mldsa.NewPrivateKey(mldsa.MLDSA44(), bytes.Repeat([]byte{b}, 32)))
 	return key
 }
 
 // The cosignatures and the monitoring endpoint, read by two other libraries.
 func TestCosignaturesVerifyElsewhere(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
 	cfg.Signers = append(cfg.Signers, newMLDSAKey(t, 1))
 	w := open(t, cfg)
@@ -40,10 +39,8 @@ func TestCosignaturesVerifyElsewhere(t *testing.T) {
 		t.Errorf("monitoring: %d %q, want %q", stored.code, stored.body, want)
 	}
 	for i, vkey := range w.VKeys() {
-		ours, err := torchwood.NewCosignatureVerifier(vkey)
-		check0(t, err)
-		theirs, err := fnote.NewVerifier(vkey)
-		check0(t, err)
+		ours := testlog.Must(torchwood.NewCosignatureVerifier(vkey))
+		theirs := testlog.Must(fnote.NewVerifier(vkey))
 		var times []int64
 		for _, v := range []note.Verifier{ours, theirs} {
 			n, err := note.Open([]byte(stored.body), note.VerifierList(v))
@@ -51,16 +48,14 @@ func TestCosignaturesVerifyElsewhere(t *testing.T) {
 				t.Errorf("key %d, %T: %v", i, v, err)
 				continue
 			}
-			ts, err := torchwood.CosignatureTimestamp(n.Sigs[0])
-			check0(t, err)
+			ts := testlog.Must(torchwood.CosignatureTimestamp(n.Sigs[0]))
 			times = append(times, ts)
 		}
 		if want := newClock().now().Unix(); len(times) != 2 || times[0] != want || times[1] != want {
 			t.Errorf("timestamps %v, want %d", times, want)
 		}
 	}
-	policy, err := torchwood.ParsePolicy([]byte("log " + l.VKey + "\nwitness w1 " + w.VKeys()[0] + "\nwitness w2 " + w.VKeys()[1] + "\ngroup g all w1 w2\nquorum g\n"))
-	check0(t, err)
+	policy := testlog.Must(torchwood.ParsePolicy([]byte("log " + l.VKey + "\nwitness w1 " + w.VKeys()[0] + "\nwitness w2 " + w.VKeys()[1] + "\ngroup g all w1 w2\nquorum g\n")))
 	if c, _, err := torchwood.VerifyCheckpoint([]byte(stored.body), policy); err != nil || c.N != 20 {
 		t.Errorf("policy: %v, %v", c, err)
 	}
@@ -69,37 +64,29 @@ func TestCosignaturesVerifyElsewhere(t *testing.T) {
 // A log may sign its checkpoints with ML-DSA-44; c2sp.org/tlog-checkpoint even
 // recommends it.
 func TestALogMaySignWithMLDSA(t *testing.T) {
-	l := newTestLog("log.example", 40)
-	signer, err := torchwood.NewCosignatureSigner(l.KeyName, newMLDSAKey(t, 2))
-	check0(t, err)
+	l := newLog()
+	signer := testlog.Must(torchwood.NewCosignatureSigner(l.KeyName, newMLDSAKey(t, 2)))
 	cfg := newConfig(t)
 	cfg.Logs = []Log{{Origin: "", VKey: signer.Verifier().String()}}
 	w := open(t, cfg)
 	mustAdd(t, w, request(0, nil, string(testlog.Sign(l.Head(9), signer))))
-	if _, err := w.AddCheckpoint(t.Context(), []byte(l.Request(9, 20))); StatusCode(err) != 403 {
-		t.Errorf("the Ed25519 key is not trusted here: %v", err)
-	}
+	wantStatus(t, w, l.Request(9, 20), 403)
 }
 
 // The message that cosign.go writes is the one that torchwood's signer signs.
 func TestMessagesAreThoseOfTheOtherImplementation(t *testing.T) {
-	l := newTestLog("log.example", 40)
-	c, err := torchwood.ParseCheckpoint(l.Head(20))
-	check0(t, err)
+	l := newLog()
+	c := testlog.Must(torchwood.ParseCheckpoint(l.Head(20)))
 	for _, key := range []crypto.Signer{testlog.Ed25519("witness"), newMLDSAKey(t, 1)} {
 		spy := &spySigner{Signer: key}
-		theirs, err := torchwood.NewCosignatureSigner(witnessName, spy)
-		check0(t, err)
-		blob, err := theirs.Sign([]byte(c.String()))
-		check0(t, err)
+		theirs := testlog.Must(torchwood.NewCosignatureSigner(witnessName, spy))
+		blob := testlog.Must(theirs.Sign([]byte(c.String())))
 		var ts int64
 		for _, b := range blob[:8] {
 			ts = ts<<8 | int64(b)
 		}
-		ours, err := newCosigner(witnessName, key)
-		check0(t, err)
-		msg, err := ours.message(c, ts)
-		check0(t, err)
+		ours := testlog.Must(newCosigner(witnessName, key))
+		msg := testlog.Must(ours.message(c, ts))
 		if !bytes.Equal(msg, spy.msg) {
 			t.Errorf("%T: we sign %q, they sign %q", key, msg, spy.msg)
 		}
@@ -157,10 +144,9 @@ func TestConsistencyAgreesWithAnotherImplementation(t *testing.T) {
 }
 
 func TestTheIndexSaysWhoWeAreAndWhatWeWatch(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	fresh := newTestLog("log.example/fresh", 40)
-	w := open(t, newConfig(t, l, fresh))
-	mustAdd(t, w, l.Request(0, 20))
+	w := openAt(t, newConfig(t, l, fresh), l, 20)
 	url := serve(t, w)
 	got := get(t, url+"/")
 	for _, want := range []string{

@@ -21,9 +21,10 @@ func TestStatusMatrix(t *testing.T) {
 	const second = "second key of log a"
 	extended := func(text string) string { return l.sign(text + "extension\n") }
 	wrongEmpty := func(l testLog) string { return l.sign(testlog.Head(l.KeyName, 0, l.root(5))) }
-	badLine := func(l testLog, size int64) string { // right name and key ID, wrong signature
-		return strings.TrimPrefix(l.sign(l.Head(size+1)), l.Head(size+1)+"\n")
-	}
+	unsigned := l.Head(9) + "\n"
+	at9 := func(signed string) string { return request(7, l.proof(7, 9), signed) }
+	at20 := func(proof ...tlog.Hash) string { return request(7, proof, l.signed(20)) }
+	bad := l.line(10) // right name and key ID, wrong signature
 	junkLine := "— unknown.example " + base64.StdEncoding.EncodeToString(make([]byte, 76)) + "\n"
 	sameName := "— " + l.KeyName + " " + base64.StdEncoding.EncodeToString(make([]byte, 68)) + "\n"
 	swapped := l.proof(7, 20)
@@ -41,28 +42,28 @@ func TestStatusMatrix(t *testing.T) {
 		{"growth with a proof", l.Request(7, 20), 200, ""},
 		{"growth by one", l.Request(7, 8), 200, ""},
 		{"same size, same root: refresh", l.Request(7, 7), 200, ""},
-		{"signature of a second trusted key", request(7, l.proof(7, 9), sign(l.Head(9), l.KeyName, second)), 200, ""},
-		{"unknown signatures beside the log's", request(7, l.proof(7, 9), l.signed(9)+junkLine+sameName), 200, ""},
-		{"unknown signatures before the log's", request(7, l.proof(7, 9), l.Head(9)+"\n"+junkLine+strings.TrimPrefix(l.signed(9), l.Head(9)+"\n")), 200, ""},
-		{"the log's signature twice", request(7, l.proof(7, 9), l.signed(9)+strings.TrimPrefix(l.signed(9), l.Head(9)+"\n")), 200, ""},
+		{"signature of a second trusted key", at9(sign(l.Head(9), l.KeyName, second)), 200, ""},
+		{"unknown signatures beside the log's", at9(l.signed(9) + junkLine + sameName), 200, ""},
+		{"unknown signatures before the log's", at9(unsigned + junkLine + l.line(9)), 200, ""},
+		{"the log's signature twice", at9(l.signed(9) + l.line(9)), 200, ""},
 
 		{"unknown origin", stranger.Request(0, 5), 404, "does not know the checkpoint's origin"},
 		{"unknown origin, key of a known log", request(0, nil, l.sign(stranger.Head(5))), 404, "does not know"},
 		{"unknown origin with extension lines", request(0, nil, stranger.sign(stranger.Head(5)+"x\n")), 404, "does not know"},
 
-		{"only unknown signatures", request(7, l.proof(7, 9), l.Head(9)+"\n"+junkLine), 403, "is not correctly signed"},
-		{"signed by another log's key", request(7, l.proof(7, 9), fresh.sign(l.Head(9))), 403, "is not correctly signed"},
-		{"right key under another name", request(7, l.proof(7, 9), sign(l.Head(9), "log.example/b", l.KeyName)), 403, "is not correctly signed"},
-		{"bad signature of a trusted key", request(7, l.proof(7, 9), l.Head(9)+"\n"+badLine(l, 9)), 403, "is not correctly signed"},
-		{"good and bad signature of one key", request(7, l.proof(7, 9), l.signed(9)+badLine(l, 9)), 403, "is not correctly signed"},
-		{"bad and good signature of one key", request(7, l.proof(7, 9), l.Head(9)+"\n"+badLine(l, 9)+strings.TrimPrefix(l.signed(9), l.Head(9)+"\n")), 403, "is not correctly signed"},
-		{"signature cut to the key ID and a byte", request(7, nil, l.Head(9)+"\n"+cutSignature(t, l, 9)), 403, "is not correctly signed"},
-		{"403 goes before 409", request(3, nil, l.Head(9)+"\n"+junkLine), 403, "is not correctly signed"},
+		{"only unknown signatures", at9(unsigned + junkLine), 403, "is not correctly signed"},
+		{"signed by another log's key", at9(fresh.sign(l.Head(9))), 403, "is not correctly signed"},
+		{"right key under another name", at9(sign(l.Head(9), "log.example/b", l.KeyName)), 403, "is not correctly signed"},
+		{"bad signature of a trusted key", at9(unsigned + bad), 403, "is not correctly signed"},
+		{"good and bad signature of one key", at9(l.signed(9) + bad), 403, "is not correctly signed"},
+		{"bad and good signature of one key", at9(unsigned + bad + l.line(9)), 403, "is not correctly signed"},
+		{"signature cut to the key ID and a byte", request(7, nil, unsigned+cutSignature(t, l, 9)), 403, "is not correctly signed"},
+		{"403 goes before 409", request(3, nil, unsigned+junkLine), 403, "is not correctly signed"},
 
 		{"old larger than the size", request(21, nil, l.signed(20)), 400, "the old size is larger"},
 		{"old larger than the size, first request", request(6, nil, fresh.signed(5)), 400, "the old size is larger"},
 		{"old larger than the size and than the state", request(9, nil, l.signed(8)), 400, "the old size is larger"},
-		{"extension lines", request(7, l.proof(7, 9), extended(l.Head(9))), 400, "does not cosign checkpoints with extension lines"},
+		{"extension lines", at9(extended(l.Head(9))), 400, "does not cosign checkpoints with extension lines"},
 		{"extension lines on a refresh", request(7, nil, extended(l.Head(7))), 400, "does not cosign checkpoints with extension lines"},
 
 		{"old too small", l.Request(5, 20), 409, conflict7},
@@ -80,16 +81,16 @@ func TestStatusMatrix(t *testing.T) {
 		{"refresh with a proof", request(7, l.proof(5, 7), l.signed(7)), 422, "the proof must be empty"},
 		{"same size, other root", request(7, nil, other.signed(7)), 422, "same size and another root hash"},
 		{"same size, other root, with a proof", request(7, l.proof(5, 7), other.signed(7)), 422, "same size and another root hash"},
-		{"no proof", request(7, nil, l.signed(20)), 422, "proof does not verify"},
-		{"proof too short", request(7, l.proof(7, 20)[1:], l.signed(20)), 422, "proof does not verify"},
-		{"proof too long", request(7, append(l.proof(7, 20), tlog.Hash{}), l.signed(20)), 422, "proof does not verify"},
-		{"proof in another order", request(7, swapped, l.signed(20)), 422, "proof does not verify"},
-		{"proof of another old size", request(7, l.proof(6, 20), l.signed(20)), 422, "proof does not verify"},
-		{"proof of another new size", request(7, l.proof(7, 21), l.signed(20)), 422, "proof does not verify"},
+		{"no proof", at20(), 422, "proof does not verify"},
+		{"proof too short", at20(l.proof(7, 20)[1:]...), 422, "proof does not verify"},
+		{"proof too long", at20(append(l.proof(7, 20), tlog.Hash{})...), 422, "proof does not verify"},
+		{"proof in another order", at20(swapped...), 422, "proof does not verify"},
+		{"proof of another old size", at20(l.proof(6, 20)...), 422, "proof does not verify"},
+		{"proof of another new size", at20(l.proof(7, 21)...), 422, "proof does not verify"},
 		{"another history", request(7, other.proof(7, 20), other.signed(20)), 422, "proof does not verify"},
-		{"63 hashes of nothing", request(7, make([]tlog.Hash, 63), l.signed(20)), 422, "proof does not verify"},
+		{"63 hashes of nothing", at20(make([]tlog.Hash, 63)...), 422, "proof does not verify"},
 
-		{"64 hashes", request(7, make([]tlog.Hash, 64), l.signed(20)), 400, "more than 63 proof lines"},
+		{"64 hashes", at20(make([]tlog.Hash, 64)...), 400, "more than 63 proof lines"},
 		{"at the limit of the body", pad(t, l.Request(7, 20), MaxRequest), 200, ""},
 		{"one byte above the limit", pad(t, l.Request(7, 20), MaxRequest+1), 413, "larger than 65536 bytes"},
 		{"far above the limit", strings.Repeat("x", 4*MaxRequest), 413, "larger than 65536 bytes"},
@@ -98,8 +99,7 @@ func TestStatusMatrix(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := newConfig(t, l, fresh)
 			cfg.Logs = append(cfg.Logs, Log{l.KeyName, testlog.LogKey(l.KeyName, second).VKey})
-			w := open(t, cfg)
-			mustAdd(t, w, l.Request(0, 7))
+			w := openAt(t, cfg, l, 7)
 			url := serve(t, w)
 			before := get(t, url+"/"+originHash(l.KeyName)+"/checkpoint")
 
@@ -109,8 +109,7 @@ func TestStatusMatrix(t *testing.T) {
 			}
 			switch test.code {
 			case 200:
-				req, err := ParseRequest([]byte(test.body))
-				check0(t, err)
+				req := testlog.Must(ParseRequest([]byte(test.body)))
 				if ts := cosigTime(t, w, req.Checkpoint.String(), got.body); ts <= 0 {
 					t.Errorf("timestamp %d", ts)
 				}
@@ -136,10 +135,9 @@ func TestStatusMatrix(t *testing.T) {
 
 // cutSignature returns a line with the right name and key ID and one byte.
 func cutSignature(t testing.TB, l testLog, size int64) string {
-	line := strings.TrimSuffix(strings.TrimPrefix(l.signed(size), l.Head(size)+"\n"), "\n")
+	line := strings.TrimSuffix(l.line(size), "\n")
 	prefix, b64 := line[:strings.LastIndex(line, " ")+1], line[strings.LastIndex(line, " ")+1:]
-	blob, err := base64.StdEncoding.DecodeString(b64)
-	check0(t, err)
+	blob := testlog.Must(base64.StdEncoding.DecodeString(b64))
 	return prefix + base64.StdEncoding.EncodeToString(blob[:5]) + "\n"
 }
 

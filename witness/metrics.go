@@ -21,6 +21,9 @@ type metrics struct {
 }
 
 func newMetrics() *metrics {
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"origin"})
+	}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -28,14 +31,9 @@ func newMetrics() *metrics {
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "cratelog_witness_add_checkpoint_seconds", Help: "Time to answer an add-checkpoint request.",
 			Buckets: prometheus.DefBuckets}),
-		size: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "cratelog_witness_log_size", Help: "Size of the checkpoint cosigned last."}, []string{"origin"}),
-		signed: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "cratelog_witness_log_cosigned_timestamp_seconds",
-			Help: "Timestamp of the last cosignature, 0 if there is none."}, []string{"origin"}),
-		forks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "cratelog_witness_log_forks",
-			Help: "Proofs on record that the log signed two histories. Anything but 0 needs a person."}, []string{"origin"}),
+		size:   gauge("cratelog_witness_log_size", "Size of the checkpoint cosigned last."),
+		signed: gauge("cratelog_witness_log_cosigned_timestamp_seconds", "Timestamp of the last cosignature, 0 if there is none."),
+		forks:  gauge("cratelog_witness_log_forks", "Proofs on record that the log signed two histories. Anything but 0 needs a person."),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cratelog_witness_log_rejected_total",
 			Help: "Requests signed by the log that were refused and newly recorded."}, []string{"origin", "reason"}),

@@ -192,14 +192,7 @@ func signatureBytes(s note.Signature) []byte {
 
 // Marshal returns the one encoding of r.
 func (r *Request) Marshal() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "old %d\n", r.Old)
-	for _, h := range r.Proof {
-		b.WriteString(base64.StdEncoding.EncodeToString(h[:]) + "\n")
-	}
-	b.WriteString("\n")
-	b.WriteString(formatNote(r.Checkpoint, r.Signatures))
-	return b.String()
+	return fmt.Sprintf("old %d\n%s\n%s", r.Old, formatProof(r.Proof), formatNote(r.Checkpoint, r.Signatures))
 }
 
 // formatNote is the inverse of parseNote.

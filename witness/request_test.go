@@ -119,13 +119,12 @@ func corruptions(valid string) map[string]string {
 }
 
 func TestCorruptedRequestsAreRefused(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	valid := l.Request(7, 20)
 	if _, err := ParseRequest([]byte(valid)); err != nil {
 		t.Fatal(err)
 	}
-	w := open(t, newConfig(t, l))
-	mustAdd(t, w, l.Request(0, 7))
+	w := openAt(t, newConfig(t, l), l, 7)
 	url := serve(t, w)
 	for name, body := range corruptions(valid) {
 		if body == valid {
@@ -148,10 +147,9 @@ func TestCorruptedRequestsAreRefused(t *testing.T) {
 
 // Every single byte of a request matters: no change of one byte is cosigned.
 func TestNoFlippedByteIsCosigned(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	valid := l.Request(7, 20)
-	w := open(t, newConfig(t, l))
-	mustAdd(t, w, l.Request(0, 7))
+	w := openAt(t, newConfig(t, l), l, 7)
 	for i := range len(valid) {
 		for _, mask := range []byte{0x01, 0x20, 0x80} {
 			body := []byte(valid)
@@ -171,8 +169,8 @@ func TestNoFlippedByteIsCosigned(t *testing.T) {
 }
 
 func TestWhatTheGrammarAllowsIsParsed(t *testing.T) {
-	l := newTestLog("log.example", 40)
-	sig := strings.TrimPrefix(l.signed(5), l.Head(5)+"\n")
+	l := newLog()
+	sig := l.line(5)
 	root := strings.SplitAfter(l.Head(5), "\n")[2]
 	for name, body := range map[string]string{
 		"no proof":               l.Request(0, 5),
@@ -195,7 +193,7 @@ func TestWhatTheGrammarAllowsIsParsed(t *testing.T) {
 }
 
 func FuzzParseRequest(f *testing.F) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	f.Add([]byte(l.Request(7, 20)))
 	f.Add([]byte(l.Request(0, 0)))
 	f.Add([]byte("old 0\n\n" + l.Head(5) + "one\ntwo\n\n— x AAAAAAA=\n"))

@@ -87,7 +87,7 @@ func TestRacingClientsNeverGetASplitViewOrARollback(t *testing.T) {
 // Two processes on one database: the second one moves the log between the check
 // and the commit of the first.
 func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	evil := l.fork(5, "fork")
 	for name, second := range map[string]string{
 		"longer":         l.Request(5, 20),
@@ -106,13 +106,11 @@ func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
 			if !errors.As(err, &conflict) || lines != nil {
 				t.Fatalf("got %q, %v; want a conflict", lines, err)
 			}
-			req, err := ParseRequest([]byte(second))
-			check0(t, err)
+			req := testlog.Must(ParseRequest([]byte(second)))
 			if conflict.Size != req.Checkpoint.N {
 				t.Errorf("conflict says %d, want %d", conflict.Size, req.Checkpoint.N)
 			}
-			st, err := a.store.state(t.Context(), l.KeyName)
-			check0(t, err)
+			st := testlog.Must(a.store.state(t.Context(), l.KeyName))
 			if st.Root != req.Checkpoint.Hash {
 				t.Error("the second process's state is gone")
 			}
@@ -123,7 +121,7 @@ func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
 // The second process, whose clock is ahead, refreshes the same checkpoint: the
 // first one must not go back in time.
 func TestASecondProcessOnTheDatabaseCausesNoEarlierTimestamp(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
 	a := open(t, cfg)
 	mustAdd(t, a, l.Request(0, 5))
@@ -146,7 +144,7 @@ func TestASecondProcessOnTheDatabaseCausesNoEarlierTimestamp(t *testing.T) {
 // Commits fail in pairs: the state is not on disk, or it is there all the same.
 // In neither case may the signature leave.
 func TestNoSignatureLeavesWhenTheCommitFails(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	disk := errors.New("disk on fire")
 	for name, test := range map[string]struct {
 		commit func(func() error) error
@@ -156,8 +154,7 @@ func TestNoSignatureLeavesWhenTheCommitFails(t *testing.T) {
 		"persisted anyway": {func(commit func() error) error { return errors.Join(commit(), disk) }, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := open(t, newConfig(t, l))
-			mustAdd(t, w, l.Request(0, 5))
+			w := openAt(t, newConfig(t, l), l, 5)
 			url := serve(t, w)
 			w.store.testingOnlyCommit = test.commit
 			got := post(t, url, l.Request(5, 10))
@@ -187,7 +184,7 @@ func (s brokenSigner) Sign(_ io.Reader, msg []byte, opts crypto.SignerOpts) ([]b
 }
 
 func TestABrokenSignerStoresNothingAndReleasesNothing(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	for _, fail := range []error{nil, errors.New("token removed")} {
 		cfg := newConfig(t, l)
 		good := cfg.Signers[0]
@@ -204,7 +201,7 @@ func TestABrokenSignerStoresNothingAndReleasesNothing(t *testing.T) {
 }
 
 func TestTimestampsNeverGoBackWhenTheClockDoes(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
 	c := newClock()
 	cfg.Now = c.now
@@ -235,9 +232,7 @@ func TestTimestampsNeverGoBackWhenTheClockDoes(t *testing.T) {
 	refused(7)
 	refused(6)
 	// The memory of the last timestamp survives a restart.
-	check0(t, w.Close())
-	cfg.Create = false
-	w = open(t, cfg)
+	w = reopen(t, w, cfg)
 	refused(7)
 	c.add(MaxClockStep + 3*time.Second)
 	if got := sign(6, 7); got != start+2 {
@@ -246,7 +241,7 @@ func TestTimestampsNeverGoBackWhenTheClockDoes(t *testing.T) {
 }
 
 func TestTimestampsAreNeverZero(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	for _, now := range []time.Time{{}, time.Unix(0, 0), time.Unix(-5, 0)} {
 		cfg := newConfig(t, l)
 		cfg.Now = func() time.Time { return now }
@@ -258,7 +253,7 @@ func TestTimestampsAreNeverZero(t *testing.T) {
 }
 
 func TestRefreshTakesANewTimestampOncePerSecond(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
 	c := newClock()
 	cfg.Now = c.now
@@ -276,18 +271,13 @@ func TestRefreshTakesANewTimestampOncePerSecond(t *testing.T) {
 }
 
 func TestARestartRemembersEverything(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
-	w := open(t, cfg)
-	mustAdd(t, w, l.Request(0, 5))
+	w := openAt(t, cfg, l, 5)
 	mustAdd(t, w, l.Request(5, 9))
-	before, err := w.Checkpoint(t.Context(), l.KeyName)
-	check0(t, err)
-	check0(t, w.Close())
-	cfg.Create = false
-	w = open(t, cfg)
-	after, err := w.Checkpoint(t.Context(), l.KeyName)
-	check0(t, err)
+	before := testlog.Must(w.Checkpoint(t.Context(), l.KeyName))
+	w = reopen(t, w, cfg)
+	after := testlog.Must(w.Checkpoint(t.Context(), l.KeyName))
 	if string(before) != string(after) || len(after) == 0 {
 		t.Errorf("before %q, after %q", before, after)
 	}
@@ -297,11 +287,10 @@ func TestARestartRemembersEverything(t *testing.T) {
 }
 
 func TestALogRemovedFromTheSettingsIsDisabledAndNotForgotten(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
 	logs := cfg.Logs
-	w := open(t, cfg)
-	mustAdd(t, w, l.Request(0, 9))
+	w := openAt(t, cfg, l, 9)
 	check0(t, w.Close())
 
 	cfg.Create, cfg.Logs = false, nil
@@ -326,10 +315,9 @@ func TestALogRemovedFromTheSettingsIsDisabledAndNotForgotten(t *testing.T) {
 }
 
 func TestTheWitnessKeyCanBeRotatedOverOneDatabase(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	cfg := newConfig(t, l)
-	w := open(t, cfg)
-	mustAdd(t, w, l.Request(0, 9))
+	w := openAt(t, cfg, l, 9)
 	check0(t, w.Close())
 	cfg.Create = false
 	cfg.Signers = append(cfg.Signers, testlog.Ed25519("next witness key"))
@@ -345,15 +333,13 @@ func TestTheWitnessKeyCanBeRotatedOverOneDatabase(t *testing.T) {
 }
 
 func TestWrongDatabasesAreRefused(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	change := func(statements ...string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
-			db, err := sql.Open("sqlite", path)
-			check0(t, err)
+			db := testlog.Must(sql.Open("sqlite", path))
 			defer db.Close()
 			for _, s := range statements {
-				_, err := db.Exec(s)
-				check0(t, err)
+				testlog.Must(db.Exec(s))
 			}
 		}
 	}
@@ -385,8 +371,7 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := newConfig(t, l)
-			w := open(t, cfg)
-			mustAdd(t, w, l.Request(0, 9))
+			w := openAt(t, cfg, l, 9)
 			check0(t, w.Close())
 			test.spoil(t, cfg.DBPath)
 			before, _ := os.ReadFile(cfg.DBPath)
@@ -411,8 +396,7 @@ const path0 = "witness.db"
 
 // overwrite damages the second half of the file.
 func overwrite(t *testing.T, path string) {
-	data, err := os.ReadFile(path)
-	check0(t, err)
+	data := testlog.Must(os.ReadFile(path))
 	for i := len(data) / 4; i < len(data); i++ {
 		data[i] ^= 0x55
 	}
@@ -422,8 +406,7 @@ func overwrite(t *testing.T, path string) {
 func TestAnExistingDatabaseIsNeverCreatedAgain(t *testing.T) {
 	cfg := newConfig(t)
 	check0(t, open(t, cfg).Close())
-	info, err := os.Stat(cfg.DBPath)
-	check0(t, err)
+	info := testlog.Must(os.Stat(cfg.DBPath))
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v", info.Mode())
 	}
@@ -445,13 +428,12 @@ func TestAPowerFailureForgetsNoCommit(t *testing.T) {
 }
 
 func TestOddFileNamesAreFileNames(t *testing.T) {
-	l := newTestLog("log.example", 40)
+	l := newLog()
 	dir := t.TempDir()
 	for _, name := range []string{"a?mode=memory", "b%20c", "d#e", "f g", "é"} {
 		cfg := newConfig(t, l)
 		cfg.DBPath = filepath.Join(dir, name)
-		w := open(t, cfg)
-		mustAdd(t, w, l.Request(0, 5))
+		w := openAt(t, cfg, l, 5)
 		check0(t, w.Close())
 		cfg.Create = false
 		mustAdd(t, open(t, cfg), l.Request(5, 6))
@@ -460,8 +442,7 @@ func TestOddFileNamesAreFileNames(t *testing.T) {
 
 func TestWrongSettingsAreRefused(t *testing.T) {
 	l := newTestLog("log.example", 1)
-	cosignature, err := torchwood.NewCosignatureVerifierFromKey("log.example", testlog.Ed25519("x").Public())
-	check0(t, err)
+	cosignature := testlog.Must(torchwood.NewCosignatureVerifierFromKey("log.example", testlog.Ed25519("x").Public()))
 	for name, test := range map[string]struct {
 		change func(*Config)
 		want   string

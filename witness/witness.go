@@ -23,10 +23,10 @@
 package witness
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -117,12 +117,9 @@ type watched struct {
 func Open(ctx context.Context, cfg Config) (*Witness, error) {
 	w := &Witness{
 		name: cfg.Name,
-		log:  cfg.Logger,
+		log:  cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		now:  cfg.Now,
 		logs: make(map[string]*watched),
-	}
-	if w.log == nil {
-		w.log = slog.New(slog.DiscardHandler)
 	}
 	if w.now == nil {
 		w.now = time.Now
@@ -255,8 +252,7 @@ func (w *Witness) load(ctx context.Context, vkeys map[string][]string) error {
 
 // originHash names a log in URLs.
 func originHash(origin string) string {
-	h := sha256.Sum256([]byte(origin))
-	return hex.EncodeToString(h[:])
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(origin)))
 }
 
 // Close closes the database. Requests under way fail.

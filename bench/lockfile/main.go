@@ -35,6 +35,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"cratelog/entry"
 	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
@@ -141,21 +143,17 @@ func source(random *rand.Rand, size int) string {
 }
 
 func (p *place) submit(ctx context.Context) error {
-	errs := make(chan error, len(p.crates))
+	var g errgroup.Group
 	for _, r := range p.crates {
-		go func() {
+		g.Go(func() error {
 			raw, err := r.entry.Marshal()
 			if err == nil {
 				_, err = p.world.Log.Submit(ctx, raw, bytes.NewReader(r.raw))
 			}
-			errs <- err
-		}()
+			return err
+		})
 	}
-	var all error
-	for range p.crates {
-		all = errors.Join(all, <-errs)
-	}
-	return all
+	return g.Wait()
 }
 
 // registrySource is what the lock file calls the registry.
@@ -183,12 +181,16 @@ func (p *place) layOut() error {
 		fmt.Fprintf(&lock, "\n[[package]]\nname = %q\nversion = %q\nsource = %q\nchecksum = %q\n", r.name,
 			version, registrySource, hex.EncodeToString(r.entry.Subject.SHA256[:]))
 	}
-	return errors.Join(
-		write(filepath.Join(p.project, "Cargo.toml"),
-			[]byte("[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n")),
-		write(filepath.Join(p.project, "src", "lib.rs"), nil),
-		write(filepath.Join(p.project, "Cargo.lock"), []byte(lock.String())),
-		write(filepath.Join(p.project, "zkp.toml"), []byte(demands)))
+	return errors.Join(writeProject(p.project, ""),
+		write(filepath.Join(p.project, "Cargo.lock"), []byte(lock.String())))
+}
+
+// writeProject writes a project with dependencies.
+func writeProject(dir, dependencies string) error {
+	return errors.Join(write(filepath.Join(dir, "Cargo.toml"), []byte(forge.Manifest("app", "0.1.0").Content+
+		"\n[dependencies]\n"+dependencies)),
+		write(filepath.Join(dir, "src", "lib.rs"), nil),
+		write(filepath.Join(dir, "zkp.toml"), []byte(demands)))
 }
 
 func write(path string, content []byte) error {

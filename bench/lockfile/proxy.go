@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +38,11 @@ func (p *place) measureProxy(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	if err := p.depend(filepath.Join(p.dir, "fetching"), n); err != nil {
+	dependencies := ""
+	for _, r := range p.crates[:n] {
+		dependencies += fmt.Sprintf("%s = %q\n", r.name, version)
+	}
+	if err := writeProject(filepath.Join(p.dir, "fetching"), dependencies); err != nil {
 		return err
 	}
 	if err := p.compare(ctx, base, "_loopback"); err != nil {
@@ -112,18 +115,6 @@ func (p *place) serveRegistry(n int, delay *atomic.Int64) (string, error) {
 		}
 	}
 	return base, nil
-}
-
-// depend writes a project that depends on n crates.
-func (p *place) depend(dir string, n int) error {
-	var manifest strings.Builder
-	manifest.WriteString("[package]\nname = \"fetching\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\n")
-	for _, r := range p.crates[:n] {
-		fmt.Fprintf(&manifest, "%s = %q\n", r.name, version)
-	}
-	return errors.Join(write(filepath.Join(dir, "Cargo.toml"), []byte(manifest.String())),
-		write(filepath.Join(dir, "src", "lib.rs"), nil),
-		write(filepath.Join(dir, "zkp.toml"), []byte(demands)))
 }
 
 // fetch runs cargo fetch with an empty home against an index.

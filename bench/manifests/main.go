@@ -5,12 +5,8 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,9 +14,8 @@ import (
 
 	"cratelog/crate"
 	"cratelog/crate/manifest"
+	"cratelog/internal/forge"
 )
-
-const maxInflated = 1 << 30
 
 func main() {
 	if len(os.Args) != 2 && len(os.Args) != 3 {
@@ -164,29 +159,13 @@ func unpack(p string) (files []string, contents map[string][]byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	zr, err := gzip.NewReader(bytes.NewReader(raw))
-	if err != nil {
-		return nil, nil, err
-	}
-	tr := tar.NewReader(io.LimitReader(zr, maxInflated))
 	contents = map[string][]byte{}
-	for {
-		h, err := tr.Next()
-		if err == io.EOF {
-			return files, contents, nil
+	_, err = forge.Repack(raw, func(name string, content []byte) (string, []byte) {
+		if _, name, _ = strings.Cut(name, "/"); name == "Cargo.toml" || name == "Cargo.toml.orig" {
+			contents[name] = content
 		}
-		if err != nil {
-			return nil, nil, err
-		}
-		if h.Typeflag != tar.TypeReg {
-			continue
-		}
-		_, name, _ := strings.Cut(h.Name, "/")
 		files = append(files, name)
-		if name == "Cargo.toml" || name == "Cargo.toml.orig" {
-			if contents[name], err = io.ReadAll(tr); err != nil {
-				return nil, nil, err
-			}
-		}
-	}
+		return "", nil
+	})
+	return files, contents, err
 }

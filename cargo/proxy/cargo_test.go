@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"cratelog/cargo/proxy"
 	"cratelog/cargo/registry"
@@ -67,6 +69,21 @@ func (j *judge) times(crate string) int {
 	return j.judged[crate]
 }
 
+// await polls until something holds of what the judge has recorded.
+func (j *judge) await(t *testing.T, holds func() bool) {
+	t.Helper()
+	for {
+		j.mu.Lock()
+		done := holds()
+		j.mu.Unlock()
+		if done {
+			return
+		}
+		fatalIf(t, t.Context().Err())
+		time.Sleep(time.Millisecond) // nothing rests on how long
+	}
+}
+
 // start runs a proxy before a registry until the test ends, and returns its URL.
 func start(t *testing.T, index string, j proxy.Judge, dir string) (*proxy.Proxy, string) {
 	t.Helper()
@@ -88,6 +105,34 @@ func start(t *testing.T, index string, j proxy.Judge, dir string) (*proxy.Proxy,
 		}
 	})
 	return p, base
+}
+
+// world runs a registry that has version 1.0.0 of some crates, and a proxy before it, with
+// a judge that accepts everything.
+func world(t *testing.T, crates ...string) (r *registrytest.Registry, j *judge, base string) {
+	t.Helper()
+	r, j = registrytest.New(t), newJudge()
+	for _, name := range crates {
+		r.Add(name, "1.0.0")
+	}
+	_, base = start(t, r.Index, j, t.TempDir())
+	return r, j, base
+}
+
+// config is that of a proxy which is not where it says.
+func config(t *testing.T, index string, j proxy.Judge) proxy.Config {
+	return proxy.Config{Upstream: &registry.Index{URL: index}, Judge: j, Base: "http://127.0.0.1:1", Dir: t.TempDir()}
+}
+
+// serve serves such a proxy, and returns its address.
+func serve(t *testing.T, c proxy.Config) string {
+	t.Helper()
+	p, err := proxy.New(t.Context(), c)
+	fatalIf(t, err)
+	t.Cleanup(p.Close)
+	s := httptest.NewServer(p)
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 // project is a directory with a package that depends on crates of cargo's default
@@ -146,11 +191,9 @@ func (p *project) compiled(name string) bool {
 }
 
 func TestCargoBuildsWhatTheJudgeAccepts(t *testing.T) {
-	r, j := registrytest.New(t), newJudge()
+	r, j, base := world(t, "leaf")
 	r.AddCrate(fixture.Crate(t, "hello-proof", "0.1.0"))
-	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	r.AddCrate(registrytest.MakeCrate("branch", "1.0.0", map[string]string{"Cargo.toml": "[package]\nname = \"branch\"\nversion = \"1.0.0\"\n[dependencies]\nleaf = \"1\"\n"}))
-	_, base := start(t, r.Index, j, t.TempDir())
 	p := newProject(t, base, "hello-proof = \"0.1\"\nbranch = \"1\"\n")
 	if out, code := p.cargo("build"); code != 0 {
 		t.Fatalf("exit %d\n%s", code, out)
@@ -210,10 +253,8 @@ func TestCargoStopsAndPrintsTheReason(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, j := registrytest.New(t), newJudge()
+			r, j, base := world(t, "leaf")
 			r.AddCrate(proved)
-			r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
-			_, base := start(t, r.Index, j, t.TempDir())
 			c.misbehave(r, j)
 			p := newProject(t, base, "hello-proof = \"0.1\"\nleaf = \"1\"\n")
 			out, code := p.cargo("build")
@@ -239,9 +280,8 @@ func TestCargoStopsAndPrintsTheReason(t *testing.T) {
 	}
 	// An honest registry again, another crate under the locked checksum's name.
 	t.Run("replaced after it was locked", func(t *testing.T) {
-		r, j := registrytest.New(t), newJudge()
+		r, _, base := world(t)
 		r.AddCrate(proved)
-		_, base := start(t, r.Index, j, t.TempDir())
 		p := newProject(t, base, "hello-proof = \"0.1\"\n")
 		if out, code := p.cargo("generate-lockfile"); code != 0 {
 			t.Fatal(out)
@@ -267,7 +307,7 @@ func TestCargoAsksForManyCratesAtOneTime(t *testing.T) {
 	deps := ""
 	for i := range n {
 		name := fmt.Sprintf("crate-%d", i)
-		r.AddCrate(registrytest.MakeCrate(name, "1.0.0", nil))
+		r.Add(name, "1.0.0")
 		deps += name + " = \"1\"\n"
 	}
 	j.wait = make(chan struct{})

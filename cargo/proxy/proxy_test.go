@@ -17,7 +17,6 @@ import (
 	"unicode/utf8"
 
 	"cratelog/cargo/proxy"
-	"cratelog/cargo/registry"
 	"cratelog/internal/registrytest"
 )
 
@@ -42,10 +41,26 @@ func get(t *testing.T, url string, headers ...string) (int, string, http.Header)
 	return resp.StatusCode, string(b), resp.Header
 }
 
+// answers checks the status and a word of an answer.
+func answers(t *testing.T, url string, want int, word string, headers ...string) {
+	t.Helper()
+	if code, body, _ := get(t, url, headers...); code != want || !strings.Contains(body, word) {
+		t.Errorf("%s %q: %d %s, want %d and %q", url, headers, code, body, want, word)
+	}
+}
+
+// downloads counts the downloads among a registry's requests since they were last read.
+func downloads(r *registrytest.Registry) (n int) {
+	for _, q := range r.Requests() {
+		if strings.Contains(q, "/dl/") {
+			n++
+		}
+	}
+	return n
+}
+
 func TestTheIndexIsPassedOnUnaltered(t *testing.T) {
-	r := registrytest.New(t)
-	r.AddCrate(registrytest.MakeCrate("Leaf", "1.0.0", nil))
-	_, base := start(t, r.Index, newJudge(), t.TempDir())
+	r, _, base := world(t, "Leaf")
 	_, want, _ := get(t, r.Index+"le/af/leaf")
 	code, got, h := get(t, base+"/index/le/af/leaf")
 	if code != http.StatusOK || got != want {
@@ -54,14 +69,10 @@ func TestTheIndexIsPassedOnUnaltered(t *testing.T) {
 	if code, body, _ := get(t, base+"/index/le/af/leaf", "If-None-Match", h.Get("ETag")); code != http.StatusNotModified || body != "" {
 		t.Errorf("with its ETag: %d %q", code, body)
 	}
-	r.AddCrate(registrytest.MakeCrate("Leaf", "1.0.1", nil))
-	if code, body, _ := get(t, base+"/index/le/af/leaf", "If-None-Match", h.Get("ETag")); code != http.StatusOK || !strings.Contains(body, "1.0.1") {
-		t.Errorf("after a release: %d %q", code, body)
-	}
+	r.Add("Leaf", "1.0.1")
+	answers(t, base+"/index/le/af/leaf", http.StatusOK, "1.0.1", "If-None-Match", h.Get("ETag"))
 	for _, path := range []string{"no/ne/none", "le/af/Leaf", "leaf", "xx/yy/leaf", "le/af/le%2faf", "1/leaf", ""} {
-		if code, _, _ := get(t, base+"/index/"+path); code != http.StatusNotFound {
-			t.Errorf("/index/%s: %d", path, code)
-		}
+		answers(t, base+"/index/"+path, http.StatusNotFound, "")
 	}
 	code, got, _ = get(t, base+"/index/config.json")
 	if want := `{"dl":"` + base + `/d/{crate}/{version}"}`; code != http.StatusOK || got != want {
@@ -70,9 +81,7 @@ func TestTheIndexIsPassedOnUnaltered(t *testing.T) {
 }
 
 func TestTheRegistrysFailuresStayItsOwn(t *testing.T) {
-	r := registrytest.New(t)
-	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
-	_, base := start(t, r.Index, newJudge(), t.TempDir())
+	r, _, base := world(t, "leaf")
 	for registryCode, want := range map[int]int{404: 404, 410: 404, 451: 404, 401: 401, 403: 403, 429: 429, 500: 500, 503: 503} {
 		for _, path := range []string{"/index/le/af/leaf", "/d/leaf/1.0.0"} {
 			r.Fail("/", registryCode)
@@ -83,21 +92,15 @@ func TestTheRegistrysFailuresStayItsOwn(t *testing.T) {
 		}
 	}
 	r.Meddle(func(w http.ResponseWriter, _ *http.Request) bool { panic(http.ErrAbortHandler) })
-	if code, body, _ := get(t, base+"/index/le/af/leaf"); code != http.StatusBadGateway {
-		t.Errorf("the registry breaks off: %d %s", code, body)
-	}
+	answers(t, base+"/index/le/af/leaf", http.StatusBadGateway, "")
 	r.Meddle(nil)
-	if code, body, _ := get(t, base+"/d/leaf/1.0.0"); code != http.StatusOK {
-		t.Errorf("afterwards: %d %s", code, body)
-	}
+	answers(t, base+"/d/leaf/1.0.0", http.StatusOK, "")
 }
 
 func TestManyWhoAskAreServedByOneFetchAndOneJudgement(t *testing.T) {
-	r, j := registrytest.New(t), newJudge()
+	r, j, base := world(t, "leaf")
 	raw := registrytest.MakeCrate("leaf", "1.0.0", nil)
-	r.AddCrate(raw)
 	j.wait = make(chan struct{})
-	_, base := start(t, r.Index, j, t.TempDir())
 	r.Requests()
 	var wg sync.WaitGroup
 	for range 20 {
@@ -107,45 +110,30 @@ func TestManyWhoAskAreServedByOneFetchAndOneJudgement(t *testing.T) {
 			}
 		})
 	}
-	for j.times("leaf 1.0.0") == 0 {
-		if t.Context().Err() != nil {
-			return
-		}
-		time.Sleep(time.Millisecond) // polls; nothing rests on how long
-	}
+	j.await(t, func() bool { return j.judged["leaf 1.0.0"] > 0 })
 	close(j.wait)
 	wg.Wait()
-	downloads := 0
-	for _, q := range r.Requests() {
-		if strings.Contains(q, "/dl/") {
-			downloads++
-		}
-	}
 	// Those who came after the first were done find the crate kept, and judged anew.
-	if downloads != 1 {
-		t.Errorf("the crate was downloaded %d times", downloads)
+	if n := downloads(r); n != 1 {
+		t.Errorf("the crate was downloaded %d times", n)
 	}
 }
 
 func TestKeptCratesAreHashedAndJudgedAgain(t *testing.T) {
 	r, j, dir := registrytest.New(t), newJudge(), t.TempDir()
 	raw := registrytest.MakeCrate("leaf", "1.0.0", nil)
-	sum := r.AddCrate(raw)
+	sum := sha256.Sum256(raw)
+	r.AddCrate(raw)
 	_, base := start(t, r.Index, j, dir)
-	ask := func(want int, downloads int) {
+	ask := func(want int, expected int) {
 		t.Helper()
 		r.Requests()
 		code, body, _ := get(t, base+"/d/leaf/1.0.0")
 		if code != want || want == http.StatusOK && body != string(raw) {
 			t.Fatalf("%d: %.300q", code, body)
 		}
-		for _, q := range r.Requests() {
-			if strings.Contains(q, "/dl/") {
-				downloads--
-			}
-		}
-		if downloads != 0 {
-			t.Errorf("%d downloads fewer than expected", downloads)
+		if n := downloads(r); n != expected {
+			t.Errorf("%d downloads, want %d", n, expected)
 		}
 	}
 	kept := filepath.Join(dir, "crates", fmt.Sprintf("%x", sum))
@@ -173,16 +161,12 @@ func TestKeptCratesAreHashedAndJudgedAgain(t *testing.T) {
 
 func TestSlowWorkGoesOnAndIsFoundDone(t *testing.T) {
 	r, j := registrytest.New(t), newJudge()
-	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	r.Add("leaf", "1.0.0")
 	j.wait = make(chan struct{})
-	c := proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: j, Base: "http://127.0.0.1:1", Dir: t.TempDir()}
+	c := config(t, r.Index, j)
 	c.SetPatience(time.Millisecond)
-	p, err := proxy.New(t.Context(), c)
-	fatalIf(t, err)
-	defer p.Close()
-	s := httptest.NewServer(p)
-	defer s.Close()
-	code, body, h := get(t, s.URL+"/d/leaf/1.0.0")
+	url := serve(t, c) + "/d/leaf/1.0.0"
+	code, body, h := get(t, url)
 	if code != http.StatusServiceUnavailable || h.Get("Retry-After") != "1" || !strings.Contains(body, "still being fetched or checked") {
 		t.Fatalf("%d %s", code, body)
 	}
@@ -191,7 +175,7 @@ func TestSlowWorkGoesOnAndIsFoundDone(t *testing.T) {
 		if code != http.StatusServiceUnavailable || t.Context().Err() != nil {
 			t.Fatalf("%d %s", code, body)
 		}
-		code, body, _ = get(t, s.URL+"/d/leaf/1.0.0")
+		code, body, _ = get(t, url)
 	}
 }
 
@@ -205,7 +189,7 @@ func TestEverySentenceIsWholeAndFitsCargosLimit(t *testing.T) {
 	r, j := registrytest.New(t), newJudge()
 	name := "a" + strings.Repeat("b", 63)
 	version := "1.0.0-" + strings.Repeat("x", 58)
-	r.AddCrate(registrytest.MakeCrate(name, version, nil))
+	r.Add(name, version)
 	_, base := start(t, r.Index, j, t.TempDir())
 	for _, v := range []vague{
 		{"short", ""},
@@ -232,46 +216,32 @@ func TestEverySentenceIsWholeAndFitsCargosLimit(t *testing.T) {
 		}
 	}
 	j.set(name+" "+version, nil)
-	if code, page, _ := get(t, base+"/explain/"+name+"/"+version); code != http.StatusOK || !strings.Contains(page, "is handed out") {
-		t.Errorf("accepted: %d %s", code, page)
-	}
-	if code, page, _ := get(t, base+"/explain/none/1.0.0"); code != http.StatusNotFound || !strings.Contains(page, "was not judged") {
-		t.Errorf("unknown: %d %s", code, page)
-	}
+	answers(t, base+"/explain/"+name+"/"+version, http.StatusOK, "is handed out")
+	answers(t, base+"/explain/none/1.0.0", http.StatusNotFound, "was not judged")
 }
 
 func TestAProxyForOneCallPointsNowhereThatIsGone(t *testing.T) {
 	r, j := registrytest.New(t), newJudge()
-	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	r.Add("leaf", "1.0.0")
 	j.set("leaf 1.0.0", errors.New("nobody proved it"))
-	p, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: j, Base: "http://127.0.0.1:1", Dir: t.TempDir()})
-	fatalIf(t, err)
-	defer p.Close()
-	s := httptest.NewServer(p)
-	defer s.Close()
-	_, body, _ := get(t, s.URL+"/d/leaf/1.0.0")
-	if want := "cratelog refuses leaf v1.0.0: nobody proved it.\nUse another version, ask its publisher for a proof, or allow it in zkp.toml with a reason and a date.\nMore: cargo zkp verify -p leaf@1.0.0\n"; body != want {
+	_, body, _ := get(t, serve(t, config(t, r.Index, j))+"/d/leaf/1.0.0")
+	if want := "cratelog refuses leaf v1.0.0: nobody proved it.\nUse another version, ask its publisher for a proof, or " +
+		"allow it in zkp.toml with a reason and a date.\nMore: cargo zkp verify -p leaf@1.0.0\n"; body != want {
 		t.Errorf("got\n%s", body)
 	}
 }
 
 func TestWhatIsNoReleaseIsNotAskedFor(t *testing.T) {
-	r := registrytest.New(t)
-	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
-	_, base := start(t, r.Index, newJudge(), t.TempDir())
+	r, _, base := world(t, "leaf")
 	r.Requests()
 	for _, path := range []string{"leaf/1", "leaf/1.0.0%2f..", "..%2fleaf/1.0.0", "l%20eaf/1.0.0", "leaf/latest"} {
-		if code, _, _ := get(t, base+"/d/"+path); code != http.StatusBadRequest {
-			t.Errorf("/d/%s: %d", path, code)
-		}
+		answers(t, base+"/d/"+path, http.StatusBadRequest, "")
 	}
 	if q := r.Requests(); len(q) != 0 {
 		t.Errorf("the registry was asked for %q", q)
 	}
 	for _, path := range []string{"LEAF/1.0.0", "leaf/1.0.1"} {
-		if code, _, _ := get(t, base+"/d/"+path); code != http.StatusNotFound {
-			t.Errorf("/d/%s: %d", path, code)
-		}
+		answers(t, base+"/d/"+path, http.StatusNotFound, "")
 	}
 }
 
@@ -287,33 +257,20 @@ func TestAVersionThatIsListedTwiceIsRefused(t *testing.T) {
 	}))
 	defer s.Close()
 	_, base := start(t, s.URL+"/", newJudge(), t.TempDir())
-	if code, body, _ := get(t, base+"/d/leaf/1.0.0"); code != http.StatusForbidden || !strings.Contains(body, "lists it twice") {
-		t.Errorf("%d %s", code, body)
-	}
+	answers(t, base+"/d/leaf/1.0.0", http.StatusForbidden, "lists it twice")
 }
 
 func TestTheJudgeHearsEarlyOfWhatWillBeAskedFor(t *testing.T) {
 	r, j := registrytest.New(t), newJudge()
 	for _, version := range []string{"0.9.0", "1.10.0", "1.9.0", "2.0.0-rc.1", "3.0.0"} {
-		r.AddCrate(registrytest.MakeCrate("leaf", version, nil))
+		r.Add("leaf", version)
 	}
 	r.Yank("leaf", "3.0.0", true)
 	p, base := start(t, r.Index, j, t.TempDir())
 	get(t, base+"/index/le/af/leaf")
 	p.Prefetch([]proxy.Want{{Name: "locked", Version: "0.1.0"}})
 	for _, crate := range []string{"leaf 1.10.0", "locked 0.1.0"} {
-		for {
-			j.mu.Lock()
-			n := j.prefetched[crate]
-			j.mu.Unlock()
-			if n == 1 {
-				break
-			}
-			if t.Context().Err() != nil {
-				t.Fatalf("%s was prefetched %d times", crate, n)
-			}
-			time.Sleep(time.Millisecond) // polls; nothing rests on how long
-		}
+		j.await(t, func() bool { return j.prefetched[crate] == 1 })
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -368,82 +325,74 @@ func TestAProxyIsKnownByItsKey(t *testing.T) {
 		t.Errorf("a mimic: %v", err)
 	}
 	for _, nonce := range []string{"", "00", "zz", strings.Repeat("00", 65)} {
-		if code, _, _ := get(t, base+"/identity?nonce="+nonce); code != http.StatusBadRequest {
-			t.Errorf("nonce %q: %d", nonce, code)
-		}
+		answers(t, base+"/identity?nonce="+nonce, http.StatusBadRequest, "")
 	}
 }
 
 func TestWebPagesOfOthersCannotReadFromIt(t *testing.T) {
-	r := registrytest.New(t)
-	_, base := start(t, r.Index, newJudge(), t.TempDir())
-	for host, want := range map[string]int{"evil.example.com": 421, "evil.example.com:80": 421, "192.0.2.1": 421, "localhost": 200, "127.0.0.1:99": 200, "[::1]:99": 200} {
-		if code, _, _ := get(t, base+"/index/config.json", "Host", host); code != want {
-			t.Errorf("Host %s: %d, want %d", host, code, want)
-		}
+	_, _, base := world(t)
+	for host, want := range map[string]int{"evil.example.com": 421, "evil.example.com:80": 421, "192.0.2.1": 421,
+		"localhost": 200, "127.0.0.1:99": 200, "[::1]:99": 200} {
+		answers(t, base+"/index/config.json", want, "", "Host", host)
 	}
 }
 
 func TestAProxyIsNeverItsOwnRegistry(t *testing.T) {
-	r := registrytest.New(t)
-	_, base := start(t, r.Index, newJudge(), t.TempDir())
-	_, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: base + "/index/"}, Judge: newJudge(), Base: base, Dir: t.TempDir()})
-	if err == nil || !strings.Contains(err.Error(), "is the proxy itself") {
-		t.Errorf("itself: %v", err)
-	}
-	_, err = proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: base + "/index/"}, Judge: newJudge(), Base: "http://127.0.0.1:1", Dir: t.TempDir()})
-	if err == nil || !strings.Contains(err.Error(), "given a proxy for its registry") {
+	_, j, base := world(t)
+	c := config(t, base+"/index/", j)
+	if _, err := proxy.New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "given a proxy for its registry") {
 		t.Errorf("another: %v", err)
+	}
+	c.Base = base
+	if _, err := proxy.New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "is the proxy itself") {
+		t.Errorf("itself: %v", err)
 	}
 }
 
 func TestARegistryThatWantsATokenIsNotOpenedToOthers(t *testing.T) {
 	r := registrytest.New(t)
 	r.SetToken("secret", true)
-	_, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index, Token: "secret"}, Judge: newJudge(), Base: "http://127.0.0.1:1", Dir: t.TempDir()})
-	if err == nil || !strings.Contains(err.Error(), "wants a token") {
+	c := config(t, r.Index, newJudge())
+	c.Upstream.Token = "secret"
+	if _, err := proxy.New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "wants a token") {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestTheStoreForgetsWhatWasNotUsedForLongest(t *testing.T) {
-	r, dir := registrytest.New(t), t.TempDir()
+	r := registrytest.New(t)
 	var size int64
 	for _, name := range []string{"one", "two", "six", "ten"} {
 		raw := registrytest.MakeCrate(name, "1.0.0", nil)
 		r.AddCrate(raw)
 		size = max(size, int64(len(raw)))
 	}
-	p, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: newJudge(), Base: "http://127.0.0.1:1", Dir: dir, CacheSize: 3*size + 1})
-	fatalIf(t, err)
-	defer p.Close()
-	s := httptest.NewServer(p)
-	defer s.Close()
+	c := config(t, r.Index, newJudge())
+	c.CacheSize = 3*size + 1
+	url, kept := serve(t, c), filepath.Join(c.Dir, "crates")
 	for i, name := range []string{"one", "two", "six"} {
-		get(t, s.URL+"/d/"+name+"/1.0.0")
+		get(t, url+"/d/"+name+"/1.0.0")
 		// Times of files are coarse in places: they are set apart.
-		entries, err := os.ReadDir(filepath.Join(dir, "crates"))
+		entries, err := os.ReadDir(kept)
 		if err != nil || len(entries) != i+1 {
 			t.Fatalf("%d files, %v", len(entries), err)
 		}
 		for _, e := range entries {
-			path := filepath.Join(dir, "crates", e.Name())
+			path := filepath.Join(kept, e.Name())
 			info, err := os.Stat(path)
 			fatalIf(t, err)
 			old := info.ModTime().Add(-time.Hour)
 			fatalIf(t, os.Chtimes(path, old, old))
 		}
 	}
-	get(t, s.URL+"/d/one/1.0.0") // used again
-	get(t, s.URL+"/d/ten/1.0.0")
+	get(t, url+"/d/one/1.0.0") // used again
+	get(t, url+"/d/ten/1.0.0")
 	r.Requests()
 	for _, name := range []string{"one", "ten"} {
-		get(t, s.URL+"/d/"+name+"/1.0.0")
+		get(t, url+"/d/"+name+"/1.0.0")
 	}
-	for _, q := range r.Requests() {
-		if strings.Contains(q, "/dl/") {
-			t.Errorf("%s: a crate that was just used was forgotten", q)
-		}
+	if n := downloads(r); n != 0 {
+		t.Errorf("%d crates that were just used were forgotten", n)
 	}
 }
 
@@ -461,11 +410,13 @@ func TestSentencesAreCutAtWords(t *testing.T) {
 
 func TestAStoppedProxyLeavesNothingBehind(t *testing.T) {
 	r, j := registrytest.New(t), newJudge()
-	r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	r.Add("leaf", "1.0.0")
 	j.wait = make(chan struct{}) // never closed: the judge waits for the end
 	l, err := proxy.Listen("127.0.0.1:0", false)
 	fatalIf(t, err)
-	p, err := proxy.New(t.Context(), proxy.Config{Upstream: &registry.Index{URL: r.Index}, Judge: j, Base: "http://" + l.Addr().String(), Dir: t.TempDir()})
+	c := config(t, r.Index, j)
+	c.Base = "http://" + l.Addr().String()
+	p, err := proxy.New(t.Context(), c)
 	fatalIf(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -473,15 +424,10 @@ func TestAStoppedProxyLeavesNothingBehind(t *testing.T) {
 	go func() { done <- p.Serve(ctx, l) }()
 	answer := make(chan int, 1)
 	go func() {
-		code, _, _ := get(t, "http://"+l.Addr().String()+"/d/leaf/1.0.0")
+		code, _, _ := get(t, c.Base+"/d/leaf/1.0.0")
 		answer <- code
 	}()
-	for j.times("leaf 1.0.0") == 0 {
-		if t.Context().Err() != nil {
-			return
-		}
-		time.Sleep(time.Millisecond) // polls; nothing rests on how long
-	}
+	j.await(t, func() bool { return j.judged["leaf 1.0.0"] > 0 })
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)

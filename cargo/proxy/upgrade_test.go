@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"cratelog/internal/registrytest"
 )
 
 // offer sends a request that offers HTTP/2, then more, and returns what comes back,
@@ -44,7 +42,7 @@ func offer(t *testing.T, base, headers, more string, whole bool) string {
 }
 
 func TestAnUpgradedRequestIsAnsweredInHTTP2(t *testing.T) {
-	_, base := start(t, registrytest.New(t).Index, newJudge(), t.TempDir())
+	_, _, base := world(t)
 	settings := "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 	got := offer(t, base, "X-Long: "+strings.Repeat("x", 500)+"\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"+settings, true)
 	if !strings.HasPrefix(got, "HTTP/1.1 101 Switching Protocols\r\n") || !strings.Contains(got, base+"/d/{crate}/{version}") {
@@ -53,7 +51,7 @@ func TestAnUpgradedRequestIsAnsweredInHTTP2(t *testing.T) {
 }
 
 func TestABrokenUpgradeEndsTheConnection(t *testing.T) {
-	_, base := start(t, registrytest.New(t).Index, newJudge(), t.TempDir())
+	_, _, base := world(t)
 	for what, more := range map[string]string{
 		"no preface":        strings.Repeat("x", 64),
 		"a cut preface":     "PRI * HTTP/2.0\r\n",
@@ -66,13 +64,11 @@ func TestABrokenUpgradeEndsTheConnection(t *testing.T) {
 			t.Errorf("%s: answered %q", what, got)
 		}
 	}
-	if code, _, _ := get(t, base+"/index/config.json"); code != http.StatusOK {
-		t.Errorf("afterwards: %d", code)
-	}
+	answers(t, base+"/index/config.json", http.StatusOK, "")
 }
 
 func TestWhatCannotBeUpgradedIsAnsweredAsItCame(t *testing.T) {
-	_, base := start(t, registrytest.New(t).Index, newJudge(), t.TempDir())
+	_, _, base := world(t)
 	for what, headers := range map[string]string{
 		"long headers":         "X-Long: " + strings.Repeat("x", 17000) + "\r\n",
 		"settings twice":       "HTTP2-Settings: AAMAAABk\r\n",

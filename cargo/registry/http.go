@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -63,23 +64,9 @@ func (c Config) downloadURL(name, version string, sum [sha256.Size]byte) (string
 	return strings.NewReplacer(marks...).Replace(template), nil
 }
 
-// file fetches a file of the index, bypassing the cache.
-func (x *Index) file(ctx context.Context, path string, limit int64) ([]byte, error) {
-	address, err := x.address(path)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := x.get(ctx, address, http.Header{}, x.Token, true)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	return read(resp, limit)
-}
-
-// cachedFile fetches a file of the index, or takes it from the cache if the
+// file fetches a file of the index, or takes it from the cache, if there is one, if the
 // registry says that it has not changed.
-func (x *Index) cachedFile(ctx context.Context, path string, limit int64) (Cached, error) {
+func (x *Index) file(ctx context.Context, path string, limit int64, cache Cache) (Cached, error) {
 	address, err := x.address(path)
 	if err != nil {
 		return Cached{}, err
@@ -87,8 +74,8 @@ func (x *Index) cachedFile(ctx context.Context, path string, limit int64) (Cache
 	h := http.Header{}
 	var old Cached
 	var have bool
-	if x.Cache != nil {
-		old, have = x.Cache.Load(address)
+	if cache != nil {
+		old, have = cache.Load(address)
 	}
 	// RFC 9110 13.1.3: If-Modified-Since is ignored where there is an If-None-Match.
 	if have && old.ETag != "" {
@@ -109,8 +96,8 @@ func (x *Index) cachedFile(ctx context.Context, path string, limit int64) (Cache
 		return Cached{}, err
 	}
 	f := Cached{ETag: clean(resp.Header.Get("ETag")), LastModified: clean(resp.Header.Get("Last-Modified")), Body: body}
-	if x.Cache != nil && f.ETag+f.LastModified != "" {
-		x.Cache.Store(address, f)
+	if cache != nil && f.ETag+f.LastModified != "" {
+		cache.Store(address, f)
 	}
 	return f, nil
 }
@@ -142,10 +129,7 @@ func (x *Index) get(ctx context.Context, address string, h http.Header, token st
 		return nil, err
 	}
 	r.Header = h
-	r.Header.Set("User-Agent", "cratelog")
-	if x.UserAgent != "" {
-		r.Header.Set("User-Agent", x.UserAgent)
-	}
+	r.Header.Set("User-Agent", cmp.Or(x.UserAgent, "cratelog"))
 	r.Header.Set("cargo-protocol", "version=1")
 	if token != "" {
 		r.Header.Set("Authorization", token)

@@ -28,11 +28,11 @@ func (x *Index) Config(ctx context.Context) (Config, error) {
 	if x.config != nil && time.Since(x.fetched) < configAge {
 		return *x.config, nil
 	}
-	body, err := x.file(ctx, "config.json", MaxConfigSize)
+	f, err := x.file(ctx, "config.json", MaxConfigSize, nil)
 	if err != nil {
 		return Config{}, fmt.Errorf("the registry's config.json: %w", err)
 	}
-	c, err := parseConfig(body)
+	c, err := parseConfig(f.Body)
 	if err != nil {
 		return Config{}, fmt.Errorf("the registry's config.json: %w", err)
 	}
@@ -83,7 +83,7 @@ func (x *Index) File(ctx context.Context, name string) (Cached, error) {
 	if err := entry.CheckName(name); err != nil {
 		return Cached{}, err
 	}
-	f, err := x.cachedFile(ctx, Path(name), MaxIndexSize)
+	f, err := x.file(ctx, Path(name), MaxIndexSize, x.Cache)
 	if err != nil {
 		return Cached{}, fmt.Errorf("the index file of %s: %w", name, err)
 	}

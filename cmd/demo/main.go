@@ -12,13 +12,13 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"cratelog/internal/loopback"
+	"cratelog/internal/outcome"
 )
 
 const origin = "demo.cratelog.example/log"
@@ -28,23 +28,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, *check, os.Stdout, os.Stderr))
-}
-
-// errStep says that a step did not behave.
-var errStep = errors.New("a step did not behave")
-
-func run(ctx context.Context, check bool, stdout, stderr io.Writer) int {
-	err := demo(ctx, check, stdout)
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, errStep):
-		fmt.Fprintln(stderr, "demo:", err)
-		return 1
-	}
-	fmt.Fprintln(stderr, "demo: cannot run:", err)
-	return 3
+	os.Exit(outcome.Exit("demo", "", demo(ctx, *check, os.Stdout), os.Stderr))
 }
 
 func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
@@ -72,7 +56,7 @@ func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
 	s.say("Everything below runs on this machine, in %s.", dir)
 	s.tell()
 	if s.failed > 0 {
-		return fmt.Errorf("%w: %d of %d", errStep, s.failed, s.steps)
+		return outcome.Refusef("%d of %d steps did not behave", s.failed, s.steps)
 	}
 	s.say("\nAll %d steps behaved.", s.steps)
 	if check {

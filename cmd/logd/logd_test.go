@@ -9,14 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
-	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,10 +28,12 @@ import (
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"cratelog/client"
 	"cratelog/config"
 	"cratelog/entry"
 	"cratelog/internal/forge"
 	"cratelog/internal/outcome"
+	"cratelog/internal/testlog"
 	"cratelog/log"
 	"cratelog/proofcheck"
 	"cratelog/witness"
@@ -107,30 +110,31 @@ func newSite(t *testing.T, settings string) *site {
 		policy += fmt.Sprintf("witness w%d %s %s\n", i, vkey, url)
 	}
 	policy += "group g 2 w0 w1 w2\nquorum g\n"
-	var err error
-	s.policy, err = torchwood.ParsePolicy([]byte(policy))
-	fatalIf(t, err)
-	fatalIf(t, os.WriteFile(filepath.Join(s.dir, "trust.policy"), []byte(policy), 0o644))
+	s.policy = testlog.Must(torchwood.ParsePolicy([]byte(policy)))
+	s.write("trust.policy", []byte(policy))
 	s.settings(settings)
 	return s
 }
 
+func (s *site) write(name string, text []byte) {
+	s.t.Helper()
+	fatalIf(s.t, os.WriteFile(filepath.Join(s.dir, name), text, 0o644))
+}
+
 func (s *site) settings(more string) {
 	text := fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\nkey = \"key.pem\"\ntree = \"tree\"\nstate = \"state\"\ntrust = \"trust.policy\"\n%s", origin, more)
-	fatalIf(s.t, os.WriteFile(filepath.Join(s.dir, "logd.toml"), []byte(text), 0o644))
+	s.write("logd.toml", []byte(text))
 }
 
 func (s *site) startWitness(name string) (vkey, url string) {
 	s.t.Helper()
 	key := filepath.Join(s.t.TempDir(), "key.pem")
 	fatalIf(s.t, config.GenerateKey(key))
-	signer, err := config.ReadKey(key)
-	fatalIf(s.t, err)
-	w, err := witness.Open(s.t.Context(), witness.Config{
+	signer := testlog.Must(config.ReadKey(key))
+	w := testlog.Must(witness.Open(s.t.Context(), witness.Config{
 		Name: name, Signers: []crypto.Signer{signer}, Logs: []witness.Log{{VKey: s.vkey}},
 		DBPath: filepath.Join(filepath.Dir(key), "witness.db"), Create: true,
-	})
-	fatalIf(s.t, err)
+	}))
 	srv := httptest.NewServer(w.Handler())
 	s.t.Cleanup(func() {
 		srv.Close()
@@ -153,9 +157,7 @@ type server struct {
 // start runs the test binary as mode, "logd" or "logd-testproofs".
 func (s *site) start(mode string, args ...string) *server {
 	s.t.Helper()
-	p, err := s.tryStart(mode, args...)
-	fatalIf(s.t, err)
-	return p
+	return testlog.Must(s.tryStart(mode, args...))
 }
 
 func (s *site) tryStart(mode string, args ...string) (*server, error) {
@@ -203,71 +205,54 @@ func (p *server) stop() {
 	}
 }
 
+// get reads what the server says as JSON.
+func (p *server) get(path string, into any) {
+	p.t.Helper()
+	resp := testlog.Must(http.Get(p.url + path))
+	defer resp.Body.Close()
+	fatalIf(p.t, json.NewDecoder(resp.Body).Decode(into))
+}
+
+type program struct{ ID, Origin string }
+
+type about struct {
+	Origin, VKey string
+	Development  bool
+	Programs     []program
+}
+
+func (p *server) about() (a about) {
+	p.t.Helper()
+	p.get("/v1/log", &a)
+	return a
+}
+
 // item is something to submit.
 type item struct {
 	name         string
 	entry, crate []byte
 }
 
-func newItem(t *testing.T, name string) item {
-	t.Helper()
-	raw, err := forge.Pack(name, "1.0.0", forge.Manifest(name, "1.0.0"))
-	fatalIf(t, err)
-	e, err := forge.Claim(raw, name, "1.0.0", &entry.Source{Commit: [20]byte{1}})
-	fatalIf(t, err)
-	e.Proof.Program = testProgram.ID()
-	proof, err := testProof(e)
-	fatalIf(t, err)
-	e.Proof.Parts = [][]byte{proof}
-	b, err := e.Marshal()
-	fatalIf(t, err)
-	return item{name, b, raw}
+func newItem(name string) item {
+	raw := testlog.Must(forge.Pack(name, "1.0.0", forge.Manifest(name, "1.0.0")))
+	e := testlog.Must(forge.Claim(raw, name, "1.0.0", &entry.Source{Commit: [20]byte{1}}))
+	e.Proof = entry.Proof{Program: testProgram.ID(), Parts: [][]byte{testlog.Must(testProof(e))}}
+	return item{name, testlog.Must(e.Marshal()), raw}
 }
 
-// submit returns the bundle, or the status and body of the refusal.
-func submit(ctx context.Context, url string, it item) (bundle []byte, status int, err error) {
-	var body bytes.Buffer
-	m := multipart.NewWriter(&body)
-	for _, part := range []struct {
-		name string
-		data []byte
-	}{{"entry", it.entry}, {"crate", it.crate}} {
-		w, err := m.CreateFormFile(part.name, part.name)
-		if err != nil {
-			return nil, 0, err
-		}
-		if _, err := w.Write(part.data); err != nil {
-			return nil, 0, err
-		}
-	}
-	if err := m.Close(); err != nil {
-		return nil, 0, err
-	}
-	req, err := http.NewRequestWithContext(ctx, "POST", url+"/v1/submit", &body)
-	if err != nil {
-		return nil, 0, err
-	}
-	req.Header.Set("Content-Type", m.FormDataContentType())
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	return b, resp.StatusCode, err
+// submit returns the bundle; a refusal is a *client.SubmitError.
+func submit(ctx context.Context, url string, it item) ([]byte, error) {
+	return (&client.Log{URL: url}).Submit(ctx, it.entry, it.crate)
 }
 
 // readLog reads every published entry with torchwood, over HTTP.
 func (s *site) readLog(url string) [][]byte {
 	s.t.Helper()
-	fetcher, err := torchwood.NewTileFetcher(url + "/")
-	fatalIf(s.t, err)
-	signed, err := fetcher.ReadEndpoint(s.t.Context(), "checkpoint")
-	fatalIf(s.t, err)
+	fetcher := testlog.Must(torchwood.NewTileFetcher(url + "/"))
+	signed := testlog.Must(fetcher.ReadEndpoint(s.t.Context(), "checkpoint"))
 	cp, _, err := torchwood.VerifyCheckpoint(signed, s.policy)
 	fatalIf(s.t, err)
-	c, err := torchwood.NewClient(fetcher)
-	fatalIf(s.t, err)
+	c := testlog.Must(torchwood.NewClient(fetcher))
 	var all [][]byte
 	for i, e := range c.AllEntries(s.t.Context(), cp.Tree, 0) {
 		if i != int64(len(all)) {
@@ -305,7 +290,7 @@ func TestNothingAcknowledgedIsLostAndNothingIsLoggedTwice(t *testing.T) {
 	s := newSite(t, "checkpoint_interval = \"100ms\"\nbatch_age = \"10ms\"\n")
 	pool := make([]item, 20*rounds)
 	for i := range pool {
-		pool[i] = newItem(t, fmt.Sprintf("c%d", i))
+		pool[i] = newItem(fmt.Sprintf("c%d", i))
 	}
 	var mu sync.Mutex
 	acknowledged := make(map[string][]byte) // name -> bundle
@@ -318,13 +303,13 @@ func TestNothingAcknowledgedIsLostAndNothingIsLoggedTwice(t *testing.T) {
 			clients.Go(func() {
 				for ctx.Err() == nil {
 					it := pool[rand.IntN(min(len(pool), 20*(round+1)))] // some are new, some are old
-					bundle, status, err := submit(ctx, p.url, it)
+					bundle, err := submit(ctx, p.url, it)
+					var refused *client.SubmitError
+					if errors.As(err, &refused) {
+						t.Errorf("%s: %v", it.name, err)
+					}
 					if err != nil {
 						return // killed
-					}
-					if status != http.StatusOK {
-						t.Errorf("%s: %d %s", it.name, status, bundle)
-						return
 					}
 					mu.Lock()
 					acknowledged[it.name] = bundle
@@ -340,17 +325,14 @@ func TestNothingAcknowledgedIsLostAndNothingIsLoggedTwice(t *testing.T) {
 	t.Logf("%d of %d acknowledged before the last kill", len(acknowledged), len(pool))
 
 	p := s.start("logd-testproofs")
-	early := make(map[string][]byte)
-	for name, b := range acknowledged {
-		early[name] = b
-	}
+	early := maps.Clone(acknowledged)
 	var clients sync.WaitGroup
 	for c := range 16 {
 		clients.Go(func() {
 			for i := c; i < len(pool); i += 16 {
-				bundle, status, err := submit(t.Context(), p.url, pool[i])
-				if err != nil || status != http.StatusOK {
-					t.Errorf("%s: %d %v %s", pool[i].name, status, err, bundle)
+				bundle, err := submit(t.Context(), p.url, pool[i])
+				if err != nil {
+					t.Errorf("%s: %v", pool[i].name, err)
 					return
 				}
 				mu.Lock()
@@ -391,13 +373,13 @@ func TestSIGTERMFinishesWhatWasBegun(t *testing.T) {
 	items := make([]item, 5)
 	var clients sync.WaitGroup
 	for i := range items {
-		items[i] = newItem(t, fmt.Sprintf("c%d", i))
+		items[i] = newItem(fmt.Sprintf("c%d", i))
 	}
 	for _, it := range items {
 		clients.Go(func() {
-			b, status, err := submit(t.Context(), p.url, it)
-			if err != nil || status != http.StatusOK {
-				t.Errorf("%s: %d %v %s", it.name, status, err, b)
+			b, err := submit(t.Context(), p.url, it)
+			if err != nil {
+				t.Errorf("%s: %v", it.name, err)
 				return
 			}
 			s.bundleIndex(b, it.entry)
@@ -407,11 +389,7 @@ func TestSIGTERMFinishesWhatWasBegun(t *testing.T) {
 	// Until all of them are in the tree, and wait for the checkpoint.
 	for range 1000 {
 		var h struct{ Indexed int }
-		resp, err := http.Get(p.url + "/healthz")
-		fatalIf(t, err)
-		err = json.NewDecoder(resp.Body).Decode(&h)
-		resp.Body.Close()
-		fatalIf(t, err)
+		p.get("/healthz", &h)
 		if h.Indexed == len(items) {
 			break
 		}
@@ -427,45 +405,50 @@ func TestSIGTERMFinishesWhatWasBegun(t *testing.T) {
 	}
 }
 
+// logd runs a verb to its end.
+func logd(args ...string) (string, error) {
+	out, err := exec.Command(os.Args[0], append([]string{"logd"}, args...)...).CombinedOutput()
+	return string(out), err
+}
+
+// wantNoStart wants words on why the settings are refused.
+func (s *site) wantNoStart(settings, words string) {
+	s.t.Helper()
+	s.settings(settings)
+	p, err := s.tryStart("logd", "serve")
+	if err == nil {
+		p.stop()
+		s.t.Errorf("%s: it started", settings)
+	} else if !strings.Contains(p.out.String(), words) {
+		s.t.Errorf("%s: want %q in %s", settings, words, p.out)
+	}
+}
+
 func TestTheRealProgram(t *testing.T) {
 	s := newSite(t, "")
+	key := filepath.Join(s.dir, "key.pem")
 	t.Run("vkey", func(t *testing.T) {
-		out, err := exec.Command(os.Args[0], "logd", "vkey", "-origin", origin, "-key", filepath.Join(s.dir, "key.pem")).CombinedOutput()
-		if err != nil || strings.TrimSpace(string(out)) != s.vkey {
+		if out, err := logd("vkey", "-origin", origin, "-key", key); err != nil || strings.TrimSpace(out) != s.vkey {
 			t.Errorf("%v %s", err, out)
 		}
 	})
 	t.Run("a key is never overwritten", func(t *testing.T) {
-		out, err := exec.Command(os.Args[0], "logd", "keygen", "-origin", origin, "-out", filepath.Join(s.dir, "key.pem")).CombinedOutput()
+		out, err := logd("keygen", "-origin", origin, "-out", key)
 		wantExit(t, err, out, 3, "key.pem")
 	})
 	t.Run("usage", func(t *testing.T) {
 		for _, args := range [][]string{{}, {"sing"}, {"serve"}, {"serve", "-x"}, {"serve", "-config", "x", "y"}, {"keygen", "-origin", "a b", "-out", "x"}, {"vkey"}} {
-			out, err := exec.Command(os.Args[0], append([]string{"logd"}, args...)...).CombinedOutput()
+			out, err := logd(args...)
 			wantExit(t, err, out, 2, "logd keygen -origin")
 		}
-		if out, err := exec.Command(os.Args[0], "logd", "help").CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "logd is the server") {
+		if out, err := logd("help"); err != nil || !strings.HasPrefix(out, "logd is the server") {
 			t.Errorf("%v %s", err, out)
 		}
 	})
-	t.Run("development keys are refused", func(t *testing.T) {
-		p, err := s.tryStart("logd", "serve")
-		if err == nil {
-			p.stop()
-			t.Fatal("it started")
-		}
-		if !strings.Contains(p.out.String(), "set development = true") {
-			t.Errorf("%s", p.out)
-		}
-	})
-	t.Run("unknown setting", func(t *testing.T) {
-		s.settings("develpoment = true\n")
-		p, err := s.tryStart("logd", "serve")
-		if err == nil || !strings.Contains(p.out.String(), "develpoment") {
-			t.Errorf("%v %s", err, p.out)
-		}
-	})
+	t.Run("development keys are refused", func(t *testing.T) { s.wantNoStart("", "set development = true") })
+	t.Run("unknown setting", func(t *testing.T) { s.wantNoStart("develpoment = true\n", "develpoment") })
 	t.Run("programs of one's own", func(t *testing.T) {
+		s.programs()
 		for settings, want := range map[string]string{
 			`programs = ["none.program"]`:                         "none.program",
 			`programs = ["bad.program"]`:                          "bad.program: program file",
@@ -474,48 +457,26 @@ func TestTheRealProgram(t *testing.T) {
 			`programs = ["own.program", "own.program"]`:           "listed twice",
 			"programs = [\"own.program\"]\nproving_keys = \"no\"": "directory of proving keys",
 		} {
-			s.programs()
-			s.settings(settings + "\n")
-			p, err := s.tryStart("logd", "serve")
-			if err == nil {
-				p.stop()
-				t.Errorf("%s: it started", settings)
-			} else if !strings.Contains(p.out.String(), want) {
-				t.Errorf("%s: want %q in %s", settings, want, p.out)
-			}
+			s.wantNoStart(settings+"\n", want)
 		}
 		s.settings("programs = [\"own.program\"]\ncheckpoint_interval = \"100ms\"\n")
 		p := s.start("logd", "serve")
-		resp, err := http.Get(p.url + "/v1/log")
-		fatalIf(t, err)
-		b, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		fatalIf(t, err)
-		if !strings.Contains(string(b), `"origin":"ceremony:`) || !strings.Contains(string(b), `"development":false`) {
-			t.Errorf("%s", b)
+		if got := p.about(); got.Development || !slices.ContainsFunc(got.Programs, func(p program) bool { return strings.HasPrefix(p.Origin, "ceremony:") }) {
+			t.Errorf("%+v", got)
 		}
 		p.stop()
 	})
 	t.Run("serve", func(t *testing.T) {
 		s.settings("development = true\ncheckpoint_interval = \"100ms\"\n")
 		p := s.start("logd", "serve")
-		resp, err := http.Get(p.url + "/v1/log")
-		fatalIf(t, err)
-		var about struct {
-			Origin, VKey string
-			Development  bool
-			Programs     []struct{ ID, Origin string }
-		}
-		err = json.NewDecoder(resp.Body).Decode(&about)
-		resp.Body.Close()
-		fatalIf(t, err)
+		about := p.about()
 		if about.Origin != origin || about.VKey != s.vkey || !about.Development || len(about.Programs) == 0 {
 			t.Errorf("%+v", about)
 		}
-		b, status, err := submit(t.Context(), p.url, newItem(t, "alpha"))
-		fatalIf(t, err)
-		if status != http.StatusUnprocessableEntity || !strings.Contains(string(b), `"unknown-program"`) {
-			t.Errorf("%d %s", status, b)
+		var refused *client.SubmitError
+		_, err := submit(t.Context(), p.url, newItem("alpha"))
+		if !errors.As(err, &refused) || refused.Status != http.StatusUnprocessableEntity || refused.Reason != "unknown-program" {
+			t.Error(err)
 		}
 		p.stop()
 	})
@@ -524,44 +485,32 @@ func TestTheRealProgram(t *testing.T) {
 // programs writes program files: the key of own.program is made up.
 func (s *site) programs() {
 	s.t.Helper()
-	shipped, err := proofcheck.Embedded()
-	fatalIf(s.t, err)
-	p := shipped[0]
-	write := func(name string, text []byte, err error) {
-		fatalIf(s.t, err)
-		fatalIf(s.t, os.WriteFile(filepath.Join(s.dir, name), text, 0o644))
-	}
-	text, err := p.Marshal()
-	write("renamed.program", bytes.Replace(text, []byte(`"development"`), []byte(`"ceremony:ab"`), 1), err)
-	write("bad.program", text[1:], nil)
+	p := testlog.Must(proofcheck.Embedded())[0]
+	text := testlog.Must(p.Marshal())
+	s.write("renamed.program", bytes.Replace(text, []byte(`"development"`), []byte(`"ceremony:ab"`), 1))
+	s.write("bad.program", text[1:])
 	p.Blocks++
-	text, err = p.Marshal()
-	write("development.program", text, err)
+	s.write("development.program", testlog.Must(p.Marshal()))
 	vk := new(groth16.VerifyingKey)
-	_, err = vk.ReadFrom(bytes.NewReader(p.Key))
-	fatalIf(s.t, err)
+	testlog.Must(vk.ReadFrom(bytes.NewReader(p.Key)))
 	vk.G1.Alpha.Double(&vk.G1.Alpha)
 	var key bytes.Buffer
-	_, err = vk.WriteTo(&key)
-	fatalIf(s.t, err)
-	p.Key = key.Bytes()
-	p.Origin = "ceremony:" + strings.Repeat("ab", 32)
-	text, err = p.Marshal()
-	write("own.program", text, err)
+	testlog.Must(vk.WriteTo(&key))
+	p.Key, p.Origin = key.Bytes(), "ceremony:"+strings.Repeat("ab", 32)
+	s.write("own.program", testlog.Must(p.Marshal()))
 }
 
-func wantExit(t *testing.T, err error, out []byte, code int, words string) {
+func wantExit(t *testing.T, err error, out string, code int, words string) {
 	t.Helper()
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != code || !strings.Contains(string(out), words) {
+	if !errors.As(err, &exit) || exit.ExitCode() != code || !strings.Contains(out, words) {
 		t.Errorf("got %v, want exit status %d and ... %s ...\n%s", err, code, words, out)
 	}
 }
 
 func TestTheShippedExampleLoads(t *testing.T) {
 	dir := t.TempDir()
-	example, err := os.ReadFile(filepath.Join("..", "..", "config", "logd.example.toml"))
-	fatalIf(t, err)
+	example := testlog.Must(os.ReadFile(filepath.Join("..", "..", "config", "logd.example.toml")))
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "logd.toml"), example, 0o644))
 	fatalIf(t, config.GenerateKey(filepath.Join(dir, "log-key.pem")))
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("quorum none\n"), 0o644))

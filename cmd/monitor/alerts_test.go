@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
 )
@@ -46,10 +47,8 @@ type = "command"
 command = [%q, %q]
 min_class = "info"
 `, hook, filepath.Join(dir, "a"), hook, filepath.Join(dir, "b")), 0o600))
-	settings, err := loadSettings(file)
-	fatalIf(t, err)
-	s, err := store.Create(t.Context(), settings.database())
-	fatalIf(t, err)
+	settings := testlog.Must(loadSettings(file))
+	s := testlog.Must(store.Create(t.Context(), settings.database()))
 	t.Cleanup(func() { s.Close() })
 	return &site{settings, dir, s}
 }
@@ -70,8 +69,7 @@ func (s *site) told(t *testing.T, channel string) [][]string {
 
 func (s *site) drain(t *testing.T) error {
 	t.Helper()
-	d, err := newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler))
-	fatalIf(t, err)
+	d := testlog.Must(newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler)))
 	return d.Drain(t.Context())
 }
 
@@ -108,8 +106,7 @@ func TestABrokenChannelIsAFindingOnTheOthers(t *testing.T) {
 	s := newSite(t)
 	broken := filepath.Join(s.dir, "a.broken")
 	fatalIf(t, os.WriteFile(broken, nil, 0o600))
-	d, err := newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler))
-	fatalIf(t, err)
+	d := testlog.Must(newDispatcher(s.store, s.setup, slog.New(slog.DiscardHandler)))
 	for i := range 6 {
 		s.record(t, fmt.Sprint(i), store.Security)
 		if err := d.Drain(t.Context()); err == nil {
@@ -138,7 +135,7 @@ func TestABrokenChannelIsAFindingOnTheOthers(t *testing.T) {
 	fatalIf(t, d.Drain(t.Context())) // the first one may have left what the other channel found out
 	b := s.told(t, "b")
 	if last := b[len(b)-1]; last[1] != alert.Resolved && b[len(b)-2][1] != alert.Resolved {
-		t.Errorf("nobody was told that a works again: %q", b)
+		t.Errorf("no channel was told that a works again: %q", b)
 	}
 }
 
@@ -147,8 +144,7 @@ func (s *site) drainIgnoring(t *testing.T, channel string) error {
 	t.Helper()
 	rest := *s.setup
 	rest.Channel = slices.DeleteFunc(slices.Clone(s.Channel), func(c alert.Config) bool { return c.Name == channel })
-	d, err := newDispatcher(s.store, &rest, slog.New(slog.DiscardHandler))
-	fatalIf(t, err)
+	d := testlog.Must(newDispatcher(s.store, &rest, slog.New(slog.DiscardHandler)))
 	return d.Drain(t.Context())
 }
 
@@ -161,25 +157,20 @@ func TestAnAcknowledgedFindingDoesNotPageButANewOneDoes(t *testing.T) {
 		t.Error("the broken channel is content")
 	}
 	id := fmt.Sprint(f.ID)
-	for name, c := range map[string]struct {
-		args []string
+	for _, c := range []struct {
 		code int
 		says string
+		args []string
 	}{
-		"without a number": {[]string{"ack", "-config", s.path, "-by", "me", "-why", "x"}, 2, "needs the number of a finding"},
-		"without a reason": {[]string{"ack", "-config", s.path, "-by", "me", id}, 2, "needs -config, -by and -why"},
-		"of a word":        {[]string{"ack", "-config", s.path, "-by", "me", "-why", "x", "seven"}, 2, `"seven" is not the number`},
-		"of nothing":       {[]string{"ack", "-config", s.path, "-by", "me", "-why", "x", "99"}, 1, "there is no such finding: 99"},
-		"without settings": {[]string{"ack", "-config", s.path + "x", "-by", "me", "-why", "x", id}, 3, "no such file"},
+		{2, "needs the number of a finding", []string{"-config", s.path, "-why", "x"}},
+		{2, "needs -config, -by and -why", []string{"-config", s.path, id}},
+		{2, `"seven" is not the number`, []string{"-config", s.path, "-why", "x", "seven"}},
+		{1, "there is no such finding: 99", []string{"-config", s.path, "-why", "x", "99"}},
+		{3, "no such file", []string{"-config", s.path + "x", "-why", "x", id}},
 	} {
-		if code, _, errs := command(t, c.args...); code != c.code || !strings.Contains(errs, c.says) {
-			t.Errorf("%s: exit %d, %q", name, code, errs)
-		}
+		ends(t, c.code, "", c.says, append([]string{"ack", "-by", "me"}, c.args...)...)
 	}
-	code, out, errs := command(t, "ack", "-config", s.path, id, "-by", "me", "-why", "we called them")
-	if code != 0 || out != id+": acknowledged: Summary of one.\n" {
-		t.Errorf("exit %d, %q %q", code, out, errs)
-	}
+	ends(t, 0, id+": acknowledged: Summary of one.\n", "", "ack", "-config", s.path, id, "-by", "me", "-why", "we called them")
 	fatalIf(t, os.Remove(broken))
 	s.record(t, "one", store.Security)
 	due, err := s.store.PendingDeliveries(t.Context(), "a", time.Now().Add(2*time.Hour), 100)
@@ -195,24 +186,19 @@ func TestAnAcknowledgedFindingDoesNotPageButANewOneDoes(t *testing.T) {
 
 func TestTestAlertReportsOnEachChannel(t *testing.T) {
 	s := newSite(t)
-	if code, out, errs := command(t, "test-alert", "-config", s.path); code != 0 || !strings.Contains(out, "a: sent in ") || !strings.Contains(out, "b: sent in ") {
-		t.Errorf("exit %d, %q %q", code, out, errs)
+	if out := ends(t, 0, "a: sent in ", "", "test-alert", "-config", s.path); !strings.Contains(out, "b: sent in ") {
+		t.Error(out)
 	}
 	fatalIf(t, os.WriteFile(filepath.Join(s.dir, "a.broken"), nil, 0o600))
-	code, out, errs := command(t, "test-alert", "-config", s.path)
-	if code != 3 || !strings.Contains(out, "a: FAILED after ") || !strings.Contains(out, "b: sent in ") || !strings.Contains(errs, "1 of 2 channels do not work") {
-		t.Errorf("exit %d, %q %q", code, out, errs)
+	if out := ends(t, 3, "a: FAILED after ", "1 of 2 channels do not work", "test-alert", "-config", s.path); !strings.Contains(out, "b: sent in ") {
+		t.Error(out)
 	}
-	if code, out, _ := command(t, "test-alert", "-config", s.path, "-channel", "b"); code != 0 || strings.Contains(out, "a:") {
-		t.Errorf("exit %d, %q", code, out)
+	if out := ends(t, 0, "", "", "test-alert", "-config", s.path, "-channel", "b"); strings.Contains(out, "a:") {
+		t.Error(out)
 	}
-	if code, _, _ := command(t, "test-alert", "-config", s.path, "-channel", "c"); code != 3 {
-		t.Errorf("exit %d", code)
-	}
+	ends(t, 3, "", "", "test-alert", "-config", s.path, "-channel", "c")
 	if a := s.told(t, "a"); len(a) != 1 || a[0][1] != alert.Test {
 		t.Errorf("a: %q", a)
 	}
-	if code, _, _ := command(t, "test-alert"); code != 2 {
-		t.Errorf("exit %d", code)
-	}
+	ends(t, 2, "", "", "test-alert")
 }

@@ -28,12 +28,10 @@ func askable(t *testing.T) (config string) {
 	config = filepath.Join(dir, "monitor.toml")
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("log "+log.VKey+" https://log.example/\nquorum none\n"), 0o644))
 	fatalIf(t, os.WriteFile(config, []byte("database = \"m.db\"\nevidence = \"evidence\"\ndevelopment = true\n[[log]]\ntrust = \"trust.policy\"\n"), 0o644))
-	db, err := store.Create(t.Context(), filepath.Join(dir, "m.db"))
-	fatalIf(t, err)
+	db := testlog.Must(store.Create(t.Context(), filepath.Join(dir, "m.db")))
 	defer db.Close()
 	now := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
-	l, err := db.AddLog(t.Context(), "log.example/q", []string{log.VKey}, "https://log.example/", now)
-	fatalIf(t, err)
+	l := testlog.Must(db.AddLog(t.Context(), "log.example/q", []string{log.VKey}, "https://log.example/", now))
 	var rows []store.Entry
 	for i, name := range []string{"hello-proof-0.1.0", "hello-inner-0.1.0", "hello-proof-0.1.1"} {
 		b, e := fixture.Read(t, name+".entry"), fixture.Entry(t, name)
@@ -41,11 +39,10 @@ func askable(t *testing.T) (config string) {
 			SHA256: e.Subject.SHA256, Program: e.Proof.Program, FirstSeen: now, Verdict: store.OK, Covered: 3, Data: b})
 	}
 	fatalIf(t, db.AppendEntries(t.Context(), l.ID, rows))
-	root, err := db.Root(t.Context(), l.ID, 3)
-	fatalIf(t, err)
+	root := testlog.Must(db.Root(t.Context(), l.ID, 3))
 	fatalIf(t, db.SetVerified(t.Context(), l.ID, 3, root, nil))
 	signed := testlog.Sign(testlog.Head(l.Origin, 3, root), log)
-	_, _, err = db.PutCheckpoint(t.Context(), store.Checkpoint{Log: l.ID, Size: 3, Root: root, Signed: signed, Source: "log", FirstSeen: now, LastSeen: now, Verdict: store.Consistent},
+	_, _, err := db.PutCheckpoint(t.Context(), store.Checkpoint{Log: l.ID, Size: 3, Root: root, Signed: signed, Source: "log", FirstSeen: now, LastSeen: now, Verdict: store.Consistent},
 		func([]byte) (bool, time.Time) { return true, time.Time{} })
 	fatalIf(t, err)
 	return config
@@ -53,13 +50,10 @@ func askable(t *testing.T) (config string) {
 
 func TestQueryPrintsWhatTheAPIAnswers(t *testing.T) {
 	config := askable(t)
-	s, err := loadSettings(config)
-	fatalIf(t, err)
-	r, err := store.OpenReader(t.Context(), s.database())
-	fatalIf(t, err)
+	s := testlog.Must(loadSettings(config))
+	r := testlog.Must(store.OpenReader(t.Context(), s.database()))
 	defer r.Close()
-	server, err := s.pagesOver(r, slog.New(slog.DiscardHandler))
-	fatalIf(t, err)
+	server := testlog.Must(s.pagesOver(r, slog.New(slog.DiscardHandler)))
 	for path, args := range map[string]string{
 		"/v1/entries":                           "query -config F entries",
 		"/v1/entries?crate=hello-proof&limit=1": "query entries --crate hello-proof --limit=1 --config F",
@@ -76,26 +70,22 @@ func TestQueryPrintsWhatTheAPIAnswers(t *testing.T) {
 	} {
 		rec := httptest.NewRecorder()
 		server.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
-		want, err := io.ReadAll(rec.Result().Body)
-		fatalIf(t, err)
+		want := testlog.Must(io.ReadAll(rec.Result().Body))
 		code, stdout, stderr := command(t, strings.Fields(strings.ReplaceAll(args, "F", config))...)
 		if code != 0 || stdout != string(want) || rec.Code != http.StatusOK || stderr != "" {
 			t.Errorf("%s: %d %s%s, want %s", args, code, stdout, stderr, want)
 		}
 	}
-	_, stdout, _ := command(t, "query", "-config", config, "bundle", "2")
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(config), "trust.policy"))
-	fatalIf(t, err)
-	policy, err := client.ParsePolicy(text)
-	fatalIf(t, err)
-	proofs, err := s.proofs()
-	fatalIf(t, err)
+	stdout := ends(t, 0, "", "", "query", "-config", config, "bundle", "2")
+	text := testlog.Must(os.ReadFile(filepath.Join(filepath.Dir(config), "trust.policy")))
+	policy := testlog.Must(client.ParsePolicy(text))
+	proofs := testlog.Must(s.proofs())
 	rules := client.DefaultRules()
 	rules.AllowNoWitnesses = true
 	if _, err := client.Verify(fixture.Crate(t, "hello-proof", "0.1.1"), []byte(stdout), policy, proofs, rules); err != nil {
 		t.Errorf("the bundle that was printed: %v", err)
 	}
-	_, stdout, _ = command(t, "query", "-config", config, "logs")
+	stdout = ends(t, 0, "", "", "query", "-config", config, "logs")
 	var logs struct{ Logs []struct{ Verified int } }
 	if err := json.Unmarshal([]byte(stdout), &logs); err != nil || len(logs.Logs) != 1 || logs.Logs[0].Verified != 3 {
 		t.Errorf("%v %s", err, stdout)
@@ -121,13 +111,10 @@ func TestAQueryThatCannotBeAnsweredSaysWhy(t *testing.T) {
 		"query -config F.missing logs":         {3, "no such file"},
 		"export -config F xml":                 {2, `"xml" cannot be asked for`},
 	} {
-		code, stdout, stderr := command(t, strings.Fields(strings.ReplaceAll(args, "F", config))...)
-		if code != want.code || !strings.Contains(stderr, want.text) || stdout != "" {
-			t.Errorf("%s: %d %s%s", args, code, stdout, stderr)
+		if out := ends(t, want.code, "", want.text, strings.Fields(strings.ReplaceAll(args, "F", config))...); out != "" {
+			t.Errorf("%s: %s", args, out)
 		}
 	}
 	fatalIf(t, os.Remove(filepath.Join(filepath.Dir(config), "m.db")))
-	if code, _, stderr := command(t, "query", "-config", config, "logs"); code != 3 || !strings.Contains(stderr, "does not exist; name the database of a monitor that has run") {
-		t.Errorf("without a database: %d %s", code, stderr)
-	}
+	ends(t, 3, "", "does not exist; name the database of a monitor that has run", "query", "-config", config, "logs")
 }

@@ -11,11 +11,11 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
 
 	"cratelog/internal/daemon"
 	"cratelog/internal/outcome"
@@ -164,23 +164,13 @@ func runMonitor(ctx context.Context, args []string, _, stderr io.Writer) error {
 
 // serve runs monitor, alerts and pages beside each other; where one fails, all stop.
 func (o *opened) serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	errs := make([]error, 2)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer cancel()
-		errs[0] = o.monitor.Run(ctx)
-	})
-	wg.Go(func() {
-		defer cancel()
-		errs[1] = daemon.Serve(ctx, newServer(h), l, o.logger, o.site.ShutdownTimeout.Duration)
-	})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return o.monitor.Run(ctx) })
+	g.Go(func() error { return daemon.Serve(ctx, newServer(h), l, o.logger, o.site.ShutdownTimeout.Duration) })
 	if o.dispatcher != nil {
-		wg.Go(func() { o.dispatcher.Run(ctx) })
+		g.Go(func() error { o.dispatcher.Run(ctx); return nil })
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return g.Wait()
 }
 
 func newServer(h http.Handler) *http.Server {

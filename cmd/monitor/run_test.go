@@ -47,13 +47,11 @@ type followed struct {
 func newFollowed(t *testing.T, more string) *followed {
 	t.Helper()
 	x := &followed{dir: t.TempDir()}
-	var err error
 	x.log = testlog.New("log.example/program", 3, time.Now)
 	server := httptest.NewServer(x.log)
 	t.Cleanup(server.Close)
 	x.url = server.URL
-	x.f, err = forge.Default()
-	fatalIf(t, err)
+	x.f = testlog.Must(forge.Default())
 	fatalIf(t, os.WriteFile(filepath.Join(x.dir, "trust.policy"), x.log.Trust(server.URL), 0o600))
 	x.file = filepath.Join(x.dir, "monitor.toml")
 	fatalIf(t, os.WriteFile(x.file, []byte(`database = "monitor.db"
@@ -64,9 +62,7 @@ poll = "20ms"
 [[log]]
 trust = "trust.policy"
 `+more), 0o600))
-	if code, _, errs := command(t, "init", "-config", x.file); code != 0 {
-		t.Fatalf("init: %d %s", code, errs)
-	}
+	ends(t, 0, "", "", "init", "-config", x.file)
 	return x
 }
 
@@ -80,8 +76,7 @@ func (x *followed) add(t *testing.T, from, to int, change func(e *entry.Entry)) 
 		if change != nil {
 			change(e)
 		}
-		b, err := e.Marshal()
-		fatalIf(t, err)
+		b := testlog.Must(e.Marshal())
 		x.log.Tree.Append(b)
 	}
 }
@@ -98,37 +93,28 @@ func TestOnceSaysWithItsExitCodeHowItIs(t *testing.T) {
 		t.Errorf("the summary at the start is %s", errs)
 	}
 	x.log.Intercept(func(w http.ResponseWriter, r *http.Request) bool { http.Error(w, "down", 500); return true })
-	if code, out, _ = command(t, "once", "-config", x.file); code != 3 || !strings.Contains(out, "trouble: log.example/program: the log answered 500") {
-		t.Errorf("a log that is down: %d\n%s", code, out)
-	}
+	ends(t, 3, "trouble: log.example/program: the log answered 500", "", "once", "-config", x.file)
 	x.log.Intercept(nil)
 	x.add(t, 20, 21, func(e *entry.Entry) { e.Subject.SHA256[0]++ })
 	x.log.Publish()
-	code, out, errs = command(t, "once", "-json", "-config", x.file)
+	out = ends(t, 1, "", "1 security findings stand", "once", "-json", "-config", x.file)
 	var sum monitor.Summary
 	fatalIf(t, json.Unmarshal([]byte(out), &sum))
-	if code != 1 || sum.Security != 1 || sum.Logs[0].Verified != 21 || !strings.Contains(errs, "1 security findings stand") {
-		t.Errorf("a false entry: %d\n%s%s", code, out, errs)
+	if sum.Security != 1 || sum.Logs[0].Verified != 21 {
+		t.Errorf("a false entry: %s", out)
 	}
 	files, err := filepath.Glob(filepath.Join(x.dir, "evidence", "*.evidence"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("evidence %q, %v", files, err)
 	}
-	if code, out, errs := command(t, "verify-evidence", files[0], "--trust", filepath.Join(x.dir, "trust.policy"), "--development"); code != 0 || !strings.Contains(out, "log.example/program") {
-		t.Errorf("verify-evidence: %d %s %s", code, out, errs)
-	}
-	if code, _, errs = command(t, "ack", "-config", x.file, "1", "-by", "me", "-why", "told them"); code != 0 {
-		t.Errorf("ack: %d %s", code, errs)
-	}
-	if code, _, _ = command(t, "once", "-config", x.file); code != 0 {
-		t.Errorf("all is acknowledged: %d", code)
-	}
+	ends(t, 0, "log.example/program", "", "verify-evidence", files[0], "--trust", filepath.Join(x.dir, "trust.policy"), "--development")
+	ends(t, 0, "", "", "ack", "-config", x.file, "1", "-by", "me", "-why", "told them")
+	ends(t, 0, "", "", "once", "-config", x.file)
 }
 
 func TestMistakesInTheSettingsAreNamed(t *testing.T) {
 	x := newFollowed(t, "")
-	good, err := os.ReadFile(x.file)
-	fatalIf(t, err)
+	good := testlog.Must(os.ReadFile(x.file))
 	for name, c := range map[string]struct{ old, new, says string }{
 		"an unknown key":         {"poll", "pole", "pole"},
 		"no database":            {`database = "monitor.db"`, "", `the setting "database" is missing`},
@@ -144,21 +130,17 @@ func TestMistakesInTheSettingsAreNamed(t *testing.T) {
 		"no evidence directory":  {`evidence = "evidence"`, `evidence = "nowhere"`, "monitor init makes it"},
 	} {
 		fatalIf(t, os.WriteFile(x.file, bytes.Replace(good, []byte(c.old), []byte(c.new), 1), 0o600))
-		code, out, errs := command(t, "once", "-config", x.file)
-		if code != 3 || out != "" || !strings.Contains(errs, c.says) {
-			t.Errorf("%s: %d %q %q", name, code, out, errs)
+		if out := ends(t, 3, "", c.says, "once", "-config", x.file); out != "" {
+			t.Errorf("%s: %q", name, out)
 		}
 	}
 	for _, args := range [][]string{{"once"}, {"once", "-config", x.file, "more"}, {"fly"}, {}, {"watch", "-config", x.file, "-crate", "a", "-path", "b"}, {"authorize", "-config", x.file, "-crate", "a"}} {
-		if code, _, _ := command(t, args...); code != 2 {
-			t.Errorf("%q: exit code %d, want 2", args, code)
-		}
+		ends(t, 2, "", "", args...)
 	}
 }
 
 func TestTheExampleSettingsAreGood(t *testing.T) {
-	s, err := loadSettings(filepath.Join("..", "..", "config", "monitor.example.toml"))
-	fatalIf(t, err)
+	s := testlog.Must(loadSettings(filepath.Join("..", "..", "config", "monitor.example.toml")))
 	if len(s.Log) != 1 || len(s.Channel) != 2 || s.Poll.Duration != 30*time.Second {
 		t.Errorf("%+v", s.settings)
 	}
@@ -177,15 +159,12 @@ func TestWatchesAreAddedListedAndRemoved(t *testing.T) {
 		{"authorize -remove 1", ""},
 		{"authorize", ""},
 	} {
-		code, out, errs := command(t, append(strings.Fields(c.args), "-config", x.file)...)
-		if code != 0 || out != c.says {
-			t.Errorf("%s: %d %q %s", c.args, code, out, errs)
+		if out := ends(t, 0, "", "", append(strings.Fields(c.args), "-config", x.file)...); out != c.says {
+			t.Errorf("%s: %q", c.args, out)
 		}
 	}
 	for _, bad := range []string{"watch -commit xyz", "watch -crate 9x", "watch -crate serde -channel none", "watch -remove 9", "authorize -crate serde -version 1 -by me"} {
-		if code, _, errs := command(t, append(strings.Fields(bad), "-config", x.file)...); code != 3 || errs == "" {
-			t.Errorf("%s: %d %s", bad, code, errs)
-		}
+		ends(t, 3, "", "monitor: ", append(strings.Fields(bad), "-config", x.file)...)
 	}
 }
 
@@ -208,8 +187,7 @@ func TestKilledAtAnyMomentItLosesNoFinding(t *testing.T) {
 	}
 	x := newFollowed(t, "[[channel]]\nname = \"hook\"\ntype = \"command\"\ncommand = [\"/bin/sh\", \"-c\", \"cat >> $0; echo >> $0\", \"OUT\"]\nmin_class = \"info\"\n")
 	told := filepath.Join(x.dir, "told")
-	text, err := os.ReadFile(x.file)
-	fatalIf(t, err)
+	text := testlog.Must(os.ReadFile(x.file))
 	fatalIf(t, os.WriteFile(x.file, bytes.Replace(text, []byte(`"OUT"`), fmt.Appendf(nil, "%q", told), 1), 0o600))
 	want := x.misbehave(t)
 	bin := build(t)
@@ -234,8 +212,7 @@ func TestKilledAtAnyMomentItLosesNoFinding(t *testing.T) {
 	if got := x.checkEvidence(t); !slices.Equal(got, want) {
 		t.Errorf("found %q\nwant  %q", got, want)
 	}
-	sent, err := os.ReadFile(told)
-	fatalIf(t, err)
+	sent := testlog.Must(os.ReadFile(told))
 	ids := make(map[string]bool)
 	for line := range strings.Lines(string(sent)) {
 		var a struct{ ID, Kind string }
@@ -261,12 +238,10 @@ func (x *followed) misbehave(t *testing.T) []string {
 		x.log.Tree.Append(fmt.Append(nil, "no entry ", i))
 		say("malformed-entry", n+61)
 		x.add(t, 100*i+70, 100*i+71, nil)
-		e, err := entry.Parse(x.log.Tree.Leaves[n+62])
-		fatalIf(t, err)
+		e := testlog.Must(entry.Parse(x.log.Tree.Leaves[n+62]))
 		e.Subject.SHA256[0]++
 		fatalIf(t, x.f.Prove(e))
-		b, err := e.Marshal()
-		fatalIf(t, err)
+		b := testlog.Must(e.Marshal())
 		x.log.Tree.Append(b)
 		say("duplicate", n+63)
 	}
@@ -283,19 +258,15 @@ func (x *followed) misbehave(t *testing.T) []string {
 // returns what is on record.
 func (x *followed) checkEvidence(t *testing.T) []string {
 	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(x.dir, "monitor.db"))
-	fatalIf(t, err)
+	db := testlog.Must(store.Open(t.Context(), filepath.Join(x.dir, "monitor.db")))
 	defer db.Close()
-	policy, err := client.ParsePolicy(x.log.Trust(x.url))
-	fatalIf(t, err)
+	policy := testlog.Must(client.ParsePolicy(x.log.Trust(x.url)))
 	var witnesses []string
 	for _, w := range policy.Witnesses() {
 		witnesses = append(witnesses, w.VKey)
 	}
-	keys, err := evidence.NewKeys([]string{x.log.VKey}, witnesses)
-	fatalIf(t, err)
-	pv, err := proofcheck.Load(nil, true)
-	fatalIf(t, err)
+	keys := testlog.Must(evidence.NewKeys([]string{x.log.VKey}, witnesses))
+	pv := testlog.Must(proofcheck.Load(nil, true))
 	var all []string
 	for id := int64(1); ; id++ {
 		f, ok, err := db.FindingByID(t.Context(), id)
@@ -349,11 +320,9 @@ func TestRunServesAndStops(t *testing.T) {
 	})
 	get := func(path string) string {
 		t.Helper()
-		r, err := http.Get(string(url) + path)
-		fatalIf(t, err)
+		r := testlog.Must(http.Get(string(url) + path))
 		defer r.Body.Close()
-		b, err := io.ReadAll(r.Body)
-		fatalIf(t, err)
+		b := testlog.Must(io.ReadAll(r.Body))
 		return string(b)
 	}
 	wait("verified", func() bool {
@@ -364,8 +333,7 @@ func TestRunServesAndStops(t *testing.T) {
 			t.Errorf("%s has no %q: %.300s", path, want, body)
 		}
 	}
-	r, err := http.Post(string(url)+"/v1/gossip", "text/plain", bytes.NewReader(signed))
-	fatalIf(t, err)
+	r := testlog.Must(http.Post(string(url)+"/v1/gossip", "text/plain", bytes.NewReader(signed)))
 	b, err := io.ReadAll(r.Body)
 	r.Body.Close()
 	if err != nil || !strings.Contains(string(b), "consistent") {

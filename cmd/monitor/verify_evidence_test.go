@@ -10,6 +10,7 @@ import (
 
 	"cratelog/evidence"
 	"cratelog/internal/outcome"
+	"cratelog/internal/testlog"
 )
 
 const vectors = "../../evidence/testdata"
@@ -22,19 +23,28 @@ func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
+// ends runs the program, demands its exit code and some of what it prints, and returns
+// its output.
+func ends(t testing.TB, code int, says, complains string, args ...string) string {
+	t.Helper()
+	got, out, errs := command(t, args...)
+	if got != code || !strings.Contains(out, says) || !strings.Contains(errs, complains) {
+		t.Errorf("%q: exit %d, %q %q; want %d, %q %q", args, got, out, errs, code, says, complains)
+	}
+	return out
+}
+
 // TestEvidenceNeedsATrustFileAlone runs over the golden files: what each convicts
 // stands in its text, and a byte less is nothing.
 func TestEvidenceNeedsATrustFileAlone(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(vectors, "*.evidence"))
-	fatalIf(t, err)
+	files := testlog.Must(filepath.Glob(filepath.Join(vectors, "*.evidence")))
 	if len(files) < 10 {
 		t.Fatalf("only %d golden files", len(files))
 	}
 	trust := filepath.Join(vectors, "trust.policy")
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".evidence")
-		what, err := os.ReadFile(filepath.Join(vectors, name+".txt"))
-		fatalIf(t, err)
+		what := testlog.Must(os.ReadFile(filepath.Join(vectors, name+".txt")))
 		code, out, errs := command(t, "verify-evidence", file, "--trust", trust)
 		informational := name == "stale" || strings.HasPrefix(name, "registry-") || name == "false-entry-unknown-program"
 		first := "This evidence convicts the "
@@ -44,17 +54,16 @@ func TestEvidenceNeedsATrustFileAlone(t *testing.T) {
 		if code != 0 || errs != "" || !strings.HasPrefix(out, first) || !strings.Contains(oneLine(out), oneLine(string(what))) {
 			t.Errorf("%s: exit %d, %q\n%s", name, code, errs, out)
 		}
-		code, out, _ = command(t, "verify-evidence", "-json", "-trust="+trust, file)
+		out = ends(t, 0, "", "", "verify-evidence", "-json", "-trust="+trust, file)
 		var r report
-		if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.Convicts == informational || r.Convicts != (len(r.Who) > 0) {
-			t.Errorf("%s: exit %d, %v\n%s", name, code, err, out)
+		if err := json.Unmarshal([]byte(out), &r); err != nil || r.Convicts == informational || r.Convicts != (len(r.Who) > 0) {
+			t.Errorf("%s: %v\n%s", name, err, out)
 		}
-		b, err := os.ReadFile(file)
-		fatalIf(t, err)
+		b := testlog.Must(os.ReadFile(file))
 		cut := filepath.Join(t.TempDir(), "cut.evidence")
 		fatalIf(t, os.WriteFile(cut, b[:len(b)-1], 0o600))
-		if code, out, errs := command(t, "verify-evidence", cut, "--trust", trust); code != 3 || out != "" || !strings.Contains(errs, "malformed evidence") {
-			t.Errorf("%s, cut: exit %d, %q %q", name, code, out, errs)
+		if out := ends(t, 3, "", "malformed evidence", "verify-evidence", cut, "--trust", trust); out != "" {
+			t.Errorf("%s, cut: %q", name, out)
 		}
 	}
 }
@@ -65,13 +74,11 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 	dir := t.TempDir()
 	trust := filepath.Join(vectors, "trust.policy")
 	fork := filepath.Join(vectors, "fork-same-size.evidence")
-	text, err := os.ReadFile(trust)
-	fatalIf(t, err)
+	text := testlog.Must(os.ReadFile(trust))
 	witnesses := filepath.Join(dir, "witnesses.policy")
 	_, after, _ := strings.Cut(string(text), "\n")
 	fatalIf(t, os.WriteFile(witnesses, []byte(after), 0o600))
-	b, err := os.ReadFile(fork)
-	fatalIf(t, err)
+	b := testlog.Must(os.ReadFile(fork))
 	forged := filepath.Join(dir, "forged.evidence")
 	fatalIf(t, os.WriteFile(forged, bytes.Replace(b, []byte("— example.com/log U"), []byte("— example.com/log V"), 1), 0o600))
 	for name, c := range map[string]struct {
@@ -92,9 +99,8 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 		"a broken program":         {[]string{fork, "--trust", trust, "--program", fork}, 3, "program file"},
 		"a directory":              {[]string{dir, "--trust", trust}, 3, "directory"},
 	} {
-		code, out, errs := command(t, append([]string{"verify-evidence"}, c.args...)...)
-		if code != c.code || out != "" || !strings.Contains(errs, c.says) {
-			t.Errorf("%s: exit %d, %q %q", name, code, out, errs)
+		if out := ends(t, c.code, "", c.says, append([]string{"verify-evidence"}, c.args...)...); out != "" {
+			t.Errorf("%s: %q", name, out)
 		}
 	}
 }
@@ -103,34 +109,22 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
 	trust := filepath.Join(vectors, "trust.policy")
 	proof := filepath.Join(vectors, "false-entry-proof-invalid.evidence")
-	program, err := os.ReadFile("../../proofcheck/programs/source-64.json")
-	fatalIf(t, err)
+	program := testlog.Must(os.ReadFile("../../proofcheck/programs/source-64.json"))
 	file := filepath.Join(t.TempDir(), "a.program")
 	fatalIf(t, os.WriteFile(file, program, 0o600))
-	if code, _, errs := command(t, "verify-evidence", proof, "--trust", trust, "--program", file, "--development"); code != 0 {
-		t.Errorf("exit %d, %q", code, errs)
-	}
+	ends(t, 0, "", "", "verify-evidence", proof, "--trust", trust, "--program", file, "--development")
 }
 
 // TestALargeCrateIsGivenBesideTheFile: one that the file has no room for.
 func TestALargeCrateIsGivenBesideTheFile(t *testing.T) {
 	dir := t.TempDir()
-	e, err := evidence.Read(filepath.Join(vectors, "false-entry-files.evidence"))
-	fatalIf(t, err)
+	e := testlog.Must(evidence.Read(filepath.Join(vectors, "false-entry-files.evidence")))
 	raw := filepath.Join(dir, "a.crate")
 	fatalIf(t, os.WriteFile(raw, e.Crate, 0o600))
 	e.Crate = nil
-	file, err := evidence.Write(dir, e)
-	fatalIf(t, err)
-	trust := filepath.Join(vectors, "trust.policy")
-	if code, _, errs := command(t, "verify-evidence", file, "--trust", trust); code != 1 || !strings.Contains(errs, "it needs the .crate of hello-inner 0.1.0") {
-		t.Errorf("exit %d, %q", code, errs)
-	}
-	code, out, errs := command(t, "verify-evidence", file, "--trust", trust, "--crate", raw)
-	if code != 0 || !strings.Contains(out, strings.TrimSuffix(filepath.Base(file), ".evidence")) {
-		t.Errorf("exit %d, %q %q", code, out, errs)
-	}
-	if code, _, errs := command(t, "verify-evidence", file, "--trust", trust, "--crate", file); code != 1 || !strings.Contains(errs, "the .crate has the checksum") {
-		t.Errorf("another .crate: exit %d, %q", code, errs)
-	}
+	file := testlog.Must(evidence.Write(dir, e))
+	args := []string{"verify-evidence", file, "--trust", filepath.Join(vectors, "trust.policy")}
+	ends(t, 1, "", "it needs the .crate of hello-inner 0.1.0", args...)
+	ends(t, 0, strings.TrimSuffix(filepath.Base(file), ".evidence"), "", append(args, "--crate", raw)...)
+	ends(t, 1, "", "the .crate has the checksum", append(args, "--crate", file)...)
 }

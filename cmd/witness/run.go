@@ -104,39 +104,36 @@ func readKeys(path string, files []string) ([]crypto.Signer, error) {
 	return signers, nil
 }
 
-func initialize(ctx context.Context, args []string, _, stderr io.Writer) error {
-	fs := flag.NewFlagSet("init", flag.ContinueOnError)
+// open reads a verb's flags and settings, and opens or creates the witness.
+func open(ctx context.Context, fs *flag.FlagSet, args []string, stderr io.Writer, create bool) (settings, witness.Config,
+	*witness.Witness, error) {
 	file := fs.String("config", "", "settings file")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
-		return err
+		return settings{}, witness.Config{}, nil, err
 	}
-	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	_, cfg, err := load(*file, logger)
+	s, cfg, err := load(*file, slog.New(slog.NewTextHandler(stderr, nil)))
 	if err != nil {
-		return err
+		return s, cfg, nil, err
 	}
-	cfg.Create = true
+	cfg.Create = create
 	w, err := witness.Open(ctx, cfg)
+	return s, cfg, w, err
+}
+
+func initialize(ctx context.Context, args []string, _, stderr io.Writer) error {
+	_, cfg, w, err := open(ctx, flag.NewFlagSet("init", flag.ContinueOnError), args, stderr, true)
 	if err != nil {
 		return err
 	}
-	logger.Info("database created", "path", cfg.DBPath, "witness", cfg.Name, "logs", len(w.Origins()))
+	cfg.Logger.Info("database created", "path", cfg.DBPath, "witness", cfg.Name, "logs", len(w.Origins()))
 	return w.Close()
 }
 
 // showEvidence prints one JSON value with what is on record about every log.
 func showEvidence(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("evidence", flag.ContinueOnError)
-	file := fs.String("config", "", "settings file")
 	out := fs.String("out", "", "directory for one evidence file of each fork (docs/evidence.md)")
-	if err := daemon.Parse(fs, args, "config"); err != nil {
-		return err
-	}
-	_, cfg, err := load(*file, slog.New(slog.NewTextHandler(stderr, nil)))
-	if err != nil {
-		return err
-	}
-	w, err := witness.Open(ctx, cfg)
+	_, _, w, err := open(ctx, fs, args, stderr, false)
 	if err != nil {
 		return err
 	}

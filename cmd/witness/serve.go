@@ -5,13 +5,11 @@ import (
 	"errors"
 	"flag"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
 	"cratelog/internal/daemon"
-	"cratelog/witness"
 )
 
 // shutdownDeadline is how long requests under way may take to finish after the
@@ -21,17 +19,8 @@ const shutdownDeadline = 10 * time.Second
 // serve runs the witness until ctx ends.
 func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
-	file := fs.String("config", "", "settings file")
 	ready := fs.String("ready-file", "", "file to write the URL to once the witness listens")
-	if err := daemon.Parse(fs, args, "config"); err != nil {
-		return err
-	}
-	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	s, cfg, err := load(*file, logger)
-	if err != nil {
-		return err
-	}
-	w, err := witness.Open(ctx, cfg)
+	s, cfg, w, err := open(ctx, fs, args, stderr, false)
 	if err != nil {
 		return err
 	}
@@ -45,11 +34,11 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		listener.Close()
 		return err
 	}
-	logger.Info("witness listens", "url", url, "name", w.Name(), "logs", len(cfg.Logs))
+	cfg.Logger.Info("witness listens", "url", url, "name", w.Name(), "logs", len(cfg.Logs))
 	for _, vkey := range w.VKeys() {
-		logger.Info("cosigning", "vkey", vkey)
+		cfg.Logger.Info("cosigning", "vkey", vkey)
 	}
-	err = daemon.Serve(ctx, newServer(w.Handler()), listener, logger, shutdownDeadline)
+	err = daemon.Serve(ctx, newServer(w.Handler()), listener, cfg.Logger, shutdownDeadline)
 	return errors.Join(err, daemon.RemoveReady(*ready))
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -38,15 +37,6 @@ func fatal(t testing.TB, err error) {
 	}
 }
 
-// A testLog is a log of n leaves.
-type testLog struct{ *testlog.Log }
-
-func newTestLog(origin string, n int64) testLog {
-	l := testlog.New(origin, 0, nil)
-	l.Tree.Grow(n, origin)
-	return testLog{l}
-}
-
 // build builds the program once for a test.
 func build(t *testing.T) string {
 	t.Helper()
@@ -76,25 +66,31 @@ func start(t *testing.T, bin, settings string) *process {
 	fatal(t, p.cmd.Start())
 	go func() { p.err = p.cmd.Wait(); close(p.done) }()
 	t.Cleanup(func() { p.cmd.Process.Kill(); <-p.done })
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for range 9000 {
+	if p.url = listening(t, ready, p.done); p.url == "" {
+		t.Fatalf("the witness ended: %v\n%s", p.err, p.stderr)
+	}
+	return p
+}
+
+// listening waits until a witness writes its URL, or has ended.
+func listening(t *testing.T, ready string, ended <-chan struct{}) string {
+	t.Helper()
+	for deadline := time.After(90 * time.Second); ; {
 		if text, err := os.ReadFile(ready); err == nil {
-			p.url = strings.TrimSpace(string(text))
-			return p
+			return strings.TrimSpace(string(text))
 		}
 		select {
-		case <-p.done:
-			t.Fatalf("the witness ended: %v\n%s", p.err, p.stderr)
-		case <-tick.C:
+		case <-ended:
+			return ""
+		case <-deadline:
+			t.Fatal("the witness does not listen")
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	t.Fatal("the witness does not listen")
-	return nil
 }
 
 // setUp makes a key, settings for the logs, and a database, with the program.
-func setUp(t *testing.T, logs ...testLog) (settings, vkey string) {
+func setUp(t *testing.T, logs ...*testlog.Log) (settings, vkey string) {
 	t.Helper()
 	dir := t.TempDir()
 	var out bytes.Buffer
@@ -122,7 +118,7 @@ func post(url, body string) (int, string, error) {
 // push grows the log at the witness one leaf at a time, from the size that the
 // witness names, and stores every size that it acknowledged. It ends with the
 // first failed connection or at the log's end.
-func (l testLog) push(url string, n int64, acked *atomic.Int64, progress func()) error {
+func push(l *testlog.Log, url string, n int64, acked *atomic.Int64, progress func()) error {
 	for old, steps := int64(0), int64(0); old < n && steps < 4*n; steps++ {
 		code, text, err := post(url, l.Request(old, old+1))
 		switch {
@@ -151,9 +147,9 @@ func (l testLog) push(url string, n int64, acked *atomic.Int64, progress func())
 func TestKilledWitnessRemembersWhatItAcknowledged(t *testing.T) {
 	const nLogs, size, rounds, perRound = 3, 400, 4, 60
 	bin := build(t)
-	var logs []testLog
+	var logs []*testlog.Log
 	for i := range nLogs {
-		logs = append(logs, newTestLog(fmt.Sprintf("log%d.example", i), size))
+		logs = append(logs, testlog.Of(fmt.Sprintf("log%d.example", i), size))
 	}
 	settings, _ := setUp(t, logs...)
 	acked := make([]atomic.Int64, nLogs)
@@ -167,7 +163,7 @@ func TestKilledWitnessRemembersWhatItAcknowledged(t *testing.T) {
 		var wg sync.WaitGroup
 		for i, l := range logs {
 			wg.Go(func() {
-				err := l.push(p.url, size, &acked[i], func() {
+				err := push(l, p.url, size, &acked[i], func() {
 					if count.Add(1) == perRound {
 						kill.Do(func() { p.cmd.Process.Kill() }) // SIGKILL, while the other logs are busy
 					}
@@ -193,23 +189,17 @@ func TestKilledWitnessRemembersWhatItAcknowledged(t *testing.T) {
 }
 
 // checkRemembered asks for the log's checkpoint and tries to roll it back.
-func checkRemembered(t *testing.T, url string, l testLog, acked int64) {
+func checkRemembered(t *testing.T, url string, l *testlog.Log, acked int64) {
 	t.Helper()
 	if acked == 0 {
 		return
 	}
-	hash := sha256.Sum256([]byte(l.KeyName))
-	resp, err := http.Get(url + "/" + hex.EncodeToString(hash[:]) + "/checkpoint")
-	fatal(t, err)
+	resp := testlog.Must(http.Get(fmt.Sprintf("%s/%x/checkpoint", url, sha256.Sum256([]byte(l.KeyName)))))
 	defer resp.Body.Close()
-	stored, err := io.ReadAll(resp.Body)
-	fatal(t, err)
-	verifier, err := note.NewVerifier(l.VKey)
-	fatal(t, err)
-	n, err := note.Open(stored, note.VerifierList(verifier))
-	fatal(t, err)
-	c, err := torchwood.ParseCheckpoint(n.Text)
-	fatal(t, err)
+	stored := testlog.Must(io.ReadAll(resp.Body))
+	verifier := testlog.Must(note.NewVerifier(l.VKey))
+	n := testlog.Must(note.Open(stored, note.VerifierList(verifier)))
+	c := testlog.Must(torchwood.ParseCheckpoint(n.Text))
 	if c.N < acked || n.Text != l.Head(c.N) {
 		t.Errorf("%s: the witness remembers %q after acknowledging size %d", l.KeyName, n.Text, acked)
 	}
@@ -219,7 +209,7 @@ func checkRemembered(t *testing.T, url string, l testLog, acked int64) {
 }
 
 func TestServeStopsOnASignalAndLeavesNothingBehind(t *testing.T) {
-	l := newTestLog("log.example", 5)
+	l := testlog.Of("log.example", 5)
 	bin := build(t)
 	settings, vkey := setUp(t, l)
 	p := start(t, bin, settings)
@@ -227,8 +217,7 @@ func TestServeStopsOnASignalAndLeavesNothingBehind(t *testing.T) {
 	if err != nil || code != 200 {
 		t.Fatalf("add-checkpoint: %d %q, %v", code, lines, err)
 	}
-	v, err := torchwood.NewCosignatureVerifier(vkey)
-	fatal(t, err)
+	v := testlog.Must(torchwood.NewCosignatureVerifier(vkey))
 	if _, err := note.Open([]byte(l.Head(5)+"\n"+lines), note.VerifierList(v)); err != nil {
 		t.Errorf("the cosignature does not verify under the vkey that keygen printed: %v", err)
 	}
@@ -256,40 +245,23 @@ func TestRequestsUnderWayAreFinishedBeforeStopping(t *testing.T) {
 	go func() {
 		done <- run(ctx, []string{"serve", "-config", settings, "-ready-file", ready}, io.Discard, io.Discard)
 	}()
-	var url string
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for range 6000 {
-		if text, err := os.ReadFile(ready); err == nil {
-			url = strings.TrimSpace(string(text))
-			break
-		}
-		<-tick.C
-	}
-	body := newBlockingBody("old 0\n")
+	url := listening(t, ready, nil)
+	body, finish := io.Pipe()
 	got := make(chan string, 1)
 	go func() {
 		// With "Expect: 100-continue" the body is not asked for before the
 		// handler reads it: then the request is under way.
 		client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
 		defer client.CloseIdleConnections()
-		req, err := http.NewRequest("POST", url+"/add-checkpoint", body)
-		if err != nil {
-			got <- err.Error()
-			return
-		}
+		req := testlog.Must(http.NewRequest("POST", url+"/add-checkpoint", body))
 		req.Header.Set("Expect", "100-continue")
-		resp, err := client.Do(req)
-		if err != nil {
-			got <- err.Error()
-			return
-		}
+		resp := testlog.Must(client.Do(req))
 		defer resp.Body.Close()
 		got <- resp.Status
 	}()
-	<-body.started
+	testlog.Must(io.WriteString(finish, "old 0\n")) // returns when it is read: asked for
 	cancel()
-	close(body.finish)
+	finish.Close()
 	if answer := <-got; answer != "400 Bad Request" {
 		t.Errorf("the request under way got %q", answer)
 	}
@@ -298,31 +270,10 @@ func TestRequestsUnderWayAreFinishedBeforeStopping(t *testing.T) {
 	}
 }
 
-// A blockingBody gives its text at once and ends when finish is closed.
-type blockingBody struct {
-	text            io.Reader
-	started, finish chan struct{}
-	once            sync.Once
-}
-
-func newBlockingBody(text string) *blockingBody {
-	return &blockingBody{text: strings.NewReader(text), started: make(chan struct{}), finish: make(chan struct{})}
-}
-
-func (b *blockingBody) Read(p []byte) (int, error) {
-	if n, err := b.text.Read(p); err == nil {
-		return n, nil
-	}
-	b.once.Do(func() { close(b.started) })
-	<-b.finish
-	return 0, io.EOF
-}
-
 func TestMistakesAreNamedAndGetTheirExitCode(t *testing.T) {
 	dir := t.TempDir()
 	settings, _ := setUp(t)
-	good, err := os.ReadFile(settings)
-	fatal(t, err)
+	good := testlog.Must(os.ReadFile(settings))
 	spoilt := func(old, new string) string {
 		if !strings.Contains(string(good), old) {
 			t.Fatalf("settings do not contain %q", old)
@@ -395,7 +346,7 @@ func TestVKeyIsThatOfKeygen(t *testing.T) {
 }
 
 func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
-	l := newTestLog("log.example", 5)
+	l := testlog.Of("log.example", 5)
 	settings, _ := setUp(t, l)
 	var out, stderr bytes.Buffer
 	if code := outcome.Exit("witness", usage, run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 0 || !strings.Contains(out.String(), `"forks": []`) {
@@ -414,15 +365,12 @@ func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
 			t.Error("a fork is on record, but evidence is content")
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	fatal(t, err)
+	files := testlog.Must(filepath.Glob(filepath.Join(dir, "*")))
 	if len(files) != 1 {
 		t.Fatalf("%d files of one fork: %q", len(files), files)
 	}
-	e, err := evidence.Read(files[0])
-	fatal(t, err)
-	keys, err := evidence.NewKeys([]string{cfg.Logs[0].VKey}, nil)
-	fatal(t, err)
+	e := testlog.Must(evidence.Read(files[0]))
+	keys := testlog.Must(evidence.NewKeys([]string{cfg.Logs[0].VKey}, nil))
 	if c, err := evidence.Verify(e, keys, nil); err != nil || c.Who != "log log.example" {
 		t.Errorf("the file shows %+v, %v", c, err)
 	}
@@ -430,8 +378,7 @@ func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
 
 // The shipped example is the settings file of a witness that starts.
 func TestShippedExampleLoads(t *testing.T) {
-	text, err := os.ReadFile("../../config/witness.example.toml")
-	fatal(t, err)
+	text := testlog.Must(os.ReadFile("../../config/witness.example.toml"))
 	dir := t.TempDir()
 	settings := filepath.Join(dir, "witness.example.toml")
 	fatal(t, os.WriteFile(settings, text, 0o644))
@@ -448,13 +395,11 @@ func TestShippedExampleLoads(t *testing.T) {
 }
 
 // addFork lets the log sign two trees of size 5 and hands both to the witness.
-func addFork(t *testing.T, cfg witness.Config, l testLog) {
+func addFork(t *testing.T, cfg witness.Config, l *testlog.Log) {
 	t.Helper()
-	w, err := witness.Open(t.Context(), cfg)
-	fatal(t, err)
+	w := testlog.Must(witness.Open(t.Context(), cfg))
 	defer w.Close()
-	_, err = w.AddCheckpoint(t.Context(), []byte(l.Request(0, 5)))
-	fatal(t, err)
+	testlog.Must(w.AddCheckpoint(t.Context(), []byte(l.Request(0, 5))))
 	signed := l.SignText(testlog.Head(l.KeyName, 5, tlog.Hash{1}))
 	if _, err := w.AddCheckpoint(t.Context(), []byte("old 5\n\n"+string(signed))); !errors.Is(err, witness.ErrFork) {
 		t.Fatalf("the second tree: %v", err)

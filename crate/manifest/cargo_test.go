@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,35 +17,41 @@ import (
 
 // A project is a directory that cargo packages.
 type project struct {
-	name   string
-	files  map[string]string
-	member string // the package's directory, "" for the top
+	name     string
+	member   string // the package's directory, "" for the top
+	manifest string // at the top
+	sources  string // separated by spaces: files that hold nothing
+	more     tree
 }
 
-const noBuild = "// nothing\n"
+type tree map[string]string // contents of files
 
 // projects are packaged by the cargo that is installed; what it makes of their manifests must
 // follow. Dependencies need no registry: nothing is resolved without a lock file.
 var projects = []project{
-	{name: "plain", files: map[string]string{"Cargo.toml": pkg, "src/lib.rs": noBuild}},
-	{name: "edition 2015 with nothing said", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n", "src/lib.rs": noBuild, "README": "r"}},
-	{name: "old spellings", files: map[string]string{"Cargo.toml": "[project]\nname = \"a-b\"\nversion = \" 1.0.0 \"\n[lib]\ncrate_type = [\"rlib\"]\nproc_macro = false\n[dev_dependencies]\nd = { version = \"1\", default_features = false }\n[build_dependencies]\ne = \"1\"\n[target.'cfg(unix)'.dev_dependencies]\nf = \"1\"\n", "src/lib.rs": noBuild}},
-	{name: "targets of every kind", files: map[string]string{"Cargo.toml": pkg + "[[test]]\nname = \"listed\"\nharness = false\nrequired-features = [\"f\"]\n[[example]]\nname = \"lib-example\"\ncrate-type = [\"cdylib\"]\n[features]\nf = []\n",
-		"src/lib.rs": noBuild, "src/main.rs": noBuild, "src/bin/one.rs": noBuild, "src/bin/two/main.rs": noBuild, "src/bin/.hidden.rs": noBuild, "src/bin/three/other.rs": noBuild, "build.rs": noBuild,
-		"tests/listed.rs": noBuild, "tests/found.rs": noBuild, "tests/dir/main.rs": noBuild, "tests/common/mod.rs": noBuild, "tests/data.txt": noBuild,
-		"examples/lib-example/main.rs": noBuild, "examples/e.rs": noBuild, "benches/b.rs": noBuild}},
-	{name: "nothing searched", files: map[string]string{"Cargo.toml": pkg + "autolib = false\nautobins = false\nautoexamples = false\nautotests = false\nautobenches = false\nbuild = false\n[[bin]]\nname = \"x\"\n",
-		"src/lib.rs": noBuild, "src/main.rs": noBuild, "src/bin/x.rs": noBuild, "tests/t.rs": noBuild, "build.rs": noBuild}},
-	{name: "the 2015 edition's legacy paths", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[lib]\n[[bin]]\nname = \"x\"\n[[bench]]\nname = \"bench\"\n[[test]]\nname = \"t\"\n",
-		"src/a_b.rs": noBuild, "src/main.rs": noBuild, "src/bench.rs": noBuild, "tests/t.rs": noBuild, "tests/u.rs": noBuild}},
-	{name: "a binary at src/NAME.rs", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[[bin]]\nname = \"x\"\n", "src/x.rs": noBuild, "src/main.rs": noBuild}},
-	{name: "paths to normalize", files: map[string]string{"Cargo.toml": pkg + "build = \"./b/../b/x.rs\"\n[lib]\npath = \"./code/../code/l.rs\"\n[[bin]]\nname = \"x\"\npath = \"code//x.rs\"\n[[example]]\nname = \"e2\"\npath = \"./examples/e.rs\"\n",
-		"b/x.rs": noBuild, "code/l.rs": noBuild, "code/x.rs": noBuild, "examples/e.rs": noBuild}},
-	{name: "targets left out of the package", files: map[string]string{"Cargo.toml": pkg + "build = \"b/x.rs\"\nexclude = [\"b\", \"tests\", \"benches\", \"examples/e.rs\", \"src/main.rs\"]\n[[bench]]\nname = \"b\"\nharness = false\n",
-		"src/lib.rs": noBuild, "src/main.rs": noBuild, "b/x.rs": noBuild, "tests/t.rs": noBuild, "benches/b.rs": noBuild, "examples/e.rs": noBuild, "examples/f.rs": noBuild}},
-	{name: "only what is included", files: map[string]string{"Cargo.toml": pkg + "include = [\"/src\", \"/README.txt\"]\nreadme = true\n", "src/lib.rs": noBuild, "build.rs": noBuild, "README.txt": "r", "README.md": "r"}},
-	{name: "proc macro", files: map[string]string{"Cargo.toml": pkg + "[lib]\nproc-macro = true\ndoctest = false\ntest = false\nname = \"x\"\n", "src/lib.rs": noBuild}},
-	{name: "dependencies of every kind", files: map[string]string{"Cargo.toml": pkg + `[features]
+	{"plain", "", pkg,
+		"src/lib.rs", nil},
+	{"edition 2015 with nothing said", "", "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n",
+		"src/lib.rs", tree{"README": "r"}},
+	{"old spellings", "", "[project]\nname = \"a-b\"\nversion = \" 1.0.0 \"\n[lib]\ncrate_type = [\"rlib\"]\nproc_macro = false\n[dev_dependencies]\nd = { version = \"1\", default_features = false }\n[build_dependencies]\ne = \"1\"\n[target.'cfg(unix)'.dev_dependencies]\nf = \"1\"\n",
+		"src/lib.rs", nil},
+	{"targets of every kind", "", pkg + "[[test]]\nname = \"listed\"\nharness = false\nrequired-features = [\"f\"]\n[[example]]\nname = \"lib-example\"\ncrate-type = [\"cdylib\"]\n[features]\nf = []\n",
+		"src/lib.rs src/main.rs src/bin/one.rs src/bin/two/main.rs src/bin/.hidden.rs src/bin/three/other.rs build.rs tests/listed.rs tests/found.rs tests/dir/main.rs tests/common/mod.rs tests/data.txt examples/lib-example/main.rs examples/e.rs benches/b.rs", nil},
+	{"nothing searched", "", pkg + "autolib = false\nautobins = false\nautoexamples = false\nautotests = false\nautobenches = false\nbuild = false\n[[bin]]\nname = \"x\"\n",
+		"src/lib.rs src/main.rs src/bin/x.rs tests/t.rs build.rs", nil},
+	{"the 2015 edition's legacy paths", "", "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[lib]\n[[bin]]\nname = \"x\"\n[[bench]]\nname = \"bench\"\n[[test]]\nname = \"t\"\n",
+		"src/a_b.rs src/main.rs src/bench.rs tests/t.rs tests/u.rs", nil},
+	{"a binary at src/NAME.rs", "", "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[[bin]]\nname = \"x\"\n",
+		"src/x.rs src/main.rs", nil},
+	{"paths to normalize", "", pkg + "build = \"./b/../b/x.rs\"\n[lib]\npath = \"./code/../code/l.rs\"\n[[bin]]\nname = \"x\"\npath = \"code//x.rs\"\n[[example]]\nname = \"e2\"\npath = \"./examples/e.rs\"\n",
+		"b/x.rs code/l.rs code/x.rs examples/e.rs", nil},
+	{"targets left out of the package", "", pkg + "build = \"b/x.rs\"\nexclude = [\"b\", \"tests\", \"benches\", \"examples/e.rs\", \"src/main.rs\"]\n[[bench]]\nname = \"b\"\nharness = false\n",
+		"src/lib.rs src/main.rs b/x.rs tests/t.rs benches/b.rs examples/e.rs examples/f.rs", nil},
+	{"only what is included", "", pkg + "include = [\"/src\", \"/README.txt\"]\nreadme = true\n",
+		"src/lib.rs build.rs", tree{"README.txt": "r", "README.md": "r"}},
+	{"proc macro", "", pkg + "[lib]\nproc-macro = true\ndoctest = false\ntest = false\nname = \"x\"\n",
+		"src/lib.rs", nil},
+	{"dependencies of every kind", "", pkg + `[features]
 default = ["o", "f"]
 f = ["dep:p", "t?/x", "dd/y", "dev/z"]
 [dependencies]
@@ -66,8 +73,9 @@ u = "1"
 w = "1"
 [target."cfg(windows)".dev-dependencies]
 devw = { path = "../devw" }
-`, "src/lib.rs": noBuild, "../o/Cargo.toml": strings.Replace(pkg, "a-b", "real", 1), "../o/src/lib.rs": noBuild, "../dev/Cargo.toml": strings.Replace(pkg, "a-b", "dev", 1), "../dev/src/lib.rs": noBuild, "../devw/Cargo.toml": strings.Replace(pkg, "a-b", "devw", 1), "../devw/src/lib.rs": noBuild}},
-	{name: "all that a package may say", files: map[string]string{"Cargo.toml": `cargo-features = []
+`,
+		"src/lib.rs ../o/src/lib.rs ../dev/src/lib.rs ../devw/src/lib.rs", tree{"../o/Cargo.toml": strings.Replace(pkg, "a-b", "real", 1), "../dev/Cargo.toml": strings.Replace(pkg, "a-b", "dev", 1), "../devw/Cargo.toml": strings.Replace(pkg, "a-b", "devw", 1)}},
+	{"all that a package may say", "", `cargo-features = []
 [package]
 name = "a-b"
 version = "1.0.0-rc.1+build"
@@ -129,12 +137,15 @@ x = 1
 name = "two"
 [patch."https://g.example/g"]
 x = { path = "x" }
-`, "src/lib.rs": noBuild, "src/main.rs": noBuild, "src/bin/two.rs": noBuild, "build.rs": noBuild, "L": "l", "docs/R.md": "r"}},
-	{name: "readme and license from outside", files: map[string]string{"Cargo.toml": pkg + "readme = \"../R.md\"\nlicense-file = \"../L\"\n", "src/lib.rs": noBuild, "../R.md": "r", "../L": "l"}},
-	{name: "CR LF", files: map[string]string{"Cargo.toml": strings.ReplaceAll(pkg+"description = \"\"\"a\nb\"\"\"\n[dependencies]\na = \"1\"\n", "\n", "\r\n"), "src/lib.rs": noBuild}},
-	{name: "a workspace's root package", files: map[string]string{"Cargo.toml": "[package]\nname = \"a-b\"\nversion.workspace = true\nedition = \"2018\"\n[workspace]\nresolver = \"2\"\n[workspace.package]\nversion = \"1.0.0\"\n", "src/lib.rs": noBuild}},
-	{name: "a member that inherits all", member: "sub/m", files: map[string]string{
-		"Cargo.toml": `[workspace]
+`,
+		"src/lib.rs src/main.rs src/bin/two.rs build.rs", tree{"L": "l", "docs/R.md": "r"}},
+	{"readme and license from outside", "", pkg + "readme = \"../R.md\"\nlicense-file = \"../L\"\n",
+		"src/lib.rs", tree{"../R.md": "r", "../L": "l"}},
+	{"CR LF", "", strings.ReplaceAll(pkg+"description = \"\"\"a\nb\"\"\"\n[dependencies]\na = \"1\"\n", "\n", "\r\n"),
+		"src/lib.rs", nil},
+	{"a workspace's root package", "", "[package]\nname = \"a-b\"\nversion.workspace = true\nedition = \"2018\"\n[workspace]\nresolver = \"2\"\n[workspace.package]\nversion = \"1.0.0\"\n",
+		"src/lib.rs", nil},
+	{"a member that inherits all", "sub/m", `[workspace]
 members = ["sub/m"]
 resolver = "3"
 [workspace.package]
@@ -161,8 +172,7 @@ d = { path = "c", package = "real" }
 [workspace.lints.rust]
 unsafe_code = { level = "forbid", priority = 1 }
 `,
-		"README.md": "r", "L": "l", "c/Cargo.toml": strings.Replace(pkg, "a-b", "real", 1), "c/src/lib.rs": noBuild, "sub/m/src/lib.rs": noBuild,
-		"sub/m/Cargo.toml": `[package]
+		"c/src/lib.rs sub/m/src/lib.rs", tree{"README.md": "r", "L": "l", "c/Cargo.toml": strings.Replace(pkg, "a-b", "real", 1), "sub/m/Cargo.toml": `[package]
 name = "m"
 version.workspace = true
 edition.workspace = true
@@ -191,8 +201,10 @@ a = { workspace = true, features = ["z"] }
 [lints]
 workspace = true
 `}},
-	{name: "a member that only takes the resolver", member: "m", files: map[string]string{"Cargo.toml": "[workspace]\nmembers = [\"m\"]\n", "m/Cargo.toml": pkg, "m/src/lib.rs": noBuild}},
-	{name: "a member of a workspace that names its place", member: "m", files: map[string]string{"Cargo.toml": "[workspace]\nmembers = [\"m\"]\nresolver = \"2\"\n[package]\nname = \"r\"\nversion = \"1.0.0\"\nedition = \"2018\"\n", "src/lib.rs": noBuild, "m/Cargo.toml": pkg + "workspace = \"..\"\nresolver = \"1\"\n", "m/src/lib.rs": noBuild}},
+	{"a member that only takes the resolver", "m", "[workspace]\nmembers = [\"m\"]\n",
+		"m/src/lib.rs", tree{"m/Cargo.toml": pkg}},
+	{"a member of a workspace that names its place", "m", "[workspace]\nmembers = [\"m\"]\nresolver = \"2\"\n[package]\nname = \"r\"\nversion = \"1.0.0\"\nedition = \"2018\"\n",
+		"src/lib.rs m/src/lib.rs", tree{"m/Cargo.toml": pkg + "workspace = \"..\"\nresolver = \"1\"\n"}},
 }
 
 func TestWhatCargoMakesFollows(t *testing.T) {
@@ -204,7 +216,7 @@ func TestWhatCargoMakesFollows(t *testing.T) {
 			orig, norm, files := p.packaged(t, top)
 			var root []byte
 			if p.member != "" {
-				root = []byte(p.files["Cargo.toml"])
+				root = []byte(p.manifest)
 				if err := Derive(orig, norm, files, nil); !errors.Is(err, ErrNeedsWorkspace) {
 					t.Errorf("without the root: got %v, want ErrNeedsWorkspace", err)
 				}
@@ -224,7 +236,12 @@ func TestWhatCargoMakesFollows(t *testing.T) {
 // write writes the project's files and returns its top directory.
 func (p project) write(t *testing.T) string {
 	top := filepath.Join(t.TempDir(), "top")
-	for name, content := range p.files {
+	files := tree{"Cargo.toml": p.manifest}
+	maps.Copy(files, p.more)
+	for _, name := range strings.Fields(p.sources) {
+		files[name] = "// nothing\n"
+	}
+	for name, content := range files {
 		f := filepath.Join(top, filepath.FromSlash(name))
 		fatalIf(t, os.MkdirAll(filepath.Dir(f), 0o777))
 		fatalIf(t, os.WriteFile(f, []byte(content), 0o666))

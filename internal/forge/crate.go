@@ -40,13 +40,8 @@ func Pack(name, version string, files ...File) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if err := tw.Close(); err != nil {
-		return nil, err
-	}
-	if err := zw.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	err := errors.Join(tw.Close(), zw.Close())
+	return out.Bytes(), err
 }
 
 // Repack unpacks a .crate, lets edit change each file, and packs it again. A file
@@ -129,7 +124,6 @@ func Default() (*Forger, error) {
 		return nil, errors.New("forge: no program ships with cratelog")
 	}
 	return New(slices.MinFunc(programs, func(a, b proofcheck.Program) int {
-		return cmp.Compare(a.Blocks,
-			b.Blocks)
+		return cmp.Compare(a.Blocks, b.Blocks)
 	}))
 }

@@ -4,6 +4,7 @@
 package loopback
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"errors"
@@ -105,10 +106,7 @@ func Start(ctx context.Context, cfg Config) (w *World, err error) {
 
 // startWitnesses starts them and writes the policy: more than half make the quorum.
 func (w *World) startWitnesses(ctx context.Context, cfg Config) error {
-	n := cfg.Witnesses
-	if n == 0 {
-		n = 3
-	}
+	n := cmp.Or(cfg.Witnesses, 3)
 	text := fmt.Sprintf("# Believe this log if %d of its %d witnesses have cosigned.\nlog %s %s\n", n/2+1, n, w.VKey, w.URL)
 	members := ""
 	for i := range n {
@@ -158,15 +156,11 @@ func (w *World) startWitness(ctx context.Context, cfg Config, name string) (stri
 }
 
 func (w *World) startLog(ctx context.Context, cfg Config) (err error) {
-	interval := cfg.Interval
-	if interval == 0 {
-		interval = 200 * time.Millisecond
-	}
 	w.Log, err = log.Open(ctx, log.Config{
 		Origin: cfg.Origin, Signer: w.Signer, VKey: w.VKey,
 		TreeDir: filepath.Join(cfg.Dir, "log-tree"), StateDir: filepath.Join(cfg.Dir, "log-state"),
 		Policy: w.Text, Proofs: w.Proofs, Development: len(cfg.Programs) == 0,
-		CheckpointInterval: interval, Limits: cfg.Limits, BatchSize: cfg.BatchSize, Logger: cfg.Logger,
+		CheckpointInterval: cmp.Or(cfg.Interval, 200*time.Millisecond), Limits: cfg.Limits, BatchSize: cfg.BatchSize, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -132,33 +133,19 @@ func dependencyOf(name string, value any) (dependency, error) {
 	if !ok {
 		return d, fmt.Errorf("the dependency %s is neither a version nor a table", name)
 	}
-	for key, v := range t {
-		var ok = true
-		switch key {
-		case "version":
-			d.Req, ok = v.(string)
-		case "optional":
-			d.Optional, ok = v.(bool)
-		case "default-features":
-			d.Default, ok = v.(bool)
-		case "registry-index":
-			var s string
-			s, ok = v.(string)
-			d.Registry = &s
-		case "package":
-			var s string
-			s, ok = v.(string)
-			d.Package = &s
-		case "features":
-			var list []any
-			list, ok = v.([]any)
-			for _, f := range list {
-				d.Features = append(d.Features, fmt.Sprint(f))
-			}
+	said := map[string]any{} // by the index's names of the keys
+	for key, as := range map[string]string{"version": "req", "optional": "optional", "default-features": "default_features",
+		"registry-index": "registry", "package": "package", "features": "features"} {
+		if v, ok := t[key]; ok {
+			said[as] = v
 		}
-		if !ok {
-			return d, fmt.Errorf("the dependency %s: %s is of the wrong type", name, key)
-		}
+	}
+	b, err := json.Marshal(said)
+	if err == nil {
+		err = json.Unmarshal(b, &d)
+	}
+	if err != nil {
+		return d, fmt.Errorf("the dependency %s: %w", name, err)
 	}
 	return d, nil
 }

@@ -24,8 +24,7 @@ type Registry struct {
 	URL   string // base URL of the server, without a slash at its end
 	Index string // base URL of the sparse index, with a slash at its end: "sparse+"+Index is what cargo takes
 
-	t      testing.TB
-	server *httptest.Server
+	t testing.TB
 
 	mu        sync.Mutex // guards all below
 	crates    map[string][]*release
@@ -36,7 +35,7 @@ type Registry struct {
 	upstream  *registry.Index
 	meddle    func(http.ResponseWriter, *http.Request) bool
 	requests  []string
-	published chan Published
+	published []Published
 }
 
 // release is one published version; what is served of it can be changed.
@@ -57,22 +56,13 @@ type Published struct {
 // New starts a registry, and stops it when the test ends.
 func New(t testing.TB) *Registry {
 	t.Helper()
-	r := &Registry{t: t, crates: make(map[string][]*release), published: make(chan Published, 64)}
-	r.server = httptest.NewServer(r.Handler())
-	t.Cleanup(r.server.Close)
-	r.URL = r.server.URL
-	r.Index = r.URL + "/index/"
-	return r
-}
-
-// Handler serves the registry; New has done so already.
-func (r *Registry) Handler() http.Handler {
+	r := &Registry{t: t, crates: make(map[string][]*release)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /index/config.json", r.serveConfig)
 	mux.HandleFunc("GET /index/{path...}", r.serveIndex)
 	mux.HandleFunc("GET /dl/{crate}/{version}/download", r.serveDownload)
 	mux.HandleFunc("PUT /api/v1/crates/new", r.servePublish)
-	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.mu.Lock()
 		r.requests = append(r.requests, q.Method+" "+q.URL.Path)
 		meddle := r.meddle
@@ -81,18 +71,26 @@ func (r *Registry) Handler() http.Handler {
 			return
 		}
 		mux.ServeHTTP(w, q)
-	})
+	}))
+	t.Cleanup(server.Close)
+	r.URL, r.Index = server.URL, server.URL+"/index/"
+	return r
 }
 
 // AddCrate publishes a .crate: its line in the index is made from the Cargo.toml in
-// it, as a registry makes it. It returns the checksum. The test fails if the archive
-// cannot be read, or if the version is there already.
-func (r *Registry) AddCrate(raw []byte) [32]byte {
+// it, as a registry makes it. The test fails if the archive cannot be read, or if the
+// version is there already.
+func (r *Registry) AddCrate(raw []byte) {
 	r.t.Helper()
 	if err := r.add(raw); err != nil {
 		r.t.Fatal(err)
 	}
-	return sha256.Sum256(raw)
+}
+
+// Add publishes a crate that MakeCrate makes.
+func (r *Registry) Add(name, version string) {
+	r.t.Helper()
+	r.AddCrate(MakeCrate(name, version, nil))
 }
 
 func (r *Registry) add(raw []byte) error {
@@ -141,14 +139,13 @@ func (r *Registry) Swap(name, version string, raw []byte) {
 
 // Replace serves other bytes for a release, and their checksum in the index, as a
 // registry does that lies, or whose publisher's account was taken over.
-func (r *Registry) Replace(name, version string, raw []byte) [32]byte {
+func (r *Registry) Replace(name, version string, raw []byte) {
 	r.t.Helper()
 	l, err := lineOf(raw)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.change(name, version, func(c *release) { c.raw, c.line = raw, l })
-	return sha256.Sum256(raw)
 }
 
 // SetChecksum lists another checksum in the index, and serves the same bytes.

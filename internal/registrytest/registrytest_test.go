@@ -2,6 +2,7 @@ package registrytest_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -44,7 +45,7 @@ func TestCargoFetchesWithDependenciesAndFeatures(t *testing.T) {
 	r := registrytest.New(t)
 	r.AddCrate(registrytest.MakeCrate("inner", "1.2.0", map[string]string{
 		"Cargo.toml": "[package]\nname = \"inner\"\nversion = \"1.2.0\"\n[features]\nextra = []\n"}))
-	r.AddCrate(registrytest.MakeCrate("target-only", "0.1.0", nil))
+	r.Add("target-only", "0.1.0")
 	r.AddCrate(registrytest.MakeCrate("outer", "0.3.0", map[string]string{
 		"Cargo.toml": "[package]\nname = \"outer\"\nversion = \"0.3.0\"\n[dependencies.renamed]\npackage = \"inner\"\nversion = \"1\"\noptional = true\n" +
 			"[target.'cfg(unix)'.dependencies.target-only]\nversion = \"0.1\"\n[features]\nfull = [\"dep:renamed\", \"renamed?/extra\"]\n"}))
@@ -101,7 +102,7 @@ func TestCargoPublishes(t *testing.T) {
 func TestItMisbehavesWhenAsked(t *testing.T) {
 	r := registrytest.New(t)
 	good, other := registrytest.MakeCrate("ab", "1.0.0", nil), registrytest.MakeCrate("ab", "1.0.0", map[string]string{"src/lib.rs": "evil"})
-	sum := r.AddCrate(good)
+	r.AddCrate(good)
 	x := &registry.Index{URL: r.Index}
 	get := func() error {
 		releases, err := x.Releases(context.Background(), "ab")
@@ -124,7 +125,7 @@ func TestItMisbehavesWhenAsked(t *testing.T) {
 	if err := get(); err != nil {
 		t.Errorf("replaced: %v", err)
 	}
-	r.SetChecksum("ab", "1.0.0", sum)
+	r.SetChecksum("ab", "1.0.0", sha256.Sum256(good))
 	if err := get(); !errors.As(err, &changed) {
 		t.Errorf("another checksum: %v", err)
 	}
@@ -155,9 +156,9 @@ func TestItMisbehavesWhenAsked(t *testing.T) {
 
 func TestAnUpstreamFillsTheGaps(t *testing.T) {
 	real, front := registrytest.New(t), registrytest.New(t)
-	real.AddCrate(registrytest.MakeCrate("real", "1.0.0", nil))
-	real.AddCrate(registrytest.MakeCrate("both", "2.0.0", nil))
-	front.AddCrate(registrytest.MakeCrate("both", "1.0.0", nil))
+	real.Add("real", "1.0.0")
+	real.Add("both", "2.0.0")
+	front.Add("both", "1.0.0")
 	front.Upstream(&registry.Index{URL: real.Index})
 	x := &registry.Index{URL: front.Index}
 	for name, want := range map[string]string{"real": "1.0.0", "both": "1.0.0"} {

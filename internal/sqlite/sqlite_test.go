@@ -58,17 +58,20 @@ func TestAnOwnedDatabaseIsMadeOnceAndFoundAgain(t *testing.T) {
 // TestEveryConnectionIsDurable: each of a pool has what Open has read back from one.
 func TestEveryConnectionIsDurable(t *testing.T) {
 	o := kinds["no init"]
-	db, err := o.Open(t.Context(), filepath.Join(t.TempDir(), "db"), false, "")
-	fatalIf(t, err)
-	defer db.Close()
-	for range o.Conns {
-		c, err := db.Conn(t.Context())
+	path := filepath.Join(t.TempDir(), "db")
+	for range 2 { // made, and opened again
+		db, err := o.Open(t.Context(), path, false, "")
 		fatalIf(t, err)
-		defer c.Close()
-		for pragma, want := range map[string]string{"synchronous": "3", "fullfsync": "1", "checkpoint_fullfsync": "1", "foreign_keys": "1"} {
-			var got string
-			if err := c.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
-				t.Errorf("%s = %q, %v; want %s", pragma, got, err, want)
+		defer db.Close()
+		for range o.Conns {
+			c, err := db.Conn(t.Context())
+			fatalIf(t, err)
+			defer c.Close()
+			for pragma, want := range map[string]string{"journal_mode": o.Journal, "synchronous": "3", "fullfsync": "1", "checkpoint_fullfsync": "1", "foreign_keys": "1"} {
+				var got string
+				if err := c.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+					t.Errorf("%s = %q, %v; want %s", pragma, got, err, want)
+				}
 			}
 		}
 	}

@@ -49,6 +49,13 @@ func New(origin string, witnesses int, now func() time.Time, secret ...string) *
 	return l
 }
 
+// Of makes a log without witnesses, of n leaves that are no entries.
+func Of(origin string, n int64) *Log {
+	l := New(origin, 0, nil)
+	l.Tree.Grow(n, origin)
+	return l
+}
+
 // Trust returns a trust file in which more than half of the witnesses make the quorum.
 // url is where the log is served.
 func (l *Log) Trust(url string) []byte {

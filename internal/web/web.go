@@ -69,14 +69,18 @@ func (s *Server) Handler(routes []Route) http.Handler {
 			}
 		})
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		w := &answer{ResponseWriter: out}
 		defer func() {
-			switch v := recover(); v {
-			case nil:
-			case http.ErrAbortHandler:
-				panic(v) // an answer was cut off, and must not look whole
-			default:
+			v := recover()
+			if v != nil && v != http.ErrAbortHandler {
 				s.Log.Error("panic in a handler", "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
+			}
+			switch {
+			case v == nil:
+			case v == http.ErrAbortHandler, w.begun:
+				panic(http.ErrAbortHandler) // an answer was cut off, and must not look whole
+			default:
 				s.fail(w, r, errors.New("panic"))
 			}
 		}()
@@ -94,6 +98,25 @@ func (s *Server) Handler(routes []Route) http.Handler {
 		mux.ServeHTTP(w, r)
 	})
 }
+
+// answer knows whether any of it may be on its way.
+type answer struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (a *answer) WriteHeader(code int) {
+	a.begun = true
+	a.ResponseWriter.WriteHeader(code)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	a.begun = true
+	return a.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func (s *Server) noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) error {
 	probe := *r

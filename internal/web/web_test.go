@@ -27,6 +27,7 @@ func TestEveryErrorHasItsAnswer(t *testing.T) {
 		{"GET /later", answers(&Refusal{Status: 503, Reason: "later", Message: "Wait.", RetryAfter: 1500 * time.Millisecond})},
 		{"GET /panic", Plain(func(http.ResponseWriter, *http.Request) { panic("secret") })},
 		{"GET /cut", Plain(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })},
+		{"GET /half", Plain(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("half")); panic("secret") })},
 		{"GET /left", answers(context.Canceled)},
 		{"POST /post", answers(nil)},
 	})
@@ -56,10 +57,15 @@ func TestEveryErrorHasItsAnswer(t *testing.T) {
 	if w.Body.Len() > 0 {
 		t.Errorf("a client that left is answered %q", w.Body)
 	}
-	defer func() {
-		if recover() != http.ErrAbortHandler {
-			t.Error("an answer that was cut off looks whole")
-		}
-	}()
-	h.ServeHTTP(w, httptest.NewRequest("GET", "/cut", nil))
+	for path, want := range map[string]string{"/cut": "", "/half": "half"} {
+		func() {
+			w := httptest.NewRecorder()
+			defer func() {
+				if v := recover(); v != http.ErrAbortHandler || w.Body.String() != want {
+					t.Errorf("%s: an answer that was cut off looks whole: %q, %v", path, w.Body, v)
+				}
+			}()
+			h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		}()
+	}
 }

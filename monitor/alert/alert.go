@@ -67,6 +67,11 @@ type Channel interface {
 	Send(ctx context.Context, a Alert) error
 }
 
+// named is a channel's name.
+type named string
+
+func (n named) Name() string { return string(n) }
+
 // LaterError says that the other side asked to wait.
 type LaterError struct {
 	After time.Duration

@@ -142,7 +142,7 @@ func (c Config) hook() (Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &command{c.Name, p}, nil
+	return &command{named(c.Name), p}, nil
 }
 
 func (c Config) mail() (Channel, error) {
@@ -150,7 +150,7 @@ func (c Config) mail() (Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mailer{name: c.Name, program: p}
+	m := &mailer{named: named(c.Name), program: p}
 	if m.from, err = address("from", c.From); err != nil {
 		return nil, err
 	}

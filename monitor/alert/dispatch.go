@@ -270,12 +270,13 @@ func (l *lane) heartbeat(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	return l.channel.Send(ctx, Alert{
-		ID: fmt.Sprintf("heartbeat-%s-%d", l.channel.Name(), now.UnixMilli()), Event: Heartbeat,
-		Class: store.Info, Kind: Heartbeat,
-		Time: now, Summary: summary, Text: text,
-	})
+	return l.channel.Send(ctx, aside(Heartbeat, l.channel, time.Now(), summary, text))
+}
+
+// aside is an alert about no finding.
+func aside(event string, c Channel, now time.Time, summary, text string) Alert {
+	return Alert{ID: fmt.Sprintf("%s-%s-%d", event, c.Name(), now.UnixMilli()), Event: event, Kind: event,
+		Class: store.Info, Time: now, Summary: summary, Text: text}
 }
 
 // Result is what came of a test of one channel.
@@ -292,15 +293,12 @@ func SendTest(ctx context.Context, channels []Channel, now time.Time) []Result {
 	for i, c := range channels {
 		wg.Go(func() {
 			start := time.Now()
-			err := c.Send(ctx, Alert{
-				ID: fmt.Sprintf("test-%s-%d", c.Name(), now.UnixMilli()), Event: Test,
-				Class: store.Info, Kind: Test, Time: now,
-				Summary: "This is a test of the alerts of a cratelog monitor. Nothing has happened.",
-				Text:    "If you can read this, the channel " + c.Name() + " works.",
-			})
+			err := c.Send(ctx, aside(Test, c, now,
+				"This is a test of the alerts of a cratelog monitor. Nothing has happened.",
+				"If you can read this, the channel "+c.Name()+" works."))
 			results[i] = Result{c.Name(), time.Since(start), err}
 		})
 	}
 	wg.Wait()
-	return slices.Clip(results)
+	return results
 }

@@ -12,13 +12,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
 
 // memory is an outbox with teeth: it objects to what a dispatcher must not do.
 type memory struct {
-	t  testing.TB
-	mu sync.Mutex
+	t   testing.TB
+	cfg DispatcherConfig // for dispatcher
+	mu  sync.Mutex
 
 	next      int64
 	pending   map[int64]*waiting
@@ -119,6 +121,11 @@ func (f *fake) Send(ctx context.Context, a Alert) error {
 	return nil
 }
 
+// failing is a channel that always fails.
+func failing(name string, err error) *fake {
+	return &fake{name: name, do: func(context.Context, Alert) error { return err }}
+}
+
 func (f *fake) ids() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -129,11 +136,9 @@ func (f *fake) ids() []string {
 	return all
 }
 
-func newDispatcher(t testing.TB, cfg DispatcherConfig) *Dispatcher {
-	t.Helper()
-	d, err := New(cfg)
-	fatalIf(t, err)
-	return d
+func (m *memory) dispatcher(channels ...Channel) *Dispatcher {
+	m.cfg.Outbox, m.cfg.Channels = m, channels
+	return testlog.Must(New(m.cfg))
 }
 
 // start runs a dispatcher until the returned function is called.
@@ -148,9 +153,9 @@ func TestOneBrokenChannelBlocksNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
 		stuck := &fake{name: "stuck", do: func(ctx context.Context, _ Alert) error { <-ctx.Done(); return ctx.Err() }}
-		broken := &fake{name: "broken", do: func(context.Context, Alert) error { return errors.New("no") }}
+		broken := failing("broken", errors.New("no"))
 		good := &fake{name: "good"}
-		d := newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{stuck, broken, good}})
+		d := m.dispatcher(stuck, broken, good)
 		stop := start(d)
 		var want []string
 		for i := range 40 {
@@ -180,7 +185,7 @@ func TestAnAlertIsSentOnceToEachChannel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
 		a, b := &fake{name: "a"}, &fake{name: "b"}
-		d := newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{a, b}})
+		d := m.dispatcher(a, b)
 		stop := start(d)
 		var wg sync.WaitGroup
 		for i := range 50 {
@@ -217,11 +222,11 @@ func TestACrashBetweenSendingAndNotingRepeatsOnceWithTheSameID(t *testing.T) {
 	m.add("f1-found", "a")
 	m.refuse = 1
 	a := &fake{name: "a"}
-	if err := newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{a}}).Drain(t.Context()); !errors.Is(err, errDisk) {
+	if err := m.dispatcher(a).Drain(t.Context()); !errors.Is(err, errDisk) {
 		t.Fatal(err)
 	}
 	for range 3 { // the monitor starts again
-		fatalIf(t, newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{a}}).Drain(t.Context()))
+		fatalIf(t, m.dispatcher(a).Drain(t.Context()))
 	}
 	if got := a.ids(); !slices.Equal(got, []string{"f1-found", "f1-found"}) {
 		t.Errorf("got %q", got)
@@ -235,7 +240,7 @@ func TestAStoreThatCannotNoteItDoesNotRepeatTheAlert(t *testing.T) {
 		m.add("f1-found", "a")
 		m.refuse = 7
 		a := &fake{name: "a"}
-		stop := start(newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{a}}))
+		stop := start(m.dispatcher(a))
 		time.Sleep(24 * time.Hour)
 		stop()
 		if got := a.ids(); len(got) != 1 || m.left() != 0 {
@@ -255,7 +260,8 @@ func TestFailuresAreTriedAgainEverMoreSlowlyAndForEver(t *testing.T) {
 			}
 			return nil
 		}}
-		stop := start(newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{a}, First: time.Second}))
+		m.cfg.First = time.Second
+		stop := start(m.dispatcher(a))
 		time.Sleep(48 * time.Hour)
 		stop()
 		if len(a.ids()) != 1 || m.left() != 0 || len(m.waits) != 20 {
@@ -276,8 +282,8 @@ func TestFailuresAreTriedAgainEverMoreSlowlyAndForEver(t *testing.T) {
 func TestAChannelThatAsksToWaitIsLeftAlone(t *testing.T) {
 	m := newMemory(t)
 	m.add("f1-found", "a")
-	a := &fake{name: "a", do: func(context.Context, Alert) error { return &LaterError{42 * time.Minute, errors.New("429")} }}
-	if err := newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{a}}).Drain(t.Context()); err == nil {
+	a := failing("a", &LaterError{42 * time.Minute, errors.New("429")})
+	if err := m.dispatcher(a).Drain(t.Context()); err == nil {
 		t.Error("no error")
 	}
 	if w := m.waits[0].Round(time.Minute); w != 42*time.Minute {
@@ -299,7 +305,7 @@ func TestAPoisonedAlertDoesNotHoldUpTheOthers(t *testing.T) {
 		for i := range 30 {
 			m.add(fmt.Sprint("f", i), "a")
 		}
-		stop := start(newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{a}}))
+		stop := start(m.dispatcher(a))
 		time.Sleep(time.Minute)
 		stop()
 		if len(a.ids()) != 30 || m.left() != 1 {
@@ -321,13 +327,13 @@ func TestABrokenChannelIsToldOnceAndSoIsItsReturn(t *testing.T) {
 			}
 			return nil
 		}}
-		stop := start(newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{a}, BrokenAfter: 3,
-			Broken: func(_ context.Context, c string, cause error) error {
-				said = append(said, c+" "+cause.Error())
-				return nil
-			},
-			Working: func(_ context.Context, c string) error { said = append(said, c+" works"); return nil },
-		}))
+		m.cfg.BrokenAfter = 3
+		m.cfg.Broken = func(_ context.Context, c string, cause error) error {
+			said = append(said, c+" "+cause.Error())
+			return nil
+		}
+		m.cfg.Working = func(_ context.Context, c string) error { said = append(said, c+" works"); return nil }
+		stop := start(m.dispatcher(a))
 		time.Sleep(24 * time.Hour)
 		down.Store(false)
 		time.Sleep(24 * time.Hour)
@@ -345,13 +351,14 @@ func TestHeartbeatsComeAtTheirInterval(t *testing.T) {
 		m := newMemory(t)
 		a, b := &fake{name: "a"}, &fake{name: "b"}
 		n := 0
-		stop := start(newDispatcher(t, DispatcherConfig{Outbox: m, Channels: []Channel{a, b}, Heartbeats: map[string]time.Duration{"a": time.Hour},
-			Status: func(context.Context) (string, string, error) {
-				if n++; n == 2 {
-					return "", "", errDisk
-				}
-				return "All is well.", "log.example: 7 of 7", nil
-			}}))
+		m.cfg.Heartbeats = map[string]time.Duration{"a": time.Hour}
+		m.cfg.Status = func(context.Context) (string, string, error) {
+			if n++; n == 2 {
+				return "", "", errDisk
+			}
+			return "All is well.", "log.example: 7 of 7", nil
+		}
+		stop := start(m.dispatcher(a, b))
 		time.Sleep(5*time.Hour + time.Minute)
 		stop()
 		ids := a.ids()
@@ -373,7 +380,7 @@ func TestHeartbeatsComeAtTheirInterval(t *testing.T) {
 
 func TestATestReportsOnEachChannel(t *testing.T) {
 	a := &fake{name: "a"}
-	b := &fake{name: "b", do: func(context.Context, Alert) error { return errors.New("no") }}
+	b := failing("b", errors.New("no"))
 	r := SendTest(t.Context(), []Channel{a, b}, time.Now())
 	if len(r) != 2 || r[0].Channel != "a" || r[0].Err != nil || r[1].Channel != "b" || r[1].Err == nil {
 		t.Errorf("%+v", r)

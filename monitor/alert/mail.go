@@ -15,13 +15,11 @@ import (
 // mailer is a channel that hands messages to a local command like sendmail -t, which
 // reads the recipients from the message.
 type mailer struct {
-	name    string
+	named
 	program program
 	from    *mail.Address
 	to      []*mail.Address
 }
-
-func (m *mailer) Name() string { return m.name }
 
 func (m *mailer) Send(ctx context.Context, a Alert) error {
 	return m.program.run(ctx, nil, m.message(a.clean()))
@@ -37,7 +35,7 @@ func (m *mailer) message(a Alert) []byte {
 	}
 	var b bytes.Buffer
 	_, domain, _ := strings.Cut(m.from.Address, "@")
-	id := sha256.Sum256([]byte(m.name + "\n" + a.ID))
+	id := sha256.Sum256([]byte(m.Name() + "\n" + a.ID))
 	for _, h := range [][2]string{
 		{"From", m.from.String()}, {"To", strings.Join(to, ",\n ")},
 		{"Subject", mime.QEncoding.Encode("utf-8", fmt.Sprintf("[cratelog %s] %s", a.Class, clip(a.Summary, 200)))},

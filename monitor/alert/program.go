@@ -67,11 +67,9 @@ func (t *tail) Write(b []byte) (int, error) {
 // command is a channel that starts a program: with what matters in its environment, and
 // the alert as JSON on its standard input. Exit status 0 means that it has taken it.
 type command struct {
-	name    string
+	named
 	program program
 }
-
-func (c *command) Name() string { return c.name }
 
 func (c *command) Send(ctx context.Context, a Alert) error {
 	a = a.clean()

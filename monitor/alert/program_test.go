@@ -5,6 +5,7 @@ package alert
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -20,6 +21,7 @@ import (
 
 	"cratelog/config"
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
 
@@ -31,16 +33,20 @@ func script(t testing.TB, lines string) string {
 	return path
 }
 
+// runs is the channel of a script.
+func runs(t testing.TB, lines string, args ...string) Channel {
+	t.Helper()
+	return open(t, Config{Type: "command", Command: append([]string{script(t, lines)}, args...)})
+}
+
 func TestACommandGetsTheAlertAndNothingElse(t *testing.T) {
 	out := t.TempDir()
 	t.Setenv("MONITOR_SECRET", "s3cret")
-	hook := script(t, `env | sort > "$1/env" && cat > "$1/stdin"`)
-	c := open(t, Config{Type: "command", Command: []string{hook, out}})
+	c := runs(t, `env | sort > "$1/env" && cat > "$1/stdin"`, out)
 	evil := sample
 	evil.Summary = "two\nlines \x1b[2J $(touch /tmp/x) `id` \u202e"
 	fatalIf(t, c.Send(t.Context(), evil))
-	b, err := os.ReadFile(filepath.Join(out, "env"))
-	fatalIf(t, err)
+	b := testlog.Must(os.ReadFile(filepath.Join(out, "env")))
 	env := map[string]string{}
 	for line := range strings.Lines(string(b)) {
 		k, v, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
@@ -56,26 +62,23 @@ func TestACommandGetsTheAlertAndNothingElse(t *testing.T) {
 		}
 	}
 	var got Alert
-	b, err = os.ReadFile(filepath.Join(out, "stdin"))
-	if err == nil {
-		err = json.Unmarshal(b, &got)
-	}
+	err := json.Unmarshal(testlog.Must(os.ReadFile(filepath.Join(out, "stdin"))), &got)
 	if err != nil || got.Finding != 7 || got.Text != sample.Text || got.Evidence != "ab12" {
 		t.Errorf("%v %+v", err, got)
 	}
 }
 
 func TestACommandThatFailsSaysWhy(t *testing.T) {
-	c := open(t, Config{Type: "command", Command: []string{script(t, "echo 'no \033[2J pager' >&2; exit 3\n")}})
+	c := runs(t, "echo 'no \033[2J pager' >&2; exit 3\n")
 	err := c.Send(t.Context(), sample)
 	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "pager") || strings.Contains(err.Error(), "\033") {
 		t.Error(err)
 	}
-	c = open(t, Config{Type: "command", Command: []string{script(t, "head -c 3000000 /dev/zero; exit 1\n")}})
+	c = runs(t, "head -c 3000000 /dev/zero; exit 1\n")
 	if err := c.Send(t.Context(), sample); err == nil || len(err.Error()) > 1000 {
 		t.Error(err)
 	}
-	c = open(t, Config{Type: "command", Command: []string{script(t, "exec <&-; exit 0\n")}}) // reads nothing
+	c = runs(t, "exec <&-; exit 0\n") // reads nothing
 	if err := c.Send(t.Context(), sample); err != nil {
 		t.Error(err)
 	}
@@ -110,12 +113,11 @@ func TestACommandIsStoppedWithAllItsChildren(t *testing.T) {
 // TestAChildThatIsLeftBehindIsNoFailure: a hook may start a service and go.
 func TestAChildThatIsLeftBehindIsNoFailure(t *testing.T) {
 	pid := filepath.Join(t.TempDir(), "pid")
-	c := open(t, Config{Type: "command", Command: []string{script(t, `sleep 3600 & echo $! > "$1"`), pid}})
+	c := runs(t, `sleep 3600 & echo $! > "$1"`, pid)
 	if err := c.Send(t.Context(), sample); err != nil {
 		t.Error(err)
 	}
-	b, err := os.ReadFile(pid)
-	fatalIf(t, err)
+	b := testlog.Must(os.ReadFile(pid))
 	var n int
 	if err := json.Unmarshal(bytes.TrimSpace(b), &n); err != nil || n < 2 {
 		t.Fatal(err, n)
@@ -132,8 +134,7 @@ func TestMailIsAMessageWhateverTheAlertSays(t *testing.T) {
 	send := func(a Alert) (*mail.Message, string) {
 		t.Helper()
 		fatalIf(t, c.Send(t.Context(), a))
-		b, err := os.ReadFile(out)
-		fatalIf(t, err)
+		b := testlog.Must(os.ReadFile(out))
 		if bytes.Contains(b, []byte("\r")) {
 			t.Error("lines end in CRLF")
 		}
@@ -142,10 +143,8 @@ func TestMailIsAMessageWhateverTheAlertSays(t *testing.T) {
 				t.Errorf("a line of %d bytes", len(line))
 			}
 		}
-		m, err := mail.ReadMessage(bufio.NewReader(bytes.NewReader(b)))
-		fatalIf(t, err)
-		body, err := io.ReadAll(quotedprintable.NewReader(m.Body))
-		fatalIf(t, err)
+		m := testlog.Must(mail.ReadMessage(bufio.NewReader(bytes.NewReader(b))))
+		body := testlog.Must(io.ReadAll(quotedprintable.NewReader(m.Body)))
 		return m, string(body)
 	}
 	m, body := send(sample)
@@ -189,22 +188,23 @@ func TestSettingsAreStrict(t *testing.T) {
 	fatalIf(t, errors.Join(os.WriteFile(short, []byte("short"), 0o600), os.WriteFile(filepath.Join(dir, "long"), make([]byte, 5000), 0o600)))
 	for want, c := range map[string]Config{
 		"name: 1 to 64":                    {Name: "A b", Type: "webhook", URL: "https://x.example/"},
-		`type: "pigeon" is not`:            {Name: "a", Type: "pigeon"},
-		"min_class: \"bad\" is not":        {Name: "a", Type: "webhook", URL: "https://x.example/", MinClass: "bad"},
-		"command: a webhook has no such":   {Name: "a", Type: "webhook", URL: "https://x.example/", Command: []string{"/bin/sh"}},
-		"url: a command has no such":       {Name: "a", Type: "command", URL: "https://x.example/"},
-		"to: a command has no such":        {Name: "a", Type: "command", Command: []string{"/bin/sh"}, To: []string{}},
-		"url: not an http or https URL":    {Name: "a", Type: "webhook", URL: "ftp://x.example/"},
-		"secret_file: ":                    {Name: "a", Type: "webhook", URL: "https://x.example/", SecretFile: "none"},
-		"holds 5 bytes; 16":                {Name: "a", Type: "webhook", URL: "https://x.example/", SecretFile: "short"},
-		"more than 1026 bytes":             {Name: "a", Type: "webhook", URL: "https://x.example/", SecretFile: "long"},
-		"with its absolute path":           {Name: "a", Type: "command", Command: []string{"sh", "-c", "x"}},
-		"command: exec: ":                  {Name: "a", Type: "command", Command: []string{filepath.Join(dir, "none")}},
-		"from: \"\" is not a mail address": {Name: "a", Type: "mail", Command: []string{"/bin/sh"}, To: []string{"a@b.example"}},
-		"to: 1 to 100 addresses":           {Name: "a", Type: "mail", Command: []string{"/bin/sh"}, From: "a@b.example"},
-		"to: \"x\" is not a mail address":  {Name: "a", Type: "mail", Command: []string{"/bin/sh"}, From: "a@b.example", To: []string{"x"}},
-		"is not a mail address":            {Name: "a", Type: "mail", Command: []string{"/bin/sh"}, From: "a@b.example\r\nBcc: c@d.example", To: []string{"a@b.example"}},
+		`type: "pigeon" is not`:            {Type: "pigeon"},
+		"min_class: \"bad\" is not":        {Type: "webhook", URL: "https://x.example/", MinClass: "bad"},
+		"command: a webhook has no such":   {Type: "webhook", URL: "https://x.example/", Command: []string{"/bin/sh"}},
+		"url: a command has no such":       {Type: "command", URL: "https://x.example/"},
+		"to: a command has no such":        {Type: "command", Command: []string{"/bin/sh"}, To: []string{}},
+		"url: not an http or https URL":    {Type: "webhook", URL: "ftp://x.example/"},
+		"secret_file: ":                    {Type: "webhook", URL: "https://x.example/", SecretFile: "none"},
+		"holds 5 bytes; 16":                {Type: "webhook", URL: "https://x.example/", SecretFile: "short"},
+		"more than 1026 bytes":             {Type: "webhook", URL: "https://x.example/", SecretFile: "long"},
+		"with its absolute path":           {Type: "command", Command: []string{"sh", "-c", "x"}},
+		"command: exec: ":                  {Type: "command", Command: []string{filepath.Join(dir, "none")}},
+		"from: \"\" is not a mail address": {Type: "mail", Command: []string{"/bin/sh"}, To: []string{"a@b.example"}},
+		"to: 1 to 100 addresses":           {Type: "mail", Command: []string{"/bin/sh"}, From: "a@b.example"},
+		"to: \"x\" is not a mail address":  {Type: "mail", Command: []string{"/bin/sh"}, From: "a@b.example", To: []string{"x"}},
+		"is not a mail address":            {Type: "mail", Command: []string{"/bin/sh"}, From: "a@b.example\r\nBcc: c@d.example", To: []string{"a@b.example"}},
 	} {
+		c.Name = cmp.Or(c.Name, "a")
 		if _, err := Open([]Config{c}, dir); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", want, err)
 		}

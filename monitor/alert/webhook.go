@@ -29,7 +29,7 @@ const maxAnswer = 4096
 
 // webhook sends alerts as POST requests with JSON.
 type webhook struct {
-	name   string
+	named
 	url    *url.URL
 	secret []byte // nil: not signed
 	http   *http.Client
@@ -39,10 +39,10 @@ type webhook struct {
 func newWebhook(name string, u *url.URL, secret []byte, timeout time.Duration, publicOnly bool) *webhook {
 	dialer := &net.Dialer{Timeout: timeout}
 	if publicOnly {
-		// Control sees the address that is dialled, after the name was resolved.
+		// Control sees the address that is dialed, after the name was resolved.
 		dialer.Control = func(_, address string, _ syscall.RawConn) error { return checkPublic(address) }
 	}
-	return &webhook{name: name, url: u, secret: secret, now: time.Now, http: &http.Client{
+	return &webhook{named: named(name), url: u, secret: secret, now: time.Now, http: &http.Client{
 		Timeout: timeout,
 		Transport: &http.Transport{
 			DialContext: dialer.DialContext, TLSHandshakeTimeout: timeout, MaxIdleConns: 2,
@@ -53,8 +53,6 @@ func newWebhook(name string, u *url.URL, secret []byte, timeout time.Duration, p
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
-
-func (w *webhook) Name() string { return w.name }
 
 // Sign is the value of HeaderSignature: "t=<seconds since 1970>,v1=<hex>", where hex is
 // HMAC-SHA-256 with the secret over the seconds in decimal, a dot, and the body. A receiver

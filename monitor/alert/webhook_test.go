@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
 
@@ -29,8 +30,7 @@ var sample = Alert{
 func open(t testing.TB, c Config) Channel {
 	t.Helper()
 	c.Name = "test"
-	all, err := Open([]Config{c}, t.TempDir())
-	fatalIf(t, err)
+	all := testlog.Must(Open([]Config{c}, t.TempDir()))
 	return all[0]
 }
 
@@ -120,11 +120,10 @@ func TestAWebhookWaitsAsLongAsItIsAsked(t *testing.T) {
 
 // TestAWebhooksURLIsNoSecretThatErrorsTell: the path of many hooks is their password.
 func TestAWebhooksURLIsNoSecretThatErrorsTell(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	fatalIf(t, err)
+	l := testlog.Must(net.Listen("tcp", "127.0.0.1:0"))
 	l.Close()
 	for _, url := range []string{
-		"http://" + l.Addr().String() + "/s3cret?token=s3cret", // nobody listens
+		"http://" + l.Addr().String() + "/s3cret?token=s3cret", // where nothing listens
 		hook(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }) + "/s3cret?token=s3cret",
 	} {
 		err := open(t, Config{Type: "webhook", URL: url}).Send(t.Context(), sample)

@@ -21,14 +21,9 @@ const selectCheckpoint = "SELECT id, log, size, root, signed, source, first_seen
 
 func scanCheckpoint(r scanner) (Checkpoint, error) {
 	var c Checkpoint
-	var root []byte
-	var first, last, witnessed int64
-	if err := r.Scan(&c.ID, &c.Log, &c.Size, &root, &c.Signed, &c.Source, &first, &last, &c.Verdict,
-		&c.Accepted, &witnessed); err != nil {
-		return c, err
-	}
-	c.FirstSeen, c.LastSeen, c.Witnessed = fromMillis(first), fromMillis(last), fromMillis(witnessed)
-	return c, fill(c.Root[:], root, "root")
+	err := r.Scan(&c.ID, &c.Log, &c.Size, fixed(c.Root[:]), &c.Signed, &c.Source, moment{&c.FirstSeen},
+		moment{&c.LastSeen}, &c.Verdict, &c.Accepted, moment{&c.Witnessed})
+	return c, err
 }
 
 // PutCheckpoint remembers that a source showed a checkpoint, whose signature lines
@@ -62,9 +57,9 @@ func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint,
 			return nil
 		}
 		if known {
-			_, err = tx.ExecContext(ctx,
+			err = exec(ctx, tx,
 				"UPDATE checkpoints SET signed = ?, last_seen = ?, verdict = ?, accepted = ?, witnessed = ? WHERE id = ?",
-				string(c.Signed), millis(c.LastSeen), c.Verdict, flag(c.Accepted), millis(c.Witnessed), c.ID)
+				string(c.Signed), millis(c.LastSeen), c.Verdict, c.Accepted, millis(c.Witnessed), c.ID)
 		} else {
 			isNew = true
 			var r sql.Result
@@ -72,7 +67,7 @@ func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint,
 				"INSERT INTO checkpoints (log, size, root, signed, source, first_seen, last_seen, verdict, "+
 					"accepted, witnessed) VALUES (?,?,?,?,?,?,?,?,?,?)",
 				c.Log, c.Size, c.Root[:], string(c.Signed), c.Source, millis(c.FirstSeen), millis(c.LastSeen),
-				c.Verdict, flag(c.Accepted), millis(c.Witnessed))
+				c.Verdict, c.Accepted, millis(c.Witnessed))
 			if err == nil {
 				c.ID, err = r.LastInsertId()
 			}
@@ -81,10 +76,9 @@ func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint,
 			return err
 		}
 		for _, g := range c.Cosignatures {
-			_, err := tx.ExecContext(ctx,
+			if err := exec(ctx, tx,
 				"INSERT OR REPLACE INTO cosignatures (checkpoint, witness, key_name, key_id, time) VALUES (?,?,?,?,?)",
-				c.ID, g.Witness, g.KeyName, int64(g.KeyID), millis(g.Time))
-			if err != nil {
+				c.ID, g.Witness, g.KeyName, g.KeyID, millis(g.Time)); err != nil {
 				return err
 			}
 		}
@@ -190,18 +184,15 @@ func splitNote(signed []byte) (text string, lines []sigLine, err error) {
 func cosignatures(ctx context.Context, q querier, checkpoint int64) ([]Cosignature, error) {
 	return sqlite.All(ctx, q, func(r scanner) (Cosignature, error) {
 		var g Cosignature
-		var id, t int64
-		err := r.Scan(&g.Witness, &g.KeyName, &id, &t)
-		g.KeyID, g.Time = uint32(id), fromMillis(t)
+		err := r.Scan(&g.Witness, &g.KeyName, &g.KeyID, moment{&g.Time})
 		return g, err
 	}, "SELECT witness, key_name, key_id, time FROM cosignatures WHERE checkpoint = ? ORDER BY witness, key_name, key_id", checkpoint)
 }
 
 // SetVerdict judges a pending checkpoint. A verdict never changes again.
 func (s *Store) SetVerdict(ctx context.Context, checkpoint int64, verdict string) error {
-	_, err := s.write.ExecContext(ctx, "UPDATE checkpoints SET verdict = ? WHERE id = ? AND verdict = 'pending'",
+	return exec(ctx, s.write, "UPDATE checkpoints SET verdict = ? WHERE id = ? AND verdict = 'pending'",
 		verdict, checkpoint)
-	return err
 }
 
 // checkpointsWhere returns checkpoints with their cosignatures.
@@ -244,7 +235,7 @@ func (r *Reader) Covering(ctx context.Context, log, size int64) (Checkpoint, boo
 // accepted is set, the largest one that satisfies the policy too.
 func (r *Reader) Newest(ctx context.Context, log int64, accepted bool) (Checkpoint, bool, error) {
 	return r.firstCheckpoint(ctx,
-		"WHERE log = ? AND verdict != 'inconsistent' AND accepted >= ? ORDER BY size DESC, id", log, flag(accepted))
+		"WHERE log = ? AND verdict != 'inconsistent' AND accepted >= ? ORDER BY size DESC, id", log, accepted)
 }
 
 // PendingCheckpoints returns at most limit pending checkpoints, by size.
@@ -275,15 +266,14 @@ func (r *Reader) CosignedBy(ctx context.Context, log int64, keyName string, keyI
 	return r.firstCheckpoint(ctx,
 		"WHERE log = ? AND verdict = 'consistent' AND size >= ? AND id IN (SELECT checkpoint FROM cosignatures "+
 			"WHERE key_name = ? AND key_id = ?) ORDER BY size",
-		log, size, keyName, int64(keyID))
+		log, size, keyName, keyID)
 }
 
 // SeenAbove returns when the first accepted checkpoint of more than size entries was
 // seen, and whether there is one.
-func (r *Reader) SeenAbove(ctx context.Context, log, size int64) (time.Time, bool, error) {
-	var ms sql.NullInt64
-	err := r.read.QueryRowContext(ctx,
+func (r *Reader) SeenAbove(ctx context.Context, log, size int64) (at time.Time, known bool, err error) {
+	err = r.read.QueryRowContext(ctx,
 		"SELECT min(first_seen) FROM checkpoints WHERE log = ? AND accepted = 1 AND verdict != 'inconsistent' AND "+
-			"size > ?", log, size).Scan(&ms)
-	return fromMillis(ms.Int64), ms.Valid, err
+			"size > ?", log, size).Scan(moment{&at})
+	return at, !at.IsZero(), err
 }

@@ -20,33 +20,19 @@ const selectEntry = "SELECT id, " + entryColumns + " FROM entries "
 
 func scanEntry(r scanner) (Entry, error) {
 	var e Entry
-	var leaf, identity, sum, commit, program []byte
 	var unproven string
-	var logged, seen int64
-	err := r.Scan(&e.Place, &e.Log, &e.Index, &leaf, &identity, &e.Name, &e.Version, &sum, &e.Kind,
-		&commit, &e.Path, &unproven,
-		&e.Links, &e.Submodules, &e.Outside, &e.Workspace, &program, &logged, &e.Covered, &seen, &e.Verdict,
+	err := r.Scan(&e.Place, &e.Log, &e.Index, fixed(e.LeafHash[:]), fixed(e.Identity[:]), &e.Name, &e.Version,
+		fixed(e.SHA256[:]), &e.Kind, fixed(e.Commit[:]), &e.Path, &unproven, &e.Links, &e.Submodules, &e.Outside,
+		&e.Workspace, fixed(e.Program[:]), moment{&e.Logged}, &e.Covered, moment{&e.FirstSeen}, &e.Verdict,
 		&e.Reason, &e.Detail, &e.Data)
 	if err != nil {
 		return e, err
-	}
-	for _, c := range []struct {
-		dst, src []byte
-		name     string
-	}{
-		{e.LeafHash[:], leaf, "leaf_hash"}, {e.Identity[:], identity, "identity"}, {e.SHA256[:], sum, "sha256"},
-		{e.Commit[:], commit, "commit_id"}, {e.Program[:], program, "program"},
-	} {
-		if err := fill(c.dst, c.src, c.name); err != nil {
-			return e, err
-		}
 	}
 	if unproven != "" {
 		if err := json.Unmarshal([]byte(unproven), &e.Unproven); err != nil {
 			return e, fmt.Errorf("the database is damaged: unproven files of entry %d: %w", e.Index, err)
 		}
 	}
-	e.Logged, e.FirstSeen = fromMillis(logged), fromMillis(seen)
 	return e, nil
 }
 
@@ -75,9 +61,7 @@ func (s *Store) AppendEntries(ctx context.Context, log int64, entries []Entry) e
 		if err := appendTiles(ctx, tx, log, p.Downloaded, leaves); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE logs SET downloaded = ? WHERE id = ?",
-			p.Downloaded+int64(len(entries)), log)
-		return err
+		return exec(ctx, tx, "UPDATE logs SET downloaded = ? WHERE id = ?", p.Downloaded+int64(len(entries)), log)
 	})
 }
 
@@ -100,21 +84,14 @@ func insertEntries(ctx context.Context, tx *sql.Tx, entries []Entry) error {
 		}
 		_, err := insert.ExecContext(ctx, e.Log, e.Index, e.LeafHash[:], e.Identity[:], e.Name, e.Version,
 			e.SHA256[:], e.Kind, e.Commit[:], e.Path, unproven,
-			e.Links, e.Submodules, e.Outside, flag(e.Workspace), e.Program[:], millis(e.Logged), e.Covered,
-			millis(e.FirstSeen), e.Verdict, e.Reason, e.Detail, nonNil(e.Data))
+			e.Links, e.Submodules, e.Outside, e.Workspace, e.Program[:], millis(e.Logged), e.Covered,
+			millis(e.FirstSeen), e.Verdict, e.Reason, e.Detail,
+			append([]byte{}, e.Data...)) // an empty leaf is not NULL
 		if err != nil {
 			return fmt.Errorf("storing entry %d: %w", e.Index, err)
 		}
 	}
 	return nil
-}
-
-// nonNil keeps an empty leaf from becoming NULL.
-func nonNil(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
 }
 
 // RewindEntries forgets the entries of a log above the verified position, so that
@@ -125,15 +102,13 @@ func (s *Store) RewindEntries(ctx context.Context, log int64) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM entries WHERE log = ? AND idx >= ?",
-			log, p.Verified); err != nil {
+		if err := exec(ctx, tx, "DELETE FROM entries WHERE log = ? AND idx >= ?", log, p.Verified); err != nil {
 			return err
 		}
 		if err := truncateTiles(ctx, tx, log, p.Verified); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE logs SET downloaded = verified WHERE id = ?", log)
-		return err
+		return exec(ctx, tx, "UPDATE logs SET downloaded = verified WHERE id = ?", log)
 	})
 }
 
@@ -155,13 +130,19 @@ func (r *Reader) EntriesWithReason(ctx context.Context, log, from, to int64) ite
 	return r.walk(ctx, "reason != '' AND ", log, from, to)
 }
 
-// walk holds no connection while the caller works on an entry.
 func (r *Reader) walk(ctx context.Context, where string, log, from, to int64) iter.Seq2[Entry, error] {
+	return pages(func() ([]Entry, error) {
+		return sqlite.All(ctx, r.read, scanEntry,
+			selectEntry+"WHERE "+where+"log = ? AND idx >= ? AND idx < ? ORDER BY idx LIMIT ?", log, from, to, entryPage)
+	}, func(last Entry) { from = last.Index + 1 })
+}
+
+// pages walks what read returns, up to entryPage at once; after moves it past an entry.
+// No connection is held while the caller works on an entry.
+func pages(read func() ([]Entry, error), after func(last Entry)) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for {
-			page, err := sqlite.All(ctx, r.read, scanEntry,
-				selectEntry+"WHERE "+where+"log = ? AND idx >= ? AND idx < ? ORDER BY idx LIMIT ?",
-				log, from, to, entryPage)
+			page, err := read()
 			if err != nil {
 				yield(Entry{}, err)
 				return
@@ -170,11 +151,11 @@ func (r *Reader) walk(ctx context.Context, where string, log, from, to int64) it
 				if !yield(e, nil) {
 					return
 				}
+				after(e)
 			}
 			if len(page) < entryPage {
 				return
 			}
-			from = page[len(page)-1].Index + 1
 		}
 	}
 }
@@ -201,30 +182,20 @@ func (r *Reader) Repeats(ctx context.Context, log, from, to int64, limit int) ([
 }
 
 func (r *Reader) pairs(ctx context.Context, query string, log, from, to int64, limit int) ([]Pair, error) {
-	type indexes struct{ first, second int64 }
-	found, err := sqlite.All(ctx, r.read, func(r scanner) (x indexes, err error) { return x, r.Scan(&x.first, &x.second) },
-		query, log, from, to, limit)
+	out, err := sqlite.All(ctx, r.read, func(r scanner) (p Pair, err error) {
+		err = r.Scan(&p.First.Index, &p.Second.Index)
+		return p, err
+	}, query, log, from, to, limit)
 	if err != nil {
 		return nil, err
 	}
-	var out []Pair
-	for _, x := range found {
-		first, ok1, err1 := r.EntryAt(ctx, log, x.first)
-		second, ok2, err2 := r.EntryAt(ctx, log, x.second)
-		if err1 != nil || err2 != nil || !ok1 || !ok2 {
-			return nil, fmt.Errorf("entries %d and %d of log %d cannot be read: %w", x.first,
-				x.second, log, firstOf(err1, err2))
+	for i := range out {
+		for _, e := range []*Entry{&out[i].First, &out[i].Second} {
+			*e, err = scanEntry(r.read.QueryRowContext(ctx, selectEntry+"WHERE log = ? AND idx = ?", log, e.Index))
+			if err != nil {
+				return nil, fmt.Errorf("an entry of a pair in log %d cannot be read: %w", log, err)
+			}
 		}
-		out = append(out, Pair{first, second})
 	}
 	return out, nil
-}
-
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return sql.ErrNoRows
 }

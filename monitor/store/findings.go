@@ -23,13 +23,10 @@ func scanFinding(r scanner) (Finding, error) {
 
 // scanFindingAnd reads the columns of a finding and those that follow them.
 func scanFindingAnd(r scanner, f *Finding, more ...any) error {
-	var first, last, resolved, acked int64
 	into := []any{&f.ID, &f.Key, &f.Log, &f.Origin, &f.Kind, &f.Class, &f.Summary, &f.Detail, &f.Evidence, &f.Index,
 		&f.Name, &f.Version, &f.Watch,
-		&first, &last, &f.Count, &resolved, &f.AckBy, &f.AckWhy, &acked}
-	err := r.Scan(append(into, more...)...)
-	f.FirstSeen, f.LastSeen, f.Resolved, f.Acked = fromMillis(first), fromMillis(last), fromMillis(resolved), fromMillis(acked)
-	return err
+		moment{&f.FirstSeen}, moment{&f.LastSeen}, &f.Count, moment{&f.Resolved}, &f.AckBy, &f.AckWhy, moment{&f.Acked}}
+	return r.Scan(append(into, more...)...)
 }
 
 // ErrNoFinding: there is no finding with this id.
@@ -40,19 +37,14 @@ var ErrNoFinding = errors.New("there is no such finding")
 // is the time of either. It returns what is stored, and whether it is new. The
 // evidence file that it names must be on the disk.
 func (s *Store) RecordFinding(ctx context.Context, f Finding, channels []string) (Finding, bool, error) {
-	if f.Key == "" || f.Kind == "" || f.Class != Security && f.Class != Operational &&
-		f.Class != Info || f.FirstSeen.IsZero() {
+	if f.Key == "" || f.Kind == "" || f.Class.Rank() == 0 || f.FirstSeen.IsZero() {
 		return f, false, fmt.Errorf("finding %q is incomplete", f.Key)
 	}
 	var isNew bool
 	err := s.tx(ctx, func(tx *sql.Tx) error {
-		r, err := tx.ExecContext(ctx,
+		n, err := change(ctx, tx,
 			"UPDATE findings SET last_seen = max(last_seen, ?), count = count + 1 WHERE key = ? AND resolved = 0",
 			millis(f.FirstSeen), f.Key)
-		if err != nil {
-			return err
-		}
-		n, err := r.RowsAffected()
 		if err != nil {
 			return err
 		}
@@ -86,11 +78,10 @@ func insertFinding(ctx context.Context, tx *sql.Tx, f Finding, channels []string
 func insertDeliveries(ctx context.Context, tx *sql.Tx, finding int64, event string,
 	now time.Time, channels []string) error {
 	for _, c := range channels {
-		_, err := tx.ExecContext(ctx,
+		if err := exec(ctx, tx,
 			"INSERT OR IGNORE INTO deliveries (finding, channel, event, state, attempts, next_try, error, done) "+
 				"VALUES (?,?,?,'pending',0,?,'',0)",
-			finding, c, event, millis(now))
-		if err != nil {
+			finding, c, event, millis(now)); err != nil {
 			return err
 		}
 	}
@@ -109,8 +100,7 @@ func (s *Store) ResolveFinding(ctx context.Context, key string, now time.Time, c
 		if f.Class == Security {
 			return fmt.Errorf("finding %d is of class security and does not end", f.ID)
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE findings SET resolved = ? WHERE id = ?",
-			millis(now), f.ID); err != nil {
+		if err := exec(ctx, tx, "UPDATE findings SET resolved = ? WHERE id = ?", millis(now), f.ID); err != nil {
 			return err
 		}
 		resolved = true
@@ -133,8 +123,7 @@ func (r *Reader) FindingByID(ctx context.Context, id int64) (Finding, bool, erro
 // CountStanding returns how many findings of each class are neither resolved nor
 // acknowledged.
 func (r *Reader) CountStanding(ctx context.Context) (map[Class]int64, error) {
-	out, err := counts[Class](ctx, r.read,
-		"SELECT class, count(*) FROM findings WHERE resolved = 0 AND acked = 0 GROUP BY class")
+	out, err := r.standing(ctx, "")
 	for _, class := range []Class{Security, Operational, Info} {
 		out[class] += 0 // so that it is there
 	}
@@ -143,8 +132,12 @@ func (r *Reader) CountStanding(ctx context.Context) (map[Class]int64, error) {
 
 // Standing is CountStanding of one log; of log 0, of those about no log.
 func (r *Reader) Standing(ctx context.Context, log int64) (map[Class]int64, error) {
+	return r.standing(ctx, "log = ? AND ", log)
+}
+
+func (r *Reader) standing(ctx context.Context, where string, args ...any) (map[Class]int64, error) {
 	return counts[Class](ctx, r.read,
-		"SELECT class, count(*) FROM findings WHERE log = ? AND resolved = 0 AND acked = 0 GROUP BY class", log)
+		"SELECT class, count(*) FROM findings WHERE "+where+"resolved = 0 AND acked = 0 GROUP BY class", args...)
 }
 
 // CountFindings returns how many findings of a log and kind there are.
@@ -160,18 +153,16 @@ func (s *Store) Acknowledge(ctx context.Context, id int64, by, why string, now t
 		return errors.New("an acknowledgment needs who and why")
 	}
 	return s.tx(ctx, func(tx *sql.Tx) error {
-		r, err := tx.ExecContext(ctx, "UPDATE findings SET ack_by = ?, ack_why = ?, acked = ? WHERE id = ?",
+		n, err := change(ctx, tx, "UPDATE findings SET ack_by = ?, ack_why = ?, acked = ? WHERE id = ?",
 			by, why, millis(now), id)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case n == 0:
+			return fmt.Errorf("%w: %d", ErrNoFinding, id)
 		}
-		if n, err := r.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, fmt.Errorf("%w: %d", ErrNoFinding, id))
-		}
-		_, err = tx.ExecContext(ctx,
-			"UPDATE deliveries SET state = 'dropped', done = ? WHERE finding = ? AND state = 'pending'",
-			millis(now), id)
-		return err
+		return exec(ctx, tx,
+			"UPDATE deliveries SET state = 'dropped', done = ? WHERE finding = ? AND state = 'pending'", millis(now), id)
 	})
 }
 
@@ -180,9 +171,8 @@ func (s *Store) Acknowledge(ctx context.Context, id int64, by, why string, now t
 func (r *Reader) PendingDeliveries(ctx context.Context, channel string, now time.Time, limit int) ([]Delivery, error) {
 	return sqlite.All(ctx, r.read, func(r scanner) (Delivery, error) {
 		var d Delivery
-		var next, done int64
-		err := scanFindingAnd(r, &d.Finding, &d.ID, &d.Channel, &d.Event, &d.State, &d.Attempts, &next, &d.Error, &done)
-		d.NextTry, d.Done = fromMillis(next), fromMillis(done)
+		err := scanFindingAnd(r, &d.Finding, &d.ID, &d.Channel, &d.Event, &d.State, &d.Attempts,
+			moment{&d.NextTry}, &d.Error, moment{&d.Done})
 		return d, err
 	}, "SELECT "+findingColumns+", d.id, d.channel, d.event, d.state, d.attempts, d.next_try, d.error, d.done FROM "+
 		"deliveries d JOIN findings f ON f.id = d.finding "+
@@ -192,18 +182,16 @@ func (r *Reader) PendingDeliveries(ctx context.Context, channel string, now time
 
 // Delivered notes that an alert reached its channel.
 func (s *Store) Delivered(ctx context.Context, delivery int64, now time.Time) error {
-	_, err := s.write.ExecContext(ctx,
+	return exec(ctx, s.write,
 		"UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, error = '', done = ? WHERE id = ? AND "+
 			"state = 'pending'", millis(now), delivery)
-	return err
 }
 
 // Failed notes that an alert did not reach its channel, and when to try again.
 func (s *Store) Failed(ctx context.Context, delivery int64, reason string, next time.Time) error {
-	_, err := s.write.ExecContext(ctx,
+	return exec(ctx, s.write,
 		"UPDATE deliveries SET attempts = attempts + 1, error = ?, next_try = ? WHERE id = ? AND state = 'pending'",
 		reason, millis(next), delivery)
-	return err
 }
 
 // CountDeliveries returns how many alerts are pending, by channel.

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -24,9 +23,8 @@ const selectLog = "SELECT id, origin, vkeys, url, added FROM logs "
 func scanLog(r scanner) (Log, error) {
 	var l Log
 	var keys string
-	var added int64
-	err := r.Scan(&l.ID, &l.Origin, &keys, &l.URL, &added)
-	l.VKeys, l.Added = strings.Split(keys, "\n"), fromMillis(added)
+	err := r.Scan(&l.ID, &l.Origin, &keys, &l.URL, moment{&l.Added})
+	l.VKeys = strings.Split(keys, "\n")
 	return l, err
 }
 
@@ -45,13 +43,13 @@ func (s *Store) AddLog(ctx context.Context, origin string, vkeys []string, url s
 		}
 		if !known {
 			empty := sha256.Sum256(nil)
-			_, err := tx.ExecContext(ctx,
+			err = exec(ctx, tx,
 				"INSERT INTO logs (origin, vkeys, url, added, verified_root, verified_range) VALUES (?, ?, ?, ?, ?, x'')",
 				origin, strings.Join(vkeys, "\n"), url, millis(now), empty[:])
-			if err != nil {
-				return err
-			}
-		} else if err := updateLog(ctx, tx, old, vkeys, url); err != nil {
+		} else {
+			err = updateLog(ctx, tx, old, vkeys, url)
+		}
+		if err != nil {
 			return err
 		}
 		l, _, err = sqlite.One(ctx, tx, scanLog, selectLog+"WHERE origin = ?", origin)
@@ -71,9 +69,7 @@ func updateLog(ctx context.Context, tx *sql.Tx, old Log, vkeys []string, url str
 			keys = append(keys, k)
 		}
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE logs SET vkeys = ?, url = ? WHERE id = ?",
-		strings.Join(keys, "\n"), url, old.ID)
-	return err
+	return exec(ctx, tx, "UPDATE logs SET vkeys = ?, url = ? WHERE id = ?", strings.Join(keys, "\n"), url, old.ID)
 }
 
 // Logs returns all logs, in the order in which they were added.
@@ -88,64 +84,48 @@ func (r *Reader) Position(ctx context.Context, log int64) (Position, error) {
 
 func position(ctx context.Context, q querier, log int64) (Position, error) {
 	var p Position
-	var root, hashes []byte
-	var began int64
+	var hashes []byte
 	err := q.QueryRowContext(ctx,
 		"SELECT downloaded, verified, verified_root, verified_range, registry, recheck, recheck_began FROM logs "+
 			"WHERE id = ?", log).
-		Scan(&p.Downloaded, &p.Verified, &root, &hashes, &p.Registry, &p.Recheck, &began)
-	p.Rechecking = fromMillis(began)
-	if err != nil {
-		return p, err
-	}
-	if err := fill(p.Root[:], root, "verified_root"); err != nil {
-		return p, err
-	}
+		Scan(&p.Downloaded, &p.Verified, fixed(p.Root[:]), &hashes, &p.Registry, &p.Recheck, moment{&p.Rechecking})
 	for part := range slices.Chunk(hashes, tlog.HashSize) {
 		var h tlog.Hash
-		if err := fill(h[:], part, "verified_range"); err != nil {
-			return p, err
-		}
+		err = errors.Join(err, fixed(h[:]).Scan(part))
 		p.Range = append(p.Range, h)
 	}
-	return p, nil
+	return p, err
 }
 
 // SetVerified moves the verified position of a log to a size that is downloaded.
 // The caller has compared the root with a signed one, and recorded all findings
 // about the entries up to there.
 func (s *Store) SetVerified(ctx context.Context, log, size int64, root tlog.Hash, hashes []tlog.Hash) error {
-	var b bytes.Buffer
+	b := []byte{}
 	for _, h := range hashes {
-		b.Write(h[:])
+		b = append(b, h[:]...)
 	}
 	return s.tx(ctx, func(tx *sql.Tx) error {
-		r, err := tx.ExecContext(ctx,
+		n, err := change(ctx, tx,
 			"UPDATE logs SET verified = ?1, verified_root = ?2, verified_range = ?3 WHERE id = ?4 AND verified <= "+
 				"?1 AND downloaded >= ?1",
-			size, root[:], nonNil(b.Bytes()), log)
-		if err != nil {
-			return err
+			size, root[:], b, log)
+		if err == nil && n != 1 {
+			err = fmt.Errorf("the verified position of log %d cannot become %d: it would go back, or ahead of what "+
+				"is stored", log, size)
 		}
-		if n, err := r.RowsAffected(); err != nil || n != 1 {
-			return fmt.Errorf("the verified position of log %d cannot become %d: it would go back, or ahead of what "+
-				"is stored (%v)", log, size, err)
-		}
-		return nil
+		return err
 	})
 }
 
 // SetRecheck moves the position up to which entries were compared with the registry
 // again, since a time.
 func (s *Store) SetRecheck(ctx context.Context, log, next int64, began time.Time) error {
-	_, err := s.write.ExecContext(ctx, "UPDATE logs SET recheck = ?, recheck_began = ? WHERE id = ?",
-		next, millis(began), log)
-	return err
+	return exec(ctx, s.write, "UPDATE logs SET recheck = ?, recheck_began = ? WHERE id = ?", next, millis(began), log)
 }
 
 // SetRegistry moves the position up to which entries were compared with the
 // registry.
 func (s *Store) SetRegistry(ctx context.Context, log, next int64) error {
-	_, err := s.write.ExecContext(ctx, "UPDATE logs SET registry = ?1 WHERE id = ?2 AND registry <= ?1", next, log)
-	return err
+	return exec(ctx, s.write, "UPDATE logs SET registry = ?1 WHERE id = ?2 AND registry <= ?1", next, log)
 }

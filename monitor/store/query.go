@@ -39,11 +39,11 @@ type EntryQuery struct {
 	Name     string   // of the crate, exactly
 	Names    []string // one of these; nil for any
 	Version  string
-	SHA256   *[32]byte // of the .crate
-	Leaf     *[32]byte // leaf hash
-	Commit   *[20]byte
-	Path     *string // of the package in the repository
-	Program  *[32]byte
+	SHA256   []byte // of the .crate; nil for any, as the next three
+	Leaf     []byte // leaf hash
+	Commit   []byte
+	Program  []byte
+	Path     *string   // of the package in the repository
 	From, To time.Time // From <= FirstSeen < To; zero for no bound
 
 	After  int64 // the Entry.Place after which to go on, 0 for the beginning
@@ -61,24 +61,8 @@ func (r *Reader) Entries(ctx context.Context, q EntryQuery) ([]Entry, error) {
 // AllEntries walks everything that a query asks for, whatever its Limit. No
 // connection is held while the caller works on an entry.
 func (r *Reader) AllEntries(ctx context.Context, q EntryQuery) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		for q.Limit = entryPage; ; {
-			page, err := r.Entries(ctx, q)
-			if err != nil {
-				yield(Entry{}, err)
-				return
-			}
-			for _, e := range page {
-				if !yield(e, nil) {
-					return
-				}
-				q.After = e.Place
-			}
-			if len(page) < entryPage {
-				return
-			}
-		}
-	}
+	q.Limit = entryPage
+	return pages(func() ([]Entry, error) { return r.Entries(ctx, q) }, func(last Entry) { q.After = last.Place })
 }
 
 func (q *EntryQuery) where() *conditions {
@@ -94,14 +78,11 @@ func (q *EntryQuery) where() *conditions {
 	}
 	for _, c := range []struct {
 		column string
-		hash   *[32]byte
-	}{{"leaf_hash", q.Leaf}, {"sha256", q.SHA256}, {"program", q.Program}} {
+		hash   []byte
+	}{{"leaf_hash", q.Leaf}, {"sha256", q.SHA256}, {"commit_id", q.Commit}, {"program", q.Program}} {
 		if c.hash != nil {
-			w.add(c.column+" = ?", c.hash[:])
+			w.add(c.column+" = ?", c.hash)
 		}
-	}
-	if q.Commit != nil {
-		w.add("commit_id = ?", q.Commit[:])
 	}
 	if q.SHA256 != nil || q.Program != nil || q.Commit != nil || q.Path != nil {
 		w.add("name != ''") // an entry that does not parse says nothing
@@ -160,7 +141,7 @@ func (r *Reader) Programs(ctx context.Context, log, from, to int64) (map[[32]byt
 	out := make(map[[32]byte]int64, len(found))
 	for id, n := range found {
 		var key [32]byte
-		if err := fill(key[:], []byte(id), "program"); err != nil {
+		if err := fixed(key[:]).Scan([]byte(id)); err != nil {
 			return nil, err
 		}
 		out[key] = n

@@ -62,9 +62,7 @@ type GrowthPoint struct {
 func (r *Reader) Growth(ctx context.Context, log int64, points int) ([]GrowthPoint, error) {
 	const at = "CASE WHEN witnessed > 0 THEN witnessed ELSE first_seen END"
 	return sqlite.All(ctx, r.read, func(r scanner) (p GrowthPoint, err error) {
-		var ms int64
-		err = r.Scan(&ms, &p.Size)
-		p.Time = fromMillis(ms)
+		err = r.Scan(moment{&p.Time}, &p.Size)
 		return p, err
 	}, `WITH heads AS (SELECT `+at+` AS t, size FROM checkpoints WHERE log = ?1 AND verdict = 'consistent'),
 		ends AS (SELECT min(t) AS first, max(t) AS last FROM heads)

@@ -12,14 +12,15 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/testlog"
 )
 
 // many is a store with entries of two logs, written in turns.
 func many(t *testing.T) (*Store, []Log) {
 	t.Helper()
 	s, one := newStore(t)
-	two, err := s.AddLog(t.Context(), "other.example", []string{"k2"}, "", now)
-	fatalIf(t, err)
+	two := testlog.Must(s.AddLog(t.Context(), "other.example", []string{"k2"}, "", now))
 	for i := int64(0); i < 2400; i += 800 {
 		for _, l := range []Log{one, two} {
 			rows := entries(l.ID, i, i+800)
@@ -39,8 +40,7 @@ func many(t *testing.T) (*Store, []Log) {
 
 func TestAReaderCannotWrite(t *testing.T) {
 	s, _ := newStore(t)
-	r, err := OpenReader(t.Context(), s.Path())
-	fatalIf(t, err)
+	r := testlog.Must(OpenReader(t.Context(), s.Path()))
 	defer r.Close()
 	for _, q := range []string{"DELETE FROM logs", "UPDATE logs SET verified = 7", "DROP TABLE entries"} {
 		if _, err := r.read.ExecContext(t.Context(), q); err == nil {
@@ -75,10 +75,7 @@ func TestAReaderOpensNothingButAMonitorsDatabase(t *testing.T) {
 func TestAWalkSeesEverythingOnceInOrder(t *testing.T) {
 	s, logs := many(t)
 	r := s.Reader
-	for _, q := range []EntryQuery{{}, {Log: logs[1].ID}, {Newest: true}, {Name: "crate7"}, {Path: new(string)}} {
-		if q.Path != nil {
-			*q.Path = "p/3"
-		}
+	for _, q := range []EntryQuery{{}, {Log: logs[1].ID}, {Newest: true}, {Name: "crate7"}, {Path: new("p/3")}} {
 		var got []Entry
 		for e, err := range r.AllEntries(t.Context(), q) {
 			fatalIf(t, err)
@@ -108,20 +105,16 @@ func TestAWalkSeesEverythingOnceInOrder(t *testing.T) {
 
 func TestWhatDoesNotParseIsFoundByNoValueOfAnEntry(t *testing.T) {
 	s, _ := many(t)
-	var zero [32]byte
-	var commit [20]byte
-	empty := ""
-	for _, q := range []EntryQuery{{Program: &zero}, {SHA256: &zero}, {Path: &empty}, {Name: "crate13", Version: "1.0.13"}, {Names: []string{}}, {Commit: &commit, Name: "x"}} {
+	zero := make([]byte, 32)
+	for _, q := range []EntryQuery{{Program: zero}, {SHA256: zero}, {Path: new("")}, {Name: "crate13", Version: "1.0.13"}, {Names: []string{}}, {Commit: zero[:20], Name: "x"}} {
 		q.Limit = 10
-		got, err := s.Reader.Entries(t.Context(), q)
-		fatalIf(t, err)
+		got := testlog.Must(s.Reader.Entries(t.Context(), q))
 		if len(got) != 0 {
 			t.Errorf("%+v finds entry %d", q, got[0].Index)
 		}
 	}
 	leaf := tlog.RecordHash(leaf(13))
-	got, err := s.Reader.Entries(t.Context(), EntryQuery{Leaf: (*[32]byte)(&leaf), Limit: 10})
-	fatalIf(t, err)
+	got := testlog.Must(s.Reader.Entries(t.Context(), EntryQuery{Leaf: leaf[:], Limit: 10}))
 	if len(got) != 2 || got[0].Index != 13 {
 		t.Errorf("by leaf hash: %d entries", len(got))
 	}
@@ -131,19 +124,15 @@ func TestTalliesAndProgramsCountWhatIsStored(t *testing.T) {
 	s, logs := many(t)
 	r, log := s.Reader, logs[0].ID
 	fatalIf(t, s.SetVerified(t.Context(), log, 1000, tlog.Hash{}, nil))
-	p, err := r.Position(t.Context(), log)
-	fatalIf(t, err)
-	tally, err := r.Tally(t.Context(), log, p)
-	fatalIf(t, err)
+	p := testlog.Must(r.Position(t.Context(), log))
+	tally := testlog.Must(r.Tally(t.Context(), log, p))
 	if tally != (Tally{Verified: 1000 - 3, Failed: 6, Pending: 1400 - 3}) {
 		t.Errorf("%+v", tally)
 	}
-	whole, err := r.Programs(t.Context(), log, 0, 2400)
-	fatalIf(t, err)
+	whole := testlog.Must(r.Programs(t.Context(), log, 0, 2400))
 	sum := int64(0)
 	for _, cut := range [][2]int64{{0, 1}, {1, 1000}, {1000, 2400}} {
-		part, err := r.Programs(t.Context(), log, cut[0], cut[1])
-		fatalIf(t, err)
+		part := testlog.Must(r.Programs(t.Context(), log, cut[0], cut[1]))
 		for id, n := range part {
 			whole[id] -= n
 			sum += n
@@ -173,8 +162,7 @@ func TestGrowthKeepsItsEndsAndNeverFalls(t *testing.T) {
 		_, _, err := s.PutCheckpoint(t.Context(), c, func([]byte) (bool, time.Time) { return i%2 == 0, time.Time{} })
 		fatalIf(t, err)
 	}
-	got, err := r.Growth(t.Context(), l.ID, 40)
-	fatalIf(t, err)
+	got := testlog.Must(r.Growth(t.Context(), l.ID, 40))
 	if len(got) < 40 || len(got) > 43 || got[0] != (GrowthPoint{now, 10}) || got[len(got)-1] != (GrowthPoint{now.Add(498 * time.Minute), 10 + 498*498}) {
 		t.Errorf("%d points from %v to %v", len(got), got[0], got[len(got)-1])
 	}
@@ -186,8 +174,7 @@ func TestGrowthKeepsItsEndsAndNeverFalls(t *testing.T) {
 	if !ok || best.Size != 10+30*30 { // 10+31*31 is larger, and its policy is not satisfied
 		t.Errorf("the best checkpoint for 100 to 1000 is %d", best.Size)
 	}
-	heads, err := r.Checkpoints(t.Context(), CheckpointQuery{Log: l.ID, Newest: true, Limit: 3, Verdict: Consistent})
-	fatalIf(t, err)
+	heads := testlog.Must(r.Checkpoints(t.Context(), CheckpointQuery{Log: l.ID, Newest: true, Limit: 3, Verdict: Consistent}))
 	if len(heads) != 3 || heads[0].Size != 10+498*498 {
 		t.Errorf("%d checkpoints", len(heads))
 	}

@@ -2,7 +2,7 @@ package store
 
 // schema: times are milliseconds since 1970, 0 for never; hashes and ids are raw
 // bytes; "log" is logs.id. Rows are never deleted but for entries above the
-// verified size (RewindEntries), watches, authorisations, and registry retries.
+// verified size (RewindEntries), watches, authorizations, and registry retries.
 const schema = `
 CREATE TABLE logs (
 	id            INTEGER PRIMARY KEY,
@@ -152,7 +152,7 @@ CREATE TABLE watches (
 	added   INTEGER NOT NULL,
 	UNIQUE (kind, value, channel)
 ) STRICT;
-CREATE TABLE authorisations (
+CREATE TABLE authorizations (
 	id      INTEGER PRIMARY KEY,
 	name    TEXT NOT NULL,
 	version TEXT NOT NULL,

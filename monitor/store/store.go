@@ -80,7 +80,25 @@ func (s *Store) tx(ctx context.Context, f func(tx *sql.Tx) error) error {
 type (
 	querier = sqlite.Querier
 	scanner = sqlite.Scanner
+	writer  interface { // *sql.DB or *sql.Tx
+		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	}
 )
+
+// change runs a statement, and returns how many rows it changed.
+func change(ctx context.Context, w writer, query string, args ...any) (int64, error) {
+	r, err := w.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// exec runs a statement.
+func exec(ctx context.Context, w writer, query string, args ...any) error {
+	_, err := w.ExecContext(ctx, query, args...)
+	return err
+}
 
 // counts reads the rows of a query as a map.
 func counts[K comparable](ctx context.Context, q querier, query string, args ...any) (map[K]int64, error) {
@@ -101,25 +119,28 @@ func millis(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-func fromMillis(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
+// moment is where a column of milliseconds is read into: 0 and NULL are the zero time.
+type moment struct{ t *time.Time }
+
+// Scan implements sql.Scanner.
+func (m moment) Scan(v any) error {
+	var ms sql.NullInt64
+	err := ms.Scan(v)
+	if *m.t = (time.Time{}); ms.Int64 != 0 {
+		*m.t = time.UnixMilli(ms.Int64).UTC()
 	}
-	return time.UnixMilli(ms).UTC()
+	return err
 }
 
-// fill copies a column of a fixed length.
-func fill(dst, src []byte, column string) error {
+// fixed is where a column of its length is read into.
+type fixed []byte
+
+// Scan implements sql.Scanner.
+func (dst fixed) Scan(v any) error {
+	src, _ := v.([]byte)
 	if len(src) != len(dst) {
-		return fmt.Errorf("the database is damaged: %s has %d bytes, not %d", column, len(src), len(dst))
+		return fmt.Errorf("the database is damaged: a column has %d bytes, not %d", len(src), len(dst))
 	}
 	copy(dst, src)
 	return nil
-}
-
-func flag(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
 }

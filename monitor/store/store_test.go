@@ -29,11 +29,9 @@ func fatalIf(t testing.TB, err error) {
 
 func newStore(t testing.TB) (*Store, Log) {
 	t.Helper()
-	s, err := Create(t.Context(), filepath.Join(t.TempDir(), "m.db"))
-	fatalIf(t, err)
+	s := testlog.Must(Create(t.Context(), filepath.Join(t.TempDir(), "m.db")))
 	t.Cleanup(func() { s.Close() })
-	l, err := s.AddLog(t.Context(), "log.example", []string{"k1"}, "http://log.example/", now)
-	fatalIf(t, err)
+	l := testlog.Must(s.AddLog(t.Context(), "log.example", []string{"k1"}, "http://log.example/", now))
 	return s, l
 }
 
@@ -62,8 +60,7 @@ func TestTheTreeOfStoredEntriesIsTheLibrarys(t *testing.T) {
 		fatalIf(t, s.AppendEntries(ctx, l.ID, entries(l.ID, size, size+step)))
 		size += step
 		for _, at := range []int64{0, 1, size / 2, size - 1, size} {
-			got, err := s.Root(ctx, l.ID, at)
-			fatalIf(t, err)
+			got := testlog.Must(s.Root(ctx, l.ID, at))
 			if got != ref.Root(at) {
 				t.Fatalf("after %d entries, the root of the first %d is wrong", size, at)
 			}
@@ -72,8 +69,7 @@ func TestTheTreeOfStoredEntriesIsTheLibrarys(t *testing.T) {
 	// What is rewound is forgotten, and can be written again.
 	fatalIf(t, s.SetVerified(ctx, l.ID, 300, tlog.Hash{1}, []tlog.Hash{{2}, {3}}))
 	fatalIf(t, s.RewindEntries(ctx, l.ID))
-	p, err := s.Position(ctx, l.ID)
-	fatalIf(t, err)
+	p := testlog.Must(s.Position(ctx, l.ID))
 	if p.Downloaded != 300 || p.Verified != 300 || p.Root != (tlog.Hash{1}) || len(p.Range) != 2 || p.Range[1] != (tlog.Hash{3}) {
 		t.Fatalf("position %+v", p)
 	}
@@ -81,16 +77,13 @@ func TestTheTreeOfStoredEntriesIsTheLibrarys(t *testing.T) {
 		t.Error("the tree still has a rewound entry")
 	}
 	fatalIf(t, s.AppendEntries(ctx, l.ID, entries(l.ID, 300, n)))
-	got, err := s.Root(ctx, l.ID, n)
-	fatalIf(t, err)
+	got := testlog.Must(s.Root(ctx, l.ID, n))
 	if got != ref.Root(n) {
 		t.Error("the tree is another one after a rewind")
 	}
-	proof, err := tlog.ProveRecord(n, 1234, s.Hashes(ctx, l.ID))
-	fatalIf(t, err)
+	proof := testlog.Must(tlog.ProveRecord(n, 1234, s.Hashes(ctx, l.ID)))
 	fatalIf(t, tlog.CheckRecord(proof, n, got, 1234, tlog.RecordHash(leaf(1234))))
-	hashes, err := s.LeafHashes(ctx, l.ID, 250, 600)
-	fatalIf(t, err)
+	hashes := testlog.Must(s.LeafHashes(ctx, l.ID, 250, 600))
 	if len(hashes) != 350 || hashes[0] != tlog.RecordHash(leaf(250)) || hashes[349] != tlog.RecordHash(leaf(599)) {
 		t.Error("the leaf hashes are wrong")
 	}
@@ -133,19 +126,22 @@ func TestContradictionsAreFoundWhereTheyBegin(t *testing.T) {
 	all[7].Name, all[7].Version = all[3].Name, all[3].Version // another checksum
 	all[8].Identity, all[8].Name, all[8].Version, all[8].SHA256 = all[2].Identity, all[2].Name, all[2].Version, all[2].SHA256
 	fatalIf(t, s.AppendEntries(ctx, l.ID, all))
-	pairs, err := s.Duplicates(ctx, l.ID, 0, 10, 10)
-	fatalIf(t, err)
+	pairs := testlog.Must(s.Duplicates(ctx, l.ID, 0, 10, 10))
 	if len(pairs) != 1 || pairs[0].First.Index != 3 || pairs[0].Second.Index != 7 {
 		t.Errorf("duplicates: %+v", pairs)
 	}
-	pairs, err = s.Repeats(ctx, l.ID, 0, 10, 10)
-	fatalIf(t, err)
+	pairs = testlog.Must(s.Repeats(ctx, l.ID, 0, 10, 10))
 	if len(pairs) != 1 || pairs[0].First.Index != 2 || pairs[0].Second.Index != 8 {
 		t.Errorf("repeats: %+v", pairs)
 	}
-	if pairs, err = s.Duplicates(ctx, l.ID, 8, 10, 10); err != nil || len(pairs) != 0 {
-		t.Errorf("duplicates before the range: %+v, %v", pairs, err)
+	if pairs = testlog.Must(s.Duplicates(ctx, l.ID, 8, 10, 10)); len(pairs) != 0 {
+		t.Errorf("duplicates before the range: %+v", pairs)
 	}
+}
+
+// due is what waits for the channel a.
+func (s *Store) due(ctx context.Context, at time.Time) []Delivery {
+	return testlog.Must(s.PendingDeliveries(ctx, "a", at, 10))
 }
 
 func TestAStandingFindingIsRecordedOnce(t *testing.T) {
@@ -163,25 +159,21 @@ func TestAStandingFindingIsRecordedOnce(t *testing.T) {
 	if isNew || got.Count != 2 || !got.FirstSeen.Equal(now) || !got.LastSeen.Equal(f.FirstSeen) {
 		t.Errorf("%v %+v", isNew, got)
 	}
-	due, err := s.PendingDeliveries(ctx, "a", now, 10)
-	fatalIf(t, err)
+	due := s.due(ctx, now)
 	if len(due) != 1 || due[0].Finding.Key != f.Key || due[0].Event != Found {
 		t.Fatalf("due: %+v", due)
 	}
 	fatalIf(t, s.Failed(ctx, due[0].ID, "no route", now.Add(time.Hour)))
-	if due, err := s.PendingDeliveries(ctx, "a", now.Add(time.Minute), 10); err != nil || len(due) != 0 {
-		t.Errorf("tried again too early: %+v %v", due, err)
+	if due := s.due(ctx, now.Add(time.Minute)); len(due) != 0 {
+		t.Errorf("tried again too early: %+v", due)
 	}
-	due, err = s.PendingDeliveries(ctx, "a", now.Add(time.Hour), 10)
-	fatalIf(t, err)
+	due = s.due(ctx, now.Add(time.Hour))
 	if len(due) != 1 || due[0].Attempts != 1 || due[0].Error != "no route" {
 		t.Fatalf("due: %+v", due)
 	}
 	fatalIf(t, s.Delivered(ctx, due[0].ID, now))
-	resolved, err := s.ResolveFinding(ctx, f.Key, now, []string{"a"})
-	fatalIf(t, err)
-	due, err = s.PendingDeliveries(ctx, "a", now.Add(time.Hour), 10)
-	fatalIf(t, err)
+	resolved := testlog.Must(s.ResolveFinding(ctx, f.Key, now, []string{"a"}))
+	due = s.due(ctx, now.Add(time.Hour))
 	if !resolved || len(due) != 1 || due[0].Event != Resolved {
 		t.Errorf("resolved %v, due %+v", resolved, due)
 	}
@@ -193,8 +185,12 @@ func TestAStandingFindingIsRecordedOnce(t *testing.T) {
 func TestSecurityFindingsDoNotEndAndAcknowledgedOnesDoNotPage(t *testing.T) {
 	s, l := newStore(t)
 	ctx := t.Context()
-	f, _, err := s.RecordFinding(ctx, Finding{Key: "fork/1", Log: l.ID, Kind: "fork", Class: Security, Summary: "x", Index: -1, FirstSeen: now}, []string{"a"})
-	fatalIf(t, err)
+	record := func() (Finding, bool) {
+		f, isNew, err := s.RecordFinding(ctx, Finding{Key: "fork/1", Log: l.ID, Kind: "fork", Class: Security, Summary: "x", Index: -1, FirstSeen: now}, []string{"a"})
+		fatalIf(t, err)
+		return f, isNew
+	}
+	f, _ := record()
 	if _, err := s.ResolveFinding(ctx, "fork/1", now, nil); err == nil {
 		t.Error("a security finding was resolved")
 	}
@@ -204,19 +200,19 @@ func TestSecurityFindingsDoNotEndAndAcknowledgedOnesDoNotPage(t *testing.T) {
 	if err := s.Acknowledge(ctx, 77, "me", "because", now); !errors.Is(err, ErrNoFinding) {
 		t.Errorf("acknowledged nothing: %v", err)
 	}
-	standing, err := s.Findings(ctx, FindingQuery{Class: Security, Standing: true, Limit: 100})
-	if err != nil || len(standing) != 1 {
-		t.Errorf("%v %v", standing, err)
+	open := FindingQuery{Class: Security, Standing: true, Limit: 100}
+	if standing := testlog.Must(s.Findings(ctx, open)); len(standing) != 1 {
+		t.Errorf("%v", standing)
 	}
 	fatalIf(t, s.Acknowledge(ctx, f.ID, "me", "because", now))
-	if due, err := s.PendingDeliveries(ctx, "a", now, 10); err != nil || len(due) != 0 {
-		t.Errorf("still due: %+v %v", due, err)
+	if due := s.due(ctx, now); len(due) != 0 {
+		t.Errorf("still due: %+v", due)
 	}
-	if standing, err = s.Findings(ctx, FindingQuery{Class: Security, Standing: true, Limit: 100}); err != nil || len(standing) != 0 {
-		t.Errorf("%v %v", standing, err)
+	if standing := testlog.Must(s.Findings(ctx, open)); len(standing) != 0 {
+		t.Errorf("%v", standing)
 	}
-	if _, isNew, err := s.RecordFinding(ctx, Finding{Key: "fork/1", Log: l.ID, Kind: "fork", Class: Security, Summary: "x", Index: -1, FirstSeen: now}, []string{"a"}); err != nil || isNew {
-		t.Errorf("acknowledged, and found anew: %v", err)
+	if _, isNew := record(); isNew {
+		t.Error("acknowledged, and found anew")
 	}
 }
 
@@ -255,18 +251,17 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		t.Errorf("a missing file: %v", err)
 	}
 	path := filepath.Join(dir, "m.db")
-	s, err := Create(ctx, path)
-	fatalIf(t, err)
-	_, err = s.AddLog(ctx, "log.example", []string{"k1"}, "", now)
-	fatalIf(t, err)
-	if _, err = s.AddLog(ctx, "log.example", []string{"k2"}, "", now); !errors.Is(err, ErrOtherLog) {
-		t.Errorf("another key: %v", err)
+	s := testlog.Must(Create(ctx, path))
+	for _, step := range []struct {
+		keys []string
+		want error
+	}{{[]string{"k1"}, nil}, {[]string{"k2"}, ErrOtherLog}, {[]string{"k1", "k2"}, nil}, {[]string{"k2"}, nil}} {
+		if _, err := s.AddLog(ctx, "log.example", step.keys, "", now); !errors.Is(err, step.want) {
+			t.Errorf("keys %q: %v", step.keys, err)
+		}
 	}
-	if _, err = s.AddLog(ctx, "log.example", []string{"k1", "k2"}, "", now); err != nil {
-		t.Errorf("a second key: %v", err)
-	}
-	if l, err := s.AddLog(ctx, "log.example", []string{"k2"}, "", now); err != nil || len(l.VKeys) != 2 {
-		t.Errorf("the second key alone: %v", err)
+	if l := testlog.Must(s.Logs(ctx)); len(l[0].VKeys) != 2 {
+		t.Errorf("%+v", l)
 	}
 	fatalIf(t, s.Close())
 	if _, err := Create(ctx, path); err == nil {
@@ -278,9 +273,8 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		"it is not a monitor's":        "PRAGMA application_id = 7",
 		"PRAGMA application_id = back": "",
 	} {
-		db, err := sql.Open("sqlite", path)
-		fatalIf(t, err)
-		_, err = db.Exec(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; %s", database.ID, database.Version, change))
+		db := testlog.Must(sql.Open("sqlite", path))
+		_, err := db.Exec(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; %s", database.ID, database.Version, change))
 		fatalIf(t, errors.Join(err, db.Close()))
 		s, err := Open(ctx, path)
 		if change == "" {
@@ -308,7 +302,7 @@ func TestAPowerFailureForgetsNoCommit(t *testing.T) {
 	}
 }
 
-func TestWatchesAndAuthorisations(t *testing.T) {
+func TestWatchesAndAuthorizations(t *testing.T) {
 	s, l := newStore(t)
 	ctx := t.Context()
 	for _, w := range []Watch{{Kind: "crate", Value: "a b"}, {Kind: "commit", Value: "AB"}, {Kind: "path", Value: "../x"}, {Kind: "owner", Value: "x"}} {
@@ -317,10 +311,9 @@ func TestWatchesAndAuthorisations(t *testing.T) {
 		}
 	}
 	w := Watch{Kind: WatchPrefix, Value: "crate1", Added: now}
-	id, err := s.AddWatch(ctx, w)
-	fatalIf(t, err)
-	if again, err := s.AddWatch(ctx, w); err != nil || again != id {
-		t.Errorf("the same watch is another one: %v", err)
+	id := testlog.Must(s.AddWatch(ctx, w))
+	if again := testlog.Must(s.AddWatch(ctx, w)); again != id {
+		t.Error("the same watch is another one")
 	}
 	e := entries(l.ID, 11, 12)[0]
 	if !w.Matches(&e) || w.Matches(&Entry{Name: "crat"}) || (Watch{Kind: WatchPath, Value: ""}).Matches(&Entry{}) {
@@ -333,25 +326,23 @@ func TestWatchesAndAuthorisations(t *testing.T) {
 		want bool
 	}{{[32]byte{1}, now, false}, {e.SHA256, now.Add(2 * time.Hour), false}, {e.SHA256, now, true}} {
 		*a.SHA256 = step.sum
-		id, err := s.Authorize(ctx, a)
-		fatalIf(t, err)
-		got, err := s.Authorized(ctx, &e, step.at)
-		if err != nil || got != step.want {
-			t.Errorf("authorised %v, want %v: %v", got, step.want, err)
+		id := testlog.Must(s.Authorize(ctx, a))
+		if got := testlog.Must(s.Authorized(ctx, &e, step.at)); got != step.want {
+			t.Errorf("authorized %v, want %v", got, step.want)
 		}
-		if ok, err := s.RemoveAuthorization(ctx, id); err != nil || !ok {
-			t.Errorf("not removed: %v", err)
+		if !testlog.Must(s.RemoveAuthorization(ctx, id)) {
+			t.Error("not removed")
 		}
 	}
 	fatalIf(t, s.PutRetry(ctx, Retry{Log: l.ID, Index: 3, Since: now, NextTry: now.Add(time.Hour)}))
 	fatalIf(t, s.PutRetry(ctx, Retry{Log: l.ID, Index: 3, Since: now.Add(time.Hour), NextTry: now.Add(2 * time.Hour)}))
-	due, err := s.DueRetries(ctx, l.ID, now.Add(2*time.Hour), 10)
-	if err != nil || len(due) != 1 || !due[0].Since.Equal(now) {
-		t.Errorf("due %+v %v", due, err)
+	due := func() []Retry { return testlog.Must(s.DueRetries(ctx, l.ID, now.Add(2*time.Hour), 10)) }
+	if got := due(); len(got) != 1 || !got[0].Since.Equal(now) {
+		t.Errorf("due %+v", got)
 	}
 	fatalIf(t, s.DropRetry(ctx, l.ID, 3))
-	if due, err = s.DueRetries(ctx, l.ID, now.Add(2*time.Hour), 10); err != nil || len(due) != 0 {
-		t.Errorf("due %+v %v", due, err)
+	if got := due(); len(got) != 0 {
+		t.Errorf("due %+v", got)
 	}
 }
 

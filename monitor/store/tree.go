@@ -38,7 +38,7 @@ func appendTiles(ctx context.Context, tx *sql.Tx, log, size int64, leaves []tlog
 			for _, h := range leaves[:take] {
 				data = append(data, h[:]...)
 			}
-			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO tiles (log, level, n, data) VALUES (?, ?, ?, ?)",
+			if err := exec(ctx, tx, "INSERT OR REPLACE INTO tiles (log, level, n, data) VALUES (?, ?, ?, ?)",
 				log, level, n, data); err != nil {
 				return err
 			}
@@ -56,18 +56,12 @@ func appendTiles(ctx context.Context, tx *sql.Tx, log, size int64, leaves []tlog
 func truncateTiles(ctx context.Context, tx *sql.Tx, log, size int64) error {
 	for level := 0; level < 63/tileHeight+1; level++ {
 		width := size >> (tileHeight * level) // hashes on this level
-		keep := width / tileWidth             // full tiles
-		if _, err := tx.ExecContext(ctx, "DELETE FROM tiles WHERE log = ? AND level = ? AND n > ?",
-			log, level, keep); err != nil {
-			return err
-		}
-		var err error
-		if rest := width % tileWidth; rest == 0 {
-			_, err = tx.ExecContext(ctx, "DELETE FROM tiles WHERE log = ? AND level = ? AND n = ?", log, level, keep)
-		} else {
-			_, err = tx.ExecContext(ctx,
-				"UPDATE tiles SET data = substr(data, 1, ?) WHERE log = ? AND level = ? AND n = ?",
-				rest*tlog.HashSize, log, level, keep)
+		// What is left at the end of the row is a partial tile, or nothing.
+		err := exec(ctx, tx, "DELETE FROM tiles WHERE log = ? AND level = ? AND n >= ?",
+			log, level, (width+tileWidth-1)/tileWidth)
+		if err == nil {
+			err = exec(ctx, tx, "UPDATE tiles SET data = substr(data, 1, ?) WHERE log = ? AND level = ? AND n = ?",
+				width%tileWidth*tlog.HashSize, log, level, width/tileWidth)
 		}
 		if err != nil {
 			return err

@@ -11,24 +11,18 @@ const selectView = "SELECT log, source, url, size, root, largest, cosigned, trie
 
 func scanView(r scanner) (View, error) {
 	var v View
-	var root []byte
-	var cosigned, tried, seen, changed, failing int64
-	if err := r.Scan(&v.Log, &v.Source, &v.URL, &v.Size, &root, &v.Largest, &cosigned, &tried, &seen, &changed,
-		&v.Error, &failing); err != nil {
-		return v, err
-	}
-	v.Cosigned, v.Tried, v.Seen, v.Changed, v.Failing = fromMillis(cosigned), fromMillis(tried), fromMillis(seen), fromMillis(changed), fromMillis(failing)
-	return v, fill(v.Root[:], root, "root")
+	err := r.Scan(&v.Log, &v.Source, &v.URL, &v.Size, fixed(v.Root[:]), &v.Largest, moment{&v.Cosigned},
+		moment{&v.Tried}, moment{&v.Seen}, moment{&v.Changed}, &v.Error, moment{&v.Failing})
+	return v, err
 }
 
 // PutView replaces what a source shows of a log.
 func (s *Store) PutView(ctx context.Context, v View) error {
-	_, err := s.write.ExecContext(ctx,
+	return exec(ctx, s.write,
 		"INSERT OR REPLACE INTO views (log, source, url, size, root, largest, cosigned, tried, seen, changed, "+
 			"error, failing) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
 		v.Log, v.Source, v.URL, v.Size, v.Root[:], v.Largest, millis(v.Cosigned), millis(v.Tried), millis(v.Seen),
 		millis(v.Changed), v.Error, millis(v.Failing))
-	return err
 }
 
 // View returns what a source shows of a log, and whether it was ever asked.

@@ -52,9 +52,7 @@ const selectWatch = "SELECT id, kind, value, channel, note, added FROM watches "
 
 func scanWatch(r scanner) (Watch, error) {
 	var w Watch
-	var added int64
-	err := r.Scan(&w.ID, &w.Kind, &w.Value, &w.Channel, &w.Note, &added)
-	w.Added = fromMillis(added)
+	err := r.Scan(&w.ID, &w.Kind, &w.Value, &w.Channel, &w.Note, moment{&w.Added})
 	return w, err
 }
 
@@ -63,10 +61,9 @@ func (s *Store) AddWatch(ctx context.Context, w Watch) (int64, error) {
 	if err := w.check(); err != nil {
 		return 0, err
 	}
-	_, err := s.write.ExecContext(ctx,
+	if err := exec(ctx, s.write,
 		"INSERT OR IGNORE INTO watches (kind, value, channel, note, added) VALUES (?,?,?,?,?)", w.Kind, w.Value,
-		w.Channel, w.Note, millis(w.Added))
-	if err != nil {
+		w.Channel, w.Note, millis(w.Added)); err != nil {
 		return 0, err
 	}
 	known, _, err := sqlite.One(ctx, s.write, scanWatch, selectWatch+"WHERE kind = ? AND value = ? AND channel = ?",
@@ -84,21 +81,17 @@ func (r *Reader) Watches(ctx context.Context) ([]Watch, error) {
 	return sqlite.All(ctx, r.read, scanWatch, selectWatch+"ORDER BY id")
 }
 
-const selectAuthorization = "SELECT id, name, version, sha256, by, added, expires FROM authorisations "
+const selectAuthorization = "SELECT id, name, version, sha256, by, added, expires FROM authorizations "
 
 func scanAuthorization(r scanner) (Authorization, error) {
 	var a Authorization
 	var sum []byte
-	var added, expires int64
-	if err := r.Scan(&a.ID, &a.Name, &a.Version, &sum, &a.By, &added, &expires); err != nil {
+	err := r.Scan(&a.ID, &a.Name, &a.Version, &sum, &a.By, moment{&a.Added}, moment{&a.Expires})
+	if err != nil || sum == nil {
 		return a, err
 	}
-	a.Added, a.Expires = fromMillis(added), fromMillis(expires)
-	if sum == nil {
-		return a, nil
-	}
 	a.SHA256 = new([32]byte)
-	return a, fill(a.SHA256[:], sum, "sha256")
+	return a, fixed(a.SHA256[:]).Scan(sum)
 }
 
 // Authorize announces a release and returns the id of the authorization.
@@ -114,7 +107,7 @@ func (s *Store) Authorize(ctx context.Context, a Authorization) (int64, error) {
 		sum = a.SHA256[:]
 	}
 	r, err := s.write.ExecContext(ctx,
-		"INSERT INTO authorisations (name, version, sha256, by, added, expires) VALUES (?,?,?,?,?,?)", a.Name,
+		"INSERT INTO authorizations (name, version, sha256, by, added, expires) VALUES (?,?,?,?,?,?)", a.Name,
 		a.Version, sum, a.By, millis(a.Added), millis(a.Expires))
 	if err != nil {
 		return 0, err
@@ -124,7 +117,7 @@ func (s *Store) Authorize(ctx context.Context, a Authorization) (int64, error) {
 
 // RemoveAuthorization forgets an authorization, and says whether there was one.
 func (s *Store) RemoveAuthorization(ctx context.Context, id int64) (bool, error) {
-	return s.remove(ctx, "DELETE FROM authorisations WHERE id = ?", id)
+	return s.remove(ctx, "DELETE FROM authorizations WHERE id = ?", id)
 }
 
 // Authorizations returns all authorizations.
@@ -141,36 +134,28 @@ func (r *Reader) Authorized(ctx context.Context, e *Entry, now time.Time) (bool,
 }
 
 func (s *Store) remove(ctx context.Context, query string, id int64) (bool, error) {
-	r, err := s.write.ExecContext(ctx, query, id)
-	if err != nil {
-		return false, err
-	}
-	n, err := r.RowsAffected()
+	n, err := change(ctx, s.write, query, id)
 	return n > 0, err
 }
 
 // PutRetry notes that the registry did not know an entry, and when to ask again.
 func (s *Store) PutRetry(ctx context.Context, r Retry) error {
-	_, err := s.write.ExecContext(ctx,
+	return exec(ctx, s.write,
 		"INSERT INTO registry_retries (log, idx, since, next_try) VALUES (?,?,?,?) ON CONFLICT (log, idx) DO UPDATE "+
 			"SET next_try = excluded.next_try",
 		r.Log, r.Index, millis(r.Since), millis(r.NextTry))
-	return err
 }
 
 // DropRetry forgets a retry.
 func (s *Store) DropRetry(ctx context.Context, log, index int64) error {
-	_, err := s.write.ExecContext(ctx, "DELETE FROM registry_retries WHERE log = ? AND idx = ?", log, index)
-	return err
+	return exec(ctx, s.write, "DELETE FROM registry_retries WHERE log = ? AND idx = ?", log, index)
 }
 
 // DueRetries returns at most limit retries whose time has come.
 func (r *Reader) DueRetries(ctx context.Context, log int64, now time.Time, limit int) ([]Retry, error) {
 	return sqlite.All(ctx, r.read, func(r scanner) (Retry, error) {
 		var t Retry
-		var since, next int64
-		err := r.Scan(&t.Log, &t.Index, &since, &next)
-		t.Since, t.NextTry = fromMillis(since), fromMillis(next)
+		err := r.Scan(&t.Log, &t.Index, moment{&t.Since}, moment{&t.NextTry})
 		return t, err
 	}, "SELECT log, idx, since, next_try FROM registry_retries WHERE log = ? AND next_try <= ? ORDER BY next_try LIMIT ?", log, millis(now), limit)
 }

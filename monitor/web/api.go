@@ -205,7 +205,7 @@ func (s *Server) apiStatistics(q *request) error {
 // find returns the entry that a key names: its index, or its leaf hash in hex.
 func (s *Server) find(q *request, key string) (e store.Entry, err error) {
 	if leaf, ok := parseHex(key, 32); ok {
-		return s.findLeaf(q, [32]byte(leaf))
+		return s.findLeaf(q, leaf)
 	}
 	index, ok := parseSize(key)
 	if !ok {
@@ -223,17 +223,17 @@ func (s *Server) find(q *request, key string) (e store.Entry, err error) {
 }
 
 // findLeaf returns the first entry with a leaf hash.
-func (s *Server) findLeaf(q *request, leaf [32]byte) (e store.Entry, err error) {
+func (s *Server) findLeaf(q *request, leaf []byte) (e store.Entry, err error) {
 	log, err := q.only()
 	if err != nil {
 		return e, err
 	}
-	found, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Log: log, Leaf: &leaf, Limit: 1})
+	found, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Log: log, Leaf: leaf, Limit: 1})
 	if err != nil {
 		return e, err
 	}
 	if len(found) == 0 {
-		return e, notFound("This monitor holds no entry with the leaf hash " + hex.EncodeToString(leaf[:]) + ".")
+		return e, notFound("This monitor holds no entry with the leaf hash " + hex.EncodeToString(leaf) + ".")
 	}
 	return found[0], nil
 }

@@ -2,11 +2,9 @@ package web
 
 import (
 	"context"
-	"database/sql"
 	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,6 +16,7 @@ import (
 	"time"
 
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 	"cratelog/internal/web"
 	"cratelog/proofcheck"
 )
@@ -25,17 +24,16 @@ import (
 func decode[T any](t testing.TB, a answer) T {
 	t.Helper()
 	var v T
-	d := json.NewDecoder(strings.NewReader(a.body))
-	fatalIf(t, d.Decode(&v))
+	fatalIf(t, json.Unmarshal([]byte(a.body), &v))
 	return v
 }
 
 // allEntries pages through an address of a list until it ends.
-func allEntries(t *testing.T, s *Server, path string) []entryJSON {
+func allEntries(t *testing.T, s served, path string) []entryJSON {
 	t.Helper()
 	var out []entryJSON
 	for at, n := path, 0; ; n++ {
-		list := decode[entryList](t, must(t, s, at))
+		list := read[entryList](s, at)
 		out = append(out, list.Entries...)
 		if list.Next == nil || n > 1000 {
 			return out
@@ -53,6 +51,7 @@ func indexes(entries []entryJSON) []uint64 {
 }
 
 func TestFiltersChooseWhatANaiveSearchChooses(t *testing.T) {
+	t.Parallel()
 	w := troubled(t)
 	w.cfg.Repositories["kelp-derive"] = "https://git.example.com/nordic/fjord.git"
 	s := w.server()
@@ -106,7 +105,7 @@ func TestFiltersChooseWhatANaiveSearchChooses(t *testing.T) {
 
 func TestAMistakeInAQuestionIsASentence(t *testing.T) {
 	s := troubled(t).server()
-	cursor := *decode[entryList](t, must(t, s, "/v1/entries?limit=2")).Next
+	cursor := *read[entryList](s, "/v1/entries?limit=2").Next
 	for path, want := range map[string]string{
 		"/v1/entries?crat=x":                        `There is no parameter "crat" here; there are: order, limit, cursor, crate, version, checksum, commit, path, repository, program, leaf, from, to, log.`,
 		"/v1/entries?crate=a&crate=b":               "The parameter crate is given 2 times; give it once.",
@@ -132,7 +131,7 @@ func TestAMistakeInAQuestionIsASentence(t *testing.T) {
 		"/v1/export.csv?limit=3":                    `There is no parameter "limit" here; there are: crate, version, checksum, commit, path, repository, program, leaf, from, to, log.`,
 		"/index.json?x=1":                           "This address takes no parameters.",
 	} {
-		a := get(t, s, path)
+		a := s.get(path)
 		got := decode[web.Refusal](t, a)
 		if a.code != http.StatusBadRequest || got.Message != want || got.Reason != "malformed-request" {
 			t.Errorf("%s: %d %q, want %q", path, a.code, got.Message, want)
@@ -150,7 +149,7 @@ func TestAMistakeInAQuestionIsASentence(t *testing.T) {
 		"/evidence/..%2fx.json":                   "Evidence is named by its SHA-256, 64 digits of lower-case hexadecimal.",
 		"/evidence/" + strings.Repeat("ab", 32) + ".evidence": "This monitor has no evidence of that name.",
 	} {
-		a := get(t, s, path)
+		a := s.get(path)
 		if got := decode[web.Refusal](t, a); a.code != http.StatusNotFound || got.Message != want {
 			t.Errorf("%s: %d %q, want %q", path, a.code, got.Message, want)
 		}
@@ -160,11 +159,9 @@ func TestAMistakeInAQuestionIsASentence(t *testing.T) {
 func TestEveryListSaysWhatItLookedThrough(t *testing.T) {
 	w := troubled(t)
 	s := w.server()
-	p, err := w.store.Position(t.Context(), w.logs[0].ID)
-	fatalIf(t, err)
+	p := testlog.Must(w.store.Position(t.Context(), w.logs[0].ID))
 	for _, path := range []string{"/v1/entries", "/v1/crates/ember", "/v1/crates/unheard-of", "/v1/findings", "/c/ember/2.4.0.json", "/evidence.json"} {
-		var v struct{ Heads []headJSON }
-		fatalIf(t, json.Unmarshal([]byte(must(t, s, path).body), &v))
+		v := read[struct{ Heads []headJSON }](s, path)
 		if len(v.Heads) != 1 || v.Heads[0].Size != 100 || v.Heads[0].Verified != 99 || v.Heads[0].Root != hex.EncodeToString(p.Root[:]) {
 			t.Errorf("%s: %+v", path, v.Heads)
 		}
@@ -173,7 +170,7 @@ func TestEveryListSaysWhatItLookedThrough(t *testing.T) {
 
 func TestTheNumbersOfALogAddUp(t *testing.T) {
 	s := troubled(t).server()
-	v := decode[struct{ Logs []logJSON }](t, must(t, s, "/v1/logs")).Logs[0]
+	v := read[struct{ Logs []logJSON }](s, "/v1/logs").Logs[0]
 	if v.Size != 1000 || v.Downloaded != 100 || v.Verified != 99 || v.Backlog != (backlogJSON{900, 1}) || v.Results != (resultsJSON{97, 2, 1}) {
 		t.Errorf("%+v %+v %+v", v, v.Backlog, v.Results)
 	}
@@ -183,11 +180,11 @@ func TestTheNumbersOfALogAddUp(t *testing.T) {
 	if m := v.Mirrors; len(m) != 1 || *m[0].Size != 90 || *m[0].Lag != 910 || m[0].Problem != hostile {
 		t.Errorf("%+v", m)
 	}
-	st := decode[struct{ Statistics []statisticsJSON }](t, must(t, s, "/v1/statistics")).Statistics[0]
+	st := read[struct{ Statistics []statisticsJSON }](s, "/v1/statistics").Statistics[0]
 	if st.Size != 100 || st.Backlog != v.Backlog || st.Results != v.Results || len(st.Growth) < 10 {
 		t.Errorf("%+v", st)
 	}
-	wit := decode[struct{ Witnesses []witnessJSON }](t, must(t, s, "/v1/witnesses")).Witnesses
+	wit := read[struct{ Witnesses []witnessJSON }](s, "/v1/witnesses").Witnesses
 	if len(wit) != 3 || *wit[1].Size != 60 || *wit[1].Lag != 940 || !strings.HasPrefix(wit[1].Problem, "connection refused") || *wit[0].Size != 1000 || *wit[2].Lag != 905 {
 		t.Errorf("%+v", wit)
 	}
@@ -196,7 +193,7 @@ func TestTheNumbersOfALogAddUp(t *testing.T) {
 func TestCheckpointsComeWithTheirSignedNotes(t *testing.T) {
 	w := troubled(t)
 	s := w.server()
-	list := decode[checkpointList](t, must(t, s, "/v1/checkpoints?size=99"))
+	list := read[checkpointList](s, "/v1/checkpoints?size=99")
 	if len(list.Checkpoints) != 2 || list.Checkpoints[0].Verdict != "consistent" || list.Checkpoints[1].Verdict != "inconsistent" {
 		t.Fatalf("%+v", list)
 	}
@@ -209,11 +206,11 @@ func TestCheckpointsComeWithTheirSignedNotes(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	if a := must(t, s, "/cp/99"+noteSuffix); a.body != list.Checkpoints[0].Note {
+	if a := s.must("/cp/99" + noteSuffix); a.body != list.Checkpoints[0].Note {
 		t.Error("the file is another note")
 	}
-	bad := decode[checkpointList](t, must(t, s, "/v1/checkpoints?verdict=inconsistent"))
-	if len(bad.Checkpoints) != 1 || !decode[checkpointDetail](t, must(t, s, "/cp/99.json")).Fork {
+	bad := read[checkpointList](s, "/v1/checkpoints?verdict=inconsistent")
+	if len(bad.Checkpoints) != 1 || !read[checkpointDetail](s, "/cp/99.json").Fork {
 		t.Error("the fork is not shown as one")
 	}
 }
@@ -221,7 +218,7 @@ func TestCheckpointsComeWithTheirSignedNotes(t *testing.T) {
 func TestExportsHoldEveryEntryOnce(t *testing.T) {
 	s := troubled(t).server()
 	want := allEntries(t, s, "/v1/entries?limit=1000")
-	a := must(t, s, "/v1/export.ndjson")
+	a := s.must("/v1/export.ndjson")
 	var got []entryJSON
 	for line := range strings.Lines(a.body) {
 		var e entryJSON
@@ -231,9 +228,8 @@ func TestExportsHoldEveryEntryOnce(t *testing.T) {
 	if x, y := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); len(got) != len(want) || !slices.Equal(indexes(got), indexes(want)) || len(x) != len(y) {
 		t.Errorf("NDJSON has %d entries", len(got))
 	}
-	c := must(t, s, "/v1/export.csv")
-	rows, err := csv.NewReader(strings.NewReader(c.body)).ReadAll()
-	fatalIf(t, err)
+	c := s.must("/v1/export.csv")
+	rows := testlog.Must(csv.NewReader(strings.NewReader(c.body)).ReadAll())
 	if !slices.Equal(rows[0], csvHeader) || len(rows) != len(want)+1 {
 		t.Fatalf("CSV has %d rows", len(rows))
 	}
@@ -247,7 +243,7 @@ func TestExportsHoldEveryEntryOnce(t *testing.T) {
 			}
 		}
 	}
-	if a := must(t, s, "/v1/export.csv?crate=unheard-of"); a.body != strings.Join(csvHeader, ",")+"\n" {
+	if a := s.must("/v1/export.csv?crate=unheard-of"); a.body != strings.Join(csvHeader, ",")+"\n" {
 		t.Errorf("an empty export: %q", a.body)
 	}
 }
@@ -258,16 +254,16 @@ func TestWhatCanBeKeptSaysSo(t *testing.T) {
 		"/": "no-cache", "/e/0": "no-cache", "/v1/entries": "no-cache", "/e/99.entry": "no-cache",
 		"/e/0.entry": "public, max-age=31536000, immutable", s.stylesrc: "public, max-age=31536000, immutable",
 	} {
-		a := must(t, s, path)
+		a := s.must(path)
 		if got := a.header.Get("Cache-Control"); got != cache {
 			t.Errorf("%s: Cache-Control %q", path, got)
 		}
 		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Header.Set("If-None-Match", `"other", W/`+a.header.Get("ETag"))
-		if again := ask(t, s, r); again.code != http.StatusNotModified || again.body != "" {
+		if again := s.ask(r); again.code != http.StatusNotModified || again.body != "" {
 			t.Errorf("%s: what did not change is sent again (%d)", path, again.code)
 		}
-		head := ask(t, s, httptest.NewRequest(http.MethodHead, path, nil))
+		head := s.ask(httptest.NewRequest(http.MethodHead, path, nil))
 		if head.code != http.StatusOK || head.body != "" || head.header.Get("ETag") != a.header.Get("ETag") {
 			t.Errorf("HEAD %s: %d", path, head.code)
 		}
@@ -282,7 +278,7 @@ func TestOtherMethodsAreRefused(t *testing.T) {
 	for _, r := range []struct{ method, path, allow string }{
 		{"POST", "/v1/entries", "GET"}, {"DELETE", "/e/0", "GET"}, {"GET", "/v1/gossip", "POST"}, {"PUT", "/", "GET"},
 	} {
-		a := ask(t, s, httptest.NewRequest(r.method, r.path, nil))
+		a := s.ask(httptest.NewRequest(r.method, r.path, nil))
 		if a.code != http.StatusMethodNotAllowed || a.header.Get("Allow") != r.allow {
 			t.Errorf("%s %s: %d, Allow %q", r.method, r.path, a.code, a.header.Get("Allow"))
 		}
@@ -295,12 +291,12 @@ func TestOtherMethodsAreRefused(t *testing.T) {
 func TestAnEmptyMonitorHasPages(t *testing.T) {
 	w := newWorld(t, proofcheck.OriginDevelopment)
 	s := w.server()
-	for path, a := range crawl(t, s) {
+	for path, a := range s.crawl() {
 		if a.code != http.StatusOK {
 			t.Errorf("%s: %d %s", path, a.code, a.body)
 		}
 	}
-	if o := decode[overviewJSON](t, must(t, s, "/index.json")); o.Class != "operational" || o.Logs[0].State != "empty" || o.Logs[0].AgeSeconds != -1 {
+	if o := read[overviewJSON](s, "/index.json"); o.Class != "operational" || o.Logs[0].State != "empty" || o.Logs[0].AgeSeconds != -1 {
 		t.Errorf("%+v", o)
 	}
 }
@@ -308,17 +304,17 @@ func TestAnEmptyMonitorHasPages(t *testing.T) {
 func TestSearchFindsByEveryKey(t *testing.T) {
 	s := healthy(t, "ceremony 1").server()
 	commit := fixture.Commit(t, "0.1.0")
-	e := decode[entryDetail](t, must(t, s, "/e/2.json"))
+	e := read[entryDetail](s, "/e/2.json")
 	for q, want := range map[string][]uint64{
 		hex.EncodeToString(commit[:]): {0, 1}, strings.ToUpper(hex.EncodeToString(commit[:])): {0, 1},
-		e.Checksum: {2}, e.Leaf: {2}, " 2 ": {2}, "hello-inner": {1}, "4711": {}, "hello": {}, "nobody": {},
+		e.Checksum: {2}, e.Leaf: {2}, " 2 ": {2}, "hello-inner": {1}, "4711": {}, "hello": {}, "none": {},
 	} {
-		v := decode[searchJSON](t, must(t, s, "/search.json?q="+url.QueryEscape(q)))
+		v := read[searchJSON](s, "/search.json?q="+url.QueryEscape(q))
 		if !slices.Equal(indexes(v.Entries), want) || v.Problem != "" {
 			t.Errorf("%q: %v %s", q, indexes(v.Entries), v.Problem)
 		}
 	}
-	if v := decode[searchJSON](t, must(t, s, "/search.json?q=hello")); !slices.Equal(v.Crates, []string{"hello-inner", "hello-proof"}) {
+	if v := read[searchJSON](s, "/search.json?q=hello"); !slices.Equal(v.Crates, []string{"hello-inner", "hello-proof"}) {
 		t.Errorf("%v", v.Crates)
 	}
 }
@@ -327,11 +323,11 @@ func TestAQuestionThatTakesTooLongIsGivenUp(t *testing.T) {
 	s := healthy(t, "ceremony 1").server()
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
-	a := ask(t, s, httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/entries", nil))
+	a := s.ask(httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/entries", nil))
 	if got := decode[web.Refusal](t, a); a.code != http.StatusServiceUnavailable || got.Reason != "too-slow" {
 		t.Errorf("%d %s", a.code, a.body)
 	}
-	a = ask(t, s, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
+	a = s.ask(httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
 	if a.code != http.StatusServiceUnavailable || !isPage(a) {
 		t.Errorf("%d %s", a.code, a.body)
 	}
@@ -343,10 +339,7 @@ func TestAnExportThatFailsIsCutOff(t *testing.T) {
 	s := w.server()
 	server := httptest.NewServer(s)
 	defer server.Close()
-	db, err := sql.Open("sqlite", w.store.Path())
-	fatalIf(t, err)
-	_, err = db.Exec("UPDATE entries SET leaf_hash = x'00' WHERE idx = 50")
-	fatalIf(t, errors.Join(err, db.Close()))
+	w.damage("UPDATE entries SET leaf_hash = x'00' WHERE idx = 50")
 	for _, path := range []string{"/v1/export.csv", "/v1/export.ndjson"} {
 		r, err := http.Get(server.URL + path)
 		if err != nil {
@@ -361,13 +354,14 @@ func TestAnExportThatFailsIsCutOff(t *testing.T) {
 }
 
 func TestPagesAreServedWhileTheMonitorWrites(t *testing.T) {
+	t.Parallel()
 	w := healthy(t, proofcheck.OriginDevelopment)
 	s := w.server()
 	done := make(chan error)
 	for _, path := range []string{"/", "/log", "/v1/export.ndjson", "/v1/statistics"} {
 		go func() {
 			for range 15 {
-				if a := get(t, s, path); a.code != http.StatusOK {
+				if a := s.get(path); a.code != http.StatusOK {
 					done <- fmt.Errorf("%s: %d", path, a.code)
 					return
 				}
@@ -383,7 +377,7 @@ func TestPagesAreServedWhileTheMonitorWrites(t *testing.T) {
 	for range 4 {
 		fatalIf(t, <-done)
 	}
-	v := decode[struct{ Logs []logJSON }](t, must(t, s, "/v1/logs")).Logs[0]
+	v := read[struct{ Logs []logJSON }](s, "/v1/logs").Logs[0]
 	if v.Verified != 115 || v.Programs[0].Entries != 115 || v.Results.Verified != 115 {
 		t.Errorf("%+v", v)
 	}
@@ -404,7 +398,7 @@ func FuzzEveryAddressHasAnAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path, query string) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.URL = &url.URL{Path: path, RawQuery: query}
-		switch a := ask(t, s, r); a.code {
+		switch a := s.ask(r); a.code {
 		case http.StatusOK, http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusMethodNotAllowed:
 			if isPage(a) {
 				parseHTML(t, path, a.body)

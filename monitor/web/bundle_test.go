@@ -2,8 +2,6 @@ package web
 
 import (
 	"bytes"
-	"database/sql"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,23 +11,24 @@ import (
 
 	"cratelog/client"
 	"cratelog/internal/fixture"
+	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 )
 
 func TestEveryBundleVerifiesForAReader(t *testing.T) {
+	t.Parallel()
 	w := healthy(t, proofcheck.OriginDevelopment)
 	s := w.server()
 	policy, rules := w.cfg.Policies[testOrigin], client.DefaultRules()
 	for i := range 95 {
-		a := must(t, s, fmt.Sprintf("/e/%d.tlog-proof", i))
-		res, err := client.VerifyBundle([]byte(a.body), policy, w.cfg.Proofs, rules)
-		fatalIf(t, err)
+		a := s.must(fmt.Sprintf("/e/%d.tlog-proof", i))
+		res := testlog.Must(client.VerifyBundle([]byte(a.body), policy, w.cfg.Proofs, rules))
 		if res.Index != uint64(i) || res.Checkpoint.Size != 95 {
 			t.Errorf("the bundle of entry %d is of entry %d under %d", i, res.Index, res.Checkpoint.Size)
 		}
 	}
 	raw := fixture.Crate(t, "hello-proof", "0.1.1")
-	a := must(t, s, "/e/2.tlog-proof")
+	a := s.must("/e/2.tlog-proof")
 	if _, err := client.Verify(raw, []byte(a.body), policy, w.cfg.Proofs, rules); err != nil {
 		t.Errorf("a .crate is refused with its bundle: %v", err)
 	}
@@ -37,7 +36,7 @@ func TestEveryBundleVerifiesForAReader(t *testing.T) {
 		t.Error(got)
 	}
 	want := fixture.Read(t, "hello-proof-0.1.1.entry")
-	if !bytes.Equal([]byte(must(t, s, "/e/2.entry").body), want) {
+	if !bytes.Equal([]byte(s.must("/e/2.entry").body), want) {
 		t.Error("the raw entry is another one")
 	}
 }
@@ -53,18 +52,12 @@ func TestNoBundleOfWhatDoesNotVerify(t *testing.T) {
 		97: {http.StatusConflict, "too few witnesses"}, // only under a checkpoint without the quorum
 		99: {http.StatusNotFound, "no checkpoint that covers this entry yet"},
 	} {
-		a := get(t, s, fmt.Sprintf("/e/%d.tlog-proof", index))
-		if a.code != want.code || !strings.Contains(a.body, want.text) {
-			t.Errorf("entry %d: %d %s", index, a.code, a.body)
-		}
+		s.wants(s.get(fmt.Sprintf("/e/%d.tlog-proof", index)), want.code, want.text)
 	}
 	// Of a proof that the monitor's programs do not accept.
-	strict, err := proofcheck.New(nil)
-	fatalIf(t, err)
+	strict := testlog.Must(proofcheck.New(nil))
 	w.cfg.Proofs = strict
-	if a := get(t, w.server(), "/e/0.tlog-proof"); a.code != http.StatusConflict || !strings.Contains(a.body, "program not accepted") {
-		t.Errorf("an unknown program: %d %s", a.code, a.body)
-	}
+	s.wants(w.server().get("/e/0.tlog-proof"), http.StatusConflict, "program not accepted")
 }
 
 // A monitor whose own memory is damaged must not hand out what follows from it.
@@ -77,12 +70,8 @@ func TestADamagedStoreHandsOutNothing(t *testing.T) {
 		"a note of another":     "UPDATE checkpoints SET signed = (SELECT signed FROM checkpoints WHERE id = 3)",
 	} {
 		w := healthy(t, proofcheck.OriginDevelopment)
-		db, err := sql.Open("sqlite", w.store.Path())
-		fatalIf(t, err)
-		_, err = db.Exec(damage)
-		fatalIf(t, errors.Join(err, db.Close()))
-		a := get(t, w.server(), "/e/4.tlog-proof")
-		if a.code == http.StatusOK {
+		w.damage(damage)
+		if a := w.server().get("/e/4.tlog-proof"); a.code == http.StatusOK {
 			t.Errorf("after damage to %s, a bundle is handed out", name)
 		}
 	}
@@ -91,18 +80,16 @@ func TestADamagedStoreHandsOutNothing(t *testing.T) {
 func TestEvidenceThatIsNotWhatItsNameSaysIsKeptBack(t *testing.T) {
 	w := troubled(t)
 	s := w.server()
-	list := decode[findingList](t, must(t, s, "/v1/findings?kind=fork-same-size"))
+	list := read[findingList](s, "/v1/findings?kind=fork-same-size")
 	file := list.Findings[0].File
-	a := must(t, s, file)
+	a := s.must(file)
 	if a.header.Get("Cache-Control") != "public, max-age=31536000, immutable" || !strings.HasPrefix(a.body, "cratelog/evidence/v1\n") {
 		t.Errorf("%v", a)
 	}
-	d := decode[evidenceDetail](t, must(t, s, list.Findings[0].Evidence+".json"))
+	d := read[evidenceDetail](s, list.Findings[0].Evidence+".json")
 	if d.Text != a.body || d.Bytes != len(a.body) || len(d.Findings) != 1 {
 		t.Errorf("%+v", d)
 	}
 	fatalIf(t, os.WriteFile(filepath.Join(w.evidence, filepath.Base(file)), []byte(a.body+"x"), 0o644))
-	if a := get(t, s, file); a.code != http.StatusInternalServerError {
-		t.Errorf("a changed file is served: %d", a.code)
-	}
+	s.wants(s.get(file), http.StatusInternalServerError, "") // not the changed file
 }

@@ -71,7 +71,7 @@ var csvHeader = []string{"log", "index", "leaf", "seen", "logged", "crate", "ver
 func csvRow(e entryJSON) []string {
 	logged := ""
 	if e.Logged != nil {
-		logged = e.Logged.UTC().Format(time.RFC3339)
+		logged = rfc3339(e.Logged)
 	}
 	unproven, _ := json.Marshal(e.Coverage.Unproven) // of strings: it cannot fail
 	path := "/" + e.Path                             // so that no cell can begin like a formula of a spreadsheet
@@ -79,7 +79,7 @@ func csvRow(e entryJSON) []string {
 		path = ""
 	}
 	return []string{
-		e.Log, strconv.FormatUint(e.Index, 10), e.Leaf, e.Seen.UTC().Format(time.RFC3339), logged,
+		e.Log, strconv.FormatUint(e.Index, 10), e.Leaf, rfc3339(e.Seen), logged,
 		e.Crate, e.Version, e.Checksum, e.Claim, e.Commit, path, string(unproven), e.Program.ID,
 		strconv.FormatBool(e.Program.Development), e.Verification.State, e.Verification.Reason,
 	}

@@ -67,7 +67,7 @@ func (s *Server) sendFeed(q *request, f atomFeed, self, page string) error {
 	if len(q.all) > 0 {
 		begin = q.all[0].Added
 	}
-	f.Updated = begin.UTC().Format(time.RFC3339)
+	f.Updated = rfc3339(begin)
 	for _, e := range f.Entries {
 		f.Updated = max(f.Updated, e.Updated)
 	}
@@ -92,7 +92,7 @@ func (s *Server) feed(q *request) error {
 }
 
 func (s *Server) findingEntry(x store.Finding) atomEntry {
-	first := x.FirstSeen.UTC().Format(time.RFC3339)
+	first := rfc3339(x.FirstSeen)
 	e := atomEntry{
 		ID:    atomID("finding", s.cfg.Name, x.Key, first),
 		Title: string(x.Class) + ": " + x.Kind, Published: first, Updated: first, Summary: x.Summary,
@@ -102,7 +102,7 @@ func (s *Server) findingEntry(x store.Finding) atomEntry {
 		e.Link.Href += "/" + x.Evidence
 	}
 	if !x.Resolved.IsZero() {
-		e.Updated = x.Resolved.UTC().Format(time.RFC3339)
+		e.Updated = rfc3339(x.Resolved)
 		e.Title = "over: " + e.Title
 	}
 	return e
@@ -122,7 +122,7 @@ func (s *Server) crateFeed(q *request, name string) error {
 	}
 	f := atomFeed{ID: atomID("crate", s.cfg.Name, name), Title: s.cfg.Name + ": " + name}
 	for _, x := range s.entryViews(q.logs, entries) {
-		seen := x.Seen.UTC().Format(time.RFC3339)
+		seen := rfc3339(x.Seen)
 		f.Entries = append(f.Entries, atomEntry{
 			ID:    atomID("entry", x.Log, fmt.Sprint(x.Index), x.Leaf),
 			Title: x.Crate + " " + x.Version, Published: seen, Updated: seen,

@@ -15,11 +15,11 @@ import (
 func (s *Server) funcs() template.FuncMap {
 	return template.FuncMap{
 		"num": number, "noun": noun, "add": func(a, b uint64) uint64 { return a + b },
-		"when": when, "date": date, "rfc3339": func(v any) string { return timeOf(v).UTC().Format(time.RFC3339) },
+		"when": when, "date": date, "rfc3339": rfc3339,
 		"age": duration, "ago": s.ago, "plot": plot, "hexdump": hex.Dump,
 		"join":     func(l []string) string { return strings.Join(l, ", ") },
 		"crateURL": crateURL, "versionURL": versionURL,
-		"tone": tone, "stateTone": stateTone, "headTone": headTone, "rows": newRows, "source": sourceWords,
+		"tone": tone, "rows": newRows, "source": sourceWords,
 	}
 }
 
@@ -34,16 +34,13 @@ func newRows(caption string, crate bool, entries []entryJSON) rows {
 	return rows{caption, crate, entries}
 }
 
-func tone(class store.Class) string {
-	return map[store.Class]string{store.Security: "bad", store.Operational: "wait", store.Info: "good"}[class]
-}
-
-func stateTone(state string) string {
-	return map[string]string{"verified": "good", "failed": "bad", "pending": "wait"}[state]
-}
-
-func headTone(verdict string) string {
-	return map[string]string{store.Consistent: "good", store.Inconsistent: "bad", store.Pending: "wait"}[verdict]
+// tone is the color of a class, of an entry's state, or of a checkpoint's verdict.
+func tone(word any) string {
+	return map[string]string{
+		string(store.Info): "good", string(store.Operational): "wait", string(store.Security): "bad",
+		"verified": "good", "pending": "wait", "failed": "bad",
+		store.Consistent: "good", store.Inconsistent: "bad",
+	}[fmt.Sprint(word)]
 }
 
 // integer takes any number that the model has, or a pointer to one.
@@ -92,6 +89,8 @@ func timeOf(v any) time.Time {
 }
 
 func when(v any) string { return timeOf(v).UTC().Format("2 January 2006, 15:04 UTC") }
+
+func rfc3339(v any) string { return timeOf(v).UTC().Format(time.RFC3339) }
 
 func date(v any) string { return timeOf(v).UTC().Format("2 Jan 2006") }
 

@@ -26,41 +26,31 @@ func (g *told) Gossip(_ context.Context, b []byte) (string, string, error) {
 	return g.verdict, g.text, g.err
 }
 
-func post(t *testing.T, s *Server, from, body string) answer {
-	t.Helper()
+func (s served) post(from, body string) answer {
 	r := httptest.NewRequest(http.MethodPost, "/v1/gossip", strings.NewReader(body))
 	r.RemoteAddr = from
-	return ask(t, s, r)
+	return s.ask(r)
 }
 
 func TestGossipIsPassedOnAndAnswered(t *testing.T) {
 	w := newWorld(t, proofcheck.OriginDevelopment)
-	if a := post(t, w.server(), "192.0.2.1:1", "note"); a.code != http.StatusNotFound {
-		t.Errorf("without a receiver: %d", a.code)
-	}
+	s := w.server() // without a receiver
+	s.wants(s.post("192.0.2.1:1", "note"), http.StatusNotFound, "takes no gossip")
 	g := &told{verdict: "inconsistent", text: "The log signed another tree of this size."}
 	w.cfg.Gossip = g
-	s := w.server()
-	a := post(t, s, "192.0.2.1:1", "a note")
+	s = w.server()
+	a := s.post("192.0.2.1:1", "a note")
 	if got := decode[gossipJSON](t, a); a.code != http.StatusOK || got.Verdict != "inconsistent" || got.Message != g.text || g.got[0] != "a note" {
 		t.Errorf("%d %s", a.code, a.body)
 	}
-	if a := post(t, s, "192.0.2.1:1", ""); a.code != http.StatusBadRequest {
-		t.Errorf("an empty body: %d", a.code)
-	}
-	if a := post(t, s, "192.0.2.1:1", strings.Repeat("x", MaxGossip+1)); a.code != http.StatusRequestEntityTooLarge {
-		t.Errorf("a large body: %d", a.code)
-	}
-	if a := post(t, s, "192.0.2.1:1", strings.Repeat("x", MaxGossip)); a.code != http.StatusOK {
-		t.Errorf("the largest body: %d %s", a.code, a.body)
-	}
+	s.wants(s.post("192.0.2.1:1", ""), http.StatusBadRequest, "empty")
+	s.wants(s.post("192.0.2.1:1", strings.Repeat("x", MaxGossip+1)), http.StatusRequestEntityTooLarge, "")
+	s.wants(s.post("192.0.2.1:1", strings.Repeat("x", MaxGossip)), http.StatusOK, "")
 	g.err = fmt.Errorf("%w: no log that is followed has signed it", ErrGossip)
 	g.text = ""
-	if a := post(t, s, "192.0.2.1:1", "x"); a.code != http.StatusUnprocessableEntity || !strings.Contains(a.body, "no log that is followed has signed it.") {
-		t.Errorf("refused: %d %s", a.code, a.body)
-	}
+	s.wants(s.post("192.0.2.1:1", "x"), http.StatusUnprocessableEntity, "no log that is followed has signed it.")
 	g.err = errors.New("disk full, at /secret")
-	if a := post(t, s, "192.0.2.1:1", "x"); a.code != http.StatusInternalServerError || strings.Contains(a.body, "secret") {
+	if a := s.post("192.0.2.1:1", "x"); a.code != http.StatusInternalServerError || strings.Contains(a.body, "secret") {
 		t.Errorf("failed: %d %s", a.code, a.body)
 	}
 	if len(g.got) != 4 {
@@ -75,21 +65,17 @@ func TestASenderOfTooMuchWaitsAndOthersDoNot(t *testing.T) {
 	w.cfg.Gossip = &told{verdict: "consistent"}
 	s := w.server()
 	for i := range gossipBurst {
-		if a := post(t, s, fmt.Sprintf("[2001:db8::%x]:1", i), "x"); a.code != http.StatusOK {
+		if a := s.post(fmt.Sprintf("[2001:db8::%x]:1", i), "x"); a.code != http.StatusOK {
 			t.Fatalf("number %d: %d", i, a.code)
 		}
 	}
-	a := post(t, s, "[2001:db8::ffff]:9", "x")
+	a := s.post("[2001:db8::ffff]:9", "x")
 	if a.code != http.StatusTooManyRequests || a.header.Get("Retry-After") != "6" {
 		t.Errorf("one too many: %d, Retry-After %q", a.code, a.header.Get("Retry-After"))
 	}
-	if a := post(t, s, "[2001:db8:0:1::1]:1", "x"); a.code != http.StatusOK {
-		t.Errorf("another sender: %d", a.code)
-	}
+	s.wants(s.post("[2001:db8:0:1::1]:1", "x"), http.StatusOK, "") // another sender
 	now = now.Add(gossipEvery)
-	if a := post(t, s, "[2001:db8::1]:1", "x"); a.code != http.StatusOK {
-		t.Errorf("after waiting: %d", a.code)
-	}
+	s.wants(s.post("[2001:db8::1]:1", "x"), http.StatusOK, "")
 	// All of them together are bounded, and so is what is remembered of them.
 	refused := 0
 	for i := range 3 * gossipBurst * gossipAll {
@@ -149,25 +135,25 @@ func TestFeedsAreAtomWithLastingIDs(t *testing.T) {
 	w := troubled(t)
 	w.cfg.URL = "https://monitor.example"
 	s := w.server()
-	f := checkFeed(t, must(t, s, "/feed.atom"))
+	f := checkFeed(t, s.must("/feed.atom"))
 	if len(f.Entries) != 4 || f.Entries[0].Title != "info: new-version" || f.Links[0].Href != "https://monitor.example/feed.atom" || !strings.Contains(f.Entries[2].Summary, hostile) {
 		t.Errorf("%+v", f)
 	}
-	if f.Entries[3].Link.Href != "https://monitor.example"+decode[findingList](t, must(t, s, "/v1/findings?kind=fork-same-size")).Findings[0].Evidence {
+	if f.Entries[3].Link.Href != "https://monitor.example"+read[findingList](s, "/v1/findings?kind=fork-same-size").Findings[0].Evidence {
 		t.Error(f.Entries[3].Link.Href)
 	}
-	c := checkFeed(t, must(t, s, "/c/ember.atom"))
+	c := checkFeed(t, s.must("/c/ember.atom"))
 	if len(c.Entries) != 11 || c.Entries[0].Title != "ember 2.4.0" || c.Entries[0].Link.Href != "https://monitor.example/e/97" {
 		t.Errorf("%+v", c)
 	}
-	checkFeed(t, must(t, s, "/c/nasty.atom"))
-	checkFeed(t, must(t, newWorld(t, proofcheck.OriginDevelopment).server(), "/feed.atom"))
+	checkFeed(t, s.must("/c/nasty.atom"))
+	checkFeed(t, newWorld(t, proofcheck.OriginDevelopment).server().must("/feed.atom"))
 
 	// Moving the monitor, and resolving a finding, change no id.
 	w.cfg.URL = "https://moved.example"
 	_, err := w.store.ResolveFinding(t.Context(), "witness", testNow.Add(time.Hour), nil)
 	fatalIf(t, err)
-	g := checkFeed(t, must(t, w.server(), "/feed.atom"))
+	g := checkFeed(t, w.server().must("/feed.atom"))
 	for i := range g.Entries {
 		if g.Entries[i].ID != f.Entries[i].ID {
 			t.Error("an id changed")

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"cratelog/entry"
+	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 )
 
@@ -69,9 +69,10 @@ func parseHTML(t testing.TB, path, body string) (elements []element, text string
 }
 
 // crawl follows every link of a server's own, from the front page, and returns what
-// it found by address.
-func crawl(t testing.TB, s *Server) map[string]answer {
-	t.Helper()
+// it found by address. It asks for no bundles: not every entry has one, and
+// bundle_test.go verifies them.
+func (s served) crawl() map[string]answer {
+	s.t.Helper()
 	found, next := make(map[string]answer), []string{"/"}
 	for len(next) > 0 {
 		path := next[0]
@@ -80,15 +81,15 @@ func crawl(t testing.TB, s *Server) map[string]answer {
 			continue
 		}
 		if len(found) > 2000 {
-			t.Fatal("the pages never end")
+			s.t.Fatal("the pages never end")
 		}
-		a := get(t, s, path)
+		a := s.get(path)
 		if isPage(a) {
-			a.elements, a.text = parseHTML(t, path, a.body)
+			a.elements, a.text = parseHTML(s.t, path, a.body)
 		}
 		found[path] = a
 		for _, e := range a.elements {
-			if to := e.attr["href"]; strings.HasPrefix(to, "/") {
+			if to := e.attr["href"]; strings.HasPrefix(to, "/") && !strings.Contains(to, bundleSuffix) {
 				next = append(next, to)
 			}
 		}
@@ -101,26 +102,30 @@ func isPage(a answer) bool { return strings.HasPrefix(a.header.Get("Content-Type
 // Each property is tested of every page, in a world where all is well and in one where
 // nothing is.
 func TestPages(t *testing.T) {
-	for name, w := range map[string]*world{"healthy": healthy(t, "ceremony 4f1c7a90b2"), "troubled": troubled(t)} {
-		s := w.server()
-		found := crawl(t, s)
-		for property, f := range map[string]func(t *testing.T, s *Server, found map[string]answer){
-			"every link leads to an answer":                     everyLinkLeadsToAnAnswer,
-			"pages load nothing from elsewhere and run nothing": nothingFromElsewhere,
-			"pages have landmarks, headings and labels":         landmarks,
-			"hostile values are text":                           hostileValuesAreText,
-			"twins agree with pages":                            twinsAgree,
-		} {
-			t.Run(name+"/"+property, func(t *testing.T) { f(t, s, found) })
-		}
+	for name, makeWorld := range map[string]func(t testing.TB) *world{
+		"healthy": func(t testing.TB) *world { return healthy(t, "ceremony 4f1c7a90b2") }, "troubled": troubled,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := makeWorld(t).server()
+			found := s.crawl()
+			for property, f := range map[string]func(t *testing.T, s served, found map[string]answer){
+				"every link leads to an answer":                     everyLinkLeadsToAnAnswer,
+				"pages load nothing from elsewhere and run nothing": nothingFromElsewhere,
+				"pages have landmarks, headings and labels":         landmarks,
+				"hostile values are text":                           hostileValuesAreText,
+				"twins agree with pages":                            twinsAgree,
+			} {
+				t.Run(property, func(t *testing.T) { f(t, s, found) })
+			}
+		})
 	}
 }
 
-func everyLinkLeadsToAnAnswer(t *testing.T, s *Server, found map[string]answer) {
+func everyLinkLeadsToAnAnswer(t *testing.T, s served, found map[string]answer) {
 	pages := 0
 	for path, a := range found {
-		bundle := strings.Contains(path, bundleSuffix) // not every entry has one; see bundle_test.go
-		if a.code != http.StatusOK && !bundle {
+		if a.code != http.StatusOK {
 			t.Errorf("GET %s: %d %s", path, a.code, a.body)
 		}
 		if isPage(a) {
@@ -132,7 +137,7 @@ func everyLinkLeadsToAnAnswer(t *testing.T, s *Server, found map[string]answer) 
 	}
 }
 
-func nothingFromElsewhere(t *testing.T, s *Server, found map[string]answer) {
+func nothingFromElsewhere(t *testing.T, s served, found map[string]answer) {
 	const csp = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 	for path, a := range found {
 		if got := a.header.Get("Content-Security-Policy"); got != csp {
@@ -170,15 +175,14 @@ func checkElements(t *testing.T, path string, elements []element) {
 }
 
 func TestTheStyleSheetNamesNoOtherHost(t *testing.T) {
-	b, err := files.ReadFile("style.css")
-	fatalIf(t, err)
+	b := testlog.Must(files.ReadFile("style.css"))
 	if m := regexp.MustCompile(`url\(|@import|//[a-z]`).Find(b); m != nil {
 		t.Errorf("the style sheet has %q", m)
 	}
 }
 
-// A page must be usable with a screen reader, a keyboard, and no colours.
-func landmarks(t *testing.T, s *Server, found map[string]answer) {
+// A page must be usable with a screen reader, a keyboard, and no colors.
+func landmarks(t *testing.T, s served, found map[string]answer) {
 	for path, a := range found {
 		if !isPage(a) {
 			continue
@@ -213,20 +217,19 @@ func landmarks(t *testing.T, s *Server, found map[string]answer) {
 	}
 }
 
-func TestColoursHaveContrast(t *testing.T) {
-	b, err := files.ReadFile("style.css")
-	fatalIf(t, err)
+func TestColorsHaveContrast(t *testing.T) {
+	b := testlog.Must(files.ReadFile("style.css"))
 	schemes := strings.SplitN(string(b), "prefers-color-scheme: dark", 2)
 	for i, css := range schemes {
-		colour := make(map[string]float64)
+		color := make(map[string]float64)
 		for _, m := range regexp.MustCompile(`--([a-z-]+): #([0-9a-f]{6});`).FindAllStringSubmatch(css, -1) {
-			colour[m[1]] = luminance(t, m[2])
+			color[m[1]] = luminance(t, m[2])
 		}
 		for _, pair := range [][2]string{
 			{"ink", "paper"}, {"ink", "card"}, {"soft", "paper"}, {"soft", "card"}, {"accent", "paper"}, {"accent", "card"}, {"card", "accent"},
 			{"accent", "accent-soft"}, {"good", "good-soft"}, {"wait", "wait-soft"}, {"bad", "bad-soft"}, {"ink", "good-soft"}, {"ink", "wait-soft"}, {"ink", "bad-soft"}, {"ink", "accent-soft"},
 		} {
-			a, b := colour[pair[0]], colour[pair[1]]
+			a, b := color[pair[0]], color[pair[1]]
 			if ratio := (max(a, b) + 0.05) / (min(a, b) + 0.05); ratio < 4.5 {
 				t.Errorf("scheme %d: %s on %s has a contrast of %.2f", i, pair[0], pair[1], ratio)
 			}
@@ -238,8 +241,7 @@ func TestColoursHaveContrast(t *testing.T) {
 func luminance(t *testing.T, hex string) float64 {
 	sum := 0.0
 	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
-		n, err := strconv.ParseUint(hex[2*i:2*i+2], 16, 8)
-		fatalIf(t, err)
+		n := testlog.Must(strconv.ParseUint(hex[2*i:2*i+2], 16, 8))
 		c := float64(n) / 255
 		if c <= 0.04045 {
 			c /= 12.92
@@ -251,7 +253,7 @@ func luminance(t *testing.T, hex string) float64 {
 	return sum
 }
 
-func hostileValuesAreText(t *testing.T, s *Server, found map[string]answer) {
+func hostileValuesAreText(t *testing.T, s served, found map[string]answer) {
 	shown := 0
 	for path, a := range found {
 		if !isPage(a) {
@@ -268,11 +270,11 @@ func hostileValuesAreText(t *testing.T, s *Server, found map[string]answer) {
 		t.Errorf("hostile values were shown on %d pages, so this test sees little", shown)
 	}
 	for _, q := range []string{hostile, `'"<b>`, "javascript:alert(1)", "\x00\xff"} {
-		a := get(t, s, "/search?q="+url.QueryEscape(q))
+		a := s.get("/search?q=" + url.QueryEscape(q))
 		elements, _ := parseHTML(t, "search", a.body)
 		checkElements(t, "search", elements)
 	}
-	a := get(t, s, "/c/%3Cscript%3E")
+	a := s.get("/c/%3Cscript%3E")
 	if a.code != http.StatusNotFound || strings.Contains(a.body, "<script") {
 		t.Errorf("a hostile address: %d %s", a.code, a.body)
 	}
@@ -310,7 +312,7 @@ func leaves(v any, out map[string]bool) {
 
 // Every hash, version and sentence of the twin stands in the page. The lists of other
 // entries and of growth are shortened in pages, so they are left out.
-func twinsAgree(t *testing.T, s *Server, found map[string]answer) {
+func twinsAgree(t *testing.T, s served, found map[string]answer) {
 	twins := 0
 	for path, a := range found {
 		if !isPage(a) {
@@ -321,12 +323,11 @@ func twinsAgree(t *testing.T, s *Server, found map[string]answer) {
 			t.Errorf("%s has no twin", path)
 			continue
 		}
-		var v any
-		j := must(t, s, at)
+		j := found[at] // a page links to it
 		if got := j.header.Get("Content-Type"); got != "application/json" {
 			t.Errorf("%s: %s", at, got)
 		}
-		fatalIf(t, json.Unmarshal([]byte(j.body), &v))
+		v := decode[any](t, j)
 		want := make(map[string]bool)
 		drop(v)
 		leaves(v, want)
@@ -404,7 +405,7 @@ func TestAPageSaysInWordsWhetherAnEntryIsVerifiedHere(t *testing.T) {
 		"/e/97": {"Verified here"},
 		"/e/99": {"Shown, not verified", "This monitor has no checkpoint that covers this entry yet."},
 	} {
-		a := must(t, s, path)
+		a := s.must(path)
 		_, text := parseHTML(t, path, a.body)
 		for _, words := range want {
 			if !strings.Contains(text, words) {
@@ -417,7 +418,7 @@ func TestAPageSaysInWordsWhetherAnEntryIsVerifiedHere(t *testing.T) {
 			}
 		}
 	}
-	_, text := parseHTML(t, "/", must(t, healthy(t, "ceremony 1").server(), "/").body)
+	_, text := parseHTML(t, "/", healthy(t, "ceremony 1").server().must("/").body)
 	if strings.Contains(text, "UNSAFE") || !strings.Contains(text, "All 95 entries were downloaded, checked one by one, and hashed to the root that the log signed.") ||
 		!strings.Contains(text, "None. This monitor has found no fork") {
 		t.Error("the front page of a healthy monitor does not say so")
@@ -427,11 +428,7 @@ func TestAPageSaysInWordsWhetherAnEntryIsVerifiedHere(t *testing.T) {
 func TestTheFrontPageNeverCallsTroubleCheating(t *testing.T) {
 	w := healthy(t, proofcheck.OriginDevelopment)
 	s := w.server()
-	o := func() overviewJSON {
-		var o overviewJSON
-		fatalIf(t, json.Unmarshal([]byte(must(t, s, "/index.json").body), &o))
-		return o
-	}
+	o := func() overviewJSON { return read[overviewJSON](s, "/index.json") }
 	if got := o(); got.Class != "info" || got.Logs[0].State != "ok" {
 		t.Errorf("healthy: %s, %s", got.Class, got.Logs[0].State)
 	}
@@ -454,7 +451,7 @@ func TestANewCheckpointWithoutAQuorumIsNoTroubleYet(t *testing.T) {
 	now := testNow
 	w.cfg.Now = func() time.Time { return now }
 	s := w.server()
-	state := func() logJSON { return decode[overviewJSON](t, must(t, s, "/index.json")).Logs[0] }
+	state := func() logJSON { return read[overviewJSON](s, "/index.json").Logs[0] }
 	w.append(w.logs[0], made(t, "late", "1.0.0"))
 	w.head(w.logs[0], 1)
 	w.verify(w.logs[0])
@@ -478,12 +475,11 @@ func TestAVersionThatEndsLikeATwinHasItsOwnPage(t *testing.T) {
 	s := w.server()
 	for version, index := range map[string]uint64{"1.0.0-x": 0, "1.0.0-x.json": 1} {
 		at := versionURL("odd", version)
-		if a := must(t, s, at); !isPage(a) || !strings.Contains(a.body, fmt.Sprintf(`<a href="/e/%d">`, index)) {
+		if a := s.must(at); !isPage(a) || !strings.Contains(a.body, fmt.Sprintf(`<a href="/e/%d">`, index)) {
 			t.Errorf("%s is not the page of %s", at, version)
 		}
-		var v versionJSON
-		elements, _ := parseHTML(t, at, must(t, s, at).body)
-		fatalIf(t, json.Unmarshal([]byte(must(t, s, twin(elements)).body), &v))
+		elements, _ := parseHTML(t, at, s.must(at).body)
+		v := read[versionJSON](s, twin(elements))
 		if v.Version != version || len(v.Entries) != 1 || v.Entries[0].Index != index {
 			t.Errorf("the twin of %s is of %s", at, v.Version)
 		}
@@ -497,29 +493,24 @@ func TestAddressesKeepTheirMeaningWhenALogIsAdded(t *testing.T) {
 	w.head(first, 3)
 	w.verify(first)
 	s := w.server()
-	before := must(t, s, "/e/0.json").body
+	old := read[entryDetail](s, "/e/0.json")
 	second := w.addLog("other.example/log")
 	w.append(second, made(t, "two", "1.0.0"), made(t, "one", "2.0.0", func(*entry.Entry, *entry.Source) {}))
 	w.head(second, 3)
 	w.verify(second)
-	var e entryDetail
-	fatalIf(t, json.Unmarshal([]byte(must(t, s, "/e/0.json").body), &e))
-	var old entryDetail
-	fatalIf(t, json.Unmarshal([]byte(before), &old))
+	e := read[entryDetail](s, "/e/0.json")
 	if e.Leaf != old.Leaf || e.Log != first.Origin {
 		t.Error("/e/0 is another entry now")
 	}
-	fatalIf(t, json.Unmarshal([]byte(must(t, s, "/e/0.json?log=other.example%2Flog").body), &e))
+	e = read[entryDetail](s, "/e/0.json?log=other.example%2Flog")
 	if e.Crate != "two" || e.Log != second.Origin || e.Page != "/e/0?log=other.example%2Flog" {
 		t.Errorf("%+v", e.entryJSON)
 	}
-	must(t, s, e.Bundle)
-	for path, a := range crawl(t, s) {
+	s.must(e.Bundle)
+	for path, a := range s.crawl() {
 		if a.code != http.StatusOK {
 			t.Errorf("%s: %d", path, a.code)
 		}
 	}
-	if a := get(t, s, "/e/0?log=nobody"); a.code != http.StatusNotFound {
-		t.Errorf("an unknown log: %d", a.code)
-	}
+	s.wants(s.get("/e/0?log=none"), http.StatusNotFound, "")
 }

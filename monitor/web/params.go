@@ -101,20 +101,6 @@ func parseHex(s string, n int) ([]byte, bool) {
 	return b, err == nil && len(b) == n && strings.ToLower(s) == s
 }
 
-func (p *params) hash32(name string) *[32]byte {
-	if b := p.hash(name, 32); len(b) == 32 {
-		return (*[32]byte)(b)
-	}
-	return nil
-}
-
-func (p *params) commit(name string) *[20]byte {
-	if b := p.hash(name, 20); len(b) == 20 {
-		return (*[20]byte)(b)
-	}
-	return nil
-}
-
 func (p *params) time(name string) time.Time {
 	if !p.has(name) {
 		return time.Time{}
@@ -209,8 +195,7 @@ func (q *request) only() (int64, error) {
 // 8 bytes of a hash over the question that it belongs to. It is opaque to readers.
 func (p *params) makeCursor(what string, place int64) *string {
 	b := binary.BigEndian.AppendUint64(nil, uint64(place))
-	s := base64.RawURLEncoding.EncodeToString(append(b, p.question(what)...))
-	return &s
+	return new(base64.RawURLEncoding.EncodeToString(append(b, p.question(what)...)))
 }
 
 // question identifies what is asked, without how much of it.
@@ -261,8 +246,8 @@ const (
 func (s *Server) entryQuery(q *request) (store.EntryQuery, error) {
 	out := store.EntryQuery{
 		Name: q.get("crate"), Version: q.get("version"),
-		SHA256: q.hash32("checksum"), Leaf: q.hash32("leaf"), Program: q.hash32("program"),
-		Commit: q.commit("commit"), From: q.time("from"), To: q.time("to"),
+		SHA256: q.hash("checksum", 32), Leaf: q.hash("leaf", 32), Program: q.hash("program", 32),
+		Commit: q.hash("commit", 20), From: q.time("from"), To: q.time("to"),
 	}
 	if out.Name != "" && entry.CheckName(out.Name) != nil {
 		q.bad("crate", "is no name of a crate")
@@ -271,8 +256,7 @@ func (s *Server) entryQuery(q *request) (store.EntryQuery, error) {
 		q.bad("version", "is no exact version such as 1.2.3")
 	}
 	if q.has("path") {
-		path := q.get("path")
-		out.Path = &path
+		out.Path = new(q.get("path"))
 	}
 	if q.has("repository") {
 		if out.Names = s.cratesOf(q.get("repository")); out.Names == nil {

@@ -53,11 +53,11 @@ func (s *Server) searchFor(q *request, d *searchJSON) (err error) {
 	}
 	if b, ok := parseHex(word, 32); ok {
 		d.Caption = "Entries with this checksum or leaf hash."
-		return s.addEntries(q, d, store.EntryQuery{Leaf: (*[32]byte)(b)}, store.EntryQuery{SHA256: (*[32]byte)(b)})
+		return s.addEntries(q, d, store.EntryQuery{Leaf: b}, store.EntryQuery{SHA256: b})
 	}
 	if b, ok := parseHex(word, 20); ok {
 		d.Caption = "Entries about this commit."
-		return s.addEntries(q, d, store.EntryQuery{Commit: (*[20]byte)(b)})
+		return s.addEntries(q, d, store.EntryQuery{Commit: b})
 	}
 	if index, ok := parseSize(word); ok {
 		d.Caption = "Entries of this index."

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/url"
 	"strconv"
 	"strings"
@@ -90,12 +91,9 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 	base := "/e/" + strconv.FormatInt(e.Index, 10)
 	v := entryJSON{
 		Log: l.origin(e.Log), Index: uint64(e.Index), Leaf: hex.EncodeToString(e.LeafHash[:]),
-		Seen: e.FirstSeen, Bytes: len(e.Data),
+		Seen: e.FirstSeen, Logged: timeOrNull(e.Logged), Bytes: len(e.Data),
 		Page: l.at(base, e.Log), Raw: l.at(base+rawSuffix, e.Log),
 		Verification: verification(e, l.pos[e.Log].Verified),
-	}
-	if !e.Logged.IsZero() {
-		v.Logged = &e.Logged
 	}
 	if e.Covered > 0 || e.Index < l.pos[e.Log].Verified {
 		v.Bundle = l.at(base+bundleSuffix, e.Log)
@@ -202,12 +200,9 @@ func (s *Server) programView(id [32]byte) programJSON {
 func checkpointView(l *logs, c store.Checkpoint) checkpointJSON {
 	v := checkpointJSON{
 		Log: l.origin(c.Log), Size: uint64(c.Size), Root: hex.EncodeToString(c.Root[:]),
-		Verdict: c.Verdict, Quorum: c.Accepted,
+		Verdict: c.Verdict, Quorum: c.Accepted, Witnessed: timeOrNull(c.Witnessed),
 		Cosignatures: []cosignatureJSON{}, Source: c.Source, Seen: c.FirstSeen, Note: string(c.Signed),
 		Page: l.at("/cp/"+strconv.FormatInt(c.Size, 10), c.Log),
-	}
-	if !c.Witnessed.IsZero() {
-		v.Witnessed = &c.Witnessed
 	}
 	for _, g := range c.Cosignatures {
 		v.Cosignatures = append(v.Cosignatures, cosignatureJSON{g.Witness, g.KeyName, g.Time})
@@ -299,9 +294,5 @@ func (c *programCache) count(ctx context.Context, r *store.Reader, log, verified
 		}
 		c.upTo[log] = verified
 	}
-	out := make(map[[32]byte]int64, len(c.counts[log]))
-	for id, n := range c.counts[log] {
-		out[id] = n
-	}
-	return out, nil
+	return maps.Clone(c.counts[log]), nil
 }

@@ -2,9 +2,10 @@ package web
 
 import (
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -58,8 +59,7 @@ type world struct {
 func newWorld(t testing.TB, origin string) *world {
 	t.Helper()
 	dir := t.TempDir()
-	st, err := store.Create(t.Context(), filepath.Join(dir, "monitor.db"))
-	fatalIf(t, err)
+	st := testlog.Must(store.Create(t.Context(), filepath.Join(dir, "monitor.db")))
 	return worldOver(t, origin, dir, st)
 }
 
@@ -68,13 +68,11 @@ func worldOver(t testing.TB, origin, dir string, st *store.Store) *world {
 	t.Helper()
 	t.Cleanup(func() { st.Close() })
 	w := &world{t: t, store: st, evidence: dir, now: testNow, keys: make(map[int64]*testlog.Key)}
-	programs, err := proofcheck.Embedded()
-	fatalIf(t, err)
+	programs := testlog.Must(proofcheck.Embedded())
 	for i := range programs {
 		programs[i].Origin = origin
 	}
-	proofs, err := proofcheck.New(programs)
-	fatalIf(t, err)
+	proofs := testlog.Must(proofcheck.New(programs))
 	for _, name := range []string{"amber", "basalt", "cedar"} {
 		w.witnesses = append(w.witnesses, testlog.WitnessKey(name+".example/witness", testNow))
 	}
@@ -93,11 +91,9 @@ func (w *world) addLog(origin string) store.Log {
 	for i, s := range w.witnesses {
 		policy += fmt.Sprintf("witness w%d %s https://witness%d.example/\n", i, s.VKey, i)
 	}
-	p, err := client.ParsePolicy([]byte(policy + "group g 2 w0 w1 w2\nquorum g\n"))
-	fatalIf(w.t, err)
+	p := testlog.Must(client.ParsePolicy([]byte(policy + "group g 2 w0 w1 w2\nquorum g\n")))
 	w.cfg.Policies[origin] = p
-	l, err := w.store.AddLog(w.t.Context(), origin, []string{key.VKey}, "https://log.example.com/", w.now)
-	fatalIf(w.t, err)
+	l := testlog.Must(w.store.AddLog(w.t.Context(), origin, []string{key.VKey}, "https://log.example.com/", w.now))
 	w.keys[l.ID], w.logs = key, append(w.logs, l)
 	return l
 }
@@ -105,10 +101,8 @@ func (w *world) addLog(origin string) store.Log {
 // row is an entry as the monitor stores it.
 func row(t testing.TB, e *entry.Entry) store.Entry {
 	t.Helper()
-	b, err := e.Marshal()
-	fatalIf(t, err)
-	id, err := e.Identity()
-	fatalIf(t, err)
+	b := testlog.Must(e.Marshal())
+	id := testlog.Must(e.Identity())
 	src := e.Claim.(*entry.Source)
 	return store.Entry{
 		LeafHash: tlog.RecordHash(b), Identity: id, Name: e.Subject.Name, Version: e.Subject.Version, SHA256: e.Subject.SHA256,
@@ -129,8 +123,7 @@ func made(t testing.TB, name, version string, change ...func(e *entry.Entry, s *
 	for _, c := range change {
 		c(e, src)
 	}
-	f, err := forger()
-	fatalIf(t, err)
+	f := testlog.Must(forger())
 	fatalIf(t, f.Prove(e))
 	return row(t, e)
 }
@@ -144,8 +137,7 @@ func real(t testing.TB, name string) store.Entry {
 // append stores entries as downloaded, and the checkpoint that covers them.
 func (w *world) append(log store.Log, rows ...store.Entry) {
 	w.t.Helper()
-	p, err := w.store.Position(w.t.Context(), log.ID)
-	fatalIf(w.t, err)
+	p := testlog.Must(w.store.Position(w.t.Context(), log.ID))
 	for i := range rows {
 		rows[i].Log, rows[i].Index = log.ID, p.Downloaded+int64(i)
 		rows[i].FirstSeen, rows[i].Logged, rows[i].Covered = w.now, w.now, p.Downloaded+int64(len(rows))
@@ -156,10 +148,8 @@ func (w *world) append(log store.Log, rows ...store.Entry) {
 // verify moves the verified position to all that is downloaded.
 func (w *world) verify(log store.Log) {
 	w.t.Helper()
-	p, err := w.store.Position(w.t.Context(), log.ID)
-	fatalIf(w.t, err)
-	root, err := w.store.Root(w.t.Context(), log.ID, p.Downloaded)
-	fatalIf(w.t, err)
+	p := testlog.Must(w.store.Position(w.t.Context(), log.ID))
+	root := testlog.Must(w.store.Root(w.t.Context(), log.ID, p.Downloaded))
 	fatalIf(w.t, w.store.SetVerified(w.t.Context(), log.ID, p.Downloaded, root, nil))
 }
 
@@ -167,10 +157,8 @@ func (w *world) verify(log store.Log) {
 // so many witnesses.
 func (w *world) head(log store.Log, witnesses int) {
 	w.t.Helper()
-	p, err := w.store.Position(w.t.Context(), log.ID)
-	fatalIf(w.t, err)
-	root, err := w.store.Root(w.t.Context(), log.ID, p.Downloaded)
-	fatalIf(w.t, err)
+	p := testlog.Must(w.store.Position(w.t.Context(), log.ID))
+	root := testlog.Must(w.store.Root(w.t.Context(), log.ID, p.Downloaded))
 	w.sign(log, p.Downloaded, root, store.Consistent, "log", witnesses)
 }
 
@@ -215,12 +203,13 @@ func (w *world) find(f store.Finding, evidence []byte) store.Finding {
 	return got
 }
 
-func (w *world) server() *Server {
-	w.t.Helper()
-	s, err := New(w.cfg)
-	fatalIf(w.t, err)
-	return s
+// served is a server that a test asks.
+type served struct {
+	*Server
+	t testing.TB
 }
+
+func (w *world) server() served { return served{testlog.Must(New(w.cfg)), w.t} }
 
 // weeks is the database of a healthy world, made once for all tests.
 var weeks struct {
@@ -235,18 +224,23 @@ func healthy(t testing.TB, origin string) *world {
 		w := newWorld(t, origin)
 		w.fillWeeks()
 		fatalIf(t, w.store.Close())
-		var err error
-		weeks.db, err = os.ReadFile(w.store.Path())
-		fatalIf(t, err)
+		weeks.db = testlog.Must(os.ReadFile(w.store.Path()))
 	})
 	dir := t.TempDir()
 	path := filepath.Join(dir, "monitor.db")
 	fatalIf(t, os.WriteFile(path, weeks.db, 0o600))
-	st, err := store.Open(t.Context(), path)
-	fatalIf(t, err)
+	st := testlog.Must(store.Open(t.Context(), path))
 	w := worldOver(t, origin, dir, st)
 	w.cfg.Repositories = map[string]string{"fjord": "https://git.example.com/nordic/fjord.git"}
 	return w
+}
+
+// damage changes the database behind the store's back.
+func (w *world) damage(statement string) {
+	w.t.Helper()
+	db := testlog.Must(sql.Open("sqlite", w.store.Path()))
+	_, err := db.Exec(statement)
+	fatalIf(w.t, errors.Join(err, db.Close()))
 }
 
 // fillWeeks writes some weeks of a log's life.
@@ -279,8 +273,7 @@ func (w *world) fillWeeks() {
 	w.head(log, 3)
 	w.verify(log)
 	w.now = testNow
-	p, err := w.store.Position(t.Context(), log.ID)
-	fatalIf(t, err)
+	p := testlog.Must(w.store.Position(t.Context(), log.ID))
 	for i := range 3 {
 		w.view(log, i, p.Downloaded, "")
 	}
@@ -307,8 +300,7 @@ func troubled(t testing.TB) *world {
 	w.head(log, 1)
 	w.verify(log)
 	w.append(log, made(t, "granite", "7.0.0"))
-	p, err := w.store.Position(t.Context(), log.ID)
-	fatalIf(t, err)
+	p := testlog.Must(w.store.Position(t.Context(), log.ID))
 	note := w.sign(log, p.Verified, tlog.Hash{1, 2, 3}, store.Inconsistent, "gossip", 2)
 	w.sign(log, p.Downloaded+900, tlog.Hash{4}, store.Pending, "witness w1", 1)
 	w.view(log, 1, 60, "connection refused "+hostile)
@@ -338,27 +330,35 @@ type answer struct {
 	text     string
 }
 
-func get(t testing.TB, s http.Handler, path string) answer {
-	t.Helper()
-	return ask(t, s, httptest.NewRequest(http.MethodGet, path, nil))
-}
+func (s served) get(path string) answer { return s.ask(httptest.NewRequest(http.MethodGet, path, nil)) }
 
-func ask(t testing.TB, s http.Handler, r *http.Request) answer {
-	t.Helper()
+func (s served) ask(r *http.Request) answer {
 	rec := httptest.NewRecorder()
 	s.ServeHTTP(rec, r)
-	b, err := io.ReadAll(rec.Result().Body)
-	fatalIf(t, err)
-	return answer{code: rec.Code, header: rec.Header(), body: string(b)}
+	return answer{code: rec.Code, header: rec.Header(), body: rec.Body.String()}
 }
 
-func must(t testing.TB, s http.Handler, path string) answer {
-	t.Helper()
-	a := get(t, s, path)
+func (s served) must(path string) answer {
+	s.t.Helper()
+	a := s.get(path)
 	if a.code != http.StatusOK {
-		t.Fatalf("GET %s: %d %s", path, a.code, strings.TrimSpace(a.body))
+		s.t.Fatalf("GET %s: %d %s", path, a.code, strings.TrimSpace(a.body))
 	}
 	return a
+}
+
+// wants demands the code of an answer, and words in it.
+func (s served) wants(a answer, code int, words string) {
+	s.t.Helper()
+	if a.code != code || !strings.Contains(a.body, words) {
+		s.t.Errorf("%d %s, want %d with %q", a.code, a.body, code, words)
+	}
+}
+
+// read is must of JSON.
+func read[T any](s served, path string) T {
+	s.t.Helper()
+	return decode[T](s.t, s.must(path))
 }
 
 func operational(kind string) store.Finding {

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,15 +16,15 @@ import (
 	"cratelog/prover/git"
 )
 
-// served is the fixture's repository as a server that leaves out blobs has it.
-func served(t *testing.T) (url, dir string) {
+// served is the fixture's repository on a server that can leave out blobs and hands out
+// commits by id ("true"), or does neither ("false").
+func served(t *testing.T, able string) (url, dir string) {
 	t.Helper()
 	fixture.Need(t, "git")
 	dir = fixture.Repo(t)
 	for _, key := range []string{"uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"} {
-		if out, err := exec.CommandContext(t.Context(), "git", "-C", dir, "config", key, "true").CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+		_, err := git.Run(t.Context(), dir, "config", key, able)
+		fatalIf(t, err)
 	}
 	return "file://" + filepath.ToSlash(dir), dir
 }
@@ -38,26 +37,20 @@ func planIn(t *testing.T, dir, name, version string) error {
 func planFrom(t *testing.T, dir, name, version string, commit *[20]byte) error {
 	t.Helper()
 	c, err := crate.Read(fixture.Crate(t, name, version), name, version, crate.DefaultLimits)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	repo, err := git.Open(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	defer repo.Close()
 	_, err = prover.NewPlan(t.Context(), c, repo, prover.Source{Commit: commit})
 	return err
 }
 
 func TestAFetchedCommitIsEnoughToProveFrom(t *testing.T) {
-	url, dir := served(t)
+	url, dir := served(t, "true")
 	cache := git.Clones(filepath.Join(t.TempDir(), "repositories"))
 	commit := fixture.Commit(t, "0.1.0")
 	got, err := cache.Fetch(t.Context(), url, commit)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	for _, name := range []string{"hello-proof", "hello-inner"} {
 		if err := planIn(t, got, name, "0.1.0"); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -71,9 +64,7 @@ func TestAFetchedCommitIsEnoughToProveFrom(t *testing.T) {
 	// Sources were left out, and so was the other commit.
 	id := hex.EncodeToString(commit[:])
 	source, err := git.Run(t.Context(), got, "rev-parse", id+":src/lib.rs")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, err)
 	lost, err := git.Run(t.Context(), got, "rev-list", "--objects", "--missing=print", "--max-count=1", id)
 	if err != nil || !strings.Contains(lost, "?"+strings.TrimSpace(source)+"\n") {
 		t.Errorf("missing are %s: %v", lost, err)
@@ -83,19 +74,18 @@ func TestAFetchedCommitIsEnoughToProveFrom(t *testing.T) {
 		t.Error("it has the other commit")
 	}
 	// The repository goes away: what was fetched stays.
-	if err := os.Rename(dir, dir+".gone"); err != nil {
-		t.Fatal(err)
-	}
+	fatalIf(t, os.Rename(dir, dir+".gone"))
 	if again, err := cache.Fetch(t.Context(), url, commit); err != nil || again != got {
 		t.Errorf("again: %s %v", again, err)
 	}
-	if _, err := cache.Fetch(t.Context(), url, fixture.Commit(t, "0.1.1")); err == nil || !strings.Contains(err.Error(), "the repository cannot be fetched") {
+	_, err = cache.Fetch(t.Context(), url, fixture.Commit(t, "0.1.1"))
+	if err == nil || !strings.Contains(err.Error(), "the repository cannot be fetched") {
 		t.Errorf("the other commit, from a repository that is gone: %v", err)
 	}
 }
 
 func TestARepositoryWithoutTheCommitIsToldFromOneThatIsDown(t *testing.T) {
-	url, _ := served(t)
+	url, _ := served(t, "true")
 	cache := git.Clones(t.TempDir())
 	_, err := cache.Fetch(t.Context(), url, [20]byte{1, 2, 3})
 	if outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), "has no commit 0102030000000000000000000000000000000000 in its branches and tags") || !strings.Contains(err.Error(), "never pushed there") {
@@ -107,25 +97,15 @@ func TestARepositoryWithoutTheCommitIsToldFromOneThatIsDown(t *testing.T) {
 	}
 }
 
-// A server that neither leaves out blobs nor hands out commits by id.
 func TestAnOldServerIsFetchedWhole(t *testing.T) {
-	fixture.Need(t, "git")
-	dir := fixture.Repo(t)
-	for _, kv := range [][2]string{{"uploadpack.allowFilter", "false"}, {"uploadpack.allowAnySHA1InWant", "false"}} {
-		if out, err := exec.CommandContext(t.Context(), "git", "-C", dir, "config", kv[0], kv[1]).CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
-	got, err := git.Clones(t.TempDir()).Fetch(t.Context(), "file://"+dir, fixture.Commit(t, "0.1.0"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	url, _ := served(t, "false")
+	got, err := git.Clones(t.TempDir()).Fetch(t.Context(), url, fixture.Commit(t, "0.1.0"))
+	fatalIf(t, err)
 	if err := planIn(t, got, "hello-proof", "0.1.0"); err != nil {
 		t.Error(err)
 	}
-	if got, err = git.Clones(t.TempDir()).FetchAll(t.Context(), "file://"+dir); err != nil {
-		t.Fatal(err)
-	}
+	got, err = git.Clones(t.TempDir()).FetchAll(t.Context(), url)
+	fatalIf(t, err)
 	if err := planIn(t, got, "hello-proof", "0.1.1"); err != nil {
 		t.Error(err)
 	}
@@ -150,5 +130,12 @@ func TestGitIsSentNowhereElse(t *testing.T) {
 		if git.IsURL(what) != isURL {
 			t.Errorf("%s", what)
 		}
+	}
+}
+
+func fatalIf(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -138,9 +138,7 @@ func TestResolveCommitTakesTagsAndIDs(t *testing.T) {
 		strings.Repeat("0", 40): "has no commit",
 	} {
 		_, err := r.ResolveCommit(t.Context(), rev)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: got %v, want %q", rev, err, want)
-		}
+		refused(t, rev, err, want)
 	}
 	if _, err := r.ResolveCommit(t.Context(), "HEAD"); err != nil {
 		t.Errorf("after the refusals: %v", err)
@@ -152,20 +150,17 @@ func TestWrongTypesAndAbsentPathsAreNamed(t *testing.T) {
 	commit := fixture.Commit(t, "0.1.0")
 	c, err := r.Commit(t.Context(), commit)
 	fatalIf(t, err)
-	if _, err := r.Commit(t.Context(), c.Tree); err == nil || !strings.Contains(err.Error(), "is a tree, not a commit") {
-		t.Errorf("a tree read as a commit: %v", err)
-	}
-	if _, err := r.Tree(t.Context(), commit); err == nil || !strings.Contains(err.Error(), "is a commit, not a tree") {
-		t.Errorf("a commit read as a tree: %v", err)
-	}
+	_, err = r.Commit(t.Context(), c.Tree)
+	refused(t, "a tree read as a commit", err, "is a tree, not a commit")
+	_, err = r.Tree(t.Context(), commit)
+	refused(t, "a commit read as a tree", err, "is a commit, not a tree")
 	for path, want := range map[string]string{
 		"nothing":        `there is no "nothing" in commit`,
 		"src/nothing/at": `there is no "src/nothing" in commit`,
 		"src/lib.rs/x":   `"src/lib.rs" in commit ` + hex.EncodeToString(commit[:]) + ` is a file, not a directory`,
 	} {
-		if _, err := lookup(t, r, commit, path); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v, want %q", path, err, want)
-		}
+		_, err := lookup(t, r, commit, path)
+		refused(t, path, err, want)
 	}
 	e, err := lookup(t, r, commit, "scripts/greet.sh")
 	if err != nil || e.Mode != ModeExecutable {
@@ -193,9 +188,8 @@ func TestObjectsOverTheLimitAreNotRead(t *testing.T) {
 	if _, err := r.Blob(t.Context(), e.ID, int64(len(b))); err != nil {
 		t.Errorf("at the limit: %v", err)
 	}
-	if _, err := r.Blob(t.Context(), e.ID, int64(len(b))-1); err == nil || !strings.Contains(err.Error(), "more than the limit of 90") {
-		t.Errorf("one byte above the limit: %v", err)
-	}
+	_, err = r.Blob(t.Context(), e.ID, int64(len(b))-1)
+	refused(t, "one byte above the limit", err, "more than the limit of 90")
 	if _, err := r.Blob(t.Context(), e.ID, 1<<20); err == nil {
 		t.Error("the repository can still be read, although git's answer was left half read")
 	}
@@ -290,17 +284,14 @@ func TestEnvironmentCannotTurnGitElsewhere(t *testing.T) {
 
 func TestOpenRefusesWhatIsNoRepository(t *testing.T) {
 	empty := t.TempDir()
-	if _, err := Open(t.Context(), empty); err == nil || !strings.Contains(err.Error(), "not a git repository") {
-		t.Errorf("an empty directory: %v", err)
-	}
-	if _, err := Open(t.Context(), filepath.Join(empty, "absent")); err == nil || !strings.Contains(err.Error(), "No such file or directory") {
-		t.Errorf("an absent directory: %v", err)
-	}
+	_, err := Open(t.Context(), empty)
+	refused(t, "an empty directory", err, "not a git repository")
+	_, err = Open(t.Context(), filepath.Join(empty, "absent"))
+	refused(t, "an absent directory", err, "No such file or directory")
 	sha256 := t.TempDir()
 	run(t, sha256, "init", "-q", "--object-format=sha256")
-	if _, err := Open(t.Context(), sha256); err == nil || !strings.Contains(err.Error(), "does not use SHA-1 object ids") {
-		t.Errorf("a SHA-256 repository: %v", err)
-	}
+	_, err = Open(t.Context(), sha256)
+	refused(t, "a SHA-256 repository", err, "does not use SHA-1 object ids")
 }
 
 func TestCancelledContextEndsTheProcess(t *testing.T) {
@@ -410,9 +401,8 @@ func TestParseTreeRefuses(t *testing.T) {
 		"twice":                      {file("a") + file("a"), `the name "a" twice`},
 		"twice, file and directory":  {file("a") + file("a.b") + dir("a"), `the name "a" twice`},
 	} {
-		if _, err := ParseTree([]byte(c.tree)); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: got %v, want %q", name, err, c.want)
-		}
+		_, err := ParseTree([]byte(c.tree))
+		refused(t, name, err, c.want)
 	}
 	good := file("a-b") + file("a.b") + dir("a") + file("a0") + "100664 old\x00" + id + "160000 sub\x00" + id
 	if e, err := ParseTree([]byte(good)); err != nil || len(e) != 6 {
@@ -487,6 +477,14 @@ func lookup(t testing.TB, r *Repo, commit [20]byte, path string) (TreeEntry, err
 		return TreeEntry{}, err
 	}
 	return s.Entry(t.Context(), path)
+}
+
+// refused checks that an error says a word.
+func refused(t *testing.T, what string, err error, word string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), word) {
+		t.Errorf("%s: %v, want a word on %q", what, err, word)
+	}
 }
 
 func fatalIf(t *testing.T, err error) {

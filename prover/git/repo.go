@@ -345,23 +345,17 @@ func parseHeader(line string, max int64) (id [20]byte, kind string, size int64, 
 }
 
 // A tail keeps the first bytes that a process writes to its standard error.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
+type tail struct{ b []byte }
 
 const maxTail = 2048
 
 func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.b = append(t.b, p[:min(len(p), maxTail-len(t.b))]...)
 	return len(p), nil
 }
 
+// sentence may be asked for once the process was waited for.
 func (t *tail) sentence() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if s := strings.TrimSpace(string(t.b)); s != "" {
 		return ": " + s
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 )
 
@@ -58,18 +59,15 @@ func (s *Snapshot) Tree(ctx context.Context, path string) (*Tree, error) {
 
 // Entry returns the entry at a path: of a file, directory, link or submodule.
 // It recurses once per component; a path is as deep as its caller made it.
-func (s *Snapshot) Entry(ctx context.Context, path string) (TreeEntry, error) {
-	dir, name := "", path
-	if i := strings.LastIndexByte(path, '/'); i >= 0 {
-		dir, name = path[:i], path[i+1:]
-	}
-	t, err := s.Tree(ctx, dir)
+func (s *Snapshot) Entry(ctx context.Context, at string) (TreeEntry, error) {
+	dir, name := path.Split(at)
+	t, err := s.Tree(ctx, strings.TrimSuffix(dir, "/"))
 	if err != nil {
 		return TreeEntry{}, err
 	}
 	e, ok := t.Find(name)
 	if !ok {
-		return TreeEntry{}, &NotFoundError{Commit: s.Commit.ID, Path: path}
+		return TreeEntry{}, &NotFoundError{Commit: s.Commit.ID, Path: at}
 	}
 	return e, nil
 }
