@@ -2,6 +2,7 @@ package circuit
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/big"
@@ -185,9 +186,6 @@ func entryName(b []byte) (string, bool) {
 func sha1Pad(msg []byte) []byte {
 	out := make([]byte, paddedBlocks(len(msg))*blockBytes)
 	out[copy(out, msg)] = 0x80
-	bits := uint64(len(msg)) * 8
-	for i := range 8 {
-		out[len(out)-1-i] = byte(bits >> (8 * i))
-	}
+	binary.BigEndian.PutUint64(out[len(out)-8:], uint64(len(msg))*8)
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,6 +24,13 @@ type variant struct {
 // systems are the variants that were compiled.
 var systems = make(map[variant]constraint.ConstraintSystem)
 
+func compile(t *testing.T, c frontend.Circuit) constraint.ConstraintSystem {
+	t.Helper()
+	system, err := frontend.Compile(field, r1cs.NewBuilder, c)
+	fatalIf(t, err)
+	return system
+}
+
 // solved says whether a prover could prove the assignment with one group of
 // constraints left out ("" for none).
 func solved(t *testing.T, w *Source, drop group) bool {
@@ -31,10 +39,7 @@ func solved(t *testing.T, w *Source, drop group) bool {
 	if systems[v] == nil {
 		c := NewSource(w.capacity)
 		c.testingOnlyDrop = drop
-		var err error
-		if systems[v], err = frontend.Compile(field, r1cs.NewBuilder, c); err != nil {
-			t.Fatal(err)
-		}
+		systems[v] = compile(t, c)
 	}
 	return solvedWith(t, systems[v], w, nil)
 }
@@ -95,6 +100,40 @@ func swap(t *testing.T, b, x, y []byte) []byte {
 
 // blockOf returns the block in which object number n starts.
 func blockOf(objects []Object, n int) int { return Blocks(objects[:n]) }
+
+// record1 is the entry of a file whose id repeats one byte, and tree1 a tree of that only.
+func record1(name string, fill byte) []byte {
+	return append([]byte("100644 "+name+"\x00"), bytes.Repeat([]byte{fill}, idBytes)...)
+}
+
+func tree1(name string, fill byte) []byte { return encode("tree", record1(name, fill)) }
+
+// over is a commit whose tree has an id, and one more object, of which names are listed.
+func over(root [20]byte, obj []byte, listed ...string) repo {
+	top := commitObject(root, "m")
+	r := repo{commit: id(top), objects: []Object{{Data: top}}, list: []byte("c")}
+	r.add(obj, listed...)
+	return r
+}
+
+// add adds a tree to the objects, and to the list what stands behind its header.
+func (r *repo) add(obj []byte, listed ...string) {
+	o := Object{Data: obj, Listed: map[string]bool{}}
+	for _, name := range listed {
+		o.Listed[name] = true
+	}
+	r.objects = append(r.objects, o)
+	r.list = append(append(r.list, 't'), obj[bytes.IndexByte(obj, 0)+1:]...)
+}
+
+// listBytes lists n bytes of the assignment, from a place in an object on.
+func (s *Source) listBytes(objects []Object, object, at, n int) {
+	at += blockOf(objects, object) * blockBytes
+	for i := range n {
+		s.Listed[at+i] = 1
+	}
+	recount(s)
+}
 
 // An attack makes the assignment of a false statement. The full circuit must
 // refuse it; where only is set, leaving out that group alone must let it through,
@@ -183,66 +222,44 @@ var attacks = []attack{
 	}},
 	{"an entry read from the middle of an id", groupAutomaton, func(t *testing.T) *Source {
 		// A tree whose first id spells a record.
-		fake := append([]byte("100644 x\x00"), bytes.Repeat([]byte{7}, 20)...)
+		fake := record1("x", 7)
 		tree := append([]byte("100644 a\x00"), bytes.Repeat([]byte{9}, 11)...)
-		tree = append(append(tree, fake[:9]...), append([]byte("100644 b\x00"), bytes.Repeat([]byte{1}, 20)...)...)
-		obj := encode("tree", tree)
-		top := commitObject(id(obj), "m")
-		r := repo{commit: id(top), objects: []Object{{Data: top}, {Data: obj}}}
+		obj := encode("tree", slices.Concat(tree, fake[:9], record1("b", 1)))
+		r := over(id(obj), obj)
 		at := bytes.Index(obj, fake[:9])
 		r.list = append([]byte("ct"), obj[at:at+9+20]...)
 		s := r.assign(t, small)
-		base := blockOf(r.objects, 1) * blockBytes
-		for i := at; i < at+29; i++ {
-			s.Listed[base+i] = 1
-		}
-		recount(s)
+		s.listBytes(r.objects, 1, at, 9+20)
 		return s
 	}},
 	{"an entry read from the middle of a name", groupAutomaton, func(t *testing.T) *Source {
-		obj := encode("tree", append([]byte("100644 a100644 x\x00"), bytes.Repeat([]byte{1}, 20)...))
-		top := commitObject(id(obj), "m")
-		r := repo{commit: id(top), objects: []Object{{Data: top}, {Data: obj}}}
+		obj := tree1("a100644 x", 1)
+		r := over(id(obj), obj)
 		at := bytes.Index(obj, []byte("100644 x"))
 		r.list = append([]byte("ct"), obj[at:]...)
 		s := r.assign(t, small)
-		base := blockOf(r.objects, 1) * blockBytes
-		for i := at; i < len(obj); i++ {
-			s.Listed[base+i] = 1
-		}
-		recount(s)
+		s.listBytes(r.objects, 1, at, len(obj)-at)
 		return s
 	}},
-	{"a name with a slash", groupAutomaton, func(t *testing.T) *Source {
-		return slashed(t)
-	}},
+	{"a name with a slash", groupAutomaton, slashed},
 	{"bytes of a commit's message listed", groupAutomaton, func(t *testing.T) *Source {
-		text := append([]byte("100644 x\x00"), bytes.Repeat([]byte{7}, 20)...)
+		text := record1("x", 7)
 		r := build(node{"f": "1"}, "m"+string(text))
 		s := r.assign(t, small)
-		at := bytes.Index(r.objects[0].Data, text)
-		for i := range text {
-			s.Listed[at+i] = 1
-		}
-		recount(s)
+		s.listBytes(r.objects, 0, bytes.Index(r.objects[0].Data, text), len(text))
 		claim(s, append(append([]byte{'c'}, text...), r.list[1:]...))
 		return s
 	}},
 	{"a directory listed like a file", groupAutomaton, mutated(func(t *testing.T, r repo, s *Source) {
 		// List the twenty bytes of the directory's id, and name no child: the list
 		// then ends where the child would begin.
-		base := blockOf(r.objects, 1) * blockBytes
 		head := []byte("40000 src\x00")
-		at := bytes.Index(r.objects[1].Data, head)
-		idAt := at + len(head)
-		for i := range idBytes {
-			s.Listed[base+idAt+i] = 1
-		}
-		s.Child[base+idAt-1] = 0
+		idAt := bytes.Index(r.objects[1].Data, head) + len(head)
+		s.Child[blockOf(r.objects, 1)*blockBytes+idAt-1] = 0
 		for k := blockOf(r.objects, 2); k < s.capacity.Blocks; k++ {
 			clearBlock(s, k)
 		}
-		recount(s)
+		s.listBytes(r.objects, 1, idAt, idBytes)
 		list := bytes.Clone(r.list[:bytes.LastIndexByte(r.list, 't')])
 		end := bytes.Index(list, head) + len(head)
 		srcID := r.objects[1].Data[idAt : idAt+20]
@@ -253,14 +270,13 @@ var attacks = []attack{
 	}},
 	{"a padding without 0x80", groupPadding, func(t *testing.T) *Source {
 		// A tree of 56 bytes, with the length field right behind it.
-		obj := encode("tree", append([]byte("100644 "+strings.Repeat("n", 20)+"\x00"), bytes.Repeat([]byte{1}, 20)...))
+		name := strings.Repeat("n", 20)
+		obj := tree1(name, 1)
 		if len(obj) != 56 {
 			t.Fatalf("the tree has %d bytes", len(obj))
 		}
 		raw := append(bytes.Clone(obj), 0, 0, 0, 0, 0, 0, 56*8>>8, 56*8&0xff)
-		top := commitObject(rawID(raw), "m")
-		r := repo{commit: id(top), objects: []Object{{Data: top}, {Data: obj, Listed: map[string]bool{strings.Repeat("n", 20): true}}}}
-		r.list = append([]byte("ct"), obj[8:]...)
+		r := over(rawID(raw), obj, name)
 		s := r.assign(t, small)
 		k := blockOf(r.objects, 1)
 		for i, b := range raw {
@@ -283,8 +299,7 @@ var attacks = []attack{
 	{"a tree id read from a commit's message", groupHeader, func(t *testing.T) *Source {
 		// The message imitates a header's length and a tree's id at the offsets of a
 		// commit's first block, and the header's flag is moved there.
-		evil := encode("tree", append([]byte("100644 f\x00"), bytes.Repeat([]byte{6}, 20)...))
-		root := id(encode("tree", append([]byte("100644 g\x00"), bytes.Repeat([]byte{5}, 20)...)))
+		evil, root := tree1("f", 6), id(tree1("g", 5))
 		prefix := len(commitObject(root, "")) - 1
 		var block int
 		build := func(length int) []byte {
@@ -297,8 +312,8 @@ var attacks = []attack{
 		}
 		top := build(0)
 		top = build(len(top) - headerShape{true, 3}.size())
-		r := repo{commit: id(top), objects: []Object{{Data: top}, {Data: evil, Listed: map[string]bool{"f": true}}}}
-		r.list = append([]byte("ct"), evil[8:]...)
+		r := over(root, evil, "f")
+		r.commit, r.objects[0].Data = id(top), top
 		s := r.assign(t, small)
 		for v := range s.Header[0] {
 			s.Header[block][v], s.Header[0][v] = s.Header[0][v], 0
@@ -308,7 +323,7 @@ var attacks = []attack{
 	}},
 	{"another commit", groupChildren, mutated(func(t *testing.T, r repo, s *Source) {
 		other := build(node{"Cargo.toml": "x"}, "other")
-		s.Commit = idInteger(other.commit)
+		s.Commit = new(big.Int).SetBytes(other.commit[:])
 	})},
 	{"the commit of one repository with the trees of another", groupChildren, func(t *testing.T) *Source {
 		mine, other := build(node{"f": "evil"}, "m"), build(node{"f": "good"}, "m")
@@ -329,9 +344,7 @@ var attacks = []attack{
 	}},
 	{"an object without a name", groupChildren, func(t *testing.T) *Source {
 		r := build(node{"f": "1"}, "m")
-		extra := encode("tree", append([]byte("100644 x\x00"), bytes.Repeat([]byte{3}, 20)...))
-		r.objects = append(r.objects, Object{Data: extra, Listed: map[string]bool{"x": true}})
-		r.list = append(append(r.list, 't'), extra[8:]...)
+		r.add(tree1("x", 3), "x")
 		return r.assign(t, small)
 	}},
 	{"one object for two names", groupChildren, func(t *testing.T) *Source {
@@ -344,9 +357,7 @@ var attacks = []attack{
 		// Its entries are listed, and as it has no last block nothing asks for its id.
 		// It fills the circuit's last block, so that nothing comes after it.
 		r := build(node{"f": "1"}, "m")
-		extra := encode("tree", append([]byte("100644 x\x00"), bytes.Repeat([]byte{3}, 20)...))
-		r.objects = append(r.objects, Object{Data: extra, Listed: map[string]bool{"x": true}})
-		r.list = append(append(r.list, 't'), extra[8:]...)
+		r.add(tree1("x", 3), "x")
 		s := r.assign(t, Capacity{Blocks: Blocks(r.objects), Chunks: small.Chunks})
 		s.Last[len(s.Last)-1] = 0
 		for i := len(s.Stream) - 8; i < len(s.Stream); i++ {
@@ -356,14 +367,15 @@ var attacks = []attack{
 		return s
 	}},
 	{"a tree instead of a submodule's commit", groupList, func(t *testing.T) *Source {
-		sub := encode("tree", append([]byte("100644 x\x00"), bytes.Repeat([]byte{3}, 20)...))
-		subID := id(sub)
+		subID := id(tree1("x", 3))
 		root := encode("tree", append([]byte("160000 d\x00"), subID[:]...))
-		top := commitObject(id(root), "m")
-		r := repo{commit: id(top), objects: []Object{{Data: top}, {Data: root, Listed: map[string]bool{"d": true}},
-			{Data: sub, Listed: map[string]bool{"x": true}}}}
-		s := (&repo{commit: r.commit, objects: r.objects, list: append([]byte("ct160000 d\x00t"), sub[8:]...)}).assign(t, small)
-		claim(s, append([]byte("ct160000 d\x00c"), sub[8:]...))
+		r := over(id(root), root, "d")
+		r.list = r.list[:len(r.list)-idBytes]
+		kind := len(r.list)
+		r.add(tree1("x", 3), "x")
+		s := r.assign(t, small)
+		r.list[kind] = 'c'
+		claim(s, r.list)
 		return s
 	}},
 	{"a flag of two", "", mutated(func(t *testing.T, r repo, s *Source) { s.Last[blockOf(r.objects, 1)-1] = 2 })},
@@ -389,13 +401,10 @@ func clearBlock(s *Source, k int) {
 }
 
 func slashed(t *testing.T) *Source {
-	obj := encode("tree", append([]byte("100644 a/b\x00"), bytes.Repeat([]byte{1}, 20)...))
-	top := commitObject(id(obj), "m")
-	r := repo{commit: id(top), objects: []Object{{Data: top}, {Data: obj}}}
-	r.list = append([]byte("ct"), obj[8:]...)
+	obj := tree1("a/b", 1)
+	r := over(id(obj), obj, "a_b")
 	// The honest writer refuses; write the same tree with another byte, then put it back.
 	r.objects[1].Data = bytes.Replace(obj, []byte("a/b"), []byte("a_b"), 1)
-	r.objects[1].Listed = map[string]bool{"a_b": true}
 	s := r.assign(t, small)
 	base := blockOf(r.objects, 1) * blockBytes
 	s.Stream[base+bytes.IndexByte(obj, '/')] = byte('/')
@@ -419,12 +428,10 @@ func rawID(raw []byte) (d [20]byte) {
 // badPadding is a true tree whose block is altered before it is hashed: what the
 // commit names is the SHA-1 of nothing.
 func badPadding(t *testing.T, alter func(block []byte, n int)) *Source {
-	obj := encode("tree", append([]byte("100644 f\x00"), bytes.Repeat([]byte{1}, 20)...))
+	obj := tree1("f", 1)
 	raw := sha1Pad(obj)
 	alter(raw, len(obj))
-	top := commitObject(rawID(raw), "m")
-	r := repo{commit: id(top), objects: []Object{{Data: top}, {Data: obj, Listed: map[string]bool{"f": true}}}}
-	r.list = append([]byte("ct"), obj[8:]...)
+	r := over(rawID(raw), obj, "f")
 	s := r.assign(t, small)
 	base := blockOf(r.objects, 1) * blockBytes
 	for i, b := range raw {
@@ -435,13 +442,10 @@ func badPadding(t *testing.T, alter func(block []byte, n int)) *Source {
 
 // wrongLength is a tree whose header gives its length in the wrong way.
 func wrongLength(t *testing.T, format string, off int) *Source {
-	body := append([]byte("100644 f\x00"), bytes.Repeat([]byte{1}, 20)...)
+	body := record1("f", 1)
 	obj := append([]byte("tree "+fmt.Sprintf(format, len(body)+off)+"\x00"), body...)
-	top := commitObject(id(obj), "m")
-	honest := encode("tree", body)
-	r := repo{commit: id(top), objects: []Object{{Data: top}, {Data: obj, Listed: map[string]bool{"f": true}}}}
-	r.list = append([]byte("ct"), body...)
-	if len(obj) != len(honest) {
+	r := over(id(obj), obj, "f")
+	if len(obj) != len(encode("tree", body)) {
 		// The honest writer has no rule for the zero: write a 1, then put it back.
 		r.objects[1].Data = bytes.Replace(obj, []byte("tree 0"), []byte("tree 1"), 1)
 		s := r.assign(t, small)

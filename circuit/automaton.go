@@ -2,57 +2,30 @@ package circuit
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/consensys/gnark/frontend"
 )
 
-// Byte classes. The sixteen lower-case hexadecimal digits have their value as
-// class, so that a class is also the nibble of a hex character.
+// Byte classes: a byte's place here, or classOther. The sixteen lower-case hexadecimal
+// digits have their value as class, so that a class is also the nibble of a hex character.
+const classed = "0123456789abcdef\x00 /\nomitr\x80"
+
 const (
 	classNUL   = 16
 	classSpace = 17
 	classSlash = 18
 	classLF    = 19
-	classO     = 20
-	classM     = 21
-	classI     = 22
-	classT     = 23
-	classR     = 24
 	class80    = 25
-	classOther = 26
-	numClasses = 27
+	classOther = len(classed)
+	numClasses = classOther + 1
 
 	classRadix = 32 // a state and a class are packed as state*classRadix + class
 )
 
 func classOf(b byte) int {
-	switch {
-	case b >= '0' && b <= '9':
-		return int(b - '0')
-	case b >= 'a' && b <= 'f':
-		return int(b-'a') + 10
-	}
-	switch b {
-	case 0:
-		return classNUL
-	case ' ':
-		return classSpace
-	case '/':
-		return classSlash
-	case '\n':
-		return classLF
-	case 'o':
-		return classO
-	case 'm':
-		return classM
-	case 'i':
-		return classI
-	case 't':
-		return classT
-	case 'r':
-		return classR
-	case 0x80:
-		return class80
+	if i := strings.IndexByte(classed, b); i >= 0 {
+		return i
 	}
 	return classOther
 }
@@ -65,11 +38,9 @@ type byteTable struct {
 }
 
 func newByteTable(a *argument) *byteTable {
-	rows := make([][]int64, 256)
-	for b := range rows {
-		rows[b] = []int64{int64(b), spread(uint64(b), 6), int64(classOf(byte(b)))}
-	}
-	return &byteTable{a, a.newTable("byte", rows)}
+	return &byteTable{a, a.newTable("byte", rows(256, func(b int64) []int64 {
+		return []int64{b, spread(b, 6), int64(classOf(byte(b)))}
+	}))}
 }
 
 // read checks 64 wires to be bytes and returns them as schedule words and classes.
@@ -189,14 +160,19 @@ func (m *automaton) idleRules() {
 	classes(func(c int) { m.rule(rule{from: idle, class: c, to: idle}) })
 }
 
-// header adds the type word and the length; the first byte of an object is listed.
-func (m *automaton) header(word string, body state) {
-	at := m.start
+// word adds a word whose first byte may be listed, and returns the state after it.
+func (m *automaton) word(at state, word string, list bool) state {
 	for i := range len(word) {
 		to := m.add()
-		m.rule(rule{from: at, class: classOf(word[i]), to: to, list: i == 0})
+		m.rule(rule{from: at, class: classOf(word[i]), to: to, list: list && i == 0})
 		at = to
 	}
+	return at
+}
+
+// header adds the type word and the length; the first byte of an object is listed.
+func (m *automaton) header(word string, body state) {
+	at := m.word(m.start, word, true)
 	for n := range maxDigits {
 		to := m.add()
 		for d := range 10 {
@@ -211,12 +187,7 @@ func (m *automaton) header(word string, body state) {
 }
 
 func (m *automaton) commitRules() {
-	at := m.commit
-	for i := range len("tree ") {
-		to := m.add()
-		m.rule(rule{from: at, class: classOf("tree "[i]), to: to})
-		at = to
-	}
+	at := m.word(m.commit, "tree ", false)
 	for range hexDigits {
 		to := m.add()
 		for d := range 16 {
@@ -312,7 +283,7 @@ func bit(b bool) int64 {
 // step returns the rule for a byte in a state that satisfies want.
 func (m *automaton) step(s state, b byte, want func(rule) bool) (rule, error) {
 	for _, r := range m.next[[2]int{int(s), classOf(b)}] {
-		if want == nil || want(r) {
+		if want(r) {
 			return r, nil
 		}
 	}

@@ -10,10 +10,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/consensys/gnark-crypto/ecc"
-	"github.com/consensys/gnark/frontend"
-	"github.com/consensys/gnark/frontend/cs/r1cs"
 )
 
 var update = flag.Bool("update", false, "write testdata/counts.csv and compiled.json")
@@ -38,8 +34,7 @@ func TestConstraintCounts(t *testing.T) {
 		classes = classes[:1]
 	}
 	for _, c := range classes {
-		system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, NewSource(c))
-		fatalIf(t, err)
+		system := compile(t, NewSource(c))
 		fmt.Fprintf(&b, "source %d blocks,%d\n", c.Blocks, system.GetNbConstraints())
 		h := sha256.New()
 		if _, err := system.WriteTo(h); err != nil {
@@ -52,20 +47,15 @@ func TestConstraintCounts(t *testing.T) {
 	if *update {
 		fatalIf(t, os.WriteFile(countsFile, []byte(b.String()), 0o644))
 	}
-	want := readCounts(t)
+	text, err := os.ReadFile(countsFile)
+	fatalIf(t, err)
+	want := string(text)
 	if got := b.String(); !strings.HasPrefix(want, got) || !testing.Short() && got != want {
 		t.Errorf("the counts changed; if that is meant, run the test with -update and make new keys\ngot:\n%swant:\n%s", &b, want)
 	}
 }
 
 const countsFile = "testdata/counts.csv"
-
-func readCounts(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(countsFile)
-	fatalIf(t, err)
-	return string(text)
-}
 
 // compareHashes compares compiled circuits with compiled.json.
 func compareHashes(t *testing.T, got map[string]string) {

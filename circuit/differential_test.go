@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,13 +13,13 @@ import (
 // holds is the statement of Source, checked natively and slowly, written from its
 // definition: objects are given as the bytes that git hashes, the list as bytes.
 // Where the prover may choose (which entries are listed) any choice will do.
-func holds(commit [20]byte, objects [][]byte, list []byte) bool {
-	wanted, ok := readList(list)
-	if !ok || len(wanted) != len(objects) {
+func (s *statement) holds() bool {
+	wanted, ok := readList(s.list)
+	if !ok || len(wanted) != len(s.objects) {
 		return false
 	}
-	names := [][20]byte{commit} // the ids by which the objects are named, in order
-	for n, o := range objects {
+	names := [][20]byte{s.commit} // the ids by which the objects are named, in order
+	for n, o := range s.objects {
 		if n >= len(names) || id(o) != names[n] {
 			return false
 		}
@@ -44,7 +45,7 @@ func holds(commit [20]byte, objects [][]byte, list []byte) bool {
 		}
 		names = append(names, children...)
 	}
-	return len(names) == len(objects)
+	return len(names) == len(s.objects)
 }
 
 // pick finds the records among the entries, in order, and returns the ids of those
@@ -160,10 +161,10 @@ func readTree(b []byte) (entries []entry, ok bool) {
 
 // provable says whether a prover who wants to can prove the statement: it lists what
 // the list has.
-func provable(t *testing.T, commit [20]byte, objects [][]byte, list []byte) bool {
-	r := repo{commit: commit, list: list}
-	wanted, _ := readList(list)
-	for n, o := range objects {
+func (s *statement) provable(t *testing.T) bool {
+	r := repo{commit: s.commit, list: s.list}
+	wanted, _ := readList(s.list)
+	for n, o := range s.objects {
 		object := Object{Data: o, Listed: map[string]bool{}}
 		if n < len(wanted) {
 			for _, e := range wanted[n].records {
@@ -172,8 +173,8 @@ func provable(t *testing.T, commit [20]byte, objects [][]byte, list []byte) bool
 		}
 		r.objects = append(r.objects, object)
 	}
-	s, err := Assign(small, r.commit, r.objects, r.list, digest(r.list), testContext)
-	return err == nil && solved(t, s, "")
+	w, err := Assign(small, r.commit, r.objects, r.list, digest(r.list), testContext)
+	return err == nil && solved(t, w, "")
 }
 
 // randomRepo is a small repository with directories, submodules and hidden entries.
@@ -222,13 +223,14 @@ func TestCircuitAndDefinitionAgree(t *testing.T) {
 			objects[i] = o.Data
 		}
 		for name, corrupt := range corruptions {
-			commit, os, list := corrupt(rng, r.commit, append([][]byte(nil), objects...), bytes.Clone(r.list))
-			if len(list) == 0 || len(list) > small.ListBytes() {
+			s := statement{r.commit, slices.Clone(objects), bytes.Clone(r.list)}
+			corrupt(rng, &s)
+			if len(s.list) == 0 || len(s.list) > small.ListBytes() {
 				continue
 			}
-			want := holds(commit, os, list)
-			if got := provable(t, commit, os, list); got != want {
-				t.Fatalf("%s: the circuit says %v, the definition %v\ncommit %x\nobjects %q\nlist %q", name, got, want, commit, os, list)
+			want := s.holds()
+			if got := s.provable(t); got != want {
+				t.Fatalf("%s: the circuit says %v, the definition %v\n%+q", name, got, want, s)
 			}
 			if want {
 				truths++
@@ -243,56 +245,55 @@ func TestCircuitAndDefinitionAgree(t *testing.T) {
 	t.Logf("%d true and %d false statements", truths, lies)
 }
 
+// statement is what holds and provable take.
+type statement struct {
+	commit  [20]byte
+	objects [][]byte
+	list    []byte
+}
+
+// flip flips a bit of one of the objects.
+func (s *statement) flip(rng *rand.Rand, object int) {
+	o := bytes.Clone(s.objects[object])
+	o[rng.IntN(len(o))] ^= 1 << rng.IntN(8)
+	s.objects[object] = o
+}
+
+// file returns where the first file's record in the list begins and ends.
+func (s *statement) file() (from, to int) {
+	if from = bytes.Index(s.list, []byte("100644 ")); from < 0 {
+		return 0, 0
+	}
+	return from, from + bytes.IndexByte(s.list[from:], 0) + 1 + idBytes
+}
+
 // corruptions change one thing of a true statement; some leave it true.
-var corruptions = map[string]func(rng *rand.Rand, commit [20]byte, objects [][]byte, list []byte) ([20]byte, [][]byte, []byte){
-	"nothing": func(_ *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) { return c, o, l },
-	"the commit": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
-		c[rng.IntN(20)] ^= 1
-		return c, o, l
-	},
-	"a byte of the list": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
-		l[rng.IntN(len(l))] ^= 1 << rng.IntN(8)
-		return c, o, l
-	},
-	"the list's end": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
-		return c, o, l[:rng.IntN(len(l))]
-	},
-	"a byte of an object, with its names": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
+var corruptions = map[string]func(rng *rand.Rand, s *statement){
+	"nothing":            func(*rand.Rand, *statement) {},
+	"the commit":         func(rng *rand.Rand, s *statement) { s.commit[rng.IntN(20)] ^= 1 },
+	"a byte of the list": func(rng *rand.Rand, s *statement) { s.list[rng.IntN(len(s.list))] ^= 1 << rng.IntN(8) },
+	"the list's end":     func(rng *rand.Rand, s *statement) { s.list = s.list[:rng.IntN(len(s.list))] },
+	"a byte of an object, with its names": func(rng *rand.Rand, s *statement) {
 		// The root tree is altered, and the commit made to fit.
-		old := id(o[1])
-		o[1] = bytes.Clone(o[1])
-		o[1][rng.IntN(len(o[1]))] ^= 1 << rng.IntN(8)
-		now := id(o[1])
-		o[0] = bytes.Replace(o[0], fmt.Appendf(nil, "%x", old), fmt.Appendf(nil, "%x", now), 1)
-		return id(o[0]), o, l
+		o := s.objects
+		old := fmt.Appendf(nil, "%x", id(o[1]))
+		s.flip(rng, 1)
+		o[0] = bytes.Replace(o[0], old, fmt.Appendf(nil, "%x", id(o[1])), 1)
+		s.commit = id(o[0])
 	},
-	"a byte of an object": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
-		n := rng.IntN(len(o))
-		o[n] = bytes.Clone(o[n])
-		o[n][rng.IntN(len(o[n]))] ^= 1 << rng.IntN(8)
-		return c, o, l
+	"a byte of an object": func(rng *rand.Rand, s *statement) { s.flip(rng, rng.IntN(len(s.objects))) },
+	"an object left out":  func(rng *rand.Rand, s *statement) { s.objects = s.objects[:len(s.objects)-1] },
+	"two objects exchanged": func(rng *rand.Rand, s *statement) {
+		i, j := rng.IntN(len(s.objects)), rng.IntN(len(s.objects))
+		s.objects[i], s.objects[j] = s.objects[j], s.objects[i]
 	},
-	"an object left out": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
-		return c, o[:len(o)-1], l
-	},
-	"two objects exchanged": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
-		i, j := rng.IntN(len(o)), rng.IntN(len(o))
-		o[i], o[j] = o[j], o[i]
-		return c, o, l
-	},
-	"a file's record left out": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
+	"a file's record left out": func(_ *rand.Rand, s *statement) {
 		// Still true: the list may have fewer files than the tree.
-		if i := bytes.Index(l, []byte("100644 ")); i >= 0 {
-			end := i + bytes.IndexByte(l[i:], 0) + 21
-			l = append(l[:i], l[end:]...)
-		}
-		return c, o, l
+		from, to := s.file()
+		s.list = slices.Delete(s.list, from, to)
 	},
-	"a record doubled": func(rng *rand.Rand, c [20]byte, o [][]byte, l []byte) ([20]byte, [][]byte, []byte) {
-		if i := bytes.Index(l, []byte("100644 ")); i >= 0 {
-			end := i + bytes.IndexByte(l[i:], 0) + 21
-			l = append(l[:end:end], l[i:]...)
-		}
-		return c, o, l
+	"a record doubled": func(_ *rand.Rand, s *statement) {
+		from, to := s.file()
+		s.list = slices.Insert(s.list, to, s.list[from:to]...)
 	},
 }

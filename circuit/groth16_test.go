@@ -5,8 +5,6 @@ import (
 
 	"github.com/consensys/gnark/backend/groth16"
 	bn254 "github.com/consensys/gnark/backend/groth16/bn254"
-	"github.com/consensys/gnark/frontend"
-	"github.com/consensys/gnark/frontend/cs/r1cs"
 )
 
 // TestContextIsBoundByItsConstraintOnly makes a real key without the constraint on
@@ -19,9 +17,7 @@ func TestContextIsBoundByItsConstraintOnly(t *testing.T) {
 	}
 	c := NewSource(Capacity{Blocks: 4, Chunks: 3})
 	c.testingOnlyDrop = groupContext
-	system, err := frontend.Compile(field, r1cs.NewBuilder, c)
-	fatalIf(t, err)
-	_, vk, err := groth16.Setup(system)
+	_, vk, err := groth16.Setup(compile(t, c))
 	fatalIf(t, err)
 	k := vk.(*bn254.VerifyingKey).G1.K
 	if k[1].IsInfinity() || k[2].IsInfinity() {

@@ -19,7 +19,7 @@ func limbs(out []*big.Int, x uint64, base int64, widths ...int) {
 		l := x & (1<<w - 1)
 		x >>= w
 		out[2*i].SetUint64(l)
-		out[2*i+1].SetInt64(spread(l, base))
+		out[2*i+1].SetInt64(spread(int64(l), base))
 	}
 }
 
@@ -36,8 +36,8 @@ func split3Hint(_ *big.Int, in, out []*big.Int) error {
 	want := in[1].Uint64()
 	limbs(out[:6], parts[want], 4, limbBits, limbBits, limbBits)
 	other := parts[1-want]
-	out[6].SetInt64(spread(other&(1<<limbBits-1), 4))
-	out[7].SetInt64(spread(other>>limbBits&(1<<limbBits-1), 4))
+	out[6].SetInt64(spread(int64(other&(1<<limbBits-1)), 4))
+	out[7].SetInt64(spread(int64(other>>limbBits&(1<<limbBits-1)), 4))
 	return nil
 }
 
@@ -78,8 +78,8 @@ func xor4Hint(_ *big.Int, in, out []*big.Int) error {
 
 // byteHint: byte -> its base-6 spread and its class.
 func byteHint(_ *big.Int, in, out []*big.Int) error {
-	b := byte(in[0].Uint64())
-	out[0].SetInt64(spread(uint64(b), 6))
-	out[1].SetInt64(int64(classOf(b)))
+	b := int64(byte(in[0].Uint64()))
+	out[0].SetInt64(spread(b, 6))
+	out[1].SetInt64(int64(classOf(byte(b))))
 	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/consensys/gnark/constraint/solver"
 	"github.com/consensys/gnark/frontend"
 	"github.com/consensys/gnark/frontend/cs"
-	"github.com/consensys/gnark/frontend/cs/r1cs"
 )
 
 // solvedWith says whether the compiled circuit has a solution when some hints are
@@ -44,24 +43,26 @@ func solvedWith(t *testing.T, c constraint.ConstraintSystem, assignment frontend
 func TestDishonestHintsAreRefused(t *testing.T) {
 	msg := []byte("the quick brown fox")
 	d := sha1.Sum(msg)
-	compiled, err := frontend.Compile(field, r1cs.NewBuilder, &sha1Circuit{Bytes: make([]frontend.Variable, 64), free: true})
-	fatalIf(t, err)
-	honest := &sha1Circuit{Digest: new(big.Int).SetBytes(d[:]), Bytes: vars(pad(msg))}
+	compiled := compile(t, &sha1Circuit{Bytes: make([]frontend.Variable, 64), free: true})
+	honest := &sha1Circuit{Digest: new(big.Int).SetBytes(d[:]), Bytes: vars(sha1Pad(msg))}
 	if !solvedWith(t, compiled, honest, nil) {
 		t.Fatal("the honest assignment is refused")
 	}
 	add := func(out []*big.Int, i int, v int64) { out[i].Add(out[i], big.NewInt(v)).Mod(out[i], field) }
-	wrap := func(h solver.Hint, lie func(in, out []*big.Int)) map[solver.HintID]solver.Hint {
+	wrapAt := func(at int64, h solver.Hint, lie func(in, out []*big.Int)) map[solver.HintID]solver.Hint {
 		var calls atomic.Int64
 		return map[solver.HintID]solver.Hint{solver.GetHintID(h): func(m *big.Int, in, out []*big.Int) error {
 			if err := h(m, in, out); err != nil {
 				return err
 			}
-			if calls.Add(1) == 30 { // one lie, somewhere in the middle
+			if calls.Add(1) == at {
 				lie(in, out)
 			}
 			return nil
 		}}
+	}
+	wrap := func(h solver.Hint, lie func(in, out []*big.Int)) map[solver.HintID]solver.Hint {
+		return wrapAt(30, h, lie) // one lie, somewhere in the middle
 	}
 	lies := []struct {
 		name string
@@ -93,9 +94,14 @@ func TestDishonestHintsAreRefused(t *testing.T) {
 		{"a schedule word with a carry between digits", wrap(xor4Hint, func(in, out []*big.Int) {
 			// Read digit 0 as five more and digit 1 as one less would in base 5.
 			out[0].SetInt64(out[0].Int64() ^ 1)
-			out[1].SetInt64(spread(out[0].Uint64(), 6))
+			out[1].SetInt64(spread(out[0].Int64(), 6))
 		})},
 		{"a quotient with a digit of 3", wrap(xor4Hint, func(in, out []*big.Int) { add(out, 7, 3) })},
+		{"a byte with another class", wrap(byteHint, func(in, out []*big.Int) { add(out, 1, 1) })},
+		{"multiplicities that are not counts", wrapAt(1, multiplicityHint, func(in, out []*big.Int) {
+			add(out, 0, 1)
+			add(out, 1, -1)
+		})},
 	}
 	for _, l := range lies {
 		t.Run(l.name, func(t *testing.T) {
@@ -104,22 +110,4 @@ func TestDishonestHintsAreRefused(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a byte with another class", func(t *testing.T) {
-		if solvedWith(t, compiled, honest, wrap(byteHint, func(in, out []*big.Int) { add(out, 1, 1) })) {
-			t.Error("the lie is believed")
-		}
-	})
-	t.Run("multiplicities that are not counts", func(t *testing.T) {
-		evil := map[solver.HintID]solver.Hint{solver.GetHintID(multiplicityHint): func(m *big.Int, in, out []*big.Int) error {
-			if err := multiplicityHint(m, in, out); err != nil {
-				return err
-			}
-			add(out, 0, 1)
-			add(out, 1, -1)
-			return nil
-		}}
-		if solvedWith(t, compiled, honest, evil) {
-			t.Error("the lie is believed")
-		}
-	})
 }

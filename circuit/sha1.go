@@ -44,47 +44,43 @@ const (
 )
 
 func newSHA1Tables(a *argument) *sha1Tables {
-	pairs := func(base int64, bits int) (rows [][]int64) {
-		for x := range int64(1) << bits {
-			rows = append(rows, []int64{x, spread(uint64(x), base)})
-		}
-		return rows
+	pairs := func(name string, base int64, bits int) *table {
+		return a.newTable(name, rows(1<<bits, func(x int64) []int64 { return []int64{x, spread(x, base)} }))
 	}
-	t := &sha1Tables{
-		spread4:    a.newTable("spread4", pairs(4, limbBits)),
-		spread6:    a.newTable("spread6", pairs(6, limbBits)),
-		spread6top: a.newTable("spread6top", pairs(6, spread6Top)),
+	return &sha1Tables{
+		spread4:    pairs("spread4", 4, limbBits),
+		spread6:    pairs("spread6", 6, limbBits),
+		spread6top: pairs("spread6top", 6, spread6Top),
+		set4:       a.newTable("set4", rows(1<<limbBits, func(x int64) []int64 { return []int64{spread(x, 4)} })),
+		top: a.newTable("top", rows(1<<topBits, func(x int64) []int64 {
+			return []int64{x, spread(x, 4), x >> 3}
+		})),
+		carry: a.newTable("carry", rows(8, func(x int64) []int64 { return []int64{x} })),
+		ternary: a.newTable("ternary", rows(pow(3, ternaryLen).Int64(), func(x int64) []int64 {
+			v, w := int64(0), int64(1)
+			for ; x > 0; x /= 3 {
+				v += x % 3 * w
+				w *= 6
+			}
+			return []int64{v}
+		})),
 	}
-	var set, top, carry, ternary [][]int64
-	for x := range int64(1) << limbBits {
-		set = append(set, []int64{spread(uint64(x), 4)})
-	}
-	for x := range int64(1) << topBits {
-		top = append(top, []int64{x, spread(uint64(x), 4), x >> 3})
-	}
-	for x := range int64(8) {
-		carry = append(carry, []int64{x})
-	}
-	for i := range pow(3, ternaryLen).Int64() {
-		v, w := int64(0), int64(1)
-		for n, k := i, 0; k < ternaryLen; n, k = n/3, k+1 {
-			v += n % 3 * w
-			w *= 6
-		}
-		ternary = append(ternary, []int64{v})
-	}
-	t.set4 = a.newTable("set4", set)
-	t.top = a.newTable("top", top)
-	t.carry = a.newTable("carry", carry)
-	t.ternary = a.newTable("ternary", ternary)
-	return t
 }
 
-// spread returns the bits of x as digits in the given base.
-func spread(x uint64, base int64) int64 {
+// rows are those of a table: for x from 0 to n-1 what row returns.
+func rows(n int64, row func(x int64) []int64) [][]int64 {
+	out := make([][]int64, n)
+	for x := range out {
+		out[x] = row(int64(x))
+	}
+	return out
+}
+
+// spread returns the bits of x as digits in the given base. In base 4 a whole word has room.
+func spread(x, base int64) int64 {
 	v, w := int64(0), int64(1)
 	for ; x > 0; x >>= 1 {
-		v += int64(x&1) * w
+		v += (x & 1) * w
 		w *= base
 	}
 	return v
@@ -125,19 +121,11 @@ type sha1Gadget struct {
 func constantState(iv [digestWords]uint32) (h chaining) {
 	for i, w := range iv {
 		h[i] = stateWord{
-			dense: int64(w), spread: new(big.Int).SetUint64(spread64(w)),
+			dense: int64(w), spread: spread(int64(w), 4),
 			low0: int64(w & 1), low1: int64(w >> 1 & 1), high5: int64(w >> 27),
 		}
 	}
 	return h
-}
-
-// spread64 is spread in base 4 for a whole word, which needs 64 bits.
-func spread64(w uint32) (v uint64) {
-	for i := range wordBits {
-		v |= uint64(w>>i&1) << (2 * i)
-	}
-	return v
 }
 
 // choose returns the initial value where first is 1 and h where it is 0.
@@ -199,22 +187,20 @@ func (g *sha1Gadget) compress(h chaining, block [16]scheduleWord) (chaining, err
 func (g *sha1Gadget) round(t int, b, c frontend.Variable, d rotated30) (frontend.Variable, error) {
 	switch t / 20 {
 	case 0: // (b and c) or (not b and d): the two never share a bit
-		_, bc, err := g.split3(g.api.Add(b, c), wantHigh)
+		bc, err := g.split3(g.api.Add(b, c), wantHigh)
 		if err != nil {
 			return nil, err
 		}
-		notB := g.api.Sub(new(big.Int).SetUint64(spread64(1<<32-1)), b)
-		_, bd, err := g.split3(g.api.Add(notB, d.spread), wantHigh)
+		notB := g.api.Sub(spread(1<<wordBits-1, 4), b)
+		bd, err := g.split3(g.api.Add(notB, d.spread), wantHigh)
 		if err != nil {
 			return nil, err
 		}
 		return g.api.Add(bc, bd), nil
 	case 2: // majority
-		_, maj, err := g.split3(g.api.Add(b, c, d.spread), wantHigh)
-		return maj, err
+		return g.split3(g.api.Add(b, c, d.spread), wantHigh)
 	default: // parity
-		par, _, err := g.split3(g.api.Add(b, c, d.spread), wantLow)
-		return par, err
+		return g.split3(g.api.Add(b, c, d.spread), wantLow)
 	}
 }
 
@@ -243,16 +229,16 @@ const (
 )
 
 // split3 takes total = spread4(low) + 2*spread4(high), a sum of at most three
-// spreads, and returns the dense form of low or high, the other one being nil.
+// spreads, and returns the dense form of low or high, as wanted.
 //
 // The wanted word has its limbs looked up as (dense, spread) pairs; of the other
 // the limbs need only be spreads, and the last one is what is left of total. All
 // are natural numbers far below the field's size, so the equation holds between
 // integers, and the digits low + 2*high in 0..3 are read in the one way.
-func (g *sha1Gadget) split3(total frontend.Variable, want int) (low, high frontend.Variable, err error) {
+func (g *sha1Gadget) split3(total frontend.Variable, want int) (frontend.Variable, error) {
 	v, err := g.api.NewHint(split3Hint, 8, total, want)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	g.a.commit(v...)
 	for i := range 3 {
@@ -273,10 +259,7 @@ func (g *sha1Gadget) split3(total frontend.Variable, want int) (low, high fronte
 	for _, limb := range []frontend.Variable{other0, other1, last} {
 		g.t.set4.assertRow(limb)
 	}
-	if want == wantLow {
-		return dense, nil, nil
-	}
-	return nil, dense, nil
+	return dense, nil
 }
 
 // join puts together a word's limbs, each given as its dense form and its spread.

@@ -13,18 +13,6 @@ import (
 	"github.com/consensys/gnark/test"
 )
 
-func pad(msg []byte) []byte {
-	n := uint64(len(msg)) * 8
-	msg = append(append([]byte{}, msg...), 0x80)
-	for len(msg)%64 != 56 {
-		msg = append(msg, 0)
-	}
-	for i := 7; i >= 0; i-- {
-		msg = append(msg, byte(n>>(8*i)))
-	}
-	return msg
-}
-
 func TestSHA1GadgetAgreesWithTheStandard(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{0, 3, 55, 56, 64, 119} {
@@ -32,7 +20,7 @@ func TestSHA1GadgetAgreesWithTheStandard(t *testing.T) {
 		for i := range msg {
 			msg[i] = byte(rng.Uint32())
 		}
-		padded := pad(msg)
+		padded := sha1Pad(msg)
 		d := sha1.Sum(msg)
 		w := &sha1Circuit{Digest: new(big.Int).SetBytes(d[:]), Bytes: vars(padded)}
 		c := &sha1Circuit{Bytes: make([]frontend.Variable, len(padded))}

@@ -6,7 +6,6 @@ package circuit
 
 import (
 	"fmt"
-	"math/big"
 
 	"github.com/consensys/gnark/frontend"
 	"github.com/consensys/gnark/std/permutation/poseidon2"
@@ -185,11 +184,7 @@ func (s *Source) Define(api frontend.API) error {
 	b.sha1 = &sha1Gadget{api, b.arg, newSHA1Tables(b.arg)}
 	b.bytes = newByteTable(b.arg)
 	b.steps = b.m.table(b.arg)
-	var pads [][]int64
-	for i := range padStates {
-		pads = append(pads, []int64{int64(b.m.pad0) + int64(i)})
-	}
-	b.pads = b.arg.newTable("padding", pads)
+	b.pads = b.arg.newTable("padding", rows(padStates, func(i int64) []int64 { return []int64{int64(b.m.pad0) + i} }))
 	b.children = b.arg.newBus("children")
 	b.listed = b.arg.newBus("list")
 	b.commitInputs()
@@ -426,11 +421,7 @@ func (b *sourceBuilder) idAfter(at int) frontend.Variable {
 // for as many bytes as were sent, and 0 for the rest: each place occurs once on
 // either side.
 func (b *sourceBuilder) list() {
-	octets := make([][]int64, 256)
-	for i := range octets {
-		octets[i] = []int64{int64(i)}
-	}
-	t := b.arg.newTable("octet", octets)
+	t := b.arg.newTable("octet", rows(256, func(i int64) []int64 { return []int64{i} }))
 	for j := range b.List {
 		if b.on(groupOctets) {
 			t.assertRow(b.List[j])
@@ -469,6 +460,3 @@ func (b *sourceBuilder) digest() error {
 	api.AssertIsEqual(sum(api, ends), b.Files)
 	return nil
 }
-
-// idInteger is a 20-byte id as the circuit's public input has it.
-func idInteger(id [20]byte) *big.Int { return new(big.Int).SetBytes(id[:]) }

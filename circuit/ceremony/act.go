@@ -21,15 +21,11 @@ const (
 	maxBeacon = 256
 )
 
-// A Contribution is one that is part of a transcript.
+// A Contribution is a .bin file by its name: one that was made, or with number 0 the start.
 type Contribution struct {
 	Phase, Number int
 	SHA256        [32]byte
 	Name          string // of its file in the folder
-}
-
-func (of file) contribution() Contribution {
-	return Contribution{of.phase, of.number, of.hash, of.name}
 }
 
 // Status is what a folder's names say; nothing has been verified.
@@ -61,6 +57,9 @@ func (f *Folder) open() (*state, error) {
 		return nil, fmt.Errorf("%w: both phases are; there is nothing more to contribute, run "+
 			"`ceremony verify`", ErrSealed)
 	}
+	if len(s.files[s.phase()-1]) >= maxFiles {
+		return nil, fmt.Errorf("%w: a phase has at most %d files; seal it", ErrFolder, maxFiles)
+	}
 	return s, nil
 }
 
@@ -77,11 +76,8 @@ func (f *Folder) Contribute(ctx context.Context, progress Progress) (Contributio
 	}
 	phase := s.phase()
 	last := s.last(phase)
-	if len(s.files[phase-1]) >= maxFiles {
-		return Contribution{}, fmt.Errorf("%w: a phase has at most %d files; seal it", ErrFolder, maxFiles)
-	}
 	var next link
-	what := fmt.Sprintf("contributing to phase %d on top of number %d", phase, last.number)
+	what := fmt.Sprintf("contributing to phase %d on top of number %d", phase, last.Number)
 	err = progress.do(ctx, what, f.shape.estimate().Contribute[phase-1], func() error {
 		prev, err := f.load(last)
 		if err != nil {
@@ -102,12 +98,12 @@ func (f *Folder) Contribute(ctx context.Context, progress Progress) (Contributio
 // take gives a link that was verified against the last one its place.
 func (f *Folder) take(s *state, phase int, next link) (Contribution, error) {
 	last := s.last(phase)
-	out, err := f.add(phase, last.number+1, next)
+	out, err := f.add(phase, last.Number+1, next)
 	if err != nil {
 		return Contribution{}, err
 	}
-	f.known.remember(phase, last.hash, out.hash, next)
-	return out.contribution(), nil
+	f.known.remember(phase, last.SHA256, out.SHA256, next)
+	return out, nil
 }
 
 // Accept verifies a contribution that was made on another copy of the folder, against
@@ -119,9 +115,6 @@ func (f *Folder) Accept(ctx context.Context, path string, progress Progress) (Co
 	}
 	phase := s.phase()
 	files := s.files[phase-1]
-	if len(files) >= maxFiles {
-		return Contribution{}, fmt.Errorf("%w: a phase has at most %d files; seal it", ErrFolder, maxFiles)
-	}
 	var next link
 	what := fmt.Sprintf("verifying the contribution to phase %d", phase)
 	err = progress.do(ctx, what, f.shape.estimate().Verify[phase-1], func() error {
@@ -131,9 +124,9 @@ func (f *Folder) Accept(ctx context.Context, path string, progress Progress) (Co
 		}
 		defer r.Close()
 		for _, old := range files {
-			if old.hash == hash {
+			if old.SHA256 == hash {
 				return fmt.Errorf("%w: %s is %s; a contribution counts once", ErrReplayed,
-					filepath.Base(path), old.name)
+					filepath.Base(path), old.Name)
 			}
 		}
 		if next, err = f.decode(r, phase, hash); err != nil {
@@ -174,7 +167,7 @@ func (f *Folder) Seal(ctx context.Context, phase int, value []byte, progress Pro
 			"run `ceremony contribute` first", ErrUnfinished, phase)
 	}
 	last := s.last(phase)
-	b := beacon{Phase: phase, Value: hex.EncodeToString(value), After: hex.EncodeToString(last.hash[:])}
+	b := beacon{Phase: phase, Value: hex.EncodeToString(value), After: hex.EncodeToString(last.SHA256[:])}
 	if b.Yields, err = f.yields(ctx, s, &seal{value: value}, phase, progress); err != nil {
 		return err
 	}
@@ -202,7 +195,7 @@ func (f *Folder) yields(ctx context.Context, s *state, by *seal, phase int, prog
 			return "", err
 		}
 		file, err := f.add(2, 0, start)
-		return hex.EncodeToString(file.hash[:]), err
+		return hex.EncodeToString(file.SHA256[:]), err
 	}
 	r, err := f.phase2(ctx, s, srs, by, progress)
 	if err != nil {
@@ -241,15 +234,15 @@ func (f *Folder) readSeal(s *state, phase int) (*seal, error) {
 	case !s.sealable(phase):
 		return nil, refuse("seals a phase without a contribution, whose secrets anyone can " +
 			"compute; get the contributions, or begin a new ceremony")
-	case b.After != hex.EncodeToString(last.hash[:]):
+	case b.After != hex.EncodeToString(last.SHA256[:]):
 		return nil, refuse("was set after a contribution with the SHA-256 %s, and phase %d ends "+
 			"in %s: a contribution is missing, or came after the beacon and must be taken away", b.After,
-			phase, last.name)
+			phase, last.Name)
 	case len(b.Yields) != 2*hashSize:
 		return nil, refuse("does not say what it yields; get it from another copy of the folder")
-	case phase == 1 && b.Yields != hex.EncodeToString(s.files[1][0].hash[:]):
+	case phase == 1 && b.Yields != hex.EncodeToString(s.files[1][0].SHA256[:]):
 		return nil, refuse("starts phase 2 with the SHA-256 %s, and the folder has %s; get both "+
-			"from another copy of the folder", b.Yields, s.files[1][0].name)
+			"from another copy of the folder", b.Yields, s.files[1][0].Name)
 	}
 	return &seal{value, b.Yields, text}, nil
 }
@@ -267,6 +260,9 @@ func (r *Result) Export(ctx context.Context, program, key io.Writer, progress Pr
 			return err
 		}
 		evaluations := new(mpcsetup.Phase2).Initialize(r.folder.shape.system, r.srs)
+		if err := r.folder.shape.checkEvaluations(r.srs, &evaluations); err != nil {
+			return err
+		}
 		pk, vk := last.(*mpcsetup.Phase2).Seal(r.srs, &evaluations, r.Beacons[1])
 		proving = pk.(*groth16.ProvingKey)
 		var verifying bytes.Buffer

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/consensys/gnark-crypto/ecc"
+	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
@@ -55,14 +56,16 @@ func (c *root) Define(api frontend.API) error {
 }
 
 func compileRoot(extra bool) func(circuit.Capacity) (*cs.R1CS, error) {
-	return func(circuit.Capacity) (*cs.R1CS, error) {
-		quiet()
-		system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, &root{extra: extra})
-		if err != nil {
-			return nil, err
-		}
-		return system.(*cs.R1CS), nil
+	return func(circuit.Capacity) (*cs.R1CS, error) { return compile(&root{extra: extra}) }
+}
+
+func compile(c frontend.Circuit) (*cs.R1CS, error) {
+	quiet()
+	system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, c)
+	if err != nil {
+		return nil, err
 	}
+	return system.(*cs.R1CS), nil
 }
 
 var testCapacity = circuit.Capacity{Blocks: 4, Chunks: 3}
@@ -74,6 +77,27 @@ func fatalIf(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func read(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	fatalIf(t, err)
+	return b
+}
+
+func write(t testing.TB, path string, b []byte) {
+	t.Helper()
+	fatalIf(t, os.WriteFile(path, b, 0o644))
+}
+
+// accept offers a contribution with the given bytes to a folder.
+func accept(t testing.TB, f *Folder, b []byte) error {
+	t.Helper()
+	sent := filepath.Join(t.TempDir(), "sent.bin")
+	write(t, sent, b)
+	_, err := f.Accept(t.Context(), sent, nil)
+	return err
 }
 
 func open(t testing.TB, dir string) *Folder {
@@ -107,12 +131,12 @@ func threeParties(dir string, compile func(circuit.Capacity) (*cs.R1CS, error), 
 	if err != nil {
 		return err
 	}
-	return threePartiesIn(f, dir, func(int, int, string) error { return nil }, progress)
+	return threePartiesIn(f, dir, func(int, int, string) {}, progress)
 }
 
 // threePartiesIn does so in a folder that was made. before gets each
 // contribution that was sent, before it is accepted.
-func threePartiesIn(f *Folder, dir string, before func(phase, party int, sent string) error, progress Progress) error {
+func threePartiesIn(f *Folder, dir string, before func(phase, party int, sent string), progress Progress) error {
 	ctx := context.Background()
 	same := func(circuit.Capacity) (*cs.R1CS, error) { return f.shape.system, nil }
 	for phase := 1; phase <= 2; phase++ {
@@ -130,9 +154,7 @@ func threePartiesIn(f *Folder, dir string, before func(phase, party int, sent st
 				return err
 			}
 			sent := filepath.Join(own, c.Name)
-			if err := before(phase, party, sent); err != nil {
-				return err
-			}
+			before(phase, party, sent)
 			if _, err := f.Accept(ctx, sent, progress); err != nil {
 				return err
 			}
@@ -181,6 +203,13 @@ func refused(t testing.TB, err, want error, what ...string) {
 			t.Errorf("the error does not say %q: %v", w, err)
 		}
 	}
+}
+
+// unverified checks that the folder's verification has the wanted error.
+func unverified(t testing.TB, dir string, want error, what ...string) {
+	t.Helper()
+	_, err := verify(t, dir)
+	refused(t, err, want, what...)
 }
 
 func verify(t testing.TB, dir string) (*Result, error) {
@@ -267,8 +296,7 @@ func transcriptBySha256sum(t *testing.T, dir string) [32]byte {
 	names := glob(t, dir, "*")
 	slices.Sort(names)
 	for _, name := range names {
-		b, err := os.ReadFile(name)
-		fatalIf(t, err)
+		b := read(t, name)
 		fmt.Fprintf(&out, "%x  %s\n", sha256.Sum256(b), filepath.Base(name))
 	}
 	return sha256.Sum256([]byte(out.String()))
@@ -294,8 +322,7 @@ func TestEveryPhaseStartsAndGoesOnInOrder(t *testing.T) {
 	refused(t, err, ErrSealed, "nothing more to contribute")
 	_, err = sealed.Accept(ctx, os.DevNull, nil)
 	refused(t, err, ErrSealed)
-	_, err = verify(t, copyOf(t, "phase2-beacon"))
-	refused(t, err, ErrUnfinished, "phase 2 is open, with 3 contributions")
+	unverified(t, copyOf(t, "phase2-beacon"), ErrUnfinished, "phase 2 is open, with 3 contributions")
 }
 
 func TestAnAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
@@ -303,8 +330,7 @@ func TestAnAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
 		dir := copyOf(t)
 		f := open(t, dir)
 		name := glob(t, dir, fmt.Sprintf("phase%d-0002-*", phase))[0]
-		good, err := os.ReadFile(name)
-		fatalIf(t, err)
+		good := read(t, name)
 		if int64(len(good)) != f.shape.size(phase, 2) {
 			t.Fatalf("phase %d: %d bytes, the shape says %d", phase, len(good), f.shape.size(phase, 2))
 		}
@@ -312,14 +338,11 @@ func TestAnAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
 		for _, at := range offsets(phase, len(good)) {
 			bad := slices.Clone(good)
 			bad[at] ^= 0x01
-			fatalIf(t, os.WriteFile(name, bad, 0o644))
-			_, err := verify(t, dir)
-			refused(t, err, ErrTampered, filepath.Base(name), "it was altered")
+			write(t, name, bad)
+			unverified(t, dir, ErrTampered, filepath.Base(name), "it was altered")
 
 			// And as a file that a stranger sends.
-			sent := filepath.Join(t.TempDir(), "sent.bin")
-			fatalIf(t, os.WriteFile(sent, bad, 0o644))
-			_, err = open(t, earlier).Accept(context.Background(), sent, nil)
+			err := accept(t, open(t, earlier), bad)
 			if !errors.Is(err, ErrTampered) && !errors.Is(err, ErrOrder) {
 				t.Errorf("phase %d, altered at byte %d: %v", phase, at, err)
 			}
@@ -333,22 +356,91 @@ func TestAnAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
 // A file is read only if it says to hold what the circuit has, and to its last byte.
 func TestAFileSaysWhatItHoldsInOneWay(t *testing.T) {
 	for phase := 1; phase <= 2; phase++ {
-		good, err := os.ReadFile(second(t, phase))
-		fatalIf(t, err)
+		good := read(t, second(t, phase))
 		f := open(t, before(t, phase, 2))
 		send := func(at int64, b byte) error {
 			bad := slices.Clone(good)
 			bad[at] = b
-			sent := filepath.Join(t.TempDir(), "sent.bin")
-			fatalIf(t, os.WriteFile(sent, bad, 0o644))
-			_, err := f.Accept(context.Background(), sent, nil)
-			return err
+			return accept(t, f, bad)
 		}
 		for _, c := range f.shape.counts(phase) {
 			refused(t, send(c.at, 1), ErrTampered, "points at byte", "get it again")
 		}
 		// A hash of 31 bytes, and one byte that is not read.
 		refused(t, send(int64(len(good))-hashSize-1, hashSize-1), ErrTampered, "not in its canonical encoding")
+	}
+}
+
+// A part is a run of points of one size in a contribution's file, or a count.
+type part struct {
+	what    string // empty for a count
+	size, n int
+}
+
+func (s *shape) parts(phase int) []part {
+	n := int(s.domain)
+	if phase == 1 {
+		return []part{{"tau's commitment", g1Size, 1}, {"tau's proof", g2Size, 1}, {"alpha's commitment", g1Size, 1},
+			{"alpha's proof", g2Size, 1}, {"beta's commitment", g1Size, 1}, {"beta's proof", g2Size, 1}, {"", 8, 1},
+			{"beta in G2", g2Size, 1}, {"tau", g1Size, 2*n - 2}, {"tau in G2", g2Size, n - 1},
+			{"beta tau", g1Size, n}, {"alpha tau", g1Size, n}}
+	}
+	return []part{{"", 2, 1}, {"delta", g1Size, 1}, {"", 4, 1}, {"K over delta", g1Size, len(s.private)}, {"", 4, 1},
+		{"Z over delta", g1Size, n - 1}, {"delta in G2", g2Size, 1}, {"", 4, 1}, {"sigma K", g1Size, len(s.committed[0])},
+		{"sigma in G2", g2Size, 1}, {"delta's commitment", g1Size, 1}, {"delta's proof", g2Size, 1},
+		{"sigma's commitment", g1Size, 1}, {"sigma's proof", g2Size, 1}}
+}
+
+// Every point of a contribution is checked by gnark: when it is decoded, to be of its
+// group, and by Phase1.Verify and Phase2.Verify, to follow from the one before. Nor may a
+// secret be zero, with its proof.
+func TestEveryPointOfAContributionIsChecked(t *testing.T) {
+	_, _, gen1, gen2 := curve.Generators()
+	var outside curve.G2Affine
+	wrong := stray(t)
+	outside.Add(&gen2, &wrong)
+	one, two, bad := gen1.Bytes(), gen2.Bytes(), outside.Bytes()
+	for phase, secrets := range map[int][]string{1: {"tau", "alpha", "beta"}, 2: {"delta", "sigma"}} {
+		good := read(t, second(t, phase))
+		f := open(t, before(t, phase, 2))
+		refuse := func(what string, b []byte, want string) {
+			err := accept(t, f, b)
+			if !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), want) {
+				t.Errorf("phase %d, %s: %v", phase, what, err)
+			}
+		}
+		zero := make(map[string][]byte)
+		for _, secret := range secrets {
+			zero[secret] = slices.Clone(good)
+		}
+		at := 0
+		for _, p := range f.shape.parts(phase) {
+			for i := range p.n {
+				spoilt := func(point []byte) []byte { return slices.Concat(good[:at], point, good[at+p.size:]) }
+				name := fmt.Sprintf("%s, number %d", p.what, i)
+				switch {
+				case p.what == "":
+				case p.size == g1Size:
+					refuse(name, spoilt(one[:]), "does not follow")
+				default:
+					refuse(name, spoilt(two[:]), "does not follow")
+					refuse(name+", outside of the subgroup", spoilt(bad[:]), "cannot be decoded")
+				}
+				for secret, b := range zero {
+					if strings.Contains(p.what, secret) {
+						clear(b[at : at+p.size])
+						b[at] = 0x40 // the point at infinity
+					}
+				}
+				at += p.size
+			}
+		}
+		if at != len(good)-1-hashSize {
+			t.Fatalf("phase %d has %d bytes of points, not %d", phase, len(good)-1-hashSize, at)
+		}
+		for secret, b := range zero {
+			refuse(secret+" is zero", b, "does not follow")
+		}
 	}
 }
 
@@ -391,16 +483,14 @@ func before(t testing.TB, phase, number int) string {
 func rename(t *testing.T, dir string, phase, from, to int) {
 	t.Helper()
 	old := glob(t, dir, fmt.Sprintf("phase%d-%04d-*", phase, from))[0]
-	b, err := os.ReadFile(old)
-	fatalIf(t, err)
+	b := read(t, old)
 	fatalIf(t, os.Remove(old))
-	fatalIf(t, os.WriteFile(filepath.Join(dir, nameOf(phase, to, sha256.Sum256(b))), b, 0o644))
+	write(t, filepath.Join(dir, nameOf(phase, to, sha256.Sum256(b))), b)
 }
 
 // A contribution that is well formed and in its place in the chain, but does not follow
 // from the one before.
 func TestAContributionThatStartsAfreshIsRefused(t *testing.T) {
-	ctx := context.Background()
 	for phase := 1; phase <= 2; phase++ {
 		dir := before(t, phase, 2)
 		f := open(t, dir)
@@ -411,7 +501,7 @@ func TestAContributionThatStartsAfreshIsRefused(t *testing.T) {
 		l, err := f.fresh(s.files[phase-1][0])
 		fatalIf(t, err)
 		l.Contribute()
-		last := s.last(phase).hash
+		last := s.last(phase).SHA256
 		switch l := l.(type) {
 		case *mpcsetup.Phase1:
 			l.Challenge = last[:]
@@ -420,13 +510,12 @@ func TestAContributionThatStartsAfreshIsRefused(t *testing.T) {
 		}
 		made, err := f.add(phase, 2, l)
 		fatalIf(t, err)
-		_, err = verify(t, dir)
-		refused(t, err, ErrTampered, made.name, "does not follow from", "ask for a new one")
+		unverified(t, dir, ErrTampered, made.Name, "does not follow from", "ask for a new one")
 
-		sent := filepath.Join(t.TempDir(), "sent.bin")
-		fatalIf(t, os.Rename(filepath.Join(dir, made.name), sent))
-		_, err = f.Accept(ctx, sent, nil)
-		refused(t, err, ErrTampered, "sent.bin", "does not follow from")
+		name := filepath.Join(dir, made.Name)
+		b := read(t, name)
+		fatalIf(t, os.Remove(name))
+		refused(t, accept(t, f, b), ErrTampered, "sent.bin", "does not follow from")
 	}
 }
 
@@ -438,11 +527,9 @@ func TestAReplayedContributionIsRefused(t *testing.T) {
 			_, err := open(t, dir).Accept(ctx, glob(t, dir, fmt.Sprintf("phase%d-%04d-*", phase, n))[0], nil)
 			refused(t, err, ErrReplayed, "a contribution counts once")
 		}
-		b, err := os.ReadFile(second(t, phase))
-		fatalIf(t, err)
-		fatalIf(t, os.WriteFile(filepath.Join(dir, nameOf(phase, 3, sha256.Sum256(b))), b, 0o644))
-		_, err = verify(t, dir)
-		refused(t, err, ErrReplayed, "are the same file", "take the copy away")
+		b := read(t, second(t, phase))
+		write(t, filepath.Join(dir, nameOf(phase, 3, sha256.Sum256(b))), b)
+		unverified(t, dir, ErrReplayed, "are the same file", "take the copy away")
 	}
 }
 
@@ -452,21 +539,16 @@ func TestContributionsStayInTheirOrder(t *testing.T) {
 		rename(t, swapped, phase, 1, 9)
 		rename(t, swapped, phase, 2, 1)
 		rename(t, swapped, phase, 9, 2)
-		_, err := verify(t, swapped)
-		refused(t, err, ErrOrder, "put the files in their order")
+		unverified(t, swapped, ErrOrder, "put the files in their order")
 
-		_, err = verify(t, copyOf(t, fmt.Sprintf("phase%d-0002", phase)))
-		refused(t, err, ErrMissing, fmt.Sprintf("phase %d has number 3 and no number 2", phase))
+		unverified(t, copyOf(t, fmt.Sprintf("phase%d-0002", phase)), ErrMissing, fmt.Sprintf("phase %d has number 3 and no number 2", phase))
 
 		closed := copyOf(t, fmt.Sprintf("phase%d-0002", phase))
 		rename(t, closed, phase, 3, 2)
-		_, err = verify(t, closed)
-		refused(t, err, ErrOrder, "a contribution between them is missing")
+		unverified(t, closed, ErrOrder, "a contribution between them is missing")
 
-		_, err = verify(t, copyOf(t, fmt.Sprintf("phase%d-0003", phase)))
-		refused(t, err, ErrBeacon, "a contribution is missing")
-		_, err = verify(t, copyOf(t, fmt.Sprintf("phase%d-0000", phase)))
-		refused(t, err, ErrMissing)
+		unverified(t, copyOf(t, fmt.Sprintf("phase%d-0003", phase)), ErrBeacon, "a contribution is missing")
+		unverified(t, copyOf(t, fmt.Sprintf("phase%d-0000", phase)), ErrMissing)
 
 		// Two parties contributed on top of the same one.
 		dir := before(t, phase, 2)
@@ -474,16 +556,12 @@ func TestContributionsStayInTheirOrder(t *testing.T) {
 		fatalIf(t, err)
 		_, err = open(t, before(t, phase, 3)).Accept(context.Background(), filepath.Join(dir, late.Name), nil)
 		refused(t, err, ErrOrder, "must contribute again on top of the newest")
-		b, err := os.ReadFile(second(t, phase))
-		fatalIf(t, err)
-		fatalIf(t, os.WriteFile(filepath.Join(dir, filepath.Base(second(t, phase))), b, 0o644))
-		_, err = verify(t, dir)
-		refused(t, err, ErrOrder, "have the same number")
+		b := read(t, second(t, phase))
+		write(t, filepath.Join(dir, filepath.Base(second(t, phase))), b)
+		unverified(t, dir, ErrOrder, "have the same number")
 	}
-	_, err := verify(t, copyOf(t, "phase1-beacon"))
-	refused(t, err, ErrMissing, "there is phase2-beacon.json and no phase1-beacon.json")
-	_, err = verify(t, copyOf(t, "phase1-beacon", "phase2-beacon"))
-	refused(t, err, ErrMissing, "run `ceremony beacon -phase 1` again")
+	unverified(t, copyOf(t, "phase1-beacon"), ErrMissing, "there is phase2-beacon.json and no phase1-beacon.json")
+	unverified(t, copyOf(t, "phase1-beacon", "phase2-beacon"), ErrMissing, "run `ceremony beacon -phase 1` again")
 }
 
 func TestAnotherCircuitIsRefused(t *testing.T) {
@@ -496,7 +574,7 @@ func TestAnotherCircuitIsRefused(t *testing.T) {
 	fatalIf(t, err)
 	s, err := newShape(system)
 	fatalIf(t, err)
-	fatalIf(t, os.WriteFile(filepath.Join(dir, manifestName), marshalJSON(newManifest(testCapacity, s)), 0o644))
+	write(t, filepath.Join(dir, manifestName), marshalJSON(newManifest(testCapacity, s)))
 	f, err := openWith(dir, compileRoot(true))
 	fatalIf(t, err)
 	if _, err := f.Verify(context.Background(), nil); !errors.Is(err, ErrSize) && !errors.Is(err, ErrBeacon) {
@@ -508,12 +586,10 @@ func TestAnotherBeaconIsRefused(t *testing.T) {
 	for phase, want := range map[int]string{1: "to which phase 1's contributions and beacon lead", 2: "yield the program"} {
 		dir := copyOf(t)
 		name := filepath.Join(dir, beaconName(phase))
-		text, err := os.ReadFile(name)
-		fatalIf(t, err)
+		text := read(t, name)
 		other := bytes.Replace(text, []byte(hex.EncodeToString(beacons[phase-1])), bytes.Repeat([]byte("c3"), 32), 1)
-		fatalIf(t, os.WriteFile(name, other, 0o644))
-		_, err = verify(t, dir)
-		refused(t, err, ErrBeacon, want, "compare the beacon")
+		write(t, name, other)
+		unverified(t, dir, ErrBeacon, want, "compare the beacon")
 
 		for what, change := range map[string][2]string{
 			"lower-case hex":                {"b" + fmt.Sprint(phase), "zz"},
@@ -523,34 +599,26 @@ func TestAnotherBeaconIsRefused(t *testing.T) {
 			"was set after":                 {`"after": "`, `"after": "0`},
 		} {
 			bad := bytes.Replace(text, []byte(change[0]), []byte(change[1]), 1)
-			fatalIf(t, os.WriteFile(name, bad, 0o644))
-			_, err = verify(t, dir)
-			refused(t, err, ErrBeacon, strings.Replace(what, "phase2", fmt.Sprintf("phase%d", phase), 1))
+			write(t, name, bad)
+			unverified(t, dir, ErrBeacon, strings.Replace(what, "phase2", fmt.Sprintf("phase%d", phase), 1))
 		}
-		fatalIf(t, os.WriteFile(name, bytes.Repeat([]byte(" "), maxJSON+1), 0o644))
-		_, err = verify(t, dir)
-		refused(t, err, ErrBeacon, "more than 4096 bytes")
+		write(t, name, bytes.Repeat([]byte(" "), maxJSON+1))
+		unverified(t, dir, ErrBeacon, "more than 4096 bytes")
 	}
 }
 
 func TestFilesOfTheWrongSizeAreRefusedUnread(t *testing.T) {
 	ctx := context.Background()
 	for phase := 1; phase <= 2; phase++ {
-		b, err := os.ReadFile(second(t, phase))
-		fatalIf(t, err)
-		dir, sent := before(t, phase, 2), filepath.Join(t.TempDir(), "sent.bin")
+		b := read(t, second(t, phase))
+		dir := before(t, phase, 2)
 		for _, n := range []int{0, 1, 300, len(b) / 2, len(b) - 1} {
-			fatalIf(t, os.WriteFile(sent, b[:n], 0o644))
-			_, err := open(t, dir).Accept(ctx, sent, nil)
-			refused(t, err, ErrSize, fmt.Sprintf("sent.bin has %d bytes and must have %d", n, len(b)), "cut short", "get it again")
+			refused(t, accept(t, open(t, dir), b[:n]), ErrSize, fmt.Sprintf("sent.bin has %d bytes and must have %d", n, len(b)), "cut short", "get it again")
 		}
-		fatalIf(t, os.WriteFile(sent, append(b, 0), 0o644))
-		_, err = open(t, dir).Accept(ctx, sent, nil)
-		refused(t, err, ErrSize, "something was added")
+		refused(t, accept(t, open(t, dir), append(b, 0)), ErrSize, "something was added")
 		fatalIf(t, os.Truncate(glob(t, dir, fmt.Sprintf("phase%d-0001-*", phase))[0], 500))
-		_, err = verify(t, dir)
-		refused(t, err, ErrSize, "cut short")
-		_, err = open(t, dir).Contribute(ctx, nil)
+		unverified(t, dir, ErrSize, "cut short")
+		_, err := open(t, dir).Contribute(ctx, nil)
 		refused(t, err, ErrSize, "cut short")
 	}
 	dir := before(t, 1, 2)
@@ -562,17 +630,15 @@ func TestFilesOfTheWrongSizeAreRefusedUnread(t *testing.T) {
 
 func TestTheFolderHoldsNothingElse(t *testing.T) {
 	dir := copyOf(t)
-	fatalIf(t, os.WriteFile(filepath.Join(dir, ".new-123"), nil, 0o644)) // left by a crash
+	write(t, filepath.Join(dir, ".new-123"), nil) // left by a crash
 	_, err := verify(t, dir)
 	fatalIf(t, err)
-	fatalIf(t, os.WriteFile(filepath.Join(dir, "phase3-0001.bin"), nil, 0o644))
-	_, err = verify(t, dir)
-	refused(t, err, ErrFolder, "phase3-0001.bin", "ceremony accept")
+	write(t, filepath.Join(dir, "phase3-0001.bin"), nil)
+	unverified(t, dir, ErrFolder, "phase3-0001.bin", "ceremony accept")
 }
 
 func TestManifestsAreStrict(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(copyOf(t), manifestName))
-	fatalIf(t, err)
+	text := read(t, filepath.Join(copyOf(t), manifestName))
 	for what, c := range map[string]struct {
 		old, new string
 		want     error
@@ -589,11 +655,11 @@ func TestManifestsAreStrict(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		bad := strings.Replace(string(text), c.old, c.new, 1)
-		fatalIf(t, os.WriteFile(filepath.Join(dir, manifestName), []byte(bad), 0o644))
+		write(t, filepath.Join(dir, manifestName), []byte(bad))
 		_, err := openWith(dir, compileRoot(false))
 		refused(t, err, c.want, what)
 	}
-	_, err = openWith(t.TempDir(), compileRoot(false))
+	_, err := openWith(t.TempDir(), compileRoot(false))
 	if err == nil || !strings.Contains(err.Error(), "ceremony init") || outcome.Of(err) == outcome.Refused {
 		t.Errorf("an empty folder: %v", err)
 	}
@@ -616,16 +682,13 @@ func TestACancelledStepLeavesTheTranscriptAsItWas(t *testing.T) {
 func FuzzAccept(f *testing.F) {
 	dir := before(f, 2, 2)
 	folder := open(f, dir)
-	good, err := os.ReadFile(glob(f, dir, "phase2-0001-*")[0])
-	fatalIf(f, err)
+	good := read(f, glob(f, dir, "phase2-0001-*")[0])
 	f.Add([]byte{0}, uint16(0)) // the contribution itself: replayed
 	f.Add([]byte{0, 0, 0xff, 0xff}, uint16(2+g1Size))
 	f.Fuzz(func(t *testing.T, patch []byte, at uint16) {
 		b := slices.Clone(good)
 		copy(b[int(at)%len(b):], patch)
-		sent := filepath.Join(t.TempDir(), "sent.bin")
-		fatalIf(t, os.WriteFile(sent, b, 0o644))
-		if _, err := folder.Accept(context.Background(), sent, nil); err == nil {
+		if err := accept(t, folder, b); err == nil {
 			t.Error("accepted")
 		} else if outcome.Of(err) != outcome.Refused {
 			t.Errorf("no refusal: %v", err)

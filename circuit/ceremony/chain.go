@@ -44,6 +44,10 @@ func challenge(l link) []byte {
 
 // follows checks that next is prev with a contribution whose maker knew it. Both were
 // decoded, so their points are of their groups and they are of one size.
+//
+// gnark's Verify does it: UpdateProof.Verify for each secret, whose proof of knowledge is
+// bound to the hash of prev and which is not zero, and for phase 1's vectors SameRatioMany.
+// A secret that was not zero stays so: the start's are one, or checked by checkImported.
 func follows(prev, next link) error {
 	switch p := prev.(type) {
 	case *mpcsetup.Phase1:
@@ -55,18 +59,18 @@ func follows(prev, next link) error {
 }
 
 // add writes a link, or a start, to the folder.
-func (f *Folder) add(phase, number int, l io.WriterTo) (file, error) {
+func (f *Folder) add(phase, number int, l io.WriterTo) (Contribution, error) {
 	tmp, err := durable.Create(f.dir)
 	if err != nil {
-		return file{}, err
+		return Contribution{}, err
 	}
 	defer tmp.Discard()
 	hash, err := writeLink(tmp, l)
 	if err != nil {
-		return file{}, err
+		return Contribution{}, err
 	}
 	name := nameOf(phase, number, hash)
-	return file{phase, number, hash, name}, tmp.CommitNew(filepath.Join(f.dir, name), 0o644)
+	return Contribution{phase, number, hash, name}, tmp.CommitNew(filepath.Join(f.dir, name), 0o644)
 }
 
 func hashLink(l io.WriterTo) ([32]byte, error) { return writeLink(io.Discard, l) }
@@ -127,9 +131,9 @@ func (f *Folder) measure(path string, phase, number int) (r *os.File, hash [32]b
 	return r, hash, nil
 }
 
-func tampered(r *os.File, why string) error {
+func tampered(r *os.File, format string, a ...any) error {
 	return fmt.Errorf("%w: %s %s; get it again from its maker, or ask for a new one", ErrTampered,
-		filepath.Base(r.Name()), why)
+		filepath.Base(r.Name()), fmt.Sprintf(format, a...))
 }
 
 // checkCounts checks that a measured file says to hold as many points as the circuit has.
@@ -140,8 +144,7 @@ func (f *Folder) checkCounts(r *os.File, phase int) error {
 			return err
 		}
 		if got := binary.BigEndian.Uint64(b[:]); got != c.want {
-			return tampered(r, fmt.Sprintf("holds %d points at byte %d where the circuit has %d", got, c.at,
-				c.want))
+			return tampered(r, "holds %d points at byte %d where the circuit has %d", got, c.at, c.want)
 		}
 	}
 	return nil
@@ -150,7 +153,6 @@ func (f *Folder) checkCounts(r *os.File, phase int) error {
 // decode reads a measured file, whose hash is known. Every point is checked to be of
 // its group, and the file to be the one encoding of what it says.
 func (f *Folder) decode(r *os.File, phase int, hash [32]byte) (link, error) {
-	refuse := func(why string) error { return tampered(r, why) }
 	if err := f.checkCounts(r, phase); err != nil {
 		return nil, err
 	}
@@ -167,29 +169,29 @@ func (f *Folder) decode(r *os.File, phase int, hash [32]byte) (link, error) {
 		return err
 	})
 	if err != nil {
-		return nil, refuse(fmt.Sprintf("cannot be decoded (%v)", err))
+		return nil, tampered(r, "cannot be decoded (%v)", err)
 	}
 	if again != hash { // also: it was not consumed to its end, or changed meanwhile
-		return nil, refuse("is not in its canonical encoding")
+		return nil, tampered(r, "is not in its canonical encoding")
 	}
 	return l, nil
 }
 
 // read measures one of the folder's files and checks that its name has its hash.
-func (f *Folder) read(of file) (*os.File, error) {
-	r, hash, err := f.measure(filepath.Join(f.dir, of.name), of.phase, of.number)
+func (f *Folder) read(of Contribution) (*os.File, error) {
+	r, hash, err := f.measure(filepath.Join(f.dir, of.Name), of.Phase, of.Number)
 	if err != nil {
 		return nil, err
 	}
-	if hash != of.hash {
+	if hash != of.SHA256 {
 		r.Close()
 		return nil, fmt.Errorf("%w: %s has the SHA-256 %x, so it was altered; get it again from its maker",
-			ErrTampered, of.name, hash)
+			ErrTampered, of.Name, hash)
 	}
 	return r, nil
 }
 
-func (f *Folder) unaltered(of file) error {
+func (f *Folder) unaltered(of Contribution) error {
 	r, err := f.read(of)
 	if err != nil {
 		return err
@@ -198,21 +200,21 @@ func (f *Folder) unaltered(of file) error {
 }
 
 // load reads one of the folder's links, unless it is known. The caller must not change it.
-func (f *Folder) load(of file) (link, error) {
-	if m := f.known.newest[of.phase-1]; m.link != nil && m.hash == of.hash {
+func (f *Folder) load(of Contribution) (link, error) {
+	if m := f.known.newest[of.Phase-1]; m.link != nil && m.hash == of.SHA256 {
 		return m.link, f.unaltered(of)
 	}
 	return f.fresh(of)
 }
 
 // fresh reads one of the folder's links, for a caller who changes it.
-func (f *Folder) fresh(of file) (link, error) {
+func (f *Folder) fresh(of Contribution) (link, error) {
 	r, err := f.read(of)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	return f.decode(r, of.phase, of.hash)
+	return f.decode(r, of.Phase, of.SHA256)
 }
 
 // known is what a Folder has found out since it was opened, by the hashes of what the
@@ -245,22 +247,22 @@ func sealedBy(last [32]byte, beacon []byte) [32]byte {
 }
 
 // check verifies that next, called name, follows prev, the link of the last of files.
-func check(files []file, prev, next link, name string) error {
+func check(files []Contribution, prev, next link, name string) error {
 	last := files[len(files)-1]
-	if c := challenge(next); !bytes.Equal(c, last.hash[:]) {
+	if c := challenge(next); !bytes.Equal(c, last.SHA256[:]) {
 		for _, old := range files[:len(files)-1] {
-			if bytes.Equal(c, old.hash[:]) {
+			if bytes.Equal(c, old.SHA256[:]) {
 				return fmt.Errorf("%w: %s continues %s, and after that came %s; its maker must "+
-					"contribute again on top of the newest", ErrOrder, name, old.name, last.name)
+					"contribute again on top of the newest", ErrOrder, name, old.Name, last.Name)
 			}
 		}
 		return fmt.Errorf("%w: %s continues a file with the SHA-256 %x and not %s: a contribution "+
 			"between them is missing, or it was made for another ceremony; put the files in their "+
-			"order, or contribute again", ErrOrder, name, c, last.name)
+			"order, or contribute again", ErrOrder, name, c, last.Name)
 	}
 	if err := guard(func() error { return follows(prev, next) }); err != nil {
 		return fmt.Errorf("%w: %s does not follow from %s (%v); refuse it and ask for a new one",
-			ErrTampered, name, last.name, err)
+			ErrTampered, name, last.Name, err)
 	}
 	return nil
 }
@@ -275,14 +277,14 @@ func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start lin
 	if err != nil {
 		return nil, err
 	}
-	if startHash != files[0].hash {
+	if startHash != files[0].SHA256 {
 		if phase == 2 {
 			return nil, fmt.Errorf("%w: phase 1's beacon and contributions lead to a start of "+
 				"phase 2 with the SHA-256 %x, and the folder has %s; compare the beacon with its "+
-				"public source", ErrBeacon, startHash, files[0].name)
+				"public source", ErrBeacon, startHash, files[0].Name)
 		}
 		return nil, fmt.Errorf("%w: phase 1 starts from SHA-256 %x, and the folder has %s; get "+
-			"the folder anew", ErrTampered, startHash, files[0].name)
+			"the folder anew", ErrTampered, startHash, files[0].Name)
 	}
 	if err := f.unaltered(files[0]); err != nil {
 		return nil, err
@@ -291,7 +293,7 @@ func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start lin
 	for i := 1; i < len(files); i++ {
 		what := fmt.Sprintf("verifying contribution %d of %d of phase %d", i, len(files)-1, phase)
 		err := progress.do(ctx, what, f.shape.estimate().Verify[phase-1], func() error {
-			if f.known.follows[[2][32]byte{files[i-1].hash, files[i].hash}] {
+			if f.known.follows[[2][32]byte{files[i-1].SHA256, files[i].SHA256}] {
 				prev = nil
 				return f.unaltered(files[i])
 			}
@@ -304,10 +306,10 @@ func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start lin
 			if err != nil {
 				return err
 			}
-			if err := check(files[:i], prev, next, files[i].name); err != nil {
+			if err := check(files[:i], prev, next, files[i].Name); err != nil {
 				return err
 			}
-			f.known.remember(phase, files[i-1].hash, files[i].hash, next)
+			f.known.remember(phase, files[i-1].SHA256, files[i].SHA256, next)
 			prev = next
 			return nil
 		})

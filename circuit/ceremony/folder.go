@@ -35,6 +35,11 @@ const (
 	MaxChunks = 16384
 )
 
+// Possible says whether a circuit of a capacity is compiled.
+func Possible(c circuit.Capacity) bool {
+	return c.Blocks >= 3 && c.Blocks <= MaxBlocks && c.Chunks >= 1 && c.Chunks <= MaxChunks
+}
+
 // manifest is manifest.json.
 type manifest struct {
 	Format      string `json:"format"`
@@ -122,7 +127,7 @@ func Init(dir string, c circuit.Capacity, ptau string) (*Folder, error) {
 
 func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.R1CS, error),
 	ptau string) (*Folder, error) {
-	if c.Blocks < 3 || c.Blocks > MaxBlocks || c.Chunks < 1 || c.Chunks > MaxChunks {
+	if !Possible(c) {
 		return nil, fmt.Errorf("a circuit has 3 to %d blocks and 1 to %d chunks, not %d and %d", MaxBlocks,
 			MaxChunks, c.Blocks, c.Chunks)
 	}
@@ -189,11 +194,11 @@ func openWith(dir string, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Fo
 		return nil, fmt.Errorf("%w: its format is %q and this version reads %q; use the version "+
 			"that began the ceremony", ErrManifest, m.Format, format)
 	}
-	if m.Blocks < 3 || m.Blocks > MaxBlocks || m.Chunks < 1 || m.Chunks > MaxChunks {
+	c := circuit.Capacity{Blocks: m.Blocks, Chunks: m.Chunks}
+	if !Possible(c) {
 		return nil, fmt.Errorf("%w: %d blocks and %d chunks are no capacity of a circuit", ErrManifest,
 			m.Blocks, m.Chunks)
 	}
-	c := circuit.Capacity{Blocks: m.Blocks, Chunks: m.Chunks}
 	system, err := compile(c)
 	if err != nil {
 		return nil, err
@@ -217,13 +222,6 @@ func openWith(dir string, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Fo
 // Estimate says what the ceremony takes, roughly.
 func (f *Folder) Estimate() Estimate { return f.shape.estimate() }
 
-// file is a .bin file by its name; nothing is known of its content.
-type file struct {
-	phase, number int
-	hash          [32]byte
-	name          string
-}
-
 var fileName = regexp.MustCompile(`^phase([12])-([0-9]{4})-([0-9a-f]{64})\.bin$`)
 
 func nameOf(phase, number int, hash [32]byte) string {
@@ -234,7 +232,7 @@ func beaconName(phase int) string { return fmt.Sprintf("phase%d-beacon.json", ph
 
 // state is what the folder's names say.
 type state struct {
-	files  [2][]file // by phase, in order, from the start on
+	files  [2][]Contribution // by phase, in order, from the start on
 	beacon [2]bool
 
 	imported bool // phase 1 starts from a powers-of-tau file
@@ -257,7 +255,7 @@ func (s *state) phase() int {
 	return 1
 }
 
-func (s *state) last(phase int) file {
+func (s *state) last(phase int) Contribution {
 	files := s.files[phase-1]
 	return files[len(files)-1]
 }
@@ -293,26 +291,26 @@ func (f *Folder) scan() (*state, error) {
 		phase, _ := strconv.Atoi(m[1])
 		number, _ := strconv.Atoi(m[2])
 		hash, _ := hex.DecodeString(m[3])
-		if err := s.place(file{phase, number, [32]byte(hash), n.Name()}, seen); err != nil {
+		if err := s.place(Contribution{phase, number, [32]byte(hash), n.Name()}, seen); err != nil {
 			return nil, err
 		}
 	}
 	return s, s.complete()
 }
 
-func (s *state) place(f file, seen map[[32]byte]string) error {
-	if old, again := seen[f.hash]; again {
-		return fmt.Errorf("%w: %s and %s are the same file; take the copy away", ErrReplayed, old, f.name)
+func (s *state) place(f Contribution, seen map[[32]byte]string) error {
+	if old, again := seen[f.SHA256]; again {
+		return fmt.Errorf("%w: %s and %s are the same file; take the copy away", ErrReplayed, old, f.Name)
 	}
-	seen[f.hash] = f.name
-	files := &s.files[f.phase-1]
+	seen[f.SHA256] = f.Name
+	files := &s.files[f.Phase-1]
 	switch next := len(*files); {
-	case f.number < next:
+	case f.Number < next:
 		return fmt.Errorf("%w: %s and %s have the same number; keep the one that was announced "+
-			"first, and ask for the other to be made again on top of it", ErrOrder, (*files)[f.number].name, f.name)
-	case f.number > next:
+			"first, and ask for the other to be made again on top of it", ErrOrder, (*files)[f.Number].Name, f.Name)
+	case f.Number > next:
 		return fmt.Errorf("%w: phase %d has number %d and no number %d; get it from whoever made "+
-			"it, or from another copy of the folder", ErrMissing, f.phase, f.number, next)
+			"it, or from another copy of the folder", ErrMissing, f.Phase, f.Number, next)
 	}
 	*files = append(*files, f)
 	return nil
@@ -332,7 +330,7 @@ func (s *state) complete() error {
 	case !s.beacon[0] && len(s.files[1]) > 0:
 		return fmt.Errorf("%w: there is %s and no %s; get it from another copy of the folder, or "+
 			"take phase 2's files away and run `ceremony beacon -phase 1` again", ErrMissing,
-			s.files[1][0].name, beaconName(1))
+			s.files[1][0].Name, beaconName(1))
 	case len(s.files[0]) > maxFiles || len(s.files[1]) > maxFiles:
 		return fmt.Errorf("%w: a phase has at most %d files", ErrFolder, maxFiles)
 	}

@@ -2,16 +2,15 @@ package ceremony
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"reflect"
 	"slices"
 	"testing"
 
-	"github.com/consensys/gnark-crypto/ecc"
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
-	cs "github.com/consensys/gnark/constraint/bn254"
 	"github.com/consensys/gnark/frontend"
-	"github.com/consensys/gnark/frontend/cs/r1cs"
 )
 
 func encoded(t *testing.T, l io.WriterTo) []byte {
@@ -41,10 +40,9 @@ func (c *busy) Define(api frontend.API) error {
 
 func busyShape(t *testing.T) (*shape, *mpcsetup.SrsCommons) {
 	t.Helper()
-	quiet()
-	system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, new(busy))
+	system, err := compile(new(busy))
 	fatalIf(t, err)
-	s, err := newShape(system.(*cs.R1CS))
+	s, err := newShape(system)
 	fatalIf(t, err)
 	p := mpcsetup.NewPhase1(s.domain)
 	p.Contribute()
@@ -69,6 +67,21 @@ func TestTheVerifyingKeyIsGnarks(t *testing.T) {
 	}
 	if !slices.EqualFunc(got.PublicAndCommitmentCommitted, want.PublicAndCommitmentCommitted, slices.Equal) {
 		t.Error("the commitment covers other wires")
+	}
+}
+
+// One wrong point of A or B, which the verifying key does not hold, is found.
+func TestAWrongPointOfTheProvingKeyIsFound(t *testing.T) {
+	s, srs := busyShape(t)
+	_, e := start(s, srs)
+	fatalIf(t, s.checkEvaluations(srs, &e))
+	for what, points := range map[string]any{"A": e.G1.A, "B": e.G1.B, "B in G2": e.G2.B} {
+		exchange := reflect.Swapper(points)
+		exchange(5, 9)
+		if !errors.Is(s.checkEvaluations(srs, &e), errStart) {
+			t.Errorf("a wrong point of %s is believed", what)
+		}
+		exchange(5, 9)
 	}
 }
 

@@ -40,12 +40,12 @@ func (f *Folder) checkImportedStart(ctx context.Context, s *state, progress Prog
 		return err
 	}
 	of := s.files[0][0]
-	if from.Yields != hex.EncodeToString(of.hash[:]) {
+	if from.Yields != hex.EncodeToString(of.SHA256[:]) {
 		return fmt.Errorf("%w: %s says that it has the SHA-256 %s, and the folder has %s; get "+
 			"both from another copy of the folder",
-			ErrImport, importName, from.Yields, of.name)
+			ErrImport, importName, from.Yields, of.Name)
 	}
-	if f.known.imported == of.hash {
+	if f.known.imported == of.SHA256 {
 		return nil
 	}
 	return progress.do(ctx, "checking the imported powers of tau", f.shape.estimate().Verify[0], func() error {
@@ -62,17 +62,17 @@ func (f *Folder) checkImportedStart(ctx context.Context, s *state, progress Prog
 			return err
 		}
 		if _, err := start.SrsCommons.ReadFrom(bufio.NewReaderSize(r, 1<<20)); err != nil {
-			return tampered(r, fmt.Sprintf("cannot be decoded (%v)", err))
+			return tampered(r, "cannot be decoded (%v)", err)
 		}
 		if hash, err := hashLink(start); err != nil {
 			return err
-		} else if hash != of.hash {
-			return fmt.Errorf("%w: %s holds a contribution", ErrImport, of.name)
+		} else if hash != of.SHA256 {
+			return fmt.Errorf("%w: %s holds a contribution", ErrImport, of.Name)
 		}
 		if err := checkImported(&start.SrsCommons); err != nil {
-			return fmt.Errorf("%w: %s does not hold the powers of one tau: %v", ErrImport, of.name, err)
+			return fmt.Errorf("%w: %s does not hold the powers of one tau: %v", ErrImport, of.Name, err)
 		}
-		f.known.imported = of.hash
+		f.known.imported = of.SHA256
 		return nil
 	})
 }

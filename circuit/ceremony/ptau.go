@@ -7,9 +7,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"path/filepath"
+	"slices"
 
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fp"
@@ -102,7 +102,11 @@ func readPtau(path string, n uint64) (*bare, Import, error) {
 	if err := p.records(&out.SrsCommons); err != nil {
 		return nil, Import{}, err
 	}
-	sha, blake := sha256.New(), newBlake2b()
+	sha := sha256.New()
+	blake, err := blake2b.New512(nil)
+	if err != nil {
+		return nil, Import{}, err
+	}
 	if _, err := io.Copy(io.MultiWriter(sha, blake), io.NewSectionReader(f, 0, info.Size())); err != nil {
 		return nil, Import{}, err
 	}
@@ -110,14 +114,6 @@ func readPtau(path string, n uint64) (*bare, Import, error) {
 	start, err := hashLink(out)
 	p.Yields = hex.EncodeToString(start[:])
 	return out, p.Import, err
-}
-
-func newBlake2b() hash.Hash {
-	h, err := blake2b.New512(nil)
-	if err != nil {
-		panic(err) // only a key can be wrong, and there is none
-	}
-	return h
 }
 
 // open finds the sections and reads the header.
@@ -160,10 +156,8 @@ func (p *ptau) open(size int64) error {
 
 func (p *ptau) header() error {
 	modulus := fp.Modulus().FillBytes(make([]byte, fp.Bytes))
-	want := binary.LittleEndian.AppendUint32(nil, fp.Bytes)
-	for i := range modulus {
-		want = append(want, modulus[len(modulus)-1-i])
-	}
+	slices.Reverse(modulus)
+	want := append(binary.LittleEndian.AppendUint32(nil, fp.Bytes), modulus...)
 	got := make([]byte, len(want)+8)
 	if s := p.sections[1]; s == nil || s.Size() != int64(len(got)) {
 		return p.refuse("has no header of %d bytes", len(got))
@@ -198,31 +192,34 @@ func (p *ptau) read(s *mpcsetup.SrsCommons, n uint64) error {
 	s.G1.AlphaTau, s.G1.BetaTau = make([]curve.G1Affine, n), make([]curve.G1Affine, n)
 	s.G2.Tau = make([]curve.G2Affine, n)
 	beta := make([]curve.G2Affine, 1)
-	for _, v := range []struct {
-		kind uint32
-		size int
-		n    int
-		set  func(i int, b []byte) error
-	}{
-		{2, g1Raw, len(s.G1.Tau), func(i int, b []byte) error { return rawG1(&s.G1.Tau[i], b) }},
-		{3, g2Raw, len(s.G2.Tau), func(i int, b []byte) error { return rawG2(&s.G2.Tau[i], b) }},
-		{4, g1Raw, len(s.G1.AlphaTau), func(i int, b []byte) error { return rawG1(&s.G1.AlphaTau[i], b) }},
-		{5, g1Raw, len(s.G1.BetaTau), func(i int, b []byte) error { return rawG1(&s.G1.BetaTau[i], b) }},
-		{6, g2Raw, 1, func(i int, b []byte) error { return rawG2(&beta[i], b) }},
+	for _, err := range []error{
+		readPoints(p, 2, g1Raw, s.G1.Tau, rawG1),
+		readPoints(p, 3, g2Raw, s.G2.Tau, rawG2),
+		readPoints(p, 4, g1Raw, s.G1.AlphaTau, rawG1),
+		readPoints(p, 5, g1Raw, s.G1.BetaTau, rawG1),
+		readPoints(p, 6, g2Raw, beta, rawG2),
 	} {
-		raw := make([]byte, v.n*v.size)
-		if _, err := p.sections[v.kind].ReadAt(raw, 0); err != nil && err != io.EOF {
+		if err != nil {
 			return err
-		}
-		for i := range v.n {
-			if err := v.set(i, raw[i*v.size:][:v.size]); err != nil {
-				return p.refuse("has a bad point in section %d: point %d: %v", v.kind, i, err)
-			}
 		}
 	}
 	s.G2.Beta = beta[0]
 	if _, _, gen1, gen2 := curve.Generators(); s.G1.Tau[0] != gen1 || s.G2.Tau[0] != gen2 {
 		return p.refuse("does not begin its powers of tau with the generators")
+	}
+	return nil
+}
+
+// readPoints fills a vector from the beginning of a section.
+func readPoints[P any](p *ptau, kind uint32, size int, into []P, set func(*P, []byte) error) error {
+	raw := make([]byte, len(into)*size)
+	if _, err := p.sections[kind].ReadAt(raw, 0); err != nil && err != io.EOF {
+		return err
+	}
+	for i := range into {
+		if err := set(&into[i], raw[i*size:][:size]); err != nil {
+			return p.refuse("has a bad point in section %d: point %d: %v", kind, i, err)
+		}
 	}
 	return nil
 }
@@ -254,33 +251,15 @@ func rawG2(p *curve.G2Affine, b []byte) error {
 // rawCoordinates decodes coordinates in Montgomery form, each below the modulus.
 func rawCoordinates(b []byte, into ...*fp.Element) error {
 	for _, e := range into {
+		if _, err := fp.LittleEndian.Element((*[fp.Bytes]byte)(b)); err != nil {
+			return errors.New("a coordinate is not below the field's modulus")
+		}
 		for i := range e {
 			e[i], b = binary.LittleEndian.Uint64(b), b[8:]
-		}
-		if !reduced(e) {
-			return errors.New("a coordinate is not below the field's modulus")
 		}
 	}
 	return nil
 }
-
-func reduced(e *fp.Element) bool {
-	for i, limb := range fpModulus {
-		if at := len(e) - 1 - i; e[at] != limb {
-			return e[at] < limb
-		}
-	}
-	return false
-}
-
-// fpModulus is the field's modulus in 64-bit words, the highest first.
-var fpModulus = func() (w [fp.Limbs]uint64) {
-	b := fp.Modulus().FillBytes(make([]byte, fp.Bytes))
-	for i := range w {
-		w[i] = binary.BigEndian.Uint64(b[8*i:])
-	}
-	return w
-}()
 
 // checkImported checks that parameters are the powers of one tau, with one alpha and one
 // beta, which is the same in both groups, and that none of the three is zero or one.
@@ -350,20 +329,32 @@ func (p *ptau) records(s *mpcsetup.SrsCommons) error {
 }
 
 // recordOf is how a record begins that leads to the given parameters.
-func recordOf(s *mpcsetup.SrsCommons) (out []byte) {
-	coordinates := func(e ...*fp.Element) {
-		for _, c := range e {
-			for _, limb := range c {
-				out = binary.LittleEndian.AppendUint64(out, limb)
-			}
+func recordOf(s *mpcsetup.SrsCommons) []byte {
+	return slices.Concat(rawOf1(s.G1.Tau[1]), rawOf2(s.G2.Tau[1]), rawOf1(s.G1.AlphaTau[0]), rawOf1(s.G1.BetaTau[0]),
+		rawOf2(s.G2.Beta))
+}
+
+func rawOf1(points ...curve.G1Affine) (out []byte) {
+	for i := range points {
+		out = appendRaw(out, &points[i].X, &points[i].Y)
+	}
+	return out
+}
+
+func rawOf2(points ...curve.G2Affine) (out []byte) {
+	for i := range points {
+		p := &points[i]
+		out = appendRaw(out, &p.X.A0, &p.X.A1, &p.Y.A0, &p.Y.A1)
+	}
+	return out
+}
+
+// appendRaw appends coordinates in Montgomery form.
+func appendRaw(out []byte, coordinates ...*fp.Element) []byte {
+	for _, c := range coordinates {
+		for _, limb := range c {
+			out = binary.LittleEndian.AppendUint64(out, limb)
 		}
 	}
-	p1 := func(p *curve.G1Affine) { coordinates(&p.X, &p.Y) }
-	p2 := func(p *curve.G2Affine) { coordinates(&p.X.A0, &p.X.A1, &p.Y.A0, &p.Y.A1) }
-	p1(&s.G1.Tau[1])
-	p2(&s.G2.Tau[1])
-	p1(&s.G1.AlphaTau[0])
-	p1(&s.G1.BetaTau[0])
-	p2(&s.G2.Beta)
 	return out
 }

@@ -2,11 +2,13 @@ package ceremony
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,30 +88,6 @@ func (w *ptauWriter) lastRecord() {
 	w.record = append(recordOf(&w.srs), make([]byte, recordSize-len(recordOf(&w.srs))-4)...)
 }
 
-func rawOf1(points []curve.G1Affine) (out []byte) {
-	for _, p := range points {
-		out = rawOf(out, &p.X, &p.Y)
-	}
-	return out
-}
-
-func rawOf2(points []curve.G2Affine) (out []byte) {
-	for _, p := range points {
-		out = rawOf(out, &p.X.A0, &p.X.A1, &p.Y.A0, &p.Y.A1)
-	}
-	return out
-}
-
-// rawOf appends coordinates in little-endian Montgomery form.
-func rawOf(out []byte, e ...*fp.Element) []byte {
-	for _, c := range e {
-		for _, limb := range c {
-			out = binary.LittleEndian.AppendUint64(out, limb)
-		}
-	}
-	return out
-}
-
 func (w *ptauWriter) bytes() []byte {
 	le := binary.LittleEndian
 	header := le.AppendUint32(nil, fp.Bytes)
@@ -118,8 +96,8 @@ func (w *ptauWriter) bytes() []byte {
 	if w.count > 0 {
 		records = append(le.AppendUint32(append(records, w.record...), uint32(len(w.params))), w.params...)
 	}
-	sections := map[uint32][]byte{1: header, 2: rawOf1(w.srs.G1.Tau), 3: rawOf2(w.srs.G2.Tau), 4: rawOf1(w.srs.G1.AlphaTau),
-		5: rawOf1(w.srs.G1.BetaTau), 6: rawOf2([]curve.G2Affine{w.srs.G2.Beta}), 7: records}
+	sections := map[uint32][]byte{1: header, 2: rawOf1(w.srs.G1.Tau...), 3: rawOf2(w.srs.G2.Tau...), 4: rawOf1(w.srs.G1.AlphaTau...),
+		5: rawOf1(w.srs.G1.BetaTau...), 6: rawOf2(w.srs.G2.Beta), 7: records}
 	for kind, b := range w.extra {
 		sections[kind] = b
 	}
@@ -136,7 +114,7 @@ func (w *ptauWriter) bytes() []byte {
 func (w *ptauWriter) file(t testing.TB) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "pot.ptau")
-	fatalIf(t, os.WriteFile(name, w.bytes(), 0o644))
+	write(t, name, w.bytes())
 	return name
 }
 
@@ -152,20 +130,49 @@ func TestAPtauFileIsReadAsWritten(t *testing.T) {
 			t.Errorf("%d points: %+v", n, from)
 		}
 		// gnark begins there as well.
-		g := new(mpcsetup.Phase1)
-		_, err = g.ReadFrom(fullReader{bytes.NewReader(encoded(t, p))})
-		fatalIf(t, err)
-		next := new(mpcsetup.Phase1)
-		_, err = next.ReadFrom(fullReader{bytes.NewReader(encoded(t, p))})
-		fatalIf(t, err)
+		next := asPhase1(t, p)
 		next.Contribute()
-		fatalIf(t, g.Verify(next))
+		fatalIf(t, asPhase1(t, p).Verify(next))
+	}
+}
+
+// stray is a point of G2's curve, of the order 10069: the least that is not of the subgroup.
+func stray(t testing.TB) curve.G2Affine {
+	t.Helper()
+	// The curve's order is r (2p - r).
+	rest := new(big.Int).Lsh(fp.Modulus(), 1)
+	rest.Sub(rest, fr.Modulus())
+	rest.Div(rest, big.NewInt(10069))
+	for i := uint64(1); ; i++ {
+		var b [g2Size]byte
+		b[0], b[g2Size-1] = 0x80, byte(i) // compressed, x = i
+		var p curve.G2Affine
+		if curve.NewDecoder(bytes.NewReader(b[:]), curve.NoSubgroupChecks()).Decode(&p) != nil {
+			continue
+		}
+		// Not ScalarMultiplication: it is for points of the subgroup.
+		times := func(p curve.G2Affine, k *big.Int) (out curve.G2Affine) {
+			for j := k.BitLen() - 1; j >= 0; j-- {
+				out.Double(&out)
+				if k.Bit(j) == 1 {
+					out.Add(&out, &p)
+				}
+			}
+			return out
+		}
+		if p = times(times(p, fr.Modulus()), rest); !p.IsInfinity() {
+			if q := times(p, big.NewInt(10069)); !q.IsInfinity() || p.IsInSubGroup() {
+				t.Fatal("the order of the curve is another")
+			}
+			return p
+		}
 	}
 }
 
 func TestABadPtauFileIsRefused(t *testing.T) {
 	_, _, gen1, gen2 := curve.Generators()
 	bad2 := stray(t)
+	other := powers(1<<testPower, [3]uint64{99, testSecrets[1], testSecrets[2]})
 	set := func(f func(s *mpcsetup.SrsCommons)) func(w *ptauWriter) {
 		return func(w *ptauWriter) {
 			f(&w.srs)
@@ -176,44 +183,34 @@ func TestABadPtauFileIsRefused(t *testing.T) {
 		want   string
 		change func(w *ptauWriter)
 	}{
-		"another curve":                 {"another curve", func(w *ptauWriter) { w.modulus[0] ^= 2 }},
-		"power of zero":                 {"has the power", func(w *ptauWriter) { w.power = 0 }},
-		"a huge power":                  {"has the power", func(w *ptauWriter) { w.power = 60 }},
-		"a power above the whole":       {"has the power", func(w *ptauWriter) { w.whole = 7 }},
-		"a power above its points":      {"bytes in section", func(w *ptauWriter) { w.power = 9 }},
-		"too small for the circuit":     {"get one of a larger power", func(w *ptauWriter) { w.power = 5; w.secrets(testSecrets) }},
-		"a missing section":             {"bytes in section 4", func(w *ptauWriter) { w.omit = 4 }},
-		"no records":                    {"section 7", func(w *ptauWriter) { w.omit = 7 }},
-		"no header":                     {"no header", func(w *ptauWriter) { w.omit = 1 }},
-		"an unknown section":            {"unknown type 9", func(w *ptauWriter) { w.extra[9] = nil }},
-		"a section of type 99":          {"unknown type 99", func(w *ptauWriter) { w.extra[99] = nil }},
-		"something behind it":           {"after its last section", func(w *ptauWriter) { w.trailing = []byte{0} }},
-		"a point short":                 {"bytes in section 2", func(w *ptauWriter) { w.srs.G1.Tau = w.srs.G1.Tau[1:] }},
-		"a power of tau too many":       {"bytes in section 3", func(w *ptauWriter) { w.srs.G2.Tau = append(w.srs.G2.Tau, gen2) }},
-		"no contribution":               {"has no contribution", func(w *ptauWriter) { w.count = 0 }},
-		"more contributions":            {"cut off in contribution 2", func(w *ptauWriter) { w.count = 2 }},
-		"huge parameters":               {"bytes of parameters", func(w *ptauWriter) { w.params = make([]byte, maxRecord+1) }},
-		"records of other powers":       {"its last contribution made", func(w *ptauWriter) { w.record[70] ^= 1 }},
-		"a first power that is not one": {"generators", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[0].Double(&gen1) })},
-		"the same in G2":                {"generators", set(func(s *mpcsetup.SrsCommons) { s.G2.Tau[0].Double(&gen2) })},
-		"a wrong power":                 {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[17].Double(&gen1) })},
-		"a wrong last power":            {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[126].Double(&gen1) })},
-		"a wrong power in G2":           {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G2.Tau[63].Double(&gen2) })},
-		"a wrong power with alpha":      {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.AlphaTau[63] = gen1 })},
-		"a wrong power with beta":       {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.BetaTau[1] = gen1 })},
-		"two powers exchanged":          {"its powers", set(func(s *mpcsetup.SrsCommons) { v := s.G1.Tau; v[3], v[4] = v[4], v[3] })},
-		"another tau in G2": {"its powers", func(w *ptauWriter) {
-			other := newPtau(t)
-			other.secrets([3]uint64{99, testSecrets[1], testSecrets[2]})
-			w.srs.G2.Tau = other.srs.G2.Tau
-			w.lastRecord()
-		}},
-		"another tau with alpha": {"its powers", func(w *ptauWriter) {
-			other := newPtau(t)
-			other.secrets([3]uint64{99, testSecrets[1], testSecrets[2]})
-			w.srs.G1.AlphaTau = other.srs.G1.AlphaTau
-			w.lastRecord()
-		}},
+		"another curve":                   {"another curve", func(w *ptauWriter) { w.modulus[0] ^= 2 }},
+		"power of zero":                   {"has the power", func(w *ptauWriter) { w.power = 0 }},
+		"a huge power":                    {"has the power", func(w *ptauWriter) { w.power = 60 }},
+		"a power above the whole":         {"has the power", func(w *ptauWriter) { w.whole = 7 }},
+		"a power above its points":        {"bytes in section", func(w *ptauWriter) { w.power = 9 }},
+		"too small for the circuit":       {"get one of a larger power", func(w *ptauWriter) { w.power = 5; w.secrets(testSecrets) }},
+		"a missing section":               {"bytes in section 4", func(w *ptauWriter) { w.omit = 4 }},
+		"no records":                      {"section 7", func(w *ptauWriter) { w.omit = 7 }},
+		"no header":                       {"no header", func(w *ptauWriter) { w.omit = 1 }},
+		"an unknown section":              {"unknown type 9", func(w *ptauWriter) { w.extra[9] = nil }},
+		"a section of type 99":            {"unknown type 99", func(w *ptauWriter) { w.extra[99] = nil }},
+		"something behind it":             {"after its last section", func(w *ptauWriter) { w.trailing = []byte{0} }},
+		"a point short":                   {"bytes in section 2", func(w *ptauWriter) { w.srs.G1.Tau = w.srs.G1.Tau[1:] }},
+		"a power of tau too many":         {"bytes in section 3", func(w *ptauWriter) { w.srs.G2.Tau = append(w.srs.G2.Tau, gen2) }},
+		"no contribution":                 {"has no contribution", func(w *ptauWriter) { w.count = 0 }},
+		"more contributions":              {"cut off in contribution 2", func(w *ptauWriter) { w.count = 2 }},
+		"huge parameters":                 {"bytes of parameters", func(w *ptauWriter) { w.params = make([]byte, maxRecord+1) }},
+		"records of other powers":         {"its last contribution made", func(w *ptauWriter) { w.record[70] ^= 1 }},
+		"a first power that is not one":   {"generators", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[0].Double(&gen1) })},
+		"the same in G2":                  {"generators", set(func(s *mpcsetup.SrsCommons) { s.G2.Tau[0].Double(&gen2) })},
+		"a wrong power":                   {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[17].Double(&gen1) })},
+		"a wrong last power":              {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.Tau[126].Double(&gen1) })},
+		"a wrong power in G2":             {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G2.Tau[63].Double(&gen2) })},
+		"a wrong power with alpha":        {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.AlphaTau[63] = gen1 })},
+		"a wrong power with beta":         {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.BetaTau[1] = gen1 })},
+		"two powers exchanged":            {"its powers", set(func(s *mpcsetup.SrsCommons) { v := s.G1.Tau; v[3], v[4] = v[4], v[3] })},
+		"another tau in G2":               {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G2.Tau = other.G2.Tau })},
+		"another tau with alpha":          {"its powers", set(func(s *mpcsetup.SrsCommons) { s.G1.AlphaTau = other.G1.AlphaTau })},
 		"another beta in G2":              {"beta in G2 is another", set(func(s *mpcsetup.SrsCommons) { s.G2.Beta = gen2 })},
 		"a tau of one":                    {"tau is one", func(w *ptauWriter) { w.secrets([3]uint64{1, 2, 3}) }},
 		"an alpha of one":                 {"alpha is one", func(w *ptauWriter) { w.secrets([3]uint64{2, 1, 3}) }},
@@ -228,7 +225,9 @@ func TestABadPtauFileIsRefused(t *testing.T) {
 			s.G1.Tau[5].X = fp.Element{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}
 		})},
 		"the modulus itself": {"not below", set(func(s *mpcsetup.SrsCommons) {
-			s.G1.Tau[5].X = fp.Element{fpModulus[3], fpModulus[2], fpModulus[1], fpModulus[0]}
+			for i, limb := range fp.Modulus().Bits() {
+				s.G1.Tau[5].X[i] = uint64(limb)
+			}
 		})},
 	} {
 		w := newPtau(t)
@@ -244,7 +243,7 @@ func TestABadPtauFileIsRefused(t *testing.T) {
 		"a section of more than all": slices.Concat(good[:19], []byte{0xff}, good[20:]),
 	} {
 		file := filepath.Join(t.TempDir(), "bad.ptau")
-		fatalIf(t, os.WriteFile(file, b, 0o644))
+		write(t, file, b)
 		if _, _, err := readPtau(file, 64); !errors.Is(err, ErrPtau) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -295,26 +294,23 @@ func attackImport(t *testing.T, dir string) {
 	refused(t, err, ErrImport, "compare with the file")
 
 	name := filepath.Join(dir, importName)
-	text, err := os.ReadFile(name)
-	fatalIf(t, err)
+	text := read(t, name)
 	for change, want := range map[[2]string]string{
 		{`"yields": "`, `"yields": "0`}: "a hash of 32 bytes",
 		{`"sha256": "`, `"sha256": "A`}: "a hash of 32 bytes",
 		{`"power"`, `"prower"`}:         "unknown field",
 		{"{", "{ "}:                     "is not as this program writes it",
 	} {
-		fatalIf(t, os.WriteFile(name, bytes.Replace(text, []byte(change[0]), []byte(change[1]), 1), 0o644))
-		_, err := verify(t, dir)
-		refused(t, err, ErrImport, want)
+		write(t, name, bytes.Replace(text, []byte(change[0]), []byte(change[1]), 1))
+		unverified(t, dir, ErrImport, want)
 	}
 	var from Import
-	fatalIf(t, os.WriteFile(name, text, 0o644))
+	write(t, name, text)
 	_, err = readJSON(name, &from)
 	fatalIf(t, err)
 	from.Yields = hex.EncodeToString(make([]byte, 32))
-	fatalIf(t, os.WriteFile(name, marshalJSON(from), 0o644))
-	_, err = verify(t, dir)
-	refused(t, err, ErrImport, "get both from another copy")
+	write(t, name, marshalJSON(from))
+	unverified(t, dir, ErrImport, "get both from another copy")
 	fatalIf(t, os.Remove(name))
 	_, err = verify(t, dir)
 	if len(glob(t, dir, "phase1-*.bin")) == 1 {
@@ -324,24 +320,19 @@ func attackImport(t *testing.T, dir string) {
 	}
 }
 
-// withProofs is a start that carries the proofs of a contribution.
-func withProofs(contribution, start io.WriterTo) io.WriterTo {
-	var a, b bytes.Buffer
-	contribution.WriteTo(&a)
-	start.WriteTo(&b)
-	return raw(append(a.Bytes()[:3*proofSize:3*proofSize], b.Bytes()[3*proofSize:]...))
-}
-
-type raw []byte
-
-func (b raw) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(b)
-	return int64(n), err
+// asPhase1 is a start as gnark reads it.
+func asPhase1(t *testing.T, start *bare) *mpcsetup.Phase1 {
+	t.Helper()
+	p := new(mpcsetup.Phase1)
+	_, err := p.ReadFrom(fullReader{bytes.NewReader(encoded(t, start))})
+	fatalIf(t, err)
+	return p
 }
 
 // Invented powers must still be powers of one tau.
 func TestAnInventedImportIsRefused(t *testing.T) {
 	_, _, gen1, _ := curve.Generators()
+	outside := stray(t)
 	system, err := compileRoot(false)(testCapacity)
 	fatalIf(t, err)
 	shape, err := newShape(system)
@@ -349,9 +340,7 @@ func TestAnInventedImportIsRefused(t *testing.T) {
 	n := shape.domain
 	good, _, err := readPtau(newPtau(t).file(t), n)
 	fatalIf(t, err)
-	contributed := mpcsetup.NewPhase1(n)
-	_, err = contributed.ReadFrom(fullReader{bytes.NewReader(encoded(t, good))})
-	fatalIf(t, err)
+	contributed := asPhase1(t, good)
 	contributed.Contribute()
 	spoil := func(f func(s *mpcsetup.SrsCommons)) io.WriterTo {
 		again := new(bare)
@@ -365,20 +354,24 @@ func TestAnInventedImportIsRefused(t *testing.T) {
 		"beta in G2 is another":     spoil(func(s *mpcsetup.SrsCommons) { s.G2.Beta.Double(&s.G2.Beta) }),
 		"there was no contribution": mpcsetup.NewPhase1(n),
 		"alpha is zero":             spoil(func(s *mpcsetup.SrsCommons) { clear(s.G1.AlphaTau) }),
-		"holds a contribution":      withProofs(contributed, good),
+		"holds a contribution":      bytes.NewBuffer(slices.Concat(encoded(t, contributed)[:3*proofSize], encoded(t, good)[3*proofSize:])),
+		"cannot be decoded":         spoil(func(s *mpcsetup.SrsCommons) { s.G2.Tau[1].Add(&s.G2.Tau[1], &outside) }),
 	} {
+		kind := ErrImport
+		if want == "cannot be decoded" {
+			kind = ErrTampered
+		}
 		dir := filepath.Join(t.TempDir(), "c")
 		f, err := create(dir, testCapacity, compileRoot(false), "")
 		fatalIf(t, err)
 		fatalIf(t, os.Remove(glob(t, dir, "phase1-0000-*")[0]))
-		h, err := hashLink(start)
-		fatalIf(t, err)
+		b := encoded(t, start)
+		h := sha256.Sum256(b)
 		zeros := strings.Repeat("00", 32)
 		fatalIf(t, f.write(importName, Import{zeros, zeros + zeros, 8, 1, zeros, hex.EncodeToString(h[:])}))
-		_, err = f.add(1, 0, start)
+		_, err = f.add(1, 0, bytes.NewBuffer(b))
 		fatalIf(t, err)
-		_, err = verify(t, dir)
-		refused(t, err, ErrImport, want)
+		unverified(t, dir, kind, want)
 	}
 }
 
@@ -395,7 +388,7 @@ func FuzzPtau(f *testing.F) {
 			b[int(at)%len(b)] ^= with
 		}
 		name := filepath.Join(t.TempDir(), "f.ptau")
-		fatalIf(t, os.WriteFile(name, b, 0o644))
+		write(t, name, b)
 		p, _, err := readPtau(name, 4)
 		if err != nil {
 			if !errors.Is(err, ErrPtau) {

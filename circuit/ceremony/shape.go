@@ -42,11 +42,17 @@ func compileSource(c circuit.Capacity) (*cs.R1CS, error) {
 
 // shape is what a circuit says about the files of its ceremony.
 type shape struct {
-	system    *cs.R1CS
-	hash      [32]byte
-	domain    uint64 // N, the least power of two that is not less than the constraints
-	private   int    // wires that are neither public, nor committed to, nor a commitment
-	committed []int  // private wires of each commitment
+	system *cs.R1CS
+	hash   [32]byte
+	domain uint64 // N, the least power of two that is not less than the constraints
+	layout
+}
+
+// layout lists the wires by what becomes of their K (see start.go).
+type layout struct {
+	public    []int   // in the verifying key: the public wires, and the commitments
+	committed [][]int // the private wires of each commitment
+	private   []int   // all others
 }
 
 func newShape(system *cs.R1CS) (*shape, error) {
@@ -55,17 +61,37 @@ func newShape(system *cs.R1CS) (*shape, error) {
 		return nil, fmt.Errorf("the circuit is not compiled for Groth16")
 	}
 	s := &shape{system: system, hash: hashSystem(system, commitments),
-		domain: ecc.NextPowerOfTwo(uint64(system.GetNbConstraints()))}
+		domain: ecc.NextPowerOfTwo(uint64(system.GetNbConstraints())), layout: newLayout(system, commitments)}
 	if s.domain < 2 {
 		return nil, fmt.Errorf("a circuit of %d constraints is too small for a ceremony", system.GetNbConstraints())
 	}
-	internal, secret, _ := system.GetNbVariables()
-	s.private = internal + secret - len(commitments)
-	for _, c := range commitments {
-		s.committed = append(s.committed, len(c.PrivateCommitted))
-		s.private -= len(c.PrivateCommitted)
-	}
 	return s, nil
+}
+
+func newLayout(system *cs.R1CS, commitments constraint.Groth16Commitments) layout {
+	internal, secret, public := system.GetNbVariables()
+	owner := make([]int, internal+secret+public) // 0: private, -1: public, i+1: of commitment i
+	for w := range public {
+		owner[w] = -1
+	}
+	for i, c := range commitments {
+		owner[c.CommitmentIndex] = -1
+		for _, w := range c.PrivateCommitted {
+			owner[w] = i + 1
+		}
+	}
+	l := layout{committed: make([][]int, len(commitments))}
+	for w, o := range owner {
+		switch {
+		case o < 0:
+			l.public = append(l.public, w)
+		case o == 0:
+			l.private = append(l.private, w)
+		default:
+			l.committed[o-1] = append(l.committed[o-1], w)
+		}
+	}
+	return l
 }
 
 // hashSystem is the SHA-256 of all that Groth16's keys depend on, and of nothing that
@@ -124,9 +150,9 @@ func (s *shape) size(phase, number int) int64 {
 	if phase == 1 {
 		return size + 3*proofSize + 8 + g2Size + g1Size*(2*n-2) + g2Size*(n-1) + 2*g1Size*n
 	}
-	size += 2 + g1Size + 4 + g1Size*int64(s.private) + 4 + g1Size*(n-1) + g2Size + proofSize
+	size += 2 + g1Size + 4 + g1Size*int64(len(s.private)) + 4 + g1Size*(n-1) + g2Size + proofSize
 	for _, c := range s.committed {
-		size += 4 + g1Size*int64(c) + g2Size + proofSize
+		size += 4 + g1Size*int64(len(c)) + g2Size + proofSize
 	}
 	return size
 }
@@ -146,15 +172,15 @@ func (s *shape) counts(phase int) []count {
 	}
 	out := []count{{0, 2, uint64(len(s.committed))}}
 	at := int64(2 + g1Size)
-	slice := func(n int64) {
+	slice := func(n int) {
 		out = append(out, count{at, 4, uint64(n)})
-		at += 4 + g1Size*n
+		at += 4 + g1Size*int64(n)
 	}
-	slice(int64(s.private))
-	slice(int64(s.domain) - 1)
+	slice(len(s.private))
+	slice(int(s.domain) - 1)
 	at += g2Size
 	for _, c := range s.committed {
-		slice(int64(c))
+		slice(len(c))
 	}
 	return out
 }

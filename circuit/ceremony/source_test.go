@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,12 +52,10 @@ func ceremonyToClient(t testing.TB) {
 	dir := filepath.Join(t.TempDir(), "c")
 	f, err := create(dir, tiny, compileSource, "")
 	fatalIf(t, err)
-	fatalIf(t, threePartiesIn(f, dir, func(phase, party int, sent string) error {
-		if party != 1 {
-			return nil
+	fatalIf(t, threePartiesIn(f, dir, func(phase, party int, sent string) {
+		if party == 1 {
+			attack(t, f, dir, phase, sent)
 		}
-		attack(t, f, dir, phase, sent)
-		return nil
 	}, progress))
 	r, err := f.Verify(t.Context(), progress)
 	fatalIf(t, err)
@@ -68,9 +67,7 @@ func ceremonyToClient(t testing.TB) {
 	progress("proving", 0)
 	e, raw := proveTiny(t, program, key)
 
-	text, err := os.ReadFile(program)
-	fatalIf(t, err)
-	p, err := proofcheck.ParseProgram(text)
+	p, err := proofcheck.ParseProgram(read(t, program))
 	fatalIf(t, err)
 	if p.Development() || p.Origin != r.Program.Origin || e.Proof.Program != p.ID() {
 		t.Fatalf("the program is %v", p)
@@ -91,23 +88,19 @@ func cpuSeconds(t testing.TB) float64 {
 // attack sends to the coordinator what an attacker might in place of a contribution.
 func attack(t testing.TB, f *Folder, dir string, phase int, sent string) {
 	t.Helper()
-	good, err := os.ReadFile(sent)
-	fatalIf(t, err)
-	tampered := filepath.Join(t.TempDir(), "tampered.bin")
+	good := read(t, sent)
 	for _, at := range []int{len(good) / 3, len(good) - 1} {
 		bad := slices.Clone(good)
 		bad[at] ^= 1
-		fatalIf(t, os.WriteFile(tampered, bad, 0o644))
-		if _, err := f.Accept(t.Context(), tampered, nil); !errors.Is(err, ErrTampered) && !errors.Is(err, ErrOrder) {
+		if err := accept(t, f, bad); !errors.Is(err, ErrTampered) && !errors.Is(err, ErrOrder) {
 			t.Errorf("phase %d: tampered with: %v", phase, err)
 		}
 	}
 	replayed := glob(t, dir, nameOf(phase, 1, [32]byte{})[:len("phase1-0001-")]+"*")[0]
-	_, err = f.Accept(t.Context(), replayed, nil)
-	refused(t, err, ErrReplayed, "counts once")
+	refused(t, accept(t, f, read(t, replayed)), ErrReplayed, "counts once")
 
 	// The circuit of another capacity, and the same circuit by a manifest that was edited.
-	_, err = openWith(dir, func(circuit.Capacity) (*cs.R1CS, error) { return compileSource(circuit.Capacity{Blocks: 5, Chunks: 4}) })
+	_, err := openWith(dir, func(circuit.Capacity) (*cs.R1CS, error) { return compileSource(circuit.Capacity{Blocks: 5, Chunks: 4}) })
 	refused(t, err, ErrWrongCircuit, "constraint system")
 }
 
@@ -123,65 +116,52 @@ func exportTo(t testing.TB, r *Result, program, key string, progress Progress) e
 // proveTiny proves a crate of two files with exported keys.
 func proveTiny(t testing.TB, program, key string) (*entry.Entry, []byte) {
 	t.Helper()
-	files := map[string]string{
-		"Cargo.toml": "[package]\nname = \"tiny\"\nversion = \"1.0.0\"\n",
-		"src/lib.rs": "// nothing\n",
+	dir := t.TempDir()
+	var raw bytes.Buffer
+	z := gzip.NewWriter(&raw)
+	w := tar.NewWriter(z)
+	for _, f := range [][2]string{{"Cargo.toml", "[package]\nname = \"tiny\"\nversion = \"1.0.0\"\n"}, {"lib.rs", ""}} {
+		write(t, filepath.Join(dir, f[0]), []byte(f[1]))
+		fatalIf(t, w.WriteHeader(&tar.Header{Format: tar.FormatGNU, Mode: 0o644, Name: "tiny-1.0.0/" + f[0],
+			Size: int64(len(f[1]))}))
+		_, err := w.Write([]byte(f[1]))
+		fatalIf(t, err)
 	}
-	repository := t.TempDir()
-	for path, content := range files {
-		to := filepath.Join(repository, path)
-		fatalIf(t, os.MkdirAll(filepath.Dir(to), 0o755))
-		fatalIf(t, os.WriteFile(to, []byte(content), 0o644))
-	}
-	for _, args := range [][]string{{"init", "-q", "--object-format=sha1"}, {"add", "-A"}, {"commit", "-q", "-m", "tiny"}} {
-		cmd := exec.CommandContext(t.Context(), "git", args...)
-		cmd.Dir = repository
-		cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_AUTHOR_NAME=a",
-			"GIT_AUTHOR_EMAIL=a@b.example", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b.example")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("git %v: %v\n%s", args, err, out)
-		}
-	}
-	raw := packTiny(t, files)
-	c, err := crate.Read(raw, "tiny", "1.0.0", crate.DefaultLimits)
+	fatalIf(t, errors.Join(w.Close(), z.Close()))
+	c, err := crate.Read(raw.Bytes(), "tiny", "1.0.0", crate.DefaultLimits)
 	fatalIf(t, err)
-	repo, err := git.Open(t.Context(), repository)
+
+	commit, root := commitAll(t, dir), ""
+	repo, err := git.Open(t.Context(), dir)
 	fatalIf(t, err)
 	defer repo.Close()
-	head, err := exec.CommandContext(t.Context(), "git", "-C", repository, "rev-parse", "HEAD").Output()
-	fatalIf(t, err)
-	commit, root := commitID(t, head), ""
 	plan, err := prover.NewPlan(t.Context(), c, repo, prover.Source{Commit: &commit, Path: &root})
 	fatalIf(t, err)
 	keys, err := prover.OpenKeys(t.Context(), program, key, nil)
 	fatalIf(t, err)
 	e, err := keys.Prove(t.Context(), plan, nil)
 	fatalIf(t, err)
-	return e, raw
+	return e, raw.Bytes()
 }
 
-func commitID(t testing.TB, text []byte) (id [20]byte) {
+// commitAll makes a directory a repository of one commit.
+func commitAll(t testing.TB, dir string) [20]byte {
 	t.Helper()
-	n, err := hex.Decode(id[:], bytes.TrimSpace(text))
-	if err != nil || n != len(id) {
-		t.Fatalf("%q is no commit id", text)
+	t.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+	t.Setenv("GIT_CONFIG_GLOBAL", os.DevNull)
+	var out []byte
+	for _, args := range []string{"init -q --object-format=sha1", "add -A",
+		"-c user.name=a -c user.email=a@b.example commit -q -m tiny", "rev-parse HEAD"} {
+		cmd := exec.CommandContext(t.Context(), "git", strings.Fields(args)...)
+		cmd.Dir = dir
+		var err error
+		if out, err = cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %s: %v\n%s", args, err, out)
+		}
 	}
-	return id
-}
-
-func packTiny(t testing.TB, files map[string]string) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	z := gzip.NewWriter(&out)
-	w := tar.NewWriter(z)
-	for _, path := range []string{"Cargo.toml", "src/lib.rs"} {
-		fatalIf(t, w.WriteHeader(&tar.Header{Format: tar.FormatGNU, Typeflag: tar.TypeReg, Mode: 0o644,
-			Name: "tiny-1.0.0/" + path, Size: int64(len(files[path]))}))
-		_, err := w.Write([]byte(files[path]))
-		fatalIf(t, err)
-	}
-	fatalIf(t, errors.Join(w.Close(), z.Close()))
-	return out.Bytes()
+	id, err := hex.DecodeString(strings.TrimSpace(string(out)))
+	fatalIf(t, err)
+	return [20]byte(id)
 }
 
 // logAndVerify hands an entry to a log that accepts one program, and checks the bundle.

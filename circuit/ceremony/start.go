@@ -32,41 +32,6 @@ const (
 	output
 )
 
-// layout says what becomes of each wire's K.
-type layout struct {
-	public    []int // in the verifying key: the public wires, and the commitment
-	committed [][]int
-	private   []int
-}
-
-func (s *shape) layout() layout {
-	_, _, public := s.system.GetNbVariables()
-	commitments := s.system.CommitmentInfo.(constraint.Groth16Commitments)
-	owner := make([]int, s.wires()) // 0: private, -1: public, i+1: of commitment i
-	for w := range public {
-		owner[w] = -1
-	}
-	var l layout
-	for i, c := range commitments {
-		owner[c.CommitmentIndex] = -1
-		for _, w := range c.PrivateCommitted {
-			owner[w] = i + 1
-		}
-	}
-	l.committed = make([][]int, len(commitments))
-	for w, o := range owner {
-		switch {
-		case o < 0:
-			l.public = append(l.public, w)
-		case o == 0:
-			l.private = append(l.private, w)
-		default:
-			l.committed[o-1] = append(l.committed[o-1], w)
-		}
-	}
-	return l
-}
-
 func (s *shape) wires() int {
 	internal, secret, public := s.system.GetNbVariables()
 	return internal + secret + public
@@ -88,13 +53,13 @@ var errStart = errors.New("it does not follow from phase 1 and the circuit")
 
 // checkStart checks that phase 2 starts as gnark starts it.
 func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) error {
-	l, n := s.layout(), int(s.domain)
+	n := int(s.domain)
 	// All but the vectors is fixed; the vectors' lengths were measured.
 	bare := *start
 	bare.Parameters.G1.PKK, bare.Parameters.G1.Z = nil, nil
-	bare.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(l.committed))
-	want := emptyStart(len(l.committed))
-	want.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(l.committed))
+	bare.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(s.committed))
+	want := emptyStart(len(s.committed))
+	want.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(s.committed))
 	if got, err := hashLink(&bare); err != nil {
 		return err
 	} else if fixed, err := hashLink(want); err != nil {
@@ -114,23 +79,20 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 			return err
 		}
 		for i, w := range wires {
-			weight[w] = r[i]
+			weight[w].Neg(&r[i])
 		}
 		sum.add(points, r)
 		return nil
 	}
-	if err := add(start.Parameters.G1.PKK, l.private); err != nil {
+	if err := add(start.Parameters.G1.PKK, s.private); err != nil {
 		return err
 	}
-	for i, wires := range l.committed {
+	for i, wires := range s.committed {
 		if err := add(start.Parameters.G1.SigmaCKK[i], wires); err != nil {
 			return err
 		}
 	}
-	p := s.combine(weight)
-	sum.sub(srs.G1.BetaTau, p[left])
-	sum.sub(srs.G1.AlphaTau, p[right])
-	sum.sub(srs.G1.Tau[:n], p[output])
+	sum.addK(srs, s.combine(weight))
 
 	r, err := randomScalars(n)
 	if err != nil {
@@ -141,9 +103,31 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 	sum.add(srs.G1.Tau[:n-1], r[:n-1])
 	fft.BitReverse(r)
 	sum.add(start.Parameters.G1.Z, r[:n-1])
-	if zero, err := sum.isZero(); err != nil {
+	return sum.mustBeZero()
+}
+
+// checkEvaluations checks the A and B of every wire, which only the proving key has.
+func (s *shape) checkEvaluations(srs *mpcsetup.SrsCommons, e *mpcsetup.Phase2Evaluations) error {
+	weight, err := randomScalars(s.wires())
+	if err != nil {
 		return err
-	} else if !zero {
+	}
+	p := s.combine(weight)
+	for side, points := range [][]curve.G1Affine{left: e.G1.A, right: e.G1.B} {
+		sum := new(combination)
+		sum.add(points, weight)
+		sum.sub(srs.G1.Tau[:s.domain], p[side])
+		if err := sum.mustBeZero(); err != nil {
+			return err
+		}
+	}
+	var got, want curve.G2Affine
+	_, err = got.MultiExp(e.G2.B, weight, ecc.MultiExpConfig{})
+	_, err2 := want.MultiExp(srs.G2.Tau, p[right], ecc.MultiExpConfig{})
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	if !got.Equal(&want) {
 		return errStart
 	}
 	return nil
@@ -176,16 +160,12 @@ func (s *shape) combine(weight fr.Vector) (p [3]fr.Vector) {
 
 // publicPoints computes the K of the wires in the verifying key.
 func (s *shape) publicPoints(srs *mpcsetup.SrsCommons) ([]curve.G1Affine, error) {
-	l := s.layout()
-	out := make([]curve.G1Affine, len(l.public))
-	for i, w := range l.public {
+	out := make([]curve.G1Affine, len(s.public))
+	for i, w := range s.public {
 		weight := make(fr.Vector, s.wires())
 		weight[w].SetOne()
-		p := s.combine(weight)
 		sum := new(combination)
-		sum.add(srs.G1.BetaTau, p[left])
-		sum.add(srs.G1.AlphaTau, p[right])
-		sum.add(srs.G1.Tau[:s.domain], p[output])
+		sum.addK(srs, s.combine(weight))
 		var err error
 		if out[i], err = sum.value(); err != nil {
 			return nil, err
@@ -204,6 +184,13 @@ func (c *combination) add(points []curve.G1Affine, scalars fr.Vector) {
 	c.points, c.scalars = append(c.points, points...), append(c.scalars, scalars...)
 }
 
+// addK adds beta A + alpha B + C for the coefficients of A, B and C.
+func (c *combination) addK(srs *mpcsetup.SrsCommons, p [3]fr.Vector) {
+	c.add(srs.G1.BetaTau, p[left])
+	c.add(srs.G1.AlphaTau, p[right])
+	c.add(srs.G1.Tau[:len(p[output])], p[output])
+}
+
 func (c *combination) sub(points []curve.G1Affine, scalars fr.Vector) {
 	c.points = append(c.points, points...)
 	for i := range scalars {
@@ -217,9 +204,13 @@ func (c *combination) value() (sum curve.G1Affine, err error) {
 	return sum, err
 }
 
-func (c *combination) isZero() (bool, error) {
+// mustBeZero returns errStart if the sum is not zero.
+func (c *combination) mustBeZero() error {
 	sum, err := c.value()
-	return sum.IsInfinity(), err
+	if err == nil && !sum.IsInfinity() {
+		err = errStart
+	}
+	return err
 }
 
 func randomScalars(n int) (fr.Vector, error) {

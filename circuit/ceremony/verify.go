@@ -32,7 +32,7 @@ type Result struct {
 	Import        *Import   // the powers-of-tau file from which phase 1 starts, or nil
 
 	folder *Folder
-	last   file // of phase 2
+	last   Contribution // of phase 2
 	srs    *mpcsetup.SrsCommons
 }
 
@@ -84,9 +84,7 @@ func (f *Folder) Verify(ctx context.Context, progress Progress) (*Result, error)
 		r.Program.Origin += importPrefix + r.Import.SHA256
 	}
 	for _, files := range s.files {
-		for _, of := range files[1:] {
-			r.Contributions = append(r.Contributions, of.contribution())
-		}
+		r.Contributions = append(r.Contributions, files[1:]...)
 	}
 	return r, nil
 }
@@ -108,7 +106,7 @@ func (f *Folder) transcript(s *state, seals [2]*seal, importText []byte) [32]byt
 	fmt.Fprintf(h, "%x  %s\n", f.manifest, manifestName)
 	for i, files := range s.files {
 		for _, of := range files {
-			fmt.Fprintf(h, "%x  %s\n", of.hash, of.name)
+			fmt.Fprintf(h, "%x  %s\n", of.SHA256, of.Name)
 		}
 		fmt.Fprintf(h, "%x  %s\n", sha256.Sum256(seals[i].text), beaconName(i+1))
 	}
@@ -131,7 +129,7 @@ func (f *Folder) phase1(ctx context.Context, s *state, by *seal, progress Progre
 	if err != nil || by == nil {
 		return nil, err
 	}
-	of := sealedBy(s.last(1).hash, by.value)
+	of := sealedBy(s.last(1).SHA256, by.value)
 	if f.known.srs != nil && f.known.srsOf == of {
 		return f.known.srs, nil
 	}
@@ -170,17 +168,17 @@ func (f *Folder) readStart2(ctx context.Context, s *state, srs *mpcsetup.SrsComm
 			return err
 		}
 		start = l.(*mpcsetup.Phase2)
-		if f.known.start == [2][32]byte{f.known.srsOf, of.hash} {
+		if f.known.start == [2][32]byte{f.known.srsOf, of.SHA256} {
 			return nil
 		}
 		if err := f.shape.checkStart(srs, start); errors.Is(err, errStart) {
 			return fmt.Errorf("%w: %s is not the start of phase 2 to which phase 1's "+
 				"contributions and beacon lead (%v); compare the beacon with its public source", ErrBeacon,
-				of.name, err)
+				of.Name, err)
 		} else if err != nil {
 			return err
 		}
-		f.known.start = [2][32]byte{f.known.srsOf, of.hash}
+		f.known.start = [2][32]byte{f.known.srsOf, of.SHA256}
 		return nil
 	})
 	return start, err

@@ -92,23 +92,26 @@ func parse(fs *flag.FlagSet, args []string, names ...string) ([]string, error) {
 	return rest, nil
 }
 
-// open opens the folder of a command that has no flags, and returns its arguments.
-func (p *program) open(name string, args []string, names ...string) (*ceremony.Folder, []string, error) {
-	args, err := parse(flag.NewFlagSet(name, flag.ContinueOnError), args, names...)
+func flags(command string) *flag.FlagSet { return flag.NewFlagSet(command, flag.ContinueOnError) }
+
+// open opens the folder that a command's first argument names, and returns its arguments.
+// usable says what else is wrong with the command line; nil is allowed.
+func (p *program) open(fs *flag.FlagSet, args []string, usable func() error, names ...string) (*ceremony.Folder,
+	[]string, error) {
+	args, err := parse(fs, args, names...)
+	if err == nil && usable != nil {
+		err = usable()
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := p.compile(args[0])
+	fmt.Fprintln(p.stderr, "compiling the circuit")
+	f, err := ceremony.Open(args[0])
 	return f, args, err
 }
 
-func (p *program) compile(dir string) (*ceremony.Folder, error) {
-	fmt.Fprintln(p.stderr, "compiling the circuit")
-	return ceremony.Open(dir)
-}
-
 func (p *program) init(args []string) error {
-	fs := flag.NewFlagSet("init", flag.ContinueOnError)
+	fs := flags("init")
 	blocks := fs.Int("blocks", 0, "")
 	chunks := fs.Int("chunks", 0, "")
 	ptau := fs.String("ptau", "", "")
@@ -120,7 +123,7 @@ func (p *program) init(args []string) error {
 	if c.Chunks == 0 {
 		c.Chunks = roomFor(c.Blocks)
 	}
-	if c.Blocks < 3 || c.Blocks > ceremony.MaxBlocks || c.Chunks < 1 || c.Chunks > ceremony.MaxChunks {
+	if !ceremony.Possible(c) {
 		return outcome.Usagef("-blocks is 3 to %d and -chunks 1 to %d, not %d and %d",
 			ceremony.MaxBlocks, ceremony.MaxChunks, c.Blocks, c.Chunks)
 	}
@@ -170,7 +173,7 @@ func (p *program) next(f *ceremony.Folder) error {
 }
 
 func (p *program) status(args []string) error {
-	f, _, err := p.open("status", args, "DIR")
+	f, _, err := p.open(flags("status"), args, nil, "DIR")
 	if err != nil {
 		return err
 	}
@@ -178,15 +181,12 @@ func (p *program) status(args []string) error {
 }
 
 func (p *program) contribute(args []string) error {
-	f, args, err := p.open("contribute", args, "DIR")
+	f, args, err := p.open(flags("contribute"), args, nil, "DIR")
 	if err != nil {
 		return err
 	}
-	var c ceremony.Contribution
-	if err := p.during(func(progress ceremony.Progress) (err error) {
-		c, err = f.Contribute(p.ctx, progress)
-		return err
-	}); err != nil {
+	c, err := during(p, f.Contribute)
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(p.stdout, "Contribution %d to phase %d, SHA-256 %x\n", c.Number, c.Phase, c.SHA256)
@@ -197,15 +197,14 @@ func (p *program) contribute(args []string) error {
 }
 
 func (p *program) accept(args []string) error {
-	f, args, err := p.open("accept", args, "DIR", "FILE")
+	f, args, err := p.open(flags("accept"), args, nil, "DIR", "FILE")
 	if err != nil {
 		return err
 	}
-	var c ceremony.Contribution
-	if err := p.during(func(progress ceremony.Progress) (err error) {
-		c, err = f.Accept(p.ctx, args[1], progress)
-		return err
-	}); err != nil {
+	c, err := during(p, func(ctx context.Context, progress ceremony.Progress) (ceremony.Contribution, error) {
+		return f.Accept(ctx, args[1], progress)
+	})
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(p.stdout, "Accepted as contribution %d to phase %d, SHA-256 %x\n", c.Number, c.Phase, c.SHA256)
@@ -213,27 +212,24 @@ func (p *program) accept(args []string) error {
 }
 
 func (p *program) beacon(args []string) error {
-	fs := flag.NewFlagSet("beacon", flag.ContinueOnError)
+	fs := flags("beacon")
 	phase := fs.Int("phase", 0, "")
 	text := fs.String("value", "", "")
-	args, err := parse(fs, args, "DIR")
+	var value []byte
+	f, _, err := p.open(fs, args, func() (err error) {
+		if value, err = hex.DecodeString(*text); err != nil || len(value) == 0 {
+			return outcome.Usagef("-value is the beacon in hex")
+		}
+		if *phase != 1 && *phase != 2 {
+			return outcome.Usagef("-phase is 1 or 2")
+		}
+		return nil
+	}, "DIR")
 	if err != nil {
 		return err
 	}
-	value, err := hex.DecodeString(*text)
-	if err != nil || len(value) == 0 {
-		return outcome.Usagef("-value is the beacon in hex")
-	}
-	if *phase != 1 && *phase != 2 {
-		return outcome.Usagef("-phase is 1 or 2")
-	}
-	f, err := p.compile(args[0])
-	if err != nil {
-		return err
-	}
-	if err := p.during(func(progress ceremony.Progress) error {
-		return f.Seal(p.ctx, *phase, value,
-			progress)
+	if _, err := during(p, func(ctx context.Context, progress ceremony.Progress) (any, error) {
+		return nil, f.Seal(ctx, *phase, value, progress)
 	}); err != nil {
 		return err
 	}
@@ -242,20 +238,15 @@ func (p *program) beacon(args []string) error {
 }
 
 func (p *program) verify(args []string) error {
-	fs := flag.NewFlagSet("verify", flag.ContinueOnError)
+	fs := flags("verify")
 	ptau := fs.String("ptau", "", "")
-	args, err := parse(fs, args, "DIR")
-	if err != nil {
-		return err
-	}
-	f, err := p.compile(args[0])
+	f, _, err := p.open(fs, args, nil, "DIR")
 	if err != nil {
 		return err
 	}
 	if *ptau != "" {
-		if err := p.during(func(progress ceremony.Progress) error {
-			return f.CompareImport(p.ctx, *ptau,
-				progress)
+		if _, err := during(p, func(ctx context.Context, progress ceremony.Progress) (any, error) {
+			return nil, f.CompareImport(ctx, *ptau, progress)
 		}); err != nil {
 			return err
 		}
@@ -267,11 +258,8 @@ func (p *program) verify(args []string) error {
 
 // verified verifies a folder and prints what it yields.
 func (p *program) verified(f *ceremony.Folder) (*ceremony.Result, error) {
-	var r *ceremony.Result
-	if err := p.during(func(progress ceremony.Progress) (err error) {
-		r, err = f.Verify(p.ctx, progress)
-		return err
-	}); err != nil {
+	r, err := during(p, f.Verify)
+	if err != nil {
 		return nil, err
 	}
 	if i := r.Import; i != nil {
@@ -292,17 +280,15 @@ func (p *program) verified(f *ceremony.Folder) (*ceremony.Result, error) {
 }
 
 func (p *program) export(args []string) error {
-	fs := flag.NewFlagSet("export", flag.ContinueOnError)
+	fs := flags("export")
 	out := fs.String("out", "", "")
 	pk := fs.String("pk", "", "")
-	args, err := parse(fs, args, "DIR")
-	if err != nil {
-		return err
-	}
-	if *out == "" || *pk == "" {
-		return outcome.Usagef("export needs -out and -pk")
-	}
-	f, err := p.compile(args[0])
+	f, _, err := p.open(fs, args, func() error {
+		if *out == "" || *pk == "" {
+			return outcome.Usagef("export needs -out and -pk")
+		}
+		return nil
+	}, "DIR")
 	if err != nil {
 		return err
 	}
@@ -325,9 +311,8 @@ func (p *program) write(r *ceremony.Result, out, pk string) error {
 		return err
 	}
 	defer key.Discard()
-	if err := p.during(func(progress ceremony.Progress) error {
-		return r.Export(p.ctx, program, key,
-			progress)
+	if _, err := during(p, func(ctx context.Context, progress ceremony.Progress) (any, error) {
+		return nil, r.Export(ctx, program, key, progress)
 	}); err != nil {
 		return err
 	}
@@ -345,12 +330,12 @@ func (p *program) write(r *ceremony.Result, out, pk string) error {
 }
 
 // during does work whose steps it prints, and on a terminal how long each has taken.
-func (p *program) during(work func(ceremony.Progress) error) error {
+func during[T any](p *program, work func(context.Context, ceremony.Progress) (T, error)) (T, error) {
 	f, ok := p.stderr.(*os.File)
 	tty := ok && term.IsTerminal(int(f.Fd()))
 	end := func() {}
 	defer func() { end() }()
-	return work(func(what string, expect time.Duration) {
+	return work(p.ctx, func(what string, expect time.Duration) {
 		end()
 		if expect >= 2*time.Second {
 			what += fmt.Sprintf(" (about %v)", expect.Round(time.Second))

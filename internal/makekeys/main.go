@@ -1,9 +1,8 @@
-// Command makekeys repeats the development setup of the classes that ship, or of
-// those whose blocks are named, and writes proofcheck/programs and
-// prover/provingkeys.json. Run it at the root of the repository after a circuit has
-// changed:
+// Command makekeys repeats the development setup of the classes that ship, and writes
+// proofcheck/programs and prover/provingkeys.json. Run it at the root of the repository
+// after a circuit has changed:
 //
-//	go run ./internal/makekeys [BLOCKS ...]
+//	go run ./internal/makekeys
 package main
 
 //go:generate sh -c "cd ../.. && go run ./internal/makekeys"
@@ -14,8 +13,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 
 	"cratelog/prover"
 )
@@ -32,21 +29,8 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	const hashFile = "prover/provingkeys.json"
-	hashes := map[string]string{}
-	if len(os.Args) > 1 { // keep those of the other classes
-		old, err := os.ReadFile(hashFile)
-		if err != nil {
-			return err
-		}
-		if err := json.Unmarshal(old, &hashes); err != nil {
-			return err
-		}
-	}
+	hashes := map[string]string{} // of all that ship: no id of an earlier circuit stays
 	for _, c := range prover.Classes {
-		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], strconv.Itoa(c.Blocks)) {
-			continue
-		}
 		p, h, err := prover.MakeDevelopmentKeys(ctx, cache, c, func(s prover.Step) { fmt.Println(s.What) })
 		if err != nil {
 			return err
@@ -66,5 +50,5 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(hashFile, append(text, '\n'), 0o644)
+	return os.WriteFile("prover/provingkeys.json", append(text, '\n'), 0o644)
 }

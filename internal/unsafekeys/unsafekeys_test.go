@@ -10,7 +10,6 @@ import (
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	gcmpc "github.com/consensys/gnark-crypto/ecc/bn254/mpcsetup"
-	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
 	cs "github.com/consensys/gnark/constraint/bn254"
 	"github.com/consensys/gnark/frontend"
@@ -76,7 +75,7 @@ func TestKeysAreThoseOfACeremonyWithTheSameSecrets(t *testing.T) {
 
 	pk, vk, err := Setup(system, s)
 	fatalIf(t, err)
-	same(t, "proving key", func(w io.Writer) error { return pk.WriteDump(w) }, func(w io.Writer) error { return wantPK.WriteDump(w) })
+	same(t, "proving key", pk.WriteDump, wantPK.WriteDump)
 	same(t, "verifying key", func(w io.Writer) error { _, err := vk.WriteTo(w); return err },
 		func(w io.Writer) error { _, err := wantVK.WriteTo(w); return err })
 }
@@ -109,39 +108,6 @@ func powers(s Secrets, n uint64) *mpcsetup.SrsCommons {
 	srs.G2.Tau = curve.BatchScalarMultiplicationG2(&g2, times(fr.One(), n))
 	srs.G2.Beta = curve.BatchScalarMultiplicationG2(&g2, fr.Vector{s.Beta})[0]
 	return srs
-}
-
-// square knows a root of a public number.
-type square struct {
-	Square frontend.Variable `gnark:",public"`
-	Root   frontend.Variable
-}
-
-func (c *square) Define(api frontend.API) error {
-	r, err := api.(frontend.Committer).Commit(c.Square, c.Root)
-	if err != nil {
-		return err
-	}
-	api.AssertIsDifferent(r, 0)
-	api.AssertIsEqual(api.Mul(c.Root, c.Root), c.Square)
-	return nil
-}
-
-func TestTrueStatementsAreProvenAndFalseOnesNot(t *testing.T) {
-	system := compile(t, new(square))
-	pk, vk, err := Setup(system, Published(3, 4))
-	fatalIf(t, err)
-	w, err := frontend.NewWitness(&square{49, 7}, ecc.BN254.ScalarField())
-	fatalIf(t, err)
-	proof, err := groth16.Prove(system, pk, w)
-	fatalIf(t, err)
-	public := func(n uint64) fr.Vector { return fr.Vector{fr.NewElement(n)} }
-	if err := groth16.Verify(proof, vk, public(49)); err != nil {
-		t.Errorf("a true statement: %v", err)
-	}
-	if groth16.Verify(proof, vk, public(50)) == nil {
-		t.Error("a false statement was believed")
-	}
 }
 
 func TestEachCircuitHasItsOwnSecrets(t *testing.T) {
