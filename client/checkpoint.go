@@ -64,7 +64,7 @@ func (p *Policy) CheckCheckpoint(signed []byte) (Checkpoint, error) {
 func (p *Policy) CheckCheckpointRules(signed []byte, rules Rules) (Checkpoint, error) {
 	switch {
 	case p == nil || len(p.logs) == 0:
-		return Checkpoint{}, refuse(ErrPolicy, "the policy lists no log")
+		return Checkpoint{}, refuse(ErrPolicy, "the trust file lists no log")
 	case len(signed) > MaxCheckpointSize:
 		return Checkpoint{}, refuse(ErrCheckpoint, "it has %d bytes, at most %d are read", len(signed),
 			MaxCheckpointSize)
@@ -121,7 +121,7 @@ func (p *Policy) openNote(signed []byte) (*note.Note, string, error) {
 		}
 	}
 	if len(known) == 0 {
-		return nil, "", refuse(ErrLog, "the checkpoint names the log %q, the policy lists %s", clip(origin),
+		return nil, "", refuse(ErrLog, "the checkpoint names the log %q, the trust file lists %s", clip(origin),
 			p.origins())
 	}
 	logs := len(known)
@@ -141,7 +141,7 @@ func (p *Policy) openNote(signed []byte) (*note.Note, string, error) {
 			bad.Name, bad.Hash)
 	case errors.As(err, &none):
 		return nil, "", refuse(ErrLogSignature, "the checkpoint of %q carries no signature of a key "+
-			"that the policy lists", clip(origin))
+			"that the trust file lists", clip(origin))
 	case err != nil:
 		return nil, "", refuseErr(ErrCheckpoint, err, "it is not a c2sp.org/signed-note")
 	}
@@ -154,7 +154,7 @@ func (p *Policy) openNote(signed []byte) (*note.Note, string, error) {
 		}
 	}
 	return nil, "", refuse(ErrLogSignature, "witnesses cosigned the checkpoint of %q, but none of the "+
-		"%d log keys that the policy lists for it signed it", clip(origin), logs)
+		"%d log keys that the trust file lists for it signed it", clip(origin), logs)
 }
 
 // checkLines refuses what note.Open lets pass: signatures in another base64 than
@@ -229,7 +229,7 @@ func (p *Policy) cosignatures(c *Checkpoint, verified []note.Signature) ([]int64
 func (p *Policy) checkQuorum(c *Checkpoint, times []int64, rules Rules) error {
 	if p.quorum == nil {
 		if !rules.AllowNoWitnesses {
-			return refuse(ErrNoWitnesses, `the policy says "quorum none"`)
+			return refuse(ErrNoWitnesses, `the trust file says "quorum none"`)
 		}
 		if rules.MaxAge != 0 {
 			return refuse(ErrStale,
@@ -281,7 +281,7 @@ func posix(t int64) time.Time {
 
 func (c *Checkpoint) cosigners() string {
 	if len(c.Cosignatures) == 0 {
-		return "no witness of the policy"
+		return "no witness of the trust file"
 	}
 	names := make([]string, len(c.Cosignatures))
 	for i, s := range c.Cosignatures {

@@ -6,8 +6,8 @@ import "fmt"
 // wrapped in an *Error, which says more; compare with errors.Is.
 var (
 	// ErrPolicy: the policy cannot be used. See also *PolicyError.
-	ErrPolicy error = &reason{"policy not usable",
-		"Correct the policy file; nothing is believed without one"}
+	ErrPolicy error = &reason{"trust file not usable",
+		"Correct the trust file; nothing is believed without one"}
 	// ErrBundle: the bundle is not a strict c2sp.org/tlog-proof@v1 with an entry.
 	ErrBundle error = &reason{"malformed bundle",
 		"Fetch the bundle again; if it stays like this, tell the log's operator"}
@@ -16,7 +16,7 @@ var (
 		"Fetch it again; if it stays like this, tell the log's operator"}
 	// ErrLog: the checkpoint is of a log that the policy does not list.
 	ErrLog error = &reason{"unknown log",
-		"Get a bundle of a log that the policy lists; add a log to the policy only if you trust it"}
+		"Get a bundle of a log that the trust file lists; add a log to it only if you trust it"}
 	// ErrLogSignature: no signature of the log that the checkpoint names, or a bad one.
 	ErrLogSignature error = &reason{"no valid signature of the log",
 		"Do not use the crate: anyone can have written this bundle. Fetch it again from the log itself"}
@@ -29,7 +29,7 @@ var (
 			"that more witnesses have cosigned"}
 	// ErrNoWitnesses: the policy asks for no witness, and the rules do not allow that.
 	ErrNoWitnesses error = &reason{"no witnesses asked for",
-		"Name witnesses and a quorum in the policy"}
+		"Name witnesses and a quorum in the trust file"}
 	// ErrStale: the checkpoint is older than the rules allow.
 	ErrStale error = &reason{"stale checkpoint",
 		"Fetch a newer bundle. If there is none, the log has stopped or is hidden from you; check your " +

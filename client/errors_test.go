@@ -39,16 +39,16 @@ func TestEveryRefusalSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		reason error
 		want   string
 	}{
-		{noPolicy, ErrPolicy, "policy not usable: the policy lists no log. Correct the policy file; nothing is believed without one."},
+		{noPolicy, ErrPolicy, "trust file not usable: the trust file lists no log. Correct the trust file; nothing is believed without one."},
 		{verify([]byte("x"), def), ErrBundle, `malformed bundle: its first line is not "c2sp.org/tlog-proof@v1". Fetch the bundle again; if it stays like this, tell the log's operator.`},
 		{verify(w.signed(text+"x\n", w.log, w.w1, w.w2), def), ErrCheckpoint, "malformed checkpoint: it has extension lines, which cratelog's logs do not use. Fetch it again; if it stays like this, tell the log's operator."},
-		{verify(w.signed(w.tree.Head("e\u202evil", 7), w.all...), def), ErrLog, `unknown log: the checkpoint names the log "e\u202evil", the policy lists "example.com/log". Get a bundle of a log that the policy lists; add a log to the policy only if you trust it.`},
-		{verify(w.signed(text, w.w1), def), ErrLogSignature, `no valid signature of the log: witnesses cosigned the checkpoint of "example.com/log", but none of the 1 log keys that the policy lists for it signed it. Do not use the crate: anyone can have written this bundle. Fetch it again from the log itself.`},
+		{verify(w.signed(w.tree.Head("e\u202evil", 7), w.all...), def), ErrLog, `unknown log: the checkpoint names the log "e\u202evil", the trust file lists "example.com/log". Get a bundle of a log that the trust file lists; add a log to it only if you trust it.`},
+		{verify(w.signed(text, w.w1), def), ErrLogSignature, `no valid signature of the log: witnesses cosigned the checkpoint of "example.com/log", but none of the 1 log keys that the trust file lists for it signed it. Do not use the crate: anyone can have written this bundle. Fetch it again from the log itself.`},
 		{verify(spoiled(w.log), def), ErrLogSignature, fmt.Sprintf("no valid signature of the log: the signature line of the log key example.com/log+%08x does not verify. Do not use", w.log.ID)},
 		{verify(spoiled(w.w1), def), ErrCosignature, fmt.Sprintf("bad cosignature: the line of the witness key w1.example+%08x does not verify. Do not use the crate. Fetch the bundle again; if it stays like this, tell the log's operator and the witness.", w.w1.ID)},
 		{verify(w.signed(text, w.log, w.w1, w.w3), def), ErrQuorum, "too few witnesses: the quorum is 3 of (W1, W2, W3), cosigned by W1, W3. Do not use the crate yet: a log alone can show two people two different things. Fetch a bundle that more witnesses have cosigned."},
-		{verify(w.signed(text, w.log), def), ErrQuorum, "cosigned by no witness of the policy."},
-		{noWitness, ErrNoWitnesses, `no witnesses asked for: the policy says "quorum none". Name witnesses and a quorum in the policy.`},
+		{verify(w.signed(text, w.log), def), ErrQuorum, "cosigned by no witness of the trust file."},
+		{noWitness, ErrNoWitnesses, `no witnesses asked for: the trust file says "quorum none". Name witnesses and a quorum in the trust file.`},
 		{verify(w.bundle, stale), ErrStale, "stale checkpoint: the quorum cosigned it at 2026-09-01T12:00:00Z, 49h0m0s ago; the rules allow 1h0m0s. Fetch a newer bundle. If there is none, the log has stopped or is hidden from you; check your own clock as well."},
 		{verify(w.loggedBytes([]byte("x")), def), ErrEntry, "malformed entry: the extra line of the bundle: "},
 		{verify(w.signed(otherTree.Head(w.origin, 1), w.all...), def), ErrInclusion, "entry not in the log: index 2 is not in a tree of 1 entries. Do not use the crate: what was shown is not what the log signed. Fetch the bundle again from the log itself."},

@@ -85,9 +85,9 @@ type PolicyError struct {
 
 func (e *PolicyError) Error() string {
 	if e.Line == 0 {
-		return "policy: " + e.Why
+		return "trust file: " + e.Why
 	}
-	return fmt.Sprintf("policy, line %d: %s", e.Line, e.Why)
+	return fmt.Sprintf("trust file, line %d: %s", e.Line, e.Why)
 }
 
 // Unwrap returns ErrPolicy.
@@ -101,7 +101,7 @@ func (p *Policy) Logs() []PolicyLog { return slices.Clone(p.logs) }
 // whether or not the quorum can use them.
 func (p *Policy) Witnesses() []PolicyWitness { return slices.Clone(p.witnesses) }
 
-// NeedsWitnesses is false if the policy says "quorum none".
+// NeedsWitnesses is false if the trust file says "quorum none".
 func (p *Policy) NeedsWitnesses() bool { return p.quorum != nil }
 
 // WithoutQuorum returns a policy with the same logs and witnesses that asks for no
@@ -244,7 +244,7 @@ func (b *policyParser) witness(items []string) string {
 // public key, even if they differ by key name and key id.
 func (b *policyParser) claim(k *evidence.VKey, urls []string) (u, why string) {
 	if n, ok := b.publics[k.Public]; ok {
-		return "", fmt.Sprintf("it has the same public key as line %d; a key stands in a policy once", n)
+		return "", fmt.Sprintf("it has the same public key as line %d; a key stands in a trust file once", n)
 	}
 	// Four bytes of hash are no identity: with two keys of one name and id, a
 	// signature line would not say which one it is of.

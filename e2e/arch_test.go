@@ -81,7 +81,7 @@ var mayImport = map[string][]string{
 	"cargo/publish":    {"cargo/credential", "cargo", "circuit", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
 	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate"},
 
-	"cmd/logd":      {"log", "config", "crate", "proofcheck", "internal/daemon"},
+	"cmd/logd":      {"log", "client", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit"},

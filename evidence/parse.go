@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -85,13 +86,21 @@ func (p *parser) part() error {
 	case "note":
 		n, err := p.block(s, MaxNote)
 		e.Notes = append(e.Notes, n)
-		return err
+		return errors.Join(err, p.bounded())
 	case "entry":
-		return p.entry(s)
+		return errors.Join(p.entry(s), p.bounded())
 	case "path", "root", "hash":
 		return p.hash(word, s)
 	default:
 		return malformed("there is no part %q", clip(word))
+	}
+	return p.bounded()
+}
+
+// bounded refuses more parts than any form of evidence has, before they take memory.
+func (p *parser) bounded() error {
+	if len(p.e.Sources) > maxSources || len(p.e.Notes) > 2 || len(p.e.Entries) > 2 {
+		return malformed("it has more than %d sources, 2 notes or 2 entries", maxSources)
 	}
 	return nil
 }

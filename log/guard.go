@@ -54,7 +54,9 @@ var _ note.Signer = &guard{}
 // transaction a checkpoint: speed does not matter here.
 var guardDatabase = sqlite.Owned{
 	ID: 0x63726c67, Version: 1, Schema: guardSchema, Journal: "delete", Conns: 1,
-	What: "a log's guard.db", Advice: "use the state directory of this log",
+	What: "a log's guard.db",
+	Advice: "use the state directory of this log; a log of an earlier build cannot go on with this one: finish it " +
+		"with that build, or start a new log under a new origin",
 	Damaged: "this log cannot know what it has signed, and must go on under a new origin",
 }
 

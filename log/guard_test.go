@@ -439,16 +439,16 @@ func TestAWrongConfigurationIsRefusedWithASentence(t *testing.T) {
 		{"the least is 100ms", func(c *Config) { c.CheckpointInterval.Duration = time.Millisecond }},
 		{"is shorter than the checkpoint interval", func(c *Config) { c.RepublishInterval.Duration = 50 * time.Millisecond }},
 		{"is negative", func(c *Config) { c.Limits.Waiting = -1 }},
-		{"polic", func(c *Config) { c.Policy = nil }},
-		{"polic", func(c *Config) { c.Policy = []byte("nonsense\n") }},
+		{"trust file", func(c *Config) { c.Policy = nil }},
+		{"trust file", func(c *Config) { c.Policy = []byte("nonsense\n") }},
 		{"does not name this log", func(c *Config) { c.Policy = []byte(strings.Join(lines[1:], "")) }},
 		{"asks for no witnesses", func(c *Config) { c.Policy = []byte(lines[0] + lines[1] + "quorum none\n") }},
 		{"asks for no witnesses", func(c *Config) { c.Policy = []byte(lines[0] + "quorum none\n") }},
 		{"gives no URL for the witness w1", func(c *Config) { c.Policy = []byte(strings.Replace(policy, " "+url(1), "", 1)) }},
 		{"the same URL", func(c *Config) { c.Policy = []byte(strings.Replace(policy, url(1), url(2), 1)) }},
-		{"polic", func(c *Config) { c.Policy = []byte(strings.Replace(policy, url(1), "ftp://x", 1)) }},
+		{"trust file", func(c *Config) { c.Policy = []byte(strings.Replace(policy, url(1), "ftp://x", 1)) }},
 		{"", func(c *Config) { c.Policy = []byte(strings.Replace(policy, url(1), url(1)+"#x", 1)) }},
-		{"polic", func(c *Config) { c.Policy = []byte(strings.Replace(policy, "quorum g\n", "", 1)) }},
+		{"trust file", func(c *Config) { c.Policy = []byte(strings.Replace(policy, "quorum g\n", "", 1)) }},
 	} {
 		t.Run(tt.words, func(t *testing.T) {
 			w := &world{t: t, cfg: base.cfg}

@@ -158,7 +158,7 @@ func (x *index) append(ctx context.Context, rows []row) error {
 var errContradiction = errors.New("the tree contradicts itself")
 
 func appendRow(ctx context.Context, version, identity, insert *sql.Stmt, r row) error {
-	first, found, err := one(ctx, version, r.name, r.version)
+	first, found, err := sqlite.Found(scanRow(version.QueryRowContext(ctx, r.name, r.version)))
 	if err == nil && found && first.sha256 != r.sha256 {
 		err = fmt.Errorf("%w: entries %d and %d give %s %s two checksums",
 			errContradiction, first.idx, r.idx, r.name, r.version)
@@ -166,7 +166,7 @@ func appendRow(ctx context.Context, version, identity, insert *sql.Stmt, r row) 
 	if err != nil {
 		return err
 	}
-	same, found, err := one(ctx, identity, r.identity[:])
+	same, found, err := sqlite.Found(scanRow(identity.QueryRowContext(ctx, r.identity[:])))
 	if err == nil && found {
 		err = fmt.Errorf("%w: entry %d repeats entry %d (%s %s)", errContradiction, r.idx, same.idx, r.name, r.version)
 	}

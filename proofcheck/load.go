@@ -43,7 +43,7 @@ func Load(files []string, development bool) (*Verifier, error) {
 			errs = append(errs, err)
 		case p.Development() && !development:
 			errs = append(errs, fmt.Errorf("%s has a development key, with which anyone can make false proofs; "+
-				"remove it from programs, or set development = true to try things out", file))
+				"leave it out, or accept development keys (development = true, or --development) to try things out", file))
 		case first == "cratelog":
 		case first != "":
 			errs = append(errs, fmt.Errorf("the program of %s is listed twice, also as %s; remove one of them", file, first))

@@ -175,7 +175,7 @@ func TestMistakesAreNamedWithFileAndKey(t *testing.T) {
 		{"version = 1\ntrust = []", `key "trust": is empty, so no log would be believed`},
 		{"version = 1\ntrust = [\"\"]", `key "trust": must be at most 4096 names of files, none of them empty`},
 		{"version = 1\ntrust = [\"gone.policy\"]", `the trust file cannot be read: `},
-		{"version = 1\ntrust = [\"broken.policy\"]", `broken.policy: policy, line 1: the log's key: `},
+		{"version = 1\ntrust = [\"broken.policy\"]", `broken.policy: trust file, line 1: the log's key: `},
 		{"version = 1\ntrust = [\"nolog.policy\"]", `nolog.policy lists no log, so it makes no log believed`},
 		{"version = 1\ntrust = [\"a.policy\", \"again.policy\"]", `both list the log "a.example/log", so that it would not be clear whose quorum counts`},
 		{"version = 1\nprograms = [\"gone.json\"]", `the program file cannot be read: `},

@@ -185,7 +185,7 @@ func interrupted(err error) error {
 func noLog(p *policy.Policy) error {
 	remedy := "Name a trust file with the URL of a log under trust in " + p.Path
 	if p.TrustDir != "" {
-		remedy = "Put the policy file of a log that you trust, with its URL, into " + p.TrustDir
+		remedy = "Put the trust file of a log that you trust, with its URL, into " + p.TrustDir
 	}
 	return refuse(ErrNoLog, remedy, "no trust file names a log that could be asked")
 }

@@ -249,7 +249,7 @@ func TestEachLogIsTriedInOrder(t *testing.T) {
 	// What a says of b's crate must satisfy a's trust file, not b's.
 	a.says("/", http.StatusOK, b.bundle(b.Tree, 0, 1))
 	b.down()
-	refused(t, fresh().all(w)[0], Violation, "unknown-log", `the checkpoint names the log "log.example/b", the policy lists "log.example/a"`)
+	refused(t, fresh().all(w)[0], Violation, "unknown-log", `the checkpoint names the log "log.example/b", the trust file lists "log.example/a"`)
 	a.up()
 	refused(t, fresh().all(w)[0], Unchecked, "unreachable", "log.example/b")
 	b.up()

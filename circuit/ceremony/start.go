@@ -9,6 +9,7 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr/fft"
 	gcmpc "github.com/consensys/gnark-crypto/ecc/bn254/mpcsetup"
+	"github.com/consensys/gnark-crypto/utils"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
 	"github.com/consensys/gnark/constraint"
 )
@@ -101,7 +102,7 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 	r[n-1].SetZero() // there is no Z of this number
 	sum.sub(srs.G1.Tau[n:], r[:n-1])
 	sum.add(srs.G1.Tau[:n-1], r[:n-1])
-	fft.BitReverse(r)
+	utils.BitReverse(r)
 	sum.add(start.Parameters.G1.Z, r[:n-1])
 	return sum.mustBeZero()
 }
@@ -153,7 +154,7 @@ func (s *shape) combine(weight fr.Vector) (p [3]fr.Vector) {
 	domain := fft.NewDomain(s.domain)
 	for _, v := range p {
 		domain.FFTInverse(v, fft.DIF)
-		fft.BitReverse(v)
+		utils.BitReverse(v)
 	}
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"cratelog/client"
 	"cratelog/config"
 	"cratelog/crate"
 	"cratelog/internal/durable"
@@ -30,8 +31,6 @@ type settings struct {
 	CrateFiles      int             `toml:"crate_files"`
 	Debug           bool            `toml:"debug"`
 }
-
-const maxTrust = 1 << 20 // of the trust file, in bytes
 
 // load reads the settings file at path and the files that it names, which are
 // relative to its directory.
@@ -60,7 +59,7 @@ func load(path string) (settings, log.Config, error) {
 	if keys != "" {
 		keys = config.Beside(path, keys)
 	}
-	trust, err := durable.Read(config.Beside(path, s.Trust), maxTrust)
+	trust, err := durable.Read(config.Beside(path, s.Trust), client.MaxPolicySize)
 	if err != nil {
 		return s, log.Config{}, err
 	}

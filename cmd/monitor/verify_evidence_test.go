@@ -94,7 +94,7 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 		"an unknown flag":          {[]string{fork, "--trsut", trust}, 2, "trsut"},
 		"a missing file":           {[]string{filepath.Join(dir, "none"), "--trust", trust}, 3, "no such file"},
 		"a missing trust file":     {[]string{fork, "--trust", filepath.Join(dir, "none")}, 3, "no such file"},
-		"a broken trust file":      {[]string{fork, "--trust", fork}, 3, "policy, line 1"},
+		"a broken trust file":      {[]string{fork, "--trust", fork}, 3, "trust file, line 1"},
 		"a trust file as evidence": {[]string{trust, "--trust", trust}, 3, "malformed evidence"},
 		"a broken program":         {[]string{fork, "--trust", trust, "--program", fork}, 3, "program file"},
 		"a directory":              {[]string{dir, "--trust", trust}, 3, "directory"},

@@ -143,7 +143,7 @@ func (f *File) commit(path string, mode fs.FileMode, name func(from, to string) 
 	if err := name(f.Name(), path); err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	return syncDir(filepath.Dir(path))
 }
 
 // Discard removes the temporary file. Call it after a commit as well: the link of
@@ -153,8 +153,8 @@ func (f *File) Discard() {
 	os.Remove(f.Name())
 }
 
-// SyncDir makes new names in a directory durable. Windows has no such call.
-func SyncDir(dir string) error {
+// syncDir makes new names in a directory durable. Windows has no such call.
+func syncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}

@@ -16,7 +16,7 @@ type Code int
 const (
 	OK        Code = iota // all is as asked
 	Refused               // the check was made, and the answer is no
-	Usage                 // the command line or a settings file is wrong
+	Usage                 // the command line, or a reader's policy, is wrong
 	Unchecked             // the check could not be made: something cannot be read, reached or written
 )
 

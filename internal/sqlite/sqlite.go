@@ -42,10 +42,10 @@ type Owned struct {
 
 // Open opens a database, or makes it, readable by its owner only. With create it refuses
 // an existing file, without it a missing one, unless Init is empty. It refuses another
-// program's file, a newer schema, and a file system on which a commit is not durable; all
-// of it before it writes anything. What is refused stays as it is.
+// program's file and a newer schema before it writes anything, and a file system on which a
+// commit is not durable.
 func (o *Owned) Open(ctx context.Context, path string, create bool, args ...any) (*sql.DB, error) {
-	if create || o.Init == "" {
+	if _, err := os.Stat(path); create || o.Init == "" && errors.Is(err, fs.ErrNotExist) {
 		if err := durable.WriteNew(path, nil, 0o600); errors.Is(err, fs.ErrExist) && create {
 			return nil, fmt.Errorf("the database %s already exists and is left alone: %w", path, err)
 		} else if err != nil && !errors.Is(err, fs.ErrExist) {

@@ -15,6 +15,7 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr/fft"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr/pedersen"
+	"github.com/consensys/gnark-crypto/utils"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/constraint"
 	cs "github.com/consensys/gnark/constraint/bn254"
@@ -138,7 +139,7 @@ func (s *Secrets) multiples(domain *fft.Domain) fr.Vector {
 		z[i] = factor
 		factor.Mul(&factor, &s.Tau)
 	}
-	fft.BitReverse(z)
+	utils.BitReverse(z)
 	return z[:len(z)-1]
 }
 

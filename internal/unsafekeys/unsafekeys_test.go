@@ -111,7 +111,7 @@ func powers(s Secrets, n uint64) *mpcsetup.SrsCommons {
 }
 
 func TestEachCircuitHasItsOwnSecrets(t *testing.T) {
-	if Published(12, 3) != Published(12, 3) {
+	if once, again := Published(12, 3), Published(12, 3); once != again {
 		t.Error("the secrets are others each time")
 	}
 	if a, b := Published(12, 3), Published(1, 23); a.Tau == b.Tau || a.Alpha == b.Alpha || a.Tau == a.Alpha {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -113,6 +114,12 @@ func (a *answer) WriteHeader(code int) {
 func (a *answer) Write(b []byte) (int, error) {
 	a.begun = true
 	return a.ResponseWriter.Write(b)
+}
+
+// ReadFrom keeps what the server has for files.
+func (a *answer) ReadFrom(r io.Reader) (int64, error) {
+	a.begun = true
+	return io.Copy(a.ResponseWriter, r)
 }
 
 // Unwrap is for http.ResponseController.
