@@ -56,7 +56,8 @@ type Log struct {
 	AllowHTTP bool
 
 	// OnWait is called before each wait for a busy log: one that answers 429 or 503
-	// and says when to come back. It may print that; waits may then be long.
+	// and says when to come back. It may print that; waits may then be long. Concurrent
+	// requests call it concurrently.
 	OnWait func(wait time.Duration)
 
 	testingOnlyWait func(context.Context, time.Duration) error

@@ -53,7 +53,7 @@ func TestACrateIsPublishedWithItsProof(t *testing.T) {
 	plain := []string{"publish", "--registry", "my", "--no-verify"}
 	run("cargo", plain...).want(t, 101, "hello-publish 0.1.0 (SHA-256 ",
 		"is not known to be logged with a proof, so it is not published",
-		"the trust files name none by its URL", `run "cargo zkp publish" in the place of "cargo publish"`)
+		"the trust files name none by its URL", `run "cargo zkp publish" instead of "cargo publish"`)
 	if len(reg.Published()) != 0 {
 		t.Fatal("it was published without a proof")
 	}

@@ -13,6 +13,7 @@ import (
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/internal/durable"
+	"cratelog/internal/outcome"
 )
 
 // fetchTimeout bounds the look into all logs.
@@ -35,16 +36,21 @@ func NewReader(p *policy.Policy) (*Reader, error) {
 
 // Verify checks all that a bundle can show by itself about a name and version. With
 // raw, the .crate's bytes, it checks these too. from is the log that gave it; nil for none.
+// An error is outcome.Refused if the check was made; otherwise it could not be made, because
+// the log did not answer, for example.
 func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, name, version string,
 	from *client.Log) (*client.Result, error) {
 	g := verdict.Given{Bundle: bundle, Rules: r.policy.Rules(name, version, time.Now()), From: from}
 	if raw != nil {
 		var err error
 		if g.Crate, err = crate.Read(raw, name, version, crate.DefaultLimits); err != nil {
-			return nil, err
+			return nil, outcome.Refuse(err)
 		}
 	}
 	result, _, err := r.checker.Bundle(ctx, g)
+	if e := verdict.Explain(err); e != nil && e.Status == verdict.Violation {
+		err = outcome.Refuse(err)
+	}
 	return result, err
 }
 
@@ -104,7 +110,7 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 	if len(l.Logs) == 0 {
 		why = append(why, "no log was asked: the trust files name none by its URL, and no --log does")
 	}
-	why = append(why, "run \"cargo zkp publish\" in the place of \"cargo publish\", or \"cargo zkp "+
+	why = append(why, "run \"cargo zkp publish\" instead of \"cargo publish\", or \"cargo zkp "+
 		"publish --log-only\" before it")
 	return fmt.Errorf("%s %s (SHA-256 %x) is not known to be logged with a proof, so it is not published\n%s",
 		u.Name, u.Version, u.SHA256, strings.Join(why, "\n"))

@@ -109,8 +109,8 @@ type Allow struct {
 // Load reads a zkp.toml and every file that it names. Where it names no trust
 // files, all of userDir/trust/*.policy are read; userDir is UserDir's result, or
 // "" for none. Path "" stands for the policy of a reader who wrote none: what the manifests
-// ask for must be proven, and the user's trust files say whom to believe. Errors name the file and the key, and all mistakes of the file's
-// own are in one error.
+// ask for must be proven, and the user's trust files say whom to believe. Errors name the
+// file and the key, and all mistakes of the file's own are in one error.
 func Load(path, userDir string) (*Policy, error) {
 	f, err := readFile(path)
 	if err != nil {

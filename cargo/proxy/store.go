@@ -40,11 +40,11 @@ func (s *store) file(sum [32]byte) string { return filepath.Join(s.dir, hex.Enco
 // load returns kept bytes. A file that is not what its name says is removed.
 func (s *store) load(sum [32]byte) ([]byte, bool) {
 	raw, err := durable.Read(s.file(sum), registry.MaxCrateSize)
-	if errors.Is(err, fs.ErrNotExist) {
+	if err == nil && sha256.Sum256(raw) != sum || errors.Is(err, durable.ErrTooLarge) {
+		os.Remove(s.file(sum))
 		return nil, false
 	}
-	if err != nil || sha256.Sum256(raw) != sum {
-		os.Remove(s.file(sum))
+	if err != nil {
 		return nil, false
 	}
 	now := time.Now() // for prune; it does not matter if this fails

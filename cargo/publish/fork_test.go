@@ -14,6 +14,7 @@ import (
 	"cratelog/cargo/credential"
 	"cratelog/client"
 	keys "cratelog/config"
+	"cratelog/internal/outcome"
 	"cratelog/internal/testlog"
 )
 
@@ -57,6 +58,34 @@ func TestALogThatForkedIsNotPublishedWith(t *testing.T) {
 	if err == nil || strings.Count(said, "signed two trees") != 2 || len(s.reg.Published()) != 0 {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestWhatCannotBeComparedIsNotRefused: a log that does not answer leaves the check undone,
+// and costs the publisher no bundle.
+func TestWhatCannotBeComparedIsNotRefused(t *testing.T) {
+	s := newSite(t)
+	for _, version := range []string{"0.1.0", "0.1.1"} {
+		s.release(version)
+		s.mustRun(logOnly)
+	}
+	s.git(s.dir, "checkout", "-q", "HEAD~1")
+	kept := s.kept("0.1.0", credential.ExtBundle)
+	notes, err := filepath.Glob(filepath.Join(os.Getenv("XDG_STATE_HOME"), "cratelog", "*", "consistent"))
+	if err != nil || len(notes) != 1 {
+		t.Fatalf("notes of what was compared: %q, %v", notes, err)
+	}
+	fatalIf(t, os.Remove(notes[0]))
+	down := httptest.NewServer(http.HandlerFunc(http.NotFound))
+	defer down.Close()
+	_, err = s.run(func(c *Config) { c.LogOnly, c.Log = true, down.URL })
+	if outcome.Of(err) != outcome.Unchecked {
+		t.Errorf("refused: %v", err)
+	}
+	says(t, fmt.Sprint(err), "could not be checked", "nothing was logged")
+	if _, err := os.Stat(kept); err != nil {
+		t.Error(err)
+	}
+	s.mustRun(logOnly)
 }
 
 // fork returns the first bundle under a tree of the entries of all bundles, in this order,

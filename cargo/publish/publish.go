@@ -212,12 +212,18 @@ func (r *run) checkPushed(ctx context.Context, j *job, top string) error {
 // logged finds out what needs no proof any more: what is logged already.
 func (r *run) logged(ctx context.Context) error {
 	for _, j := range r.jobs {
-		if err := r.useBundle(ctx, j, r.store.bundle(j.member)); err == nil {
-			r.Report.Status("Fresh", "%s is logged, as the bundle in %s shows", j.member, r.store.file(j.member,
-				credential.ExtBundle))
-			continue
+		if kept := r.store.bundle(j.member); kept != nil {
+			switch err := r.useBundle(ctx, j, kept); {
+			case err == nil:
+				r.Report.Status("Fresh", "%s is logged, as the bundle in %s shows", j.member, r.store.file(j.member,
+					credential.ExtBundle))
+				continue
+			case outcome.Of(err) != outcome.Refused:
+				return fmt.Errorf("%s: the bundle in %s could not be checked: %w\nnothing was logged or published",
+					j.member, r.store.file(j.member, credential.ExtBundle), err)
+			}
+			r.store.remove(j.member, credential.ExtBundle)
 		}
-		r.store.remove(j.member, credential.ExtBundle)
 		if r.log == nil {
 			continue
 		}
@@ -229,7 +235,7 @@ func (r *run) logged(ctx context.Context) error {
 			return fmt.Errorf("the log at %s cannot be asked: %w\nnothing was logged or published", r.log.URL, err)
 		}
 		if err := r.useBundle(ctx, j, b); err != nil {
-			return outcome.Refusef("%s: the log at %s has an entry for this version already: %w", j.member, r.log.URL, err)
+			return fmt.Errorf("%s: the log at %s has an entry for this version already: %w", j.member, r.log.URL, err)
 		}
 		r.Report.Status("Fresh", "%s is logged already", j.member)
 		if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {
@@ -241,22 +247,29 @@ func (r *run) logged(ctx context.Context) error {
 
 // useBundle verifies a bundle and takes it for a job.
 func (r *run) useBundle(ctx context.Context, j *job, bundle []byte) error {
-	if bundle == nil {
-		return errors.New("there is none")
-	}
 	p, e, err := CheckAnswer(j.statement(), bundle)
 	if err != nil {
-		return err
+		return outcome.Refuse(err)
 	}
 	if r.reader != nil {
-		_, err = r.reader.Verify(ctx, bundle, j.raw, j.Name, j.Version, r.log)
+		_, err = r.reader.Verify(ctx, bundle, j.raw, j.Name, j.Version, r.quiet())
 	} else {
-		err = r.proofs.Check(e)
+		err = outcome.Refuse(r.proofs.Check(e))
 	}
 	if err == nil {
 		j.bundle, j.index = bundle, p.Index
 	}
 	return err
+}
+
+// quiet is the log for the engine, which asks it from many goroutines.
+func (r *run) quiet() *client.Log {
+	if r.log == nil {
+		return nil
+	}
+	quiet := *r.log
+	quiet.OnWait = nil
+	return &quiet
 }
 
 // statement is an entry without a proof: what is to be logged.
@@ -333,7 +346,7 @@ func (r *run) submit(ctx context.Context) error {
 			return named(j.member, err)
 		}
 		if err := r.useBundle(ctx, j, b); err != nil {
-			return outcome.Refusef("%s: the log's answer cannot be believed: %w\nnothing was published", j.member, err)
+			return fmt.Errorf("%s: the log's answer cannot be believed: %w\nnothing was published", j.member, err)
 		}
 		if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {
 			return err

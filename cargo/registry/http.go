@@ -194,7 +194,9 @@ func newTransport() *http.Transport {
 func read(resp *http.Response, limit int64) ([]byte, error) {
 	b, err := durable.ReadAll(resp.Body, limit)
 	if err != nil {
-		return nil, fmt.Errorf("the registry's answer to %s: %w", resp.Request.URL.Redacted(), err)
+		at := *resp.Request.URL
+		at.RawQuery = "" // may be a credential, after a redirect
+		return nil, fmt.Errorf("the registry's answer to %s: %w", at.Redacted(), err)
 	}
 	return b, nil
 }

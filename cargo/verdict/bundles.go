@@ -65,10 +65,10 @@ func (c *Checker) sourceOf(bundle []byte) *source {
 // returns the first that there is, with its log. Nothing of it is verified. The error is a
 // *Error: no log has one, or one did not answer.
 func (c *Checker) Fetch(ctx context.Context, name, version string) ([]byte, *client.Log, error) {
-	it := c.newItem(Want{Name: name, Version: version}, &Verdict{})
 	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
-		return nil, nil, err
+		return nil, nil, refuse(ErrUnreadable, "Look at the name", "%q %q is no crate: %v", name, version, err)
 	}
+	it := c.newItem(Want{Name: name, Version: version}, &Verdict{})
 	links := newLinks(c.sources)
 	for i := range c.candidates() {
 		from := c.candidate(i)

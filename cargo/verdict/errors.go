@@ -21,8 +21,7 @@ var (
 	ErrNoLog = errors.New("no log to ask")
 	// ErrUnreadable: a file could not be read.
 	ErrUnreadable = errors.New("not readable")
-	// ErrSourceTampered: the unpacked source is not what the .crate holds. This package
-	// does not look at sources; a caller who does gives this reason.
+	// ErrSourceTampered: the unpacked source is not what the .crate holds.
 	ErrSourceTampered = errors.New("unpacked source differs from the .crate")
 	// ErrInterrupted: the caller did not wait for the end.
 	ErrInterrupted = errors.New("interrupted")

@@ -84,7 +84,7 @@ func (h *heads) settle(ctx context.Context, items []*item) {
 		for head, its := range heads {
 			for _, it := range its {
 				err := cmp.Or(fatal, run.errs[head])
-				switch note := run.notes[head]; {
+				switch note := cmp.Or(run.notes[head], run.open); {
 				case errors.Is(err, client.ErrFork):
 					it.decide(Violation, err)
 				case err != nil:
@@ -130,6 +130,7 @@ type settling struct {
 	log    *client.Log // to fetch tiles from; nil for none
 	errs   map[treeHead]error
 	notes  map[treeHead]string
+	open   string // a note for all: a remembered checkpoint could not be compared
 }
 
 // compare fills errs and notes. An error that it returns is about all of the log.
@@ -282,13 +283,18 @@ func (s *settling) observe(c client.Checkpoint, proof [][32]byte) (bool, error) 
 }
 
 // compareOlder shows that the remembered tree continues each smaller one. If it cannot be
-// shown of one that was remembered, of one of sizes, nothing of the log is believed.
+// shown of one that was remembered, of one of sizes, nothing of the log is believed; if it
+// cannot be asked for, every verdict has a note.
 func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, open []client.Checkpoint,
 	sizes []int64) error {
 	var older []client.Checkpoint
 	for _, c := range open {
-		if c.Size < latest.Size && !s.shown(headOf(c)) && !s.cannotAsk(headOf(c), latest.Size, c.Size) {
+		switch head := headOf(c); {
+		case c.Size >= latest.Size || s.shown(head):
+		case !s.cannotAsk(head, latest.Size, c.Size):
 			older = append(older, c)
+		case slices.Contains(sizes, c.Size):
+			s.open = s.notes[head]
 		}
 	}
 	if len(older) == 0 {
@@ -363,7 +369,7 @@ func (h *heads) load(origin string) map[int64]tlog.Hash {
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
-	for n := 0; lines.Scan() && n < maxKnown; n++ {
+	for len(m) < maxKnown && lines.Scan() {
 		size, root, _ := strings.Cut(lines.Text(), " ")
 		b, err := hex.DecodeString(root)
 		if i, err2 := strconv.ParseInt(size, 10, 64); err == nil && err2 == nil && len(b) == tlog.HashSize {

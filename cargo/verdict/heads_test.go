@@ -285,6 +285,25 @@ func TestOfflineSaysWhatWasNotCompared(t *testing.T) {
 	}
 }
 
+func TestARememberedCheckpointThatWasNotComparedIsSaid(t *testing.T) {
+	l, p, wants := hello(t, dev)
+	verified(t, p.all(wants[0]))
+	l.pad(10, "later")
+	verified(t, p.all(wants[1]))
+	path := filepath.Join(p.dir, "state", originName(l.KeyName), fmt.Sprintf("%020d", 8))
+	fatalIf(t, os.WriteFile(path, l.Sign(l.Tree, 8, l.Witnesses...), 0o600)) // by another process
+	vs := p.offline(wants[:2]...)
+	verified(t, vs)
+	for _, v := range vs {
+		if len(v.Notes) != 1 || !strings.Contains(v.Notes[0], "with 10 entries continues the one with 8") {
+			t.Errorf("notes: %q", v.Notes)
+		}
+	}
+	if vs = p.all(wants[:2]...); len(vs[0].Notes)+len(vs[1].Notes) != 0 {
+		t.Errorf("notes: %q, %q", vs[0].Notes, vs[1].Notes)
+	}
+}
+
 func TestADamagedStateIsNotPassedOver(t *testing.T) {
 	l, p, wants := hello(t, dev)
 	verified(t, p.all(wants...))

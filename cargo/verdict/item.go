@@ -94,6 +94,9 @@ func (it *item) advance(ctx context.Context, links links) {
 		}
 		it.current = it.c.candidate(it.next)
 		it.next++
+		if !it.current.cached {
+			it.drop() // a log may take its time
+		}
 		bundle, err := it.c.bundle(ctx, it.current, it.want, links)
 		if err != nil {
 			it.tried = append(it.tried, attempt{it.current, err, false})

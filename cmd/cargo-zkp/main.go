@@ -62,8 +62,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	sh := newShell(stdout, stderr)
 	if len(args) > 0 && args[0] == credential.PluginFlag {
 		// cargo asks this program about what it uploads.
-		if len(args) == 1 {
+		switch {
+		case len(args) == 1:
 			return sh.fail(credential.Main(ctx, os.Stdin, stdout))
+		case args[1] != "--help" && args[1] != "-h":
+			return sh.fail(outcome.Usagef("%s takes no argument %q; it is for cargo to call", args[0], args[1]))
 		}
 		fmt.Fprint(stdout, credential.Usage)
 		return int(outcome.OK)

@@ -25,7 +25,7 @@ func Read(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() { // before it is opened: that may block, or act
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	return ReadAny(path, limit)
