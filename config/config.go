@@ -169,7 +169,7 @@ func descend(path string, p *unstable.Parser, t reflect.Type, e *unstable.Node) 
 func fieldNamed(t reflect.Type, name string) (reflect.Type, bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.Anonymous && f.Tag.Get("toml") == "" {
+		if f.Anonymous && f.Type.Kind() == reflect.Struct && f.Tag.Get("toml") == "" {
 			if field, ok := fieldNamed(f.Type, name); ok {
 				return field, true
 			}
@@ -179,7 +179,7 @@ func fieldNamed(t reflect.Type, name string) (reflect.Type, bool) {
 		if tag == "" {
 			tag = f.Name
 		}
-		if tag == name {
+		if tag == name && tag != "-" {
 			return f.Type, true
 		}
 	}

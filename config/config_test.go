@@ -114,6 +114,21 @@ func TestSettingsMustBeARegularFile(t *testing.T) {
 	}
 }
 
+// TestFieldsThatTOMLDoesNotHave: a field that is not read is no key, and an embedded type need not be a struct.
+func TestFieldsThatTOMLDoesNotHave(t *testing.T) {
+	type Word string
+	type embedded struct {
+		Word
+		Hidden int `toml:"-"`
+		settings
+	}
+	for name, want := range map[string]bool{"Word": true, "size": true, "Hidden": false, "-": false} {
+		if _, ok := fieldNamed(reflect.TypeFor[embedded](), name); ok != want {
+			t.Errorf("%q: %v", name, ok)
+		}
+	}
+}
+
 func FuzzSettings(f *testing.F) {
 	f.Add(validTOML)
 	f.Add("key = { file = 'x' }\nlog = [ { origin = \"x\" }, ]\n")

@@ -439,7 +439,7 @@ func mend(b []byte) []byte {
 	for at := int64(0); at < int64(len(b)); {
 		h := (*[blockSize]byte)(b[at:])
 		copy(h[148:], fmt.Sprintf("%06o\x00 ", headerSum(h)))
-		n, ok := octal(size.of(h))
+		n, ok := octal(sizeField.of(h))
 		if !ok {
 			break
 		}

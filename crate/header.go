@@ -26,18 +26,18 @@ type header struct {
 type field struct{ from, to int }
 
 var (
-	name     = field{0, 100}
-	mode     = field{100, 108}
-	uid      = field{108, 116}
-	gid      = field{116, 124}
-	size     = field{124, 136}
-	mtime    = field{136, 148}
-	checksum = field{148, 156}
-	linkname = field{157, 257}
-	magic    = field{257, 265}
-	devices  = field{329, 345}
-	prefix   = field{345, 500}
-	rest     = field{500, 512}
+	nameField     = field{0, 100}
+	modeField     = field{100, 108}
+	uidField      = field{108, 116}
+	gidField      = field{116, 124}
+	sizeField     = field{124, 136}
+	mtimeField    = field{136, 148}
+	checksumField = field{148, 156}
+	linknameField = field{157, 257}
+	magicField    = field{257, 265}
+	devicesField  = field{329, 345}
+	prefixField   = field{345, 500}
+	restField     = field{500, 512}
 )
 
 func (f field) of(b *[blockSize]byte) []byte { return b[f.from:f.to] }
@@ -53,7 +53,7 @@ const (
 // fills and that could mean something to another reader.
 func parseHeader(b *[blockSize]byte) (header, error) {
 	h := header{kind: b[kindAt]}
-	if want, ok := octal(checksum.of(b)); !ok || want != headerSum(b) {
+	if want, ok := octal(checksumField.of(b)); !ok || want != headerSum(b) {
 		return header{}, refuse("", "has a tar header whose checksum is wrong")
 	}
 	var ok bool
@@ -66,7 +66,7 @@ func parseHeader(b *[blockSize]byte) (header, error) {
 	for _, f := range []struct {
 		what  string
 		field []byte
-	}{{"user id", uid.of(b)}, {"group id", gid.of(b)}, {"time", mtime.of(b)}} {
+	}{{"user id", uidField.of(b)}, {"group id", gidField.of(b)}, {"time", mtimeField.of(b)}} {
 		// Old versions of cargo wrote large user and group ids in base 256. Nothing
 		// reads them.
 		binary := f.what != "time" && f.field[0] == 0x80
@@ -74,16 +74,16 @@ func parseHeader(b *[blockSize]byte) (header, error) {
 			return header{}, refuse(h.name, "has a %s in its tar header that is not an octal number", f.what)
 		}
 	}
-	if h.size, ok = octal(size.of(b)); !ok {
+	if h.size, ok = octal(sizeField.of(b)); !ok {
 		return header{}, refuse(h.name, "has a size in its tar header that is not an octal number")
 	}
-	m, ok := octal(mode.of(b))
+	m, ok := octal(modeField.of(b))
 	// Old versions of cargo wrote the file's type with its permissions.
 	if !ok || m > 0o7777 && m&^0o7777 != 0o100000 {
 		return header{}, refuse(h.name, "has a mode in its tar header that is not that of a regular file")
 	}
 	h.exec = m&0o100 != 0
-	if !isZero(linkname.of(b)) {
+	if !isZero(linknameField.of(b)) {
 		return header{}, refuse(h.name, "is a file with a link target")
 	}
 	return h, checkRest(b, h.name)
@@ -92,14 +92,14 @@ func parseHeader(b *[blockSize]byte) (header, error) {
 // headerName joins prefix and name as ustar does. Only zeros may follow the
 // NUL that ends either.
 func headerName(b *[blockSize]byte) (string, bool) {
-	n, ok := text(name.of(b))
+	n, ok := text(nameField.of(b))
 	if !ok || n == "" {
 		return "", false
 	}
-	if string(magic.of(b)) != magicUSTAR {
+	if string(magicField.of(b)) != magicUSTAR {
 		return n, true
 	}
-	p, ok := text(prefix.of(b))
+	p, ok := text(prefixField.of(b))
 	if !ok {
 		return "", false
 	}
@@ -138,23 +138,23 @@ func checkKind(h *header) error {
 
 // checkRest looks at the parts that differ between ustar and GNU.
 func checkRest(b *[blockSize]byte, file string) error {
-	dev := devices.of(b)
+	dev := devicesField.of(b)
 	for _, half := range [][]byte{dev[:8], dev[8:]} {
 		if n, ok := octal(half); !isZero(half) && (!ok || n != 0) {
 			return refuse(file, "is a file with a device number")
 		}
 	}
-	switch string(magic.of(b)) {
+	switch string(magicField.of(b)) {
 	case magicUSTAR:
 	case magicGNU:
 		// SPEC: GNU keeps times, sparse maps and continuations where ustar has the prefix.
-		if !isZero(prefix.of(b)) {
+		if !isZero(prefixField.of(b)) {
 			return refuse(file, "has a GNU tar header with times, sparse maps or continuations")
 		}
 	default:
 		return refuse(file, "has a tar header that is neither ustar nor GNU")
 	}
-	if !isZero(rest.of(b)) {
+	if !isZero(restField.of(b)) {
 		return refuse(file, "has bytes after its tar header")
 	}
 	return nil

@@ -112,7 +112,7 @@ func (f *follower) downloadSome(ctx context.Context, targets []store.Checkpoint,
 }
 
 // targets returns the pending checkpoints to reach, the largest first: those that
-// satisfy the policy, from whatever source, and those that the log itself shows, whose
+// satisfy the trust file, from whatever source, and those that the log itself shows, whose
 // view it returns. Others were perhaps never published.
 func (f *follower) targets(ctx context.Context) ([]store.Checkpoint, store.View, error) {
 	if err := f.settle(ctx); err != nil {

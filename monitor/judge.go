@@ -77,7 +77,7 @@ func keepLines(signed []byte, keep map[lineKey]bool) []byte {
 	return out
 }
 
-// accepted says whether the signature lines of a note satisfy the policy.
+// accepted says whether the signature lines of a note satisfy the trust file.
 func (f *follower) accepted(signed []byte) (bool, time.Time) {
 	c, err := f.policy.CheckCheckpointRules(signed, lenient)
 	return err == nil, c.Witnessed

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -57,14 +58,30 @@ func readCompiled(path, hash string) (*cs.R1CS, error) {
 
 // readLarge reads a regular file of at most limit bytes into exactly as much memory.
 func readLarge(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
+	check := func(info os.FileInfo, err error) (int64, error) {
+		if err == nil && (!info.Mode().IsRegular() || info.Size() > limit) {
+			err = fmt.Errorf("%s must be a file of at most %d bytes", path, limit)
+		}
+		if err != nil {
+			return 0, err
+		}
+		return info.Size(), nil
+	}
+	if _, err := check(os.Stat(path)); err != nil { // else Open waits for a pipe's writer
+		return nil, err
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > limit {
-		return nil, fmt.Errorf("%s must be a file of at most %d bytes", path, limit)
+	defer f.Close()
+	size, err := check(f.Stat())
+	if err != nil {
+		return nil, err
 	}
-	return os.ReadFile(path)
+	b := make([]byte, size)
+	_, err = io.ReadFull(f, b)
+	return b, err
 }
 
 func hashOf(b []byte) string {

@@ -64,8 +64,8 @@ func (f *Folder) open() (*state, error) {
 }
 
 // Contribute makes the next contribution of the phase that is open. Its secrets come
-// from crypto/rand, stay in memory and are never written. The contribution is
-// verified before it gets its place.
+// from crypto/rand and are never written; nothing refers to them afterwards, but the
+// process's memory is not erased. The contribution is verified before it gets its place.
 //
 // Contribute looks at no contribution but the last: the result is as good as this
 // one, whatever the others did, if the whole transcript verifies in the end.

@@ -21,7 +21,7 @@ import (
 type link interface {
 	io.WriterTo
 	io.ReaderFrom
-	Contribute() // multiplies in new secrets, which are forgotten, and says what it continues
+	Contribute() // multiplies in new secrets, which it does not keep or erase, and says what it continues
 }
 
 func newLink(phase int) link {
@@ -267,32 +267,15 @@ func check(files []Contribution, prev, next link, name string) error {
 	return nil
 }
 
-// verifyChain verifies every contribution of a phase in its order, from the start,
-// which must be the given one. It returns the last. Nothing of the start is decoded:
-// what was recomputed has the file's hash.
+// verifyChain verifies every contribution of a phase in its order, from the start, of
+// which the caller has checked that it is what the folder holds. It returns the last.
 func (f *Folder) verifyChain(ctx context.Context, s *state, phase int, start link,
 	progress Progress) (link, error) {
 	files := s.files[phase-1]
-	startHash, err := hashLink(start)
-	if err != nil {
-		return nil, err
-	}
-	if startHash != files[0].SHA256 {
-		if phase == 2 {
-			return nil, fmt.Errorf("%w: phase 1's beacon and contributions lead to a start of "+
-				"phase 2 with the SHA-256 %x, and the folder has %s; compare the beacon with its "+
-				"public source", ErrBeacon, startHash, files[0].Name)
-		}
-		return nil, fmt.Errorf("%w: phase 1 starts from SHA-256 %x, and the folder has %s; get "+
-			"the folder anew", ErrTampered, startHash, files[0].Name)
-	}
-	if err := f.unaltered(files[0]); err != nil {
-		return nil, err
-	}
 	prev := start
 	for i := 1; i < len(files); i++ {
 		what := fmt.Sprintf("verifying contribution %d of %d of phase %d", i, len(files)-1, phase)
-		err := progress.do(ctx, what, f.shape.estimate().Verify[phase-1], func() error {
+		err := progress.do(ctx, what, f.shape.estimate().Verify[phase-1], func() (err error) {
 			if f.known.follows[[2][32]byte{files[i-1].SHA256, files[i].SHA256}] {
 				prev = nil
 				return f.unaltered(files[i])

@@ -265,13 +265,15 @@ func rawCoordinates(b []byte, into ...*fp.Element) error {
 // beta, which is the same in both groups, and that none of the three is zero or one.
 func checkImported(s *mpcsetup.SrsCommons) error {
 	_, _, gen1, gen2 := curve.Generators()
-	for name, first := range map[string]*curve.G1Affine{
-		"tau": &s.G1.Tau[1], "alpha": &s.G1.AlphaTau[0], "beta": &s.G1.BetaTau[0]} {
-		if first.IsInfinity() {
-			return fmt.Errorf("%s is zero", name)
+	for _, x := range []struct {
+		name  string
+		first *curve.G1Affine
+	}{{"tau", &s.G1.Tau[1]}, {"alpha", &s.G1.AlphaTau[0]}, {"beta", &s.G1.BetaTau[0]}} {
+		if x.first.IsInfinity() {
+			return fmt.Errorf("%s is zero", x.name)
 		}
-		if first.Equal(&gen1) {
-			return fmt.Errorf("%s is one: there was no contribution", name)
+		if x.first.Equal(&gen1) {
+			return fmt.Errorf("%s is one: there was no contribution", x.name)
 		}
 	}
 	if err := gcmpc.SameRatioMany(s.G1.Tau, s.G2.Tau, s.G1.AlphaTau, s.G1.BetaTau); err != nil {

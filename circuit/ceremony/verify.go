@@ -115,15 +115,9 @@ func (f *Folder) transcript(s *state, seals [2]*seal, importText []byte) [32]byt
 
 // phase1 verifies phase 1 and, given its beacon, returns its parameters.
 func (f *Folder) phase1(ctx context.Context, s *state, by *seal, progress Progress) (*mpcsetup.SrsCommons, error) {
-	var start link = mpcsetup.NewPhase1(f.shape.domain)
-	if s.imported {
-		err := f.checkImportedStart(ctx, s, progress)
-		if err == nil {
-			start, err = f.load(s.files[0][0])
-		}
-		if err != nil {
-			return nil, err
-		}
+	start, err := f.start1(ctx, s, progress)
+	if err != nil {
+		return nil, err
 	}
 	last, err := f.verifyChain(ctx, s, 1, start, progress)
 	if err != nil || by == nil {
@@ -144,6 +138,30 @@ func (f *Folder) phase1(ctx context.Context, s *state, by *seal, progress Progre
 	}
 	f.known.srs, f.known.srsOf = srs, of
 	return srs, nil
+}
+
+// start1 returns the start of phase 1, checked. Without an import nothing of its file is
+// decoded: what is recomputed has the file's hash.
+func (f *Folder) start1(ctx context.Context, s *state, progress Progress) (start link, err error) {
+	of := s.files[0][0]
+	if s.imported {
+		if err := f.checkImportedStart(ctx, s, progress); err != nil {
+			return nil, err
+		}
+		err = progress.do(ctx, "reading the start of phase 1", f.shape.estimate().Verify[0], func() (err error) {
+			start, err = f.load(of)
+			return err
+		})
+		return start, err
+	}
+	start = mpcsetup.NewPhase1(f.shape.domain)
+	if hash, err := hashLink(start); err != nil {
+		return nil, err
+	} else if hash != of.SHA256 {
+		return nil, fmt.Errorf("%w: phase 1 starts from SHA-256 %x, and the folder has %s; get "+
+			"the folder anew", ErrTampered, hash, of.Name)
+	}
+	return start, f.unaltered(of)
 }
 
 // start2 derives the start of phase 2, and checks it as every verifier does.

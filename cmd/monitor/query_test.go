@@ -105,9 +105,9 @@ func TestAQueryThatCannotBeAnsweredSaysWhy(t *testing.T) {
 		"query -config F logs 3":               {2, `logs takes parameters only, and not "3"`},
 		"query -config F entries --crat x":     {2, `There is no parameter "crat" here`},
 		"query -config F entries --crate":      {2, "--crate needs a value"},
-		"query -config F entries --limit 9999": {2, "The parameter limit is no number from 1 to 1000."},
+		"query -config F entries --limit 9999": {2, "The parameter limit is not a number from 1 to 1000."},
 		"query -config F entry 3":              {1, "This monitor holds no entry of that index"},
-		"query -config F crate a/../b":         {1, "That is no name of a crate."},
+		"query -config F crate a/../b":         {1, "That is not the name of a crate."},
 		"query -config F.missing logs":         {3, "no such file"},
 		"export -config F xml":                 {2, `"xml" cannot be asked for`},
 	} {

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,21 +122,39 @@ func readTrust(path string) (*client.Policy, error) {
 
 // judgeOf returns the verifier for the entry of e. Any key that the entry names shows that a
 // proof is false, so all that ship decide, and the one in the evidence. Only whether a
-// program is unknown depends on what the reader accepts.
+// program is unknown depends on what the reader accepts: a file that is named is accepted
+// as it is, with a development key too.
 func judgeOf(e *evidence.Evidence, files []string, development bool) (*proofcheck.Verifier, error) {
 	proves := e.Reason == evidence.ProofInvalid
-	v, err := proofcheck.Load(files, development || proves)
-	if err != nil || !proves || e.Program == nil {
-		return v, err
-	}
-	p, err := proofcheck.ParseProgram(e.Program)
+	v, err := proofcheck.Load(nil, development || proves)
 	if err != nil {
-		return nil, fmt.Errorf("the program in the evidence: %w", err)
+		return nil, err
 	}
-	if _, known := v.Program(p.ID()); known {
-		return v, nil
+	accepted := v.Programs()
+	add := func(p proofcheck.Program) {
+		if !slices.ContainsFunc(accepted, func(q proofcheck.Program) bool { return q.ID() == p.ID() }) {
+			accepted = append(accepted, p)
+		}
 	}
-	return proofcheck.New(append(v.Programs(), p))
+	for _, file := range files {
+		text, err := durable.ReadAny(file, proofcheck.MaxProgramFile)
+		if err != nil {
+			return nil, fmt.Errorf("the program file cannot be read: %w", err)
+		}
+		p, err := proofcheck.ParseProgram(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		add(p)
+	}
+	if proves && e.Program != nil {
+		p, err := proofcheck.ParseProgram(e.Program)
+		if err != nil {
+			return nil, fmt.Errorf("the program in the evidence: %w", err)
+		}
+		add(p)
+	}
+	return proofcheck.New(accepted)
 }
 
 // report is a conviction in JSON.

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"cratelog/evidence"
 	"cratelog/internal/outcome"
 	"cratelog/internal/testlog"
+	"cratelog/proofcheck"
 )
 
 const vectors = "../../evidence/testdata"
@@ -113,6 +116,29 @@ func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a.program")
 	fatalIf(t, os.WriteFile(file, program, 0o600))
 	ends(t, 0, "", "", "verify-evidence", proof, "--trust", trust, "--program", file, "--development")
+}
+
+// TestANamedProgramIsAccepted: with a development key, twice, and out of a pipe, whatever else is accepted.
+func TestANamedProgramIsAccepted(t *testing.T) {
+	const file = "../../proofcheck/programs/source-64.json"
+	program := testlog.Must(proofcheck.ReadProgram(file))
+	unknown := &evidence.Evidence{}
+	refuses := testlog.Must(judgeOf(unknown, nil, false))
+	if _, known := refuses.Program(program.ID()); known {
+		t.Error("a development key is accepted that nobody named")
+	}
+	r, w, err := os.Pipe()
+	fatalIf(t, err)
+	defer r.Close()
+	_, err = w.Write(testlog.Must(os.ReadFile(file)))
+	fatalIf(t, errors.Join(err, w.Close()))
+	pipe := fmt.Sprintf("/dev/fd/%d", r.Fd())
+	for _, files := range [][]string{{file}, {file, file}, {pipe, file}} {
+		v := testlog.Must(judgeOf(unknown, files, false))
+		if p := v.Programs(); len(p) != 1 || p[0].ID() != program.ID() {
+			t.Errorf("%q: %v", files, p)
+		}
+	}
 }
 
 // TestALargeCrateIsGivenBesideTheFile: one that the file has no room for.

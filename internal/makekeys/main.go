@@ -29,6 +29,15 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	stale, err := filepath.Glob("proofcheck/programs/source-*.json")
+	if err != nil {
+		return err
+	}
+	for _, name := range stale {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
 	hashes := map[string]string{} // of all that ship: no id of an earlier circuit stays
 	for _, c := range prover.Classes {
 		p, h, err := prover.MakeDevelopmentKeys(ctx, cache, c, func(s prover.Step) { fmt.Println(s.What) })

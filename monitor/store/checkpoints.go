@@ -29,7 +29,7 @@ func scanCheckpoint(r scanner) (Checkpoint, error) {
 // PutCheckpoint remembers that a source showed a checkpoint, whose signature lines
 // the caller has verified, every one. If it is known already, its lines are added
 // to those that are stored; of two lines of one key the one with the newer time
-// stays. judge says whether the stored lines satisfy the policy, and when the quorum
+// stays. judge says whether the stored lines satisfy the trust file, and when the quorum
 // cosigned. c.Verdict counts only while the stored one is Pending. It returns what
 // is stored, and whether it is new.
 func (s *Store) PutCheckpoint(ctx context.Context, c Checkpoint,
@@ -232,7 +232,7 @@ func (r *Reader) Covering(ctx context.Context, log, size int64) (Checkpoint, boo
 }
 
 // Newest returns the largest checkpoint that is not inconsistent; if
-// accepted is set, the largest one that satisfies the policy too.
+// accepted is set, the largest one that satisfies the trust file too.
 func (r *Reader) Newest(ctx context.Context, log int64, accepted bool) (Checkpoint, bool, error) {
 	return r.firstCheckpoint(ctx,
 		"WHERE log = ? AND verdict != 'inconsistent' AND accepted >= ? ORDER BY size DESC, id", log, accepted)

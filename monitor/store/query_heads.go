@@ -43,7 +43,7 @@ func direction(newest bool) string {
 }
 
 // BestCovering returns a consistent checkpoint of at least size entries whose tree
-// this monitor holds: the largest that satisfies the policy, else the largest.
+// this monitor holds: the largest that satisfies the trust file, else the largest.
 func (r *Reader) BestCovering(ctx context.Context, log, size, downloaded int64) (Checkpoint, bool, error) {
 	return r.firstCheckpoint(ctx,
 		"WHERE log = ? AND verdict = 'consistent' AND size >= ? AND size <= ? ORDER BY accepted DESC, size DESC",

@@ -73,14 +73,14 @@ CREATE TABLE checkpoints (
 	first_seen INTEGER NOT NULL,
 	last_seen  INTEGER NOT NULL,
 	verdict    TEXT NOT NULL,    -- 'consistent', 'inconsistent' or 'pending'
-	accepted   INTEGER NOT NULL, -- 1: it satisfies the log's policy
+	accepted   INTEGER NOT NULL, -- 1: it satisfies the log's trust file
 	witnessed  INTEGER NOT NULL, -- when the quorum cosigned, 0 if it did not
 	UNIQUE (log, size, root)
 ) STRICT;
 CREATE INDEX checkpoints_by_verdict ON checkpoints (log, verdict, size);
 CREATE TABLE cosignatures (
 	checkpoint INTEGER NOT NULL REFERENCES checkpoints(id),
-	witness    TEXT NOT NULL,    -- name in the policy
+	witness    TEXT NOT NULL,    -- name in the trust file
 	key_name   TEXT NOT NULL,
 	key_id     INTEGER NOT NULL,
 	time       INTEGER NOT NULL, -- newest that we saw

@@ -83,7 +83,7 @@ type Checkpoint struct {
 	FirstSeen time.Time
 	LastSeen  time.Time
 	Verdict   string
-	Accepted  bool      // its signatures satisfy the policy
+	Accepted  bool      // its signatures satisfy the trust file
 	Witnessed time.Time // when the quorum cosigned it; zero if it did not
 
 	Cosignatures []Cosignature
@@ -91,7 +91,7 @@ type Checkpoint struct {
 
 // Cosignature is a witness's verified signature on a checkpoint.
 type Cosignature struct {
-	Witness string // name in the policy
+	Witness string // name in the trust file
 	KeyName string
 	KeyID   uint32
 	Time    time.Time // the newest that was seen

@@ -77,7 +77,7 @@ func (s *Server) apiCrate(q *request) error {
 // crateOf is one page of a crate's history.
 func (s *Server) crateOf(q *request, name, order string, standard int) (*crateJSON, error) {
 	if entry.CheckName(name) != nil {
-		return nil, notFound("That is no name of a crate.")
+		return nil, notFound("That is not the name of a crate.")
 	}
 	q.values.Set("crate", name)
 	list, err := s.entryList(q, order, standard)

@@ -114,7 +114,7 @@ func (s *Server) crateFeed(q *request, name string) error {
 		return err
 	}
 	if entry.CheckName(name) != nil {
-		return notFound("That is no name of a crate.")
+		return notFound("That is not the name of a crate.")
 	}
 	entries, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Name: name, Newest: true, Limit: feedLimit})
 	if err != nil {

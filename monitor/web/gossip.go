@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -45,7 +46,8 @@ func (s *Server) gossip(w http.ResponseWriter, r *http.Request) error {
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return refuse(http.StatusRequestEntityTooLarge, "too-large", "A checkpoint or bundle has at most 262144 bytes.")
+		return refuse(http.StatusRequestEntityTooLarge, "too-large",
+			fmt.Sprintf("A checkpoint or bundle has at most %d bytes.", MaxGossip))
 	case err != nil:
 		return badRequest("The body could not be read to its end.")
 	case len(b) == 0:

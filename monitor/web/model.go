@@ -64,10 +64,10 @@ type growthJSON struct {
 	Size uint64    `json:"size"`
 }
 
-// witnessJSON is a witness of the policy, and its newest view of one log.
+// witnessJSON is a witness of the trust file, and its newest view of one log.
 type witnessJSON struct {
 	Log      string     `json:"log"`
-	Name     string     `json:"name"` // in the monitor's policy
+	Name     string     `json:"name"` // in the monitor's trust file
 	KeyName  string     `json:"key_name"`
 	VKey     string     `json:"vkey"`
 	URL      string     `json:"url"`
@@ -114,7 +114,7 @@ type checkpointJSON struct {
 	Root         string            `json:"root"`
 	Verdict      string            `json:"verdict"` // consistent, inconsistent or pending
 	Statement    string            `json:"statement"`
-	Quorum       bool              `json:"quorum"` // the witnesses of the monitor's policy suffice
+	Quorum       bool              `json:"quorum"` // the witnesses of the monitor's trust file suffice
 	Witnessed    *time.Time        `json:"witnessed"`
 	Cosignatures []cosignatureJSON `json:"cosignatures"`
 	Source       string            `json:"source"`

@@ -243,7 +243,7 @@ func (s *Server) version(q *request) error {
 		v.Version = q.r.PathValue("version") // see versionURL
 	}
 	if entry.CheckName(v.Crate) != nil || entry.CheckVersion(v.Version) != nil {
-		return notFound("That is no crate and version.")
+		return notFound("That is not a crate and version.")
 	}
 	entries, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Name: v.Crate, Version: v.Version, Limit: maxLimit})
 	if err != nil {

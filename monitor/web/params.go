@@ -50,7 +50,7 @@ func parseParams(r *http.Request, known []string) (*params, error) {
 			return nil, badRequest(fmt.Sprintf("There is no parameter %q here; there are: %s.",
 				clip(name), strings.Join(known, ", ")))
 		case !utf8.ValidString(given[0]) || strings.ContainsFunc(given[0], unicode.IsControl):
-			return nil, badRequest(fmt.Sprintf("The parameter %s is no text.", name))
+			return nil, badRequest(fmt.Sprintf("The parameter %s is not text.", name))
 		case len(given) > 1:
 			return nil, badRequest(fmt.Sprintf("The parameter %s is given %d times; give it once.", name, len(given)))
 		case given[0] == "" && name != "path" && name != "q":
@@ -107,7 +107,7 @@ func (p *params) time(name string) time.Time {
 	}
 	t, err := time.Parse(time.RFC3339, p.get(name))
 	if err != nil {
-		p.bad(name, "is no RFC 3339 time such as 2026-01-31T12:00:00Z")
+		p.bad(name, "is not an RFC 3339 time such as 2026-01-31T12:00:00Z")
 	}
 	return t
 }
@@ -118,7 +118,7 @@ func (p *params) limit(standard int) int {
 	}
 	n, err := strconv.Atoi(p.get("limit"))
 	if err != nil || n < 1 || n > maxLimit {
-		p.bad("limit", "is no number from 1 to %d", maxLimit)
+		p.bad("limit", "is not a number from 1 to %d", maxLimit)
 	}
 	return n
 }
@@ -138,7 +138,7 @@ func (p *params) size(name string) *int64 {
 	}
 	n, ok := parseSize(p.get(name))
 	if !ok {
-		p.bad(name, "is no number of entries")
+		p.bad(name, "is not a number of entries")
 	}
 	return &n
 }
@@ -250,10 +250,10 @@ func (s *Server) entryQuery(q *request) (store.EntryQuery, error) {
 		Commit: q.hash("commit", 20), From: q.time("from"), To: q.time("to"),
 	}
 	if out.Name != "" && entry.CheckName(out.Name) != nil {
-		q.bad("crate", "is no name of a crate")
+		q.bad("crate", "is not the name of a crate")
 	}
 	if out.Version != "" && entry.CheckVersion(out.Version) != nil {
-		q.bad("version", "is no exact version such as 1.2.3")
+		q.bad("version", "is not an exact version such as 1.2.3")
 	}
 	if q.has("path") {
 		out.Path = new(q.get("path"))

@@ -73,8 +73,8 @@ func (s *Server) searchFor(q *request, d *searchJSON) (err error) {
 		return nil
 	}
 	if entry.CheckName(d.Query) != nil {
-		d.Problem = "That is no crate's name, no checksum or leaf hash (64 hexadecimal digits), no commit (40 of " +
-			"them) and no index."
+		d.Problem = "That is not the name of a crate, a checksum or leaf hash (64 hexadecimal digits), a commit " +
+			"(40 of them) or an index."
 		return nil
 	}
 	d.Crates, err = s.cfg.Store.Names(q.ctx(), d.Query, maxNames+1)
