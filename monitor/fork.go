@@ -59,7 +59,8 @@ func (f *follower) forkFinding(kind string, a, b store.Checkpoint) store.Finding
 	}
 	x := store.Finding{Key: "fork/" + f.origin, Kind: kind, Index: -1, FirstSeen: f.cfg.Now(),
 		Detail: fmt.Sprintf("One checkpoint, of %d entries with the root %v, was first shown by: %s. The other, of "+
-			"%d entries with the root %v, by: %s. Every further checkpoint that contradicts the verified tree is kept, and no new finding is made of it.",
+			"%d entries with the root %v, by: %s. Every further checkpoint that contradicts the verified "+
+			"tree is kept, and no new finding is made of it.",
 			a.Size, a.Root, a.Source, b.Size, b.Root, b.Source)}
 	if kind == kindForkSameSize {
 		x.Summary = fmt.Sprintf("The log %s signed two different trees of %d entries.", f.origin, a.Size)
@@ -111,8 +112,9 @@ func keyOf(g store.Cosignature) string { return fmt.Sprintf("%s+%08x", g.KeyName
 func (f *follower) cosignerFinding(g store.Cosignature, a, b store.Checkpoint) store.Finding {
 	return store.Finding{Key: "cosigner-fork/" + f.origin + "/" + keyOf(g), Kind: kindCosignerFork,
 		Index: -1, FirstSeen: f.cfg.Now(),
-		Summary: fmt.Sprintf("The witness %s cosigned two trees of %s that contradict each other, of %d and %d entries.", g.Witness, f.origin, min(a.Size, b.Size), max(a.Size, b.Size)),
-		Detail:  fmt.Sprintf("It did so with the key %s.", keyOf(g))}
+		Summary: fmt.Sprintf("The witness %s cosigned two trees of %s that contradict each other, of %d and %d entries.",
+			g.Witness, f.origin, min(a.Size, b.Size), max(a.Size, b.Size)),
+		Detail: fmt.Sprintf("It did so with the key %s.", keyOf(g))}
 }
 
 // reportLargerFork records that a checkpoint larger than the verified tree does not

@@ -50,7 +50,8 @@ func describe(row *store.Entry, e *entry.Entry) {
 	row.Kind = e.Claim.Kind()
 	if s, ok := e.Claim.(*entry.Source); ok {
 		row.Commit, row.Path, row.Unproven = s.Commit, s.Path, s.Unproven
-		row.Links, row.Submodules, row.Outside, row.Workspace = len(s.Links), len(s.Submodules), len(s.Outside), s.Workspace != nil
+		row.Links, row.Submodules, row.Outside = len(s.Links), len(s.Submodules), len(s.Outside)
+		row.Workspace = s.Workspace != nil
 	}
 }
 

@@ -75,7 +75,7 @@ type Timing struct {
 	ViewUnreachable config.Duration `toml:"view_unreachable"` // of a witness, a mirror or the registry; default 1 h
 	Rollback        config.Duration `toml:"rollback"`         // how long a log may show less than before; default 2 min
 	Behind          config.Duration `toml:"behind"`           // how long a view may lack what another one shows; default 2 h
-	MismatchRetry   config.Duration `toml:"mismatch_retry"`   // between attempts on entries that do not give the root; default 10 min
+	MismatchRetry   config.Duration `toml:"mismatch_retry"`   // between attempts on entries of a wrong root; default 10 min
 	RequestTimeout  config.Duration `toml:"request_timeout"`  // of one request to a log, mirror or witness; default 1 min
 }
 

@@ -27,8 +27,8 @@ func (p *Plan) Class() (circuit.Capacity, error) {
 		}
 	}
 	largest := Classes[len(Classes)-1]
-	return circuit.Capacity{}, fmt.Errorf("%w: the commit and the trees on the crate's paths take %d SHA-1 blocks and the file list %d bytes; "+
-		"the largest class has %d blocks and %d bytes",
+	return circuit.Capacity{}, fmt.Errorf("%w: the commit and the trees on the crate's paths take "+
+		"%d SHA-1 blocks and the file list %d bytes; the largest class has %d blocks and %d bytes",
 		circuit.ErrCapacity, p.Blocks, len(p.List.Bytes), largest.Blocks, largest.ListBytes())
 }
 

@@ -28,19 +28,21 @@ type difference struct {
 
 // What a publisher can do about files that differ.
 const (
-	fixEdited = "edited after the commit: if this is the right commit, commit the changes or restore the files, and package again; " +
+	fixEdited = "edited after the commit: if this is the right commit, commit the changes or restore the files, " +
+		"and package again; " +
 		"if git status shows nothing, git was told not to look: git ls-files -v marks such files with a small letter or S " +
 		"(git update-index --no-assume-unchanged or --no-skip-worktree ends that)"
-	fixOutside = "outside of the package: cargo does not look there for changes when it is run from the package's own directory; " +
-		"commit or restore the files (if git status shows nothing, see git ls-files -v), and package again from the top of the repository"
-	fixCRLF = "CRLF line endings: git wrote them at checkout, and cargo packaged them; set core.autocrlf=false, or fix eol and text in .gitattributes, " +
-		"check the files out again, and package again"
-	fixIdent = "$Id$ expanded: git did that at checkout, as .gitattributes says ident, and cargo packaged it; remove ident from .gitattributes, commit that, " +
-		"check the files out again, and package again"
+	fixOutside = "outside of the package: cargo does not look there for changes when it is run from the package's " +
+		"own directory; commit or restore the files (if git status shows nothing, see git ls-files -v), and package again " +
+		"from the top of the repository"
+	fixCRLF = "CRLF line endings: git wrote them at checkout, and cargo packaged them; set core.autocrlf=false, " +
+		"or fix eol and text in .gitattributes, check the files out again, and package again"
+	fixIdent = "$Id$ expanded: git did that at checkout, as .gitattributes says ident, and cargo packaged it; " +
+		"remove ident from .gitattributes, commit that, check the files out again, and package again"
 	fixLFS = "Git LFS: the commit holds only pointers, and a commit proves nothing about what they point to; " +
 		"commit the files themselves (git lfs migrate export), or exclude them from the package, and package again"
-	fixWorkspace = "if the workspace's Cargo.toml was edited and not committed: cargo does not look there for changes when it is run from the package's own directory; " +
-		"commit or restore it, and package again from the top of the repository"
+	fixWorkspace = "if the workspace's Cargo.toml was edited and not committed: cargo does not look there for changes " +
+		"when it is run from the package's own directory; commit or restore it, and package again from the top of the repository"
 )
 
 // explain says of every difference what most likely happened, and what to do. It reads

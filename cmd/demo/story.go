@@ -104,7 +104,8 @@ func (s *story) tell() {
 		}
 		return s.describe(b)
 	})
-	s.step("A cargo user verifies hello-proof 0.1.0 offline: the .crate, the bundle, a trust file, and nothing else.", func() (string, error) {
+	s.step("A cargo user verifies hello-proof 0.1.0 offline: the .crate, the bundle, a trust file, "+
+		"and nothing else.", func() (string, error) {
 		r, err := s.verify(first.crate, bundle)
 		if err != nil {
 			return "", err
@@ -165,7 +166,8 @@ func (s *story) attackClient(first, next crateFiles, bundle []byte) {
 }
 
 func (s *story) attackLog(again, inner crateFiles) {
-	s.step("An attacker adds a dependency to the packaged Cargo.toml only, as was done to arrayref in 2026.", func() (string, error) {
+	s.step("An attacker adds a dependency to the packaged Cargo.toml only, "+
+		"as was done to arrayref in 2026.", func() (string, error) {
 		return s.submitChanged(inner, "crate-refused", func(name string, content []byte) (string, []byte) {
 			if strings.HasSuffix(name, "/Cargo.toml") {
 				content = append(content, "\n[dependencies.proc-macro1]\nversion = \"1\"\n"...)
@@ -183,7 +185,9 @@ func (s *story) attackLog(again, inner crateFiles) {
 		}, func(e *entry.Entry) { e.Subject.Name = "hello-1nner" })
 	})
 	s.step("An attacker moves a true proof to another .crate with the same files.", func() (string, error) {
-		return s.submitChanged(inner, "proof-invalid", func(name string, content []byte) (string, []byte) { return name, content }, nil)
+		return s.submitChanged(inner, "proof-invalid", func(name string, content []byte) (string, []byte) {
+			return name, content
+		}, nil)
 	})
 	s.step("An attacker forges a proof out of parts of two true ones.", func() (string, error) {
 		e, err := entry.Parse(inner.entry)
@@ -197,7 +201,8 @@ func (s *story) attackLog(again, inner crateFiles) {
 		copy(e.Proof.Parts[0][96:128], other.Proof.Parts[0][96:128])
 		return s.submitRefused(e, inner.crate, "proof-invalid")
 	})
-	s.step("The publisher's account is stolen: a second hello-proof 0.1.0, with a true proof but other bytes.", func() (string, error) {
+	s.step("The publisher's account is stolen: a second hello-proof 0.1.0, "+
+		"with a true proof but other bytes.", func() (string, error) {
 		_, err := s.log().Submit(s.ctx, again.entry, again.crate)
 		return refusedByLog(err, "version-conflict")
 	})
@@ -234,7 +239,8 @@ func (s *story) submitRefused(e *entry.Entry, crate []byte, reason string) (stri
 // attackWitnesses plays a log that shows two histories.
 func (s *story) attackWitnesses() {
 	var forged []byte
-	s.step("The log forks: it signs another tree of the same size and asks its witnesses for cosignatures.", func() (string, error) {
+	s.step("The log forks: it signs another tree of the same size "+
+		"and asks its witnesses for cosignatures.", func() (string, error) {
 		signed, err := s.log().Checkpoint(s.ctx)
 		if err != nil {
 			return "", err

@@ -88,7 +88,8 @@ func (s *story) attackMonitor(forged []byte) {
 
 // watchOver lets the monitor verify everything once.
 func (s *story) watchOver() {
-	s.step("An independent monitor rebuilds the log's tree from its entries and verifies every proof again.", func() (string, error) {
+	s.step("An independent monitor rebuilds the log's tree from its entries "+
+		"and verifies every proof again.", func() (string, error) {
 		sum, err := s.m.monitor.Once(s.ctx)
 		if err != nil {
 			return "", err

@@ -258,7 +258,8 @@ func once(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case 0:
 		return nil
 	case 1:
-		return outcome.Refusef("%d security findings stand; see the evidence, and monitor ack when they are taken care of", sum.Security)
+		return outcome.Refusef("%d security findings stand; see the evidence, and monitor ack when they are taken care of",
+			sum.Security)
 	}
 	return fmt.Errorf("%d operational findings stand, and %d things did not work this time",
 		sum.Operational, len(sum.Trouble))

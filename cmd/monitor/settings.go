@@ -220,7 +220,8 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 		return monitor.Config{}, nil, err
 	}
 	if info, err := os.Stat(s.evidence()); err != nil || !info.IsDir() {
-		return monitor.Config{}, nil, errors.Join(fmt.Errorf("%s: evidence: %s is not a directory; monitor init makes it", s.path, s.evidence()), err)
+		return monitor.Config{}, nil, errors.Join(
+			fmt.Errorf("%s: evidence: %s is not a directory; monitor init makes it", s.path, s.evidence()), err)
 	}
 	routes := alert.Routes(s.Channel)
 	return monitor.Config{

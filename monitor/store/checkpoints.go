@@ -186,7 +186,8 @@ func cosignatures(ctx context.Context, q querier, checkpoint int64) ([]Cosignatu
 		var g Cosignature
 		err := r.Scan(&g.Witness, &g.KeyName, &g.KeyID, moment{&g.Time})
 		return g, err
-	}, "SELECT witness, key_name, key_id, time FROM cosignatures WHERE checkpoint = ? ORDER BY witness, key_name, key_id", checkpoint)
+	}, "SELECT witness, key_name, key_id, time FROM cosignatures WHERE checkpoint = ? "+
+		"ORDER BY witness, key_name, key_id", checkpoint)
 }
 
 // SetVerdict judges a pending checkpoint. A verdict never changes again.

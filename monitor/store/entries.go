@@ -168,7 +168,8 @@ type Pair struct{ First, Second Entry }
 // have different checksums. At most limit pairs.
 func (r *Reader) Duplicates(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
 	return r.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
-		(SELECT g.id FROM entries g INDEXED BY entries_by_version WHERE g.name = e.name AND g.version = e.version AND g.log = e.log ORDER BY g.idx LIMIT 1)
+		(SELECT g.id FROM entries g INDEXED BY entries_by_version
+			WHERE g.name = e.name AND g.version = e.version AND g.log = e.log ORDER BY g.idx LIMIT 1)
 		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != '' AND f.idx < e.idx AND f.sha256 != e.sha256
 		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
 }
@@ -176,7 +177,8 @@ func (r *Reader) Duplicates(ctx context.Context, log, from, to int64, limit int)
 // Repeats is Duplicates for entries of one identity: the same subject and claim.
 func (r *Reader) Repeats(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
 	return r.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
-		(SELECT g.id FROM entries g INDEXED BY entries_by_identity WHERE g.identity = e.identity AND g.log = e.log ORDER BY g.idx LIMIT 1)
+		(SELECT g.id FROM entries g INDEXED BY entries_by_identity
+			WHERE g.identity = e.identity AND g.log = e.log ORDER BY g.idx LIMIT 1)
 		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != '' AND f.idx < e.idx
 		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
 }

@@ -11,7 +11,8 @@ import (
 )
 
 const findingColumns = "f.id, f.key, f.log, coalesce((SELECT origin FROM logs WHERE logs.id = f.log), ''), f.kind, " +
-	"f.class, f.summary, f.detail, f.evidence, f.idx, f.name, f.version, f.watch, f.first_seen, f.last_seen, f.count, f.resolved, f.ack_by, f.ack_why, f.acked"
+	"f.class, f.summary, f.detail, f.evidence, f.idx, f.name, f.version, f.watch, " +
+	"f.first_seen, f.last_seen, f.count, f.resolved, f.ack_by, f.ack_why, f.acked"
 
 const selectFinding = "SELECT " + findingColumns + " FROM findings f "
 

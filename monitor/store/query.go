@@ -100,10 +100,12 @@ func (q *EntryQuery) where() *conditions {
 // years; that they need not be quite in order is why the times are compared as well.
 func (q *EntryQuery) seen(w *conditions) {
 	if !q.From.IsZero() {
-		w.add("id >= (SELECT min(id) FROM entries INDEXED BY entries_by_time WHERE first_seen >= ?) AND +first_seen >= ?", millis(q.From), millis(q.From))
+		w.add("id >= (SELECT min(id) FROM entries INDEXED BY entries_by_time WHERE first_seen >= ?) "+
+			"AND +first_seen >= ?", millis(q.From), millis(q.From))
 	}
 	if !q.To.IsZero() {
-		w.add("id <= (SELECT max(id) FROM entries INDEXED BY entries_by_time WHERE first_seen < ?) AND +first_seen < ?", millis(q.To), millis(q.To))
+		w.add("id <= (SELECT max(id) FROM entries INDEXED BY entries_by_time WHERE first_seen < ?) "+
+			"AND +first_seen < ?", millis(q.To), millis(q.To))
 	}
 }
 
@@ -137,7 +139,8 @@ func (r *Reader) Tally(ctx context.Context, log int64, p Position) (Tally, error
 // Programs counts, by program, the entries with from <= index < to that parse.
 func (r *Reader) Programs(ctx context.Context, log, from, to int64) (map[[32]byte]int64, error) {
 	found, err := counts[string](ctx, r.read,
-		"SELECT program, count(*) FROM entries WHERE log = ? AND idx >= ? AND idx < ? AND name != '' GROUP BY program", log, from, to)
+		"SELECT program, count(*) FROM entries WHERE log = ? AND idx >= ? AND idx < ? AND name != '' GROUP BY program",
+		log, from, to)
 	out := make(map[[32]byte]int64, len(found))
 	for id, n := range found {
 		var key [32]byte

@@ -157,5 +157,6 @@ func (r *Reader) DueRetries(ctx context.Context, log int64, now time.Time, limit
 		var t Retry
 		err := r.Scan(&t.Log, &t.Index, moment{&t.Since}, moment{&t.NextTry})
 		return t, err
-	}, "SELECT log, idx, since, next_try FROM registry_retries WHERE log = ? AND next_try <= ? ORDER BY next_try LIMIT ?", log, millis(now), limit)
+	}, "SELECT log, idx, since, next_try FROM registry_retries WHERE log = ? AND next_try <= ? "+
+		"ORDER BY next_try LIMIT ?", log, millis(now), limit)
 }

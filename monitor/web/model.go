@@ -28,11 +28,13 @@ type logJSON struct {
 	Results    resultsJSON  `json:"results"`
 	Findings   findingCount `json:"findings"` // not acknowledged
 
-	Checkpoint *checkpointJSON `json:"checkpoint"`             // the largest, null if none was seen
-	AgeSeconds int64           `json:"checkpoint_age_seconds"` // since the quorum last cosigned, without witnesses since a checkpoint was last shown; -1: never
-	Witnesses  []witnessJSON   `json:"witnesses"`
-	Mirrors    []mirrorJSON    `json:"mirrors"`
-	Programs   []programJSON   `json:"programs"` // the most used first
+	Checkpoint *checkpointJSON `json:"checkpoint"` // the largest, null if none was seen
+	// AgeSeconds counts from when the quorum last cosigned, without witnesses from when a
+	// checkpoint was last shown; -1: never.
+	AgeSeconds int64         `json:"checkpoint_age_seconds"`
+	Witnesses  []witnessJSON `json:"witnesses"`
+	Mirrors    []mirrorJSON  `json:"mirrors"`
+	Programs   []programJSON `json:"programs"` // the most used first
 	// MorePrograms is how many are not listed.
 	MorePrograms int `json:"more_programs"`
 	// Development is true if entries have proofs of development keys: UNSAFE.

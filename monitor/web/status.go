@@ -164,9 +164,11 @@ func (w *witnessJSON) showCosignature(newest checkpointJSON) {
 
 // judge says how a log stands: the gravest thing first.
 func (s *Server) judge(v *logJSON) {
-	verified := fmt.Sprintf("%s of its %s were downloaded, checked one by one, and hashed to a root that the log signed.", number(v.Verified), count(v.Size, "entry", "entries"))
+	verified := fmt.Sprintf("%s of its %s were downloaded, checked one by one, and hashed to a root that the log signed.",
+		number(v.Verified), count(v.Size, "entry", "entries"))
 	if v.Verified == v.Size && v.Size > 0 {
-		verified = fmt.Sprintf("All %s were downloaded, checked one by one, and hashed to the root that the log signed.", count(v.Size, "entry", "entries"))
+		verified = fmt.Sprintf("All %s were downloaded, checked one by one, and hashed to the root that the log signed.",
+			count(v.Size, "entry", "entries"))
 	}
 	switch {
 	case v.Findings.Security > 0:

@@ -191,7 +191,8 @@ func (s *Server) commitURL(name, commit string) string {
 func (s *Server) programView(id [32]byte) programJSON {
 	v := programJSON{ID: hex.EncodeToString(id[:])}
 	if p, ok := s.cfg.Proofs.Program(id); ok {
-		v.Known, v.System, v.Claim, v.Blocks, v.Origin, v.Development = true, p.System, p.Claim, p.Blocks, p.Origin, p.Development()
+		v.Known, v.System, v.Claim, v.Blocks = true, p.System, p.Claim, p.Blocks
+		v.Origin, v.Development = p.Origin, p.Development()
 	}
 	return v
 }

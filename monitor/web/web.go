@@ -243,7 +243,9 @@ func (s *Server) styleSheet(w http.ResponseWriter, r *http.Request) error {
 	return send(w, r, "text/css; charset=utf-8", s.style)
 }
 
-const favicon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="#2b8a8f" stroke-width="2" stroke-linecap="round" stroke-linejoin="round"><path d="M12 2 21 7v10l-9 5-9-5V7z"/><path d="m8 12 3 3 5.5-6"/></svg>
+const favicon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="#2b8a8f"
+stroke-width="2" stroke-linecap="round" stroke-linejoin="round">
+<path d="M12 2 21 7v10l-9 5-9-5V7z"/><path d="m8 12 3 3 5.5-6"/></svg>
 `
 
 func (s *Server) favicon(w http.ResponseWriter, r *http.Request) error {
