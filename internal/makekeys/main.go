@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"cratelog/prover"
 )
@@ -33,11 +34,6 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range stale {
-		if err := os.Remove(name); err != nil {
-			return err
-		}
-	}
 	hashes := map[string]string{} // of all that ship: no id of an earlier circuit stays
 	for _, c := range prover.Classes {
 		p, h, err := prover.MakeDevelopmentKeys(ctx, cache, c, func(s prover.Step) { fmt.Println(s.What) })
@@ -54,6 +50,12 @@ func run(ctx context.Context) error {
 			return err
 		}
 		fmt.Println(name, p)
+		stale = slices.DeleteFunc(stale, func(s string) bool { return s == name })
+	}
+	for _, name := range stale { // of classes that are no more
+		if err := os.Remove(name); err != nil {
+			return err
+		}
 	}
 	text, err := json.MarshalIndent(hashes, "", "  ")
 	if err != nil {
