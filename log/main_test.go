@@ -1,23 +1,13 @@
-package log
+package log_test
 
 import (
-	"flag"
 	"os"
 	"testing"
 
-	"k8s.io/klog/v2"
+	"cratelog/internal/loopback"
 )
 
-// TestMain quietens Tessera, which has no other way to be told.
 func TestMain(m *testing.M) {
-	f := flag.NewFlagSet("klog", flag.PanicOnError)
-	klog.InitFlags(f)
-	f.Set("logtostderr", "false")
-	f.Set("stderrthreshold", "FATAL")
-	klog.SetOutput(discard{})
+	loopback.Quiet() // before Tessera's goroutines read what it sets
 	os.Exit(m.Run())
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }

@@ -59,12 +59,12 @@ type World struct {
 // Witness is a running witness.
 type Witness struct{ Name, URL, VKey string }
 
-// quiet keeps Tessera's own messages back; the log says what matters.
-var quiet = sync.OnceFunc(func() { klog.SetSlogLogger(slog.New(slog.DiscardHandler)) })
+// Quiet keeps Tessera's own messages back; the log says what matters.
+var Quiet = sync.OnceFunc(func() { klog.SetSlogLogger(slog.New(slog.DiscardHandler)) })
 
 // Start starts everything. If it fails, nothing is left running.
 func Start(ctx context.Context, cfg Config) (w *World, err error) {
-	quiet()
+	Quiet()
 	w = &World{}
 	defer func() {
 		if err != nil {
