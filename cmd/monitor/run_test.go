@@ -134,6 +134,7 @@ func TestMistakesInTheSettingsAreNamed(t *testing.T) {
 			t.Errorf("%s: %q", name, out)
 		}
 	}
+	fatalIf(t, os.WriteFile(x.file, good, 0o600))
 	for _, args := range [][]string{{"once"}, {"once", "-config", x.file, "more"}, {"fly"}, {}, {"watch", "-config", x.file, "-crate", "a", "-path", "b"}, {"authorize", "-config", x.file, "-crate", "a"}} {
 		ends(t, 2, "", "", args...)
 	}
