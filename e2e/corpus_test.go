@@ -149,6 +149,9 @@ func otherPath(t *testing.T, s *site, file string) {
 // refused before a proving key is looked for.
 func TestWhatCannotBeProvenIsNamed(t *testing.T) {
 	t.Run("too large", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("it makes a repository of thousands of files")
+		}
 		bare, file := largePackage(t)
 		unprovable(t, file, bare).want(t, 1, "SHA-1 blocks", "largest class has 512 blocks")
 	})

@@ -221,6 +221,9 @@ func (e *evidence) flipDecoded(t *testing.T) {
 // holds a false entry with the site's own keys, all of them. What is left is the
 // proof, and the comparison with the crate.
 func TestALyingLogWithAllItsWitnessesCannotMakeAFalseEntryTrue(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts many logs")
+	}
 	e := newEvidence(t)
 	conspiracy := e.conspire(t)
 	if _, err := e.reader.verify(e.crate, conspiracy(e.proof.Extra)); err != nil {

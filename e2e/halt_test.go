@@ -41,6 +41,9 @@ func (d *dependent) halts(t *testing.T, crate string, words ...string) {
 // TestAPlainBuildStopsBeforeItCompilesWhatIsNotProven is the promise to the cargo
 // user, with the real cargo, log, witnesses and proxy.
 func TestAPlainBuildStopsBeforeItCompilesWhatIsNotProven(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build many times")
+	}
 	s := newSite(t)
 	s.logFixtures(t)
 	s.addLogURL()

@@ -13,6 +13,9 @@ import (
 )
 
 func TestARunThatEndedEarlyIsTakenUpWhereItStopped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
 	s := newSite(t)
 	s.release("0.1.0")
 	said := s.mustRun(dryRun)
@@ -53,6 +56,9 @@ func TestARunThatEndedEarlyIsTakenUpWhereItStopped(t *testing.T) {
 }
 
 func TestWhatWasKeptIsCheckedAndMadeAgainIfItIsBroken(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
 	s := newSite(t)
 	s.release("0.1.0")
 	s.mustRun(dryRun)
@@ -93,6 +99,9 @@ func TestWhatWasKeptIsCheckedAndMadeAgainIfItIsBroken(t *testing.T) {
 }
 
 func TestAWorkspaceIsPublishedInOrderAndNotHalf(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
 	s := newSite(t)
 	s.write(filepath.Join(s.dir, "Cargo.toml"), "[workspace]\nmembers = [\"crates/*\"]\nresolver = \"2\"\n[workspace.metadata.zkp]\nlog = \""+s.world.URL+"\"\n")
 	on := func(dep string) string {

@@ -65,6 +65,9 @@ func TestAVersionThatStandsForOtherBytesIsRefusedBeforeAnythingIsProved(t *testi
 }
 
 func TestMistakesOfTheCallerAreNamed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
 	s := newSite(t)
 	s.pkg("", "hello-publish", "0.1.0", "publish = [\"my\"]\n")
 	s.push()
@@ -89,6 +92,9 @@ func TestMistakesOfTheCallerAreNamed(t *testing.T) {
 }
 
 func TestALogThatIsDownOrLiesStopsEverything(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
 	s := newSite(t)
 	s.release("0.1.0")
 	_, err := s.run(func(c *Config) { c.Log = "http://127.0.0.1:1" })
@@ -132,6 +138,9 @@ func TestABusyLogIsAskedAgainWhenItSays(t *testing.T) {
 
 // A cargo that makes other bytes when it publishes than when it packaged.
 func TestOtherBytesThanThoseLoggedAreNotUploaded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
 	s := newSite(t)
 	s.release("0.1.0")
 	cargo, err := exec.LookPath("cargo")
@@ -232,6 +241,9 @@ func (s *site) plain(config string, args ...string) (string, error) {
 }
 
 func TestAPlainCargoPublishIsRefusedUntilTheCrateIsLogged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
 	s := newSite(t)
 	s.release("0.1.0")
 	options := s.options()
