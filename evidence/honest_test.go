@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -173,6 +174,17 @@ func TestSizesAreBoundedBeforeTheyAreBelieved(t *testing.T) {
 	} {
 		if _, err := Parse([]byte(text)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestPartsAreCountedWhileTheyAreRead: a file of many parts is refused at the first that is
+// too much, not when all are in memory.
+func TestPartsAreCountedWhileTheyAreRead(t *testing.T) {
+	for _, part := range []string{"entry 0 \n", "note 0\n", "source x\n"} {
+		_, err := Parse([]byte(header + strings.Repeat(part, 100) + "no part\n"))
+		if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "more than 8 sources, 2 notes or 2 entries") {
+			t.Errorf("%q: %v", part, err)
 		}
 	}
 }

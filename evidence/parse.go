@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +28,10 @@ func Parse(b []byte) (*Evidence, error) {
 		if err := p.part(); err != nil {
 			return nil, err
 		}
+		// More than any form of evidence has is refused before it takes memory.
+		if len(p.e.Sources) > maxSources || len(p.e.Notes) > 2 || len(p.e.Entries) > 2 {
+			return nil, malformed("it has more than %d sources, 2 notes or 2 entries", maxSources)
+		}
 	}
 	again, err := p.e.Marshal()
 	if err != nil {
@@ -40,8 +43,8 @@ func Parse(b []byte) (*Evidence, error) {
 	return p.e, nil
 }
 
-// parser reads any parts in any order; Marshal, which Parse compares with, checks how many
-// there are.
+// parser reads any parts in any order; Marshal, which Parse compares with, checks which may
+// stand together.
 type parser struct {
 	rest []byte
 	e    *Evidence
@@ -86,21 +89,13 @@ func (p *parser) part() error {
 	case "note":
 		n, err := p.block(s, MaxNote)
 		e.Notes = append(e.Notes, n)
-		return errors.Join(err, p.bounded())
+		return err
 	case "entry":
-		return errors.Join(p.entry(s), p.bounded())
+		return p.entry(s)
 	case "path", "root", "hash":
 		return p.hash(word, s)
 	default:
 		return malformed("there is no part %q", clip(word))
-	}
-	return p.bounded()
-}
-
-// bounded refuses more parts than any form of evidence has, before they take memory.
-func (p *parser) bounded() error {
-	if len(p.e.Sources) > maxSources || len(p.e.Notes) > 2 || len(p.e.Entries) > 2 {
-		return malformed("it has more than %d sources, 2 notes or 2 entries", maxSources)
 	}
 	return nil
 }

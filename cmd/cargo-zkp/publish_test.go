@@ -45,4 +45,8 @@ func TestThisProgramIsCargosCredentialProvider(t *testing.T) {
 			t.Errorf("%q: exit code %d, %s", args, code, &out)
 		}
 	}
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"--cargo-plugin", "verify"}, &out, &out); code != 2 {
+		t.Errorf("an argument that it does not know: exit code %d, %s", code, &out)
+	}
 }
