@@ -7,9 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"cratelog/entry"
+	"cratelog/internal/toml"
 )
 
 // maxHops is how many links one path may lead through, as in Linux.
@@ -259,10 +258,7 @@ func isWorkspace(content []byte) bool { return tableOf(content, "workspace") != 
 
 // tableOf returns a table of a manifest; nil if it has none, or is not TOML.
 func tableOf(content []byte, name string) map[string]any {
-	var doc map[string]any
-	if err := toml.Unmarshal(content, &doc); err != nil {
-		return nil
-	}
+	doc, _ := toml.Parse(content)
 	t, _ := doc[name].(map[string]any)
 	return t
 }

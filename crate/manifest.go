@@ -2,25 +2,18 @@ package crate
 
 import (
 	"errors"
-	"fmt"
-
-	"github.com/pelletier/go-toml/v2"
 
 	"cratelog/entry"
+	"cratelog/internal/toml"
 )
 
 // parseManifest returns package.name and package.version of a Cargo.toml.
 // The document is decoded into maps, because struct fields would also match
 // keys in other upper and lower case, which cargo ignores.
 func parseManifest(b []byte) (name, version string, err error) {
-	var doc map[string]any
-	if err := toml.Unmarshal(b, &doc); err != nil {
-		var at *toml.DecodeError
-		if errors.As(err, &at) {
-			row, _ := at.Position()
-			return "", "", &ManifestError{fmt.Sprintf("is not TOML: line %d: %v", row, err)}
-		}
-		return "", "", &ManifestError{fmt.Sprintf("is not TOML: %v", err)}
+	doc, err := toml.Parse(b)
+	if err != nil {
+		return "", "", &ManifestError{err.Error()}
 	}
 	pkg, ok := doc["package"].(map[string]any)
 	if !ok {

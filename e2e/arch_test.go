@@ -94,6 +94,7 @@ var mayImport = map[string][]string{
 	"internal/daemon":   {"config"},
 	"internal/durable":  {},
 	"internal/outcome":  {},
+	"internal/toml":     {},
 	"internal/fixture":  {"entry", "testdata"},
 	"internal/sqlite":   {},
 	"internal/web":      {},
@@ -106,7 +107,7 @@ var mayImport = map[string][]string{
 }
 
 // plumbing is what all but the format package may import.
-var plumbing = []string{"internal/durable", "internal/outcome"}
+var plumbing = []string{"internal/durable", "internal/outcome", "internal/toml"}
 
 func TestPackagesImportOnlyWhatTheDesignAllows(t *testing.T) {
 	packages := listPackages(t)

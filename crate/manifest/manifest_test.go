@@ -166,7 +166,7 @@ var unreadable = []struct{ orig, norm, root, want string }{
 	{pkg, pkg + "[[bin]]\npath = \"x\"\n", "", "Cargo.toml: bin has a target without a name"},
 	{pkg, pkg + "build = 1\n", "", "Cargo.toml: package.build is neither a path, nor a list of paths"},
 	{pkg, pkg + "[package.metadata]\n" + strings.Repeat("x.", 40) + "y = 1\n", "", "Cargo.toml nests tables deeper than 32"},
-	{pkg, pkg + "x = " + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + "\n", "", "Cargo.toml has brackets nested 2000 deep"},
+	{pkg, pkg + "x = " + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + "\n", "", "Cargo.toml nests tables, lists or dotted keys deeper than 100 (line 5)"},
 	{pkg, pkg + "#" + strings.Repeat("x", MaxSize), "", "at most 1048576 are read"},
 	{pkg + "version.workspace = true\n", pkg, "", "Cargo.toml.orig is not TOML"},
 	{pkg + "license.workspace = true\n", pkg, "x = 1\n", "the workspace root's Cargo.toml has no [workspace] table"},

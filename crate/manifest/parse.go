@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -10,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
+	"cratelog/internal/toml"
 )
 
 // A table is a TOML table. Manifests are decoded into tables and not into structs, because
@@ -26,19 +25,9 @@ func parse(file string, b []byte) (table, error) {
 	if len(b) > MaxSize {
 		return nil, &SyntaxError{File: file, Why: fmt.Sprintf("has %d bytes; at most %d are read", len(b), MaxSize)}
 	}
-	// Whatever is nested has its bracket or its dot: this keeps the parser's recursion shallow.
-	if n := nesting(b); n > maxNesting {
-		return nil, &SyntaxError{File: file,
-			Why: fmt.Sprintf("has brackets nested %d deep; at most %d are read", n, maxNesting)}
-	}
-	var doc table
-	if err := toml.Unmarshal(b, &doc); err != nil {
-		var at *toml.DecodeError
-		if errors.As(err, &at) {
-			row, _ := at.Position()
-			return nil, &SyntaxError{File: file, Why: fmt.Sprintf("is not TOML: line %d: %v", row, err)}
-		}
-		return nil, &SyntaxError{File: file, Why: fmt.Sprintf("is not TOML: %v", err)}
+	doc, err := toml.Parse(b)
+	if err != nil {
+		return nil, &SyntaxError{File: file, Why: err.Error()}
 	}
 	if d := depth(doc, 0); d > maxDepth {
 		return nil, &SyntaxError{File: file, Why: fmt.Sprintf("nests tables deeper than %d", maxDepth)}
@@ -62,24 +51,6 @@ func newlines(v any) any {
 		}
 	}
 	return v
-}
-
-const maxNesting = 1000
-
-// nesting returns an upper bound of how deep brackets are nested in a TOML document, counting
-// also those in strings and comments.
-func nesting(b []byte) int {
-	deepest, open := 0, 0
-	for _, c := range b {
-		switch c {
-		case '[', '{':
-			open++
-			deepest = max(deepest, open)
-		case ']', '}':
-			open = max(open-1, 0)
-		}
-	}
-	return deepest
 }
 
 // depth returns how deep v is nested below depth d, and stops once it is too deep.
