@@ -101,22 +101,27 @@ func Verify(raw, bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) 
 
 // VerifyCrate is Verify of a .crate that the caller has hashed, so that it is hashed and
 // unpacked once, whoever else needs that. read unpacks it; it is called at most once, and
-// only if the log holds an entry about these bytes.
+// only if the log holds an entry about these bytes and its proof holds.
 func VerifyCrate(sum [sha256.Size]byte, read func(name, version string) (*crate.Crate, error),
 	bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) (*Result, error) {
 	r, err := openBundle(bundle, policy, rules)
 	if err != nil {
 		return nil, err
 	}
-	c, err := readSubject(sum, read, r.Entry.Subject)
-	if err != nil {
-		return nil, err
+	s := r.Entry.Subject
+	if sum != s.SHA256 {
+		return nil, refuse(ErrSubject, "the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name,
+			s.Version, s.SHA256, sum)
 	}
-	r.Trailing = c.Trailing
 	src, err := r.checkProof(pv)
 	if err != nil {
 		return nil, err
 	}
+	c, err := readSubject(read, s)
+	if err != nil {
+		return nil, err
+	}
+	r.Trailing = c.Trailing
 	switch err := c.Check(r.Entry.Subject, src); {
 	case errors.Is(err, crate.ErrSubject):
 		return nil, refuseErr(ErrSubject, err, "entry %d", r.Index)
@@ -202,14 +207,9 @@ func checkInclusion(p *Proof, c Checkpoint) error {
 	return nil
 }
 
-// readSubject reads the .crate that the subject names. The hash comes first:
+// readSubject reads the .crate that the subject names. Hash and proof come first:
 // nothing is inflated that nobody vouched for.
-func readSubject(sum [sha256.Size]byte, read func(name, version string) (*crate.Crate, error),
-	s entry.Subject) (*crate.Crate, error) {
-	if sum != s.SHA256 {
-		return nil, refuse(ErrSubject, "the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name,
-			s.Version, s.SHA256, sum)
-	}
+func readSubject(read func(name, version string) (*crate.Crate, error), s entry.Subject) (*crate.Crate, error) {
 	c, err := read(s.Name, s.Version)
 	if err != nil {
 		return nil, refuseErr(ErrFiles, err, "%s %s", s.Name, s.Version)

@@ -104,7 +104,7 @@ func (l *Log) submitForm(r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, refuse(MalformedRequest, err, "The part entry could not be read to its end.")
 	}
-	return l.Submit(r.Context(), data, &crateReader{form: form})
+	return l.Submit(r.Context(), data, &crateReader{form: form, body: r.Body})
 }
 
 func nextPart(form *multipart.Reader, name string) (*multipart.Part, error) {
@@ -120,9 +120,11 @@ func nextPart(form *multipart.Reader, name string) (*multipart.Part, error) {
 }
 
 // crateReader is the part crate, opened at the first Read, when the entry has
-// been found worth it. It ends well only if the form ends there.
+// been found worth it. It ends well only if the form ends there. Then it has read the
+// body to its end: from there on net/http sees the client leave, and ends the context.
 type crateReader struct {
 	form *multipart.Reader
+	body io.Reader
 	part *multipart.Part
 }
 
@@ -143,6 +145,9 @@ func (c *crateReader) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		if _, end := c.form.NextPart(); end != io.EOF {
 			return n, refuse(MalformedRequest, end, "The parts must be entry and crate and nothing else.")
+		}
+		if _, end := io.Copy(io.Discard, c.body); end != nil {
+			return n, refuse(MalformedRequest, end, "The body could not be read to its end.")
 		}
 	}
 	return n, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -121,6 +122,31 @@ func TestSubmitOverHTTP(t *testing.T) {
 		}
 		w.checkBundle(b, e2)
 	})
+}
+
+// TestTheLogSeesThatAClientLeftThatSentAll has it wait for a place in which the .crate
+// would be unpacked, until the client is gone.
+func TestTheLogSeesThatAClientLeftThatSentAll(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Limits.Cores = 1
+	l := w.open()
+	srv := httptest.NewServer(l.Handler())
+	defer srv.Close()
+	e, c := w.good("alpha", "1.0.0")
+	ctype, body := form(t, [2]string{"entry", string(e)}, [2]string{"crate", string(c)})
+	body = append(body, bytes.Repeat([]byte(" "), 1<<15)...) // what may follow a form, and no reader of forms reads
+	l.cores <- struct{}{}
+	conn := testlog.Must(net.Dial("tcp", srv.Listener.Addr().String()))
+	testlog.Must(fmt.Fprintf(conn, "POST /v1/submit HTTP/1.1\r\nHost: log\r\nContent-Type: %s\r\n"+
+		"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", ctype, len(body), body))
+	fatalIf(t, conn.Close())
+	eventually(t, "the submission ends", func() bool {
+		_, _, b := get(t, srv.URL+"/metrics")
+		return strings.Contains(string(b), `cratelog_submissions_total{result="canceled"} 1`)
+	})
+	<-l.cores
+	w.submit(l, e, c)
 }
 
 func TestReadingOverHTTP(t *testing.T) {

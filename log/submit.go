@@ -190,8 +190,10 @@ func (l *Log) conflict(ctx context.Context, s *submission, err error) error {
 	return r
 }
 
-// check reads the .crate and decides whether the claim is true. It holds one
-// of the limited places for uploads from the first byte to the last check.
+// check decides whether the claim is true: first the proof, so that nothing is read,
+// inflated or parsed that no proof stands for, then the .crate. It holds one of the
+// limited places for uploads from the first byte to the last check, and ends between two
+// steps when ctx does.
 func (l *Log) check(ctx context.Context, s *submission, crateData io.Reader) error {
 	select {
 	case l.uploads <- struct{}{}:
@@ -202,6 +204,10 @@ func (l *Log) check(ctx context.Context, s *submission, crateData io.Reader) err
 	l.metrics.checking.Inc()
 	defer l.metrics.checking.Dec()
 
+	// Outside of the cores' places, so that proofs come together.
+	if err := l.proofs.Check(s.entry); err != nil {
+		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
+	}
 	raw, err := l.readCrate(crateData)
 	if err != nil {
 		return err
@@ -210,14 +216,7 @@ func (l *Log) check(ctx context.Context, s *submission, crateData io.Reader) err
 		return refuse(CrateMismatch, nil, "The .crate has the SHA-256 %x, but the entry is about %x.",
 			sha256.Sum256(raw), s.entry.Subject.SHA256)
 	}
-	if err := l.checkCrate(ctx, s, raw); err != nil {
-		return err
-	}
-	// Outside of the cores' places, so that proofs come together.
-	if err := l.proofs.Check(s.entry); err != nil {
-		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
-	}
-	return nil
+	return l.checkCrate(ctx, s, raw)
 }
 
 func (l *Log) readCrate(r io.Reader) ([]byte, error) {
@@ -242,11 +241,16 @@ func (l *Log) checkCrate(ctx context.Context, s *submission, raw []byte) error {
 	case l.cores <- struct{}{}:
 		defer func() { <-l.cores }()
 	case <-ctx.Done():
-		return ctx.Err()
+	}
+	if err := ctx.Err(); err != nil { // also if there was a place at the same time
+		return err
 	}
 	c, err := crate.Read(raw, s.entry.Subject.Name, s.entry.Subject.Version, l.limits.Crate)
 	if err != nil {
 		return refuse(CrateRefused, err, "The .crate is refused: %v.", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	if err := c.Check(s.entry.Subject, s.source); err != nil {
 		return refuse(CrateRefused, err, "The .crate does not bear out the claim: %v.", err)

@@ -3,6 +3,7 @@ package log
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -68,7 +69,7 @@ func TestTheSameClaimIsLoggedOnce(t *testing.T) {
 type failingReader struct{ t *testing.T }
 
 func (r failingReader) Read([]byte) (int, error) {
-	r.t.Error("the .crate of a known entry was read")
+	r.t.Error("the .crate was read")
 	return 0, io.EOF
 }
 
@@ -221,6 +222,40 @@ func TestWhatFailsLeavesNoTrace(t *testing.T) {
 		})
 	}
 	w.submit(l, good, crateBytes) // and nothing of it stands in the way
+}
+
+// TestWhatNoProofStandsForIsNotRead: a hostile .crate costs nothing before there is a proof.
+func TestWhatNoProofStandsForIsNotRead(t *testing.T) {
+	t.Parallel()
+	w, l := openWorld(t)
+	raw := testCrate(t, "alpha", "1.0.0", "")
+	e := testEntry(t, raw, "alpha", "1.0.0", 1)
+	_, err := l.Submit(t.Context(), marshal(e), failingReader{t})
+	wantRefusal(t, err, ProofInvalid, "does not verify")
+	w.proofs.believe(e)
+	w.submit(l, marshal(e), raw)
+}
+
+// TestNothingIsUnpackedForAClientWhoLeft: the .crate is none, which the log would find out.
+func TestNothingIsUnpackedForAClientWhoLeft(t *testing.T) {
+	t.Parallel()
+	w, l := openWorld(t)
+	e := testEntry(t, testCrate(t, "alpha", "1.0.0", ""), "alpha", "1.0.0", 1)
+	junk := []byte("no archive")
+	e.Subject.SHA256 = sha256.Sum256(junk)
+	w.proofs.believe(e)
+	_, err := l.Submit(t.Context(), marshal(e), bytes.NewReader(junk))
+	wantRefusal(t, err, CrateRefused, "is refused")
+
+	ctx, leave := context.WithCancel(t.Context())
+	w.proofs.mu.Lock()
+	w.proofs.checking = leave
+	w.proofs.mu.Unlock()
+	e.Claim.(*entry.Source).Commit[0]++ // another proof, which the log has not seen
+	w.proofs.believe(e)
+	if _, err := l.Submit(ctx, marshal(e), bytes.NewReader(junk)); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the client left: %v", err)
+	}
 }
 
 func TestAFailedReaderIsNotAnEmptyCrate(t *testing.T) {

@@ -11,10 +11,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 
-	"github.com/consensys/gnark-crypto/ecc/bn254"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 )
 
@@ -30,9 +28,6 @@ const (
 
 // sourceInputs is the number of public inputs of a source program: commit, files, context.
 const sourceInputs = 3
-
-// maxKey bounds a verifying key in bytes; ours have a few hundred.
-const maxKey = 16 << 10
 
 // maxOrigin bounds what a program says of its origin, in bytes.
 const maxOrigin = 512
@@ -86,7 +81,7 @@ type programFile struct {
 }
 
 // MaxProgramFile bounds a program file, in bytes.
-const MaxProgramFile = 2 * maxKey
+const MaxProgramFile = 32 << 10
 
 // ParseProgram reads a program file. It refuses unknown fields, bad keys, and a key that
 // ships with cratelog under another origin than its own: a development key stays one,
@@ -101,7 +96,7 @@ func ParseProgram(text []byte) (Program, error) {
 		return Program{}, err
 	}
 	for _, s := range shipped {
-		if bytes.Equal(s.Key, p.Key) && s.Origin != p.Origin {
+		if sameSetup(s.Key, p.Key) && s.Origin != p.Origin {
 			return Program{}, fmt.Errorf("program file: its key ships with cratelog, and has the origin %q, not %q",
 				s.Origin, p.Origin)
 		}
@@ -155,10 +150,9 @@ func (p Program) Marshal() ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// verifyingKey decodes and checks the program's key: one encoding only, as many
-// public inputs as the claim has, all of them bound by the one commitment, and no
-// input whose point is at infinity (which would bind nothing) or shared with
-// another (which would bind only their sum).
+// verifyingKey checks the program and decodes its key: one encoding only, as many public
+// inputs as the claim has, all of them bound by the one commitment, and no points that
+// bind nothing.
 func (p Program) verifyingKey() (*groth16.VerifyingKey, error) {
 	switch {
 	case p.System != SystemGroth16:
@@ -171,46 +165,8 @@ func (p Program) verifyingKey() (*groth16.VerifyingKey, error) {
 		return nil, errors.New("program: the origin of the key is missing")
 	case len(p.Origin) > maxOrigin || strings.ContainsFunc(p.Origin, func(r rune) bool { return r < ' ' || r > '~' }):
 		return nil, fmt.Errorf("program: the origin of the key must be at most %d printable ASCII characters", maxOrigin)
-	case len(p.Key) > maxKey:
-		return nil, fmt.Errorf("program: a verifying key of %d bytes, at most %d are read", len(p.Key), maxKey)
 	}
-	vk := new(groth16.VerifyingKey)
-	if n, err := vk.ReadFrom(bytes.NewReader(p.Key)); err != nil {
-		return nil, fmt.Errorf("program: verifying key: %w", err)
-	} else if n != int64(len(p.Key)) {
-		return nil, fmt.Errorf("program: %d bytes after the verifying key", int64(len(p.Key))-n)
-	}
-	var again bytes.Buffer
-	if _, err := vk.WriteTo(&again); err != nil {
-		return nil, fmt.Errorf("program: verifying key: %w", err)
-	}
-	if !bytes.Equal(again.Bytes(), p.Key) {
-		return nil, errors.New("program: the verifying key is not in its canonical encoding")
-	}
-	return vk, checkShape(vk)
-}
-
-func checkShape(vk *groth16.VerifyingKey) error {
-	// K holds the constant, the inputs and the commitment.
-	if len(vk.G1.K) != 1+sourceInputs+1 || len(vk.CommitmentKeys) != 1 || len(vk.PublicAndCommitmentCommitted) != 1 {
-		return fmt.Errorf("program: the verifying key is not for %d public inputs and one commitment", sourceInputs)
-	}
-	committed := slices.Clone(vk.PublicAndCommitmentCommitted[0])
-	slices.Sort(committed)
-	if !slices.Equal(committed, []int{1, 2, 3}) {
-		return errors.New("program: the verifying key's commitment does not cover the public inputs")
-	}
-	seen := map[bn254.G1Affine]bool{}
-	for i, k := range vk.G1.K {
-		if i > 0 && (k.IsInfinity() || seen[k]) {
-			return fmt.Errorf("program: the verifying key does not bind public input %d", i)
-		}
-		seen[k] = true
-	}
-	if vk.G1.Alpha.IsInfinity() || vk.G2.Beta.IsInfinity() || vk.G2.Gamma.IsInfinity() || vk.G2.Delta.IsInfinity() {
-		return errors.New("program: the verifying key has a point at infinity")
-	}
-	return nil
+	return readKey(p.Key)
 }
 
 //go:embed programs/*.json
