@@ -61,7 +61,7 @@ var mayImport = map[string][]string{
 	"cargo/registry":   {"entry"},
 	"cargo/proxy":      {"entry", "cargo/registry", "internal/h2c"},
 	"crate":            {"entry", "crate/manifest"},
-	"cargo":            {"crate", "entry"},
+	"cargo":            {"crate", "entry", "cargo/registry"},
 	"proofcheck":       {"entry"},
 	"evidence":         {"entry", "crate"},
 	"client":           {"entry", "crate", "evidence"},

@@ -90,10 +90,12 @@ func (x *Index) File(ctx context.Context, name string) (Cached, error) {
 	return f, nil
 }
 
-// ParseReleases reads a crate's index file. Fields that it does not need it does
-// not look at; a line without name, version and checksum is an error.
+// ParseReleases reads a crate's index file. As cargo, it leaves out a line that it cannot
+// read, and one about another crate; only a file of nothing but such lines is an error. The
+// name's case is not compared, since one file is for all: see Release.Name.
 func ParseReleases(name string, b []byte) ([]Release, error) {
 	var releases []Release
+	var first error
 	n := 0
 	for line := range bytes.Lines(b) {
 		n++
@@ -101,19 +103,25 @@ func ParseReleases(name string, b []byte) ([]Release, error) {
 		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
-		r, err := parseRelease(line)
+		r, err := ParseRelease(line)
 		if err == nil && !strings.EqualFold(r.Name, name) {
-			err = fmt.Errorf("it is about %q", r.Name)
+			err = fmt.Errorf("it is about %s", quote(r.Name))
 		}
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+		if err == nil {
+			releases = append(releases, r)
+		} else if first == nil {
+			first = fmt.Errorf("line %d: %w", n, err)
 		}
-		releases = append(releases, r)
+	}
+	if len(releases) == 0 {
+		return nil, first
 	}
 	return releases, nil
 }
 
-func parseRelease(line []byte) (Release, error) {
+// ParseRelease reads one line of an index file. Fields that it does not need it does not
+// look at; a line without a name, a version and a checksum is an error.
+func ParseRelease(line []byte) (Release, error) {
 	r := Release{Line: line}
 	fields, err := object(line)
 	if err != nil {
@@ -130,10 +138,10 @@ func parseRelease(line []byte) (Release, error) {
 	}
 	b, err := hex.DecodeString(sum)
 	if err != nil || len(b) != len(r.Checksum) {
-		return r, fmt.Errorf("cksum %q is not a SHA-256 in hex", sum[:min(len(sum), 80)])
+		return r, fmt.Errorf("cksum %s is not a SHA-256 in hex", quote(sum))
 	}
 	r.Checksum = [32]byte(b)
-	return r, entry.CheckName(r.Name)
+	return r, checkRelease(r.Name, r.Version)
 }
 
 // object reads a JSON object's fields by their exact names. (encoding/json takes

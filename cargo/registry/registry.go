@@ -32,6 +32,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -132,24 +133,16 @@ func prefix(name string) string {
 	return name[:2] + "/" + name[2:4]
 }
 
-// Find returns the one release of a version. A version that the index lists with
-// two checksums is an error: which one is meant is not known.
+// Find returns the release of a version. Of two lines for one version the later counts,
+// as for cargo (up to 1.95; newer versions may resolve with either): what must hold of the
+// release must hold of every line about it.
 func Find(releases []Release, version string) (Release, error) {
-	var found *Release
-	for i, r := range releases {
-		switch {
-		case r.Version != version:
-		case found != nil && found.Checksum != r.Checksum:
-			return Release{}, fmt.Errorf("the registry's index lists %s v%s twice, with the checksums %x and %x", r.Name,
-				version, found.Checksum, r.Checksum)
-		default:
-			found = &releases[i]
+	for _, r := range slices.Backward(releases) {
+		if r.Version == version {
+			return r, nil
 		}
 	}
-	if found == nil {
-		return Release{}, fmt.Errorf("version %s: %w", version, ErrNotFound)
-	}
-	return *found, nil
+	return Release{}, fmt.Errorf("version %s: %w", version, ErrNotFound)
 }
 
 // CheckURL checks the base URL of a sparse index: absolute, https (or http on a

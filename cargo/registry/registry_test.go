@@ -65,9 +65,10 @@ func TestIndexLinesAreRead(t *testing.T) {
 	}
 }
 
-func TestBadIndexLinesAreRefused(t *testing.T) {
+func TestOneBadIndexLineHidesNoOther(t *testing.T) {
 	for what, bad := range map[string]string{
 		"not JSON":               "{",
+		"cut":                    line("ab", "1.0.0", sumA, "")[:40],
 		"no object":              "[]",
 		"null":                   "null",
 		"no name":                `{"vers":"1.0.0","cksum":"` + sumA + `"}`,
@@ -77,13 +78,17 @@ func TestBadIndexLinesAreRefused(t *testing.T) {
 		"checksum in other case": `{"name":"ab","vers":"1.0.0","CKSUM":"` + sumA + `"}`,
 		"short checksum":         line("ab", "1.0.0", sumA[2:], ""),
 		"checksum not in hex":    line("ab", "1.0.0", "zz"+sumA[2:], ""),
+		"a version that is none": line("ab", "1.0", sumA, ""),
 		"another crate":          line("ac", "1.0.0", sumA, ""),
 		"trailing":               strings.TrimSpace(line("ab", "1.0.0", sumA, "")) + "x",
 	} {
-		if r, err := ParseReleases("ab", []byte(line("ab", "0.1.0", sumA, "")+bad)); err == nil {
-			t.Errorf("%s: accepted as %+v", what, r)
-		} else if !strings.HasPrefix(err.Error(), "line 2: ") {
-			t.Errorf("%s: the error does not name the line: %v", what, err)
+		bad = strings.TrimSuffix(bad, "\n") + "\n"
+		r, err := ParseReleases("ab", []byte(line("ab", "0.1.0", sumA, "")+bad+line("ab", "0.2.0", sumB, "")))
+		if err != nil || len(r) != 2 || r[0].Version != "0.1.0" || r[1].Version != "0.2.0" {
+			t.Errorf("%s: %+v, %v", what, r, err)
+		}
+		if r, err := ParseReleases("ab", []byte("\n"+bad)); err == nil || !strings.HasPrefix(err.Error(), "line 2: ") {
+			t.Errorf("%s, and no other: %+v, and an error that does not name the line: %v", what, r, err)
 		}
 	}
 }
@@ -104,11 +109,11 @@ func FuzzIndexLinesNeverPanic(f *testing.F) {
 	})
 }
 
-func TestAVersionWithTwoChecksumsIsNobodys(t *testing.T) {
-	r, err := ParseReleases("ab", []byte(line("ab", "1.0.0", sumA, "")+line("ab", "1.0.0", sumB, "")))
+func TestOfTwoLinesForAVersionTheLaterCounts(t *testing.T) {
+	r, err := ParseReleases("ab", []byte(line("ab", "1.0.0", sumA, "")+line("ab", "1.0.0", sumB, "")+line("ab", "0.9.0", sumA, "")))
 	fatalIf(t, err)
-	if _, err := Find(r, "1.0.0"); err == nil || errors.Is(err, ErrNotFound) {
-		t.Errorf("found: %v", err)
+	if got, err := Find(r, "1.0.0"); err != nil || got.Checksum[0] != 0x0b {
+		t.Errorf("found: %+v, %v", got, err)
 	}
 	if _, err := Find(r, "1.0.1"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a version that is not there: %v", err)
