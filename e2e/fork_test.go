@@ -54,7 +54,7 @@ func TestNoVerbBelievesALogThatForked(t *testing.T) {
 		{"verify FILE --offline", func(_, _ string) outcome { return d.zkp("verify", file, "--offline") }},
 		{"show", func(_, _ string) outcome { return d.zkp("show", "hello-proof@0.1.1") }},
 		{"vendor", func(_, _ string) outcome { return d.zkp("vendor") }},
-		{"build", func(_, _ string) outcome { return d.zkp("check", "--zkp-index", d.registry.Index) }},
+		{"build", func(_, _ string) outcome { return d.zkp("check") }},
 		{"the credential provider", publish},
 	}
 	t.Run("the other tree", func(t *testing.T) {

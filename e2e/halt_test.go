@@ -108,17 +108,16 @@ func TestAPlainBuildStopsBeforeItCompilesWhatIsNotProven(t *testing.T) {
 	halts("a log that does not answer", wanted, "", func(*dependent) {}, "hello-proof", "did not say whether it holds")
 }
 
-// wrappedBuild needs no configuration of cargo: it goes through a proxy of its own.
+// wrappedBuild needs no proxy: it checks what cargo has before cargo builds from it.
 func wrappedBuild(t *testing.T, s *site) {
 	d := newDependent(t, s, "hello-proof = { version = \"=0.1.1\", verification = \"zkp\" }\n")
 	d.policy("")
-	fatalIf(t, os.Remove(filepath.Join(d.dir, ".cargo", "config.toml")))
-	d.zkp("build", "--zkp-index", d.registry.Index).want(t, 0, "Compiling hello-proof v0.1.1")
-	d.zkp("build", "--zkp-index", d.registry.Index, "--locked", "--offline").want(t, 0)
+	d.zkp("build").want(t, 0, "Compiling hello-proof v0.1.1")
+	d.zkp("build", "--locked", "--offline").want(t, 0)
 	lib := filepath.Join(d.find("src/*/hello-proof-0.1.1"), "src", "lib.rs")
 	write(t, lib, string(read(t, lib))+"pub fn evil() {}\n")
-	d.zkp("build", "--zkp-index", d.registry.Index).want(t, 1, "unpacked source differs", "src/lib.rs")
-	d.zkp("check", "--zkp-index", d.registry.Index, "--nonsense").want(t, 1, "unpacked source differs")
+	d.zkp("build").want(t, 1, "unpacked source differs", "src/lib.rs")
+	d.zkp("check", "--nonsense").want(t, 1, "unpacked source differs")
 }
 
 // changed packs hello-proof 0.1.1 again, with more in one file.

@@ -57,10 +57,10 @@ func TestTheREADMEShowsWhatARefusedBuildPrints(t *testing.T) {
 	d := newDependent(t, s, "hello-proof = { version = \"=0.1.2\", verification = \"zkp\" }\n")
 	d.registry.Add("hello-proof", "0.1.2")
 	d.policy("")
-	fatalIf(t, os.Remove(filepath.Join(d.dir, ".cargo", "config.toml")))
-	o := d.zkp("build", "--zkp-index", d.registry.Index)
-	o.want(t, 101, "failed to download from", "got 403")
-	_, printed, _ := strings.Cut(o.stderr, "  body:\n")
+	o := d.zkp("build")
+	o.want(t, 1)
+	_, printed, _ := strings.Cut(o.stderr, "Downloaded hello-proof")
+	_, printed, _ = strings.Cut(printed, "\n")
 	shown := string(read(t, filepath.Join(fixture.Root(t), "README.md")))
 	for line := range strings.Lines(strings.TrimRight(printed, "\n") + "\n") {
 		if line = strings.ReplaceAll(line, origin, "log.example/2026"); !strings.Contains(shown, "\n    "+line) {

@@ -1,30 +1,29 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
-	"cratelog/cargo/proxy"
 	"cratelog/cargo/verdict"
 	"cratelog/internal/outcome"
 )
 
-// wrapped are the verbs of cargo that "cargo zkp" runs behind a proxy of its own.
+// wrapped are the verbs of cargo that "cargo zkp" runs once what they build from is checked.
 var wrapped = []string{"build", "check", "clippy", "test", "bench", "run", "doc", "fetch", "rustc"}
 
-const wrapHelp = `Run "cargo %[1]s" so that no crate is built that the policy does not accept: what cargo
-has on this disk is checked first, and what it downloads comes through a proxy that
-checks it. Cargo.lock is brought up to date first, and then does not change.
+const wrapHelp = `Run "cargo %[1]s" so that no crate is built that the policy does not accept: cargo brings
+Cargo.lock up to date and downloads what is missing, all of that is checked, and then
+cargo runs offline, so that it can use nothing else.
 
 Usage: cargo zkp %[1]s [OPTIONS] [CARGO'S OPTIONS]
 
@@ -33,10 +32,9 @@ Options, before "--"; all others are cargo's:
   --zkp-trust FILE     logs and witnesses to believe, instead of the policy's; may be repeated
   --zkp-program FILE   a program to accept, instead of the policy's; may be repeated
   --zkp-development    accept proofs made with UNSAFE development keys, which anyone can forge
-  --zkp-index URL      sparse index of the real registry (default: what cargo is configured to use)
   --zkp-rehash         compare all unpacked sources again
 
-The exit code is cargo's, and 1, 2 or 3 as for all verbs if cargo was not run.
+The exit code is cargo's if cargo ended the call, and 1, 2 or 3 as for all verbs otherwise.
 `
 
 // cargoExit is the exit code of a cargo that has said what is wrong.
@@ -49,11 +47,12 @@ type call struct {
 	verb string
 	args []string // cargo's own
 
-	settings  proxySettings
-	addresses []string // where a proxy for this call may listen, in this order
-	lock      lockOptions
-	offline   bool // cargo's --offline or --frozen
-	locked    bool // cargo's --locked or --frozen
+	believe believe
+	lock    lockOptions
+	offline bool     // cargo's --offline or --frozen
+	locked  bool     // cargo's --locked or --frozen
+	targets []string // cargo's --target
+	config  []string // cargo's --config and -Z, for every cargo that is called
 }
 
 // wrap returns the verb that runs one of cargo's.
@@ -90,13 +89,12 @@ func (c *call) options(sh *shell, help *bool) map[string]option {
 			return nil
 		}}
 	}
-	b := &c.settings.believe
+	b := &c.believe
 	return map[string]option{
 		"--zkp-policy":      text(&b.Flag),
 		"--zkp-trust":       {true, policy.AppendTo(&b.Trust)},
 		"--zkp-program":     {true, policy.AppendTo(&b.Programs)},
 		"--zkp-development": flag(&b.Development),
-		"--zkp-index":       text(&c.settings.index),
 		"--zkp-rehash":      flag(&c.lock.rehash),
 
 		"-h": flag(help), "--help": flag(help),
@@ -104,15 +102,41 @@ func (c *call) options(sh *shell, help *bool) map[string]option {
 		"--offline": flag(&c.offline), "--locked": flag(&c.locked), "--frozen": flag(&c.offline, &c.locked),
 		"--manifest-path": text(&c.lock.manifestPath),
 		"--color":         {true, sh.setColor},
+		"--target":        {true, policy.AppendTo(&c.targets)},
+		"--config":        {true, c.addConfig},
+		"-Z":              {true, func(v string) error { c.config = append(c.config, "-Z", v); return nil }},
+		"--lockfile-path": {true, func(string) error {
+			return errors.New("is not for cargo zkp: it checks the " +
+				"Cargo.lock of the workspace")
+		}},
 	}
+}
+
+// configKey is the first part of the key of a --config KEY=VALUE.
+var configKey = regexp.MustCompile(`^[ \t]*([A-Za-z0-9_-]+)[ \t]*(?:=|\..*=)`)
+
+// addConfig passes --config on, unless it may say where crates come from: what counts
+// is read from configuration files.
+func (c *call) addConfig(value string) error {
+	m := configKey.FindStringSubmatch(value)
+	_, err := os.Stat(value) // a file of that name counts for cargo
+	if m == nil || err == nil || slices.Contains([]string{"source", "paths", "registry", "registries", "include", "resolver"}, m[1]) {
+		return fmt.Errorf("%q may change where crates come from, which cargo zkp reads from configuration files "+
+			"only: write it into .cargo/config.toml", value)
+	}
+	c.config = append(c.config, "--config", value)
+	return nil
 }
 
 // parseCall takes our options out of a command line, and leaves cargo's in it.
 func parseCall(sh *shell, verb string, args []string) (c *call, help bool, err error) {
-	c = &call{verb: verb, addresses: addresses()}
+	c = &call{verb: verb}
 	options := c.options(sh, &help)
 	for len(args) > 0 && args[0] != "--" {
 		name, value, given := strings.Cut(args[0], "=")
+		if strings.HasPrefix(name, "-Z") && len(args[0]) > 2 {
+			name, value, given = "-Z", args[0][2:], true
+		}
 		o, known := options[name]
 		ours, n := strings.HasPrefix(name, "--zkp-"), 1
 		switch {
@@ -139,148 +163,96 @@ func parseCall(sh *shell, verb string, args []string) (c *call, help bool, err e
 	return c, help, nil
 }
 
-// run brings the lock file up to date, checks what is on the disk, and runs cargo.
+// run has cargo bring the lock file up to date and download what is missing, checks what is
+// on the disk, and runs cargo with no network, so that it uses what was checked.
 func (c *call) run(ctx context.Context, sh *shell) error {
 	ws, err := workspace(c.lock.manifestPath)
 	if err != nil {
 		return err
 	}
-	c.settings.manifestPath = ws.Manifest
-	c.settings.believe.offline = c.offline
-	var flags []string
-	stop := func() error { return nil }
-	var j *verdict.Judge
-	if c.offline {
-		flags = c.offlineFlags(ctx, ws)
-	} else if flags, j, stop, err = c.serve(ctx); err != nil {
+	c.believe.offline, c.believe.rehash = c.offline, c.lock.rehash
+	if _, err := c.believe.load(ws); err != nil {
+		return err // before anything is downloaded
+	}
+	if err := c.fetch(ctx, sh, ws); err != nil {
 		return err
 	}
-	err = c.updateLock(ctx, ws, flags)
-	if err == nil {
-		if j != nil {
-			j.Refresh() // of the lock file as it is now
-		}
-		err = c.verifyPresent(ctx, sh, ws, flags)
-	}
-	if err == nil {
-		err = c.cargo(ctx, sh, flags)
-	}
-	return errors.Join(err, stop())
-}
-
-// serve finds or starts a proxy, and returns cargo's options for it. judge is nil if
-// another process judges.
-func (c *call) serve(ctx context.Context) (flags []string, j *verdict.Judge, stop func() error, err error) {
-	want, dir, err := c.settings.identity(ctx)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	want.Lasting = true // one that serves another call might end before ours
-	for _, address := range c.addresses {
-		l, err := proxy.Listen(address, false)
-		if err != nil {
-			if is, err := proxy.Identify(ctx, "http://"+address, dir); err == nil && is == want {
-				return proxyFlags("http://" + address), nil, func() error { return nil }, nil
-			}
-			continue
-		}
-		p, j, err := c.settings.open(ctx, l)
-		if err != nil {
-			l.Close()
-			return nil, nil, nil, err
-		}
-		return proxyFlags(p.Base), j, background(ctx, p, l), nil
-	}
-	return nil, nil, nil, fmt.Errorf("the proxy cannot listen at %s: something else does, and it is not a proxy under "+
-		"this policy", strings.Join(c.addresses, ", "))
-}
-
-// background serves a proxy until the function that it returns is called.
-func background(ctx context.Context, p *proxy.Proxy, l net.Listener) (stop func() error) {
-	// When ctx ends, cargo gets time to end first; the proxy goes last.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan error, 1)
-	go func() { done <- p.Serve(ctx, l) }()
-	return func() error {
-		cancel()
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	}
-}
-
-// proxyFlags are cargo's options to use the proxy. (Its environment variables cannot
-// say this.)
-func proxyFlags(base string) []string {
-	return []string{
-		"--config", fmt.Sprintf("source.%s.replace-with=%q", cargo.DefaultSource, proxyName),
-		"--config", fmt.Sprintf("source.%s.registry=%q", proxyName, proxy.Index(base)),
-	}
-}
-
-// updateLock has cargo write Cargo.lock if it would have to be written anyway, so that
-// what must be proven is known before anything is built.
-func (c *call) updateLock(ctx context.Context, ws *cargo.Workspace, flags []string) error {
-	if c.locked {
-		return nil
-	}
-	if _, err := os.Stat(ws.LockPath); errors.Is(err, os.ErrNotExist) {
-		return c.quietly(ctx, ws, flags, "generate-lockfile")
-	} else if err != nil {
+	if err := c.verifyPresent(ctx, sh); err != nil || c.verb == "fetch" {
 		return err
 	}
-	if c.upToDate(ctx, ws, flags) {
-		return nil // the common case
+	args := []string{c.verb}
+	if !c.locked {
+		args = append(args, "--locked")
 	}
-	return c.quietly(ctx, ws, flags, "update", "--workspace")
-}
-
-// upToDate says that the lock file is up to date and that cargo has what it needs to build
-// on this machine with the default features.
-func (c *call) upToDate(ctx context.Context, ws *cargo.Workspace, flags []string) bool {
-	return c.quietly(ctx, ws, flags, "tree", "--workspace", "--locked", "--offline") == nil
-}
-
-// offlineFlags says where cargo shall look for what it downloaded before: under the real
-// registry, or under a proxy, which cargo keeps apart. It connects to neither.
-func (c *call) offlineFlags(ctx context.Context, ws *cargo.Workspace) []string {
-	if c.upToDate(ctx, ws, nil) {
-		return nil
-	}
-	for _, address := range c.addresses {
-		if flags := proxyFlags("http://" + address); c.upToDate(ctx, ws, flags) {
-			return flags
-		}
-	}
-	return nil
-}
-
-// quietly runs cargo, and returns what it says if it fails.
-func (c *call) quietly(ctx context.Context, ws *cargo.Workspace, flags []string, args ...string) error {
-	args = slices.Concat(flags, args, []string{"--manifest-path", ws.Manifest})
-	if c.offline && !slices.Contains(args, "--offline") {
+	if !c.offline {
 		args = append(args, "--offline")
 	}
-	return callCargo(ctx, "before "+c.verb+", cargo", args...)
+	return c.cargo(ctx, sh, append(args, c.args...)...)
 }
 
-// verifyPresent checks what cargo has on the disk, because it will not ask the proxy
-// for that. What it does not have, the proxy will check; offline, there is no proxy, and
-// everything must be there.
-func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace, flags []string) error {
-	b := c.settings.believe
-	k, err := planLock(ctx, sh, b, lockOptions{manifestPath: c.lock.manifestPath, locked: true}, "")
-	if errors.Is(err, os.ErrNotExist) && c.locked {
-		return nil // cargo will say that it may not write the lock file
-	} else if err != nil {
+// fetch has cargo bring the lock file up to date, read the index line of every package in
+// it, and download what is missing; none of that runs code. Offline nothing may be missing
+// but what the call does not need, so cargo reads the lines only.
+func (c *call) fetch(ctx context.Context, sh *shell, ws *cargo.Workspace) error {
+	if c.verb == "fetch" {
+		return c.cargo(ctx, sh, append([]string{"fetch"}, c.args...)...)
+	}
+	args := []string{"fetch"}
+	if c.offline {
+		args = []string{"update", "--workspace", "--offline", "--quiet"}
+	} else {
+		args = append(args, c.platforms(ctx, ws)...)
+	}
+	args = append(args, "--manifest-path", ws.Manifest)
+	if c.locked {
+		args = append(args, "--locked")
+	}
+	if sh.quiet && !c.offline {
+		args = append(args, "--quiet")
+	}
+	return c.cargo(ctx, sh, append(args, c.config...)...)
+}
+
+// platforms are the options that keep cargo from downloading what only other systems need.
+// There are none where it is not certain for what it will build: then it downloads all.
+func (c *call) platforms(ctx context.Context, ws *cargo.Workspace) (flags []string) {
+	home, err := cargo.Home()
+	if err != nil || len(c.config) > 0 || len(c.targets) == 0 && os.Getenv("CARGO_BUILD_TARGET") != "" {
+		return nil
+	}
+	for _, dir := range []string{ws.Root, "."} {
+		cfg, err := cargo.LoadConfig(dir, home)
+		if err != nil || len(cfg.All("build", "target")) > 0 || len(cfg.All("unstable")) > 0 {
+			return nil
+		}
+	}
+	rustc := os.Getenv("RUSTC")
+	if rustc == "" {
+		rustc = "rustc"
+	}
+	out, err := exec.CommandContext(ctx, rustc, "-vV").Output()
+	_, host, found := bytes.Cut(out, []byte("\nhost: "))
+	host, _, _ = bytes.Cut(host, []byte("\n"))
+	if err != nil || !found {
+		return nil
+	}
+	for _, target := range append(slices.Clone(c.targets), string(host)) {
+		flags = append(flags, "--target", target)
+	}
+	return flags
+}
+
+// verifyPresent checks what cargo has on the disk: it will have nothing else.
+func (c *call) verifyPresent(ctx context.Context, sh *shell) error {
+	k, err := planLock(ctx, sh, c.believe, lockOptions{manifestPath: c.lock.manifestPath, locked: true}, "")
+	if err != nil {
 		return err
 	}
-	if err := c.look(ctx, k, ws, flags); err != nil {
+	if err := k.locate(func([]cargo.Package) error { return nil }); err != nil {
 		return err
 	}
-	b.rehash = c.lock.rehash
-	if err := k.check(ctx, sh, b, nil); err != nil {
+	k.KeepPresent()
+	if err := k.check(ctx, sh, c.believe, nil); err != nil {
 		return err
 	}
 	if k.worst() != verdict.Verified {
@@ -292,31 +264,13 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell, ws *cargo.Workspace
 	return nil // cargo reports the rest
 }
 
-// look finds what cargo has of the lock file's packages. What must be proven and comes
-// from a registry that no proxy stands before is downloaded now: that compiles nothing.
-func (c *call) look(ctx context.Context, k *lockCheck, ws *cargo.Workspace, flags []string) error {
-	err := k.locate(func(missing []cargo.Package) error {
-		aside := slices.ContainsFunc(missing, func(p cargo.Package) bool {
-			index, _ := p.Registry()
-			return !cargo.IsDefault(index)
-		})
-		if !aside || c.offline {
-			return nil
-		}
-		return c.quietly(ctx, ws, flags, "fetch", "--locked")
-	})
-	k.KeepPresent()
-	return err
-}
-
-// cargo runs the call itself. The lock file is up to date, and cargo is held to it.
-func (c *call) cargo(ctx context.Context, sh *shell, flags []string) error {
-	args := append(slices.Clone(flags), c.verb)
-	if !c.locked {
-		args = append(args, "--locked")
+// cargo runs cargo, which speaks for itself.
+func (c *call) cargo(ctx context.Context, sh *shell, args ...string) error {
+	cmd := exec.CommandContext(ctx, cargoBin(), args...)
+	cmd.Stdout, cmd.Stderr = sh.stdout, sh.stderr
+	if args[0] == c.verb {
+		cmd.Stdin = os.Stdin // which may be for what it runs
 	}
-	cmd := exec.CommandContext(ctx, cargoBin(), append(args, c.args...)...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, sh.stdout, sh.stderr
 	cmd.Env = cargoEnv(os.Environ())
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second

@@ -50,7 +50,7 @@ func realIndex(ctx context.Context, named, dir, home string) (string, error) {
 		if asked, askErr := askCargo(ctx); askErr == nil {
 			return asked, nil
 		}
-		return "", fmt.Errorf("%w\npass it with --index URL (or --zkp-index URL before cargo's own options)", err)
+		return "", fmt.Errorf("%w\npass it with --index URL", err)
 	}
 	return index, err
 }

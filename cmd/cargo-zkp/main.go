@@ -35,7 +35,7 @@ For those who depend on crates:
   gossip URL          Show a monitor what the logs showed to this machine
   proxy               Serve cargo only crates that the policy accepts; --install, --uninstall
   build, check, test, run, ...
-                      Run that verb of cargo behind such a proxy
+                      Run that verb of cargo once all that it builds from is checked
 
 For those who publish:
   publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
