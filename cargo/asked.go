@@ -20,9 +20,9 @@ type Asked struct {
 // where it does not say (two versions under two names, or the member is not in it) about all
 // versions of that name. A name in metadata.zkp is about the versions that the member, or for
 // the workspace anything, depends on, directly or not. Names are compared generously: case does
-// not matter, nor whether it says - or _. A demand for all crates is about all of a
-// registry, and so is what Transitive adds; one that names a crate may also lead to a
-// package from git or a path, which cannot be verified: see Package.Registry.
+// not matter, nor whether it says - or _. A demand for all crates is about all but the user's own
+// (see Workspace.Own), and so is what Transitive adds; one that names a crate may also lead to
+// one of these. Those from git or a path cannot be verified: see Package.Registry.
 func (w *Workspace) Select(l *Lock) (asked []Asked, unmet []Demand) {
 	by := map[int][]Demand{}
 	for _, d := range w.Demands {
@@ -32,7 +32,7 @@ func (w *Workspace) Select(l *Lock) (asked []Asked, unmet []Demand) {
 			continue
 		}
 		if d.Transitive {
-			found = l.withDependencies(found)
+			found = w.foreign(l, l.Closure(found), found)
 		}
 		for _, i := range found {
 			by[i] = append(by[i], d)
@@ -44,15 +44,15 @@ func (w *Workspace) Select(l *Lock) (asked []Asked, unmet []Demand) {
 	return asked, unmet
 }
 
-// withDependencies adds all packages of a registry that the given ones depend on.
-func (l *Lock) withDependencies(start []int) []int {
-	return l.ofRegistries(l.Closure(start), start)
-}
-
-// ofRegistries returns those of all that are of a registry, or among more.
-func (l *Lock) ofRegistries(all, more []int) (found []int) {
+// foreign returns those of all that are not the user's own, or are among more. What a
+// [replace] keeps from being built is left out; all has what is built instead.
+func (w *Workspace) foreign(l *Lock, all, more []int) (found []int) {
+	named := map[int]bool{}
+	for _, i := range more {
+		named[i] = true
+	}
 	for _, i := range all {
-		if _, ok := l.Packages[i].Registry(); ok || slices.Contains(more, i) {
+		if p := l.Packages[i]; named[i] || p.Replace == "" && !w.Own(p) {
 			found = append(found, i)
 		}
 	}
@@ -73,7 +73,7 @@ func (w *Workspace) matches(l *Lock, d Demand) []int {
 		reach, direct = l.Closure([]int{at}), true
 	}
 	if d.Crate == "" {
-		return l.ofRegistries(reach, nil)
+		return w.foreign(l, reach, nil)
 	}
 	found := l.named(reach, d.Crate)
 	if len(found) == 0 && direct {
@@ -89,7 +89,7 @@ func (w *Workspace) locked(l *Lock, member int) (int, bool) {
 	}
 	m := w.Members[member]
 	for _, i := range l.Named(m.Name) {
-		if p := l.Packages[i]; p.Version == m.Version && p.Source == "" {
+		if p := l.Packages[i]; p.Name == m.Name && p.Version == m.Version && p.Source == "" {
 			return i, true
 		}
 	}
@@ -105,8 +105,12 @@ func (l *Lock) everything() []int {
 }
 
 func (l *Lock) named(among []int, name string) (found []int) {
+	in := make([]bool, len(l.Packages))
 	for _, i := range among {
-		if fold(l.Packages[i].Name) == fold(name) {
+		in[i] = true
+	}
+	for _, i := range l.Named(name) {
+		if in[i] {
 			found = append(found, i)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -289,16 +290,30 @@ func (c *Config) Index(index string) (Source, error) {
 		return c.Default()
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.sources)) {
-		if s, ok := get(c.sources[name], "registry"); ok && canonical(s.value) == canonical(index) {
+		if s, ok := get(c.sources[name], "registry"); ok && Canonical(s.value) == Canonical(index) {
 			return c.follow(name)
 		}
 	}
 	return Source{Kind: "registry", At: index}, nil
 }
 
-// canonical makes equal what cargo holds to be one index.
-func canonical(index string) string {
-	return strings.TrimSuffix(strings.TrimSuffix(index, "/"), ".git")
+// Canonical makes equal what cargo holds to be one index or git repository: without query and
+// fragment, without a slash or ".git" at the end, and on one code host without regard to case.
+func Canonical(s string) string {
+	kind, s := "", strings.TrimPrefix(s, "registry+")
+	if rest, ok := strings.CutPrefix(s, "sparse+"); ok {
+		kind, s = "sparse+", rest
+	}
+	s, _, _ = strings.Cut(s, "#")
+	s, _, _ = strings.Cut(s, "?")
+	if u, err := url.Parse(s); err == nil && u.Host != "" {
+		u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+		if u.Host == "github.com" { // SPEC: cargo's CanonicalUrl
+			u.Scheme, u.Path = "https", strings.ToLower(u.Path)
+		}
+		s = u.String()
+	}
+	return kind + strings.TrimSuffix(strings.TrimSuffix(s, "/"), ".git")
 }
 
 // follow goes from a source to that which finally replaces it.

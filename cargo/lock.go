@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"cratelog/entry"
 	"cratelog/internal/durable"
@@ -20,8 +22,9 @@ type Lock struct {
 	Version  int       // 1 to 4
 	Packages []Package // in the file's order; the [root] of old files comes last
 
-	byName map[string][]int // indexes into Packages
-	deps   [][]int          // of each package, resolved Dependencies
+	byName   map[string][]int    // indexes into Packages, by folded name
+	meanings map[string]*meaning // by what dependencies may call a package
+	deps     [][]int             // of each package, resolved Dependencies
 }
 
 // A Package is one [[package]] of a Cargo.lock.
@@ -89,11 +92,11 @@ func decodeLock(b []byte) (*Lock, error) {
 	if len(b) > MaxLock {
 		return nil, wrong("", "", "is larger than the %d bytes that are read of such a file", MaxLock)
 	}
-	doc, err := parseTOML("", b)
+	doc, err := decodeLockTOML(b)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lock{byName: map[string][]int{}}
+	l := &Lock{byName: map[string][]int{}, meanings: map[string]*meaning{}}
 	if l.Version, err = lockVersion(doc); err != nil {
 		return nil, err
 	}
@@ -156,8 +159,7 @@ func (l *Lock) readPackages(doc table) error {
 			return wrong("", "package", "%s is there twice; run `cargo generate-lockfile`, or resolve the merge that doubled it", p)
 		}
 		seen[p.String()] = true
-		l.byName[p.Name] = append(l.byName[p.Name], len(l.Packages))
-		l.Packages = append(l.Packages, p)
+		l.add(p)
 	}
 	return nil
 }
@@ -189,29 +191,39 @@ func lockPackage(t table) (p Package, err error) {
 }
 
 // checkPackage refuses sources whose kind is unknown, because nothing says what cargo builds
-// there, and names that the package's source cannot have. A path's package may have any
-// letters in its name, a registry's may not.
+// there, and names and versions that no package can have, which would not even be printed
+// well. Those of a registry's package may still be such as only that registry knows: see Odd.
 func checkPackage(p Package) error {
 	kind, url, _ := strings.Cut(p.Source, "+")
 	known := kind == "registry" || kind == "sparse" || kind == "git"
-	if p.Source != "" && (!known || url == "" || strings.ContainsAny(url, oddChars)) {
-		return wrong("", "source", "of %s %s: %q is not a registry, sparse registry or git repository, and other sources "+
-			"are not known here", p.Name, p.Version, p.Source)
+	if p.Source != "" && (!known || url == "" || strings.ContainsAny(url, oddChars) || !plain(url)) {
+		return wrong("", "source", "of %.99q: %.999q is not a registry, sparse registry or git repository, and other "+
+			"sources are not known here", p.Name+" "+p.Version, p.Source)
 	}
-	if kind == "git" || kind == "" {
-		if p.Name == "" || p.Version == "" || strings.ContainsAny(p.Name+p.Version, oddChars+"/\\") {
-			return wrong("", "name", "the name %q and the version %q must both be there, without spaces, brackets and "+
-				"slashes", p.Name, p.Version)
+	for key, s := range map[string]string{"name": p.Name, "version": p.Version} {
+		if s == "" || len(s) > maxOdd || strings.ContainsAny(s, oddChars+"/\\") || !plain(s) {
+			return wrong("", key, "%.99q is not one: it takes 1 to %d printable characters, without spaces, brackets and "+
+				"slashes", s, maxOdd)
 		}
-		return nil
-	}
-	if err := entry.CheckName(p.Name); err != nil {
-		return wrong("", "name", "%v", err)
-	}
-	if err := entry.CheckVersion(p.Version); err != nil {
-		return wrong("", "version", "of %s: %v", p.Name, err)
 	}
 	return nil
+}
+
+// Odd returns why a package of a registry cannot be looked at, nil if it can: its name or
+// version is one that no .crate and no entry of a log can have. Private registries have such.
+func (p Package) Odd() error {
+	if err := entry.CheckName(p.Name); err != nil {
+		return err
+	}
+	return entry.CheckVersion(p.Version)
+}
+
+// maxOdd is how long a name or a version in a Cargo.lock may be, in bytes.
+const maxOdd = 255
+
+// plain says that a text does nothing to a terminal.
+func plain(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0
 }
 
 // oddChars are in no name, version or URL of a Cargo.lock: they delimit these.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const index = "registry+https://example.com/index"
@@ -173,16 +174,18 @@ func TestLockRefusesWhatCargoWouldNotWrite(t *testing.T) {
 		"upper-case checksum":  {cut(sum("a"), sum("A")), "is not 64 lower-case hex digits"},
 		"checksum of no text":  {cut(`checksum = "`+sum("1")+`"`, "checksum = 1"), "package number 2, checksum: is not a string"},
 		"twice":                {lockV3 + "[[package]]\nname = \"app\"\nversion = \"0.1.0\"\n", "app 0.1.0 is there twice"},
-		"no version":           {cut(`version = "0.1.0-rc.1"`, ""), "package number 5, version: of leaf: the version is 0 bytes long"},
-		"bad version":          {cut(`version = "0.1.0-rc.1"`, `version = "1.0"`), `"1.0" is not an exact version`},
-		"name with a path":     {cut(`name = "leaf"`, `name = "../leaf"`), "package number 5, name: the crate name"},
+		"no version":           {cut(`version = "0.1.0-rc.1"`, ""), `package number 5, version: "" is not one`},
+		"name with a path":     {cut(`name = "leaf"`, `name = "../leaf"`), `package number 5, name: "../leaf" is not one`},
+		"name with an escape":  {cut(`name = "leaf"`, `name = "le\u001b[2Jaf"`), `package number 5, name: "le\x1b[2Jaf" is not one`},
+		"name that turns":      {cut(`name = "leaf"`, "name = \"l\u202eeaf\""), `is not one: it takes 1 to 255 printable characters`},
+		"name without end":     {cut(`name = "leaf"`, `name = "`+strings.Repeat("x", 256)+`"`), `is not one: it takes 1 to 255`},
 		"unknown source":       {cut("sparse+https", "ftp+https"), "is not a registry, sparse registry or git repository"},
 		"path's name":          {cut(`name = "app"`, `name = "../app"`), "without spaces, brackets and slashes"},
 		"source without kind":  {cut("sparse+https", "https"), "is not a registry, sparse registry or git repository"},
 		"empty source":         {cut(`"sparse+https://example.org/index/"`, `""`), "package number 5, source: is not a string with something in it"},
 		"dangling dependency":  {cut(`"leaf"`, `"leaf 9.9.9"`), `of dep 2.0.0 (` + index + `): "leaf 9.9.9" is not in the file`},
 		"ambiguous dependency": {cut(`"dep 1.0.0"`, `"dep"`), `"dep" could be several packages of the file`},
-		"broken dependency":    {cut(`"leaf"`, `"leaf 1.0.0 x"`), "is not of the form"},
+		"broken dependency":    {cut(`"leaf"`, `"leaf 1.0.0 x"`), `"leaf 1.0.0 x" is not in the file`},
 		"dependency no text":   {cut(`["leaf"]`, `[1]`), "has something that is not a string"},
 		"packages no array":    {"package = 1", "package: is not an array of tables"},
 		"metadata no table":    {"metadata = 1", "metadata: is not a table"},
@@ -190,15 +193,74 @@ func TestLockRefusesWhatCargoWouldNotWrite(t *testing.T) {
 		"v1 without checksum":  {strings.Replace(lockV1, sum("1"), "<none>", 1), "has no checksum"},
 		"two checksums":        {strings.Replace(lockV1, "[metadata]", `checksum = "`+sum("2")+"\"\n[metadata]", 1), "is another checksum than the package's own"},
 		"no TOML":              {"[[package]", "is not TOML: line 1"},
-		"key twice":            {"version = 3\nversion = 3\n", "is not TOML"},
-		"deep":                 {"x = " + strings.Repeat("[", 600), "nests brackets"},
-		"deep dots":            {strings.Repeat("a.", 300) + "b = 1", "nests brackets"},
+		"key twice":            {"version = 3\nversion = 3\n", "version: is there twice"},
+		"name twice":           {cut(`name = "leaf"`, "name = \"leaf\"\nname = \"fig\""), "package.name: is there twice"},
+		"metadata twice":       {lockV1 + "[metadata]\n", "metadata: is there twice"},
+		"checksum twice":       {lockV1 + lockV1[strings.Index(lockV1, `"checksum `):], "is there twice"},
+		"root twice":           {lockV1 + "[root]\n", "root: is there twice"},
+		"package a table":      {"[package]\nname = \"x\"", "package: is not an array of tables"},
+		"package below":        {"[package.x]\n", "package: is not an array of tables"},
+		"name a table":         {cut(`name = "leaf"`, "name.x = 1"), "package.name: is a table"},
+		"version a table":      {"[version]\n", "version: is a table"},
+		"source below":         {lockV3 + "[package.source]\n", "package: is not an array of tables"},
+		"version dotted":       {"version.x = 3\n", "version: is a table"},
+		"deep":                 {"x = " + strings.Repeat("[", 20000), "nested more than"},
 	} {
 		_, err := ParseLock([]byte(c.lock))
 		refused(t, name, err, c.want)
 		if err != nil && !strings.Contains(err.Error(), "Cargo.lock") {
 			t.Errorf("%s: the error does not name the file: %v", name, err)
 		}
+	}
+}
+
+// A private registry's odd names are nobody else's trouble: see Package.Odd.
+func TestOneOddPackageDoesNotHideTheOthers(t *testing.T) {
+	for _, odd := range []string{strings.Repeat("x", 70), "naïve", "1st", "a.b"} {
+		l := mustParse(t, lockV3+"[[package]]\nname = \""+odd+"\"\nversion = \"1.0.0-"+strings.Repeat("a", 70)+"\"\nsource = \""+
+			index+"\"\nchecksum = \""+sum("b")+"\"\n")
+		if n := len(l.Packages); n != 6 || l.Packages[5].Odd() == nil || l.Packages[4].Odd() != nil {
+			t.Errorf("%s: %d packages, %v, %v", odd, n, l.Packages[5].Odd(), l.Packages[4].Odd())
+		}
+	}
+}
+
+// What a decoder that remembers every key, or a search through all packages of a name, takes
+// minutes for.
+func TestAHostileLockIsReadInTimeLinearInItsSize(t *testing.T) {
+	many := func(format string) string {
+		var b strings.Builder
+		for i := range 200000 {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	for name, text := range map[string]string{
+		"keys":        many("k%d = 1\n"),
+		"tables":      many("[t%d]\n"),
+		"dotted":      many("a.b.k%d = 1\n"),
+		"inline":      "a = {" + strings.TrimSuffix(many("k%d = 1,"), ",") + "}\n",
+		"metadata":    "[metadata]\n" + many("\"x%d\" = \"\"\n"),
+		"of one name": "version = 3\n" + many("[[package]]\nname = \"a\"\nversion = \"1.0.%d\"\ndependencies = [\"a 1.0.7\"]\n"),
+	} {
+		done := make(chan error, 1)
+		go func() { _, err := ParseLock([]byte(text)); done <- err }()
+		select {
+		case err := <-done:
+			fatalIf(t, err)
+		case <-time.After(time.Minute):
+			t.Fatalf("%s: %d bytes took more than a minute", name, len(text))
+		}
+	}
+}
+
+func TestChainSaysWhoPullsAPackageIn(t *testing.T) {
+	l := mustParse(t, lockV3)
+	if got := l.Chain(4); !slices.Equal(got, []int{0, 2, 4}) {
+		t.Errorf("leaf comes by %v", got)
+	}
+	if got := l.Chain(0); !slices.Equal(got, []int{0}) {
+		t.Errorf("app comes by %v", got)
 	}
 }
 

@@ -25,6 +25,12 @@ type Workspace struct {
 	Demands  []Demand // what all of them ask to be verified, in the members' order
 	Policy   string   // absolute path that a metadata.zkp.policy names, "" if none does
 	PolicyAt string   // file and key that name it
+
+	// Digest is a SHA-256 over all manifests that were read, with their places.
+	Digest [32]byte
+
+	own     map[string]bool   // names of the packages that are the user's own
+	outside map[string]string // names of others that are built from a path, and their directories
 }
 
 // A Member is a package of the workspace.
@@ -81,6 +87,10 @@ func LoadWorkspace(manifestPath string) (*Workspace, error) {
 	if err := w.collect(l, rootDoc, paths); err != nil {
 		return nil, err
 	}
+	if err := w.findLocals(l, rootDoc, paths); err != nil {
+		return nil, err
+	}
+	w.Digest = l.digest()
 	return w, nil
 }
 

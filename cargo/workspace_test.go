@@ -331,12 +331,12 @@ func TestDemandsAreAboutTheVersionsThatTheMemberDependsOn(t *testing.T) {
 		"metadata elsewhere":   {Demand{Crate: "leaf", Member: 1}, []string{"leaf 1.0.0"}},
 		"of the workspace":     {Demand{Crate: "foo_bar", Member: -1}, []string{"foo_bar 1.0.0", "foo_bar 2.0.0"}},
 		"all of b":             {Demand{Member: 1}, []string{"foo_bar 2.0.0"}},
-		"all":                  {Demand{Member: -1}, []string{"foo_bar 1.0.0", "foo_bar 2.0.0", "two 1.0.0", "two 2.0.0", "leaf 1.0.0"}},
+		"all":                  {Demand{Member: -1}, []string{"foo_bar 1.0.0", "foo_bar 2.0.0", "two 1.0.0", "two 2.0.0", "leaf 1.0.0", "gitty 1.0.0"}},
 		"git, asked by name":   {Demand{Crate: "gitty", Direct: true}, []string{"gitty 1.0.0"}},
 		"misspelt":             {Demand{Crate: "foobar", Member: -1}, nil},
 		"misspelt, transitive": {Demand{Crate: "foobar", Direct: true, Transitive: true}, nil},
 	} {
-		w := &Workspace{Members: members, Demands: []Demand{c.d}}
+		w := &Workspace{Members: members, Demands: []Demand{c.d}, own: map[string]bool{"a": true, "b": true}}
 		asked, unmet := w.Select(l)
 		var got []string
 		for _, a := range asked {

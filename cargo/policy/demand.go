@@ -2,17 +2,22 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
 
 // Package is a package of a lock file, of a registry.
-type Package struct{ Name, Version string }
+type Package struct {
+	Name, Version string
+	Registry      string // index as the lock file names it, without "registry+"; "" for cargo's default registry
+}
 
 // Ask is a wish of a manifest that a crate be proven.
 type Ask struct {
-	Crate Pattern
-	Where string // file and key, for people: `Cargo.toml, [dependencies] serde`
+	Crate    Pattern
+	Where    string // file and key, for people: `Cargo.toml, [dependencies] serde`
+	Registry string // as of Package
 }
 
 // Status says whether a package must be proven.
@@ -49,37 +54,104 @@ type Demand struct {
 type Resolution struct {
 	Demands []Demand // one per package, in their order
 
-	// Unmatched are asks and patterns that no package fits, as phrases. A demand that
-	// meets nothing may be misspelled.
-	Unmatched []string
+	// Missing are asks and requirements by name that no package fits, as phrases: what was to
+	// be proven is not there, or its name is misspelled. Unmatched are patterns with a * that
+	// fit none, which may be meant.
+	Missing, Unmatched []string
+}
+
+// wish is a reason why a package must be proven.
+type wish struct {
+	Pattern
+	because string
+	met     bool
+}
+
+// wishes are those about the packages of one registry. Those that name a crate are found by
+// its folded name: a lock file has thousands.
+type wishes struct {
+	registry *Registry
+	named    map[string][]*wish
+	globs    []*wish
+	all      []*wish // in the order in which they came
+}
+
+func (w *wishes) add(p Pattern, because string) {
+	one := &wish{Pattern: p, because: because}
+	w.all = append(w.all, one)
+	if p.exact() {
+		w.named[fold(p.name)] = append(w.named[fold(p.name)], one)
+	} else {
+		w.globs = append(w.globs, one)
+	}
+}
+
+// because says who wants a package proven.
+func (w *wishes) because(pkg Package) (all []string) {
+	for _, list := range [][]*wish{w.named[fold(pkg.Name)], w.globs} {
+		for _, one := range list {
+			if one.Matches(pkg.Name, pkg.Version) {
+				one.met = true
+				all = append(all, one.because)
+			}
+		}
+	}
+	return all
+}
+
+// wishesOf returns what a policy requires of a registry's crates.
+func (p *Policy) wishesOf(index string) *wishes {
+	r, _ := p.Of(index)
+	w := &wishes{registry: r, named: map[string][]*wish{}}
+	for _, pattern := range r.Require {
+		because := fmt.Sprintf("%s requires %q", p.Path, pattern)
+		if pattern == All {
+			because = p.Path + " requires all crates"
+		}
+		if r.own && r.Index != "" {
+			because += " of " + r.Index
+		}
+		w.add(pattern, because)
+	}
+	return w
 }
 
 // Resolve decides for each package, at a time, whether it must be proven. It must
-// if a manifest asks for it or the policy requires it, and no exception covers it.
+// if a manifest asks for it, or the policy requires or expects it, and no exception covers it.
 func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resolution {
-	type wish struct {
-		Pattern
-		because string
-		met     bool
-	}
-	var wishes []wish
-	for _, a := range asks {
-		wishes = append(wishes, wish{a.Crate, fmt.Sprintf("%s asks for it", a.Where), false})
-	}
-	for _, r := range p.Require {
-		because := fmt.Sprintf("%s requires %q", p.Path, r)
-		if r == All {
-			because = p.Path + " requires all crates"
+	// What is said of all registries, and of cargo's own, is looked for even without a package.
+	byRegistry := map[string]*wishes{"": p.wishesOf("")}
+	of := func(index string) *wishes {
+		if index = indexOf(index); byRegistry[index] == nil {
+			byRegistry[index] = p.wishesOf(index)
 		}
-		wishes = append(wishes, wish{r, because, false})
+		return byRegistry[index]
+	}
+	for index := range p.Registries {
+		of(index)
+	}
+	asked := map[string]*wishes{}
+	for _, a := range asks {
+		index := indexOf(a.Registry)
+		if asked[index] == nil {
+			asked[index] = &wishes{named: map[string][]*wish{}}
+		}
+		asked[index].add(a.Crate, a.Where+" asks for it")
 	}
 	var out Resolution
 	for _, pkg := range packages {
 		d := Demand{Package: pkg}
-		for i := range wishes {
-			if wishes[i].Matches(pkg.Name, pkg.Version) {
-				wishes[i].met = true
-				d.Because = append(d.Because, wishes[i].because)
+		w := of(pkg.Registry)
+		if a := asked[w.registry.Index]; a != nil {
+			d.Because = a.because(pkg)
+		}
+		if because := w.because(pkg); !w.registry.ignores(pkg) {
+			d.Because = append(d.Because, because...)
+		}
+		for _, e := range p.Expects {
+			if e.fits(pkg.Name, pkg.Version) {
+				d.Because = append(d.Because, fmt.Sprintf("%s expects its source at one place", p.Path))
+				break
 			}
 		}
 		if len(d.Because) > 0 {
@@ -87,13 +159,38 @@ func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resoluti
 		}
 		out.Demands = append(out.Demands, d)
 	}
-	for _, w := range wishes {
-		if !w.met && w.Pattern != All {
-			out.Unmatched = append(out.Unmatched, fmt.Sprintf("%s, but no registry package of the lock file is %s",
-				w.because, w.Pattern))
+	out.unmet(asked)
+	out.unmet(byRegistry)
+	return out
+}
+
+func (r *Registry) ignores(pkg Package) bool {
+	return slices.ContainsFunc(r.Ignore, func(p Pattern) bool { return p.excuses(pkg.Name, pkg.Version) })
+}
+
+// unmet notes the wishes that no package met. What is required of all registries is met if a
+// package of any does.
+func (out *Resolution) unmet(by map[string]*wishes) {
+	met := map[string]bool{}
+	for _, w := range by {
+		for _, one := range w.all {
+			met[one.because] = met[one.because] || one.met
 		}
 	}
-	return out
+	for _, index := range slices.Sorted(maps.Keys(by)) {
+		for _, one := range by[index].all {
+			if one.Pattern == All || met[one.because] {
+				continue
+			}
+			met[one.because] = true // said once
+			text := fmt.Sprintf("%s, but no registry package of the lock file is %s", one.because, one.Pattern)
+			if one.exact() {
+				out.Missing = append(out.Missing, text)
+			} else {
+				out.Unmatched = append(out.Unmatched, text)
+			}
+		}
+	}
 }
 
 // except applies the exceptions to a package that must be proven. The one
@@ -103,7 +200,7 @@ func (p *Policy) except(d *Demand, now time.Time) {
 	for i := range p.Exceptions {
 		e := &p.Exceptions[i]
 		switch {
-		case !e.covers(d.Name, d.Version):
+		case !e.covers(d.Package):
 		case e.Expires.Past(now):
 			d.Expired = append(d.Expired, *e)
 		case d.Except == nil || d.Except.Expires.day.Before(e.Expires.day):
@@ -116,17 +213,19 @@ func (p *Policy) except(d *Demand, now time.Time) {
 }
 
 // covers compares to the letter: who is excused must be named.
-func (e Exception) covers(name, version string) bool {
-	return e.Crate == name && (e.Version == "" || e.Version == version)
+func (e Exception) covers(p Package) bool {
+	return e.Crate == p.Name && (e.Version == "" || e.Version == p.Version) && e.Registry == indexOf(p.Registry)
 }
 
-func (e Exception) coversAny(packages []Package) bool {
-	return slices.ContainsFunc(packages, func(p Package) bool { return e.covers(p.Name, p.Version) })
-}
+func (e Exception) coversAny(packages []Package) bool { return slices.ContainsFunc(packages, e.covers) }
 
 func (e Exception) String() string {
-	if e.Version == "" {
-		return e.Crate
+	s := e.Crate
+	if e.Version != "" {
+		s += "@" + e.Version
 	}
-	return e.Crate + "@" + e.Version
+	if e.Registry != "" {
+		s += " of " + e.Registry
+	}
+	return s
 }

@@ -3,13 +3,13 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"cratelog/cargo"
 	"cratelog/config"
 	"cratelog/entry"
 )
@@ -30,27 +30,37 @@ type file struct {
 	Programs      []string        `toml:"programs"`
 	MaxAge        string          `toml:"max-age"`
 	AllowUnproven []string        `toml:"allow-unproven"`
+	LeftOut       string          `toml:"left-out"`
 	Require       any             `toml:"require"` // string or list of strings
+	Git           gitFile         `toml:"git"`
 	Exception     []exceptionFile `toml:"exception"`
 	Allow         []allowFile     `toml:"allow"`
+	Expect        []expectFile    `toml:"expect"`
+
+	Registry map[string]registryFile `toml:"registry"`
 
 	path       string
 	maxAge     time.Duration
 	require    []Pattern
+	git        []string
+	registries map[string]*Registry
 	exceptions []Exception
 	allows     []Allow
+	expects    []Expect
 }
 
 type exceptionFile struct {
-	Crate   string `toml:"crate"`
-	Version string `toml:"version"`
-	Reason  string `toml:"reason"`
-	Expires string `toml:"expires"`
+	Crate    string `toml:"crate"`
+	Version  string `toml:"version"`
+	Registry string `toml:"registry"`
+	Reason   string `toml:"reason"`
+	Expires  string `toml:"expires"`
 }
 
 type allowFile struct {
 	Crate    string   `toml:"crate"`
 	Version  string   `toml:"version"`
+	Registry string   `toml:"registry"`
 	Unproven []string `toml:"unproven"`
 	Reason   string   `toml:"reason"`
 	Expires  string   `toml:"expires"`
@@ -60,7 +70,8 @@ type allowFile struct {
 type complain func(key, format string, args ...any)
 
 func defaultFile(path string) *file {
-	return &file{path: path, AllowUnproven: []string{"Cargo.lock"}, MaxAge: "0", Require: "none"}
+	return &file{path: path, AllowUnproven: []string{"Cargo.lock"}, MaxAge: "0", Require: "none",
+		LeftOut: "warn"}
 }
 
 // readFile reads and checks zkp.toml itself, not the files that it names.
@@ -102,11 +113,23 @@ func (f *file) check(wrong complain) {
 	checkFiles("trust", f.Trust, wrong)
 	checkFiles("programs", f.Programs, wrong)
 	var err error
-	if f.maxAge, err = parseAge(f.MaxAge); err != nil {
+	if f.maxAge, err = ParseAge(f.MaxAge); err != nil {
 		wrong("max-age", "%v", err)
 	}
 	checkPaths("allow-unproven", f.AllowUnproven, wrong)
-	f.checkRequire(wrong)
+	if f.LeftOut != "warn" && f.LeftOut != "refuse" {
+		wrong("left-out", `is %q; it must be "warn" or "refuse"`, f.LeftOut)
+	}
+	f.require = checkRequire("require", f.Require, wrong)
+	f.checkGit(wrong)
+	f.checkRegistries(wrong)
+	f.checkExpects(wrong)
+	for key, n := range map[string]int{"exception": len(f.Exception), "allow": len(f.Allow)} {
+		if n > maxList {
+			wrong(key, "has %d items, at most %d are read", n, maxList)
+			return
+		}
+	}
 	for i, e := range f.Exception {
 		at := "exception[" + strconv.Itoa(i+1) + "]."
 		if x, ok := checkException(at, e, wrong); ok {
@@ -119,65 +142,67 @@ func (f *file) check(wrong complain) {
 			wrong(at+"unproven", "is missing; name the files that may be unproven")
 		}
 		checkPaths(at+"unproven", a.Unproven, wrong)
-		if x, ok := checkException(at, exceptionFile{a.Crate, a.Version, a.Reason, a.Expires}, wrong); ok {
+		if x, ok := checkException(at, exceptionFile{a.Crate, a.Version, a.Registry, a.Reason, a.Expires}, wrong); ok {
 			f.allows = append(f.allows, Allow{x, a.Unproven})
 		}
 	}
 }
 
-func (f *file) checkRequire(wrong complain) {
+func checkRequire(key string, require any, wrong complain) []Pattern {
 	const want = `must be "none", "all", or a list such as ["serde", "tokio@1.50.0", "my-*"]`
-	switch v := f.Require.(type) {
+	switch v := require.(type) {
 	case string:
 		switch v {
 		case "all":
-			f.require = []Pattern{All}
+			return []Pattern{All}
 		case "none":
 		default:
-			wrong("require", "is %q; it "+want, v)
+			wrong(key, "is %q; it "+want, v)
 		}
 	case []any:
-		if len(v) > maxList {
-			wrong("require", "has %d items, at most %d are read", len(v), maxList)
-			return
-		}
+		var list []string
 		for _, item := range v {
 			s, ok := item.(string)
 			if !ok {
-				wrong("require", want)
-				return
+				wrong(key, want)
+				return nil
 			}
-			p, err := ParsePattern(s)
-			if err != nil {
-				wrong("require", "%v", err)
-				continue
-			}
-			f.require = append(f.require, p)
+			list = append(list, s)
 		}
+		return checkPatterns(key, list, wrong)
 	default:
-		wrong("require", want)
+		wrong(key, want)
+	}
+	return nil
+}
+
+// checkCrate checks the name and the version of one crate, as the lock file names it.
+func checkCrate(at, name, version string, wrong complain) {
+	if name == "" {
+		wrong(at+"crate", "is missing; name the crate")
+	} else if err := entry.CheckName(name); err != nil {
+		wrong(at+"crate", "%v; it takes one crate, exactly as the lock file names it", err)
+	}
+	if err := entry.CheckVersion(version); version != "" && err != nil {
+		wrong(at+"version", "%v; give one exact version, or remove the key for every version", err)
 	}
 }
 
 func checkException(at string, e exceptionFile, wrong complain) (Exception, bool) {
 	ok := true
-	bad := func(key, format string, args ...any) { ok = false; wrong(at+key, format, args...) }
-	if e.Crate == "" {
-		bad("crate", "is missing; name the crate")
-	} else if err := entry.CheckName(e.Crate); err != nil {
-		bad("crate", "%v; it takes one crate, exactly as the lock file names it", err)
-	}
-	if err := entry.CheckVersion(e.Version); e.Version != "" && err != nil {
-		bad("version", "%v; give one exact version, or remove the key for every version", err)
+	bad := func(key, format string, args ...any) { ok = false; wrong(key, format, args...) }
+	checkCrate(at, e.Crate, e.Version, bad)
+	if e.Registry != "" && e.Registry != cargo.DefaultSource && !isURL(e.Registry) {
+		bad(at+"registry", "%q is not the URL of an index; remove the key for cargo's default registry", e.Registry)
 	}
 	if strings.TrimSpace(e.Reason) == "" || len(e.Reason) > maxReason {
-		bad("reason", "must say why, in at most %d bytes: a person will read it when the exception ends", maxReason)
+		bad(at+"reason", "must say why, in at most %d bytes: a person will read it when the exception ends", maxReason)
 	}
 	expires, err := ParseDate(e.Expires)
 	if err != nil {
-		bad("expires", "%v", err)
+		bad(at+"expires", "%v", err)
 	}
-	return Exception{e.Crate, e.Version, e.Reason, expires}, ok
+	return Exception{e.Crate, e.Version, indexOf(e.Registry), e.Reason, expires}, ok
 }
 
 func checkFiles(key string, names []string, wrong complain) {
@@ -210,9 +235,9 @@ func (f *file) below(names []string) []string {
 	return out
 }
 
-// parseAge reads a duration that is written in days ("30d") or as
+// ParseAge reads a duration that is written in days ("30d") or as
 // time.ParseDuration reads it ("36h"), at most a hundred years. "0" is any age.
-func parseAge(s string) (time.Duration, error) {
+func ParseAge(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 31)
 		if err == nil && n <= maxDays && strconv.FormatUint(n, 10) == days {
@@ -267,6 +292,9 @@ func ParsePattern(s string) (Pattern, error) {
 	return Pattern{name, version}, nil
 }
 
+// Exactly returns the pattern of one package, whatever it is called.
+func Exactly(name, version string) Pattern { return Pattern{name, version} }
+
 func (p Pattern) String() string {
 	if p.version != "" {
 		return p.name + "@" + p.version
@@ -274,11 +302,39 @@ func (p Pattern) String() string {
 	return p.name
 }
 
+// exact says that the pattern names one crate, so that a demand for it is in vain if there is
+// none.
+func (p Pattern) exact() bool { return !strings.Contains(p.name, "*") }
+
 // Matches says whether the pattern demands something of a package. Case does not
 // matter, nor whether it says - or _.
 func (p Pattern) Matches(name, version string) bool {
-	ok, err := path.Match(fold(p.name), fold(name)) // no special characters but *, and names have no slash
-	return err == nil && ok && (p.version == "" || p.version == version)
+	return (p.version == "" || p.version == version) && glob(fold(p.name), fold(name))
+}
+
+// excuses says whether the pattern excuses a package from something: to the letter.
+func (p Pattern) excuses(name, version string) bool {
+	return (p.version == "" || p.version == version) && glob(p.name, name)
+}
+
+// glob says whether a name is what a pattern says, in which * stands for any characters. It
+// takes the earliest place for each part, so its time is bounded by the product of the two.
+func glob(pattern, name string) bool {
+	first, rest, more := strings.Cut(pattern, "*")
+	if !more {
+		return pattern == name
+	}
+	name, ok := strings.CutPrefix(name, first)
+	parts := strings.Split(rest, "*")
+	last := parts[len(parts)-1]
+	for _, part := range parts[:len(parts)-1] {
+		at := strings.Index(name, part)
+		if at < 0 {
+			return false
+		}
+		name = name[at+len(part):]
+	}
+	return ok && strings.HasSuffix(name, last)
 }
 
 func fold(name string) string {

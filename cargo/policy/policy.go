@@ -16,12 +16,23 @@
 //	max-age = "30d"                # of the cosigned checkpoint; "0", the default: any age
 //	allow-unproven = ["Cargo.lock"]
 //	require = "none"               # or "all", or ["serde", "tokio@1.50.0", "my-*"]
+//	left-out = "warn"              # or "refuse": crates that lack a file that their manifest names
+//
+//	[git]
+//	allow = ["https://git.example/x"] # repositories whose packages need no proof under "all"
+//
+//	[registry."sparse+https://registry.example/index/"] # an index as in Cargo.lock, or crates-io
+//	require = "all"                # of its crates; default: as above
+//	ignore = ["our-*"]             # these need no proof after all
+//	logs = ["log.example/x"]       # origins of logs that may be asked about its crates; default:
+//	                               # none, for crates-io all of the trust files
 //
 //	[[exception]]                  # this crate needs no proof, until then
 //	crate = "x"
 //	version = "1.2.3"              # default: every version
 //	reason = "..."
 //	expires = "2027-01-31"         # the last day on which it counts, in UTC
+//	registry = "sparse+https://registry.example/index/" # default: cargo's own
 //
 //	[[allow]]                      # this crate may have these files unproven, until then
 //	crate = "x"
@@ -29,6 +40,12 @@
 //	unproven = ["Cargo.toml"]
 //	reason = "..."
 //	expires = "2027-01-31"
+//
+//	[[expect]]                     # this crate must be proven, and stand there
+//	crate = "x"
+//	version = "1.2.3"              # default: every version
+//	path = "crates/x"              # in its repository, "" for the root; default: anywhere
+//	commits = ["..."]              # one of these; default: any
 //
 // Each trust file stands for itself: its logs, its witnesses, its quorum. A
 // bundle must satisfy the one that lists its log, so no two files may list the
@@ -80,9 +97,14 @@ type Policy struct {
 
 	MaxAge        time.Duration // of the cosigned checkpoint; 0 for any
 	AllowUnproven []string      // paths that any crate may have unproven
-	Require       []Pattern     // crates that must be proven; All for every one
-	Exceptions    []Exception
-	Allows        []Allow
+	RefuseLeftOut bool          // refuse crates that lack a file that their manifest names
+
+	Require    []Pattern            // crates that must be proven; All for every one
+	Registries map[string]*Registry // by canonical index; see Of
+	Git        []string             // canonical URLs; see GitAllowed
+	Exceptions []Exception
+	Allows     []Allow
+	Expects    []Expect
 }
 
 // Trust is one c2sp.org/tlog-policy file.
@@ -94,10 +116,11 @@ type Trust struct {
 
 // An Exception excuses a crate from being proven.
 type Exception struct {
-	Crate   string
-	Version string // "" for every version
-	Reason  string
-	Expires Date
+	Crate    string
+	Version  string // "" for every version
+	Registry string // canonical index; "" for cargo's default registry
+	Reason   string
+	Expires  Date
 }
 
 // An Allow lets files of a crate be unproven.
@@ -122,7 +145,8 @@ func Load(path, userDir string) (*Policy, error) {
 // policy reads what the file names.
 func (f *file) policy(userDir string) (*Policy, error) {
 	p := &Policy{Path: f.path, Development: f.Development, MaxAge: f.maxAge, AllowUnproven: f.AllowUnproven,
-		Require: f.require, Exceptions: f.exceptions, Allows: f.allows}
+		RefuseLeftOut: f.LeftOut == "refuse", Require: f.require, Registries: f.registries, Git: f.git,
+		Exceptions: f.exceptions, Allows: f.allows, Expects: f.expects}
 	errTrust := p.loadTrust(f, userDir)
 	proofs, err := proofcheck.Load(f.below(f.Programs), f.Development)
 	if err != nil {
@@ -185,12 +209,18 @@ func readTrust(path string) (Trust, error) {
 	return Trust{path, text, parsed}, nil
 }
 
-// Rules returns what client.Verify must demand of a package's bundle at a time.
+// Rules returns what client.Verify must demand at a time of the bundle of a crate of cargo's
+// default registry.
 func (p *Policy) Rules(name, version string, now time.Time) client.Rules {
-	r := client.Rules{Name: name, Version: version, AllowUnproven: slices.Clone(p.AllowUnproven),
+	return p.RulesFor(Package{Name: name, Version: version}, now)
+}
+
+// RulesFor is Rules for a package of any registry.
+func (p *Policy) RulesFor(pkg Package, now time.Time) client.Rules {
+	r := client.Rules{Name: pkg.Name, Version: pkg.Version, AllowUnproven: slices.Clone(p.AllowUnproven),
 		MaxAge: p.MaxAge, Now: now, AllowNoWitnesses: p.Development}
 	for _, a := range p.Allows {
-		if a.covers(name, version) && !a.Expires.Past(now) {
+		if a.covers(pkg) && !a.Expires.Past(now) {
 			r.AllowUnproven = append(r.AllowUnproven, a.Unproven...)
 		}
 	}

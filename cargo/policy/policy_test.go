@@ -259,12 +259,13 @@ func TestEveryKeyOfTheTemplateParses(t *testing.T) {
 	full = strings.Replace(full, "require = \"none\"\n", "", 1)
 	full = strings.Replace(full, "programs = ", "#", 1)
 	p := mustLoad(t, full)
-	if len(p.Require) != 3 || p.MaxAge == 0 || !p.Development || len(p.Exceptions) != 1 || len(p.Allows) != 1 || len(p.Trust) != 1 {
+	if len(p.Require) != 3 || p.MaxAge == 0 || !p.Development || len(p.Exceptions) != 1 || len(p.Allows) != 1 || len(p.Trust) != 1 ||
+		!p.RefuseLeftOut || len(p.Git) != 1 || len(p.Expects) != 1 || len(p.Registries) != 1 {
 		t.Errorf("not every setting was taken over: %+v", p)
 	}
 	// And every key that there is stands in it.
 	for _, key := range []string{"version", "trust", "development", "programs", "max-age", "allow-unproven", "require",
-		"crate", "version", "reason", "expires", "unproven"} {
+		"crate", "version", "reason", "expires", "unproven", "left-out", "allow", "registry", "ignore", "logs", "path", "commits"} {
 		if !regexp.MustCompile(`(?m)^#?` + key + ` = `).MatchString(Template) {
 			t.Errorf("the template does not show the key %q", key)
 		}
@@ -293,10 +294,10 @@ expires = "2027-01-01"
 	fatalIf(t, err)
 	mispelt, err := ParsePattern("sirde")
 	fatalIf(t, err)
-	asks := []Ask{{itoa, "Cargo.toml, [dependencies] itoa"}, {mispelt, "Cargo.toml, [dependencies] sirde"}}
+	asks := []Ask{{Crate: itoa, Where: "Cargo.toml, [dependencies] itoa"}, {Crate: mispelt, Where: "Cargo.toml, [dependencies] sirde"}}
 	r := p.Resolve(asks, []Package{
-		{"serde-json", "1.0.0"}, {"tokio", "1.50.0"}, {"tokio", "1.50.1"}, {"My_Crate", "0.1.0"},
-		{"my-old", "1.0.0"}, {"my-free", "1.0.0"}, {"my-free", "2.0.0"}, {"my_free", "1.0.0"}, {"quiet", "1.0.0"}, {"itoa", "1.0.0"},
+		{Name: "serde-json", Version: "1.0.0"}, {Name: "tokio", Version: "1.50.0"}, {Name: "tokio", Version: "1.50.1"}, {Name: "My_Crate", Version: "0.1.0"},
+		{Name: "my-old", Version: "1.0.0"}, {Name: "my-free", Version: "1.0.0"}, {Name: "my-free", Version: "2.0.0"}, {Name: "my_free", Version: "1.0.0"}, {Name: "quiet", Version: "1.0.0"}, {Name: "itoa", Version: "1.0.0"},
 	}, now)
 	want := []Status{Required, Required, NotAsked, Required, Required, Excepted, Required, Required, NotAsked, Required}
 	for i, d := range r.Demands {
@@ -319,14 +320,14 @@ expires = "2027-01-01"
 	if got := r.Demands[1].Because; len(got) != 1 || !strings.HasSuffix(got[0], `zkp.toml requires "tokio@1.50.0"`) {
 		t.Errorf("because: %q", got)
 	}
-	if len(r.Unmatched) != 1 || r.Unmatched[0] != "Cargo.toml, [dependencies] sirde asks for it, but no registry package of the lock file is sirde" {
-		t.Errorf("unmatched: %q", r.Unmatched)
+	if len(r.Missing) != 1 || r.Missing[0] != "Cargo.toml, [dependencies] sirde asks for it, but no registry package of the lock file is sirde" {
+		t.Errorf("missing: %q", r.Missing)
 	}
 	all := mustLoad(t, "version = 1\nrequire = \"all\"\n")
-	if r := all.Resolve(nil, []Package{{"anything", "0.0.1"}}, now); r.Demands[0].Status != Required || !strings.HasSuffix(r.Demands[0].Because[0], "requires all crates") {
+	if r := all.Resolve(nil, []Package{{Name: "anything", Version: "0.0.1"}}, now); r.Demands[0].Status != Required || !strings.HasSuffix(r.Demands[0].Because[0], "requires all crates") {
 		t.Errorf("%+v", r)
 	}
-	if r := all.Resolve(nil, nil, now); len(r.Unmatched) != 0 {
+	if r := all.Resolve(nil, nil, now); len(r.Unmatched)+len(r.Missing) != 0 {
 		t.Errorf("requiring all of nothing is reported: %q", r.Unmatched)
 	}
 }
@@ -362,7 +363,7 @@ unproven = ["Cargo.toml"]
 reason = "r"
 expires = "2027-08-31"
 `)
-	r := Check(path, user, nil, []Package{{"x", "1.0.0"}}, now)
+	r := Check(path, user, nil, []Package{{Name: "x", Version: "1.0.0"}}, now)
 	fatalIf(t, r.Err)
 	all := strings.Join(r.Warnings, "\n")
 	for _, want := range []string{
@@ -471,6 +472,6 @@ func FuzzPolicyFile(f *testing.F) {
 				t.Errorf("%q is not read back: %v", q, err)
 			}
 		}
-		p.Resolve(nil, []Package{{"x", "1.0.0"}}, now)
+		p.Resolve(nil, []Package{{Name: "x", Version: "1.0.0"}}, now)
 	})
 }
