@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"cratelog/evidence"
+	"cratelog/internal/durable"
 )
 
 // MaxPolicySize is the size of a trust file in bytes. The specification asks
@@ -136,6 +138,18 @@ func (p *Policy) LogKeysOnly() *Policy { return &Policy{logs: p.logs} }
 // "quorum none" is accepted here; see Rules.AllowNoWitnesses. Errors are
 // *PolicyError.
 func ParsePolicy(text []byte) (*Policy, error) {
+	p, err := parsePolicyText(text)
+	var x *PolicyError
+	if !errors.As(err, &x) || len(text) > MaxPolicySize {
+		return p, err
+	}
+	if why := durable.Altered(text); why != "" {
+		x.Why += ": " + why
+	}
+	return nil, err
+}
+
+func parsePolicyText(text []byte) (*Policy, error) {
 	if len(text) > MaxPolicySize {
 		return nil, &PolicyError{0, fmt.Sprintf("it has %d bytes, at most %d are read", len(text), MaxPolicySize)}
 	}

@@ -147,7 +147,7 @@ func TestPoliciesThatAreRefusedAndWhatIsSaid(t *testing.T) {
 		{"quorum of nothing", "{two witnesses}quorum\n", "this one has 0 items"},
 		{"a log is no quorum", "{two witnesses}quorum l.example\n", "not defined on a line before"},
 		{"no newline at the end", "{two witnesses}quorum A", "trust file, line 4: it does not end in a newline; the file may be cut off"},
-		{"CRLF", "log {l}\r\nquorum none\r\n", "trust file, line 1: it holds the control character 0x0d; only tabs and newlines are allowed"},
+		{"CRLF", "log {l}\r\nquorum none\r\n", "trust file, line 1: it holds the control character 0x0d; only tabs and newlines are allowed: its line endings are CRLF"},
 		{"control character in a comment", "# \x00\n{two witnesses}quorum A\n", "trust file, line 1: it holds the control character 0x00"},
 		{"DEL", "# \x7f\n", "control character 0x7f"},
 		{"vertical tab", "quorum\vnone\n", "control character 0x0b"},

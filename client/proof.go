@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
+
+	"cratelog/internal/durable"
 )
 
 // MaxBundleSize is the size of a bundle, or of any tlog-proof, in bytes.
@@ -31,6 +34,21 @@ type Proof struct {
 // absent if it would be empty. It does not look into the checkpoint, but for its
 // size, its characters and its last newline. Errors are ErrBundle.
 func ParseProof(b []byte) (*Proof, error) {
+	p, err := parseProof(b)
+	var x *Error
+	if !errors.As(err, &x) || len(b) > MaxBundleSize {
+		return p, err
+	}
+	if why := durable.Altered(b); why != "" {
+		x.What += ": " + why
+	} else if i := bytes.Index(b, []byte(" \n")); i >= 0 {
+		x.What += fmt.Sprintf(": its line %d ends in a space, which was not there when it was handed out",
+			1+bytes.Count(b[:i], []byte("\n")))
+	}
+	return nil, err
+}
+
+func parseProof(b []byte) (*Proof, error) {
 	if len(b) > MaxBundleSize {
 		return nil, refuse(ErrBundle, "it has %d bytes, at most %d are read", len(b), MaxBundleSize)
 	}

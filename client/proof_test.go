@@ -101,6 +101,15 @@ func TestProofsThatAreRefusedAndWhatIsSaid(t *testing.T) {
 	for _, line := range []string{"extra ", "extra AAA", "extra AB==", "extra __8=", "extra AA==\r"} {
 		all = append(all, refused{line, head + line + "\nindex 0\n\n" + cp, "its extra line is empty or not padded standard base64 in its one encoding"})
 	}
+	good := head + "index 0\n\n" + cp
+	for name, p := range map[string]refused{
+		"CRLF":                  {text: strings.ReplaceAll(good, "\n", "\r\n"), want: "its line endings are CRLF"},
+		"a byte order mark":     {text: "\ufeff" + good, want: "byte order mark"},
+		"a space behind a line": {text: strings.Replace(good, "0\n", "0 \n", 1), want: "its line 2 ends in a space"},
+		"a web page":            {text: "<html>\n", want: "it is a web page"},
+	} {
+		all = append(all, refused{name, p.text, p.want})
+	}
 	for _, probe := range all {
 		p, err := ParseProof([]byte(probe.text))
 		if !errors.Is(err, ErrBundle) || p != nil || !strings.Contains(err.Error(), probe.want) {

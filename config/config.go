@@ -25,16 +25,20 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"cratelog/internal/durable"
+	bounded "cratelog/internal/toml"
 )
 
 // MaxTOML is the largest settings file that [LoadTOML] reads, in bytes.
 const MaxTOML = 1 << 20
 
+// maxKeys is how many keys it may have: go-toml takes time by their square.
+const maxKeys = 10000
+
 // LoadTOML reads the TOML file at path into the struct that into points to.
 //
 // Field names come from the "toml" tag and are matched exactly. An unknown key,
 // a wrong type, or a syntax error yields an error that names the file, the line
-// and the key. Fields that the file does not mention keep the value they had,
+// and the key. A byte order mark is skipped. Fields that the file does not mention keep the value they had,
 // so the caller can fill in defaults first. Embedded structs lend their fields. On error
 // *into is left as it was.
 func LoadTOML(path string, into any) error {
@@ -46,12 +50,28 @@ func LoadTOML(path string, into any) error {
 	if err != nil {
 		return err
 	}
+	data = bytes.TrimPrefix(data, []byte(bounded.BOM))
+	if why := durable.NotText(data); why != "" {
+		return fmt.Errorf("%s: %s", path, why)
+	}
+	var wrong *bounded.Error
+	if errors.As(bounded.CheckKeys(data, maxKeys), &wrong) {
+		if wrong.Limit {
+			return fmt.Errorf("%s %w", path, wrong)
+		}
+		// go-toml tells key and column, and is shown no more than it needs.
+		lines := bytes.SplitAfter(data, []byte("\n"))
+		data = bytes.Join(lines[:min(wrong.Line, len(lines))], nil)
+	}
 	tmp := reflect.New(dst.Type().Elem())
 	tmp.Elem().Set(dst.Elem())
 	dec := toml.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(tmp.Interface()); err != nil {
 		return describe(path, err)
+	}
+	if wrong != nil {
+		return fmt.Errorf("%s %w", path, wrong)
 	}
 	// go-toml also matches names that differ in case, so that "listen" and
 	// "Listen" could both stand in a file and one of them would win.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -78,6 +79,8 @@ func TestWrongSettingsAreRefusedByFileLineAndKey(t *testing.T) {
 		"not UTF-8":              {"listen = \"\xff\"\n", `line 1`},
 		"control character":      {"listen = \"\x01\"\n", `line 1`},
 		"larger than the limit":  {"# " + strings.Repeat("x", MaxTOML) + "\n", `more than 1048576 bytes`},
+		"too many keys":          {"[labels]\n" + manyKeys(maxKeys), `has more than 10000 keys`},
+		"UTF-16":                 {"\xff\xfes\x00i\x00", "it is UTF-16"},
 		"two unknown keys":       {"aa = 1\nbb = 2\n", `line 2: unknown key "bb"`},
 		"unterminated string":    {"listen = \"x\n", `line 1`},
 		"garbage after a header": {"[key] file = 1\n", `line 1`},
@@ -96,6 +99,21 @@ func TestWrongSettingsAreRefusedByFileLineAndKey(t *testing.T) {
 				t.Errorf("a refused file changed the settings to %+v", got)
 			}
 		})
+	}
+}
+
+func manyKeys(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "k%d = \"\"\n", i)
+	}
+	return b.String()
+}
+
+func TestAByteOrderMarkIsNoSetting(t *testing.T) {
+	var got settings
+	if err := LoadTOML(write(t, "\xef\xbb\xbfsize = 3\r\n"), &got); err != nil || got.Size != 3 {
+		t.Errorf("%+v %v", got, err)
 	}
 }
 

@@ -84,7 +84,11 @@ func ReadKey(path string) (crypto.Signer, error) {
 	block, rest := pem.Decode(text)
 	if block == nil || len(rest) > 0 || block.Type != "PRIVATE KEY" || len(block.Headers) > 0 ||
 		!bytes.Equal(pem.EncodeToMemory(block), text) {
-		return nil, fmt.Errorf("key file %s must hold one \"PRIVATE KEY\" PEM block (PKCS#8, not encrypted) and nothing else", path)
+		what := "must hold one \"PRIVATE KEY\" PEM block (PKCS#8, not encrypted) and nothing else"
+		if why := durable.Altered(text); why != "" {
+			what += ": " + why
+		}
+		return nil, fmt.Errorf("key file %s %s", path, what)
 	}
 	key, err := cryptoutils.UnmarshalPEMToPrivateKey(text, nil)
 	if err != nil {

@@ -85,7 +85,7 @@ func TestCorruptedKeyFilesAreRefused(t *testing.T) {
 		"text after":           {string(good) + "x", notOneBlock},
 		"empty line after":     {string(good) + "\n", notOneBlock},
 		"two keys":             {string(good) + string(good), notOneBlock},
-		"CRLF":                 {strings.ReplaceAll(string(good), "\n", "\r\n"), notOneBlock},
+		"CRLF":                 {strings.ReplaceAll(string(good), "\n", "\r\n"), notOneBlock + " (PKCS#8, not encrypted) and nothing else: its line endings are CRLF"},
 		"no final newline":     {strings.TrimSuffix(string(good), "\n"), notOneBlock},
 		"header lines":         {strings.Replace(string(good), "KEY-----\n", "KEY-----\nA: b\n\n", 1), notOneBlock},
 		"another type":         {encode("EC PRIVATE KEY", block.Bytes), notOneBlock},

@@ -178,6 +178,13 @@ func TestSizesAreBoundedBeforeTheyAreBelieved(t *testing.T) {
 	}
 }
 
+func TestAnEvidenceFileThatGitAlteredIsToldToBeOne(t *testing.T) {
+	_, err := Parse([]byte(strings.ReplaceAll(header+"kind stale\n", "\n", "\r\n")))
+	if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "its line endings are CRLF") {
+		t.Error(err)
+	}
+}
+
 // TestPartsAreCountedWhileTheyAreRead: a file of many parts is refused at the first that is
 // too much, not when all are in memory.
 func TestPartsAreCountedWhileTheyAreRead(t *testing.T) {

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/durable"
 )
 
 const header = "cratelog/evidence/v1\n"
@@ -20,8 +23,12 @@ func Parse(b []byte) (*Evidence, error) {
 		return nil, malformed("it has %d bytes, at most %d are read", len(b), MaxSize)
 	}
 	rest, ok := bytes.CutPrefix(b, []byte(header))
-	if !ok {
-		return nil, malformed("its first line is not %q", header[:len(header)-1])
+	if first, _, _ := bytes.Cut(b, []byte("\n")); !ok {
+		what := fmt.Sprintf("its first line is not %q", header[:len(header)-1])
+		if why := durable.Altered(first); why != "" {
+			what += ": " + why
+		}
+		return nil, malformed("%s", what)
 	}
 	p := &parser{rest: rest, e: new(Evidence)}
 	for len(p.rest) > 0 {

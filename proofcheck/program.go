@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+
+	"cratelog/internal/durable"
 )
 
 // The words of a Program.
@@ -112,6 +114,9 @@ func parseProgram(text []byte) (Program, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&f); err != nil {
+		if why := durable.NotText(text); why != "" {
+			return Program{}, fmt.Errorf("program file: %s", why)
+		}
 		return Program{}, fmt.Errorf("program file: %w", err)
 	}
 	if _, err := d.Token(); err != io.EOF {

@@ -269,6 +269,7 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 	}{
 		{"empty", "program file", nil},
 		{"too large", "at most", bytes.Repeat([]byte(" "), MaxProgramFile+1)},
+		{"a byte order mark", "byte order mark", append([]byte("\xef\xbb\xbf"), good...)},
 		{"unknown field", "unknown field", []byte(`{"colour":"red"}`)},
 		{"something behind it", "follows", append(bytes.Clone(good), "{}"...)},
 		{"another system", "proof system", edit(func(f *programFile) { f.System = "plonk" })},
