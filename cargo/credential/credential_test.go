@@ -190,6 +190,31 @@ func TestNothingIsPublishedWithoutACheck(t *testing.T) {
 	}
 }
 
+// TestNoTokenForWhatIsNotKnown: operations and kinds that a cargo to come may have.
+func TestNoTokenForWhatIsNotKnown(t *testing.T) {
+	home := withToken(t)
+	program, asked := script(t, good)
+	for _, args := range []string{"", list("--next"), list("--", program)} {
+		for _, operation := range []string{"publish-many", "Publish", "read ", ""} {
+			got := ask(t, home, env(), request("get", operation, args))[0]
+			if !strings.HasPrefix(got, `{"Err":{"kind":"other",`) || !strings.Contains(got, "does not know, so it gives none") {
+				t.Errorf("%s %q: %s", args, operation, got)
+			}
+		}
+		for _, kind := range []string{"frobnicate", "GET", ""} {
+			is(t, ask(t, home, env(), request(kind, "read", args))[0], `{"Err":{"kind":"operation-not-supported"}}`)
+		}
+		for _, operation := range []string{"owners", "yank", "unyank"} {
+			if got := ask(t, home, env(), request("get", operation, args))[0]; !strings.HasPrefix(got, `{"Ok"`) {
+				t.Errorf("%s %q: %s", args, operation, got)
+			}
+		}
+	}
+	if b, err := os.ReadFile(asked); err != nil || strings.Contains(string(b), "publish") || strings.Contains(string(b), "frob") {
+		t.Errorf("%v %s", err, b)
+	}
+}
+
 func TestOnlyTheListedBytesAreAllowed(t *testing.T) {
 	dir := t.TempDir()
 	e := Exactly(filepath.Join(dir, "uploading"))
@@ -246,8 +271,8 @@ func TestSettingsAreReadAsCargoReadsThem(t *testing.T) {
 	write(t, filepath.Join(cwd, ".cargo", "config.toml"), "include = [\"more.toml\"]\n[registries.near]\ncredential-provider = [\"./tool\", \"x\"]\n")
 	write(t, filepath.Join(cwd, ".cargo", "more.toml"), "[registries.included]\nindex = \"sparse+https://i.example.com/\"\n")
 	write(t, filepath.Join(top, ".cargo", "config.toml"), "[registries.near]\ncredential-provider = \"far\"\nindex = \"n\"\n[credential-alias]\nalias = [\"real\", \"with space\"]\n[registry]\ndefault = \"near\"\nglobal-credential-providers = [\"alias\", \"near one\"]\n")
-	write(t, filepath.Join(home, "config.toml"), "[registries.aliased]\ncredential-provider = \"alias\"\n[registries.both]\ntoken = \"from-config\"\n[registry]\nglobal-credential-providers = [\"cargo:token\"]\ncredential-provider = [\"default-one\"]\n")
-	write(t, filepath.Join(home, "credentials.toml"), "[registries.both]\ntoken = \"from-credentials\"\n[registry]\ntoken = \"default-token\"\n")
+	write(t, filepath.Join(home, "config.toml"), "[registries.aliased]\ncredential-provider = \"alias\"\n[registries.both]\ntoken = \"from-config\"\n[registry]\nglobal-credential-providers = [\"cargo:token\"]\ncredential-provider = [\"default-one\"]\ntoken = \"default-token\"\n[credential-alias]\n\"cargo:token\" = \"evil\"\n")
+	write(t, filepath.Join(home, "credentials.toml"), "[registries.both]\ntoken = \"from-credentials\"\n[registries.crates-io]\ntoken = \"of-no-use\"\n")
 	s, err := ReadSettings(cwd, home, env("CARGO_REGISTRIES_E_NV_TOKEN", "from-env", "CARGO_REGISTRIES_E_NV_CREDENTIAL_PROVIDER", "one two"))
 	fatalIf(t, err)
 	for name, want := range map[string]Registry{

@@ -54,7 +54,7 @@ type Request struct {
 		Headers  []string `json:"headers"`
 	} `json:"registry"`
 	Kind      string   `json:"kind"`      // get, login, logout
-	Operation string   `json:"operation"` // of get: read, publish, yank, ...
+	Operation string   `json:"operation"` // of get: read, publish, yank, unyank, owners
 	Name      string   `json:"name"`
 	Version   string   `json:"vers"`
 	Checksum  string   `json:"cksum"` // SHA-256 in hex
@@ -133,20 +133,38 @@ func parseRequest(line []byte) (*Request, error) {
 }
 
 func (p *Provider) answer(ctx context.Context, r *Request) ([]byte, error) {
-	if r.Kind == "get" && r.Operation == "publish" {
-		u, err := r.upload()
-		if err != nil {
+	switch r.Kind {
+	case "get":
+		if err := p.allow(ctx, r); err != nil {
 			return nil, err
 		}
-		if err := p.Check(ctx, u); err != nil {
-			return nil, err
-		}
+	case "login", "logout":
+	default:
+		// SPEC: "operation-not-supported": The provider does not support the requested operation.
+		return []byte(`{"Err":{"kind":"operation-not-supported"}}`), nil
 	}
 	b, err := p.Token.Ask(ctx, r)
 	if _, next := p.Token.(Next); next || err != nil || r.Kind != "get" {
 		return b, err
 	}
 	return strict(b, r)
+}
+
+// allow decides whether a token is given. What cargo may come to use one for, and this
+// program does not know, might publish.
+func (p *Provider) allow(ctx context.Context, r *Request) error {
+	switch r.Operation {
+	case "read", "owners", "yank", "unyank":
+		return nil
+	case "publish":
+		u, err := r.upload()
+		if err != nil {
+			return err
+		}
+		return p.Check(ctx, u)
+	}
+	return fmt.Errorf("cargo wants a token for the operation %q, which this version does not know, so it gives none\n"+
+		"install a newer cratelog, or do this without its credential provider", r.Operation)
 }
 
 func (r *Request) upload() (Upload, error) {

@@ -42,13 +42,13 @@ func text(values []cargo.Value) string {
 	return ""
 }
 
-// about returns what the files say at a key of a registry.
+// about returns what the files say at a key of a registry. Of the default registry cargo
+// asks [registry] only, and passes [registries.crates-io] over.
 func (s *Settings) about(name, key string) []cargo.Value {
-	var of []cargo.Value
 	if name == cargo.DefaultSource {
-		of = s.config.All("registry", key)
+		return s.config.All("registry", key)
 	}
-	return append(of, s.config.All("registries", name, key)...)
+	return s.config.All("registries", name, key)
 }
 
 // Registry is what the configuration says about one registry.
@@ -145,7 +145,7 @@ func (s *Settings) program(v cargo.Value) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(words) == 1 {
+	if len(words) == 1 && !strings.HasPrefix(words[0], "cargo:") { // what is cargo's own has no alias
 		if alias := s.config.All("credential-alias", words[0]); len(alias) > 0 {
 			v = alias[0]
 			if words, err = wordsOf(v.Value); err != nil {
