@@ -134,6 +134,55 @@ func TestATokenIsForOneUseAndGoesThroughUnchanged(t *testing.T) {
 	}
 }
 
+// TestATokenIsLookedForWhereCargoWouldLook, before anything is done with it.
+func TestATokenIsLookedForWhereCargoWouldLook(t *testing.T) {
+	has, asked := script(t, good)
+	none, _ := script(t, `{"Err":{"kind":"not-found"}}`)
+	fails, _ := script(t, `{"Err":{"kind":"other","message":"locked","caused-by":["by you"]}}`)
+	global := func(words ...string) string {
+		return "[registry]\nglobal-credential-providers = " + list(words...) + "\n"
+	}
+	const settings = "[registries.my]\ntoken = \"" + secret + "\"\n"
+	home := t.TempDir()
+	write(t, filepath.Join(home, "config.toml"), global(has))
+	s, err := ReadSettings(t.TempDir(), home, env())
+	fatalIf(t, err)
+	if token, known, err := s.AskToken(t.Context(), "crates-io", ""); token != "" || known || err != nil {
+		t.Errorf("a program was asked for the token of a registry without its index: %v", err)
+	}
+	if token, known, err := s.AskToken(t.Context(), "crates-io", "sparse+https://registry.example.com/"); token != secret || !known || err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(asked); err != nil || strings.Contains(string(b), `"name"`) {
+		t.Errorf("it was asked %s, %v", b, err)
+	}
+	for _, c := range []struct {
+		what, config string
+		found, known bool
+		says         string
+	}{
+		{"the settings", settings, true, true, ""},
+		{"nothing", "", false, true, "no token was found for the registry my"},
+		{"the registry's own", "[registries.my]\ncredential-provider = [\"" + has + "\"]\n", true, true, ""},
+		{"the registry's own has none", settings + "credential-provider = [\"" + none + "\"]\n", false, true, "no token was found"},
+		{"the last of all", global("cargo:token", has), true, true, ""},
+		{"the one before it", global(has, none), true, true, ""},
+		{"the one before ours", settings + global("cargo:token", "cargo-zkp --next"), true, true, ""},
+		{"one that fails", settings + global("cargo:token", fails), false, true, "failed: locked\nby you"},
+		{"a part of cargo", settings + global("cargo:libsecret"), false, false, ""},
+		{"behind a part of cargo", settings + global("cargo:libsecret", none), false, false, ""},
+	} {
+		home := t.TempDir()
+		write(t, filepath.Join(home, "config.toml"), c.config)
+		s, err := ReadSettings(t.TempDir(), home, env())
+		fatalIf(t, err)
+		token, known, err := s.AskToken(t.Context(), "my", "sparse+https://registry.example.com/")
+		if (token == secret) != c.found || known != c.known || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: found %v, known %v, %v", c.what, token == secret, known, err)
+		}
+	}
+}
+
 func TestLoginAndLogoutGoToTheOtherProvider(t *testing.T) {
 	answer := `{"Ok":{"kind":"login"}}`
 	program, asked := script(t, answer)

@@ -28,6 +28,7 @@ package credential
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -188,6 +189,18 @@ type failure struct {
 // strict rewrites another provider's answer to a request for a token, so that cargo
 // neither keeps the token nor uses it for anything else: it would not ask again.
 func strict(b []byte, r *Request) ([]byte, error) {
+	token, found, err := readAnswer(b)
+	switch {
+	case err != nil:
+		return nil, err
+	case !found:
+		return nil, noToken(r)
+	}
+	return tokenAnswer(token)
+}
+
+// readAnswer reads another provider's answer to a request for a token.
+func readAnswer(b []byte) (token string, found bool, err error) {
 	var in struct {
 		Ok *struct {
 			Token *string `json:"token"`
@@ -197,18 +210,18 @@ func strict(b []byte, r *Request) ([]byte, error) {
 	// What cannot be read is not shown: it may hold the token.
 	if err := json.Unmarshal(b, &in); err != nil || (in.Ok == nil) == (in.Err == nil) ||
 		in.Ok != nil && in.Ok.Token == nil {
-		return nil, errors.New("the credential provider that is to give the token answered something else than the " +
+		return "", false, errors.New("the credential provider that is to give the token answered something else than the " +
 			"protocol allows")
 	}
 	if in.Ok != nil {
-		return tokenAnswer(*in.Ok.Token)
+		return *in.Ok.Token, true, nil
 	}
 	switch in.Err.Kind {
 	case "not-found", "url-not-supported":
-		return nil, noToken(r)
+		return "", false, nil
 	}
-	return nil, errors.New(strings.Join(append([]string{"the credential provider that is to give the token " +
-		"failed: " + in.Err.Message}, in.Err.Causes...), "\n"))
+	return "", false, errors.New(strings.Join(append([]string{"the credential provider that is to give the token " +
+		"failed: " + cmp.Or(in.Err.Message, in.Err.Kind)}, in.Err.Causes...), "\n"))
 }
 
 func noToken(r *Request) error {

@@ -25,12 +25,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"cratelog/cargo/credential"
 	"cratelog/cargo/policy"
+	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -96,7 +98,8 @@ type Config struct {
 func Run(ctx context.Context, cfg Config) error {
 	r := &run{Config: cfg}
 	defer r.repos.close()
-	for _, step := range []func(context.Context) error{r.look, r.pack, r.compare, r.logged, r.prove, r.submit, r.upload} {
+	for _, step := range []func(context.Context) error{r.look, r.pack, r.compare, r.logged, r.ready,
+		r.prove, r.submit, r.upload} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -116,6 +119,7 @@ type run struct {
 	proofs   *proofcheck.Verifier
 	repos    repositories
 	jobs     []*job // those that others depend on first
+	token    string // for the registry, "" if it is not known
 }
 
 // job is one crate on its way.
@@ -129,6 +133,7 @@ type job struct {
 	bundle     []byte // verified
 	index      uint64 // that it shows
 	published  bool   // the registry has these bytes
+	unlisted   error  // why that could not be told
 }
 
 // pack has cargo package all crates, in one call: members may need each other.
@@ -182,9 +187,13 @@ func (r *run) compare(ctx context.Context) error {
 		if err := r.store.save(j.member, credential.ExtCrate, j.raw); err != nil {
 			return err
 		}
-		j.published, err = r.listed(ctx, j, r.target.index)
-		if outcome.Of(err) == outcome.Refused {
-			return err
+		j.published, j.unlisted = r.listed(ctx, j, r.target.index)
+		switch {
+		case j.unlisted == nil:
+		case r.DryRun:
+			r.Report.Warn("%v", j.unlisted)
+		case outcome.Of(j.unlisted) == outcome.Refused:
+			return j.unlisted
 		}
 	}
 	return nil
@@ -222,7 +231,9 @@ func (r *run) logged(ctx context.Context) error {
 				return fmt.Errorf("%s: the bundle in %s could not be checked: %w\nnothing was logged or published",
 					j.member, r.store.file(j.member, credential.ExtBundle), err)
 			}
-			r.store.remove(j.member, credential.ExtBundle)
+			if !r.DryRun {
+				r.store.remove(j.member, credential.ExtBundle)
+			}
 		}
 		if r.log == nil {
 			continue
@@ -235,11 +246,59 @@ func (r *run) logged(ctx context.Context) error {
 			return fmt.Errorf("the log at %s cannot be asked: %w\nnothing was logged or published", r.log.URL, err)
 		}
 		if err := r.useBundle(ctx, j, b); err != nil {
-			return fmt.Errorf("%s: the log at %s has an entry for this version already: %w", j.member, r.log.URL, err)
+			err = fmt.Errorf("%s: the log at %s has an entry for this version already: %w", j.member, r.log.URL, err)
+			if r.DryRun && errors.As(err, new(*StandingError)) {
+				r.Report.Warn("%v", err)
+				continue
+			}
+			return err
 		}
 		r.Report.Status("Fresh", "%s is logged already", j.member)
 		if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// ready asks for all that the upload needs, before anything is logged for ever: that cargo
+// can be made to ask us, a token, and a registry that answers.
+func (r *run) ready(ctx context.Context) error {
+	if r.DryRun || r.LogOnly || !slices.ContainsFunc(r.jobs, func(j *job) bool { return !j.published }) {
+		return nil
+	}
+	if err := r.mayUpload(ctx); err != nil {
+		return fmt.Errorf("%w\nnothing was logged or published", err)
+	}
+	return nil
+}
+
+func (r *run) mayUpload(ctx context.Context) (err error) {
+	if _, err := r.target.guard(r.settings, r.Guard, "", r.Token, os.Getenv); err != nil {
+		return err
+	}
+	known := true
+	if r.token = r.Token; r.token == "" {
+		index, _ := r.index(r.target.index)
+		if r.token, known, err = r.settings.AskToken(ctx, r.target.name, index); err != nil {
+			return err
+		}
+	}
+	if !known {
+		r.Report.Warn("whether there is a token for the registry %s is for cargo to find out, when it publishes", r.target.name)
+	}
+	for _, j := range r.jobs {
+		if j.unlisted != nil && r.token != "" {
+			j.published, j.unlisted = r.listed(ctx, j, r.target.index)
+		}
+		switch {
+		case j.unlisted == nil:
+		case outcome.Of(j.unlisted) == outcome.Refused:
+			return j.unlisted
+		case errors.Is(j.unlisted, registry.ErrNoIndex), !known:
+			r.Report.Warn("%s: whether the registry has this version already could not be looked up: %v", j.member, j.unlisted)
+		default:
+			return fmt.Errorf("%s: the registry %s cannot be asked: %w", j.member, r.target.name, j.unlisted)
 		}
 	}
 	return nil

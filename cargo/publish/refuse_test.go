@@ -51,10 +51,11 @@ func TestAVersionThatStandsForOtherBytesIsRefusedBeforeAnythingIsProved(t *testi
 	s := newSite(t)
 	s.release("0.1.0")
 	s.mustRun(logOnly)
-	made := s.forger.made
+	made, commit := s.forger.made, s.git(s.dir, "rev-parse", "HEAD")
 	s.write(filepath.Join(s.dir, "src", "lib.rs"), "pub fn other() {}\n")
 	s.push()
-	s.refused(nothing, "the log at", "an entry for this version already", "about another .crate", "a version is logged once: publish those bytes, or a new version")
+	s.refused(nothing, "the log at", "an entry for this version already", "about another .crate", "a version is logged once: publish those bytes, or a new version",
+		"what is logged was made of commit "+commit, "git checkout "+commit)
 
 	s.release("0.2.0")
 	s.reg.AddCrate(makeOther("hello-publish", "0.2.0"))
@@ -62,6 +63,64 @@ func TestAVersionThatStandsForOtherBytesIsRefusedBeforeAnythingIsProved(t *testi
 	if s.forger.made != made || s.logged() != 1 || s.arrived() != nil {
 		t.Errorf("%d proofs, log of %d", s.forger.made, s.logged())
 	}
+}
+
+// TestADryRunGoesOnWithWhatIsPublishedAlready, as cargo's does: versions change last.
+func TestADryRunGoesOnWithWhatIsPublishedAlready(t *testing.T) {
+	s := newSite(t)
+	s.release("0.1.0")
+	s.mustRun(logOnly)
+	kept, err := os.ReadFile(s.kept("0.1.0", credential.ExtBundle))
+	fatalIf(t, err)
+	s.reg.AddCrate(makeOther("hello-publish", "0.1.0"))
+	s.write(filepath.Join(s.dir, "src", "lib.rs"), "pub fn more() {}\n")
+	s.push()
+	said := s.mustRun(dryRun)
+	says(t, said, "warning: the registry lists hello-publish v0.1.0 with SHA-256", "warning: hello-publish v0.1.0: the log at",
+		"what is logged was made of commit ", "Proved hello-publish v0.1.0", "nothing was logged or published")
+	if b, err := os.ReadFile(s.kept("0.1.0", credential.ExtBundle)); err != nil || string(b) != string(kept) {
+		t.Errorf("a dry run removed the bundle of the release: %v", err)
+	}
+	if s.forger.made != 2 || s.logged() != 1 || s.arrived() != nil {
+		t.Errorf("%d proofs, log of %d", s.forger.made, s.logged())
+	}
+}
+
+// TestNothingIsLoggedThatCannotBeUploaded: a version is logged once.
+func TestNothingIsLoggedThatCannotBeUploaded(t *testing.T) {
+	s := newSite(t)
+	s.release("0.1.0")
+	credentials := filepath.Join(s.home, "credentials.toml")
+	token, err := os.ReadFile(credentials)
+	fatalIf(t, err)
+	fatalIf(t, os.Remove(credentials))
+	fails := func(words ...string) {
+		t.Helper()
+		_, err := s.run()
+		if outcome.Of(err) != outcome.Unchecked {
+			t.Errorf("outcome of %v", err)
+		}
+		says(t, fmt.Sprint(err), append(words, "nothing was logged or published")...)
+		if s.forger.made != 0 || s.logged() != 0 || s.arrived() != nil {
+			t.Fatalf("%d proofs, log of %d", s.forger.made, s.logged())
+		}
+	}
+	fails("no token was found for the registry my", "CARGO_REGISTRIES_MY_TOKEN")
+	s.configure("credential-provider = [\"" + s.provider() + "\"]\n")
+	fails("no token was found for the registry my")
+	s.configure("")
+	s.write(credentials, string(token))
+	s.reg.Meddle(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("User-Agent") != "test" { // cargo itself, which packages
+			return false
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
+	})
+	fails("the registry my cannot be asked", "500 Internal Server Error")
+	s.reg.Meddle(nil)
+	s.mustRun()
+	s.uploads(1)
 }
 
 func TestMistakesOfTheCallerAreNamed(t *testing.T) {

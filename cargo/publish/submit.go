@@ -22,34 +22,63 @@ func Submit(ctx context.Context, log *client.Log, entryBytes, raw []byte) ([]byt
 	case refused.Status == http.StatusTooManyRequests || refused.Status >= 500:
 		return nil, fmt.Errorf("%w\nnothing is lost: run the same command again later", err)
 	case refused.Status == http.StatusConflict:
-		return nil, outcome.Refusef("%w\nthe log holds another .crate of this version, as entry %d, and a version is "+
-			"logged once: publish those bytes, or a new version", refused, refused.Index)
+		why := fmt.Sprintf("the log holds another .crate of this version, as entry %d, and a version is "+
+			"logged once: publish those bytes, or a new version", refused.Index)
+		if _, e, err := openBundle(refused.Bundle); err == nil {
+			why = (&StandingError{e, why}).Error()
+		}
+		return nil, outcome.Refusef("%w\n%s", refused, why)
 	}
 	return nil, outcome.Refuse(refused)
 }
 
+// StandingError says that a log holds another entry of a version than the one that is wanted.
+type StandingError struct {
+	Entry *entry.Entry // that stands
+	Why   string
+}
+
+// Error tells where the entry that stands comes from, and how to publish that.
+func (e *StandingError) Error() string {
+	s, ok := e.Entry.Claim.(*entry.Source)
+	if !ok {
+		return e.Why
+	}
+	at := ""
+	if s.Path != "" {
+		at = ", in " + s.Path
+	}
+	return fmt.Sprintf("%s\nwhat is logged was made of commit %x%s: to publish it, \"git checkout %x\" and run "+
+		"\"cargo zkp publish\" there", e.Why, s.Commit, at, s.Commit)
+}
+
 // CheckAnswer checks that a bundle is about the same subject and claim as an entry, and
 // returns it with its own entry, whose proof may be another. Whether log and witnesses really
-// signed it is for a policy to say.
+// signed it is for a policy to say. A bundle of another entry is a *StandingError.
 func CheckAnswer(want *entry.Entry, bundle []byte) (*client.Proof, *entry.Entry, error) {
+	p, e, err := openBundle(bundle)
+	if err != nil {
+		return nil, nil, err
+	}
+	if e.Subject != want.Subject {
+		return nil, nil, &StandingError{e, fmt.Sprintf("it is about another .crate, with SHA-256 %x, and not %x\n"+
+			"a version is logged once: publish those bytes, or a new version", e.Subject.SHA256, want.Subject.SHA256)}
+	}
+	if same, err := sameStatement(e, want); err != nil {
+		return nil, nil, err
+	} else if !same {
+		return nil, nil, &StandingError{e, "it makes another claim about the same .crate"}
+	}
+	return p, e, nil
+}
+
+func openBundle(bundle []byte) (*client.Proof, *entry.Entry, error) {
 	p, err := client.ParseProof(bundle)
 	if err != nil {
 		return nil, nil, err
 	}
 	e, err := entry.Parse(p.Extra)
-	if err != nil {
-		return nil, nil, err
-	}
-	if e.Subject != want.Subject {
-		return nil, nil, fmt.Errorf("it is about another .crate, with SHA-256 %x, and not %x\n"+
-			"a version is logged once: publish those bytes, or a new version", e.Subject.SHA256, want.Subject.SHA256)
-	}
-	if same, err := sameStatement(e, want); err != nil {
-		return nil, nil, err
-	} else if !same {
-		return nil, nil, errors.New("it makes another claim about the same .crate, from another commit or path")
-	}
-	return p, e, nil
+	return p, e, err
 }
 
 // sameStatement says whether two entries have one identity: the same subject and

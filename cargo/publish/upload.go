@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,26 +104,31 @@ func (r *run) confirm(ctx context.Context, j *job, exactly credential.Exactly) e
 	return nil
 }
 
+// index is where the registry's index is, as cargo writes it.
+func (r *run) index(said string) (string, error) {
+	if r.target.name == cargo.DefaultSource && r.target.index == "" {
+		url, err := registry.DefaultIndex(r.Home)
+		return "sparse+" + url, err
+	}
+	if said == "" {
+		return "", fmt.Errorf("cargo's configuration names no index for the registry %s", r.target.name)
+	}
+	return said, nil
+}
+
 // listed says whether the registry lists these bytes for the version. It refuses
 // if it lists others; another error says that it cannot be told.
 func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
-	if r.target.name == cargo.DefaultSource && r.target.index == "" {
-		var err error
-		if index, err = registry.DefaultIndex(r.Home); err != nil {
-			return false, err
-		}
-	}
-	if index == "" {
-		return false, fmt.Errorf("cargo's configuration names no index for the registry %s", r.target.name)
+	index, err := r.index(index)
+	if err != nil {
+		return false, err
 	}
 	url, err := registry.SparseURL(index)
 	if err != nil {
 		return false, err
 	}
-	x := &registry.Index{URL: url, UserAgent: r.UserAgent, Token: r.Token}
-	if x.Token == "" {
-		x.Token = r.settings.Token(r.target.name)
-	}
+	x := &registry.Index{URL: url, UserAgent: r.UserAgent,
+		Token: cmp.Or(r.Token, r.token, r.settings.Token(r.target.name))}
 	var status *registry.StatusError
 	about, err := x.Config(ctx)
 	if about.Auth || errors.As(err, &status) && status.Status == http.StatusUnauthorized {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -43,6 +44,11 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	parsed, err := entry.Parse(e)
 	if err != nil {
 		return outcome.Refusef("%s: %w", *entryFile, err)
+	}
+	if sum := sha256.Sum256(raw); sum != parsed.Subject.SHA256 {
+		return outcome.Refusef("%s is about the .crate of %s %s with SHA-256 %x, and %s has %x, so nothing was submitted\n"+
+			"make the entry of this .crate with \"cargo zkp prove %s\", or name another one with --entry", *entryFile,
+			parsed.Subject.Name, parsed.Subject.Version, parsed.Subject.SHA256, file, sum, file)
 	}
 	to, err := newOutput(*out)
 	if err != nil {

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cratelog/internal/fixture"
+	"cratelog/internal/outcome"
+)
+
+// TestAnEntryAboutOtherBytesIsNotSubmitted: the log knows the entry, and would not look at
+// the .crate.
+func TestAnEntryAboutOtherBytesIsNotSubmitted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	log := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the log was asked") }))
+	defer log.Close()
+	raw := bytes.Clone(helloProof(t))
+	raw[len(raw)-1] ^= 1
+	put(t, "hello-proof-0.1.0.crate", string(raw))
+	put(t, "hello-proof-0.1.0.entry", string(fixture.Read(t, "hello-proof-0.1.0.entry")))
+	var out bytes.Buffer
+	code := run(t.Context(), []string{"submit", "hello-proof-0.1.0.crate", "--log", log.URL}, &out, &out)
+	if code != int(outcome.Refused) || !strings.Contains(out.String(), "so nothing was submitted") {
+		t.Errorf("exit code %d, %s", code, &out)
+	}
+	if left, err := filepath.Glob("*"); err != nil || len(left) != 2 {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
+}
