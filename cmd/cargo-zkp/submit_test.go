@@ -15,13 +15,13 @@ import (
 // TestAnEntryAboutOtherBytesIsNotSubmitted: the log knows the entry, and would not look at
 // the .crate.
 func TestAnEntryAboutOtherBytesIsNotSubmitted(t *testing.T) {
+	raw, entry := bytes.Clone(helloProof(t)), fixture.Read(t, "hello-proof-0.1.0.entry")
 	t.Chdir(t.TempDir())
 	log := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the log was asked") }))
 	defer log.Close()
-	raw := bytes.Clone(helloProof(t))
 	raw[len(raw)-1] ^= 1
 	put(t, "hello-proof-0.1.0.crate", string(raw))
-	put(t, "hello-proof-0.1.0.entry", string(fixture.Read(t, "hello-proof-0.1.0.entry")))
+	put(t, "hello-proof-0.1.0.entry", string(entry))
 	var out bytes.Buffer
 	code := run(t.Context(), []string{"submit", "hello-proof-0.1.0.crate", "--log", log.URL}, &out, &out)
 	if code != int(outcome.Refused) || !strings.Contains(out.String(), "so nothing was submitted") {
