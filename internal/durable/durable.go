@@ -133,8 +133,36 @@ func Create(dir string) (*File, error) {
 // of the directory, in this order. The file is closed.
 func (f *File) Replace(path string, mode fs.FileMode) error { return f.commit(path, mode, os.Rename) }
 
-// CommitNew gives the file its name, and fails with fs.ErrExist if it is taken.
-func (f *File) CommitNew(path string, mode fs.FileMode) error { return f.commit(path, mode, os.Link) }
+// CommitNew gives the file its name, and fails with fs.ErrExist if it is taken. On a file
+// system without hard links (exFAT, some network drives) an empty file takes the name first,
+// and a crash at that moment leaves it.
+func (f *File) CommitNew(path string, mode fs.FileMode) error {
+	return f.commit(path, mode, func(from, to string) error {
+		err := testingOnlyLink(from, to)
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return renameNew(from, to)
+	})
+}
+
+var testingOnlyLink = os.Link
+
+// renameNew renames a file to a name that is free.
+func renameNew(from, to string) error {
+	taken, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	err = taken.Close()
+	if err == nil {
+		err = os.Rename(from, to)
+	}
+	if err != nil {
+		os.Remove(to)
+	}
+	return err
+}
 
 func (f *File) commit(path string, mode fs.FileMode, name func(from, to string) error) error {
 	if err := errors.Join(f.Chmod(mode), f.Sync(), f.Close()); err != nil {

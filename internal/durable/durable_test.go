@@ -11,6 +11,16 @@ import (
 
 // TestWhatIsThereIsNeverReplaced, and nothing else is left behind.
 func TestWhatIsThereIsNeverReplaced(t *testing.T) {
+	neverReplaced(t)
+	testingOnlyLink = func(from, to string) error {
+		return &os.LinkError{Op: "link", Old: from, New: to, Err: fs.ErrPermission}
+	}
+	defer func() { testingOnlyLink = os.Link }()
+	neverReplaced(t) // also without hard links
+}
+
+func neverReplaced(t *testing.T) {
+	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
 	fatalIf(t, WriteNew(path, []byte("first"), 0o640))
