@@ -4,9 +4,10 @@
 // A .crate is hostile until Read has accepted it. Accepted is one gzip member
 // with one tar archive in it, of regular files below NAME-VERSION/ only, every
 // byte of which is accounted for: no links, devices, directories, pax or sparse
-// records, no base-256 numbers, no hidden or repeated or case-colliding names,
-// and nothing but zeros in padding and after the end. What one tar reader could
-// see and another could not is refused.
+// records, no base-256 numbers, no hidden or repeated names, none that are one on
+// some file system (case, accents) or another file's on Windows, and nothing but
+// zeros in padding and after the end. What one tar reader could see and another
+// could not is refused.
 //
 // What every file of the crate is, with P the claim's path in the repository:
 //
