@@ -13,7 +13,7 @@ func TestAClientPullsInNoServerAndNoProver(t *testing.T) {
 	allowed := []string{
 		"cratelog/client", "cratelog/crate", "cratelog/crate/manifest", "cratelog/entry", "cratelog/evidence", "cratelog/internal/durable", "cratelog/internal/outcome", "cratelog/internal/toml",
 		"filippo.io/mldsa", "filippo.io/torchwood",
-		"golang.org/x/mod/sumdb", "golang.org/x/mod/semver", "golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys/cpu",
+		"golang.org/x/mod/sumdb", "golang.org/x/mod/semver", "golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys/cpu", "golang.org/x/text",
 		"github.com/fxamacker/cbor/v2", "github.com/x448/float16",
 		"github.com/pelletier/go-toml/v2", "github.com/pjbgf/sha1cd",
 		// Poseidon2 over BN254's scalar field, for the file list's digest.

@@ -80,6 +80,7 @@ type Result struct {
 	// What only Verify sets; VerifyBundle sees no .crate.
 	Proven   []string // files that stand in the commit
 	Derived  []string // files that follow from proven ones: Cargo.toml, .cargo_vcs_info.json
+	LeftOut  []string // files that the author's manifest names, and the .crate lacks
 	Trailing int      // bytes after the .crate's archive, which no tool reads
 }
 
@@ -129,6 +130,7 @@ func VerifyCrate(sum [sha256.Size]byte, read func(name, version string) (*crate.
 		return nil, refuseErr(ErrFiles, err, "%s %s", r.Name, r.Version)
 	}
 	r.sort(c.Files)
+	r.LeftOut = c.LeftOut()
 	return r.allow(rules)
 }
 

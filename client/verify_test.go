@@ -15,6 +15,7 @@ import (
 
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/forge"
 	"cratelog/internal/testlog"
 )
 
@@ -62,6 +63,24 @@ func TestBytesAfterTheArchiveAreReported(t *testing.T) {
 	r := testlog.Must(Verify(raw, w.logged(e), w.policy, w.pv, w.rules))
 	if r.Trailing != 4 {
 		t.Errorf("Trailing = %d, want 4", r.Trailing)
+	}
+}
+
+// TestWhatTheAuthorNamesAndTheCrateLacksIsReported: a build script left out runs no more.
+func TestWhatTheAuthorNamesAndTheCrateLacksIsReported(t *testing.T) {
+	w := newWorld(t)
+	orig := forge.Manifest("hello-proof", "0.1.0")
+	manifest := orig
+	orig.Path += ".orig"
+	orig.Content += "build = \"checks.rs\"\n[[test]]\nname = \"t\"\n"
+	manifest.Content += "build = false\n"
+	raw := testlog.Must(forge.Pack("hello-proof", "0.1.0", manifest, orig, forge.File{Path: "src/lib.rs"}))
+	r := testlog.Must(Verify(raw, w.logged(w.prove(t, raw, "hello-proof", "")), w.policy, w.pv, w.rules))
+	if want := []string{"checks.rs", "tests/t.rs"}; !slices.Equal(r.LeftOut, want) {
+		t.Errorf("LeftOut = %q, want %q", r.LeftOut, want)
+	}
+	if r := testlog.Must(w.verify(w.bundle)); r.LeftOut != nil {
+		t.Errorf("of an honest crate LeftOut = %q", r.LeftOut)
 	}
 }
 

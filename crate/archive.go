@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"cratelog/entry"
@@ -19,6 +18,12 @@ const (
 	maxLongName = 2048
 	// maxKept bounds the files whose content is kept: those of keep.
 	maxKept = 1 << 20
+	// A tar archive may have inflatable bytes, and maxRatio more for each byte of the .crate,
+	// whatever the limits say: deflate reaches 1,000, packages of sources stay below 40.
+	inflatable = 64 << 20
+	maxRatio   = 64
+	// maxPathBytes bounds all paths together. The largest packages need a tenth of it.
+	maxPathBytes = 4 << 20
 )
 
 // keep names the files whose content is needed, not only the hash.
@@ -42,8 +47,8 @@ type unpacker struct {
 	size int64     // the limit that left started from, for the sentence
 	also *selection
 
-	paths map[string]string // folded path of a file -> path
-	dirs  map[string]string // folded path of a directory -> a file in it
+	pathBytes int // of all paths
+	blobs     blobHash
 }
 
 // A selection is files whose content is wanted, if it has at most max bytes.
@@ -72,17 +77,19 @@ func readArchive(raw []byte, root string, lim Limits, also *selection) (*archive
 		return nil, refuse("", "does not start with a gzip header")
 	}
 	z.Multistream(false)
+	inflated := min(lim.Inflated, inflatable+maxRatio*int64(len(raw)))
 	u := &unpacker{
 		archive: archive{root: root, kept: map[string][]byte{}},
 		r:       z,
-		left:    lim.Inflated,
-		size:    lim.Inflated,
+		left:    inflated,
+		size:    inflated,
 		max:     lim.Files,
 		also:    also,
-		paths:   map[string]string{},
-		dirs:    map[string]string{},
 	}
 	if err := u.run(); err != nil {
+		return nil, err
+	}
+	if err := checkNames(u.files); err != nil {
 		return nil, err
 	}
 	u.trailing = in.Len()
@@ -152,7 +159,7 @@ func (u *unpacker) file(name string, h header) error {
 		return refuse(path, "is larger than the limit of %d bytes for it", maxKept)
 	}
 	var content bytes.Buffer
-	sum := newBlobHash(h.size)
+	sum := u.blobs.start(h.size)
 	var to io.Writer = sum
 	if keep[path] || u.also.wants(path, h.size) {
 		to = io.MultiWriter(sum, &content)
@@ -178,8 +185,7 @@ func (u *unpacker) file(name string, h header) error {
 	return nil
 }
 
-// admit checks the name of a file against the rules and against all files
-// before it, and returns its path below the top directory.
+// admit checks the name of a file by itself, and returns its path below the top directory.
 func (u *unpacker) admit(name string) (string, error) {
 	if len(u.files) >= u.max {
 		return "", refuseLimit("has more files than the limit of %d", u.max)
@@ -194,26 +200,12 @@ func (u *unpacker) admit(name string) (string, error) {
 	if err := entry.CheckPath(path); err != nil {
 		return "", refuse(name, "has a path that is not allowed: %v", err)
 	}
-	folded := fold(path)
-	if other, ok := u.paths[folded]; ok {
-		if other == path {
-			return "", refuse(path, "is there twice")
-		}
-		return "", refuse(path, "differs from %q only by upper and lower case", other)
+	if err := checkPortable(path); err != nil {
+		return "", err
 	}
-	if other, ok := u.dirs[folded]; ok {
-		return "", refuse(path, "is a file, but %q needs it to be a directory", other)
+	if u.pathBytes += len(path); u.pathBytes > maxPathBytes {
+		return "", refuseLimit("has paths of more than %d bytes in all", maxPathBytes)
 	}
-	for i := range len(folded) {
-		if folded[i] != '/' {
-			continue
-		}
-		if other, ok := u.paths[folded[:i]]; ok {
-			return "", refuse(path, "lies below %q, which is a file", other)
-		}
-		u.dirs[folded[:i]] = path
-	}
-	u.paths[folded] = path
 	return path, nil
 }
 
@@ -330,15 +322,3 @@ func inflateError(err error, file string) error {
 }
 
 func isZero(b []byte) bool { return bytes.Count(b, []byte{0}) == len(b) }
-
-// fold maps all spellings of a path that differ only by simple Unicode case
-// folding to one.
-func fold(path string) string {
-	return strings.Map(func(r rune) rune {
-		least := r
-		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
-			least = min(least, f)
-		}
-		return least
-	}, path)
-}

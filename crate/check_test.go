@@ -76,6 +76,12 @@ func sameKind(err, want error) bool {
 	return errors.Is(err, want) || fmt.Sprintf("%T", err) == fmt.Sprintf("%T", want)
 }
 
+// withFiles returns the crate with other files than it was read with.
+func withFiles(c *Crate, files []File) *Crate {
+	return &Crate{Name: c.Name, Version: c.Version, SHA256: c.SHA256, Files: files,
+		vcsInfo: c.vcsInfo, manifest: c.manifest, orig: c.orig, doc: c.doc}
+}
+
 // TestEveryByteOfEveryFileCounts: another content, mode or path of any one file
 // changes the digest.
 func TestEveryByteOfEveryFileCounts(t *testing.T) {
@@ -90,15 +96,13 @@ func TestEveryByteOfEveryFileCounts(t *testing.T) {
 			"mode":    func(f *File) { f.Exec = !f.Exec },
 			"path":    func(f *File) { f.Path += "x" },
 		} {
-			other := *c
-			other.Files = append([]File(nil), c.Files...)
+			other := withFiles(c, append([]File(nil), c.Files...))
 			edit(&other.Files[i])
 			if err := other.Check(subject, source); err == nil {
 				t.Errorf("%s: believed with another %s", f.Path, name)
 			}
 		}
-		other := *c
-		other.Files = append(append([]File(nil), c.Files[:i]...), c.Files[i+1:]...)
+		other := withFiles(c, append(append([]File(nil), c.Files[:i]...), c.Files[i+1:]...))
 		if err := other.Check(subject, source); err == nil {
 			t.Errorf("%s: believed without it", f.Path)
 		}
@@ -274,6 +278,34 @@ func TestAWorkspaceIsBelievedOnlyWhereCargoWouldLookForIt(t *testing.T) {
 	refused(t, "without the workspace", err, "Cargo.toml at the workspace's root")
 	if _, err := c.List(&entry.Source{Path: "a/b", Unproven: []string{"Cargo.toml"}}); err != nil {
 		t.Errorf("unproven instead: %v", err)
+	}
+}
+
+func TestAWorkspaceOutsideOfTheRepositoryIsNotTakenForOneInside(t *testing.T) {
+	manifest := "[workspace]\n[workspace.package]\nedition = \"2021\"\n"
+	for _, probe := range []struct{ named, pkg, root, want string }{
+		{"../../b", "a", "b", "not a directory in which cargo would look"},
+		{"../..", "a", "", "not a directory in which cargo would look"},
+		{"..", "", "", "not a directory in which cargo would look"},
+		{"/b", "a", "b", "not a directory in which cargo would look"},
+		{"/b", "a", "a/b", "not a directory in which cargo would look"},
+		{"..", "a", "", ""},
+		{"../b", "a", "b", ""},
+		{"../.b", "a", ".b", ""},
+	} {
+		normalized, orig := cargoToml(), tarFile{name: root + origFile}
+		orig.body = normalized.body + fmt.Sprintf("edition.workspace = true\nworkspace = %q\n", probe.named)
+		normalized.body += "edition = \"2021\"\n"
+		c, err := readHello(pack(normalized, orig))
+		fatalIf(t, err)
+		src := &entry.Source{Path: probe.pkg, Workspace: &entry.Workspace{Path: probe.root, Manifest: []byte(manifest)}}
+		if _, err = c.List(src); probe.want != "" {
+			refused(t, probe.named, err, probe.want)
+			_, err = c.Layout(src, newClaimed(src)).Root(func(Place, error) ([]byte, error) { return []byte(manifest), nil })
+			refused(t, probe.named+" for the prover", err, "which is not in the repository")
+		} else if err != nil {
+			t.Errorf("%s: %v", probe.named, err)
+		}
 	}
 }
 

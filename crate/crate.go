@@ -4,9 +4,10 @@
 // A .crate is hostile until Read has accepted it. Accepted is one gzip member
 // with one tar archive in it, of regular files below NAME-VERSION/ only, every
 // byte of which is accounted for: no links, devices, directories, pax or sparse
-// records, no base-256 numbers, no hidden or repeated or case-colliding names,
-// and nothing but zeros in padding and after the end. What one tar reader could
-// see and another could not is refused.
+// records, no base-256 numbers, no hidden or repeated names, none that are one on
+// some file system (case, accents) or another file's on Windows, and nothing but
+// zeros in padding and after the end. What one tar reader could see and another
+// could not is refused.
 //
 // What every file of the crate is, with P the claim's path in the repository:
 //
@@ -58,10 +59,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"cratelog/crate/manifest"
 	"cratelog/entry"
 	"cratelog/internal/durable"
+	"cratelog/internal/toml"
 )
 
 const (
@@ -81,6 +84,10 @@ type Crate struct {
 	vcsInfo  []byte // content of .cargo_vcs_info.json; nil if there is none
 	manifest []byte // content of Cargo.toml
 	orig     []byte // content of Cargo.toml.orig; nil if there is none
+
+	build sync.Mutex        // guards pkg
+	pkg   *manifest.Package // both manifests, parsed; nil until it is needed
+	doc   map[string]any    // Cargo.toml, parsed; it is pkg's once there is one
 
 	raw    []byte // the caller's, as handed to Read, for Contents
 	limits Limits
@@ -183,17 +190,56 @@ func (c *Crate) Contents(paths []string, max int64, visit func(f File, content [
 // Derive checks that Cargo.toml follows from Cargo.toml.orig. root is the manifest at
 // the root of the package's workspace, nil if there is none or it is not known.
 // The error is manifest.ErrNeedsWorkspace, *manifest.Deviation or
-// *manifest.SyntaxError. A crate without Cargo.toml.orig, or with one that is equal,
-// has nothing to derive.
+// *manifest.SyntaxError. Of a crate without Cargo.toml.orig, or with one that is equal,
+// it only checks that no file that was left out can have moved a target.
 func (c *Crate) Derive(root []byte) error {
-	if c.orig == nil || bytes.Equal(c.orig, c.manifest) {
+	if c.manifest == nil {
+		return nil // no crate that Read has accepted
+	}
+	c.build.Lock()
+	defer c.build.Unlock()
+	return c.manifests().Derive(root)
+}
+
+// LeftOut returns, in order, the files that the author's manifest names and the .crate
+// lacks: sources of targets, build scripts, readme and license file. It is what
+// Cargo.toml.orig says, which a claim binds to the commit. Whatever cargo finds by itself
+// and whatever is not named may be missing besides.
+func (c *Crate) LeftOut() []string {
+	if c.manifest == nil {
 		return nil
 	}
-	files := make([]string, len(c.Files))
-	for i, f := range c.Files {
-		files[i] = f.Path
+	c.build.Lock()
+	defer c.build.Unlock()
+	return c.manifests().LeftOut()
+}
+
+// author returns [package] of the manifest as the author wrote it, if there is a
+// Cargo.toml.orig.
+func (c *Crate) author() map[string]any {
+	if c.orig == nil {
+		return nil
 	}
-	return manifest.Derive(c.orig, c.manifest, files, root)
+	c.build.Lock()
+	defer c.build.Unlock()
+	pkg, _ := c.manifests().Author()["package"].(map[string]any)
+	return pkg
+}
+
+// manifests returns the crate's manifests. The caller holds build.
+func (c *Crate) manifests() *manifest.Package {
+	if c.pkg == nil {
+		files := make([]string, len(c.Files))
+		for i, f := range c.Files {
+			files[i] = f.Path
+		}
+		orig := c.orig
+		if bytes.Equal(orig, c.manifest) {
+			orig = nil
+		}
+		c.pkg = manifest.NewPackage(orig, c.doc, files)
+	}
+	return c.pkg
 }
 
 // read accepts a .crate whose top directory is root, or with root "" the one
@@ -212,8 +258,10 @@ func read(raw []byte, sum [32]byte, root string, lim Limits) (*Crate, error) {
 	if c.manifest == nil {
 		return nil, &ManifestError{"is missing from the .crate"}
 	}
-	c.Name, c.Version, err = parseManifest(c.manifest)
-	if err != nil {
+	if c.doc, err = toml.Parse(c.manifest); err != nil {
+		return nil, &ManifestError{err.Error()}
+	}
+	if c.Name, c.Version, err = nameAndVersion(c.doc); err != nil {
 		return nil, err
 	}
 	if want := c.Name + "-" + c.Version; a.root != want {

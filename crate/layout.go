@@ -35,11 +35,16 @@ type Layout struct {
 	crate *Crate
 	claim *entry.Source
 	repo  Repository
+
+	workspace *entry.Workspace // of the claim, as it was when
+	shared    map[string]any   // its [workspace.package] was parsed
 }
 
 // Layout returns the layout under a claim, of which it reads as it goes all but Commit,
 // Files, Links and Submodules.
-func (c *Crate) Layout(claim *entry.Source, repo Repository) *Layout { return &Layout{c, claim, repo} }
+func (c *Crate) Layout(claim *entry.Source, repo Repository) *Layout {
+	return &Layout{crate: c, claim: claim, repo: repo}
+}
 
 // A Place is where a file stands in the repository.
 type Place struct {
@@ -106,7 +111,11 @@ func (l *Layout) Outside(p Place) (there Place, ok bool, err error) {
 // read returns the content of the regular file at a place, nil if none
 // stands there; err says why there is no such place.
 func (l *Layout) Root(read func(p Place, err error) ([]byte, error)) (*entry.Workspace, error) {
-	for _, dir := range l.crate.roots(l.claim.Path) {
+	dirs, err := l.crate.roots(l.claim.Path)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
 		p := Place{Path: join(dir, manifestFile)}
 		content, err := read(p, l.follow(&p))
 		if err != nil {
@@ -120,16 +129,25 @@ func (l *Layout) Root(read func(p Place, err error) ([]byte, error)) (*entry.Wor
 }
 
 // roots returns the directories that may be the root of the workspace of a package at a
-// path: the one that its manifest names, or else those above it, the nearest first.
-func (c *Crate) roots(pkg string) (dirs []string) {
-	if named, _ := tableOf(c.orig, "package")["workspace"].(string); named != "" {
-		return []string{path.Join("/", pkg, named)[1:]}
+// path: the one that its manifest names, or else those above it, the nearest first. One that is
+// named outside of the repository is a *PlaceError.
+func (c *Crate) roots(pkg string) (dirs []string, err error) {
+	if named, _ := c.author()["workspace"].(string); named != "" {
+		dir := path.Join(pkg, named)
+		if path.IsAbs(named) || dir == ".." || strings.HasPrefix(dir, "../") {
+			return nil, &PlaceError{named, "is where package.workspace of Cargo.toml.orig looks for the workspace's root, " +
+				"which is not in the repository"}
+		}
+		if dir == "." {
+			dir = ""
+		}
+		return []string{dir}, nil
 	}
 	for pkg != "" {
 		pkg = pkg[:max(0, strings.LastIndexByte(pkg, '/'))]
 		dirs = append(dirs, pkg)
 	}
-	return dirs
+	return dirs, nil
 }
 
 // follow finds where a place's path leads to. The path may contain ".." and "."; it may
@@ -180,7 +198,7 @@ func (l *Layout) follow(p *Place) error {
 // InheritsFiles says whether readme or license-file of Cargo.toml.orig come from the
 // workspace's manifest.
 func (l *Layout) InheritsFiles() bool {
-	pkg := tableOf(l.crate.orig, "package")
+	pkg := l.crate.author()
 	return inherited(pkg["readme"]) || inherited(pkg["license-file"])
 }
 
@@ -191,10 +209,10 @@ func (l *Layout) outside(file string) (string, error) {
 	case manifestFile, origFile, lockFile, vcsFile:
 		return "", &PlaceError{file, "is said to be from outside of the package, but cargo never takes it from there"}
 	}
-	pkg := tableOf(l.crate.orig, "package")
+	pkg := l.crate.author()
 	var found []string
 	for _, key := range []string{"readme", "license-file"} {
-		to, ok := pointed(l.claim, key, pkg[key], file)
+		to, ok := l.pointed(key, pkg[key], file)
 		if ok && !slices.Contains(found, to) {
 			found = append(found, to)
 		}
@@ -212,9 +230,10 @@ func (l *Layout) outside(file string) (string, error) {
 
 // pointed returns where a value of readme or license-file points, if that is outside of
 // the package and has the name of the file: cargo packages it under its bare name.
-func pointed(src *entry.Source, key string, value any, file string) (string, bool) {
+func (l *Layout) pointed(key string, value any, file string) (string, bool) {
+	src := l.claim
 	if inherited(value) {
-		return pointedFromRoot(src, key, file)
+		return l.pointedFromRoot(key, file)
 	}
 	v, ok := value.(string)
 	clean := path.Clean(v)
@@ -223,13 +242,16 @@ func pointed(src *entry.Source, key string, value any, file string) (string, boo
 
 // pointedFromRoot does so for an inherited value, which is seen from the workspace's
 // root. It may point into the package as well; then the file is not from outside.
-func pointedFromRoot(src *entry.Source, key, file string) (string, bool) {
-	w := src.Workspace
+func (l *Layout) pointedFromRoot(key, file string) (string, bool) {
+	src, w := l.claim, l.claim.Workspace
 	if w == nil || src.Path == "" {
 		return "", false
 	}
-	workspace, _ := tableOf(w.Manifest, "workspace")["package"].(map[string]any)
-	value := workspace[key]
+	if l.workspace != w {
+		l.workspace = w
+		l.shared, _ = tableOf(w.Manifest, "workspace")["package"].(map[string]any)
+	}
+	value := l.shared[key]
 	if key == "readme" {
 		// As cargo does where the root's manifest names none, or only says that there is one.
 		isDefault := file == "README.md" || value == nil && (file == "README.txt" || file == "README")

@@ -121,7 +121,7 @@ func (c *Crate) checkManifest(src *entry.Source, unproven bool) error {
 		return &PlaceError{w.Path, "is said to be the workspace's root, but Cargo.toml follows from Cargo.toml.orig alone"}
 	case w == nil:
 		return &UnprovenError{manifestFile, "is refused: " + alone.Error()}
-	case !slices.Contains(c.roots(src.Path), w.Path): // the repository alone shows which is the nearest
+	case !c.mayBeRoot(src.Path, w.Path): // the repository alone shows which is the nearest
 		return &PlaceError{w.Path, "is not a directory in which cargo would look for the package's workspace"}
 	case !isWorkspace(w.Manifest):
 		return &PlaceError{w.Path, "is said to be the workspace's root, but its manifest has no [workspace]"}
@@ -131,6 +131,11 @@ func (c *Crate) checkManifest(src *entry.Source, unproven bool) error {
 		}
 		return nil
 	}
+}
+
+func (c *Crate) mayBeRoot(pkg, dir string) bool {
+	dirs, err := c.roots(pkg)
+	return err == nil && slices.Contains(dirs, dir)
 }
 
 // entries returns a directory's entries in git's order.

@@ -235,9 +235,9 @@ func TestGitOrderPutsADirectoryWhereItsSlashBelongs(t *testing.T) {
 }
 
 func TestBlobIDIsGits(t *testing.T) {
-	for _, body := range []string{"", "hello\n", strings.Repeat("x", 100000)} {
-		h := newBlobHash(int64(len(body)))
-		h.Write([]byte(body))
+	var h blobHash
+	for _, body := range []string{"", "hello\n", strings.Repeat("x", 100000), "again"} {
+		h.start(int64(len(body))).Write([]byte(body))
 		id, safe := h.sum()
 		if want := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(body), body)); id != want || !safe {
 			t.Errorf("%d bytes: id %x, safe %v, want %x", len(body), id, safe, want)
@@ -257,6 +257,10 @@ func TestSHA1CollisionIsRefused(t *testing.T) {
 	h.Write(attack)
 	if id, safe := h.sum(); safe {
 		t.Errorf("the attack passes, with id %x", id)
+	}
+	h.start(0)
+	if _, safe := h.sum(); !safe {
+		t.Error("the file behind the attack is refused as well")
 	}
 	want := `the .crate's file "a" carries a SHA-1 collision attack: its git blob id proves nothing`
 	if got := (&CollisionError{"a"}).Error(); got != want {

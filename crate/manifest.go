@@ -4,17 +4,12 @@ import (
 	"errors"
 
 	"cratelog/entry"
-	"cratelog/internal/toml"
 )
 
-// parseManifest returns package.name and package.version of a Cargo.toml.
-// The document is decoded into maps, because struct fields would also match
+// nameAndVersion returns package.name and package.version of a decoded Cargo.toml.
+// It is decoded into maps, because struct fields would also match
 // keys in other upper and lower case, which cargo ignores.
-func parseManifest(b []byte) (name, version string, err error) {
-	doc, err := toml.Parse(b)
-	if err != nil {
-		return "", "", &ManifestError{err.Error()}
-	}
+func nameAndVersion(doc map[string]any) (name, version string, err error) {
 	pkg, ok := doc["package"].(map[string]any)
 	if !ok {
 		return "", "", &ManifestError{"has no [package] table"}

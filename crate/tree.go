@@ -100,9 +100,9 @@ func (c *Crate) place(src *entry.Source) (*node, error) {
 }
 
 // maxSteps is how many components the paths of one claim may have in all, counted
-// again behind every link. The largest crates that Read accepts need half of it; a
-// hostile claim could otherwise send each of many files through many long links.
-const maxSteps = 1 << 19
+// again behind every link, and the paths of a .crate. The largest packages need a tenth of it;
+// a hostile claim could otherwise send each of many files through many long links.
+const maxSteps = 1 << 18
 
 // claimed is the repository as a claim describes it.
 type claimed struct {

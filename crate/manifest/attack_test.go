@@ -13,7 +13,7 @@ import (
 // rich is a manifest that says something of every kind, and what cargo makes of it.
 var rich = pair{
 	files: "src/lib.rs src/other.rs src/main.rs src/bin/tool.rs build.rs other.rs examples/e.rs tests/t.rs benches/b.rs",
-	orig: `cargo-features = ["c"]
+	orig: `cargo-features = ["c", "multiple-build-scripts"]
 [package]
 name = "a-b"
 version = "1.0.0"
@@ -75,7 +75,7 @@ x = "y"
 [hints]
 mostly-unused = true
 `,
-	norm: `cargo-features = ["c"]
+	norm: `cargo-features = ["c", "multiple-build-scripts"]
 [package]
 edition = "2018"
 rust-version = "1.60"
@@ -227,7 +227,7 @@ var attacks = []struct {
 	{"metadata", `z = "1.2"`, `z = "9.9"`, `package.metadata.system-deps.z`, `"1.2"`, `"9.9"`},
 	{"metadata's numbers", `[1, 2.5, true]`, `[1.0, 2.5, true]`, `package.metadata.system-deps.list`, `[1, 2.5, true]`, `[1.0, 2.5, true]`},
 	{"unknown key of the package", `links = "z"`, "links = \"z\"\nfuture = 1", `package.future`, ``, `1`},
-	{"cargo-features", `cargo-features = ["c"]`, `cargo-features = ["c", "profile-rustflags"]`, `cargo-features`, `["c"]`, `["c", "profile-rustflags"]`},
+	{"cargo-features", `cargo-features = ["c", "m`, `cargo-features = ["c", "profile-rustflags", "m`, `cargo-features`, `["c", "multiple-build-scripts"]`, `["c", "profile-rustflags", "multiple-build-scripts"]`},
 
 	{"proc-macro turned on", "doctest = false", "doctest = false\nproc-macro = true", `lib.proc-macro`, `false`, `true`},
 	{"proc-macro by crate type", `crate-type = ["rlib"]`, `crate-type = ["proc-macro"]`, `lib.crate-type`, `["rlib"]`, `["proc-macro"]`},

@@ -39,10 +39,17 @@ var projects = []project{
 		"src/lib.rs src/main.rs src/bin/one.rs src/bin/two/main.rs src/bin/.hidden.rs src/bin/three/other.rs build.rs tests/listed.rs tests/found.rs tests/dir/main.rs tests/common/mod.rs tests/data.txt examples/lib-example/main.rs examples/e.rs benches/b.rs", nil},
 	{"nothing searched", "", pkg + "autolib = false\nautobins = false\nautoexamples = false\nautotests = false\nautobenches = false\nbuild = false\n[[bin]]\nname = \"x\"\n",
 		"src/lib.rs src/main.rs src/bin/x.rs tests/t.rs build.rs", nil},
-	{"the 2015 edition's legacy paths", "", "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[lib]\n[[bin]]\nname = \"x\"\n[[bench]]\nname = \"bench\"\n[[test]]\nname = \"t\"\n",
+	{"the 2015 edition's legacy paths, written", "", "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[lib]\npath = \"src/a_b.rs\"\n" +
+		"[[bin]]\nname = \"x\"\npath = \"src/main.rs\"\n[[bench]]\nname = \"bench\"\npath = \"src/bench.rs\"\n[[test]]\nname = \"t\"\n",
 		"src/a_b.rs src/main.rs src/bench.rs tests/t.rs tests/u.rs", nil},
-	{"a binary at src/NAME.rs", "", "[package]\nname = \"a-b\"\nversion = \"1.0.0\"\n[[bin]]\nname = \"x\"\n",
-		"src/x.rs src/main.rs", nil},
+	{"a byte order mark, dots, brackets and a leap second", "", "\ufeff" + pkg + "# " + strings.Repeat(".", 300) + strings.Repeat("[", 700) +
+		"\n[package.metadata]\nt = 1998-12-31T23:59:60Z\n'a.b' = \"" + strings.Repeat("[.", 300) + "\"\n", "src/lib.rs", nil},
+	{"paths with backslashes", "", pkg + "[[bin]]\nname = \"x\"\npath = 'src\\x.rs'\n[[test]]\nname = \"t\"\npath = 'tests\\u.rs'\n",
+		"src/lib.rs src/x.rs tests/u.rs", nil},
+	{"empty tables", "", pkg + "[package.metadata]\n[package.metadata.docs.rs]\n[package.metadata.x]\ny = {}\nz = [{}]\n[features]\n[dependencies]\n[badges]\n[target.'cfg(unix)'.dependencies]\n" +
+		"[workspace]\n[profile.dev]\n[lints]\n", "src/lib.rs", nil},
+	{"files in other case than cargo's", "", pkg, "src/lib.rs Build.rs Tests/t.rs src/Main.rs Examples/e/main.rs", nil},
+	{"no library type but none", "", pkg + "[lib]\ncrate-type = [\"lib\"]\n[[example]]\nname = \"e\"\ncrate-type = [\"staticlib\"]\n", "src/lib.rs examples/e.rs", nil},
 	{"paths to normalize", "", pkg + "build = \"./b/../b/x.rs\"\n[lib]\npath = \"./code/../code/l.rs\"\n[[bin]]\nname = \"x\"\npath = \"code//x.rs\"\n[[example]]\nname = \"e2\"\npath = \"./examples/e.rs\"\n",
 		"b/x.rs code/l.rs code/x.rs examples/e.rs", nil},
 	{"targets left out of the package", "", pkg + "build = \"b/x.rs\"\nexclude = [\"b\", \"tests\", \"benches\", \"examples/e.rs\", \"src/main.rs\"]\n[[bench]]\nname = \"b\"\nharness = false\n",

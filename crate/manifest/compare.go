@@ -147,6 +147,25 @@ func plain(v any) any {
 	return v
 }
 
+// nothing is an empty table that counts: prune leaves it, and nothing stands for its absence.
+type nothing struct{}
+
+// sealed returns a value whose empty tables count.
+func sealed(v any) any {
+	t, ok := v.(table)
+	if !ok {
+		return v
+	}
+	if len(t) == 0 {
+		return nothing{}
+	}
+	out := make(table, len(t))
+	for k, e := range t {
+		out[k] = sealed(e)
+	}
+	return out
+}
+
 // prune removes tables that hold nothing, which tell a build nothing.
 func prune(t table) table {
 	for k, v := range t {

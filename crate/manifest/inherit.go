@@ -68,6 +68,10 @@ func (r *reader) inherit(section, key string, v any) any {
 	return ws
 }
 
+// maxInherited is how many keys and features all dependencies together may inherit: each may do so
+// for every platform.
+const maxInherited = 1 << 18
+
 // inheritDependency returns the workspace's dependency with what t, the package's entry, adds to
 // it: features, and whether it is optional. Default features are on if either asks for them.
 func (r *reader) inheritDependency(key, name string, t table) table {
@@ -94,6 +98,11 @@ func (r *reader) inheritDependency(key, name string, t table) table {
 	delete(merged, "default_features")
 	merged["default-features"] = defaults
 	merged["features"] = slices.Concat(r.strings(merged, from, "features"), r.strings(t, key, "features"))
+	features, _ := merged["features"].([]any)
+	if r.inherited += len(merged) + len(features); r.inherited > maxInherited {
+		r.fail(key, "is one too many: what dependencies inherit is more than is read")
+		return table{}
+	}
 	for _, k := range []string{"optional", "public"} {
 		delete(merged, k)
 		if v, ok := t[k]; ok {

@@ -33,6 +33,7 @@ package manifest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -95,37 +96,100 @@ func (d *Deviation) sentence() string {
 	return fmt.Sprintf("%s is %s, but %s follows", d.Key, d.Got, d.Want)
 }
 
-// Derive checks that normalized, the Cargo.toml of a .crate, follows from orig, its
-// Cargo.toml.orig, as cargo derives it. files are the paths of all the .crate's files, below
-// NAME-VERSION/, in any order. root is the Cargo.toml at the workspace's root, nil if there is
+// A Package is the manifests of a .crate, each parsed once, and its files. It is not for several
+// goroutines at a time.
+type Package struct {
+	files     *fileSet
+	orig, doc table // orig is nil if the .crate has none: then doc is the author's own
+	got       *reader
+	err       error // of any of these
+}
+
+// NewPackage takes the two manifests and the paths of all the .crate's files, below
+// NAME-VERSION/, in any order. doc is Cargo.toml as toml.Parse decodes it, and is altered. orig is
+// nil if the .crate has no Cargo.toml.orig.
+func NewPackage(orig []byte, doc map[string]any, files []string) *Package {
+	p := &Package{}
+	if p.files, p.err = newFileSet(files); p.err != nil {
+		return p
+	}
+	if p.doc, p.err = check(normFile, doc); p.err == nil && orig != nil {
+		p.orig, p.err = parse(origFile, orig)
+	}
+	return p
+}
+
+// Author returns what the author wrote: the decoded Cargo.toml.orig, or Cargo.toml where there is
+// none; nil if it is not TOML.
+func (p *Package) Author() map[string]any {
+	if p.orig != nil {
+		return p.orig
+	}
+	return p.doc
+}
+
+// Derive checks that Cargo.toml follows from Cargo.toml.orig, as cargo derives it. root is the
+// Cargo.toml at the workspace's root, nil if there is
 // none or it is not known; the caller has found it as cargo does (package.workspace of orig, or
 // the nearest directory above with a [workspace] that does not exclude the package). It is not
-// read if orig has a [workspace] itself.
+// read if orig has a [workspace] itself. Without a Cargo.toml.orig nothing has to follow; but what
+// a file that was left out could have moved is refused as ever.
 //
 // The error is a *Deviation if Cargo.toml says something else, ErrNeedsWorkspace if that can only
 // be told with root, and a *SyntaxError if a manifest cannot be read.
-func Derive(orig, normalized []byte, files []string, root []byte) error {
-	set, err := newFileSet(files)
+func (p *Package) Derive(root []byte) error {
+	if p.err != nil {
+		return p.err
+	}
+	if p.orig == nil {
+		r := &reader{file: normFile, doc: p.doc, files: p.files, orig: true}
+		r.author()
+		return r.moved()
+	}
+	if p.got == nil {
+		p.got = &reader{file: normFile, doc: p.doc, files: p.files}
+		p.got.read()
+	}
+	if p.got.err != nil {
+		return p.got.err
+	}
+	want, err := readOrig(p.orig, p.files, root)
 	if err != nil {
 		return err
 	}
-	got, err := readNormalized(normalized, set)
-	if err != nil {
-		return err
-	}
-	want, err := readOrig(orig, set, root)
-	if err != nil {
-		return err
-	}
-	want.stripFeatures(got)
-	settled := want.settleResolver(got)
-	if d := compare(want.model, got.model); d != nil {
+	want.stripFeatures(p.got)
+	settled := want.settleResolver(p.got)
+	if d := compare(want.model, p.got.model); d != nil {
 		return d
 	}
 	if !settled {
 		return ErrNeedsWorkspace
 	}
 	return nil
+}
+
+// LeftOut returns, in order, the files that the author's manifest names and the .crate lacks: of
+// targets and build scripts, the readme and the license file. cargo leaves out a target whose file
+// it did not package. What a manifest does not name is not known.
+func (p *Package) LeftOut() []string {
+	if p.err != nil {
+		return nil
+	}
+	r := &reader{file: origFile, doc: p.Author(), files: p.files, orig: true, found: p.doc}
+	r.author()
+	return slices.Compact(slices.Sorted(slices.Values(r.leftOut)))
+}
+
+// Derive is Package.Derive of two manifests as they stand in a .crate with these files.
+func Derive(orig, normalized []byte, files []string, root []byte) error {
+	doc, err := parse(normFile, normalized)
+	if err != nil {
+		return err
+	}
+	if orig == nil {
+		orig = []byte{}
+	}
+	return NewPackage(orig, doc, files).Derive(root)
 }
 
 // Inherits reports whether orig, a Cargo.toml.orig, inherits a key from the manifest of a

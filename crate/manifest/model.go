@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"maps"
+	"path"
 	"strings"
 )
 
@@ -19,24 +20,42 @@ type reader struct {
 	depNames   map[string]bool // names of the dependencies of every kind
 	resolver   any             // package.resolver, nil if not set
 	wsResolver string          // what ws makes of it, "" without ws
+
+	targets   map[string]map[string][]string // by kind and name: the files that cargo finds
+	inherited int                            // keys and features copied from ws
+
+	leftOut []string     // files that the author names, and that are not there
+	found   table        // the other manifest, for LeftOut
+	legacy  *SyntaxError // a target that cargo finds where a likelier file is missing
 }
 
-// readNormalized reads the manifest under test.
-func readNormalized(b []byte, files *fileSet) (*reader, error) {
-	doc, err := parse(normFile, b)
-	if err != nil {
-		return nil, err
+// author reads what a manifest that is taken as the author's says of files, and nothing else.
+func (r *reader) author() {
+	pkg := r.packageTable()
+	r.model = table{}
+	r.edition = "2015"
+	if v, ok := pkg["edition"]; ok {
+		r.edition, _ = v.(string)
 	}
-	r := &reader{file: normFile, doc: doc, files: files}
-	return r, r.read()
+	r.readTargets(pkg)
+	r.buildScripts(pkg)
+	for _, key := range []string{"readme", "license-file"} {
+		if p, ok := pkg[key].(string); ok && !r.files.all[cleanPath(p)] && !r.files.all[path.Base(cleanPath(p))] {
+			r.leftOut = append(r.leftOut, p)
+		}
+	}
+}
+
+// moved returns an error if a file that was left out may have moved a target.
+func (r *reader) moved() error {
+	if r.legacy == nil {
+		return nil
+	}
+	return r.legacy
 }
 
 // readOrig reads the author's manifest, and the root's as far as it is needed.
-func readOrig(b []byte, files *fileSet, root []byte) (*reader, error) {
-	doc, err := parse(origFile, b)
-	if err != nil {
-		return nil, err
-	}
+func readOrig(doc table, files *fileSet, root []byte) (*reader, error) {
 	r := &reader{file: origFile, doc: doc, files: files, orig: true}
 	_, own := doc["workspace"]
 	if !own && root != nil {
@@ -55,7 +74,10 @@ func readOrig(b []byte, files *fileSet, root []byte) (*reader, error) {
 	if r.ws == nil && inherits(doc) {
 		return nil, ErrNeedsWorkspace
 	}
-	return r, r.read()
+	if err := r.read(); err != nil {
+		return nil, err
+	}
+	return r, r.moved()
 }
 
 // useRoot takes the [workspace] of its root's manifest.
@@ -109,7 +131,7 @@ func (r *reader) readRest() {
 			r.model[k] = v
 		case "workspace", "patch", "replace":
 			// cargo removes them; they could mislead a build from a registry's package
-			r.unlessOrig(r.model, k, v)
+			r.unlessOrig(r.model, k, sealed(v))
 		default:
 			r.unknown(r.model, k, v)
 		}
@@ -173,6 +195,15 @@ func (r *reader) section(t table, key string) table {
 // str returns a string of t, "" if there is none.
 func (r *reader) str(t table, prefix, key string) string {
 	return value(r, t, prefix, key, "a string", "")
+}
+
+// named returns a string of t that must not be empty if it is there, "" if it is not.
+func (r *reader) named(t table, prefix, key string) string {
+	s := r.str(t, prefix, key)
+	if _, ok := t[key]; ok && s == "" {
+		r.fail(join(prefix, key), "is empty")
+	}
+	return s
 }
 
 // boolean returns a boolean of t, or def if there is none.

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -18,9 +19,11 @@ func (r *reader) readPackage(pkg table) {
 		case "name", "links", "default-run", "edition", "default-target", "forced-target", "metabuild", "im-a-teapot",
 			// rustc sees most of these in its environment
 			"authors", "description", "homepage", "repository", "license", "documentation", "keywords", "categories",
-			// build scripts and documentation builders read metadata; the others concern publishing
-			"metadata", "exclude", "include", "publish":
+			// these concern publishing
+			"exclude", "include", "publish":
 			out[k] = v
+		case "metadata": // build scripts and documentation builders read it
+			out[k] = sealed(v)
 		case "version": // cargo trims and reprints it
 			out[k] = strings.TrimSpace(r.str(table{k: v}, "package", k))
 		case "build", "autolib", "autobins", "autoexamples", "autotests", "autobenches", "readme", "license-file":
@@ -42,36 +45,70 @@ func (r *reader) readPackage(pkg table) {
 // buildScripts lists the build scripts. Those that are not in the .crate cargo leaves out, or
 // would fail on.
 func (r *reader) buildScripts(pkg table) any {
-	var scripts []any
 	switch v := pkg["build"].(type) {
 	case nil:
-		if r.files.all["build.rs"] {
-			scripts = []any{"build.rs"}
+		if r.files.has("build.rs") {
+			return r.packaged(false, "build.rs")
 		}
+		return r.packaged(false)
 	case bool:
 		if v {
-			scripts = []any{"build.rs"}
+			return r.packaged(true, "build.rs")
 		}
 	case string:
-		scripts = []any{cleanPath(v)}
+		return r.packaged(true, r.named(pkg, "package", "build"))
 	case []any:
-		for _, s := range r.strings(pkg, "package", "build") {
-			s, _ := s.(string)
-			scripts = append(scripts, cleanPath(s))
+		// SPEC: cargo, unstable features: build takes a list only with multiple-build-scripts.
+		if !slices.Contains(r.strings(r.doc, "", "cargo-features"), any("multiple-build-scripts")) {
+			r.fail("package.build", "is a list, which cargo refuses without cargo-features = [\"multiple-build-scripts\"]")
 		}
+		var paths []string
+		for _, s := range r.strings(pkg, "package", "build") {
+			p, _ := s.(string)
+			paths = append(paths, p)
+		}
+		return r.packaged(true, paths...)
 	default:
 		r.fail("package.build", "is neither a path, nor a list of paths, nor true or false")
 	}
-	if !r.orig {
-		return scripts
-	}
-	var packaged []any
-	for _, s := range scripts {
-		if p := s.(string); r.files.all[p] || leaves(p) {
-			packaged = append(packaged, p)
+	return r.packaged(false)
+}
+
+// packaged models the build scripts at some paths, which the manifest names, or cargo has found.
+func (r *reader) packaged(named bool, paths ...string) any {
+	var all, there, sure, raw []any
+	for _, p := range paths {
+		clean := cleanPath(p)
+		all, raw = append(all, clean), append(raw, path.Clean(p))
+		windows := strings.Contains(p, `\`)
+		switch {
+		case r.files.all[clean] || leaves(clean):
+			there = append(there, clean)
+			if !windows {
+				sure = append(sure, clean)
+			} else if r.lacksBuild(clean) {
+				r.leftOut = append(r.leftOut, p)
+			}
+		case named:
+			r.leftOut = append(r.leftOut, p)
 		}
 	}
-	return either{packaged, scripts}
+	if !r.orig {
+		return raw
+	}
+	return either{there, all, raw, sure}
+}
+
+// lacksBuild reports whether Cargo.toml says that there is no build script, or another.
+func (r *reader) lacksBuild(p string) bool {
+	pkg, _ := r.found["package"].(table)
+	switch v := pkg["build"].(type) {
+	case string:
+		return cleanPath(v) != p
+	case []any:
+		return !slices.ContainsFunc(v, func(e any) bool { s, _ := e.(string); return cleanPath(s) == p })
+	}
+	return true
 }
 
 // settleResolver models the version of the resolver, which only matters where the package is

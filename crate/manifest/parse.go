@@ -29,6 +29,11 @@ func parse(file string, b []byte) (table, error) {
 	if err != nil {
 		return nil, &SyntaxError{File: file, Why: err.Error()}
 	}
+	return check(file, doc)
+}
+
+// check refuses what is nested too deep, and levels line ends.
+func check(file string, doc table) (table, error) {
 	if d := depth(doc, 0); d > maxDepth {
 		return nil, &SyntaxError{File: file, Why: fmt.Sprintf("nests tables deeper than %d", maxDepth)}
 	}
@@ -85,6 +90,8 @@ func render(v any) string {
 			s += ".0"
 		}
 		return s
+	case nothing:
+		return "{}"
 	case []any:
 		parts := make([]string, len(v))
 		for i, e := range v {
@@ -123,39 +130,49 @@ func quoteKey(k string) string {
 // A fileSet holds the paths of a .crate's files.
 type fileSet struct {
 	all    map[string]bool
-	sorted []string
+	folded map[string]bool
+	below  map[string][]string // the files below the directories of targetKinds, without those
 }
 
 func newFileSet(files []string) (*fileSet, error) {
-	s := &fileSet{all: make(map[string]bool, len(files)), sorted: slices.Sorted(slices.Values(files))}
-	for _, f := range files {
+	s := &fileSet{all: make(map[string]bool, len(files)), folded: make(map[string]bool, len(files)), below: map[string][]string{}}
+	for _, f := range slices.Sorted(slices.Values(files)) {
 		if !fs.ValidPath(f) || f == "." {
 			return nil, fmt.Errorf("the .crate's file path %q is not a plain relative path", f)
 		}
-		s.all[f] = true
+		folded := Fold(f)
+		s.all[f], s.folded[folded] = true, true
+		for _, kind := range targetKinds {
+			if !strings.HasPrefix(folded, kind.dir+"/") {
+				continue
+			}
+			rest := f
+			for range 1 + strings.Count(kind.dir, "/") {
+				_, rest, _ = strings.Cut(rest, "/")
+			}
+			s.below[kind.dir] = append(s.below[kind.dir], rest)
+		}
 	}
 	return s, nil
 }
 
-// below returns the paths below a directory, without the directory's own.
-func (s *fileSet) below(dir string) []string {
-	dir += "/"
-	i, _ := slices.BinarySearch(s.sorted, dir)
-	j := i
-	for j < len(s.sorted) && strings.HasPrefix(s.sorted[j], dir) {
-		j++
-	}
-	out := make([]string, 0, j-i)
-	for _, f := range s.sorted[i:j] {
-		out = append(out, f[len(dir):])
-	}
-	return out
-}
+// has reports whether a file of this name is there on some system: Build.rs is build.rs where case
+// does not matter.
+func (s *fileSet) has(path string) bool { return s.all[path] || s.folded[Fold(path)] }
 
-// cleanPath returns a path of a manifest as cargo normalizes it: a publisher on Windows may have
-// written backslashes, which cargo there replaces (a .crate has no file with one in its name).
+// cleanPath returns a path as the author may have meant it: on Windows with backslashes, which
+// cargo there replaces (a .crate has no file with one in its name).
 func cleanPath(p string) string {
 	return path.Clean(strings.ReplaceAll(p, `\`, "/"))
+}
+
+// anySystem returns what a path of the author's may be: one with backslashes is another on Windows
+// than elsewhere.
+func anySystem(p string) any {
+	if !strings.Contains(p, `\`) {
+		return path.Clean(p)
+	}
+	return either{cleanPath(p), path.Clean(p)}
 }
 
 // leaves reports whether a cleaned path may point outside the package, on any system.
