@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // mayAsk says whether a log may be told that a crate is used. Its cached bundles count as
@@ -21,17 +23,24 @@ func (c *Checker) barred(w Want) error {
 	}
 	at := c.cfg.Policy.Path
 	if at == "" {
-		at = "zkp.toml, which \"cargo zkp init\" writes"
+		at = "a zkp.toml, which \"cargo zkp init\" writes"
 	}
+	why := "about whose crates the policy lets no log be asked"
 	if !named {
-		return refuse(ErrRegistry, fmt.Sprintf("Add [registry.%q] to %s, with require = \"none\" if its crates need no proof, "+
-			"or with logs = [...], the origins of logs that may be asked about them", r.Index, at),
-			"%s %s is of the registry %s, which the policy does not name, so no log is asked about it", w.Name, w.Version,
-			r.Index)
+		why = "which the policy does not name, so no log is asked about it"
 	}
-	return refuse(ErrRegistry, fmt.Sprintf("Name logs of the trust files under [registry.%q] in %s, or write require = "+
-		"\"none\" there", r.Index, at), "%s %s is of the registry %s, about whose crates the policy lets no log be asked",
-		w.Name, w.Version, r.Index)
+	return refuse(ErrRegistry, fmt.Sprintf("Write [registry.%q] into %s, with require = \"none\" if its crates need no "+
+		"proof, or with the logs that may be asked about them: logs = [%s]", w.Demand.Registry, at, c.origins()),
+		"%s %s is of the registry %s, %s", w.Name, w.Version, w.Demand.Registry, why)
+}
+
+// origins lists the first of the logs, as zkp.toml would.
+func (c *Checker) origins() string {
+	var all []string
+	for _, s := range c.sources[:min(len(c.sources), 3)] {
+		all = append(all, strconv.Quote(s.origin))
+	}
+	return strings.Join(all, ", ")
 }
 
 // displeases returns what the policy has against a crate whose bundle is good.
