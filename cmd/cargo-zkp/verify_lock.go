@@ -128,7 +128,10 @@ func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 		if b.offline {
 			return nil
 		}
-		return runCargo(ctx, sh, "fetch", "--locked", "--manifest-path", k.Workspace.Manifest)
+		if err := runCargo(ctx, sh, "fetch", "--locked", "--manifest-path", k.Workspace.Manifest); err != nil {
+			sh.Warn("%v", err) // of one crate, perhaps; what is missing will be named
+		}
+		return ctx.Err()
 	})
 	if err != nil {
 		return err
