@@ -147,6 +147,16 @@ func (c *Config) All(key ...string) []Value {
 	return all
 }
 
+// Digest is a SHA-256 over all files that were read, with their places. It covers tokens, so it
+// is nobody else's business.
+func (c *Config) Digest() [32]byte {
+	h := sha256.New()
+	for _, f := range c.files {
+		fmt.Fprintf(h, "%q %#v\n", f.path, f.doc) // maps are printed in the order of their keys
+	}
+	return [32]byte(h.Sum(nil))
+}
+
 // findFile returns the path of a configuration file in a directory, "" if there is none. The
 // name without an ending is the older one, and cargo prefers it.
 func findFile(dir, name string) (string, error) {

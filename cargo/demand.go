@@ -19,6 +19,10 @@ type Demand struct {
 // Where says where the demand was made, for people.
 func (d Demand) Where() string { return d.File + ", " + d.Key }
 
+// Names says whether the demand is about a package by its name, and not about all crates or
+// what another one depends on.
+func (d Demand) Names(p Package) bool { return fold(d.Crate) == fold(p.Name) }
+
 const (
 	verificationKey = "verification"
 	verificationZKP = "zkp"

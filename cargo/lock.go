@@ -92,7 +92,7 @@ func decodeLock(b []byte) (*Lock, error) {
 	if len(b) > MaxLock {
 		return nil, wrong("", "", "is larger than the %d bytes that are read of such a file", MaxLock)
 	}
-	doc, err := decodeLockTOML(b)
+	doc, err := parseTOML("", b)
 	if err != nil {
 		return nil, err
 	}

@@ -75,7 +75,7 @@ var mayImport = map[string][]string{
 	"monitor/alert":    {"config", "monitor/store"},
 	"monitor/web":      {"monitor/store", "entry", "client", "proofcheck", "internal/web"},
 
-	"cargo/policy":  {"client", "config", "entry", "proofcheck"},
+	"cargo/policy":  {"cargo", "client", "config", "entry", "proofcheck"},
 	"cargo/verdict": {"cargo", "cargo/policy", "client", "crate", "entry", "proofcheck", "evidence"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "circuit", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},

@@ -40,6 +40,10 @@ func (p *Policy) MayAsk(index, origin string) bool {
 	return r.AnyLog || slices.Contains(r.Logs, origin)
 }
 
+// RequiresAll says that every crate must be proven, but for those that a rule of its own
+// excuses.
+func (p *Policy) RequiresAll() bool { return slices.Contains(p.Require, All) }
+
 // GitAllowed says whether the packages of a git repository need no proof. source is the URL in
 // the lock file, without "git+" and the commit; which branch or tag it names does not matter.
 func (p *Policy) GitAllowed(source string) bool {

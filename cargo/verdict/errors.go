@@ -25,6 +25,12 @@ var (
 	ErrSourceTampered = errors.New("unpacked source differs from the .crate")
 	// ErrInterrupted: the caller did not wait for the end.
 	ErrInterrupted = errors.New("interrupted")
+	// ErrRegistry: the policy lets no log be asked about crates of that registry.
+	ErrRegistry = errors.New("no log may be asked about that registry's crates")
+	// ErrUnexpected: the source stands elsewhere than the policy expects.
+	ErrUnexpected = errors.New("not the place that the policy expects")
+	// ErrLeftOut: the .crate lacks what its manifest names, and the policy refuses that.
+	ErrLeftOut = errors.New("files left out")
 	// ErrState: what the state directory remembers cannot be used.
 	ErrState = errors.New("state not usable")
 )
@@ -43,6 +49,9 @@ var slugs = []struct {
 	{ErrUnreadable, "unreadable"},
 	{ErrInterrupted, "interrupted"},
 	{ErrState, "state"},
+	{ErrRegistry, "registry"},
+	{ErrUnexpected, "unexpected"},
+	{ErrLeftOut, "left-out"},
 	{client.ErrNotLogged, "not-logged"},
 	{client.ErrPolicy, "policy"},
 	{client.ErrBundle, "malformed-bundle"},

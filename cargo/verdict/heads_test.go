@@ -333,7 +333,8 @@ func TestEveryReasonHasItsWord(t *testing.T) {
 	reasons := []error{client.ErrPolicy, client.ErrBundle, client.ErrCheckpoint, client.ErrLog, client.ErrLogSignature, client.ErrCosignature,
 		client.ErrQuorum, client.ErrNoWitnesses, client.ErrStale, client.ErrEntry, client.ErrInclusion, client.ErrSubject, client.ErrProgram,
 		client.ErrProof, client.ErrFiles, client.ErrUnproven, client.ErrFork, client.ErrConsistency, client.ErrNotLogged,
-		ErrUnreachable, ErrNotDownloaded, ErrNotCached, ErrNoLog, ErrUnreadable, ErrSourceTampered, ErrInterrupted, ErrState}
+		ErrUnreachable, ErrNotDownloaded, ErrNotCached, ErrNoLog, ErrUnreadable, ErrSourceTampered, ErrInterrupted, ErrState,
+		ErrRegistry, ErrUnexpected, ErrLeftOut}
 	words := map[string]bool{}
 	for _, r := range reasons {
 		e := Explain(&client.Error{Reason: r, What: "what is wrong", Err: fmt.Errorf("why")})

@@ -83,6 +83,10 @@ func (it *item) advance(ctx context.Context, links links) {
 			return
 		}
 	}
+	if err := it.c.barred(it.want); err != nil {
+		it.decide(Violation, err)
+		return
+	}
 	for it.state = seeking; it.state == seeking; {
 		if err := ctx.Err(); err != nil {
 			it.decide(Unchecked, interrupted(err))
@@ -94,6 +98,9 @@ func (it *item) advance(ctx context.Context, links links) {
 		}
 		it.current = it.c.candidate(it.next)
 		it.next++
+		if !it.c.mayAsk(it.want, it.current.source) {
+			continue
+		}
 		if !it.current.cached {
 			it.drop() // a log may take its time
 		}
@@ -323,12 +330,16 @@ func (it *item) release() {
 	}
 	it.state = decided
 	it.verdict.Status = Verified
-	if it.given != nil {
-		return
-	}
-	if it.facts == nil {
+	if it.facts == nil && it.given == nil {
 		it.facts = it.c.newFacts(it.result)
 		it.c.keep(it)
+	}
+	if err := it.displeases(); err != nil {
+		it.verdict.Refuse(Violation, err)
+		return
+	}
+	if it.given != nil {
+		return
 	}
 	it.verdict.Facts = it.facts
 }

@@ -157,7 +157,7 @@ func (r *rules) lock(ws *cargo.Workspace) error {
 	} else if err != nil {
 		return err
 	}
-	l, err := NewLock(ws, r.policy, text, "", r.checker.cfg.Now())
+	l, err := NewLock(ws, r.policy, text, nil, r.checker.cfg.Now())
 	if err != nil {
 		return err
 	}

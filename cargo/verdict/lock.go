@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"cratelog/cargo"
@@ -18,29 +19,30 @@ type Lock struct {
 	Policy    *policy.Policy
 	Text      []byte // of the lock file
 	Asks      []policy.Ask
-	Unmatched []string // demands that no package fits
-	Others    int      // packages from git or a path, of which no .crate exists
+	Unmatched []string // patterns of the policy that no package fits
+	Others    int      // packages from git or a path, of which no .crate exists, but for the user's own
 	Elsewhere []string // complaints about what cannot be verified at all
 
 	// Wants are the packages of registries, in the order of the lock file. Locate says
 	// where they lie.
 	Wants    []Want
 	Packages []cargo.Package // what the lock file says of Wants
+
+	lock    *cargo.Lock
+	refused map[string]bool // repositories and directories that were complained of
 }
 
 // NewLock applies the policy and the manifests' wishes to the packages of a lock file; only,
-// if not "", is a pattern of those that count. Errors in only are marked as misuse.
-func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only string, now time.Time) (*Lock, error) {
+// if not empty, are patterns of those that count. Errors in only are marked as misuse.
+func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only []string, now time.Time) (*Lock, error) {
 	lock, err := cargo.ParseLock(text)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lock{Workspace: ws, Policy: p, Text: text}
-	pattern := policy.All
-	if only != "" {
-		if pattern, err = policy.ParsePattern(only); err != nil {
-			return nil, outcome.Usagef("-p: %v", err)
-		}
+	l := &Lock{Workspace: ws, Policy: p, Text: text, lock: lock, refused: map[string]bool{}}
+	chosen, err := choose(only)
+	if err != nil {
+		return nil, err
 	}
 	asked, unmet := ws.Select(lock)
 	asks := map[int][]cargo.Demand{}
@@ -49,32 +51,36 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only string, no
 	}
 	var names []policy.Package
 	for i, p := range lock.Packages {
-		_, registry := p.Registry()
-		switch counts := pattern.Matches(p.Name, p.Version); {
-		case registry && counts:
-			l.Packages = append(l.Packages, p)
-			names = append(names, policy.Package{Name: p.Name, Version: p.Version})
-			if err := l.ask(p, asks[i]); err != nil {
-				return nil, err
-			}
+		index, registry := p.Registry()
+		counts := chosen.has(p)
+		switch {
 		case !registry:
-			l.Others++
-			if by := asks[i]; len(by) > 0 && counts {
-				l.complain("%s v%s is not from a registry, so that there is no .crate to verify\n%s", p.Name,
-					p.Version, wishedBy(by[0]))
+			l.noRegistry(i, asks[i], counts)
+		case counts:
+			if cargo.IsDefault(index) {
+				index = ""
+			}
+			l.Packages = append(l.Packages, p)
+			names = append(names, policy.Package{Name: p.Name, Version: p.Version, Registry: index})
+			for _, d := range asks[i] {
+				l.Asks = append(l.Asks, policy.Ask{Crate: policy.Exactly(p.Name, p.Version), Registry: index,
+					Where: Shorten(d.File) + ", " + d.Key})
 			}
 		}
 	}
-	if only != "" && len(names) == 0 {
-		return nil, outcome.Usagef("-p: no package from a registry in %s is %s", ws.LockPath, only)
+	if err := chosen.missed(Shorten(ws.LockPath)); err != nil {
+		return nil, err
 	}
-	demands := p.Resolve(l.Asks, names, now)
+	resolved := p.Resolve(l.Asks, names, now)
 	for i, p := range l.Packages {
 		l.Wants = append(l.Wants, Want{Name: p.Name, Version: p.Version, Checksum: *p.Checksum,
-			Demand: demands.Demands[i]})
+			Demand: resolved.Demands[i]})
 	}
-	if only == "" { // else they are many, of course
-		l.Unmatched = demands.Unmatched
+	if len(only) == 0 { // else they are many, of course
+		l.Unmatched = resolved.Unmatched
+		for _, text := range resolved.Missing {
+			l.complain("%s\ncorrect its name or version; with a * in its name it may be missing", text)
+		}
 		for _, d := range unmet {
 			l.complain("%s is to be verified, and is not in %s\n%s; correct the name, or let cargo "+
 				"bring the lock file up to date",
@@ -84,16 +90,111 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only string, no
 	return l, l.overrides()
 }
 
-// ask adds what the manifests ask for of a package.
-func (l *Lock) ask(p cargo.Package, by []cargo.Demand) error {
-	for _, d := range by {
-		exactly, err := policy.ParsePattern(p.Name + "@" + p.Version)
+// choice is which packages count, by patterns; nil for all.
+type choice []*chosen
+
+type chosen struct {
+	policy.Pattern
+	met bool
+}
+
+func choose(only []string) (c choice, err error) {
+	for _, s := range only {
+		p, err := policy.ParsePattern(s)
 		if err != nil {
-			return fmt.Errorf("%s: %w", l.Workspace.LockPath, err)
+			return nil, outcome.Usagef("-p: %v", err)
 		}
-		l.Asks = append(l.Asks, policy.Ask{Crate: exactly, Where: Shorten(d.File) + ", " + d.Key})
+		c = append(c, &chosen{p, false})
+	}
+	return c, nil
+}
+
+func (c choice) has(p cargo.Package) bool {
+	_, registry := p.Registry()
+	has := len(c) == 0
+	for _, one := range c {
+		if one.Matches(p.Name, p.Version) {
+			one.met = one.met || registry
+			has = true
+		}
+	}
+	return has
+}
+
+func (c choice) missed(lock string) error {
+	for _, one := range c {
+		if !one.met {
+			return outcome.Usagef("-p: no package from a registry in %s is %s", lock, one)
+		}
 	}
 	return nil
+}
+
+// noRegistry counts a package that is of no registry, and complains of one that must be
+// proven: it cannot be.
+func (l *Lock) noRegistry(i int, by []cargo.Demand, counts bool) {
+	p := l.lock.Packages[i]
+	for _, d := range by {
+		if counts && d.Names(p) {
+			l.complain("%s v%s is not from a registry, so that there is no .crate to verify\n%s", p.Name,
+				p.Version, wishedBy(d))
+		}
+	}
+	if p.Replace != "" || l.Workspace.Own(p) {
+		return // it is not built, or nobody else's
+	}
+	l.Others++
+	git, isGit := strings.CutPrefix(p.Source, "git+")
+	if !counts || isGit && l.Policy.GitAllowed(git) {
+		return
+	}
+	because := ""
+	if l.Policy.RequiresAll() {
+		because = l.Policy.Path + " requires all crates"
+	} else if len(by) > 0 {
+		because = wishedBy(by[0])
+	}
+	if because != "" {
+		l.refuse(i, because)
+	}
+}
+
+// refuse complains of a git repository, or of a directory outside, that something is built
+// from: once, and who pulls it in.
+func (l *Lock) refuse(i int, because string) {
+	p := l.lock.Packages[i]
+	from, remedy := l.Workspace.Outside(p), "move it into the repository, or depend on a release"
+	what := "the directory " + from + ", outside of the repository"
+	if from == "" {
+		what = "a path that no manifest here names"
+	}
+	if git, ok := strings.CutPrefix(p.Source, "git+"); ok {
+		from = cargo.Canonical(git)
+		what = "the git repository " + from
+		remedy = fmt.Sprintf("depend on a release, or write allow = [%q] under [git] in zkp.toml", from)
+	}
+	if l.refused[what] {
+		return
+	}
+	l.refused[what] = true
+	chain := "" // each takes a walk through the lock file
+	if len(l.refused) <= maxChains {
+		chain = "\n" + l.pulledIn(i)
+	}
+	l.complain("%s v%s is from %s, so that there is no .crate to verify\n%s%s\n%s", p.Name, p.Version, what, because, chain,
+		remedy)
+}
+
+// maxChains is of how many packages it is said who pulls them in.
+const maxChains = 20
+
+// pulledIn says by which packages one comes.
+func (l *Lock) pulledIn(i int) string {
+	var names []string
+	for _, at := range l.lock.Chain(i) {
+		names = append(names, l.lock.Packages[at].Name)
+	}
+	return "it comes by " + strings.Join(names, " > ")
 }
 
 // overrides complains of sources that cargo is configured to build instead of those in
@@ -156,6 +257,9 @@ func (l *Lock) Required() (n int) {
 func (l *Lock) Locate(home string) error {
 	for i := range l.Wants {
 		w := &l.Wants[i]
+		if l.Packages[i].Odd() != nil {
+			continue // nothing can be looked for; if it must be proven, that will be said
+		}
 		found, err := cargo.FindCached(home, w.Name, w.Version)
 		if err != nil {
 			return err

@@ -88,6 +88,8 @@ type verdictJSON struct {
 	Message   string         `json:"message,omitempty"`
 	Remedy    string         `json:"remedy,omitempty"`
 	Notes     []string       `json:"notes,omitempty"`
+	Registry  string         `json:"registry,omitempty"`
+	Hashed    bool           `json:"hashed"`
 	*Facts
 }
 
@@ -99,10 +101,12 @@ type exceptionJSON struct {
 // MarshalJSON returns one object: name, version, checksum (hex, absent if the lock
 // file has none), status, demand, because; exception with reason and expires, if
 // one counts; reason, message, remedy if the status is violation or unchecked;
-// notes, if any; and if it is verified the keys of Facts.
+// notes, if any; registry, the index of any but cargo's default one; hashed; and if it is
+// verified the keys of Facts.
 func (v Verdict) MarshalJSON() ([]byte, error) {
 	j := verdictJSON{Name: v.Name, Version: v.Version, Status: v.Status.String(), Demand: strings.ReplaceAll(v.Demand.Status.String(), " ", "-"),
-		Because: list(v.Demand.Because), Notes: v.Notes, Facts: v.Facts}
+		Because: list(v.Demand.Because), Notes: v.Notes, Facts: v.Facts,
+		Registry: v.Demand.Registry, Hashed: v.Hashed()}
 	if v.Checksum != ([32]byte{}) {
 		j.Checksum = hex.EncodeToString(v.Checksum[:])
 	}
@@ -114,6 +118,9 @@ func (v Verdict) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(j)
 }
+
+// Hashed says whether there was a .crate to compare with the lock file's checksum.
+func (v Verdict) Hashed() bool { return v.Raw != nil || v.Path != "" }
 
 // Counts sums up verdicts, by status.
 func Counts(vs []Verdict) map[Status]int {

@@ -244,7 +244,7 @@ func (c *call) platforms(ctx context.Context, ws *cargo.Workspace) (flags []stri
 
 // verifyPresent checks what cargo has on the disk: it will have nothing else.
 func (c *call) verifyPresent(ctx context.Context, sh *shell) error {
-	k, err := planLock(ctx, sh, c.believe, lockOptions{manifestPath: c.lock.manifestPath, locked: true}, "")
+	k, err := planLock(ctx, sh, c.believe, lockOptions{manifestPath: c.lock.manifestPath, locked: true})
 	if err != nil {
 		return err
 	}

@@ -251,9 +251,16 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	other.AddCrate(helloProof(t))
 	other.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	t.Setenv("CARGO_REGISTRIES_OTHER_INDEX", "sparse+"+other.Index)
-	d.project("hello-proof = { version = \"0.1\", registry = \"other\", verification = \"zkp\" }\n")
+	of := "version = 1\n[registry.\"sparse+" + other.Index + "\"]\n"
+	dir := d.project("hello-proof = { version = \"0.1\", registry = \"other\", verification = \"zkp\" }\n")
+	d.wants(int(outcome.Refused), []string{"is of the registry sparse+" + other.Index + ", which the policy does not name, so no log is asked about it",
+		"logs = [\"depot.example/log\"]"}, "build")
+	put(t, filepath.Join(dir, "zkp.toml"), of)
+	d.wants(int(outcome.Refused), []string{"about whose crates the policy lets no log be asked"}, "build")
+	put(t, filepath.Join(dir, "zkp.toml"), of+"logs = [\"depot.example/log\"]\n")
 	d.wants(0, nil, "build")
-	dir := d.project("leaf = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
+	dir = d.project("leaf = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
+	put(t, filepath.Join(dir, "zkp.toml"), of+"logs = [\"depot.example/log\"]\n")
 	d.wants(int(outcome.Refused), []string{"leaf v1.0.0"}, "build")
 	if holds(t, filepath.Join(dir, "target"), "leaf") {
 		t.Error("it was compiled")

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"cratelog/cargo/credential"
@@ -130,11 +131,18 @@ func parse(fs *flag.FlagSet, args []string, what string) (string, error) {
 // parseUpTo reads flags and at most n arguments of a verb, in any order.
 func parseUpTo(n int, fs *flag.FlagSet, args []string, what string) ([]string, error) {
 	var found []string
+	help := fs.Usage
+	fs.Usage = func() {} // the error is not to scroll away
 	for {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			help()
 			return nil, err
 		} else if err != nil {
-			return nil, outcome.Misuse(err)
+			text := err.Error()
+			if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+				text = "there is no option --" + name
+			}
+			return nil, outcome.Usagef("%s\n\"%s --help\" lists the options", text, fs.Name())
 		}
 		if fs.NArg() == 0 {
 			break

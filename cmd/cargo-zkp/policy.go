@@ -77,6 +77,12 @@ func policyVerb(_ context.Context, sh *shell, args []string) error {
 	if path != "" {
 		name = shorten(path)
 	}
+	for _, f := range r.Faults {
+		sh.complain(f)
+	}
+	if len(r.Faults) > 0 {
+		return outcome.Refusef("%s cannot be used as it is: cargo zkp verify would refuse everything that must be proven", name)
+	}
 	sh.Status("Finished", "%s can be used; it trusts %d files and %d programs", name, len(r.Policy.Trust),
 		len(r.Policy.Programs))
 	return nil
@@ -100,7 +106,7 @@ func known(manifestPath string, place *policy.Place) (asks []policy.Ask, package
 	} else if err != nil {
 		return nil, nil, err
 	}
-	l, err := verdict.NewLock(ws, &policy.Policy{}, text, "", time.Now())
+	l, err := verdict.NewLock(ws, &policy.Policy{}, text, nil, time.Now())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -82,8 +82,12 @@ func (k *lockCheck) human(sh *shell) {
 				sh.Status("Excepted", "%s v%s until %s: %s", v.Name, v.Version, e.Expires, e.Reason)
 			}
 		case verdict.NotAsked:
-			if sh.verbose {
+			switch {
+			case !sh.verbose:
+			case v.Hashed():
 				sh.Status("Hashed", "%s v%s; no proof is asked for", v.Name, v.Version)
+			default:
+				sh.Status("Skipped", "%s v%s; it is not on this disk, and no proof is asked for", v.Name, v.Version)
 			}
 		}
 		for _, note := range v.Notes {
@@ -109,15 +113,25 @@ func (k *lockCheck) human(sh *shell) {
 
 // rest counts the crates without a proof.
 func (k *lockCheck) rest(n map[verdict.Status]int) string {
+	absent := 0
+	for _, v := range k.verdicts {
+		if v.Status == verdict.NotAsked && !v.Hashed() {
+			absent++
+		}
+	}
 	text := ""
-	if n[verdict.Excepted] > 0 {
-		text += fmt.Sprintf(", %d excepted", n[verdict.Excepted])
-	}
-	if n[verdict.NotAsked] > 0 {
-		text += fmt.Sprintf(", %d with the lock file's checksum only", n[verdict.NotAsked])
-	}
-	if k.Others > 0 {
-		text += fmt.Sprintf(", %d from git or a path not looked at", k.Others)
+	for _, c := range []struct {
+		n    int
+		what string
+	}{
+		{n[verdict.Excepted], "excepted"},
+		{n[verdict.NotAsked] - absent, "with the lock file's checksum only"},
+		{absent, "not on this disk"},
+		{k.Others, "from git or a path not looked at"},
+	} {
+		if c.n > 0 {
+			text += fmt.Sprintf(", %d %s", c.n, c.what)
+		}
 	}
 	return text
 }
@@ -199,6 +213,9 @@ func (k *lockCheck) json(sh *shell) error {
 	}{"verify-finished", k.worst() == verdict.Verified, n, k.Others, k.Elsewhere, k.Unmatched, k.took.Seconds()})
 }
 
+// elsewhere is the ruleId of what cannot be verified at all.
+const elsewhere = "not-verifiable"
+
 // sarif prints what needs attention, each at its place in Cargo.lock, as much of SARIF 2.1.0
 // (OASIS) as code hosts read.
 func (k *lockCheck) sarif(sh *shell) error {
@@ -227,6 +244,19 @@ func (k *lockCheck) sarif(sh *shell) error {
 				"region":           object{"startLine": lineOf(k.Text, v.Name, v.Version)},
 			}}},
 			"partialFingerprints": object{"crate/v1": v.Name + " " + v.Version + " " + e.Reason},
+		})
+	}
+	for _, text := range k.Elsewhere {
+		if !ids[elsewhere] {
+			ids[elsewhere] = true
+			rules = append(rules, object{"id": elsewhere})
+		}
+		results = append(results, object{
+			"ruleId": elsewhere, "level": "error", "message": object{"text": text},
+			"locations": []object{{"physicalLocation": object{
+				"artifactLocation": object{"uri": filepath.ToSlash(shorten(k.Workspace.LockPath))},
+				"region":           object{"startLine": 1},
+			}}},
 		})
 	}
 	return printJSON(sh, object{

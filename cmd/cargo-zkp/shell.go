@@ -67,7 +67,8 @@ func (sh *shell) Warn(format string, args ...any) {
 	if sh.quiet {
 		return
 	}
-	fmt.Fprintf(sh.stderr, "%s: %s\n", sh.paint("33", "warning"), fmt.Sprintf(format, args...))
+	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n  ")
+	fmt.Fprintf(sh.stderr, "%s: %s\n", sh.paint("33", "warning"), text)
 }
 
 // complain prints an error that is one of several.

@@ -39,7 +39,7 @@ Without a version, the one of the lock file.`)
 	if err != nil {
 		return err
 	}
-	name, versions, err := wanted(spec, ws)
+	name, versions, err := wanted(spec, ws, p)
 	if err != nil {
 		return err
 	}
@@ -68,8 +68,8 @@ Without a version, the one of the lock file.`)
 }
 
 // wanted returns the versions that are meant: the one that is named, or those that
-// the lock file has.
-func wanted(spec string, ws *cargo.Workspace) (name string, versions []string, err error) {
+// the lock file has, of registries about whose crates all logs may be asked.
+func wanted(spec string, ws *cargo.Workspace, p *policy.Policy) (name string, versions []string, err error) {
 	name, version, named := strings.Cut(spec, "@")
 	if named {
 		return name, []string{version}, nil
@@ -82,10 +82,19 @@ func wanted(spec string, ws *cargo.Workspace) (name string, versions []string, e
 	if err != nil {
 		return "", nil, err
 	}
+	private := ""
 	for _, i := range lock.Named(name) {
-		if p := lock.Packages[i]; p.Checksum != nil {
-			versions = append(versions, p.Version)
+		locked := lock.Packages[i]
+		index, registry := locked.Registry()
+		if r, _ := p.Of(index); registry && !r.AnyLog {
+			private = index
+		} else if registry {
+			name, versions = locked.Name, append(versions, locked.Version)
 		}
+	}
+	if len(versions) == 0 && private != "" {
+		return "", nil, outcome.Refusef("%s is of the registry %s, whose crates not every log may know of\n"+
+			"check it with \"cargo zkp verify -p %s\"; to ask all logs, say %s@VERSION", name, private, name, name)
 	}
 	if len(versions) == 0 {
 		return "", nil, outcome.Usagef("%s has no package %s from a registry; say %s@VERSION", shorten(ws.LockPath),

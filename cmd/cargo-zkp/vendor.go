@@ -29,7 +29,10 @@ directory source: cargo compares every file of it with its checksum when it comp
 	if err != nil {
 		return err
 	}
-	k, err := planLock(ctx, sh, b, o, "")
+	if err := freshLock(ctx, sh, b, o); err != nil {
+		return err
+	}
+	k, err := planLock(ctx, sh, b, o)
 	if err != nil {
 		return err
 	}

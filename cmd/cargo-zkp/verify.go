@@ -27,9 +27,10 @@ that this one is what a proved, logged and witnessed entry says.`)
 	var one fileOptions
 	one.register(fs)
 	var all lockOptions
-	all.register(fs)
-	pkg := fs.String("p", "", "`NAME[@VERSION]`: check this package of the lock file only; with "+
-		"FILE.crate, what it must be (default: what the file's name says)")
+	all.register(fs, &b.offline)
+	fs.Func("p", "`NAME[@VERSION]`: check this package of the lock file only; may be repeated; with "+
+		"FILE.crate, what it must be (default: what the file's name says)", policy.AppendTo(&all.only))
+	fs.Func("package", "the same as -p", policy.AppendTo(&all.only))
 	files, err := parseUpTo(1, fs, args, "FILE.crate")
 	if err != nil {
 		return err
@@ -38,12 +39,15 @@ that this one is what a proved, logged and witnessed entry says.`)
 		if name := given(fs, one.names...); name != "" {
 			return outcome.Usagef("--%s is for one crate: name its FILE.crate", name)
 		}
-		return verifyLock(ctx, sh, b, all, *pkg)
+		return verifyLock(ctx, sh, b, all)
 	}
 	if name := given(fs, all.names...); name != "" {
 		return outcome.Usagef("--%s is for a lock file: leave out FILE.crate", name)
 	}
-	return verifyFile(ctx, sh, files[0], b, one, *pkg)
+	if len(all.only) > 1 {
+		return outcome.Usagef("FILE.crate is one package: give -p once")
+	}
+	return verifyFile(ctx, sh, files[0], b, one, strings.Join(all.only, ""))
 }
 
 // fileOptions are those of verify for one .crate.
@@ -63,8 +67,11 @@ func (o *fileOptions) register(fs *flag.FlagSet) {
 	fs.BoolVar(&o.strict, "deny-unproven", false, "refuse FILE.crate if any file of it is unproven, Cargo.lock too")
 	fs.Func("allow-unproven", "accept FILE.crate although this `FILE` of it is unproven: with "+
 		"Cargo.toml, its dependencies and build script can be anything; may be repeated", policy.AppendTo(&o.allowed))
-	fs.DurationVar(&o.maxAge, "max-age", 0, "refuse a bundle that the witnesses' quorum cosigned longer "+
-		"ago; 0 for any age")
+	fs.Func("max-age", "refuse a bundle that the witnesses' quorum cosigned longer ago than this `AGE`, like 30d "+
+		"or 36h; 0 for any age (default: the policy's)", func(v string) (err error) {
+		o.maxAge, err = policy.ParseAge(v)
+		return err
+	})
 }
 
 func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOptions, pkg string) error {

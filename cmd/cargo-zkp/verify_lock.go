@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,11 +25,18 @@ type lockOptions struct {
 	locked       bool
 	rehash       bool
 	format       string
+	only         []string // patterns of the packages that count; none for all
 }
 
-func (o *lockOptions) register(fs *flag.FlagSet) {
-	o.names = []string{"manifest-path", "locked", "rehash", "message-format"}
+func (o *lockOptions) register(fs *flag.FlagSet, offline *bool) {
+	o.names = []string{"manifest-path", "locked", "frozen", "workspace", "rehash", "message-format"}
 	o.registerPlace(fs)
+	fs.BoolFunc("frozen", "the same as --locked --offline", func(v string) error {
+		frozen, err := strconv.ParseBool(v)
+		o.locked, *offline = o.locked || frozen, *offline || frozen
+		return err
+	})
+	fs.Bool("workspace", true, "as cargo's: a lock file is always of the whole workspace")
 	fs.BoolVar(&o.rehash, "rehash", false, "compare all unpacked sources again, also those that look "+
 		"unchanged since they were compared last")
 	fs.StringVar(&o.format, "message-format", "human", "`FORMAT` of the answer: human, json (one object "+
@@ -54,12 +62,15 @@ type lockCheck struct {
 	took     time.Duration
 }
 
-func verifyLock(ctx context.Context, sh *shell, b believe, o lockOptions, pkg string) error {
+func verifyLock(ctx context.Context, sh *shell, b believe, o lockOptions) error {
 	if !slices.Contains([]string{"human", "json", "sarif"}, o.format) {
 		return outcome.Usagef("--message-format is human, json or sarif, not %q", o.format)
 	}
 	b.rehash = o.rehash
-	k, err := planLock(ctx, sh, b, o, pkg)
+	if err := freshLock(ctx, sh, b, o); err != nil {
+		return err
+	}
+	k, err := planLock(ctx, sh, b, o)
 	if err != nil {
 		return err
 	}
@@ -70,7 +81,7 @@ func verifyLock(ctx context.Context, sh *shell, b believe, o lockOptions, pkg st
 }
 
 // planLock finds out what there is to check, and what the policy asks for.
-func planLock(ctx context.Context, sh *shell, b believe, o lockOptions, pkg string) (*lockCheck, error) {
+func planLock(ctx context.Context, sh *shell, b believe, o lockOptions) (*lockCheck, error) {
 	ws, err := workspace(o.manifestPath)
 	if err != nil {
 		return nil, err
@@ -83,7 +94,7 @@ func planLock(ctx context.Context, sh *shell, b believe, o lockOptions, pkg stri
 	if err != nil {
 		return nil, err
 	}
-	l, err := verdict.NewLock(ws, p, text, pkg, time.Now())
+	l, err := verdict.NewLock(ws, p, text, o.only, time.Now())
 	if err == nil && l.Required() > 0 && len(p.Trust) == 0 {
 		err = outcome.Usagef("%s", p.NoTrust())
 	}
@@ -117,7 +128,10 @@ func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 		if b.offline {
 			return nil
 		}
-		return runCargo(ctx, sh, "fetch", "--locked", "--manifest-path", k.Workspace.Manifest)
+		if err := runCargo(ctx, sh, "fetch", "--locked", "--manifest-path", k.Workspace.Manifest); err != nil {
+			sh.Warn("%v", err) // of one crate, perhaps; what is missing will be named
+		}
+		return ctx.Err()
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"cratelog/cargo"
+	"cratelog/cargo/verdict"
+	"cratelog/internal/durable"
+)
+
+// freshLock sees to it that Cargo.lock is what cargo would build from: it asks cargo. With
+// --locked a lock file that cargo would change is an error, and so is one of which that cannot
+// be found out; otherwise cargo changes it, or it is said that it could not. Where there is no
+// lock file, planLock goes on.
+func freshLock(ctx context.Context, sh *shell, b believe, o lockOptions) error {
+	ws, err := workspace(o.manifestPath)
+	if err != nil {
+		return err
+	}
+	text, err := readFile(ws.LockPath, cargo.MaxLock)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	memo := freshMemo(ws, text)
+	if _, err := os.Stat(memo); memo != "" && err == nil {
+		return nil
+	}
+	if err := askFresh(ctx, sh, b, o, ws); err != nil {
+		return err
+	}
+	// Not if cargo changed it: the next time finds out about the new one.
+	if after, err := readFile(ws.LockPath, cargo.MaxLock); err == nil && string(after) == string(text) && memo != "" {
+		if err := durable.WriteCache(memo, nil); err != nil {
+			sh.Warn("cargo will be asked about Cargo.lock again next time: %v", err)
+		}
+	}
+	return nil
+}
+
+// askFresh asks cargo, at first without the network.
+func askFresh(ctx context.Context, sh *shell, b believe, o lockOptions, ws *cargo.Workspace) error {
+	update := func(more ...string) error {
+		return callCargo(ctx, "cargo update", append([]string{"update", "--workspace", "--manifest-path", ws.Manifest}, more...)...)
+	}
+	err := update("--locked", "--offline")
+	if err == nil {
+		return nil
+	}
+	switch {
+	case o.locked && !b.offline:
+		err = update("--locked") // it may know too little of a registry to tell
+	case !o.locked && b.offline:
+		err = update("--offline")
+	case !o.locked:
+		sh.Status("Running", "cargo update --workspace, for %s is not up to date", shorten(ws.LockPath))
+		err = update()
+	}
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if !o.locked {
+		sh.Warn("cargo could not bring %s up to date, so it may build other crates than are looked at here: %v",
+			shorten(ws.LockPath), err)
+		return nil
+	}
+	return fmt.Errorf("%s is not up to date, or cargo cannot tell whether it is, and --locked forbids to change it\n%w",
+		shorten(ws.LockPath), err)
+}
+
+// freshMemo names a file that is there if cargo found a lock file to be up to date: its name
+// covers the lock file, the manifests, cargo's configuration, and which cargo it was. It is ""
+// if that cannot be told.
+func freshMemo(ws *cargo.Workspace, lock []byte) string {
+	cache, _, err := verdict.Dirs()
+	if err != nil {
+		return ""
+	}
+	home, err := cargo.Home()
+	if err != nil {
+		return ""
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "cratelog/fresh/v1\n%q %x %q\n", cargoBin(), ws.Digest, home)
+	for _, dir := range []string{ws.Root, "."} {
+		cfg, err := cargo.LoadConfig(dir, home)
+		if err != nil {
+			return ""
+		}
+		fmt.Fprintf(h, "%x\n", cfg.Digest())
+	}
+	for _, v := range os.Environ() {
+		name, _, _ := strings.Cut(v, "=")
+		if ours := strings.HasPrefix(name, "CARGO_") || strings.HasPrefix(name, "RUSTUP_"); ours && !strings.HasSuffix(name, "_TOKEN") {
+			fmt.Fprintf(h, "%q\n", v)
+		}
+	}
+	h.Write(lock)
+	return filepath.Join(cache, "locks", fmt.Sprintf("%x", h.Sum(nil)))
+}
