@@ -50,6 +50,8 @@ type item struct {
 	proof  *entry.Entry      // whose proof is to be checked
 	result *client.Result    // not to be believed before holding; nil if remembered
 	facts  *Facts            // likewise; nil before release if not remembered
+
+	summary string // Facts.Summary of result
 }
 
 // attempt is a candidate that came to nothing.
@@ -235,6 +237,9 @@ func (it *item) verify(bundle []byte) {
 		it.reject(&client.Error{Reason: client.ErrProof, What: "the proof was not looked at"})
 	default:
 		it.result, it.proof, it.state = r, pv.entry, proving
+		if it.crate != nil {
+			it.summary = summaryOf(it.crate)
+		}
 	}
 }
 
@@ -332,6 +337,7 @@ func (it *item) release() {
 	it.verdict.Status = Verified
 	if it.facts == nil && it.given == nil {
 		it.facts = it.c.newFacts(it.result)
+		it.facts.Summary = it.summary
 		it.c.keep(it)
 	}
 	if err := it.displeases(); err != nil {
