@@ -180,9 +180,6 @@ func (c *Crate) Contents(paths []string, max int64, visit func(f File, content [
 	return changed
 }
 
-// Manifest returns the content of Cargo.toml. It must not be changed.
-func (c *Crate) Manifest() []byte { return c.manifest }
-
 // Derive checks that Cargo.toml follows from Cargo.toml.orig. root is the manifest at
 // the root of the package's workspace, nil if there is none or it is not known.
 // The error is manifest.ErrNeedsWorkspace, *manifest.Deviation or
