@@ -43,6 +43,7 @@ func between(t *testing.T, s *site, ran string) []byte {
 
 func newLiar(t *testing.T, s *site, crate []byte, ran string, lie func(line map[string]any)) *liar {
 	t.Helper()
+	fatalIf(t, os.RemoveAll(ran))
 	d := &liar{newDependent(t, s, "between = \"1\"\n"), ran}
 	d.registry.AddCrate(crate)
 	d.registry.AddCrate(registrytest.MakeCrate("evil", "1.0.0", map[string]string{
