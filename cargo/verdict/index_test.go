@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"cratelog/cargo"
 )
@@ -126,4 +128,21 @@ func TestOnlyWhatCargoMayUseIsFound(t *testing.T) {
 			t.Errorf("local %v: archives %q, sources %q, %d lines, %v", local, archives, sources, len(w.Lines), w.Unread)
 		}
 	}
+}
+
+// An editor's cargo may download at this moment.
+func TestAnArchiveThatIsBeingWrittenIsNoTampering(t *testing.T) {
+	_, p, wants := hello(t, dev)
+	w := wants[0]
+	raw := read(t, w.Path)
+	fatalIf(t, os.WriteFile(w.Path, raw[:100], 0o600))
+	var done sync.WaitGroup
+	done.Go(func() {
+		time.Sleep(writing / 3)
+		if err := os.WriteFile(w.Path, raw, 0o600); err != nil {
+			t.Error(err)
+		}
+	})
+	verified(t, p.all(w))
+	done.Wait()
 }

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io/fs"
+	"os"
+	"time"
 
 	"cratelog/cargo/policy"
 	"cratelog/client"
@@ -189,6 +191,11 @@ func (it *item) readArchives() (Status, error) {
 	for _, path := range append([]string{w.Path}, w.Copies...) {
 		raw, err := durable.Read(path, limits.Compressed)
 		sum := sha256.Sum256(raw)
+		for n := 0; n < 5 && err == nil && sum != w.Checksum && beingWritten(path); n++ {
+			time.Sleep(writing / 4)
+			raw, err = durable.Read(path, limits.Compressed)
+			sum = sha256.Sum256(raw)
+		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case errors.Is(err, durable.ErrTooLarge):
@@ -202,6 +209,15 @@ func (it *item) readArchives() (Status, error) {
 		}
 	}
 	return 0, nil
+}
+
+// writing is how long a cargo that is downloading, for an editor perhaps, may take to write
+// an archive that it has received.
+const writing = time.Second
+
+func beingWritten(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && time.Since(info.ModTime()).Abs() < writing
 }
 
 // verify checks everything of a bundle but its proof, or finds that this was done
