@@ -1,6 +1,7 @@
 package cargo
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -18,11 +19,16 @@ import (
 )
 
 // marker is the file that cargo writes last into a directory of sources, and whose
-// name it never unpacks. Without it, or with another content, cargo unpacks again.
+// name it never unpacks. Without it cargo unpacks again, over what is there; with another
+// content cargo of 1.71 or later removes the directory before.
 const marker = ".cargo-ok"
 
-// markers is what versions of cargo write: 1.71 and later; before that "ok"; at first nothing.
+// markers is what versions of cargo write: 1.71 and later; before that "ok"; at first nothing,
+// which later ones hold to be cut off.
 var markers = []string{`{"v":1}`, "ok", ""}
+
+// ErrUnfinished: cargo was stopped while it unpacked, and today's will unpack again.
+var ErrUnfinished = errors.New("was not unpacked to the end; delete it: cargo unpacks the crate again")
 
 // maxReported is how many files a *SourceError names; then the comparison stops.
 const maxReported = 16
@@ -72,6 +78,11 @@ func printable(name string) string {
 // file or directory, no link, no special file. A file named .cargo-ok in the archive is one
 // that cargo does not unpack. The error is a *SourceError if the two differ.
 //
+// A directory whose .cargo-ok is missing or empty cargo unpacks again, over all files that
+// the archive has, so that these may be anything; not so what is there besides, which cargo
+// would leave and perhaps build (build.rs). If .cargo-ok is cut off, old versions of cargo
+// take it for good: the error is ErrUnfinished if files of the archive differ.
+//
 // The caller must have checked that c is the crate that it should be, by c.SHA256. Bytes
 // are compared by size and git blob id, which crate.Read has computed: SHA-1, with files
 // refused that carry a known collision attack, on which every claim rests as well. So the
@@ -85,14 +96,39 @@ func CompareSource(dir string, c *crate.Crate) error {
 		return err
 	}
 	for _, f := range c.Files {
-		if _, ok := cmp.files[f.Path]; ok && !cmp.report(f.Path, "is missing") {
+		if _, ok := cmp.files[f.Path]; ok && !cmp.differs(f.Path, "is missing") {
 			break
 		}
 	}
-	if len(cmp.found.Files) > 0 {
+	switch {
+	case len(cmp.found.Files) > 0:
 		return &cmp.found
+	case cmp.cut && cmp.again > 0:
+		return fmt.Errorf("%s %w", dir, ErrUnfinished)
 	}
 	return nil
+}
+
+// differs keeps that a file of the archive is not as it should be, and returns whether to
+// look for more. Where cargo unpacks again, it is counted only.
+func (c *comparison) differs(p, why string) bool {
+	if c.unfinished {
+		c.again++
+		return true
+	}
+	return c.report(p, why)
+}
+
+// lookAtMarker finds out whether cargo will unpack again.
+func (c *comparison) lookAtMarker() {
+	info, err := os.Lstat(filepath.Join(c.dir, marker))
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		c.unfinished = errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().IsRegular()
+		return
+	}
+	b, err := readMarker(filepath.Join(c.dir, marker))
+	c.cut = err == nil && strings.HasPrefix(markers[0], string(b)) && string(b) != markers[0]
+	c.unfinished = c.cut
 }
 
 // A comparison holds what is still to be found in the directory.
@@ -102,6 +138,10 @@ type comparison struct {
 	dirs  map[string]bool
 	buf   []byte
 	found SourceError
+
+	unfinished bool // cargo will unpack again
+	cut        bool // but old versions of it will not
+	again      int  // files that it will unpack otherwise
 }
 
 func newComparison(dir string, c *crate.Crate) *comparison {
@@ -121,6 +161,7 @@ func newComparison(dir string, c *crate.Crate) *comparison {
 			cmp.dirs[d] = true
 		}
 	}
+	cmp.lookAtMarker()
 	return cmp
 }
 
@@ -172,27 +213,35 @@ func (c *comparison) judge(rel, p string, d fs.DirEntry) (why string, err error)
 	case !d.Type().IsRegular():
 		return "is neither a file nor a directory", nil
 	case rel == marker:
-		return compareMarker(p)
+		return c.compareMarker(p)
 	case !ok:
 		return "is not in the crate", nil
 	}
-	return c.compareFile(p, want)
+	if why, err = c.compareFile(p, want); why != "" && c.unfinished {
+		c.again++
+		why = ""
+	}
+	return why, err
 }
 
-func compareMarker(p string) (string, error) {
-	f, err := os.Open(p)
+func (c *comparison) compareMarker(p string) (string, error) {
+	b, err := readMarker(p)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 64))
-	if err != nil {
-		return "", err
-	}
-	if !slices.Contains(markers, string(b)) {
+	if !c.cut && !slices.Contains(markers, string(b)) {
 		return fmt.Sprintf("says %q, which cargo does not write", b), nil
 	}
 	return "", nil
+}
+
+func readMarker(p string) ([]byte, error) {
+	f, err := os.Open(p)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, 64))
 }
 
 func (c *comparison) compareFile(p string, want crate.File) (string, error) {

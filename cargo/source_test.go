@@ -112,6 +112,34 @@ func TestUntouchedSourcesAreEqual(t *testing.T) {
 	fatalIf(t, CompareSource(dir, c)) // cargo will unpack again before it builds
 }
 
+// cargo unpacks again over what is there, and leaves what the archive does not have.
+func TestWhatCargoUnpacksAgainIsNoTampering(t *testing.T) {
+	for _, m := range []struct {
+		marker string
+		gone   bool
+		want   error
+	}{{"", true, nil}, {"", false, nil}, {`{"v`, false, ErrUnfinished}} {
+		dir, c := unpacked(t)
+		lib := filepath.Join(dir, "src", "lib.rs")
+		write(t, filepath.Join(dir, marker), m.marker)
+		if m.gone {
+			fatalIf(t, os.Remove(filepath.Join(dir, marker)))
+		}
+		fatalIf(t, CompareSource(dir, c))
+		write(t, lib, "pub fn")
+		fatalIf(t, os.RemoveAll(filepath.Join(dir, "src", "deep")))
+		if err := CompareSource(dir, c); !errors.Is(err, m.want) || (err == nil) != (m.want == nil) {
+			t.Errorf("%+v: %v", m, err)
+		}
+		write(t, filepath.Join(dir, "build.rs"), "fn main() {}")
+		refused(t, "a file besides", CompareSource(dir, c), "build.rs is not in the crate")
+		fatalIf(t, os.Remove(filepath.Join(dir, "build.rs")))
+		fatalIf(t, os.Remove(lib))
+		fatalIf(t, os.Symlink("../run.sh", lib))
+		refused(t, "a link", CompareSource(dir, c), "src/lib.rs is a symbolic link")
+	}
+}
+
 func TestEveryChangeOfTheSourcesIsFoundAndNamed(t *testing.T) {
 	lib := func(dir string) string { return filepath.Join(dir, "src", "lib.rs") }
 	for name, change := range map[string]struct {
@@ -189,6 +217,7 @@ func TestSourcesOfAnotherReleaseDiffer(t *testing.T) {
 	raw := fixture.Crate(t, "hello-proof", "0.1.0")
 	dir := filepath.Join(t.TempDir(), "hello-proof-0.1.0")
 	unpack(t, raw, dir)
+	write(t, filepath.Join(dir, marker), markers[0])
 	for version, same := range map[string]bool{"0.1.0": true, "0.1.1": false} {
 		c, err := crate.Read(fixture.Crate(t, "hello-proof", version), "hello-proof", version, crate.DefaultLimits)
 		fatalIf(t, err)

@@ -76,7 +76,7 @@ var mayImport = map[string][]string{
 	"monitor/web":      {"monitor/store", "entry", "client", "proofcheck", "internal/web"},
 
 	"cargo/policy":  {"cargo", "client", "config", "entry", "proofcheck"},
-	"cargo/verdict": {"cargo", "cargo/policy", "client", "crate", "entry", "proofcheck", "evidence"},
+	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "circuit", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
 	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate"},

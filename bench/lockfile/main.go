@@ -37,6 +37,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"cratelog/cargo/registry"
 	"cratelog/entry"
 	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
@@ -168,8 +169,13 @@ func (p *place) layOut() error {
 	lock.WriteString("version = 4\n")
 	for _, r := range p.crates {
 		name := r.name + "-" + version
-		if err := write(filepath.Join(p.home, "registry", "cache", "bench-0123456789abcdef", name+".crate"),
-			r.raw); err != nil {
+		line, err := r.line()
+		err = errors.Join(err,
+			write(filepath.Join(p.home, "registry", "cache", "bench-0123456789abcdef", name+".crate"), r.raw),
+			write(filepath.Join(p.home, "registry", "index", "bench-0123456789abcdef", ".cache",
+				filepath.FromSlash(registry.Path(r.name))),
+				fmt.Appendf(nil, "\x03\x02\x00\x00\x00etag\x00%s\x00%s\x00", version, line)))
+		if err != nil {
 			return err
 		}
 		for _, f := range append(r.files, forge.File{Path: ".cargo-ok", Content: `{"v":1}`}) {

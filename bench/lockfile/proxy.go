@@ -102,9 +102,7 @@ func (p *place) serveRegistry(n int, delay *atomic.Int64) (string, error) {
 		return "", err
 	}
 	for _, r := range p.crates[:n] {
-		line, err := json.Marshal(map[string]any{"name": r.name, "vers": version, "deps": []int{},
-			"features": struct{}{},
-			"cksum":    hex.EncodeToString(r.entry.Subject.SHA256[:]), "yanked": false})
+		line, err := r.line()
 		if err != nil {
 			return "", err
 		}
@@ -115,6 +113,12 @@ func (p *place) serveRegistry(n int, delay *atomic.Int64) (string, error) {
 		}
 	}
 	return base, nil
+}
+
+// line is the crate's line in the registry's index.
+func (r release) line() ([]byte, error) {
+	return json.Marshal(map[string]any{"name": r.name, "vers": version, "deps": []int{}, "features": struct{}{},
+		"cksum": hex.EncodeToString(r.entry.Subject.SHA256[:]), "yanked": false})
 }
 
 // fetch runs cargo fetch with an empty home against an index.

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -42,6 +43,26 @@ func (said Summary) Diff(proven Summary) string {
 		all = append(all[:maxDifferences], fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(all, "; ")
+}
+
+// Deviation says in what a release's line differs from its Cargo.toml, as Diff does, for a
+// registry of which it is not known whether it is a mirror of cargo's default one: what
+// would be well for either is well. The error is Summary's or ManifestSummary's.
+func (r Release) Deviation(index string, cargoToml []byte) (diff string, err error) {
+	for _, index := range []string{index, ""} {
+		said, err := r.Summary(index)
+		if err != nil {
+			return "", err
+		}
+		proven, err := ManifestSummary(index, cargoToml)
+		if err != nil {
+			return "", err
+		}
+		if diff = said.Diff(proven); diff == "" {
+			return "", nil
+		}
+	}
+	return diff, nil
 }
 
 // diffDependencies names what is of one Summary only; two in one place of Cargo.toml are
@@ -100,8 +121,9 @@ func (said Dependency) diff(proven Dependency) (all []string) {
 	} else if said.Package != proven.Package {
 		add("says otherwise whether %s is renamed", name)
 	}
-	if said.Requirement != proven.Requirement {
-		add("asks for %s %s, not %s", name, quote(said.Requirement), quote(proven.Requirement))
+	if said.Versions != proven.Versions {
+		add("asks for %s %s, not %s", name, quote(cmp.Or(said.Requirement, said.Versions)),
+			quote(cmp.Or(proven.Requirement, proven.Versions)))
 	}
 	if said.Registry != proven.Registry {
 		add("takes %s from %s, not from %s", name, registryOf(said), registryOf(proven))

@@ -63,8 +63,10 @@ func (it *item) compareSources() (err error) {
 func diskVerdict(err error) (Status, error) {
 	var source *cargo.SourceError
 	switch {
-	case errors.Is(err, ErrSourceTampered), errors.As(err, &source):
+	case errors.As(err, &source):
 		return Violation, both(ErrSourceTampered, err)
+	case errors.Is(err, ErrSourceTampered):
+		return Violation, fmt.Errorf("archive in cargo's cache differs from the lock file: %w", err)
 	case errors.Is(err, ErrNotDownloaded):
 		return Unchecked, both(ErrNotDownloaded, err)
 	case errors.Is(err, ErrUnreadable):

@@ -176,6 +176,7 @@ func TestWhatCargoWouldBuildIsCompared(t *testing.T) {
 			fatalIf(t, os.Chmod(path, 0o700))
 		}
 	}))
+	fatalIf(t, os.WriteFile(filepath.Join(dir, ".cargo-ok"), []byte(`{"v":1}`), 0o600))
 	w.Sources = []string{dir}
 	notAsked := w
 	notAsked.Demand = policy.Demand{Package: w.Demand.Package}
@@ -195,13 +196,21 @@ func TestWhatCargoWouldBuildIsCompared(t *testing.T) {
 	lib := filepath.Join(dir, "src", "lib.rs")
 	old := read(t, lib)
 	fatalIf(t, os.WriteFile(lib, append(old, '\n'), 0o600))
-	check(Violation, "source-tampered", "src/lib.rs has ")
+	check(Violation, "source-tampered", "unpacked source differs", "src/lib.rs has ")
+	ok := filepath.Join(dir, ".cargo-ok")
+	fatalIf(t, os.Rename(ok, ok+".old"))
+	check(Violation, "source-tampered", ".cargo-ok.old is not in the crate")
+	fatalIf(t, os.Remove(ok+".old"))
+	check(Verified, "") // cargo was stopped, and will unpack again
+	fatalIf(t, os.WriteFile(ok, []byte("{"), 0o600))
+	check(Unchecked, "unreadable", "was not unpacked to the end", "delete it")
+	fatalIf(t, os.WriteFile(ok, []byte(`{"v":1}`), 0o600))
 	fatalIf(t, os.WriteFile(lib, old, 0o600))
 	check(Verified, "")
 	copied := filepath.Join(p.dir, "copy.crate")
 	fatalIf(t, os.WriteFile(copied, []byte("x"), 0o600))
 	w.Copies, notAsked.Copies = []string{copied}, []string{copied}
-	check(Violation, "source-tampered", copied+" has SHA-256 ", "delete it: cargo will download it again")
+	check(Violation, "source-tampered", "archive in cargo's cache differs from the lock file: ", copied+" has SHA-256 ", "delete it: cargo will download it again")
 	w.Path, w.Copies, notAsked.Path, notAsked.Copies = "", nil, "", nil
 	check(Unchecked, "not-downloaded", dir+" cannot be compared with its archive")
 }

@@ -23,6 +23,10 @@ var (
 	ErrUnreadable = errors.New("not readable")
 	// ErrSourceTampered: the unpacked source is not what the .crate holds.
 	ErrSourceTampered = errors.New("unpacked source differs from the .crate")
+	// ErrIndexDiffers: cargo would take other dependencies or features than are proven.
+	ErrIndexDiffers = errors.New("the index differs from Cargo.toml")
+	// ErrIndexNotSeen: what cargo will take from the index could not be compared.
+	ErrIndexNotSeen = errors.New("no index line to compare")
 	// ErrInterrupted: the caller did not wait for the end.
 	ErrInterrupted = errors.New("interrupted")
 	// ErrRegistry: the policy lets no log be asked about crates of that registry.
@@ -42,6 +46,8 @@ var slugs = []struct {
 }{
 	{client.ErrFork, "fork"},
 	{ErrSourceTampered, "source-tampered"},
+	{ErrIndexDiffers, "index-differs"},
+	{ErrIndexNotSeen, "index-not-seen"},
 	{ErrNotDownloaded, "not-downloaded"},
 	{ErrUnreachable, "unreachable"},
 	{ErrNotCached, "not-cached"},

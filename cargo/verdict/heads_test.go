@@ -334,7 +334,7 @@ func TestEveryReasonHasItsWord(t *testing.T) {
 		client.ErrQuorum, client.ErrNoWitnesses, client.ErrStale, client.ErrEntry, client.ErrInclusion, client.ErrSubject, client.ErrProgram,
 		client.ErrProof, client.ErrFiles, client.ErrUnproven, client.ErrFork, client.ErrConsistency, client.ErrNotLogged,
 		ErrUnreachable, ErrNotDownloaded, ErrNotCached, ErrNoLog, ErrUnreadable, ErrSourceTampered, ErrInterrupted, ErrState,
-		ErrRegistry, ErrUnexpected, ErrLeftOut}
+		ErrRegistry, ErrUnexpected, ErrLeftOut, ErrIndexDiffers, ErrIndexNotSeen}
 	words := map[string]bool{}
 	for _, r := range reasons {
 		e := Explain(&client.Error{Reason: r, What: "what is wrong", Err: fmt.Errorf("why")})

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io/fs"
+	"os"
+	"time"
 
 	"cratelog/cargo/policy"
 	"cratelog/client"
@@ -50,6 +52,8 @@ type item struct {
 	proof  *entry.Entry      // whose proof is to be checked
 	result *client.Result    // not to be believed before holding; nil if remembered
 	facts  *Facts            // likewise; nil before release if not remembered
+
+	summary string // Facts.Summary of result
 }
 
 // attempt is a candidate that came to nothing.
@@ -187,6 +191,11 @@ func (it *item) readArchives() (Status, error) {
 	for _, path := range append([]string{w.Path}, w.Copies...) {
 		raw, err := durable.Read(path, limits.Compressed)
 		sum := sha256.Sum256(raw)
+		for n := 0; n < 5 && err == nil && sum != w.Checksum && beingWritten(path); n++ {
+			time.Sleep(writing / 4)
+			raw, err = durable.Read(path, limits.Compressed)
+			sum = sha256.Sum256(raw)
+		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case errors.Is(err, durable.ErrTooLarge):
@@ -200,6 +209,15 @@ func (it *item) readArchives() (Status, error) {
 		}
 	}
 	return 0, nil
+}
+
+// writing is how long a cargo that is downloading, for an editor perhaps, may take to write
+// an archive that it has received.
+const writing = time.Second
+
+func beingWritten(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && time.Since(info.ModTime()).Abs() < writing
 }
 
 // verify checks everything of a bundle but its proof, or finds that this was done
@@ -235,6 +253,9 @@ func (it *item) verify(bundle []byte) {
 		it.reject(&client.Error{Reason: client.ErrProof, What: "the proof was not looked at"})
 	default:
 		it.result, it.proof, it.state = r, pv.entry, proving
+		if it.crate != nil {
+			it.summary = summaryOf(it.crate)
+		}
 	}
 }
 
@@ -332,6 +353,7 @@ func (it *item) release() {
 	it.verdict.Status = Verified
 	if it.facts == nil && it.given == nil {
 		it.facts = it.c.newFacts(it.result)
+		it.facts.Summary = it.summary
 		it.c.keep(it)
 	}
 	if err := it.displeases(); err != nil {

@@ -73,8 +73,9 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only []string, 
 	}
 	resolved := p.Resolve(l.Asks, names, now)
 	for i, p := range l.Packages {
-		l.Wants = append(l.Wants, Want{Name: p.Name, Version: p.Version, Checksum: *p.Checksum,
-			Demand: resolved.Demands[i]})
+		index, _ := p.Registry()
+		l.Wants = append(l.Wants, Want{Name: p.Name, Version: p.Version, Checksum: *p.Checksum, Index: index,
+			Indexed: true, Demand: resolved.Demands[i]})
 	}
 	if len(only) == 0 { // else they are many, of course
 		l.Unmatched = resolved.Unmatched
@@ -251,50 +252,6 @@ func (l *Lock) Required() (n int) {
 		}
 	}
 	return n
-}
-
-// Locate finds what cargo's home has of the packages. It reads none of it.
-func (l *Lock) Locate(home string) error {
-	for i := range l.Wants {
-		w := &l.Wants[i]
-		if l.Packages[i].Odd() != nil {
-			continue // nothing can be looked for; if it must be proven, that will be said
-		}
-		found, err := cargo.FindCached(home, w.Name, w.Version)
-		if err != nil {
-			return err
-		}
-		if w.Path, w.Copies = "", nil; len(found) > 0 {
-			w.Path, w.Copies = found[0], found[1:]
-		}
-		if w.Sources, err = cargo.FindSources(home, w.Name, w.Version); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Missing returns the packages that must be proven, or all, that were not downloaded.
-func (l *Lock) Missing(all bool) (missing []cargo.Package) {
-	for i, w := range l.Wants {
-		if w.Path == "" && (all || w.Demand.Status == policy.Required) {
-			missing = append(missing, l.Packages[i])
-		}
-	}
-	return missing
-}
-
-// KeepPresent forgets the packages of which cargo has nothing: if it wants them, it will
-// have to download them.
-func (l *Lock) KeepPresent() {
-	var wants []Want
-	var packages []cargo.Package
-	for i, w := range l.Wants {
-		if w.Path != "" || len(w.Sources) > 0 {
-			wants, packages = append(wants, w), append(packages, l.Packages[i])
-		}
-	}
-	l.Wants, l.Packages = wants, packages
 }
 
 // Shorten returns a path relative to the working directory if that is shorter.

@@ -20,6 +20,10 @@ type Facts struct {
 	Development bool     `json:"development"` // its key is UNSAFE: anyone can forge
 	Trailing    int      `json:"trailing"`    // bytes after the archive, which nothing reads
 	Log         Logged   `json:"log"`
+
+	// Summary is the digest, in hex, of what the registry's index must say of the crate,
+	// by its Cargo.toml (registry.Summary); "" if that cannot be told.
+	Summary string `json:"summary"`
 }
 
 // Coverage says what the proof covers, by path in the .crate.

@@ -9,7 +9,8 @@
 // in the cache, then those of each log of the trust files that has a URL, until one
 // verifies. So a cached bundle that is broken or too old is replaced. Proofs are
 // collected and checked in one batch; then the checkpoints are compared with the
-// state. No result leaves this package before all of that.
+// state, and the lines of cargo's index cache with Cargo.toml. No result leaves this package
+// before all of that.
 //
 // # What is kept
 //
@@ -37,6 +38,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/crate"
@@ -156,6 +158,13 @@ type Want struct {
 	// What else cargo may build from: other copies of the .crate, and unpacked sources.
 	// All must be what the lock file names, also if no proof is required.
 	Copies, Sources []string
+
+	// What cargo keeps of the registry's index about these bytes. Lines of a Required crate
+	// must say what its Cargo.toml says; Indexed: there must be one, for cargo goes by it.
+	Index   string // the registry, as cargo.Package.Registry returns it
+	Indexed bool
+	Lines   []cargo.IndexLine
+	Unread  error // why there may be more
 
 	// Demand is what the policy wants; only a Required crate must be proven.
 	Demand policy.Demand
@@ -327,7 +336,10 @@ func (c *Checker) run(ctx context.Context, items []*item, progress func(done, to
 		it.verdict.Path = it.want.Path // of the one that was read
 		if it.disk != nil && it.verdict.Status != Violation {
 			it.verdict.Refuse(diskVerdict(it.disk))
+		} else if it.verdict.Status == Verified {
+			it.compareIndex()
 		}
+		it.noteYanked()
 	}
 }
 

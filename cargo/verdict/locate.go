@@ -1,0 +1,108 @@
+package verdict
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cratelog/cargo"
+	"cratelog/cargo/policy"
+	"cratelog/cargo/registry"
+)
+
+// Locate finds what cargo has of the packages: archives and unpacked sources, and the lines
+// of its index cache. It reads of these only the lines.
+func (l *Lock) Locate(home string) error {
+	local := slices.ContainsFunc(l.Packages, func(p cargo.Package) bool {
+		index, _ := p.Registry()
+		return strings.HasPrefix(index, "file:")
+	})
+	for i := range l.Wants {
+		if l.Packages[i].Odd() != nil {
+			continue // nothing can be looked for; if it must be proven, that will be said
+		}
+		if err := l.Wants[i].locate(home, local); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Want) locate(home string, local bool) error {
+	archives, err := cargo.FindCached(home, w.Name, w.Version)
+	if err != nil {
+		return err
+	}
+	sources, err := cargo.FindSources(home, w.Name, w.Version)
+	if err != nil {
+		return err
+	}
+	lines, err := cargo.IndexLines(home, w.Name, w.Version)
+	w.Path, w.Copies, w.Sources = "", nil, nil
+	w.keepLines(lines, err)
+	for _, path := range archives {
+		// SPEC: cargo downloads again over an archive of no bytes.
+		if info, err := os.Stat(path); w.mayUse(lines, path, local) && (err != nil || info.Size() > 0) {
+			w.Copies = append(w.Copies, path)
+		}
+	}
+	if len(w.Copies) > 0 {
+		w.Path, w.Copies = w.Copies[0], w.Copies[1:]
+	}
+	for _, dir := range sources {
+		if w.mayUse(lines, dir, local) {
+			w.Sources = append(w.Sources, dir)
+		}
+	}
+	return nil
+}
+
+// keepLines keeps the lines that are about these bytes. cargo refuses to build with a lock
+// file that has another checksum than the line.
+func (w *Want) keepLines(lines []cargo.IndexLine, err error) {
+	w.Lines, w.Unread = nil, err
+	for _, l := range lines {
+		if r, err := registry.ParseRelease(l.Line); err == nil && r.Checksum == w.Checksum {
+			w.Lines = append(w.Lines, l)
+		}
+	}
+}
+
+// mayUse says whether cargo may build the package from what lies at a path, below one
+// registry's directory. It does not if that registry's lines are about another crate of
+// this name and version only; nor from what cargo package leaves, whose registry has no
+// host, unless there is one of files.
+func (w *Want) mayUse(lines []cargo.IndexLine, path string, local bool) bool {
+	dir := filepath.Base(filepath.Dir(path))
+	if strings.HasPrefix(dir, "-") && !local {
+		return false
+	}
+	of := func(l cargo.IndexLine) bool { return l.Dir == dir }
+	return slices.ContainsFunc(w.Lines, of) || !slices.ContainsFunc(lines, of)
+}
+
+// Missing returns the packages that must be proven, or all, that were not downloaded, or
+// whose line of the index was not.
+func (l *Lock) Missing(all bool) (missing []cargo.Package) {
+	for i, w := range l.Wants {
+		required := w.Demand.Status == policy.Required
+		if w.Path == "" && (all || required) || required && w.Indexed && len(w.Lines) == 0 {
+			missing = append(missing, l.Packages[i])
+		}
+	}
+	return missing
+}
+
+// KeepPresent forgets the packages of which cargo has nothing: if it wants them, it will
+// have to download them.
+func (l *Lock) KeepPresent() {
+	var wants []Want
+	var packages []cargo.Package
+	for i, w := range l.Wants {
+		if w.Path != "" || len(w.Sources) > 0 {
+			wants, packages = append(wants, w), append(packages, l.Packages[i])
+		}
+	}
+	l.Wants, l.Packages = wants, packages
+}
