@@ -1,10 +1,12 @@
 // Command manifests measures on real crates how many Cargo.toml follow from their
-// Cargo.toml.orig: go run ./bench/manifests DIR, where DIR holds .crate files at any depth, such
-// as the registry/cache of a cargo home after cargo fetch. A file NAME-VERSION.root.toml in
+// Cargo.toml.orig, and how many index lines say what these Cargo.toml say: go run
+// ./bench/manifests DIR, where DIR holds .crate files at any depth. Index lines are compared if
+// DIR is a cargo home, after cargo fetch with CARGO_HOME=DIR. A file NAME-VERSION.root.toml in
 // ROOTS, the optional second argument, is the manifest of the workspace of NAME-VERSION.crate.
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,8 +14,11 @@ import (
 	"path/filepath"
 	"strings"
 
+	"cratelog/cargo"
+	"cratelog/cargo/registry"
 	"cratelog/crate"
 	"cratelog/crate/manifest"
+	"cratelog/entry"
 	"cratelog/internal/forge"
 )
 
@@ -30,7 +35,7 @@ func main() {
 
 // A tally counts crates by what became of their manifests.
 type tally struct {
-	roots string
+	home, roots string
 
 	total, noOrig       int
 	inheriting          int // of total, need their workspace
@@ -39,11 +44,13 @@ type tally struct {
 	derived             int // of total, without those inheriting
 	attacked            int // of derived, refused once a dependency was added to Cargo.toml
 	refused             int // by crate.ReadFile
+	lines, linesAgree   int // index lines seen of crates, and those that say what Cargo.toml says
 	others, refusals    []string
+	deviations          []string
 }
 
 func run(dir, roots string) error {
-	t := tally{roots: roots}
+	t := tally{home: dir, roots: roots}
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(p) != ".crate" {
 			return err
@@ -72,6 +79,13 @@ func (t *tally) print() {
 	fmt.Printf("manifests_attacked_refused %d of %d crates\n", t.attacked, t.derived)
 	fmt.Printf("manifests_not_derived %d crates\n", len(t.others))
 	fmt.Printf("crates_refused_by_reader %d crates\n", t.refused)
+	if t.lines > 0 {
+		fmt.Printf("index_lines %d lines\n", t.lines)
+		fmt.Printf("index_lines_agree %.2f percent\n", 100*float64(t.linesAgree)/float64(t.lines))
+	}
+	for _, s := range t.deviations {
+		fmt.Println("index line deviates:", s)
+	}
 	for _, s := range t.others {
 		fmt.Println("not derived:", s)
 	}
@@ -83,8 +97,11 @@ func (t *tally) print() {
 // add derives one crate's manifest.
 func (t *tally) add(p string) error {
 	name := strings.TrimSuffix(filepath.Base(p), ".crate")
-	files, contents, err := unpack(p)
+	files, contents, sum, err := unpack(p)
 	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if err := t.compareLines(name, sum, contents["Cargo.toml"]); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if _, err := crate.ReadFile(p, crate.DefaultLimits); err != nil {
@@ -152,12 +169,43 @@ func (t *tally) withRoot(name string, orig, normalized []byte, files []string) e
 	return nil
 }
 
+// compareLines compares the index lines of a crate, NAME-VERSION, with its Cargo.toml.
+func (t *tally) compareLines(crateName string, sum [32]byte, cargoToml []byte) error {
+	for i, c := range crateName {
+		name, version := crateName[:i], strings.TrimPrefix(crateName[i:], "-")
+		if c != '-' || entry.CheckName(name) != nil || entry.CheckVersion(version) != nil {
+			continue
+		}
+		lines, err := cargo.IndexLines(t.home, name, version)
+		if err != nil {
+			return err
+		}
+		for _, l := range lines {
+			r, err := registry.ParseRelease(l.Line)
+			if err != nil || r.Checksum != sum {
+				continue // another registry's
+			}
+			t.lines++
+			said, err1 := r.Summary("")
+			proven, err2 := registry.ManifestSummary("", cargoToml)
+			if err := errors.Join(err1, err2); err != nil {
+				t.deviations = append(t.deviations, crateName+": "+err.Error())
+			} else if diff := said.Diff(proven); diff != "" {
+				t.deviations = append(t.deviations, crateName+": "+diff)
+			} else {
+				t.linesAgree++
+			}
+		}
+	}
+	return nil
+}
+
 // unpack reads a .crate's file names and its manifests, without any of the checks that crate.Read
 // makes, so that also a crate that is refused there is counted.
-func unpack(p string) (files []string, contents map[string][]byte, err error) {
+func unpack(p string) (files []string, contents map[string][]byte, sum [32]byte, err error) {
 	raw, err := os.ReadFile(p)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, sum, err
 	}
 	contents = map[string][]byte{}
 	_, err = forge.Repack(raw, func(name string, content []byte) (string, []byte) {
@@ -167,5 +215,5 @@ func unpack(p string) (files []string, contents map[string][]byte, err error) {
 		files = append(files, name)
 		return "", nil
 	})
-	return files, contents, err
+	return files, contents, sha256.Sum256(raw), err
 }
