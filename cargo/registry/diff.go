@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -100,8 +101,9 @@ func (said Dependency) diff(proven Dependency) (all []string) {
 	} else if said.Package != proven.Package {
 		add("says otherwise whether %s is renamed", name)
 	}
-	if said.Requirement != proven.Requirement {
-		add("asks for %s %s, not %s", name, quote(said.Requirement), quote(proven.Requirement))
+	if said.Versions != proven.Versions {
+		add("asks for %s %s, not %s", name, quote(cmp.Or(said.Requirement, said.Versions)),
+			quote(cmp.Or(proven.Requirement, proven.Versions)))
 	}
 	if said.Registry != proven.Registry {
 		add("takes %s from %s, not from %s", name, registryOf(said), registryOf(proven))

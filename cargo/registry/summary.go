@@ -41,7 +41,8 @@ type Dependency struct {
 	Package         string   `json:",omitempty"` // the package's name, if the line gives it beside Name
 	Build           bool     `json:",omitempty"`
 	Target          string   `json:",omitempty"` // platform, "" for all
-	Requirement     string   // the versions that are accepted, as intervals
+	Requirement     string   `json:"-"`          // as written; not compared
+	Versions        string   // what it accepts, as intervals
 	Registry        string   `json:",omitempty"` // index of the registry, "" for cargo's default one
 	Optional        bool     `json:",omitempty"`
 	DefaultFeatures bool     `json:",omitempty"`
@@ -109,11 +110,10 @@ func lineSummary(r Release, index string) (Summary, error) {
 // takes for a normal one.
 func lineDependency(fields map[string]json.RawMessage, index string) (kind string, d Dependency, err error) {
 	d = Dependency{DefaultFeatures: true, Registry: index}
-	var requirement string
 	var ofKind, target, registry, renamed, artifactTarget *string
 	err = errors.Join(
 		field(fields, "name", &d.Name, true),
-		field(fields, "req", &requirement, true),
+		field(fields, "req", &d.Requirement, true),
 		field(fields, "kind", &ofKind, false),
 		field(fields, "features", &d.Features, false),
 		field(fields, "optional", &d.Optional, false),
@@ -140,7 +140,7 @@ func lineDependency(fields map[string]json.RawMessage, index string) (kind strin
 		d.Registry = indexName(*registry)
 	}
 	if kind != "dev" { // whose requirement may be as old and odd as it will
-		d.Requirement, err = meaning(requirement)
+		d.Versions, err = meaning(d.Requirement)
 	}
 	return kind, d, err
 }
@@ -257,13 +257,13 @@ func (m *manifest) dependencies(t table, target string) {
 }
 
 func (m *manifest) dependency(name string, value any, d Dependency) {
-	requirement := "*"
+	d.Requirement = "*"
 	switch v := value.(type) {
 	case string:
-		requirement = v
+		d.Requirement = v
 	case table:
 		if _, ok := v["version"]; ok {
-			requirement = get[string](m, v, "version")
+			d.Requirement = get[string](m, v, "version")
 		}
 		for _, key := range []string{"workspace", "registry"} {
 			if _, ok := v[key]; ok {
@@ -285,7 +285,7 @@ func (m *manifest) dependency(name string, value any, d Dependency) {
 		m.fail("the dependency %s is neither a version nor a table", quote(name))
 	}
 	var err error
-	if d.Requirement, err = meaning(requirement); err != nil {
+	if d.Versions, err = meaning(d.Requirement); err != nil {
 		m.fail("the dependency %s: %w", quote(name), err)
 	}
 	m.found = append(m.found, d)
@@ -325,7 +325,7 @@ func compareDependencies(a, b Dependency) int {
 	return cmp.Or(
 		strings.Compare(a.place(), b.place()),
 		strings.Compare(a.Package, b.Package),
-		strings.Compare(a.Requirement, b.Requirement),
+		strings.Compare(a.Versions, b.Versions),
 		strings.Compare(a.Registry, b.Registry),
 		strings.Compare(flags(a), flags(b)),
 		slices.Compare(a.Features, b.Features),

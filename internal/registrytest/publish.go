@@ -84,14 +84,15 @@ func readPublished(body io.Reader) (Published, error) {
 	if err := json.Unmarshal(meta, &says); err != nil {
 		return p, fmt.Errorf("the metadata: %w", err)
 	}
-	l, err := lineOf(p.Raw)
+	line, err := lineOf(p.Raw)
 	if err != nil {
 		return p, err
 	}
-	if l.Name != says.Name || l.Version != says.Vers {
-		return p, fmt.Errorf("the metadata is about %s v%s, the .crate about %s v%s", says.Name, says.Vers, l.Name, l.Version)
+	if line["name"] != says.Name || line["vers"] != says.Vers {
+		return p, fmt.Errorf("the metadata is about %s v%s, the .crate about %s v%s", says.Name, says.Vers, line["name"],
+			line["vers"])
 	}
-	p.Name, p.Version, p.Metadata = l.Name, l.Version, meta
+	p.Name, p.Version, p.Metadata = says.Name, says.Vers, meta
 	return p, nil
 }
 

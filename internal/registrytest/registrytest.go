@@ -7,7 +7,6 @@ package registrytest
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -42,7 +41,7 @@ type Registry struct {
 type release struct {
 	name, version string
 	raw           []byte // as served
-	line          line
+	line          map[string]any
 	hidden        bool
 }
 
@@ -94,17 +93,18 @@ func (r *Registry) Add(name, version string) {
 }
 
 func (r *Registry) add(raw []byte) error {
-	l, err := lineOf(raw)
+	line, err := lineOf(raw)
 	if err != nil {
 		return err
 	}
+	c := &release{name: line["name"].(string), version: line["vers"].(string), raw: raw, line: line}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.find(l.Name, l.Version) != nil {
-		return fmt.Errorf("%s v%s is already published", l.Name, l.Version)
+	if r.find(c.name, c.version) != nil {
+		return fmt.Errorf("%s v%s is already published", c.name, c.version)
 	}
-	key := strings.ToLower(l.Name)
-	r.crates[key] = append(r.crates[key], &release{name: l.Name, version: l.Version, raw: raw, line: l})
+	key := strings.ToLower(c.name)
+	r.crates[key] = append(r.crates[key], c)
 	return nil
 }
 
@@ -141,23 +141,31 @@ func (r *Registry) Swap(name, version string, raw []byte) {
 // registry does that lies, or whose publisher's account was taken over.
 func (r *Registry) Replace(name, version string, raw []byte) {
 	r.t.Helper()
-	l, err := lineOf(raw)
+	line, err := lineOf(raw)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.change(name, version, func(c *release) { c.raw, c.line = raw, l })
+	r.change(name, version, func(c *release) { c.raw, c.line = raw, line })
 }
 
 // SetChecksum lists another checksum in the index, and serves the same bytes.
 func (r *Registry) SetChecksum(name, version string, sum [32]byte) {
 	r.t.Helper()
-	r.change(name, version, func(c *release) { c.line.Checksum = hex.EncodeToString(sum[:]) })
+	r.change(name, version, func(c *release) { c.line["cksum"] = fmt.Sprintf("%x", sum) })
 }
 
 // Yank marks a release as yanked, or takes the mark away.
 func (r *Registry) Yank(name, version string, yanked bool) {
 	r.t.Helper()
-	r.change(name, version, func(c *release) { c.line.Yanked = yanked })
+	r.change(name, version, func(c *release) { c.line["yanked"] = yanked })
+}
+
+// Doctor hands the index line of a release to f, which may make it say something else than
+// the Cargo.toml of the .crate. "deps" is a []map[string]any, "features2" has all features, as
+// a map[string][]string.
+func (r *Registry) Doctor(name, version string, f func(line map[string]any)) {
+	r.t.Helper()
+	r.change(name, version, func(c *release) { f(c.line) })
 }
 
 // Hide leaves a release out of index and downloads, or shows it again.

@@ -154,6 +154,32 @@ func TestItMisbehavesWhenAsked(t *testing.T) {
 	}
 }
 
+func TestALineSaysWhatCargoTomlSaysUntilItIsDoctored(t *testing.T) {
+	const toml = "[package]\nname = \"ab\"\nversion = \"1.0.0\"\nlinks = \"z\"\n[dependencies.renamed]\npackage = \"inner\"\nversion = \"1\"\n" +
+		"optional = true\n[target.'cfg(unix)'.build-dependencies]\ncc = \"1, <1.9\"\n[features]\nfull = [\"dep:renamed\"]\nmore = []\n"
+	r := registrytest.New(t)
+	r.AddCrate(registrytest.MakeCrate("ab", "1.0.0", map[string]string{"Cargo.toml": toml}))
+	proven, err := registry.ManifestSummary("", []byte(toml))
+	fatalIf(t, err)
+	diff := func() string {
+		releases, err := (&registry.Index{URL: r.Index}).Releases(t.Context(), "ab")
+		fatalIf(t, err)
+		said, err := releases[0].Summary("")
+		fatalIf(t, err)
+		return said.Diff(proven)
+	}
+	if got := diff(); got != "" {
+		t.Errorf("an honest line: %s", got)
+	}
+	r.Doctor("ab", "1.0.0", func(line map[string]any) {
+		line["features2"].(map[string][]string)["more"] = []string{"full"}
+		line["deps"] = append(line["deps"].([]map[string]any), map[string]any{"name": "evil", "req": "*"})
+	})
+	if got := diff(); got != `it adds the dependency "evil"; it says that the feature "more" turns on "full"` {
+		t.Errorf("a doctored line: %s", got)
+	}
+}
+
 func TestAnUpstreamFillsTheGaps(t *testing.T) {
 	real, front := registrytest.New(t), registrytest.New(t)
 	real.Add("real", "1.0.0")
