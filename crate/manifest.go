@@ -7,6 +7,9 @@ import (
 	"cratelog/internal/toml"
 )
 
+// Manifest returns the content of Cargo.toml, which the caller must not change.
+func (c *Crate) Manifest() []byte { return c.manifest }
+
 // parseManifest returns package.name and package.version of a Cargo.toml.
 // The document is decoded into maps, because struct fields would also match
 // keys in other upper and lower case, which cargo ignores.

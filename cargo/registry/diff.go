@@ -45,6 +45,26 @@ func (said Summary) Diff(proven Summary) string {
 	return strings.Join(all, "; ")
 }
 
+// Deviation says in what a release's line differs from its Cargo.toml, as Diff does, for a
+// registry of which it is not known whether it is a mirror of cargo's default one: what
+// would be well for either is well. The error is Summary's or ManifestSummary's.
+func (r Release) Deviation(index string, cargoToml []byte) (diff string, err error) {
+	for _, index := range []string{index, ""} {
+		said, err := r.Summary(index)
+		if err != nil {
+			return "", err
+		}
+		proven, err := ManifestSummary(index, cargoToml)
+		if err != nil {
+			return "", err
+		}
+		if diff = said.Diff(proven); diff == "" {
+			return "", nil
+		}
+	}
+	return diff, nil
+}
+
 // diffDependencies names what is of one Summary only; two in one place of Cargo.toml are
 // one that was changed.
 func diffDependencies(add func(string, ...any), said, proven Summary) {

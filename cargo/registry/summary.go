@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/json"
@@ -11,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
+	"cratelog/internal/toml"
 )
 
 // maxSchema is the newest form of index lines that cargo takes without an unstable
@@ -162,9 +161,9 @@ func manifestSummary(cargoToml []byte) (Summary, error) {
 	if len(cargoToml) > maxManifest {
 		return Summary{}, fmt.Errorf("it has more than %d bytes", maxManifest)
 	}
-	var doc table
-	if err := toml.Unmarshal(bytes.TrimPrefix(cargoToml, []byte("\xef\xbb\xbf")), &doc); err != nil {
-		return Summary{}, fmt.Errorf("it is not TOML: %w", err)
+	doc, err := toml.Parse(cargoToml)
+	if err != nil {
+		return Summary{}, fmt.Errorf("it %w", err)
 	}
 	m := manifest{doc: doc}
 	key := "package"

@@ -171,6 +171,11 @@ func TestRegistriesOfOneName(t *testing.T) {
 		if diff := said.Diff(proven); (diff == "") != c.same {
 			t.Errorf("index %q, line %q, Cargo.toml %q: %q", c.index, c.line, c.toml, diff)
 		}
+		// Where it is not known what the registry stands for, a line without a registry is well.
+		diff, err := lineOf(t, dep(c.line)).Deviation(c.index, manifest(c.toml))
+		if want := c.same || c.line == ""; err != nil || (diff == "") != want {
+			t.Errorf("index %q, line %q, Cargo.toml %q deviates: %q, %v", c.index, c.line, c.toml, diff, err)
+		}
 	}
 }
 
