@@ -23,13 +23,18 @@ func (s *Snapshot) Attributes(ctx context.Context, paths []string, names ...stri
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	// An index with nothing but those files in it: git before 2.40 takes no commit here.
-	env := append(Environment(os.Environ()), "GIT_INDEX_FILE="+filepath.Join(tmp, "index"), "GIT_ATTR_NOSYSTEM=1")
-	if _, err := runWith(ctx, s.repo.dir, env, index, "update-index", "-z", "--index-info"); err != nil {
+	at, err := Run(ctx, s.repo.dir, "rev-parse", "--absolute-git-dir")
+	if err != nil {
+		return nil, err
+	}
+	// A work tree and an index with nothing but those files in it: git before 2.40 takes no commit.
+	env := append(Environment(os.Environ()), "GIT_DIR="+strings.TrimRight(at, "\r\n"), "GIT_WORK_TREE="+tmp,
+		"GIT_INDEX_FILE="+filepath.Join(tmp, "index"), "GIT_ATTR_NOSYSTEM=1")
+	if _, err := runWith(ctx, tmp, env, index, "update-index", "-z", "--index-info"); err != nil {
 		return nil, err
 	}
 	args := append([]string{"-c", "core.attributesFile=" + os.DevNull, "check-attr", "--cached", "-z", "--stdin"}, names...)
-	out, err := runWith(ctx, s.repo.dir, env, strings.Join(paths, "\x00")+"\x00", args...)
+	out, err := runWith(ctx, tmp, env, strings.Join(paths, "\x00")+"\x00", args...)
 	if err != nil {
 		return nil, err
 	}
