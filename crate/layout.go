@@ -121,7 +121,7 @@ func (l *Layout) Root(read func(p Place, err error) ([]byte, error)) (*entry.Wor
 		if err != nil {
 			return nil, err
 		}
-		if isWorkspace(content) {
+		if l.crate.isRootOf(dir, content, l.claim.Path) {
 			return &entry.Workspace{Path: dir, Manifest: content}, nil
 		}
 	}
@@ -274,9 +274,6 @@ func inherited(value any) bool {
 	t, _ := value.(map[string]any)
 	return t["workspace"] == true
 }
-
-// isWorkspace says whether a Cargo.toml has a [workspace].
-func isWorkspace(content []byte) bool { return tableOf(content, "workspace") != nil }
 
 // tableOf returns a table of a manifest; nil if it has none, or is not TOML.
 func tableOf(content []byte, name string) map[string]any {

@@ -12,8 +12,9 @@ import (
 // VCSInfo is what a .crate says about its own origin. The publisher states it; it proves
 // nothing.
 type VCSInfo struct {
-	Commit [20]byte
-	Path   string // path_in_vcs, "" for the repository's root
+	Commit  [20]byte
+	HasPath bool   // false for what cargo 1.30 to 1.56 wrote: it does not say where the package stands
+	Path    string // path_in_vcs, "" for the repository's root
 }
 
 // VCSInfo returns what .cargo_vcs_info.json says, and nil if there is no such
@@ -33,12 +34,12 @@ func (c *Crate) VCSInfo() (*VCSInfo, error) {
 		return nil, &VCSInfoError{fmt.Sprintf("names the commit %q, which is not a SHA-1 id of 40 hexadecimal digits",
 			said.Git.SHA1)}
 	}
-	if said.Path != "" {
-		if err := entry.CheckPath(said.Path); err != nil {
+	if said.path() != "" {
+		if err := entry.CheckPath(said.path()); err != nil {
 			return nil, &VCSInfoError{fmt.Sprintf("names a path_in_vcs that is not allowed: %v", err)}
 		}
 	}
-	v := &VCSInfo{[20]byte(id), said.Path}
+	v := &VCSInfo{Commit: [20]byte(id), HasPath: said.Path != nil, Path: said.path()}
 	if said.Git.Dirty {
 		return v, &VCSInfoError{dirtyWhy}
 	}
@@ -52,7 +53,14 @@ type vcsJSON struct {
 		SHA1  string `json:"sha1"`
 		Dirty bool   `json:"dirty"`
 	} `json:"git"`
-	Path string `json:"path_in_vcs"`
+	Path *string `json:"path_in_vcs"`
+}
+
+func (v vcsJSON) path() string {
+	if v.Path == nil {
+		return ""
+	}
+	return *v.Path
 }
 
 func parseVCSInfo(b []byte) (vcsJSON, error) {
@@ -64,13 +72,14 @@ func parseVCSInfo(b []byte) (vcsJSON, error) {
 }
 
 // checkVCSInfo compares the file, if there is one, with the bytes that cargo
-// writes for a commit and a path. JSON is parsed for the sentence only.
+// writes for a commit and a path. JSON is parsed for the sentence only. The old form
+// names no path, so it goes with any.
 func (c *Crate) checkVCSInfo(commit [20]byte, path string) error {
 	if c.vcsInfo == nil {
 		return nil
 	}
 	got := string(c.vcsInfo)
-	if got == formatVCSInfo(commit, path) || path == "" && got == formatOldVCSInfo(commit) {
+	if got == formatVCSInfo(commit, path) || got == formatOldVCSInfo(commit) {
 		return nil
 	}
 	said, err := parseVCSInfo(c.vcsInfo)
@@ -82,13 +91,13 @@ func (c *Crate) checkVCSInfo(commit [20]byte, path string) error {
 		return &VCSInfoError{dirtyWhy}
 	case said.Git.SHA1 != want:
 		return &VCSInfoError{fmt.Sprintf("names the commit %q, but the claim is about %s", said.Git.SHA1, want)}
-	case said.Path != path:
-		return &VCSInfoError{fmt.Sprintf("names the path %q in the repository, but the claim is about %q", said.Path, path)}
+	case said.Path != nil && said.path() != path:
+		return &VCSInfoError{fmt.Sprintf("names the path %q in the repository, but the claim is about %q", said.path(), path)}
 	}
 	return &VCSInfoError{"names the right commit and path, but not in the bytes that cargo writes"}
 }
 
-// formatVCSInfo is what cargo writes since 1.57: two spaces of indent, no final
+// formatVCSInfo is what cargo writes since 1.57 if nothing is dirty: two spaces of indent, no final
 // newline. A path holds no control character and no backslash (entry.CheckPath),
 // so of what JSON escapes only '"' is left.
 func formatVCSInfo(commit [20]byte, path string) string {
@@ -96,7 +105,8 @@ func formatVCSInfo(commit [20]byte, path string) string {
 		commit, strings.ReplaceAll(path, `"`, `\"`))
 }
 
-// formatOldVCSInfo is what cargo wrote before it knew paths.
+// formatOldVCSInfo is what cargo 1.30 to 1.56 wrote, also for members of workspaces: no path,
+// and a final newline. No release wrote any other form.
 func formatOldVCSInfo(commit [20]byte) string {
-	return fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%x\"\n  }\n}", commit)
+	return fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%x\"\n  }\n}\n", commit)
 }

@@ -9,12 +9,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"cratelog/circuit"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/outcome"
 	"cratelog/prover/git"
 )
 
@@ -33,71 +32,21 @@ type Plan struct {
 // from the crate's own .cargo_vcs_info.json.
 type Source struct {
 	Commit *[20]byte
-	Path   *string // of the package in the repository, "" for the root
+	// Path of the package in the repository, "" for the root. If neither it nor the crate
+	// says, it is found: where the commit has the crate's Cargo.toml.orig.
+	Path *string
 
 	// UnprovenManifest lists Cargo.toml as unproven if it does not follow from its
 	// original, instead of refusing the crate. Few readers accept that.
 	UnprovenManifest bool
 
+	// Published says that the crate is out, and that whoever asks did not publish it: a
+	// refusal then speaks to a reader, who cannot package it again.
+	Published bool
+
 	// Submodule opens the repository of the submodule at a path; nil if it is not found.
 	// The repositories stay the caller's.
 	Submodule func(ctx context.Context, path string) (*git.Repo, error)
-}
-
-// Unprovable is a file of a crate that cannot be proven from the commit.
-type Unprovable struct {
-	File string
-	Why  string
-	Fix  string // what most likely happened, and what to do about it; "" if that is not known
-}
-
-// UnprovableError names every file that cannot be proven.
-type UnprovableError struct {
-	Commit [20]byte
-	Files  []Unprovable
-}
-
-func (e *UnprovableError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "the crate cannot be proven from commit %x:", e.Commit)
-	for _, f := range e.Files {
-		fmt.Fprintf(&b, "\n  %s: %s", f.File, f.Why)
-	}
-	for _, fix := range e.fixes() {
-		fmt.Fprintf(&b, "\nabout %s: %s", some(fix.files), fix.text)
-	}
-	return b.String()
-}
-
-// A fix is for the files that have it in common.
-type fix struct {
-	text  string
-	files []string
-}
-
-// fixes returns every fix once, in the order of the files.
-func (e *UnprovableError) fixes() []fix {
-	var out []fix
-	for _, f := range e.Files {
-		if f.Fix == "" {
-			continue
-		}
-		i := slices.IndexFunc(out, func(o fix) bool { return o.text == f.Fix })
-		if i < 0 {
-			i, out = len(out), append(out, fix{text: f.Fix})
-		}
-		out[i].files = append(out[i].files, f.File)
-	}
-	return out
-}
-
-// some names the first of a list of files, and counts the others.
-func some(files []string) string {
-	const most = 3
-	if len(files) <= most {
-		return strings.Join(files, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(files[:most], ", "), len(files)-most)
 }
 
 // NewPlan compares a crate with a commit of a repository. It returns an
@@ -105,7 +54,15 @@ func some(files []string) string {
 //
 // Cargo.lock is listed as unproven if the commit has none or another.
 func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*Plan, error) {
-	claim, err := locate(c, src)
+	p, err := newPlan(ctx, c, repo, src)
+	if errors.As(err, new(*git.PaddedModeError)) || errors.As(err, new(*RootSizeError)) {
+		return nil, outcome.Refuse(err) // the repository was read, and the answer is no
+	}
+	return p, err
+}
+
+func newPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*Plan, error) {
+	claim, placed, err := locate(c, src)
 	var dirty *crate.VCSInfoError
 	if err != nil && (claim == nil || !errors.As(err, &dirty)) {
 		return nil, err
@@ -114,27 +71,62 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 	if err != nil {
 		return nil, err
 	}
-	w := newWalk(ctx, c, claim, top, src)
+	paths := []string{claim.Path}
+	if !placed {
+		if paths, err = places(ctx, c, top); err != nil {
+			return nil, err
+		}
+	}
+	nearest := error(notPlaced(claim.Commit, c, src))
+	for i, path := range paths {
+		at := *claim
+		at.Path = path
+		p, err := newWalk(ctx, c, &at, top, src).plan(dirty)
+		if err == nil || ctx.Err() != nil {
+			return p, err
+		}
+		if i == 0 || differences(err) < differences(nearest) {
+			nearest = err
+			if u := (*UnprovableError)(nil); errors.As(err, &u) {
+				u.Place = tried(paths, path)
+			}
+		}
+	}
+	return nil, nearest
+}
+
+// differences counts the files that a refusal names. What is no refusal, as a missing
+// object, comes before all: the question is open.
+func differences(err error) int {
+	var u *UnprovableError
+	if errors.As(err, &u) {
+		return len(u.Files)
+	}
+	return 0
+}
+
+// plan compares the crate with the commit at the claim's path.
+func (w *walk) plan(dirty *crate.VCSInfoError) (*Plan, error) {
 	if dirty != nil {
 		return nil, w.whatIsDirty(dirty)
 	}
 	if err := w.compare(); err != nil {
 		return nil, err
 	}
-	if err := w.manifest(src.UnprovenManifest); err != nil {
+	if err := w.manifest(); err != nil {
 		return nil, err
 	}
 	if err := w.layout.Complete(); err != nil {
 		return nil, err
 	}
-	list, err := c.List(claim)
+	list, err := w.crate.List(w.claim)
 	if err != nil {
 		return nil, err
 	}
-	claim.Files = list.Digest
+	w.claim.Files = list.Digest
 	p := &Plan{
-		Subject: entry.Subject{Name: c.Name, Version: c.Version, SHA256: c.SHA256},
-		Claim:   claim, List: list,
+		Subject: entry.Subject{Name: w.crate.Name, Version: w.crate.Version, SHA256: w.crate.SHA256},
+		Claim:   w.claim, List: list,
 	}
 	for _, o := range list.Objects {
 		object, err := w.object(o)
@@ -148,52 +140,44 @@ func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*
 }
 
 // whatIsDirty returns an *UnprovableError that names what differs from the commit
-// in a crate that says itself that something does, or else the crate's own words.
+// in a crate that says itself that something does.
 func (w *walk) whatIsDirty(said *crate.VCSInfoError) error {
-	var refused *UnprovableError
-	if err := w.compare(); !errors.As(err, &refused) {
+	err := w.compare()
+	refused := w.refused()
+	if err != nil && !errors.As(err, &refused) {
 		return said
 	}
-	refused.Files = append([]Unprovable{{File: ".cargo_vcs_info.json", Why: said.Why}}, refused.Files...)
+	refused.Files = append([]Unprovable{w.unprovable(vcsFile, "", said.Why, adviceDirty)}, refused.Files...)
 	return refused
 }
 
-// locate decides which commit and path to prove the crate from. For a crate that
-// says "dirty" it returns them and the error.
-func locate(c *crate.Crate, src Source) (*entry.Source, error) {
+// locate decides which commit and path to prove the crate from; placed says whether the
+// path is known. For a crate that says "dirty" it returns them and the error.
+func locate(c *crate.Crate, src Source) (claim *entry.Source, placed bool, err error) {
 	info, err := c.VCSInfo()
 	if err != nil && info == nil {
-		return nil, err
+		return nil, false, err
 	}
-	claim, wrong := claimOf(info, src)
-	if wrong != nil {
-		return nil, wrong
-	}
-	return claim, err
-}
-
-// claimOf returns a claim with a commit and a path.
-func claimOf(info *crate.VCSInfo, src Source) (*entry.Source, error) {
-	claim := &entry.Source{}
+	claim = &entry.Source{}
 	switch {
 	case src.Commit != nil:
 		claim.Commit = *src.Commit
 	case info != nil:
 		claim.Commit = info.Commit
 	default:
-		return nil, errors.New("the .crate has no .cargo_vcs_info.json, " +
-			"so it does not say which commit it comes from; name the commit")
+		return nil, false, outcome.Usagef("the .crate has no .cargo_vcs_info.json, so it does not say which commit it comes " +
+			"from; name it with --commit, an id or a tag (the package's directory in it is found)")
 	}
-	if info != nil {
-		claim.Path = info.Path
-	}
-	if src.Path != nil {
-		claim.Path = *src.Path
+	switch {
+	case src.Path != nil:
+		claim.Path, placed = *src.Path, true
+	case info != nil && info.HasPath:
+		claim.Path, placed = info.Path, true
 	}
 	if claim.Path != "" {
 		if err := entry.CheckPath(claim.Path); err != nil {
-			return nil, fmt.Errorf("path of the package in the repository: %w", err)
+			return nil, false, fmt.Errorf("path of the package in the repository: %w", err)
 		}
 	}
-	return claim, nil
+	return claim, placed, err
 }

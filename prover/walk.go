@@ -22,7 +22,7 @@ type walk struct {
 	crate *crate.Crate
 	claim *entry.Source
 	top   *git.Snapshot
-	open  func(ctx context.Context, path string) (*git.Repo, error)
+	src   Source
 
 	layout  *crate.Layout
 	links   map[string]string  // text of every link met, by path
@@ -37,7 +37,7 @@ type module struct {
 
 func newWalk(ctx context.Context, c *crate.Crate, claim *entry.Source, top *git.Snapshot, src Source) *walk {
 	w := &walk{
-		ctx: ctx, crate: c, claim: claim, top: top, open: src.Submodule,
+		ctx: ctx, crate: c, claim: claim, top: top, src: src,
 		links: map[string]string{}, modules: map[string]*module{},
 	}
 	w.layout = c.Layout(claim, w)
@@ -51,8 +51,7 @@ const maxLinkText = 1024
 type noSubmodule struct{ path string }
 
 func (e *noSubmodule) Error() string {
-	return fmt.Sprintf("%s is a submodule whose repository was not found; "+
-		"check it out (git submodule update --init) or name it", e.path)
+	return fmt.Sprintf("%s is a submodule whose repository was not found", e.path)
 }
 
 // within returns the snapshot that has a path, and the path in it.
@@ -91,10 +90,10 @@ func (w *walk) entry(path string) (git.TreeEntry, error) {
 
 // enter opens the submodule at a path.
 func (w *walk) enter(path string, commit [20]byte) error {
-	if w.open == nil {
+	if w.src.Submodule == nil {
 		return &noSubmodule{path}
 	}
-	repo, err := w.open(w.ctx, path)
+	repo, err := w.src.Submodule(w.ctx, path)
 	if err != nil {
 		return err
 	}
@@ -166,7 +165,14 @@ func (w *walk) compare() error {
 	if err != nil {
 		return err
 	}
-	return &UnprovableError{Commit: w.claim.Commit, Files: files}
+	refused := w.refused()
+	refused.Files = files
+	return refused
+}
+
+// refused returns a refusal without files.
+func (w *walk) refused() *UnprovableError {
+	return &UnprovableError{Commit: w.claim.Commit, Published: w.src.Published}
 }
 
 // differsOutside looks a file up where the manifest points outside of the package, and
@@ -207,9 +213,13 @@ func (w *walk) differs(p crate.Place, lost error) (*difference, error) {
 		d.path, d.missing, d.why = p.At, true, fmt.Sprintf("the commit has no %s", p.Path)
 		return d, nil
 	case errors.As(err, &notDirectory):
+		d.path = p.At
 		d.why = fmt.Sprintf("the commit has no %s: %s is %s there", p.Path, notDirectory.Path, git.KindOf(notDirectory.Mode))
 		return d, nil
-	case errors.As(err, &noPlace), errors.As(err, &module):
+	case errors.As(err, &module):
+		d.path, d.why, d.module = p.At, err.Error(), module.path
+		return d, nil
+	case errors.As(err, &noPlace):
 		d.why = err.Error()
 		return d, nil
 	case err != nil:
@@ -225,6 +235,7 @@ func (w *walk) differs(p crate.Place, lost error) (*difference, error) {
 	}
 	switch {
 	case e.Mode == git.ModeDirectory || e.Mode == git.ModeSubmodule:
+		d.path = p.At
 		d.why = fmt.Sprintf("%s is %s in the commit", place, git.KindOf(e.Mode))
 		return d, nil
 	case e.ID != f.Blob:
@@ -235,7 +246,13 @@ func (w *walk) differs(p crate.Place, lost error) (*difference, error) {
 	case e.Mode == git.ModeExecutable && want == git.ModeFile:
 		// Packaged where files have no such bit. The claim says so.
 		w.claim.Executable = append(w.claim.Executable, p.Name)
+	case e.Mode != git.ModeFile && e.Mode != git.ModeExecutable && git.KindOf(e.Mode) == "a file":
+		d.path, d.mode = p.At, true
+		d.why = fmt.Sprintf("the commit has it with the mode %s, as old versions of git wrote it; a proof can show %s and %s only",
+			e.Mode, git.ModeFile, git.ModeExecutable)
+		return d, nil
 	case e.Mode != want:
+		d.path, d.mode = p.At, true
 		d.why = fmt.Sprintf("its mode is %s in the .crate and %s in the commit", want, e.Mode)
 		return d, nil
 	}
@@ -244,8 +261,8 @@ func (w *walk) differs(p crate.Place, lost error) (*difference, error) {
 
 // manifest checks that Cargo.toml is derived, and finds the workspace's manifest if
 // it takes that.
-func (w *walk) manifest(unproven bool) error {
-	err, fix := w.crate.Derive(nil), ""
+func (w *walk) manifest() error {
+	err, because := w.crate.Derive(nil), advice{}
 	root := w.claim.Workspace
 	w.claim.Workspace = nil
 	if errors.Is(err, manifest.ErrNeedsWorkspace) {
@@ -254,26 +271,57 @@ func (w *walk) manifest(unproven bool) error {
 				return err
 			}
 		}
-		if root == nil {
-			err = errors.New("it takes values from its workspace, but no directory above it has a Cargo.toml with [workspace]")
-		} else if err = w.crate.Derive(root.Manifest); err == nil {
-			w.claim.Workspace = root
+		because = adviceWorkspace
+		switch {
+		case root == nil:
+			because, err = w.noWorkspace()
+		case len(root.Manifest) > maxManifest:
+			err = &RootSizeError{path.Join(root.Path, manifestFile), int64(len(root.Manifest)), maxManifest}
+		default:
+			if err = w.crate.Derive(root.Manifest); err == nil {
+				w.claim.Workspace = root
+			}
 		}
-		fix = fixWorkspace
 	}
 	switch {
 	case err == nil:
 		return nil
-	case unproven:
-		w.claim.Unproven = append(w.claim.Unproven, "Cargo.toml")
+	case w.src.UnprovenManifest:
+		w.claim.Unproven = append(w.claim.Unproven, manifestFile)
 		sort.Strings(w.claim.Unproven)
 		return nil
+	case errors.As(err, new(*RootSizeError)):
+		return err
 	}
-	return &UnprovableError{Commit: w.claim.Commit, Files: []Unprovable{{"Cargo.toml", err.Error(), fix}}}
+	refused := w.refused()
+	refused.Files = []Unprovable{w.unprovable(manifestFile, "", err.Error(), because)}
+	return refused
 }
 
-// maxManifest bounds a workspace's manifest in bytes, as entry does.
-const maxManifest = 48 << 10
+// noWorkspace says why a Cargo.toml that needs a workspace is refused where there is none.
+func (w *walk) noWorkspace() (because advice, why error) {
+	inherits := true
+	err := w.crate.Contents([]string{origFile}, maxExplained, func(_ crate.File, content []byte) {
+		if found, err := manifest.Inherits(content); err == nil {
+			inherits = found
+		}
+	})
+	switch {
+	case err != nil:
+		return because, err
+	case inherits:
+		return adviceWorkspace, errors.New("it takes values from its workspace, but no directory above it has a Cargo.toml with [workspace]")
+	}
+	return adviceNested, errors.New("it has a resolver that Cargo.toml.orig does not name, and no directory above it in the commit " +
+		"has a Cargo.toml with [workspace]")
+}
+
+// maxManifest bounds a workspace's manifest in bytes, as entry does; maxRead the manifests that
+// are read.
+const (
+	maxManifest = 48 << 10
+	maxRead     = 1 << 20
+)
 
 // readManifest reads a manifest, nil if the commit has no regular file there.
 func (w *walk) readManifest(p crate.Place, err error) ([]byte, error) {
@@ -288,8 +336,11 @@ func (w *walk) readManifest(p crate.Place, err error) ([]byte, error) {
 		return nil, err
 	}
 	s, _ := w.within(p.At)
-	content, err := s.Blob(w.ctx, e.ID, maxManifest)
-	if err != nil {
+	content, err := s.Blob(w.ctx, e.ID, maxRead)
+	var large *git.SizeError
+	if errors.As(err, &large) {
+		return nil, &RootSizeError{p.Path, large.Size, maxManifest}
+	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Path, err)
 	}
 	return content, nil

@@ -1,17 +1,18 @@
 package git
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -177,37 +178,67 @@ func fetchBlobs(ctx context.Context, dir, commit string) error {
 }
 
 // needed lists the blobs of fetchBlobs in a commit.
-func needed(ctx context.Context, dir, commit string) ([]string, error) {
-	out, err := Run(ctx, dir, "ls-tree", "-r", "-z", "--full-tree", commit)
+func needed(ctx context.Context, dir, commit string) (map[string]bool, error) {
+	id, ok := parseID(commit)
+	if !ok {
+		return nil, fmt.Errorf("%q is not a commit id", commit)
+	}
+	repo, err := Open(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
-	for _, line := range strings.Split(out, "\x00") {
-		meta, path, _ := strings.Cut(line, "\t")
-		fields := strings.Fields(meta) // mode, type, id
-		if len(fields) == 3 && fields[1] == "blob" &&
-			(fields[0] == ModeSymlink || path == "Cargo.toml" || strings.HasSuffix(path, "/Cargo.toml")) {
-			ids = append(ids, fields[2])
-		}
+	defer repo.Close()
+	s, err := repo.At(ctx, id)
+	if err != nil {
+		return nil, err
 	}
-	return ids, nil
+	ids := map[string]bool{}
+	_, err = s.Find(ctx, func(t *Tree) bool {
+		for _, e := range t.Entries {
+			if e.Mode == ModeSymlink || e.Name == "Cargo.toml" && e.Mode != ModeDirectory && e.Mode != ModeSubmodule {
+				ids[hex.EncodeToString(e.ID[:])] = true
+			}
+		}
+		return false
+	})
+	if errors.Is(err, ErrTooManyTrees) {
+		err = outcome.Refusef("%w\nclone the repository, and name the clone's directory with --repository and the package's "+
+			"with --path", err)
+	}
+	return ids, err
 }
 
 // missing returns those of a commit's objects that are not in the clone. (git cat-file
 // gives up at the first object that was left out.)
-func missing(ctx context.Context, dir, commit string, ids []string) ([]string, error) {
-	out, err := Run(ctx, dir, "rev-list", "--objects", "--missing=print", "--max-count=1", commit)
-	if err != nil {
-		return nil, err
-	}
-	var lost []string
-	for _, line := range strings.Split(out, "\n") {
-		if id, ok := strings.CutPrefix(line, "?"); ok && slices.Contains(ids, id) {
+func missing(ctx context.Context, dir, commit string, ids map[string]bool) (lost []string, err error) {
+	each := &lines{visit: func(line string) {
+		if id, ok := strings.CutPrefix(line, "?"); ok && ids[id] {
 			lost = append(lost, id)
 		}
+	}}
+	err = runTo(ctx, dir, Environment(os.Environ()), "", each,
+		"rev-list", "--objects", "--missing=print", "--max-count=1", commit)
+	return lost, err
+}
+
+// lines hands what is written to it on, line by line, without what a line has beyond maxRev
+// bytes. There is no end to how much that may be.
+type lines struct {
+	visit func(line string)
+	line  []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	for _, c := range p {
+		switch {
+		case c == '\n':
+			l.visit(string(l.line))
+			l.line = l.line[:0]
+		case len(l.line) < maxRev:
+			l.line = append(l.line, c)
+		}
 	}
-	return lost, nil
+	return len(p), nil
 }
 
 // hasAll says whether a clone has all that the proof of a commit can need.
@@ -242,21 +273,44 @@ func Run(ctx context.Context, dir string, args ...string) (string, error) {
 }
 
 func runWith(ctx context.Context, dir string, env []string, input string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.hooksPath=" + os.DevNull}, args...)...)
-	cmd.Env, cmd.Stdin, cmd.WaitDelay = env, strings.NewReader(input), time.Second
-	out, said := &durable.Buffer{Limit: maxOutput}, &durable.Buffer{Limit: maxOutput}
-	cmd.Stdout, cmd.Stderr = out, said
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return "", ctx.Err()
-	}
-	if errors.Is(err, exec.ErrNotFound) {
-		return "", fmt.Errorf("git is needed: %w", err)
-	}
+	out := &durable.Buffer{Limit: maxOutput}
+	err := runTo(ctx, dir, env, input, out, args...)
 	if err != nil {
-		return "", fmt.Errorf("git %s: %w: %s", verb(args), err, strings.TrimSpace(said.String()))
+		return "", err
 	}
 	return out.String(), nil
+}
+
+// runTo writes what a git command prints to out; an error of out ends the command.
+func runTo(ctx context.Context, dir string, env []string, input string, out io.Writer, args ...string) error {
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.hooksPath=" + os.DevNull}, args...)...)
+	cmd.Env, cmd.Stdin, cmd.WaitDelay = env, strings.NewReader(input), time.Second
+	said, to := &durable.Buffer{Limit: maxOutput}, &sink{w: out}
+	cmd.Stdout, cmd.Stderr = to, said
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("git is needed: %w", err)
+	case to.err != nil:
+		return fmt.Errorf("what git %s prints: %w", verb(args), to.err)
+	case err != nil:
+		return fmt.Errorf("git %s: %w: %s", verb(args), err, strings.TrimSpace(said.String()))
+	}
+	return nil
+}
+
+// sink remembers the error of a writer: all that is known of it else is that git got a signal.
+type sink struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.err = cmp.Or(s.err, err)
+	return n, err
 }
 
 // verb is the first of git's arguments that is no option.

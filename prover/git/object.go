@@ -142,6 +142,9 @@ func parseEntry(b []byte) (e TreeEntry, rest []byte, err error) {
 	if bytes.IndexByte(name, '/') >= 0 {
 		return e, nil, fmt.Errorf("the tree holds the name %q, which contains a slash", e.Name)
 	}
+	if padded := strings.TrimLeft(e.Mode, "0"); padded != e.Mode && isMode(padded) {
+		return e, nil, &PaddedModeError{Name: e.Name, Mode: e.Mode}
+	}
 	if !isMode(e.Mode) {
 		return e, nil, fmt.Errorf("the tree's entry %q has the mode %q, which git does not write", e.Name, e.Mode)
 	}
@@ -150,6 +153,16 @@ func parseEntry(b []byte) (e TreeEntry, rest []byte, err error) {
 	}
 	copy(e.ID[:], rest)
 	return e, rest[20:], nil
+}
+
+// A PaddedModeError says that a tree has a mode with zeros in front, as some tools other than
+// git wrote them. git reads such trees, and warns of them; the proof's circuit takes none.
+type PaddedModeError struct{ Name, Mode string }
+
+func (e *PaddedModeError) Error() string {
+	return fmt.Sprintf("the tree's entry %q has the mode %q, with a zero in front, as old versions of some tools wrote it "+
+		"(git fsck says zeroPaddedFilemode): a commit with such a directory on the crate's paths cannot be proven",
+		e.Name, e.Mode)
 }
 
 // isMode accepts what git writes or has written: directories, links and

@@ -67,6 +67,17 @@ func (e *MissingError) Error() string {
 		"git -C %s cat-file -e %s", e.What, e.ID, at, e.Dir, e.Dir, e.ID)
 }
 
+// A SizeError says that an object is larger than its reader allows.
+type SizeError struct {
+	Kind      string // "commit", "tree" or "blob"
+	ID        [20]byte
+	Size, Max int64 // in bytes
+}
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("the %s %x is %d bytes long, more than the limit of %d", e.Kind, e.ID, e.Size, e.Max)
+}
+
 // A Repo reads objects of one repository. Its methods may be used from several
 // goroutines; they take turns. After an error of the process itself (it ended,
 // a context was cancelled, an object was too large, or missing from a partial
@@ -124,7 +135,8 @@ func (r *Repo) probe(ctx context.Context) error {
 }
 
 // Environment is what git is run with: it removes what could turn git to another repository or
-// configuration, and forbids it to go anywhere.
+// configuration, and forbids it to go anywhere. Of the settings that it removes one is kept,
+// safe.directory: which repositories of other users git may read.
 func Environment(env []string) []string {
 	var out []string
 	for _, kv := range env {
@@ -132,7 +144,7 @@ func Environment(env []string) []string {
 			out = append(out, kv)
 		}
 	}
-	return append(out,
+	return append(append(out, safeDirectories(env)...),
 		"LC_ALL=C",
 		"GIT_CONFIG_NOSYSTEM=1",
 		"GIT_NO_REPLACE_OBJECTS=1",
@@ -170,6 +182,13 @@ func (r *Repo) end() {
 	stop := time.AfterFunc(stopAfter, r.kill)
 	defer stop.Stop()
 	r.status = r.cmd.Wait()
+}
+
+// unusable says whether every further call fails.
+func (r *Repo) unusable() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.broken != nil
 }
 
 func (r *Repo) kill() { r.cmd.Process.Kill() } // this process only; an error means that it has ended
@@ -339,7 +358,7 @@ func parseHeader(line string, max int64) (id [20]byte, kind string, size int64, 
 		return id, "", 0, fmt.Errorf("git gave an unexpected answer: %q", line)
 	}
 	if size > max {
-		return id, "", 0, fmt.Errorf("the %s %x is %d bytes long, more than the limit of %d", fields[1], id, size, max)
+		return id, "", 0, &SizeError{Kind: fields[1], ID: id, Size: size, Max: max}
 	}
 	return id, fields[1], size, nil
 }

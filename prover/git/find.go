@@ -1,0 +1,82 @@
+package git
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Bounds of a search through a commit: tree objects, how deep they nest, and what is found.
+const (
+	maxTrees = 1 << 18
+	maxDepth = 1 << 10
+	maxFound = 64
+)
+
+// ErrTooManyTrees says that a commit is too large to look through.
+var ErrTooManyTrees = fmt.Errorf("the commit has more than %d different directories, or some deeper than %d: "+
+	"too many to look through", maxTrees, maxDepth)
+
+// Find returns the directories of the commit, "" for its root, whose trees match: those of
+// fewest components first, at most 64. Each tree object is read once, however many paths
+// lead to it. Submodules are not entered, and a tree that ParseTree refuses holds nothing.
+func (s *Snapshot) Find(ctx context.Context, match func(*Tree) bool) ([]string, error) {
+	f := finder{ctx: ctx, repo: s.repo, match: match, found: map[[20]byte][]string{}}
+	return f.below(s.Commit.Tree, 0)
+}
+
+// finder remembers what each tree was found to hold, as paths below it.
+type finder struct {
+	ctx   context.Context
+	repo  *Repo
+	match func(*Tree) bool
+	found map[[20]byte][]string
+}
+
+func (f *finder) below(id [20]byte, depth int) (paths []string, err error) {
+	if paths, ok := f.found[id]; ok {
+		return paths, nil
+	}
+	if len(f.found) == maxTrees || depth > maxDepth {
+		return nil, ErrTooManyTrees
+	}
+	t, err := f.repo.Tree(f.ctx, id)
+	switch {
+	case err != nil && (errors.As(err, new(*MissingError)) || f.repo.unusable() || f.ctx.Err() != nil):
+		return nil, err
+	case err != nil:
+		f.found[id] = nil
+		return nil, nil
+	case f.match(t):
+		paths = append(paths, "")
+	}
+	for _, e := range t.Entries {
+		if e.Mode != ModeDirectory {
+			continue
+		}
+		deeper, err := f.below(e.ID, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range deeper {
+			paths = append(paths, strings.TrimSuffix(e.Name+"/"+p, "/"))
+		}
+	}
+	slices.SortFunc(paths, func(a, b string) int {
+		return cmp.Or(cmp.Compare(components(a), components(b)), strings.Compare(a, b))
+	})
+	paths = paths[:min(len(paths), maxFound)]
+	f.found[id] = paths
+	return paths, nil
+}
+
+// components is how many names a path has.
+func components(path string) int {
+	if path == "" {
+		return 0
+	}
+	return strings.Count(path, "/") + 1
+}

@@ -1,0 +1,76 @@
+package prover
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"slices"
+
+	"cratelog/crate"
+	"cratelog/internal/outcome"
+	"cratelog/prover/git"
+)
+
+// The files of a crate that cargo makes or copies under another name.
+const (
+	manifestFile = "Cargo.toml"
+	origFile     = "Cargo.toml.orig"
+	vcsFile      = ".cargo_vcs_info.json"
+)
+
+// maxPlaces is how many directories of a commit are compared with a crate.
+const maxPlaces = 16
+
+// places finds the directories of a commit that can be the crate's package: those whose
+// Cargo.toml is the crate's Cargo.toml.orig, perhaps as git checks it out, or else those
+// whose Cargo.toml names a package of the crate's name. The nearest to the root come first.
+func places(ctx context.Context, c *crate.Crate, top *git.Snapshot) ([]string, error) {
+	want, err := manifestBlobs(c)
+	if err != nil {
+		return nil, err
+	}
+	found, err := find(ctx, top, func(e git.TreeEntry) bool { return want[e.ID] })
+	if err != nil || len(found) > 0 {
+		return found, err
+	}
+	named := regexp.MustCompile(`(?m)^[ \t]*name[ \t]*=[ \t]*["']` + regexp.QuoteMeta(c.Name) + `["']`)
+	return find(ctx, top, func(e git.TreeEntry) bool {
+		content, err := top.Blob(ctx, e.ID, maxRead)
+		return err == nil && named.Match(content)
+	})
+}
+
+// find returns the directories of a commit whose Cargo.toml matches.
+func find(ctx context.Context, top *git.Snapshot, match func(git.TreeEntry) bool) ([]string, error) {
+	found, err := top.Find(ctx, func(t *git.Tree) bool {
+		e, ok := t.Find(manifestFile)
+		return ok && e.Mode != git.ModeDirectory && e.Mode != git.ModeSubmodule && match(e)
+	})
+	if errors.Is(err, git.ErrTooManyTrees) {
+		err = outcome.Refusef("%w\nname the package's directory with --path", err)
+	}
+	return found[:min(len(found), maxPlaces)], err
+}
+
+// manifestOf names the file of a crate that is the commit's Cargo.toml.
+func manifestOf(c *crate.Crate) string {
+	if slices.ContainsFunc(c.Files, func(f crate.File) bool { return f.Path == origFile }) {
+		return origFile
+	}
+	return manifestFile
+}
+
+// manifestBlobs returns the ids of the blobs that the commit can have for a crate's
+// Cargo.toml.
+func manifestBlobs(c *crate.Crate) (map[[20]byte]bool, error) {
+	ids := map[[20]byte]bool{}
+	err := c.Contents([]string{manifestOf(c)}, maxExplained, func(f crate.File, content []byte) {
+		ids[f.Blob] = true
+		for _, u := range undone(content) {
+			if id, ok := u.blob(); ok {
+				ids[id] = true
+			}
+		}
+	})
+	return ids, err
+}
