@@ -150,7 +150,7 @@ func TestCargoNamesTheDefaultIndexThatIsKnown(t *testing.T) {
 	}
 }
 
-var testProxy = Proxy{Name: "cratelog", URL: "http://127.0.0.1:1/index/", Replaced: DefaultSource}
+var testProxy = Proxy{Name: "cratelog", Source: "cratelog (cargo zkp proxy)", URL: "http://127.0.0.1:1/index/", Notes: []string{"a note"}}
 
 func TestInstallAndUninstallKeepEverythingElse(t *testing.T) {
 	other := testProxy
@@ -254,18 +254,18 @@ func TestInstallFollowsALinkAndKeepsTheMode(t *testing.T) {
 
 func TestInstallRefusesWhatItWouldBreak(t *testing.T) {
 	for content, want := range map[string]string{
-		"[source.crates-io]\nreplace-with = \"vendored\"":                  `source.crates-io.replace-with: already replaces crates-io with "vendored"; remove that first`,
-		"[source]\ncrates-io.replace-with = \"v\"":                         `already replaces crates-io with "v"`,
-		"source.crates-io = { replace-with = \"v\" }":                      `already replaces crates-io with "v"`,
-		"[source.crates-io]\nregistry = \"https://example.com/\"":          "source.crates-io: is already there; remove it first",
-		"[source.cratelog]\ndirectory = \"d\"":                             "source.cratelog: is already there; remove it first",
-		"source = { x = { directory = \"d\" } }":                           "is not TOML",
-		"source = 1":                                                       "source: is not a table",
-		"broken = ":                                                        "is not TOML: line 1",
-		string(testProxy.lines(false))[:120]:                               "",
-		string(testProxy.lines(false)) + string(testProxy.lines(false)):    "twice",
-		string(testProxy.lines(false)) + "directory = \"d\"\n":             "has lines that belong to those of cargo zkp proxy",
-		"x = '''\n" + string(testProxy.lines(false)) + "'''\n[registry]\n": "",
+		"[source.crates-io]\nreplace-with = \"vendored\"":                           `source.crates-io.replace-with: already replaces crates-io with "vendored"; if that is a mirror, move these lines`,
+		"[source]\ncrates-io.replace-with = \"v\"":                                  `already replaces crates-io with "v"`,
+		"source.crates-io = { replace-with = \"v\" }":                               `already replaces crates-io with "v"`,
+		"[source.crates-io]\nregistry = \"https://example.com/\"":                   "source.crates-io: is already there; remove it first",
+		"[source.\"cratelog (cargo zkp proxy)\"]\ndirectory = \"d\"":                "is already there; remove it first",
+		"source = { x = { directory = \"d\" } }":                                    "is not TOML",
+		"source = 1":                                                                "source: is not a table",
+		"broken = ":                                                                 "is not TOML: line 1",
+		string(testProxy.lines(false, true))[:120]:                                  "",
+		string(testProxy.lines(false, true)) + string(testProxy.lines(false, true)): "twice",
+		string(testProxy.lines(false, true)) + "directory = \"d\"\n":                "has lines that belong to those of cargo zkp proxy",
+		"x = '''\n" + string(testProxy.lines(false, true)) + "'''\n[registry]\n":    "",
 	} {
 		path := write(t, filepath.Join(t.TempDir(), "config.toml"), content)
 		p := testProxy
@@ -281,7 +281,7 @@ func TestInstallRefusesWhatItWouldBreak(t *testing.T) {
 }
 
 func TestUninstallRefusesWhatItWouldBreak(t *testing.T) {
-	ours := string(testProxy.lines(false))
+	ours := string(testProxy.lines(false, true))
 	for content, want := range map[string]string{
 		ours + "directory = \"d\"\n":                  "has lines that belong to those of cargo zkp proxy",
 		strings.Replace(ours, "replace-with", "x", 1): "that it did not write",
@@ -307,17 +307,11 @@ func TestInstallRefusesAFileThatCargoDoesNotRead(t *testing.T) {
 }
 
 func TestProxyThatCargoWouldNotTakeIsRefused(t *testing.T) {
+	const name, at = "cratelog", "http://127.0.0.1:1/"
 	for _, p := range []Proxy{
-		{"cratelog", "http://127.0.0.1:1/index", DefaultSource, ""},
-		{"cratelog", "sparse+http://127.0.0.1:1/", DefaultSource, ""},
-		{"cratelog", "ftp://127.0.0.1/", DefaultSource, ""},
-		{"cratelog", "http:///", DefaultSource, ""},
-		{"a.b", "http://127.0.0.1:1/", DefaultSource, ""},
-		{"", "http://127.0.0.1:1/", DefaultSource, ""},
-		{"cratelog\n", "http://127.0.0.1:1/", DefaultSource, ""},
-		{DefaultSource, "http://127.0.0.1:1/", DefaultSource, ""},
-		{"cratelog", "http://127.0.0.1:1/", "mine", ""},
-		{"cratelog", "http://127.0.0.1:1/", DefaultSource, "https://example.com/"},
+		{name, name, "http://127.0.0.1:1/index", nil}, {name, name, "sparse+" + at, nil}, {name, name, "ftp://127.0.0.1/", nil},
+		{name, name, "http:///", nil}, {"a.b", name, at, nil}, {"", name, at, nil}, {"cratelog\n", name, at, nil}, {name, "", at, nil},
+		{name, DefaultSource, at, nil}, {name, name, at, []string{"a\n[b]"}},
 	} {
 		if _, err := InstallProxy(filepath.Join(t.TempDir(), "config.toml"), p); err == nil {
 			t.Errorf("%+v is written", p)
@@ -338,43 +332,39 @@ func TestCargoTakesCratesFromTheInstalledProxy(t *testing.T) {
 		fmt.Fprintf(w, `{"name":"foo","vers":"1.0.0","deps":[],"cksum":"%x","features":{},"yanked":false}`+"\n", sha256.Sum256(raw))
 	})
 	mux.HandleFunc("GET /dl/foo/1.0.0/download", func(w http.ResponseWriter, _ *http.Request) { w.Write(raw) })
-	for _, p := range []Proxy{
-		{Name: "cratelog", URL: server.URL + "/index/", Replaced: DefaultSource},
-		{Name: "cratelog", URL: server.URL + "/index/", Replaced: "mine", ReplacedIndex: "sparse+https://example.com/index/"},
-	} {
-		dependency := "foo = \"1\""
-		if p.Replaced == "mine" {
-			dependency = "foo = { version = \"1\", registry = \"mine\" }"
-		}
-		dir := layout(t, map[string]string{
-			"home/config.toml": "[registries.mine]\nindex = \"sparse+https://example.com/index/\"\n",
-			"w/Cargo.toml":     pkg("app", "[dependencies]", dependency),
-		})
-		home := filepath.Join(dir, "home")
-		_, err := InstallProxy(filepath.Join(home, "config.toml"), p)
-		fatalIf(t, err)
-		if out, err := cargoCommand(t, filepath.Join(dir, "w"), home, "fetch"); err != nil {
-			t.Fatalf("cargo: %v\n%s", err, out)
-		}
-		l, err := ReadLock(filepath.Join(dir, "w", "Cargo.lock"))
-		fatalIf(t, err)
-		c, err := LoadConfig(filepath.Join(dir, "w"), home)
-		fatalIf(t, err)
-		index, ok := l.Packages[l.Named("foo")[0]].Registry()
-		if s, err := c.Index(index); !ok || err != nil || s.Name != "cratelog" || s.At != "sparse+"+p.URL || IsDefault(index) != (p.Replaced == DefaultSource) {
-			t.Errorf("%q comes from %+v, %v", index, s, err)
-		}
-		if cached, err := FindCached(home, "foo", "1.0.0"); err != nil || len(cached) != 1 {
-			t.Errorf("cached: %v, %v", cached, err)
-		}
+	dir := layout(t, map[string]string{
+		"home/config.toml": "[source.crates-io]\nreplace-with = \"mirror\"\n[source.mirror]\nregistry = \"sparse+https://example.com/index/\"\n",
+		"w/Cargo.toml":     pkg("app", "[dependencies]", "foo = \"1\""),
+	})
+	home, config, p := filepath.Join(dir, "home"), filepath.Join(dir, "w", ".cargo", "config.toml"), testProxy
+	p.URL = server.URL + "/index/"
+	_, err := InstallProxy(config, p)
+	fatalIf(t, err)
+	if at, err := InstalledProxy(config, p.Name); err != nil || at != p.URL {
+		t.Errorf("installed: %q, %v", at, err)
+	}
+	out, err := cargoCommand(t, filepath.Join(dir, "w"), home, "fetch")
+	if err != nil || !strings.Contains(string(out), p.Source) {
+		t.Fatalf("cargo: %v\n%s", err, out)
+	}
+	c, err := LoadConfig(filepath.Join(dir, "w"), home)
+	fatalIf(t, err)
+	if s, err := c.Default(); err != nil || s.Name != p.Source || s.At != "sparse+"+p.URL {
+		t.Errorf("crates come from %+v, %v", s, err)
+	}
+	if s, err := c.Behind(p.Source); err != nil || s.Name != "mirror" || s.At != "sparse+https://example.com/index/" || !strings.HasPrefix(s.Because, home) {
+		t.Errorf("behind the proxy is %+v, %v", s, err)
+	}
+	if cached, err := FindCached(home, "foo", "1.0.0"); err != nil || len(cached) != 1 {
+		t.Errorf("cached: %v, %v", cached, err)
 	}
 }
 
 func FuzzInstallKeepsEveryLine(f *testing.F) {
 	f.Add([]byte("# x\n[build]\njobs = 1"))
 	f.Add([]byte("[source.x]\ndirectory = \"d\"\n"))
-	f.Add(testProxy.lines(false))
-	f.Add(append([]byte("a = 1"), testProxy.lines(true)...))
+	f.Add(testProxy.lines(false, true))
+	f.Add(append([]byte("a = 1"), testProxy.lines(true, false)...))
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, old []byte) {
 		path := filepath.Join(dir, "config.toml")

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -16,12 +17,12 @@ import (
 	"cratelog/internal/durable"
 )
 
-// A Proxy is a source replacement in a configuration file.
+// A Proxy is a replacement of cargo's default registry in a configuration file.
 type Proxy struct {
-	Name          string // of the source that replaces: [source.NAME]
-	URL           string // base of its sparse index, without "sparse+"; http or https, with "/" at the end
-	Replaced      string // name of the source that is replaced, such as DefaultSource
-	ReplacedIndex string // index of that, if it is not the default one
+	Name   string   // of the lines in the file, of letters, digits, - and _
+	Source string   // name of the source: [source.NAME]. cargo prints it
+	URL    string   // base of its sparse index, without "sparse+"; http or https, with "/" at the end
+	Notes  []string // comments, a line each
 }
 
 // The lines of ours in a configuration file stand between one that begins with beginLine, and
@@ -33,11 +34,20 @@ const (
 	endLine   = "# cargo zkp proxy %s: end"
 )
 
+// defaultLines have cargo's commands that speak to a registry speak to the real one, as if
+// nothing were replaced: otherwise they refuse.
+const defaultLines = `
+# So that cargo publish, search, owner and yank go to the registry itself. cargo info needs
+# --registry crates-io.
+[registry]
+default = "` + DefaultSource + `"
+`
+
 // InstallProxy writes the lines for a proxy into the configuration file at path, which it
 // makes if need be, and returns whether it changed anything. Lines of an earlier InstallProxy
-// for the same name are replaced, all else stays as it is. It refuses if the source is
-// already replaced by another, if [source.NAME] is there and not ours, and if cargo would not
-// read the file. The file is exchanged in one step.
+// for the same name are replaced, all else stays as it is. It refuses if the file already
+// replaces the default registry by another, if [source.NAME] is there and not ours, and if
+// cargo would not read the file. The file is exchanged in one step.
 func InstallProxy(path string, p Proxy) (changed bool, err error) {
 	if err := p.check(); err != nil {
 		return false, err
@@ -65,7 +75,8 @@ func InstallProxy(path string, p Proxy) (changed bool, err error) {
 	if err := p.refuse(path, rest); err != nil {
 		return false, err
 	}
-	content := bytes.Join([][]byte{old[:start], p.lines(made), old[end:]}, nil)
+	lines := p.lines(made, !says(rest, "registry"))
+	content := bytes.Join([][]byte{old[:start], lines, old[end:]}, nil)
 	if err := p.onlyOurs(path, content, rest); err != nil {
 		return false, err
 	}
@@ -90,7 +101,6 @@ func UninstallProxy(path, name string) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	p.Name = name
 	rest := bytes.Join([][]byte{old[:start], old[end:]}, nil)
 	if err := p.onlyOurs(path, old, rest); err != nil {
 		return false, err
@@ -101,39 +111,75 @@ func UninstallProxy(path, name string) (changed bool, err error) {
 	return true, replaceFile(path, rest)
 }
 
+// InstalledProxy returns the URL that InstallProxy wrote into a file for a name, "" if it did
+// not.
+func InstalledProxy(path, name string) (url string, err error) {
+	b, isNew, err := readConfig(path)
+	if err != nil || isNew {
+		return "", err
+	}
+	start, end, _, err := findBlock(path, b, name)
+	if err != nil || start == end {
+		return "", err
+	}
+	p, err := installed(path, b[start:end])
+	return p.URL, err
+}
+
+// Behind returns where crates of the default registry would come from if it were not replaced
+// by sources of these names.
+func (c *Config) Behind(names ...string) (Source, error) {
+	for _, with := range c.All("source", DefaultSource, "replace-with") {
+		name, ok := with.Value.(string)
+		if ok && !slices.Contains(names, name) {
+			s, err := c.follow(name)
+			s.Because = with.File + ", source." + DefaultSource + ".replace-with"
+			return s, err
+		}
+	}
+	return Source{Name: DefaultSource, Kind: "registry"}, nil
+}
+
 func (p Proxy) check() error {
 	u, err := url.Parse(p.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.HasSuffix(p.URL, "/") ||
 		u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("the proxy's URL %q must be http or https and end with a slash", p.URL)
 	}
-	for _, s := range []string{p.Name, p.Replaced} {
-		if s == "" || join("", s) != s || p.Name == p.Replaced {
-			return fmt.Errorf("the sources' names %q and %q must be two, of letters, digits, - and _ only", p.Name, p.Replaced)
-		}
+	if p.Name == "" || join("", p.Name) != p.Name || p.Source == "" || p.Source == DefaultSource {
+		return fmt.Errorf("the name %q must be of letters, digits, - and _ only, and the source's name %q another than %s",
+			p.Name, p.Source, DefaultSource)
 	}
-	if (p.Replaced == DefaultSource) != (p.ReplacedIndex == "") {
-		return fmt.Errorf("the index of the replaced source %s must be given if and only if it is not %s", p.Replaced,
-			DefaultSource)
+	if strings.ContainsAny(strings.Join(p.Notes, ""), "\r\n") {
+		return errors.New("a note must be one line")
 	}
 	return nil
 }
 
 // lines returns what is written, with the marks around it.
-func (p Proxy) lines(made bool) []byte {
+func (p Proxy) lines(made, withDefault bool) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, beginLine, p.Name)
 	if made {
 		b.WriteString(madeFile)
 	}
-	fmt.Fprintf(&b, remedy+"\n[source.%s]\n", p.Replaced)
-	if p.ReplacedIndex != "" {
-		fmt.Fprintf(&b, "registry = %s\n", tomlString(p.ReplacedIndex))
+	b.WriteString(remedy + "\n")
+	for _, note := range p.Notes {
+		fmt.Fprintf(&b, "# %s\n", note)
 	}
-	fmt.Fprintf(&b, "replace-with = %s\n\n[source.%s]\nregistry = %s\n", tomlString(p.Name), p.Name,
-		tomlString("sparse+"+p.URL))
+	fmt.Fprintf(&b, "[source.%s]\nreplace-with = %s\n\n[%s]\nregistry = %s\n", DefaultSource, tomlString(p.Source),
+		join("source", p.Source), tomlString("sparse+"+p.URL))
+	if withDefault {
+		b.WriteString(defaultLines)
+	}
 	fmt.Fprintf(&b, endLine+"\n", p.Name)
 	return b.Bytes()
+}
+
+// says is whether a file has a key at its top.
+func says(b []byte, key string) bool {
+	doc, err := parseTOML("", b)
+	return err != nil || doc[key] != nil
 }
 
 func tomlString(s string) string {
@@ -154,10 +200,12 @@ func (p Proxy) refuse(path string, rest []byte) error {
 	if err := merge(sources, doc, path, "source"); err != nil {
 		return err
 	}
-	if with, ok := get(sources[p.Replaced], "replace-with"); ok {
-		return wrong(path, with.key, "already replaces %s with %q; remove that first", p.Replaced, with.value)
+	if with, ok := get(sources[DefaultSource], "replace-with"); ok {
+		return wrong(path, with.key, "already replaces %s with %q; if that is a mirror, move these lines to the "+
+			"configuration of a directory above or of cargo's home: there the proxy asks it; otherwise remove them first",
+			DefaultSource, with.value)
 	}
-	for _, name := range []string{p.Replaced, p.Name} {
+	for _, name := range []string{DefaultSource, p.Source} {
 		if _, ok := sources[name]; ok {
 			return wrong(path, join("source", name), "is already there; remove it first, so that it can be written anew")
 		}
@@ -165,20 +213,23 @@ func (p Proxy) refuse(path string, rest []byte) error {
 	return nil
 }
 
-// installed reads back what a block of ours replaces.
-func installed(path string, block []byte) (Proxy, error) {
+// installed reads back the source and URL of a block of ours.
+func installed(path string, block []byte) (p Proxy, err error) {
 	doc, err := parseTOML(path, block)
 	if err != nil {
-		return Proxy{}, err
+		return p, err
 	}
 	sources, _ := doc["source"].(table)
-	for name, v := range sources {
-		if t, ok := v.(table); ok && t["replace-with"] != nil {
-			return Proxy{Replaced: name}, nil
-		}
+	replaced, _ := sources[DefaultSource].(table)
+	p.Source, _ = replaced["replace-with"].(string)
+	ours, _ := sources[p.Source].(table)
+	at, _ := ours["registry"].(string)
+	p.URL, _ = strings.CutPrefix(at, "sparse+")
+	if p.Source == "" || p.URL == "" {
+		return p, wrong(path, "", "has lines between the marks of cargo zkp proxy that it did not write; take them "+
+			"out by hand")
 	}
-	return Proxy{}, wrong(path, "", "has lines between the marks of cargo zkp proxy that it did not write; take them "+
-		"out by hand")
+	return p, nil
 }
 
 // onlyOurs checks that a file with the lines says what it says without them, and ours: that
@@ -193,12 +244,11 @@ func (p Proxy) onlyOurs(path string, with, without []byte) error {
 		return err
 	}
 	sources, _ := a["source"].(table)
-	ours, _ := sources[p.Name].(table)
-	replaced, _ := sources[p.Replaced].(table)
+	ours, _ := sources[p.Source].(table)
+	replaced, _ := sources[DefaultSource].(table)
 	delete(ours, "registry")
 	delete(replaced, "replace-with")
-	delete(replaced, "registry")
-	for name, t := range map[string]table{p.Name: ours, p.Replaced: replaced} {
+	for name, t := range map[string]table{p.Source: ours, DefaultSource: replaced} {
 		if len(t) == 0 {
 			delete(sources, name)
 		}
@@ -206,6 +256,10 @@ func (p Proxy) onlyOurs(path string, with, without []byte) error {
 	_, had := b["source"]
 	if len(sources) == 0 && !had {
 		delete(a, "source")
+	}
+	if registry, _ := a["registry"].(table); b["registry"] == nil && len(registry) == 1 &&
+		registry["default"] == DefaultSource {
+		delete(a, "registry")
 	}
 	if !reflect.DeepEqual(a, b) {
 		return wrong(path, "", "has lines that belong to those of cargo zkp proxy, or the other way round; put a table's "+

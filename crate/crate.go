@@ -155,6 +155,9 @@ func ReadFile(path string, lim Limits) (*Crate, error) {
 
 func byPath(a, b File) int { return strings.Compare(a.Path, b.Path) }
 
+// Manifest returns the content of Cargo.toml, which must not be changed.
+func (c *Crate) Manifest() []byte { return c.manifest }
+
 // lookup finds a file by its path. Files is sorted.
 func (c *Crate) lookup(path string) (File, bool) {
 	i, ok := slices.BinarySearchFunc(c.Files, File{Path: path}, byPath)

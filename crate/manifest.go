@@ -6,9 +6,6 @@ import (
 	"cratelog/entry"
 )
 
-// Manifest returns the content of Cargo.toml, which the caller must not change.
-func (c *Crate) Manifest() []byte { return c.manifest }
-
 // nameAndVersion returns package.name and package.version of a decoded Cargo.toml.
 // It is decoded into maps, because struct fields would also match
 // keys in other upper and lower case, which cargo ignores.

@@ -59,7 +59,7 @@ var mayImport = map[string][]string{
 	"testdata":         {},
 	"crate/manifest":   {},
 	"cargo/registry":   {"entry"},
-	"cargo/proxy":      {"entry", "cargo/registry", "internal/h2c"},
+	"cargo/proxy":      {"crate", "entry", "cargo/registry", "internal/h2c"},
 	"crate":            {"entry", "crate/manifest"},
 	"cargo":            {"crate", "entry", "cargo/registry"},
 	"proofcheck":       {"entry"},

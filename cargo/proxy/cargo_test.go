@@ -30,25 +30,32 @@ type judge struct {
 	judged     map[string]int
 	prefetched map[string]int
 	wait       chan struct{} // if not nil, Judge waits until it is closed
+	required   bool          // all crates must be proven
 }
 
 func newJudge() *judge {
 	return &judge{refuse: map[string]error{}, judged: map[string]int{}, prefetched: map[string]int{}}
 }
 
-func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) error {
+func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (bool, error) {
 	j.mu.Lock()
 	j.judged[name+" "+version]++
-	err, wait := j.refuse[name+" "+version], j.wait
+	err, wait, required := j.refuse[name+" "+version], j.wait, j.required
 	j.mu.Unlock()
 	if wait != nil {
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return ctx.Err()
+			return required, ctx.Err()
 		}
 	}
-	return err
+	return required, err
+}
+
+func (j *judge) Requires(_, _ string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.required
 }
 
 func (j *judge) Prefetch(_ context.Context, name, version string, _ [32]byte) {
@@ -89,22 +96,35 @@ func start(t *testing.T, index string, j proxy.Judge, dir string) (*proxy.Proxy,
 	t.Helper()
 	l, err := proxy.Listen("127.0.0.1:0", false)
 	fatalIf(t, err)
-	base := "http://" + l.Addr().String()
-	p, err := proxy.New(t.Context(), proxy.Config{
-		Upstream: &registry.Index{URL: index}, Judge: j, Base: base, Dir: dir, Policy: "of the test", Lasting: true,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
+	c := config(t, index, j)
+	c.Base, c.Dir = "http://"+l.Addr().String()+"/0123456789abcdef", openDir(t, dir, 0)
+	p, err := proxy.New(t.Context(), c)
 	fatalIf(t, err)
+	run(t, l, p)
+	return p, c.Base
+}
+
+// run serves until the test ends.
+func run(t *testing.T, l net.Listener, h proxy.Handler) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- p.Serve(ctx, l) }()
+	go func() { done <- proxy.Serve(ctx, l, h, quiet) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil && !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("the proxy stopped with: %v", err)
 		}
 	})
-	return p, base
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func openDir(t *testing.T, path string, size int64) *proxy.Dir {
+	t.Helper()
+	d, err := proxy.OpenDir(path, size)
+	fatalIf(t, err)
+	return d
 }
 
 // world runs a registry that has version 1.0.0 of some crates, and a proxy before it, with
@@ -121,7 +141,9 @@ func world(t *testing.T, crates ...string) (r *registrytest.Registry, j *judge, 
 
 // config is that of a proxy which is not where it says.
 func config(t *testing.T, index string, j proxy.Judge) proxy.Config {
-	return proxy.Config{Upstream: &registry.Index{URL: index}, Judge: j, Base: "http://127.0.0.1:1", Dir: t.TempDir()}
+	t.Helper()
+	return proxy.Config{Upstream: &registry.Index{URL: index}, Judge: j, Base: "http://127.0.0.1:1", Dir: openDir(t, t.TempDir(), 0),
+		Policy: "of the test", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 }
 
 // serve serves such a proxy, and returns its address.
@@ -327,7 +349,7 @@ type gate struct {
 	seen int
 }
 
-func (g *gate) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) error {
+func (g *gate) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (bool, error) {
 	g.mu.Lock()
 	g.seen++
 	if g.seen == g.n {

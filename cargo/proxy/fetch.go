@@ -5,29 +5,121 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
 	"cratelog/entry"
 )
 
-// errNotYet: the work goes on, and is perhaps done when cargo asks again.
+// errNotYet: the work goes on, and is perhaps done when somebody asks again.
 var errNotYet = errors.New("the crate is still being fetched or checked")
 
-// crate returns the bytes of an accepted crate. However many ask at one time, it is
+// A flight is the work on one crate. However many ask for it at one time, it is
 // fetched and judged once; the work goes on when they have gone, so that a second try
 // finds it done.
-func (p *Proxy) crate(ctx context.Context, name, version string) ([]byte, error) {
+type flight struct {
+	name, version string
+	early         early         // what has arrived
+	done          chan struct{} // closed when raw and err are set
+	raw           []byte
+	err           error
+}
+
+func (f *flight) landed() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// fly begins the work on a crate, or finds it begun. Then f.done waits for it.
+func (p *Proxy) fly(name, version string) (*flight, error) {
 	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
 		return nil, &badRequest{err}
 	}
-	work := p.flights.DoChan(name+" "+version, func() (any, error) { return p.accept(name, version) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := name + " " + version
+	if f := p.flights[key]; f != nil {
+		if f.landed() {
+			delete(p.flights, key) // it was owed, once
+		}
+		return f, nil
+	}
+	if p.closed {
+		return nil, context.Canceled
+	}
+	f := &flight{name: name, version: version, done: make(chan struct{})}
+	p.flights[key] = f
+	p.work.Add(1)
+	go func() {
+		defer p.work.Done()
+		f.raw, f.err = p.accept(f)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.flights, key)
+		close(f.done)
+	}()
+	return f, nil
+}
+
+// owe keeps the outcome of a flight for the next who asks: cargo, whose answer is cut off.
+func (p *Proxy) owe(f *flight) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := f.name + " " + f.version
+	if p.flights[key] != nil {
+		return
+	}
+	p.flights[key] = f
+	time.AfterFunc(owedTime, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.flights[key] == f {
+			delete(p.flights, key)
+		}
+	})
+}
+
+// owedTime is longer than cargo waits before it tries again.
+const owedTime = 20 * time.Second
+
+// meanwhile waits for a flight, or until the client has gone. When it takes long, it sends
+// a few bytes now and then of what has arrived, so that cargo goes on waiting.
+func (p *Proxy) meanwhile(w http.ResponseWriter, r *http.Request, f *flight) (sent int) {
+	t := time.NewTimer(p.testingOnlyPatience)
+	defer t.Stop()
+	for {
+		select {
+		case <-f.done:
+			return sent
+		case <-r.Context().Done():
+			return sent
+		case <-t.C:
+		}
+		if b := f.early.from(sent); len(b) > 0 {
+			w.Write(b) // if that fails, the client has gone
+			http.NewResponseController(w).Flush()
+			sent += len(b)
+		}
+		t.Reset(p.testingOnlyTrickle)
+	}
+}
+
+// crate returns the bytes of an accepted crate.
+func (p *Proxy) crate(ctx context.Context, name, version string) ([]byte, error) {
+	f, err := p.fly(name, version)
+	if err != nil {
+		return nil, err
+	}
 	t := time.NewTimer(p.testingOnlyPatience)
 	defer t.Stop()
 	select {
-	case got := <-work:
-		raw, _ := got.Val.([]byte)
-		return raw, got.Err
+	case <-f.done:
+		return f.raw, f.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-t.C:
@@ -35,23 +127,10 @@ func (p *Proxy) crate(ctx context.Context, name, version string) ([]byte, error)
 	}
 }
 
-// begin lets work begin unless the proxy is closed. The caller then calls p.work.Done.
-func (p *Proxy) begin() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.closed {
-		p.work.Add(1)
-	}
-	return !p.closed
-}
-
 // accept fetches and judges one crate. The order must not change: bytes are checked
-// before they are judged, and judged before they are kept or handed out.
-func (p *Proxy) accept(name, version string) ([]byte, error) {
-	if !p.begin() {
-		return nil, context.Canceled
-	}
-	defer p.work.Done()
+// before they are judged, and judged, with the index lines that were served, before they are
+// kept or handed out.
+func (p *Proxy) accept(f *flight) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, workTime)
 	defer cancel()
 	select {
@@ -60,46 +139,55 @@ func (p *Proxy) accept(name, version string) ([]byte, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	w, err := p.release(ctx, name, version)
+	w, err := p.release(ctx, f.name, f.version)
 	if err != nil {
 		return nil, err
 	}
-	raw, kept := p.store.load(w.Sum)
+	raw, kept, err := p.fetch(ctx, w, &f.early)
+	if err != nil {
+		return nil, err
+	}
+	required, err := p.Judge.Judge(ctx, w.Name, w.Version, w.Sum, raw)
+	if err == nil && required {
+		err = p.agree(ctx, w, raw)
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // no verdict: there was no time for one
+	} else if err != nil {
+		p.Log.Warn("a crate is refused", "crate", w.Name, "version", w.Version, "reason", err)
+		return nil, &Refusal{w.Name, w.Version, w.Sum, err}
+	}
+	if kept {
+		return raw, nil
+	}
+	if err := p.Dir.crates.save(w.Sum, raw); err != nil {
+		p.Log.Warn("an accepted crate could not be kept, and will be fetched again", "crate", w.Name, "version", w.Version,
+			"error", err)
+	}
+	return raw, nil
+}
+
+// fetch returns the bytes that have a checksum: those that were kept, those that are on this
+// machine, or the registry's.
+func (p *Proxy) fetch(ctx context.Context, w Want, e *early) (raw []byte, kept bool, err error) {
+	raw, kept = p.Dir.crates.load(w.Sum)
 	if !kept && p.Local != nil {
 		local, ok := p.Local(w.Name, w.Version, w.Sum)
 		if ok && sha256.Sum256(local) == w.Sum {
 			raw, kept = local, true
 		}
 	}
-	if !kept {
-		if raw, err = p.Upstream.Download(ctx, w.Name, w.Version, w.Sum); err != nil {
-			p.known.Remove(strings.ToLower(name)) // perhaps the index has changed since
-			return nil, err
-		}
+	if kept {
+		e.Write(raw)
+		return raw, true, nil
 	}
-	if err := p.Judge.Judge(ctx, w.Name, w.Version, w.Sum, raw); ctx.Err() != nil {
-		return nil, ctx.Err() // no verdict: there was no time for one
-	} else if err != nil {
-		p.Log.Warn("a crate is refused", "crate", name, "version", version, "reason", err)
-		return nil, &Refusal{w.Name, w.Version, w.Sum, err}
+	if _, err := p.Upstream.Config(ctx); err != nil { // so that nothing but the .crate is fetched below
+		return nil, false, err
 	}
-	if !kept {
-		if err := p.store.save(w.Sum, raw); ctx.Err() != nil {
-			return nil, ctx.Err() // no verdict: there was no time for one
-		} else if err != nil {
-			p.Log.Warn("an accepted crate could not be kept, and will be fetched again", "crate", name, "version", version,
-				"error", err)
-		}
+	if raw, err = p.Upstream.Download(context.WithValue(ctx, earlyKey{}, e), w.Name, w.Version, w.Sum); err != nil {
+		p.known.Remove(strings.ToLower(w.Name)) // perhaps the index has changed since
 	}
-	return raw, nil
-}
-
-// Prefetch begins to fetch what judging these releases will need, if the Judge is a
-// Prefetcher. It does not wait.
-func (p *Proxy) Prefetch(wants []Want) {
-	for _, w := range wants {
-		p.prefetch(w)
-	}
+	return raw, false, err
 }
 
 // prefetch hands a release to the prefetching goroutines, or drops it if they have

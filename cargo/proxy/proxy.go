@@ -3,24 +3,46 @@
 // replacement:
 //
 //	[source.crates-io]
-//	replace-with = "cratelog"
-//	[source.cratelog]
-//	registry = "sparse+http://127.0.0.1:18081/index/"
+//	replace-with = "cratelog (cargo zkp proxy)"
+//	[source."cratelog (cargo zkp proxy)"]
+//	registry = "sparse+http://127.0.0.1:18081/0123456789abcdef/index/"
 //
-// The index is the real one, byte for byte: cargo holds the checksums in Cargo.lock
-// against it, and Cargo.lock does not change. A .crate is fetched, held against the
-// index's checksum, judged, and then handed out; or it is refused with 403 and a
-// sentence, which cargo prints before it stops. cargo would try again after a 5xx:
-// that is answered only where trying again may help, never for a verdict.
+// A .crate is fetched, held against the index's checksum, judged, and then handed out; or it
+// is refused with 403 and a sentence, which cargo prints before it stops. cargo would try
+// again after a 5xx: that is answered only where trying again may help, never for a verdict.
+//
+// # Whose policy
+//
+// One server serves many workspaces, each below an ID that stands for its files and options
+// (see Workspace), so that none is ever served under the policy of another. What they say is
+// read anew as it changes, under the same ID: cargo keeps downloads by their URL.
+//
+// # The index
+//
+// The index is the real one, byte for byte, but for lines that nobody could read or that lie:
+// cargo takes a crate's dependencies, features and links from its index line, and not from
+// the Cargo.toml that is proven. So a .crate that must be proven is handed out only if every
+// line that was ever served for it says what its Cargo.toml says, and from then on a line
+// that says anything else is left out. cargo holds the checksums in Cargo.lock against
+// the index, and Cargo.lock does not change.
 //
 // # What the proxy answers
 //
-//	GET /index/config.json         its own place of downloads, and no web API
-//	GET /index/PATH                the index file of a crate, unaltered
-//	GET /d/NAME/VERSION            a .crate that was accepted
-//	GET /explain/NAME/VERSION      in full why one is handed out or not, as text
-//	GET /identity?nonce=HEX        who this is; see Identity
-//	GET /                          what this is, as text
+//	GET /ID/index/config.json         its own place of downloads, and no web API
+//	GET /ID/index/PATH                the index file of a crate
+//	GET /ID/d/NAME/VERSION            a .crate that was accepted
+//	GET /ID/explain/NAME/VERSION      in full why one is handed out or not, as text
+//	GET /ID/                          what is served there, as text
+//	GET /                             what this is, as text
+//
+// # How long it takes
+//
+// cargo gives up when it sees fewer than 10 bytes in 30 seconds (http.timeout,
+// http.low-speed-limit), and tries again three times. Nothing but bytes of the body
+// count. Where a registry or a judgement is slow, the first bytes of the .crate are sent one by
+// one meanwhile, never half of it: cargo holds the whole against its checksum before it uses
+// any of it. If there is no .crate in the end, the answer is cut off, and the request
+// that cargo makes then is answered with the reason.
 //
 // # What it does not do
 //
@@ -32,6 +54,9 @@
 // registry/src is not judged again, even if an attacker put it there. Who relies on the
 // proxy must look at those as well ("cargo zkp verify").
 //
+// A directory that is copied, with its .cargo/config.toml, names the ID of the original, and
+// nothing in cargo's requests tells the two apart.
+//
 // Every program that can connect can read what the proxy serves. It listens on the loopback
 // interface, and takes no registry that wants a token, so that this is public
 // anyway.
@@ -39,22 +64,17 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 
 	"cratelog/cargo/registry"
-	"cratelog/internal/h2c"
 )
 
 // Address is where the proxy listens unless told otherwise. The port is fixed
@@ -64,20 +84,25 @@ const Address = "127.0.0.1:18081"
 
 const (
 	userAgent     = "cratelog-proxy"
-	workTime      = 5 * time.Minute  // for fetching and judging one crate
-	patience      = 25 * time.Second // for an answer; cargo waits for 30 s
+	workTime      = 30 * time.Minute // for fetching and judging one crate
+	patience      = 15 * time.Second // for an answer; cargo waits for 30 s
+	trickle       = 10 * time.Second // between a few bytes and the next, after that
 	defaultJobs   = 64
 	maxKnown      = 20000 // crates whose releases are remembered
 	prefetchQueue = 1000
 )
 
-// Judge decides whether a crate may be handed out.
+// Judge decides whether a crate may be handed out. It is called from many goroutines.
 type Judge interface {
 	// Judge returns nil if a crate with these bytes may be handed out. sum is their
 	// SHA-256, which was checked, and what the registry's index lists. An error is
 	// a sentence for the person who builds; it may have a method Remedy() string
-	// that says what they can do. It is called from many goroutines.
-	Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) error
+	// that says what they can do. required is as Requires says.
+	Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (required bool, err error)
+
+	// Requires says whether a crate must be proven: whether its index line must say what its
+	// Cargo.toml says. Where that is not known it must.
+	Requires(name, version string) bool
 }
 
 // Prefetcher is a Judge that can begin its work before the crate is asked for.
@@ -88,31 +113,27 @@ type Prefetcher interface {
 
 // Config says what a proxy does. Upstream, Judge, Base and Dir are required.
 type Config struct {
-	Upstream *registry.Index // the real registry; its Cache is set to one in Dir if it has none
+	Upstream *registry.Index // the real registry; how it fetches and caches is the proxy's business
 	Judge    Judge
-	Base     string // URL that the proxy is reached at, such as http://127.0.0.1:18081
-	Dir      string // for the index, accepted crates and the identity's key; made if missing
-	Policy   string // what Judge goes by, in a few words or a digest; for Identity only
+	Base     string // URL that the proxy is reached at, such as http://127.0.0.1:18081/0123456789abcdef
+	Dir      *Dir
+	Policy   string // what Judge goes by, in a few words, for people
 
 	// Local returns the bytes of a crate if they are on this machine already, such as in
 	// cargo's own cache. They are hashed, and judged, like those of the registry. nil
 	// knows none.
 	Local func(name, version string, sum [32]byte) ([]byte, bool)
 
-	Lasting   bool         // it serves until it is told to stop, not for one call; for Identity only
-	CacheSize int64        // bytes of accepted crates that are kept; zero: 2 GiB
-	Jobs      int          // crates that are worked on at one time; zero: 64
-	Log       *slog.Logger // nil: nothing is said
+	Jobs int          // crates that are worked on at one time; zero: 64
+	Log  *slog.Logger // nil: nothing is said
 
-	testingOnlyPatience time.Duration
+	testingOnlyPatience, testingOnlyTrickle time.Duration
 }
 
 // Proxy is an http.Handler. It is safe for concurrent use.
 type Proxy struct {
 	Config
-	key     []byte // of the identity
 	handler http.Handler
-	store   *store
 	jobs    chan struct{} // one token for each crate that is worked on
 
 	ctx    context.Context // of the work, which goes on when those who asked have gone
@@ -120,11 +141,11 @@ type Proxy struct {
 	work   sync.WaitGroup
 	queue  chan Want // to prefetch
 
-	flights singleflight.Group         // the work on each crate
-	known   *lru.Cache[string, []Want] // releases, by the lower-case name of the crate
+	known *lru.Cache[string, []Want] // releases, by the lower-case name of the crate
 
-	mu     sync.Mutex // guards closed: no work begins after it is set
-	closed bool
+	mu      sync.Mutex // guards what follows
+	flights map[string]*flight
+	closed  bool // no work begins after it is set
 }
 
 // Want is a release as the index lists it, such as one that cargo will probably ask for.
@@ -136,30 +157,23 @@ type Want struct {
 // New makes a proxy, and asks the registry for its configuration. Close ends it.
 func New(ctx context.Context, c Config) (*Proxy, error) {
 	base, err := url.Parse(c.Base)
-	if err != nil || base.Host == "" || strings.Trim(base.Path, "/") != "" || base.RawQuery != "" ||
-		c.Upstream == nil || c.Judge == nil || c.Dir == "" {
-		return nil, fmt.Errorf("a proxy needs a registry, a judge, a directory, and the URL of a host (not %q) where it "+
-			"is reached", c.Base)
+	if err != nil || base.Host == "" || base.RawQuery != "" || c.Upstream == nil || c.Judge == nil || c.Dir == nil {
+		return nil, fmt.Errorf("a proxy needs a registry, a judge, a directory, and the URL (not %q) where it is reached",
+			c.Base)
 	}
 	c.Base = strings.TrimRight(c.Base, "/")
-	if strings.HasPrefix(c.Upstream.URL, c.Base+"/") {
+	if strings.HasPrefix(c.Upstream.URL, base.Scheme+"://"+base.Host+"/") {
 		return nil, fmt.Errorf("the registry %s is the proxy itself: configure the real one", c.Upstream.URL)
 	}
-	if c.Upstream.Cache == nil {
-		c.Upstream.Cache = registry.DirCache(filepath.Join(c.Dir, "index"))
-	}
-	c.Upstream.UserAgent = userAgent
+	c.Upstream.Cache, c.Upstream.HTTP, c.Upstream.UserAgent = c.Dir.lines, c.Dir.client, userAgent
 	if c.Jobs == 0 {
 		c.Jobs = defaultJobs
-	}
-	if c.CacheSize == 0 {
-		c.CacheSize = 2 << 30
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.testingOnlyPatience == 0 {
-		c.testingOnlyPatience = patience
+		c.testingOnlyPatience, c.testingOnlyTrickle = patience, trickle
 	}
 	upstream, err := c.Upstream.Config(ctx)
 	if err != nil {
@@ -169,17 +183,12 @@ func New(ctx context.Context, c Config) (*Proxy, error) {
 		return nil, fmt.Errorf("the registry %s wants a token, and the proxy would hand its crates to every user of this "+
 			"machine: use \"cargo zkp verify\" for them", c.Upstream.URL)
 	}
-	p := &Proxy{Config: c, jobs: make(chan struct{}, c.Jobs), queue: make(chan Want, prefetchQueue)}
+	p := &Proxy{Config: c, jobs: make(chan struct{}, c.Jobs), queue: make(chan Want, prefetchQueue),
+		flights: map[string]*flight{}}
 	if p.known, err = lru.New[string, []Want](maxKnown); err != nil {
 		return nil, err
 	}
-	if p.store, err = openStore(filepath.Join(c.Dir, "crates"), c.CacheSize); err != nil {
-		return nil, err
-	}
-	if p.key, err = identityKey(c.Dir); err != nil {
-		return nil, err
-	}
-	p.handler = p.guard(p.routes(), base)
+	p.handler = guard(http.StripPrefix(strings.TrimRight(base.Path, "/"), p.routes()), base)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.startPrefetching()
 	return p, nil
@@ -206,82 +215,8 @@ func (p *Proxy) routes() http.Handler {
 	mux.HandleFunc("GET /index/{path...}", p.serveIndex)
 	mux.HandleFunc("GET /d/{name}/{version}", p.serveCrate)
 	mux.HandleFunc("GET /explain/{name}/{version}", p.serveExplain)
-	mux.HandleFunc("GET /identity", p.serveIdentity)
 	mux.HandleFunc("GET /{$}", p.serveFront)
 	return mux
 }
 
-// guard refuses what cannot come from cargo: a web page that a browser
-// shows under the name of an attacker's host, and the proxy itself.
-func (p *Proxy) guard(next http.Handler, base *url.URL) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		ip := net.ParseIP(strings.Trim(host, "[]"))
-		if host != base.Hostname() && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			refuse(w, http.StatusMisdirectedRequest, "cratelog: the proxy is not known by the host name of this request")
-			return
-		}
-		if strings.HasPrefix(r.UserAgent(), userAgent) {
-			refuse(w, http.StatusForbidden, "cratelog: the proxy was given a proxy for its registry; configure the real one")
-			return
-		}
-		w.Header().Set("X-Served-By", userAgent) // cargo prints this header with an error
-		next.ServeHTTP(w, r)
-	})
-}
-
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }
-
-// Serve serves on a listener until ctx ends, then lets requests under way finish.
-// It closes the proxy.
-func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
-	defer p.Close()
-	up := h2c.New(p, workTime+time.Minute)
-	server := &http.Server{
-		Handler:           up,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       time.Minute,
-		WriteTimeout:      workTime + time.Minute,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug), // of connections that break
-	}
-	failed := make(chan error, 2) // buffered: Serve reads only the first
-	go func() { failed <- server.Serve(l) }()
-	go func() { failed <- up.Serve() }()
-	select {
-	case err := <-failed:
-		server.Close()
-		up.Shutdown(canceled())
-		return err
-	case <-ctx.Done():
-	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	p.cancel() // what is under way is not worth waiting for: cargo has gone, or will ask again
-	return errors.Join(server.Shutdown(end), up.Shutdown(end))
-}
-
-func canceled() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}
-
-// Listen listens on an address, which must be a loopback address unless any is
-// allowed.
-func Listen(address string, allowAny bool) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("the address to listen at must be HOST:PORT: %w", err)
-	}
-	ip := net.ParseIP(host)
-	if !allowAny && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("%s is not a loopback address: every machine that can connect to the proxy can use it, "+
-			"over plain http; allow it explicitly if that is wanted", address)
-	}
-	return net.Listen("tcp", address)
-}

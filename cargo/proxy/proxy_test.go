@@ -1,13 +1,13 @@
 package proxy_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,24 +159,76 @@ func TestKeptCratesAreHashedAndJudgedAgain(t *testing.T) {
 	ask(http.StatusOK, 1) // although nothing can be kept
 }
 
-func TestSlowWorkGoesOnAndIsFoundDone(t *testing.T) {
+// slowly is a config of a proxy that waits a moment, and of a judge that waits for more.
+func slowly(t *testing.T, crate []byte) (*registrytest.Registry, *judge, string) {
+	t.Helper()
 	r, j := registrytest.New(t), newJudge()
-	r.Add("leaf", "1.0.0")
+	r.AddCrate(crate)
 	j.wait = make(chan struct{})
 	c := config(t, r.Index, j)
 	c.SetPatience(time.Millisecond)
-	url := serve(t, c) + "/d/leaf/1.0.0"
-	code, body, h := get(t, url)
-	if code != http.StatusServiceUnavailable || h.Get("Retry-After") != "1" || !strings.Contains(body, "still being fetched or checked") {
-		t.Fatalf("%d %s", code, body)
-	}
+	return r, j, serve(t, c)
+}
+
+func TestWhoeverAsksForAnExplanationDoesNotWaitForever(t *testing.T) {
+	_, j, base := slowly(t, registrytest.MakeCrate("leaf", "1.0.0", nil))
+	url := base + "/explain/leaf/1.0.0"
+	answers(t, url, http.StatusServiceUnavailable, "still being fetched or checked")
 	close(j.wait)
-	for code != http.StatusOK {
-		if code != http.StatusServiceUnavailable || t.Context().Err() != nil {
-			t.Fatalf("%d %s", code, body)
-		}
-		code, body, _ = get(t, url)
+	for code := 0; code != http.StatusOK; code, _, _ = get(t, url) {
+		fatalIf(t, t.Context().Err())
 	}
+}
+
+// begun asks for a crate, and returns the answer when its first bytes have come.
+func begun(t *testing.T, url string) (*http.Response, []byte) {
+	t.Helper()
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := c.Get(url)
+	fatalIf(t, err)
+	t.Cleanup(func() { resp.Body.Close() })
+	first := make([]byte, 64)
+	_, err = io.ReadFull(resp.Body, first)
+	fatalIf(t, err)
+	return resp, first
+}
+
+func TestASlowCrateComesByAndBy(t *testing.T) {
+	raw := registrytest.MakeCrate("leaf", "1.0.0", map[string]string{"src/lib.rs": noise(3000)})
+	_, j, base := slowly(t, raw)
+	resp, first := begun(t, base+"/d/leaf/1.0.0")
+	close(j.wait)
+	rest, err := io.ReadAll(resp.Body)
+	if got := append(first, rest...); err != nil || !bytes.Equal(got, raw) {
+		t.Errorf("%v: %d bytes of %d, or other ones", err, len(got), len(raw))
+	}
+}
+
+func TestARefusalThatComesLateCutsTheAnswerOffAndIsSaidNext(t *testing.T) {
+	raw := registrytest.MakeCrate("leaf", "1.0.0", map[string]string{"src/lib.rs": noise(3000)})
+	r, j, base := slowly(t, raw)
+	j.set("leaf 1.0.0", errors.New("nobody proved it"))
+	resp, first := begun(t, base+"/d/leaf/1.0.0")
+	close(j.wait)
+	if rest, err := io.ReadAll(resp.Body); err == nil || len(first)+len(rest) >= len(raw)/2+1 {
+		t.Errorf("%d bytes of a refused crate came, and %v", len(first)+len(rest), err)
+	}
+	r.Requests()
+	answers(t, base+"/d/leaf/1.0.0", http.StatusForbidden, "nobody proved it")
+	if n := downloads(r); n != 0 {
+		t.Error("it was fetched and judged again, as slowly as before")
+	}
+	j.set("leaf 1.0.0", nil)
+	answers(t, base+"/d/leaf/1.0.0", http.StatusOK, "") // a verdict is not kept
+}
+
+// noise is text that does not pack.
+func noise(n int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, "// %x\n", sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
+	}
+	return b.String()
 }
 
 // vague is a long reason with a long remedy.
@@ -220,17 +272,6 @@ func TestEverySentenceIsWholeAndFitsCargosLimit(t *testing.T) {
 	answers(t, base+"/explain/none/1.0.0", http.StatusNotFound, "was not judged")
 }
 
-func TestAProxyForOneCallPointsNowhereThatIsGone(t *testing.T) {
-	r, j := registrytest.New(t), newJudge()
-	r.Add("leaf", "1.0.0")
-	j.set("leaf 1.0.0", errors.New("nobody proved it"))
-	_, body, _ := get(t, serve(t, config(t, r.Index, j))+"/d/leaf/1.0.0")
-	if want := "cratelog refuses leaf v1.0.0: nobody proved it.\nUse another version, ask its publisher for a proof, or " +
-		"allow it in zkp.toml with a reason and a date.\nMore: cargo zkp verify -p leaf@1.0.0\n"; body != want {
-		t.Errorf("got\n%s", body)
-	}
-}
-
 func TestWhatIsNoReleaseIsNotAskedFor(t *testing.T) {
 	r, _, base := world(t, "leaf")
 	r.Requests()
@@ -245,19 +286,49 @@ func TestWhatIsNoReleaseIsNotAskedFor(t *testing.T) {
 	}
 }
 
-func TestAVersionThatIsListedTwiceIsRefused(t *testing.T) {
+func TestOfTwoLinesForAVersionTheLaterCountsAsForCargo(t *testing.T) {
 	raw := registrytest.MakeCrate("leaf", "1.0.0", nil)
 	sum := sha256.Sum256(raw)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "config.json") {
-			fmt.Fprintf(w, `{"dl":"http://%s/dl"}`, r.Host)
-			return
+	r, _, base := world(t)
+	r.AddCrate(raw)
+	for _, c := range []struct {
+		sums [2]string
+		want int
+	}{
+		{[2]string{fmt.Sprintf("%064x", 1), fmt.Sprintf("%x", sum)}, http.StatusOK},
+		{[2]string{fmt.Sprintf("%x", sum), fmt.Sprintf("%064x", 1)}, http.StatusForbidden},
+	} {
+		r.Meddle(func(w http.ResponseWriter, q *http.Request) bool {
+			if !strings.HasSuffix(q.URL.Path, "/leaf") {
+				return false
+			}
+			for _, s := range c.sums {
+				fmt.Fprintf(w, `{"name":"leaf","vers":"1.0.0","deps":[],"features":{},"cksum":"%s","yanked":false}`+"\n", s)
+			}
+			return true
+		})
+		get(t, base+"/index/le/af/leaf")
+		answers(t, base+"/d/leaf/1.0.0", c.want, "")
+	}
+}
+
+func TestCargoWaitsAsLongAsTheRegistryAsks(t *testing.T) {
+	r, _, base := world(t, "leaf")
+	for _, after := range []string{"", "9", "Wed, 21 Oct 2065 07:28:00 GMT"} {
+		for _, path := range []string{"/index/le/af/leaf", "/d/leaf/1.0.0"} {
+			r.Meddle(func(w http.ResponseWriter, _ *http.Request) bool {
+				if after != "" {
+					w.Header().Set("Retry-After", after)
+				}
+				http.Error(w, "busy", http.StatusServiceUnavailable)
+				return true
+			})
+			code, body, h := get(t, base+path)
+			if code != http.StatusServiceUnavailable || h.Get("Retry-After") != after || !strings.Contains(body, "busy") {
+				t.Errorf("%s, Retry-After %q: %d %q, Retry-After %q", path, after, code, body, h.Get("Retry-After"))
+			}
 		}
-		fmt.Fprintf(w, `{"name":"leaf","vers":"1.0.0","cksum":"%x"}`+"\n"+`{"name":"leaf","vers":"1.0.0","cksum":"%064x"}`+"\n", sum, 1)
-	}))
-	defer s.Close()
-	_, base := start(t, s.URL+"/", newJudge(), t.TempDir())
-	answers(t, base+"/d/leaf/1.0.0", http.StatusForbidden, "lists it twice")
+	}
 }
 
 func TestTheJudgeHearsEarlyOfWhatWillBeAskedFor(t *testing.T) {
@@ -266,66 +337,13 @@ func TestTheJudgeHearsEarlyOfWhatWillBeAskedFor(t *testing.T) {
 		r.Add("leaf", version)
 	}
 	r.Yank("leaf", "3.0.0", true)
-	p, base := start(t, r.Index, j, t.TempDir())
+	_, base := start(t, r.Index, j, t.TempDir())
 	get(t, base+"/index/le/af/leaf")
-	p.Prefetch([]proxy.Want{{Name: "locked", Version: "0.1.0"}})
-	for _, crate := range []string{"leaf 1.10.0", "locked 0.1.0"} {
-		j.await(t, func() bool { return j.prefetched[crate] == 1 })
-	}
+	j.await(t, func() bool { return j.prefetched["leaf 1.10.0"] == 1 })
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.prefetched) != 2 || len(j.judged) != 0 {
+	if len(j.prefetched) != 1 || len(j.judged) != 0 {
 		t.Errorf("prefetched %v, judged %v", j.prefetched, j.judged)
-	}
-}
-
-func TestAProxyIsKnownByItsKey(t *testing.T) {
-	r, dir := registrytest.New(t), t.TempDir()
-	_, base := start(t, r.Index, newJudge(), dir)
-	i, err := proxy.Identify(t.Context(), base, dir)
-	if err != nil || i.Registry != r.Index || i.Policy != "of the test" || !i.Lasting {
-		t.Fatalf("%+v, %v", i, err)
-	}
-	info, err := os.Stat(filepath.Join(dir, "identity.key"))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the key can be read by others: %v, %v", info.Mode(), err)
-	}
-	other := t.TempDir()
-	if _, err := proxy.Identify(t.Context(), base, other); !errors.Is(err, proxy.ErrNotOurs) {
-		t.Errorf("without a key: %v", err)
-	}
-	start(t, r.Index, newJudge(), other)
-	if _, err := proxy.Identify(t.Context(), base, other); !errors.Is(err, proxy.ErrNotOurs) {
-		t.Errorf("with the key of another: %v", err)
-	}
-	// One that says something else of itself.
-	_, truth, _ := get(t, base+"/identity?nonce="+strings.Repeat("00", 32))
-	for _, change := range [][2]string{{"of the test", "of nobody"}, {"true", "false"}, {"/index/", "/other/"}} {
-		liar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, truth, _ := get(t, base+"/identity?"+r.URL.RawQuery)
-			if !strings.Contains(truth, change[0]) {
-				t.Errorf("the identity %s has no %q", truth, change[0])
-			}
-			fmt.Fprint(w, strings.Replace(truth, change[0], change[1], 1))
-		}))
-		if i, err := proxy.Identify(t.Context(), liar.URL, dir); !errors.Is(err, proxy.ErrNotOurs) {
-			t.Errorf("one that says %q: %+v, %v", change[1], i, err)
-		}
-		liar.Close()
-	}
-	if !strings.Contains(truth, r.Index) {
-		t.Errorf("the identity is %s", truth)
-	}
-	// One that repeats what the real one says to another nonce.
-	var said string
-	mimic := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, said) }))
-	defer mimic.Close()
-	_, said, _ = get(t, base+"/identity?nonce="+strings.Repeat("00", 32))
-	if _, err := proxy.Identify(t.Context(), mimic.URL, dir); !errors.Is(err, proxy.ErrNotOurs) {
-		t.Errorf("a mimic: %v", err)
-	}
-	for _, nonce := range []string{"", "00", "zz", strings.Repeat("00", 65)} {
-		answers(t, base+"/identity?nonce="+nonce, http.StatusBadRequest, "")
 	}
 }
 
@@ -343,7 +361,7 @@ func TestAProxyIsNeverItsOwnRegistry(t *testing.T) {
 	if _, err := proxy.New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "given a proxy for its registry") {
 		t.Errorf("another: %v", err)
 	}
-	c.Base = base
+	c.Base = "http://" + strings.Split(base, "/")[2]
 	if _, err := proxy.New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "is the proxy itself") {
 		t.Errorf("itself: %v", err)
 	}
@@ -367,9 +385,9 @@ func TestTheStoreForgetsWhatWasNotUsedForLongest(t *testing.T) {
 		r.AddCrate(raw)
 		size = max(size, int64(len(raw)))
 	}
-	c := config(t, r.Index, newJudge())
-	c.CacheSize = 3*size + 1
-	url, kept := serve(t, c), filepath.Join(c.Dir, "crates")
+	c, dir := config(t, r.Index, newJudge()), t.TempDir()
+	c.Dir = openDir(t, dir, 3*size+1)
+	url, kept := serve(t, c), filepath.Join(dir, "crates")
 	for i, name := range []string{"one", "two", "six"} {
 		get(t, url+"/d/"+name+"/1.0.0")
 		// Times of files are coarse in places: they are set apart.
@@ -421,7 +439,7 @@ func TestAStoppedProxyLeavesNothingBehind(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	done := make(chan error, 1)
-	go func() { done <- p.Serve(ctx, l) }()
+	go func() { done <- proxy.Serve(ctx, l, p, quiet) }()
 	answer := make(chan int, 1)
 	go func() {
 		code, _, _ := get(t, c.Base+"/d/leaf/1.0.0")

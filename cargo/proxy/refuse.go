@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"unicode/utf8"
@@ -30,32 +31,41 @@ func (e *Refusal) Unwrap() error { return e.Err }
 // badRequest is a URL that names no release.
 type badRequest struct{ error }
 
-// fail answers with an error. It is the one place that turns errors into statuses.
+// fail answers with an error.
 func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
-	code := status(err)
-	if code == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
 	var no *Refusal
 	var changed *registry.ChecksumError
 	switch {
 	case errors.As(err, &no):
-		refuse(w, code, p.sentence(no))
-		return
+		refuse(w, status(err), p.sentence(no))
 	case errors.As(err, &changed):
-		refuse(w, code, p.sentence(&Refusal{changed.Name, changed.Version, changed.Want, changedBytes{changed}}))
-		return
-	case r.Context().Err() != nil:
+		refuse(w, status(err), p.sentence(&Refusal{changed.Name, changed.Version, changed.Want, changedBytes{changed}}))
+	default:
+		fail(w, r, p.Log, err)
+	}
+}
+
+// fail answers with an error that is no verdict. cargo waits as long before it tries again as
+// Retry-After says, and by its own growing measure where the registry says nothing.
+func fail(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	if r.Context().Err() != nil {
 		return // the client has gone
 	}
+	code := status(err)
+	var upstream *registry.StatusError
+	if errors.As(err, &upstream) && upstream.RetryAfter != "" {
+		w.Header().Set("Retry-After", upstream.RetryAfter)
+	} else if upstream == nil && code == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
 	if code != http.StatusNotFound { // cargo asks for names that do not exist
-		p.Log.Warn("a request failed", "path", r.URL.Path, "error", err)
+		log.Warn("a request failed", "path", r.URL.Path, "error", err)
 	}
 	refuse(w, code, "cratelog: "+shorten(err.Error(), maxSentence-len("cratelog: ")))
 }
 
-// status is the answer to an error. cargo tries again after 429 and 5xx, and after
-// no other.
+// status is the answer to an error, the one place that turns errors into statuses. cargo tries
+// again after 429 and 5xx, and after no other.
 func status(err error) int {
 	var no *Refusal
 	var changed *registry.ChecksumError
@@ -95,9 +105,6 @@ func (e changedBytes) Remedy() string {
 func (p *Proxy) sentence(no *Refusal) string {
 	head := fmt.Sprintf("cratelog refuses %s v%s: ", no.Name, no.Version)
 	more := fmt.Sprintf("More: %s/explain/%s/%s", p.Base, no.Name, no.Version)
-	if !p.Lasting { // it will not be there to answer
-		more = fmt.Sprintf("More: cargo zkp verify -p %s@%s", no.Name, no.Version)
-	}
 	reason, what := oneLine(no.Err.Error()), oneLine(remedy(no.Err))
 	room := maxSentence - len(head) - len(more) - len("\n\n")
 	what = shorten(strings.TrimRight(what, "."), room/2-1) + "."

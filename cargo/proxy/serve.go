@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,7 +26,8 @@ func (p *Proxy) serveConfig(w http.ResponseWriter, _ *http.Request) {
 	w.Write(b)
 }
 
-// serveIndex passes on the index file of a crate, with the registry's validators.
+// serveIndex passes on the index file of a crate, with the registry's validators, but for lines
+// that are not honest.
 func (p *Proxy) serveIndex(w http.ResponseWriter, r *http.Request) {
 	path := r.PathValue("path")
 	name := path[strings.LastIndexByte(path, '/')+1:]
@@ -33,12 +35,11 @@ func (p *Proxy) serveIndex(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "cratelog: the index of a registry has no such file")
 		return
 	}
-	f, err := p.Upstream.File(r.Context(), name)
+	f, err := p.index(r.Context(), name)
 	if err != nil {
 		p.fail(w, r, err)
 		return
 	}
-	p.learn(name, f.Body)
 	if f.ETag == "" {
 		f.ETag = fmt.Sprintf(`"%x"`, sha256.Sum256(f.Body))
 	}
@@ -58,14 +59,28 @@ func (p *Proxy) serveIndex(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Proxy) serveCrate(w http.ResponseWriter, r *http.Request) {
-	raw, err := p.crate(r.Context(), r.PathValue("name"), r.PathValue("version"))
+	f, err := p.fly(r.PathValue("name"), r.PathValue("version"))
 	if err != nil {
 		p.fail(w, r, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
-	w.Write(raw)
+	sent := p.meanwhile(w, r, f)
+	switch {
+	case !f.landed(): // the client has gone
+	case sent == 0 && f.err != nil:
+		p.fail(w, r, f.err)
+	case f.err != nil || !f.early.begins(f.raw, sent):
+		p.Log.Warn("an answer is cut off, and cargo will ask again", "path", r.URL.Path, "error", f.err)
+		p.owe(f)
+		panic(http.ErrAbortHandler)
+	default:
+		if sent == 0 {
+			w.Header().Set("Content-Length", strconv.Itoa(len(f.raw)))
+		}
+		p.Log.Debug("a crate is handed out", "crate", f.name, "version", f.version)
+		w.Write(f.raw[sent:])
+	}
 }
 
 // serveExplain tells in full what serveCrate would answer, and why.
@@ -98,21 +113,14 @@ func (p *Proxy) serveFront(w http.ResponseWriter, _ *http.Request) {
 Registry: %s
 Policy:   %s
 
-To build through it, "cargo zkp proxy --install" writes to .cargo/config.toml:
-
-  [source.crates-io]
-  replace-with = "cratelog"
-  [source.cratelog]
-  registry = %q
-
+cargo knows it as the registry %s.
 %s/explain/NAME/VERSION tells why a crate is handed out or not.
 `, p.Upstream.URL, p.Policy, p.Index(), p.Base)
 }
 
 // learn remembers the releases of an index file, and begins to fetch what judging
-// the newest will need. A file that cannot be read is cargo's to complain about:
-// none of its crates will be handed out.
-func (p *Proxy) learn(name string, body []byte) []Want {
+// the newest will need. A file that cannot be read has none.
+func (p *Proxy) learn(name string, body []byte) []registry.Release {
 	releases, err := registry.ParseReleases(name, body)
 	if err != nil {
 		p.Log.Warn("the index file of a crate cannot be read", "crate", name, "error", err)
@@ -126,37 +134,29 @@ func (p *Proxy) learn(name string, body []byte) []Want {
 	if w, ok := newest(releases); ok {
 		p.prefetch(w)
 	}
-	return wants
+	return releases
 }
 
 // release returns what the index lists for a version. What the proxy has served
 // lately it need not ask for again.
 func (p *Proxy) release(ctx context.Context, name, version string) (Want, error) {
 	wants, _ := p.known.Get(strings.ToLower(name))
-	if w, err := find(wants, name, version); err == nil || !errors.Is(err, registry.ErrNotFound) {
-		return w, err
+	if w, err := find(wants, name, version); err == nil {
+		return w, nil
 	}
-	f, err := p.Upstream.File(ctx, name)
-	if err != nil {
+	if _, err := p.index(ctx, name); err != nil {
 		return Want{}, err
 	}
-	return find(p.learn(name, f.Body), name, version)
+	wants, _ = p.known.Get(strings.ToLower(name))
+	return find(wants, name, version)
 }
 
+// find returns a release. Of two with one version the later counts, as for cargo.
 func find(wants []Want, name, version string) (Want, error) {
-	var found *Want
-	for i, w := range wants {
-		switch {
-		case w.Version != version || w.Name != name:
-		case found != nil && found.Sum != w.Sum:
-			return Want{}, &Refusal{w.Name, w.Version, w.Sum, fmt.Errorf("the registry's index lists it twice, with the "+
-				"checksums %x and %x", found.Sum, w.Sum)}
-		default:
-			found = &wants[i]
+	for _, w := range slices.Backward(wants) {
+		if w.Version == version && w.Name == name {
+			return w, nil
 		}
 	}
-	if found == nil {
-		return Want{}, fmt.Errorf("%s v%s: %w", name, version, registry.ErrNotFound)
-	}
-	return *found, nil
+	return Want{}, fmt.Errorf("%s v%s: %w", name, version, registry.ErrNotFound)
 }

@@ -15,11 +15,13 @@ import (
 // until there is an answer or the end. If more is not the whole, nothing follows it.
 func offer(t *testing.T, base, headers, more string, whole bool) string {
 	t.Helper()
-	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+	host, path, _ := strings.Cut(strings.TrimPrefix(base, "http://"), "/")
+	c, err := net.Dial("tcp", host)
 	fatalIf(t, err)
 	defer c.Close()
 	fatalIf(t, c.SetDeadline(time.Now().Add(30*time.Second)))
-	fmt.Fprintf(c, "GET /index/config.json HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n%s\r\n", headers)
+	fmt.Fprintf(c, "GET /%s/index/config.json HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"+
+		"HTTP2-Settings: AAMAAABk\r\n%s\r\n", path, headers)
 	if more != "" {
 		io.WriteString(c, more)
 		if !whole {

@@ -148,7 +148,8 @@ func (x *Index) get(ctx context.Context, address string, h http.Header, token st
 		return nil, fmt.Errorf("%w (%d at %s)", ErrNotFound, resp.StatusCode, r.URL.Redacted())
 	}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // the status is what matters
-	return nil, &StatusError{URL: r.URL.Redacted(), Status: resp.StatusCode, Body: oneLine(body)}
+	return nil, &StatusError{URL: r.URL.Redacted(), Status: resp.StatusCode, Body: oneLine(body),
+		RetryAfter: clean(resp.Header.Get("Retry-After"))}
 }
 
 func oneLine(b []byte) string {

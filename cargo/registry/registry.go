@@ -91,6 +91,8 @@ type StatusError struct {
 	URL    string
 	Status int    // HTTP status code
 	Body   string // the beginning of what it said, one line; not to be believed
+
+	RetryAfter string // the header, as sent; "" if there was none
 }
 
 func (e *StatusError) Error() string {

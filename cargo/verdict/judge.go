@@ -25,6 +25,7 @@ type Judge struct {
 	mu    sync.Mutex // guards what follows
 	rules *rules
 	read  time.Time
+	last  *Checker // that was made
 }
 
 // judgeAge is how long the files are not read again.
@@ -40,20 +41,27 @@ type rules struct {
 }
 
 // Judge returns nil if cargo may have a crate with these bytes, which have the checksum
-// sum. An error has a method Remedy.
-func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) error {
+// sum. An error has a method Remedy. required says whether it had to be proven; only then its
+// index line must say what its Cargo.toml says.
+func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (required bool, err error) {
 	r, err := j.current()
 	if err != nil {
-		return denied{err.Error(), "Mend that, and run cargo again."}
+		return true, denied{err.Error(), "Mend that, and run cargo again."}
 	}
 	if !r.requires(name, version) {
-		return nil
+		return false, nil
 	}
 	if _, err = r.checker.Crate(ctx, name, version, sum, raw); err == nil {
-		return nil
+		return true, nil
 	}
 	e := Explain(err)
-	return denied{e.Message, e.Remedy}
+	return true, denied{e.Message, e.Remedy}
+}
+
+// Requires says whether a crate must be proven. Where the files cannot be read it must.
+func (j *Judge) Requires(name, version string) bool {
+	r, err := j.current()
+	return err != nil || r.requires(name, version)
 }
 
 // Prefetch begins to fetch what Judge will need.
@@ -94,17 +102,10 @@ func (j *Judge) current() (*rules, error) {
 	}
 	r, err := j.load()
 	if err != nil {
-		return nil, err
+		return nil, err // the rules from before do not count
 	}
 	j.rules, j.read = r, time.Now()
 	return r, nil
-}
-
-// Refresh has the files read again.
-func (j *Judge) Refresh() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.rules = nil
 }
 
 func (j *Judge) load() (*rules, error) {
@@ -119,9 +120,7 @@ func (j *Judge) load() (*rules, error) {
 	if r.policy, err = j.Load(ws); err != nil {
 		return nil, err
 	}
-	cfg := j.Config
-	cfg.Policy = r.policy
-	if r.checker, err = New(cfg); err != nil {
+	if r.checker, err = j.checker(r.policy); err != nil {
 		return nil, err
 	}
 	if ws == nil {
@@ -133,6 +132,27 @@ func (j *Judge) load() (*rules, error) {
 		}
 	}
 	return r, r.lock(ws)
+}
+
+// checker returns one for a policy: with what the last one knows, if it believes the same logs
+// and programs, and in any case with its connections.
+func (j *Judge) checker(p *policy.Policy) (*Checker, error) {
+	if j.last != nil && j.last.fingerprint == fingerprint(p) && j.last.cfg.Policy.Development == p.Development {
+		next := *j.last
+		next.cfg.Policy = p
+		j.last = &next
+		return j.last, nil
+	}
+	cfg := j.Config
+	cfg.Policy = p
+	if j.last != nil {
+		cfg.HTTP = j.last.cfg.HTTP
+	}
+	c, err := New(cfg)
+	if err == nil {
+		j.last = c
+	}
+	return c, err
 }
 
 // widen adds what a manifest asks for of crates that are not in the lock file yet: there

@@ -16,8 +16,12 @@ import (
 	"cratelog/cargo/registry"
 )
 
-// proxyName is the name of the proxy in cargo's configuration: [source.cratelog].
-const proxyName = "cratelog"
+// proxyName marks the lines of the proxy in cargo's configuration. proxySource is the source's
+// name there: cargo prints it, also when it cannot connect, so it says what to start.
+const (
+	proxyName   = "cratelog"
+	proxySource = "cratelog (cargo zkp proxy)"
+)
 
 // realIndex returns the sparse index of the registry that stands behind the proxy: the
 // one that was named, or else the one that cargo would use in a directory if there were
@@ -31,14 +35,12 @@ func realIndex(ctx context.Context, named, dir, home string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	source, err := config.Default()
+	source, err := config.Behind(proxySource, proxyName)
 	switch {
 	case err != nil:
 		return "", err
-	case source.Because != "" && source.Name == proxyName: // installed
 	case source.Because != "" && source.Kind != "registry":
-		return "", fmt.Errorf("%s has cargo take its crates from a %s, %s: there is nothing for a proxy "+
-			"to ask\ncheck those crates with \"cargo zkp verify\"", source.Because, source.Kind, source.At)
+		return "", noRegistry(source)
 	case source.At != "":
 		return registry.SparseURL(source.At)
 	}
@@ -53,6 +55,12 @@ func realIndex(ctx context.Context, named, dir, home string) (string, error) {
 		return "", fmt.Errorf("%w\npass it with --index URL", err)
 	}
 	return index, err
+}
+
+// noRegistry says why there is nothing that a proxy could stand before.
+func noRegistry(source cargo.Source) error {
+	return fmt.Errorf("%s has cargo take its crates from a %s, %s: there is nothing for a proxy to ask\ncheck those "+
+		"crates with \"cargo zkp verify\"", source.Because, source.Kind, source.At)
 }
 
 // askCargo finds out which host cargo asks for its default registry's index: it runs

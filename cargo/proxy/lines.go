@@ -1,0 +1,355 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"cratelog/cargo/registry"
+	"cratelog/crate"
+	"cratelog/internal/durable"
+)
+
+// Dir is where proxies keep index files, accepted crates, and what their index lines must
+// say. The proxies of a process share one.
+type Dir struct {
+	crates *store
+	lines  *lines
+	proven string // directory of what is known of releases that had to be proven
+	client *http.Client
+
+	// serving is held by who serves lines, and alone by who compares them: none is served
+	// between the comparison and the time from which it counts.
+	serving sync.RWMutex
+}
+
+// OpenDir opens a directory, and makes it if it is missing. size is how many bytes of
+// accepted crates are kept; zero: 2 GiB.
+func OpenDir(path string, size int64) (*Dir, error) {
+	if size == 0 {
+		size = 2 << 30
+	}
+	crates, err := openStore(filepath.Join(path, "crates"), size)
+	if err != nil {
+		return nil, err
+	}
+	d := &Dir{crates: crates, proven: filepath.Join(path, "proven"), client: newClient()}
+	d.lines = &lines{files: registry.DirCache(filepath.Join(path, "index")), gone: filepath.Join(path, "lines")}
+	if d.lines.sums, err = lru.New[string, [32]byte](maxKnown); err != nil {
+		return nil, err
+	}
+	return d, os.MkdirAll(d.proven, 0o755)
+}
+
+// lines keeps the index files as they were served last, and all lines that were served and
+// are in them no more: cargo may still have those.
+type lines struct {
+	files registry.DirCache
+	gone  string // directory of such lines
+
+	mu   sync.Mutex                   // of what writes
+	sums *lru.Cache[string, [32]byte] // SHA-256 of the bodies in files, by URL
+}
+
+var _ registry.Cache = &lines{}
+
+// maxGone bounds the lines of one crate that are in its index file no more.
+const maxGone = 8 << 20
+
+// Load implements registry.Cache.
+func (l *lines) Load(url string) (registry.Cached, bool) {
+	c, ok := l.files.Load(url)
+	if ok {
+		l.sums.Add(url, sha256.Sum256(c.Body))
+	}
+	return c, ok
+}
+
+// Store implements registry.Cache. It is left to hold.
+func (l *lines) Store(string, registry.Cached) {}
+
+// hold keeps an index file before it is served. The order must not change: lines that go are
+// kept before the file is that held them.
+func (l *lines) hold(url string, f registry.Cached) error {
+	sum := sha256.Sum256(f.Body)
+	if held, ok := l.sums.Get(url); ok && held == sum {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if old, ok := l.Load(url); ok && !bytes.HasPrefix(f.Body, old.Body) {
+		if err := l.keep(url, missing(old.Body, f.Body)); err != nil {
+			return fmt.Errorf("what the index said before cannot be kept: %w", err)
+		}
+	}
+	l.files.Store(url, f)
+	if now, ok := l.Load(url); !ok || !bytes.Equal(now.Body, f.Body) {
+		return fmt.Errorf("an index file cannot be kept in %s", l.files)
+	}
+	return nil
+}
+
+// missing returns the lines of old that are not in now.
+func missing(old, now []byte) (gone []byte) {
+	there := map[string]bool{}
+	for line := range bytes.Lines(now) {
+		there[string(bytes.TrimRight(line, "\r\n"))] = true
+	}
+	for line := range bytes.Lines(old) {
+		if line = bytes.TrimRight(line, "\r\n"); !there[string(line)] {
+			gone = append(append(gone, line...), '\n')
+		}
+	}
+	return gone
+}
+
+func (l *lines) file(url string) string {
+	sum := sha256.Sum256([]byte(url))
+	return filepath.Join(l.gone, hex.EncodeToString(sum[:16]))
+}
+
+// keep adds lines to those that are gone.
+func (l *lines) keep(url string, add []byte) error {
+	old, err := l.before(url)
+	if err != nil {
+		return err
+	}
+	add = missing(add, old)
+	if len(add) == 0 {
+		return nil
+	}
+	if len(old)+len(add) > maxGone {
+		return fmt.Errorf("%s has too many lines already: if the registry is honest, remove it", l.file(url))
+	}
+	if err := os.MkdirAll(l.gone, 0o755); err != nil {
+		return err
+	}
+	return durable.Write(l.file(url), append(old, add...), 0o644)
+}
+
+// before returns the lines that are gone.
+func (l *lines) before(url string) ([]byte, error) {
+	b, err := durable.Read(l.file(url), maxGone)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// all returns every line that was served for the bytes of a version: those of the newest
+// index file, and those that are gone.
+func (l *lines) all(url string, w Want) (now, before []registry.Release, err error) {
+	gone, err := l.before(url)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, _ := l.Load(url)
+	return about(f.Body, w), about(gone, w), nil
+}
+
+// about returns the lines for the bytes of a version. What ParseReleases leaves out is never
+// served.
+func about(body []byte, w Want) (found []registry.Release) {
+	var some []byte
+	for line := range bytes.Lines(body) {
+		if bytes.Contains(line, []byte(w.Version)) || bytes.IndexByte(line, '\\') >= 0 { // to read fewer
+			some = append(append(some, bytes.TrimRight(line, "\r\n")...), '\n')
+		}
+	}
+	releases, _ := registry.ParseReleases(w.Name, some) // an error means that there are none
+	for _, r := range releases {
+		if r.Version == w.Version && r.Checksum == w.Sum {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// index returns the index file of a crate with its honest lines, and their releases. From then
+// on they count as served.
+func (p *Proxy) index(ctx context.Context, name string) (registry.Cached, error) {
+	f, err := p.Upstream.File(ctx, name)
+	if err != nil {
+		return f, err
+	}
+	p.Dir.serving.RLock()
+	defer p.Dir.serving.RUnlock()
+	if err := p.Dir.lines.hold(p.indexURL(name), f); err != nil {
+		return f, err
+	}
+	if honest := p.honest(name, p.learn(name, f.Body), f.Body); len(honest) != len(f.Body) {
+		f = registry.Cached{Body: honest} // the registry's validators are not for this
+	}
+	return f, nil
+}
+
+func (p *Proxy) indexURL(name string) string { return p.Upstream.URL + registry.Path(name) }
+
+// honest returns an index file without the lines that no one could compare, or that say of a
+// crate that must be proven something else than its Cargo.toml, as far as that was read. It
+// is the file itself if there are no such lines.
+func (p *Proxy) honest(name string, releases []registry.Release, body []byte) []byte {
+	keep, lines := make([]byte, 0, len(body)), 0
+	for _, r := range releases {
+		if why := p.lies(r); why != "" {
+			p.Log.Warn("a line of the index is left out", "crate", r.Name, "version", r.Version, "reason", why)
+			continue
+		}
+		lines++
+		keep = append(append(keep, r.Line...), '\n')
+	}
+	for line := range bytes.Lines(body) {
+		if len(bytes.TrimSpace(line)) > 0 {
+			lines--
+		}
+	}
+	if lines == 0 {
+		return body
+	}
+	p.Log.Debug("an index file is served without some of its lines", "crate", name)
+	return keep
+}
+
+// lies says what is wrong with a line, "" if nothing is or that is not known. Other bytes for a
+// version count as well: cargo may have those that were handed out, and would not ask again.
+func (p *Proxy) lies(r registry.Release) string {
+	held, ok := p.Dir.remembered(p.indexURL(r.Name), r.Version)
+	if !ok {
+		return ""
+	}
+	said, err := r.Summary(proxied)
+	switch {
+	case r.Checksum == held.sum && err == nil && said.Digest() == held.digest, !p.Judge.Requires(r.Name, r.Version):
+		return ""
+	case r.Checksum != held.sum:
+		return "it names other bytes than those that were proven and handed out"
+	case err != nil:
+		return err.Error()
+	}
+	return "it says other than the proven Cargo.toml"
+}
+
+// proxied is the registry that the lines are from, as registry.Release.Summary names it: the
+// proxy stands before cargo's default registry only.
+const proxied = ""
+
+// proof is what is known of a release that had to be proven.
+type proof struct {
+	sum    [32]byte // of its .crate
+	digest [32]byte // of registry.Summary, which its index lines must have
+}
+
+func (d *Dir) proof(url, version string) string {
+	sum := sha256.Sum256([]byte(url + " " + version))
+	return filepath.Join(d.proven, hex.EncodeToString(sum[:16]))
+}
+
+func (d *Dir) remembered(url, version string) (p proof, ok bool) {
+	b, err := os.ReadFile(d.proof(url, version))
+	if err != nil || len(b) != len(p.sum)+len(p.digest) {
+		return p, false
+	}
+	return proof{[32]byte(b), [32]byte(b[len(p.sum):])}, true
+}
+
+// remember keeps what is known of a release, before its .crate is handed out.
+func (d *Dir) remember(url, version string, p proof) error {
+	if old, ok := d.remembered(url, version); ok && old == p {
+		return nil
+	}
+	return durable.WriteCache(d.proof(url, version), append(p.sum[:], p.digest[:]...))
+}
+
+// Lie is a line of the registry's index that does not say what the proven Cargo.toml says.
+type Lie struct {
+	What   string // the rest of a sentence about the line
+	Before bool   // it is in the index no more
+	line   registry.Release
+}
+
+func (e *Lie) Error() string {
+	if e.Before {
+		return "the registry's index said other than its proven Cargo.toml, and cargo may still go by that: " + e.What
+	}
+	return "the registry's index says other than its proven Cargo.toml, and cargo goes by the index: " + e.What
+}
+
+// Remedy says what to do.
+func (e *Lie) Remedy() string {
+	if e.Before {
+		return "Find out who changed it. Then remove registry/index in cargo's home and proxy/lines in cratelog's cache " +
+			"directory, and run cargo again."
+	}
+	return "Do not build; tell the registry. Its index is wrong for whoever depends on this."
+}
+
+// agree checks that every line that was served for a crate says what its Cargo.toml says, and
+// has none served from now on that does not.
+func (p *Proxy) agree(ctx context.Context, w Want, raw []byte) error {
+	if now, _, err := p.Dir.lines.all(p.indexURL(w.Name), w); err == nil && len(now) == 0 {
+		if _, err := p.index(ctx, w.Name); err != nil { // the cache was emptied, or the index has changed
+			return fmt.Errorf("its index line cannot be compared: %w", err)
+		}
+	}
+	if held, ok := p.Dir.remembered(p.indexURL(w.Name), w.Version); ok && held.sum == w.Sum {
+		if lie, err := p.compare(w, held.digest); lie == nil {
+			return err
+		}
+	}
+	// There is no digest, or something is wrong: that is to be said in words.
+	proven, err := summary(w, raw)
+	if err != nil {
+		return err
+	}
+	lie, err := p.compare(w, proven.Digest())
+	if lie == nil {
+		return err
+	}
+	said, err := lie.line.Summary(proxied)
+	if err != nil {
+		lie.What = err.Error()
+	} else {
+		lie.What = said.Diff(proven)
+	}
+	return lie
+}
+
+// compare returns a line that was served for a release and says something else than it must. If
+// there is none, none is served from now on.
+func (p *Proxy) compare(w Want, digest [32]byte) (*Lie, error) {
+	p.Dir.serving.Lock()
+	defer p.Dir.serving.Unlock()
+	url := p.indexURL(w.Name)
+	now, before, err := p.Dir.lines.all(url, w)
+	if err == nil && len(now) == 0 {
+		err = errors.New("the registry's index does not list it any more")
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range append(now, before...) {
+		if said, err := r.Summary(proxied); err != nil || said.Digest() != digest {
+			return &Lie{Before: i >= len(now), line: r}, nil
+		}
+	}
+	return nil, p.Dir.remember(url, w.Version, proof{w.Sum, digest})
+}
+
+// summary returns what a crate's index line must say.
+func summary(w Want, raw []byte) (registry.Summary, error) {
+	c, err := crate.ReadHashed(raw, w.Sum, w.Name, w.Version, crate.DefaultLimits)
+	if err != nil {
+		return registry.Summary{}, err
+	}
+	return registry.ManifestSummary(proxied, c.Manifest())
+}
