@@ -126,21 +126,6 @@ func (s *site) settings(more string) {
 	s.write("logd.toml", []byte(text))
 }
 
-// TestTheOldNameOfTrustIsRead, but not beside the new one.
-func TestTheOldNameOfTrustIsRead(t *testing.T) {
-	s := newSite(t, "")
-	path := filepath.Join(s.dir, "logd.toml")
-	text := string(testlog.Must(os.ReadFile(path)))
-	s.write("logd.toml", []byte(strings.Replace(text, "trust =", "policy =", 1)))
-	if _, cfg, err := load(path); err != nil || len(cfg.Policy) == 0 {
-		t.Error(err)
-	}
-	s.write("logd.toml", []byte(text+"policy = \"other.policy\"\n"))
-	if _, _, err := load(path); err == nil || !strings.Contains(err.Error(), "old name of trust") {
-		t.Error(err)
-	}
-}
-
 func (s *site) startWitness(name string) (vkey, url string) {
 	s.t.Helper()
 	key := filepath.Join(s.t.TempDir(), "key.pem")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 
@@ -21,7 +20,6 @@ type settings struct {
 	Tree        string   `toml:"tree"`
 	State       string   `toml:"state"`
 	Trust       string   `toml:"trust"`
-	Policy      string   `toml:"policy"` // what trust was called before
 	Programs    []string `toml:"programs"`
 	ProvingKeys string   `toml:"proving_keys"`
 	Development bool     `toml:"development"`
@@ -45,10 +43,6 @@ func load(path string) (settings, log.Config, error) {
 	if err := config.LoadTOML(path, &s); err != nil {
 		return s, log.Config{}, err
 	}
-	if s.Trust != "" && s.Policy != "" {
-		return s, log.Config{}, fmt.Errorf("%s: policy is the old name of trust; remove it", path)
-	}
-	s.Trust = cmp.Or(s.Trust, s.Policy)
 	if err := config.Require(path, "logd", map[string]string{
 		"origin": s.Origin, "listen": s.Listen, "key": s.Key, "tree": s.Tree, "state": s.State, "trust": s.Trust,
 	}); err != nil {
