@@ -363,32 +363,18 @@ func TestAFileSaysWhatItHoldsInOneWay(t *testing.T) {
 			bad[at] = b
 			return accept(t, f, bad)
 		}
-		for _, c := range f.shape.counts(phase) {
-			refused(t, send(c.at, 1), ErrTampered, "points at byte", "get it again")
+		at := int64(0)
+		for _, p := range f.shape.parts(phase) {
+			if p.what == "" {
+				refused(t, send(at, 1), ErrTampered, "points at byte", "get it again")
+			} else { // longer than it should be, it would have gnark find counts elsewhere
+				refused(t, send(at, 0), ErrTampered, "a point at byte", "not compressed")
+			}
+			at += int64(p.size) * int64(p.n)
 		}
 		// A hash of 31 bytes, and one byte that is not read.
 		refused(t, send(int64(len(good))-hashSize-1, hashSize-1), ErrTampered, "not in its canonical encoding")
 	}
-}
-
-// A part is a run of points of one size in a contribution's file, or a count.
-type part struct {
-	what    string // empty for a count
-	size, n int
-}
-
-func (s *shape) parts(phase int) []part {
-	n := int(s.domain)
-	if phase == 1 {
-		return []part{{"tau's commitment", g1Size, 1}, {"tau's proof", g2Size, 1}, {"alpha's commitment", g1Size, 1},
-			{"alpha's proof", g2Size, 1}, {"beta's commitment", g1Size, 1}, {"beta's proof", g2Size, 1}, {"", 8, 1},
-			{"beta in G2", g2Size, 1}, {"tau", g1Size, 2*n - 2}, {"tau in G2", g2Size, n - 1},
-			{"beta tau", g1Size, n}, {"alpha tau", g1Size, n}}
-	}
-	return []part{{"", 2, 1}, {"delta", g1Size, 1}, {"", 4, 1}, {"K over delta", g1Size, len(s.private)}, {"", 4, 1},
-		{"Z over delta", g1Size, n - 1}, {"delta in G2", g2Size, 1}, {"", 4, 1}, {"sigma K", g1Size, len(s.committed[0])},
-		{"sigma in G2", g2Size, 1}, {"delta's commitment", g1Size, 1}, {"delta's proof", g2Size, 1},
-		{"sigma's commitment", g1Size, 1}, {"sigma's proof", g2Size, 1}}
 }
 
 // Every point of a contribution is checked by gnark: when it is decoded, to be of its

@@ -54,7 +54,7 @@ func (f *Folder) checkImportedStart(ctx context.Context, s *state, progress Prog
 			return err
 		}
 		defer r.Close()
-		if err := f.checkCounts(r, 1); err != nil {
+		if err := f.checkParts(r, 1); err != nil {
 			return err
 		}
 		start := new(bare)

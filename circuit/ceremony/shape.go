@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/bits"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,50 +141,75 @@ func hashSystem(system *cs.R1CS, commitments constraint.Groth16Commitments) [32]
 	return [32]byte(h.Sum(nil))
 }
 
+// A part is a run of points of one size in a phase's file, or a count of what follows.
+type part struct {
+	what    string // "" for a count
+	size, n int    // bytes of each, and how many
+	want    uint64 // what a count must say
+}
+
+// parts are a phase's file but for the hash of the file before, at its end.
+func (s *shape) parts(phase int) []part {
+	n := int(s.domain)
+	points := func(what string, size, n int) part { return part{what, size, n, 0} }
+	proof := func(secret string) []part {
+		return []part{points(secret+"'s commitment", g1Size, 1), points(secret+"'s proof", g2Size, 1)}
+	}
+	if phase == 1 {
+		return slices.Concat(proof("tau"), proof("alpha"), proof("beta"), []part{{"", 8, 1, s.domain},
+			points("beta in G2", g2Size, 1), points("tau", g1Size, 2*n-2), points("tau in G2", g2Size, n-1),
+			points("beta tau", g1Size, n), points("alpha tau", g1Size, n)})
+	}
+	counted := func(what string, n int) []part { return []part{{"", 4, 1, uint64(n)}, points(what, g1Size, n)} }
+	all := slices.Concat([]part{{"", 2, 1, uint64(len(s.committed))}, points("delta", g1Size, 1)},
+		counted("K over delta", len(s.private)), counted("Z over delta", n-1), []part{points("delta in G2", g2Size, 1)})
+	for _, c := range s.committed {
+		all = append(all, counted("sigma K", len(c))...)
+	}
+	all = append(append(all, points("sigma in G2", g2Size, len(s.committed))), proof("delta")...)
+	for range s.committed {
+		all = append(all, proof("sigma")...)
+	}
+	return all
+}
+
 // size is the exact size of a phase's files in bytes: of the start (number 0), which
 // follows nothing, or of a contribution, which ends in the hash of the file before.
 func (s *shape) size(phase, number int) int64 {
-	n := int64(s.domain)
 	size := int64(1)
 	if number > 0 {
 		size += hashSize
 	}
-	if phase == 1 {
-		return size + 3*proofSize + 8 + g2Size + g1Size*(2*n-2) + g2Size*(n-1) + 2*g1Size*n
-	}
-	size += 2 + g1Size + 4 + g1Size*int64(len(s.private)) + 4 + g1Size*(n-1) + g2Size + proofSize
-	for _, c := range s.committed {
-		size += 4 + g1Size*int64(len(c)) + g2Size + proofSize
+	for _, p := range s.parts(phase) {
+		size += int64(p.size) * int64(p.n)
 	}
 	return size
 }
 
-// count is a place in a file where it says how many points follow.
-type count struct {
-	at    int64
-	bytes int
-	want  uint64
-}
-
-// counts lists those places, which must hold what the circuit says before gnark reads
-// the file: gnark makes room for as many points as a file claims to hold.
-func (s *shape) counts(phase int) []count {
-	if phase == 1 {
-		return []count{{3 * proofSize, 8, s.domain}}
+// checkParts checks that a phase's file says to hold what the circuit has, and that every
+// point is compressed, before gnark reads the file: gnark makes room for as many points as a
+// file claims to hold, and finds the claim elsewhere if a point before it is longer.
+func (s *shape) checkParts(r io.Reader, phase int) error {
+	buffered := bufio.NewReaderSize(r, 1<<20)
+	at := int64(0)
+	for _, p := range s.parts(phase) {
+		for range p.n {
+			var b [g2Size]byte
+			if _, err := io.ReadFull(buffered, b[:p.size]); err != nil {
+				return err
+			}
+			var count [8]byte
+			copy(count[max(0, 8-p.size):], b[:])
+			switch got := binary.BigEndian.Uint64(count[:]); {
+			case p.what == "" && got != p.want:
+				return fmt.Errorf("holds %d points at byte %d where the circuit has %d", got, at, p.want)
+			case p.what != "" && b[0]>>6 == 0:
+				return fmt.Errorf("holds a point at byte %d that is not compressed", at)
+			}
+			at += int64(p.size)
+		}
 	}
-	out := []count{{0, 2, uint64(len(s.committed))}}
-	at := int64(2 + g1Size)
-	slice := func(n int) {
-		out = append(out, count{at, 4, uint64(n)})
-		at += 4 + g1Size*int64(n)
-	}
-	slice(len(s.private))
-	slice(int(s.domain) - 1)
-	at += g2Size
-	for _, c := range s.committed {
-		slice(len(c))
-	}
-	return out
+	return nil
 }
 
 // An Estimate is what a ceremony takes, roughly, on two cores.
