@@ -63,20 +63,24 @@ func LoadTOML(path string, into any) error {
 		lines := bytes.SplitAfter(data, []byte("\n"))
 		data = bytes.Join(lines[:min(wrong.Line, len(lines))], nil)
 	}
+	// go-toml also matches names that differ in case, so that "listen" and "Listen" could both
+	// stand in a file and one of them would win; and it takes time by the square of unknown keys.
+	if wrong == nil {
+		if err := checkSpelling(path, data, dst.Type().Elem()); err != nil {
+			return err
+		}
+	}
 	tmp := reflect.New(dst.Type().Elem())
 	tmp.Elem().Set(dst.Elem())
 	dec := toml.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
+	if wrong == nil {
+		dec.DisallowUnknownFields()
+	}
 	if err := dec.Decode(tmp.Interface()); err != nil {
 		return describe(path, err)
 	}
 	if wrong != nil {
 		return fmt.Errorf("%s %w", path, wrong)
-	}
-	// go-toml also matches names that differ in case, so that "listen" and
-	// "Listen" could both stand in a file and one of them would win.
-	if err := checkSpelling(path, data, dst.Type().Elem()); err != nil {
-		return err
 	}
 	dst.Elem().Set(tmp.Elem())
 	return nil
@@ -106,66 +110,66 @@ func describe(path string, err error) error {
 }
 
 func unknownKey(path string, line int, key string) error {
+	if len(key) > maxKeyShown {
+		key = key[:maxKeyShown] + "..."
+	}
 	return fmt.Errorf("%s line %d: unknown key %q; correct its spelling or remove it", path, line, key)
 }
 
-// checkSpelling walks every key of the document beside the type t and refuses
-// one that is not spelt as the field's tag says.
+const (
+	maxKeyShown = 100 // bytes of an unknown key that are shown
+	maxUnknown  = 10  // unknown keys that are told
+)
+
+// speller walks every key of a document beside a type and collects those that are not spelt
+// as the fields' tags say.
+type speller struct {
+	path   string
+	parser unstable.Parser
+	errs   []error
+}
+
 func checkSpelling(path string, data []byte, t reflect.Type) error {
-	var p unstable.Parser
-	p.Reset(data)
-	table := t
-	for p.NextExpression() {
-		e := p.Expression()
-		var err error
-		switch e.Kind {
+	s := &speller{path: path}
+	s.parser.Reset(data)
+	table, name := t, ""
+	for s.parser.NextExpression() && len(s.errs) < maxUnknown {
+		switch e := s.parser.Expression(); e.Kind {
 		case unstable.Table, unstable.ArrayTable:
-			table, err = descend(path, &p, t, e)
+			table, name = s.descend(t, "", e)
 		case unstable.KeyValue:
-			err = checkValue(path, &p, table, e)
-		}
-		if err != nil {
-			return err
+			s.value(table, name, e)
 		}
 	}
-	return p.Error()
+	return errors.Join(append(s.errs, s.parser.Error())...)
 }
 
-// checkValue checks the key of the key-value pair e below t, and the keys of
-// the inline tables in its value.
-func checkValue(path string, p *unstable.Parser, t reflect.Type, e *unstable.Node) error {
-	t, err := descend(path, p, t, e)
-	if err != nil {
-		return err
-	}
-	return checkInline(path, p, t, e.Value())
+// value checks the key of the key-value pair e below t, which has a name, and the keys of the
+// inline tables in its value.
+func (s *speller) value(t reflect.Type, name string, e *unstable.Node) {
+	t, name = s.descend(t, name, e)
+	s.inline(t, name, e.Value())
 }
 
-func checkInline(path string, p *unstable.Parser, t reflect.Type, v *unstable.Node) error {
+func (s *speller) inline(t reflect.Type, name string, v *unstable.Node) {
 	if v.Kind != unstable.InlineTable && v.Kind != unstable.Array {
-		return nil
+		return
 	}
-	for it := v.Children(); it.Next(); {
-		var err error
+	for it := v.Children(); it.Next() && len(s.errs) < maxUnknown; {
 		if v.Kind == unstable.InlineTable {
-			err = checkValue(path, p, t, it.Node())
+			s.value(t, name, it.Node())
 		} else {
-			err = checkInline(path, p, t, it.Node())
-		}
-		if err != nil {
-			return err
+			s.inline(t, name, it.Node())
 		}
 	}
-	return nil
 }
 
 // descend follows the dotted key of e from type t. A nil type means that what
 // lies there is not a struct of ours, and anything goes.
-func descend(path string, p *unstable.Parser, t reflect.Type, e *unstable.Node) (reflect.Type, error) {
-	var key []string
+func (s *speller) descend(t reflect.Type, name string, e *unstable.Node) (reflect.Type, string) {
 	for it := e.Key(); it.Next(); {
-		name := string(it.Node().Data)
-		key = append(key, name)
+		key := string(it.Node().Data)
+		name = strings.TrimPrefix(name+"."+key, ".")
 		for t != nil && (t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
 			t = t.Elem()
 		}
@@ -173,17 +177,17 @@ func descend(path string, p *unstable.Parser, t reflect.Type, e *unstable.Node) 
 		case t != nil && t.Kind() == reflect.Map:
 			t = t.Elem()
 		case t != nil && t.Kind() == reflect.Struct:
-			field, ok := fieldNamed(t, name)
+			field, ok := fieldNamed(t, key)
 			if !ok {
-				line := p.Shape(it.Node().Raw).Start.Line
-				return nil, unknownKey(path, line, strings.Join(key, "."))
+				s.errs = append(s.errs, unknownKey(s.path, s.parser.Shape(it.Node().Raw).Start.Line, name))
+				return nil, name
 			}
 			t = field
 		default:
 			t = nil
 		}
 	}
-	return t, nil
+	return t, name
 }
 
 func fieldNamed(t reflect.Type, name string) (reflect.Type, bool) {

@@ -65,10 +65,10 @@ func TestWrongSettingsAreRefusedByFileLineAndKey(t *testing.T) {
 		"unknown table":          {"[keys]\nfile = \"x\"\n", `line 1: unknown key "keys`},
 		"other case":             {"size = 1\nListen = \"x\"\n", `line 2: unknown key "Listen"`},
 		"other case of a table":  {"[Key]\nfile = \"x\"\n", `line 1: unknown key "Key"`},
-		"other case in a table":  {"[key]\nFILE = \"x\"\n", `line 2: unknown key "FILE"`},
+		"other case in a table":  {"[key]\nFILE = \"x\"\n", `line 2: unknown key "key.FILE"`},
 		"other case, dotted":     {"key.File = \"x\"\n", `line 1: unknown key "key.File"`},
-		"other case, inline":     {"key = { File = \"x\" }\n", `line 1: unknown key "File"`},
-		"other case, in a list":  {"log = [ { Origin = \"x\" } ]\n", `line 1: unknown key "Origin"`},
+		"other case, inline":     {"key = { File = \"x\" }\n", `line 1: unknown key "key.File"`},
+		"other case, in a list":  {"log = [ { Origin = \"x\" } ]\n", `line 1: unknown key "log.Origin"`},
 		"both spellings":         {"listen = \"x\"\nLISTEN = \"y\"\n", `line 2: unknown key "LISTEN"`},
 		"wrong type":             {"\nsize = \"three\"\n", `line 2: key "size": `},
 		"not a duration":         {"timeout = \"fast\"\n", `"fast" is not a duration; write it like "30s" or "1m30s"`},
@@ -81,6 +81,7 @@ func TestWrongSettingsAreRefusedByFileLineAndKey(t *testing.T) {
 		"larger than the limit":  {"# " + strings.Repeat("x", MaxTOML) + "\n", `more than 1048576 bytes`},
 		"too many keys":          {"[labels]\n" + manyKeys(maxKeys), `has more than 10000 keys`},
 		"UTF-16":                 {"\xff\xfes\x00i\x00", "it is UTF-16"},
+		"a long unknown key":     {strings.Repeat("k", 1<<19) + " = 1\n", `k..."; correct`},
 		"two unknown keys":       {"aa = 1\nbb = 2\n", `line 2: unknown key "bb"`},
 		"unterminated string":    {"listen = \"x\n", `line 1`},
 		"garbage after a header": {"[key] file = 1\n", `line 1`},
@@ -108,6 +109,18 @@ func manyKeys(n int) string {
 		fmt.Fprintf(&b, "k%d = \"\"\n", i)
 	}
 	return b.String()
+}
+
+// TestUnknownKeysAreToldInFewLines, and not looked for in the time of their square.
+func TestUnknownKeysAreToldInFewLines(t *testing.T) {
+	for name, text := range map[string]string{
+		"keys": manyKeys(maxKeys), "inline": "log = [" + strings.Repeat("{x = 1}, ", maxKeys/2) + "]\n",
+	} {
+		err := LoadTOML(write(t, text), new(settings))
+		if err == nil || strings.Count(err.Error(), "unknown key") != maxUnknown {
+			t.Errorf("%s: %.300v", name, err)
+		}
+	}
 }
 
 func TestAByteOrderMarkIsNoSetting(t *testing.T) {
