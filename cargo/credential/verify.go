@@ -126,8 +126,8 @@ func (l *Logged) matches(ctx context.Context, bundle []byte, u Upload, from *cli
 		return fmt.Errorf("it is about %s %s", r.Name, r.Version)
 	}
 	if r.SHA256 != u.SHA256 {
-		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x; a version is "+
-			"logged once: publish these bytes, or a new version", r.SHA256)
+		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x, made of commit %x; a version is "+
+			"logged once: check that commit out and publish it, or a new version", r.SHA256, r.Commit)
 	}
 	return nil
 }
