@@ -79,15 +79,22 @@ var provingKeys = sync.OnceValues(func() (m map[string]string, err error) {
 // The key's bytes are re-checked on every load, against the hash that cratelog
 // ships for its own programs and against the file's name for others.
 func DevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (*Keys, error) {
-	var k *Keys
-	var loadErr error
-	system, err := compileMeanwhile(cache, c, progress, func() error {
-		k, loadErr = loadKeys(cache, c)
-		return nil // looked at below: keys that are missing are made
+	type loaded struct {
+		system *cs.R1CS
+		keys   *Keys
+		err    error // of loading: keys that are missing are made
+	}
+	l, err := interruptible(ctx, func() (l loaded, err error) {
+		l.system, err = compileMeanwhile(cache, c, progress, func() error {
+			l.keys, l.err = loadKeys(cache, c)
+			return nil
+		})
+		return l, err
 	})
 	if err != nil {
 		return nil, err
 	}
+	system, k, loadErr := l.system, l.keys, l.err
 	if errors.Is(loadErr, fs.ErrNotExist) {
 		k, loadErr = makeAndLoad(ctx, cache, c, system, progress)
 	}
@@ -112,7 +119,7 @@ func makeAndLoad(ctx context.Context, cache string, c circuit.Capacity, system *
 	if _, _, err := makeKeys(ctx, cache, c, system, progress); err != nil {
 		return nil, err
 	}
-	return loadKeys(cache, c)
+	return interruptible(ctx, func() (*Keys, error) { return loadKeys(cache, c) })
 }
 
 // MakeDevelopmentKeys runs the development setup of a capacity even if the cache
@@ -171,23 +178,15 @@ func program(c circuit.Capacity, vk []byte) proofcheck.Program {
 // developmentSetup makes keys from published secrets.
 func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS) (*groth16.ProvingKey,
 	*groth16.VerifyingKey, error) {
-	type result struct {
-		pk  *groth16.ProvingKey
-		vk  *groth16.VerifyingKey
-		err error
+	type pair struct {
+		pk *groth16.ProvingKey
+		vk *groth16.VerifyingKey
 	}
-	done := make(chan result, 1) // buffered: nothing may wait any more
-	go func() {
-		var r result
-		r.pk, r.vk, r.err = unsafekeys.Setup(system, unsafekeys.Published(c.Blocks, c.Chunks))
-		done <- r
-	}()
-	select {
-	case r := <-done:
-		return r.pk, r.vk, r.err
-	case <-ctx.Done():
-		return nil, nil, ctx.Err()
-	}
+	keys, err := interruptible(ctx, func() (p pair, err error) {
+		p.pk, p.vk, err = unsafekeys.Setup(system, unsafekeys.Published(c.Blocks, c.Chunks))
+		return p, err
+	})
+	return keys.pk, keys.vk, err
 }
 
 // The cache holds two files per program: NAME.vk, and NAME-SHA256.pk for the hash of the
