@@ -43,6 +43,7 @@ type Keys struct {
 type Step struct {
 	What   string
 	Expect time.Duration
+	Share  func() float64 // how much of it is done, from 0 to 1; nil if that is not known
 }
 
 // Progress is called with each step as it begins; nil is allowed.
@@ -50,7 +51,7 @@ type Progress func(Step)
 
 func (p Progress) begin(what string, expect time.Duration) {
 	if p != nil {
-		p(Step{what, expect})
+		p(Step{What: what, Expect: expect})
 	}
 }
 
@@ -142,9 +143,12 @@ func MakeDevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity,
 
 func makeKeys(ctx context.Context, cache string, c circuit.Capacity, system *cs.R1CS,
 	progress Progress) (p proofcheck.Program, h [32]byte, err error) {
-	progress.begin(fmt.Sprintf("making UNSAFE development keys for %d blocks, once (kept in %s)", c.Blocks, cache),
-		time.Duration(system.GetNbConstraints())*300*time.Microsecond)
-	pk, vk, err := developmentSetup(ctx, c, system)
+	share := new(unsafekeys.Progress)
+	if progress != nil {
+		progress(Step{fmt.Sprintf("making UNSAFE development keys for %d blocks, once (kept in %s)", c.Blocks, cache),
+			time.Duration(system.GetNbConstraints()) * 300 * time.Microsecond, share.Share})
+	}
+	pk, vk, err := developmentSetup(ctx, c, system, share)
 	if err != nil {
 		return p, h, err
 	}
@@ -176,14 +180,14 @@ func program(c circuit.Capacity, vk []byte) proofcheck.Program {
 }
 
 // developmentSetup makes keys from published secrets.
-func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS) (*groth16.ProvingKey,
-	*groth16.VerifyingKey, error) {
+func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS,
+	share *unsafekeys.Progress) (*groth16.ProvingKey, *groth16.VerifyingKey, error) {
 	type pair struct {
 		pk *groth16.ProvingKey
 		vk *groth16.VerifyingKey
 	}
 	keys, err := interruptible(ctx, func() (p pair, err error) {
-		p.pk, p.vk, err = unsafekeys.Setup(system, unsafekeys.Published(c.Blocks, c.Chunks))
+		p.pk, p.vk, err = unsafekeys.Setup(system, unsafekeys.Published(c.Blocks, c.Chunks), share)
 		return p, err
 	})
 	return keys.pk, keys.vk, err
