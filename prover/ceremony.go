@@ -61,7 +61,12 @@ func OpenKeys(ctx context.Context, programFile, keyFile string, progress Progres
 	if err != nil {
 		cache = "" // then it is compiled every time
 	}
-	k := &Keys{Program: p, capacity: c, proving: new(groth16.ProvingKey)}
+	return interruptible(ctx, func() (*Keys, error) { return openKeys(ctx, p, c, cache, keyFile, progress) })
+}
+
+func openKeys(ctx context.Context, p proofcheck.Program, c circuit.Capacity, cache, keyFile string,
+	progress Progress) (k *Keys, err error) {
+	k = &Keys{Program: p, capacity: c, proving: new(groth16.ProvingKey)}
 	var raw []byte
 	if k.system, err = compileMeanwhile(cache, c, progress, func() error {
 		raw, err = readKey(ctx, keyFile, c, p.ProvingKey)

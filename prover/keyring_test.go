@@ -1,6 +1,8 @@
 package prover
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,6 +47,31 @@ func TestKeysThatCannotProveAreFoundBeforeTheWork(t *testing.T) {
 		t.Errorf("%x %v", got, err)
 	}
 	if _, err := k.Program(large); outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), "a.program has 64 blocks") {
+		t.Error(err)
+	}
+}
+
+func TestAnInterruptDoesNotWaitForWhatCannotBeStopped(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	begun, never := make(chan struct{}), make(chan struct{})
+	defer close(never)
+	go func() {
+		<-begun
+		cancel()
+	}()
+	if _, err := interruptible(ctx, func() (int, error) { close(begun); <-never; return 1, nil }); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if n, err := interruptible(t.Context(), func() (int, error) { return 1, nil }); n != 1 || err != nil {
+		t.Error(n, err)
+	}
+
+	// Neither a proof nor a key is waited for.
+	p := plan(t, "hello-proof", "0.1.0")
+	if _, err := DevelopmentKeys(ctx, t.TempDir(), small, nil); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := keys(t).Prove(ctx, p, nil); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

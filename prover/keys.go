@@ -43,6 +43,7 @@ type Keys struct {
 type Step struct {
 	What   string
 	Expect time.Duration
+	Share  func() float64 // how much of it is done, from 0 to 1; nil if that is not known
 }
 
 // Progress is called with each step as it begins; nil is allowed.
@@ -50,7 +51,7 @@ type Progress func(Step)
 
 func (p Progress) begin(what string, expect time.Duration) {
 	if p != nil {
-		p(Step{what, expect})
+		p(Step{What: what, Expect: expect})
 	}
 }
 
@@ -79,15 +80,22 @@ var provingKeys = sync.OnceValues(func() (m map[string]string, err error) {
 // The key's bytes are re-checked on every load, against the hash that cratelog
 // ships for its own programs and against the file's name for others.
 func DevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (*Keys, error) {
-	var k *Keys
-	var loadErr error
-	system, err := compileMeanwhile(cache, c, progress, func() error {
-		k, loadErr = loadKeys(cache, c)
-		return nil // looked at below: keys that are missing are made
+	type loaded struct {
+		system *cs.R1CS
+		keys   *Keys
+		err    error // of loading: keys that are missing are made
+	}
+	l, err := interruptible(ctx, func() (l loaded, err error) {
+		l.system, err = compileMeanwhile(cache, c, progress, func() error {
+			l.keys, l.err = loadKeys(cache, c)
+			return nil
+		})
+		return l, err
 	})
 	if err != nil {
 		return nil, err
 	}
+	system, k, loadErr := l.system, l.keys, l.err
 	if errors.Is(loadErr, fs.ErrNotExist) {
 		k, loadErr = makeAndLoad(ctx, cache, c, system, progress)
 	}
@@ -112,7 +120,7 @@ func makeAndLoad(ctx context.Context, cache string, c circuit.Capacity, system *
 	if _, _, err := makeKeys(ctx, cache, c, system, progress); err != nil {
 		return nil, err
 	}
-	return loadKeys(cache, c)
+	return interruptible(ctx, func() (*Keys, error) { return loadKeys(cache, c) })
 }
 
 // MakeDevelopmentKeys runs the development setup of a capacity even if the cache
@@ -135,9 +143,12 @@ func MakeDevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity,
 
 func makeKeys(ctx context.Context, cache string, c circuit.Capacity, system *cs.R1CS,
 	progress Progress) (p proofcheck.Program, h [32]byte, err error) {
-	progress.begin(fmt.Sprintf("making UNSAFE development keys for %d blocks, once (kept in %s)", c.Blocks, cache),
-		time.Duration(system.GetNbConstraints())*300*time.Microsecond)
-	pk, vk, err := developmentSetup(ctx, c, system)
+	share := new(unsafekeys.Progress)
+	if progress != nil {
+		progress(Step{fmt.Sprintf("making UNSAFE development keys for %d blocks, once (kept in %s)", c.Blocks, cache),
+			time.Duration(system.GetNbConstraints()) * 300 * time.Microsecond, share.Share})
+	}
+	pk, vk, err := developmentSetup(ctx, c, system, share)
 	if err != nil {
 		return p, h, err
 	}
@@ -169,25 +180,17 @@ func program(c circuit.Capacity, vk []byte) proofcheck.Program {
 }
 
 // developmentSetup makes keys from published secrets.
-func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS) (*groth16.ProvingKey,
-	*groth16.VerifyingKey, error) {
-	type result struct {
-		pk  *groth16.ProvingKey
-		vk  *groth16.VerifyingKey
-		err error
+func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS,
+	share *unsafekeys.Progress) (*groth16.ProvingKey, *groth16.VerifyingKey, error) {
+	type pair struct {
+		pk *groth16.ProvingKey
+		vk *groth16.VerifyingKey
 	}
-	done := make(chan result, 1) // buffered: nothing may wait any more
-	go func() {
-		var r result
-		r.pk, r.vk, r.err = unsafekeys.Setup(system, unsafekeys.Published(c.Blocks, c.Chunks))
-		done <- r
-	}()
-	select {
-	case r := <-done:
-		return r.pk, r.vk, r.err
-	case <-ctx.Done():
-		return nil, nil, ctx.Err()
-	}
+	keys, err := interruptible(ctx, func() (p pair, err error) {
+		p.pk, p.vk, err = unsafekeys.Setup(system, unsafekeys.Published(c.Blocks, c.Chunks), share)
+		return p, err
+	})
+	return keys.pk, keys.vk, err
 }
 
 // The cache holds two files per program: NAME.vk, and NAME-SHA256.pk for the hash of the

@@ -32,12 +32,43 @@ func (p *Plan) Class() (circuit.Capacity, error) {
 		circuit.ErrCapacity, p.Blocks, len(p.List.Bytes), largest.Blocks, largest.ListBytes())
 }
 
-// Prove makes the entry of a plan. It verifies the proof before it returns.
+// Prove makes the entry of a plan. It verifies the proof before it returns. When ctx ends it
+// returns at once; what computes the proof cannot be stopped, and ends by itself or with the
+// process.
 func (k *Keys) Prove(ctx context.Context, p *Plan, progress Progress) (*entry.Entry, error) {
 	scope, err := entry.Context(p.Subject, p.Claim)
 	if err != nil {
 		return nil, err
 	}
+	progress.begin("proving", time.Duration(k.system.GetNbConstraints())*16*time.Microsecond)
+	return interruptible(ctx, func() (*entry.Entry, error) { return k.prove(p, scope) })
+}
+
+// interruptible returns what f does, or the error of a context that ends before: then nobody
+// waits for f any more.
+func interruptible[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	var none T
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	done := make(chan result, 1) // buffered: nothing may wait any more
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}
+
+func (k *Keys) prove(p *Plan, scope [32]byte) (*entry.Entry, error) {
 	assignment, err := circuit.Assign(k.capacity, p.Claim.Commit, p.objects, p.List.Bytes, p.Claim.Files, scope)
 	if err != nil {
 		return nil, err
@@ -45,10 +76,6 @@ func (k *Keys) Prove(ctx context.Context, p *Plan, progress Progress) (*entry.En
 	witness, err := frontend.NewWitness(assignment, ecc.BN254.ScalarField())
 	if err != nil {
 		return nil, fmt.Errorf("proving: %w", err)
-	}
-	progress.begin("proving", time.Duration(k.system.GetNbConstraints())*16*time.Microsecond)
-	if err := ctx.Err(); err != nil {
-		return nil, err
 	}
 	proof, err := groth16.Prove(k.system, k.proving, witness,
 		backend.WithSolverOptions(solver.WithHints(circuit.Hints()...)))

@@ -223,7 +223,7 @@ func TestWhatGitMakesOfFilesAtCheckoutIsExplained(t *testing.T) {
 		why, fix   []string
 	}{
 		{"autocrlf", "", "core.autocrlf", []string{"it was packaged with CRLF line endings"}, []string{"CRLF line endings", "set core.autocrlf=false", "check the files out again"}},
-		{"eol", "*.rs text eol=crlf\n", "", []string{"it was packaged with CRLF line endings"}, []string{"or fix eol and text in .gitattributes"}},
+		{"eol", "*.rs text eol=crlf\n", "", []string{"it was packaged with CRLF line endings"}, []string{".gitattributes says eol=crlf, so every checkout has them", "fix eol and text in .gitattributes"}},
 		{"ident", "*.rs ident\n", "", []string{"it was packaged with $Id$ expanded"}, []string{"remove ident from .gitattributes"}},
 		{"both", "*.rs ident text eol=crlf\n", "", []string{"CRLF line endings and $Id$ expanded"}, []string{"core.autocrlf=false", "remove ident"}},
 	} {
@@ -248,6 +248,83 @@ func TestWhatGitMakesOfFilesAtCheckoutIsExplained(t *testing.T) {
 			says(t, refusal(t, err, "src/lib.rs")[0].Fix, "edited after the commit")
 		})
 	}
+}
+
+// TestFiltersAndEncodingsAreNamed packages what git makes of a commit's files at checkout in
+// ways that cannot be undone here. git status shows nothing.
+func TestFiltersAndEncodingsAreNamed(t *testing.T) {
+	for attribute, want := range map[string][]string{
+		"filter=secret":                     {"// open\n", "filter=secret in .gitattributes: git hands the commit's content to that filter"},
+		"text working-tree-encoding=UTF-16": {"\xfe\xff\x00/\x00/", "working-tree-encoding=UTF-16 in .gitattributes: git writes the files in that encoding"},
+		"-filter":                           {"// open\n", "edited after the commit"},
+	} {
+		w := newWorkshop(t)
+		// The blobs as they are: the filter is not installed.
+		src := w.tree("100644 .gitattributes", w.object("blob", "/*.rs "+attribute+"\n"), "100644 lib.rs", w.object("blob", "// a\n"))
+		commit := w.commitTree(w.tree("100644 Cargo.toml", w.object("blob", helloManifest), "40000 src", src))
+		c := pack(t, "hello", map[string]string{"Cargo.toml": helloManifest, "src/lib.rs": want[0], "src/.gitattributes": "/*.rs " + attribute + "\n"})
+		for _, published := range []bool{false, true} {
+			_, err := w.plan(c, Source{Commit: &commit, Published: published})
+			says(t, refusal(t, err, "src/lib.rs")[0].Fix, want[1])
+			if got := strings.Contains(err.Error(), "package again"); got == published {
+				t.Errorf("published %v: %v", published, err)
+			}
+			if got := strings.Contains(err.Error(), "only the author can mend that"); got != published {
+				t.Errorf("published %v: %v", published, err)
+			}
+		}
+	}
+}
+
+func TestAMissingSubmoduleIsSaidOnce(t *testing.T) {
+	w, inside, _ := linkedRepo(t)
+	for i := range 30 {
+		inside.write(fmt.Sprintf("many/%02d.h", i), "")
+	}
+	inside.commit()
+	src := w.source("linked")
+	c := w.packDir("linked", "linked", map[string]string{"README.md": "README.md"})
+	_, err := w.plan(c, src)
+	says(t, err.Error(), "zlib/deep/z.h", "and 29 more: linked/zlib is a submodule whose repository was not found",
+		"git submodule update --init", "--submodule linked/zlib=DIR, or --submodule linked/zlib=URL")
+	if n := strings.Count(err.Error(), "was not found"); n != 1 || strings.Contains(err.Error(), "package") {
+		t.Errorf("said %d times:\n%v", n, err)
+	}
+	src.Submodule = inside.open
+	if _, err := w.plan(c, src); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLongListsOfFilesAreCut(t *testing.T) {
+	w := hello(t)
+	for i := range 100 {
+		w.write(fmt.Sprintf("src/m%03d.rs", i), fmt.Sprintln(i))
+	}
+	src := w.source("")
+	for i := range 100 {
+		w.write(fmt.Sprintf("src/m%03d.rs", i), fmt.Sprintln("// else", i))
+	}
+	_, err := w.plan(w.packDir("", "hello", nil), src)
+	var u *UnprovableError
+	if !errors.As(err, &u) || len(u.Files) != 100 || strings.Count(err.Error(), "\n") > 20 {
+		t.Errorf("%v", err)
+	}
+	says(t, err.Error(), "src/m000.rs: its content differs", "and 88 files more", "about src/m000.rs, src/m001.rs, src/m002.rs and 97 more: edited")
+}
+
+// TestAPackageOfAnotherWorkspaceIsToldFromOneThatInherits has the resolver of a workspace that
+// held the repository as a submodule.
+func TestAPackageOfAnotherWorkspaceIsToldFromOneThatInherits(t *testing.T) {
+	w := hello(t)
+	orig := helloManifest + "edition = \"2021\"\n"
+	w.write("Cargo.toml", orig)
+	src := w.source("")
+	_, err := w.plan(pack(t, "hello", map[string]string{"Cargo.toml.orig": orig, "src/lib.rs": "// $Id$\npub fn hello() {}\n",
+		"Cargo.toml": orig + "resolver = \"1\"\n[lib]\nname = \"hello\"\npath = \"src/lib.rs\"\n"}), src)
+	u := refusal(t, err, "Cargo.toml")
+	says(t, u[0].Why, "it has a resolver that Cargo.toml.orig does not name")
+	says(t, u[0].Fix, "packaged inside of a workspace that is not in the commit", "package it from a clone of its own")
 }
 
 func TestPointersOfGitLFSAreExplained(t *testing.T) {

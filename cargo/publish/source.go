@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"cratelog/circuit"
@@ -22,12 +21,7 @@ func PlanError(err error) error {
 	var vcs *crate.VCSInfoError
 	var place *crate.PlaceError
 	switch {
-	case errors.As(err, &unprovable):
-		if !slices.ContainsFunc(unprovable.Files, func(f prover.Unprovable) bool { return f.Fix == "" }) {
-			return outcome.Refuse(err)
-		}
-		return outcome.Refusef("%w\nif the commit is the right one, package the crate from a clean checkout of it", err)
-	case errors.As(err, &vcs), errors.As(err, &place), errors.Is(err, circuit.ErrCapacity):
+	case errors.As(err, &unprovable), errors.As(err, &vcs), errors.As(err, &place), errors.Is(err, circuit.ErrCapacity):
 		return outcome.Refuse(err)
 	}
 	return err

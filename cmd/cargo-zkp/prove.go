@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,14 +26,15 @@ type proveOptions struct {
 	submodules               map[string]string
 	registry, index          string
 	keys                     prover.Keyring
+	crateFile                *keptCrate // for NAME@VERSION
 
 	given func(name string) bool // says that an option stands on the command line
 }
 
 func (o *proveOptions) register(fs *flag.FlagSet) {
 	fs.StringVar(&o.repository, "repository", ".", "git repository that has the commit: a `PATH`, in any form, or a URL of https, ssh or file")
-	fs.StringVar(&o.commit, "commit", "", "commit to prove from (default: the one that the .crate names)")
-	fs.StringVar(&o.path, "path", "", "the package's path in the repository (default: the one that the .crate names)")
+	fs.StringVar(&o.commit, "commit", "", "`COMMIT` to prove from, an id, a tag or a branch (default: the one that the .crate names)")
+	fs.StringVar(&o.path, "path", "", "the package's path in the repository (default: the one that the .crate names, or else where the commit has its Cargo.toml)")
 	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, list it as "+
 		"unproven instead of refusing the crate; few readers accept that")
 	fs.StringVar(&o.out, "o", "", "file for the entry (default: FILE.entry for FILE.crate, NAME-VERSION.entry here)")
@@ -102,11 +104,16 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	defer to.Discard()
 	begin := time.Now()
 	e, err := makeEntry(ctx, sh, c, dir, repo, src, &o.keys)
-	if err != nil {
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("interrupted: no entry was written: %w", err)
+	} else if err != nil {
 		return err
 	}
 	raw, err := e.Marshal()
 	if err != nil {
+		return err
+	}
+	if err := o.crateFile.write(); err != nil {
 		return err
 	}
 	if err := to.commit(raw); err != nil {
@@ -136,7 +143,7 @@ func (o *proveOptions) crate(ctx context.Context, sh *shell, what string) (*crat
 
 // source says what to prove the crate from.
 func (o *proveOptions) source(ctx context.Context, repo *git.Repo) (prover.Source, error) {
-	src := prover.Source{UnprovenManifest: o.loose}
+	src := prover.Source{UnprovenManifest: o.loose, Published: o.crateFile != nil}
 	if o.given("path") {
 		if err := checkPath(o.path); err != nil {
 			return src, err
@@ -144,7 +151,7 @@ func (o *proveOptions) source(ctx context.Context, repo *git.Repo) (prover.Sourc
 		src.Path = &o.path
 	}
 	if o.given("commit") {
-		id, err := repo.ResolveCommit(ctx, o.commit)
+		id, err := repo.ResolveCommit(ctx, o.commit) // of a URL, the id that was fetched
 		if err != nil {
 			return src, err
 		}
@@ -180,7 +187,7 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo 
 	for _, f := range plan.Claim.Unproven {
 		sh.Warn("%s is not proven: the commit does not have it in this form", f)
 	}
-	if err := warnUnpublished(ctx, sh, dir, plan.Claim.Commit); err != nil {
+	if err := warnUnpublished(ctx, sh, dir, plan.Claim.Commit, src.Published); err != nil {
 		return nil, err
 	}
 	progress, done := sh.Steps()
@@ -190,11 +197,14 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo 
 
 // warnUnpublished warns of a commit that no remote seems to have. A repository that
 // cannot tell is no reason to stop; the end of ctx is.
-func warnUnpublished(ctx context.Context, sh *shell, dir string, commit [20]byte) error {
+func warnUnpublished(ctx context.Context, sh *shell, dir string, commit [20]byte, others bool) error {
 	published, known, err := prover.Published(ctx, dir, commit)
+	what := "push it, or readers cannot look at what you proved"
+	if others {
+		what = "fetch from the public repository, to see whether readers can look at what you prove"
+	}
 	if err == nil && known && !published {
-		sh.Warn("no remote branch that this repository knows contains commit %x: push it, or readers cannot look at what "+
-			"you proved", commit)
+		sh.Warn("no remote branch that this repository knows contains commit %x: %s", commit, what)
 	}
 	return ctx.Err()
 }

@@ -21,8 +21,8 @@ import (
 	"cratelog/prover/git"
 )
 
-// published gets a published crate, and writes its .crate beside
-// the entry: it is submitted with it.
+// published gets a published crate. Its .crate is written beside the entry, once there is one:
+// it is submitted with it.
 func (o *proveOptions) published(ctx context.Context, sh *shell, name, version string) (*crate.Crate, error) {
 	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
 		return nil, outcome.Usagef("%s@%s is not a crate: %v", name, version, err)
@@ -42,13 +42,28 @@ func (o *proveOptions) published(ctx context.Context, sh *shell, name, version s
 		return nil, outcome.Usagef("prove %s@%s needs --repository: the path or the URL of the git repository that the "+
 			"crate comes from%s", name, version, hint(c))
 	}
-	file := filepath.Join(filepath.Dir(o.out), name+"-"+version+".crate")
-	if old, err := readFile(file, crate.DefaultLimits.Compressed); err == nil && bytes.Equal(old, raw) {
-		return c, nil
+	o.crateFile = &keptCrate{path: filepath.Join(filepath.Dir(o.out), name+"-"+version+".crate"), raw: raw}
+	if old, err := readFile(o.crateFile.path, crate.DefaultLimits.Compressed); err == nil && bytes.Equal(old, raw) {
+		o.crateFile.there = true
 	} else if err == nil || !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s is there already and is another .crate; move it away, or name another place with -o", file)
+		return nil, fmt.Errorf("%s is there already and is another .crate; move it away, or name another place with -o",
+			o.crateFile.path)
 	}
-	return c, durable.Write(file, raw, 0o644)
+	return c, nil
+}
+
+// A keptCrate is a .crate to be left beside its entry, but not beside none.
+type keptCrate struct {
+	path  string
+	raw   []byte
+	there bool
+}
+
+func (k *keptCrate) write() error {
+	if k == nil || k.there {
+		return nil
+	}
+	return durable.WriteNew(k.path, k.raw, 0o644)
 }
 
 // hint tells which repository a crate's manifest names.
@@ -156,34 +171,36 @@ func (o *proveOptions) fetch(ctx context.Context, sh *shell, c *crate.Crate) (st
 	if !git.IsURL(o.repository) {
 		return o.repository, nil
 	}
-	commit, err := o.wanted(c)
-	if err != nil {
-		return "", err
-	}
 	cache, err := git.DefaultClones()
 	if err != nil {
 		return "", err
+	}
+	commit, err := o.wanted(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	if o.given("commit") {
+		o.commit = hex.EncodeToString(commit[:])
 	}
 	sh.Status("Fetching", "commit %x", commit)
 	return cache.Fetch(ctx, o.repository, commit)
 }
 
 // wanted returns the commit to fetch.
-func (o *proveOptions) wanted(c *crate.Crate) (commit [20]byte, err error) {
+func (o *proveOptions) wanted(ctx context.Context, c *crate.Crate) (commit [20]byte, err error) {
 	if o.given("commit") {
-		id, err := hex.DecodeString(o.commit)
-		if err != nil || len(id) != len(commit) {
-			return commit, outcome.Usagef("with the URL of a repository, --commit takes a whole commit id of 40 digits, not "+
-				"%q", o.commit)
+		if id, err := hex.DecodeString(o.commit); err == nil && len(id) == len(commit) {
+			return [20]byte(id), nil
 		}
-		return [20]byte(id), nil
+		return git.ResolveRemote(ctx, o.repository, o.commit)
 	}
 	info, err := c.VCSInfo()
 	if info != nil {
 		return info.Commit, nil // a crate that says "dirty" is refused later, with what differs
 	}
 	if err == nil {
-		err = outcome.Usagef("%s v%s does not say which commit it comes from; name it with --commit", c.Name, c.Version)
+		err = outcome.Usagef("%s v%s does not say which commit it comes from; name it with "+
+			"--commit, an id or a tag", c.Name, c.Version)
 	}
 	return commit, err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
 	"flag"
 	"os"
 	"path/filepath"
@@ -89,6 +90,7 @@ func TestTheCrateIsLeftBesideItsEntryAndNothingIsOverwritten(t *testing.T) {
 		if _, err := o.crate(t.Context(), sh, "hello-proof@0.1.0"); err != nil || o.out != "hello-proof-0.1.0.entry" {
 			t.Errorf("%s: %v", o.out, err)
 		}
+		fatalIf(t, o.crateFile.write())
 	}
 	got, err := os.ReadFile("hello-proof-0.1.0.crate")
 	if err != nil || !bytes.Equal(got, raw) {
@@ -123,14 +125,50 @@ func TestTheCommitOfAPublishedCrateIsFetched(t *testing.T) {
 	fatalIf(t, os.WriteFile(file, helloProof(t), 0o644))
 	c, err := o.crate(t.Context(), sh, file)
 	fatalIf(t, err)
-	if got, err := o.wanted(c); err != nil || got != fixture.Commit(t, "0.1.0") {
+	commit := fixture.Commit(t, "0.1.0")
+	if got, err := o.wanted(t.Context(), c); err != nil || got != commit {
 		t.Errorf("%x %v", got, err)
 	}
 	dir, err := o.fetch(t.Context(), sh, c)
 	if err != nil || dir == repo || !git.IsURL(o.repository) {
 		t.Errorf("%s %v", dir, err)
 	}
-	if _, err := proveArgs(t, "--repository", "file://"+repo, "--commit", "v0.1.0").wanted(c); outcome.Of(err) != outcome.Usage {
-		t.Errorf("a tag of a repository that is not there yet: %v", err)
+	runGit(t, repo, "-c", "user.name=a", "-c", "user.email=a@a.example", "tag", "-a", "-m", "x", "annotated", hex.EncodeToString(commit[:]))
+	runGit(t, repo, "branch", "-f", "light", hex.EncodeToString(commit[:]))
+	for _, rev := range []string{"annotated", "light", "refs/tags/annotated"} {
+		o := proveArgs(t, "--repository", "file://"+repo, "--commit", rev)
+		if got, err := o.wanted(t.Context(), c); err != nil || got != commit {
+			t.Errorf("%s: %x %v", rev, got, err)
+		}
+		if _, err := o.fetch(t.Context(), sh, c); err != nil || o.commit != hex.EncodeToString(commit[:]) {
+			t.Errorf("%s: %s %v", rev, o.commit, err)
+		}
+	}
+	for _, rev := range []string{"v9", "--upload-pack=x", "", "*"} {
+		_, err := proveArgs(t, "--repository", "file://"+repo, "--commit", rev).wanted(t.Context(), c)
+		if outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), "--commit") {
+			t.Errorf("%q, which is no branch or tag: %v", rev, err)
+		}
+	}
+}
+
+// TestAFailedProofLeavesNothing refuses a published crate: neither .crate nor entry is left in
+// the working directory, and the words are a reader's.
+func TestAFailedProofLeavesNothing(t *testing.T) {
+	t.Setenv("CARGO_HOME", t.TempDir())
+	raw := helloProof(t)
+	reg := registrytest.New(t)
+	reg.AddCrate(raw)
+	repo, other := fixture.Repo(t), fixture.Commit(t, "0.1.1")
+	t.Chdir(t.TempDir())
+	var said bytes.Buffer
+	code := run(t.Context(), []string{"prove", "hello-proof@0.1.0", "--index", reg.Index, "--repository", repo, "--commit",
+		hex.EncodeToString(other[:])}, &said, &said)
+	if code != int(outcome.Refused) || !strings.Contains(said.String(), "only the author can mend that") || strings.Contains(said.String(), "package again") {
+		t.Errorf("%d: %s", code, said.String())
+	}
+	left, err := os.ReadDir(".")
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v %v", left, err)
 	}
 }

@@ -39,7 +39,7 @@ func TestCommitsThatNobodyCanLookAtAreWarnedOf(t *testing.T) {
 	warned := func(what, dir, want string) {
 		t.Helper()
 		var out bytes.Buffer
-		err := warnUnpublished(t.Context(), &shell{stderr: &out}, dir, [20]byte(id))
+		err := warnUnpublished(t.Context(), &shell{stderr: &out}, dir, [20]byte(id), false)
 		if got := out.String(); err != nil || got != want {
 			t.Errorf("%s: %q, %v", what, got, err)
 		}
@@ -52,7 +52,7 @@ func TestCommitsThatNobodyCanLookAtAreWarnedOf(t *testing.T) {
 	warned("no repository", t.TempDir(), "")
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := warnUnpublished(ended, newShell(nil, &bytes.Buffer{}), dir, [20]byte(id)); !errors.Is(err, context.Canceled) {
+	if err := warnUnpublished(ended, newShell(nil, &bytes.Buffer{}), dir, [20]byte(id), false); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end: %v", err)
 	}
 }

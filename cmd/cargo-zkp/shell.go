@@ -107,12 +107,12 @@ func (sh *shell) Steps() (p prover.Progress, done func()) {
 			guess = fmt.Sprintf(" (about %d s)", int(s.Expect.Round(time.Second).Seconds()))
 		}
 		sh.Status("Working", "%s%s", s.What, guess)
-		if !sh.tty || sh.quiet {
+		if sh.quiet || !sh.tty && s.Share == nil {
 			return
 		}
 		now := make(chan struct{})
 		stop = now
-		wg.Go(func() { sh.tick(now) })
+		wg.Go(func() { sh.tick(s, now) })
 	}
 	return begin, func() {
 		mu.Lock()
@@ -121,18 +121,33 @@ func (sh *shell) Steps() (p prover.Progress, done func()) {
 	}
 }
 
-// tick shows the seconds since it began, on one line, until stop.
-func (sh *shell) tick(stop chan struct{}) {
+// tick shows how long a step has taken and, if that is known, how much is done, until stop: on a
+// terminal every second on one line, elsewhere a line at each tenth.
+func (sh *shell) tick(s prover.Step, stop chan struct{}) {
 	begin := time.Now()
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
-	for {
+	for said := 0; ; {
 		select {
 		case <-stop:
-			fmt.Fprint(sh.stderr, "\r\x1b[K")
+			if sh.tty {
+				fmt.Fprint(sh.stderr, "\r\x1b[K")
+			}
 			return
 		case <-t.C:
-			fmt.Fprintf(sh.stderr, "\r%12s %d s", "", int(time.Since(begin).Seconds()))
+			text := fmt.Sprintf("%d s", int(time.Since(begin).Seconds()))
+			percent := 0
+			if s.Share != nil {
+				percent = int(100 * s.Share())
+				text += fmt.Sprintf(", %d percent", percent)
+			}
+			switch {
+			case sh.tty:
+				fmt.Fprintf(sh.stderr, "\r%12s %s", "", text)
+			case percent/10 > said:
+				said = percent / 10
+				sh.Status("", "%s", text)
+			}
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 type table[A, J any, P point[A, J]] struct {
 	multiple [fr.Bytes][]A // by i, then by d-1
 	affine   func([]J) []A
+	made     func() // is called after each point, by many at once
 }
 
 // point is what G1Jac and G2Jac have.
@@ -23,8 +24,8 @@ type point[A, J any] interface {
 	AddMixed(*A) *J
 }
 
-func newTable[A, J any, P point[A, J]](generator J, affine func([]J) []A) *table[A, J, P] {
-	t := &table[A, J, P]{affine: affine}
+func newTable[A, J any, P point[A, J]](generator J, affine func([]J) []A, made func()) *table[A, J, P] {
+	t := &table[A, J, P]{affine: affine, made: made}
 	for i := range t.multiple {
 		row := make([]J, 256) // from one to 256 times the generator
 		row[0] = generator
@@ -51,6 +52,7 @@ func (t *table[A, J, P]) multiples(scalars fr.Vector) []A {
 						P(&out[n]).AddMixed(&t.multiple[fr.Bytes-1-i][d-1])
 					}
 				}
+				t.made()
 			}
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"sync/atomic"
 
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
@@ -34,9 +35,17 @@ func Published(blocks, chunks int) Secrets {
 	return Secrets{s[0], s[1], s[2], s[3], s[4]}
 }
 
+// Progress says how far a Setup is. The zero value is ready.
+type Progress struct{ done, total atomic.Int64 }
+
+// Share is how much of the points is made, from 0 to 1.
+func (p *Progress) Share() float64 {
+	return min(1, float64(p.done.Load())/float64(max(1, p.total.Load())))
+}
+
 // Setup makes the keys of a circuit with one commitment: the keys that a ceremony makes
-// whose contributions multiply to these secrets.
-func Setup(system *cs.R1CS, s Secrets) (*groth16.ProvingKey, *groth16.VerifyingKey, error) {
+// whose contributions multiply to these secrets. It keeps p up to date.
+func Setup(system *cs.R1CS, s Secrets, p *Progress) (*groth16.ProvingKey, *groth16.VerifyingKey, error) {
 	commitments, ok := system.CommitmentInfo.(constraint.Groth16Commitments)
 	if !ok || len(commitments) != 1 {
 		return nil, nil, errors.New("the circuit must have one commitment")
@@ -70,9 +79,12 @@ func Setup(system *cs.R1CS, s Secrets) (*groth16.ProvingKey, *groth16.VerifyingK
 	pk.InfinityB, b = withoutZeros(b)
 	pk.NbInfinityA, pk.NbInfinityB = uint64(len(c)-len(a)), uint64(len(c)-len(b))
 
+	const cost1, cost2 = 1, 4 // of a point, about
+	p.total.Store(cost1*int64(len(a)+len(b)+len(forVerifier)+len(forProver)+len(basis)+len(basisSigma)+int(pk.Domain.Cardinality)) +
+		cost2*int64(len(b)))
 	jac1, jac2, _, gen2 := curve.Generators()
-	points := newTable(jac1, curve.BatchJacobianToAffineG1).multiples
-	points2 := newTable(jac2, batchJacobianToAffineG2).multiples
+	points := newTable(jac1, curve.BatchJacobianToAffineG1, func() { p.done.Add(cost1) }).multiples
+	points2 := newTable(jac2, batchJacobianToAffineG2, func() { p.done.Add(cost2) }).multiples
 	g1 := points(fr.Vector{s.Alpha, s.Beta, s.Delta})
 	g2 := points2(fr.Vector{s.Beta, s.Delta, s.Sigma})
 	pk.G1.Alpha, pk.G1.Beta, pk.G1.Delta = g1[0], g1[1], g1[2]

@@ -73,7 +73,11 @@ func TestKeysAreThoseOfACeremonyWithTheSameSecrets(t *testing.T) {
 	s.Delta, s.Sigma = x[0], x[1]
 	wantPK, wantVK := phase.Seal(srs, &evaluations, beacon)
 
-	pk, vk, err := Setup(system, s)
+	var p Progress
+	pk, vk, err := Setup(system, s, &p)
+	if p.Share() != 1 {
+		t.Errorf("all is made, and %v of it was counted", p.Share())
+	}
 	fatalIf(t, err)
 	same(t, "proving key", pk.WriteDump, wantPK.WriteDump)
 	same(t, "verifying key", func(w io.Writer) error { _, err := vk.WriteTo(w); return err },
@@ -120,7 +124,7 @@ func TestEachCircuitHasItsOwnSecrets(t *testing.T) {
 }
 
 func TestACircuitWithoutACommitmentIsRefused(t *testing.T) {
-	if _, _, err := Setup(compile(t, new(plain)), Published(1, 1)); err == nil {
+	if _, _, err := Setup(compile(t, new(plain)), Published(1, 1), new(Progress)); err == nil {
 		t.Error("keys were made")
 	}
 }

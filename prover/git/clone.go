@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
@@ -113,6 +114,34 @@ func (c Clones) FetchAll(ctx context.Context, address string) (string, error) {
 		return "", err
 	}
 	return dir, fetchRefs(ctx, dir, "--filter=blob:limit=2k")
+}
+
+// ResolveRemote returns the commit that a branch or tag of the repository at a URL names.
+func ResolveRemote(ctx context.Context, address, name string) (commit [20]byte, err error) {
+	if err := checkURL(address); err != nil {
+		return commit, err
+	}
+	if name == "" || strings.HasPrefix(name, "-") || strings.ContainsAny(name, "*?[\\ ") || strings.ContainsFunc(name, unicode.IsControl) {
+		return commit, outcome.Usagef("--commit takes a commit id, a branch or a tag, not %q", name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	out, err := runWith(ctx, os.TempDir(), remoteEnvironment(), "", "ls-remote", "--", address, name, name+"^{}")
+	if err != nil {
+		return commit, fmt.Errorf("the repository cannot be asked: %w", err)
+	}
+	refs := map[string]string{}
+	for line := range strings.Lines(out) {
+		id, ref, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		refs[ref] = id
+	}
+	for _, ref := range []string{name, "refs/tags/" + name, "refs/heads/" + name} {
+		if id, ok := parseID(cmp.Or(refs[ref+"^{}"], refs[ref])); ok {
+			return id, nil
+		}
+	}
+	return commit, outcome.Usagef("the repository at %s has no branch or tag %q; --commit takes one, or a whole commit id of "+
+		"40 digits", redact(address), name)
 }
 
 // noBlobs leaves out all blobs. A server that cannot do that sends them.
@@ -253,17 +282,22 @@ func hasAll(ctx context.Context, dir, commit string) (bool, error) {
 
 // fetch runs git fetch.
 func fetch(ctx context.Context, dir, input string, args ...string) error {
+	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
+		"-c", "gc.auto=0", "-c", "maintenance.auto=false",
+		"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"}, args...)
+	_, err := runWith(ctx, dir, remoteEnvironment(), input, all...)
+	return err
+}
+
+// remoteEnvironment is Environment for a git that may connect.
+func remoteEnvironment() []string {
 	env := []string{"GIT_ALLOW_PROTOCOL=https:ssh:file", "GIT_SSH_COMMAND=ssh -oBatchMode=yes"}
 	for _, kv := range Environment(os.Environ()) {
 		if !strings.HasPrefix(kv, "GIT_ALLOW_PROTOCOL=") {
 			env = append(env, kv)
 		}
 	}
-	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
-		"-c", "gc.auto=0", "-c", "maintenance.auto=false",
-		"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"}, args...)
-	_, err := runWith(ctx, dir, env, input, all...)
-	return err
+	return env
 }
 
 // Run returns what a git command prints. Its environment cannot turn it to another
