@@ -442,7 +442,7 @@ func (f *follower) unanswered(ctx context.Context, e store.Entry, r retry, why e
 	now, since := f.cfg.Now(), f.since(r, false)
 	wait := min(max(now.Sub(since), time.Minute), registryMaxWait)
 	return f.store.PutRetry(ctx, retry{Log: f.id, Index: e.Index, Since: since, NextTry: now.Add(wait),
-		Why: clip(printable(why.Error()))})
+		Why: clip(printable(errorText(why)))})
 }
 
 // maxWhy is how many bytes of what went wrong are kept.
