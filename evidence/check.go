@@ -39,7 +39,8 @@ func (e *Evidence) check() error {
 		return malformed("it lacks a part of %s, or has one too many: witness, reason, registry", e.Kind)
 	case !f.hashes && (e.Root != nil || len(e.Hashes) > 0):
 		return malformed("%s has no root and no hashes", e.Kind)
-	case e.Registry.Name == "" && (e.Registry.what() != "crate" || e.Registry.SHA256 != [32]byte{} || e.Registry.URL != ""):
+	case e.Registry.Name == "" &&
+		(e.Registry.what() != "crate" || e.Registry.SHA256 != [32]byte{} || e.Registry.URL != ""):
 		return malformed("the registry has no name")
 	case (e.Registry.Line != nil) != (e.Registry.URL != "") || e.Registry.Line != nil && !e.Registry.Index:
 		return malformed("an index line has the URL of its index, and nothing else of a registry has one")

@@ -263,6 +263,6 @@ func (e *Evidence) lineText(head torchwood.Checkpoint, x *entry.Entry) (string, 
 		"or beside it. At %s, says the captor, the index of the registry %q had a line about it that says something else "+
 		"than the Cargo.toml in it: %s. cargo takes dependencies and features from that line. A registry signs nothing, so "+
 		"this convicts nobody. That the two differ, this file shows; that the registry served the line is the captor's "+
-		"word. Ask the registry, and the crate's owners.", e.Entries[0].Index, clip(head.Origin), x.Subject.Name, x.Subject.Version,
-		x.Subject.SHA256, e.Observed.Format(time.RFC3339), e.Registry.Name, diff), nil
+		"word. Ask the registry, and the crate's owners.", e.Entries[0].Index, clip(head.Origin), x.Subject.Name,
+		x.Subject.Version, x.Subject.SHA256, e.Observed.Format(time.RFC3339), e.Registry.Name, diff), nil
 }

@@ -396,7 +396,8 @@ func (f *follower) reportRegistry(ctx context.Context, kind string, e store.Entr
 }
 
 // reportLine accuses the registry of an index line.
-func (f *follower) reportLine(ctx context.Context, e store.Entry, line registry.Release, diff string, raw []byte) error {
+func (f *follower) reportLine(ctx context.Context, e store.Entry, line registry.Release, diff string,
+	raw []byte) error {
 	x := f.entryFinding(kindRegistryManifest, e)
 	x.Summary = fmt.Sprintf("%s's index says of %s %s what its Cargo.toml does not say.",
 		sentenceCase(f.cfg.RegistryName), e.Name, e.Version)

@@ -83,7 +83,8 @@ func (o *Owned) OpenReader(ctx context.Context, path string, conns int, missing 
 	}
 	_, version, err := o.identify(ctx, db, false)
 	if err == nil && version < o.Version {
-		err = fmt.Errorf("it has schema %d; the program that writes it brings it to %d when it next starts", version, o.Version)
+		err = fmt.Errorf("it has schema %d; the program that writes it brings it to %d when it next starts",
+			version, o.Version)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
@@ -134,8 +135,8 @@ func (o *Owned) identify(ctx context.Context, db *sql.DB, create bool) (isNew bo
 	case application != o.ID && o.Init == "":
 		return false, version, fmt.Errorf("it is not %s; %s", o.What, o.Advice)
 	case application != o.ID:
-		return false, version, fmt.Errorf("it is not %s; if it is an empty file that an interrupted %q left, remove it and run that again",
-			o.What, o.Init)
+		return false, version, fmt.Errorf("it is not %s; if it is an empty file that an interrupted %q left, remove it "+
+			"and run that again", o.What, o.Init)
 	case version > o.Version:
 		return false, version, fmt.Errorf("it has schema %d, and this program knows schemas up to %d; "+
 			"use the newer version of the program that wrote it", version, o.Version)

@@ -144,7 +144,7 @@ type entryJSON struct {
 	Crate     string       `json:"crate"`
 	Version   string       `json:"version"`
 	Checksum  string       `json:"checksum"` // SHA-256 of the .crate
-	Yanked    bool         `json:"yanked"`   // so the registry's index said when it was last asked; false also if it was not
+	Yanked    bool         `json:"yanked"`   // so the registry's index said, when it was last asked
 	Claim     string       `json:"claim"`
 	Commit    string       `json:"commit"`
 	CommitURL string       `json:"commit_url,omitempty"`
