@@ -63,7 +63,7 @@ var mayImport = map[string][]string{
 	"crate":            {"entry", "crate/manifest"},
 	"cargo":            {"crate", "entry", "cargo/registry"},
 	"proofcheck":       {"entry"},
-	"evidence":         {"entry", "crate"},
+	"evidence":         {"entry", "crate", "cargo/registry"},
 	"client":           {"entry", "crate", "evidence"},
 	"prover":           {"entry", "crate", "prover/git", "circuit", "proofcheck", "crate/manifest", "internal/unsafekeys"},
 	"log":              {"entry", "config", "crate", "client", "proofcheck", "internal/sqlite", "internal/web"},

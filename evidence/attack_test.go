@@ -188,8 +188,40 @@ var corruptions = []corruption{
 		}
 	}},
 	{"the registry serves what the entry says", func(w *world, e *Evidence) {
-		if e.Registry.Name != "" {
+		if e.Registry.Line != nil {
+			e.Registry.Line = w.line("")
+		} else if e.Registry.Name != "" {
 			e.Registry.SHA256 = testlog.Must(entry.Parse(e.Entries[0].Bytes)).Subject.SHA256
+		}
+	}},
+	{"an index line of another checksum", func(w *world, e *Evidence) {
+		if e.Registry.Line != nil {
+			e.Registry.Line = []byte(strings.Replace(string(e.Registry.Line), `"cksum":"`, `"cksum":"00`, 1)[:len(e.Registry.Line)])
+		}
+	}},
+	{"an index line of another version", func(w *world, e *Evidence) {
+		if e.Registry.Line != nil {
+			e.Registry.Line = bytes.Replace(e.Registry.Line, []byte("0.1.0"), []byte("0.1.1"), 1)
+		}
+	}},
+	{"an index line that is none", func(w *world, e *Evidence) {
+		if e.Registry.Line != nil {
+			e.Registry.Line = []byte("{}")
+		}
+	}},
+	{"an index line that cargo does not use", func(w *world, e *Evidence) {
+		if e.Registry.Line != nil {
+			e.Registry.Line = bytes.Replace(e.Registry.Line, []byte(`"features"`), []byte(`"v":9,"features"`), 1)
+		}
+	}},
+	{"an index line where none belongs", func(w *world, e *Evidence) {
+		if e.Registry.Line == nil {
+			e.Registry.Line = w.line("evil")
+		}
+	}},
+	{"an index line without the URL of its index", func(w *world, e *Evidence) {
+		if e.Registry.Line != nil {
+			e.Registry.URL = ""
 		}
 	}},
 	{"a registry without a name", func(w *world, e *Evidence) { e.Registry = Registry{SHA256: [32]byte{1}} }},
@@ -456,6 +488,12 @@ func TestConstructorsRefuseWhatShowsNothing(t *testing.T) {
 		"an honest duplicate": func() (*Evidence, error) { return NewDuplicate(full, h.leaf(2, 9), h.leaf(5, 9), meta) },
 		"a registry that agrees": func() (*Evidence, error) {
 			return NewRegistryMismatch(full, h.leaf(2, 9), Registry{Name: "r", SHA256: sha256.Sum256(fixture.Crate(t, "hello-proof", "0.1.0"))}, meta)
+		},
+		"a line that agrees": func() (*Evidence, error) {
+			return NewRegistryLine(full, h.leaf(5, 9), Registry{Name: "r", URL: indexURL, Line: w.line("")}, fixture.Crate(t, "hello-inner", "0.1.0"), meta)
+		},
+		"a line and another .crate": func() (*Evidence, error) {
+			return NewRegistryLine(full, h.leaf(5, 9), Registry{Name: "r", URL: indexURL, Line: w.line("evil")}, fixture.Crate(t, "hello-proof", "0.1.0"), meta)
 		},
 	} {
 		if e, err := make(); err == nil || e != nil || !isOurs(err) && name != "a tree too small" {

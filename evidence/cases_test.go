@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -120,11 +121,27 @@ func (w *world) evidence() []proven {
 	add("duplicate", log, true, 0, e, err)
 	e, err = NewStale(h.note(9, w.log, w.w1), Meta{Observed: meta.Observed})
 	add("stale", "", false, 0, e, err)
-	e, err = NewRegistryMismatch(h.note(9, w.log), h.leaf(2, 9), Registry{"https://index.example/", true, sha256.Sum256([]byte("x"))}, meta)
+	e, err = NewRegistryMismatch(h.note(9, w.log), h.leaf(2, 9), Registry{Name: "https://index.example/", Index: true, SHA256: sha256.Sum256([]byte("x"))}, meta)
 	add("registry-mismatch-index", "", false, 0, e, err)
-	e, err = NewRegistryMismatch(h.note(9, w.log), h.leaf(2, 9), Registry{"the registry", false, sha256.Sum256([]byte("y"))}, meta)
+	e, err = NewRegistryMismatch(h.note(9, w.log), h.leaf(2, 9), Registry{Name: "the registry", SHA256: sha256.Sum256([]byte("y"))}, meta)
 	add("registry-mismatch-crate", "", false, 0, e, err)
+	e, err = NewRegistryLine(h.note(9, w.log), h.leaf(5, 9), Registry{Name: "the registry", URL: indexURL, Line: w.line("evil")},
+		fixture.Crate(w.t, "hello-inner", "0.1.0"), meta)
+	add("registry-mismatch-line", "", false, 0, e, err)
 	return all
+}
+
+const indexURL = "sparse+https://index.example/"
+
+// line is an index line about hello-inner, with a dependency if one is named.
+func (w *world) line(dep string) []byte {
+	w.t.Helper()
+	deps := ""
+	if dep != "" {
+		deps = fmt.Sprintf(`{"name":%q,"req":"*"}`, dep)
+	}
+	return fmt.Appendf(nil, `{"name":"hello-inner","vers":"0.1.0","deps":[%s],"cksum":"%x","features":{}}`, deps,
+		sha256.Sum256(fixture.Crate(w.t, "hello-inner", "0.1.0")))
 }
 
 // TestEveryKindConvictsWhomItShould holds each form to whom it convicts, and to the

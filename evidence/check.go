@@ -39,8 +39,13 @@ func (e *Evidence) check() error {
 		return malformed("it lacks a part of %s, or has one too many: witness, reason, registry", e.Kind)
 	case !f.hashes && (e.Root != nil || len(e.Hashes) > 0):
 		return malformed("%s has no root and no hashes", e.Kind)
-	case e.Registry.Name == "" && e.Registry != Registry{}:
+	case e.Registry.Name == "" &&
+		(e.Registry.what() != "crate" || e.Registry.SHA256 != [32]byte{} || e.Registry.URL != ""):
 		return malformed("the registry has no name")
+	case (e.Registry.Line != nil) != (e.Registry.URL != "") || e.Registry.Line != nil && !e.Registry.Index:
+		return malformed("an index line has the URL of its index, and nothing else of a registry has one")
+	case len(e.Registry.Line) > MaxLine:
+		return malformed("the index line has %d bytes, at most %d are allowed", len(e.Registry.Line), MaxLine)
 	}
 	if err := e.checkWords(); err != nil {
 		return err
@@ -81,6 +86,9 @@ func (e *Evidence) checkWords() error {
 	if e.Registry.Name != "" && !printable(e.Registry.Name) {
 		return malformed("the registry %q is not 1 to %d bytes of printable text", clip(e.Registry.Name), maxText)
 	}
+	if e.Registry.URL != "" && (!printable(e.Registry.URL) || strings.Contains(e.Registry.URL, " ")) {
+		return malformed("the index %q is not a URL", clip(e.Registry.URL))
+	}
 	if e.Witness != "" && (!printable(e.Witness) || strings.Contains(e.Witness, " ") || !endsInKeyID(e.Witness)) {
 		return malformed("the witness %q is not a key's name, + and 8 lower-case hex digits", clip(e.Witness))
 	}
@@ -100,8 +108,8 @@ func (e *Evidence) checkAttached() error {
 		return malformed("a program belongs only to an entry whose proof is in question")
 	case e.Program != nil && (len(e.Program) > MaxProgram || !isText(e.Program)):
 		return malformed("the program file has more than %d bytes, or is not text that ends in a newline", MaxProgram)
-	case e.Crate != nil && e.Reason != Files:
-		return malformed("a .crate belongs to the reason %q, and only there", Files)
+	case e.Crate != nil && e.Reason != Files && e.Registry.Line == nil:
+		return malformed("a .crate belongs to the reason %q, and to an index line, and only there", Files)
 	case e.Crate != nil && len(e.Crate) == 0:
 		return malformed("the .crate is empty")
 	}

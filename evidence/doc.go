@@ -18,7 +18,8 @@
 //	witness   = "witness" SP <name of the key> "+" 8hex LF
 //	reason    = "reason" SP ("malformed" / "unknown-program" / "proof-invalid" / "files") LF
 //	registry  = "registry" SP text LF
-//	            "served" SP ("index" / "crate") SP 64hex LF
+//	            "served" SP ("index" / "crate" / "line") SP 64hex LF
+//	            ["line" SP url SP base64 LF]      ; of the index, with "served line"
 //	program   = "program" SP length LF *OCTET     ; a program file, see package proofcheck
 //	crate     = "crate" SP base64 LF              ; a .crate
 //	note      = "note" SP length LF *OCTET        ; a c2sp.org/signed-note
@@ -26,6 +27,7 @@
 //	root      = "root" SP base64 LF
 //	hash      = "hash" SP base64 LF
 //	length    = number                            ; of the bytes in the lines that follow
+//	url       = <text without a space>
 //	number    = <decimal, below 2^62, without leading zeros>
 //	hex       = DIGIT / %x61-66                   ; lower case
 //	base64    = <standard, padded, canonical; 32 bytes in path, root and hash>
@@ -66,7 +68,9 @@
 //
 // Stale (stale) and registry-mismatch convict nobody. The first is a note of the log
 // and when it was seen. The second is an entry that a note of the log includes, and what checksum
-// a registry's index had, or its .crate, at that time; a registry signs nothing.
+// a registry's index had, or its .crate, at that time; or the line of the index at the URL, which
+// has the entry's checksum, but says something else than the Cargo.toml of that .crate, which is
+// in the file unless it is too large for it. A registry signs nothing.
 //
 // # What is not authenticated
 //

@@ -23,6 +23,7 @@ const (
 	MaxNote     = 128 << 10 // of a signed note, in bytes
 	MaxProgram  = 64 << 10  // of a program file, in bytes
 	MaxCrate    = 11 << 20  // of a .crate in a file, in bytes; it must fit as base64
+	MaxLine     = 512 << 10 // of a line of a registry's index, in bytes
 	maxSources  = 8
 	maxText     = 1024
 	maxPath     = 63
@@ -79,7 +80,7 @@ type Evidence struct {
 	Reason   Reason
 	Registry Registry
 	Program  []byte // program file, may be nil; FalseEntry with ProofInvalid or UnknownProgram
-	Crate    []byte // FalseEntry with Files; nil if it is too large: the verifier must set it
+	Crate    []byte // FalseEntry with Files, Registry with Line; nil if it is too large: the verifier must set it
 
 	Notes   [][]byte
 	Entries []Leaf
@@ -98,7 +99,9 @@ type Leaf struct {
 type Registry struct {
 	Name   string   // of the registry, or its URL
 	Index  bool     // the checksum stood in the index; else it is of the .crate that was served
-	SHA256 [32]byte // another one than the entry's
+	SHA256 [32]byte // another one than the entry's, but for a Line
+	URL    string   // of the index, as Cargo.lock names it; with Line
+	Line   []byte   // the index line, if not its checksum is wrong, but what it says beside
 }
 
 // Meta is the captor's own account of the finding.
@@ -135,6 +138,9 @@ func (e *Evidence) Marshal() ([]byte, error) {
 	if e.Registry.Name != "" {
 		fmt.Fprintf(&b, "registry %s\nserved %s %x\n", e.Registry.Name, e.Registry.what(), e.Registry.SHA256)
 	}
+	if e.Registry.Line != nil {
+		fmt.Fprintf(&b, "line %s %s\n", e.Registry.URL, b64(e.Registry.Line))
+	}
 	if e.Program != nil {
 		fmt.Fprintf(&b, "program %d\n%s", len(e.Program), e.Program)
 	}
@@ -166,7 +172,10 @@ func (e *Evidence) Marshal() ([]byte, error) {
 }
 
 func (r Registry) what() string {
-	if r.Index {
+	switch {
+	case r.Line != nil:
+		return "line"
+	case r.Index:
 		return "index"
 	}
 	return "crate"
@@ -194,6 +203,9 @@ func (e *Evidence) Key() (string, error) {
 		// They stay the same under every checkpoint that includes the entries.
 	case RegistryMismatch:
 		fmt.Fprintf(h, "%s\n%s %x\n", e.Registry.Name, e.Registry.what(), e.Registry.SHA256)
+		if e.Registry.Line != nil {
+			fmt.Fprintf(h, "%s %x\n", e.Registry.URL, sha256.Sum256(e.Registry.Line))
+		}
 	default:
 		for _, c := range heads {
 			fmt.Fprintf(h, "%d %x\n", c.N, c.Hash)

@@ -75,21 +75,13 @@ func (e *Evidence) proofWhy(x *entry.Entry, pv entry.Verifier) (string, error) {
 
 // filesWhy decides about the reason Files.
 func (e *Evidence) filesWhy(x *entry.Entry) (string, error) {
-	if e.Crate == nil {
-		return "", fmt.Errorf("%w: it needs the .crate of %s %s with the checksum %x, which is too large to be in the file",
-			ErrUndecided, x.Subject.Name, x.Subject.Version, x.Subject.SHA256)
-	}
 	src, ok := x.Claim.(*entry.Source)
-	if sum := sha256.Sum256(e.Crate); sum != x.Subject.SHA256 {
-		return "", notProven("the .crate has the checksum %x, the entry is about %x", sum, x.Subject.SHA256)
-	} else if !ok {
+	if !ok {
 		return "", notProven("the claim is of the kind %q, which says nothing of files", x.Claim.Kind())
 	}
-	c, err := crate.Read(bytes.Clone(e.Crate), x.Subject.Name, x.Subject.Version, crate.DefaultLimits)
-	var archive *crate.ArchiveError
-	if errors.As(err, &archive) && archive.Limit {
-		// A log may have larger limits, so this is not held against it.
-		return "", fmt.Errorf("%w: %w, that of this program", ErrUndecided, err)
+	c, err := e.readCrate(x)
+	if errors.Is(err, ErrUndecided) || errors.Is(err, ErrNotProven) {
+		return "", err
 	}
 	if err == nil {
 		err = c.Check(x.Subject, src)
@@ -99,4 +91,23 @@ func (e *Evidence) filesWhy(x *entry.Entry) (string, error) {
 	}
 	return fmt.Sprintf("an entry about %s %s whose .crate is not what the entry claims: %v. "+
 		"A log must compare the two before it accepts an entry.", x.Subject.Name, x.Subject.Version, err), nil
+}
+
+// readCrate reads the .crate of an entry, which must be there. An error that is none of this
+// package's says what is wrong with the archive.
+func (e *Evidence) readCrate(x *entry.Entry) (*crate.Crate, error) {
+	if e.Crate == nil {
+		return nil, fmt.Errorf("%w: it needs the .crate of %s %s with the checksum %x, which is too large to be in the file",
+			ErrUndecided, x.Subject.Name, x.Subject.Version, x.Subject.SHA256)
+	}
+	if sum := sha256.Sum256(e.Crate); sum != x.Subject.SHA256 {
+		return nil, notProven("the .crate has the checksum %x, the entry is about %x", sum, x.Subject.SHA256)
+	}
+	c, err := crate.Read(bytes.Clone(e.Crate), x.Subject.Name, x.Subject.Version, crate.DefaultLimits)
+	var archive *crate.ArchiveError
+	if errors.As(err, &archive) && archive.Limit {
+		// A log may have larger limits, so this is not held against it.
+		return nil, fmt.Errorf("%w: %w, that of this program", ErrUndecided, err)
+	}
+	return c, err
 }

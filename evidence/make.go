@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/entry"
 )
 
 // The constructors arrange evidence and check all of it that needs no key: what they
@@ -130,6 +132,20 @@ func NewRegistryMismatch(note []byte, l Leaf, r Registry, m Meta) (*Evidence, er
 	return e.finish(m)
 }
 
+// NewRegistryLine makes evidence that the line of a registry's index about an entry's crate
+// says something else than the Cargo.toml of the .crate with that checksum. r has Name, URL
+// and Line. A .crate that is too large is left out; the verifier must have it.
+func NewRegistryLine(note []byte, l Leaf, r Registry, crate []byte, m Meta) (*Evidence, error) {
+	x, err := entry.Parse(l.Bytes)
+	if err != nil {
+		return nil, notProven("entry %d is malformed: %w", l.Index, err)
+	}
+	r.Index, r.SHA256 = true, x.Subject.SHA256
+	e := about(RegistryMismatch, note, l)
+	e.Registry, e.Crate = r, crate
+	return e.finish(m)
+}
+
 // NewLeaf reads the inclusion path of an entry under a note's tree, which must have the
 // given size.
 func NewLeaf(tree tlog.HashReader, size, index int64, entryBytes []byte) (Leaf, error) {
@@ -150,6 +166,9 @@ func (e *Evidence) finish(m Meta) (*Evidence, error) {
 	e.Observed, e.Sources = m.Observed.UTC().Truncate(time.Second), m.Sources
 	if _, _, err := e.demonstrate(); err != nil {
 		return nil, err
+	}
+	if len(e.Crate) > MaxCrate {
+		e.Crate = nil // the verifier must have it
 	}
 	if _, err := e.Marshal(); err != nil {
 		return nil, err

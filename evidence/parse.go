@@ -85,6 +85,11 @@ func (p *parser) part() error {
 		e.Registry.Name = s
 	case "served":
 		return p.served(s)
+	case "line":
+		url, line, _ := strings.Cut(s, " ")
+		b, err := decode(line)
+		e.Registry.URL, e.Registry.Line = url, b
+		return err
 	case "program":
 		var err error
 		e.Program, err = p.block(s, MaxProgram)
@@ -110,10 +115,10 @@ func (p *parser) part() error {
 func (p *parser) served(s string) error {
 	what, sum, _ := strings.Cut(s, " ")
 	h, err := hex.DecodeString(sum)
-	if err != nil || len(h) != 32 || what != "index" && what != "crate" {
-		return malformed("the line \"served %s\" is not \"index\" or \"crate\" and 64 hex digits", clip(s))
+	if err != nil || len(h) != 32 || what != "index" && what != "crate" && what != "line" {
+		return malformed("the line \"served %s\" is not \"index\", \"crate\" or \"line\" and 64 hex digits", clip(s))
 	}
-	p.e.Registry.Index, p.e.Registry.SHA256 = what == "index", [32]byte(h)
+	p.e.Registry.Index, p.e.Registry.SHA256 = what != "crate", [32]byte(h)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"cratelog/cargo/registry"
 	"cratelog/entry"
 )
 
@@ -224,6 +225,8 @@ func (e *Evidence) registryText(head torchwood.Checkpoint) (string, error) {
 	switch {
 	case err != nil:
 		return "", notProven("entry %d is malformed: %w", e.Entries[0].Index, err)
+	case e.Registry.Line != nil:
+		return e.lineText(head, x)
 	case x.Subject.SHA256 == e.Registry.SHA256:
 		return "", notProven("the registry's checksum is the entry's")
 	}
@@ -233,4 +236,33 @@ func (e *Evidence) registryText(head torchwood.Checkpoint) (string, error) {
 		"A registry signs nothing, so this convicts nobody; ask the registry, and the crate's owners.",
 		e.Entries[0].Index, clip(head.Origin), x.Subject.Name, x.Subject.Version, x.Subject.SHA256,
 		e.Observed.Format(time.RFC3339), e.Registry.Name, what, e.Registry.SHA256), nil
+}
+
+// lineText checks that an index line says something else than the Cargo.toml of the .crate.
+func (e *Evidence) lineText(head torchwood.Checkpoint, x *entry.Entry) (string, error) {
+	r, err := registry.ParseRelease(e.Registry.Line)
+	switch {
+	case err != nil:
+		return "", notProven("the index line cannot be read, and cargo would not use it: %w", err)
+	case r.Name != x.Subject.Name || r.Version != x.Subject.Version || r.Checksum != x.Subject.SHA256 ||
+		e.Registry.SHA256 != x.Subject.SHA256:
+		return "", notProven("the index line is about another crate, version or checksum than entry %d", e.Entries[0].Index)
+	}
+	c, err := e.readCrate(x)
+	if err != nil {
+		return "", err
+	}
+	diff, err := r.Deviation(e.Registry.URL, c.Manifest())
+	switch {
+	case err != nil:
+		return "", notProven("the index line and Cargo.toml cannot be compared: %w", err)
+	case diff == "":
+		return "", notProven("the index line says what Cargo.toml says")
+	}
+	return fmt.Sprintf("Entry %d of the log %q is about the .crate of %s %s with the checksum %x, which is in this file "+
+		"or beside it. At %s, says the captor, the index of the registry %q had a line about it that says something else "+
+		"than the Cargo.toml in it: %s. cargo takes dependencies and features from that line. A registry signs nothing, so "+
+		"this convicts nobody. That the two differ, this file shows; that the registry served the line is the captor's "+
+		"word. Ask the registry, and the crate's owners.", e.Entries[0].Index, clip(head.Origin), x.Subject.Name,
+		x.Subject.Version, x.Subject.SHA256, e.Observed.Format(time.RFC3339), e.Registry.Name, diff), nil
 }

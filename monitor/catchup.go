@@ -222,7 +222,7 @@ func (f *follower) entriesFailing(ctx context.Context, failed error) error {
 		f.trouble.add("%s: entries: %v", f.origin, failed)
 		f.cfg.Logger.Log(ctx, slog.LevelWarn, "entries cannot be had", "log", f.origin, "err", failed)
 		c.summary = fmt.Sprintf("The log %s signed a tree of which it does not serve all entries.", f.origin)
-		c.detail = failed.Error()
+		c.detail = errorText(failed)
 	}
 	return f.apply(ctx, c)
 }

@@ -97,9 +97,10 @@ type Config struct {
 	// that others can check without having it. May be nil.
 	ProgramFile func(id [32]byte) []byte
 	// Registry is compared with the logs; nil for none. RegistryName is what it is
-	// called in findings.
-	Registry     Registry
-	RegistryName string
+	// called in findings; RegistryIndex is its index as Cargo.lock names it: "sparse+URL".
+	Registry      Registry
+	RegistryName  string
+	RegistryIndex string
 	// Contents has every .crate downloaded and compared with its claim, not only its
 	// checksum with the registry's index.
 	Contents bool

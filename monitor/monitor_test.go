@@ -3,6 +3,7 @@ package monitor
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -529,5 +530,15 @@ func TestEveryKindIsExplainedToOperators(t *testing.T) {
 	}
 	if len(explained) != len(classes) {
 		t.Errorf("docs/monitoring.md explains %d kinds, and there are %d", len(explained), len(classes))
+	}
+}
+
+func TestTroubleOnTheWayIsToldInWords(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	s.Close()
+	_, err := http.Get(s.URL + "/checkpoint")
+	got := errorText(fmt.Errorf("the log: %w", err))
+	if want := "the log: " + s.URL + "/checkpoint does not answer: connection refused"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -1,9 +1,12 @@
 package monitor
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +21,14 @@ const (
 	sourceRegistry = "registry"
 	// registryPage is how many entries are compared before the position is stored.
 	registryPage = 64
-	// registryRetries is how many missing releases are asked for again at a time.
+	// registryRetries is how many releases are asked for again at a time.
 	registryRetries = 64
+	// registryGiveUp is how many questions in a row may fail before the others wait.
+	registryGiveUp = 4
+	// registryMaxWait is the longest time after which what failed is asked again.
+	registryMaxWait = 6 * time.Hour
+	// maxNamed is how many releases a finding names about which there is no answer.
+	maxNamed = 5
 )
 
 // registryLoop compares verified entries with the registry until ctx ends.
@@ -30,55 +39,54 @@ func (f *follower) registryLoop(ctx context.Context) error {
 	return again(ctx, f.cfg.Poll.Duration, nil, f.registryOnce)
 }
 
-// registryOnce compares all entries that are verified and were not compared yet, asks
-// again for releases that were missing, and from time to time for all the others: a
-// registry may change its mind. It stops where the registry does not answer, and goes on
-// from there the next time.
+// registryOnce asks again for what was missing or not answered, compares all entries that
+// are verified and were not compared yet, and from time to time all the others: a registry
+// may change its mind. What the registry does not answer well about one crate keeps no
+// other from being compared: it is remembered, and asked again ever more slowly.
 func (f *follower) registryOnce(ctx context.Context) error {
 	if f.cfg.Registry == nil {
 		return nil
 	}
-	for _, step := range []func(context.Context) (done bool, err error){f.askAgain, f.compareNew, f.compareAgain} {
-		if done, err := step(ctx); err != nil || !done {
-			return err
-		}
-	}
-	return nil
+	return steps(ctx, f.askAgain, f.compareNew, f.compareAgain)
 }
 
-// askAgain asks for releases that were missing.
-func (f *follower) askAgain(ctx context.Context) (bool, error) {
-	s := f.store
-	look := &registryLook{f: f, download: f.cfg.Contents}
-	due, err := s.DueRetries(ctx, f.id, f.cfg.Now(), registryRetries)
+// askAgain asks for releases that were missing, or about which there was no answer.
+func (f *follower) askAgain(ctx context.Context) error {
+	due, err := f.store.DueRetries(ctx, f.id, f.cfg.Now(), registryRetries)
 	if err != nil {
-		return false, err
+		return err
 	}
+	look := &registryLook{f: f, download: f.cfg.Contents}
 	for _, r := range due {
-		e, ok, err := s.EntryAt(ctx, f.id, r.Index)
+		e, ok, err := f.store.EntryAt(ctx, f.id, r.Index)
+		if err == nil && !ok {
+			err = f.store.DropRetry(ctx, f.id, r.Index)
+		}
 		if err != nil {
-			return false, err
+			return err
 		}
 		if !ok {
 			continue
 		}
-		if done, err := look.entry(ctx, e, r.Since); err != nil || !done {
-			return false, err
+		if more, err := look.entry(ctx, e, r); err != nil {
+			return err
+		} else if !more {
+			break
 		}
 	}
-	return true, nil
+	return look.settle(ctx)
 }
 
 // compareNew compares entries for the first time.
-func (f *follower) compareNew(ctx context.Context) (bool, error) {
+func (f *follower) compareNew(ctx context.Context) error {
 	p, err := f.store.Position(ctx, f.id)
 	if err != nil {
-		return false, err
+		return err
 	}
-	return f.compare(ctx, &registryLook{f: f, download: f.cfg.Contents}, p.Registry,
-		p.Verified, func(next int64) error {
-			return f.store.SetRegistry(ctx, f.id, next)
-		})
+	_, err = f.compare(ctx, &registryLook{f: f, download: f.cfg.Contents}, p.Registry, p.Verified, func(next int64) error {
+		return f.store.SetRegistry(ctx, f.id, next)
+	})
+	return err
 }
 
 // idle is the position of comparing again while it is not time to.
@@ -86,18 +94,18 @@ const idle = -1
 
 // compareAgain compares all entries with the index once more, when the last time is
 // long ago. A .crate that does not have the index's checksum, cargo refuses itself.
-func (f *follower) compareAgain(ctx context.Context) (bool, error) {
+func (f *follower) compareAgain(ctx context.Context) error {
 	s := f.store
 	p, err := s.Position(ctx, f.id)
 	if err != nil {
-		return false, err
+		return err
 	}
 	now := f.cfg.Now()
 	switch {
 	case p.Rechecking.IsZero():
-		return true, s.SetRecheck(ctx, f.id, idle, now) // nothing was compared before now
+		return s.SetRecheck(ctx, f.id, idle, now) // nothing was compared before now
 	case p.Recheck == idle && now.Sub(p.Rechecking) < f.cfg.Recheck.Duration:
-		return true, nil
+		return nil
 	case p.Recheck == idle:
 		p.Recheck, p.Rechecking = 0, now
 	}
@@ -105,33 +113,35 @@ func (f *follower) compareAgain(ctx context.Context) (bool, error) {
 		return s.SetRecheck(ctx, f.id, next, p.Rechecking)
 	})
 	if err != nil || !done {
-		return false, err
+		return err
 	}
-	return true, s.SetRecheck(ctx, f.id, idle, p.Rechecking)
+	return s.SetRecheck(ctx, f.id, idle, p.Rechecking)
 }
 
 // compare compares entries with from <= index < to, and stores how far it came. done is
-// false if the registry did not answer.
+// false if it has to go on another time.
 func (f *follower) compare(ctx context.Context, look *registryLook, from, to int64,
 	store func(next int64) error) (done bool, err error) {
-	for from < to {
-		next := from
+	for more := true; more && from < to; {
 		for e, err := range f.store.EntriesIn(ctx, f.id, from, min(to, from+registryPage)) {
 			if err != nil {
 				return false, err
 			}
-			if done, err := look.entry(ctx, e, f.cfg.Now()); err != nil || !done {
-				return false, errors.Join(err, store(next))
+			if more, err = look.entry(ctx, e, retry{}); err != nil || ctx.Err() != nil {
+				return false, errors.Join(err, store(from))
 			}
-			next = e.Index + 1
+			if from = e.Index + 1; !more {
+				break
+			}
 		}
-		if err := store(next); err != nil {
+		if err := errors.Join(store(from), look.settle(ctx)); err != nil {
 			return false, err
 		}
-		from = next
 	}
-	return true, nil
+	return from >= to, nil
 }
+
+type retry = store.Retry
 
 // registryLook is one walk over entries. It remembers the index file of the crate
 // that it looked at last.
@@ -141,33 +151,54 @@ type registryLook struct {
 	name     string
 	releases []registry.Release
 	err      error
+
+	failing  int   // questions in a row that failed
+	answered bool  // a question did not fail, since the last settle
+	failed   error // one did
 }
 
-// entry compares one entry. done is false if the registry did not answer.
-func (l *registryLook) entry(ctx context.Context, e store.Entry, since time.Time) (done bool, err error) {
+// entry compares one entry, which was asked about before if r says so. It returns whether to
+// go on. Its error is one of the store or the disk.
+func (l *registryLook) entry(ctx context.Context, e store.Entry, r retry) (more bool, err error) {
 	if e.Name == "" {
 		return true, nil
 	}
 	f := l.f
-	release, err := l.release(ctx, e)
-	if errors.Is(err, registry.ErrNotFound) {
-		return true, errors.Join(f.registryAnswers(ctx, nil), f.missing(ctx, e, since))
-	}
-	if err == nil && release.Checksum == e.SHA256 && l.download {
-		err = l.contents(ctx, e)
-	} else if err == nil && release.Checksum != e.SHA256 {
-		err = f.reportRegistry(ctx, kindRegistryIndex, e, true, release.Checksum)
-	}
+	err = l.compare(ctx, e)
 	var local *localError
 	switch {
 	case errors.As(err, &local):
 		return false, local.err
 	case ctx.Err() != nil:
 		return false, nil
+	case errors.Is(err, registry.ErrNotFound):
+		err = f.missing(ctx, e, r)
 	case err != nil:
-		return false, f.registryAnswers(ctx, err)
+		l.failed = err
+		err = f.unanswered(ctx, e, r, err)
+	default:
+		err = f.store.DropRetry(ctx, f.id, e.Index)
 	}
-	return true, errors.Join(f.registryAnswers(ctx, nil), f.store.DropRetry(ctx, f.id, e.Index))
+	return l.failing < registryGiveUp, err
+}
+
+// asked counts a question.
+func (l *registryLook) asked(err error) {
+	if err == nil || errors.Is(err, registry.ErrNotFound) {
+		l.failing, l.answered = 0, true
+		return
+	}
+	l.failing++
+	if status := new(registry.StatusError); errors.As(err, &status) && status.Status < http.StatusInternalServerError {
+		l.answered = true // it is there, but says no
+	}
+}
+
+// settle says how the registry answered since the last time.
+func (l *registryLook) settle(ctx context.Context) error {
+	answered, failed := l.answered, l.failed
+	l.answered, l.failed = false, nil
+	return l.f.registryAnswers(ctx, answered, failed)
 }
 
 // localError is one of the store or the disk.
@@ -175,90 +206,157 @@ type localError struct{ err error }
 
 func (e *localError) Error() string { return e.err.Error() }
 
-// release finds what the index says about an entry's version.
-func (l *registryLook) release(ctx context.Context, e store.Entry) (registry.Release, error) {
-	if l.name != e.Name {
-		if err := l.f.pause(ctx); err != nil {
-			return registry.Release{}, err
-		}
-		l.name = e.Name
-		l.releases, l.err = l.f.cfg.Registry.Releases(ctx, e.Name)
+// compare compares one entry. The error is registry.ErrNotFound if the registry does not have
+// the release, a *localError, or says what the registry did not answer well.
+func (l *registryLook) compare(ctx context.Context, e store.Entry) error {
+	f := l.f
+	lines, err := l.lines(ctx, e)
+	if err != nil {
+		return err
 	}
-	if l.err != nil {
-		err := l.err
-		if !errors.Is(err, registry.ErrNotFound) {
-			l.name = "" // ask again
-		}
-		return registry.Release{}, err
+	release := lines[len(lines)-1] // the one that counts for cargo
+	if release.Checksum != e.SHA256 {
+		return f.reportRegistry(ctx, kindRegistryIndex, e, true, release.Checksum)
 	}
-	var found registry.Release
-	for _, r := range l.releases {
-		if r.Version == e.Version {
-			// Of a version with two lines, the one that differs from the log's is reported.
-			if found.Version == "" || r.Checksum != e.SHA256 {
-				found = r
+	known, err := f.store.Release(ctx, f.id, e.Index)
+	if err != nil {
+		return &localError{err}
+	}
+	lines = slices.DeleteFunc(lines, func(r registry.Release) bool { return r.Checksum != e.SHA256 })
+	now := known
+	now.Log, now.Index, now.Yanked = f.id, e.Index, release.Yanked
+	if l.download || f.cfg.Contents && (known.Proven == nil || !f.sayWhat(lines, known.Proven)) {
+		proven, err := l.contents(ctx, e, lines)
+		if err != nil {
+			return err
+		}
+		now.Proven = proven
+	}
+	if now.Yanked == known.Yanked && bytes.Equal(now.Proven, known.Proven) {
+		return nil
+	}
+	if err := f.store.PutRelease(ctx, now); err != nil {
+		return &localError{err}
+	}
+	return nil
+}
+
+// sayWhat says whether all lines that cargo can use say what has a digest.
+func (f *follower) sayWhat(lines []registry.Release, digest []byte) bool {
+	return !slices.ContainsFunc(lines, func(r registry.Release) bool {
+		for _, index := range []string{f.cfg.RegistryIndex, ""} {
+			s, err := r.Summary(index)
+			if sum := s.Digest(); err != nil || bytes.Equal(sum[:], digest) {
+				return false
 			}
 		}
+		return true
+	})
+}
+
+// lines finds what the index says about an entry's version: at least one line. A crate whose
+// name is another in case is another crate.
+func (l *registryLook) lines(ctx context.Context, e store.Entry) ([]registry.Release, error) {
+	if l.name != e.Name {
+		if err := l.f.pause(ctx); err != nil {
+			return nil, err
+		}
+		l.releases, l.err = l.f.cfg.Registry.Releases(ctx, e.Name)
+		l.name = e.Name
+		l.asked(l.err)
 	}
-	if found.Version == "" {
-		return found, registry.ErrNotFound
+	if l.err != nil {
+		return nil, l.err
+	}
+	var found []registry.Release
+	for _, r := range l.releases {
+		if r.Name == e.Name && r.Version == e.Version {
+			found = append(found, r)
+		}
+	}
+	if len(found) == 0 {
+		return nil, registry.ErrNotFound
 	}
 	return found, nil
 }
 
-// contents downloads a .crate and compares it with the claim. A .crate that is
-// damaged on its way is fetched again before the registry is accused.
-func (l *registryLook) contents(ctx context.Context, e store.Entry) error {
+// contents downloads a .crate and compares it with the claim, and the index's lines with
+// its Cargo.toml. It returns the digest of what these must say, nil if that is not known.
+func (l *registryLook) contents(ctx context.Context, e store.Entry, lines []registry.Release) ([]byte, error) {
 	f := l.f
-	var raw []byte
+	raw, err := l.fetch(ctx, e)
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	c, why := checkContents(raw, e)
+	if why != nil {
+		x := f.entryFinding(kindCrateMismatch, e)
+		x.Summary = fmt.Sprintf("The .crate of %s of %s does not have the files that are claimed.", what(e), f.origin)
+		x.Detail = why.Error()
+		return nil, f.local(ctx, x, e, func(t store.Checkpoint, leaf evidence.Leaf) (*evidence.Evidence, error) {
+			return evidence.NewFalseEntry(evidence.Files, t.Signed, leaf, raw, f.meta(t))
+		})
+	}
+	if c == nil {
+		return nil, nil
+	}
+	for _, line := range lines {
+		diff, err := line.Deviation(f.cfg.RegistryIndex, c.Manifest())
+		if err != nil || diff == "" {
+			continue // a line that cargo cannot use misleads nobody
+		}
+		if err := f.reportLine(ctx, e, line, diff, raw); err != nil {
+			return nil, err
+		}
+	}
+	proven, err := registry.ManifestSummary(f.cfg.RegistryIndex, c.Manifest())
+	if err != nil {
+		return []byte{}, nil
+	}
+	sum := proven.Digest()
+	return sum[:], nil
+}
+
+// fetch downloads a .crate, nil if the registry serves another one. A .crate that is
+// damaged on its way is fetched again before the registry is accused.
+func (l *registryLook) fetch(ctx context.Context, e store.Entry) ([]byte, error) {
+	f := l.f
 	var wrong *registry.ChecksumError
 	for range 2 {
 		if err := f.pause(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		before := wrong
-		var err error
-		raw, err = f.cfg.Registry.Download(ctx, e.Name, e.Version, e.SHA256)
-		wrong = nil
+		raw, err := f.cfg.Registry.Download(ctx, e.Name, e.Version, e.SHA256)
+		l.asked(err)
 		if err == nil {
-			break
+			return raw, nil
 		}
-		if !errors.As(err, &wrong) {
-			return err
+		if wrong = nil; !errors.As(err, &wrong) {
+			return nil, fmt.Errorf("the .crate: %v", err) // not wrapped: the index has the release
 		}
 		if before != nil && before.Got != wrong.Got {
-			return fmt.Errorf("%s %s: two downloads had two wrong checksums: %w", e.Name, e.Version, err)
+			return nil, fmt.Errorf("two downloads had two wrong checksums: %w", err)
 		}
 	}
-	if wrong != nil {
-		return f.reportRegistry(ctx, kindRegistryServed, e, false, wrong.Got)
-	}
-	why := checkContents(raw, e)
-	if why == nil {
-		return nil
-	}
-	x := f.entryFinding(kindCrateMismatch, e)
-	x.Summary = fmt.Sprintf("The .crate of %s of %s does not have the files that are claimed.", what(e), f.origin)
-	x.Detail = why.Error()
-	return f.local(ctx, x, e, func(t store.Checkpoint, leaf evidence.Leaf) (*evidence.Evidence, error) {
-		return evidence.NewFalseEntry(evidence.Files, t.Signed, leaf, raw, f.meta(t))
-	})
+	return nil, f.reportRegistry(ctx, kindRegistryServed, e, false, wrong.Got)
 }
 
-func checkContents(raw []byte, e store.Entry) error {
+// checkContents compares a .crate with an entry's claim. What it cannot compare is nil.
+func checkContents(raw []byte, e store.Entry) (*crate.Crate, error) {
 	parsed, err := entry.Parse(e.Data)
 	if err != nil {
-		return nil // reported as malformed
+		return nil, nil // reported as malformed
 	}
 	src, ok := parsed.Claim.(*entry.Source)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	c, err := crate.Read(raw, e.Name, e.Version, crate.DefaultLimits)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.Check(parsed.Subject, src)
+	return c, c.Check(parsed.Subject, src)
 }
 
 // local reports about an entry with evidence; its errors are those of this machine.
@@ -297,12 +395,34 @@ func (f *follower) reportRegistry(ctx context.Context, kind string, e store.Entr
 	})
 }
 
+// reportLine accuses the registry of an index line.
+func (f *follower) reportLine(ctx context.Context, e store.Entry, line registry.Release, diff string,
+	raw []byte) error {
+	x := f.entryFinding(kindRegistryManifest, e)
+	x.Summary = fmt.Sprintf("%s's index says of %s %s what its Cargo.toml does not say.",
+		sentenceCase(f.cfg.RegistryName), e.Name, e.Version)
+	x.Detail = fmt.Sprintf("Of the index line: %s. cargo takes dependencies and features from this line, and not from "+
+		"the Cargo.toml of the .crate that entry %d is about.", diff, e.Index)
+	return f.local(ctx, x, e, func(t store.Checkpoint, leaf evidence.Leaf) (*evidence.Evidence, error) {
+		return evidence.NewRegistryLine(t.Signed, leaf, evidence.Registry{Name: printable(f.cfg.RegistryName),
+			URL: f.cfg.RegistryIndex, Line: line.Line}, raw, f.meta(t))
+	})
+}
+
 func sentenceCase(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// since returns when what went wrong with an entry began: before, if r is of the same.
+func (f *follower) since(r retry, answered bool) time.Time {
+	if r.Since.IsZero() || (r.Why == "") != answered {
+		return f.cfg.Now()
+	}
+	return r.Since
+}
 
 // missing notes that the registry does not have a release; it is common that one is
 // logged before it is published.
-func (f *follower) missing(ctx context.Context, e store.Entry, since time.Time) error {
-	now := f.cfg.Now()
+func (f *follower) missing(ctx context.Context, e store.Entry, r retry) error {
+	now, since := f.cfg.Now(), f.since(r, true)
 	age := now.Sub(since)
 	if age >= f.cfg.Missing.Duration {
 		x := f.entryFinding(kindNotInRegistry, e)
@@ -314,24 +434,62 @@ func (f *follower) missing(ctx context.Context, e store.Entry, since time.Time) 
 		return f.store.DropRetry(ctx, f.id, e.Index)
 	}
 	wait := min(max(age, time.Minute), f.cfg.Missing.Duration-age)
-	return f.store.PutRetry(ctx, store.Retry{Log: f.id, Index: e.Index, Since: since, NextTry: now.Add(wait)})
+	return f.store.PutRetry(ctx, retry{Log: f.id, Index: e.Index, Since: since, NextTry: now.Add(wait)})
 }
 
-// registryAnswers notes whether it does.
-func (f *follower) registryAnswers(ctx context.Context, failed error) error {
+// unanswered notes that the registry did not answer about an entry, or not what can be used.
+func (f *follower) unanswered(ctx context.Context, e store.Entry, r retry, why error) error {
+	f.trouble.add("%s: registry: %s %s: %v", f.origin, e.Name, e.Version, why)
+	now, since := f.cfg.Now(), f.since(r, false)
+	wait := min(max(now.Sub(since), time.Minute), registryMaxWait)
+	return f.store.PutRetry(ctx, retry{Log: f.id, Index: e.Index, Since: since, NextTry: now.Add(wait),
+		Why: clip(printable(errorText(why)))})
+}
+
+// maxWhy is how many bytes of what went wrong are kept.
+const maxWhy = 300
+
+func clip(s string) string {
+	if len(s) > maxWhy {
+		return strings.ToValidUTF8(s[:maxWhy], "") + "..."
+	}
+	return s
+}
+
+// registryAnswers notes whether it does: at all, and about every release. It does not answer
+// if all questions failed, and not because of what was asked.
+func (f *follower) registryAnswers(ctx context.Context, answered bool, failed error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	if failed != nil {
-		f.trouble.add("%s: registry: %v", f.origin, failed)
-	} else if !f.waits(sourceRegistry) {
-		return nil
+	down := failed != nil && !answered
+	if down || answered && f.waits(sourceRegistry) {
+		if err := f.apply(ctx, condition{
+			kind: kindRegistryDown, active: down, since: f.begins(sourceRegistry, down),
+			limit:   f.cfg.ViewUnreachable.Duration,
+			summary: fmt.Sprintf("%s does not answer.", sentenceCase(f.cfg.RegistryName)), detail: errorText(failed),
+		}); err != nil {
+			return err
+		}
 	}
-	return f.apply(ctx, condition{
-		kind: kindRegistryDown, active: failed != nil, since: f.begins(sourceRegistry, failed != nil),
-		limit:   f.cfg.ViewUnreachable.Duration,
-		summary: fmt.Sprintf("%s does not answer.", sentenceCase(f.cfg.RegistryName)), detail: errorText(failed),
-	})
+	n, oldest, err := f.store.Unanswered(ctx, f.id, maxNamed)
+	if err != nil {
+		return err
+	}
+	c := condition{kind: kindUnanswered, active: n > 0, limit: f.cfg.ViewUnreachable.Duration}
+	if c.active {
+		c.since = oldest[0].Since
+		c.summary = fmt.Sprintf("%s does not answer well about %d of the entries of %s.",
+			sentenceCase(f.cfg.RegistryName), n, f.origin)
+		c.detail = "What could not be compared can be anything. It is asked again."
+		for _, r := range oldest {
+			c.detail += fmt.Sprintf(" Entry %d: %s.", r.Index, r.Why)
+		}
+		if failed == nil {
+			f.trouble.add("%s: registry: %s", f.origin, c.summary)
+		}
+	}
+	return f.apply(ctx, c)
 }
 
 // pause keeps to the rate.

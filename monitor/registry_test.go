@@ -2,7 +2,10 @@ package monitor
 
 import (
 	"crypto/sha256"
+	"io"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +28,7 @@ func newShop(t *testing.T) *shop {
 	t.Helper()
 	s := &shop{newWorld(t), registrytest.New(t)}
 	s.cfg.Registry, s.cfg.RegistryName, s.cfg.Contents = &registry.Index{URL: s.registry.Index, HTTP: &http.Client{Timeout: time.Minute}}, "the shop", true
+	s.cfg.RegistryIndex = "sparse+" + s.registry.Index
 	s.open()
 	return s
 }
@@ -121,6 +125,8 @@ func TestARegistryThatChangesItsMindIsFound(t *testing.T) {
 		t.Errorf("exit code %d while the registry fails", code)
 	}
 	s.registry.Meddle(nil)
+	s.later(time.Hour)
+	s.log.Publish()
 	s.found(kindRegistryIndex)
 	for _, r := range s.registry.Requests() {
 		if strings.Contains(r, "aa") && strings.Contains(r, "download") {
@@ -146,9 +152,9 @@ func TestAReleaseThatIsPublishedAfterItsEntryIsCompared(t *testing.T) {
 
 func TestARegistryInTroubleIsNoAttackAndIsAskedAgain(t *testing.T) {
 	for name, spoil := range map[string]func(s *shop){
-		"it is down":        func(s *shop) { s.registry.Fail("", http.StatusBadGateway) },
-		"downloads fail":    func(s *shop) { s.registry.Fail("/bb/", http.StatusInternalServerError) },
-		"the index is junk": func(s *shop) { s.registry.Meddle(junk) },
+		"all: it is down":        func(s *shop) { s.registry.Fail("", http.StatusBadGateway) },
+		"downloads fail":         func(s *shop) { s.registry.Fail("/bb/", http.StatusInternalServerError) },
+		"all: the index is junk": func(s *shop) { s.registry.Meddle(junk) },
 		"damage on the way": func(s *shop) {
 			n := 0
 			s.registry.Meddle(func(w http.ResponseWriter, r *http.Request) bool {
@@ -172,12 +178,17 @@ func TestARegistryInTroubleIsNoAttackAndIsAskedAgain(t *testing.T) {
 			s.log.Publish()
 			s.once()
 			s.later(40 * time.Minute)
-			s.found2(kindRegistryDown)
+			want := []string{kindUnanswered}
+			if strings.HasPrefix(name, "all") {
+				want = append(want, kindRegistryDown)
+			}
+			s.found2(want...)
 			s.noAttack()
 			s.registry.Fail("", 0)
 			s.registry.Fail("/bb/", 0)
 			s.registry.Meddle(nil)
 			s.open()
+			s.later(2 * time.Hour)
 			s.log.Publish()
 			s.clean(3)
 			standing, err := s.cfg.Store.CountStanding(t.Context())
@@ -189,11 +200,154 @@ func TestARegistryInTroubleIsNoAttackAndIsAskedAgain(t *testing.T) {
 }
 
 // found2 looks once more, without a restart, which would begin to count anew.
-func (s *shop) found2(kind string) {
+func (s *shop) found2(kinds ...string) {
 	s.t.Helper()
 	s.once()
-	if all := s.findings(); len(all) != 1 || all[0].Kind != kind {
-		s.t.Fatalf("findings %+v, want one %s", all, kind)
+	var got []string
+	for _, f := range s.findings() {
+		got = append(got, f.Kind)
+	}
+	if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(kinds))) {
+		s.t.Fatalf("findings %q, want %q", got, kinds)
+	}
+}
+
+// TestOneCrateKeepsNoOtherFromBeingCompared: whoever may log a name that the registry answers
+// oddly must not switch the comparison off.
+func TestOneCrateKeepsNoOtherFromBeingCompared(t *testing.T) {
+	status := func(code int) func(http.ResponseWriter, *http.Request) {
+		return func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(code) }
+	}
+	for name, answer := range map[string]func(http.ResponseWriter, *http.Request){
+		"403": status(http.StatusForbidden), "401": status(http.StatusUnauthorized), "500": status(http.StatusInternalServerError),
+		"503":        status(http.StatusServiceUnavailable),
+		"a cut line": func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(`{"name":"odd0","vers":"1.0`)) },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound)
+		},
+		"a cut answer": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			w.Write([]byte("x"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t)
+			odd := []string{"odd0", "odd1", "odd2", "odd3", "odd4", "odd5", "odd6"} // more than are asked for in a row
+			s.good(odd...)
+			s.good("victim")
+			s.registry.Replace("victim", "1.0.0", pack("victim", "// evil"))
+			s.registry.Meddle(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.Contains(r.URL.Path, "/odd") {
+					return false
+				}
+				answer(w, r)
+				return true
+			})
+			for range 3 {
+				if code := s.once().ExitCode(); code == 0 {
+					t.Error("exit code 0 while nothing is known of some crates")
+				}
+			}
+			s.found2(kindRegistryIndex)
+			s.later(90 * time.Minute)
+			s.log.Publish()
+			s.once()
+			s.once()
+			s.found2(kindRegistryIndex, kindUnanswered)
+			s.registry.Meddle(nil)
+			s.later(8 * time.Hour)
+			s.log.Publish()
+			s.once()
+			s.once()
+			if n, _, err := s.cfg.Store.Unanswered(t.Context(), 1, 1); err != nil || n != 0 {
+				t.Errorf("%d are still not answered, %v", n, err)
+			}
+			standing, err := s.cfg.Store.CountStanding(t.Context())
+			if err != nil || standing[store.Operational] != 0 {
+				t.Errorf("%v, %v", standing, err)
+			}
+		})
+	}
+}
+
+func TestALineThatSaysOtherThanCargoTomlIsFound(t *testing.T) {
+	for name, lie := range map[string]func(line map[string]any){
+		"a dependency added": func(line map[string]any) {
+			line["deps"] = []map[string]any{{"name": "evil", "req": "*"}}
+		},
+		"a feature added": func(line map[string]any) { line["features2"] = map[string]any{"default": []string{}} },
+		"links":           func(line map[string]any) { line["links"] = "z" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t)
+			s.good("aa", "victim", "zz")
+			s.registry.Doctor("victim", "1.0.0", lie)
+			f := s.found(kindRegistryManifest)[0]
+			if f.Evidence == "" || f.Name != "victim" {
+				t.Errorf("%+v", f)
+			}
+		})
+		t.Run(name+" later", func(t *testing.T) {
+			s := newShop(t)
+			s.good("aa", "victim", "zz")
+			s.clean(3)
+			s.registry.Doctor("victim", "1.0.0", lie)
+			s.later(8 * 24 * time.Hour)
+			s.log.Publish()
+			s.registry.Requests()
+			s.found(kindRegistryManifest)
+			for _, r := range s.registry.Requests() {
+				if strings.Contains(r, "/dl/") && !strings.Contains(r, "victim") {
+					t.Errorf("downloaded again: %s", r)
+				}
+			}
+		})
+	}
+}
+
+func TestACrateWhoseNameDiffersInCaseIsAnotherOne(t *testing.T) {
+	s := newShop(t)
+	s.good("hello-proof")
+	raw := pack("Hello-Proof", "// a stranger's")
+	s.claims("Hello-Proof", raw, raw)
+	s.clean(2)
+	s.later(25 * time.Hour)
+	s.log.Publish()
+	s.found(kindNotInRegistry)
+}
+
+func TestOfTwoLinesTheLaterIsCompared(t *testing.T) {
+	s := newShop(t)
+	s.good("aa")
+	good := http.Client{Timeout: time.Minute}
+	resp := testlog.Must(good.Get(s.registry.Index + registry.Path("aa")))
+	line := testlog.Must(io.ReadAll(resp.Body))
+	resp.Body.Close()
+	other := regexp.MustCompile(`"cksum":"......`).ReplaceAll(line, []byte(`"cksum":"000000`))
+	both := [][]byte{other, line}
+	s.registry.Meddle(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, registry.Path("aa")) {
+			return false
+		}
+		w.Write(slices.Concat(both...))
+		return true
+	})
+	s.clean(1)
+	slices.Reverse(both)
+	s.later(8 * 24 * time.Hour)
+	s.log.Publish()
+	s.found(kindRegistryIndex)
+}
+
+func TestYankedIsRemembered(t *testing.T) {
+	s := newShop(t)
+	s.good("aa", "bb")
+	s.registry.Yank("bb", "1.0.0", true)
+	s.clean(2)
+	for index, want := range []bool{false, true} {
+		if r, err := s.cfg.Store.Release(t.Context(), 1, int64(index)); err != nil || r.Yanked != want {
+			t.Errorf("entry %d: %+v, %v", index, r, err)
+		}
 	}
 }
 

@@ -27,6 +27,8 @@ const (
 	kindRegistryServed = "registry-served"
 	kindCrateMismatch  = "crate-mismatch"
 
+	kindRegistryManifest = "registry-manifest"
+
 	kindLogUnreachable     = "log-unreachable"
 	kindLogGarbled         = "log-garbled"
 	kindEntriesUnavailable = "entries-unavailable"
@@ -39,6 +41,7 @@ const (
 	kindMirrorUnreachable  = "mirror-unreachable"
 	kindMirrorBehind       = "mirror-behind"
 	kindRegistryDown       = "registry-unreachable"
+	kindUnanswered         = "registry-unanswered"
 	kindChannelBroken      = "channel-broken" // of the program that delivers alerts
 
 	kindUnknownProgram = "unknown-program"
@@ -53,12 +56,12 @@ const (
 var kinds = map[store.Class][]string{
 	store.Security: {
 		kindForkSameSize, kindForkPrefix, kindCosignerFork, kindRootMismatch, kindFalseEntry, kindMalformed,
-		kindDuplicate, kindRegistryIndex, kindRegistryServed, kindCrateMismatch,
+		kindDuplicate, kindRegistryIndex, kindRegistryServed, kindRegistryManifest, kindCrateMismatch,
 	},
 	store.Operational: {
 		kindLogUnreachable, kindLogGarbled, kindEntriesUnavailable, kindQuorumLost, kindStale, kindRollback,
 		kindLogBehind, kindWitnessUnreachable, kindWitnessBehind, kindMirrorUnreachable, kindMirrorBehind,
-		kindRegistryDown, kindChannelBroken,
+		kindRegistryDown, kindUnanswered, kindChannelBroken,
 	},
 	store.Info: {
 		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindRepeat, kindNotInRegistry, kindWatch,

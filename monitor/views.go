@@ -5,8 +5,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -135,7 +138,7 @@ func (f *follower) noteView(ctx context.Context, name, url string, c store.Check
 	}
 	v.URL, v.Tried, v.Error = url, now, ""
 	if failed != nil {
-		v.Error = printable(failed.Error())
+		v.Error = printable(errorText(failed))
 		if v.Failing.IsZero() {
 			v.Failing = now
 		}
@@ -257,11 +260,31 @@ func (f *follower) staleEvidence(c store.Checkpoint) maker {
 	return func() (*evidence.Evidence, error) { return evidence.NewStale(c.Signed, f.meta(c)) }
 }
 
+// errorText is an error for people, "" for none.
 func errorText(err error) string {
 	if err == nil {
 		return ""
 	}
-	return err.Error()
+	s := err.Error()
+	if u := new(url.Error); errors.As(err, &u) {
+		s = strings.Replace(s, u.Error(), u.URL+" does not answer: "+cause(u), 1)
+	}
+	return s
+}
+
+// cause says why a request failed, in words for people.
+func cause(u *url.Error) string {
+	var number syscall.Errno
+	var name *net.DNSError
+	switch {
+	case u.Timeout():
+		return "it took too long"
+	case errors.As(u, &number):
+		return number.Error()
+	case errors.As(u, &name):
+		return "the name " + name.Name + " is not known"
+	}
+	return u.Err.Error()
 }
 
 // checkViews finds sources that lag behind what others have shown.

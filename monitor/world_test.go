@@ -274,7 +274,7 @@ func (w *world) checkEvidence(f store.Finding) {
 	convicts, ok := map[string]string{
 		kindForkSameSize: "log " + origin, kindForkPrefix: "log " + origin, kindFalseEntry: "log " + origin, kindMalformed: "log " + origin,
 		kindDuplicate: "log " + origin, kindCrateMismatch: "log " + origin, kindRootMismatch: "log " + origin, kindCosignerFork: "witness ",
-		kindUnknownProgram: "", kindRegistryIndex: "", kindRegistryServed: "", kindRollback: "", kindStale: "", kindLogBehind: "",
+		kindUnknownProgram: "", kindRegistryIndex: "", kindRegistryServed: "", kindRegistryManifest: "", kindRollback: "", kindStale: "", kindLogBehind: "",
 	}[f.Kind]
 	if !ok {
 		if f.Evidence != "" {

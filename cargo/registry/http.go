@@ -29,7 +29,8 @@ func (x *Index) Download(ctx context.Context, name, version string, sum [sha256.
 	if c.Auth {
 		token = x.Token
 	}
-	resp, err := x.get(ctx, address, http.Header{}, token, false)
+	// A .crate is compressed as it is, and servers that call this its encoding are not to have it undone.
+	resp, err := x.get(ctx, address, http.Header{"Accept-Encoding": {"identity"}}, token, false)
 	if err != nil {
 		return nil, fmt.Errorf("%s v%s: %w", name, version, err)
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -148,6 +149,26 @@ func TestADownloadWithOtherBytesIsNeverReturned(t *testing.T) {
 	}
 	if _, err = x.Download(context.Background(), "ac", "1.0.0", sha256.Sum256(nil)); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a crate that is not there: %v", err)
+	}
+}
+
+func TestACrateIsNotUnpackedOnItsWay(t *testing.T) {
+	var raw bytes.Buffer
+	z := gzip.NewWriter(&raw)
+	z.Write([]byte("an archive"))
+	z.Close()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/config.json" {
+			fmt.Fprintf(w, `{"dl":"http://%s/dl"}`, r.Host)
+			return
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Write(raw.Bytes())
+	}))
+	defer s.Close()
+	got, err := (&Index{URL: s.URL + "/"}).Download(t.Context(), "ab", "1.0.0", sha256.Sum256(raw.Bytes()))
+	if err != nil || !bytes.Equal(got, raw.Bytes()) {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

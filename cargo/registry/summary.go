@@ -90,9 +90,7 @@ func lineSummary(r Release, index string) (Summary, error) {
 			s.Features[name] = append(s.Features[name], list...)
 		}
 	}
-	if links != nil {
-		s.Links = *links
-	}
+	s.Links = given(links)
 	for i, d := range deps {
 		kind, dep, err := lineDependency(d, index)
 		if err != nil {
@@ -103,6 +101,21 @@ func lineSummary(r Release, index string) (Summary, error) {
 		}
 	}
 	return s.sorted(), nil
+}
+
+// empty stands for what a line gives, but as nothing: cargo does not take "" for null. (A
+// dependency whose target is "" is one of no platform.)
+const empty = "(empty)"
+
+// given returns a text of a line, "" if it is null or not there.
+func given(s *string) string {
+	switch {
+	case s == nil:
+		return ""
+	case *s == "":
+		return empty
+	}
+	return *s
 }
 
 // lineDependency reads one of a line's dependencies. A kind that cargo does not know it
@@ -126,17 +139,16 @@ func lineDependency(fields map[string]json.RawMessage, index string) (kind strin
 	if err != nil {
 		return "", d, err
 	}
-	text := func(s *string) string {
-		if s == nil {
-			return ""
-		}
-		return *s
+	if ofKind != nil {
+		kind = *ofKind
 	}
-	kind = text(ofKind)
 	d.Build = kind == "build"
-	d.Package, d.Target, d.ArtifactTarget = text(renamed), platform(text(target)), text(artifactTarget)
+	d.Package, d.Target, d.ArtifactTarget = given(renamed), platform(given(target)), given(artifactTarget)
+	if d.Artifact != nil && len(d.Artifact) == 0 {
+		d.Artifact = []string{empty}
+	}
 	if registry != nil {
-		d.Registry = indexName(*registry)
+		d.Registry = indexName(given(registry))
 	}
 	if kind != "dev" { // whose requirement may be as old and odd as it will
 		d.Versions, err = meaning(d.Requirement)
@@ -173,7 +185,11 @@ func manifestSummary(cargoToml []byte) (Summary, error) {
 	pkg := get[table](&m, doc, key)
 	s := Summary{
 		Name: get[string](&m, pkg, "name"), Version: strings.TrimSpace(get[string](&m, pkg, "version")),
-		Links: get[string](&m, pkg, "links"), Features: make(map[string][]string),
+		Features: make(map[string][]string),
+	}
+	if _, ok := pkg["links"]; ok {
+		links := get[string](&m, pkg, "links")
+		s.Links = given(&links)
 	}
 	if s.Name == "" || s.Version == "" {
 		return Summary{}, errors.New("it has no package with a name and a version")

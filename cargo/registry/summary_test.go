@@ -106,6 +106,9 @@ func TestEveryLieOfALineIsSeen(t *testing.T) {
 		`it says that the crate links "y", not "z"`:                                               {`"links":"z"`, `"links":"y"`},
 		`it says that the crate links "", not "z"`:                                                {`"links":"z"`, `"links":null`},
 		`it is about hello v1.2.4, not hello v1.2.3`:                                              {`"1.2.3"`, `"1.2.4"`},
+		`it lacks the dependency "log"; it adds the dependency "log" for "(empty)"`:               {`"kv","std",""],"optional":false,"default_features":false,"target":null`, `"kv","std",""],"optional":false,"default_features":false,"target":""`},
+		`it takes the package "(empty)" for the dependency "log", which is "log"`:                 {`"name":"log"`, `"name":"log","package":""`},
+		`it builds something else of "log"`:                                                       {`"name":"log"`, `"name":"log","artifact":[]`},
 		`it builds something else of "renamed"`:                                                   {`"package":"real"`, `"package":"real","artifact":["bin"],"lib":true`},
 		`it adds the dependency "libc" for "cfg(any(windows, unix))"; it lacks the dependency "libc" for "cfg(any(unix, windows))"`: {`any(unix, windows)`, `any(windows, unix)`},
 	} {

@@ -179,7 +179,7 @@ func (s *setup) proofs() (*proofcheck.Verifier, error) {
 }
 
 // registry is the way to the registry, nil if none is configured.
-func (s *setup) registry() (monitor.Registry, error) {
+func (s *setup) registry() (*registry.Index, error) {
 	r := s.Registry
 	if r.Index == "" {
 		if r.Name != "" || r.TokenFile != "" || r.Contents {
@@ -224,7 +224,7 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 			fmt.Errorf("%s: evidence: %s is not a directory; monitor init makes it", s.path, s.evidence()), err)
 	}
 	routes := alert.Routes(s.Channel)
-	return monitor.Config{
+	cfg := monitor.Config{
 		Logs: logs, Store: db, EvidenceDir: s.evidence(), Proofs: proofs,
 		ProgramFile: func(id [32]byte) []byte {
 			p, ok := proofs.Program(id)
@@ -237,7 +237,7 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 			}
 			return text
 		},
-		Registry: reg, RegistryName: s.Registry.Name, Contents: s.Registry.Contents,
+		RegistryName: s.Registry.Name, Contents: s.Registry.Contents,
 		Timing: s.Timing, RegistryTiming: s.Registry.RegistryTiming,
 		Route: func(f store.Finding, w *store.Watch) []string {
 			asked := ""
@@ -247,5 +247,9 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 			return routes.For(f.Class, f.Kind, asked)
 		},
 		AllowUnproven: s.AllowUnproven, AllowHTTP: s.AllowHTTP, Logger: logger,
-	}, proofs, nil
+	}
+	if reg != nil {
+		cfg.Registry, cfg.RegistryIndex = reg, "sparse+"+reg.URL
+	}
+	return cfg, proofs, nil
 }

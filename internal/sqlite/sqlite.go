@@ -30,9 +30,12 @@ type Owned struct {
 	ID      int    // application_id
 	Version int    // user_version: the schema that this program reads and writes
 	Schema  string // run once, with Open's args as its parameters
-	Journal string // wal, or delete, which leaves one file when it is closed
-	Conns   int    // connections that may write; their transactions are immediate
-	Cache   int    // KiB of the file that each connection keeps; 0 for SQLite's default
+	// Upgrades are run on a database of an older schema: the first makes schema 2 of
+	// schema 1. Schema and all of them come to the same.
+	Upgrades []string
+	Journal  string // wal, or delete, which leaves one file when it is closed
+	Conns    int    // connections that may write; their transactions are immediate
+	Cache    int    // KiB of the file that each connection keeps; 0 for SQLite's default
 
 	What    string // in refusals, such as "a witness's database"
 	Init    string // the command that makes one; "" if Open does where none is
@@ -78,7 +81,12 @@ func (o *Owned) OpenReader(ctx context.Context, path string, conns int, missing 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := o.identify(ctx, db, false); err != nil {
+	_, version, err := o.identify(ctx, db, false)
+	if err == nil && version < o.Version {
+		err = fmt.Errorf("it has schema %d; the program that writes it brings it to %d when it next starts",
+			version, o.Version)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
 	}
 	return db, nil
@@ -112,34 +120,35 @@ func (o *Owned) open(path, lock string, conns int, pragmas ...string) (*sql.DB, 
 	return db, nil
 }
 
-// identify reads whose file it is, and whether it is new: empty, with the schema to come.
-func (o *Owned) identify(ctx context.Context, db *sql.DB, create bool) (isNew bool, err error) {
-	var application, version, objects int
+// identify reads whose file it is, its schema, and whether it is new: empty, with the
+// schema to come.
+func (o *Owned) identify(ctx context.Context, db *sql.DB, create bool) (isNew bool, version int, err error) {
+	var application, objects int
 	row := db.QueryRowContext(ctx, `SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
 		FROM pragma_application_id, pragma_user_version`)
 	if err := row.Scan(&application, &version, &objects); err != nil {
-		return false, err
+		return false, 0, err
 	}
 	switch {
 	case create || o.Init == "" && application == 0 && version == 0 && objects == 0:
-		return true, nil
+		return true, o.Version, nil
 	case application != o.ID && o.Init == "":
-		return false, fmt.Errorf("it is not %s; %s", o.What, o.Advice)
+		return false, version, fmt.Errorf("it is not %s; %s", o.What, o.Advice)
 	case application != o.ID:
-		return false, fmt.Errorf("it is not %s; if it is an empty file that an interrupted %q left, remove it and run that again",
-			o.What, o.Init)
+		return false, version, fmt.Errorf("it is not %s; if it is an empty file that an interrupted %q left, remove it "+
+			"and run that again", o.What, o.Init)
 	case version > o.Version:
-		return false, fmt.Errorf("it has schema %d, and this program knows schemas up to %d; "+
+		return false, version, fmt.Errorf("it has schema %d, and this program knows schemas up to %d; "+
 			"use the newer version of the program that wrote it", version, o.Version)
 	case version < 1:
-		return false, fmt.Errorf("it has schema %d, which no version of this program wrote", version)
+		return false, version, fmt.Errorf("it has schema %d, which no version of this program wrote", version)
 	}
-	return false, nil
+	return false, version, nil
 }
 
 // prepare checks the database, and makes the schema of a new one.
 func (o *Owned) prepare(ctx context.Context, db *sql.DB, create bool, args []any) error {
-	isNew, err := o.identify(ctx, db, create)
+	isNew, version, err := o.identify(ctx, db, create)
 	if err != nil {
 		return err
 	}
@@ -163,14 +172,27 @@ func (o *Owned) prepare(ctx context.Context, db *sql.DB, create bool, args []any
 	if isNew {
 		return o.create(ctx, db, args)
 	}
-	if o.Damaged == "" {
-		return nil
+	if o.Damaged != "" {
+		if err := db.QueryRowContext(ctx, "PRAGMA quick_check").Scan(&answer); err != nil {
+			return err
+		}
+		if answer != "ok" {
+			return fmt.Errorf("SQLite finds it damaged (%s); %s", answer, o.Damaged)
+		}
 	}
-	if err := db.QueryRowContext(ctx, "PRAGMA quick_check").Scan(&answer); err != nil {
-		return err
-	}
-	if answer != "ok" {
-		return fmt.Errorf("SQLite finds it damaged (%s); %s", answer, o.Damaged)
+	return o.upgrade(ctx, db, version)
+}
+
+// upgrade brings the schema up to date, step by step.
+func (o *Owned) upgrade(ctx context.Context, db *sql.DB, version int) error {
+	for ; version < o.Version; version++ {
+		err := Tx(ctx, db, func(tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, fmt.Sprintf("%s; PRAGMA user_version = %d", o.Upgrades[version-1], version+1))
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("from schema %d to %d: %w", version, version+1, err)
+		}
 	}
 	return nil
 }

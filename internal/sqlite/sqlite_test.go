@@ -134,3 +134,35 @@ func TestAnEmptyFileIsNewOnlyWhereNoCommandMakesIt(t *testing.T) {
 		}
 	}
 }
+
+func TestAnOlderSchemaIsBroughtUpToDateOnceAndWhole(t *testing.T) {
+	old := &Owned{ID: 7, Version: 1, Schema: "CREATE TABLE a (x TEXT); INSERT INTO a VALUES ('kept')", Journal: "wal", Conns: 1,
+		What: "a test's database", Init: "test init", Advice: "find it"}
+	path := filepath.Join(t.TempDir(), "a")
+	db, err := old.Open(t.Context(), path, true)
+	fatalIf(t, err)
+	fatalIf(t, db.Close())
+	now := *old
+	now.Version, now.Upgrades = 3, []string{"ALTER TABLE a ADD COLUMN y TEXT NOT NULL DEFAULT 'new'", "CREATE TABLE b (z TEXT); no SQL"}
+	if _, err := now.OpenReader(t.Context(), path, 1, ""); err == nil || !strings.Contains(err.Error(), "it has schema 1; the program that writes it brings it to 3") {
+		t.Errorf("a reader: %v", err)
+	}
+	if _, err := now.Open(t.Context(), path, false); err == nil || !strings.Contains(err.Error(), "from schema 2 to 3") {
+		t.Fatalf("a step that fails: %v", err)
+	}
+	now.Upgrades[1] = "CREATE TABLE b (z TEXT)" // which the failed step did not leave behind
+	for range 2 {
+		db, err = now.Open(t.Context(), path, false)
+		fatalIf(t, err)
+		var x, y string
+		var version int
+		fatalIf(t, db.QueryRow("SELECT x, y, user_version FROM a, pragma_user_version").Scan(&x, &y, &version))
+		if x != "kept" || y != "new" || version != 3 {
+			t.Errorf("%q, %q, schema %d", x, y, version)
+		}
+		fatalIf(t, db.Close())
+	}
+	if _, err := old.Open(t.Context(), path, false); err == nil || !strings.Contains(err.Error(), "it has schema 3") {
+		t.Errorf("an older program: %v", err)
+	}
+}

@@ -81,6 +81,7 @@ type FindingQuery struct {
 	Name     string // of the crate
 	Evidence string // hex SHA-256 of the evidence file
 	Standing bool   // only those that are neither resolved nor acknowledged
+	Graver   bool   // than Info
 	Index    *int64 // of the entry that it is about
 
 	After  int64 // the Finding.ID after which to go on, 0 for the beginning
@@ -101,12 +102,27 @@ func (r *Reader) Findings(ctx context.Context, q FindingQuery) ([]Finding, error
 	if q.Standing {
 		w.add("f.resolved = 0 AND f.acked = 0")
 	}
+	if q.Graver {
+		w.add("f.class IN (?, ?)", string(Security), string(Operational))
+	}
 	if q.Index != nil {
 		w.add("f.idx = ?", *q.Index)
 	}
 	w.after("f.", q.Log, q.After, q.Newest)
 	return sqlite.All(ctx, r.read, scanFinding, selectFinding+w.sql()+" ORDER BY f.id"+direction(q.Newest)+" LIMIT ?",
 		append(w.args, q.Limit)...)
+}
+
+// CountKinds returns how many findings of a class there are, by kind; of log 0, of all.
+func (r *Reader) CountKinds(ctx context.Context, log int64, class Class) (map[string]int64, error) {
+	return counts[string](ctx, r.read,
+		"SELECT kind, count(*) FROM findings WHERE class = ?1 AND (?2 = 0 OR log = ?2) GROUP BY kind", string(class), log)
+}
+
+// Contradicted returns the sizes of which a log signed a tree that is not ours.
+func (r *Reader) Contradicted(ctx context.Context, log int64) ([]int64, error) {
+	return sqlite.All(ctx, r.read, func(r scanner) (n int64, err error) { return n, r.Scan(&n) },
+		"SELECT DISTINCT size FROM checkpoints WHERE log = ? AND verdict = 'inconsistent'", log)
 }
 
 // conditions are the parts of a WHERE clause, with their arguments.

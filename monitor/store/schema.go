@@ -163,12 +163,28 @@ CREATE TABLE authorizations (
 	UNIQUE (name, version, sha256)
 ) STRICT;
 
--- Entries that the registry did not know yet.
+-- Entries about which the registry is asked again.
 CREATE TABLE registry_retries (
 	log      INTEGER NOT NULL,
 	idx      INTEGER NOT NULL,
 	since    INTEGER NOT NULL,
 	next_try INTEGER NOT NULL,
+	why      TEXT NOT NULL DEFAULT '', -- what went wrong, '' if it does not know the release
+	PRIMARY KEY (log, idx)
+) STRICT;
+` + releasesSchema
+
+// releasesSchema is new in schema 2.
+const releasesSchema = `
+-- What the registry's index says of entries' releases, where there is more than a checksum.
+CREATE TABLE releases (
+	log    INTEGER NOT NULL,
+	idx    INTEGER NOT NULL,
+	proven BLOB NOT NULL,    -- digest of what the line must say, '' if Cargo.toml was not seen
+	yanked INTEGER NOT NULL, -- 1: yanked, when last looked at
 	PRIMARY KEY (log, idx)
 ) STRICT;
 `
+
+// upgrades bring older databases here.
+var upgrades = []string{"ALTER TABLE registry_retries ADD COLUMN why TEXT NOT NULL DEFAULT '';" + releasesSchema}

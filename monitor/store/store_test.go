@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"cratelog/internal/sqlite"
 	"cratelog/internal/testlog"
 )
 
@@ -268,7 +269,7 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		t.Error("an existing file was taken")
 	}
 	for name, change := range map[string]string{
-		"it has schema 2":              "PRAGMA user_version = 2",
+		"it has schema 3":              "PRAGMA user_version = 3",
 		"no version of this program":   "PRAGMA user_version = 0",
 		"it is not a monitor's":        "PRAGMA application_id = 7",
 		"PRAGMA application_id = back": "",
@@ -340,9 +341,46 @@ func TestWatchesAndAuthorizations(t *testing.T) {
 	if got := due(); len(got) != 1 || !got[0].Since.Equal(now) {
 		t.Errorf("due %+v", got)
 	}
+	fatalIf(t, s.PutRetry(ctx, Retry{Log: l.ID, Index: 3, Since: now.Add(time.Hour), NextTry: now.Add(2 * time.Hour), Why: "no"}))
+	if got := due(); len(got) != 1 || !got[0].Since.Equal(now.Add(time.Hour)) || got[0].Why != "no" {
+		t.Errorf("what is of another kind began later: %+v", got)
+	}
+	if n, oldest, err := s.Unanswered(ctx, l.ID, 5); n != 1 || len(oldest) != 1 || err != nil {
+		t.Errorf("%d, %+v, %v", n, oldest, err)
+	}
 	fatalIf(t, s.DropRetry(ctx, l.ID, 3))
 	if got := due(); len(got) != 0 {
 		t.Errorf("due %+v", got)
+	}
+}
+
+func TestAnOlderDatabaseIsBroughtUpToDate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "monitor.db")
+	s := testlog.Must(Create(t.Context(), path))
+	schemaOf := func(s *Store) string {
+		return strings.Join(testlog.Must(sqlite.All(t.Context(), s.read, func(r scanner) (sql string, err error) {
+			return sql, r.Scan(&sql)
+		}, "SELECT m.name || ' ' || p.name || ' ' || p.type || p.\"notnull\" || p.pk FROM sqlite_schema m, pragma_table_info(m.name) p "+
+			"WHERE m.type = 'table' ORDER BY 1")), "\n")
+	}
+	fresh := schemaOf(s)
+	_, err := s.write.Exec("DROP TABLE releases; ALTER TABLE registry_retries DROP COLUMN why; " +
+		"INSERT INTO registry_retries VALUES (1, 2, 3, 4); PRAGMA user_version = 1")
+	fatalIf(t, errors.Join(err, s.Close()))
+	if _, err := OpenReader(t.Context(), path); err == nil || !strings.Contains(err.Error(), "brings it to 2") {
+		t.Errorf("a reader of an older database: %v", err)
+	}
+	s = testlog.Must(Open(t.Context(), path))
+	defer s.Close()
+	if got := schemaOf(s); got != fresh {
+		t.Errorf("its columns are\n%s\nand not\n%s", got, fresh)
+	}
+	if due := testlog.Must(s.DueRetries(t.Context(), 1, time.Now(), 9)); len(due) != 1 || due[0].Index != 2 || due[0].Why != "" {
+		t.Errorf("%+v", due)
+	}
+	fatalIf(t, s.PutRelease(t.Context(), Release{Log: 1, Index: 2, Yanked: true}))
+	if r := testlog.Must(s.Release(t.Context(), 1, 2)); !r.Yanked || len(r.Proven) != 0 {
+		t.Errorf("%+v", r)
 	}
 }
 

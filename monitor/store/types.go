@@ -201,9 +201,17 @@ type Authorization struct {
 	Expires time.Time // zero for never
 }
 
-// Retry is an entry that the registry did not know.
+// Retry is an entry about which the registry is asked again.
 type Retry struct {
 	Log, Index int64
-	Since      time.Time
+	Since      time.Time // when this went wrong first
 	NextTry    time.Time
+	Why        string // what the registry answered, "" if it does not know the release
+}
+
+// Release is what the registry's index said of an entry's release.
+type Release struct {
+	Log, Index int64
+	Proven     []byte // digest of what the index line must say (registry.Summary), nil if it is not known
+	Yanked     bool
 }

@@ -137,26 +137,3 @@ func (s *Store) remove(ctx context.Context, query string, id int64) (bool, error
 	n, err := change(ctx, s.write, query, id)
 	return n > 0, err
 }
-
-// PutRetry notes that the registry did not know an entry, and when to ask again.
-func (s *Store) PutRetry(ctx context.Context, r Retry) error {
-	return exec(ctx, s.write,
-		"INSERT INTO registry_retries (log, idx, since, next_try) VALUES (?,?,?,?) ON CONFLICT (log, idx) DO UPDATE "+
-			"SET next_try = excluded.next_try",
-		r.Log, r.Index, millis(r.Since), millis(r.NextTry))
-}
-
-// DropRetry forgets a retry.
-func (s *Store) DropRetry(ctx context.Context, log, index int64) error {
-	return exec(ctx, s.write, "DELETE FROM registry_retries WHERE log = ? AND idx = ?", log, index)
-}
-
-// DueRetries returns at most limit retries whose time has come.
-func (r *Reader) DueRetries(ctx context.Context, log int64, now time.Time, limit int) ([]Retry, error) {
-	return sqlite.All(ctx, r.read, func(r scanner) (Retry, error) {
-		var t Retry
-		err := r.Scan(&t.Log, &t.Index, moment{&t.Since}, moment{&t.NextTry})
-		return t, err
-	}, "SELECT log, idx, since, next_try FROM registry_retries WHERE log = ? AND next_try <= ? "+
-		"ORDER BY next_try LIMIT ?", log, millis(now), limit)
-}

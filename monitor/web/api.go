@@ -3,6 +3,9 @@ package web
 import (
 	"encoding/hex"
 	"encoding/json"
+	"maps"
+	"net/url"
+	"slices"
 	"strings"
 
 	"cratelog/entry"
@@ -60,7 +63,9 @@ func (s *Server) entryList(q *request, order string, standard int) (*entryList, 
 		found = found[:limit]
 		out.Next = q.makeCursor(what, found[limit-1].Place)
 	}
-	out.Entries = s.entryViews(q.logs, found)
+	if out.Entries, err = s.entryViews(q.ctx(), q.logs, found); err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 
@@ -113,17 +118,17 @@ func (s *Server) apiCheckpoints(q *request) error {
 }
 
 func (s *Server) apiFindings(q *request) error {
-	list, err := s.findingList(q, "oldest", defaultLimit)
+	list, err := s.findingList(q, "oldest", defaultLimit, false)
 	return answerJSON(q, list, err)
 }
 
-func (s *Server) findingList(q *request, order string, standard int) (*findingList, error) {
+func (s *Server) findingList(q *request, order string, standard int, graver bool) (*findingList, error) {
 	newest, order := q.order(order)
 	what := "findings, the " + order
 	find := store.FindingQuery{
-		Class: store.Class(q.oneOf("class", string(store.Security), string(store.Operational), string(store.Info))),
+		Class: q.class(),
 		Kind:  q.get("kind"), Name: q.get("crate"), Standing: q.oneOf("standing", "yes") == "yes",
-		Newest: newest, After: q.cursor(what),
+		Newest: newest, After: q.cursor(what), Graver: graver && !q.has("class") && !q.has("kind"),
 	}
 	limit := q.limit(standard)
 	var err error
@@ -135,7 +140,18 @@ func (s *Server) findingList(q *request, order string, standard int) (*findingLi
 	if err != nil {
 		return nil, err
 	}
-	out := &findingList{Heads: q.heads(find.Log)}
+	out := &findingList{Heads: q.heads(find.Log), Info: []kindCount{}}
+	kinds, err := s.cfg.Store.CountKinds(q.ctx(), find.Log, store.Info)
+	if err != nil {
+		return nil, err
+	}
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		v := url.Values{"kind": {kind}}
+		if q.has("log") {
+			v.Set("log", q.get("log"))
+		}
+		out.Info = append(out.Info, kindCount{kind, kinds[kind], "/evidence?" + v.Encode()})
+	}
 	if len(found) > limit {
 		found = found[:limit]
 		out.Next = q.makeCursor(what, found[limit-1].ID)
@@ -247,7 +263,12 @@ func (s *Server) entryDetail(q *request, key string) (*entryDetail, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &entryDetail{entryJSON: s.entryView(q.logs, e), Data: e.Data, Earlier: []entryJSON{}, Later: []entryJSON{}}
+	d := &entryDetail{Data: e.Data, Earlier: []entryJSON{}, Later: []entryJSON{}}
+	one, err := s.entryViews(q.ctx(), q.logs, []store.Entry{e})
+	if err != nil {
+		return nil, err
+	}
+	d.entryJSON = one[0]
 	if d.Inclusion, err = s.inclusion(q, e); err != nil {
 		return nil, err
 	}
@@ -269,6 +290,11 @@ func (s *Server) entryDetail(q *request, key string) (*entryDetail, error) {
 	}
 	find.Newest = true
 	earlier, err := s.cfg.Store.Entries(q.ctx(), find)
-	d.Earlier, d.Later = s.entryViews(q.logs, earlier), s.entryViews(q.logs, later)
+	if d.Earlier, err = s.entryViews(q.ctx(), q.logs, earlier); err != nil {
+		return nil, err
+	}
+	if d.Later, err = s.entryViews(q.ctx(), q.logs, later); err != nil {
+		return nil, err
+	}
 	return d, err
 }

@@ -16,14 +16,15 @@ import (
 )
 
 func (s *Server) findings(q *request) error {
-	list, err := s.findingList(q, "newest", pageLimit)
+	list, err := s.findingList(q, "newest", pageLimit, true)
 	if err != nil {
 		return err
 	}
 	data := struct {
 		findingList
 		browse
-	}{*list, q.browse(list.Next)}
+		Shown string // the class or kind that is asked for, "" for all but info
+	}{*list, q.browse(list.Next), q.get("kind") + q.get("class")}
 	return s.show(q, "findings", list, page{Title: "Findings and evidence", Nav: "evidence", Twin: "/evidence.json",
 		Feed: "/feed.atom", FeedTitle: "Findings", Data: data})
 }

@@ -78,17 +78,27 @@ func (s *Server) sendFeed(q *request, f atomFeed, self, page string) error {
 	return send(q.w, q.r, "application/atom+xml; charset=utf-8", append([]byte(xml.Header), append(b, '\n')...))
 }
 
-// feed is the feed of findings.
+// feed is the feed of findings: without a class, of all that are graver than info.
 func (s *Server) feed(q *request) error {
-	findings, err := s.cfg.Store.Findings(q.ctx(), store.FindingQuery{Newest: true, Limit: feedLimit})
+	find := store.FindingQuery{Class: q.class(), Newest: true, Limit: feedLimit}
+	find.Graver = find.Class == ""
+	if q.err != nil {
+		return q.err
+	}
+	findings, err := s.cfg.Store.Findings(q.ctx(), find)
 	if err != nil {
 		return err
 	}
 	f := atomFeed{ID: atomID("findings", s.cfg.Name), Title: s.cfg.Name + ": findings"}
+	self := "/feed.atom"
+	if find.Class != "" {
+		f.ID, f.Title = atomID("findings", s.cfg.Name, string(find.Class)), f.Title+" of class "+string(find.Class)
+		self += "?class=" + string(find.Class)
+	}
 	for _, x := range findings {
 		f.Entries = append(f.Entries, s.findingEntry(x))
 	}
-	return s.sendFeed(q, f, "/feed.atom", "/evidence")
+	return s.sendFeed(q, f, self, "/evidence")
 }
 
 func (s *Server) findingEntry(x store.Finding) atomEntry {
@@ -121,7 +131,11 @@ func (s *Server) crateFeed(q *request, name string) error {
 		return err
 	}
 	f := atomFeed{ID: atomID("crate", s.cfg.Name, name), Title: s.cfg.Name + ": " + name}
-	for _, x := range s.entryViews(q.logs, entries) {
+	views, err := s.entryViews(q.ctx(), q.logs, entries)
+	if err != nil {
+		return err
+	}
+	for _, x := range views {
 		seen := rfc3339(x.Seen)
 		f.Entries = append(f.Entries, atomEntry{
 			ID:    atomID("entry", x.Log, fmt.Sprint(x.Index), x.Leaf),

@@ -19,7 +19,7 @@ func (s *Server) funcs() template.FuncMap {
 		"age": duration, "ago": s.ago, "plot": plot, "hexdump": hex.Dump,
 		"join":     func(l []string) string { return strings.Join(l, ", ") },
 		"crateURL": crateURL, "versionURL": versionURL,
-		"tone": tone, "rows": newRows, "source": sourceWords,
+		"tone": tone, "headTone": headTone, "rows": newRows, "source": sourceWords,
 	}
 }
 
@@ -41,6 +41,14 @@ func tone(word any) string {
 		"verified": "good", "pending": "wait", "failed": "bad",
 		store.Consistent: "good", store.Inconsistent: "bad",
 	}[fmt.Sprint(word)]
+}
+
+// headTone is the color of a checkpoint: not that of a good one if the log signed two trees.
+func headTone(c checkpointJSON) string {
+	if c.Fork {
+		return "bad"
+	}
+	return tone(c.Verdict)
 }
 
 // integer takes any number that the model has, or a pointer to one.

@@ -136,12 +136,16 @@ func TestFeedsAreAtomWithLastingIDs(t *testing.T) {
 	w.cfg.URL = "https://monitor.example"
 	s := w.server()
 	f := checkFeed(t, s.must("/feed.atom"))
-	if len(f.Entries) != 4 || f.Entries[0].Title != "info: new-version" || f.Links[0].Href != "https://monitor.example/feed.atom" || !strings.Contains(f.Entries[2].Summary, hostile) {
+	if len(f.Entries) != 3 || f.Entries[0].Title != "operational: witness-unreachable" || f.Links[0].Href != "https://monitor.example/feed.atom" || !strings.Contains(f.Entries[1].Summary, hostile) {
 		t.Errorf("%+v", f)
 	}
-	if f.Entries[3].Link.Href != "https://monitor.example"+read[findingList](s, "/v1/findings?kind=fork-same-size").Findings[0].Evidence {
-		t.Error(f.Entries[3].Link.Href)
+	if f.Entries[2].Link.Href != "https://monitor.example"+read[findingList](s, "/v1/findings?kind=fork-same-size").Findings[0].Evidence {
+		t.Error(f.Entries[2].Link.Href)
 	}
+	if info := checkFeed(t, s.must("/feed.atom?class=info")); len(info.Entries) != 1 || info.Entries[0].Title != "info: new-version" || info.ID == f.ID {
+		t.Errorf("%+v", info)
+	}
+	s.wants(s.get("/feed.atom?class=all"), http.StatusBadRequest, "takes one of")
 	c := checkFeed(t, s.must("/c/ember.atom"))
 	if len(c.Entries) != 11 || c.Entries[0].Title != "ember 2.4.0" || c.Entries[0].Link.Href != "https://monitor.example/e/97" {
 		t.Errorf("%+v", c)
@@ -159,7 +163,7 @@ func TestFeedsAreAtomWithLastingIDs(t *testing.T) {
 			t.Error("an id changed")
 		}
 	}
-	if g.ID != f.ID || g.Entries[1].Title != "over: operational: witness-unreachable" || g.Entries[1].Updated <= f.Entries[1].Updated || g.Updated != g.Entries[1].Updated {
-		t.Errorf("%+v", g.Entries[1])
+	if g.ID != f.ID || g.Entries[0].Title != "over: operational: witness-unreachable" || g.Entries[0].Updated <= f.Entries[0].Updated || g.Updated != g.Entries[0].Updated {
+		t.Errorf("%+v", g.Entries[0])
 	}
 }

@@ -122,6 +122,8 @@ type checkpointJSON struct {
 	Source       string            `json:"source"`
 	Seen         time.Time         `json:"seen"`
 	Note         string            `json:"note"` // byte for byte
+	Fork         bool              `json:"fork"` // the log signed two trees of this size, or the root is not ours
+	File         string            `json:"file"` // the note by itself
 	Page         string            `json:"page"`
 }
 
@@ -142,6 +144,7 @@ type entryJSON struct {
 	Crate     string       `json:"crate"`
 	Version   string       `json:"version"`
 	Checksum  string       `json:"checksum"` // SHA-256 of the .crate
+	Yanked    bool         `json:"yanked"`   // so the registry's index said, when it was last asked
 	Claim     string       `json:"claim"`
 	Commit    string       `json:"commit"`
 	CommitURL string       `json:"commit_url,omitempty"`
@@ -174,6 +177,7 @@ type coverageJSON struct {
 	Submodules []string `json:"submodules"`
 	Executable []string `json:"executable"` // executable in the commit, and not in the .crate
 	Links      int      `json:"links"`
+	Manifest   bool     `json:"manifest"`  // Cargo.toml is among the derived
 	Workspace  *string  `json:"workspace"` // directory of the workspace's root, null if none is claimed
 }
 
@@ -243,6 +247,14 @@ type findingList struct {
 	Heads    []headJSON    `json:"heads"`
 	Findings []findingJSON `json:"findings"`
 	Next     *string       `json:"next"`
+	Info     []kindCount   `json:"info"` // what is of class info, by kind
+}
+
+// kindCount is how many findings of a kind there are.
+type kindCount struct {
+	Kind  string `json:"kind"`
+	Count int64  `json:"count"`
+	Page  string `json:"page"`
 }
 
 type evidenceDetail struct {

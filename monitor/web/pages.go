@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,10 +114,8 @@ type browse struct{ First, Older string }
 
 func (q *request) browse(next *string) browse {
 	var b browse
-	keep := url.Values{}
-	if q.has("log") {
-		keep.Set("log", q.get("log"))
-	}
+	keep := maps.Clone(q.values)
+	delete(keep, "cursor")
 	at := func() string {
 		if len(keep) == 0 {
 			return q.r.URL.Path
@@ -126,6 +126,9 @@ func (q *request) browse(next *string) browse {
 		b.First = at()
 	}
 	if next != nil {
+		if keep == nil {
+			keep = url.Values{}
+		}
 		keep.Set("cursor", *next)
 		b.Older = at()
 	}
@@ -176,7 +179,9 @@ func (s *Server) logPage(q *request) error {
 		entries = entries[:pageLimit]
 		d.Next = q.makeCursor(where, entries[pageLimit-1].Place)
 	}
-	d.Entries = s.entryViews(q.logs, entries)
+	if d.Entries, err = s.entryViews(q.ctx(), q.logs, entries); err != nil {
+		return err
+	}
 	heads, err := s.cfg.Store.Checkpoints(q.ctx(), store.CheckpointQuery{Log: log.ID, Newest: true, Limit: logHeads})
 	if err != nil {
 		return err
@@ -192,7 +197,7 @@ func (s *Server) logPage(q *request) error {
 type crateDetail struct {
 	crateJSON
 	browse
-	Sentence, Duplicates, FeedURL string
+	Sentence, Caption, Duplicates, FeedURL string
 }
 
 func (s *Server) crate(q *request) error {
@@ -209,8 +214,9 @@ func (s *Server) crate(q *request) error {
 		Duplicates: duplicates(c.Entries)}
 	if n := len(c.Entries); n > 0 {
 		d.Sentence = count(uint64(n), "entry is", "entries are") + " about this crate."
+		d.Caption = "All versions, the newest first."
 		if c.Next != nil || q.has("cursor") {
-			d.Sentence = "Some of the entries about this crate."
+			d.Sentence, d.Caption = "Some of the entries about this crate.", "The newest first."
 		}
 	}
 	return s.show(q, "crate", c, page{Title: name, Twin: crateURL(name) + jsonSuffix, Feed: d.FeedURL,
@@ -249,7 +255,10 @@ func (s *Server) version(q *request) error {
 	if err != nil {
 		return err
 	}
-	v.Heads, v.Entries = q.heads(0), s.entryViews(q.logs, entries)
+	v.Heads = q.heads(0)
+	if v.Entries, err = s.entryViews(q.ctx(), q.logs, entries); err != nil {
+		return err
+	}
 	v.Duplicate = duplicates(v.Entries) != ""
 	sentence := "No log that this monitor follows holds an entry about this version."
 	switch n := len(entries); {
@@ -312,6 +321,14 @@ func (s *Server) checkpoint(q *request) error {
 	}
 	if len(found) == 0 {
 		return notFound("This monitor has seen no checkpoint of that size.")
+	}
+	if root := q.hash("root", 32); q.err != nil {
+		return q.err
+	} else if root != nil {
+		found = slices.DeleteFunc(found, func(c store.Checkpoint) bool { return !bytes.Equal(c.Root[:], root) })
+	}
+	if len(found) == 0 {
+		return notFound("This monitor has seen no checkpoint of that size with that root.")
 	}
 	if note {
 		download(q.w, fmt.Sprintf("%d%s", size, noteSuffix))

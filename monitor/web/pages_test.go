@@ -18,6 +18,7 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/testlog"
+	"cratelog/monitor/store"
 	"cratelog/proofcheck"
 )
 
@@ -188,8 +189,16 @@ func landmarks(t *testing.T, s served, found map[string]answer) {
 			continue
 		}
 		count := make(map[string]int)
+		level := 0 // of the last heading
 		for _, e := range a.elements {
 			count[e.name]++
+			if len(e.name) == 2 && e.name[0] == 'h' && e.name[1] >= '1' && e.name[1] <= '6' {
+				next := int(e.name[1] - '0')
+				if next > level+1 {
+					t.Errorf("%s has a heading of level %d behind one of level %d", path, next, level)
+				}
+				level = next
+			}
 			switch {
 			case e.name == "html" && e.attr["lang"] != "en":
 				t.Errorf("%s does not say its language", path)
@@ -213,6 +222,102 @@ func landmarks(t *testing.T, s served, found map[string]answer) {
 		}
 		if !strings.Contains(a.body, `<a class="skip" href="#content">`) {
 			t.Errorf("%s has no skip link", path)
+		}
+	}
+}
+
+func TestAnUnprovenManifestIsNotCalledDerived(t *testing.T) {
+	w := newWorld(t, "ceremony")
+	log := w.logs[0]
+	w.append(log, made(t, "big", "1.0.0", func(_ *entry.Entry, s *entry.Source) { s.Unproven = []string{"Cargo.lock", "Cargo.toml"} }),
+		made(t, "small", "1.0.0"))
+	w.head(log, 3)
+	w.verify(log)
+	s := w.server()
+	for index, derived := range []bool{false, true} {
+		a := s.must(fmt.Sprintf("/e/%d", index))
+		if got := strings.Contains(a.body, "Cargo.toml says nothing that does not follow"); got != derived {
+			t.Errorf("entry %d: Cargo.toml is called derived: %v", index, got)
+		}
+		if got := strings.Contains(a.body, "dependencies, features and build scripts are not proven"); got == derived {
+			t.Errorf("entry %d: Cargo.toml is called unproven: %v", index, got)
+		}
+	}
+}
+
+func TestACheckpointBesideAForkIsNotGood(t *testing.T) {
+	w := troubled(t)
+	s := w.server()
+	p := testlog.Must(w.store.Position(t.Context(), w.logs[0].ID))
+	page := fmt.Sprintf("/cp/%d", p.Verified)
+	a := s.must(page)
+	if strings.Contains(a.body, `"verdict good"`) || strings.Contains(a.body, "Consistent with all") {
+		t.Errorf("%s is called good beside a fork:\n%s", page, a.body)
+	}
+	d := read[checkpointDetail](s, page+".json")
+	notes := make(map[string]bool)
+	for _, c := range d.Checkpoints {
+		if note := s.must(c.File).body; note != c.Note || !c.Fork || !strings.Contains(a.body, html.EscapeString(c.File)) {
+			t.Errorf("%s holds %q, and not the note, or the page has no link to it", c.File, note)
+		}
+		notes[c.Note] = true
+	}
+	if len(notes) != 2 {
+		t.Errorf("%d notes", len(notes))
+	}
+	if strings.Contains(s.must("/log").body, page+`">`) && !strings.Contains(s.must("/log").body, "consistent, one of two trees") {
+		t.Error("the list of checkpoints calls one of two trees consistent")
+	}
+	s.wants(s.get(page+"?root="+strings.Repeat("0", 64)), http.StatusNotFound, "with that root")
+}
+
+func TestInformationDoesNotFloodFindings(t *testing.T) {
+	w := healthy(t, "ceremony")
+	for i := range 2 * pageLimit {
+		w.find(store.Finding{Key: fmt.Sprint(i), Log: 1, Kind: "unproven-files", Class: store.Info, Index: int64(i), Summary: "left out"}, nil)
+	}
+	w.find(operational("stale"), nil)
+	for i := range 3 * pageLimit {
+		w.find(store.Finding{Key: fmt.Sprint("later", i), Log: 1, Kind: "unproven-files", Class: store.Info, Index: int64(i), Summary: "left out"}, nil)
+	}
+	s := w.server()
+	for _, page := range []string{"/evidence", "/", "/feed.atom"} {
+		if a := s.must(page); strings.Contains(a.body, "left out") || !strings.Contains(a.body, "not answered for an hour") {
+			t.Errorf("%s is flooded by information", page)
+		}
+	}
+	s.wants(s.get("/evidence"), http.StatusOK, `<a href="/evidence?kind=unproven-files">250 unproven-files</a>`)
+	info := s.must("/evidence?class=info")
+	older := regexp.MustCompile(`href="(/evidence\?[^"]*)" rel="next"`).FindStringSubmatch(info.body)
+	if older == nil || strings.Count(s.must(html.UnescapeString(older[1])).body, "<p>left out</p>") != pageLimit {
+		t.Errorf("the information does not go on: %q", older)
+	}
+}
+
+func TestYankedVersionsAreNamed(t *testing.T) {
+	w := healthy(t, "ceremony")
+	fatalIf(t, w.store.PutRelease(t.Context(), store.Release{Log: 1, Index: 0, Yanked: true}))
+	s := w.server()
+	for page, want := range map[string]bool{"/e/0": true, "/c/hello-proof": true, "/c/hello-proof/0.1.0": true, "/e/1": false, "/c/hello-inner": false} {
+		if got := strings.Contains(s.must(page).body, `>yanked</span>`); got != want {
+			t.Errorf("%s names a yanked version: %v", page, got)
+		}
+	}
+	if !read[entryDetail](s, "/v1/entries/0").Yanked {
+		t.Error("the API does not say it")
+	}
+}
+
+func TestAnEmptyMonitorSaysNoMoreThanItKnows(t *testing.T) {
+	w := newWorld(t, "ceremony")
+	w.find(operational("log-unreachable"), nil)
+	s := w.server()
+	for _, page := range []string{"/", "/log", "/c/nothing"} {
+		a := s.must(page)
+		for _, wrong := range []string{"e3b0c442", "and no trouble", "first 0 entries", "Feed of new versions", "did not publish"} {
+			if strings.Contains(a.body, wrong) {
+				t.Errorf("%s says %q", page, wrong)
+			}
 		}
 	}
 }

@@ -132,6 +132,11 @@ func (p *params) oneOf(name string, words ...string) string {
 	return ""
 }
 
+// class reads the parameter class, "" if it is not given.
+func (p *params) class() store.Class {
+	return store.Class(p.oneOf("class", string(store.Security), string(store.Operational), string(store.Info)))
+}
+
 func (p *params) size(name string) *int64 {
 	if !p.has(name) {
 		return nil

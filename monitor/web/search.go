@@ -67,7 +67,11 @@ func (s *Server) searchFor(q *request, d *searchJSON) (err error) {
 				return err
 			}
 			if found {
-				d.Entries = append(d.Entries, s.entryView(q.logs, e))
+				one, err := s.entryViews(q.ctx(), q.logs, []store.Entry{e})
+				if err != nil {
+					return err
+				}
+				d.Entries = append(d.Entries, one...)
 			}
 		}
 		return nil
@@ -96,7 +100,11 @@ func (s *Server) addEntries(q *request, d *searchJSON, all ...store.EntryQuery) 
 		if err != nil {
 			return err
 		}
-		d.Entries = append(d.Entries, s.entryViews(q.logs, found)...)
+		views, err := s.entryViews(q.ctx(), q.logs, found)
+		if err != nil {
+			return err
+		}
+		d.Entries = append(d.Entries, views...)
 	}
 	return nil
 }

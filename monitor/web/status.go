@@ -245,16 +245,20 @@ func (s *Server) overviewOf(q *request) (*overviewJSON, error) {
 		return nil, err
 	}
 	entries, err := s.cfg.Store.Entries(ctx, store.EntryQuery{Newest: true, Limit: 8})
-	o.Findings, o.Entries = findingViews(findings, l), s.entryViews(l, entries)
+	if err != nil {
+		return nil, err
+	}
+	o.Findings = findingViews(findings, l)
+	o.Entries, err = s.entryViews(ctx, l, entries)
 	return o, err
 }
 
-// gravest returns the newest findings, those that stand before the others, and of
+// gravest returns the newest findings but information, those that stand before the others, and of
 // those the ones of class security first.
 func (s *Server) gravest(ctx context.Context, limit int) ([]store.Finding, error) {
 	var out []store.Finding
 	for _, q := range []store.FindingQuery{
-		{Class: store.Security, Standing: true}, {Class: store.Operational, Standing: true}, {},
+		{Class: store.Security, Standing: true}, {Class: store.Operational, Standing: true}, {Graver: true},
 	} {
 		q.Newest, q.Limit = true, limit
 		found, err := s.cfg.Store.Findings(ctx, q)

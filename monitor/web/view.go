@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,8 +26,9 @@ const (
 
 // logs is the followed logs with what is needed to speak of them.
 type logs struct {
-	all []store.Log
-	pos map[int64]store.Position
+	all    []store.Log
+	pos    map[int64]store.Position
+	forked map[int64]map[int64]bool // sizes of which a log signed another tree than ours
 }
 
 func (s *Server) logs(ctx context.Context) (*logs, error) {
@@ -34,10 +36,18 @@ func (s *Server) logs(ctx context.Context) (*logs, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &logs{all: all, pos: make(map[int64]store.Position)}
+	out := &logs{all: all, pos: make(map[int64]store.Position), forked: make(map[int64]map[int64]bool)}
 	for _, l := range all {
 		if out.pos[l.ID], err = s.cfg.Store.Position(ctx, l.ID); err != nil {
 			return nil, err
+		}
+		sizes, err := s.cfg.Store.Contradicted(ctx, l.ID)
+		if err != nil {
+			return nil, err
+		}
+		out.forked[l.ID] = make(map[int64]bool)
+		for _, size := range sizes {
+			out.forked[l.ID][size] = true
 		}
 	}
 	return out, nil
@@ -102,7 +112,7 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 	if err != nil {
 		v.Malformed = "The log holds bytes here that are no entry: " + err.Error() + "."
 		v.Coverage = coverage(&entry.Source{})
-		v.Coverage.Derived, v.Coverage.Summary = []string{}, "Nothing can be read."
+		v.Coverage.Derived, v.Coverage.Manifest, v.Coverage.Summary = []string{}, false, "Nothing can be read."
 		return v
 	}
 	v.Crate, v.Version, v.Checksum = parsed.Subject.Name, parsed.Subject.Version, hex.EncodeToString(parsed.Subject.SHA256[:])
@@ -116,12 +126,18 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 	return v
 }
 
-func (s *Server) entryViews(l *logs, entries []store.Entry) []entryJSON {
+// entryViews are entries as lists and pages show them, with what the registry says of them.
+func (s *Server) entryViews(ctx context.Context, l *logs, entries []store.Entry) ([]entryJSON, error) {
 	out := make([]entryJSON, len(entries))
 	for i, e := range entries {
 		out[i] = s.entryView(l, e)
+		r, err := s.cfg.Store.Release(ctx, e.Log, e.Index)
+		if err != nil {
+			return nil, err
+		}
+		out[i].Yanked = r.Yanked
 	}
-	return out
+	return out, nil
 }
 
 // verification says in which of the three states an entry is.
@@ -160,6 +176,7 @@ func coverage(src *entry.Source) coverageJSON {
 			c.Derived = append(c.Derived, p)
 		}
 	}
+	c.Manifest = slices.Contains(c.Derived, "Cargo.toml")
 	if src.Workspace != nil {
 		c.Workspace = &src.Workspace.Path
 	}
@@ -204,14 +221,24 @@ func checkpointView(l *logs, c store.Checkpoint) checkpointJSON {
 		Verdict: c.Verdict, Quorum: c.Accepted, Witnessed: timeOrNull(c.Witnessed),
 		Cosignatures: []cosignatureJSON{}, Source: c.Source, Seen: c.FirstSeen, Note: string(c.Signed),
 		Page: l.at("/cp/"+strconv.FormatInt(c.Size, 10), c.Log),
+		Fork: c.Verdict == store.Inconsistent || l.forked[c.Log][c.Size],
+	}
+	v.File = l.at("/cp/"+strconv.FormatInt(c.Size, 10)+noteSuffix, c.Log)
+	if mark := "?"; strings.Contains(v.File, mark) {
+		v.File += "&root=" + v.Root
+	} else {
+		v.File += mark + "root=" + v.Root
 	}
 	for _, g := range c.Cosignatures {
 		v.Cosignatures = append(v.Cosignatures, cosignatureJSON{g.Witness, g.KeyName, g.Time})
 	}
-	switch c.Verdict {
-	case store.Consistent:
+	switch {
+	case c.Verdict == store.Consistent && v.Fork:
+		v.Statement = "Its root is that of the entries which this monitor holds, but the log signed another tree of this " +
+			"size as well: others may have been shown that one."
+	case c.Verdict == store.Consistent:
 		v.Statement = "Its root is that of the entries which this monitor holds."
-	case store.Inconsistent:
+	case c.Verdict == store.Inconsistent:
 		v.Statement = "The log signed it, and its root is not that of the entries which this monitor holds."
 	default:
 		v.Statement = "This monitor does not yet hold as many entries, so it cannot compare."

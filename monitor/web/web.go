@@ -161,11 +161,11 @@ func (s *Server) handler() http.Handler {
 		{"GET /c/{name}/{version}", s.version, ""},
 		{"GET /c/{name}/{version}/{$}", s.version, ""},
 		{"GET /e/{key}", s.entry, "log"},
-		{"GET /cp/{key}", s.checkpoint, "log"},
+		{"GET /cp/{key}", s.checkpoint, "log root"},
 		{"GET /evidence", s.findings, findingFilters},
 		{"GET /evidence.json", s.findings, findingFilters},
 		{"GET /evidence/{key}", s.evidence, ""},
-		{"GET /feed.atom", s.feed, ""},
+		{"GET /feed.atom", s.feed, "class"},
 	} {
 		routes = append(routes, web.Route{Pattern: route.pattern,
 			Handler: s.ask(route.handler, strings.Fields(route.params))})
