@@ -25,11 +25,13 @@ type Judge struct {
 	mu    sync.Mutex // guards what follows
 	rules *rules
 	read  time.Time
-	last  *Checker // that was made
+	took  time.Duration // to read
+	last  *Checker      // that was made
 }
 
-// judgeAge is how long the files are not read again.
-const judgeAge = time.Second
+// judgeAge is how long the files are not read again: at least as long, and so long that reading
+// them takes a twentieth of the time.
+const judgeAge = 50 * time.Millisecond
 
 // rules are what policy, manifests and lock file say at one time.
 type rules struct {
@@ -97,14 +99,15 @@ func (j *Judge) Check() error {
 func (j *Judge) current() (*rules, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.rules != nil && time.Since(j.read) < judgeAge {
+	if j.rules != nil && time.Since(j.read) < max(judgeAge, 20*j.took) {
 		return j.rules, nil
 	}
+	begin := time.Now()
 	r, err := j.load()
 	if err != nil {
 		return nil, err // the rules from before do not count
 	}
-	j.rules, j.read = r, time.Now()
+	j.rules, j.read, j.took = r, time.Now(), time.Since(begin)
 	return r, nil
 }
 
