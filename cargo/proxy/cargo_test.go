@@ -37,7 +37,7 @@ func newJudge() *judge {
 	return &judge{refuse: map[string]error{}, judged: map[string]int{}, prefetched: map[string]int{}}
 }
 
-func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (bool, error) {
+func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (bool, [32]byte, error) {
 	j.mu.Lock()
 	j.judged[name+" "+version]++
 	err, wait, required := j.refuse[name+" "+version], j.wait, j.required
@@ -46,10 +46,10 @@ func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, r
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return required, ctx.Err()
+			return required, [32]byte{}, ctx.Err()
 		}
 	}
-	return required, err
+	return required, [32]byte{}, err
 }
 
 func (j *judge) Requires(_, _ string) bool {
@@ -406,7 +406,7 @@ type gate struct {
 	seen int
 }
 
-func (g *gate) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (bool, error) {
+func (g *gate) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (bool, [32]byte, error) {
 	g.mu.Lock()
 	g.seen++
 	if g.seen == g.n {

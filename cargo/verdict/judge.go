@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,21 +44,26 @@ type rules struct {
 }
 
 // Judge returns nil if cargo may have a crate with these bytes, which have the checksum
-// sum. An error has a method Remedy. required says whether it had to be proven; only then its
-// index line must say what its Cargo.toml says.
-func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (required bool, err error) {
+// sum. An error has a method Remedy. required says whether it had to be proven, and summary is
+// then Facts.Summary; zero if that is not known.
+func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (required bool,
+	summary [32]byte, err error) {
 	r, err := j.current()
 	if err != nil {
-		return true, denied{err.Error(), "Mend that, and run cargo again."}
+		return true, summary, denied{err.Error(), "Mend that, and run cargo again."}
 	}
 	if !r.requires(name, version) {
-		return false, nil
+		return false, summary, nil
 	}
-	if _, err = r.checker.Crate(ctx, name, version, sum, raw); err == nil {
-		return true, nil
+	facts, err := r.checker.Crate(ctx, name, version, sum, raw)
+	if err != nil {
+		e := Explain(err)
+		return true, summary, denied{e.Message, e.Remedy}
 	}
-	e := Explain(err)
-	return true, denied{e.Message, e.Remedy}
+	if b, err := hex.DecodeString(facts.Summary); err == nil && len(b) == len(summary) {
+		summary = [32]byte(b)
+	}
+	return true, summary, nil
 }
 
 // Requires says whether a crate must be proven. Where the files cannot be read it must.
