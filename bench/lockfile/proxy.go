@@ -1,17 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -137,31 +138,33 @@ func (p *place) fetch(ctx context.Context, home, index string) (float64, error) 
 
 // fetchThrough starts a proxy, fetches through it, and stops it.
 func (p *place) fetchThrough(ctx context.Context, run, base string) (float64, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		return 0, err
-	}
 	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	cmd := exec.CommandContext(ctx, p.program, "proxy", "--listen", address, "--index", base+"/index/")
+	cmd := exec.CommandContext(ctx, p.program, "proxy", "--listen", "127.0.0.1:0", "--index", base+"/index/")
 	cmd.Dir, cmd.Env = filepath.Join(p.dir, "fetching"), p.environment(filepath.Join(p.dir, "proxy-home"+run))
-	if err := cmd.Start(); err != nil {
+	said, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		stop()
 		return 0, err
 	}
 	defer func() {
 		stop()
 		_ = cmd.Wait() // it was killed
 	}()
-	for range 1000 {
-		if r, err := http.Get("http://" + address + "/"); err == nil {
-			r.Body.Close()
-			return p.fetch(ctx, "through"+run, "http://"+address+"/index/")
+	lines := bufio.NewScanner(said)
+	for lines.Scan() {
+		_, at, ok := strings.Cut(lines.Text(), "Serving sparse+")
+		if !ok {
+			continue
 		}
-		time.Sleep(10 * time.Millisecond)
+		go func() {
+			for lines.Scan() { // so that it can go on speaking
+			}
+		}()
+		at, _, _ = strings.Cut(at, " ")
+		return p.fetch(ctx, "through"+run, at)
 	}
-	return 0, errors.New("the proxy does not answer")
+	return 0, errors.Join(errors.New("the proxy does not serve"), lines.Err())
 }

@@ -37,7 +37,7 @@ func newJudge() *judge {
 	return &judge{refuse: map[string]error{}, judged: map[string]int{}, prefetched: map[string]int{}}
 }
 
-func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (bool, error) {
+func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (bool, [32]byte, error) {
 	j.mu.Lock()
 	j.judged[name+" "+version]++
 	err, wait, required := j.refuse[name+" "+version], j.wait, j.required
@@ -46,10 +46,10 @@ func (j *judge) Judge(ctx context.Context, name, version string, sum [32]byte, r
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return required, ctx.Err()
+			return required, [32]byte{}, ctx.Err()
 		}
 	}
-	return required, err
+	return required, [32]byte{}, err
 }
 
 func (j *judge) Requires(_, _ string) bool {
@@ -341,6 +341,63 @@ func TestCargoAsksForManyCratesAtOneTime(t *testing.T) {
 	}
 }
 
+// cargo gives up on what is silent for 30 seconds. Here it sees bytes after a moment, then a cut,
+// and then the reason.
+func TestCargoWaitsForASlowVerdict(t *testing.T) {
+	for _, verdict := range []error{nil, errors.New("nobody proved it")} {
+		r, j := registrytest.New(t), newJudge()
+		r.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", map[string]string{"src/lib.rs": noise(3000)}))
+		j.set("leaf 1.0.0", verdict)
+		j.wait = make(chan struct{})
+		l, err := proxy.Listen("127.0.0.1:0", false)
+		fatalIf(t, err)
+		c := config(t, r.Index, j)
+		c.Base = "http://" + l.Addr().String()
+		c.SetPatience(time.Millisecond)
+		p, err := proxy.New(t.Context(), c)
+		fatalIf(t, err)
+		began := make(chan struct{})
+		run(t, l, &seen{p, began, sync.Once{}})
+		go func() { // the verdict comes when cargo has got some bytes
+			<-began
+			close(j.wait)
+		}()
+		out, code := newProject(t, c.Base, "leaf = \"1\"\n").cargo("fetch")
+		if verdict == nil && (code != 0 || strings.Contains(out, "spurious")) {
+			t.Errorf("exit %d\n%s", code, out)
+		}
+		if verdict != nil && (code != 101 || strings.Count(out, "spurious") != 1 || !strings.Contains(out, "cratelog refuses leaf v1.0.0: nobody proved it")) {
+			t.Errorf("exit %d\n%s", code, out)
+		}
+	}
+}
+
+// seen tells when the first bytes of a crate have gone to the client.
+type seen struct {
+	*proxy.Proxy
+	began chan struct{}
+	once  sync.Once
+}
+
+func (s *seen) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/d/") {
+		w = &seenWriter{w, s}
+	}
+	s.Proxy.ServeHTTP(w, r)
+}
+
+type seenWriter struct {
+	http.ResponseWriter
+	seen *seen
+}
+
+func (w *seenWriter) Write(b []byte) (int, error) {
+	defer w.seen.once.Do(func() { close(w.seen.began) })
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *seenWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // gate judges nothing until n crates wait for its judgement.
 type gate struct {
 	*judge
@@ -349,7 +406,7 @@ type gate struct {
 	seen int
 }
 
-func (g *gate) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (bool, error) {
+func (g *gate) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (bool, [32]byte, error) {
 	g.mu.Lock()
 	g.seen++
 	if g.seen == g.n {

@@ -147,9 +147,14 @@ func (p *Proxy) accept(f *flight) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	required, err := p.Judge.Judge(ctx, w.Name, w.Version, w.Sum, raw)
+	required, digest, err := p.Judge.Judge(ctx, w.Name, w.Version, w.Sum, raw)
 	if err == nil && required {
-		err = p.agree(ctx, w, raw)
+		var lie *Lie
+		if lie, err = p.agree(ctx, w, raw, digest); err != nil {
+			return nil, err
+		} else if lie != nil {
+			err = lie
+		}
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err() // no verdict: there was no time for one

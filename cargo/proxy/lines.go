@@ -40,10 +40,11 @@ func OpenDir(path string, size int64) (*Dir, error) {
 		size = 2 << 30
 	}
 	crates, err := openStore(filepath.Join(path, "crates"), size)
+	form := registry.Summary{}.Digest() // digests of another form say nothing
 	if err != nil {
 		return nil, err
 	}
-	d := &Dir{crates: crates, proven: filepath.Join(path, "proven"), client: newClient()}
+	d := &Dir{crates: crates, proven: filepath.Join(path, "proven", hex.EncodeToString(form[:4])), client: newClient()}
 	d.lines = &lines{files: registry.DirCache(filepath.Join(path, "index")), gone: filepath.Join(path, "lines")}
 	if d.lines.sums, err = lru.New[string, [32]byte](maxKnown); err != nil {
 		return nil, err
@@ -270,7 +271,8 @@ func (d *Dir) remember(url, version string, p proof) error {
 	return durable.WriteCache(d.proof(url, version), append(p.sum[:], p.digest[:]...))
 }
 
-// Lie is a line of the registry's index that does not say what the proven Cargo.toml says.
+// Lie is a line of the registry's index that does not say what the proven Cargo.toml says, or
+// that cannot be compared.
 type Lie struct {
 	What   string // the rest of a sentence about the line
 	Before bool   // it is in the index no more
@@ -293,46 +295,46 @@ func (e *Lie) Remedy() string {
 	return "Do not build; tell the registry. Its index is wrong for whoever depends on this."
 }
 
-// agree checks that every line that was served for a crate says what its Cargo.toml says, and
-// has none served from now on that does not.
-func (p *Proxy) agree(ctx context.Context, w Want, raw []byte) error {
+// agree returns a line that was served for a crate and does not say what its Cargo.toml says. If
+// there is none, none is served from now on. digest is that of its Summary; zero if it is not
+// known. With an error, nothing was found out.
+func (p *Proxy) agree(ctx context.Context, w Want, raw []byte, digest [32]byte) (*Lie, error) {
 	if now, _, err := p.Dir.lines.all(p.indexURL(w.Name), w); err == nil && len(now) == 0 {
 		if _, err := p.index(ctx, w.Name); err != nil { // the cache was emptied, or the index has changed
-			return fmt.Errorf("its index line cannot be compared: %w", err)
+			return nil, err
 		}
 	}
-	if held, ok := p.Dir.remembered(p.indexURL(w.Name), w.Version); ok && held.sum == w.Sum {
-		if lie, err := p.compare(w, held.digest); lie == nil {
-			return err
+	if digest != [32]byte{} {
+		if lie, err := p.compare(w, digest); lie == nil {
+			return nil, err
 		}
 	}
-	// There is no digest, or something is wrong: that is to be said in words.
+	// The digest is not known, or something is wrong: that is to be said in words.
 	proven, err := summary(w, raw)
 	if err != nil {
-		return err
+		return &Lie{What: err.Error()}, nil
 	}
 	lie, err := p.compare(w, proven.Digest())
 	if lie == nil {
-		return err
+		return nil, err
 	}
-	said, err := lie.line.Summary(proxied)
-	if err != nil {
+	if said, err := lie.line.Summary(proxied); err != nil {
 		lie.What = err.Error()
 	} else {
 		lie.What = said.Diff(proven)
 	}
-	return lie
+	return lie, nil
 }
 
-// compare returns a line that was served for a release and says something else than it must. If
-// there is none, none is served from now on.
+// compare returns a line that was served for a release and has another digest. If there is
+// none, none is served from now on.
 func (p *Proxy) compare(w Want, digest [32]byte) (*Lie, error) {
 	p.Dir.serving.Lock()
 	defer p.Dir.serving.Unlock()
 	url := p.indexURL(w.Name)
 	now, before, err := p.Dir.lines.all(url, w)
 	if err == nil && len(now) == 0 {
-		err = errors.New("the registry's index does not list it any more")
+		err = fmt.Errorf("%s v%s, in its index: %w", w.Name, w.Version, registry.ErrNotFound)
 	}
 	if err != nil {
 		return nil, err

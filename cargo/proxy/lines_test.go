@@ -203,3 +203,13 @@ func TestAnIndexFileThatCannotBeKeptIsNotServed(t *testing.T) {
 	l.j.set("leaf 1.0.0", j)
 	l.crate(http.StatusBadGateway, "cannot be kept")
 }
+
+func TestAnIndexThatIsAwayIsNoVerdict(t *testing.T) {
+	l := newLying(t)
+	l.served()
+	fatalIf(t, os.RemoveAll(filepath.Join(l.dir, "index")))
+	l.r.Fail("/le/af/leaf", http.StatusServiceUnavailable)
+	l.crate(http.StatusServiceUnavailable, "")
+	l.r.Meddle(nil)
+	l.crate(http.StatusOK, "")
+}

@@ -97,8 +97,9 @@ type Judge interface {
 	// Judge returns nil if a crate with these bytes may be handed out. sum is their
 	// SHA-256, which was checked, and what the registry's index lists. An error is
 	// a sentence for the person who builds; it may have a method Remedy() string
-	// that says what they can do. required is as Requires says.
-	Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (required bool, err error)
+	// that says what they can do. required is as Requires says, and summary the
+	// registry.Summary.Digest of a required crate's Cargo.toml; zero if that is not at hand.
+	Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (required bool, summary [32]byte, err error)
 
 	// Requires says whether a crate must be proven: whether its index line must say what its
 	// Cargo.toml says. Where that is not known it must.

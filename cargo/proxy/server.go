@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"cratelog/cargo/registry"
 	"cratelog/internal/h2c"
 )
 
@@ -21,6 +23,8 @@ import (
 type Server struct {
 	ServerConfig
 	handler http.Handler
+	ctx     context.Context // of what is opened
+	cancel  context.CancelFunc
 
 	mu      sync.Mutex          // guards what follows
 	opened  map[string]*opening // by ID
@@ -57,6 +61,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	}
 	c.Base = strings.TrimRight(c.Base, "/")
 	s := &Server{ServerConfig: c, opened: map[string]*opening{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.handler = guard(http.HandlerFunc(s.serve), base)
 	return s, nil
 }
@@ -86,9 +91,19 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.Log.Warn("a request is refused", "path", r.URL.Path, "reason", err)
 		refuse(w, http.StatusForbidden, "cratelog refuses this: "+err.Error()+".\nThe workspace moved, or is another one's "+
 			"copy: "+installAgain+".")
-	default:
+	case mayHelp(err):
 		fail(w, r, s.Log, err)
+	default: // of configuration, for example
+		s.Log.Warn("a request is refused", "path", r.URL.Path, "reason", err)
+		refuse(w, http.StatusForbidden, "cratelog refuses this, since it cannot ask the registry: "+shorten(err.Error(), 400))
 	}
+}
+
+// mayHelp says of an error whether trying again may help.
+func mayHelp(err error) bool {
+	var upstream *registry.StatusError
+	var network net.Error
+	return errors.As(err, &upstream) || errors.As(err, &network) || errors.Is(err, context.Canceled)
 }
 
 // serveNone answers what names no workspace.
@@ -122,7 +137,7 @@ func (s *Server) Proxy(ctx context.Context, id string) (*Proxy, error) {
 	if o == nil {
 		o = &opening{done: make(chan struct{})}
 		s.opened[id] = o
-		go s.open(context.WithoutCancel(ctx), w, o)
+		go s.open(w, o)
 	}
 	s.mu.Unlock()
 	select {
@@ -134,8 +149,8 @@ func (s *Server) Proxy(ctx context.Context, id string) (*Proxy, error) {
 }
 
 // open makes a proxy. One that could not be made is made anew for the next request.
-func (s *Server) open(ctx context.Context, w Workspace, o *opening) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+func (s *Server) open(w Workspace, o *opening) {
+	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 	defer cancel()
 	o.proxy, o.err = s.Open(ctx, w, s.Base+"/"+w.ID())
 	s.mu.Lock()
@@ -164,8 +179,9 @@ func (s *Server) workspace(id string) (w Workspace, err error) {
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
-	all := s.opened
+	all := maps.Clone(s.opened)
 	s.mu.Unlock()
+	s.cancel()
 	for _, o := range all {
 		if <-o.done; o.proxy != nil {
 			o.proxy.Close()

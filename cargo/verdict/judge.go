@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,11 +26,13 @@ type Judge struct {
 	mu    sync.Mutex // guards what follows
 	rules *rules
 	read  time.Time
-	last  *Checker // that was made
+	took  time.Duration // to read
+	last  *Checker      // that was made
 }
 
-// judgeAge is how long the files are not read again.
-const judgeAge = time.Second
+// judgeAge is how long the files are not read again: at least as long, and so long that reading
+// them takes a twentieth of the time.
+const judgeAge = 50 * time.Millisecond
 
 // rules are what policy, manifests and lock file say at one time.
 type rules struct {
@@ -41,21 +44,26 @@ type rules struct {
 }
 
 // Judge returns nil if cargo may have a crate with these bytes, which have the checksum
-// sum. An error has a method Remedy. required says whether it had to be proven; only then its
-// index line must say what its Cargo.toml says.
-func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (required bool, err error) {
+// sum. An error has a method Remedy. required says whether it had to be proven, and summary is
+// then Facts.Summary; zero if that is not known.
+func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, raw []byte) (required bool,
+	summary [32]byte, err error) {
 	r, err := j.current()
 	if err != nil {
-		return true, denied{err.Error(), "Mend that, and run cargo again."}
+		return true, summary, denied{err.Error(), "Mend that, and run cargo again."}
 	}
 	if !r.requires(name, version) {
-		return false, nil
+		return false, summary, nil
 	}
-	if _, err = r.checker.Crate(ctx, name, version, sum, raw); err == nil {
-		return true, nil
+	facts, err := r.checker.Crate(ctx, name, version, sum, raw)
+	if err != nil {
+		e := Explain(err)
+		return true, summary, denied{e.Message, e.Remedy}
 	}
-	e := Explain(err)
-	return true, denied{e.Message, e.Remedy}
+	if b, err := hex.DecodeString(facts.Summary); err == nil && len(b) == len(summary) {
+		summary = [32]byte(b)
+	}
+	return true, summary, nil
 }
 
 // Requires says whether a crate must be proven. Where the files cannot be read it must.
@@ -97,14 +105,15 @@ func (j *Judge) Check() error {
 func (j *Judge) current() (*rules, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.rules != nil && time.Since(j.read) < judgeAge {
+	if j.rules != nil && time.Since(j.read) < max(judgeAge, 20*j.took) {
 		return j.rules, nil
 	}
+	begin := time.Now()
 	r, err := j.load()
 	if err != nil {
 		return nil, err // the rules from before do not count
 	}
-	j.rules, j.read = r, time.Now()
+	j.rules, j.read, j.took = r, time.Now(), time.Since(begin)
 	return r, nil
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io/fs"
 	"net"
@@ -284,47 +283,6 @@ func TestTheLockFileIsUpToDateBeforeItIsJudged(t *testing.T) {
 	d.wants(int(outcome.Refused), []string{"leaf v1.0.0"}, "check")
 }
 
-func TestAnInstalledProxyIsUsed(t *testing.T) {
-	d := proven(t)
-	dir := d.project(asked)
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan int, 1)
-	var said lines
-	go func() {
-		done <- run(ctx, []string{"zkp", "proxy", "--listen", d.address, "--index", d.registry.Index, "--trust", d.log.File, "--development"}, &said, &said)
-	}()
-	defer func() {
-		stop()
-		if code := <-done; code != 0 {
-			t.Errorf("the proxy ended with %d:\n%s", code, said.String())
-		}
-	}()
-	if !said.wait(t, "Serving sparse+http://"+d.address+"/index/") {
-		t.Fatalf("the proxy said:\n%s", said.String())
-	}
-	var out bytes.Buffer
-	if code := run(ctx, []string{"proxy", "--install", "--listen", d.address}, &out, &out); code != 0 {
-		t.Fatalf("--install: exit %d\n%s", code, &out)
-	}
-	d.wants(0, []string{"registry `cratelog`"}, "build")
-	for _, args := range [][]string{{"update"}, {"build"}} {
-		cmd := exec.CommandContext(ctx, "cargo", args...)
-		cmd.Env = append(os.Environ(), "no_proxy=127.0.0.1")
-		if b, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(b), "Compiling hello-proof") {
-			t.Errorf("plain cargo: %v\n%s", err, b)
-		}
-	}
-	if code := run(ctx, []string{"proxy", "--uninstall"}, &out, &out); code != 0 {
-		t.Errorf("--uninstall: exit %d\n%s", code, &out)
-	}
-	if _, err := os.Stat(filepath.Join(dir, ".cargo", "config.toml")); err == nil {
-		t.Error("--uninstall left the file")
-	}
-	if code := run(ctx, []string{"proxy", "--listen", d.address, "--index", d.registry.Index}, &out, &out); code != int(outcome.Unchecked) || !strings.Contains(out.String(), "may be running already") {
-		t.Errorf("a second proxy: exit %d\n%s", code, &out)
-	}
-}
-
 func TestCallsAreTakenApart(t *testing.T) {
 	sh := newShell(&bytes.Buffer{}, &bytes.Buffer{})
 	c, help, err := parseCall(sh, "run", []string{"--zkp-policy=p", "--release", "--zkp-trust", "a", "--manifest-path", "m/Cargo.toml", "--zkp-trust=b", "--frozen", "--zkp-development",
@@ -395,7 +353,7 @@ func TestTheRealIndexIsNeverTheProxy(t *testing.T) {
 	dir, home := t.TempDir(), t.TempDir()
 	config := filepath.Join(dir, ".cargo", "config.toml")
 	fatalIf(t, os.MkdirAll(filepath.Join(home, "registry", "index", "index.example.com-1949cf8c6b5b557f"), 0o755))
-	const ours = "[source.crates-io]\nreplace-with = \"cratelog\"\n[source.cratelog]\nregistry = \"sparse+http://127.0.0.1:18081/index/\"\n"
+	const ours = "[source.crates-io]\nreplace-with = \"cratelog (cargo zkp proxy)\"\n[source.\"cratelog (cargo zkp proxy)\"]\nregistry = \"sparse+http://127.0.0.1:18081/index/\"\n"
 	for _, c := range []struct{ config, named, want string }{
 		{"", "", "https://index.example.com/"},
 		{ours, "", "https://index.example.com/"},

@@ -158,7 +158,7 @@ func (c *proxyCall) server(sh *shell, base string, given proxy.Workspace) (*prox
 			root = filepath.Dir(w.Manifest)
 		}
 		index := w.Index
-		if index == "" {
+		if index == "" && w.Manifest == given.Manifest {
 			index = c.index
 		}
 		index, err := realIndex(ctx, index, root, home)
