@@ -114,6 +114,7 @@ func TestTheIndexIsNotBelieved(t *testing.T) {
 		d := newLiar(t, s, crate, ran, swap)
 		d.policy(required)
 		d.refused(nil, "between v1.0.0: the registry's index does not say", "evil")
+		d.policy("require = [\"between\"]\n")
 		d.halts(nil, "cratelog refuses between v1.0.0", "evil")
 	})
 	t.Run("a crate that must be proven is taken away", func(t *testing.T) {
