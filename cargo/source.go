@@ -39,6 +39,8 @@ type SourceError struct {
 	Crate string       // "NAME-VERSION.crate"
 	Files []SourceFile // at most 16
 	More  bool         // the comparison stopped there
+
+	Vendored bool // Dir is of a directory source
 }
 
 // A SourceFile is one difference.
@@ -60,7 +62,11 @@ func (e *SourceError) Error() string {
 	if e.More {
 		b.WriteString("; and perhaps more")
 	}
-	b.WriteString("; delete this directory: cargo unpacks the crate again")
+	if e.Vendored {
+		b.WriteString("; \"cargo zkp vendor\" puts it right")
+	} else {
+		b.WriteString("; delete this directory: cargo unpacks the crate again")
+	}
 	return b.String()
 }
 
@@ -91,20 +97,24 @@ func printable(name string) string {
 // What cargo or a build changes afterwards is not seen: see Stamp.
 func CompareSource(dir string, c *crate.Crate) error {
 	cmp := newComparison(dir, c)
-	err := filepath.WalkDir(dir, cmp.visit)
-	if err != nil {
+	cmp.lookAtMarker()
+	return cmp.run(c)
+}
+
+func (c *comparison) run(from *crate.Crate) error {
+	if err := filepath.WalkDir(c.dir, c.visit); err != nil {
 		return err
 	}
-	for _, f := range c.Files {
-		if _, ok := cmp.files[f.Path]; ok && !cmp.differs(f.Path, "is missing") {
+	for _, f := range from.Files {
+		if _, ok := c.files[f.Path]; ok && !c.differs(f.Path, "is missing") {
 			break
 		}
 	}
 	switch {
-	case len(cmp.found.Files) > 0:
-		return &cmp.found
-	case cmp.cut && cmp.again > 0:
-		return fmt.Errorf("%s %w", dir, ErrUnfinished)
+	case len(c.found.Files) > 0:
+		return &c.found
+	case c.cut && c.again > 0:
+		return fmt.Errorf("%s %w", c.dir, ErrUnfinished)
 	}
 	return nil
 }
@@ -139,6 +149,10 @@ type comparison struct {
 	buf   []byte
 	found SourceError
 
+	vendored bool            // in a directory source
+	sum      [32]byte        // of the .crate
+	known    map[string]bool // its files
+
 	unfinished bool // cargo will unpack again
 	cut        bool // but old versions of it will not
 	again      int  // files that it will unpack otherwise
@@ -151,8 +165,11 @@ func newComparison(dir string, c *crate.Crate) *comparison {
 		dirs:  map[string]bool{".": true},
 		buf:   make([]byte, 64<<10),
 		found: SourceError{Dir: dir, Crate: c.Name + "-" + c.Version + ".crate"},
+		sum:   c.SHA256,
+		known: make(map[string]bool, len(c.Files)),
 	}
 	for _, f := range c.Files {
+		cmp.known[f.Path] = true
 		if path.Base(f.Path) == marker {
 			continue
 		}
@@ -161,7 +178,6 @@ func newComparison(dir string, c *crate.Crate) *comparison {
 			cmp.dirs[d] = true
 		}
 	}
-	cmp.lookAtMarker()
 	return cmp
 }
 
@@ -212,7 +228,9 @@ func (c *comparison) judge(rel, p string, d fs.DirEntry) (why string, err error)
 		return "is a symbolic link; cargo unpacks none", nil
 	case !d.Type().IsRegular():
 		return "is neither a file nor a directory", nil
-	case rel == marker:
+	case rel == checksums && c.vendored:
+		return c.compareChecksums(p)
+	case rel == marker && !c.vendored:
 		return c.compareMarker(p)
 	case !ok:
 		return "is not in the crate", nil

@@ -211,7 +211,7 @@ inner = { package = "hello-inner", version = "0.1.0" }
 		defer os.RemoveAll(filepath.Join(d.dir, "elsewhere"))
 		d.write(".cargo/config.toml",
 			"[source.crates-io]\nreplace-with = \"dir\"\n[source.dir]\ndirectory = \"elsewhere\"\n")
-		d.zkp("verify").want(t, 1, "cargo builds crates out of the directory source")
+		d.zkp("verify").want(t, 0, "1 crate proven") // cargo finds nothing to build there
 		// What counts for the directory that cargo is called in counts as well.
 		d.write(".cargo/config.toml", config)
 		d.write("src/.cargo/config.toml", "paths = [\"/elsewhere\"]\n")
@@ -328,17 +328,101 @@ func tampered(t *testing.T, d *dependent) {
 }
 
 // vendored builds from a directory of verified sources, in which cargo itself then
-// finds every change.
+// finds every change, and so does verify, with nothing but the directory and the state.
 func vendored(t *testing.T, d *dependent) {
 	o := d.zkp("vendor")
-	o.want(t, 0, "Vendored")
+	o.want(t, 0, "Vendored", " 0 removed")
 	old := read(t, filepath.Join(d.dir, ".cargo", "config.toml"))
 	d.write(".cargo/config.toml", o.stdout)
+	defer d.write(".cargo/config.toml", string(old))
 	d.mustCargo("check", "--offline")
-	lib := filepath.Join(d.dir, "vendor", "hello-proof-0.1.0", "src", "lib.rs")
+	d.zkp("vendor").want(t, 0, " 0 written, 0 removed")
+
+	home, env := d.home, d.env
+	d.home = t.TempDir()
+	d.env = append(env, "CARGO_HOME="+d.home, "XDG_CACHE_HOME="+t.TempDir())
+	defer func() { d.home, d.env = home, env }()
+	d.zkp("verify", "--offline", "--locked").want(t, 0, "1 crate proven")
+	d.zkp("check", "--offline", "--locked").want(t, 0)
+	sources := filepath.Join(d.dir, "vendor", "hello-proof-0.1.0")
+	change := func(what, file string, edit func(path string, old []byte), words ...string) {
+		t.Run(what, func(t *testing.T) {
+			path := filepath.Join(d.dir, "vendor", filepath.FromSlash(file))
+			old, _ := os.ReadFile(path)
+			fatalIf(t, os.RemoveAll(filepath.Join(d.dir, "target")))
+			edit(path, old)
+			d.zkp("verify", "--offline", "--locked").want(t, 1, words...)
+			if file != "hello-proof-0.1.0/.cargo-checksum.json" { // which cargo itself notices
+				d.zkp("check", "--offline").want(t, 1, words...)
+			}
+			if old == nil {
+				fatalIf(t, os.Remove(path))
+			} else {
+				write(t, path, string(old))
+			}
+		})
+	}
+	change("a source", "hello-proof-0.1.0/src/lib.rs", func(path string, old []byte) {
+		write(t, path, string(old)+"// changed\n")
+		d.cargo("check", "--offline").want(t, 101, "has changed")
+	}, "hello-proof v0.1.0: unpacked source differs", "src/lib.rs has", "\"cargo zkp vendor\" puts it right")
+	change("a file besides, which cargo does not compare", "hello-proof-0.1.0/build.rs", func(path string, _ []byte) {
+		write(t, path, "fn main() {}")
+	}, "build.rs is not in the crate")
+	change("the archive beside", ".cratelog/hello-proof-0.1.0.crate", func(path string, old []byte) {
+		write(t, path, string(old)+"x")
+	}, "hello-proof-0.1.0.crate has SHA-256")
+	change("the checksums", "hello-proof-0.1.0/.cargo-checksum.json", func(path string, _ []byte) {
+		write(t, path, `{"files":{},"package":"`+strings.Repeat("ab", 32)+`"}`)
+	}, ".cargo-checksum.json says that the .crate has SHA-256")
+	t.Run("another directory with the same package", func(t *testing.T) {
+		twin := filepath.Join(d.dir, "vendor", "zzz")
+		fatalIf(t, os.CopyFS(twin, os.DirFS(sources)))
+		d.zkp("verify", "--offline", "--locked").want(t, 0)
+		write(t, filepath.Join(twin, "src", "lib.rs"), "pub fn evil() {}\n")
+		d.zkp("verify", "--offline", "--locked").want(t, 1, "zzz is not what hello-proof-0.1.0.crate holds")
+		fatalIf(t, os.RemoveAll(twin))
+	})
+	t.Run("no bundle and no archive", func(t *testing.T) {
+		beside := filepath.Join(d.dir, "vendor", ".cratelog")
+		fatalIf(t, os.Rename(beside, beside+".away"))
+		d.zkp("verify", "--offline", "--locked").want(t, 3, "by which", "cargo zkp vendor")
+		fatalIf(t, os.Rename(beside+".away", beside))
+	})
+
+	d.home, d.env = home, env
+	t.Run("again, after an update", func(t *testing.T) {
+		write(t, filepath.Join(sources, "src", "lib.rs"), "pub fn evil() {}\n")
+		fatalIf(t, os.RemoveAll(filepath.Join(d.dir, "vendor", ".cratelog", "hello-inner-0.1.0.crate")))
+		write(t, filepath.Join(d.dir, "vendor", ".cratelog", "gone-1.0.0.crate"), "")
+		d.write("vendor/gone-1.0.0/Cargo.toml", "[package]\nname = \"gone\"\nversion = \"1.0.0\"\n")
+		d.write("vendor/README", "somebody else's")
+		d.zkp("vendor").want(t, 0, ": 1 written, 1 removed")
+		read(t, filepath.Join(d.dir, "vendor", "README"))
+		d.zkp("verify").want(t, 0, "1 crate proven")
+	})
+	t.Run("into a directory of somebody else", func(t *testing.T) {
+		d.zkp("vendor", "src").want(t, 2, "did not make it")
+	})
+}
+
+// TestWhatCargoVendorMadeIsVerified: it leaves some files out.
+func TestWhatCargoVendorMadeIsVerified(t *testing.T) {
+	s := newSite(t)
+	s.logFixtures(t)
+	s.addLogURL()
+	d := newDependent(t, s, "hello-proof = { version = \"=0.1.0\", verification = \"zkp\" }\n")
+	d.policy("")
+	old := read(t, filepath.Join(d.dir, ".cargo", "config.toml"))
+	o := d.cargo("vendor", "--respect-source-config")
+	o.want(t, 0)
+	d.write(".cargo/config.toml", strings.Replace(o.stdout, "replace-with = \"here\"", "replace-with = \"vendored-sources\"", 1))
+	d.mustCargo("check", "--offline")
+	d.zkp("verify").want(t, 0, "1 crate proven")
+	d.zkp("build").want(t, 0, "Finished")
+	lib := filepath.Join(d.dir, "vendor", "hello-proof", "src", "lib.rs")
 	write(t, lib, string(read(t, lib))+"// changed\n")
-	fatalIf(t, os.RemoveAll(filepath.Join(d.dir, "target")))
-	d.cargo("check", "--offline").want(t, 101, "has changed")
+	d.zkp("build").want(t, 1, "unpacked source differs", "src/lib.rs")
 	d.write(".cargo/config.toml", string(old))
-	d.zkp("vendor").want(t, 2, "is there already")
+	d.zkp("vendor").want(t, 2, "did not make it")
 }

@@ -58,6 +58,20 @@ func newLiar(t *testing.T, s *site, crate []byte, ran string, lie func(line map[
 func (d *liar) refused(args []string, words ...string) {
 	d.t.Helper()
 	d.zkp(append([]string{"build"}, args...)...).want(d.t, 1, words...)
+	d.ranNothing()
+}
+
+// halts runs a plain cargo build behind the proxy, which must end likewise.
+func (d *liar) halts(args []string, words ...string) {
+	d.t.Helper()
+	fatalIf(d.t, os.RemoveAll(filepath.Join(d.home, "registry")))
+	d.proxy()
+	d.cargo(append([]string{"build"}, args...)...).want(d.t, 101, words...)
+	d.ranNothing()
+}
+
+func (d *liar) ranNothing() {
+	d.t.Helper()
 	if _, err := os.Stat(d.ran); !errors.Is(err, fs.ErrNotExist) {
 		d.t.Errorf("a build script has run: %v", err)
 	}
@@ -94,16 +108,20 @@ func TestTheIndexIsNotBelieved(t *testing.T) {
 		d.refused(nil, "between v1.0.0: the registry's index does not say", `it adds the dependency "evil"`)
 		d.zkp("verify").want(t, 1, `it adds the dependency "evil"`)
 		d.zkp("vendor").want(t, 1, `it adds the dependency "evil"`)
+		d.halts(nil, "cratelog refuses between v1.0.0", `it adds the dependency "evil"`)
 	})
 	t.Run("a dependency is swapped", func(t *testing.T) {
 		d := newLiar(t, s, crate, ran, swap)
 		d.policy(required)
 		d.refused(nil, "between v1.0.0: the registry's index does not say", "evil")
+		d.policy("require = [\"between\"]\n")
+		d.halts(nil, "cratelog refuses between v1.0.0", "evil")
 	})
 	t.Run("a crate that must be proven is taken away", func(t *testing.T) {
 		d := newLiar(t, s, crate, ran, swap)
 		d.policy("require = [\"hello-inner\"]\n")
 		d.refused(nil, "hello-inner")
+		d.halts(nil, "cratelog refuses")
 	})
 	t.Run("a feature is flipped under the lock file", func(t *testing.T) {
 		honest := newLiar(t, s, crate, ran, nil)
@@ -118,6 +136,7 @@ func TestTheIndexIsNotBelieved(t *testing.T) {
 		d.refused([]string{"--locked"}, "between v1.0.0: the registry's index does not say", `the feature "default"`)
 		d.mustCargo("fetch", "--locked")
 		d.refused([]string{"--locked", "--offline"}, `the feature "default"`)
+		d.halts([]string{"--locked"}, "cratelog refuses between v1.0.0", `the feature "default"`)
 		if got := string(read(t, filepath.Join(d.dir, "Cargo.lock"))); got != lock || !strings.Contains(got, "between") {
 			t.Errorf("the lock file shows it, so that the test shows nothing:\n%s", got)
 		}

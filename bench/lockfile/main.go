@@ -24,7 +24,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -33,11 +32,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"cratelog/cargo/registry"
 	"cratelog/entry"
 	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
@@ -86,15 +85,12 @@ func run(ctx context.Context, n, fetched int) error {
 	if err := p.makeCrates(n); err != nil {
 		return err
 	}
-	if err := p.layOut(); err != nil {
-		return err
-	}
 	if p.world, err = loopback.Start(ctx, loopback.Config{Origin: "bench.example/log", Dir: dir,
 		Limits: log.Limits{Uploads: 1024, Waiting: 1024}}); err != nil {
 		return err
 	}
 	defer p.world.Close()
-	if err := p.submit(ctx); err != nil {
+	if err := errors.Join(p.layOut(ctx), p.submit(ctx)); err != nil {
 		return err
 	}
 	if err := p.measureVerify(ctx); err != nil {
@@ -157,38 +153,30 @@ func (p *place) submit(ctx context.Context) error {
 	return g.Wait()
 }
 
-// registrySource is what the lock file calls the registry.
-const registrySource = "sparse+http://127.0.0.1:1/index/"
-
 // demands is the project's zkp.toml.
 const demands = "version = 1\ndevelopment = true\nrequire = \"all\"\ntrust = [\"../trust.policy\"]\n"
 
-// layOut writes cargo's home as cargo would have left it, and the project.
-func (p *place) layOut() error {
-	var lock strings.Builder
-	lock.WriteString("version = 4\n")
-	for _, r := range p.crates {
-		name := r.name + "-" + version
-		line, err := r.line()
-		err = errors.Join(err,
-			write(filepath.Join(p.home, "registry", "cache", "bench-0123456789abcdef", name+".crate"), r.raw),
-			write(filepath.Join(p.home, "registry", "index", "bench-0123456789abcdef", ".cache",
-				filepath.FromSlash(registry.Path(r.name))),
-				fmt.Appendf(nil, "\x03\x02\x00\x00\x00etag\x00%s\x00%s\x00", version, line)))
-		if err != nil {
-			return err
-		}
-		for _, f := range append(r.files, forge.File{Path: ".cargo-ok", Content: `{"v":1}`}) {
-			if err := write(filepath.Join(p.home, "registry", "src", "bench-0123456789abcdef", name,
-				f.Path), []byte(f.Content)); err != nil {
-				return err
-			}
-		}
-		fmt.Fprintf(&lock, "\n[[package]]\nname = %q\nversion = %q\nsource = %q\nchecksum = %q\n", r.name,
-			version, registrySource, hex.EncodeToString(r.entry.Subject.SHA256[:]))
+// layOut makes the project, and has cargo fill its home and the lock file.
+func (p *place) layOut(ctx context.Context) error {
+	base, err := p.serveRegistry(len(p.crates), new(atomic.Int64))
+	if err != nil {
+		return err
 	}
-	return errors.Join(writeProject(p.project, ""),
-		write(filepath.Join(p.project, "Cargo.lock"), []byte(lock.String())))
+	var dependencies strings.Builder
+	for _, r := range p.crates {
+		fmt.Fprintf(&dependencies, "%s = \"=%s\"\n", r.name, version)
+	}
+	if err := errors.Join(writeProject(p.project, dependencies.String()), mirror(p.project, base+"/index/")); err != nil {
+		return err
+	}
+	_, err = p.timed(ctx, p.project, p.home, "cargo", "fetch")
+	return err
+}
+
+// mirror has cargo take the default registry's crates from an index.
+func mirror(project, index string) error {
+	return write(filepath.Join(project, ".cargo", "config.toml"),
+		fmt.Appendf(nil, "[source.crates-io]\nreplace-with = \"here\"\n[source.here]\nregistry = \"sparse+%s\"\n", index))
 }
 
 // writeProject writes a project with dependencies.

@@ -125,8 +125,7 @@ func (r release) line() ([]byte, error) {
 // fetch runs cargo fetch with an empty home against an index.
 func (p *place) fetch(ctx context.Context, home, index string) (float64, error) {
 	dir := filepath.Join(p.dir, "fetching")
-	config := fmt.Sprintf("[source.crates-io]\nreplace-with = \"here\"\n[source.here]\nregistry = \"sparse+%s\"\n", index)
-	if err := write(filepath.Join(dir, ".cargo", "config.toml"), []byte(config)); err != nil {
+	if err := mirror(dir, index); err != nil {
 		return 0, err
 	}
 	if err := os.RemoveAll(filepath.Join(dir, "Cargo.lock")); err != nil {

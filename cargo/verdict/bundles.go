@@ -90,27 +90,37 @@ func (c *Checker) Fetch(ctx context.Context, name, version string) ([]byte, *cli
 // candidate is a place where a bundle may be.
 type candidate struct {
 	source *source
-	cached bool
+	cached bool // on the disk
+	beside bool // not in the cache, but beside vendored sources
 }
 
-// candidates is the number of places: the cache of each log, then each log.
+// candidates is the number of places: the cache of each log, what is vendored, each log.
 func (c *Checker) candidates() int {
 	if c.cfg.Offline {
-		return len(c.sources)
+		return 2 * len(c.sources)
 	}
-	return 2 * len(c.sources)
+	return 3 * len(c.sources)
 }
 
 func (c *Checker) candidate(i int) candidate {
 	n := len(c.sources)
-	return candidate{c.sources[i%n], i < n}
+	return candidate{c.sources[i%n], i < 2*n, i/n == 1}
 }
 
 var errNothing = errors.New("nothing there")
 
 // bundle reads what a candidate has, unverified.
 func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links links) ([]byte, error) {
-	if from.cached {
+	switch {
+	case from.beside && w.Bundle == "":
+		return nil, errNothing
+	case from.beside:
+		b, err := durable.Read(w.Bundle, client.MaxBundleSize)
+		if err == nil && c.sourceOf(b) != from.source {
+			err = errNothing
+		}
+		return b, err
+	case from.cached:
 		return durable.Read(from.source.bundlePath(w), client.MaxBundleSize)
 	}
 	if from.source.log == nil {

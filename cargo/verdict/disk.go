@@ -43,6 +43,9 @@ func (it *item) compareSources() (err error) {
 		if st.known(dir, it.want.Checksum) {
 			continue
 		}
+		if it.raw == nil && it.want.Vendored != "" {
+			continue // look says so, if it matters
+		}
 		if it.raw == nil {
 			err = errors.Join(err, &diskError{ErrNotDownloaded,
 				dir + " cannot be compared with its archive, which is not there\ndelete it, or run \"cargo fetch\""})
@@ -52,7 +55,11 @@ func (it *item) compareSources() (err error) {
 		if failed != nil {
 			return failed
 		}
-		err = errors.Join(err, st.compare(dir, c))
+		compare := cargo.CompareSource
+		if it.want.Vendored != "" {
+			compare = cargo.CompareVendored
+		}
+		err = errors.Join(err, st.compare(dir, c, compare))
 	}
 	return err
 }
@@ -119,9 +126,9 @@ func (st *stamps) known(dir string, checksum [32]byte) bool {
 }
 
 // compare compares a directory with an archive and remembers that they are equal.
-func (st *stamps) compare(dir string, c *crate.Crate) error {
+func (st *stamps) compare(dir string, c *crate.Crate, compare func(string, *crate.Crate) error) error {
 	before, errBefore := cargo.Stamp(dir, time.Now())
-	if err := cargo.CompareSource(dir, c); err != nil {
+	if err := compare(dir, c); err != nil {
 		return err
 	}
 	after, errAfter := cargo.Stamp(dir, time.Now())

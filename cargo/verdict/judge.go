@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +42,8 @@ type rules struct {
 	asks    []policy.Ask            // of the crates that are in the lock file
 	locked  map[policy.Package]bool // what is in it; the rest is not resolved yet
 	wide    []policy.Ask            // of crates that are not in it
+
+	complaints []string // about the lock file as a whole
 }
 
 // Judge returns nil if cargo may have a crate with these bytes, which have the checksum
@@ -51,6 +54,10 @@ func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, r
 	r, err := j.current()
 	if err != nil {
 		return true, summary, denied{err.Error(), "Mend that, and run cargo again."}
+	}
+	if len(r.complaints) > 0 && r.locked[policy.Package{Name: name, Version: version}] {
+		reason, remedy, _ := strings.Cut(r.complaints[0], "\n")
+		return true, summary, denied{reason, strings.ReplaceAll(remedy, "\n", "; ")}
 	}
 	if !r.requires(name, version) {
 		return false, summary, nil
@@ -190,7 +197,7 @@ func (r *rules) lock(ws *cargo.Workspace) error {
 	if err != nil {
 		return err
 	}
-	r.asks = l.Asks
+	r.asks, r.complaints = l.Asks, l.Elsewhere
 	for _, w := range l.Wants {
 		r.locked[w.Demand.Package] = true
 	}

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,20 +12,84 @@ import (
 	"cratelog/cargo/registry"
 )
 
+// Beside is the directory in a directory source, which cargo passes over, in which "cargo zkp
+// vendor" keeps NAME-VERSION.crate and NAME-VERSION.tlog-proof.
+const Beside = ".cratelog"
+
 // Locate finds what cargo has of the packages: archives and unpacked sources, and the lines
-// of its index cache. It reads of these only the lines.
+// of its index cache. It reads of these only the lines, and in a directory source Cargo.toml.
 func (l *Lock) Locate(home string) error {
 	local := slices.ContainsFunc(l.Packages, func(p cargo.Package) bool {
 		index, _ := p.Registry()
 		return strings.HasPrefix(index, "file:")
 	})
+	vendored := map[string]map[string][]string{} // by directory source
 	for i := range l.Wants {
 		if l.Packages[i].Odd() != nil {
 			continue // nothing can be looked for; if it must be proven, that will be said
 		}
-		if err := l.Wants[i].locate(home, local); err != nil {
-			return err
+		w := &l.Wants[i]
+		if w.Vendored == "" {
+			if err := w.locate(home, local); err != nil {
+				return err
+			}
+			continue
 		}
+		found, ok := vendored[w.Vendored]
+		if !ok {
+			var err error
+			if found, err = cargo.FindVendored(w.Vendored); err != nil {
+				return err
+			}
+			vendored[w.Vendored] = found
+		}
+		w.locateVendored(home, found[w.Name+" "+w.Version])
+	}
+	return nil
+}
+
+// locateVendored finds a package in a directory source, whose Cargo.toml counts for cargo, and
+// no index. Its archive is needed only to compare: any that is the right one will do.
+func (w *Want) locateVendored(home string, sources []string) {
+	w.Path, w.Copies, w.Sources, w.Bundle = "", nil, sources, ""
+	w.Indexed, w.Lines, w.Unread = false, nil, nil
+	w.takeBeside(w.Vendored)
+	if w.Path == "" {
+		archives, _ := cargo.FindCached(home, w.Name, w.Version)
+		for _, path := range archives {
+			if raw, err := cargo.ReadCached(path); err == nil && sha256.Sum256(raw) == w.Checksum {
+				w.Path = path
+				return
+			}
+		}
+	}
+	if w.Path == "" && w.Demand.Status != policy.Required {
+		w.Sources = nil // cargo compares them with their checksums
+	}
+}
+
+// takeBeside takes what "cargo zkp vendor" keeps in a directory source, if it is there.
+func (w *Want) takeBeside(dir string) {
+	at := filepath.Join(dir, Beside, w.Name+"-"+w.Version)
+	if _, err := os.Lstat(at + ".crate"); err == nil && w.Path == "" {
+		w.Path = at + ".crate"
+	}
+	if _, err := os.Lstat(at + ".tlog-proof"); err == nil {
+		w.Bundle = at + ".tlog-proof"
+	}
+}
+
+// LocateFor finds what there is to make a directory source of, where a former one may be.
+func (l *Lock) LocateFor(home, dir string) error {
+	for i := range l.Wants {
+		l.Wants[i].Vendored = ""
+	}
+	if err := l.Locate(home); err != nil {
+		return err
+	}
+	for i := range l.Wants {
+		l.Wants[i].Indexed = false // cargo will go by Cargo.toml
+		l.Wants[i].takeBeside(dir)
 	}
 	return nil
 }
@@ -87,7 +152,7 @@ func (w *Want) mayUse(lines []cargo.IndexLine, path string, local bool) bool {
 func (l *Lock) Missing(all bool) (missing []cargo.Package) {
 	for i, w := range l.Wants {
 		required := w.Demand.Status == policy.Required
-		if w.Path == "" && (all || required) || required && w.Indexed && len(w.Lines) == 0 {
+		if w.Vendored == "" && w.Path == "" && (all || required) || required && w.Indexed && len(w.Lines) == 0 {
 			missing = append(missing, l.Packages[i])
 		}
 	}

@@ -20,6 +20,7 @@ type Lock struct {
 	Text      []byte // of the lock file
 	Asks      []policy.Ask
 	Unmatched []string // patterns of the policy that no package fits
+	Git       []string // "NAME vVERSION" of packages from git
 	Others    int      // packages from git or a path, of which no .crate exists, but for the user's own
 	Elsewhere []string // complaints about what cannot be verified at all
 
@@ -146,6 +147,9 @@ func (l *Lock) noRegistry(i int, by []cargo.Demand, counts bool) {
 	}
 	l.Others++
 	git, isGit := strings.CutPrefix(p.Source, "git+")
+	if isGit {
+		l.Git = append(l.Git, p.Name+" v"+p.Version)
+	}
 	if !counts || isGit && l.Policy.GitAllowed(git) {
 		return
 	}
@@ -209,6 +213,7 @@ func (l *Lock) overrides() error {
 	if err != nil {
 		return err
 	}
+	first := true
 	for _, dir := range []string{l.Workspace.Root, "."} {
 		cfg, err := cargo.LoadConfig(dir, home)
 		if err != nil {
@@ -219,17 +224,38 @@ func (l *Lock) overrides() error {
 				"crates of the lock file\n"+
 				"remove it: a [patch] in the workspace's Cargo.toml shows in the lock file", cfg.Paths[0])
 		}
-		for _, p := range l.Packages {
-			index, _ := p.Registry()
-			from, err := cfg.Index(index)
-			if err != nil {
+		for i := range l.Packages {
+			if err := l.place(i, cfg, first); err != nil {
 				return err
 			}
-			if from.Kind != "registry" {
-				l.complain("cargo builds crates out of the %s source %s (%s), which is not looked at here\n"+
-					"verify without that setting; \"cargo zkp vendor\" makes such a directory out of verified crates", from.Kind, from.At, from.Because)
-			}
 		}
+		first = false
+	}
+	return nil
+}
+
+// place notes where cargo takes a package from, as it is configured for one directory.
+func (l *Lock) place(i int, cfg *cargo.Config, first bool) error {
+	index, _ := l.Packages[i].Registry()
+	from, err := cfg.Index(index)
+	if err != nil {
+		return err
+	}
+	dir := ""
+	switch from.Kind {
+	case "registry":
+	case "directory":
+		dir = from.At
+	default:
+		l.complain("cargo builds crates out of the %s source %s (%s), which is not looked at here\n"+
+			"verify without that setting; \"cargo zkp vendor\" makes a directory that is", from.Kind, from.At,
+			from.Because)
+	}
+	if w := &l.Wants[i]; first {
+		w.Vendored = dir
+	} else if w.Vendored != dir {
+		l.complain("cargo takes crates from one place if it is called in %s, and from another if it is called "+
+			"here\ncall it there, or set the sources in one file for both", Shorten(l.Workspace.Root))
 	}
 	return nil
 }

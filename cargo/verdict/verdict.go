@@ -159,6 +159,10 @@ type Want struct {
 	// All must be what the lock file names, also if no proof is required.
 	Copies, Sources []string
 
+	// Vendored is the directory source that cargo builds it from, Sources in there; "" for
+	// cargo's home. Bundle is a file with a bundle that counts beside the cache; "" for none.
+	Vendored, Bundle string
+
 	// What cargo keeps of the registry's index about these bytes. Lines of a Required crate
 	// must say what its Cargo.toml says; Indexed: there must be one, for cargo goes by it.
 	Index   string // the registry, as cargo.Package.Registry returns it
@@ -197,10 +201,11 @@ type Verdict struct {
 	Facts  *Facts   // what was verified; set if Status is Verified, and only then
 	Err    error    // why not; for Violation and Unchecked. See Explain
 	Notes  []string // sentences that do not change the status
+	Bundle []byte   // that verified, likewise
 }
 
 // Refuse makes a violation, or something unchecked, of a verdict. It takes the facts away.
-func (v *Verdict) Refuse(s Status, err error) { v.Status, v.Err, v.Facts = s, err, nil }
+func (v *Verdict) Refuse(s Status, err error) { v.Status, v.Err, v.Facts, v.Bundle = s, err, nil, nil }
 
 // All decides about many crates and returns one verdict for each, in their order.
 // progress, if not nil, is called after each crate that was looked at, by one

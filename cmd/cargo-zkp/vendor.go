@@ -1,18 +1,25 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 
 	"cratelog/cargo"
 	"cratelog/cargo/verdict"
 	"cratelog/crate"
+	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 )
 
@@ -20,7 +27,9 @@ import (
 // asks, and tells how cargo is to build from it.
 func vendor(ctx context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "vendor", "[DIR]", `Verify the crates of Cargo.lock, and copy their sources to DIR (default: vendor) as a
-directory source: cargo compares every file of it with its checksum when it compiles.`)
+directory source: cargo compares every file of it with its checksum when it compiles. Do it
+again when Cargo.lock has changed. What is needed to verify DIR offline is put into
+DIR/.cratelog.`)
 	var b believe
 	b.register(fs)
 	o := lockOptions{format: "human"}
@@ -40,10 +49,14 @@ directory source: cargo compares every file of it with its checksum when it comp
 	if len(dirs) == 1 {
 		dir = dirs[0]
 	}
-	if _, err := os.Lstat(dir); err == nil {
-		return outcome.Usagef("%s is there already: remove it, or name another directory", dir)
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
 	}
-	k.needAll = true
+	if err := ours(dir); err != nil {
+		return err
+	}
+	k.needAll, k.vendorTo = true, dir
+	k.afresh = slices.ContainsFunc(k.Wants, func(w verdict.Want) bool { return w.Vendored != "" })
 	if err := k.run(ctx, sh, b); err != nil {
 		return err
 	}
@@ -53,17 +66,46 @@ directory source: cargo compares every file of it with its checksum when it comp
 	return k.vendor(sh, dir)
 }
 
-// vendor unpacks all packages into a new directory, which appears whole or not at all.
-func (k *lockCheck) vendor(sh *shell, dir string) (err error) {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+"-*")
+// fetchAfresh has cargo download what a directory source does not have yet. cargo would take
+// it from there, so it is called where the workspace's own configuration does not count.
+func fetchAfresh(ctx context.Context, sh *shell, args ...string) error {
+	dir, err := os.MkdirTemp("", "cratelog-vendor-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
+	defer os.RemoveAll(dir)
+	sh.Status("Running", "cargo %s, outside of the workspace's configuration", strings.Join(args, " "))
+	if err := callCargoIn(ctx, dir, "cargo fetch", args...); err != nil {
+		return fmt.Errorf("%w\nif it needs settings of the workspace, take the directory out of them, and vendor again", err)
+	}
+	return nil
+}
+
+// ours refuses a directory that is there and that vendor did not make.
+func ours(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err == nil {
+		_, err = os.Stat(filepath.Join(dir, verdict.Beside))
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return outcome.Usagef("%s is there, and \"cargo zkp vendor\" did not make it: remove it, or name another directory", dir)
+	}
+	return err
+}
+
+// vendor unpacks all packages into a directory, each of which appears whole or not at all,
+// leaves those that are there as they should be, and removes those that it put there before
+// and that are not in the lock file any more.
+func (k *lockCheck) vendor(sh *shell, dir string) error {
+	beside := filepath.Join(dir, verdict.Beside)
+	if err := os.MkdirAll(beside, 0o755); err != nil {
+		return err
+	}
 	sources := map[string]string{}
+	written := 0
 	for i, p := range k.Packages {
 		v := &k.verdicts[i]
 		if v.Path == "" {
@@ -75,72 +117,164 @@ func (k *lockCheck) vendor(sh *shell, dir string) (err error) {
 				p.Name, p.Version, other, p.Source)
 		}
 		sources[name] = p.Source
-		if err := unpackVerified(filepath.Join(tmp, name), v.Path, p, v.Status); err != nil {
+		changed, err := unpackVerified(dir, name, v, p)
+		if err != nil {
 			return fmt.Errorf("%s v%s: %w", p.Name, p.Version, err)
 		}
+		if changed {
+			written++
+		}
 	}
-	if err := os.Chmod(tmp, 0o755); err != nil {
+	removed, err := removeOld(dir, sources)
+	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, dir); err != nil {
-		return err
+	sh.Status("Vendored", "%s in %s: %d written, %d removed", crates(len(k.verdicts)), shorten(dir), written, removed)
+	if len(k.Git) > 0 {
+		sh.Warn("not in %s, because it is from git, which cargo will ask for it: %s", shorten(dir), strings.Join(k.Git, ", "))
 	}
-	sh.Status("Vendored", "%s copied into %s", crates(len(k.verdicts)), shorten(dir))
 	return k.advise(sh, dir)
 }
 
-// unpackVerified unpacks an archive that is the one of the lock file, with cargo's
-// file of checksums.
-func unpackVerified(dir, archive string, p cargo.Package, s verdict.Status) error {
-	switch s {
+// removeOld removes what vendor wrote before and the lock file does not have any more. Other
+// directories are somebody else's.
+func removeOld(dir string, keep map[string]string) (removed int, err error) {
+	beside := filepath.Join(dir, verdict.Beside)
+	entries, err := os.ReadDir(beside)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), ".crate")
+		if _, stays := keep[name]; stays || !ok {
+			continue
+		}
+		// The archive goes last: it says that the rest is ours.
+		for _, path := range []string{filepath.Join(dir, name), filepath.Join(beside, name+".tlog-proof"),
+			filepath.Join(beside, name+".crate")} {
+			if err := os.RemoveAll(path); err != nil {
+				return removed, err
+			}
+		}
+		removed++
+	}
+	return removed, nil
+}
+
+// unpackVerified unpacks an archive that is the one of the lock file, with cargo's file of
+// checksums, and keeps it and its bundle beside; changed says whether the sources were not
+// there as they should be.
+func unpackVerified(dir, name string, v *verdict.Verdict, p cargo.Package) (changed bool, err error) {
+	switch v.Status {
 	case verdict.Verified, verdict.Excepted, verdict.NotAsked:
 	default:
-		return errors.New("it is not as the policy asks")
+		return false, errors.New("it is not as the policy asks")
 	}
-	raw, err := cargo.ReadCached(archive)
+	raw, err := cargo.ReadCached(v.Path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	c, err := crate.Read(raw, p.Name, p.Version, crate.DefaultLimits)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if c.SHA256 != *p.Checksum {
-		return fmt.Errorf("%s changed while it was read", archive)
+		return false, fmt.Errorf("%s changed while it was read", v.Path)
 	}
-	return writeVendored(dir, c)
+	at := filepath.Join(dir, verdict.Beside, name)
+	if err := keep(at+".crate", raw); err != nil {
+		return false, err
+	}
+	if len(v.Bundle) > 0 {
+		if err := keep(at+".tlog-proof", v.Bundle); err != nil {
+			return false, err
+		}
+	}
+	if asWritten(filepath.Join(dir, name), c) {
+		return false, nil
+	}
+	tmp, err := os.MkdirTemp(filepath.Join(dir, verdict.Beside), ".new-*")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(tmp)
+	return true, errors.Join(writeVendored(filepath.Join(tmp, name), c), os.RemoveAll(filepath.Join(dir, name)),
+		os.Rename(filepath.Join(tmp, name), filepath.Join(dir, name)))
 }
 
-// writeVendored writes a crate's files and .cargo-checksum.json, by which cargo
-// compares them when it compiles (cargo's reference, "Directory Sources").
-func writeVendored(dir string, c *crate.Crate) error {
-	paths := make([]string, len(c.Files))
-	for i, f := range c.Files {
-		paths[i] = f.Path
+// keep writes a file, unless it is there as it should be.
+func keep(path string, content []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+		return nil
 	}
-	sums := map[string]string{}
-	var failed error
-	err := c.Contents(paths, crate.DefaultLimits.Inflated, func(f crate.File, content []byte) {
-		if failed == nil {
-			failed = writeBelow(dir, f, content)
-			sum := sha256.Sum256(content)
-			sums[f.Path] = hex.EncodeToString(sum[:])
+	return durable.Write(path, content, 0o644)
+}
+
+// asWritten says whether a directory is as writeVendored writes it.
+func asWritten(dir string, c *crate.Crate) bool {
+	if cargo.CompareVendored(dir, c) != nil {
+		return false
+	}
+	sums, err := sumsOf(c, func(crate.File, []byte) error { return nil })
+	if err != nil {
+		return false
+	}
+	old, err := os.ReadFile(filepath.Join(dir, checksums))
+	if err != nil || !bytes.Equal(old, sums) {
+		return false
+	}
+	for _, f := range c.Files { // what "cargo vendor" leaves out
+		if _, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(f.Path))); err != nil && copied(f) {
+			return false
 		}
-	})
-	if err = errors.Join(err, failed); err != nil {
-		return err
 	}
-	if len(sums) != len(paths) {
-		return fmt.Errorf("%d of %d files were unpacked", len(sums), len(paths))
-	}
-	b, err := json.Marshal(struct {
-		Files   map[string]string `json:"files"`
-		Package string            `json:"package"`
-	}{sums, hex.EncodeToString(c.SHA256[:])})
+	return true
+}
+
+// checksums is the file by which cargo compares the others when it compiles (cargo's
+// reference, "Directory Sources").
+const checksums = ".cargo-checksum.json"
+
+// copied says whether a file of a crate belongs into a directory source: all but the name that
+// cargo has for its own file, which it never unpacks, and that of the checksums.
+func copied(f crate.File) bool { return path.Base(f.Path) != ".cargo-ok" && f.Path != checksums }
+
+// writeVendored writes a crate's files and .cargo-checksum.json.
+func writeVendored(dir string, c *crate.Crate) error {
+	sums, err := sumsOf(c, func(f crate.File, content []byte) error { return writeBelow(dir, f, content) })
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, ".cargo-checksum.json"), b, 0o644)
+	return os.WriteFile(filepath.Join(dir, checksums), sums, 0o644)
+}
+
+// sumsOf hands each file of a crate to f, and returns the content of .cargo-checksum.json.
+func sumsOf(c *crate.Crate, f func(crate.File, []byte) error) ([]byte, error) {
+	var paths []string
+	for _, f := range c.Files {
+		if copied(f) {
+			paths = append(paths, f.Path)
+		}
+	}
+	sums := map[string]string{}
+	var failed error
+	err := c.Contents(paths, crate.DefaultLimits.Inflated, func(file crate.File, content []byte) {
+		if failed == nil {
+			failed = f(file, content)
+			sum := sha256.Sum256(content)
+			sums[file.Path] = hex.EncodeToString(sum[:])
+		}
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return nil, err
+	}
+	if len(sums) != len(paths) {
+		return nil, fmt.Errorf("%d of %d files were unpacked", len(sums), len(paths))
+	}
+	return json.Marshal(struct {
+		Files   map[string]string `json:"files"`
+		Package string            `json:"package"`
+	}{sums, hex.EncodeToString(c.SHA256[:])})
 }
 
 // writeBelow writes one file of a crate below a directory.
@@ -161,11 +295,12 @@ func writeBelow(dir string, f crate.File, content []byte) error {
 
 // advise prints the configuration that makes cargo use the directory.
 func (k *lockCheck) advise(sh *shell, dir string) error {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return err
+	sh.Status("Finished", "add this to %s, so that cargo builds from it:",
+		shorten(filepath.Join(k.Workspace.Root, ".cargo", "config.toml")))
+	// A relative path is seen from the directory that .cargo lies in.
+	if rel, err := filepath.Rel(k.Workspace.Root, dir); err == nil && filepath.IsLocal(rel) {
+		dir = rel
 	}
-	sh.Status("Finished", "add this to .cargo/config.toml, so that cargo builds from it:")
 	said := map[string]bool{}
 	for _, p := range k.Packages {
 		if said[p.Source] {
@@ -180,6 +315,6 @@ func (k *lockCheck) advise(sh *shell, dir string) error {
 		}
 		fmt.Fprint(sh.stdout, "replace-with = \"verified-sources\"\n\n")
 	}
-	_, err = fmt.Fprintf(sh.stdout, "[source.verified-sources]\ndirectory = %q\n", filepath.ToSlash(abs))
+	_, err := fmt.Fprintf(sh.stdout, "[source.verified-sources]\ndirectory = %q\n", filepath.ToSlash(dir))
 	return err
 }

@@ -58,6 +58,8 @@ func manifestFlag(fs *flag.FlagSet, path *string) {
 type lockCheck struct {
 	*verdict.Lock
 	needAll  bool              // also what needs no proof must be on the disk
+	vendorTo string            // directory source that is to be made; "" for none
+	afresh   bool              // cargo is configured to take crates from such a one already
 	verdicts []verdict.Verdict // of Wants
 	took     time.Duration
 }
@@ -128,7 +130,12 @@ func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 		if b.offline {
 			return nil
 		}
-		if err := runCargo(ctx, sh, "fetch", "--locked", "--manifest-path", k.Workspace.Manifest); err != nil {
+		args := []string{"fetch", "--locked", "--manifest-path", k.Workspace.Manifest}
+		fetch := runCargo
+		if k.afresh {
+			fetch = fetchAfresh
+		}
+		if err := fetch(ctx, sh, args...); err != nil {
 			sh.Warn("%v", err) // of one crate, perhaps; what is missing will be named
 		}
 		return ctx.Err()
@@ -147,7 +154,11 @@ func (k *lockCheck) locate(fetch func(missing []cargo.Package) error) error {
 	if err != nil {
 		return err
 	}
-	if err := k.Locate(home); err != nil {
+	find := k.Locate
+	if k.vendorTo != "" {
+		find = func(home string) error { return k.LocateFor(home, k.vendorTo) }
+	}
+	if err := find(home); err != nil {
 		return err
 	}
 	missing := k.Missing(k.needAll)
@@ -157,7 +168,7 @@ func (k *lockCheck) locate(fetch func(missing []cargo.Package) error) error {
 	if err := fetch(missing); err != nil {
 		return err
 	}
-	return k.Locate(home)
+	return find(home)
 }
 
 // check decides about all packages.
@@ -184,8 +195,13 @@ func runCargo(ctx context.Context, sh *shell, args ...string) error {
 
 // callCargo runs cargo, and returns what it says if it fails, behind what was to be done.
 func callCargo(ctx context.Context, what string, args ...string) error {
+	return callCargoIn(ctx, "", what, args...)
+}
+
+// callCargoIn is callCargo in a directory, whose configuration counts.
+func callCargoIn(ctx context.Context, dir, what string, args ...string) error {
 	cmd := exec.CommandContext(ctx, cargoBin(), args...)
-	cmd.Env = cargoEnv(os.Environ())
+	cmd.Dir, cmd.Env = dir, cargoEnv(os.Environ())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", what, err, bytes.TrimSpace(out))
 	}
