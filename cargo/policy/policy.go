@@ -34,7 +34,7 @@
 //	expires = "2027-01-31"         # the last day on which it counts, in UTC
 //	registry = "sparse+https://registry.example/index/" # default: cargo's own
 //
-//	[[allow]]                      # this crate may have these files unproven, until then
+//	[[allow]]                      # this crate may have these files unproven or left out, until then
 //	crate = "x"
 //	version = "1.2.3"              # default: every version
 //	unproven = ["Cargo.toml"]
