@@ -219,8 +219,9 @@ func (p *Policy) Rules(name, version string, now time.Time) client.Rules {
 func (p *Policy) RulesFor(pkg Package, now time.Time) client.Rules {
 	r := client.Rules{Name: pkg.Name, Version: pkg.Version, AllowUnproven: slices.Clone(p.AllowUnproven),
 		MaxAge: p.MaxAge, Now: now, AllowNoWitnesses: p.Development}
+	index := indexOf(pkg.Registry)
 	for _, a := range p.Allows {
-		if a.covers(pkg) && !a.Expires.Past(now) {
+		if a.covers(pkg, index) && !a.Expires.Past(now) {
 			r.AllowUnproven = append(r.AllowUnproven, a.Unproven...)
 		}
 	}
