@@ -38,11 +38,7 @@ func (p *place) measureProxy(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	dependencies := ""
-	for _, r := range p.crates[:n] {
-		dependencies += fmt.Sprintf("%s = %q\n", r.name, version)
-	}
-	if err := writeProject(filepath.Join(p.dir, "fetching"), dependencies); err != nil {
+	if err := writeProject(filepath.Join(p.dir, "fetching"), dependencies(p.crates[:n])); err != nil {
 		return err
 	}
 	if err := p.compare(ctx, base, "_loopback"); err != nil {
@@ -124,8 +120,7 @@ func (r release) line() ([]byte, error) {
 // fetch runs cargo fetch with an empty home against an index.
 func (p *place) fetch(ctx context.Context, home, index string) (float64, error) {
 	dir := filepath.Join(p.dir, "fetching")
-	config := fmt.Sprintf("[source.crates-io]\nreplace-with = \"here\"\n[source.here]\nregistry = \"sparse+%s\"\n", index)
-	if err := write(filepath.Join(dir, ".cargo", "config.toml"), []byte(config)); err != nil {
+	if err := configure(dir, index); err != nil {
 		return 0, err
 	}
 	if err := os.RemoveAll(filepath.Join(dir, "Cargo.lock")); err != nil {
