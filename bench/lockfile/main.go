@@ -166,7 +166,8 @@ func (p *place) layOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(writeProject(p.project, dependencies(p.crates)), configure(p.project, base+"/index/")); err != nil {
+	err = errors.Join(writeProject(p.project, dependencies(p.crates)), configure(p.project, base+"/index/"))
+	if err != nil {
 		return err
 	}
 	_, err = p.timed(ctx, p.project, p.home, "cargo", "fetch")

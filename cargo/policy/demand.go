@@ -212,7 +212,9 @@ func (e Exception) covers(p Package, index string) bool {
 }
 
 func (e Exception) coversAny(packages []Package) bool {
-	return slices.ContainsFunc(packages, func(p Package) bool { return e.Crate == p.Name && e.covers(p, indexOf(p.Registry)) })
+	return slices.ContainsFunc(packages, func(p Package) bool {
+		return e.Crate == p.Name && e.covers(p, indexOf(p.Registry))
+	})
 }
 
 func (e Exception) String() string {

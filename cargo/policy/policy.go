@@ -204,7 +204,8 @@ func readTrust(path string) (Trust, error) {
 		return Trust{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if len(parsed.Logs()) == 0 {
-		return Trust{}, fmt.Errorf("%s lists no log, so it makes no log believed; add a log line, or do not name the file", path)
+		return Trust{}, fmt.Errorf("%s lists no log, so it makes no log believed; add a log line, or do not name the file",
+			path)
 	}
 	return Trust{path, text, parsed}, nil
 }

@@ -110,6 +110,18 @@ func TestAllMeansWhatHasNoCrateToo(t *testing.T) {
 	}
 }
 
+func TestAHostileLockIsRefusedInFewWords(t *testing.T) {
+	var packages []string
+	for i := range 2000 {
+		packages = append(packages, fmt.Sprintf("g%d git+https://git.example.com/%d#00", i, i))
+	}
+	l, err := NewLock(workspace(t, ""), newPlace(t, "require = \"all\"\n").policy, lockOf(packages...), nil, now)
+	fatalIf(t, err)
+	if n := len(l.Elsewhere); n != maxRefused+1 || !strings.HasPrefix(l.Elsewhere[n-1], "1950 more git repositories") {
+		t.Errorf("%d complaints: %s", n, l.Elsewhere[n-1])
+	}
+}
+
 func TestWhatThePolicyRequiresByNameIsMissed(t *testing.T) {
 	text := lockOf("app path sparse", "sparse "+corp)
 	p := newPlace(t, "require = [\"sparse@0.2.0\", \"gone\", \"my-*\"]\n")
