@@ -94,6 +94,9 @@ func (m *manifest) dependencyTables(t table, at string, shared map[string]depend
 
 // shared returns [workspace.dependencies] of a root.
 func (m *manifest) shared() (map[string]dependency, error) {
+	if m.inherited != nil {
+		return m.inherited, nil
+	}
 	deps, err := m.table(m.workspace, "workspace", "dependencies")
 	if err != nil {
 		return nil, err
@@ -104,6 +107,7 @@ func (m *manifest) shared() (map[string]dependency, error) {
 			return nil, err
 		}
 	}
+	m.inherited = all
 	return all, nil
 }
 

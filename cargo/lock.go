@@ -108,7 +108,8 @@ func decodeLock(b []byte) (*Lock, error) {
 	}
 	for _, p := range l.Packages {
 		if _, ok := p.Registry(); ok && p.Checksum == nil {
-			return nil, wrong("", "", "%s has no checksum, so nothing says which bytes it is; delete its entry and run `cargo generate-lockfile`, from a registry whose index has checksums", p)
+			return nil, wrong("", "", "%s has no checksum, so nothing says which bytes it is; delete its entry and run "+
+				"`cargo generate-lockfile`, from a registry whose index has checksums", p)
 		}
 	}
 	return l, l.resolve()
@@ -156,7 +157,8 @@ func (l *Lock) readPackages(doc table) error {
 			return err
 		}
 		if seen[p.String()] {
-			return wrong("", "package", "%s is there twice; run `cargo generate-lockfile`, or resolve the merge that doubled it", p)
+			return wrong("", "package", "%s is there twice; run `cargo generate-lockfile`, or resolve the merge that "+
+				"doubled it", p)
 		}
 		seen[p.String()] = true
 		l.add(p)
@@ -196,7 +198,8 @@ func lockPackage(t table) (p Package, err error) {
 func checkPackage(p Package) error {
 	kind, url, _ := strings.Cut(p.Source, "+")
 	known := kind == "registry" || kind == "sparse" || kind == "git"
-	if p.Source != "" && (!known || url == "" || strings.ContainsAny(url, oddChars) || !plain(url)) {
+	if p.Source != "" && (!known || url == "" ||
+		len(url) > maxURL || strings.ContainsAny(url, oddChars) || !plain(url)) {
 		return wrong("", "source", "of %.99q: %.999q is not a registry, sparse registry or git repository, and other "+
 			"sources are not known here", p.Name+" "+p.Version, p.Source)
 	}
@@ -218,8 +221,8 @@ func (p Package) Odd() error {
 	return entry.CheckVersion(p.Version)
 }
 
-// maxOdd is how long a name or a version in a Cargo.lock may be, in bytes.
-const maxOdd = 255
+// How long a name or a version, and a URL, in a Cargo.lock may be, in bytes.
+const maxOdd, maxURL = 255, 4096
 
 // plain says that a text does nothing to a terminal.
 func plain(s string) bool {

@@ -107,6 +107,8 @@ type manifest struct {
 	doc       table
 	pkg       table // [package], or [project] as it was called once; nil if there is none
 	workspace table // nil if there is none
+
+	inherited map[string]dependency // what shared returned; nil before
 }
 
 func (l *loader) load(path string) (*manifest, error) {

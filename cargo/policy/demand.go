@@ -67,27 +67,32 @@ type wish struct {
 	met     bool
 }
 
-// wishes are those about the packages of one registry. Those that name a crate are found by
-// its folded name: a lock file has thousands.
+// wishes are some of one kind. Those that name a crate are found by its folded name: a lock
+// file has thousands.
 type wishes struct {
-	registry *Registry
-	named    map[string][]*wish
-	globs    []*wish
-	all      []*wish // in the order in which they came
+	named map[string][]*wish
+	globs []*wish
+	all   []*wish // in the order in which they came
 }
 
 func (w *wishes) add(p Pattern, because string) {
 	one := &wish{Pattern: p, because: because}
 	w.all = append(w.all, one)
-	if p.exact() {
-		w.named[fold(p.name)] = append(w.named[fold(p.name)], one)
-	} else {
+	if !p.exact() {
 		w.globs = append(w.globs, one)
+		return
 	}
+	if w.named == nil {
+		w.named = map[string][]*wish{}
+	}
+	w.named[fold(p.name)] = append(w.named[fold(p.name)], one)
 }
 
-// because says who wants a package proven.
+// because says who wants a package proven. w may be nil.
 func (w *wishes) because(pkg Package) (all []string) {
+	if w == nil {
+		return nil
+	}
 	for _, list := range [][]*wish{w.named[fold(pkg.Name)], w.globs} {
 		for _, one := range list {
 			if one.Matches(pkg.Name, pkg.Version) {
@@ -99,17 +104,16 @@ func (w *wishes) because(pkg Package) (all []string) {
 	return all
 }
 
-// wishesOf returns what a policy requires of a registry's crates.
-func (p *Policy) wishesOf(index string) *wishes {
-	r, _ := p.Of(index)
-	w := &wishes{registry: r, named: map[string][]*wish{}}
-	for _, pattern := range r.Require {
+// requirements returns what is required of the crates of a registry, "" for all.
+func (p *Policy) requirements(patterns []Pattern, index string) *wishes {
+	w := &wishes{}
+	for _, pattern := range patterns {
 		because := fmt.Sprintf("%s requires %q", p.Path, pattern)
 		if pattern == All {
 			because = p.Path + " requires all crates"
 		}
-		if r.own && r.Index != "" {
-			because += " of " + r.Index
+		if index != "" {
+			because += " of " + index
 		}
 		w.add(pattern, because)
 	}
@@ -119,33 +123,30 @@ func (p *Policy) wishesOf(index string) *wishes {
 // Resolve decides for each package, at a time, whether it must be proven. It must
 // if a manifest asks for it, or the policy requires or expects it, and no exception covers it.
 func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resolution {
-	// What is said of all registries, and of cargo's own, is looked for even without a package.
-	byRegistry := map[string]*wishes{"": p.wishesOf("")}
-	of := func(index string) *wishes {
-		if index = indexOf(index); byRegistry[index] == nil {
-			byRegistry[index] = p.wishesOf(index)
+	general := p.requirements(p.Require, "")
+	own, asked := map[string]*wishes{}, map[string]*wishes{} // by registry
+	for index, r := range p.Registries {
+		if r.own {
+			own[index] = p.requirements(r.Require, index)
 		}
-		return byRegistry[index]
 	}
-	for index := range p.Registries {
-		of(index)
-	}
-	asked := map[string]*wishes{}
 	for _, a := range asks {
 		index := indexOf(a.Registry)
 		if asked[index] == nil {
-			asked[index] = &wishes{named: map[string][]*wish{}}
+			asked[index] = &wishes{}
 		}
 		asked[index].add(a.Crate, a.Where+" asks for it")
 	}
 	var out Resolution
 	for _, pkg := range packages {
-		d := Demand{Package: pkg}
-		w := of(pkg.Registry)
-		if a := asked[w.registry.Index]; a != nil {
-			d.Because = a.because(pkg)
+		index := indexOf(pkg.Registry)
+		r, _ := p.Of(index)
+		required := general
+		if r.own {
+			required = own[index]
 		}
-		if because := w.because(pkg); !w.registry.ignores(pkg) {
+		d := Demand{Package: pkg, Because: asked[index].because(pkg)}
+		if because := required.because(pkg); !r.ignores(pkg) {
 			d.Because = append(d.Because, because...)
 		}
 		for _, e := range p.Expects {
@@ -155,12 +156,13 @@ func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resoluti
 			}
 		}
 		if len(d.Because) > 0 {
-			p.except(&d, now)
+			p.except(&d, index, now)
 		}
 		out.Demands = append(out.Demands, d)
 	}
 	out.unmet(asked)
-	out.unmet(byRegistry)
+	out.unmet(map[string]*wishes{"": general})
+	out.unmet(own)
 	return out
 }
 
@@ -168,39 +170,30 @@ func (r *Registry) ignores(pkg Package) bool {
 	return slices.ContainsFunc(r.Ignore, func(p Pattern) bool { return p.excuses(pkg.Name, pkg.Version) })
 }
 
-// unmet notes the wishes that no package met. What is required of all registries is met if a
-// package of any does.
+// unmet notes the wishes that no package met.
 func (out *Resolution) unmet(by map[string]*wishes) {
-	met := map[string]bool{}
-	for _, w := range by {
-		for _, one := range w.all {
-			met[one.because] = met[one.because] || one.met
-		}
-	}
 	for _, index := range slices.Sorted(maps.Keys(by)) {
 		for _, one := range by[index].all {
-			if one.Pattern == All || met[one.because] {
-				continue
-			}
-			met[one.because] = true // said once
 			text := fmt.Sprintf("%s, but no registry package of the lock file is %s", one.because, one.Pattern)
-			if one.exact() {
+			switch {
+			case one.met || one.Pattern == All:
+			case one.exact():
 				out.Missing = append(out.Missing, text)
-			} else {
+			default:
 				out.Unmatched = append(out.Unmatched, text)
 			}
 		}
 	}
 }
 
-// except applies the exceptions to a package that must be proven. The one
+// except applies the exceptions to a package of a registry that must be proven. The one
 // that lasts longest counts.
-func (p *Policy) except(d *Demand, now time.Time) {
+func (p *Policy) except(d *Demand, index string, now time.Time) {
 	d.Status = Required
 	for i := range p.Exceptions {
 		e := &p.Exceptions[i]
 		switch {
-		case !e.covers(d.Package):
+		case !e.covers(d.Package, index):
 		case e.Expires.Past(now):
 			d.Expired = append(d.Expired, *e)
 		case d.Except == nil || d.Except.Expires.day.Before(e.Expires.day):
@@ -212,12 +205,17 @@ func (p *Policy) except(d *Demand, now time.Time) {
 	}
 }
 
-// covers compares to the letter: who is excused must be named.
-func (e Exception) covers(p Package) bool {
-	return e.Crate == p.Name && (e.Version == "" || e.Version == p.Version) && e.Registry == indexOf(p.Registry)
+// covers compares to the letter: who is excused must be named. index is that of the package's
+// registry, in its one spelling.
+func (e Exception) covers(p Package, index string) bool {
+	return e.Crate == p.Name && (e.Version == "" || e.Version == p.Version) && e.Registry == index
 }
 
-func (e Exception) coversAny(packages []Package) bool { return slices.ContainsFunc(packages, e.covers) }
+func (e Exception) coversAny(packages []Package) bool {
+	return slices.ContainsFunc(packages, func(p Package) bool {
+		return e.Crate == p.Name && e.covers(p, indexOf(p.Registry))
+	})
+}
 
 func (e Exception) String() string {
 	s := e.Crate

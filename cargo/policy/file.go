@@ -281,7 +281,8 @@ func ParsePattern(s string) (Pattern, error) {
 	name, version, exact := strings.Cut(s, "@")
 	plain := strings.ReplaceAll(name, "*", "a")
 	if err := entry.CheckName(plain); err != nil {
-		return Pattern{}, fmt.Errorf(`%q names no crate: it takes a name, in which * stands for any characters, like "serde" or "my-*"`, s)
+		return Pattern{}, fmt.Errorf(`%q names no crate: it takes a name, in which * stands for any characters, like `+
+			`"serde" or "my-*"`, s)
 	}
 	if strings.Trim(name, "*") == "" || s == "all" {
 		return Pattern{}, fmt.Errorf(`%q would be every crate; write require = "all"`, s)

@@ -34,7 +34,7 @@
 //	expires = "2027-01-31"         # the last day on which it counts, in UTC
 //	registry = "sparse+https://registry.example/index/" # default: cargo's own
 //
-//	[[allow]]                      # this crate may have these files unproven, until then
+//	[[allow]]                      # this crate may have these files unproven or left out, until then
 //	crate = "x"
 //	version = "1.2.3"              # default: every version
 //	unproven = ["Cargo.toml"]
@@ -204,7 +204,8 @@ func readTrust(path string) (Trust, error) {
 		return Trust{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if len(parsed.Logs()) == 0 {
-		return Trust{}, fmt.Errorf("%s lists no log, so it makes no log believed; add a log line, or do not name the file", path)
+		return Trust{}, fmt.Errorf("%s lists no log, so it makes no log believed; add a log line, or do not name the file",
+			path)
 	}
 	return Trust{path, text, parsed}, nil
 }
@@ -219,8 +220,9 @@ func (p *Policy) Rules(name, version string, now time.Time) client.Rules {
 func (p *Policy) RulesFor(pkg Package, now time.Time) client.Rules {
 	r := client.Rules{Name: pkg.Name, Version: pkg.Version, AllowUnproven: slices.Clone(p.AllowUnproven),
 		MaxAge: p.MaxAge, Now: now, AllowNoWitnesses: p.Development}
+	index := indexOf(pkg.Registry)
 	for _, a := range p.Allows {
-		if a.covers(pkg) && !a.Expires.Past(now) {
+		if a.covers(pkg, index) && !a.Expires.Past(now) {
 			r.AllowUnproven = append(r.AllowUnproven, a.Unproven...)
 		}
 	}

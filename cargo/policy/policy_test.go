@@ -456,6 +456,7 @@ func FuzzPolicyFile(f *testing.F) {
 	f.Add("version = 1\nrequire = [\"a*\", \"b@1.0.0\"]\n[[exception]]\ncrate = \"x\"\nreason = \"r\"\nexpires = \"2027-01-31\"\n")
 	f.Add("version = 1\nrequire = {a = [1, {}]}\nexception = [{crate = \"x\"}]\n")
 	f.Add("[allow]\nunproven = [[]]\n")
+	f.Add("version = 1\n[git]\nallow = [\"https://x.example/y\"]\n[registry.\"" + corp + "\"]\nignore = [\"a*\"]\n[[expect]]\ncrate = \"x\"\npath = \"\"\n")
 	path := filepath.Join(f.TempDir(), FileName)
 	f.Fuzz(func(t *testing.T, text string) {
 		fatalIf(t, os.WriteFile(path, []byte(text), 0o600))
@@ -466,12 +467,14 @@ func FuzzPolicyFile(f *testing.F) {
 			}
 			return
 		}
-		p := &Policy{Require: r.require, Exceptions: r.exceptions, Allows: r.allows}
+		p := &Policy{Require: r.require, Registries: r.registries, Git: r.git, Exceptions: r.exceptions, Allows: r.allows, Expects: r.expects}
 		for _, q := range r.require {
 			if again, err := ParsePattern(q.String()); q != All && (err != nil || again != q) {
 				t.Errorf("%q is not read back: %v", q, err)
 			}
 		}
-		p.Resolve(nil, []Package{{Name: "x", Version: "1.0.0"}}, now)
+		p.Resolve(nil, []Package{{Name: "x", Version: "1.0.0"}, {"x", "1.0.0", corp}}, now)
+		p.GitAllowed("https://git.example.com/x?branch=y#00")
+		p.Unexpected("x", "1.0.0", "00", "")
 	})
 }

@@ -79,17 +79,24 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only []string, 
 			Indexed: true, Demand: resolved.Demands[i]})
 	}
 	if len(only) == 0 { // else they are many, of course
-		l.Unmatched = resolved.Unmatched
-		for _, text := range resolved.Missing {
-			l.complain("%s\ncorrect its name or version; with a * in its name it may be missing", text)
-		}
-		for _, d := range unmet {
-			l.complain("%s is to be verified, and is not in %s\n%s; correct the name, or let cargo "+
-				"bring the lock file up to date",
-				d.Crate, Shorten(ws.LockPath), wishedBy(d))
-		}
+		l.missing(resolved, unmet)
+	}
+	if n := len(l.refused) - maxRefused; n > 0 {
+		l.complain("%d more git repositories and directories that packages come from cannot be verified", n)
 	}
 	return l, l.overrides()
+}
+
+// missing complains of what is asked for and not there.
+func (l *Lock) missing(resolved policy.Resolution, unmet []cargo.Demand) {
+	l.Unmatched = resolved.Unmatched
+	for _, text := range resolved.Missing {
+		l.complain("%s\ncorrect its name or version; with a * in its name it may be missing", text)
+	}
+	for _, d := range unmet {
+		l.complain("%s is to be verified, and is not in %s\n%s; correct the name, or let cargo bring the lock file up to date",
+			d.Crate, Shorten(l.Workspace.LockPath), wishedBy(d))
+	}
 }
 
 // choice is which packages count, by patterns; nil for all.
@@ -181,17 +188,16 @@ func (l *Lock) refuse(i int, because string) {
 	if l.refused[what] {
 		return
 	}
-	l.refused[what] = true
-	chain := "" // each takes a walk through the lock file
-	if len(l.refused) <= maxChains {
-		chain = "\n" + l.pulledIn(i)
+	if l.refused[what] = true; len(l.refused) > maxRefused {
+		return
 	}
-	l.complain("%s v%s is from %s, so that there is no .crate to verify\n%s%s\n%s", p.Name, p.Version, what, because, chain,
-		remedy)
+	l.complain("%s v%s is from %s, so that there is no .crate to verify\n%s\n%s\n%s", p.Name, p.Version, what, because,
+		l.pulledIn(i), remedy)
 }
 
-// maxChains is of how many packages it is said who pulls them in.
-const maxChains = 20
+// maxRefused is of how many repositories and directories it is said who pulls them in, which
+// takes a walk through the lock file.
+const maxRefused = 50
 
 // pulledIn says by which packages one comes.
 func (l *Lock) pulledIn(i int) string {

@@ -19,7 +19,7 @@ import (
 
 // memoDomain names this form of memos, and this way to verify. Change it when
 // either changes.
-const memoDomain = "cratelog/verdict/v3\n"
+const memoDomain = "cratelog/verdict/v4\n"
 
 const maxMemo = 8 << 20 // bytes; a crate has 20,000 files at most
 

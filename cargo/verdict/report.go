@@ -33,6 +33,7 @@ type Coverage struct {
 	Unproven []string `json:"unproven"` // can be anything; the rules allow it
 
 	Executable []string `json:"executable"` // of those proven: executable in the commit, and not in the .crate
+	LeftOut    []string `json:"left_out"`   // not in the .crate, though its author's manifest names them
 }
 
 // Logged says where the entry is.
@@ -74,7 +75,7 @@ func LoggedAt(r *client.Result) Logged {
 
 // CoverageOf says what the proof of a verified crate covers.
 func CoverageOf(r *client.Result) Coverage {
-	return Coverage{list(r.Proven), list(r.Derived), list(r.Unproven), list(r.Executable)}
+	return Coverage{list(r.Proven), list(r.Derived), list(r.Unproven), list(r.Executable), list(r.LeftOut)}
 }
 
 func list(s []string) []string { return append([]string{}, s...) }

@@ -43,17 +43,39 @@ func (c *Checker) origins() string {
 	return strings.Join(all, ", ")
 }
 
-// displeases returns what the policy has against a crate whose bundle is good.
+// displeases returns what the policy has against a crate whose bundle is good, and notes what
+// it only warns of.
 func (it *item) displeases() error {
-	p := it.c.cfg.Policy
+	p, w := it.c.cfg.Policy, it.want
 	var commit, path string
+	var left []string
 	if it.facts != nil {
-		commit, path = it.facts.Commit, it.facts.Path
+		commit, path, left = it.facts.Commit, it.facts.Path, it.facts.Coverage.LeftOut
 	} else {
-		commit, path = hex.EncodeToString(it.result.Commit[:]), it.result.Path
+		commit, path, left = hex.EncodeToString(it.result.Commit[:]), it.result.Path, it.result.LeftOut
 	}
-	if text := p.Unexpected(it.want.Name, it.want.Version, commit, path); text != "" {
+	if text := p.Unexpected(w.Name, w.Version, commit, path); text != "" {
 		return refuse(ErrUnexpected, "Find out why it moved before you change [[expect]]", "%s", text)
 	}
+	left = slices.DeleteFunc(slices.Clone(left), func(f string) bool { return slices.Contains(it.rules.AllowUnproven, f) })
+	switch {
+	case len(left) == 0:
+	case p.RefuseLeftOut:
+		return refuse(ErrLeftOut, "Look whether it is meant to be without; [[allow]] with unproven = [...] allows single files",
+			"%s %s lacks %s, which its author's manifest names, and %s refuses that", w.Name, w.Version, few(left), p.Path)
+	default:
+		it.verdict.Notes = append(it.verdict.Notes, "it lacks "+few(left)+", which its author's manifest names: left out "+
+			"when it was packaged")
+	}
 	return nil
+}
+
+// few lists the first of some files.
+func few(files []string) string {
+	const most = 3
+	text := strings.Join(files[:min(len(files), most)], ", ")
+	if n := len(files) - most; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return text
 }

@@ -10,6 +10,7 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
+	"cratelog/internal/forge"
 	"cratelog/internal/outcome"
 )
 
@@ -109,6 +110,18 @@ func TestAllMeansWhatHasNoCrateToo(t *testing.T) {
 	}
 }
 
+func TestAHostileLockIsRefusedInFewWords(t *testing.T) {
+	var packages []string
+	for i := range 2000 {
+		packages = append(packages, fmt.Sprintf("g%d git+https://git.example.com/%d#00", i, i))
+	}
+	l, err := NewLock(workspace(t, ""), newPlace(t, "require = \"all\"\n").policy, lockOf(packages...), nil, now)
+	fatalIf(t, err)
+	if n := len(l.Elsewhere); n != maxRefused+1 || !strings.HasPrefix(l.Elsewhere[n-1], "1950 more git repositories") {
+		t.Errorf("%d complaints: %s", n, l.Elsewhere[n-1])
+	}
+}
+
 func TestWhatThePolicyRequiresByNameIsMissed(t *testing.T) {
 	text := lockOf("app path sparse", "sparse "+corp)
 	p := newPlace(t, "require = [\"sparse@0.2.0\", \"gone\", \"my-*\"]\n")
@@ -185,4 +198,43 @@ func TestASourceAtAnUnexpectedPlaceIsRefused(t *testing.T) {
 		p.settings(dev+"[[expect]]\ncrate = \"hello-inner\"\npath = \"crates/inner\"\n", l)
 		c = p.checker(false)
 	}
+}
+
+// A publisher may leave out a file that the author's manifest names, a build script say, and
+// everything that is in the .crate is proven all the same.
+func TestWhatWasLeftOutIsToldOrRefused(t *testing.T) {
+	orig := forge.Manifest("short", "1.0.0")
+	manifest := orig
+	orig.Path += ".orig"
+	orig.Content += "build = \"checks.rs\"\n[[test]]\nname = \"t\"\n"
+	manifest.Content += "build = false\n"
+	raw, err := forge.Pack("short", "1.0.0", manifest, orig, forge.File{Path: "src/lib.rs"})
+	fatalIf(t, err)
+	f, err := forger()
+	fatalIf(t, err)
+	e, err := f.Entry(raw, "short", "1.0.0")
+	fatalIf(t, err)
+	l := newLog(t, "log.example/a")
+	l.add(e)
+	p := newPlace(t, dev, l)
+	w := p.want("short", "1.0.0", raw)
+	for range 2 { // the second time it is remembered
+		v := p.all(w)[0]
+		verified(t, []Verdict{v})
+		if !slices.Equal(v.Facts.Coverage.LeftOut, []string{"checks.rs", "tests/t.rs"}) || len(v.Notes) != 1 ||
+			v.Notes[0] != "it lacks checks.rs, tests/t.rs, which its author's manifest names: left out when it was packaged" {
+			t.Errorf("%+v, notes %q", v.Facts, v.Notes)
+		}
+	}
+	p.settings(dev+"left-out = \"refuse\"\n", l)
+	for range 2 {
+		refused(t, p.all(w)[0], Violation, "left-out", "short 1.0.0 lacks checks.rs, tests/t.rs, which its author's manifest names, and "+p.policy.Path+" refuses that. Look whether")
+	}
+	allow := func(files string) string {
+		return dev + "left-out = \"refuse\"\n[[allow]]\ncrate = \"short\"\nunproven = [" + files + "]\nreason = \"r\"\nexpires = \"2027-01-31\"\n"
+	}
+	p.settings(allow(`"tests/t.rs"`), l)
+	refused(t, p.all(w)[0], Violation, "left-out", "short 1.0.0 lacks checks.rs, which")
+	p.settings(allow(`"tests/t.rs", "checks.rs"`), l)
+	verified(t, p.all(w))
 }

@@ -61,7 +61,7 @@ func askFresh(ctx context.Context, sh *shell, b believe, o lockOptions, ws *carg
 	case !o.locked && b.offline:
 		err = update("--offline")
 	case !o.locked:
-		sh.Status("Running", "cargo update --workspace, for %s is not up to date", shorten(ws.LockPath))
+		sh.Status("Running", "cargo update --workspace, which brings %s up to date", shorten(ws.LockPath))
 		err = update()
 	}
 	if err == nil || ctx.Err() != nil {

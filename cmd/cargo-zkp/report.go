@@ -180,6 +180,9 @@ func coverage(c verdict.Coverage) string {
 	if len(c.Executable) > 0 {
 		text += fmt.Sprintf(", %d executable in the commit and not in the crate", len(c.Executable))
 	}
+	if len(c.LeftOut) > 0 {
+		text += ", " + strings.Join(c.LeftOut, " and ") + " left out"
+	}
 	return text
 }
 

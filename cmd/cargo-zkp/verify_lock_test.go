@@ -78,7 +78,7 @@ func TestAStaleLockFileIsRefusedOrBroughtUpToDate(t *testing.T) {
 	if code := run(t.Context(), []string{"vendor", "--locked"}, &out, &out); code != int(outcome.Unchecked) {
 		t.Errorf("vendor --locked: exit %d\n%s", code, &out)
 	}
-	d.tells(outcome.OK, []string{"cargo update --workspace, for Cargo.lock is not up to date", "2 crates of Cargo.lock"})
+	d.tells(outcome.OK, []string{"cargo update --workspace, which brings Cargo.lock up to date", "2 crates of Cargo.lock"})
 	d.tells(outcome.OK, []string{"!cargo update"}, "--locked")
 
 	// Whoever cannot ask cargo does not know.
