@@ -98,7 +98,8 @@ expires = "2027-01-31"
 }
 
 func TestAnAskIsAboutOneRegistry(t *testing.T) {
-	p := mustLoad(t, "version = 1\n")
+	p := mustLoad(t, "version = 1\n[registry.\""+corp+"\"]\n")
+	p.Registries[indexOf(corp)].Ignore = []Pattern{Exactly("x", "")} // which is about what the policy requires
 	asks := []Ask{{Crate: Exactly("x", "1.0.0"), Where: "Cargo.toml", Registry: corp}, {Crate: Exactly("70*", "1.0.0"), Where: "Cargo.toml"}}
 	r := p.Resolve(asks, []Package{{Name: "x", Version: "1.0.0"}, {"x", "1.0.0", corp}, {"70*", "1.0.0", ""}}, now)
 	for i, want := range []Status{NotAsked, Required, Required} {

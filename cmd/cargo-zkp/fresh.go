@@ -30,18 +30,20 @@ func freshLock(ctx context.Context, sh *shell, b believe, o lockOptions) error {
 	} else if err != nil {
 		return err
 	}
-	memo := freshMemo(ws, text)
-	if _, err := os.Stat(memo); memo != "" && err == nil {
+	memo, state := freshMemo(ws, text)
+	if known, err := durable.Read(memo, int64(len(state))); err == nil && state != "" && string(known) == state {
 		return nil
 	}
 	if err := askFresh(ctx, sh, b, o, ws); err != nil {
 		return err
 	}
 	// Not if cargo changed it: the next time finds out about the new one.
-	if after, err := readFile(ws.LockPath, cargo.MaxLock); err == nil && string(after) == string(text) && memo != "" {
-		if err := durable.WriteCache(memo, nil); err != nil {
-			sh.Warn("cargo will be asked about Cargo.lock again next time: %v", err)
-		}
+	after, err := readFile(ws.LockPath, cargo.MaxLock)
+	if err != nil || string(after) != string(text) || state == "" {
+		return err
+	}
+	if err := durable.WriteCache(memo, []byte(state)); err != nil {
+		sh.Warn("cargo will be asked about %s again next time: %v", shorten(ws.LockPath), err)
 	}
 	return nil
 }
@@ -76,33 +78,35 @@ func askFresh(ctx context.Context, sh *shell, b believe, o lockOptions, ws *carg
 		shorten(ws.LockPath), err)
 }
 
-// freshMemo names a file that is there if cargo found a lock file to be up to date: its name
-// covers the lock file, the manifests, cargo's configuration, and which cargo it was. It is ""
-// if that cannot be told.
-func freshMemo(ws *cargo.Workspace, lock []byte) string {
+// freshMemo names the file that says in which state cargo last found a workspace's lock file to
+// be up to date, and the state that it is in now: a hash over the lock file, the manifests,
+// cargo's configuration, and which cargo it is. It is "" if that cannot be told.
+func freshMemo(ws *cargo.Workspace, lock []byte) (path, state string) {
 	cache, _, err := verdict.Dirs()
 	if err != nil {
-		return ""
+		return "", ""
 	}
 	home, err := cargo.Home()
 	if err != nil {
-		return ""
+		return "", ""
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "cratelog/fresh/v1\n%q %x %q\n", cargoBin(), ws.Digest, home)
 	for _, dir := range []string{ws.Root, "."} {
 		cfg, err := cargo.LoadConfig(dir, home)
 		if err != nil {
-			return ""
+			return "", ""
 		}
 		fmt.Fprintf(h, "%x\n", cfg.Digest())
 	}
 	for _, v := range os.Environ() {
 		name, _, _ := strings.Cut(v, "=")
-		if ours := strings.HasPrefix(name, "CARGO_") || strings.HasPrefix(name, "RUSTUP_"); ours && !strings.HasSuffix(name, "_TOKEN") {
+		cargos := strings.HasPrefix(name, "CARGO_") || strings.HasPrefix(name, "RUSTUP_")
+		if cargos && name != "CARGO_MAKEFLAGS" && !strings.HasSuffix(name, "_TOKEN") {
 			fmt.Fprintf(h, "%q\n", v)
 		}
 	}
 	h.Write(lock)
-	return filepath.Join(cache, "locks", fmt.Sprintf("%x", h.Sum(nil)))
+	file := fmt.Sprintf("%x", sha256.Sum256([]byte(ws.Manifest)))
+	return filepath.Join(cache, "locks", file), fmt.Sprintf("%x\n", h.Sum(nil))
 }
