@@ -47,7 +47,8 @@ func (said Summary) Diff(proven Summary) string {
 
 // Deviation says in what a release's line differs from its Cargo.toml, as Diff does, for a
 // registry of which it is not known whether it is a mirror of cargo's default one: what
-// would be well for either is well. The error is Summary's or ManifestSummary's.
+// would be well for either is well, and so is a line without links, as old cargos had them
+// made: what is linked, Cargo.toml says. The error is Summary's or ManifestSummary's.
 func (r Release) Deviation(index string, cargoToml []byte) (diff string, err error) {
 	for _, index := range []string{index, ""} {
 		said, err := r.Summary(index)
@@ -58,6 +59,7 @@ func (r Release) Deviation(index string, cargoToml []byte) (diff string, err err
 		if err != nil {
 			return "", err
 		}
+		said.Links = cmp.Or(said.Links, proven.Links)
 		if diff = said.Diff(proven); diff == "" {
 			return "", nil
 		}

@@ -134,6 +134,18 @@ func sameWords(a, b string) bool {
 	return a == b || y != "" && a == y+"; "+x
 }
 
+// TestAnOldLineWithoutLinksAccusesNobody: alsa-sys 0.1.2, for one, has such a line.
+func TestAnOldLineWithoutLinksAccusesNobody(t *testing.T) {
+	for line, want := range map[string]string{
+		strings.Replace(honestLine, `"links":"z"`, `"linked":1`, 1):  "",
+		strings.Replace(honestLine, `"links":"z"`, `"links":"y"`, 1): `it says that the crate links "y", not "z"`,
+	} {
+		if got, err := lineOf(t, line).Deviation("", []byte(provenToml)); err != nil || got != want {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+}
+
 func TestALongDifferenceIsBounded(t *testing.T) {
 	said, err := lineOf(t, honestLine).Summary("")
 	fatalIf(t, err)
