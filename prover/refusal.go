@@ -22,6 +22,7 @@ const (
 	CauseFilter    Cause = "filter"       // a filter of git's at checkout
 	CauseEncoding  Cause = "encoding"     // git's working-tree-encoding at checkout
 	CauseLFS       Cause = "lfs"          // the commit has a pointer of Git LFS
+	CauseLink      Cause = "link"         // checked out where there are no symbolic links
 	CauseModule    Cause = "module"       // a submodule was at another commit
 	CauseNoModule  Cause = "no-module"    // a submodule's repository was not found
 	CauseMode      Cause = "mode"         // a mode that a proof cannot show
@@ -71,10 +72,10 @@ func (e *UnprovableError) Error() string {
 	for _, g := range e.by(func(u Unprovable) string { return u.Fix }) {
 		fmt.Fprintf(&b, "\nabout %s: %s", some(g.files), g.text)
 	}
-	repairable := !slices.ContainsFunc(e.Files, func(u Unprovable) bool { return u.Cause != CauseNoModule && u.Cause != CauseNoPlace })
+	notTheCrate := !slices.ContainsFunc(e.Files, func(u Unprovable) bool { return u.Cause != CauseNoModule && u.Cause != CauseNoPlace })
 	unexplained := slices.ContainsFunc(e.Files, func(u Unprovable) bool { return u.Fix == "" })
 	switch {
-	case repairable:
+	case notTheCrate: // whoever asks can mend it
 	case e.Published:
 		b.WriteString("\nonly the author can mend that, with a version that is packaged from a clean commit; you can name " +
 			"another commit with --commit, or let a policy do without this proof ([[exception]] in zkp.toml)")

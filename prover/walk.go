@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -225,6 +226,11 @@ func (w *walk) differs(p crate.Place, lost error) (*difference, error) {
 	case err != nil:
 		return nil, err
 	}
+	if w.isLinkText(p) {
+		d.path, d.linkText = path.Clean(p.Path), true
+		d.why = fmt.Sprintf("%s is a symbolic link in the commit, and the .crate has a file with the link's text", d.path)
+		return d, nil
+	}
 	place := path.Clean(p.Path)
 	if p.At != place {
 		place += " (through a link: " + p.At + ")"
@@ -257,6 +263,16 @@ func (w *walk) differs(p crate.Place, lost error) (*difference, error) {
 		return d, nil
 	}
 	return nil, nil
+}
+
+// isLinkText says whether a file is what a system without symbolic links has for the link that
+// stands at its place.
+func (w *walk) isLinkText(p crate.Place) bool {
+	at := path.Clean(p.Path)
+	return slices.ContainsFunc(p.Links, func(l entry.Link) bool {
+		id, err := git.Object{Type: git.TypeBlob, Content: []byte(l.Target)}.ID()
+		return l.Path == at && err == nil && id == p.File.Blob
+	})
 }
 
 // manifest checks that Cargo.toml is derived, and finds the workspace's manifest if

@@ -18,14 +18,15 @@ const maxExplained = 16 << 20
 
 // A difference is a file of the crate that is not what the commit has.
 type difference struct {
-	file    crate.File
-	why     string
-	path    string   // where it would stand in the repository, as far as links lead; "" if not known
-	missing bool     // the commit has nothing there
-	module  string   // the submodule there that was not found, "" if that is not why
-	mode    bool     // only its mode differs
-	content bool     // the commit has another content there:
-	blob    [20]byte // its blob
+	file     crate.File
+	why      string
+	path     string   // where it would stand in the repository, as far as links lead; "" if not known
+	missing  bool     // the commit has nothing there
+	module   string   // the submodule there that was not found, "" if that is not why
+	mode     bool     // only its mode differs
+	linkText bool     // it is the text of the link there
+	content  bool     // the commit has another content there:
+	blob     [20]byte // its blob
 }
 
 // An advice is what most likely happened to files that differ, and what a publisher can do
@@ -58,6 +59,8 @@ var (
 		"exclude them from the package, and package again"}
 	adviceIdent = advice{CauseIdent, "$Id$ expanded: git did that at checkout, as .gitattributes says ident, and cargo " +
 		"packaged it", "remove ident from .gitattributes, commit that, check the files out again, and package again"}
+	adviceLink = advice{CauseLink, "checked out where git makes no symbolic links, as on Windows", "set core.symlinks=true " +
+		"(on Windows with Developer Mode), check the files out again, and package again"}
 	adviceLFS = advice{CauseLFS, "Git LFS: the commit holds only pointers, and a commit proves nothing about what they point " +
 		"to", "commit the files themselves (git lfs migrate export), or exclude them from the package, and package again"}
 	adviceWorkspace = advice{CauseWorkspace, "the workspace's Cargo.toml may have been another when it was packaged",
@@ -117,6 +120,8 @@ func (w *walk) explain(differences []difference) ([]Unprovable, error) {
 			}
 		case d.module != "":
 			because = adviceNoModule(d.module)
+		case d.linkText:
+			because = adviceLink
 		case d.mode:
 			because.cause = CauseMode
 		case d.content && attrs["filter"] != "" && attrs["filter"] != "unset":

@@ -296,6 +296,22 @@ func TestAMissingSubmoduleIsSaidOnce(t *testing.T) {
 	}
 }
 
+// TestLinksThatBecameFilesAreExplained packages what a checkout without symbolic links has.
+func TestLinksThatBecameFilesAreExplained(t *testing.T) {
+	w := hello(t)
+	w.write("data/a", "a")
+	w.link("src/data", "../data")
+	w.link("LICENSE", "src/lib.rs")
+	src := w.source("")
+	c := pack(t, "hello", map[string]string{"Cargo.toml": helloManifest, "src/lib.rs": "// $Id$\npub fn hello() {}\n", "data/a": "a", "src/data": "../data",
+		"LICENSE": "src/lib.rs"})
+	_, err := w.plan(c, src)
+	for _, u := range refusal(t, err, "LICENSE", "src/data") {
+		says(t, u.Why, "is a symbolic link in the commit, and the .crate has a file with the link's text")
+		says(t, u.Fix, "core.symlinks=true")
+	}
+}
+
 func TestLongListsOfFilesAreCut(t *testing.T) {
 	w := hello(t)
 	for i := range 100 {

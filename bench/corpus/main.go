@@ -6,7 +6,7 @@
 // the one that has the commit which the crate names.
 //
 // It prints the share of crates that can be proven among those that can be judged, a count for
-// each class, and a line for each crate that is refused. A line of class dirty or differs names a
+// each class, and a line for each crate that is refused or cannot be judged. A line of class dirty or differs names a
 // file for which git show COMMIT:PATH differs from what the .crate has, which is looked at here.
 package main
 
@@ -147,7 +147,7 @@ func (c *corpus) judge(ctx context.Context, file string) error {
 	info, err := pkg.VCSInfo()
 	switch {
 	case info == nil && err == nil:
-		c.counts[noCommit]++
+		c.count(noCommit, name, "it has no .cargo_vcs_info.json")
 		return nil
 	case info == nil:
 		c.count(other, name, err.Error())
@@ -158,7 +158,7 @@ func (c *corpus) judge(ctx context.Context, file string) error {
 		return err
 	}
 	if repo == nil {
-		c.counts[lacks]++
+		c.count(lacks, name, fmt.Sprintf("no commit %x", info.Commit))
 		return nil
 	}
 	plan, err := prover.NewPlan(ctx, pkg, repo, prover.Source{Published: true, Submodule: c.submodules(repo, info.Commit)})
@@ -174,7 +174,7 @@ func (c *corpus) judge(ctx context.Context, file string) error {
 	case errors.As(err, &refused):
 		return c.refused(ctx, pkg, repo, refused)
 	case errors.As(err, new(*git.MissingError)):
-		c.counts[lacks]++
+		c.count(lacks, name, err.Error())
 	case errors.As(err, new(*prover.RootSizeError)):
 		c.count(largeTop, name, err.Error())
 	case plan != nil:
@@ -206,17 +206,16 @@ func (c *corpus) refused(ctx context.Context, pkg *crate.Crate, repo *git.Repo, 
 	is := func(want prover.Cause) func(prover.Unprovable) bool {
 		return func(u prover.Unprovable) bool { return u.Cause == want }
 	}
-	class := differs
-	switch {
-	case slices.ContainsFunc(refused.Files, is(prover.CauseNoModule)):
-		c.counts[lacks]++
+	class, name := differs, pkg.Name+" "+pkg.Version
+	switch i := slices.IndexFunc(refused.Files, is(prover.CauseNoModule)); {
+	case i >= 0:
+		c.count(lacks, name, refused.Files[i].Why)
 		return nil
 	case slices.ContainsFunc(refused.Files, is(prover.CauseDirty)):
 		class = dirty
 	case !slices.ContainsFunc(refused.Files, func(u prover.Unprovable) bool { return u.Cause != prover.CauseCRLF }):
 		class = crlf
 	}
-	name := pkg.Name + " " + pkg.Version
 	shown, err := c.shown(ctx, pkg, repo, refused)
 	if err != nil {
 		return err

@@ -302,8 +302,9 @@ func shows(value, part string) bool {
 
 // mayLack are the keys that an honest Cargo.toml may lack: the reason is where the model is made.
 var mayLack = []string{
-	"package.rust-version",                 // cargo before 1.56
-	"hints",                                // cargo before 1.90
+	"package.rust-version", // cargo before 1.56
+	"hints",                // cargo before 1.90
+	"lints", "lints.rust",  // cargo before 1.74
 	"hints.mostly-unused",                  // the same
 	"lints.rust.unexpected_cfgs.check-cfg", // cargo before 1.80
 	"lints.rust.unexpected_cfgs.priority",  // it has its default

@@ -82,6 +82,9 @@ var honest = []pair{
 	{"registry index", pkg + "[dependencies]\nd = { version = \"1\", registry-index = \"https://r.example\" }\n", pkgNew + libNew + "[dependencies.d]\nversion = \"1\"\nregistry-index = \"https://r.example\"\n", "", ""},
 
 	{"lints", pkg + "[lints.rust]\nunsafe_code = \"forbid\"\n[lints.clippy]\nall = { level = \"warn\", priority = -1 }\n", pkgNew + libNew + "[lints.rust]\nunsafe_code = { level = \"forbid\", priority = 0 }\n[lints.clippy.all]\nlevel = \"warn\"\npriority = -1\n", "", ""},
+	{"lints, cargo before 1.74", pkg + "[lints.rust]\nunsafe_code = \"forbid\"\n", pkgNew + libNew, "", ""},
+	{"targets outside of the package", pkg + "[[bench]]\nname = \"b\"\npath = \"../benches/main.rs\"\nharness = false\n[[test]]\nname = \"t\"\npath = \"../t.rs\"\n", pkgNew + libNew, "", ""},
+	{"targets outside of the package, cargo before 1.80", pkg + "[[bench]]\nname = \"b\"\npath = \"../benches/main.rs\"\n", pkgNew + libNew + "[[bench]]\nname = \"b\"\npath = \"../benches/main.rs\"\n", "", ""},
 	{"profiles", pkg + "[profile.release]\nlto = true\nopt-level = \"3\"\ndebug = true\n[profile.dev.package.x]\ndebug = \"none\"\n", pkgNew + libNew + "[profile.release]\nopt-level = 3\nlto = true\ndebug = 2\n[profile.dev.package.x]\ndebug = 0\n", "", ""},
 	{"resolver", pkg + "resolver = \"3\"\n", pkgNew + "resolver = \"3\"\n" + libNew, "", ""},
 	{"resolver of the edition", pkg, pkgNew + "resolver = \"2\"\n" + libNew, "", ""},

@@ -112,7 +112,12 @@ func (r *reader) read() error {
 	r.readDependencies("", r.doc, r.model)
 	r.readPlatforms()
 	r.model["features"] = maps.Clone(r.section(r.doc, "features"))
-	r.model["lints"] = r.lints()
+	if lints := r.lints(); len(lints) > 0 {
+		r.model["lints"] = lints
+		if r.orig { // cargo before 1.74 did not know them; no dependent sees them
+			r.model["lints"] = may{lints}
+		}
+	}
 	r.model["profile"] = r.profiles()
 	r.readRest()
 	prune(r.model)

@@ -100,7 +100,7 @@ func (r *reader) blame(key, p, likelier string) {
 func (r *reader) wants(section, name, p, likely string) {
 	p = cmp.Or(p, likely)
 	switch clean := cleanPath(p); {
-	case !r.orig, leaves(clean):
+	case !r.orig:
 	case !r.files.all[clean], strings.Contains(p, `\`) && r.lacks(section, name):
 		r.leftOut = append(r.leftOut, p)
 	}
@@ -264,11 +264,12 @@ func (r *reader) targetModel(key string, t table, p string) table {
 	return out
 }
 
-// unlessMissing lets cargo leave out a target of the author's whose file it did not package, or
-// whose path has backslashes, which name no file but on Windows.
+// unlessMissing lets cargo leave out a target of the author's whose file it did not package, as it
+// lies outside of the package or was excluded, or whose path has backslashes, which name no file but
+// on Windows.
 func (r *reader) unlessMissing(model table, p string) any {
 	clean := cleanPath(p)
-	if r.orig && !leaves(clean) && (!r.files.all[clean] || strings.Contains(p, `\`)) {
+	if r.orig && (leaves(clean) || !r.files.all[clean] || strings.Contains(p, `\`)) {
 		return may{model}
 	}
 	return model

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,6 +108,48 @@ func TestAnOldServerIsFetchedWhole(t *testing.T) {
 	got, err = git.Clones(t.TempDir()).FetchAll(t.Context(), url)
 	fatalIf(t, err)
 	if err := planIn(t, got, "hello-proof", "0.1.1"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTheListingOfARepositoryMayBeLong fetches a commit of ten million paths, which are eight
+// trees: no list of all of them is made.
+func TestTheListingOfARepositoryMayBeLong(t *testing.T) {
+	_, dir := served(t, "true")
+	file := filepath.Join(t.TempDir(), "tree")
+	tree := func(name string, id string) string {
+		var content strings.Builder
+		raw, err := hex.DecodeString(id)
+		fatalIf(t, err)
+		for i := range 10 {
+			content.WriteString(fmt.Sprintf("%s%d\x00%s", name, i, raw))
+		}
+		fatalIf(t, os.WriteFile(file, []byte(content.String()), 0o644))
+		out, err := git.Run(t.Context(), dir, "hash-object", "-t", "tree", "-w", file)
+		fatalIf(t, err)
+		return strings.TrimSpace(out)
+	}
+	blob, err := git.Run(t.Context(), dir, "rev-parse", "v0.1.0:Cargo.toml")
+	fatalIf(t, err)
+	top := tree("120000 link", strings.TrimSpace(blob))
+	for range 7 {
+		top = tree("40000 d", top)
+	}
+	out, err := git.Run(t.Context(), dir, "-c", "user.name=a", "-c", "user.email=a@a.example", "commit-tree", "-m", "x", top)
+	fatalIf(t, err)
+	commit, err := hex.DecodeString(strings.TrimSpace(out))
+	fatalIf(t, err)
+	got, err := git.Clones(t.TempDir()).Fetch(t.Context(), "file://"+filepath.ToSlash(dir), [20]byte(commit))
+	fatalIf(t, err)
+	if _, err := git.Run(t.Context(), got, "cat-file", "-e", strings.TrimSpace(blob)); err != nil {
+		t.Errorf("the links' texts were not fetched: %v", err)
+	}
+	// What is listed after all, and is too long, is said to be that.
+	fatalIf(t, os.WriteFile(file, make([]byte, 65<<20), 0o644))
+	large, err := git.Run(t.Context(), dir, "hash-object", "-w", file)
+	fatalIf(t, err)
+	_, err = git.Run(t.Context(), dir, "cat-file", "blob", strings.TrimSpace(large))
+	if err == nil || !strings.Contains(err.Error(), "what git cat-file prints: more than 67108864 bytes") {
 		t.Error(err)
 	}
 }

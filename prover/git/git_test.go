@@ -282,6 +282,42 @@ func TestEnvironmentCannotTurnGitElsewhere(t *testing.T) {
 	}
 }
 
+// TestOnlySafeDirectoriesAreTakenFromTheSettingsOfOthers says what is safe in each place where
+// git looks, and in one where it must not.
+func TestOnlySafeDirectoriesAreTakenFromTheSettingsOfOthers(t *testing.T) {
+	fixture.Need(t, "git")
+	settings := func(dir string) string {
+		file := filepath.Join(t.TempDir(), "settings")
+		content := fmt.Sprintf("[safe]\n\tdirectory = %s\n\tbareRepository = explicit\n[alias]\n\tmine = version\n", dir)
+		fatalIf(t, os.WriteFile(file, []byte(content), 0o644))
+		return file
+	}
+	repo := t.TempDir()
+	run(t, repo, "init", "-q", ".")
+	run(t, repo, "config", "safe.directory", "/repository")
+	for name, c := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"none":        {nil, ""},
+		"system":      {[]string{"GIT_CONFIG_SYSTEM=" + settings("/s")}, "/s"},
+		"no system":   {[]string{"GIT_CONFIG_SYSTEM=" + settings("/s"), "GIT_CONFIG_NOSYSTEM=1"}, ""},
+		"global":      {[]string{"GIT_CONFIG_GLOBAL=" + settings("/g/*")}, "/g/*"},
+		"environment": {[]string{"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}, "*"},
+		"all":         {[]string{"GIT_CONFIG_SYSTEM=" + settings("/s"), "GIT_CONFIG_GLOBAL=" + settings("/g"), "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0="}, "/s\x00/g\x00"},
+		"repository":  {[]string{"GIT_DIR=" + filepath.Join(repo, ".git")}, ""},
+	} {
+		env := append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GIT_CONFIG_NOSYSTEM=0"}, c.env...)
+		cmd := exec.CommandContext(t.Context(), "git", "config", "-z", "--get-regexp", "^(safe|alias)[.]")
+		cmd.Dir, cmd.Env = t.TempDir(), Environment(env)
+		out, _ := cmd.Output() // fails if there is none
+		got := strings.TrimSuffix(strings.ReplaceAll(string(out), "safe.directory\n", ""), "\x00")
+		if got != c.want {
+			t.Errorf("%s: %q", name, out)
+		}
+	}
+}
+
 func TestOpenRefusesWhatIsNoRepository(t *testing.T) {
 	empty := t.TempDir()
 	_, err := Open(t.Context(), empty)
