@@ -172,17 +172,20 @@ func (p *Proxy) accept(f *flight) ([]byte, error) {
 	return raw, nil
 }
 
+// here returns the bytes that have a checksum, if they are on this machine.
+func (p *Proxy) here(w Want) ([]byte, bool) {
+	raw, ok := p.Dir.crates.load(w.Sum)
+	if !ok && p.Local != nil {
+		raw, ok = p.Local(w.Name, w.Version, w.Sum)
+		ok = ok && sha256.Sum256(raw) == w.Sum
+	}
+	return raw, ok
+}
+
 // fetch returns the bytes that have a checksum: those that were kept, those that are on this
 // machine, or the registry's.
 func (p *Proxy) fetch(ctx context.Context, w Want, e *early) (raw []byte, kept bool, err error) {
-	raw, kept = p.Dir.crates.load(w.Sum)
-	if !kept && p.Local != nil {
-		local, ok := p.Local(w.Name, w.Version, w.Sum)
-		if ok && sha256.Sum256(local) == w.Sum {
-			raw, kept = local, true
-		}
-	}
-	if kept {
+	if raw, ok := p.here(w); ok {
 		e.Write(raw)
 		return raw, true, nil
 	}

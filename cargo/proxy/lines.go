@@ -45,7 +45,7 @@ func OpenDir(path string, size int64) (*Dir, error) {
 		return nil, err
 	}
 	d := &Dir{crates: crates, proven: filepath.Join(path, "proven", hex.EncodeToString(form[:4])), client: newClient()}
-	d.lines = &lines{files: registry.DirCache(filepath.Join(path, "index")), gone: filepath.Join(path, "lines")}
+	d.lines = &lines{files: registry.DirCache(filepath.Join(path, "index")), gone: filepath.Join(path, "index", "gone")}
 	if d.lines.sums, err = lru.New[string, [32]byte](maxKnown); err != nil {
 		return nil, err
 	}
@@ -72,6 +72,8 @@ func (l *lines) Load(url string) (registry.Cached, bool) {
 	c, ok := l.files.Load(url)
 	if ok {
 		l.sums.Add(url, sha256.Sum256(c.Body))
+	} else {
+		l.sums.Remove(url)
 	}
 	return c, ok
 }
@@ -176,8 +178,8 @@ func about(body []byte, w Want) (found []registry.Release) {
 	return found
 }
 
-// index returns the index file of a crate with its honest lines, and their releases. From then
-// on they count as served.
+// index returns the index file of a crate with the lines that can be read. From then on they
+// count as served.
 func (p *Proxy) index(ctx context.Context, name string) (registry.Cached, error) {
 	f, err := p.Upstream.File(ctx, name)
 	if err != nil {
@@ -188,27 +190,25 @@ func (p *Proxy) index(ctx context.Context, name string) (registry.Cached, error)
 	if err := p.Dir.lines.hold(p.indexURL(name), f); err != nil {
 		return f, err
 	}
-	if honest := p.honest(name, p.learn(name, f.Body), f.Body); len(honest) != len(f.Body) {
-		f = registry.Cached{Body: honest} // the registry's validators are not for this
+	releases := p.learn(name, f.Body)
+	for _, r := range releases {
+		if err := p.refuted(r); err != nil {
+			return f, err
+		}
+	}
+	if readable := readable(releases, f.Body); len(readable) != len(f.Body) {
+		p.Log.Warn("an index file is served without lines that cannot be read", "crate", name)
+		f = registry.Cached{Body: readable} // the registry's validators are not for this
 	}
 	return f, nil
 }
 
 func (p *Proxy) indexURL(name string) string { return p.Upstream.URL + registry.Path(name) }
 
-// honest returns an index file without the lines that no one could compare, or that say of a
-// crate that must be proven something else than its Cargo.toml, as far as that was read. It
-// is the file itself if there are no such lines.
-func (p *Proxy) honest(name string, releases []registry.Release, body []byte) []byte {
-	keep, lines := make([]byte, 0, len(body)), 0
-	for _, r := range releases {
-		if why := p.lies(r); why != "" {
-			p.Log.Warn("a line of the index is left out", "crate", r.Name, "version", r.Version, "reason", why)
-			continue
-		}
-		lines++
-		keep = append(append(keep, r.Line...), '\n')
-	}
+// readable returns an index file without the lines that are not among its releases: the file
+// itself if there are none.
+func readable(releases []registry.Release, body []byte) []byte {
+	lines := len(releases)
 	for line := range bytes.Lines(body) {
 		if len(bytes.TrimSpace(line)) > 0 {
 			lines--
@@ -217,27 +217,36 @@ func (p *Proxy) honest(name string, releases []registry.Release, body []byte) []
 	if lines == 0 {
 		return body
 	}
-	p.Log.Debug("an index file is served without some of its lines", "crate", name)
+	var keep []byte
+	for _, r := range releases {
+		keep = append(append(keep, r.Line...), '\n')
+	}
 	return keep
 }
 
-// lies says what is wrong with a line, "" if nothing is or that is not known. Other bytes for a
-// version count as well: cargo may have those that were handed out, and would not ask again.
-func (p *Proxy) lies(r registry.Release) string {
+// refuted returns what is wrong with a line about a release that must be proven and was handed
+// out, or nil: cargo may have its .crate, and would not ask for it again. Other bytes are
+// wrong as well.
+func (p *Proxy) refuted(r registry.Release) error {
 	held, ok := p.Dir.remembered(p.indexURL(r.Name), r.Version)
 	if !ok {
-		return ""
+		return nil
 	}
 	said, err := r.Summary(proxied)
-	switch {
-	case r.Checksum == held.sum && err == nil && said.Digest() == held.digest, !p.Judge.Requires(r.Name, r.Version):
-		return ""
-	case r.Checksum != held.sum:
-		return "it names other bytes than those that were proven and handed out"
-	case err != nil:
-		return err.Error()
+	if r.Checksum == held.sum && err == nil && said.Digest() == held.digest || !p.Judge.Requires(r.Name, r.Version) {
+		return nil
 	}
-	return "it says other than the proven Cargo.toml"
+	lie := &Lie{What: "it says something else than when the crate was handed out"}
+	w := Want{r.Name, r.Version, held.sum}
+	if raw, ok := p.here(w); err != nil {
+		lie.What = err.Error()
+	} else if r.Checksum != held.sum {
+		lie.What = fmt.Sprintf("it names other bytes, with the SHA-256 %x", r.Checksum)
+	} else if proven, err := summary(w, raw); ok && err == nil {
+		lie.What = said.Diff(proven)
+	}
+	p.Log.Warn("an index file is refused", "crate", r.Name, "version", r.Version, "reason", lie)
+	return &Refusal{r.Name, r.Version, held.sum, lie}
 }
 
 // proxied is the registry that the lines are from, as registry.Release.Summary names it: the
@@ -289,7 +298,7 @@ func (e *Lie) Error() string {
 // Remedy says what to do.
 func (e *Lie) Remedy() string {
 	if e.Before {
-		return "Find out who changed it. Then remove registry/index in cargo's home and proxy/lines in cratelog's cache " +
+		return "Find out who changed it. Then remove registry/index in cargo's home and proxy/index in cratelog's cache " +
 			"directory, and run cargo again."
 	}
 	return "Do not build; tell the registry. Its index is wrong for whoever depends on this."

@@ -19,12 +19,12 @@
 //
 // # The index
 //
-// The index is the real one, byte for byte, but for lines that nobody could read or that lie:
-// cargo takes a crate's dependencies, features and links from its index line, and not from
-// the Cargo.toml that is proven. So a .crate that must be proven is handed out only if every
-// line that was ever served for it says what its Cargo.toml says, and from then on a line
-// that says anything else is left out. cargo holds the checksums in Cargo.lock against
-// the index, and Cargo.lock does not change.
+// The index is the real one, byte for byte, but for lines that cannot be read. cargo takes a
+// crate's dependencies, features and links from its index line, and not from the Cargo.toml
+// that is proven. So a .crate that must be proven is handed out only if every line that was
+// ever served for it says what its Cargo.toml says, and from then on an index file in which a
+// line says anything else of it is refused. cargo holds the checksums in Cargo.lock
+// against the index, and Cargo.lock does not change.
 //
 // # What the proxy answers
 //

@@ -26,8 +26,7 @@ func (p *Proxy) serveConfig(w http.ResponseWriter, _ *http.Request) {
 	w.Write(b)
 }
 
-// serveIndex passes on the index file of a crate, with the registry's validators, but for lines
-// that are not honest.
+// serveIndex passes on the index file of a crate, with the registry's validators.
 func (p *Proxy) serveIndex(w http.ResponseWriter, r *http.Request) {
 	path := r.PathValue("path")
 	name := path[strings.LastIndexByte(path, '/')+1:]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -27,23 +28,20 @@ type Judge struct {
 	mu    sync.Mutex // guards what follows
 	rules *rules
 	read  time.Time
-	took  time.Duration // to read
-	last  *Checker      // that was made
+	last  *Checker // that was made
 }
 
-// judgeAge is how long the files are not read again: at least as long, and so long that reading
-// them takes a twentieth of the time.
-const judgeAge = 50 * time.Millisecond
+// judgeAge is how long files are not read again that look as they did.
+const judgeAge = time.Second
 
 // rules are what policy, manifests and lock file say at one time.
 type rules struct {
 	policy  *policy.Policy
 	checker *Checker
-	asks    []policy.Ask            // of the crates that are in the lock file
-	locked  map[policy.Package]bool // what is in it; the rest is not resolved yet
+	locked  map[policy.Package]bool // what is in the lock file, and whether it must be proven; the rest is not resolved yet
 	wide    []policy.Ask            // of crates that are not in it
-
-	complaints []string // about the lock file as a whole
+	unmet   []string                // complaints about the lock file as a whole
+	stamps  map[string]string       // of the files that were read, by path
 }
 
 // Judge returns nil if cargo may have a crate with these bytes, which have the checksum
@@ -55,8 +53,8 @@ func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, r
 	if err != nil {
 		return true, summary, denied{err.Error(), "Mend that, and run cargo again."}
 	}
-	if len(r.complaints) > 0 && r.locked[policy.Package{Name: name, Version: version}] {
-		reason, remedy, _ := strings.Cut(r.complaints[0], "\n")
+	if _, locked := r.locked[policy.Package{Name: name, Version: version}]; locked && len(r.unmet) > 0 {
+		reason, remedy, _ := strings.Cut(r.unmet[0], "\n")
 		return true, summary, denied{reason, strings.ReplaceAll(remedy, "\n", "; ")}
 	}
 	if !r.requires(name, version) {
@@ -89,11 +87,10 @@ func (j *Judge) Prefetch(ctx context.Context, name, version string, _ [32]byte) 
 // requires says whether a crate must be proven.
 func (r *rules) requires(name, version string) bool {
 	p := policy.Package{Name: name, Version: version}
-	asks := r.asks
-	if !r.locked[p] {
-		asks = r.wide
+	if required, locked := r.locked[p]; locked {
+		return required
 	}
-	return r.policy.Resolve(asks, []policy.Package{p}, r.checker.cfg.Now()).Demands[0].Status == policy.Required
+	return r.policy.Resolve(r.wide, []policy.Package{p}, r.checker.cfg.Now()).Demands[0].Status == policy.Required
 }
 
 // denied is a reason and what to do about it.
@@ -112,32 +109,58 @@ func (j *Judge) Check() error {
 func (j *Judge) current() (*rules, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.rules != nil && time.Since(j.read) < max(judgeAge, 20*j.took) {
+	if j.rules != nil && time.Since(j.read) < judgeAge && j.rules.fresh() {
 		return j.rules, nil
 	}
-	begin := time.Now()
 	r, err := j.load()
-	if err != nil {
-		return nil, err // the rules from before do not count
+	j.rules, j.read = r, time.Now()
+	return r, err // after an error, the rules from before do not count
+}
+
+// fresh says whether the files that were read look as they did.
+func (r *rules) fresh() bool {
+	for path, was := range r.stamps {
+		if looks(path) != was {
+			return false
+		}
 	}
-	j.rules, j.read, j.took = r, time.Now(), time.Since(begin)
-	return r, nil
+	return true
+}
+
+// looks is how a file looks.
+func looks(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
 
 func (j *Judge) load() (*rules, error) {
-	var ws *cargo.Workspace
-	var err error
-	if j.Manifest != "" {
-		if ws, err = cargo.LoadWorkspace(j.Manifest); err != nil {
-			return nil, err
+	r := &rules{locked: map[policy.Package]bool{}, stamps: map[string]string{}}
+	before := map[string]string{} // of the same files, most likely
+	if j.rules != nil {
+		for path := range j.rules.stamps {
+			before[path] = looks(path)
 		}
 	}
-	r := &rules{locked: map[policy.Package]bool{}}
+	ws, err := j.workspace()
+	if err != nil {
+		return nil, err
+	}
+	if ws != nil {
+		before[ws.LockPath] = looks(ws.LockPath)
+	}
 	if r.policy, err = j.Load(ws); err != nil {
 		return nil, err
 	}
 	if r.checker, err = j.checker(r.policy); err != nil {
 		return nil, err
+	}
+	for _, path := range j.files(ws, r.policy) {
+		if r.stamps[path] = before[path]; before[path] == "" {
+			r.stamps[path] = looks(path)
+		}
 	}
 	if ws == nil {
 		return r, nil
@@ -147,7 +170,34 @@ func (j *Judge) load() (*rules, error) {
 			return nil, err
 		}
 	}
-	return r, r.lock(ws)
+	if err := r.lock(ws); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// files are those that the rules are read from.
+func (j *Judge) files(ws *cargo.Workspace, p *policy.Policy) (paths []string) {
+	for _, t := range p.Trust {
+		paths = append(paths, t.Path)
+	}
+	if p.Path != "" {
+		paths = append(paths, p.Path)
+	}
+	if ws == nil {
+		return paths
+	}
+	for _, m := range ws.Members {
+		paths = append(paths, m.Manifest)
+	}
+	return append(paths, ws.Manifest, ws.LockPath)
+}
+
+func (j *Judge) workspace() (*cargo.Workspace, error) {
+	if j.Manifest == "" {
+		return nil, nil
+	}
+	return cargo.LoadWorkspace(j.Manifest)
 }
 
 // checker returns one for a policy: with what the last one knows, if it believes the same logs
@@ -197,9 +247,9 @@ func (r *rules) lock(ws *cargo.Workspace) error {
 	if err != nil {
 		return err
 	}
-	r.asks, r.complaints = l.Asks, l.Elsewhere
 	for _, w := range l.Wants {
-		r.locked[w.Demand.Package] = true
+		r.locked[w.Demand.Package] = w.Demand.Status == policy.Required
 	}
+	r.unmet = l.unmet
 	return nil
 }

@@ -30,6 +30,7 @@ type Lock struct {
 	Packages []cargo.Package // what the lock file says of Wants
 
 	lock    *cargo.Lock
+	unmet   []string        // those of Elsewhere that are about the lock file itself
 	refused map[string]bool // repositories and directories that were complained of
 }
 
@@ -84,6 +85,7 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only []string, 
 	if n := len(l.refused) - maxRefused; n > 0 {
 		l.complain("%d more git repositories and directories that packages come from cannot be verified", n)
 	}
+	l.unmet = slices.Clone(l.Elsewhere)
 	return l, l.overrides()
 }
 

@@ -164,33 +164,65 @@ func TestARunningProxyGoesByThePolicyAsItIs(t *testing.T) {
 	d.plain(0, nil, "build")
 	policy := "version = 1\ndevelopment = true\ntrust = [\"" + d.log.File + "\"]\n"
 	put(t, "zkp.toml", policy+"require = \"all\"\n")
-	// refused builds until the proxy refuses, which it does by and by.
 	refused := func(words string) {
 		t.Helper()
-		for {
-			fatalIf(t, os.RemoveAll(filepath.Join(d.home, "registry", "cache")))
-			fatalIf(t, os.RemoveAll(filepath.Join(d.home, "registry", "src")))
-			out, code := d.try("build")
-			if strings.Contains(out, "got 403") && strings.Contains(out, words) && code == 101 {
-				return
-			} else if code != 0 || t.Context().Err() != nil {
-				t.Fatalf("exit %d\n%s", code, out)
-			}
-		}
+		fatalIf(t, os.RemoveAll(filepath.Join(d.home, "registry", "cache")))
+		fatalIf(t, os.RemoveAll(filepath.Join(d.home, "registry", "src")))
+		d.plain(101, []string{"got 403", words}, "build")
 	}
 	refused("cratelog refuses leaf v1.0.0") // which it has kept
 	d.registry.Add("leaf", "1.0.1")
 	d.plain(0, nil, "update")
 	refused("cratelog refuses leaf v1.0.1")
 	put(t, "zkp.toml", policy+excepted)
-	for code := 1; code != 0; _, code = d.try("build") {
-		fatalIf(t, t.Context().Err())
-	}
+	d.plain(0, nil, "build")
 	put(t, "zkp.toml", "version = 2\n") // the last policy that could be read does not count
 	refused("zkp.toml")
 	if config(t) != ours {
 		t.Errorf("the URL has changed:\n%s", config(t))
 	}
+}
+
+// cargo goes by the index: it may lack the very crate that must be proven, or have cargo build
+// what a proven crate never asked for.
+func TestPlainCargoStopsAtALyingIndex(t *testing.T) {
+	d := proven(t)
+	d.registry.Add("leaf", "1.0.0")
+	leaf := map[string]any{"name": "leaf", "req": "^1", "features": []string{}, "optional": false, "default_features": true, "target": nil, "kind": "normal"}
+	d.demanding(asked, "")
+	d.zkp(0, nil, "proxy", "--install", "--listen", d.address)
+	d.proxy()
+	for what, lie := range map[string]map[string]any{
+		`it adds the dependency "leaf"`: {"deps": []any{leaf}},
+		`the feature "default"`:         {"features": map[string][]string{"default": {"x"}, "x": {}}},
+	} {
+		swap := func(line map[string]any) { // says it again, and it is undone
+			for key := range lie {
+				line[key], lie[key] = lie[key], line[key]
+			}
+		}
+		dir := d.demanding(asked, "")
+		d.zkp(0, nil, "proxy", "--install", "--listen", d.address)
+		d.registry.Doctor("hello-proof", "0.1.0", swap)
+		d.plain(101, []string{"got 403", "cratelog refuses hello-proof v0.1.0: the registry's index says other than its proven Cargo.toml", what}, "build")
+		if holds(t, filepath.Join(dir, "target"), "leaf") {
+			t.Error("what the index added was compiled")
+		}
+		d.registry.Doctor("hello-proof", "0.1.0", swap)
+		d.plain(0, nil, "update")
+		d.plain(101, []string{"said other than its proven Cargo.toml", "remove registry/index"}, "build") // to whoever did not update
+		fatalIf(t, os.RemoveAll(filepath.Join(filepath.Dir(d.home), "cache", "cratelog", "proxy", "index")))
+		fatalIf(t, os.RemoveAll(filepath.Join(d.home, "registry", "index")))
+		d.plain(0, nil, "update")
+		d.plain(0, nil, "build")
+		d.registry.Doctor("hello-proof", "0.1.0", swap)
+		d.plain(101, []string{"got 403", "cratelog refuses hello-proof v0.1.0", what}, "update") // cargo has the crate
+		d.registry.Doctor("hello-proof", "0.1.0", swap)
+		fatalIf(t, os.RemoveAll(filepath.Join(filepath.Dir(d.home), "cache", "cratelog", "proxy"))) // which forgets all
+	}
+	d.demanding("leaf = \"1\"\n", "require = [\"hello-proof\"]\n")
+	d.zkp(0, nil, "proxy", "--install", "--listen", d.address)
+	d.plain(101, []string{"cratelog refuses leaf v1.0.0: ", "no registry package of the lock file is hello-proof"}, "build")
 }
 
 func TestTheProxyListensWhereCargoLooksForIt(t *testing.T) {
