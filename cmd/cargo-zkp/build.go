@@ -258,10 +258,34 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell) error {
 	if k.worst() != verdict.Verified {
 		return k.report(sh, "human")
 	}
+	for _, v := range k.verdicts {
+		for _, note := range v.Notes {
+			sh.Warn("%s v%s: %s", v.Name, v.Version, note)
+		}
+	}
 	for _, u := range k.Unmatched {
 		sh.Warn("%s", u)
 	}
+	if list := k.excepted(); list != "" {
+		sh.Status("Excepted", "%s", list)
+	}
 	return nil // cargo reports the rest
+}
+
+// excepted names the first crates that need no proof for some time, in one line.
+func (k *lockCheck) excepted() string {
+	const most = 5
+	var list []string
+	for _, v := range k.verdicts {
+		if e := v.Demand.Except; v.Status == verdict.Excepted && e != nil {
+			list = append(list, fmt.Sprintf("%s v%s until %s", v.Name, v.Version, e.Expires))
+		}
+	}
+	more := ""
+	if n := len(list) - most; n > 0 {
+		list, more = list[:most], fmt.Sprintf(", and %d more", n)
+	}
+	return strings.Join(list, ", ") + more
 }
 
 // cargo runs cargo, which speaks for itself.

@@ -212,6 +212,21 @@ func TestCargoBuildAndCargoZkpBuildInTurnCompileOnce(t *testing.T) {
 	}
 }
 
+// What verify says of crates that are good enough, build says too.
+func TestABuildNamesExceptionsAndWhatWasYanked(t *testing.T) {
+	d := newDepot(t)
+	d.submit()
+	d.registry.AddCrate(helloProof(t))
+	d.registry.Add("leaf", "1.0.0")
+	dir := d.project(asked + "leaf = { version = \"1\", verification = \"zkp\" }\n")
+	put(t, filepath.Join(dir, "zkp.toml"), "version = 1\n[[exception]]\ncrate = \"leaf\"\nreason = \"r\"\n"+
+		"expires = \"2999-01-01\"\n")
+	d.wants(0, []string{"Excepted leaf v1.0.0 until 2999-01-01"}, "build")
+	d.registry.Yank("hello-proof", "0.1.0", true)
+	fatalIf(t, os.RemoveAll(filepath.Join(d.home, "registry", "index")))
+	d.wants(0, []string{"warning: hello-proof v0.1.0: it was yanked"}, "build")
+}
+
 func TestOnlyWhatThisSystemNeedsIsDownloaded(t *testing.T) {
 	d := proven(t)
 	d.registry.Add("leaf", "1.0.0")
