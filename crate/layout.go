@@ -155,13 +155,16 @@ func (c *Crate) roots(pkg string) (dirs []string, err error) {
 func (l *Layout) follow(p *Place) error {
 	rest := strings.Split(p.Path, "/")
 	var at []string
+	walked, plain := 0, true // at is the start of Path, so far
 	for len(rest) > 0 {
 		name := rest[0]
 		rest = rest[1:]
 		switch name {
 		case "", ".":
+			plain = false
 			continue
 		case "..":
+			plain = false
 			if len(at) == 0 {
 				return &PlaceError{p.Path, "leads out of the repository"}
 			}
@@ -169,7 +172,11 @@ func (l *Layout) follow(p *Place) error {
 			continue
 		}
 		at = append(at, name)
-		link := strings.Join(at, "/")
+		walked += len(name) + 1
+		link := p.Path[:min(walked-1, len(p.Path))]
+		if !plain {
+			link = strings.Join(at, "/")
+		}
 		text, ok, err := l.repo.Link(link)
 		if err != nil {
 			p.At = path.Join(link, strings.Join(rest, "/"))
@@ -185,13 +192,15 @@ func (l *Layout) follow(p *Place) error {
 			return &PlaceError{p.Path, fmt.Sprintf("leads through a symbolic link to the absolute path %q", text)}
 		}
 		p.Links = append(p.Links, entry.Link{Path: link, Target: text})
-		at = at[:len(at)-1]
+		at, plain = at[:len(at)-1], false
 		rest = append(strings.Split(text, "/"), rest...)
 	}
 	if len(at) == 0 {
 		return &PlaceError{p.Path, "leads to the root of the repository"}
 	}
-	p.At = strings.Join(at, "/")
+	if p.At = p.Path; !plain {
+		p.At = strings.Join(at, "/")
+	}
 	return nil
 }
 

@@ -138,15 +138,6 @@ func (c *Crate) mayBeRoot(pkg, dir string) bool {
 	return err == nil && slices.Contains(dirs, dir)
 }
 
-// entries returns a directory's entries in git's order.
-func (n *node) entries() (all []Entry) {
-	for name, e := range n.below {
-		all = append(all, Entry{Mode: e.mode, Name: name, Blob: e.blob})
-	}
-	slices.SortFunc(all, func(a, b Entry) int { return strings.Compare(a.sortKey(), b.sortKey()) })
-	return all
-}
-
 // sortKey is what git compares: a directory's name ends with a slash.
 func (e Entry) sortKey() string {
 	if e.Mode == modeDir {
@@ -163,20 +154,22 @@ func (l *List) number(root *node) {
 	l.Objects = []Object{{Commit: true}}
 	nodes := []*node{root} // of each object; a commit's is its root tree's
 	for at := 0; at < len(l.Objects); at++ {
-		n, here := nodes[at], l.Objects[at].Path
+		n := nodes[at]
 		if l.Objects[at].Commit {
-			l.Objects = append(l.Objects, Object{Path: here})
+			l.Objects = append(l.Objects, Object{Path: n.path})
 			nodes = append(nodes, n)
 			continue
 		}
-		entries := n.entries()
-		for i, e := range entries {
+		slices.SortFunc(n.below, func(a, b *node) int { return strings.Compare(a.sortKey(), b.sortKey()) })
+		entries := make([]Entry, len(n.below))
+		for i, e := range n.below {
+			entries[i] = e.Entry
 			if !e.parent() {
 				continue
 			}
 			entries[i].Child = len(l.Objects)
-			l.Objects = append(l.Objects, Object{Commit: e.Mode == modeModule, Path: join(here, e.Name)})
-			nodes = append(nodes, n.below[e.Name])
+			l.Objects = append(l.Objects, Object{Commit: e.Mode == modeModule, Path: e.path})
+			nodes = append(nodes, e)
 		}
 		l.Objects[at].Entries = entries
 	}

@@ -19,16 +19,45 @@ type tree struct {
 
 // node is a listed entry, or the root.
 type node struct {
-	mode  string
-	blob  [20]byte         // of files and links
-	below map[string]*node // of directories and submodules
+	Entry
+	path   string // of directories and submodules, in the repository
+	below  []*node
+	byName map[string]*node // of below, once they are many
 }
 
-func newDirectory() *node { return &node{mode: modeDir, below: map[string]*node{}} }
+// few is how many entries are searched one by one: most directories of a deep path have one.
+const few = 8
+
+// entry returns an entry of a directory, nil if it has none of that name.
+func (n *node) entry(name string) *node {
+	if n.byName != nil {
+		return n.byName[name]
+	}
+	for _, e := range n.below {
+		if e.Name == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// append adds an entry whose name is free.
+func (n *node) append(e *node) {
+	n.below = append(n.below, e)
+	switch {
+	case n.byName != nil:
+		n.byName[e.Name] = e
+	case len(n.below) > few:
+		n.byName = make(map[string]*node, 2*few)
+		for _, e := range n.below {
+			n.byName[e.Name] = e
+		}
+	}
+}
 
 // tree puts the proven files into a tree, and notes the links that lead to them.
 func (l *Layout) tree() (*tree, error) {
-	t := &tree{l.repo, newDirectory(), map[string]string{}, map[string]bool{}}
+	t := &tree{l.repo, &node{Entry: Entry{Mode: modeDir}}, map[string]string{}, map[string]bool{}}
 	for p, err := range l.Files() {
 		if err != nil {
 			return nil, err
@@ -37,7 +66,7 @@ func (l *Layout) tree() (*tree, error) {
 		if p.File.Exec || slices.Contains(l.claim.Executable, p.Name) {
 			mode = modeExec // as it is in the commit; the content is the same
 		}
-		if err := t.add(p, &node{mode: mode, blob: p.File.Blob}); err != nil {
+		if err := t.add(p, Entry{Mode: mode, Blob: p.File.Blob}); err != nil {
 			return nil, err
 		}
 	}
@@ -139,40 +168,47 @@ func (t *tree) addBlob(p Place, mode string, content []byte) error {
 	if !safe {
 		return &CollisionError{p.At}
 	}
-	return t.add(p, &node{mode: mode, blob: id})
+	return t.add(p, Entry{Mode: mode, Blob: id})
 }
 
-// add puts a node at its place, with the directories on its way. Two files of a crate
+// add puts a leaf at its place, with the directories on its way. Two files of a crate
 // may come from one place, if they are equal.
-func (t *tree) add(p Place, leaf *node) error {
+func (t *tree) add(p Place, leaf Entry) error {
 	for _, l := range p.Links {
 		t.links[l.Path] = l.Target
 	}
-	d, walked := t.root, ""
-	names := strings.Split(p.At, "/")
-	for _, name := range names[:len(names)-1] {
-		walked = join(walked, name)
-		next := d.below[name]
-		if next == nil {
-			next = newDirectory()
-			if t.repo.Submodule(walked) {
-				next.mode, t.modules[walked] = modeModule, true
-			}
-			d.below[name] = next
+	d := t.root
+	for from, at := 0, 0; ; from = at + 1 {
+		slash := strings.IndexByte(p.At[from:], '/')
+		if slash < 0 {
+			leaf.Name = p.At[from:]
+			return d.addLeaf(p.At, leaf)
 		}
-		if next.below == nil {
+		at = from + slash
+		name, walked := p.At[from:at], p.At[:at]
+		next := d.entry(name)
+		if next == nil {
+			next = &node{Entry: Entry{Mode: modeDir, Name: name}, path: walked}
+			if t.repo.Submodule(walked) {
+				next.Mode, t.modules[walked] = modeModule, true
+			}
+			d.append(next)
+		}
+		if !next.parent() {
 			return &PlaceError{walked, "would have to be a directory and a file at once"}
 		}
 		d = next
 	}
-	name := names[len(names)-1]
-	switch old := d.below[name]; {
+}
+
+func (n *node) addLeaf(at string, leaf Entry) error {
+	switch old := n.entry(leaf.Name); {
 	case old == nil:
-		d.below[name] = leaf
-	case old.below != nil:
-		return &PlaceError{p.At, "would have to be a directory and a file at once"}
-	case old.mode != leaf.mode || old.blob != leaf.blob:
-		return &PlaceError{p.At, "would have to be two different files: " +
+		n.append(&node{Entry: leaf})
+	case old.parent():
+		return &PlaceError{at, "would have to be a directory and a file at once"}
+	case old.Mode != leaf.Mode || old.Blob != leaf.Blob:
+		return &PlaceError{at, "would have to be two different files: " +
 			"files of the crate that come from one place must be equal"}
 	}
 	return nil

@@ -75,6 +75,9 @@ const maxInherited = 1 << 18
 // inheritDependency returns the workspace's dependency with what t, the package's entry, adds to
 // it: features, and whether it is optional. Default features are on if either asks for them.
 func (r *reader) inheritDependency(key, name string, t table) table {
+	if r.err != nil {
+		return table{}
+	}
 	ws, ok := r.section(r.ws, "dependencies")[name]
 	from := join("workspace.dependencies", name)
 	merged := table{}
@@ -97,12 +100,11 @@ func (r *reader) inheritDependency(key, name string, t table) table {
 		r.boolean(t, key, r.spelled(t, key, "default-features"), false)
 	delete(merged, "default_features")
 	merged["default-features"] = defaults
-	merged["features"] = slices.Concat(r.strings(merged, from, "features"), r.strings(t, key, "features"))
-	features, _ := merged["features"].([]any)
-	if r.inherited += len(merged) + len(features); r.inherited > maxInherited {
+	inherited := r.strings(merged, from, "features")
+	if r.inherited += len(merged) + len(inherited); r.inherited > maxInherited {
 		r.fail(key, "is one too many: what dependencies inherit is more than is read")
-		return table{}
 	}
+	merged["features"] = slices.Concat(inherited, r.strings(t, key, "features"))
 	for _, k := range []string{"optional", "public"} {
 		delete(merged, k)
 		if v, ok := t[k]; ok {
