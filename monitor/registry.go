@@ -246,7 +246,7 @@ func (f *follower) sayWhat(lines []registry.Release, digest []byte) bool {
 	return !slices.ContainsFunc(lines, func(r registry.Release) bool {
 		for _, index := range []string{f.cfg.RegistryIndex, ""} {
 			s, err := r.Summary(index)
-			if sum := s.Digest(); err != nil || bytes.Equal(sum[:], digest) {
+			if err != nil || len(digest) == 32 && s.Agrees([32]byte(digest)) {
 				return false
 			}
 		}

@@ -12,10 +12,10 @@ import (
 const maxDifferences = 3
 
 // Diff says in what an index line's Summary differs from the one that follows from the
-// proven Cargo.toml, "" if they agree: the rest of a sentence about the line, such as
+// proven Cargo.toml, "" if it Agrees: the rest of a sentence about the line, such as
 // `it adds the dependency "x"; it makes "y" optional`.
 func (said Summary) Diff(proven Summary) string {
-	if said.Digest() == proven.Digest() {
+	if said.Agrees(proven.Digest()) {
 		return ""
 	}
 	var all []string
@@ -36,7 +36,7 @@ func (said Summary) Diff(proven Summary) string {
 			add("it says that the feature %s %s", quote(name), lists("turns on", got, want))
 		}
 	}
-	if said.Links != proven.Links {
+	if said.Links != "" && said.Links != proven.Links {
 		add("it says that the crate links %s, not %s", quote(said.Links), quote(proven.Links))
 	}
 	if more := len(all) - maxDifferences; more > 0 {
@@ -47,8 +47,7 @@ func (said Summary) Diff(proven Summary) string {
 
 // Deviation says in what a release's line differs from its Cargo.toml, as Diff does, for a
 // registry of which it is not known whether it is a mirror of cargo's default one: what
-// would be well for either is well, and so is a line without links, as old cargos had them
-// made: what is linked, Cargo.toml says. The error is Summary's or ManifestSummary's.
+// would be well for either is well. The error is Summary's or ManifestSummary's.
 func (r Release) Deviation(index string, cargoToml []byte) (diff string, err error) {
 	for _, index := range []string{index, ""} {
 		said, err := r.Summary(index)
@@ -59,7 +58,6 @@ func (r Release) Deviation(index string, cargoToml []byte) (diff string, err err
 		if err != nil {
 			return "", err
 		}
-		said.Links = cmp.Or(said.Links, proven.Links)
 		if diff = said.Diff(proven); diff == "" {
 			return "", nil
 		}

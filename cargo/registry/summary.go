@@ -23,7 +23,7 @@ const maxManifest = 1 << 20
 // A Summary is what cargo takes from a release's index line for whoever depends on
 // it, and never from the Cargo.toml of the .crate. Requirements, targets and registries
 // are in one form for all their spellings, and lists are sorted: two Summaries that
-// mean the same are equal, and have the same Digest.
+// mean the same are equal, and have the same Digest. See Agrees for links.
 //
 // Dev-dependencies are not in it, since no dependent builds them; nor are the checksum,
 // "yanked" and "rust_version".
@@ -351,13 +351,32 @@ func compareDependencies(a, b Dependency) int {
 // digestDomain separates these digests from all others.
 const digestDomain = "cratelog/registry/summary/v1\n"
 
-// Digest returns a SHA-256 that two Summaries share if they are equal.
-func (s Summary) Digest() [sha256.Size]byte {
+// digestOfRest is how many bytes of a Digest are about all but links.
+const digestOfRest = 24
+
+// Digest returns a hash that two Summaries share if they are equal: 24 bytes of a SHA-256 of
+// all but links, and 8 of one of links, zeros if there are none.
+func (s Summary) Digest() (digest [32]byte) {
+	links := sha256.Sum256([]byte(digestDomain + s.Links))
+	if s.Links != "" {
+		copy(digest[digestOfRest:], links[:])
+	}
+	s.Links = ""
 	b, err := json.Marshal(s)
 	if err != nil {
 		panic(err) // strings, lists and booleans: cannot happen
 	}
-	return sha256.Sum256(append([]byte(digestDomain), b...))
+	rest := sha256.Sum256(append([]byte(digestDomain), b...))
+	copy(digest[:digestOfRest], rest[:])
+	return digest
+}
+
+// Agrees says whether an index line's Summary says what one with a Digest says, which follows
+// from the proven Cargo.toml. A line may leave links out: those of early 2018 do. It only
+// keeps two crates with the same links out of one build; what is linked, Cargo.toml says.
+func (said Summary) Agrees(proven [32]byte) bool {
+	digest := said.Digest()
+	return digest == proven || said.Links == "" && [digestOfRest]byte(digest[:]) == [digestOfRest]byte(proven[:])
 }
 
 // defaultIndexes are the SHA-256 of the URLs of cargo's default registry, the git index

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"cratelog/client"
+	"cratelog/evidence"
 	"cratelog/internal/fixture"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
@@ -92,4 +93,10 @@ func TestEvidenceThatIsNotWhatItsNameSaysIsKeptBack(t *testing.T) {
 	}
 	fatalIf(t, os.WriteFile(filepath.Join(w.evidence, filepath.Base(file)), []byte(a.body+"x"), 0o644))
 	s.wants(s.get(file), http.StatusInternalServerError, "") // not the changed file
+}
+
+func TestEveryEvidenceFileThatThereCanBeIsServed(t *testing.T) {
+	if maxEvidence != evidence.MaxSize {
+		t.Errorf("files of at most %d bytes are served, and %d can be written", maxEvidence, evidence.MaxSize)
+	}
 }

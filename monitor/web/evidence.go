@@ -32,7 +32,7 @@ func (s *Server) findings(q *request) error {
 // maxEvidence is the size of an evidence file that is served; maxText of one that is
 // shown in its page, in bytes.
 const (
-	maxEvidence = 64 << 20
+	maxEvidence = 16 << 20 // as evidence.MaxSize, which the monitor writes at most
 	maxText     = 64 << 10
 )
 
