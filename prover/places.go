@@ -18,9 +18,6 @@ const (
 	vcsFile      = ".cargo_vcs_info.json"
 )
 
-// maxPlaces is how many directories of a commit are compared with a crate.
-const maxPlaces = 16
-
 // places finds the directories of a commit that can be the crate's package: those whose
 // Cargo.toml is the crate's Cargo.toml.orig, perhaps as git checks it out, or else those
 // whose Cargo.toml names a package of the crate's name. The nearest to the root come first.
@@ -49,7 +46,7 @@ func find(ctx context.Context, top *git.Snapshot, match func(git.TreeEntry) bool
 	if errors.Is(err, git.ErrTooManyTrees) {
 		err = outcome.Refusef("%w\nname the package's directory with --path", err)
 	}
-	return found[:min(len(found), maxPlaces)], err
+	return found, err
 }
 
 // manifestOf names the file of a crate that is the commit's Cargo.toml.
