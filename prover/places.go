@@ -37,14 +37,18 @@ func places(ctx context.Context, c *crate.Crate, top *git.Snapshot) ([]string, e
 	})
 }
 
-// find returns the directories of a commit whose Cargo.toml matches.
+// find returns the directories of a commit whose Cargo.toml matches. Where there is none, a tree
+// that could not be read may have held it.
 func find(ctx context.Context, top *git.Snapshot, match func(git.TreeEntry) bool) ([]string, error) {
-	found, err := top.Find(ctx, func(t *git.Tree) bool {
+	found, skipped, err := top.Find(ctx, func(t *git.Tree) bool {
 		e, ok := t.Find(manifestFile)
 		return ok && e.Mode != git.ModeDirectory && e.Mode != git.ModeSubmodule && match(e)
 	})
 	if errors.Is(err, git.ErrTooManyTrees) {
 		err = outcome.Refusef("%w\nname the package's directory with --path", err)
+	}
+	if err == nil && len(found) == 0 {
+		err = skipped
 	}
 	return found, err
 }

@@ -19,15 +19,17 @@ const (
 )
 
 // ErrTooManyTrees says that a commit is too large to look through.
-var ErrTooManyTrees = fmt.Errorf("the commit's directories are too many to look through: more than %d different ones, or %d MB, "+
-	"or some deeper than %d", maxTrees, maxBytes>>20, maxDepth)
+var ErrTooManyTrees = fmt.Errorf("the commit's directories are too many to look through: more than %d different "+
+	"ones, or %d MB, or some deeper than %d", maxTrees, maxBytes>>20, maxDepth)
 
 // Find returns the directories of the commit, "" for its root, whose trees match: those of
 // fewest components first, at most 16. Each tree object is read once, however many paths
-// lead to it. Submodules are not entered, and a tree that ParseTree refuses holds nothing.
-func (s *Snapshot) Find(ctx context.Context, match func(*Tree) bool) ([]string, error) {
+// lead to it. Submodules are not entered. A tree that is refused holds nothing: skipped says why
+// the first such one is.
+func (s *Snapshot) Find(ctx context.Context, match func(*Tree) bool) (paths []string, skipped, err error) {
 	f := finder{ctx: ctx, repo: s.repo, match: match, found: map[[20]byte][]string{}}
-	return f.below(s.Commit.Tree, 0)
+	paths, err = f.below(s.Commit.Tree, 0)
+	return paths, f.skipped, err
 }
 
 // finder remembers what each tree was found to hold, as paths below it.
@@ -38,6 +40,8 @@ type finder struct {
 	found map[[20]byte][]string
 	bytes int // of trees
 	paths int // bytes
+
+	skipped error
 }
 
 func (f *finder) below(id [20]byte, depth int) (paths []string, err error) {
@@ -52,7 +56,7 @@ func (f *finder) below(id [20]byte, depth int) (paths []string, err error) {
 	case err != nil && (errors.As(err, new(*MissingError)) || f.repo.unusable() || f.ctx.Err() != nil):
 		return nil, err
 	case err != nil:
-		f.found[id] = nil
+		f.found[id], f.skipped = nil, cmp.Or(f.skipped, err)
 		return nil, nil
 	case f.match(t):
 		paths = append(paths, "")

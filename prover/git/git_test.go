@@ -333,7 +333,7 @@ func TestASearchThroughHostileTreesEnds(t *testing.T) {
 	search := func(top string) error {
 		s, err := open(t, dir).At(t.Context(), mustID(t, run(t, dir, "commit-tree", "-m", "x", top)))
 		fatalIf(t, err)
-		_, err = s.Find(t.Context(), func(t *Tree) bool { return len(t.Entries) == 0 })
+		_, _, err = s.Find(t.Context(), func(t *Tree) bool { return len(t.Entries) == 0 })
 		return err
 	}
 	wide := empty // of 1,000 long names each of which holds what the one below holds
