@@ -79,8 +79,8 @@ func (e *UnprovableError) Error() string {
 	switch {
 	case notTheCrate: // whoever asks can mend it
 	case e.Published:
-		b.WriteString("\nonly the author can mend that, with a version that is packaged from a clean commit; you can name " +
-			"another commit with --commit, or let a policy do without this proof ([[exception]] in zkp.toml)")
+		b.WriteString("\nonly the author can mend that, with a version that is packaged from a clean commit; a policy can " +
+			"do without this proof ([[exception]] in zkp.toml)")
 	case unexplained:
 		b.WriteString("\nif the commit is the right one, package the crate from a clean checkout of it")
 	}
