@@ -135,7 +135,7 @@ func TestVCSInfoMustBeCargosBytesForTheClaim(t *testing.T) {
 		{fmt.Sprintf(modern, "") + "\n", "", "names the right commit and path, but not in the bytes that cargo writes"},
 		{strings.ReplaceAll(old, "  ", "    "), "", "names the right commit and path, but not in the bytes that cargo writes"},
 		{strings.ReplaceAll(old, "\n", "\r\n"), "", "names the right commit and path, but not in the bytes that cargo writes"},
-		{strings.Replace(old, "\n  }\n", ",\n    \"dirty\": true\n  }\n", 1), "", `says "dirty": the crate was packaged with changes that are in no commit; commit them and package again`},
+		{strings.Replace(old, "\n  }\n", ",\n    \"dirty\": true\n  }\n", 1), "", `says "dirty": the crate was packaged with changes that are in no commit`},
 		{strings.Replace(old, "\n  }\n", ",\n    \"dirty\": false\n  }\n", 1), "", "names the right commit and path, but not in the bytes that cargo writes"},
 		{"{}", "", `names the commit "", but the claim is about ` + id},
 		{"", "", "is not what cargo writes: unexpected end of JSON input"},

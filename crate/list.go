@@ -124,7 +124,8 @@ func (c *Crate) checkManifest(src *entry.Source, unproven bool) error {
 	case !c.mayBeRoot(src.Path, w.Path): // the repository alone shows which is the nearest
 		return &PlaceError{w.Path, "is not a directory in which cargo would look for the package's workspace"}
 	case !c.isRootOf(w.Path, w.Manifest, src.Path):
-		return &PlaceError{w.Path, "is said to be the workspace's root, but its manifest has no [workspace], or excludes the package"}
+		return &PlaceError{w.Path, "is said to be the workspace's root, but its manifest has no [workspace], or excludes " +
+			"the package"}
 	default:
 		if err := c.Derive(w.Manifest); err != nil {
 			return &UnprovenError{manifestFile, "is refused: " + err.Error()}

@@ -46,7 +46,7 @@ func (c *Crate) VCSInfo() (*VCSInfo, error) {
 	return v, c.checkVCSInfo(v.Commit, v.Path)
 }
 
-const dirtyWhy = `says "dirty": the crate was packaged with changes that are in no commit; commit them and package again`
+const dirtyWhy = `says "dirty": the crate was packaged with changes that are in no commit`
 
 type vcsJSON struct {
 	Git struct {

@@ -18,9 +18,6 @@ const (
 	vcsFile      = ".cargo_vcs_info.json"
 )
 
-// maxPlaces is how many directories of a commit are compared with a crate.
-const maxPlaces = 16
-
 // places finds the directories of a commit that can be the crate's package: those whose
 // Cargo.toml is the crate's Cargo.toml.orig, perhaps as git checks it out, or else those
 // whose Cargo.toml names a package of the crate's name. The nearest to the root come first.
@@ -40,16 +37,20 @@ func places(ctx context.Context, c *crate.Crate, top *git.Snapshot) ([]string, e
 	})
 }
 
-// find returns the directories of a commit whose Cargo.toml matches.
+// find returns the directories of a commit whose Cargo.toml matches. Where there is none, a tree
+// that could not be read may have held it.
 func find(ctx context.Context, top *git.Snapshot, match func(git.TreeEntry) bool) ([]string, error) {
-	found, err := top.Find(ctx, func(t *git.Tree) bool {
+	found, skipped, err := top.Find(ctx, func(t *git.Tree) bool {
 		e, ok := t.Find(manifestFile)
 		return ok && e.Mode != git.ModeDirectory && e.Mode != git.ModeSubmodule && match(e)
 	})
 	if errors.Is(err, git.ErrTooManyTrees) {
 		err = outcome.Refusef("%w\nname the package's directory with --path", err)
 	}
-	return found[:min(len(found), maxPlaces)], err
+	if err == nil && len(found) == 0 {
+		err = skipped
+	}
+	return found, err
 }
 
 // manifestOf names the file of a crate that is the commit's Cargo.toml.

@@ -242,10 +242,13 @@ func TestModesThatNoProofCanShowAreNamed(t *testing.T) {
 	_, err = plan(commit("40000", "100664"))
 	u := refusal(t, err, "src/lib.rs")
 	says(t, u[0].Why, "the mode 100664, as old versions of git wrote it; a proof can show 100644 and 100755 only")
-	_, err = plan(commit("040000", "100644"))
-	refused(t, "zero-padded", err, "zeroPaddedFilemode")
-	if outcome.Of(err) != outcome.Refused {
-		t.Errorf("exit code %d", outcome.Of(err))
+	for name, src := range map[string]Source{"named": {Path: new(string)}, "searched": {}} {
+		src.Commit = commit("040000", "100644")
+		_, err = w.plan(pack(t, "member", files), src)
+		refused(t, name+" zero-padded", err, "zeroPaddedFilemode")
+		if outcome.Of(err) != outcome.Refused {
+			t.Errorf("%s: exit code %d", name, outcome.Of(err))
+		}
 	}
 }
 
@@ -270,5 +273,23 @@ func TestAWorkspacesManifestThatNoEntryCanCarryIsRefusedWithItsSize(t *testing.T
 		if p, err := w.plan(c, src); err != nil || !slices.Equal(p.Claim.Unproven, []string{"Cargo.toml"}) {
 			t.Errorf("with its Cargo.toml unproven: %v", err)
 		}
+	}
+}
+
+// TestAWorkspacesManifestThatIsExecutableIsNamed has a root that cargo takes, and no list can hold.
+func TestAWorkspacesManifestThatIsExecutableIsNamed(t *testing.T) {
+	orig := memberManifest + "edition.workspace = true\n"
+	w := newWorkshop(t)
+	w.write("Cargo.toml", "[workspace]\nresolver = \"2\"\n[workspace.package]\nedition = \"2021\"\n", "p/Cargo.toml", orig, "p/src/lib.rs", "")
+	w.chmod(0o755, "Cargo.toml")
+	normalized := memberManifest + "edition = \"2021\"\nresolver = \"2\"\n[lib]\nname = \"member\"\npath = \"src/lib.rs\"\n"
+	c := pack(t, "member", map[string]string{"Cargo.toml": normalized, "Cargo.toml.orig": orig, "src/lib.rs": ""})
+	_, err := w.plan(c, w.source("p"))
+	u := refusal(t, err, "Cargo.toml")
+	says(t, u[0].Why, "the workspace's manifest Cargo.toml, which has the mode 100755 in the commit")
+	says(t, u[0].Fix, "--chmod=-x")
+	w.chmod(0o644, "Cargo.toml")
+	if _, err := w.plan(c, w.source("p")); err != nil {
+		t.Error(err)
 	}
 }

@@ -165,8 +165,8 @@ func locate(c *crate.Crate, src Source) (claim *entry.Source, placed bool, err e
 	case info != nil:
 		claim.Commit = info.Commit
 	default:
-		return nil, false, outcome.Usagef("the .crate has no .cargo_vcs_info.json, so it does not say which commit it comes " +
-			"from; name it with --commit, an id or a tag (the package's directory in it is found)")
+		return nil, false, outcome.Usagef("the .crate has no .cargo_vcs_info.json, so it does not say which commit it " +
+			"comes from; name it with --commit, an id or a tag (the package's directory in it is found)")
 	}
 	switch {
 	case src.Path != nil:

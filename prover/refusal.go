@@ -72,13 +72,15 @@ func (e *UnprovableError) Error() string {
 	for _, g := range e.by(func(u Unprovable) string { return u.Fix }) {
 		fmt.Fprintf(&b, "\nabout %s: %s", some(g.files), g.text)
 	}
-	notTheCrate := !slices.ContainsFunc(e.Files, func(u Unprovable) bool { return u.Cause != CauseNoModule && u.Cause != CauseNoPlace })
+	notTheCrate := !slices.ContainsFunc(e.Files, func(u Unprovable) bool {
+		return u.Cause != CauseNoModule && u.Cause != CauseNoPlace
+	})
 	unexplained := slices.ContainsFunc(e.Files, func(u Unprovable) bool { return u.Fix == "" })
 	switch {
 	case notTheCrate: // whoever asks can mend it
 	case e.Published:
-		b.WriteString("\nonly the author can mend that, with a version that is packaged from a clean commit; you can name " +
-			"another commit with --commit, or let a policy do without this proof ([[exception]] in zkp.toml)")
+		b.WriteString("\nonly the author can mend that, with a version that is packaged from a clean commit; a policy can " +
+			"do without this proof ([[exception]] in zkp.toml)")
 	case unexplained:
 		b.WriteString("\nif the commit is the right one, package the crate from a clean checkout of it")
 	}
@@ -127,8 +129,8 @@ type RootSizeError struct {
 }
 
 func (e *RootSizeError) Error() string {
-	return fmt.Sprintf("Cargo.toml takes values from the workspace's manifest %s, which has %d bytes; an entry can carry %d: "+
-		"this version cannot prove the members of such a workspace (--unproven-manifest proves all files but "+
+	return fmt.Sprintf("Cargo.toml takes values from the workspace's manifest %s, which has %d bytes; an entry can "+
+		"carry %d: this version cannot prove the members of such a workspace (--unproven-manifest proves all files but "+
 		"Cargo.toml, which few readers accept)", e.Path, e.Size, e.Max)
 }
 
@@ -153,6 +155,6 @@ func tried(paths []string, path string) string {
 	if others == nil {
 		return ""
 	}
-	return fmt.Sprintf("compared with the directory %q of the commit; its Cargo.toml stands in %s as well, which differ in more; "+
-		"--path names one", path, some(others))
+	return fmt.Sprintf("compared with the directory %q of the commit; its Cargo.toml stands in %s as well, which "+
+		"differ in more; --path names one", path, some(others))
 }

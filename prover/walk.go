@@ -28,6 +28,7 @@ type walk struct {
 	layout  *crate.Layout
 	links   map[string]string  // text of every link met, by path
 	modules map[string]*module // every submodule met, by path
+	modes   map[string]string  // of the manifests read, by path
 }
 
 // A module is a submodule of the commit.
@@ -39,7 +40,7 @@ type module struct {
 func newWalk(ctx context.Context, c *crate.Crate, claim *entry.Source, top *git.Snapshot, src Source) *walk {
 	w := &walk{
 		ctx: ctx, crate: c, claim: claim, top: top, src: src,
-		links: map[string]string{}, modules: map[string]*module{},
+		links: map[string]string{}, modules: map[string]*module{}, modes: map[string]string{},
 	}
 	w.layout = c.Layout(claim, w)
 	return w
@@ -254,7 +255,8 @@ func (w *walk) differs(p crate.Place, lost error) (*difference, error) {
 		w.claim.Executable = append(w.claim.Executable, p.Name)
 	case e.Mode != git.ModeFile && e.Mode != git.ModeExecutable && git.KindOf(e.Mode) == "a file":
 		d.path, d.mode = p.At, true
-		d.why = fmt.Sprintf("the commit has it with the mode %s, as old versions of git wrote it; a proof can show %s and %s only",
+		d.why = fmt.Sprintf("the commit has it with the mode %s, as old versions of git wrote it; a proof can show %s and "+
+			"%s only",
 			e.Mode, git.ModeFile, git.ModeExecutable)
 		return d, nil
 	case e.Mode != want:
@@ -292,7 +294,11 @@ func (w *walk) manifest() error {
 		case root == nil:
 			because, err = w.noWorkspace()
 		case len(root.Manifest) > maxManifest:
-			err = &RootSizeError{path.Join(root.Path, manifestFile), int64(len(root.Manifest)), maxManifest}
+			err = &RootSizeError{rootFile(root), int64(len(root.Manifest)), maxManifest}
+		case w.modes[rootFile(root)] != git.ModeFile:
+			because = adviceRootMode
+			err = fmt.Errorf("it takes values from the workspace's manifest %s, which has the mode %s in the commit; "+
+				"a proof can show %s there only", rootFile(root), w.modes[rootFile(root)], git.ModeFile)
 		default:
 			if err = w.crate.Derive(root.Manifest); err == nil {
 				w.claim.Workspace = root
@@ -314,6 +320,11 @@ func (w *walk) manifest() error {
 	return refused
 }
 
+// rootFile is where a workspace's manifest stands.
+func rootFile(root *entry.Workspace) string {
+	return strings.TrimPrefix(root.Path+"/"+manifestFile, "/")
+}
+
 // noWorkspace says why a Cargo.toml that needs a workspace is refused where there is none.
 func (w *walk) noWorkspace() (because advice, why error) {
 	inherits := true
@@ -326,10 +337,11 @@ func (w *walk) noWorkspace() (because advice, why error) {
 	case err != nil:
 		return because, err
 	case inherits:
-		return adviceWorkspace, errors.New("it takes values from its workspace, but no directory above it has a Cargo.toml with [workspace]")
+		return adviceWorkspace, errors.New("it takes values from its workspace, but no directory above it has a " +
+			"Cargo.toml with [workspace]")
 	}
-	return adviceNested, errors.New("it has a resolver that Cargo.toml.orig does not name, and no directory above it in the commit " +
-		"has a Cargo.toml with [workspace]")
+	return adviceNested, errors.New("it has a resolver that Cargo.toml.orig does not name, and no directory above it " +
+		"in the commit has a Cargo.toml with [workspace]")
 }
 
 // maxManifest bounds a workspace's manifest in bytes, as entry does; maxRead the manifests that
@@ -339,14 +351,14 @@ const (
 	maxRead     = 1 << 20
 )
 
-// readManifest reads a manifest, nil if the commit has no regular file there.
+// readManifest reads a manifest and notes its mode; nil if the commit has no file there.
 func (w *walk) readManifest(p crate.Place, err error) ([]byte, error) {
 	var e git.TreeEntry
 	if err == nil {
 		e, err = w.entry(p.At)
 	}
 	var notFound *git.NotFoundError
-	if errors.As(err, &notFound) || err == nil && e.Mode != git.ModeFile {
+	if errors.As(err, &notFound) || err == nil && git.KindOf(e.Mode) != "a file" {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
@@ -359,6 +371,7 @@ func (w *walk) readManifest(p crate.Place, err error) ([]byte, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Path, err)
 	}
+	w.modes[p.Path] = e.Mode
 	return content, nil
 }
 

@@ -44,50 +44,69 @@ func (a advice) String() string {
 }
 
 var (
-	adviceDirty = advice{CauseDirty, "packaged with --allow-dirty, by cargo's own word",
+	adviceDirty = advice{CauseDirty,
+		"packaged with --allow-dirty, by cargo's own word",
 		"commit the changes and package again"}
-	adviceEdited = advice{CauseEdited, "edited after the commit", "if this is the right commit, commit the changes or " +
-		"restore the files, and package again; if git status shows nothing, git was told not to look: git ls-files -v marks " +
-		"such files with a small letter or S (git update-index --no-assume-unchanged or --no-skip-worktree ends that)"}
-	adviceOutside = advice{CauseOutside, "outside of the package: cargo does not look there for changes when it is run from " +
-		"the package's own directory", "commit or restore the files (if git status shows nothing, see git ls-files -v), and " +
-		"package again from the top of the repository"}
-	adviceCRLF = advice{CauseCRLF, "CRLF line endings: git wrote them at checkout, and cargo packaged them", "set " +
-		"core.autocrlf=false, or fix eol and text in .gitattributes, check the files out again, and package again"}
-	adviceEOL = advice{CauseCRLF, "CRLF line endings: .gitattributes says eol=crlf, so every checkout has them, and the commit " +
-		"does not", "fix eol and text in .gitattributes (\"-text\" takes files as they are) and commit that with the files, or " +
-		"exclude them from the package, and package again"}
-	adviceIdent = advice{CauseIdent, "$Id$ expanded: git did that at checkout, as .gitattributes says ident, and cargo " +
-		"packaged it", "remove ident from .gitattributes, commit that, check the files out again, and package again"}
-	adviceLink = advice{CauseLink, "checked out where git makes no symbolic links, as on Windows", "set core.symlinks=true " +
-		"(on Windows with Developer Mode), check the files out again, and package again"}
-	adviceLFS = advice{CauseLFS, "Git LFS: the commit holds only pointers, and a commit proves nothing about what they point " +
-		"to", "commit the files themselves (git lfs migrate export), or exclude them from the package, and package again"}
-	adviceWorkspace = advice{CauseWorkspace, "the workspace's Cargo.toml may have been another when it was packaged",
-		"if the workspace's Cargo.toml was edited and not committed: cargo does not look there for changes when it is run from " +
-			"the package's own directory; commit or restore it, and package again from the top of the repository"}
-	adviceNested = advice{CauseNested, "packaged inside of a workspace that is not in the commit, as where the repository is a " +
-		"submodule of another", "package it from a clone of its own"}
+	adviceEdited = advice{CauseEdited,
+		"edited after the commit",
+		"if this is the right commit, commit the changes or restore the files, and package again; if git status shows " +
+			"nothing, git was told not to look: git ls-files -v marks such files with a small letter or S (git " +
+			"update-index --no-assume-unchanged or --no-skip-worktree ends that)"}
+	adviceOutside = advice{CauseOutside,
+		"outside of the package: cargo does not look there for changes when it is run from the package's own directory",
+		"commit or restore the files (if git status shows nothing, see git ls-files -v), and package again from the top " +
+			"of the repository"}
+	adviceCRLF = advice{CauseCRLF,
+		"CRLF line endings: git wrote them at checkout, and cargo packaged them",
+		"set core.autocrlf=false, or fix eol and text in .gitattributes, check the files out again, and package again"}
+	adviceEOL = advice{CauseCRLF,
+		"CRLF line endings: .gitattributes says eol=crlf, so every checkout has them, and the commit does not",
+		"fix eol and text in .gitattributes (\"-text\" takes files as they are) and commit that with the files, or " +
+			"exclude them from the package, and package again"}
+	adviceIdent = advice{CauseIdent,
+		"$Id$ expanded: git did that at checkout, as .gitattributes says ident, and cargo packaged it",
+		"remove ident from .gitattributes, commit that, check the files out again, and package again"}
+	adviceLink = advice{CauseLink,
+		"checked out where git makes no symbolic links, as on Windows",
+		"set core.symlinks=true (on Windows with Developer Mode), check the files out again, and package again"}
+	adviceLFS = advice{CauseLFS,
+		"Git LFS: the commit holds only pointers, and a commit proves nothing about what they point to",
+		"commit the files themselves (git lfs migrate export), or exclude them from the package, and package again"}
+	adviceWorkspace = advice{CauseWorkspace,
+		"the workspace's Cargo.toml may have been another when it was packaged",
+		"if the workspace's Cargo.toml was edited and not committed: cargo does not look there for changes when it is " +
+			"run from the package's own directory; commit or restore it, and package again from the top of the repository"}
+	adviceRootMode = advice{CauseMode,
+		"the workspace's Cargo.toml has another mode than an ordinary file",
+		"git update-index --chmod=-x Cargo.toml, commit that, and package again"}
+	adviceNested = advice{CauseNested,
+		"packaged inside of a workspace that is not in the commit, as where the repository is a submodule of another",
+		"package it from a clone of its own"}
 )
 
 // adviceFilter is about files that a filter changes at checkout.
 func adviceFilter(name string) advice {
-	return advice{CauseFilter, fmt.Sprintf("filter=%s in .gitattributes: git hands the commit's content to that filter at "+
-		"checkout, and cargo packaged what it made", name), "remove the filter from .gitattributes and commit the files as they " +
-		"are, or exclude them from the package, and package again"}
+	return advice{CauseFilter,
+		fmt.Sprintf("filter=%s in .gitattributes: git hands the commit's content to that filter at checkout, and cargo "+
+			"packaged what it made", name),
+		"remove the filter from .gitattributes and commit the files as they are, or exclude them from the package, and " +
+			"package again"}
 }
 
 // adviceEncoding is about files that git writes in another encoding.
 func adviceEncoding(name string) advice {
-	return advice{CauseEncoding, fmt.Sprintf("working-tree-encoding=%s in .gitattributes: git writes the files in that encoding "+
-		"at checkout, and the commit has them in UTF-8", name), "remove it from .gitattributes and commit the files as they " +
-		"are, or exclude them from the package, and package again"}
+	return advice{CauseEncoding,
+		fmt.Sprintf("working-tree-encoding=%s in .gitattributes: git writes the files in that encoding at checkout, and "+
+			"the commit has them in UTF-8", name),
+		"remove it from .gitattributes and commit the files as they are, or exclude them from the package, and package " +
+			"again"}
 }
 
 // adviceNoModule is about files in a submodule that was not found.
 func adviceNoModule(path string) advice {
-	return advice{CauseNoModule, fmt.Sprintf("submodule %s: check it out (git submodule update --init), or name its repository: "+
-		"--submodule %s=DIR, or --submodule %s=URL", path, path, path), ""}
+	return advice{CauseNoModule,
+		fmt.Sprintf("submodule %s: check it out (git submodule update --init), or name its repository: "+
+			"--submodule %s=DIR, or --submodule %s=URL", path, path, path), ""}
 }
 
 // unprovable says of a file why it is refused, and what to do.
@@ -203,8 +222,10 @@ func (w *walk) otherModule(d difference) advice {
 		return advice{}
 	}
 	return advice{CauseModule,
-		fmt.Sprintf("submodule %s: the commit records it at %x, but the crate was packaged from its commit %x", name, m.Commit.ID, head),
-		fmt.Sprintf("commit the new gitlink (git add %s), or go back (git submodule update %s), and package again", name, name)}
+		fmt.Sprintf("submodule %s: the commit records it at %x, but the crate was packaged from its commit %x",
+			name, m.Commit.ID, head),
+		fmt.Sprintf("commit the new gitlink (git add %s), or go back (git submodule update %s), and package again",
+			name, name)}
 }
 
 // A conversion is what git makes of a file at checkout.

@@ -230,7 +230,8 @@ func (c *corpus) refused(ctx context.Context, pkg *crate.Crate, repo *git.Repo, 
 }
 
 // shown finds a file of a refusal that git show COMMIT:PATH does not print as the crate has it.
-func (c *corpus) shown(ctx context.Context, pkg *crate.Crate, repo *git.Repo, refused *prover.UnprovableError) (string, error) {
+func (c *corpus) shown(ctx context.Context, pkg *crate.Crate, repo *git.Repo,
+	refused *prover.UnprovableError) (string, error) {
 	at := map[string]string{}
 	for _, u := range refused.Files {
 		at[u.File] = u.At

@@ -13,7 +13,8 @@ import (
 // Attributes returns what git makes of files, of the attributes named, by path and name: as the
 // .gitattributes of the commit say, and info/attributes of the repository. What is not set is
 // left out.
-func (s *Snapshot) Attributes(ctx context.Context, paths []string, names ...string) (map[string]map[string]string, error) {
+func (s *Snapshot) Attributes(ctx context.Context, paths []string,
+	names ...string) (map[string]map[string]string, error) {
 	index, err := s.attributeFiles(ctx, paths)
 	if err != nil {
 		return nil, err
@@ -33,7 +34,8 @@ func (s *Snapshot) Attributes(ctx context.Context, paths []string, names ...stri
 	if _, err := runWith(ctx, tmp, env, index, "update-index", "-z", "--index-info"); err != nil {
 		return nil, err
 	}
-	args := append([]string{"-c", "core.attributesFile=" + os.DevNull, "check-attr", "--cached", "-z", "--stdin"}, names...)
+	args := append([]string{"-c", "core.attributesFile=" + os.DevNull,
+		"check-attr", "--cached", "-z", "--stdin"}, names...)
 	out, err := runWith(ctx, tmp, env, strings.Join(paths, "\x00")+"\x00", args...)
 	if err != nil {
 		return nil, err

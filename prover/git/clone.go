@@ -121,7 +121,8 @@ func ResolveRemote(ctx context.Context, address, name string) (commit [20]byte, 
 	if err := checkURL(address); err != nil {
 		return commit, err
 	}
-	if name == "" || strings.HasPrefix(name, "-") || strings.ContainsAny(name, "*?[\\ ") || strings.ContainsFunc(name, unicode.IsControl) {
+	if name == "" || strings.HasPrefix(name, "-") || strings.ContainsAny(name, "*?[\\ ") ||
+		strings.ContainsFunc(name, unicode.IsControl) {
 		return commit, outcome.Usagef("--commit takes a commit id, a branch or a tag, not %q", name)
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
@@ -140,8 +141,8 @@ func ResolveRemote(ctx context.Context, address, name string) (commit [20]byte, 
 			return id, nil
 		}
 	}
-	return commit, outcome.Usagef("the repository at %s has no branch or tag %q; --commit takes one, or a whole commit id of "+
-		"40 digits", redact(address), name)
+	return commit, outcome.Usagef("the repository at %s has no branch or tag %q; --commit takes one, or a whole commit "+
+		"id of 40 digits", redact(address), name)
 }
 
 // noBlobs leaves out all blobs. A server that cannot do that sends them.
@@ -158,8 +159,10 @@ func fetchRefs(ctx context.Context, dir, filter string) error {
 // clone makes an empty clone for an address, if there is none.
 func (c Clones) clone(ctx context.Context, address string) (string, error) {
 	h := sha256.Sum256([]byte(address))
-	dir := filepath.Join(string(c), hex.EncodeToString(h[:16])+".git")
-	if _, err := os.Stat(filepath.Join(dir, "HEAD")); err == nil {
+	// In a folder of its name: settings may forbid git to find a repository that is bare
+	// (safe.bareRepository).
+	dir := filepath.Join(string(c), hex.EncodeToString(h[:16]))
+	if _, err := os.Stat(filepath.Join(dir, ".git", "HEAD")); err == nil {
 		return dir, nil
 	}
 	if err := os.MkdirAll(string(c), 0o755); err != nil {
@@ -170,18 +173,19 @@ func (c Clones) clone(ctx context.Context, address string) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(fresh) // after the rename there is none
-	if _, err := Run(ctx, fresh, "init", "--quiet", "--bare", "--template=", "--object-format=sha1", "."); err != nil {
+	if _, err := Run(ctx, fresh, "init", "--quiet", "--template=", "--object-format=sha1", "."); err != nil {
 		return "", err
 	}
 	// What makes git take a missing blob for one that was left out on purpose.
-	for _, kv := range [][2]string{{"core.repositoryFormatVersion", "1"}, {"extensions.partialClone", "origin"},
+	for _, kv := range [][2]string{{"core.bare", "true"},
+		{"core.repositoryFormatVersion", "1"}, {"extensions.partialClone", "origin"},
 		{"remote.origin.url", address}, {"remote.origin.promisor", "true"}} {
 		if _, err := Run(ctx, fresh, "config", kv[0], kv[1]); err != nil {
 			return "", err
 		}
 	}
 	if err := os.Rename(fresh, dir); err != nil {
-		if _, statErr := os.Stat(filepath.Join(dir, "HEAD")); statErr == nil {
+		if _, statErr := os.Stat(filepath.Join(dir, ".git", "HEAD")); statErr == nil {
 			return dir, nil // another process was faster
 		}
 		return "", err
@@ -222,7 +226,7 @@ func needed(ctx context.Context, dir, commit string) (map[string]bool, error) {
 		return nil, err
 	}
 	ids := map[string]bool{}
-	_, err = s.Find(ctx, func(t *Tree) bool {
+	_, _, err = s.Find(ctx, func(t *Tree) bool {
 		for _, e := range t.Entries {
 			if e.Mode == ModeSymlink || e.Name == "Cargo.toml" && e.Mode != ModeDirectory && e.Mode != ModeSubmodule {
 				ids[hex.EncodeToString(e.ID[:])] = true

@@ -48,6 +48,9 @@ func planFrom(t *testing.T, dir, name, version string, commit *[20]byte) error {
 
 func TestAFetchedCommitIsEnoughToProveFrom(t *testing.T) {
 	url, dir := served(t, "true")
+	home := t.TempDir() // of one who hardened git
+	fatalIf(t, os.WriteFile(filepath.Join(home, ".gitconfig"), []byte("[safe]\n\tbareRepository = explicit\n"), 0o644))
+	t.Setenv("HOME", home)
 	cache := git.Clones(filepath.Join(t.TempDir(), "repositories"))
 	commit := fixture.Commit(t, "0.1.0")
 	got, err := cache.Fetch(t.Context(), url, commit)

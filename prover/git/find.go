@@ -9,23 +9,27 @@ import (
 	"strings"
 )
 
-// Bounds of a search through a commit: tree objects, how deep they nest, and what is found.
+// Bounds of a search through a commit.
 const (
-	maxTrees = 1 << 18
-	maxDepth = 1 << 10
-	maxFound = 64
+	maxTrees = 1 << 18   // tree objects
+	maxBytes = 256 << 20 // of their content, in all
+	maxDepth = 1 << 10   // how deep they nest
+	maxFound = 16        // directories that are found
+	maxPaths = 16 << 20  // bytes of their paths, on the way
 )
 
 // ErrTooManyTrees says that a commit is too large to look through.
-var ErrTooManyTrees = fmt.Errorf("the commit has more than %d different directories, or some deeper than %d: "+
-	"too many to look through", maxTrees, maxDepth)
+var ErrTooManyTrees = fmt.Errorf("the commit's directories are too many to look through: more than %d different "+
+	"ones, or %d MB, or some deeper than %d", maxTrees, maxBytes>>20, maxDepth)
 
 // Find returns the directories of the commit, "" for its root, whose trees match: those of
-// fewest components first, at most 64. Each tree object is read once, however many paths
-// lead to it. Submodules are not entered, and a tree that ParseTree refuses holds nothing.
-func (s *Snapshot) Find(ctx context.Context, match func(*Tree) bool) ([]string, error) {
+// fewest components first, at most 16. Each tree object is read once, however many paths
+// lead to it. Submodules are not entered. A tree that is refused holds nothing: skipped says why
+// the first such one is.
+func (s *Snapshot) Find(ctx context.Context, match func(*Tree) bool) (paths []string, skipped, err error) {
 	f := finder{ctx: ctx, repo: s.repo, match: match, found: map[[20]byte][]string{}}
-	return f.below(s.Commit.Tree, 0)
+	paths, err = f.below(s.Commit.Tree, 0)
+	return paths, f.skipped, err
 }
 
 // finder remembers what each tree was found to hold, as paths below it.
@@ -34,13 +38,17 @@ type finder struct {
 	repo  *Repo
 	match func(*Tree) bool
 	found map[[20]byte][]string
+	bytes int // of trees
+	paths int // bytes
+
+	skipped error
 }
 
 func (f *finder) below(id [20]byte, depth int) (paths []string, err error) {
 	if paths, ok := f.found[id]; ok {
 		return paths, nil
 	}
-	if len(f.found) == maxTrees || depth > maxDepth {
+	if len(f.found) == maxTrees || f.bytes > maxBytes || depth > maxDepth {
 		return nil, ErrTooManyTrees
 	}
 	t, err := f.repo.Tree(f.ctx, id)
@@ -48,11 +56,12 @@ func (f *finder) below(id [20]byte, depth int) (paths []string, err error) {
 	case err != nil && (errors.As(err, new(*MissingError)) || f.repo.unusable() || f.ctx.Err() != nil):
 		return nil, err
 	case err != nil:
-		f.found[id] = nil
+		f.found[id], f.skipped = nil, cmp.Or(f.skipped, err)
 		return nil, nil
 	case f.match(t):
 		paths = append(paths, "")
 	}
+	f.bytes += len(t.Object.Content)
 	for _, e := range t.Entries {
 		if e.Mode != ModeDirectory {
 			continue
@@ -63,6 +72,9 @@ func (f *finder) below(id [20]byte, depth int) (paths []string, err error) {
 		}
 		for _, p := range deeper {
 			paths = append(paths, strings.TrimSuffix(e.Name+"/"+p, "/"))
+			if f.paths += len(e.Name) + len(p); f.paths > maxPaths {
+				return nil, ErrTooManyTrees
+			}
 		}
 	}
 	slices.SortFunc(paths, func(a, b string) int {

@@ -318,6 +318,41 @@ func TestOnlySafeDirectoriesAreTakenFromTheSettingsOfOthers(t *testing.T) {
 	}
 }
 
+// TestASearchThroughHostileTreesEnds has a thousand million long paths to what is looked for.
+func TestASearchThroughHostileTreesEnds(t *testing.T) {
+	fixture.Need(t, "git")
+	dir := t.TempDir()
+	run(t, dir, "init", "-q", "--bare", ".")
+	write := func(entries ...string) string {
+		file := filepath.Join(t.TempDir(), "objects")
+		fatalIf(t, os.WriteFile(file, []byte(strings.Join(entries, "")), 0o644))
+		return run(t, dir, "hash-object", "-t", "tree", "-w", "--literally", file)
+	}
+	entry := func(name, id string) string { raw := mustID(t, id); return "40000 " + name + "\x00" + string(raw[:]) }
+	empty := write()
+	search := func(top string) error {
+		s, err := open(t, dir).At(t.Context(), mustID(t, run(t, dir, "commit-tree", "-m", "x", top)))
+		fatalIf(t, err)
+		_, _, err = s.Find(t.Context(), func(t *Tree) bool { return len(t.Entries) == 0 })
+		return err
+	}
+	wide := empty // of 1,000 long names each of which holds what the one below holds
+	for range 3 {
+		var entries []string
+		for i := range 1000 {
+			entries = append(entries, entry(fmt.Sprintf("%03d%s", i, strings.Repeat("x", 400)), wide))
+		}
+		wide = write(entries...)
+	}
+	if err := search(wide); !errors.Is(err, ErrTooManyTrees) {
+		t.Errorf("wide: %v", err)
+	}
+	few := write(entry("a", empty), entry("b", write(entry("c", empty))))
+	if err := search(few); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOpenRefusesWhatIsNoRepository(t *testing.T) {
 	empty := t.TempDir()
 	_, err := Open(t.Context(), empty)

@@ -160,8 +160,8 @@ func parseEntry(b []byte) (e TreeEntry, rest []byte, err error) {
 type PaddedModeError struct{ Name, Mode string }
 
 func (e *PaddedModeError) Error() string {
-	return fmt.Sprintf("the tree's entry %q has the mode %q, with a zero in front, as old versions of some tools wrote it "+
-		"(git fsck says zeroPaddedFilemode): a commit with such a directory on the crate's paths cannot be proven",
+	return fmt.Sprintf("the tree's entry %q has the mode %q, with a zero in front, as old versions of some tools wrote "+
+		"it (git fsck says zeroPaddedFilemode): a commit with such a directory on the crate's paths cannot be proven",
 		e.Name, e.Mode)
 }
 

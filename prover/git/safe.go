@@ -23,7 +23,8 @@ func safeDirectories(env []string) []string {
 		return strings.HasPrefix(kv, "GIT_") && !strings.HasPrefix(kv, "GIT_CONFIG")
 	})
 	key := strings.Join(slices.DeleteFunc(slices.Clone(seen), func(kv string) bool {
-		return !strings.HasPrefix(kv, "GIT_CONFIG") && !strings.HasPrefix(kv, "HOME=") && !strings.HasPrefix(kv, "XDG_CONFIG_HOME=")
+		return !strings.HasPrefix(kv, "GIT_CONFIG") && !strings.HasPrefix(kv, "HOME=") &&
+			!strings.HasPrefix(kv, "XDG_CONFIG_HOME=")
 	}), "\x00")
 	if known, ok := safeKnown.Load(key); ok {
 		return known.([]string)
