@@ -25,7 +25,7 @@ import (
 type Dir struct {
 	crates *store
 	lines  *lines
-	proven string // directory of what is known of releases that had to be proven
+	proven *proofs
 	client *http.Client
 
 	// serving is held by who serves lines, and alone by who compares them: none is served
@@ -40,16 +40,17 @@ func OpenDir(path string, size int64) (*Dir, error) {
 		size = 2 << 30
 	}
 	crates, err := openStore(filepath.Join(path, "crates"), size)
-	form := registry.Summary{}.Digest() // digests of another form say nothing
 	if err != nil {
 		return nil, err
 	}
-	d := &Dir{crates: crates, proven: filepath.Join(path, "proven", hex.EncodeToString(form[:4])), client: newClient()}
+	d := &Dir{crates: crates, client: newClient()}
 	d.lines = &lines{files: registry.DirCache(filepath.Join(path, "index")), gone: filepath.Join(path, "index", "gone")}
 	if d.lines.sums, err = lru.New[string, [32]byte](maxKnown); err != nil {
 		return nil, err
 	}
-	return d, os.MkdirAll(d.proven, 0o755)
+	form := registry.Summary{}.Digest() // digests of another form say nothing
+	d.proven, err = openProofs(filepath.Join(path, "proven-"+hex.EncodeToString(form[:4])))
+	return d, err
 }
 
 // lines keeps the index files as they were served last, and all lines that were served and
@@ -191,6 +192,9 @@ func (p *Proxy) index(ctx context.Context, name string) (registry.Cached, error)
 		return f, err
 	}
 	releases := p.learn(name, f.Body)
+	if err := p.Dir.proven.read(); err != nil {
+		return f, err
+	}
 	for _, r := range releases {
 		if err := p.refuted(r); err != nil {
 			return f, err
@@ -228,7 +232,7 @@ func readable(releases []registry.Release, body []byte) []byte {
 // out, or nil: cargo may have its .crate, and would not ask for it again. Other bytes are
 // wrong as well.
 func (p *Proxy) refuted(r registry.Release) error {
-	held, ok := p.Dir.remembered(p.indexURL(r.Name), r.Version)
+	held, ok := p.Dir.proven.get(p.indexURL(r.Name), r.Version)
 	if !ok {
 		return nil
 	}
@@ -252,33 +256,6 @@ func (p *Proxy) refuted(r registry.Release) error {
 // proxied is the registry that the lines are from, as registry.Release.Summary names it: the
 // proxy stands before cargo's default registry only.
 const proxied = ""
-
-// proof is what is known of a release that had to be proven.
-type proof struct {
-	sum    [32]byte // of its .crate
-	digest [32]byte // of registry.Summary, which its index lines must have
-}
-
-func (d *Dir) proof(url, version string) string {
-	sum := sha256.Sum256([]byte(url + " " + version))
-	return filepath.Join(d.proven, hex.EncodeToString(sum[:16]))
-}
-
-func (d *Dir) remembered(url, version string) (p proof, ok bool) {
-	b, err := os.ReadFile(d.proof(url, version))
-	if err != nil || len(b) != len(p.sum)+len(p.digest) {
-		return p, false
-	}
-	return proof{[32]byte(b), [32]byte(b[len(p.sum):])}, true
-}
-
-// remember keeps what is known of a release, before its .crate is handed out.
-func (d *Dir) remember(url, version string, p proof) error {
-	if old, ok := d.remembered(url, version); ok && old == p {
-		return nil
-	}
-	return durable.WriteCache(d.proof(url, version), append(p.sum[:], p.digest[:]...))
-}
 
 // Lie is a line of the registry's index that does not say what the proven Cargo.toml says, or
 // that cannot be compared.
@@ -308,26 +285,25 @@ func (e *Lie) Remedy() string {
 // there is none, none is served from now on. digest is that of its Summary; zero if it is not
 // known. With an error, nothing was found out.
 func (p *Proxy) agree(ctx context.Context, w Want, raw []byte, digest [32]byte) (*Lie, error) {
-	if now, _, err := p.Dir.lines.all(p.indexURL(w.Name), w); err == nil && len(now) == 0 {
-		if _, err := p.index(ctx, w.Name); err != nil { // the cache was emptied, or the index has changed
-			return nil, err
+	if digest == [32]byte{} {
+		proven, err := summary(w, raw)
+		if err != nil {
+			return &Lie{What: err.Error()}, nil
+		}
+		digest = proven.Digest()
+	}
+	lie, err := p.compare(w, digest)
+	if errors.Is(err, registry.ErrNotFound) { // the cache was emptied, or the index has changed
+		if _, err = p.index(ctx, w.Name); err == nil {
+			lie, err = p.compare(w, digest)
 		}
 	}
-	if digest != [32]byte{} {
-		if lie, err := p.compare(w, digest); lie == nil {
-			return nil, err
-		}
-	}
-	// The digest is not known, or something is wrong: that is to be said in words.
-	proven, err := summary(w, raw)
-	if err != nil {
-		return &Lie{What: err.Error()}, nil
-	}
-	lie, err := p.compare(w, proven.Digest())
 	if lie == nil {
 		return nil, err
 	}
-	if said, err := lie.line.Summary(proxied); err != nil {
+	if proven, err := summary(w, raw); err != nil {
+		lie.What = err.Error()
+	} else if said, err := lie.line.Summary(proxied); err != nil {
 		lie.What = err.Error()
 	} else {
 		lie.What = said.Diff(proven)
@@ -353,7 +329,7 @@ func (p *Proxy) compare(w Want, digest [32]byte) (*Lie, error) {
 			return &Lie{Before: i >= len(now), line: r}, nil
 		}
 	}
-	return nil, p.Dir.remember(url, w.Version, proof{w.Sum, digest})
+	return nil, p.Dir.proven.add(url, w.Version, proof{w.Sum, digest})
 }
 
 // summary returns what a crate's index line must say.
