@@ -111,8 +111,12 @@ func TestOnlyWhatCargoMayUseIsFound(t *testing.T) {
 		put("cache/"+dir+"/hello-proof-0.1.0.crate", "x")
 		put("src/"+dir+"/hello-proof-0.1.0/Cargo.toml", "x")
 	}
+	index("b-2", [32]byte{2}) // another registry's crate of that name
+	fatalIf(t, w.locate(home, false))
+	if w.Path == "" || len(w.Copies) != 3 || len(w.Sources) != 4 {
+		t.Errorf("where no index says otherwise, all count: %q, %q, %q", w.Path, w.Copies, w.Sources)
+	}
 	index("a-1", [32]byte{1})              // this crate
-	index("b-2", [32]byte{2})              // another registry's crate of that name
 	index("c-3", [32]byte{2}, [32]byte{1}) // cargo takes the later line
 	put("cache/d-5/hello-proof-0.1.0.crate", "")
 	for local, want := range map[bool][2][]string{false: {{"a-1", "c-3"}, {"a-1", "c-3", "d-5"}},

@@ -136,7 +136,7 @@ func (w *Want) keepLines(lines []cargo.IndexLine, err error) {
 
 // mayUse says whether cargo may build the package from what lies at a path, below one
 // registry's directory. It does not if that registry's lines are about another crate of
-// this name and version only; nor from what cargo package leaves, whose registry has no
+// this name and version only, and another registry has it; nor from what cargo package leaves, whose registry has no
 // host, unless there is one of files.
 func (w *Want) mayUse(lines []cargo.IndexLine, path string, local bool) bool {
 	dir := filepath.Base(filepath.Dir(path))
@@ -144,15 +144,17 @@ func (w *Want) mayUse(lines []cargo.IndexLine, path string, local bool) bool {
 		return false
 	}
 	of := func(l cargo.IndexLine) bool { return l.Dir == dir }
-	return slices.ContainsFunc(w.Lines, of) || !slices.ContainsFunc(lines, of)
+	return len(w.Lines) == 0 || slices.ContainsFunc(w.Lines, of) || !slices.ContainsFunc(lines, of)
 }
 
-// Missing returns the packages that must be proven, or all, that were not downloaded, or
-// whose line of the index was not.
+// Missing returns the packages that must be proven or were unpacked, or all, that were not
+// downloaded, or whose line of the index was not.
 func (l *Lock) Missing(all bool) (missing []cargo.Package) {
 	for i, w := range l.Wants {
 		required := w.Demand.Status == policy.Required
-		if w.Vendored == "" && w.Path == "" && (all || required) || required && w.Indexed && len(w.Lines) == 0 {
+		noArchive := w.Path == "" && (all || required || len(w.Sources) > 0)
+		noLine := required && w.Indexed && len(w.Lines) == 0
+		if w.Vendored == "" && (noArchive || noLine) {
 			missing = append(missing, l.Packages[i])
 		}
 	}

@@ -212,6 +212,32 @@ func TestCargoBuildAndCargoZkpBuildInTurnCompileOnce(t *testing.T) {
 	}
 }
 
+// Offline, what another build would need may be missing.
+func TestCargoMayBeConfiguredToBeOffline(t *testing.T) {
+	d := proven(t)
+	d.registry.Add("leaf", "1.0.0")
+	d.project(asked + "leaf = { version = \"1\", optional = true }\n")
+	d.wants(0, nil, "build")
+	fatalIf(t, os.RemoveAll(only(t, filepath.Join(d.home, "registry", "src", "*", "leaf-1.0.0"))))
+	fatalIf(t, os.Remove(only(t, filepath.Join(d.home, "registry", "cache", "*", "leaf-1.0.0.crate"))))
+	d.wants(0, nil, "build", "--offline")
+	t.Setenv("CARGO_NET_OFFLINE", "true")
+	d.wants(0, nil, "build")
+	t.Setenv("CARGO_NET_OFFLINE", "")
+	put(t, filepath.Join(".cargo", "config.toml"), "[net]\noffline = true\n")
+	d.wants(0, nil, "build", "--locked")
+}
+
+// only returns the one path that a pattern matches.
+func only(t *testing.T, pattern string) string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%s: %q, %v", pattern, found, err)
+	}
+	return found[0]
+}
+
 // What verify says of crates that are good enough, build says too.
 func TestABuildNamesExceptionsAndWhatWasYanked(t *testing.T) {
 	d := newDepot(t)
@@ -315,7 +341,7 @@ func TestCallsAreTakenApart(t *testing.T) {
 		t.Errorf("understood as %+v", c)
 	}
 	for _, bad := range [][]string{{"--zkp-polcy", "p"}, {"--zkp-policy"}, {"--zkp-development=yes"}, {"--manifest-path"}, {"--color", "blue"},
-		{"--zkp-index", "x"}, {"--lockfile-path", "other/Cargo.lock"}, {"--config", "paths=['evil']"}, {"--config", "file.toml"},
+		{"--zkp-index", "x"}, {"--lockfile-path", "other/Cargo.lock"}, {"-Zlockfile-path"}, {"--config", "paths=['evil']"}, {"--config", "file.toml"},
 		{"--config", "source.x.directory='evil'"}, {"--config=\"source\".crates-io.replace-with='x'"}} {
 		_, _, err := parseCall(sh, "run", bad)
 		if outcome.Of(err) != outcome.Usage {
