@@ -13,9 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/internal/fixture"
+	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
 	"cratelog/internal/outcome"
 	"cratelog/internal/registrytest"
@@ -305,6 +307,55 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	if holds(t, filepath.Join(dir, "target"), "leaf") {
 		t.Error("it was compiled")
 	}
+}
+
+// A dependency for which its line names no registry is one of the line's own.
+func TestTheIndexOfAnotherRegistryIsCompared(t *testing.T) {
+	d := newDepot(t)
+	other := registrytest.New(t)
+	manifest := forge.Manifest("between", "1.0.0")
+	manifest.Content += "[dependencies.leaf]\nversion = \"1\"\nregistry-index = \"sparse+" + other.Index + "\"\n"
+	raw, err := forge.Pack("between", "1.0.0", manifest, forge.File{Path: "src/lib.rs", Content: "pub use leaf;\n"})
+	fatalIf(t, err)
+	forger, err := forge.Default()
+	fatalIf(t, err)
+	e, err := forger.Entry(raw, "between", "1.0.0")
+	fatalIf(t, err)
+	entry, err := e.Marshal()
+	fatalIf(t, err)
+	_, err = (&client.Log{URL: d.log.URL}).Submit(t.Context(), entry, raw)
+	fatalIf(t, err)
+	other.AddCrate(raw)
+	other.Add("leaf", "1.0.0")
+	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", map[string]string{"src/lib.rs": "pub fn evil() {}\n"}))
+	t.Setenv("CARGO_REGISTRIES_OTHER_INDEX", "sparse+"+other.Index)
+	registryOf := func(to any) {
+		other.Doctor("between", "1.0.0", func(line map[string]any) { line["deps"].([]map[string]any)[0]["registry"] = to })
+		fatalIf(t, errors.Join(os.RemoveAll(filepath.Join(d.home, "registry")), os.RemoveAll("Cargo.lock")))
+	}
+	dir := d.project("between = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
+	put(t, filepath.Join(dir, "zkp.toml"), "version = 1\n[registry.\"sparse+"+other.Index+"\"]\nlogs = [\"depot.example/log\"]\n")
+	registryOf(nil)
+	d.wants(0, nil, "build")
+	registryOf(defaultSource(t))
+	d.wants(int(outcome.Refused), []string{"between v1.0.0: the registry's index does not say", "leaf"}, "build")
+}
+
+// defaultSource returns the index of cargo's default registry, as cargo writes it.
+func defaultSource(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "Cargo.toml"), "[package]\nname = \"ask\"\nversion = \"0.1.0\"\n[dependencies]\nleaf = \"1\"\n")
+	put(t, filepath.Join(dir, "src", "lib.rs"), "")
+	cmd := exec.Command("cargo", "generate-lockfile")
+	cmd.Dir, cmd.Env = dir, cargoEnv(os.Environ())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	lock, err := cargo.ReadLock(filepath.Join(dir, "Cargo.lock"))
+	fatalIf(t, err)
+	index, _ := lock.Packages[lock.Named("leaf")[0]].Registry()
+	return index
 }
 
 func TestTheLockFileIsUpToDateBeforeItIsJudged(t *testing.T) {
