@@ -394,7 +394,9 @@ func vendored(t *testing.T, d *dependent) {
 	t.Run("again, after an update", func(t *testing.T) {
 		write(t, filepath.Join(sources, "src", "lib.rs"), "pub fn evil() {}\n")
 		fatalIf(t, os.RemoveAll(filepath.Join(d.dir, "vendor", ".cratelog", "hello-inner-0.1.0.crate")))
-		write(t, filepath.Join(d.dir, "vendor", ".cratelog", "gone-1.0.0.crate"), "")
+		for _, name := range []string{"gone-1.0.0", "", ".", "..", "-1.0.0", "src"} { // but the first, none of ours
+			write(t, filepath.Join(d.dir, "vendor", ".cratelog", name+".crate"), "")
+		}
 		d.write("vendor/gone-1.0.0/Cargo.toml", "[package]\nname = \"gone\"\nversion = \"1.0.0\"\n")
 		d.write("vendor/README", "somebody else's")
 		d.zkp("vendor").want(t, 0, ": 1 written, 1 removed")
@@ -403,6 +405,10 @@ func vendored(t *testing.T, d *dependent) {
 	})
 	t.Run("into a directory of somebody else", func(t *testing.T) {
 		d.zkp("vendor", "src").want(t, 2, "did not make it")
+		d.write("linked/README", "")
+		defer os.RemoveAll(filepath.Join(d.dir, "linked"))
+		fatalIf(t, os.Symlink("../vendor/.cratelog", filepath.Join(d.dir, "linked", ".cratelog")))
+		d.zkp("vendor", "linked").want(t, 2, "did not make it")
 	})
 }
 

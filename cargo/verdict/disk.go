@@ -26,9 +26,12 @@ func (e *diskError) Unwrap() error { return e.reason }
 
 // altered: an archive in cargo's cache is not the one that the lock file names. cargo
 // unpacks what lies there without another look.
-func altered(path string, got, want [32]byte) error {
-	return &diskError{ErrSourceTampered, differs(path, got, want) + "; cargo would unpack it without looking\n" +
-		"delete it: cargo will download it again"}
+func (w Want) altered(path string, got [32]byte) error {
+	then := "; cargo would unpack it without looking\ndelete it: cargo will download it again"
+	if w.Vendored != "" {
+		then = "\n\"cargo zkp vendor\" puts it right"
+	}
+	return &diskError{ErrSourceTampered, differs(path, got, w.Checksum) + then}
 }
 
 func differs(what string, got, want [32]byte) string {
@@ -73,7 +76,7 @@ func diskVerdict(err error) (Status, error) {
 	case errors.As(err, &source):
 		return Violation, both(ErrSourceTampered, err)
 	case errors.Is(err, ErrSourceTampered):
-		return Violation, fmt.Errorf("archive in cargo's cache differs from the lock file: %w", err)
+		return Violation, fmt.Errorf("archive differs from the lock file: %w", err)
 	case errors.Is(err, ErrNotDownloaded):
 		return Unchecked, both(ErrNotDownloaded, err)
 	case errors.Is(err, ErrUnreadable):

@@ -210,7 +210,7 @@ func TestWhatCargoWouldBuildIsCompared(t *testing.T) {
 	copied := filepath.Join(p.dir, "copy.crate")
 	fatalIf(t, os.WriteFile(copied, []byte("x"), 0o600))
 	w.Copies, notAsked.Copies = []string{copied}, []string{copied}
-	check(Violation, "source-tampered", "archive in cargo's cache differs from the lock file: ", copied+" has SHA-256 ", "delete it: cargo will download it again")
+	check(Violation, "source-tampered", "archive differs from the lock file: ", copied+" has SHA-256 ", "delete it: cargo will download it again")
 	w.Path, w.Copies, notAsked.Path, notAsked.Copies = "", nil, "", nil
 	check(Unchecked, "not-downloaded", dir+" cannot be compared with its archive")
 }

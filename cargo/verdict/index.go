@@ -51,9 +51,8 @@ func (it *item) compareIndex() {
 func (it *item) compareLine(l cargo.IndexLine) (differs bool, err error) {
 	w := it.want
 	unread := func(err error) error {
-		return refuse(both(ErrIndexNotSeen, err), "Delete that directory and run cargo fetch",
-			"what the index says of %s %s cannot be compared with its Cargo.toml: %v (in registry/index/%s)",
-			w.Name, w.Version, err, l.Dir)
+		return refuse(both(ErrIndexNotSeen, err), "", "what the index says of %s %s cannot be compared with its "+
+			"Cargo.toml: %v (in registry/index/%s)", w.Name, w.Version, err, l.Dir)
 	}
 	r, err := registry.ParseRelease(l.Line)
 	if err != nil {

@@ -111,8 +111,12 @@ func TestOnlyWhatCargoMayUseIsFound(t *testing.T) {
 		put("cache/"+dir+"/hello-proof-0.1.0.crate", "x")
 		put("src/"+dir+"/hello-proof-0.1.0/Cargo.toml", "x")
 	}
+	index("b-2", [32]byte{2}) // another registry's crate of that name
+	fatalIf(t, w.locate(home, false))
+	if w.Path == "" || len(w.Copies) != 3 || len(w.Sources) != 4 {
+		t.Errorf("where no index says otherwise, all count: %q, %q, %q", w.Path, w.Copies, w.Sources)
+	}
 	index("a-1", [32]byte{1})              // this crate
-	index("b-2", [32]byte{2})              // another registry's crate of that name
 	index("c-3", [32]byte{2}, [32]byte{1}) // cargo takes the later line
 	put("cache/d-5/hello-proof-0.1.0.crate", "")
 	for local, want := range map[bool][2][]string{false: {{"a-1", "c-3"}, {"a-1", "c-3", "d-5"}},
@@ -145,4 +149,47 @@ func TestAnArchiveThatIsBeingWrittenIsNoTampering(t *testing.T) {
 	})
 	verified(t, p.all(w))
 	done.Wait()
+}
+
+func TestWhereCargoTakesCratesFromIsKnown(t *testing.T) {
+	text := lockOf("app path sparse", "sparse "+corp)
+	for _, c := range []struct {
+		source   string
+		files    bool
+		vendored string
+		complain string
+	}{
+		{`registry = "sparse+https://mirror.example/"`, false, "", ""},
+		{`registry = "file:///mirror"`, true, "", ""},
+		{`directory = "v"`, false, "v", ""},
+		{`local-registry = "l"`, true, "", "local-registry source"},
+	} {
+		for _, require := range []string{"all", "none"} {
+			ws := workspace(t, "")
+			fatalIf(t, os.WriteFile(filepath.Join(ws.Root, ".cargo", "config"), fmt.Appendf(nil,
+				"[source.c]\nregistry = %q\nreplace-with = \"m\"\n[source.m]\n%s\n", corp, c.source), 0o600))
+			t.Chdir(ws.Root)
+			l, err := NewLock(ws, newPlace(t, "[registry.\""+corp+"\"]\nrequire = \""+require+"\"\n").policy, text, nil, now)
+			fatalIf(t, err)
+			if c.vendored != "" {
+				c.vendored = filepath.Join(ws.Root, "v")
+			}
+			said := strings.Join(l.Elsewhere, "\n")
+			wanted := require == "all" && c.complain != ""
+			if l.files != c.files || l.Wants[0].Vendored != c.vendored || wanted != strings.Contains(said, "local-registry source") {
+				t.Errorf("%s, %s: files %v, vendored %q, %q", c.source, require, l.files, l.Wants[0].Vendored, said)
+			}
+		}
+	}
+	ws := workspace(t, "")
+	elsewhere := t.TempDir()
+	fatalIf(t, os.MkdirAll(filepath.Join(elsewhere, ".cargo"), 0o755))
+	fatalIf(t, os.WriteFile(filepath.Join(elsewhere, ".cargo", "config.toml"), fmt.Appendf(nil,
+		"[source.c]\nregistry = %q\nreplace-with = \"m\"\n[source.m]\ndirectory = \"v\"\n", corp), 0o600))
+	t.Chdir(elsewhere)
+	l, err := NewLock(ws, newPlace(t, "[registry.\""+corp+"\"]\nrequire = \"all\"\n").policy, text, nil, now)
+	fatalIf(t, err)
+	if said := strings.Join(l.Elsewhere, "\n"); !strings.Contains(said, "cargo takes crates from one place if it is called in") {
+		t.Errorf("%q", said)
+	}
 }

@@ -204,7 +204,7 @@ func (it *item) readArchives() (Status, error) {
 		case err != nil:
 			it.disk = errors.Join(it.disk, unreadable(path, err))
 		case w.Checksum != ([sha256.Size]byte{}) && sum != w.Checksum:
-			it.disk = errors.Join(it.disk, altered(path, sum, w.Checksum))
+			it.disk = errors.Join(it.disk, w.altered(path, sum))
 		case it.raw == nil:
 			it.raw, it.sum, w.Path = raw, sum, path
 		}

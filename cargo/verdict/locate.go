@@ -19,10 +19,6 @@ const Beside = ".cratelog"
 // Locate finds what cargo has of the packages: archives and unpacked sources, and the lines
 // of its index cache. It reads of these only the lines, and in a directory source Cargo.toml.
 func (l *Lock) Locate(home string) error {
-	local := slices.ContainsFunc(l.Packages, func(p cargo.Package) bool {
-		index, _ := p.Registry()
-		return strings.HasPrefix(index, "file:")
-	})
 	vendored := map[string]map[string][]string{} // by directory source
 	for i := range l.Wants {
 		if l.Packages[i].Odd() != nil {
@@ -30,7 +26,7 @@ func (l *Lock) Locate(home string) error {
 		}
 		w := &l.Wants[i]
 		if w.Vendored == "" {
-			if err := w.locate(home, local); err != nil {
+			if err := w.locate(home, l.files); err != nil {
 				return err
 			}
 			continue
@@ -94,7 +90,7 @@ func (l *Lock) LocateFor(home, dir string) error {
 	return nil
 }
 
-func (w *Want) locate(home string, local bool) error {
+func (w *Want) locate(home string, files bool) error {
 	archives, err := cargo.FindCached(home, w.Name, w.Version)
 	if err != nil {
 		return err
@@ -108,7 +104,7 @@ func (w *Want) locate(home string, local bool) error {
 	w.keepLines(lines, err)
 	for _, path := range archives {
 		// SPEC: cargo downloads again over an archive of no bytes.
-		if info, err := os.Stat(path); w.mayUse(lines, path, local) && (err != nil || info.Size() > 0) {
+		if info, err := os.Stat(path); w.mayUse(lines, path, files) && (err != nil || info.Size() > 0) {
 			w.Copies = append(w.Copies, path)
 		}
 	}
@@ -116,7 +112,7 @@ func (w *Want) locate(home string, local bool) error {
 		w.Path, w.Copies = w.Copies[0], w.Copies[1:]
 	}
 	for _, dir := range sources {
-		if w.mayUse(lines, dir, local) {
+		if w.mayUse(lines, dir, files) {
 			w.Sources = append(w.Sources, dir)
 		}
 	}
@@ -136,23 +132,25 @@ func (w *Want) keepLines(lines []cargo.IndexLine, err error) {
 
 // mayUse says whether cargo may build the package from what lies at a path, below one
 // registry's directory. It does not if that registry's lines are about another crate of
-// this name and version only; nor from what cargo package leaves, whose registry has no
+// this name and version only, and another registry has it; nor from what cargo package leaves, whose registry has no
 // host, unless there is one of files.
-func (w *Want) mayUse(lines []cargo.IndexLine, path string, local bool) bool {
+func (w *Want) mayUse(lines []cargo.IndexLine, path string, files bool) bool {
 	dir := filepath.Base(filepath.Dir(path))
-	if strings.HasPrefix(dir, "-") && !local {
+	if strings.HasPrefix(dir, "-") && !files {
 		return false
 	}
 	of := func(l cargo.IndexLine) bool { return l.Dir == dir }
-	return slices.ContainsFunc(w.Lines, of) || !slices.ContainsFunc(lines, of)
+	return len(w.Lines) == 0 || slices.ContainsFunc(w.Lines, of) || !slices.ContainsFunc(lines, of)
 }
 
-// Missing returns the packages that must be proven, or all, that were not downloaded, or
-// whose line of the index was not.
+// Missing returns the packages that must be proven or were unpacked, or all, that were not
+// downloaded, or whose line of the index was not.
 func (l *Lock) Missing(all bool) (missing []cargo.Package) {
 	for i, w := range l.Wants {
 		required := w.Demand.Status == policy.Required
-		if w.Vendored == "" && w.Path == "" && (all || required) || required && w.Indexed && len(w.Lines) == 0 {
+		noArchive := w.Path == "" && (all || required || len(w.Sources) > 0)
+		noLine := required && w.Indexed && len(w.Lines) == 0
+		if w.Vendored == "" && (noArchive || noLine) {
 			missing = append(missing, l.Packages[i])
 		}
 	}

@@ -31,6 +31,7 @@ type Lock struct {
 
 	lock    *cargo.Lock
 	unmet   []string        // those of Elsewhere that are about the lock file itself
+	files   bool            // a registry of files is in use
 	refused map[string]bool // repositories and directories that were complained of
 }
 
@@ -211,23 +212,30 @@ func (l *Lock) pulledIn(i int) string {
 }
 
 // overrides complains of sources that cargo is configured to build instead of those in
-// its home, which are looked at here. cargo reads what is configured for the directory
-// that it is called in, so that one counts as well as the workspace's.
+// its home, which are looked at here, and notes where the others lie. cargo reads what is
+// configured for the directory that it is called in, so that one counts as well as the
+// workspace's.
 func (l *Lock) overrides() error {
+	err := l.places()
 	if l.Required() == 0 {
+		l.files = l.files || err != nil
 		return nil
 	}
+	return err
+}
+
+func (l *Lock) places() error {
 	home, err := cargo.Home()
 	if err != nil {
 		return err
 	}
-	first := true
+	first, required := true, l.Required() > 0
 	for _, dir := range []string{l.Workspace.Root, "."} {
 		cfg, err := cargo.LoadConfig(dir, home)
 		if err != nil {
 			return err
 		}
-		if len(cfg.Paths) > 0 {
+		if len(cfg.Paths) > 0 && required {
 			l.complain("cargo's configuration has paths = [%q, ...], which cargo builds instead of "+
 				"crates of the lock file\n"+
 				"remove it: a [patch] in the workspace's Cargo.toml shows in the lock file", cfg.Paths[0])
@@ -249,19 +257,24 @@ func (l *Lock) place(i int, cfg *cargo.Config, first bool) error {
 	if err != nil {
 		return err
 	}
-	dir := ""
-	switch from.Kind {
-	case "registry":
-	case "directory":
+	dir, required := "", l.Required() > 0
+	switch {
+	case from.Kind == "registry":
+		at := strings.TrimPrefix(strings.TrimPrefix(from.At, "sparse+"), "registry+")
+		l.files = l.files || strings.HasPrefix(at, "file:")
+	case from.Kind == "directory":
 		dir = from.At
 	default:
-		l.complain("cargo builds crates out of the %s source %s (%s), which is not looked at here\n"+
-			"verify without that setting; \"cargo zkp vendor\" makes a directory that is", from.Kind, from.At,
-			from.Because)
+		l.files = true
+		if required {
+			l.complain("cargo builds crates out of the %s source %s (%s), which is not looked at here\n"+
+				"verify without that setting; \"cargo zkp vendor\" makes a directory that is", from.Kind, from.At,
+				from.Because)
+		}
 	}
 	if w := &l.Wants[i]; first {
 		w.Vendored = dir
-	} else if w.Vendored != dir {
+	} else if w.Vendored != dir && required {
 		l.complain("cargo takes crates from one place if it is called in %s, and from another if it is called "+
 			"here\ncall it there, or set the sources in one file for both", Shorten(l.Workspace.Root))
 	}

@@ -104,13 +104,21 @@ func (c *call) options(sh *shell, help *bool) map[string]option {
 		"--color":         {true, sh.setColor},
 		"--target":        {true, policy.AppendTo(&c.targets)},
 		"--config":        {true, c.addConfig},
-		"-Z":              {true, func(v string) error { c.config = append(c.config, "-Z", v); return nil }},
-		"--lockfile-path": {true, func(string) error {
-			return errors.New("is not for cargo zkp: it checks the " +
-				"Cargo.lock of the workspace")
-		}},
+		"-Z":              {true, c.addUnstable},
+		"--lockfile-path": {true, func(string) error { return errors.New(noLockfilePath) }},
 	}
 }
+
+// addUnstable passes -Z on.
+func (c *call) addUnstable(value string) error {
+	if strings.HasPrefix(value, "lockfile-path") {
+		return errors.New(noLockfilePath)
+	}
+	c.config = append(c.config, "-Z", value)
+	return nil
+}
+
+const noLockfilePath = "is not for cargo zkp: it checks the Cargo.lock of the workspace"
 
 // configKey is the first part of the key of a --config KEY=VALUE.
 var configKey = regexp.MustCompile(`^[ \t]*([A-Za-z0-9_-]+)[ \t]*(?:=|\..*=)`)
@@ -197,8 +205,8 @@ func (c *call) fetch(ctx context.Context, sh *shell, ws *cargo.Workspace) error 
 	if c.verb == "fetch" {
 		return c.cargo(ctx, sh, append([]string{"fetch"}, c.args...)...)
 	}
-	args := []string{"fetch"}
-	if c.offline {
+	args, offline := []string{"fetch"}, c.offline || netOffline()
+	if offline {
 		args = []string{"update", "--workspace", "--offline", "--quiet"}
 	} else {
 		args = append(args, c.platforms(ctx, ws)...)
@@ -207,10 +215,27 @@ func (c *call) fetch(ctx context.Context, sh *shell, ws *cargo.Workspace) error 
 	if c.locked {
 		args = append(args, "--locked")
 	}
-	if sh.quiet && !c.offline {
+	if sh.quiet && !offline {
 		args = append(args, "--quiet")
 	}
 	return c.cargo(ctx, sh, append(args, c.config...)...)
+}
+
+// netOffline says whether cargo is configured to be offline.
+func netOffline() bool {
+	if v := os.Getenv("CARGO_NET_OFFLINE"); v != "" {
+		return v == "true"
+	}
+	home, err := cargo.Home()
+	if err != nil {
+		return false
+	}
+	cfg, err := cargo.LoadConfig(".", home)
+	if err != nil {
+		return false
+	}
+	all := cfg.All("net", "offline")
+	return len(all) > 0 && all[0].Value == true
 }
 
 // platforms are the options that keep cargo from downloading what only other systems need.

@@ -13,9 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/internal/fixture"
+	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
 	"cratelog/internal/outcome"
 	"cratelog/internal/registrytest"
@@ -212,6 +214,32 @@ func TestCargoBuildAndCargoZkpBuildInTurnCompileOnce(t *testing.T) {
 	}
 }
 
+// Offline, what another build would need may be missing.
+func TestCargoMayBeConfiguredToBeOffline(t *testing.T) {
+	d := proven(t)
+	d.registry.Add("leaf", "1.0.0")
+	d.project(asked + "leaf = { version = \"1\", optional = true }\n")
+	d.wants(0, nil, "build")
+	fatalIf(t, os.RemoveAll(only(t, filepath.Join(d.home, "registry", "src", "*", "leaf-1.0.0"))))
+	fatalIf(t, os.Remove(only(t, filepath.Join(d.home, "registry", "cache", "*", "leaf-1.0.0.crate"))))
+	d.wants(0, nil, "build", "--offline")
+	t.Setenv("CARGO_NET_OFFLINE", "true")
+	d.wants(0, nil, "build")
+	t.Setenv("CARGO_NET_OFFLINE", "")
+	put(t, filepath.Join(".cargo", "config.toml"), "[net]\noffline = true\n")
+	d.wants(0, nil, "build", "--locked")
+}
+
+// only returns the one path that a pattern matches.
+func only(t *testing.T, pattern string) string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%s: %q, %v", pattern, found, err)
+	}
+	return found[0]
+}
+
 // What verify says of crates that are good enough, build says too.
 func TestABuildNamesExceptionsAndWhatWasYanked(t *testing.T) {
 	d := newDepot(t)
@@ -281,6 +309,55 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	}
 }
 
+// A dependency for which its line names no registry is one of the line's own.
+func TestTheIndexOfAnotherRegistryIsCompared(t *testing.T) {
+	d := newDepot(t)
+	other := registrytest.New(t)
+	manifest := forge.Manifest("between", "1.0.0")
+	manifest.Content += "[dependencies.leaf]\nversion = \"1\"\nregistry-index = \"sparse+" + other.Index + "\"\n"
+	raw, err := forge.Pack("between", "1.0.0", manifest, forge.File{Path: "src/lib.rs", Content: "pub use leaf;\n"})
+	fatalIf(t, err)
+	forger, err := forge.Default()
+	fatalIf(t, err)
+	e, err := forger.Entry(raw, "between", "1.0.0")
+	fatalIf(t, err)
+	entry, err := e.Marshal()
+	fatalIf(t, err)
+	_, err = (&client.Log{URL: d.log.URL}).Submit(t.Context(), entry, raw)
+	fatalIf(t, err)
+	other.AddCrate(raw)
+	other.Add("leaf", "1.0.0")
+	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", map[string]string{"src/lib.rs": "pub fn evil() {}\n"}))
+	t.Setenv("CARGO_REGISTRIES_OTHER_INDEX", "sparse+"+other.Index)
+	registryOf := func(to any) {
+		other.Doctor("between", "1.0.0", func(line map[string]any) { line["deps"].([]map[string]any)[0]["registry"] = to })
+		fatalIf(t, errors.Join(os.RemoveAll(filepath.Join(d.home, "registry")), os.RemoveAll("Cargo.lock")))
+	}
+	dir := d.project("between = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
+	put(t, filepath.Join(dir, "zkp.toml"), "version = 1\n[registry.\"sparse+"+other.Index+"\"]\nlogs = [\"depot.example/log\"]\n")
+	registryOf(nil)
+	d.wants(0, nil, "build")
+	registryOf(defaultSource(t))
+	d.wants(int(outcome.Refused), []string{"between v1.0.0: the registry's index does not say", "leaf"}, "build")
+}
+
+// defaultSource returns the index of cargo's default registry, as cargo writes it.
+func defaultSource(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "Cargo.toml"), "[package]\nname = \"ask\"\nversion = \"0.1.0\"\n[dependencies]\nleaf = \"1\"\n")
+	put(t, filepath.Join(dir, "src", "lib.rs"), "")
+	cmd := exec.Command("cargo", "generate-lockfile")
+	cmd.Dir, cmd.Env = dir, cargoEnv(os.Environ())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	lock, err := cargo.ReadLock(filepath.Join(dir, "Cargo.lock"))
+	fatalIf(t, err)
+	index, _ := lock.Packages[lock.Named("leaf")[0]].Registry()
+	return index
+}
+
 func TestTheLockFileIsUpToDateBeforeItIsJudged(t *testing.T) {
 	d := proven(t)
 	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
@@ -315,7 +392,7 @@ func TestCallsAreTakenApart(t *testing.T) {
 		t.Errorf("understood as %+v", c)
 	}
 	for _, bad := range [][]string{{"--zkp-polcy", "p"}, {"--zkp-policy"}, {"--zkp-development=yes"}, {"--manifest-path"}, {"--color", "blue"},
-		{"--zkp-index", "x"}, {"--lockfile-path", "other/Cargo.lock"}, {"--config", "paths=['evil']"}, {"--config", "file.toml"},
+		{"--zkp-index", "x"}, {"--lockfile-path", "other/Cargo.lock"}, {"-Zlockfile-path"}, {"--config", "paths=['evil']"}, {"--config", "file.toml"},
 		{"--config", "source.x.directory='evil'"}, {"--config=\"source\".crates-io.replace-with='x'"}} {
 		_, _, err := parseCall(sh, "run", bad)
 		if outcome.Of(err) != outcome.Usage {

@@ -295,13 +295,13 @@ func (r *recorder) run(_ context.Context, name string, args ...string) error {
 }
 
 func TestTheSystemKeepsTheProxyRunning(t *testing.T) {
-	env := map[string]string{"CARGO_HOME": "/home/u/50% <cargo>", "PATH": "/bin"}
+	env := map[string]string{"CARGO_HOME": "/u/50% <cargo>", "PATH": "/bin"}
 	for goos, want := range map[string]struct {
 		file         string
 		content, ran []string
 		gone         []string
 	}{
-		"linux": {"cratelog-proxy.service", []string{"\nEnvironment=\"CARGO_HOME=/home/u/50%% <cargo>\"\n",
+		"linux": {"cratelog-proxy.service", []string{"\nEnvironment=\"CARGO_HOME=/u/50%% <cargo>\"\n",
 			"\nExecStart=\"/opt/a b/cargo-zkp\" proxy --listen 127.0.0.1:1\n", "\nRestart=on-failure\n", "\nWantedBy=default.target\n"},
 			[]string{"systemctl --user daemon-reload", "systemctl --user enable cratelog-proxy.service", "systemctl --user restart cratelog-proxy.service"},
 			[]string{"systemctl --user disable --now cratelog-proxy.service"}},

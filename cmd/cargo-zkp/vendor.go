@@ -19,6 +19,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/verdict"
 	"cratelog/crate"
+	"cratelog/entry"
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 )
@@ -87,10 +88,11 @@ func ours(dir string) error {
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil
 	}
+	var info fs.FileInfo
 	if err == nil {
-		_, err = os.Stat(filepath.Join(dir, verdict.Beside))
+		info, err = os.Lstat(filepath.Join(dir, verdict.Beside))
 	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir() {
 		return outcome.Usagef("%s is there, and \"cargo zkp vendor\" did not make it: remove it, or name another directory", dir)
 	}
 	return err
@@ -146,7 +148,7 @@ func removeOld(dir string, keep map[string]string) (removed int, err error) {
 	}
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), ".crate")
-		if _, stays := keep[name]; stays || !ok {
+		if _, stays := keep[name]; stays || !ok || !isRelease(name) {
 			continue
 		}
 		// The archive goes last: it says that the rest is ours.
@@ -159,6 +161,16 @@ func removeOld(dir string, keep map[string]string) (removed int, err error) {
 		removed++
 	}
 	return removed, nil
+}
+
+// isRelease says whether a name is NAME-VERSION, and so one that vendor gives.
+func isRelease(s string) bool {
+	for i := range s {
+		if s[i] == '-' && entry.CheckName(s[:i]) == nil && entry.CheckVersion(s[i+1:]) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // unpackVerified unpacks an archive that is the one of the lock file, with cargo's file of
