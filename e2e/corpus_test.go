@@ -133,11 +133,14 @@ func addedDependency(t *testing.T, s *site, honest string) {
 }
 
 // otherPath says about a true crate and a true commit that the package stands
-// elsewhere in it.
+// elsewhere in it, with a forged proof, without which the log does not read the .crate.
 func otherPath(t *testing.T, s *site, file string) {
 	e, err := entry.Parse(read(t, strings.TrimSuffix(file, ".crate")+".entry"))
 	fatalIf(t, err)
 	e.Claim.(*entry.Source).Path = "src"
+	f, err := forge.Default()
+	fatalIf(t, err)
+	fatalIf(t, f.Prove(e))
 	b, err := e.Marshal()
 	fatalIf(t, err)
 	lie := filepath.Join(t.TempDir(), "lie.entry")

@@ -166,23 +166,26 @@ func (s *story) attackClient(first, next crateFiles, bundle []byte) {
 }
 
 func (s *story) attackLog(again, inner crateFiles) {
-	s.step("An attacker adds a dependency to the packaged Cargo.toml only, "+
-		"as was done to arrayref in 2026.", func() (string, error) {
+	s.step("An attacker adds a dependency to the packaged Cargo.toml only, as was done to arrayref in 2026, "+
+		"and forges the proof, which development keys allow.", func() (string, error) {
 		return s.submitChanged(inner, "crate-refused", func(name string, content []byte) (string, []byte) {
 			if strings.HasSuffix(name, "/Cargo.toml") {
 				content = append(content, "\n[dependencies.proc-macro1]\nversion = \"1\"\n"...)
 			}
 			return name, content
-		}, nil)
+		}, forged)
 	})
-	s.step("An attacker publishes the same files under another name.", func() (string, error) {
+	s.step("An attacker publishes the same files under another name, with a forged proof.", func() (string, error) {
 		return s.submitChanged(inner, "crate-refused", func(name string, content []byte) (string, []byte) {
 			name = strings.Replace(name, "hello-inner", "hello-1nner", 1)
 			if strings.HasSuffix(name, "/Cargo.toml") {
 				content = bytes.Replace(content, []byte(`"hello-inner"`), []byte(`"hello-1nner"`), 1)
 			}
 			return name, content
-		}, func(e *entry.Entry) { e.Subject.Name = "hello-1nner" })
+		}, func(e *entry.Entry) error {
+			e.Subject.Name = "hello-1nner"
+			return forged(e)
+		})
 	})
 	s.step("An attacker moves a true proof to another .crate with the same files.", func() (string, error) {
 		return s.submitChanged(inner, "proof-invalid", func(name string, content []byte) (string, []byte) {
@@ -208,10 +211,20 @@ func (s *story) attackLog(again, inner crateFiles) {
 	})
 }
 
+// forged gives an entry a proof that verifies, whatever it says: the secrets of the development
+// keys are published.
+func forged(e *entry.Entry) error {
+	f, err := forge.Default()
+	if err != nil {
+		return err
+	}
+	return f.Prove(e)
+}
+
 // submitChanged submits a crate that was changed and packed again, with its entry
 // changed to fit, and expects to be refused.
 func (s *story) submitChanged(c crateFiles, reason string, file func(name string, content []byte) (string, []byte),
-	change func(e *entry.Entry)) (string, error) {
+	change func(e *entry.Entry) error) (string, error) {
 	evil, err := forge.Repack(c.crate, file)
 	if err != nil {
 		return "", err
@@ -222,7 +235,9 @@ func (s *story) submitChanged(c crateFiles, reason string, file func(name string
 	}
 	e.Subject.SHA256 = checksum(evil)
 	if change != nil {
-		change(e)
+		if err := change(e); err != nil {
+			return "", err
+		}
 	}
 	return s.submitRefused(e, evil, reason)
 }
