@@ -228,8 +228,9 @@ func (w *walk) differs(p crate.Place, lost error) (*difference, error) {
 		return nil, err
 	}
 	if w.isLinkText(p) {
-		d.path, d.linkText = path.Clean(p.Path), true
-		d.why = fmt.Sprintf("%s is a symbolic link in the commit, and the .crate has a file with the link's text", d.path)
+		d.path, d.linkText = p.At, true
+		d.why = fmt.Sprintf("%s is a symbolic link in the commit, and the .crate has a file with the link's text",
+			path.Clean(p.Path))
 		return d, nil
 	}
 	place := path.Clean(p.Path)
