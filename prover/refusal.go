@@ -33,11 +33,12 @@ const (
 
 // Unprovable is a file of a crate that cannot be proven from the commit.
 type Unprovable struct {
-	File  string
-	At    string // where it was looked for in the repository, as far as links lead; "" if not known
-	Why   string
-	Cause Cause
-	Fix   string // what most likely happened, and what to do about it; "" if that is not known
+	File   string
+	At     string   // where it was looked for, as far as links lead; "" if not known
+	Commit [20]byte // that has At: the crate's, or a submodule's
+	Why    string
+	Cause  Cause
+	Fix    string // what most likely happened, and what to do about it; "" if that is not known
 }
 
 // UnprovableError names every file that cannot be proven.

@@ -111,7 +111,8 @@ func adviceNoModule(path string) advice {
 
 // unprovable says of a file why it is refused, and what to do.
 func (w *walk) unprovable(file, at, why string, a advice) Unprovable {
-	u := Unprovable{File: file, At: at, Why: why, Cause: a.cause, Fix: a.String()}
+	s, below := w.within(at)
+	u := Unprovable{File: file, At: below, Commit: s.Commit.ID, Why: why, Cause: a.cause, Fix: a.String()}
 	if w.src.Published {
 		u.Fix = a.what
 	}

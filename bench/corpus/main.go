@@ -68,12 +68,23 @@ type corpus struct {
 }
 
 func run(ctx context.Context, dir string) error {
-	c := &corpus{dirs: map[*git.Repo]string{}, counts: map[string]int{}}
+	c := newCorpus()
 	defer func() {
 		for _, r := range c.repos {
 			r.Close()
 		}
 	}()
+	if err := c.measure(ctx, dir); err != nil {
+		return err
+	}
+	c.print()
+	return nil
+}
+
+func newCorpus() *corpus { return &corpus{dirs: map[*git.Repo]string{}, counts: map[string]int{}} }
+
+// measure judges every crate of a directory.
+func (c *corpus) measure(ctx context.Context, dir string) error {
 	if err := c.find(ctx, dir); err != nil {
 		return err
 	}
@@ -85,7 +96,6 @@ func run(ctx context.Context, dir string) error {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	c.print()
 	return nil
 }
 
@@ -172,7 +182,7 @@ func (c *corpus) judge(ctx context.Context, file string) error {
 	case err == nil:
 		c.counts[provable]++
 	case errors.As(err, &refused):
-		return c.refused(ctx, pkg, repo, refused)
+		return c.refused(ctx, pkg, refused)
 	case errors.As(err, new(*git.MissingError)):
 		c.count(lacks, name, err.Error())
 	case errors.As(err, new(*prover.RootSizeError)):
@@ -202,7 +212,7 @@ func (c *corpus) submodules(repo *git.Repo, commit [20]byte) func(context.Contex
 }
 
 // refused puts a crate into its class whose files are not the commit's.
-func (c *corpus) refused(ctx context.Context, pkg *crate.Crate, repo *git.Repo, refused *prover.UnprovableError) error {
+func (c *corpus) refused(ctx context.Context, pkg *crate.Crate, refused *prover.UnprovableError) error {
 	is := func(want prover.Cause) func(prover.Unprovable) bool {
 		return func(u prover.Unprovable) bool { return u.Cause == want }
 	}
@@ -216,7 +226,7 @@ func (c *corpus) refused(ctx context.Context, pkg *crate.Crate, repo *git.Repo, 
 	case !slices.ContainsFunc(refused.Files, func(u prover.Unprovable) bool { return u.Cause != prover.CauseCRLF }):
 		class = crlf
 	}
-	shown, err := c.shown(ctx, pkg, repo, refused)
+	shown, err := c.shown(ctx, pkg, refused)
 	if err != nil {
 		return err
 	}
@@ -230,15 +240,14 @@ func (c *corpus) refused(ctx context.Context, pkg *crate.Crate, repo *git.Repo, 
 }
 
 // shown finds a file of a refusal that git show COMMIT:PATH does not print as the crate has it.
-func (c *corpus) shown(ctx context.Context, pkg *crate.Crate, repo *git.Repo,
-	refused *prover.UnprovableError) (string, error) {
-	at := map[string]string{}
+func (c *corpus) shown(ctx context.Context, pkg *crate.Crate, refused *prover.UnprovableError) (string, error) {
+	at := map[string]prover.Unprovable{}
 	for _, u := range refused.Files {
-		at[u.File] = u.At
+		at[u.File] = u
 	}
 	sums := map[string][32]byte{}
 	for _, f := range pkg.Files {
-		if at[f.Path] != "" && len(sums) < 8 {
+		if at[f.Path].At != "" && len(sums) < 8 {
 			sums[f.Path] = [32]byte{}
 		}
 	}
@@ -248,7 +257,11 @@ func (c *corpus) shown(ctx context.Context, pkg *crate.Crate, repo *git.Repo,
 		return "", err
 	}
 	for _, file := range keys(sums) {
-		object := fmt.Sprintf("%x:%s", refused.Commit, at[file])
+		object := fmt.Sprintf("%x:%s", at[file].Commit, at[file].At)
+		repo, err := c.with(ctx, at[file].Commit) // or a submodule's
+		if err != nil {
+			return "", err
+		}
 		out, err := git.Run(ctx, c.dirs[repo], "show", object)
 		sum := sha256.Sum256([]byte(out))
 		switch {
