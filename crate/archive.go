@@ -23,7 +23,7 @@ const (
 	inflatable = 64 << 20
 	maxRatio   = 64
 	// maxPathBytes bounds all paths together. The largest packages need a tenth of it.
-	maxPathBytes = 4 << 20
+	maxPathBytes = 2 << 20
 )
 
 // keep names the files whose content is needed, not only the hash.

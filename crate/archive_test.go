@@ -390,6 +390,43 @@ func TestZipBombStopsAtTheLimit(t *testing.T) {
 	}
 }
 
+// TestInflationDependsOnTheSize: far below the limits, a small .crate inflates to little.
+func TestInflationDependsOnTheSize(t *testing.T) {
+	bomb := zip(append(tarOf(cargoToml()), make([]byte, 140<<20)...))
+	_, err := readHello(bomb)
+	var archive *ArchiveError
+	if !errors.As(err, &archive) || !archive.Limit || !strings.Contains(err.Error(), "inflates to more than the limit of") {
+		t.Errorf("%d bytes: %v", len(bomb), err)
+	}
+	if _, err := readHello(append(bomb, make([]byte, 2<<20)...)); err != nil {
+		t.Errorf("with bytes behind: %v", err)
+	}
+}
+
+// TestPathsAreBoundedTogether: many files, each in many directories of its own.
+func TestPathsAreBoundedTogether(t *testing.T) {
+	deep := func(n int, dir string, times int) []tarFile {
+		files := []tarFile{cargoToml()}
+		for i := range n {
+			name := root + fmt.Sprintf("%05d/", i) + strings.Repeat(dir, times) + "file"
+			files = append(files, longName(name), tarFile{name: name[:100]})
+		}
+		return files
+	}
+	for want, files := range map[string][]tarFile{
+		"":                                     deep(500, "a/", 480),
+		"paths of more than 262144 components": deep(600, "a/", 480),
+		"paths of more than 2097152 bytes in all": deep(2500, strings.Repeat("a", 99)+"/", 9),
+	} {
+		_, err := readHello(pack(files...))
+		if want == "" && err != nil {
+			t.Error(err)
+		} else if want != "" {
+			refused(t, "deep", err, want)
+		}
+	}
+}
+
 func TestManifestMustNameTheSubject(t *testing.T) {
 	doc := func(s string) []byte { return pack(tarFile{name: root + "Cargo.toml", body: s}) }
 	for s, want := range map[string]string{

@@ -261,7 +261,7 @@ func read(raw []byte, sum [32]byte, root string, lim Limits) (*Crate, error) {
 	if c.manifest == nil {
 		return nil, &ManifestError{"is missing from the .crate"}
 	}
-	if c.doc, err = toml.Parse(c.manifest); err != nil {
+	if c.doc, err = toml.ParseKeys(c.manifest, manifest.MaxKeys); err != nil {
 		return nil, &ManifestError{err.Error()}
 	}
 	if c.Name, c.Version, err = nameAndVersion(c.doc); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"cratelog/crate/manifest"
 	"cratelog/entry"
 	"cratelog/internal/toml"
 )
@@ -286,7 +287,7 @@ func inherited(value any) bool {
 
 // tableOf returns a table of a manifest; nil if it has none, or is not TOML.
 func tableOf(content []byte, name string) map[string]any {
-	doc, _ := toml.Parse(content)
+	doc, _ := toml.ParseKeys(content, manifest.MaxKeys)
 	t, _ := doc[name].(map[string]any)
 	return t
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"cratelog/crate"
+	"cratelog/crate/manifest"
 	"cratelog/entry"
 	"cratelog/internal/forge"
 	"cratelog/internal/testlog"
@@ -57,6 +58,18 @@ func lines(start, line string) func(size int) string {
 	}
 }
 
+// keys is lines of so many keys each, no more than are read, and a comment.
+func keys(start, line string, each int) func(size int) string {
+	return func(size int) string {
+		var b strings.Builder
+		b.WriteString(start)
+		for i := 0; b.Len() < size-100 && (i+1)*each < manifest.MaxKeys-100; i++ {
+			fmt.Fprintf(&b, line, i)
+		}
+		return b.String() + "#" + strings.Repeat(".", max(0, size-100-b.Len())) + "\n"
+	}
+}
+
 // repeated fills one place of a text up to a size.
 func repeated(start, s, end string) func(size int) string {
 	return func(size int) string {
@@ -92,7 +105,7 @@ func letters(n int) string {
 // targets lists binaries without paths, and has a file for each.
 func targets(size int) []byte {
 	n := size / 125
-	orig := lines(head, "[[bin]]\nname = \"b%d\"\n")(n * 23)
+	orig := keys(head, "[[bin]]\nname = \"b%d\"\n", 2)(n * 23)
 	files := append(named(n, func(i int) string { return fmt.Sprintf("src/bin/b%d.rs", i) }),
 		forge.File{Path: "Cargo.toml", Content: orig + "#\n"}, forge.File{Path: "Cargo.toml.orig", Content: orig})
 	return pack(files...)
@@ -111,7 +124,7 @@ func longLinks() (claim entry.Source) {
 // inheriting has a package in which every platform inherits one dependency with many features.
 func inheriting() attack {
 	root := "[workspace.dependencies.x]\nversion = \"1\"\nfeatures = [" + strings.Repeat("\"f\",", 10000) + "]\n"
-	a := manifests(lines(head, "[target.t%d.dependencies]\nx.workspace = true\n"))
+	a := manifests(keys(head, "[target.t%d.dependencies]\nx.workspace = true\n", 5))
 	a.read = verify(entry.Source{Path: "p", Workspace: &entry.Workspace{Manifest: []byte(root)}})
 	return a
 }
@@ -127,22 +140,22 @@ func noise(n int) string {
 
 var crates = map[string]attack{
 	"toml_keys":          manifests(lines(head+meta, "k%d=1\n")),
-	"toml_tables":        manifests(lines(head, "[package.metadata.t%d]\n")),
-	"toml_lists":         manifests(lines(head, "[[package.metadata.l]]\nk%d=1\n")),
+	"toml_tables":        manifests(keys(head, "[package.metadata.t%d]\n", 3)),
+	"toml_lists":         manifests(keys(head, "[[package.metadata.l]]\nk%d=1\n", 4)),
 	"toml_inline":        manifests(lines(head+meta+"x={", "k%d={a=1},")),
 	"toml_inline_tables": manifests(repeated(head+meta+"x=[", "{a=1},", "]\n")),
 	"toml_numbers":       manifests(repeated(head+meta+"x=[", "1,", "]\n")),
 	"toml_floats":        manifests(repeated(head+meta+"x=[", "1e9,", "]\n")),
 	"toml_strings":       manifests(repeated(head+meta+"x=[", "\"\",", "]\n")),
-	"toml_features":      manifests(lines(head+"[features]\n", "f%d=[\"a\",\"b/c\",\"dep:d\"]\n")),
-	"toml_dotted":        manifests(lines(head+meta, strings.Repeat("a.", 25)+"k%d=1\n")),
+	"toml_features":      manifests(keys(head+"[features]\n", "f%d=[\"a\",\"b/c\",\"dep:d\"]\n", 1)),
+	"toml_dotted":        manifests(keys(head+meta, strings.Repeat("a.", 25)+"k%d=1\n", 26)),
 	"toml_nesting":       manifests(repeated(head+meta+"x=", "[", "\n")),
 	"toml_braces":        manifests(repeated(head+meta, "x={", "\n")),
 	"toml_comments":      manifests(repeated(head+"#", "[{.", "\n")),
-	"toml_dependencies":  manifests(lines(head+"[dependencies]\n", "d%d=\"1\"\n")),
-	"toml_platforms":     manifests(lines(head, "[target.t%d.dependencies]\nd.version=\"1\"\n#..............\n")),
-	"toml_profiles":      manifests(lines(head+"[profile.dev.package]\n", "p%d={debug=1}\n#.........\n")),
-	"toml_lints":         manifests(lines(head+"[lints.rust]\n", "l%d=\"allow\"\n")),
+	"toml_dependencies":  manifests(keys(head+"[dependencies]\n", "d%d=\"1\"\n", 1)),
+	"toml_platforms":     manifests(keys(head, "[target.t%d.dependencies]\nd.version=\"1\"\n#..............\n", 5)),
+	"toml_profiles":      manifests(keys(head+"[profile.dev.package]\n", "p%d={debug=1}\n#.........\n", 2)),
+	"toml_lints":         manifests(keys(head+"[lints.rust]\n", "l%d=\"allow\"\n", 1)),
 	"toml_inherited":     inheriting(),
 	"toml_targets":       {targets, verify(entry.Source{})},
 
@@ -153,7 +166,7 @@ var crates = map[string]attack{
 		return named(min(515, size/1900), func(i int) string { return fmt.Sprintf("%04d/", i) + strings.Repeat("a/", 507) + "b" })
 	}),
 	"crate_names": crateOf(func(size int) []forge.File { // as long a list as is accepted
-		return named(size/64, func(i int) string { return fmt.Sprintf("%06d", i) + strings.Repeat("n", 244) })
+		return named(size/122, func(i int) string { return fmt.Sprintf("%06d", i) + strings.Repeat("n", 244) })
 	}),
 	"crate_accents": crateOf(func(size int) []forge.File {
 		return named(size/64, func(i int) string { return fmt.Sprintf("%06d", i) + strings.Repeat("ẞ\u0323\u0307", 12) })
@@ -165,7 +178,8 @@ var crates = map[string]attack{
 		b := bomb(64<<20+62*size, 0)
 		return append(b, noise(size-len(b))...)
 	}, verify(entry.Source{})},
-	"crate_zeros": {func(size int) []byte { return bomb(0, size*1020) }, verify(entry.Source{})},
+	"crate_everything": {everything, verify(entry.Source{})},
+	"crate_zeros":      {func(size int) []byte { return bomb(0, size*1020) }, verify(entry.Source{})},
 	"crate_noise": crateOf(func(size int) []forge.File {
 		return []forge.File{{Path: "n", Content: noise(size - 1000)}}
 	}),
@@ -204,6 +218,17 @@ func bomb(file, tail int) []byte {
 	write(z, tail)
 	fatalIf(z.Close())
 	return b.Bytes()
+}
+
+// everything is the worst of all that one .crate can hold.
+func everything(size int) []byte {
+	text := keys(head+"[dependencies]\n", "d%d=\"1\"\n", 1)(min(size, megabyte))
+	files := named(450, func(i int) string { return fmt.Sprintf("%04d/", i) + strings.Repeat("a/", 500) + "b" })
+	files = append(files, named(min(19_000, size/53), func(i int) string { return fmt.Sprintf("%06d", i) + strings.Repeat("n", 70) })...)
+	files = append(files, forge.File{Path: "Cargo.toml", Content: text + "#\n"}, forge.File{Path: "Cargo.toml.orig", Content: text},
+		forge.File{Path: "zeros", Content: strings.Repeat("\x00", 64<<20)})
+	b := pack(files...)
+	return append(b, noise(max(0, size-len(b)))...)
 }
 
 func fatalIf(err error) { testlog.Must(0, err) }

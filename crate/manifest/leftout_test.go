@@ -52,7 +52,7 @@ func TestWhatTheAuthorNamesAndThePackageLacksIsReported(t *testing.T) {
 		{pkg + "build = true\n", "", "src/lib.rs", "build.rs"},
 		{pkg + "build = false\n", "", "src/lib.rs", ""},
 		{pkg + "[lib]\n", "", "src/main.rs", "src/lib.rs"},
-		{pkg + "[lib]\npath = \"./l.rs\"\n", "", "src/main.rs", "./l.rs"},
+		{pkg + "[lib]\npath = \"./l.rs\"\n", "", "src/main.rs", "l.rs"},
 		{pkg + "readme = \"README.md\"\nlicense-file = \"../L\"\n", "", "src/lib.rs", "../L README.md"},
 		{pkg + "readme = \"../README.md\"\nlicense-file = \"L\"\n", "", "src/lib.rs README.md L", ""},
 		{pkg + "[[bin]]\nname = \"x\"\n[[test]]\nname = \"t\"\npath = \"t.rs\"\n[[bench]]\nname = \"b\"\n[[example]]\nname = \"e\"\n", "",
@@ -78,6 +78,39 @@ func TestWhatTheAuthorNamesAndThePackageLacksIsReported(t *testing.T) {
 	fatalIf(t, err)
 	if got := NewPackage(nil, doc, nil).LeftOut(); !slices.Equal(got, []string{"b.rs"}) {
 		t.Errorf("without an original: %q", got)
+	}
+}
+
+func TestWhatIsLeftOutCanBeShown(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(pkg + "[lib]\npath = \"\\u001b[2J\"\n[[bin]]\nname = \"x\"\npath = \"" + strings.Repeat("é", 5000) + "\"\n")
+	for i := range 1000 {
+		fmt.Fprintf(&b, "[[test]]\nname = \"t%03d\"\n", i)
+	}
+	doc, err := toml.Parse([]byte(b.String()))
+	fatalIf(t, err)
+	got := NewPackage(nil, doc, nil).LeftOut()
+	if len(got) != MaxLeftOut || got[0] != `"\x1b[2J"` || got[MaxLeftOut-1] != "and 747 more" {
+		t.Errorf("%d: %q, ... %q", len(got), got[0], got[len(got)-1])
+	}
+	for _, p := range got {
+		if len(p) > 1100 {
+			t.Errorf("a name of %d bytes", len(p))
+		}
+	}
+}
+
+// TestManyTargetsAreFoundByTheirNames has no clock: searching all files for each took minutes.
+func TestManyTargetsAreFoundByTheirNames(t *testing.T) {
+	var orig strings.Builder
+	var files []string
+	orig.WriteString(pkg)
+	for i := range 15000 {
+		fmt.Fprintf(&orig, "[[bin]]\nname = \"b%d\"\n", i)
+		files = append(files, fmt.Sprintf("src/bin/b%d.rs", i))
+	}
+	if err := Derive([]byte(orig.String()), []byte(orig.String()+"#"), files, nil); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -113,7 +146,7 @@ func TestWhatDependenciesInheritIsBounded(t *testing.T) {
 	root := "[workspace.dependencies.x]\nversion = \"1\"\nfeatures = [" + strings.Repeat("\"f\", ", 6000) + "]\n"
 	var orig strings.Builder
 	orig.WriteString(pkg)
-	for i := range 20000 {
+	for i := range 6000 {
 		fmt.Fprintf(&orig, "[target.t%d.dependencies]\nx.workspace = true\n", i)
 	}
 	err := Derive([]byte(orig.String()), []byte(pkg), nil, []byte(root))

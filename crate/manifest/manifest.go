@@ -33,12 +33,19 @@ package manifest
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // MaxSize is the size in bytes above which a manifest is refused unread.
 const MaxSize = 1 << 20
+
+// MaxKeys is how many keys of a manifest are read, those in its tables included. The most that one
+// was seen to have is about 3,000; a list of features can be longer.
+const MaxKeys = 1 << 15
 
 // MaxDeviations is how many deviations are collected before the comparison stops.
 const MaxDeviations = 16
@@ -177,7 +184,32 @@ func (p *Package) LeftOut() []string {
 	}
 	r := &reader{file: origFile, doc: p.Author(), files: p.files, orig: true, found: p.doc}
 	r.author()
-	return slices.Compact(slices.Sorted(slices.Values(r.leftOut)))
+	for i, p := range r.leftOut {
+		r.leftOut[i] = display(p)
+	}
+	all := slices.Compact(slices.Sorted(slices.Values(r.leftOut)))
+	if len(all) > MaxLeftOut {
+		all = append(all[:MaxLeftOut-1:MaxLeftOut-1], fmt.Sprintf("and %d more", len(all)-MaxLeftOut+1))
+	}
+	return all
+}
+
+// MaxLeftOut is the most that LeftOut returns.
+const MaxLeftOut = 256
+
+// display returns a path of the author's as it can be shown.
+func display(p string) string {
+	const most = 1024
+	if len(p) > most {
+		p = strings.ToValidUTF8(p[:most], "") + "…"
+	}
+	if strings.ContainsFunc(p, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(p)
+	}
+	if !strings.Contains(p, `\`) {
+		p = path.Clean(p)
+	}
+	return p
 }
 
 // Derive is Package.Derive of two manifests as they stand in a .crate with these files.

@@ -231,6 +231,9 @@ func (r *reader) strings(t table, prefix, key string) []any {
 // prefers; a different value under the other is refused, because it can only be meant to mislead.
 func (r *reader) spelled(t table, prefix, key string) string {
 	old := strings.ReplaceAll(key, "-", "_")
+	if old == key {
+		return key
+	}
 	a, hyphen := t[key]
 	b, underscore := t[old]
 	if hyphen && underscore && render(a) != render(b) {

@@ -25,7 +25,7 @@ func parse(file string, b []byte) (table, error) {
 	if len(b) > MaxSize {
 		return nil, &SyntaxError{File: file, Why: fmt.Sprintf("has %d bytes; at most %d are read", len(b), MaxSize)}
 	}
-	doc, err := toml.Parse(b)
+	doc, err := toml.ParseKeys(b, MaxKeys)
 	if err != nil {
 		return nil, &SyntaxError{File: file, Why: err.Error()}
 	}
@@ -120,9 +120,14 @@ func join(prefix, key string) string {
 }
 
 func quoteKey(k string) string {
-	const bare = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
-	if k == "" || strings.Trim(k, bare) != "" {
-		return strconv.Quote(k)
+	for i := range len(k) {
+		c := k[i]
+		if c != '-' && c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			return strconv.Quote(k)
+		}
+	}
+	if k == "" {
+		return `""`
 	}
 	return k
 }

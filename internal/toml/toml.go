@@ -47,12 +47,12 @@ type LeapSecond struct{ Before any } // the value with the second 59
 
 // Parse decodes a document into tables (map[string]any), lists ([]any) and values, of the types
 // that go-toml gives them, and LeapSecond. The error is an *Error.
-func Parse(b []byte) (map[string]any, error) { return parse(b, len(b)) }
+func Parse(b []byte) (map[string]any, error) { return ParseKeys(b, len(b)) }
 
 // CheckKeys checks that a document is TOML and has at most so many keys. Then go-toml can
 // decode it in reasonable time: into a struct, say.
 func CheckKeys(b []byte, most int) error {
-	_, err := parse(b, most)
+	_, err := ParseKeys(b, most)
 	return err
 }
 
@@ -79,7 +79,8 @@ type decoder struct {
 	mostKeys     int
 }
 
-func parse(b []byte, mostKeys int) (map[string]any, error) {
+// ParseKeys is Parse of a document with at most so many keys.
+func ParseKeys(b []byte, mostKeys int) (map[string]any, error) {
 	b = bytes.TrimPrefix(b, []byte(BOM))
 	d := decoder{tables: MaxTables, keys: mostKeys, mostKeys: mostKeys}
 	d.parser.Reset(b)
