@@ -48,7 +48,8 @@ func newService(sh *shell, address string) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &service{sh: sh, goos: runtime.GOOS, program: realPath(program), address: address, env: os.Getenv, run: runQuietly}
+	s := &service{sh: sh, goos: runtime.GOOS, program: realPath(program), address: address, env: os.Getenv,
+		run: runQuietly}
 	switch s.goos {
 	case "darwin":
 		s.dir = filepath.Join(home, "Library", "LaunchAgents")
@@ -162,8 +163,8 @@ func (s *service) all(ctx context.Context, commands ...[]string) error {
 }
 
 func (s *service) unknown() error {
-	return outcome.Usagef("it is not known how %s starts programs for its users; have it run: %s proxy --listen %s", s.goos,
-		s.program, s.address)
+	return outcome.Usagef("it is not known how %s starts programs for its users; have it run: %s proxy --listen %s",
+		s.goos, s.program, s.address)
 }
 
 func (s *service) domain() string { return "gui/" + strconv.Itoa(os.Getuid()) }
