@@ -341,7 +341,7 @@ func TestTheSystemKeepsTheProxyRunning(t *testing.T) {
 			t.Errorf("%s: left behind: %q", goos, left)
 		}
 		r.err = &exec.Error{Name: "x", Err: exec.ErrNotFound}
-		if err := s.install(t.Context()); outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), "have it started in your own way: /opt/a b/cargo-zkp proxy --listen 127.0.0.1:1") {
+		if err := s.install(t.Context()); outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), "have the proxy started in your own way: /opt/a b/cargo-zkp proxy --listen 127.0.0.1:1") {
 			t.Errorf("%s: without its program: %v", goos, err)
 		}
 		if left, _ := filepath.Glob(filepath.Join(s.dir, "*")); s.dir != "" && len(left) > 0 {
