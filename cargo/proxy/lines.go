@@ -188,18 +188,22 @@ func (p *Proxy) index(ctx context.Context, name string) (registry.Cached, error)
 	}
 	p.Dir.serving.RLock()
 	defer p.Dir.serving.RUnlock()
-	if err := p.Dir.lines.hold(p.indexURL(name), f); err != nil {
-		return f, err
+	releases, err := registry.ParseReleases(name, f.Body)
+	if err != nil { // the file is for nothing, and cargo says so
+		p.Log.Warn("the index file of a crate cannot be read", "crate", name, "error", err)
 	}
-	releases := p.learn(name, f.Body)
 	if err := p.Dir.proven.read(); err != nil {
 		return f, err
 	}
 	for _, r := range releases {
 		if err := p.refuted(r); err != nil {
-			return f, err
+			return f, err // it is not served, and so it is not held
 		}
 	}
+	if err := p.Dir.lines.hold(p.indexURL(name), f); err != nil {
+		return f, err
+	}
+	p.learn(name, releases)
 	if readable := readable(releases, f.Body); len(readable) != len(f.Body) {
 		p.Log.Warn("an index file is served without lines that cannot be read", "crate", name)
 		f = registry.Cached{Body: readable} // the registry's validators are not for this

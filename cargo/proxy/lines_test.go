@@ -158,6 +158,7 @@ func TestNoOtherLineIsServedForACrateThatWasHandedOut(t *testing.T) {
 		if got := l.served(); before != honestLine || got != honestLine+more {
 			t.Errorf("%s: first %s, then\n%s", what, before, got)
 		}
+		l.crate(http.StatusOK, "") // no lie was ever served
 		l.says(line)
 		l.j.required = false
 		if got := l.served(); got != line {

@@ -118,12 +118,8 @@ cargo knows it as the registry %s.
 }
 
 // learn remembers the releases of an index file, and begins to fetch what judging
-// the newest will need. A file that cannot be read has none.
-func (p *Proxy) learn(name string, body []byte) []registry.Release {
-	releases, err := registry.ParseReleases(name, body)
-	if err != nil {
-		p.Log.Warn("the index file of a crate cannot be read", "crate", name, "error", err)
-	}
+// the newest will need.
+func (p *Proxy) learn(name string, releases []registry.Release) {
 	wants := make([]Want, len(releases))
 	for i, r := range releases {
 		// The strings are copied, so that the file is not kept.
@@ -133,7 +129,6 @@ func (p *Proxy) learn(name string, body []byte) []registry.Release {
 	if w, ok := newest(releases); ok {
 		p.prefetch(w)
 	}
-	return releases
 }
 
 // release returns what the index lists for a version. What the proxy has served

@@ -89,13 +89,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case r.Context().Err() != nil: // the client has gone
 	case errors.Is(err, ErrNotInstalled), errors.As(err, &gone):
 		s.Log.Warn("a request is refused", "path", r.URL.Path, "reason", err)
-		refuse(w, http.StatusForbidden, "cratelog refuses this: "+err.Error()+".\nThe workspace moved, or is another one's "+
-			"copy: "+installAgain+".")
+		refuse(w, http.StatusForbidden, "cratelog refuses this: "+err.Error()+".\nThe workspace moved, or is a copy, or this "+
+			"is another user's proxy: "+installAgain+".")
 	case mayHelp(err):
 		fail(w, r, s.Log, err)
 	default: // of configuration, for example
 		s.Log.Warn("a request is refused", "path", r.URL.Path, "reason", err)
-		refuse(w, http.StatusForbidden, "cratelog refuses this, since it cannot ask the registry: "+shorten(err.Error(), 400))
+		refuse(w, http.StatusForbidden, "cratelog refuses this, since it cannot ask the registry: "+
+			shorten(err.Error(), 400))
 	}
 }
 
@@ -117,8 +118,8 @@ func (s *Server) serveNone(w http.ResponseWriter, r *http.Request) {
 		s.unbound.ServeHTTP(w, r)
 	default:
 		s.Log.Warn("a request is refused, because it names no workspace", "path", r.URL.Path)
-		refuse(w, http.StatusForbidden, "cratelog refuses this: the address names no workspace, so that it is not known whose "+
-			"policy counts.\nTo write the right one, "+installAgain+".")
+		refuse(w, http.StatusForbidden, "cratelog refuses this: the address names no workspace, so that it is not known "+
+			"whose policy counts.\nTo write the right one, "+installAgain+".")
 	}
 }
 
@@ -160,7 +161,8 @@ func (s *Server) open(w Workspace, o *opening) {
 	} else if s.closed {
 		o.proxy.Close()
 	} else {
-		s.Log.Info("a workspace is served", "manifest", w.Manifest, "policy", o.proxy.Policy, "registry", o.proxy.Upstream.URL)
+		s.Log.Info("a workspace is served", "manifest", w.Manifest, "policy", o.proxy.Policy, "registry",
+			o.proxy.Upstream.URL)
 	}
 	close(o.done)
 }

@@ -52,7 +52,7 @@ func newClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = slowTime
 	t.MaxIdleConnsPerHost = 32
-	return &http.Client{Transport: &waiting{t}}
+	return &http.Client{Transport: &waiting{t, slowTime}}
 }
 
 // slowTime and slowBytes are cargo's measure: fewer bytes in this time are none.
@@ -64,7 +64,10 @@ const (
 var errSlow = errors.New("the registry sent fewer than 10 bytes in 30 seconds")
 
 // waiting is a transport that gives up on a body by cargo's measure, and shows what arrives.
-type waiting struct{ next http.RoundTripper }
+type waiting struct {
+	next http.RoundTripper
+	slow time.Duration
+}
 
 func (t *waiting) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -78,7 +81,8 @@ func (t *waiting) RoundTrip(r *http.Request) (*http.Response, error) {
 		show = nil
 	}
 	resp.Body = &slowBody{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, show: show,
-		timer: time.AfterFunc(slowTime, func() { cancel(errSlow) })}
+		slow:  t.slow,
+		timer: time.AfterFunc(t.slow, func() { cancel(errSlow) })}
 	return resp, nil
 }
 
@@ -88,6 +92,7 @@ type slowBody struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	slow   time.Duration
 	got    int    // bytes since the timer was set
 	show   *early // what arrives; nil: to nobody
 }
@@ -96,7 +101,7 @@ func (b *slowBody) Read(into []byte) (int, error) {
 	n, err := b.ReadCloser.Read(into)
 	if b.got += n; b.got >= slowBytes {
 		b.got = 0
-		b.timer.Reset(slowTime)
+		b.timer.Reset(b.slow)
 	}
 	if b.show != nil {
 		b.show.Write(into[:n])

@@ -46,7 +46,7 @@ func (w Workspace) ID() string {
 
 // text is the one form of a workspace as bytes.
 func (w Workspace) text() []byte {
-	w.Trust, w.Programs = slices.Concat([]string{}, w.Trust), slices.Concat([]string{}, w.Programs) // never null
+	w.Trust, w.Programs = append([]string{}, w.Trust...), append([]string{}, w.Programs...) // never null
 	b, err := json.MarshalIndent(w, "", "\t")
 	if err != nil {
 		panic(err) // strings and bools can always be written

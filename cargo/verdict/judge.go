@@ -38,7 +38,7 @@ const judgeAge = time.Second
 type rules struct {
 	policy  *policy.Policy
 	checker *Checker
-	locked  map[policy.Package]bool // what is in the lock file, and whether it must be proven; the rest is not resolved yet
+	locked  map[policy.Package]bool // what is in the lock file, and whether it must be proven
 	wide    []policy.Ask            // of crates that are not in it
 	unmet   []string                // complaints about the lock file as a whole
 	stamps  map[string]string       // of the files that were read, by path

@@ -122,8 +122,8 @@ func (c *proxyCall) announce(ctx context.Context, sh *shell, s *proxy.Server, ws
 		len(ids))
 	if all {
 		// For who sets up cargo by hand. Nothing that we install ever points there.
-		sh.Warn("%s is served under the same policy, to whatever workspace names it: --manifest-path and --index ask for that",
-			proxy.Index(s.Base))
+		sh.Warn("%s is served under the same policy, to whatever workspace names it: --manifest-path and --index ask "+
+			"for that", proxy.Index(s.Base))
 		return s.ServeAll(ctx)
 	}
 	return nil
@@ -360,8 +360,8 @@ func (c *proxyCall) warn(sh *shell, path string) {
 	}
 	config, err := cargo.LoadConfig(filepath.Dir(filepath.Dir(path)), home)
 	if err == nil && len(config.All("registry", "default")) == 0 {
-		sh.Warn("%s has a [registry] table of its own: write default = %q into it, or pass --registry %[2]s to cargo publish, "+
-			"search, owner and yank, which refuse otherwise", shorten(path), cargo.DefaultSource)
+		sh.Warn("%s has a [registry] table of its own: write default = %q into it, or pass --registry %[2]s to cargo "+
+			"publish, search, owner and yank, which refuse otherwise", shorten(path), cargo.DefaultSource)
 	}
 }
 

@@ -189,9 +189,6 @@ func TestPlainCargoStopsAtALyingIndex(t *testing.T) {
 	d := proven(t)
 	d.registry.Add("leaf", "1.0.0")
 	leaf := map[string]any{"name": "leaf", "req": "^1", "features": []string{}, "optional": false, "default_features": true, "target": nil, "kind": "normal"}
-	d.demanding(asked, "")
-	d.zkp(0, nil, "proxy", "--install", "--listen", d.address)
-	d.proxy()
 	for what, lie := range map[string]map[string]any{
 		`it adds the dependency "leaf"`: {"deps": []any{leaf}},
 		`the feature "default"`:         {"features": map[string][]string{"default": {"x"}, "x": {}}},
@@ -203,6 +200,7 @@ func TestPlainCargoStopsAtALyingIndex(t *testing.T) {
 		}
 		dir := d.demanding(asked, "")
 		d.zkp(0, nil, "proxy", "--install", "--listen", d.address)
+		_, stop := d.proxy()
 		d.registry.Doctor("hello-proof", "0.1.0", swap)
 		d.plain(101, []string{"got 403", "cratelog refuses hello-proof v0.1.0: the registry's index says other than its proven Cargo.toml", what}, "build")
 		if holds(t, filepath.Join(dir, "target"), "leaf") {
@@ -218,10 +216,12 @@ func TestPlainCargoStopsAtALyingIndex(t *testing.T) {
 		d.registry.Doctor("hello-proof", "0.1.0", swap)
 		d.plain(101, []string{"got 403", "cratelog refuses hello-proof v0.1.0", what}, "update") // cargo has the crate
 		d.registry.Doctor("hello-proof", "0.1.0", swap)
+		stop()
 		fatalIf(t, os.RemoveAll(filepath.Join(filepath.Dir(d.home), "cache", "cratelog", "proxy"))) // which forgets all
 	}
 	d.demanding("leaf = \"1\"\n", "require = [\"hello-proof\"]\n")
 	d.zkp(0, nil, "proxy", "--install", "--listen", d.address)
+	d.proxy()
 	d.plain(101, []string{"cratelog refuses leaf v1.0.0: ", "no registry package of the lock file is hello-proof"}, "build")
 }
 
@@ -341,7 +341,7 @@ func TestTheSystemKeepsTheProxyRunning(t *testing.T) {
 			t.Errorf("%s: left behind: %q", goos, left)
 		}
 		r.err = &exec.Error{Name: "x", Err: exec.ErrNotFound}
-		if err := s.install(t.Context()); outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), "have it started in your own way: /opt/a b/cargo-zkp proxy --listen 127.0.0.1:1") {
+		if err := s.install(t.Context()); outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), "have the proxy started in your own way: /opt/a b/cargo-zkp proxy --listen 127.0.0.1:1") {
 			t.Errorf("%s: without its program: %v", goos, err)
 		}
 		if left, _ := filepath.Glob(filepath.Join(s.dir, "*")); s.dir != "" && len(left) > 0 {

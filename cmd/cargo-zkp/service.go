@@ -48,7 +48,8 @@ func newService(sh *shell, address string) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &service{sh: sh, goos: runtime.GOOS, program: realPath(program), address: address, env: os.Getenv, run: runQuietly}
+	s := &service{sh: sh, goos: runtime.GOOS, program: realPath(program), address: address, env: os.Getenv,
+		run: runQuietly}
 	switch s.goos {
 	case "darwin":
 		s.dir = filepath.Join(home, "Library", "LaunchAgents")
@@ -97,13 +98,15 @@ func (s *service) install(ctx context.Context) error {
 	default:
 		return s.unknown()
 	}
-	if err == nil {
-		s.sh.Status("Installed", "a service that runs the proxy at %s from your next login on, and now", s.address)
+	if err != nil {
+		return fmt.Errorf("%w\nthe system does not run it; have the proxy started in your own way: %s proxy --listen %s",
+			err, s.program, s.address)
 	}
-	if err == nil && s.goos == "linux" {
+	s.sh.Status("Installed", "a service that runs the proxy at %s, now and from each login on", s.address)
+	if s.goos == "linux" {
 		s.sh.Warn("it ends when you log out, unless you run \"loginctl enable-linger\" once")
 	}
-	return err
+	return nil
 }
 
 // installed writes the file and runs commands. What cannot be started is not left there.
@@ -152,8 +155,7 @@ func (s *service) all(ctx context.Context, commands ...[]string) error {
 	for _, c := range commands {
 		err := s.run(ctx, c[0], c[1:]...)
 		if errors.Is(err, exec.ErrNotFound) {
-			return outcome.Usagef("there is no %s here, so that the system cannot run the proxy; have it started in your own "+
-				"way: %s proxy --listen %s", c[0], s.program, s.address)
+			return outcome.Usagef("there is no %s here", c[0])
 		} else if err != nil {
 			return err
 		}
@@ -162,8 +164,8 @@ func (s *service) all(ctx context.Context, commands ...[]string) error {
 }
 
 func (s *service) unknown() error {
-	return outcome.Usagef("it is not known how %s starts programs for its users; have it run: %s proxy --listen %s", s.goos,
-		s.program, s.address)
+	return outcome.Usagef("it is not known how %s starts programs for its users; have it run: %s proxy --listen %s",
+		s.goos, s.program, s.address)
 }
 
 func (s *service) domain() string { return "gui/" + strconv.Itoa(os.Getuid()) }
