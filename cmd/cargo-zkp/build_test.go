@@ -286,6 +286,41 @@ func TestWhatIsOnTheDiskIsCheckedBeforeCargoRuns(t *testing.T) {
 	}
 }
 
+// After a crash files may be empty, and cargo downloads or unpacks again.
+func TestWhatACrashLeavesIsNoTampering(t *testing.T) {
+	d := proven(t)
+	d.project(asked)
+	d.wants(0, nil, "build")
+	archive := only(t, filepath.Join(d.home, "registry", "cache", "*", "hello-proof-0.1.0.crate"))
+	sources := only(t, filepath.Join(d.home, "registry", "src", "*", "hello-proof-0.1.0"))
+	verify := func(code outcome.Code, args ...string) {
+		t.Helper()
+		var out bytes.Buffer
+		args = append([]string{"verify", "--trust", d.log.File, "--development"}, args...)
+		if got := run(t.Context(), args, &out, &out); got != int(code) || strings.Contains(out.String(), "differs") {
+			t.Errorf("%q: exit %d, not %d\n%s", args, got, code, &out)
+		}
+	}
+	fatalIf(t, os.Truncate(archive, 0))
+	verify(outcome.Unchecked, "--offline")
+	verify(outcome.OK) // cargo downloads it again
+	fatalIf(t, os.Truncate(archive, 0))
+	d.wants(0, nil, "build")
+	for _, marker := range []string{"missing", "", "{"} {
+		fatalIf(t, os.Truncate(filepath.Join(sources, "src", "lib.rs"), 0))
+		put(t, filepath.Join(sources, ".cargo-ok"), marker)
+		if marker == "missing" {
+			fatalIf(t, os.Remove(filepath.Join(sources, ".cargo-ok")))
+		}
+		if marker == "{" {
+			verify(outcome.Unchecked)
+		} else {
+			verify(outcome.OK)
+		}
+		d.wants(0, nil, "build")
+	}
+}
+
 func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	d := newDepot(t)
 	d.submit()
