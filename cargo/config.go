@@ -368,9 +368,12 @@ func (c *Config) place(name, because string) (Source, error) {
 		}
 	}
 	switch {
-	case name == DefaultSource:
-		// Cargo looks up the default registry by its own index, not by what is said here.
+	case name == DefaultSource && (s.Kind == "" || s.Kind == "registry" && IsDefault(s.At)):
 		return Source{Name: name, Kind: "registry", Because: because}, nil
+	case name == DefaultSource && because == "":
+		// SPEC: what is said here replaces the default registry.
+		at, _ := get(t, s.Kind)
+		s.Because = at.file + ", " + at.key
 	case s.Kind == "":
 		return Source{}, wrong("", join("source", name), "says nowhere where it is: it needs registry, local-registry, "+
 			"directory or git")
