@@ -131,3 +131,26 @@ func TestALinkToAMemberIsTheMember(t *testing.T) {
 		t.Error("it was compiled")
 	}
 }
+
+// What follows the first argument of the program, or of rustc, is not for cargo, which would
+// go online, or build another workspace than was looked at.
+func TestOptionsOfTheProgramAreNotCargos(t *testing.T) {
+	for _, c := range []struct{ before, args string }{
+		{"generate-lockfile", "run serve --offline"}, {"generate-lockfile", "run --bin app -j 2 x --frozen"},
+		{"fetch", "run - --manifest-path other/Cargo.toml"}, {"generate-lockfile", "rustc x --offline"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			d := newDepot(t)
+			d.registry.AddCrate(helloProof(t)) // nobody logged it
+			d.project(asked)
+			put(t, filepath.Join("other", "Cargo.toml"), "[package]\nname = \"other\"\nversion = \"0.1.0\"\n[workspace]\n")
+			put(t, filepath.Join("other", "src", "lib.rs"), "")
+			d.mustCargo(c.before)
+			args := strings.Fields(c.args)
+			out, code := d.cargo(args[0], args[1:]...)
+			if code != int(outcome.Refused) || holds(t, "target", "hello_proof") {
+				t.Errorf("exit %d\n%s", code, out)
+			}
+		})
+	}
+}
