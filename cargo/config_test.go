@@ -149,7 +149,7 @@ func TestCargoNamesTheDefaultIndexThatIsKnown(t *testing.T) {
 	out := mustCargo(t, dir, t.TempDir(), "metadata", "--no-deps", "--format-version", "1")
 	_, after, _ := strings.Cut(out, `"source":"registry+`)
 	index, _, _ := strings.Cut(after, `"`)
-	if index == "" || !IsDefault(index) || IsDefault(index+"/") {
+	if index == "" || !IsDefault(index) || !IsDefault(strings.ToUpper(index[:20])+index[20:]+".git/") || IsDefault(index+"2") {
 		t.Errorf("cargo says %q", index)
 	}
 }

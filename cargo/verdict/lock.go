@@ -76,7 +76,7 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only []string, 
 	}
 	resolved := p.Resolve(l.Asks, names, now)
 	for i, p := range l.Packages {
-		index, _ := p.Registry()
+		index := names[i].Registry
 		l.Wants = append(l.Wants, Want{Name: p.Name, Version: p.Version, Checksum: *p.Checksum, Index: index,
 			Indexed: true, Demand: resolved.Demands[i]})
 	}

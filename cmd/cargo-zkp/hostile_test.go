@@ -154,3 +154,23 @@ func TestOptionsOfTheProgramAreNotCargos(t *testing.T) {
 		})
 	}
 }
+
+// A lock file may spell the default registry's index in any way that cargo takes for the same.
+func TestTheDefaultRegistryIsKnownByAnySpelling(t *testing.T) {
+	d := newDepot(t)
+	d.registry.AddCrate(helloProof(t)) // nobody logged it
+	dir := d.project("hello-proof = \"0.1\"\n")
+	d.settings(dir, "[registry.crates-io]\nrequire = \"all\"\n")
+	d.mustCargo("generate-lockfile")
+	lock, err := os.ReadFile("Cargo.lock")
+	fatalIf(t, err)
+	for _, end := range []string{"", "/", ".git", "-INDEX"} {
+		spelled := strings.Replace(string(lock), "-index\"", "-index"+end+"\"", 1)
+		if end == "-INDEX" {
+			spelled = strings.Replace(string(lock), "-index\"", end+"\"", 1)
+		}
+		put(t, "Cargo.lock", spelled)
+		d.mustCargo("fetch", "--locked")
+		d.tells(outcome.Refused, []string{"hello-proof v0.1.0", "no one has proved"}, "--locked")
+	}
+}
