@@ -17,16 +17,19 @@ import (
 // DefaultSource is cargo's name for the registry that it uses where none is named.
 const DefaultSource = "crates-io"
 
-// defaultIndex is the SHA-256 of the index URL of the default registry, as every Cargo.lock
-// has it behind "registry+". The URL itself is not written down here: nothing in this
-// package goes there.
-const defaultIndex = "d2a97a7c0ce0ab3aa045f18ee7e877a76ef25606a002f8dcfe95e952db4186b8"
+// defaultIndexes are the SHA-256 of the index URLs of the default registry in their canonical
+// spelling: the one that every Cargo.lock has behind "registry+", and the sparse one. The URLs
+// themselves are not written down here: nothing in this package goes there.
+var defaultIndexes = []string{
+	"d2a97a7c0ce0ab3aa045f18ee7e877a76ef25606a002f8dcfe95e952db4186b8",
+	"22feb8444f82b801d254c00b65de1ee79fb2663740f7d950e3ee163f96fe5f4e",
+}
 
 // IsDefault says whether an index, as Package.Registry returns it, is that of cargo's
-// default registry.
+// default registry, in any spelling that cargo takes for the same.
 func IsDefault(index string) bool {
-	sum := sha256.Sum256([]byte(index))
-	return hex.EncodeToString(sum[:]) == defaultIndex
+	sum := sha256.Sum256([]byte(Canonical(index)))
+	return slices.Contains(defaultIndexes, hex.EncodeToString(sum[:]))
 }
 
 // A Config is what cargo's configuration files say.
@@ -368,9 +371,12 @@ func (c *Config) place(name, because string) (Source, error) {
 		}
 	}
 	switch {
-	case name == DefaultSource:
-		// Cargo looks up the default registry by its own index, not by what is said here.
+	case name == DefaultSource && (s.Kind == "" || s.Kind == "registry" && IsDefault(s.At)):
 		return Source{Name: name, Kind: "registry", Because: because}, nil
+	case name == DefaultSource && because == "":
+		// SPEC: what is said here replaces the default registry.
+		at, _ := get(t, s.Kind)
+		s.Because = at.file + ", " + at.key
 	case s.Kind == "":
 		return Source{}, wrong("", join("source", name), "says nowhere where it is: it needs registry, local-registry, "+
 			"directory or git")

@@ -1,6 +1,7 @@
 package cargo
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"cratelog/crate"
 	"cratelog/internal/durable"
@@ -37,7 +39,8 @@ func FindVendored(dir string) (map[string][]string, error) {
 	for _, e := range entries {
 		at := filepath.Join(dir, e.Name())
 		file := filepath.Join(at, manifestName)
-		if info, err := os.Stat(at); strings.HasPrefix(e.Name(), ".") || err != nil || !info.IsDir() {
+		hidden := strings.HasPrefix(e.Name(), ".") && utf8.ValidString(e.Name()) // SPEC: to cargo, no other name is
+		if info, err := os.Stat(at); hidden || err != nil || !info.IsDir() {
 			continue
 		}
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -52,7 +55,8 @@ func FindVendored(dir string) (map[string][]string, error) {
 		if err := errors.Join(err1, err2); err != nil {
 			return nil, err
 		}
-		found[name+" "+version] = append(found[name+" "+version], at)
+		id := name + " " + cmp.Or(strings.TrimSpace(version), "0.0.0") // SPEC: as cargo reads it
+		found[id] = append(found[id], at)
 	}
 	return found, nil
 }

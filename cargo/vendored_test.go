@@ -58,12 +58,19 @@ func TestVendoredPackagesAreFoundByTheirManifest(t *testing.T) {
 		"foo-2.0.0": "[package]\nname = \"foo\"\nversion = \"2.0.0\"\n"} {
 		write(t, filepath.Join(dir, name, "Cargo.toml"), text)
 	}
+	// cargo trims versions, has one for those who have none, and passes over no other names.
+	write(t, filepath.Join(dir, "a", "Cargo.toml"), "[package]\nname = \"foo\"\nversion = \" 3.0.0\\n\"\n")
+	write(t, filepath.Join(dir, "b", "Cargo.toml"), "[package]\nname = \"foo\"\n")
+	want := []string{filepath.Join(dir, "foo"), filepath.Join(dir, "zzz")}
+	if os.MkdirAll(filepath.Join(dir, ".\xff"), 0o755) == nil { // not on every system
+		write(t, filepath.Join(dir, ".\xff", "Cargo.toml"), foo)
+		want = slices.Insert(want, 0, filepath.Join(dir, ".\xff"))
+	}
 	write(t, filepath.Join(dir, "README"), "")
 	write(t, filepath.Join(dir, "empty", "README"), "")
 	found, err := FindVendored(dir)
 	fatalIf(t, err)
-	want := []string{filepath.Join(dir, "foo"), filepath.Join(dir, "zzz")}
-	if len(found) != 2 || !slices.Equal(found["foo 1.0.0"], want) || len(found["foo 2.0.0"]) != 1 {
+	if len(found) != 4 || len(found["foo 3.0.0"]) != 1 || len(found["foo 0.0.0"]) != 1 || !slices.Equal(found["foo 1.0.0"], want) || len(found["foo 2.0.0"]) != 1 {
 		t.Errorf("found %v", found)
 	}
 	for _, bad := range []string{"[package", "[package]\nname = \"foo\"\nversion.workspace = true\n"} {

@@ -119,12 +119,12 @@ func (w *Want) locate(home string, files bool) error {
 	return nil
 }
 
-// keepLines keeps the lines that are about these bytes. cargo refuses to build with a lock
-// file that has another checksum than the line.
+// keepLines keeps the lines that are about these bytes, or that cannot be read here: cargo may
+// read them. It refuses to build with a lock file that has another checksum than the line.
 func (w *Want) keepLines(lines []cargo.IndexLine, err error) {
 	w.Lines, w.Unread = nil, err
 	for _, l := range lines {
-		if r, err := registry.ParseRelease(l.Line); err == nil && r.Checksum == w.Checksum {
+		if r, err := registry.ParseRelease(l.Line); err != nil || r.Checksum == w.Checksum {
 			w.Lines = append(w.Lines, l)
 		}
 	}
@@ -158,12 +158,12 @@ func (l *Lock) Missing(all bool) (missing []cargo.Package) {
 }
 
 // KeepPresent forgets the packages of which cargo has nothing: if it wants them, it will
-// have to download them.
+// have to download them. What cargo has of one that is odd cannot be told.
 func (l *Lock) KeepPresent() {
 	var wants []Want
 	var packages []cargo.Package
 	for i, w := range l.Wants {
-		if w.Path != "" || len(w.Sources) > 0 {
+		if w.Path != "" || len(w.Sources) > 0 || l.Packages[i].Odd() != nil && w.Demand.Status == policy.Required {
 			wants, packages = append(wants, w), append(packages, l.Packages[i])
 		}
 	}

@@ -76,7 +76,7 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only []string, 
 	}
 	resolved := p.Resolve(l.Asks, names, now)
 	for i, p := range l.Packages {
-		index, _ := p.Registry()
+		index := names[i].Registry
 		l.Wants = append(l.Wants, Want{Name: p.Name, Version: p.Version, Checksum: *p.Checksum, Index: index,
 			Indexed: true, Demand: resolved.Demands[i]})
 	}
@@ -216,6 +216,9 @@ func (l *Lock) pulledIn(i int) string {
 // configured for the directory that it is called in, so that one counts as well as the
 // workspace's.
 func (l *Lock) overrides() error {
+	if at := os.Getenv("CARGO_RESOLVER_LOCKFILE_PATH"); at != "" {
+		l.otherLock(at, "CARGO_RESOLVER_LOCKFILE_PATH")
+	}
 	err := l.places()
 	if l.Required() == 0 {
 		l.files = l.files || err != nil
@@ -240,6 +243,9 @@ func (l *Lock) places() error {
 				"crates of the lock file\n"+
 				"remove it: a [patch] in the workspace's Cargo.toml shows in the lock file", cfg.Paths[0])
 		}
+		for _, v := range cfg.All("resolver", "lockfile-path") {
+			l.otherLock(v.Value, v.File+", resolver.lockfile-path")
+		}
 		for i := range l.Packages {
 			if err := l.place(i, cfg, first); err != nil {
 				return err
@@ -248,6 +254,14 @@ func (l *Lock) places() error {
 		first = false
 	}
 	return nil
+}
+
+// otherLock complains that cargo (from 1.97 on) builds from another lock file than the one that
+// is looked at here.
+func (l *Lock) otherLock(at any, because string) {
+	l.complain("cargo is configured to build from the lock file %.200q (%s), and %s is looked at here\n"+
+		"verify without that setting",
+		fmt.Sprint(at), because, Shorten(l.Workspace.LockPath))
 }
 
 // place notes where cargo takes a package from, as it is configured for one directory.
@@ -261,7 +275,7 @@ func (l *Lock) place(i int, cfg *cargo.Config, first bool) error {
 	switch {
 	case from.Kind == "registry":
 		at := strings.TrimPrefix(strings.TrimPrefix(from.At, "sparse+"), "registry+")
-		l.files = l.files || strings.HasPrefix(at, "file:")
+		l.files = l.files || strings.HasPrefix(strings.ToLower(at), "file:")
 	case from.Kind == "directory":
 		dir = from.At
 	default:

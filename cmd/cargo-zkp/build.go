@@ -136,11 +136,23 @@ func (c *call) addConfig(value string) error {
 	return nil
 }
 
+// trailing are the verbs whose options end with the first argument that is none: what follows
+// is for the program, or for rustc.
+var trailing = []string{"run", "rustc"}
+
+// valued are the options of these verbs whose value may be the next argument.
+var valued = strings.Fields("-p --package --bin --example --test --bench -F --features -j --jobs --profile --target " +
+	"--target-dir --artifact-dir --message-format --print --crate-type")
+
 // parseCall takes our options out of a command line, and leaves cargo's in it.
 func parseCall(sh *shell, verb string, args []string) (c *call, help bool, err error) {
 	c = &call{verb: verb}
 	options := c.options(sh, &help)
 	for len(args) > 0 && args[0] != "--" {
+		if slices.Contains(trailing, verb) && (args[0] == "-" || !strings.HasPrefix(args[0], "-")) {
+			c.args = append(c.args, "--") // so that cargo sees it as we do
+			break
+		}
 		name, value, given := strings.Cut(args[0], "=")
 		if strings.HasPrefix(name, "-Z") && len(args[0]) > 2 {
 			name, value, given = "-Z", args[0][2:], true
@@ -156,6 +168,8 @@ func parseCall(sh *shell, verb string, args []string) (c *call, help bool, err e
 			return nil, false, outcome.Usagef("%s needs a value", name)
 		case o.takes && !given:
 			value, n = args[1], 2
+		case len(args) > 1 && slices.Contains(valued, args[0]) && !strings.HasPrefix(args[1], "-"):
+			n = 2
 		}
 		if known {
 			if err := o.set(value); err != nil {

@@ -60,6 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "zkp" {
 		args = args[1:]
 	}
+	realDirectory()
 	sh := newShell(stdout, stderr)
 	if len(args) > 0 && args[0] == credential.PluginFlag {
 		// cargo asks this program about what it uploads.
@@ -96,6 +97,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return int(exit)
 	}
 	return sh.fail(err)
+}
+
+// realDirectory makes the working directory's path the one without links, which cargo looks for
+// manifests and configuration above of. The one in PWD may be another.
+func realDirectory() {
+	os.Unsetenv("PWD")
+	if dir, err := os.Getwd(); err == nil {
+		os.Setenv("PWD", dir)
+	}
 }
 
 // newFlags returns the flag set of a verb, with the options that every verb has; its
