@@ -26,6 +26,11 @@ type Workspace struct {
 	Policy   string   // absolute path that a metadata.zkp.policy names, "" if none does
 	PolicyAt string   // file and key that name it
 
+	// Unified says that cargo turns on a crate's features for all that any package of the lock
+	// file asks of it, also one that is for another platform and not built: its resolver is
+	// the first (cargo's reference, "Dependency Resolution", resolver versions).
+	Unified bool
+
 	// Digest is a SHA-256 over all manifests that were read, with their places.
 	Digest [32]byte
 
@@ -90,8 +95,28 @@ func LoadWorkspace(manifestPath string) (*Workspace, error) {
 	if err := w.findLocals(l, rootDoc, paths); err != nil {
 		return nil, err
 	}
+	w.Unified = rootDoc.unified()
 	w.Digest = l.digest()
 	return w, nil
+}
+
+// unified says that the root does not choose a resolver after the first. A virtual one has no
+// edition that would choose for it; what cannot be read is taken for the first.
+func (m *manifest) unified() bool {
+	chosen, ok := m.workspace["resolver"]
+	if !ok {
+		chosen, ok = m.pkg["resolver"]
+	}
+	if !ok {
+		edition, _ := m.pkg["edition"].(string)
+		if _, inherited := m.pkg["edition"].(table); inherited {
+			shared, _ := m.workspace["package"].(table)
+			edition, _ = shared["edition"].(string)
+		}
+		return edition < "2021" // "2015" and "2018" are those before
+	}
+	version, _ := chosen.(string)
+	return version != "2" && version != "3"
 }
 
 // A loader keeps the manifests that were read.

@@ -108,6 +108,22 @@ func TestWorkspacesAreFoundAsCargoFindsThem(t *testing.T) {
 	}
 }
 
+func TestTheFirstResolverIsToldFromLaterOnes(t *testing.T) {
+	ws, inherit := "[workspace]\n", "[workspace.package]\nedition = \"2021\"\n"
+	a := func(lines string) string { return "[package]\nname = \"a\"\nversion = \"0.1.0\"\n" + lines }
+	for manifest, want := range map[string]bool{
+		a(""): true, a("edition = \"2018\"\n"): true, a("edition = \"2021\"\n"): false, a("edition = \"2024\"\n"): false,
+		a("edition = \"2021\"\nresolver = \"1\"\n"): true, a("resolver = \"2\"\n"): false, a("resolver = \"3\"\n"): false,
+		ws: true, ws + "resolver = \"2\"\n": false, inherit: true,
+		a("edition.workspace = true\n") + inherit: false, a("edition = \"2021\"\n") + ws + "resolver = \"1\"\n": true,
+	} {
+		w, err := LoadWorkspace(filepath.Join(layout(t, tree{"Cargo.toml": manifest, "src/lib.rs": ""}), "Cargo.toml"))
+		if err != nil || w.Unified != want {
+			t.Errorf("%s\n%+v, %v; want %v", manifest, w, err, want)
+		}
+	}
+}
+
 func TestManifestIsLookedForAboveAsCargoDoes(t *testing.T) {
 	dir := layout(t, tree{"Cargo.toml": pkg("a"), "x/y/z": ""})
 	if got, err := FindManifest(filepath.Join(dir, "x", "y")); err != nil || got != filepath.Join(dir, manifestName) {

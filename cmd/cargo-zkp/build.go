@@ -253,10 +253,11 @@ func netOffline() bool {
 }
 
 // platforms are the options that keep cargo from downloading what only other systems need.
-// There are none where it is not certain for what it will build: then it downloads all.
+// There are none where it is not certain for what it will build, or where all of them count:
+// then it downloads all.
 func (c *call) platforms(ctx context.Context, ws *cargo.Workspace) (flags []string) {
 	home, err := cargo.Home()
-	if err != nil || len(c.config) > 0 || len(c.targets) == 0 && os.Getenv("CARGO_BUILD_TARGET") != "" {
+	if err != nil || ws.Unified || len(c.config) > 0 || len(c.targets) == 0 && os.Getenv("CARGO_BUILD_TARGET") != "" {
 		return nil
 	}
 	for _, dir := range []string{ws.Root, "."} {
@@ -290,7 +291,9 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell) error {
 	if err := k.locate(func([]cargo.Package) error { return nil }); err != nil {
 		return err
 	}
-	k.KeepPresent()
+	if !k.Workspace.Unified { // else the line of a crate that is not built counts as well
+		k.KeepPresent()
+	}
 	if err := k.check(ctx, sh, c.believe, nil); err != nil {
 		return err
 	}

@@ -271,6 +271,22 @@ func TestOnlyWhatThisSystemNeedsIsDownloaded(t *testing.T) {
 	}
 }
 
+// The first resolver turns on what a crate for another system asks of one for this system, so
+// that one's line must be seen too, and compared.
+func TestTheFirstResolverNeedsWhatOtherSystemsNeed(t *testing.T) {
+	d := proven(t)
+	d.registry.Add("leaf", "1.0.0")
+	dir := d.project(asked + "[target.'cfg(target_os = \"none\")'.dependencies]\n" +
+		"leaf = { version = \"1\", verification = \"zkp\" }\n")
+	d.wants(0, nil, "build")
+	manifest := filepath.Join(dir, "Cargo.toml")
+	text, err := os.ReadFile(manifest)
+	fatalIf(t, err)
+	put(t, manifest, strings.Replace(string(text), "edition", "resolver = \"1\"\nedition", 1))
+	d.wants(int(outcome.Unchecked), []string{"leaf"}, "build", "--offline")
+	d.wants(int(outcome.Refused), []string{"leaf v1.0.0"}, "build")
+}
+
 func TestWhatIsOnTheDiskIsCheckedBeforeCargoRuns(t *testing.T) {
 	d := proven(t)
 	dir := d.project(asked)
