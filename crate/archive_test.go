@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -400,6 +401,28 @@ func TestInflationDependsOnTheSize(t *testing.T) {
 	}
 	if _, err := readHello(append(bomb, make([]byte, 2<<20)...)); err != nil {
 		t.Errorf("with bytes behind: %v", err)
+	}
+}
+
+// TestSuspiciousBlocksAreBounded: a block for which nine ways of attack have to be tried, again and
+// again, beside one of no suspicion.
+func TestSuspiciousBlocksAreBounded(t *testing.T) {
+	block, err := hex.DecodeString("dbbe57851b62be0c5300262e832cca3a59c9aff1c3ceddbb13de814c874f44af" +
+		"207a80d083e5f51e8c93752fc07a7cc30cb8ba81c4ecbf7302cae18bd95e72f2")
+	fatalIf(t, err)
+	if n := suspicions(block); n != 9 {
+		t.Fatalf("the block has %d suspicions", n)
+	}
+	const blocks = 1 << 17
+	header := len(fmt.Sprintf("blob %d\x00", blocks*64))
+	body := strings.Repeat(string(block), blocks)
+	body = body[header:] + body[:header] // aligned behind git's header
+	_, err = readHello(pack(cargoToml(), tarFile{name: root + "a", body: body}))
+	refused(t, "the suspicious", err, "too many blocks that could be part of an attack on SHA-1")
+	for name, body := range map[string]string{"zeros": strings.Repeat("\x00", len(body)), "few": body[:len(body)/4], "off by one": "x" + body} {
+		if _, err := readHello(pack(cargoToml(), tarFile{name: root + "a", body: body})); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -217,6 +217,16 @@ func (c *Crate) LeftOut() []string {
 	return c.manifests().LeftOut()
 }
 
+// Repository returns what package.repository of Cargo.toml says, "" if nothing. Nobody has checked
+// it.
+func (c *Crate) Repository() string {
+	c.build.Lock()
+	defer c.build.Unlock()
+	pkg, _ := c.doc["package"].(map[string]any)
+	url, _ := pkg["repository"].(string)
+	return url
+}
+
 // author returns [package] of the manifest as the author wrote it, if there is a
 // Cargo.toml.orig.
 func (c *Crate) author() map[string]any {

@@ -253,7 +253,7 @@ func TestSHA1CollisionIsRefused(t *testing.T) {
 	fatalIf(t, err)
 	attack, err := hex.DecodeString(strings.ReplaceAll(string(text), "\n", ""))
 	fatalIf(t, err)
-	h := blobHash{sha1cd.New()}
+	h := blobHash{Hash: sha1cd.New()}
 	h.Write(attack)
 	if id, safe := h.sum(); safe {
 		t.Errorf("the attack passes, with id %x", id)

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -178,6 +179,7 @@ var crates = map[string]attack{
 		b := bomb(64<<20+62*size, 0)
 		return append(b, noise(size-len(b))...)
 	}, verify(entry.Source{})},
+	"crate_suspicious": {func(size int) []byte { return suspicious(size, 64<<20) }, verify(entry.Source{})},
 	"crate_everything": {everything, verify(entry.Source{})},
 	"crate_zeros":      {func(size int) []byte { return bomb(0, size*1020) }, verify(entry.Source{})},
 	"crate_noise": crateOf(func(size int) []forge.File {
@@ -218,6 +220,16 @@ func bomb(file, tail int) []byte {
 	write(z, tail)
 	fatalIf(z.Close())
 	return b.Bytes()
+}
+
+// suspicious has blocks that have to be hashed ten times to see that they are no attack on SHA-1.
+func suspicious(size, n int) []byte {
+	block := testlog.Must(hex.DecodeString("dbbe57851b62be0c5300262e832cca3a59c9aff1c3ceddbb13de814c874f44af" +
+		"207a80d083e5f51e8c93752fc07a7cc30cb8ba81c4ecbf7302cae18bd95e72f2"))
+	before := len(fmt.Sprintf("blob %d\x00", n)) // what git hashes first
+	b := pack(forge.File{Path: "Cargo.toml", Content: head},
+		forge.File{Path: "n", Content: strings.Repeat(string(block), n/64+1)[before:][:n]})
+	return append(b, noise(max(0, size-len(b)))...)
 }
 
 // everything is the worst of all that one .crate can hold.

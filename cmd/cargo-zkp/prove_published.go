@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"cratelog/cargo"
 	"cratelog/cargo/registry"
 	"cratelog/crate"
@@ -67,18 +65,12 @@ func (k *keptCrate) write() error {
 }
 
 // hint tells which repository a crate's manifest names.
-func hint(c *crate.Crate) (text string) {
-	var manifest struct {
-		Package struct{ Repository any }
+func hint(c *crate.Crate) string {
+	url := c.Repository()
+	if url == "" {
+		return ""
 	}
-	var wrong error
-	err := c.Contents([]string{"Cargo.toml"}, crate.DefaultLimits.Compressed, func(_ crate.File, content []byte) {
-		wrong = toml.Unmarshal(content, &manifest)
-	})
-	if url, ok := manifest.Package.Repository.(string); err == nil && wrong == nil && ok {
-		text = fmt.Sprintf("; the crate itself names %q", url)
-	}
-	return text
+	return fmt.Sprintf("; the crate itself names %q", url)
 }
 
 // get finds the bytes of a published crate: in cargo's cache, or in the registry.
