@@ -52,9 +52,9 @@ func (p *Proxy) fly(name, version string) (*flight, error) {
 	if p.closed {
 		return nil, context.Canceled
 	}
+	p.work.Add(1)
 	f := &flight{name: name, version: version, done: make(chan struct{})}
 	p.flights[key] = f
-	p.work.Add(1)
 	go func() {
 		defer p.work.Done()
 		f.raw, f.err = p.accept(f)
@@ -64,6 +64,16 @@ func (p *Proxy) fly(name, version string) (*flight, error) {
 		close(f.done)
 	}()
 	return f, nil
+}
+
+// begin lets work begin unless the proxy is closed. The caller then calls p.work.Done.
+func (p *Proxy) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.work.Add(1)
+	}
+	return !p.closed
 }
 
 // owe keeps the outcome of a flight for the next who asks: cargo, whose answer is cut off.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -180,8 +181,27 @@ func about(body []byte, w Want) (found []registry.Release) {
 }
 
 // index returns the index file of a crate with the lines that can be read. From then on they
-// count as served.
+// count as served. However many ask at one time, it is fetched once, also when they have gone:
+// a second try finds it here.
 func (p *Proxy) index(ctx context.Context, name string) (registry.Cached, error) {
+	got := p.files.DoChan(strings.ToLower(name), func() (any, error) {
+		if !p.begin() {
+			return registry.Cached{}, context.Canceled
+		}
+		defer p.work.Done()
+		ctx, cancel := context.WithTimeout(p.ctx, workTime)
+		defer cancel()
+		return p.fetchIndex(ctx, name)
+	})
+	select {
+	case r := <-got:
+		return r.Val.(registry.Cached), r.Err
+	case <-ctx.Done():
+		return registry.Cached{}, ctx.Err()
+	}
+}
+
+func (p *Proxy) fetchIndex(ctx context.Context, name string) (registry.Cached, error) {
 	f, err := p.Upstream.File(ctx, name)
 	if err != nil {
 		return f, err

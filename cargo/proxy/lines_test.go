@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"cratelog/internal/registrytest"
 )
@@ -213,4 +215,45 @@ func TestAnIndexThatIsAwayIsNoVerdict(t *testing.T) {
 	l.crate(http.StatusOK, "")
 	fatalIf(t, os.RemoveAll(filepath.Join(l.dir, "index")))
 	l.crate(http.StatusOK, "")
+}
+
+// A slow registry is asked once, although cargo gives up and asks again.
+func TestAnIndexFileGoesOnComingWhenWhoAskedHasGone(t *testing.T) {
+	l := newLying(t)
+	came, release, asked, given := make(chan struct{}), make(chan struct{}), atomic.Int32{}, atomic.Bool{}
+	l.r.Meddle(func(w http.ResponseWriter, q *http.Request) bool {
+		if !strings.HasSuffix(q.URL.Path, "/le/af/leaf") {
+			return false
+		}
+		if asked.Add(1) == 1 {
+			close(came)
+		}
+		select {
+		case <-release:
+			fmt.Fprint(w, honestLine)
+		case <-q.Context().Done():
+			given.Store(true)
+		}
+		return true
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, l.base+"/index/le/af/leaf", nil)
+	fatalIf(t, err)
+	left := make(chan error)
+	go func() {
+		_, err := http.DefaultClient.Do(r)
+		left <- err
+	}()
+	<-came
+	leave()
+	if err := <-left; err == nil {
+		t.Error("there was an answer")
+	}
+	time.AfterFunc(10*time.Millisecond, func() { close(release) }) // nothing rests on how long
+	if got := l.served(); got != honestLine {
+		t.Error(got)
+	}
+	if given.Load() {
+		t.Error("it was given up")
+	}
 }

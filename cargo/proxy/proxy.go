@@ -73,6 +73,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
 
 	"cratelog/cargo/registry"
 )
@@ -142,6 +143,7 @@ type Proxy struct {
 	work   sync.WaitGroup
 	queue  chan Want // to prefetch
 
+	files singleflight.Group         // the work on each index file
 	known *lru.Cache[string, []Want] // releases, by the lower-case name of the crate
 
 	mu      sync.Mutex // guards what follows
