@@ -60,6 +60,30 @@ func IndexLines(home, name, version string) ([]IndexLine, error) {
 	return lines, failed
 }
 
+// IndexHeads returns where the git indexes below home stand: what cargo fetched last. While it is
+// the same, cargo's cache of lines counts for it.
+func IndexHeads(home string) (heads []string, err error) {
+	base := filepath.Join(home, "registry", "index")
+	dirs, err := os.ReadDir(base)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, d := range dirs {
+		for _, ref := range []string{"FETCH_HEAD", "refs/remotes/origin/HEAD"} {
+			b, err := durable.Read(filepath.Join(base, d.Name(), ".git", filepath.FromSlash(ref)), maxHead)
+			if err == nil {
+				heads = append(heads, fmt.Sprintf("%s %s %q", d.Name(), ref, b))
+			} else if errors.Is(err, durable.ErrTooLarge) {
+				return nil, err
+			}
+		}
+	}
+	return heads, nil
+}
+
+// maxHead bounds a file that says where a git repository stands, in bytes.
+const maxHead = 64 << 10
+
 // eachLine reads a file of cargo's index cache: the format's number, from 2 on the
 // number of the index's schema in four bytes, and the state of the index; then version
 // and line in turn. A zero byte ends each of these.

@@ -164,6 +164,9 @@ func (l *Lock) noRegistry(i int, by []cargo.Demand, counts bool) {
 		return
 	}
 	because := ""
+	if of := slices.IndexFunc(l.Policy.Require, func(r policy.Pattern) bool { return r.Matches(p.Name, p.Version) }); of >= 0 {
+		because = fmt.Sprintf("%s requires %q", l.Policy.Path, l.Policy.Require[of])
+	}
 	if l.Policy.RequiresAll() {
 		because = l.Policy.Path + " requires all crates"
 	} else if len(by) > 0 {

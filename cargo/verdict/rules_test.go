@@ -75,6 +75,7 @@ func TestAllMeansWhatHasNoCrateToo(t *testing.T) {
 	}{
 		{"", "", nil},
 		{"require = [\"sparse\"]\n", "", nil},
+		{"require = [\"sparse\", \"git*\"]\n", "", []string{"gitty v0.1.0 is from"}},
 		{"require = \"all\"\n", "", []string{"away v0.1.0 is from the directory /", "gitty v0.1.0 is from the git repository https://git.example.com/g, "}},
 		{"require = \"all\"\n[git]\nallow = [\"https://git.example.com/g.git\"]\n", "", []string{"away v0.1.0 is from"}},
 		{"", "[package.metadata.zkp]\nrequire = \"all\"\n", []string{"away v0.1.0 is from", "gitty v0.1.0 is from"}},

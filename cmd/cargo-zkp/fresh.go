@@ -80,7 +80,8 @@ func askFresh(ctx context.Context, sh *shell, b believe, o lockOptions, ws *carg
 
 // freshMemo names the file that says in which state cargo last found a workspace's lock file to
 // be up to date, and the state that it is in now: a hash over the lock file, the manifests,
-// cargo's configuration, and which cargo it is. It is "" if that cannot be told.
+// cargo's configuration, which cargo it is, and where git indexes stand: once one has moved, cargo
+// reads other lines than its cache has, until it is asked. It is "" if that cannot be told.
 func freshMemo(ws *cargo.Workspace, lock []byte) (path, state string) {
 	cache, _, err := verdict.Dirs()
 	if err != nil {
@@ -91,7 +92,7 @@ func freshMemo(ws *cargo.Workspace, lock []byte) (path, state string) {
 		return "", ""
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "cratelog/fresh/v1\n%q %x %q\n", cargoBin(), ws.Digest, home)
+	fmt.Fprintf(h, "cratelog/fresh/v2\n%q %x %q\n", cargoBin(), ws.Digest, home)
 	for _, dir := range []string{ws.Root, "."} {
 		cfg, err := cargo.LoadConfig(dir, home)
 		if err != nil {
@@ -106,6 +107,11 @@ func freshMemo(ws *cargo.Workspace, lock []byte) (path, state string) {
 			fmt.Fprintf(h, "%q\n", v)
 		}
 	}
+	heads, err := cargo.IndexHeads(home)
+	if err != nil {
+		return "", ""
+	}
+	fmt.Fprintf(h, "%q\n", heads)
 	h.Write(lock)
 	file := fmt.Sprintf("%x", sha256.Sum256([]byte(ws.Manifest)))
 	return filepath.Join(cache, "locks", file), fmt.Sprintf("%x\n", h.Sum(nil))

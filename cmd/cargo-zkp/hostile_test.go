@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,6 +32,21 @@ func (d *depot) line(change func(line map[string]any)) (line []byte) {
 	return line
 }
 
+// gitIndex lets cargo take its crates from a git index of files, which has hello-proof.
+func (d *depot) gitIndex(hello string) (index string) {
+	d.t.Helper()
+	fixture.Need(d.t, "git")
+	index = filepath.Join(d.t.TempDir(), "index")
+	put(d.t, filepath.Join(index, "config.json"), `{"dl":"`+d.registry.URL+`/dl"}`)
+	put(d.t, filepath.Join(index, "he", "ll", "hello-proof"), hello)
+	runGit(d.t, index, "init", "-q")
+	runGit(d.t, index, "add", ".")
+	runGit(d.t, index, "commit", "-qm", "index")
+	put(d.t, filepath.Join(d.home, "config.toml"), "[source.crates-io]\nreplace-with = \"files\"\n"+
+		"[source.files]\nregistry = \"file://"+filepath.ToSlash(index)+"\"\n")
+	return index
+}
+
 // stops builds a project that asks for hello-proof, which must stop before it is compiled.
 func (d *depot) stops(code outcome.Code, words []string, args ...string) {
 	d.t.Helper()
@@ -43,16 +59,9 @@ func (d *depot) stops(code outcome.Code, words []string, args ...string) {
 // Whatever cargo can build is looked at, wherever cargo finds it.
 func TestNothingIsBuiltThatWasNotLookedAt(t *testing.T) {
 	t.Run("a mirror whose index is a git repository of files", func(t *testing.T) {
-		fixture.Need(t, "git")
 		d := newDepot(t)
 		d.registry.AddCrate(helloProof(t)) // nobody logged it
-		index := filepath.Join(t.TempDir(), "index")
-		put(t, filepath.Join(index, "config.json"), `{"dl":"`+d.registry.URL+`/dl"}`)
-		put(t, filepath.Join(index, "he", "ll", "hello-proof"), string(d.line(func(map[string]any) {}))+"\n")
-		runGit(t, index, "init", "-q")
-		runGit(t, index, "add", ".")
-		runGit(t, index, "commit", "-qm", "index")
-		put(t, filepath.Join(d.home, "config.toml"), "[source.crates-io]\nreplace-with = \"files\"\n[source.files]\nregistry = \"file://"+filepath.ToSlash(index)+"\"\n")
+		d.gitIndex(string(d.line(func(map[string]any) {})) + "\n")
 		d.project(asked)
 		d.stops(outcome.Refused, []string{"hello-proof v0.1.0", "no one has proved"})
 	})
@@ -173,4 +182,25 @@ func TestTheDefaultRegistryIsKnownByAnySpelling(t *testing.T) {
 		d.mustCargo("fetch", "--locked")
 		d.tells(outcome.Refused, []string{"hello-proof v0.1.0", "no one has proved"}, "--locked")
 	}
+}
+
+// Once a git index has moved, for whatever project, cargo reads its lines again, offline too.
+func TestALineThatAGitIndexChangedIsSeen(t *testing.T) {
+	d := proven(t)
+	index := d.gitIndex(string(d.line(func(map[string]any) {})) + "\n")
+	dir := d.project(asked)
+	d.settings(dir, "")
+	d.mustCargo("fetch")
+	d.tells(outcome.OK, nil, "--locked")
+	d.tells(outcome.OK, nil, "--locked")
+	put(t, filepath.Join(index, "he", "ll", "hello-proof"), string(d.line(func(l map[string]any) {
+		l["features"], l["features2"] = map[string]any{}, map[string]any{"default": []string{}, "loud": []string{}}
+	}))+"\n")
+	runGit(t, index, "commit", "-qam", "lie")
+	d.project("nothing = \"1\"\n")
+	if out, err := exec.Command("cargo", "fetch").CombinedOutput(); err == nil {
+		t.Fatalf("there is a crate that is not there\n%s", out)
+	}
+	t.Chdir(dir)
+	d.tells(outcome.Refused, []string{"the registry's index does not say"}, "--locked", "--offline")
 }
