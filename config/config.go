@@ -17,6 +17,7 @@ import (
 	"maps"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -102,11 +103,35 @@ func describe(path string, err error) error {
 		line, column := dec.Position()
 		msg := strings.TrimPrefix(dec.Error(), "toml: ")
 		if key := dec.Key(); len(key) > 0 {
+			if m := otherType.FindStringSubmatch(msg); m != nil {
+				msg = "must be " + kind(m[1])
+			}
 			return fmt.Errorf("%s line %d: key %q: %s", path, line, strings.Join(key, "."), msg)
 		}
 		return fmt.Errorf("%s line %d, column %d: not valid TOML: %s", path, line, column, msg)
 	}
 	return fmt.Errorf("%s: %w", path, err)
+}
+
+// otherType is what go-toml says of a value of another type than the field, which it names.
+var otherType = regexp.MustCompile(`^cannot (?:decode TOML .* into|store .* in a) (?:struct field \S+ of type )?(.+)$`)
+
+// kind says in words what a field of a Go type takes.
+func kind(goType string) string {
+	goType = strings.TrimLeft(goType, "*")
+	switch {
+	case goType == "string":
+		return `text in quotes, like "x"`
+	case goType == "[]string":
+		return `a list of texts, like ["x"]`
+	case goType == "bool":
+		return "true or false, without quotes"
+	case strings.HasPrefix(goType, "int"), strings.HasPrefix(goType, "uint"), strings.HasPrefix(goType, "float"):
+		return "a number, without quotes"
+	case strings.HasPrefix(goType, "[]"), goType == "slice":
+		return "a list of tables, each below its name in double brackets: [[...]]"
+	}
+	return "a table, below its name in brackets: [...]"
 }
 
 func unknownKey(path string, line int, key string) error {

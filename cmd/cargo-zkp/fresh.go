@@ -65,6 +65,9 @@ func askFresh(ctx context.Context, sh *shell, b believe, o lockOptions, ws *carg
 	case !o.locked:
 		sh.Status("Running", "cargo update --workspace, which brings %s up to date", shorten(ws.LockPath))
 		err = update()
+		if err != nil && ctx.Err() == nil && o.afresh && fromDirectory(ws) {
+			err = runAfresh(ctx, sh, "update", "--workspace", "--manifest-path", ws.Manifest)
+		}
 	}
 	if err == nil || ctx.Err() != nil {
 		return ctx.Err()
@@ -76,6 +79,21 @@ func askFresh(ctx context.Context, sh *shell, b believe, o lockOptions, ws *carg
 	}
 	return fmt.Errorf("%s is not up to date, or cargo cannot tell whether it is, and --locked forbids to change it\n%w",
 		shorten(ws.LockPath), err)
+}
+
+// fromDirectory says whether cargo is configured to take the default registry's crates from a
+// directory, which has no newer ones.
+func fromDirectory(ws *cargo.Workspace) bool {
+	home, err := cargo.Home()
+	if err != nil {
+		return false
+	}
+	cfg, err := cargo.LoadConfig(ws.Root, home)
+	if err != nil {
+		return false
+	}
+	from, err := cfg.Default()
+	return err == nil && from.Kind == "directory"
 }
 
 // freshMemo names the file that says in which state cargo last found a workspace's lock file to

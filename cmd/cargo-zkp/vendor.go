@@ -39,6 +39,7 @@ DIR/.cratelog.`)
 	if err != nil {
 		return err
 	}
+	o.afresh = true
 	if err := freshLock(ctx, sh, b, o); err != nil {
 		return err
 	}
@@ -67,16 +68,17 @@ DIR/.cratelog.`)
 	return k.vendor(sh, dir)
 }
 
-// fetchAfresh has cargo download what a directory source does not have yet. cargo would take
-// it from there, so it is called where the workspace's own configuration does not count.
-func fetchAfresh(ctx context.Context, sh *shell, args ...string) error {
+// runAfresh has cargo fetch, or note in Cargo.lock, what a directory source does not have yet.
+// cargo would look there only, so it is called where the workspace's own configuration does not
+// count.
+func runAfresh(ctx context.Context, sh *shell, args ...string) error {
 	dir, err := os.MkdirTemp("", "cratelog-vendor-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
 	sh.Status("Running", "cargo %s, outside of the workspace's configuration", strings.Join(args, " "))
-	if err := callCargoIn(ctx, dir, "cargo fetch", args...); err != nil {
+	if err := callCargoIn(ctx, dir, "cargo "+args[0], args...); err != nil {
 		return fmt.Errorf("%w\nif it needs settings of the workspace, take the directory out of them, and vendor again", err)
 	}
 	return nil

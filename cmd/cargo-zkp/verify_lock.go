@@ -26,6 +26,7 @@ type lockOptions struct {
 	rehash       bool
 	format       string
 	only         []string // patterns of the packages that count; none for all
+	afresh       bool     // a directory source is not asked whether Cargo.lock is up to date, if it cannot tell
 }
 
 func (o *lockOptions) register(fs *flag.FlagSet, offline *bool) {
@@ -133,7 +134,7 @@ func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 		args := []string{"fetch", "--locked", "--manifest-path", k.Workspace.Manifest}
 		fetch := runCargo
 		if k.afresh {
-			fetch = fetchAfresh
+			fetch = runAfresh
 		}
 		if err := fetch(ctx, sh, args...); err != nil {
 			sh.Warn("%v", err) // of one crate, perhaps; what is missing will be named

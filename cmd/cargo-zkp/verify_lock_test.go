@@ -89,6 +89,31 @@ func TestAStaleLockFileIsRefusedOrBroughtUpToDate(t *testing.T) {
 	d.tells(outcome.OK, []string{"cargo could not bring Cargo.lock up to date", "1 crate proven"})
 }
 
+// A directory source has no newer crates, so cargo cannot bring Cargo.lock up to date from one.
+func TestVendorAgainTakesInANewDependency(t *testing.T) {
+	d := proven(t)
+	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
+	dir := d.project(asked)
+	d.settings(dir, "")
+	vendor := func(want string, args ...string) string {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), append([]string{"vendor"}, args...), &stdout, &stderr); code != 0 ||
+			!strings.Contains(stderr.String(), want) {
+			t.Fatalf("vendor: exit %d, without %q\n%s", code, want, &stderr)
+		}
+		return stdout.String()
+	}
+	put(t, filepath.Join(dir, ".cargo", "config.toml"), vendor("1 written, 0 removed"))
+	manifest, err := os.ReadFile(filepath.Join(dir, "Cargo.toml"))
+	fatalIf(t, err)
+	put(t, filepath.Join(dir, "Cargo.toml"), string(manifest)+"leaf = \"1\"\n")
+	vendor("1 written, 0 removed")
+	d.tells(outcome.OK, []string{"2 crates of Cargo.lock", "1 crate proven"}, "--locked", "--offline")
+	put(t, filepath.Join(dir, "Cargo.toml"), string(manifest))
+	vendor("0 written, 1 removed")
+}
+
 // The finding: a dependency from git was a way around require = "all".
 func TestADependencyFromGitIsRefusedIfAllMustBeProven(t *testing.T) {
 	d := proven(t)
