@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -8,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"cratelog/cargo/policy"
 	"cratelog/client"
@@ -22,7 +25,7 @@ type itemState int
 
 const (
 	seeking itemState = iota // a bundle must be found
-	proving                  // the bundle is good if its proof is
+	proving                  // the bundle is good if its proof is, and the .crate is its subject
 	holding                  // the bundle is good, the checkpoint is to be compared
 	decided                  // the verdict is final
 )
@@ -221,7 +224,7 @@ func beingWritten(path string) bool {
 	return err == nil && time.Since(info.ModTime()).Abs() < writing
 }
 
-// verify checks everything of a bundle but its proof, or finds that this was done
+// verify checks what a bundle shows by itself but its proof, or finds that all was checked
 // before. If it fails, the item goes on seeking.
 func (it *item) verify(bundle []byte) {
 	it.bundle = bundle
@@ -232,20 +235,8 @@ func (it *item) verify(bundle []byte) {
 			return
 		}
 	}
-	it.c.slots <- struct{}{}
-	defer func() { <-it.c.slots }()
 	pv := &collector{proofs: it.c.proofs}
-	trust := it.current.source.trust.Policy
-	var r *client.Result
-	var err error
-	if it.given != nil && it.crate == nil {
-		r, err = client.VerifyBundle(bundle, trust, pv, it.rules)
-	} else if err = it.load(); err != nil {
-		it.decide(Unchecked, unreadable(it.want.place(), err))
-		return
-	} else {
-		r, err = client.VerifyCrate(it.sum, it.unpack, bundle, trust, pv, it.rules)
-	}
+	r, err := client.VerifyBundle(bundle, it.current.source.trust.Policy, pv, it.rules)
 	switch {
 	case err != nil:
 		it.reject(err)
@@ -254,11 +245,44 @@ func (it *item) verify(bundle []byte) {
 		it.reject(&client.Error{Reason: client.ErrProof, What: "the proof was not looked at"})
 	default:
 		it.result, it.proof, it.state = r, pv.entry, proving
-		if it.crate != nil {
-			it.summary = summaryOf(it.crate)
-		}
 	}
 }
+
+// bind holds the .crate against the claim, whose proof is good: before that it is not unpacked
+// for a log's sake. If it is another one, the item goes on seeking.
+func (it *item) bind(ctx context.Context) {
+	if err := ctx.Err(); err != nil {
+		it.decide(Unchecked, interrupted(err))
+		return
+	}
+	it.state = holding
+	if it.given != nil && it.given.Crate == nil {
+		return
+	}
+	it.c.slots <- struct{}{}
+	defer func() { <-it.c.slots }()
+	defer it.drop()
+	if err := it.load(); err != nil {
+		it.decide(Unchecked, unreadable(it.want.place(), err))
+		return
+	}
+	checked := it.result.EntryBytes
+	r, err := client.VerifyCrate(it.sum, it.unpack, it.bundle, it.current.source.trust.Policy, proven{}, it.rules)
+	switch {
+	case err != nil:
+		it.reject(err)
+	case !bytes.Equal(r.EntryBytes, checked):
+		// Nor can this.
+		it.reject(&client.Error{Reason: client.ErrProof, What: "the proof that was looked at is another one's"})
+	default:
+		it.result, it.summary = r, summaryOf(it.crate)
+	}
+}
+
+// proven is an entry.Verifier for an entry whose proof was found good before.
+type proven struct{}
+
+func (proven) Check(*entry.Entry) error { return nil }
 
 // reject notes that the current bundle does not verify.
 func (it *item) reject(err error) {
@@ -288,8 +312,9 @@ func (c *collector) Check(e *entry.Entry) error {
 	return nil
 }
 
-// checkProofs checks the proofs of all items that wait for it, in one batch.
-func (c *Checker) checkProofs(items []*item) {
+// checkProofs checks the proofs of all items that wait for it, in one batch, and then their
+// .crates.
+func (c *Checker) checkProofs(ctx context.Context, items []*item) {
 	var waiting []*item
 	var entries []*entry.Entry
 	for _, it := range items {
@@ -302,13 +327,16 @@ func (c *Checker) checkProofs(items []*item) {
 		// Others may come at the same time, each with one.
 		check = func(e []*entry.Entry) []error { return []error{c.together.Check(e[0])} }
 	}
+	var g errgroup.Group
+	g.SetLimit(inFlight)
 	for i, err := range check(entries) {
 		if it := waiting[i]; err != nil {
 			it.reject(c.falseEntry(it, err))
 		} else {
-			it.state = holding
+			g.Go(func() error { it.bind(ctx); return nil })
 		}
 	}
+	g.Wait() // there are no errors
 }
 
 // judge decides about an item that no bundle verified. A bundle of the log that

@@ -284,7 +284,7 @@ func (c *Checker) Bundle(ctx context.Context, g Given) (r *client.Result, notes 
 		return nil, nil, c.explained(&v)
 	}
 	it.verify(g.Bundle)
-	c.checkProofs([]*item{it})
+	c.checkProofs(ctx, []*item{it})
 	if it.state == holding {
 		c.heads.settle(ctx, []*item{it})
 		it.release()
@@ -318,7 +318,7 @@ func (c *Checker) run(ctx context.Context, items []*item, progress func(done, to
 			})
 		}
 		g.Wait() // there are no errors
-		c.checkProofs(open)
+		c.checkProofs(ctx, open)
 		var again []*item
 		for _, it := range open {
 			switch it.state {

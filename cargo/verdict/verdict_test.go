@@ -3,6 +3,7 @@ package verdict
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -499,5 +500,25 @@ func TestNothingIsWrittenElsewhere(t *testing.T) {
 		if strings.Contains(filepath.Base(f), "tmp-") {
 			t.Errorf("left behind: %s", rel)
 		}
+	}
+}
+
+// A .crate that cannot be unpacked shows the order: what a false proof stands for is never looked at.
+func TestTheProofComesBeforeTheArchive(t *testing.T) {
+	_, e := forged(t, "bomb", "1.0.0")
+	raw := []byte("this is no archive")
+	e.Subject.SHA256 = sha256.Sum256(raw)
+	for _, c := range []struct {
+		prove func(*entry.Entry) error
+		slug  string
+	}{
+		{func(*entry.Entry) error { return nil }, "proof"}, // of the bytes that it was forged for
+		{testlog.Must(forger()).Prove, "files"},
+	} {
+		fatalIf(t, c.prove(e))
+		l := newLog(t, "log.test/order")
+		l.add(e)
+		p := newPlace(t, dev, l)
+		refused(t, p.all(p.want("bomb", "1.0.0", raw))[0], Violation, c.slug)
 	}
 }
