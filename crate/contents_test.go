@@ -44,3 +44,15 @@ func TestContentsThatChangedSinceAreNotHandedOut(t *testing.T) {
 		}
 	}
 }
+
+func TestACrateTellsItsRepository(t *testing.T) {
+	for value, want := range map[string]string{"": "", "repository = 1": "", "repository = \"https://x.example\"": "https://x.example"} {
+		manifest := cargoToml()
+		manifest.body += value + "\n"
+		c, err := readHello(pack(manifest))
+		fatalIf(t, err)
+		if got := c.Repository(); got != want {
+			t.Errorf("%q: %q", value, got)
+		}
+	}
+}

@@ -76,19 +76,13 @@ func (r *reader) buildScripts(pkg table) any {
 
 // packaged models the build scripts at some paths, which the manifest names, or cargo has found.
 func (r *reader) packaged(named bool, paths ...string) any {
-	var all, there, sure, raw []any
+	var all, there, raw []any
 	for _, p := range paths {
 		clean := cleanPath(p)
 		all, raw = append(all, clean), append(raw, path.Clean(p))
-		windows := strings.Contains(p, `\`)
 		switch {
 		case r.files.all[clean] || leaves(clean):
 			there = append(there, clean)
-			if !windows {
-				sure = append(sure, clean)
-			} else if r.lacksBuild(clean) {
-				r.leftOut = append(r.leftOut, p)
-			}
 		case named:
 			r.leftOut = append(r.leftOut, p)
 		}
@@ -96,19 +90,7 @@ func (r *reader) packaged(named bool, paths ...string) any {
 	if !r.orig {
 		return raw
 	}
-	return either{there, all, raw, sure}
-}
-
-// lacksBuild reports whether Cargo.toml says that there is no build script, or another.
-func (r *reader) lacksBuild(p string) bool {
-	pkg, _ := r.found["package"].(table)
-	switch v := pkg["build"].(type) {
-	case string:
-		return cleanPath(v) != p
-	case []any:
-		return !slices.ContainsFunc(v, func(e any) bool { s, _ := e.(string); return cleanPath(s) == p })
-	}
-	return true
+	return either{there, all, raw}
 }
 
 // settleResolver models the version of the resolver, which only matters where the package is
