@@ -137,7 +137,7 @@ func (c *Config) Behind(names ...string) (Source, error) {
 			return s, err
 		}
 	}
-	return Source{Name: DefaultSource, Kind: "registry"}, nil
+	return c.place(DefaultSource, "")
 }
 
 func (p Proxy) check() error {

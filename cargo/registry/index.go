@@ -148,13 +148,47 @@ func ParseRelease(line []byte) (Release, error) {
 // "CKSUM" for "cksum" as well, which cargo does not.)
 func object(b []byte) (map[string]json.RawMessage, error) {
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(b, &fields); err != nil {
+	if err := json.Unmarshal(shallow(b), &fields); err != nil {
 		return nil, fmt.Errorf("it is not a JSON object: %w", err)
 	}
 	if fields == nil {
 		return nil, errors.New("it is not a JSON object")
 	}
 	return fields, nil
+}
+
+// maxDepth is deeper than anything that a line or config.json says.
+const maxDepth = 64
+
+// shallow puts null for what is nested deeper than maxDepth. cargo reads as deep as it will in
+// fields that it does not know, and encoding/json does not.
+func shallow(b []byte) []byte {
+	if bytes.Count(b, []byte("["))+bytes.Count(b, []byte("{")) <= maxDepth {
+		return b
+	}
+	out := make([]byte, 0, len(b))
+	depth, quoted := 0, false
+	for i := 0; i < len(b); i++ {
+		from := i
+		switch c := b[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == '[' || c == '{'):
+			if depth++; depth == maxDepth+1 {
+				out = append(out, "null"...)
+			}
+		case !quoted && (c == ']' || c == '}'):
+			if depth--; depth == maxDepth {
+				continue
+			}
+		}
+		if depth <= maxDepth {
+			out = append(out, b[from:min(i+1, len(b))]...)
+		}
+	}
+	return out
 }
 
 func field(fields map[string]json.RawMessage, name string, to any, required bool) error {

@@ -386,3 +386,27 @@ func fatalIf(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// cargo reads such a line: it does not look into fields that it does not know.
+func TestALineWithADeepFieldIsRead(t *testing.T) {
+	line := func(x string) []byte {
+		return []byte(`{"name":"a","vers":"1.0.0","cksum":"` + strings.Repeat("00", 32) + `","x":` + x + `,"yanked":true,"deps":[]}`)
+	}
+	deep := func(open, inner, shut string) string {
+		return strings.Repeat(open, 20000) + inner + strings.Repeat(shut, 20000)
+	}
+	for _, x := range []string{deep("[", "", "]"), deep(`{"]\"[":`, `"\\"`, "}"), deep("[0,", `"`+strings.Repeat("[", 100)+`"`, ",{}]"), `"` + deep("[", "", "") + `"`} {
+		if r, err := ParseRelease(line(x)); err != nil || !r.Yanked {
+			t.Errorf("%.50q: %v", x, err)
+		}
+	}
+	for _, x := range []string{deep("[", "", ""), deep("", "", "]"), `"` + deep("[", "", ""), "[}"} {
+		if _, err := ParseRelease(line(x)); err == nil {
+			t.Errorf("%.50q is read", x)
+		}
+	}
+	plain := []byte(`{"a":[{"b":"[{"}]}`)
+	if got := shallow(plain); string(got) != string(plain) {
+		t.Errorf("%s", got)
+	}
+}

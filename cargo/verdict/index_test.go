@@ -193,3 +193,13 @@ func TestWhereCargoTakesCratesFromIsKnown(t *testing.T) {
 		t.Errorf("%q", said)
 	}
 }
+
+// cargo may read what is not read here.
+func TestALineThatCannotBeReadIsKept(t *testing.T) {
+	w := Want{Checksum: [32]byte{1}}
+	w.keepLines([]cargo.IndexLine{{Dir: "a", Line: []byte("{")},
+		{Dir: "b", Line: []byte(`{"name":"a","vers":"1.0.0","cksum":"` + strings.Repeat("00", 32) + `"}`)}}, nil)
+	if len(w.Lines) != 1 || w.Lines[0].Dir != "a" {
+		t.Errorf("kept %v", w.Lines)
+	}
+}

@@ -502,6 +502,7 @@ func TestTheRealIndexIsNeverTheProxy(t *testing.T) {
 		{ours, "", "https://index.example.com/"},
 		{ours, "sparse+https://named.example.com/x", "https://named.example.com/x/"},
 		{"[source.crates-io]\nreplace-with = \"mirror\"\n[source.mirror]\nregistry = \"sparse+https://mirror.example.com/\"\n", "", "https://mirror.example.com/"},
+		{"[source.crates-io]\nregistry = \"sparse+https://mirror.example.com/\"\n" + ours[len("[source.crates-io]\n"):], "", "https://mirror.example.com/"},
 		{"[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"vendor\"\n", "", ""},
 	} {
 		put(t, config, c.config)
