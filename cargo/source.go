@@ -63,7 +63,7 @@ func (e *SourceError) Error() string {
 		b.WriteString("; and perhaps more")
 	}
 	if e.Vendored {
-		b.WriteString("; \"cargo zkp vendor\" puts it right")
+		fmt.Fprintf(&b, "; \"cargo zkp vendor %s\" puts it right", filepath.Dir(e.Dir))
 	} else {
 		b.WriteString("; delete this directory: cargo unpacks the crate again")
 	}

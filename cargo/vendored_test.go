@@ -44,7 +44,7 @@ func TestVendoredSourcesAreComparedWithTheArchive(t *testing.T) {
 		write(t, filepath.Join(dir, change.file), change.text)
 		err := CompareVendored(dir, c)
 		refused(t, change.file, err, change.want)
-		refused(t, change.file, err, `"cargo zkp vendor" puts it right`)
+		refused(t, change.file, err, "\"cargo zkp vendor "+filepath.Dir(dir)+"\" puts it right")
 	}
 	fatalIf(t, os.Remove(filepath.Join(dir, "src", "lib.rs")))
 	refused(t, "a file is gone", CompareVendored(dir, c), "src/lib.rs is missing")

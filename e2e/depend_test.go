@@ -365,7 +365,7 @@ func vendored(t *testing.T, d *dependent) {
 	change("a source", "hello-proof-0.1.0/src/lib.rs", func(path string, old []byte) {
 		write(t, path, string(old)+"// changed\n")
 		d.cargo("check", "--offline").want(t, 101, "has changed")
-	}, "hello-proof v0.1.0: unpacked source differs", "src/lib.rs has", "\"cargo zkp vendor\" puts it right")
+	}, "hello-proof v0.1.0: unpacked source differs", "src/lib.rs has", "\"cargo zkp vendor "+filepath.Join(d.dir, "vendor")+"\" puts it right")
 	change("a file besides, which cargo does not compare", "hello-proof-0.1.0/build.rs", func(path string, _ []byte) {
 		write(t, path, "fn main() {}")
 	}, "build.rs is not in the crate")
@@ -386,7 +386,7 @@ func vendored(t *testing.T, d *dependent) {
 	t.Run("no bundle and no archive", func(t *testing.T) {
 		beside := filepath.Join(d.dir, "vendor", ".cratelog")
 		fatalIf(t, os.Rename(beside, beside+".away"))
-		d.zkp("verify", "--offline", "--locked").want(t, 3, "by which", "cargo zkp vendor")
+		d.zkp("verify", "--offline", "--locked").want(t, 3, "by which", "cargo zkp vendor "+filepath.Join(d.dir, "vendor"))
 		fatalIf(t, os.Rename(beside+".away", beside))
 	})
 

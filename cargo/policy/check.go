@@ -164,11 +164,4 @@ func (r *Report) exceptions(packages []Package, now time.Time) {
 			r.warn(key, "no registry package of the lock file is %s; remove it, or correct its name", e)
 		}
 	}
-	for i, e := range r.Policy.Expects {
-		fits := func(p Package) bool { return e.fits(p.Name, p.Version) }
-		if packages != nil && !slices.ContainsFunc(packages, fits) {
-			r.warn(fmt.Sprintf("expect[%d] (%s)", i+1, e), "no registry package of the lock file is %s; remove it, or correct "+
-				"its name", e)
-		}
-	}
 }

@@ -55,8 +55,8 @@ type Resolution struct {
 	Demands []Demand // one per package, in their order
 
 	// Missing are asks and requirements by name that no package fits, as phrases: what was to
-	// be proven is not there, or its name is misspelled. Unmatched are patterns with a * that
-	// fit none, which may be meant.
+	// be proven is not there, or its name is misspelled. Unmatched are patterns with a * and
+	// expectations that fit none, which may be meant.
 	Missing, Unmatched []string
 }
 
@@ -138,6 +138,7 @@ func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resoluti
 		asked[index].add(a.Crate, a.Where+" asks for it")
 	}
 	var out Resolution
+	expected := make([]bool, len(p.Expects)) // which are met
 	for _, pkg := range packages {
 		index := indexOf(pkg.Registry)
 		r, _ := p.Of(index)
@@ -149,10 +150,11 @@ func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resoluti
 		if because := required.because(pkg); !r.ignores(pkg) {
 			d.Because = append(d.Because, because...)
 		}
-		for _, e := range p.Expects {
+		because := len(d.Because)
+		for i, e := range p.Expects {
 			if e.fits(pkg.Name, pkg.Version) {
-				d.Because = append(d.Because, fmt.Sprintf("%s expects its source at one place", p.Path))
-				break
+				expected[i] = true
+				d.Because = append(d.Because[:because], fmt.Sprintf("%s expects its source at one place", p.Path))
 			}
 		}
 		if len(d.Because) > 0 {
@@ -163,6 +165,12 @@ func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resoluti
 	out.unmet(asked)
 	out.unmet(map[string]*wishes{"": general})
 	out.unmet(own)
+	for i, e := range p.Expects {
+		if !expected[i] {
+			out.Unmatched = append(out.Unmatched, fmt.Sprintf("%s, expect[%d]: no registry package of the lock file is %s; "+
+				"remove it, or correct its name", p.Path, i+1, e))
+		}
+	}
 	return out
 }
 

@@ -119,6 +119,12 @@ require = ["serde@1.0.0", "gone", "my-*", "shared"]
 [registry."`+corp+`"]
 require = ["acme-core", "acme-*"]
 [registry."`+other+`"]
+[[expect]]
+crate = "Serde"
+path = ""
+[[expect]]
+crate = "left-pda"
+path = ""
 `)
 	r := p.Resolve(nil, []Package{{Name: "serde", Version: "1.0.1"}, {Name: "acme-core", Version: "1.0.0"}, {"shared", "1.0.0", other}}, now)
 	if len(r.Missing) != 3 || !strings.HasSuffix(r.Missing[0], `requires "serde@1.0.0", but no registry package of the lock file is serde@1.0.0`) ||
@@ -126,7 +132,8 @@ require = ["acme-core", "acme-*"]
 		!strings.HasSuffix(r.Missing[2], `requires "acme-core" of sparse+https://registry.example.com/index, but no registry package of the lock file is acme-core`) {
 		t.Errorf("missing: %q", r.Missing)
 	}
-	if len(r.Unmatched) != 2 {
+	if len(r.Unmatched) != 3 || !strings.HasSuffix(r.Unmatched[2], "expect[2]: no registry package of the lock file is left-pda; "+
+		"remove it, or correct its name") {
 		t.Errorf("unmatched: %q", r.Unmatched)
 	}
 }

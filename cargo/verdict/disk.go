@@ -29,7 +29,7 @@ func (e *diskError) Unwrap() error { return e.reason }
 func (w Want) altered(path string, got [32]byte) error {
 	then := "; cargo would unpack it without looking\ndelete it: cargo will download it again"
 	if w.Vendored != "" {
-		then = "\n\"cargo zkp vendor\" puts it right"
+		then = "\n\"cargo zkp vendor " + w.Vendored + "\" puts it right"
 	}
 	return &diskError{ErrSourceTampered, differs(path, got, w.Checksum) + then}
 }

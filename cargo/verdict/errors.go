@@ -172,7 +172,7 @@ func notCached(w Want) error {
 
 func notDownloaded(w Want) error {
 	if w.Vendored != "" {
-		return refuse(ErrNotDownloaded, "Run cargo zkp vendor, which keeps it beside the sources", "the .crate of %s %s, "+
+		return refuse(ErrNotDownloaded, "Run cargo zkp vendor "+w.Vendored+", which keeps it beside the sources", "the .crate of %s %s, "+
 			"by which %s is compared, is not on this machine", w.Name, w.Version, w.Vendored)
 	}
 	return refuse(ErrNotDownloaded, "Run cargo fetch first", "the .crate of %s %s is not on this machine", w.Name,

@@ -19,7 +19,7 @@ type Lock struct {
 	Policy    *policy.Policy
 	Text      []byte // of the lock file
 	Asks      []policy.Ask
-	Unmatched []string // patterns of the policy that no package fits
+	Unmatched []string // patterns and expectations of the policy that no package fits
 	Git       []string // "NAME vVERSION" of packages from git
 	Others    int      // packages from git or a path, of which no .crate exists, but for the user's own
 	Elsewhere []string // complaints about what cannot be verified at all

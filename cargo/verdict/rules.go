@@ -25,12 +25,12 @@ func (c *Checker) barred(w Want) error {
 	if at == "" {
 		at = "a zkp.toml, which \"cargo zkp init\" writes"
 	}
-	why := "about whose crates the policy lets no log be asked"
+	why, write := "about whose crates the policy lets no log be asked", "Complete"
 	if !named {
-		why = "which the policy does not name, so no log is asked about it"
+		why, write = "which the policy does not name, so no log is asked about it", "Write"
 	}
-	return refuse(ErrRegistry, fmt.Sprintf("Write [registry.%q] into %s, with require = \"none\" if its crates need no "+
-		"proof, or with the logs that may be asked about them: logs = [%s]", w.Demand.Registry, at, c.origins()),
+	return refuse(ErrRegistry, fmt.Sprintf("%s [registry.%q] in %s, with require = \"none\" if its crates need no "+
+		"proof, or with the logs that may be asked about them: logs = [%s]", write, w.Demand.Registry, at, c.origins()),
 		"%s %s is of the registry %s, %s", w.Name, w.Version, w.Demand.Registry, why)
 }
 

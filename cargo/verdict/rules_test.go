@@ -149,14 +149,14 @@ func TestNoLogHearsOfARegistryThatThePolicyDoesNotName(t *testing.T) {
 	private := wants[0]
 	private.Demand.Registry = corp
 	named := dev + "require = \"all\"\n[registry.\"" + corp + "\"]\n"
-	for _, c := range []struct{ policy, words string }{
-		{dev + "require = \"all\"\n", "is of the registry " + corp + ", which the policy does not name, so no log is asked about it"},
-		{named, "is of the registry " + corp + ", about whose crates the policy lets no log be asked"},
-		{named + "logs = [\"log.example/other\"]\n", "lets no log be asked"},
+	for _, c := range []struct{ policy, words, write string }{
+		{dev + "require = \"all\"\n", "is of the registry " + corp + ", which the policy does not name, so no log is asked about it", "Write"},
+		{named, "is of the registry " + corp + ", about whose crates the policy lets no log be asked", "Complete"},
+		{named + "logs = [\"log.example/other\"]\n", "lets no log be asked", "Complete"},
 	} {
 		p.settings(c.policy, l)
 		for range 2 { // nor is a bundle that is in the cache taken for an answer
-			refused(t, p.all(private)[0], Violation, "registry", c.words, "Write [registry.\""+corp+"\"] into "+p.policy.Path, "logs = [\"log.example/a\"]")
+			refused(t, p.all(private)[0], Violation, "registry", c.words, c.write+" [registry.\""+corp+"\"] in "+p.policy.Path, "logs = [\"log.example/a\"]")
 			l.wasAsked(t, 0)
 			verified(t, p.all(wants[0]))
 			l.asked()
