@@ -49,6 +49,8 @@ func TestARunThatEndedEarlyIsTakenUpWhereItStopped(t *testing.T) {
 	if s.forger.made != 1 || s.logged() != 1 {
 		t.Errorf("%d proofs, log of %d", s.forger.made, s.logged())
 	}
+	s.reg.Doctor("hello-publish", "0.1.0", func(line map[string]any) { line["features"] = map[string][]string{"evil": {}} })
+	s.refused(nothing, "the registry's index does not say what the Cargo.toml of hello-publish v0.1.0 says", `"evil"`, "yank")
 	left, err := filepath.Glob(filepath.Join(string(s.store()), "*"))
 	if err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v %v", left, err)

@@ -12,6 +12,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/credential"
 	"cratelog/cargo/registry"
+	"cratelog/crate"
 	"cratelog/internal/outcome"
 )
 
@@ -116,8 +117,9 @@ func (r *run) index(said string) (string, error) {
 	return said, nil
 }
 
-// listed says whether the registry lists these bytes for the version. It refuses
-// if it lists others; another error says that it cannot be told.
+// listed says whether the registry lists these bytes for the version. It refuses if it
+// lists others, or says of them what Cargo.toml does not; another error says that it
+// cannot be told.
 func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
 	index, err := r.index(index)
 	if err != nil {
@@ -152,5 +154,28 @@ func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
 		return false, outcome.Refusef("the registry lists %s with SHA-256 %x, and cargo packages %x: this version is "+
 			"published already, with other bytes\npublish a new version", j.member, found.Checksum, j.plan.Subject.SHA256)
 	}
-	return true, nil
+	return true, r.checkLines(j, index, releases)
+}
+
+// checkLines refuses if a line of the registry's index says of the crate what its Cargo.toml
+// does not: cargo goes by the line.
+func (r *run) checkLines(j *job, index string, releases []registry.Release) error {
+	c, err := crate.ReadHashed(j.raw, j.plan.Subject.SHA256, j.Name, j.Version, crate.DefaultLimits)
+	if err != nil {
+		return named(j.member, err)
+	}
+	for _, line := range releases {
+		if line.Version != j.Version {
+			continue
+		}
+		diff, err := line.Deviation(index, c.Manifest())
+		if err != nil {
+			r.Report.Warn("%s: what the registry's index says of dependencies and features was not compared: %v", j.member, err)
+		} else if diff != "" {
+			return outcome.Refusef("the registry's index does not say what the Cargo.toml of %s says: %s\nwhoever depends on it "+
+				"gets what the index says, and is stopped by cargo zkp: ask the registry's operators to mend the line, or "+
+				"yank the version", j.member, diff)
+		}
+	}
+	return nil
 }
