@@ -40,9 +40,10 @@ func at[T any](name string, make func(size int) string, parse func(file string) 
 	a := text(make, func([]byte) (int, error) { return 0, nil })
 	a.read = func(file string) error {
 		moved := filepath.Join(filepath.Dir(file), name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(moved), 0o700), os.Rename(file, moved)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(moved), 0o700), os.Link(file, moved)); err != nil {
 			return err
 		}
+		defer os.Remove(moved)
 		_, err := parse(moved)
 		return err
 	}
