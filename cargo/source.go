@@ -67,6 +67,7 @@ func (e *SourceError) Error() string {
 	} else {
 		b.WriteString("; delete this directory: cargo unpacks the crate again")
 	}
+	b.WriteString("; then run cargo clean, since cargo uses again what it has compiled from this")
 	return b.String()
 }
 

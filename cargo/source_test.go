@@ -196,7 +196,8 @@ func TestEveryChangeOfTheSourcesIsFoundAndNamed(t *testing.T) {
 		if !errors.As(err, &e) || e.Dir != dir ||
 			!strings.HasPrefix(err.Error(), dir+" is not what foo-1.0.0.crate holds: ") ||
 			!strings.Contains(err.Error(), change.want) ||
-			!strings.HasSuffix(err.Error(), "; delete this directory: cargo unpacks the crate again") {
+			!strings.HasSuffix(err.Error(), "; delete this directory: cargo unpacks the crate again; then run cargo clean, "+
+				"since cargo uses again what it has compiled from this") {
 			t.Errorf("%s: %v\nwant %q", name, err, change.want)
 		}
 	}

@@ -27,7 +27,8 @@ func (e *diskError) Unwrap() error { return e.reason }
 // altered: an archive in cargo's cache is not the one that the lock file names. cargo
 // unpacks what lies there without another look.
 func (w Want) altered(path string, got [32]byte) error {
-	then := "; cargo would unpack it without looking\ndelete it: cargo will download it again"
+	then := "; cargo would unpack it without looking\ndelete it: cargo will download it again\n" +
+		"then run cargo clean, since cargo uses again what it has compiled from this"
 	if w.Vendored != "" {
 		then = "\n\"cargo zkp vendor " + w.Vendored + "\" puts it right"
 	}
