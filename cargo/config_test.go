@@ -258,7 +258,7 @@ func TestInstallFollowsALinkAndKeepsTheMode(t *testing.T) {
 
 func TestInstallRefusesWhatItWouldBreak(t *testing.T) {
 	for content, want := range map[string]string{
-		"[source.crates-io]\nreplace-with = \"vendored\"":                           `source.crates-io.replace-with: already replaces crates-io with "vendored"; if that is a mirror, move these lines`,
+		"[source.crates-io]\nreplace-with = \"vendored\"":                           `source.crates-io.replace-with: already replaces crates-io with "vendored"; remove these lines first; the proxy asks a mirror that is named with --index`,
 		"[source]\ncrates-io.replace-with = \"v\"":                                  `already replaces crates-io with "v"`,
 		"source.crates-io = { replace-with = \"v\" }":                               `already replaces crates-io with "v"`,
 		"[source.crates-io]\nregistry = \"https://example.com/\"":                   "source.crates-io: is already there; remove it first",

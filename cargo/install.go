@@ -201,8 +201,8 @@ func (p Proxy) refuse(path string, rest []byte) error {
 		return err
 	}
 	if with, ok := get(sources[DefaultSource], "replace-with"); ok {
-		return wrong(path, with.key, "already replaces %s with %q; if that is a mirror, move these lines to the "+
-			"configuration of a directory above or of cargo's home: there the proxy asks it; otherwise remove them first",
+		return wrong(path, with.key, "already replaces %s with %q; remove these lines first; the proxy asks a mirror "+
+			"that is named with --index URL, or stands in the configuration of a directory above or of cargo's home",
 			DefaultSource, with.value)
 	}
 	for _, name := range []string{DefaultSource, p.Source} {

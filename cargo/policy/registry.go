@@ -134,6 +134,10 @@ func (f *file) checkGit(wrong complain) {
 				"commit is no part of it", s)
 			continue
 		}
+		if strings.Contains(s, "*") {
+			wrong("git.allow", "%q has a *, which is not read as a pattern here: name each repository", s)
+			continue
+		}
 		f.git = append(f.git, cargo.Canonical(s))
 	}
 }

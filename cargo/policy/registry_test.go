@@ -203,6 +203,7 @@ func TestMistakesInTablesAreNamed(t *testing.T) {
 		{"left-out = \"deny\"", `key "left-out": is "deny"; it must be "warn" or "refuse"`},
 		{"[git]\nallow = [\"our/parser\"]", `key "git.allow": "our/parser" is not the URL of a repository`},
 		{"[git]\nallow = [\"https://x.example/y?branch=z\"]", `a branch or a commit is no part of it`},
+		{"[git]\nallow = [\"https://x.example/our/*\"]", `key "git.allow": "https://x.example/our/*" has a *, which is not read as a pattern`},
 		{"[git]\ndeny = []", `unknown key "git.deny"`},
 		{"[registry.corp]", `key "registry": "corp" is neither the URL of an index, such as stands at source in Cargo.lock, nor crates-io`},
 		{"[registry.\"" + corp + "\"]\nrequires = 1", `unknown key`},

@@ -241,16 +241,24 @@ func canceled() context.Context {
 // Listen listens on an address, which must be a loopback address unless any is
 // allowed.
 func Listen(address string, allowAny bool) (net.Listener, error) {
+	if err := CheckAddress(address, allowAny); err != nil {
+		return nil, err
+	}
+	return net.Listen("tcp", address)
+}
+
+// CheckAddress refuses what Listen would not listen at.
+func CheckAddress(address string, allowAny bool) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fmt.Errorf("the address to listen at must be HOST:PORT: %w", err)
+		return fmt.Errorf("the address to listen at must be HOST:PORT: %w", err)
 	}
 	ip := net.ParseIP(host)
 	if !allowAny && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("%s is not a loopback address: every machine that can connect to the proxy can use it, "+
-			"over plain http; allow it explicitly if that is wanted", address)
+		return fmt.Errorf("%s is not a loopback address: every machine that can connect to the proxy can use it, "+
+			"over plain http; allow it explicitly if that is wanted, with --allow-any-address", address)
 	}
-	return net.Listen("tcp", address)
+	return nil
 }
 
 // guard refuses what cannot come from cargo: a web page that a browser

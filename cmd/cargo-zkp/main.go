@@ -119,7 +119,8 @@ func newFlags(sh *shell, verb, args, about string) *flag.FlagSet {
 	fs.BoolVar(&sh.verbose, "verbose", false, "the same as -v")
 	fs.Func("color", "`WHEN`: auto, always or never (default: CARGO_TERM_COLOR, else auto)", sh.setColor)
 	fs.Usage = func() {
-		fmt.Fprintf(sh.stdout, "%s\n\nUsage: cargo zkp %s %s [OPTIONS]\n\nOptions:\n", about, verb, args)
+		usage := strings.Join(strings.Fields("cargo zkp "+verb+" "+args+" [OPTIONS]"), " ")
+		fmt.Fprintf(sh.stdout, "%s\n\nUsage: %s\n\nOptions:\n", about, usage)
 		fs.SetOutput(sh.stdout)
 		fs.PrintDefaults()
 	}

@@ -83,7 +83,7 @@ func policyVerb(_ context.Context, sh *shell, args []string) error {
 	if len(r.Faults) > 0 {
 		return outcome.Refusef("%s cannot be used as it is: cargo zkp verify would refuse everything that must be proven", name)
 	}
-	sh.Status("Finished", "%s can be used; it trusts %d files and %d programs", name, len(r.Policy.Trust),
+	sh.Status("Finished", "%s can be used; trust files: %d, programs: %d", name, len(r.Policy.Trust),
 		len(r.Policy.Programs))
 	return nil
 }

@@ -34,10 +34,10 @@ type proveOptions struct {
 func (o *proveOptions) register(fs *flag.FlagSet) {
 	fs.StringVar(&o.repository, "repository", ".", "git repository that has the commit: a `PATH`, in any form, or a URL of https, ssh or file")
 	fs.StringVar(&o.commit, "commit", "", "`COMMIT` to prove from, an id, a tag or a branch (default: the one that the .crate names)")
-	fs.StringVar(&o.path, "path", "", "the package's path in the repository (default: the one that the .crate names, or else where the commit has its Cargo.toml)")
+	fs.StringVar(&o.path, "path", "", "`PATH` of the package in the repository (default: the one that the .crate names, or else where the commit has its Cargo.toml)")
 	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, list it as "+
 		"unproven instead of refusing the crate; few readers accept that")
-	fs.StringVar(&o.out, "o", "", "file for the entry (default: FILE.entry for FILE.crate, NAME-VERSION.entry here)")
+	fs.StringVar(&o.out, "o", "", "`FILE` for the entry (default: FILE.entry for FILE.crate, NAME-VERSION.entry here)")
 	fs.StringVar(&o.registry, "registry", "", "`NAME` of the registry to take NAME@VERSION from (default: what lies in cargo's cache, or cargo's default registry)")
 	fs.StringVar(&o.index, "index", "", "`URL` of the sparse index of the registry to take NAME@VERSION from")
 	o.submodules = map[string]string{}

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/url"
 	"os"
 	"path"
@@ -108,7 +107,7 @@ func (c *proxyCall) announce(ctx context.Context, sh *shell, s *proxy.Server, ws
 		return err
 	}
 	if ws.Manifest == "" && ws.Policy == "" {
-		sh.Status("Serving", "%d installed workspaces at %s", len(ids), s.Base)
+		sh.Status("Serving", "the workspaces that it is installed in, %d, at %s", len(ids), s.Base)
 		return nil
 	}
 	if err := judge(ws).Check(); err != nil {
@@ -118,8 +117,8 @@ func (c *proxyCall) announce(ctx context.Context, sh *shell, s *proxy.Server, ws
 	if err != nil {
 		return err
 	}
-	sh.Status("Serving", "%s in place of %s, under %s, and %d installed workspaces", p.Index(), p.Upstream.URL, p.Policy,
-		len(ids))
+	sh.Status("Serving", "%s in place of %s, under %s, and the workspaces that it is installed in: %d", p.Index(), p.Upstream.URL,
+		p.Policy, len(ids))
 	if all {
 		// For who sets up cargo by hand. Nothing that we install ever points there.
 		sh.Warn("%s is served under the same policy, to whatever workspace names it: --manifest-path and --index ask "+
@@ -278,8 +277,8 @@ func (c *proxyCall) install(ctx context.Context, sh *shell) error {
 	if address == "" {
 		address = c.installedAddress(w)
 	}
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return outcome.Usagef("--listen takes HOST:PORT: %v", err)
+	if err := proxy.CheckAddress(address, c.anyAddress); err != nil {
+		return outcome.Usagef("--listen: %v", err)
 	}
 	if err := c.behind(w); err != nil {
 		return err

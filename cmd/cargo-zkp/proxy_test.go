@@ -269,8 +269,9 @@ func TestCargoPublishAndSearchGoPastTheProxy(t *testing.T) {
 func TestAMirrorStandsBehindTheProxy(t *testing.T) {
 	d := proven(t) // whose cargo asks a mirror
 	d.demanding(asked, "")
+	d.zkp(outcome.Usage, []string{"0.0.0.0:18081 is not a loopback address", "--allow-any-address"}, "proxy", "--install", "--listen", "0.0.0.0:18081")
 	put(t, filepath.Join(".cargo", "config.toml"), "[source.crates-io]\nreplace-with = \"m\"\n[source.m]\nregistry = \"sparse+"+d.registry.Index+"\"\n")
-	d.zkp(outcome.Unchecked, []string{"if that is a mirror, move these lines to the configuration of a directory above"}, "proxy", "--install")
+	d.zkp(outcome.Unchecked, []string{"remove these lines first; the proxy asks a mirror that is named with --index URL, or stands in the configuration of a directory above"}, "proxy", "--install")
 	put(t, filepath.Join(".cargo", "config.toml"), "")
 	d.zkp(0, nil, "proxy", "--install", "--listen", d.address)
 	d.proxy()

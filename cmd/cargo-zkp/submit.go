@@ -17,9 +17,9 @@ import (
 
 func submit(ctx context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "submit", "FILE.crate", "Hand a crate and its entry to a log, and fetch the cosigned bundle.")
-	url := fs.String("log", "", "URL of the log (required)")
-	entryFile := fs.String("entry", "", "file with the entry (default: FILE.entry for FILE.crate)")
-	out := fs.String("bundle", "", "file for the bundle (default: FILE.tlog-proof for FILE.crate)")
+	url := fs.String("log", "", "`URL` of the log (required)")
+	entryFile := fs.String("entry", "", "`FILE` with the entry (default: FILE.entry for FILE.crate)")
+	out := fs.String("bundle", "", "`FILE` for the bundle (default: FILE.tlog-proof for FILE.crate)")
 	file, err := parse(fs, args, "FILE.crate")
 	if err != nil {
 		return err

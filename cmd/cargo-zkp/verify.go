@@ -30,7 +30,7 @@ that this one is what a proved, logged and witnessed entry says.`)
 	all.register(fs, &b.offline)
 	fs.Func("p", "`NAME[@VERSION]`: check this package of the lock file only; may be repeated; with "+
 		"FILE.crate, what it must be (default: what the file's name says)", policy.AppendTo(&all.only))
-	fs.Func("package", "the same as -p", policy.AppendTo(&all.only))
+	fs.Func("package", "the same as -p `NAME[@VERSION]`", policy.AppendTo(&all.only))
 	files, err := parseUpTo(1, fs, args, "FILE.crate")
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ func (o *lockOptions) register(fs *flag.FlagSet, offline *bool) {
 		o.locked, *offline = o.locked || frozen, *offline || frozen
 		return err
 	})
-	fs.Bool("workspace", true, "as cargo's: a lock file is always of the whole workspace")
+	fs.Bool("workspace", false, "as cargo's: a lock file is always of the whole workspace")
 	fs.BoolVar(&o.rehash, "rehash", false, "compare all unpacked sources again, also those that look "+
 		"unchanged since they were compared last")
 	fs.StringVar(&o.format, "message-format", "human", "`FORMAT` of the answer: human, json (one object "+
