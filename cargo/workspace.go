@@ -85,6 +85,9 @@ func LoadWorkspace(manifestPath string) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !slices.Contains(paths, root) && start == root && rootDoc.pkg != nil {
+		paths = []string{root} // SPEC: a root that excludes itself is a package without a workspace
+	}
 	if !slices.Contains(paths, start) && start != root {
 		return nil, wrong(start, "", "its workspace is %s, which does not have it as a member; add it to "+
 			"workspace.members there, or to workspace.exclude, or give it an empty [workspace] table", root)

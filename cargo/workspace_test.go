@@ -47,6 +47,7 @@ var layouts = map[string]struct {
 	"excluded":         {"b/Cargo.toml", tree{"Cargo.toml": "[workspace]\nmembers = [\"a\"]\nexclude = [\"b\"]\n", "a/Cargo.toml": pkg("a"), "b/Cargo.toml": pkg("b")}},
 	"glob, excluded":   {"Cargo.toml", tree{"Cargo.toml": "[workspace]\nmembers = [\"c/*\"]\nexclude = [\"c/b\"]\n", "c/a/Cargo.toml": pkg("a"), "c/b/Cargo.toml": pkg("b")}},
 	"member, excluded": {"Cargo.toml", tree{"Cargo.toml": "[workspace]\nmembers = [\"c/a\"]\nexclude = [\"c\"]\n", "c/a/Cargo.toml": pkg("a"), "c/b/Cargo.toml": pkg("b")}},
+	"itself, excluded": {"Cargo.toml", tree{"Cargo.toml": pkg("root", "[workspace]", "members = [\"a\"]", "exclude = [\".\"]"), "a/Cargo.toml": pkg("a")}},
 	"exclude prefix":   {"bb/Cargo.toml", tree{"Cargo.toml": "[workspace]\nmembers = []\nexclude = [\"b\"]\n", "bb/Cargo.toml": pkg("bb")}},
 	"path dependencies": {"Cargo.toml", tree{"Cargo.toml": pkg("root", "[workspace]", "[dependencies]", "a = { path = \"a\" }"), "a/Cargo.toml": pkg("a", "[dev-dependencies]", "b = { path = \"../b\" }"),
 		"b/Cargo.toml": pkg("b", "[target.'cfg(unix)'.build-dependencies.c]", "path = \"../c\""), "c/Cargo.toml": pkg("c"), "d/Cargo.toml": pkg("d")}},
