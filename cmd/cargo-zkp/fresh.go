@@ -113,7 +113,7 @@ func freshMemo(ws *cargo.Workspace, lock []byte) (path, state string) {
 	fmt.Fprintf(h, "cratelog/fresh/v2\n%q %x %q\n", cargoBin(), ws.Digest, home)
 	for _, dir := range []string{ws.Root, "."} {
 		cfg, err := cargo.LoadConfig(dir, home)
-		if err != nil {
+		if err != nil || len(cfg.All("patch")) > 0 { // whose manifests are not among those
 			return "", ""
 		}
 		fmt.Fprintf(h, "%x\n", cfg.Digest())

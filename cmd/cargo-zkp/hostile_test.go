@@ -204,3 +204,21 @@ func TestALineThatAGitIndexChangedIsSeen(t *testing.T) {
 	t.Chdir(dir)
 	d.tells(outcome.Refused, []string{"the registry's index does not say"}, "--locked", "--offline")
 }
+
+// What the configuration patches in is read by cargo only.
+func TestALockFileIsStaleOnceAPatchOfTheConfigurationChanges(t *testing.T) {
+	d := proven(t)
+	d.registry.Add("leaf", "1.0.0")
+	d.registry.Add("twig", "1.0.0")
+	dir := d.project(asked + "leaf = \"1\"\n")
+	d.settings(dir, "")
+	const leaf = "[package]\nname = \"leaf\"\nversion = \"1.0.0\"\n[workspace]\n"
+	put(t, "leaf/Cargo.toml", leaf)
+	put(t, "leaf/src/lib.rs", "")
+	put(t, ".cargo/config.toml", "[patch.crates-io]\nleaf = { path = \"leaf\" }\n")
+	d.mustCargo("fetch")
+	d.tells(outcome.OK, nil, "--locked")
+	d.tells(outcome.OK, nil, "--locked")
+	put(t, "leaf/Cargo.toml", leaf+"[dependencies]\ntwig = \"1\"\n")
+	d.tells(outcome.Unchecked, []string{"is not up to date"}, "--locked")
+}
