@@ -121,6 +121,22 @@ func repository(dir string) (string, error) {
 	return filepath.EvalSymlinks(top)
 }
 
+// InRepository returns the path of a file of a workspace as code hosts write it: below the nearest
+// directory with a .git in it, or below the file's own directory if there is none.
+func InRepository(file string) string {
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return filepath.Base(file)
+	}
+	top, err := repository(filepath.Dir(file))
+	if dir, linked := filepath.EvalSymlinks(filepath.Dir(file)); err == nil && linked == nil {
+		if rel, err := filepath.Rel(top, filepath.Join(dir, filepath.Base(file))); err == nil {
+			return filepath.ToSlash(rel)
+		}
+	}
+	return filepath.Base(file)
+}
+
 // inside says whether a directory really lies in another, links followed.
 func inside(top, dir string) bool {
 	dir, err := filepath.EvalSymlinks(dir)

@@ -37,7 +37,7 @@ func TestTheCommandsOfTheREADMEWork(t *testing.T) {
 		"cd .../cratelog", "cd "+quote(root),
 		"NAME-VERSION", "hello-proof-0.2.0",
 		"--log URL", "--log "+group(t, shown, `--log (\S+)`),
-		"--trust trust.policy", "--trust "+quote(group(t, shown, `--trust (\S+)`)))
+		"--trust TRUST", "--trust "+quote(group(t, shown, `--trust (\S+)`)))
 	bin := t.TempDir()
 	env := []string{"GOBIN=" + bin, "PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"),
 		"CARGO_HOME=" + t.TempDir()}

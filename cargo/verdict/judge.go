@@ -63,7 +63,7 @@ func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, r
 	facts, err := r.checker.Crate(ctx, name, version, sum, raw)
 	if err != nil {
 		e := Explain(err)
-		return true, summary, denied{e.Message, e.Remedy}
+		return true, summary, denied{e.Message + r.ended(name, version), e.Remedy}
 	}
 	if b, err := hex.DecodeString(facts.Summary); err == nil && len(b) == len(summary) {
 		summary = [32]byte(b)
@@ -91,6 +91,16 @@ func (r *rules) requires(name, version string) bool {
 		return required
 	}
 	return r.policy.Resolve(r.wide, []policy.Package{p}, r.checker.cfg.Now()).Demands[0].Status == policy.Required
+}
+
+// ended says which exceptions for a crate do not count any more; "" if none.
+func (r *rules) ended(name, version string) (text string) {
+	p := policy.Package{Name: name, Version: version}
+	asked := []policy.Ask{{Crate: policy.Exactly(name, version), Where: "cargo"}}
+	for _, x := range r.policy.Resolve(asked, []policy.Package{p}, r.checker.cfg.Now()).Demands[0].Expired {
+		text += fmt.Sprintf("; an exception for it ended on %s: %s", x.Expires, x.Reason)
+	}
+	return text
 }
 
 // denied is a reason and what to do about it.

@@ -174,6 +174,8 @@ func TestARunningProxyGoesByThePolicyAsItIs(t *testing.T) {
 	d.registry.Add("leaf", "1.0.1")
 	d.plain(0, nil, "update")
 	refused("cratelog refuses leaf v1.0.1")
+	put(t, "zkp.toml", policy+strings.Replace(excepted, "2999-01-01", "2026-01-31", 1))
+	refused("; an exception for it ended on 2026-01-31: r.")
 	put(t, "zkp.toml", policy+excepted)
 	d.plain(0, nil, "build")
 	put(t, "zkp.toml", "version = 2\n") // the last policy that could be read does not count

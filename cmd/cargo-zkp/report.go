@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
+	"cratelog/cargo"
 	"cratelog/cargo/verdict"
 	"cratelog/internal/outcome"
 )
@@ -222,7 +222,7 @@ const elsewhere = "not-verifiable"
 // sarif prints what needs attention, each at its place in Cargo.lock, as much of SARIF 2.1.0
 // (OASIS) as code hosts read.
 func (k *lockCheck) sarif(sh *shell) error {
-	type object map[string]any
+	uri := cargo.InRepository(k.Workspace.LockPath)
 	ids := map[string]bool{}
 	rules, results := []object{}, []object{} // an empty list is not null
 	for _, v := range k.verdicts {
@@ -243,7 +243,7 @@ func (k *lockCheck) sarif(sh *shell) error {
 			"ruleId": e.Reason, "level": level,
 			"message": object{"text": fmt.Sprintf("%s v%s: %s", v.Name, v.Version, e.Error())},
 			"locations": []object{{"physicalLocation": object{
-				"artifactLocation": object{"uri": filepath.ToSlash(shorten(k.Workspace.LockPath))},
+				"artifactLocation": object{"uri": uri},
 				"region":           object{"startLine": lineOf(k.Text, v.Name, v.Version)},
 			}}},
 			"partialFingerprints": object{"crate/v1": v.Name + " " + v.Version + " " + e.Reason},
@@ -257,15 +257,50 @@ func (k *lockCheck) sarif(sh *shell) error {
 		results = append(results, object{
 			"ruleId": elsewhere, "level": "error", "message": object{"text": text},
 			"locations": []object{{"physicalLocation": object{
-				"artifactLocation": object{"uri": filepath.ToSlash(shorten(k.Workspace.LockPath))},
+				"artifactLocation": object{"uri": uri},
 				"region":           object{"startLine": 1},
 			}}},
 		})
 	}
+	return printSARIF(sh, rules, results)
+}
+
+// object is one of JSON.
+type object map[string]any
+
+func printSARIF(sh *shell, rules, results []object) error {
 	return printJSON(sh, object{
 		"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0",
 		"runs": []object{{"tool": object{"driver": object{"name": "cargo-zkp", "rules": rules}}, "results": results}},
 	})
+}
+
+// unanswered tells those who asked for JSON or SARIF why there is no answer: a file without a word
+// would be taken for a fault of the next tool.
+func unanswered(sh *shell, o lockOptions, why error) error {
+	text := why.Error()
+	var err error
+	switch o.format {
+	case "json":
+		out := json.NewEncoder(sh.stdout)
+		out.SetEscapeHTML(false)
+		err = out.Encode(struct {
+			Reason  string `json:"message_type"`
+			Success bool   `json:"success"`
+			Error   string `json:"error"`
+		}{"verify-finished", false, text})
+	case "sarif":
+		at := "Cargo.lock"
+		if ws, err := workspace(o.manifestPath); err == nil {
+			at = cargo.InRepository(ws.LockPath)
+		}
+		err = printSARIF(sh, []object{{"id": elsewhere}}, []object{{
+			"ruleId": elsewhere, "level": "error", "message": object{"text": text},
+			"locations": []object{{"physicalLocation": object{"artifactLocation": object{"uri": at},
+				"region": object{"startLine": 1}}}},
+		}})
+	}
+	return errors.Join(why, err)
 }
 
 // printJSON prints one value as a person may read it.

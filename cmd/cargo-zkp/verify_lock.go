@@ -70,17 +70,23 @@ func verifyLock(ctx context.Context, sh *shell, b believe, o lockOptions) error 
 		return outcome.Usagef("--message-format is human, json or sarif, not %q", o.format)
 	}
 	b.rehash = o.rehash
+	k, err := examineLock(ctx, sh, b, o)
+	if err != nil {
+		return unanswered(sh, o, err)
+	}
+	return k.report(sh, o.format)
+}
+
+// examineLock does all but report.
+func examineLock(ctx context.Context, sh *shell, b believe, o lockOptions) (*lockCheck, error) {
 	if err := freshLock(ctx, sh, b, o); err != nil {
-		return err
+		return nil, err
 	}
 	k, err := planLock(ctx, sh, b, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := k.run(ctx, sh, b); err != nil {
-		return err
-	}
-	return k.report(sh, o.format)
+	return k, k.run(ctx, sh, b)
 }
 
 // planLock finds out what there is to check, and what the policy asks for.

@@ -72,6 +72,13 @@ func TestAStaleLockFileIsRefusedOrBroughtUpToDate(t *testing.T) {
 	for _, args := range [][]string{{"--locked"}, {"--frozen"}, {"--locked", "-p", "hello-proof"}} {
 		d.tells(outcome.Unchecked, []string{"Cargo.lock is not up to date, or cargo cannot tell", "--locked forbids"}, args...)
 	}
+	// Other programs read the answer, so there is one.
+	fatalIf(t, os.Mkdir(filepath.Join(filepath.Dir(dir), ".git"), 0o755))
+	d.tells(outcome.Unchecked, []string{`{"message_type":"verify-finished","success":false,"error":"Cargo.lock is not up to date`},
+		"--locked", "--message-format", "json")
+	d.tells(outcome.Unchecked, []string{`"ruleId": "not-verifiable"`, `"text": "Cargo.lock is not up to date`,
+		`"uri": "` + filepath.Base(dir) + `/Cargo.lock"`}, "--locked", "--message-format", "sarif")
+	fatalIf(t, os.Remove(filepath.Join(filepath.Dir(dir), ".git")))
 	if after, err := os.ReadFile(filepath.Join(dir, "Cargo.lock")); err != nil || !bytes.Equal(lock, after) {
 		t.Errorf("--locked changed it: %v", err)
 	}
