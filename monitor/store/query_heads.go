@@ -125,6 +125,12 @@ func (r *Reader) Contradicted(ctx context.Context, log int64) ([]int64, error) {
 		"SELECT DISTINCT size FROM checkpoints WHERE log = ? AND verdict = 'inconsistent'", log)
 }
 
+// Accused returns the indexes of a log's entries that security findings are about.
+func (r *Reader) Accused(ctx context.Context, log int64) ([]int64, error) {
+	return sqlite.All(ctx, r.read, func(r scanner) (n int64, err error) { return n, r.Scan(&n) },
+		"SELECT DISTINCT idx FROM findings WHERE class = ? AND log = ? AND idx >= 0", string(Security), log)
+}
+
 // conditions are the parts of a WHERE clause, with their arguments.
 type conditions struct {
 	parts []string

@@ -290,6 +290,9 @@ func (s *Server) entryDetail(q *request, key string) (*entryDetail, error) {
 	}
 	find.Newest = true
 	earlier, err := s.cfg.Store.Entries(q.ctx(), find)
+	if err != nil {
+		return nil, err
+	}
 	if d.Earlier, err = s.entryViews(q.ctx(), q.logs, earlier); err != nil {
 		return nil, err
 	}

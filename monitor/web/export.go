@@ -30,9 +30,14 @@ func (s *Server) export(q *request, contentType, name string, write func(entryJS
 	}
 	n, failed := 0, error(nil)
 	control := http.NewResponseController(q.w)
+	view := s.viewer(q.ctx(), q.logs)
 	for e, err := range s.cfg.Store.AllEntries(q.ctx(), find) {
+		var v entryJSON
 		if failed = err; err == nil {
-			failed = write(s.entryView(q.logs, e))
+			v, failed = view(e)
+		}
+		if failed == nil {
+			failed = write(v)
 		}
 		if n++; failed == nil && n%exportBatch == 0 {
 			failed = errors.Join(flush(), extend(control))

@@ -145,6 +145,7 @@ type entryJSON struct {
 	Version   string       `json:"version"`
 	Checksum  string       `json:"checksum"` // SHA-256 of the .crate
 	Yanked    bool         `json:"yanked"`   // so the registry's index said, when it was last asked
+	Accused   bool         `json:"accused"`  // a security finding is about it
 	Claim     string       `json:"claim"`
 	Commit    string       `json:"commit"`
 	CommitURL string       `json:"commit_url,omitempty"`

@@ -294,6 +294,23 @@ func TestInformationDoesNotFloodFindings(t *testing.T) {
 	}
 }
 
+// A list is not green where the entry's own page says that a party cheated.
+func TestListsMarkEntriesThatFindingsAreAbout(t *testing.T) {
+	w := healthy(t, "ceremony")
+	w.find(store.Finding{Key: "a", Log: 1, Index: 0, Kind: "registry-checksum", Class: store.Security,
+		Summary: "another checksum", Name: "hello-proof", Version: "0.1.0"}, nil)
+	w.find(store.Finding{Key: "b", Log: 1, Index: 1, Kind: "unproven-files", Class: store.Info, Summary: "left out"}, nil)
+	s := w.server()
+	for page, want := range map[string]int{"/c/hello-proof": 1, "/c/hello-inner": 0, "/c/hello-proof/0.1.0": 1} {
+		if got := strings.Count(s.must(page).body, `>security finding</span>`); got != want {
+			t.Errorf("%s marks %d entries, not %d", page, got, want)
+		}
+	}
+	if !read[entryDetail](s, "/v1/entries/0").Accused || read[entryDetail](s, "/v1/entries/1").Accused {
+		t.Error("the API does not say it")
+	}
+}
+
 func TestYankedVersionsAreNamed(t *testing.T) {
 	w := healthy(t, "ceremony")
 	fatalIf(t, w.store.PutRelease(t.Context(), store.Release{Log: 1, Index: 0, Yanked: true}))
@@ -302,6 +319,9 @@ func TestYankedVersionsAreNamed(t *testing.T) {
 		if got := strings.Contains(s.must(page).body, `>yanked</span>`); got != want {
 			t.Errorf("%s names a yanked version: %v", page, got)
 		}
+	}
+	if !strings.Contains(s.must("/v1/export.ndjson").body, `"yanked":true`) {
+		t.Error("the export does not say it")
 	}
 	if !read[entryDetail](s, "/v1/entries/0").Yanked {
 		t.Error("the API does not say it")

@@ -126,18 +126,39 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 	return v
 }
 
-// entryViews are entries as lists and pages show them, with what the registry says of them.
+// entryViews are entries as lists and pages show them.
 func (s *Server) entryViews(ctx context.Context, l *logs, entries []store.Entry) ([]entryJSON, error) {
 	out := make([]entryJSON, len(entries))
+	view := s.viewer(ctx, l)
 	for i, e := range entries {
-		out[i] = s.entryView(l, e)
-		r, err := s.cfg.Store.Release(ctx, e.Log, e.Index)
-		if err != nil {
+		var err error
+		if out[i], err = view(e); err != nil {
 			return nil, err
 		}
-		out[i].Yanked = r.Yanked
 	}
 	return out, nil
+}
+
+// viewer returns what makes views of entries, with what the registry says of them, and whether
+// security findings are about them.
+func (s *Server) viewer(ctx context.Context, l *logs) func(store.Entry) (entryJSON, error) {
+	accused := map[int64]map[int64]bool{} // by log, and by index
+	return func(e store.Entry) (entryJSON, error) {
+		if accused[e.Log] == nil {
+			found, err := s.cfg.Store.Accused(ctx, e.Log)
+			if err != nil {
+				return entryJSON{}, err
+			}
+			accused[e.Log] = map[int64]bool{}
+			for _, index := range found {
+				accused[e.Log][index] = true
+			}
+		}
+		v := s.entryView(l, e)
+		r, err := s.cfg.Store.Release(ctx, e.Log, e.Index)
+		v.Yanked, v.Accused = r.Yanked, accused[e.Log][e.Index]
+		return v, err
+	}
 }
 
 // verification says in which of the three states an entry is.
