@@ -61,14 +61,14 @@ func Of(err error) Code {
 	return Unchecked
 }
 
-// Exit prints the error that ended a program, with its usage after a mistake, and returns
-// the exit code.
+// Exit prints the error that ended a program, after a mistake below its usage, where it does not
+// scroll away, and returns the exit code.
 func Exit(program, usage string, err error, stderr io.Writer) int {
 	code := Of(err)
 	switch code {
 	case OK:
 	case Usage:
-		fmt.Fprintf(stderr, "%s: %v\n\n%s", program, err, usage)
+		fmt.Fprintf(stderr, "%s\n%s: %v\n", usage, program, err)
 	default:
 		fmt.Fprintf(stderr, "%s: %v\n", program, err)
 	}
