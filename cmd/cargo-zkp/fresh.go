@@ -34,7 +34,7 @@ func freshLock(ctx context.Context, sh *shell, b believe, o lockOptions) error {
 	if known, err := durable.Read(memo, int64(len(state))); err == nil && state != "" && string(known) == state {
 		return nil
 	}
-	if err := askFresh(ctx, sh, b, o, ws); err != nil {
+	if known, err := askFresh(ctx, sh, b, o, ws); err != nil || !known {
 		return err
 	}
 	// Not if cargo changed it: the next time finds out about the new one.
@@ -48,14 +48,13 @@ func freshLock(ctx context.Context, sh *shell, b believe, o lockOptions) error {
 	return nil
 }
 
-// askFresh asks cargo, at first without the network.
-func askFresh(ctx context.Context, sh *shell, b believe, o lockOptions, ws *cargo.Workspace) error {
+// askFresh asks cargo, at first without the network; known says whether cargo could tell.
+func askFresh(ctx context.Context, sh *shell, b believe, o lockOptions, ws *cargo.Workspace) (known bool, err error) {
 	update := func(more ...string) error {
 		return callCargo(ctx, "cargo update", append([]string{"update", "--workspace", "--manifest-path", ws.Manifest}, more...)...)
 	}
-	err := update("--locked", "--offline")
-	if err == nil {
-		return nil
+	if err = update("--locked", "--offline"); err == nil {
+		return true, nil
 	}
 	switch {
 	case o.locked && !b.offline:
@@ -70,14 +69,14 @@ func askFresh(ctx context.Context, sh *shell, b believe, o lockOptions, ws *carg
 		}
 	}
 	if err == nil || ctx.Err() != nil {
-		return ctx.Err()
+		return true, ctx.Err()
 	}
 	if !o.locked {
 		sh.Warn("cargo could not bring %s up to date, so it may build other crates than are looked at here: %v",
 			shorten(ws.LockPath), err)
-		return nil
+		return false, nil
 	}
-	return fmt.Errorf("%s is not up to date, or cargo cannot tell whether it is, and --locked forbids to change it\n%w",
+	return false, fmt.Errorf("%s is not up to date, or cargo cannot tell whether it is, and --locked forbids to change it\n%w",
 		shorten(ws.LockPath), err)
 }
 

@@ -94,6 +94,7 @@ func TestAStaleLockFileIsRefusedOrBroughtUpToDate(t *testing.T) {
 	t.Setenv("CARGO", filepath.Join(dir, "no-such-cargo"))
 	d.tells(outcome.Unchecked, []string{"Cargo.lock is not up to date, or cargo cannot tell"}, "--locked")
 	d.tells(outcome.OK, []string{"cargo could not bring Cargo.lock up to date", "1 crate proven"})
+	d.tells(outcome.Unchecked, []string{"Cargo.lock is not up to date, or cargo cannot tell"}, "--locked") // nor later
 }
 
 // A directory source has no newer crates, so cargo cannot bring Cargo.lock up to date from one.
