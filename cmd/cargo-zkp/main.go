@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -149,11 +150,7 @@ func parseUpTo(n int, fs *flag.FlagSet, args []string, what string) ([]string, e
 			help()
 			return nil, err
 		} else if err != nil {
-			text := err.Error()
-			if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-				text = "there is no option --" + name
-			}
-			return nil, outcome.Usagef("%s\n\"%s --help\" lists the options", text, fs.Name())
+			return nil, outcome.Usagef("%s\n\"%s --help\" lists the options", mistake(err.Error()), fs.Name())
 		}
 		if fs.NArg() == 0 {
 			break
@@ -168,6 +165,29 @@ func parseUpTo(n int, fs *flag.FlagSet, args []string, what string) ([]string, e
 	}
 	return nil, outcome.Usagef("%s takes one argument, %s, and got %d", fs.Name(), what, len(found))
 }
+
+// mistake says what package flag says of an option, as it was written.
+func mistake(text string) string {
+	option := func(name string) string {
+		if len(name) > 1 {
+			return "--" + name
+		}
+		return "-" + name
+	}
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		return "there is no option " + option(name)
+	} else if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return option(name) + " needs an argument"
+	} else if rest, ok := strings.CutPrefix(text, "invalid boolean flag "); ok {
+		name, why, _ := strings.Cut(rest, ": ")
+		return option(name) + ": " + why
+	} else if m := wrongValue.FindStringSubmatch(text); m != nil {
+		return option(m[1]) + ": " + m[2]
+	}
+	return text
+}
+
+var wrongValue = regexp.MustCompile(`(?s)^invalid (?:boolean )?value ".*" for (?:flag )?-(\S+): (.*)$`)
 
 // given returns the first of some options that stands on the command line, or "".
 func given(fs *flag.FlagSet, names ...string) (name string) {

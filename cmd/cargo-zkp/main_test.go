@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"cratelog/internal/fixture"
+	"cratelog/internal/outcome"
 )
 
 // TestMain keeps the user's settings and caches out of the tests.
@@ -23,6 +24,24 @@ func TestTheHelpOfAVerbReadsWell(t *testing.T) {
 			if strings.Contains(out.String(), hole) {
 				t.Errorf("%s --help has %q:\n%s", verb, hole, &out)
 			}
+		}
+	}
+}
+
+// What is wrong with an option is said of the option as it was written.
+func TestAWrongOptionIsNamedAsItWasWritten(t *testing.T) {
+	for want, args := range map[string][]string{
+		"error: there is no option -C\n":                                          {"verify", "-C", "x"},
+		"error: there is no option --foo\n":                                       {"verify", "--foo"},
+		"error: --policy needs an argument\n":                                     {"verify", "--policy"},
+		"error: -p needs an argument\n":                                           {"verify", "-p"},
+		"error: --allow-dirty: a proof shows that a .crate is what a commit says": {"publish", "--allow-dirty"},
+		"error: --max-age: \"x\" is not an age":                                   {"verify", "--max-age", "x"},
+		"error: --offline: ":                                                      {"verify", "--offline=x"},
+	} {
+		var out bytes.Buffer
+		if code := run(t.Context(), args, &out, &out); code != int(outcome.Usage) || !strings.Contains(out.String(), want) {
+			t.Errorf("%q: exit %d\n%s\nwant %s", args, code, &out, want)
 		}
 	}
 }
