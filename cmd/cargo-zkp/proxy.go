@@ -292,7 +292,7 @@ func (c *proxyCall) install(ctx context.Context, sh *shell) error {
 	}
 	index := strings.TrimPrefix(proxy.Index("http://"+address+"/"+w.ID()), "sparse+")
 	notes := []string{"If cargo cannot connect to " + address + ", start the proxy: cargo zkp proxy",
-		"The lines are for " + where(w) + " only: in a copy of it, run cargo zkp proxy --install again."}
+		where(w)}
 	changed, err := cargo.InstallProxy(path, cargo.Proxy{Name: proxyName, Source: proxySource, URL: index, Notes: notes})
 	if err != nil {
 		return err
@@ -339,12 +339,13 @@ func (c *proxyCall) behind(w proxy.Workspace) error {
 	return err
 }
 
-// where names what a proxy is installed for.
+// where says what a proxy is installed for.
 func where(w proxy.Workspace) string {
 	if w.Manifest == "" {
-		return "this user"
+		return "The lines are for all workspaces of this user that have none of their own."
 	}
-	return strings.Join(strings.Fields(filepath.Dir(w.Manifest)), " ")
+	dir := strings.Join(strings.Fields(filepath.Dir(w.Manifest)), " ")
+	return "The lines are for " + dir + " only: in a copy of it, run cargo zkp proxy --install again."
 }
 
 // warn tells what does not work as one might think.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/cargo/proxy"
 	"cratelog/internal/outcome"
 )
 
@@ -353,5 +354,17 @@ func TestTheSystemKeepsTheProxyRunning(t *testing.T) {
 	}
 	if err := (&service{goos: "plan9"}).install(t.Context()); outcome.Of(err) != outcome.Usage {
 		t.Errorf("elsewhere: %v", err)
+	}
+}
+
+func TestTheLinesSayWhomTheyAreFor(t *testing.T) {
+	for want, w := range map[string]proxy.Workspace{
+		"The lines are for all workspaces of this user that have none of their own.":           {},
+		"The lines are for /w only: in a copy of it, run cargo zkp proxy --install again.":     {Manifest: filepath.FromSlash("/w/Cargo.toml")},
+		"The lines are for /a b c only: in a copy of it, run cargo zkp proxy --install again.": {Manifest: filepath.FromSlash("/a b\nc/Cargo.toml")},
+	} {
+		if got := filepath.ToSlash(where(w)); got != want {
+			t.Errorf("%+v: %s", w, got)
+		}
 	}
 }
