@@ -159,6 +159,9 @@ func (s *site) logFixtures(t *testing.T) {
 // crates of the real registry, and on two with proofs; and what a reader
 // hears when anything about them is not as it should be.
 func TestALockFileOfRealCratesIsVerified(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	s := newSite(t)
 	s.logFixtures(t)
 	s.addLogURL()
@@ -414,6 +417,9 @@ func vendored(t *testing.T, d *dependent) {
 
 // TestWhatCargoVendorMadeIsVerified: it leaves some files out.
 func TestWhatCargoVendorMadeIsVerified(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	s := newSite(t)
 	s.logFixtures(t)
 	s.addLogURL()

@@ -80,6 +80,9 @@ func (d *liar) ranNothing() {
 // TestTheIndexIsNotBelieved has the index say of an honest, proven crate what its Cargo.toml
 // does not say, with real cargo, log and witnesses.
 func TestTheIndexIsNotBelieved(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	s := newSite(t)
 	s.logFixtures(t)
 	s.addLogURL()

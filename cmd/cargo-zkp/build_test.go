@@ -189,6 +189,9 @@ func TestAWrappedCallStopsBeforeAnythingIsCompiled(t *testing.T) {
 // Another directory for the same crates would be another source for cargo, and it would
 // compile, and download, everything again.
 func TestCargoBuildAndCargoZkpBuildInTurnCompileOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.project(asked)
 	compiles := func(out string) bool { return strings.Contains(out, "Compiling hello-proof") }
@@ -216,6 +219,9 @@ func TestCargoBuildAndCargoZkpBuildInTurnCompileOnce(t *testing.T) {
 
 // Offline, what another build would need may be missing.
 func TestCargoMayBeConfiguredToBeOffline(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.registry.Add("leaf", "1.0.0")
 	d.project(asked + "leaf = { version = \"1\", optional = true }\n")
@@ -242,6 +248,9 @@ func only(t *testing.T, pattern string) string {
 
 // What verify says of crates that are good enough, build says too.
 func TestABuildNamesExceptionsAndWhatWasYanked(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := newDepot(t)
 	d.submit()
 	d.registry.AddCrate(helloProof(t))
@@ -256,6 +265,9 @@ func TestABuildNamesExceptionsAndWhatWasYanked(t *testing.T) {
 }
 
 func TestOnlyWhatThisSystemNeedsIsDownloaded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.registry.Add("leaf", "1.0.0")
 	d.registry.Add("twig", "1.0.0")
@@ -274,6 +286,9 @@ func TestOnlyWhatThisSystemNeedsIsDownloaded(t *testing.T) {
 // The first resolver turns on what a crate for another system asks of one for this system, so
 // that one's line must be seen too, and compared.
 func TestTheFirstResolverNeedsWhatOtherSystemsNeed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.registry.Add("leaf", "1.0.0")
 	dir := d.project(asked + "[target.'cfg(target_os = \"none\")'.dependencies]\n" +
@@ -288,6 +303,9 @@ func TestTheFirstResolverNeedsWhatOtherSystemsNeed(t *testing.T) {
 }
 
 func TestWhatIsOnTheDiskIsCheckedBeforeCargoRuns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	dir := d.project(asked)
 	d.wants(0, nil, "fetch")
@@ -304,6 +322,9 @@ func TestWhatIsOnTheDiskIsCheckedBeforeCargoRuns(t *testing.T) {
 
 // After a crash files may be empty, and cargo downloads or unpacks again.
 func TestWhatACrashLeavesIsNoTampering(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.project(asked)
 	d.wants(0, nil, "build")
@@ -338,6 +359,9 @@ func TestWhatACrashLeavesIsNoTampering(t *testing.T) {
 }
 
 func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := newDepot(t)
 	d.submit()
 	other := registrytest.New(t)
@@ -362,6 +386,9 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 
 // A dependency for which its line names no registry is one of the line's own.
 func TestTheIndexOfAnotherRegistryIsCompared(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := newDepot(t)
 	other := registrytest.New(t)
 	manifest := forge.Manifest("between", "1.0.0")
@@ -410,6 +437,9 @@ func defaultSource(t *testing.T) string {
 }
 
 func TestTheLockFileIsUpToDateBeforeItIsJudged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	dir := d.project("leaf = \"1\"\n")

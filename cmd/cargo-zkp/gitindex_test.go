@@ -17,6 +17,9 @@ import (
 // cargo keeps the lines of an index in a git repository apart, and reads the repository again
 // when that has changed.
 func TestAnIndexInGitIsComparedAsCargoReadsIt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	fixture.Need(t, "git")
 	d := proven(t)
 	repo := t.TempDir()

@@ -58,6 +58,9 @@ func (d *depot) stops(code outcome.Code, words []string, args ...string) {
 
 // Whatever cargo can build is looked at, wherever cargo finds it.
 func TestNothingIsBuiltThatWasNotLookedAt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	t.Run("a mirror whose index is a git repository of files", func(t *testing.T) {
 		d := newDepot(t)
 		d.registry.AddCrate(helloProof(t)) // nobody logged it
@@ -144,6 +147,9 @@ func TestALinkToAMemberIsTheMember(t *testing.T) {
 // What follows the first argument of the program, or of rustc, is not for cargo, which would
 // go online, or build another workspace than was looked at.
 func TestOptionsOfTheProgramAreNotCargos(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	for _, c := range []struct{ before, args string }{
 		{"generate-lockfile", "run serve --offline"}, {"generate-lockfile", "run --bin app -j 2 x --frozen"},
 		{"fetch", "run - --manifest-path other/Cargo.toml"}, {"generate-lockfile", "rustc x --offline"},
@@ -166,6 +172,9 @@ func TestOptionsOfTheProgramAreNotCargos(t *testing.T) {
 
 // A lock file may spell the default registry's index in any way that cargo takes for the same.
 func TestTheDefaultRegistryIsKnownByAnySpelling(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := newDepot(t)
 	d.registry.AddCrate(helloProof(t)) // nobody logged it
 	dir := d.project("hello-proof = \"0.1\"\n")
@@ -186,6 +195,9 @@ func TestTheDefaultRegistryIsKnownByAnySpelling(t *testing.T) {
 
 // Once a git index has moved, for whatever project, cargo reads its lines again, offline too.
 func TestALineThatAGitIndexChangedIsSeen(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	index := d.gitIndex(string(d.line(func(map[string]any) {})) + "\n")
 	dir := d.project(asked)
@@ -207,6 +219,9 @@ func TestALineThatAGitIndexChangedIsSeen(t *testing.T) {
 
 // What the configuration patches in is read by cargo only.
 func TestALockFileIsStaleOnceAPatchOfTheConfigurationChanges(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.registry.Add("leaf", "1.0.0")
 	d.registry.Add("twig", "1.0.0")

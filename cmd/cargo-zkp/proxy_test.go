@@ -155,6 +155,9 @@ func TestOneProxyServesEachWorkspaceUnderItsOwnPolicy(t *testing.T) {
 }
 
 func TestARunningProxyGoesByThePolicyAsItIs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.registry.Add("leaf", "1.0.0")
 	const excepted = "require = \"all\"\n[[exception]]\ncrate = \"leaf\"\nreason = \"r\"\nexpires = \"2999-01-01\"\n"
@@ -189,6 +192,9 @@ func TestARunningProxyGoesByThePolicyAsItIs(t *testing.T) {
 // cargo goes by the index: it may lack the very crate that must be proven, or have cargo build
 // what a proven crate never asked for.
 func TestPlainCargoStopsAtALyingIndex(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.registry.Add("leaf", "1.0.0")
 	leaf := map[string]any{"name": "leaf", "req": "^1", "features": []string{}, "optional": false, "default_features": true, "target": nil, "kind": "normal"}
@@ -229,6 +235,9 @@ func TestPlainCargoStopsAtALyingIndex(t *testing.T) {
 }
 
 func TestTheProxyListensWhereCargoLooksForIt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.demanding(asked, "")
 	d.zkp(0, nil, "proxy", "--install", "--listen", d.address)
@@ -270,6 +279,9 @@ func TestCargoPublishAndSearchGoPastTheProxy(t *testing.T) {
 }
 
 func TestAMirrorStandsBehindTheProxy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t) // whose cargo asks a mirror
 	d.demanding(asked, "")
 	d.zkp(outcome.Usage, []string{"0.0.0.0:18081 is not a loopback address", "--allow-any-address"}, "proxy", "--install", "--listen", "0.0.0.0:18081")

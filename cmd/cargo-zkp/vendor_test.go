@@ -26,6 +26,9 @@ func (d *depot) vendor(code outcome.Code, args ...string) (stdout, stderr string
 
 // There is no need to take the directory out of cargo's configuration before each update.
 func TestVendorAgainAsksTheRegistryAndNotTheDirectory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.registry.Add("leaf", "1.0.0")
 	dir := d.project(asked + "leaf = \"1\"\n")
@@ -56,6 +59,9 @@ func TestVendorAgainAsksTheRegistryAndNotTheDirectory(t *testing.T) {
 }
 
 func TestVendorNamesWhatComesFromGit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	fixture.Need(t, "git")
 	d := proven(t)
 	repo := t.TempDir()

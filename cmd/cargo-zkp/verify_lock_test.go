@@ -54,6 +54,9 @@ func (d *depot) mustCargo(args ...string) {
 
 // The finding: verify --locked passed with a lock file that the next cargo build changes.
 func TestAStaleLockFileIsRefusedOrBroughtUpToDate(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	dir := d.project(asked)
@@ -99,6 +102,9 @@ func TestAStaleLockFileIsRefusedOrBroughtUpToDate(t *testing.T) {
 
 // A directory source has no newer crates, so cargo cannot bring Cargo.lock up to date from one.
 func TestVendorAgainTakesInANewDependency(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	dir := d.project(asked)
@@ -124,6 +130,9 @@ func TestVendorAgainTakesInANewDependency(t *testing.T) {
 
 // The finding: a dependency from git was a way around require = "all".
 func TestADependencyFromGitIsRefusedIfAllMustBeProven(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo build")
+	}
 	d := proven(t)
 	repo := t.TempDir()
 	put(t, filepath.Join(repo, "Cargo.toml"), "[package]\nname = \"gitty\"\nversion = \"0.1.0\"\nedition = \"2021\"\n")
