@@ -17,8 +17,10 @@ func Submit(ctx context.Context, log *client.Log, entryBytes, raw []byte) ([]byt
 	b, err := log.Submit(ctx, entryBytes, raw)
 	var refused *client.SubmitError
 	switch {
-	case !errors.As(err, &refused):
+	case err == nil || ctx.Err() != nil:
 		return b, err
+	case !errors.As(err, &refused):
+		return nil, fmt.Errorf("the log at %s could not be asked: %w\nnothing is lost: run the same command again later", log.URL, err)
 	case refused.Status == http.StatusTooManyRequests || refused.Status >= 500:
 		return nil, fmt.Errorf("%w\nnothing is lost: run the same command again later", err)
 	case refused.Status == http.StatusConflict:

@@ -31,3 +31,18 @@ func TestAnEntryAboutOtherBytesIsNotSubmitted(t *testing.T) {
 		t.Errorf("left behind: %q, %v", left, err)
 	}
 }
+
+func TestALogThatIsNotThereIsNamed(t *testing.T) {
+	raw, entry := helloProof(t), fixture.Read(t, "hello-proof-0.1.0.entry")
+	t.Chdir(t.TempDir())
+	put(t, "hello-proof-0.1.0.crate", string(raw))
+	put(t, "hello-proof-0.1.0.entry", string(entry))
+	log := httptest.NewServer(http.NotFoundHandler())
+	log.Close()
+	var out bytes.Buffer
+	code := run(t.Context(), []string{"submit", "hello-proof-0.1.0.crate", "--log", log.URL}, &out, &out)
+	if code != int(outcome.Unchecked) || !strings.Contains(out.String(), "error: the log at "+log.URL+" could not be asked: ") ||
+		!strings.Contains(out.String(), "nothing is lost: run the same command again later") {
+		t.Errorf("exit code %d, %s", code, &out)
+	}
+}

@@ -356,7 +356,7 @@ func TestASearchThroughHostileTreesEnds(t *testing.T) {
 func TestOpenRefusesWhatIsNoRepository(t *testing.T) {
 	empty := t.TempDir()
 	_, err := Open(t.Context(), empty)
-	refused(t, "an empty directory", err, "not a git repository")
+	refused(t, "an empty directory", err, "not a git repository (or any of the parent directories): .git\na proof says that a .crate is what a git commit says")
 	_, err = Open(t.Context(), filepath.Join(empty, "absent"))
 	refused(t, "an absent directory", err, "No such file or directory")
 	sha256 := t.TempDir()

@@ -302,6 +302,10 @@ func (r *Repo) request(ctx context.Context, name string, max int64) (id [20]byte
 		err = ctx.Err()
 	}
 	r.broken = fmt.Errorf("reading the repository %s: %w%s", r.dir, err, r.stderr.sentence())
+	if strings.Contains(r.stderr.sentence(), "not a git repository") {
+		r.broken = fmt.Errorf("%w\na proof says that a .crate is what a git commit says: commit the package, or name the "+
+			"repository that has the commit", r.broken)
+	}
 	if errors.Is(err, errDied) && strings.Contains(r.stderr.sentence(), "promisor remote") {
 		// In a partial clone git ends when it may not fetch what is missing.
 		return id, Object{}, &MissingError{Dir: r.dir, What: "object", ID: name}
