@@ -309,7 +309,7 @@ func (l *registryLook) contents(ctx context.Context, e store.Entry, lines []regi
 			return nil, err
 		}
 	}
-	proven, err := registry.ManifestSummary(f.cfg.RegistryIndex, c.Manifest())
+	proven, err := registry.ManifestSummary(c.Manifest())
 	if err != nil {
 		return []byte{}, nil
 	}

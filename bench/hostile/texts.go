@@ -162,7 +162,7 @@ func loadConfig(file string) (*cargo.Config, error) {
 }
 
 func summary(b []byte) (registry.Summary, error) {
-	return registry.ManifestSummary("sparse+https://r.example/", b)
+	return registry.ManifestSummary(b)
 }
 
 var texts = map[string]attack{

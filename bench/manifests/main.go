@@ -187,7 +187,7 @@ func (t *tally) compareLines(crateName string, sum [32]byte, cargoToml []byte) e
 			}
 			t.lines++
 			said, err1 := r.Summary("")
-			proven, err2 := registry.ManifestSummary("", cargoToml)
+			proven, err2 := registry.ManifestSummary(cargoToml)
 			if err := errors.Join(err1, err2); err != nil {
 				t.deviations = append(t.deviations, crateName+": "+err.Error())
 			} else if diff := said.Diff(proven); diff != "" {

@@ -362,5 +362,5 @@ func summary(w Want, raw []byte) (registry.Summary, error) {
 	if err != nil {
 		return registry.Summary{}, err
 	}
-	return registry.ManifestSummary(proxied, c.Manifest())
+	return registry.ManifestSummary(c.Manifest())
 }

@@ -49,12 +49,12 @@ func (said Summary) Diff(proven Summary) string {
 // registry of which it is not known whether it is a mirror of cargo's default one: what
 // would be well for either is well. The error is Summary's or ManifestSummary's.
 func (r Release) Deviation(index string, cargoToml []byte) (diff string, err error) {
+	proven, err := ManifestSummary(cargoToml)
+	if err != nil {
+		return "", err
+	}
 	for _, index := range []string{index, ""} {
 		said, err := r.Summary(index)
-		if err != nil {
-			return "", err
-		}
-		proven, err := ManifestSummary(index, cargoToml)
 		if err != nil {
 			return "", err
 		}

@@ -157,12 +157,12 @@ func lineDependency(fields map[string]json.RawMessage, index string) (kind strin
 }
 
 // ManifestSummary returns what the index line of a release must say, from the Cargo.toml
-// of its .crate. The index is Release.Summary's: a dependency for which Cargo.toml names
-// no registry is one of cargo's default registry, whatever registry the release is in.
-func ManifestSummary(index string, cargoToml []byte) (Summary, error) {
+// of its .crate, whatever registry the release is in: a dependency for which Cargo.toml names
+// no registry is one of cargo's default registry.
+func ManifestSummary(cargoToml []byte) (Summary, error) {
 	s, err := manifestSummary(cargoToml)
 	if err != nil {
-		return Summary{}, fmt.Errorf("Cargo.toml: %w", err)
+		return Summary{}, fmt.Errorf("what Cargo.toml says: %w", err)
 	}
 	return s, nil
 }

@@ -59,7 +59,7 @@ func lineOf(t *testing.T, text string) Release {
 }
 
 func TestAnHonestLineSaysWhatCargoTomlSays(t *testing.T) {
-	proven, err := ManifestSummary("", []byte("\xef\xbb\xbf"+provenToml))
+	proven, err := ManifestSummary([]byte("\xef\xbb\xbf"+provenToml))
 	fatalIf(t, err)
 	said, err := lineOf(t, honestLine).Summary("")
 	fatalIf(t, err)
@@ -78,7 +78,7 @@ func TestAnHonestLineSaysWhatCargoTomlSays(t *testing.T) {
 // TestEveryLieOfALineIsSeen changes the honest line in one place each, and wants the change
 // told.
 func TestEveryLieOfALineIsSeen(t *testing.T) {
-	proven, err := ManifestSummary("", []byte(provenToml))
+	proven, err := ManifestSummary([]byte(provenToml))
 	fatalIf(t, err)
 	add := func(dep string) [2]string { return [2]string{`"deps":[`, `"deps":[` + dep + `,`} }
 	for want, lie := range map[string][2]string{
@@ -145,7 +145,7 @@ func TestALineMayLeaveLinksOut(t *testing.T) {
 		}
 		said, err := lineOf(t, line).Summary("")
 		fatalIf(t, err)
-		proven, err := ManifestSummary("", []byte(provenToml))
+		proven, err := ManifestSummary([]byte(provenToml))
 		fatalIf(t, err)
 		if said.Agrees(proven.Digest()) != (want == "") || said.Diff(proven) != want {
 			t.Errorf("%q; want %q", said.Diff(proven), want)
@@ -197,7 +197,7 @@ func TestRegistriesOfOneName(t *testing.T) {
 	} {
 		said, err := lineOf(t, dep(c.line)).Summary(c.index)
 		fatalIf(t, err)
-		proven, err := ManifestSummary(c.index, manifest(c.toml))
+		proven, err := ManifestSummary(manifest(c.toml))
 		fatalIf(t, err)
 		if diff := said.Diff(proven); (diff == "") != c.same {
 			t.Errorf("index %q, line %q, Cargo.toml %q: %q", c.index, c.line, c.toml, diff)
@@ -244,9 +244,9 @@ func TestManifestsThatNobodyCanResolveHaveNoSummary(t *testing.T) {
 		"dependencies a list": "[package]\nname = 'a'\nversion = '1.0.0'\n[[dependencies]]\na = '1'\n",
 		"too long":            "[package]\nname = 'a'\nversion = '1.0.0'\n#" + strings.Repeat("#", maxManifest),
 	} {
-		if s, err := ManifestSummary("", []byte(bad)); err == nil {
+		if s, err := ManifestSummary([]byte(bad)); err == nil {
 			t.Errorf("%s: %+v", what, s)
-		} else if !strings.HasPrefix(err.Error(), "Cargo.toml: ") {
+		} else if !strings.HasPrefix(err.Error(), "what Cargo.toml says: ") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -255,7 +255,7 @@ func TestManifestsThatNobodyCanResolveHaveNoSummary(t *testing.T) {
 func FuzzSummary(f *testing.F) {
 	f.Add(strings.ReplaceAll(strings.ReplaceAll(honestLine, "CKSUM", sumA), "\n", ""), provenToml)
 	f.Fuzz(func(t *testing.T, line, toml string) {
-		proven, err := ManifestSummary("", []byte(toml))
+		proven, err := ManifestSummary([]byte(toml))
 		if err == nil && proven.Diff(proven) != "" {
 			t.Error("a Summary differs from itself")
 		}

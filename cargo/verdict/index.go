@@ -15,7 +15,7 @@ import (
 // summaryOf returns the digest of what the index must say of a crate, in hex; "" if nothing
 // can be said, which compareIndex then tells.
 func summaryOf(c *crate.Crate) string {
-	s, err := registry.ManifestSummary("", c.Manifest())
+	s, err := registry.ManifestSummary(c.Manifest())
 	if err != nil {
 		return ""
 	}
@@ -74,7 +74,7 @@ func (it *item) compareLine(l cargo.IndexLine) (differs bool, err error) {
 	if err != nil {
 		return false, unread(err)
 	}
-	proven, err := registry.ManifestSummary(w.Index, c.Manifest())
+	proven, err := registry.ManifestSummary(c.Manifest())
 	if err != nil {
 		return false, unread(err)
 	}

@@ -20,7 +20,7 @@ func lineOf(raw []byte) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the .crate cannot be published: %w", err)
 	}
-	s, err := registry.ManifestSummary("", text)
+	s, err := registry.ManifestSummary(text)
 	if err != nil {
 		return nil, fmt.Errorf("the .crate cannot be published: %w", err)
 	}

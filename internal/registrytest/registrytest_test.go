@@ -159,7 +159,7 @@ func TestALineSaysWhatCargoTomlSaysUntilItIsDoctored(t *testing.T) {
 		"optional = true\n[target.'cfg(unix)'.build-dependencies]\ncc = \"1, <1.9\"\n[features]\nfull = [\"dep:renamed\"]\nmore = []\n"
 	r := registrytest.New(t)
 	r.AddCrate(registrytest.MakeCrate("ab", "1.0.0", map[string]string{"Cargo.toml": toml}))
-	proven, err := registry.ManifestSummary("", []byte(toml))
+	proven, err := registry.ManifestSummary([]byte(toml))
 	fatalIf(t, err)
 	diff := func() string {
 		releases, err := (&registry.Index{URL: r.Index}).Releases(t.Context(), "ab")
