@@ -59,7 +59,7 @@ func lineOf(t *testing.T, text string) Release {
 }
 
 func TestAnHonestLineSaysWhatCargoTomlSays(t *testing.T) {
-	proven, err := ManifestSummary([]byte("\xef\xbb\xbf"+provenToml))
+	proven, err := ManifestSummary([]byte("\xef\xbb\xbf" + provenToml))
 	fatalIf(t, err)
 	said, err := lineOf(t, honestLine).Summary("")
 	fatalIf(t, err)
