@@ -132,8 +132,8 @@ func (w *Want) keepLines(lines []cargo.IndexLine, err error) {
 
 // mayUse says whether cargo may build the package from what lies at a path, below one
 // registry's directory. It does not if that registry's lines are about another crate of
-// this name and version only, and another registry has it; nor from what cargo package leaves, whose registry has no
-// host, unless there is one of files.
+// this name and version only, and another registry has it; nor from what cargo package leaves,
+// whose registry has no host, unless there is one of files.
 func (w *Want) mayUse(lines []cargo.IndexLine, path string, files bool) bool {
 	dir := filepath.Base(filepath.Dir(path))
 	if strings.HasPrefix(dir, "-") && !files {
