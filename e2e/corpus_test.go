@@ -151,6 +151,9 @@ func otherPath(t *testing.T, s *site, file string) {
 // TestWhatCannotBeProvenIsNamed tries to prove what no commit holds. All of it is
 // refused before a proving key is looked for.
 func TestWhatCannotBeProvenIsNamed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts many programs")
+	}
 	t.Run("too large", func(t *testing.T) {
 		if testing.Short() {
 			t.Skip("it makes a repository of thousands of files")

@@ -151,6 +151,9 @@ func get(ctx context.Context, url string) ([]byte, error) {
 // witnesses: the other two are the quorum. When it comes back it cosigns again,
 // and still refuses to go back to what it had signed before.
 func TestAKilledWitnessIsNotMissedAndForgetsNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts many programs")
+	}
 	const victim = 2
 	s := newSite(t)
 	all, r := items(t), s.reader()

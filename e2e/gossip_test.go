@@ -30,6 +30,9 @@ trust = %q
 // witnesses conspire, and show a second reader another tree. Nothing that this
 // reader can check alone is wrong. The reader gossips, and they are convicted.
 func TestTwoReadersWhoWereShownDifferentHistoriesMeetAtAMonitor(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts many programs")
+	}
 	s := newSite(t)
 	s.logFixtures(t)
 	s.addLogURL()
@@ -86,6 +89,9 @@ func (s *site) once(t *testing.T, settings string) outcome {
 // TestAMonitorWithoutItsLogSaysSoAndAccusesNoOne runs the program against a log that is
 // stopped.
 func TestAMonitorWithoutItsLogSaysSoAndAccusesNoOne(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts many programs")
+	}
 	s := newSite(t)
 	s.logFixtures(t)
 	s.addLogURL()

@@ -14,6 +14,9 @@ import (
 // forget an entry. The log must notice by itself when it can; when its own memory
 // is old too, the witnesses are what is left.
 func TestARestoredBackupCannotTellASecondHistory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts many programs")
+	}
 	s := newSite(t)
 	all, r := items(t), s.reader()
 	submit := func(it item, patience time.Duration) ([]byte, error) {

@@ -21,6 +21,9 @@ import (
 // TestALogThatForkedIsNotPublishedWith: a publisher who saw one tree of the log is shown
 // another, with all cosignatures, in a kept bundle and by the log.
 func TestALogThatForkedIsNotPublishedWith(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
 	s := newSite(t)
 	s.release("0.1.0")
 	s.mustRun(logOnly)

@@ -88,6 +88,9 @@ func TestADryRunGoesOnWithWhatIsPublishedAlready(t *testing.T) {
 
 // TestNothingIsLoggedThatCannotBeUploaded: a version is logged once.
 func TestNothingIsLoggedThatCannotBeUploaded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
 	s := newSite(t)
 	s.release("0.1.0")
 	credentials := filepath.Join(s.home, "credentials.toml")
@@ -176,6 +179,9 @@ func TestALogThatIsDownOrLiesStopsEverything(t *testing.T) {
 }
 
 func TestABusyLogIsAskedAgainWhenItSays(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
 	s := newSite(t)
 	s.release("0.1.0")
 	busy := 1
@@ -387,6 +393,9 @@ func TestOnlyTheLogsOwnRefusalIsAnAnswer(t *testing.T) {
 
 // A private registry wants a token for its index, too.
 func TestAPrivateRegistryIsPublishedTo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
 	s := newSite(t)
 	s.reg.SetToken(secret, true)
 	s.release("0.1.0")

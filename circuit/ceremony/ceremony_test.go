@@ -326,6 +326,9 @@ func TestEveryPhaseStartsAndGoesOnInOrder(t *testing.T) {
 }
 
 func TestAnAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes and checks many contributions")
+	}
 	for phase := 1; phase <= 2; phase++ {
 		dir := copyOf(t)
 		f := open(t, dir)
@@ -381,6 +384,9 @@ func TestAFileSaysWhatItHoldsInOneWay(t *testing.T) {
 // group, and by Phase1.Verify and Phase2.Verify, to follow from the one before. Nor may a
 // secret be zero, with its proof.
 func TestEveryPointOfAContributionIsChecked(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes and checks many contributions")
+	}
 	_, _, gen1, gen2 := curve.Generators()
 	var outside curve.G2Affine
 	wrong := stray(t)

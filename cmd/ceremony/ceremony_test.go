@@ -41,6 +41,9 @@ func TestWrongCommandLinesAreSaidToBe(t *testing.T) {
 }
 
 func TestACeremonyBeginsAndIsNotFinished(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes keys")
+	}
 	dir := filepath.Join(t.TempDir(), "c")
 	expect(t, 3, "ceremony init", "status", dir)
 	expect(t, 0, "Next: phase 1 has 0 contributions", "init", "-blocks", "4", "-chunks", "3", dir)
