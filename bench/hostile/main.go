@@ -5,7 +5,7 @@
 //	go run ./bench/hostile [NAME ...]
 //
 // It prints CPU time and peak memory at 1 MB, the largest of both, and the growth to 2 MB: the
-// larger of both ratios, where less than 50 ms and 32 MiB count as that much. With -v it also says
+// larger of both ratios, where less than 100 ms and 64 MiB count as that much. With -v it also says
 // what came of each input.
 package main
 
@@ -23,8 +23,8 @@ import (
 
 const (
 	megabyte  = 1_000_000
-	leastCPU  = 0.05 // seconds
-	leastPeak = 32   // MiB
+	leastCPU  = 0.1 // seconds
+	leastPeak = 64  // MiB
 )
 
 // An attack is an input, made for a size in bytes, and who reads it.
