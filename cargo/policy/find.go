@@ -26,7 +26,7 @@ type Place struct {
 
 // NoTrust says that a policy believes no log, and what to do about it.
 func (p *Policy) NoTrust() string {
-	where := "name its file with --trust (--zkp-trust before cargo's own options)"
+	where := "name its file with --trust (--zkp-trust for the verbs of cargo)"
 	if p.TrustDir != "" {
 		where += ", or put it into " + p.TrustDir
 	}

@@ -58,7 +58,7 @@ func (j *judge) Requires(_, _ string) bool {
 	return j.required
 }
 
-func (j *judge) Prefetch(_ context.Context, name, version string, _ [32]byte) {
+func (j *judge) Prefetch(_ context.Context, name, version string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.prefetched[name+" "+version]++

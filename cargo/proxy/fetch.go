@@ -223,7 +223,7 @@ func (p *Proxy) startPrefetching() {
 		p.queue = nil // nothing is ever put in
 		return
 	}
-	for range p.Jobs {
+	for range maxJobs {
 		p.work.Add(1)
 		go func() {
 			defer p.work.Done()
@@ -233,7 +233,7 @@ func (p *Proxy) startPrefetching() {
 					return
 				case w := <-p.queue:
 					ctx, cancel := context.WithTimeout(p.ctx, workTime)
-					judge.Prefetch(ctx, w.Name, w.Version, w.Sum)
+					judge.Prefetch(ctx, w.Name, w.Version)
 					cancel()
 				}
 			}

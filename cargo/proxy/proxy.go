@@ -88,8 +88,8 @@ const (
 	workTime      = 30 * time.Minute // for fetching and judging one crate
 	patience      = 15 * time.Second // for an answer; cargo waits for 30 s
 	trickle       = 10 * time.Second // between a few bytes and the next, after that
-	defaultJobs   = 64
-	maxKnown      = 20000 // crates whose releases are remembered
+	maxJobs       = 64               // crates that are worked on at one time
+	maxKnown      = 20000            // crates whose releases are remembered
 	prefetchQueue = 1000
 )
 
@@ -110,7 +110,7 @@ type Judge interface {
 // Prefetcher is a Judge that can begin its work before the crate is asked for.
 type Prefetcher interface {
 	// Prefetch fetches what Judge will need. It reports nothing: Judge will.
-	Prefetch(ctx context.Context, name, version string, sum [32]byte)
+	Prefetch(ctx context.Context, name, version string)
 }
 
 // Config says what a proxy does. Upstream, Judge, Base and Dir are required.
@@ -126,8 +126,7 @@ type Config struct {
 	// knows none.
 	Local func(name, version string, sum [32]byte) ([]byte, bool)
 
-	Jobs int          // crates that are worked on at one time; zero: 64
-	Log  *slog.Logger // nil: nothing is said
+	Log *slog.Logger // nil: nothing is said
 
 	testingOnlyPatience, testingOnlyTrickle time.Duration
 }
@@ -169,9 +168,6 @@ func New(ctx context.Context, c Config) (*Proxy, error) {
 		return nil, fmt.Errorf("the registry %s is the proxy itself: configure the real one", c.Upstream.URL)
 	}
 	c.Upstream.Cache, c.Upstream.HTTP, c.Upstream.UserAgent = c.Dir.lines, c.Dir.client, userAgent
-	if c.Jobs == 0 {
-		c.Jobs = defaultJobs
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -186,7 +182,7 @@ func New(ctx context.Context, c Config) (*Proxy, error) {
 		return nil, fmt.Errorf("the registry %s wants a token, and the proxy would hand its crates to every user of this "+
 			"machine: use \"cargo zkp verify\" for them", c.Upstream.URL)
 	}
-	p := &Proxy{Config: c, jobs: make(chan struct{}, c.Jobs), queue: make(chan Want, prefetchQueue),
+	p := &Proxy{Config: c, jobs: make(chan struct{}, maxJobs), queue: make(chan Want, prefetchQueue),
 		flights: map[string]*flight{}}
 	if p.known, err = lru.New[string, []Want](maxKnown); err != nil {
 		return nil, err

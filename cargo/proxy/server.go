@@ -19,7 +19,8 @@ import (
 )
 
 // A Server serves many workspaces at one address, each below its ID and by its own Proxy. What
-// names no workspace that is installed gets 403 and a sentence. It is safe for concurrent use.
+// names no workspace that is installed gets 403 and a sentence, unless ServeAll was called. It
+// is safe for concurrent use.
 type Server struct {
 	ServerConfig
 	handler http.Handler

@@ -78,7 +78,7 @@ func (j *Judge) Requires(name, version string) bool {
 }
 
 // Prefetch begins to fetch what Judge will need.
-func (j *Judge) Prefetch(ctx context.Context, name, version string, _ [32]byte) {
+func (j *Judge) Prefetch(ctx context.Context, name, version string) {
 	if r, err := j.current(); err == nil && r.requires(name, version) {
 		r.checker.Prefetch(ctx, name, version)
 	}

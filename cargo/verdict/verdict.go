@@ -5,9 +5,9 @@
 // # Order
 //
 // A .crate is hashed, once, and compared with the lock file, and what cargo unpacked is
-// compared with the .crate. Then come its bundles: those
-// in the cache, then those of each log of the trust files that has a URL, until one
-// verifies. So a cached bundle that is broken or too old is replaced. Proofs are
+// compared with the .crate. Then come its bundles: those in the cache, then those that
+// "cargo zkp vendor" keeps, then those of each log of the trust files that has a URL, until
+// one verifies. So a cached bundle that is broken or too old is replaced. Proofs are
 // collected and checked in one batch; then the checkpoints are compared with the
 // state, and the lines of cargo's index cache with Cargo.toml. No result leaves this package
 // before all of that.
@@ -63,7 +63,6 @@ type Config struct {
 
 	HTTP      *http.Client // nil: one with timeouts
 	UserAgent string       // "" for the client's
-	Jobs      int          // crates that are read at a time; 0 for the number of cores
 
 	Now func() time.Time // nil for the clock
 	Log *slog.Logger     // nil: says nothing
@@ -96,9 +95,6 @@ func New(cfg Config) (_ *Checker, err error) {
 		t.MaxIdleConnsPerHost = inFlight
 		cfg.HTTP = &http.Client{Timeout: requestTimeout, Transport: t}
 	}
-	if cfg.Jobs <= 0 {
-		cfg.Jobs = runtime.GOMAXPROCS(0)
-	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -114,7 +110,7 @@ func New(cfg Config) (_ *Checker, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checker{cfg: cfg, slots: make(chan struct{}, cfg.Jobs),
+	c := &Checker{cfg: cfg, slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stamps: sync.OnceValue(func() *stamps { return openStamps(cfg.Cache, cfg.Rehash) })}
 	if c.proofs, err = proofcheck.New(cfg.Policy.Programs); err != nil {
 		return nil, err

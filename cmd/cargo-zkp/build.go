@@ -141,7 +141,7 @@ func (c *call) addConfig(value string) error {
 var trailing = []string{"run", "rustc"}
 
 // valued are the options of these verbs whose value may be the next argument.
-var valued = strings.Fields("-p --package --bin --example --test --bench -F --features -j --jobs --profile --target " +
+var valued = strings.Fields("-p --package --bin --example --test --bench -F --features -j --jobs --profile " +
 	"--target-dir --artifact-dir --message-format --print --crate-type")
 
 // parseCall takes our options out of a command line, and leaves cargo's in it.
@@ -288,7 +288,7 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell) error {
 	if err != nil {
 		return err
 	}
-	if err := k.locate(func([]cargo.Package) error { return nil }); err != nil {
+	if err := k.locate(nil); err != nil {
 		return err
 	}
 	if !k.Workspace.Unified { // else the line of a crate that is not built counts as well
@@ -363,7 +363,7 @@ func (c *call) cargo(ctx context.Context, sh *shell, args ...string) error {
 }
 
 // cargoEnv is the environment for cargo: whatever HTTP proxy is set does not count for
-// this machine, where it would not find ours. (curl reads no_proxy first, and NO_PROXY
+// this machine, where it would not find a proxy of ours that is installed, nor a registry. (curl reads no_proxy first, and NO_PROXY
 // only if that is not set.)
 func cargoEnv(env []string) []string {
 	const here = "127.0.0.1,localhost"

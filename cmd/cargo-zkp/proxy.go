@@ -68,8 +68,6 @@ of them, each under its own policy. "cargo zkp build" needs no proxy.`)
 
 // serve serves the workspaces that are installed, and the one that the call is about.
 func (c *proxyCall) serve(ctx context.Context, sh *shell, fs *flag.FlagSet) error {
-	given := map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	ws, err := c.workspace()
 	if err != nil {
 		return err
@@ -90,7 +88,7 @@ func (c *proxyCall) serve(ctx context.Context, sh *shell, fs *flag.FlagSet) erro
 		l.Close()
 		return err
 	}
-	err = c.announce(ctx, sh, s, ws, given["manifest-path"] && given["index"])
+	err = c.announce(ctx, sh, s, ws, given(fs, "manifest-path") != "" && given(fs, "index") != "")
 	if err != nil {
 		l.Close()
 		s.Close()
@@ -110,7 +108,7 @@ func (c *proxyCall) announce(ctx context.Context, sh *shell, s *proxy.Server, ws
 		sh.Status("Serving", "the workspaces that it is installed in, %d, at %s", len(ids), s.Base)
 		return nil
 	}
-	if err := judge(ws).Check(); err != nil {
+	if err := judge(ws, s.Log).Check(); err != nil {
 		return err
 	}
 	p, err := s.Proxy(ctx, ws.ID())
@@ -165,7 +163,7 @@ func (c *proxyCall) server(sh *shell, base string, given proxy.Workspace) (*prox
 			return nil, err
 		}
 		return proxy.New(ctx, proxy.Config{
-			Upstream: &registry.Index{URL: index}, Judge: judge(w), Base: base, Dir: dir, Policy: policyText(w), Log: log,
+			Upstream: &registry.Index{URL: index}, Judge: judge(w, log), Base: base, Dir: dir, Policy: policyText(w), Log: log,
 			Local: func(name, version string, sum [32]byte) ([]byte, bool) {
 				raw, path := cached(home, name, version, sum)
 				return raw, path != ""
@@ -183,10 +181,12 @@ func workspaces() (proxy.Workspaces, error) {
 }
 
 // judge returns who decides for a workspace.
-func judge(w proxy.Workspace) *verdict.Judge {
+func judge(w proxy.Workspace, log *slog.Logger) *verdict.Judge {
 	b := believe{offline: w.Offline, Place: policy.Place{Flag: w.Policy, Trust: w.Trust, Programs: w.Programs,
 		Development: w.Development}}
-	return &verdict.Judge{Load: b.load, Manifest: w.Manifest, Config: b.config()}
+	cfg := b.config()
+	cfg.Log = log
+	return &verdict.Judge{Load: b.load, Manifest: w.Manifest, Config: cfg}
 }
 
 var _ interface {

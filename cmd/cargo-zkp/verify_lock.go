@@ -133,7 +133,7 @@ func readLock(ctx context.Context, sh *shell, ws *cargo.Workspace, locked, offli
 func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 	sh.Status("Verifying", "%s of %s, %d of which must be proven", crates(len(k.Wants)),
 		shorten(k.Workspace.LockPath), k.Required())
-	err := k.locate(func(missing []cargo.Package) error {
+	err := k.locate(func() error {
 		if b.offline {
 			return nil
 		}
@@ -155,8 +155,8 @@ func (k *lockCheck) run(ctx context.Context, sh *shell, b believe) error {
 	return k.check(ctx, sh, b, bar.set)
 }
 
-// locate finds what cargo has, and looks again after fetch got what is missing.
-func (k *lockCheck) locate(fetch func(missing []cargo.Package) error) error {
+// locate finds what cargo has, and looks again after fetch, if not nil, got what is missing.
+func (k *lockCheck) locate(fetch func() error) error {
 	home, err := cargo.Home()
 	if err != nil {
 		return err
@@ -168,11 +168,10 @@ func (k *lockCheck) locate(fetch func(missing []cargo.Package) error) error {
 	if err := find(home); err != nil {
 		return err
 	}
-	missing := k.Missing(k.needAll)
-	if len(missing) == 0 {
+	if fetch == nil || len(k.Missing(k.needAll)) == 0 {
 		return nil
 	}
-	if err := fetch(missing); err != nil {
+	if err := fetch(); err != nil {
 		return err
 	}
 	return find(home)
