@@ -316,7 +316,8 @@ func (u *unpacker) charge(n int64) error {
 
 func inflateError(err error, file string) error {
 	if errors.Is(err, errSuspicious) {
-		return refuse(file, "and those before it have %v: reading on would cost too much", err)
+		return &ArchiveError{File: file, Limit: true,
+			Why: fmt.Sprintf("and those before it have %v: reading on would cost too much", err)}
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return refuse(file, "is cut off: the archive ends too early")

@@ -296,9 +296,13 @@ func TestAWorkspaceOutsideOfTheRepositoryIsNotTakenForOneInside(t *testing.T) {
 		{"..", "a", "", ""},
 		{"../b", "a", "b", ""},
 		{"../.b", "a", ".b", ""},
+		{"project", "a", "b", "not a directory in which cargo would look"},
 	} {
 		normalized, orig := cargoToml(), tarFile{name: root + origFile}
 		orig.body = normalized.body + fmt.Sprintf("edition.workspace = true\nworkspace = %q\n", probe.named)
+		if probe.named == "project" { // as [package] was called once
+			orig.body = strings.Replace(strings.Replace(orig.body, "[package]", "[project]", 1), `"project"`, `"../../b"`, 1)
+		}
 		normalized.body += "edition = \"2021\"\n"
 		c, err := readHello(pack(normalized, orig))
 		fatalIf(t, err)
@@ -346,4 +350,9 @@ func TestLinksCannotMakeAClaimExpensive(t *testing.T) {
 	if _, err := few.List(src); err != nil {
 		t.Errorf("the same links, for fewer files: %v", err)
 	}
+	for i := range src.Links { // what leads nowhere costs as much
+		src.Links[i].Target = "." + strings.Repeat("/", 1000) + fmt.Sprintf("l%02d", i+1)
+	}
+	_, err = c.List(src)
+	refused(t, "links of slashes", err, "one step too many")
 }

@@ -227,15 +227,19 @@ func (c *Crate) Repository() string {
 	return url
 }
 
-// author returns [package] of the manifest as the author wrote it, if there is a
-// Cargo.toml.orig.
+// author returns [package], or [project], of the manifest as the author wrote it, if there is
+// a Cargo.toml.orig.
 func (c *Crate) author() map[string]any {
 	if c.orig == nil {
 		return nil
 	}
 	c.build.Lock()
 	defer c.build.Unlock()
-	pkg, _ := c.manifests().Author()["package"].(map[string]any)
+	doc := c.manifests().Author()
+	pkg, ok := doc["package"].(map[string]any)
+	if !ok {
+		pkg, _ = doc["project"].(map[string]any) // as it was called once
+	}
 	return pkg
 }
 

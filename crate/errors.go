@@ -16,8 +16,8 @@ type ArchiveError struct {
 	File string // path in the archive, "" if none is to blame
 	Why  string
 
-	// Limit says that one of the reader's Limits is the reason. A reader with larger limits
-	// may accept the .crate, and rightly.
+	// Limit says that a bound on sizes or work is the reason. A reader with larger ones may
+	// accept the .crate, and rightly.
 	Limit bool
 }
 

@@ -149,11 +149,17 @@ func newClaimed(src *entry.Source) *claimed {
 }
 
 func (r *claimed) Link(path string) (string, bool, error) {
-	if r.steps++; r.steps > maxSteps {
+	text, ok := r.links[path]
+	r.steps++
+	for name := range strings.SplitSeq(text, "/") {
+		if ok && (name == "" || name == "." || name == "..") { // the others come here themselves
+			r.steps++
+		}
+	}
+	if r.steps > maxSteps {
 		return "", false, &PlaceError{path, fmt.Sprintf("is one step too many: "+
 			"the paths of a claim may have %d components in all, counted again behind every link", maxSteps)}
 	}
-	text, ok := r.links[path]
 	return text, ok, nil
 }
 

@@ -13,7 +13,7 @@ func (c *Crate) isRootOf(dir string, content []byte, pkg string) bool {
 	if workspace == nil {
 		return false
 	}
-	if named, _ := tableOf(c.orig, "package")["workspace"].(string); named != "" {
+	if named, _ := c.author()["workspace"].(string); named != "" {
 		return true
 	}
 	below := strings.TrimPrefix(strings.TrimPrefix(join(pkg, manifestFile), dir), "/")

@@ -289,6 +289,9 @@ func (l *registryLook) contents(ctx context.Context, e store.Entry, lines []regi
 		return nil, err
 	}
 	c, why := checkContents(raw, e)
+	if over := (*crate.ArchiveError)(nil); errors.As(why, &over) && over.Limit {
+		return nil, fmt.Errorf("the .crate cannot be compared: %w", why)
+	}
 	if why != nil {
 		x := f.entryFinding(kindCrateMismatch, e)
 		x.Summary = fmt.Sprintf("The .crate of %s of %s does not have the files that are claimed.", what(e), f.origin)

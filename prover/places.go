@@ -31,11 +31,20 @@ func places(ctx context.Context, c *crate.Crate, top *git.Snapshot) ([]string, e
 		return found, err
 	}
 	named := regexp.MustCompile(`(?m)^[ \t]*name[ \t]*=[ \t]*["']` + regexp.QuoteMeta(c.Name) + `["']`)
+	tried, left := map[[20]byte]bool{}, maxManifests
 	return find(ctx, top, func(e git.TreeEntry) bool {
+		if matches, ok := tried[e.ID]; ok || left <= 0 {
+			return matches
+		}
 		content, err := top.Blob(ctx, e.ID, maxRead)
-		return err == nil && named.Match(content)
+		left -= len(content)
+		tried[e.ID] = err == nil && named.Match(content)
+		return tried[e.ID]
 	})
 }
+
+// maxManifests is how many bytes of a commit's manifests are read for the package's name.
+const maxManifests = 256 << 20
 
 // find returns the directories of a commit whose Cargo.toml matches. Where there is none, a tree
 // that could not be read may have held it.
