@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -249,6 +250,9 @@ func (e *Evidence) lineText(head torchwood.Checkpoint, x *entry.Entry) (string, 
 		return "", notProven("the index line is about another crate, version or checksum than entry %d", e.Entries[0].Index)
 	}
 	c, err := e.readCrate(x)
+	if err != nil && !errors.Is(err, ErrUndecided) && !errors.Is(err, ErrNotProven) {
+		err = notProven("the .crate cannot be read: %w", err)
+	}
 	if err != nil {
 		return "", err
 	}
