@@ -1,13 +1,11 @@
 package crate
 
 import (
-	"encoding/binary"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr/poseidon2"
 
 	"cratelog/entry"
 )
@@ -20,9 +18,6 @@ const (
 	modeDir    = "40000"
 	modeModule = "160000"
 )
-
-// chunk is how many bytes of L one field element takes.
-const chunk = 31
 
 // A List is the part of a commit's tree that a crate needs.
 // The package comment says what its bytes and its digest are.
@@ -192,20 +187,8 @@ func (l *List) encode() {
 	}
 }
 
-// digest is the Poseidon2 hash of the bytes of a list.
-func digest(list []byte) ([32]byte, error) {
-	elements := binary.BigEndian.AppendUint64(make([]byte, 24), uint64(len(list)))
-	for c := range slices.Chunk(list, chunk) {
-		var element [32]byte
-		copy(element[1:], c)
-		elements = append(elements, element[:]...)
-	}
-	h := poseidon2.NewMerkleDamgardHasher()
-	if _, err := h.Write(elements); err != nil {
-		return [32]byte{}, fmt.Errorf("hashing the file list: %w", err)
-	}
-	return [32]byte(h.Sum(nil)), nil
-}
+// digest is the SHA-256 of the bytes of a list.
+func digest(list []byte) ([32]byte, error) { return sha256.Sum256(list), nil }
 
 func join(dir, path string) string {
 	if dir == "" {

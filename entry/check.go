@@ -1,7 +1,6 @@
 package entry
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -18,11 +17,6 @@ const (
 	maxPath    = 1024
 )
 
-// fieldOrder is r, the order of BN254's scalar field, big-endian.
-var fieldOrder = [32]byte{
-	0x30, 0x64, 0x4e, 0x72, 0xe1, 0x31, 0xa0, 0x29, 0xb8, 0x50, 0x45, 0xb6, 0x81, 0x81, 0x58, 0x5d,
-	0x28, 0x33, 0xe8, 0x48, 0x79, 0xb9, 0x70, 0x91, 0x43, 0xe1, 0xf5, 0x93, 0xf0, 0x00, 0x00, 0x01,
-}
 
 func (e *Entry) validate() error {
 	if err := validateStatement(e.Subject, e.Claim); err != nil {
@@ -59,9 +53,6 @@ func (s *Source) validate() error {
 		if err := CheckPath(s.Path); err != nil {
 			return fmt.Errorf("claim: path: %w", err)
 		}
-	}
-	if bytes.Compare(s.Files[:], fieldOrder[:]) >= 0 {
-		return errors.New("claim: files: is not below the order of BN254's scalar field")
 	}
 	links := make([]string, len(s.Links))
 	for i, l := range s.Links {

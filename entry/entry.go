@@ -180,18 +180,32 @@ type Proof struct {
 // proof. It says nothing about the proof.
 var ErrUnknownProgram = errors.New("proof of a program that is not accepted")
 
+// A Chain is what a proof shows without the list of files.
+type Chain interface {
+	Objects() int            // commit and tree objects that exist, closed under their references
+	ListBytes() int          // length of the list
+	Check(list []byte) error // nil: the list is the claim's, and what the proof is of
+}
+
 // A Verifier decides whether an entry's proof holds. *proofcheck.Verifier is one; an
 // interface here keeps the proof system out of the packages that ask. It must be safe for
 // concurrent use.
 type Verifier interface {
-	// Check returns nil if the entry's program is accepted and the proof holds for its
-	// subject and claim. If the program is not accepted, the error is ErrUnknownProgram.
-	Check(e *Entry) error
+	Chain(e *Entry) (Chain, error)
 }
 
 // A BatchVerifier is a Verifier of many entries, in less time than one by one.
 type BatchVerifier interface {
-	CheckBatch(entries []*Entry) []error // one error per entry, as Check returns
+	Chains(entries []*Entry) ([]Chain, []error)
+}
+
+// Check returns nil if the entry's proof holds and is of this list.
+func Check(v Verifier, e *Entry, list []byte) error {
+	c, err := v.Chain(e)
+	if err != nil {
+		return err
+	}
+	return c.Check(list)
 }
 
 // Identity returns what the entry is, whatever the bytes of its proof:
