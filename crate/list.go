@@ -23,7 +23,7 @@ const (
 // The package comment says what its bytes and its digest are.
 type List struct {
 	Bytes   []byte
-	Digest  [32]byte // a big-endian element of BN254's scalar field: entry.Source.Files
+	Digest  [32]byte // SHA-256 of Bytes: entry.Source.Files
 	Objects []Object // in the order of Bytes; 0 is the commit and 1 its root tree
 }
 
@@ -67,8 +67,8 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 	l := &List{}
 	l.number(root)
 	l.encode()
-	l.Digest, err = digest(l.Bytes)
-	return l, err
+	l.Digest = sha256.Sum256(l.Bytes)
+	return l, nil
 }
 
 // checkExecutable checks that the files whose executable bit is said to be lost are
@@ -186,9 +186,6 @@ func (l *List) encode() {
 		}
 	}
 }
-
-// digest is the SHA-256 of the bytes of a list.
-func digest(list []byte) ([32]byte, error) { return sha256.Sum256(list), nil }
 
 func join(dir, path string) string {
 	if dir == "" {

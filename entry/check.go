@@ -17,7 +17,6 @@ const (
 	maxPath    = 1024
 )
 
-
 func (e *Entry) validate() error {
 	if err := validateStatement(e.Subject, e.Claim); err != nil {
 		return err
@@ -36,6 +35,9 @@ func validateStatement(s Subject, c Claim) error {
 }
 
 func (s Subject) validate() error {
+	if err := CheckRegistry(s.Registry); err != nil {
+		return fmt.Errorf("subject: %w", err)
+	}
 	if err := CheckName(s.Name); err != nil {
 		return fmt.Errorf("subject: %w", err)
 	}
@@ -71,6 +73,7 @@ func (s *Source) validate() error {
 		{"submodules", s.Submodules, maxModules},
 		{"outside", s.Outside, maxOutside},
 		{"executable", s.Executable, maxLost},
+		{"crlf", s.CRLF, maxCRLF},
 	} {
 		if err := checkPaths(list.name, list.paths, list.max); err != nil {
 			return err
@@ -88,8 +91,8 @@ func (w *Workspace) validate() error {
 			return fmt.Errorf("claim: workspace: %w", err)
 		}
 	}
-	if n := len(w.Manifest); n < 1 || n > maxManifest {
-		return fmt.Errorf("claim: workspace: the manifest is %d bytes long, must be 1 to %d", n, maxManifest)
+	if n := len(w.Manifest); n < 1 || n > MaxManifest {
+		return fmt.Errorf("claim: workspace: the manifest is %d bytes long, must be 1 to %d", n, MaxManifest)
 	}
 	return nil
 }

@@ -192,8 +192,7 @@ func (l *Log) aboutBody() aboutBody {
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
 		about := aboutProgram{
-			ID: fmt.Sprintf("%x", p.ID()), System: p.System, Kind: p.Claim, Blocks: p.Blocks,
-			ListBytes: p.ListBytes, Origin: p.Origin,
+			ID: fmt.Sprintf("%x", p.ID()), System: p.System, Kind: p.Claim, Blocks: p.Blocks, Origin: p.Origin,
 		}
 		if key := hex.EncodeToString(p.ProvingKey[:]); l.keyFiles[key] {
 			about.ProvingKey = key
