@@ -165,12 +165,11 @@ type aboutBody struct {
 }
 
 type aboutProgram struct {
-	ID        string `json:"id"`
-	System    string `json:"system"`
-	Kind      string `json:"kind"`
-	Blocks    int    `json:"blocks,omitempty"`
-	ListBytes int    `json:"list_bytes,omitempty"`
-	Origin    string `json:"origin"`
+	ID     string `json:"id"`
+	System string `json:"system"`
+	Kind   string `json:"kind"`
+	Blocks int    `json:"blocks,omitempty"`
+	Origin string `json:"origin"`
 
 	ProvingKey string `json:"proving_key,omitempty"` // SHA-256, if this log serves it
 }
