@@ -569,7 +569,7 @@ func TestMarshalRefusesWhatParseWould(t *testing.T) {
 		"1025 with CRLF":      {claim(func(s *Source) { s.CRLF = make([]string, 1025) }), "claim: crlf: lists 1025 files, more than 1024"},
 		"no registry":         {func(e *Entry) { e.Subject.Registry = "" }, "subject: the registry is 0 bytes long, must be 1 to 1024"},
 		"a workspace that does not deflate": {claim(func(s *Source) { s.Workspace = &Workspace{"", noise(49152), nil} }),
-			"claim: workspace: the manifest has 49167 bytes deflated, more than the 49152 that an entry can carry"},
+			"claim: workspace: the manifest has 49172 bytes deflated, more than the 49152 that an entry can carry"},
 		"path not UTF-8":  {claim(func(s *Source) { s.Path = "a\xff" }), `claim: path: the path "a\xff" is not valid UTF-8`},
 		"no parts":        {func(e *Entry) { e.Proof.Parts = nil }, "proof: has 0 parts, must have 1 to 16"},
 		"seventeen parts": {func(e *Entry) { e.Proof.Parts = make([][]byte, 17) }, "proof: has 17 parts, must have 1 to 16"},
