@@ -377,3 +377,10 @@ func TestEveryPublicInputIsBound(t *testing.T) {
 		}
 	}
 }
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
