@@ -17,7 +17,6 @@ const (
 	maxPath    = 1024
 )
 
-
 func (e *Entry) validate() error {
 	if err := validateStatement(e.Subject, e.Claim); err != nil {
 		return err
@@ -36,6 +35,9 @@ func validateStatement(s Subject, c Claim) error {
 }
 
 func (s Subject) validate() error {
+	if err := CheckRegistry(s.Registry); err != nil {
+		return fmt.Errorf("subject: %w", err)
+	}
 	if err := CheckName(s.Name); err != nil {
 		return fmt.Errorf("subject: %w", err)
 	}
@@ -71,12 +73,38 @@ func (s *Source) validate() error {
 		{"submodules", s.Submodules, maxModules},
 		{"outside", s.Outside, maxOutside},
 		{"executable", s.Executable, maxLost},
+		{"crlf", s.CRLF, maxCRLF},
 	} {
 		if err := checkPaths(list.name, list.paths, list.max); err != nil {
 			return err
 		}
 	}
+	if err := s.checkAttributes(); err != nil {
+		return err
+	}
 	return s.Workspace.validate()
+}
+
+func (s *Source) checkAttributes() error {
+	if n := len(s.Attributes); n > maxAttributes {
+		return fmt.Errorf("claim: attributes: lists %d files, more than %d", n, maxAttributes)
+	}
+	for i, a := range s.Attributes {
+		if a.Path != "" {
+			if err := CheckPath(a.Path); err != nil {
+				return fmt.Errorf("claim: attributes: %w", err)
+			}
+		}
+		if i > 0 && s.Attributes[i-1].Path >= a.Path {
+			return fmt.Errorf("claim: attributes: %q does not come after %q; sort the paths as bytes and list each once",
+				a.Path, s.Attributes[i-1].Path)
+		}
+		if n := len(a.Content); n < 1 || n > maxAttributesFile {
+			return fmt.Errorf("claim: attributes: the .gitattributes of %q is %d bytes long, must be 1 to %d",
+				a.Path, n, maxAttributesFile)
+		}
+	}
+	return nil
 }
 
 func (w *Workspace) validate() error {
@@ -88,8 +116,8 @@ func (w *Workspace) validate() error {
 			return fmt.Errorf("claim: workspace: %w", err)
 		}
 	}
-	if n := len(w.Manifest); n < 1 || n > maxManifest {
-		return fmt.Errorf("claim: workspace: the manifest is %d bytes long, must be 1 to %d", n, maxManifest)
+	if n := len(w.Manifest); n < 1 || n > MaxManifest {
+		return fmt.Errorf("claim: workspace: the manifest is %d bytes long, must be 1 to %d", n, MaxManifest)
 	}
 	return nil
 }

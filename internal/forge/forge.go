@@ -24,6 +24,7 @@ import (
 	"github.com/consensys/gnark/constraint"
 
 	"cratelog/circuit/chain"
+	"cratelog/circuit/setup"
 	"cratelog/entry"
 	"cratelog/internal/unsafekeys"
 	"cratelog/proofcheck"
@@ -47,11 +48,11 @@ func New(p proofcheck.Program) (*Forger, error) {
 	if _, err := vk.ReadFrom(bytes.NewReader(p.Key)); err != nil {
 		return nil, fmt.Errorf("forge: %w", err)
 	}
-	s := unsafekeys.Published(p.Blocks, 0)
+	s := unsafekeys.Published(p.Blocks)
 	return forger(p, vk, &s), check(vk, &s)
 }
 
-func forger(p proofcheck.Program, vk *groth16.VerifyingKey, s *unsafekeys.Secrets) *Forger {
+func forger(p proofcheck.Program, vk *groth16.VerifyingKey, s *setup.Secrets) *Forger {
 	f := &Forger{program: p, vk: vk, sigma: s.Sigma}
 	f.alphaBeta.Mul(&s.Alpha, &s.Beta)
 	f.deltaInv.Inverse(&s.Delta)
@@ -59,7 +60,7 @@ func forger(p proofcheck.Program, vk *groth16.VerifyingKey, s *unsafekeys.Secret
 }
 
 // check compares the secrets with the key that they should be those of.
-func check(vk *groth16.VerifyingKey, secrets *unsafekeys.Secrets) error {
+func check(vk *groth16.VerifyingKey, secrets *setup.Secrets) error {
 	own := points(secrets)
 	ck, ours := vk.CommitmentKeys[0], own.CommitmentKeys[0]
 	if !own.G1.Alpha.Equal(&vk.G1.Alpha) || !own.G2.Beta.Equal(&vk.G2.Beta) || !own.G2.Gamma.Equal(&vk.G2.Gamma) ||
@@ -70,7 +71,7 @@ func check(vk *groth16.VerifyingKey, secrets *unsafekeys.Secrets) error {
 }
 
 // points returns what of a key follows from its secrets alone: all but K.
-func points(s *unsafekeys.Secrets) *groth16.VerifyingKey {
+func points(s *setup.Secrets) *groth16.VerifyingKey {
 	_, _, g1, g2 := bn254.Generators()
 	vk := &groth16.VerifyingKey{CommitmentKeys: make([]pedersen.VerifyingKey, 1)}
 	vk.G1.Alpha.ScalarMultiplication(&g1, integer(&s.Alpha))
@@ -94,7 +95,7 @@ func Invent(name, origin string, blocks int) (*Forger, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := unsafekeys.Secrets{Alpha: e[0], Beta: e[1], Delta: e[2], Sigma: e[3]}
+	s := setup.Secrets{Alpha: e[0], Beta: e[1], Delta: e[2], Sigma: e[3]}
 	vk := points(&s)
 	for i := range e[4:] {
 		var k bn254.G1Affine
