@@ -22,17 +22,10 @@ import (
 const (
 	SystemGroth16 = "groth16-bn254" // Groth16 over BN254 with one commitment, as gnark makes it
 	ClaimSource   = "source/1"      // kind and version of the claim
-
-	// OriginDevelopment marks a key whose secrets anyone can compute, from a setup
-	// with a published seed. A verifier that accepts its proofs accepts forgeries.
-	OriginDevelopment = "development"
 )
 
 // sourceInputs is the number of public inputs of a source program: commit, files, context.
 const sourceInputs = 3
-
-// maxOrigin bounds what a program says of its origin, in bytes.
-const maxOrigin = 512
 
 // Program is one statement with one verifying key: what a proof is a proof of.
 type Program struct {
@@ -40,7 +33,7 @@ type Program struct {
 	Claim     string // ClaimSource
 	Blocks    int    // SHA-1 blocks that the circuit has room for
 	ListBytes int    // bytes of the file list that it has room for
-	Origin    string // where the key comes from: OriginDevelopment, or a ceremony
+	Origin    string // where the key comes from: see OriginDevelopment
 	Key       []byte // verifying key, gnark's WriteTo (compressed points)
 
 	// ProvingKey is the SHA-256 of the proving key's file (gnark's WriteDump), or zero
@@ -62,9 +55,6 @@ func (p Program) ID() [32]byte {
 	h.Write(p.Key)
 	return [32]byte(h.Sum(nil))
 }
-
-// Development says that the program's key is a development key.
-func (p Program) Development() bool { return p.Origin == OriginDevelopment }
 
 func (p Program) String() string {
 	return fmt.Sprintf("%s %s, %d blocks, %s key, id %x", p.System, p.Claim, p.Blocks, p.Origin, p.ID())
@@ -166,10 +156,9 @@ func (p Program) verifyingKey() (*groth16.VerifyingKey, error) {
 		return nil, fmt.Errorf("program: unknown claim %q", p.Claim)
 	case p.Blocks < 1 || p.ListBytes < 1:
 		return nil, errors.New("program: the capacity must be positive")
-	case p.Origin == "":
-		return nil, errors.New("program: the origin of the key is missing")
-	case len(p.Origin) > maxOrigin || strings.ContainsFunc(p.Origin, func(r rune) bool { return r < ' ' || r > '~' }):
-		return nil, fmt.Errorf("program: the origin of the key must be at most %d printable ASCII characters", maxOrigin)
+	}
+	if err := checkOrigin(p.Origin); err != nil {
+		return nil, err
 	}
 	return readKey(p.Key)
 }

@@ -203,7 +203,7 @@ func TestLoadDecidesWhichProgramsAreAccepted(t *testing.T) {
 	if _, err := vk.WriteTo(&key); err != nil {
 		t.Fatal(err)
 	}
-	own.Key, own.Origin = key.Bytes(), "ceremony:ab"
+	own.Key, own.Origin = key.Bytes(), CeremonyOrigin([32]byte{1}, "")
 	ours, large := file(own), filepath.Join(t.TempDir(), "large.program")
 	fatalIf(t, os.WriteFile(large, bytes.Repeat([]byte(" "), MaxProgramFile+1), 0o600))
 	for name, c := range map[string]struct {
@@ -276,9 +276,9 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 		{"another claim", "claim", edit(func(f *programFile) { f.Claim = "build/1" })},
 		{"no capacity", "capacity", edit(func(f *programFile) { f.Blocks = 0 })},
 		{"no origin", "origin", edit(func(f *programFile) { f.Origin = "" })},
-		{"an origin with a line feed", "printable", edit(func(f *programFile) { f.Origin = "ceremony:ab\nall is well" })},
-		{"a long origin", "printable", edit(func(f *programFile) { f.Origin = strings.Repeat("a", maxOrigin+1) })},
-		{"a development key under another origin", "ships with cratelog", edit(func(f *programFile) { f.Origin = "ceremony:ab" })},
+		{"an origin with a line feed", "the origin of the key", edit(func(f *programFile) { f.Origin = "development\nall is well" })},
+		{"an origin of no kind", "none of", edit(func(f *programFile) { f.Origin = "trust me" })},
+		{"a development key under another origin", "ships with cratelog", edit(func(f *programFile) { f.Origin = "solo: me" })},
 		{"a proving key's hash cut short", "proving_key", edit(func(f *programFile) { f.ProvingKey = "ab" })},
 		{"a proving key's hash in capitals", "proving_key", edit(func(f *programFile) { f.ProvingKey = strings.Repeat("AB", 32) })},
 		{"a proving key's hash of zeros", "proving_key", edit(func(f *programFile) { f.ProvingKey = strings.Repeat("00", 32) })},

@@ -67,7 +67,7 @@ func TestOtherKeysCannotBeForged(t *testing.T) {
 	programs, err := proofcheck.Embedded()
 	fatalIf(t, err)
 	p := programs[0]
-	p.Origin = "ceremony"
+	p.Origin = "solo: forge"
 	if _, err := New(p); err == nil {
 		t.Error("a key of another origin")
 	}
