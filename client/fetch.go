@@ -192,27 +192,35 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// do makes a request, and again if the log is busy and says when, within its patience
-// and the time that ctx allows.
-func (l *Log) do(ctx context.Context, limit int64, request func() (*http.Request, error)) ([]byte, error) {
+// do makes a request, patiently, and reads an answer of at most limit bytes.
+func (l *Log) do(ctx context.Context, limit int64, request func() (*http.Request, error)) (body []byte, err error) {
+	err = l.patiently(ctx, func() error {
+		r, err := request()
+		if err == nil {
+			body, err = l.once(r, limit)
+		}
+		return err
+	})
+	return body, err
+}
+
+// patiently asks, and asks again if the log is busy and says when, within its patience and
+// the time that ctx allows.
+func (l *Log) patiently(ctx context.Context, ask func() error) error {
 	most := silently
 	if l.OnWait != nil {
 		most = visibly
 	}
 	for try := 1; ; try++ {
-		r, err := request()
-		if err != nil {
-			return nil, err
-		}
-		body, err := l.once(r, limit)
+		err := ask()
 		var status *StatusError
 		busy := errors.As(err, &status) &&
 			(status.Status == http.StatusTooManyRequests || status.Status == http.StatusServiceUnavailable)
 		if !busy || status.RetryAfter == 0 || status.RetryAfter > most.wait || try == most.tries {
-			return body, err
+			return err
 		}
 		if end, ok := ctx.Deadline(); ok && time.Until(end) < status.RetryAfter {
-			return nil, err
+			return err
 		}
 		if l.OnWait != nil {
 			l.OnWait(status.RetryAfter)
@@ -222,7 +230,7 @@ func (l *Log) do(ctx context.Context, limit int64, request func() (*http.Request
 			wait = sleep
 		}
 		if err := wait(ctx, status.RetryAfter); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
@@ -252,15 +260,20 @@ func (l *Log) once(r *http.Request, limit int64) ([]byte, error) {
 		}
 		return body, nil
 	}
+	return nil, refusal(resp)
+}
+
+// refusal reads an answer that is not a success.
+func refusal(resp *http.Response) error {
 	body, err := durable.ReadAll(resp.Body, maxErrorBody)
 	if err != nil {
 		body = nil // the status is what matters
 	}
 	e := parseStatus(resp, body)
-	if r.Method == http.MethodPost {
-		return nil, e
+	if resp.Request.Method == http.MethodPost {
+		return e
 	}
-	return nil, &e.StatusError
+	return &e.StatusError
 }
 
 // client returns the HTTP client with our rule for redirects.
