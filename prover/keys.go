@@ -282,7 +282,13 @@ func lockCache(ctx context.Context, cache string, c circuit.Capacity, progress P
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(cache, keyName(c)+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	return lockFile(ctx, filepath.Join(cache, keyName(c)+".lock"), "waiting for another process, which is making these keys",
+		progress)
+}
+
+// lockFile waits, in the given words, until no other process holds the lock of a file.
+func lockFile(ctx context.Context, path, waiting string, progress Progress) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
@@ -296,7 +302,7 @@ func lockCache(ctx context.Context, cache string, c circuit.Capacity, progress P
 			return func() { f.Close() }, nil
 		}
 		if first {
-			progress.begin("waiting for another process, which is making these keys", 0)
+			progress.begin(waiting, 0)
 		}
 		select {
 		case <-ctx.Done():
