@@ -23,7 +23,9 @@ const (
 	// accepts its proofs accepts forgeries.
 	OriginDevelopment = "development"
 
-	originSolo     = "solo: "
+	// OriginSolo begins the origin of a key that one operator made alone; a name follows.
+	OriginSolo = "solo: "
+
 	originCeremony = "ceremony:"
 	originPtau     = " ptau:"
 
@@ -39,7 +41,7 @@ func SoloOrigin(name string) (string, error) {
 		return "", fmt.Errorf("%q is no name for the origin of a key: it has at most %d ASCII letters and digits, "+
 			"and single characters of \"._@+/-\" and spaces between them", name, maxSolo)
 	}
-	return originSolo + name, nil
+	return OriginSolo + name, nil
 }
 
 // CeremonyOrigin is the origin of the keys of a ceremony, by its transcript hash, and by the
@@ -60,7 +62,7 @@ func checkOrigin(origin string) error {
 	case origin == OriginDevelopment:
 		return nil
 	}
-	if name, solo := strings.CutPrefix(origin, originSolo); solo {
+	if name, solo := strings.CutPrefix(origin, OriginSolo); solo {
 		if _, err := SoloOrigin(name); err != nil {
 			return fmt.Errorf("program: %w", err)
 		}
@@ -83,15 +85,21 @@ func isHash(s string) bool {
 // Development says that the program's key is a development key.
 func (p Program) Development() bool { return p.Origin == OriginDevelopment }
 
-// Solo says that the program's key was made by one operator.
-func (p Program) Solo() bool { return strings.HasPrefix(p.Origin, originSolo) }
+// Solo returns the name of the operator who made the program's key alone, or "".
+func (p Program) Solo() string {
+	name, solo := strings.CutPrefix(p.Origin, OriginSolo)
+	if !solo {
+		return ""
+	}
+	return name
+}
 
 // Trust is the program's origin with what it means, for people.
 func (p Program) Trust() string {
 	switch {
 	case p.Development():
 		return p.Origin + " -- its secrets are published: anyone can forge"
-	case p.Solo():
+	case p.Solo() != "":
 		return p.Origin + " -- whoever ran it could forge; nobody else"
 	}
 	return p.Origin

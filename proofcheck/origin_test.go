@@ -40,7 +40,8 @@ func TestWhatAnOriginMeansIsSaid(t *testing.T) {
 			t.Errorf("%q: %q", of, got)
 		}
 	}
-	if (Program{Origin: OriginDevelopment}).Solo() || !(Program{Origin: origin}).Solo() || (Program{Origin: origin}).Development() {
+	if (Program{Origin: OriginDevelopment}).Solo() != "" || (Program{Origin: origin}).Solo() != "Example Org" ||
+		(Program{Origin: origin}).Development() {
 		t.Error("one kind of origin is taken for another")
 	}
 }
