@@ -18,7 +18,6 @@ import (
 )
 
 const (
-	maxKey     = 1 << 30 // bytes of a proving key's file
 	maxOffers  = 256     // programs of a log that are looked at
 	maxFailed  = 4       // requests in a row that bring nothing
 	fetchPause = time.Second
@@ -104,9 +103,12 @@ func (k *keyOffer) offer() (*Offer, error) {
 		return nil, fmt.Errorf("the list and the program file differ about the program %x", id)
 	case p.ProvingKey == [32]byte{}:
 		return nil, fmt.Errorf("the program file of %x does not say which proving key it has", id)
-	case k.Size <= 0 || k.Size > maxKey:
+	case p.Blocks > maxBlocks:
+		return nil, fmt.Errorf("the program %x has segments of %d blocks, and this version makes at most %d", id, p.Blocks,
+			maxBlocks)
+	case k.Size <= 0 || k.Size > maxKey(p.Blocks):
 		return nil, fmt.Errorf("the proving key of the program %x is said to have %d bytes, and has at most %d", id, k.Size,
-			int64(maxKey))
+			maxKey(p.Blocks))
 	}
 	return &Offer{p, k.Size}, nil
 }

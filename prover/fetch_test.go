@@ -240,7 +240,7 @@ func listOf(t *testing.T, alter func(map[string]any), programs ...proofcheck.Pro
 }
 
 func TestTheProgramOfALogIsTheFirstThatMayBeUsed(t *testing.T) {
-	development, solo := shippedProgram(t), soloProgram(t)
+	development, solo := developmentOf(t), soloProgram(t)
 	same := func(map[string]any) {}
 	for _, c := range []struct {
 		development bool
@@ -260,6 +260,9 @@ func TestTheProgramOfALogIsTheFirstThatMayBeUsed(t *testing.T) {
 	alter := func(key string, value any) string {
 		return listOf(t, func(k map[string]any) { k[key] = value }, solo)
 	}
+	big := solo
+	big.Blocks = maxBlocks + 1
+	bigger := listOf(t, same, big)
 	nokey := solo
 	nokey.ProvingKey = [32]byte{}
 	for name, c := range map[string]struct{ list, want string }{
@@ -275,7 +278,8 @@ func TestTheProgramOfALogIsTheFirstThatMayBeUsed(t *testing.T) {
 		"no hash":                 {listOf(t, same, nokey), "does not say which proving key"},
 		"no size":                 {alter("size", 0), "is said to have 0 bytes"},
 		"a size below nothing":    {alter("size", -1), "is said to have -1 bytes"},
-		"a huge size":             {alter("size", int64(maxKey)+1), "at most"},
+		"a huge size":             {alter("size", maxKey(solo.Blocks)+1), "at most"},
+		"huge segments":           {bigger, "at most 512"},
 		"no program file":         {alter("file", nil), "unknown proof system"},
 		"another program file":    {alter("file", "x"), "program file"},
 		"too many":                {`{"keys":[` + strings.Repeat("{},", maxOffers) + `{}]}`, "lists 257 proving keys"},
@@ -286,7 +290,7 @@ func TestTheProgramOfALogIsTheFirstThatMayBeUsed(t *testing.T) {
 	}
 }
 
-func shippedProgram(t *testing.T) proofcheck.Program {
+func developmentOf(t *testing.T) proofcheck.Program {
 	t.Helper()
 	shipped, err := proofcheck.Embedded()
 	fatalIf(t, err)
@@ -298,7 +302,7 @@ func shippedProgram(t *testing.T) proofcheck.Program {
 // soloProgram is a program that does not ship: its alpha is another.
 func soloProgram(t *testing.T) proofcheck.Program {
 	t.Helper()
-	p := shippedProgram(t)
+	p := developmentOf(t)
 	vk := new(groth16.VerifyingKey)
 	_, err := vk.ReadFrom(bytes.NewReader(p.Key))
 	fatalIf(t, err)
