@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	maxOffers  = 256     // programs of a log that are looked at
-	maxFailed  = 4       // requests in a row that bring nothing
+	maxOffers  = 256 // programs of a log that are looked at
+	maxFailed  = 4   // requests in a row that bring nothing
 	fetchPause = time.Second
 )
 
@@ -86,7 +86,7 @@ type keyOffer struct {
 	Origin  string          `json:"origin"`
 	Blocks  int             `json:"blocks"`
 	SHA256  string          `json:"sha256"` // of the key's file, in hex
-	Size    int64           `json:"size"`   // of the key's file, in bytes
+	Size    int64           `json:"size"`   // of the key's file, in bytes; 0 if it is not served
 	File    json.RawMessage `json:"file"`   // the program file
 }
 
@@ -98,15 +98,17 @@ func (k *keyOffer) offer() (*Offer, error) {
 	}
 	id := p.ID()
 	switch {
+	case p.ProvingKey == [32]byte{}:
+		return nil, fmt.Errorf("the program file of %x does not say which proving key it has", id)
 	case k.Program != hex.EncodeToString(id[:]), k.Origin != p.Origin, k.Blocks != p.Blocks,
 		k.SHA256 != hex.EncodeToString(p.ProvingKey[:]):
 		return nil, fmt.Errorf("the list and the program file differ about the program %x", id)
-	case p.ProvingKey == [32]byte{}:
-		return nil, fmt.Errorf("the program file of %x does not say which proving key it has", id)
+	case k.Size == 0:
+		return nil, fmt.Errorf("the log does not serve the proving key of the program %x; ask its operator for it", id)
 	case p.Blocks > maxBlocks:
 		return nil, fmt.Errorf("the program %x has segments of %d blocks, and this version makes at most %d", id, p.Blocks,
 			maxBlocks)
-	case k.Size <= 0 || k.Size > maxKey(p.Blocks):
+	case k.Size < 0 || k.Size > maxKey(p.Blocks):
 		return nil, fmt.Errorf("the proving key of the program %x is said to have %d bytes, and has at most %d", id, k.Size,
 			maxKey(p.Blocks))
 	}

@@ -276,7 +276,7 @@ func TestTheProgramOfALogIsTheFirstThatMayBeUsed(t *testing.T) {
 		"another hash":            {alter("sha256", strings.Repeat("ab", 32)), "differ about"},
 		"the hash in capitals":    {alter("sha256", strings.ToUpper(fmt.Sprintf("%x", solo.ProvingKey))), "differ about"},
 		"no hash":                 {listOf(t, same, nokey), "does not say which proving key"},
-		"no size":                 {alter("size", 0), "is said to have 0 bytes"},
+		"no size":                 {alter("size", 0), "does not serve the proving key"},
 		"a size below nothing":    {alter("size", -1), "is said to have -1 bytes"},
 		"a huge size":             {alter("size", maxKey(solo.Blocks)+1), "at most"},
 		"huge segments":           {bigger, "at most 512"},
