@@ -50,8 +50,8 @@ func (l *Log) keepOpening(ctx context.Context, identity [32]byte, raw []byte) (i
 	case errors.Is(err, errOpeningsFull):
 		err = refuse(OpeningsFull, err, "This log has no room for further openings: submit the entry without it, "+
 			"and give the opening away in a file beside the bundle.")
-	case errors.Is(err, errOpeningRemoved):
-		err = refuse(OpeningRefused, err, "The operator of this log has removed this opening, and does not take it again.")
+	case errors.Is(err, errOpeningDeleted):
+		err = refuse(OpeningRefused, err, "The operator of this log has deleted this opening, and does not take it again.")
 	}
 	return isNew, err
 }
@@ -137,7 +137,7 @@ func (l *Log) openingOf(r *http.Request) (row, error) {
 	return found, err
 }
 
-// serveOpening serves the opening of a claim. It can be removed, so it is asked for again.
+// serveOpening serves the opening of a claim. It can be deleted, so it is asked for again.
 func (l *Log) serveOpening(w http.ResponseWriter, r *http.Request) error {
 	row, err := l.openingOf(r)
 	if err != nil {

@@ -8,18 +8,21 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"cratelog/internal/sqlite"
 )
 
 // openings keeps the openings of entries, for readers who want to see git's objects. It is
-// no part of the log's promise: an opening can be removed, the tree never knows of it, and
+// no part of the log's promise: an opening can be deleted, the tree never knows of it, and
 // readers check it against the claim, wherever they have it from.
 type openings struct {
 	db    *sql.DB
 	quota int64 // most bytes of all, as they are kept
 }
+
+const openingsFile = "openings.db" // in the state directory
 
 var openingsDatabase = sqlite.Owned{
 	ID: 0x63726c6f, Version: 1, Schema: openingsSchema, Journal: "delete", Conns: 4,
@@ -28,13 +31,13 @@ var openingsDatabase = sqlite.Owned{
 }
 
 // A claim has one opening, so what it is kept under is the claim's identity. The row of one
-// that was removed stays, without its bytes: nobody is to bring it back.
+// that was deleted stays, without its bytes: nobody is to bring it back.
 const openingsSchema = `
 CREATE TABLE openings (
 	identity BLOB PRIMARY KEY,
 	sha256   BLOB NOT NULL,    -- of the opening
 	stored   INTEGER NOT NULL, -- bytes of gzipped
-	gzipped  BLOB              -- NULL: removed
+	gzipped  BLOB              -- NULL: deleted
 ) STRICT;
 CREATE INDEX openings_by_size ON openings (stored);
 `
@@ -46,7 +49,7 @@ type storedOpening struct {
 }
 
 func openOpenings(ctx context.Context, stateDir string, quota int64) (*openings, error) {
-	db, err := openingsDatabase.Open(ctx, filepath.Join(stateDir, "openings.db"), false)
+	db, err := openingsDatabase.Open(ctx, filepath.Join(stateDir, openingsFile), false)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +58,7 @@ func openOpenings(ctx context.Context, stateDir string, quota int64) (*openings,
 
 var (
 	errOpeningsFull   = errors.New("no room for openings is left")
-	errOpeningRemoved = errors.New("the operator has removed this opening")
+	errOpeningDeleted = errors.New("the operator has deleted this opening")
 )
 
 // put keeps the opening of a claim, durably, and says whether it is new. The caller has
@@ -69,11 +72,11 @@ func (o *openings) put(ctx context.Context, identity [32]byte, raw []byte) (isNe
 	}
 	sum := sha256.Sum256(raw)
 	err = sqlite.Tx(ctx, o.db, func(tx *sql.Tx) error {
-		var removed bool
-		err := tx.QueryRowContext(ctx, "SELECT gzipped IS NULL FROM openings WHERE identity = ?", identity[:]).Scan(&removed)
+		var deleted bool
+		err := tx.QueryRowContext(ctx, "SELECT gzipped IS NULL FROM openings WHERE identity = ?", identity[:]).Scan(&deleted)
 		switch {
-		case err == nil && removed:
-			return errOpeningRemoved
+		case err == nil && deleted:
+			return errOpeningDeleted
 		case !errors.Is(err, sql.ErrNoRows):
 			return err
 		}
@@ -141,8 +144,8 @@ func (o *openings) forget(ctx context.Context, logged func(identity [32]byte) (b
 	return nil
 }
 
-// remove overwrites the bytes of a claim's opening, for good, and says whether there was one.
-func (o *openings) remove(ctx context.Context, identity [32]byte) (bool, error) {
+// delete overwrites the bytes of a claim's opening, for good, and says whether there was one.
+func (o *openings) delete(ctx context.Context, identity [32]byte) (bool, error) {
 	c, err := o.db.Conn(ctx)
 	if err != nil {
 		return false, err
@@ -162,19 +165,23 @@ func (o *openings) remove(ctx context.Context, identity [32]byte) (bool, error) 
 
 func (o *openings) close() error { return o.db.Close() }
 
-// RemoveOpening removes the opening of the claim with an identity from the state directory
+// DeleteOpening deletes the opening of the claim with an identity from the state directory
 // of a log, which may be running. It is not served any more, and not taken again. The error
 // is a sentence if there is none. Nothing else of the log changes.
-func RemoveOpening(ctx context.Context, stateDir string, identity [32]byte) error {
+func DeleteOpening(ctx context.Context, stateDir string, identity [32]byte) error {
+	none := fmt.Errorf("this log holds no opening of the claim %x; "+
+		"/v1/crates/NAME/VERSION/claims says which claims have one", identity)
+	if _, err := os.Stat(filepath.Join(stateDir, openingsFile)); err != nil {
+		return fmt.Errorf("%w (%w)", none, err)
+	}
 	o, err := openOpenings(ctx, stateDir, 0)
 	if err != nil {
 		return err
 	}
-	removed, err := o.remove(ctx, identity)
+	deleted, err := o.delete(ctx, identity)
 	err = errors.Join(err, o.close())
-	if err == nil && !removed {
-		err = fmt.Errorf("this log holds no opening of the claim %x; "+
-			"/v1/crates/NAME/VERSION/claims says which claims have one", identity)
+	if err == nil && !deleted {
+		return none
 	}
 	return err
 }
