@@ -307,10 +307,18 @@ func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := c.Check(s.entry.Subject, s.source); err != nil {
+	if s.list, err = c.Check(s.entry.Subject, s.source); err != nil {
 		return refuse(CrateRefused, err, "The .crate does not bear out the claim: %v.", err)
 	}
-	return nil
+	if err := chain.Check(s.list.Bytes); err != nil {
+		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
+	}
+	info, err := c.VCSInfo()
+	if err != nil {
+		return refuse(CrateRefused, err, "The .crate does not bear out the claim: %v.", err)
+	}
+	s.nameless = info == nil
+	return l.checkOpening(s)
 }
 
 // accepting returns the refusal of a log that is closed or halted.
