@@ -1,7 +1,6 @@
 package log
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/web"
+	"cratelog/opening"
 )
 
 // Handler returns the log's whole web surface. The server around it must set
