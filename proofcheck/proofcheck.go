@@ -121,22 +121,31 @@ func (s *single) Check(list []byte) error {
 	if sha256.Sum256(list) != s.claim.Files {
 		return fmt.Errorf("%w: the list is not the claim's", ErrProof)
 	}
-	context, err := entry.Context(s.subject, s.claim)
-	if err != nil {
-		return err
-	}
 	files, err := ListDigest(list)
 	if err != nil {
 		return err
 	}
-	in := make(fr.Vector, sourceInputs, sourceInputs+1) // Verify appends the challenge
-	in[0].SetBytes(s.claim.Commit[:])                   // 160 bits
-	in[1].SetBytes(files[:])
-	in[2].SetBytes(context[:])
+	in, err := publicInputs(s.subject, s.claim, files)
+	if err != nil {
+		return err
+	}
 	if err := groth16.Verify(s.proof, s.vk, in); err != nil {
 		return fmt.Errorf("%w: it is not a proof of this subject and claim", ErrProof)
 	}
 	return nil
+}
+
+// publicInputs returns commit, files and context, in the circuit's order.
+func publicInputs(s entry.Subject, claim *entry.Source, files [32]byte) (fr.Vector, error) {
+	context, err := entry.Context(s, claim)
+	if err != nil {
+		return nil, err
+	}
+	in := make(fr.Vector, sourceInputs, sourceInputs+1) // Verify appends the challenge
+	in[0].SetBytes(claim.Commit[:])                     // 160 bits
+	in[1].SetBytes(files[:])
+	in[2].SetBytes(context[:])
+	return in, nil
 }
 
 // ListDigest is the Poseidon2 hash of the bytes of a list.

@@ -34,7 +34,7 @@ var fixtures = []string{"hello-proof-0.1.0", "hello-proof-0.1.1", "hello-inner-0
 func TestTrueProofsAreAccepted(t *testing.T) {
 	v := defaultVerifier(t)
 	for _, name := range fixtures {
-		if err := v.Check(fixture.Entry(t, name)); err != nil {
+		if err := holds(v, fixture.Entry(t, name)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -84,7 +84,7 @@ func TestNoProofHoldsForAnotherStatement(t *testing.T) {
 	} {
 		e := copyOf(t, fixture.Entry(t, "hello-proof-0.1.0"))
 		c.change(e)
-		if err := v.Check(e); err == nil {
+		if err := holds(v, e); err == nil {
 			t.Errorf("%s: accepted", c.name)
 		} else if !errors.Is(err, ErrProof) {
 			// An entry that is not even well formed may fail in package entry.
@@ -99,13 +99,13 @@ func TestEveryByteOfAProofMatters(t *testing.T) {
 	for i := range good.Proof.Parts[0] {
 		e := copyOf(t, good)
 		e.Proof.Parts[0][i] ^= 1 << (i % 8)
-		if err := v.Check(e); !errors.Is(err, ErrProof) {
+		if err := holds(v, e); !errors.Is(err, ErrProof) {
 			t.Errorf("byte %d: %v", i, err)
 		}
 	}
 	e := copyOf(t, good)
 	e.Proof.Program[0] ^= 1
-	if err := v.Check(e); !errors.Is(err, entry.ErrUnknownProgram) {
+	if err := holds(v, e); !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Errorf("program: %v", err)
 	}
 }
@@ -142,7 +142,7 @@ func TestAlteredProofsOfTheSameStatementHold(t *testing.T) {
 	p.Ar.Neg(&p.Ar)
 	p.Bs.Neg(&p.Bs)
 	e.Proof.Parts[0] = MarshalProof(p)
-	if err := v.Check(e); err != nil {
+	if err := holds(v, e); err != nil {
 		t.Error(err)
 	}
 }
@@ -182,7 +182,7 @@ func TestProgramIDIsTheHashOfItsDescription(t *testing.T) {
 
 func TestDevelopmentProgramsAreAcceptedOnlyIfAskedFor(t *testing.T) {
 	v := testlog.Must(Load(nil, false))
-	if err := v.Check(fixture.Entry(t, "hello-proof-0.1.0")); !errors.Is(err, entry.ErrUnknownProgram) {
+	if err := holds(v, fixture.Entry(t, "hello-proof-0.1.0")); !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Errorf("a proof with a development key: %v", err)
 	}
 }
@@ -312,7 +312,7 @@ func TestCheckIsSafeForConcurrentUse(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if err := v.Check(e); (err == nil) != (i%2 == 0) {
+			if err := holds(v, e); (err == nil) != (i%2 == 0) {
 				t.Errorf("check %d: %v", i, err)
 			}
 		}()
@@ -355,7 +355,7 @@ func TestEveryPublicInputIsBound(t *testing.T) {
 	e := fixture.Entry(t, "hello-proof-0.1.0")
 	proof := testlog.Must(ParseProof(e.Proof.Parts[0]))
 	inputs := func() fr.Vector {
-		in := testlog.Must(publicInputs(e.Subject, e.Claim.(*entry.Source)))
+		in := testlog.Must(publicInputs(e.Subject, e.Claim.(*entry.Source), e.Claim.(*entry.Source).Files))
 		return in
 	}
 	fatalIf(t, groth16.Verify(proof, vk, inputs()))
@@ -375,5 +375,12 @@ func TestEveryPublicInputIsBound(t *testing.T) {
 				t.Errorf("of inputs %d and %d only the sum is bound", i, j)
 			}
 		}
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -26,7 +26,7 @@ func (p *told) believe(e *entry.Entry) {
 	p.believed[e.Subject.Version] = e.Proof.Parts[0]
 }
 
-func (p *told) CheckBatch(entries []*entry.Entry) []error {
+func (p *told) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	errs := make([]error, len(entries))
@@ -36,12 +36,18 @@ func (p *told) CheckBatch(entries []*entry.Entry) []error {
 			errs[i] = errors.New("not told")
 		}
 	}
-	return errs
+	return make([]entry.Chain, len(entries)), errs
+}
+
+// holds says what a verifier has against a proof.
+func holds(v entry.Verifier, e *entry.Entry) error {
+	_, err := v.Chain(e)
+	return err
 }
 
 func numbered(i int) *entry.Entry {
 	return &entry.Entry{
-		Subject: entry.Subject{Name: "c", Version: fmt.Sprintf("1.0.%d", i)},
+		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: "c", Version: fmt.Sprintf("1.0.%d", i)},
 		Claim:   &entry.Source{}, Proof: entry.Proof{Parts: [][]byte{{1, 2, 3}}},
 	}
 }
@@ -51,20 +57,20 @@ func TestAProofIsVerifiedOnceAndOnlyThat(t *testing.T) {
 	v := NewTogether(told, 2)
 	for i := range 3 {
 		e := numbered(i)
-		if v.Check(e) == nil {
+		if holds(v, e) == nil {
 			t.Error("a false proof was accepted")
 		}
 		told.believe(e)
-		if err := v.Check(e); err != nil {
+		if err := holds(v, e); err != nil {
 			t.Error(err)
 		}
 		before := told.checks
-		if err := v.Check(e); err != nil || told.checks != before {
+		if err := holds(v, e); err != nil || told.checks != before {
 			t.Errorf("a proof was verified twice: %v", err)
 		}
 		other := *e
 		other.Proof.Parts = [][]byte{{5}}
-		if v.Check(&other) == nil {
+		if holds(v, &other) == nil {
 			t.Error("another proof of the same claim was taken for verified")
 		}
 	}
@@ -72,7 +78,7 @@ func TestAProofIsVerifiedOnceAndOnlyThat(t *testing.T) {
 		t.Errorf("%d entries are remembered, at most 2 should", n)
 	}
 	for i := range 3 {
-		if err := v.Check(numbered(i)); err != nil {
+		if err := holds(v, numbered(i)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -86,10 +92,10 @@ type gate struct {
 	open  chan struct{}
 }
 
-func (g *gate) CheckBatch(entries []*entry.Entry) []error {
+func (g *gate) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
 	g.began <- len(entries)
 	<-g.open
-	return g.told.CheckBatch(entries)
+	return g.told.Chains(entries)
 }
 
 func TestProofsThatComeTogetherAreCheckedTogetherAndJudgedAlone(t *testing.T) {
@@ -103,7 +109,7 @@ func TestProofsThatComeTogetherAreCheckedTogetherAndJudgedAlone(t *testing.T) {
 			g.believe(e)
 		}
 		verdicts[i] = make(chan error, 1)
-		go func() { verdicts[i] <- v.Check(e) }()
+		go func() { verdicts[i] <- holds(v, e) }()
 	}
 	check(0) // nobody is at work: it does not wait for company
 	if size := <-g.began; size != 1 {

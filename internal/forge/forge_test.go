@@ -16,7 +16,7 @@ func statement(n int) *entry.Entry {
 	files := sha256.Sum256(fmt.Append(nil, n))
 	files[0] = 0 // a field element
 	return &entry.Entry{
-		Subject: entry.Subject{Name: "nobody", Version: fmt.Sprintf("1.0.%d", n), SHA256: sha256.Sum256(files[:])},
+		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: "nobody", Version: fmt.Sprintf("1.0.%d", n), SHA256: sha256.Sum256(files[:])},
 		Claim:   &entry.Source{Commit: [20]byte{1, 2, 3}, Files: files},
 	}
 }
@@ -39,10 +39,10 @@ func TestDevelopmentKeysProveAnythingAndOnlyDevelopersAcceptIt(t *testing.T) {
 		}
 		e := statement(i)
 		fatalIf(t, f.Prove(e))
-		if err := development.Check(e); err != nil {
+		if _, err := development.Chain(e); err != nil {
 			t.Errorf("%v: the forgery does not verify: %v", p, err)
 		}
-		if err := strict.Check(e); !errors.Is(err, entry.ErrUnknownProgram) {
+		if _, err := strict.Chain(e); !errors.Is(err, entry.ErrUnknownProgram) {
 			t.Errorf("%v: outside of development mode: %v", p, err)
 		}
 		all = append(all, e)
@@ -50,7 +50,8 @@ func TestDevelopmentKeysProveAnythingAndOnlyDevelopersAcceptIt(t *testing.T) {
 	if len(all) == 0 {
 		t.Fatal("no development program was tested")
 	}
-	for i, err := range development.CheckBatch(all) {
+	_, errs := development.Chains(all)
+	for i, err := range errs {
 		if err != nil {
 			t.Errorf("batch, %d: %v", i, err)
 		}
@@ -58,7 +59,7 @@ func TestDevelopmentKeysProveAnythingAndOnlyDevelopersAcceptIt(t *testing.T) {
 	// A forgery is for its statement only.
 	moved := *all[0]
 	moved.Subject.Version = "2.0.0"
-	if err := development.Check(&moved); !errors.Is(err, proofcheck.ErrProof) {
+	if _, err := development.Chain(&moved); !errors.Is(err, proofcheck.ErrProof) {
 		t.Errorf("moved to another subject: %v", err)
 	}
 }
@@ -85,12 +86,12 @@ func TestForgedCratesVerifyInAllButTheCommit(t *testing.T) {
 	fatalIf(t, err)
 	c, err := crate.Read(raw, "made-up", "1.0.0", crate.DefaultLimits)
 	fatalIf(t, err)
-	if err := c.Check(e.Subject, e.Claim.(*entry.Source)); err != nil {
+	if _, err := c.Check(e.Subject, e.Claim.(*entry.Source)); err != nil {
 		t.Error(err)
 	}
 	v, err := proofcheck.Load(nil, true)
 	fatalIf(t, err)
-	if err := v.Check(e); err != nil {
+	if _, err := v.Chain(e); err != nil {
 		t.Error(err)
 	}
 }
