@@ -114,7 +114,7 @@ func VerifyCrate(sum [sha256.Size]byte, read func(name, version string) (*crate.
 		return nil, refuse(ErrSubject, "the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name,
 			s.Version, s.SHA256, sum)
 	}
-	src, err := r.checkProof(pv)
+	src, chain, err := r.checkProof(pv)
 	if err != nil {
 		return nil, err
 	}
@@ -123,11 +123,15 @@ func VerifyCrate(sum [sha256.Size]byte, read func(name, version string) (*crate.
 		return nil, err
 	}
 	r.Trailing = c.Trailing
-	switch err := c.Check(r.Entry.Subject, src); {
+	list, err := c.Check(r.Entry.Subject, src)
+	switch {
 	case errors.Is(err, crate.ErrSubject):
 		return nil, refuseErr(ErrSubject, err, "entry %d", r.Index)
 	case err != nil:
 		return nil, refuseErr(ErrFiles, err, "%s %s", r.Name, r.Version)
+	}
+	if err := chain.Check(list.Bytes); err != nil {
+		return nil, refuseErr(ErrProof, err, "%s %s", r.Name, r.Version)
 	}
 	r.sort(c.Files)
 	r.LeftOut = c.LeftOut()
@@ -150,14 +154,14 @@ func (r *Result) sort(files []crate.File) {
 }
 
 // VerifyBundle is Verify without the .crate: everything that the bundle can show
-// by itself. It does not say that any .crate has the files of the claim. It is
-// for a log that checks what it is about to hand out.
+// by itself (entry.Chain). It says neither that the commit holds the files of the claim, nor
+// that any .crate has them. It is for a log that checks what it is about to hand out.
 func VerifyBundle(bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) (*Result, error) {
 	r, err := openBundle(bundle, policy, rules)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.checkProof(pv); err != nil {
+	if _, _, err := r.checkProof(pv); err != nil {
 		return nil, err
 	}
 	return r.allow(rules)
@@ -223,25 +227,25 @@ func readSubject(read func(name, version string) (*crate.Crate, error), s entry.
 	return c, nil
 }
 
-// checkProof has the proof verified, and takes the claim apart.
-func (r *Result) checkProof(pv entry.Verifier) (*entry.Source, error) {
+// checkProof has the proof verified, but for the list of files, and takes the claim apart.
+func (r *Result) checkProof(pv entry.Verifier) (*entry.Source, entry.Chain, error) {
 	if pv == nil {
-		return nil, refuse(ErrProgram, "no proof verifier was given, so no program is accepted")
+		return nil, nil, refuse(ErrProgram, "no proof verifier was given, so no program is accepted")
 	}
 	src, ok := r.Entry.Claim.(*entry.Source)
 	if !ok {
-		return nil, refuse(ErrEntry, "the claim is of the kind %q, this version knows \"source\" only",
+		return nil, nil, refuse(ErrEntry, "the claim is of the kind %q, this version knows \"source\" only",
 			r.Entry.Claim.Kind())
 	}
-	err := pv.Check(r.Entry)
+	chain, err := pv.Chain(r.Entry)
 	switch {
 	case errors.Is(err, entry.ErrUnknownProgram):
-		return nil, refuseErr(ErrProgram, err, "the proof of %s %s is of the program %x", r.Name, r.Version, r.Program)
+		return nil, nil, refuseErr(ErrProgram, err, "the proof of %s %s is of the program %x", r.Name, r.Version, r.Program)
 	case err != nil:
-		return nil, refuseErr(ErrProof, err, "%s %s", r.Name, r.Version)
+		return nil, nil, refuseErr(ErrProof, err, "%s %s", r.Name, r.Version)
 	}
 	r.Commit, r.Path, r.Unproven, r.Executable = src.Commit, src.Path, slices.Clone(src.Unproven), slices.Clone(src.Executable)
-	return src, nil
+	return src, chain, nil
 }
 
 // allow applies the reader's rule about unproven files.

@@ -47,9 +47,7 @@
 // where a directory's name has '/' appended. Listed are the files, the links on the
 // way to them, and the directories and submodules that hold them.
 //
-// The digest of L is gnark-crypto's Poseidon2 Merkle-Damgård hash over BN254,
-// over 32-byte big-endian elements: the length of L in bytes; then L in chunks
-// of 31 bytes, the last filled with zeros on the right, each behind a zero byte.
+// The digest of L is its SHA-256. A proof does not stand on it: whoever checks one has L itself.
 package crate
 
 import (

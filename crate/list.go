@@ -1,13 +1,11 @@
 package crate
 
 import (
-	"encoding/binary"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr/poseidon2"
 
 	"cratelog/entry"
 )
@@ -21,14 +19,11 @@ const (
 	modeModule = "160000"
 )
 
-// chunk is how many bytes of L one field element takes.
-const chunk = 31
-
 // A List is the part of a commit's tree that a crate needs.
 // The package comment says what its bytes and its digest are.
 type List struct {
 	Bytes   []byte
-	Digest  [32]byte // a big-endian element of BN254's scalar field: entry.Source.Files
+	Digest  [32]byte // SHA-256 of Bytes: entry.Source.Files
 	Objects []Object // in the order of Bytes; 0 is the commit and 1 its root tree
 }
 
@@ -72,8 +67,8 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 	l := &List{}
 	l.number(root)
 	l.encode()
-	l.Digest, err = digest(l.Bytes)
-	return l, err
+	l.Digest = sha256.Sum256(l.Bytes)
+	return l, nil
 }
 
 // checkExecutable checks that the files whose executable bit is said to be lost are
@@ -190,21 +185,6 @@ func (l *List) encode() {
 			}
 		}
 	}
-}
-
-// digest is the Poseidon2 hash of the bytes of a list.
-func digest(list []byte) ([32]byte, error) {
-	elements := binary.BigEndian.AppendUint64(make([]byte, 24), uint64(len(list)))
-	for c := range slices.Chunk(list, chunk) {
-		var element [32]byte
-		copy(element[1:], c)
-		elements = append(elements, element[:]...)
-	}
-	h := poseidon2.NewMerkleDamgardHasher()
-	if _, err := h.Write(elements); err != nil {
-		return [32]byte{}, fmt.Errorf("hashing the file list: %w", err)
-	}
-	return [32]byte(h.Sum(nil)), nil
 }
 
 func join(dir, path string) string {

@@ -21,7 +21,7 @@ import (
 // The words of a Program.
 const (
 	SystemGroth16 = "groth16-bn254" // Groth16 over BN254 with one commitment, as gnark makes it
-	ClaimSource   = "source/1"      // kind and version of the claim
+	ClaimSource   = "source/2"      // kind and version of the claim
 
 	// OriginDevelopment marks a key whose secrets anyone can compute, from a setup
 	// with a published seed. A verifier that accepts its proofs accepts forgeries.

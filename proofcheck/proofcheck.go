@@ -13,6 +13,8 @@
 package proofcheck
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr/poseidon2"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/logger"
 
@@ -73,54 +76,82 @@ func (v *Verifier) Program(id [32]byte) (Program, bool) {
 	return Program{}, false
 }
 
-// Check returns nil if the entry's program is accepted and its proof holds for its
-// subject and claim. Otherwise the error wraps entry.ErrUnknownProgram or ErrProof.
-func (v *Verifier) Check(e *entry.Entry) error {
-	proof, inputs, err := v.decode(e)
+// Chain reads the proof of an entry. The error wraps entry.ErrUnknownProgram or ErrProof.
+func (v *Verifier) Chain(e *entry.Entry) (entry.Chain, error) {
+	vk := v.keys[e.Proof.Program]
+	if vk == nil {
+		return nil, fmt.Errorf("%w: %x", entry.ErrUnknownProgram, e.Proof.Program)
+	}
+	claim, ok := e.Claim.(*entry.Source)
+	if !ok {
+		return nil, fmt.Errorf("%w: the program proves source claims only", ErrProof)
+	}
+	if len(e.Proof.Parts) != 1 {
+		return nil, fmt.Errorf("%w: it has %d parts, the program makes one", ErrProof, len(e.Proof.Parts))
+	}
+	proof, err := ParseProof(e.Proof.Parts[0])
+	if err != nil {
+		return nil, err
+	}
+	return &single{vk, proof, e.Subject, claim}, nil
+}
+
+// Chains is Chain of many entries.
+func (v *Verifier) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
+	chains, errs := make([]entry.Chain, len(entries)), make([]error, len(entries))
+	for i, e := range entries {
+		chains[i], errs[i] = v.Chain(e)
+	}
+	return chains, errs
+}
+
+// single is a proof of the circuit whose public input is the list's digest: it shows nothing
+// without the list.
+type single struct {
+	vk      *groth16.VerifyingKey
+	proof   *groth16.Proof
+	subject entry.Subject
+	claim   *entry.Source
+}
+
+func (s *single) Objects() int   { return 0 }
+func (s *single) ListBytes() int { return 0 }
+
+func (s *single) Check(list []byte) error {
+	if sha256.Sum256(list) != s.claim.Files {
+		return fmt.Errorf("%w: the list is not the claim's", ErrProof)
+	}
+	context, err := entry.Context(s.subject, s.claim)
 	if err != nil {
 		return err
 	}
-	if err := groth16.Verify(proof, v.keys[e.Proof.Program], inputs); err != nil {
+	files, err := ListDigest(list)
+	if err != nil {
+		return err
+	}
+	in := make(fr.Vector, sourceInputs, sourceInputs+1) // Verify appends the challenge
+	in[0].SetBytes(s.claim.Commit[:])                   // 160 bits
+	in[1].SetBytes(files[:])
+	in[2].SetBytes(context[:])
+	if err := groth16.Verify(s.proof, s.vk, in); err != nil {
 		return fmt.Errorf("%w: it is not a proof of this subject and claim", ErrProof)
 	}
 	return nil
 }
 
-// decode does all of a check but the pairings.
-func (v *Verifier) decode(e *entry.Entry) (*groth16.Proof, fr.Vector, error) {
-	if v.keys[e.Proof.Program] == nil {
-		return nil, nil, fmt.Errorf("%w: %x", entry.ErrUnknownProgram, e.Proof.Program)
+// ListDigest is the Poseidon2 hash of the bytes of a list.
+func ListDigest(list []byte) ([32]byte, error) {
+	elements := binary.BigEndian.AppendUint64(make([]byte, 24), uint64(len(list)))
+	for c := range slices.Chunk(list, 31) {
+		var element [32]byte
+		copy(element[1:], c)
+		elements = append(elements, element[:]...)
 	}
-	claim, ok := e.Claim.(*entry.Source)
-	if !ok {
-		return nil, nil, fmt.Errorf("%w: the program proves source claims only", ErrProof)
+	h := poseidon2.NewMerkleDamgardHasher()
+	if _, err := h.Write(elements); err != nil {
+		return [32]byte{}, fmt.Errorf("hashing the file list: %w", err)
 	}
-	if len(e.Proof.Parts) != 1 {
-		return nil, nil, fmt.Errorf("%w: it has %d parts, the program makes one", ErrProof, len(e.Proof.Parts))
-	}
-	proof, err := ParseProof(e.Proof.Parts[0])
-	if err != nil {
-		return nil, nil, err
-	}
-	inputs, err := publicInputs(e.Subject, claim)
-	return proof, inputs, err
-}
-
-// publicInputs returns commit, files and context, in the circuit's order.
-func publicInputs(s entry.Subject, claim *entry.Source) (fr.Vector, error) {
-	context, err := entry.Context(s, claim)
-	if err != nil {
-		return nil, err
-	}
-	in := make(fr.Vector, sourceInputs, sourceInputs+1) // Verify appends the challenge
-	in[0].SetBytes(claim.Commit[:])                     // 160 bits
-	if err := in[1].SetBytesCanonical(claim.Files[:]); err != nil {
-		return nil, fmt.Errorf("%w: the file list digest is not a field element", ErrProof)
-	}
-	if err := in[2].SetBytesCanonical(context[:]); err != nil {
-		return nil, fmt.Errorf("%w: the context is not a field element", ErrProof)
-	}
-	return in, nil
+	return [32]byte(h.Sum(nil)), nil
 }
 
 // ParseProof reads a proof in its one encoding, compressed points in the order

@@ -12,14 +12,14 @@ import (
 // each hardly falls, and a bad one among them costs more.
 const maxBatch = 64
 
-// Together has a method Check, like Verifier, that checks in batches what is asked for at
-// the same time, and each entry, to the byte, once. It is safe for concurrent use.
+// Together is an entry.Verifier that checks in batches what is asked for at the same time, and
+// each entry, to the byte, once. It is safe for concurrent use.
 //
 // Nothing waits for a batch to fill: a check that finds no other under way begins at
 // once, and what comes meanwhile is the next batch.
 type Together struct {
 	next  entry.BatchVerifier
-	known *lru.Cache[[32]byte, bool] // leaf hashes of entries whose proof holds
+	known *lru.Cache[[32]byte, entry.Chain] // by the leaf hash, what proofs show that hold
 
 	mu    sync.Mutex
 	queue []*pending // owned by mu
@@ -30,26 +30,27 @@ type Together struct {
 type pending struct {
 	entry *entry.Entry
 	leaf  [32]byte
-	done  chan struct{} // closed when err is set
+	done  chan struct{} // closed when chain and err are set
+	chain entry.Chain
 	err   error
 }
 
 // NewTogether returns a Together that remembers up to size entries whose proof
 // holds.
 func NewTogether(next entry.BatchVerifier, size int) *Together {
-	known, _ := lru.New[[32]byte, bool](max(size, 1)) // it refuses nothing but a size below 1
+	known, _ := lru.New[[32]byte, entry.Chain](max(size, 1)) // it refuses nothing but a size below 1
 	return &Together{next: next, known: known}
 }
 
-// Check returns nil if the entry's proof holds, and otherwise the error of the batch.
-func (t *Together) Check(e *entry.Entry) error {
+// Chain returns what the batch has for the entry.
+func (t *Together) Chain(e *entry.Entry) (entry.Chain, error) {
 	b, err := e.Marshal()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p := &pending{entry: e, leaf: entry.LeafHash(b), done: make(chan struct{})}
-	if _, holds := t.known.Get(p.leaf); holds {
-		return nil
+	if chain, holds := t.known.Get(p.leaf); holds {
+		return chain, nil
 	}
 	t.mu.Lock()
 	t.queue = append(t.queue, p)
@@ -60,7 +61,7 @@ func (t *Together) Check(e *entry.Entry) error {
 		go t.lead()
 	}
 	<-p.done
-	return p.err
+	return p.chain, p.err
 }
 
 // lead checks batches until nothing waits.
@@ -85,10 +86,10 @@ func (t *Together) check(batch []*pending) {
 	for i, p := range batch {
 		entries[i] = p.entry
 	}
-	errs := t.next.CheckBatch(entries)
+	chains, errs := t.next.Chains(entries)
 	for i, p := range batch {
-		if p.err = errs[i]; p.err == nil {
-			t.known.Add(p.leaf, true)
+		if p.chain, p.err = chains[i], errs[i]; p.err == nil {
+			t.known.Add(p.leaf, p.chain)
 		}
 		close(p.done)
 	}

@@ -125,7 +125,7 @@ func (w *walk) plan(dirty *crate.VCSInfoError) (*Plan, error) {
 	}
 	w.claim.Files = list.Digest
 	p := &Plan{
-		Subject: entry.Subject{Name: w.crate.Name, Version: w.crate.Version, SHA256: w.crate.SHA256},
+		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: w.crate.Name, Version: w.crate.Version, SHA256: w.crate.SHA256},
 		Claim:   w.claim, List: list,
 	}
 	for _, o := range list.Objects {

@@ -69,7 +69,11 @@ func interruptible[T any](ctx context.Context, f func() (T, error)) (T, error) {
 }
 
 func (k *Keys) prove(p *Plan, scope [32]byte) (*entry.Entry, error) {
-	assignment, err := circuit.Assign(k.capacity, p.Claim.Commit, p.objects, p.List.Bytes, p.Claim.Files, scope)
+	digest, err := proofcheck.ListDigest(p.List.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	assignment, err := circuit.Assign(k.capacity, p.Claim.Commit, p.objects, p.List.Bytes, digest, scope)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +94,7 @@ func (k *Keys) prove(p *Plan, scope [32]byte) (*entry.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := v.Check(e); err != nil {
+	if err := entry.Check(v, e, p.List.Bytes); err != nil {
 		return nil, fmt.Errorf("proving: the new proof was refused: %w", err)
 	}
 	return e, nil

@@ -60,10 +60,11 @@ func run() error {
 		if err != nil {
 			return err
 		}
-		if err := c.Check(e.Subject, e.Claim.(*entry.Source)); err != nil {
+		list, err := c.Check(e.Subject, e.Claim.(*entry.Source))
+		if err != nil {
 			return err
 		}
-		return v.Check(e)
+		return entry.Check(v, e, list.Bytes)
 	})
 }
 
@@ -105,7 +106,7 @@ func measureBatch(v *proofcheck.Verifier) error {
 	const times = 5
 	single, err := mean(times, func() error {
 		for _, e := range entries {
-			if err := v.Check(e); err != nil {
+			if _, err := v.Chain(e); err != nil {
 				return err
 			}
 		}
@@ -114,7 +115,10 @@ func measureBatch(v *proofcheck.Verifier) error {
 	if err != nil {
 		return err
 	}
-	together, err := mean(times, func() error { return errors.Join(v.CheckBatch(entries)...) })
+	together, err := mean(times, func() error {
+		_, errs := v.Chains(entries)
+		return errors.Join(errs...)
+	})
 	if err != nil {
 		return err
 	}

@@ -313,7 +313,7 @@ func (r *run) useBundle(ctx context.Context, j *job, bundle []byte) error {
 	if r.reader != nil {
 		_, err = r.reader.Verify(ctx, bundle, j.raw, j.Name, j.Version, r.quiet())
 	} else {
-		err = outcome.Refuse(r.proofs.Check(e))
+		err = outcome.Refuse(entry.Check(r.proofs, e, j.plan.List.Bytes))
 	}
 	if err == nil {
 		j.bundle, j.index = bundle, p.Index
@@ -367,7 +367,7 @@ func (r *run) holds(j *job, e *entry.Entry) bool {
 	if err != nil || !same || e.Proof.Program != j.program {
 		return false
 	}
-	return r.proofs.Check(e) == nil
+	return entry.Check(r.proofs, e, j.plan.List.Bytes) == nil
 }
 
 func (r *run) proveOne(ctx context.Context, j *job) (err error) {

@@ -92,7 +92,7 @@ func Claim(raw []byte, name, version string, src *entry.Source) (*entry.Entry, e
 		return nil, err
 	}
 	src.Files = list.Digest
-	return &entry.Entry{Subject: entry.Subject{Name: name, Version: version, SHA256: c.SHA256}, Claim: src}, nil
+	return &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: name, Version: version, SHA256: c.SHA256}, Claim: src}, nil
 }
 
 // Entry returns an entry for a .crate that a log in development mode accepts. Its
