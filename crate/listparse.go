@@ -2,6 +2,7 @@ package crate
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -56,9 +57,8 @@ func ParseList(b []byte) (*List, error) {
 	if !bytes.Equal(l.Bytes, b) {
 		return nil, errors.New("the list is not in its one encoding")
 	}
-	var err error
-	l.Digest, err = digest(l.Bytes)
-	return l, err
+	l.Digest = sha256.Sum256(l.Bytes)
+	return l, nil
 }
 
 func parseListed(b []byte) (e Entry, rest []byte, err error) {

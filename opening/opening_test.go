@@ -40,12 +40,12 @@ func TestOpeningOfARealRepository(t *testing.T) {
 	repo, err := git.Open(t.Context(), fixture.Repo(t))
 	fatalIf(t, err)
 	defer repo.Close()
-	for _, name := range []string{"hello-proof-0.1.1", "hello-inner-0.1.0"} {
-		e := fixture.Entry(t, name)
-		claim := e.Claim.(*entry.Source)
-		c, err := crate.Read(fixture.Crate(t, e.Subject.Name, e.Subject.Version), e.Subject.Name, e.Subject.Version,
-			crate.DefaultLimits)
+	for _, name := range []string{"hello-proof", "hello-inner"} {
+		c, err := crate.Read(fixture.Crate(t, name, "0.1.0"), name, "0.1.0", crate.DefaultLimits)
 		fatalIf(t, err)
+		info, err := c.VCSInfo()
+		fatalIf(t, err)
+		claim := &entry.Source{Commit: info.Commit, Path: info.Path}
 		list, err := c.List(claim)
 		fatalIf(t, err)
 		top, err := repo.At(t.Context(), claim.Commit)
@@ -60,6 +60,7 @@ func TestOpeningOfARealRepository(t *testing.T) {
 			}
 			objects = append(objects, object.Encode())
 		}
+		claim.Files = list.Digest
 		if _, err := Make(objects, claim, list); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
