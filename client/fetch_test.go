@@ -379,7 +379,7 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 
 func ExampleLog_Bundle() {
 	l := &Log{URL: "http://log.example"}
-	_, err := l.Bundle(context.Background(), "serde", "1.0.228")
+	_, err := l.Bundle(context.Background(), Query{Name: "serde", Version: "1.0.228"})
 	fmt.Println(err)
 	// Output: the log's URL "http://log.example" is plain http to another machine: use https, or allow http explicitly
 }

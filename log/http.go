@@ -14,6 +14,7 @@ import (
 	"cratelog/entry"
 	"cratelog/internal/web"
 	"cratelog/opening"
+	"cratelog/proofcheck"
 )
 
 // Handler returns the log's whole web surface. The server around it must set
@@ -212,6 +213,17 @@ type aboutProgram struct {
 	Blocks    int    `json:"blocks"` // of a segment
 	Origin    string `json:"origin"`
 	Withdrawn bool   `json:"withdrawn,omitempty"` // nothing new is accepted under it
+}
+
+// Trust says whose word the program's key is, where that is not everybody's.
+func (p aboutProgram) Trust() string {
+	switch key := (proofcheck.Program{Origin: p.Origin}); {
+	case key.Development():
+		return "anyone could forge"
+	case key.Solo() != "":
+		return "whoever ran it could forge; nobody else"
+	}
+	return ""
 }
 
 type aboutWitness struct {
