@@ -1,121 +1,109 @@
 package client
 
 import (
-	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
+
+	"cratelog/internal/durable"
 )
 
 const (
-	maxKeyList = 4 << 20 // bytes of the list of proving keys
-
-	// stalled is how long a log may take for the next bytes of a proving key.
-	stalled = time.Minute
+	maxKeyList = 4 << 20     // bytes of a log's list of proving keys
+	keyIdle    = time.Minute // within which some of a proving key must come
 )
 
-// ProvingKeys fetches the log's list of proving keys (docs/formats.md), whose reader must
-// check what it says.
+// ProvingKeys fetches the log's list of the programs under which it accepts entries, with
+// their proving keys: the JSON of /v1/keys (docs/formats.md).
 func (l *Log) ProvingKeys(ctx context.Context) ([]byte, error) {
-	return l.get(ctx, maxKeyList, "v1", "keys")
+	return l.get(ctx, maxKeyList, "", "v1", "keys")
 }
 
-// ProvingKey opens the proving key with a SHA-256, from the byte at which an earlier
-// download was interrupted. What it returns begins at that byte, or at 0 if the log does
-// not serve parts. Its reader must bound it, compare its hash and close it. Reading fails
-// if nothing comes for a minute.
-func (l *Log) ProvingKey(ctx context.Context, hash [32]byte, from int64) (body io.ReadCloser, at int64, err error) {
-	u, err := l.address("v1", "keys", fmt.Sprintf("%x", hash))
+// ProvingKey opens the proving key with a SHA-256 at the byte from, and says where it was
+// opened: at from, or at 0 where the server does not send parts. The body is as the log sends
+// it, without a bound; it ends with an error when ctx does, or nothing comes for a minute.
+func (l *Log) ProvingKey(ctx context.Context, sum [32]byte, from int64) (body io.ReadCloser, at int64, err error) {
+	u, err := l.address("v1", "keys", hex.EncodeToString(sum[:]))
 	if err != nil {
 		return nil, 0, err
 	}
-	err = l.patiently(ctx, func() error {
-		body, at, err = l.part(ctx, u, from)
-		return err
-	})
-	return body, at, err
-}
-
-// part asks once.
-func (l *Log) part(ctx context.Context, u string, from int64) (io.ReadCloser, int64, error) {
-	s := new(stream)
-	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	s.watch = time.AfterFunc(stalled, func() { s.cancel(errStalled) })
-	at, err := l.begin(s, u, from)
-	if err != nil {
-		s.Close()
-		return nil, 0, s.why(err)
+	ctx, cancel := context.WithCancelCause(ctx)
+	idle := time.AfterFunc(keyIdle, func() { cancel(errIdle) })
+	end := func() {
+		idle.Stop()
+		cancel(nil)
 	}
-	return s, at, nil
-}
-
-// begin makes a request and returns where the answer, now the stream's, begins.
-func (l *Log) begin(s *stream, u string, from int64) (at int64, err error) {
-	r, err := http.NewRequestWithContext(s.ctx, http.MethodGet, u, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
 	if err != nil {
-		return 0, err
+		end()
+		return nil, 0, err
 	}
-	r.Header.Set("User-Agent", cmp.Or(l.UserAgent, "cratelog-client"))
-	r.Header.Set("Accept-Encoding", "identity") // a part is of the file as it is
+	r.Header.Set("Accept-Encoding", "identity") // of parts, and of what does not shrink
 	if from > 0 {
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
 	c := l.client()
-	c.Timeout = 0 // the stream has its own
-	resp, err := c.Do(r)
+	c.Timeout = 0 // a key is large, and lines are slow
+	resp, err := l.send(c, r)
 	if err != nil {
-		return 0, err
+		end()
+		return nil, 0, cause(ctx, err)
 	}
-	s.body = resp.Body
-	switch {
-	case resp.StatusCode == http.StatusOK:
-		return 0, nil
-	case resp.StatusCode != http.StatusPartialContent || from == 0:
-		return 0, refusal(resp)
+	if resp.StatusCode == http.StatusPartialContent {
+		at, err = partAt(resp, from)
+	} else if resp.StatusCode != http.StatusOK {
+		text, _ := durable.ReadAll(resp.Body, maxErrorBody) // the status is what matters
+		err = &parseStatus(resp, text).StatusError
 	}
-	var first, last, size int64
-	h := resp.Header.Get("Content-Range")
-	if _, err := fmt.Sscanf(h, "bytes %d-%d/%d", &first, &last, &size); err != nil || first != from || last != size-1 {
-		return 0, fmt.Errorf("the log was asked for the bytes from %d on of %s, and answers with %q", from, u, h)
+	if err != nil {
+		resp.Body.Close()
+		end()
+		return nil, 0, err
 	}
-	return from, nil
+	return &keyBody{resp.Body, ctx, idle, end}, at, nil
 }
 
-var errStalled = fmt.Errorf("the log has sent nothing for %v", stalled)
+var errIdle = errors.New("nothing came from the log for a minute")
 
-// stream is an answer whose next bytes must come in time.
-type stream struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	watch  *time.Timer
-	body   io.ReadCloser
-}
-
-func (s *stream) Read(p []byte) (int, error) {
-	s.watch.Reset(stalled)
-	n, err := s.body.Read(p)
-	if err != nil && err != io.EOF {
-		err = s.why(err)
-	}
-	return n, err
-}
-
-// why says of a request that was cut off that it took too long, if that is so.
-func (s *stream) why(err error) error {
-	if cause := context.Cause(s.ctx); errors.Is(cause, errStalled) {
-		return cause
+// cause is why ctx ended, if it has.
+func cause(ctx context.Context, err error) error {
+	if why := context.Cause(ctx); why != nil && err != nil && err != io.EOF {
+		return why
 	}
 	return err
 }
 
-func (s *stream) Close() error {
-	s.watch.Stop()
-	s.cancel(nil)
-	if s.body == nil {
-		return nil
+// partAt reads where a part begins.
+func partAt(resp *http.Response, from int64) (at int64, err error) {
+	text := resp.Header.Get("Content-Range")
+	if _, err := fmt.Sscanf(text, "bytes %d-", &at); err != nil || at != from || from == 0 {
+		return 0, fmt.Errorf("the log was asked for a part from byte %d, and answers with the range %q", from, clip(text))
 	}
-	return s.body.Close()
+	return at, nil
+}
+
+// keyBody is the body of an answer, which must keep coming.
+type keyBody struct {
+	io.ReadCloser
+	ctx  context.Context
+	idle *time.Timer
+	end  func()
+}
+
+func (b *keyBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.idle.Reset(keyIdle)
+	}
+	return n, cause(b.ctx, err)
+}
+
+func (b *keyBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.end()
+	return err
 }

@@ -69,10 +69,9 @@ func TestAnotherPartOfAKeyThanWasAskedForIsRefused(t *testing.T) {
 		{7, 206, "bytes 7-99/100", 7, ""},
 		{7, 206, "bytes 8-99/100", 0, "answers with"},
 		{7, 206, "bytes 0-99/100", 0, "answers with"},
-		{7, 206, "bytes 7-98/100", 0, "answers with"},
-		{7, 206, "bytes 7-99/*", 0, "answers with"},
+		{7, 206, "bytes */100", 0, "answers with"},
 		{7, 206, "", 0, "answers with"},
-		{0, 206, "bytes 0-99/100", 0, "206"},
+		{0, 206, "bytes 0-99/100", 0, "answers with"},
 		{7, 204, "", 0, "204"},
 		{7, 404, "", 0, "404"},
 	} {
@@ -127,7 +126,7 @@ func TestALogThatStallsIsGivenUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := io.ReadAll(body)
-		if string(got) != "some" || !errors.Is(err, errStalled) || time.Since(begin) > 2*stalled {
+		if string(got) != "some" || !errors.Is(err, errIdle) || time.Since(begin) > 2*keyIdle {
 			t.Errorf("%q after %v: %v", got, time.Since(begin), err)
 		}
 		body.Close()

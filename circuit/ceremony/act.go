@@ -292,7 +292,7 @@ func writeKeys(ctx context.Context, system *cs.R1CS, keys *setup.Keys, p *proofc
 	}
 	h := sha256.New()
 	w := bufio.NewWriterSize(io.MultiWriter(key, h), 1<<20)
-	if err := errors.Join(setup.WriteProving(w, keys.Proving, keys.Powers), w.Flush()); err != nil {
+	if err := errors.Join(setup.WriteProving(w, keys.Proving, keys.Powers.Encode()), w.Flush()); err != nil {
 		return fmt.Errorf("the proving key: %w", err)
 	}
 	p.ProvingKey = [32]byte(h.Sum(nil))
