@@ -137,7 +137,7 @@ func (w *world) cut(S, offset int, rho fr.Element) (*run, error) {
 			state.H, state.Length, state.Blocks = [idBytes]byte{}, 0, 0
 		}
 		state.Ahead = &ahead
-		state.Blind.SetUint64(uint64(at + 1))
+		state.Blind.SetUint64(uint64(at) + 1000)
 		if at+S == len(blocks) {
 			state.Blind.SetZero()
 		}
