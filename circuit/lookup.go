@@ -129,8 +129,9 @@ func (a *argument) finish(rho frontend.Variable) ([]frontend.Variable, error) {
 		return nil, fmt.Errorf("circuit: hint: %w", a.err)
 	}
 	committer, ok := a.api.(frontend.Committer)
-	if !ok {
-		return nil, errors.New("circuit: the proof system gives no commitments")
+	inverter, ok2 := a.api.(frontend.BatchInverter)
+	if !ok || !ok2 {
+		return nil, errors.New("circuit: the compiler has no commitments, or no batch inversion")
 	}
 	alpha, err := committer.Commit(a.committed...)
 	if err != nil {
@@ -149,7 +150,7 @@ func (a *argument) finish(rho frontend.Variable) ([]frontend.Variable, error) {
 		for len(powers) < len(t.rows[0]) {
 			powers = append(powers, a.api.Mul(powers[len(powers)-1], gamma))
 		}
-		a.assertTable(t, mult[i], alpha, gamma, powers)
+		a.assertTable(t, mult[i], inverter, alpha, gamma, powers)
 	}
 	sums := make([]frontend.Variable, len(a.buses))
 	for i, b := range a.buses {
@@ -162,11 +163,18 @@ func (a *argument) finish(rho frontend.Variable) ([]frontend.Variable, error) {
 // the ASCII bytes "cratelog/challenge/v2" read as a big-endian integer.
 var challengeLabel = new(big.Int).SetBytes([]byte("cratelog/challenge/v2"))
 
-func (a *argument) assertTable(t *table, mult []frontend.Variable, alpha, gamma frontend.Variable, powers []frontend.Variable) {
-	queries := make([]frontend.Variable, len(t.queries))
-	for i, q := range t.queries {
-		queries[i] = a.api.DivUnchecked(q[0], a.api.Sub(alpha, a.combine(gamma, q[1:])))
+func (a *argument) assertTable(t *table, mult []frontend.Variable, inverter frontend.BatchInverter,
+	alpha, gamma frontend.Variable, powers []frontend.Variable) {
+	var asked, plain []frontend.Variable
+	for _, q := range t.queries {
+		at := a.api.Sub(alpha, a.combine(gamma, q[1:]))
+		if one, constant := a.api.Compiler().ConstantValue(q[0]); constant && one.Cmp(big.NewInt(1)) == 0 {
+			plain = append(plain, at) // inverted together, which is faster to solve
+		} else {
+			asked = append(asked, a.api.DivUnchecked(q[0], at))
+		}
 	}
+	asked = append(asked, inverter.BatchInvert(plain)...)
 	rows := make([]frontend.Variable, len(t.rows))
 	for i, r := range t.rows {
 		f := frontend.Variable(r[0])
@@ -175,7 +183,7 @@ func (a *argument) assertTable(t *table, mult []frontend.Variable, alpha, gamma 
 		}
 		rows[i] = a.api.DivUnchecked(mult[i], a.api.Sub(alpha, f))
 	}
-	a.api.AssertIsEqual(sum(a.api, queries), sum(a.api, rows))
+	a.api.AssertIsEqual(sum(a.api, asked), sum(a.api, rows))
 }
 
 // combine returns v0 + gamma*(v1 + gamma*(v2 + ...)).

@@ -1,6 +1,8 @@
 package circuit
 
 import (
+	"errors"
+	"fmt"
 	"math/big"
 	"testing"
 )
@@ -8,60 +10,73 @@ import (
 // TestDigits holds what digit equations rest on: whatever bit and rest a prover names, no
 // digit of either side, with negative terms brought over, reaches the base, so equal numbers
 // have equal digits; and equal digits have the true bit. It takes weights, rests and bases
-// from the functions, and what is true from the standard.
+// from the functions, and what is true from the standard. With a base less the choice must
+// fail: it once did, and had digests that are not SHA-1's.
 func TestDigits(t *testing.T) {
-	truth := map[int]func(b, c, d int64) int64{
-		choice:   func(b, c, d int64) int64 { return b&c | (1-b)&d },
-		majority: func(b, c, d int64) int64 { return b&c | b&d | c&d },
-		parity:   func(b, c, d int64) int64 { return b ^ c ^ d },
-	}
-	for kind, f := range functions {
-		for n := range int64(8) {
-			b, c, d := n&1, n>>1&1, n>>2&1
-			words := []int64{f.constant, f.weights[0] * b, f.weights[1] * c, f.weights[2] * d}
-			checkDigit(t, standard.base, words, f.bit, f.other, f.rests, truth[kind](b, c, d))
+	for _, kind := range []int{choice, majority, parity} {
+		if err := checkDigits(functions[kind], standard.base, kind); err != nil {
+			t.Errorf("function %d: %v", kind, err)
 		}
 	}
-	for n := range int64(16) {
-		words := []int64{n & 1, n >> 1 & 1, n >> 2 & 1, n >> 3 & 1}
-		checkDigit(t, scheduleBase, words, 1, 2, quotients, words[0]^words[1]^words[2]^words[3])
+	if checkDigits(functions[choice], standard.base-1, choice) == nil {
+		t.Error("the choice does with a smaller base: the test shows nothing")
+	}
+	schedule := func(base int64) (errs error) {
+		for n := range int64(16) {
+			w := []int64{n & 1, n >> 1 & 1, n >> 2 & 1, n >> 3 & 1}
+			errs = errors.Join(errs, checkDigit(base, w[0]+w[1]+w[2]+w[3], 1, 2, quotients, w[0]^w[1]^w[2]^w[3]))
+		}
+		return errs
+	}
+	if err := schedule(scheduleBase); err != nil {
+		t.Errorf("schedule: %v", err)
+	}
+	if schedule(scheduleBase-1) == nil {
+		t.Error("the schedule does with a smaller base: the test shows nothing")
 	}
 }
 
-func checkDigit(t *testing.T, base int64, words []int64, bit, other int64, rests []int64, want int64) {
-	t.Helper()
+// checkDigits checks all digits of a function in a base.
+func checkDigits(f function, base int64, kind int) (errs error) {
+	for n := range int64(8) {
+		b, c, d := n&1, n>>1&1, n>>2&1
+		want := map[int]int64{choice: b&c | (1-b)&d, majority: b&c | b&d | c&d, parity: b ^ c ^ d}[kind]
+		total := f.constant + f.weights[0]*b + f.weights[1]*c + f.weights[2]*d
+		errs = errors.Join(errs, checkDigit(base, total, f.bit, f.other, f.rests, want))
+	}
+	return errs
+}
+
+// checkDigit checks the equation total = bit f + other rest of one digit, where f must be want.
+// The total is made of true words, so it is a digit; what a prover names may be anything.
+func checkDigit(base, total, bit, other int64, rests []int64, want int64) (errs error) {
 	solved := false
 	for f := range int64(2) {
 		for _, rest := range rests {
-			var left, right int64
-			add := func(v int64, to, opposite *int64) {
+			left, right := total, int64(0)
+			for _, v := range []int64{bit * f, other * rest} {
 				if v < 0 {
-					*opposite -= v
+					left -= v
 				} else {
-					*to += v
+					right += v
 				}
 			}
-			// In the circuit the constant and the words are one number, of digits that are not
-			// negative: only what a prover names is brought over.
-			for _, w := range words {
-				left += w
-			}
-			add(bit*f, &right, &left)
-			add(other*rest, &right, &left)
-			if left < 0 || left >= base || right < 0 || right >= base {
-				t.Errorf("digits %v, bit %d, rest %d: %d or %d is no digit in base %d", words, f, rest, left, right, base)
+			if total < 0 || left >= base || right >= base {
+				errs = errors.Join(errs, fmt.Errorf("digit %d, bit %d, rest %d: %d or %d is no digit in base %d",
+					total, f, rest, left, right, base))
 			}
 			if left == right {
 				solved = true
 				if f != want {
-					t.Errorf("digits %v: the bit %d passes, with the rest %d", words, f, rest)
+					errs = errors.Join(errs, fmt.Errorf("digit %d: the bit %d passes, with the rest %d", total, f, rest))
 				}
 			}
 		}
 	}
 	if !solved {
-		t.Errorf("digits %v: the bit %d does not pass", words, want)
+		errs = errors.Join(errs, fmt.Errorf("digit %d: the bit %d does not pass", total, want))
 	}
+	return errs
 }
 
 // largest returns the largest value in a column of a table.
@@ -84,10 +99,28 @@ func unpack(row, lambda *big.Int) (dense, spread *big.Int) {
 // TestSlots holds the bounds by which the terms of a round's sum have slots of their own. It
 // adds up the largest values that the rows of the tables allow, so it follows every change of
 // limbs, bases and tables.
+//
+// With the two lambdas 2^5 nearer to each other, or equal, or with a smaller one of the
+// schedule, the slots overlap.
 func TestSlots(t *testing.T) {
-	p := standard
-	a := newArgument(nil)
-	tables := newSHA1Tables(a, p)
+	if err := checkSlots(t, standard); err != nil {
+		t.Error(err)
+	}
+	for _, p := range []packing{
+		{standard.base, standard.schedule, new(big.Int).Rsh(standard.round, 5)},
+		{standard.base, standard.schedule, standard.schedule},
+		{standard.base, new(big.Int).Rsh(standard.schedule, 6), standard.round},
+		{standard.base, standard.schedule, new(big.Int).Lsh(standard.round, 6)},
+	} {
+		if checkSlots(t, p) == nil {
+			t.Errorf("the slots fit with lambdas of %d and %d bits too: the test shows nothing",
+				p.schedule.BitLen(), p.round.BitLen())
+		}
+	}
+}
+
+func checkSlots(t *testing.T, p packing) error {
+	tables := newSHA1Tables(newArgument(nil), p)
 	total := func(v ...*big.Int) *big.Int {
 		s := new(big.Int)
 		for _, x := range v {
@@ -128,7 +161,7 @@ func TestSlots(t *testing.T) {
 	}
 	word, wordSpread := reduced(2, 0), reduced(p.base, 1)
 	if word.Cmp(pow(2, wordBits)) >= 0 || wordSpread.Cmp(spreadWord(1<<wordBits-1, p.base)) > 0 {
-		t.Fatal("a reduced word may have more than 32 bits")
+		return errors.New("a reduced word may have more than 32 bits")
 	}
 	roundDense, roundSpread := packed(tables.packed.round, p.round)
 	scheduleDense, scheduleSpread := packed(tables.packed.schedule, p.schedule)
@@ -139,7 +172,7 @@ func TestSlots(t *testing.T) {
 	sum := total(times(2, word), roundDense, word, big.NewInt(1<<wordBits-1), times(2, scheduleDense), big.NewInt(1))
 	dense := total(sum, word, carries)
 	if limit := times(maxCarry+1, pow(2, wordBits)); sum.Cmp(limit) >= 0 {
-		t.Errorf("a sum of %d bits needs a carry above %d", sum.BitLen(), maxCarry)
+		return fmt.Errorf("a sum of %d bits needs a carry above %d", sum.BitLen(), maxCarry)
 	}
 
 	// The schedule's: the spread of the limbs less what the sum of four words leaves.
@@ -154,7 +187,7 @@ func TestSlots(t *testing.T) {
 		solution := total(times(weight, wordSpread),
 			times(abs(f.other), limbsOf(tables.packed.rests[kind], p.base, f.restLen, f.limbs())))
 		if 2%abs(f.bit) != 0 {
-			t.Fatalf("function %d: lambda/2 is no unit of its error", kind)
+			return fmt.Errorf("function %d: lambda/2 is no unit of its error", kind)
 		}
 		if v := total(times(2, roundSpread), times(2/abs(f.bit), solution)); v.Cmp(d) > 0 {
 			d = v
@@ -164,11 +197,13 @@ func TestSlots(t *testing.T) {
 	unitSchedule, unitRound := times(2, p.schedule), new(big.Int).Rsh(p.round, 1)
 	low := total(dense, new(big.Int).Mul(unitSchedule, k))
 	all := total(low, new(big.Int).Mul(unitRound, d))
-	t.Logf("dense error %d bits, slot %d; with the schedule's %d, slot %d; with the round function's %d, field %d",
+	slots := fmt.Sprintf("dense error %d bits, slot %d; with the schedule's %d, slot %d; with the round function's %d, field %d",
 		dense.BitLen(), unitSchedule.BitLen()-1, low.BitLen(), unitRound.BitLen()-1, all.BitLen(), field.BitLen())
 	if p.round.Bit(0) != 0 || dense.Cmp(unitSchedule) >= 0 || low.Cmp(unitRound) >= 0 || all.Cmp(field) >= 0 {
-		t.Error("the slots overlap")
+		return errors.New("the slots overlap: " + slots)
 	}
+	t.Log(slots)
+	return nil
 }
 
 // TestRowsHaveKeys: the hint of multiplicities tells all rows of a table apart.
