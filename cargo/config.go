@@ -2,7 +2,6 @@ package cargo
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,24 +11,17 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"cratelog/entry"
 )
 
 // DefaultSource is cargo's name for the registry that it uses where none is named.
 const DefaultSource = "crates-io"
 
-// defaultIndexes are the SHA-256 of the index URLs of the default registry in their canonical
-// spelling: the one that every Cargo.lock has behind "registry+", and the sparse one. The URLs
-// themselves are not written down here: nothing in this package goes there.
-var defaultIndexes = []string{
-	"d2a97a7c0ce0ab3aa045f18ee7e877a76ef25606a002f8dcfe95e952db4186b8",
-	"22feb8444f82b801d254c00b65de1ee79fb2663740f7d950e3ee163f96fe5f4e",
-}
-
 // IsDefault says whether an index, as Package.Registry returns it, is that of cargo's
 // default registry, in any spelling that cargo takes for the same.
 func IsDefault(index string) bool {
-	sum := sha256.Sum256([]byte(Canonical(index)))
-	return slices.Contains(defaultIndexes, hex.EncodeToString(sum[:]))
+	return index != "" && entry.Registry(index) == entry.DefaultRegistry
 }
 
 // A Config is what cargo's configuration files say.

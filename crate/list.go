@@ -1,13 +1,11 @@
 package crate
 
 import (
-	"encoding/binary"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr/poseidon2"
 
 	"cratelog/entry"
 )
@@ -21,14 +19,11 @@ const (
 	modeModule = "160000"
 )
 
-// chunk is how many bytes of L one field element takes.
-const chunk = 31
-
 // A List is the part of a commit's tree that a crate needs.
 // The package comment says what its bytes and its digest are.
 type List struct {
 	Bytes   []byte
-	Digest  [32]byte // a big-endian element of BN254's scalar field: entry.Source.Files
+	Digest  [32]byte // SHA-256 of Bytes: entry.Source.Files
 	Objects []Object // in the order of Bytes; 0 is the commit and 1 its root tree
 }
 
@@ -56,7 +51,7 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 			return nil, fmt.Errorf("the claim's path: %w", err)
 		}
 	}
-	if err := c.checkVCSInfo(src.Commit, src.Path); err != nil {
+	if err := c.checkVCSInfo(src.Commit, src.Path, slices.Contains(src.Unproven, origFile)); err != nil {
 		return nil, err
 	}
 	if err := c.checkUnproven(src); err != nil {
@@ -72,8 +67,8 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 	l := &List{}
 	l.number(root)
 	l.encode()
-	l.Digest, err = digest(l.Bytes)
-	return l, err
+	l.Digest = sha256.Sum256(l.Bytes)
+	return l, nil
 }
 
 // checkExecutable checks that the files whose executable bit is said to be lost are
@@ -101,11 +96,27 @@ func (c *Crate) checkUnproven(src *entry.Source) error {
 		if _, ok := c.lookup(p); !ok {
 			return &UnprovenError{p, "is listed as unproven, but is not in the crate"}
 		}
-		if p != manifestFile && p != lockFile {
-			return &UnprovenError{p, "is listed as unproven; only Cargo.toml and Cargo.lock may be"}
+		if p != manifestFile && p != lockFile && p != origFile {
+			return &UnprovenError{p, "is listed as unproven; only Cargo.toml, Cargo.toml.orig and Cargo.lock may be"}
 		}
 	}
-	return c.checkManifest(src, slices.Contains(src.Unproven, manifestFile))
+	unproven := slices.Contains(src.Unproven, manifestFile)
+	if slices.Contains(src.Unproven, origFile) {
+		return checkNoManifest(src, unproven)
+	}
+	return c.checkManifest(src, unproven)
+}
+
+// checkNoManifest checks a claim that says that the author's manifest is not the commit's. Then
+// nothing stands for what cargo made of it either.
+func checkNoManifest(src *entry.Source, unproven bool) error {
+	switch {
+	case !unproven:
+		return &UnprovenError{origFile, "is listed as unproven, and Cargo.toml, which is made of it, is not"}
+	case src.Workspace != nil:
+		return &PlaceError{src.Workspace.Path, "is said to be the workspace's root, but Cargo.toml is unproven"}
+	}
+	return nil
 }
 
 // checkManifest checks that Cargo.toml is derived, or listed as unproven because it
@@ -190,21 +201,6 @@ func (l *List) encode() {
 			}
 		}
 	}
-}
-
-// digest is the Poseidon2 hash of the bytes of a list.
-func digest(list []byte) ([32]byte, error) {
-	elements := binary.BigEndian.AppendUint64(make([]byte, 24), uint64(len(list)))
-	for c := range slices.Chunk(list, chunk) {
-		var element [32]byte
-		copy(element[1:], c)
-		elements = append(elements, element[:]...)
-	}
-	h := poseidon2.NewMerkleDamgardHasher()
-	if _, err := h.Write(elements); err != nil {
-		return [32]byte{}, fmt.Errorf("hashing the file list: %w", err)
-	}
-	return [32]byte(h.Sum(nil)), nil
 }
 
 func join(dir, path string) string {

@@ -2,8 +2,10 @@ package entry
 
 import (
 	"bytes"
+	"compress/flate"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -22,6 +24,8 @@ type wireSubject struct {
 	Name    string `cbor:"1,keyasint"`
 	Version string `cbor:"2,keyasint"`
 	SHA256  []byte `cbor:"3,keyasint"`
+
+	Registry string `cbor:"4,keyasint"`
 }
 
 type wireSource struct {
@@ -37,6 +41,9 @@ type wireSource struct {
 
 	Workspace  *wireWorkspace `cbor:"10,keyasint,omitempty"`
 	Executable []string       `cbor:"11,keyasint,omitempty"`
+	CRLF       []string       `cbor:"12,keyasint,omitempty"`
+
+	Attributes []wireAttributes `cbor:"13,keyasint,omitempty"`
 }
 
 type wireWorkspace struct {
@@ -44,6 +51,13 @@ type wireWorkspace struct {
 
 	Path     string
 	Manifest []byte
+}
+
+type wireAttributes struct {
+	_ struct{} `cbor:",toarray"`
+
+	Path    string
+	Content []byte
 }
 
 type wireLink struct {
@@ -58,19 +72,87 @@ type wireProof struct {
 }
 
 func (s Subject) wire() any {
-	return wireSubject{s.Name, s.Version, s.SHA256[:]}
+	return wireSubject{s.Name, s.Version, s.SHA256[:], s.Registry}
 }
 
-func (s *Source) wire() any {
+func (s *Source) statement() any { return s.asWire() }
+
+func (s *Source) wire() (any, error) {
+	w := s.asWire()
+	if s.Workspace == nil {
+		return w, nil
+	}
+	var err error
+	w.Workspace.Manifest, err = s.Workspace.deflate()
+	return w, err
+}
+
+// asWire is the claim with the workspace's manifest inflated.
+func (s *Source) asWire() wireSource {
 	w := wireSource{Kind: sourceKind, Version: sourceVersion, Commit: s.Commit[:], Path: s.Path, Files: s.Files[:],
-		Unproven: s.Unproven, Modules: s.Submodules, Outside: s.Outside, Executable: s.Executable}
+		Unproven: s.Unproven, Modules: s.Submodules, Outside: s.Outside, Executable: s.Executable, CRLF: s.CRLF}
 	for _, l := range s.Links {
 		w.Links = append(w.Links, wireLink{Path: l.Path, Target: l.Target})
+	}
+	for _, a := range s.Attributes {
+		w.Attributes = append(w.Attributes, wireAttributes{Path: a.Path, Content: a.Content})
 	}
 	if s.Workspace != nil {
 		w.Workspace = &wireWorkspace{Path: s.Workspace.Path, Manifest: s.Workspace.Manifest}
 	}
 	return w
+}
+
+// Check returns nil if an entry can carry the workspace's manifest.
+func (w *Workspace) Check() error {
+	if err := w.validate(); err != nil {
+		return err
+	}
+	_, err := w.deflate()
+	return err
+}
+
+// deflate returns the manifest as the entry carries it.
+func (w *Workspace) deflate() ([]byte, error) {
+	if w.deflated != nil {
+		if same, err := inflate(w.deflated); err == nil && bytes.Equal(same, w.Manifest) {
+			return w.deflated, nil
+		}
+	}
+	var b bytes.Buffer
+	z, err := flate.NewWriter(&b, flate.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := z.Write(w.Manifest); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	if b.Len() > maxDeflated {
+		return nil, fmt.Errorf("claim: workspace: the manifest has %d bytes deflated, more than the %d that an entry can carry",
+			b.Len(), maxDeflated)
+	}
+	return b.Bytes(), nil
+}
+
+// inflate returns the manifest that an entry carries.
+func inflate(deflated []byte) ([]byte, error) {
+	if n := len(deflated); n < 1 || n > maxDeflated {
+		return nil, fmt.Errorf("claim: workspace: the deflated manifest is %d bytes long, must be 1 to %d", n, maxDeflated)
+	}
+	r := bytes.NewReader(deflated) // a ByteReader: nothing behind the stream is read
+	b, err := io.ReadAll(io.LimitReader(flate.NewReader(r), MaxManifest+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("claim: workspace: the manifest is no stream of DEFLATE: %w", err)
+	case len(b) > MaxManifest:
+		return nil, fmt.Errorf("claim: workspace: the manifest has more than %d bytes", MaxManifest)
+	case r.Len() > 0:
+		return nil, fmt.Errorf("claim: workspace: %d bytes follow the deflated manifest", r.Len())
+	}
+	return b, nil
 }
 
 func (p Proof) wire() any {
@@ -91,7 +173,7 @@ var (
 		NaN:               cbor.NaNDecodeForbidden,
 		Inf:               cbor.InfDecodeForbidden,
 		MaxNestedLevels:   4,
-		MaxArrayElements:  maxLinks,
+		MaxArrayElements:  maxCRLF,
 		MaxMapPairs:       16,
 	}.DecMode())
 )
@@ -116,6 +198,10 @@ func (e *Entry) Marshal() ([]byte, error) {
 	if err := e.validate(); err != nil {
 		return nil, err
 	}
+	claim, err := e.Claim.wire()
+	if err != nil {
+		return nil, err
+	}
 	w := wireEntry{Version: formatVersion}
 	for _, part := range []struct {
 		name string
@@ -123,7 +209,7 @@ func (e *Entry) Marshal() ([]byte, error) {
 		from any
 	}{
 		{"subject", &w.Subject, e.Subject.wire()},
-		{"claim", &w.Claim, e.Claim.wire()},
+		{"claim", &w.Claim, claim},
 		{"proof", &w.Proof, e.Proof.wire()},
 	} {
 		b, err := encMode.Marshal(part.from)
@@ -195,7 +281,7 @@ func decodeSubject(b cbor.RawMessage) (Subject, error) {
 	if err := decodePart("subject", b, &w); err != nil {
 		return Subject{}, err
 	}
-	s := Subject{Name: w.Name, Version: w.Version}
+	s := Subject{Registry: w.Registry, Name: w.Name, Version: w.Version}
 	if err := fixed("subject: sha256", s.SHA256[:], w.SHA256); err != nil {
 		return Subject{}, err
 	}
@@ -222,12 +308,20 @@ func decodeClaim(b cbor.RawMessage) (Claim, error) {
 		return nil, &unknownClaim{fmt.Sprintf("claim: version %d of kind %q is not known; only version %d is",
 			w.Version, sourceKind, sourceVersion)}
 	}
-	s := &Source{Path: w.Path, Unproven: w.Unproven, Submodules: w.Modules, Outside: w.Outside, Executable: w.Executable}
+	s := &Source{Path: w.Path, Unproven: w.Unproven, Submodules: w.Modules, Outside: w.Outside,
+		Executable: w.Executable, CRLF: w.CRLF}
 	for _, l := range w.Links {
 		s.Links = append(s.Links, Link{l.Path, l.Target})
 	}
+	for _, a := range w.Attributes {
+		s.Attributes = append(s.Attributes, Attributes{a.Path, a.Content})
+	}
 	if w.Workspace != nil {
-		s.Workspace = &Workspace{w.Workspace.Path, w.Workspace.Manifest}
+		manifest, err := inflate(w.Workspace.Manifest)
+		if err != nil {
+			return nil, err
+		}
+		s.Workspace = &Workspace{w.Workspace.Path, manifest, w.Workspace.Manifest}
 	}
 	if err := fixed("claim: commit", s.Commit[:], w.Commit); err != nil {
 		return nil, err

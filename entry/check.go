@@ -1,7 +1,6 @@
 package entry
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -17,12 +16,6 @@ const (
 	maxVersion = 64
 	maxPath    = 1024
 )
-
-// fieldOrder is r, the order of BN254's scalar field, big-endian.
-var fieldOrder = [32]byte{
-	0x30, 0x64, 0x4e, 0x72, 0xe1, 0x31, 0xa0, 0x29, 0xb8, 0x50, 0x45, 0xb6, 0x81, 0x81, 0x58, 0x5d,
-	0x28, 0x33, 0xe8, 0x48, 0x79, 0xb9, 0x70, 0x91, 0x43, 0xe1, 0xf5, 0x93, 0xf0, 0x00, 0x00, 0x01,
-}
 
 func (e *Entry) validate() error {
 	if err := validateStatement(e.Subject, e.Claim); err != nil {
@@ -42,6 +35,9 @@ func validateStatement(s Subject, c Claim) error {
 }
 
 func (s Subject) validate() error {
+	if err := CheckRegistry(s.Registry); err != nil {
+		return fmt.Errorf("subject: %w", err)
+	}
 	if err := CheckName(s.Name); err != nil {
 		return fmt.Errorf("subject: %w", err)
 	}
@@ -60,9 +56,6 @@ func (s *Source) validate() error {
 			return fmt.Errorf("claim: path: %w", err)
 		}
 	}
-	if bytes.Compare(s.Files[:], fieldOrder[:]) >= 0 {
-		return errors.New("claim: files: is not below the order of BN254's scalar field")
-	}
 	links := make([]string, len(s.Links))
 	for i, l := range s.Links {
 		links[i] = l.Path
@@ -80,12 +73,38 @@ func (s *Source) validate() error {
 		{"submodules", s.Submodules, maxModules},
 		{"outside", s.Outside, maxOutside},
 		{"executable", s.Executable, maxLost},
+		{"crlf", s.CRLF, maxCRLF},
 	} {
 		if err := checkPaths(list.name, list.paths, list.max); err != nil {
 			return err
 		}
 	}
+	if err := s.checkAttributes(); err != nil {
+		return err
+	}
 	return s.Workspace.validate()
+}
+
+func (s *Source) checkAttributes() error {
+	if n := len(s.Attributes); n > maxAttributes {
+		return fmt.Errorf("claim: attributes: lists %d files, more than %d", n, maxAttributes)
+	}
+	for i, a := range s.Attributes {
+		if a.Path != "" {
+			if err := CheckPath(a.Path); err != nil {
+				return fmt.Errorf("claim: attributes: %w", err)
+			}
+		}
+		if i > 0 && s.Attributes[i-1].Path >= a.Path {
+			return fmt.Errorf("claim: attributes: %q does not come after %q; sort the paths as bytes and list each once",
+				a.Path, s.Attributes[i-1].Path)
+		}
+		if n := len(a.Content); n < 1 || n > maxAttributesFile {
+			return fmt.Errorf("claim: attributes: the .gitattributes of %q is %d bytes long, must be 1 to %d",
+				a.Path, n, maxAttributesFile)
+		}
+	}
+	return nil
 }
 
 func (w *Workspace) validate() error {
@@ -97,8 +116,8 @@ func (w *Workspace) validate() error {
 			return fmt.Errorf("claim: workspace: %w", err)
 		}
 	}
-	if n := len(w.Manifest); n < 1 || n > maxManifest {
-		return fmt.Errorf("claim: workspace: the manifest is %d bytes long, must be 1 to %d", n, maxManifest)
+	if n := len(w.Manifest); n < 1 || n > MaxManifest {
+		return fmt.Errorf("claim: workspace: the manifest is %d bytes long, must be 1 to %d", n, MaxManifest)
 	}
 	return nil
 }

@@ -5,7 +5,7 @@
 // 4.2.1), at most 65,535 bytes long. In CDDL (RFC 8610):
 //
 //	entry = {
-//	  1: 1,                         ; version of the format
+//	  1: 2,                         ; version of the format
 //	  2: subject,
 //	  3: claim,
 //	  4: proof,
@@ -15,25 +15,31 @@
 //	  1: name,                      ; the crate's name
 //	  2: version,                   ; its exact version
 //	  3: bstr .size 32,             ; SHA-256 of the .crate, the registry's cksum
+//	  4: registry,                  ; "default", or the index of another registry
 //	}
 //
 //	claim = source                  ; a closed set, one kind so far
 //
 //	source = {
 //	  1: "source",
-//	  2: 1,                         ; version of the kind
+//	  2: 2,                         ; version of the kind
 //	  3: bstr .size 20,             ; id of the git commit (SHA-1)
 //	  4: path / "",                 ; path_in_vcs; "" is the repository's root
-//	  5: bstr .size 32,             ; digest of the file list, a field element
+//	  5: bstr .size 32,             ; SHA-256 of the file list
 //	  ? 6: [1*64 path],             ; files of the crate that are not proven
 //	  ? 7: [1*256 link],            ; symbolic links on the way to its files
 //	  ? 8: [1*16 path],             ; submodules on the way to its files
 //	  ? 9: [1*2 path],              ; files from outside of the package
-//	  ? 10: [path / "", bstr .size (1..49152)],  ; directory and Cargo.toml of the workspace's root
+//	  ? 10: [path / "", bstr .size (1..49152)],  ; directory and Cargo.toml of the workspace's root,
+//	                                ; deflated
 //	  ? 11: [1*256 path],           ; files executable in the commit, and not in the .crate
+//	  ? 12: [1*1024 path],          ; files with CRLF where the commit has LF
+//	  ? 13: [1*4 attributes],       ; .gitattributes that say so
 //	}
 //
 //	link = [path, tstr]             ; where it stands in the repository, its text
+//
+//	attributes = [path / "", bstr .size (1..8192)]  ; directory in the repository, content
 //
 //	proof = {
 //	  1: bstr .size 32,             ; id of the program that made the proof
@@ -43,6 +49,7 @@
 //	name = tstr                     ; CheckName
 //	version = tstr                  ; CheckVersion
 //	path = tstr                     ; CheckPath
+//	registry = tstr                 ; CheckRegistry
 //
 // What CDDL cannot say:
 //
@@ -51,10 +58,11 @@
 //     ascending order, and nothing follows the item.
 //   - There are no tags, no indefinite lengths, no floats, no null, no unknown
 //     and no repeated keys. Text is valid UTF-8.
-//   - The file list's digest is the big-endian encoding of an integer below
-//     the order r of BN254's scalar field.
-//   - The paths under the keys 6 to 9 and 11 are strictly ascending as byte strings,
-//     in a link the first one. With none, the key is absent.
+//   - The Cargo.toml under key 10 is one stream of DEFLATE (RFC 1951) with nothing after
+//     it, of 1 to 1,048,576 bytes inflated. Any stream of these bytes will do: it is not
+//     part of what the entry is.
+//   - The paths under the keys 6 to 9 and 11 to 13 are strictly ascending as byte strings,
+//     in a link and in attributes the first one. With none, the key is absent.
 //   - A link's text is 1 to 1024 bytes of UTF-8 without control characters.
 //
 // # Identity
@@ -62,15 +70,17 @@
 // A zero-knowledge proof can be altered by anyone without becoming false, so
 // what an entry is does not depend on its proof:
 //
-//	identity = SHA-256("cratelog/identity/v1\n" || CBOR(subject) || CBOR(claim))
+//	identity = SHA-256("cratelog/identity/v2\n" || CBOR(subject) || CBOR(claim))
+//
+// where the claim has the workspace's Cargo.toml inflated.
 //
 // # Context
 //
 // A proof is made for one subject and one claim. It takes as a public input
 //
-//	context = SHA-256("cratelog/context/v1\n" || CBOR(subject) || CBOR(claim))
+//	context = SHA-256("cratelog/context/v2\n" || CBOR(subject) || CBOR(claim))
 //
-// with the three most significant bits cleared, read as a big-endian integer
+// of the same bytes, with the three most significant bits cleared, read as a big-endian integer
 // (below 2^253, hence below r). Both items end where CBOR says they do, so
 // their concatenation has one reading.
 //
@@ -89,6 +99,9 @@ import (
 // tlog-tiles.
 const MaxSize = 65535
 
+// MaxManifest is the largest size of a workspace's manifest in bytes, inflated.
+const MaxManifest = 1 << 20
+
 const (
 	maxParts    = 16
 	maxPart     = 4096
@@ -97,14 +110,18 @@ const (
 	maxModules  = 16
 	maxOutside  = 2
 	maxLost     = 256
-	maxManifest = 48 << 10
+	maxCRLF     = 1024
 
-	formatVersion = 1
+	maxAttributes     = 4
+	maxAttributesFile = 8 << 10
+	maxDeflated       = 48 << 10 // of a workspace's manifest
+
+	formatVersion = 2
 	sourceKind    = "source"
-	sourceVersion = 1
+	sourceVersion = 2
 
-	identityDomain = "cratelog/identity/v1\n"
-	contextDomain  = "cratelog/context/v1\n"
+	identityDomain = "cratelog/identity/v2\n"
+	contextDomain  = "cratelog/context/v2\n"
 )
 
 // An Entry is one leaf of the log: a claim about a subject, and its proof.
@@ -117,9 +134,10 @@ type Entry struct {
 
 // A Subject names one published .crate file.
 type Subject struct {
-	Name    string   // the crate's name; see CheckName
-	Version string   // its exact version; see CheckVersion
-	SHA256  [32]byte // of the .crate file, the cksum of the registry's index
+	Registry string   // DefaultRegistry, or the index of another registry; see Registry
+	Name     string   // the crate's name; see CheckName
+	Version  string   // its exact version; see CheckVersion
+	SHA256   [32]byte // of the .crate file, the cksum of the registry's index
 }
 
 // A Claim is what an entry says about its subject. The set of claims is closed:
@@ -129,7 +147,8 @@ type Claim interface {
 	Kind() string
 
 	validate() error
-	wire() any
+	wire() (any, error)
+	statement() any // wire, for hashing: independent of how a part is compressed
 }
 
 var _ Claim = &Source{}
@@ -140,7 +159,7 @@ var _ Claim = &Source{}
 type Source struct {
 	Commit   [20]byte // SHA-1 id of the git commit
 	Path     string   // path_in_vcs: the package's directory, "" is the repository's root
-	Files    [32]byte // digest of the file list, a big-endian element of BN254's scalar field
+	Files    [32]byte // SHA-256 of the file list
 	Unproven []string // paths below the package's directory, strictly ascending; may be nil
 
 	// What a verifier cannot know without the repository, and the proof shows to be
@@ -149,6 +168,11 @@ type Source struct {
 	Submodules []string // paths in the repository that are submodules
 	Outside    []string // files of the crate that cargo took from outside of the package
 	Executable []string // files that are executable in the commit, and lost that on the way into the .crate
+	CRLF       []string // files that end their lines with CRLF where the commit has LF, and are the same else
+
+	// Attributes are those .gitattributes of the commit, ascending by their directories, that
+	// say that some files of CRLF have it in every checkout; nil if none does.
+	Attributes []Attributes
 
 	// Workspace is the manifest at the root of the package's workspace, if Cargo.toml
 	// can only be derived with it; else nil.
@@ -158,7 +182,15 @@ type Source struct {
 // Workspace is the manifest of a workspace's root.
 type Workspace struct {
 	Path     string // the root's directory in the repository, "" is the repository's root
-	Manifest []byte // content of the Cargo.toml there, 1 to 49,152 bytes
+	Manifest []byte // content of the Cargo.toml there, 1 to MaxManifest bytes
+
+	deflated []byte // Manifest, as it was parsed; nil: Marshal makes it
+}
+
+// Attributes are a .gitattributes of the commit.
+type Attributes struct {
+	Path    string // its directory in the repository, "" is the repository's root
+	Content []byte // 1 to 8192 bytes
 }
 
 // A Link is a symbolic link of the repository.
@@ -184,14 +216,35 @@ var ErrUnknownProgram = errors.New("proof of a program that is not accepted")
 // interface here keeps the proof system out of the packages that ask. It must be safe for
 // concurrent use.
 type Verifier interface {
-	// Check returns nil if the entry's program is accepted and the proof holds for its
-	// subject and claim. If the program is not accepted, the error is ErrUnknownProgram.
-	Check(e *Entry) error
+	// Chain returns what the proof of an entry shows without the list of files. If the
+	// program is not accepted, the error is ErrUnknownProgram; any other says that the proof
+	// is false.
+	Chain(e *Entry) (Chain, error)
 }
 
 // A BatchVerifier is a Verifier of many entries, in less time than one by one.
 type BatchVerifier interface {
-	CheckBatch(entries []*Entry) []error // one error per entry, as Check returns
+	// Chains returns one chain and one error for each entry, as Chain does.
+	Chains(entries []*Entry) ([]Chain, []error)
+}
+
+// A Chain is what a true proof shows to whoever has no list of files: that the objects of the
+// claim's commit exist, so many, closed under their references. Whether they hold the files of
+// the claim only Check says.
+type Chain interface {
+	Objects() int            // commit and tree objects
+	ListBytes() int          // length of the list, in bytes
+	Check(list []byte) error // nil: the list is the claim's, and the objects hold what it lists
+}
+
+// Check returns nil if an entry's proof holds for its claim and this list, the one that its
+// .crate asks for (package crate).
+func Check(v Verifier, e *Entry, list []byte) error {
+	chain, err := v.Chain(e)
+	if err != nil {
+		return err
+	}
+	return chain.Check(list)
 }
 
 // Identity returns what the entry is, whatever the bytes of its proof:
@@ -220,7 +273,7 @@ func statementHash(domain string, s Subject, c Claim) ([32]byte, error) {
 	if err != nil {
 		return [32]byte{}, fmt.Errorf("encoding the subject: %w", err)
 	}
-	claim, err := encMode.Marshal(c.wire())
+	claim, err := encMode.Marshal(c.statement())
 	if err != nil {
 		return [32]byte{}, fmt.Errorf("encoding the claim: %w", err)
 	}

@@ -44,7 +44,7 @@ func (e *Evidence) malformedWhy(because error) (string, error) {
 	case e.Reason != Malformed && because != nil:
 		return "", notProven("entry %d is malformed, which is another reason than %q: %w", i, e.Reason, because)
 	}
-	return fmt.Sprintf("bytes that are no entry of version 1 of the format: %v. "+
+	return fmt.Sprintf("bytes that are no entry of version 2 of the format: %v. "+
 		"A log must accept nothing that it cannot read.", because), nil
 }
 
@@ -53,7 +53,7 @@ func (e *Evidence) proofWhy(x *entry.Entry, pv entry.Verifier) (string, error) {
 	if pv == nil {
 		return "", fmt.Errorf("%w: no proof verifier was given", ErrUndecided)
 	}
-	err := pv.Check(x)
+	_, err := pv.Chain(x)
 	unknown := errors.Is(err, entry.ErrUnknownProgram)
 	about := fmt.Sprintf("an entry about %s %s", x.Subject.Name, x.Subject.Version)
 	switch i := e.Entries[0].Index; {
@@ -84,7 +84,7 @@ func (e *Evidence) filesWhy(x *entry.Entry) (string, error) {
 		return "", err
 	}
 	if err == nil {
-		err = c.Check(x.Subject, src)
+		_, err = c.Check(x.Subject, src)
 	}
 	if err == nil {
 		return "", notProven("the .crate is what entry %d claims", e.Entries[0].Index)

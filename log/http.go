@@ -165,12 +165,11 @@ type aboutBody struct {
 }
 
 type aboutProgram struct {
-	ID        string `json:"id"`
-	System    string `json:"system"`
-	Kind      string `json:"kind"`
-	Blocks    int    `json:"blocks,omitempty"`
-	ListBytes int    `json:"list_bytes,omitempty"`
-	Origin    string `json:"origin"`
+	ID     string `json:"id"`
+	System string `json:"system"`
+	Kind   string `json:"kind"`
+	Blocks int    `json:"blocks,omitempty"`
+	Origin string `json:"origin"`
 
 	ProvingKey string `json:"proving_key,omitempty"` // SHA-256, if this log serves it
 }
@@ -192,8 +191,7 @@ func (l *Log) aboutBody() aboutBody {
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
 		about := aboutProgram{
-			ID: fmt.Sprintf("%x", p.ID()), System: p.System, Kind: p.Claim, Blocks: p.Blocks,
-			ListBytes: p.ListBytes, Origin: p.Origin,
+			ID: fmt.Sprintf("%x", p.ID()), System: p.System, Kind: p.Claim, Blocks: p.Blocks, Origin: p.Origin,
 		}
 		if key := hex.EncodeToString(p.ProvingKey[:]); l.keyFiles[key] {
 			about.ProvingKey = key

@@ -205,7 +205,8 @@ func (l *Log) check(ctx context.Context, s *submission, crateData io.Reader) err
 	defer l.metrics.checking.Dec()
 
 	// Outside of the cores' places, so that proofs come together.
-	if err := l.proofs.Check(s.entry); err != nil {
+	chain, err := l.proofs.Chain(s.entry)
+	if err != nil {
 		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
 	}
 	raw, err := l.readCrate(crateData)
@@ -216,7 +217,7 @@ func (l *Log) check(ctx context.Context, s *submission, crateData io.Reader) err
 		return refuse(CrateMismatch, nil, "The .crate has the SHA-256 %x, but the entry is about %x.",
 			sha256.Sum256(raw), s.entry.Subject.SHA256)
 	}
-	return l.checkCrate(ctx, s, raw)
+	return l.checkCrate(ctx, s, chain, raw)
 }
 
 func (l *Log) readCrate(r io.Reader) ([]byte, error) {
@@ -234,9 +235,9 @@ func (l *Log) readCrate(r io.Reader) ([]byte, error) {
 	return raw, nil
 }
 
-// checkCrate recomputes the file list and the manifest facts from the .crate, in one
-// of the cores' places.
-func (l *Log) checkCrate(ctx context.Context, s *submission, raw []byte) error {
+// checkCrate recomputes the file list and the manifest facts from the .crate, and compares them
+// with the proof, in one of the cores' places.
+func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, raw []byte) error {
 	select {
 	case l.cores <- struct{}{}:
 		defer func() { <-l.cores }()
@@ -252,8 +253,12 @@ func (l *Log) checkCrate(ctx context.Context, s *submission, raw []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := c.Check(s.entry.Subject, s.source); err != nil {
+	list, err := c.Check(s.entry.Subject, s.source)
+	if err != nil {
 		return refuse(CrateRefused, err, "The .crate does not bear out the claim: %v.", err)
+	}
+	if err := chain.Check(list.Bytes); err != nil {
+		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
 	}
 	return nil
 }

@@ -38,7 +38,8 @@ func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store
 		describe(row, e)
 		parsed, rows = append(parsed, e), append(rows, row)
 	}
-	for i, err := range f.cfg.Proofs.CheckBatch(parsed) {
+	_, errs := f.cfg.Proofs.Chains(parsed)
+	for i, err := range errs {
 		f.judgeEntry(rows[i], err)
 	}
 	return out

@@ -359,7 +359,8 @@ func checkContents(raw []byte, e store.Entry) (*crate.Crate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.Check(parsed.Subject, src)
+	_, err = c.Check(parsed.Subject, src)
+	return c, err
 }
 
 // local reports about an entry with evidence; its errors are those of this machine.

@@ -2,7 +2,6 @@ package proofcheck
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"math/big"
 	"runtime"
@@ -18,200 +17,267 @@ import (
 	"cratelog/entry"
 )
 
-// Batch verification. A Groth16 proof (A, B, C) with one commitment D and its proof
-// of knowledge P holds for inputs x if both
+// The equation. A segment's Groth16 proof (A, B, C) with its commitment D and the proof of
+// knowledge P holds for public inputs x if both
 //
 //	X = e(A, B) e(L, -gamma) e(C, -delta) e(-alpha, beta)
 //	Y = e(D, -sigma G) e(P, G)
 //
 // are 1, where L = K0 + sum x_j K_j + h K4 + D and h is the challenge, the hash of D
-// and the inputs. With the proofs fixed, random r_i and t of 128 bits are drawn, and
+// and the inputs. With the proofs fixed, t and an r_i for each segment are drawn, and
 //
-//	prod (X_i Y_i^t)^r_i = 1
+//	V(S) = prod (X_i Y_i^t)^r_i,
 //
-// is checked as one product of N + 5 pairings. If some X_i or Y_i is not 1, it holds
-// with a probability of at most 2^-127: all values lie in a group of prime order.
-// (Bellare, Garay, Rabin: Fast batch verification, small exponents test.)
+// the product over all segments of a set S of entries, is compared with 1. It takes as many pairings
+// as there are segments, and three more. r_1 is 1, the others and t are random numbers of 128 bits.
+//
+// If X_i or Y_i of some segment is not 1, then X_i Y_i^t is 1 for one t at most; and if it is not 1,
+// V(S) is 1 for one r_i at most (or, if only i = 1 is false, never): all values lie in a group of
+// prime order. So V(S) is 1 with a probability below 2^-126. (Bellare, Garay, Rabin: Fast batch verification,
+// small exponents test.)
+//
+// If V(S) is not 1, S is halved, by entry, and the same numbers r_i and t serve on: V of one half is
+// computed, and that of the other is what is missing. An entry lies in at most
+// seven of these sets, so a false one is believed with a probability of at most 2^-123.
 
-// coefficientBytes is the size of the random coefficients.
-const coefficientBytes = 16
+const (
+	// maxBatch is the number of segments that are checked together. Beyond it the cost of
+	// each hardly falls, and a false one among them costs more.
+	maxBatch = 64
 
-// CheckBatch is Check for many entries at once, at a fraction of the cost of each.
-// It returns one error per entry, in their order, as Check would; a batch that fails
-// is halved until the bad entries are found. An entry that Check refuses is accepted
-// with a probability of at most 2^-127.
-func (v *Verifier) CheckBatch(entries []*entry.Entry) []error {
-	errs := make([]error, len(entries))
-	items := make([]*batchItem, len(entries))
-	parallel(len(entries), func(i int) {
-		items[i], errs[i] = v.prepare(i, entries[i])
-	})
-	groups := map[[32]byte][]*batchItem{}
-	var order [][32]byte
-	for i, it := range items {
-		if errs[i] != nil {
+	// coefficientBytes is the size of the random coefficients.
+	coefficientBytes = 16
+)
+
+// Chains is Chain for many entries at once, at a fraction of the cost of each. It returns a
+// chain or an error for each entry, in their order, as Chain would. All segments of an entry are checked
+// together. An entry whose proof does not hold is believed with a probability of at most 2^-120.
+func (v *Verifier) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
+	chains, errs := make([]entry.Chain, len(entries)), make([]error, len(entries))
+	statements := make([]*statement, len(entries))
+	parallel(len(entries), func(i int) { statements[i], errs[i] = v.statement(entries[i]) })
+	for _, b := range batches(statements) {
+		checkBatch(b)
+	}
+	for i, s := range statements {
+		switch {
+		case errs[i] != nil:
+		case s.holds:
+			chains[i] = s.shown
+		default:
+			errs[i] = fmt.Errorf("%w: it is not a proof of this subject and claim", ErrProof)
+		}
+	}
+	return chains, errs
+}
+
+// batches sorts statements, nil ones left out, by program into batches of at most maxBatch
+// segments, or of one statement.
+func batches(statements []*statement) (out [][]*statement) {
+	open := map[[32]byte]int{} // index in out of the program's last batch
+	size := map[int]int{}      // of a batch, in segments
+	for _, s := range statements {
+		if s == nil {
 			continue
 		}
-		if groups[it.program] == nil {
-			order = append(order, it.program)
+		i, ok := open[s.program]
+		if !ok || size[i]+len(s.segments) > maxBatch {
+			i = len(out)
+			out, open[s.program] = append(out, nil), i
 		}
-		groups[it.program] = append(groups[it.program], it)
+		out[i], size[i] = append(out[i], s), size[i]+len(s.segments)
 	}
-	for _, id := range order {
-		v.bisect(v.keys[id], groups[id], entries, errs)
-	}
-	return errs
+	return out
 }
 
-// batchItem is a decoded proof with everything that it is checked against.
-type batchItem struct {
-	index   int // of its entry
-	program [32]byte
-	proof   *groth16.Proof
-	scalars [sourceInputs + 1]fr.Element // the inputs, and the challenge
-}
-
-// prepare does all of Check but the pairings.
-func (v *Verifier) prepare(i int, e *entry.Entry) (*batchItem, error) {
-	proof, inputs, err := v.decode(e)
-	if err != nil {
-		return nil, err
-	}
-	it := &batchItem{index: i, program: e.Proof.Program, proof: proof}
-	copy(it.scalars[:], inputs)
-	it.scalars[sourceInputs] = challenge(v.keys[e.Proof.Program], proof, inputs)
-	return it, nil
-}
-
-// challenge is the value of the circuit's commitment wire, as gnark's prover and
-// verifier compute it.
-func challenge(vk *groth16.VerifyingKey, proof *groth16.Proof, inputs fr.Vector) (c fr.Element) {
-	h := hash_to_field.New([]byte(constraint.CommitmentDst))
-	h.Write(proof.Commitments[0].Marshal())
-	for _, j := range vk.PublicAndCommitmentCommitted[0] {
-		h.Write(inputs[j-1].Marshal())
-	}
-	c.SetBytes(h.Sum(nil)[:fr.Bytes])
-	return c
-}
-
-// bisect checks items of one program, and on failure each half.
-func (v *Verifier) bisect(vk *groth16.VerifyingKey, items []*batchItem, entries []*entry.Entry, errs []error) {
-	if len(items) == 1 {
-		errs[items[0].index] = v.Check(entries[items[0].index])
-		return
-	}
-	if ok, err := checkTogether(vk, items); err == nil && ok {
-		return
-	}
-	// On an error, which is not about the proofs, the single checks decide.
-	half := len(items) / 2
-	v.bisect(vk, items[:half], entries, errs)
-	v.bisect(vk, items[half:], entries, errs)
-}
-
-// checkTogether is the batch equation. The items must not change any more: the
+// checkBatch finds out which statements of one program hold. They must not change any more: the
 // coefficients are drawn here.
-func checkTogether(vk *groth16.VerifyingKey, items []*batchItem) (bool, error) {
-	n := len(items)
-	r, err := coefficients(n + 1)
-	if err != nil {
-		return false, err
-	}
-	r, t := r[:n], r[n]
+func checkBatch(statements []*statement) {
+	b := newBatch(statements)
+	b.judge(statements, b.value(statements))
+}
 
-	scaled := make([]bn254.G1Affine, n) // r_i A_i
-	b := make([]bn254.G2Affine, n)
-	parallel(n, func(i int) {
-		var k big.Int
-		scaled[i].ScalarMultiplication(&items[i].proof.Ar, r[i].BigInt(&k))
-		b[i] = items[i].proof.Bs
-	})
-	column := func(f func(p *groth16.Proof) bn254.G1Affine) (sum bn254.G1Affine, err error) {
-		points := make([]bn254.G1Affine, n)
-		for i, it := range items {
-			points[i] = f(it.proof)
+// batch is what the values of an equation have in common.
+type batch struct {
+	key *key
+	t   big.Int
+}
+
+func newBatch(statements []*statement) *batch {
+	var all []*segment
+	for _, s := range statements {
+		for i := range s.segments {
+			all = append(all, &s.segments[i])
 		}
-		_, err = sum.MultiExp(points, r, ecc.MultiExpConfig{})
-		return sum, err
 	}
-	c, err1 := column(func(p *groth16.Proof) bn254.G1Affine { return p.Krs })
-	d, err2 := column(func(p *groth16.Proof) bn254.G1Affine { return p.Commitments[0] })
-	pok, err3 := column(func(p *groth16.Proof) bn254.G1Affine { return p.CommitmentPok })
-	l, err4 := inputSum(vk, items, r)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
-		return false, fmt.Errorf("batch: %w", err)
+	random := make([]byte, coefficientBytes*len(all))
+	rand.Read(random) // never fails
+	b := &batch{key: statements[0].key}
+	b.t.SetBytes(random[:coefficientBytes])
+	parallel(len(all), func(i int) {
+		if i == 0 {
+			all[i].weigh(fr.One())
+			return
+		}
+		var r fr.Element
+		r.SetBytes(random[i*coefficientBytes : (i+1)*coefficientBytes])
+		all[i].weigh(r)
+	})
+	return b
+}
+
+// judge says which statements hold, whose value is that of their equation.
+func (b *batch) judge(statements []*statement, value bn254.GT) {
+	if value.IsOne() {
+		for _, s := range statements {
+			s.holds = true
+		}
+		return
 	}
-	var total, k big.Int
-	var rSum fr.Element
+	if len(statements) == 1 {
+		return // it is false
+	}
+	half := len(statements) / 2
+	left := b.value(statements[:half])
+	var right bn254.GT
+	right.Inverse(&left).Mul(&right, &value)
+	if left.IsOne() || right.IsOne() {
+		b.judge(statements[:half], left)
+		b.judge(statements[half:], right)
+		return
+	}
+	parallel(len(statements), func(i int) { checkBatch(statements[i : i+1]) })
+}
+
+// value returns the value of the equation of some of the batch's statements.
+func (b *batch) value(statements []*statement) bn254.GT {
+	var all []*segment
+	for _, s := range statements {
+		for i := range s.segments {
+			all = append(all, &s.segments[i])
+		}
+	}
+	n := len(all)
+	r := make([]fr.Element, n)
+	var p []bn254.G1Affine
+	var q []bn254.G2Affine
+	for i, s := range all {
+		r[i] = s.r
+		p, q = append(p, s.weighted), append(q, s.proof.Bs)
+	}
+	column := func(f func(p *groth16.Proof) *bn254.G1Affine) bn254.G1Affine {
+		points := make([]bn254.G1Affine, n)
+		for i, s := range all {
+			points[i] = *f(s.proof)
+		}
+		return multiExp(points, r)
+	}
+	c := column(func(p *groth16.Proof) *bn254.G1Affine { return &p.Krs })
+	d := column(func(p *groth16.Proof) *bn254.G1Affine { return &p.Commitments[0] })
+	pok := column(func(p *groth16.Proof) *bn254.G1Affine { return &p.CommitmentPok })
+	l := b.key.inputSum(all)
+	l.Add(&l, &d).Neg(&l)
+	c.Neg(&c)
+	d.ScalarMultiplication(&d, &b.t)
+	pok.ScalarMultiplication(&pok, &b.t)
+	vk := b.key.vk
+	commitment := vk.CommitmentKeys[0]
+	if vk.G2.Gamma.Equal(&commitment.G) { // as in every ceremony
+		l.Add(&l, &pok)
+	} else {
+		p, q = append(p, pok), append(q, commitment.G)
+	}
+	value := pairing(append(p, l, c, d), append(q, vk.G2.Gamma, vk.G2.Delta, commitment.GSigmaNeg))
+
+	var total fr.Element
 	for i := range r {
-		rSum.Add(&rSum, &r[i])
+		total.Add(&total, &r[i])
 	}
-	rSum.BigInt(&total)
-	t.BigInt(&k)
-	var alpha, tD, tPok bn254.G1Affine
-	alpha.ScalarMultiplication(&vk.G1.Alpha, &total)
-	tD.ScalarMultiplication(&d, &k)
-	tPok.ScalarMultiplication(&pok, &k)
-	l.Add(&l, &d)
-	for _, p := range []*bn254.G1Affine{&l, &c, &alpha} {
-		p.Neg(p)
+	var constant bn254.GT
+	constant.CyclotomicExp(b.key.alphaBetaInv, total.BigInt(new(big.Int)))
+	return *value.Mul(&value, &constant)
+}
+
+// segment is the proof of a segment with its inputs.
+type segment struct {
+	proof   *groth16.Proof
+	scalars [inputs + 1]fr.Element // In, Out, Rho and the challenge
+
+	r        fr.Element     // its coefficient
+	weighted bn254.G1Affine // r A
+}
+
+func newSegment(p *groth16.Proof, in, out, rho fr.Element) segment {
+	s := segment{proof: p, scalars: [inputs + 1]fr.Element{in, out, rho}}
+	// The value of the circuit's commitment wire, as gnark's prover and verifier compute it.
+	h := hash_to_field.New([]byte(constraint.CommitmentDst))
+	h.Write(p.Commitments[0].Marshal())
+	for i := range inputs {
+		h.Write(s.scalars[i].Marshal())
 	}
-	key := vk.CommitmentKeys[0]
-	return pairingProductIsOne(
-		append(scaled, l, c, alpha, tD, tPok),
-		append(b, vk.G2.Gamma, vk.G2.Delta, vk.G2.Beta, key.GSigmaNeg, key.G))
+	s.scalars[inputs].SetBytes(h.Sum(nil)[:fr.Bytes])
+	return s
+}
+
+func (s *segment) weigh(r fr.Element) {
+	s.r = r
+	s.weighted.ScalarMultiplication(&s.proof.Ar, r.BigInt(new(big.Int)))
 }
 
 // inputSum returns sum r_i (K0 + sum_j x_ij K_j), the commitments' points left out.
-func inputSum(vk *groth16.VerifyingKey, items []*batchItem, r []fr.Element) (sum bn254.G1Affine, err error) {
-	scalars := make([]fr.Element, len(vk.G1.K))
+func (k *key) inputSum(segments []*segment) bn254.G1Affine {
+	scalars := make([]fr.Element, len(k.vk.G1.K))
 	var product fr.Element
-	for i, it := range items {
-		scalars[0].Add(&scalars[0], &r[i])
-		for j := range it.scalars {
-			product.Mul(&r[i], &it.scalars[j])
+	for _, s := range segments {
+		scalars[0].Add(&scalars[0], &s.r)
+		for j := range s.scalars {
+			product.Mul(&s.r, &s.scalars[j])
 			scalars[j+1].Add(&scalars[j+1], &product)
 		}
 	}
-	_, err = sum.MultiExp(vk.G1.K, scalars, ecc.MultiExpConfig{})
-	return sum, err
+	return multiExp(k.vk.G1.K, scalars)
 }
 
-func coefficients(n int) ([]fr.Element, error) {
-	buf := make([]byte, n*coefficientBytes)
-	if _, err := rand.Read(buf); err != nil {
-		return nil, fmt.Errorf("batch: randomness: %w", err)
+func multiExp(points []bn254.G1Affine, scalars []fr.Element) (sum bn254.G1Affine) {
+	const few = 6 // for which gnark-crypto's buckets cost more than they save
+	if len(points) <= few {
+		for i := range points {
+			var term bn254.G1Affine
+			sum.Add(&sum, term.ScalarMultiplication(&points[i], scalars[i].BigInt(new(big.Int))))
+		}
+		return sum
 	}
-	out := make([]fr.Element, n)
-	for i := range out {
-		out[i].SetBytes(buf[i*coefficientBytes : (i+1)*coefficientBytes])
+	if _, err := sum.MultiExp(points, scalars, ecc.MultiExpConfig{}); err != nil {
+		panic(err) // it refuses nothing but unequal numbers
 	}
-	return out, nil
+	return sum
 }
 
-// pairingProductIsOne is bn254.PairingCheck on all cores.
-func pairingProductIsOne(p []bn254.G1Affine, q []bn254.G2Affine) (bool, error) {
-	workers := min(runtime.GOMAXPROCS(0), len(p))
-	loops, errs := make([]bn254.GT, workers), make([]error, workers)
+// pairing is bn254.Pair on all cores, where there is work for them.
+func pairing(p []bn254.G1Affine, q []bn254.G2Affine) bn254.GT {
+	const worth = 8 // pairings of one core
+	workers := max(1, min(runtime.GOMAXPROCS(0), len(p)/worth))
+	loops := make([]*bn254.GT, workers)
 	parallel(workers, func(w int) {
 		from, to := w*len(p)/workers, (w+1)*len(p)/workers
-		loops[w], errs[w] = bn254.MillerLoop(p[from:to], q[from:to])
+		loop, err := bn254.MillerLoop(p[from:to], q[from:to])
+		if err != nil {
+			panic(err) // it refuses nothing but unequal numbers and none
+		}
+		loops[w] = &loop
 	})
-	if err := errors.Join(errs...); err != nil {
-		return false, err
-	}
-	rest := make([]*bn254.GT, 0, workers)
-	for i := range loops[1:] {
-		rest = append(rest, &loops[1+i])
-	}
-	product := bn254.FinalExponentiation(&loops[0], rest...)
-	return product.IsOne(), nil
+	return bn254.FinalExponentiation(loops[0], loops[1:]...)
 }
 
 // parallel calls f for 0 to n-1 on all cores and waits.
 func parallel(n int, f func(i int)) {
 	workers := min(runtime.GOMAXPROCS(0), n)
+	if workers == 1 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {

@@ -166,7 +166,7 @@ func (r *run) pack(ctx context.Context) error {
 // compare compares every crate with its commit, and the registry with every crate.
 func (r *run) compare(ctx context.Context) error {
 	for _, j := range r.jobs {
-		plan, files, top, err := r.repos.plan(ctx, j.member, j.raw)
+		plan, files, top, err := r.repos.plan(ctx, j.member, j.raw, entry.Registry(r.target.indexOf()))
 		if err != nil {
 			return err
 		}
@@ -311,9 +311,10 @@ func (r *run) useBundle(ctx context.Context, j *job, bundle []byte) error {
 		return outcome.Refuse(err)
 	}
 	if r.reader != nil {
-		_, err = r.reader.Verify(ctx, bundle, j.raw, j.Name, j.Version, r.quiet())
+		_, err = r.reader.Verify(ctx, bundle, j.raw,
+			policy.Package{Name: j.Name, Version: j.Version, Registry: r.target.indexOf()}, r.quiet())
 	} else {
-		err = outcome.Refuse(r.proofs.Check(e))
+		err = outcome.Refuse(entry.Check(r.proofs, e, j.plan.List.Bytes))
 	}
 	if err == nil {
 		j.bundle, j.index = bundle, p.Index
@@ -367,7 +368,7 @@ func (r *run) holds(j *job, e *entry.Entry) bool {
 	if err != nil || !same || e.Proof.Program != j.program {
 		return false
 	}
-	return r.proofs.Check(e) == nil
+	return entry.Check(r.proofs, e, j.plan.List.Bytes) == nil
 }
 
 func (r *run) proveOne(ctx context.Context, j *job) (err error) {

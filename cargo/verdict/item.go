@@ -53,6 +53,7 @@ type item struct {
 	bundle []byte
 	key    [sha256.Size]byte // of the memo
 	proof  *entry.Entry      // whose proof is to be checked
+	chain  entry.Chain       // what the proof shows
 	result *client.Result    // not to be believed before holding; nil if remembered
 	facts  *Facts            // likewise; nil before release if not remembered
 
@@ -267,7 +268,7 @@ func (it *item) bind(ctx context.Context) {
 		return
 	}
 	checked := it.result.EntryBytes
-	r, err := client.VerifyCrate(it.sum, it.unpack, it.bundle, it.current.source.trust.Policy, proven{}, it.rules)
+	r, err := client.VerifyCrate(it.sum, it.unpack, it.bundle, it.current.source.trust.Policy, proven{it.chain}, it.rules)
 	switch {
 	case err != nil:
 		it.reject(err)
@@ -279,19 +280,19 @@ func (it *item) bind(ctx context.Context) {
 	}
 }
 
-// proven is an entry.Verifier for an entry whose proof was found good before.
-type proven struct{}
+// proven is an entry.Verifier for an entry whose proof was looked at before.
+type proven struct{ chain entry.Chain }
 
-func (proven) Check(*entry.Entry) error { return nil }
+func (p proven) Chain(*entry.Entry) (entry.Chain, error) { return p.chain, nil }
 
 // reject notes that the current bundle does not verify.
 func (it *item) reject(err error) {
 	it.tried = append(it.tried, attempt{it.current, err, true})
-	it.bundle, it.proof, it.result, it.facts, it.state = nil, nil, nil, nil, seeking
+	it.bundle, it.proof, it.chain, it.result, it.facts, it.state = nil, nil, nil, nil, nil, seeking
 }
 
 func (it *item) decide(s Status, err error) {
-	it.bundle, it.proof, it.result, it.facts, it.state = nil, nil, nil, nil, decided
+	it.bundle, it.proof, it.chain, it.result, it.facts, it.state = nil, nil, nil, nil, nil, decided
 	it.verdict.Refuse(s, err)
 }
 
@@ -304,12 +305,12 @@ type collector struct {
 
 var _ entry.Verifier = &collector{}
 
-func (c *collector) Check(e *entry.Entry) error {
+func (c *collector) Chain(e *entry.Entry) (entry.Chain, error) {
 	if _, ok := c.proofs.Program(e.Proof.Program); !ok {
-		return c.proofs.Check(e) // which says so
+		return c.proofs.Chain(e) // which says so
 	}
 	c.entry = e
-	return nil
+	return nil, nil
 }
 
 // checkProofs checks the proofs of all items that wait for it, in one batch, and then their
@@ -322,17 +323,21 @@ func (c *Checker) checkProofs(ctx context.Context, items []*item) {
 			waiting, entries = append(waiting, it), append(entries, it.proof)
 		}
 	}
-	check := c.proofs.CheckBatch
-	if len(entries) == 1 {
-		// Others may come at the same time, each with one.
-		check = func(e []*entry.Entry) []error { return []error{c.together.Check(e[0])} }
+	var chains []entry.Chain
+	var errs []error
+	if len(entries) == 1 { // others may come at the same time, each with one
+		chain, err := c.together.Chain(entries[0])
+		chains, errs = []entry.Chain{chain}, []error{err}
+	} else {
+		chains, errs = c.proofs.Chains(entries)
 	}
 	var g errgroup.Group
 	g.SetLimit(inFlight)
-	for i, err := range check(entries) {
+	for i, err := range errs {
 		if it := waiting[i]; err != nil {
 			it.reject(c.falseEntry(it, err))
 		} else {
+			it.chain = chains[i]
 			g.Go(func() error { it.bind(ctx); return nil })
 		}
 	}

@@ -286,10 +286,14 @@ func hasAll(ctx context.Context, dir, commit string) (bool, error) {
 
 // fetch runs git fetch.
 func fetch(ctx context.Context, dir, input string, args ...string) error {
+	return fetchWith(ctx, dir, remoteEnvironment(), input, args...)
+}
+
+func fetchWith(ctx context.Context, dir string, env []string, input string, args ...string) error {
 	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
 		"-c", "gc.auto=0", "-c", "maintenance.auto=false",
 		"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"}, args...)
-	_, err := runWith(ctx, dir, remoteEnvironment(), input, all...)
+	_, err := runWith(ctx, dir, env, input, all...)
 	return err
 }
 
