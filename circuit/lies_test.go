@@ -98,11 +98,9 @@ func flipLimb(v *big.Int, rows []*big.Int, bit int) bool {
 }
 
 // TestLyingLimbsAreRefused alters one packed limb, or what is left of the digits, of one word. Where
-// nothing ties the integer of a packed limb to its spread (lambda is 0), all must be believed.
+// nothing ties the integer of a packed limb to its spread, all must be believed.
 func TestLyingLimbsAreRefused(t *testing.T) {
-	loose := standard
-	loose.schedule, loose.round = new(big.Int), new(big.Int)
-	for _, p := range []packing{standard, loose} {
+	for packed, p := range map[bool]packing{true: standard, false: loose} {
 		o := newOneBlock(p)
 		sys := mustCompile(t, o.free)
 		if err := solve(t, sys, o.honest, o.evil(lies{})); err != nil {
@@ -131,8 +129,8 @@ func TestLyingLimbsAreRefused(t *testing.T) {
 			}),
 			"a quotient of the schedule": xor(func(_, out []*big.Int) bool { return otherDigit(out[5], scheduleBase, quotients) }),
 		} {
-			if err := solve(t, sys, o.honest, o.evil(l)); (err == nil) != (p.round.Sign() == 0) {
-				t.Errorf("%s altered, lambda of %d bits: %v", name, p.round.BitLen(), err)
+			if err := solve(t, sys, o.honest, o.evil(l)); (err == nil) == packed {
+				t.Errorf("%s altered, dense and spread forms held together: %v; it is refused: %v", name, packed, err)
 			}
 		}
 	}
@@ -186,56 +184,45 @@ func TestLyingWordsAreRefused(t *testing.T) {
 func honestByte(in, out []*big.Int) error         { return byteHint(nil, in, out) }
 func honestMultiplicity(in, out []*big.Int) error { return multiplicityHint(nil, in, out) }
 
-// TestSlotsMayNotOverlap: if the lambdas of schedule and round functions were equal, two errors could
-// cancel each other: a lie in what is left of a parity, and a bit of the schedule word of that round.
+// TestSlotsMayNotOverlap: with weights that are too small, the error of a wrong bit is no more than
+// another addend of the round's sum, and the word that follows takes it in.
 func TestSlotsMayNotOverlap(t *testing.T) {
-	overlapping := standard
-	overlapping.round = overlapping.schedule
-	for _, p := range []packing{standard, overlapping} {
-		o := newOneBlock(p)
-		cancel := o.cancelling(t)
-		err := solve(t, mustCompile(t, o.free), o.honest, o.evil(cancel))
-		if overlap := p.round == p.schedule; (err == nil) != overlap {
-			t.Errorf("the slots overlap: %v; with errors that cancel each other: %v", overlap, err)
-		}
+	// A bit of the schedule that is said to be 1: 6^20 / 2^20 is an integer.
+	const bit = 20
+	small := standard
+	small.schedule.dense = pow(2, bit)
+	schedule := func(o *oneBlock) lies {
+		limb, at := bit/limbBits, bit%limbBits
+		return lies{xor: once(o.hints.xor, func(_, out []*big.Int) bool {
+			x := slices.IndexFunc(o.hints.schedule[limb], func(r *big.Int) bool { return r.Cmp(out[limb]) == 0 })
+			return x>>at&1 == 0 && flipLimb(out[limb], o.hints.schedule[limb], at)
+		})}
 	}
-}
-
-// cancelling finds a round with a parity whose rest has another lowest digit than the schedule's
-// word has a lowest bit, exchanges both, and says which hints do.
-func (o *oneBlock) cancelling(t *testing.T) lies {
-	w, spreads := o.schedule()
-	state := [digestWords]uint32(sha1IV)
-	for round := range sha1Rounds {
-		b, c, d := state[1], state[2], state[3]
-		rest := int64(b&c|b&d|c&d) & 1
-		low := int64(w[round]) >> 1 & 1 // before it was rotated
-		if roundFunction(round) == parity && rest != low {
-			total := new(big.Int)
-			for _, v := range []uint32{b, c, d} {
-				total.Add(total, spreadWord(v, o.packing.base))
+	// A bit of a round function: 2 * 11^3 is small.
+	smaller := standard
+	smaller.round.spread = big.NewInt(2)
+	round := func(o *oneBlock) lies {
+		return lies{function: once(o.hints.function, func(_, out []*big.Int) bool {
+			x := slices.IndexFunc(o.hints.round[0], func(r *big.Int) bool { return r.Cmp(out[0]) == 0 })
+			return x>>3&1 == 0 && flipLimb(out[0], o.hints.round[0], 3)
+		})}
+	}
+	for _, c := range []struct {
+		name    string
+		overlap packing
+		lie     func(*oneBlock) lies
+	}{{"schedule", small, schedule}, {"round function", smaller, round}} {
+		for overlaps, p := range map[bool]packing{true: c.overlap, false: standard} {
+			o := newOneBlock(p)
+			sys := mustCompile(t, o.free)
+			if err := solve(t, sys, o.honest, o.evil(lies{})); err != nil {
+				t.Fatalf("%s: the truth is refused: %v", c.name, err)
 			}
-			return lies{
-				function: func(in, out []*big.Int) error {
-					err := o.hints.function(in, out)
-					if in[1].Int64() == parity && in[0].Cmp(total) == 0 {
-						out[3].Add(out[3], big.NewInt(1-2*rest))
-					}
-					return err
-				},
-				xor: func(in, out []*big.Int) error {
-					err := o.hints.xor(in, out)
-					if in[0].Cmp(spreads[round]) == 0 {
-						flipLimb(out[0], o.hints.schedule[0], 0)
-					}
-					return err
-				},
+			if err := solve(t, sys, o.honest, o.evil(c.lie(o))); (err == nil) != overlaps {
+				t.Errorf("%s: the slots overlap: %v; a wrong bit is refused: %v", c.name, overlaps, err)
 			}
 		}
-		state = roundNative(state, round, w[round], 0)
 	}
-	t.Fatal("no round will do; choose another message")
-	return lies{}
 }
 
 // schedule returns the block's schedule, and the sums of spreads that its words are read from.
