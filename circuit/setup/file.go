@@ -34,24 +34,29 @@ const (
 )
 
 // WriteProving writes a proving key's file.
-func WriteProving(w io.Writer, pk *groth16.ProvingKey, powers *Powers) error {
+func WriteProving(w io.Writer, pk *groth16.ProvingKey, powers RawPowers) error {
 	if err := pk.WriteDump(w); err != nil {
 		return err
 	}
-	raw := make([]byte, g1Size*len(powers.G1), g1Size*len(powers.G1)+g2Size)
-	parallel(len(powers.G1), func(from, to int) {
-		for i := from; i < to; i++ {
-			b := powers.G1[i].Bytes()
-			copy(raw[g1Size*i:], b[:])
-		}
-	})
-	tau2 := powers.Tau2.Bytes()
-	_, err := w.Write(append(raw, tau2[:]...))
+	_, err := w.Write(powers)
 	return err
 }
 
-// RawPowers are the powers of a proving key's file, as they stand there.
+// RawPowers are the powers as they stand in a proving key's file.
 type RawPowers []byte
+
+// Encode returns the powers as they stand in a proving key's file.
+func (p *Powers) Encode() RawPowers {
+	raw := make([]byte, g1Size*len(p.G1), g1Size*len(p.G1)+g2Size)
+	parallel(len(p.G1), func(from, to int) {
+		for i := from; i < to; i++ {
+			b := p.G1[i].Bytes()
+			copy(raw[g1Size*i:], b[:])
+		}
+	})
+	tau2 := p.Tau2.Bytes()
+	return append(raw, tau2[:]...)
+}
 
 // ReadProving reads a proving key's file of this circuit. It checks all sizes, and no point: ask
 // for the file's hash before, and Check if it is not one that is known.
