@@ -316,7 +316,11 @@ func TestNoPolicyNoVerifierMeansNo(t *testing.T) {
 // refusingVerifier records whether it was asked.
 type refusingVerifier struct{ asked bool }
 
-func (v *refusingVerifier) Check(*entry.Entry) error {
+func (v *refusingVerifier) Chain(e *entry.Entry) (entry.Chain, error) {
+	return testlog.ChainOf(e, v.check(e))
+}
+
+func (v *refusingVerifier) check(e *entry.Entry) error {
 	v.asked = true
 	return errors.New("no")
 }

@@ -68,7 +68,11 @@ func (f *fakeVerifier) key(e *entry.Entry) string {
 	return fmt.Sprintf("%x %x", id, e.Proof.Parts)
 }
 
-func (f *fakeVerifier) Check(e *entry.Entry) error {
+func (f *fakeVerifier) Chain(e *entry.Entry) (entry.Chain, error) {
+	return testlog.ChainOf(e, f.check(e))
+}
+
+func (f *fakeVerifier) check(e *entry.Entry) error {
 	if e.Proof.Program != f.program {
 		return fmt.Errorf("program: %w", entry.ErrUnknownProgram)
 	}

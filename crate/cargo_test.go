@@ -135,7 +135,7 @@ func checkReal(t *testing.T, c *Crate, repo string) {
 	checkList(t, l, files, src.Path)
 	inTree(t, repo, l, info.Commit)
 	src.Files = l.Digest
-	if err := c.Check(entry.Subject{Name: c.Name, Version: c.Version, SHA256: c.SHA256}, src); err != nil {
+	if _, err := c.Check(entry.Subject{Registry: entry.DefaultRegistry, Name: c.Name, Version: c.Version, SHA256: c.SHA256}, src); err != nil {
 		t.Error(err)
 	}
 }

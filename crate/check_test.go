@@ -25,7 +25,7 @@ func claimOf(t *testing.T, name, version, path string) (*Crate, entry.Subject, *
 	l, err := c.List(src)
 	fatalIf(t, err)
 	src.Files = l.Digest
-	return c, entry.Subject{Name: name, Version: version, SHA256: c.SHA256}, src
+	return c, entry.Subject{Registry: entry.DefaultRegistry, Name: name, Version: version, SHA256: c.SHA256}, src
 }
 
 // said is what an entry says of a crate.
@@ -37,7 +37,7 @@ type said struct {
 func TestCheckBelievesTheHonestAndNoCorruption(t *testing.T) {
 	for _, f := range fixtures {
 		c, subject, source := claimOf(t, f.name, f.version, f.path)
-		if err := c.Check(subject, source); err != nil {
+		if _, err := c.Check(subject, source); err != nil {
 			t.Errorf("%s %s: %v", f.name, f.version, err)
 		}
 		for name, probe := range map[string]struct {
@@ -63,7 +63,7 @@ func TestCheckBelievesTheHonestAndNoCorruption(t *testing.T) {
 		} {
 			s := &said{subject, *source}
 			probe.edit(s)
-			err := c.Check(s.Subject, &s.Source)
+			_, err := c.Check(s.Subject, &s.Source)
 			if err == nil {
 				t.Errorf("%s: believed with another %s", f.name, name)
 			} else if !sameKind(err, probe.want) {
@@ -99,12 +99,12 @@ func TestEveryByteOfEveryFileCounts(t *testing.T) {
 		} {
 			other := withFiles(c, append([]File(nil), c.Files...))
 			edit(&other.Files[i])
-			if err := other.Check(subject, source); err == nil {
+			if _, err := other.Check(subject, source); err == nil {
 				t.Errorf("%s: believed with another %s", f.Path, name)
 			}
 		}
 		other := withFiles(c, append(append([]File(nil), c.Files[:i]...), c.Files[i+1:]...))
-		if err := other.Check(subject, source); err == nil {
+		if _, err := other.Check(subject, source); err == nil {
 			t.Errorf("%s: believed without it", f.Path)
 		}
 	}

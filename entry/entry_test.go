@@ -2,11 +2,13 @@ package entry
 
 import (
 	"bytes"
+	"compress/flate"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +31,15 @@ type vector struct {
 	Error    string       `json:"error,omitempty"` // the beginning of the sentence
 }
 
+// vectorRoot says of a workspace's manifest what it is inflated.
+type vectorRoot struct {
+	Path   string `json:"path"`
+	Size   int    `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
 type vectorEntry struct {
+	Registry string   `json:"registry"`
 	Name     string   `json:"name"`
 	Version  string   `json:"version"`
 	SHA256   string   `json:"sha256"`
@@ -41,10 +51,11 @@ type vectorEntry struct {
 	Modules  []string `json:"submodules,omitempty"`
 	Outside  []string `json:"outside,omitempty"`
 
-	Workspace  *Workspace `json:"workspace,omitempty"`
-	Executable []string   `json:"executable,omitempty"`
-	Program    string     `json:"program"`
-	Parts      []string   `json:"parts"`
+	Workspace  *vectorRoot `json:"workspace,omitempty"`
+	Executable []string    `json:"executable,omitempty"`
+	CRLF       []string    `json:"crlf,omitempty"`
+	Program    string      `json:"program"`
+	Parts      []string    `json:"parts"`
 }
 
 // fill returns n bytes that look different in every field.
@@ -57,11 +68,18 @@ func fill(seed string, n int) []byte {
 	return b[:n]
 }
 
+// noise returns n bytes that do not deflate.
+func noise(n int) (b []byte) {
+	for sum := sha256.Sum256(nil); len(b) < n; sum = sha256.Sum256(sum[:]) {
+		b = append(b, sum[:]...)
+	}
+	return b[:n]
+}
+
 func sample() *Entry {
 	files := [32]byte(fill("files", 32))
-	files[0] &= 0x1f
 	return &Entry{
-		Subject: Subject{"hello-proof", "0.1.0", [32]byte(fill("subject", 32))},
+		Subject: Subject{DefaultRegistry, "hello-proof", "0.1.0", [32]byte(fill("subject", 32))},
 		Claim:   &Source{Commit: [20]byte(fill("commit", 20)), Files: files, Unproven: []string{"Cargo.toml"}},
 		Proof:   Proof{[32]byte(fill("program", 32)), [][]byte{fill("proof", 128)}},
 	}
@@ -86,7 +104,7 @@ func validEntries() map[string]*Entry {
 	unicode.Subject.Version = "1.0.0-rc.1+build.7"
 	unicode.Claim.(*Source).Path = `crates/naïve "файл"`
 	small := sample()
-	small.Subject = Subject{"a", "0.0.0", [32]byte{}}
+	small.Subject = Subject{DefaultRegistry, "a", "0.0.0", [32]byte{}}
 	small.Claim = &Source{}
 	small.Proof = Proof{Parts: [][]byte{{0}}}
 	parts := sample()
@@ -94,9 +112,10 @@ func validEntries() map[string]*Entry {
 	for i := range maxParts {
 		parts.Proof.Parts = append(parts.Proof.Parts, fill("part", 20+i))
 	}
-	field := sample()
-	field.Claim.(*Source).Files = fieldOrder
-	field.Claim.(*Source).Files[31]-- // r - 1
+	registry := sample()
+	registry.Subject.Registry = "https://index.example/Our%20crates"
+	crlf := sample()
+	crlf.Claim.(*Source).CRLF = []string{"README.md", "src/lib.rs"}
 	linked := sample()
 	src := linked.Claim.(*Source)
 	src.Links = []Link{{"LICENSE", "../LICENSE"}, {"src/core", "../../core/src"}}
@@ -104,7 +123,9 @@ func validEntries() map[string]*Entry {
 	inherits := sample()
 	inherits.Claim.(*Source).Path = "crates/inner"
 	inherits.Claim.(*Source).Unproven = nil
-	inherits.Claim.(*Source).Workspace = &Workspace{"", []byte("[workspace]\n")}
+	inherits.Claim.(*Source).Workspace = &Workspace{"", []byte("[workspace]\n"), nil}
+	large := sample()
+	large.Claim.(*Source).Workspace = &Workspace{"", bytes.Repeat([]byte("# a comment of thirty-two bytes\n"), MaxManifest/32), nil}
 	lost := sample()
 	lost.Claim.(*Source).Executable = []string{"configure", "scripts/greet.sh"}
 	return map[string]*Entry{
@@ -118,7 +139,9 @@ func validEntries() map[string]*Entry {
 		"valid-utf8-path":     unicode,
 		"valid-smallest":      small,
 		"valid-sixteen-parts": parts,
-		"valid-largest-field": field,
+		"valid-crlf":          crlf,
+		"valid-registry":      registry,
+		"valid-large-root":    large,
 	}
 }
 
@@ -151,7 +174,8 @@ func rawHex(s string) cbor.RawMessage {
 func wires() (subject, claim, proof cbor.RawMessage) {
 	e := sample()
 	s, _ := encMode.Marshal(e.Subject.wire())
-	c, _ := encMode.Marshal(e.Claim.wire())
+	w, _ := e.Claim.wire()
+	c, _ := encMode.Marshal(w)
 	p, _ := encMode.Marshal(e.Proof.wire())
 	return s, c, p
 }
@@ -168,7 +192,7 @@ func invalidEntries() map[string]invalid {
 	src := sample().Claim.(*Source)
 	sha, commit, files := sample().Subject.SHA256[:], src.Commit[:], src.Files[:]
 	program, part := sample().Proof.Program[:], sample().Proof.Parts[0]
-	good := func(s, c, p cbor.RawMessage) []byte { return item(1, 1, 2, s, 3, c, 4, p) }
+	good := func(s, c, p cbor.RawMessage) []byte { return item(1, 2, 2, s, 3, c, 4, p) }
 	withSubject := func(pairs ...any) []byte { return good(item(pairs...), claim, proof) }
 	withClaim := func(pairs ...any) []byte { return good(subject, item(pairs...), proof) }
 	withProof := func(pairs ...any) []byte { return good(subject, claim, item(pairs...)) }
@@ -184,8 +208,8 @@ func invalidEntries() map[string]invalid {
 			return with(pairs...)
 		}
 	}
-	subjectWith := changed(withSubject, "hello", "0.1.0", sha)
-	claimWith := changed(withClaim, "source", 1, commit, "", files)
+	subjectWith := changed(withSubject, "hello", "0.1.0", sha, "default")
+	claimWith := changed(withClaim, "source", 2, commit, "", files)
 	proofWith := changed(withProof, program, [][]byte{part})
 	notCBOR := "the entry is not the CBOR that the format asks for: "
 	notCanonical := "the entry is not in its canonical encoding"
@@ -203,19 +227,20 @@ func invalidEntries() map[string]invalid {
 		"trailing-byte":       {"one byte after the entry", append(bytes.Clone(whole), 0), notCBOR},
 		"cut-off":             {"the last byte is missing", whole[:len(whole)-1], notCBOR},
 		"format-version-0":    {"format version 0", item(1, 0, 2, subject, 3, claim, 4, proof), "the entry's format version is 0"},
-		"format-version-2":    {"format version 2", item(1, 2, 2, subject, 3, claim, 4, proof), "the entry's format version is 2; only version 1 is known"},
-		"format-version-text": {"the format version as text", item(1, "1", 2, subject, 3, claim, 4, proof), notCBOR},
+		"format-version-1":    {"format version 1", item(1, 1, 2, subject, 3, claim, 4, proof), "the entry's format version is 1; only version 2 is known"},
+		"format-version-3":    {"format version 3", item(1, 3, 2, subject, 3, claim, 4, proof), "the entry's format version is 3; only version 2 is known"},
+		"format-version-text": {"the format version as text", item(1, "2", 2, subject, 3, claim, 4, proof), notCBOR},
 		"no-format-version":   {"key 1 is missing", item(2, subject, 3, claim, 4, proof), "the entry's format version is 0"},
-		"no-subject":          {"key 2 is missing", item(1, 1, 3, claim, 4, proof), "subject: is missing"},
-		"no-claim":            {"key 3 is missing", item(1, 1, 2, subject, 4, proof), "claim: is missing"},
-		"no-proof":            {"key 4 is missing", item(1, 1, 2, subject, 3, claim), "proof: is missing"},
-		"unknown-key":         {"an unknown key 5", item(1, 1, 2, subject, 3, claim, 4, proof, 5, 1), notCBOR},
-		"text-key":            {"the key 1 as text", item("1", 1, 2, subject, 3, claim, 4, proof), notCBOR},
-		"duplicate-key":       {"key 1 stands twice", item(1, 1, 1, 1, 2, subject, 3, claim, 4, proof), notCBOR},
-		"unsorted-keys":       {"keys in another order", item(2, subject, 1, 1, 3, claim, 4, proof), notCanonical},
-		"long-integer":        {"the format version in two bytes", item(1, rawHex("1801"), 2, subject, 3, claim, 4, proof), notCanonical},
-		"long-key":            {"the key 1 in two bytes", item(rawHex("1801"), 1, 2, subject, 3, claim, 4, proof), notCanonical},
-		"float-version":       {"the format version as a float", item(1, rawHex("f93c00"), 2, subject, 3, claim, 4, proof), notCBOR},
+		"no-subject":          {"key 2 is missing", item(1, 2, 3, claim, 4, proof), "subject: is missing"},
+		"no-claim":            {"key 3 is missing", item(1, 2, 2, subject, 4, proof), "claim: is missing"},
+		"no-proof":            {"key 4 is missing", item(1, 2, 2, subject, 3, claim), "proof: is missing"},
+		"unknown-key":         {"an unknown key 5", item(1, 2, 2, subject, 3, claim, 4, proof, 5, 1), notCBOR},
+		"text-key":            {"the key 1 as text", item("1", 2, 2, subject, 3, claim, 4, proof), notCBOR},
+		"duplicate-key":       {"key 1 stands twice", item(1, 2, 1, 2, 2, subject, 3, claim, 4, proof), notCBOR},
+		"unsorted-keys":       {"keys in another order", item(2, subject, 1, 2, 3, claim, 4, proof), notCanonical},
+		"long-integer":        {"the format version in two bytes", item(1, rawHex("1802"), 2, subject, 3, claim, 4, proof), notCanonical},
+		"long-key":            {"the key 1 in two bytes", item(rawHex("1801"), 2, 2, subject, 3, claim, 4, proof), notCanonical},
+		"float-version":       {"the format version as a float", item(1, rawHex("f94000"), 2, subject, 3, claim, 4, proof), notCBOR},
 		"indefinite-map":      {"a map of indefinite length", append(append([]byte{0xbf}, whole[1:]...), 0xff), notCBOR},
 		"indefinite-text":     {"the name as text of indefinite length", subjectWith(1, rawHex("7f 61 61 ff")), notCBOR},
 		"tagged-entry":        {"the entry behind the tag for CBOR", append(rawHex("d9d9f7"), whole...), notCBOR},
@@ -223,7 +248,7 @@ func invalidEntries() map[string]invalid {
 
 		"name-bytes":      {"the name as a byte string", subjectWith(1, []byte("hello")), "subject: is not the CBOR"},
 		"name-not-utf8":   {"the name is not UTF-8", subjectWith(1, rawHex("61ff")), "subject: is not the CBOR"},
-		"name-missing":    {"the subject has no name", withSubject(2, "0.1.0", 3, sha), "subject: the crate name is 0 bytes long"},
+		"name-missing":    {"the subject has no name", withSubject(2, "0.1.0", 3, sha, 4, "default"), "subject: the crate name is 0 bytes long"},
 		"name-null":       {"the name is null", subjectWith(1, nil), "subject: the crate name is 0 bytes long"},
 		"name-slash":      {"the name contains a slash", subjectWith(1, "a/b"), "subject: the crate name \"a/b\" must be"},
 		"version-range":   {"the version is a range", subjectWith(2, "^0.1.0"), "subject: the version \"^0.1.0\" is not an exact version"},
@@ -231,29 +256,28 @@ func invalidEntries() map[string]invalid {
 		"sha256-long":     {"the SHA-256 has 33 bytes", subjectWith(3, fill("x", 33)), "subject: sha256: is 33 bytes long, must be 32"},
 		"sha256-text":     {"the SHA-256 as text", subjectWith(3, strings.Repeat("a", 32)), "subject: is not the CBOR"},
 		"sha256-array":    {"the SHA-256 as an array of numbers", subjectWith(3, []int{1}), "subject: sha256: is 1 bytes long, must be 32"},
-		"subject-unknown": {"an unknown key in the subject", subjectWith(4, 1), "subject: is not the CBOR"},
+		"subject-unknown": {"an unknown key in the subject", subjectWith(5, 1), "subject: is not the CBOR"},
 		"subject-null":    {"null in place of the subject", good(rawHex("f6"), claim, proof), "subject: sha256: is 0 bytes long"},
 
 		"claim-null":         {"null in place of the claim", good(subject, rawHex("f6"), proof), "claim: kind: is missing"},
 		"claim-empty":        {"an empty claim", withClaim(), "claim: kind: is missing"},
 		"claim-text-key":     {"a text key in the claim", withClaim("kind", "source"), "claim: is not the CBOR"},
-		"claim-kind-unknown": {"a kind that is not known", withClaim(1, "build", 2, 1), "claim: kind \"build\" is not known; only \"source\" is"},
+		"claim-kind-unknown": {"a kind that is not known", withClaim(1, "build", 2, 2), "claim: kind \"build\" is not known; only \"source\" is"},
 		"claim-kind-case":    {"the kind in upper case", claimWith(1, "Source"), "claim: kind \"Source\" is not known"},
-		"claim-kind-number":  {"the kind is a number", withClaim(1, 1, 2, 1), "claim: kind: is not the CBOR"},
+		"claim-kind-number":  {"the kind is a number", withClaim(1, 1, 2, 2), "claim: kind: is not the CBOR"},
 		"claim-version-0":    {"version 0 of the kind", claimWith(2, 0), "claim: version 0 of kind \"source\" is not known"},
-		"claim-version-2":    {"version 2 of the kind", claimWith(2, 2), "claim: version 2 of kind \"source\" is not known"},
-		"claim-unknown":      {"an unknown key in the claim", withClaim(1, "source", 2, 1, 3, commit, 4, "", 5, files, 7, 1), "claim: is not the CBOR"},
-		"claim-duplicate":    {"the path stands twice", withClaim(1, "source", 2, 1, 3, commit, 4, "", 4, "a", 5, files), "claim: is not the CBOR"},
+		"claim-version-1":    {"version 1 of the kind", claimWith(2, 1), "claim: version 1 of kind \"source\" is not known"},
+		"claim-version-3":    {"version 3 of the kind", claimWith(2, 3), "claim: version 3 of kind \"source\" is not known"},
+		"claim-unknown":      {"an unknown key in the claim", withClaim(1, "source", 2, 2, 3, commit, 4, "", 5, files, 7, 1), "claim: is not the CBOR"},
+		"claim-duplicate":    {"the path stands twice", withClaim(1, "source", 2, 2, 3, commit, 4, "", 4, "a", 5, files), "claim: is not the CBOR"},
 		"commit-short":       {"the commit has 19 bytes", claimWith(3, commit[:19]), "claim: commit: is 19 bytes long, must be 20"},
 		"commit-sha256":      {"the commit has 32 bytes", claimWith(3, sha), "claim: commit: is 32 bytes long, must be 20"},
-		"path-missing":       {"the path is missing", withClaim(1, "source", 2, 1, 3, commit, 5, files), notCanonical},
+		"path-missing":       {"the path is missing", withClaim(1, "source", 2, 2, 3, commit, 5, files), notCanonical},
 		"path-null":          {"the path is null", claimWith(4, nil), notCanonical},
 		"path-upwards":       {"the path leaves the repository", claimWith(4, "a/../.."), "claim: path: the path \"a/../..\" has the component \"..\""},
 		"path-absolute":      {"the path is absolute", claimWith(4, "/a"), "claim: path: the path \"/a\" has an empty component"},
 		"path-slash-at-end":  {"the path ends with a slash", claimWith(4, "a/"), "claim: path: the path \"a/\" has an empty component"},
 		"path-dot":           {"the root spelt as a dot", claimWith(4, "."), "claim: path: the path \".\" has the component \".\""},
-		"files-order":        {"the files' digest is r", claimWith(5, fieldOrder[:]), "claim: files: is not below the order"},
-		"files-all-ones":     {"the files' digest is 2^256-1", claimWith(5, bytes.Repeat([]byte{255}, 32)), "claim: files: is not below the order"},
 		"files-short":        {"the files' digest has 31 bytes", claimWith(5, files[:31]), "claim: files: is 31 bytes long, must be 32"},
 		"unproven-empty":     {"no unproven files, but the key is there", claimWith(6, []string{}), notCanonical},
 		"unproven-null":      {"null in place of the unproven files", claimWith(6, nil), notCanonical},
@@ -289,10 +313,13 @@ func vectorOf(t *testing.T, name string, e *Entry) vector {
 	leaf := LeafHash(b)
 	src := e.Claim.(*Source)
 	v := vectorEntry{
-		Name: e.Subject.Name, Version: e.Subject.Version, SHA256: hex.EncodeToString(e.Subject.SHA256[:]),
+		Registry: e.Subject.Registry, Name: e.Subject.Name, Version: e.Subject.Version, SHA256: hex.EncodeToString(e.Subject.SHA256[:]),
 		Commit: hex.EncodeToString(src.Commit[:]), Path: src.Path, Files: hex.EncodeToString(src.Files[:]),
-		Unproven: append([]string{}, src.Unproven...), Links: src.Links, Modules: src.Submodules, Outside: src.Outside, Workspace: src.Workspace, Executable: src.Executable,
+		Unproven: append([]string{}, src.Unproven...), Links: src.Links, Modules: src.Submodules, Outside: src.Outside, Executable: src.Executable, CRLF: src.CRLF,
 		Program: hex.EncodeToString(e.Proof.Program[:]),
+	}
+	if w := src.Workspace; w != nil {
+		v.Workspace = &vectorRoot{w.Path, len(w.Manifest), fmt.Sprintf("%x", sha256.Sum256(w.Manifest))}
 	}
 	for _, p := range e.Proof.Parts {
 		v.Parts = append(v.Parts, hex.EncodeToString(p))
@@ -353,22 +380,25 @@ func TestGoldenEntriesKeepTheirBytes(t *testing.T) {
 	}
 }
 
-// slowEntry writes the CBOR of an entry by hand.
-func slowEntry(e *Entry) (entry, subject, claim []byte) {
+// slowEntry writes the CBOR of an entry by hand, with these bytes for the workspace's manifest.
+func slowEntry(e *Entry, root []byte) (entry, subject, claim []byte) {
 	head := func(major byte, n int) []byte {
 		switch major <<= 5; {
 		case n < 24:
 			return []byte{major | byte(n)}
 		case n < 256:
 			return []byte{major | 24, byte(n)}
+		case n < 65536:
+			return []byte{major | 25, byte(n >> 8), byte(n)}
 		}
-		return []byte{major | 25, byte(n >> 8), byte(n)}
+		return []byte{major | 26, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
 	}
 	text := func(s string) []byte { return append(head(3, len(s)), s...) }
 	octets := func(b []byte) []byte { return append(head(2, len(b)), b...) }
 	cat := func(all ...[]byte) []byte { return bytes.Join(all, nil) }
 
-	subject = cat(head(5, 3), head(0, 1), text(e.Subject.Name), head(0, 2), text(e.Subject.Version), head(0, 3), octets(e.Subject.SHA256[:]))
+	subject = cat(head(5, 4), head(0, 1), text(e.Subject.Name), head(0, 2), text(e.Subject.Version), head(0, 3), octets(e.Subject.SHA256[:]),
+		head(0, 4), text(e.Subject.Registry))
 	c := e.Claim.(*Source)
 	size := 5
 	var rest []byte
@@ -388,30 +418,40 @@ func slowEntry(e *Entry) (entry, subject, claim []byte) {
 	list(9, len(c.Outside), func(i int) []byte { return text(c.Outside[i]) })
 	if w := c.Workspace; w != nil {
 		size++
-		rest = cat(rest, head(0, 10), head(4, 2), text(w.Path), octets(w.Manifest))
+		rest = cat(rest, head(0, 10), head(4, 2), text(w.Path), octets(root))
 	}
 	list(11, len(c.Executable), func(i int) []byte { return text(c.Executable[i]) })
-	claim = cat(head(5, size), head(0, 1), text("source"), head(0, 2), head(0, 1), head(0, 3), octets(c.Commit[:]),
+	list(12, len(c.CRLF), func(i int) []byte { return text(c.CRLF[i]) })
+	claim = cat(head(5, size), head(0, 1), text("source"), head(0, 2), head(0, 2), head(0, 3), octets(c.Commit[:]),
 		head(0, 4), text(c.Path), head(0, 5), octets(c.Files[:]), rest)
 	proof := cat(head(5, 2), head(0, 1), octets(e.Proof.Program[:]), head(0, 2), head(4, len(e.Proof.Parts)))
 	for _, p := range e.Proof.Parts {
 		proof = append(proof, octets(p)...)
 	}
-	return cat(head(5, 4), head(0, 1), head(0, 1), head(0, 2), subject, head(0, 3), claim, head(0, 4), proof), subject, claim
+	return cat(head(5, 4), head(0, 1), head(0, 2), head(0, 2), subject, head(0, 3), claim, head(0, 4), proof), subject, claim
 }
 
 func TestEntriesAreEncodedAsTheSpecificationSays(t *testing.T) {
 	for name, e := range validEntries() {
-		entry, subject, claim := slowEntry(e)
+		var deflated, inflated []byte
+		if w := e.Claim.(*Source).Workspace; w != nil {
+			inflated = w.Manifest
+			deflated = must(w.deflate())
+			if again, err := io.ReadAll(flate.NewReader(bytes.NewReader(deflated))); err != nil || !bytes.Equal(again, inflated) {
+				t.Errorf("%s: the manifest is not deflated (%v)", name, err)
+			}
+		}
+		entry, subject, _ := slowEntry(e, deflated)
+		_, _, claim := slowEntry(e, inflated)
 		if b, err := e.Marshal(); err != nil || !bytes.Equal(b, entry) {
 			t.Errorf("%s: is %x (%v), want %x", name, b, err, entry)
 		}
 		statement := string(subject) + string(claim)
-		want := sha256.Sum256([]byte("cratelog/identity/v1\n" + statement))
+		want := sha256.Sum256([]byte("cratelog/identity/v2\n" + statement))
 		if got, err := e.Identity(); err != nil || got != want {
 			t.Errorf("%s: identity is %x (%v), want %x", name, got, err, want)
 		}
-		want = sha256.Sum256([]byte("cratelog/context/v1\n" + statement))
+		want = sha256.Sum256([]byte("cratelog/context/v2\n" + statement))
 		want[0] &= 0b00011111
 		if got, err := Context(e.Subject, e.Claim); err != nil || got != want {
 			t.Errorf("%s: context is %x (%v), want %x", name, got, err, want)
@@ -520,17 +560,20 @@ func TestMarshalRefusesWhatParseWould(t *testing.T) {
 		"a link with a NUL":   {claim(func(s *Source) { s.Links = []Link{{"a", "b\x00"}} }), `claim: links: the text of "a" is not UTF-8 without control characters`},
 		"a link out of place": {claim(func(s *Source) { s.Links = []Link{{"../a", "b"}} }), `claim: links: the path "../a" has the component ".."`},
 		"17 submodules":       {claim(func(s *Source) { s.Submodules = make([]string, 17) }), "claim: submodules: lists 17 files, more than 16"},
-		"an empty workspace":  {claim(func(s *Source) { s.Workspace = &Workspace{} }), "claim: workspace: the manifest is 0 bytes long, must be 1 to 49152"},
-		"a huge workspace":    {claim(func(s *Source) { s.Workspace = &Workspace{"", make([]byte, 49153)} }), "claim: workspace: the manifest is 49153 bytes long, must be 1 to 49152"},
-		"a workspace above":   {claim(func(s *Source) { s.Workspace = &Workspace{"..", []byte("x")} }), `claim: workspace: the path ".." has the component ".."`},
+		"an empty workspace":  {claim(func(s *Source) { s.Workspace = &Workspace{} }), "claim: workspace: the manifest is 0 bytes long, must be 1 to 1048576"},
+		"a huge workspace":    {claim(func(s *Source) { s.Workspace = &Workspace{"", make([]byte, MaxManifest+1), nil} }), "claim: workspace: the manifest is 1048577 bytes long, must be 1 to 1048576"},
+		"a workspace above":   {claim(func(s *Source) { s.Workspace = &Workspace{"..", []byte("x"), nil} }), `claim: workspace: the path ".." has the component ".."`},
 		"3 from outside":      {claim(func(s *Source) { s.Outside = make([]string, 3) }), "claim: outside: lists 3 files, more than 2"},
 		"257 executable":      {claim(func(s *Source) { s.Executable = make([]string, 257) }), "claim: executable: lists 257 files, more than 256"},
 		"an executable twice": {claim(func(s *Source) { s.Executable = []string{"a", "a"} }), `claim: executable: "a" does not come after "a"; sort the paths as bytes and list each once`},
-		"files":               {claim(func(s *Source) { s.Files = fieldOrder }), "claim: files: is not below the order of BN254's scalar field"},
-		"path not UTF-8":      {claim(func(s *Source) { s.Path = "a\xff" }), `claim: path: the path "a\xff" is not valid UTF-8`},
-		"no parts":            {func(e *Entry) { e.Proof.Parts = nil }, "proof: has 0 parts, must have 1 to 16"},
-		"seventeen parts":     {func(e *Entry) { e.Proof.Parts = make([][]byte, 17) }, "proof: has 17 parts, must have 1 to 16"},
-		"an empty part":       {func(e *Entry) { e.Proof.Parts = [][]byte{{1}, nil} }, "proof: part 1 is 0 bytes long, must be 1 to 4096"},
+		"1025 with CRLF":      {claim(func(s *Source) { s.CRLF = make([]string, 1025) }), "claim: crlf: lists 1025 files, more than 1024"},
+		"no registry":         {func(e *Entry) { e.Subject.Registry = "" }, "subject: the registry is 0 bytes long, must be 1 to 1024"},
+		"a workspace that does not deflate": {claim(func(s *Source) { s.Workspace = &Workspace{"", noise(49152), nil} }),
+			"claim: workspace: the manifest has 49172 bytes deflated, more than the 49152 that an entry can carry"},
+		"path not UTF-8":  {claim(func(s *Source) { s.Path = "a\xff" }), `claim: path: the path "a\xff" is not valid UTF-8`},
+		"no parts":        {func(e *Entry) { e.Proof.Parts = nil }, "proof: has 0 parts, must have 1 to 16"},
+		"seventeen parts": {func(e *Entry) { e.Proof.Parts = make([][]byte, 17) }, "proof: has 17 parts, must have 1 to 16"},
+		"an empty part":   {func(e *Entry) { e.Proof.Parts = [][]byte{{1}, nil} }, "proof: part 1 is 0 bytes long, must be 1 to 4096"},
 	} {
 		e := sample()
 		c.edit(e)
@@ -598,7 +641,7 @@ func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
 		"modules":  claim(func(s *Source) { s.Submodules = []string{"a"} }),
 		"outside":  claim(func(s *Source) { s.Outside = []string{"a"} }),
 		"lost":     claim(func(s *Source) { s.Executable = []string{"a"} }),
-		"root":     claim(func(s *Source) { s.Workspace = &Workspace{"", []byte("a")} }),
+		"root":     claim(func(s *Source) { s.Workspace = &Workspace{"", []byte("a"), nil} }),
 	} {
 		e := sample()
 		edit(e)

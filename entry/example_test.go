@@ -9,7 +9,7 @@ import (
 
 func Example() {
 	e := &entry.Entry{
-		Subject: entry.Subject{Name: "hello-proof", Version: "0.1.0", SHA256: [32]byte{0xc0}},
+		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: "hello-proof", Version: "0.1.0", SHA256: [32]byte{0xc0}},
 		Claim:   &entry.Source{Commit: [20]byte{0x3d}, Path: "crates/hello-proof", Unproven: []string{"Cargo.lock"}},
 		Proof:   entry.Proof{Program: [32]byte{0x70}, Parts: [][]byte{{1, 2, 3}}},
 	}

@@ -98,7 +98,11 @@ type toldProofs struct {
 	checking func() // if not nil, called by each check
 }
 
-func (p *toldProofs) Check(e *entry.Entry) error {
+func (p *toldProofs) Chain(e *entry.Entry) (entry.Chain, error) {
+	return testlog.ChainOf(e, p.check(e))
+}
+
+func (p *toldProofs) check(e *entry.Entry) error {
 	id, err := e.Identity()
 	if err != nil {
 		return err
@@ -115,12 +119,8 @@ func (p *toldProofs) Check(e *entry.Entry) error {
 	return nil
 }
 
-func (p *toldProofs) CheckBatch(entries []*entry.Entry) []error {
-	errs := make([]error, len(entries))
-	for i, e := range entries {
-		errs[i] = p.Check(e)
-	}
-	return errs
+func (p *toldProofs) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
+	return testlog.Chains(p, entries)
 }
 
 func (p *toldProofs) Programs() []proofcheck.Program { return []proofcheck.Program{testProgram} }

@@ -35,7 +35,11 @@ type told struct{}
 
 var program = sha256.Sum256([]byte("program"))
 
-func (told) Check(e *entry.Entry) error {
+func (p told) Chain(e *entry.Entry) (entry.Chain, error) {
+	return testlog.ChainOf(e, p.check(e))
+}
+
+func (p told) check(e *entry.Entry) error {
 	switch {
 	case e.Proof.Program != program:
 		return fmt.Errorf("program: %w", entry.ErrUnknownProgram)
@@ -45,19 +49,15 @@ func (told) Check(e *entry.Entry) error {
 	return nil
 }
 
-func (p told) CheckBatch(entries []*entry.Entry) []error {
-	errs := make([]error, len(entries))
-	for i, e := range entries {
-		errs[i] = p.Check(e)
-	}
-	return errs
+func (p told) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
+	return testlog.Chains(p, entries)
 }
 
 // newEntry is the n-th of many true entries; change may make it another one.
 func newEntry(t testing.TB, n int64, change func(e *entry.Entry)) []byte {
 	t.Helper()
 	e := &entry.Entry{
-		Subject: entry.Subject{Name: fmt.Sprintf("crate-%d", n), Version: "1.0.0", SHA256: sha256.Sum256(fmt.Appendf(nil, "crate %d", n))},
+		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: fmt.Sprintf("crate-%d", n), Version: "1.0.0", SHA256: sha256.Sum256(fmt.Appendf(nil, "crate %d", n))},
 		Claim:   &entry.Source{Commit: [20]byte{byte(n), byte(n >> 8)}, Path: "crates/x"},
 		Proof:   entry.Proof{Program: program, Parts: [][]byte{[]byte("true")}},
 	}

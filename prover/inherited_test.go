@@ -42,7 +42,7 @@ func TestInheritedReadmeAndLicenseFileAreProven(t *testing.T) {
 		if !slices.Equal(p.Claim.Outside, []string{"LICENSE", "README.md"}) || p.Claim.Workspace == nil || p.Claim.Unproven != nil {
 			t.Errorf("%s: %+v", name, p.Claim)
 		}
-		if err := packed.Check(p.Subject, p.Claim); err != nil {
+		if _, err := packed.Check(p.Subject, p.Claim); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		for _, f := range []string{"LICENSE", "README.md"} {
@@ -90,11 +90,11 @@ func TestAnInheritedReadmeIsWhereTheRootPoints(t *testing.T) {
 	} {
 		workspace := root
 		p.Claim.Outside, p.Claim.Workspace = []string{"LICENSE", "README.md"}, &workspace
-		if err := packed.Check(p.Subject, p.Claim); err != nil {
+		if _, err := packed.Check(p.Subject, p.Claim); err != nil {
 			t.Fatalf("the claim itself: %v", err)
 		}
 		change()
-		if err := packed.Check(p.Subject, p.Claim); err == nil {
+		if _, err := packed.Check(p.Subject, p.Claim); err == nil {
 			t.Errorf("%s: believed", name)
 		}
 	}

@@ -208,7 +208,7 @@ func TestTheWorkspaceIsTheNearestThatDoesNotExcludeThePackage(t *testing.T) {
 			t.Errorf("%s: %v", nearer, err)
 			continue
 		}
-		if err := c.Check(p.Subject, p.Claim); err != nil {
+		if _, err := c.Check(p.Subject, p.Claim); err != nil {
 			t.Errorf("%s: %v", nearer, err)
 		}
 		if want != "" {
@@ -219,7 +219,8 @@ func TestTheWorkspaceIsTheNearestThatDoesNotExcludeThePackage(t *testing.T) {
 		nearest := *lie.Workspace
 		nearest.Path, nearest.Manifest = "in", []byte(strings.Replace(root("2021"), "\n", "\n"+nearer+"\n", 1))
 		lie.Workspace = &nearest
-		refused(t, nearer, c.Check(p.Subject, &lie), "or excludes the package")
+		_, err = c.Check(p.Subject, &lie)
+		refused(t, nearer, err, "or excludes the package")
 	}
 }
 

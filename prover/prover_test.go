@@ -38,13 +38,14 @@ func holds(t *testing.T, k *Keys, program proofcheck.Program, name, version stri
 	p := plan(t, name, version)
 	e, err := k.Prove(t.Context(), p, nil)
 	fatalIf(t, err)
-	fatalIf(t, v.Check(e))
-	fatalIf(t, readCrate(t, name, version).Check(e.Subject, p.Claim))
-	if err := shipped.Check(e); !errors.Is(err, entry.ErrUnknownProgram) {
+	fatalIf(t, entry.Check(v, e, p.List.Bytes))
+	_, err = readCrate(t, name, version).Check(e.Subject, p.Claim)
+	fatalIf(t, err)
+	if _, err := shipped.Chain(e); !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Errorf("a proof of the small program, by the shipped ones: %v", err)
 	}
 	e.Subject.Name = "serde"
-	if err := v.Check(e); !errors.Is(err, proofcheck.ErrProof) {
+	if err := entry.Check(v, e, p.List.Bytes); !errors.Is(err, proofcheck.ErrProof) {
 		t.Errorf("moved to another crate: %v", err)
 	}
 }

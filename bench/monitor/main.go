@@ -125,7 +125,7 @@ func forgeAll(n int) ([][]byte, error) {
 func forgeOne(f *forge.Forger, i int) ([]byte, error) {
 	commit := entry.LeafHash(fmt.Append(nil, "commit", i))
 	e := &entry.Entry{
-		Subject: entry.Subject{Name: fmt.Sprintf("crate-%d", i/20), Version: fmt.Sprintf("0.%d.0", i%20),
+		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: fmt.Sprintf("crate-%d", i/20), Version: fmt.Sprintf("0.%d.0", i%20),
 			SHA256: entry.LeafHash(fmt.Append(nil, i))},
 		Claim: &entry.Source{Commit: [20]byte(commit[:20]), Path: "crates/crate", Unproven: []string{"Cargo.lock"}},
 	}

@@ -248,7 +248,7 @@ func newForger(t *testing.T) *forger {
 	t.Helper()
 	f, err := forge.Default()
 	fatalIf(t, err)
-	e := &entry.Entry{Subject: entry.Subject{Name: "a", Version: "1.0.0"}, Claim: &entry.Source{}}
+	e := &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: "a", Version: "1.0.0"}, Claim: &entry.Source{}}
 	fatalIf(t, f.Prove(e))
 	return &forger{Forger: f, program: e.Proof.Program}
 }

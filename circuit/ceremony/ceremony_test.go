@@ -246,16 +246,16 @@ func checkExport(t *testing.T, program, key []byte) proofcheck.Program {
 	fatalIf(t, err)
 
 	e := prove(t, pk, p)
-	if err := v.Check(e); err != nil {
+	if _, err := v.Chain(e); err != nil {
 		t.Fatalf("a true proof is refused: %v", err)
 	}
 	e.Subject.Version = "1.0.1" // another context
-	if err := v.Check(e); !errors.Is(err, proofcheck.ErrProof) {
+	if _, err := v.Chain(e); !errors.Is(err, proofcheck.ErrProof) {
 		t.Errorf("a proof of another subject: %v", err)
 	}
 	e.Subject.Version = "1.0.0"
 	e.Claim.(*entry.Source).Files[31] ^= 1
-	if err := v.Check(e); !errors.Is(err, proofcheck.ErrProof) {
+	if _, err := v.Chain(e); !errors.Is(err, proofcheck.ErrProof) {
 		t.Errorf("a proof of another list: %v", err)
 	}
 	return p
@@ -268,7 +268,7 @@ func prove(t *testing.T, pk *groth16.ProvingKey, p proofcheck.Program) *entry.En
 	secret.SetUint64(1 << 60)
 	files.Square(&secret)
 	claim := &entry.Source{Commit: [20]byte{1, 2, 3}, Files: files.Bytes()}
-	subject := entry.Subject{Name: "demo", Version: "1.0.0"}
+	subject := entry.Subject{Registry: entry.DefaultRegistry, Name: "demo", Version: "1.0.0"}
 	scope, err := entry.Context(subject, claim)
 	fatalIf(t, err)
 	w, err := frontend.NewWitness(&root{Commit: claim.Commit[:], Files: files, Context: scope[:], Root: secret}, ecc.BN254.ScalarField())

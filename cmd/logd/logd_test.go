@@ -68,7 +68,11 @@ func testProof(e *entry.Entry) ([]byte, error) {
 	return h[:], err
 }
 
-func (testProofs) Check(e *entry.Entry) error {
+func (p testProofs) Chain(e *entry.Entry) (entry.Chain, error) {
+	return testlog.ChainOf(e, p.check(e))
+}
+
+func (p testProofs) check(e *entry.Entry) error {
 	want, err := testProof(e)
 	if err != nil || e.Proof.Program != testProgram.ID() || len(e.Proof.Parts) != 1 || !bytes.Equal(e.Proof.Parts[0], want) {
 		return errors.New("not the test proof")
@@ -76,12 +80,8 @@ func (testProofs) Check(e *entry.Entry) error {
 	return nil
 }
 
-func (p testProofs) CheckBatch(entries []*entry.Entry) []error {
-	errs := make([]error, len(entries))
-	for i, e := range entries {
-		errs[i] = p.Check(e)
-	}
-	return errs
+func (p testProofs) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
+	return testlog.Chains(p, entries)
 }
 
 func (testProofs) Programs() []proofcheck.Program { return []proofcheck.Program{testProgram} }

@@ -70,7 +70,7 @@ trust = "trust.policy"
 func (x *followed) add(t *testing.T, from, to int, change func(e *entry.Entry)) {
 	t.Helper()
 	for i := from; i < to; i++ {
-		e := &entry.Entry{Subject: entry.Subject{Name: fmt.Sprintf("crate-%d", i), Version: "1.0.0", SHA256: entry.LeafHash(fmt.Append(nil, i))},
+		e := &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: fmt.Sprintf("crate-%d", i), Version: "1.0.0", SHA256: entry.LeafHash(fmt.Append(nil, i))},
 			Claim: &entry.Source{Commit: [20]byte{byte(i)}, Path: "crates/x"}}
 		fatalIf(t, x.f.Prove(e))
 		if change != nil {

@@ -119,7 +119,7 @@ func made(t testing.TB, name, version string, change ...func(e *entry.Entry, s *
 	commit, files := sum("commit"), sum("files")
 	files[0] &= 0x0f // below the field's order
 	src := &entry.Source{Commit: [20]byte(commit[:20]), Path: "crates/" + name, Files: files, Unproven: []string{"Cargo.lock"}}
-	e := &entry.Entry{Subject: entry.Subject{Name: name, Version: version, SHA256: sum("crate")}, Claim: src}
+	e := &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: name, Version: version, SHA256: sum("crate")}, Claim: src}
 	for _, c := range change {
 		c(e, src)
 	}
