@@ -58,6 +58,10 @@ var (
 	// ErrUnproven: the claim leaves out files that the rules want proven.
 	ErrUnproven error = &reason{"unproven files",
 		"Look at these files yourself and allow them in your rules, or do not use the crate"}
+	// ErrCRLF: files have CRLF line ends where the commit has LF, and the rules want the commit's.
+	ErrCRLF error = &reason{"other line ends than the commit's",
+		"Allow that in your rules if it is as harmless as it looks: nothing else differs, but include_str and " +
+			"include_bytes see it"}
 )
 
 // Reasons of State.

@@ -23,9 +23,16 @@ type Rules struct {
 	// Result themselves: another, honestly proven crate is a valid answer otherwise.
 	Name, Version string
 
+	// Registry is where the caller has the package from, as entry.Registry returns it. If it
+	// is not empty, an entry about a package of another one is refused.
+	Registry string
+
 	// AllowUnproven are the paths that a claim may leave out. A file that is
 	// left out can hold anything.
 	AllowUnproven []string
+
+	// AllowCRLF says which files may have CRLF line ends where the commit has LF.
+	AllowCRLF CRLF
 
 	// MaxAge bounds how long ago the quorum cosigned the checkpoint; 0 for any
 	// age. A bundle stays true as it ages: this is for those who want to know
@@ -43,15 +50,27 @@ type Rules struct {
 	Limits crate.Limits
 }
 
+// CRLF says which files of a .crate a reader accepts that have CRLF line ends where the commit
+// has LF, and are the same else. rustc reads both alike, but include_str and include_bytes do not.
+type CRLF int
+
+// What a reader accepts.
+const (
+	NoCRLF         CRLF = iota // none
+	AttributedCRLF             // those of which a .gitattributes of the commit says so that the claim lists
+	AnyCRLF                    // all, as from a checkout on Windows
+)
+
 // DefaultRules returns the rules of a reader without rules of their own: only
 // Cargo.lock may be unproven, which cargo ignores when a crate is used as a
-// dependency. (It obeys it in cargo install --locked.)
+// dependency. (It obeys it in cargo install --locked.) Files may have CRLF line ends if the
+// commit's .gitattributes say so.
 //
-// A claim may leave out Cargo.toml too, if it does not follow from Cargo.toml.orig.
+// A claim may leave out Cargo.toml too, if it does not follow from Cargo.toml.orig, or both.
 // Then THE DEPENDENCIES AND THE BUILD SCRIPT THAT IT NAMES ARE NOT PROVEN, and only
 // rules that allow it by name accept the crate.
 func DefaultRules() Rules {
-	return Rules{AllowUnproven: []string{"Cargo.lock"}}
+	return Rules{AllowUnproven: []string{"Cargo.lock"}, AllowCRLF: AttributedCRLF}
 }
 
 func (r Rules) now() time.Time {
@@ -66,12 +85,14 @@ type Result struct {
 	Entry      *entry.Entry
 	EntryBytes []byte // the leaf
 
+	Registry      string // entry.DefaultRegistry, or the index of another one
 	Name, Version string
 	SHA256        [sha256.Size]byte // of the .crate
 	Commit        [20]byte          // git commit id
 	Path          string            // of the package in the repository, "" for its root
 	Unproven      []string          // files that the claim leaves out, allowed by the rules
 	Executable    []string          // proven files that are executable in the commit, and not in the .crate
+	CRLF          []string          // proven files with CRLF line ends where the commit has LF
 	Program       [32]byte          // id of the program whose proof it is
 
 	Index      uint64     // of the entry in the log
@@ -81,7 +102,14 @@ type Result struct {
 	Proven   []string // files that stand in the commit
 	Derived  []string // files that follow from proven ones: Cargo.toml, .cargo_vcs_info.json
 	LeftOut  []string // files that the author's manifest names, and the .crate lacks
-	Trailing int      // bytes after the .crate's archive, which no tool reads
+	// Attributed are those of CRLF of which a .gitattributes of the commit says so.
+	Attributed []string
+	// NamesCommit says that the .crate itself names the commit. If it does not, all that is
+	// known is that its files are in the commit: whoever made the claim chose it.
+	NamesCommit bool
+	// Repository is what the .crate's Cargo.toml says: claimed, not proven. "" if nothing.
+	Repository string
+	Trailing   int // bytes after the .crate's archive, which no tool reads
 }
 
 // Verify decides whether raw, the bytes of a .crate, is what the bundle's entry
@@ -134,8 +162,30 @@ func VerifyCrate(sum [sha256.Size]byte, read func(name, version string) (*crate.
 		return nil, refuseErr(ErrProof, err, "%s %s", r.Name, r.Version)
 	}
 	r.sort(c.Files)
-	r.LeftOut = c.LeftOut()
+	if r.Attributed, err = c.Attributed(src); err != nil {
+		return nil, refuseErr(ErrFiles, err, "%s %s", r.Name, r.Version)
+	}
+	r.LeftOut, r.NamesCommit, r.Repository = c.LeftOut(), c.NamesCommit(), c.Repository()
+	if err := r.allowCRLF(rules.AllowCRLF); err != nil {
+		return nil, err
+	}
 	return r.allow(rules)
+}
+
+// allowCRLF applies the reader's rule about line ends.
+func (r *Result) allowCRLF(rule CRLF) error {
+	refused := slices.DeleteFunc(slices.Clone(r.CRLF), func(f string) bool {
+		return rule == AnyCRLF || rule == AttributedCRLF && slices.Contains(r.Attributed, f)
+	})
+	if len(refused) == 0 {
+		return nil
+	}
+	why := "which the rules do not allow"
+	if rule == AttributedCRLF {
+		why = "and no .gitattributes of the commit that the claim lists says so; the rules allow only that"
+	}
+	return refuse(ErrCRLF, "%d files of %s %s have CRLF line ends where the commit has LF (the first is %s), %s",
+		len(refused), r.Name, r.Version, refused[0], why)
 }
 
 // sort tells proven from derived files. Check has accepted them all, so what is
@@ -187,11 +237,15 @@ func openBundle(bundle []byte, policy *Policy, rules Rules) (*Result, error) {
 	if err := checkInclusion(p, c); err != nil {
 		return nil, err
 	}
-	r := &Result{Entry: e, EntryBytes: p.Extra, Name: e.Subject.Name, Version: e.Subject.Version,
+	r := &Result{Entry: e, EntryBytes: p.Extra, Registry: e.Subject.Registry, Name: e.Subject.Name, Version: e.Subject.Version,
 		SHA256: e.Subject.SHA256, Program: e.Proof.Program, Index: p.Index, Checkpoint: c}
 	if rules.Name != "" && rules.Name != r.Name || rules.Version != "" && rules.Version != r.Version {
 		return nil, refuse(ErrSubject, "the entry is about %s %s, wanted is %s", r.Name, r.Version,
 			strings.TrimSpace(rules.Name+" "+rules.Version))
+	}
+	if rules.Registry != "" && rules.Registry != r.Registry {
+		return nil, refuse(ErrSubject, "the entry is about %s %s of the registry %q, wanted is that of %q", r.Name,
+			r.Version, r.Registry, rules.Registry)
 	}
 	return r, nil
 }
@@ -244,7 +298,8 @@ func (r *Result) checkProof(pv entry.Verifier) (*entry.Source, entry.Chain, erro
 	case err != nil:
 		return nil, nil, refuseErr(ErrProof, err, "%s %s", r.Name, r.Version)
 	}
-	r.Commit, r.Path, r.Unproven, r.Executable = src.Commit, src.Path, slices.Clone(src.Unproven), slices.Clone(src.Executable)
+	r.Commit, r.Path, r.Unproven = src.Commit, src.Path, slices.Clone(src.Unproven)
+	r.Executable, r.CRLF = slices.Clone(src.Executable), slices.Clone(src.CRLF)
 	return src, chain, nil
 }
 

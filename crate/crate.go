@@ -12,7 +12,8 @@
 // What every file of the crate is, with P the claim's path in the repository:
 //
 //   - proven: the blob at P/path, with its executable bit;
-//   - Cargo.toml.orig: the blob P/Cargo.toml;
+//   - Cargo.toml.orig: the blob P/Cargo.toml, or listed as unproven together with Cargo.toml,
+//     as where a release tool edits the version;
 //   - Cargo.toml: derived, that is, it says nothing that does not follow from
 //     Cargo.toml.orig and, where that inherits from a workspace, from the manifest at
 //     the workspace's root, which the claim carries and whose place is proven (package
@@ -20,9 +21,14 @@
 //     follow is accepted only as a file that the claim lists as unproven;
 //   - Cargo.lock: proven, or listed as unproven;
 //   - .cargo_vcs_info.json: exactly what cargo writes for the claim's commit and
-//     path, or absent;
+//     path, or absent; "dirty" only if Cargo.toml.orig is unproven;
 //   - a file that the claim lists as from outside of the package: the blob where
 //     the readme or license-file of Cargo.toml.orig points, which has its name.
+//
+// A proven file may have CRLF line ends where the blob has LF, as after a checkout on Windows or
+// where .gitattributes say so, if the claim lists it so: then a CR stands before each of its LFs
+// and nowhere else, it has no NUL, and it is hashed without the CRs. The claim may list
+// .gitattributes of the commit that say so, with their content; they are proven as well.
 //
 // A path may lead through symbolic links, whose texts are in the claim: as in a
 // file system, a link stands for what its text names, seen from its directory. The

@@ -51,7 +51,7 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 			return nil, fmt.Errorf("the claim's path: %w", err)
 		}
 	}
-	if err := c.checkVCSInfo(src.Commit, src.Path); err != nil {
+	if err := c.checkVCSInfo(src.Commit, src.Path, slices.Contains(src.Unproven, origFile)); err != nil {
 		return nil, err
 	}
 	if err := c.checkUnproven(src); err != nil {
@@ -96,11 +96,27 @@ func (c *Crate) checkUnproven(src *entry.Source) error {
 		if _, ok := c.lookup(p); !ok {
 			return &UnprovenError{p, "is listed as unproven, but is not in the crate"}
 		}
-		if p != manifestFile && p != lockFile {
-			return &UnprovenError{p, "is listed as unproven; only Cargo.toml and Cargo.lock may be"}
+		if p != manifestFile && p != lockFile && p != origFile {
+			return &UnprovenError{p, "is listed as unproven; only Cargo.toml, Cargo.toml.orig and Cargo.lock may be"}
 		}
 	}
-	return c.checkManifest(src, slices.Contains(src.Unproven, manifestFile))
+	unproven := slices.Contains(src.Unproven, manifestFile)
+	if slices.Contains(src.Unproven, origFile) {
+		return checkNoManifest(src, unproven)
+	}
+	return c.checkManifest(src, unproven)
+}
+
+// checkNoManifest checks a claim that says that the author's manifest is not the commit's. Then
+// nothing stands for what cargo made of it either.
+func checkNoManifest(src *entry.Source, unproven bool) error {
+	switch {
+	case !unproven:
+		return &UnprovenError{origFile, "is listed as unproven, and Cargo.toml, which is made of it, is not"}
+	case src.Workspace != nil:
+		return &PlaceError{src.Workspace.Path, "is said to be the workspace's root, but Cargo.toml is unproven"}
+	}
+	return nil
 }
 
 // checkManifest checks that Cargo.toml is derived, or listed as unproven because it

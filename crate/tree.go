@@ -59,17 +59,29 @@ func (n *node) append(e *node) {
 // tree puts the proven files into a tree, and notes the links that lead to them.
 func (l *Layout) tree() (*tree, error) {
 	t := &tree{l.repo, &node{Entry: Entry{Mode: modeDir}}, map[string]string{}, map[string]bool{}}
+	texts, err := l.texts()
+	if err != nil {
+		return nil, err
+	}
+	var crlf []string // where they stand
 	for p, err := range l.Files() {
 		if err != nil {
 			return nil, err
+		}
+		blob := p.File.Blob
+		if text, ok := texts[p.Name]; ok {
+			blob, crlf = text, append(crlf, p.At)
 		}
 		mode := modeFile
 		if p.File.Exec || slices.Contains(l.claim.Executable, p.Name) {
 			mode = modeExec // as it is in the commit; the content is the same
 		}
-		if err := t.add(p, Entry{Mode: mode, Blob: p.File.Blob}); err != nil {
+		if err := t.add(p, Entry{Mode: mode, Blob: blob}); err != nil {
 			return nil, err
 		}
+	}
+	if err := l.addAttributes(t, crlf); err != nil {
+		return nil, err
 	}
 	if w := l.claim.Workspace; w != nil {
 		p := Place{Path: join(w.Path, manifestFile)}

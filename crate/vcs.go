@@ -43,8 +43,12 @@ func (c *Crate) VCSInfo() (*VCSInfo, error) {
 	if said.Git.Dirty {
 		return v, &VCSInfoError{dirtyWhy}
 	}
-	return v, c.checkVCSInfo(v.Commit, v.Path)
+	return v, c.checkVCSInfo(v.Commit, v.Path, false)
 }
+
+// NamesCommit says whether the .crate itself names a commit. A claim about another one does not
+// pass Check.
+func (c *Crate) NamesCommit() bool { return c.vcsInfo != nil }
 
 const dirtyWhy = `says "dirty": the crate was packaged with changes that are in no commit`
 
@@ -73,13 +77,15 @@ func parseVCSInfo(b []byte) (vcsJSON, error) {
 
 // checkVCSInfo compares the file, if there is one, with the bytes that cargo
 // writes for a commit and a path. JSON is parsed for the sentence only. The old form
-// names no path, so it goes with any.
-func (c *Crate) checkVCSInfo(commit [20]byte, path string) error {
+// names no path, so it goes with any. What cargo writes if something is dirty is accepted only of
+// a crate whose manifest is said to differ.
+func (c *Crate) checkVCSInfo(commit [20]byte, path string, differs bool) error {
 	if c.vcsInfo == nil {
 		return nil
 	}
 	got := string(c.vcsInfo)
-	if got == formatVCSInfo(commit, path) || got == formatOldVCSInfo(commit) {
+	if got == formatVCSInfo(commit, path) || got == formatOldVCSInfo(commit) ||
+		differs && got == formatDirtyVCSInfo(commit, path) {
 		return nil
 	}
 	said, err := parseVCSInfo(c.vcsInfo)
@@ -87,7 +93,7 @@ func (c *Crate) checkVCSInfo(commit [20]byte, path string) error {
 		return err
 	}
 	switch want := hex.EncodeToString(commit[:]); {
-	case said.Git.Dirty:
+	case said.Git.Dirty && !differs:
 		return &VCSInfoError{dirtyWhy}
 	case said.Git.SHA1 != want:
 		return &VCSInfoError{fmt.Sprintf("names the commit %q, but the claim is about %s", said.Git.SHA1, want)}
@@ -103,6 +109,11 @@ func (c *Crate) checkVCSInfo(commit [20]byte, path string) error {
 func formatVCSInfo(commit [20]byte, path string) string {
 	return fmt.Sprintf("{\n  \"git\": {\n    \"sha1\": \"%x\"\n  },\n  \"path_in_vcs\": \"%s\"\n}",
 		commit, strings.ReplaceAll(path, `"`, `\"`))
+}
+
+// formatDirtyVCSInfo is what cargo writes since 1.81 with --allow-dirty, if something is dirty.
+func formatDirtyVCSInfo(commit [20]byte, path string) string {
+	return strings.Replace(formatVCSInfo(commit, path), "\"\n  },", "\",\n    \"dirty\": true\n  },", 1)
 }
 
 // formatOldVCSInfo is what cargo 1.30 to 1.56 wrote, also for members of workspaces: no path,

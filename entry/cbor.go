@@ -42,6 +42,8 @@ type wireSource struct {
 	Workspace  *wireWorkspace `cbor:"10,keyasint,omitempty"`
 	Executable []string       `cbor:"11,keyasint,omitempty"`
 	CRLF       []string       `cbor:"12,keyasint,omitempty"`
+
+	Attributes []wireAttributes `cbor:"13,keyasint,omitempty"`
 }
 
 type wireWorkspace struct {
@@ -49,6 +51,13 @@ type wireWorkspace struct {
 
 	Path     string
 	Manifest []byte
+}
+
+type wireAttributes struct {
+	_ struct{} `cbor:",toarray"`
+
+	Path    string
+	Content []byte
 }
 
 type wireLink struct {
@@ -85,10 +94,22 @@ func (s *Source) asWire() wireSource {
 	for _, l := range s.Links {
 		w.Links = append(w.Links, wireLink{Path: l.Path, Target: l.Target})
 	}
+	for _, a := range s.Attributes {
+		w.Attributes = append(w.Attributes, wireAttributes{Path: a.Path, Content: a.Content})
+	}
 	if s.Workspace != nil {
 		w.Workspace = &wireWorkspace{Path: s.Workspace.Path, Manifest: s.Workspace.Manifest}
 	}
 	return w
+}
+
+// Check returns nil if an entry can carry the workspace's manifest.
+func (w *Workspace) Check() error {
+	if err := w.validate(); err != nil {
+		return err
+	}
+	_, err := w.deflate()
+	return err
 }
 
 // deflate returns the manifest as the entry carries it.
@@ -291,6 +312,9 @@ func decodeClaim(b cbor.RawMessage) (Claim, error) {
 		Executable: w.Executable, CRLF: w.CRLF}
 	for _, l := range w.Links {
 		s.Links = append(s.Links, Link{l.Path, l.Target})
+	}
+	for _, a := range w.Attributes {
+		s.Attributes = append(s.Attributes, Attributes{a.Path, a.Content})
 	}
 	if w.Workspace != nil {
 		manifest, err := inflate(w.Workspace.Manifest)

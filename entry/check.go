@@ -79,7 +79,32 @@ func (s *Source) validate() error {
 			return err
 		}
 	}
+	if err := s.checkAttributes(); err != nil {
+		return err
+	}
 	return s.Workspace.validate()
+}
+
+func (s *Source) checkAttributes() error {
+	if n := len(s.Attributes); n > maxAttributes {
+		return fmt.Errorf("claim: attributes: lists %d files, more than %d", n, maxAttributes)
+	}
+	for i, a := range s.Attributes {
+		if a.Path != "" {
+			if err := CheckPath(a.Path); err != nil {
+				return fmt.Errorf("claim: attributes: %w", err)
+			}
+		}
+		if i > 0 && s.Attributes[i-1].Path >= a.Path {
+			return fmt.Errorf("claim: attributes: %q does not come after %q; sort the paths as bytes and list each once",
+				a.Path, s.Attributes[i-1].Path)
+		}
+		if n := len(a.Content); n < 1 || n > maxAttributesFile {
+			return fmt.Errorf("claim: attributes: the .gitattributes of %q is %d bytes long, must be 1 to %d",
+				a.Path, n, maxAttributesFile)
+		}
+	}
+	return nil
 }
 
 func (w *Workspace) validate() error {

@@ -34,9 +34,12 @@
 //	                                ; deflated
 //	  ? 11: [1*256 path],           ; files executable in the commit, and not in the .crate
 //	  ? 12: [1*1024 path],          ; files with CRLF where the commit has LF
+//	  ? 13: [1*4 attributes],       ; .gitattributes that say so
 //	}
 //
 //	link = [path, tstr]             ; where it stands in the repository, its text
+//
+//	attributes = [path / "", bstr .size (1..8192)]  ; directory in the repository, content
 //
 //	proof = {
 //	  1: bstr .size 32,             ; id of the program that made the proof
@@ -58,8 +61,8 @@
 //   - The Cargo.toml under key 10 is one stream of DEFLATE (RFC 1951) with nothing after
 //     it, of 1 to 1,048,576 bytes inflated. Any stream of these bytes will do: it is not
 //     part of what the entry is.
-//   - The paths under the keys 6 to 9, 11 and 12 are strictly ascending as byte strings,
-//     in a link the first one. With none, the key is absent.
+//   - The paths under the keys 6 to 9 and 11 to 13 are strictly ascending as byte strings,
+//     in a link and in attributes the first one. With none, the key is absent.
 //   - A link's text is 1 to 1024 bytes of UTF-8 without control characters.
 //
 // # Identity
@@ -108,7 +111,10 @@ const (
 	maxOutside  = 2
 	maxLost     = 256
 	maxCRLF     = 1024
-	maxDeflated = 48 << 10 // of a workspace's manifest
+
+	maxAttributes     = 4
+	maxAttributesFile = 8 << 10
+	maxDeflated       = 48 << 10 // of a workspace's manifest
 
 	formatVersion = 2
 	sourceKind    = "source"
@@ -164,6 +170,10 @@ type Source struct {
 	Executable []string // files that are executable in the commit, and lost that on the way into the .crate
 	CRLF       []string // files that end their lines with CRLF where the commit has LF, and are the same else
 
+	// Attributes are those .gitattributes of the commit, ascending by their directories, that
+	// say that some files of CRLF have it in every checkout; nil if none does.
+	Attributes []Attributes
+
 	// Workspace is the manifest at the root of the package's workspace, if Cargo.toml
 	// can only be derived with it; else nil.
 	Workspace *Workspace
@@ -175,6 +185,12 @@ type Workspace struct {
 	Manifest []byte // content of the Cargo.toml there, 1 to MaxManifest bytes
 
 	deflated []byte // Manifest, as it was parsed; nil: Marshal makes it
+}
+
+// Attributes are a .gitattributes of the commit.
+type Attributes struct {
+	Path    string // its directory in the repository, "" is the repository's root
+	Content []byte // 1 to 8192 bytes
 }
 
 // A Link is a symbolic link of the repository.

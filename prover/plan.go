@@ -6,9 +6,11 @@
 package prover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"cratelog/circuit"
 	"cratelog/crate"
@@ -36,8 +38,13 @@ type Source struct {
 	// says, it is found: where the commit has the crate's Cargo.toml.orig.
 	Path *string
 
+	// Registry that the crate is published in, as entry.Registry returns it; "" is
+	// entry.DefaultRegistry. Neither crate nor repository say.
+	Registry string
+
 	// UnprovenManifest lists Cargo.toml as unproven if it does not follow from its
-	// original, instead of refusing the crate. Few readers accept that.
+	// original, and both if the original is not the commit's, instead of refusing the crate.
+	// Then a crate may say of itself that it is dirty. Few readers accept that.
 	UnprovenManifest bool
 
 	// Published says that the crate is out, and that whoever asks did not publish it: a
@@ -52,7 +59,8 @@ type Source struct {
 // NewPlan compares a crate with a commit of a repository. It returns an
 // *UnprovableError that names all files that stand in the way of a proof.
 //
-// Cargo.lock is listed as unproven if the commit has none or another.
+// Cargo.lock is listed as unproven if the commit has none or another. Files that differ by CRLF
+// line ends only are listed as such.
 func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*Plan, error) {
 	p, err := newPlan(ctx, c, repo, src)
 	if errors.As(err, new(*git.PaddedModeError)) || errors.As(err, new(*RootSizeError)) {
@@ -107,13 +115,21 @@ func differences(err error) int {
 
 // plan compares the crate with the commit at the claim's path.
 func (w *walk) plan(dirty *crate.VCSInfoError) (*Plan, error) {
-	if dirty != nil {
+	if dirty != nil && !w.src.UnprovenManifest {
 		return nil, w.whatIsDirty(dirty)
 	}
 	if err := w.compare(); err != nil {
 		return nil, err
 	}
-	if err := w.manifest(); err != nil {
+	if !slices.Contains(w.claim.Unproven, origFile) {
+		if dirty != nil {
+			return nil, w.whatIsDirty(dirty)
+		}
+		if err := w.manifest(); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.attributesOfCRLF(); err != nil {
 		return nil, err
 	}
 	if err := w.layout.Complete(); err != nil {
@@ -125,7 +141,7 @@ func (w *walk) plan(dirty *crate.VCSInfoError) (*Plan, error) {
 	}
 	w.claim.Files = list.Digest
 	p := &Plan{
-		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: w.crate.Name, Version: w.crate.Version, SHA256: w.crate.SHA256},
+		Subject: entry.Subject{Registry: cmp.Or(w.src.Registry, entry.DefaultRegistry), Name: w.crate.Name, Version: w.crate.Version, SHA256: w.crate.SHA256},
 		Claim:   w.claim, List: list,
 	}
 	for _, o := range list.Objects {

@@ -73,6 +73,12 @@ func (e *UnprovableError) Error() string {
 	for _, g := range e.by(func(u Unprovable) string { return u.Fix }) {
 		fmt.Fprintf(&b, "\nabout %s: %s", some(g.files), g.text)
 	}
+	manifests := !slices.ContainsFunc(e.Files, func(u Unprovable) bool {
+		return u.File != vcsFile && u.File != manifestFile && u.File != origFile
+	})
+	if manifests {
+		b.WriteString("\n--unproven-manifest proves all files but Cargo.toml and Cargo.toml.orig; few readers accept that")
+	}
 	notTheCrate := !slices.ContainsFunc(e.Files, func(u Unprovable) bool {
 		return u.Cause != CauseNoModule && u.Cause != CauseNoPlace
 	})
@@ -125,14 +131,13 @@ func some(files []string) string {
 // A RootSizeError says that a crate takes values from a workspace whose manifest no entry can
 // carry.
 type RootSizeError struct {
-	Path      string // of the manifest
-	Size, Max int64  // in bytes
+	Path string // of the manifest
+	Why  string
 }
 
 func (e *RootSizeError) Error() string {
-	return fmt.Sprintf("Cargo.toml takes values from the workspace's manifest %s, which has %d bytes; an entry can "+
-		"carry %d: this version cannot prove the members of such a workspace (--unproven-manifest proves all files but "+
-		"Cargo.toml, which few readers accept)", e.Path, e.Size, e.Max)
+	return fmt.Sprintf("Cargo.toml takes values from the workspace's manifest %s, which no entry can carry: %s; "+
+		"--unproven-manifest proves all files but Cargo.toml, which few readers accept", e.Path, e.Why)
 }
 
 // notPlaced says that no directory of the commit is the crate's package.

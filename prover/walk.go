@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -148,18 +149,32 @@ func (w *walk) compare() error {
 		if d != nil {
 			d, err = w.differsOutside(p, d)
 		}
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case d == nil:
-		case p.Name == "Cargo.lock":
-			w.claim.Unproven = append(w.claim.Unproven, p.Name)
-		default:
+		}
+		if d != nil {
 			differences = append(differences, *d)
 		}
 	}
+	differences, err := w.withoutCR(differences)
+	if err != nil {
+		return err
+	}
+	differences = slices.DeleteFunc(differences, func(d difference) bool {
+		switch {
+		case d.file.Path == "Cargo.lock":
+			w.claim.Unproven = append(w.claim.Unproven, d.file.Path)
+			return true
+		case d.file.Path == origFile && d.content && w.src.UnprovenManifest:
+			w.claim.Unproven, w.claim.Workspace = append(w.claim.Unproven, manifestFile, origFile), nil
+			return true
+		}
+		return false
+	})
+	sort.Strings(w.claim.Unproven)
 	sort.Strings(w.claim.Outside)
 	sort.Strings(w.claim.Executable)
+	sort.Strings(w.claim.CRLF)
 	if len(differences) == 0 {
 		return nil
 	}
@@ -170,6 +185,112 @@ func (w *walk) compare() error {
 	refused := w.refused()
 	refused.Files = files
 	return refused
+}
+
+// withoutCR writes the files into the claim that differ by CRLF line ends only, and returns the
+// other differences.
+func (w *walk) withoutCR(differences []difference) ([]difference, error) {
+	var paths []string
+	for _, d := range differences {
+		if d.content {
+			paths = append(paths, d.file.Path)
+		}
+	}
+	texts, err := w.crate.WithoutCR(paths)
+	if err != nil {
+		return nil, err
+	}
+	var left []difference
+	for _, d := range differences {
+		text, ok := texts[d.file.Path]
+		if !ok || !d.content || text != d.blob || len(w.claim.CRLF) == maxCRLF {
+			left = append(left, d)
+			continue
+		}
+		p := d.place
+		p.File.Blob = text
+		other, err := w.differs(p, nil) // in its mode
+		switch {
+		case err != nil:
+			return nil, err
+		case other != nil:
+			left = append(left, *other)
+			continue
+		}
+		if d.outside {
+			w.claim.Outside = append(w.claim.Outside, p.Name)
+		}
+		w.claim.CRLF = append(w.claim.CRLF, p.Name)
+	}
+	return left, nil
+}
+
+// maxCRLF is how many files with CRLF a claim can list, as in package entry; maxAttributes how
+// many .gitattributes, and maxAttributesFile of how many bytes.
+const (
+	maxCRLF           = 1024
+	maxAttributes     = 4
+	maxAttributesFile = 8 << 10
+)
+
+// attributesOfCRLF writes the .gitattributes into the claim that explain files with CRLF. Where
+// they do not, or are too many or too large, it writes none: readers then decide without.
+func (w *walk) attributesOfCRLF() error {
+	found := map[string]*entry.Attributes{} // by directory; nil if there is none
+	for p, err := range w.layout.Files() {
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(w.claim.CRLF, p.Name) {
+			continue
+		}
+		top := w.moduleOf(p.At)
+		for dir := p.At; dir != top; {
+			dir = strings.TrimSuffix(dir[:1+strings.LastIndexByte(dir, '/')], "/")
+			if _, known := found[dir]; known {
+				continue
+			}
+			a, err := w.readAttributes(dir)
+			if err != nil {
+				return err
+			}
+			found[dir] = a
+		}
+	}
+	var all []entry.Attributes
+	for _, dir := range slices.Sorted(maps.Keys(found)) {
+		if a := found[dir]; a != nil {
+			all = append(all, *a)
+		}
+	}
+	if len(all) > maxAttributes {
+		return nil
+	}
+	w.claim.Attributes = all
+	said, err := w.crate.Attributed(w.claim)
+	if err != nil || len(said) == 0 {
+		w.claim.Attributes = nil
+	}
+	return nil
+}
+
+// readAttributes reads the .gitattributes of a directory; nil if it has none that a claim can carry.
+func (w *walk) readAttributes(dir string) (*entry.Attributes, error) {
+	at := strings.TrimPrefix(dir+"/.gitattributes", "/")
+	e, err := w.entry(at)
+	if errors.As(err, new(*git.NotFoundError)) || err == nil && e.Mode != git.ModeFile {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	s, _ := w.within(at)
+	content, err := s.Blob(w.ctx, e.ID, maxAttributesFile)
+	if errors.As(err, new(*git.SizeError)) || err == nil && len(content) == 0 {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("%s: %w", at, err)
+	}
+	return &entry.Attributes{Path: dir, Content: content}, nil
 }
 
 // refused returns a refusal without files.
@@ -193,6 +314,7 @@ func (w *walk) differsOutside(p crate.Place, inside *difference) (*difference, e
 		w.claim.Outside = append(w.claim.Outside, p.Name)
 		return nil, nil
 	case inside.missing:
+		d.outside = true
 		return d, nil
 	}
 	return inside, nil
@@ -205,7 +327,7 @@ func (w *walk) differs(p crate.Place, lost error) (*difference, error) {
 	if err == nil {
 		e, err = w.entry(p.At)
 	}
-	d := &difference{file: f}
+	d := &difference{file: f, place: p}
 	var notFound *git.NotFoundError
 	var notDirectory *git.NotDirectoryError
 	var noPlace *crate.PlaceError
@@ -294,8 +416,8 @@ func (w *walk) manifest() error {
 		switch {
 		case root == nil:
 			because, err = w.noWorkspace()
-		case len(root.Manifest) > maxManifest:
-			err = &RootSizeError{rootFile(root), int64(len(root.Manifest)), maxManifest}
+		case root.Check() != nil:
+			err = &RootSizeError{rootFile(root), root.Check().Error()}
 		case w.modes[rootFile(root)] != git.ModeFile:
 			because = adviceRootMode
 			err = fmt.Errorf("it takes values from the workspace's manifest %s, which has the mode %s in the commit; "+
@@ -345,12 +467,8 @@ func (w *walk) noWorkspace() (because advice, why error) {
 		"in the commit has a Cargo.toml with [workspace]")
 }
 
-// maxManifest bounds a workspace's manifest in bytes, as entry does; maxRead the manifests that
-// are read.
-const (
-	maxManifest = 48 << 10
-	maxRead     = 1 << 20
-)
+// maxRead bounds the manifests that are read, in bytes.
+const maxRead = entry.MaxManifest
 
 // readManifest reads a manifest and notes its mode; nil if the commit has no file there.
 func (w *walk) readManifest(p crate.Place, err error) ([]byte, error) {
@@ -368,7 +486,7 @@ func (w *walk) readManifest(p crate.Place, err error) ([]byte, error) {
 	content, err := s.Blob(w.ctx, e.ID, maxRead)
 	var large *git.SizeError
 	if errors.As(err, &large) {
-		return nil, &RootSizeError{p.Path, large.Size, maxManifest}
+		return nil, &RootSizeError{p.Path, fmt.Sprintf("it has %d bytes, more than %d", large.Size, maxRead)}
 	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Path, err)
 	}

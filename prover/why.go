@@ -19,6 +19,8 @@ const maxExplained = 16 << 20
 // A difference is a file of the crate that is not what the commit has.
 type difference struct {
 	file     crate.File
+	place    crate.Place // where it was looked for
+	outside  bool        // that is outside of the package
 	why      string
 	path     string   // where it would stand in the repository, as far as links lead; "" if not known
 	missing  bool     // the commit has nothing there
