@@ -239,6 +239,14 @@ func (k *key) inputSum(segments []*segment) bn254.G1Affine {
 }
 
 func multiExp(points []bn254.G1Affine, scalars []fr.Element) (sum bn254.G1Affine) {
+	const few = 6 // for which gnark-crypto's buckets cost more than they save
+	if len(points) <= few {
+		for i := range points {
+			var term bn254.G1Affine
+			sum.Add(&sum, term.ScalarMultiplication(&points[i], scalars[i].BigInt(new(big.Int))))
+		}
+		return sum
+	}
 	if _, err := sum.MultiExp(points, scalars, ecc.MultiExpConfig{}); err != nil {
 		panic(err) // it refuses nothing but unequal numbers
 	}

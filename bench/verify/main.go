@@ -124,11 +124,7 @@ func (w *world) whole(v *proofcheck.Verifier) error {
 	if err != nil {
 		return err
 	}
-	claim := e.Claim.(*entry.Source)
-	if err := c.Check(e.Subject, claim); err != nil {
-		return err
-	}
-	list, err := c.List(claim)
+	list, err := c.Check(e.Subject, e.Claim.(*entry.Source))
 	if err != nil {
 		return err
 	}

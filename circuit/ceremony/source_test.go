@@ -173,7 +173,7 @@ func logAndVerify(t testing.TB, p proofcheck.Program, e *entry.Entry, raw []byte
 	defer func() { fatalIf(t, w.Close()) }()
 	data, err := e.Marshal()
 	fatalIf(t, err)
-	bundle, err := w.Log.Submit(t.Context(), data, bytes.NewReader(raw))
+	bundle, err := w.Log.Submit(t.Context(), data, bytes.NewReader(raw), nil)
 	fatalIf(t, err)
 	list, err := proofcheck.New([]proofcheck.Program{p})
 	fatalIf(t, err)

@@ -242,7 +242,7 @@ func newItem(name string) item {
 
 // submit returns the bundle; a refusal is a *client.SubmitError.
 func submit(ctx context.Context, url string, it item) ([]byte, error) {
-	return (&client.Log{URL: url}).Submit(ctx, it.entry, it.crate)
+	return (&client.Log{URL: url}).Submit(ctx, it.entry, it.crate, nil)
 }
 
 // readLog reads every published entry with torchwood, over HTTP.

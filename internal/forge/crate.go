@@ -82,7 +82,7 @@ func Repack(crate []byte, edit func(name string, content []byte) (string, []byte
 // Claim returns an entry without a proof that says of a .crate what src says; it sets
 // src.Files.
 func Claim(raw []byte, name, version string, src *entry.Source) (*entry.Entry, error) {
-	e := &entry.Entry{Subject: entry.Subject{Name: name, Version: version, SHA256: sha256.Sum256(raw)}, Claim: src}
+	e := &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: name, Version: version, SHA256: sha256.Sum256(raw)}, Claim: src}
 	list, err := List(raw, e)
 	src.Files = sha256.Sum256(list)
 	return e, err
