@@ -231,10 +231,18 @@ func (p *Policy) Rules(name, version string, now time.Time) client.Rules {
 	return p.RulesFor(Package{Name: name, Version: version}, now)
 }
 
+// subject is the registry as an entry names it.
+func (p Package) subject() string {
+	if indexOf(p.Registry) == "" {
+		return entry.DefaultRegistry
+	}
+	return entry.Registry(p.Registry)
+}
+
 // RulesFor is Rules for a package of any registry.
 func (p *Policy) RulesFor(pkg Package, now time.Time) client.Rules {
 	r := client.Rules{Name: pkg.Name, Version: pkg.Version, AllowUnproven: slices.Clone(p.AllowUnproven),
-		AllowCRLF: p.AllowCRLF, Registry: entry.Registry(pkg.Registry), MaxAge: p.MaxAge, Now: now,
+		AllowCRLF: p.AllowCRLF, Registry: pkg.subject(), MaxAge: p.MaxAge, Now: now,
 		AllowNoWitnesses: p.Development}
 	index := indexOf(pkg.Registry)
 	for _, a := range p.Allows {
