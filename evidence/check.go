@@ -112,6 +112,10 @@ func (e *Evidence) checkAttached() error {
 		return malformed("a .crate belongs to the reason %q, and to an index line, and only there", Files)
 	case e.Crate != nil && len(e.Crate) == 0:
 		return malformed("the .crate is empty")
+	case e.List != nil && e.Reason != ProofInvalid:
+		return malformed("a list of files belongs only to the reason %q", ProofInvalid)
+	case e.List != nil && (len(e.List) == 0 || len(e.List) > MaxList):
+		return malformed("the list of files has %d bytes, not 1 to %d", len(e.List), MaxList)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ const (
 	MaxNote     = 128 << 10 // of a signed note, in bytes
 	MaxProgram  = 64 << 10  // of a program file, in bytes
 	MaxCrate    = 11 << 20  // of a .crate in a file, in bytes; it must fit as base64
+	MaxList     = 1 << 20   // of a list of files, in bytes
 	MaxLine     = 512 << 10 // of a line of a registry's index, in bytes
 	maxSources  = 8
 	maxText     = 1024
@@ -81,6 +82,7 @@ type Evidence struct {
 	Registry Registry
 	Program  []byte // program file, may be nil; FalseEntry with ProofInvalid or UnknownProgram
 	Crate    []byte // FalseEntry with Files, Registry with Line; nil if it is too large: the verifier must set it
+	List     []byte // FalseEntry with ProofInvalid: the claim's list of files, if the proof is false only of it; else nil
 
 	Notes   [][]byte
 	Entries []Leaf
@@ -149,6 +151,9 @@ func (e *Evidence) Marshal() ([]byte, error) {
 	}
 	if e.Crate != nil {
 		fmt.Fprintf(&b, "crate %s\n", b64(e.Crate))
+	}
+	if e.List != nil {
+		fmt.Fprintf(&b, "list %s\n", b64(e.List))
 	}
 	for _, n := range e.Notes {
 		fmt.Fprintf(&b, "note %d\n%s", len(n), n)

@@ -205,6 +205,8 @@ func (e *Evidence) duplicateText(head torchwood.Checkpoint) (string, error) {
 		s[i] = x.Subject
 	}
 	switch {
+	case s[0].Registry != s[1].Registry:
+		return "", notProven("the entries are about crates of the registries %q and %q", s[0].Registry, s[1].Registry)
 	case s[0].Name != s[1].Name || s[0].Version != s[1].Version:
 		return "", notProven("the entries are about %s %s and %s %s", s[0].Name, s[0].Version, s[1].Name, s[1].Version)
 	case s[0].SHA256 == s[1].SHA256:

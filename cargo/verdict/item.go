@@ -284,6 +284,8 @@ func (it *item) compare() {
 	checked := it.result.EntryBytes
 	r, err := client.VerifyCrate(it.sum, it.unpack, it.bundle, it.current.source.trust.Policy, proven{it.chain}, it.rules)
 	switch {
+	case errors.Is(err, client.ErrProof): // of the list of this .crate
+		it.reject(it.falseList(err))
 	case err != nil:
 		it.reject(err)
 	case !bytes.Equal(r.EntryBytes, checked):
@@ -292,6 +294,23 @@ func (it *item) compare() {
 	default:
 		it.result, it.summary = r, summaryOf(it.crate)
 	}
+}
+
+// falseList is what is said of an entry whose proof does not hold for the list that it claims.
+func (it *item) falseList(cause error) error {
+	src, ok := it.result.Entry.Claim.(*entry.Source)
+	if !ok || it.crate == nil {
+		return cause
+	}
+	list, err := it.crate.Check(it.result.Entry.Subject, src)
+	if err != nil {
+		return cause
+	}
+	var refusal *client.Error
+	if errors.As(cause, &refusal) {
+		cause = refusal.Err
+	}
+	return it.c.falseEntry(it, list.Bytes, cause)
 }
 
 // proven is an entry.Verifier for an entry whose proof was looked at before.
@@ -349,7 +368,7 @@ func (c *Checker) checkProofs(ctx context.Context, items []*item) {
 	g.SetLimit(inFlight)
 	for i, err := range errs {
 		if it := waiting[i]; err != nil {
-			it.reject(c.falseEntry(it, err))
+			it.reject(c.falseEntry(it, nil, err))
 		} else {
 			it.chain = chains[i]
 			g.Go(func() error { it.bind(ctx); return nil })
