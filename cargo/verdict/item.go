@@ -430,5 +430,5 @@ func (it *item) release() {
 	if it.given != nil {
 		return
 	}
-	it.verdict.Facts, it.verdict.Bundle, it.verdict.Opened = it.facts, it.bundle, it.openedRaw
+	it.verdict.Facts, it.verdict.Bundle, it.verdict.Opened = it.facts, it.bundle, it.openedBytes()
 }

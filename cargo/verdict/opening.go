@@ -11,7 +11,9 @@ import (
 
 	"cratelog/cargo/policy"
 	"cratelog/client"
+	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/evidence"
 	"cratelog/internal/durable"
 	"cratelog/opening"
 	"cratelog/opening/signature"
@@ -119,51 +121,55 @@ func (it *item) opens(ctx context.Context) {
 	if !ok || it.crate == nil {
 		return
 	}
-	check := func(raw []byte) (*opening.Opened, error) {
-		list, err := it.crate.List(claim)
-		if err != nil {
-			return nil, err
-		}
-		return opening.Check(raw, claim, list)
+	if len(it.open.local) == 0 && it.open.because == "" {
+		return
 	}
-	var opened *opening.Opened
-	var raw []byte
-	var why error // why one at hand does not do
-	for _, b := range it.open.local {
-		o, err := check(b)
-		if err == nil {
-			opened, raw = o, b
-			break
-		}
-		if why = err; !errors.Is(err, opening.ErrMalformed) {
-			break
-		}
+	files, err := it.crate.List(claim)
+	if err != nil {
+		it.reject(err) // which cannot be: its digest was compared
+		return
 	}
+	opened, raw, why := tryOpenings(it.open.local, claim, files)
 	if opened == nil && it.open.because != "" && (why == nil || errors.Is(why, opening.ErrMalformed)) {
 		b, status, err := it.fetchOpening(ctx)
 		if err != nil {
 			it.decide(status, err)
 			return
 		}
-		if opened, why = check(b); why == nil {
-			raw = b
+		if opened, raw, why = tryOpenings([][]byte{b}, claim, files); opened != nil {
 			it.c.keepOpening(it.open.id, b)
 		}
 	}
 	var x *opening.Contradiction
 	switch {
 	case errors.As(why, &x):
-		it.decide(Violation, it.c.contradicted(it, claim, x))
+		it.decide(Violation, it.c.contradicted(it, files, x))
 	case opened == nil && it.open.because != "":
 		it.decide(Violation, noOpening(it, why))
 	case opened == nil && why != nil:
 		it.verdict.Notes = append(it.verdict.Notes, fmt.Sprintf("the opening beside it shows nothing: %v", why))
 	case opened != nil:
 		it.opened, it.openedRaw = it.shows(opened), raw
-		if err := it.signed(opened.Commit); err != nil {
+		if err := it.holdToSigners(opened.Commit); err != nil {
 			it.decide(Violation, err)
 		}
 	}
+}
+
+// tryOpenings returns the first that is one of the claim, or else what is wrong: with the one that
+// says most.
+func tryOpenings(all [][]byte, claim *entry.Source, list *crate.List) (o *opening.Opened, raw []byte, why error) {
+	for _, b := range all {
+		o, err := opening.Check(b, claim, list)
+		switch {
+		case err == nil:
+			return o, b, nil
+		case !errors.Is(err, opening.ErrMalformed):
+			return nil, nil, err
+		}
+		why = err
+	}
+	return nil, nil, why
 }
 
 // shows says what an opening showed.
@@ -182,8 +188,8 @@ func (it *item) shows(o *opening.Opened) *Opening {
 	return out
 }
 
-// signed holds a commit against who must have signed it.
-func (it *item) signed(commit []byte) error {
+// holdToSigners holds a commit against who must have signed it.
+func (it *item) holdToSigners(commit []byte) error {
 	for _, must := range it.open.signers {
 		s, err := signature.Check(commit, must.Keys)
 		if err == nil && s.Known {
@@ -195,6 +201,19 @@ func (it *item) signed(commit []byte) error {
 		return refuse(ErrSigner, "Find out who made this commit before you change signed-by",
 			"the commit %x of %s %s is not signed with a key of %s, which %s asks for: %v", it.result.Commit, it.want.Name,
 			it.want.Version, few(must.Files), it.c.cfg.Policy.Path, err)
+	}
+	return nil
+}
+
+// openedBytes returns the opening that was checked, now or before.
+func (it *item) openedBytes() []byte {
+	if it.openedRaw != nil || it.facts.Opening == nil {
+		return it.openedRaw
+	}
+	for _, b := range it.open.local {
+		if fmt.Sprintf("%x", opening.Name(b)) == it.facts.Opening.SHA256 {
+			return b
+		}
 	}
 	return nil
 }
@@ -269,12 +288,15 @@ func (c *Checker) contradicted(it *item, list *crate.List, x *opening.Contradict
 	r := it.result
 	what := fmt.Sprintf("the claim about %s %s is FALSE: %s. Its proof, of the program %x, holds all the same: whoever made "+
 		"that program's keys, or has their secrets, forged it", r.Name, r.Version, x.Why, r.Program)
-	path, err := c.writeContradiction(it, list, x)
+	path, err := c.writeEvidence(it, "contradicted", func(l evidence.Leaf, program []byte,
+		m evidence.Meta) (*evidence.Evidence, error) {
+		shows := evidence.Attached{Program: program, List: list.Bytes}
+		return evidence.NewOpeningContradiction(r.Checkpoint.Signed, l, shows, x, m)
+	})
 	if err != nil {
 		c.cfg.Log.Warn("no evidence was written of a false claim", "crate", r.Name, "version", r.Version, "err", err)
 	} else {
 		what += "; the evidence is " + path
 	}
-	return refuse(ErrContradicted, fmt.Sprintf("Believe no proof of that program any more, and tell others: show them the evidence"),
-		"%s", what)
+	return refuse(ErrContradicted, "Believe no proof of that program any more, and show the evidence to others", "%s", what)
 }
