@@ -274,7 +274,7 @@ func TestAFileIsReadAsItWasWritten(t *testing.T) {
 	system := compile(t, new(busy))
 	k := run(t, system, fresh(t))
 	var file bytes.Buffer
-	fatalIf(t, WriteProving(&file, k.Proving, k.Powers))
+	fatalIf(t, WriteProving(&file, k.Proving, k.Powers.Encode()))
 	good := file.Bytes()
 	if int64(len(good)) > MaxProving(system) {
 		t.Errorf("%d bytes, the bound is %d", len(good), MaxProving(system))
@@ -285,7 +285,7 @@ func TestAFileIsReadAsItWasWritten(t *testing.T) {
 	fatalIf(t, err)
 	fatalIf(t, Check(system, pk, k.Verifying, powers))
 	var again bytes.Buffer
-	fatalIf(t, WriteProving(&again, pk, powers))
+	fatalIf(t, WriteProving(&again, pk, powers.Encode()))
 	if !bytes.Equal(again.Bytes(), good) {
 		t.Error("read and written, it is another file")
 	}
@@ -349,7 +349,7 @@ func FuzzReadProving(f *testing.F) {
 		f.Fatal(err)
 	}
 	var file bytes.Buffer
-	if err := WriteProving(&file, k.Proving, k.Powers); err != nil {
+	if err := WriteProving(&file, k.Proving, k.Powers.Encode()); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(file.Bytes())
@@ -365,7 +365,7 @@ func FuzzReadProving(f *testing.F) {
 		}
 		if err := Check(system, pk, k.Verifying, p); err == nil && !bytes.Equal(raw, file.Bytes()) {
 			var again bytes.Buffer
-			fatalIf(t, WriteProving(&again, pk, p))
+			fatalIf(t, WriteProving(&again, pk, p.Encode()))
 			if !bytes.Equal(again.Bytes(), file.Bytes()) {
 				t.Error("another key was taken")
 			}

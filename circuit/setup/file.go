@@ -34,29 +34,34 @@ const (
 )
 
 // WriteProving writes a proving key's file.
-func WriteProving(w io.Writer, pk *groth16.ProvingKey, powers *Powers) error {
+func WriteProving(w io.Writer, pk *groth16.ProvingKey, powers RawPowers) error {
 	if err := pk.WriteDump(w); err != nil {
 		return err
 	}
-	raw := make([]byte, g1Size*len(powers.G1), g1Size*len(powers.G1)+g2Size)
-	parallel(len(powers.G1), func(from, to int) {
-		for i := from; i < to; i++ {
-			b := powers.G1[i].Bytes()
-			copy(raw[g1Size*i:], b[:])
-		}
-	})
-	tau2 := powers.Tau2.Bytes()
-	_, err := w.Write(append(raw, tau2[:]...))
+	_, err := w.Write(powers)
 	return err
 }
 
-// RawPowers are the powers of a proving key's file, as they stand there.
+// RawPowers are the powers as they stand in a proving key's file.
 type RawPowers []byte
+
+// Encode returns the powers as they stand in a proving key's file.
+func (p *Powers) Encode() RawPowers {
+	raw := make([]byte, g1Size*len(p.G1), g1Size*len(p.G1)+g2Size)
+	parallel(len(p.G1), func(from, to int) {
+		for i := from; i < to; i++ {
+			b := p.G1[i].Bytes()
+			copy(raw[g1Size*i:], b[:])
+		}
+	})
+	tau2 := p.Tau2.Bytes()
+	return append(raw, tau2[:]...)
+}
 
 // ReadProving reads a proving key's file of this circuit. It checks all sizes, and no point: ask
 // for the file's hash before, and Check if it is not one that is known.
 func ReadProving(raw []byte, system *cs.R1CS) (*groth16.ProvingKey, RawPowers, error) {
-	w, err := wiresOf(system)
+	w, err := WiresOf(system)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -85,8 +90,8 @@ func MaxProving(system *cs.R1CS) int64 {
 
 // checkDump compares every count in a dump, and so its size, with the circuit's, and returns where
 // it ends: gnark makes room for as many points as a file claims to hold.
-func (w *wires) checkDump(raw []byte, domain uint64) (end uint64, err error) {
-	all := uint64(len(w.public) + len(w.committed) + len(w.private))
+func (w *Wires) checkDump(raw []byte, domain uint64) (end uint64, err error) {
+	all := uint64(len(w.Public) + len(w.Committed) + len(w.Private))
 	if uint64(len(raw)) < atFlags+2*all+4 {
 		return 0, fmt.Errorf("is too short, with %d bytes", len(raw))
 	}
@@ -114,9 +119,9 @@ func (w *wires) checkDump(raw []byte, domain uint64) (end uint64, err error) {
 		name    string
 		n, size uint64
 	}{
-		{"A", a, g1Raw}, {"B", b, g1Raw}, {"Z", domain - 1, g1Raw}, {"K", uint64(len(w.private)), g1Raw},
-		{"B in G2", b, g2Raw}, {"the commitment's basis", uint64(len(w.committed)), g1Raw},
-		{"the commitment's second basis", uint64(len(w.committed)), g1Raw},
+		{"A", a, g1Raw}, {"B", b, g1Raw}, {"Z", domain - 1, g1Raw}, {"K", uint64(len(w.Private)), g1Raw},
+		{"B in G2", b, g2Raw}, {"the commitment's basis", uint64(len(w.Committed)), g1Raw},
+		{"the commitment's second basis", uint64(len(w.Committed)), g1Raw},
 	} {
 		if uint64(len(raw)) < at+countSize {
 			return 0, fmt.Errorf("is cut off before %s", v.name)
