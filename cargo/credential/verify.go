@@ -94,7 +94,7 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 		why = append(why, fmt.Sprintf("the bundle in %s: %v", dir, err))
 	}
 	for _, log := range l.Logs {
-		b, err := log.Bundle(ctx, u.Name, u.Version)
+		b, err := log.Bundle(ctx, client.Query{Name: u.Name, Version: u.Version})
 		switch {
 		case errors.Is(err, client.ErrNotLogged):
 			why = append(why, fmt.Sprintf("the log at %s has no entry for %s %s", log.URL, u.Name, u.Version))

@@ -238,7 +238,7 @@ func (r *run) logged(ctx context.Context) error {
 		if r.log == nil {
 			continue
 		}
-		b, err := r.log.Bundle(ctx, j.Name, j.Version)
+		b, err := r.log.Bundle(ctx, client.Query{Name: j.Name, Version: j.Version})
 		if errors.Is(err, client.ErrNotLogged) {
 			continue
 		}
