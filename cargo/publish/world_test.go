@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"cratelog/cargo/credential"
+	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
@@ -216,7 +217,7 @@ func (s *site) arrived() (names []string) {
 	for _, p := range s.reg.Published() {
 		bundle, err := os.ReadFile(s.store().File(p.Name, p.Version, credential.ExtBundle))
 		fatalIf(s.t, err)
-		r, err := s.reader().Verify(s.t.Context(), bundle, p.Raw, p.Name, p.Version, nil)
+		r, err := s.reader().Verify(s.t.Context(), bundle, p.Raw, policy.Package{Name: p.Name, Version: p.Version}, nil)
 		if err != nil {
 			s.t.Errorf("%s: %v", p.Name, err)
 		} else if r.SHA256 != sha256.Sum256(p.Raw) {
@@ -248,9 +249,7 @@ func newForger(t *testing.T) *forger {
 	t.Helper()
 	f, err := forge.Default()
 	fatalIf(t, err)
-	e := &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: "a", Version: "1.0.0"}, Claim: &entry.Source{}}
-	fatalIf(t, f.Prove(e))
-	return &forger{Forger: f, program: e.Proof.Program}
+	return &forger{Forger: f, program: f.Program().ID()}
 }
 
 func (f *forger) Program(*prover.Plan) ([32]byte, error) { return f.program, nil }
@@ -258,7 +257,7 @@ func (f *forger) Program(*prover.Plan) ([32]byte, error) { return f.program, nil
 func (f *forger) Prove(_ context.Context, p *prover.Plan, _ prover.Progress) (*entry.Entry, error) {
 	f.made++
 	e := &entry.Entry{Subject: p.Subject, Claim: p.Claim}
-	return e, f.Forger.Prove(e)
+	return e, f.Forger.Prove(e, p.List.Bytes)
 }
 
 // output is a Reporter that keeps what it is told, and cargo's output.
