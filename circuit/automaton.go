@@ -2,9 +2,12 @@ package circuit
 
 import (
 	"fmt"
+	"math/big"
 	"strings"
 
 	"github.com/consensys/gnark/frontend"
+
+	"cratelog/circuit/chain"
 )
 
 // Byte classes: a byte's place here, or classOther. The sixteen lower-case hexadecimal
@@ -30,7 +33,7 @@ func classOf(b byte) int {
 	return classOther
 }
 
-// byteTable is the table (byte, spread6(byte), class): one lookup checks that a
+// byteTable is the table (byte, spread(byte), class): one lookup checks that a
 // wire is a byte, spreads it for SHA-1 and classifies it for the automaton.
 type byteTable struct {
 	a *argument
@@ -39,32 +42,41 @@ type byteTable struct {
 
 func newByteTable(a *argument) *byteTable {
 	return &byteTable{a, a.newTable("byte", rows(256, func(b int64) []int64 {
-		return []int64{b, spread(b, 6), int64(classOf(byte(b)))}
+		return []int64{b, spread(b, scheduleBase), int64(classOf(byte(b)))}
 	}))}
 }
 
-// read checks 64 wires to be bytes and returns them as schedule words and classes.
-func (t *byteTable) read(api frontend.API, b []frontend.Variable) (w [16]scheduleWord, class []frontend.Variable, err error) {
-	class = make([]frontend.Variable, blockBytes)
-	spreads := make([]frontend.Variable, blockBytes)
+// read checks wires to be bytes and returns their spreads and classes.
+func (t *byteTable) read(b []frontend.Variable) (spreads, classes []frontend.Variable) {
+	t.a.commit(b...)
 	for i := range b {
-		v, err := api.NewHint(byteHint, 2, b[i])
-		if err != nil {
-			return w, nil, err
-		}
-		spreads[i], class[i] = v[0], v[1]
-		t.a.commit(b[i], spreads[i], class[i])
-		t.t.assertRow(b[i], spreads[i], class[i])
+		v := t.a.hint(byteHint, 2, b[i])
+		t.t.assertRow(b[i], v[0], v[1])
+		spreads, classes = append(spreads, v[0]), append(classes, v[1])
 	}
+	return spreads, classes
+}
+
+// words checks 64 wires to be bytes and returns them as SHA-1 reads them, and their classes.
+func (t *byteTable) words(b []frontend.Variable) (w [16]scheduleWord, classes []frontend.Variable) {
+	spreads, classes := t.read(b)
 	for i := range w {
-		b, s := b[4*i:4*i+4], spreads[4*i:4*i+4]
 		w[i] = scheduleWord{
-			dense: api.Add(b[3], api.Mul(b[2], 1<<8), api.Mul(b[1], 1<<16), api.Mul(b[0], 1<<24)),
-			spread6: api.Add(s[3], api.Mul(s[2], pow(6, 8)),
-				api.Mul(s[1], pow(6, 16)), api.Mul(s[0], pow(6, 24))),
+			dense:  integer(t.a.api, b[4*i:4*i+4], big.NewInt(1<<8)),
+			spread: integer(t.a.api, spreads[4*i:4*i+4], pow(scheduleBase, 8)),
 		}
 	}
-	return w, class, nil
+	return w, classes
+}
+
+// integer returns the number that has the given digits in a base, the first the highest.
+func integer(api frontend.API, digits []frontend.Variable, base *big.Int) frontend.Variable {
+	v, weight := make([]frontend.Variable, len(digits)), big.NewInt(1)
+	for i := len(digits) - 1; i >= 0; i-- {
+		v[i] = api.Mul(digits[i], weight)
+		weight = new(big.Int).Mul(weight, base)
+	}
+	return sum(api, v)
 }
 
 // state is a state of the automaton that reads the object stream.
@@ -112,7 +124,7 @@ const idle state = 0
 const (
 	maxDigits = 6  // of an object's length
 	padStates = 64 // after 0x80 and at most 63 zeros
-	idBytes   = 20
+	idBytes   = chain.IDSize
 	hexDigits = 40
 )
 
@@ -266,11 +278,10 @@ func (m *automaton) padRules() {
 }
 
 func (m *automaton) table(a *argument) *table {
-	rows := make([][]int64, len(m.rules))
-	for i, r := range m.rules {
-		rows[i] = []int64{int64(r.from)*classRadix + int64(r.class), int64(r.to), bit(r.list), bit(r.child)}
-	}
-	return a.newTable("automaton", rows)
+	return a.newTable("automaton", rows(int64(len(m.rules)), func(i int64) []int64 {
+		r := m.rules[i]
+		return []int64{int64(r.from)*classRadix + int64(r.class), int64(r.to), bit(r.list), bit(r.child)}
+	}))
 }
 
 func bit(b bool) int64 {

@@ -3,6 +3,7 @@ package circuit
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -10,7 +11,7 @@ import (
 	"testing"
 )
 
-// holds is the statement of Source, checked natively and slowly, written from its
+// holds is the statement of the circuit, checked natively and slowly, written from its
 // definition: objects are given as the bytes that git hashes, the list as bytes.
 // Where the prover may choose (which entries are listed) any choice will do.
 func (s *statement) holds() bool {
@@ -159,9 +160,9 @@ func readTree(b []byte) (entries []entry, ok bool) {
 	return entries, true
 }
 
-// provable says whether a prover who wants to can prove the statement: it lists what
-// the list has.
-func (s *statement) provable(t *testing.T) bool {
+// provable says whether a prover who wants to can prove the statement in segments of so many
+// blocks: he lists what the list has.
+func (s *statement) provable(t *testing.T, blocks int) bool {
 	r := repo{commit: s.commit, list: s.list}
 	wanted, _ := readList(s.list)
 	for n, o := range s.objects {
@@ -173,8 +174,8 @@ func (s *statement) provable(t *testing.T) bool {
 		}
 		r.objects = append(r.objects, object)
 	}
-	w, err := Assign(small, r.commit, r.objects, r.list, digest(r.list), testContext)
-	return err == nil && solved(t, w, "")
+	stream, err := Split(blocks, r.objects)
+	return err == nil && proves(t, stream, r.commit, r.list, "") == nil
 }
 
 // randomRepo is a small repository with directories, submodules and hidden entries.
@@ -201,36 +202,33 @@ func randomRepo(rng *rand.Rand) repo {
 	}
 	for {
 		r := build(make(2), strings.Repeat("m", rng.IntN(40)))
-		if Blocks(r.objects) <= small.Blocks && len(r.list) <= small.ListBytes() {
+		if CountBlocks(r.objects) <= 14 {
 			return r
 		}
 	}
 }
 
-// TestCircuitAndDefinitionAgree proves random true statements and corruptions of
-// them: the circuit must accept exactly what the definition does.
+// TestCircuitAndDefinitionAgree proves random true statements and corruptions of them, in segments
+// of different sizes: the circuit must accept exactly what the definition does.
 func TestCircuitAndDefinitionAgree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the true statements and attacks have their own tests; not in -short")
 	}
 	rng := rand.New(rand.NewPCG(7, 11))
-	rounds := 12
 	truths, lies := 0, 0
-	for range rounds {
+	for round, blocks := range []int{1, 2, 3, 5, 1, 2, 3, 5, 2, 3, 5, 5} {
 		r := randomRepo(rng)
 		objects := make([][]byte, len(r.objects))
 		for i, o := range r.objects {
 			objects[i] = o.Data
 		}
-		for name, corrupt := range corruptions {
+		for _, name := range slices.Sorted(maps.Keys(corruptions)) {
 			s := statement{r.commit, slices.Clone(objects), bytes.Clone(r.list)}
-			corrupt(rng, &s)
-			if len(s.list) == 0 || len(s.list) > small.ListBytes() {
-				continue
-			}
+			corruptions[name](rng, &s)
 			want := s.holds()
-			if got := s.provable(t); got != want {
-				t.Fatalf("%s: the circuit says %v, the definition %v\n%+q", name, got, want, s)
+			if got := s.provable(t, blocks); got != want {
+				t.Fatalf("round %d, %s: in segments of %d blocks the circuit says %v, the definition %v\n%+q",
+					round, name, blocks, got, want, s)
 			}
 			if want {
 				truths++
@@ -239,7 +237,7 @@ func TestCircuitAndDefinitionAgree(t *testing.T) {
 			}
 		}
 	}
-	if truths < rounds || lies < rounds {
+	if truths < 12 || lies < 12 {
 		t.Errorf("%d true and %d false statements show little", truths, lies)
 	}
 	t.Logf("%d true and %d false statements", truths, lies)

@@ -5,38 +5,41 @@ import (
 	"fmt"
 	"math/big"
 
+	"github.com/consensys/gnark/constraint/solver"
 	"github.com/consensys/gnark/frontend"
 	"github.com/consensys/gnark/std/permutation/poseidon2"
 )
 
 // argument is one logarithmic-derivative argument (Haboeck, eprint 2022/1530) over
-// all lookups and multiset equalities of a circuit. Beside what gnark's std/lookup
-// offers it has tables of any number of constant columns, lookups under a weight,
-// and multiset equalities; a lookup of d columns costs d constraints.
+// all lookups of a circuit, and over its share of multiset equalities that many
+// circuits hold together. Beside what gnark's std/lookup offers it has tables of any
+// number of constant columns, lookups under a weight, and buses; a lookup of d columns
+// costs d constraints, a term of a bus one.
 //
 // Soundness rests on this order: every value that enters a lookup, a bus, or a
 // multiplicity is determined, by constraints without challenges, by wires given to
 // commit; the challenges are drawn from that commitment; only then are the fractions
-// formed. So whatever a caller makes by hint or takes as input must be passed to
-// commit; linear forms and products of such wires need not be.
+// formed. So whatever a caller takes as input must be passed to commit (hint does so
+// with what it returns); linear forms and products of such wires need not be.
 type argument struct {
 	api       frontend.API
 	committed []frontend.Variable
 	tables    []*table
 	buses     []*bus
+	err       error // of a hint
 }
 
 // table is a fixed set of rows that lookups must hit.
 type table struct {
 	name    string
 	rows    [][]*big.Int
-	queries [][]frontend.Variable
+	queries [][]frontend.Variable // each a weight and the values
 }
 
-// bus is a multiset equality between the terms sent and the terms received, each
-// with a weight. A term is one field element.
+// bus is a sum of fractions, one for each term sent (added) or received (subtracted),
+// each with a weight. A term is one field element. When the sums of all circuits that
+// share a challenge add up to what a verifier expects, terms and weights do.
 type bus struct {
-	name           string
 	sent, received []busTerm
 }
 
@@ -49,22 +52,42 @@ func newArgument(api frontend.API) *argument { return &argument{api: api} }
 // commit adds wires to the commitment from which the challenges are drawn.
 func (a *argument) commit(v ...frontend.Variable) { a.committed = append(a.committed, v...) }
 
-func (a *argument) newTable(name string, rows [][]int64) *table {
-	t := &table{name: name, rows: make([][]*big.Int, len(rows))}
-	for i, r := range rows {
-		t.rows[i] = make([]*big.Int, len(r))
-		for j, v := range r {
-			t.rows[i][j] = big.NewInt(v)
+// hint returns n wires for which f proposes values. They are committed to.
+func (a *argument) hint(f solver.Hint, n int, in ...frontend.Variable) []frontend.Variable {
+	out, err := a.api.NewHint(f, n, in...)
+	if err != nil {
+		a.err = errors.Join(a.err, err) // finish returns it
+		out = make([]frontend.Variable, n)
+		for i := range out {
+			out[i] = 0
 		}
+		return out
 	}
+	a.commit(out...)
+	return out
+}
+
+func (a *argument) newTable(name string, rows [][]*big.Int) *table {
+	t := &table{name: name, rows: rows}
 	a.tables = append(a.tables, t)
 	return t
 }
 
-func (a *argument) newBus(name string) *bus {
-	b := &bus{name: name}
+func (a *argument) newBus() *bus {
+	b := &bus{}
 	a.buses = append(a.buses, b)
 	return b
+}
+
+// rows are those of a table: for x from 0 to n-1 what row returns.
+func rows(n int64, row func(x int64) []int64) [][]*big.Int {
+	out := make([][]*big.Int, n)
+	for x := range out {
+		for _, v := range row(int64(x)) {
+			out[x] = append(out[x], big.NewInt(v))
+		}
+	}
+	return out
 }
 
 // assertRow constrains (v0, v1, ...) to be a row of t.
@@ -86,31 +109,39 @@ func (b *bus) receive(value, weight frontend.Variable) {
 	b.received = append(b.received, busTerm{value, weight})
 }
 
-// finish draws the challenges and adds the constraints of all tables and buses.
-// It must be called once, after every wire that any of them uses exists.
-func (a *argument) finish() error {
+// The permutation that makes the second challenge out of the first: Poseidon2 (eprint
+// 2023/323) of width 2 with what the authors' script asks for with its margin.
+const (
+	challengeFullRounds    = 8
+	challengePartialRounds = 56
+)
+
+// finish draws the challenges and adds the constraints of all tables. It must be called
+// once, after every wire that any of them uses exists. It returns for each bus the sum of
+// what was sent less the sum of what was received, as fractions at the point rho. Rho must
+// be drawn after the commitments of all circuits whose sums are put together.
+func (a *argument) finish(rho frontend.Variable) ([]frontend.Variable, error) {
 	mult := make([][]frontend.Variable, len(a.tables))
 	for i, t := range a.tables {
-		m, err := a.multiplicities(t)
-		if err != nil {
-			return err
-		}
-		mult[i] = m
-		a.commit(m...)
+		mult[i] = a.multiplicities(t)
+	}
+	if a.err != nil {
+		return nil, fmt.Errorf("circuit: hint: %w", a.err)
 	}
 	committer, ok := a.api.(frontend.Committer)
-	if !ok {
-		return errors.New("circuit: the proof system gives no commitments")
+	inverter, ok2 := a.api.(frontend.BatchInverter)
+	if !ok || !ok2 {
+		return nil, errors.New("circuit: the compiler has no commitments, or no batch inversion")
 	}
 	alpha, err := committer.Commit(a.committed...)
 	if err != nil {
-		return fmt.Errorf("circuit: commitment: %w", err)
+		return nil, fmt.Errorf("circuit: commitment: %w", err)
 	}
 	// A second challenge, independent of the first when Poseidon2 is read as a
 	// random function: the columns of a row are combined with powers of gamma.
-	perm, err := poseidon2.NewPoseidon2(a.api)
+	perm, err := poseidon2.NewPoseidon2FromParameters(a.api, 2, challengeFullRounds, challengePartialRounds)
 	if err != nil {
-		return fmt.Errorf("circuit: poseidon2: %w", err)
+		return nil, fmt.Errorf("circuit: poseidon2: %w", err)
 	}
 	gamma := perm.Compress(alpha, challengeLabel)
 
@@ -119,23 +150,31 @@ func (a *argument) finish() error {
 		for len(powers) < len(t.rows[0]) {
 			powers = append(powers, a.api.Mul(powers[len(powers)-1], gamma))
 		}
-		a.assertTable(t, mult[i], alpha, gamma, powers)
+		a.assertTable(t, mult[i], inverter, alpha, gamma, powers)
 	}
-	for _, b := range a.buses {
-		a.assertSumsEqual(a.fractions(alpha, b.sent), a.fractions(alpha, b.received))
+	sums := make([]frontend.Variable, len(a.buses))
+	for i, b := range a.buses {
+		sums[i] = a.api.Sub(sum(a.api, a.fractions(rho, b.sent)), sum(a.api, a.fractions(rho, b.received)))
 	}
-	return nil
+	return sums, nil
 }
 
 // challengeLabel separates the second challenge from other uses of Poseidon2:
-// the ASCII bytes "cratelog/challenge/v1" read as a big-endian integer.
-var challengeLabel = new(big.Int).SetBytes([]byte("cratelog/challenge/v1"))
+// the ASCII bytes "cratelog/challenge/v2" read as a big-endian integer.
+var challengeLabel = new(big.Int).SetBytes([]byte("cratelog/challenge/v2"))
 
-func (a *argument) assertTable(t *table, mult []frontend.Variable, alpha, gamma frontend.Variable, powers []frontend.Variable) {
-	queries := make([]frontend.Variable, len(t.queries))
-	for i, q := range t.queries {
-		queries[i] = a.api.DivUnchecked(q[0], a.api.Sub(alpha, a.combine(gamma, q[1:])))
+func (a *argument) assertTable(t *table, mult []frontend.Variable, inverter frontend.BatchInverter,
+	alpha, gamma frontend.Variable, powers []frontend.Variable) {
+	var asked, plain []frontend.Variable
+	for _, q := range t.queries {
+		at := a.api.Sub(alpha, a.combine(gamma, q[1:]))
+		if one, constant := a.api.Compiler().ConstantValue(q[0]); constant && one.Cmp(big.NewInt(1)) == 0 {
+			plain = append(plain, at) // inverted together, which is faster to solve
+		} else {
+			asked = append(asked, a.api.DivUnchecked(q[0], at))
+		}
 	}
+	asked = append(asked, inverter.BatchInvert(plain)...)
 	rows := make([]frontend.Variable, len(t.rows))
 	for i, r := range t.rows {
 		f := frontend.Variable(r[0])
@@ -144,7 +183,7 @@ func (a *argument) assertTable(t *table, mult []frontend.Variable, alpha, gamma 
 		}
 		rows[i] = a.api.DivUnchecked(mult[i], a.api.Sub(alpha, f))
 	}
-	a.assertSumsEqual(queries, rows)
+	a.api.AssertIsEqual(sum(a.api, asked), sum(a.api, rows))
 }
 
 // combine returns v0 + gamma*(v1 + gamma*(v2 + ...)).
@@ -156,16 +195,12 @@ func (a *argument) combine(gamma frontend.Variable, v []frontend.Variable) front
 	return acc
 }
 
-func (a *argument) fractions(alpha frontend.Variable, terms []busTerm) []frontend.Variable {
+func (a *argument) fractions(at frontend.Variable, terms []busTerm) []frontend.Variable {
 	out := make([]frontend.Variable, len(terms))
 	for i, t := range terms {
-		out[i] = a.api.DivUnchecked(t.weight, a.api.Sub(alpha, t.value))
+		out[i] = a.api.DivUnchecked(t.weight, a.api.Sub(at, t.value))
 	}
 	return out
-}
-
-func (a *argument) assertSumsEqual(l, r []frontend.Variable) {
-	a.api.AssertIsEqual(sum(a.api, l), sum(a.api, r))
 }
 
 func sum(api frontend.API, v []frontend.Variable) frontend.Variable {
@@ -180,7 +215,7 @@ func sum(api frontend.API, v []frontend.Variable) frontend.Variable {
 
 // multiplicities hints how often each row is looked up. The hint is a rumour:
 // assertTable holds only for the true numbers.
-func (a *argument) multiplicities(t *table) ([]frontend.Variable, error) {
+func (a *argument) multiplicities(t *table) []frontend.Variable {
 	width := len(t.rows[0])
 	in := make([]frontend.Variable, 0, 2+len(t.rows)*width+len(t.queries)*(width+1))
 	in = append(in, width, len(t.rows))
@@ -192,38 +227,5 @@ func (a *argument) multiplicities(t *table) ([]frontend.Variable, error) {
 	for _, q := range t.queries {
 		in = append(in, q...)
 	}
-	m, err := a.api.NewHint(multiplicityHint, len(t.rows), in...)
-	if err != nil {
-		return nil, fmt.Errorf("circuit: multiplicities of %s: %w", t.name, err)
-	}
-	return m, nil
-}
-
-func multiplicityHint(_ *big.Int, in, out []*big.Int) error {
-	width, rows := int(in[0].Int64()), int(in[1].Int64())
-	in = in[2:]
-	key := func(v []*big.Int) string {
-		if len(v) == 1 && v[0].IsUint64() {
-			return string(v[0].Bytes())
-		}
-		b := make([]byte, 0, 16*len(v))
-		for _, x := range v {
-			w := x.Bytes()
-			b = append(append(b, byte(len(w))), w...)
-		}
-		return string(b)
-	}
-	at := make(map[string]int, rows)
-	for i := range rows {
-		at[key(in[i*width:(i+1)*width])] = i
-		out[i].SetUint64(0)
-	}
-	in = in[rows*width:]
-	for len(in) > 0 {
-		if i, ok := at[key(in[1:width+1])]; ok {
-			out[i].Add(out[i], in[0])
-		}
-		in = in[width+1:]
-	}
-	return nil
+	return a.hint(multiplicityHint, len(t.rows), in...)
 }

@@ -48,7 +48,7 @@ func newEvidence(t *testing.T) *evidence {
 	all := items(t)
 	e := &evidence{site: s, reader: s.reader(), crate: all[0].crate}
 	for _, it := range all {
-		_, err := log.Submit(t.Context(), it.entry, it.crate)
+		_, err := log.Submit(t.Context(), it.entry, it.crate, nil)
 		fatalIf(t, err)
 	}
 	var err error
@@ -309,7 +309,7 @@ func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
 		if c.forged == nil {
 			continue
 		}
-		fatalIf(t, forger.Prove(lie))
+		fatalIf(t, forger.Prove(lie, []byte("ct")))
 		b, err = lie.Marshal()
 		fatalIf(t, err)
 		_, err = e.reader.verify(e.crate, conspiracy(b))

@@ -9,10 +9,11 @@
 //	            "kind" SP kind LF
 //	            "observed" SP time LF
 //	            *8("source" SP text LF)
-//	            [witness] [reason] [registry] [program] [crate] [list]
+//	            [witness] [reason] [registry] [program] [crate] [list] [opening]
 //	            1*2note *2entry [root] *hash
 //	kind      = "fork-same-size" / "fork-prefix" / "cosigner-fork" / "false-entry"
 //	          / "entry-root-mismatch" / "duplicate" / "stale" / "registry-mismatch"
+//	          / "opening-contradiction"
 //	time      = <RFC 3339, UTC, whole seconds, with "Z">
 //	text      = <1 to 1024 bytes of printable UTF-8, no space at either end>
 //	witness   = "witness" SP <name of the key> "+" 8hex LF
@@ -23,6 +24,7 @@
 //	program   = "program" SP length LF *OCTET     ; a program file, see package proofcheck
 //	crate     = "crate" SP base64 LF              ; a .crate
 //	list      = "list" SP base64 LF               ; a claim's list of files, see package crate
+//	opening   = "opening" SP base64 LF            ; git objects, see package opening
 //	note      = "note" SP length LF *OCTET        ; a c2sp.org/signed-note
 //	entry     = "entry" SP number SP [base64] LF *63("path" SP base64 LF)
 //	root      = "root" SP base64 LF
@@ -65,6 +67,12 @@
 // the leaves that are left over. They lead to another root. What the log served is known from
 // the captor alone, so others must download the entries themselves to see it; for a
 // tree without entries it is proof.
+//
+// Contradicted by its own commit (opening-contradiction): a note that the log signed, an entry, the
+// list of its claim, and objects of the claim's commit, as in an opening, of which the last says
+// something else than the list; the entry's program may be in the file. The proof holds, and cannot
+// be honest, which convicts the program: whoever made its keys, or has their secrets, forged it.
+// The log could not know.
 //
 // Duplicate (duplicate): a note of the log, and two entries that it includes, the one with the
 // smaller index first, about one registry, crate and version with two checksums.

@@ -45,6 +45,8 @@ const (
 	Duplicate         Kind = "duplicate"
 	Stale             Kind = "stale"
 	RegistryMismatch  Kind = "registry-mismatch"
+
+	OpeningContradiction Kind = "opening-contradiction"
 )
 
 // Reason says what is false about an entry.
@@ -82,7 +84,8 @@ type Evidence struct {
 	Registry Registry
 	Program  []byte // program file, may be nil; FalseEntry with ProofInvalid or UnknownProgram
 	Crate    []byte // FalseEntry with Files, Registry with Line; nil if it is too large: the verifier must set it
-	List     []byte // FalseEntry with ProofInvalid: the claim's list of files, if the proof is false only of it; else nil
+	Opening  []byte // OpeningContradiction: what contradicts List
+	List     []byte // OpeningContradiction: the claim's list of files; FalseEntry with ProofInvalid: the claim's list of files, if the proof is false only of it; else nil
 
 	Notes   [][]byte
 	Entries []Leaf
@@ -155,6 +158,9 @@ func (e *Evidence) Marshal() ([]byte, error) {
 	if e.List != nil {
 		fmt.Fprintf(&b, "list %s\n", b64(e.List))
 	}
+	if e.Opening != nil {
+		fmt.Fprintf(&b, "opening %s\n", b64(e.Opening))
+	}
 	for _, n := range e.Notes {
 		fmt.Fprintf(&b, "note %d\n%s", len(n), n)
 	}
@@ -204,7 +210,7 @@ func (e *Evidence) Key() (string, error) {
 		fmt.Fprintf(h, "%d %x\n", l.Index, entry.LeafHash(l.Bytes))
 	}
 	switch e.Kind {
-	case FalseEntry, Duplicate:
+	case FalseEntry, Duplicate, OpeningContradiction:
 		// They stay the same under every checkpoint that includes the entries.
 	case RegistryMismatch:
 		fmt.Fprintf(h, "%s\n%s %x\n", e.Registry.Name, e.Registry.what(), e.Registry.SHA256)

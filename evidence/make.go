@@ -8,6 +8,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/entry"
+	"cratelog/opening"
 )
 
 // The constructors arrange evidence and check all of it that needs no key: what they
@@ -89,6 +90,15 @@ func NewFalseEntry(reason Reason, note []byte, l Leaf, a Attached, m Meta) (*Evi
 	if len(a.Crate) <= MaxCrate {
 		e.Crate = a.Crate
 	}
+	return e.finish(m)
+}
+
+// NewOpeningContradiction arranges evidence that the objects of a claim's commit say something
+// else than the claim, whose proof holds. a has the claim's List, and the program file for a
+// program that does not ship.
+func NewOpeningContradiction(note []byte, l Leaf, a Attached, x *opening.Contradiction, m Meta) (*Evidence, error) {
+	e := about(OpeningContradiction, note, l)
+	e.Program, e.List, e.Opening = a.Program, a.List, x.Objects
 	return e.finish(m)
 }
 

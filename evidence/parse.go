@@ -102,6 +102,10 @@ func (p *parser) part() error {
 		l, err := decode(s)
 		e.List = l
 		return err
+	case "opening":
+		o, err := decode(s)
+		e.Opening = o
+		return err
 	case "note":
 		n, err := p.block(s, MaxNote)
 		e.Notes = append(e.Notes, n)

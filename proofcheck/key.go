@@ -13,9 +13,9 @@ const (
 	g1Size = bn254.SizeOfG1AffineCompressed
 	g2Size = bn254.SizeOfG2AffineCompressed
 
-	// keySize is the size of a source program's key: ten points in G1, five in G2, and the
+	// keySize is the size of a program's key: ten points in G1, five in G2, and the
 	// counts 5 (of K), 1, 3 (of the committed inputs, which are 1, 2, 3) and 1 (commitment).
-	keySize = 3*g1Size + 3*g2Size + 4 + (1+sourceInputs+1)*g1Size + 2*4 + sourceInputs*8 + 4 + 2*g2Size
+	keySize = 3*g1Size + 3*g2Size + 4 + (1+inputs+1)*g1Size + 2*4 + inputs*8 + 4 + 2*g2Size
 )
 
 // keyPoint is a point of a key, and where in the key it stands.
@@ -49,18 +49,18 @@ func (p keyPoint) x(key []byte) string {
 	return string(b)
 }
 
-// readKey reads the key of a source program, which has one layout and one encoding. The
+// readKey reads the key of a program, which has one layout and one encoding. The
 // points are read where they must stand: gnark's own reader believes what the key says of
 // their numbers, and makes room for them.
 func readKey(key []byte) (*groth16.VerifyingKey, error) {
 	errLayout := fmt.Errorf("program: the verifying key is not one for %d public inputs and one commitment to them, "+
-		"with compressed points, as gnark writes it", sourceInputs)
+		"with compressed points, as gnark writes it", inputs)
 	if len(key) != keySize {
 		return nil, fmt.Errorf("%w: it has %d bytes, not %d", errLayout, len(key), keySize)
 	}
 	vk := &groth16.VerifyingKey{PublicAndCommitmentCommitted: [][]int{{1, 2, 3}},
 		CommitmentKeys: make([]pedersen.VerifyingKey, 1)}
-	vk.G1.K = make([]bn254.G1Affine, 1+sourceInputs+1)
+	vk.G1.K = make([]bn254.G1Affine, 1+inputs+1)
 	for _, p := range keyPoints(vk) {
 		if _, err := p.into.SetBytes(key[p.at : p.at+p.size]); err != nil {
 			return nil, fmt.Errorf("%w: its %s is no point: %w", errLayout, p.name, err)
@@ -73,10 +73,19 @@ func readKey(key []byte) (*groth16.VerifyingKey, error) {
 	if !bytes.Equal(again.Bytes(), key) {
 		return nil, errLayout
 	}
-	if err := checkPoints(vk, key); err != nil {
-		return nil, err
-	}
-	return vk, vk.Precompute()
+	return vk, checkPoints(vk, key)
+}
+
+// key is a verifying key, ready for use.
+type key struct {
+	vk           *groth16.VerifyingKey
+	alphaBetaInv bn254.GT // e(-alpha, beta)
+}
+
+func newKey(vk *groth16.VerifyingKey) *key {
+	var alpha bn254.G1Affine
+	alpha.Neg(&vk.G1.Alpha)
+	return &key{vk, pairing([]bn254.G1Affine{alpha}, []bn254.G2Affine{vk.G2.Beta})}
 }
 
 // checkPoints refuses keys that do not bind what is proven, as a setup leaves them that was

@@ -13,8 +13,6 @@ import (
 	"io/fs"
 	"strings"
 
-	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
-
 	"cratelog/internal/durable"
 )
 
@@ -22,62 +20,50 @@ import (
 const (
 	SystemGroth16 = "groth16-bn254" // Groth16 over BN254 with one commitment, as gnark makes it
 	ClaimSource   = "source/2"      // kind and version of the claim
-
-	// OriginDevelopment marks a key whose secrets anyone can compute, from a setup
-	// with a published seed. A verifier that accepts its proofs accepts forgeries.
-	OriginDevelopment = "development"
 )
 
-// sourceInputs is the number of public inputs of a source program: commit, files, context.
-const sourceInputs = 3
-
-// maxOrigin bounds what a program says of its origin, in bytes.
-const maxOrigin = 512
+// inputs is the number of public inputs of a segment: the commitments to the states before and
+// after it, and the challenge.
+const inputs = 3
 
 // Program is one statement with one verifying key: what a proof is a proof of.
 type Program struct {
-	System    string // SystemGroth16
-	Claim     string // ClaimSource
-	Blocks    int    // SHA-1 blocks that the circuit has room for
-	ListBytes int    // bytes of the file list that it has room for
-	Origin    string // where the key comes from: OriginDevelopment, or a ceremony
-	Key       []byte // verifying key, gnark's WriteTo (compressed points)
+	System string // SystemGroth16
+	Claim  string // ClaimSource
+	Blocks int    // SHA-1 blocks of a segment
+	Origin string // where the key comes from: see OriginDevelopment
+	Key    []byte // verifying key, gnark's WriteTo (compressed points)
 
-	// ProvingKey is the SHA-256 of the proving key's file (gnark's WriteDump), or zero
-	// if the program file does not say it. Verifiers do not need it, and it is not
-	// part of the program's id.
+	// ProvingKey is the SHA-256 of the proving key's file, or zero if the program file does
+	// not say it. Verifiers do not need it, and it is not part of the program's id.
 	ProvingKey [32]byte
 }
 
 // ID is the program's name in an entry:
 //
-//	SHA-256("cratelog/program/v1\n" || System || "\n" || Claim || "\n" ||
-//	        "blocks " || Blocks || " list-bytes " || ListBytes || "\n" || Key)
+//	SHA-256("cratelog/program/v2\n" || System || "\n" || Claim || "\n" ||
+//	        "segment " || Blocks || "\n" || Key)
 //
-// with decimal numbers. The origin is not part of it: it says how far to trust the
+// with a decimal number. The origin is not part of it: it says how far to trust the
 // key, not which key it is; nor is the proving key.
 func (p Program) ID() [32]byte {
 	h := sha256.New()
-	fmt.Fprintf(h, "cratelog/program/v1\n%s\n%s\nblocks %d list-bytes %d\n", p.System, p.Claim, p.Blocks, p.ListBytes)
+	fmt.Fprintf(h, "cratelog/program/v2\n%s\n%s\nsegment %d\n", p.System, p.Claim, p.Blocks)
 	h.Write(p.Key)
 	return [32]byte(h.Sum(nil))
 }
 
-// Development says that the program's key is a development key.
-func (p Program) Development() bool { return p.Origin == OriginDevelopment }
-
 func (p Program) String() string {
-	return fmt.Sprintf("%s %s, %d blocks, %s key, id %x", p.System, p.Claim, p.Blocks, p.Origin, p.ID())
+	return fmt.Sprintf("%s %s, segments of %d blocks, id %x, origin %s", p.System, p.Claim, p.Blocks, p.ID(), p.Trust())
 }
 
 // programFile is a program as a file: JSON, one object.
 type programFile struct {
-	System    string `json:"system"`
-	Claim     string `json:"claim"`
-	Blocks    int    `json:"blocks"`
-	ListBytes int    `json:"list_bytes"`
-	Origin    string `json:"origin"`
-	Key       string `json:"key"` // base64
+	System string `json:"system"`
+	Claim  string `json:"claim"`
+	Blocks int    `json:"blocks"`
+	Origin string `json:"origin"`
+	Key    string `json:"key"` // base64
 
 	ProvingKey string `json:"proving_key,omitempty"` // lower-case hex
 }
@@ -110,6 +96,11 @@ func parseProgram(text []byte) (Program, error) {
 	if len(text) > MaxProgramFile {
 		return Program{}, fmt.Errorf("program file: %d bytes, at most %d are read", len(text), MaxProgramFile)
 	}
+	var kind struct{ Claim string }
+	if json.Unmarshal(text, &kind) == nil && kind.Claim != "" && kind.Claim != ClaimSource { // an old one has other fields, too
+		return Program{}, fmt.Errorf("program file: it is for the claim %q, and this version reads only those for %q; "+
+			"ask its maker for a new one", kind.Claim, ClaimSource)
+	}
 	var f programFile
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -126,7 +117,7 @@ func parseProgram(text []byte) (Program, error) {
 	if err != nil {
 		return Program{}, fmt.Errorf("program file: key: %w", err)
 	}
-	p := Program{System: f.System, Claim: f.Claim, Blocks: f.Blocks, ListBytes: f.ListBytes, Origin: f.Origin, Key: key}
+	p := Program{System: f.System, Claim: f.Claim, Blocks: f.Blocks, Origin: f.Origin, Key: key}
 	if f.ProvingKey != "" {
 		sum, err := hex.DecodeString(f.ProvingKey)
 		if err != nil || len(sum) != len(p.ProvingKey) ||
@@ -135,7 +126,7 @@ func parseProgram(text []byte) (Program, error) {
 		}
 		p.ProvingKey = [32]byte(sum)
 	}
-	if _, err := p.verifyingKey(); err != nil {
+	if _, err := p.key(); err != nil {
 		return Program{}, err
 	}
 	return p, nil
@@ -143,10 +134,10 @@ func parseProgram(text []byte) (Program, error) {
 
 // Marshal returns the program file.
 func (p Program) Marshal() ([]byte, error) {
-	if _, err := p.verifyingKey(); err != nil {
+	if _, err := p.key(); err != nil {
 		return nil, err
 	}
-	f := programFile{System: p.System, Claim: p.Claim, Blocks: p.Blocks, ListBytes: p.ListBytes, Origin: p.Origin,
+	f := programFile{System: p.System, Claim: p.Claim, Blocks: p.Blocks, Origin: p.Origin,
 		Key: base64.StdEncoding.EncodeToString(p.Key)}
 	if p.ProvingKey != [32]byte{} {
 		f.ProvingKey = hex.EncodeToString(p.ProvingKey[:])
@@ -155,23 +146,26 @@ func (p Program) Marshal() ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// verifyingKey checks the program and decodes its key: one encoding only, as many public
+// key checks the program and decodes its key: one encoding only, as many public
 // inputs as the claim has, all of them bound by the one commitment, and no points that
 // bind nothing.
-func (p Program) verifyingKey() (*groth16.VerifyingKey, error) {
+func (p Program) key() (*key, error) {
 	switch {
 	case p.System != SystemGroth16:
 		return nil, fmt.Errorf("program: unknown proof system %q", p.System)
 	case p.Claim != ClaimSource:
 		return nil, fmt.Errorf("program: unknown claim %q", p.Claim)
-	case p.Blocks < 1 || p.ListBytes < 1:
-		return nil, errors.New("program: the capacity must be positive")
-	case p.Origin == "":
-		return nil, errors.New("program: the origin of the key is missing")
-	case len(p.Origin) > maxOrigin || strings.ContainsFunc(p.Origin, func(r rune) bool { return r < ' ' || r > '~' }):
-		return nil, fmt.Errorf("program: the origin of the key must be at most %d printable ASCII characters", maxOrigin)
+	case p.Blocks < 1:
+		return nil, errors.New("program: a segment must have at least one block")
 	}
-	return readKey(p.Key)
+	if err := checkOrigin(p.Origin); err != nil {
+		return nil, err
+	}
+	vk, err := readKey(p.Key)
+	if err != nil {
+		return nil, err
+	}
+	return newKey(vk), nil
 }
 
 //go:embed programs/*.json

@@ -3,51 +3,62 @@
 // A Verifier holds an explicit list of programs. An entry names one of them by its
 // id; an entry of any other program is refused, whatever its proof.
 //
-// What is checked: the proof, in its one encoding, against the claim's commit, the
-// claim's file list digest and the entry's context. What is not: whether a .crate
-// yields that digest (package crate), and whether the log holds the entry
-// (package client).
+// The answer has two halves. Chain checks the proof, in its one encoding, against the claim's
+// commit and the entry's context: it shows that the objects of this commit exist, closed under
+// their references, and that some list of files, fixed before the challenge, was read out of them.
+// Which list, only the list itself can show: Check of the Chain demands it, and compares it with
+// the claim's digest and with what the proof says. There is no third answer: whoever has the
+// .crate computes its list (package crate) and asks for both halves, as entry.Check does.
 //
-// A valid Groth16 proof can be altered by anyone into another valid proof of the
+// What is not checked: whether the log holds the entry (package client).
+//
+// Valid Groth16 proofs can be altered by anyone into other valid proofs of the
 // same statement, so proof bytes identify nothing.
 package proofcheck
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr/poseidon2"
-	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
-	"github.com/consensys/gnark/logger"
 
+	"cratelog/circuit/chain"
 	"cratelog/entry"
 )
 
-// ErrProof says that a proof is malformed or false.
-var ErrProof = errors.New("proof does not hold")
+var (
+	// ErrProof says that a proof is malformed or false.
+	ErrProof = errors.New("proof does not hold")
 
-// ProofSize is the size of a source proof in bytes.
-const ProofSize = 192
+	// ErrOtherList says that a list is not the one whose digest the claim has. It says nothing
+	// about the proof.
+	ErrOtherList = errors.New("the list has another digest than the claim says")
+
+	// ErrListNotProven says that a list has the claim's digest, and that the proof is not of
+	// it: the entry is false. It is an ErrProof.
+	ErrListNotProven = fmt.Errorf("%w: it is not of the list whose digest the claim has", ErrProof)
+)
 
 // Verifier checks proofs of an explicit list of programs. It is safe for
 // concurrent use.
 type Verifier struct {
 	programs []Program
-	keys     map[[32]byte]*groth16.VerifyingKey
+	keys     map[[32]byte]*key
 }
+
+var (
+	_ entry.Verifier      = &Verifier{}
+	_ entry.BatchVerifier = &Verifier{}
+)
 
 // New returns a verifier that accepts proofs of the given programs and no others.
 func New(programs []Program) (*Verifier, error) {
-	quiet()
-	v := &Verifier{programs: slices.Clone(programs), keys: map[[32]byte]*groth16.VerifyingKey{}}
+	v := &Verifier{programs: slices.Clone(programs), keys: map[[32]byte]*key{}}
 	for _, p := range programs {
-		vk, err := p.verifyingKey()
+		k, err := p.key()
 		if err != nil {
 			return nil, err
 		}
@@ -55,13 +66,10 @@ func New(programs []Program) (*Verifier, error) {
 		if v.keys[id] != nil {
 			return nil, fmt.Errorf("program %x is listed twice", id)
 		}
-		v.keys[id] = vk
+		v.keys[id] = k
 	}
 	return v, nil
 }
-
-// quiet keeps gnark from writing to a program's standard output.
-var quiet = sync.OnceFunc(logger.Disable)
 
 // Programs returns the accepted programs.
 func (v *Verifier) Programs() []Program { return slices.Clone(v.programs) }
@@ -76,133 +84,86 @@ func (v *Verifier) Program(id [32]byte) (Program, bool) {
 	return Program{}, false
 }
 
-// Chain reads the proof of an entry. The error wraps entry.ErrUnknownProgram or ErrProof.
+// Chain returns what an entry's proof shows without the list. The error wraps
+// entry.ErrUnknownProgram if the entry's program is not accepted, and ErrProof if the proof
+// does not hold for its subject and claim.
 func (v *Verifier) Chain(e *entry.Entry) (entry.Chain, error) {
-	vk := v.keys[e.Proof.Program]
-	if vk == nil {
+	chains, errs := v.Chains([]*entry.Entry{e})
+	return chains[0], errs[0]
+}
+
+// shown is what a proof that holds shows.
+type shown struct {
+	files [32]byte // the claim's
+	rho   fr.Element
+	end   chain.End
+}
+
+var _ entry.Chain = &shown{}
+
+func (s *shown) Objects() int   { return int(s.end.Objects) }
+func (s *shown) ListBytes() int { return int(s.end.ListBytes) }
+
+// Check returns nil if the list is the claim's, and what the proof is of. Otherwise the error
+// wraps ErrOtherList or ErrListNotProven.
+//
+// The digest comes first: only because the challenge was drawn from the claim, the list was
+// fixed before it, and equal sums mean equal lists.
+func (s *shown) Check(list []byte) error {
+	if sha256.Sum256(list) != s.files {
+		return ErrOtherList
+	}
+	end, err := chain.EndOf(list, s.rho)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrListNotProven, err)
+	}
+	if end != s.end {
+		return ErrListNotProven
+	}
+	return nil
+}
+
+// statement is an entry's proof, decoded, with everything that it is checked against.
+type statement struct {
+	program  [32]byte
+	key      *key
+	segments []segment
+	shown    *shown
+	holds    bool // set by the batch's check
+}
+
+// statement does all of Chain but the pairings.
+func (v *Verifier) statement(e *entry.Entry) (*statement, error) {
+	s := &statement{program: e.Proof.Program, key: v.keys[e.Proof.Program]}
+	if s.key == nil {
 		return nil, fmt.Errorf("%w: %x", entry.ErrUnknownProgram, e.Proof.Program)
 	}
 	claim, ok := e.Claim.(*entry.Source)
 	if !ok {
 		return nil, fmt.Errorf("%w: the program proves source claims only", ErrProof)
 	}
-	if len(e.Proof.Parts) != 1 {
-		return nil, fmt.Errorf("%w: it has %d parts, the program makes one", ErrProof, len(e.Proof.Parts))
-	}
-	proof, err := ParseProof(e.Proof.Parts[0])
+	proof, err := ParseProof(e.Proof.Parts)
 	if err != nil {
 		return nil, err
 	}
-	return &single{vk, proof, e.Subject, claim}, nil
-}
-
-// Chains is Chain of many entries.
-func (v *Verifier) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
-	chains, errs := make([]entry.Chain, len(entries)), make([]error, len(entries))
-	for i, e := range entries {
-		chains[i], errs[i] = v.Chain(e)
-	}
-	return chains, errs
-}
-
-// single is a proof of the circuit whose public input is the list's digest: it shows nothing
-// without the list.
-type single struct {
-	vk      *groth16.VerifyingKey
-	proof   *groth16.Proof
-	subject entry.Subject
-	claim   *entry.Source
-}
-
-func (s *single) Objects() int   { return 0 }
-func (s *single) ListBytes() int { return 0 }
-
-func (s *single) Check(list []byte) error {
-	if sha256.Sum256(list) != s.claim.Files {
-		return fmt.Errorf("%w: the list is not the claim's", ErrProof)
-	}
-	files, err := ListDigest(list)
-	if err != nil {
-		return err
-	}
-	in, err := publicInputs(s.subject, s.claim, files)
-	if err != nil {
-		return err
-	}
-	if err := groth16.Verify(s.proof, s.vk, in); err != nil {
-		return fmt.Errorf("%w: it is not a proof of this subject and claim", ErrProof)
-	}
-	return nil
-}
-
-// publicInputs returns commit, files and context, in the circuit's order.
-func publicInputs(s entry.Subject, claim *entry.Source, files [32]byte) (fr.Vector, error) {
-	context, err := entry.Context(s, claim)
+	context, err := entry.Context(e.Subject, claim)
 	if err != nil {
 		return nil, err
 	}
-	in := make(fr.Vector, sourceInputs, sourceInputs+1) // Verify appends the challenge
-	in[0].SetBytes(claim.Commit[:])                     // 160 bits
-	in[1].SetBytes(files[:])
-	in[2].SetBytes(context[:])
-	return in, nil
-}
-
-// ListDigest is the Poseidon2 hash of the bytes of a list.
-func ListDigest(list []byte) ([32]byte, error) {
-	elements := binary.BigEndian.AppendUint64(make([]byte, 24), uint64(len(list)))
-	for c := range slices.Chunk(list, 31) {
-		var element [32]byte
-		copy(element[1:], c)
-		elements = append(elements, element[:]...)
+	commitments := make([]bn254.G1Affine, len(proof.Segments))
+	for i, p := range proof.Segments {
+		commitments[i] = p.Commitments[0]
 	}
-	h := poseidon2.NewMerkleDamgardHasher()
-	if _, err := h.Write(elements); err != nil {
-		return [32]byte{}, fmt.Errorf("hashing the file list: %w", err)
+	s.shown = &shown{claim.Files, chain.Rho(s.program, claim.Commit, context, commitments), proof.End}
+	first, err := chain.Start(claim.Commit, s.shown.rho)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProof, err)
 	}
-	return [32]byte(h.Sum(nil)), nil
-}
-
-// ParseProof reads a proof in its one encoding, compressed points in the order
-//
-//	A (32) | B (64) | C (32) | commitment (32) | proof of knowledge (32)
-//
-// It refuses points that are off their curve or subgroup, points at infinity, and
-// anything that does not encode to the same bytes again.
-func ParseProof(b []byte) (*groth16.Proof, error) {
-	if len(b) != ProofSize {
-		return nil, fmt.Errorf("%w: it has %d bytes instead of %d", ErrProof, len(b), ProofSize)
+	last := proof.End.State()
+	states := slices.Concat([]fr.Element{first.Commitment()}, proof.Cuts, []fr.Element{last.Commitment()})
+	s.segments = make([]segment, len(proof.Segments))
+	for i, p := range proof.Segments {
+		s.segments[i] = newSegment(p, states[i], states[i+1], s.shown.rho)
 	}
-	p := &groth16.Proof{Commitments: make([]bn254.G1Affine, 1)}
-	rest := b
-	for i, point := range []interface {
-		SetBytes([]byte) (int, error)
-		IsInfinity() bool
-	}{&p.Ar, &p.Bs, &p.Krs, &p.Commitments[0], &p.CommitmentPok} {
-		n, err := point.SetBytes(rest)
-		if err != nil {
-			return nil, fmt.Errorf("%w: point %d is malformed", ErrProof, i+1)
-		}
-		if point.IsInfinity() {
-			return nil, fmt.Errorf("%w: point %d is at infinity", ErrProof, i+1)
-		}
-		if len(rest) < n {
-			return nil, fmt.Errorf("%w: point %d is cut off", ErrProof, i+1)
-		}
-		rest = rest[n:]
-	}
-	if len(rest) != 0 || string(MarshalProof(p)) != string(b) {
-		return nil, fmt.Errorf("%w: it is not in its canonical encoding", ErrProof)
-	}
-	return p, nil
-}
-
-// MarshalProof is the inverse of ParseProof. The proof must have one commitment.
-func MarshalProof(p *groth16.Proof) []byte {
-	out := make([]byte, 0, ProofSize)
-	a, b, c, d, e := p.Ar.Bytes(), p.Bs.Bytes(), p.Krs.Bytes(), p.Commitments[0].Bytes(), p.CommitmentPok.Bytes()
-	for _, s := range [][]byte{a[:], b[:], c[:], d[:], e[:]} {
-		out = append(out, s...)
-	}
-	return out
+	return s, nil
 }

@@ -1,386 +1,306 @@
-package proofcheck
+package proofcheck_test
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
+	"math/big"
+	"slices"
 	"sync"
 	"testing"
 
-	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr/pedersen"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
+	"cratelog/circuit/chain"
 	"cratelog/entry"
-	"cratelog/internal/fixture"
+	"cratelog/internal/forge"
 	"cratelog/internal/testlog"
+	"cratelog/proofcheck"
 )
-
-func defaultVerifier(t testing.TB) *Verifier {
-	t.Helper()
-	v := testlog.Must(Load(nil, true))
-	return v
-}
-
-var fixtures = []string{"hello-proof-0.1.0", "hello-proof-0.1.1", "hello-inner-0.1.0"}
 
 func TestTrueProofsAreAccepted(t *testing.T) {
 	v := defaultVerifier(t)
-	for _, name := range fixtures {
-		if err := holds(v, fixture.Entry(t, name)); err != nil {
-			t.Errorf("%s: %v", name, err)
+	for _, segments := range []int{1, 2, 3, 17, 18, 19, 36, 37, 288} {
+		e, list := proven(t, segments, segments)
+		if b, err := e.Marshal(); err != nil {
+			t.Errorf("%d segments: the entry cannot be written: %v", segments, err)
+		} else if e, err = entry.Parse(b); err != nil {
+			t.Errorf("%d segments: the entry cannot be read: %v", segments, err)
+		}
+		c, err := v.Chain(e)
+		if err != nil {
+			t.Errorf("%d segments: %v", segments, err)
+			continue
+		}
+		if c.Objects() != 3 || c.ListBytes() != len(list) {
+			t.Errorf("%d segments: %d objects and a list of %d bytes are said", segments, c.Objects(), c.ListBytes())
+		}
+		if err := errors.Join(c.Check(list), entry.Check(v, e, list)); err != nil {
+			t.Errorf("%d segments: %v", segments, err)
 		}
 	}
-}
-
-// copyOf returns an entry that shares nothing with e.
-func copyOf(t testing.TB, e *entry.Entry) *entry.Entry {
-	b := testlog.Must(e.Marshal())
-	c := testlog.Must(entry.Parse(b))
-	return c
 }
 
 // TestNoProofHoldsForAnotherStatement changes everything that a proof is bound to.
 func TestNoProofHoldsForAnotherStatement(t *testing.T) {
 	v := defaultVerifier(t)
-	other := fixture.Entry(t, "hello-proof-0.1.1")
 	src := func(e *entry.Entry) *entry.Source { return e.Claim.(*entry.Source) }
-	for _, c := range []struct {
-		name   string
-		change func(e *entry.Entry)
-	}{
-		{"name", func(e *entry.Entry) { e.Subject.Name = "serde" }},
-		{"version", func(e *entry.Entry) { e.Subject.Version = "9.9.9" }},
-		{"checksum", func(e *entry.Entry) { e.Subject.SHA256[0] ^= 1 }},
-		{"commit", func(e *entry.Entry) { src(e).Commit[19] ^= 1 }},
-		{"path", func(e *entry.Entry) { src(e).Path = "elsewhere" }},
-		{"files", func(e *entry.Entry) { src(e).Files[31] ^= 1 }},
-		{"files not canonical", func(e *entry.Entry) {
-			r := fr.Modulus()
-			f := src(e).Files
-			r.Add(r, r.SetBytes(f[:]))
-			r.FillBytes(src(e).Files[:])
-		}},
-		{"unproven files added", func(e *entry.Entry) { src(e).Unproven = append(src(e).Unproven, "src/lib.rs") }},
-		{"a link added", func(e *entry.Entry) { src(e).Links = []entry.Link{{Path: "a", Target: "b"}} }},
-		{"a submodule added", func(e *entry.Entry) { src(e).Submodules = []string{"a"} }},
-		{"a file from outside added", func(e *entry.Entry) { src(e).Outside = []string{"a"} }},
-		{"a workspace added", func(e *entry.Entry) { src(e).Workspace = &entry.Workspace{Manifest: []byte("a")} }},
-		{"another crate's whole subject", func(e *entry.Entry) { e.Subject = other.Subject }},
-		{"another crate's whole claim", func(e *entry.Entry) { e.Claim = other.Claim }},
-		{"another crate's proof", func(e *entry.Entry) { e.Proof = other.Proof }},
-		{"proof given twice", func(e *entry.Entry) { e.Proof.Parts = append(e.Proof.Parts, e.Proof.Parts[0]) }},
-		{"no proof", func(e *entry.Entry) { e.Proof.Parts = nil }},
-		{"empty proof", func(e *entry.Entry) { e.Proof.Parts[0] = nil }},
-		{"cut proof", func(e *entry.Entry) { e.Proof.Parts[0] = e.Proof.Parts[0][:ProofSize-1] }},
-		{"longer proof", func(e *entry.Entry) { e.Proof.Parts[0] = append(e.Proof.Parts[0], 0) }},
-	} {
-		e := copyOf(t, fixture.Entry(t, "hello-proof-0.1.0"))
-		c.change(e)
-		if err := holds(v, e); err == nil {
-			t.Errorf("%s: accepted", c.name)
-		} else if !errors.Is(err, ErrProof) {
-			// An entry that is not even well formed may fail in package entry.
-			t.Logf("%s: %v", c.name, err)
-		}
-	}
-}
-
-func TestEveryByteOfAProofMatters(t *testing.T) {
-	v := defaultVerifier(t)
-	good := fixture.Entry(t, "hello-proof-0.1.0")
-	for i := range good.Proof.Parts[0] {
-		e := copyOf(t, good)
-		e.Proof.Parts[0][i] ^= 1 << (i % 8)
-		if err := holds(v, e); !errors.Is(err, ErrProof) {
-			t.Errorf("byte %d: %v", i, err)
-		}
-	}
-	e := copyOf(t, good)
-	e.Proof.Program[0] ^= 1
-	if err := holds(v, e); !errors.Is(err, entry.ErrUnknownProgram) {
-		t.Errorf("program: %v", err)
-	}
-}
-
-// TestPointsAtInfinityAndOtherEncodingsAreRefused feeds every point of a proof with
-// what gnark-crypto would read without an error.
-func TestPointsAtInfinityAndOtherEncodingsAreRefused(t *testing.T) {
-	good := fixture.Entry(t, "hello-proof-0.1.0").Proof.Parts[0]
-	offsets := []struct{ at, size int }{{0, 32}, {32, 64}, {96, 32}, {128, 32}, {160, 32}}
-	for i, o := range offsets {
-		for name, first := range map[string]byte{"compressed infinity": 0x40, "uncompressed infinity": 0, "uncompressed": 0x20} {
-			b := bytes.Clone(good)
-			clear(b[o.at : o.at+o.size])
-			b[o.at] = first
-			if _, err := ParseProof(b); !errors.Is(err, ErrProof) {
-				t.Errorf("point %d: %s: %v", i+1, name, err)
+	for _, segments := range []int{1, 3} {
+		good, _ := proven(t, 1, segments)
+		other, _ := proven(t, 2, segments)
+		for _, c := range []struct {
+			name   string
+			change func(e *entry.Entry)
+		}{
+			{"registry", func(e *entry.Entry) { e.Subject.Registry = "https://registry.example/index" }},
+			{"name", func(e *entry.Entry) { e.Subject.Name = "serde" }},
+			{"version", func(e *entry.Entry) { e.Subject.Version = "9.9.9" }},
+			{"checksum", func(e *entry.Entry) { e.Subject.SHA256[0] ^= 1 }},
+			{"commit", func(e *entry.Entry) { src(e).Commit[19] ^= 1 }},
+			{"path", func(e *entry.Entry) { src(e).Path = "elsewhere" }},
+			{"files", func(e *entry.Entry) { src(e).Files[31] ^= 1 }},
+			{"unproven files added", func(e *entry.Entry) { src(e).Unproven = []string{"src/lib.rs"} }},
+			{"a link added", func(e *entry.Entry) { src(e).Links = []entry.Link{{Path: "a", Target: "b"}} }},
+			{"a submodule added", func(e *entry.Entry) { src(e).Submodules = []string{"a"} }},
+			{"a file from outside added", func(e *entry.Entry) { src(e).Outside = []string{"a"} }},
+			{"an executable file added", func(e *entry.Entry) { src(e).Executable = []string{"a"} }},
+			{"a file with CRLF added", func(e *entry.Entry) { src(e).CRLF = []string{"a"} }},
+			{"a workspace added", func(e *entry.Entry) { src(e).Workspace = &entry.Workspace{Manifest: []byte("a")} }},
+			{"another crate's whole subject", func(e *entry.Entry) { e.Subject = other.Subject }},
+			{"another crate's whole claim", func(e *entry.Entry) { e.Claim = other.Claim }},
+			{"another crate's proof", func(e *entry.Entry) { e.Proof = other.Proof }},
+		} {
+			e := copyOf(good)
+			c.change(e)
+			if _, err := entry.Context(e.Subject, e.Claim); err != nil {
+				t.Errorf("%s: the statement is not even well formed, so this shows nothing: %v", c.name, err)
+			}
+			if chain, err := v.Chain(e); !errors.Is(err, proofcheck.ErrProof) || chain != nil {
+				t.Errorf("%d segments, %s: %v", segments, c.name, err)
 			}
 		}
 	}
-	// A whole proof at infinity.
-	var p groth16.Proof
-	p.Commitments = make([]bn254.G1Affine, 1)
-	if _, err := ParseProof(MarshalProof(&p)); !errors.Is(err, ErrProof) {
-		t.Errorf("all points at infinity: %v", err)
+}
+
+// TestNoProofHoldsUnderAnotherProgram moves proofs between two programs.
+func TestNoProofHoldsUnderAnotherProgram(t *testing.T) {
+	f := testlog.Must(forge.Invent("other", "ceremony:ab", 41))
+	v := testlog.Must(proofcheck.New([]proofcheck.Program{defaultForger().Program(), f.Program()}))
+	ours, list := proven(t, 1, 2)
+	theirs, _ := statement(1)
+	prove(t, f, theirs, 2, list)
+	for _, e := range []*entry.Entry{ours, theirs} {
+		if err := entry.Check(v, e, list); err != nil {
+			t.Error(err)
+		}
+	}
+	ours.Proof.Program, theirs.Proof.Program = theirs.Proof.Program, ours.Proof.Program
+	for _, e := range []*entry.Entry{ours, theirs} {
+		if _, err := v.Chain(e); !errors.Is(err, proofcheck.ErrProof) {
+			t.Error(err)
+		}
+		e.Proof.Program[3] ^= 1
+		if _, err := v.Chain(e); !errors.Is(err, entry.ErrUnknownProgram) {
+			t.Error(err)
+		}
 	}
 }
 
-// TestAlteredProofsOfTheSameStatementHold documents why proof bytes are no
-// identity: anybody can re-randomise a proof.
+// TestOnlyTheListOfTheProofIsAccepted has entries whose proof holds, and whose list, digest and
+// end do not belong together.
+func TestOnlyTheListOfTheProofIsAccepted(t *testing.T) {
+	v := defaultVerifier(t)
+	list, other := listOf(1), listOf(2)
+	end := func(list []byte, change func(e *chain.End)) func(rho fr.Element) (chain.End, error) {
+		return func(rho fr.Element) (chain.End, error) {
+			e, err := chain.EndOf(list, rho)
+			change(&e)
+			return e, err
+		}
+	}
+	same := func(*chain.End) {}
+	one := fr.One()
+	for _, c := range []struct {
+		name    string
+		claimed []byte // its digest is the claim's
+		end     func(rho fr.Element) (chain.End, error)
+		given   []byte // to Check
+		want    error
+	}{
+		{"all the same", list, end(list, same), list, nil},
+		{"the digest of another list", other, end(list, same), other, proofcheck.ErrListNotProven},
+		{"the digest of another list, and the proof's", other, end(list, same), list, proofcheck.ErrOtherList},
+		{"another list", list, end(list, same), other, proofcheck.ErrOtherList},
+		{"no list", list, end(list, same), nil, proofcheck.ErrOtherList},
+		{"the proof is of another list", list, end(other, same), list, proofcheck.ErrListNotProven},
+		{"an object more", list, end(list, func(e *chain.End) { e.Objects++ }), list, proofcheck.ErrListNotProven},
+		{"an object less", list, end(list, func(e *chain.End) { e.Objects-- }), list, proofcheck.ErrListNotProven},
+		{"a byte more", list, end(list, func(e *chain.End) { e.ListBytes++ }), list, proofcheck.ErrListNotProven},
+		{"another sum", list, end(list, func(e *chain.End) { e.List.Add(&e.List, &one) }), list, proofcheck.ErrListNotProven},
+		{"a sum of nothing", list, end(list, func(e *chain.End) { e.List.SetZero() }), list, proofcheck.ErrListNotProven},
+		{"a malformed list", list[:len(list)-1], end(list, same), list[:len(list)-1], proofcheck.ErrListNotProven},
+		{"a byte left out at the end", append(slices.Clone(list), 't'), end(list, same), append(slices.Clone(list), 't'),
+			proofcheck.ErrListNotProven},
+		{"the same bytes in another order", []byte("ctct"), end([]byte("cttc"), same), []byte("ctct"), proofcheck.ErrListNotProven},
+	} {
+		for segments := 1; segments <= 2; segments++ {
+			e, _ := statement(1)
+			e.Claim.(*entry.Source).Files = sha256.Sum256(c.claimed)
+			fatalIf(t, defaultForger().ProveChain(e, make([]fr.Element, segments-1), c.end))
+			shown, err := v.Chain(e)
+			if err != nil {
+				t.Fatalf("%s: the proof does not even hold, so this shows nothing: %v", c.name, err)
+			}
+			err = shown.Check(c.given)
+			if !errors.Is(err, c.want) || errors.Is(err, proofcheck.ErrProof) != (c.want == proofcheck.ErrListNotProven) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+	}
+}
+
+// TestSegmentsOfTwoProofsDoNotMix takes parts of a second proof of the same statement and list.
+func TestSegmentsOfTwoProofsDoNotMix(t *testing.T) {
+	v := defaultVerifier(t)
+	const n = 3
+	good, _ := proven(t, 1, n)
+	again, _ := proven(t, 1, n)
+	q := testlog.Must(proofcheck.ParseProof(again.Proof.Parts))
+	refused := func(name string, change func(p *proofcheck.Proof)) {
+		t.Helper()
+		if _, err := v.Chain(altered(t, good, change)); !errors.Is(err, proofcheck.ErrProof) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for i := range n {
+		refused(fmt.Sprintf("segment %d of the other", i), func(p *proofcheck.Proof) { p.Segments[i] = q.Segments[i] })
+		refused(fmt.Sprintf("segment %d but its commitment", i), func(p *proofcheck.Proof) {
+			q.Segments[i].Commitments, q.Segments[i].CommitmentPok = p.Segments[i].Commitments, p.Segments[i].CommitmentPok
+			p.Segments[i] = q.Segments[i]
+		})
+		refused(fmt.Sprintf("commitment %d of the other", i), func(p *proofcheck.Proof) {
+			r := testlog.Must(proofcheck.ParseProof(again.Proof.Parts))
+			p.Segments[i].Commitments, p.Segments[i].CommitmentPok = r.Segments[i].Commitments, r.Segments[i].CommitmentPok
+		})
+		refused(fmt.Sprintf("segment %d left out", i), func(p *proofcheck.Proof) {
+			p.Segments, p.Cuts = slices.Delete(p.Segments, i, i+1), slices.Delete(p.Cuts, min(i, n-2), min(i, n-2)+1)
+		})
+		refused(fmt.Sprintf("segment %d twice", i), func(p *proofcheck.Proof) {
+			p.Segments = slices.Insert(p.Segments, i, p.Segments[i])
+			p.Cuts = slices.Insert(p.Cuts, min(i, n-2), p.Cuts[min(i, n-2)])
+		})
+		for j := range i {
+			refused(fmt.Sprintf("segments %d and %d exchanged", i, j), func(p *proofcheck.Proof) {
+				p.Segments[i], p.Segments[j] = p.Segments[j], p.Segments[i]
+			})
+		}
+	}
+	for i := range n - 1 {
+		refused(fmt.Sprintf("cut %d of the other", i), func(p *proofcheck.Proof) { p.Cuts[i] = q.Cuts[i] })
+		refused(fmt.Sprintf("no cut %d", i), func(p *proofcheck.Proof) { p.Cuts[i].SetZero() })
+	}
+	refused("cuts exchanged", func(p *proofcheck.Proof) { slices.Reverse(p.Cuts) })
+	refused("the end of the other", func(p *proofcheck.Proof) { p.End = q.End })
+	refused("all but the end", func(p *proofcheck.Proof) { p.Segments, p.Cuts = q.Segments, q.Cuts })
+	refused("the first half of the other", func(p *proofcheck.Proof) {
+		p.Segments[0], p.Segments[1], p.Cuts[0], p.Cuts[1] = q.Segments[0], q.Segments[1], q.Cuts[0], q.Cuts[1]
+	})
+}
+
+// TestAlteredProofsOfTheSameStatementHold is why proof bytes are no identity: anybody can
+// re-randomise a proof.
 func TestAlteredProofsOfTheSameStatementHold(t *testing.T) {
 	v := defaultVerifier(t)
-	e := copyOf(t, fixture.Entry(t, "hello-proof-0.1.0"))
-	p := testlog.Must(ParseProof(e.Proof.Parts[0]))
-	p.Ar.Neg(&p.Ar)
-	p.Bs.Neg(&p.Bs)
-	e.Proof.Parts[0] = MarshalProof(p)
-	if err := holds(v, e); err != nil {
+	e, list := proven(t, 1, 3)
+	again := altered(t, e, func(p *proofcheck.Proof) {
+		p.Segments[1].Ar.Neg(&p.Segments[1].Ar)
+		p.Segments[1].Bs.Neg(&p.Segments[1].Bs)
+	})
+	if err := entry.Check(v, again, list); err != nil {
 		t.Error(err)
 	}
 }
 
-// program64 is the program of the fixtures' proofs.
-func program64(t testing.TB) Program {
-	t.Helper()
-	programs := testlog.Must(Embedded())
-	for _, p := range programs {
-		if p.Blocks == 64 {
-			return p
+// TestEveryPublicInputIsBound flips the verifier's inputs themselves, one at a time
+// and in pairs whose sum stays the same. gnark's own verifier agrees each time.
+func TestEveryPublicInputIsBound(t *testing.T) {
+	v := defaultVerifier(t)
+	vk := testlog.Must(proofcheck.ShippedKey(defaultForger().Program()))
+	fatalIf(t, vk.Precompute())
+	e, _ := proven(t, 1, 3)
+	inputs := testlog.Must(v.Inputs(e))
+	proof := testlog.Must(proofcheck.ParseProof(e.Proof.Parts))
+	both := func(i int, in fr.Vector) bool {
+		ours := proofcheck.Holds(vk, proof.Segments[i], in[0], in[1], in[2])
+		if gnark := groth16.Verify(proof.Segments[i], vk, slices.Clone(in[:3])) == nil; gnark != ours {
+			t.Errorf("segment %d: gnark says %v, and we %v", i, gnark, ours)
+		}
+		return ours
+	}
+	one := fr.One()
+	for i := range proof.Segments {
+		if !both(i, inputs[i]) {
+			t.Fatalf("segment %d does not hold", i)
+		}
+		for j := range 3 {
+			in := slices.Clone(inputs[i])
+			in[j].Add(&in[j], &one)
+			if both(i, in) {
+				t.Errorf("segment %d: input %d is not bound", i, j)
+			}
+			for k := range 3 {
+				in := slices.Clone(inputs[i])
+				in[j].Add(&in[j], &one)
+				in[k].Sub(&in[k], &one)
+				if j != k && both(i, in) {
+					t.Errorf("segment %d: of inputs %d and %d only the sum is bound", i, j, k)
+				}
+			}
 		}
 	}
-	t.Fatal("no program of 64 blocks is embedded")
-	return Program{}
-}
-
-func TestProgramIDIsTheHashOfItsDescription(t *testing.T) {
-	programs := testlog.Must(Embedded())
-	lists := map[int]int{64: 3906, 128: 8029, 512: 32581}
-	if len(programs) != len(lists) {
-		t.Errorf("%d programs are embedded", len(programs))
+	// The inputs are what the formats say.
+	claim := e.Claim.(*entry.Source)
+	start := testlog.Must(chain.Start(claim.Commit, inputs[0][2]))
+	end := proof.End.State()
+	if inputs[0][0] != start.Commitment() || inputs[2][1] != end.Commitment() {
+		t.Error("the first or the last state is another one")
 	}
-	for _, p := range programs {
-		text := fmt.Sprintf("cratelog/program/v1\ngroth16-bn254\nsource/1\nblocks %d list-bytes %d\n%s", p.Blocks, lists[p.Blocks], p.Key)
-		if p.ID() != sha256.Sum256([]byte(text)) {
-			t.Errorf("%d blocks: the id is not what the formats say", p.Blocks)
+	for i := range 2 {
+		if inputs[i][1] != proof.Cuts[i] || inputs[i+1][0] != proof.Cuts[i] || inputs[i][2] != inputs[i+1][2] {
+			t.Errorf("the segments do not meet at cut %d", i)
 		}
-		if !p.Development() {
-			t.Errorf("%d blocks: the embedded key must say that it is a development key", p.Blocks)
-		}
-	}
-	if program64(t).ID() != fixture.Entry(t, "hello-proof-0.1.0").Proof.Program {
-		t.Error("the fixtures are of another program: make their entries again with cargo zkp prove")
 	}
 }
 
 func TestDevelopmentProgramsAreAcceptedOnlyIfAskedFor(t *testing.T) {
-	v := testlog.Must(Load(nil, false))
-	if err := holds(v, fixture.Entry(t, "hello-proof-0.1.0")); !errors.Is(err, entry.ErrUnknownProgram) {
+	v := testlog.Must(proofcheck.Load(nil, false))
+	e, list := proven(t, 1, 1)
+	if err := entry.Check(v, e, list); !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Errorf("a proof with a development key: %v", err)
 	}
 }
 
-func TestLoadDecidesWhichProgramsAreAccepted(t *testing.T) {
-	file := func(p Program) string {
-		path := filepath.Join(t.TempDir(), "a.program")
-		text, err := p.Marshal()
-		fatalIf(t, errors.Join(err, os.WriteFile(path, text, 0o600)))
-		return path
-	}
-	shipped, own := program64(t), program64(t)
-	larger := shipped
-	larger.Blocks++
-	vk := testlog.Must(own.verifyingKey())
-	var key bytes.Buffer
-	vk.G1.Alpha.Double(&vk.G1.Alpha)
-	if _, err := vk.WriteTo(&key); err != nil {
-		t.Fatal(err)
-	}
-	own.Key, own.Origin = key.Bytes(), "ceremony:ab"
-	ours, large := file(own), filepath.Join(t.TempDir(), "large.program")
-	fatalIf(t, os.WriteFile(large, bytes.Repeat([]byte(" "), MaxProgramFile+1), 0o600))
-	for name, c := range map[string]struct {
-		files       []string
-		development bool
-		more        int    // programs than ship
-		says        string // the error
-	}{
-		"a ceremony's":                      {[]string{ours}, false, 1, ""},
-		"one that ships":                    {[]string{file(shipped), ours}, true, 1, ""},
-		"a development key":                 {[]string{file(larger)}, true, 1, ""},
-		"a development key, not asked for":  {[]string{file(larger)}, false, 0, "has a development key"},
-		"one that ships, and not asked for": {[]string{file(shipped)}, false, 0, "has a development key"},
-		"one twice":                         {[]string{ours, file(own)}, false, 0, "listed twice"},
-		"no file, and more":                 {[]string{"none", large}, false, 0, "none"},
-		"a large file":                      {[]string{"none", large}, false, 0, fmt.Sprintf("more than %d bytes", MaxProgramFile)},
-		"too many":                          {make([]string, maxFiles+1), false, 0, "at most 256"},
-	} {
-		v, err := Load(c.files, c.development)
-		if err != nil || c.says != "" {
-			if err == nil || c.says == "" || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("%s: %v", name, err)
-			}
-			continue
-		}
-		base, err := Load(nil, c.development)
-		if err != nil || len(v.Programs()) != len(base.Programs())+c.more {
-			t.Errorf("%s: %d programs, %v", name, len(v.Programs()), err)
-		}
-	}
-}
-
-func TestBadProgramFilesAreRefused(t *testing.T) {
-	program := program64(t)
-	good := testlog.Must(program.Marshal())
-	if p, err := ParseProgram(good); err != nil || p.ID() != program.ID() {
-		t.Fatal(err)
-	}
-	told := program
-	told.ProvingKey = [32]byte{1, 2, 3}
-	if text, err := told.Marshal(); err != nil {
-		t.Fatal(err)
-	} else if p, err := ParseProgram(text); err != nil || p.ProvingKey != told.ProvingKey || p.ID() != program.ID() {
-		t.Fatalf("the proving key's hash is lost, or changes the id: %v", err)
-	}
-	key := func(change func(vk *groth16.VerifyingKey)) []byte { return changedKey(t, change) }
-	edit := func(change func(f *programFile)) []byte {
-		var f programFile
-		fatalIf(t, json.Unmarshal(good, &f))
-		change(&f)
-		b, _ := json.Marshal(f)
-		return b
-	}
-	withKey := func(k []byte) []byte {
-		p := program
-		p.Key = k
-		b, _ := json.Marshal(programFile{p.System, p.Claim, p.Blocks, p.ListBytes, p.Origin, b64(k), ""})
-		return b
-	}
-	for _, c := range []struct {
-		name, want string
-		file       []byte
-	}{
-		{"empty", "program file", nil},
-		{"too large", "at most", bytes.Repeat([]byte(" "), MaxProgramFile+1)},
-		{"a byte order mark", "byte order mark", append([]byte("\xef\xbb\xbf"), good...)},
-		{"unknown field", "unknown field", []byte(`{"colour":"red"}`)},
-		{"something behind it", "follows", append(bytes.Clone(good), "{}"...)},
-		{"another system", "proof system", edit(func(f *programFile) { f.System = "plonk" })},
-		{"another claim", "claim", edit(func(f *programFile) { f.Claim = "build/1" })},
-		{"no capacity", "capacity", edit(func(f *programFile) { f.Blocks = 0 })},
-		{"no origin", "origin", edit(func(f *programFile) { f.Origin = "" })},
-		{"an origin with a line feed", "printable", edit(func(f *programFile) { f.Origin = "ceremony:ab\nall is well" })},
-		{"a long origin", "printable", edit(func(f *programFile) { f.Origin = strings.Repeat("a", maxOrigin+1) })},
-		{"a development key under another origin", "ships with cratelog", edit(func(f *programFile) { f.Origin = "ceremony:ab" })},
-		{"a proving key's hash cut short", "proving_key", edit(func(f *programFile) { f.ProvingKey = "ab" })},
-		{"a proving key's hash in capitals", "proving_key", edit(func(f *programFile) { f.ProvingKey = strings.Repeat("AB", 32) })},
-		{"a proving key's hash of zeros", "proving_key", edit(func(f *programFile) { f.ProvingKey = strings.Repeat("00", 32) })},
-		{"key that is not base64", "key", edit(func(f *programFile) { f.Key = "*" })},
-		{"key cut off", "verifying key", withKey(program.Key[:100])},
-		{"bytes after the key", "617 bytes, not 616", withKey(append(bytes.Clone(program.Key), 0))},
-		{"an input too few", "public inputs", withKey(key(func(vk *groth16.VerifyingKey) { vk.G1.K = vk.G1.K[:4] }))},
-		{"no commitment", "commitment", withKey(key(func(vk *groth16.VerifyingKey) {
-			vk.CommitmentKeys, vk.PublicAndCommitmentCommitted = []pedersen.VerifyingKey{}, [][]int{}
-		}))},
-		{"a commitment that leaves inputs out", "public inputs", withKey(key(func(vk *groth16.VerifyingKey) {
-			vk.PublicAndCommitmentCommitted = [][]int{{1, 2}}
-		}))},
-	} {
-		if _, err := ParseProgram(c.file); err == nil {
-			t.Errorf("%s: accepted", c.name)
-		} else if !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v, want a word on %q", c.name, err, c.want)
-		}
-	}
-}
-
-func TestCheckIsSafeForConcurrentUse(t *testing.T) {
+func TestChainIsSafeForConcurrentUse(t *testing.T) {
 	v := defaultVerifier(t)
+	good, list := proven(t, 1, 2)
 	var wg sync.WaitGroup
 	for i := range 8 {
-		e := copyOf(t, fixture.Entry(t, fixtures[i%len(fixtures)]))
+		e := copyOf(good)
 		if i%2 == 1 {
 			e.Subject.SHA256[0] ^= 1
 		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			if err := holds(v, e); (err == nil) != (i%2 == 0) {
+		wg.Go(func() {
+			if err := entry.Check(v, e, list); (err == nil) != (i%2 == 0) {
 				t.Errorf("check %d: %v", i, err)
 			}
-		}()
+		})
 	}
 	wg.Wait()
 }
 
-func FuzzParseProof(f *testing.F) {
-	f.Add(fixture.Entry(f, "hello-proof-0.1.0").Proof.Parts[0])
-	f.Add(make([]byte, ProofSize))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := ParseProof(b)
-		if err == nil && !bytes.Equal(MarshalProof(p), b) {
-			t.Fatal("a proof has two encodings")
-		}
-	})
-}
-
-func FuzzParseProgram(f *testing.F) {
-	good := testlog.Must(program64(f).Marshal())
-	f.Add(good)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := ParseProgram(b)
-		if err != nil {
-			return
-		}
-		text := testlog.Must(p.Marshal())
-		if again, err := ParseProgram(text); err != nil || again.ID() != p.ID() || again.Origin != p.Origin || again.ProvingKey != p.ProvingKey {
-			t.Fatal("a program changes when it is written and read")
-		}
-	})
-}
-
-func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
-
-// TestEveryPublicInputIsBound flips the verifier's inputs themselves, one at a time
-// and in pairs whose sum stays the same.
-func TestEveryPublicInputIsBound(t *testing.T) {
-	vk := testlog.Must(program64(t).verifyingKey())
-	e := fixture.Entry(t, "hello-proof-0.1.0")
-	proof := testlog.Must(ParseProof(e.Proof.Parts[0]))
-	inputs := func() fr.Vector {
-		in := testlog.Must(publicInputs(e.Subject, e.Claim.(*entry.Source), e.Claim.(*entry.Source).Files))
-		return in
-	}
-	fatalIf(t, groth16.Verify(proof, vk, inputs()))
-	var one fr.Element
-	one.SetOne()
-	for i := range sourceInputs {
-		in := inputs()
-		in[i].Add(&in[i], &one)
-		if groth16.Verify(proof, vk, in) == nil {
-			t.Errorf("input %d is not bound", i)
-		}
-		for j := range sourceInputs {
-			in := inputs()
-			in[i].Add(&in[i], &one)
-			in[j].Sub(&in[j], &one)
-			if i != j && groth16.Verify(proof, vk, in) == nil {
-				t.Errorf("of inputs %d and %d only the sum is bound", i, j)
-			}
-		}
-	}
-}
-
-func fatalIf(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+// plusOrder adds the field's order to a canonical encoding, which then has the same value.
+func plusOrder(b []byte) {
+	x := new(big.Int).SetBytes(b)
+	x.Add(x, fr.Modulus()).FillBytes(b)
 }

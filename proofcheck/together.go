@@ -8,41 +8,39 @@ import (
 	"cratelog/entry"
 )
 
-// maxBatch is the number of proofs that are checked together. Beyond it the cost of
-// each hardly falls, and a bad one among them costs more.
-const maxBatch = 64
-
-// Together is an entry.Verifier that checks in batches what is asked for at the same time, and
-// each entry, to the byte, once. It is safe for concurrent use.
+// Together has a method Chain, like Verifier, that checks in batches what is asked for at
+// the same time, and each entry, to the byte, once. It is safe for concurrent use.
 //
 // Nothing waits for a batch to fill: a check that finds no other under way begins at
-// once, and what comes meanwhile is the next batch.
+// once, and what comes meanwhile is the next batch, up to 64 segments.
 type Together struct {
 	next  entry.BatchVerifier
-	known *lru.Cache[[32]byte, entry.Chain] // by the leaf hash, what proofs show that hold
+	known *lru.Cache[[32]byte, entry.Chain] // by the leaf hashes of entries whose proof holds
 
 	mu    sync.Mutex
 	queue []*pending // owned by mu
 	busy  bool       // a batch is being checked; owned by mu
 }
 
+var _ entry.Verifier = &Together{}
+
 // pending is a proof that waits for its check.
 type pending struct {
-	entry *entry.Entry
-	leaf  [32]byte
-	done  chan struct{} // closed when chain and err are set
-	chain entry.Chain
-	err   error
+	entry    *entry.Entry
+	leaf     [32]byte
+	segments int           // as the sizes of its parts say
+	done     chan struct{} // closed when chain and err are set
+	chain    entry.Chain
+	err      error
 }
 
-// NewTogether returns a Together that remembers up to size entries whose proof
-// holds.
+// NewTogether returns a Together that remembers what up to size proofs show that hold.
 func NewTogether(next entry.BatchVerifier, size int) *Together {
 	known, _ := lru.New[[32]byte, entry.Chain](max(size, 1)) // it refuses nothing but a size below 1
 	return &Together{next: next, known: known}
 }
 
-// Chain returns what the batch has for the entry.
+// Chain returns what the entry's proof shows, and otherwise the error of the batch.
 func (t *Together) Chain(e *entry.Entry) (entry.Chain, error) {
 	b, err := e.Marshal()
 	if err != nil {
@@ -51,6 +49,9 @@ func (t *Together) Chain(e *entry.Entry) (entry.Chain, error) {
 	p := &pending{entry: e, leaf: entry.LeafHash(b), done: make(chan struct{})}
 	if chain, holds := t.known.Get(p.leaf); holds {
 		return chain, nil
+	}
+	if p.segments, err = segments(e.Proof.Parts); err != nil {
+		p.segments = 1 // next says what is wrong, or that it does not know the program
 	}
 	t.mu.Lock()
 	t.queue = append(t.queue, p)
@@ -68,7 +69,7 @@ func (t *Together) Chain(e *entry.Entry) (entry.Chain, error) {
 func (t *Together) lead() {
 	for {
 		t.mu.Lock()
-		n := min(len(t.queue), maxBatch)
+		n := fits(t.queue)
 		batch := t.queue[:n:n]
 		t.queue = t.queue[n:]
 		if n == 0 {
@@ -79,6 +80,17 @@ func (t *Together) lead() {
 		t.mu.Unlock()
 		t.check(batch)
 	}
+}
+
+// fits returns how many of the queue's proofs make one batch: all that have at most maxBatch
+// segments, or one.
+func fits(queue []*pending) (n int) {
+	for sum := 0; n < len(queue); n++ {
+		if sum += queue[n].segments; sum > maxBatch {
+			return max(n, 1)
+		}
+	}
+	return n
 }
 
 func (t *Together) check(batch []*pending) {

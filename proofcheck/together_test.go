@@ -26,22 +26,34 @@ func (p *told) believe(e *entry.Entry) {
 	p.believed[e.Subject.Version] = e.Proof.Parts[0]
 }
 
+// chainOf is the chain of an entry.
+type chainOf struct {
+	entry.Chain
+	version string
+}
+
 func (p *told) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	errs := make([]error, len(entries))
+	chains, errs := make([]entry.Chain, len(entries)), make([]error, len(entries))
 	for i, e := range entries {
 		p.checks++
 		if want := p.believed[e.Subject.Version]; want == nil || !bytes.Equal(want, e.Proof.Parts[0]) {
 			errs[i] = errors.New("not told")
+			continue
 		}
+		chains[i] = chainOf{version: e.Subject.Version}
 	}
-	return make([]entry.Chain, len(entries)), errs
+	return chains, errs
 }
 
-// holds says what a verifier has against a proof.
-func holds(v entry.Verifier, e *entry.Entry) error {
-	_, err := v.Chain(e)
+// check asks for an entry's chain, and fails if it is another one's.
+func check(t *testing.T, v *Together, e *entry.Entry) error {
+	t.Helper()
+	c, err := v.Chain(e)
+	if err == nil && c.(chainOf).version != e.Subject.Version || err != nil && c != nil {
+		t.Errorf("%s: the chain %v", e.Subject.Version, c)
+	}
 	return err
 }
 
@@ -57,20 +69,20 @@ func TestAProofIsVerifiedOnceAndOnlyThat(t *testing.T) {
 	v := NewTogether(told, 2)
 	for i := range 3 {
 		e := numbered(i)
-		if holds(v, e) == nil {
+		if check(t, v, e) == nil {
 			t.Error("a false proof was accepted")
 		}
 		told.believe(e)
-		if err := holds(v, e); err != nil {
+		if err := check(t, v, e); err != nil {
 			t.Error(err)
 		}
 		before := told.checks
-		if err := holds(v, e); err != nil || told.checks != before {
+		if err := check(t, v, e); err != nil || told.checks != before {
 			t.Errorf("a proof was verified twice: %v", err)
 		}
 		other := *e
 		other.Proof.Parts = [][]byte{{5}}
-		if holds(v, &other) == nil {
+		if check(t, v, &other) == nil {
 			t.Error("another proof of the same claim was taken for verified")
 		}
 	}
@@ -78,7 +90,7 @@ func TestAProofIsVerifiedOnceAndOnlyThat(t *testing.T) {
 		t.Errorf("%d entries are remembered, at most 2 should", n)
 	}
 	for i := range 3 {
-		if err := holds(v, numbered(i)); err != nil {
+		if err := check(t, v, numbered(i)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -103,20 +115,20 @@ func TestProofsThatComeTogetherAreCheckedTogetherAndJudgedAlone(t *testing.T) {
 	g := &gate{newTold(), make(chan int), make(chan struct{})}
 	v := NewTogether(g, 1<<10)
 	verdicts := make([]chan error, n)
-	check := func(i int) {
+	start := func(i int) {
 		e := numbered(i)
 		if i%7 != 0 {
 			g.believe(e)
 		}
 		verdicts[i] = make(chan error, 1)
-		go func() { verdicts[i] <- holds(v, e) }()
+		go func() { verdicts[i] <- check(t, v, e) }()
 	}
-	check(0) // nobody is at work: it does not wait for company
+	start(0) // nobody is at work: it does not wait for company
 	if size := <-g.began; size != 1 {
 		t.Fatalf("the first batch has %d proofs", size)
 	}
 	for i := 1; i < n; i++ {
-		check(i)
+		start(i)
 	}
 	waiting := func() int { v.mu.Lock(); defer v.mu.Unlock(); return len(v.queue) }
 	for deadline := time.Now().Add(time.Minute); waiting() < n-1; time.Sleep(time.Millisecond) {
@@ -135,5 +147,67 @@ func TestProofsThatComeTogetherAreCheckedTogetherAndJudgedAlone(t *testing.T) {
 		if err := <-c; (err != nil) != (i%7 == 0) {
 			t.Errorf("proof %d: %v", i, err)
 		}
+	}
+}
+
+// TestABatchIsAtMostSixtyFourSegments counts them by the sizes of the parts.
+func TestABatchIsAtMostSixtyFourSegments(t *testing.T) {
+	queue := func(sizes ...int) (out []*pending) {
+		for _, n := range sizes {
+			out = append(out, &pending{segments: n})
+		}
+		return out
+	}
+	for _, c := range []struct {
+		queue []*pending
+		want  int
+	}{
+		{nil, 0}, {queue(1), 1}, {queue(288), 1}, {queue(288, 1), 1}, {queue(1, 288), 1},
+		{queue(63, 1, 1), 2}, {queue(32, 32, 1), 2}, {queue(32, 33), 1}, {queue(1, 2, 3), 3},
+	} {
+		if n := fits(c.queue); n != c.want {
+			t.Errorf("%d of %d, want %d", n, len(c.queue), c.want)
+		}
+	}
+	g := &gate{newTold(), make(chan int), make(chan struct{})}
+	v := NewTogether(g, 1<<10)
+	done := make(chan error)
+	start := func(i int, e *entry.Entry) {
+		g.believe(e)
+		go func() { _, err := v.Chain(e); done <- err }()
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			v.mu.Lock()
+			n := len(v.queue)
+			v.mu.Unlock()
+			if n == i {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d wait, want %d", n, i)
+			}
+		}
+	}
+	large := func(i int) *entry.Entry { // of 40 segments
+		e := numbered(i)
+		e.Proof.Parts = [][]byte{make([]byte, partSize), make([]byte, partSize), make([]byte, lastPartSize(4))}
+		e.Proof.Parts[0][0] = byte(i)
+		return e
+	}
+	start(0, numbered(0))
+	if n := <-g.began; n != 1 {
+		t.Fatalf("a batch of %d", n)
+	}
+	for i := range 3 {
+		start(i+1, large(i+1))
+	}
+	for range 3 {
+		g.open <- struct{}{}
+		if n := <-g.began; n != 1 {
+			t.Errorf("a batch of %d proofs of 40 segments", n)
+		}
+	}
+	g.open <- struct{}{}
+	for range 4 {
+		fatalIf(t, <-done)
 	}
 }

@@ -2,6 +2,7 @@ package prover
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,30 +10,36 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	cs "github.com/consensys/gnark/constraint/bn254"
+	"github.com/consensys/gnark/logger"
+	"golang.org/x/sync/errgroup"
 
 	"cratelog/circuit"
 	"cratelog/internal/durable"
 )
 
-// maxCompiled bounds the file of a compiled circuit, in bytes; the one of 512 blocks
-// takes 150 MB.
-const maxCompiled = 1 << 30
+// maxCompiled bounds the file of a compiled circuit, in bytes; the one that ships takes 10 MB.
+const maxCompiled = 1 << 28
 
-// compiled returns the compiled circuit of a capacity: out of the cache directory, or
-// else compiled, which takes ten times as long, and put there. Only circuits whose hash
-// ships with cratelog are kept: an attacker who writes into the cache cannot make the
+// quiet keeps gnark from writing to a program's standard output.
+var quiet = sync.OnceFunc(logger.Disable)
+
+// compiled returns the compiled circuit with segments of so many blocks: out of the cache
+// directory, or else compiled, which takes several times as long, and put there. Only circuits
+// whose hash ships with cratelog are kept: an attacker who writes into the cache cannot make the
 // prover prove, and so reveal, something else.
-func compiled(cache string, c circuit.Capacity) (*cs.R1CS, error) {
-	hash, known := circuit.CompiledHash(c)
-	path := filepath.Join(cache, fmt.Sprintf("source-%d-%d-%.16s.r1cs", c.Blocks, c.Chunks, hash))
+func compiled(cache string, blocks int) (*cs.R1CS, error) {
+	hash, known := circuit.CompiledHash(blocks)
+	path := filepath.Join(cache, fmt.Sprintf("segment-%d-%.16s.r1cs", blocks, hash))
 	if known && cache != "" {
 		if system, err := readCompiled(path, hash); err == nil {
 			return system, nil
 		}
 	}
-	system, err := compile(c)
+	system, err := circuit.Compile(blocks)
 	if err != nil || !known || cache == "" {
 		return system, err
 	}
@@ -54,6 +61,25 @@ func readCompiled(path, hash string) (*cs.R1CS, error) {
 	system := new(cs.R1CS)
 	_, err = system.ReadFrom(bytes.NewReader(raw))
 	return system, err
+}
+
+// compileMeanwhile has the circuit compiled while load runs.
+func compileMeanwhile(ctx context.Context, cache string, blocks int, progress Progress,
+	load func() error) (*cs.R1CS, error) {
+	quiet()
+	progress.begin("loading the circuit and the proving key", time.Duration(blocks)*20*time.Millisecond, nil)
+	return interruptible(ctx, func() (system *cs.R1CS, err error) {
+		var g errgroup.Group
+		g.Go(func() (err error) {
+			system, err = compiled(cache, blocks)
+			return err
+		})
+		loadErr := load()
+		if err := g.Wait(); err != nil {
+			return nil, err
+		}
+		return system, loadErr
+	})
 }
 
 // readLarge reads a regular file of at most limit bytes into exactly as much memory.

@@ -4,28 +4,20 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	_ "embed"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/consensys/gnark-crypto/ecc"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	cs "github.com/consensys/gnark/constraint/bn254"
-	"github.com/consensys/gnark/frontend"
-	"github.com/consensys/gnark/frontend/cs/r1cs"
-	"github.com/consensys/gnark/logger"
 
-	"cratelog/circuit"
+	"cratelog/circuit/setup"
 	"cratelog/internal/durable"
 	"cratelog/internal/unsafekeys"
 	"cratelog/proofcheck"
@@ -33,10 +25,12 @@ import (
 
 // Keys is what it takes to prove with one program.
 type Keys struct {
-	Program  proofcheck.Program
-	capacity circuit.Capacity
-	system   *cs.R1CS
-	proving  *groth16.ProvingKey
+	Program proofcheck.Program
+
+	system  *cs.R1CS
+	proving *groth16.ProvingKey
+	powers  setup.RawPowers // of the proving key's file
+	sum     [32]byte        // its SHA-256
 }
 
 // A Step is one long piece of work, in words for a person. Expect is a rough guess.
@@ -49,195 +43,167 @@ type Step struct {
 // Progress is called with each step as it begins; nil is allowed.
 type Progress func(Step)
 
-func (p Progress) begin(what string, expect time.Duration) {
+func (p Progress) begin(what string, expect time.Duration, share func() float64) {
 	if p != nil {
-		p(Step{What: what, Expect: expect})
+		p(Step{What: what, Expect: expect, Share: share})
 	}
 }
 
 // ErrKeyCache says that a file in the key cache is not the key that its name says.
 var ErrKeyCache = errors.New("damaged proving key in the cache")
 
-//go:embed provingkeys.json
-var provingKeysFile []byte
-
-// provingKeys returns, by program id in hex, the SHA-256 of the proving key
-// (gnark's WriteDump) of each program that ships with cratelog. Every run of the
-// development setup makes these very bytes.
-var provingKeys = sync.OnceValues(func() (m map[string]string, err error) {
-	if err := json.Unmarshal(provingKeysFile, &m); err != nil {
-		return nil, fmt.Errorf("provingkeys.json: %w", err)
-	}
-	return m, nil
-})
-
-// DevelopmentKeys returns keys of the development program of a capacity: out of
-// the cache directory, or else made there, which takes half a minute or more.
+// DevelopmentKeys returns keys of the development program with segments of so many blocks: out of
+// the cache directory, or else made there, which takes some seconds.
 //
 // UNSAFE: the keys' secrets are published, so anyone can forge proofs of this program.
 // Only a log in development mode accepts them.
 //
 // The key's bytes are re-checked on every load, against the hash that cratelog
-// ships for its own programs and against the file's name for others.
-func DevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (*Keys, error) {
-	type loaded struct {
-		system *cs.R1CS
-		keys   *Keys
-		err    error // of loading: keys that are missing are made
-	}
-	l, err := interruptible(ctx, func() (l loaded, err error) {
-		l.system, err = compileMeanwhile(cache, c, progress, func() error {
-			l.keys, l.err = loadKeys(cache, c)
-			return nil
-		})
-		return l, err
+// ships for its own program and against the file's name for others.
+func DevelopmentKeys(ctx context.Context, cache string, blocks int, progress Progress) (*Keys, error) {
+	var f *keyFiles
+	var readErr error // keys that are missing are made
+	system, err := compileMeanwhile(ctx, cache, blocks, progress, func() error {
+		f, readErr = readKeys(cache, blocks)
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	system, k, loadErr := l.system, l.keys, l.err
-	if errors.Is(loadErr, fs.ErrNotExist) {
-		k, loadErr = makeAndLoad(ctx, cache, c, system, progress)
+	if !errors.Is(readErr, fs.ErrNotExist) {
+		return takeKeys(ctx, f, readErr, system)
 	}
-	if loadErr != nil {
-		return nil, loadErr
-	}
-	k.system = system
-	return k, nil
-}
-
-func makeAndLoad(ctx context.Context, cache string, c circuit.Capacity, system *cs.R1CS,
-	progress Progress) (*Keys, error) {
-	unlock, err := lockCache(ctx, cache, c, progress)
+	unlock, err := lockCache(ctx, cache, blocks, progress)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	// Another process may have made them meanwhile.
-	if k, err := loadKeys(cache, c); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return k, err
+	if f, readErr = readKeys(cache, blocks); !errors.Is(readErr, fs.ErrNotExist) {
+		return takeKeys(ctx, f, readErr, system)
 	}
-	if _, _, err := makeKeys(ctx, cache, c, system, progress); err != nil {
+	k, err := makeKeys(ctx, cache, blocks, system, progress)
+	if err != nil {
 		return nil, err
 	}
-	return interruptible(ctx, func() (*Keys, error) { return loadKeys(cache, c) })
+	shipped, err := shippedProgram(k.Program)
+	if err == nil && shipped != nil && shipped.ProvingKey != k.sum {
+		err = errors.New("the key that was made is not the one of the program that ships with cratelog; this is a bug")
+	}
+	return k, err
 }
 
-// MakeDevelopmentKeys runs the development setup of a capacity even if the cache
-// has its keys, stores the result, and returns the program and the proving key's
-// SHA-256. It serves those who add a program to cratelog, or check one.
-func MakeDevelopmentKeys(ctx context.Context, cache string, c circuit.Capacity,
-	progress Progress) (proofcheck.Program, [32]byte, error) {
-	quiet()
-	system, err := compile(c)
+// MakeDevelopmentKeys runs the development setup even if the cache has its keys, stores the
+// result, and returns the program, which says the proving key's SHA-256. It serves those who add a
+// program to cratelog, or check one.
+func MakeDevelopmentKeys(ctx context.Context, cache string, blocks int, progress Progress) (proofcheck.Program, error) {
+	system, err := compileMeanwhile(ctx, cache, blocks, progress, func() error { return nil })
 	if err != nil {
-		return proofcheck.Program{}, [32]byte{}, err
+		return proofcheck.Program{}, err
 	}
-	unlock, err := lockCache(ctx, cache, c, progress)
+	unlock, err := lockCache(ctx, cache, blocks, progress)
 	if err != nil {
-		return proofcheck.Program{}, [32]byte{}, err
+		return proofcheck.Program{}, err
 	}
 	defer unlock()
-	return makeKeys(ctx, cache, c, system, progress)
-}
-
-func makeKeys(ctx context.Context, cache string, c circuit.Capacity, system *cs.R1CS,
-	progress Progress) (p proofcheck.Program, h [32]byte, err error) {
-	share := new(unsafekeys.Progress)
-	if progress != nil {
-		progress(Step{fmt.Sprintf("making UNSAFE development keys for %d blocks, once (kept in %s)", c.Blocks, cache),
-			time.Duration(system.GetNbConstraints()) * 300 * time.Microsecond, share.Share})
-	}
-	pk, vk, err := developmentSetup(ctx, c, system, share)
+	k, err := makeKeys(ctx, cache, blocks, system, progress)
 	if err != nil {
-		return p, h, err
+		return proofcheck.Program{}, err
 	}
-	return storeKeys(cache, c, pk, vk)
+	return k.Program, nil
 }
 
-func keyName(c circuit.Capacity) string {
-	return fmt.Sprintf("source-%d-%d-unsafe", c.Blocks, c.Chunks)
-}
-
-// quiet keeps gnark from writing to a program's standard output.
-var quiet = sync.OnceFunc(logger.Disable)
-
-func compile(c circuit.Capacity) (*cs.R1CS, error) {
-	system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, circuit.NewSource(c))
+func makeKeys(ctx context.Context, cache string, blocks int, system *cs.R1CS, progress Progress) (*Keys, error) {
+	share := new(setup.Progress)
+	progress.begin(fmt.Sprintf("making the UNSAFE development key, once (kept in %s)", cache),
+		time.Duration(system.GetNbConstraints())*50*time.Microsecond, share.Share)
+	made, err := setup.Run(ctx, system, unsafekeys.Published(blocks), share)
 	if err != nil {
-		return nil, fmt.Errorf("compiling the circuit: %w", err)
+		return nil, err
 	}
-	return system.(*cs.R1CS), nil
+	k, err := storeKeys(cache, blocks, made)
+	if err != nil {
+		return nil, fmt.Errorf("key cache: %w", err)
+	}
+	k.system = system
+	return k, nil
 }
 
-// program describes a source circuit's verifying key as a development program.
-func program(c circuit.Capacity, vk []byte) proofcheck.Program {
+// shippedProgram returns the program with the same id that ships with cratelog, nil if none does.
+func shippedProgram(p proofcheck.Program) (*proofcheck.Program, error) {
+	shipped, err := proofcheck.Embedded()
+	if err != nil {
+		return nil, err
+	}
+	for i := range shipped {
+		if shipped[i].ID() == p.ID() {
+			return &shipped[i], nil
+		}
+	}
+	return nil, nil
+}
+
+// The cache holds two files per development program: NAME.vk, and NAME-SHA256.pk for the hash of
+// the proving key's file. Both appear whole or not at all, the .vk first.
+
+func keyName(blocks int) string { return fmt.Sprintf("segment-%d-unsafe", blocks) }
+
+// developmentProgram describes a verifying key as that of a development program.
+func developmentProgram(blocks int, vk []byte) proofcheck.Program {
 	return proofcheck.Program{
-		System: proofcheck.SystemGroth16, Claim: proofcheck.ClaimSource,
-		Blocks: c.Blocks, ListBytes: c.ListBytes(),
+		System: proofcheck.SystemGroth16, Claim: proofcheck.ClaimSource, Blocks: blocks,
 		Origin: proofcheck.OriginDevelopment, Key: vk,
 	}
 }
 
-// developmentSetup makes keys from published secrets.
-func developmentSetup(ctx context.Context, c circuit.Capacity, system *cs.R1CS,
-	share *unsafekeys.Progress) (*groth16.ProvingKey, *groth16.VerifyingKey, error) {
-	type pair struct {
-		pk *groth16.ProvingKey
-		vk *groth16.VerifyingKey
-	}
-	keys, err := interruptible(ctx, func() (p pair, err error) {
-		p.pk, p.vk, err = unsafekeys.Setup(system, unsafekeys.Published(c.Blocks, c.Chunks), share)
-		return p, err
-	})
-	return keys.pk, keys.vk, err
-}
-
-// The cache holds two files per program: NAME.vk, and NAME-SHA256.pk for the hash of the
-// proving key. Both appear whole or not at all, the .vk first.
-
-func storeKeys(cache string, c circuit.Capacity, pk *groth16.ProvingKey,
-	vk *groth16.VerifyingKey) (p proofcheck.Program, h [32]byte, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("key cache: %w", err)
-		}
-	}()
-	old, err := filepath.Glob(filepath.Join(cache, keyName(c)+"-*.pk"))
+func storeKeys(cache string, blocks int, made *setup.Keys) (*Keys, error) {
+	old, err := filepath.Glob(filepath.Join(cache, keyName(blocks)+"-*.pk"))
 	if err != nil {
-		return p, h, err
+		return nil, err
 	}
 	for _, f := range old {
 		if err := os.Remove(f); err != nil {
-			return p, h, err
+			return nil, err
 		}
 	}
 	var key bytes.Buffer
-	if _, err := vk.WriteTo(&key); err != nil {
-		return p, h, err
+	if _, err := made.Verifying.WriteTo(&key); err != nil {
+		return nil, err
 	}
-	if err := durable.Write(filepath.Join(cache, keyName(c)+".vk"), key.Bytes(), 0o600); err != nil {
-		return p, h, err
+	if err := durable.Write(filepath.Join(cache, keyName(blocks)+".vk"), key.Bytes(), 0o600); err != nil {
+		return nil, err
 	}
 	f, err := durable.Create(cache)
 	if err != nil {
-		return p, h, err
+		return nil, err
 	}
 	defer f.Discard()
 	sum := sha256.New()
-	if err := pk.WriteDump(io.MultiWriter(f, sum)); err != nil {
-		return p, h, err
+	k := &Keys{Program: developmentProgram(blocks, key.Bytes()), proving: made.Proving, powers: made.Powers.Encode()}
+	if err := setup.WriteProving(io.MultiWriter(f, sum), k.proving, k.powers); err != nil {
+		return nil, err
 	}
-	h = [32]byte(sum.Sum(nil))
-	return program(c, key.Bytes()), h, f.Replace(filepath.Join(cache, fmt.Sprintf("%s-%x.pk", keyName(c),
-		h)), 0o600)
+	k.sum = [32]byte(sum.Sum(nil))
+	k.Program.ProvingKey = k.sum
+	return k, f.Replace(filepath.Join(cache, fmt.Sprintf("%s-%x.pk", keyName(blocks), k.sum)), 0o600)
 }
 
-// loadKeys reads keys from the cache, all but the compiled circuit; fs.ErrNotExist if
-// they are not there.
-func loadKeys(cache string, c circuit.Capacity) (*Keys, error) {
-	name := keyName(c)
-	vk, err := os.ReadFile(filepath.Join(cache, name+".vk"))
+// keyFiles are the files of one development program, with the hash that they should have.
+type keyFiles struct {
+	vk, pk  string // paths
+	program proofcheck.Program
+	raw     []byte // of pk
+}
+
+func (f *keyFiles) damaged(why string) error {
+	return fmt.Errorf("%w: %s %s; delete %s and %s and run again", ErrKeyCache, f.pk, why, f.pk, f.vk)
+}
+
+// readKeys reads keys from the cache and checks their hash; fs.ErrNotExist if they are not there.
+func readKeys(cache string, blocks int) (*keyFiles, error) {
+	name := keyName(blocks)
+	f := &keyFiles{vk: filepath.Join(cache, name+".vk")}
+	vk, err := durable.Read(f.vk, proofcheck.MaxProgramFile)
 	if err != nil {
 		return nil, err
 	}
@@ -245,44 +211,56 @@ func loadKeys(cache string, c circuit.Capacity) (*Keys, error) {
 	if err != nil || len(found) == 0 {
 		return nil, fs.ErrNotExist
 	}
-	path := found[0]
-	damaged := func(why string) error {
-		return fmt.Errorf("%w: %s %s; delete %s and %s and run again", ErrKeyCache, path, why, path,
-			filepath.Join(cache, name+".vk"))
-	}
-	k := &Keys{Program: program(c, vk), capacity: c, proving: new(groth16.ProvingKey)}
-	known, err := provingKeys()
+	f.pk, f.program = found[0], developmentProgram(blocks, vk)
+	shipped, err := proofcheck.Embedded()
 	if err != nil {
 		return nil, err
 	}
-	id := k.Program.ID()
-	want, shipped := known[hex.EncodeToString(id[:])]
-	if !shipped {
-		want = strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), name+"-"), ".pk")
-		if slices.Contains(Classes, c) {
-			return nil, damaged("is not for the program that ships with cratelog")
+	want := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f.pk), name+"-"), ".pk")
+	for _, s := range shipped {
+		if !s.Development() || s.Blocks != blocks {
+			continue
 		}
+		if s.ID() != f.program.ID() {
+			return nil, f.damaged("is not for the program that ships with cratelog")
+		}
+		want = hex.EncodeToString(s.ProvingKey[:])
 	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
+	if f.raw, err = readLarge(f.pk, maxKey(blocks)); err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	if h := sha256.Sum256(raw); hex.EncodeToString(h[:]) != want {
-		return nil, damaged("does not have its hash")
+	if f.program.ProvingKey = sha256.Sum256(f.raw); hex.EncodeToString(f.program.ProvingKey[:]) != want {
+		return nil, f.damaged("does not have its hash")
 	}
-	if err := k.proving.ReadDump(bytes.NewReader(raw)); err != nil {
-		return nil, damaged("cannot be read")
+	return f, nil
+}
+
+// takeKeys decodes keys that readKeys returned, with its error.
+func takeKeys(ctx context.Context, f *keyFiles, err error, system *cs.R1CS) (*Keys, error) {
+	if err != nil {
+		return nil, err
 	}
-	return k, nil
+	return interruptible(ctx, func() (*Keys, error) {
+		k := &Keys{Program: f.program, system: system, sum: f.program.ProvingKey}
+		if k.proving, k.powers, err = setup.ReadProving(f.raw, system); err != nil {
+			return nil, f.damaged("cannot be read")
+		}
+		return k, nil
+	})
 }
 
 // lockCache keeps two processes from making the same keys at once.
-func lockCache(ctx context.Context, cache string, c circuit.Capacity, progress Progress) (unlock func(),
-	err error) {
+func lockCache(ctx context.Context, cache string, blocks int, progress Progress) (unlock func(), err error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(cache, keyName(c)+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	return lockFile(ctx, filepath.Join(cache, keyName(blocks)+".lock"), "waiting for another process, which is making this key",
+		progress)
+}
+
+// lockFile waits, in the given words, until no other process holds the lock of a file.
+func lockFile(ctx context.Context, path, waiting string, progress Progress) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
@@ -296,7 +274,7 @@ func lockCache(ctx context.Context, cache string, c circuit.Capacity, progress P
 			return func() { f.Close() }, nil
 		}
 		if first {
-			progress.begin("waiting for another process, which is making these keys", 0)
+			progress.begin(waiting, 0, nil)
 		}
 		select {
 		case <-ctx.Done():

@@ -151,7 +151,7 @@ func (w *walk) plan(dirty *crate.VCSInfoError) (*Plan, error) {
 		}
 		p.objects = append(p.objects, object)
 	}
-	p.Blocks = circuit.Blocks(p.objects)
+	p.Blocks = circuit.CountBlocks(p.objects)
 	return p, nil
 }
 

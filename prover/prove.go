@@ -2,46 +2,51 @@ package prover
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/big"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/consensys/gnark-crypto/ecc"
+	"github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	"github.com/consensys/gnark/backend"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+	"github.com/consensys/gnark/backend/witness"
+	"github.com/consensys/gnark/constraint"
 	"github.com/consensys/gnark/constraint/solver"
 	"github.com/consensys/gnark/frontend"
+	fcs "github.com/consensys/gnark/frontend/cs"
+	"golang.org/x/sync/errgroup"
 
 	"cratelog/circuit"
+	"cratelog/circuit/chain"
 	"cratelog/entry"
+	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
 )
 
-// Classes are the capacities that ship with keys, smallest first.
-var Classes = []circuit.Capacity{circuit.Class64, circuit.Class128, circuit.Class512}
-
-// Class returns the smallest class that a plan fits in.
-func (p *Plan) Class() (circuit.Capacity, error) {
-	for _, c := range Classes {
-		if p.Blocks <= c.Blocks && len(p.List.Bytes) <= c.ListBytes() {
-			return c, nil
-		}
+// fits refuses a plan for which a proof of segments of so many blocks has no room.
+func (p *Plan) fits(blocks int) error {
+	if room := proofcheck.MaxSegments * blocks; p.Blocks > room || len(p.List.Bytes) > chain.MaxList {
+		return outcome.Refusef("the commit and the trees on the crate's paths take %d SHA-1 blocks and the file list "+
+			"%d bytes; a proof has room for %d blocks and %d bytes", p.Blocks, len(p.List.Bytes), room, chain.MaxList)
 	}
-	largest := Classes[len(Classes)-1]
-	return circuit.Capacity{}, fmt.Errorf("%w: the commit and the trees on the crate's paths take "+
-		"%d SHA-1 blocks and the file list %d bytes; the largest class has %d blocks and %d bytes",
-		circuit.ErrCapacity, p.Blocks, len(p.List.Bytes), largest.Blocks, largest.ListBytes())
+	return nil
 }
 
-// Prove makes the entry of a plan. It verifies the proof before it returns. When ctx ends it
-// returns at once; what computes the proof cannot be stopped, and ends by itself or with the
-// process.
+// Prove makes the entry of a plan. It verifies the proof before it returns.
+//
+// When ctx ends it returns at once; what computes one segment's proof cannot be stopped, and ends
+// by itself or with the process. Nothing is kept: what was computed until then is worth nothing
+// without the masks, and those would open what they hide.
 func (k *Keys) Prove(ctx context.Context, p *Plan, progress Progress) (*entry.Entry, error) {
-	scope, err := entry.Context(p.Subject, p.Claim)
-	if err != nil {
+	if err := p.fits(k.Program.Blocks); err != nil {
 		return nil, err
 	}
-	progress.begin("proving", time.Duration(k.system.GetNbConstraints())*16*time.Microsecond)
-	return interruptible(ctx, func() (*entry.Entry, error) { return k.prove(p, scope) })
+	return interruptible(ctx, func() (*entry.Entry, error) { return k.prove(ctx, p, progress) })
 }
 
 // interruptible returns what f does, or the error of a context that ends before: then nobody
@@ -68,28 +73,19 @@ func interruptible[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-func (k *Keys) prove(p *Plan, scope [32]byte) (*entry.Entry, error) {
-	digest, err := proofcheck.ListDigest(p.List.Bytes)
+func (k *Keys) prove(ctx context.Context, p *Plan, progress Progress) (*entry.Entry, error) {
+	scope, err := entry.Context(p.Subject, p.Claim)
 	if err != nil {
 		return nil, err
 	}
-	assignment, err := circuit.Assign(k.capacity, p.Claim.Commit, p.objects, p.List.Bytes, digest, scope)
-	if err != nil {
-		return nil, err
-	}
-	witness, err := frontend.NewWitness(assignment, ecc.BN254.ScalarField())
+	id := k.Program.ID()
+	proof, err := k.segments(ctx, p, func(commitments []bn254.G1Affine) fr.Element {
+		return chain.Rho(id, p.Claim.Commit, scope, commitments)
+	}, progress)
 	if err != nil {
 		return nil, fmt.Errorf("proving: %w", err)
 	}
-	proof, err := groth16.Prove(k.system, k.proving, witness,
-		backend.WithSolverOptions(solver.WithHints(circuit.Hints()...)))
-	if err != nil {
-		return nil, fmt.Errorf("proving: the statement does not hold: %w", err)
-	}
-	e := &entry.Entry{
-		Subject: p.Subject, Claim: p.Claim,
-		Proof: entry.Proof{Program: k.Program.ID(), Parts: [][]byte{proofcheck.MarshalProof(proof)}},
-	}
+	e := &entry.Entry{Subject: p.Subject, Claim: p.Claim, Proof: entry.Proof{Program: id, Parts: proof.Marshal()}}
 	v, err := proofcheck.New([]proofcheck.Program{k.Program})
 	if err != nil {
 		return nil, err
@@ -98,4 +94,214 @@ func (k *Keys) prove(p *Plan, scope [32]byte) (*entry.Entry, error) {
 		return nil, fmt.Errorf("proving: the new proof was refused: %w", err)
 	}
 	return e, nil
+}
+
+// job is one proof in the making. Its masks and blinds are drawn for it, and leave it only in what
+// they hide.
+//
+// All segments share the challenge rho, which hashes what each of them commits to. So each is
+// solved twice: first until it commits, at any rho, and then, at the rho that follows from all
+// commitments, to its end. What is committed to does not depend on rho, and the mask is the same:
+// so is the commitment.
+type job struct {
+	*Keys
+	stream *circuit.Stream
+	commit [20]byte
+	masks  []fr.Element // of the segments' commitments, not zero
+	blinds []fr.Element // of the states between them
+
+	states []chain.State // at rho
+	rho    fr.Element
+}
+
+// beside is how many segments are worked on at once: what one leaves idle the other uses. More
+// would take more memory, and gnark uses all processors for one.
+const beside = 2
+
+func (k *Keys) segments(ctx context.Context, p *Plan, rho func([]bn254.G1Affine) fr.Element,
+	progress Progress) (*proofcheck.Proof, error) {
+	stream, err := circuit.Split(k.Program.Blocks, p.objects)
+	if err != nil {
+		return nil, err
+	}
+	n := stream.Segments()
+	j := &job{Keys: k, stream: stream, commit: p.Claim.Commit}
+	if j.masks, err = random(n); err != nil {
+		return nil, err
+	}
+	if j.blinds, err = random(n - 1); err != nil {
+		return nil, err
+	}
+	var done atomic.Int64
+	const cost1, cost2 = 1, 10 // of the two passes, about
+	progress.begin(fmt.Sprintf("proving %d SHA-1 blocks in %d segments", p.Blocks, n),
+		time.Duration(n*k.system.GetNbConstraints())*12*time.Microsecond,
+		func() float64 { return float64(done.Load()) / float64(n*(cost1+cost2)) })
+	each := func(cost int64, do func(i int) error) error {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(beside)
+		for i := range n {
+			g.Go(func() error {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if err := do(i); err != nil {
+					return fmt.Errorf("segment %d of %d: %w", i+1, n, err)
+				}
+				done.Add(cost)
+				return nil
+			})
+		}
+		return g.Wait()
+	}
+
+	any, err := random(1)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.at(any[0]); err != nil {
+		return nil, err
+	}
+	commitments := make([]bn254.G1Affine, n)
+	if err := each(cost1, func(i int) (err error) {
+		commitments[i], err = j.commitTo(i)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if err := j.at(rho(commitments)); err != nil {
+		return nil, err
+	}
+	proof := &proofcheck.Proof{Segments: make([]*groth16.Proof, n), Cuts: make([]fr.Element, n-1)}
+	for i := range proof.Cuts {
+		proof.Cuts[i] = j.states[i+1].Commitment()
+	}
+	if proof.End, err = chain.EndOf(p.List.Bytes, j.rho); err != nil {
+		return nil, err
+	}
+	if end := proof.End.State(); end.Commitment() != j.states[n].Commitment() {
+		return nil, fmt.Errorf("%w: its objects do not make its list", errFalse)
+	}
+	return proof, each(cost2, func(i int) (err error) {
+		if proof.Segments[i], err = j.prove(i); err != nil {
+			return err
+		}
+		if proof.Segments[i].Commitments[0] != commitments[i] {
+			return errors.New("it committed to something else in the second pass; this is a bug")
+		}
+		return nil
+	})
+}
+
+// errFalse says that a plan is not true: a plan that NewPlan returned is.
+var errFalse = errors.New("the statement does not hold")
+
+// random returns random field elements that are not zero.
+func random(n int) ([]fr.Element, error) {
+	v := make([]fr.Element, n)
+	for i := range v {
+		for v[i].IsZero() {
+			if _, err := v[i].SetRandom(); err != nil {
+				return nil, fmt.Errorf("drawing random numbers: %w", err)
+			}
+		}
+	}
+	return v, nil
+}
+
+// at sets the challenge.
+func (j *job) at(rho fr.Element) (err error) {
+	j.rho = rho
+	j.states, err = j.stream.States(j.commit, rho, j.blinds)
+	return err
+}
+
+// errCommitted ends the first pass.
+var errCommitted = errors.New("the segment has committed")
+
+// commitTo returns what a segment commits to.
+func (j *job) commitTo(i int) (c bn254.G1Affine, err error) {
+	w, err := j.witness(i)
+	if err != nil {
+		return c, err
+	}
+	infos, ok := j.system.CommitmentInfo.(constraint.Groth16Commitments)
+	if !ok || len(infos) != 1 {
+		return c, errors.New("the circuit has not one commitment")
+	}
+	// Its input is which commitment it is, the public inputs that it hashes, and what it commits to.
+	committed := false
+	from := 1 + len(infos[0].PublicAndCommitmentCommitted)
+	commit := solver.OverrideHint(solver.GetHintID(fcs.Bsb22CommitmentComputePlaceholder),
+		func(_ *big.Int, in, _ []*big.Int) (err error) {
+			values := make([]fr.Element, len(in)-from)
+			for i := range values {
+				values[i].SetBigInt(in[from+i])
+			}
+			if c, err = j.proving.CommitmentKeys[0].Commit(values); err != nil {
+				return err
+			}
+			committed = true
+			return errCommitted
+		})
+	err = j.masked(i, func(hints ...solver.Option) error {
+		_, err := j.system.Solve(w, append(hints, commit)...)
+		return err
+	})
+	if !committed {
+		return c, fmt.Errorf("%w: %w", errFalse, err)
+	}
+	if !errors.Is(err, errCommitted) {
+		return c, err
+	}
+	return c, nil
+}
+
+// prove returns the proof of a segment.
+func (j *job) prove(i int) (proof *groth16.Proof, err error) {
+	w, err := j.witness(i)
+	if err != nil {
+		return nil, err
+	}
+	err = j.masked(i, func(hints ...solver.Option) (err error) {
+		if proof, err = groth16.Prove(j.system, j.proving, w, backend.WithSolverOptions(hints...)); err != nil {
+			return fmt.Errorf("%w: %w", errFalse, err)
+		}
+		return nil
+	})
+	return proof, err
+}
+
+func (j *job) witness(i int) (witness.Witness, error) {
+	return frontend.NewWitness(j.stream.Assign(i, j.states, j.rho), ecc.BN254.ScalarField())
+}
+
+// randomize returns gnark's hint that draws the mask of a commitment, nil if there is none.
+var randomize = sync.OnceValue(func() solver.Hint {
+	for _, h := range solver.GetRegisteredHints() {
+		if solver.GetHintName(h) == "github.com/consensys/gnark/internal/hints.Randomize" {
+			return h
+		}
+	}
+	return nil
+})
+
+// masked calls solve with the circuit's hints and the segment's mask in the place of a random one.
+// It fails unless the solver asks for the mask exactly once.
+func (j *job) masked(i int, solve func(hints ...solver.Option) error) error {
+	drawn := randomize()
+	if drawn == nil {
+		return errors.New("gnark draws masks in another way; this is a bug")
+	}
+	var calls atomic.Int32
+	mask := func(_ *big.Int, _, out []*big.Int) error {
+		calls.Add(1)
+		j.masks[i].BigInt(out[0])
+		return nil
+	}
+	err := solve(solver.WithHints(circuit.Hints()...), solver.OverrideHint(solver.GetHintID(drawn), mask))
+	if n := calls.Load(); n != 1 && (err == nil || errors.Is(err, errCommitted)) {
+		return fmt.Errorf("the solver asked for a mask %d times instead of once; this is a bug", n)
+	}
+	return err
 }

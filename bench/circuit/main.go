@@ -31,14 +31,25 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	whole, err := circuit.Constraints(circuit.Class64)
+	block, err := marginal(func(n int) (int, error) { return circuit.Constraints(1 + n) })
 	if err != nil {
 		return err
 	}
 	fmt.Println("sha1_block_constraints", ours, "constraints")
 	fmt.Println("sha1_block_constraints_bytewise", bytewise, "constraints")
 	fmt.Printf("sha1_block_ratio %.2f times\n", float64(bytewise)/float64(ours))
-	fmt.Println("source64_constraints", whole, "constraints")
+	fmt.Println("segment_block_constraints", block, "constraints")
+	for _, blocks := range []int{circuit.SegmentBlocks, 64, 76} {
+		n, err := circuit.Constraints(blocks)
+		if err != nil {
+			return err
+		}
+		name := "segment_constraints"
+		if blocks != circuit.SegmentBlocks {
+			name += fmt.Sprint("_", blocks)
+		}
+		fmt.Println(name, n, "constraints")
+	}
 	return nil
 }
 

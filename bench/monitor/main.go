@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
@@ -122,14 +123,17 @@ func forgeAll(n int) ([][]byte, error) {
 	return leaves, errors.Join(errs...)
 }
 
+// forgeOne makes an entry of no .crate, with the smallest list.
 func forgeOne(f *forge.Forger, i int) ([]byte, error) {
 	commit := entry.LeafHash(fmt.Append(nil, "commit", i))
+	list := []byte("ct")
 	e := &entry.Entry{
-		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: fmt.Sprintf("crate-%d", i/20), Version: fmt.Sprintf("0.%d.0", i%20),
-			SHA256: entry.LeafHash(fmt.Append(nil, i))},
-		Claim: &entry.Source{Commit: [20]byte(commit[:20]), Path: "crates/crate", Unproven: []string{"Cargo.lock"}},
+		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: fmt.Sprintf("crate-%d", i/20),
+			Version: fmt.Sprintf("0.%d.0", i%20), SHA256: entry.LeafHash(fmt.Append(nil, i))},
+		Claim: &entry.Source{Commit: [20]byte(commit[:20]), Path: "crates/crate", Files: sha256.Sum256(list),
+			Unproven: []string{"Cargo.lock"}},
 	}
-	if err := f.Prove(e); err != nil {
+	if err := f.Prove(e, list); err != nil {
 		return nil, err
 	}
 	return e.Marshal()

@@ -43,7 +43,7 @@ func measureCorpus(ctx context.Context, dir, corpus string) error {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench/prove: the published crates cannot be fetched, so only those are packaged whose files are here:", err)
 	}
-	fmt.Println("| crate | as | class | blocks | load | prove, all | peak memory |\n|---|---|---|---|---|---|---|")
+	fmt.Println("| crate | as | blocks | prove, all | peak memory |\n|---|---|---|---|---|")
 	for _, p := range published {
 		row := func(format string, a ...any) {
 			fmt.Printf("| %s %s | %s |\n", p.name, p.version, fmt.Sprintf(format, a...))
@@ -64,12 +64,12 @@ func measureCorpus(ctx context.Context, dir, corpus string) error {
 		} else {
 			as = "packaged"
 		}
-		values, err := measureOne(ctx, file, bare)
+		values, err := measureOne(ctx, dir, file, bare)
 		if err != nil {
 			row("%s | refused: %s", as, firstLine(err.Error()))
 			continue
 		}
-		row("%s | %s | %s | %s | %s | %s", as, values["class"], values["blocks"], values["load"], values["prove"], values["memory"])
+		row("%s | %s | %s | %s", as, values["blocks"], values["crate"], values["memory"])
 	}
 	return nil
 }
@@ -133,25 +133,26 @@ func packageCrate(ctx context.Context, dir, bare, name, version string) (string,
 	return filepath.Join(target, "package", name+"-"+version+".crate"), nil
 }
 
-var measured = regexp.MustCompile(`(?m)^(blocks|load|prove)_source([0-9]+)(_memory)? (\S+ \S+)$`)
+var measured = regexp.MustCompile(`(?m)^(crate|blocks) (.+)$`)
 
 // measureOne runs this program again, on one crate.
-func measureOne(ctx context.Context, file, bare string) (map[string]string, error) {
-	self, err := os.Executable()
+func measureOne(ctx context.Context, dir, file, bare string) (map[string]string, error) {
+	out, err := os.CreateTemp(dir, "out-*")
 	if err != nil {
 		return nil, err
 	}
-	out, err := output(ctx, "", self, "-crate", file, "-repository", bare)
+	defer out.Close()
+	memory, err := again(ctx, out, "-crate", file, "-repository", bare)
 	if err != nil {
 		return nil, err
 	}
-	values := map[string]string{}
-	for _, m := range measured.FindAllStringSubmatch(out, -1) {
-		name := m[1]
-		if m[3] != "" {
-			name = "memory"
-		}
-		values["class"], values[name] = m[2], strings.TrimSuffix(m[4], " blocks")
+	text, err := os.ReadFile(out.Name())
+	if err != nil {
+		return nil, err
+	}
+	values := map[string]string{"memory": fmt.Sprintf("%d MiB", memory>>20)}
+	for _, m := range measured.FindAllStringSubmatch(string(text), -1) {
+		values[m[1]] = m[2]
 	}
 	return values, nil
 }

@@ -1,120 +1,184 @@
-// Command prove measures the prover on a small real crate: the time from the key
-// on disk to the entry (compiling the circuit, loading the key, proving, checking
-// the proof), the largest amount of memory that the process held, and with -setup
-// how long the development setup of the smallest class takes. With -crate and
-// -repository it measures another crate, of any class; with -corpus DIR all published
-// packages of the repositories in that directory, as a table.
+// Command prove measures the prover, each thing in a process of its own, so that each has its own
+// peak of memory:
 //
-// With -setup it also checks that the setup yields the program that ships with
-// cratelog, and fails otherwise.
+//	key_from_nothing   the development key on a fresh machine: compiling the circuit, the setup, writing
+//	load_key           compiled circuit and key from a warm disk
+//	prove_N            from the key on disk to the checked entry, for git objects of N SHA-1 blocks
+//	prove_memory       the largest amount of memory that a process of those held
+//
+// With -run it measures only what a regular expression matches. With -crate and -repository it
+// measures one crate; with -corpus DIR all published packages of the repositories in that
+// directory, as a table.
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"os/signal"
+	"regexp"
+	"strings"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"cratelog/circuit"
 	"cratelog/crate"
 	"cratelog/proofcheck"
 	"cratelog/prover"
 	"cratelog/prover/git"
-	"cratelog/testdata"
 )
 
+// sizes are the crates that are measured, in SHA-1 blocks: a full segment, the median crate, three
+// segments, tokio, and web-sys.
+var sizes = []int{41, 56, 100, 468, 2079}
+
 func main() {
-	setup := flag.Bool("setup", false, "run and measure the development setup as well")
-	file := flag.String("crate", "", "a .crate to prove instead of the small one")
+	only := flag.String("run", "", "measure only what this regular expression matches")
+	measure := flag.String("measure", "", "measure this in this process")
+	file := flag.String("crate", "", "measure this .crate")
 	repository := flag.String("repository", "", "its git repository")
 	corpus := flag.String("corpus", "", "a directory of repositories (NAME-VERSION.git.tar.gz) whose packages to measure")
 	flag.Parse()
-	if err := run(context.Background(), *setup, *file, *repository, *corpus); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *only, *measure, *file, *repository, *corpus); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/prove:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, setup bool, file, repository, corpus string) error {
+func run(ctx context.Context, only, measure, file, repository, corpus string) error {
 	dir, err := os.MkdirTemp("", "cratelog-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if setup {
-		if err := measureSetup(ctx, dir); err != nil {
+	switch {
+	case corpus != "":
+		return measureCorpus(ctx, dir, corpus)
+	case file != "":
+		plan, err := readPlan(ctx, file, repository)
+		if err != nil {
 			return err
 		}
+		return prove(ctx, "crate", plan)
+	case measure != "":
+		return one(ctx, dir, measure)
 	}
-	if corpus != "" {
-		return measureCorpus(ctx, dir, corpus)
-	}
-	plan, err := makePlan(ctx, dir, file, repository)
+	pattern, err := regexp.Compile(only)
 	if err != nil {
 		return err
 	}
-	class, err := plan.Class()
-	if err != nil {
-		return err
+	names := []string{"key_from_nothing", "load_key"}
+	for _, n := range sizes {
+		names = append(names, fmt.Sprintf("prove_%d", n))
 	}
+	peak := int64(0)
+	for _, name := range names {
+		if !pattern.MatchString(name) {
+			continue
+		}
+		memory, err := again(ctx, os.Stdout, "-measure", name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if strings.HasPrefix(name, "prove_") {
+			peak = max(peak, memory)
+		}
+	}
+	if peak > 0 {
+		fmt.Printf("prove_memory %d MiB\n", peak>>20)
+	}
+	return nil
+}
+
+// again runs this program again, and returns its peak of memory in bytes.
+func again(ctx context.Context, stdout *os.File, args ...string) (memory int64, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.CommandContext(ctx, self, args...)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = stdout, &said
+	if err := cmd.Run(); err != nil {
+		return 0, fmt.Errorf("%s (%w)", firstLine(strings.TrimPrefix(said.String(), "bench/prove: ")), err)
+	}
+	return cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10, nil
+}
+
+func one(ctx context.Context, dir, name string) error {
 	cache, err := prover.DefaultCache()
 	if err != nil {
 		return err
 	}
-	// Makes the key if it is not there, and warms the disk's cache; not measured.
-	if _, err := prover.DevelopmentKeys(ctx, cache, class, nil); err != nil {
-		return err
+	var blocks int
+	switch n, _ := fmt.Sscanf(name, "prove_%d", &blocks); {
+	case name == "key_from_nothing":
+		return keyFromNothing(ctx, dir)
+	case name == "load_key":
+		// The first makes the key if it is not there, and warms the disk's cache.
+		var begin time.Time
+		for range 2 {
+			begin = time.Now()
+			if _, err = prover.DevelopmentKeys(ctx, cache, circuit.SegmentBlocks, nil); err != nil {
+				return err
+			}
+		}
+		fmt.Printf("load_key %.2f s\n", time.Since(begin).Seconds())
+		return nil
+	case n == 1:
+		plan, err := syntheticPlan(ctx, dir, blocks)
+		if err != nil {
+			return err
+		}
+		return prove(ctx, name, plan)
 	}
-	begin := time.Now()
-	keys, err := prover.DevelopmentKeys(ctx, cache, class, nil)
-	if err != nil {
-		return err
-	}
-	loaded := time.Now()
-	if _, err := keys.Prove(ctx, plan, nil); err != nil {
-		return err
-	}
-	fmt.Printf("blocks_source%d %d blocks\n", class.Blocks, plan.Blocks)
-	fmt.Printf("load_source%d %.2f s\n", class.Blocks, loaded.Sub(begin).Seconds())
-	fmt.Printf("prove_source%d %.2f s\n", class.Blocks, time.Since(begin).Seconds())
-	var usage unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
-		return err
-	}
-	fmt.Printf("prove_source%d_memory %d MiB\n", class.Blocks, usage.Maxrss>>10)
-	return nil
+	return fmt.Errorf("nothing is called %s", name)
 }
 
-func measureSetup(ctx context.Context, dir string) error {
+func keyFromNothing(ctx context.Context, dir string) error {
 	begin := time.Now()
-	p, _, err := prover.MakeDevelopmentKeys(ctx, dir, circuit.Class64, nil)
+	p, err := prover.MakeDevelopmentKeys(ctx, dir, circuit.SegmentBlocks, nil)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("setup_source64 %.1f s\n", time.Since(begin).Seconds())
+	fmt.Printf("key_from_nothing %.1f s\n", time.Since(begin).Seconds())
 	v, err := proofcheck.Load(nil, true)
 	if err != nil {
 		return err
 	}
-	if _, ok := v.Program(p.ID()); !ok {
+	if shipped, ok := v.Program(p.ID()); !ok || shipped.ProvingKey != p.ProvingKey {
 		return fmt.Errorf("the setup made program %x, which is not the one that ships; run go run ./internal/makekeys", p.ID())
 	}
 	return nil
 }
 
-// makePlan plans a crate of the reader's, or with no name the embedded one.
-func makePlan(ctx context.Context, dir, file, repository string) (*prover.Plan, error) {
-	c, err := readCrate(file)
+// prove measures the proof of a plan, from the key on disk on.
+func prove(ctx context.Context, name string, plan *prover.Plan) error {
+	cache, err := prover.DefaultCache()
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	keys := &prover.Keyring{Cache: cache}
+	if _, err := keys.Prove(ctx, plan, nil); err != nil {
+		return err
+	}
+	fmt.Printf("%s %.2f s\n", name, time.Since(begin).Seconds())
+	if name == "crate" {
+		fmt.Printf("blocks %d\n", plan.Blocks)
+	}
+	return nil
+}
+
+func readPlan(ctx context.Context, file, repository string) (*prover.Plan, error) {
+	c, err := crate.ReadFile(file, crate.DefaultLimits)
 	if err != nil {
 		return nil, err
-	}
-	if file == "" {
-		if repository, err = testdata.Repo(dir); err != nil {
-			return nil, err
-		}
 	}
 	repo, err := git.Open(ctx, repository)
 	if err != nil {
@@ -122,15 +186,4 @@ func makePlan(ctx context.Context, dir, file, repository string) (*prover.Plan, 
 	}
 	defer repo.Close()
 	return prover.NewPlan(ctx, c, repo, prover.Source{})
-}
-
-func readCrate(file string) (*crate.Crate, error) {
-	if file != "" {
-		return crate.ReadFile(file, crate.DefaultLimits)
-	}
-	raw, err := testdata.Files.ReadFile("hello-proof-0.1.0.crate")
-	if err != nil {
-		return nil, err
-	}
-	return crate.Read(raw, "hello-proof", "0.1.0", crate.DefaultLimits)
 }

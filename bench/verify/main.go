@@ -1,25 +1,23 @@
-// Command verify measures what a proof costs its readers: the check of an entry's
-// proof, alone and in a batch, beside four bare pairings of its points (the least that it can cost), and the whole
-// verification of a crate against an entry without its log.
+// Command verify measures what a proof costs its readers, in CPU time: the check of a proof of one segment, alone and
+// in a batch, and of batches in which all proofs or one are false; beside four bare pairings of its
+// points (the least that it can cost), and the whole verification of a crate against an entry without its log.
+//
+// The proofs are made by internal/forge: they verify, at the price of any others.
 package main
 
 import (
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
-	"time"
+	"syscall"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254"
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/forge"
 	"cratelog/proofcheck"
-	"cratelog/testdata"
 )
-
-const rounds = 200
 
 func main() {
 	if err := run(); err != nil {
@@ -28,138 +26,131 @@ func main() {
 	}
 }
 
+const batchSize = 64
+
 func run() error {
-	rawEntry, err := testdata.Files.ReadFile("hello-proof-0.1.0.entry")
-	if err != nil {
-		return err
-	}
-	rawCrate, err := testdata.Files.ReadFile("hello-proof-0.1.0.crate")
-	if err != nil {
-		return err
-	}
 	v, err := proofcheck.Load(nil, true)
 	if err != nil {
 		return err
 	}
-	e, err := entry.Parse(rawEntry)
+	w, err := made()
 	if err != nil {
 		return err
 	}
-	if err := measure("verify_source_pairing", pairing(e)); err != nil {
-		return err
-	}
-	if err := measureBatch(v); err != nil {
-		return err
-	}
-	return measure("verify_source_and_crate", func() error {
-		e, err := entry.Parse(rawEntry)
-		if err != nil {
-			return err
-		}
-		c, err := crate.Read(rawCrate, e.Subject.Name, e.Subject.Version, crate.DefaultLimits)
-		if err != nil {
-			return err
-		}
-		list, err := c.Check(e.Subject, e.Claim.(*entry.Source))
-		if err != nil {
-			return err
-		}
-		return entry.Check(v, e, list.Bytes)
-	})
-}
-
-// pairing is the least that a check can cost: four pairings in one product, with
-// nothing decoded and nothing checked.
-func pairing(e *entry.Entry) func() error {
-	return func() error {
-		p, err := proofcheck.ParseProof(e.Proof.Parts[0])
-		if err != nil {
-			return err
-		}
-		_, err = bn254.Pair([]bn254.G1Affine{p.Ar, p.Krs, p.Commitments[0], p.CommitmentPok},
-			[]bn254.G2Affine{p.Bs, p.Bs, p.Bs, p.Bs})
-		return err
-	}
-}
-
-const batchSize = 64
-
-// measureBatch checks many different proofs one at a time and together, and prints
-// the mean time of each and the ratio.
-func measureBatch(v *proofcheck.Verifier) error {
-	names := []string{"hello-proof-0.1.0", "hello-proof-0.1.1", "hello-inner-0.1.0", "hello-proof-0.1.0-repacked"}
-	var entries []*entry.Entry
-	for i := range batchSize {
-		raw, err := testdata.Files.ReadFile(names[i%len(names)] + ".entry")
-		if err != nil {
-			return err
-		}
-		e, err := entry.Parse(raw)
-		if err != nil {
-			return err
-		}
-		if err := rerandomize(e, int64(i+2)); err != nil {
-			return err
-		}
-		entries = append(entries, e)
-	}
-	const times = 5
-	single, err := mean(times, func() error {
-		for _, e := range entries {
-			if _, err := v.Chain(e); err != nil {
-				return err
+	each := func(entries []*entry.Entry) func() error {
+		return func() (err error) {
+			for _, e := range entries {
+				_, one := v.Chain(e)
+				err = errors.Join(err, one)
 			}
+			return err
 		}
-		return nil
-	})
+	}
+	together := func(entries []*entry.Entry) func() error {
+		return func() error {
+			_, errs := v.Chains(entries)
+			return errors.Join(errs...)
+		}
+	}
+	oneFalse := append([]*entry.Entry{w.lies[batchSize/3]}, w.entries[1:]...)
+	proof, err := proofcheck.ParseProof(w.entries[0].Proof.Parts)
 	if err != nil {
 		return err
 	}
-	together, err := mean(times, func() error {
-		_, errs := v.Chains(entries)
-		return errors.Join(errs...)
-	})
-	if err != nil {
-		return err
+	var t [7]float64
+	for i, m := range []struct {
+		times int
+		holds bool
+		f     func() error
+	}{
+		{1, true, each(w.entries)},
+		{5, true, together(w.entries)},
+		{1, false, each(w.lies)},
+		{2, false, together(w.lies)},
+		{5, false, together(oneFalse)},
+		{200, true, func() error {
+			s := proof.Segments[0]
+			_, err := bn254.Pair([]bn254.G1Affine{s.Ar, s.Krs, s.Commitments[0], s.CommitmentPok},
+				[]bn254.G2Affine{s.Bs, s.Bs, s.Bs, s.Bs})
+			return err
+		}},
+		{200, true, func() error { return w.whole(v) }},
+	} {
+		if t[i], err = cost(m.times, m.holds, m.f); err != nil {
+			return err
+		}
 	}
-	fmt.Printf("verify_source %.3f ms\n", single/batchSize)
-	fmt.Printf("verify_source_batch%d %.3f ms\n", batchSize, together/batchSize)
-	fmt.Printf("verify_source_batch%d_ratio %.2f times\n", batchSize, single/together)
+	fmt.Printf("verify_pairing %.3f ms\n", t[5])
+	fmt.Printf("verify_segment %.3f ms\n", t[0]/batchSize)
+	fmt.Printf("verify_batch%d %.3f ms\n", batchSize, t[1]/batchSize)
+	fmt.Printf("false_proof_ratio %.2f\n", t[3]/t[2])
+	fmt.Printf("one_false_in_%d_ratio %.2f\n", batchSize, t[4]/t[1])
+	fmt.Printf("verify_crate %.3f ms\n", t[6])
 	return nil
 }
 
-// rerandomize replaces an entry's proof by another one of the same statement.
-func rerandomize(e *entry.Entry, factor int64) error {
-	p, err := proofcheck.ParseProof(e.Proof.Parts[0])
+// world is what is measured.
+type world struct {
+	entries, lies []*entry.Entry // the lies have true proofs of other statements
+	crate, entry  []byte
+}
+
+func made() (*world, error) {
+	f, err := forge.Default()
+	if err != nil {
+		return nil, err
+	}
+	w := &world{}
+	for i := range batchSize {
+		raw, e, err := f.Crate("bench", fmt.Sprintf("1.0.%d", i), "// nothing\n")
+		if err != nil {
+			return nil, err
+		}
+		lie := *e
+		lie.Subject.Version = "2.0.0"
+		w.entries, w.lies, w.crate = append(w.entries, e), append(w.lies, &lie), raw
+	}
+	w.entry, err = w.entries[batchSize-1].Marshal()
+	return w, err
+}
+
+// whole checks a crate against its entry, both as bytes.
+func (w *world) whole(v *proofcheck.Verifier) error {
+	e, err := entry.Parse(w.entry)
 	if err != nil {
 		return err
 	}
-	k := big.NewInt(factor)
-	p.Ar.ScalarMultiplication(&p.Ar, k)
-	p.Bs.ScalarMultiplication(&p.Bs, k.ModInverse(k, fr.Modulus()))
-	e.Proof.Parts[0] = proofcheck.MarshalProof(p)
-	return nil
-}
-
-// measure prints the mean time of one call, after one that is not counted.
-func measure(name string, f func() error) error {
-	t, err := mean(rounds, f)
-	if err == nil {
-		fmt.Printf("%s %.3f ms\n", name, t)
+	c, err := crate.Read(w.crate, e.Subject.Name, e.Subject.Version, crate.DefaultLimits)
+	if err != nil {
+		return err
 	}
-	return err
+	list, err := c.Check(e.Subject, e.Claim.(*entry.Source))
+	if err != nil {
+		return err
+	}
+	return entry.Check(v, e, list.Bytes)
 }
 
-// mean returns the mean time of one call in milliseconds.
-func mean(times int, f func() error) (float64, error) {
-	if err := f(); err != nil {
+// cost returns the mean CPU time of one call in milliseconds, of all cores, after a call that is
+// not counted. f must succeed if holds is true, and fail if not.
+func cost(times int, holds bool, f func() error) (float64, error) {
+	if err := f(); (err == nil) != holds {
+		return 0, fmt.Errorf("what is measured does not do what it should: %w", err)
+	}
+	begin, err := used()
+	if err != nil {
 		return 0, err
 	}
-	begin := time.Now()
 	for range times {
-		if err := f(); err != nil {
-			return 0, err
-		}
+		f() // as it did before
 	}
-	return float64(time.Since(begin).Microseconds()) / 1000 / float64(times), nil
+	end, err := used()
+	return (end - begin) / float64(times), err
+}
+
+// used returns the CPU time that this process has used, in milliseconds.
+func used() (float64, error) {
+	var u syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e6, err
 }

@@ -3,13 +3,12 @@ package forge
 import (
 	"archive/tar"
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"crypto/sha1"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"cratelog/crate"
 	"cratelog/entry"
@@ -83,16 +82,23 @@ func Repack(crate []byte, edit func(name string, content []byte) (string, []byte
 // Claim returns an entry without a proof that says of a .crate what src says; it sets
 // src.Files.
 func Claim(raw []byte, name, version string, src *entry.Source) (*entry.Entry, error) {
-	c, err := crate.Read(raw, name, version, crate.DefaultLimits)
+	e := &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: name, Version: version, SHA256: sha256.Sum256(raw)}, Claim: src}
+	list, err := List(raw, e)
+	src.Files = sha256.Sum256(list)
+	return e, err
+}
+
+// List returns the list of files that a .crate's entry is about.
+func List(raw []byte, e *entry.Entry) ([]byte, error) {
+	c, err := crate.Read(raw, e.Subject.Name, e.Subject.Version, crate.DefaultLimits)
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.List(src)
+	list, err := c.List(e.Claim.(*entry.Source))
 	if err != nil {
 		return nil, err
 	}
-	src.Files = list.Digest
-	return &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: name, Version: version, SHA256: c.SHA256}, Claim: src}, nil
+	return list.Bytes, nil
 }
 
 // Entry returns an entry for a .crate that a log in development mode accepts. Its
@@ -102,7 +108,11 @@ func (f *Forger) Entry(raw []byte, name, version string) (*entry.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e, f.Prove(e)
+	list, err := List(raw, e)
+	if err != nil {
+		return nil, err
+	}
+	return e, f.Prove(e, list)
 }
 
 // Crate packs a package of one source file and returns it with an entry.
@@ -114,16 +124,16 @@ func (f *Forger) Crate(name, version, source string) (raw []byte, e *entry.Entry
 	return raw, e, err
 }
 
-// Default returns a forger for the smallest program that ships with cratelog.
+// Default returns a forger for the program that ships with cratelog.
 func Default() (*Forger, error) {
 	programs, err := proofcheck.Embedded()
 	if err != nil {
 		return nil, err
 	}
-	if len(programs) == 0 {
-		return nil, errors.New("forge: no program ships with cratelog")
+	for _, p := range programs {
+		if p.Development() {
+			return New(p)
+		}
 	}
-	return New(slices.MinFunc(programs, func(a, b proofcheck.Program) int {
-		return cmp.Compare(a.Blocks, b.Blocks)
-	}))
+	return nil, errors.New("forge: no program with a development key ships with cratelog")
 }

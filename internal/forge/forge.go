@@ -1,13 +1,13 @@
 // Package forge makes valid proofs of any statement, true or false, of programs with
-// development keys, in about a millisecond each.
+// development keys, in a few milliseconds each.
 //
 // It needs no weakness: the secrets of a development key are published, and who knows
 // them can simulate proofs (Groth16, On the Size of Pairing-based Non-interactive
 // Arguments, 2016, section 3.2). That is why those keys are named UNSAFE everywhere, and
 // why logs and readers outside of development mode accept none of them: the tests show it.
 //
-// It serves measurements and tests that need many thousand entries. It cannot forge
-// a proof of a key from a ceremony.
+// It serves measurements and tests that need many thousand entries, and entries that say
+// anything. It cannot forge a proof of a key whose secrets it does not know.
 package forge
 
 import (
@@ -19,21 +19,20 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr/hash_to_field"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr/pedersen"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/constraint"
 
+	"cratelog/circuit/chain"
+	"cratelog/circuit/setup"
 	"cratelog/entry"
 	"cratelog/internal/unsafekeys"
 	"cratelog/proofcheck"
 )
 
-// bytesPerChunk is how many bytes of the file list one field element of the circuit
-// holds: the secrets of a key depend on its chunks.
-const bytesPerChunk = 31
-
-// A Forger holds the secrets of one development key. It is safe for concurrent use.
+// A Forger holds the secrets of one key. It is safe for concurrent use.
 type Forger struct {
-	program [32]byte
+	program proofcheck.Program
 	vk      *groth16.VerifyingKey
 
 	alphaBeta, deltaInv, sigma fr.Element
@@ -45,37 +44,84 @@ func New(p proofcheck.Program) (*Forger, error) {
 	if !p.Development() {
 		return nil, errors.New("forge: only the secrets of development keys are known")
 	}
-	f := &Forger{program: p.ID(), vk: new(groth16.VerifyingKey)}
-	if _, err := f.vk.ReadFrom(bytes.NewReader(p.Key)); err != nil {
+	vk := new(groth16.VerifyingKey)
+	if _, err := vk.ReadFrom(bytes.NewReader(p.Key)); err != nil {
 		return nil, fmt.Errorf("forge: %w", err)
 	}
-	s := unsafekeys.Published(p.Blocks, p.ListBytes/bytesPerChunk)
-	f.sigma = s.Sigma
+	s := unsafekeys.Published(p.Blocks)
+	return forger(p, vk, &s), check(vk, &s)
+}
+
+func forger(p proofcheck.Program, vk *groth16.VerifyingKey, s *setup.Secrets) *Forger {
+	f := &Forger{program: p, vk: vk, sigma: s.Sigma}
 	f.alphaBeta.Mul(&s.Alpha, &s.Beta)
 	f.deltaInv.Inverse(&s.Delta)
-	return f, f.check(&s)
+	return f
 }
 
 // check compares the secrets with the key that they should be those of.
-func (f *Forger) check(secrets *unsafekeys.Secrets) error {
-	_, _, _, g2 := bn254.Generators()
-	var a bn254.G1Affine
-	var b, d, s bn254.G2Affine
-	a.ScalarMultiplicationBase(integer(&secrets.Alpha))
-	b.ScalarMultiplicationBase(integer(&secrets.Beta))
-	d.ScalarMultiplicationBase(integer(&secrets.Delta))
-	ck := f.vk.CommitmentKeys[0]
-	s.ScalarMultiplication(&ck.G, integer(&secrets.Sigma))
-	s.Neg(&s)
-	if !a.Equal(&f.vk.G1.Alpha) || !b.Equal(&f.vk.G2.Beta) || !g2.Equal(&f.vk.G2.Gamma) ||
-		!d.Equal(&f.vk.G2.Delta) || !s.Equal(&ck.GSigmaNeg) {
+func check(vk *groth16.VerifyingKey, secrets *setup.Secrets) error {
+	own := points(secrets)
+	ck, ours := vk.CommitmentKeys[0], own.CommitmentKeys[0]
+	if !own.G1.Alpha.Equal(&vk.G1.Alpha) || !own.G2.Beta.Equal(&vk.G2.Beta) || !own.G2.Gamma.Equal(&vk.G2.Gamma) ||
+		!own.G2.Delta.Equal(&vk.G2.Delta) || !ours.G.Equal(&ck.G) || !ours.GSigmaNeg.Equal(&ck.GSigmaNeg) {
 		return errors.New("forge: the published secrets do not yield this key")
 	}
 	return nil
 }
 
-// Prove gives the entry a proof that verifies, whatever its subject and claim say.
-func (f *Forger) Prove(e *entry.Entry) error {
+// points returns what of a key follows from its secrets alone: all but K.
+func points(s *setup.Secrets) *groth16.VerifyingKey {
+	_, _, g1, g2 := bn254.Generators()
+	vk := &groth16.VerifyingKey{CommitmentKeys: make([]pedersen.VerifyingKey, 1)}
+	vk.G1.Alpha.ScalarMultiplication(&g1, integer(&s.Alpha))
+	vk.G1.Beta.ScalarMultiplication(&g1, integer(&s.Beta))
+	vk.G1.Delta.ScalarMultiplication(&g1, integer(&s.Delta))
+	vk.G2.Beta.ScalarMultiplication(&g2, integer(&s.Beta))
+	vk.G2.Delta.ScalarMultiplication(&g2, integer(&s.Delta))
+	vk.G2.Gamma = g2
+	ck := &vk.CommitmentKeys[0]
+	ck.G = g2
+	ck.GSigmaNeg.ScalarMultiplication(&g2, integer(&s.Sigma))
+	ck.GSigmaNeg.Neg(&ck.GSigmaNeg)
+	return vk
+}
+
+// Invent makes a program whose key belongs to no circuit, so that only forged proofs are of
+// it, and its forger. Its secrets are the hash of its name. It stands in for a second
+// program, or for one of another origin than development.
+func Invent(name, origin string, blocks int) (*Forger, error) {
+	e, err := fr.Hash([]byte(name), []byte("cratelog/invented-program UNSAFE"), 9)
+	if err != nil {
+		return nil, err
+	}
+	s := setup.Secrets{Alpha: e[0], Beta: e[1], Delta: e[2], Sigma: e[3]}
+	vk := points(&s)
+	for i := range e[4:] {
+		var k bn254.G1Affine
+		vk.G1.K = append(vk.G1.K, *k.ScalarMultiplicationBase(integer(&e[4+i])))
+	}
+	vk.PublicAndCommitmentCommitted = [][]int{{1, 2, 3}}
+	var key bytes.Buffer
+	if _, err := vk.WriteTo(&key); err != nil {
+		return nil, err
+	}
+	return forger(proofcheck.Program{System: proofcheck.SystemGroth16, Claim: proofcheck.ClaimSource, Blocks: blocks,
+		Origin: origin, Key: key.Bytes()}, vk, &s), nil
+}
+
+// Program returns the program whose proofs f forges.
+func (f *Forger) Program() proofcheck.Program { return f.program }
+
+// Prove gives the entry a proof of one segment, which holds for its subject and claim, whatever they
+// say, and says what a true proof of this list would. It does not set the claim's digest.
+func (f *Forger) Prove(e *entry.Entry, list []byte) error {
+	return f.ProveChain(e, make([]fr.Element, 0), func(rho fr.Element) (chain.End, error) { return chain.EndOf(list, rho) })
+}
+
+// ProveChain gives the entry a proof of one segment more than there are cuts, with these cuts, and
+// with what end says for the proof's challenge.
+func (f *Forger) ProveChain(e *entry.Entry, cuts []fr.Element, end func(rho fr.Element) (chain.End, error)) error {
 	claim, ok := e.Claim.(*entry.Source)
 	if !ok {
 		return errors.New("forge: only source claims have a program")
@@ -84,39 +130,63 @@ func (f *Forger) Prove(e *entry.Entry) error {
 	if err != nil {
 		return err
 	}
-	var a, b, d fr.Element
-	for _, x := range []*fr.Element{&a, &b, &d} {
-		if _, err := x.SetRandom(); err != nil {
-			return err
-		}
+	d := make([]fr.Element, len(cuts)+1) // logarithms of the commitments
+	commitments := make([]bn254.G1Affine, len(d))
+	for i := range d {
+		d[i].MustSetRandom()
+		commitments[i].ScalarMultiplicationBase(integer(&d[i]))
 	}
+	rho := chain.Rho(f.program.ID(), claim.Commit, context, commitments)
+	p := &proofcheck.Proof{Cuts: cuts}
+	if p.End, err = end(rho); err != nil {
+		return err
+	}
+	first, err := chain.Start(claim.Commit, rho)
+	if err != nil {
+		return err
+	}
+	last := p.End.State()
+	in := first.Commitment()
+	for i := range d {
+		out := last.Commitment()
+		if i < len(cuts) {
+			out = cuts[i]
+		}
+		p.Segments = append(p.Segments, f.segment(commitments[i], []fr.Element{in, out, rho}))
+		in = out
+	}
+	e.Proof = entry.Proof{Program: f.program.ID(), Parts: p.Marshal()}
+	return nil
+}
+
+// segment returns a proof for these public inputs, with this commitment.
+func (f *Forger) segment(commitment bn254.G1Affine, inputs []fr.Element) *groth16.Proof {
+	var a, b fr.Element
+	a.MustSetRandom()
+	b.MustSetRandom()
 	_, _, g1, g2 := bn254.Generators()
-	p := &groth16.Proof{Commitments: make([]bn254.G1Affine, 1)}
+	p := &groth16.Proof{Commitments: []bn254.G1Affine{commitment}}
 	p.Ar.ScalarMultiplication(&g1, integer(&a))
 	p.Bs.ScalarMultiplication(&g2, integer(&b))
-	p.Commitments[0].ScalarMultiplication(&g1, integer(&d))
-	p.CommitmentPok.ScalarMultiplication(&p.Commitments[0], integer(&f.sigma))
+	p.CommitmentPok.ScalarMultiplication(&commitment, integer(&f.sigma))
 
 	// L = K0 + sum x_j K_j + h K4 + D, and C = ((ab - alpha beta) G - L) / delta.
-	inputs := make([]fr.Element, 4)
-	inputs[0].SetBytes(claim.Commit[:])
-	inputs[1].SetBytes(claim.Files[:])
-	inputs[2].SetBytes(context[:])
 	h := hash_to_field.New([]byte(constraint.CommitmentDst))
-	h.Write(p.Commitments[0].Marshal())
+	h.Write(commitment.Marshal())
 	for _, j := range f.vk.PublicAndCommitmentCommitted[0] {
 		h.Write(inputs[j-1].Marshal())
 	}
-	inputs[3].SetBytes(h.Sum(nil)[:fr.Bytes])
+	var challenge fr.Element
+	challenge.SetBytes(h.Sum(nil)[:fr.Bytes])
 
 	var l, term, c bn254.G1Jac
 	l.FromAffine(&f.vk.G1.K[0])
-	for j := range inputs {
+	for j, x := range append(inputs, challenge) {
 		term.FromAffine(&f.vk.G1.K[1+j])
-		term.ScalarMultiplication(&term, integer(&inputs[j]))
+		term.ScalarMultiplication(&term, integer(&x))
 		l.AddAssign(&term)
 	}
-	l.AddMixed(&p.Commitments[0])
+	l.AddMixed(&commitment)
 	l.Neg(&l)
 	var ab fr.Element
 	ab.Mul(&a, &b).Sub(&ab, &f.alphaBeta)
@@ -125,9 +195,7 @@ func (f *Forger) Prove(e *entry.Entry) error {
 	c.AddAssign(&l)
 	c.ScalarMultiplication(&c, integer(&f.deltaInv))
 	p.Krs.FromJacobian(&c)
-
-	e.Proof = entry.Proof{Program: f.program, Parts: [][]byte{proofcheck.MarshalProof(p)}}
-	return nil
+	return p
 }
 
 func integer(x *fr.Element) *big.Int { return x.BigInt(new(big.Int)) }

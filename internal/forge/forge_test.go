@@ -6,56 +6,47 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+
+	"cratelog/circuit/chain"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 )
 
+// list is the smallest list of files: a commit, and its tree without entries.
+var list = []byte("ct")
+
 // statement returns an entry that is true of nothing.
 func statement(n int) *entry.Entry {
-	files := sha256.Sum256(fmt.Append(nil, n))
-	files[0] = 0 // a field element
 	return &entry.Entry{
-		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: "nobody", Version: fmt.Sprintf("1.0.%d", n), SHA256: sha256.Sum256(files[:])},
-		Claim:   &entry.Source{Commit: [20]byte{1, 2, 3}, Files: files},
+		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: "nobody", Version: fmt.Sprintf("1.0.%d", n),
+			SHA256: sha256.Sum256(list)},
+		Claim: &entry.Source{Commit: [20]byte{1, 2, 3}, Files: sha256.Sum256(list)},
 	}
 }
 
 func TestDevelopmentKeysProveAnythingAndOnlyDevelopersAcceptIt(t *testing.T) {
-	programs, err := proofcheck.Embedded()
-	fatalIf(t, err)
-	development, err := proofcheck.Load(nil, true)
-	fatalIf(t, err)
-	strict, err := proofcheck.Load(nil, false)
-	fatalIf(t, err)
+	development := testlog.Must(proofcheck.Load(nil, true))
+	strict := testlog.Must(proofcheck.Load(nil, false))
+	f := testlog.Must(Default())
 	var all []*entry.Entry
-	for i, p := range programs {
-		if !p.Development() {
-			continue
-		}
-		f, err := New(p)
-		if err != nil {
-			t.Fatalf("%v: %v", p, err)
-		}
-		e := statement(i)
-		fatalIf(t, f.Prove(e))
-		if _, err := development.Chain(e); err != nil {
-			t.Errorf("%v: the forgery does not verify: %v", p, err)
+	for segments := 1; segments <= 4; segments++ {
+		e := statement(segments)
+		fatalIf(t, f.ProveChain(e, make([]fr.Element, segments-1), func(rho fr.Element) (chain.End, error) {
+			return chain.EndOf(list, rho)
+		}))
+		if err := entry.Check(development, e, list); err != nil {
+			t.Errorf("%d segments: the forgery does not verify: %v", segments, err)
 		}
 		if _, err := strict.Chain(e); !errors.Is(err, entry.ErrUnknownProgram) {
-			t.Errorf("%v: outside of development mode: %v", p, err)
+			t.Errorf("%d segments: outside of development mode: %v", segments, err)
 		}
 		all = append(all, e)
 	}
-	if len(all) == 0 {
-		t.Fatal("no development program was tested")
-	}
 	_, errs := development.Chains(all)
-	for i, err := range errs {
-		if err != nil {
-			t.Errorf("batch, %d: %v", i, err)
-		}
-	}
+	fatalIf(t, errors.Join(errs...))
 	// A forgery is for its statement only.
 	moved := *all[0]
 	moved.Subject.Version = "2.0.0"
@@ -65,44 +56,55 @@ func TestDevelopmentKeysProveAnythingAndOnlyDevelopersAcceptIt(t *testing.T) {
 }
 
 func TestOtherKeysCannotBeForged(t *testing.T) {
-	programs, err := proofcheck.Embedded()
-	fatalIf(t, err)
-	p := programs[0]
+	shipped := testlog.Must(proofcheck.Embedded())[0]
+	p := shipped
 	p.Origin = "ceremony"
 	if _, err := New(p); err == nil {
 		t.Error("a key of another origin")
 	}
-	p = programs[0]
-	p.ListBytes += bytesPerChunk
+	p = shipped
+	p.Blocks++
 	if _, err := New(p); err == nil {
-		t.Error("a key of another seed")
+		t.Error("a key of other secrets")
+	}
+	invented := testlog.Must(Invent("a", proofcheck.OriginDevelopment, p.Blocks)).Program()
+	if _, err := New(invented); err == nil {
+		t.Error("a key of secrets that are not published")
+	}
+	p = shipped
+	p.Key = p.Key[:100]
+	if _, err := New(p); err == nil {
+		t.Error("a key cut off")
+	}
+}
+
+func TestInventedProgramsAreAcceptedWhereTheyAreNamed(t *testing.T) {
+	f, other := testlog.Must(Invent("a", "solo: a", 41)), testlog.Must(Invent("b", "solo: b", 41))
+	if f.Program().ID() == other.Program().ID() {
+		t.Fatal("two programs are one")
+	}
+	e := statement(1)
+	fatalIf(t, f.Prove(e, list))
+	fatalIf(t, entry.Check(testlog.Must(proofcheck.New([]proofcheck.Program{f.Program()})), e, list))
+	if err := entry.Check(testlog.Must(proofcheck.New([]proofcheck.Program{other.Program()})), e, list); !errors.Is(err, entry.ErrUnknownProgram) {
+		t.Error(err)
 	}
 }
 
 func TestForgedCratesVerifyInAllButTheCommit(t *testing.T) {
-	f, err := Default()
-	fatalIf(t, err)
+	f := testlog.Must(Default())
 	raw, e, err := f.Crate("made-up", "1.0.0", "// nothing\n")
 	fatalIf(t, err)
-	c, err := crate.Read(raw, "made-up", "1.0.0", crate.DefaultLimits)
+	c := testlog.Must(crate.Read(raw, "made-up", "1.0.0", crate.DefaultLimits))
+	l, err := c.Check(e.Subject, e.Claim.(*entry.Source))
 	fatalIf(t, err)
-	if _, err := c.Check(e.Subject, e.Claim.(*entry.Source)); err != nil {
-		t.Error(err)
-	}
-	v, err := proofcheck.Load(nil, true)
-	fatalIf(t, err)
-	if _, err := v.Chain(e); err != nil {
-		t.Error(err)
-	}
+	fatalIf(t, entry.Check(testlog.Must(proofcheck.Load(nil, true)), e, l.Bytes))
 }
 
 func BenchmarkProve(b *testing.B) {
-	programs, err := proofcheck.Embedded()
-	fatalIf(b, err)
-	f, err := New(programs[0])
-	fatalIf(b, err)
+	f := testlog.Must(Default())
 	for b.Loop() {
-		fatalIf(b, f.Prove(statement(1)))
+		fatalIf(b, f.Prove(statement(1), list))
 	}
 }
 

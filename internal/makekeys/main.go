@@ -1,6 +1,6 @@
-// Command makekeys repeats the development setup of the classes that ship, and writes
-// proofcheck/programs and prover/provingkeys.json. Run it at the root of the repository
-// after a circuit has changed:
+// Command makekeys repeats the development setup of the circuit that ships, and writes
+// proofcheck/programs/source.json, which says the proving key's hash too. Run it at the root of
+// the repository after the circuit has changed:
 //
 //	go run ./internal/makekeys
 package main
@@ -9,12 +9,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
+	"cratelog/circuit"
 	"cratelog/prover"
 )
 
@@ -30,36 +29,15 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stale, err := filepath.Glob("proofcheck/programs/source-*.json")
+	p, err := prover.MakeDevelopmentKeys(ctx, cache, circuit.SegmentBlocks, func(s prover.Step) { fmt.Println(s.What) })
 	if err != nil {
 		return err
 	}
-	hashes := map[string]string{} // of all that ship: no id of an earlier circuit stays
-	for _, c := range prover.Classes {
-		p, h, err := prover.MakeDevelopmentKeys(ctx, cache, c, func(s prover.Step) { fmt.Println(s.What) })
-		if err != nil {
-			return err
-		}
-		hashes[fmt.Sprintf("%x", p.ID())] = fmt.Sprintf("%x", h)
-		text, err := p.Marshal()
-		if err != nil {
-			return err
-		}
-		name := filepath.Join("proofcheck", "programs", fmt.Sprintf("source-%d.json", c.Blocks))
-		if err := os.WriteFile(name, text, 0o644); err != nil {
-			return err
-		}
-		fmt.Println(name, p)
-		stale = slices.DeleteFunc(stale, func(s string) bool { return s == name })
-	}
-	for _, name := range stale { // of classes that are no more
-		if err := os.Remove(name); err != nil {
-			return err
-		}
-	}
-	text, err := json.MarshalIndent(hashes, "", "  ")
+	text, err := p.Marshal()
 	if err != nil {
 		return err
 	}
-	return os.WriteFile("prover/provingkeys.json", append(text, '\n'), 0o644)
+	name := filepath.Join("proofcheck", "programs", "source.json")
+	fmt.Println(name, p)
+	return os.WriteFile(name, text, 0o644)
 }

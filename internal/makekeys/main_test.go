@@ -1,32 +1,21 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
 	"testing"
 
+	"cratelog/circuit"
 	"cratelog/proofcheck"
 )
 
-// The hashes that ship are of the programs that ship: none is missing, and no id of an
-// earlier circuit is left.
-func TestNoStaleIDIsKept(t *testing.T) {
-	text, err := os.ReadFile("../../prover/provingkeys.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var hashes map[string]string
-	if err := json.Unmarshal(text, &hashes); err != nil {
-		t.Fatal(err)
-	}
+// What ships is one development program of the circuit that ships, and says its proving key: the
+// prover takes no other from its cache.
+func TestTheProgramThatShipsSaysItsProvingKey(t *testing.T) {
 	programs, err := proofcheck.Embedded()
-	if err != nil || len(programs) != len(hashes) {
-		t.Errorf("%d hashes for %d programs (%v)", len(hashes), len(programs), err)
+	if err != nil || len(programs) != 1 {
+		t.Fatalf("%d programs ship (%v)", len(programs), err)
 	}
-	for _, p := range programs {
-		if id := fmt.Sprintf("%x", p.ID()); len(hashes[id]) != 64 {
-			t.Errorf("the program %s has the hash %q", id, hashes[id])
-		}
+	p := programs[0]
+	if !p.Development() || p.Blocks != circuit.SegmentBlocks || p.ProvingKey == [32]byte{} {
+		t.Errorf("what ships is %v with the proving key %x", p, p.ProvingKey)
 	}
 }

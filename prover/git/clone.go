@@ -18,6 +18,7 @@ import (
 	"unicode"
 
 	"cratelog/internal/durable"
+	"cratelog/internal/gitobject"
 	"cratelog/internal/outcome"
 )
 
@@ -137,7 +138,7 @@ func ResolveRemote(ctx context.Context, address, name string) (commit [20]byte, 
 		refs[ref] = id
 	}
 	for _, ref := range []string{name, "refs/tags/" + name, "refs/heads/" + name} {
-		if id, ok := parseID(cmp.Or(refs[ref+"^{}"], refs[ref])); ok {
+		if id, ok := gitobject.ParseID(cmp.Or(refs[ref+"^{}"], refs[ref])); ok {
 			return id, nil
 		}
 	}
@@ -212,7 +213,7 @@ func fetchBlobs(ctx context.Context, dir, commit string) error {
 
 // needed lists the blobs of fetchBlobs in a commit.
 func needed(ctx context.Context, dir, commit string) (map[string]bool, error) {
-	id, ok := parseID(commit)
+	id, ok := gitobject.ParseID(commit)
 	if !ok {
 		return nil, fmt.Errorf("%q is not a commit id", commit)
 	}
@@ -286,10 +287,14 @@ func hasAll(ctx context.Context, dir, commit string) (bool, error) {
 
 // fetch runs git fetch.
 func fetch(ctx context.Context, dir, input string, args ...string) error {
+	return fetchWith(ctx, dir, remoteEnvironment(), input, args...)
+}
+
+func fetchWith(ctx context.Context, dir string, env []string, input string, args ...string) error {
 	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
 		"-c", "gc.auto=0", "-c", "maintenance.auto=false",
 		"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"}, args...)
-	_, err := runWith(ctx, dir, remoteEnvironment(), input, all...)
+	_, err := runWith(ctx, dir, env, input, all...)
 	return err
 }
 

@@ -5,15 +5,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
-	"testing"
-
-	"github.com/consensys/gnark-crypto/ecc"
 )
-
-var field = ecc.BN254.ScalarField()
-
-// small is the capacity of most tests.
-var small = Capacity{Blocks: 14, Chunks: 10}
 
 // node is a directory of a test repository.
 type node map[string]any // string: file content; node: directory; commitNode: submodule
@@ -121,15 +113,6 @@ func build(root node, text string) repo {
 	return r
 }
 
-var testContext = [32]byte{31: 7}
-
-func (r repo) assign(t testing.TB, c Capacity) *Source {
-	t.Helper()
-	s, err := Assign(c, r.commit, r.objects, r.list, digest(r.list), testContext)
-	fatalIf(t, err)
-	return s
-}
-
 func example() repo {
 	return build(node{
 		"Cargo.toml": "x",
@@ -139,39 +122,17 @@ func example() repo {
 	}, "hello")
 }
 
-func TestTrueStatementsAreProvable(t *testing.T) {
-	repos := map[string]repo{
-		"one file":     build(node{"Cargo.toml": "x"}, "m"),
-		"directories":  example(),
-		"sort order":   build(node{"a": node{"f": "1"}, "a.b": "2", "a-b": node{"g": "3"}, "a0": "4"}, "m"),
-		"submodule":    build(node{"Cargo.toml": "x", "dep": commitNode{node{"f": "1"}}}, "m"),
-		"UTF-8":        build(node{"naïve-файл.rs": "x"}, "Привет \x80\x80 мир"),
-		"pad boundary": build(node{"Cargo.toml": "x"}, strings.Repeat("m", 47)),
-	}
-	step := 1
-	if testing.Short() {
-		step = 9
-	}
-	for n := 0; n < 64; n += step {
-		repos[fmt.Sprintf("message of %d bytes", n)] = build(node{"f": "x"}, strings.Repeat("\x80", n))
-	}
-	for name, r := range repos {
-		c := small
-		if Blocks(r.objects) > c.Blocks {
-			t.Fatalf("%s: %d blocks", name, Blocks(r.objects))
+// manyTrees has trees of more than one block, a submodule, and entries that are not listed.
+func manyTrees() repo {
+	n := node{"Cargo.toml": "x", ".github": node{"ci": "z"}, ".hidden": "q"}
+	for i := range 4 {
+		d := node{}
+		for k := range 4 {
+			d[fmt.Sprintf("file%d.rs", k)] = fmt.Sprint(i, k)
+			d[fmt.Sprintf(".no%d.rs", k)] = fmt.Sprint(i, k)
 		}
-		if !solved(t, r.assign(t, c), "") {
-			t.Errorf("%s is not provable", name)
-		}
+		n[fmt.Sprintf("dir%d", i)] = d
 	}
-}
-
-// digest returns the Poseidon2 digest of a list: of its length in bytes, then of
-// its chunks of ChunkBytes bytes, the last one padded with zeros on the right,
-// each a big-endian integer. Package crate computes the same for verifiers, and
-// the proofs of package prover hold the two together.
-func digest(list []byte) (d [32]byte) {
-	states := chunkStates(list)
-	states[len(states)-1].FillBytes(d[:])
-	return d
+	n["dep"] = commitNode{node{"f": "1", "g": node{"h": "2"}}}
+	return build(n, strings.Repeat("long message ", 9))
 }

@@ -1,0 +1,72 @@
+package git
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"cratelog/internal/outcome"
+)
+
+// Public returns nil if anybody can fetch a commit from the repository at a URL: this call has
+// done so, over https, with no setting, cookie, certificate or password of the user's. Else the
+// error says why the commit has to be taken for private.
+//
+// What is fetched is the commit alone, into a directory that is removed again: a clone that was
+// made with credentials proves nothing.
+func Public(ctx context.Context, address string, commit [20]byte) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" || u.User != nil || u.Host == "" || checkURL(address) != nil {
+		return fmt.Errorf("%s is not a URL of https without a user", redact(address))
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "cratelog-public-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	env := anonymous(os.Environ(), dir)
+	id := hex.EncodeToString(commit[:])
+	if _, err := runWith(ctx, dir, env, "", "init", "--quiet", "--template=", "--object-format=sha1", "--bare", "."); err != nil {
+		return err
+	}
+	has := func() bool {
+		_, err := runWith(ctx, dir, append(env, "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none"), "", "cat-file", "-e",
+			id+"^{commit}")
+		return err == nil
+	}
+	const noTrees = "--filter=tree:0"
+	// Most servers hand out any commit by its id.
+	err = fetchWith(ctx, dir, env, "", noTrees, "--depth=1", "--", address, id)
+	if err != nil || !has() {
+		err = fetchWith(ctx, dir, env, "", noTrees, "--", address, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("it cannot be fetched without credentials: %w", err)
+	case !has():
+		return outcome.Refusef("without credentials, the repository at %s hands out no commit %s", address, id)
+	}
+	return nil
+}
+
+// anonymous is the environment of a git that may connect by https, and knows nothing of the user
+// but how to reach the network: home is an empty directory.
+func anonymous(env []string, home string) []string {
+	out := []string{"HOME=" + home, "XDG_CONFIG_HOME=" + home, "USERPROFILE=" + home, "LC_ALL=C",
+		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=",
+		"SSH_ASKPASS=", "GIT_ALLOW_PROTOCOL=https"}
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		switch strings.ToUpper(name) {
+		case "PATH", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+			"GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSL_CERT_FILE", "SSL_CERT_DIR":
+			out = append(out, kv)
+		}
+	}
+	return out
+}
