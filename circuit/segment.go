@@ -191,7 +191,7 @@ func (s *Segment) Define(api frontend.API) error {
 	b := &builder{Segment: s, api: api, arg: newArgument(api), m: newAutomaton()}
 	p := standard
 	if !b.on(groupPacked) {
-		p.schedule, p.round = new(big.Int), new(big.Int)
+		p = loose
 	}
 	b.sha1 = newSHA1Gadget(api, b.arg, p)
 	b.bytes = newByteTable(b.arg)

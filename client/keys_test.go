@@ -1,105 +1,134 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"cratelog/internal/testlog"
 )
 
-func TestAProvingKeyIsOpenedWhereItsRestBegins(t *testing.T) {
-	sum := [32]byte{0xab}
-	l, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v1/keys/ab"+strings.Repeat("00", 31) || r.Header.Get("Accept-Encoding") != "identity" {
-			t.Errorf("%s %v", r.URL, r.Header)
-		}
-		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("a proving key"))
-	})
-	for from, want := range map[int64]string{0: "a proving key", 2: "proving key", 12: "y"} {
-		body, at, err := l.ProvingKey(t.Context(), sum, from)
-		fatalIfErr(t, err)
-		if b := testlog.Must(io.ReadAll(body)); string(b) != want || at != from {
-			t.Errorf("from %d: %q at %d", from, b, at)
-		}
-		fatalIfErr(t, body.Close())
+// answers is the transport of a log that answers each request as it says.
+type answers func(r *http.Request) *http.Response
+
+func (f answers) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp := f(r)
+	resp.Request = r
+	return resp, nil
+}
+
+func answer(status int, body io.Reader, header ...string) *http.Response {
+	h := http.Header{}
+	for i := 0; i < len(header); i += 2 {
+		h.Set(header[i], header[i+1])
 	}
+	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(body)}
+}
+
+func TestAProvingKeyGoesOnWhereItWasInterrupted(t *testing.T) {
+	content := bytes.Repeat([]byte("key "), 1000)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if want := "/log/v1/keys/" + strings.Repeat("07", 32); r.URL.Path != want {
+			t.Errorf("asked for %s, not %s", r.URL.Path, want)
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	}))
+	defer srv.Close()
+	l := &Log{URL: srv.URL + "/log"}
+	for _, from := range []int64{0, 1, 2500, 3999} {
+		body, at, err := l.ProvingKey(t.Context(), [32]byte(bytes.Repeat([]byte{7}, 32)), from)
+		if err != nil || at != from {
+			t.Fatalf("from %d: at %d, %v", from, at, err)
+		}
+		got, err := io.ReadAll(body)
+		if err := errors.Join(err, body.Close()); err != nil || !bytes.Equal(got, content[from:]) {
+			t.Errorf("from %d: %d bytes, %v", from, len(got), err)
+		}
+	}
+	_, _, err := l.ProvingKey(t.Context(), [32]byte(bytes.Repeat([]byte{7}, 32)), 4000)
 	var status *StatusError
-	if _, _, err := l.ProvingKey(t.Context(), sum, 13); !errors.As(err, &status) || status.Status != http.StatusRequestedRangeNotSatisfiable {
-		t.Errorf("behind its end: %v", err)
+	if !errors.As(err, &status) || status.Status != http.StatusRequestedRangeNotSatisfiable {
+		t.Errorf("from the end on: %v", err)
 	}
 }
 
-// TestAServerThatSendsOtherPartsIsNotBelieved: where a body begins is what the answer says,
-// and must be what was asked for, or all.
-func TestAServerThatSendsOtherPartsIsNotBelieved(t *testing.T) {
-	for name, tt := range map[string]struct {
-		from   int64
-		answer http.HandlerFunc
-		at     int64
-		err    string
+func TestAnotherPartOfAKeyThanWasAskedForIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		from    int64
+		status  int
+		header  string
+		at      int64
+		refusal string
 	}{
-		"no parts": {2, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "all") }, 0, ""},
-		"another part": {2, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Range", "bytes 3-8/9")
-			w.WriteHeader(http.StatusPartialContent)
-		}, 0, "bytes 3-8/9"},
-		"no range": {2, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusPartialContent) }, 0, "with the range"},
-		"a part nobody asked for": {0, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Range", "bytes 0-1/9")
-			w.WriteHeader(http.StatusPartialContent)
-		}, 0, "asked for a part from byte 0"},
-		"elsewhere": {0, func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://127.0.0.1:1/key", http.StatusFound)
-		}, 0, "302"},
-		"none": {0, func(w http.ResponseWriter, r *http.Request) {
-			w.WriteHeader(http.StatusNotFound)
-			io.WriteString(w, `{"reason":"not-found","message":"no key"}`)
-		}, 0, "not-found"},
+		{7, 200, "", 0, ""},
+		{7, 206, "bytes 7-99/100", 7, ""},
+		{7, 206, "bytes 8-99/100", 0, "answers with"},
+		{7, 206, "bytes 0-99/100", 0, "answers with"},
+		{7, 206, "bytes */100", 0, "answers with"},
+		{7, 206, "", 0, "answers with"},
+		{0, 206, "bytes 0-99/100", 0, "answers with"},
+		{7, 204, "", 0, "204"},
+		{7, 404, "", 0, "404"},
 	} {
-		l, _ := serve(t, tt.answer)
-		body, at, err := l.ProvingKey(t.Context(), [32]byte{}, tt.from)
+		l := &Log{URL: "https://log.example", HTTP: &http.Client{Transport: answers(func(r *http.Request) *http.Response {
+			return answer(c.status, strings.NewReader("rest"), "Content-Range", c.header)
+		})}}
+		body, at, err := l.ProvingKey(t.Context(), [32]byte{}, c.from)
 		switch {
-		case tt.err == "" && (err != nil || at != tt.at):
-			t.Errorf("%s: %d %v", name, at, err)
-		case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
-			t.Errorf("%s: %v, want a word on %q", name, err, tt.err)
+		case c.refusal == "" && (err != nil || at != c.at):
+			t.Errorf("%+v: at %d, %v", c, at, err)
+		case c.refusal != "" && (err == nil || !strings.Contains(err.Error(), c.refusal)):
+			t.Errorf("%+v: %v", c, err)
 		}
 		if body != nil {
-			fatalIfErr(t, body.Close())
+			body.Close()
 		}
 	}
 }
 
-// TestAProvingKeyThatStopsIsGivenUp: by who waits for it, or because nothing comes.
-func TestAProvingKeyThatStopsIsGivenUp(t *testing.T) {
-	for _, why := range []error{context.Canceled, errIdle} {
-		gone := make(chan struct{})
-		l, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			io.WriteString(w, "some of it")
-			w.(http.Flusher).Flush()
-			<-r.Context().Done()
-			close(gone)
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		body, _, err := l.ProvingKey(ctx, [32]byte{}, 0)
-		fatalIfErr(t, err)
-		testlog.Must(io.ReadFull(body, make([]byte, len("some of it"))))
-		if why == errIdle {
-			body.(*keyBody).idle.Reset(0)
-		} else {
-			cancel()
-		}
-		_, err = body.Read(make([]byte, 1))
-		if !errors.Is(err, why) {
-			t.Errorf("got %v, want %v", err, why)
-		}
-		<-gone
-		fatalIfErr(t, body.Close())
+func TestAKeyIsNotFetchedFromWhereALogPoints(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the other host was asked") }))
+	defer other.Close()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusFound)
+	}))
+	defer srv.Close()
+	l := &Log{URL: srv.URL}
+	if _, _, err := l.ProvingKey(t.Context(), [32]byte{}, 0); err == nil || !strings.Contains(err.Error(), "302") {
+		t.Errorf("a redirect to another host: %v", err)
 	}
+	if _, err := l.ProvingKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "302") {
+		t.Errorf("a redirect of the list: %v", err)
+	}
+}
+
+// silent is a body from which nothing comes until its request is given up.
+type silent struct{ ctx context.Context }
+
+func (s silent) Read([]byte) (int, error) {
+	<-s.ctx.Done()
+	return 0, s.ctx.Err()
+}
+
+func TestALogThatStallsIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Log{URL: "https://log.example", HTTP: &http.Client{Transport: answers(func(r *http.Request) *http.Response {
+			return answer(200, io.MultiReader(strings.NewReader("some"), silent{r.Context()}))
+		})}}
+		begin := time.Now()
+		body, _, err := l.ProvingKey(t.Context(), [32]byte{}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(body)
+		if string(got) != "some" || !errors.Is(err, errIdle) || time.Since(begin) > 2*keyIdle {
+			t.Errorf("%q after %v: %v", got, time.Since(begin), err)
+		}
+		body.Close()
+	})
 }

@@ -47,11 +47,14 @@ func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, pkg policy.Pack
 			return nil, outcome.Refuse(err)
 		}
 	}
-	result, _, err := r.checker.Bundle(ctx, g)
+	answer, err := r.checker.Bundle(ctx, g)
 	if e := verdict.Explain(err); e != nil && e.Status == verdict.Violation {
-		err = outcome.Refuse(err)
+		return nil, outcome.Refuse(err)
 	}
-	return result, err
+	if err != nil {
+		return nil, err
+	}
+	return answer.Result, nil
 }
 
 // Query asks a log about a package for what the policy accepts.

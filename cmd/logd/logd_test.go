@@ -486,7 +486,7 @@ func (s *site) programs() {
 	s.t.Helper()
 	p := testlog.Must(proofcheck.Embedded())[0]
 	text := testlog.Must(p.Marshal())
-	s.write("renamed.program", bytes.Replace(text, []byte(`"development"`), []byte(`"ceremony:ab"`), 1))
+	s.write("renamed.program", bytes.Replace(text, []byte(`"development"`), []byte(`"solo: me"`), 1))
 	s.write("bad.program", text[1:])
 	p.Blocks++
 	s.write("development.program", testlog.Must(p.Marshal()))

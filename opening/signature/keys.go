@@ -3,6 +3,7 @@ package signature
 import (
 	"bytes"
 	"crypto/rsa"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,7 +23,11 @@ const minRSABits = 2048
 type Keys struct {
 	ssh map[string]string // name of a key, by its encoding
 	pgp openpgp.EntityList
+	sum [sha256.Size]byte // of the file, or of those of several
 }
+
+// Digest tells files of keys apart.
+func (k *Keys) Digest() [32]byte { return k.sum }
 
 // ParseKeys reads a file of public keys. It holds either ssh keys, one a line as in a .pub file
 // ("ssh-ed25519 AAAA... name"), with blank lines and lines that begin with "#" between them; or
@@ -34,7 +39,7 @@ func ParseKeys(text []byte) (*Keys, error) {
 	if bytes.Contains(text, []byte("PRIVATE KEY")) {
 		return nil, errors.New("it holds a private key: keep that to yourself, and name the public one")
 	}
-	k := &Keys{ssh: map[string]string{}}
+	k := &Keys{ssh: map[string]string{}, sum: sha256.Sum256(text)}
 	var err error
 	if bytes.Contains(text, []byte(pgpBegin)) {
 		k.pgp, err = parsePGP(string(text))
@@ -53,12 +58,15 @@ func ParseKeys(text []byte) (*Keys, error) {
 // Join returns all keys of several files.
 func Join(files ...*Keys) *Keys {
 	all := &Keys{ssh: map[string]string{}}
+	h := sha256.New()
 	for _, f := range files {
+		h.Write(f.sum[:])
 		all.pgp = append(all.pgp, f.pgp...)
 		for key, name := range f.ssh {
 			all.ssh[key] = name
 		}
 	}
+	h.Sum(all.sum[:0])
 	return all
 }
 
