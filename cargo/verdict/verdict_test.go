@@ -18,6 +18,7 @@ import (
 	"cratelog/cargo/policy"
 	"cratelog/entry"
 	"cratelog/evidence"
+	"cratelog/internal/forge"
 	"cratelog/internal/testlog"
 )
 
@@ -505,7 +506,9 @@ func TestNothingIsWrittenElsewhere(t *testing.T) {
 
 // A .crate that cannot be unpacked shows the order: what a false proof stands for is never looked at.
 func TestTheProofComesBeforeTheArchive(t *testing.T) {
-	_, e := forged(t, "bomb", "1.0.0")
+	honest, e := forged(t, "bomb", "1.0.0")
+	list, err := forge.List(honest, e)
+	fatalIf(t, err)
 	raw := []byte("this is no archive")
 	e.Subject.SHA256 = sha256.Sum256(raw)
 	for _, c := range []struct {
@@ -513,7 +516,7 @@ func TestTheProofComesBeforeTheArchive(t *testing.T) {
 		slug  string
 	}{
 		{func(*entry.Entry) error { return nil }, "proof"}, // of the bytes that it was forged for
-		{testlog.Must(forger()).Prove, "files"},
+		{func(e *entry.Entry) error { return testlog.Must(forger()).Prove(e, list) }, "files"},
 	} {
 		fatalIf(t, c.prove(e))
 		l := newLog(t, "log.test/order")
