@@ -132,7 +132,7 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 		{"solo with a space for a name", "and a name", edit(func(f *programFile) { f.Origin = "solo:  " })},
 		{"solo without a space", "and a name", edit(func(f *programFile) { f.Origin = "solo:me" })},
 		{"solo in capitals", "and a name", edit(func(f *programFile) { f.Origin = "SOLO: me" })},
-		{"a long origin", "printable", edit(func(f *programFile) { f.Origin = strings.Repeat("a", maxOrigin+1) })},
+		{"a long origin", "printable", edit(func(f *programFile) { f.Origin = strings.Repeat("a", 513) })},
 		{"a development key under another origin", "ships with cratelog", edit(func(f *programFile) { f.Origin = "ceremony:ab" })},
 		{"a proving key's hash cut short", "proving_key", edit(func(f *programFile) { f.ProvingKey = "ab" })},
 		{"a proving key's hash in capitals", "proving_key", edit(func(f *programFile) { f.ProvingKey = strings.Repeat("AB", 32) })},

@@ -230,8 +230,11 @@ func (c *Checker) All(ctx context.Context, wants []Want, progress func(done, tot
 }
 
 func (c *Checker) newItem(w Want, v *Verdict) *item {
-	return &item{c: c, want: w, verdict: v, rules: c.cfg.Policy.RulesFor(
-		policy.Package{Name: w.Name, Version: w.Version, Registry: w.Demand.Registry}, c.cfg.Now())}
+	return &item{c: c, want: w, verdict: v, rules: c.cfg.Policy.RulesFor(w.pkg(), c.cfg.Now())}
+}
+
+func (w Want) pkg() policy.Package {
+	return policy.Package{Name: w.Name, Version: w.Version, Registry: w.Demand.Registry}
 }
 
 // Crate decides about one crate by its bytes, whatever the policy demands of it. sum is the
