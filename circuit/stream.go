@@ -69,11 +69,11 @@ func Split(blocks int, objects []Object) (*Stream, error) {
 
 // object adds the blocks of an object.
 func (s *Stream) object(m *automaton, o Object) error {
-	steps, err := m.read(o)
+	shape, err := shapeOf(o.Data)
 	if err != nil {
 		return err
 	}
-	shape, err := shapeOf(o.Data)
+	steps, err := m.read(o)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func shapeOf(object []byte) (int, error) {
 			return v, nil
 		}
 	}
-	return 0, fmt.Errorf("no header of a commit of at least 100 bytes, or of a tree, of less than 10^%d bytes", maxDigits)
+	return 0, fmt.Errorf("it has no header of a tree of 10 to 10^%d-1 bytes, or of a commit of 100 to 10^%[1]d-1", maxDigits)
 }
 
 // read returns the automaton's steps over an object and its padding, up to the

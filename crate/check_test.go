@@ -9,6 +9,7 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/gitobject"
 )
 
 var fixtures = []struct{ name, version, path string }{
@@ -273,7 +274,7 @@ func TestAWorkspaceIsBelievedOnlyWhereCargoWouldLookForIt(t *testing.T) {
 			t.Errorf("%s: %v", probe.name, err)
 			continue
 		}
-		id, _ := blobID([]byte(probe.manifest))
+		id, _ := gitobject.Object{Type: gitobject.TypeBlob, Content: []byte(probe.manifest)}.ID()
 		if !bytes.Contains(l.Bytes, append([]byte("100644 Cargo.toml\x00"), id[:]...)) {
 			t.Errorf("%s: the workspace's manifest is not listed", probe.name)
 		}

@@ -3,11 +3,8 @@ package crate
 import (
 	"bytes"
 	"crypto/sha1"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sort"
 	"strings"
@@ -15,7 +12,6 @@ import (
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr/poseidon2"
-	"github.com/pjbgf/sha1cd"
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
@@ -234,34 +230,7 @@ func TestGitOrderPutsADirectoryWhereItsSlashBelongs(t *testing.T) {
 	}
 }
 
-func TestBlobIDIsGits(t *testing.T) {
-	var h blobHash
-	for _, body := range []string{"", "hello\n", strings.Repeat("x", 100000), "again"} {
-		h.start(int64(len(body))).Write([]byte(body))
-		id, safe := h.sum()
-		if want := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(body), body)); id != want || !safe {
-			t.Errorf("%d bytes: id %x, safe %v, want %x", len(body), id, safe, want)
-		}
-	}
-}
-
-// TestSHA1CollisionIsRefused: the first blocks of a published collision, hashed
-// from SHA-1's own initial value. (As a git blob the same bytes stand behind a
-// header and do not collide; no blob that does is known.)
-func TestSHA1CollisionIsRefused(t *testing.T) {
-	text, err := os.ReadFile("testdata/collision.hex")
-	fatalIf(t, err)
-	attack, err := hex.DecodeString(strings.ReplaceAll(string(text), "\n", ""))
-	fatalIf(t, err)
-	h := blobHash{Hash: sha1cd.New()}
-	h.Write(attack)
-	if id, safe := h.sum(); safe {
-		t.Errorf("the attack passes, with id %x", id)
-	}
-	h.start(0)
-	if _, safe := h.sum(); !safe {
-		t.Error("the file behind the attack is refused as well")
-	}
+func TestCollisionErrorNamesTheFile(t *testing.T) {
 	want := `the .crate's file "a" carries a SHA-1 collision attack: its git blob id proves nothing`
 	if got := (&CollisionError{"a"}).Error(); got != want {
 		t.Errorf("got %s, want %s", got, want)

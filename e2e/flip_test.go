@@ -309,7 +309,7 @@ func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
 		if c.forged == nil {
 			continue
 		}
-		fatalIf(t, forger.Prove(lie))
+		fatalIf(t, forger.Prove(lie, []byte("ct")))
 		b, err = lie.Marshal()
 		fatalIf(t, err)
 		_, err = e.reader.verify(e.crate, conspiracy(b))

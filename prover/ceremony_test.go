@@ -3,9 +3,7 @@ package prover
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,15 +14,16 @@ import (
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
 	"cratelog/circuit"
+	"cratelog/circuit/setup"
 	"cratelog/proofcheck"
 )
 
-// exported is a program file and a proving key as `ceremony export` writes them; the
-// keys are those of the small development program.
+// exported is a program file and a proving key's file as a setup exports them; the keys are
+// those of the small development program, said to be of another origin.
 type exported struct {
 	program, key string // paths
 	p            proofcheck.Program
-	dump         []byte
+	file         []byte // of the proving key
 	k            *Keys
 }
 
@@ -32,19 +31,19 @@ func export(t *testing.T) exported {
 	t.Helper()
 	k := keys(t)
 	var b bytes.Buffer
-	fatalIf(t, k.proving.WriteDump(&b))
+	fatalIf(t, setup.WriteProving(&b, k.proving, k.powers))
 	x := exported{filepath.Join(t.TempDir(), "p.json"), filepath.Join(t.TempDir(), "p.pk"), k.Program, b.Bytes(), k}
 	x.p.Origin = "ceremony:" + strings.Repeat("ab", 32)
-	x.write(t, x.p, x.dump)
+	x.write(t, x.p, x.file)
 	return x
 }
 
 // write writes both files; the program says that the proving key is the one given.
-func (x exported) write(t *testing.T, p proofcheck.Program, dump []byte) {
+func (x exported) write(t *testing.T, p proofcheck.Program, file []byte) {
 	t.Helper()
-	p.ProvingKey = sha256.Sum256(dump)
+	p.ProvingKey = sha256.Sum256(file)
 	x.writeProgram(t, p)
-	fatalIf(t, os.WriteFile(x.key, dump, 0o644))
+	fatalIf(t, os.WriteFile(x.key, file, 0o644))
 }
 
 func (x exported) writeProgram(t *testing.T, p proofcheck.Program) {
@@ -54,127 +53,106 @@ func (x exported) writeProgram(t *testing.T, p proofcheck.Program) {
 	fatalIf(t, os.WriteFile(x.program, text, 0o644))
 }
 
+func (x exported) open(t *testing.T) (*Keys, error) {
+	t.Helper()
+	return OpenKeys(t.Context(), x.program, x.key, nil)
+}
+
 func (x exported) refused(t *testing.T, name, want string) {
 	t.Helper()
-	if _, err := OpenKeys(t.Context(), x.program, x.key, nil); !errors.Is(err, ErrWrongKey) || !strings.Contains(err.Error(), want) {
+	if _, err := x.open(t); !errors.Is(err, ErrWrongKey) || !strings.Contains(err.Error(), want) {
 		t.Errorf("%s: %v, want %v and a word on %q", name, err, ErrWrongKey, want)
 	}
 }
 
 func TestExportedKeysProve(t *testing.T) {
 	x := export(t)
-	k, err := OpenKeys(t.Context(), x.program, x.key, nil)
+	k, err := x.open(t)
 	fatalIf(t, err)
-	holds(t, k, x.p, "hello-proof", "0.1.1")
+	fatalIf(t, k.CheckOnce(t.Context(), t.TempDir(), nil))
+	holds(t, k, "hello-proof", "0.1.1")
 }
 
 func TestAProvingKeyThatIsNotTheProgramsIsRefused(t *testing.T) {
 	x := export(t)
-	altered := slices.Clone(x.dump)
+	altered := slices.Clone(x.file)
 	altered[len(altered)/2] ^= 1
-	x.write(t, x.p, x.dump)
+	x.write(t, x.p, x.file)
 	fatalIf(t, os.WriteFile(x.key, altered, 0o644))
 	x.refused(t, "one bit", "has the SHA-256")
 
-	fatalIf(t, os.Truncate(x.key, keyBase+int64(small.Blocks)*keyPerBlock+1))
+	fatalIf(t, os.Truncate(x.key, maxKey(small)+1))
 	x.refused(t, "huge", "at most")
-	x.write(t, x.p, x.dump)
+	x.write(t, x.p, x.file)
 
 	p := x.p
 	p.ProvingKey = [32]byte{}
 	x.writeProgram(t, p)
 	x.refused(t, "no hash", "does not say which it is")
 
-	// From here on the program's hash is the file's: whoever writes both files may say so.
-	at := uint64(atFlags)
-	wires := binary.BigEndian.Uint64(x.dump[atCounts:])
-	for _, c := range []struct {
-		name, want string
-		change     func(d []byte) []byte
-	}{
-		{"empty", "too short", func(d []byte) []byte { return nil }},
-		{"cut short", "cut off", func(d []byte) []byte { return d[:len(d)-1] }},
-		{"cut before the vectors", "too short", func(d []byte) []byte { return d[:atFlags+10] }},
-		{"cut between vectors", "cut off before", func(d []byte) []byte { return d[:at+2*wires+4+7] }},
-		{"longer", "after its end", func(d []byte) []byte { return append(d, 0) }},
-		{"another marker", "byte order", func(d []byte) []byte { d[0] ^= 1; return d }},
-		{"another domain", "a domain of", func(d []byte) []byte { d[atDomain+4] ^= 1; return d }},
-		{"more wires", "wires", func(d []byte) []byte { d[atCounts+5] ^= 1; return d }},
-		{"more points at infinity than wires", "wires", func(d []byte) []byte { d[atCounts+8] = 0xff; return d }},
-		{"another number of points at infinity", "flags", func(d []byte) []byte { d[atCounts+15] ^= 1; return d }},
-		{"another flag", "flags", func(d []byte) []byte { d[at] ^= 1; return d }},
-		{"a flag of two", "flags", func(d []byte) []byte { d[at] = 2; return d }},
-		{"two commitments", "commitments", func(d []byte) []byte { d[at+2*wires+3] = 2; return d }},
-		{"a vector that claims to be huge", "points of A", func(d []byte) []byte { d[at+2*wires+4+6] = 0xff; return d }},
-	} {
-		x.untaken(t, c.name, c.want, c.change(slices.Clone(x.dump)))
-	}
-	x.write(t, x.p, x.dump[:len(x.dump)-1])
-	x.refused(t, "cut short, with the hash of that", "cut off")
+	// The program's hash is the file's: whoever writes both files may say so.
+	x.write(t, x.p, x.file[:len(x.file)-1])
+	x.refused(t, "cut short, with the hash of that", "powers of tau")
+	p = x.p
+	p.Blocks++
+	x.write(t, p, x.file)
+	x.refused(t, "another circuit", "is for a circuit of")
+	x.write(t, x.p, nil)
+	x.refused(t, "empty", "too short")
 }
 
-// untaken checks that a dump is refused that has the program's hash; the circuit is
-// compiled already.
-func (x exported) untaken(t *testing.T, name, want string, dump []byte) {
-	t.Helper()
-	k := &Keys{Program: x.p, capacity: small, system: x.k.system, proving: new(groth16.ProvingKey)}
-	err := k.take(dump)
-	refused(t, name, err, want)
-}
-
-func TestAProvingKeyOfAnotherSetupIsRefused(t *testing.T) {
+// A key that is another than the circuit's, in one point, could make proofs that tell what they
+// should hide: it is found before the first one.
+func TestAProvingKeyIsCheckedBeforeItProvesASecret(t *testing.T) {
 	x := export(t)
-	change := func(f func(pk *groth16.ProvingKey)) []byte {
-		pk := new(groth16.ProvingKey)
-		fatalIf(t, pk.ReadDump(bytes.NewReader(x.dump)))
-		f(pk)
-		var b bytes.Buffer
-		fatalIf(t, pk.WriteDump(&b))
-		return b.Bytes()
-	}
-	_, _, g1, g2 := curve.Generators()
-	for _, c := range []struct {
-		want string
-		f    func(pk *groth16.ProvingKey)
-	}{
-		{"another alpha", func(pk *groth16.ProvingKey) { pk.G1.Alpha.Double(&pk.G1.Alpha) }},
-		{"another beta", func(pk *groth16.ProvingKey) { pk.G1.Beta = g1 }},
-		{"another beta", func(pk *groth16.ProvingKey) { pk.G2.Beta = g2 }},
-		{"another delta", func(pk *groth16.ProvingKey) { pk.G1.Delta = g1 }},
-		{"another delta", func(pk *groth16.ProvingKey) { pk.G2.Delta = g2 }},
-		{"another commitment", func(pk *groth16.ProvingKey) { pk.CommitmentKeys[0].BasisExpSigma[0] = g1 }},
-		{"not on the curve", func(pk *groth16.ProvingKey) { pk.CommitmentKeys[0].Basis[0].X.SetOne() }},
-	} {
-		x.untaken(t, c.want, c.want, change(c.f))
-	}
+	_, _, g1, _ := curve.Generators()
+	pk := new(groth16.ProvingKey)
+	fatalIf(t, pk.ReadDump(bytes.NewReader(x.file)))
+	pk.G1.K[len(pk.G1.K)/2] = g1
+	var b bytes.Buffer
+	fatalIf(t, setup.WriteProving(&b, pk, x.k.powers))
+	x.write(t, x.p, b.Bytes())
 
-	// What comparing cannot find, proving does.
-	x.write(t, x.p, change(func(pk *groth16.ProvingKey) { pk.G1.K[len(pk.G1.K)/2] = g1 }))
-	k, err := OpenKeys(t.Context(), x.program, x.key, nil)
-	fatalIf(t, err)
-	_, err = k.Prove(t.Context(), plan(t, "hello-proof", "0.1.0"), nil)
+	p := plan(t, "hello-proof", "0.1.0")
+	private := &Keyring{Cache: t.TempDir(), ProgramFile: x.program, KeyFile: x.key}
+	for range 2 { // nothing was remembered of the first time
+		if _, err := private.Prove(t.Context(), p, nil); !errors.Is(err, setup.ErrKey) {
+			t.Errorf("a secret was proven with a key that is not the circuit's: %v", err)
+		}
+	}
+	// What needs no check of the key still needs one of the proof.
+	public := &Keyring{Cache: t.TempDir(), ProgramFile: x.program, KeyFile: x.key, PublicSource: true}
+	_, err := public.Prove(t.Context(), p, nil)
 	refused(t, "a proof made with another key", err, "the new proof was refused")
+}
+
+// What is remembered of a check is of this circuit, this program and this key.
+func TestAKeyIsCheckedOnce(t *testing.T) {
+	cache := t.TempDir()
+	k := &Keys{Program: proofcheck.Program{Blocks: circuit.SegmentBlocks}, sum: [32]byte{1}}
+	mark := k.checkedMark(cache)
+	if other := (&Keys{Program: k.Program, sum: [32]byte{2}}).checkedMark(cache); mark == "" || other == mark {
+		t.Error("the mark is that of another key")
+	}
+	other := &Keys{Program: k.Program, sum: k.sum}
+	if other.Program.Key = []byte{1}; other.checkedMark(cache) == mark {
+		t.Error("the mark is that of another program")
+	}
+	if (&Keys{Program: proofcheck.Program{Blocks: small}}).checkedMark(cache) != "" {
+		t.Error("a circuit that does not ship is remembered")
+	}
+	fatalIf(t, os.WriteFile(mark, nil, 0o600))
+	fatalIf(t, k.CheckOnce(t.Context(), cache, func(Step) { t.Error("it is checked again") }))
 }
 
 func TestAProgramFileForNoCircuitIsRefused(t *testing.T) {
 	x := export(t)
-	for _, c := range []circuit.Capacity{{Blocks: 2, Chunks: 2}, {Blocks: maxBlocks + 1, Chunks: 2}, {Blocks: 22, Chunks: 5 * maxBlocks}} {
-		p := x.p
-		p.Blocks, p.ListBytes, p.ProvingKey = c.Blocks, c.ListBytes(), [32]byte{1}
-		x.writeProgram(t, p)
-		_, err := OpenKeys(t.Context(), x.program, x.key, nil)
-		refused(t, fmt.Sprintf("%+v", c), err, "no circuit of this version")
-	}
 	p := x.p
-	p.Blocks, p.ListBytes, p.ProvingKey = 22, 20*circuit.ChunkBytes+1, [32]byte{1}
+	p.Blocks, p.ProvingKey = maxBlocks+1, [32]byte{1}
 	x.writeProgram(t, p)
-	_, err := OpenKeys(t.Context(), x.program, x.key, nil)
-	refused(t, "a list of no whole chunks", err, "no circuit of this version")
-	// The keys of another capacity.
-	p.Blocks, p.ListBytes = 21, 20*circuit.ChunkBytes
-	x.write(t, p, x.dump)
-	x.refused(t, "another capacity", "is for a circuit of")
+	_, err := x.open(t)
+	refused(t, "too many blocks", err, "no circuit with segments of")
 	fatalIf(t, os.WriteFile(x.program, []byte("{}"), 0o644))
-	_, err = OpenKeys(t.Context(), x.program, x.key, nil)
+	_, err = x.open(t)
 	refused(t, "no program", err, "p.json: program")
 }

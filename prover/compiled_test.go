@@ -11,9 +11,9 @@ import (
 
 func TestOnlyTheShippedCircuitIsTakenFromTheCache(t *testing.T) {
 	if testing.Short() {
-		t.Skip("compiling the circuit of a class takes seconds")
+		t.Skip("compiling the circuit takes seconds")
 	}
-	dir, c := t.TempDir(), circuit.Class64
+	dir, c := t.TempDir(), circuit.SegmentBlocks
 	system, err := compiled(dir, c)
 	fatalIf(t, err)
 	found, err := filepath.Glob(filepath.Join(dir, "*.r1cs"))
@@ -27,7 +27,7 @@ func TestOnlyTheShippedCircuitIsTakenFromTheCache(t *testing.T) {
 	}
 	good, err := os.ReadFile(found[0])
 	fatalIf(t, err)
-	small, err := compile(circuit.Capacity{Blocks: 6, Chunks: 4})
+	small, err := circuit.Compile(1)
 	fatalIf(t, err)
 	var other bytes.Buffer
 	if _, err := small.WriteTo(&other); err != nil {

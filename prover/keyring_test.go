@@ -3,35 +3,39 @@ package prover
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
+	"cratelog/circuit"
+	"cratelog/circuit/chain"
 	"cratelog/crate"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
 )
 
 func TestKeysThatCannotProveAreFoundBeforeTheWork(t *testing.T) {
-	small := &Plan{Blocks: 60, List: &crate.List{}}
-	large := &Plan{Blocks: 4000, List: &crate.List{}}
+	fits := &Plan{Blocks: proofcheck.MaxSegments * circuit.SegmentBlocks, List: &crate.List{}}
+	large := &Plan{Blocks: fits.Blocks + 1, List: &crate.List{}}
+	long := &Plan{Blocks: 60, List: &crate.List{Bytes: make([]byte, chain.MaxList+1)}}
 	shipped, err := proofcheck.Embedded()
 	fatalIf(t, err)
 	k := &Keyring{}
-	id, err := k.Program(small)
-	if err != nil || !slices.ContainsFunc(shipped, func(p proofcheck.Program) bool { return p.ID() == id && p.Blocks == 64 }) {
+	id, err := k.Program(fits)
+	if err != nil || id != shipped[0].ID() {
 		t.Errorf("%x %v", id, err)
 	}
-	if _, err := k.Program(large); outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), "4000 SHA-1 blocks") {
-		t.Error(err)
+	for _, p := range []*Plan{large, long} {
+		if _, err := k.Program(p); outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), "a proof has room for 11808 blocks") {
+			t.Error(err)
+		}
 	}
 
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a.program")
-	i := slices.IndexFunc(shipped, func(p proofcheck.Program) bool { return p.Blocks == 64 })
-	text, err := shipped[i].Marshal()
+	text, err := shipped[0].Marshal()
 	fatalIf(t, err)
 	fatalIf(t, os.WriteFile(file, text, 0o644))
 	err = (&Keyring{ProgramFile: file}).Check()
@@ -43,10 +47,13 @@ func TestKeysThatCannotProveAreFoundBeforeTheWork(t *testing.T) {
 	err = (&Keyring{ProgramFile: filepath.Join(dir, "b.program"), KeyFile: "x"}).Check()
 	refused(t, "no program", err, "b.program")
 	k = &Keyring{ProgramFile: file, KeyFile: filepath.Join(dir, "gone")}
-	if got, err := k.Program(small); err != nil || got != id {
+	if got, err := k.Program(fits); err != nil || got != id {
 		t.Errorf("%x %v", got, err)
 	}
-	if _, err := k.Program(large); outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), "a.program has 64 blocks") {
+	if _, err := k.Program(large); outcome.Of(err) != outcome.Refused {
+		t.Error(err)
+	}
+	if _, err := k.Prove(t.Context(), fits, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -275,27 +276,32 @@ func (j *job) witness(i int) (witness.Witness, error) {
 	return frontend.NewWitness(j.stream.Assign(i, j.states, j.rho), ecc.BN254.ScalarField())
 }
 
-// maskHint is gnark's hint that draws the mask of a commitment.
-const maskHint = "github.com/consensys/gnark/internal/hints.Randomize"
+// randomize returns gnark's hint that draws the mask of a commitment, nil if there is none.
+var randomize = sync.OnceValue(func() solver.Hint {
+	for _, h := range solver.GetRegisteredHints() {
+		if solver.GetHintName(h) == "github.com/consensys/gnark/internal/hints.Randomize" {
+			return h
+		}
+	}
+	return nil
+})
 
 // masked calls solve with the circuit's hints and the segment's mask in the place of a random one.
 // It fails unless the solver asks for the mask exactly once.
 func (j *job) masked(i int, solve func(hints ...solver.Option) error) error {
+	drawn := randomize()
+	if drawn == nil {
+		return errors.New("gnark draws masks in another way; this is a bug")
+	}
 	var calls atomic.Int32
 	mask := func(_ *big.Int, _, out []*big.Int) error {
 		calls.Add(1)
 		j.masks[i].BigInt(out[0])
 		return nil
 	}
-	for _, h := range solver.GetRegisteredHints() {
-		if solver.GetHintName(h) != maskHint {
-			continue
-		}
-		err := solve(solver.WithHints(circuit.Hints()...), solver.OverrideHint(solver.GetHintID(h), mask))
-		if n := calls.Load(); n != 1 && (err == nil || errors.Is(err, errCommitted)) {
-			return fmt.Errorf("the solver asked for a mask %d times instead of once; this is a bug", n)
-		}
-		return err
+	err := solve(solver.WithHints(circuit.Hints()...), solver.OverrideHint(solver.GetHintID(drawn), mask))
+	if n := calls.Load(); n != 1 && (err == nil || errors.Is(err, errCommitted)) {
+		return fmt.Errorf("the solver asked for a mask %d times instead of once; this is a bug", n)
 	}
-	return fmt.Errorf("gnark has no hint %s any more; this is a bug", maskHint)
+	return err
 }

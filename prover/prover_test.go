@@ -1,37 +1,46 @@
 package prover
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	"github.com/consensys/gnark/constraint/solver"
+
 	"cratelog/circuit"
+	"cratelog/circuit/chain"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
 	"cratelog/prover/git"
 )
 
-// small fits the crates of these tests; its keys are made in seconds.
-var small = circuit.Capacity{Blocks: 22, Chunks: 20}
+// small is a segment that most crates of these tests take several of; its keys are made in
+// seconds.
+const small = 4
 
-// smallProgram is the id of the development program of that capacity. The setup is
+// smallProgram is the id of the development program of that circuit. The setup is
 // deterministic: whoever runs it gets this id.
-const smallProgram = "86d5c0526ccd089777d83c51ff97ce840f8809c00357e4ca515f8667708ce740"
+const smallProgram = "ebe4ae858f8f57ce2e179a654fa3d5e7eb1d0bfdde6aaa9932297c966ed0ddc6"
 
 func TestProofsOfRealCratesHold(t *testing.T) {
-	k := keys(t)
-	holds(t, k, k.Program, "hello-inner", "0.1.0")
+	holds(t, keys(t), "hello-inner", "0.1.0")
 }
 
 // holds proves a crate, and checks that the program accepts the proof, for this crate
 // only, and that no other program does.
-func holds(t *testing.T, k *Keys, program proofcheck.Program, name, version string) {
+func holds(t *testing.T, k *Keys, name, version string) {
 	t.Helper()
-	v, err := proofcheck.New([]proofcheck.Program{program})
+	v, err := proofcheck.New([]proofcheck.Program{k.Program})
 	fatalIf(t, err)
 	shipped, err := proofcheck.Load(nil, true)
 	fatalIf(t, err)
@@ -61,7 +70,7 @@ func TestDamagedKeysAreNotUsed(t *testing.T) {
 	from, err := DefaultCache()
 	fatalIf(t, err)
 	dir := t.TempDir()
-	files, err := filepath.Glob(filepath.Join(from, "source-*.[pv]k"))
+	files, err := filepath.Glob(filepath.Join(from, "segment-*.[pv]k"))
 	if err != nil || len(files) != 2 {
 		t.Fatalf("%v %v", files, err)
 	}
@@ -108,17 +117,151 @@ func TestEveryFileThatCannotBeProvenIsNamed(t *testing.T) {
 
 func TestFalsePlansAreNotProven(t *testing.T) {
 	k := keys(t)
-	p := plan(t, "hello-proof", "0.1.0")
-	p.Claim.Commit = fixture.Commit(t, "0.1.1")
-	_, err := k.Prove(t.Context(), p, nil)
-	refused(t, "a false plan", err, "the statement does not hold")
+	for name, spoil := range map[string]func(p *Plan){
+		"another commit":      func(p *Plan) { p.Claim.Commit = fixture.Commit(t, "0.1.1") },
+		"another list":        func(p *Plan) { p.List.Bytes = bytes.Replace(p.List.Bytes, []byte("src"), []byte("sra"), 1) },
+		"a list that is none": func(p *Plan) { p.List.Bytes = p.List.Bytes[1:] },
+		"no objects":          func(p *Plan) { p.objects = nil },
+		"the objects' order":  func(p *Plan) { slices.Reverse(p.objects[1:]) },
+		"an object left out":  func(p *Plan) { p.objects = p.objects[:len(p.objects)-1] },
+		"another root tree": func(p *Plan) {
+			p.objects[1].Data = append(slices.Clone(p.objects[1].Data[:len(p.objects[1].Data)-1]), 0)
+		},
+		"something else listed": func(p *Plan) { p.objects[1].Listed = nil },
+	} {
+		p := plan(t, "hello-proof", "0.1.0")
+		claim, list := *p.Claim, *p.List
+		p.Claim, p.List = &claim, &list
+		spoil(p)
+		if e, err := k.Prove(t.Context(), p, nil); err == nil {
+			t.Errorf("%s: a proof was made: %v", name, e.Subject)
+		}
+	}
 }
 
-func TestCratesTooLargeForAnyClassAreRefusedWithNumbers(t *testing.T) {
+func TestCratesTooLargeForAProofAreRefusedWithNumbers(t *testing.T) {
 	p := plan(t, "hello-proof", "0.1.0")
-	p.Blocks = 2079
-	_, err := p.Class()
-	if !errors.Is(err, circuit.ErrCapacity) || !strings.Contains(err.Error(), "2079 SHA-1 blocks") {
+	p.Blocks = small*proofcheck.MaxSegments + 1
+	_, err := (&Keys{Program: proofcheck.Program{Blocks: small}}).Prove(t.Context(), p, nil)
+	if outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), "1153 SHA-1 blocks") {
 		t.Error(err)
+	}
+}
+
+// Masks and blinds are drawn for each proof: two of one crate have nothing in common but what they
+// say of the list's size.
+func TestTwoProofsOfOneCrateShareNothing(t *testing.T) {
+	k, p := keys(t), plan(t, "hello-proof", "0.1.0")
+	seen := map[string]string{}
+	var ends [2]chain.End
+	for n := range ends {
+		e, err := k.Prove(t.Context(), p, nil)
+		fatalIf(t, err)
+		proof, err := proofcheck.ParseProof(e.Proof.Parts)
+		fatalIf(t, err)
+		if len(proof.Segments) < 3 {
+			t.Fatalf("%d segments: the test needs some", len(proof.Segments))
+		}
+		what := func(name string, b []byte) {
+			if was, ok := seen[string(b)]; ok {
+				t.Errorf("proof %d: its %s is the %s", n, name, was)
+			}
+			seen[string(b)] = fmt.Sprintf("%s of proof %d", name, n)
+		}
+		for i, s := range proof.Segments {
+			for name, point := range map[string]*bn254.G1Affine{"A": &s.Ar, "C": &s.Krs, "commitment": &s.Commitments[0], "proof of knowledge": &s.CommitmentPok} {
+				b := point.Bytes()
+				what(fmt.Sprintf("%s %d", name, i), b[:])
+			}
+		}
+		for i, c := range proof.Cuts {
+			what(fmt.Sprintf("cut %d", i), c.Marshal())
+		}
+		ends[n] = proof.End
+	}
+	if ends[0].List == ends[1].List || ends[0].Objects != ends[1].Objects || ends[0].ListBytes != ends[1].ListBytes {
+		t.Errorf("the ends are %v and %v", ends[0], ends[1])
+	}
+}
+
+// What a segment commits to is hidden by its mask alone, and the same in both passes.
+func TestACommitmentDependsOnTheMaskAndNotOnTheChallenge(t *testing.T) {
+	k, p := keys(t), plan(t, "hello-proof", "0.1.0")
+	stream, err := circuit.Split(small, p.objects)
+	fatalIf(t, err)
+	j := &job{Keys: k, stream: stream, commit: p.Claim.Commit}
+	j.masks, err = random(stream.Segments())
+	fatalIf(t, err)
+	j.blinds, err = random(stream.Segments() - 1)
+	fatalIf(t, err)
+	commitments := map[bn254.G1Affine]bool{}
+	for range 2 {
+		rho, err := random(1)
+		fatalIf(t, err)
+		fatalIf(t, j.at(rho[0]))
+		c, err := j.commitTo(1)
+		fatalIf(t, err)
+		commitments[c] = true
+	}
+	if len(commitments) != 1 {
+		t.Error("another challenge, and another commitment")
+	}
+	j.masks[1].SetOne()
+	c, err := j.commitTo(1)
+	fatalIf(t, err)
+	if commitments[c] {
+		t.Error("another mask, and the same commitment")
+	}
+	proof, err := j.prove(1)
+	fatalIf(t, err)
+	if proof.Commitments[0] != c {
+		t.Error("the proof has another commitment than the first pass")
+	}
+}
+
+func TestASegmentThatCommitsToSomethingElseIsFound(t *testing.T) {
+	k, p := keys(t), plan(t, "hello-proof", "0.1.0")
+	_, err := k.segments(t.Context(), p, func(c []bn254.G1Affine) (rho fr.Element) {
+		c[1].Double(&c[1])
+		return *rho.SetUint64(12345)
+	}, nil)
+	refused(t, "another commitment in the second pass", err, "committed to something else")
+}
+
+// A solver that does not ask for the mask would draw one of its own, or none.
+func TestTheSolverAsksForOneMask(t *testing.T) {
+	j := &job{masks: make([]fr.Element, 1)}
+	j.masks[0].SetUint64(7)
+	for calls := range 3 {
+		err := j.masked(0, func(hints ...solver.Option) error {
+			config, err := solver.NewConfig(hints...)
+			fatalIf(t, err)
+			out := new(big.Int)
+			for id, h := range config.HintFunctions {
+				if id != solver.GetHintID(randomize()) {
+					continue
+				}
+				for range calls {
+					fatalIf(t, h(fr.Modulus(), nil, []*big.Int{out}))
+				}
+			}
+			if calls > 0 && out.Int64() != 7 {
+				t.Errorf("the mask is %v", out)
+			}
+			return nil
+		})
+		if (err == nil) != (calls == 1) {
+			t.Errorf("asked for %d times: %v", calls, err)
+		}
+	}
+}
+
+func TestProgressGoesToItsEnd(t *testing.T) {
+	k, p := keys(t), plan(t, "hello-inner", "0.1.0")
+	var steps []Step
+	_, err := k.Prove(t.Context(), p, func(s Step) { steps = append(steps, s) })
+	fatalIf(t, err)
+	if len(steps) != 1 || steps[0].Share() != 1 || !strings.Contains(steps[0].What, "segments") {
+		t.Errorf("%+v", steps)
 	}
 }

@@ -107,16 +107,18 @@ func wanted(spec string, ws *cargo.Workspace, p *policy.Policy) (name string, ve
 // .crate is in cargo's cache, that one too.
 type shown struct {
 	*client.Result
-	url         string // of the log that was asked; "" for none
-	development bool
-	path        string // of the .crate; "" if it is not there, and coverage is not known
-	notes       []string
+	url     string             // of the log that was asked; "" for none
+	program proofcheck.Program // of the proof
+	path    string             // of the .crate; "" if it is not there, and coverage is not known
+	notes   []string
 }
 
 func newShown(p *policy.Policy, r *client.Result, path string) *shown {
 	s := &shown{Result: r, path: path}
 	for _, prog := range p.Programs {
-		s.development = s.development || prog.ID() == r.Program && prog.Development()
+		if prog.ID() == r.Program {
+			s.development, s.origin, s.trust = prog.Development(), prog.Origin, prog.Trust()
+		}
 	}
 	return s
 }
@@ -179,11 +181,12 @@ func (s *shown) human(sh *shell) {
 		line("unproven", "%s", cmp.Or(strings.Join(s.Unproven, ", "), "nothing"))
 		line("verified", "the bundle; the .crate is not in cargo's cache, so its files were not compared")
 	}
-	origin := ""
+	unsafe := ""
 	if s.development {
-		origin = " (UNSAFE development key: anyone can forge its proofs)"
+		unsafe = "UNSAFE "
 	}
-	line("program", "%x%s", s.Program, origin)
+	line("program", "%x", s.Program)
+	line("key", "%s%s", unsafe, s.trust)
 	line("log", "%s, entry %d of %d", s.Checkpoint.Origin, s.Index, s.Checkpoint.Size)
 	for _, c := range s.Checkpoint.Cosignatures {
 		line("witness", "%s, %s", c.KeyName, c.Time.UTC().Format(time.RFC3339))
@@ -209,7 +212,8 @@ func (s *shown) json(sh *shell) error {
 		Coverage    *verdict.Coverage `json:"coverage,omitempty"` // if the .crate is in cargo's cache
 		Program     string            `json:"program"`
 		Development bool              `json:"development"`
+		Origin      string            `json:"origin"` // of the program's key
 		Log         verdict.Logged    `json:"log"`
 	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{},
-		s.Unproven...), covered, fmt.Sprintf("%x", s.Program), s.development, verdict.LoggedAt(s.Result)})
+		s.Unproven...), covered, fmt.Sprintf("%x", s.Program), s.development, s.origin, verdict.LoggedAt(s.Result)})
 }

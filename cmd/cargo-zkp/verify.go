@@ -106,7 +106,7 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 		rules.AllowUnproven = nil
 	}
 	rules.AllowUnproven = append(rules.AllowUnproven, o.allowed...)
-	bundle, from, err := bundleFor(ctx, c, file, o.bundle, o.log)
+	bundle, from, err := bundleFor(ctx, p.QueryFor(policy.Package{Name: c.Name, Version: c.Version}), file, o.bundle, o.log)
 	if err != nil {
 		return err
 	}
@@ -144,13 +144,13 @@ func expected(file, pkg string, c *crate.Crate) (name, version string, err error
 }
 
 // bundleFor reads the bundle from a file, or fetches it from the log that it returns.
-func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string) ([]byte, *client.Log, error) {
+func bundleFor(ctx context.Context, q client.Query, file, bundleFile, url string) ([]byte, *client.Log, error) {
 	if url != "" {
 		log := &client.Log{URL: url, UserAgent: userAgent}
-		b, err := log.Bundle(ctx, client.Query{Name: c.Name, Version: c.Version})
+		b, err := log.Bundle(ctx, q)
 		if errors.Is(err, client.ErrNotLogged) {
 			return nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: no one has proved "+
-				"this crate there", url, c.Name, c.Version)
+				"this crate there under a program that the policy accepts", url, q.Name, q.Version)
 		}
 		return b, log, err
 	}
