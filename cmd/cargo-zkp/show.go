@@ -107,10 +107,12 @@ func wanted(spec string, ws *cargo.Workspace, p *policy.Policy) (name string, ve
 // .crate is in cargo's cache, that one too.
 type shown struct {
 	*client.Result
-	url     string             // of the log that was asked; "" for none
-	program proofcheck.Program // of the proof
-	path    string             // of the .crate; "" if it is not there, and coverage is not known
-	notes   []string
+	url         string // of the log that was asked; "" for none
+	development bool
+	origin      string // of the program's key
+	trust       string // likewise, with what it means
+	path        string // of the .crate; "" if it is not there, and coverage is not known
+	notes       []string
 }
 
 func newShown(p *policy.Policy, r *client.Result, path string) *shown {
