@@ -165,7 +165,7 @@ func describe(sh *shell, v *verdict.Verdict) {
 		more(text)
 	}
 	if p := (proofcheck.Program{Origin: f.Origin}); !p.Development() {
-		more(believed(p))
+		more("key: " + p.Trust())
 	}
 	var seen []string
 	for _, c := range f.Log.Cosignatures {

@@ -188,7 +188,12 @@ func (s *shown) human(sh *shell) {
 		line("unproven", "%s", cmp.Or(strings.Join(s.Unproven, ", "), "nothing"))
 		line("verified", "the bundle; the .crate is not in cargo's cache, so its files were not compared")
 	}
-	line("program", "%x (%s)", s.Program, believed(s.program))
+	unsafe := ""
+	if s.program.Development() {
+		unsafe = "UNSAFE "
+	}
+	line("program", "%x", s.Program)
+	line("key", "%s%s", unsafe, s.program.Trust())
 	line("log", "%s, entry %d of %d", s.Checkpoint.Origin, s.Index, s.Checkpoint.Size)
 	for _, c := range s.Checkpoint.Cosignatures {
 		line("witness", "%s, %s", c.KeyName, c.Time.UTC().Format(time.RFC3339))
@@ -216,7 +221,7 @@ func (s *shown) json(sh *shell) error {
 		Coverage    *verdict.Coverage `json:"coverage,omitempty"` // if the .crate is in cargo's cache
 		Program     string            `json:"program"`
 		Development bool              `json:"development"`
-		KeyOrigin   string            `json:"key_origin"`
+		Origin      string            `json:"origin"`                       // of the program's key
 		NamesCommit *bool             `json:"names_commit,omitempty"`       // like coverage
 		Repository  string            `json:"repository_claimed,omitempty"` // like coverage; not proven
 		Opening     *verdict.Opening  `json:"opening,omitempty"`            // like coverage

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"cratelog/cargo/verdict"
-	"cratelog/proofcheck"
 )
 
 // from says in words where the files of a crate stand. A commit that the crate itself does not
@@ -21,17 +20,6 @@ func from(commit, path string, named bool) string {
 		return "commit " + commit + at
 	}
 	return "its files are in commit " + commit + at + "; the crate itself names no commit"
-}
-
-// believed says in words what a program's proofs rest on.
-func believed(p proofcheck.Program) string {
-	switch {
-	case p.Development():
-		return "UNSAFE development key: anyone can forge its proofs"
-	case p.Solo() != "":
-		return fmt.Sprintf("whoever ran the setup %s could forge; nobody else", p.Solo())
-	}
-	return "keys of " + p.Origin
 }
 
 // claimed says in words which repository a crate's manifest names, with a link to the commit where
