@@ -173,7 +173,7 @@ func (c *corpus) judge(ctx context.Context, file string) error {
 	}
 	plan, err := prover.NewPlan(ctx, pkg, repo, prover.Source{Published: true, Submodule: c.submodules(repo, info.Commit)})
 	if err == nil {
-		_, err = plan.Class()
+		_, err = new(prover.Keyring).Program(plan)
 	}
 	var refused *prover.UnprovableError
 	switch {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"cratelog/circuit"
 	"cratelog/crate"
 	"cratelog/internal/outcome"
 	"cratelog/prover"
@@ -21,7 +20,7 @@ func PlanError(err error) error {
 	var vcs *crate.VCSInfoError
 	var place *crate.PlaceError
 	switch {
-	case errors.As(err, &unprovable), errors.As(err, &vcs), errors.As(err, &place), errors.Is(err, circuit.ErrCapacity):
+	case errors.As(err, &unprovable), errors.As(err, &vcs), errors.As(err, &place):
 		return outcome.Refuse(err)
 	}
 	return err
