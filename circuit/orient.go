@@ -14,45 +14,43 @@ import (
 // of its value: the quotient of a lookup is of full size, what is looked up is small. gnark
 // puts the side with fewer terms to the right, which is the quotient.
 //
-// The rule needs no values, so that all makers of keys come to the same system. A constraint
-// is turned if its right side is one wire that is used for nothing else than a sum, so it is
-// a quotient, and its left side is made of wires that are committed to, which are small, and
-// of wires that stand in many constraints anyway: challenges, inputs and the constant.
+// The rule needs no values, so that all makers of keys come to the same system. Wires that
+// are committed to are small, but for packed limbs and multiplicities, which are few; and wires
+// that stand in many constraints (challenges, inputs, the constant) cost once, wherever they
+// stand. All other wires are taken to be of full size, and a constraint is turned if fewer of
+// them stand on its left than on its right.
 func orient(system *cs.R1CS) error {
 	infos, ok := system.CommitmentInfo.(constraint.Groth16Commitments)
 	if !ok || len(infos) != 1 {
 		return fmt.Errorf("circuit: the system has %d commitments, want 1", len(infos))
 	}
-	n := system.NbInternalVariables + system.GetNbPublicVariables() + system.GetNbSecretVariables()
-	cheap := make([]bool, n)
+	cheap := make([]bool, system.NbInternalVariables+system.GetNbPublicVariables()+system.GetNbSecretVariables())
 	for _, wire := range infos[0].PrivateCommitted {
 		cheap[wire] = true
 	}
-	uses := make([]int, n)
-	for _, c := range genericConstraints(system) {
-		for _, wire := range c.wires(0, c.terms()) {
-			uses[wire]++
-		}
+	constraints := genericConstraints(system)
+	if n := system.GetNbConstraints(); n != len(constraints) {
+		return fmt.Errorf("circuit: of %d constraints only %d have the form that can be oriented", n, len(constraints))
 	}
 	const many = 100
-	for wire := range uses {
-		cheap[wire] = cheap[wire] || uses[wire] >= many
+	uses := make([]int, len(cheap))
+	for _, c := range constraints {
+		for i := range c.terms() {
+			wire := c.wire(i)
+			uses[wire]++
+			cheap[wire] = cheap[wire] || uses[wire] >= many
+		}
 	}
-next:
-	for _, c := range genericConstraints(system) {
-		l, r := c.left(), c.right()
-		if l < 2 || r != 1 {
-			continue
-		}
-		if quotient := c.wires(l, l+1)[0]; cheap[quotient] || uses[quotient] > 2 {
-			continue
-		}
-		for _, wire := range c.wires(0, l) {
-			if !cheap[wire] {
-				continue next
+	for _, c := range constraints {
+		dear := [2]int{}
+		for i := range c.left() + c.right() {
+			if !cheap[c.wire(i)] {
+				dear[bit(i >= c.left())]++
 			}
 		}
-		c.turn()
+		if dear[0] < dear[1] {
+			c.turn()
+		}
 	}
 	return nil
 }
@@ -68,13 +66,8 @@ func (c callData) left() int  { return int(c[1]) }
 func (c callData) right() int { return int(c[2]) }
 func (c callData) terms() int { return int(c[1] + c[2] + c[3]) }
 
-// wires returns the wires of the terms from one to another.
-func (c callData) wires(from, to int) (out []uint32) {
-	for i := from; i < to; i++ {
-		out = append(out, c[callDataHead+2*i+1])
-	}
-	return out
-}
+// wire returns the wire of a term.
+func (c callData) wire(term int) uint32 { return c[callDataHead+2*term+1] }
 
 // turn exchanges L and R.
 func (c callData) turn() {

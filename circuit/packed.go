@@ -11,29 +11,49 @@ import (
 //
 // A bitwise function of words is read off a sum of their spreads, digit by digit (see
 // function). Its result S is then a linear form in wires that exist, and costs nothing; what
-// costs is to turn a spread back into an integer. A table with the rows x + lambda spread(x)
-// does it with one column: the prover names such rows, whose sum P is D + lambda S', and
+// costs is to turn a spread back into an integer. A table with the rows
 //
-//	P - lambda S = D + lambda (S' - S)
+//	dense weight * x + spread weight * spread(x)
 //
-// is the integer D of the spread S if S' = S. Nothing checks that by itself. The form is
-// added up in a round of SHA-1, with the round function's lambda and the schedule's being far
-// apart, and the sum must be a new word and a carry:
+// does it with one column: the prover names such rows, whose sum P is made of an integer D and
+// its spread S', and
 //
-//	dense error + 2 lambdaSchedule schedule error + lambdaRound/2 round function error = 0.
+//	(P - spread weight * S) / dense weight = D + (spread weight / dense weight) (S' - S)
+//
+// is the integer of the spread S if S' = S. Nothing checks that by itself. The form is added up
+// in a round of SHA-1, where a schedule word comes twice (rotated by one), and the sum must be
+// a new word and a carry. With the weights of the standard packing, M for the dense form of a
+// schedule word and L for the spread of a round function's result, and the other two 1,
+//
+//	2 (schedule error)  +  M (dense error)  +  M L/2 (round function error)  =  0.
 //
 // Every error is so small that the three terms have a slot of bits each to themselves and
 // stay below the field's order. So each is zero: all words of the round are right, and no
 // error lives to see the next one. TestSlots computes these bounds, and TestDigits that no
 // digit of an equation reaches its base: on them rests that this is SHA-1.
+//
+// (The weight is with the dense form where it makes the rows shorter: short wires are cheap.)
 type packing struct {
-	base     int64    // of the spreads of state words
-	schedule *big.Int // lambda of a schedule word's limbs
-	round    *big.Int // lambda of the limbs of a round function's result; even
+	base     int64   // of the spreads of state words
+	schedule weights // of a schedule word's limbs
+	round    weights // of the limbs of a round function's result; the spread's is even
 }
 
+type weights struct{ dense, spread *big.Int }
+
 // standard is the packing of the circuits that have keys.
-var standard = packing{base: 11, schedule: pow(2, 40), round: pow(2, 136)}
+var standard = packing{
+	base:     11,
+	schedule: weights{dense: pow(2, 94), spread: big.NewInt(1)},
+	round:    weights{dense: big.NewInt(1), spread: pow(2, 40)},
+}
+
+// loose is a packing that does not hold dense and spread forms together.
+var loose = packing{
+	base:     11,
+	schedule: weights{dense: big.NewInt(1), spread: new(big.Int)},
+	round:    weights{dense: big.NewInt(1), spread: new(big.Int)},
+}
 
 // function is a bitwise function f of three words, as an equation of the digits of spreads:
 //
@@ -115,15 +135,15 @@ func (p packing) restRows(kind int) [][]*big.Int {
 	return digitRows(p.base, functions[kind].rests, functions[kind].restLen)
 }
 
-// packedRows returns 2^s x + lambda base^s spread(x) for all x of some bits, where s is the
-// place of the limb in its word.
-func packedRows(lambda *big.Int, base int64, limb, bits int) []*big.Int {
+// packedRows returns the packed rows for all x of some bits at the place of a limb in its word.
+func packedRows(w weights, base int64, limb, bits int) []*big.Int {
 	place := int64(limb * limbBits)
+	dense := new(big.Int).Mul(w.dense, pow(2, place))
+	spreads := new(big.Int).Mul(w.spread, pow(base, place))
 	out := make([]*big.Int, 1<<bits)
 	for x := range out {
-		v := new(big.Int).Mul(lambda, pow(base, place))
-		v.Mul(v, big.NewInt(spread(int64(x), base)))
-		out[x] = v.Add(v, new(big.Int).Lsh(big.NewInt(int64(x)), uint(place)))
+		d := new(big.Int).Mul(dense, big.NewInt(int64(x)))
+		out[x] = d.Add(d, new(big.Int).Mul(spreads, big.NewInt(spread(int64(x), base))))
 	}
 	return out
 }
@@ -190,10 +210,13 @@ func (g *sha1Gadget) apply(kind int, b, c, d word) frontend.Variable {
 		g.t.packed.rests[kind].assertRow(limb)
 		rest = g.api.Add(rest, g.api.Mul(limb, pow(g.p.base, int64(i*f.restLen))))
 	}
-	// The spread is (total - other rest) / bit.
-	bits := g.api.Sub(total, g.api.Mul(rest, f.other))
-	lambda := new(big.Int).Quo(g.p.round, big.NewInt(f.bit))
-	return g.api.Sub(g.api.Add(v[0], v[1], v[2]), g.api.Mul(bits, lambda))
+	bits := g.div(g.api.Sub(total, g.api.Mul(rest, f.other)), big.NewInt(f.bit))
+	return g.unpack(g.p.round, v[:3], bits)
+}
+
+// unpack returns the dense form of packed limbs whose spread is known.
+func (g *sha1Gadget) unpack(w weights, limbs []frontend.Variable, spread frontend.Variable) frontend.Variable {
+	return g.div(g.api.Sub(sum(g.api, limbs), g.api.Mul(spread, w.spread)), w.dense)
 }
 
 // xorRotl1 returns the exclusive or of four schedule words, rotated left by one, for a
@@ -211,7 +234,7 @@ func (g *sha1Gadget) xorRotl1(a, b, c, d scheduleWord) scheduleWord {
 		g.t.packed.scheduleQuotient.assertRow(limb)
 		low = g.api.Sub(low, g.api.Mul(limb, new(big.Int).Lsh(pow(scheduleBase, int64(i*quotientLen)), 1)))
 	}
-	dense := g.api.Sub(g.api.Add(v[0], v[1], v[2]), g.api.Mul(low, g.p.schedule))
+	dense := g.unpack(g.p.schedule, v[:3], low)
 	return scheduleWord{
 		dense:  g.api.Add(g.api.Mul(dense, 2), high),
 		spread: g.api.Add(g.api.Mul(low, scheduleBase), high),

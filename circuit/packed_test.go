@@ -83,38 +83,38 @@ func checkDigit(base, total, bit, other int64, rests []int64, want int64) (errs 
 func largest(t *table, column int) *big.Int {
 	v := new(big.Int)
 	for _, r := range t.rows {
-		if r[column].Cmp(v) > 0 {
-			v = r[column]
-		}
+		v = larger(v, r[column])
 	}
 	return v
 }
 
-// unpack takes a packed limb apart.
-func unpack(row, lambda *big.Int) (dense, spread *big.Int) {
-	spread, dense = new(big.Int).QuoRem(row, lambda, new(big.Int))
-	return dense, spread
+func larger(a, b *big.Int) *big.Int {
+	if a.Cmp(b) > 0 {
+		return a
+	}
+	return b
 }
 
 // TestSlots holds the bounds by which the terms of a round's sum have slots of their own. It
 // adds up the largest values that the rows of the tables allow, so it follows every change of
 // limbs, bases and tables.
 //
-// With the two lambdas 2^5 nearer to each other, or equal, or with a smaller one of the
-// schedule, the slots overlap.
+// With weights that are a little smaller, or equal, slots overlap.
 func TestSlots(t *testing.T) {
 	if err := checkSlots(t, standard); err != nil {
 		t.Error(err)
 	}
+	one := big.NewInt(1)
+	dense, spread := standard.schedule.dense, standard.round.spread
 	for _, p := range []packing{
-		{standard.base, standard.schedule, new(big.Int).Rsh(standard.round, 5)},
-		{standard.base, standard.schedule, standard.schedule},
-		{standard.base, new(big.Int).Rsh(standard.schedule, 6), standard.round},
-		{standard.base, standard.schedule, new(big.Int).Lsh(standard.round, 6)},
+		{standard.base, weights{new(big.Int).Rsh(dense, 3), one}, standard.round},
+		{standard.base, standard.schedule, weights{one, new(big.Int).Rsh(spread, 4)}},
+		{standard.base, weights{spread, one}, standard.round},
+		{standard.base, standard.schedule, weights{one, dense}},
 	} {
 		if checkSlots(t, p) == nil {
-			t.Errorf("the slots fit with lambdas of %d and %d bits too: the test shows nothing",
-				p.schedule.BitLen(), p.round.BitLen())
+			t.Errorf("the slots fit with weights of %d and %d bits too: the test shows nothing",
+				p.schedule.dense.BitLen(), p.round.spread.BitLen())
 		}
 	}
 }
@@ -129,18 +129,19 @@ func checkSlots(t *testing.T, p packing) error {
 		return s
 	}
 	times := func(n int64, v *big.Int) *big.Int { return new(big.Int).Mul(big.NewInt(n), v) }
-	packed := func(limbs [3]*table, lambda *big.Int) (dense, spread *big.Int) {
+	// The largest integer and spread that rows of packed limbs allow: taken apart by their
+	// weights, of which one is 1.
+	packed := func(limbs [3]*table, w weights) (dense, spread *big.Int) {
+		heavy := new(big.Int).Mul(w.dense, w.spread)
 		dense, spread = new(big.Int), new(big.Int)
 		for _, limb := range limbs {
 			d, s := new(big.Int), new(big.Int)
 			for _, r := range limb.rows {
-				rd, rs := unpack(r[0], lambda)
-				if rd.Cmp(d) > 0 {
-					d = rd
+				rowD, rowS := new(big.Int).QuoRem(r[0], heavy, new(big.Int))
+				if w.dense.Cmp(w.spread) < 0 {
+					rowD, rowS = rowS, rowD
 				}
-				if rs.Cmp(s) > 0 {
-					s = rs
-				}
+				d, s = larger(d, rowD), larger(s, rowS)
 			}
 			dense, spread = total(dense, d), total(spread, s)
 		}
@@ -189,17 +190,19 @@ func checkSlots(t *testing.T, p packing) error {
 		if 2%abs(f.bit) != 0 {
 			return fmt.Errorf("function %d: lambda/2 is no unit of its error", kind)
 		}
-		if v := total(times(2, roundSpread), times(2/abs(f.bit), solution)); v.Cmp(d) > 0 {
-			d = v
-		}
+		d = larger(d, total(times(2, roundSpread), times(2/abs(f.bit), solution)))
 	}
 
-	unitSchedule, unitRound := times(2, p.schedule), new(big.Int).Rsh(p.round, 1)
-	low := total(dense, new(big.Int).Mul(unitSchedule, k))
-	all := total(low, new(big.Int).Mul(unitRound, d))
-	slots := fmt.Sprintf("dense error %d bits, slot %d; with the schedule's %d, slot %d; with the round function's %d, field %d",
-		dense.BitLen(), unitSchedule.BitLen()-1, low.BitLen(), unitRound.BitLen()-1, all.BitLen(), field.BitLen())
-	if p.round.Bit(0) != 0 || dense.Cmp(unitSchedule) >= 0 || low.Cmp(unitRound) >= 0 || all.Cmp(field) >= 0 {
+	// 2 k + M dense + M L/2 d = 0.
+	m, l2 := p.schedule.dense, new(big.Int).Rsh(p.round.spread, 1)
+	k = times(2, k)
+	all := total(k, new(big.Int).Mul(m, dense), new(big.Int).Mul(m, new(big.Int).Mul(l2, d)))
+	slots := fmt.Sprintf("schedule error %d bits, slot %d; dense error %d bits, slot %d; all %d bits, field %d",
+		k.BitLen(), m.BitLen()-1, dense.BitLen(), l2.BitLen()-1, all.BitLen(), field.BitLen())
+	if one := big.NewInt(1); p.schedule.spread.Cmp(one) != 0 || p.round.dense.Cmp(one) != 0 || p.round.spread.Bit(0) != 0 {
+		return errors.New("the equation is another one with these weights")
+	}
+	if k.Cmp(m) >= 0 || dense.Cmp(l2) >= 0 || all.Cmp(field) >= 0 {
 		return errors.New("the slots overlap: " + slots)
 	}
 	t.Log(slots)

@@ -191,7 +191,7 @@ func (s *Segment) Define(api frontend.API) error {
 	b := &builder{Segment: s, api: api, arg: newArgument(api), m: newAutomaton()}
 	p := standard
 	if !b.on(groupPacked) {
-		p.schedule, p.round = new(big.Int), new(big.Int)
+		p = loose
 	}
 	b.sha1 = newSHA1Gadget(api, b.arg, p)
 	b.bytes = newByteTable(b.arg)
@@ -403,7 +403,8 @@ func (b *builder) header(k int, first frontend.Variable) {
 
 // lengths constrains that the length in the header is the number of bytes of the
 // content, and that the length field has the number of bits of both.
-func (b *builder) lengths(k int, first frontend.Variable, class []frontend.Variable, prev blockState, next *blockState) {
+func (b *builder) lengths(k int, first frontend.Variable, class []frontend.Variable,
+	prev blockState, next *blockState) {
 	api := b.api
 	stated := make([]frontend.Variable, len(headerShapes))
 	for v, shape := range headerShapes {

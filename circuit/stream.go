@@ -69,11 +69,11 @@ func Split(blocks int, objects []Object) (*Stream, error) {
 
 // object adds the blocks of an object.
 func (s *Stream) object(m *automaton, o Object) error {
-	steps, err := m.read(o)
+	shape, err := shapeOf(o.Data)
 	if err != nil {
 		return err
 	}
-	shape, err := shapeOf(o.Data)
+	steps, err := m.read(o)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,8 @@ func shapeOf(object []byte) (int, error) {
 			return v, nil
 		}
 	}
-	return 0, fmt.Errorf("no header of a commit of at least 100 bytes, or of a tree, of less than 10^%d bytes", maxDigits)
+	return 0, fmt.Errorf("it begins like no tree with a length of 2 to %d digits, and no commit with one of 3 to %[1]d",
+		maxDigits)
 }
 
 // read returns the automaton's steps over an object and its padding, up to the

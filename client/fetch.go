@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/durable"
+	"cratelog/opening"
 )
 
 const (
@@ -98,27 +100,33 @@ type SubmitError struct {
 
 func (e *SubmitError) Unwrap() error { return &e.StatusError }
 
-// Bundle fetches the bundle of the earliest entry for a crate and version. The
-// error is ErrNotLogged if the log has none, else *StatusError or one of the
-// network.
-func (l *Log) Bundle(ctx context.Context, name, version string) ([]byte, error) {
-	// They become parts of the URL.
-	if err := errors.Join(entry.CheckName(name), entry.CheckVersion(version)); err != nil {
+// Bundle fetches the bundle of the fullest claim that a query names. The error is
+// ErrNotLogged if the log has none, else *StatusError or one of the network.
+func (l *Log) Bundle(ctx context.Context, q Query) ([]byte, error) {
+	text, err := q.Encode() // which holds the parts of the URL to their rules
+	if err != nil {
 		return nil, err
 	}
-	return l.get(ctx, MaxBundleSize, "v1", "crates", name, version)
+	return l.get(ctx, MaxBundleSize, text, "v1", "crates", q.Name, q.Version)
+}
+
+// Opening fetches the opening of the claim with an identity, which is to be checked with
+// package opening. The error is ErrNotLogged if the log has none.
+func (l *Log) Opening(ctx context.Context, identity [32]byte) ([]byte, error) {
+	return l.get(ctx, opening.MaxSize, "", "v1", "openings", hex.EncodeToString(identity[:]))
 }
 
 // Checkpoint fetches the latest signed checkpoint.
 func (l *Log) Checkpoint(ctx context.Context) ([]byte, error) {
-	return l.get(ctx, MaxCheckpointSize, "checkpoint")
+	return l.get(ctx, MaxCheckpointSize, "", "checkpoint")
 }
 
 // Submit hands an entry and its .crate to the log and returns the bundle, which
-// the caller must verify. A submission that the log already holds is answered
-// with its old bundle, so that it is safe to try again. The error is
+// the caller must verify. openingBytes is the claim's, if everybody may see it, or nil. A
+// submission that the log already holds is answered with its old bundle, so that it is
+// safe to try again; an opening that comes with it then is not kept. The error is
 // *SubmitError if the log refused.
-func (l *Log) Submit(ctx context.Context, entryBytes, crateBytes []byte) ([]byte, error) {
+func (l *Log) Submit(ctx context.Context, entryBytes, crateBytes, openingBytes []byte) ([]byte, error) {
 	if len(entryBytes) > entry.MaxSize {
 		return nil, fmt.Errorf("the entry has %d bytes, a log takes %d at most", len(entryBytes), entry.MaxSize)
 	}
@@ -126,7 +134,7 @@ func (l *Log) Submit(ctx context.Context, entryBytes, crateBytes []byte) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	head, tail, contentType, err := form(entryBytes)
+	head, tail, contentType, err := form(entryBytes, openingBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -147,28 +155,40 @@ func (l *Log) Submit(ctx context.Context, entryBytes, crateBytes []byte) ([]byte
 }
 
 // form returns what stands before and after the .crate in multipart/form-data
-// with the parts entry and crate, so that the .crate need not be copied.
-func form(entryBytes []byte) (head, tail []byte, contentType string, err error) {
+// with the parts entry, crate and, if there is one, opening, so that the .crate need not
+// be copied.
+func form(entryBytes, openingBytes []byte) (head, tail []byte, contentType string, err error) {
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
-	part, err := w.CreateFormFile("entry", "entry")
-	if err == nil {
-		_, err = part.Write(entryBytes)
+	add := func(name string, data []byte) {
+		var part io.Writer
+		if err == nil {
+			part, err = w.CreateFormFile(name, name)
+		}
+		if err == nil {
+			_, err = part.Write(data)
+		}
 	}
-	if err == nil {
-		_, err = w.CreateFormFile("crate", "crate")
-	}
+	add("entry", entryBytes)
+	add("crate", nil)
 	n := b.Len()
+	if openingBytes != nil {
+		add("opening", openingBytes)
+	}
 	if err == nil {
 		err = w.Close()
 	}
 	return b.Bytes()[:n], b.Bytes()[n:], w.FormDataContentType(), err
 }
 
-func (l *Log) get(ctx context.Context, limit int64, path ...string) ([]byte, error) {
+// get fetches a path with a query, which may be empty.
+func (l *Log) get(ctx context.Context, limit int64, query string, path ...string) ([]byte, error) {
 	u, err := l.address(path...)
 	if err != nil {
 		return nil, err
+	}
+	if query != "" {
+		u += "?" + query
 	}
 	return l.do(ctx, limit, func() (*http.Request, error) {
 		return http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
@@ -238,9 +258,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (l *Log) once(r *http.Request, limit int64) ([]byte, error) {
+func (l *Log) send(c *http.Client, r *http.Request) (*http.Response, error) {
 	r.Header.Set("User-Agent", cmp.Or(l.UserAgent, "cratelog-client"))
-	resp, err := l.client().Do(r)
+	return c.Do(r)
+}
+
+func (l *Log) once(r *http.Request, limit int64) ([]byte, error) {
+	resp, err := l.send(l.client(), r)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func TestBundleIsFetchedFromItsAddress(t *testing.T) {
 		rw.Write(w.bundle)
 	})
 	l.URL, l.UserAgent = l.URL+"/base/", "test/1"
-	b, err := l.Bundle(t.Context(), "hello-proof", "0.1.0-rc.1+b.2")
+	b, err := l.Bundle(t.Context(), Query{Name: "hello-proof", Version: "0.1.0-rc.1+b.2"})
 	fatalIfErr(t, err)
 	if !bytes.Equal(b, w.bundle) {
 		t.Error("other bytes")
@@ -63,7 +63,7 @@ func TestCheckpointIsFetchedFromItsAddress(t *testing.T) {
 func TestNamesThatAreNoNamesReachNoServer(t *testing.T) {
 	l, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("asked for %s", r.URL) })
 	for _, nv := range [][2]string{{"", "1.0.0"}, {"../x", "1.0.0"}, {"a/b", "1.0.0"}, {"a", ""}, {"a", "1.0.0/.."}, {"a", "../../submit"}, {"a?b", "1.0.0"}, {"a", "1.0.0#x"}, {"a\r\nb", "1.0.0"}} {
-		if _, err := l.Bundle(t.Context(), nv[0], nv[1]); err == nil {
+		if _, err := l.Bundle(t.Context(), Query{Name: nv[0], Version: nv[1]}); err == nil {
 			t.Errorf("%q %q was asked for", nv[0], nv[1])
 		}
 	}
@@ -83,7 +83,7 @@ func TestAbsenceIsTheLogsToSay(t *testing.T) {
 			rw.WriteHeader(http.StatusNotFound)
 			io.WriteString(rw, probe.body)
 		})
-		_, err := l.Bundle(t.Context(), "a", "1.0.0")
+		_, err := l.Bundle(t.Context(), Query{Name: "a", Version: "1.0.0"})
 		var status *StatusError
 		if errors.Is(err, ErrNotLogged) != probe.want || !errors.As(err, &status) || status.Status != 404 {
 			t.Errorf("%q: %v", probe.body, err)
@@ -120,11 +120,11 @@ func TestSubmissionIsWhatTheLogExpects(t *testing.T) {
 		}
 		rw.Write(w.bundle)
 	})
-	b, err := l.Submit(t.Context(), e, w.raw)
+	b, err := l.Submit(t.Context(), e, w.raw, nil)
 	if err != nil || !bytes.Equal(b, w.bundle) {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
-	if _, err := l.Submit(t.Context(), make([]byte, entry.MaxSize+1), w.raw); err == nil {
+	if _, err := l.Submit(t.Context(), make([]byte, entry.MaxSize+1), w.raw, nil); err == nil {
 		t.Error("an entry above the limit was sent")
 	}
 }
@@ -139,7 +139,7 @@ func TestARefusedSubmissionSaysWhy(t *testing.T) {
 		})
 		return l
 	}
-	_, err := answer(409, map[string]any{"reason": "version-conflict", "message": "Another crate stands.", "index": 2, "bundle": string(w.bundle)}).Submit(t.Context(), []byte("e"), []byte("c"))
+	_, err := answer(409, map[string]any{"reason": "version-conflict", "message": "Another crate stands.", "index": 2, "bundle": string(w.bundle)}).Submit(t.Context(), []byte("e"), []byte("c"), nil)
 	var se *SubmitError
 	if !errors.As(err, &se) || se.Status != 409 || se.Reason != "version-conflict" || se.Message != "Another crate stands." || se.Index != 2 || !bytes.Equal(se.Bundle, w.bundle) {
 		t.Fatalf("409: %+v", err)
@@ -151,15 +151,15 @@ func TestARefusedSubmissionSaysWhy(t *testing.T) {
 	if !errors.As(err, &status) || status.Status != 409 {
 		t.Error("the *StatusError in it is not found")
 	}
-	_, err = answer(422, map[string]any{"reason": "proof-invalid", "message": "\x1b[2Jall is well"}).Submit(t.Context(), nil, nil)
+	_, err = answer(422, map[string]any{"reason": "proof-invalid", "message": "\x1b[2Jall is well"}).Submit(t.Context(), nil, nil, nil)
 	if want := `the log answered 422 Unprocessable Entity (proof-invalid): "\x1b[2Jall is well"`; err == nil || err.Error() != want {
 		t.Errorf("got %s\nwant %s", err, want)
 	}
-	_, err = answer(500, []int{1}).Submit(t.Context(), nil, nil)
+	_, err = answer(500, []int{1}).Submit(t.Context(), nil, nil, nil)
 	if want := "the log answered 500 Internal Server Error"; err == nil || err.Error() != want {
 		t.Errorf("got %s\nwant %s", err, want)
 	}
-	_, err = answer(409, map[string]any{"reason": "x", "bundle": strings.Repeat("x", MaxBundleSize+1)}).Submit(t.Context(), nil, nil)
+	_, err = answer(409, map[string]any{"reason": "x", "bundle": strings.Repeat("x", MaxBundleSize+1)}).Submit(t.Context(), nil, nil, nil)
 	if !errors.As(err, &se) || se.Bundle != nil {
 		t.Errorf("a bundle above the limit was kept: %.80v", err)
 	}
@@ -197,7 +197,7 @@ func TestAnOverloadedLogIsAskedThriceAtMost(t *testing.T) {
 				io.WriteString(rw, `{"reason":"overloaded","message":"Try again."}`)
 			}
 		})
-		_, err := l.Submit(t.Context(), []byte("the entry"), []byte("the crate"))
+		_, err := l.Submit(t.Context(), []byte("the entry"), []byte("the crate"), nil)
 		if (err == nil) != probe.ok || n.Load() != probe.requests || len(*waits) != int(probe.requests)-1 {
 			t.Errorf("%s: %d requests, waited %v, %v", probe.name, n.Load(), *waits, err)
 		}
@@ -226,7 +226,7 @@ func TestALogIsAskedSixTimesIfThePersonSeesTheWaits(t *testing.T) {
 		var seen []time.Duration
 		l.OnWait = func(d time.Duration) { seen = append(seen, d) }
 		var status *StatusError
-		_, err := l.Submit(t.Context(), nil, nil)
+		_, err := l.Submit(t.Context(), nil, nil, nil)
 		if !errors.As(err, &status) || status.Status != code || n.Load() != 6 || len(seen) != 5 || !slices.Equal(seen, *waits) {
 			t.Errorf("%d: %d requests, waited %v, saw %v, %v", code, n.Load(), *waits, seen, err)
 		}
@@ -276,9 +276,9 @@ func TestAnswersAboveTheLimitAreNotRead(t *testing.T) {
 		}
 	})
 	for name, f := range map[string]func() error{
-		"bundle":     func() error { _, err := l.Bundle(t.Context(), "a", "1.0.0"); return err },
+		"bundle":     func() error { _, err := l.Bundle(t.Context(), Query{Name: "a", Version: "1.0.0"}); return err },
 		"checkpoint": func() error { _, err := l.Checkpoint(t.Context()); return err },
-		"submit":     func() error { _, err := l.Submit(t.Context(), nil, nil); return err },
+		"submit":     func() error { _, err := l.Submit(t.Context(), nil, nil, nil); return err },
 	} {
 		if err := f(); err == nil || !strings.Contains(err.Error(), "the most that is read") {
 			t.Errorf("%s: %v", name, err)
@@ -323,7 +323,7 @@ func TestRedirectsStayOnTheHost(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if _, err := l.Submit(t.Context(), nil, nil); !errors.As(err, &status) || status.Status != 307 || posts.Load() != 1 {
+	if _, err := l.Submit(t.Context(), nil, nil, nil); !errors.As(err, &status) || status.Status != 307 || posts.Load() != 1 {
 		t.Errorf("submission: %d requests, %v", posts.Load(), err)
 	}
 }
@@ -379,7 +379,7 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 
 func ExampleLog_Bundle() {
 	l := &Log{URL: "http://log.example"}
-	_, err := l.Bundle(context.Background(), "serde", "1.0.228")
+	_, err := l.Bundle(context.Background(), Query{Name: "serde", Version: "1.0.228"})
 	fmt.Println(err)
 	// Output: the log's URL "http://log.example" is plain http to another machine: use https, or allow http explicitly
 }

@@ -154,12 +154,12 @@ func (t *Tiles) cached(tile tlog.Tile) []byte {
 // full tile instead": a log may delete it once there is the full one.
 func (l *Log) tile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 	want := t.W * tlog.HashSize
-	data, err := l.get(ctx, int64(want), torchwood.TilePath(t))
+	data, err := l.get(ctx, int64(want), "", torchwood.TilePath(t))
 	var status *StatusError
 	if t.W < torchwood.TileWidth && errors.As(err, &status) && status.Status == http.StatusNotFound {
 		full := t
 		full.W = torchwood.TileWidth
-		if whole, fullErr := l.get(ctx, int64(full.W*tlog.HashSize), torchwood.TilePath(full)); fullErr == nil && len(whole) == full.W*tlog.HashSize {
+		if whole, fullErr := l.get(ctx, int64(full.W*tlog.HashSize), "", torchwood.TilePath(full)); fullErr == nil && len(whole) == full.W*tlog.HashSize {
 			return whole[:want], nil
 		}
 	}

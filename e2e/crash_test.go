@@ -56,7 +56,7 @@ func killLog(t *testing.T, after time.Duration) {
 	log := client.Log{URL: s.log.url}
 	index := make(map[string]uint64)
 	for _, it := range all {
-		bundle, err := log.Submit(t.Context(), it.entry, it.crate)
+		bundle, err := log.Submit(t.Context(), it.entry, it.crate, nil)
 		fatalIf(t, err)
 		result, err := r.verify(it.crate, bundle)
 		fatalIf(t, err)
@@ -88,7 +88,7 @@ func (s *site) submitUntilKilled(t *testing.T, all []item, after time.Duration) 
 	var clients sync.WaitGroup
 	for _, it := range slices.Concat(all, all) {
 		clients.Go(func() {
-			if b, err := log.Submit(t.Context(), it.entry, it.crate); err == nil {
+			if b, err := log.Submit(t.Context(), it.entry, it.crate, nil); err == nil {
 				answers <- answer{it, b}
 				first <- struct{}{}
 			}
@@ -159,7 +159,7 @@ func TestAKilledWitnessIsNotMissedAndForgetsNothing(t *testing.T) {
 	all, r := items(t), s.reader()
 	submit := func(it item) client.Checkpoint {
 		t.Helper()
-		b, err := (&client.Log{URL: s.log.url}).Submit(t.Context(), it.entry, it.crate)
+		b, err := (&client.Log{URL: s.log.url}).Submit(t.Context(), it.entry, it.crate, nil)
 		fatalIf(t, err)
 		result, err := r.verify(it.crate, b)
 		fatalIf(t, err)

@@ -48,7 +48,7 @@ func newEvidence(t *testing.T) *evidence {
 	all := items(t)
 	e := &evidence{site: s, reader: s.reader(), crate: all[0].crate}
 	for _, it := range all {
-		_, err := log.Submit(t.Context(), it.entry, it.crate)
+		_, err := log.Submit(t.Context(), it.entry, it.crate, nil)
 		fatalIf(t, err)
 	}
 	var err error

@@ -36,7 +36,7 @@ func between(t *testing.T, s *site, ran string) []byte {
 	fatalIf(t, err)
 	text, err := e.Marshal()
 	fatalIf(t, err)
-	_, err = (&client.Log{URL: s.log.url}).Submit(t.Context(), text, raw)
+	_, err = (&client.Log{URL: s.log.url}).Submit(t.Context(), text, raw, nil)
 	fatalIf(t, err)
 	return raw
 }

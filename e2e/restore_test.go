@@ -22,7 +22,7 @@ func TestARestoredBackupCannotTellASecondHistory(t *testing.T) {
 	submit := func(it item, patience time.Duration) ([]byte, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		return (&client.Log{URL: s.log.url}).Submit(ctx, it.entry, it.crate)
+		return (&client.Log{URL: s.log.url}).Submit(ctx, it.entry, it.crate, nil)
 	}
 	_, err := submit(all[0], time.Minute)
 	fatalIf(t, err)

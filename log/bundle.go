@@ -3,13 +3,16 @@ package log
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	tclient "github.com/transparency-dev/tessera/client"
 
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/internal/web"
 )
 
 // bundle builds the c2sp.org/tlog-proof of entry idx under head, which covers
@@ -68,23 +71,117 @@ func (l *Log) verifyBundle(b []byte, idx uint64, data []byte) error {
 	return nil
 }
 
-// Bundle returns the bundle of the earliest entry of a crate version, under
-// the latest checkpoint. It is a *Refusal, NotFound, if none is published.
-func (l *Log) Bundle(ctx context.Context, name, version string) ([]byte, error) {
-	r, found, err := l.index.byVersion(ctx, name, version)
-	if err != nil {
-		return nil, err
-	}
+// maxClaims bounds what is listed of one crate version. All there is stands in the tree.
+const maxClaims = 256
+
+// Bundle returns the bundle, under the latest checkpoint, of the fullest published claim that
+// the query names. A query that names no programs gets one that is withdrawn only if there is
+// no other. The error is a *Refusal, NotFound, if none is published.
+func (l *Log) Bundle(ctx context.Context, q client.Query) ([]byte, error) {
 	head := l.published.head()
-	if !found || head.raw == nil || r.idx >= head.size {
-		return nil, refuse(NotFound, nil, "This log has no published entry for this crate version.")
+	choices := [][][32]byte{q.Programs}
+	if len(q.Programs) == 0 {
+		choices = [][][32]byte{l.admitted(), nil}
 	}
-	return l.bundle(ctx, r.idx, head)
+	for _, q.Programs = range choices {
+		rows, err := l.index.query(ctx, q, head.size, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(rows) > 0 {
+			return l.bundle(ctx, rows[0].idx, head)
+		}
+	}
+	return nil, refuse(NotFound, nil, "This log has no published entry for this crate version, or none such as was asked for.")
 }
 
-// crateVersion serves the bundle of the earliest entry of a crate version.
+// admitted returns the ids of the programs that are not withdrawn.
+func (l *Log) admitted() [][32]byte {
+	var ids [][32]byte
+	for _, p := range l.cfg.Proofs.Programs() {
+		if id := p.ID(); l.programs[id] {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// crateVersion serves the bundle of the claim that the request names.
 func (l *Log) crateVersion(w http.ResponseWriter, r *http.Request) error {
-	b, err := l.Bundle(r.Context(), r.PathValue("name"), r.PathValue("version"))
+	q, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	b, err := l.Bundle(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	return writeBundle(w, b)
+}
+
+func parseQuery(r *http.Request) (client.Query, error) {
+	q, err := client.ParseQuery(r.PathValue("name"), r.PathValue("version"), r.URL.RawQuery)
+	if err != nil {
+		err = refuse(MalformedRequest, err, "The request is not one for a crate version: %v.", err)
+	}
+	return q, err
+}
+
+// claimsBody is the JSON of the claims about a crate version, the fullest first.
+type claimsBody struct {
+	Claims []claimBody `json:"claims"`
+	More   bool        `json:"more,omitempty"` // not all are listed
+}
+
+type claimBody struct {
+	Index    uint64 `json:"index"`
+	Identity string `json:"identity"`
+	Program  string `json:"program"`
+	Commit   string `json:"commit"`
+	Path     string `json:"path"`
+	Unproven int    `json:"unproven"`          // number of files that the claim leaves out
+	Opening  string `json:"opening,omitempty"` // SHA-256, if the log holds one
+}
+
+// crateClaims lists the published claims that the request names.
+func (l *Log) crateClaims(w http.ResponseWriter, r *http.Request) error {
+	q, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	rows, err := l.index.query(r.Context(), q, l.published.head().size, maxClaims+1)
+	if err != nil {
+		return err
+	}
+	b := claimsBody{Claims: []claimBody{}, More: len(rows) > maxClaims}
+	for _, row := range rows[:min(len(rows), maxClaims)] {
+		c := claimBody{
+			Index: row.idx, Identity: hex.EncodeToString(row.identity[:]), Program: hex.EncodeToString(row.program[:]),
+			Commit: hex.EncodeToString(row.commit[:]), Path: row.path, Unproven: row.unproven,
+		}
+		if l.cfg.Openings != OpeningsOff {
+			sum, _, err := l.openings.named(r.Context(), row.identity)
+			if err != nil {
+				return err
+			}
+			c.Opening = hex.EncodeToString(sum)
+		}
+		b.Claims = append(b.Claims, c)
+	}
+	w.Header().Set("Cache-Control", "no-cache")
+	web.WriteJSON(w, http.StatusOK, b)
+	return nil
+}
+
+// entryBundle serves the bundle of any published entry.
+func (l *Log) entryBundle(w http.ResponseWriter, r *http.Request) error {
+	text := r.PathValue("index")
+	idx, err := strconv.ParseUint(text, 10, 63)
+	head := l.published.head()
+	if err != nil || strconv.FormatUint(idx, 10) != text || idx >= head.size {
+		return refuse(NotFound, nil, "This log has no published entry with this number.")
+	}
+	b, err := l.bundle(r.Context(), idx, head)
 	if err != nil {
 		return err
 	}

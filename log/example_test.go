@@ -33,7 +33,7 @@ func ExampleLog_Submit() {
 	if err := errors.Join(err1, err2); err != nil {
 		stdlog.Fatal(err)
 	}
-	bundle, err := site.Log.Submit(ctx, entry, bytes.NewReader(crate))
+	bundle, err := site.Log.Submit(ctx, entry, bytes.NewReader(crate), nil)
 	if err != nil {
 		stdlog.Fatal(err) // a *log.Refusal says what is wrong, and what to do
 	}

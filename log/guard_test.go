@@ -17,6 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"cratelog/entry"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 )
@@ -166,10 +167,10 @@ func TestATreeExchangedUnderARunningLogHaltsIt(t *testing.T) {
 	before := l.published.head()
 	fatalIf(t, os.WriteFile(stateFile, old, 0o644))
 	e, c := w.good("c", "1.0.0")
-	if _, err := l.Submit(t.Context(), e, bytes.NewReader(c)); !errors.Is(err, ErrRollback) {
+	if _, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil); !errors.Is(err, ErrRollback) {
 		t.Errorf("got %v", err)
 	}
-	_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
 	wantRefusal(t, err, Halted, "")
 	eventually(t, "the guard has refused", func() bool { _, err := l.guard.mark(); return errors.Is(err, ErrRollback) })
 	if m, _ := l.guard.mark(); m.Size != 3 {
@@ -361,22 +362,27 @@ func TestAnIndexAheadOfTheTreeIsRefused(t *testing.T) {
 	t.Parallel()
 	w, l := openWorld(t)
 	w.fill(l, "a", 2)
-	fatalIf(t, l.index.append(t.Context(), []row{{idx: 2, identity: [32]byte{1}, name: "b", version: "1.0.0"}}))
+	fatalIf(t, l.index.append(t.Context(), []row{someRow(2, 1, 1, "b", 1)}))
 	w.closeLog(l)
 	w.wantNoOpen(ErrRollback, "the index knows 3 entries, but the tree has 2")
+}
+
+// someRow is a row about version 1.0.0 of a crate of the default registry.
+func someRow(idx uint64, identity, program byte, name string, sum byte) row {
+	return row{idx: idx, proven: proven{[32]byte{identity}, [32]byte{program}},
+		versionKey: versionKey{entry.DefaultRegistry, name, "1.0.0"}, sha256: [32]byte{sum}}
 }
 
 func TestTheIndexRefusesContradictions(t *testing.T) {
 	t.Parallel()
 	x := testlog.Must(openIndex(t.Context(), filepath.Join(t.TempDir(), "index.db")))
 	defer x.close()
-	a := row{idx: 0, identity: [32]byte{1}, name: "a", version: "1.0.0", sha256: [32]byte{1}}
-	fatalIf(t, x.append(t.Context(), []row{a}))
+	fatalIf(t, x.append(t.Context(), []row{someRow(0, 1, 1, "a", 1)}))
 	for name, r := range map[string]row{
-		"identity twice":  {idx: 1, identity: a.identity, name: "b", version: "1.0.0"},
-		"second checksum": {idx: 1, identity: [32]byte{2}, name: "a", version: "1.0.0", sha256: [32]byte{2}},
+		"a claim twice under one program": someRow(2, 1, 1, "a", 1),
+		"second checksum":                 someRow(2, 2, 1, "a", 2),
 	} {
-		if err := x.append(t.Context(), []row{{idx: 1, identity: [32]byte{9}, name: "z", version: "1.0.0"}, r}); !errors.Is(err, errContradiction) {
+		if err := x.append(t.Context(), []row{someRow(1, 9, 1, "z", 9), r}); !errors.Is(err, errContradiction) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,7 +1,6 @@
 package log
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,8 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/web"
+	"cratelog/opening"
+	"cratelog/proofcheck"
 )
 
 // Handler returns the log's whole web surface. The server around it must set
@@ -24,7 +25,12 @@ func (l *Log) Handler() http.Handler {
 	return server.Handler([]web.Route{
 		{Pattern: "POST /v1/submit", Handler: l.submit},
 		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
+		{Pattern: "GET /v1/crates/{name}/{version}/claims", Handler: l.crateClaims},
+		{Pattern: "GET /v1/entries/{index}", Handler: l.entryBundle},
+		{Pattern: "GET /v1/openings/{identity}", Handler: l.serveOpening},
+		{Pattern: "PUT /v1/openings/{identity}", Handler: l.takeOpening},
 		{Pattern: "GET /v1/log", Handler: l.about},
+		{Pattern: "GET /v1/keys", Handler: l.listKeys},
 		{Pattern: "GET /v1/keys/{hash}", Handler: l.provingKey},
 		{Pattern: "GET /checkpoint", Handler: web.Plain(l.checkpoint)},
 		{Pattern: "GET /tile/{path...}", Handler: web.Plain(l.tile)},
@@ -46,10 +52,13 @@ func status(reason Reason) int {
 		return http.StatusMethodNotAllowed
 	case VersionConflict:
 		return http.StatusConflict
-	case EntryTooLarge, CrateTooLarge:
+	case EntryTooLarge, CrateTooLarge, OpeningTooLarge:
 		return http.StatusRequestEntityTooLarge
-	case UnknownProgram, UnknownClaim, CrateMismatch, CrateRefused, ProofInvalid:
+	case UnknownProgram, UnknownClaim, CrateMismatch, CrateRefused, ProofInvalid, ProgramWithdrawn, TooManyClaims,
+		OpeningRefused:
 		return http.StatusUnprocessableEntity
+	case OpeningsFull:
+		return http.StatusInsufficientStorage
 	case Overloaded, NotPublished, Halted, ShuttingDown:
 		return http.StatusServiceUnavailable
 	default:
@@ -75,82 +84,114 @@ func answer(err error) *web.Refusal {
 		Body: refusalBody{x.Reason, x.Message, x.Index, string(x.Bundle)}}
 }
 
-// submit takes multipart/form-data with the parts entry and crate, in this
-// order and nothing else, and answers with the bundle.
+// submit takes multipart/form-data with the parts entry, crate and, perhaps, opening, in
+// this order and nothing else, and answers with the bundle.
 func (l *Log) submit(w http.ResponseWriter, r *http.Request) error {
-	const overhead = 64 << 10 // boundaries and part headers
-	limit := l.limits.Crate.Compressed + entry.MaxSize + overhead
-	r.Body = http.MaxBytesReader(w, r.Body, limit)
-	bundle, err := l.submitForm(r)
-	// A client that still writes would not see an early answer.
-	io.Copy(io.Discard, r.Body)
+	var bundle []byte
+	err := l.withForm(w, r, func(f *form) error {
+		part, err := f.next("entry")
+		if err != nil {
+			return err
+		}
+		data, err := io.ReadAll(io.LimitReader(part, entry.MaxSize+1))
+		if err != nil {
+			return refuse(MalformedRequest, err, "The part entry could not be read to its end.")
+		}
+		bundle, err = l.Submit(r.Context(), data, &partReader{form: f, name: "crate"}, &partReader{form: f, name: "opening"})
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	return writeBundle(w, bundle)
 }
 
-func (l *Log) submitForm(r *http.Request) ([]byte, error) {
-	form, err := r.MultipartReader()
+// withForm lets f read a bounded form. What f leaves of it is read too: a client that still
+// writes would not see an early answer.
+func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(*form) error) error {
+	const overhead = 64 << 10 // boundaries and part headers
+	r.Body = http.MaxBytesReader(w, r.Body, l.limits.Crate.Compressed+entry.MaxSize+opening.MaxSize+overhead)
+	parts, err := r.MultipartReader()
 	if err != nil {
-		return nil, refuse(MalformedRequest, err,
-			"The body must be multipart/form-data with the parts entry and crate.")
+		err = refuse(MalformedRequest, err, "The body must be multipart/form-data with the parts that the interface names.")
+	} else {
+		err = f(&form{parts, r.Body})
 	}
-	part, err := nextPart(form, "entry")
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(part, entry.MaxSize+1))
-	if err != nil {
-		return nil, refuse(MalformedRequest, err, "The part entry could not be read to its end.")
-	}
-	return l.Submit(r.Context(), data, &crateReader{form: form, body: r.Body})
+	io.Copy(io.Discard, r.Body)
+	return err
 }
 
-func nextPart(form *multipart.Reader, name string) (*multipart.Part, error) {
-	part, err := form.NextPart()
-	if err != nil {
+// form is the body of a request, read part by part.
+type form struct {
+	parts *multipart.Reader
+	body  io.Reader
+}
+
+// next opens the next part, which must have this name. The error is io.EOF itself where the
+// form ends instead.
+func (f *form) next(name string) (*multipart.Part, error) {
+	part, err := f.parts.NextPart()
+	switch {
+	case err == io.EOF && name == "opening":
+		return nil, f.drain()
+	case err != nil:
 		return nil, refuse(MalformedRequest, err, "The part %s is missing, or the body is cut off.", name)
-	}
-	if part.FormName() != name {
+	case part.FormName() != name:
 		return nil, refuse(MalformedRequest, nil,
-			"The parts must be entry and crate, in this order; another part stands where %s belongs.", name)
+			"The parts must be entry, crate and perhaps opening, in this order; another part stands where %s belongs.", name)
 	}
 	return part, nil
 }
 
-// crateReader is the part crate, opened at the first Read, when the entry has
-// been found worth it. It ends well only if the form ends there. Then it has read the
-// body to its end: from there on net/http sees the client leave, and ends the context.
-type crateReader struct {
-	form *multipart.Reader
-	body io.Reader
-	part *multipart.Part
+// drain reads what follows the form, and then returns io.EOF: from there on net/http sees
+// the client leave, and ends the context.
+func (f *form) drain() error {
+	if _, err := io.Copy(io.Discard, f.body); err != nil {
+		return refuse(MalformedRequest, err, "The body could not be read to its end.")
+	}
+	return io.EOF
 }
 
-func (c *crateReader) Read(p []byte) (int, error) {
-	if c.part == nil {
-		part, err := nextPart(c.form, "crate")
+// partReader is a part that follows others, opened at the first Read, when those have been
+// found worth it. The part opening may be missing, and is the last: it ends well only where
+// the form ends.
+type partReader struct {
+	form *form
+	name string
+	part *multipart.Part
+	read bool // a byte of it
+}
+
+func (p *partReader) Read(b []byte) (int, error) {
+	if p.part == nil {
+		part, err := p.form.next(p.name)
 		if err != nil {
 			return 0, err
 		}
-		c.part = part
+		p.part = part
 	}
-	n, err := c.part.Read(p)
+	n, err := p.part.Read(b)
+	p.read = p.read || n > 0
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return n, refuse(CrateTooLarge, err, "The request has more than %d bytes, the limit of this log.",
 			tooLarge.Limit)
-	case err == io.EOF:
-		if _, end := c.form.NextPart(); end != io.EOF {
-			return n, refuse(MalformedRequest, end, "The parts must be entry and crate and nothing else.")
-		}
-		if _, end := io.Copy(io.Discard, c.body); end != nil {
-			return n, refuse(MalformedRequest, end, "The body could not be read to its end.")
-		}
+	case err == io.EOF && p.name == "opening":
+		return n, p.end()
 	}
 	return n, err
+}
+
+// end is called at the end of the last part.
+func (p *partReader) end() error {
+	if !p.read {
+		return refuse(MalformedRequest, nil, "The part opening is empty: leave it out if there is none.")
+	}
+	if _, err := p.form.parts.NextPart(); err != io.EOF {
+		return refuse(MalformedRequest, err, "The parts must be entry, crate and perhaps opening, and nothing else.")
+	}
+	return p.form.drain()
 }
 
 // aboutBody is the JSON of /v1/log.
@@ -160,18 +201,29 @@ type aboutBody struct {
 	Development bool           `json:"development"`
 	Size        uint64         `json:"size"`
 	Programs    []aboutProgram `json:"programs"`
+	Openings    string         `json:"openings"` // whose are kept: submitter, any or off
 	Witnesses   []aboutWitness `json:"witnesses"`
 	Limits      aboutLimits    `json:"limits"`
 }
 
 type aboutProgram struct {
-	ID     string `json:"id"`
-	System string `json:"system"`
-	Kind   string `json:"kind"`
-	Blocks int    `json:"blocks,omitempty"`
-	Origin string `json:"origin"`
+	ID        string `json:"id"`
+	System    string `json:"system"`
+	Kind      string `json:"kind"`
+	Blocks    int    `json:"blocks"` // of a segment
+	Origin    string `json:"origin"`
+	Withdrawn bool   `json:"withdrawn,omitempty"` // nothing new is accepted under it
+}
 
-	ProvingKey string `json:"proving_key,omitempty"` // SHA-256, if this log serves it
+// Trust says whose word the program's key is, where that is not everybody's.
+func (p aboutProgram) Trust() string {
+	switch key := (proofcheck.Program{Origin: p.Origin}); {
+	case key.Development():
+		return "anyone could forge"
+	case key.Solo() != "":
+		return "whoever ran it could forge; nobody else"
+	}
+	return ""
 }
 
 type aboutWitness struct {
@@ -187,16 +239,13 @@ type aboutLimits struct {
 func (l *Log) aboutBody() aboutBody {
 	b := aboutBody{
 		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Development: l.cfg.Development, Size: l.published.head().size,
-		Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
+		Openings: l.cfg.Openings, Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
-		about := aboutProgram{
+		b.Programs = append(b.Programs, aboutProgram{
 			ID: fmt.Sprintf("%x", p.ID()), System: p.System, Kind: p.Claim, Blocks: p.Blocks, Origin: p.Origin,
-		}
-		if key := hex.EncodeToString(p.ProvingKey[:]); l.keyFiles[key] {
-			about.ProvingKey = key
-		}
-		b.Programs = append(b.Programs, about)
+			Withdrawn: !l.programs[p.ID()],
+		})
 	}
 	for _, w := range l.witnesses {
 		b.Witnesses = append(b.Witnesses, aboutWitness{w.Name, w.VKey})

@@ -65,7 +65,7 @@ func TestSubmitOverHTTP(t *testing.T) {
 		{"again", [][2]string{{"entry", es}, {"crate", cs}}, 0, "", 200, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			ctype, body := form(t, tt.parts...)
+			ctype, body := encodeForm(t, tt.parts...)
 			if tt.ctype != "" {
 				ctype = tt.ctype
 			}
@@ -94,7 +94,7 @@ func TestSubmitOverHTTP(t *testing.T) {
 	t.Run("conflict", func(t *testing.T) {
 		other := testCrate(t, "alpha", "1.0.0", "fn other() {}")
 		o := testEntry(t, other, "alpha", "1.0.0", 1)
-		ctype, body := form(t, [2]string{"entry", string(marshal(o))}, [2]string{"crate", string(other)})
+		ctype, body := encodeForm(t, [2]string{"entry", string(marshal(o))}, [2]string{"crate", string(other)})
 		resp, b := post(t, srv.URL+"/v1/submit", ctype, body)
 		r := decodeRefusal(t, b)
 		if resp.StatusCode != 409 || r.Reason != VersionConflict || r.Index == nil || *r.Index != 0 {
@@ -107,7 +107,7 @@ func TestSubmitOverHTTP(t *testing.T) {
 			c.setDown(true)
 		}
 		l.cfg.PublishWait.Duration = 100 * time.Millisecond
-		ctype, body := form(t, [2]string{"entry", string(e2)}, [2]string{"crate", string(c2)})
+		ctype, body := encodeForm(t, [2]string{"entry", string(e2)}, [2]string{"crate", string(c2)})
 		resp, b := post(t, srv.URL+"/v1/submit", ctype, body)
 		after, err := strconv.Atoi(resp.Header.Get("Retry-After"))
 		if r := decodeRefusal(t, b); resp.StatusCode != 503 || r.Reason != NotPublished || err != nil || after < 1 {
@@ -134,7 +134,7 @@ func TestTheLogSeesThatAClientLeftThatSentAll(t *testing.T) {
 	srv := httptest.NewServer(l.Handler())
 	defer srv.Close()
 	e, c := w.good("alpha", "1.0.0")
-	ctype, body := form(t, [2]string{"entry", string(e)}, [2]string{"crate", string(c)})
+	ctype, body := encodeForm(t, [2]string{"entry", string(e)}, [2]string{"crate", string(c)})
 	body = append(body, bytes.Repeat([]byte(" "), 1<<15)...) // what may follow a form, and no reader of forms reads
 	l.cores <- struct{}{}
 	conn := testlog.Must(net.Dial("tcp", srv.Listener.Addr().String()))

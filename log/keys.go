@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"time"
+
+	"cratelog/internal/web"
 )
 
 // keyDownload bounds how long one request for a proving key may take; another may ask
@@ -30,15 +33,15 @@ func (l *Log) openKeys(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the directory of proving keys: %w", err)
 	}
-	l.keyFiles = map[string]bool{}
+	l.keyFiles = map[string]int64{}
 	for _, f := range files {
-		if err := l.checkKey(ctx, f.Name()); err != nil {
+		if l.keyFiles[f.Name()], err = l.checkKey(ctx, f.Name()); err != nil {
 			return fmt.Errorf("the directory of proving keys holds %q: %w", f.Name(), err)
 		}
-		l.keyFiles[f.Name()] = true
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
-		if name := hex.EncodeToString(p.ProvingKey[:]); p.ProvingKey != [32]byte{} && !l.keyFiles[name] {
+		name := hex.EncodeToString(p.ProvingKey[:])
+		if _, served := l.keyFiles[name]; !served && l.programs[p.ID()] && p.ProvingKey != [32]byte{} {
 			l.log.Warn("the proving key of a program is not served: put it into the directory under its SHA-256",
 				"program", fmt.Sprintf("%x", p.ID()), "sha256", name)
 		}
@@ -46,24 +49,26 @@ func (l *Log) openKeys(ctx context.Context) error {
 	return nil
 }
 
-func (l *Log) checkKey(ctx context.Context, name string) error {
+// checkKey returns a key's size.
+func (l *Log) checkKey(ctx context.Context, name string) (int64, error) {
 	if want, err := hex.DecodeString(name); err != nil || len(want) != sha256.Size || hex.EncodeToString(want) != name {
-		return errors.New("a proving key is named for its SHA-256 in lower-case hex; remove or rename the file")
+		return 0, errors.New("a proving key is named for its SHA-256 in lower-case hex; remove or rename the file")
 	}
 	f, err := l.openKey(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.Close()
 	defer context.AfterFunc(ctx, func() { f.Close() })() // it may be large
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return errors.Join(ctx.Err(), err)
+	size, err := io.Copy(h, f)
+	if err != nil {
+		return 0, errors.Join(ctx.Err(), err)
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != name {
-		return fmt.Errorf("its SHA-256 is %s; get it again", got)
+		return 0, fmt.Errorf("its SHA-256 is %s; get it again", got)
 	}
-	return nil
+	return size, nil
 }
 
 // openKey opens a regular file of the directory.
@@ -78,12 +83,51 @@ func (l *Log) openKey(name string) (*os.File, error) {
 	return l.keys.Open(name)
 }
 
+// keysBody is the JSON of /v1/keys.
+type keysBody struct {
+	Keys []keyBody `json:"keys"`
+}
+
+// keyBody is a program under which entries are accepted, and its proving key.
+type keyBody struct {
+	Program string          `json:"program"` // id
+	Origin  string          `json:"origin"`
+	Blocks  int             `json:"blocks"`           // of a segment
+	SHA256  string          `json:"sha256,omitempty"` // of the proving key, if the program says
+	Size    int64           `json:"size,omitempty"`   // of the proving key in bytes, if this log serves it
+	File    json.RawMessage `json:"file"`             // the program file
+}
+
+// listKeys lists what provers for this log need. They believe none of it: they compare the
+// program with what they accept, and the key with the program.
+func (l *Log) listKeys(w http.ResponseWriter, r *http.Request) error {
+	b := keysBody{Keys: []keyBody{}}
+	for _, p := range l.cfg.Proofs.Programs() {
+		if !l.programs[p.ID()] {
+			continue
+		}
+		file, err := p.Marshal()
+		if err != nil {
+			return err
+		}
+		k := keyBody{Program: fmt.Sprintf("%x", p.ID()), Origin: p.Origin, Blocks: p.Blocks, File: file}
+		if p.ProvingKey != [32]byte{} {
+			k.SHA256 = hex.EncodeToString(p.ProvingKey[:])
+			k.Size = l.keyFiles[k.SHA256]
+		}
+		b.Keys = append(b.Keys, k)
+	}
+	w.Header().Set("Cache-Control", "no-cache")
+	web.WriteJSON(w, http.StatusOK, b)
+	return nil
+}
+
 // provingKey serves a proving key by its SHA-256. It never changes.
 func (l *Log) provingKey(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("hash")
-	if !l.keyFiles[name] {
+	if _, served := l.keyFiles[name]; !served {
 		return refuse(NotFound, nil,
-			"This log serves no proving key with this SHA-256; /v1/log says which keys its programs have.")
+			"This log serves no proving key with this SHA-256; /v1/keys says which keys its programs have.")
 	}
 	f, err := l.openKey(name)
 	if err != nil {

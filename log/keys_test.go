@@ -1,16 +1,22 @@
 package log
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
+	"cratelog/client"
+	"cratelog/internal/forge"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 )
@@ -56,11 +62,61 @@ func TestProvingKeysAreServedByTheirHash(t *testing.T) {
 			t.Errorf("%q: %d", other, code)
 		}
 	}
-	_, _, b = get(t, srv.URL+"/v1/log")
+}
+
+// TestProversLearnWhatALogAccepts: the list names the programs that are not withdrawn.
+func TestProversLearnWhatALogAccepts(t *testing.T) {
+	t.Parallel()
+	key := []byte("a proving key")
+	own := testlog.Must(forge.Invent("own", "solo: us", 3)).Program()
+	own.ProvingKey = sha256.Sum256(key)
+	bare := testlog.Must(forge.Invent("bare", "ceremony:"+strings.Repeat("ab", 32), 2)).Program()
+	bare.ProvingKey[0] = 1
+	old := testlog.Must(forge.Invent("old", "solo: them", 1)).Program()
+	w := newWorld(t)
+	w.cfg.Development = false
+	w.cfg.Proofs = testlog.Must(proofcheck.New([]proofcheck.Program{old, own, bare}))
+	w.cfg.Withdrawn = [][32]byte{old.ID()}
+	w.cfg.KeysDir = t.TempDir()
+	fatalIf(t, os.WriteFile(filepath.Join(w.cfg.KeysDir, fmt.Sprintf("%x", own.ProvingKey)), key, 0o644))
+	srv := httptest.NewServer(w.open().Handler())
+	defer srv.Close()
+
+	list := testlog.Must((&client.Log{URL: srv.URL}).ProvingKeys(t.Context()))
+	var b keysBody
+	d := json.NewDecoder(bytes.NewReader(list))
+	d.DisallowUnknownFields()
+	fatalIf(t, d.Decode(&b))
+	if len(b.Keys) != 2 {
+		t.Fatalf("%s", list)
+	}
+	for i, want := range []proofcheck.Program{own, bare} {
+		k := b.Keys[i]
+		got := testlog.Must(proofcheck.ParseProgram(k.File))
+		if !reflect.DeepEqual(got, want) || k.Program != fmt.Sprintf("%x", want.ID()) || k.Origin != want.Origin ||
+			k.Blocks != want.Blocks || k.SHA256 != fmt.Sprintf("%x", want.ProvingKey) || k.Size != []int64{int64(len(key)), 0}[i] {
+			t.Errorf("%+v", k)
+		}
+	}
+	for from, want := range map[int64]string{0: "a proving key", 2: "proving key"} {
+		body, at, err := (&client.Log{URL: srv.URL}).ProvingKey(t.Context(), own.ProvingKey, from)
+		fatalIf(t, err)
+		if got := testlog.Must(io.ReadAll(body)); at != from || string(got) != want {
+			t.Errorf("from %d: %q at %d", from, got, at)
+		}
+		fatalIf(t, body.Close())
+	}
+	_, _, text := get(t, srv.URL+"/v1/log")
 	var about aboutBody
-	fatalIf(t, json.Unmarshal(b, &about))
-	if len(about.Programs) != 1 || about.Programs[0].ProvingKey != name {
-		t.Errorf("/v1/log says %s", b)
+	fatalIf(t, json.Unmarshal(text, &about))
+	if len(about.Programs) != 3 || !about.Programs[0].Withdrawn || about.Programs[1].Withdrawn || about.Openings != OpeningsSubmitter {
+		t.Errorf("/v1/log says %s", text)
+	}
+	_, _, page := get(t, srv.URL+"/")
+	for _, want := range []string{"solo: us; whoever ran it could forge; nobody else", "nothing new is accepted under it"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page does not say %q", want)
+		}
 	}
 }
 

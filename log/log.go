@@ -11,8 +11,9 @@
 //     anything is signed. An attacker who can write there can break the log, but
 //     cannot make it sign two histories while the state directory is intact.
 //   - The state directory holds guard.db, the memory of what was signed, which
-//     must never be restored from a copy, and index.db, which is derived from
-//     the tree and may be deleted while the server is stopped.
+//     must never be restored from a copy; index.db, which is derived from the
+//     tree and may be deleted while the server is stopped; and openings.db, which
+//     readers can do without.
 //   - Witnesses are the second memory: without their quorum nothing is
 //     published.
 package log
@@ -26,6 +27,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,7 +76,7 @@ type Config struct {
 	Signer   note.Signer // Ed25519 (type 0x01), its name is Origin
 	VKey     string      // the verifier key that belongs to Signer
 	TreeDir  string      // Tessera's directory; created if missing
-	StateDir string      // guard.db and index.db; created if missing; not inside TreeDir
+	StateDir string      // guard.db, index.db and openings.db; created if missing; not inside TreeDir
 
 	// Policy is the trust file, a c2sp.org/tlog-policy, that names this log and, with
 	// their URLs, its witnesses. Nothing is published without its quorum.
@@ -82,9 +84,18 @@ type Config struct {
 
 	Proofs Proofs // accepts at least one program
 
+	// Withdrawn are ids of programs of Proofs under which nothing new is accepted. What the
+	// tree holds under them is served as before: a log verifies all that it hands out.
+	Withdrawn [][32]byte
+
 	// KeysDir holds the programs' proving keys to serve, each under its SHA-256 in hex;
 	// empty: none is served. Its files must not change.
 	KeysDir string
+
+	// Openings says whose openings are kept: OpeningsSubmitter, the default, OpeningsAny or
+	// OpeningsOff. OpeningsBytes bounds what they take together, compressed; 0: 8 GiB.
+	Openings      string
+	OpeningsBytes int64
 
 	// Development allows programs whose key is for development only. Anyone
 	// can make false proofs for such a key.
@@ -107,14 +118,15 @@ type Log struct {
 	witnesses []client.PolicyWitness
 	transport *witnessTransport
 	proofs    *proofcheck.Together // what is admitted is verified again in its bundle, from memory
-	programs  map[[32]byte]bool
-	keys      *os.Root        // KeysDir; nil: none
-	keyFiles  map[string]bool // names in it, fixed when the log is opened
+	programs  map[[32]byte]bool    // of Proofs, by id; false: withdrawn
+	keys      *os.Root             // KeysDir; nil: none
+	keyFiles  map[string]int64     // sizes by name, fixed when the log is opened
 	metrics   *metrics
 	retry     time.Duration // the least time to wait after a refusal
 
 	guard     *guard
 	index     *index
+	openings  *openings
 	reader    tessera.LogReader
 	recent    *recent // over reader; for bundles, which are verified
 	appender  tessera.AddFn
@@ -131,10 +143,9 @@ type Log struct {
 	uploads chan struct{} // one element per submission that uploads or is checked
 	cores   chan struct{} // one element per check
 
-	mu         sync.Mutex
-	closing    bool                        // owned by mu
-	byIdentity map[[32]byte]*reservation   // owned by mu
-	byVersion  map[versionKey]*reservation // owned by mu; the same reservations
+	mu       sync.Mutex
+	closing  bool                        // owned by mu
+	reserved map[versionKey]*reservation // owned by mu
 
 	indexing sync.Mutex
 	indexed  uint64 // owned by indexing; rows in the index
@@ -176,17 +187,17 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger,
 		proofs:   proofcheck.NewTogether(cfg.Proofs, 1<<16),
 		programs: make(map[[32]byte]bool), retry: 2 * time.Second,
-		published:  newPublication(),
-		uploads:    make(chan struct{}, cfg.Limits.Uploads),
-		cores:      make(chan struct{}, cfg.Limits.Cores),
-		byIdentity: make(map[[32]byte]*reservation),
-		byVersion:  make(map[versionKey]*reservation),
+		published: newPublication(),
+		uploads:   make(chan struct{}, cfg.Limits.Uploads),
+		cores:     make(chan struct{}, cfg.Limits.Cores),
+		reserved:  make(map[versionKey]*reservation),
 	}
 	l.halt.log = cfg.Logger
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
 	for _, p := range cfg.Proofs.Programs() {
-		l.programs[p.ID()] = true
+		id := p.ID()
+		l.programs[id] = !slices.Contains(cfg.Withdrawn, id)
 	}
 	defer func() {
 		if err != nil {
@@ -216,7 +227,11 @@ func (c *Config) complete() error {
 	setDefault(&c.Limits.Uploads, 16*c.Limits.Cores)
 	setDefault(&c.Limits.Waiting, 4096)
 	setDefault(&c.PublishWait.Duration, 20*time.Second)
+	setDefault(&c.Openings, OpeningsSubmitter)
+	setDefault(&c.OpeningsBytes, 8<<30)
 	switch {
+	case !slices.Contains([]string{OpeningsSubmitter, OpeningsAny, OpeningsOff}, c.Openings):
+		return fmt.Errorf("openings is %q: it must be submitter, any or off", c.Openings)
 	case c.Signer == nil || c.VKey == "":
 		return errors.New("no signing key is configured")
 	case c.Origin == "" || c.Signer.Name() != c.Origin:
@@ -228,7 +243,7 @@ func (c *Config) complete() error {
 	case c.RepublishInterval.Duration < c.CheckpointInterval.Duration:
 		return fmt.Errorf("the republish interval (%v) is shorter than the checkpoint interval (%v)",
 			c.RepublishInterval, c.CheckpointInterval)
-	case min(c.Limits.Cores, c.Limits.Uploads, c.Limits.Waiting) < 0,
+	case min(c.Limits.Cores, c.Limits.Uploads, c.Limits.Waiting) < 0, c.OpeningsBytes < 0,
 		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration) < 0:
 		return errors.New("a limit or an interval is negative")
 	}
@@ -245,6 +260,12 @@ func (c *Config) checkPrograms() error {
 		if p.Development() && !c.Development {
 			return fmt.Errorf("the proof program %x has a development key, with which anyone can make false proofs: "+
 				"configure other programs, or say that this is a development log", p.ID())
+		}
+	}
+	for _, id := range c.Withdrawn {
+		if !slices.ContainsFunc(c.Proofs.Programs(), func(p proofcheck.Program) bool { return p.ID() == id }) {
+			return fmt.Errorf("the program %x is withdrawn, but it is none of those that the log knows: "+
+				"keep its file in programs, so that the log can verify what it serves", id)
 		}
 	}
 	return nil
@@ -296,7 +317,10 @@ func (l *Log) openState(ctx context.Context) error {
 		return err
 	}
 	l.guard.halt = l.halt.now
-	l.index, err = openIndex(ctx, filepath.Join(state, "index.db"))
+	if l.index, err = openIndex(ctx, filepath.Join(state, "index.db")); err != nil {
+		return err
+	}
+	l.openings, err = openOpenings(ctx, state, l.cfg.OpeningsBytes)
 	return err
 }
 
@@ -363,7 +387,32 @@ func (l *Log) openIndex(ctx context.Context) error {
 	if size > l.indexed {
 		l.log.Info("indexing entries of the tree", "from", l.indexed, "to", size)
 	}
-	return l.indexUpTo(ctx, size)
+	if err := l.indexUpTo(ctx, size); err != nil {
+		return err
+	}
+	if err := l.checkNamed(ctx); err != nil {
+		return err
+	}
+	return l.openings.forget(ctx, func(identity [32]byte) (bool, error) {
+		_, logged, err := l.index.byIdentity(ctx, identity)
+		return logged, err
+	})
+}
+
+// checkNamed wants every program that the tree's entries name to be known: a bundle that
+// cannot be verified is not handed out.
+func (l *Log) checkNamed(ctx context.Context) error {
+	named, err := l.index.programs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range named {
+		if _, known := l.programs[id]; !known {
+			return fmt.Errorf("entries of this log name the program %x, which the settings do not: put its file back into programs, "+
+				"and its id into withdrawn if nothing new is to be accepted under it", id)
+		}
+	}
+	return nil
 }
 
 // integrated waits until every entry that has an index is in the tree, and
@@ -448,6 +497,9 @@ func (l *Log) closeState() error {
 	}
 	if l.index != nil {
 		errs = append(errs, l.index.close())
+	}
+	if l.openings != nil {
+		errs = append(errs, l.openings.close())
 	}
 	if l.keys != nil {
 		errs = append(errs, l.keys.Close())

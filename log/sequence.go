@@ -10,20 +10,13 @@ import (
 )
 
 // reservation is an entry between the end of its checks and its durable row
-// in the index. While it stands no other submission can add the same identity, or
-// the same crate version with another checksum.
+// in the index. While it stands no other submission can add anything about the same crate
+// version.
 type reservation struct {
 	*submission
 	done chan struct{} // closed when idx and err are set
 	idx  uint64
 	err  error
-}
-
-// versionKey names a crate version.
-type versionKey struct{ name, version string }
-
-func (s *submission) key() versionKey {
-	return versionKey{s.entry.Subject.Name, s.entry.Subject.Version}
 }
 
 // sequence puts a checked entry into the tree, once, and returns its index.
@@ -45,7 +38,7 @@ func (l *Log) sequence(ctx context.Context, s *submission) (uint64, error) {
 			return 0, later(NotPublished, l.retry, wait.Err(),
 				"The entry was accepted, but it has no place in the log yet: submit it again to get the bundle.")
 		}
-		same := r.identity == s.identity
+		same := r.proven == s.proven
 		switch {
 		case mine || (same && r.err == nil):
 			return r.idx, r.err
@@ -68,11 +61,9 @@ func (l *Log) reserve(ctx context.Context, s *submission) (r *reservation, mine 
 	if err := l.acceptingLocked(); err != nil {
 		return nil, false, err
 	}
-	if r := l.byIdentity[s.identity]; r != nil {
-		return r, false, nil
-	}
-	// A version with the same checksum may get several claims, one after the other.
-	if r := l.byVersion[s.key()]; r != nil {
+	// A version with the same checksum may get several claims, and a claim several proofs,
+	// one after the other.
+	if r := l.reserved[keyOf(s.entry.Subject)]; r != nil {
 		return r, false, nil
 	}
 	// The reservations were looked at first: one leaves only after its row is
@@ -86,12 +77,12 @@ func (l *Log) reserve(ctx context.Context, s *submission) (r *reservation, mine 
 		close(r.done)
 		return r, false, nil
 	}
-	if len(l.byIdentity) >= l.limits.Waiting {
+	if len(l.reserved) >= l.limits.Waiting {
 		return nil, false, later(Overloaded, l.retry, nil,
 			"The log has too many entries waiting for their place: try again later.")
 	}
-	l.byIdentity[s.identity], l.byVersion[s.key()] = r, r
-	l.metrics.waiting.Set(float64(len(l.byIdentity)))
+	l.reserved[keyOf(s.entry.Subject)] = r
+	l.metrics.waiting.Set(float64(len(l.reserved)))
 	l.running.Add(1)
 	go func() {
 		defer l.running.Done()
@@ -106,9 +97,8 @@ func (l *Log) reserve(ctx context.Context, s *submission) (r *reservation, mine 
 func (l *Log) release(r *reservation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.byIdentity, r.identity)
-	delete(l.byVersion, r.key())
-	l.metrics.waiting.Set(float64(len(l.byIdentity)))
+	delete(l.reserved, keyOf(r.entry.Subject))
+	l.metrics.waiting.Set(float64(len(l.reserved)))
 	close(r.done)
 }
 
@@ -123,7 +113,7 @@ func (l *Log) add(ctx context.Context, s *submission) (uint64, error) {
 		// It failed, but it may have happened all the same. The tree decides.
 		l.log.Error("Tessera did not add an entry", "err", addErr)
 	}
-	row, found, err := l.indexAndFind(ctx, want, s.identity)
+	row, found, err := l.indexAndFind(ctx, want, s.proven)
 	switch {
 	case err != nil:
 	case addErr != nil && !found:
@@ -139,11 +129,11 @@ func (l *Log) add(ctx context.Context, s *submission) (uint64, error) {
 	return 0, err
 }
 
-func (l *Log) indexAndFind(ctx context.Context, want uint64, identity [32]byte) (row, bool, error) {
+func (l *Log) indexAndFind(ctx context.Context, want uint64, p proven) (row, bool, error) {
 	if err := l.indexUpTo(ctx, want); err != nil {
 		return row{}, false, err
 	}
-	return l.index.byIdentity(ctx, identity)
+	return l.index.byProven(ctx, p)
 }
 
 // indexUpTo copies what Tessera has integrated into the index, and returns

@@ -30,6 +30,11 @@ const (
 	CrateMismatch    Reason = "crate-mismatch"     // the .crate is not the one that the entry names
 	CrateRefused     Reason = "crate-refused"      // the .crate does not bear out the claim
 	ProofInvalid     Reason = "proof-invalid"      // the proof does not verify
+	ProgramWithdrawn Reason = "program-withdrawn"  // nothing new is accepted under the proof's program
+	TooManyClaims    Reason = "too-many-claims"    // the version has all the claims that it may have
+	OpeningTooLarge  Reason = "opening-too-large"  // more than opening.MaxSize bytes
+	OpeningRefused   Reason = "opening-refused"    // it is not the claim's, or the log keeps none
+	OpeningsFull     Reason = "openings-full"      // no room is left for openings
 	Overloaded       Reason = "overloaded"         // try again later
 	NotPublished     Reason = "not-yet-published"  // accepted and kept: submit again to get the bundle
 	Halted           Reason = "halted"             // the log found itself inconsistent and accepts nothing
@@ -70,21 +75,33 @@ func later(reason Reason, base time.Duration, err error, format string, args ...
 
 // submission is a parsed entry on its way through admission.
 type submission struct {
-	raw      []byte
-	entry    *entry.Entry
-	source   *entry.Source
-	identity [32]byte
+	raw    []byte
+	entry  *entry.Entry
+	source *entry.Source
+	proven
+
+	// Set by check:
+	list     *crate.List // of the .crate
+	nameless bool        // the .crate names no commit
+	opening  []byte      // nil: none came with it
 }
+
+// maxNameless is the number of claims, with proofs of one program, about a crate version
+// whose .crate names no commit. One that does is held to that commit; of the others anybody
+// who has the files in a commit of his own can make a claim.
+const maxNameless = 8
 
 // Submit admits an entry with its .crate, and returns the bundle: the proof
 // that it stands in the log, under a checkpoint that satisfies the policy.
-// For an entry that is already in the log (same subject and claim) it returns
-// the bundle of the one that stands, and does not read the .crate.
+// For an entry that is already in the log (same subject, claim and program) it
+// returns the bundle of the one that stands, and reads nothing else. opening yields
+// the claim's opening, if the submitter wants the log to keep it, or no byte; it may
+// be nil, and is read after the .crate.
 //
 // Every error that tells the submitter something is a *Refusal. Nothing that
 // is refused leaves a trace, except NotPublished: that entry is in the tree
 // and stays there. When ctx ends after the checks, the entry goes on.
-func (l *Log) Submit(ctx context.Context, entryBytes []byte, crateData io.Reader) (bundle []byte, err error) {
+func (l *Log) Submit(ctx context.Context, entryBytes []byte, crateData, opening io.Reader) (bundle []byte, err error) {
 	start := time.Now()
 	known := false
 	defer func() { l.observe(start, known, err) }()
@@ -101,7 +118,11 @@ func (l *Log) Submit(ctx context.Context, entryBytes []byte, crateData io.Reader
 		return nil, l.conflict(ctx, s, err)
 	}
 	if !known {
-		if err := l.check(ctx, s, crateData); err != nil {
+		if err := l.check(ctx, s, crateData, opening); err != nil {
+			return nil, err
+		}
+		// Before the entry: whoever sees it there, sees its opening.
+		if _, err := l.keepOpening(ctx, s.identity, s.opening); err != nil {
 			return nil, err
 		}
 		if idx, err = l.sequence(ctx, s); err != nil {
@@ -139,7 +160,7 @@ func (l *Log) parse(raw []byte) (*submission, error) {
 	if err != nil {
 		return nil, refuse(MalformedEntry, err, "The entry is not a canonical cratelog entry: %v.", err)
 	}
-	if !l.programs[e.Proof.Program] {
+	if _, known := l.programs[e.Proof.Program]; !known {
 		return nil, refuse(UnknownProgram, nil,
 			"The proof is of program %x, which this log does not accept; /v1/log lists those it does.", e.Proof.Program)
 	}
@@ -151,19 +172,35 @@ func (l *Log) parse(raw []byte) (*submission, error) {
 	if err != nil {
 		return nil, refuse(MalformedEntry, err, "The entry is not a canonical cratelog entry: %v.", err)
 	}
-	return &submission{raw: bytes.Clone(raw), entry: e, source: src, identity: id}, nil
+	return &submission{raw: bytes.Clone(raw), entry: e, source: src, proven: proven{id, e.Proof.Program}}, nil
 }
 
-// standing answers from the index: is the entry there already, or, a *conflictError,
-// does something else stand for this version?
+// standing answers from the index: is the entry there already, or, an error, does
+// something that stands keep it out? That is a *conflictError if it has another checksum.
 func (l *Log) standing(ctx context.Context, s *submission) (idx uint64, known bool, err error) {
-	r, found, err := l.index.byIdentity(ctx, s.identity)
+	r, found, err := l.index.byProven(ctx, s.proven)
 	if err != nil || found {
 		return r.idx, found, err
 	}
-	r, found, err = l.index.byVersion(ctx, s.entry.Subject.Name, s.entry.Subject.Version)
-	if err == nil && found && r.sha256 != s.entry.Subject.SHA256 {
-		err = &conflictError{r.idx}
+	if !l.programs[s.program] {
+		return 0, false, refuse(ProgramWithdrawn, nil, "This log accepts nothing new under the program %x, which was withdrawn: "+
+			"prove the claim again under one that /v1/log lists, and that is not.", s.program)
+	}
+	k := keyOf(s.entry.Subject)
+	r, found, err = l.index.byVersion(ctx, k)
+	switch {
+	case err != nil || !found:
+		return 0, false, err
+	case r.sha256 != s.entry.Subject.SHA256:
+		return 0, false, &conflictError{r.idx}
+	case !s.nameless:
+		return 0, false, nil
+	}
+	n, err := l.index.count(ctx, k, s.program, maxNameless)
+	if err == nil && n >= maxNameless {
+		err = refuse(TooManyClaims, nil, "The log holds %d claims about %v with proofs of this program, and takes no more: "+
+			"its .crate names no commit, so that each commit with the same files makes one. "+
+			"/v1/crates/NAME/VERSION/claims lists them.", n, k)
 	}
 	return 0, false, err
 }
@@ -180,9 +217,8 @@ func (l *Log) conflict(ctx context.Context, s *submission, err error) error {
 	if !errors.As(err, &c) {
 		return err
 	}
-	r := refuse(VersionConflict, nil,
-		"%s %s is in the log with another checksum, as entry %d: a version is logged once.",
-		s.entry.Subject.Name, s.entry.Subject.Version, c.idx)
+	r := refuse(VersionConflict, nil, "%v is in the log with another checksum, as entry %d: a version is logged once.",
+		keyOf(s.entry.Subject), c.idx)
 	r.Index = &c.idx
 	if r.Bundle, err = l.awaitBundle(ctx, c.idx); err != nil {
 		l.log.Warn("no bundle for a version conflict", "index", c.idx, "err", err)
@@ -194,22 +230,37 @@ func (l *Log) conflict(ctx context.Context, s *submission, err error) error {
 // inflated or parsed that no proof stands for, then the .crate. It holds one of the
 // limited places for uploads from the first byte to the last check, and ends between two
 // steps when ctx does.
-func (l *Log) check(ctx context.Context, s *submission, crateData io.Reader) error {
-	select {
-	case l.uploads <- struct{}{}:
-		defer func() { <-l.uploads }()
-	default:
-		return later(Overloaded, l.retry, nil, "The log is busy with other submissions: try again later.")
+func (l *Log) check(ctx context.Context, s *submission, crateData, openingData io.Reader) error {
+	done, err := l.place()
+	if err != nil {
+		return err
 	}
-	l.metrics.checking.Inc()
-	defer l.metrics.checking.Dec()
-
+	defer done()
 	// Outside of the cores' places, so that proofs come together.
 	chain, err := l.proofs.Chain(s.entry)
 	if err != nil {
 		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
 	}
-	raw, err := l.readCrate(crateData)
+	return l.checkFiles(ctx, s, chain, crateData, openingData)
+}
+
+// place takes one of the limited places for uploads, until done is called.
+func (l *Log) place() (done func(), err error) {
+	select {
+	case l.uploads <- struct{}{}:
+	default:
+		return nil, later(Overloaded, l.retry, nil, "The log is busy with other submissions: try again later.")
+	}
+	l.metrics.checking.Inc()
+	return func() {
+		l.metrics.checking.Dec()
+		<-l.uploads
+	}, nil
+}
+
+// checkFiles reads the .crate and what may follow it, and checks both.
+func (l *Log) checkFiles(ctx context.Context, s *submission, chain entry.Chain, crateData, openingData io.Reader) error {
+	raw, err := readPart(crateData, l.limits.Crate.Compressed, CrateTooLarge, ".crate")
 	if err != nil {
 		return err
 	}
@@ -217,26 +268,29 @@ func (l *Log) check(ctx context.Context, s *submission, crateData io.Reader) err
 		return refuse(CrateMismatch, nil, "The .crate has the SHA-256 %x, but the entry is about %x.",
 			sha256.Sum256(raw), s.entry.Subject.SHA256)
 	}
+	if s.opening, err = l.readOpening(openingData); err != nil {
+		return err
+	}
 	return l.checkCrate(ctx, s, chain, raw)
 }
 
-func (l *Log) readCrate(r io.Reader) ([]byte, error) {
-	raw, err := durable.ReadAll(r, l.limits.Crate.Compressed)
+// readPart reads what was uploaded, at most limit bytes of it.
+func readPart(r io.Reader, limit int64, tooLarge Reason, what string) ([]byte, error) {
+	raw, err := durable.ReadAll(r, limit)
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &refusal):
 		return nil, refusal
 	case errors.Is(err, durable.ErrTooLarge):
-		return nil, refuse(CrateTooLarge, nil,
-			"The .crate has more than %d bytes, the limit of this log.", l.limits.Crate.Compressed)
+		return nil, refuse(tooLarge, nil, "The %s has more than %d bytes, the limit of this log.", what, limit)
 	case err != nil:
-		return nil, refuse(MalformedRequest, err, "The .crate could not be read to its end.")
+		return nil, refuse(MalformedRequest, err, "The %s could not be read to its end.", what)
 	}
 	return raw, nil
 }
 
-// checkCrate recomputes the file list and the manifest facts from the .crate, and compares them
-// with the proof, in one of the cores' places.
+// checkCrate recomputes the file list and the manifest facts from the .crate, in one
+// of the cores' places, and compares with them what the proof and the opening show.
 func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, raw []byte) error {
 	select {
 	case l.cores <- struct{}{}:
@@ -253,14 +307,18 @@ func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	list, err := c.Check(s.entry.Subject, s.source)
+	if s.list, err = c.Check(s.entry.Subject, s.source); err != nil {
+		return refuse(CrateRefused, err, "The .crate does not bear out the claim: %v.", err)
+	}
+	if err := chain.Check(s.list.Bytes); err != nil {
+		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
+	}
+	info, err := c.VCSInfo()
 	if err != nil {
 		return refuse(CrateRefused, err, "The .crate does not bear out the claim: %v.", err)
 	}
-	if err := chain.Check(list.Bytes); err != nil {
-		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
-	}
-	return nil
+	s.nameless = info == nil
+	return l.checkOpening(s)
 }
 
 // accepting returns the refusal of a log that is closed or halted.

@@ -17,6 +17,7 @@ import (
 	"github.com/transparency-dev/tessera"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/testlog"
 )
@@ -46,9 +47,9 @@ func TestAnAcceptedEntryComesBackInABundle(t *testing.T) {
 	e, c := w.good("alpha", "1.0.0")
 	w.submit(l, e, c)
 	wantSize(t, l, 1)
-	b := testlog.Must(l.Bundle(t.Context(), "alpha", "1.0.0"))
+	b := testlog.Must(l.Bundle(t.Context(), client.Query{Name: "alpha", Version: "1.0.0"}))
 	w.checkBundle(b, e)
-	_, err := l.Bundle(t.Context(), "alpha", "1.0.1")
+	_, err := l.Bundle(t.Context(), client.Query{Name: "alpha", Version: "1.0.1"})
 	wantRefusal(t, err, NotFound, "no published entry")
 }
 
@@ -61,7 +62,7 @@ func TestTheSameClaimIsLoggedOnce(t *testing.T) {
 	// Anyone can re-randomise a proof: the entry is the same, whatever its proof.
 	again := testlog.Must(entry.Parse(e))
 	again.Proof.Parts = [][]byte{{9, 9, 9}}
-	b := testlog.Must(l.Submit(t.Context(), marshal(again), failingReader{t}))
+	b := testlog.Must(l.Submit(t.Context(), marshal(again), failingReader{t}, nil))
 	w.checkBundle(b, e)
 	wantSize(t, l, 1)
 }
@@ -81,7 +82,7 @@ func TestAVersionHasOneChecksum(t *testing.T) {
 	other := testCrate(t, "alpha", "1.0.0", "fn other() {}")
 	o := testEntry(t, other, "alpha", "1.0.0", 1)
 	w.proofs.believe(o)
-	_, err := l.Submit(t.Context(), marshal(o), bytes.NewReader(other))
+	_, err := l.Submit(t.Context(), marshal(o), bytes.NewReader(other), nil)
 	r := wantRefusal(t, err, VersionConflict, "alpha 1.0.0 is in the log with another checksum, as entry 0")
 	if r.Index == nil || *r.Index != 0 {
 		t.Error("the conflict does not say which entry stands")
@@ -94,8 +95,8 @@ func TestAVersionHasOneChecksum(t *testing.T) {
 	w.proofs.believe(second)
 	w.submit(l, marshal(second), c)
 	wantSize(t, l, 2)
-	b := testlog.Must(l.Bundle(t.Context(), "alpha", "1.0.0"))
-	w.checkBundle(b, e) // the earliest
+	b := testlog.Must(l.Bundle(t.Context(), client.Query{Name: "alpha", Version: "1.0.0"}))
+	w.checkBundle(b, e) // the earliest of equally full ones
 }
 
 func TestEqualSubmissionsAtOnceBecomeOneEntry(t *testing.T) {
@@ -122,7 +123,7 @@ func TestEqualSubmissionsAtOnceBecomeOneEntry(t *testing.T) {
 			case 2:
 				eb = sBytes
 			}
-			b, err := l.Submit(t.Context(), eb, bytes.NewReader(cb))
+			b, err := l.Submit(t.Context(), eb, bytes.NewReader(cb), nil)
 			mu.Lock()
 			defer mu.Unlock()
 			var r *Refusal
@@ -208,7 +209,7 @@ func TestWhatFailsLeavesNoTrace(t *testing.T) {
 		{"a proof moved to another claim", edit(func(e *entry.Entry) { source(e).Commit[0] ^= 1 }), crateBytes, ProofInvalid, "does not verify"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := l.Submit(t.Context(), tt.entry, bytes.NewReader(tt.crate))
+			_, err := l.Submit(t.Context(), tt.entry, bytes.NewReader(tt.crate), nil)
 			wantRefusal(t, err, tt.reason, tt.words)
 			wantSize(t, l, 0)
 			if n, err := l.index.size(t.Context()); n != 0 || err != nil {
@@ -216,7 +217,7 @@ func TestWhatFailsLeavesNoTrace(t *testing.T) {
 			}
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			if len(l.byIdentity)+len(l.byVersion) != 0 {
+			if len(l.reserved) != 0 {
 				t.Error("a reservation was left")
 			}
 		})
@@ -230,7 +231,7 @@ func TestWhatNoProofStandsForIsNotRead(t *testing.T) {
 	w, l := openWorld(t)
 	raw := testCrate(t, "alpha", "1.0.0", "")
 	e := testEntry(t, raw, "alpha", "1.0.0", 1)
-	_, err := l.Submit(t.Context(), marshal(e), failingReader{t})
+	_, err := l.Submit(t.Context(), marshal(e), failingReader{t}, nil)
 	wantRefusal(t, err, ProofInvalid, "does not verify")
 	w.proofs.believe(e)
 	w.submit(l, marshal(e), raw)
@@ -244,7 +245,7 @@ func TestNothingIsUnpackedForAClientWhoLeft(t *testing.T) {
 	junk := []byte("no archive")
 	e.Subject.SHA256 = sha256.Sum256(junk)
 	w.proofs.believe(e)
-	_, err := l.Submit(t.Context(), marshal(e), bytes.NewReader(junk))
+	_, err := l.Submit(t.Context(), marshal(e), bytes.NewReader(junk), nil)
 	wantRefusal(t, err, CrateRefused, "is refused")
 
 	ctx, leave := context.WithCancel(t.Context())
@@ -253,7 +254,7 @@ func TestNothingIsUnpackedForAClientWhoLeft(t *testing.T) {
 	w.proofs.mu.Unlock()
 	e.Claim.(*entry.Source).Commit[0]++ // another proof, which the log has not seen
 	w.proofs.believe(e)
-	if _, err := l.Submit(ctx, marshal(e), bytes.NewReader(junk)); !errors.Is(err, context.Canceled) {
+	if _, err := l.Submit(ctx, marshal(e), bytes.NewReader(junk), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the client left: %v", err)
 	}
 }
@@ -262,7 +263,7 @@ func TestAFailedReaderIsNotAnEmptyCrate(t *testing.T) {
 	t.Parallel()
 	w, l := openWorld(t)
 	e, c := w.good("alpha", "1.0.0")
-	_, err := l.Submit(t.Context(), e, io.MultiReader(bytes.NewReader(c), brokenReader{}))
+	_, err := l.Submit(t.Context(), e, io.MultiReader(bytes.NewReader(c), brokenReader{}), nil)
 	wantRefusal(t, err, MalformedRequest, "could not be read to its end")
 	wantSize(t, l, 0)
 }
@@ -288,7 +289,7 @@ func TestWithoutAQuorumNothingIsPublishedAndNothingIsLost(t *testing.T) {
 	l.cfg.PublishWait.Duration = 300 * time.Millisecond
 	third, c2 := w.good("gamma", "1.0.0")
 	for range 2 { // the second time it is in the tree already
-		_, err := l.Submit(t.Context(), third, bytes.NewReader(c2))
+		_, err := l.Submit(t.Context(), third, bytes.NewReader(c2), nil)
 		r := wantRefusal(t, err, NotPublished, "submit it again to get the bundle")
 		if r.RetryAfter < time.Second {
 			t.Errorf("retry after %v", r.RetryAfter)
@@ -297,7 +298,7 @@ func TestWithoutAQuorumNothingIsPublishedAndNothingIsLost(t *testing.T) {
 	if head := l.published.head(); head.size != before.size+1 {
 		t.Errorf("published %d entries without a quorum", head.size)
 	}
-	_, err := l.Bundle(t.Context(), "gamma", "1.0.0")
+	_, err := l.Bundle(t.Context(), client.Query{Name: "gamma", Version: "1.0.0"})
 	wantRefusal(t, err, NotFound, "no published entry")
 	eventually(t, "the trouble shows", func() bool { return !l.health().OK })
 
@@ -341,7 +342,7 @@ func TestASubmitterWhoLeavesDoesNotBreakHisEntry(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := l.Submit(ctx, e, bytes.NewReader(c))
+		_, err := l.Submit(ctx, e, bytes.NewReader(c), nil)
 		done <- err
 	}()
 	<-started
@@ -381,7 +382,7 @@ func TestFaultsInPairs(t *testing.T) {
 			}
 			l := w.open()
 			e, c := w.good("alpha", "1.0.0")
-			_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
+			_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
 			if happened {
 				fatalIf(t, err)
 			} else if !errors.Is(err, errNotAdded) {
@@ -400,10 +401,10 @@ func TestARowThatCannotBeWrittenHaltsTheLog(t *testing.T) {
 	w, l := openWorld(t)
 	testlog.Must(l.index.db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'disk full'); END"))
 	e, c := w.good("alpha", "1.0.0")
-	if _, err := l.Submit(t.Context(), e, bytes.NewReader(c)); err == nil || !strings.Contains(err.Error(), "disk full") {
+	if _, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Fatalf("got %v", err)
 	}
-	_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
 	wantRefusal(t, err, Halted, "accepts nothing until its operator has looked")
 	if h := l.health(); h.OK || !strings.Contains(strings.Join(h.Problems, " "), "disk full") {
 		t.Errorf("health: %+v", h)
@@ -425,12 +426,12 @@ func TestOverloadIsRefusedNotQueued(t *testing.T) {
 	r, pw := io.Pipe()
 	done := make(chan error)
 	go func() {
-		_, err := l.Submit(t.Context(), e, r)
+		_, err := l.Submit(t.Context(), e, r, nil)
 		done <- err
 	}()
 	testlog.Must(pw.Write(c[:1]))
 	other, oc := w.good("beta", "1.0.0")
-	_, err := l.Submit(t.Context(), other, bytes.NewReader(oc))
+	_, err := l.Submit(t.Context(), other, bytes.NewReader(oc), nil)
 	if r := wantRefusal(t, err, Overloaded, "try again later"); r.RetryAfter < l.retry || r.RetryAfter > 2*l.retry {
 		t.Errorf("retry after %v", r.RetryAfter)
 	}
@@ -445,7 +446,7 @@ func TestAClosedLogAcceptsNothing(t *testing.T) {
 	w, l := openWorld(t)
 	e, c := w.good("alpha", "1.0.0")
 	w.closeLog(l)
-	_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
 	if r := wantRefusal(t, err, ShuttingDown, "shutting down"); r.RetryAfter == 0 {
 		t.Error("it does not say when to come back")
 	}
@@ -461,7 +462,7 @@ func TestCloseLooksAtWhatWasPublishedLast(t *testing.T) {
 	e, c := w.good("last", "1.0.0")
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
-		if b, err := l.Submit(t.Context(), e, bytes.NewReader(c)); err != nil {
+		if b, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil); err != nil {
 			t.Error(err)
 		} else {
 			w.checkBundle(b, e)
@@ -481,7 +482,7 @@ func TestCloseKeepsItsDeadlineWithoutAQuorum(t *testing.T) {
 	}
 	l.cfg.PublishWait.Duration = 300 * time.Millisecond
 	e, c := w.good("alpha", "1.0.0")
-	_, err := l.Submit(t.Context(), e, bytes.NewReader(c))
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
 	wantRefusal(t, err, NotPublished, "")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -505,7 +506,7 @@ func TestCloseWaitsForWhatWasAccepted(t *testing.T) {
 		e, c := w.good(fmt.Sprintf("c%d", i), "1.0.0")
 		entries[string(e)] = true
 		accepted.Go(func() {
-			b, err := l.Submit(t.Context(), e, bytes.NewReader(c))
+			b, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
 			var r *Refusal
 			if errors.As(err, &r) && r.Reason == ShuttingDown {
 				return

@@ -69,7 +69,7 @@ func filled(t *testing.T, n int) (*world, *Log, *httptest.Server) {
 	for i := range n {
 		e, c := w.good(fmt.Sprintf("c%d", i), "1.0.0")
 		g.Go(func() {
-			if _, err := l.Submit(t.Context(), e, bytes.NewReader(c)); err != nil {
+			if _, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil); err != nil {
 				t.Error(err)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +33,10 @@ import (
 
 const testOrigin = "log.test/2026"
 
-var testProgram = proofcheck.Program{System: "test", Claim: "source/1", Origin: proofcheck.OriginDevelopment}
+var (
+	testProgram  = proofcheck.Program{System: "test", Claim: proofcheck.ClaimSource, Origin: proofcheck.OriginDevelopment}
+	otherProgram = proofcheck.Program{System: "other", Claim: proofcheck.ClaimSource, Origin: proofcheck.OriginDevelopment}
+)
 
 // world is a log's surroundings: keys, directories, three witnesses, and a
 // proof verifier that believes what a test tells it.
@@ -46,7 +50,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	key := testlog.LogKey(testOrigin, rand.Text())
-	w := &world{t: t, proofs: &toldProofs{believed: make(map[[32]byte][]byte)}}
+	w := &world{t: t, proofs: &toldProofs{believed: make(map[proven][]byte), programs: []proofcheck.Program{testProgram}}}
 	policy := "log " + key.VKey + "\n"
 	for i := range 3 {
 		c := newCosigner(t, fmt.Sprintf("witness.test/%d", i), key.VKey)
@@ -91,10 +95,11 @@ func (w *world) closeLog(l *Log) {
 	}
 }
 
-// toldProofs accepts exactly the pairs of identity and proof that a test names.
+// toldProofs accepts exactly the identities, programs and proofs that a test names.
 type toldProofs struct {
 	mu       sync.Mutex
-	believed map[[32]byte][]byte
+	believed map[proven][]byte
+	programs []proofcheck.Program
 	checking func() // if not nil, called by each check
 }
 
@@ -112,8 +117,11 @@ func (p *toldProofs) check(e *entry.Entry) error {
 	if p.checking != nil {
 		p.checking()
 	}
-	if e.Proof.Program != testProgram.ID() || len(e.Proof.Parts) != 1 ||
-		p.believed[id] == nil || !bytes.Equal(p.believed[id], e.Proof.Parts[0]) {
+	if !slices.ContainsFunc(p.programs, func(q proofcheck.Program) bool { return q.ID() == e.Proof.Program }) {
+		return entry.ErrUnknownProgram
+	}
+	told := p.believed[proven{id, e.Proof.Program}]
+	if told == nil || len(e.Proof.Parts) != 1 || !bytes.Equal(told, e.Proof.Parts[0]) {
 		return errors.New("the verifier was not told of this proof")
 	}
 	return nil
@@ -123,7 +131,7 @@ func (p *toldProofs) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
 	return testlog.Chains(p, entries)
 }
 
-func (p *toldProofs) Programs() []proofcheck.Program { return []proofcheck.Program{testProgram} }
+func (p *toldProofs) Programs() []proofcheck.Program { return p.programs }
 
 func (p *toldProofs) believe(e *entry.Entry) {
 	id, err := e.Identity()
@@ -132,7 +140,7 @@ func (p *toldProofs) believe(e *entry.Entry) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.believed[id] = e.Proof.Parts[0]
+	p.believed[proven{id, e.Proof.Program}] = e.Proof.Parts[0]
 }
 
 // testCrate builds a .crate of three files.
@@ -164,7 +172,7 @@ func (w *world) good(name, version string) (entryBytes, crateBytes []byte) {
 // submit submits what must be accepted, and checks the bundle.
 func (w *world) submit(l *Log, entryBytes, crateBytes []byte) []byte {
 	w.t.Helper()
-	b, err := l.Submit(w.t.Context(), entryBytes, bytes.NewReader(crateBytes))
+	b, err := l.Submit(w.t.Context(), entryBytes, bytes.NewReader(crateBytes), nil)
 	fatalIf(w.t, err)
 	w.checkBundle(b, entryBytes)
 	return b
@@ -286,8 +294,8 @@ func wantRefusal(t *testing.T, err error, reason Reason, words string) *Refusal 
 	return r
 }
 
-// form encodes a multipart body of named parts.
-func form(t *testing.T, parts ...[2]string) (contentType string, body []byte) {
+// encodeForm encodes a multipart body of named parts.
+func encodeForm(t *testing.T, parts ...[2]string) (contentType string, body []byte) {
 	t.Helper()
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)

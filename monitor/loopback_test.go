@@ -28,7 +28,7 @@ func TestARealLogIsFollowedAndConvictedWhenItsKeySignsAnotherTree(t *testing.T) 
 		raw, e, err := f.Crate(fmt.Sprintf("crate-%d", n), "1.0.0", "// a crate")
 		fatalIf(t, err)
 		b := testlog.Must(e.Marshal())
-		_, err = real.Log.Submit(ctx, b, bytes.NewReader(raw))
+		_, err = real.Log.Submit(ctx, b, bytes.NewReader(raw), nil)
 		fatalIf(t, err)
 	}
 	dir := t.TempDir()

@@ -118,11 +118,11 @@ func TestBatchNeverAcceptsWhatTheSingleCheckRefuses(t *testing.T) {
 	}
 }
 
-// TestEveryFalseEntryOfABatchIsFound has every set of false entries among seven, so that each
+// TestEveryFalseEntryOfABatchIsFound has every set of false entries among six, so that each
 // way through the halves is taken.
 func TestEveryFalseEntryOfABatchIsFound(t *testing.T) {
 	v := defaultVerifier(t)
-	good := batch(t, 7)
+	good := batch(t, 6)
 	var bad []*entry.Entry
 	for _, e := range good {
 		c := copyOf(e)

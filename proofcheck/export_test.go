@@ -1,6 +1,8 @@
 package proofcheck
 
 import (
+	"testing"
+
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
@@ -40,4 +42,9 @@ func Holds(vk *groth16.VerifyingKey, p *groth16.Proof, in, out, rho fr.Element) 
 	s := &statement{key: newKey(vk), segments: []segment{newSegment(p, in, out, rho)}}
 	checkBatch([]*statement{s})
 	return s.holds
+}
+
+// ProgramWith is a program with a shipped key after a change, and its file.
+func ProgramWith(t testing.TB, change func(vk *groth16.VerifyingKey)) (Program, []byte) {
+	return programOf(t, changedKey(t, change))
 }

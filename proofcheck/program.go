@@ -20,29 +20,18 @@ import (
 const (
 	SystemGroth16 = "groth16-bn254" // Groth16 over BN254 with one commitment, as gnark makes it
 	ClaimSource   = "source/2"      // kind and version of the claim
-
-	// OriginDevelopment marks a key whose secrets anyone can compute, from a setup
-	// with a published seed. A verifier that accepts its proofs accepts forgeries.
-	OriginDevelopment = "development"
-
-	// OriginSolo begins the origin of a key that one operator made alone, with secrets of his
-	// own; his name follows. Whoever ran it could forge; nobody else.
-	OriginSolo = "solo: "
 )
 
 // inputs is the number of public inputs of a segment: the commitments to the states before and
 // after it, and the challenge.
 const inputs = 3
 
-// maxOrigin bounds what a program says of its origin, in bytes.
-const maxOrigin = 512
-
 // Program is one statement with one verifying key: what a proof is a proof of.
 type Program struct {
 	System string // SystemGroth16
 	Claim  string // ClaimSource
 	Blocks int    // SHA-1 blocks of a segment
-	Origin string // where the key comes from: OriginDevelopment, OriginSolo and a name, or a ceremony
+	Origin string // where the key comes from: see OriginDevelopment
 	Key    []byte // verifying key, gnark's WriteTo (compressed points)
 
 	// ProvingKey is the SHA-256 of the proving key's file, or zero if the program file does
@@ -64,20 +53,8 @@ func (p Program) ID() [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-// Development says that the program's key is a development key.
-func (p Program) Development() bool { return p.Origin == OriginDevelopment }
-
-// Solo returns the name of the operator who made the program's key alone, or "".
-func (p Program) Solo() string {
-	name, ok := strings.CutPrefix(p.Origin, OriginSolo)
-	if !ok {
-		return ""
-	}
-	return name
-}
-
 func (p Program) String() string {
-	return fmt.Sprintf("%s %s, segments of %d blocks, origin %q, id %x", p.System, p.Claim, p.Blocks, p.Origin, p.ID())
+	return fmt.Sprintf("%s %s, segments of %d blocks, id %x, origin %s", p.System, p.Claim, p.Blocks, p.ID(), p.Trust())
 }
 
 // programFile is a program as a file: JSON, one object.
@@ -189,23 +166,6 @@ func (p Program) key() (*key, error) {
 		return nil, err
 	}
 	return newKey(vk), nil
-}
-
-// checkOrigin refuses an origin that could be taken for another kind of origin.
-func checkOrigin(origin string) error {
-	word := strings.ToLower(strings.TrimSpace(origin))
-	name, solo := strings.CutPrefix(origin, OriginSolo)
-	switch {
-	case origin == "":
-		return errors.New("program: the origin of the key is missing")
-	case len(origin) > maxOrigin || strings.ContainsFunc(origin, func(r rune) bool { return r < ' ' || r > '~' }):
-		return fmt.Errorf("program: the origin of the key must be at most %d printable ASCII characters", maxOrigin)
-	case strings.HasPrefix(word, OriginDevelopment) && origin != OriginDevelopment:
-		return fmt.Errorf("program: the origin %q of the key looks like %q and is not", origin, OriginDevelopment)
-	case strings.HasPrefix(word, strings.TrimRight(OriginSolo, ": ")) && (!solo || name == "" || strings.TrimSpace(name) != name):
-		return fmt.Errorf("program: the origin %q of the key must be %q and a name", origin, OriginSolo)
-	}
-	return nil
 }
 
 //go:embed programs/*.json

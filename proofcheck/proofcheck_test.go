@@ -273,6 +273,14 @@ func TestEveryPublicInputIsBound(t *testing.T) {
 	}
 }
 
+func TestDevelopmentProgramsAreAcceptedOnlyIfAskedFor(t *testing.T) {
+	v := testlog.Must(proofcheck.Load(nil, false))
+	e, list := proven(t, 1, 1)
+	if err := entry.Check(v, e, list); !errors.Is(err, entry.ErrUnknownProgram) {
+		t.Errorf("a proof with a development key: %v", err)
+	}
+}
+
 func TestChainIsSafeForConcurrentUse(t *testing.T) {
 	v := defaultVerifier(t)
 	good, list := proven(t, 1, 2)

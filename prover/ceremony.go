@@ -51,6 +51,10 @@ func OpenKeys(ctx context.Context, programFile, keyFile string, progress Progres
 		return nil, fmt.Errorf("%s: this version has no circuit with segments of %d blocks, at most of %d",
 			programFile, p.Blocks, maxBlocks)
 	}
+	return openKeys(ctx, p, keyFile, progress)
+}
+
+func openKeys(ctx context.Context, p proofcheck.Program, keyFile string, progress Progress) (*Keys, error) {
 	cache, err := DefaultCache()
 	if err != nil {
 		cache = "" // then it is compiled every time

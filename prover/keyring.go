@@ -10,24 +10,57 @@ import (
 	"cratelog/proofcheck"
 )
 
-// Keyring proves with the key of a directory or of two files. It loads the key with the first
-// proof, and keeps it.
+// Keyring proves with the key of a directory, of two files or of a log. It loads the key with
+// the first proof, and keeps it.
 type Keyring struct {
-	// Cache is the directory of development keys, and of what was checked of others.
+	// Cache is the directory of development keys, of those of logs, and of what was checked of
+	// others.
 	Cache string
 	// ProgramFile and KeyFile are the files that a ceremony or a solo setup exported; "" for
 	// development keys.
 	ProgramFile, KeyFile string
+	// Log, if no files are named, is the log whose program to prove with, once Ask has asked; nil
+	// for development keys.
+	Log KeyServer
+	// AllowDevelopment says that the log's program may be one with a development key.
+	AllowDevelopment bool
 	// PublicSource says that what is proven is public: then the key, which could make proofs that
 	// tell secrets, is not checked first.
 	PublicSource bool
 
-	program *proofcheck.Program // of ProgramFile
+	program *proofcheck.Program // of ProgramFile or of the log; nil for development keys
+	offer   *Offer              // the log's
 	keys    *Keys
 }
 
-// Development says whether the proofs are of UNSAFE development keys.
-func (k *Keyring) Development() bool { return k.ProgramFile == "" }
+// Development says whether the proofs are of UNSAFE development keys. With a log, call Ask
+// before.
+func (k *Keyring) Development() bool {
+	return k.ProgramFile == "" && (k.program == nil || k.program.Development())
+}
+
+// Ask asks the log, if there is one and no files are named, for its program. Its key is
+// fetched when it is needed. A development key that ships is made here, not fetched. The error
+// wraps ErrNoOffer if the log has no program that may be used.
+func (k *Keyring) Ask(ctx context.Context) error {
+	if k.Log == nil || k.ProgramFile != "" || k.offer != nil {
+		return nil
+	}
+	o, err := Offered(ctx, k.Log, k.AllowDevelopment)
+	if err != nil {
+		if k.AllowDevelopment && errors.Is(err, ErrNoOffer) {
+			return nil // a log in development mode serves no key that all can make
+		}
+		return err
+	}
+	if o.Program.Development() {
+		if shipped, err := shippedProgram(o.Program); err != nil || shipped != nil {
+			return err
+		}
+	}
+	k.offer, k.program = o, &o.Program
+	return nil
+}
 
 // Check reads the program file, if there is one: a mistake is found before work
 // begins.
@@ -86,10 +119,25 @@ func (k *Keyring) Prove(ctx context.Context, p *Plan, progress Progress) (*entry
 func (k *Keyring) load(ctx context.Context, progress Progress) (err error) {
 	switch {
 	case k.keys != nil:
+	case k.offer != nil:
+		k.keys, err = k.fetched(ctx, progress)
 	case k.program != nil:
 		k.keys, err = OpenKeys(ctx, k.ProgramFile, k.KeyFile, progress)
 	default:
 		k.keys, err = DevelopmentKeys(ctx, k.Cache, circuit.SegmentBlocks, progress)
 	}
 	return err
+}
+
+// fetched returns the keys of the log's program.
+func (k *Keyring) fetched(ctx context.Context, progress Progress) (*Keys, error) {
+	path, err := FetchKey(ctx, k.Log, k.offer, k.Cache, progress)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := openKeys(ctx, k.offer.Program, path, progress)
+	if errors.Is(err, ErrWrongKey) {
+		err = fmt.Errorf("%w; if the file was damaged here, delete it and run again", err)
+	}
+	return keys, err
 }

@@ -267,7 +267,13 @@ func lockCache(ctx context.Context, cache string, blocks int, progress Progress)
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(cache, keyName(blocks)+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	return lockFile(ctx, filepath.Join(cache, keyName(blocks)+".lock"), "waiting for another process, which is making this key",
+		progress)
+}
+
+// lockFile waits, in the given words, until no other process holds the lock of a file.
+func lockFile(ctx context.Context, path, waiting string, progress Progress) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
@@ -281,7 +287,7 @@ func lockCache(ctx context.Context, cache string, blocks int, progress Progress)
 			return func() { f.Close() }, nil
 		}
 		if first {
-			progress.begin("waiting for another process, which is making this key", 0, nil)
+			progress.begin(waiting, 0, nil)
 		}
 		select {
 		case <-ctx.Done():

@@ -99,7 +99,7 @@ func admit(ctx context.Context, dir string, subs []submission, at int) (perSecon
 	many, single := subs[:len(subs)-20], subs[len(subs)-20:]
 	begin := time.Now()
 	if err := parallel(len(many), at, func(i int) error {
-		_, err := w.Log.Submit(ctx, many[i].entry, bytes.NewReader(many[i].crate))
+		_, err := w.Log.Submit(ctx, many[i].entry, bytes.NewReader(many[i].crate), nil)
 		return err
 	}); err != nil {
 		return 0, err
@@ -108,7 +108,7 @@ func admit(ctx context.Context, dir string, subs []submission, at int) (perSecon
 	var waits []float64
 	for _, s := range single {
 		begin := time.Now()
-		if _, err := w.Log.Submit(ctx, s.entry, bytes.NewReader(s.crate)); err != nil {
+		if _, err := w.Log.Submit(ctx, s.entry, bytes.NewReader(s.crate), nil); err != nil {
 			return 0, err
 		}
 		waits = append(waits, time.Since(begin).Seconds())

@@ -17,9 +17,9 @@ import (
 	"cratelog/config"
 	"cratelog/entry"
 	"cratelog/evidence"
+	"cratelog/internal/gitobject"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
-	"cratelog/prover/git"
 	"cratelog/testdata"
 )
 
@@ -183,8 +183,8 @@ var texts = map[string]attack{
 		"not(", "\",\"req\":\"1\",\"features\":[],\"optional\":false,\"default_features\":true,\"kind\":\"normal\"}]}\n"), summaries),
 	"index_nesting":  text(repeated("{\"name\":\"a\",\"vers\":\"1.0.0\",\"x\":", "[", "\n"), summaries),
 	"index_manifest": text(lines(head, "[dependencies.d%d]\nversion = \"1\"\n"), summary),
-	"git_tree":       text(tree, git.ParseTree),
-	"git_commit":     text(repeated("tree "+checked[:40]+"\n", "parent "+checked[:40]+"\n", "\n"), git.ParseCommit),
+	"git_tree":       text(tree, gitobject.ParseTree),
+	"git_commit":     text(repeated("tree "+checked[:40]+"\n", "parent "+checked[:40]+"\n", "\n"), gitobject.ParseCommit),
 	"entry_links":    text(largeEntry, entry.Parse),
 	"entry_nesting":  text(repeated("", "\x81", ""), entry.Parse),
 	"bundle_lines":   text(bundle, openBundle),

@@ -145,7 +145,7 @@ func (p *place) submit(ctx context.Context) error {
 		g.Go(func() error {
 			raw, err := r.entry.Marshal()
 			if err == nil {
-				_, err = p.world.Log.Submit(ctx, raw, bytes.NewReader(r.raw))
+				_, err = p.world.Log.Submit(ctx, raw, bytes.NewReader(r.raw), nil)
 			}
 			return err
 		})

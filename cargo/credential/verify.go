@@ -34,16 +34,16 @@ func NewReader(p *policy.Policy) (*Reader, error) {
 	return &Reader{p, checker}, err
 }
 
-// Verify checks all that a bundle can show by itself about a name and version. With
+// Verify checks all that a bundle can show by itself about a package. With
 // raw, the .crate's bytes, it checks these too. from is the log that gave it; nil for none.
 // An error is outcome.Refused if the check was made; otherwise it could not be made, because
 // the log did not answer, for example.
-func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, name, version string,
+func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, pkg policy.Package,
 	from *client.Log) (*client.Result, error) {
-	g := verdict.Given{Bundle: bundle, Rules: r.policy.Rules(name, version, time.Now()), From: from}
+	g := verdict.Given{Bundle: bundle, Rules: r.policy.RulesFor(pkg, time.Now()), From: from}
 	if raw != nil {
 		var err error
-		if g.Crate, err = crate.Read(raw, name, version, crate.DefaultLimits); err != nil {
+		if g.Crate, err = crate.Read(raw, pkg.Name, pkg.Version, crate.DefaultLimits); err != nil {
 			return nil, outcome.Refuse(err)
 		}
 	}
@@ -94,7 +94,7 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 		why = append(why, fmt.Sprintf("the bundle in %s: %v", dir, err))
 	}
 	for _, log := range l.Logs {
-		b, err := log.Bundle(ctx, u.Name, u.Version)
+		b, err := log.Bundle(ctx, client.Query{Name: u.Name, Version: u.Version})
 		switch {
 		case errors.Is(err, client.ErrNotLogged):
 			why = append(why, fmt.Sprintf("the log at %s has no entry for %s %s", log.URL, u.Name, u.Version))
@@ -118,7 +118,7 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 
 // matches verifies a bundle and compares it with what is uploaded.
 func (l *Logged) matches(ctx context.Context, bundle []byte, u Upload, from *client.Log) error {
-	r, err := l.Reader.Verify(ctx, bundle, nil, u.Name, u.Version, from)
+	r, err := l.Reader.Verify(ctx, bundle, nil, policy.Package{Name: u.Name, Version: u.Version, Registry: u.Index}, from)
 	if err != nil {
 		return err
 	}

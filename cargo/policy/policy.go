@@ -68,6 +68,7 @@ import (
 	"time"
 
 	"cratelog/client"
+	"cratelog/entry"
 	"cratelog/internal/durable"
 	"cratelog/proofcheck"
 )
@@ -216,10 +217,18 @@ func (p *Policy) Rules(name, version string, now time.Time) client.Rules {
 	return p.RulesFor(Package{Name: name, Version: version}, now)
 }
 
+// subject is the registry as an entry names it.
+func (p Package) subject() string {
+	if indexOf(p.Registry) == "" {
+		return entry.DefaultRegistry
+	}
+	return entry.Registry(p.Registry)
+}
+
 // RulesFor is Rules for a package of any registry.
 func (p *Policy) RulesFor(pkg Package, now time.Time) client.Rules {
-	r := client.Rules{Name: pkg.Name, Version: pkg.Version, AllowUnproven: slices.Clone(p.AllowUnproven),
-		MaxAge: p.MaxAge, Now: now, AllowNoWitnesses: p.Development}
+	r := client.Rules{Registry: pkg.subject(), Name: pkg.Name, Version: pkg.Version,
+		AllowUnproven: slices.Clone(p.AllowUnproven), AllowCRLF: client.AttributedCRLF, MaxAge: p.MaxAge, Now: now, AllowNoWitnesses: p.Development}
 	index := indexOf(pkg.Registry)
 	for _, a := range p.Allows {
 		if a.covers(pkg, index) && !a.Expires.Past(now) {

@@ -228,7 +228,7 @@ func TestADevelopmentKeyDoesNotPassUnderAnotherOrigin(t *testing.T) {
 	prog := devProgram(t)
 	honest, err := prog.Marshal()
 	fatalIf(t, err)
-	prog.Origin = "ceremony of nobody"
+	prog.Origin = "solo: nobody"
 	posing, err := prog.Marshal()
 	if err != nil { // if program files know which origins there are, that is as good
 		posing = honest

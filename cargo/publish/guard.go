@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"cratelog/cargo"
 	"cratelog/cargo/credential"
 	"cratelog/internal/outcome"
 )
@@ -54,6 +55,14 @@ func newTarget(s *credential.Settings, registry, index string, members []*member
 		t.index = known.Index
 	}
 	return t, nil
+}
+
+// indexOf returns the index of the registry, "" for cargo's default one.
+func (t *target) indexOf() string {
+	if t.name == cargo.DefaultSource {
+		return ""
+	}
+	return t.index
 }
 
 // registryFlags tell cargo the registry, also where it is the one that cargo would

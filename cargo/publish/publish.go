@@ -166,7 +166,7 @@ func (r *run) pack(ctx context.Context) error {
 // compare compares every crate with its commit, and the registry with every crate.
 func (r *run) compare(ctx context.Context) error {
 	for _, j := range r.jobs {
-		plan, files, top, err := r.repos.plan(ctx, j.member, j.raw)
+		plan, files, top, err := r.repos.plan(ctx, j.member, j.raw, entry.Registry(r.target.indexOf()))
 		if err != nil {
 			return err
 		}
@@ -238,7 +238,7 @@ func (r *run) logged(ctx context.Context) error {
 		if r.log == nil {
 			continue
 		}
-		b, err := r.log.Bundle(ctx, j.Name, j.Version)
+		b, err := r.log.Bundle(ctx, client.Query{Name: j.Name, Version: j.Version})
 		if errors.Is(err, client.ErrNotLogged) {
 			continue
 		}
@@ -311,7 +311,8 @@ func (r *run) useBundle(ctx context.Context, j *job, bundle []byte) error {
 		return outcome.Refuse(err)
 	}
 	if r.reader != nil {
-		_, err = r.reader.Verify(ctx, bundle, j.raw, j.Name, j.Version, r.quiet())
+		_, err = r.reader.Verify(ctx, bundle, j.raw,
+			policy.Package{Name: j.Name, Version: j.Version, Registry: r.target.indexOf()}, r.quiet())
 	} else {
 		err = outcome.Refuse(entry.Check(r.proofs, e, j.plan.List.Bytes))
 	}

@@ -56,9 +56,10 @@ func (r *repositories) close() {
 	}
 }
 
-// plan reads a packaged crate and compares it with the commit that it names.
-func (r *repositories) plan(ctx context.Context, m *member,
-	raw []byte) (plan *prover.Plan, files int, top string, err error) {
+// plan reads a packaged crate and compares it with the commit that it names. registry is where it
+// is to be published, as entry.Registry returns it.
+func (r *repositories) plan(ctx context.Context, m *member, raw []byte,
+	registry string) (plan *prover.Plan, files int, top string, err error) {
 	c, err := crate.Read(raw, m.Name, m.Version, crate.DefaultLimits)
 	if err != nil {
 		return nil, 0, "", outcome.Refusef("%s: %w", m, err)
@@ -73,7 +74,7 @@ func (r *repositories) plan(ctx context.Context, m *member,
 			"prove it from\ncommit the package to a git repository first; its Cargo.toml must be among the files that git "+
 			"knows", m)
 	}
-	plan, err = prover.NewPlan(ctx, c, repo, prover.Source{Submodule: modules.Open})
+	plan, err = prover.NewPlan(ctx, c, repo, prover.Source{Registry: registry, Submodule: modules.Open})
 	if err != nil {
 		return nil, 0, "", named(m, PlanError(err))
 	}

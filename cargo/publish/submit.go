@@ -14,7 +14,7 @@ import (
 // Submit hands an entry and its .crate to a log and returns the bundle, which must
 // still be verified. It marks a refusal with outcome.Refused.
 func Submit(ctx context.Context, log *client.Log, entryBytes, raw []byte) ([]byte, error) {
-	b, err := log.Submit(ctx, entryBytes, raw)
+	b, err := log.Submit(ctx, entryBytes, raw, nil)
 	var refused *client.SubmitError
 	switch {
 	case err == nil || ctx.Err() != nil:

@@ -130,7 +130,7 @@ func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links link
 	if err := link.broken(); err != nil {
 		return nil, err
 	}
-	b, err := from.source.log.Bundle(ctx, w.Name, w.Version)
+	b, err := from.source.log.Bundle(ctx, client.Query{Name: w.Name, Version: w.Version})
 	link.note(err)
 	return b, err
 }
@@ -148,7 +148,7 @@ func (c *Checker) Prefetch(ctx context.Context, name, version string) {
 		if s.log == nil {
 			continue
 		}
-		if b, err := s.log.Bundle(ctx, name, version); err == nil {
+		if b, err := s.log.Bundle(ctx, client.Query{Name: name, Version: version}); err == nil {
 			c.keepBundle(s, w, b)
 			return
 		}

@@ -13,6 +13,10 @@ import (
 
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
+	cs "github.com/consensys/gnark/constraint/bn254"
+
+	"cratelog/circuit/setup"
+	"cratelog/proofcheck"
 )
 
 // Bytes of a beacon's value.
@@ -247,24 +251,22 @@ func (f *Folder) readSeal(s *state, phase int) (*seal, error) {
 	return &seal{value, b.Yields, text}, nil
 }
 
-// Export makes the proving key of a verified ceremony, and writes it (gnark's WriteDump)
-// and then the program file, which holds the key's SHA-256.
+// Export makes the proving key of a verified ceremony, checks it as every prover may, and
+// writes it (see setup.WriteProving) and then the program file, which holds the key's SHA-256.
 func (r *Result) Export(ctx context.Context, program, key io.Writer, progress Progress) error {
 	if r.folder == nil {
 		return errors.New("the ceremony has no keys yet")
 	}
-	var proving *groth16.ProvingKey
-	err := progress.do(ctx, "making the proving key", r.folder.shape.estimate().Start2, func() error {
+	shape := r.folder.shape
+	keys := &setup.Keys{Powers: &setup.Powers{G1: r.srs.G1.Tau[:shape.domain+1], Tau2: r.srs.G2.Tau[1]}}
+	err := progress.do(ctx, "making the proving key", shape.estimate().Start2, func() error {
 		last, err := r.folder.fresh(r.last)
 		if err != nil {
 			return err
 		}
-		evaluations := new(mpcsetup.Phase2).Initialize(r.folder.shape.system, r.srs)
-		if err := r.folder.shape.checkEvaluations(r.srs, &evaluations); err != nil {
-			return err
-		}
+		evaluations := new(mpcsetup.Phase2).Initialize(shape.system, r.srs)
 		pk, vk := last.(*mpcsetup.Phase2).Seal(r.srs, &evaluations, r.Beacons[1])
-		proving = pk.(*groth16.ProvingKey)
+		keys.Proving, keys.Verifying = pk.(*groth16.ProvingKey), vk.(*groth16.VerifyingKey)
 		var verifying bytes.Buffer
 		if _, err := vk.WriteTo(&verifying); err != nil {
 			return err
@@ -277,13 +279,24 @@ func (r *Result) Export(ctx context.Context, program, key io.Writer, progress Pr
 	if err != nil {
 		return err
 	}
+	return writeKeys(ctx, shape.system, keys, &r.Program, program, key, progress)
+}
+
+// writeKeys checks keys against the circuit, and writes the proving key and then the program
+// file, to which it adds the key's hash.
+func writeKeys(ctx context.Context, system *cs.R1CS, keys *setup.Keys, p *proofcheck.Program, program, key io.Writer,
+	progress Progress) error {
+	check := func() error { return setup.Check(system, keys.Proving, keys.Verifying, keys.Powers) }
+	if err := progress.do(ctx, "checking the proving key against the circuit", checking, check); err != nil {
+		return err
+	}
 	h := sha256.New()
 	w := bufio.NewWriterSize(io.MultiWriter(key, h), 1<<20)
-	if err := errors.Join(proving.WriteDump(w), w.Flush()); err != nil {
+	if err := errors.Join(setup.WriteProving(w, keys.Proving, keys.Powers.Encode()), w.Flush()); err != nil {
 		return fmt.Errorf("the proving key: %w", err)
 	}
-	r.Program.ProvingKey = [32]byte(h.Sum(nil))
-	text, err := r.Program.Marshal()
+	p.ProvingKey = [32]byte(h.Sum(nil))
+	text, err := p.Marshal()
 	if err != nil {
 		return err
 	}

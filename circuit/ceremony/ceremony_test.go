@@ -23,31 +23,30 @@ import (
 	"github.com/consensys/gnark/frontend"
 	"github.com/consensys/gnark/frontend/cs/r1cs"
 
-	"cratelog/circuit"
-	"cratelog/entry"
+	"cratelog/circuit/setup"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
 )
 
-// root is a circuit with the door of the source circuit, three public inputs and one
-// commitment over all of them, and hardly anything behind it: a contribution to the
-// smallest source circuit takes half a minute. A benchmark in source_test.go runs that one.
+// root is a circuit with the door of a segment, three public inputs and one commitment over
+// all of them, and hardly anything behind it: a contribution to the smallest segment takes
+// half a minute. A benchmark in source_test.go runs that one.
 type root struct {
-	Commit  frontend.Variable `gnark:",public"`
-	Files   frontend.Variable `gnark:",public"`
-	Context frontend.Variable `gnark:",public"`
-	Root    frontend.Variable
-	extra   bool
+	In    frontend.Variable `gnark:",public"`
+	Out   frontend.Variable `gnark:",public"`
+	Rho   frontend.Variable `gnark:",public"`
+	Root  frontend.Variable
+	extra bool
 }
 
 func (c *root) Define(api frontend.API) error {
-	r, err := api.(frontend.Committer).Commit(c.Commit, c.Files, c.Context, c.Root)
+	r, err := api.(frontend.Committer).Commit(c.In, c.Out, c.Rho, c.Root)
 	if err != nil {
 		return err
 	}
-	api.AssertIsEqual(api.Mul(c.Root, c.Root), c.Files)
-	api.Mul(c.Context, c.Context)
-	api.Mul(c.Commit, c.Commit)
+	api.AssertIsEqual(api.Mul(c.Root, c.Root), c.Out)
+	api.Mul(c.In, c.In)
+	api.Mul(c.Rho, c.Rho)
 	api.AssertIsDifferent(r, c.Root)
 	if c.extra {
 		api.AssertIsDifferent(c.Root, 0)
@@ -55,8 +54,8 @@ func (c *root) Define(api frontend.API) error {
 	return nil
 }
 
-func compileRoot(extra bool) func(circuit.Capacity) (*cs.R1CS, error) {
-	return func(circuit.Capacity) (*cs.R1CS, error) { return compile(&root{extra: extra}) }
+func compileRoot(extra bool) func(int) (*cs.R1CS, error) {
+	return func(int) (*cs.R1CS, error) { return compile(&root{extra: extra}) }
 }
 
 func compile(c frontend.Circuit) (*cs.R1CS, error) {
@@ -68,7 +67,7 @@ func compile(c frontend.Circuit) (*cs.R1CS, error) {
 	return system.(*cs.R1CS), nil
 }
 
-var testCapacity = circuit.Capacity{Blocks: 4, Chunks: 3}
+const testBlocks = 4
 
 var beacons = [2][]byte{bytes.Repeat([]byte{0xb1}, 32), bytes.Repeat([]byte{0xb2}, 32)}
 
@@ -126,8 +125,8 @@ func TestMain(m *testing.M) {
 
 // threeParties holds a ceremony as it is meant to be: each party contributes on a copy
 // of its own and sends the file, which the coordinator accepts.
-func threeParties(dir string, compile func(circuit.Capacity) (*cs.R1CS, error), progress Progress) error {
-	f, err := create(dir, testCapacity, compile, "")
+func threeParties(dir string, compile func(int) (*cs.R1CS, error), progress Progress) error {
+	f, err := create(dir, testBlocks, compile, "")
 	if err != nil {
 		return err
 	}
@@ -138,7 +137,7 @@ func threeParties(dir string, compile func(circuit.Capacity) (*cs.R1CS, error), 
 // contribution that was sent, before it is accepted.
 func threePartiesIn(f *Folder, dir string, before func(phase, party int, sent string), progress Progress) error {
 	ctx := context.Background()
-	same := func(circuit.Capacity) (*cs.R1CS, error) { return f.shape.system, nil }
+	same := func(int) (*cs.R1CS, error) { return f.shape.system, nil }
 	for phase := 1; phase <= 2; phase++ {
 		for party := range 3 {
 			own := fmt.Sprintf("%s-%d-%d", dir, phase, party)
@@ -231,54 +230,46 @@ func TestThreePartiesMakeKeysWhoseProofsHold(t *testing.T) {
 	}
 }
 
-// checkExport checks that with exported keys of the root circuit true statements can be
-// proven and no others.
+// checkExport checks exported keys of the root circuit against it, and that with them true
+// statements can be proven and no others.
 func checkExport(t *testing.T, program, key []byte) proofcheck.Program {
 	t.Helper()
 	p, err := proofcheck.ParseProgram(program)
 	fatalIf(t, err)
-	if p.ProvingKey != sha256.Sum256(key) {
-		t.Errorf("the program says that its proving key is %x", p.ProvingKey)
+	if p.ProvingKey != sha256.Sum256(key) || p.Blocks != testBlocks {
+		t.Errorf("the program is of segments of %d blocks, and says that its proving key is %x", p.Blocks, p.ProvingKey)
 	}
-	pk := new(groth16.ProvingKey)
-	fatalIf(t, pk.ReadDump(bytes.NewReader(key)))
-	v, err := proofcheck.New([]proofcheck.Program{p})
+	system, err := compileRoot(false)(testBlocks)
 	fatalIf(t, err)
+	pk, raw, err := setup.ReadProving(key, system)
+	fatalIf(t, err)
+	powers, err := raw.Decode()
+	fatalIf(t, err)
+	vk := new(groth16.VerifyingKey)
+	_, err = vk.ReadFrom(bytes.NewReader(p.Key))
+	fatalIf(t, err)
+	fatalIf(t, setup.Check(system, pk, vk, powers))
 
-	e := prove(t, pk, p)
-	if _, err := v.Chain(e); err != nil {
-		t.Fatalf("a true proof is refused: %v", err)
-	}
-	e.Subject.Version = "1.0.1" // another context
-	if _, err := v.Chain(e); !errors.Is(err, proofcheck.ErrProof) {
-		t.Errorf("a proof of another subject: %v", err)
-	}
-	e.Subject.Version = "1.0.0"
-	e.Claim.(*entry.Source).Files[31] ^= 1
-	if _, err := v.Chain(e); !errors.Is(err, proofcheck.ErrProof) {
-		t.Errorf("a proof of another list: %v", err)
-	}
-	return p
-}
-
-// prove makes an entry whose proof is of the root circuit.
-func prove(t *testing.T, pk *groth16.ProvingKey, p proofcheck.Program) *entry.Entry {
-	t.Helper()
-	var secret, files fr.Element
+	var in, secret, out, rho fr.Element
+	in.SetUint64(3)
+	rho.SetUint64(5)
 	secret.SetUint64(1 << 60)
-	files.Square(&secret)
-	claim := &entry.Source{Commit: [20]byte{1, 2, 3}, Files: files.Bytes()}
-	subject := entry.Subject{Registry: entry.DefaultRegistry, Name: "demo", Version: "1.0.0"}
-	scope, err := entry.Context(subject, claim)
-	fatalIf(t, err)
-	w, err := frontend.NewWitness(&root{Commit: claim.Commit[:], Files: files, Context: scope[:], Root: secret}, ecc.BN254.ScalarField())
-	fatalIf(t, err)
-	system, err := compileRoot(false)(testCapacity)
+	out.Square(&secret)
+	w, err := frontend.NewWitness(&root{In: in, Out: out, Rho: rho, Root: secret}, ecc.BN254.ScalarField())
 	fatalIf(t, err)
 	proof, err := groth16.Prove(system, pk, w)
 	fatalIf(t, err)
-	return &entry.Entry{Subject: subject, Claim: claim,
-		Proof: entry.Proof{Program: p.ID(), Parts: [][]byte{proofcheck.MarshalProof(proof)}}}
+	if err := groth16.Verify(proof, vk, fr.Vector{in, out, rho}); err != nil {
+		t.Fatalf("a true proof is refused: %v", err)
+	}
+	for i := range 3 {
+		other := fr.Vector{in, out, rho}
+		other[i].Double(&other[i])
+		if groth16.Verify(proof, vk, other) == nil {
+			t.Errorf("a proof holds for another input %d", i)
+		}
+	}
+	return p
 }
 
 func TestTranscriptHashIsThatOfSha256sum(t *testing.T) {
@@ -305,9 +296,9 @@ func transcriptBySha256sum(t *testing.T, dir string) [32]byte {
 func TestEveryPhaseStartsAndGoesOnInOrder(t *testing.T) {
 	ctx := context.Background()
 	dir := filepath.Join(t.TempDir(), "c")
-	f, err := create(dir, testCapacity, compileRoot(false), "")
+	f, err := create(dir, testBlocks, compileRoot(false), "")
 	fatalIf(t, err)
-	_, err = create(dir, testCapacity, compileRoot(false), "")
+	_, err = create(dir, testBlocks, compileRoot(false), "")
 	refused(t, err, ErrFolder, "not empty")
 	refused(t, f.Seal(ctx, 1, beacons[0], nil), ErrUnfinished, "phase 1 has no contribution", "ceremony contribute")
 	refused(t, f.Seal(ctx, 2, beacons[0], nil), ErrUnfinished, "phase 1 is not sealed")
@@ -562,11 +553,11 @@ func TestAnotherCircuitIsRefused(t *testing.T) {
 	refused(t, err, ErrWrongCircuit, "its constraint system has the SHA-256", "use the version of cratelog that began the ceremony")
 	// A manifest that was edited to fit the other circuit: the sizes or the start of
 	// phase 2 do not.
-	system, err := compileRoot(true)(testCapacity)
+	system, err := compileRoot(true)(testBlocks)
 	fatalIf(t, err)
 	s, err := newShape(system)
 	fatalIf(t, err)
-	write(t, filepath.Join(dir, manifestName), marshalJSON(newManifest(testCapacity, s)))
+	write(t, filepath.Join(dir, manifestName), marshalJSON(newManifest(testBlocks, s)))
 	f, err := openWith(dir, compileRoot(true))
 	fatalIf(t, err)
 	if _, err := f.Verify(context.Background(), nil); !errors.Is(err, ErrSize) && !errors.Is(err, ErrBeacon) {
@@ -636,8 +627,8 @@ func TestManifestsAreStrict(t *testing.T) {
 		want     error
 	}{
 		"unknown field":          {`"blocks"`, `"block"`, ErrManifest},
-		"its format is":          {"ceremony/v1", "ceremony/v2", ErrManifest},
-		"no capacity":            {`"blocks": 4`, `"blocks": 400000`, ErrManifest},
+		"its format is":          {"ceremony/v2", "ceremony/v1", ErrManifest},
+		"a segment has 1 to":     {`"blocks": 4`, `"blocks": 400000`, ErrManifest},
 		"is not as this program": {"{", "{ ", ErrManifest},
 		"constraint system":      {`"constraint_system": "`, `"constraint_system": "0`, ErrWrongCircuit},
 		"the manifest says":      {`"domain": `, `"domain": 1`, ErrWrongCircuit},

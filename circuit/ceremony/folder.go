@@ -19,40 +19,28 @@ import (
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
 	cs "github.com/consensys/gnark/constraint/bn254"
 
-	"cratelog/circuit"
 	"cratelog/internal/durable"
 )
 
 const (
-	format       = "cratelog/ceremony/v1"
+	format       = "cratelog/ceremony/v2"
 	manifestName = "manifest.json"
 	maxJSON      = 4096 // bytes of a manifest or a beacon
 	maxFiles     = 4096 // contributions of a phase, with the start
-
-	// MaxBlocks and MaxChunks bound the circuits that are compiled for a manifest
-	// from a stranger.
-	MaxBlocks = 4096
-	MaxChunks = 16384
 )
-
-// Possible says whether a circuit of a capacity is compiled.
-func Possible(c circuit.Capacity) bool {
-	return c.Blocks >= 3 && c.Blocks <= MaxBlocks && c.Chunks >= 1 && c.Chunks <= MaxChunks
-}
 
 // manifest is manifest.json.
 type manifest struct {
 	Format      string `json:"format"`
-	Blocks      int    `json:"blocks"`
-	Chunks      int    `json:"chunks"`
+	Blocks      int    `json:"blocks"`            // of a segment
 	System      string `json:"constraint_system"` // SHA-256 in hex, see hashSystem
 	Constraints int    `json:"constraints"`
 	Domain      uint64 `json:"domain"`
 	Gnark       string `json:"gnark"`
 }
 
-func newManifest(c circuit.Capacity, s *shape) manifest {
-	return manifest{format, c.Blocks, c.Chunks, hex.EncodeToString(s.hash[:]),
+func newManifest(blocks int, s *shape) manifest {
+	return manifest{format, blocks, hex.EncodeToString(s.hash[:]),
 		s.system.GetNbConstraints(), s.domain, gnark.Version.String()}
 }
 
@@ -113,23 +101,29 @@ func openRegular(path string) (*os.File, error) {
 // was cancelled.
 type Folder struct {
 	dir      string
-	capacity circuit.Capacity
+	blocks   int // of a segment
 	shape    *shape
 	manifest [32]byte // SHA-256 of the file
 	known    known
 }
 
-// Init starts a ceremony in a folder that is empty or does not exist. With the path of a
-// .ptau file, phase 1 starts from the powers of tau in it; see Import.
-func Init(dir string, c circuit.Capacity, ptau string) (*Folder, error) {
-	return create(dir, c, compileSource, ptau)
+// checkBlocks says whether the circuit of a segment of so many blocks is compiled.
+func checkBlocks(n int) error {
+	if n < 1 || n > MaxBlocks {
+		return fmt.Errorf("a segment has 1 to %d blocks, not %d", MaxBlocks, n)
+	}
+	return nil
 }
 
-func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.R1CS, error),
-	ptau string) (*Folder, error) {
-	if !Possible(c) {
-		return nil, fmt.Errorf("a circuit has 3 to %d blocks and 1 to %d chunks, not %d and %d", MaxBlocks,
-			MaxChunks, c.Blocks, c.Chunks)
+// Init starts a ceremony for segments of so many blocks in a folder that is empty or does not exist. With the path of a
+// .ptau file, phase 1 starts from the powers of tau in it; see Import.
+func Init(dir string, blocks int, ptau string) (*Folder, error) {
+	return create(dir, blocks, compileSegment, ptau)
+}
+
+func create(dir string, blocks int, compile func(int) (*cs.R1CS, error), ptau string) (*Folder, error) {
+	if err := checkBlocks(blocks); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -139,7 +133,7 @@ func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.
 	} else if len(there) > 0 {
 		return nil, fmt.Errorf("%w: %s is not empty; a ceremony begins in a new folder", ErrFolder, dir)
 	}
-	system, err := compile(c)
+	system, err := compile(blocks)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +141,7 @@ func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.
 	if err != nil {
 		return nil, err
 	}
-	f := &Folder{dir: dir, capacity: c, shape: s}
+	f := &Folder{dir: dir, blocks: blocks, shape: s}
 	var start io.WriterTo
 	if err = guard(func() (err error) {
 		start, err = f.firstStart(ptau)
@@ -159,10 +153,10 @@ func create(dir string, c circuit.Capacity, compile func(circuit.Capacity) (*cs.
 		return nil, err
 	}
 	// The manifest last: a folder without one is not taken for a ceremony.
-	if err := f.write(manifestName, newManifest(c, s)); err != nil {
+	if err := f.write(manifestName, newManifest(blocks, s)); err != nil {
 		return nil, err
 	}
-	return openWith(dir, func(circuit.Capacity) (*cs.R1CS, error) { return system, nil })
+	return openWith(dir, func(int) (*cs.R1CS, error) { return system, nil })
 }
 
 // firstStart returns the start of phase 1. If it comes from a powers-of-tau file, import.json
@@ -178,11 +172,11 @@ func (f *Folder) firstStart(ptau string) (io.WriterTo, error) {
 	return start, f.write(importName, from)
 }
 
-// Open reads a folder's manifest, compiles the source circuit of its capacity and
-// compares the two. It looks at no contribution.
-func Open(dir string) (*Folder, error) { return openWith(dir, compileSource) }
+// Open reads a folder's manifest, compiles the circuit of its segments and compares the
+// two. It looks at no contribution.
+func Open(dir string) (*Folder, error) { return openWith(dir, compileSegment) }
 
-func openWith(dir string, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Folder, error) {
+func openWith(dir string, compile func(int) (*cs.R1CS, error)) (*Folder, error) {
 	var m manifest
 	text, err := readJSON(filepath.Join(dir, manifestName), &m)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -194,12 +188,10 @@ func openWith(dir string, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Fo
 		return nil, fmt.Errorf("%w: its format is %q and this version reads %q; use the version "+
 			"that began the ceremony", ErrManifest, m.Format, format)
 	}
-	c := circuit.Capacity{Blocks: m.Blocks, Chunks: m.Chunks}
-	if !Possible(c) {
-		return nil, fmt.Errorf("%w: %d blocks and %d chunks are no capacity of a circuit", ErrManifest,
-			m.Blocks, m.Chunks)
+	if err := checkBlocks(m.Blocks); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	system, err := compile(c)
+	system, err := compile(m.Blocks)
 	if err != nil {
 		return nil, err
 	}
@@ -207,16 +199,16 @@ func openWith(dir string, compile func(circuit.Capacity) (*cs.R1CS, error)) (*Fo
 	if err != nil {
 		return nil, err
 	}
-	if want := newManifest(c, s); m.System != want.System {
+	if want := newManifest(m.Blocks, s); m.System != want.System {
 		return nil, fmt.Errorf("%w: its constraint system has the SHA-256 %s, and this version's "+
-			"circuit of %d blocks has %s; use the version of cratelog that began the ceremony, or begin a new one",
+			"circuit for segments of %d blocks has %s; use the version of cratelog that began the ceremony, or begin a new one",
 			ErrWrongCircuit, m.System, m.Blocks, want.System)
 	} else if m != want {
 		return nil, fmt.Errorf("%w: the manifest says %d constraints, domain %d and gnark %s, and "+
 			"this version has %d, %d and %s; use the version of cratelog that began the ceremony",
 			ErrWrongCircuit, m.Constraints, m.Domain, m.Gnark, want.Constraints, want.Domain, want.Gnark)
 	}
-	return &Folder{dir: dir, capacity: c, shape: s, manifest: sha256.Sum256(text)}, nil
+	return &Folder{dir: dir, blocks: m.Blocks, shape: s, manifest: sha256.Sum256(text)}, nil
 }
 
 // Estimate says what the ceremony takes, roughly.

@@ -9,8 +9,12 @@ import (
 	"testing"
 
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
 	"github.com/consensys/gnark/frontend"
+
+	"cratelog/circuit/setup"
+	"cratelog/proofcheck"
 )
 
 func encoded(t *testing.T, l io.WriterTo) []byte {
@@ -21,7 +25,7 @@ func encoded(t *testing.T, l io.WriterTo) []byte {
 	return b.Bytes()
 }
 
-// busy is a circuit with the door of the source circuit and coefficients of all kinds.
+// busy is a circuit with the door of a segment and coefficients of all kinds.
 type busy struct {
 	root
 	X [40]frontend.Variable
@@ -70,16 +74,29 @@ func TestTheVerifyingKeyIsGnarks(t *testing.T) {
 	}
 }
 
-// One wrong point of A or B, which the verifying key does not hold, is found.
-func TestAWrongPointOfTheProvingKeyIsFound(t *testing.T) {
+// What only the proving key holds is checked before it is written.
+func TestAWrongPointOfTheProvingKeyIsNotWritten(t *testing.T) {
 	s, srs := busyShape(t)
-	_, e := start(s, srs)
-	fatalIf(t, s.checkEvaluations(srs, &e))
-	for what, points := range map[string]any{"A": e.G1.A, "B": e.G1.B, "B in G2": e.G2.B} {
+	p, e := start(s, srs)
+	p.Contribute()
+	pk, vk := p.Seal(srs, &e, beacons[1])
+	k := &setup.Keys{Proving: pk.(*groth16.ProvingKey), Verifying: vk.(*groth16.VerifyingKey),
+		Powers: &setup.Powers{G1: srs.G1.Tau[:s.domain+1], Tau2: srs.G2.Tau[1]}}
+	var verifying bytes.Buffer
+	_, err := vk.WriteTo(&verifying)
+	fatalIf(t, err)
+	of := proofcheck.Program{System: proofcheck.SystemGroth16, Claim: proofcheck.ClaimSource, Blocks: testBlocks,
+		Origin: proofcheck.CeremonyOrigin([32]byte{}, ""), Key: verifying.Bytes()}
+	var program, key bytes.Buffer
+	fatalIf(t, writeKeys(t.Context(), s.system, k, &of, &program, &key, nil))
+	for what, points := range map[string]any{"A": k.Proving.G1.A, "B": k.Proving.G1.B, "B in G2": k.Proving.G2.B,
+		"K": k.Proving.G1.K, "Z": k.Proving.G1.Z, "the powers": k.Powers.G1} {
 		exchange := reflect.Swapper(points)
 		exchange(5, 9)
-		if !errors.Is(s.checkEvaluations(srs, &e), errStart) {
-			t.Errorf("a wrong point of %s is believed", what)
+		var program, key bytes.Buffer
+		err := writeKeys(t.Context(), s.system, k, &of, &program, &key, nil)
+		if !errors.Is(err, setup.ErrKey) || program.Len() > 0 || key.Len() > 0 {
+			t.Errorf("a wrong point of %s: %v, and %d bytes are written", what, err, key.Len())
 		}
 		exchange(5, 9)
 	}

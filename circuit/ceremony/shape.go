@@ -14,11 +14,10 @@ import (
 	"github.com/consensys/gnark-crypto/ecc"
 	"github.com/consensys/gnark/constraint"
 	cs "github.com/consensys/gnark/constraint/bn254"
-	"github.com/consensys/gnark/frontend"
-	"github.com/consensys/gnark/frontend/cs/r1cs"
 	"github.com/consensys/gnark/logger"
 
 	"cratelog/circuit"
+	"cratelog/circuit/setup"
 )
 
 // Bytes of the parts of a contribution.
@@ -32,14 +31,13 @@ const (
 // quiet keeps gnark from writing to a program's standard output.
 var quiet = sync.OnceFunc(logger.Disable)
 
-// compileSource is the compile of real ceremonies.
-func compileSource(c circuit.Capacity) (*cs.R1CS, error) {
+// MaxBlocks bounds the circuits that are compiled for a manifest from a stranger.
+const MaxBlocks = 256
+
+// compileSegment is the compile of real ceremonies.
+func compileSegment(blocks int) (*cs.R1CS, error) {
 	quiet()
-	system, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, circuit.NewSource(c))
-	if err != nil {
-		return nil, fmt.Errorf("compiling the circuit: %w", err)
-	}
-	return system.(*cs.R1CS), nil
+	return circuit.Compile(blocks)
 }
 
 // shape is what a circuit says about the files of its ceremony.
@@ -47,53 +45,19 @@ type shape struct {
 	system *cs.R1CS
 	hash   [32]byte
 	domain uint64 // N, the least power of two that is not less than the constraints
-	layout
-}
-
-// layout lists the wires by what becomes of their K (see start.go).
-type layout struct {
-	public    []int   // in the verifying key: the public wires, and the commitments
-	committed [][]int // the private wires of each commitment
-	private   []int   // all others
+	*setup.Wires
 }
 
 func newShape(system *cs.R1CS) (*shape, error) {
-	commitments, ok := system.CommitmentInfo.(constraint.Groth16Commitments)
-	if !ok {
-		return nil, fmt.Errorf("the circuit is not compiled for Groth16")
+	wires, err := setup.WiresOf(system)
+	if err != nil {
+		return nil, err
 	}
-	s := &shape{system: system, hash: hashSystem(system, commitments),
-		domain: ecc.NextPowerOfTwo(uint64(system.GetNbConstraints())), layout: newLayout(system, commitments)}
+	s := &shape{system, hashSystem(system), ecc.NextPowerOfTwo(uint64(system.GetNbConstraints())), wires}
 	if s.domain < 2 {
 		return nil, fmt.Errorf("a circuit of %d constraints is too small for a ceremony", system.GetNbConstraints())
 	}
 	return s, nil
-}
-
-func newLayout(system *cs.R1CS, commitments constraint.Groth16Commitments) layout {
-	internal, secret, public := system.GetNbVariables()
-	owner := make([]int, internal+secret+public) // 0: private, -1: public, i+1: of commitment i
-	for w := range public {
-		owner[w] = -1
-	}
-	for i, c := range commitments {
-		owner[c.CommitmentIndex] = -1
-		for _, w := range c.PrivateCommitted {
-			owner[w] = i + 1
-		}
-	}
-	l := layout{committed: make([][]int, len(commitments))}
-	for w, o := range owner {
-		switch {
-		case o < 0:
-			l.public = append(l.public, w)
-		case o == 0:
-			l.private = append(l.private, w)
-		default:
-			l.committed[o-1] = append(l.committed[o-1], w)
-		}
-	}
-	return l
 }
 
 // hashSystem is the SHA-256 of all that Groth16's keys depend on, and of nothing that
@@ -103,7 +67,7 @@ func newLayout(system *cs.R1CS, commitments constraint.Groth16Commitments) layou
 // of terms and for each term the wire and the 32-byte big-endian coefficient; the
 // number of commitments and for each its wire, how many of its wires are public, its
 // public and its private wires, each list with its length before it.
-func hashSystem(system *cs.R1CS, commitments constraint.Groth16Commitments) [32]byte {
+func hashSystem(system *cs.R1CS) [32]byte {
 	h := sha256.New()
 	w := bufio.NewWriterSize(h, 1<<16)
 	w.WriteString("cratelog/constraints/v1\n")
@@ -130,6 +94,7 @@ func hashSystem(system *cs.R1CS, commitments constraint.Groth16Commitments) [32]
 			}
 		}
 	}
+	commitments := system.CommitmentInfo.(constraint.Groth16Commitments) // WiresOf has looked
 	number(len(commitments))
 	for _, c := range commitments {
 		number(c.CommitmentIndex)
@@ -161,16 +126,9 @@ func (s *shape) parts(phase int) []part {
 			points("beta tau", g1Size, n), points("alpha tau", g1Size, n)})
 	}
 	counted := func(what string, n int) []part { return []part{{"", 4, 1, uint64(n)}, points(what, g1Size, n)} }
-	all := slices.Concat([]part{{"", 2, 1, uint64(len(s.committed))}, points("delta", g1Size, 1)},
-		counted("K over delta", len(s.private)), counted("Z over delta", n-1), []part{points("delta in G2", g2Size, 1)})
-	for _, c := range s.committed {
-		all = append(all, counted("sigma K", len(c))...)
-	}
-	all = append(append(all, points("sigma in G2", g2Size, len(s.committed))), proof("delta")...)
-	for range s.committed {
-		all = append(all, proof("sigma")...)
-	}
-	return all
+	return slices.Concat([]part{{"", 2, 1, 1}, points("delta", g1Size, 1)}, // one commitment
+		counted("K over delta", len(s.Private)), counted("Z over delta", n-1), []part{points("delta in G2", g2Size, 1)},
+		counted("sigma K", len(s.Committed)), []part{points("sigma in G2", g2Size, 1)}, proof("delta"), proof("sigma"))
 }
 
 // size is the exact size of a phase's files in bytes: of the start (number 0), which

@@ -4,8 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +19,6 @@ import (
 	cs "github.com/consensys/gnark/constraint/bn254"
 	"golang.org/x/sys/unix"
 
-	"cratelog/circuit"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -28,12 +29,12 @@ import (
 	"cratelog/prover/git"
 )
 
-// tiny is the smallest source circuit that proves a crate of two files.
-var tiny = circuit.Capacity{Blocks: 6, Chunks: 4}
+// tiny makes the smallest segments, so that a small crate takes several.
+const tiny = 1
 
 // BenchmarkKeysFromACeremonyProveForEveryone is the whole way: three parties make the keys
-// of a source circuit, attacks on the way are refused, the keys are exported, opened
-// by a prover, and the proof is accepted by a log outside of development mode and by a
+// of a circuit, attacks on the way are refused, the keys are exported, fetched from a log
+// outside of development mode by a prover, and the proof is accepted by that log and by a
 // client that has the program on its list. It is a benchmark as it takes minutes: .ci/long
 // runs it, and it logs what each step took. What it shows of ceremonies the tests show
 // with a smaller circuit.
@@ -50,7 +51,7 @@ func ceremonyToClient(t testing.TB) {
 		t.Logf("%6.1f s, %6.1f s of a processor: %s", time.Since(begin).Seconds(), cpuSeconds(t)-worked, what)
 	}
 	dir := filepath.Join(t.TempDir(), "c")
-	f, err := create(dir, tiny, compileSource, "")
+	f, err := Init(dir, tiny, "")
 	fatalIf(t, err)
 	fatalIf(t, threePartiesIn(f, dir, func(phase, party int, sent string) {
 		if party == 1 {
@@ -62,19 +63,28 @@ func ceremonyToClient(t testing.TB) {
 	if len(r.Contributions) != 6 {
 		t.Errorf("%d contributions", len(r.Contributions))
 	}
-	program, key := filepath.Join(t.TempDir(), "tiny.program"), filepath.Join(t.TempDir(), "tiny.pk")
-	fatalIf(t, exportTo(t, r, program, key, progress))
-	progress("proving", 0)
-	e, raw := proveTiny(t, program, key)
-
-	p, err := proofcheck.ParseProgram(read(t, program))
-	fatalIf(t, err)
-	if p.Development() || p.Origin != r.Program.Origin || e.Proof.Program != p.ID() {
-		t.Fatalf("the program is %v", p)
+	var program, key bytes.Buffer
+	fatalIf(t, r.Export(t.Context(), &program, &key, progress))
+	progress("proving and logging", 0)
+	p := proveAndLog(t, program.Bytes(), key.Bytes())
+	if p.Origin != r.Program.Origin || p.Solo() != "" {
+		t.Errorf("the program is %v", p)
 	}
-	progress("logging", 0)
-	logAndVerify(t, p, e, raw)
 	progress("done", 0)
+}
+
+// An organisation's first day: it makes keys alone, and its log serves and accepts them.
+func TestASoloKeyProvesForEveryone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes keys, and proves")
+	}
+	fixture.Need(t, "git")
+	var program, key bytes.Buffer
+	_, err := Solo(t.Context(), "Example Org", tiny, &program, &key, nil)
+	fatalIf(t, err)
+	if p := proveAndLog(t, program.Bytes(), key.Bytes()); p.Solo() != "Example Org" {
+		t.Errorf("the program is %v", p)
+	}
 }
 
 // cpuSeconds is how long this process has worked: what counts where others do too.
@@ -99,22 +109,52 @@ func attack(t testing.TB, f *Folder, dir string, phase int, sent string) {
 	replayed := glob(t, dir, nameOf(phase, 1, [32]byte{})[:len("phase1-0001-")]+"*")[0]
 	refused(t, accept(t, f, read(t, replayed)), ErrReplayed, "counts once")
 
-	// The circuit of another capacity, and the same circuit by a manifest that was edited.
-	_, err := openWith(dir, func(circuit.Capacity) (*cs.R1CS, error) { return compileSource(circuit.Capacity{Blocks: 5, Chunks: 4}) })
+	// Segments of another size.
+	_, err := openWith(dir, func(int) (*cs.R1CS, error) { return compileSegment(tiny + 1) })
 	refused(t, err, ErrWrongCircuit, "constraint system")
 }
 
-func exportTo(t testing.TB, r *Result, program, key string, progress Progress) error {
+// proveAndLog has a log outside of development mode serve and accept exported keys, proves a
+// crate with what the log offers, logs it, and checks the bundle. It returns the program.
+func proveAndLog(t testing.TB, program, key []byte) proofcheck.Program {
 	t.Helper()
-	p, err := os.Create(program)
+	p, err := proofcheck.ParseProgram(program)
 	fatalIf(t, err)
-	k, err := os.Create(key)
+	if p.Development() || p.ProvingKey != sha256.Sum256(key) {
+		t.Fatalf("the program is %v", p)
+	}
+	served := t.TempDir()
+	write(t, filepath.Join(served, fmt.Sprintf("%x", p.ProvingKey)), key)
+	w, err := loopback.Start(t.Context(), loopback.Config{Origin: "ceremony.example/log", Dir: t.TempDir(),
+		Programs: []proofcheck.Program{p}, KeysDir: served})
 	fatalIf(t, err)
-	return errors.Join(r.Export(t.Context(), p, k, progress), p.Close(), k.Close())
+	defer func() { fatalIf(t, w.Close()) }()
+
+	keys := &prover.Keyring{Cache: t.TempDir(), Log: &client.Log{URL: w.URL}}
+	fatalIf(t, keys.Ask(t.Context()))
+	e, raw := proveTiny(t, keys)
+	if e.Proof.Program != p.ID() {
+		t.Fatalf("it is proven with the program %x", e.Proof.Program)
+	}
+	data, err := e.Marshal()
+	fatalIf(t, err)
+	bundle, err := w.Log.Submit(t.Context(), data, bytes.NewReader(raw), nil)
+	fatalIf(t, err)
+	list, err := proofcheck.New([]proofcheck.Program{p})
+	fatalIf(t, err)
+	if _, err := client.Verify(raw, bundle, w.Policy, list, client.Rules{}); err != nil {
+		t.Errorf("a client with the program on its list: %v", err)
+	}
+	shipped, err := proofcheck.Load(nil, true)
+	fatalIf(t, err)
+	if _, err := client.Verify(raw, bundle, w.Policy, shipped, client.Rules{}); !errors.Is(err, entry.ErrUnknownProgram) {
+		t.Errorf("a client without it: %v", err)
+	}
+	return p
 }
 
-// proveTiny proves a crate of two files with exported keys.
-func proveTiny(t testing.TB, program, key string) (*entry.Entry, []byte) {
+// proveTiny proves a crate of two files.
+func proveTiny(t testing.TB, keys *prover.Keyring) (*entry.Entry, []byte) {
 	t.Helper()
 	dir := t.TempDir()
 	var raw bytes.Buffer
@@ -136,8 +176,6 @@ func proveTiny(t testing.TB, program, key string) (*entry.Entry, []byte) {
 	fatalIf(t, err)
 	defer repo.Close()
 	plan, err := prover.NewPlan(t.Context(), c, repo, prover.Source{Commit: &commit, Path: &root})
-	fatalIf(t, err)
-	keys, err := prover.OpenKeys(t.Context(), program, key, nil)
 	fatalIf(t, err)
 	e, err := keys.Prove(t.Context(), plan, nil)
 	fatalIf(t, err)
@@ -162,27 +200,4 @@ func commitAll(t testing.TB, dir string) [20]byte {
 	id, err := hex.DecodeString(strings.TrimSpace(string(out)))
 	fatalIf(t, err)
 	return [20]byte(id)
-}
-
-// logAndVerify hands an entry to a log that accepts one program, and checks the bundle.
-func logAndVerify(t testing.TB, p proofcheck.Program, e *entry.Entry, raw []byte) {
-	t.Helper()
-	w, err := loopback.Start(t.Context(), loopback.Config{
-		Origin: "ceremony.example/log", Dir: t.TempDir(), Programs: []proofcheck.Program{p}})
-	fatalIf(t, err)
-	defer func() { fatalIf(t, w.Close()) }()
-	data, err := e.Marshal()
-	fatalIf(t, err)
-	bundle, err := w.Log.Submit(t.Context(), data, bytes.NewReader(raw))
-	fatalIf(t, err)
-	list, err := proofcheck.New([]proofcheck.Program{p})
-	fatalIf(t, err)
-	if _, err := client.Verify(raw, bundle, w.Policy, list, client.Rules{}); err != nil {
-		t.Errorf("a client with the program on its list: %v", err)
-	}
-	shipped, err := proofcheck.Load(nil, true)
-	fatalIf(t, err)
-	if _, err := client.Verify(raw, bundle, w.Policy, shipped, client.Rules{}); !errors.Is(err, entry.ErrUnknownProgram) {
-		t.Errorf("a client without it: %v", err)
-	}
 }

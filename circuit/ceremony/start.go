@@ -11,7 +11,8 @@ import (
 	gcmpc "github.com/consensys/gnark-crypto/ecc/bn254/mpcsetup"
 	"github.com/consensys/gnark-crypto/utils"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
-	"github.com/consensys/gnark/constraint"
+
+	"cratelog/circuit/setup"
 )
 
 // How the start of phase 2 is checked against phase 1 and the circuit.
@@ -26,27 +27,14 @@ import (
 // are cheap, and its value at t is one multi-exponentiation. A wrong point passes with
 // probability 1/r. So verifiers read the start of phase 2 and check it.
 
-// sides of the constraints.
-const (
-	left = iota
-	right
-	output
-)
-
-func (s *shape) wires() int {
-	internal, secret, public := s.system.GetNbVariables()
-	return internal + secret + public
-}
-
 // emptyStart is a start of phase 2 but for its vectors: no secrets yet.
-func emptyStart(commitments int) *mpcsetup.Phase2 {
+func emptyStart() *mpcsetup.Phase2 {
 	_, _, gen1, gen2 := curve.Generators()
 	p := new(mpcsetup.Phase2)
 	p.Parameters.G1.Delta, p.Parameters.G2.Delta = gen1, gen2
-	for range commitments {
-		p.Parameters.G2.Sigma = append(p.Parameters.G2.Sigma, gen2)
-	}
-	p.Sigmas = make([]gcmpc.UpdateProof, commitments)
+	p.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, 1)
+	p.Parameters.G2.Sigma = []curve.G2Affine{gen2}
+	p.Sigmas = make([]gcmpc.UpdateProof, 1)
 	return p
 }
 
@@ -58,12 +46,10 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 	// All but the vectors is fixed; the vectors' lengths were measured.
 	bare := *start
 	bare.Parameters.G1.PKK, bare.Parameters.G1.Z = nil, nil
-	bare.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(s.committed))
-	want := emptyStart(len(s.committed))
-	want.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, len(s.committed))
+	bare.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, 1)
 	if got, err := hashLink(&bare); err != nil {
 		return err
-	} else if fixed, err := hashLink(want); err != nil {
+	} else if fixed, err := hashLink(emptyStart()); err != nil {
 		return err
 	} else if got != fixed {
 		return fmt.Errorf("%w: it holds a contribution", errStart)
@@ -85,13 +71,11 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 		sum.add(points, r)
 		return nil
 	}
-	if err := add(start.Parameters.G1.PKK, s.private); err != nil {
+	if err := add(start.Parameters.G1.PKK, s.Private); err != nil {
 		return err
 	}
-	for i, wires := range s.committed {
-		if err := add(start.Parameters.G1.SigmaCKK[i], wires); err != nil {
-			return err
-		}
+	if err := add(start.Parameters.G1.SigmaCKK[0], s.Committed); err != nil {
+		return err
 	}
 	sum.addK(srs, s.combine(weight))
 
@@ -107,62 +91,18 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 	return sum.mustBeZero()
 }
 
-// checkEvaluations checks the A and B of every wire, which only the proving key has.
-func (s *shape) checkEvaluations(srs *mpcsetup.SrsCommons, e *mpcsetup.Phase2Evaluations) error {
-	weight, err := randomScalars(s.wires())
-	if err != nil {
-		return err
-	}
-	p := s.combine(weight)
-	for side, points := range [][]curve.G1Affine{left: e.G1.A, right: e.G1.B} {
-		sum := new(combination)
-		sum.add(points, weight)
-		sum.sub(srs.G1.Tau[:s.domain], p[side])
-		if err := sum.mustBeZero(); err != nil {
-			return err
-		}
-	}
-	var got, want curve.G2Affine
-	_, err = got.MultiExp(e.G2.B, weight, ecc.MultiExpConfig{})
-	_, err2 := want.MultiExp(srs.G2.Tau, p[right], ecc.MultiExpConfig{})
-	if err := errors.Join(err, err2); err != nil {
-		return err
-	}
-	if !got.Equal(&want) {
-		return errStart
-	}
-	return nil
-}
+// wires is how many there are.
+func (s *shape) wires() int { return len(s.Public) + len(s.Committed) + len(s.Private) }
 
 // combine returns the coefficients of the sums of weight_w A_w, of weight_w B_w and of weight_w C_w.
-func (s *shape) combine(weight fr.Vector) (p [3]fr.Vector) {
-	for i := range p {
-		p[i] = make(fr.Vector, s.domain)
-	}
-	row := 0
-	it := s.system.GetR1CIterator()
-	var t fr.Element
-	for c := it.Next(); c != nil; c = it.Next() {
-		for side, e := range [3]constraint.LinearExpression{c.L, c.R, c.O} {
-			for _, x := range e {
-				t.Mul(&weight[x.WireID()], &s.system.Coefficients[x.CoeffID()])
-				p[side][row].Add(&p[side][row], &t)
-			}
-		}
-		row++
-	}
-	domain := fft.NewDomain(s.domain)
-	for _, v := range p {
-		domain.FFTInverse(v, fft.DIF)
-		utils.BitReverse(v)
-	}
-	return p
+func (s *shape) combine(weight fr.Vector) [3]fr.Vector {
+	return setup.Combine(s.system, weight, fft.NewDomain(s.domain))
 }
 
 // publicPoints computes the K of the wires in the verifying key.
 func (s *shape) publicPoints(srs *mpcsetup.SrsCommons) ([]curve.G1Affine, error) {
-	out := make([]curve.G1Affine, len(s.public))
-	for i, w := range s.public {
+	out := make([]curve.G1Affine, len(s.Public))
+	for i, w := range s.Public {
 		weight := make(fr.Vector, s.wires())
 		weight[w].SetOne()
 		sum := new(combination)
@@ -187,9 +127,9 @@ func (c *combination) add(points []curve.G1Affine, scalars fr.Vector) {
 
 // addK adds beta A + alpha B + C for the coefficients of A, B and C.
 func (c *combination) addK(srs *mpcsetup.SrsCommons, p [3]fr.Vector) {
-	c.add(srs.G1.BetaTau, p[left])
-	c.add(srs.G1.AlphaTau, p[right])
-	c.add(srs.G1.Tau[:len(p[output])], p[output])
+	c.add(srs.G1.BetaTau, p[0])
+	c.add(srs.G1.AlphaTau, p[1])
+	c.add(srs.G1.Tau[:len(p[2])], p[2])
 }
 
 func (c *combination) sub(points []curve.G1Affine, scalars fr.Vector) {

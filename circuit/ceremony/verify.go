@@ -10,17 +10,8 @@ import (
 
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark/backend/groth16/bn254/mpcsetup"
-	"github.com/consensys/gnark/constraint"
 
 	"cratelog/proofcheck"
-)
-
-// OriginPrefix is how the origin of a ceremony's program begins; the transcript hash
-// in hex follows, and where phase 1 started from a powers-of-tau file, " ptau:" and the
-// file's SHA-256.
-const (
-	OriginPrefix = "ceremony:"
-	importPrefix = " ptau:"
 )
 
 // Result is a finished ceremony of which everything was verified.
@@ -79,14 +70,19 @@ func (f *Folder) Verify(ctx context.Context, progress Progress) (*Result, error)
 		}
 	}
 	r.Transcript = f.transcript(s, seals, importText)
-	r.Program.Origin = OriginPrefix + hex.EncodeToString(r.Transcript[:])
-	if r.Import != nil {
-		r.Program.Origin += importPrefix + r.Import.SHA256
-	}
+	r.Program.Origin = origin(r.Transcript, r.Import)
 	for _, files := range s.files {
 		r.Contributions = append(r.Contributions, files[1:]...)
 	}
 	return r, nil
+}
+
+// origin is that of the program of a transcript.
+func origin(transcript [32]byte, from *Import) string {
+	if from == nil {
+		return proofcheck.CeremonyOrigin(transcript, "")
+	}
+	return proofcheck.CeremonyOrigin(transcript, from.SHA256)
 }
 
 func unfinished(s *state) error {
@@ -228,8 +224,7 @@ func (f *Folder) phase2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons,
 		}
 		r.Program = proofcheck.Program{
 			System: proofcheck.SystemGroth16, Claim: proofcheck.ClaimSource,
-			Blocks: f.capacity.Blocks, ListBytes: f.capacity.ListBytes(),
-			Origin: OriginPrefix, Key: key.Bytes(),
+			Blocks: f.blocks, Origin: origin([32]byte{}, nil), Key: key.Bytes(), // until the transcript is hashed
 		}
 		// Marshal checks the key's shape: every verifier would refuse another.
 		_, err = r.Program.Marshal()
@@ -254,8 +249,6 @@ func (s *shape) evaluations(srs *mpcsetup.SrsCommons, committed [][]curve.G1Affi
 		return nil, err
 	}
 	e.G1.CKK = committed
-	_, _, public := s.system.GetNbVariables()
-	commitments := s.system.CommitmentInfo.(constraint.Groth16Commitments)
-	e.PublicAndCommitmentCommitted = commitments.GetPublicAndCommitmentCommitted(commitments.CommitmentIndexes(), public)
+	e.PublicAndCommitmentCommitted = s.PublicCommitted
 	return e, nil
 }

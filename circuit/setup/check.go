@@ -38,11 +38,11 @@ var ErrKey = errors.New("the key is not one of this circuit")
 // No point but K may be at infinity: a mask times such a point hides nothing. K is, for a wire
 // that stands in no constraint.
 func Check(system *cs.R1CS, pk *groth16.ProvingKey, vk *groth16.VerifyingKey, powers *Powers) error {
-	w, err := wiresOf(system)
+	w, err := WiresOf(system)
 	if err != nil {
 		return err
 	}
-	c := &check{system: system, wires: w, pk: pk, vk: vk, powers: powers}
+	c := &check{system: system, Wires: w, pk: pk, vk: vk, powers: powers}
 	for _, step := range []func() error{c.shape, c.points, c.shared, c.equations} {
 		if err := step(); err != nil {
 			return err
@@ -53,7 +53,7 @@ func Check(system *cs.R1CS, pk *groth16.ProvingKey, vk *groth16.VerifyingKey, po
 
 type check struct {
 	system *cs.R1CS
-	*wires
+	*Wires
 	pk     *groth16.ProvingKey
 	vk     *groth16.VerifyingKey
 	powers *Powers
@@ -72,10 +72,10 @@ func (c *check) shape() error {
 		d.FrMultiplicativeGen != want.FrMultiplicativeGen || d.FrMultiplicativeGenInv != want.FrMultiplicativeGenInv:
 		return differs("it has another domain")
 	case len(c.pk.CommitmentKeys) != 1 || len(c.vk.CommitmentKeys) != 1 ||
-		!slices.EqualFunc(c.vk.PublicAndCommitmentCommitted, c.publicCommitted, slices.Equal):
+		!slices.EqualFunc(c.vk.PublicAndCommitmentCommitted, c.PublicCommitted, slices.Equal):
 		return differs("it has not the circuit's commitment")
 	}
-	all := len(c.public) + len(c.committed) + len(c.private)
+	all := len(c.Public) + len(c.Committed) + len(c.Private)
 	for _, side := range []struct {
 		name     string
 		infinity []bool
@@ -98,9 +98,9 @@ func (c *check) shape() error {
 	}{
 		{"A", len(c.pk.G1.A), all - int(c.pk.NbInfinityA)}, {"B", len(c.pk.G1.B), all - int(c.pk.NbInfinityB)},
 		{"B in G2", len(c.pk.G2.B), all - int(c.pk.NbInfinityB)}, {"Z", len(c.pk.G1.Z), n - 1},
-		{"K", len(c.pk.G1.K), len(c.private)}, {"the verifying key's K", len(c.vk.G1.K), len(c.public)},
-		{"the commitment's basis", len(c.pk.CommitmentKeys[0].Basis), len(c.committed)},
-		{"the commitment's second basis", len(c.pk.CommitmentKeys[0].BasisExpSigma), len(c.committed)},
+		{"K", len(c.pk.G1.K), len(c.Private)}, {"the verifying key's K", len(c.vk.G1.K), len(c.Public)},
+		{"the commitment's basis", len(c.pk.CommitmentKeys[0].Basis), len(c.Committed)},
+		{"the commitment's second basis", len(c.pk.CommitmentKeys[0].BasisExpSigma), len(c.Committed)},
 		{"the powers", len(c.powers.G1), n + 1},
 	} {
 		if v.got != v.want {
@@ -201,17 +201,17 @@ func (c *check) equations() error {
 	high.Add(high, m.g1(z[1:], r[n:]))
 
 	// All wires.
-	weight, err := weights(len(c.public) + len(c.committed) + len(c.private))
+	weight, err := weights(len(c.Public) + len(c.Committed) + len(c.Private))
 	if err != nil {
 		return err
 	}
-	poly := combine(c.system, weight, &pk.Domain)
+	poly := Combine(c.system, weight, &pk.Domain)
 	a, b := m.g1(pk.G1.A, without(weight, pk.InfinityA)), m.g1(pk.G1.B, without(weight, pk.InfinityB))
 	b2 := m.g2(pk.G2.B, without(weight, pk.InfinityB))
 	aAt, bAt, cAt := m.g1(c.powers.G1[:n], poly[0]), m.g1(c.powers.G1[:n], poly[1]), m.g1(c.powers.G1[:n], poly[2])
-	k, public := m.g1(pk.G1.K, pick(weight, c.private)), m.g1(c.vk.G1.K, pick(weight, c.public))
-	basis := m.g1(ck.Basis, pick(weight, c.committed))
-	basisSigma := m.g1(ck.BasisExpSigma, pick(weight, c.committed))
+	k, public := m.g1(pk.G1.K, pick(weight, c.Private)), m.g1(c.vk.G1.K, pick(weight, c.Public))
+	basis := m.g1(ck.Basis, pick(weight, c.Committed))
+	basisSigma := m.g1(ck.BasisExpSigma, pick(weight, c.Committed))
 	if m.err != nil {
 		return m.err
 	}
@@ -239,8 +239,9 @@ func (c *check) equations() error {
 	return nil
 }
 
-// combine returns the coefficients of the sums of weight_w A_w, of weight_w B_w and of weight_w C_w.
-func combine(system *cs.R1CS, weight fr.Vector, domain *fft.Domain) (p [3]fr.Vector) {
+// Combine returns the coefficients of the polynomials that are the sums over all wires w of
+// weight_w A_w, of weight_w B_w and of weight_w C_w.
+func Combine(system *cs.R1CS, weight fr.Vector, domain *fft.Domain) (p [3]fr.Vector) {
 	for i := range p {
 		p[i] = make(fr.Vector, domain.Cardinality)
 	}

@@ -61,7 +61,7 @@ func (p *Powers) Encode() RawPowers {
 // ReadProving reads a proving key's file of this circuit. It checks all sizes, and no point: ask
 // for the file's hash before, and Check if it is not one that is known.
 func ReadProving(raw []byte, system *cs.R1CS) (*groth16.ProvingKey, RawPowers, error) {
-	w, err := wiresOf(system)
+	w, err := WiresOf(system)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -90,8 +90,8 @@ func MaxProving(system *cs.R1CS) int64 {
 
 // checkDump compares every count in a dump, and so its size, with the circuit's, and returns where
 // it ends: gnark makes room for as many points as a file claims to hold.
-func (w *wires) checkDump(raw []byte, domain uint64) (end uint64, err error) {
-	all := uint64(len(w.public) + len(w.committed) + len(w.private))
+func (w *Wires) checkDump(raw []byte, domain uint64) (end uint64, err error) {
+	all := uint64(len(w.Public) + len(w.Committed) + len(w.Private))
 	if uint64(len(raw)) < atFlags+2*all+4 {
 		return 0, fmt.Errorf("is too short, with %d bytes", len(raw))
 	}
@@ -119,9 +119,9 @@ func (w *wires) checkDump(raw []byte, domain uint64) (end uint64, err error) {
 		name    string
 		n, size uint64
 	}{
-		{"A", a, g1Raw}, {"B", b, g1Raw}, {"Z", domain - 1, g1Raw}, {"K", uint64(len(w.private)), g1Raw},
-		{"B in G2", b, g2Raw}, {"the commitment's basis", uint64(len(w.committed)), g1Raw},
-		{"the commitment's second basis", uint64(len(w.committed)), g1Raw},
+		{"A", a, g1Raw}, {"B", b, g1Raw}, {"Z", domain - 1, g1Raw}, {"K", uint64(len(w.Private)), g1Raw},
+		{"B in G2", b, g2Raw}, {"the commitment's basis", uint64(len(w.Committed)), g1Raw},
+		{"the commitment's second basis", uint64(len(w.Committed)), g1Raw},
 	} {
 		if uint64(len(raw)) < at+countSize {
 			return 0, fmt.Errorf("is cut off before %s", v.name)

@@ -67,7 +67,7 @@ func (p *Progress) Share() float64 {
 // contributions multiply to these secrets. It keeps p up to date, and ends early with the
 // context's error.
 func Run(ctx context.Context, system *cs.R1CS, s Secrets, p *Progress) (*Keys, error) {
-	w, err := wiresOf(system)
+	w, err := WiresOf(system)
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +93,9 @@ func Run(ctx context.Context, system *cs.R1CS, s Secrets, p *Progress) (*Keys, e
 	var single, public, basis, basisSigma, powers []curve.G1Affine
 	inG1 := []vector[curve.G1Affine]{
 		{fr.Vector{s.Alpha, s.Beta, s.Delta}, &single},
-		{a, &pk.G1.A}, {b, &pk.G1.B}, {scaled(k, w.private, &deltaInv), &pk.G1.K}, {s.multiples(domain), &pk.G1.Z},
-		{scaled(k, w.public, &one), &public},
-		{scaled(k, w.committed, &one), &basis}, {scaled(k, w.committed, &s.Sigma), &basisSigma},
+		{a, &pk.G1.A}, {b, &pk.G1.B}, {scaled(k, w.Private, &deltaInv), &pk.G1.K}, {s.multiples(domain), &pk.G1.Z},
+		{scaled(k, w.Public, &one), &public},
+		{scaled(k, w.Committed, &one), &basis}, {scaled(k, w.Committed, &s.Sigma), &basisSigma},
 		{s.powers(domain), &powers},
 	}
 	var single2 []curve.G2Affine
@@ -117,7 +117,7 @@ func Run(ctx context.Context, system *cs.R1CS, s Secrets, p *Progress) (*Keys, e
 	vk.G2.Beta, vk.G2.Delta, vk.G2.Gamma = single2[0], single2[1], g2
 	vk.CommitmentKeys = []pedersen.VerifyingKey{{G: g2}}
 	vk.CommitmentKeys[0].GSigmaNeg.Neg(&single2[2])
-	vk.PublicAndCommitmentCommitted = w.publicCommitted
+	vk.PublicAndCommitmentCommitted = w.PublicCommitted
 	return &Keys{pk, vk, &Powers{powers, single2[3]}}, vk.Precompute()
 }
 
@@ -144,17 +144,18 @@ func fill[E any, F field[E], A ~struct{ X, Y E }](ctx context.Context, c *comb[E
 	return nil
 }
 
-// wires says what becomes of each wire's K = beta A + alpha B + C: it stands in the verifying key,
+// Wires says what becomes of each wire's K = beta A + alpha B + C: it stands in the verifying key,
 // in the commitment's basis, or over delta in the proving key.
-type wires struct {
-	public    []int // the public wires, and the commitment
-	committed []int
-	private   []int
+type Wires struct {
+	Public    []int // the public wires, and the commitment
+	Committed []int
+	Private   []int
 
-	publicCommitted [][]int // numbers of the public inputs that the commitment's challenge hashes
+	PublicCommitted [][]int // numbers of the public inputs that the commitment's challenge hashes
 }
 
-func wiresOf(system *cs.R1CS) (*wires, error) {
+// WiresOf returns the wires of a circuit, which must have one commitment.
+func WiresOf(system *cs.R1CS) (*Wires, error) {
 	commitments, ok := system.CommitmentInfo.(constraint.Groth16Commitments)
 	if !ok || len(commitments) != 1 {
 		return nil, errors.New("setup: the circuit must have one commitment")
@@ -164,18 +165,18 @@ func wiresOf(system *cs.R1CS) (*wires, error) {
 	for _, w := range commitments[0].PrivateCommitted {
 		committed[w] = true
 	}
-	w := new(wires)
+	w := new(Wires)
 	for i := range committed {
 		switch {
 		case i < public || i == commitments[0].CommitmentIndex:
-			w.public = append(w.public, i)
+			w.Public = append(w.Public, i)
 		case committed[i]:
-			w.committed = append(w.committed, i)
+			w.Committed = append(w.Committed, i)
 		default:
-			w.private = append(w.private, i)
+			w.Private = append(w.Private, i)
 		}
 	}
-	w.publicCommitted = commitments.GetPublicAndCommitmentCommitted(commitments.CommitmentIndexes(), public)
+	w.PublicCommitted = commitments.GetPublicAndCommitmentCommitted(commitments.CommitmentIndexes(), public)
 	return w, nil
 }
 

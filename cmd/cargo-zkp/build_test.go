@@ -63,7 +63,7 @@ func newDepot(t *testing.T) *depot {
 func (d *depot) submit() {
 	d.t.Helper()
 	_, err := (&client.Log{URL: d.log.URL}).Submit(d.t.Context(), fixture.Read(d.t, "hello-proof-0.1.0.entry"),
-		helloProof(d.t))
+		helloProof(d.t), nil)
 	fatalIf(d.t, err)
 }
 
@@ -401,7 +401,7 @@ func TestTheIndexOfAnotherRegistryIsCompared(t *testing.T) {
 	fatalIf(t, err)
 	entry, err := e.Marshal()
 	fatalIf(t, err)
-	_, err = (&client.Log{URL: d.log.URL}).Submit(t.Context(), entry, raw)
+	_, err = (&client.Log{URL: d.log.URL}).Submit(t.Context(), entry, raw, nil)
 	fatalIf(t, err)
 	other.AddCrate(raw)
 	other.Add("leaf", "1.0.0")

@@ -35,11 +35,12 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 	fs.StringVar(&o.repository, "repository", ".", "git repository that has the commit: a `PATH`, in any form, or a URL of https, ssh or file")
 	fs.StringVar(&o.commit, "commit", "", "`COMMIT` to prove from, an id, a tag or a branch (default: the one that the .crate names)")
 	fs.StringVar(&o.path, "path", "", "`PATH` of the package in the repository (default: the one that the .crate names, or else where the commit has its Cargo.toml)")
-	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, list it as "+
+	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, or the original is not the commit's, list them as "+
 		"unproven instead of refusing the crate; few readers accept that")
 	fs.StringVar(&o.out, "o", "", "`FILE` for the entry (default: FILE.entry for FILE.crate, NAME-VERSION.entry here)")
-	fs.StringVar(&o.registry, "registry", "", "`NAME` of the registry to take NAME@VERSION from (default: what lies in cargo's cache, or cargo's default registry)")
-	fs.StringVar(&o.index, "index", "", "`URL` of the sparse index of the registry to take NAME@VERSION from")
+	fs.StringVar(&o.registry, "registry", "", "`NAME` of the registry that the crate is published in; NAME@VERSION is taken from there (default: "+
+		"cargo's default registry, and of NAME@VERSION what lies in cargo's cache)")
+	fs.StringVar(&o.index, "index", "", "`URL` of the index of that registry, instead of its name")
 	o.submodules = map[string]string{}
 	fs.Func("submodule", "`PATH=DIR`, or PATH=URL: the repository of the submodule at PATH (default: PATH in the repository's work tree); may be repeated", func(v string) error {
 		path, dir, ok := strings.Cut(v, "=")
@@ -128,9 +129,6 @@ func (o *proveOptions) crate(ctx context.Context, sh *shell, what string) (*crat
 	if name, version, ok := strings.Cut(what, "@"); ok && !strings.HasSuffix(what, ".crate") {
 		return o.published(ctx, sh, name, version)
 	}
-	if o.registry != "" || o.index != "" {
-		return nil, outcome.Usagef("--registry and --index are for NAME@VERSION, not for a file")
-	}
 	if o.out == "" {
 		o.out = sibling(what, ".entry")
 	}
@@ -144,6 +142,10 @@ func (o *proveOptions) crate(ctx context.Context, sh *shell, what string) (*crat
 // source says what to prove the crate from.
 func (o *proveOptions) source(ctx context.Context, repo *git.Repo) (prover.Source, error) {
 	src := prover.Source{UnprovenManifest: o.loose, Published: o.crateFile != nil}
+	var err error
+	if src.Registry, err = o.subjectRegistry(); err != nil {
+		return src, err
+	}
 	if o.given("path") {
 		if err := checkPath(o.path); err != nil {
 			return src, err
@@ -186,6 +188,13 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo 
 		len(c.Files), plan.Blocks)
 	for _, f := range plan.Claim.Unproven {
 		sh.Warn("%s is not proven: the commit does not have it in this form", f)
+	}
+	if n := len(plan.Claim.CRLF); n > 0 {
+		why := "as from a checkout on Windows; few readers accept that"
+		if plan.Claim.Attributes != nil {
+			why = "as .gitattributes of the commit say of some, which readers accept by default"
+		}
+		sh.Warn("%d files have CRLF line ends where the commit has LF (%s is the first), %s", n, plan.Claim.CRLF[0], why)
 	}
 	if err := warnUnpublished(ctx, sh, dir, plan.Claim.Commit, src.Published); err != nil {
 		return nil, err

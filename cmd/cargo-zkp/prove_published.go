@@ -135,27 +135,55 @@ func cachedCrates(home, name, version string) (map[[32]byte][]byte, error) {
 
 // indexURL returns the sparse index of the registry that is meant.
 func (o *proveOptions) indexURL(home string) (string, error) {
+	index, err := o.namedIndex(home)
+	switch {
+	case err != nil:
+		return "", err
+	case index == "":
+		return registry.DefaultIndex(home)
+	}
+	return registry.SparseURL(index)
+}
+
+// namedIndex returns the index of the registry that the options name, as cargo writes it; "" if
+// they name none, or cargo's default one.
+func (o *proveOptions) namedIndex(home string) (string, error) {
 	switch {
 	case o.registry != "" && o.index != "":
 		return "", outcome.Usagef("prove takes --registry or --index, not both")
-	case o.index != "":
-		return registry.SparseURL(o.index)
-	case o.registry != "":
-		cwd, err := os.Getwd()
-		if err != nil {
-			return "", err
-		}
-		config, err := cargo.LoadConfig(cwd, home)
-		if err != nil {
-			return "", err
-		}
-		index, ok := config.Registry(o.registry)
-		if !ok {
-			return "", outcome.Usagef("cargo's configuration has no registry %q", o.registry)
-		}
-		return registry.SparseURL(index)
+	case o.index != "" || o.registry == "" || o.registry == cargo.DefaultSource:
+		return o.index, nil
 	}
-	return registry.DefaultIndex(home)
+	cwd, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	config, err := cargo.LoadConfig(cwd, home)
+	if err != nil {
+		return "", err
+	}
+	index, ok := config.Registry(o.registry)
+	if !ok {
+		return "", outcome.Usagef("cargo's configuration has no registry %q", o.registry)
+	}
+	return index, nil
+}
+
+// subjectRegistry is the registry that the entry is to name.
+func (o *proveOptions) subjectRegistry() (string, error) {
+	home, err := cargo.Home()
+	if err != nil {
+		return "", err
+	}
+	index, err := o.namedIndex(home)
+	if err != nil {
+		return "", err
+	}
+	r := entry.Registry(index)
+	if err := entry.CheckRegistry(r); err != nil {
+		return "", outcome.Usagef("%v", err)
+	}
+	return r, nil
 }
 
 // fetch returns a directory with the commit that the crate is proved from.

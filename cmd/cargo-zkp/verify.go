@@ -147,7 +147,7 @@ func expected(file, pkg string, c *crate.Crate) (name, version string, err error
 func bundleFor(ctx context.Context, c *crate.Crate, file, bundleFile, url string) ([]byte, *client.Log, error) {
 	if url != "" {
 		log := &client.Log{URL: url, UserAgent: userAgent}
-		b, err := log.Bundle(ctx, c.Name, c.Version)
+		b, err := log.Bundle(ctx, client.Query{Name: c.Name, Version: c.Version})
 		if errors.Is(err, client.ErrNotLogged) {
 			return nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: no one has proved "+
 				"this crate there", url, c.Name, c.Version)

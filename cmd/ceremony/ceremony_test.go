@@ -3,13 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"cratelog/circuit"
 	"cratelog/internal/outcome"
+	"cratelog/proofcheck"
 )
 
 // runs runs the command and returns its exit code and all that it printed.
@@ -31,9 +32,12 @@ func TestWrongCommandLinesAreSaidToBe(t *testing.T) {
 	expect(t, 2, "no command is given")
 	expect(t, 2, `no command "begin"`, "begin")
 	expect(t, 0, "Exit status", "help")
-	expect(t, 2, "init takes [DIR]", "init", "-blocks", "64")
-	expect(t, 2, "-blocks is 3 to", "init", "-blocks", "2", "dir")
-	expect(t, 2, "-blocks is 3 to", "init", "dir")
+	expect(t, 2, "init takes [DIR]", "init", "-blocks", "41")
+	expect(t, 2, "-blocks is 1 to 256, not 0", "init", "-blocks", "0", "dir")
+	expect(t, 2, "-blocks is 1 to 256, not 257", "solo", "-blocks", "257", "us")
+	expect(t, 2, "solo takes [NAME]", "solo")
+	expect(t, 2, "solo takes [NAME]", "solo", "Example", "Org")
+	expect(t, 2, "is no name for the origin of a key", "solo", "us -- audited")
 	expect(t, 2, "accept takes [DIR FILE]", "accept", "dir")
 	expect(t, 2, "-value is the beacon in hex", "beacon", "-phase", "1", "-value", "x", "dir")
 	expect(t, 2, "-phase is 1 or 2", "beacon", "dir", "-phase", "3", "-value", "00")
@@ -46,8 +50,8 @@ func TestACeremonyBeginsAndIsNotFinished(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "c")
 	expect(t, 3, "ceremony init", "status", dir)
-	expect(t, 0, "Next: phase 1 has 0 contributions", "init", "-blocks", "4", "-chunks", "3", dir)
-	expect(t, 1, "is not empty", "init", "-blocks", "4", "-chunks", "3", dir)
+	expect(t, 0, "Next: phase 1 has 0 contributions", "init", "-blocks", "1", dir)
+	expect(t, 1, "is not empty", "init", "-blocks", "1", dir)
 	expect(t, 0, "Hand the folder to the next contributor", "status", dir)
 	expect(t, 3, "phase 1 is open, with 0 contributions", "verify", dir)
 	program := filepath.Join(t.TempDir(), "program.json")
@@ -60,22 +64,41 @@ func TestACeremonyBeginsAndIsNotFinished(t *testing.T) {
 	expect(t, 1, "starts from nothing", "verify", "-ptau", filepath.Join(dir, "manifest.json"), dir)
 	bad := filepath.Join(t.TempDir(), "bad.ptau")
 	fatalIf(t, os.WriteFile(bad, []byte("ptau"), 0o644))
-	expect(t, 1, "powers-of-tau file is refused", "init", "-blocks", "4", "-ptau", bad, filepath.Join(t.TempDir(), "p"))
-	expect(t, 1, "get one of a larger power", "init", "-blocks", "4", "-ptau", "../../circuit/ceremony/testdata/snarkjs-3.ptau", filepath.Join(t.TempDir(), "p"))
-	// For another circuit: the manifest's other capacity has another constraint system.
+	expect(t, 1, "powers-of-tau file is refused", "init", "-blocks", "1", "-ptau", bad, filepath.Join(t.TempDir(), "p"))
+	expect(t, 1, "get one of a larger power", "init", "-blocks", "1", "-ptau", "../../circuit/ceremony/testdata/snarkjs-3.ptau", filepath.Join(t.TempDir(), "p"))
+	// For another circuit: segments of two blocks have another constraint system.
 	manifest := filepath.Join(dir, "manifest.json")
 	text, err := os.ReadFile(manifest)
 	fatalIf(t, err)
-	text = bytes.Replace(text, []byte(`"blocks": 4`), []byte(`"blocks": 3`), 1)
+	text = bytes.Replace(text, []byte(`"blocks": 1`), []byte(`"blocks": 2`), 1)
 	fatalIf(t, os.WriteFile(manifest, text, 0o644))
 	expect(t, 1, "the ceremony is for another circuit", "verify", dir)
 }
 
-func TestClassesHaveTheirOwnRoom(t *testing.T) {
-	for _, c := range []circuit.Capacity{circuit.Class64, circuit.Class128, circuit.Class512} {
-		if got := roomFor(c.Blocks); got != c.Chunks {
-			t.Errorf("%d blocks have room for %d chunks, the class has %d", c.Blocks, got, c.Chunks)
-		}
+func TestOneOperatorMakesKeysAlone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes keys")
+	}
+	dir := t.TempDir()
+	program, key := filepath.Join(dir, "p.json"), filepath.Join(dir, "p.pk")
+	args := []string{"solo", "Example Org", "-blocks", "1", "-out", program, "-pk", key}
+	expect(t, 0, "origin solo: Example Org -- whoever ran it could forge; nobody else", args...)
+	p, err := proofcheck.ReadProgram(program)
+	fatalIf(t, err)
+	raw, err := os.ReadFile(key)
+	fatalIf(t, err)
+	if p.ProvingKey != sha256.Sum256(raw) || p.Solo() != "Example Org" || p.Blocks != 1 {
+		t.Errorf("the program is %v, its proving key %x", p, p.ProvingKey)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+		t.Errorf("it left %v, %v", left, err)
+	}
+	// Neither file is ever replaced.
+	expect(t, 3, "p.json: file already exists; name another file", args...)
+	fatalIf(t, os.Remove(program))
+	expect(t, 3, "p.pk: file already exists; name another file", args...)
+	if _, err := os.Lstat(program); !os.IsNotExist(err) {
+		t.Error("a program file without its key was written")
 	}
 }
 

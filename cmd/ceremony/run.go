@@ -1,13 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -19,11 +20,16 @@ import (
 	"cratelog/circuit/ceremony"
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
+	"cratelog/proofcheck"
 )
 
-const usage = `ceremony makes the keys of a source program with many people (docs/ceremony.md).
+const usage = `ceremony makes the keys of a source program (docs/ceremony.md): with many people, or alone.
 
-	ceremony init -blocks N [-chunks M] [-ptau FILE] DIR
+	ceremony solo NAME [-blocks N] [-out PROGRAM.json] [-pk FILE]
+	                                          make keys alone, in under a minute, called by NAME:
+	                                          whoever runs it could forge; nobody else
+
+	ceremony init [-blocks N] [-ptau FILE] DIR
 	                                          begin one in a new folder; from a .ptau file, if given
 	ceremony contribute DIR                   make the next contribution
 	ceremony accept DIR FILE                  verify a contribution made elsewhere, take it in
@@ -34,7 +40,8 @@ const usage = `ceremony makes the keys of a source program with many people (doc
 	ceremony export DIR -out PROGRAM.json -pk FILE
 	                                          verify, then write program and proving key
 
-Without -chunks the circuit has room for any list that its blocks can yield.
+Without -blocks the circuit is the one that cratelog proves with; others serve tests. Without
+-out and -pk, solo writes solo.json and solo.pk.
 
 Exit status: 0 all is well; 1 the transcript, a contribution or a beacon is refused;
 2 the command line is wrong; 3 it could not be done or checked (not finished, a file
@@ -52,7 +59,7 @@ type program struct {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	p := &program{ctx, stdout, stderr}
 	commands := map[string]func([]string) error{
-		"init": p.init, "contribute": p.contribute, "accept": p.accept, "beacon": p.beacon,
+		"solo": p.solo, "init": p.init, "contribute": p.contribute, "accept": p.accept, "beacon": p.beacon,
 		"status": p.status, "verify": p.verify, "export": p.export,
 	}
 	if len(args) == 0 {
@@ -112,28 +119,22 @@ func (p *program) open(fs *flag.FlagSet, args []string, usable func() error, nam
 
 func (p *program) init(args []string) error {
 	fs := flags("init")
-	blocks := fs.Int("blocks", 0, "")
-	chunks := fs.Int("chunks", 0, "")
+	blocks := blocksFlag(fs)
 	ptau := fs.String("ptau", "", "")
 	args, err := parse(fs, args, "DIR")
+	if err == nil {
+		err = blocks.usable()
+	}
 	if err != nil {
 		return err
 	}
-	c := circuit.Capacity{Blocks: *blocks, Chunks: *chunks}
-	if c.Chunks == 0 {
-		c.Chunks = roomFor(c.Blocks)
-	}
-	if !ceremony.Possible(c) {
-		return outcome.Usagef("-blocks is 3 to %d and -chunks 1 to %d, not %d and %d",
-			ceremony.MaxBlocks, ceremony.MaxChunks, c.Blocks, c.Chunks)
-	}
 	fmt.Fprintln(p.stderr, "compiling the circuit")
-	f, err := ceremony.Init(args[0], c, *ptau)
+	f, err := ceremony.Init(args[0], int(*blocks), *ptau)
 	if err != nil {
 		return err
 	}
 	e := f.Estimate()
-	fmt.Fprintf(p.stdout, "A ceremony for %d blocks and %d chunks begins in %s.\n", c.Blocks, c.Chunks, args[0])
+	fmt.Fprintf(p.stdout, "A ceremony for segments of %d blocks begins in %s.\n", *blocks, args[0])
 	fmt.Fprintf(p.stdout, "Domain: %d points. Roughly, on two cores, with %d MB of memory:\n", e.Domain,
 		e.Memory>>20)
 	for i := range e.File {
@@ -145,11 +146,47 @@ func (p *program) init(args []string) error {
 	return p.next(f)
 }
 
-// roomFor is how many chunks the circuit's classes have for as many blocks: a commit
-// takes three, and of it one byte is listed.
-func roomFor(blocks int) int {
-	longest := (blocks-3)*sha256.BlockSize + 1
-	return (longest + circuit.ChunkBytes - 1) / circuit.ChunkBytes
+// blocks is the flag of how many blocks a segment has.
+type blocks int
+
+func blocksFlag(fs *flag.FlagSet) *blocks {
+	return (*blocks)(fs.Int("blocks", circuit.SegmentBlocks, ""))
+}
+
+func (n blocks) usable() error {
+	if n < 1 || n > ceremony.MaxBlocks {
+		return outcome.Usagef("-blocks is 1 to %d, not %d", ceremony.MaxBlocks, n)
+	}
+	return nil
+}
+
+func (p *program) solo(args []string) error {
+	fs := flags("solo")
+	blocks := blocksFlag(fs)
+	out := fs.String("out", "solo.json", "")
+	pk := fs.String("pk", "solo.pk", "")
+	args, err := parse(fs, args, "NAME")
+	if err == nil {
+		err = blocks.usable()
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := proofcheck.SoloOrigin(args[0]); err != nil {
+		return outcome.Misuse(err)
+	}
+	var made proofcheck.Program
+	if err := p.write(*out, *pk, func(ctx context.Context, program, key io.Writer, progress ceremony.Progress) (err error) {
+		made, err = ceremony.Solo(ctx, args[0], int(*blocks), program, key, progress)
+		return err
+	}); err != nil {
+		return err
+	}
+	p.wrote(made, *out, *pk)
+	_, err = fmt.Fprintln(p.stdout, "The secrets are gone when this program ends; restart the machine if you want its memory\n"+
+		"gone too. Readers who list this program trust you not to have kept them: say so where you\n"+
+		"publish it. A log serves the proving key from its directory of keys, under its SHA-256.")
+	return err
 }
 
 // next says who should do what.
@@ -271,11 +308,12 @@ func (p *program) verified(f *ceremony.Folder) (*ceremony.Result, error) {
 		fmt.Fprintf(p.stdout, "phase %d, contribution %d: %x\n", c.Phase, c.Number, c.SHA256)
 	}
 	fmt.Fprintf(p.stdout, "phase 1, beacon: %x\nphase 2, beacon: %x\n", r.Beacons[0], r.Beacons[1])
-	fmt.Fprintf(p.stdout, "transcript: %x\nprogram: %x (%d blocks, lists of %d bytes)\n",
-		r.Transcript, r.Program.ID(), r.Program.Blocks, r.Program.ListBytes)
+	fmt.Fprintf(p.stdout, "transcript: %x\nprogram: %x (segments of %d blocks)\n",
+		r.Transcript, r.Program.ID(), r.Program.Blocks)
 	fmt.Fprintln(p.stdout, "Everything holds. Compare the beacons with their public source, and "+
 		"the contributions\n"+
-		"with what the contributors published.")
+		"with what the contributors published: keys are solo, whatever the number, if one\n"+
+		"operator made them all.")
 	return r, nil
 }
 
@@ -296,11 +334,22 @@ func (p *program) export(args []string) error {
 	if err != nil {
 		return err
 	}
-	return p.write(r, *out, *pk)
+	if err := p.write(*out, *pk, r.Export); err != nil {
+		return err
+	}
+	p.wrote(r.Program, *out, *pk)
+	return nil
 }
 
-// write writes both files whole, or neither; neither may exist.
-func (p *program) write(r *ceremony.Result, out, pk string) error {
+// write has both files made and puts them in their places, whole, or neither; neither may
+// exist.
+func (p *program) write(out, pk string,
+	work func(ctx context.Context, program, key io.Writer, progress ceremony.Progress) error) error {
+	for _, path := range []string{out, pk} {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w; name another file, or move it away", path, cmp.Or(err, fs.ErrExist))
+		}
+	}
 	program, err := durable.Create(filepath.Dir(out))
 	if err != nil {
 		return err
@@ -312,7 +361,7 @@ func (p *program) write(r *ceremony.Result, out, pk string) error {
 	}
 	defer key.Discard()
 	if _, err := during(p, func(ctx context.Context, progress ceremony.Progress) (any, error) {
-		return nil, r.Export(ctx, program, key, progress)
+		return nil, work(ctx, program, key, progress)
 	}); err != nil {
 		return err
 	}
@@ -323,10 +372,13 @@ func (p *program) write(r *ceremony.Result, out, pk string) error {
 		os.Remove(pk)
 		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, "%s: the program, origin %s\n%s: the proving key, SHA-256 %x "+
-		"(the program file says it)\n",
-		out, r.Program.Origin, pk, r.Program.ProvingKey)
-	return err
+	return nil
+}
+
+// wrote says what was written.
+func (p *program) wrote(made proofcheck.Program, out, pk string) {
+	fmt.Fprintf(p.stdout, "%s: the program %x,\n  origin %s\n%s: the proving key, SHA-256 %x "+
+		"(the program file says it)\n", out, made.ID(), made.Trust(), pk, made.ProvingKey)
 }
 
 // during does work whose steps it prints, and on a terminal how long each has taken.

@@ -91,14 +91,14 @@ func (s *story) tell() {
 	}
 	var bundle []byte
 	s.step("A publisher submits hello-proof 0.1.0 with its zero-knowledge proof.", func() (text string, err error) {
-		bundle, err = s.log().Submit(s.ctx, first.entry, first.crate)
+		bundle, err = s.log().Submit(s.ctx, first.entry, first.crate, nil)
 		if err != nil {
 			return "", err
 		}
 		return s.describe(bundle)
 	})
 	s.step("And the next version, 0.1.1.", func() (string, error) {
-		b, err := s.log().Submit(s.ctx, next.entry, next.crate)
+		b, err := s.log().Submit(s.ctx, next.entry, next.crate, nil)
 		if err != nil {
 			return "", err
 		}
@@ -206,7 +206,7 @@ func (s *story) attackLog(again, inner crateFiles) {
 	})
 	s.step("The publisher's account is stolen: a second hello-proof 0.1.0, "+
 		"with a true proof but other bytes.", func() (string, error) {
-		_, err := s.log().Submit(s.ctx, again.entry, again.crate)
+		_, err := s.log().Submit(s.ctx, again.entry, again.crate, nil)
 		return refusedByLog(err, "version-conflict")
 	})
 }
@@ -247,7 +247,7 @@ func (s *story) submitRefused(e *entry.Entry, crate []byte, reason string) (stri
 	if err != nil {
 		return "", err
 	}
-	_, err = s.log().Submit(s.ctx, b, crate)
+	_, err = s.log().Submit(s.ctx, b, crate, nil)
 	return refusedByLog(err, reason)
 }
 

@@ -242,7 +242,7 @@ func newItem(name string) item {
 
 // submit returns the bundle; a refusal is a *client.SubmitError.
 func submit(ctx context.Context, url string, it item) ([]byte, error) {
-	return (&client.Log{URL: url}).Submit(ctx, it.entry, it.crate)
+	return (&client.Log{URL: url}).Submit(ctx, it.entry, it.crate, nil)
 }
 
 // readLog reads every published entry with torchwood, over HTTP.
@@ -487,7 +487,7 @@ func (s *site) programs() {
 	s.t.Helper()
 	p := testlog.Must(proofcheck.Embedded())[0]
 	text := testlog.Must(p.Marshal())
-	s.write("renamed.program", bytes.Replace(text, []byte(`"development"`), []byte(`"ceremony:ab"`), 1))
+	s.write("renamed.program", bytes.Replace(text, []byte(`"development"`), []byte(`"solo: me"`), 1))
 	s.write("bad.program", text[1:])
 	p.Blocks++
 	s.write("development.program", testlog.Must(p.Marshal()))

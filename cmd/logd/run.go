@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"flag"
+	"fmt"
 	"io"
 
 	"cratelog/config"
 	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
+	"cratelog/log"
 )
 
 const usage = `logd is the server of a transparent log of crate proofs.
@@ -14,6 +18,8 @@ const usage = `logd is the server of a transparent log of crate proofs.
 	logd vkey -origin ORIGIN -key FILE     print the vkey of a key file
 	logd serve -config FILE [-ready-file FILE]
 	                                       serve until SIGINT or SIGTERM
+	logd openings delete -config FILE -claim IDENTITY
+	                                       delete the opening of a claim; the log may be running
 
 Exit status: 0 all is well; 2 the command line is wrong; 3 it failed.
 `
@@ -33,6 +39,32 @@ var verbs = map[string]daemon.Verb{
 	"serve": func(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return serve(ctx, args, stderr, loadPrograms)
 	},
+	"openings": deleteOpening,
+}
+
+// deleteOpening deletes the opening of a claim. The log's entries stay as they are.
+func deleteOpening(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	if len(args) == 0 || args[0] != "delete" {
+		return outcome.Usagef("what is to be done with openings? They can be deleted")
+	}
+	fs := flag.NewFlagSet("openings delete", flag.ContinueOnError)
+	file := fs.String("config", "", "settings file")
+	claim := fs.String("claim", "", "identity of the claim")
+	if err := daemon.Parse(fs, args[1:], "config", "claim"); err != nil {
+		return err
+	}
+	identity, err := ids([]string{*claim})
+	if err != nil {
+		return outcome.Usagef("openings delete: -claim: %v", err)
+	}
+	_, cfg, err := load(*file)
+	if err == nil {
+		err = log.DeleteOpening(ctx, cfg.StateDir, identity[0])
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(stdout, "the opening of the claim %x is deleted, and will not be taken again\n", identity[0])
+	}
+	return err
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -21,7 +22,10 @@ type settings struct {
 	State       string   `toml:"state"`
 	Trust       string   `toml:"trust"`
 	Programs    []string `toml:"programs"`
+	Withdrawn   []string `toml:"withdrawn"`
 	ProvingKeys string   `toml:"proving_keys"`
+	Openings    string   `toml:"openings"`
+	OpeningsMax int64    `toml:"openings_bytes"`
 	Development bool     `toml:"development"`
 	log.Timing
 	log.Limits
@@ -55,6 +59,10 @@ func load(path string) (settings, log.Config, error) {
 	for i, name := range s.Programs {
 		s.Programs[i] = config.Beside(path, name)
 	}
+	withdrawn, err := ids(s.Withdrawn)
+	if err != nil {
+		return s, log.Config{}, fmt.Errorf("%s: withdrawn: %w", path, err)
+	}
 	keys := s.ProvingKeys
 	if keys != "" {
 		keys = config.Beside(path, keys)
@@ -70,8 +78,22 @@ func load(path string) (settings, log.Config, error) {
 	return s, log.Config{
 		Origin: s.Origin, Signer: signer, VKey: vkey,
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
+		Withdrawn: withdrawn, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
 		Policy: trust, Development: s.Development, Timing: s.Timing, Limits: s.Limits,
 	}, nil
+}
+
+// ids reads hashes in lower-case hex.
+func ids(texts []string) ([][32]byte, error) {
+	var out [][32]byte
+	for _, text := range texts {
+		b, err := hex.DecodeString(text)
+		if err != nil || len(b) != 32 || hex.EncodeToString(b) != text {
+			return nil, fmt.Errorf("%q is no id, a SHA-256 in lower-case hex", text)
+		}
+		out = append(out, [32]byte(b))
+	}
+	return out, nil
 }
 
 // programs tells which proofs a log accepts: those of shipped programs and of files.

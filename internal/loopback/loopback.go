@@ -37,6 +37,7 @@ type Config struct {
 	Timing    log.Timing           // zero: the log's defaults, but a checkpoint every 200 ms
 	Extra     []proofcheck.Program // programs beside those that ship
 	Programs  []proofcheck.Program // if any, the only ones, and the log is no development log
+	KeysDir   string               // of proving keys that the log serves; "": none
 	Logger    *slog.Logger         // of the log; nil: nothing is said
 }
 
@@ -161,7 +162,7 @@ func (w *World) startLog(ctx context.Context, cfg Config) (err error) {
 		Origin: cfg.Origin, Signer: w.Signer, VKey: w.VKey,
 		TreeDir: filepath.Join(cfg.Dir, "log-tree"), StateDir: filepath.Join(cfg.Dir, "log-state"),
 		Policy: w.Text, Proofs: w.Proofs, Development: len(cfg.Programs) == 0,
-		Timing: cfg.Timing, Limits: cfg.Limits, Logger: cfg.Logger,
+		Timing: cfg.Timing, Limits: cfg.Limits, Logger: cfg.Logger, KeysDir: cfg.KeysDir,
 	})
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"unicode"
 
 	"cratelog/internal/durable"
+	"cratelog/internal/gitobject"
 	"cratelog/internal/outcome"
 )
 
@@ -137,7 +138,7 @@ func ResolveRemote(ctx context.Context, address, name string) (commit [20]byte, 
 		refs[ref] = id
 	}
 	for _, ref := range []string{name, "refs/tags/" + name, "refs/heads/" + name} {
-		if id, ok := parseID(cmp.Or(refs[ref+"^{}"], refs[ref])); ok {
+		if id, ok := gitobject.ParseID(cmp.Or(refs[ref+"^{}"], refs[ref])); ok {
 			return id, nil
 		}
 	}
@@ -212,7 +213,7 @@ func fetchBlobs(ctx context.Context, dir, commit string) error {
 
 // needed lists the blobs of fetchBlobs in a commit.
 func needed(ctx context.Context, dir, commit string) (map[string]bool, error) {
-	id, ok := parseID(commit)
+	id, ok := gitobject.ParseID(commit)
 	if !ok {
 		return nil, fmt.Errorf("%q is not a commit id", commit)
 	}

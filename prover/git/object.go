@@ -1,46 +1,29 @@
 package git
 
-import (
-	"bytes"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"strings"
+import "cratelog/internal/gitobject"
 
-	"github.com/pjbgf/sha1cd"
+// What objects are and say is package gitobject's. These are its names, for the callers of a
+// repository.
+type (
+	Object          = gitobject.Object
+	TreeEntry       = gitobject.TreeEntry
+	PaddedModeError = gitobject.PaddedModeError
 )
 
-// The types of objects that this package reads.
 const (
-	TypeCommit = "commit"
-	TypeTree   = "tree"
-	TypeBlob   = "blob"
+	TypeCommit = gitobject.TypeCommit
+	TypeTree   = gitobject.TypeTree
+	TypeBlob   = gitobject.TypeBlob
+
+	ModeFile       = gitobject.ModeFile
+	ModeExecutable = gitobject.ModeExecutable
+	ModeSymlink    = gitobject.ModeSymlink
+	ModeDirectory  = gitobject.ModeDirectory
+	ModeSubmodule  = gitobject.ModeSubmodule
 )
 
-// ErrCollision means that an object carries a known attack on SHA-1, so that
-// its id could stand for another content as well.
-var ErrCollision = errors.New("the object carries a SHA-1 collision attack: its id proves nothing")
-
-// An Object is a git object: what its id is the hash of.
-type Object struct {
-	Type    string
-	Content []byte
-}
-
-// Encode returns the bytes that git hashes: TYPE SP LENGTH NUL content, the
-// length in decimal.
-func (o Object) Encode() []byte {
-	return fmt.Appendf(make([]byte, 0, len(o.Content)+32), "%s %d\x00%s", o.Type, len(o.Content), o.Content)
-}
-
-// ID returns the SHA-1 of Encode, or ErrCollision.
-func (o Object) ID() ([20]byte, error) {
-	id, collision := sha1cd.Sum(o.Encode())
-	if collision {
-		return [20]byte{}, ErrCollision
-	}
-	return id, nil
-}
+// ErrCollision is gitobject's.
+var ErrCollision = gitobject.ErrCollision
 
 // A Commit is a commit object whose bytes hash to ID.
 type Commit struct {
@@ -64,132 +47,4 @@ func (t *Tree) Find(name string) (TreeEntry, bool) {
 		}
 	}
 	return TreeEntry{}, false
-}
-
-// A TreeEntry is one entry of a tree object.
-type TreeEntry struct {
-	Mode string // octal, as in the object: "40000", "100644", "100755", "120000", "160000"
-	Name string // one component of a path; not empty, without '/' and NUL, not "." or ".."
-	ID   [20]byte
-}
-
-// Modes of tree entries.
-const (
-	ModeFile       = "100644"
-	ModeExecutable = "100755"
-	ModeSymlink    = "120000"
-	ModeDirectory  = "40000"
-	ModeSubmodule  = "160000"
-)
-
-// ParseCommit reads the id of the root tree out of a commit's content. It asks
-// for the first line to be "tree " and 40 lower-case hexadecimal digits, and
-// for a second that names a parent or the author; the rest is free.
-func ParseCommit(content []byte) (tree [20]byte, err error) {
-	digits, ok := bytes.CutPrefix(content, []byte("tree "))
-	if !ok || len(digits) < 41 || digits[40] != '\n' {
-		return tree, errors.New("the commit does not start with the line of its tree")
-	}
-	if tree, ok = parseID(string(digits[:40])); !ok {
-		return tree, errors.New("the commit's tree is not an id of 40 lower-case hexadecimal digits")
-	}
-	if next := digits[41:]; !bytes.HasPrefix(next, []byte("parent ")) && !bytes.HasPrefix(next, []byte("author ")) {
-		return tree, errors.New("the commit's second line names neither a parent nor the author")
-	}
-	return tree, nil
-}
-
-// ParseTree reads a tree's content: entries of MODE SP NAME NUL and 20 bytes of
-// id. It is as strict as git fsck where the reading could otherwise differ
-// between readers: names, order, and no name twice.
-func ParseTree(content []byte) ([]TreeEntry, error) {
-	var entries []TreeEntry
-	seen := map[string]bool{}
-	for len(content) > 0 {
-		e, rest, err := parseEntry(content)
-		if err != nil {
-			return nil, err
-		}
-		if seen[e.Name] {
-			return nil, fmt.Errorf("the tree holds the name %q twice", e.Name)
-		}
-		seen[e.Name] = true
-		if n := len(entries); n > 0 && sortKey(entries[n-1]) >= sortKey(e) {
-			return nil, fmt.Errorf("the tree's entries are not in git's order: %q stands after %q", e.Name, entries[n-1].Name)
-		}
-		entries = append(entries, e)
-		content = rest
-	}
-	return entries, nil
-}
-
-func parseEntry(b []byte) (e TreeEntry, rest []byte, err error) {
-	mode, rest, ok := bytes.Cut(b, []byte{' '})
-	if !ok {
-		return e, nil, errors.New("the tree ends within the mode of an entry")
-	}
-	name, rest, ok := bytes.Cut(rest, []byte{0})
-	if !ok {
-		return e, nil, errors.New("the tree ends within the name of an entry")
-	}
-	e.Mode, e.Name = string(mode), string(name)
-	switch e.Name {
-	case "":
-		return e, nil, errors.New("the tree holds an entry without a name")
-	case ".", "..":
-		return e, nil, fmt.Errorf("the tree holds an entry of the name %q", e.Name)
-	}
-	if bytes.IndexByte(name, '/') >= 0 {
-		return e, nil, fmt.Errorf("the tree holds the name %q, which contains a slash", e.Name)
-	}
-	if padded := strings.TrimLeft(e.Mode, "0"); padded != e.Mode && isMode(padded) {
-		return e, nil, &PaddedModeError{Name: e.Name, Mode: e.Mode}
-	}
-	if !isMode(e.Mode) {
-		return e, nil, fmt.Errorf("the tree's entry %q has the mode %q, which git does not write", e.Name, e.Mode)
-	}
-	if len(rest) < 20 {
-		return e, nil, fmt.Errorf("the tree ends within the id of its entry %q", e.Name)
-	}
-	copy(e.ID[:], rest)
-	return e, rest[20:], nil
-}
-
-// A PaddedModeError says that a tree has a mode with zeros in front, as some tools other than
-// git wrote them. git reads such trees, and warns of them; the proof's circuit takes none.
-type PaddedModeError struct{ Name, Mode string }
-
-func (e *PaddedModeError) Error() string {
-	return fmt.Sprintf("the tree's entry %q has the mode %q, with a zero in front, as old versions of some tools wrote "+
-		"it (git fsck says zeroPaddedFilemode): a commit with such a directory on the crate's paths cannot be proven",
-		e.Name, e.Mode)
-}
-
-// isMode accepts what git writes or has written: directories, links and
-// submodules have one mode each, files any permissions (100664 in old trees).
-// No mode has a leading zero.
-func isMode(s string) bool {
-	switch s {
-	case ModeDirectory, ModeSymlink, ModeSubmodule:
-		return true
-	}
-	permissions, ok := strings.CutPrefix(s, "100")
-	return ok && len(permissions) == 3 && strings.Trim(permissions, "01234567") == ""
-}
-
-// sortKey is what git compares: a directory's name ends with a slash.
-func sortKey(e TreeEntry) string {
-	if e.Mode == ModeDirectory {
-		return e.Name + "/"
-	}
-	return e.Name
-}
-
-// parseID reads 40 lower-case hexadecimal digits.
-func parseID(s string) (id [20]byte, ok bool) {
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != 20 || hex.EncodeToString(b) != s {
-		return id, false
-	}
-	return [20]byte(b), true
 }

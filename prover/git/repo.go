@@ -24,6 +24,8 @@ import (
 	"sync"
 	"time"
 	"unicode"
+
+	"cratelog/internal/gitobject"
 )
 
 // Largest objects that are read, in bytes of content.
@@ -216,7 +218,7 @@ func (r *Repo) Commit(ctx context.Context, id [20]byte) (*Commit, error) {
 	if err != nil {
 		return nil, err
 	}
-	tree, err := ParseCommit(o.Content)
+	tree, err := gitobject.ParseCommit(o.Content)
 	if err != nil {
 		return nil, fmt.Errorf("commit %x: %w", id, err)
 	}
@@ -229,7 +231,7 @@ func (r *Repo) Tree(ctx context.Context, id [20]byte) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := ParseTree(o.Content)
+	entries, err := gitobject.ParseTree(o.Content)
 	if err != nil {
 		return nil, fmt.Errorf("tree %x: %w", id, err)
 	}
@@ -352,7 +354,7 @@ func parseHeader(line string, max int64) (id [20]byte, kind string, size int64, 
 	if len(fields) != 3 {
 		return id, "", 0, fmt.Errorf("git gave an unexpected answer: %q", line)
 	}
-	id, ok := parseID(fields[0])
+	id, ok := gitobject.ParseID(fields[0])
 	if !ok {
 		return id, "", 0, fmt.Errorf("git answered with the object id %q, which is not a SHA-1 id; only those can be proven",
 			fields[0])

@@ -1,0 +1,65 @@
+package ceremony
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"time"
+
+	cs "github.com/consensys/gnark/constraint/bn254"
+
+	"cratelog/circuit/setup"
+	"cratelog/proofcheck"
+)
+
+// How long it takes to check a proving key, and to make one, about.
+const (
+	checking = 10 * time.Second
+	making   = 20 * time.Second
+)
+
+// Solo makes the keys for segments of so many blocks without a ceremony: one operator, who
+// is called by name (see proofcheck.SoloOrigin), with secrets from the system's random
+// source. It writes the proving key and then the program file, and returns the program.
+//
+// Whoever ran it could forge, if they had taken the secrets from the process's memory;
+// nobody else. They are never written, and nothing refers to them afterwards, but memory is
+// not erased.
+func Solo(ctx context.Context, name string, blocks int, program, key io.Writer,
+	progress Progress) (proofcheck.Program, error) {
+	return solo(ctx, name, blocks, compileSegment, program, key, progress)
+}
+
+func solo(ctx context.Context, name string, blocks int, compile func(int) (*cs.R1CS, error), program, key io.Writer,
+	progress Progress) (proofcheck.Program, error) {
+	origin, err := proofcheck.SoloOrigin(name)
+	p := proofcheck.Program{System: proofcheck.SystemGroth16, Claim: proofcheck.ClaimSource, Blocks: blocks, Origin: origin}
+	if err != nil {
+		return p, err
+	}
+	if err := checkBlocks(blocks); err != nil {
+		return p, err
+	}
+	var system *cs.R1CS
+	var keys *setup.Keys
+	err = progress.do(ctx, "making a key from fresh secrets", making, func() (err error) {
+		if system, err = compile(blocks); err != nil {
+			return err
+		}
+		secrets, err := setup.Fresh()
+		if err != nil {
+			return err
+		}
+		keys, err = setup.Run(ctx, system, secrets, new(setup.Progress))
+		return err
+	})
+	if err != nil {
+		return p, err
+	}
+	var verifying bytes.Buffer
+	if _, err := keys.Verifying.WriteTo(&verifying); err != nil {
+		return p, err
+	}
+	p.Key = verifying.Bytes()
+	return p, writeKeys(ctx, system, keys, &p, program, key, progress)
+}
