@@ -11,8 +11,8 @@ import (
 	"cratelog/entry"
 )
 
-// maxQuery bounds the programs and the commits of a Query.
-const maxQuery = 64
+// MaxQuery bounds the programs and the commits of a Query.
+const MaxQuery = 64
 
 // Query says which claim a reader wants of a log. A crate version may have several: of other
 // commits, with fewer files proven, and each with a proof of every program that the log
@@ -23,8 +23,8 @@ type Query struct {
 	Name     string
 	Version  string
 
-	Programs [][32]byte // ids of the programs whose proofs the reader accepts, at most 64; empty: any
-	Commits  [][20]byte // git commits, at most 64; empty: any
+	Programs [][32]byte // ids of the programs whose proofs the reader accepts, at most MaxQuery; empty: any
+	Commits  [][20]byte // git commits, at most MaxQuery; empty: any
 	Path     *string    // of the package in the repository; nil: any
 }
 
@@ -98,8 +98,8 @@ func ParseQuery(name, version, text string) (Query, error) {
 // parseIDs reads ids in lower-case hex with commas between them.
 func parseIDs[T [20]byte | [32]byte](key, text string) ([]T, error) {
 	var ids []T
-	if strings.Count(text, ",") >= maxQuery {
-		return nil, fmt.Errorf("the query names more than %d %s", maxQuery, key)
+	if strings.Count(text, ",") >= MaxQuery {
+		return nil, fmt.Errorf("the query names more than %d %s", MaxQuery, key)
 	}
 	for s := range strings.SplitSeq(text, ",") {
 		id, err := hex.DecodeString(s)

@@ -17,7 +17,7 @@ func TestAQueryIsReadAsItWasWritten(t *testing.T) {
 		{Name: "a", Version: "1.0.0", Registry: entry.DefaultRegistry},
 		{Name: "a", Version: "1.0.0+b", Registry: "https://index.example/x?y=z&w"},
 		{Name: "a", Version: "1.0.0", Programs: [][32]byte{{1}, {2}}, Commits: [][20]byte{{3}}, Path: &path},
-		{Name: "a", Version: "1.0.0", Programs: make([][32]byte, maxQuery), Commits: make([][20]byte, maxQuery), Path: &root},
+		{Name: "a", Version: "1.0.0", Programs: make([][32]byte, MaxQuery), Commits: make([][20]byte, MaxQuery), Path: &root},
 	} {
 		text := testlog.Must(q.Encode())
 		got := testlog.Must(ParseQuery(q.Name, q.Version, text))
@@ -59,7 +59,7 @@ func TestAQueryIsStrict(t *testing.T) {
 		}
 	}
 	for _, q := range []Query{
-		{Name: "a", Version: "1.0.0", Programs: make([][32]byte, maxQuery+1)},
+		{Name: "a", Version: "1.0.0", Programs: make([][32]byte, MaxQuery+1)},
 		{Name: "a", Version: "1.0.0", Registry: "x"},
 		{Name: "a/b", Version: "1.0.0"}, {Name: "a", Version: ".."},
 	} {

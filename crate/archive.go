@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"cratelog/entry"
+	"cratelog/internal/gitobject"
 )
 
 const (
@@ -48,7 +49,7 @@ type unpacker struct {
 	also *selection
 
 	pathBytes int // of all paths
-	blobs     blobHash
+	blobs     gitobject.Hash
 }
 
 // A selection is files whose content is wanted, if it has at most max bytes.
@@ -159,7 +160,7 @@ func (u *unpacker) file(name string, h header) error {
 		return refuse(path, "is larger than the limit of %d bytes for it", maxKept)
 	}
 	var content bytes.Buffer
-	sum := u.blobs.start(h.size)
+	sum := u.blobs.Start(gitobject.TypeBlob, h.size)
 	var to io.Writer = sum
 	if keep[path] || u.also.wants(path, h.size) {
 		to = io.MultiWriter(sum, &content)
@@ -167,7 +168,7 @@ func (u *unpacker) file(name string, h header) error {
 	if err := u.copy(to, h.size, path); err != nil {
 		return err
 	}
-	id, safe := sum.sum()
+	id, safe := sum.Sum()
 	if !safe {
 		return &CollisionError{path}
 	}
@@ -315,7 +316,7 @@ func (u *unpacker) charge(n int64) error {
 }
 
 func inflateError(err error, file string) error {
-	if errors.Is(err, errSuspicious) {
+	if errors.Is(err, gitobject.ErrSuspicious) {
 		return &ArchiveError{File: file, Limit: true,
 			Why: fmt.Sprintf("and those before it have %v: reading on would cost too much", err)}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"cratelog/entry"
+	"cratelog/internal/gitobject"
 )
 
 // maxCRLF bounds the files that are hashed without their CRs, in bytes each.
@@ -33,16 +34,16 @@ func (c *Crate) WithoutCR(paths []string) (map[string][20]byte, error) {
 		return nil, nil
 	}
 	ids := map[string][20]byte{}
-	var h blobHash // one for all, so that it counts suspicions over all
+	var h gitobject.Hash // one for all, so that it counts suspicions over all
 	err := c.Contents(paths, maxCRLF, func(f File, content []byte) {
 		text, ok := withoutCR(content)
 		if !ok {
 			return
 		}
-		if _, err := h.start(int64(len(text))).Write(text); err != nil {
+		if _, err := h.Start(gitobject.TypeBlob, int64(len(text))).Write(text); err != nil {
 			return
 		}
-		if id, safe := h.sum(); safe {
+		if id, safe := h.Sum(); safe {
 			ids[f.Path] = id
 		}
 	})

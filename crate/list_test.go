@@ -3,19 +3,13 @@ package crate
 import (
 	"bytes"
 	"crypto/sha1"
-	"encoding/hex"
+	"crypto/sha256"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sort"
 	"strings"
 	"testing"
-
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
-	"github.com/consensys/gnark-crypto/ecc/bn254/fr/poseidon2"
-	"github.com/pjbgf/sha1cd"
 
 	"cratelog/entry"
 	"cratelog/internal/fixture"
@@ -74,29 +68,6 @@ func slowList(files []File, base string) []byte {
 	return out
 }
 
-// slowDigest computes the digest with the permutation and field elements.
-func slowDigest(list []byte) [32]byte {
-	elements := []fr.Element{fr.NewElement(uint64(len(list)))}
-	for len(list) > 0 {
-		var chunk [32]byte
-		n := copy(chunk[1:], list)
-		var e fr.Element
-		e.SetBytes(chunk[:])
-		elements = append(elements, e)
-		list = list[n:]
-	}
-	p := poseidon2.NewPermutation(2, 6, 50)
-	var state fr.Element
-	for _, e := range elements {
-		pair := []fr.Element{state, e}
-		if err := p.Permutation(pair); err != nil {
-			panic(err)
-		}
-		state.Add(&pair[1], &e)
-	}
-	return state.Bytes()
-}
-
 // proven returns the files that must stand in the commit, by their paths there.
 func proven(c *Crate, src *entry.Source) (files []File) {
 	for name, f := range c.standing(src) {
@@ -112,12 +83,8 @@ func checkList(t *testing.T, l *List, files []File, base string) {
 	if want := slowList(files, base); !bytes.Equal(l.Bytes, want) {
 		t.Errorf("list is\n%q, want\n%q", l.Bytes, want)
 	}
-	if want := slowDigest(l.Bytes); l.Digest != want {
+	if want := sha256.Sum256(l.Bytes); l.Digest != want {
 		t.Errorf("digest is %x, want %x", l.Digest, want)
-	}
-	var e fr.Element
-	if err := e.SetBytesCanonical(l.Digest[:]); err != nil {
-		t.Errorf("digest: %v", err)
 	}
 	next := 2
 	for i, o := range l.Objects {
@@ -234,34 +201,7 @@ func TestGitOrderPutsADirectoryWhereItsSlashBelongs(t *testing.T) {
 	}
 }
 
-func TestBlobIDIsGits(t *testing.T) {
-	var h blobHash
-	for _, body := range []string{"", "hello\n", strings.Repeat("x", 100000), "again"} {
-		h.start(int64(len(body))).Write([]byte(body))
-		id, safe := h.sum()
-		if want := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(body), body)); id != want || !safe {
-			t.Errorf("%d bytes: id %x, safe %v, want %x", len(body), id, safe, want)
-		}
-	}
-}
-
-// TestSHA1CollisionIsRefused: the first blocks of a published collision, hashed
-// from SHA-1's own initial value. (As a git blob the same bytes stand behind a
-// header and do not collide; no blob that does is known.)
-func TestSHA1CollisionIsRefused(t *testing.T) {
-	text, err := os.ReadFile("testdata/collision.hex")
-	fatalIf(t, err)
-	attack, err := hex.DecodeString(strings.ReplaceAll(string(text), "\n", ""))
-	fatalIf(t, err)
-	h := blobHash{Hash: sha1cd.New()}
-	h.Write(attack)
-	if id, safe := h.sum(); safe {
-		t.Errorf("the attack passes, with id %x", id)
-	}
-	h.start(0)
-	if _, safe := h.sum(); !safe {
-		t.Error("the file behind the attack is refused as well")
-	}
+func TestCollisionErrorNamesTheFile(t *testing.T) {
 	want := `the .crate's file "a" carries a SHA-1 collision attack: its git blob id proves nothing`
 	if got := (&CollisionError{"a"}).Error(); got != want {
 		t.Errorf("got %s, want %s", got, want)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cratelog/entry"
+	"cratelog/internal/gitobject"
 )
 
 // A tree is the part of a repository that the proven files of a crate need.
@@ -182,8 +183,8 @@ func (t *tree) addLink(l entry.Link) error {
 }
 
 func (t *tree) addBlob(p Place, mode string, content []byte) error {
-	id, safe := blobID(content)
-	if !safe {
+	id, err := gitobject.Object{Type: gitobject.TypeBlob, Content: content}.ID()
+	if err != nil {
 		return &CollisionError{p.At}
 	}
 	return t.add(p, Entry{Mode: mode, Blob: id})

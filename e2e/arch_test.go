@@ -65,9 +65,9 @@ var mayImport = map[string][]string{
 	"proofcheck":       {"entry"},
 	"opening":          {"entry", "crate", "internal/gitobject"},
 	"evidence":         {"entry", "crate", "cargo/registry"},
-	"client":           {"entry", "crate", "evidence"},
+	"client":           {"entry", "crate", "evidence", "opening"},
 	"prover":           {"entry", "crate", "prover/git", "circuit", "proofcheck", "crate/manifest", "internal/unsafekeys"},
-	"log":              {"entry", "config", "crate", "client", "proofcheck", "internal/sqlite", "internal/web"},
+	"log":              {"entry", "config", "crate", "client", "opening", "proofcheck", "internal/sqlite", "internal/web"},
 	"circuit/ceremony": {"circuit", "proofcheck"},
 
 	"monitor/store":    {"entry", "internal/sqlite"},

@@ -140,7 +140,7 @@ func otherPath(t *testing.T, s *site, file string) {
 	e.Claim.(*entry.Source).Path = "src"
 	f, err := forge.Default()
 	fatalIf(t, err)
-	fatalIf(t, f.Prove(e))
+	fatalIf(t, f.Prove(e, []byte("ct")))
 	b, err := e.Marshal()
 	fatalIf(t, err)
 	lie := filepath.Join(t.TempDir(), "lie.entry")

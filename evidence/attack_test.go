@@ -519,7 +519,7 @@ func TestWhatOnlyThisProgramsLimitsRefuseConvictsNobody(t *testing.T) {
 	fatalIf(t, errors.Join(tw.Close(), z.Close()))
 	for name, raw := range map[string][]byte{"many files": buf.Bytes(), "no archive": []byte("x"), "large": make([]byte, MaxCrate+1)} {
 		leaf := altered(t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.SHA256 = sha256.Sum256(raw) })
-		e := testlog.Must(w.falseEntry(Files, leaf, raw))
+		e := testlog.Must(w.falseEntry(Files, leaf, Attached{Crate: raw}))
 		c, err := Verify(e, w.keys, nil)
 		switch name {
 		case "many files":
@@ -554,7 +554,7 @@ func TestEntriesOfLaterVersionsConvictNobody(t *testing.T) {
 		if bytes.Equal(later, leaf) {
 			t.Fatalf("%s: nothing was changed", what)
 		}
-		e := testlog.Must(w.falseEntry(Malformed, later, nil))
+		e := testlog.Must(w.falseEntry(Malformed, later, Attached{}))
 		if c, err := Verify(e, w.keys, w.pv); !errors.Is(err, ErrUndecided) {
 			t.Errorf("%s: %+v, %v", what, c, err)
 		}

@@ -47,9 +47,9 @@ func altered(t testing.TB, name string, change func(*entry.Entry)) []byte {
 }
 
 // falseEntry puts a leaf at index 5 of the honest log, has it signed, and accuses it.
-func (w *world) falseEntry(reason Reason, leaf, attached []byte) (*Evidence, error) {
+func (w *world) falseEntry(reason Reason, leaf []byte, a Attached) (*Evidence, error) {
 	tr := w.honest.with(5, leaf)
-	return NewFalseEntry(reason, tr.note(9, w.log, w.w1), tr.leaf(5, 9), attached, meta)
+	return NewFalseEntry(reason, tr.note(9, w.log, w.w1), tr.leaf(5, 9), a, meta)
 }
 
 func (w *world) programFile() []byte {
@@ -101,14 +101,14 @@ func (w *world) evidence() []proven {
 	e, err = NewCosignerFork(w.w2.String(), h.note(4, w.log, w.w1, w.w2), l.note(9, w.log, w.w1, w.w2), l, meta)
 	add("cosigner-fork-prefix", "witness "+w.w2.String(), true, 2, e, err)
 
-	e, err = w.falseEntry(Malformed, []byte{0xff, 0x00}, nil)
+	e, err = w.falseEntry(Malformed, []byte{0xff, 0x00}, Attached{})
 	add("false-entry-malformed", log, true, 0, e, err)
 	bad := altered(w.t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Claim.(*entry.Source).Commit[0] ^= 1 })
-	e, err = w.falseEntry(ProofInvalid, bad, w.programFile())
+	e, err = w.falseEntry(ProofInvalid, bad, Attached{Program: w.programFile()})
 	add("false-entry-proof-invalid", log, true, 0, e, err)
-	e, err = w.falseEntry(UnknownProgram, altered(w.t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Proof.Program[0] ^= 1 }), nil)
+	e, err = w.falseEntry(UnknownProgram, altered(w.t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Proof.Program[0] ^= 1 }), Attached{})
 	add("false-entry-unknown-program", "", false, 0, e, err)
-	e, err = w.falseEntry(Files, bad, fixture.Crate(w.t, "hello-inner", "0.1.0"))
+	e, err = w.falseEntry(Files, bad, Attached{Crate: fixture.Crate(w.t, "hello-inner", "0.1.0")})
 	add("false-entry-files", log, true, 0, e, err)
 
 	e, err = NewEntryRootMismatch(h.note(7, w.log, w.w1), Compress(leafHashes(l.Leaves[:7])), meta)

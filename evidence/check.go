@@ -6,12 +6,15 @@ import (
 	"time"
 
 	"filippo.io/torchwood"
+
+	"cratelog/opening"
 )
 
 // form is which parts a kind has.
 type form struct {
 	notes, entries                    int
 	witness, reason, registry, hashes bool
+	opening                           bool // and a list
 }
 
 var forms = map[Kind]form{
@@ -23,6 +26,8 @@ var forms = map[Kind]form{
 	Duplicate:         {notes: 1, entries: 2},
 	Stale:             {notes: 1},
 	RegistryMismatch:  {notes: 1, entries: 1, registry: true},
+
+	OpeningContradiction: {notes: 1, entries: 1, opening: true},
 }
 
 // check says whether e has the parts of its kind, in their order and within the
@@ -37,6 +42,8 @@ func (e *Evidence) check() error {
 			e.Kind, f.notes, f.entries, len(e.Notes), len(e.Entries))
 	case (e.Witness != "") != f.witness || (e.Reason != "") != f.reason || (e.Registry.Name != "") != f.registry:
 		return malformed("it lacks a part of %s, or has one too many: witness, reason, registry", e.Kind)
+	case (e.Opening != nil) != f.opening || f.opening && e.List == nil:
+		return malformed("it lacks a part of %s, or has one too many: list, opening", e.Kind)
 	case !f.hashes && (e.Root != nil || len(e.Hashes) > 0):
 		return malformed("%s has no root and no hashes", e.Kind)
 	case e.Registry.Name == "" &&
@@ -97,7 +104,8 @@ func (e *Evidence) checkWords() error {
 
 // checkAttached checks the parts that depend on the reason.
 func (e *Evidence) checkAttached() error {
-	mayProgram := e.Reason == ProofInvalid || e.Reason == UnknownProgram
+	contradicted := e.Kind == OpeningContradiction
+	mayProgram := e.Reason == ProofInvalid || e.Reason == UnknownProgram || contradicted
 	switch e.Reason {
 	case "", Malformed, UnknownProgram, ProofInvalid, Files:
 	default:
@@ -112,6 +120,13 @@ func (e *Evidence) checkAttached() error {
 		return malformed("a .crate belongs to the reason %q, and to an index line, and only there", Files)
 	case e.Crate != nil && len(e.Crate) == 0:
 		return malformed("the .crate is empty")
+	case e.List != nil && e.Reason != ProofInvalid && !contradicted:
+		return malformed("a list of files belongs to the reason %q, and to an %s, and only there", ProofInvalid,
+			OpeningContradiction)
+	case e.Opening != nil && (len(e.Opening) == 0 || len(e.Opening) > opening.MaxSize):
+		return malformed("the opening has %d bytes, not 1 to %d", len(e.Opening), opening.MaxSize)
+	case e.List != nil && (len(e.List) == 0 || len(e.List) > MaxList):
+		return malformed("the list of files has %d bytes, not 1 to %d", len(e.List), MaxList)
 	}
 	return nil
 }

@@ -5,14 +5,15 @@
 // A file is text: UTF-8, lines that end in LF, at most 16 MiB (MaxSize). There is one
 // encoding of everything. In the ABNF of RFC 5234:
 //
-//	file      = "cratelog/evidence/v1" LF
+//	file      = "cratelog/evidence/v2" LF
 //	            "kind" SP kind LF
 //	            "observed" SP time LF
 //	            *8("source" SP text LF)
-//	            [witness] [reason] [registry] [program] [crate]
+//	            [witness] [reason] [registry] [program] [crate] [list] [opening]
 //	            1*2note *2entry [root] *hash
 //	kind      = "fork-same-size" / "fork-prefix" / "cosigner-fork" / "false-entry"
 //	          / "entry-root-mismatch" / "duplicate" / "stale" / "registry-mismatch"
+//	          / "opening-contradiction"
 //	time      = <RFC 3339, UTC, whole seconds, with "Z">
 //	text      = <1 to 1024 bytes of printable UTF-8, no space at either end>
 //	witness   = "witness" SP <name of the key> "+" 8hex LF
@@ -22,6 +23,8 @@
 //	            ["line" SP url SP base64 LF]      ; of the index, with "served line"
 //	program   = "program" SP length LF *OCTET     ; a program file, see package proofcheck
 //	crate     = "crate" SP base64 LF              ; a .crate
+//	list      = "list" SP base64 LF               ; a claim's list of files, see package crate
+//	opening   = "opening" SP base64 LF            ; git objects, see package opening
 //	note      = "note" SP length LF *OCTET        ; a c2sp.org/signed-note
 //	entry     = "entry" SP number SP [base64] LF *63("path" SP base64 LF)
 //	root      = "root" SP base64 LF
@@ -53,8 +56,10 @@
 //
 // False entry (false-entry): a note that the log signed, an entry with its index and
 // inclusion path, and the reason: "malformed", its bytes are no entry; "proof-invalid",
-// its proof does not hold, whose program may be in the file; "files", its subject is not
-// what it claims, a .crate that is in the file unless it is too large for it;
+// its proof does not hold, whose program may be in the file: if the list is there, whose SHA-256
+// the claim has, the proof does not hold for this list, and else it shows nothing by itself;
+// "files", its subject is not what it claims, a .crate that is in the file unless it is too
+// large for it;
 // "unknown-program", the reader does not know the program, which convicts nobody.
 //
 // Root not made of the entries (entry-root-mismatch): a note of the log, and the hashes of
@@ -63,8 +68,14 @@
 // the captor alone, so others must download the entries themselves to see it; for a
 // tree without entries it is proof.
 //
+// Contradicted by its own commit (opening-contradiction): a note that the log signed, an entry, the
+// list of its claim, and objects of the claim's commit, as in an opening, of which the last says
+// something else than the list; the entry's program may be in the file. The proof holds, and cannot
+// be honest, which convicts the program: whoever made its keys, or has their secrets, forged it.
+// The log could not know.
+//
 // Duplicate (duplicate): a note of the log, and two entries that it includes, the one with the
-// smaller index first, about one crate and version with two checksums.
+// smaller index first, about one registry, crate and version with two checksums.
 //
 // Stale (stale) and registry-mismatch convict nobody. The first is a note of the log
 // and when it was seen. The second is an entry that a note of the log includes, and what checksum

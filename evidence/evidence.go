@@ -23,6 +23,7 @@ const (
 	MaxNote     = 128 << 10 // of a signed note, in bytes
 	MaxProgram  = 64 << 10  // of a program file, in bytes
 	MaxCrate    = 11 << 20  // of a .crate in a file, in bytes; it must fit as base64
+	MaxList     = 1 << 20   // of a list of files, in bytes
 	MaxLine     = 512 << 10 // of a line of a registry's index, in bytes
 	maxSources  = 8
 	maxText     = 1024
@@ -44,6 +45,8 @@ const (
 	Duplicate         Kind = "duplicate"
 	Stale             Kind = "stale"
 	RegistryMismatch  Kind = "registry-mismatch"
+
+	OpeningContradiction Kind = "opening-contradiction"
 )
 
 // Reason says what is false about an entry.
@@ -81,6 +84,8 @@ type Evidence struct {
 	Registry Registry
 	Program  []byte // program file, may be nil; FalseEntry with ProofInvalid or UnknownProgram
 	Crate    []byte // FalseEntry with Files, Registry with Line; nil if it is too large: the verifier must set it
+	Opening  []byte // OpeningContradiction: what contradicts List
+	List     []byte // OpeningContradiction: the claim's list of files; FalseEntry with ProofInvalid: the claim's list of files, if the proof is false only of it; else nil
 
 	Notes   [][]byte
 	Entries []Leaf
@@ -150,6 +155,12 @@ func (e *Evidence) Marshal() ([]byte, error) {
 	if e.Crate != nil {
 		fmt.Fprintf(&b, "crate %s\n", b64(e.Crate))
 	}
+	if e.List != nil {
+		fmt.Fprintf(&b, "list %s\n", b64(e.List))
+	}
+	if e.Opening != nil {
+		fmt.Fprintf(&b, "opening %s\n", b64(e.Opening))
+	}
 	for _, n := range e.Notes {
 		fmt.Fprintf(&b, "note %d\n%s", len(n), n)
 	}
@@ -199,7 +210,7 @@ func (e *Evidence) Key() (string, error) {
 		fmt.Fprintf(h, "%d %x\n", l.Index, entry.LeafHash(l.Bytes))
 	}
 	switch e.Kind {
-	case FalseEntry, Duplicate:
+	case FalseEntry, Duplicate, OpeningContradiction:
 		// They stay the same under every checkpoint that includes the entries.
 	case RegistryMismatch:
 		fmt.Fprintf(h, "%s\n%s %x\n", e.Registry.Name, e.Registry.what(), e.Registry.SHA256)

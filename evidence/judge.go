@@ -53,7 +53,10 @@ func (e *Evidence) proofWhy(x *entry.Entry, pv entry.Verifier) (string, error) {
 	if pv == nil {
 		return "", fmt.Errorf("%w: no proof verifier was given", ErrUndecided)
 	}
-	_, err := pv.Chain(x)
+	err := e.checkProof(x, pv)
+	if errors.Is(err, ErrNotProven) {
+		return "", err
+	}
 	unknown := errors.Is(err, entry.ErrUnknownProgram)
 	about := fmt.Sprintf("an entry about %s %s", x.Subject.Name, x.Subject.Version)
 	switch i := e.Entries[0].Index; {
@@ -71,6 +74,19 @@ func (e *Evidence) proofWhy(x *entry.Entry, pv entry.Verifier) (string, error) {
 	}
 	return about + fmt.Sprintf(" whose proof is false (%v). Its program is %x, a hash of the verifying key. "+
 		"A log must verify a proof before it accepts an entry.", err, x.Proof.Program), nil
+}
+
+// checkProof checks what the proof shows: of the list, if it is there, else without.
+func (e *Evidence) checkProof(x *entry.Entry, pv entry.Verifier) error {
+	chain, err := pv.Chain(x)
+	if err != nil || e.List == nil {
+		return err
+	}
+	src, ok := x.Claim.(*entry.Source)
+	if !ok || sha256.Sum256(e.List) != src.Files {
+		return notProven("the list of files in this file is not that of entry %d", e.Entries[0].Index)
+	}
+	return chain.Check(e.List)
 }
 
 // filesWhy decides about the reason Files.

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/entry"
+	"cratelog/opening"
 )
 
 // The constructors arrange evidence and check all of it that needs no key: what they
@@ -75,18 +76,29 @@ func (e *Evidence) addPrefix(tree tlog.HashReader, small, large int64) error {
 	return nil
 }
 
-// NewFalseEntry arranges evidence of a false entry under a signed note. attached is the
-// program file for ProofInvalid and UnknownProgram (nil for one that ships), the
-// .crate for Files, and nil for Malformed. A .crate of more than MaxCrate bytes is left out:
-// the verifier must have it then.
-func NewFalseEntry(reason Reason, note []byte, l Leaf, attached []byte, m Meta) (*Evidence, error) {
+// Attached is what shows that an entry is false. What a reason does not need is nil.
+type Attached struct {
+	Program []byte // the program file, for ProofInvalid and UnknownProgram; nil for one that ships
+	List    []byte // for ProofInvalid, if the proof is false only of the claim's list
+	Crate   []byte // for Files; one of more than MaxCrate bytes is left out: the verifier must have it then
+}
+
+// NewFalseEntry arranges evidence of a false entry under a signed note.
+func NewFalseEntry(reason Reason, note []byte, l Leaf, a Attached, m Meta) (*Evidence, error) {
 	e := about(FalseEntry, note, l)
-	switch e.Reason = reason; {
-	case reason != Files:
-		e.Program = attached
-	case len(attached) <= MaxCrate:
-		e.Crate = attached
+	e.Reason, e.Program, e.List = reason, a.Program, a.List
+	if len(a.Crate) <= MaxCrate {
+		e.Crate = a.Crate
 	}
+	return e.finish(m)
+}
+
+// NewOpeningContradiction arranges evidence that the objects of a claim's commit say something
+// else than the claim, whose proof holds. a has the claim's List, and the program file for a
+// program that does not ship.
+func NewOpeningContradiction(note []byte, l Leaf, a Attached, x *opening.Contradiction, m Meta) (*Evidence, error) {
+	e := about(OpeningContradiction, note, l)
+	e.Program, e.List, e.Opening = a.Program, a.List, x.Objects
 	return e.finish(m)
 }
 

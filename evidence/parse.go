@@ -14,7 +14,7 @@ import (
 	"cratelog/internal/durable"
 )
 
-const header = "cratelog/evidence/v1\n"
+const header = "cratelog/evidence/v2\n"
 
 // Parse reads an evidence file. It is strict: what it accepts, Marshal writes again byte
 // by byte. It verifies nothing. Errors are ErrMalformed.
@@ -97,6 +97,14 @@ func (p *parser) part() error {
 	case "crate":
 		c, err := decode(s)
 		e.Crate = c
+		return err
+	case "list":
+		l, err := decode(s)
+		e.List = l
+		return err
+	case "opening":
+		o, err := decode(s)
+		e.Opening = o
 		return err
 	case "note":
 		n, err := p.block(s, MaxNote)

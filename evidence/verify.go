@@ -21,8 +21,8 @@ type Conviction struct {
 	Kind   Kind
 	Origin string // of the log whose notes they are
 
-	// Who is convicted: "log <origin>" or "witness <key name>+<key id>"; empty if the evidence
-	// is true, but convicts nobody.
+	// Who is convicted: "log <origin>", "witness <key name>+<key id>", or "program <id>" for whoever
+	// made its keys; empty if the evidence is true, but convicts nobody.
 	Who string
 
 	// Also are the others, in the form of Who, who signed or cosigned both sides of a fork, which
@@ -36,11 +36,11 @@ type Conviction struct {
 	What string // plain sentences: what it shows, why that is wrong, and what it rests on
 }
 
-// Convicts says whether a log or a witness is convicted.
+// Convicts says whether a log, a witness or a program is convicted.
 func (c Conviction) Convicts() bool { return c.Who != "" }
 
 // Verify decides what e shows to a reader who knows these keys. pv decides about proofs; it
-// is used for a FalseEntry only, may be nil otherwise, and should accept the program that the
+// is used for a FalseEntry and an OpeningContradiction only, may be nil otherwise, and should accept the program that the
 // file holds, if any: the entry names it by the hash of its key.
 //
 // An error means that nothing is shown: it wraps ErrMalformed, ErrNotProven, ErrUnknownKey or
@@ -68,6 +68,8 @@ func Verify(e *Evidence, keys Keys, pv entry.Verifier) (Conviction, error) {
 		return c, nil
 	case FalseEntry:
 		return e.judge(c, pv)
+	case OpeningContradiction:
+		return e.judgeProgram(c, pv)
 	}
 	if c.Who = "log " + c.Origin; len(heads) == 2 {
 		c = c.and(keys.cosigners(e))
@@ -113,6 +115,8 @@ func (e *Evidence) demonstrate() ([]torchwood.Checkpoint, Conviction, error) {
 		c.What, err = e.rootText(heads[0])
 	case Duplicate:
 		c.What, err = e.duplicateText(heads[0])
+	case OpeningContradiction:
+		c.What, err = e.contradictionText(heads[0])
 	case Stale:
 		c.Transferable = false
 		c.What = e.staleText(heads[0])
@@ -205,6 +209,8 @@ func (e *Evidence) duplicateText(head torchwood.Checkpoint) (string, error) {
 		s[i] = x.Subject
 	}
 	switch {
+	case s[0].Registry != s[1].Registry:
+		return "", notProven("the entries are about crates of the registries %q and %q", s[0].Registry, s[1].Registry)
 	case s[0].Name != s[1].Name || s[0].Version != s[1].Version:
 		return "", notProven("the entries are about %s %s and %s %s", s[0].Name, s[0].Version, s[1].Name, s[1].Version)
 	case s[0].SHA256 == s[1].SHA256:

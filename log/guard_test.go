@@ -334,6 +334,13 @@ func TestOneServerPerDirectory(t *testing.T) {
 	w.wantNoOpen(nil, "is in use by another log server")
 }
 
+func (w *world) removeIndex() {
+	w.t.Helper()
+	for _, f := range testlog.Must(filepath.Glob(filepath.Join(w.cfg.StateDir, "index.db*"))) {
+		fatalIf(w.t, os.Remove(f))
+	}
+}
+
 func TestTheIndexIsDerivedFromTheTree(t *testing.T) {
 	t.Parallel()
 	w, l := openWorld(t)
@@ -341,10 +348,7 @@ func TestTheIndexIsDerivedFromTheTree(t *testing.T) {
 	e, c := w.good("a3", "1.0.0")
 	w.closeLog(l)
 
-	files := testlog.Must(filepath.Glob(filepath.Join(w.cfg.StateDir, "index.db*")))
-	for _, f := range files {
-		fatalIf(t, os.Remove(f))
-	}
+	w.removeIndex()
 	l = w.open()
 	if l.indexed != 5 {
 		t.Errorf("indexed %d entries, want 5", l.indexed)

@@ -52,7 +52,7 @@ func TestSubmitOverHTTP(t *testing.T) {
 		{"crate first", [][2]string{{"crate", cs}, {"entry", es}}, 0, "", 400, MalformedRequest, "in this order"},
 		{"entry twice", [][2]string{{"entry", es}, {"entry", es}}, 0, "", 400, MalformedRequest, "where crate belongs"},
 		{"no crate", [][2]string{{"entry", es}}, 0, "", 400, MalformedRequest, "part crate is missing"},
-		{"a third part", [][2]string{{"entry", es}, {"crate", cs}, {"more", "x"}}, 0, "", 400, MalformedRequest, "nothing else"},
+		{"a third part", [][2]string{{"entry", es}, {"crate", cs}, {"more", "x"}}, 0, "", 400, MalformedRequest, "where opening belongs"},
 		{"cut in the entry", [][2]string{{"entry", es}, {"crate", cs}}, len(cs) + 400, "", 400, MalformedRequest, "part entry"},
 		{"cut in the crate", [][2]string{{"entry", es}, {"crate", cs}}, 100, "", 400, MalformedRequest, "could not be read"},
 		{"cut before the end", [][2]string{{"entry", es}, {"crate", cs}}, 6, "", 400, MalformedRequest, "could not be read"},

@@ -443,6 +443,9 @@ func (l *Log) integrated(ctx context.Context) (uint64, error) {
 func (l *Log) start() {
 	poll := min(max(l.cfg.CheckpointInterval.Duration/10, 10*time.Millisecond), 100*time.Millisecond)
 	poll = cmp.Or(l.cfg.testingOnlyPoll, poll)
+	// Readers who ask at once are not to be told that nothing is logged. What is wrong with the
+	// checkpoint, followCheckpoint will say.
+	_ = l.refreshCheckpoint(l.ctx)
 	l.watcher.Go(func() { l.followCheckpoint(l.ctx, poll) })
 	head, _ := l.guard.mark()
 	l.log.Info("log open", "origin", l.cfg.Origin, "indexed", l.indexed, "signed", head.Size,

@@ -43,7 +43,7 @@ func what(e store.Entry) string {
 
 func (f *follower) reportEntry(ctx context.Context, e store.Entry, t store.Checkpoint) error {
 	x := f.entryFinding(e.Reason, e)
-	build := func(reason evidence.Reason, attached []byte) maker {
+	build := func(reason evidence.Reason, attached evidence.Attached) maker {
 		return func() (*evidence.Evidence, error) {
 			l, err := f.leaf(ctx, e, t)
 			if err != nil {
@@ -56,14 +56,14 @@ func (f *follower) reportEntry(ctx context.Context, e store.Entry, t store.Check
 	switch e.Reason {
 	case kindMalformed:
 		x.Summary = fmt.Sprintf("Entry %d of %s is not an entry.", e.Index, f.origin)
-		proof = build(evidence.Malformed, nil)
+		proof = build(evidence.Malformed, evidence.Attached{})
 	case kindFalseEntry:
 		x.Summary = fmt.Sprintf("The proof of %s of %s does not hold.", what(e), f.origin)
-		proof = build(evidence.ProofInvalid, f.program(e.Program))
+		proof = build(evidence.ProofInvalid, evidence.Attached{Program: f.program(e.Program)})
 	case kindUnknownProgram:
 		x.Summary = fmt.Sprintf("The proof of %s of %s is of the program %x, which this monitor does not accept.",
 			what(e), f.origin, e.Program[:8])
-		proof = build(evidence.UnknownProgram, nil)
+		proof = build(evidence.UnknownProgram, evidence.Attached{})
 	case kindUnknownClaim:
 		x.Summary = fmt.Sprintf("The claim of entry %d of %s is of a kind that this monitor does not know; a newer "+
 			"version may.", e.Index, f.origin)

@@ -47,6 +47,7 @@ func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store
 
 // describe fills a row from its entry.
 func describe(row *store.Entry, e *entry.Entry) {
+	row.Registry = e.Subject.Registry
 	row.Name, row.Version, row.SHA256, row.Program = e.Subject.Name, e.Subject.Version, e.Subject.SHA256, e.Proof.Program
 	row.Kind = e.Claim.Kind()
 	if s, ok := e.Claim.(*entry.Source); ok {

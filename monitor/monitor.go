@@ -101,6 +101,10 @@ type Config struct {
 	Registry      Registry
 	RegistryName  string
 	RegistryIndex string
+	// RegistrySubject is how entries name the registry; entries of others are not compared with
+	// it. "" for what RegistryIndex comes to; a mirror of cargo's default registry is to be
+	// entry.DefaultRegistry.
+	RegistrySubject string
 	// Contents has every .crate downloaded and compared with its claim, not only its
 	// checksum with the registry's index.
 	Contents bool

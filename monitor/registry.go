@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,10 +161,10 @@ type registryLook struct {
 // entry compares one entry, which was asked about before if r says so. It returns whether to
 // go on. Its error is one of the store or the disk.
 func (l *registryLook) entry(ctx context.Context, e store.Entry, r retry) (more bool, err error) {
-	if e.Name == "" {
+	f := l.f
+	if e.Name == "" || e.Registry != cmp.Or(f.cfg.RegistrySubject, entry.Registry(f.cfg.RegistryIndex)) {
 		return true, nil
 	}
-	f := l.f
 	err = l.compare(ctx, e)
 	var local *localError
 	switch {
@@ -288,7 +289,7 @@ func (l *registryLook) contents(ctx context.Context, e store.Entry, lines []regi
 	if err != nil || raw == nil {
 		return nil, err
 	}
-	c, why := checkContents(raw, e)
+	c, list, why := checkContents(raw, e)
 	if over := (*crate.ArchiveError)(nil); errors.As(why, &over) && over.Limit {
 		return nil, fmt.Errorf("the .crate cannot be compared: %w", why)
 	}
@@ -297,11 +298,20 @@ func (l *registryLook) contents(ctx context.Context, e store.Entry, lines []regi
 		x.Summary = fmt.Sprintf("The .crate of %s of %s does not have the files that are claimed.", what(e), f.origin)
 		x.Detail = why.Error()
 		return nil, f.local(ctx, x, e, func(t store.Checkpoint, leaf evidence.Leaf) (*evidence.Evidence, error) {
-			return evidence.NewFalseEntry(evidence.Files, t.Signed, leaf, raw, f.meta(t))
+			return evidence.NewFalseEntry(evidence.Files, t.Signed, leaf, evidence.Attached{Crate: raw}, f.meta(t))
 		})
 	}
 	if c == nil {
 		return nil, nil
+	}
+	if why := f.checkList(e, list); why != nil {
+		x := f.entryFinding(kindFalseEntry, e)
+		x.Summary = fmt.Sprintf("The proof of %s of %s does not hold for the files that are claimed.", what(e), f.origin)
+		x.Detail = why.Error()
+		return nil, f.local(ctx, x, e, func(t store.Checkpoint, leaf evidence.Leaf) (*evidence.Evidence, error) {
+			return evidence.NewFalseEntry(evidence.ProofInvalid, t.Signed, leaf,
+				evidence.Attached{Program: f.program(e.Program), List: list}, f.meta(t))
+		})
 	}
 	for _, line := range lines {
 		diff, err := line.Deviation(f.cfg.RegistryIndex, c.Manifest())
@@ -345,22 +355,40 @@ func (l *registryLook) fetch(ctx context.Context, e store.Entry) ([]byte, error)
 	return nil, f.reportRegistry(ctx, kindRegistryServed, e, false, wrong.Got)
 }
 
-// checkContents compares a .crate with an entry's claim. What it cannot compare is nil.
-func checkContents(raw []byte, e store.Entry) (*crate.Crate, error) {
+// checkContents compares a .crate with an entry's claim, and returns its list of files. What it
+// cannot compare is nil.
+func checkContents(raw []byte, e store.Entry) (*crate.Crate, []byte, error) {
 	parsed, err := entry.Parse(e.Data)
 	if err != nil {
-		return nil, nil // reported as malformed
+		return nil, nil, nil // reported as malformed
 	}
 	src, ok := parsed.Claim.(*entry.Source)
 	if !ok {
-		return nil, nil
+		return nil, nil, nil
 	}
 	c, err := crate.Read(raw, e.Name, e.Version, crate.DefaultLimits)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	_, err = c.Check(parsed.Subject, src)
-	return c, err
+	list, err := c.Check(parsed.Subject, src)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, list.Bytes, nil
+}
+
+// checkList returns why the proof of an entry does not hold for the list of its files. An entry
+// whose proof shows nothing even without the list was reported when it came.
+func (f *follower) checkList(e store.Entry, list []byte) error {
+	parsed, err := entry.Parse(e.Data)
+	if err != nil {
+		return nil
+	}
+	chains, errs := f.cfg.Proofs.Chains([]*entry.Entry{parsed})
+	if errs[0] != nil {
+		return nil
+	}
+	return chains[0].Check(list)
 }
 
 // local reports about an entry with evidence; its errors are those of this machine.

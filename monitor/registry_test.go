@@ -28,7 +28,7 @@ func newShop(t *testing.T) *shop {
 	t.Helper()
 	s := &shop{newWorld(t), registrytest.New(t)}
 	s.cfg.Registry, s.cfg.RegistryName, s.cfg.Contents = &registry.Index{URL: s.registry.Index, HTTP: &http.Client{Timeout: time.Minute}}, "the shop", true
-	s.cfg.RegistryIndex = "sparse+" + s.registry.Index
+	s.cfg.RegistryIndex, s.cfg.RegistrySubject = "sparse+"+s.registry.Index, entry.DefaultRegistry
 	s.open()
 	return s
 }

@@ -179,6 +179,7 @@ func shown(err error, by []gitobject.Object) error {
 // check is one walk through a list and its objects.
 type check struct {
 	list  *crate.List
+	hash  gitobject.Hash
 	ids   [][20]byte              // of the objects that were referred to so far, in the list's order
 	trees [][]gitobject.TreeEntry // what the trees hold, by number of the object
 }
@@ -186,7 +187,7 @@ type check struct {
 // object checks the object of a number, whose id is known, and learns the ids of its children.
 func (c *check) object(i int, o gitobject.Object) error {
 	want := c.list.Objects[i]
-	switch id, err := o.ID(); {
+	switch id, err := c.hash.ID(o); {
 	case err != nil:
 		return fmt.Errorf("%w: object %d, %s: %w", ErrNoVerdict, i, at(want), err)
 	case id != c.ids[i]:

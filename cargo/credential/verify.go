@@ -47,12 +47,18 @@ func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, pkg policy.Pack
 			return nil, outcome.Refuse(err)
 		}
 	}
-	result, _, err := r.checker.Bundle(ctx, g)
+	answer, err := r.checker.Bundle(ctx, g)
 	if e := verdict.Explain(err); e != nil && e.Status == verdict.Violation {
-		err = outcome.Refuse(err)
+		return nil, outcome.Refuse(err)
 	}
-	return result, err
+	if err != nil {
+		return nil, err
+	}
+	return answer.Result, nil
 }
+
+// Query asks a log about a package for what the policy accepts.
+func (r *Reader) Query(pkg policy.Package) client.Query { return r.policy.QueryFor(pkg) }
 
 // Logs returns the addresses of the logs that the policy names.
 func (r *Reader) Logs() []string {
@@ -94,7 +100,7 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 		why = append(why, fmt.Sprintf("the bundle in %s: %v", dir, err))
 	}
 	for _, log := range l.Logs {
-		b, err := log.Bundle(ctx, client.Query{Name: u.Name, Version: u.Version})
+		b, err := log.Bundle(ctx, l.Reader.policy.QueryFor(u.pkg()))
 		switch {
 		case errors.Is(err, client.ErrNotLogged):
 			why = append(why, fmt.Sprintf("the log at %s has no entry for %s %s", log.URL, u.Name, u.Version))
@@ -116,9 +122,13 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 		u.Name, u.Version, u.SHA256, strings.Join(why, "\n"))
 }
 
+func (u Upload) pkg() policy.Package {
+	return policy.Package{Name: u.Name, Version: u.Version, Registry: u.Index}
+}
+
 // matches verifies a bundle and compares it with what is uploaded.
 func (l *Logged) matches(ctx context.Context, bundle []byte, u Upload, from *client.Log) error {
-	r, err := l.Reader.Verify(ctx, bundle, nil, policy.Package{Name: u.Name, Version: u.Version, Registry: u.Index}, from)
+	r, err := l.Reader.Verify(ctx, bundle, nil, u.pkg(), from)
 	if err != nil {
 		return err
 	}

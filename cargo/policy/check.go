@@ -108,7 +108,7 @@ func (r *Report) trust(asked bool) {
 
 // requires says whether the policy itself wants anything proven.
 func (p *Policy) requires() bool {
-	n := len(p.Require) + len(p.Expects)
+	n := len(p.Require) + len(p.Expects) + len(p.openings().all)
 	for _, r := range p.Registries {
 		n += len(r.Require)
 	}

@@ -120,10 +120,21 @@ func (p *Policy) requirements(patterns []Pattern, index string) *wishes {
 	return w
 }
 
+// openings returns which crates must be proven because they must be opened: those that are named.
+func (p *Policy) openings() *wishes {
+	w := &wishes{}
+	for _, pattern := range p.Openings {
+		if pattern != All {
+			w.add(pattern, fmt.Sprintf("%s requires an opening of %q", p.Path, pattern))
+		}
+	}
+	return w
+}
+
 // Resolve decides for each package, at a time, whether it must be proven. It must
 // if a manifest asks for it, or the policy requires or expects it, and no exception covers it.
 func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resolution {
-	general := p.requirements(p.Require, "")
+	general, opened := p.requirements(p.Require, ""), p.openings()
 	own, asked := map[string]*wishes{}, map[string]*wishes{} // by registry
 	for index, r := range p.Registries {
 		if r.own {
@@ -150,6 +161,7 @@ func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resoluti
 		if because := required.because(pkg); !r.ignores(pkg) {
 			d.Because = append(d.Because, because...)
 		}
+		d.Because = append(d.Because, opened.because(pkg)...)
 		because := len(d.Because)
 		for i, e := range p.Expects {
 			if e.fits(pkg.Name, pkg.Version) {
@@ -164,6 +176,7 @@ func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resoluti
 	}
 	out.unmet(asked)
 	out.unmet(map[string]*wishes{"": general})
+	out.unmet(map[string]*wishes{"": opened})
 	out.unmet(own)
 	for i, e := range p.Expects {
 		if !expected[i] {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cratelog/cargo"
+	"cratelog/client"
 	"cratelog/config"
 	"cratelog/entry"
 )
@@ -31,6 +32,8 @@ type file struct {
 	MaxAge        string          `toml:"max-age"`
 	AllowUnproven []string        `toml:"allow-unproven"`
 	LeftOut       string          `toml:"left-out"`
+	CRLF          string          `toml:"crlf"`
+	Opening       any             `toml:"opening"` // string or list of strings
 	Require       any             `toml:"require"` // string or list of strings
 	Git           gitFile         `toml:"git"`
 	Exception     []exceptionFile `toml:"exception"`
@@ -42,6 +45,7 @@ type file struct {
 	path       string
 	maxAge     time.Duration
 	require    []Pattern
+	openings   []Pattern
 	git        []string
 	registries map[string]*Registry
 	exceptions []Exception
@@ -62,16 +66,21 @@ type allowFile struct {
 	Version  string   `toml:"version"`
 	Registry string   `toml:"registry"`
 	Unproven []string `toml:"unproven"`
+	CRLF     bool     `toml:"crlf"`
+	Without  bool     `toml:"without-opening"`
 	Reason   string   `toml:"reason"`
 	Expires  string   `toml:"expires"`
 }
+
+// crlf are the values of the key crlf.
+var crlf = map[string]client.CRLF{"attributes": client.AttributedCRLF, "allow": client.AnyCRLF, "refuse": client.NoCRLF}
 
 // complain is called with each mistake and the key that it is about.
 type complain func(key, format string, args ...any)
 
 func defaultFile(path string) *file {
 	return &file{path: path, AllowUnproven: []string{"Cargo.lock"}, MaxAge: "0", Require: "none",
-		LeftOut: "warn"}
+		LeftOut: "warn", CRLF: "attributes", Opening: "optional"}
 }
 
 // readFile reads and checks zkp.toml itself, not the files that it names.
@@ -120,7 +129,11 @@ func (f *file) check(wrong complain) {
 	if f.LeftOut != "warn" && f.LeftOut != "refuse" {
 		wrong("left-out", `is %q; it must be "warn" or "refuse"`, f.LeftOut)
 	}
+	if _, ok := crlf[f.CRLF]; !ok {
+		wrong("crlf", `is %q; it must be "attributes", "allow" or "refuse"`, f.CRLF)
+	}
 	f.require = checkRequire("require", f.Require, wrong)
+	f.openings = checkOpening(f.Opening, wrong)
 	f.checkGit(wrong)
 	f.checkRegistries(wrong)
 	f.checkExpects(wrong)
@@ -138,12 +151,13 @@ func (f *file) check(wrong complain) {
 	}
 	for i, a := range f.Allow {
 		at := "allow[" + strconv.Itoa(i+1) + "]."
-		if len(a.Unproven) == 0 {
-			wrong(at+"unproven", "is missing; name the files that may be unproven")
+		if len(a.Unproven) == 0 && !a.CRLF && !a.Without {
+			wrong(at+"unproven", "is missing; name the files that may be unproven, or write crlf = true or "+
+				"without-opening = true")
 		}
 		checkPaths(at+"unproven", a.Unproven, wrong)
 		if x, ok := checkException(at, exceptionFile{a.Crate, a.Version, a.Registry, a.Reason, a.Expires}, wrong); ok {
-			f.allows = append(f.allows, Allow{x, a.Unproven})
+			f.allows = append(f.allows, Allow{x, a.Unproven, a.CRLF, a.Without})
 		}
 	}
 }

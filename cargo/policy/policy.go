@@ -17,6 +17,10 @@
 //	allow-unproven = ["Cargo.lock"]
 //	require = "none"               # or "all", or ["serde", "tokio@1.50.0", "my-*"]
 //	left-out = "warn"              # or "refuse": crates that lack a file that their manifest names
+//	crlf = "attributes"            # files with CRLF where the commit has LF: if .gitattributes of the
+//	                               # commit say so; or "allow" all, or "refuse" all
+//	opening = "optional"           # or "required" of all that must be proven, or a list as for
+//	                               # require of crates that must be proven and opened
 //
 //	[git]
 //	allow = ["https://git.example/x"] # repositories whose packages need no proof under "all"
@@ -34,10 +38,12 @@
 //	expires = "2027-01-31"         # the last day on which it counts, in UTC
 //	registry = "sparse+https://registry.example/index/" # default: cargo's own
 //
-//	[[allow]]                      # this crate may have these files unproven or left out, until then
+//	[[allow]]                      # this crate may be worse than others, until then: one of three or more
 //	crate = "x"
 //	version = "1.2.3"              # default: every version
-//	unproven = ["Cargo.toml"]
+//	unproven = ["Cargo.toml"]      # files that may be unproven, or left out
+//	crlf = true                    # any file may have CRLF where the commit has LF
+//	without-opening = true         # it needs no opening, though opening says so
 //	reason = "..."
 //	expires = "2027-01-31"
 //
@@ -46,6 +52,9 @@
 //	version = "1.2.3"              # default: every version
 //	path = "crates/x"              # in its repository, "" for the root; default: anywhere
 //	commits = ["..."]              # one of these; default: any
+//	signed-by = ["keys/x.pub"]     # files of public keys, relative to zkp.toml: ssh keys, one a line, or
+//	                               # armored OpenPGP keys; one of all these must have signed the commit,
+//	                               # which takes an opening; default: anybody, nobody
 //
 // Each trust file stands for itself: its logs, its witnesses, its quorum. A
 // bundle must satisfy the one that lists its log, so no two files may list the
@@ -98,9 +107,11 @@ type Policy struct {
 
 	MaxAge        time.Duration // of the cosigned checkpoint; 0 for any
 	AllowUnproven []string      // paths that any crate may have unproven
+	AllowCRLF     client.CRLF   // what any crate may have of CRLF where its commit has LF
 	RefuseLeftOut bool          // refuse crates that lack a file that their manifest names
 
 	Require    []Pattern            // crates that must be proven; All for every one
+	Openings   []Pattern            // crates whose claims must be opened; All for every one that must be proven
 	Registries map[string]*Registry // by canonical index; see Of
 	Git        []string             // canonical URLs; see GitAllowed
 	Exceptions []Exception
@@ -124,10 +135,12 @@ type Exception struct {
 	Expires  Date
 }
 
-// An Allow lets files of a crate be unproven.
+// An Allow lets a crate be worse than the policy has others.
 type Allow struct {
-	Exception          // which crate, why, and until when
-	Unproven  []string // paths below the package's directory
+	Exception               // which crate, why, and until when
+	Unproven       []string // paths below the package's directory of files that may be unproven or left out
+	CRLF           bool     // any of its files may have CRLF where the commit has LF
+	WithoutOpening bool     // it needs no opening
 }
 
 // Load reads a zkp.toml and every file that it names. Where it names no trust
@@ -146,14 +159,15 @@ func Load(path, userDir string) (*Policy, error) {
 // policy reads what the file names.
 func (f *file) policy(userDir string) (*Policy, error) {
 	p := &Policy{Path: f.path, Development: f.Development, MaxAge: f.maxAge, AllowUnproven: f.AllowUnproven,
-		RefuseLeftOut: f.LeftOut == "refuse", Require: f.require, Registries: f.registries, Git: f.git,
+		AllowCRLF: crlf[f.CRLF], RefuseLeftOut: f.LeftOut == "refuse", Require: f.require, Openings: f.openings,
+		Registries: f.registries, Git: f.git,
 		Exceptions: f.exceptions, Allows: f.allows, Expects: f.expects}
 	errTrust := p.loadTrust(f, userDir)
 	proofs, err := proofcheck.Load(f.below(f.Programs), f.Development)
 	if err != nil {
 		err = fmt.Errorf("programs: %w", err)
 	}
-	if err := errors.Join(errTrust, err); err != nil {
+	if err := errors.Join(errTrust, p.loadSigners(f), err); err != nil {
 		return nil, err
 	}
 	p.Programs = proofs.Programs()
@@ -227,12 +241,16 @@ func (p Package) subject() string {
 
 // RulesFor is Rules for a package of any registry.
 func (p *Policy) RulesFor(pkg Package, now time.Time) client.Rules {
-	r := client.Rules{Registry: pkg.subject(), Name: pkg.Name, Version: pkg.Version,
-		AllowUnproven: slices.Clone(p.AllowUnproven), AllowCRLF: client.AttributedCRLF, MaxAge: p.MaxAge, Now: now, AllowNoWitnesses: p.Development}
+	r := client.Rules{Name: pkg.Name, Version: pkg.Version, AllowUnproven: slices.Clone(p.AllowUnproven),
+		AllowCRLF: p.AllowCRLF, Registry: pkg.subject(), MaxAge: p.MaxAge, Now: now,
+		AllowNoWitnesses: p.Development}
 	index := indexOf(pkg.Registry)
 	for _, a := range p.Allows {
 		if a.covers(pkg, index) && !a.Expires.Past(now) {
 			r.AllowUnproven = append(r.AllowUnproven, a.Unproven...)
+			if a.CRLF {
+				r.AllowCRLF = client.AnyCRLF
+			}
 		}
 	}
 	return r

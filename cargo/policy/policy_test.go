@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"cratelog/client"
 	"cratelog/internal/fixture"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
@@ -55,6 +56,9 @@ func dir(t testing.TB) (dir, user string) {
 		"broken.policy": "log me\nquorum none\n",
 		"nolog.policy":  "quorum none\n",
 		"trust.policy":  trustText("template.example/log", true),
+
+		"keys/maintainers.pub": publicKey(t),
+		"keys/other.pub":       publicKey(t),
 	} {
 		write(t, filepath.Join(dir, path), text)
 	}
@@ -258,14 +262,17 @@ func TestEveryKeyOfTheTemplateParses(t *testing.T) {
 	full := setting.ReplaceAllString(Template, "$1")
 	full = strings.Replace(full, "require = \"none\"\n", "", 1)
 	full = strings.Replace(full, "programs = ", "#", 1)
+	full = strings.Replace(full, "opening = \"required\"\n", "", 1)
 	p := mustLoad(t, full)
 	if len(p.Require) != 3 || p.MaxAge == 0 || !p.Development || len(p.Exceptions) != 1 || len(p.Allows) != 1 || len(p.Trust) != 1 ||
-		!p.RefuseLeftOut || len(p.Git) != 1 || len(p.Expects) != 1 || len(p.Registries) != 1 {
+		!p.RefuseLeftOut || len(p.Openings) != 2 || p.AllowCRLF != client.AnyCRLF || len(p.Expects[0].SignedBy) != 1 ||
+		!p.Allows[0].CRLF || !p.Allows[0].WithoutOpening || len(p.Git) != 1 || len(p.Expects) != 1 || len(p.Registries) != 1 {
 		t.Errorf("not every setting was taken over: %+v", p)
 	}
 	// And every key that there is stands in it.
 	for _, key := range []string{"version", "trust", "development", "programs", "max-age", "allow-unproven", "require",
-		"crate", "version", "reason", "expires", "unproven", "left-out", "allow", "registry", "ignore", "logs", "path", "commits"} {
+		"crate", "version", "reason", "expires", "unproven", "left-out", "allow", "registry", "ignore", "logs", "path", "commits",
+		"crlf", "opening", "without-opening", "signed-by"} {
 		if !regexp.MustCompile(`(?m)^#?` + key + ` = `).MatchString(Template) {
 			t.Errorf("the template does not show the key %q", key)
 		}
@@ -467,7 +474,8 @@ func FuzzPolicyFile(f *testing.F) {
 			}
 			return
 		}
-		p := &Policy{Require: r.require, Registries: r.registries, Git: r.git, Exceptions: r.exceptions, Allows: r.allows, Expects: r.expects}
+		p := &Policy{Require: r.require, Registries: r.registries, Git: r.git, Exceptions: r.exceptions, Allows: r.allows, Expects: r.expects,
+			Openings: r.openings}
 		for _, q := range r.require {
 			if again, err := ParsePattern(q.String()); q != All && (err != nil || again != q) {
 				t.Errorf("%q is not read back: %v", q, err)
@@ -476,5 +484,6 @@ func FuzzPolicyFile(f *testing.F) {
 		p.Resolve(nil, []Package{{Name: "x", Version: "1.0.0"}, {"x", "1.0.0", corp}}, now)
 		p.GitAllowed("https://git.example.com/x?branch=y#00")
 		p.Unexpected("x", "1.0.0", "00", "")
+		p.Opening(Package{Name: "x", Version: "1.0.0"}, now)
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/entry"
+	"cratelog/opening/signature"
 )
 
 // A Registry is what the policy says of the crates of one registry, [registry."INDEX"].
@@ -148,6 +149,9 @@ type Expect struct {
 	Version string   // "" for every version
 	Path    *string  // of the package in the repository, "" for its root; nil for any
 	Commits []string // git commit ids, hex; nil for any
+
+	SignedBy []string // files of the public keys of those one of whom must have signed the commit; nil for any
+	keys     *signature.Keys
 }
 
 func (e Expect) String() string { return Exception{Crate: e.Crate, Version: e.Version}.String() }
@@ -189,6 +193,7 @@ type expectFile struct {
 	Version string   `toml:"version"`
 	Path    *string  `toml:"path"`
 	Commits []string `toml:"commits"`
+	Signed  []string `toml:"signed-by"`
 }
 
 func (f *file) checkExpects(wrong complain) {
@@ -199,10 +204,15 @@ func (f *file) checkExpects(wrong complain) {
 	for i, e := range f.Expect {
 		at := "expect[" + strconv.Itoa(i+1) + "]."
 		checkCrate(at, e.Crate, e.Version, wrong)
-		if e.Path == nil && e.Commits == nil {
-			wrong(at+"path", `is missing, and commits too; say where the crate's source must stand: path = "crates/x", "" `+
-				`for the repository's root, or commits = ["..."]`)
+		if e.Path == nil && e.Commits == nil && e.Signed == nil {
+			wrong(at+"path", `is missing, and commits and signed-by too; say where the crate's source must stand: `+
+				`path = "crates/x", "" for the repository's root, or commits = ["..."], or who must have signed it: `+
+				`signed-by = ["x.pub"]`)
 		}
+		if e.Signed != nil && len(e.Signed) == 0 {
+			wrong(at+"signed-by", "is empty, so that nobody could have signed it; name files of public keys, or remove the key")
+		}
+		checkFiles(at+"signed-by", e.Signed, wrong)
 		if e.Path != nil && *e.Path != "" {
 			if err := entry.CheckPath(*e.Path); err != nil {
 				wrong(at+"path", `%q is not the path of a directory in a repository: %v; "" is its root`, *e.Path, err)
@@ -216,6 +226,7 @@ func (f *file) checkExpects(wrong complain) {
 				wrong(at+"commits", "%q is not a git commit id, 40 lower-case hex digits", c)
 			}
 		}
-		f.expects = append(f.expects, Expect(e))
+		f.expects = append(f.expects, Expect{Crate: e.Crate, Version: e.Version, Path: e.Path, Commits: e.Commits,
+			SignedBy: e.Signed})
 	}
 }

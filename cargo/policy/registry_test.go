@@ -213,7 +213,7 @@ func TestMistakesInTablesAreNamed(t *testing.T) {
 		{"[registry.\"" + corp + "\"]\nlogs = [\"\"]", `.logs": must be at most 4096 origins of logs, none of them empty`},
 		{"[registry.\"" + corp + "\"]\n[registry.\"" + strings.TrimSuffix(corp, "/") + "\"]", `is there twice`},
 		{"[[exception]]\ncrate = \"x\"\nregistry = \"corp\"\nreason = \"r\"\nexpires = \"2027-01-31\"", `key "exception[1].registry": "corp" is not the URL of an index`},
-		{"[[expect]]\ncrate = \"x\"", `key "expect[1].path": is missing, and commits too`},
+		{"[[expect]]\ncrate = \"x\"", `key "expect[1].path": is missing, and commits and signed-by too`},
 		{"[[expect]]\npath = \"\"", `key "expect[1].crate": is missing`},
 		{"[[expect]]\ncrate = \"x\"\npath = \"../x\"", `key "expect[1].path": "../x" is not the path of a directory`},
 		{"[[expect]]\ncrate = \"x\"\ncommits = []", `key "expect[1].commits": has 0 items`},

@@ -238,7 +238,7 @@ func (r *run) logged(ctx context.Context) error {
 		if r.log == nil {
 			continue
 		}
-		b, err := r.log.Bundle(ctx, client.Query{Name: j.Name, Version: j.Version})
+		b, err := r.log.Bundle(ctx, r.query(j))
 		if errors.Is(err, client.ErrNotLogged) {
 			continue
 		}
@@ -311,8 +311,7 @@ func (r *run) useBundle(ctx context.Context, j *job, bundle []byte) error {
 		return outcome.Refuse(err)
 	}
 	if r.reader != nil {
-		_, err = r.reader.Verify(ctx, bundle, j.raw,
-			policy.Package{Name: j.Name, Version: j.Version, Registry: r.target.indexOf()}, r.quiet())
+		_, err = r.reader.Verify(ctx, bundle, j.raw, r.pkg(j), r.quiet())
 	} else {
 		err = outcome.Refuse(entry.Check(r.proofs, e, j.plan.List.Bytes))
 	}
@@ -320,6 +319,18 @@ func (r *run) useBundle(ctx context.Context, j *job, bundle []byte) error {
 		j.bundle, j.index = bundle, p.Index
 	}
 	return err
+}
+
+func (r *run) pkg(j *job) policy.Package {
+	return policy.Package{Name: j.Name, Version: j.Version, Registry: r.target.indexOf()}
+}
+
+// query asks the log for what readers accept, or, without a policy, for anything.
+func (r *run) query(j *job) client.Query {
+	if r.reader != nil {
+		return r.reader.Query(r.pkg(j))
+	}
+	return client.Query{Registry: entry.Registry(r.target.indexOf()), Name: j.Name, Version: j.Version}
 }
 
 // quiet is the log for the engine, which asks it from many goroutines.

@@ -130,7 +130,7 @@ func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links link
 	if err := link.broken(); err != nil {
 		return nil, err
 	}
-	b, err := from.source.log.Bundle(ctx, client.Query{Name: w.Name, Version: w.Version})
+	b, err := from.source.log.Bundle(ctx, c.cfg.Policy.QueryFor(w.pkg()))
 	link.note(err)
 	return b, err
 }
@@ -148,7 +148,7 @@ func (c *Checker) Prefetch(ctx context.Context, name, version string) {
 		if s.log == nil {
 			continue
 		}
-		if b, err := s.log.Bundle(ctx, client.Query{Name: name, Version: version}); err == nil {
+		if b, err := s.log.Bundle(ctx, c.cfg.Policy.QueryFor(w.pkg())); err == nil {
 			c.keepBundle(s, w, b)
 			return
 		}
@@ -163,7 +163,7 @@ func (c *Checker) keepBundle(s *source, w Want, b []byte) {
 }
 
 func (s *source) bundlePath(w Want) string {
-	return filepath.Join(s.dir, w.Name+"-"+w.Version+".tlog-proof")
+	return filepath.Join(s.dir, w.Name+"-"+w.Version+BundleExt)
 }
 
 // links are the connections to the logs in one run.

@@ -35,6 +35,12 @@ var (
 	ErrUnexpected = errors.New("not the place that the policy expects")
 	// ErrLeftOut: the .crate lacks what its manifest names, and the policy refuses that.
 	ErrLeftOut = errors.New("files left out")
+	// ErrNoOpening: the policy asks for an opening, and there is none that shows the claim.
+	ErrNoOpening = errors.New("no opening")
+	// ErrContradicted: the commit's own objects say something else than the claim.
+	ErrContradicted = errors.New("contradicted by the commit itself")
+	// ErrSigner: the commit is not signed by whom the policy names.
+	ErrSigner = errors.New("not signed by whom the policy names")
 	// ErrState: what the state directory remembers cannot be used.
 	ErrState = errors.New("state not usable")
 )
@@ -48,6 +54,9 @@ var slugs = []struct {
 	{ErrSourceTampered, "source-tampered"},
 	{ErrIndexDiffers, "index-differs"},
 	{ErrIndexNotSeen, "index-not-seen"},
+	{ErrContradicted, "contradicted"},
+	{ErrSigner, "signed-by"},
+	{ErrNoOpening, "no-opening"},
 	{ErrNotDownloaded, "not-downloaded"},
 	{ErrUnreachable, "unreachable"},
 	{ErrNotCached, "not-cached"},

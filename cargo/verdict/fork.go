@@ -78,11 +78,16 @@ func (s *settling) accuse(a, b client.Checkpoint, tree tlog.HashReader) error {
 
 // falseEntry is what is said of an entry that a log holds, signed and cosigned,
 // although its proof does not hold. Evidence is written once for each entry; it says
-// nothing about the log's other entries, which are judged by their own proofs.
-func (c *Checker) falseEntry(it *item, cause error) error {
+// nothing about the log's other entries, which are judged by their own proofs. list is that of the
+// .crate, if the proof is false only of it.
+func (c *Checker) falseEntry(it *item, list []byte, cause error) error {
 	r := it.result
 	refusal := &client.Error{Reason: client.ErrProof, What: r.Name + " " + r.Version, Err: cause}
-	path, err := c.writeFalseEntry(it)
+	path, err := c.writeEvidence(it, "false", func(l evidence.Leaf, program []byte,
+		m evidence.Meta) (*evidence.Evidence, error) {
+		return evidence.NewFalseEntry(evidence.ProofInvalid, r.Checkpoint.Signed, l,
+			evidence.Attached{Program: program, List: list}, m)
+	})
 	if err != nil {
 		c.cfg.Log.Warn("no evidence was written of a false entry", "crate", r.Name, "version", r.Version, "err", err)
 		return refusal
@@ -91,10 +96,11 @@ func (c *Checker) falseEntry(it *item, cause error) error {
 	return refusal
 }
 
-func (c *Checker) writeFalseEntry(it *item) (string, error) {
+// writeEvidence writes evidence about an entry, once for each entry and what: it returns where.
+func (c *Checker) writeEvidence(it *item, what string,
+	arrange func(leaf evidence.Leaf, program []byte, m evidence.Meta) (*evidence.Evidence, error)) (string, error) {
 	r := it.result
-	dir := filepath.Join(c.heads.dir(r.Checkpoint.Origin), fmt.Sprintf("false-%x",
-		entry.LeafHash(r.EntryBytes)))
+	dir := filepath.Join(c.heads.dir(r.Checkpoint.Origin), fmt.Sprintf("%s-%x", what, entry.LeafHash(r.EntryBytes)))
 	if there, err := os.ReadDir(dir); err == nil && len(there) > 0 {
 		return filepath.Join(dir, there[0].Name()), nil
 	}
@@ -111,8 +117,7 @@ func (c *Checker) writeFalseEntry(it *item) (string, error) {
 	for _, h := range p.Hashes {
 		leaf.Path = append(leaf.Path, h)
 	}
-	e, err := evidence.NewFalseEntry(evidence.ProofInvalid, r.Checkpoint.Signed, leaf, text,
-		evidence.Meta{Observed: c.cfg.Now(), Sources: []string{"cratelog client"}})
+	e, err := arrange(leaf, text, evidence.Meta{Observed: c.cfg.Now(), Sources: []string{"cratelog client"}})
 	if err == nil {
 		err = convicts(e, it.current.source.trust.Policy, c.proofs)
 	}

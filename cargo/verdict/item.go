@@ -39,6 +39,7 @@ type item struct {
 	rules   client.Rules
 
 	given *Given // the one bundle that counts; nil: find one
+	links links  // to the logs; nil: none was asked yet
 
 	sum    [sha256.Size]byte // of the .crate as it was hashed
 	looked bool
@@ -54,8 +55,12 @@ type item struct {
 	key    [sha256.Size]byte // of the memo
 	proof  *entry.Entry      // whose proof is to be checked
 	chain  entry.Chain       // what the proof shows
-	result *client.Result    // not to be believed before holding; nil if remembered
-	facts  *Facts            // likewise; nil before release if not remembered
+	open   wanted            // what openings have to do with it
+	opened *Opening          // what one showed; not to be believed before holding
+
+	openedRaw []byte         // its bytes
+	result    *client.Result // not to be believed before holding; nil if remembered
+	facts     *Facts         // likewise; nil before release if not remembered
 
 	summary string // Facts.Summary of result
 }
@@ -73,6 +78,7 @@ func (it *item) advance(ctx context.Context, links links) {
 		it.decide(Unchecked, interrupted(err))
 		return
 	}
+	it.links = links
 	defer it.drop()
 	if !it.looked {
 		// The name becomes part of paths and addresses.
@@ -229,6 +235,7 @@ func beingWritten(path string) bool {
 // before. If it fails, the item goes on seeking.
 func (it *item) verify(bundle []byte) {
 	it.bundle = bundle
+	it.wants(bundle)
 	if it.given == nil {
 		it.key = it.c.memoKey(it, it.rules)
 		if it.facts = it.c.remembered(it, it.rules); it.facts != nil {
@@ -260,9 +267,16 @@ func (it *item) bind(ctx context.Context) {
 	if it.given != nil && it.given.Crate == nil {
 		return
 	}
+	defer it.drop()
+	if it.compare(); it.state == holding {
+		it.opens(ctx)
+	}
+}
+
+// compare holds the .crate against the claim.
+func (it *item) compare() {
 	it.c.slots <- struct{}{}
 	defer func() { <-it.c.slots }()
-	defer it.drop()
 	if err := it.load(); err != nil {
 		it.decide(Unchecked, unreadable(it.want.place(), err))
 		return
@@ -270,6 +284,8 @@ func (it *item) bind(ctx context.Context) {
 	checked := it.result.EntryBytes
 	r, err := client.VerifyCrate(it.sum, it.unpack, it.bundle, it.current.source.trust.Policy, proven{it.chain}, it.rules)
 	switch {
+	case errors.Is(err, client.ErrProof): // of the list of this .crate
+		it.reject(it.falseList(err))
 	case err != nil:
 		it.reject(err)
 	case !bytes.Equal(r.EntryBytes, checked):
@@ -278,6 +294,23 @@ func (it *item) bind(ctx context.Context) {
 	default:
 		it.result, it.summary = r, summaryOf(it.crate)
 	}
+}
+
+// falseList is what is said of an entry whose proof does not hold for the list that it claims.
+func (it *item) falseList(cause error) error {
+	src, ok := it.result.Entry.Claim.(*entry.Source)
+	if !ok || it.crate == nil {
+		return cause
+	}
+	list, err := it.crate.Check(it.result.Entry.Subject, src)
+	if err != nil {
+		return cause
+	}
+	var refusal *client.Error
+	if errors.As(cause, &refusal) {
+		cause = refusal.Err
+	}
+	return it.c.falseEntry(it, list.Bytes, cause)
 }
 
 // proven is an entry.Verifier for an entry whose proof was looked at before.
@@ -335,7 +368,7 @@ func (c *Checker) checkProofs(ctx context.Context, items []*item) {
 	g.SetLimit(inFlight)
 	for i, err := range errs {
 		if it := waiting[i]; err != nil {
-			it.reject(c.falseEntry(it, err))
+			it.reject(c.falseEntry(it, nil, err))
 		} else {
 			it.chain = chains[i]
 			g.Go(func() error { it.bind(ctx); return nil })
@@ -387,7 +420,7 @@ func (it *item) release() {
 	it.verdict.Status = Verified
 	if it.facts == nil && it.given == nil {
 		it.facts = it.c.newFacts(it.result)
-		it.facts.Summary = it.summary
+		it.facts.Summary, it.facts.Opening = it.summary, it.opened
 		it.c.keep(it)
 	}
 	if err := it.displeases(); err != nil {
@@ -397,5 +430,5 @@ func (it *item) release() {
 	if it.given != nil {
 		return
 	}
-	it.verdict.Facts, it.verdict.Bundle = it.facts, it.bundle
+	it.verdict.Facts, it.verdict.Bundle, it.verdict.Opened = it.facts, it.bundle, it.openedBytes()
 }

@@ -194,6 +194,9 @@ func (j *Judge) files(ws *cargo.Workspace, p *policy.Policy) (paths []string) {
 	if p.Path != "" {
 		paths = append(paths, p.Path)
 	}
+	for _, e := range p.Expects {
+		paths = append(paths, e.SignedBy...)
+	}
 	if ws == nil {
 		return paths
 	}

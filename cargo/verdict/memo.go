@@ -19,7 +19,7 @@ import (
 
 // memoDomain names this form of memos, and this way to verify. Change it when
 // either changes.
-const memoDomain = "cratelog/verdict/v4\n"
+const memoDomain = "cratelog/verdict/v5\n"
 
 const maxMemo = 8 << 20 // bytes; a crate has 20,000 files at most
 
@@ -82,8 +82,9 @@ func (c *Checker) memoKey(it *item, r client.Rules) [sha256.Size]byte {
 	d.add(it.sum[:])
 	d.add(bundle[:])
 	d.add([]byte(it.current.source.origin))
-	d.add(fmt.Appendf(nil, "%q %q %v %v %v %q", r.Name, r.Version, r.MaxAge, r.AllowNoWitnesses, limits,
-		r.AllowUnproven))
+	d.add(fmt.Appendf(nil, "%q %q %q %v %v %v %v %q", r.Registry, r.Name, r.Version, r.MaxAge,
+		r.AllowNoWitnesses, r.AllowCRLF, limits, r.AllowUnproven))
+	it.open.add(d)
 	return d.sum()
 }
 

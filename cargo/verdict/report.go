@@ -18,8 +18,16 @@ type Facts struct {
 	Coverage    Coverage `json:"coverage"`
 	Program     string   `json:"program"`     // id, hex
 	Development bool     `json:"development"` // its key is UNSAFE: anyone can forge
+	Origin      string   `json:"origin"`      // of the program's key; see proofcheck.Program
 	Trailing    int      `json:"trailing"`    // bytes after the archive, which nothing reads
 	Log         Logged   `json:"log"`
+
+	// NamesCommit: the .crate itself names the commit. If not, its files are in the commit, which
+	// whoever made the claim chose. Repository is what its Cargo.toml says: claimed, not proven.
+	NamesCommit bool   `json:"names_commit"`
+	Repository  string `json:"repository_claimed"`
+
+	Opening *Opening `json:"opening"` // what the claim's opening showed; null without one
 
 	// Summary is the digest, in hex, of what the registry's index must say of the crate,
 	// by its Cargo.toml (registry.Summary); "" if that cannot be told.
@@ -33,6 +41,7 @@ type Coverage struct {
 	Unproven []string `json:"unproven"` // can be anything; the rules allow it
 
 	Executable []string `json:"executable"` // of those proven: executable in the commit, and not in the .crate
+	CRLF       []string `json:"crlf"`       // of those proven: with CRLF where the commit has LF
 	LeftOut    []string `json:"left_out"`   // not in the .crate, though its author's manifest names them
 }
 
@@ -58,7 +67,8 @@ func (c *Checker) newFacts(r *client.Result) *Facts {
 	return &Facts{
 		Commit: hex.EncodeToString(r.Commit[:]), Path: r.Path,
 		Coverage: CoverageOf(r),
-		Program:  hex.EncodeToString(r.Program[:]), Development: prog.Development(), Trailing: r.Trailing,
+		Program:  hex.EncodeToString(r.Program[:]), Development: prog.Development(), Origin: prog.Origin, Trailing: r.Trailing,
+		NamesCommit: r.NamesCommit, Repository: r.Repository,
 		Log: LoggedAt(r),
 	}
 }
@@ -75,7 +85,7 @@ func LoggedAt(r *client.Result) Logged {
 
 // CoverageOf says what the proof of a verified crate covers.
 func CoverageOf(r *client.Result) Coverage {
-	return Coverage{list(r.Proven), list(r.Derived), list(r.Unproven), list(r.Executable), list(r.LeftOut)}
+	return Coverage{list(r.Proven), list(r.Derived), list(r.Unproven), list(r.Executable), list(r.CRLF), list(r.LeftOut)}
 }
 
 func list(s []string) []string { return append([]string{}, s...) }

@@ -198,10 +198,13 @@ type Verdict struct {
 	Err    error    // why not; for Violation and Unchecked. See Explain
 	Notes  []string // sentences that do not change the status
 	Bundle []byte   // that verified, likewise
+	Opened []byte   // the opening that was checked with it, likewise; nil if there was none
 }
 
 // Refuse makes a violation, or something unchecked, of a verdict. It takes the facts away.
-func (v *Verdict) Refuse(s Status, err error) { v.Status, v.Err, v.Facts, v.Bundle = s, err, nil, nil }
+func (v *Verdict) Refuse(s Status, err error) {
+	v.Status, v.Err, v.Facts, v.Bundle, v.Opened = s, err, nil, nil, nil
+}
 
 // All decides about many crates and returns one verdict for each, in their order.
 // progress, if not nil, is called after each crate that was looked at, by one
@@ -227,8 +230,11 @@ func (c *Checker) All(ctx context.Context, wants []Want, progress func(done, tot
 }
 
 func (c *Checker) newItem(w Want, v *Verdict) *item {
-	return &item{c: c, want: w, verdict: v, rules: c.cfg.Policy.RulesFor(
-		policy.Package{Name: w.Name, Version: w.Version, Registry: w.Demand.Registry}, c.cfg.Now())}
+	return &item{c: c, want: w, verdict: v, rules: c.cfg.Policy.RulesFor(w.pkg(), c.cfg.Now())}
+}
+
+func (w Want) pkg() policy.Package {
+	return policy.Package{Name: w.Name, Version: w.Version, Registry: w.Demand.Registry}
 }
 
 // Crate decides about one crate by its bytes, whatever the policy demands of it. sum is the
@@ -264,11 +270,22 @@ type Given struct {
 	Crate  *crate.Crate // what it must be about; nil: only what the bundle shows by itself
 	Rules  client.Rules // with the name and version that are wanted
 	From   *client.Log  // that it was fetched from; nil: the one of the trust file
+
+	// Opening is the one of its claim, if there is one beside the bundle. If the policy asks for
+	// one, and this does not do, a log is asked, unless it is Offline.
+	Opening []byte
 }
 
-// Bundle decides about one bundle. The error is a *Error; notes are sentences that do not
-// change the outcome. Neither cached bundles nor cached verdicts count.
-func (c *Checker) Bundle(ctx context.Context, g Given) (r *client.Result, notes []string, err error) {
+// An Answer is what a given bundle showed.
+type Answer struct {
+	*client.Result
+	Opening *Opening // what the claim's opening showed; nil without one, and without the .crate
+	Notes   []string // sentences that do not change the outcome
+}
+
+// Bundle decides about one bundle. The error is a *Error. Neither cached bundles nor cached
+// verdicts count.
+func (c *Checker) Bundle(ctx context.Context, g Given) (*Answer, error) {
 	var v Verdict
 	it := &item{c: c, verdict: &v, given: &g, rules: g.Rules, crate: g.Crate, want: Want{Name: g.Rules.Name,
 		Version: g.Rules.Version}}
@@ -277,7 +294,7 @@ func (c *Checker) Bundle(ctx context.Context, g Given) (r *client.Result, notes 
 	}
 	if it.current.source = c.sourceOf(g.Bundle); it.current.source == nil {
 		it.decide(Unchecked, noLog(c.cfg.Policy))
-		return nil, nil, c.explained(&v)
+		return nil, c.explained(&v)
 	}
 	it.verify(g.Bundle)
 	c.checkProofs(ctx, []*item{it})
@@ -287,7 +304,10 @@ func (c *Checker) Bundle(ctx context.Context, g Given) (r *client.Result, notes 
 	} else if it.state == seeking {
 		it.decide(Violation, it.tried[0].err)
 	}
-	return it.result, v.Notes, c.explained(&v)
+	if err := c.explained(&v); err != nil {
+		return nil, err
+	}
+	return &Answer{it.result, it.opened, v.Notes}, nil
 }
 
 // run decides about items and fills their verdicts. Each round takes every item to

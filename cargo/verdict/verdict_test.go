@@ -509,13 +509,13 @@ func TestTheProofComesBeforeTheArchive(t *testing.T) {
 	raw := []byte("this is no archive")
 	e.Subject.SHA256 = sha256.Sum256(raw)
 	for _, c := range []struct {
-		prove func(*entry.Entry) error
+		prove func(e *entry.Entry, list []byte) error
 		slug  string
 	}{
-		{func(*entry.Entry) error { return nil }, "proof"}, // of the bytes that it was forged for
+		{func(*entry.Entry, []byte) error { return nil }, "proof"}, // of the bytes that it was forged for
 		{testlog.Must(forger()).Prove, "files"},
 	} {
-		fatalIf(t, c.prove(e))
+		fatalIf(t, c.prove(e, []byte("ct")))
 		l := newLog(t, "log.test/order")
 		l.add(e)
 		p := newPlace(t, dev, l)

@@ -218,7 +218,7 @@ func forged(e *entry.Entry) error {
 	if err != nil {
 		return err
 	}
-	return f.Prove(e)
+	return f.Prove(e, []byte("ct"))
 }
 
 // submitChanged submits a crate that was changed and packed again, with its entry

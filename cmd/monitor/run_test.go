@@ -72,7 +72,7 @@ func (x *followed) add(t *testing.T, from, to int, change func(e *entry.Entry)) 
 	for i := from; i < to; i++ {
 		e := &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: fmt.Sprintf("crate-%d", i), Version: "1.0.0", SHA256: entry.LeafHash(fmt.Append(nil, i))},
 			Claim: &entry.Source{Commit: [20]byte{byte(i)}, Path: "crates/x"}}
-		fatalIf(t, x.f.Prove(e))
+		fatalIf(t, x.f.Prove(e, []byte("ct")))
 		if change != nil {
 			change(e)
 		}
@@ -241,7 +241,7 @@ func (x *followed) misbehave(t *testing.T) []string {
 		x.add(t, 100*i+70, 100*i+71, nil)
 		e := testlog.Must(entry.Parse(x.log.Tree.Leaves[n+62]))
 		e.Subject.SHA256[0]++
-		fatalIf(t, x.f.Prove(e))
+		fatalIf(t, x.f.Prove(e, []byte("ct")))
 		b := testlog.Must(e.Marshal())
 		x.log.Tree.Append(b)
 		say("duplicate", n+63)

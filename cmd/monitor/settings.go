@@ -15,6 +15,7 @@ import (
 
 	"cratelog/cargo/registry"
 	"cratelog/config"
+	"cratelog/entry"
 	"cratelog/internal/daemon"
 	"cratelog/internal/durable"
 	"cratelog/monitor"
@@ -41,6 +42,7 @@ type settings struct {
 	Registry struct {
 		Index     string `toml:"index"`
 		Name      string `toml:"name"`
+		Subject   string `toml:"subject"`
 		TokenFile string `toml:"token_file"`
 		Contents  bool   `toml:"contents"`
 		monitor.RegistryTiming
@@ -194,6 +196,11 @@ func (s *setup) registry() (*registry.Index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: registry: index: %w", s.path, err)
 	}
+	if r.Subject != "" {
+		if err := entry.CheckRegistry(r.Subject); err != nil {
+			return nil, fmt.Errorf("%s: registry: subject: %w", s.path, err)
+		}
+	}
 	x := &registry.Index{URL: index, UserAgent: monitor.UserAgent, AllowHTTP: s.AllowHTTP}
 	if r.TokenFile != "" {
 		token, err := durable.Read(s.beside(r.TokenFile), maxToken)
@@ -237,7 +244,7 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 			}
 			return text
 		},
-		RegistryName: s.Registry.Name, Contents: s.Registry.Contents,
+		RegistryName: s.Registry.Name, RegistrySubject: s.Registry.Subject, Contents: s.Registry.Contents,
 		Timing: s.Timing, RegistryTiming: s.Registry.RegistryTiming,
 		Route: func(f store.Finding, w *store.Watch) []string {
 			asked := ""

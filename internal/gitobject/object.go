@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/pjbgf/sha1cd"
 )
 
 // The types of objects that are read.
@@ -36,10 +34,16 @@ func (o Object) Encode() []byte {
 	return fmt.Appendf(make([]byte, 0, len(o.Content)+32), "%s %d\x00%s", o.Type, len(o.Content), o.Content)
 }
 
-// ID returns the SHA-1 of Encode, or ErrCollision.
-func (o Object) ID() ([20]byte, error) {
-	id, collision := sha1cd.Sum(o.Encode())
-	if collision {
+// ID returns the SHA-1 of Encode. The error is ErrCollision or ErrSuspicious.
+func (o Object) ID() ([20]byte, error) { return new(Hash).ID(o) }
+
+// ID is Object.ID with what this Hash has seen before.
+func (h *Hash) ID(o Object) ([20]byte, error) {
+	if _, err := h.Start(o.Type, int64(len(o.Content))).Write(o.Content); err != nil {
+		return [20]byte{}, err
+	}
+	id, safe := h.Sum()
+	if !safe {
 		return [20]byte{}, ErrCollision
 	}
 	return id, nil

@@ -13,7 +13,7 @@ import (
 )
 
 const entryColumns = "log, idx, leaf_hash, identity, name, version, sha256, kind, commit_id, path, unproven, links, " +
-	"submodules, outside, workspace, program, logged, covered, first_seen, verdict, reason, detail, data"
+	"submodules, outside, workspace, program, logged, covered, first_seen, verdict, reason, detail, data, registry"
 
 // selectEntry selects the columns that scanEntry reads.
 const selectEntry = "SELECT id, " + entryColumns + " FROM entries "
@@ -24,7 +24,7 @@ func scanEntry(r scanner) (Entry, error) {
 	err := r.Scan(&e.Place, &e.Log, &e.Index, fixed(e.LeafHash[:]), fixed(e.Identity[:]), &e.Name, &e.Version,
 		fixed(e.SHA256[:]), &e.Kind, fixed(e.Commit[:]), &e.Path, &unproven, &e.Links, &e.Submodules, &e.Outside,
 		&e.Workspace, fixed(e.Program[:]), moment{&e.Logged}, &e.Covered, moment{&e.FirstSeen}, &e.Verdict,
-		&e.Reason, &e.Detail, &e.Data)
+		&e.Reason, &e.Detail, &e.Data, &e.Registry)
 	if err != nil {
 		return e, err
 	}
@@ -67,7 +67,7 @@ func (s *Store) AppendEntries(ctx context.Context, log int64, entries []Entry) e
 
 func insertEntries(ctx context.Context, tx *sql.Tx, entries []Entry) error {
 	insert, err := tx.PrepareContext(ctx,
-		"INSERT INTO entries ("+entryColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
+		"INSERT INTO entries ("+entryColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,8 @@ func insertEntries(ctx context.Context, tx *sql.Tx, entries []Entry) error {
 			e.SHA256[:], e.Kind, e.Commit[:], e.Path, unproven,
 			e.Links, e.Submodules, e.Outside, e.Workspace, e.Program[:], millis(e.Logged), e.Covered,
 			millis(e.FirstSeen), e.Verdict, e.Reason, e.Detail,
-			append([]byte{}, e.Data...)) // an empty leaf is not NULL
+			append([]byte{}, e.Data...), // an empty leaf is not NULL
+			e.Registry)
 		if err != nil {
 			return fmt.Errorf("storing entry %d: %w", e.Index, err)
 		}
@@ -164,21 +165,23 @@ func pages(read func() ([]Entry, error), after func(last Entry)) iter.Seq2[Entry
 type Pair struct{ First, Second Entry }
 
 // Duplicates returns the pairs whose second entry has from <= index < to, and whose
-// first is the earliest entry of the same log, name and version; only where the two
+// first is the earliest entry of the same log, registry, name and version; only where the two
 // have different checksums. At most limit pairs.
 func (r *Reader) Duplicates(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
 	return r.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
 		(SELECT g.id FROM entries g INDEXED BY entries_by_version
-			WHERE g.name = e.name AND g.version = e.version AND g.log = e.log ORDER BY g.idx LIMIT 1)
+			WHERE g.name = e.name AND g.version = e.version AND g.log = e.log AND g.registry = e.registry
+			ORDER BY g.idx LIMIT 1)
 		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != '' AND f.idx < e.idx AND f.sha256 != e.sha256
 		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
 }
 
-// Repeats is Duplicates for entries of one identity: the same subject and claim.
+// Repeats is Duplicates for entries of one identity and program: the same subject and claim, proven
+// in the same way.
 func (r *Reader) Repeats(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
 	return r.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
 		(SELECT g.id FROM entries g INDEXED BY entries_by_identity
-			WHERE g.identity = e.identity AND g.log = e.log ORDER BY g.idx LIMIT 1)
+			WHERE g.identity = e.identity AND g.log = e.log AND g.program = e.program ORDER BY g.idx LIMIT 1)
 		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != '' AND f.idx < e.idx
 		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
 }

@@ -44,6 +44,7 @@ CREATE TABLE entries (
 	reason     TEXT NOT NULL,    -- '' or a finding's kind
 	detail     TEXT NOT NULL,
 	data       BLOB NOT NULL,
+	registry   TEXT NOT NULL DEFAULT '', -- that the crate is published in, as the entry names it
 	UNIQUE (log, idx)
 ) STRICT;
 CREATE INDEX entries_by_version  ON entries (name, version, log, idx);
@@ -187,4 +188,5 @@ CREATE TABLE releases (
 `
 
 // upgrades bring older databases here.
-var upgrades = []string{"ALTER TABLE registry_retries ADD COLUMN why TEXT NOT NULL DEFAULT '';" + releasesSchema}
+var upgrades = []string{"ALTER TABLE registry_retries ADD COLUMN why TEXT NOT NULL DEFAULT '';" + releasesSchema,
+	"ALTER TABLE entries ADD COLUMN registry TEXT NOT NULL DEFAULT '';"}

@@ -42,6 +42,7 @@ type Entry struct {
 
 	LeafHash   tlog.Hash
 	Identity   [32]byte
+	Registry   string // entry.DefaultRegistry, or the index of another one
 	Name       string
 	Version    string
 	SHA256     [32]byte

@@ -124,7 +124,7 @@ func made(t testing.TB, name, version string, change ...func(e *entry.Entry, s *
 		c(e, src)
 	}
 	f := testlog.Must(forger())
-	fatalIf(t, f.Prove(e))
+	fatalIf(t, f.Prove(e, []byte("ct")))
 	return row(t, e)
 }
 

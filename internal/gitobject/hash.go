@@ -1,4 +1,4 @@
-package crate
+package gitobject
 
 import (
 	"encoding/binary"
@@ -11,14 +11,15 @@ import (
 	"github.com/pjbgf/sha1cd/ubc"
 )
 
-// A blobHash computes ids of git blobs, one after the other: SHA-1 over "blob LEN NUL content".
+// A Hash computes ids of git objects, one after the other: SHA-1 over "TYPE LEN NUL content".
+// The zero value is ready for Start.
 //
 // For each known way to attack SHA-1 that a block of 64 bytes may be part of, the detection hashes
 // the block again. A block of any text is suspected of a twentieth of a way; blocks can be made that
 // are suspected of ten ways and more, and compress well. So suspicions are counted once there are
-// many blocks, and too many are refused: deterministically, with all the files of an archive.
-type blobHash struct {
-	hash.Hash
+// many blocks, and too many are refused: deterministically, with all the objects that one Hash has seen.
+type Hash struct {
+	sha1       hash.Hash
 	block      [sha1cd.BlockSize]byte // the one that is not full
 	n          int                    // bytes of it
 	blocks     int                    // since the first start
@@ -32,21 +33,22 @@ const (
 	maxSuspicions = 1 << 19
 )
 
-var errSuspicious = errors.New("too many blocks that could be part of an attack on SHA-1")
+// ErrSuspicious means that content was made to keep the detection of attacks busy.
+var ErrSuspicious = errors.New("too many blocks that could be part of an attack on SHA-1")
 
-// start begins the next blob.
-func (h *blobHash) start(size int64) *blobHash {
-	if h.Hash == nil {
-		h.Hash = sha1cd.New()
+// Start begins the next object, of a type and a size in bytes.
+func (h *Hash) Start(kind string, size int64) *Hash {
+	if h.sha1 == nil {
+		h.sha1 = sha1cd.New()
 	}
-	h.Reset()
+	h.sha1.Reset()
 	h.n = 0
-	h.Write(append(strconv.AppendInt([]byte("blob "), size, 10), 0))
+	h.Write(append(strconv.AppendInt([]byte(kind+" "), size, 10), 0))
 	return h
 }
 
-// Write fails with errSuspicious, before p is hashed.
-func (h *blobHash) Write(p []byte) (int, error) {
+// Write fails with ErrSuspicious, before p is hashed.
+func (h *Hash) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		block := rest
 		if h.n == 0 && len(rest) >= len(h.block) {
@@ -63,9 +65,9 @@ func (h *blobHash) Write(p []byte) (int, error) {
 		}
 	}
 	if h.suspicions > maxSuspicions+h.blocks/4 {
-		return 0, errSuspicious
+		return 0, ErrSuspicious
 	}
-	return h.Hash.Write(p)
+	return h.sha1.Write(p)
 }
 
 // suspicions is the number of ways of attack that a block could be part of.
@@ -80,16 +82,9 @@ func suspicions(block []byte) int {
 	return bits.OnesCount32(ubc.CalculateDvMask(&w))
 }
 
-// sum returns the id, and whether the bytes are safe: false if they carry a
+// Sum returns the id, and whether the bytes are safe: false if they carry a
 // known collision attack.
-func (h *blobHash) sum() (id [20]byte, safe bool) {
-	b, collision := h.Hash.(sha1cd.CollisionResistantHash).CollisionResistantSum(nil)
+func (h *Hash) Sum() (id [20]byte, safe bool) {
+	b, collision := h.sha1.(sha1cd.CollisionResistantHash).CollisionResistantSum(nil)
 	return [20]byte(b), !collision
-}
-
-// blobID is the id of a small blob; safe is as for sum.
-func blobID(content []byte) (id [20]byte, safe bool) {
-	var h blobHash
-	h.start(int64(len(content))).Write(content)
-	return h.sum()
 }
