@@ -94,23 +94,19 @@ func DevelopmentKeys(ctx context.Context, cache string, blocks int, progress Pro
 }
 
 // MakeDevelopmentKeys runs the development setup even if the cache has its keys, stores the
-// result, and returns the program, which says the proving key's SHA-256. It serves those who add a
+// result, and returns it; the program says the proving key's SHA-256. It serves those who add a
 // program to cratelog, or check one.
-func MakeDevelopmentKeys(ctx context.Context, cache string, blocks int, progress Progress) (proofcheck.Program, error) {
+func MakeDevelopmentKeys(ctx context.Context, cache string, blocks int, progress Progress) (*Keys, error) {
 	system, err := compileMeanwhile(ctx, cache, blocks, progress, func() error { return nil })
 	if err != nil {
-		return proofcheck.Program{}, err
+		return nil, err
 	}
 	unlock, err := lockCache(ctx, cache, blocks, progress)
 	if err != nil {
-		return proofcheck.Program{}, err
+		return nil, err
 	}
 	defer unlock()
-	k, err := makeKeys(ctx, cache, blocks, system, progress)
-	if err != nil {
-		return proofcheck.Program{}, err
-	}
-	return k.Program, nil
+	return makeKeys(ctx, cache, blocks, system, progress)
 }
 
 func makeKeys(ctx context.Context, cache string, blocks int, system *cs.R1CS, progress Progress) (*Keys, error) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cratelog/cargo/publish"
+	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/outcome"
@@ -26,6 +27,7 @@ type proveOptions struct {
 	submodules               map[string]string
 	registry, index          string
 	keys                     prover.Keyring
+	log                      string     // URL of the one whose program to prove with
 	crateFile                *keptCrate // for NAME@VERSION
 
 	given func(name string) bool // says that an option stands on the command line
@@ -51,6 +53,8 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 		return nil
 	})
 	keyFlags(fs, &o.keys)
+	fs.StringVar(&o.log, "log", "", "`URL` of a log: prove with its program, and fetch the proving key from it")
+	fs.BoolVar(&o.keys.AllowDevelopment, "development", false, "with --log: development keys will do")
 	o.given = func(name string) bool { return given(fs, name) != "" }
 }
 
@@ -63,7 +67,10 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := prepareKeys(sh, &o.keys); err != nil {
+	if err := o.useLog(sh); err != nil {
+		return err
+	}
+	if err := prepareKeys(ctx, sh, &o.keys); err != nil {
 		return err
 	}
 	c, err := o.crate(ctx, sh, what)
@@ -122,6 +129,32 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	}
 	sh.Status("Finished", "%s, %d bytes, in %.1f s", o.out, len(raw), time.Since(begin).Seconds())
 	return nil
+}
+
+// useLog has the keys be those of a log's program, if one is named.
+func (o *proveOptions) useLog(sh *shell) (err error) {
+	switch {
+	case o.log == "" && o.keys.AllowDevelopment:
+		return outcome.Usagef("--development says that the log's program may have development keys: name the log with --log URL")
+	case o.log == "":
+		return nil
+	case o.keys.ProgramFile != "" || o.keys.KeyFile != "":
+		return outcome.Usagef("prove takes the program and key of the log, --log, or of files, --program and --proving-key, not both")
+	}
+	if o.keys.Cache == "" {
+		if o.keys.Cache, err = prover.DefaultCache(); err != nil {
+			return err
+		}
+	}
+	o.keys.Log = logClient(sh, o.log)
+	return nil
+}
+
+// logClient asks a log, and says if that takes longer as the log is busy.
+func logClient(sh *shell, url string) *client.Log {
+	return &client.Log{URL: url, UserAgent: userAgent, OnWait: func(wait time.Duration) {
+		sh.Status("Waiting", "the log is busy; again in %v", wait)
+	}}
 }
 
 // crate reads the crate that is meant, and decides where its entry goes.

@@ -28,7 +28,7 @@ func publishCrates(ctx context.Context, sh *shell, args []string) error {
 	if cfg.DryRun && cfg.LogOnly {
 		return outcome.Usagef("publish takes --dry-run or --log-only, not both")
 	}
-	if err := prepareKeys(sh, keys); err != nil {
+	if err := prepareKeys(ctx, sh, keys); err != nil {
 		return err
 	}
 	cfg.Prover, cfg.Report, cfg.UserAgent = keys, sh, userAgent
@@ -128,9 +128,14 @@ func keyFlags(fs *flag.FlagSet, k *prover.Keyring) {
 }
 
 // prepareKeys finds mistakes about keys before the work begins.
-func prepareKeys(sh *shell, k *prover.Keyring) (err error) {
+func prepareKeys(ctx context.Context, sh *shell, k *prover.Keyring) (err error) {
 	if err := k.Check(); err != nil {
 		return outcome.Misuse(err)
+	}
+	if p, err := k.Ask(ctx); err != nil {
+		return err
+	} else if p != nil && k.Log != nil {
+		sh.Status("Proving", "with the log's program %x, origin %s", p.ID(), p.Trust())
 	}
 	if k.Development() {
 		sh.Warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")

@@ -5,10 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"time"
 
 	"cratelog/cargo/publish"
-	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/durable"
@@ -56,9 +54,7 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	}
 	defer to.Discard()
 	sh.Status("Submitting", "%s v%s to %s", parsed.Subject.Name, parsed.Subject.Version, *url)
-	log := &client.Log{URL: *url, UserAgent: userAgent, OnWait: func(wait time.Duration) {
-		sh.Status("Waiting", "the log is busy; again in %v", wait)
-	}}
+	log := logClient(sh, *url)
 	bundle, err := publish.Submit(ctx, log, e, raw)
 	if err != nil {
 		return err
