@@ -399,7 +399,8 @@ func (b *builder) header(k int, first frontend.Variable) {
 
 // lengths constrains that the length in the header is the number of bytes of the
 // content, and that the length field has the number of bits of both.
-func (b *builder) lengths(k int, first frontend.Variable, class []frontend.Variable, prev blockState, next *blockState) {
+func (b *builder) lengths(k int, first frontend.Variable, class []frontend.Variable,
+	prev blockState, next *blockState) {
 	api := b.api
 	stated := make([]frontend.Variable, len(headerShapes))
 	for v, shape := range headerShapes {
