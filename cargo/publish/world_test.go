@@ -249,9 +249,7 @@ func newForger(t *testing.T) *forger {
 	t.Helper()
 	f, err := forge.Default()
 	fatalIf(t, err)
-	e := &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: "a", Version: "1.0.0"}, Claim: &entry.Source{}}
-	fatalIf(t, f.Prove(e))
-	return &forger{Forger: f, program: e.Proof.Program}
+	return &forger{Forger: f, program: f.Program().ID()}
 }
 
 func (f *forger) Program(*prover.Plan) ([32]byte, error) { return f.program, nil }
@@ -259,7 +257,7 @@ func (f *forger) Program(*prover.Plan) ([32]byte, error) { return f.program, nil
 func (f *forger) Prove(_ context.Context, p *prover.Plan, _ prover.Progress) (*entry.Entry, error) {
 	f.made++
 	e := &entry.Entry{Subject: p.Subject, Claim: p.Claim}
-	return e, f.Forger.Prove(e)
+	return e, f.Forger.Prove(e, p.List.Bytes)
 }
 
 // output is a Reporter that keeps what it is told, and cargo's output.
