@@ -91,16 +91,14 @@ func (k *Keyring) Program(p *Plan) (id [32]byte, err error) {
 	if err := p.fits(circuit.SegmentBlocks); err != nil {
 		return id, err
 	}
-	shipped, err := proofcheck.Embedded()
+	shipped, err := shippedDevelopment(circuit.SegmentBlocks)
+	if err == nil && shipped == nil {
+		err = fmt.Errorf("no development program with segments of %d blocks ships with this version", circuit.SegmentBlocks)
+	}
 	if err != nil {
 		return id, err
 	}
-	for _, s := range shipped {
-		if s.Development() && s.Blocks == circuit.SegmentBlocks {
-			return s.ID(), nil
-		}
-	}
-	return id, fmt.Errorf("no development program with segments of %d blocks ships with this version", circuit.SegmentBlocks)
+	return shipped.ID(), nil
 }
 
 // Prove makes the entry of a plan.
