@@ -176,8 +176,11 @@ func TestLyingWordsAreRefused(t *testing.T) {
 		"a word above 2^32":                      reduce(func(_, out []*big.Int) { add(out, 6, 256) }),
 		"five high bits that are not the word's": reduce(func(_, out []*big.Int) { add(out, 8, 1) }),
 		"a low bit of 2":                         reduce(func(_, out []*big.Int) { out[0].SetInt64(2) }),
-		"limbs borrowed from each other":         reduce(func(_, out []*big.Int) { add(out, 2, -1<<limbBits); add(out, 4, 1) }),
-		"a spread that is not the limb's":        reduce(func(_, out []*big.Int) { add(out, 3, 1) }),
+		"limbs borrowed from each other": reduce(func(_, out []*big.Int) {
+			add(out, 2, -1<<limbBits)
+			add(out, 4, 1)
+		}),
+		"a spread that is not the limb's": reduce(func(_, out []*big.Int) { add(out, 3, 1) }),
 		"another word altogether": reduce(func(in, out []*big.Int) {
 			_ = o.hints.reduce([]*big.Int{new(big.Int).Add(in[0], big.NewInt(4))}, out)
 		}),

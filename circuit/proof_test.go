@@ -57,8 +57,8 @@ func (a *attacker) statement(w *world, version string) *logentry.Entry {
 	return &logentry.Entry{
 		Subject: logentry.Subject{Registry: logentry.DefaultRegistry, Name: "attacked", Version: version,
 			SHA256: [32]byte{1}},
-		Claim:   &logentry.Source{Commit: w.commit, Files: sha256.Sum256(w.list)},
-		Proof:   logentry.Proof{Program: a.program.ID()},
+		Claim: &logentry.Source{Commit: w.commit, Files: sha256.Sum256(w.list)},
+		Proof: logentry.Proof{Program: a.program.ID()},
 	}
 }
 
