@@ -52,7 +52,7 @@ func newEvidence(t *testing.T) *evidence {
 		fatalIf(t, err)
 	}
 	var err error
-	e.bundle, err = log.Bundle(t.Context(), "hello-proof", "0.1.0")
+	e.bundle, err = log.Bundle(t.Context(), client.Query{Name: "hello-proof", Version: "0.1.0"})
 	fatalIf(t, err)
 	s.stopAll()
 	e.proof, err = client.ParseProof(e.bundle)

@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"filippo.io/torchwood"
-	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/client"
@@ -60,7 +59,7 @@ func TestMain(m *testing.M) {
 // testProofs accepts exactly one proof for each claim.
 type testProofs struct{}
 
-var testProgram = proofcheck.Program{System: "test", Claim: "source/1", Origin: "test"}
+var testProgram = proofcheck.Program{System: "test", Claim: proofcheck.ClaimSource, Origin: "test"}
 
 func testProof(e *entry.Entry) ([]byte, error) {
 	id, err := e.Identity()
@@ -491,13 +490,88 @@ func (s *site) programs() {
 	s.write("bad.program", text[1:])
 	p.Blocks++
 	s.write("development.program", testlog.Must(p.Marshal()))
-	vk := new(groth16.VerifyingKey)
-	testlog.Must(vk.ReadFrom(bytes.NewReader(p.Key)))
-	vk.G1.Alpha.Double(&vk.G1.Alpha)
-	var key bytes.Buffer
-	testlog.Must(vk.WriteTo(&key))
-	p.Key, p.Origin = key.Bytes(), "ceremony:"+strings.Repeat("ab", 32)
-	s.write("own.program", testlog.Must(p.Marshal()))
+	s.program("own", "ceremony:"+strings.Repeat("ab", 32))
+}
+
+// program writes NAME.program, of a key that only its forger has.
+func (s *site) program(name, origin string) *forge.Forger {
+	s.t.Helper()
+	f := testlog.Must(forge.Invent(name, origin, 41))
+	s.write(name+".program", testlog.Must(f.Program().Marshal()))
+	return f
+}
+
+// TestAProgramIsWithdrawn is the procedure of docs/operating.md, with real proofs and
+// readers: what was logged stays, everything is proven again, and each reader gets what he
+// accepts.
+func TestAProgramIsWithdrawn(t *testing.T) {
+	s := newSite(t, "")
+	a, b := s.program("a", "solo: us"), s.program("b", "solo: us")
+	readers := map[*forge.Forger]*proofcheck.Verifier{}
+	for _, f := range []*forge.Forger{a, b} {
+		readers[f] = testlog.Must(proofcheck.New([]proofcheck.Program{f.Program()}))
+	}
+	policy := testlog.Must(client.ParsePolicy(testlog.Must(os.ReadFile(filepath.Join(s.dir, "trust.policy")))))
+	raw, first, err := a.Crate("alpha", "1.0.0", "// alpha")
+	fatalIf(t, err)
+	again := testlog.Must(entry.Parse(testlog.Must(first.Marshal())))
+	fatalIf(t, b.Prove(again, testlog.Must(forge.List(raw, again))))
+	// reads wants a reader of one program to get his proof of alpha.
+	reads := func(p *server, f *forge.Forger) {
+		t.Helper()
+		id := f.Program().ID()
+		bundle, err := (&client.Log{URL: p.url}).Bundle(t.Context(), client.Query{Name: "alpha", Version: "1.0.0", Programs: [][32]byte{id}})
+		fatalIf(t, err)
+		r, err := client.Verify(raw, bundle, policy, readers[f], client.DefaultRules())
+		fatalIf(t, err)
+		if r.Program != id {
+			t.Errorf("a proof of %x, not %x", r.Program, id)
+		}
+	}
+	it := func(e *entry.Entry, raw []byte) item { return item{entry: testlog.Must(e.Marshal()), crate: raw} }
+
+	const settings = "checkpoint_interval = \"100ms\"\nprograms = [\"a.program\""
+	s.settings(settings + "]\n")
+	p := s.start("logd", "serve")
+	testlog.Must(submit(t.Context(), p.url, it(first, raw)))
+	reads(p, a)
+	p.stop()
+
+	idA := fmt.Sprintf("%x", a.Program().ID())
+	s.settings(settings + ", \"b.program\"]\nwithdrawn = [\"" + idA + "\"]\n")
+	p = s.start("logd", "serve")
+	beta, late, err := a.Crate("beta", "1.0.0", "// beta")
+	fatalIf(t, err)
+	var refused *client.SubmitError
+	if _, err := submit(t.Context(), p.url, it(late, beta)); !errors.As(err, &refused) || refused.Reason != "program-withdrawn" {
+		t.Errorf("a new entry of the withdrawn program: %v", err)
+	}
+	_, err = (&client.Log{URL: p.url}).Bundle(t.Context(), client.Query{Name: "alpha", Version: "1.0.0", Programs: [][32]byte{b.Program().ID()}})
+	if !errors.Is(err, client.ErrNotLogged) {
+		t.Errorf("before it is proven again: %v", err)
+	}
+	testlog.Must(submit(t.Context(), p.url, it(again, raw)))
+	reads(p, a)
+	reads(p, b)
+	if all := s.readLog(p.url); len(all) != 2 {
+		t.Errorf("the log has %d entries, want 2", len(all))
+	}
+	p.stop()
+
+	s.wantNoStart("programs = [\"b.program\"]\n", "name the program "+idA)
+	s.wantNoStart("programs = [\"b.program\"]\nwithdrawn = [\""+idA+"\"]\n", "keep its file in programs")
+	s.wantNoStart("programs = [\"b.program\"]\nwithdrawn = [\"A\"]\n", "withdrawn: \"A\" is no id")
+}
+
+func TestOpeningsAreDeletedByCommand(t *testing.T) {
+	s := newSite(t, "development = true\n")
+	file := filepath.Join(s.dir, "logd.toml")
+	for _, args := range [][]string{{"openings"}, {"openings", "list"}, {"openings", "delete", "-config", file}, {"openings", "delete", "-config", file, "-claim", "ab"}} {
+		out, err := logd(args...)
+		wantExit(t, err, out, 2, "logd openings delete -config")
+	}
+	out, err := logd("openings", "delete", "-config", file, "-claim", strings.Repeat("ab", 32))
+	wantExit(t, err, out, 3, "holds no opening of the claim abab")
 }
 
 func wantExit(t *testing.T, err error, out string, code int, words string) {
