@@ -454,7 +454,7 @@ func (w *world) cuts(f func(S, offset int)) {
 
 func TestFalseStatementsAreNotProvable(t *testing.T) {
 	for i, a := range attacks {
-		if testing.Short() && i%12 > 0 {
+		if testing.Short() && i%15 > 0 {
 			continue
 		}
 		t.Run(a.name, func(t *testing.T) {
@@ -475,5 +475,30 @@ func TestFalseStatementsAreNotProvable(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestEveryGroupIsNeeded wants for every group of constraints an attack that it alone stops; or a
+// test elsewhere, or the reason why there is none.
+func TestEveryGroupIsNeeded(t *testing.T) {
+	elsewhere := map[group]string{
+		groupIn:     "TestNoOtherStateIsOpened",
+		groupPacked: "TestLyingLimbsAreRefused",
+		groupInputs: "TestPublicInputsStandAlone",
+		groupWiping: "TestTruthNeedsWiping",
+		groupBlocks: "no attack is known: flags that are no bits fail elsewhere, too",
+		groupEnded:  "the number of an object that is left has no answer, either",
+	}
+	stopped := make(map[group]bool)
+	for _, a := range attacks {
+		if len(a.only) == 1 {
+			stopped[a.only[0]] = true
+		}
+	}
+	for _, g := range []group{groupBlocks, groupEnded, groupAutomaton, groupChaining, groupPacked, groupHeader, groupLength,
+		groupPadding, groupIn, groupAhead, groupWiping, groupOut, groupInputs, endReferences, endList} {
+		if stopped[g] == (elsewhere[g] != "") {
+			t.Errorf("%s: attacked alone: %v; elsewhere: %q", g, stopped[g], elsewhere[g])
+		}
 	}
 }

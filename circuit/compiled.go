@@ -24,8 +24,14 @@ func Compile(blocks int) (*cs.R1CS, error) {
 	return compile(newSegment(blocks))
 }
 
+// maxTerms is the length from which a linear form is named by a wire of its own. The forms of
+// schedule words are made of earlier ones, and would grow; with more names a segment of
+// SegmentBlocks would not fit its domain, with fewer it takes longer to solve.
+const maxTerms = 200
+
 func compile(c frontend.Circuit) (*cs.R1CS, error) {
-	compiled, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, c)
+	compiled, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, c,
+		frontend.WithCompressThreshold(maxTerms))
 	if err != nil {
 		return nil, fmt.Errorf("circuit: compile: %w", err)
 	}

@@ -67,7 +67,8 @@ func TestConstraintCounts(t *testing.T) {
 	fatalIf(t, err)
 	want := string(text)
 	if got := b.String(); !strings.HasPrefix(want, got) || !testing.Short() && got != want {
-		t.Errorf("the counts changed; if that is meant, run the test with -update and make new keys\ngot:\n%swant:\n%s", got, want)
+		t.Errorf("the counts changed; if that is meant, run the test with -update and make new keys\ngot:\n%swant:\n%s",
+			got, want)
 	}
 }
 

@@ -29,6 +29,9 @@ func orient(system *cs.R1CS) error {
 		cheap[wire] = true
 	}
 	constraints := genericConstraints(system)
+	if n := system.GetNbConstraints(); n != len(constraints) {
+		return fmt.Errorf("circuit: of %d constraints only %d have the form that can be oriented", n, len(constraints))
+	}
 	const many = 100
 	uses := make([]int, len(cheap))
 	for _, c := range constraints {

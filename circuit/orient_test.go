@@ -18,7 +18,7 @@ import (
 // with their sides exchanged, and the wires of one witness solve both.
 func TestOrientationMeansTheSame(t *testing.T) {
 	const blocks = 2
-	plain, err := frontend.Compile(field, r1cs.NewBuilder, newSegment(blocks))
+	plain, err := frontend.Compile(field, r1cs.NewBuilder, newSegment(blocks), frontend.WithCompressThreshold(maxTerms))
 	fatalIf(t, err)
 	oriented := system(t, blocks, "")
 	unordered := func(s *cs.R1CS) (all []string, turned []bool) {
@@ -108,7 +108,7 @@ func TestQuotientsStandLeft(t *testing.T) {
 		}
 		return len(dear)
 	}
-	plain, err := frontend.Compile(field, r1cs.NewBuilder, newSegment(3))
+	plain, err := frontend.Compile(field, r1cs.NewBuilder, newSegment(3), frontend.WithCompressThreshold(maxTerms))
 	fatalIf(t, err)
 	before, after := count(plain.(*cs.R1CS)), count(system(t, 3, ""))
 	t.Logf("uncommitted wires in right sides: %d before, %d after", before, after)

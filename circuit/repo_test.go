@@ -27,7 +27,8 @@ func encode(kind string, content []byte) []byte {
 }
 
 func commitObject(root [20]byte, text string) []byte {
-	return encode("commit", []byte(fmt.Sprintf("tree %x\nauthor A <a@b> 1700000000 +0000\ncommitter A <a@b> 1700000000 +0000\n\n%s\n", root, text)))
+	const who = "A <a@b> 1700000000 +0000"
+	return encode("commit", fmt.Appendf(nil, "tree %x\nauthor %s\ncommitter %s\n\n%s\n", root, who, who, text))
 }
 
 type entry struct {

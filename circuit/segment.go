@@ -118,8 +118,6 @@ const (
 	groupHeader    group = "header"    // the header's shape, by which its length is read
 	groupLength    group = "length"    // header, content and bit length agree
 	groupPadding   group = "padding"   // a last block ends in the zeros of the padding
-	groupChildren  group = "children"  // every object is named by its true id
-	groupList      group = "list"      // the listed bytes are the list
 	groupIn        group = "in"        // In commits to the state before the first block
 	groupAhead     group = "ahead"     // the bytes that were seen ahead are those that come
 	groupWiping    group = "wiping"    // an ended object leaves nothing in the state
@@ -350,10 +348,8 @@ func (b *builder) block(k int, prev blockState) blockState {
 	b.header(k, first)
 	b.lengths(k, first, class, prev, &next)
 	b.refer(k, class, prev, &next)
-	if b.on(groupChildren) {
-		// Object number objects-1 has the id that its last block yields.
-		b.references.receive(b.numbered(b.sha1.digest(next.h), api.Sub(next.objects, 1)), last)
-	}
+	// Object number objects-1 has the id that its last block yields.
+	b.references.receive(b.numbered(b.sha1.digest(next.h), api.Sub(next.objects, 1)), last)
 	return next
 }
 
@@ -403,7 +399,8 @@ func (b *builder) header(k int, first frontend.Variable) {
 
 // lengths constrains that the length in the header is the number of bytes of the
 // content, and that the length field has the number of bits of both.
-func (b *builder) lengths(k int, first frontend.Variable, class []frontend.Variable, prev blockState, next *blockState) {
+func (b *builder) lengths(k int, first frontend.Variable, class []frontend.Variable,
+	prev blockState, next *blockState) {
 	api := b.api
 	stated := make([]frontend.Variable, len(headerShapes))
 	for v, shape := range headerShapes {
@@ -442,22 +439,16 @@ func (b *builder) refer(k int, class []frontend.Variable, prev blockState, next 
 			continue
 		}
 		childCount = api.Add(childCount, b.Header[k][v])
-		if b.on(groupChildren) {
-			at := shape.size() + len("tree ")
-			id := integer(api, class[at:at+hexDigits], big.NewInt(16)) // the class of a hex digit is its value
-			b.references.send(b.numbered(id, api.Add(prev.childCount, 1)), b.Header[k][v])
-		}
+		at := shape.size() + len("tree ")
+		id := integer(api, class[at:at+hexDigits], big.NewInt(16)) // the class of a hex digit is its value
+		b.references.send(b.numbered(id, api.Add(prev.childCount, 1)), b.Header[k][v])
 	}
 	for i := range blockBytes {
 		at := k*blockBytes + i
-		if b.on(groupList) {
-			b.list.send(api.Add(b.Stream[at], api.Mul(listCount, 256)), b.Listed[at])
-		}
+		b.list.send(api.Add(b.Stream[at], api.Mul(listCount, 256)), b.Listed[at])
 		listCount = api.Add(listCount, b.Listed[at])
 		childCount = api.Add(childCount, b.Child[at])
-		if b.on(groupChildren) {
-			b.references.send(b.numbered(b.idAfter(at), childCount), b.Child[at])
-		}
+		b.references.send(b.numbered(b.idAfter(at), childCount), b.Child[at])
 	}
 	// The counts are named again, so that their forms stay short.
 	api.AssertIsEqual(b.ListCount[k], listCount)

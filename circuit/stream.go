@@ -103,7 +103,8 @@ func shapeOf(object []byte) (int, error) {
 			return v, nil
 		}
 	}
-	return 0, fmt.Errorf("it has no header of a tree of 10 to 10^%d-1 bytes, or of a commit of 100 to 10^%[1]d-1", maxDigits)
+	return 0, fmt.Errorf("it begins like no tree with a length of 2 to %d digits, and no commit with one of 3 to %[1]d",
+		maxDigits)
 }
 
 // read returns the automaton's steps over an object and its padding, up to the

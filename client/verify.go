@@ -99,9 +99,9 @@ type Result struct {
 	Checkpoint Checkpoint // of the log: origin, size, root, cosignatures with their times
 
 	// What only Verify sets; VerifyBundle sees no .crate.
-	Proven   []string // files that stand in the commit
-	Derived  []string // files that follow from proven ones: Cargo.toml, .cargo_vcs_info.json
-	LeftOut  []string // files that the author's manifest names, and the .crate lacks
+	Proven  []string // files that stand in the commit
+	Derived []string // files that follow from proven ones: Cargo.toml, .cargo_vcs_info.json
+	LeftOut []string // files that the author's manifest names, and the .crate lacks
 	// Attributed are those of CRLF of which a .gitattributes of the commit says so.
 	Attributed []string
 	// NamesCommit says that the .crate itself names the commit. If it does not, all that is

@@ -56,7 +56,14 @@ func TestCheckBelievesTheHonestAndNoCorruption(t *testing.T) {
 				s.Workspace = &entry.Workspace{Manifest: []byte("[workspace]")}
 			}, &PlaceError{}},
 			"unproven source":   {func(s *said) { s.Unproven = []string{"Cargo.toml", "src/lib.rs"} }, &UnprovenError{}},
-			"unproven original": {func(s *said) { s.Unproven = []string{"Cargo.toml", "Cargo.toml.orig"} }, &UnprovenError{}},
+			"unproven original": {func(s *said) { s.Unproven = []string{"Cargo.toml", "Cargo.toml.orig"} }, ErrFiles},
+			"original alone":    {func(s *said) { s.Unproven = []string{"Cargo.toml.orig"} }, &UnprovenError{}},
+			"a root for no manifest": {func(s *said) {
+				s.Unproven, s.Workspace = []string{"Cargo.toml", "Cargo.toml.orig"}, &entry.Workspace{Manifest: []byte("[workspace]")}
+			}, &PlaceError{}},
+			"CRLF of no file":   {func(s *said) { s.CRLF = []string{"no.rs"} }, &PlaceError{}},
+			"CRLF of LF":        {func(s *said) { s.CRLF = []string{"src/lib.rs"} }, &PlaceError{}},
+			"attributes alone":  {func(s *said) { s.Attributes = []entry.Attributes{{Content: []byte("* eol=crlf")}} }, &PlaceError{}},
 			"unproven vcs info": {func(s *said) { s.Unproven = []string{vcsFile, "Cargo.toml"} }, &UnprovenError{}},
 			"unproven absentee": {func(s *said) { s.Unproven = []string{"Cargo.lock", "Cargo.toml"} }, &UnprovenError{}},
 			"unproven twice":    {func(s *said) { s.Unproven = []string{"Cargo.toml", "Cargo.toml"} }, &UnprovenError{}},
@@ -202,7 +209,7 @@ func TestManifestAndLockfileAreProvenOrListed(t *testing.T) {
 		"both listed":           {[]tarFile{evil, other, lock}, "Cargo.lock Cargo.toml", "Cargo.toml", ""},
 		"out of order":          {[]tarFile{evil, other, lock}, "Cargo.toml Cargo.lock", "", `the file "Cargo.lock" is listed as unproven out of order or twice`},
 		"lock absent":           {[]tarFile{cargoToml()}, "Cargo.lock", "", `the file "Cargo.lock" is listed as unproven, but is not in the crate`},
-		"a nested lock":         {[]tarFile{cargoToml(), {name: root + "a/Cargo.lock"}}, "a/Cargo.lock", "", `the file "a/Cargo.lock" is listed as unproven; only Cargo.toml and Cargo.lock may be`},
+		"a nested lock":         {[]tarFile{cargoToml(), {name: root + "a/Cargo.lock"}}, "a/Cargo.lock", "", `the file "a/Cargo.lock" is listed as unproven; only Cargo.toml, Cargo.toml.orig and Cargo.lock may be`},
 	} {
 		crate, err := readHello(pack(c.files...))
 		if err != nil {

@@ -548,8 +548,8 @@ func TestEntriesOfLaterVersionsConvictNobody(t *testing.T) {
 	w := newWorld(t)
 	leaf := w.honest.Leaves[5]
 	for what, later := range map[string][]byte{
-		"format": bytes.Replace(leaf, []byte("\xa4\x01\x01"), []byte("\xa4\x01\x02"), 1),
-		"claim":  bytes.Replace(leaf, []byte("\x66source\x02\x01"), []byte("\x66source\x02\x02"), 1),
+		"format": bytes.Replace(leaf, []byte("\xa4\x01\x02"), []byte("\xa4\x01\x03"), 1),
+		"claim":  bytes.Replace(leaf, []byte("\x66source\x02\x02"), []byte("\x66source\x02\x03"), 1),
 	} {
 		if bytes.Equal(later, leaf) {
 			t.Fatalf("%s: nothing was changed", what)

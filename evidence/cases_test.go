@@ -110,6 +110,8 @@ func (w *world) evidence() []proven {
 	add("false-entry-unknown-program", "", false, 0, e, err)
 	e, err = w.falseEntry(Files, bad, Attached{Crate: fixture.Crate(w.t, "hello-inner", "0.1.0")})
 	add("false-entry-files", log, true, 0, e, err)
+	e, err = w.falseEntry(ProofInvalid, w.otherFiles(), Attached{Program: w.programFile(), List: w.list("hello-inner")})
+	add("false-entry-list", log, true, 0, e, err)
 
 	e, err = NewEntryRootMismatch(h.note(7, w.log, w.w1), Compress(leafHashes(l.Leaves[:7])), meta)
 	add("entry-root-mismatch", log, false, 0, e, err)

@@ -215,16 +215,8 @@ type aboutProgram struct {
 	Withdrawn bool   `json:"withdrawn,omitempty"` // nothing new is accepted under it
 }
 
-// Trust says whose word the program's key is, where that is not everybody's.
-func (p aboutProgram) Trust() string {
-	switch key := (proofcheck.Program{Origin: p.Origin}); {
-	case key.Development():
-		return "anyone could forge"
-	case key.Solo() != "":
-		return "whoever ran it could forge; nobody else"
-	}
-	return ""
-}
+// Trust says who could forge, where that is not all contributors of a ceremony together.
+func (p aboutProgram) Trust() string { return proofcheck.Program{Origin: p.Origin}.Forgers() }
 
 type aboutWitness struct {
 	Name string `json:"name"`

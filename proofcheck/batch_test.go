@@ -202,7 +202,7 @@ func TestErrorsThatCancelOutAreFound(t *testing.T) {
 }
 
 func TestBatchTakesEntriesOfManyProgramsAndShapes(t *testing.T) {
-	f := testlog.Must(forge.Invent("other", "ceremony:ab", 64))
+	f := testlog.Must(forge.Invent("other", "solo: other", 64))
 	v := testlog.Must(proofcheck.New([]proofcheck.Program{defaultForger().Program(), f.Program()}))
 	entries := batch(t, 12)
 	for i := 1; i < 12; i += 2 {

@@ -94,13 +94,22 @@ func (p Program) Solo() string {
 	return name
 }
 
-// Trust is the program's origin with what it means, for people.
-func (p Program) Trust() string {
+// Forgers says who could forge the program's proofs, where that is not all contributors of a
+// ceremony together: then it is "".
+func (p Program) Forgers() string {
 	switch {
 	case p.Development():
-		return p.Origin + " -- its secrets are published: anyone can forge"
+		return "anyone could forge"
 	case p.Solo() != "":
-		return p.Origin + " -- whoever ran it could forge; nobody else"
+		return "whoever ran it could forge; nobody else"
+	}
+	return ""
+}
+
+// Trust is the program's origin with what it means, for people.
+func (p Program) Trust() string {
+	if who := p.Forgers(); who != "" {
+		return p.Origin + " -- " + who
 	}
 	return p.Origin
 }

@@ -33,7 +33,7 @@ func TestWhatAnOriginMeansIsSaid(t *testing.T) {
 	}
 	for of, want := range map[string]string{
 		origin:            "solo: Example Org -- whoever ran it could forge; nobody else",
-		OriginDevelopment: "development -- its secrets are published: anyone can forge",
+		OriginDevelopment: "development -- anyone could forge",
 		"ceremony:ab":     "ceremony:ab",
 	} {
 		if got := (Program{Origin: of}).Trust(); got != want {

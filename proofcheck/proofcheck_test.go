@@ -85,7 +85,7 @@ func TestNoProofHoldsForAnotherStatement(t *testing.T) {
 
 // TestNoProofHoldsUnderAnotherProgram moves proofs between two programs.
 func TestNoProofHoldsUnderAnotherProgram(t *testing.T) {
-	f := testlog.Must(forge.Invent("other", "ceremony:ab", 41))
+	f := testlog.Must(forge.Invent("other", "solo: other", 41))
 	v := testlog.Must(proofcheck.New([]proofcheck.Program{defaultForger().Program(), f.Program()}))
 	ours, list := proven(t, 1, 2)
 	theirs, _ := statement(1)

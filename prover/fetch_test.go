@@ -313,3 +313,75 @@ func soloProgram(t *testing.T) proofcheck.Program {
 	p.Origin, p.Key, p.ProvingKey = "solo: test", key.Bytes(), sha256.Sum256(testKey)
 	return p
 }
+
+func TestAKeyringAsksTheLogForItsProgram(t *testing.T) {
+	development, solo := developmentOf(t), soloProgram(t)
+	same := func(map[string]any) {}
+	both := listOf(t, same, development, solo)
+	for name, c := range map[string]struct {
+		keyring Keyring
+		list    string
+		want    *proofcheck.Program // nil: development keys
+		refusal string
+	}{
+		"a solo program":                   {Keyring{}, listOf(t, same, solo), &solo, ""},
+		"also behind one for development":  {Keyring{}, both, &solo, ""},
+		"a log in development mode":        {Keyring{AllowDevelopment: true}, both, nil, ""},
+		"one that serves no key":           {Keyring{AllowDevelopment: true}, `{"keys":[]}`, nil, ""},
+		"development keys without consent": {Keyring{}, listOf(t, same, development), nil, "is a development key"},
+		"no key without consent":           {Keyring{}, `{"keys":[]}`, nil, "its list is empty"},
+		"no answer":                        {Keyring{AllowDevelopment: true}, "<html>", nil, "the log's list"},
+		"files are named":                  {Keyring{ProgramFile: "p", KeyFile: "k"}, both, nil, ""},
+	} {
+		k := c.keyring
+		k.Log = &server{list: c.list}
+		got, err := k.Ask(t.Context())
+		if c.refusal != "" {
+			refused(t, name, err, c.refusal)
+			continue
+		}
+		if err != nil || (got == nil) != (c.want == nil) || got != nil && got.ID() != c.want.ID() {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+		if k.ProgramFile == "" && k.Development() != (c.want == nil) {
+			t.Errorf("%s: development keys are taken for others", name)
+		}
+		if c.want != nil {
+			k.Log = nil // it is not asked twice
+			if again, err := k.Ask(t.Context()); err != nil || again != got {
+				t.Errorf("%s: %v, %v", name, again, err)
+			}
+		}
+	}
+}
+
+func TestAFetchedKeyProves(t *testing.T) {
+	x := export(t) // no file of it is named
+	cache := t.TempDir()
+	list := listOf(t, func(k map[string]any) { k["size"] = len(x.file) }, x.of(t))
+	k := &Keyring{Cache: cache, Log: &server{list: list,
+		script: []func(int64) (io.Reader, int64, error){fileKey(x.file).until(1 << 20), fileKey(x.file).rest}}}
+	program, err := k.Ask(t.Context())
+	fatalIf(t, err)
+	e, err := k.Prove(t.Context(), plan(t, "hello-proof", "0.1.1"), nil)
+	fatalIf(t, err)
+	if e.Proof.Program != program.ID() || program.ID() != x.p.ID() {
+		t.Errorf("the proof is of the program %x", e.Proof.Program)
+	}
+
+	path := filepath.Join(cache, fmt.Sprintf("%x.pk", program.ProvingKey))
+	fatalIf(t, os.WriteFile(path, make([]byte, len(x.file)), 0o600))
+	k = &Keyring{Cache: cache, Log: &server{list: list}}
+	_, err = k.Ask(t.Context())
+	fatalIf(t, err)
+	_, err = k.Prove(t.Context(), plan(t, "hello-proof", "0.1.1"), nil)
+	refused(t, "a damaged key", err, "if the file was damaged here, delete it and run again")
+}
+
+// of is the exported program.
+func (x exported) of(t *testing.T) proofcheck.Program {
+	t.Helper()
+	p, err := proofcheck.ReadProgram(x.program)
+	fatalIf(t, err)
+	return p
+}

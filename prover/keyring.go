@@ -39,27 +39,28 @@ func (k *Keyring) Development() bool {
 	return k.ProgramFile == "" && (k.program == nil || k.program.Development())
 }
 
-// Ask asks the log, if there is one and no files are named, for its program. Its key is
-// fetched when it is needed. A development key that ships is made here, not fetched. The error
-// wraps ErrNoOffer if the log has no program that may be used.
-func (k *Keyring) Ask(ctx context.Context) error {
+// Ask asks the log, if there is one and no files are named, for its program, and returns it.
+// It is nil if the key is made here and not fetched: a development key that ships. The error
+// wraps ErrNoOffer if the log has no program that may be used. The key is fetched when it is
+// needed.
+func (k *Keyring) Ask(ctx context.Context) (*proofcheck.Program, error) {
 	if k.Log == nil || k.ProgramFile != "" || k.offer != nil {
-		return nil
+		return k.program, nil
 	}
 	o, err := Offered(ctx, k.Log, k.AllowDevelopment)
 	if err != nil {
 		if k.AllowDevelopment && errors.Is(err, ErrNoOffer) {
-			return nil // a log in development mode serves no key that all can make
+			return nil, nil // a log in development mode serves no key that all can make
 		}
-		return err
+		return nil, err
 	}
 	if o.Program.Development() {
 		if shipped, err := shippedProgram(o.Program); err != nil || shipped != nil {
-			return err
+			return nil, err
 		}
 	}
 	k.offer, k.program = o, &o.Program
-	return nil
+	return k.program, nil
 }
 
 // Check reads the program file, if there is one: a mistake is found before work
@@ -90,16 +91,14 @@ func (k *Keyring) Program(p *Plan) (id [32]byte, err error) {
 	if err := p.fits(circuit.SegmentBlocks); err != nil {
 		return id, err
 	}
-	shipped, err := proofcheck.Embedded()
+	shipped, err := shippedDevelopment(circuit.SegmentBlocks)
+	if err == nil && shipped == nil {
+		err = fmt.Errorf("no development program with segments of %d blocks ships with this version", circuit.SegmentBlocks)
+	}
 	if err != nil {
 		return id, err
 	}
-	for _, s := range shipped {
-		if s.Development() && s.Blocks == circuit.SegmentBlocks {
-			return s.ID(), nil
-		}
-	}
-	return id, fmt.Errorf("no development program with segments of %d blocks ships with this version", circuit.SegmentBlocks)
+	return shipped.ID(), nil
 }
 
 // Prove makes the entry of a plan.

@@ -86,31 +86,27 @@ func DevelopmentKeys(ctx context.Context, cache string, blocks int, progress Pro
 	if err != nil {
 		return nil, err
 	}
-	shipped, err := shippedProgram(k.Program)
-	if err == nil && shipped != nil && shipped.ProvingKey != k.sum {
+	shipped, err := shippedDevelopment(blocks)
+	if err == nil && shipped != nil && (shipped.ID() != k.Program.ID() || shipped.ProvingKey != k.sum) {
 		err = errors.New("the key that was made is not the one of the program that ships with cratelog; this is a bug")
 	}
 	return k, err
 }
 
 // MakeDevelopmentKeys runs the development setup even if the cache has its keys, stores the
-// result, and returns the program, which says the proving key's SHA-256. It serves those who add a
+// result, and returns it; the program says the proving key's SHA-256. It serves those who add a
 // program to cratelog, or check one.
-func MakeDevelopmentKeys(ctx context.Context, cache string, blocks int, progress Progress) (proofcheck.Program, error) {
+func MakeDevelopmentKeys(ctx context.Context, cache string, blocks int, progress Progress) (*Keys, error) {
 	system, err := compileMeanwhile(ctx, cache, blocks, progress, func() error { return nil })
 	if err != nil {
-		return proofcheck.Program{}, err
+		return nil, err
 	}
 	unlock, err := lockCache(ctx, cache, blocks, progress)
 	if err != nil {
-		return proofcheck.Program{}, err
+		return nil, err
 	}
 	defer unlock()
-	k, err := makeKeys(ctx, cache, blocks, system, progress)
-	if err != nil {
-		return proofcheck.Program{}, err
-	}
-	return k.Program, nil
+	return makeKeys(ctx, cache, blocks, system, progress)
 }
 
 func makeKeys(ctx context.Context, cache string, blocks int, system *cs.R1CS, progress Progress) (*Keys, error) {
@@ -127,6 +123,21 @@ func makeKeys(ctx context.Context, cache string, blocks int, system *cs.R1CS, pr
 	}
 	k.system = system
 	return k, nil
+}
+
+// shippedDevelopment returns the development program of these segments that ships with cratelog,
+// nil if none does.
+func shippedDevelopment(blocks int) (*proofcheck.Program, error) {
+	shipped, err := proofcheck.Embedded()
+	if err != nil {
+		return nil, err
+	}
+	for i, s := range shipped {
+		if s.Development() && s.Blocks == blocks {
+			return &shipped[i], nil
+		}
+	}
+	return nil, nil
 }
 
 // shippedProgram returns the program with the same id that ships with cratelog, nil if none does.
@@ -190,41 +201,39 @@ func storeKeys(cache string, blocks int, made *setup.Keys) (*Keys, error) {
 
 // keyFiles are the files of one development program, with the hash that they should have.
 type keyFiles struct {
-	vk, pk  string // paths
+	vk, pk  string // paths; the .vk of a program that ships is not needed
 	program proofcheck.Program
 	raw     []byte // of pk
 }
 
 func (f *keyFiles) damaged(why string) error {
-	return fmt.Errorf("%w: %s %s; delete %s and %s and run again", ErrKeyCache, f.pk, why, f.pk, f.vk)
+	return fmt.Errorf("%w: %s %s; delete it and run again", ErrKeyCache, f.pk, why)
 }
 
 // readKeys reads keys from the cache and checks their hash; fs.ErrNotExist if they are not there.
 func readKeys(cache string, blocks int) (*keyFiles, error) {
 	name := keyName(blocks)
 	f := &keyFiles{vk: filepath.Join(cache, name+".vk")}
-	vk, err := durable.Read(f.vk, proofcheck.MaxProgramFile)
+	shipped, err := shippedDevelopment(blocks)
 	if err != nil {
 		return nil, err
 	}
-	found, err := filepath.Glob(filepath.Join(cache, name+"-*.pk"))
-	if err != nil || len(found) == 0 {
-		return nil, fs.ErrNotExist
-	}
-	f.pk, f.program = found[0], developmentProgram(blocks, vk)
-	shipped, err := proofcheck.Embedded()
-	if err != nil {
-		return nil, err
-	}
-	want := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f.pk), name+"-"), ".pk")
-	for _, s := range shipped {
-		if !s.Development() || s.Blocks != blocks {
-			continue
+	var want string // hash of the proving key's file
+	if shipped != nil {
+		// The key of another version may be there. It is another file.
+		f.program, want = *shipped, hex.EncodeToString(shipped.ProvingKey[:])
+		f.pk = filepath.Join(cache, name+"-"+want+".pk")
+	} else {
+		vk, err := durable.Read(f.vk, proofcheck.MaxProgramFile)
+		if err != nil {
+			return nil, err
 		}
-		if s.ID() != f.program.ID() {
-			return nil, f.damaged("is not for the program that ships with cratelog")
+		found, err := filepath.Glob(filepath.Join(cache, name+"-*.pk"))
+		if err != nil || len(found) == 0 {
+			return nil, fs.ErrNotExist
 		}
-		want = hex.EncodeToString(s.ProvingKey[:])
+		f.pk, f.program = found[0], developmentProgram(blocks, vk)
+		want = strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f.pk), name+"-"), ".pk")
 	}
 	if f.raw, err = readLarge(f.pk, maxKey(blocks)); err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)

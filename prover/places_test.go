@@ -1,6 +1,7 @@
 package prover
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/entry"
 	"cratelog/internal/outcome"
 )
 
@@ -135,12 +137,13 @@ func TestAPackageCheckedOutWithCRLFIsFound(t *testing.T) {
 		files[name] = strings.ReplaceAll(content, "\n", "\r\n")
 	}
 	files[".cargo_vcs_info.json"] = oldInfo(commit)
-	_, err := w.plan(pack(t, "member", files), Source{})
-	for _, u := range refusal(t, err, "Cargo.toml.orig", "src/lib.rs") {
-		if u.Cause != CauseCRLF || !strings.HasPrefix(u.At, "crates/member/") {
-			t.Errorf("%+v", u)
-		}
+	c := pack(t, "member", files)
+	p, err := w.plan(c, Source{})
+	fatalIf(t, err)
+	if !slices.Equal(p.Claim.CRLF, []string{"Cargo.toml", "src/lib.rs"}) || p.Claim.Path != "crates/member" || p.Claim.Attributes != nil {
+		t.Errorf("%+v", p.Claim)
 	}
+	proves(t, c, p)
 }
 
 // TestACommitOfManyPathsIsSearchedOnce searches ten million directories that are seven trees.
@@ -257,13 +260,25 @@ func TestAWorkspacesManifestThatNoEntryCanCarryIsRefusedWithItsSize(t *testing.T
 	orig := memberManifest + "edition.workspace = true\n"
 	normalized := memberManifest + "edition = \"2021\"\nresolver = \"2\"\n[lib]\nname = \"member\"\npath = \"src/lib.rs\"\n"
 	c := pack(t, "member", map[string]string{"Cargo.toml": normalized, "Cargo.toml.orig": orig, "src/lib.rs": ""})
-	for _, size := range []int{60_000, 2 << 20} {
+	for size, want := range map[int]string{entry.MaxManifest - 100: "", 100_000: "bytes deflated, more than the 49152", 2 << 20: "more than 1048576"} {
 		w := newWorkshop(t)
-		w.write("Cargo.toml", "[workspace]\nresolver = \"2\"\n[workspace.package]\nedition = \"2021\"\n"+strings.Repeat("# long\n", size/7),
+		comment := strings.Repeat("# long\n", size/7)
+		if size == 100_000 { // that does not deflate
+			comment = ""
+			for i := 0; len(comment) < size; i++ {
+				comment += fmt.Sprintf("# %x\n", sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
+			}
+		}
+		w.write("Cargo.toml", "[workspace]\nresolver = \"2\"\n[workspace.package]\nedition = \"2021\"\n"+comment,
 			"p/Cargo.toml", orig, "p/src/lib.rs", "")
 		src := w.source("p")
-		_, err := w.plan(c, src)
-		refused(t, "a large root", err, "an entry can carry 49152")
+		p, err := w.plan(c, src)
+		if want == "" {
+			fatalIf(t, err)
+			proves(t, c, p)
+			continue
+		}
+		refused(t, "a large root", err, want)
 		if outcome.Of(err) != outcome.Refused {
 			t.Errorf("exit code %d", outcome.Of(err))
 		}

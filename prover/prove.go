@@ -12,13 +12,11 @@ import (
 	"github.com/consensys/gnark-crypto/ecc"
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
-	"github.com/consensys/gnark/backend"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/backend/witness"
 	"github.com/consensys/gnark/constraint"
 	"github.com/consensys/gnark/constraint/solver"
 	"github.com/consensys/gnark/frontend"
-	fcs "github.com/consensys/gnark/frontend/cs"
 	"golang.org/x/sync/errgroup"
 
 	"cratelog/circuit"
@@ -112,6 +110,33 @@ type job struct {
 
 	states []chain.State // at rho
 	rho    fr.Element
+	info   constraint.Groth16Commitment
+	noK    []bool // by wire: it has no K in the proving key
+}
+
+func newJob(k *Keys, stream *circuit.Stream, commit [20]byte) (j *job, err error) {
+	j = &job{Keys: k, stream: stream, commit: commit}
+	if j.masks, err = random(stream.Segments()); err != nil {
+		return nil, err
+	}
+	if j.blinds, err = random(stream.Segments() - 1); err != nil {
+		return nil, err
+	}
+	infos, ok := k.system.CommitmentInfo.(constraint.Groth16Commitments)
+	if !ok || len(infos) != 1 {
+		return nil, errors.New("the circuit has not one commitment")
+	}
+	j.info = infos[0]
+	internal, secret, public := k.system.GetNbVariables()
+	j.noK = make([]bool, internal+secret+public)
+	for w := range public {
+		j.noK[w] = true
+	}
+	for _, w := range j.info.PrivateCommitted {
+		j.noK[w] = true
+	}
+	j.noK[j.info.CommitmentIndex] = true
+	return j, nil
 }
 
 // beside is how many segments are worked on at once: what one leaves idle the other uses. More
@@ -125,11 +150,8 @@ func (k *Keys) segments(ctx context.Context, p *Plan, rho func([]bn254.G1Affine)
 		return nil, err
 	}
 	n := stream.Segments()
-	j := &job{Keys: k, stream: stream, commit: p.Claim.Commit}
-	if j.masks, err = random(n); err != nil {
-		return nil, err
-	}
-	if j.blinds, err = random(n - 1); err != nil {
+	j, err := newJob(k, stream, p.Claim.Commit)
+	if err != nil {
 		return nil, err
 	}
 	var done atomic.Int64
@@ -162,14 +184,15 @@ func (k *Keys) segments(ctx context.Context, p *Plan, rho func([]bn254.G1Affine)
 	if err := j.at(any[0]); err != nil {
 		return nil, err
 	}
-	commitments := make([]bn254.G1Affine, n)
+	commitments, points := make([]commitment, n), make([]bn254.G1Affine, n)
 	if err := each(cost1, func(i int) (err error) {
 		commitments[i], err = j.commitTo(i)
+		points[i] = commitments[i].point
 		return err
 	}); err != nil {
 		return nil, err
 	}
-	if err := j.at(rho(commitments)); err != nil {
+	if err := j.at(rho(points)); err != nil {
 		return nil, err
 	}
 	proof := &proofcheck.Proof{Segments: make([]*groth16.Proof, n), Cuts: make([]fr.Element, n-1)}
@@ -183,13 +206,8 @@ func (k *Keys) segments(ctx context.Context, p *Plan, rho func([]bn254.G1Affine)
 		return nil, fmt.Errorf("%w: its objects do not make its list", errFalse)
 	}
 	return proof, each(cost2, func(i int) (err error) {
-		if proof.Segments[i], err = j.prove(i); err != nil {
-			return err
-		}
-		if proof.Segments[i].Commitments[0] != commitments[i] {
-			return errors.New("it committed to something else in the second pass; this is a bug")
-		}
-		return nil
+		proof.Segments[i], err = j.prove(i, commitments[i])
+		return err
 	})
 }
 
@@ -214,62 +232,6 @@ func (j *job) at(rho fr.Element) (err error) {
 	j.rho = rho
 	j.states, err = j.stream.States(j.commit, rho, j.blinds)
 	return err
-}
-
-// errCommitted ends the first pass.
-var errCommitted = errors.New("the segment has committed")
-
-// commitTo returns what a segment commits to.
-func (j *job) commitTo(i int) (c bn254.G1Affine, err error) {
-	w, err := j.witness(i)
-	if err != nil {
-		return c, err
-	}
-	infos, ok := j.system.CommitmentInfo.(constraint.Groth16Commitments)
-	if !ok || len(infos) != 1 {
-		return c, errors.New("the circuit has not one commitment")
-	}
-	// Its input is which commitment it is, the public inputs that it hashes, and what it commits to.
-	committed := false
-	from := 1 + len(infos[0].PublicAndCommitmentCommitted)
-	commit := solver.OverrideHint(solver.GetHintID(fcs.Bsb22CommitmentComputePlaceholder),
-		func(_ *big.Int, in, _ []*big.Int) (err error) {
-			values := make([]fr.Element, len(in)-from)
-			for i := range values {
-				values[i].SetBigInt(in[from+i])
-			}
-			if c, err = j.proving.CommitmentKeys[0].Commit(values); err != nil {
-				return err
-			}
-			committed = true
-			return errCommitted
-		})
-	err = j.masked(i, func(hints ...solver.Option) error {
-		_, err := j.system.Solve(w, append(hints, commit)...)
-		return err
-	})
-	if !committed {
-		return c, fmt.Errorf("%w: %w", errFalse, err)
-	}
-	if !errors.Is(err, errCommitted) {
-		return c, err
-	}
-	return c, nil
-}
-
-// prove returns the proof of a segment.
-func (j *job) prove(i int) (proof *groth16.Proof, err error) {
-	w, err := j.witness(i)
-	if err != nil {
-		return nil, err
-	}
-	err = j.masked(i, func(hints ...solver.Option) (err error) {
-		if proof, err = groth16.Prove(j.system, j.proving, w, backend.WithSolverOptions(hints...)); err != nil {
-			return fmt.Errorf("%w: %w", errFalse, err)
-		}
-		return nil
-	})
-	return proof, err
 }
 
 func (j *job) witness(i int) (witness.Witness, error) {

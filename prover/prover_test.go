@@ -189,12 +189,9 @@ func TestACommitmentDependsOnTheMaskAndNotOnTheChallenge(t *testing.T) {
 	k, p := keys(t), plan(t, "hello-proof", "0.1.0")
 	stream, err := circuit.Split(small, p.objects)
 	fatalIf(t, err)
-	j := &job{Keys: k, stream: stream, commit: p.Claim.Commit}
-	j.masks, err = random(stream.Segments())
+	j, err := newJob(k, stream, p.Claim.Commit)
 	fatalIf(t, err)
-	j.blinds, err = random(stream.Segments() - 1)
-	fatalIf(t, err)
-	commitments := map[bn254.G1Affine]bool{}
+	commitments := map[commitment]bool{}
 	for range 2 {
 		rho, err := random(1)
 		fatalIf(t, err)
@@ -212,20 +209,14 @@ func TestACommitmentDependsOnTheMaskAndNotOnTheChallenge(t *testing.T) {
 	if commitments[c] {
 		t.Error("another mask, and the same commitment")
 	}
-	proof, err := j.prove(1)
+	proof, err := j.prove(1, c)
 	fatalIf(t, err)
-	if proof.Commitments[0] != c {
+	if proof.Commitments[0] != c.point {
 		t.Error("the proof has another commitment than the first pass")
 	}
-}
-
-func TestASegmentThatCommitsToSomethingElseIsFound(t *testing.T) {
-	k, p := keys(t), plan(t, "hello-proof", "0.1.0")
-	_, err := k.segments(t.Context(), p, func(c []bn254.G1Affine) (rho fr.Element) {
-		c[1].Double(&c[1])
-		return *rho.SetUint64(12345)
-	}, nil)
-	refused(t, "another commitment in the second pass", err, "committed to something else")
+	j.masks[1].SetUint64(2)
+	_, err = j.prove(1, c)
+	refused(t, "another mask in the second pass", err, "commits to something else")
 }
 
 // A solver that does not ask for the mask would draw one of its own, or none.

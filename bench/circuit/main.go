@@ -64,7 +64,8 @@ func marginal(count func(blocks int) (int, error)) (int, error) {
 }
 
 func baseline(blocks int) (int, error) {
-	c, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder, &bytewise{Words: make([][16]frontend.Variable, blocks)})
+	c, err := frontend.Compile(ecc.BN254.ScalarField(), r1cs.NewBuilder,
+		&bytewise{Words: make([][16]frontend.Variable, blocks)})
 	if err != nil {
 		return 0, err
 	}

@@ -142,7 +142,7 @@ func one(ctx context.Context, dir, name string) error {
 
 func keyFromNothing(ctx context.Context, dir string) error {
 	begin := time.Now()
-	p, err := prover.MakeDevelopmentKeys(ctx, dir, circuit.SegmentBlocks, nil)
+	k, err := prover.MakeDevelopmentKeys(ctx, dir, circuit.SegmentBlocks, nil)
 	if err != nil {
 		return err
 	}
@@ -151,8 +151,8 @@ func keyFromNothing(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if shipped, ok := v.Program(p.ID()); !ok || shipped.ProvingKey != p.ProvingKey {
-		return fmt.Errorf("the setup made program %x, which is not the one that ships; run go run ./internal/makekeys", p.ID())
+	if shipped, ok := v.Program(k.Program.ID()); !ok || shipped.ProvingKey != k.Program.ProvingKey {
+		return fmt.Errorf("the setup made program %x, which is not the one that ships; run go run ./internal/makekeys", k.Program.ID())
 	}
 	return nil
 }

@@ -163,7 +163,7 @@ func (c *Checker) keepBundle(s *source, w Want, b []byte) {
 }
 
 func (s *source) bundlePath(w Want) string {
-	return filepath.Join(s.dir, w.Name+"-"+w.Version+".tlog-proof")
+	return filepath.Join(s.dir, w.Name+"-"+w.Version+BundleExt)
 }
 
 // links are the connections to the logs in one run.

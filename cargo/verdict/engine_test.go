@@ -17,8 +17,12 @@ import (
 // give decides about one bundle of a crate.
 func (p *place) give(offline bool, bundle []byte, w Want, of *crate.Crate) (*client.Result, []string, error) {
 	p.t.Helper()
-	return p.checker(offline).Bundle(p.t.Context(), Given{Bundle: bundle, Crate: of, Rules: p.policy.Rules(w.Name,
+	a, err := p.checker(offline).Bundle(p.t.Context(), Given{Bundle: bundle, Crate: of, Rules: p.policy.Rules(w.Name,
 		w.Version, now)})
+	if err != nil {
+		return nil, nil, err
+	}
+	return a.Result, a.Notes, nil
 }
 
 // A bundle that somebody hands over is compared with what the log showed before, and
@@ -88,7 +92,7 @@ func TestAGivenBundleIsRefusedForItsReason(t *testing.T) {
 			p = newPlace(t, dev+"max-age = \"1h\"\n", l)
 			p.at = now.AddDate(1, 0, 0)
 		}
-		r, _, err := p.checker(true).Bundle(t.Context(), Given{Bundle: c.bundle, Crate: c.of,
+		r, err := p.checker(true).Bundle(t.Context(), Given{Bundle: c.bundle, Crate: c.of,
 			Rules: p.policy.Rules(c.want.Name, c.want.Version, p.at)})
 		var e *Error
 		if r != nil || !errors.Is(err, c.reason) || !errors.As(err, &e) || e.Status != Violation {

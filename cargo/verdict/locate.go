@@ -13,7 +13,7 @@ import (
 )
 
 // Beside is the directory in a directory source, which cargo passes over, in which "cargo zkp
-// vendor" keeps NAME-VERSION.crate and NAME-VERSION.tlog-proof.
+// vendor" keeps NAME-VERSION.crate, NAME-VERSION.tlog-proof and, if it was checked, NAME-VERSION.opening.
 const Beside = ".cratelog"
 
 // Locate finds what cargo has of the packages: archives and unpacked sources, and the lines
@@ -70,8 +70,8 @@ func (w *Want) takeBeside(dir string) {
 	if _, err := os.Lstat(at + ".crate"); err == nil && w.Path == "" {
 		w.Path = at + ".crate"
 	}
-	if _, err := os.Lstat(at + ".tlog-proof"); err == nil {
-		w.Bundle = at + ".tlog-proof"
+	if _, err := os.Lstat(at + BundleExt); err == nil {
+		w.Bundle = at + BundleExt
 	}
 }
 

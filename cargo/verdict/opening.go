@@ -226,12 +226,14 @@ func (it *item) fetchOpening(ctx context.Context) ([]byte, Status, error) {
 			it.want.Version, it.open.because)
 	}
 	var failed error
-	asked := 0
-	for _, s := range append([]*source{it.current.source}, it.c.sources...) {
-		if s.log == nil || asked > 0 && s == it.current.source || !it.c.mayAsk(it.want, s) {
+	first := it.current.source
+	if it.given != nil && it.given.From != nil {
+		first = &source{origin: first.origin, log: it.given.From}
+	}
+	for i, s := range append([]*source{first}, it.c.sources...) {
+		if s.log == nil || i > 0 && s == first || !it.c.mayAsk(it.want, s) {
 			continue
 		}
-		asked++
 		link := it.links[s]
 		if link != nil && link.broken() != nil {
 			failed = link.broken()

@@ -18,7 +18,7 @@ type Facts struct {
 	Coverage    Coverage `json:"coverage"`
 	Program     string   `json:"program"`     // id, hex
 	Development bool     `json:"development"` // its key is UNSAFE: anyone can forge
-	Origin      string   `json:"key_origin"`  // of the program's key; see proofcheck.Program
+	Origin      string   `json:"origin"`      // of the program's key; see proofcheck.Program
 	Trailing    int      `json:"trailing"`    // bytes after the archive, which nothing reads
 	Log         Logged   `json:"log"`
 

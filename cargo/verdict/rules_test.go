@@ -192,7 +192,7 @@ func TestASourceAtAnUnexpectedPlaceIsRefused(t *testing.T) {
 	}
 	bundle := l.bundle(l.Tree, 5, l.Tree.Size())
 	for _, want := range []bool{true, false} {
-		r, _, err := c.Bundle(t.Context(), Given{Bundle: bundle, Crate: unpacked(t, wants[2]), Rules: p.policy.Rules("hello-inner", "0.1.0", now)})
+		r, err := c.Bundle(t.Context(), Given{Bundle: bundle, Crate: unpacked(t, wants[2]), Rules: p.policy.Rules("hello-inner", "0.1.0", now)})
 		if (err != nil) != want {
 			t.Errorf("a bundle that is given: %+v, %v", r, err)
 		}

@@ -131,7 +131,11 @@ func proveAndLog(t testing.TB, program, key []byte) proofcheck.Program {
 	defer func() { fatalIf(t, w.Close()) }()
 
 	keys := &prover.Keyring{Cache: t.TempDir(), Log: &client.Log{URL: w.URL}}
-	fatalIf(t, keys.Ask(t.Context()))
+	offered, err := keys.Ask(t.Context())
+	fatalIf(t, err)
+	if offered == nil || offered.ID() != p.ID() || keys.Development() {
+		t.Fatalf("the log's program is %v", offered)
+	}
 	e, raw := proveTiny(t, keys)
 	if e.Proof.Program != p.ID() {
 		t.Fatalf("it is proven with the program %x", e.Proof.Program)

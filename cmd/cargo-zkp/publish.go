@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
@@ -28,7 +29,7 @@ func publishCrates(ctx context.Context, sh *shell, args []string) error {
 	if cfg.DryRun && cfg.LogOnly {
 		return outcome.Usagef("publish takes --dry-run or --log-only, not both")
 	}
-	if err := prepareKeys(sh, keys); err != nil {
+	if err := prepareKeys(ctx, sh, keys); err != nil {
 		return err
 	}
 	cfg.Prover, cfg.Report, cfg.UserAgent = keys, sh, userAgent
@@ -56,6 +57,12 @@ func publishFlags(fs *flag.FlagSet, cfg *publish.Config) {
 	fs.BoolVar(&cfg.DryRun, "dry-run", false, "do everything but log and publish; proofs are kept")
 	fs.BoolVar(&cfg.LogOnly, "log-only", false, "do everything but publish, and leave that to cargo publish")
 	fs.BoolVar(&cfg.Unpushed, "unpushed", false, "go on though no remote branch has the commit")
+	fs.BoolFunc("opening", "hand the git objects themselves to the log, with the names of all files beside the crate's "+
+		"(default: where anybody can fetch the commit; --opening=false: never)", func(v string) error {
+		yes, err := strconv.ParseBool(v)
+		cfg.Opening = &yes
+		return err
+	})
 	fs.BoolFunc("allow-dirty", "refused: a proof is about a commit", func(string) error {
 		return errors.New("a proof shows that a .crate is what a commit says, so what is not committed cannot be " +
 			"published with one: commit first")
@@ -128,9 +135,14 @@ func keyFlags(fs *flag.FlagSet, k *prover.Keyring) {
 }
 
 // prepareKeys finds mistakes about keys before the work begins.
-func prepareKeys(sh *shell, k *prover.Keyring) (err error) {
+func prepareKeys(ctx context.Context, sh *shell, k *prover.Keyring) (err error) {
 	if err := k.Check(); err != nil {
 		return outcome.Misuse(err)
+	}
+	if p, err := k.Ask(ctx); err != nil {
+		return err
+	} else if p != nil && k.Log != nil {
+		sh.Status("Proving", "with the log's program %x, origin %s", p.ID(), p.Trust())
 	}
 	if k.Development() {
 		sh.Warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")

@@ -11,6 +11,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/verdict"
 	"cratelog/internal/outcome"
+	"cratelog/proofcheck"
 )
 
 // report prints the answer in a format and returns it as an error: violation, or one
@@ -155,17 +156,22 @@ func (k *lockCheck) complain(sh *shell, v *verdict.Verdict) {
 // describe prints one verified crate.
 func describe(sh *shell, v *verdict.Verdict) {
 	f := v.Facts
-	at := ""
-	if f.Path != "" {
-		at = " at " + f.Path
+	more := func(text string) { fmt.Fprintf(sh.stderr, "%12s %s\n", "", text) }
+	sh.Status("Verified", "%s v%s: %s, %s", v.Name, v.Version, from(f.Commit, f.Path, f.NamesCommit), coverage(f.Coverage))
+	if text := claimed(f.Repository, f.Commit); text != "" {
+		more("repository " + text)
 	}
-	sh.Status("Verified", "%s v%s: commit %s%s, %s", v.Name, v.Version, f.Commit, at, coverage(f.Coverage))
+	for _, text := range opened(f.Opening) {
+		more(text)
+	}
+	if p := (proofcheck.Program{Origin: f.Origin}); !p.Development() {
+		more("key: " + p.Trust())
+	}
 	var seen []string
 	for _, c := range f.Log.Cosignatures {
 		seen = append(seen, fmt.Sprintf("%s %s", c.Key, c.Time.UTC().Format(time.RFC3339)))
 	}
-	fmt.Fprintf(sh.stderr, "%12s entry %d of %s, cosigned by %s\n", "", f.Log.Index, f.Log.Origin,
-		strings.Join(seen, ", "))
+	more(fmt.Sprintf("entry %d of %s, cosigned by %s", f.Log.Index, f.Log.Origin, strings.Join(seen, ", ")))
 }
 
 // coverage says in words what a proof covers.
@@ -179,6 +185,9 @@ func coverage(c verdict.Coverage) string {
 	}
 	if len(c.Executable) > 0 {
 		text += fmt.Sprintf(", %d executable in the commit and not in the crate", len(c.Executable))
+	}
+	if len(c.CRLF) > 0 {
+		text += fmt.Sprintf(", %d with CRLF where the commit has LF", len(c.CRLF))
 	}
 	if len(c.LeftOut) > 0 {
 		text += ", " + strings.Join(c.LeftOut, " and ") + " left out"

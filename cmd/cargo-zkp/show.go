@@ -10,9 +10,9 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
-	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/internal/outcome"
+	"cratelog/proofcheck"
 )
 
 // show tells what the logs that are trusted hold about a crate.
@@ -52,7 +52,7 @@ Without a version, the one of the lock file.`)
 		if err != nil {
 			return err
 		}
-		for _, n := range s.notes {
+		for _, n := range s.Notes {
 			sh.Warn("%s v%s: %s", name, version, n)
 		}
 		if *format == "json" {
@@ -106,17 +106,18 @@ func wanted(spec string, ws *cargo.Workspace, p *policy.Policy) (name string, ve
 // shown is what a log shows of a crate version. Its bundle is verified, and if the
 // .crate is in cargo's cache, that one too.
 type shown struct {
-	*client.Result
-	url         string // of the log that was asked; "" for none
-	development bool
-	path        string // of the .crate; "" if it is not there, and coverage is not known
-	notes       []string
+	*verdict.Answer
+	url     string             // of the log that was asked; "" for none
+	program proofcheck.Program // of the proof
+	path    string             // of the .crate; "" if it is not there, and coverage is not known
 }
 
-func newShown(p *policy.Policy, r *client.Result, path string) *shown {
-	s := &shown{Result: r, path: path}
+func newShown(p *policy.Policy, a *verdict.Answer, path string) *shown {
+	s := &shown{Answer: a, path: path}
 	for _, prog := range p.Programs {
-		s.development = s.development || prog.ID() == r.Program && prog.Development()
+		if prog.ID() == a.Program {
+			s.program = prog
+		}
 	}
 	return s
 }
@@ -128,12 +129,11 @@ func look(ctx context.Context, checker *verdict.Checker, p *policy.Policy, name,
 		return nil, refusal(err)
 	}
 	g := verdict.Given{Bundle: bundle, Rules: p.Rules(name, version, time.Now()), From: from}
-	r, notes, err := checker.Bundle(ctx, g)
+	a, err := checker.Bundle(ctx, g)
 	if err != nil {
 		return nil, refusal(err)
 	}
-	s := newShown(p, r, "")
-	s.notes = notes
+	s := newShown(p, a, "")
 	if from != nil {
 		s.url = from.URL
 	}
@@ -141,7 +141,7 @@ func look(ctx context.Context, checker *verdict.Checker, p *policy.Policy, name,
 		return s, err
 	}
 	// With the .crate the answer can say which files are proven.
-	if s.Result, s.notes, err = checker.Bundle(ctx, g); err != nil {
+	if s.Answer, err = checker.Bundle(ctx, g); err != nil {
 		return nil, refusal(fmt.Errorf("%s: %w", s.path, err))
 	}
 	return s, nil
@@ -173,17 +173,27 @@ func (s *shown) human(sh *shell) {
 	line("commit", "%x", s.Commit)
 	line("path", "/%s", s.Path)
 	if s.path != "" {
+		if !s.NamesCommit {
+			line("named by", "whoever made the claim: its files are in that commit; the crate itself names no commit")
+		}
+		if text := claimed(s.Repository, fmt.Sprintf("%x", s.Commit)); text != "" {
+			line("repository", "%s", text)
+		}
+		for _, text := range opened(s.Opening) {
+			line("opening", "%s", text)
+		}
 		line("coverage", "%s", coverage(verdict.CoverageOf(s.Result)))
 		line("verified", "%s", s.path)
 	} else {
 		line("unproven", "%s", cmp.Or(strings.Join(s.Unproven, ", "), "nothing"))
 		line("verified", "the bundle; the .crate is not in cargo's cache, so its files were not compared")
 	}
-	origin := ""
-	if s.development {
-		origin = " (UNSAFE development key: anyone can forge its proofs)"
+	unsafe := ""
+	if s.program.Development() {
+		unsafe = "UNSAFE "
 	}
-	line("program", "%x%s", s.Program, origin)
+	line("program", "%x", s.Program)
+	line("key", "%s%s", unsafe, s.program.Trust())
 	line("log", "%s, entry %d of %d", s.Checkpoint.Origin, s.Index, s.Checkpoint.Size)
 	for _, c := range s.Checkpoint.Cosignatures {
 		line("witness", "%s, %s", c.KeyName, c.Time.UTC().Format(time.RFC3339))
@@ -195,7 +205,9 @@ func (s *shown) human(sh *shell) {
 
 func (s *shown) json(sh *shell) error {
 	var covered *verdict.Coverage
+	var named *bool
 	if s.path != "" {
+		named = &s.NamesCommit
 		c := verdict.CoverageOf(s.Result)
 		covered = &c
 	}
@@ -209,7 +221,12 @@ func (s *shown) json(sh *shell) error {
 		Coverage    *verdict.Coverage `json:"coverage,omitempty"` // if the .crate is in cargo's cache
 		Program     string            `json:"program"`
 		Development bool              `json:"development"`
+		Origin      string            `json:"origin"`                       // of the program's key
+		NamesCommit *bool             `json:"names_commit,omitempty"`       // like coverage
+		Repository  string            `json:"repository_claimed,omitempty"` // like coverage; not proven
+		Opening     *verdict.Opening  `json:"opening,omitempty"`            // like coverage
 		Log         verdict.Logged    `json:"log"`
 	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{},
-		s.Unproven...), covered, fmt.Sprintf("%x", s.Program), s.development, verdict.LoggedAt(s.Result)})
+		s.Unproven...), covered, fmt.Sprintf("%x", s.Program), s.program.Development(), s.program.Origin, named, s.Repository, s.Opening,
+		verdict.LoggedAt(s.Result)})
 }

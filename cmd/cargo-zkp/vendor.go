@@ -154,8 +154,8 @@ func removeOld(dir string, keep map[string]string) (removed int, err error) {
 			continue
 		}
 		// The archive goes last: it says that the rest is ours.
-		for _, path := range []string{filepath.Join(dir, name), filepath.Join(beside, name+".tlog-proof"),
-			filepath.Join(beside, name+".crate")} {
+		for _, path := range []string{filepath.Join(dir, name), filepath.Join(beside, name+verdict.BundleExt),
+			filepath.Join(beside, name+verdict.OpeningExt), filepath.Join(beside, name+".crate")} {
 			if err := os.RemoveAll(path); err != nil {
 				return removed, err
 			}
@@ -200,7 +200,12 @@ func unpackVerified(dir, name string, v *verdict.Verdict, p cargo.Package) (chan
 		return false, err
 	}
 	if len(v.Bundle) > 0 {
-		if err := keep(at+".tlog-proof", v.Bundle); err != nil {
+		if err := keep(at+verdict.BundleExt, v.Bundle); err != nil {
+			return false, err
+		}
+	}
+	if len(v.Opened) > 0 {
+		if err := keep(at+verdict.OpeningExt, v.Opened); err != nil {
 			return false, err
 		}
 	}

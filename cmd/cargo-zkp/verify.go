@@ -16,6 +16,7 @@ import (
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/internal/outcome"
+	"cratelog/opening"
 )
 
 // verify checks all crates of a lock file, or one .crate if it is named.
@@ -54,16 +55,19 @@ that this one is what a proved, logged and witnessed entry says.`)
 type fileOptions struct {
 	names       []string
 	bundle, log string
+	registry    string
 	strict      bool
 	allowed     []string
 	maxAge      time.Duration
 }
 
 func (o *fileOptions) register(fs *flag.FlagSet) {
-	o.names = []string{"bundle", "log", "deny-unproven", "allow-unproven", "max-age"}
+	o.names = []string{"bundle", "log", "registry", "deny-unproven", "allow-unproven", "max-age"}
 	fs.StringVar(&o.bundle, "bundle", "", "`FILE` with the bundle of FILE.crate; nothing is fetched "+
 		"(default: FILE.tlog-proof)")
 	fs.StringVar(&o.log, "log", "", "fetch the bundle of FILE.crate from the log at this `URL` instead")
+	fs.StringVar(&o.registry, "registry", "", "`INDEX` of the registry that FILE.crate is from, as Cargo.lock names it "+
+		"(default: cargo's own)")
 	fs.BoolVar(&o.strict, "deny-unproven", false, "refuse FILE.crate if any file of it is unproven, Cargo.lock too")
 	fs.Func("allow-unproven", "accept FILE.crate although this `FILE` of it is unproven: with "+
 		"Cargo.toml, its dependencies and build script can be anything; may be repeated", policy.AppendTo(&o.allowed))
@@ -98,7 +102,8 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 	if err != nil {
 		return err
 	}
-	rules := p.Rules(name, version, time.Now())
+	wanted := policy.Package{Name: name, Version: version, Registry: o.registry}
+	rules := p.RulesFor(wanted, time.Now())
 	if o.maxAge != 0 {
 		rules.MaxAge = o.maxAge
 	}
@@ -106,7 +111,7 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 		rules.AllowUnproven = nil
 	}
 	rules.AllowUnproven = append(rules.AllowUnproven, o.allowed...)
-	bundle, from, err := bundleFor(ctx, p.QueryFor(policy.Package{Name: c.Name, Version: c.Version}), file, o.bundle, o.log)
+	bundle, beside, from, err := bundleFor(ctx, p.QueryFor(wanted), file, o.bundle, o.log)
 	if err != nil {
 		return err
 	}
@@ -115,14 +120,14 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 	if err != nil {
 		return err
 	}
-	r, notes, err := checker.Bundle(ctx, verdict.Given{Bundle: bundle, Crate: c, Rules: rules, From: from})
+	a, err := checker.Bundle(ctx, verdict.Given{Bundle: bundle, Opening: beside, Crate: c, Rules: rules, From: from})
 	if err != nil {
 		return refusal(err)
 	}
-	for _, n := range notes {
+	for _, n := range a.Notes {
 		sh.Warn("%s", n)
 	}
-	reportOne(sh, p, file, r)
+	reportOne(sh, p, file, a)
 	return nil
 }
 
@@ -143,25 +148,33 @@ func expected(file, pkg string, c *crate.Crate) (name, version string, err error
 	return c.Name, c.Version, nil
 }
 
-// bundleFor reads the bundle from a file, or fetches it from the log that it returns.
-func bundleFor(ctx context.Context, q client.Query, file, bundleFile, url string) ([]byte, *client.Log, error) {
+// bundleFor reads the bundle from a file, with the opening that may be beside it, or fetches it from
+// the log that it returns.
+func bundleFor(ctx context.Context, q client.Query, file, bundleFile, url string) (bundle, beside []byte,
+	from *client.Log, err error) {
 	if url != "" {
 		log := &client.Log{URL: url, UserAgent: userAgent}
 		b, err := log.Bundle(ctx, q)
 		if errors.Is(err, client.ErrNotLogged) {
-			return nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: no one has proved "+
+			return nil, nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: no one has proved "+
 				"this crate there under a program that the policy accepts", url, q.Name, q.Version)
 		}
-		return b, log, err
+		return b, nil, log, err
 	}
 	if bundleFile == "" {
-		bundleFile = sibling(file, ".tlog-proof")
+		bundleFile = sibling(file, verdict.BundleExt)
 	}
-	b, err := readFile(bundleFile, client.MaxBundleSize)
+	bundle, err = readFile(bundleFile, client.MaxBundleSize)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil, fmt.Errorf("%w\nname the bundle with --bundle, or fetch it with --log URL", err)
+		return nil, nil, nil, fmt.Errorf("%w\nname the bundle with --bundle, or fetch it with --log URL", err)
+	} else if err != nil {
+		return nil, nil, nil, err
 	}
-	return b, nil, err
+	beside, err = readFile(strings.TrimSuffix(bundleFile, verdict.BundleExt)+verdict.OpeningExt, opening.MaxSize)
+	if errors.Is(err, os.ErrNotExist) {
+		return bundle, nil, nil, nil
+	}
+	return bundle, beside, nil, err
 }
 
 // refusal sorts the errors of a verdict.Checker.
@@ -176,7 +189,7 @@ func refusal(err error) error {
 	return err
 }
 
-func reportOne(sh *shell, p *policy.Policy, file string, r *client.Result) {
+func reportOne(sh *shell, p *policy.Policy, file string, r *verdict.Answer) {
 	if r.Trailing > 0 {
 		sh.Warn("%d bytes follow the archive in the .crate; cargo ignores them", r.Trailing)
 	}
@@ -187,12 +200,19 @@ func reportOne(sh *shell, p *policy.Policy, file string, r *client.Result) {
 		}
 		sh.Warn("%s is not proven%s", f, more)
 	}
+	if n := len(r.CRLF); n > 0 {
+		sh.Warn("%d files have CRLF line ends where the commit has LF, the first is %s", n, r.CRLF[0])
+	}
 	if p.Development {
 		sh.Warn("accepted with UNSAFE development keys: anyone can forge such proofs")
 	}
 	if sh.verbose {
 		newShown(p, r, file).human(sh)
 	}
-	sh.Status("Finished", "%s v%s is the source of commit %x, entry %d of %s, seen by %d witnesses",
-		r.Name, r.Version, r.Commit, r.Index, r.Checkpoint.Origin, len(r.Checkpoint.Cosignatures))
+	what := fmt.Sprintf("is the source of commit %x", r.Commit)
+	if !r.NamesCommit {
+		what = fmt.Sprintf("has its files in commit %x, which the crate itself does not name", r.Commit)
+	}
+	sh.Status("Finished", "%s v%s %s, entry %d of %s, seen by %d witnesses", r.Name, r.Version, what, r.Index,
+		r.Checkpoint.Origin, len(r.Checkpoint.Cosignatures))
 }

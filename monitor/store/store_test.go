@@ -125,6 +125,7 @@ func TestContradictionsAreFoundWhereTheyBegin(t *testing.T) {
 	ctx := t.Context()
 	all := entries(l.ID, 0, 10)
 	all[7].Name, all[7].Version = all[3].Name, all[3].Version // another checksum
+	all[6].Name, all[6].Version, all[6].Registry = all[3].Name, all[3].Version, "https://other.example"
 	all[8].Identity, all[8].Name, all[8].Version, all[8].SHA256 = all[2].Identity, all[2].Name, all[2].Version, all[2].SHA256
 	fatalIf(t, s.AppendEntries(ctx, l.ID, all))
 	pairs := testlog.Must(s.Duplicates(ctx, l.ID, 0, 10, 10))
@@ -269,7 +270,7 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		t.Error("an existing file was taken")
 	}
 	for name, change := range map[string]string{
-		"it has schema 3":              "PRAGMA user_version = 3",
+		"it has schema 4":              "PRAGMA user_version = 4",
 		"no version of this program":   "PRAGMA user_version = 0",
 		"it is not a monitor's":        "PRAGMA application_id = 7",
 		"PRAGMA application_id = back": "",
@@ -364,10 +365,10 @@ func TestAnOlderDatabaseIsBroughtUpToDate(t *testing.T) {
 			"WHERE m.type = 'table' ORDER BY 1")), "\n")
 	}
 	fresh := schemaOf(s)
-	_, err := s.write.Exec("DROP TABLE releases; ALTER TABLE registry_retries DROP COLUMN why; " +
+	_, err := s.write.Exec("DROP TABLE releases; ALTER TABLE entries DROP COLUMN registry; ALTER TABLE registry_retries DROP COLUMN why; " +
 		"INSERT INTO registry_retries VALUES (1, 2, 3, 4); PRAGMA user_version = 1")
 	fatalIf(t, errors.Join(err, s.Close()))
-	if _, err := OpenReader(t.Context(), path); err == nil || !strings.Contains(err.Error(), "brings it to 2") {
+	if _, err := OpenReader(t.Context(), path); err == nil || !strings.Contains(err.Error(), "brings it to 3") {
 		t.Errorf("a reader of an older database: %v", err)
 	}
 	s = testlog.Must(Open(t.Context(), path))

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"cratelog/monitor/store"
+	"cratelog/proofcheck"
 )
 
 // What the API answers, and what the pages show: both are made of these values,
@@ -100,6 +101,9 @@ type programJSON struct {
 	Development bool   `json:"development"` // UNSAFE: anyone can forge its proofs
 	Entries     uint64 `json:"entries,omitempty"`
 }
+
+// Trust is the origin of the program's key with what it means.
+func (p programJSON) Trust() string { return proofcheck.Program{Origin: p.Origin}.Trust() }
 
 // cosignatureJSON is a witness's statement that this monitor has verified.
 type cosignatureJSON struct {
