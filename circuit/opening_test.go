@@ -79,7 +79,7 @@ func TestNoOtherStateIsOpened(t *testing.T) {
 		{"Blind", opens(func(s *chain.State) { s.Blind.SetOne() })},
 	}
 	for i, l := range lies {
-		if testing.Short() && i%6 > 0 {
+		if testing.Short() && i%9 > 0 {
 			continue
 		}
 		w := l.make()
@@ -138,5 +138,14 @@ func TestTruthNeedsWiping(t *testing.T) {
 	}
 	if w.refused(t, 2, 0, groupWiping) == nil {
 		t.Error("the last state is the same without wiping: the constraints are not needed")
+	}
+}
+
+// TestUnusedSegmentsMayBeAdded: they change nothing but the number of segments.
+func TestUnusedSegmentsMayBeAdded(t *testing.T) {
+	w := claimed(t, build(node{"f": "1"}, "m"))
+	w.blocks = append(w.blocks, unused(), unused(), unused(), unused())
+	if err := w.refused(t, 2, 4); err != nil {
+		t.Error(err)
 	}
 }

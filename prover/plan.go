@@ -27,6 +27,8 @@ type Plan struct {
 	Blocks  int // SHA-1 blocks that its git objects take
 	List    *crate.List
 
+	Repository string // that the crate's manifest names: a claim of its author
+
 	objects []circuit.Object
 }
 
@@ -142,7 +144,7 @@ func (w *walk) plan(dirty *crate.VCSInfoError) (*Plan, error) {
 	w.claim.Files = list.Digest
 	p := &Plan{
 		Subject: entry.Subject{Registry: cmp.Or(w.src.Registry, entry.DefaultRegistry), Name: w.crate.Name, Version: w.crate.Version, SHA256: w.crate.SHA256},
-		Claim:   w.claim, List: list,
+		Claim:   w.claim, List: list, Repository: w.crate.Repository(),
 	}
 	for _, o := range list.Objects {
 		object, err := w.object(o)

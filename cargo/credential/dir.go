@@ -7,6 +7,7 @@ import "path/filepath"
 //
 //	NAME-VERSION.crate       what was proved
 //	NAME-VERSION.entry       the proof
+//	NAME-VERSION.opening     the git objects themselves, if they are public
 //	NAME-VERSION.tlog-proof  the bundle
 //
 // so that a run that ended early is taken up where it stopped. Check what is read from it as
@@ -15,9 +16,10 @@ type Dir string
 
 // What the names of the files end in.
 const (
-	ExtCrate  = ".crate"
-	ExtEntry  = ".entry"
-	ExtBundle = ".tlog-proof"
+	ExtCrate   = ".crate"
+	ExtEntry   = ".entry"
+	ExtOpening = ".opening"
+	ExtBundle  = ".tlog-proof"
 )
 
 // File returns where a file about a crate lies.

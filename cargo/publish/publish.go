@@ -90,6 +90,10 @@ type Config struct {
 	LogOnly  bool // log, and do not upload
 	Unpushed bool // go on though no remote branch has the commit
 
+	// Opening says whether the log gets the git objects themselves, with the names of all files
+	// beside the crate's; nil for where anybody can fetch them.
+	Opening *bool
+
 	UserAgent string
 	Report    Reporter
 }
@@ -127,6 +131,7 @@ type job struct {
 	*member
 	raw        []byte
 	plan       *prover.Plan
+	opening    []byte   // nil if there is to be none
 	program    [32]byte // that proves it
 	entry      *entry.Entry
 	entryBytes []byte
@@ -182,6 +187,9 @@ func (r *run) compare(ctx context.Context) error {
 			}
 		}
 		if err := r.checkPushed(ctx, j, top); err != nil {
+			return err
+		}
+		if err := r.open(ctx, j, top); err != nil {
 			return err
 		}
 		if err := r.store.save(j.member, credential.ExtCrate, j.raw); err != nil {
@@ -412,7 +420,8 @@ func (r *run) submit(ctx context.Context) error {
 			continue
 		}
 		r.Report.Status("Submitting", "%s to %s", j.member, r.log.URL)
-		b, err := Submit(ctx, r.log, j.entryBytes, j.raw)
+		b, err := Submit(ctx, r.log, Submission{Entry: j.entryBytes, Crate: j.raw, Opening: j.opening,
+			Without: func(why error) { r.Report.Warn("%s: the log does not keep the opening: %v", j.member, why) }})
 		if err != nil {
 			return named(j.member, err)
 		}

@@ -383,7 +383,7 @@ func TestATokenInTheEnvironmentDoesNotGoPastTheProvider(t *testing.T) {
 func TestOnlyTheLogsOwnRefusalIsAnAnswer(t *testing.T) {
 	for status, refused := range map[int]bool{400: true, 404: true, 409: true, 422: true, 429: false, 500: false, 503: false} {
 		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) }))
-		_, err := Submit(t.Context(), &client.Log{URL: front.URL}, []byte("entry"), []byte("crate"))
+		_, err := Submit(t.Context(), &client.Log{URL: front.URL}, Submission{Entry: []byte("entry"), Crate: []byte("crate")})
 		front.Close()
 		if (outcome.Of(err) == outcome.Refused) != refused {
 			t.Errorf("%d: %v", status, err)

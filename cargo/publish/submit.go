@@ -5,17 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/outcome"
 )
 
+// Submission is what a log is asked to take.
+type Submission struct {
+	Entry, Crate []byte
+	Opening      []byte // of the entry, to be published with it; may be nil
+	// Without is told why the log takes all but the opening; if it is nil, all is refused then.
+	Without func(why error)
+}
+
 // Submit hands an entry and its .crate to a log and returns the bundle, which must
 // still be verified. It marks a refusal with outcome.Refused.
-func Submit(ctx context.Context, log *client.Log, entryBytes, raw []byte) ([]byte, error) {
-	b, err := log.Submit(ctx, entryBytes, raw, nil)
+func Submit(ctx context.Context, log *client.Log, s Submission) ([]byte, error) {
+	b, err := log.Submit(ctx, s.Entry, s.Crate, s.Opening)
 	var refused *client.SubmitError
+	if errors.As(err, &refused) && strings.HasPrefix(refused.Reason, "opening") && s.Opening != nil && s.Without != nil {
+		s.Without(refused)
+		b, err = log.Submit(ctx, s.Entry, s.Crate, nil)
+	}
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return b, err

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"cratelog/cargo/publish"
+	"cratelog/cargo/verdict"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 	"cratelog/prover"
 	"cratelog/prover/git"
@@ -27,8 +29,11 @@ type proveOptions struct {
 	submodules               map[string]string
 	registry, index          string
 	keys                     prover.Keyring
-	log                      string     // URL of the one whose program to prove with
-	crateFile                *keptCrate // for NAME@VERSION
+	log                      string            // URL of the one whose program to prove with
+	url                      string            // of the repository, if it was fetched
+	opening                  bool              // write one; if it is not given: where the source is public
+	modules                  map[string]string // URLs of the submodules that were fetched, by path
+	crateFile                *keptCrate        // for NAME@VERSION
 
 	given func(name string) bool // says that an option stands on the command line
 }
@@ -43,7 +48,7 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 	fs.StringVar(&o.registry, "registry", "", "`NAME` of the registry that the crate is published in; NAME@VERSION is taken from there (default: "+
 		"cargo's default registry, and of NAME@VERSION what lies in cargo's cache)")
 	fs.StringVar(&o.index, "index", "", "`URL` of the index of that registry, instead of its name")
-	o.submodules = map[string]string{}
+	o.submodules, o.modules = map[string]string{}, map[string]string{}
 	fs.Func("submodule", "`PATH=DIR`, or PATH=URL: the repository of the submodule at PATH (default: PATH in the repository's work tree); may be repeated", func(v string) error {
 		path, dir, ok := strings.Cut(v, "=")
 		if !ok {
@@ -55,6 +60,8 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 	keyFlags(fs, &o.keys)
 	fs.StringVar(&o.log, "log", "", "`URL` of a log: prove with its program, and fetch the proving key from it")
 	fs.BoolVar(&o.keys.AllowDevelopment, "development", false, "with --log: development keys will do")
+	fs.BoolVar(&o.opening, "opening", false, "write FILE.opening beside the entry: the git objects themselves, with "+
+		"the names of all files beside the crate's (default: where anybody can fetch the commits, from --repository https://...)")
 	o.given = func(name string) bool { return given(fs, name) != "" }
 }
 
@@ -111,17 +118,16 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	}
 	defer to.Discard()
 	begin := time.Now()
-	e, err := makeEntry(ctx, sh, c, dir, repo, src, &o.keys)
+	raw, opened, err := o.make(ctx, sh, c, dir, repo, src)
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("interrupted: no entry was written: %w", err)
 	} else if err != nil {
 		return err
 	}
-	raw, err := e.Marshal()
-	if err != nil {
+	if err := o.crateFile.write(); err != nil {
 		return err
 	}
-	if err := o.crateFile.write(); err != nil {
+	if err := writeOpening(sh, strings.TrimSuffix(o.out, ".entry")+verdict.OpeningExt, opened); err != nil {
 		return err
 	}
 	if err := to.commit(raw); err != nil {
@@ -207,15 +213,16 @@ func checkPath(path string) error {
 	return nil
 }
 
-// makeEntry plans, tells what it found, and proves.
-func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo *git.Repo, src prover.Source,
-	keys *prover.Keyring) (*entry.Entry, error) {
+// make plans, tells what it found, and proves. It returns the entry, and the opening if there is to
+// be one.
+func (o *proveOptions) make(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo *git.Repo,
+	src prover.Source) (raw, opened []byte, err error) {
 	plan, err := prover.NewPlan(ctx, c, repo, src)
 	if err != nil {
-		return nil, publish.PlanError(err)
+		return nil, nil, publish.PlanError(err)
 	}
-	if _, err := keys.Program(plan); err != nil {
-		return nil, err
+	if _, err := o.keys.Program(plan); err != nil {
+		return nil, nil, err
 	}
 	sh.Status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks", c.Name, c.Version, plan.Claim.Commit,
 		len(c.Files), plan.Blocks)
@@ -230,11 +237,56 @@ func makeEntry(ctx context.Context, sh *shell, c *crate.Crate, dir string, repo 
 		sh.Warn("%d files have CRLF line ends where the commit has LF (%s is the first), %s", n, plan.Claim.CRLF[0], why)
 	}
 	if err := warnUnpublished(ctx, sh, dir, plan.Claim.Commit, src.Published); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if opened, err = o.open(ctx, sh, plan); err != nil {
+		return nil, nil, err
 	}
 	progress, done := sh.Steps()
 	defer done()
-	return keys.Prove(ctx, plan, progress)
+	e, err := o.keys.Prove(ctx, plan, progress)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err = e.Marshal()
+	return raw, opened, err
+}
+
+// open finds out whether the source is public, and returns the plan's opening if there is to be one.
+func (o *proveOptions) open(ctx context.Context, sh *shell, plan *prover.Plan) ([]byte, error) {
+	if url := o.url; url != "" {
+		err := plan.Public(ctx, url, func(path string) string { return o.modules[path] })
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
+			sh.Status("Private", "the source is taken for private: %v", err)
+		default:
+			sh.Status("Public", "anybody can fetch commit %x", plan.Claim.Commit)
+			o.keys.PublicSource = true
+		}
+	}
+	if !o.opening && (!o.keys.PublicSource || o.given("opening")) {
+		return nil, nil
+	}
+	opened, err := plan.Opening()
+	if err != nil && !o.opening {
+		sh.Warn("there is no opening: %v", err)
+		return nil, nil
+	}
+	return opened, outcome.Refuse(err)
+}
+
+// writeOpening writes an opening, if there is one.
+func writeOpening(sh *shell, path string, opened []byte) error {
+	if opened == nil {
+		return nil
+	}
+	if err := durable.Write(path, opened, 0o644); err != nil {
+		return err
+	}
+	sh.Status("Opened", "%s has the commit and its trees as they are: whoever checks it needs to believe no key", path)
+	return nil
 }
 
 // warnUnpublished warns of a commit that no remote seems to have. A repository that

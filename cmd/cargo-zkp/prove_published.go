@@ -202,6 +202,7 @@ func (o *proveOptions) fetch(ctx context.Context, sh *shell, c *crate.Crate) (st
 	if o.given("commit") {
 		o.commit = hex.EncodeToString(commit[:])
 	}
+	o.url = o.repository
 	sh.Status("Fetching", "commit %x", commit)
 	return cache.Fetch(ctx, o.repository, commit)
 }
@@ -241,6 +242,6 @@ func (o *proveOptions) fetchSubmodule(ctx context.Context, sh *shell, path strin
 	if err != nil {
 		return err
 	}
-	o.submodules[path] = dir
+	o.submodules[path], o.modules[path] = dir, url
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
@@ -56,6 +57,12 @@ func publishFlags(fs *flag.FlagSet, cfg *publish.Config) {
 	fs.BoolVar(&cfg.DryRun, "dry-run", false, "do everything but log and publish; proofs are kept")
 	fs.BoolVar(&cfg.LogOnly, "log-only", false, "do everything but publish, and leave that to cargo publish")
 	fs.BoolVar(&cfg.Unpushed, "unpushed", false, "go on though no remote branch has the commit")
+	fs.BoolFunc("opening", "hand the git objects themselves to the log, with the names of all files beside the crate's "+
+		"(default: where anybody can fetch the commit; --opening=false: never)", func(v string) error {
+		yes, err := strconv.ParseBool(v)
+		cfg.Opening = &yes
+		return err
+	})
 	fs.BoolFunc("allow-dirty", "refused: a proof is about a commit", func(string) error {
 		return errors.New("a proof shows that a .crate is what a commit says, so what is not committed cannot be " +
 			"published with one: commit first")

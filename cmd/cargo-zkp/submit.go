@@ -1,24 +1,30 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"cratelog/cargo/publish"
+	"cratelog/cargo/verdict"
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
+	"cratelog/opening"
 )
 
 func submit(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "submit", "FILE.crate", "Hand a crate and its entry to a log, and fetch the cosigned bundle.")
-	url := fs.String("log", "", "`URL` of the log (required)")
-	entryFile := fs.String("entry", "", "`FILE` with the entry (default: FILE.entry for FILE.crate)")
-	out := fs.String("bundle", "", "`FILE` for the bundle (default: FILE.tlog-proof for FILE.crate)")
-	file, err := parse(fs, args, "FILE.crate")
+	flags := newFlags(sh, "submit", "FILE.crate", "Hand a crate and its entry to a log, and fetch the cosigned bundle.")
+	url := flags.String("log", "", "`URL` of the log (required)")
+	entryFile := flags.String("entry", "", "`FILE` with the entry (default: FILE.entry for FILE.crate)")
+	openingFile := flags.String("opening", "", "`FILE` with the entry's opening, which the log publishes (default: "+
+		"FILE.opening for FILE.crate, if it is there)")
+	out := flags.String("bundle", "", "`FILE` for the bundle (default: FILE.tlog-proof for FILE.crate)")
+	file, err := parse(flags, args, "FILE.crate")
 	if err != nil {
 		return err
 	}
@@ -55,7 +61,15 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	defer to.Discard()
 	sh.Status("Submitting", "%s v%s to %s", parsed.Subject.Name, parsed.Subject.Version, *url)
 	log := logClient(sh, *url)
-	bundle, err := publish.Submit(ctx, log, e, raw)
+	opened, err := openingFor(sh, file, *openingFile)
+	if err != nil {
+		return err
+	}
+	var give func(error)
+	if *openingFile == "" { // then the entry is what is meant to be logged
+		give = func(why error) { sh.Warn("the log does not keep the opening: %v", why) }
+	}
+	bundle, err := publish.Submit(ctx, log, publish.Submission{Entry: e, Crate: raw, Opening: opened, Without: give})
 	if err != nil {
 		return err
 	}
@@ -68,6 +82,19 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	}
 	sh.Status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, *out, file)
 	return nil
+}
+
+// openingFor reads the opening that goes with a .crate, if there is one.
+func openingFor(sh *shell, file, named string) ([]byte, error) {
+	path := cmp.Or(named, sibling(file, verdict.OpeningExt))
+	b, err := readFile(path, opening.MaxSize)
+	switch {
+	case named == "" && errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err == nil:
+		sh.Status("Opening", "%s goes to the log too", path)
+	}
+	return b, err
 }
 
 const userAgent = "cargo-zkp"
