@@ -223,7 +223,7 @@ func TestTwoFetchesOfAKeyDoNotMix(t *testing.T) {
 }
 
 // listOf is a log's list of the keys of programs, each altered.
-func listOf(t *testing.T, alter func(map[string]any), programs ...proofcheck.Program) string {
+func listOf(t testing.TB, alter func(map[string]any), programs ...proofcheck.Program) string {
 	t.Helper()
 	keys := []map[string]any{}
 	for _, p := range programs {
@@ -290,7 +290,7 @@ func TestTheProgramOfALogIsTheFirstThatMayBeUsed(t *testing.T) {
 	}
 }
 
-func developmentOf(t *testing.T) proofcheck.Program {
+func developmentOf(t testing.TB) proofcheck.Program {
 	t.Helper()
 	shipped, err := proofcheck.Embedded()
 	fatalIf(t, err)
@@ -300,7 +300,7 @@ func developmentOf(t *testing.T) proofcheck.Program {
 }
 
 // soloProgram is a program that does not ship: its alpha is another.
-func soloProgram(t *testing.T) proofcheck.Program {
+func soloProgram(t testing.TB) proofcheck.Program {
 	t.Helper()
 	p := developmentOf(t)
 	vk := new(groth16.VerifyingKey)
@@ -312,6 +312,23 @@ func soloProgram(t *testing.T) proofcheck.Program {
 	fatalIf(t, err)
 	p.Origin, p.Key, p.ProvingKey = "solo: test", key.Bytes(), sha256.Sum256(testKey)
 	return p
+}
+
+// What a log lists is never a panic, and what is taken of it is what its program file says.
+func FuzzOffered(f *testing.F) {
+	solo := soloProgram(f)
+	f.Add([]byte(listOf(f, func(map[string]any) {}, developmentOf(f), solo)), uint16(0), byte(0))
+	f.Add([]byte(`{"keys":[{"size":1e400},{"file":[[]]},null]}`), uint16(9), byte(1))
+	f.Fuzz(func(t *testing.T, list []byte, at uint16, with byte) {
+		if len(list) > 0 {
+			list = bytes.Clone(list)
+			list[int(at)%len(list)] ^= with
+		}
+		o, err := Offered(t.Context(), &server{list: string(list)}, false)
+		if err == nil && (o.Program.Development() || o.Program.ProvingKey == [32]byte{} || o.Size <= 0 || o.Size > maxKey(o.Program.Blocks)) {
+			t.Errorf("taken: %+v", o)
+		}
+	})
 }
 
 func TestAKeyringAsksTheLogForItsProgram(t *testing.T) {

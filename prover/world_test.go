@@ -226,7 +226,7 @@ func refused(t *testing.T, what string, err error, word string) {
 	}
 }
 
-func fatalIf(t *testing.T, err error) {
+func fatalIf(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -76,6 +76,9 @@ func TestTheVerifyingKeyIsGnarks(t *testing.T) {
 
 // What only the proving key holds is checked before it is written.
 func TestAWrongPointOfTheProvingKeyIsNotWritten(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes and checks keys")
+	}
 	s, srs := busyShape(t)
 	p, e := start(s, srs)
 	p.Contribute()

@@ -138,7 +138,7 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 }
 
 // useLog has the keys be those of a log's program, if one is named.
-func (o *proveOptions) useLog(sh *shell) (err error) {
+func (o *proveOptions) useLog(sh *shell) error {
 	switch {
 	case o.log == "" && o.keys.AllowDevelopment:
 		return outcome.Usagef("--development says that the log's program may have development keys: name the log with --log URL")
@@ -146,11 +146,6 @@ func (o *proveOptions) useLog(sh *shell) (err error) {
 		return nil
 	case o.keys.ProgramFile != "" || o.keys.KeyFile != "":
 		return outcome.Usagef("prove takes the program and key of the log, --log, or of files, --program and --proving-key, not both")
-	}
-	if o.keys.Cache == "" {
-		if o.keys.Cache, err = prover.DefaultCache(); err != nil {
-			return err
-		}
 	}
 	o.keys.Log = logClient(sh, o.log)
 	return nil

@@ -129,9 +129,9 @@ func surroundings(sh *shell, cfg *publish.Config) (err error) {
 
 // keyFlags say what to prove with.
 func keyFlags(fs *flag.FlagSet, k *prover.Keyring) {
-	fs.StringVar(&k.Cache, "keys", "", "`DIRECTORY` of development keys (default: in the user's cache)")
+	fs.StringVar(&k.Cache, "keys", "", "`DIRECTORY` of keys that are made or fetched (default: in the user's cache)")
 	fs.StringVar(&k.ProgramFile, "program", "", "`FILE` of the program to prove with, with --proving-key (default: the development keys)")
-	fs.StringVar(&k.KeyFile, "proving-key", "", "`FILE` of the program's proving key, as \"ceremony export\" writes it")
+	fs.StringVar(&k.KeyFile, "proving-key", "", "`FILE` of the program's proving key, as \"ceremony\" writes it")
 }
 
 // prepareKeys finds mistakes about keys before the work begins.
@@ -146,8 +146,11 @@ func prepareKeys(ctx context.Context, sh *shell, k *prover.Keyring) (err error) 
 	}
 	if k.Development() {
 		sh.Warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")
-		if k.Cache == "" {
-			k.Cache, err = prover.DefaultCache()
+	}
+	if k.Cache == "" {
+		k.Cache, err = prover.DefaultCache()
+		if k.ProgramFile != "" {
+			return nil // then what was checked of the key is not remembered
 		}
 	}
 	return err
