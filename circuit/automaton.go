@@ -7,7 +7,7 @@ import (
 
 	"github.com/consensys/gnark/frontend"
 
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 )
 
 // Byte classes: a byte's place here, or classOther. The sixteen lower-case hexadecimal

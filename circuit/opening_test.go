@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 )
 
 // wholeEnd is what a verifier leaves out who believes any end.

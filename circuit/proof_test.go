@@ -17,7 +17,7 @@ import (
 	"github.com/consensys/gnark/frontend"
 	fcs "github.com/consensys/gnark/frontend/cs"
 
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 	"cratelog/circuit/setup"
 	logentry "cratelog/entry"
 	"cratelog/proofcheck"

@@ -53,7 +53,7 @@ import (
 	"github.com/consensys/gnark/frontend"
 	"github.com/consensys/gnark/std/permutation/poseidon2"
 
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 )
 
 // SegmentBlocks is the number of SHA-1 blocks of the segments that have keys: as many as a

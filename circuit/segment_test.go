@@ -18,7 +18,7 @@ import (
 	"github.com/consensys/gnark/frontend"
 	fcs "github.com/consensys/gnark/frontend/cs"
 
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 	"cratelog/internal/fixture"
 )
 

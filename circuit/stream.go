@@ -10,7 +10,7 @@ import (
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 )
 
 // Object is a git object of a source proof, in the order of the list.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 )
 

@@ -52,7 +52,8 @@ func listPackages(t *testing.T) map[string]listed {
 // package, and a new arrow, is a decision: it is made here and in docs/design.md.
 var mayImport = map[string][]string{
 	"entry":             {},
-	"circuit":           {},
+	"circuit":           {"proofcheck/chain"},
+	"circuit/setup":     {},
 	"prover/git":        {"internal/gitobject"},
 	"config":            {},
 	"witness":           {"internal/sqlite"},
@@ -62,14 +63,15 @@ var mayImport = map[string][]string{
 	"cargo/proxy":       {"crate", "entry", "cargo/registry", "internal/h2c"},
 	"crate":             {"entry", "crate/manifest", "internal/gitobject"},
 	"cargo":             {"crate", "entry", "cargo/registry"},
-	"proofcheck":        {"entry"},
+	"proofcheck":        {"entry", "proofcheck/chain"},
+	"proofcheck/chain":  {},
 	"opening/signature": {},
 	"opening":           {"entry", "crate", "internal/gitobject"},
 	"evidence":          {"entry", "crate", "opening", "cargo/registry"},
 	"client":            {"entry", "crate", "evidence", "opening"},
-	"prover":            {"entry", "crate", "prover/git", "circuit", "proofcheck", "crate/manifest", "internal/unsafekeys"},
+	"prover":            {"entry", "crate", "prover/git", "circuit", "circuit/setup", "opening", "proofcheck", "proofcheck/chain", "crate/manifest", "internal/unsafekeys"},
 	"log":               {"entry", "config", "crate", "client", "opening", "proofcheck", "internal/sqlite", "internal/web"},
-	"circuit/ceremony":  {"circuit", "proofcheck"},
+	"circuit/ceremony":  {"circuit", "circuit/setup", "proofcheck"},
 
 	"monitor/store":    {"entry", "internal/sqlite"},
 	"monitor":          {"entry", "crate", "client", "config", "evidence", "cargo/registry", "monitor/store"},
@@ -80,13 +82,13 @@ var mayImport = map[string][]string{
 	"cargo/policy":  {"cargo", "client", "config", "entry", "opening/signature", "proofcheck"},
 	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence", "opening", "opening/signature"},
 
-	"cargo/publish":    {"cargo/credential", "cargo", "circuit", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
+	"cargo/publish":    {"cargo/credential", "cargo", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
 	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate"},
 
 	"cmd/logd":      {"log", "client", "config", "crate", "proofcheck", "internal/daemon"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "opening", "proofcheck"},
-	"cmd/ceremony":  {"circuit/ceremony", "circuit"},
+	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon"},
 	"cmd/demo":      {"client", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "testdata"},
 
@@ -102,11 +104,11 @@ var mayImport = map[string][]string{
 	"internal/sqlite":    {},
 	"internal/web":       {},
 	"internal/h2c":       {},
-	"internal/forge":     {"crate", "entry", "internal/unsafekeys", "proofcheck"},
+	"internal/forge":     {"circuit/setup", "crate", "entry", "internal/unsafekeys", "proofcheck", "proofcheck/chain"},
 	"internal/loopback":  {"client", "config", "log", "proofcheck", "witness"},
-	"internal/makekeys":  {"prover"},
+	"internal/makekeys":  {"circuit", "crate", "prover", "prover/git", "testdata"},
 
-	"internal/unsafekeys": {},
+	"internal/unsafekeys": {"circuit/setup"},
 }
 
 // plumbing is what all but the format package may import.

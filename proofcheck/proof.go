@@ -11,7 +11,7 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 )
 
 // Sizes of a proof.

@@ -10,7 +10,7 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 	"cratelog/entry"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"

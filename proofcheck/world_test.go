@@ -9,7 +9,7 @@ import (
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 	"cratelog/entry"
 	"cratelog/internal/forge"
 	"cratelog/internal/testlog"

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"cratelog/circuit"
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 	"cratelog/crate"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"

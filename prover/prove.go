@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cratelog/circuit"
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 	"cratelog/entry"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"

@@ -16,7 +16,7 @@ import (
 	"github.com/consensys/gnark/constraint/solver"
 
 	"cratelog/circuit"
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/outcome"

@@ -23,7 +23,7 @@ import (
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/constraint"
 
-	"cratelog/circuit/chain"
+	"cratelog/proofcheck/chain"
 	"cratelog/circuit/setup"
 	"cratelog/entry"
 	"cratelog/internal/unsafekeys"
