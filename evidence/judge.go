@@ -78,13 +78,13 @@ func (e *Evidence) proofWhy(x *entry.Entry, pv entry.Verifier) (string, error) {
 
 // checkProof checks what the proof shows: of the list, if it is there, else without.
 func (e *Evidence) checkProof(x *entry.Entry, pv entry.Verifier) error {
+	src, ok := x.Claim.(*entry.Source)
+	if e.List != nil && (!ok || sha256.Sum256(e.List) != src.Files) {
+		return notProven("the list of files in this file is not that of entry %d", e.Entries[0].Index)
+	}
 	chain, err := pv.Chain(x)
 	if err != nil || e.List == nil {
 		return err
-	}
-	src, ok := x.Claim.(*entry.Source)
-	if !ok || sha256.Sum256(e.List) != src.Files {
-		return notProven("the list of files in this file is not that of entry %d", e.Entries[0].Index)
 	}
 	return chain.Check(e.List)
 }

@@ -355,3 +355,27 @@ func junk(w http.ResponseWriter, r *http.Request) bool {
 	w.Write([]byte("<html>"))
 	return true
 }
+
+// TestAProofOfOtherFilesIsFoundWithTheCrate: without it, the proof shows that objects exist, and
+// no more. The evidence needs no .crate.
+func TestAProofOfOtherFilesIsFoundWithTheCrate(t *testing.T) {
+	s := newShop(t)
+	s.good("honest")
+	raw := pack("liar", "// nothing")
+	s.registry.AddCrate(raw)
+	e := testlog.Must(forge.Claim(raw, "liar", "1.0.0", &entry.Source{Commit: [20]byte{1}, Path: "p"}))
+	e.Proof = entry.Proof{Program: program, Parts: [][]byte{[]byte("of other files")}}
+	s.log.Add(testlog.Must(e.Marshal()))
+	s.found2(kindFalseEntry)
+}
+
+// TestCratesOfOtherRegistriesAreNotAskedFor: they are other crates.
+func TestCratesOfOtherRegistriesAreNotAskedFor(t *testing.T) {
+	s := newShop(t)
+	s.good("honest")
+	raw := pack("honest", "// another registry's")
+	e := testlog.Must(forge.Claim(raw, "honest", "1.0.0", &entry.Source{Commit: [20]byte{2}}))
+	e.Subject.Registry, e.Proof = "https://other.example", entry.Proof{Program: program, Parts: [][]byte{[]byte("true")}}
+	s.log.Add(testlog.Must(e.Marshal()))
+	s.found2() // neither another checksum, nor two of one version
+}

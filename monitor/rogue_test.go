@@ -75,7 +75,7 @@ var misbehaviors = []struct {
 		w.logs(1000, func(e *entry.Entry) { e.Proof.Program[0]++ })
 	}, []string{kindUnknownProgram}},
 	{"a claim of a kind that is not known yet", func(w *world) {
-		w.log.Add(bytes.Replace(newEntry(w.t, 1000, nil), []byte("\x66source\x02\x01"), []byte("\x66source\x02\x02"), 1))
+		w.log.Add(bytes.Replace(newEntry(w.t, 1000, nil), []byte("\x66source\x02\x02"), []byte("\x66source\x02\x03"), 1))
 	}, []string{kindUnknownClaim}},
 	{"an unproven manifest", func(w *world) {
 		w.logs(1000, func(e *entry.Entry) { e.Claim.(*entry.Source).Unproven = []string{"Cargo.lock", "Cargo.toml"} })
