@@ -131,7 +131,7 @@ func (it *item) opens(ctx context.Context) {
 	}
 	opened, raw, why := tryOpenings(it.open.local, claim, files)
 	if opened == nil && it.open.because != "" && (why == nil || errors.Is(why, opening.ErrMalformed)) {
-		b, status, err := it.fetchOpening(ctx)
+		b, status, err := it.fetchOpening(ctx, why)
 		if err != nil {
 			it.decide(status, err)
 			return
@@ -218,12 +218,16 @@ func (it *item) openedBytes() []byte {
 	return nil
 }
 
-// fetchOpening asks the logs for an opening, first the one that the bundle is of.
-func (it *item) fetchOpening(ctx context.Context) ([]byte, Status, error) {
+// fetchOpening asks the logs for an opening, first the one that the bundle is of. why says why one
+// at hand does not do, if there is one.
+func (it *item) fetchOpening(ctx context.Context, why error) ([]byte, Status, error) {
 	if it.c.cfg.Offline {
+		at := fmt.Sprintf("no opening of %s %s is at hand", it.want.Name, it.want.Version)
+		if why != nil {
+			at = fmt.Sprintf("the opening of %s %s at hand does not do (%v)", it.want.Name, it.want.Version, why)
+		}
 		return nil, Unchecked, refuse(ErrNoOpening, "Run it once without --offline, or put the opening beside its bundle: "+
-			it.besideName(), "no opening of %s %s is at hand, %s, and nothing is fetched offline", it.want.Name,
-			it.want.Version, it.open.because)
+			it.besideName(), "%s, %s, and nothing is fetched offline", at, it.open.because)
 	}
 	var failed error
 	first := it.current.source
