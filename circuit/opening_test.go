@@ -79,7 +79,7 @@ func TestNoOtherStateIsOpened(t *testing.T) {
 		{"Blind", opens(func(s *chain.State) { s.Blind.SetOne() })},
 	}
 	for i, l := range lies {
-		if testing.Short() && i%9 > 0 {
+		if testing.Short() && i > 0 {
 			continue
 		}
 		w := l.make()
@@ -116,6 +116,9 @@ func TestMonitorsAreNotShownNothing(t *testing.T) {
 		switch a.name {
 		case "nothing at all", "another commit", "an object without a name", "one object for two names":
 		default:
+			continue
+		}
+		if testing.Short() && a.name != "nothing at all" {
 			continue
 		}
 		w := a.make(t)

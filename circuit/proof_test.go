@@ -17,10 +17,10 @@ import (
 	"github.com/consensys/gnark/frontend"
 	fcs "github.com/consensys/gnark/frontend/cs"
 
-	"cratelog/proofcheck/chain"
 	"cratelog/circuit/setup"
 	logentry "cratelog/entry"
 	"cratelog/proofcheck"
+	"cratelog/proofcheck/chain"
 )
 
 // attacker proves worlds with a key of its own, made for the circuit or for one with a group of

@@ -18,8 +18,8 @@ import (
 	"github.com/consensys/gnark/frontend"
 	fcs "github.com/consensys/gnark/frontend/cs"
 
-	"cratelog/proofcheck/chain"
 	"cratelog/internal/fixture"
+	"cratelog/proofcheck/chain"
 )
 
 var field = ecc.BN254.ScalarField()
