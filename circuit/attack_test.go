@@ -203,9 +203,15 @@ var attacks = []attack{
 	{"a length field that is wrong", only(groupLength), func(t *testing.T) *world {
 		return badPadding(t, func(block []byte, n int) { block[63] ^= 8 })
 	}},
-	{"a header that says too short a length", only(groupLength), func(t *testing.T) *world { return wrongLength(t, "%d", -1) }},
-	{"a header that says too long a length", only(groupLength), func(t *testing.T) *world { return wrongLength(t, "%d", 1) }},
-	{"a length with a leading zero", only(groupAutomaton), func(t *testing.T) *world { return wrongLength(t, "%03d", 0) }},
+	{"a header that says too short a length", only(groupLength), func(t *testing.T) *world {
+		return wrongLength(t, "%d", -1)
+	}},
+	{"a header that says too long a length", only(groupLength), func(t *testing.T) *world {
+		return wrongLength(t, "%d", 1)
+	}},
+	{"a length with a leading zero", only(groupAutomaton), func(t *testing.T) *world {
+		return wrongLength(t, "%03d", 0)
+	}},
 	{"a tree id read from a commit's message", only(groupHeader), func(t *testing.T) *world {
 		// The message imitates a header's length and a tree's id at the offsets of a commit's
 		// first block, and the header's flag is moved there.
@@ -495,8 +501,8 @@ func TestEveryGroupIsNeeded(t *testing.T) {
 			stopped[a.only[0]] = true
 		}
 	}
-	for _, g := range []group{groupBlocks, groupEnded, groupAutomaton, groupChaining, groupPacked, groupHeader, groupLength,
-		groupPadding, groupIn, groupAhead, groupWiping, groupOut, groupInputs, endReferences, endList} {
+	for _, g := range []group{groupBlocks, groupEnded, groupAutomaton, groupChaining, groupPacked, groupHeader,
+		groupLength, groupPadding, groupIn, groupAhead, groupWiping, groupOut, groupInputs, endReferences, endList} {
 		if stopped[g] == (elsewhere[g] != "") {
 			t.Errorf("%s: attacked alone: %v; elsewhere: %q", g, stopped[g], elsewhere[g])
 		}

@@ -34,15 +34,17 @@ func newOneBlock(p packing) *oneBlock {
 	block := sha1Pad(msg)
 	return &oneBlock{
 		packing: p, hints: newPackedHints(p), block: block,
-		free:   &sha1Circuit{Bytes: make([]frontend.Variable, blockBytes), testingOnlyFree: true, testingOnlyPacking: &p},
+		free: &sha1Circuit{Bytes: make([]frontend.Variable, blockBytes),
+			testingOnlyFree: true, testingOnlyPacking: &p},
 		honest: &sha1Circuit{Digest: new(big.Int).SetBytes(d[:]), Bytes: vars(block)},
 	}
 }
 
+// hintFunc is a hint without the field's order.
+type hintFunc func(in, out []*big.Int) error
+
 // lies are hints that replace those of a packing.
-type lies struct {
-	function, xor, reduce, byte, multiplicity func(in, out []*big.Int) error
-}
+type lies struct{ function, xor, reduce, byte, multiplicity hintFunc }
 
 // evil returns the hints of the block's packing, with lies. Words follow from sums as a dishonest
 // prover would let them: from the lowest slot, whatever stands in the others.
@@ -56,8 +58,8 @@ func (o *oneBlock) evil(l lies) map[solver.HintID]solver.Hint {
 	}
 	hints := make(map[solver.HintID]solver.Hint)
 	for _, h := range []struct {
-		of         solver.Hint
-		lie, else_ func(in, out []*big.Int) error
+		of             solver.Hint
+		lie, otherwise hintFunc
 	}{
 		{functionHint, l.function, o.hints.function},
 		{xorHint, l.xor, o.hints.xor},
@@ -67,7 +69,7 @@ func (o *oneBlock) evil(l lies) map[solver.HintID]solver.Hint {
 	} {
 		f := h.lie
 		if f == nil {
-			f = h.else_
+			f = h.otherwise
 		}
 		if f != nil {
 			hints[solver.GetHintID(h.of)] = func(_ *big.Int, in, out []*big.Int) error { return f(in, out) }
@@ -77,7 +79,7 @@ func (o *oneBlock) evil(l lies) map[solver.HintID]solver.Hint {
 }
 
 // once lies in the first call that alter can lie in: it says whether it did.
-func once(honest func(in, out []*big.Int) error, alter func(in, out []*big.Int) bool) func(in, out []*big.Int) error {
+func once(honest hintFunc, alter func(in, out []*big.Int) bool) hintFunc {
 	var mu sync.Mutex // the solver calls hints at the same time
 	done := false
 	return func(in, out []*big.Int) error {
@@ -107,10 +109,14 @@ func TestLyingLimbsAreRefused(t *testing.T) {
 		if err := solve(t, sys, o.honest, o.evil(lies{})); err != nil {
 			t.Fatalf("the truth is refused: %v", err)
 		}
-		function := func(alter func(in, out []*big.Int) bool) lies { return lies{function: once(o.hints.function, alter)} }
+		function := func(alter func(in, out []*big.Int) bool) lies {
+			return lies{function: once(o.hints.function, alter)}
+		}
 		xor := func(alter func(in, out []*big.Int) bool) lies { return lies{xor: once(o.hints.xor, alter)} }
 		for name, l := range map[string]lies{
-			"a bit of a round function": function(func(_, out []*big.Int) bool { return flipLimb(out[1], o.hints.round[1], 0) }),
+			"a bit of a round function": function(func(_, out []*big.Int) bool {
+				return flipLimb(out[1], o.hints.round[1], 0)
+			}),
 			"the highest bit of a round function": function(func(_, out []*big.Int) bool {
 				return flipLimb(out[2], o.hints.round[2], roundLimbs[2]-1)
 			}),
@@ -123,12 +129,16 @@ func TestLyingLimbsAreRefused(t *testing.T) {
 			"the rest of a parity": function(func(in, out []*big.Int) bool {
 				return in[1].Int64() == parity && otherDigit(out[3], p.base, functions[parity].rests)
 			}),
-			"a bit of the schedule": xor(func(_, out []*big.Int) bool { return flipLimb(out[0], o.hints.schedule[0], 2) }),
+			"a bit of the schedule": xor(func(_, out []*big.Int) bool {
+				return flipLimb(out[0], o.hints.schedule[0], 2)
+			}),
 			"the highest bit of the schedule": xor(func(_, out []*big.Int) bool {
 				out[3].Sub(big.NewInt(1), out[3])
 				return true
 			}),
-			"a quotient of the schedule": xor(func(_, out []*big.Int) bool { return otherDigit(out[5], scheduleBase, quotients) }),
+			"a quotient of the schedule": xor(func(_, out []*big.Int) bool {
+				return otherDigit(out[5], scheduleBase, quotients)
+			}),
 		} {
 			if testing.Short() && !strings.Contains(name, "highest") {
 				continue
@@ -166,13 +176,22 @@ func TestLyingWordsAreRefused(t *testing.T) {
 		"a word above 2^32":                      reduce(func(_, out []*big.Int) { add(out, 6, 256) }),
 		"five high bits that are not the word's": reduce(func(_, out []*big.Int) { add(out, 8, 1) }),
 		"a low bit of 2":                         reduce(func(_, out []*big.Int) { out[0].SetInt64(2) }),
-		"limbs borrowed from each other":         reduce(func(_, out []*big.Int) { add(out, 2, -1<<11); add(out, 4, 1) }),
-		"a spread that is not the limb's":        reduce(func(_, out []*big.Int) { add(out, 3, 1) }),
+		"limbs borrowed from each other": reduce(func(_, out []*big.Int) {
+			add(out, 2, -1<<limbBits)
+			add(out, 4, 1)
+		}),
+		"a spread that is not the limb's": reduce(func(_, out []*big.Int) { add(out, 3, 1) }),
 		"another word altogether": reduce(func(in, out []*big.Int) {
 			_ = o.hints.reduce([]*big.Int{new(big.Int).Add(in[0], big.NewInt(4))}, out)
 		}),
-		"a byte with another class":  {byte: once(honestByte, func(_, out []*big.Int) bool { add(out, 1, 1); return true })},
-		"a byte with another spread": {byte: once(honestByte, func(_, out []*big.Int) bool { add(out, 0, 1); return true })},
+		"a byte with another class": {byte: once(honestByte, func(_, out []*big.Int) bool {
+			add(out, 1, 1)
+			return true
+		})},
+		"a byte with another spread": {byte: once(honestByte, func(_, out []*big.Int) bool {
+			add(out, 0, 1)
+			return true
+		})},
 		"multiplicities that are not counts": {multiplicity: once(honestMultiplicity, func(_, out []*big.Int) bool {
 			add(out, 0, 1)
 			add(out, 1, -1)
@@ -257,7 +276,8 @@ func roundNative(s [digestWords]uint32, t int, w, flip uint32) [digestWords]uint
 	case majority:
 		f = b&c | b&d | c&d
 	}
-	return [digestWords]uint32{bits.RotateLeft32(a, 5) + (f ^ flip) + e + uint32(sha1K[t/20]) + w, a, bits.RotateLeft32(b, 30), c, d}
+	next := bits.RotateLeft32(a, 5) + (f ^ flip) + e + uint32(sha1K[t/20]) + w
+	return [digestWords]uint32{next, a, bits.RotateLeft32(b, 30), c, d}
 }
 
 // carries returns the bits at which the choice of three words could be read otherwise in base 10:

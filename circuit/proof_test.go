@@ -12,6 +12,7 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	"github.com/consensys/gnark/backend"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+	cs "github.com/consensys/gnark/constraint/bn254"
 	"github.com/consensys/gnark/constraint/solver"
 	"github.com/consensys/gnark/frontend"
 	fcs "github.com/consensys/gnark/frontend/cs"
@@ -26,7 +27,7 @@ import (
 // constraints left out, which the verifier accepts as it accepts any key.
 type attacker struct {
 	t        *testing.T
-	drop     group
+	system   *cs.R1CS
 	keys     *setup.Keys
 	program  proofcheck.Program
 	verifier *proofcheck.Verifier
@@ -38,24 +39,26 @@ func newAttacker(t *testing.T, drop group) *attacker {
 	t.Helper()
 	secrets, err := setup.Fresh()
 	fatalIf(t, err)
-	keys, err := setup.Run(t.Context(), system(t, attackBlocks, drop), secrets, new(setup.Progress))
+	sys := system(t, attackBlocks, drop)
+	keys, err := setup.Run(t.Context(), sys, secrets, new(setup.Progress))
 	fatalIf(t, err)
 	var key bytes.Buffer
 	_, err = keys.Verifying.WriteTo(&key)
 	fatalIf(t, err)
-	program := proofcheck.Program{System: proofcheck.SystemGroth16, Claim: proofcheck.ClaimSource, Blocks: attackBlocks,
-		Origin: proofcheck.OriginSolo + "tests", Key: key.Bytes()}
+	program := proofcheck.Program{System: proofcheck.SystemGroth16, Claim: proofcheck.ClaimSource,
+		Blocks: attackBlocks, Origin: proofcheck.OriginSolo + "tests", Key: key.Bytes()}
 	verifier, err := proofcheck.New([]proofcheck.Program{program})
 	fatalIf(t, err)
-	return &attacker{t, drop, keys, program, verifier}
+	return &attacker{t, sys, keys, program, verifier}
 }
 
 // statement is an entry without a proof, that claims a world's commit and list.
 func (a *attacker) statement(w *world, version string) *logentry.Entry {
 	return &logentry.Entry{
-		Subject: logentry.Subject{Registry: logentry.DefaultRegistry, Name: "attacked", Version: version, SHA256: [32]byte{1}},
-		Claim:   &logentry.Source{Commit: w.commit, Files: sha256.Sum256(w.list)},
-		Proof:   logentry.Proof{Program: a.program.ID()},
+		Subject: logentry.Subject{Registry: logentry.DefaultRegistry, Name: "attacked", Version: version,
+			SHA256: [32]byte{1}},
+		Claim: &logentry.Source{Commit: w.commit, Files: sha256.Sum256(w.list)},
+		Proof: logentry.Proof{Program: a.program.ID()},
 	}
 }
 
@@ -95,7 +98,8 @@ func (a *attacker) prove(e *logentry.Entry, first, second *world) *proofcheck.Pr
 		}
 		w, err := frontend.NewWitness(run.assign(i, in, out, rho), field)
 		fatalIf(a.t, err)
-		proof, err := groth16.Prove(system(a.t, attackBlocks, a.drop), a.keys.Proving, w, backend.WithSolverOptions(masked(a.t, &masks[i])...))
+		opts := backend.WithSolverOptions(masked(a.t, &masks[i])...)
+		proof, err := groth16.Prove(a.system, a.keys.Proving, w, opts)
 		if err != nil {
 			return nil // it cannot be proven
 		}
@@ -111,15 +115,16 @@ func (a *attacker) commit(s *Segment, mask *fr.Element) (c bn254.G1Affine, err e
 	w, err := frontend.NewWitness(s, field)
 	fatalIf(a.t, err)
 	done := errors.New("committed")
-	stop := solver.OverrideHint(solver.GetHintID(fcs.Bsb22CommitmentComputePlaceholder), func(_ *big.Int, in, _ []*big.Int) error {
+	stop := func(_ *big.Int, in, _ []*big.Int) error {
 		values := make([]fr.Element, len(in)-4) // after the commitment's number and the public inputs
 		for i := range values {
 			values[i].SetBigInt(in[4+i])
 		}
 		c, err = a.keys.Proving.CommitmentKeys[0].Commit(values)
 		return errors.Join(done, err)
-	})
-	if _, stopped := system(a.t, attackBlocks, a.drop).Solve(w, append(masked(a.t, mask), stop)...); !errors.Is(stopped, done) {
+	}
+	opts := append(masked(a.t, mask), solver.OverrideHint(solver.GetHintID(fcs.Bsb22CommitmentComputePlaceholder), stop))
+	if _, stopped := a.system.Solve(w, opts...); !errors.Is(stopped, done) {
 		return c, stopped
 	}
 	return c, err
@@ -179,8 +184,12 @@ func TestRealProofs(t *testing.T) {
 	}
 	n := len(p.Segments)
 	for i := range n {
-		refused("a segment of another run", func(_ *logentry.Entry, p *proofcheck.Proof) { p.Segments[i] = q.Segments[i] })
-		refused("a segment of another statement", func(_ *logentry.Entry, p *proofcheck.Proof) { p.Segments[i] = o.Segments[i] })
+		refused("a segment of another run", func(_ *logentry.Entry, p *proofcheck.Proof) {
+			p.Segments[i] = q.Segments[i]
+		})
+		refused("a segment of another statement", func(_ *logentry.Entry, p *proofcheck.Proof) {
+			p.Segments[i] = o.Segments[i]
+		})
 		refused("a segment with the cuts around it of another run", func(_ *logentry.Entry, p *proofcheck.Proof) {
 			p.Segments[i] = q.Segments[i]
 			for _, k := range []int{i - 1, i} {
@@ -206,7 +215,8 @@ func TestRealProofs(t *testing.T) {
 		})
 		refused("two commitments exchanged", func(_ *logentry.Entry, p *proofcheck.Proof) {
 			x, y := *p.Segments[i], *p.Segments[(i+1)%n]
-			x.Commitments, x.CommitmentPok, y.Commitments, y.CommitmentPok = y.Commitments, y.CommitmentPok, x.Commitments, x.CommitmentPok
+			x.Commitments, y.Commitments = y.Commitments, x.Commitments
+			x.CommitmentPok, y.CommitmentPok = y.CommitmentPok, x.CommitmentPok
 			p.Segments[i], p.Segments[(i+1)%n] = &x, &y
 		})
 	}
@@ -218,9 +228,15 @@ func TestRealProofs(t *testing.T) {
 	refused("fewer listed bytes", func(_ *logentry.Entry, p *proofcheck.Proof) { p.End.ListBytes-- })
 	refused("another sum", func(_ *logentry.Entry, p *proofcheck.Proof) { p.End.List.Add(&p.End.List, &one) })
 	refused("the end of another run", func(_ *logentry.Entry, p *proofcheck.Proof) { p.End = q.End })
-	refused("another version", func(e *logentry.Entry, _ *proofcheck.Proof) { e.Subject.Version = other.Subject.Version })
-	refused("another commit", func(e *logentry.Entry, _ *proofcheck.Proof) { e.Claim.(*logentry.Source).Commit[0] ^= 1 })
-	refused("another digest", func(e *logentry.Entry, _ *proofcheck.Proof) { e.Claim.(*logentry.Source).Files[0] ^= 1 })
+	refused("another version", func(e *logentry.Entry, _ *proofcheck.Proof) {
+		e.Subject.Version = other.Subject.Version
+	})
+	refused("another commit", func(e *logentry.Entry, _ *proofcheck.Proof) {
+		e.Claim.(*logentry.Source).Commit[0] ^= 1
+	})
+	refused("another digest", func(e *logentry.Entry, _ *proofcheck.Proof) {
+		e.Claim.(*logentry.Source).Files[0] ^= 1
+	})
 	for part := range e.Proof.Parts {
 		for at := 0; at < len(e.Proof.Parts[part]); at += 16 {
 			c := *e

@@ -17,7 +17,8 @@ const MaxQuery = 64
 // Query says which claim a reader wants of a log. A crate version may have several: of other
 // commits, with fewer files proven, and each with a proof of every program that the log
 // accepts. A log answers with the fullest of those that the query names: the one that leaves
-// the fewest files unproven, the earliest of those.
+// the fewest files unproven, of those the one with the fewest whose line ends are not the
+// commit's, of those the earliest.
 type Query struct {
 	Registry string // as in entry.Subject; "" is entry.DefaultRegistry
 	Name     string

@@ -32,7 +32,7 @@ var defaultIndexes = []string{
 func Registry(index string) string {
 	index = strings.TrimPrefix(strings.TrimPrefix(index, "registry+"), "sparse+")
 	index = strings.TrimRight(index, "/")
-	if u, err := url.Parse(index); err == nil && u.Scheme != "" && u.Host != "" {
+	if u, err := url.Parse(index); err == nil && u.Scheme != "" && strings.HasPrefix(index[len(u.Scheme):], "://") {
 		// Of what stands before the path, only scheme and host know no case.
 		start := strings.Index(index, "://") + len("://")
 		host := start + strings.LastIndexByte(index[start:start+authority(index[start:])], '@') + 1

@@ -24,7 +24,7 @@ func (w *world) list(name string) []byte {
 func (w *world) otherFiles() []byte {
 	w.t.Helper()
 	path := filepath.Join("testdata", "other-files.entry")
-	if *update {
+	if _, err := os.Stat(path); *update && err != nil { // remove it to have another one made: no two proofs are alike
 		e := fixture.Entry(w.t, "hello-inner-0.1.0")
 		fatalIf(w.t, testlog.Must(forge.Default()).Prove(e, w.list("hello-proof")))
 		fatalIf(w.t, os.WriteFile(path, testlog.Must(e.Marshal()), 0o644))

@@ -55,9 +55,9 @@ func (l *Log) verifyBundle(b []byte, idx uint64, data []byte) error {
 	if err != nil {
 		return err
 	}
-	// What may stay unproven is the reader's choice; admission has decided
-	// what may be logged.
-	var rules client.Rules
+	// What may stay unproven, or have other line ends, is the reader's choice; admission has
+	// decided what may be logged.
+	rules := client.Rules{AllowCRLF: client.AnyCRLF}
 	if src, ok := e.Claim.(*entry.Source); ok {
 		rules.AllowUnproven = src.Unproven
 	}
@@ -140,6 +140,7 @@ type claimBody struct {
 	Commit   string `json:"commit"`
 	Path     string `json:"path"`
 	Unproven int    `json:"unproven"`          // number of files that the claim leaves out
+	CRLF     int    `json:"crlf,omitempty"`    // number of files whose line ends are not the commit's
 	Opening  string `json:"opening,omitempty"` // SHA-256, if the log holds one
 }
 
@@ -157,7 +158,7 @@ func (l *Log) crateClaims(w http.ResponseWriter, r *http.Request) error {
 	for _, row := range rows[:min(len(rows), maxClaims)] {
 		c := claimBody{
 			Index: row.idx, Identity: hex.EncodeToString(row.identity[:]), Program: hex.EncodeToString(row.program[:]),
-			Commit: hex.EncodeToString(row.commit[:]), Path: row.path, Unproven: row.unproven,
+			Commit: hex.EncodeToString(row.commit[:]), Path: row.path, Unproven: row.unproven, CRLF: row.crlf,
 		}
 		if l.cfg.Openings != OpeningsOff {
 			sum, _, err := l.openings.named(r.Context(), row.identity)

@@ -2,13 +2,17 @@ package log
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"cratelog/client"
@@ -242,6 +246,78 @@ func TestStrangersCannotClaimAVersionWithoutEnd(t *testing.T) {
 	}
 }
 
+// TestClaimsAtOnceAreCountedToo: more strangers than places, at the same time.
+func TestClaimsAtOnceAreCountedToo(t *testing.T) {
+	t.Parallel()
+	w, l := openWorld(t)
+	raw := testCrate(t, "alpha", "1.0.0", "")
+	var entries [][]byte
+	for i := range byte(2 * maxNameless) {
+		entries = append(entries, w.about(raw, "alpha", func(_ *entry.Entry, s *entry.Source) { s.Commit[0] = i }))
+	}
+	var accepted, refused atomic.Int32
+	var g sync.WaitGroup
+	for _, e := range entries {
+		g.Go(func() {
+			b, err := l.Submit(t.Context(), e, bytes.NewReader(raw), nil)
+			var r *Refusal
+			switch {
+			case errors.As(err, &r) && r.Reason == TooManyClaims:
+				refused.Add(1)
+			case err != nil:
+				t.Error(err)
+			default:
+				w.checkBundle(b, e)
+				accepted.Add(1)
+			}
+		})
+	}
+	g.Wait()
+	if accepted.Load() != maxNameless || refused.Load() != maxNameless {
+		t.Errorf("%d accepted, %d refused", accepted.Load(), refused.Load())
+	}
+	wantSize(t, l, maxNameless)
+}
+
+// TestWhatIsAdmittedIsServed: what a reader may refuse in a claim is nothing that halts the log.
+func TestWhatIsAdmittedIsServed(t *testing.T) {
+	t.Parallel()
+	w, l := openWorld(t)
+	raw := testlog.Must(forge.Pack("alpha", "1.0.0", forge.File{Path: "Cargo.lock", Content: "version = 4\n"},
+		forge.Manifest("alpha", "1.0.0"), forge.File{Path: "src/lib.rs", Content: "// alpha\r\n"}))
+	lf := w.about(raw, "alpha", func(_ *entry.Entry, s *entry.Source) {
+		s.Unproven, s.CRLF = []string{"Cargo.lock"}, []string{"src/lib.rs"}
+	})
+	w.submit(l, lf, raw)
+	q := client.Query{Name: "alpha", Version: "1.0.0"}
+	w.wantBundle(l, q, lf)
+	crlf := w.about(raw, "alpha", func(_ *entry.Entry, s *entry.Source) { s.Unproven, s.Commit[0] = []string{"Cargo.lock"}, 2 })
+	w.submit(l, crlf, raw)
+	w.wantBundle(l, q, crlf) // its line ends are the commit's
+}
+
+// TestAProofOfAnotherListIsRefused: it holds for the claim, and the list that it shows is
+// not the one of the .crate's files, whose digest the claim has.
+func TestAProofOfAnotherListIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := testlog.Must(forge.Invent("lists", "solo: us", 41))
+	w.cfg.Proofs = testlog.Must(proofcheck.New([]proofcheck.Program{f.Program()}))
+	l := w.open()
+	raw, e, err := f.Crate("alpha", "1.0.0", "// alpha")
+	fatalIf(t, err)
+	good := marshal(e)
+	list := testlog.Must(forge.List(raw, e))
+	list[len(list)-1] ^= 1
+	fatalIf(t, f.Prove(e, list))
+	if _, err := w.cfg.Proofs.Chain(e); err != nil {
+		t.Fatalf("the chain: %v", err) // what a monitor sees
+	}
+	_, err = l.Submit(t.Context(), marshal(e), bytes.NewReader(raw), nil)
+	wantRefusal(t, err, ProofInvalid, "does not verify")
+	w.submit(l, good, raw)
+}
+
 func TestTwoRegistriesCratesOfOneNameAreTwoThings(t *testing.T) {
 	t.Parallel()
 	w, l := openWorld(t)
@@ -297,7 +373,8 @@ func TestTheIndexSaysWhatTheObviousSearchSays(t *testing.T) {
 	for i := range uint64(48) {
 		r := someRow(i, byte(i/2), byte(i%2), []string{"a", "b"}[i/24], 0)
 		r.registry = []string{entry.DefaultRegistry, "https://index.example"}[i/2%2]
-		r.commit[0], r.path, r.unproven = byte(i/4%3), strings.Repeat("p", int(i/6%2)), int(i*7%3)
+		r.commit[0], r.path = byte(i/4%3), strings.Repeat("p", int(i/6%2))
+		r.unproven, r.crlf = int(i*7%3), int(i*5%2)
 		rows = append(rows, r)
 	}
 	fatalIf(t, x.append(t.Context(), rows))
@@ -325,7 +402,7 @@ func TestTheIndexSaysWhatTheObviousSearchSays(t *testing.T) {
 				want = append(want, r)
 			}
 		}
-		slices.SortStableFunc(want, func(a, b row) int { return a.unproven - b.unproven })
+		slices.SortStableFunc(want, func(a, b row) int { return cmp.Or(a.unproven-b.unproven, a.crlf-b.crlf) })
 		want = want[:min(len(want), limit)]
 		if got := testlog.Must(x.query(t.Context(), q, size, limit)); !slices.Equal(got, want) {
 			t.Errorf("%+v, at most %d:\n%v\nwant\n%v", q, limit, got, want)

@@ -51,6 +51,7 @@ type row struct {
 	commit   [20]byte
 	path     string
 	unproven int // files that the claim leaves out
+	crlf     int // files whose line ends are not the commit's
 }
 
 var indexDatabase = sqlite.Owned{
@@ -71,16 +72,17 @@ CREATE TABLE entries (
 	git_commit BLOB NOT NULL,
 	path       TEXT NOT NULL,
 	unproven   INTEGER NOT NULL,
+	crlf       INTEGER NOT NULL,
 	UNIQUE (identity, program)
 ) STRICT;
-CREATE INDEX entries_by_version ON entries (name, version, registry, unproven, idx);
+CREATE INDEX entries_by_version ON entries (name, version, registry, unproven, crlf, idx);
 CREATE TABLE programs (id BLOB PRIMARY KEY) STRICT;
 `
 
 const (
-	columns   = "idx, identity, program, registry, name, version, sha256, git_commit, path, unproven"
+	columns   = "idx, identity, program, registry, name, version, sha256, git_commit, path, unproven, crlf"
 	ofVersion = "WHERE name = ? AND version = ? AND registry = ?"
-	fullest   = " ORDER BY unproven, idx LIMIT " // the claim that leaves the fewest files out, the earliest of those
+	fullest   = " ORDER BY unproven, crlf, idx LIMIT " // as client.Query says
 )
 
 func openIndex(ctx context.Context, path string) (*index, error) {
@@ -115,6 +117,7 @@ func newRow(idx uint64, data []byte) (row, error) {
 	r.program, r.versionKey, r.sha256 = e.Proof.Program, keyOf(e.Subject), e.Subject.SHA256
 	if src, ok := e.Claim.(*entry.Source); ok {
 		r.commit, r.path, r.unproven = src.Commit, src.Path, len(src.Unproven)
+		r.crlf = len(src.CRLF)
 	}
 	return r, nil
 }
@@ -209,7 +212,7 @@ func scanRow(s sqlite.Scanner) (row, error) {
 	var r row
 	var idx int64
 	var id, program, sum, commit []byte
-	err := s.Scan(&idx, &id, &program, &r.registry, &r.name, &r.version, &sum, &commit, &r.path, &r.unproven)
+	err := s.Scan(&idx, &id, &program, &r.registry, &r.name, &r.version, &sum, &commit, &r.path, &r.unproven, &r.crlf)
 	if err != nil {
 		return row{}, err
 	}
@@ -226,7 +229,7 @@ func scanRow(s sqlite.Scanner) (row, error) {
 // error: admission must have stopped it.
 func (x *index) append(ctx context.Context, rows []row) error {
 	err := sqlite.Tx(ctx, x.db, func(tx *sql.Tx) error {
-		insert, err := tx.PrepareContext(ctx, "INSERT INTO entries ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+		insert, err := tx.PrepareContext(ctx, "INSERT INTO entries ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 		if err != nil {
 			return err
 		}
@@ -271,7 +274,7 @@ func appendRow(ctx context.Context, version, same, insert *sql.Stmt, r row) erro
 		return err
 	}
 	_, err = insert.ExecContext(ctx, int64(r.idx), r.identity[:], r.program[:], r.registry, r.name, r.version,
-		r.sha256[:], r.commit[:], r.path, r.unproven)
+		r.sha256[:], r.commit[:], r.path, r.unproven, r.crlf)
 	return err
 }
 

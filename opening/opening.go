@@ -31,6 +31,7 @@ package opening
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -188,6 +189,8 @@ type check struct {
 func (c *check) object(i int, o gitobject.Object) error {
 	want := c.list.Objects[i]
 	switch id, err := c.hash.ID(o); {
+	case err != nil && sha1.Sum(o.Encode()) != c.ids[i]: // an attack on another object is none on this claim
+		return fmt.Errorf("%w: object %d, %s, has another id than %x, and: %w", ErrMalformed, i, at(want), c.ids[i], err)
 	case err != nil:
 		return fmt.Errorf("%w: object %d, %s: %w", ErrNoVerdict, i, at(want), err)
 	case id != c.ids[i]:

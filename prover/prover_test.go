@@ -30,7 +30,7 @@ const small = 4
 
 // smallProgram is the id of the development program of that circuit. The setup is
 // deterministic: whoever runs it gets this id.
-const smallProgram = "ebe4ae858f8f57ce2e179a654fa3d5e7eb1d0bfdde6aaa9932297c966ed0ddc6"
+const smallProgram = "59e6a7297a4425fc2c05c5cd9d5389c4140169f84ffb3c941b9feaf06619ee11"
 
 func TestProofsOfRealCratesHold(t *testing.T) {
 	holds(t, keys(t), "hello-inner", "0.1.0")

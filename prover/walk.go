@@ -285,8 +285,8 @@ func (w *walk) readAttributes(dir string) (*entry.Attributes, error) {
 	}
 	s, _ := w.within(at)
 	content, err := s.Blob(w.ctx, e.ID, maxAttributesFile)
-	if errors.As(err, new(*git.SizeError)) || err == nil && len(content) == 0 {
-		return nil, nil
+	if errors.As(err, new(*git.SizeError)) || errors.As(err, new(*git.MissingError)) || err == nil && len(content) == 0 {
+		return nil, nil // a clone may have left a large one out
 	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", at, err)
 	}

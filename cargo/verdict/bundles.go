@@ -163,7 +163,16 @@ func (c *Checker) keepBundle(s *source, w Want, b []byte) {
 }
 
 func (s *source) bundlePath(w Want) string {
-	return filepath.Join(s.dir, w.Name+"-"+w.Version+BundleExt)
+	return filepath.Join(s.dir, w.file()+BundleExt)
+}
+
+// file names a package among those of all registries, for the cache.
+func (w Want) file() string {
+	name := w.Name + "-" + w.Version
+	if registry := entry.Registry(w.Demand.Registry); registry != entry.DefaultRegistry {
+		name += fmt.Sprintf("@%x", sha256.Sum256([]byte(registry)))
+	}
+	return name
 }
 
 // links are the connections to the logs in one run.

@@ -85,6 +85,7 @@ var slugs = []struct {
 	{client.ErrFiles, "files"},
 	{client.ErrUnproven, "unproven"},
 	{client.ErrConsistency, "consistency"},
+	{client.ErrCRLF, "crlf"},
 }
 
 // Error is why a crate is not verified, in words.

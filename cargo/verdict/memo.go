@@ -90,7 +90,7 @@ func (c *Checker) memoKey(it *item, r client.Rules) [sha256.Size]byte {
 
 // memoPath has one place per crate and policy, so that memos do not pile up.
 func (c *Checker) memoPath(w Want) string {
-	return filepath.Join(c.cfg.Cache, "verdicts", hex.EncodeToString(c.fingerprint[:8]), w.Name+"-"+w.Version)
+	return filepath.Join(c.cfg.Cache, "verdicts", hex.EncodeToString(c.fingerprint[:8]), w.file())
 }
 
 // remembered returns what was found when the item's bundle was verified before, or

@@ -10,8 +10,11 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
+	"cratelog/entry"
+	"cratelog/internal/fixture"
 	"cratelog/internal/forge"
 	"cratelog/internal/outcome"
+	"cratelog/internal/testlog"
 )
 
 const corp = "sparse+https://registry.example.com/index/"
@@ -171,9 +174,25 @@ func TestNoLogHearsOfARegistryThatThePolicyDoesNotName(t *testing.T) {
 	private.Demand.Status = policy.Required
 	other := newLog(t, "log.example/b")
 	p.settings(named+"logs = [\"log.example/a\"]\n", other, l)
+	refused(t, p.all(private)[0], Violation, "another-crate", `of the registry "default"`)
+	f := testlog.Must(forger())
+	raw := read(t, private.Path)
+	e := testlog.Must(forge.Claim(raw, private.Name, private.Version, &entry.Source{Commit: fixture.Commit(t, private.Version)}))
+	e.Subject.Registry = entry.Registry(corp)
+	fatalIf(t, f.Prove(e, testlog.Must(forge.List(raw, e))))
+	verified(t, p.all(wants[0]))
+	l.add(e)
+	l.asked()
+	other.asked()
 	verified(t, p.all(private))
 	other.wasAsked(t, 0)
-	l.wasAsked(t, 1)
+	if l.asked() == 0 {
+		t.Error("the log that may be asked was not")
+	}
+	// Both registries' crates of the name have their places in the cache.
+	for range 2 {
+		verified(t, p.offline(private, wants[0]))
+	}
 }
 
 func TestASourceAtAnUnexpectedPlaceIsRefused(t *testing.T) {
