@@ -302,7 +302,7 @@ func TestAnEmptyMonitorHasPages(t *testing.T) {
 }
 
 func TestSearchFindsByEveryKey(t *testing.T) {
-	s := healthy(t, "ceremony 1").server()
+	s := healthy(t, "solo: Example Org").server()
 	commit := fixture.Commit(t, "0.1.0")
 	e := read[entryDetail](s, "/e/2.json")
 	for q, want := range map[string][]uint64{
@@ -320,7 +320,7 @@ func TestSearchFindsByEveryKey(t *testing.T) {
 }
 
 func TestAQuestionThatTakesTooLongIsGivenUp(t *testing.T) {
-	s := healthy(t, "ceremony 1").server()
+	s := healthy(t, "solo: Example Org").server()
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
 	a := s.ask(httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/entries", nil))
@@ -335,7 +335,7 @@ func TestAQuestionThatTakesTooLongIsGivenUp(t *testing.T) {
 
 // An export that fails in the middle must not look whole.
 func TestAnExportThatFailsIsCutOff(t *testing.T) {
-	w := healthy(t, "ceremony 1")
+	w := healthy(t, "solo: Example Org")
 	s := w.server()
 	server := httptest.NewServer(s)
 	defer server.Close()

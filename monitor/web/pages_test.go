@@ -104,7 +104,7 @@ func isPage(a answer) bool { return strings.HasPrefix(a.header.Get("Content-Type
 // nothing is.
 func TestPages(t *testing.T) {
 	for name, makeWorld := range map[string]func(t testing.TB) *world{
-		"healthy": func(t testing.TB) *world { return healthy(t, "ceremony 4f1c7a90b2") }, "troubled": troubled,
+		"healthy": func(t testing.TB) *world { return healthy(t, "solo: Example Org") }, "troubled": troubled,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -227,7 +227,7 @@ func landmarks(t *testing.T, s served, found map[string]answer) {
 }
 
 func TestAnUnprovenManifestIsNotCalledDerived(t *testing.T) {
-	w := newWorld(t, "ceremony")
+	w := newWorld(t, "solo: Example Org")
 	log := w.logs[0]
 	w.append(log, made(t, "big", "1.0.0", func(_ *entry.Entry, s *entry.Source) { s.Unproven = []string{"Cargo.lock", "Cargo.toml"} }),
 		made(t, "small", "1.0.0"))
@@ -272,7 +272,7 @@ func TestACheckpointBesideAForkIsNotGood(t *testing.T) {
 }
 
 func TestInformationDoesNotFloodFindings(t *testing.T) {
-	w := healthy(t, "ceremony")
+	w := healthy(t, "solo: Example Org")
 	for i := range 2 * pageLimit {
 		w.find(store.Finding{Key: fmt.Sprint(i), Log: 1, Kind: "unproven-files", Class: store.Info, Index: int64(i), Summary: "left out"}, nil)
 	}
@@ -296,7 +296,7 @@ func TestInformationDoesNotFloodFindings(t *testing.T) {
 
 // A list is not green where the entry's own page says that a party cheated.
 func TestListsMarkEntriesThatFindingsAreAbout(t *testing.T) {
-	w := healthy(t, "ceremony")
+	w := healthy(t, "solo: Example Org")
 	w.find(store.Finding{Key: "a", Log: 1, Index: 0, Kind: "registry-checksum", Class: store.Security,
 		Summary: "another checksum", Name: "hello-proof", Version: "0.1.0"}, nil)
 	w.find(store.Finding{Key: "b", Log: 1, Index: 1, Kind: "unproven-files", Class: store.Info, Summary: "left out"}, nil)
@@ -312,7 +312,7 @@ func TestListsMarkEntriesThatFindingsAreAbout(t *testing.T) {
 }
 
 func TestYankedVersionsAreNamed(t *testing.T) {
-	w := healthy(t, "ceremony")
+	w := healthy(t, "solo: Example Org")
 	fatalIf(t, w.store.PutRelease(t.Context(), store.Release{Log: 1, Index: 0, Yanked: true}))
 	s := w.server()
 	for page, want := range map[string]bool{"/e/0": true, "/c/hello-proof": true, "/c/hello-proof/0.1.0": true, "/e/1": false, "/c/hello-inner": false} {
@@ -329,7 +329,7 @@ func TestYankedVersionsAreNamed(t *testing.T) {
 }
 
 func TestAnEmptyMonitorSaysNoMoreThanItKnows(t *testing.T) {
-	w := newWorld(t, "ceremony")
+	w := newWorld(t, "solo: Example Org")
 	w.find(operational("log-unreachable"), nil)
 	s := w.server()
 	for _, page := range []string{"/", "/log", "/c/nothing"} {
@@ -543,7 +543,7 @@ func TestAPageSaysInWordsWhetherAnEntryIsVerifiedHere(t *testing.T) {
 			}
 		}
 	}
-	_, text := parseHTML(t, "/", healthy(t, "ceremony 1").server().must("/").body)
+	_, text := parseHTML(t, "/", healthy(t, "solo: Example Org").server().must("/").body)
 	if strings.Contains(text, "UNSAFE") || !strings.Contains(text, "All 95 entries were downloaded, checked one by one, and hashed to the root that the log signed.") ||
 		!strings.Contains(text, "None. This monitor has found no fork") {
 		t.Error("the front page of a healthy monitor does not say so")
@@ -572,7 +572,7 @@ func TestTheFrontPageNeverCallsTroubleCheating(t *testing.T) {
 // A witness may show a checkpoint a moment before the quorum has cosigned it. That is
 // no trouble; that no newer one gets a quorum for long is.
 func TestANewCheckpointWithoutAQuorumIsNoTroubleYet(t *testing.T) {
-	w := healthy(t, "ceremony 1")
+	w := healthy(t, "solo: Example Org")
 	now := testNow
 	w.cfg.Now = func() time.Time { return now }
 	s := w.server()
