@@ -248,7 +248,7 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 		},
 		RegistryName: s.Registry.Name, RegistrySubject: s.Registry.Subject, Contents: s.Registry.Contents,
 		Openings: s.Openings,
-		Timing: s.Timing, RegistryTiming: s.Registry.RegistryTiming,
+		Timing:   s.Timing, RegistryTiming: s.Registry.RegistryTiming,
 		Route: func(f store.Finding, w *store.Watch) []string {
 			asked := ""
 			if w != nil {

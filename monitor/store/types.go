@@ -123,7 +123,7 @@ type Class string
 
 // The classes, the gravest first.
 const (
-	Security    Class = "security"    // a log, witness or registry cheated
+	Security    Class = "security"    // a log, witness, registry or prover cheated
 	Operational Class = "operational" // something does not answer, or is late
 	Info        Class = "info"        // worth knowing
 )
