@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha1"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/transparency-dev/tessera"
 
 	"cratelog/client"
 	"cratelog/entry"
@@ -329,7 +332,7 @@ func TestAnOpeningOfARefusedEntryIsNotKept(t *testing.T) {
 	w := newWorld(t)
 	failed := errors.New("no space left")
 	fail := true
-	w.cfg.testingOnlyAppender = func(add appender) appender {
+	w.cfg.testingOnlyAppender = func(add tessera.AddFn) tessera.AddFn {
 		return func(ctx context.Context, e *tessera.Entry) tessera.IndexFuture {
 			if fail {
 				return func() (tessera.Index, error) { return tessera.Index{}, failed }
