@@ -33,7 +33,7 @@ var quiet = sync.OnceFunc(logger.Disable)
 // prover prove, and so reveal, something else.
 func compiled(cache string, blocks int) (*cs.R1CS, error) {
 	hash, known := circuit.CompiledHash(blocks)
-	path := filepath.Join(cache, fmt.Sprintf("segment-%d-%.16s.r1cs", blocks, hash))
+	path := filepath.Join(cache, compiledName(blocks, hash))
 	if known && cache != "" {
 		if system, err := readCompiled(path, hash); err == nil {
 			return system, nil
@@ -49,6 +49,8 @@ func compiled(cache string, blocks int) (*cs.R1CS, error) {
 	}
 	return system, nil
 }
+
+func compiledName(blocks int, hash string) string { return fmt.Sprintf("segment-%d-%.16s.r1cs", blocks, hash) }
 
 func readCompiled(path, hash string) (*cs.R1CS, error) {
 	raw, err := readLarge(path, maxCompiled)
