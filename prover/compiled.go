@@ -50,7 +50,9 @@ func compiled(cache string, blocks int) (*cs.R1CS, error) {
 	return system, nil
 }
 
-func compiledName(blocks int, hash string) string { return fmt.Sprintf("segment-%d-%.16s.r1cs", blocks, hash) }
+func compiledName(blocks int, hash string) string {
+	return fmt.Sprintf("segment-%d-%.16s.r1cs", blocks, hash)
+}
 
 func readCompiled(path, hash string) (*cs.R1CS, error) {
 	raw, err := readLarge(path, maxCompiled)

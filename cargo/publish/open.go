@@ -23,6 +23,7 @@ func (r *run) open(ctx context.Context, j *job, top string) error {
 		wanted = *r.Opening
 	}
 	if !wanted {
+		r.store.remove(j.member, credential.ExtOpening) // of an earlier run
 		return nil
 	}
 	opened, err := j.plan.Opening()
@@ -31,6 +32,10 @@ func (r *run) open(ctx context.Context, j *job, top string) error {
 	} else if err != nil {
 		r.Report.Warn("%s: there is no opening: %v", j.member, err)
 		return nil
+	}
+	if !public {
+		r.Report.Warn("%s: the opening shows, to everybody, the whole commit with its author and message, and the names and "+
+			"hashes of all that stands in the directories on the crate's paths, also of what is not in the crate", j.member)
 	}
 	j.opening = opened
 	return r.store.save(j.member, credential.ExtOpening, opened)

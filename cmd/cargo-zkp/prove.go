@@ -77,9 +77,14 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err := o.useLog(sh); err != nil {
 		return err
 	}
-	if err := prepareKeys(ctx, sh, &o.keys); err != nil {
+	if err := prepareKeys(&o.keys); err != nil {
 		return err
 	}
+	logs, err := o.keys.Ask(ctx)
+	if err != nil {
+		return err
+	}
+	tellKeys(sh, &o.keys, logs)
 	c, err := o.crate(ctx, sh, what)
 	if err != nil {
 		return err
@@ -269,8 +274,15 @@ func (o *proveOptions) open(ctx context.Context, sh *shell, plan *prover.Plan) (
 		sh.Warn("there is no opening: %v", err)
 		return nil, nil
 	}
+	if err == nil && !o.keys.PublicSource {
+		sh.Warn("%s", discloses)
+	}
 	return opened, outcome.Refuse(err)
 }
+
+// discloses says what the opening of a private source gives away.
+const discloses = "the opening shows, to whoever gets it, the whole commit with its author and message, and the names " +
+	"and hashes of all that stands in the directories on the crate's paths, also of what is not in the crate; a log publishes it"
 
 // writeOpening writes an opening, if there is one.
 func writeOpening(sh *shell, path string, opened []byte) error {
