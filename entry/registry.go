@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -78,20 +79,25 @@ func isDefault(index string) bool {
 	})
 }
 
+// registryShape is what every version of every URL parser reads alike. What is an entry must not
+// depend on that: a log that accepts what others call malformed is convicted by it. Go's parser, for
+// one, has become stricter about colons and brackets in hosts.
+var registryShape = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://([A-Za-z0-9._~-]+@)?([a-z0-9._-]*|\[([0-9a-f:.]+)\])(:[0-9]{1,5})?([/?][!-~]*)?$`)
+
+func isIPv6(s string) bool {
+	ip, err := netip.ParseAddr(s)
+	return err == nil && ip.Is6()
+}
+
 // isDots says whether a URL's path component is "." or "..", as written or escaped.
 func isDots(s string) bool {
 	s = strings.NewReplacer("%2e", ".", "%2E", ".").Replace(s)
 	return s == "." || s == ".."
 }
 
-// registryShape is what every version of every URL parser reads alike. What is an entry must not
-// depend on that: a log that accepts what others call malformed is convicted by it. Go's parser, for
-// one, has become stricter about colons and brackets in hosts.
-var registryShape = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://([A-Za-z0-9._~-]+@)?[a-z0-9._-]*(:[0-9]{1,5})?([/?][!-~]*)?$`)
-
 // CheckRegistry checks the Registry of a Subject: DefaultRegistry, or an absolute URL as Registry
 // returns it, 1 to 1024 bytes of printable ASCII without a password and a fragment. Its host, if it
-// has one, is a name or an IPv4 address.
+// has one, is a name or an IP address.
 func CheckRegistry(s string) error {
 	if s == DefaultRegistry {
 		return nil
@@ -115,8 +121,9 @@ func CheckRegistry(s string) error {
 	if one := Registry(s); one != s {
 		return fmt.Errorf("the registry %q must be written %q", s, one)
 	}
-	if !registryShape.MatchString(s) {
-		return fmt.Errorf("the registry %q has a host that is neither a name nor an IPv4 address, a port that is no number, "+
+	shape := registryShape.FindStringSubmatch(s)
+	if shape == nil || shape[3] != "" && !isIPv6(shape[3]) {
+		return fmt.Errorf("the registry %q has a host that is neither a name nor an IP address, a port that is no number, "+
 			"or a user whose name has other characters than letters, digits and \"._~-\"", s)
 	}
 	return nil
