@@ -93,7 +93,7 @@ func TestBatchNeverAcceptsWhatTheSingleCheckRefuses(t *testing.T) {
 	v := defaultVerifier(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	agree(t, v, nil)
-	for n := 1; n <= 5; n++ {
+	for n := 1; n <= 9; n++ {
 		_, errs := v.Chains(batch(t, n))
 		fatalIf(t, errors.Join(errs...))
 	}
