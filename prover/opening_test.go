@@ -9,6 +9,7 @@ import (
 
 	"cratelog/internal/fixture"
 	"cratelog/opening"
+	"cratelog/prover/git"
 )
 
 // TestWhatIsPublicIsSoWithItsSubmodules: one private submodule makes the source private, and its
@@ -42,7 +43,7 @@ func TestWhatIsPublicIsSoWithItsSubmodules(t *testing.T) {
 				t.Errorf("asked for the submodule at %q", path)
 			}
 			return module
-		})
+		}, git.Public)
 	}
 	if err := public(url + "/sub.git"); err != nil {
 		t.Error(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,11 +28,19 @@ import (
 	"cratelog/proofcheck/chain"
 )
 
-// fits refuses a plan for which a proof of segments of so many blocks has no room.
+// fits refuses a plan for which a proof of segments of so many blocks, or an entry with it, has no
+// room: before the work.
 func (p *Plan) fits(blocks int) error {
 	if room := proofcheck.MaxSegments * blocks; p.Blocks > room || len(p.List.Bytes) > chain.MaxList {
 		return outcome.Refusef("the commit and the trees on the crate's paths take %d SHA-1 blocks and the file list "+
 			"%d bytes; a proof has room for %d blocks and %d bytes", p.Blocks, len(p.List.Bytes), room, chain.MaxList)
+	}
+	n := (p.Blocks + blocks - 1) / blocks
+	proof := &proofcheck.Proof{Cuts: make([]fr.Element, n-1),
+		Segments: slices.Repeat([]*groth16.Proof{{Commitments: make([]bn254.G1Affine, 1)}}, n)}
+	e := &entry.Entry{Subject: p.Subject, Claim: p.Claim, Proof: entry.Proof{Parts: proof.Marshal()}}
+	if _, err := e.Marshal(); err != nil {
+		return outcome.Refuse(fmt.Errorf("the claim and a proof of %d segments make no entry: %w", n, err))
 	}
 	return nil
 }

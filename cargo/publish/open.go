@@ -48,12 +48,16 @@ func (r *run) public(ctx context.Context, j *job, top string) bool {
 		return false
 	}
 	urls := slices.Compact([]string{j.plan.Repository, remote(ctx, top)})
+	fetch := git.Public
+	if r.testingOnlyPublic != nil {
+		fetch = r.testingOnlyPublic
+	}
 	why := error(nil)
 	for _, url := range urls {
 		if !strings.HasPrefix(url, "https://") {
 			continue
 		}
-		why = j.plan.Public(ctx, url, func(path string) string { return remote(ctx, filepath.Join(top, path)) })
+		why = j.plan.Public(ctx, url, func(path string) string { return remote(ctx, filepath.Join(top, path)) }, fetch)
 		if why == nil {
 			r.Report.Status("Public", "%s: anybody can fetch commit %x from %s", j.member, j.plan.Claim.Commit, url)
 			return true

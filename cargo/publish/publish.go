@@ -98,6 +98,9 @@ type Config struct {
 	// beside the crate's; nil for where anybody can fetch them.
 	Opening *bool
 
+	// testingOnlyPublic stands in for git.Public, which takes no server on loopback for public.
+	testingOnlyPublic func(ctx context.Context, url string, commit [20]byte) error
+
 	UserAgent string
 	Report    Reporter
 }

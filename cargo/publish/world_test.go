@@ -24,6 +24,7 @@ import (
 	"cratelog/internal/registrytest"
 	"cratelog/proofcheck"
 	"cratelog/prover"
+	"cratelog/prover/git"
 )
 
 // TestMain lets the test binary be the credential provider that cargo starts.
@@ -143,7 +144,7 @@ func (s *site) config(edit ...func(*Config)) Config {
 	s.t.Helper()
 	self, err := os.Executable()
 	fatalIf(s.t, err)
-	cfg := Config{
+	cfg := Config{testingOnlyPublic: git.Fetchable,
 		Cargo: Cargo{Program: "cargo", Dir: s.dir, Out: s.out}, PackageFlags: []string{"--no-verify"},
 		Registry: "my", Log: s.world.URL, Prover: s.forger, Guard: self, Home: s.home, Report: s.out, UserAgent: "test",
 	}

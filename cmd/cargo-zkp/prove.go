@@ -255,7 +255,7 @@ func (o *proveOptions) make(ctx context.Context, sh *shell, c *crate.Crate, dir 
 // open finds out whether the source is public, and returns the plan's opening if there is to be one.
 func (o *proveOptions) open(ctx context.Context, sh *shell, plan *prover.Plan) ([]byte, error) {
 	if url := o.url; url != "" {
-		err := plan.Public(ctx, url, func(path string) string { return o.modules[path] })
+		err := plan.Public(ctx, url, func(path string) string { return o.modules[path] }, git.Public)
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
