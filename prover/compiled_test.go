@@ -16,7 +16,7 @@ func TestOnlyTheShippedCircuitIsTakenFromTheCache(t *testing.T) {
 		t.Skip("compiling the circuit takes seconds")
 	}
 	dir, c := t.TempDir(), circuit.SegmentBlocks
-	system, err := compiled(dir, c)
+	system, err := compiled(dir, c, nil)
 	fatalIf(t, err)
 	found, err := filepath.Glob(filepath.Join(dir, "*.r1cs"))
 	if err != nil || len(found) != 1 {
@@ -43,13 +43,13 @@ func TestOnlyTheShippedCircuitIsTakenFromTheCache(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if again, err := compiled(dir, c); err != nil || again.GetNbConstraints() != system.GetNbConstraints() {
+	if again, err := compiled(dir, c, nil); err != nil || again.GetNbConstraints() != system.GetNbConstraints() {
 		t.Errorf("a damaged cache does not heal: %v", err)
 	}
 	if b, err := os.ReadFile(found[0]); err != nil || !bytes.Equal(b, good) {
 		t.Errorf("the damaged file stays: %v", err)
 	}
-	if _, err := compiled("", c); err != nil {
+	if _, err := compiled("", c, nil); err != nil {
 		t.Errorf("without a cache: %v", err)
 	}
 }

@@ -40,7 +40,11 @@ func publishCrates(ctx context.Context, sh *shell, args []string) error {
 	if err := surroundings(sh, &cfg); err != nil {
 		return err
 	}
-	return publish.Run(ctx, cfg)
+	err := publish.Run(ctx, cfg)
+	if errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("interrupted: run the same command again, and it goes on where it stopped: %w", err)
+	}
+	return err
 }
 
 // publishFlags are cargo publish's options, and ours.
