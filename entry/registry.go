@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -27,8 +28,8 @@ var defaultIndexes = []string{
 // Registry returns the Registry of a Subject from the registry with an index, as cargo writes it
 // in a Cargo.lock, a configuration or its metadata. The index of the default registry is
 // DefaultRegistry, and so is "". Every other is its URL without "registry+", "sparse+" and
-// slashes at the end, with scheme and host in lower case. What it returns is to be checked with
-// CheckRegistry.
+// slashes at the end, with scheme and host in lower case, without the port that is the scheme's
+// own. What it returns is to be checked with CheckRegistry.
 func Registry(index string) string {
 	index = strings.TrimPrefix(strings.TrimPrefix(index, "registry+"), "sparse+")
 	index = strings.TrimRight(index, "/")
@@ -37,13 +38,20 @@ func Registry(index string) string {
 		start := strings.Index(index, "://") + len("://")
 		host := start + strings.LastIndexByte(index[start:start+authority(index[start:])], '@') + 1
 		end := start + authority(index[start:])
-		index = strings.ToLower(index[:start]) + index[start:host] + strings.ToLower(index[host:end]) + index[end:]
+		scheme, at := strings.ToLower(index[:start]), strings.ToLower(index[host:end])
+		for _, port := range []string{"", ownPorts[scheme]} {
+			at = strings.TrimSuffix(at, ":"+port)
+		}
+		index = scheme + index[start:host] + at + index[end:]
 	}
 	if index == "" || isDefault(index) {
 		return DefaultRegistry
 	}
 	return index
 }
+
+// ownPorts are the ports that cargo leaves out, by scheme: no others.
+var ownPorts = map[string]string{"https://": "443", "http://": "80"}
 
 // authority is where the authority of a URL ends, of which the scheme is cut off.
 func authority(rest string) int {
@@ -70,8 +78,20 @@ func isDefault(index string) bool {
 	})
 }
 
+// isDots says whether a URL's path component is "." or "..", as written or escaped.
+func isDots(s string) bool {
+	s = strings.NewReplacer("%2e", ".", "%2E", ".").Replace(s)
+	return s == "." || s == ".."
+}
+
+// registryShape is what every version of every URL parser reads alike. What is an entry must not
+// depend on that: a log that accepts what others call malformed is convicted by it. Go's parser, for
+// one, has become stricter about colons and brackets in hosts.
+var registryShape = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://([A-Za-z0-9._~-]+@)?[a-z0-9._-]*(:[0-9]{1,5})?([/?][!-~]*)?$`)
+
 // CheckRegistry checks the Registry of a Subject: DefaultRegistry, or an absolute URL as Registry
-// returns it, 1 to 1024 bytes of printable ASCII without a password and a fragment.
+// returns it, 1 to 1024 bytes of printable ASCII without a password and a fragment. Its host, if it
+// has one, is a name or an IPv4 address.
 func CheckRegistry(s string) error {
 	if s == DefaultRegistry {
 		return nil
@@ -89,8 +109,15 @@ func CheckRegistry(s string) error {
 	if _, secret := u.User.Password(); secret || strings.Contains(s, "#") {
 		return fmt.Errorf("the registry %q has a password or a fragment", u.Redacted())
 	}
+	if slices.ContainsFunc(strings.Split(u.EscapedPath(), "/"), isDots) {
+		return fmt.Errorf("the registry %q has a component . or .. in its path, which cargo resolves: write it without", s)
+	}
 	if one := Registry(s); one != s {
 		return fmt.Errorf("the registry %q must be written %q", s, one)
+	}
+	if !registryShape.MatchString(s) {
+		return fmt.Errorf("the registry %q has a host that is neither a name nor an IPv4 address, a port that is no number, "+
+			"or a user whose name has other characters than letters, digits and \"._~-\"", s)
 	}
 	return nil
 }
