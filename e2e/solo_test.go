@@ -123,10 +123,11 @@ func saysWhoCouldForge(t *testing.T, s *site, program, file string) {
 	s.run("monitor", "init", "-config", settings)
 	monitor := start(t, "monitor", "run", "-config", settings)
 	monitor.eventually(t, "entry on the monitor's page", func() bool {
-		b, err := get(t.Context(), monitor.url+"/c/hello-proof/0.1.0")
-		return err == nil && strings.Contains(string(b), "solo: Example Org")
+		b, err := get(t.Context(), monitor.url+"/e/0?log="+url.QueryEscape(origin))
+		return err == nil && strings.Contains(string(b), "hello-proof")
 	})
-	want("the monitor's page of the crate", page(monitor.url+"/c/hello-proof/0.1.0"), who...)
+	want("the monitor's page of the entry", page(monitor.url+"/e/0?log="+url.QueryEscape(origin)), who...)
+	want("the monitor's page of the log", page(monitor.url+"/log?log="+url.QueryEscape(origin)), who...)
 
 	d := newDependent(t, s, "hello-proof = { version = \"=0.1.0\", verification = \"zkp\" }\n")
 	d.write("zkp.toml", "version = 1\ntrust = ["+quoted(s.policy)+"]\nprograms = ["+quoted(program)+"]\n")

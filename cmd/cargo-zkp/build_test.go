@@ -365,8 +365,8 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	}
 	d := newDepot(t)
 	d.submit()
-	other := registrytest.New(t)
-	other.AddCrate(helloProof(t))
+	other, raw := registrytest.New(t), helloProof(t)
+	other.AddCrate(raw)
 	other.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	t.Setenv("CARGO_REGISTRIES_OTHER_INDEX", "sparse+"+other.Index)
 	of := "version = 1\n[registry.\"sparse+" + other.Index + "\"]\n"
@@ -377,7 +377,7 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	d.wants(int(outcome.Refused), []string{"about whose crates the policy lets no log be asked"}, "build")
 	put(t, filepath.Join(dir, "zkp.toml"), of+"logs = [\"depot.example/log\"]\n")
 	d.wants(int(outcome.Refused), []string{"has no entry for hello-proof 0.1.0"}, "build") // but of the default registry
-	d.logFor(other.Index, helloProof(t), "hello-proof", "0.1.0")
+	d.logFor(other.Index, raw, "hello-proof", "0.1.0")
 	d.wants(0, nil, "build")
 	dir = d.project("leaf = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
 	put(t, filepath.Join(dir, "zkp.toml"), of+"logs = [\"depot.example/log\"]\n")
