@@ -138,6 +138,9 @@ func TestCodeOfAnEditedManifestIsProvenWithoutIt(t *testing.T) {
 	unprovable(t, file, repo).want(t, 1, "--unproven-manifest proves all files but Cargo.toml and Cargo.toml.orig")
 	zkp(t, "prove", file, "--repository", repo, "--unproven-manifest").want(t, 0, "Cargo.toml is not proven",
 		"Cargo.toml.orig is not proven", "Finished")
+	if _, err := os.Stat(openingOf(file)); err == nil {
+		t.Error("an opening of a repository on this disk was written without being asked for")
+	}
 	zkp(t, "submit", file, "--log", s.log.url).want(t, 0, "entry 0 of the log")
 	s.verify(t, file).want(t, 1, "unproven files", `"Cargo.toml"`)
 	s.verify(t, file, "--allow-unproven", "Cargo.toml").want(t, 1, "unproven files", `"Cargo.toml.orig"`)
