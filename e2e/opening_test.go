@@ -57,19 +57,15 @@ func TestAnOpeningLetsAReaderBelieveNoKey(t *testing.T) {
 		t.Skip("it makes the proving key, and proves")
 	}
 	s, repo, dir := newSite(t), fixture.Repo(t), t.TempDir()
-	file := copyFixture(t, "hello-proof-0.1.0", dir)
-	private := copyFixture(t, "hello-proof-0.1.1", dir)
+	file := copyFixture(t, "hello-proof-0.1.1", dir)
+	private := copyFixture(t, "hello-proof-0.1.0", dir)
 	fatalIf(t, os.Remove(entryOf(file)))
 	at := func(entry string) string { return s.log.url + "/v1/openings/" + identityOf(t, entry) }
 
-	zkp(t, "prove", file, "--repository", repo).want(t, 0, "Finished")
-	if _, err := os.Stat(openingOf(file)); err == nil {
-		t.Fatal("an opening of a repository on this disk was written without being asked for")
-	}
 	zkp(t, "prove", file, "--repository", repo, "--opening").want(t, 0, "Opened", "needs to believe no key")
 	opening := read(t, openingOf(file))
 	o := zkp(t, "submit", file, "--log", s.log.url)
-	o.want(t, 0, "hello-proof-0.1.0.opening goes to the log too", "entry 0 of the log")
+	o.want(t, 0, "hello-proof-0.1.1.opening goes to the log too", "entry 0 of the log")
 	zkp(t, "submit", private, "--log", s.log.url).want(t, 0, "entry 1 of the log")
 	served, err := get(t.Context(), at(entryOf(file)))
 	if err != nil || !bytes.Equal(served, opening) {
@@ -79,27 +75,27 @@ func TestAnOpeningLetsAReaderBelieveNoKey(t *testing.T) {
 		t.Errorf("an opening that nobody made: %v", err)
 	}
 	t.Run("not by others than its submitter", func(t *testing.T) {
-		other := filepath.Join(t.TempDir(), "hello-proof-0.1.1.crate")
-		write(t, other, string(read(t, private)))
-		zkp(t, "prove", other, "--repository", repo, "--opening").want(t, 0, "Opened")
-		zkp(t, "submit", other, "--log", s.log.url).want(t, 0, "entry 1 of the log")
+		write(t, openingOf(private), string(fixture.Read(t, "hello-proof-0.1.0.opening")))
+		zkp(t, "submit", private, "--log", s.log.url).want(t, 0, "entry 1 of the log")
 		if _, err := get(t.Context(), at(entryOf(private))); err == nil {
 			t.Error("the opening of an entry that stood already is served")
 		}
+		s.openingReader(t).verify(t, private).want(t, 0, "Finished") // it is one all the same
+		fatalIf(t, os.Remove(openingOf(private)))
 	})
 
 	alone := filepath.Join(t.TempDir(), filepath.Base(file)) // without what lies beside it
 	write(t, alone, string(read(t, file)))
 	reader := s.openingReader(t)
 	o = reader.fetch(t, alone)
-	o.want(t, 0, "Finished hello-proof v0.1.0")
+	o.want(t, 0, "Finished hello-proof v0.1.1")
 	for _, w := range []string{"opened: the commit's own objects show it", "nobody has signed the commit",
 		"in the commit and not in the crate: ", "crates/"} {
 		if !strings.Contains(o.stdout, w) {
 			t.Errorf("verify -v does not say %q:\n%s", w, o.stdout)
 		}
 	}
-	s.openingReader(t).fetch(t, private).want(t, 1, "there is no opening of hello-proof 0.1.1", "requires openings",
+	s.openingReader(t).fetch(t, private).want(t, 1, "there is no opening of hello-proof 0.1.0", "requires openings",
 		"cargo zkp prove --opening")
 	t.Run("beside the bundle", func(t *testing.T) { besideTheBundle(t, s, file, opening) })
 	t.Run("a forged proof", func(t *testing.T) { forgedAndOpened(t, s, file, opening) })
@@ -112,7 +108,7 @@ func TestAnOpeningLetsAReaderBelieveNoKey(t *testing.T) {
 		if _, err := get(t.Context(), at(entryOf(file))); err == nil || !strings.Contains(err.Error(), "404") {
 			t.Errorf("after it was deleted: %v", err)
 		}
-		s.openingReader(t).fetch(t, alone).want(t, 1, "there is no opening of hello-proof 0.1.0")
+		s.openingReader(t).fetch(t, alone).want(t, 1, "there is no opening of hello-proof 0.1.1")
 		reader.fetch(t, alone).want(t, 0, "Finished") // who has it keeps it
 		zkp(t, "submit", file, "--log", s.log.url).want(t, 0, "entry 0 of the log")
 		if _, err := get(t.Context(), at(entryOf(file))); err == nil {
@@ -131,19 +127,19 @@ func besideTheBundle(t *testing.T, s *site, file string, opening []byte) {
 	defer write(t, openingOf(file), string(opening))
 	reader.verify(t, file).want(t, 3, "does not do", "not an opening of this claim")
 	fatalIf(t, os.Remove(openingOf(file)))
-	reader.verify(t, file).want(t, 3, "no opening of hello-proof 0.1.0 is at hand")
+	reader.verify(t, file).want(t, 3, "no opening of hello-proof 0.1.1 is at hand")
 }
 
 // forgedAndOpened: whoever has the secrets of the key makes a proof that a crate with a back door is
 // what the commit has. It is believed by readers of that key, and refused by those who demand an opening.
 func forgedAndOpened(t *testing.T, s *site, honest string, opening []byte) {
 	raw := repack(t, read(t, honest), func(name string, content []byte) (string, []byte) {
-		name = strings.Replace(name, "hello-proof-0.1.0/", "hello-proof-0.1.9/", 1)
+		name = strings.Replace(name, "hello-proof-0.1.1/", "hello-proof-0.1.9/", 1)
 		switch {
 		case strings.HasSuffix(name, "/Cargo.toml"):
-			content = bytes.Replace(content, []byte(`version = "0.1.0"`), []byte(`version = "0.1.9"`), 1)
+			content = bytes.Replace(content, []byte(`version = "0.1.1"`), []byte(`version = "0.1.9"`), 1)
 		case strings.HasSuffix(name, "/Cargo.toml.orig"):
-			content = bytes.Replace(content, []byte(`version = "0.1.0"`), []byte(`version = "0.1.9"`), 1)
+			content = bytes.Replace(content, []byte(`version = "0.1.1"`), []byte(`version = "0.1.9"`), 1)
 		case strings.HasSuffix(name, "/src/lib.rs"):
 			content = append(content, "// a back door\n"...)
 		}
@@ -153,7 +149,7 @@ func forgedAndOpened(t *testing.T, s *site, honest string, opening []byte) {
 	write(t, file, string(raw))
 	f, err := forge.Default()
 	fatalIf(t, err)
-	e, err := forge.Claim(raw, "hello-proof", "0.1.9", &entry.Source{Commit: fixture.Commit(t, "0.1.0")})
+	e, err := forge.Claim(raw, "hello-proof", "0.1.9", &entry.Source{Commit: fixture.Commit(t, "0.1.1")})
 	fatalIf(t, err)
 	list, err := forge.List(raw, e)
 	fatalIf(t, err)

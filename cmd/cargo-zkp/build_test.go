@@ -16,6 +16,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/client"
+	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
@@ -364,8 +365,8 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	}
 	d := newDepot(t)
 	d.submit()
-	other := registrytest.New(t)
-	other.AddCrate(helloProof(t))
+	other, raw := registrytest.New(t), helloProof(t)
+	other.AddCrate(raw)
 	other.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	t.Setenv("CARGO_REGISTRIES_OTHER_INDEX", "sparse+"+other.Index)
 	of := "version = 1\n[registry.\"sparse+" + other.Index + "\"]\n"
@@ -375,6 +376,8 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	put(t, filepath.Join(dir, "zkp.toml"), of)
 	d.wants(int(outcome.Refused), []string{"about whose crates the policy lets no log be asked"}, "build")
 	put(t, filepath.Join(dir, "zkp.toml"), of+"logs = [\"depot.example/log\"]\n")
+	d.wants(int(outcome.Refused), []string{"has no entry for hello-proof 0.1.0"}, "build") // but of the default registry
+	d.logFor(other.Index, raw, "hello-proof", "0.1.0")
 	d.wants(0, nil, "build")
 	dir = d.project("leaf = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
 	put(t, filepath.Join(dir, "zkp.toml"), of+"logs = [\"depot.example/log\"]\n")
@@ -382,6 +385,23 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	if holds(t, filepath.Join(dir, "target"), "leaf") {
 		t.Error("it was compiled")
 	}
+}
+
+// logFor has the log hold a forged entry of a crate of the registry with an index.
+func (d *depot) logFor(index string, raw []byte, name, version string) {
+	d.t.Helper()
+	forger, err := forge.Default()
+	fatalIf(d.t, err)
+	e, err := forger.Entry(raw, name, version)
+	fatalIf(d.t, err)
+	e.Subject.Registry = entry.Registry(index)
+	list, err := forge.List(raw, e)
+	fatalIf(d.t, err)
+	fatalIf(d.t, forger.Prove(e, list))
+	text, err := e.Marshal()
+	fatalIf(d.t, err)
+	_, err = (&client.Log{URL: d.log.URL}).Submit(d.t.Context(), text, raw, nil)
+	fatalIf(d.t, err)
 }
 
 // A dependency for which its line names no registry is one of the line's own.
@@ -395,14 +415,7 @@ func TestTheIndexOfAnotherRegistryIsCompared(t *testing.T) {
 	manifest.Content += "[dependencies.leaf]\nversion = \"1\"\nregistry-index = \"sparse+" + other.Index + "\"\n"
 	raw, err := forge.Pack("between", "1.0.0", manifest, forge.File{Path: "src/lib.rs", Content: "pub use leaf;\n"})
 	fatalIf(t, err)
-	forger, err := forge.Default()
-	fatalIf(t, err)
-	e, err := forger.Entry(raw, "between", "1.0.0")
-	fatalIf(t, err)
-	entry, err := e.Marshal()
-	fatalIf(t, err)
-	_, err = (&client.Log{URL: d.log.URL}).Submit(t.Context(), entry, raw, nil)
-	fatalIf(t, err)
+	d.logFor(other.Index, raw, "between", "1.0.0")
 	other.AddCrate(raw)
 	other.Add("leaf", "1.0.0")
 	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", map[string]string{"src/lib.rs": "pub fn evil() {}\n"}))
