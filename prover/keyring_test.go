@@ -10,10 +10,10 @@ import (
 	"testing"
 
 	"cratelog/circuit"
-	"cratelog/proofcheck/chain"
 	"cratelog/crate"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
+	"cratelog/proofcheck/chain"
 )
 
 func TestKeysThatCannotProveAreFoundBeforeTheWork(t *testing.T) {
