@@ -440,9 +440,9 @@ func shifted(pk *groth16.ProvingKey, file []byte) []byte {
 func FuzzReadProving(f *testing.F) {
 	t := new(testing.T)
 	system := compile(t, new(busy))
-	s, err := Fresh()
-	if err != nil {
-		f.Fatal(err)
+	var s Secrets // the same in all processes
+	for i, x := range []*fr.Element{&s.Tau, &s.Alpha, &s.Beta, &s.Delta, &s.Sigma} {
+		x.SetUint64(uint64(1000 + i))
 	}
 	k, err := Run(f.Context(), system, s, new(Progress))
 	if err != nil {
@@ -464,12 +464,8 @@ func FuzzReadProving(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if err := Check(system, pk, k.Verifying, p); err == nil && !bytes.Equal(raw, file.Bytes()) {
-			var again bytes.Buffer
-			fatalIf(t, WriteProving(&again, pk, p.Encode()))
-			if !bytes.Equal(again.Bytes(), file.Bytes()) {
-				t.Error("another key was taken")
-			}
+		if err := Check(system, pk, k.Verifying, p); (err == nil) != bytes.Equal(raw, file.Bytes()) {
+			t.Errorf("another key was taken, or the key was not: %v", err)
 		}
 	})
 }
