@@ -156,7 +156,7 @@ func (k *Keys) segments(ctx context.Context, p *Plan, rho func([]bn254.G1Affine)
 	}
 	var done atomic.Int64
 	const cost1, cost2 = 1, 10 // of the two passes, about
-	progress.begin(fmt.Sprintf("proving %d SHA-1 blocks, segments of the proof: %d", p.Blocks, n),
+	progress.begin(fmt.Sprintf("proving %d SHA-1 blocks in %d segments", p.Blocks, n),
 		time.Duration(n*k.system.GetNbConstraints())*12*time.Microsecond,
 		func() float64 { return float64(done.Load()) / float64(n*(cost1+cost2)) })
 	each := func(cost int64, do func(i int) error) error {
