@@ -38,8 +38,9 @@
 // Verify checks the sizes; the bundle's form; the checkpoint: the log's
 // signature, the quorum of witnesses, and how old it is; the entry's form; that
 // the tree includes it; that its subject is this .crate; its program and its
-// proof; that the files are those of the claim; and that nothing is unproven
-// that the rules do not allow. The first check that fails ends it, with an error
+// proof, as far as it shows without the files; that the files are those of the claim and of
+// the proof; and that nothing is unproven, or has other line ends than the commit, that the
+// rules do not allow. The first check that fails ends it, with an error
 // that wraps one of the Err variables of this package and tells what to do.
 //
 // What it does not check: that the entry is the only one for this crate and

@@ -76,13 +76,12 @@
 //
 // # Context
 //
-// A proof is made for one subject and one claim. It takes as a public input
+// A proof is made for one subject and one claim. Its challenge hashes
 //
 //	context = SHA-256("cratelog/context/v2\n" || CBOR(subject) || CBOR(claim))
 //
-// of the same bytes, with the three most significant bits cleared, read as a big-endian integer
-// (below 2^253, hence below r). Both items end where CBOR says they do, so
-// their concatenation has one reading.
+// of the same bytes, with the three most significant bits cleared. Both items end where CBOR says
+// they do, so their concatenation has one reading.
 //
 // # Leaf
 //
@@ -254,8 +253,8 @@ func (e *Entry) Identity() ([32]byte, error) {
 	return statementHash(identityDomain, e.Subject, e.Claim)
 }
 
-// Context returns the public input that binds a proof to its subject and claim:
-// a big-endian integer below 2^253. It fails if subject or claim are not valid.
+// Context returns what binds a proof to its subject and claim: its challenge hashes it. It fails
+// if subject or claim are not valid.
 func Context(s Subject, c Claim) ([32]byte, error) {
 	h, err := statementHash(contextDomain, s, c)
 	if err != nil {
