@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -83,8 +84,14 @@ func isDots(s string) bool {
 	return s == "." || s == ".."
 }
 
+// registryShape is what every version of every URL parser reads alike. What is an entry must not
+// depend on that: a log that accepts what others call malformed is convicted by it. Go's parser, for
+// one, has become stricter about colons and brackets in hosts.
+var registryShape = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://([A-Za-z0-9._~-]+@)?[a-z0-9._-]*(:[0-9]{1,5})?([/?][!-~]*)?$`)
+
 // CheckRegistry checks the Registry of a Subject: DefaultRegistry, or an absolute URL as Registry
-// returns it, 1 to 1024 bytes of printable ASCII without a password and a fragment.
+// returns it, 1 to 1024 bytes of printable ASCII without a password and a fragment. Its host, if it
+// has one, is a name or an IPv4 address.
 func CheckRegistry(s string) error {
 	if s == DefaultRegistry {
 		return nil
@@ -107,6 +114,10 @@ func CheckRegistry(s string) error {
 	}
 	if one := Registry(s); one != s {
 		return fmt.Errorf("the registry %q must be written %q", s, one)
+	}
+	if !registryShape.MatchString(s) {
+		return fmt.Errorf("the registry %q has a host that is neither a name nor an IPv4 address, a port that is no number, "+
+			"or a user whose name has other characters than letters, digits and \"._~-\"", s)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ var quiet = sync.OnceFunc(logger.Disable)
 // prover prove, and so reveal, something else.
 func compiled(cache string, blocks int) (*cs.R1CS, error) {
 	hash, known := circuit.CompiledHash(blocks)
-	path := filepath.Join(cache, fmt.Sprintf("segment-%d-%.16s.r1cs", blocks, hash))
+	path := filepath.Join(cache, compiledName(blocks, hash))
 	if known && cache != "" {
 		if system, err := readCompiled(path, hash); err == nil {
 			return system, nil
@@ -48,6 +48,10 @@ func compiled(cache string, blocks int) (*cs.R1CS, error) {
 		_ = durable.WriteCache(path, b.Bytes()) // else it is compiled again
 	}
 	return system, nil
+}
+
+func compiledName(blocks int, hash string) string {
+	return fmt.Sprintf("segment-%d-%.16s.r1cs", blocks, hash)
 }
 
 func readCompiled(path, hash string) (*cs.R1CS, error) {
