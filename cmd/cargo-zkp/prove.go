@@ -234,7 +234,7 @@ func (o *proveOptions) make(ctx context.Context, sh *shell, c *crate.Crate, dir 
 		if plan.Claim.Attributes != nil {
 			why = "as .gitattributes of the commit say of some, which readers accept by default"
 		}
-		sh.Warn("%d files have CRLF line ends where the commit has LF (%s is the first), %s", n, plan.Claim.CRLF[0], why)
+		sh.Warn("%s CRLF line ends where the commit has LF (%s is the first), %s", filesHave(n), plan.Claim.CRLF[0], why)
 	}
 	if err := warnUnpublished(ctx, sh, dir, plan.Claim.Commit, src.Published); err != nil {
 		return nil, nil, err
