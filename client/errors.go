@@ -46,8 +46,8 @@ var (
 			"not those that were proved"}
 	// ErrProgram: the proof is of a program that the verifier does not accept.
 	ErrProgram error = &reason{"program not accepted",
-		"Do not use the crate. If you trust this program, add it to the accepted ones; a newer version " +
-			"of this tool may hold it"}
+		"Do not use the crate. If you trust whoever made the program's key, get its file from them and name it with " +
+			"--program, or under programs in zkp.toml; a newer version of this tool may hold it"}
 	// ErrProof: the proof does not hold. A log must never have accepted it.
 	ErrProof error = &reason{"proof does not hold",
 		"Do not use the crate, and keep the bundle: it shows that the log accepted a false entry. Tell " +

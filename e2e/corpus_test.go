@@ -159,7 +159,7 @@ func TestWhatCannotBeProvenIsNamed(t *testing.T) {
 			t.Skip("it makes a repository of thousands of files")
 		}
 		bare, file := largePackage(t)
-		unprovable(t, file, bare).want(t, 1, "SHA-1 blocks", "largest class has 512 blocks")
+		unprovable(t, file, bare).want(t, 1, "SHA-1 blocks", "a proof has room for 11808 blocks")
 	})
 	bare, commit := corpus(t, "itoa-1.0.18")
 	t.Run("edited, and cargo was told to go on", func(t *testing.T) {
@@ -219,14 +219,14 @@ func edit(t *testing.T, name string) {
 	write(t, name, string(read(t, name))+"\n// a back door\n")
 }
 
-// largePackage makes a repository whose trees take more blocks than any circuit
-// has, and the package that cargo would make of it.
+// largePackage makes a repository whose trees take more blocks than a proof has room
+// for, and the package that cargo would make of it.
 func largePackage(t *testing.T) (repository, file string) {
 	t.Helper()
 	dir := t.TempDir()
 	files := []forge.File{forge.Manifest("large", "1.0.0"), {Path: "src/lib.rs"}}
-	for i := range 520 {
-		files = append(files, forge.File{Path: fmt.Sprintf("src/m%03d/mod.rs", i),
+	for i := range 8200 {
+		files = append(files, forge.File{Path: fmt.Sprintf("src/m%04d/mod.rs", i),
 			Content: fmt.Sprintf("// module %d\n", i)})
 	}
 	for _, f := range files {

@@ -323,11 +323,14 @@ func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
 // one entry, signed by the log and cosigned by all witnesses.
 func (e *evidence) conspire(t *testing.T) func(leaf []byte) []byte {
 	t.Helper()
-	signers := e.site.signers()
-	return func(leaf []byte) []byte {
-		tree := testlog.NewTree(leaf)
-		return tree.Bundle(0, 1, testlog.Sign(tree.Head(origin, 1), signers...))
-	}
+	return func(leaf []byte) []byte { return e.site.conspiracy(t, leaf) }
+}
+
+// conspiracy returns a perfect bundle for any leaf.
+func (s *site) conspiracy(t *testing.T, leaf []byte) []byte {
+	t.Helper()
+	tree := testlog.NewTree(leaf)
+	return tree.Bundle(0, 1, testlog.Sign(tree.Head(origin, 1), s.signers()...))
 }
 
 // signers sign as the log and as all its witnesses.

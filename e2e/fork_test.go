@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/cargo"
 	"cratelog/internal/fixture"
 )
 
@@ -33,17 +34,20 @@ func TestNoVerbBelievesALogThatForked(t *testing.T) {
 	}
 	fork := s.forked(t)
 	d.write("fork.policy", strings.Replace(string(read(t, s.policy)), s.log.url, fork, 1))
-	publish := func(url, trust string) outcome {
+	publishTo := func(index, url, trust string) outcome {
 		write(t, filepath.Join(d.dir, "ask"), fmt.Sprintf(
-			`{"v":1,"registry":{"index-url":"sparse+https://r.example/","name":"my"},"kind":"get","operation":"publish",`+
+			`{"v":1,"registry":{"index-url":%q},"kind":"get","operation":"publish",`+
 				`"name":"hello-proof","vers":"0.1.1","cksum":"%x","args":["--development","--trust",%q,"--log",%q,"--next"]}`+"\n",
-			sha256.Sum256(fixture.Crate(t, "hello-proof", "0.1.1")), trust, url))
+			index, sha256.Sum256(fixture.Crate(t, "hello-proof", "0.1.1")), trust, url))
 		o := command(t, d.dir, d.env, "sh", "-c", "cargo-zkp --cargo-plugin < ask")
 		if strings.Contains(o.stdout, `"Err":{"kind":"other"`) {
 			o.code, o.stderr = 1, o.stderr+o.stdout // which is how it refuses
 		}
 		return o
 	}
+	index := d.indexOf("hello-proof")
+	publish := func(url, trust string) outcome { return publishTo(index, url, trust) }
+	publishTo("sparse+https://r.example/", s.log.url, s.policy).want(t, 1, "has no entry for hello-proof 0.1.1")
 	verbs := []struct {
 		name string
 		run  func(url, trust string) outcome
@@ -83,6 +87,21 @@ func TestNoVerbBelievesALogThatForked(t *testing.T) {
 			v.run(s.log.url, s.policy).want(t, 0)
 		}
 	})
+}
+
+// indexOf returns the index of the registry that the lock file takes a package from, as cargo
+// hands it to credential providers.
+func (d *dependent) indexOf(name string) string {
+	d.t.Helper()
+	lock, err := cargo.ReadLock(filepath.Join(d.dir, "Cargo.lock"))
+	fatalIf(d.t, err)
+	for _, i := range lock.Named(name) {
+		if index, ok := lock.Packages[i].Registry(); ok {
+			return index
+		}
+	}
+	d.t.Fatalf("Cargo.lock has no %s of a registry", name)
+	return ""
 }
 
 // forgive removes the evidence.

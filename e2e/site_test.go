@@ -28,8 +28,15 @@ type site struct {
 
 // newSite sets everything up with the programs' own commands, as the README and
 // the settings' examples say, and starts it. With -short, tests with sites run beside
-// each other; proofs are made one at a time, for each takes gigabytes.
+// each other; proofs are made one at a time, for each takes all processors.
 func newSite(t *testing.T) *site {
+	t.Helper()
+	return newSiteWith(t, func(*site) string { return "development = true\n" })
+}
+
+// newSiteWith is newSite for a log that accepts other programs: prepare writes their files into
+// the site's directory, and returns the settings that name them.
+func newSiteWith(t *testing.T, prepare func(s *site) (settings string)) *site {
 	t.Helper()
 	if testing.Short() {
 		t.Parallel()
@@ -53,13 +60,12 @@ key = "log.pem"
 tree = "tree"
 state = "state"
 trust = "trust.policy"
-development = true
 checkpoint_interval = "100ms"
 republish_interval = "300ms"
 batch_age = "10ms"
 witness_timeout = "2s"
 publish_wait = "3s"
-`, origin))
+%s`, origin, prepare(s)))
 	s.startLog()
 	return s
 }

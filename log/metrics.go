@@ -18,6 +18,8 @@ type metrics struct {
 	published   prometheus.Gauge
 	indexed     prometheus.Gauge
 	witness     *prometheus.CounterVec // by witness and result
+
+	contradictions prometheus.Counter
 }
 
 func (l *Log) newMetrics() *metrics {
@@ -32,6 +34,9 @@ func (l *Log) newMetrics() *metrics {
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "cratelog_submission_seconds", Help: "Time from the first byte of an accepted submission to its bundle.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 1.5, 2, 3, 5, 10, 20}}),
+		contradictions: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cratelog_contradictions_total",
+			Help: "Openings that contradicted a proof that holds: somebody can forge proofs of that program."}),
 		checking:  gauge("cratelog_checking", "Submissions that are uploaded or checked now."),
 		waiting:   gauge("cratelog_sequencing", "Accepted entries that have no durable index yet."),
 		published: gauge("cratelog_published_size", "Entries under the published checkpoint."),
@@ -56,7 +61,8 @@ func (l *Log) newMetrics() *metrics {
 			}
 			return 0
 		})
-	m.registry.MustRegister(m.submissions, m.duration, m.checking, m.waiting, m.published, m.indexed, m.witness, age, halted,
+	m.registry.MustRegister(m.submissions, m.duration, m.checking, m.waiting, m.published, m.indexed, m.witness,
+		m.contradictions, age, halted,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -31,8 +31,12 @@ func (l *Log) checkOpening(s *submission) error {
 	}
 	_, err := opening.Check(s.opening, s.source, s.list)
 	if errors.Is(err, opening.ErrContradiction) {
-		l.log.Error("a proof holds, and git's own objects contradict it: can anybody forge with the key of this program?",
-			"program", fmt.Sprintf("%x", s.program), "crate", keyOf(s.entry.Subject).String(), "err", err)
+		// Nothing is kept: what is refused leaves no trace, and monitors find and prove it of entries
+		// that stand.
+		l.metrics.contradictions.Inc()
+		l.log.Error("SOMEBODY CAN FORGE PROOFS of this program: a proof of it holds, and git's own objects contradict it; "+
+			"withdraw the program", "program", fmt.Sprintf("%x", s.program), "crate", keyOf(s.entry.Subject).String(),
+			"identity", fmt.Sprintf("%x", s.identity), "err", err)
 	}
 	if err != nil {
 		return refuse(OpeningRefused, err, "The opening is refused: %v.", err)

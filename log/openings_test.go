@@ -212,6 +212,9 @@ func TestAFalseClaimIsRefusedWithItsOpening(t *testing.T) {
 	_, err := c.Submit(t.Context(), marshal(e), forged, o.opening)
 	refusal(t, err, OpeningRefused, "contradict the claim")
 	wantSize(t, l, 0)
+	if _, _, b := get(t, c.URL+"/metrics"); !strings.Contains(string(b), "\ncratelog_contradictions_total 1\n") {
+		t.Error("the operator is not told that somebody can forge")
+	}
 }
 
 func TestADeletedOpeningIsGoneAndNothingElse(t *testing.T) {

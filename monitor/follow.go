@@ -177,7 +177,7 @@ func (f *follower) follow(ctx context.Context) error {
 }
 
 func (f *follower) once(ctx context.Context) error {
-	return steps(ctx, f.pollLog, f.pollViews, f.catchUp, f.checkViews, f.registryOnce)
+	return steps(ctx, f.pollLog, f.pollViews, f.catchUp, f.checkViews, f.registryOnce, f.openingsOnce)
 }
 
 // steps does one thing after the other, up to the first error.

@@ -5,7 +5,8 @@
 // compares it with every signed checkpoint that it ever sees: of any size, from the
 // log itself, its mirrors, its witnesses, or a reader who sends one (Gossip). It checks
 // each entry's form, program and proof, that no crate version has two checksums,
-// and with a registry, that the registry serves what the entry is about. What only
+// that openings do not contradict what is proven, and with a registry, that the registry
+// serves what the entry is about. What only
 // cheating explains is a finding of class security, with evidence that convinces others
 // (package evidence); what is only late or silent is operational.
 //
@@ -77,6 +78,8 @@ type Timing struct {
 	Behind          config.Duration `toml:"behind"`           // how long a view may lack what another one shows; default 2 h
 	MismatchRetry   config.Duration `toml:"mismatch_retry"`   // between attempts on entries of a wrong root; default 10 min
 	RequestTimeout  config.Duration `toml:"request_timeout"`  // of one request to a log, mirror or witness; default 1 min
+	OpeningInterval config.Duration `toml:"opening_interval"` // between two questions for openings; default 200 ms
+	Reopen          config.Duration `toml:"reopen"`           // how often openings that were not there are asked for again; default 7 days
 }
 
 // RegistryTiming is Timing for the registry.
@@ -108,6 +111,9 @@ type Config struct {
 	// Contents has every .crate downloaded and compared with its claim, not only its
 	// checksum with the registry's index.
 	Contents bool
+	// Openings has the log asked for the opening of every entry. With Contents it is compared with
+	// the claim; without, only its objects with the commit and with what the proof says of them.
+	Openings bool
 	// Route returns the alert channels that a finding goes to. watch is the watch
 	// that asked for it, or nil. Without a Route there are no alerts.
 	Route func(f store.Finding, watch *store.Watch) []string
@@ -165,6 +171,7 @@ func (c *Config) defaults() {
 		&c.Poll: 30 * time.Second, &c.ViewPoll: 5 * time.Minute, &c.MaxAge: time.Hour, &c.Unreachable: 10 * time.Minute,
 		&c.ViewUnreachable: time.Hour, &c.Rollback: 2 * time.Minute, &c.Behind: 2 * time.Hour,
 		&c.MismatchRetry: 10 * time.Minute, &c.RequestTimeout: time.Minute,
+		&c.OpeningInterval: 200 * time.Millisecond, &c.Reopen: 7 * 24 * time.Hour,
 		&c.Interval: 200 * time.Millisecond, &c.Missing: 24 * time.Hour, &c.Recheck: 7 * 24 * time.Hour,
 	} {
 		if field.Duration == 0 {
@@ -200,7 +207,7 @@ func (c *Config) defaults() {
 func (m *Monitor) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, f := range m.followers {
-		for _, loop := range []func(context.Context) error{f.followLoop, f.viewLoop, f.registryLoop} {
+		for _, loop := range []func(context.Context) error{f.followLoop, f.viewLoop, f.compareLoop} {
 			g.Go(func() error {
 				if err := loop(ctx); err != nil && ctx.Err() == nil {
 					return fmt.Errorf("log %q: %w", f.origin, err) // of the store or the disk: stop, and say so

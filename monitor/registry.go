@@ -32,12 +32,15 @@ const (
 	maxNamed = 5
 )
 
-// registryLoop compares verified entries with the registry until ctx ends.
-func (f *follower) registryLoop(ctx context.Context) error {
-	if f.cfg.Registry == nil {
+// compareLoop compares verified entries with the registry, and with their openings, until ctx ends:
+// one after the other, so that the registry is asked no faster than the settings say.
+func (f *follower) compareLoop(ctx context.Context) error {
+	if f.cfg.Registry == nil && !f.cfg.Openings {
 		return nil
 	}
-	return again(ctx, f.cfg.Poll.Duration, nil, f.registryOnce)
+	return again(ctx, f.cfg.Poll.Duration, nil, func(ctx context.Context) error {
+		return steps(ctx, f.registryOnce, f.openingsOnce)
+	})
 }
 
 // registryOnce asks again for what was missing or not answered, compares all entries that
@@ -162,7 +165,7 @@ type registryLook struct {
 // go on. Its error is one of the store or the disk.
 func (l *registryLook) entry(ctx context.Context, e store.Entry, r retry) (more bool, err error) {
 	f := l.f
-	if e.Name == "" || e.Registry != cmp.Or(f.cfg.RegistrySubject, entry.Registry(f.cfg.RegistryIndex)) {
+	if e.Name == "" || !f.sells(e) {
 		return true, nil
 	}
 	err = l.compare(ctx, e)
@@ -181,6 +184,11 @@ func (l *registryLook) entry(ctx context.Context, e store.Entry, r retry) (more 
 		err = f.store.DropRetry(ctx, f.id, e.Index)
 	}
 	return l.failing < registryGiveUp, err
+}
+
+// sells says whether an entry is about a crate of the registry.
+func (f *follower) sells(e store.Entry) bool {
+	return f.cfg.Registry != nil && e.Registry == cmp.Or(f.cfg.RegistrySubject, entry.Registry(f.cfg.RegistryIndex))
 }
 
 // asked counts a question.
@@ -304,14 +312,17 @@ func (l *registryLook) contents(ctx context.Context, e store.Entry, lines []regi
 	if c == nil {
 		return nil, nil
 	}
-	if why := f.checkList(e, list); why != nil {
+	if why := f.checkList(e, list.Bytes); why != nil {
 		x := f.entryFinding(kindFalseEntry, e)
 		x.Summary = fmt.Sprintf("The proof of %s of %s does not hold for the files that are claimed.", what(e), f.origin)
 		x.Detail = why.Error()
 		return nil, f.local(ctx, x, e, func(t store.Checkpoint, leaf evidence.Leaf) (*evidence.Evidence, error) {
 			return evidence.NewFalseEntry(evidence.ProofInvalid, t.Signed, leaf,
-				evidence.Attached{Program: f.program(e.Program), List: list}, f.meta(t))
+				evidence.Attached{Program: f.program(e.Program), List: list.Bytes}, f.meta(t))
 		})
+	}
+	if err := f.describeCrate(ctx, e, c); err != nil {
+		return nil, err
 	}
 	for _, line := range lines {
 		diff, err := line.Deviation(f.cfg.RegistryIndex, c.Manifest())
@@ -328,6 +339,19 @@ func (l *registryLook) contents(ctx context.Context, e store.Entry, lines []regi
 	}
 	sum := proven.Digest()
 	return sum[:], nil
+}
+
+// describeCrate notes what the .crate says that the entry does not.
+func (f *follower) describeCrate(ctx context.Context, e store.Entry, c *crate.Crate) error {
+	info, err := c.VCSInfo()
+	if err != nil {
+		return nil // Check refuses such a .crate
+	}
+	if err := f.store.PutCrate(ctx, store.Crate{Log: f.id, Index: e.Index, Repository: clip(c.Repository()),
+		NamesCommit: info != nil}); err != nil {
+		return &localError{err}
+	}
+	return nil
 }
 
 // fetch downloads a .crate, nil if the registry serves another one. A .crate that is
@@ -357,7 +381,7 @@ func (l *registryLook) fetch(ctx context.Context, e store.Entry) ([]byte, error)
 
 // checkContents compares a .crate with an entry's claim, and returns its list of files. What it
 // cannot compare is nil.
-func checkContents(raw []byte, e store.Entry) (*crate.Crate, []byte, error) {
+func checkContents(raw []byte, e store.Entry) (*crate.Crate, *crate.List, error) {
 	parsed, err := entry.Parse(e.Data)
 	if err != nil {
 		return nil, nil, nil // reported as malformed
@@ -374,7 +398,7 @@ func checkContents(raw []byte, e store.Entry) (*crate.Crate, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return c, list.Bytes, nil
+	return c, list, nil
 }
 
 // checkList returns why the proof of an entry does not hold for the list of its files. An entry

@@ -28,6 +28,7 @@ const (
 	kindCrateMismatch  = "crate-mismatch"
 
 	kindRegistryManifest = "registry-manifest"
+	kindContradiction    = "opening-contradiction"
 
 	kindLogUnreachable     = "log-unreachable"
 	kindLogGarbled         = "log-garbled"
@@ -42,6 +43,7 @@ const (
 	kindMirrorBehind       = "mirror-behind"
 	kindRegistryDown       = "registry-unreachable"
 	kindUnanswered         = "registry-unanswered"
+	kindOpeningsUnusable   = "openings-unusable"
 	kindChannelBroken      = "channel-broken" // of the program that delivers alerts
 
 	kindUnknownProgram = "unknown-program"
@@ -49,6 +51,7 @@ const (
 	kindUnproven       = "unproven-files"
 	kindRepeat         = "repeated-entry"
 	kindNotInRegistry  = "not-in-registry"
+	kindNoVerdict      = "opening-no-verdict"
 	kindWatch          = "watch"
 )
 
@@ -57,14 +60,16 @@ var kinds = map[store.Class][]string{
 	store.Security: {
 		kindForkSameSize, kindForkPrefix, kindCosignerFork, kindRootMismatch, kindFalseEntry, kindMalformed,
 		kindDuplicate, kindRegistryIndex, kindRegistryServed, kindRegistryManifest, kindCrateMismatch,
+		kindContradiction,
 	},
 	store.Operational: {
 		kindLogUnreachable, kindLogGarbled, kindEntriesUnavailable, kindQuorumLost, kindStale, kindRollback,
 		kindLogBehind, kindWitnessUnreachable, kindWitnessBehind, kindMirrorUnreachable, kindMirrorBehind,
-		kindRegistryDown, kindUnanswered, kindChannelBroken,
+		kindRegistryDown, kindUnanswered, kindOpeningsUnusable, kindChannelBroken,
 	},
 	store.Info: {
-		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindRepeat, kindNotInRegistry, kindWatch,
+		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindRepeat, kindNotInRegistry, kindNoVerdict,
+		kindWatch,
 	},
 }
 

@@ -36,12 +36,21 @@ type told struct{}
 
 type ofOtherFiles struct{ entry.Chain }
 
+// ofObjects is a proof about so many objects: the commit, and one for each of its parts.
+type ofObjects struct {
+	entry.Chain
+	objects int
+}
+
+func (c ofObjects) Objects() int { return c.objects }
+
 func (ofOtherFiles) Check([]byte) error { return errors.New("the objects hold other files") }
 
 var program = sha256.Sum256([]byte("program"))
 
 func (p told) Chain(e *entry.Entry) (entry.Chain, error) {
 	chain, err := testlog.ChainOf(e, p.check(e))
+	chain = ofObjects{chain, 1 + len(e.Proof.Parts)}
 	if err == nil && string(e.Proof.Parts[0]) == "of other files" {
 		chain = ofOtherFiles{chain}
 	}
@@ -126,7 +135,7 @@ func newWorld(t *testing.T) *world {
 		HTTP:   &http.Client{Timeout: time.Minute},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
-	w.cfg.Interval.Duration = time.Nanosecond
+	w.cfg.Interval.Duration, w.cfg.OpeningInterval.Duration = time.Nanosecond, time.Nanosecond
 	w.open()
 	return w
 }
@@ -283,6 +292,7 @@ func (w *world) checkEvidence(f store.Finding) {
 	convicts, ok := map[string]string{
 		kindForkSameSize: "log " + origin, kindForkPrefix: "log " + origin, kindFalseEntry: "log " + origin, kindMalformed: "log " + origin,
 		kindDuplicate: "log " + origin, kindCrateMismatch: "log " + origin, kindRootMismatch: "log " + origin, kindCosignerFork: "witness ",
+		kindContradiction:  "program ",
 		kindUnknownProgram: "", kindRegistryIndex: "", kindRegistryServed: "", kindRegistryManifest: "", kindRollback: "", kindStale: "", kindLogBehind: "",
 	}[f.Kind]
 	if !ok {

@@ -26,19 +26,23 @@ import (
 // are 1, where L = K0 + sum x_j K_j + h K4 + D and h is the challenge, the hash of D
 // and the inputs. With the proofs fixed, t and an r_i for each segment are drawn, and
 //
-//	V(S) = prod (X_i Y_i^t)^r_i,
+//	V(S) = prod Z_i^r_i, Z_i = X_i Y_i^t,
 //
 // the product over all segments of a set S of entries, is compared with 1. It takes as many pairings
-// as there are segments, and three more. r_1 is 1, the others and t are random numbers of 128 bits.
+// as there are segments, and three more, of points of the key. The first segment's r is 1, the others and t are
+// random numbers of 128 bits. All values lie in a group of prime order, so of a value other than 1 no two
+// of the powers that can be drawn are the same.
 //
-// If X_i or Y_i of some segment is not 1, then X_i Y_i^t is 1 for one t at most; and if it is not 1,
-// V(S) is 1 for one r_i at most (or, if only i = 1 is false, never): all values lie in a group of
-// prime order. So V(S) is 1 with a probability below 2^-126. (Bellare, Garay, Rabin: Fast batch verification,
-// small exponents test.)
+// Let S have a false segment i, one for which X_i or Y_i is not 1. Then Z_i is 1 for one t at most. If Z_i is not 1,
+// and r_i is random, V(S) is 1 for one r_i at most, whatever the other factors are. If the batch's
+// first segment is the only false one of S, the other factors are 1, and V(S) = Z_1. So V(S) is 1 with a
+// probability of at most 2^-127. (Bellare, Garay, Rabin: Fast batch verification, small exponents test.)
 //
 // If V(S) is not 1, S is halved, by entry, and the same numbers r_i and t serve on: V of one half is
-// computed, and that of the other is what is missing. An entry lies in at most
-// seven of these sets, so a false one is believed with a probability of at most 2^-123.
+// computed, and that of the other is what is missing. Which sets may be asked for is known before the numbers are
+// drawn, and an entry lies in at most seven of them (of 64, 32, .. 1 entries). If both halves
+// are false, each entry is checked alone, with new numbers. So a false entry is believed with a
+// probability of at most eight times 2^-127, which is 2^-124.
 
 const (
 	// maxBatch is the number of segments that are checked together. Beyond it the cost of
@@ -51,7 +55,7 @@ const (
 
 // Chains is Chain for many entries at once, at a fraction of the cost of each. It returns a
 // chain or an error for each entry, in their order, as Chain would. All segments of an entry are checked
-// together. An entry whose proof does not hold is believed with a probability of at most 2^-120.
+// together. An entry whose proof does not hold is believed with a probability of at most 2^-124.
 func (v *Verifier) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
 	chains, errs := make([]entry.Chain, len(entries)), make([]error, len(entries))
 	statements := make([]*statement, len(entries))
@@ -94,7 +98,37 @@ func batches(statements []*statement) (out [][]*statement) {
 // coefficients are drawn here.
 func checkBatch(statements []*statement) {
 	b := newBatch(statements)
-	b.judge(statements, b.value(statements))
+	half := len(statements) / 2
+	left, all := b.loop(statements[:half]), b.loop(statements[half:])
+	value := b.value(statements, all.Mul(&all, &left))
+	for !value.IsOne() {
+		if half == 0 {
+			return // the only one is false
+		}
+		valueLeft := b.value(statements[:half], &left)
+		var valueRight bn254.GT
+		valueRight.Inverse(&valueLeft).Mul(&valueRight, &value)
+		switch {
+		case valueLeft.IsOne():
+			accept(statements[:half])
+			statements, value = statements[half:], valueRight
+		case valueRight.IsOne():
+			accept(statements[half:])
+			statements, value = statements[:half], valueLeft
+		default:
+			parallel(len(statements), func(i int) { checkBatch(statements[i : i+1]) })
+			return
+		}
+		half = len(statements) / 2
+		left = b.loop(statements[:half])
+	}
+	accept(statements)
+}
+
+func accept(statements []*statement) {
+	for _, s := range statements {
+		s.holds = true
+	}
 }
 
 // batch is what the values of an equation have in common.
@@ -104,69 +138,42 @@ type batch struct {
 }
 
 func newBatch(statements []*statement) *batch {
-	var all []*segment
-	for _, s := range statements {
-		for i := range s.segments {
-			all = append(all, &s.segments[i])
-		}
-	}
+	all := segmentsOf(statements)
 	random := make([]byte, coefficientBytes*len(all))
 	rand.Read(random) // never fails
 	b := &batch{key: statements[0].key}
 	b.t.SetBytes(random[:coefficientBytes])
-	parallel(len(all), func(i int) {
-		if i == 0 {
-			all[i].weigh(fr.One())
-			return
-		}
-		var r fr.Element
-		r.SetBytes(random[i*coefficientBytes : (i+1)*coefficientBytes])
-		all[i].weigh(r)
+	all[0].r, all[0].weighted = fr.One(), all[0].proof.Ar
+	parallel(len(all)-1, func(i int) {
+		i++
+		all[i].weigh(random[i*coefficientBytes : (i+1)*coefficientBytes])
 	})
 	return b
 }
 
-// judge says which statements hold, whose value is that of their equation.
-func (b *batch) judge(statements []*statement, value bn254.GT) {
-	if value.IsOne() {
-		for _, s := range statements {
-			s.holds = true
-		}
-		return
-	}
-	if len(statements) == 1 {
-		return // it is false
-	}
-	half := len(statements) / 2
-	left := b.value(statements[:half])
-	var right bn254.GT
-	right.Inverse(&left).Mul(&right, &value)
-	if left.IsOne() || right.IsOne() {
-		b.judge(statements[:half], left)
-		b.judge(statements[half:], right)
-		return
-	}
-	parallel(len(statements), func(i int) { checkBatch(statements[i : i+1]) })
-}
-
-// value returns the value of the equation of some of the batch's statements.
-func (b *batch) value(statements []*statement) bn254.GT {
-	var all []*segment
-	for _, s := range statements {
-		for i := range s.segments {
-			all = append(all, &s.segments[i])
-		}
-	}
-	n := len(all)
-	r := make([]fr.Element, n)
+// loop returns the Miller loop of e(A_i, B_i)^r_i, for the segments of some of the batch's statements: most of
+// what their value costs.
+func (b *batch) loop(statements []*statement) bn254.GT {
 	var p []bn254.G1Affine
 	var q []bn254.G2Affine
-	for i, s := range all {
-		r[i] = s.r
+	for _, s := range segmentsOf(statements) {
 		p, q = append(p, s.weighted), append(q, s.proof.Bs)
 	}
+	return millerLoop(p, q)
+}
+
+// value returns the value of the equation of some of the batch's statements, of which loop is the
+// Miller loop.
+func (b *batch) value(statements []*statement, loop *bn254.GT) bn254.GT {
+	all := segmentsOf(statements)
+	r := make([]fr.Element, len(all))
+	var total fr.Element
+	for i, s := range all {
+		r[i] = s.r
+		total.Add(&total, &s.r)
+	}
 	column := func(f func(p *groth16.Proof) *bn254.G1Affine) bn254.G1Affine {
-		points := make([]bn254.G1Affine, n)
+		points := make([]bn254.G1Affine, len(all))
 		for i, s := range all {
 			points[i] = *f(s.proof)
 		}
@@ -180,22 +187,21 @@ func (b *batch) value(statements []*statement) bn254.GT {
 	c.Neg(&c)
 	d.ScalarMultiplication(&d, &b.t)
 	pok.ScalarMultiplication(&pok, &b.t)
-	vk := b.key.vk
-	commitment := vk.CommitmentKeys[0]
-	if vk.G2.Gamma.Equal(&commitment.G) { // as in every ceremony
-		l.Add(&l, &pok)
-	} else {
-		p, q = append(p, pok), append(q, commitment.G)
-	}
-	value := pairing(append(p, l, c, d), append(q, vk.G2.Gamma, vk.G2.Delta, commitment.GSigmaNeg))
+	fixed := b.key.fixedLoop(l, c, d, pok)
+	value := bn254.FinalExponentiation(loop, &fixed)
 
-	var total fr.Element
-	for i := range r {
-		total.Add(&total, &r[i])
-	}
 	var constant bn254.GT
 	constant.CyclotomicExp(b.key.alphaBetaInv, total.BigInt(new(big.Int)))
 	return *value.Mul(&value, &constant)
+}
+
+func segmentsOf(statements []*statement) (all []*segment) {
+	for _, s := range statements {
+		for i := range s.segments {
+			all = append(all, &s.segments[i])
+		}
+	}
+	return all
 }
 
 // segment is the proof of a segment with its inputs.
@@ -219,9 +225,9 @@ func newSegment(p *groth16.Proof, in, out, rho fr.Element) segment {
 	return s
 }
 
-func (s *segment) weigh(r fr.Element) {
-	s.r = r
-	s.weighted.ScalarMultiplication(&s.proof.Ar, r.BigInt(new(big.Int)))
+func (s *segment) weigh(r []byte) {
+	s.r.SetBytes(r)
+	s.weighted.ScalarMultiplication(&s.proof.Ar, new(big.Int).SetBytes(r))
 }
 
 // inputSum returns sum r_i (K0 + sum_j x_ij K_j), the commitments' points left out.
@@ -253,26 +259,29 @@ func multiExp(points []bn254.G1Affine, scalars []fr.Element) (sum bn254.G1Affine
 	return sum
 }
 
-// pairing is bn254.Pair on all cores, where there is work for them.
-func pairing(p []bn254.G1Affine, q []bn254.G2Affine) bn254.GT {
-	const worth = 8 // pairings of one core
-	workers := max(1, min(runtime.GOMAXPROCS(0), len(p)/worth))
-	loops := make([]*bn254.GT, workers)
+// millerLoop is bn254.MillerLoop on all cores, where there is work for them. That of no points is 1.
+func millerLoop(p []bn254.G1Affine, q []bn254.G2Affine) (product bn254.GT) {
+	product.SetOne()
+	const worth = 8 // pairs of one core
+	workers := min(runtime.GOMAXPROCS(0), (len(p)+worth-1)/worth)
+	loops := make([]bn254.GT, workers)
 	parallel(workers, func(w int) {
 		from, to := w*len(p)/workers, (w+1)*len(p)/workers
-		loop, err := bn254.MillerLoop(p[from:to], q[from:to])
-		if err != nil {
+		var err error
+		if loops[w], err = bn254.MillerLoop(p[from:to], q[from:to]); err != nil {
 			panic(err) // it refuses nothing but unequal numbers and none
 		}
-		loops[w] = &loop
 	})
-	return bn254.FinalExponentiation(loops[0], loops[1:]...)
+	for i := range loops {
+		product.Mul(&product, &loops[i])
+	}
+	return product
 }
 
 // parallel calls f for 0 to n-1 on all cores and waits.
 func parallel(n int, f func(i int)) {
 	workers := min(runtime.GOMAXPROCS(0), n)
-	if workers == 1 {
+	if workers <= 1 {
 		for i := range n {
 			f(i)
 		}

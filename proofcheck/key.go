@@ -3,6 +3,7 @@ package proofcheck
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr/pedersen"
@@ -80,12 +81,38 @@ func readKey(key []byte) (*groth16.VerifyingKey, error) {
 type key struct {
 	vk           *groth16.VerifyingKey
 	alphaBetaInv bn254.GT // e(-alpha, beta)
+
+	// Lines of gamma, delta, the commitment's -sigma G and, unless it is gamma, its G.
+	lines [][2][len(bn254.LoopCounter)]bn254.LineEvaluationAff
 }
 
 func newKey(vk *groth16.VerifyingKey) *key {
+	k := &key{vk: vk}
 	var alpha bn254.G1Affine
 	alpha.Neg(&vk.G1.Alpha)
-	return &key{vk, pairing([]bn254.G1Affine{alpha}, []bn254.G2Affine{vk.G2.Beta})}
+	loop := millerLoop([]bn254.G1Affine{alpha}, []bn254.G2Affine{vk.G2.Beta})
+	k.alphaBetaInv = bn254.FinalExponentiation(&loop)
+	commitment := vk.CommitmentKeys[0]
+	k.lines = append(k.lines, bn254.PrecomputeLines(vk.G2.Gamma), bn254.PrecomputeLines(vk.G2.Delta),
+		bn254.PrecomputeLines(commitment.GSigmaNeg))
+	if !vk.G2.Gamma.Equal(&commitment.G) { // as in no ceremony
+		k.lines = append(k.lines, bn254.PrecomputeLines(commitment.G))
+	}
+	return k
+}
+
+// fixedLoop returns the Miller loop of e(l, gamma) e(c, delta) e(d, -sigma G) e(pok, G).
+func (k *key) fixedLoop(l, c, d, pok bn254.G1Affine) bn254.GT {
+	p := []bn254.G1Affine{l, c, d, pok}
+	if len(k.lines) == 3 {
+		p = p[:3]
+		p[0].Add(&l, &pok)
+	}
+	loop, err := bn254.MillerLoopFixedQ(p, slices.Clone(k.lines)) // it works in the lines that it is given
+	if err != nil {
+		panic(err) // it refuses nothing but unequal numbers
+	}
+	return loop
 }
 
 // checkPoints refuses keys that do not bind what is proven, as a setup leaves them that was

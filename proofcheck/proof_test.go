@@ -10,10 +10,10 @@ import (
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 
-	"cratelog/proofcheck/chain"
 	"cratelog/entry"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
+	"cratelog/proofcheck/chain"
 )
 
 // TestEveryByteOfAProofMatters flips each byte, and each of the entry's program.

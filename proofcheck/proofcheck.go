@@ -25,8 +25,8 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 
-	"cratelog/proofcheck/chain"
 	"cratelog/entry"
+	"cratelog/proofcheck/chain"
 )
 
 var (

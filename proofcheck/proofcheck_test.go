@@ -12,11 +12,11 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
-	"cratelog/proofcheck/chain"
 	"cratelog/entry"
 	"cratelog/internal/forge"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
+	"cratelog/proofcheck/chain"
 )
 
 func TestTrueProofsAreAccepted(t *testing.T) {

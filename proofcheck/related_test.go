@@ -10,10 +10,10 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
-	"cratelog/proofcheck/chain"
 	"cratelog/entry"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
+	"cratelog/proofcheck/chain"
 )
 
 func neg1(p bn254.G1Affine) bn254.G1Affine { return *p.Neg(&p) }

@@ -9,11 +9,11 @@ import (
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 
-	"cratelog/proofcheck/chain"
 	"cratelog/entry"
 	"cratelog/internal/forge"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
+	"cratelog/proofcheck/chain"
 )
 
 var defaultForger = sync.OnceValue(func() *forge.Forger { return testlog.Must(forge.Default()) })

@@ -110,7 +110,11 @@ func (k *Keys) CheckOnce(ctx context.Context, cache string, progress Progress) e
 	progress.begin("checking the proving key, once: others than this program's could make proofs that tell secrets",
 		time.Duration(k.system.GetNbConstraints())*40*time.Microsecond, nil)
 	_, err = interruptible(ctx, func() (struct{}, error) { return struct{}{}, k.check() })
-	if err == nil && mark != "" {
+	switch {
+	case errors.Is(err, setup.ErrKey):
+		return fmt.Errorf("proving key %x: %w; a proof made with it could tell what is private, so none was made; "+
+			"use another key, and ask whoever made this one", k.sum, err)
+	case err == nil && mark != "":
 		_ = durable.WriteCache(mark, nil) // else it is checked again
 	}
 	return err

@@ -141,8 +141,26 @@ func TestAKeyIsCheckedOnce(t *testing.T) {
 	if (&Keys{Program: proofcheck.Program{Blocks: small}}).checkedMark(cache) != "" {
 		t.Error("a circuit that does not ship is remembered")
 	}
-	fatalIf(t, os.WriteFile(mark, nil, 0o600))
-	fatalIf(t, k.CheckOnce(t.Context(), cache, func(Step) { t.Error("it is checked again") }))
+
+	// Said to be of the circuit that ships, so that there is a mark.
+	k = new(*keys(t))
+	k.Program.Blocks = circuit.SegmentBlocks
+	good := k.powers
+	k.powers = good[:len(good)-1]
+	for range 2 {
+		if err := k.CheckOnce(t.Context(), cache, nil); !errors.Is(err, setup.ErrKey) ||
+			!strings.Contains(err.Error(), "none was made") {
+			t.Errorf("without the last byte: %v", err)
+		}
+	}
+	k.powers = good
+	steps := 0
+	for range 2 {
+		fatalIf(t, k.CheckOnce(t.Context(), cache, func(Step) { steps++ }))
+	}
+	if steps != 1 {
+		t.Errorf("it was checked %d times", steps)
+	}
 }
 
 func TestAProgramFileForNoCircuitIsRefused(t *testing.T) {

@@ -1,5 +1,5 @@
 // Package testdata embeds the crates of this folder, which make.sh makes, with
-// their entries and their repository, for tests and for programs that show or
+// their entries, an opening and their repository, for tests and for programs that show or
 // measure cratelog at work.
 package testdata
 
@@ -14,9 +14,10 @@ import (
 
 //go:generate ./make.sh
 
-// Files holds NAME-VERSION.crate, NAME-VERSION.entry and hello-proof.git.tar.
+// Files holds NAME-VERSION.crate, NAME-VERSION.entry, hello-proof-0.1.0.opening and
+// hello-proof.git.tar.
 //
-//go:embed *.crate *.entry hello-proof.git.tar
+//go:embed *.crate *.entry *.opening hello-proof.git.tar
 var Files embed.FS
 
 // Repo unpacks the bare repository of the crates into a directory and returns its

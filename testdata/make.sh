@@ -15,12 +15,7 @@
 #
 # Needs git, cargo, gzip and GNU tar; needs no network.
 #
-# The proofs, NAME.entry, are made by hand, and again after a circuit changes:
-#
-#   tar -xf testdata/hello-proof.git.tar -C /tmp
-#   for c in testdata/*.crate; do
-#     go run ./cmd/cargo-zkp prove $c --repository /tmp/hello-proof.git
-#   done
+# The proofs, NAME.entry, and hello-proof-0.1.0.opening are made by internal/makekeys.
 set -eu
 umask 022
 here=$(cd "$(dirname "$0")" && pwd)

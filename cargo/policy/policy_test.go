@@ -2,7 +2,9 @@ package policy
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -486,4 +488,50 @@ func FuzzPolicyFile(f *testing.F) {
 		p.Unexpected("x", "1.0.0", "00", "")
 		p.Opening(Package{Name: "x", Version: "1.0.0"}, now)
 	})
+}
+
+// TestLogsAreAskedForWhatIsExpected: a log that holds several claims about a version is to answer with
+// one that the policy can accept.
+func TestLogsAreAskedForWhatIsExpected(t *testing.T) {
+	a, b, c := strings.Repeat("a", 40), strings.Repeat("b", 40), strings.Repeat("c", 40)
+	at := func(path string) *string { return &path }
+	expect := func(keys string) string { return "[[expect]]\ncrate = \"x\"\n" + keys + "\n" }
+	many := make([]string, client.MaxQuery+1)
+	for i := range many {
+		many[i] = fmt.Sprintf("%040x", i)
+	}
+	for _, x := range []struct {
+		text    string
+		path    *string
+		commits []string
+	}{
+		{"", nil, nil},
+		{"[[expect]]\ncrate = \"y\"\npath = \"y\"\n", nil, nil},
+		{expect("version = \"2.0.0\"\npath = \"y\""), nil, nil},
+		{expect(`path = ""`), at(""), nil},
+		{expect(`path = "crates/x"`), at("crates/x"), nil},
+		{expect(fmt.Sprintf("commits = [%q, %q]", b, a)), nil, []string{b, a}},
+		{expect(fmt.Sprintf("commits = [%q, %q]", a, b)) + expect(fmt.Sprintf("path = \"p\"\ncommits = [%q, %q]", b, c)), at("p"), []string{b}},
+		{expect(`path = "p"`) + expect(`path = "p"`), at("p"), nil},
+		// What cannot be met is not asked for: the answer shows what is there.
+		{expect(`path = "p"`) + expect(`path = "q"`), nil, nil},
+		{expect(fmt.Sprintf("path = \"p\"\ncommits = [%q]", a)) + expect(fmt.Sprintf("commits = [%q]", b)), nil, nil},
+		{expect("path = \"p\"\ncommits = [\"" + strings.Join(many, `", "`) + "\"]"), at("p"), nil},
+	} {
+		p := mustLoad(t, "version = 1\n"+x.text)
+		q := p.QueryFor(Package{Name: "X", Version: "1.0.0"})
+		if (q.Path == nil) != (x.path == nil) || q.Path != nil && *q.Path != *x.path {
+			t.Errorf("%q: the path asked for is %v", x.text, q.Path)
+		}
+		var commits []string
+		for _, id := range q.Commits {
+			commits = append(commits, hex.EncodeToString(id[:]))
+		}
+		if !slices.Equal(commits, x.commits) {
+			t.Errorf("%q: the commits asked for are %q, want %q", x.text, commits, x.commits)
+		}
+		if _, err := q.Encode(); err != nil {
+			t.Errorf("%q: %v", x.text, err)
+		}
+	}
 }

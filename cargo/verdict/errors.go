@@ -158,7 +158,7 @@ func refuse(reason error, remedy, format string, args ...any) error {
 func notLogged(w Want, s *source) error {
 	return refuse(client.ErrNotLogged, "Ask its author to publish with a proof, prove it yourself with "+
 		"cargo zkp prove, or make an exception in zkp.toml",
-		"the log %s has no entry for %s %s: no one has proved this version there", s.origin, w.Name, w.Version)
+		"the log %s has no entry for %s %s: no one has proved this version there, or not as the policy asks for", s.origin, w.Name, w.Version)
 }
 
 func unreachable(w Want, s *source, err error) error {

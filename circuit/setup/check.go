@@ -9,6 +9,7 @@ import (
 
 	"github.com/consensys/gnark-crypto/ecc"
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fp"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr/fft"
 	"github.com/consensys/gnark-crypto/utils"
@@ -25,7 +26,7 @@ var ErrKey = errors.New("the key is not one of this circuit")
 //
 // The secrets appear as points only, so each equation is one of pairings. Those over many points
 // are checked in one random combination, with 128-bit weights r: a key that breaks one of them
-// passes with a probability of 2^-128. For a wire w, A_w(tau) is a combination of the powers of
+// passes with a probability of 2^-128, and one with a point outside of G2 of 2^-64. For a wire w, A_w(tau) is a combination of the powers of
 // tau, whose coefficients the circuit gives; all wires together are one polynomial.
 //
 //	powers    P_0 = 1, P_(i+1) = tau P_i
@@ -110,7 +111,9 @@ func (c *check) shape() error {
 	return nil
 }
 
-// points checks that every point is one of its group, and none at infinity.
+// points checks that every point is one of its group, and none at infinity. A file can hold
+// coordinates that are not below the modulus: sums with such points are wrong or right by what
+// else is added, and so by the secrets of a proof.
 func (c *check) points() error {
 	pk, vk := c.pk, c.vk
 	for _, v := range []struct {
@@ -126,9 +129,9 @@ func (c *check) points() error {
 	} {
 		// In G1 every point of the curve is one of the group.
 		if !each(v.points, func(p *curve.G1Affine) bool {
-			return p.IsOnCurve() && (v.infinity || !p.IsInfinity())
+			return reduced(p.X, p.Y) && p.IsOnCurve() && (v.infinity || !p.IsInfinity())
 		}) {
-			return differs("of %s, a point is at infinity or not on the curve", v.name)
+			return differs("of %s, a point is at infinity, not on the curve or not reduced", v.name)
 		}
 	}
 	for _, v := range []struct {
@@ -140,12 +143,23 @@ func (c *check) points() error {
 		{"the powers", []curve.G2Affine{c.powers.Tau2}}, {"B", pk.G2.B},
 	} {
 		// The check of a whole batch takes for granted that each point is on the curve.
-		if !each(v.points, func(p *curve.G2Affine) bool { return !p.IsInfinity() && p.IsOnCurve() }) ||
-			!curve.IsInSubGroupBatchG2(v.points) {
-			return differs("of %s in G2, a point is at infinity or not one of the group", v.name)
+		if !each(v.points, func(p *curve.G2Affine) bool {
+			return reduced(p.X.A0, p.X.A1, p.Y.A0, p.Y.A1) && !p.IsInfinity() && p.IsOnCurve()
+		}) || !curve.IsInSubGroupBatchG2(v.points) {
+			return differs("of %s in G2, a point is at infinity, not one of the group or not reduced", v.name)
 		}
 	}
 	return nil
+}
+
+// reduced says whether coordinates are below the modulus: then adding zero leaves them as they are.
+func reduced(coordinates ...fp.Element) bool {
+	for _, x := range coordinates {
+		if sum := new(fp.Element).Add(&x, new(fp.Element)); *sum != x {
+			return false
+		}
+	}
+	return true
 }
 
 // each says whether all points are good. It uses all processors.

@@ -2,14 +2,17 @@ package setup
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/big"
+	"math/bits"
 	"slices"
 	"strings"
 	"testing"
 
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fp"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	cs "github.com/consensys/gnark/constraint/bn254"
@@ -66,6 +69,72 @@ func points2(k *Keys) map[string][]*curve.G2Affine {
 		m["B"] = append(m["B"], &pk.G2.B[i])
 	}
 	return m
+}
+
+// wide has many wires, so that a point is added to others in every sum.
+type wide struct {
+	Public frontend.Variable `gnark:",public"`
+	Secret [2000]frontend.Variable
+}
+
+func (c *wide) Define(api frontend.API) error {
+	r, err := api.(frontend.Committer).Commit(c.Secret[:]...)
+	if err != nil {
+		return err
+	}
+	last := r
+	for _, x := range c.Secret {
+		last = api.Mul(api.Add(last, x), x)
+	}
+	api.AssertIsEqual(last, c.Public)
+	return nil
+}
+
+// A file holds coordinates as they stand in the memory, which has room for some above the modulus.
+// They are on the curve. In a sum, they are sometimes as good as others and sometimes not.
+func TestCoordinatesMustBeReduced(t *testing.T) {
+	system := compile(t, new(wide))
+	k := run(t, system, fresh(t))
+	fatalIf(t, Check(system, k.Proving, k.Verifying, k.Powers))
+	try := func(name string, x *fp.Element) {
+		t.Helper()
+		was := *x
+		defer func() { *x = was }()
+		p, carry := fp.Modulus().Bits(), uint64(0)
+		for i := range x {
+			x[i], carry = bits.Add64(x[i], uint64(p[i]), carry)
+		}
+		if err := Check(system, k.Proving, k.Verifying, k.Powers); !errors.Is(err, ErrKey) ||
+			!strings.Contains(err.Error(), "not reduced") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, points := range points1(k) {
+		p := points[len(points)/2]
+		try(name+", x", &p.X)
+		try(name+", y", &p.Y)
+	}
+	for name, points := range points2(k) {
+		p := points[len(points)/2]
+		for i, x := range []*fp.Element{&p.X.A0, &p.X.A1, &p.Y.A0, &p.Y.A1} {
+			try(fmt.Sprintf("%s in G2, %d", name, i), x)
+		}
+	}
+}
+
+// The mask m of the commitment stands in the constraint m = m, so its base is (beta + 1) times a
+// polynomial: a maker of keys who takes -1 for beta has proofs that hold, and commitments without
+// masks, with which everybody can check guesses.
+func TestABetaThatTakesOffTheMaskIsRefused(t *testing.T) {
+	system := compile(t, new(busy))
+	s := fresh(t)
+	s.Beta.SetOne()
+	s.Beta.Neg(&s.Beta)
+	k := run(t, system, s)
+	if !slices.ContainsFunc(k.Proving.CommitmentKeys[0].Basis, func(p curve.G1Affine) bool { return p.IsInfinity() }) {
+		t.Error("the mask has another constraint: this tests nothing")
+	}
+	refused(t, "a beta of -1", system, k)
 }
 
 func TestKeysOfTheCircuitAreTaken(t *testing.T) {
@@ -312,6 +381,14 @@ func TestAFileIsReadAsItWasWritten(t *testing.T) {
 		{"another flag", "flags", func(d []byte) []byte { d[at] ^= 1; return d }},
 		{"a flag of two", "flags", func(d []byte) []byte { d[at] = 2; return d }},
 		{"two commitments", "commitments", func(d []byte) []byte { d[at+2*wires+3] = 2; return d }},
+		{"a domain without tables", "tables", func(d []byte) []byte { d[atPoints-1] = 0; return d }},
+		{"a domain with other tables", "tables", func(d []byte) []byte { d[atPoints-1] = 2; return d }},
+		{"a compressed alpha", "compressed", func(d []byte) []byte { d[atPoints] |= 2 << 6; return d }},
+		{"a compressed beta", "compressed", func(d []byte) []byte { d[atPoints+g1Raw] |= 3 << 6; return d }},
+		{"a delta at infinity", "compressed", func(d []byte) []byte { d[atPoints+2*g1Raw] |= 1 << 6; return d }},
+		{"a compressed beta in G2", "compressed", func(d []byte) []byte { d[atPoints+3*g1Raw] |= 2 << 6; return d }},
+		{"a compressed delta in G2", "compressed", func(d []byte) []byte { d[atPoints+3*g1Raw+g2Raw] |= 2 << 6; return d }},
+		{"counts in the place of others", "compressed", func(d []byte) []byte { return shifted(k.Proving, d) }},
 		{"a vector that claims to be huge", "points of A", func(d []byte) []byte { d[at+2*wires+4+6] = 0xff; return d }},
 	} {
 		if _, _, err := ReadProving(c.change(bytes.Clone(good)), system); !errors.Is(err, ErrKey) ||
@@ -337,6 +414,22 @@ func TestAFileIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
+// shifted returns the file with compressed points: gnark finds counts where the file seems to have
+// points, and would make room for 2^62 wires.
+func shifted(pk *groth16.ProvingKey, file []byte) []byte {
+	at := file[atPoints:]
+	for _, p := range []*curve.G1Affine{&pk.G1.Alpha, &pk.G1.Beta, &pk.G1.Delta} {
+		b := p.Bytes()
+		at = at[copy(at, b[:]):]
+	}
+	for _, p := range []*curve.G2Affine{&pk.G2.Beta, &pk.G2.Delta} {
+		b := p.Bytes()
+		at = at[copy(at, b[:]):]
+	}
+	binary.BigEndian.PutUint64(at, 1<<62)
+	return file
+}
+
 func FuzzReadProving(f *testing.F) {
 	t := new(testing.T)
 	system := compile(t, new(busy))
@@ -353,6 +446,7 @@ func FuzzReadProving(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(file.Bytes())
+	f.Add(shifted(k.Proving, bytes.Clone(file.Bytes())))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		pk, powers, err := ReadProving(raw, system)

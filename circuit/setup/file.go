@@ -10,6 +10,7 @@ import (
 
 	"github.com/consensys/gnark-crypto/ecc"
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	cs "github.com/consensys/gnark/constraint/bn254"
 )
@@ -19,11 +20,12 @@ import (
 // G2, compressed.
 //
 // gnark's dump is a marker in the machine's byte order; the domain, whose cardinality comes
-// first; three points of G1 and two of G2; three counts; two flags a wire; the number of
-// commitments; then vectors, each with its length before it.
+// first; alpha, beta and delta in G1, beta and delta in G2; three counts; two flags a wire; the
+// number of commitments; then vectors, each with its length before it.
 const (
 	atDomain  = 8
-	atCounts  = atDomain + 8 + 5*32 + 1 + 3*g1Raw + 2*g2Raw
+	atPoints  = atDomain + 8 + 5*fr.Bytes + 1
+	atCounts  = atPoints + 3*g1Raw + 2*g2Raw
 	atFlags   = atCounts + 3*8
 	g1Raw     = curve.SizeOfG1AffineUncompressed
 	g2Raw     = curve.SizeOfG2AffineUncompressed
@@ -97,6 +99,16 @@ func (w *Wires) checkDump(raw []byte, domain uint64) (end uint64, err error) {
 	}
 	if binary.NativeEndian.Uint64(raw) != marker {
 		return 0, errors.New("is not a proving key, or of a machine with another byte order")
+	}
+	if raw[atPoints-1] != 1 {
+		return 0, errors.New("has a domain without its tables")
+	}
+	// gnark takes compressed points too, which are shorter: then it finds all that follows, and so the
+	// sizes of what it makes room for, in other places than those that are looked at here.
+	for _, at := range []int{0, g1Raw, 2 * g1Raw, 3 * g1Raw, 3*g1Raw + g2Raw} {
+		if raw[atPoints+at]>>6 != 0 {
+			return 0, fmt.Errorf("has a point at byte %d that is compressed", atPoints+at)
+		}
 	}
 	count := func(at uint64) uint64 { return binary.BigEndian.Uint64(raw[at:]) }
 	a, b := all-count(atCounts+8), all-count(atCounts+16)

@@ -107,7 +107,6 @@ func TestTheCrateIsLeftBesideItsEntryAndNothingIsOverwritten(t *testing.T) {
 		{"hello-proof@0.1.0", "needs --repository", args[:2]},
 		{"hello proof@0.1.0", "is not a crate", args},
 		{"hello-proof@latest", "is not a crate", args},
-		{"hello-proof-0.1.0.crate", "are for NAME@VERSION, not for a file", args},
 	} {
 		_, err := proveArgs(t, c.args...).crate(t.Context(), sh, c.what)
 		if outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), c.want) {

@@ -203,11 +203,15 @@ func reportOne(sh *shell, p *policy.Policy, file string, r *verdict.Answer) {
 	if n := len(r.CRLF); n > 0 {
 		sh.Warn("%d files have CRLF line ends where the commit has LF, the first is %s", n, r.CRLF[0])
 	}
-	if p.Development {
+	shown := newShown(p, r, file)
+	switch {
+	case p.Development:
 		sh.Warn("accepted with UNSAFE development keys: anyone can forge such proofs")
+	case shown.program.Forgers() != "":
+		sh.Warn("proven with the key of %s", shown.program.Trust())
 	}
 	if sh.verbose {
-		newShown(p, r, file).human(sh)
+		shown.human(sh)
 	}
 	what := fmt.Sprintf("is the source of commit %x", r.Commit)
 	if !r.NamesCommit {

@@ -1,6 +1,7 @@
 // Command demo shows all of cratelog at work on this machine: it starts a log and
-// three witnesses on loopback and a monitor, submits a crate with its proof, verifies it
-// as its user would, and then attacks: every attack must be refused.
+// three witnesses on loopback and a monitor, submits a crate with its proof and its opening,
+// verifies it as its user would, and then attacks: every attack must be refused. It uses the
+// development key that ships, with which anyone could forge, and does so.
 //
 // It needs neither options nor a network nor Rust. Its directory is new on every run,
 // and stays, so that you can look at what it wrote. With -check it ends after the last
@@ -54,6 +55,9 @@ func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
 	s := &story{ctx: ctx, w: w, m: m, out: stdout}
 	s.say("cratelog: a log that accepts a crate only with a proof that it is its commit's source.")
 	s.say("Everything below runs on this machine, in %s.", dir)
+	for _, p := range w.Proofs.Programs() {
+		s.say("Proofs are of the program %x, with a key of the origin %s.", p.ID(), p.Trust())
+	}
 	s.tell()
 	if s.failed > 0 {
 		return outcome.Refusef("%d of %d steps did not behave", s.failed, s.steps)

@@ -43,8 +43,8 @@ func (s *story) step(title string, f func() (string, error)) {
 	s.say("   %s (%.0f ms)", strings.ReplaceAll(text, "\n", "\n   "), float64(time.Since(begin).Microseconds())/1000)
 }
 
-// crateFiles are a .crate of testdata and its entry.
-type crateFiles struct{ crate, entry []byte }
+// crateFiles are a .crate of testdata, its entry, and its opening if it has one.
+type crateFiles struct{ crate, entry, opening []byte }
 
 func load(name string) (c crateFiles, err error) {
 	if c.crate, err = testdata.Files.ReadFile(name + ".crate"); err != nil {
@@ -89,15 +89,20 @@ func (s *story) tell() {
 		s.step("Read the embedded crates.", func() (string, error) { return "", err })
 		return
 	}
+	first.opening, err1 = testdata.Files.ReadFile("hello-proof-0.1.0.opening")
 	var bundle []byte
-	s.step("A publisher submits hello-proof 0.1.0 with its zero-knowledge proof.", func() (text string, err error) {
-		bundle, err = s.log().Submit(s.ctx, first.entry, first.crate, nil)
+	s.step("A publisher submits hello-proof 0.1.0 with its zero-knowledge proof and, as its repository is public, "+
+		"its opening.", func() (text string, err error) {
+		if err1 != nil {
+			return "", err1
+		}
+		bundle, err = s.log().Submit(s.ctx, first.entry, first.crate, first.opening)
 		if err != nil {
 			return "", err
 		}
 		return s.describe(bundle)
 	})
-	s.step("And the next version, 0.1.1.", func() (string, error) {
+	s.step("And the next version, 0.1.1, without one.", func() (string, error) {
 		b, err := s.log().Submit(s.ctx, next.entry, next.crate, nil)
 		if err != nil {
 			return "", err
@@ -112,9 +117,11 @@ func (s *story) tell() {
 		}
 		return fmt.Sprintf("Accepted: its files are those of git commit %x.", r.Commit), nil
 	})
+	s.open(first)
 	s.watchOver()
 	s.say("\nNow the attacks.")
 	s.attackClient(first, next, bundle)
+	s.attackKeys(first)
 	s.attackLog(again, inner)
 	s.attackWitnesses()
 }
@@ -130,12 +137,7 @@ func (s *story) describe(bundle []byte) (string, error) {
 
 func (s *story) attackClient(first, next crateFiles, bundle []byte) {
 	s.step("The registry serves a .crate with one line changed.", func() (string, error) {
-		evil, err := forge.Repack(first.crate, func(name string, content []byte) (string, []byte) {
-			if strings.HasSuffix(name, "src/lib.rs") {
-				content = append(content, "\n// and a back door\n"...)
-			}
-			return name, content
-		})
+		evil, err := backDoor(first.crate)
 		if err != nil {
 			return "", err
 		}

@@ -38,6 +38,7 @@ type settings struct {
 	Programs      []string `toml:"programs"`
 	AllowUnproven []string `toml:"allow_unproven"`
 	AllowHTTP     bool     `toml:"allow_http"`
+	Openings      bool     `toml:"openings"`
 
 	Registry struct {
 		Index     string `toml:"index"`
@@ -84,6 +85,7 @@ func parseSettings(fs *flag.FlagSet, args []string) (*setup, error) {
 // loadSettings reads a settings file and checks what every command needs.
 func loadSettings(path string) (*setup, error) {
 	s := &setup{path: path}
+	s.Openings = true
 	s.ShutdownTimeout.Duration = 10 * time.Second
 	if err := config.LoadTOML(path, &s.settings); err != nil {
 		return nil, err
@@ -245,7 +247,8 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 			return text
 		},
 		RegistryName: s.Registry.Name, RegistrySubject: s.Registry.Subject, Contents: s.Registry.Contents,
-		Timing: s.Timing, RegistryTiming: s.Registry.RegistryTiming,
+		Openings: s.Openings,
+		Timing:   s.Timing, RegistryTiming: s.Registry.RegistryTiming,
 		Route: func(f store.Finding, w *store.Watch) []string {
 			asked := ""
 			if w != nil {

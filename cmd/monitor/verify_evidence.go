@@ -121,11 +121,11 @@ func readTrust(path string) (*client.Policy, error) {
 }
 
 // judgeOf returns the verifier for the entry of e. Any key that the entry names shows that a
-// proof is false, so all that ship decide, and the one in the evidence. Only whether a
-// program is unknown depends on what the reader accepts: a file that is named is accepted
-// as it is, with a development key too.
+// proof is false, or that it was forged, so all that ship decide, and the one in the evidence. Only
+// whether a program is unknown depends on what the reader accepts: a file that is named is
+// accepted as it is, with a development key too.
 func judgeOf(e *evidence.Evidence, files []string, development bool) (*proofcheck.Verifier, error) {
-	proves := e.Reason == evidence.ProofInvalid
+	proves := e.Reason == evidence.ProofInvalid || e.Kind == evidence.OpeningContradiction
 	v, err := proofcheck.Load(nil, development || proves)
 	if err != nil {
 		return nil, err

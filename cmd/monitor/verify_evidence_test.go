@@ -112,7 +112,7 @@ func TestWhatDoesNotHoldEndsWithOneAndWhatCannotBeReadWithThree(t *testing.T) {
 func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
 	trust := filepath.Join(vectors, "trust.policy")
 	proof := filepath.Join(vectors, "false-entry-proof-invalid.evidence")
-	program := testlog.Must(os.ReadFile("../../proofcheck/programs/source-64.json"))
+	program := testlog.Must(os.ReadFile("../../proofcheck/programs/source.json"))
 	file := filepath.Join(t.TempDir(), "a.program")
 	fatalIf(t, os.WriteFile(file, program, 0o600))
 	ends(t, 0, "", "", "verify-evidence", proof, "--trust", trust, "--program", file, "--development")
@@ -120,7 +120,7 @@ func TestNotKnowingAProgramDependsOnWhoReads(t *testing.T) {
 
 // TestANamedProgramIsAccepted: with a development key, twice, and out of a pipe, whatever else is accepted.
 func TestANamedProgramIsAccepted(t *testing.T) {
-	const file = "../../proofcheck/programs/source-64.json"
+	const file = "../../proofcheck/programs/source.json"
 	program := testlog.Must(proofcheck.ReadProgram(file))
 	unknown := &evidence.Evidence{}
 	refuses := testlog.Must(judgeOf(unknown, nil, false))

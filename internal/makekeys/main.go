@@ -1,6 +1,6 @@
 // Command makekeys makes all that depends on the circuit that ships: it repeats the development
 // setup, writes proofcheck/programs/source.json, which says the proving key's hash too, and proves
-// the crates of testdata/ again. Run it at the root of the repository after the circuit, the claim
+// the crates of testdata/ again, one of them with its opening. Run it at the root of the repository after the circuit, the claim
 // or those crates have changed:
 //
 //	go run ./internal/makekeys
@@ -91,6 +91,16 @@ func prove(ctx context.Context, keys *prover.Keys, say prover.Progress) error {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join("testdata", x.file+".entry"), b, 0o644); err != nil {
+			return err
+		}
+		if x.file != "hello-proof-0.1.0" {
+			continue
+		}
+		opened, err := plan.Opening()
+		if err == nil {
+			err = os.WriteFile(filepath.Join("testdata", x.file+".opening"), opened, 0o644)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -86,9 +86,10 @@ func position(ctx context.Context, q querier, log int64) (Position, error) {
 	var p Position
 	var hashes []byte
 	err := q.QueryRowContext(ctx,
-		"SELECT downloaded, verified, verified_root, verified_range, registry, recheck, recheck_began FROM logs "+
-			"WHERE id = ?", log).
-		Scan(&p.Downloaded, &p.Verified, fixed(p.Root[:]), &hashes, &p.Registry, &p.Recheck, moment{&p.Rechecking})
+		"SELECT downloaded, verified, verified_root, verified_range, registry, recheck, recheck_began, openings, "+
+			"reopen, reopen_began FROM logs WHERE id = ?", log).
+		Scan(&p.Downloaded, &p.Verified, fixed(p.Root[:]), &hashes, &p.Registry, &p.Recheck, moment{&p.Rechecking},
+			&p.Openings, &p.Reopen, moment{&p.Reopening})
 	for part := range slices.Chunk(hashes, tlog.HashSize) {
 		var h tlog.Hash
 		err = errors.Join(err, fixed(h[:]).Scan(part))

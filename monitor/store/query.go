@@ -36,6 +36,7 @@ func (r *Reader) Close() error { return r.read.Close() }
 // log that is the order of the log.
 type EntryQuery struct {
 	Log      int64    // 0 for every log
+	Registry string   // of the crate, as entries name it; "" for any
 	Name     string   // of the crate, exactly
 	Names    []string // one of these; nil for any
 	Version  string
@@ -75,6 +76,9 @@ func (q *EntryQuery) where() *conditions {
 	}
 	if q.Names != nil {
 		w.in("name", q.Names)
+	}
+	if q.Registry != "" {
+		w.add("registry = ?", q.Registry)
 	}
 	for _, c := range []struct {
 		column string

@@ -2,7 +2,8 @@ package store
 
 // schema: times are milliseconds since 1970, 0 for never; hashes and ids are raw
 // bytes; "log" is logs.id. Rows are never deleted but for entries above the
-// verified size (RewindEntries), watches, authorizations, and registry retries.
+// verified size (RewindEntries), watches, authorizations, registry retries, and openings that are
+// not served any more before they were checked.
 const schema = `
 CREATE TABLE logs (
 	id            INTEGER PRIMARY KEY,
@@ -16,7 +17,10 @@ CREATE TABLE logs (
 	verified_range BLOB NOT NULL,             -- roots of the perfect subtrees, left to right
 	registry      INTEGER NOT NULL DEFAULT 0, -- entries compared with the registry
 	recheck       INTEGER NOT NULL DEFAULT 0, -- of them, those compared again; -1 when it is not time to
-	recheck_began INTEGER NOT NULL DEFAULT 0  -- when comparing again began
+	recheck_began INTEGER NOT NULL DEFAULT 0, -- when comparing again began
+	openings      INTEGER NOT NULL DEFAULT 0, -- entries whose opening the log was asked for
+	reopen        INTEGER NOT NULL DEFAULT 0, -- of them, those asked for again; -1 when it is not time to
+	reopen_began  INTEGER NOT NULL DEFAULT 0  -- when asking again began
 ) STRICT;
 
 CREATE TABLE entries (
@@ -173,7 +177,7 @@ CREATE TABLE registry_retries (
 	why      TEXT NOT NULL DEFAULT '', -- what went wrong, '' if it does not know the release
 	PRIMARY KEY (log, idx)
 ) STRICT;
-` + releasesSchema
+` + releasesSchema + openingsSchema
 
 // releasesSchema is new in schema 2.
 const releasesSchema = `
@@ -187,6 +191,34 @@ CREATE TABLE releases (
 ) STRICT;
 `
 
+// openingsSchema is new in schema 4.
+const openingsSchema = `
+-- What was looked for in the .crate of entries, where it was downloaded and holds what is claimed.
+CREATE TABLE crates (
+	log          INTEGER NOT NULL,
+	idx          INTEGER NOT NULL,
+	repository   TEXT NOT NULL,    -- of its Cargo.toml, '' for none; nobody has checked it
+	names_commit INTEGER NOT NULL, -- 1: it names the claim's commit itself
+	PRIMARY KEY (log, idx)
+) STRICT;
+
+-- What the log served as openings of entries.
+CREATE TABLE openings (
+	log      INTEGER NOT NULL,
+	idx      INTEGER NOT NULL,
+	state    TEXT NOT NULL,    -- see the constants OpeningHolds and so on
+	sha256   BLOB NOT NULL,    -- of the opening, zeros if none was read
+	since    INTEGER NOT NULL, -- when it became so
+	next_try INTEGER NOT NULL, -- when it is asked for again, 0 for never
+	why      TEXT NOT NULL,    -- of 'unusable': what the log served instead
+	PRIMARY KEY (log, idx)
+) STRICT;
+CREATE INDEX openings_again ON openings (log, next_try) WHERE next_try != 0;
+`
+
 // upgrades bring older databases here.
 var upgrades = []string{"ALTER TABLE registry_retries ADD COLUMN why TEXT NOT NULL DEFAULT '';" + releasesSchema,
-	"ALTER TABLE entries ADD COLUMN registry TEXT NOT NULL DEFAULT '';"}
+	"ALTER TABLE entries ADD COLUMN registry TEXT NOT NULL DEFAULT '';",
+	"ALTER TABLE logs ADD COLUMN openings INTEGER NOT NULL DEFAULT 0;" +
+		"ALTER TABLE logs ADD COLUMN reopen INTEGER NOT NULL DEFAULT 0;" +
+		"ALTER TABLE logs ADD COLUMN reopen_began INTEGER NOT NULL DEFAULT 0;" + openingsSchema}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -270,7 +271,7 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		t.Error("an existing file was taken")
 	}
 	for name, change := range map[string]string{
-		"it has schema 4":              "PRAGMA user_version = 4",
+		"it has schema 5":              "PRAGMA user_version = 5",
 		"no version of this program":   "PRAGMA user_version = 0",
 		"it is not a monitor's":        "PRAGMA application_id = 7",
 		"PRAGMA application_id = back": "",
@@ -365,10 +366,12 @@ func TestAnOlderDatabaseIsBroughtUpToDate(t *testing.T) {
 			"WHERE m.type = 'table' ORDER BY 1")), "\n")
 	}
 	fresh := schemaOf(s)
-	_, err := s.write.Exec("DROP TABLE releases; ALTER TABLE entries DROP COLUMN registry; ALTER TABLE registry_retries DROP COLUMN why; " +
+	_, err := s.write.Exec("DROP TABLE releases; DROP TABLE crates; DROP TABLE openings; " +
+		"ALTER TABLE logs DROP COLUMN openings; ALTER TABLE logs DROP COLUMN reopen; " +
+		"ALTER TABLE logs DROP COLUMN reopen_began; ALTER TABLE entries DROP COLUMN registry; ALTER TABLE registry_retries DROP COLUMN why; " +
 		"INSERT INTO registry_retries VALUES (1, 2, 3, 4); PRAGMA user_version = 1")
 	fatalIf(t, errors.Join(err, s.Close()))
-	if _, err := OpenReader(t.Context(), path); err == nil || !strings.Contains(err.Error(), "brings it to 3") {
+	if _, err := OpenReader(t.Context(), path); err == nil || !strings.Contains(err.Error(), "brings it to 4") {
 		t.Errorf("a reader of an older database: %v", err)
 	}
 	s = testlog.Must(Open(t.Context(), path))
@@ -402,4 +405,50 @@ func BenchmarkAppendEntries(b *testing.B) {
 	size, err := s.FileSize(ctx)
 	fatalIf(b, err)
 	b.ReportMetric(float64(size)/float64(n), "bytes/entry")
+}
+
+// TestOpeningsAreAskedForAgainOnlyWhenTheyAreTo: and an unusable one counts from when it became so.
+func TestOpeningsAreAskedForAgainOnlyWhenTheyAreTo(t *testing.T) {
+	s, l := newStore(t)
+	ctx := t.Context()
+	put := func(o Opening) {
+		t.Helper()
+		o.Log = l.ID
+		fatalIf(t, s.PutOpening(ctx, o))
+	}
+	put(Opening{Index: 1, State: OpeningHolds, SHA256: [32]byte{1}, Since: now})
+	put(Opening{Index: 2, State: OpeningUnusable, Since: now, NextTry: now.Add(time.Hour), Why: "junk"})
+	put(Opening{Index: 2, State: OpeningUnusable, Since: now.Add(time.Hour), NextTry: now.Add(2 * time.Hour), Why: "rot"})
+	put(Opening{Index: 3, State: OpeningObjects, SHA256: [32]byte{3}, Since: now, NextTry: now.Add(time.Minute)})
+	due := func(at time.Time) (all []int64) {
+		for _, o := range testlog.Must(s.DueOpenings(ctx, l.ID, at, 10)) {
+			all = append(all, o.Index)
+		}
+		return all
+	}
+	if got := due(now.Add(time.Hour)); !slices.Equal(got, []int64{3}) {
+		t.Errorf("due %d", got)
+	}
+	if got := due(now.Add(2 * time.Hour)); !slices.Equal(got, []int64{3, 2}) {
+		t.Errorf("due %d", got)
+	}
+	n, oldest, err := s.UnusableOpenings(ctx, l.ID, 5)
+	if err != nil || n != 1 || len(oldest) != 1 || !oldest[0].Since.Equal(now) || oldest[0].Why != "rot" {
+		t.Errorf("unusable: %d, %+v, %v", n, oldest, err)
+	}
+	put(Opening{Index: 2, State: OpeningNoVerdict, Since: now.Add(3 * time.Hour)})
+	o, ok, err := s.Opening(ctx, l.ID, 2)
+	if err != nil || !ok || !o.Since.Equal(now.Add(3*time.Hour)) || !o.NextTry.IsZero() || o.Why != "" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	fatalIf(t, s.DropOpening(ctx, l.ID, 3))
+	if got := due(now.Add(9 * time.Hour)); len(got) != 0 {
+		t.Errorf("due %d", got)
+	}
+	fatalIf(t, s.SetOpenings(ctx, l.ID, 7))
+	fatalIf(t, s.SetOpenings(ctx, l.ID, 6)) // it does not go back
+	fatalIf(t, s.SetReopen(ctx, l.ID, 5, now))
+	if p := testlog.Must(s.Position(ctx, l.ID)); p.Openings != 7 || p.Reopen != 5 || !p.Reopening.Equal(now) {
+		t.Errorf("%+v", p)
+	}
 }

@@ -25,6 +25,9 @@ type Position struct {
 	Registry   int64       // entries that were compared with the registry
 	Recheck    int64       // of them, those that were compared again since Rechecking; -1 when it is not time to
 	Rechecking time.Time   // zero if they never were
+	Openings   int64       // entries whose opening the log was asked for
+	Reopen     int64       // of them, those asked for again since Reopening; -1 when it is not time to
+	Reopening  time.Time   // zero if they never were
 }
 
 // Verdicts of an entry.
@@ -120,7 +123,7 @@ type Class string
 
 // The classes, the gravest first.
 const (
-	Security    Class = "security"    // a log, witness or registry cheated
+	Security    Class = "security"    // a log, witness, registry or prover cheated
 	Operational Class = "operational" // something does not answer, or is late
 	Info        Class = "info"        // worth knowing
 )
@@ -215,4 +218,30 @@ type Release struct {
 	Log, Index int64
 	Proven     []byte // digest of what the index line must say (registry.Summary), nil if it is not known
 	Yanked     bool
+}
+
+// Crate is what the .crate of an entry says that the entry does not.
+type Crate struct {
+	Log, Index  int64
+	Repository  string // of its Cargo.toml: claimed, not proven; "" if it names none
+	NamesCommit bool   // it names the claim's commit itself
+}
+
+// States of an opening.
+const (
+	OpeningHolds      = "holds"      // the commit's own objects show the claim
+	OpeningObjects    = "objects"    // its objects are the commit's, but there was no .crate to compare them with
+	OpeningContradict = "contradict" // the commit's own objects contradict the claim
+	OpeningNoVerdict  = "no-verdict" // an object is one that git refuses, or an attack on SHA-1
+	OpeningUnusable   = "unusable"   // what the log served is none, or it did not serve it
+)
+
+// Opening is what the log served as the opening of an entry.
+type Opening struct {
+	Log, Index int64
+	State      string
+	SHA256     [32]byte  // of the opening; zeros if none was read
+	Since      time.Time // when it became so
+	NextTry    time.Time // when it is asked for again; zero for never
+	Why        string    // OpeningUnusable: what the log served instead
 }

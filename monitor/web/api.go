@@ -280,10 +280,13 @@ func (s *Server) entryDetail(q *request, key string) (*entryDetail, error) {
 		return nil, err
 	}
 	d.Findings = findingViews(findings, q.logs)
+	if err := s.addProof(q.ctx(), d, e); err != nil {
+		return nil, err
+	}
 	if e.Name == "" {
 		return d, nil
 	}
-	find := store.EntryQuery{Name: e.Name, After: e.Place, Limit: around}
+	find := store.EntryQuery{Registry: e.Registry, Name: e.Name, After: e.Place, Limit: around}
 	later, err := s.cfg.Store.Entries(q.ctx(), find)
 	if err != nil {
 		return nil, err

@@ -71,7 +71,7 @@ func extend(c *http.ResponseController) error {
 
 // csvHeader names the columns. Columns are added at the end, never renamed.
 var csvHeader = []string{"log", "index", "leaf", "seen", "logged", "crate", "version", "checksum", "claim", "commit",
-	"path", "unproven", "program", "development", "state", "reason"}
+	"path", "unproven", "program", "development", "state", "reason", "registry", "crlf"}
 
 func csvRow(e entryJSON) []string {
 	logged := ""
@@ -79,7 +79,8 @@ func csvRow(e entryJSON) []string {
 		logged = rfc3339(e.Logged)
 	}
 	unproven, _ := json.Marshal(e.Coverage.Unproven) // of strings: it cannot fail
-	path := "/" + e.Path                             // so that no cell can begin like a formula of a spreadsheet
+	crlf, _ := json.Marshal(e.Coverage.CRLF)
+	path := "/" + e.Path // so that no cell can begin like a formula of a spreadsheet
 	if e.Malformed != "" {
 		path = ""
 	}
@@ -87,6 +88,7 @@ func csvRow(e entryJSON) []string {
 		e.Log, strconv.FormatUint(e.Index, 10), e.Leaf, rfc3339(e.Seen), logged,
 		e.Crate, e.Version, e.Checksum, e.Claim, e.Commit, path, string(unproven), e.Program.ID,
 		strconv.FormatBool(e.Program.Development), e.Verification.State, e.Verification.Reason,
+		e.Registry, string(crlf),
 	}
 }
 

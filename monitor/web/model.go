@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"cratelog/monitor/store"
-	"cratelog/proofcheck"
 )
 
 // What the API answers, and what the pages show: both are made of these values,
@@ -98,12 +97,10 @@ type programJSON struct {
 	Claim       string `json:"claim"`
 	Blocks      int    `json:"blocks"`
 	Origin      string `json:"origin"`
+	Trust       string `json:"trust"`       // the origin, and who could forge
 	Development bool   `json:"development"` // UNSAFE: anyone can forge its proofs
 	Entries     uint64 `json:"entries,omitempty"`
 }
-
-// Trust is the origin of the program's key with what it means.
-func (p programJSON) Trust() string { return proofcheck.Program{Origin: p.Origin}.Trust() }
 
 // cosignatureJSON is a witness's statement that this monitor has verified.
 type cosignatureJSON struct {
@@ -145,6 +142,7 @@ type entryJSON struct {
 
 	// Malformed says why the entry cannot be read; the fields below are empty then.
 	Malformed string       `json:"malformed,omitempty"`
+	Registry  string       `json:"registry"` // "default", or the index of another one
 	Crate     string       `json:"crate"`
 	Version   string       `json:"version"`
 	Checksum  string       `json:"checksum"` // SHA-256 of the .crate
@@ -181,6 +179,8 @@ type coverageJSON struct {
 	Outside    []string `json:"outside"`
 	Submodules []string `json:"submodules"`
 	Executable []string `json:"executable"` // executable in the commit, and not in the .crate
+	CRLF       []string `json:"crlf"`       // with CRLF line ends where the commit has LF
+	Attributes []string `json:"attributes"` // the commit's .gitattributes that say so of some
 	Links      int      `json:"links"`
 	Manifest   bool     `json:"manifest"`  // Cargo.toml is among the derived
 	Workspace  *string  `json:"workspace"` // directory of the workspace's root, null if none is claimed
@@ -195,11 +195,40 @@ type proofJSON struct {
 // entryDetail is an entry with all that stands around it.
 type entryDetail struct {
 	entryJSON
-	Data      []byte        `json:"data"`      // the entry's bytes, base64
-	Inclusion *proofJSON    `json:"inclusion"` // null as long as no checkpoint covers it
-	Findings  []findingJSON `json:"findings"`  // about this entry
-	Earlier   []entryJSON   `json:"earlier"`   // of the same crate, the newest first
-	Later     []entryJSON   `json:"later"`     // of the same crate, the oldest first
+	Data      []byte       `json:"data"`      // the entry's bytes, base64
+	Inclusion *proofJSON   `json:"inclusion"` // null as long as no checkpoint covers it
+	Proof     *chainJSON   `json:"proof"`     // null if the entry has none that can be read
+	Opening   *openingJSON `json:"opening"`   // null if the log served none, or was not asked
+
+	// NamesCommit says whether the .crate itself names the commit; null if this monitor has not
+	// looked into it. CommitStatement says it in words.
+	NamesCommit     *bool  `json:"names_commit"`
+	CommitStatement string `json:"commit_statement"`
+	// Repository is what the .crate's Cargo.toml names: claimed, not proven. RepositoryURL is the
+	// commit there.
+	Repository    string `json:"repository_claimed,omitempty"`
+	RepositoryURL string `json:"repository_claimed_url,omitempty"`
+
+	Findings []findingJSON `json:"findings"` // about this entry
+	Earlier  []entryJSON   `json:"earlier"`  // of the same crate, the newest first
+	Later    []entryJSON   `json:"later"`    // of the same crate, the oldest first
+}
+
+// chainJSON is what a proof is about.
+type chainJSON struct {
+	Segments  int `json:"segments"`
+	Objects   int `json:"objects"`    // of git: commits and trees, closed under their references
+	ListBytes int `json:"list_bytes"` // length of the list of files
+
+	Statement string `json:"statement"` // what of it this monitor has checked
+}
+
+// openingJSON is what the log served as the opening of an entry.
+type openingJSON struct {
+	State     string `json:"state"`            // holds, objects, contradict, no-verdict or unusable
+	SHA256    string `json:"sha256,omitempty"` // of the opening
+	Statement string `json:"statement"`
+	Detail    string `json:"detail,omitempty"` // of an unusable one: what the log served instead
 }
 
 // headJSON is what every list is complete up to, per log.

@@ -227,10 +227,11 @@ func (s *Server) crate(q *request) error {
 func duplicates(entries []entryJSON) string {
 	sums, twice := make(map[string]string), []string{}
 	for _, e := range entries {
-		if have, ok := sums[e.Version]; ok && have != e.Checksum {
+		key := e.Registry + " " + e.Version // two registries may have crates of one name
+		if have, ok := sums[key]; ok && have != e.Checksum {
 			twice = append(twice, e.Version)
 		}
-		sums[e.Version] = e.Checksum
+		sums[key] = e.Checksum
 	}
 	return strings.Join(twice, ", ")
 }

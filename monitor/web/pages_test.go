@@ -245,6 +245,88 @@ func TestAnUnprovenManifestIsNotCalledDerived(t *testing.T) {
 	}
 }
 
+// TestAnEntrySaysWhatItsProofIsAboutAndNoMore: what nobody has proven is called that.
+func TestAnEntrySaysWhatItsProofIsAboutAndNoMore(t *testing.T) {
+	w := newWorld(t, "solo: Example Org")
+	log := w.logs[0]
+	w.append(log, real(t, "hello-proof-0.1.0"), made(t, "x", "1.0.0", func(e *entry.Entry, s *entry.Source) {
+		e.Subject.Registry = "https://index.example/x"
+		s.Unproven, s.CRLF = []string{"Cargo.toml", "Cargo.toml.orig"}, []string{"src/dos.rs"}
+		s.Attributes = []entry.Attributes{{Path: "crates", Content: []byte("*.rs eol=crlf\n")}}
+	}), made(t, "y", "1.0.0"))
+	fatalIf(t, w.store.PutCrate(t.Context(), store.Crate{Log: log.ID, Index: 0, Repository: "https://git.example.com/a/b.git", NamesCommit: true}))
+	fatalIf(t, w.store.PutCrate(t.Context(), store.Crate{Log: log.ID, Index: 1, Repository: "javascript:alert(1)"}))
+	for i, state := range []string{store.OpeningHolds, store.OpeningContradict} {
+		fatalIf(t, w.store.PutOpening(t.Context(), store.Opening{Log: log.ID, Index: int64(i), State: state, SHA256: [32]byte{7}, Since: w.now}))
+	}
+	w.head(log, 3)
+	w.verify(log)
+	s := w.server()
+	commit := read[entryDetail](s, "/v1/entries/0").Commit
+	for index, want := range [][]string{
+		{"cargo's default registry", "The .crate itself names this commit.", "https://git.example.com/a/b.git claimed, not proven this commit there",
+			"solo: Example Org -- whoever ran it could forge; nobody else", "they show the claim by SHA-1 alone", "Proof1 segment, about ", "Checked with the list of the .crate's files."},
+		{"https://index.example/x", "Its files are in this commit; the crate itself names no commit", "javascript:alert(1) claimed, not proven",
+			"With CRLF line ends where the commit has LF, and the same else: src/dos.rs; of some, crates/.gitattributes of the commit says so",
+			"The manifest is not proven.", "The commit's own objects contradict the claim", "1 segment, about "},
+		{"that it is the list of the .crate's files, only who has the .crate can tell", "This monitor has not looked whether the .crate itself names this commit."},
+	} {
+		path := fmt.Sprintf("/e/%d", index)
+		elements, text := parseHTML(t, path, s.must(path).body)
+		for _, say := range want {
+			if !strings.Contains(text, say) {
+				t.Errorf("%s does not say %q:\n%s", path, say, text)
+			}
+		}
+		for _, never := range []string{"this commit there", "claimed, not proven", "Opening"} {
+			if index == 2 && strings.Contains(text, never) || index == 1 && never == "this commit there" && strings.Contains(text, never) {
+				t.Errorf("%s says %q", path, never)
+			}
+		}
+		for _, e := range elements {
+			if to := e.attr["href"]; strings.HasPrefix(to, "https:") && to != "https://git.example.com/a/b/commit/"+commit || strings.HasPrefix(to, "javascript") {
+				t.Errorf("%s leads to %s", path, to)
+			}
+		}
+	}
+	d := read[entryDetail](s, "/v1/entries/1")
+	if d.Registry != "https://index.example/x" || d.NamesCommit == nil || *d.NamesCommit || d.Proof == nil || d.Proof.Segments != 1 || d.Opening.State != "contradict" ||
+		d.Repository != "javascript:alert(1)" || d.RepositoryURL != "" || !slices.Equal(d.Coverage.CRLF, []string{"src/dos.rs"}) || d.Program.Trust == "" {
+		t.Errorf("the API says %+v", d)
+	}
+	if d := read[entryDetail](s, "/v1/entries/2"); d.NamesCommit != nil || d.Opening != nil {
+		t.Errorf("the API says of what is not known %+v", d)
+	}
+}
+
+// TestCratesOfTwoRegistriesAreTwoThings: one version of each is no contradiction.
+func TestCratesOfTwoRegistriesAreTwoThings(t *testing.T) {
+	w := newWorld(t, "solo: Example Org")
+	log := w.logs[0]
+	w.append(log, made(t, "x", "1.0.0"), made(t, "x", "1.0.0", func(e *entry.Entry, s *entry.Source) {
+		e.Subject.Registry, e.Subject.SHA256 = "https://index.example/x", [32]byte{1}
+	}))
+	w.head(log, 3)
+	w.verify(log)
+	s := w.server()
+	for _, path := range []string{"/c/x", "/c/x/1.0.0"} {
+		_, text := parseHTML(t, path, s.must(path).body)
+		if strings.Contains(text, "checksum") && strings.Contains(text, "different checksums") || strings.Contains(text, "more than one checksum") ||
+			!strings.Contains(text, "https://index.example/x") {
+			t.Errorf("%s says\n%s", path, text)
+		}
+	}
+	if got := allEntries(t, s, "/v1/entries?registry=https://index.example/x"); len(got) != 1 || got[0].Index != 1 {
+		t.Errorf("of the other registry: %+v", got)
+	}
+	if read[versionJSON](s, "/c/x/1.0.0.json").Duplicate {
+		t.Error("the API calls them a duplicate")
+	}
+	if d := read[entryDetail](s, "/v1/entries/0"); len(d.Later) != 0 {
+		t.Error("an entry of another registry is called one about the same crate")
+	}
+}
+
 func TestACheckpointBesideAForkIsNotGood(t *testing.T) {
 	w := troubled(t)
 	s := w.server()
@@ -564,7 +646,7 @@ func TestTheFrontPageNeverCallsTroubleCheating(t *testing.T) {
 	f := operational("fork")
 	f.Class = "security"
 	w.find(f, []byte("evidence"))
-	if got := o(); got.Class != "security" || got.Statement != "A log, witness or registry cheated" || got.Logs[0].State != "findings" || got.Findings[0].Kind != "fork" {
+	if got := o(); got.Class != "security" || got.Statement != "A log, witness, registry or prover cheated" || got.Logs[0].State != "findings" || got.Findings[0].Kind != "fork" {
 		t.Errorf("fork: %s, %s, %s", got.Class, got.Statement, got.Logs[0].State)
 	}
 }

@@ -243,16 +243,19 @@ func (p *params) cursor(what string) int64 {
 
 // The parameters that choose entries and findings.
 const (
-	entryFilters   = "crate version checksum commit path repository program leaf from to log"
+	entryFilters   = "registry crate version checksum commit path repository program leaf from to log"
 	findingFilters = "log class kind crate standing order limit cursor"
 )
 
 // entryQuery reads the filters.
 func (s *Server) entryQuery(q *request) (store.EntryQuery, error) {
 	out := store.EntryQuery{
-		Name: q.get("crate"), Version: q.get("version"),
+		Registry: q.get("registry"), Name: q.get("crate"), Version: q.get("version"),
 		SHA256: q.hash("checksum", 32), Leaf: q.hash("leaf", 32), Program: q.hash("program", 32),
 		Commit: q.hash("commit", 20), From: q.time("from"), To: q.time("to"),
+	}
+	if out.Registry != "" && entry.CheckRegistry(out.Registry) != nil {
+		q.bad("registry", "is neither \"default\" nor the index of a registry as entries name it")
 	}
 	if out.Name != "" && entry.CheckName(out.Name) != nil {
 		q.bad("crate", "is not the name of a crate")

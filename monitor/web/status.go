@@ -233,7 +233,7 @@ func (s *Server) overviewOf(q *request) (*overviewJSON, error) {
 		worse(store.Operational)
 	}
 	o.Statement = map[store.Class]string{
-		store.Security:    "A log, witness or registry cheated",
+		store.Security:    "A log, witness, registry or prover cheated",
 		store.Operational: "Nothing was found to be false, but something is late or does not answer",
 		store.Info:        "Nothing wrong was found",
 	}[o.Class]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,12 +116,13 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 		v.Coverage.Derived, v.Coverage.Manifest, v.Coverage.Summary = []string{}, false, "Nothing can be read."
 		return v
 	}
+	v.Registry = parsed.Subject.Registry
 	v.Crate, v.Version, v.Checksum = parsed.Subject.Name, parsed.Subject.Version, hex.EncodeToString(parsed.Subject.SHA256[:])
 	v.Program = s.programView(parsed.Proof.Program)
 	v.Claim = parsed.Claim.Kind()
 	if src, ok := parsed.Claim.(*entry.Source); ok {
 		v.Commit, v.Path, v.Files = hex.EncodeToString(src.Commit[:]), src.Path, hex.EncodeToString(src.Files[:])
-		v.CommitURL = s.commitURL(v.Crate, v.Commit)
+		v.CommitURL = commitURL(s.cfg.Repositories[v.Crate], v.Commit)
 		v.Coverage = coverage(src)
 	}
 	return v
@@ -187,7 +189,11 @@ func verification(e store.Entry, verified int64) verificationJSON {
 // the rules for every source claim (package crate), unless it is listed as unproven.
 func coverage(src *entry.Source) coverageJSON {
 	c := coverageJSON{Derived: []string{}, Unproven: list(src.Unproven), Outside: list(src.Outside),
-		Submodules: list(src.Submodules), Executable: list(src.Executable), Links: len(src.Links)}
+		Submodules: list(src.Submodules), Executable: list(src.Executable), Links: len(src.Links),
+		CRLF: list(src.CRLF), Attributes: []string{}}
+	for _, a := range src.Attributes {
+		c.Attributes = append(c.Attributes, path.Join(a.Path, ".gitattributes"))
+	}
 	unproven := make(map[string]bool)
 	for _, p := range src.Unproven {
 		unproven[p] = true
@@ -205,6 +211,9 @@ func coverage(src *entry.Source) coverageJSON {
 	if n := len(c.Unproven); n > 0 {
 		c.Summary = fmt.Sprintf("Every file is proven or derived, but for %d.", n)
 	}
+	if !c.Manifest {
+		c.Summary += " The manifest is not proven."
+	}
 	return c
 }
 
@@ -215,10 +224,10 @@ func list(paths []string) []string {
 	return paths
 }
 
-// commitURL is where a commit can be looked at, if the settings place its crate. It is ""
-// for addresses that are not plain https.
-func (s *Server) commitURL(name, commit string) string {
-	u, err := url.Parse(s.cfg.Repositories[name])
+// commitURL is where a commit of a repository can be looked at. It is "" for addresses that are not
+// plain https.
+func commitURL(repository, commit string) string {
+	u, err := url.Parse(repository)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return ""
 	}
@@ -230,7 +239,7 @@ func (s *Server) programView(id [32]byte) programJSON {
 	v := programJSON{ID: hex.EncodeToString(id[:])}
 	if p, ok := s.cfg.Proofs.Program(id); ok {
 		v.Known, v.System, v.Claim, v.Blocks = true, p.System, p.Claim, p.Blocks
-		v.Origin, v.Development = p.Origin, p.Development()
+		v.Origin, v.Trust, v.Development = p.Origin, p.Trust(), p.Development()
 	}
 	return v
 }

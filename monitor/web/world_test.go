@@ -105,7 +105,7 @@ func row(t testing.TB, e *entry.Entry) store.Entry {
 	id := testlog.Must(e.Identity())
 	src := e.Claim.(*entry.Source)
 	return store.Entry{
-		LeafHash: tlog.RecordHash(b), Identity: id, Name: e.Subject.Name, Version: e.Subject.Version, SHA256: e.Subject.SHA256,
+		LeafHash: tlog.RecordHash(b), Identity: id, Registry: e.Subject.Registry, Name: e.Subject.Name, Version: e.Subject.Version, SHA256: e.Subject.SHA256,
 		Kind: src.Kind(), Commit: src.Commit, Path: src.Path, Unproven: src.Unproven, Links: len(src.Links),
 		Submodules: len(src.Submodules), Outside: len(src.Outside), Workspace: src.Workspace != nil,
 		Program: e.Proof.Program, Verdict: store.OK, Data: b,
@@ -294,11 +294,15 @@ func troubled(t testing.TB) *world {
 	nasty := made(t, "nasty", "1.0.0-x.json", func(e *entry.Entry, s *entry.Source) {
 		s.Path, s.Unproven = "=HYPERLINK("+hostile+")", []string{hostile}
 		s.Links = []entry.Link{{Path: "l", Target: hostile}}
-		s.Submodules, s.Outside = []string{hostile}, []string{hostile}
+		s.Submodules, s.Outside, s.CRLF = []string{hostile}, []string{hostile}, []string{hostile}
 	})
 	w.append(log, garbage, lie, twice, nasty)
 	w.head(log, 1)
 	w.verify(log)
+	at := testlog.Must(w.store.Position(t.Context(), log.ID)).Verified - 1 // of nasty
+	fatalIf(t, w.store.PutCrate(t.Context(), store.Crate{Log: log.ID, Index: at, Repository: "javascript:alert(3)//" + hostile}))
+	fatalIf(t, w.store.PutOpening(t.Context(), store.Opening{Log: log.ID, Index: at, State: store.OpeningUnusable, Since: w.now,
+		NextTry: w.now, Why: hostile}))
 	w.append(log, made(t, "granite", "7.0.0"))
 	p := testlog.Must(w.store.Position(t.Context(), log.ID))
 	note := w.sign(log, p.Verified, tlog.Hash{1, 2, 3}, store.Inconsistent, "gossip", 2)
