@@ -64,13 +64,13 @@ const (
 // DefaultRules returns the rules of a reader without rules of their own: only
 // Cargo.lock may be unproven, which cargo ignores when a crate is used as a
 // dependency. (It obeys it in cargo install --locked.) Files may have CRLF line ends if the
-// commit's .gitattributes say so.
+// commit's .gitattributes say so. The crate must be of cargo's default registry.
 //
 // A claim may leave out Cargo.toml too, if it does not follow from Cargo.toml.orig, or both.
 // Then THE DEPENDENCIES AND THE BUILD SCRIPT THAT IT NAMES ARE NOT PROVEN, and only
 // rules that allow it by name accept the crate.
 func DefaultRules() Rules {
-	return Rules{AllowUnproven: []string{"Cargo.lock"}, AllowCRLF: AttributedCRLF}
+	return Rules{Registry: entry.DefaultRegistry, AllowUnproven: []string{"Cargo.lock"}, AllowCRLF: AttributedCRLF}
 }
 
 func (r Rules) now() time.Time {

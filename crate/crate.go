@@ -27,7 +27,7 @@
 //
 // A proven file may have CRLF line ends where the blob has LF, as after a checkout on Windows or
 // where .gitattributes say so, if the claim lists it so: then a CR stands before each of its LFs
-// and nowhere else, it has no NUL, and it is hashed without the CRs. The claim may list
+// and nowhere else, git does not hold it for binary, and it is hashed without the CRs. The claim may list
 // .gitattributes of the commit that say so, with their content; they are proven as well.
 //
 // A path may lead through symbolic links, whose texts are in the claim: as in a

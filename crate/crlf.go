@@ -15,15 +15,33 @@ import (
 const maxCRLF = 16 << 20
 
 // withoutCR returns a text with LF line ends of which content is the same text with CRLF. ok is
-// false unless content has a line end, a CR before every LF and nowhere else, and no NUL: so
-// there is one such text, and git would write it as content.
+// false unless content has a line end, a CR before every LF and nowhere else, and is not binary to
+// git: so there is one such text, and git would write it as content.
 func withoutCR(content []byte) (text []byte, ok bool) {
 	ends := bytes.Count(content, []byte("\r\n"))
 	if ends == 0 || bytes.Count(content, []byte{'\n'}) != ends || bytes.Count(content, []byte{'\r'}) != ends ||
-		bytes.IndexByte(content, 0) >= 0 {
+		isBinary(content) {
 		return nil, false
 	}
 	return bytes.ReplaceAll(content, []byte("\r\n"), []byte{'\n'}), true
+}
+
+// isBinary follows gather_stats and convert_is_binary of git's convert.c, by which git finds out what
+// attributes do not say: a NUL, or more than one control character to 128 others.
+func isBinary(content []byte) bool {
+	printable, not := 0, 0
+	for _, c := range bytes.TrimSuffix(content, []byte{0x1a}) { // the end of a file once
+		switch {
+		case c == 0:
+			return true
+		case c == '\r' || c == '\n':
+		case c == '\b' || c == '\t' || c == 0x1b || c == '\f' || c >= ' ' && c != 0x7f:
+			printable++
+		default:
+			not++
+		}
+	}
+	return printable>>7 < not
 }
 
 // WithoutCR returns, of those of some files of the crate that are texts with CRLF line ends and
@@ -163,43 +181,73 @@ func (c *Crate) Attributed(src *entry.Source) ([]string, error) {
 // times bytes of paths.
 const maxMatching = 1 << 28
 
-// lineEnds is what attributes say of a file's line ends so far.
+// lineEnds is what attributes say of a file's line ends so far: three attributes, each set, unset,
+// "" for neither, or a value.
 type lineEnds struct {
-	binary bool   // -text
-	eol    string // eol=
-	lost   bool   // something was not understood
+	text, old, eol string // old is text by its former name, crlf
+	lost           bool   // something was not understood
 }
 
-// crlf says whether git writes CRLF.
-func (e *lineEnds) crlf() bool { return !e.binary && !e.lost && e.eol == "crlf" }
+const (
+	attributeSet   = "\x00set" // which no line can give as a value
+	attributeUnset = "\x00unset"
+)
+
+// crlf says whether git writes CRLF into a text. It decides as git does (convert_attrs in convert.c),
+// once all lines are read: text counts before crlf.
+func (e *lineEnds) crlf() bool {
+	text := e.text
+	if !slices.Contains([]string{attributeSet, attributeUnset, "auto", "input"}, text) {
+		text = e.old
+	}
+	return !e.lost && text != attributeUnset && e.eol == "crlf"
+}
 
 // read reads a .gitattributes for the file at a path, seen from its directory. What is not
-// understood (macros, quoted patterns) says nothing, and nothing counts that stands before it.
+// understood (macros, quoted patterns, brackets, escapes) says nothing, and nothing counts that
+// stands before it.
 func (e *lineEnds) read(content, path string) {
-	for line := range strings.Lines(content) {
-		f := strings.Fields(line)
+	for line := range strings.Lines(strings.TrimPrefix(content, "\ufeff")) {
+		f := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n", r) })
 		switch {
-		case len(f) == 0 || strings.HasPrefix(f[0], "#"):
+		case len(f) == 0 || strings.HasPrefix(f[0], "#"), strings.HasPrefix(f[0], "!"): // git ignores these
 			continue
-		case strings.HasPrefix(f[0], `"`), strings.HasPrefix(f[0], "[attr]"):
+		case strings.ContainsAny(f[0], `"[\`) || len(line) >= maxLine || strings.Contains(line, "\x00"):
 			e.lost = true
 			return
 		case !matchesAttribute(f[0], path):
 			continue
 		}
 		for _, attribute := range f[1:] {
-			switch attribute {
-			case "text", "crlf", "text=auto", "!text", "!crlf":
-				e.binary = false
-			case "-text", "-crlf", "binary":
-				e.binary = true
-			case "crlf=input":
-				e.binary, e.eol = false, "lf"
-			case "eol=crlf", "eol=lf":
-				e.eol = attribute[len("eol="):]
-			case "-eol", "!eol":
-				e.eol = ""
-			}
+			e.set(attribute)
+		}
+	}
+}
+
+// maxLine is from where on git ignores a line, in bytes.
+const maxLine = 2048
+
+func (e *lineEnds) set(attribute string) {
+	name, value, valued := strings.Cut(attribute, "=")
+	switch {
+	case valued:
+	case strings.HasPrefix(name, "-"):
+		name, value = name[1:], attributeUnset
+	case strings.HasPrefix(name, "!"):
+		name, value = name[1:], ""
+	default:
+		value = attributeSet
+	}
+	switch name {
+	case "text":
+		e.text = value
+	case "crlf":
+		e.old = value
+	case "eol":
+		e.eol = value
+	case "binary": // the one macro that git brings along; git takes it back if another value follows
+		if value == attributeSet {
+			e.text = attributeUnset
 		}
 	}
 }
@@ -207,7 +255,6 @@ func (e *lineEnds) read(content, path string) {
 // matchesAttribute says whether a pattern of gitattributes(5) matches a path: one without a slash
 // its last component, any other the whole of it; ** stands for any number of directories.
 func matchesAttribute(pattern, at string) bool {
-	pattern = strings.ReplaceAll(pattern, "[!", "[^")
 	if !strings.Contains(pattern, "/") {
 		return matches(pattern, path.Base(at))
 	}

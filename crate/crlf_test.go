@@ -4,6 +4,10 @@ import (
 	"crypto/sha1"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +20,8 @@ func TestOnlyWholeTextsWithCRLFAreHashedWithout(t *testing.T) {
 	for content, want := range map[string]string{
 		"a\r\n": "a\n", "\r\n": "\n", "a\r\nb": "a\nb", "\r\n\r\n": "\n\n", "é\r\n": "é\n",
 		"": "-", "a": "-", "a\n": "-", "a\r": "-", "a\r\nb\n": "-", "a\nb\r\n": "-", "a\r\n\r": "-", "\r\r\n": "-", "a\rb\r\n": "-",
+		"a\x1b[\b\f\t\r\n\x1a": "a\x1b[\b\f\t\n\x1a", "a\x01\r\n": "-", "\x7f\r\n": "-", "\x1a\x1a\r\n": "-",
+		"\x01" + strings.Repeat("a", 128) + "\r\n": "\x01" + strings.Repeat("a", 128) + "\n",
 		"\n\r": "-", "\r\n\x00": "-", "\x00\r\n": "-", "\n\r\n": "-",
 	} {
 		got, ok := withoutCR([]byte(content))
@@ -155,7 +161,7 @@ func TestAttributesAreReadAsGitReadsThem(t *testing.T) {
 		{"src/**/a.rs eol=crlf", "src/b/c/a.rs", true},
 		{"src/ eol=crlf", "src/a.rs", false},
 		{"src eol=crlf", "src/a.rs", false},
-		{"[!b].rs eol=crlf", "a.rs", true},
+		{"[!b].rs eol=crlf", "a.rs", false}, // not understood
 		{"[!a].rs eol=crlf", "a.rs", false},
 		{"* eol=crlf\n*.rs -text\n", "a.rs", false},
 		{"* eol=crlf\n*.rs binary\n", "a.rs", false},
@@ -167,7 +173,7 @@ func TestAttributesAreReadAsGitReadsThem(t *testing.T) {
 		{"* text", "a.rs", false},
 		{"* text=auto eol=crlf", "a.rs", true},
 		{"* crlf eol=crlf", "a.rs", true},
-		{"* eol=crlf\n* crlf=input", "a.rs", false},
+		{"* eol=crlf\n* crlf=input", "a.rs", true}, // as git has it
 		{"# * eol=crlf", "a.rs", false},
 		{"*.rs  eol=CRLF", "a.rs", false},
 		{"*.rs eol=crlf", "a.RS", false},
@@ -175,6 +181,24 @@ func TestAttributesAreReadAsGitReadsThem(t *testing.T) {
 		{"\"*.rs\" eol=crlf", "a.rs", false},                      // not understood
 		{"[attr]windows eol=crlf\n*.rs windows\n", "a.rs", false}, // nor this
 		{"* eol=crlf\n[attr]x -text\n", "a.rs", false},            // nor what may follow
+		// What git decides with the attribute text, the one that was called crlf cannot change.
+		{"* -text\n* crlf eol=crlf", "a.rs", false},
+		{"* binary\n* crlf eol=crlf", "a.rs", false},
+		{"* -crlf eol=crlf\n* !text", "a.rs", false},
+		{"* -crlf text eol=crlf", "a.rs", true},
+		{"* text=input eol=crlf", "a.rs", true},
+		{"* text=input\n* -crlf eol=crlf", "a.rs", true},
+		{"* text=other -crlf eol=crlf", "a.rs", false},
+		{"* -binary eol=crlf", "a.rs", true},
+		{"* eol=crlf\n* eol=other", "a.rs", false},
+		{"* eol=crlf\n* eol", "a.rs", false},
+		{"* eol=crlf\n* eol=", "a.rs", false},
+		{"!a.rs eol=crlf", "!a.rs", false},
+		{"* eol=crlf\n*.[[:alpha:]]s -text", "a.rs", false}, // not understood
+		{"* eol=crlf\n\\a.rs -text", "a.rs", false},         // nor this
+		{"\ufeff*.rs eol=crlf", "a.rs", true},
+		{"* eol=crlf\n\u00a0*.rs -text", "a.rs", true},
+		{"*.rs " + strings.Repeat("x ", 1024) + "eol=crlf", "a.rs", false},
 		{"", "a.rs", false},
 	} {
 		var e lineEnds
@@ -182,6 +206,86 @@ func TestAttributesAreReadAsGitReadsThem(t *testing.T) {
 		if e.crlf() != x.want {
 			t.Errorf("%q of %q: %v", x.content, x.path, e.crlf())
 		}
+	}
+}
+
+// TestAttributesAreWhatGitMakesOfThem checks out files under random .gitattributes, of the repository and
+// of the file's own directory.
+func TestAttributesAreWhatGitMakesOfThem(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts git")
+	}
+	const cases = 400
+	files := map[string]string{"a.rs": "one\ntwo\n", "sub/b.rs": "\x01one\n"}
+	patterns := []string{"*", "*.rs", "a.rs", "/a.rs", "sub/*", "**/b.rs", "sub/**", "**", "a*", "?.rs", "!*", "#", "/sub/b.rs", "sub", "sub/", "/**/a.rs", "*.r**"}
+	attributes := []string{"text", "-text", "!text", "text=auto", "text=input", "text=x", "crlf", "-crlf", "!crlf", "crlf=input", "crlf=auto",
+		"eol=crlf", "eol=crlf", "eol=crlf", "eol=lf", "eol", "-eol", "!eol", "eol=x", "binary", "-binary", "!binary", "binary=x", "diff", "-merge", "x=y"}
+	rng := rand.New(rand.NewPCG(1, 2))
+	pick := func(from []string) string { return from[rng.IntN(len(from))] }
+	write := func(most int) string {
+		var b strings.Builder
+		for range 1 + rng.IntN(most) {
+			b.WriteString(pick(patterns))
+			for range 1 + rng.IntN(3) {
+				b.WriteString(pick([]string{" ", "\t", "  "}) + pick(attributes))
+			}
+			b.WriteString(pick([]string{"\n", "\r\n"}))
+		}
+		return b.String()
+	}
+	dir := t.TempDir()
+	put := func(path, content string) {
+		fatalIf(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o755))
+		fatalIf(t, os.WriteFile(filepath.Join(dir, path), []byte(content), 0o600))
+	}
+	git := func(args ...string) {
+		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "core.autocrlf=false", "-c", "core.safecrlf=false"}, args...)...)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %q: %v\n%s", args, err, out)
+		}
+	}
+	outer, inner := make([]string, cases), make([]string, cases)
+	for i := range cases {
+		top := fmt.Sprint(i)
+		outer[i], inner[i] = write(4), write(2)
+		for path, content := range files {
+			put(top+"/"+path, content)
+		}
+	}
+	git("init", "-q")
+	git("add", ".") // before there are attributes
+	for i := range cases {
+		put(fmt.Sprintf("%d/.gitattributes", i), outer[i])
+		put(fmt.Sprintf("%d/sub/.gitattributes", i), inner[i])
+		for path := range files {
+			fatalIf(t, os.Remove(filepath.Join(dir, fmt.Sprint(i), path)))
+		}
+	}
+	git("checkout", "-q", "--", ".")
+	said := 0
+	for i := range cases {
+		for path, content := range files {
+			var e lineEnds
+			e.read(outer[i], path)
+			if in, ok := strings.CutPrefix(path, "sub/"); ok {
+				e.read(inner[i], in)
+			}
+			out, err := os.ReadFile(filepath.Join(dir, fmt.Sprint(i), path))
+			fatalIf(t, err)
+			_, isText := withoutCR([]byte(strings.ReplaceAll(content, "\n", "\r\n")))
+			switch got := e.crlf() && isText; {
+			case got && string(out) == content:
+				t.Errorf("%s under %q and %q: git writes no CRLF", path, outer[i], inner[i])
+			case !got && isText && !strings.Contains(outer[i]+inner[i], "binary") && string(out) != content: // set does not take it back
+				t.Errorf("%s under %q and %q: git writes CRLF", path, outer[i], inner[i])
+			case got:
+				said++
+			}
+		}
+	}
+	if said < cases/20 {
+		t.Errorf("only %d files have CRLF", said)
 	}
 }
 

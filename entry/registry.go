@@ -27,8 +27,8 @@ var defaultIndexes = []string{
 // Registry returns the Registry of a Subject from the registry with an index, as cargo writes it
 // in a Cargo.lock, a configuration or its metadata. The index of the default registry is
 // DefaultRegistry, and so is "". Every other is its URL without "registry+", "sparse+" and
-// slashes at the end, with scheme and host in lower case. What it returns is to be checked with
-// CheckRegistry.
+// slashes at the end, with scheme and host in lower case, without the port that is the scheme's
+// own. What it returns is to be checked with CheckRegistry.
 func Registry(index string) string {
 	index = strings.TrimPrefix(strings.TrimPrefix(index, "registry+"), "sparse+")
 	index = strings.TrimRight(index, "/")
@@ -37,13 +37,20 @@ func Registry(index string) string {
 		start := strings.Index(index, "://") + len("://")
 		host := start + strings.LastIndexByte(index[start:start+authority(index[start:])], '@') + 1
 		end := start + authority(index[start:])
-		index = strings.ToLower(index[:start]) + index[start:host] + strings.ToLower(index[host:end]) + index[end:]
+		scheme, at := strings.ToLower(index[:start]), strings.ToLower(index[host:end])
+		for _, port := range []string{"", ownPorts[scheme]} {
+			at = strings.TrimSuffix(at, ":"+port)
+		}
+		index = scheme + index[start:host] + at + index[end:]
 	}
 	if index == "" || isDefault(index) {
 		return DefaultRegistry
 	}
 	return index
 }
+
+// ownPorts are the ports that cargo leaves out, by scheme: no others.
+var ownPorts = map[string]string{"https://": "443", "http://": "80"}
 
 // authority is where the authority of a URL ends, of which the scheme is cut off.
 func authority(rest string) int {
@@ -70,6 +77,12 @@ func isDefault(index string) bool {
 	})
 }
 
+// isDots says whether a URL's path component is "." or "..", as written or escaped.
+func isDots(s string) bool {
+	s = strings.NewReplacer("%2e", ".", "%2E", ".").Replace(s)
+	return s == "." || s == ".."
+}
+
 // CheckRegistry checks the Registry of a Subject: DefaultRegistry, or an absolute URL as Registry
 // returns it, 1 to 1024 bytes of printable ASCII without a password and a fragment.
 func CheckRegistry(s string) error {
@@ -88,6 +101,9 @@ func CheckRegistry(s string) error {
 	}
 	if _, secret := u.User.Password(); secret || strings.Contains(s, "#") {
 		return fmt.Errorf("the registry %q has a password or a fragment", u.Redacted())
+	}
+	if slices.ContainsFunc(strings.Split(u.EscapedPath(), "/"), isDots) {
+		return fmt.Errorf("the registry %q has a component . or .. in its path, which cargo resolves: write it without", s)
 	}
 	if one := Registry(s); one != s {
 		return fmt.Errorf("the registry %q must be written %q", s, one)

@@ -138,6 +138,12 @@ func TestARegistryHasOneName(t *testing.T) {
 		"File:///Srv/index":                       "file:///Srv/index",
 		"https://index.example/a?b=C":             "https://index.example/a?b=C",
 		"https://index.EXAMPLE?b=C":               "https://index.example?b=C",
+		"https://index.example:443/a":             "https://index.example/a",
+		"sparse+HTTPS://u@index.example:443":      "https://u@index.example",
+		"https://index.example:/a":                "https://index.example/a",
+		"http://index.example:80/":                "http://index.example",
+		"https://index.example:80/a":              "https://index.example:80/a",
+		"https://[::443]:443/a":                   "https://[::443]/a",
 	} {
 		got := Registry(index)
 		if got != want {
@@ -152,7 +158,9 @@ func TestARegistryHasOneName(t *testing.T) {
 	}
 	for _, s := range []string{"", "Default", "default/", "crates", "index.example", "//index.example", "sparse+https://index.example", "registry+https://x.example",
 		"https://index.example/", "https://Index.example", "HTTPS://index.example", "https://u:p@index.example", "https://index.example#x", "https://index.example/a b",
-		"https://index.example/é", "https://index.example/\x00", "mailto:a@b.example", "https://" + strings.Repeat("a", 1020) + ".example"} {
+		"https://index.example/é", "https://index.example/\x00", "https://index.example:443", "http://index.example:80/a", "https://index.example:",
+		"https://index.example/a/../b", "https://index.example/./a", "https://index.example/a/..", "https://index.example/a/.%2E/b",
+		"mailto:a@b.example", "https://" + strings.Repeat("a", 1020) + ".example"} {
 		if CheckRegistry(s) == nil {
 			t.Errorf("%q is believed", s)
 		}

@@ -296,6 +296,20 @@ func TestWhatIsAdmittedIsServed(t *testing.T) {
 	w.wantBundle(l, q, crlf) // its line ends are the commit's
 }
 
+// TestADirtyCrateWithoutItsManifestIsAdmitted as every reader takes it whose policy allows the files.
+func TestADirtyCrateWithoutItsManifestIsAdmitted(t *testing.T) {
+	t.Parallel()
+	w, l := openWorld(t)
+	manifest := forge.Manifest("alpha", "1.0.0")
+	raw := testlog.Must(forge.Pack("alpha", "1.0.0", forge.File{Path: ".cargo_vcs_info.json", Content: fmt.Sprintf(
+		"{\n  \"git\": {\n    \"sha1\": \"%x\",\n    \"dirty\": true\n  },\n  \"path_in_vcs\": \"crates/alpha\"\n}", [20]byte{1})},
+		manifest, forge.File{Path: "Cargo.toml.orig", Content: manifest.Content}, forge.File{Path: "src/lib.rs"}))
+	w.submit(l, w.about(raw, "alpha", func(_ *entry.Entry, s *entry.Source) {
+		s.Unproven = []string{"Cargo.toml", "Cargo.toml.orig"}
+	}), raw)
+	wantSize(t, l, 1)
+}
+
 // TestAProofOfAnotherListIsRefused: it holds for the claim, and the list that it shows is
 // not the one of the .crate's files, whose digest the claim has.
 func TestAProofOfAnotherListIsRefused(t *testing.T) {

@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha1"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/transparency-dev/tessera"
 
 	"cratelog/client"
 	"cratelog/entry"
@@ -323,6 +326,49 @@ func TestAnOpeningWithoutAnEntryIsForgotten(t *testing.T) {
 	}
 	testlog.Must(c.Submit(t.Context(), other.entry, other.crate, nil))
 	wantOpening(t, c, other.identity, nil)
+}
+
+// TestAnOpeningOfARefusedEntryIsNotKept: it would be served once the entry comes again, from one who
+// does not want it open; and it would take the room of others.
+func TestAnOpeningOfARefusedEntryIsNotKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	failed := errors.New("no space left")
+	fail := true
+	w.cfg.testingOnlyAppender = func(add tessera.AddFn) tessera.AddFn {
+		return func(ctx context.Context, e *tessera.Entry) tessera.IndexFuture {
+			if fail {
+				return func() (tessera.Index, error) { return tessera.Index{}, failed }
+			}
+			return add(ctx, e)
+		}
+	}
+	l := w.open()
+	none := func() {
+		t.Helper()
+		kept := 0
+		fatalIf(t, l.openings.db.QueryRow("SELECT count(*) FROM openings").Scan(&kept))
+		if kept != 0 {
+			t.Errorf("%d openings are kept", kept)
+		}
+	}
+	o := w.opened("alpha")
+	_, err := l.Submit(t.Context(), o.entry, bytes.NewReader(o.crate), bytes.NewReader(o.opening))
+	if !errors.Is(err, failed) {
+		t.Fatalf("got %v", err)
+	}
+	none()
+	fail = false
+	testlog.Must(l.Submit(t.Context(), o.entry, bytes.NewReader(o.crate), nil))
+	wantOpening(t, serve(t, l), o.identity, nil)
+
+	beta := w.opened("beta") // which names no commit
+	for i := range byte(maxNameless) {
+		w.submit(l, w.about(beta.crate, "beta", func(_ *entry.Entry, s *entry.Source) { s.Commit[0] = i }), beta.crate)
+	}
+	_, err = l.Submit(t.Context(), beta.entry, bytes.NewReader(beta.crate), bytes.NewReader(beta.opening))
+	wantRefusal(t, err, TooManyClaims, "")
+	none()
 }
 
 // TestTheFormOfAnOpening: every part that is not as it must be, over HTTP.

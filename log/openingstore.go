@@ -135,11 +135,19 @@ func (o *openings) forget(ctx context.Context, logged func(identity [32]byte) (b
 	for _, id := range all {
 		known, err := logged(id)
 		if err == nil && !known {
-			_, err = o.db.ExecContext(ctx, "DELETE FROM openings WHERE identity = ?", id[:])
+			err = o.drop(ctx, id)
 		}
 		if err != nil {
-			return fmt.Errorf("openings: %w", err)
+			return err
 		}
+	}
+	return nil
+}
+
+// drop removes the opening of a claim that is not logged.
+func (o *openings) drop(ctx context.Context, identity [32]byte) error {
+	if _, err := o.db.ExecContext(ctx, "DELETE FROM openings WHERE identity = ?", identity[:]); err != nil {
+		return fmt.Errorf("openings: %w", err)
 	}
 	return nil
 }

@@ -105,6 +105,11 @@ func (l *Log) release(r *reservation) {
 // add gives the entry to Tessera and waits until it has a durable index and a
 // durable row. Nothing of it depends on the submitter's patience.
 func (l *Log) add(ctx context.Context, s *submission) (uint64, error) {
+	// Before the entry: whoever sees it there, sees its opening.
+	isNew, err := l.keepOpening(ctx, s.identity, s.opening)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errNotAdded, err)
+	}
 	at, addErr := l.appender(ctx, tessera.NewEntry(s.raw))()
 	want := uint64(0)
 	if addErr == nil {
@@ -117,7 +122,10 @@ func (l *Log) add(ctx context.Context, s *submission) (uint64, error) {
 	switch {
 	case err != nil:
 	case addErr != nil && !found:
-		return 0, fmt.Errorf("%w: %w", errNotAdded, addErr)
+		if isNew { // else it would be served once another submits the entry without it
+			err = l.openings.drop(ctx, s.identity)
+		}
+		return 0, fmt.Errorf("%w: %w", errNotAdded, errors.Join(addErr, err))
 	case addErr == nil && (!found || row.idx != at.Index):
 		err = fmt.Errorf("%w: an entry was added as number %d, but is not there: "+
 			"was the tree's directory exchanged while the log was running?", ErrRollback, at.Index)

@@ -121,10 +121,6 @@ func (l *Log) Submit(ctx context.Context, entryBytes []byte, crateData, opening 
 		if err := l.check(ctx, s, crateData, opening); err != nil {
 			return nil, err
 		}
-		// Before the entry: whoever sees it there, sees its opening.
-		if _, err := l.keepOpening(ctx, s.identity, s.opening); err != nil {
-			return nil, err
-		}
 		if idx, err = l.sequence(ctx, s); err != nil {
 			return nil, err
 		}
@@ -313,11 +309,7 @@ func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, 
 	if err := chain.Check(s.list.Bytes); err != nil {
 		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
 	}
-	info, err := c.VCSInfo()
-	if err != nil {
-		return refuse(CrateRefused, err, "The .crate does not bear out the claim: %v.", err)
-	}
-	s.nameless = info == nil
+	s.nameless = !c.NamesCommit()
 	return l.checkOpening(s)
 }
 

@@ -131,13 +131,16 @@ func (it *item) opens(ctx context.Context) {
 	}
 	opened, raw, why := tryOpenings(it.open.local, claim, files)
 	if opened == nil && it.open.because != "" && (why == nil || errors.Is(why, opening.ErrMalformed)) {
-		b, status, err := it.fetchOpening(ctx, why)
-		if err != nil {
+		try := func(b []byte) bool {
+			opened, raw, why = tryOpenings([][]byte{b}, claim, files)
+			return why == nil || !errors.Is(why, opening.ErrMalformed)
+		}
+		if status, err := it.fetchOpening(ctx, why, try); err != nil {
 			it.decide(status, err)
 			return
 		}
-		if opened, raw, why = tryOpenings([][]byte{b}, claim, files); opened != nil {
-			it.c.keepOpening(it.open.id, b)
+		if opened != nil {
+			it.c.keepOpening(it.open.id, raw)
 		}
 	}
 	var x *opening.Contradiction
@@ -218,18 +221,19 @@ func (it *item) openedBytes() []byte {
 	return nil
 }
 
-// fetchOpening asks the logs for an opening, first the one that the bundle is of. why says why one
-// at hand does not do, if there is one.
-func (it *item) fetchOpening(ctx context.Context, why error) ([]byte, Status, error) {
+// fetchOpening asks the logs for an opening, first the one that the bundle is of, until take takes
+// one, or all have brought others. why says why one at hand does not do, if there is one.
+func (it *item) fetchOpening(ctx context.Context, why error, take func([]byte) bool) (Status, error) {
 	if it.c.cfg.Offline {
 		at := fmt.Sprintf("no opening of %s %s is at hand", it.want.Name, it.want.Version)
 		if why != nil {
 			at = fmt.Sprintf("the opening of %s %s at hand does not do (%v)", it.want.Name, it.want.Version, why)
 		}
-		return nil, Unchecked, refuse(ErrNoOpening, "Run it once without --offline, or put the opening beside its bundle: "+
+		return Unchecked, refuse(ErrNoOpening, "Run it once without --offline, or put the opening beside its bundle: "+
 			it.besideName(), "%s, %s, and nothing is fetched offline", at, it.open.because)
 	}
 	var failed error
+	other := false // than the claim's
 	first := it.current.source
 	if it.given != nil && it.given.From != nil {
 		first = &source{origin: first.origin, log: it.given.From}
@@ -247,19 +251,24 @@ func (it *item) fetchOpening(ctx context.Context, why error) ([]byte, Status, er
 		if link != nil {
 			link.note(err)
 		}
-		if err == nil {
-			return b, 0, nil
-		}
-		if !errors.Is(err, client.ErrNotLogged) {
+		switch {
+		case err == nil && take(b):
+			return 0, nil
+		case err == nil:
+			other = true
+		case !errors.Is(err, client.ErrNotLogged):
 			failed = err
 		}
 	}
 	if failed != nil {
-		return nil, Unchecked, refuse(both(ErrUnreachable, failed), "Try again when the log answers, or put the opening "+
+		return Unchecked, refuse(both(ErrUnreachable, failed), "Try again when the log answers, or put the opening "+
 			"beside its bundle: "+it.besideName(), "a log did not say whether it has the opening of %s %s, and %s: %v",
 			it.want.Name, it.want.Version, it.open.because, failed)
 	}
-	return nil, Violation, noOpening(it, nil)
+	if other {
+		return 0, nil
+	}
+	return Violation, noOpening(it, nil)
 }
 
 // besideName is the file's name of an item's opening.

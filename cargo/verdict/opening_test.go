@@ -113,6 +113,20 @@ func TestARequiredOpeningIsFetchedCheckedAndKept(t *testing.T) {
 	refused(t, p.offline(w)[0], Unchecked, "no-opening")
 }
 
+// TestALogThatBringsAnotherOpeningIsPassedOver: any source is as good as another.
+func TestALogThatBringsAnotherOpeningIsPassedOver(t *testing.T) {
+	x := publicly(t, testlog.Must(forger()), "honest\n", "honest\n", nil)
+	bad, good := newLog(t, "log.test/bad-openings"), newLog(t, "log.test/good-openings")
+	bad.add(x.entry)
+	bad.Intercept(testlog.Answer("/v1/openings/", http.StatusOK, []byte("tree 0\x00")))
+	p := newPlace(t, asks, bad, good)
+	w := p.want("x", "1.0.0", x.raw)
+	noOpenings(good)
+	refused(t, p.all(w)[0], Violation, "no-opening", "shows nothing", "x-1.0.0.opening")
+	good.serveOpening(t, x)
+	verified(t, p.all(w))
+}
+
 func TestAnOpeningBesideTheBundleIsAsGoodAsAny(t *testing.T) {
 	x := publicly(t, testlog.Must(forger()), "honest\n", "honest\n", nil)
 	l := newLog(t, "log.test/openings")

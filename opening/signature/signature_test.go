@@ -2,6 +2,7 @@ package signature
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
@@ -300,5 +301,76 @@ func fatalIf(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestRevokedAndOtherKeysDoNotSign: whatever a signature says of itself.
+func TestRevokedAndOtherKeysDoNotSign(t *testing.T) {
+	now := time.Now()
+	from := now.Add(-365 * 24 * time.Hour)
+	at := func(when time.Time) *packet.Config {
+		return &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA, Time: func() time.Time { return when }}
+	}
+	before, after := from.Add(24*time.Hour), from.Add(48*time.Hour)
+	for name, c := range map[string]struct {
+		revoke func(e *openpgp.Entity) error
+		signed time.Time
+		ok     bool
+	}{
+		"good":                   {func(*openpgp.Entity) error { return nil }, after, true},
+		"older than its key":     {func(*openpgp.Entity) error { return nil }, from.Add(-time.Hour), false},
+		"stolen":                 {func(e *openpgp.Entity) error { return e.Revoke(packet.KeyCompromised, "", at(after)) }, before, false},
+		"revoked, no reason":     {func(e *openpgp.Entity) error { return e.Revoke(packet.NoReason, "", at(after)) }, before, false},
+		"revoked and used":       {func(e *openpgp.Entity) error { return e.Revoke(packet.KeySuperseded, "", at(before)) }, after, false},
+		"signed before it ended": {func(e *openpgp.Entity) error { return e.Revoke(packet.KeyRetired, "", at(after)) }, before, true},
+		"its subkey is stolen":   {func(e *openpgp.Entity) error { return e.Subkeys[1].Revoke(packet.KeyCompromised, "", at(after)) }, before, false},
+	} {
+		e, err := openpgp.NewEntity("first", "", "first@example.org", at(from))
+		fatalIf(t, err)
+		fatalIf(t, e.AddSigningSubkey(at(from)))
+		var signed string
+		if c.signed.Before(from) {
+			signed = signedBy(t, e.PrivateKey, e.PrimaryKey.KeyId, c.signed)
+		} else {
+			signed = armorPGP(t, e, head+body, c.signed)
+		}
+		fatalIf(t, c.revoke(e))
+		s, err := Check(sign(signed), keysOf(t, exported(t, e)))
+		if ok := err == nil && s.Known; ok != c.ok || err != nil && !errors.Is(err, ErrSignature) {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+	}
+}
+
+// signedBy makes a signature with a key and the id of one, at a time at which it need not be one.
+func signedBy(t *testing.T, key *packet.PrivateKey, issuer uint64, at time.Time) string {
+	t.Helper()
+	s := &packet.Signature{Version: key.Version, SigType: packet.SigTypeBinary, PubKeyAlgo: key.PubKeyAlgo, Hash: crypto.SHA512,
+		CreationTime: at, IssuerKeyId: &issuer}
+	h := sha512.New()
+	_, _ = h.Write([]byte(head + body))
+	fatalIf(t, s.Sign(h, key, &packet.Config{Time: func() time.Time { return at }}))
+	var out bytes.Buffer
+	w, err := armor.Encode(&out, openpgp.SignatureType, nil)
+	fatalIf(t, err)
+	fatalIf(t, s.Serialize(w))
+	fatalIf(t, w.Close())
+	return out.String() + "\n"
+}
+
+// TestASignatureIsHeldToTheKeyThatItNames: nobody signs in another's name.
+func TestASignatureIsHeldToTheKeyThatItNames(t *testing.T) {
+	from := time.Now().Add(-24 * time.Hour)
+	good, evil := entity(t, "first", from, 0), entity(t, "evil", from, 0)
+	keys := keysOf(t, exported(t, good))
+	now := time.Now()
+	for name, x := range map[string]string{
+		"another's key": signedBy(t, evil.PrivateKey, good.PrimaryKey.KeyId, now),
+		"no key's id":   signedBy(t, evil.PrivateKey, 0, now),
+		"the subkey's":  signedBy(t, evil.PrivateKey, good.Subkeys[0].PublicKey.KeyId, now),
+	} {
+		if s, err := Check(sign(x), keys); err == nil && s.Known {
+			t.Errorf("%s: signed by %+v", name, s)
+		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -12,8 +14,8 @@ import (
 )
 
 // Public returns nil if anybody can fetch a commit from the repository at a URL: this call has
-// done so, over https, with no setting, cookie, certificate or password of the user's. Else the
-// error says why the commit has to be taken for private.
+// done so, over https, with no setting, cookie, certificate or password of the user's, from a host
+// with public addresses. Else the error says why the commit has to be taken for private.
 //
 // What is fetched is the commit alone, into a directory that is removed again: a clone that was
 // made with credentials proves nothing.
@@ -22,8 +24,37 @@ func Public(ctx context.Context, address string, commit [20]byte) error {
 	if err != nil || u.Scheme != "https" || u.User != nil || u.Host == "" || checkURL(address) != nil {
 		return fmt.Errorf("%s is not a URL of https without a user", redact(address))
 	}
+	if u.RawQuery != "" || u.Fragment != "" { // where tokens stand as well
+		u.RawQuery, u.Fragment = "", ""
+		return fmt.Errorf("the URL %s has a query or a fragment, which could hold a token", u)
+	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
+	if err := worldwide(ctx, u.Hostname()); err != nil {
+		return err
+	}
+	return fetchable(ctx, address, commit)
+}
+
+// worldwide refuses a host that only a network of an organisation reaches, where servers often ask
+// nobody for a password.
+func worldwide(ctx context.Context, host string) error {
+	all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return fmt.Errorf("the addresses of the repository's host are not known: %w", err)
+	}
+	for _, a := range all {
+		if a = a.Unmap(); !a.IsGlobalUnicast() || a.IsPrivate() || shared.Contains(a) {
+			return fmt.Errorf("the repository's host %s has the address %s, which not everybody reaches", host, a)
+		}
+	}
+	return nil
+}
+
+var shared = netip.MustParsePrefix("100.64.0.0/10") // SPEC: RFC 6598; also of private networks over the Internet
+
+// fetchable returns nil if a commit can be fetched without credentials.
+func fetchable(ctx context.Context, address string, commit [20]byte) error {
 	dir, err := os.MkdirTemp("", "cratelog-public-*")
 	if err != nil {
 		return err

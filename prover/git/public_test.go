@@ -44,15 +44,39 @@ func TestPublicIsWhatAnybodyCanFetch(t *testing.T) {
 	path := "/" + filepath.Base(repo)
 	commit := fixture.Commit(t, "0.1.0")
 	anybody := serve(t, filepath.Dir(repo), func(*http.Request) bool { return true })
-	if err := Public(t.Context(), anybody.URL+path, commit); err != nil {
+	if err := fetchable(t.Context(), anybody.URL+path, commit); err != nil {
 		t.Errorf("a public repository: %v", err)
 	}
-	if err := Public(t.Context(), anybody.URL+path, [20]byte{1}); err == nil || !strings.Contains(err.Error(), "no commit 01") {
+	if err := fetchable(t.Context(), anybody.URL+path, [20]byte{1}); err == nil || !strings.Contains(err.Error(), "no commit 01") {
 		t.Errorf("a commit that was never pushed: %v", err)
 	}
 	for _, address := range []string{repo, "file://" + repo, "http://127.0.0.1:1/a", "https://", "git@127.0.0.1:a", "https://u:p@127.0.0.1:1/a"} {
 		if err := Public(t.Context(), address, commit); err == nil || !strings.Contains(err.Error(), "is not a URL of https") {
 			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+// TestPublicIsNotWhatAnOrganisationCanFetch: inside of its network, servers ask nobody.
+func TestPublicIsNotWhatAnOrganisationCanFetch(t *testing.T) {
+	repo := fixture.Repo(t)
+	commit := fixture.Commit(t, "0.1.0")
+	asked := serve(t, filepath.Dir(repo), func(*http.Request) bool { t.Error("it was asked"); return true })
+	_, port, _ := strings.Cut(strings.TrimPrefix(asked.URL, "https://"), ":")
+	for address, want := range map[string]string{
+		asked.URL + "/" + filepath.Base(repo): "which not everybody reaches",
+		"https://localhost:" + port + "/a":    "which not everybody reaches",
+		"https://[::1]:" + port + "/a":        "which not everybody reaches",
+		"https://[::ffff:10.0.0.1]/a":         "has the address 10.0.0.1",
+		"https://192.168.1.2/a":               "which not everybody reaches",
+		"https://100.100.1.2/a":               "which not everybody reaches",
+		"https://169.254.1.2/a":               "which not everybody reaches",
+		"https://[fd00::1]/a":                 "which not everybody reaches",
+		"https://192.0.2.1/a?private_token=x": "https://192.0.2.1/a has a query",
+		"https://192.0.2.1/a#x":               "https://192.0.2.1/a has a query",
+	} {
+		if err := Public(t.Context(), address, commit); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want a word on %q", address, err, want)
 		}
 	}
 }
@@ -81,7 +105,7 @@ func TestPublicUsesNoCredentials(t *testing.T) {
 		if _, err := Clones(t.TempDir()).Fetch(t.Context(), s.URL+path, commit); err != nil {
 			t.Fatalf("%s: the credentials do not work at all: %v", what, err)
 		}
-		if err := Public(t.Context(), s.URL+path, commit); err == nil {
+		if err := fetchable(t.Context(), s.URL+path, commit); err == nil {
 			t.Errorf("%s: a private repository is taken for public", what)
 		}
 	}
