@@ -23,11 +23,11 @@ import (
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/constraint"
 
-	"cratelog/proofcheck/chain"
 	"cratelog/circuit/setup"
 	"cratelog/entry"
 	"cratelog/internal/unsafekeys"
 	"cratelog/proofcheck"
+	"cratelog/proofcheck/chain"
 )
 
 // A Forger holds the secrets of one key. It is safe for concurrent use.

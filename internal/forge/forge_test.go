@@ -8,11 +8,11 @@ import (
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 
-	"cratelog/proofcheck/chain"
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
+	"cratelog/proofcheck/chain"
 )
 
 // list is the smallest list of files: a commit, and its tree without entries.
