@@ -43,7 +43,7 @@ func TestWhatIsPublicIsSoWithItsSubmodules(t *testing.T) {
 				t.Errorf("asked for the submodule at %q", path)
 			}
 			return module
-		}, git.Public)
+		}, git.Fetchable)
 	}
 	if err := public(url + "/sub.git"); err != nil {
 		t.Error(err)

@@ -65,6 +65,9 @@ func measureCorpus(ctx context.Context, dir, corpus string) error {
 			as = "packaged"
 		}
 		values, err := measureOne(ctx, dir, file, bare)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
 			row("%s | refused: %s", as, firstLine(err.Error()))
 			continue

@@ -44,6 +44,9 @@ func TestProveOpensWhatIsPublicOrWhatItIsToldTo(t *testing.T) {
 		var said bytes.Buffer
 		sh := newShell(&said, &said)
 		o := proveArgs(t, test.args...)
+		if strings.HasPrefix(o.repository, "https:") {
+			o.testingOnlyPublic = git.Fetchable
+		}
 		may.Store(true)
 		dir, err := o.fetch(t.Context(), sh, c)
 		fatalIf(t, err)
