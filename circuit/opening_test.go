@@ -135,6 +135,9 @@ func TestMonitorsAreNotShownNothing(t *testing.T) {
 
 // TestTruthNeedsWiping: a verifier knows no last state but one in which nothing is left.
 func TestTruthNeedsWiping(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles a circuit of its own")
+	}
 	w := claimed(t, example())
 	if err := w.refused(t, 2, 0); err != nil {
 		t.Fatal(err)
@@ -146,6 +149,9 @@ func TestTruthNeedsWiping(t *testing.T) {
 
 // TestUnusedSegmentsMayBeAdded: they change nothing but the number of segments.
 func TestUnusedSegmentsMayBeAdded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it solves many segments")
+	}
 	w := claimed(t, build(node{"f": "1"}, "m"))
 	w.blocks = append(w.blocks, unused(), unused(), unused(), unused())
 	if err := w.refused(t, 2, 4); err != nil {

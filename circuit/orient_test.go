@@ -17,6 +17,9 @@ import (
 // TestOrientationMeansTheSame: the oriented system has the constraints that gnark made, some
 // with their sides exchanged, and the wires of one witness solve both.
 func TestOrientationMeansTheSame(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles a circuit of its own")
+	}
 	const blocks = 2
 	plain, err := frontend.Compile(field, r1cs.NewBuilder, newSegment(blocks), frontend.WithCompressThreshold(maxTerms))
 	fatalIf(t, err)
@@ -93,6 +96,9 @@ func TestPublicInputsStandAlone(t *testing.T) {
 
 // TestQuotientsStandLeft: right sides have few wires that are no committed ones.
 func TestQuotientsStandLeft(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles a circuit of its own")
+	}
 	count := func(s *cs.R1CS) int {
 		committed := make(map[int]bool)
 		for _, w := range s.CommitmentInfo.(constraint.Groth16Commitments)[0].PrivateCommitted {

@@ -13,7 +13,11 @@ import (
 
 func TestSHA1GadgetAgreesWithTheStandard(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for _, n := range []int{0, 3, 55, 56, 64, 119} {
+	sizes := []int{56, 0, 3, 55, 64, 119}
+	if testing.Short() {
+		sizes = sizes[:1]
+	}
+	for _, n := range sizes {
 		msg := make([]byte, n)
 		for i := range msg {
 			msg[i] = byte(rng.Uint32())

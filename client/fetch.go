@@ -76,7 +76,7 @@ type StatusError struct {
 func (e *StatusError) Error() string {
 	s := fmt.Sprintf("the log answered %d %s", e.Status, http.StatusText(e.Status))
 	if e.Reason != "" {
-		s += fmt.Sprintf(" (%s): %q", clip(e.Reason), e.Message[:min(len(e.Message), 1000)])
+		s += fmt.Sprintf(" (%s): %q", e.Reason, e.Message[:min(len(e.Message), 1000)])
 	}
 	if e.RetryAfter > 0 {
 		s += fmt.Sprintf("; try again in %v", e.RetryAfter)
@@ -315,7 +315,7 @@ func parseStatus(resp *http.Response, body []byte) *SubmitError {
 	}
 	e := &SubmitError{StatusError: StatusError{Status: resp.StatusCode,
 		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}}
-	if json.Unmarshal(body, &j) != nil {
+	if json.Unmarshal(body, &j) != nil || !isReason(j.Reason) {
 		return e
 	}
 	e.Reason, e.Message, e.Index = j.Reason, j.Message, j.Index
@@ -323,6 +323,11 @@ func parseStatus(resp *http.Response, body []byte) *SubmitError {
 		e.Bundle = []byte(j.Bundle)
 	}
 	return e
+}
+
+// isReason says whether a log may give a text as its reason: words that do nothing to a terminal.
+func isReason(s string) bool {
+	return len(s) <= 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz-") == ""
 }
 
 // retryAfter reads a Retry-After header, seconds or a date. It returns 0 if

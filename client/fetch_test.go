@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"cratelog/entry"
 )
@@ -383,3 +384,21 @@ func ExampleLog_Bundle() {
 	fmt.Println(err)
 	// Output: the log's URL "http://log.example" is plain http to another machine: use https, or allow http explicitly
 }
+
+// TestAnAnswerDoesNothingToATerminal: what a log says is printed.
+func TestAnAnswerDoesNothingToATerminal(t *testing.T) {
+	l, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		fmt.Fprint(w, `{"reason": "\u001b[2Jaccepted", "message": "\u001b[2Jaccepted"}`)
+	})
+	for _, err := range []error{
+		second(l.Bundle(t.Context(), Query{Name: "a", Version: "1.0.0"})),
+		second(l.Submit(t.Context(), []byte("e"), []byte("c"), nil)),
+	} {
+		if err == nil || strings.ContainsFunc(err.Error(), unicode.IsControl) || !strings.Contains(err.Error(), "422") {
+			t.Errorf("%q", err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }

@@ -74,7 +74,7 @@ var mayImport = map[string][]string{
 	"circuit/ceremony":  {"circuit", "circuit/setup", "proofcheck"},
 
 	"monitor/store":    {"entry", "internal/sqlite"},
-	"monitor":          {"entry", "crate", "client", "config", "evidence", "cargo/registry", "monitor/store"},
+	"monitor":          {"entry", "crate", "client", "config", "evidence", "opening", "cargo/registry", "monitor/store"},
 	"internal/testlog": {"entry"},
 	"monitor/alert":    {"config", "monitor/store"},
 	"monitor/web":      {"monitor/store", "entry", "client", "proofcheck", "internal/web"},

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -77,6 +79,16 @@ func isDefault(index string) bool {
 	})
 }
 
+// registryShape is what every version of every URL parser reads alike. What is an entry must not
+// depend on that: a log that accepts what others call malformed is convicted by it. Go's parser, for
+// one, has become stricter about colons and brackets in hosts.
+var registryShape = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://([A-Za-z0-9._~-]+@)?([a-z0-9._-]*|\[([0-9a-f:.]+)\])(:[0-9]{1,5})?([/?][!-~]*)?$`)
+
+func isIPv6(s string) bool {
+	ip, err := netip.ParseAddr(s)
+	return err == nil && ip.Is6()
+}
+
 // isDots says whether a URL's path component is "." or "..", as written or escaped.
 func isDots(s string) bool {
 	s = strings.NewReplacer("%2e", ".", "%2E", ".").Replace(s)
@@ -84,7 +96,8 @@ func isDots(s string) bool {
 }
 
 // CheckRegistry checks the Registry of a Subject: DefaultRegistry, or an absolute URL as Registry
-// returns it, 1 to 1024 bytes of printable ASCII without a password and a fragment.
+// returns it, 1 to 1024 bytes of printable ASCII without a password and a fragment. Its host, if it
+// has one, is a name or an IP address.
 func CheckRegistry(s string) error {
 	if s == DefaultRegistry {
 		return nil
@@ -107,6 +120,11 @@ func CheckRegistry(s string) error {
 	}
 	if one := Registry(s); one != s {
 		return fmt.Errorf("the registry %q must be written %q", s, one)
+	}
+	shape := registryShape.FindStringSubmatch(s)
+	if shape == nil || shape[3] != "" && !isIPv6(shape[3]) {
+		return fmt.Errorf("the registry %q has a host that is neither a name nor an IP address, a port that is no number, "+
+			"or a user whose name has other characters than letters, digits and \"._~-\"", s)
 	}
 	return nil
 }

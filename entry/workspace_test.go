@@ -156,11 +156,14 @@ func TestARegistryHasOneName(t *testing.T) {
 			t.Errorf("%q becomes %q", got, again)
 		}
 	}
+	t.Setenv("GODEBUG", "urlstrictcolons=0") // as an older parser
 	for _, s := range []string{"", "Default", "default/", "crates", "index.example", "//index.example", "sparse+https://index.example", "registry+https://x.example",
 		"https://index.example/", "https://Index.example", "HTTPS://index.example", "https://u:p@index.example", "https://index.example#x", "https://index.example/a b",
-		"https://index.example/é", "https://index.example/\x00", "https://index.example:443", "http://index.example:80/a", "https://index.example:",
+		"https://index.example/é", "https://index.example/\x00", "mailto:a@b.example",
+		"https://[1.2.3.4]", "https://[v1.x]/a", "https://[a]/b", "https://a:b:80/c", "https://a%2eexample", "https://a:/b", "https://a:port", "https://a\\b", "https://a'b@c.example",
+		"https://index.example:443", "http://index.example:80/a", "https://index.example:",
 		"https://index.example/a/../b", "https://index.example/./a", "https://index.example/a/..", "https://index.example/a/.%2E/b",
-		"mailto:a@b.example", "https://" + strings.Repeat("a", 1020) + ".example"} {
+		"https://" + strings.Repeat("a", 1020) + ".example"} {
 		if CheckRegistry(s) == nil {
 			t.Errorf("%q is believed", s)
 		}

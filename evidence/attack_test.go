@@ -350,16 +350,20 @@ func isOurs(err error) bool {
 	return errors.Is(err, ErrMalformed) || errors.Is(err, ErrNotProven) || errors.Is(err, ErrUnknownKey) || errors.Is(err, ErrUndecided)
 }
 
-// TestEveryByteOfAFileCounts flips a bit of each byte of every file. What is then still
+// TestEveryByteOfAFileCounts flips a bit of each byte of every file, with -short of some of them. What is then still
 // believed accuses the same one of the same thing.
 func TestEveryByteOfAFileCounts(t *testing.T) {
 	w := newWorld(t)
 	rnd := rand.New(rand.NewPCG(1, 2))
+	step := 1
+	if testing.Short() {
+		step = 3
+	}
 	for i, p := range w.evidence() {
 		want := testlog.Must(Verify(p.e, w.keys, w.pv))
 		key := testlog.Must(p.e.Key())
 		w.evidenceAt(i)
-		for at := range w.files[i] {
+		for at := i % step; at < len(w.files[i]); at += step {
 			b := bytes.Clone(w.files[i])
 			b[at] ^= 1 << rnd.IntN(8)
 			e, err := Parse(b)

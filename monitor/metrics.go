@@ -25,6 +25,7 @@ var (
 	descVerified   = desc("verified_entries", "Entries that gave a signed root.", "log")
 	descDownloaded = desc("downloaded_entries", "Entries that are stored and checked.", "log")
 	descRegistry   = desc("registry_entries", "Entries that were compared with the registry.", "log")
+	descOpenings   = desc("openings_entries", "Entries whose opening the log was asked for.", "log")
 	descWitnessed  = desc("checkpoint_timestamp_seconds", "When the quorum cosigned the largest accepted checkpoint.",
 		"log")
 	descViewSize   = desc("view_size", "Entries that a source shows; -1 for none yet.", "log", "source")
@@ -43,7 +44,7 @@ var _ prometheus.Collector = &Monitor{}
 // Describe implements prometheus.Collector.
 func (m *Monitor) Describe(out chan<- *prometheus.Desc) {
 	m.metrics.entries.Describe(out)
-	for _, d := range []*prometheus.Desc{descSize, descVerified, descDownloaded, descRegistry, descWitnessed,
+	for _, d := range []*prometheus.Desc{descSize, descVerified, descDownloaded, descRegistry, descOpenings, descWitnessed,
 		descViewSize, descViewSeen, descFindings, descDeliveries, descBytes} {
 		out <- d
 	}
@@ -100,6 +101,7 @@ func (f *follower) collect(ctx context.Context, gauge func(*prometheus.Desc, flo
 	gauge(descVerified, float64(p.Verified), f.origin)
 	gauge(descDownloaded, float64(p.Downloaded), f.origin)
 	gauge(descRegistry, float64(p.Registry), f.origin)
+	gauge(descOpenings, float64(p.Openings), f.origin)
 	c, ok, err := s.Newest(ctx, f.id, true)
 	if err != nil {
 		return err

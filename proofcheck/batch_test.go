@@ -106,7 +106,11 @@ func TestBatchNeverAcceptsWhatTheSingleCheckRefuses(t *testing.T) {
 		}
 		agree(t, v, entries)
 	}
-	for range 4 { // several at a time
+	times := 4
+	if testing.Short() {
+		times = 1
+	}
+	for range times { // several at a time
 		entries := batch(t, 12)
 		places := rng.Perm(len(entries))
 		for _, lie := range lies(t, rng) {
@@ -118,11 +122,15 @@ func TestBatchNeverAcceptsWhatTheSingleCheckRefuses(t *testing.T) {
 	}
 }
 
-// TestEveryFalseEntryOfABatchIsFound has every set of false entries among six, so that each
+// TestEveryFalseEntryOfABatchIsFound has every set of false entries among six, with -short among four, so that each
 // way through the halves is taken.
 func TestEveryFalseEntryOfABatchIsFound(t *testing.T) {
 	v := defaultVerifier(t)
-	good := batch(t, 6)
+	n := 6
+	if testing.Short() {
+		n = 4
+	}
+	good := batch(t, n)
 	var bad []*entry.Entry
 	for _, e := range good {
 		c := copyOf(e)
@@ -180,6 +188,9 @@ func TestErrorsThatCancelOutAreFound(t *testing.T) {
 			"two entries, of four segments and one": {shift(good, changes[0]), shift(other, changes[1])}}
 		for first := range 4 {
 			for second := range 4 {
+				if testing.Short() && second != 3 {
+					continue
+				}
 				if first == second && name != "C and knowledge" {
 					continue // nothing is changed
 				}
@@ -226,7 +237,11 @@ func TestBatchTakesEntriesOfManyProgramsAndShapes(t *testing.T) {
 func TestEntriesOfManySegmentsAreCheckedTogether(t *testing.T) {
 	v := defaultVerifier(t)
 	var entries []*entry.Entry
-	for i, segments := range []int{63, 1, 1, 64, 65, 2, 62} {
+	sizes := []int{63, 1, 1, 64, 65, 2, 62}
+	if testing.Short() {
+		sizes = sizes[1:5]
+	}
+	for i, segments := range sizes {
 		e, _ := proven(t, i, segments)
 		entries = append(entries, e)
 	}
@@ -234,7 +249,7 @@ func TestEntriesOfManySegmentsAreCheckedTogether(t *testing.T) {
 		t.Fatal(errs)
 	}
 	_, _, g1, _ := bn254.Generators()
-	for _, at := range []int{0, 4} {
+	for _, at := range []int{0, len(sizes) - 1} {
 		bad := slices.Clone(entries)
 		bad[at] = altered(t, bad[at], func(p *proofcheck.Proof) {
 			last := p.Segments[len(p.Segments)-1]

@@ -49,12 +49,19 @@ func prove(t testing.TB, f *forge.Forger, e *entry.Entry, segments int, list []b
 	fatalIf(t, f.ProveChain(e, cuts, func(rho fr.Element) (chain.End, error) { return chain.EndOf(list, rho) }))
 }
 
-// proven is an entry whose proof has so many segments, and its list.
+// made are the entries of proven.
+var made = make(map[[2]int]*entry.Entry)
+
+// proven is an entry whose proof has so many segments, and its list. It is the same one each time.
 func proven(t testing.TB, n, segments int) (*entry.Entry, []byte) {
 	t.Helper()
 	e, list := statement(n)
-	prove(t, defaultForger(), e, segments, list)
-	return e, list
+	key := [2]int{n, segments}
+	if made[key] == nil {
+		prove(t, defaultForger(), e, segments, list)
+		made[key] = e
+	}
+	return copyOf(made[key]), list
 }
 
 // copyOf returns an entry that shares nothing with e.

@@ -31,14 +31,15 @@ var quiet = sync.OnceFunc(logger.Disable)
 // directory, or else compiled, which takes several times as long, and put there. Only circuits
 // whose hash ships with cratelog are kept: an attacker who writes into the cache cannot make the
 // prover prove, and so reveal, something else.
-func compiled(cache string, blocks int) (*cs.R1CS, error) {
+func compiled(cache string, blocks int, progress Progress) (*cs.R1CS, error) {
 	hash, known := circuit.CompiledHash(blocks)
-	path := filepath.Join(cache, fmt.Sprintf("segment-%d-%.16s.r1cs", blocks, hash))
+	path := filepath.Join(cache, compiledName(blocks, hash))
 	if known && cache != "" {
 		if system, err := readCompiled(path, hash); err == nil {
 			return system, nil
 		}
 	}
+	progress.begin("compiling the circuit, once", time.Duration(blocks)*80*time.Millisecond, nil)
 	system, err := circuit.Compile(blocks)
 	if err != nil || !known || cache == "" {
 		return system, err
@@ -48,6 +49,10 @@ func compiled(cache string, blocks int) (*cs.R1CS, error) {
 		_ = durable.WriteCache(path, b.Bytes()) // else it is compiled again
 	}
 	return system, nil
+}
+
+func compiledName(blocks int, hash string) string {
+	return fmt.Sprintf("segment-%d-%.16s.r1cs", blocks, hash)
 }
 
 func readCompiled(path, hash string) (*cs.R1CS, error) {
@@ -71,7 +76,7 @@ func compileMeanwhile(ctx context.Context, cache string, blocks int, progress Pr
 	return interruptible(ctx, func() (system *cs.R1CS, err error) {
 		var g errgroup.Group
 		g.Go(func() (err error) {
-			system, err = compiled(cache, blocks)
+			system, err = compiled(cache, blocks, progress)
 			return err
 		})
 		loadErr := load()

@@ -21,10 +21,12 @@ import (
 )
 
 // The proof of one segment: what gnark's groth16.Prove computes (backend/groth16/bn254/prove.go),
-// from the same key and the same solver, in three quarters of the time. The difference is in the
-// sums of points times wires. Most wires are small, and gnark takes its window for the number of
-// all: here small ones have a sum of their own (see terms). K and Z are one sum. And what a segment
-// commits to is computed in the first pass only.
+// from the same key and the same solver; with the same random numbers it is the same proof. It is
+// not gnark's for three reasons. What a segment commits to is computed in the first pass only. Two
+// segments are worked on at once, and never more than two sums of points, so the memory is bounded.
+// And it is a little faster, 7 to 17 percent: most wires are small, and gnark takes the window of a
+// sum for the number of all. Here small ones have a sum of their own (see terms), and K and Z share
+// one.
 
 // commitment is what a segment commits to.
 type commitment struct {
@@ -77,14 +79,16 @@ func (j *job) commitTo(i int) (c commitment, err error) {
 		_, err := j.system.Solve(w, append(hints, commit)...)
 		return err
 	})
-	if values == nil {
+	switch {
+	case values == nil && err != nil:
 		return c, fmt.Errorf("%w: %w", errFalse, err)
-	}
-	if !errors.Is(err, errCommitted) {
+	case values == nil:
+		return c, errors.New("the solver asked for no commitment; this is a bug")
+	case !errors.Is(err, errCommitted):
 		return c, err
 	}
 	c.values = hashValues(values)
-	point, err := sum1(split(j.proving.CommitmentKeys[0].Basis, values))
+	point, err := sum1(func() *terms[bn254.G1Affine] { return split(j.proving.CommitmentKeys[0].Basis, values) })
 	c.point.FromJacobian(&point)
 	return c, err
 }
@@ -131,16 +135,27 @@ func (j *job) points(solution *cs.R1CSSolution, committed []fr.Element, c bn254.
 	var g errgroup.Group
 	g.Go(func() (err error) {
 		h := quotient(solution, &pk.Domain)
-		t := split(pk.G1.K, pick(solution.W, j.noK))
-		t.add(pk.G1.Z, h[:len(pk.G1.Z)])
-		kz, err = sum1(t)
+		kz, err = sum1(func() *terms[bn254.G1Affine] {
+			t := split(pk.G1.K, pick(solution.W, j.noK))
+			t.add(pk.G1.Z, h[:len(pk.G1.Z)])
+			return t
+		})
 		return err
 	})
-	g.Go(func() (err error) { b2, err = sum2(split(pk.G2.B, pick(solution.W, pk.InfinityB))); return err })
-	g.Go(func() (err error) { a, err = sum1(split(pk.G1.A, pick(solution.W, pk.InfinityA))); return err })
-	g.Go(func() (err error) { b, err = sum1(split(pk.G1.B, pick(solution.W, pk.InfinityB))); return err })
 	g.Go(func() (err error) {
-		pok, err = sum1(split(pk.CommitmentKeys[0].BasisExpSigma, committed))
+		b2, err = sum2(func() *terms[bn254.G2Affine] { return split(pk.G2.B, pick(solution.W, pk.InfinityB)) })
+		return err
+	})
+	g.Go(func() (err error) {
+		a, err = sum1(func() *terms[bn254.G1Affine] { return split(pk.G1.A, pick(solution.W, pk.InfinityA)) })
+		return err
+	})
+	g.Go(func() (err error) {
+		b, err = sum1(func() *terms[bn254.G1Affine] { return split(pk.G1.B, pick(solution.W, pk.InfinityB)) })
+		return err
+	})
+	g.Go(func() (err error) {
+		pok, err = sum1(func() *terms[bn254.G1Affine] { return split(pk.CommitmentKeys[0].BasisExpSigma, committed) })
 		return err
 	})
 	blind, err := random(2)
@@ -237,22 +252,25 @@ func (t *terms[A]) add(points []A, scalars []fr.Element) {
 	}
 }
 
-// slots bounds how many sums are computed at once: each uses all processors, and takes memory.
+// slots bounds how many sums are computed at once: each uses all processors, and takes memory, from
+// the copies of its terms on.
 var slots = make(chan struct{}, 2)
 
-// sum1 and sum2 add up terms in G1 and G2.
-func sum1(t *terms[bn254.G1Affine]) (bn254.G1Jac, error) {
+// sum1 and sum2 add up terms in G1 and G2, which are made when it is their turn.
+func sum1(make func() *terms[bn254.G1Affine]) (bn254.G1Jac, error) {
 	slots <- struct{}{}
 	defer func() { <-slots }()
+	t := make()
 	var sum, small bn254.G1Jac
 	_, err := sum.MultiExp(t.large.points, t.large.scalars, ecc.MultiExpConfig{NbTasks: runtime.GOMAXPROCS(0)})
 	_, err2 := small.MultiExp(t.small.points, t.small.scalars, ecc.MultiExpConfig{NbTasks: runtime.GOMAXPROCS(0)})
 	return *sum.AddAssign(&small), errors.Join(err, err2)
 }
 
-func sum2(t *terms[bn254.G2Affine]) (bn254.G2Jac, error) {
+func sum2(make func() *terms[bn254.G2Affine]) (bn254.G2Jac, error) {
 	slots <- struct{}{}
 	defer func() { <-slots }()
+	t := make()
 	var sum, small bn254.G2Jac
 	_, err := sum.MultiExp(t.large.points, t.large.scalars, ecc.MultiExpConfig{NbTasks: runtime.GOMAXPROCS(0)})
 	_, err2 := small.MultiExp(t.small.points, t.small.scalars, ecc.MultiExpConfig{NbTasks: runtime.GOMAXPROCS(0)})

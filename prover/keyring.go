@@ -63,6 +63,16 @@ func (k *Keyring) Ask(ctx context.Context) (*proofcheck.Program, error) {
 	return k.program, nil
 }
 
+// UseLog has the keyring prove with the program of a log, unless files are named, and is Ask then.
+// A nil log is none. development says that the log's program may be one with a development key.
+func (k *Keyring) UseLog(ctx context.Context, log KeyServer, development bool) (*proofcheck.Program, error) {
+	if k.ProgramFile != "" || log == nil {
+		return nil, nil
+	}
+	k.Log, k.AllowDevelopment = log, development
+	return k.Ask(ctx)
+}
+
 // Check reads the program file, if there is one: a mistake is found before work
 // begins.
 func (k *Keyring) Check() error {

@@ -10,16 +10,20 @@ import (
 	"testing"
 
 	"cratelog/circuit"
-	"cratelog/proofcheck/chain"
 	"cratelog/crate"
+	"cratelog/entry"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
+	"cratelog/proofcheck/chain"
 )
 
 func TestKeysThatCannotProveAreFoundBeforeTheWork(t *testing.T) {
-	fits := &Plan{Blocks: proofcheck.MaxSegments * circuit.SegmentBlocks, List: &crate.List{}}
-	large := &Plan{Blocks: fits.Blocks + 1, List: &crate.List{}}
-	long := &Plan{Blocks: 60, List: &crate.List{Bytes: make([]byte, chain.MaxList+1)}}
+	fits := &Plan{Blocks: proofcheck.MaxSegments * circuit.SegmentBlocks, List: &crate.List{}, Claim: &entry.Source{},
+		Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: "large", Version: "1.0.0"}}
+	large, long, told := *fits, *fits, *fits
+	large.Blocks++
+	long.List = &crate.List{Bytes: make([]byte, chain.MaxList+1)}
+	told.Claim = &entry.Source{Links: []entry.Link{{Path: "a", Target: strings.Repeat("x", 1000)}}}
 	shipped, err := proofcheck.Embedded()
 	fatalIf(t, err)
 	k := &Keyring{}
@@ -27,8 +31,9 @@ func TestKeysThatCannotProveAreFoundBeforeTheWork(t *testing.T) {
 	if err != nil || id != shipped[0].ID() {
 		t.Errorf("%x %v", id, err)
 	}
-	for _, p := range []*Plan{large, long} {
-		if _, err := k.Program(p); outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), "a proof has room for 11808 blocks") {
+	for p, why := range map[*Plan]string{&large: "a proof has room for 11808 blocks", &long: "a proof has room for 11808 blocks",
+		&told: "a proof of 288 segments make no entry: the entry is"} {
+		if _, err := k.Program(p); outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), why) {
 			t.Error(err)
 		}
 	}
@@ -50,7 +55,7 @@ func TestKeysThatCannotProveAreFoundBeforeTheWork(t *testing.T) {
 	if got, err := k.Program(fits); err != nil || got != id {
 		t.Errorf("%x %v", got, err)
 	}
-	if _, err := k.Program(large); outcome.Of(err) != outcome.Refused {
+	if _, err := k.Program(&large); outcome.Of(err) != outcome.Refused {
 		t.Error(err)
 	}
 	if _, err := k.Prove(t.Context(), fits, nil); !errors.Is(err, fs.ErrNotExist) {

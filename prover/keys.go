@@ -17,6 +17,7 @@ import (
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	cs "github.com/consensys/gnark/constraint/bn254"
 
+	"cratelog/circuit"
 	"cratelog/circuit/setup"
 	"cratelog/internal/durable"
 	"cratelog/internal/unsafekeys"
@@ -168,14 +169,8 @@ func developmentProgram(blocks int, vk []byte) proofcheck.Program {
 }
 
 func storeKeys(cache string, blocks int, made *setup.Keys) (*Keys, error) {
-	old, err := filepath.Glob(filepath.Join(cache, keyName(blocks)+"-*.pk"))
-	if err != nil {
+	if err := removeStale(cache, blocks); err != nil {
 		return nil, err
-	}
-	for _, f := range old {
-		if err := os.Remove(f); err != nil {
-			return nil, err
-		}
 	}
 	var key bytes.Buffer
 	if _, err := made.Verifying.WriteTo(&key); err != nil {
@@ -197,6 +192,36 @@ func storeKeys(cache string, blocks int, made *setup.Keys) (*Keys, error) {
 	k.sum = [32]byte(sum.Sum(nil))
 	k.Program.ProvingKey = k.sum
 	return k, f.Replace(filepath.Join(cache, fmt.Sprintf("%s-%x.pk", keyName(blocks), k.sum)), 0o600)
+}
+
+// removeStale removes the development keys that are about to be replaced, and what other versions
+// left in the cache: hundreds of megabytes that nothing uses any more, and that can be made again.
+func removeStale(cache string, blocks int) error {
+	hash, _ := circuit.CompiledHash(blocks)
+	entries, err := os.ReadDir(cache)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		segment, ours := strings.CutPrefix(name, "segment-")
+		_, unsafe, _ := strings.Cut(name, "-unsafe")
+		switch {
+		case e.IsDir():
+			continue
+		case ours && !strings.HasPrefix(segment, fmt.Sprintf("%d-", blocks)): // segments of another size
+			continue
+		case ours && strings.HasSuffix(name, ".r1cs") && name != compiledName(blocks, hash): // of another circuit
+		case ours && strings.HasPrefix(unsafe, "-") && strings.HasSuffix(unsafe, ".pk"):
+		case strings.HasPrefix(name, "source-") && (strings.HasSuffix(name, ".r1cs") || unsafe != ""): // of version 1
+		default:
+			continue
+		}
+		if err := os.Remove(filepath.Join(cache, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keyFiles are the files of one development program, with the hash that they should have.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"cratelog/opening"
-	"cratelog/prover/git"
 )
 
 // Opening returns the opening of the plan's claim: its git objects as they are. They hold the names
@@ -20,10 +19,12 @@ func (p *Plan) Opening() ([]byte, error) {
 	return opening.Make(objects, p.Claim, p.List)
 }
 
-// Public returns nil if anybody can fetch all commits of the plan, as git.Public finds out now:
-// that of the claim from the repository at the URL, and that of each submodule from the one that
-// module names for its path. Else the error says why the source has to be taken for private.
-func (p *Plan) Public(ctx context.Context, url string, module func(path string) string) error {
+// Public returns nil if anybody can fetch all commits of the plan, as ask, which is git.Public,
+// finds out now: that of the claim from the repository at the URL, and that of each submodule from
+// the one that module names for its path. Else the error says why the source has to be taken for
+// private.
+func (p *Plan) Public(ctx context.Context, url string, module func(path string) string,
+	ask func(ctx context.Context, url string, commit [20]byte) error) error {
 	for i, o := range p.List.Objects {
 		if !o.Commit {
 			continue
@@ -32,7 +33,7 @@ func (p *Plan) Public(ctx context.Context, url string, module func(path string) 
 		if i > 0 {
 			from = module(o.Path)
 		}
-		if err := git.Public(ctx, from, sha1.Sum(p.objects[i].Data)); err != nil { // which was read with care
+		if err := ask(ctx, from, sha1.Sum(p.objects[i].Data)); err != nil { // which was read with care
 			if i > 0 {
 				err = fmt.Errorf("the submodule at %s: %w", o.Path, err)
 			}

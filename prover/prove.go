@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,17 +22,25 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cratelog/circuit"
-	"cratelog/proofcheck/chain"
 	"cratelog/entry"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
+	"cratelog/proofcheck/chain"
 )
 
-// fits refuses a plan for which a proof of segments of so many blocks has no room.
+// fits refuses a plan for which a proof of segments of so many blocks, or an entry with it, has no
+// room: before the work.
 func (p *Plan) fits(blocks int) error {
 	if room := proofcheck.MaxSegments * blocks; p.Blocks > room || len(p.List.Bytes) > chain.MaxList {
 		return outcome.Refusef("the commit and the trees on the crate's paths take %d SHA-1 blocks and the file list "+
 			"%d bytes; a proof has room for %d blocks and %d bytes", p.Blocks, len(p.List.Bytes), room, chain.MaxList)
+	}
+	n := (p.Blocks + blocks - 1) / blocks
+	proof := &proofcheck.Proof{Cuts: make([]fr.Element, n-1),
+		Segments: slices.Repeat([]*groth16.Proof{{Commitments: make([]bn254.G1Affine, 1)}}, n)}
+	e := &entry.Entry{Subject: p.Subject, Claim: p.Claim, Proof: entry.Proof{Parts: proof.Marshal()}}
+	if _, err := e.Marshal(); err != nil {
+		return outcome.Refuse(fmt.Errorf("the claim and a proof of %d segments make no entry: %w", n, err))
 	}
 	return nil
 }
@@ -72,6 +82,7 @@ func interruptible[T any](ctx context.Context, f func() (T, error)) (T, error) {
 }
 
 func (k *Keys) prove(ctx context.Context, p *Plan, progress Progress) (*entry.Entry, error) {
+	defer collectOften()()
 	scope, err := entry.Context(p.Subject, p.Claim)
 	if err != nil {
 		return nil, err
@@ -92,6 +103,35 @@ func (k *Keys) prove(ctx context.Context, p *Plan, progress Progress) (*entry.En
 		return nil, fmt.Errorf("proving: the new proof was refused: %w", err)
 	}
 	return e, nil
+}
+
+// often counts the calls of collectOften that have not ended, and keeps the setting from before.
+var often struct {
+	sync.Mutex
+	calls, before int
+}
+
+// collectOften has the garbage collector run when the memory in use has grown by a third, instead
+// of by all of it, until the function that it returns is called. A proof takes and leaves vectors
+// of megabytes: the process stays below 512 MiB, and as collecting costs little beside the sums, it
+// is as fast. A collector that runs more often still, by the user's GOGC, is left alone.
+func collectOften() (end func()) {
+	const percent = 33
+	often.Lock()
+	defer often.Unlock()
+	if often.calls++; often.calls == 1 {
+		often.before = debug.SetGCPercent(percent)
+		if 0 <= often.before && often.before < percent {
+			debug.SetGCPercent(often.before)
+		}
+	}
+	return func() {
+		often.Lock()
+		defer often.Unlock()
+		if often.calls--; often.calls == 0 {
+			debug.SetGCPercent(often.before)
+		}
+	}
 }
 
 // job is one proof in the making. Its masks and blinds are drawn for it, and leave it only in what

@@ -16,11 +16,11 @@ import (
 	"github.com/consensys/gnark/constraint/solver"
 
 	"cratelog/circuit"
-	"cratelog/proofcheck/chain"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
+	"cratelog/proofcheck/chain"
 	"cratelog/prover/git"
 )
 

@@ -1,6 +1,7 @@
 // Command prove measures the prover, each thing in a process of its own, so that each has its own
 // peak of memory:
 //
+//	msm_131072         the machine's pace: a sum of 2^17 points of G1 times random numbers, on one core
 //	key_from_nothing   the development key on a fresh machine: compiling the circuit, the setup, writing
 //	load_key           compiled circuit and key from a warm disk
 //	prove_N            from the key on disk to the checked entry, for git objects of N SHA-1 blocks
@@ -20,9 +21,14 @@ import (
 	"os/exec"
 	"os/signal"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/consensys/gnark-crypto/ecc"
+	"github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 
 	"cratelog/circuit"
 	"cratelog/crate"
@@ -72,7 +78,7 @@ func run(ctx context.Context, only, measure, file, repository, corpus string) er
 	if err != nil {
 		return err
 	}
-	names := []string{"key_from_nothing", "load_key"}
+	names := []string{"msm_131072", "key_from_nothing", "load_key"}
 	for _, n := range sizes {
 		names = append(names, fmt.Sprintf("prove_%d", n))
 	}
@@ -117,6 +123,8 @@ func one(ctx context.Context, dir, name string) error {
 	}
 	var blocks int
 	switch n, _ := fmt.Sscanf(name, "prove_%d", &blocks); {
+	case name == "msm_131072":
+		return pace()
 	case name == "key_from_nothing":
 		return keyFromNothing(ctx, dir)
 	case name == "load_key":
@@ -138,6 +146,29 @@ func one(ctx context.Context, dir, name string) error {
 		return prove(ctx, name, plan)
 	}
 	return fmt.Errorf("nothing is called %s", name)
+}
+
+// pace measures a sum as the prover computes many: by it, figures of two machines compare.
+func pace() error {
+	points, scalars := make([]bn254.G1Jac, 1<<17), make([]fr.Element, 1<<17)
+	_, _, g, _ := bn254.Generators()
+	points[0].FromAffine(&g)
+	for i := range points {
+		if i > 0 {
+			points[i].Set(&points[i-1]).DoubleAssign().AddMixed(&g)
+		}
+		if _, err := scalars[i].SetRandom(); err != nil {
+			return err
+		}
+	}
+	runtime.GOMAXPROCS(1)
+	affine := bn254.BatchJacobianToAffineG1(points)
+	begin := time.Now()
+	if _, err := new(bn254.G1Jac).MultiExp(affine, scalars, ecc.MultiExpConfig{NbTasks: 1}); err != nil {
+		return err
+	}
+	fmt.Printf("msm_131072 %.3f s\n", time.Since(begin).Seconds())
+	return nil
 }
 
 func keyFromNothing(ctx context.Context, dir string) error {

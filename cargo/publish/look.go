@@ -14,6 +14,7 @@ import (
 	"cratelog/client"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
+	"cratelog/prover"
 )
 
 // look finds out what is to be published and where, before anything is done.
@@ -41,7 +42,10 @@ func (r *run) look(ctx context.Context) (err error) {
 	if err := r.loadPolicy(); err != nil {
 		return err
 	}
-	return r.findLog(members)
+	if err := r.findLog(members); err != nil {
+		return err
+	}
+	return r.useProgram(ctx)
 }
 
 func (r *run) loadPolicy() error {
@@ -50,16 +54,43 @@ func (r *run) loadPolicy() error {
 		return err
 	}
 	r.Policy.Root, r.Policy.Metadata = ws.Root, ws.Policy
-	p, err := r.Policy.Load()
-	if err != nil {
+	if r.policy, err = r.Policy.Load(); err != nil {
 		return outcome.Misuse(err)
 	}
-	if len(p.Trust) == 0 {
-		r.Report.Warn("the log's answer is not verified: %s", p.NoTrust())
+	if len(r.policy.Trust) == 0 {
+		r.Report.Warn("the log's answer is not verified: %s", r.policy.NoTrust())
 		return nil
 	}
-	r.reader, err = credential.NewReader(p)
+	r.reader, err = credential.NewReader(r.policy)
 	return err
+}
+
+// useProgram has the proofs be of the log's program, unless another one was named, and has this run
+// accept them: what it checks is that the log holds what was made here.
+func (r *run) useProgram(ctx context.Context) error {
+	var log prover.KeyServer // nil in a dry run without a log
+	if r.log != nil {
+		log = r.log
+	}
+	p, err := r.Prover.UseLog(ctx, log, r.reader == nil || r.policy.Development)
+	if err != nil || p == nil {
+		return err
+	}
+	if r.proofs, err = proofcheck.New(with(r.proofs.Programs(), *p)); err != nil || r.reader == nil {
+		return err
+	}
+	r.policy.Programs = with(r.policy.Programs, *p)
+	r.reader, err = credential.NewReader(r.policy)
+	return err
+}
+
+// with returns programs with one more, if it is not among them.
+func with(programs []proofcheck.Program, p proofcheck.Program) []proofcheck.Program {
+	id := p.ID()
+	if slices.ContainsFunc(programs, func(o proofcheck.Program) bool { return o.ID() == id }) {
+		return programs
+	}
+	return append(slices.Clone(programs), p)
 }
 
 // findLog decides which log is to hold the entries.

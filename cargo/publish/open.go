@@ -23,6 +23,7 @@ func (r *run) open(ctx context.Context, j *job, top string) error {
 		wanted = *r.Opening
 	}
 	if !wanted {
+		r.store.remove(j.member, credential.ExtOpening) // of an earlier run
 		return nil
 	}
 	opened, err := j.plan.Opening()
@@ -31,6 +32,10 @@ func (r *run) open(ctx context.Context, j *job, top string) error {
 	} else if err != nil {
 		r.Report.Warn("%s: there is no opening: %v", j.member, err)
 		return nil
+	}
+	if !public {
+		r.Report.Warn("%s: the opening shows, to everybody, the whole commit with its author and message, and the names and "+
+			"hashes of all that stands in the directories on the crate's paths, also of what is not in the crate", j.member)
 	}
 	j.opening = opened
 	return r.store.save(j.member, credential.ExtOpening, opened)
@@ -43,12 +48,16 @@ func (r *run) public(ctx context.Context, j *job, top string) bool {
 		return false
 	}
 	urls := slices.Compact([]string{j.plan.Repository, remote(ctx, top)})
+	fetch := git.Public
+	if r.testingOnlyPublic != nil {
+		fetch = r.testingOnlyPublic
+	}
 	why := error(nil)
 	for _, url := range urls {
 		if !strings.HasPrefix(url, "https://") {
 			continue
 		}
-		why = j.plan.Public(ctx, url, func(path string) string { return remote(ctx, filepath.Join(top, path)) })
+		why = j.plan.Public(ctx, url, func(path string) string { return remote(ctx, filepath.Join(top, path)) }, fetch)
 		if why == nil {
 			r.Report.Status("Public", "%s: anybody can fetch commit %x from %s", j.member, j.plan.Claim.Commit, url)
 			return true

@@ -50,8 +50,12 @@ type Reporter interface {
 	Steps() (p prover.Progress, done func())
 }
 
-// A Prover makes proofs.
+// A Prover makes proofs. *prover.Keyring is one.
 type Prover interface {
+	// UseLog has the proofs be of a log's program, if no other was named, and returns it; nil if
+	// that is one that ships, or was named. log is nil where there is none; development says that a
+	// development key will do.
+	UseLog(ctx context.Context, log prover.KeyServer, development bool) (*proofcheck.Program, error)
 	// Program returns the id of the program that would prove a plan. It refuses
 	// one that none can.
 	Program(p *prover.Plan) ([32]byte, error)
@@ -79,7 +83,7 @@ type Config struct {
 	// Bundles are verified under it. Without any trust file they are not.
 	Policy policy.Place
 
-	Prover Prover // whose program ships, or is in Policy.Programs
+	Prover Prover // whose program ships, is in Policy.Programs, or is the log's
 
 	// Guard is the program that serves credential.Main when cargo calls it.
 	Guard string
@@ -93,6 +97,9 @@ type Config struct {
 	// Opening says whether the log gets the git objects themselves, with the names of all files
 	// beside the crate's; nil for where anybody can fetch them.
 	Opening *bool
+
+	// testingOnlyPublic stands in for git.Public, which takes no server on loopback for public.
+	testingOnlyPublic func(ctx context.Context, url string, commit [20]byte) error
 
 	UserAgent string
 	Report    Reporter
@@ -119,7 +126,8 @@ type run struct {
 	target   *target
 	store    store
 	log      *client.Log        // nil in a dry run without one
-	reader   *credential.Reader // nil without trust files
+	policy   *policy.Policy     // the publisher's own
+	reader   *credential.Reader // of policy; nil without trust files
 	proofs   *proofcheck.Verifier
 	repos    repositories
 	jobs     []*job // those that others depend on first

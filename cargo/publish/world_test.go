@@ -22,7 +22,9 @@ import (
 	"cratelog/internal/loopback"
 	"cratelog/internal/outcome"
 	"cratelog/internal/registrytest"
+	"cratelog/proofcheck"
 	"cratelog/prover"
+	"cratelog/prover/git"
 )
 
 // TestMain lets the test binary be the credential provider that cargo starts.
@@ -51,7 +53,9 @@ type site struct {
 	out    *output
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T) *site { return newSiteWith(t, loopback.Config{}) }
+
+func newSiteWith(t *testing.T, cfg loopback.Config) *site {
 	t.Helper()
 	fixture.Need(t, "cargo", "git")
 	s := &site{t: t, dir: filepath.Join(t.TempDir(), "work"), home: t.TempDir(), reg: registrytest.New(t), forger: newForger(t), out: &output{}}
@@ -64,7 +68,8 @@ func newSite(t *testing.T) *site {
 	s.configure("")
 	s.write(filepath.Join(s.home, "credentials.toml"), "[registries.my]\ntoken = \""+secret+"\"\n")
 	var err error
-	s.world, err = loopback.Start(t.Context(), loopback.Config{Origin: "publish.example/log", Dir: t.TempDir()})
+	cfg.Origin, cfg.Dir = "publish.example/log", t.TempDir()
+	s.world, err = loopback.Start(t.Context(), cfg)
 	fatalIf(t, err)
 	t.Cleanup(func() {
 		if err := s.world.Close(); err != nil {
@@ -139,7 +144,7 @@ func (s *site) config(edit ...func(*Config)) Config {
 	s.t.Helper()
 	self, err := os.Executable()
 	fatalIf(s.t, err)
-	cfg := Config{
+	cfg := Config{testingOnlyPublic: git.Fetchable,
 		Cargo: Cargo{Program: "cargo", Dir: s.dir, Out: s.out}, PackageFlags: []string{"--no-verify"},
 		Registry: "my", Log: s.world.URL, Prover: s.forger, Guard: self, Home: s.home, Report: s.out, UserAgent: "test",
 	}
@@ -217,7 +222,7 @@ func (s *site) arrived() (names []string) {
 	for _, p := range s.reg.Published() {
 		bundle, err := os.ReadFile(s.store().File(p.Name, p.Version, credential.ExtBundle))
 		fatalIf(s.t, err)
-		r, err := s.reader().Verify(s.t.Context(), bundle, p.Raw, policy.Package{Name: p.Name, Version: p.Version}, nil)
+		r, err := s.reader().Verify(s.t.Context(), bundle, p.Raw, s.pkgOf(p.Name, p.Version), nil)
 		if err != nil {
 			s.t.Errorf("%s: %v", p.Name, err)
 		} else if r.SHA256 != sha256.Sum256(p.Raw) {
@@ -226,6 +231,10 @@ func (s *site) arrived() (names []string) {
 		names = append(names, p.Name+" "+p.Version)
 	}
 	return names
+}
+
+func (s *site) pkgOf(name, version string) policy.Package {
+	return policy.Package{Name: name, Version: version, Registry: "sparse+" + s.reg.Index}
 }
 
 func (s *site) reader() *credential.Reader {
@@ -250,6 +259,10 @@ func newForger(t *testing.T) *forger {
 	f, err := forge.Default()
 	fatalIf(t, err)
 	return &forger{Forger: f, program: f.Program().ID()}
+}
+
+func (f *forger) UseLog(context.Context, prover.KeyServer, bool) (*proofcheck.Program, error) {
+	return nil, nil
 }
 
 func (f *forger) Program(*prover.Plan) ([32]byte, error) { return f.program, nil }
@@ -292,10 +305,12 @@ func (o *output) Warn(format string, args ...any) {
 }
 func (o *output) Steps() (prover.Progress, func()) { return nil, func() {} }
 
+func (s *site) client() *client.Log { return &client.Log{URL: s.world.URL} }
+
 // logged returns how many entries the log has published.
 func (s *site) logged() int64 {
 	s.t.Helper()
-	signed, err := (&client.Log{URL: s.world.URL}).Checkpoint(s.t.Context())
+	signed, err := s.client().Checkpoint(s.t.Context())
 	fatalIf(s.t, err)
 	c, err := s.world.Policy.CheckCheckpoint(signed)
 	fatalIf(s.t, err)

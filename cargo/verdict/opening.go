@@ -229,8 +229,11 @@ func (it *item) fetchOpening(ctx context.Context, why error, take func([]byte) b
 		if why != nil {
 			at = fmt.Sprintf("the opening of %s %s at hand does not do (%v)", it.want.Name, it.want.Version, why)
 		}
-		return Unchecked, refuse(ErrNoOpening, "Run it once without --offline, or put the opening beside its bundle: "+
-			it.besideName(), "%s, %s, and nothing is fetched offline", at, it.open.because)
+		ask := "Run it once without --offline"
+		if it.given != nil {
+			ask = "Name the log that holds it with --log"
+		}
+		return Unchecked, refuse(ErrNoOpening, ask+", or put the opening beside its bundle: "+it.besideName(), "%s, %s, and nothing is fetched offline", at, it.open.because)
 	}
 	var failed error
 	other := false // than the claim's

@@ -139,7 +139,11 @@ func TestABetaThatTakesOffTheMaskIsRefused(t *testing.T) {
 
 func TestKeysOfTheCircuitAreTaken(t *testing.T) {
 	system := compile(t, new(busy))
-	for range 3 {
+	times := 3
+	if testing.Short() {
+		times = 1
+	}
+	for range times {
 		k := run(t, system, fresh(t))
 		fatalIf(t, Check(system, k.Proving, k.Verifying, k.Powers))
 	}
@@ -164,6 +168,9 @@ func TestNoPointOfAKeyCanBeAnother(t *testing.T) {
 				"one more": *new(curve.G1Affine).Add(&was, &g1), "infinity": {}, "moved": *next,
 				"off the curve": {X: was.X, Y: was.X},
 			} {
+				if testing.Short() && how != "doubled" && how != "infinity" {
+					continue
+				}
 				if to != was { // K of a wire in no constraint, doubled
 					*p = to
 					refused(t, fmt.Sprintf("%s %d in G1 %s", name, i, how), system, k)
@@ -433,9 +440,9 @@ func shifted(pk *groth16.ProvingKey, file []byte) []byte {
 func FuzzReadProving(f *testing.F) {
 	t := new(testing.T)
 	system := compile(t, new(busy))
-	s, err := Fresh()
-	if err != nil {
-		f.Fatal(err)
+	var s Secrets // the same in all processes
+	for i, x := range []*fr.Element{&s.Tau, &s.Alpha, &s.Beta, &s.Delta, &s.Sigma} {
+		x.SetUint64(uint64(1000 + i))
 	}
 	k, err := Run(f.Context(), system, s, new(Progress))
 	if err != nil {
@@ -457,12 +464,8 @@ func FuzzReadProving(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if err := Check(system, pk, k.Verifying, p); err == nil && !bytes.Equal(raw, file.Bytes()) {
-			var again bytes.Buffer
-			fatalIf(t, WriteProving(&again, pk, p.Encode()))
-			if !bytes.Equal(again.Bytes(), file.Bytes()) {
-				t.Error("another key was taken")
-			}
+		if err := Check(system, pk, k.Verifying, p); (err == nil) != bytes.Equal(raw, file.Bytes()) {
+			t.Errorf("another key was taken, or the key was not: %v", err)
 		}
 	})
 }

@@ -77,9 +77,14 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err := o.useLog(sh); err != nil {
 		return err
 	}
-	if err := prepareKeys(ctx, sh, &o.keys); err != nil {
+	if err := prepareKeys(&o.keys); err != nil {
 		return err
 	}
+	logs, err := o.keys.Ask(ctx)
+	if err != nil {
+		return err
+	}
+	tellKeys(sh, &o.keys, logs)
 	c, err := o.crate(ctx, sh, what)
 	if err != nil {
 		return err
@@ -229,7 +234,7 @@ func (o *proveOptions) make(ctx context.Context, sh *shell, c *crate.Crate, dir 
 		if plan.Claim.Attributes != nil {
 			why = "as .gitattributes of the commit say of some, which readers accept by default"
 		}
-		sh.Warn("%d files have CRLF line ends where the commit has LF (%s is the first), %s", n, plan.Claim.CRLF[0], why)
+		sh.Warn("%s CRLF line ends where the commit has LF (%s is the first), %s", filesHave(n), plan.Claim.CRLF[0], why)
 	}
 	if err := warnUnpublished(ctx, sh, dir, plan.Claim.Commit, src.Published); err != nil {
 		return nil, nil, err
@@ -250,7 +255,7 @@ func (o *proveOptions) make(ctx context.Context, sh *shell, c *crate.Crate, dir 
 // open finds out whether the source is public, and returns the plan's opening if there is to be one.
 func (o *proveOptions) open(ctx context.Context, sh *shell, plan *prover.Plan) ([]byte, error) {
 	if url := o.url; url != "" {
-		err := plan.Public(ctx, url, func(path string) string { return o.modules[path] })
+		err := plan.Public(ctx, url, func(path string) string { return o.modules[path] }, git.Public)
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -269,8 +274,15 @@ func (o *proveOptions) open(ctx context.Context, sh *shell, plan *prover.Plan) (
 		sh.Warn("there is no opening: %v", err)
 		return nil, nil
 	}
+	if err == nil && !o.keys.PublicSource {
+		sh.Warn("%s", discloses)
+	}
 	return opened, outcome.Refuse(err)
 }
+
+// discloses says what the opening of a private source gives away.
+const discloses = "the opening shows, to whoever gets it, the whole commit with its author and message, and the names " +
+	"and hashes of all that stands in the directories on the crate's paths, also of what is not in the crate; a log publishes it"
 
 // writeOpening writes an opening, if there is one.
 func writeOpening(sh *shell, path string, opened []byte) error {

@@ -12,6 +12,7 @@ import (
 	"cratelog/cargo/policy"
 	"cratelog/cargo/publish"
 	"cratelog/internal/outcome"
+	"cratelog/proofcheck"
 	"cratelog/prover"
 )
 
@@ -29,17 +30,21 @@ func publishCrates(ctx context.Context, sh *shell, args []string) error {
 	if cfg.DryRun && cfg.LogOnly {
 		return outcome.Usagef("publish takes --dry-run or --log-only, not both")
 	}
-	if err := prepareKeys(ctx, sh, keys); err != nil {
+	if err := prepareKeys(keys); err != nil {
 		return err
 	}
-	cfg.Prover, cfg.Report, cfg.UserAgent = keys, sh, userAgent
+	cfg.Prover, cfg.Report, cfg.UserAgent = &publishKeys{keys, sh}, sh, userAgent
 	if keys.ProgramFile != "" {
 		cfg.Policy.Programs = []string{keys.ProgramFile} // a publisher who proves with it believes it
 	}
 	if err := surroundings(sh, &cfg); err != nil {
 		return err
 	}
-	return publish.Run(ctx, cfg)
+	err := publish.Run(ctx, cfg)
+	if errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("interrupted: run the same command again, and it goes on where it stopped: %w", err)
+	}
+	return err
 }
 
 // publishFlags are cargo publish's options, and ours.
@@ -135,17 +140,9 @@ func keyFlags(fs *flag.FlagSet, k *prover.Keyring) {
 }
 
 // prepareKeys finds mistakes about keys before the work begins.
-func prepareKeys(ctx context.Context, sh *shell, k *prover.Keyring) (err error) {
+func prepareKeys(k *prover.Keyring) (err error) {
 	if err := k.Check(); err != nil {
 		return outcome.Misuse(err)
-	}
-	if p, err := k.Ask(ctx); err != nil {
-		return err
-	} else if p != nil && k.Log != nil {
-		sh.Status("Proving", "with the log's program %x, origin %s", p.ID(), p.Trust())
-	}
-	if k.Development() {
-		sh.Warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")
 	}
 	if k.Cache == "" {
 		k.Cache, err = prover.DefaultCache()
@@ -154,6 +151,33 @@ func prepareKeys(ctx context.Context, sh *shell, k *prover.Keyring) (err error) 
 		}
 	}
 	return err
+}
+
+// tellKeys tells whose program the proofs will be of, once the log, if there is one, was asked.
+func tellKeys(sh *shell, k *prover.Keyring, logs *proofcheck.Program) {
+	if logs != nil {
+		sh.Status("Proving", "with the log's program %x, origin %s", logs.ID(), logs.Trust())
+	}
+	if k.Development() {
+		sh.Warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")
+	}
+}
+
+// publishKeys is a keyring that tells whose program it proves with.
+type publishKeys struct {
+	*prover.Keyring
+	sh *shell
+}
+
+func (k *publishKeys) UseLog(ctx context.Context, log prover.KeyServer, development bool) (*proofcheck.Program, error) {
+	p, err := k.Keyring.UseLog(ctx, log, development)
+	if errors.Is(err, prover.ErrNoOffer) {
+		return nil, fmt.Errorf("%w\nname the program and its key with --program and --proving-key", err)
+	} else if err != nil {
+		return nil, err
+	}
+	tellKeys(k.sh, k.Keyring, p)
+	return p, nil
 }
 
 // The shell is publish's Reporter.

@@ -65,6 +65,13 @@ func crates(n int) string {
 	return fmt.Sprintf("%d crates", n)
 }
 
+func filesHave(n int) string {
+	if n == 1 {
+		return "1 file has"
+	}
+	return fmt.Sprintf("%d files have", n)
+}
+
 // human prints what needs attention, and with -v every crate.
 func (k *lockCheck) human(sh *shell) {
 	development := false

@@ -85,8 +85,8 @@ func (sh *shell) fail(err error) int {
 	return int(code)
 }
 
-// Steps returns a Progress that prints each step and, on a terminal, how long the
-// current one has taken; done ends it.
+// Steps returns a Progress that prints each step and shows how much of it is done, and how long it
+// will still take; done ends it.
 func (sh *shell) Steps() (p prover.Progress, done func()) {
 	var mu sync.Mutex
 	var stop chan struct{}
@@ -122,7 +122,7 @@ func (sh *shell) Steps() (p prover.Progress, done func()) {
 }
 
 // tick shows how long a step has taken and, if that is known, how much is done, until stop: on a
-// terminal every second on one line, elsewhere a line at each tenth.
+// terminal every second as a bar, elsewhere a line at each tenth.
 func (sh *shell) tick(s prover.Step, stop chan struct{}) {
 	begin := time.Now()
 	t := time.NewTicker(time.Second)
@@ -135,21 +135,46 @@ func (sh *shell) tick(s prover.Step, stop chan struct{}) {
 			}
 			return
 		case <-t.C:
-			text := fmt.Sprintf("%d s", int(time.Since(begin).Seconds()))
-			percent := 0
+			share, left := pace(s, time.Since(begin))
+			text, percent := left, int(100*share)
 			if s.Share != nil {
-				percent = int(100 * s.Share())
-				text += fmt.Sprintf(", %d percent", percent)
+				text = fmt.Sprintf("%d percent, %s", percent, left)
 			}
 			switch {
 			case sh.tty:
-				fmt.Fprintf(sh.stderr, "\r%12s %s", "", text)
+				fmt.Fprintf(sh.stderr, "\r%12s [%s] %s\x1b[K", "", filled(share), text)
 			case percent/10 > said:
 				said = percent / 10
 				sh.Status("", "%s", text)
 			}
 		}
 	}
+}
+
+// pace returns how much of a step is done, negative if that cannot be told, and in words how long it
+// will still take: from how long the first part took, or, before there is one, from the guess.
+func pace(s prover.Step, took time.Duration) (share float64, left string) {
+	rest := s.Expect - took
+	switch {
+	case s.Share != nil:
+		if share = s.Share(); share >= 0.05 {
+			rest = time.Duration(float64(took) * (1 - share) / share)
+		}
+	case s.Expect > 0:
+		share = min(float64(took)/float64(s.Expect), 0.95) // it is not done before it says so
+	default:
+		share = -1
+	}
+	if rest < time.Second/2 {
+		return share, fmt.Sprintf("%d s", int(took.Seconds()))
+	}
+	return share, fmt.Sprintf("about %d s left", int(rest.Round(time.Second).Seconds()))
+}
+
+// filled is the inside of a progress bar; a negative share is none.
+func filled(share float64) string {
+	full := int(barWidth * max(0, min(share, 1)))
+	return strings.Repeat("=", full) + strings.Repeat(" ", barWidth-full)
 }
 
 // bar is a progress bar on a terminal, and nothing elsewhere.
@@ -167,9 +192,8 @@ func (b *bar) set(done, total int) {
 		return
 	}
 	b.shown = time.Now()
-	full := barWidth * done / total
-	fmt.Fprintf(b.sh.stderr, "\r%s [%s%s] %d/%d crates", b.sh.paint("36", fmt.Sprintf("%12s", "Checking")),
-		strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), done, total)
+	fmt.Fprintf(b.sh.stderr, "\r%s [%s] %d/%d crates", b.sh.paint("36", fmt.Sprintf("%12s", "Checking")),
+		filled(float64(done)/float64(total)), done, total)
 }
 
 func (b *bar) clear() {

@@ -201,7 +201,7 @@ func reportOne(sh *shell, p *policy.Policy, file string, r *verdict.Answer) {
 		sh.Warn("%s is not proven%s", f, more)
 	}
 	if n := len(r.CRLF); n > 0 {
-		sh.Warn("%d files have CRLF line ends where the commit has LF, the first is %s", n, r.CRLF[0])
+		sh.Warn("%s CRLF line ends where the commit has LF, the first is %s", filesHave(n), r.CRLF[0])
 	}
 	shown := newShown(p, r, file)
 	switch {

@@ -38,6 +38,7 @@ type Config struct {
 	Extra     []proofcheck.Program // programs beside those that ship
 	Programs  []proofcheck.Program // if any, the only ones, and the log is no development log
 	KeysDir   string               // of proving keys that the log serves; "": none
+	Openings  string               // whose are kept, as for the log
 	Logger    *slog.Logger         // of the log; nil: nothing is said
 }
 
@@ -162,7 +163,7 @@ func (w *World) startLog(ctx context.Context, cfg Config) (err error) {
 		Origin: cfg.Origin, Signer: w.Signer, VKey: w.VKey,
 		TreeDir: filepath.Join(cfg.Dir, "log-tree"), StateDir: filepath.Join(cfg.Dir, "log-state"),
 		Policy: w.Text, Proofs: w.Proofs, Development: len(cfg.Programs) == 0,
-		Timing: cfg.Timing, Limits: cfg.Limits, Logger: cfg.Logger, KeysDir: cfg.KeysDir,
+		Timing: cfg.Timing, Limits: cfg.Limits, Logger: cfg.Logger, KeysDir: cfg.KeysDir, Openings: cfg.Openings,
 	})
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ func Public(ctx context.Context, address string, commit [20]byte) error {
 	if err := worldwide(ctx, u.Hostname()); err != nil {
 		return err
 	}
-	return fetchable(ctx, address, commit)
+	return Fetchable(ctx, address, commit)
 }
 
 // worldwide refuses a host that only a network of an organisation reaches, where servers often ask
@@ -53,8 +53,9 @@ func worldwide(ctx context.Context, host string) error {
 
 var shared = netip.MustParsePrefix("100.64.0.0/10") // SPEC: RFC 6598; also of private networks over the Internet
 
-// fetchable returns nil if a commit can be fetched without credentials.
-func fetchable(ctx context.Context, address string, commit [20]byte) error {
+// Fetchable returns nil if a commit can be fetched without credentials, from wherever this machine
+// may connect to. It is less than Public, which is what decides.
+func Fetchable(ctx context.Context, address string, commit [20]byte) error {
 	dir, err := os.MkdirTemp("", "cratelog-public-*")
 	if err != nil {
 		return err

@@ -1,12 +1,8 @@
 package git
 
 import (
-	"encoding/pem"
 	"net/http"
-	"net/http/cgi"
-	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,40 +10,15 @@ import (
 	"cratelog/internal/fixture"
 )
 
-// serve serves the repositories below a directory by https, as git's own server does, to whoever
-// may ask, and has git believe the server.
-func serve(t *testing.T, root string, may func(*http.Request) bool) *httptest.Server {
-	t.Helper()
-	git, err := exec.LookPath("git")
-	fatalIf(t, err)
-	backend := &cgi.Handler{Path: git, Args: []string{"http-backend"},
-		Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=2",
-			"GIT_CONFIG_KEY_0=uploadpack.allowFilter", "GIT_CONFIG_VALUE_0=true",
-			"GIT_CONFIG_KEY_1=safe.directory", "GIT_CONFIG_VALUE_1=*"}}
-	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !may(r) {
-			w.Header().Set("WWW-Authenticate", `Basic realm="private"`)
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		backend.ServeHTTP(w, r)
-	}))
-	t.Cleanup(s.Close)
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	fatalIf(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600))
-	t.Setenv("GIT_SSL_CAINFO", ca)
-	return s
-}
-
 func TestPublicIsWhatAnybodyCanFetch(t *testing.T) {
 	repo := fixture.Repo(t)
 	path := "/" + filepath.Base(repo)
 	commit := fixture.Commit(t, "0.1.0")
-	anybody := serve(t, filepath.Dir(repo), func(*http.Request) bool { return true })
-	if err := fetchable(t.Context(), anybody.URL+path, commit); err != nil {
+	anybody := fixture.ServeGit(t, filepath.Dir(repo), func(*http.Request) bool { return true })
+	if err := Fetchable(t.Context(), anybody+path, commit); err != nil {
 		t.Errorf("a public repository: %v", err)
 	}
-	if err := fetchable(t.Context(), anybody.URL+path, [20]byte{1}); err == nil || !strings.Contains(err.Error(), "no commit 01") {
+	if err := Fetchable(t.Context(), anybody+path, [20]byte{1}); err == nil || !strings.Contains(err.Error(), "no commit 01") {
 		t.Errorf("a commit that was never pushed: %v", err)
 	}
 	for _, address := range []string{repo, "file://" + repo, "http://127.0.0.1:1/a", "https://", "git@127.0.0.1:a", "https://u:p@127.0.0.1:1/a"} {
@@ -61,10 +32,10 @@ func TestPublicIsWhatAnybodyCanFetch(t *testing.T) {
 func TestPublicIsNotWhatAnOrganisationCanFetch(t *testing.T) {
 	repo := fixture.Repo(t)
 	commit := fixture.Commit(t, "0.1.0")
-	asked := serve(t, filepath.Dir(repo), func(*http.Request) bool { t.Error("it was asked"); return true })
-	_, port, _ := strings.Cut(strings.TrimPrefix(asked.URL, "https://"), ":")
+	asked := fixture.ServeGit(t, filepath.Dir(repo), func(*http.Request) bool { t.Error("it was asked"); return true })
+	_, port, _ := strings.Cut(strings.TrimPrefix(asked, "https://"), ":")
 	for address, want := range map[string]string{
-		asked.URL + "/" + filepath.Base(repo): "which not everybody reaches",
+		asked + "/" + filepath.Base(repo):     "which not everybody reaches",
 		"https://localhost:" + port + "/a":    "which not everybody reaches",
 		"https://[::1]:" + port + "/a":        "which not everybody reaches",
 		"https://[::ffff:10.0.0.1]/a":         "has the address 10.0.0.1",
@@ -86,13 +57,13 @@ func TestPublicUsesNoCredentials(t *testing.T) {
 	repo := fixture.Repo(t)
 	path := "/" + filepath.Base(repo)
 	commit := fixture.Commit(t, "0.1.0")
-	s := serve(t, filepath.Dir(repo), func(r *http.Request) bool {
+	s := fixture.ServeGit(t, filepath.Dir(repo), func(r *http.Request) bool {
 		user, password, ok := r.BasicAuth()
 		return ok && user == "owner" && password == "secret" || r.Header.Get("X-Key") == "secret"
 	})
 	home := t.TempDir()
 	t.Setenv("HOME", home)
-	host := strings.TrimPrefix(s.URL, "https://")
+	host := strings.TrimPrefix(s, "https://")
 	name, _, _ := strings.Cut(host, ":")
 	believe := "[http]\nsslCAInfo = " + os.Getenv("GIT_SSL_CAINFO") + "\n" // for Fetch, which drops the variable
 	for what, files := range map[string][2]string{
@@ -102,10 +73,10 @@ func TestPublicUsesNoCredentials(t *testing.T) {
 	} {
 		fatalIf(t, os.WriteFile(filepath.Join(home, ".netrc"), []byte(files[0]), 0o600))
 		fatalIf(t, os.WriteFile(filepath.Join(home, ".gitconfig"), []byte(believe+files[1]), 0o600))
-		if _, err := Clones(t.TempDir()).Fetch(t.Context(), s.URL+path, commit); err != nil {
+		if _, err := Clones(t.TempDir()).Fetch(t.Context(), s+path, commit); err != nil {
 			t.Fatalf("%s: the credentials do not work at all: %v", what, err)
 		}
-		if err := fetchable(t.Context(), s.URL+path, commit); err == nil {
+		if err := Fetchable(t.Context(), s+path, commit); err == nil {
 			t.Errorf("%s: a private repository is taken for public", what)
 		}
 	}
