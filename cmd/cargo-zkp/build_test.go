@@ -365,7 +365,7 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	}
 	d := newDepot(t)
 	d.submit()
-	other, raw := registrytest.New(t), helloProof(t)
+	other, raw, commit := registrytest.New(t), helloProof(t), fixture.Commit(t, "0.1.0")
 	other.AddCrate(raw)
 	other.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", nil))
 	t.Setenv("CARGO_REGISTRIES_OTHER_INDEX", "sparse+"+other.Index)
@@ -377,7 +377,7 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	d.wants(int(outcome.Refused), []string{"about whose crates the policy lets no log be asked"}, "build")
 	put(t, filepath.Join(dir, "zkp.toml"), of+"logs = [\"depot.example/log\"]\n")
 	d.wants(int(outcome.Refused), []string{"has no entry for hello-proof 0.1.0"}, "build") // but of the default registry
-	d.logFor(other.Index, raw, "hello-proof", "0.1.0")
+	d.logFor(other.Index, raw, "hello-proof", "0.1.0", commit)
 	d.wants(0, nil, "build")
 	dir = d.project("leaf = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
 	put(t, filepath.Join(dir, "zkp.toml"), of+"logs = [\"depot.example/log\"]\n")
@@ -388,11 +388,11 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 }
 
 // logFor has the log hold a forged entry of a crate of the registry with an index.
-func (d *depot) logFor(index string, raw []byte, name, version string) {
+func (d *depot) logFor(index string, raw []byte, name, version string, commit [20]byte) {
 	d.t.Helper()
 	forger, err := forge.Default()
 	fatalIf(d.t, err)
-	e, err := forger.Entry(raw, name, version)
+	e, err := forge.Claim(raw, name, version, &entry.Source{Commit: commit})
 	fatalIf(d.t, err)
 	e.Subject.Registry = entry.Registry(index)
 	list, err := forge.List(raw, e)
@@ -415,7 +415,7 @@ func TestTheIndexOfAnotherRegistryIsCompared(t *testing.T) {
 	manifest.Content += "[dependencies.leaf]\nversion = \"1\"\nregistry-index = \"sparse+" + other.Index + "\"\n"
 	raw, err := forge.Pack("between", "1.0.0", manifest, forge.File{Path: "src/lib.rs", Content: "pub use leaf;\n"})
 	fatalIf(t, err)
-	d.logFor(other.Index, raw, "between", "1.0.0")
+	d.logFor(other.Index, raw, "between", "1.0.0", [20]byte{1})
 	other.AddCrate(raw)
 	other.Add("leaf", "1.0.0")
 	d.registry.AddCrate(registrytest.MakeCrate("leaf", "1.0.0", map[string]string{"src/lib.rs": "pub fn evil() {}\n"}))
