@@ -24,6 +24,8 @@ func TestProveOpensWhatIsPublicOrWhatItIsToldTo(t *testing.T) {
 	c, err := crate.Read(raw, "hello-proof", "0.1.0", crate.DefaultLimits)
 	fatalIf(t, err)
 	var may atomic.Bool
+	git.TestingOnlyHere = true
+	t.Cleanup(func() { git.TestingOnlyHere = false })
 	url := fixture.ServeGit(t, filepath.Dir(repo), func(*http.Request) bool { return may.Load() }) + "/" + filepath.Base(repo)
 	may.Store(true)
 	for _, test := range []struct {
