@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	curve "github.com/consensys/gnark-crypto/ecc/bn254"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fp"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
 	"cratelog/circuit"
@@ -108,7 +109,7 @@ func TestAProvingKeyIsCheckedBeforeItProvesASecret(t *testing.T) {
 	_, _, g1, _ := curve.Generators()
 	pk := new(groth16.ProvingKey)
 	fatalIf(t, pk.ReadDump(bytes.NewReader(x.file)))
-	pk.G1.K[len(pk.G1.K)/2] = g1
+	pk.G1.Z[len(pk.G1.Z)/2] = g1 // of a coefficient that is not zero, as a wire may be
 	var b bytes.Buffer
 	fatalIf(t, setup.WriteProving(&b, pk, x.k.powers))
 	x.write(t, x.p, b.Bytes())
@@ -120,10 +121,20 @@ func TestAProvingKeyIsCheckedBeforeItProvesASecret(t *testing.T) {
 			t.Errorf("a secret was proven with a key that is not the circuit's: %v", err)
 		}
 	}
-	// What needs no check of the key still needs one of the proof.
-	public := &Keyring{Cache: t.TempDir(), ProgramFile: x.program, KeyFile: x.key, PublicSource: true}
-	_, err := public.Prove(t.Context(), p, nil)
-	refused(t, "a proof made with another key", err, "the new proof was refused")
+	// What needs no check of the key still needs one of the proof, whatever the key's bytes are.
+	noPoint := fp.Element{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}
+	pk.G2.B[len(pk.G2.B)/2].X.A1 = noPoint
+	for i := range pk.CommitmentKeys[0].Basis {
+		pk.CommitmentKeys[0].Basis[i] = curve.G1Affine{X: noPoint, Y: noPoint}
+	}
+	var worse bytes.Buffer
+	fatalIf(t, setup.WriteProving(&worse, pk, x.k.powers))
+	for name, file := range map[string][]byte{"a wrong point": b.Bytes(), "no points": worse.Bytes()} {
+		x.write(t, x.p, file)
+		public := &Keyring{Cache: t.TempDir(), ProgramFile: x.program, KeyFile: x.key, PublicSource: true}
+		_, err := public.Prove(t.Context(), p, nil)
+		refused(t, name, err, "the new proof was refused")
+	}
 }
 
 // What is remembered of a check is of this circuit, this program and this key.
