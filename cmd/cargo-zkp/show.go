@@ -180,7 +180,7 @@ func (s *shown) human(sh *shell) {
 			line("repository", "%s", text)
 		}
 		for _, text := range opened(s.Opening) {
-			line("opening", "%s", strings.TrimPrefix(text, "opened: "))
+			line("opening", "%s", text)
 		}
 		line("coverage", "%s", coverage(verdict.CoverageOf(s.Result)))
 		line("verified", "%s", s.path)
