@@ -34,8 +34,6 @@ func TestWhatIsPublicIsSoWithItsSubmodules(t *testing.T) {
 	for name, dir := range map[string]string{"outer.git": w.dir, "sub.git": sub.dir} {
 		w.git("clone", "-q", "--bare", dir, filepath.Join(root, name))
 	}
-	git.TestingOnlyHere = true
-	t.Cleanup(func() { git.TestingOnlyHere = false })
 	url := fixture.ServeGit(t, root, func(r *http.Request) bool {
 		return closed.Load() == nil || !strings.HasPrefix(r.URL.Path, *closed.Load())
 	})

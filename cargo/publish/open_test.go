@@ -16,7 +16,6 @@ import (
 	"cratelog/internal/loopback"
 	"cratelog/internal/outcome"
 	"cratelog/log"
-	"cratelog/prover/git"
 )
 
 func (s *site) opening(yes bool) func(*Config) {
@@ -61,8 +60,6 @@ func (s *site) publicRemote() *atomic.Bool {
 	may := new(atomic.Bool)
 	origin := s.git(s.dir, "remote", "get-url", "origin")
 	s.t.Setenv("XDG_CACHE_HOME", s.t.TempDir())
-	git.TestingOnlyHere = true
-	s.t.Cleanup(func() { git.TestingOnlyHere = false })
 	url := fixture.ServeGit(s.t, filepath.Dir(origin), func(*http.Request) bool { return may.Load() })
 	s.git(s.dir, "remote", "set-url", "origin", url+"/"+filepath.Base(origin))
 	s.git(s.dir, "remote", "set-url", "--push", "origin", origin)

@@ -37,8 +37,8 @@ type proveOptions struct {
 
 	given func(name string) bool // says that an option stands on the command line
 
-	// testingOnlyPublic is git.Public, which takes no server on loopback for public.
-	testingOnlyPublic func(ctx context.Context, url string, commit [20]byte) error
+	// public is git.Public, which takes no server on loopback for public.
+	public func(ctx context.Context, url string, commit [20]byte) error
 }
 
 func (o *proveOptions) register(fs *flag.FlagSet) {
@@ -65,7 +65,7 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 	fs.BoolVar(&o.keys.AllowDevelopment, "development", false, "with --log: development keys will do")
 	fs.BoolVar(&o.opening, "opening", false, "write FILE.opening beside the entry: the git objects themselves, with "+
 		"the names of all files beside the crate's (default: where anybody can fetch the commits, from --repository https://...)")
-	o.testingOnlyPublic = git.Public
+	o.public = git.Public
 	o.given = func(name string) bool { return given(fs, name) != "" }
 }
 
@@ -259,7 +259,7 @@ func (o *proveOptions) make(ctx context.Context, sh *shell, c *crate.Crate, dir 
 // open finds out whether the source is public, and returns the plan's opening if there is to be one.
 func (o *proveOptions) open(ctx context.Context, sh *shell, plan *prover.Plan) ([]byte, error) {
 	if url := o.url; url != "" {
-		err := plan.Public(ctx, url, func(path string) string { return o.modules[path] }, o.testingOnlyPublic)
+		err := plan.Public(ctx, url, func(path string) string { return o.modules[path] }, o.public)
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()

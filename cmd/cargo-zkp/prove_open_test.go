@@ -24,8 +24,6 @@ func TestProveOpensWhatIsPublicOrWhatItIsToldTo(t *testing.T) {
 	c, err := crate.Read(raw, "hello-proof", "0.1.0", crate.DefaultLimits)
 	fatalIf(t, err)
 	var may atomic.Bool
-	git.TestingOnlyHere = true
-	t.Cleanup(func() { git.TestingOnlyHere = false })
 	url := fixture.ServeGit(t, filepath.Dir(repo), func(*http.Request) bool { return may.Load() }) + "/" + filepath.Base(repo)
 	may.Store(true)
 	for _, test := range []struct {
@@ -47,7 +45,7 @@ func TestProveOpensWhatIsPublicOrWhatItIsToldTo(t *testing.T) {
 		sh := newShell(&said, &said)
 		o := proveArgs(t, test.args...)
 		if strings.HasPrefix(o.repository, "https:") {
-			o.testingOnlyPublic = git.Fetchable
+			o.public = git.Fetchable
 		}
 		may.Store(true)
 		dir, err := o.fetch(t.Context(), sh, c)
@@ -79,10 +77,9 @@ func TestTheOpeningIsLeftBesideTheEntry(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it makes the proving key, and proves")
 	}
-	repo := fixture.Repo(t)
-	dir := t.TempDir()
-	t.Chdir(dir)
-	put(t, "hello-proof-0.1.0.crate", string(helloProof(t)))
+	repo, raw := fixture.Repo(t), helloProof(t) // both are found from where the test stands
+	t.Chdir(t.TempDir())
+	put(t, "hello-proof-0.1.0.crate", string(raw))
 	for _, test := range []struct {
 		args []string
 		want string
