@@ -139,7 +139,7 @@ func saysWhoCouldForge(t *testing.T, s *site, program, file string) {
 	o = d.zkp("show", "hello-proof", "--message-format", "json")
 	want("show for machines", o.stdout, who[0])
 	d.write("zkp.toml", "version = 1\ntrust = ["+quoted(s.policy)+"]\n")
-	d.zkp("verify").want(t, 1, "no one has proved this version there")
+	d.zkp("verify").want(t, 1, "program not accepted")
 }
 
 // slowLog passes on what a log answers. Of the first proving key that it is asked for it sends one
