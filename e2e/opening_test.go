@@ -89,7 +89,7 @@ func TestAnOpeningLetsAReaderBelieveNoKey(t *testing.T) {
 	reader := s.openingReader(t)
 	o = reader.fetch(t, alone)
 	o.want(t, 0, "Finished hello-proof v0.1.1")
-	for _, w := range []string{"opened: the commit's own objects show it", "nobody has signed the commit",
+	for _, w := range []string{"the commit's own objects show it, without the proof", "nobody has signed the commit",
 		"in the commit and not in the crate: ", "crates/"} {
 		if !strings.Contains(o.stdout, w) {
 			t.Errorf("verify -v does not say %q:\n%s", w, o.stdout)

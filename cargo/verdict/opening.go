@@ -64,11 +64,8 @@ func (it *item) wants(bundle []byte) {
 	if it.open.id, err = e.Identity(); err != nil {
 		return
 	}
-	if it.given != nil {
-		if it.given.Opening != nil {
-			it.open.local = append(it.open.local, it.given.Opening)
-		}
-		return
+	if it.given != nil && it.given.Opening != nil {
+		it.open.local = append(it.open.local, it.given.Opening)
 	}
 	for _, path := range []string{besideBundle(w.Bundle), it.c.openingPath(it.open.id)} {
 		if path == "" {

@@ -57,7 +57,7 @@ func TestAnOpeningBesideTheBundleIsCheckedAndTold(t *testing.T) {
 	fatalIf(t, err)
 	at := filepath.Join(dir, "hello-proof-0.1.0"+verdict.OpeningExt)
 	fatalIf(t, os.WriteFile(at, opened, 0o644))
-	verify(0, "opened: the commit's own objects show it", "nobody has signed the commit", "in the commit and not in the crate: ",
+	verify(0, "the commit's own objects show it, without the proof", "nobody has signed the commit", "in the commit and not in the crate: ",
 		"is the source of commit", "development -- anyone could forge")
 
 	opened[len(opened)-1] ^= 1
