@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -54,6 +55,15 @@ func DefaultIndex(home string) (string, error) {
 	}
 	return "", fmt.Errorf("%w: cargo has not used its default registry on this machine; pass the index with --index "+
 		"URL, or run \"cargo fetch\" once without the proxy", ErrNoIndex)
+}
+
+// IsDefaultDir says whether a directory of CARGO_HOME has a name that cargo gives those of its default
+// registry. The crates of that registry lie elsewhere where a mirror stands in for it.
+func IsDefaultDir(name string) bool {
+	return slices.ContainsFunc(defaultHashes, func(hash string) bool {
+		host, ok := strings.CutSuffix(name, hash)
+		return ok && hostName(host)
+	})
 }
 
 // hostName says whether a string is a host's name in lower case, with a dot.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"cratelog/cargo"
 	"cratelog/cargo/registry"
@@ -88,6 +89,7 @@ func (o *proveOptions) get(ctx context.Context, sh *shell, name, version string)
 		case 1:
 			for sum, raw := range cached {
 				sh.Status("Found", "%s v%s in cargo's cache, SHA-256 %x", name, version, sum)
+				o.warnOther(sh, home, name, version)
 				return raw, nil
 			}
 		case 0:
@@ -114,6 +116,17 @@ func (o *proveOptions) get(ctx context.Context, sh *shell, name, version string)
 	}
 	sh.Status("Downloading", "%s v%s, SHA-256 %x", name, version, release.Checksum)
 	return x.Download(ctx, release.Name, release.Version, release.Checksum)
+}
+
+// warnOther warns of a crate that cargo may have from another registry than its default one, of
+// which the entry would say that it is.
+func (o *proveOptions) warnOther(sh *shell, home, name, version string) {
+	paths, err := cargo.FindCached(home, name, version)
+	if err != nil || slices.ContainsFunc(paths, func(p string) bool { return registry.IsDefaultDir(filepath.Base(filepath.Dir(p))) }) {
+		return
+	}
+	sh.Warn("cargo keeps %s v%s apart from the crates of its default registry, of which the entry says that it is: "+
+		"that is right for a mirror; else name the registry with --registry NAME", name, version)
 }
 
 // cachedCrates returns what cargo's cache has of a crate, by SHA-256.
