@@ -127,7 +127,7 @@ func TestALogDoesNotStartWithAWrongProvingKey(t *testing.T) {
 			return os.WriteFile(filepath.Join(dir, strings.Repeat("ab", 32)), []byte("a key"), 0o644)
 		},
 		"is named for its SHA-256": func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, "source-64.pk"), []byte("a key"), 0o644)
+			return os.WriteFile(filepath.Join(dir, "source.pk"), []byte("a key"), 0o644)
 		},
 		"not a regular file": func(dir string) error {
 			return os.Symlink(os.DevNull, filepath.Join(dir, strings.Repeat("ab", 32)))

@@ -10,8 +10,8 @@ import (
 // ErrNoPrograms says that a verifier would refuse every proof. Load does not return it: a
 // reader who accepts no program is well served, a log or a monitor is not.
 var ErrNoPrograms = errors.New("no proof program is accepted: " +
-	"those that ship with this version have development keys, with which anyone can make false proofs; " +
-	"name program files from a ceremony in programs, or set development = true for trying things out")
+	"the one that ships with this version has a development key, with which anyone can make false proofs; " +
+	"name program files in programs, which ceremony solo or a ceremony made, or set development = true for trying things out")
 
 // maxFiles is the most program files that Load takes.
 const maxFiles = 256

@@ -24,7 +24,7 @@ import (
 var ErrWrongKey = errors.New("the proving key is not this program's")
 
 // maxBlocks bounds the circuits that are compiled for a program file.
-const maxBlocks = 512
+const maxBlocks = 256 // as in a ceremony
 
 // maxKey bounds the proving keys that are read for segments of so many blocks, in bytes, before
 // the circuit is there to say it exactly; the one that ships takes 1.7 MB a block.

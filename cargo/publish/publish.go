@@ -21,7 +21,6 @@
 package publish
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -364,7 +363,7 @@ func (j *job) statement() *entry.Entry {
 	return &entry.Entry{Subject: j.plan.Subject, Claim: j.plan.Claim}
 }
 
-// prove makes the proofs that are not there, those of one program after each other.
+// prove makes the proofs that are not there.
 func (r *run) prove(ctx context.Context) error {
 	var todo []*job
 	for _, j := range r.jobs {
@@ -378,9 +377,6 @@ func (r *run) prove(ctx context.Context) error {
 		}
 		todo = append(todo, j)
 	}
-	slices.SortStableFunc(todo, func(a, b *job) int {
-		return cmp.Or(cmp.Compare(a.plan.Blocks, b.plan.Blocks), slices.Compare(a.program[:], b.program[:]))
-	})
 	for _, j := range todo {
 		if err := r.proveOne(ctx, j); err != nil {
 			return err

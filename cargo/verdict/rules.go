@@ -48,12 +48,15 @@ func (c *Checker) origins() string {
 func (it *item) displeases() error {
 	p, w := it.c.cfg.Policy, it.want
 	var commit, path string
-	var left []string
+	var left, crlf, unproven []string
 	if it.facts != nil {
 		commit, path, left = it.facts.Commit, it.facts.Path, it.facts.Coverage.LeftOut
+		crlf, unproven = it.facts.Coverage.CRLF, it.facts.Coverage.Unproven
 	} else {
 		commit, path, left = hex.EncodeToString(it.result.Commit[:]), it.result.Path, it.result.LeftOut
+		crlf, unproven = it.result.CRLF, it.result.Unproven
 	}
+	it.noteWeaker(crlf, unproven)
 	if text := p.Unexpected(w.Name, w.Version, commit, path); text != "" {
 		return refuse(ErrUnexpected, "Find out why it moved before you change [[expect]]", "%s", text)
 	}
@@ -68,6 +71,21 @@ func (it *item) displeases() error {
 			"when it was packaged")
 	}
 	return nil
+}
+
+// noteWeaker notes what the rules accept of a crate, and what makes its proof say less. Of a bundle
+// that was given, whoever gave it reads that in the result.
+func (it *item) noteWeaker(crlf, unproven []string) {
+	if it.given != nil {
+		return
+	}
+	if len(crlf) > 0 {
+		it.verdict.Notes = append(it.verdict.Notes, "it has CRLF line ends where the commit has LF, in "+few(crlf))
+	}
+	if slices.Contains(unproven, "Cargo.toml") {
+		it.verdict.Notes = append(it.verdict.Notes, "Cargo.toml is not proven: its dependencies, features and build script "+
+			"are not known to be the commit's")
+	}
 }
 
 // few lists the first of some files.

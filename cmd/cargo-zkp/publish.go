@@ -135,7 +135,7 @@ func surroundings(sh *shell, cfg *publish.Config) (err error) {
 // keyFlags say what to prove with.
 func keyFlags(fs *flag.FlagSet, k *prover.Keyring) {
 	fs.StringVar(&k.Cache, "keys", "", "`DIRECTORY` of keys that are made or fetched (default: in the user's cache)")
-	fs.StringVar(&k.ProgramFile, "program", "", "`FILE` of the program to prove with, with --proving-key (default: the development keys)")
+	fs.StringVar(&k.ProgramFile, "program", "", "`FILE` of the program to prove with, with --proving-key (default: the program of the log, or the development key)")
 	fs.StringVar(&k.KeyFile, "proving-key", "", "`FILE` of the program's proving key, as \"ceremony\" writes it")
 }
 
@@ -159,7 +159,7 @@ func tellKeys(sh *shell, k *prover.Keyring, logs *proofcheck.Program) {
 		sh.Status("Proving", "with the log's program %x, origin %s", logs.ID(), logs.Trust())
 	}
 	if k.Development() {
-		sh.Warn("proofs are made with UNSAFE development keys: only logs and readers in development mode accept them")
+		sh.Warn("proofs are made with the UNSAFE development key: only logs and readers in development mode accept them")
 	}
 }
 

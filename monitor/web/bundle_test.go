@@ -84,7 +84,7 @@ func TestEvidenceThatIsNotWhatItsNameSaysIsKeptBack(t *testing.T) {
 	list := read[findingList](s, "/v1/findings?kind=fork-same-size")
 	file := list.Findings[0].File
 	a := s.must(file)
-	if a.header.Get("Cache-Control") != "public, max-age=31536000, immutable" || !strings.HasPrefix(a.body, "cratelog/evidence/v1\n") {
+	if a.header.Get("Cache-Control") != "public, max-age=31536000, immutable" || !strings.HasPrefix(a.body, "cratelog/evidence/v2\n") {
 		t.Errorf("%v", a)
 	}
 	d := read[evidenceDetail](s, list.Findings[0].Evidence+".json")

@@ -310,7 +310,7 @@ func troubled(t testing.TB) *world {
 	w.view(log, 1, 60, "connection refused "+hostile)
 	w.find(store.Finding{Key: "fork", Log: log.ID, Kind: "fork-same-size", Class: store.Security, Index: -1,
 		Summary: fmt.Sprintf("The log signed two different trees of %d entries.", p.Verified)},
-		append([]byte("cratelog/evidence/v1\nkind fork-same-size\n\n"), note...))
+		append([]byte("cratelog/evidence/v2\nkind fork-same-size\n\n"), note...))
 	w.find(store.Finding{Key: "false", Log: log.ID, Kind: "false-entry", Class: store.Security, Index: p.Verified - 3,
 		Summary: "The proof of entry 97 does not hold " + hostile, Detail: hostile, Name: "delta", Version: "9.9.9"},
 		[]byte{0, 1, 2, 0xff})
