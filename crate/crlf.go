@@ -204,7 +204,7 @@ func (e *lineEnds) crlf() bool {
 }
 
 // read reads a .gitattributes for the file at a path, seen from its directory. What is not
-// understood (macros, quoted patterns, brackets, escapes) says nothing, and nothing counts that
+// understood (macros, quoted patterns, brackets, escapes, ?) says nothing, and nothing counts that
 // stands before it.
 func (e *lineEnds) read(content, path string) {
 	for line := range strings.Lines(strings.TrimPrefix(content, "\ufeff")) {
@@ -212,7 +212,7 @@ func (e *lineEnds) read(content, path string) {
 		switch {
 		case len(f) == 0 || strings.HasPrefix(f[0], "#"), strings.HasPrefix(f[0], "!"): // git ignores these
 			continue
-		case strings.ContainsAny(f[0], `"[\`) || len(line) >= maxLine || strings.Contains(line, "\x00"):
+		case strings.ContainsAny(f[0], `"[\?`) || len(line) >= maxLine || strings.Contains(line, "\x00"):
 			e.lost = true
 			return
 		case !matchesAttribute(f[0], path):

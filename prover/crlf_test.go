@@ -97,6 +97,24 @@ func TestWhatDiffersInMoreThanCRLFIsRefused(t *testing.T) {
 	}
 }
 
+// TestAttributesStandAtTheTrueEndOfLinks: git reads those above the file, not those above the link.
+func TestAttributesStandAtTheTrueEndOfLinks(t *testing.T) {
+	w := newWorkshop(t)
+	w.write("real/pkg/Cargo.toml", "[package]\nname = \"hello\"\nversion = \"1.0.0\"\nedition = \"2021\"\n",
+		"real/pkg/src/lib.rs", "// nothing\n", "real/.gitattributes", "*.rs text eol=crlf\n")
+	w.link("pkg", "real/pkg")
+	src := w.source("pkg")
+	w.write("real/pkg/src/lib.rs", "// nothing\r\n")
+	c := w.packDir("pkg", "hello", nil)
+	p, err := w.plan(c, src)
+	fatalIf(t, err)
+	if said, err := c.Attributed(p.Claim); err != nil || !slices.Equal(said, []string{"src/lib.rs"}) || len(p.Claim.Attributes) != 1 ||
+		p.Claim.Attributes[0].Path != "real" {
+		t.Errorf("%q, %v, %+v", said, err, p.Claim)
+	}
+	proves(t, c, p)
+}
+
 // TestAttributesOfAnotherRepositoryEndAtASubmodule: git reads none of them there.
 func TestAttributesOfAnotherRepositoryEndAtASubmodule(t *testing.T) {
 	sub := newWorkshop(t)

@@ -131,10 +131,10 @@ func (w *walk) plan(dirty *crate.VCSInfoError) (*Plan, error) {
 			return nil, err
 		}
 	}
-	if err := w.attributesOfCRLF(); err != nil {
+	if err := w.layout.Complete(); err != nil {
 		return nil, err
 	}
-	if err := w.layout.Complete(); err != nil {
+	if err := w.attributesOfCRLF(); err != nil { // which looks at the places that the claim tells
 		return nil, err
 	}
 	list, err := w.crate.List(w.claim)

@@ -35,12 +35,13 @@ func NewReader(p *policy.Policy) (*Reader, error) {
 }
 
 // Verify checks all that a bundle can show by itself about a package. With
-// raw, the .crate's bytes, it checks these too. from is the log that gave it; nil for none.
+// raw, the .crate's bytes, it checks these too, and the opening that is at hand, if the policy asks
+// for one; nil for none. from is the log that gave the bundle; nil for none.
 // An error is outcome.Refused if the check was made; otherwise it could not be made, because
 // the log did not answer, for example.
-func (r *Reader) Verify(ctx context.Context, bundle, raw []byte, pkg policy.Package,
+func (r *Reader) Verify(ctx context.Context, bundle, raw, opening []byte, pkg policy.Package,
 	from *client.Log) (*client.Result, error) {
-	g := verdict.Given{Bundle: bundle, Rules: r.policy.RulesFor(pkg, time.Now()), From: from}
+	g := verdict.Given{Bundle: bundle, Opening: opening, Registry: pkg.Registry, Rules: r.policy.RulesFor(pkg, time.Now()), From: from}
 	if raw != nil {
 		var err error
 		if g.Crate, err = crate.Read(raw, pkg.Name, pkg.Version, crate.DefaultLimits); err != nil {
@@ -128,7 +129,7 @@ func (u Upload) pkg() policy.Package {
 
 // matches verifies a bundle and compares it with what is uploaded.
 func (l *Logged) matches(ctx context.Context, bundle []byte, u Upload, from *client.Log) error {
-	r, err := l.Reader.Verify(ctx, bundle, nil, u.pkg(), from)
+	r, err := l.Reader.Verify(ctx, bundle, nil, nil, u.pkg(), from)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func TestPublishProvesWithTheLogsProgram(t *testing.T) {
 	fatalIf(t, err)
 	crate, err := os.ReadFile(s.kept("0.1.0", credential.ExtCrate))
 	fatalIf(t, err)
-	_, err = s.reader().Verify(t.Context(), bundle, crate, s.pkgOf("hello-publish", "0.1.0"), nil)
+	_, err = s.reader().Verify(t.Context(), bundle, crate, nil, s.pkgOf("hello-publish", "0.1.0"), nil)
 	if outcome.Of(err) != outcome.Refused || !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Errorf("a reader who does not accept the program: %v", err)
 	}

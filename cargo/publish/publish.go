@@ -326,7 +326,7 @@ func (r *run) useBundle(ctx context.Context, j *job, bundle []byte) error {
 		return outcome.Refuse(err)
 	}
 	if r.reader != nil {
-		_, err = r.reader.Verify(ctx, bundle, j.raw, r.pkg(j), r.quiet())
+		_, err = r.reader.Verify(ctx, bundle, j.raw, j.opening, r.pkg(j), r.quiet())
 	} else {
 		err = outcome.Refuse(entry.Check(r.proofs, e, j.plan.List.Bytes))
 	}

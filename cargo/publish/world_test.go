@@ -222,7 +222,7 @@ func (s *site) arrived() (names []string) {
 	for _, p := range s.reg.Published() {
 		bundle, err := os.ReadFile(s.store().File(p.Name, p.Version, credential.ExtBundle))
 		fatalIf(s.t, err)
-		r, err := s.reader().Verify(s.t.Context(), bundle, p.Raw, s.pkgOf(p.Name, p.Version), nil)
+		r, err := s.reader().Verify(s.t.Context(), bundle, p.Raw, nil, s.pkgOf(p.Name, p.Version), nil)
 		if err != nil {
 			s.t.Errorf("%s: %v", p.Name, err)
 		} else if r.SHA256 != sha256.Sum256(p.Raw) {

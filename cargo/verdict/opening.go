@@ -235,11 +235,12 @@ func (it *item) fetchOpening(ctx context.Context, why error, take func([]byte) b
 	var failed error
 	other := false // than the claim's
 	first := it.current.source
-	if it.given != nil && it.given.From != nil {
+	named := it.given != nil && it.given.From != nil
+	if named {
 		first = &source{origin: first.origin, log: it.given.From}
 	}
 	for i, s := range append([]*source{first}, it.c.sources...) {
-		if s.log == nil || i > 0 && s == first || !it.c.mayAsk(it.want, s) {
+		if s.log == nil || i > 0 && s == first || !(i == 0 && named) && !it.c.mayAsk(it.want, s) {
 			continue
 		}
 		link := it.links[s]

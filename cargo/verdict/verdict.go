@@ -269,7 +269,9 @@ type Given struct {
 	Bundle []byte
 	Crate  *crate.Crate // what it must be about; nil: only what the bundle shows by itself
 	Rules  client.Rules // with the name and version that are wanted
-	From   *client.Log  // that it was fetched from; nil: the one of the trust file
+	From   *client.Log  // that it was fetched from, and may be asked; nil: the one of the trust file
+
+	Registry string // that the crate is of, as policy.Package.Registry
 
 	// Opening is the one of its claim, if there is one beside the bundle. If the policy asks for
 	// one, and this does not do, a log is asked, unless it is Offline.
@@ -288,7 +290,7 @@ type Answer struct {
 func (c *Checker) Bundle(ctx context.Context, g Given) (*Answer, error) {
 	var v Verdict
 	it := &item{c: c, verdict: &v, given: &g, rules: g.Rules, crate: g.Crate, want: Want{Name: g.Rules.Name,
-		Version: g.Rules.Version}}
+		Version: g.Rules.Version, Demand: policy.Demand{Package: policy.Package{Registry: g.Registry}}}}
 	if g.Crate != nil {
 		it.sum = g.Crate.SHA256
 	}

@@ -288,10 +288,16 @@ func (o *proveOptions) open(ctx context.Context, sh *shell, plan *prover.Plan) (
 const discloses = "the opening shows, to whoever gets it, the whole commit with its author and message, and the names " +
 	"and hashes of all that stands in the directories on the crate's paths, also of what is not in the crate; a log publishes it"
 
-// writeOpening writes an opening, if there is one.
+// writeOpening writes an opening, or removes the one of an earlier run, which submit would publish.
 func writeOpening(sh *shell, path string, opened []byte) error {
 	if opened == nil {
-		return nil
+		err := os.Remove(path)
+		if err == nil {
+			sh.Status("Removed", "%s, the opening that an earlier run left", path)
+		} else if errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		return err
 	}
 	if err := durable.Write(path, opened, 0o644); err != nil {
 		return err

@@ -87,6 +87,8 @@ func TestTheOpeningIsLeftBesideTheEntry(t *testing.T) {
 		{[]string{"--opening"}, "hello-proof-0.1.0.opening"},
 		{[]string{"--opening", "-o", "a/x.entry"}, "a/x.opening"},
 		{[]string{"-o", "b/x.entry"}, ""},
+		{[]string{"-o", "b/x.entry", "--opening"}, "b/x.opening"},
+		{[]string{"-o", "b/x.entry"}, ""}, // what an earlier run left would go to the log
 	} {
 		fatalIf(t, os.MkdirAll("a", 0o755))
 		fatalIf(t, os.MkdirAll("b", 0o755))

@@ -120,7 +120,7 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 	if err != nil {
 		return err
 	}
-	a, err := checker.Bundle(ctx, verdict.Given{Bundle: bundle, Opening: beside, Crate: c, Rules: rules, From: from})
+	a, err := checker.Bundle(ctx, verdict.Given{Bundle: bundle, Opening: beside, Crate: c, Rules: rules, From: from, Registry: o.registry})
 	if err != nil {
 		return refusal(err)
 	}

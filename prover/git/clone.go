@@ -291,7 +291,7 @@ func fetch(ctx context.Context, dir, input string, args ...string) error {
 }
 
 func fetchWith(ctx context.Context, dir string, env []string, input string, args ...string) error {
-	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
+	all := append([]string{"-c", "http.emptyAuth=false", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
 		"-c", "gc.auto=0", "-c", "maintenance.auto=false",
 		"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"}, args...)
 	_, err := runWith(ctx, dir, env, input, all...)
