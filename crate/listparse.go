@@ -12,11 +12,16 @@ import (
 // maxTreePath bounds the path of a tree in a list that is parsed, in bytes: it is kept for every one.
 const maxTreePath = 4096
 
+// maxPaths bounds the paths of all directories of a list, in bytes. A .crate has at most some
+// thousand files, and their directories are far below that.
+const maxPaths = 32 << 20
+
 // ParseList reads the bytes of a list, for whoever has no .crate to compute it from. It is strict:
 // a list has one encoding. That it is a claim's list, its digest says.
 func ParseList(b []byte) (*List, error) {
 	l := &List{Objects: []Object{{Commit: true}}}
 	rest := b
+	paths := 0
 	for at := 0; at < len(l.Objects); at++ {
 		o := l.Objects[at]
 		want := byte('t')
@@ -42,6 +47,11 @@ func ParseList(b []byte) (*List, error) {
 			}
 			if len(o.Path)+len(e.Name) >= maxTreePath {
 				return nil, fmt.Errorf("the list's object %d has a path of more than %d bytes", at, maxTreePath)
+			}
+			if e.parent() {
+				if paths += len(o.Path) + len(e.Name); paths > maxPaths {
+					return nil, fmt.Errorf("the paths of the list's directories take more than %d bytes", maxPaths)
+				}
 			}
 			o.Entries = append(o.Entries, e)
 		}

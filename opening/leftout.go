@@ -9,7 +9,11 @@ import (
 	"cratelog/internal/gitobject"
 )
 
-// leftOut lists what the package's directories hold in the commit and the .crate does not.
+// maxLeftOut bounds the names that are listed, in bytes: a deep directory could have many long ones.
+const maxLeftOut = 1 << 20
+
+// leftOut lists what the package's directories hold in the commit and the .crate does not, at most
+// maxLeftOut of it.
 func (c *check) leftOut(claim *entry.Source) (names []string) {
 	dir, ok := resolve(claim)
 	if !ok {
@@ -22,6 +26,7 @@ func (c *check) leftOut(claim *entry.Source) (names []string) {
 		}
 		unproven[f] = true
 	}
+	room := maxLeftOut
 	for i, o := range c.list.Objects {
 		below, inside := strings.CutPrefix(o.Path+"/", dir+"/")
 		if dir == "" {
@@ -38,6 +43,9 @@ func (c *check) leftOut(claim *entry.Source) (names []string) {
 			name := strings.TrimPrefix(below+e.Name, "/")
 			if listed[e.Name] || unproven[name] {
 				continue
+			}
+			if room -= len(name); room < 0 {
+				return names
 			}
 			if e.Mode == gitobject.ModeDirectory || e.Mode == gitobject.ModeSubmodule {
 				name += "/"
