@@ -152,7 +152,7 @@ func (o *openings) drop(ctx context.Context, identity [32]byte) error {
 	return nil
 }
 
-// delete overwrites the bytes of a claim's opening, for good, and says whether there was one.
+// delete overwrites the bytes of a claim's opening in the file, and says whether there was one.
 func (o *openings) delete(ctx context.Context, identity [32]byte) (bool, error) {
 	c, err := o.db.Conn(ctx)
 	if err != nil {
