@@ -117,7 +117,7 @@ func TestLineEndsOfACheckoutAreAMatterOfPolicy(t *testing.T) {
 			write(t, policy, "version = 1\ntrust = ["+quoted(s.policy)+"]\ndevelopment = true\ncrlf = \""+crlf+"\"\n")
 			return zkp(t, "verify", file, "--policy", policy)
 		}
-		with("allow").want(t, 0, "have CRLF line ends where the commit has LF", "Finished")
+		with("allow").want(t, 0, "CRLF line ends where the commit has LF", "Finished")
 		with("attributes").want(t, c.byDefault, "CRLF")
 		with("refuse").want(t, 1, "CRLF")
 	}

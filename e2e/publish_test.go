@@ -68,7 +68,7 @@ func TestACrateIsPublishedWithItsProof(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "hello-publish-0.1.0.crate")
 	write(t, file, string(published[0].Raw))
 	bundle := filepath.Join(dir, "target", "zkp", "hello-publish-0.1.0", "hello-publish-0.1.0.tlog-proof")
-	s.verify(t, file, "--bundle", bundle).want(t, 0, "Finished hello-publish v0.1.0 is the source of commit")
+	s.verify(t, file, "--bundle", bundle, "--registry", reg.Index).want(t, 0, "Finished hello-publish v0.1.0 is the source of commit")
 
 	run("cargo", "zkp", "publish", "--registry", "my").want(t, 0, "Fresh hello-publish v0.1.0 is logged",
 		"published already, with these bytes")

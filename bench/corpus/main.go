@@ -45,7 +45,6 @@ const (
 	provable = "provable"
 	dirty    = "dirty"                 // packaged with changes, by its own word
 	differs  = "differs"               // a file is not the commit's
-	crlf     = "crlf"                  // nothing differs but line endings
 	tooLarge = "too-large"             // no class of the circuit has as many blocks
 	largeTop = "root-above-48-KiB"     // the workspace's manifest does not fit into an entry
 	noCommit = "no-commit"             // it does not say which; not judged
@@ -54,7 +53,7 @@ const (
 	unread   = "refused-by-the-reader" // no .crate that crate.Read accepts
 )
 
-var classes = []string{provable, dirty, differs, crlf, tooLarge, largeTop, unread, other, noCommit, lacks}
+var classes = []string{provable, dirty, differs, tooLarge, largeTop, unread, other, noCommit, lacks}
 
 // A corpus is what DIR holds.
 type corpus struct {
@@ -223,8 +222,6 @@ func (c *corpus) refused(ctx context.Context, pkg *crate.Crate, refused *prover.
 		return nil
 	case slices.ContainsFunc(refused.Files, is(prover.CauseDirty)):
 		class = dirty
-	case !slices.ContainsFunc(refused.Files, func(u prover.Unprovable) bool { return u.Cause != prover.CauseCRLF }):
-		class = crlf
 	}
 	shown, err := c.shown(ctx, pkg, refused)
 	if err != nil {
