@@ -279,7 +279,7 @@ func TestTheProgramOfALogIsTheFirstThatMayBeUsed(t *testing.T) {
 		"no size":                 {alter("size", 0), "does not serve the proving key"},
 		"a size below nothing":    {alter("size", -1), "is said to have -1 bytes"},
 		"a huge size":             {alter("size", maxKey(solo.Blocks)+1), "at most"},
-		"huge segments":           {bigger, "at most 512"},
+		"huge segments":           {bigger, "at most 256"},
 		"no program file":         {alter("file", nil), "unknown proof system"},
 		"another program file":    {alter("file", "x"), "program file"},
 		"too many":                {`{"keys":[` + strings.Repeat("{},", maxOffers) + `{}]}`, "lists 257 proving keys"},
