@@ -93,7 +93,7 @@ func TestRealCratesOfRealCommits(t *testing.T) {
 			s = newSite(t)
 		}
 		o := zkp(t, "prove", file, "--repository", bare)
-		o.want(t, 0, "Proving", commit, "SHA-1 blocks", "UNSAFE development keys", "Finished")
+		o.want(t, 0, "Proving", commit, "SHA-1 blocks", "UNSAFE development key", "Finished")
 		if o.code != 0 {
 			t.FailNow()
 		}
