@@ -297,9 +297,16 @@ func decodeClaim(b cbor.RawMessage) (Claim, error) {
 	if err := decodePart("claim: kind", all[1], &kind); err != nil {
 		return nil, err
 	}
-	if kind != sourceKind {
-		return nil, &unknownClaim{fmt.Sprintf("claim: kind %q is not known; only %q is", kind, sourceKind)}
+	switch kind {
+	case sourceKind:
+		return decodeSource(b)
+	case buildKind:
+		return decodeBuild(b)
 	}
+	return nil, &unknownClaim{fmt.Sprintf("claim: kind %q is not known; only %q and %q are", kind, sourceKind, buildKind)}
+}
+
+func decodeSource(b []byte) (Claim, error) {
 	var w wireSource
 	if err := decodePart("claim", b, &w); err != nil {
 		return nil, err

@@ -18,7 +18,7 @@
 //	  4: registry,                  ; "default", or the index of another registry
 //	}
 //
-//	claim = source                  ; a closed set, one kind so far
+//	claim = source / build          ; a closed set
 //
 //	source = {
 //	  1: "source",
@@ -37,6 +37,21 @@
 //	  ? 13: [1*4 attributes],       ; .gitattributes that say so
 //	}
 //
+//	build = {
+//	  1: "build",
+//	  2: 1,                         ; version of the kind
+//	  3: binary,                    ; name of the binary target
+//	  4: target,                    ; its target triple
+//	  5: bstr .size 32,             ; SHA-256 of the binary
+//	  6: bstr .size 32,             ; id of the toolchain
+//	  7: bstr .size 32,             ; id of the environment
+//	  8: 1,                         ; recipe
+//	  9: bstr .size 32,             ; SHA-256 of the Cargo.lock in the .crate
+//	  10: bstr .size 32,            ; SHA-256 of the list of compiled crates
+//	  11: bstr .size 32,            ; root of the set of builders
+//	  12: bstr .size 32,            ; tag of the member who says so, for this build
+//	}
+//
 //	link = [path, tstr]             ; where it stands in the repository, its text
 //
 //	attributes = [path / "", bstr .size (1..8192)]  ; directory in the repository, content
@@ -50,6 +65,8 @@
 //	version = tstr                  ; CheckVersion
 //	path = tstr                     ; CheckPath
 //	registry = tstr                 ; CheckRegistry
+//	binary = tstr                   ; CheckBinary
+//	target = tstr                   ; CheckTarget
 //
 // What CDDL cannot say:
 //
@@ -139,8 +156,8 @@ type Subject struct {
 	SHA256   [32]byte // of the .crate file, the cksum of the registry's index
 }
 
-// A Claim is what an entry says about its subject. The set of claims is closed:
-// *Source is the only one in this version.
+// A Claim is what an entry says about its subject. The set of claims is closed: it is a
+// *Source or a *Build.
 type Claim interface {
 	// Kind is the word that names the claim in its encoding.
 	Kind() string
@@ -227,9 +244,10 @@ type BatchVerifier interface {
 	Chains(entries []*Entry) ([]Chain, []error)
 }
 
-// A Chain is what a true proof shows to whoever has no list of files: that the objects of the
-// claim's commit exist, so many, closed under their references. Whether they hold the files of
-// the claim only Check says.
+// A Chain is what a true proof of a source claim shows to whoever has no list of files: that the
+// objects of the claim's commit exist, so many, closed under their references. Whether they hold
+// the files of the claim only Check says. The proof of a build claim shows the whole claim: its
+// Chain has no objects and no list.
 type Chain interface {
 	Objects() int            // commit and tree objects
 	ListBytes() int          // length of the list, in bytes

@@ -262,7 +262,7 @@ func invalidEntries() map[string]invalid {
 		"claim-null":         {"null in place of the claim", good(subject, rawHex("f6"), proof), "claim: kind: is missing"},
 		"claim-empty":        {"an empty claim", withClaim(), "claim: kind: is missing"},
 		"claim-text-key":     {"a text key in the claim", withClaim("kind", "source"), "claim: is not the CBOR"},
-		"claim-kind-unknown": {"a kind that is not known", withClaim(1, "build", 2, 2), "claim: kind \"build\" is not known; only \"source\" is"},
+		"claim-kind-unknown": {"a kind that is not known", withClaim(1, "zkvm", 2, 2), "claim: kind \"zkvm\" is not known; only \"source\" and \"build\" are"},
 		"claim-kind-case":    {"the kind in upper case", claimWith(1, "Source"), "claim: kind \"Source\" is not known"},
 		"claim-kind-number":  {"the kind is a number", withClaim(1, 1, 2, 2), "claim: kind: is not the CBOR"},
 		"claim-version-0":    {"version 0 of the kind", claimWith(2, 0), "claim: version 0 of kind \"source\" is not known"},
