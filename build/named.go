@@ -44,7 +44,8 @@ func Sign(signer crypto.Signer, vkey string, set *Set, subject entry.Subject, cl
 	if set.Kind != Named {
 		return nil, fmt.Errorf("the set %s is %s: its members do not sign with their names", set.Name, set.Kind)
 	}
-	if err := set.check(); err != nil {
+	root, err := set.check()
+	if err != nil {
 		return nil, err
 	}
 	k, err := ParseVKey(vkey)
@@ -66,7 +67,7 @@ func Sign(signer crypto.Signer, vkey string, set *Set, subject entry.Subject, cl
 	if err != nil {
 		return nil, err
 	}
-	c.Root, c.Tag = set.Root(), NamedTag(request, vkey)
+	c.Root, c.Tag = root, NamedTag(request, vkey)
 	sig, err := k.sign(signer, Statement(request, c.Result(), c.Root))
 	if err != nil {
 		return nil, err
