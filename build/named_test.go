@@ -21,8 +21,8 @@ func testSubject() entry.Subject {
 }
 
 func testClaim() *entry.Build {
-	return &entry.Build{Binary: "hello", Target: "x86_64-unknown-linux-gnu", Artifact: fill("artifact"), Toolchain: fill("toolchain"),
-		Environment: fill("environment"), Recipe: entry.Recipe1, Lock: fill("lock"), Compiled: fill("compiled")}
+	return &entry.Build{Binary: "hello", Target: "x86_64-unknown-linux-gnu", Artifact: fill("artifact"),
+		Toolchain: fill("toolchain"), Environment: fill("environment"), Recipe: entry.Recipe1, Lock: fill("lock"), Compiled: fill("compiled")}
 }
 
 // signed returns an entry of one of namedSet's members.
@@ -72,10 +72,10 @@ func TestNamedStatementsAreAsTheyWere(t *testing.T) {
 	fatalIf(t, err)
 	beta := namedSet(t).Members[1].VKey
 	for what, v := range map[string][2]string{
-		"program":       {hex.EncodeToString(NamedProgram[:]), "16329261496b4193ff75c8bcf31aedc7512ad5fea9009dcc7b6116c43bea4409"},
-		"tag":           {hex.EncodeToString(c.Tag[:]), "a9f6333e8c71a06f8ecbc95bebefc26853c0d74d90b843279e07441697682ddc"},
-		"vkey":          {string(e.Proof.Parts[0]), "alpha+44e0f60e+Ae11rfknYjASR3Bb+1F2H05m13R8UpzDo4z9DdywVvyc"},
-		"signature":     {hex.EncodeToString(e.Proof.Parts[1]), "dc7d446944577658b98bf24ea5549d3b002b9527"+
+		"program": {hex.EncodeToString(NamedProgram[:]), "16329261496b4193ff75c8bcf31aedc7512ad5fea9009dcc7b6116c43bea4409"},
+		"tag":     {hex.EncodeToString(c.Tag[:]), "a9f6333e8c71a06f8ecbc95bebefc26853c0d74d90b843279e07441697682ddc"},
+		"vkey":    {string(e.Proof.Parts[0]), "alpha+44e0f60e+Ae11rfknYjASR3Bb+1F2H05m13R8UpzDo4z9DdywVvyc"},
+		"signature": {hex.EncodeToString(e.Proof.Parts[1]), "dc7d446944577658b98bf24ea5549d3b002b9527" +
 			"2334882f2b69cd230cdfb5519aa223d667e69e6ece64d7eb645d0f0ff826382d9e4da94a299acc7ab53a7108"},
 		"entry":         {fmt.Sprintf("%x", fill(string(b))), "4aab377d905d8f2b5da465b9aabf9a42996946f9b8b5979ee6b5453ef9d77e81"},
 		"ML-DSA's vkey": {fmt.Sprintf("%x", fill(beta)), "bb5dfcef9a26ef388fa334f536bf9e6893ecbd1005a9eab771a74c2e59fed4fb"},
@@ -102,7 +102,8 @@ func TestAStatementIsASignedNote(t *testing.T) {
 	fatalIf(t, err)
 	sig := binary.BigEndian.AppendUint32(nil, v.KeyHash())
 	sig = append(sig, e.Proof.Parts[1]...)
-	msg := fmt.Sprintf("%s\n\u2014 alpha %s\n", Statement(request, c.Result(), c.Root), base64.StdEncoding.EncodeToString(sig))
+	msg := fmt.Sprintf("%s\n\u2014 alpha %s\n", Statement(request, c.Result(), c.Root),
+		base64.StdEncoding.EncodeToString(sig))
 	if n, err := note.Open([]byte(msg), note.VerifierList(v)); err != nil || len(n.Sigs) != 1 {
 		t.Errorf("%v", err)
 	}
@@ -226,7 +227,8 @@ func TestOnlyAMembersKeySigns(t *testing.T) {
 		"another kind":  {s, mldsaKey(t, "beta"), s.Members[0].VKey, ""},
 		"no vkey":       {s, edKey("alpha"), "alpha", "no vkey"},
 	} {
-		if _, err := Sign(c.key, c.vkey, c.set, testSubject(), testClaim()); err == nil || !strings.Contains(err.Error(), c.want) {
+		_, err := Sign(c.key, c.vkey, c.set, testSubject(), testClaim())
+		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an error with %q", name, err, c.want)
 		}
 	}
@@ -308,7 +310,8 @@ func FuzzNamed(f *testing.F) {
 	f.Fuzz(func(t *testing.T, vkey, sig, path []byte) {
 		e := clone(good)
 		e.Proof.Parts = [][]byte{vkey, sig, path}
-		same := bytes.Equal(vkey, good.Proof.Parts[0]) && bytes.Equal(sig, good.Proof.Parts[1]) && bytes.Equal(path, good.Proof.Parts[2])
+		same := bytes.Equal(vkey, good.Proof.Parts[0]) && bytes.Equal(sig, good.Proof.Parts[1]) &&
+			bytes.Equal(path, good.Proof.Parts[2])
 		if _, err := VerifyNamed(e); (err == nil) != same {
 			t.Errorf("believed: %v", err)
 		}

@@ -216,10 +216,11 @@ func TestAFullSetFits(t *testing.T) {
 	pk := mldsaKey(t, "x").PublicKey()
 	for i := range maxMembers {
 		name := fmt.Sprintf("%064d", i)
-		h.Members = append(h.Members, Member{Name: name, Contact: strings.Repeat("x", 200), Public: testSecret(t, name).Public()})
+		contact, public := strings.Repeat("x", 200), testSecret(t, name).Public()
+		h.Members = append(h.Members, Member{Name: name, Contact: contact, Public: public})
 		k, err := NewVKey(name, edKey(name).Public())
 		fatalIf(t, err)
-		n.Members = append(n.Members, Member{Name: name, Contact: strings.Repeat("x", 200), VKey: k.String()})
+		n.Members = append(n.Members, Member{Name: name, Contact: contact, VKey: k.String()})
 	}
 	longest, err := NewVKey(strings.Repeat("x", 64), pk)
 	fatalIf(t, err)
