@@ -177,9 +177,10 @@ type importer struct {
 
 func (m *importer) read(ctx context.Context, rootfs io.Reader) error {
 	buffered := bufio.NewReaderSize(rootfs, 1<<20)
-	r := tar.NewReader(buffered)
+	counted := &counter{r: buffered}
+	r := tar.NewReader(counted)
 	for n := 0; ; n++ {
-		h, err := r.Next()
+		h, err := counted.next(r)
 		if err == io.EOF && n > 0 {
 			return drain(buffered)
 		} else if err == io.EOF {
