@@ -276,6 +276,8 @@ func (b *box) start() error {
 	if err := keepDescriptors(); err != nil {
 		return err
 	}
+	// A session's keys are inherited. Where the system call is forbidden, so is using them.
+	unix.KeyctlJoinSessionKeyring("")
 	return b.cmd.Start()
 }
 
