@@ -170,7 +170,7 @@ func (s *Set) parseMember(line string) (m Member, err error) {
 
 // Marshal checks the set and returns the bytes of its file.
 func (s *Set) Marshal() ([]byte, error) {
-	if err := s.check(); err != nil {
+	if _, err := s.check(); err != nil {
 		return nil, err
 	}
 	b := fmt.Appendf(nil, "%s\nkind %s\nname %s\n", setHeader, s.Kind, s.Name)
@@ -201,13 +201,13 @@ func (s *Set) checkHead() error {
 	return nil
 }
 
-// check is nil if the set is valid, root included.
-func (s *Set) check() error {
+// check checks the set and returns its root.
+func (s *Set) check() (root [32]byte, err error) {
 	if err := s.checkHead(); err != nil {
-		return err
+		return root, err
 	}
 	if n := len(s.Members); n < 1 || n > maxMembers {
-		return fmt.Errorf("the set %s has %d members; it must have 1 to %d", s.Name, n, maxMembers)
+		return root, fmt.Errorf("the set %s has %d members; it must have 1 to %d", s.Name, n, maxMembers)
 	}
 	names, keys := map[string]bool{}, map[string]string{}
 	for i, m := range s.Members {
@@ -216,18 +216,23 @@ func (s *Set) check() error {
 		}
 		key, err := s.checkMember(m)
 		if err != nil {
-			return fmt.Errorf("the set %s, member %d: %w", s.Name, i+1, err)
+			return root, fmt.Errorf("the set %s, member %d: %w", s.Name, i+1, err)
 		}
 		if names[m.Name] {
-			return fmt.Errorf("the set %s has a member %s twice", s.Name, m.Name)
+			return root, fmt.Errorf("the set %s has a member %s twice", s.Name, m.Name)
 		}
 		if other, ok := keys[key]; ok {
-			return fmt.Errorf("the set %s has one key twice: %s and %s", s.Name, other, m.Name)
+			return root, fmt.Errorf("the set %s has one key twice: %s and %s", s.Name, other, m.Name)
 		}
 		names[m.Name], keys[key] = true, m.Name
 	}
-	_, err := s.root()
-	return err
+	if s.Kind == Named {
+		return namedRoot(s.vkeys())
+	}
+	if root, err = HiddenRoot(s.Leaves()); err != nil {
+		err = fmt.Errorf("the set %s: %w", s.Name, err)
+	}
+	return root, err
 }
 
 // checkMember checks a member that is not vacant, and returns what his key is, under whatever name.
@@ -264,25 +269,11 @@ func (s *Set) checkMember(m Member) (key string, err error) {
 // Root returns what a claim's Root is for this set: HiddenRoot of the public values, or the root
 // of a named set. It is zero, which is no set's, if the set is not valid.
 func (s *Set) Root() [32]byte {
-	if s.check() != nil {
-		return [32]byte{}
-	}
-	root, err := s.root()
+	root, err := s.check()
 	if err != nil {
 		return [32]byte{}
 	}
 	return root
-}
-
-func (s *Set) root() ([32]byte, error) {
-	if s.Kind == Named {
-		return namedRoot(s.vkeys())
-	}
-	root, err := HiddenRoot(s.Leaves())
-	if err != nil {
-		return [32]byte{}, fmt.Errorf("the set %s: %w", s.Name, err)
-	}
-	return root, nil
 }
 
 // Leaves returns the public values of a hidden set's members, in order; of a vacant one zero.
@@ -327,8 +318,8 @@ var memberName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$`)
 // first one a letter or a digit.
 func CheckMember(name string) error {
 	if !memberName.MatchString(name) {
-		return fmt.Errorf("the name %.100q is not 1 to 64 letters, digits, '.', '_', '/' and '-' that begin with a letter or "+
-			"a digit", name)
+		return fmt.Errorf("the name %.100q is not 1 to 64 letters, digits, '.', '_', '/' and '-' that begin with a "+
+			"letter or a digit", name)
 	}
 	return nil
 }
@@ -338,7 +329,8 @@ func CheckMember(name string) error {
 func CheckContact(s string) error {
 	printable := utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 	if len(s) < 1 || len(s) > maxContact || !printable || strings.TrimSpace(s) != s {
-		return fmt.Errorf("the contact %.200q is not 1 to %d bytes of printable text without a space at either end", s, maxContact)
+		return fmt.Errorf("the contact %.200q is not 1 to %d bytes of printable text without a space at either end", s,
+			maxContact)
 	}
 	return nil
 }
