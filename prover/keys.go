@@ -134,7 +134,7 @@ func shippedDevelopment(blocks int) (*proofcheck.Program, error) {
 		return nil, err
 	}
 	for i, s := range shipped {
-		if s.Development() && s.Blocks == blocks {
+		if s.Claim == proofcheck.ClaimSource && s.Development() && s.Blocks == blocks {
 			return &shipped[i], nil
 		}
 	}
