@@ -511,9 +511,23 @@ func locked(lock *cargo.Lock, list build.List) error {
 	return nil
 }
 
-// chosen says whether the commit's own lock file chose the versions.
+// chosen says whether the commit's own lock file chose the versions; if not, it notes why.
 func (v *builds) chosen(own Verdict) (bool, error) {
-	return slices.Contains(own.Facts.Coverage.Proven, "Cargo.lock"), nil
+	p, err := client.ParseProof(own.Bundle)
+	if err != nil {
+		return false, err
+	}
+	e, err := entry.Parse(p.Extra)
+	if err != nil {
+		return false, err
+	}
+	src, ok := e.Claim.(*entry.Source)
+	if !ok {
+		return false, unreadable("the claim about "+own.Name, errors.New("it is of another kind"))
+	}
+	by, err := v.crate.LockChosenBy(src, v.file.Lock)
+	v.note(by != crate.ByCommit && err != nil, "who chose the versions: %v", err)
+	return by == crate.ByCommit, nil
 }
 
 // inHand is how many .crates are held at a time.

@@ -193,7 +193,6 @@ func (w *workshop) decide(j *client.Joined, sum [32]byte, offline bool) (*Built,
 	w.t.Helper()
 	if w.checker == nil || w.checker.cfg.Offline != offline {
 		w.checker = w.place.checker(offline)
-		w.checker.builds = byName{}
 	}
 	b, err := w.checker.Build(w.t.Context(), Binary{SHA256: sum, Joined: testlog.Must(j.Marshal()), Crate: w.find,
 		Package: policy.Package{Name: "app", Version: "1.0.0"}})
@@ -241,15 +240,4 @@ func saysAll(t testing.TB, b *Built, words ...string) {
 			t.Errorf("%s\nwant %q", all, word)
 		}
 	}
-}
-
-// byName verifies what members say with their names.
-type byName struct{}
-
-func (byName) Chain(e *entry.Entry) (entry.Chain, error) {
-	if e.Proof.Program != build.NamedProgram {
-		return nil, entry.ErrUnknownProgram
-	}
-	_, err := build.VerifyNamed(e)
-	return testlog.ChainOf(e, err)
 }
