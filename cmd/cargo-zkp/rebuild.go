@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -204,60 +203,51 @@ func (o *rebuildOptions) findToolchain(ctx context.Context, sh *shell) (*sandbox
 	if err != nil {
 		return nil, err
 	}
+	var t *sandbox.Toolchain
 	sysroot := o.toolchain
 	id, notID := hex.DecodeString(sysroot)
 	switch {
+	case notID == nil && len(id) == 32:
+		t, err = sandbox.OpenToolchain(ctx, cache, [32]byte(id))
 	case sysroot == "":
 		if sysroot, err = sandbox.FindToolchain(ctx, ""); err != nil {
 			return nil, err
 		}
-	case notID == nil && len(id) == 32:
-		sysroot = filepath.Join(cache, "toolchains", hex.EncodeToString(id))
-		if _, err := os.Stat(sysroot); err != nil {
-			return nil, outcome.Usagef("no toolchain with the id %x is in the cache: \"cargo zkp toolchain\" prints the id of the one "+
-				"that is installed; name its directory", id)
-		}
+		fallthrough
+	default:
+		t, err = sandbox.KeepToolchain(ctx, sysroot, cache)
 	}
-	t, err := sandbox.KeepToolchain(ctx, sysroot, cache)
 	if err != nil {
 		return nil, err
-	}
-	if notID == nil && len(id) == 32 && t.ID != [32]byte(id) {
-		return nil, fmt.Errorf("the toolchain in %s is another one, %x: remove it", sysroot, t.ID)
 	}
 	sh.Status("Using", "rustc %s, toolchain %x", t.Release, t.ID)
 	return t, nil
 }
 
-// findEnvironment returns the environment that is meant: the newest in the cache.
+// findEnvironment returns the environment that is meant: by default the newest in the cache.
 func (o *rebuildOptions) findEnvironment(ctx context.Context) (*sandbox.Environment, error) {
-	dir := o.environment
-	if dir == "" {
-		cache, _, err := verdict.Dirs()
-		if err != nil {
-			return nil, err
-		}
-		if dir = newestIn(filepath.Join(cache, "environments")); dir == "" {
-			return nil, outcome.Usagef("there is no environment in the cache: make one: cargo zkp environment make")
-		}
+	if o.environment != "" {
+		return sandbox.OpenEnvironment(ctx, o.environment)
 	}
-	return sandbox.OpenEnvironment(ctx, dir)
-}
-
-// newestIn returns the newest directory in a directory, "" if there is none.
-func newestIn(dir string) (newest string) {
-	entries, err := os.ReadDir(dir)
+	cache, _, err := verdict.Dirs()
 	if err != nil {
-		return ""
+		return nil, err
 	}
+	ids, err := sandbox.KeptEnvironments(cache)
+	if err != nil {
+		return nil, err
+	}
+	var newest [32]byte
 	var at time.Time
-	for _, e := range entries {
-		info, err := e.Info()
-		if err == nil && e.IsDir() && !strings.HasPrefix(e.Name(), ".") && (newest == "" || info.ModTime().After(at)) {
-			newest, at = filepath.Join(dir, e.Name()), info.ModTime()
+	for _, id := range ids {
+		if info, err := os.Stat(sandbox.KeptEnvironment(cache, id)); err == nil && (at.IsZero() || info.ModTime().After(at)) {
+			newest, at = id, info.ModTime()
 		}
 	}
-	return newest
+	if at.IsZero() {
+		return nil, outcome.Usagef("there is no environment in the cache: make one: cargo zkp environment make")
+	}
+	return sandbox.OpenKeptEnvironment(ctx, cache, newest)
 }
 
 // A crateSource gets crates by their checksums: out of cargo's cache, or of their registry.
