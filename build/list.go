@@ -87,7 +87,8 @@ func (l List) Check() error {
 	type version struct{ registry, name, version string }
 	seen := make(map[version]bool, len(l))
 	for _, c := range l {
-		if err := errors.Join(entry.CheckRegistry(c.Registry), entry.CheckName(c.Name), entry.CheckVersion(c.Version)); err != nil {
+		err := errors.Join(entry.CheckRegistry(c.Registry), entry.CheckName(c.Name), entry.CheckVersion(c.Version))
+		if err != nil {
 			return fmt.Errorf("the list of compiled crates, %.64q %.64q: %w", c.Name, c.Version, err)
 		}
 		v := version{c.Registry, c.Name, c.Version}

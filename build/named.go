@@ -40,7 +40,8 @@ func Statement(request, result, root [32]byte) []byte {
 // Sign makes a named member's entry: of the subject and a copy of the claim that has the set's root and
 // the member's tag. The signer has the private key of a vkey of the set. It is
 // the caller who knows that the claim is true.
-func Sign(signer crypto.Signer, vkey string, set *Set, subject entry.Subject, claim *entry.Build) (*entry.Entry, error) {
+func Sign(signer crypto.Signer, vkey string, set *Set, subject entry.Subject, claim *entry.Build) (
+	*entry.Entry, error) {
 	if set.Kind != Named {
 		return nil, fmt.Errorf("the set %s is %s: its members do not sign with their names", set.Name, set.Kind)
 	}

@@ -85,8 +85,8 @@ func ParseVKey(text string) (*VKey, error) {
 			return nil, fmt.Errorf("the vkey of %.100q: %w", name, err)
 		}
 	default:
-		return nil, fmt.Errorf("the vkey of %.100q is neither of an Ed25519 key (type 0x01) nor of an ML-DSA-44 key of a builder "+
-			"(type 0xff, %s); make one with \"cargo zkp builder keygen --named\"", name, mldsaID)
+		return nil, fmt.Errorf("the vkey of %.100q is neither of an Ed25519 key (type 0x01) nor of an ML-DSA-44 key "+
+			"of a builder (type 0xff, %s); make one with \"cargo zkp builder keygen --named\"", name, mldsaID)
 	}
 	k, err := NewVKey(name, key)
 	if err == nil && k.text != text {

@@ -318,8 +318,8 @@ var memberName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$`)
 // first one a letter or a digit.
 func CheckMember(name string) error {
 	if !memberName.MatchString(name) {
-		return fmt.Errorf("the name %.100q is not 1 to 64 letters, digits, '.', '_', '/' and '-' that begin with a letter or "+
-			"a digit", name)
+		return fmt.Errorf("the name %.100q is not 1 to 64 letters, digits, '.', '_', '/' and '-' that begin with a "+
+			"letter or a digit", name)
 	}
 	return nil
 }
@@ -329,7 +329,8 @@ func CheckMember(name string) error {
 func CheckContact(s string) error {
 	printable := utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 	if len(s) < 1 || len(s) > maxContact || !printable || strings.TrimSpace(s) != s {
-		return fmt.Errorf("the contact %.200q is not 1 to %d bytes of printable text without a space at either end", s, maxContact)
+		return fmt.Errorf("the contact %.200q is not 1 to %d bytes of printable text without a space at either end", s,
+			maxContact)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254/fp"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr/fft"
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr/pedersen"
 	"github.com/consensys/gnark-crypto/utils"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 	"github.com/consensys/gnark/constraint"
@@ -33,7 +34,7 @@ var ErrKey = errors.New("the key is not one of this circuit")
 //	A, B      sum r_w A_w = sum r_w A_w(tau), in G1 for both and in G2 for B
 //	K         delta K_w = beta A_w + alpha B_w + C_w(tau); the same without delta for the public
 //	          wires and for the commitment's basis
-//	basis     its second half is sigma times the first
+//	basis     its second half is sigma times the first; a circuit without a commitment has none
 //	Z         delta Z_0 = tau^n - 1, Z_(i+1) = tau Z_i
 //
 // No point but K may be at infinity: a mask times such a point hides nothing. K is, for a wire
@@ -72,7 +73,7 @@ func (c *check) shape() error {
 		d.Generator != want.Generator || d.GeneratorInv != want.GeneratorInv ||
 		d.FrMultiplicativeGen != want.FrMultiplicativeGen || d.FrMultiplicativeGenInv != want.FrMultiplicativeGenInv:
 		return differs("it has another domain")
-	case len(c.pk.CommitmentKeys) != 1 || len(c.vk.CommitmentKeys) != 1 ||
+	case len(c.pk.CommitmentKeys) != c.Commitments() || len(c.vk.CommitmentKeys) != c.Commitments() ||
 		!slices.EqualFunc(c.vk.PublicAndCommitmentCommitted, c.PublicCommitted, slices.Equal):
 		return differs("it has not the circuit's commitment")
 	}
@@ -93,17 +94,21 @@ func (c *check) shape() error {
 		}
 	}
 	n := int(want.Cardinality)
-	for _, v := range []struct {
+	type count struct {
 		name      string
 		got, want int
-	}{
+	}
+	counts := []count{
 		{"A", len(c.pk.G1.A), all - int(c.pk.NbInfinityA)}, {"B", len(c.pk.G1.B), all - int(c.pk.NbInfinityB)},
 		{"B in G2", len(c.pk.G2.B), all - int(c.pk.NbInfinityB)}, {"Z", len(c.pk.G1.Z), n - 1},
 		{"K", len(c.pk.G1.K), len(c.Private)}, {"the verifying key's K", len(c.vk.G1.K), len(c.Public)},
-		{"the commitment's basis", len(c.pk.CommitmentKeys[0].Basis), len(c.Committed)},
-		{"the commitment's second basis", len(c.pk.CommitmentKeys[0].BasisExpSigma), len(c.Committed)},
 		{"the powers", len(c.powers.G1), n + 1},
-	} {
+	}
+	for _, ck := range c.pk.CommitmentKeys {
+		counts = append(counts, count{"the commitment's basis", len(ck.Basis), len(c.Committed)},
+			count{"the commitment's second basis", len(ck.BasisExpSigma), len(c.Committed)})
+	}
+	for _, v := range counts {
 		if v.got != v.want {
 			return differs("it has %d points of %s, and %d belong there", v.got, v.name, v.want)
 		}
@@ -116,17 +121,32 @@ func (c *check) shape() error {
 // else is added, and so by the secrets of a proof.
 func (c *check) points() error {
 	pk, vk := c.pk, c.vk
-	for _, v := range []struct {
+	type points1 struct {
 		name     string
 		points   []curve.G1Affine
 		infinity bool // is allowed
-	}{
+	}
+	inG1 := []points1{
 		{"alpha, beta and delta", []curve.G1Affine{pk.G1.Alpha, pk.G1.Beta, pk.G1.Delta, vk.G1.Alpha, vk.G1.Beta,
 			vk.G1.Delta}, false},
 		{"A", pk.G1.A, false}, {"B", pk.G1.B, false}, {"Z", pk.G1.Z, false}, {"K", pk.G1.K, true},
-		{"the verifying key's K", vk.G1.K, true}, {"the commitment's basis", pk.CommitmentKeys[0].Basis, false},
-		{"the commitment's second basis", pk.CommitmentKeys[0].BasisExpSigma, false}, {"the powers", c.powers.G1, false},
-	} {
+		{"the verifying key's K", vk.G1.K, true}, {"the powers", c.powers.G1, false},
+	}
+	type points2 struct {
+		name   string
+		points []curve.G2Affine
+	}
+	inG2 := []points2{
+		{"beta, gamma and delta", []curve.G2Affine{pk.G2.Beta, pk.G2.Delta, vk.G2.Beta, vk.G2.Gamma, vk.G2.Delta}},
+		{"the powers", []curve.G2Affine{c.powers.Tau2}}, {"B", pk.G2.B},
+	}
+	for i, ck := range pk.CommitmentKeys {
+		inG1 = append(inG1, points1{"the commitment's basis", ck.Basis, false},
+			points1{"the commitment's second basis", ck.BasisExpSigma, false})
+		key := vk.CommitmentKeys[i]
+		inG2 = append(inG2, points2{"the commitment's sigma", []curve.G2Affine{key.G, key.GSigmaNeg}})
+	}
+	for _, v := range inG1 {
 		// In G1 every point of the curve is one of the group.
 		if !each(v.points, func(p *curve.G1Affine) bool {
 			return reduced(p.X, p.Y) && p.IsOnCurve() && (v.infinity || !p.IsInfinity())
@@ -134,14 +154,7 @@ func (c *check) points() error {
 			return differs("of %s, a point is at infinity, not on the curve or not reduced", v.name)
 		}
 	}
-	for _, v := range []struct {
-		name   string
-		points []curve.G2Affine
-	}{
-		{"beta, gamma and delta", []curve.G2Affine{pk.G2.Beta, pk.G2.Delta, vk.G2.Beta, vk.G2.Gamma, vk.G2.Delta}},
-		{"the commitment's sigma", []curve.G2Affine{vk.CommitmentKeys[0].G, vk.CommitmentKeys[0].GSigmaNeg}},
-		{"the powers", []curve.G2Affine{c.powers.Tau2}}, {"B", pk.G2.B},
-	} {
+	for _, v := range inG2 {
 		// The check of a whole batch takes for granted that each point is on the curve.
 		if !each(v.points, func(p *curve.G2Affine) bool {
 			return reduced(p.X.A0, p.X.A1, p.Y.A0, p.Y.A1) && !p.IsInfinity() && p.IsOnCurve()
@@ -181,7 +194,8 @@ func (c *check) shared() error {
 	_, _, g1, g2 := curve.Generators()
 	pk, vk := c.pk, c.vk
 	switch {
-	case !vk.G2.Gamma.Equal(&g2) || !vk.CommitmentKeys[0].G.Equal(&g2) || !c.powers.G1[0].Equal(&g1):
+	case !vk.G2.Gamma.Equal(&g2) || !c.powers.G1[0].Equal(&g1) ||
+		slices.ContainsFunc(vk.CommitmentKeys, func(k pedersen.VerifyingKey) bool { return !k.G.Equal(&g2) }):
 		return differs("it has another generator")
 	case !pk.G1.Alpha.Equal(&vk.G1.Alpha):
 		return differs("proving and verifying key have not one alpha")
@@ -198,7 +212,7 @@ func (c *check) shared() error {
 // equations checks what is said of many points at once.
 func (c *check) equations() error {
 	_, _, g1, g2 := curve.Generators()
-	pk, ck, n := c.pk, &c.pk.CommitmentKeys[0], len(c.powers.G1)-1
+	pk, n := c.pk, len(c.powers.G1)-1
 	z := slices.Clone(pk.G1.Z) // by powers of tau: the last, at n-1, stands for itself in the key's order
 	z = append(z, curve.G1Affine{})
 	utils.BitReverse(z)
@@ -224,8 +238,13 @@ func (c *check) equations() error {
 	b2 := m.g2(pk.G2.B, without(weight, pk.InfinityB))
 	aAt, bAt, cAt := m.g1(c.powers.G1[:n], poly[0]), m.g1(c.powers.G1[:n], poly[1]), m.g1(c.powers.G1[:n], poly[2])
 	k, public := m.g1(pk.G1.K, pick(weight, c.Private)), m.g1(c.vk.G1.K, pick(weight, c.Public))
-	basis := m.g1(ck.Basis, pick(weight, c.Committed))
-	basisSigma := m.g1(ck.BasisExpSigma, pick(weight, c.Committed))
+	basis, basisSigma := new(curve.G1Affine), new(curve.G1Affine)
+	var sigmaNeg curve.G2Affine
+	for i, ck := range pk.CommitmentKeys { // one or none
+		basis = m.g1(ck.Basis, pick(weight, c.Committed))
+		basisSigma = m.g1(ck.BasisExpSigma, pick(weight, c.Committed))
+		sigmaNeg = c.vk.CommitmentKeys[i].GSigmaNeg
+	}
 	if m.err != nil {
 		return m.err
 	}
@@ -247,7 +266,7 @@ func (c *check) equations() error {
 	case !zero(pair{k, &pk.G2.Delta}, pair{&undivided, &g2}, pair{minus(a), &pk.G2.Beta},
 		pair{minus(&pk.G1.Alpha), b2}):
 		return differs("K, or the commitment's basis, is not the circuit's")
-	case !zero(pair{basisSigma, &g2}, pair{basis, &c.vk.CommitmentKeys[0].GSigmaNeg}):
+	case !zero(pair{basisSigma, &g2}, pair{basis, &sigmaNeg}):
 		return differs("the commitment's second basis is not sigma times the first")
 	}
 	return nil

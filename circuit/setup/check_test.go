@@ -48,11 +48,15 @@ func points1(k *Keys) map[string][]*curve.G1Affine {
 		"verifier's alpha": {&vk.G1.Alpha}, "verifier's beta": {&vk.G1.Beta}, "verifier's delta": {&vk.G1.Delta},
 	}
 	for name, v := range map[string][]curve.G1Affine{
-		"A": pk.G1.A, "B": pk.G1.B, "K": pk.G1.K, "Z": pk.G1.Z, "verifier's K": vk.G1.K,
-		"basis": pk.CommitmentKeys[0].Basis, "second basis": pk.CommitmentKeys[0].BasisExpSigma, "powers": k.Powers.G1,
+		"A": pk.G1.A, "B": pk.G1.B, "K": pk.G1.K, "Z": pk.G1.Z, "verifier's K": vk.G1.K, "powers": k.Powers.G1,
 	} {
 		for i := range v {
 			m[name] = append(m[name], &v[i])
+		}
+	}
+	for _, ck := range pk.CommitmentKeys {
+		for i := range ck.Basis {
+			m["basis"], m["second basis"] = append(m["basis"], &ck.Basis[i]), append(m["second basis"], &ck.BasisExpSigma[i])
 		}
 	}
 	return m
@@ -63,7 +67,9 @@ func points2(k *Keys) map[string][]*curve.G2Affine {
 	m := map[string][]*curve.G2Affine{
 		"beta": {&pk.G2.Beta}, "delta": {&pk.G2.Delta}, "tau": {&k.Powers.Tau2},
 		"verifier's beta": {&vk.G2.Beta}, "verifier's gamma": {&vk.G2.Gamma}, "verifier's delta": {&vk.G2.Delta},
-		"G": {&vk.CommitmentKeys[0].G}, "sigma": {&vk.CommitmentKeys[0].GSigmaNeg},
+	}
+	for i := range vk.CommitmentKeys {
+		m["G"], m["sigma"] = append(m["G"], &vk.CommitmentKeys[i].G), append(m["sigma"], &vk.CommitmentKeys[i].GSigmaNeg)
 	}
 	for i := range pk.G2.B {
 		m["B"] = append(m["B"], &pk.G2.B[i])
@@ -137,8 +143,9 @@ func TestABetaThatTakesOffTheMaskIsRefused(t *testing.T) {
 	refused(t, "a beta of -1", system, k)
 }
 
-func TestKeysOfTheCircuitAreTaken(t *testing.T) {
-	system := compile(t, new(busy))
+func TestKeysOfTheCircuitAreTaken(t *testing.T) { both(t, keysAreTaken) }
+
+func keysAreTaken(t *testing.T, system *cs.R1CS) {
 	times := 3
 	if testing.Short() {
 		times = 1
@@ -149,8 +156,9 @@ func TestKeysOfTheCircuitAreTaken(t *testing.T) {
 	}
 }
 
-func TestNoPointOfAKeyCanBeAnother(t *testing.T) {
-	system := compile(t, new(busy))
+func TestNoPointOfAKeyCanBeAnother(t *testing.T) { both(t, noPointIsAnother) }
+
+func noPointIsAnother(t *testing.T, system *cs.R1CS) {
 	k := run(t, system, fresh(t))
 	_, _, g1, g2 := curve.Generators()
 	some := func(n int) []int {
@@ -253,33 +261,27 @@ func times(p curve.G2Jac, n *big.Int) (out curve.G2Affine) {
 }
 
 // Changes of several points that keep some of the equations.
-func TestNoHalfOfAKeyCanBeAnother(t *testing.T) {
-	system := compile(t, new(busy))
+func TestNoHalfOfAKeyCanBeAnother(t *testing.T) { both(t, noHalfIsAnother) }
+
+func noHalfIsAnother(t *testing.T, system *cs.R1CS) {
 	k := run(t, system, fresh(t))
 	double1 := func(v ...curve.G1Affine) {
 		for i := range v {
 			v[i].Double(&v[i])
 		}
 	}
-	for name, change := range map[string]func(k *Keys){
+	changes := map[string]func(k *Keys){
 		"B doubled in both groups": func(k *Keys) {
 			k.Proving.G1.B[1].Double(&k.Proving.G1.B[1])
 			k.Proving.G2.B[1].Double(&k.Proving.G2.B[1])
 		},
-		"both bases doubled": func(k *Keys) {
-			double1(k.Proving.CommitmentKeys[0].Basis...)
-			double1(k.Proving.CommitmentKeys[0].BasisExpSigma...)
-		},
-		"all of Z doubled":          func(k *Keys) { double1(k.Proving.G1.Z...) },
-		"all of K doubled":          func(k *Keys) { double1(k.Proving.G1.K...) },
-		"all powers doubled":        func(k *Keys) { double1(k.Powers.G1...) },
-		"two powers exchanged":      func(k *Keys) { g := k.Powers.G1; g[3], g[4] = g[4], g[3] },
-		"the powers of another tau": func(k *Keys) { *k.Powers = *run(t, system, fresh(t)).Powers },
-		"Z of another key":          func(k *Keys) { k.Proving.G1.Z = run(t, system, fresh(t)).Proving.G1.Z },
-		"K of another key":          func(k *Keys) { k.Proving.G1.K = run(t, system, fresh(t)).Proving.G1.K },
-		"the commitment of another key": func(k *Keys) {
-			k.Proving.CommitmentKeys = run(t, system, fresh(t)).Proving.CommitmentKeys
-		},
+		"all of Z doubled":             func(k *Keys) { double1(k.Proving.G1.Z...) },
+		"all of K doubled":             func(k *Keys) { double1(k.Proving.G1.K...) },
+		"all powers doubled":           func(k *Keys) { double1(k.Powers.G1...) },
+		"two powers exchanged":         func(k *Keys) { g := k.Powers.G1; g[3], g[4] = g[4], g[3] },
+		"the powers of another tau":    func(k *Keys) { *k.Powers = *run(t, system, fresh(t)).Powers },
+		"Z of another key":             func(k *Keys) { k.Proving.G1.Z = run(t, system, fresh(t)).Proving.G1.Z },
+		"K of another key":             func(k *Keys) { k.Proving.G1.K = run(t, system, fresh(t)).Proving.G1.K },
 		"the verifying key of another": func(k *Keys) { k.Verifying = run(t, system, fresh(t)).Verifying },
 		"a flag moved in A":            func(k *Keys) { moveFlag(k.Proving.InfinityA) },
 		"a flag moved in B":            func(k *Keys) { moveFlag(k.Proving.InfinityB) },
@@ -308,15 +310,30 @@ func TestNoHalfOfAKeyCanBeAnother(t *testing.T) {
 			d := &k.Proving.Domain
 			d.Generator, d.GeneratorInv = d.GeneratorInv, d.Generator
 		},
-		"another coset":          func(k *Keys) { k.Proving.Domain.FrMultiplicativeGen.SetUint64(7) },
-		"another domain":         func(k *Keys) { k.Proving.Domain.Cardinality *= 2 },
-		"no commitment":          func(k *Keys) { k.Proving.CommitmentKeys = nil },
-		"fewer powers":           func(k *Keys) { k.Powers.G1 = k.Powers.G1[:len(k.Powers.G1)-1] },
-		"more powers":            func(k *Keys) { k.Powers.G1 = append(k.Powers.G1, k.Powers.G1[0]) },
-		"no powers":              func(k *Keys) { k.Powers.G1 = nil },
-		"fewer public":           func(k *Keys) { k.Verifying.G1.K = k.Verifying.G1.K[1:] },
-		"other inputs committed": func(k *Keys) { k.Verifying.PublicAndCommitmentCommitted[0][0] = 2 },
-	} {
+		"another coset":  func(k *Keys) { k.Proving.Domain.FrMultiplicativeGen.SetUint64(7) },
+		"another domain": func(k *Keys) { k.Proving.Domain.Cardinality *= 2 },
+		"fewer powers":   func(k *Keys) { k.Powers.G1 = k.Powers.G1[:len(k.Powers.G1)-1] },
+		"more powers":    func(k *Keys) { k.Powers.G1 = append(k.Powers.G1, k.Powers.G1[0]) },
+		"no powers":      func(k *Keys) { k.Powers.G1 = nil },
+		"fewer public":   func(k *Keys) { k.Verifying.G1.K = k.Verifying.G1.K[1:] },
+	}
+	if len(k.Proving.CommitmentKeys) == 0 {
+		other := run(t, compile(t, new(busy)), fresh(t))
+		changes["a commitment"] = func(k *Keys) { k.Proving.CommitmentKeys = other.Proving.CommitmentKeys }
+		changes["a commitment to verify"] = func(k *Keys) { k.Verifying.CommitmentKeys = other.Verifying.CommitmentKeys }
+		changes["inputs committed"] = func(k *Keys) { k.Verifying.PublicAndCommitmentCommitted = [][]int{{1}} }
+	} else {
+		changes["both bases doubled"] = func(k *Keys) {
+			double1(k.Proving.CommitmentKeys[0].Basis...)
+			double1(k.Proving.CommitmentKeys[0].BasisExpSigma...)
+		}
+		changes["the commitment of another key"] = func(k *Keys) {
+			k.Proving.CommitmentKeys = run(t, system, fresh(t)).Proving.CommitmentKeys
+		}
+		changes["no commitment"] = func(k *Keys) { k.Proving.CommitmentKeys = nil }
+		changes["other inputs committed"] = func(k *Keys) { k.Verifying.PublicAndCommitmentCommitted[0][0] = 2 }
+	}
+	for name, change := range changes {
 		c := copied(t, k)
 		change(c)
 		refused(t, name, system, c)
@@ -333,9 +350,9 @@ func TestTheKeyOfAnotherCircuitIsRefused(t *testing.T) {
 	k := run(t, compile(t, &busy{more: 1}), s)
 	refused(t, "another coefficient", compile(t, new(busy)), k)
 	refused(t, "another circuit", compile(t, new(busier)), k)
-	if err := Check(compile(t, new(plain)), k.Proving, k.Verifying, k.Powers); err == nil {
-		t.Error("the key of a circuit without a commitment was taken")
-	}
+	bare := compile(t, &busy{bare: true})
+	refused(t, "a key with a commitment for a circuit without", bare, k)
+	refused(t, "a key without a commitment for a circuit with one", compile(t, new(busy)), run(t, bare, s))
 }
 
 // busier has one constraint more.
@@ -346,8 +363,9 @@ func (c *busier) Define(api frontend.API) error {
 	return c.busy.Define(api)
 }
 
-func TestAFileIsReadAsItWasWritten(t *testing.T) {
-	system := compile(t, new(busy))
+func TestAFileIsReadAsItWasWritten(t *testing.T) { both(t, readAsWritten) }
+
+func readAsWritten(t *testing.T, system *cs.R1CS) {
 	k := run(t, system, fresh(t))
 	var file bytes.Buffer
 	fatalIf(t, WriteProving(&file, k.Proving, k.Powers.Encode()))

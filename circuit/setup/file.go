@@ -123,18 +123,23 @@ func (w *Wires) checkDump(raw []byte, domain uint64) (end uint64, err error) {
 			return 0, errors.New("has flags that do not agree with its counts")
 		}
 	}
-	if n := binary.BigEndian.Uint32(raw[at:]); n != 1 {
-		return 0, fmt.Errorf("has %d commitments, the circuit has one", n)
+	if n := binary.BigEndian.Uint32(raw[at:]); uint64(n) != uint64(w.Commitments()) {
+		return 0, fmt.Errorf("has %d commitments, the circuit has %d", n, w.Commitments())
 	}
 	at += 4
-	for _, v := range []struct {
+	type vector struct {
 		name    string
 		n, size uint64
-	}{
+	}
+	vectors := []vector{
 		{"A", a, g1Raw}, {"B", b, g1Raw}, {"Z", domain - 1, g1Raw}, {"K", uint64(len(w.Private)), g1Raw},
-		{"B in G2", b, g2Raw}, {"the commitment's basis", uint64(len(w.Committed)), g1Raw},
-		{"the commitment's second basis", uint64(len(w.Committed)), g1Raw},
-	} {
+		{"B in G2", b, g2Raw},
+	}
+	if w.Commitments() > 0 {
+		vectors = append(vectors, vector{"the commitment's basis", uint64(len(w.Committed)), g1Raw},
+			vector{"the commitment's second basis", uint64(len(w.Committed)), g1Raw})
+	}
+	for _, v := range vectors {
 		if uint64(len(raw)) < at+countSize {
 			return 0, fmt.Errorf("is cut off before %s", v.name)
 		}

@@ -28,7 +28,7 @@ import (
 )
 
 // Secrets are those of one key, under Groth16's names; gamma is one, as in a ceremony.
-// Sigma is the secret of the commitment.
+// Sigma is the secret of the commitment, if the circuit has one; else it is of no effect.
 type Secrets struct{ Tau, Alpha, Beta, Delta, Sigma fr.Element }
 
 // Fresh returns secrets from the system's random source. They are gone when nobody holds them:
@@ -63,7 +63,7 @@ func (p *Progress) Share() float64 {
 	return min(1, float64(p.done.Load())/float64(max(1, p.total.Load())))
 }
 
-// Run makes the keys of a circuit with one commitment: the keys that a ceremony makes whose
+// Run makes the keys of a circuit with one commitment or none: the keys that a ceremony makes whose
 // contributions multiply to these secrets. It keeps p up to date, and ends early with the
 // context's error.
 func Run(ctx context.Context, system *cs.R1CS, s Secrets, p *Progress) (*Keys, error) {
@@ -112,11 +112,15 @@ func Run(ctx context.Context, system *cs.R1CS, s Secrets, p *Progress) (*Keys, e
 
 	pk.G1.Alpha, pk.G1.Beta, pk.G1.Delta = single[0], single[1], single[2]
 	pk.G2.Beta, pk.G2.Delta = single2[0], single2[1]
-	pk.CommitmentKeys = []pedersen.ProvingKey{{Basis: basis, BasisExpSigma: basisSigma}}
 	vk.G1.Alpha, vk.G1.Beta, vk.G1.Delta, vk.G1.K = single[0], single[1], single[2], public
 	vk.G2.Beta, vk.G2.Delta, vk.G2.Gamma = single2[0], single2[1], g2
-	vk.CommitmentKeys = []pedersen.VerifyingKey{{G: g2}}
-	vk.CommitmentKeys[0].GSigmaNeg.Neg(&single2[2])
+	pk.CommitmentKeys = make([]pedersen.ProvingKey, w.Commitments())
+	vk.CommitmentKeys = make([]pedersen.VerifyingKey, w.Commitments())
+	for i := range vk.CommitmentKeys {
+		pk.CommitmentKeys[i] = pedersen.ProvingKey{Basis: basis, BasisExpSigma: basisSigma}
+		vk.CommitmentKeys[i].G = g2
+		vk.CommitmentKeys[i].GSigmaNeg.Neg(&single2[2])
+	}
 	vk.PublicAndCommitmentCommitted = w.PublicCommitted
 	return &Keys{pk, vk, &Powers{powers, single2[3]}}, vk.Precompute()
 }
@@ -145,30 +149,37 @@ func fill[E any, F field[E], A ~struct{ X, Y E }](ctx context.Context, c *comb[E
 }
 
 // Wires says what becomes of each wire's K = beta A + alpha B + C: it stands in the verifying key,
-// in the commitment's basis, or over delta in the proving key.
+// in the commitment's basis, or over delta in the proving key. A circuit may have no commitment.
 type Wires struct {
 	Public    []int // the public wires, and the commitment
 	Committed []int
 	Private   []int
 
-	PublicCommitted [][]int // numbers of the public inputs that the commitment's challenge hashes
+	PublicCommitted [][]int // for each commitment, numbers of the public inputs that its challenge hashes
 }
 
-// WiresOf returns the wires of a circuit, which must have one commitment.
+// Commitments is how many the circuit has: one or none.
+func (w *Wires) Commitments() int { return len(w.PublicCommitted) }
+
+// WiresOf returns the wires of a circuit, which must have one commitment or none.
 func WiresOf(system *cs.R1CS) (*Wires, error) {
 	commitments, ok := system.CommitmentInfo.(constraint.Groth16Commitments)
-	if !ok || len(commitments) != 1 {
-		return nil, errors.New("setup: the circuit must have one commitment")
+	if !ok || len(commitments) > 1 {
+		return nil, errors.New("setup: the circuit must have one commitment or none")
 	}
 	internal, secret, public := system.GetNbVariables()
 	committed := make([]bool, internal+secret+public)
-	for _, w := range commitments[0].PrivateCommitted {
-		committed[w] = true
+	isCommitment := make([]bool, len(committed))
+	for _, c := range commitments {
+		isCommitment[c.CommitmentIndex] = true
+		for _, w := range c.PrivateCommitted {
+			committed[w] = true
+		}
 	}
 	w := new(Wires)
 	for i := range committed {
 		switch {
-		case i < public || i == commitments[0].CommitmentIndex:
+		case i < public || isCommitment[i]:
 			w.Public = append(w.Public, i)
 		case committed[i]:
 			w.Committed = append(w.Committed, i)

@@ -22,18 +22,22 @@ import (
 	"github.com/consensys/gnark/logger"
 )
 
-// busy has a commitment, wires of every kind and coefficients of every kind.
+// busy has a commitment unless it is bare, wires of every kind and coefficients of every kind.
 type busy struct {
 	Public [3]frontend.Variable `gnark:",public"`
 	Secret [20]frontend.Variable
 	Alone  frontend.Variable // in no constraint
 	more   int               // a coefficient
+	bare   bool
 }
 
 func (c *busy) Define(api frontend.API) error {
-	r, err := api.(frontend.Committer).Commit(c.Public[0], c.Public[2], c.Secret[3], c.Secret[4])
-	if err != nil {
-		return err
+	r := c.Secret[5]
+	if !c.bare {
+		var err error
+		if r, err = api.(frontend.Committer).Commit(c.Public[0], c.Public[2], c.Secret[3], c.Secret[4]); err != nil {
+			return err
+		}
 	}
 	sum := frontend.Variable(c.more)
 	for i, x := range c.Secret {
@@ -44,6 +48,13 @@ func (c *busy) Define(api frontend.API) error {
 	}
 	api.AssertIsDifferent(r, c.Secret[0])
 	return nil
+}
+
+// both has a test of a circuit with a commitment and of one without.
+func both(t *testing.T, f func(t *testing.T, system *cs.R1CS)) {
+	for name, bare := range map[string]bool{"with a commitment": false, "without": true} {
+		t.Run(name, func(t *testing.T) { f(t, compile(t, &busy{bare: bare})) })
+	}
 }
 
 func compile(t *testing.T, c frontend.Circuit) *cs.R1CS {
@@ -77,8 +88,9 @@ func fatalIf(t *testing.T, err error) {
 
 // TestKeysAreThoseOfACeremonyWithTheSameSecrets compares with gnark's own arithmetic on
 // points, byte for byte.
-func TestKeysAreThoseOfACeremonyWithTheSameSecrets(t *testing.T) {
-	system := compile(t, new(busy))
+func TestKeysAreThoseOfACeremonyWithTheSameSecrets(t *testing.T) { both(t, keysOfACeremony) }
+
+func keysOfACeremony(t *testing.T, system *cs.R1CS) {
 	s := fresh(t)
 	n := ecc.NextPowerOfTwo(uint64(system.GetNbConstraints()))
 	srs := phase1(s, n)
@@ -90,8 +102,11 @@ func TestKeysAreThoseOfACeremonyWithTheSameSecrets(t *testing.T) {
 	_, err := phase.WriteTo(h)
 	fatalIf(t, err)
 	beacon := []byte("a beacon")
-	x := gcmpc.BeaconContributions(h.Sum(nil), []byte("Groth16 MPC Setup - Phase2"), beacon, 2)
-	s.Delta, s.Sigma = x[0], x[1]
+	x := gcmpc.BeaconContributions(h.Sum(nil), []byte("Groth16 MPC Setup - Phase2"), beacon, 1+len(phase.Sigmas))
+	s.Delta = x[0]
+	if len(x) == 2 {
+		s.Sigma = x[1]
+	}
 	wantPK, wantVK := phase.Seal(srs, &evaluations, beacon)
 
 	var p Progress
@@ -230,15 +245,21 @@ func TestSecretsThatMakeNoKeyAreRefused(t *testing.T) {
 	}
 }
 
-func TestACircuitWithoutACommitmentIsRefused(t *testing.T) {
-	if _, err := Run(t.Context(), compile(t, new(plain)), fresh(t), new(Progress)); err == nil {
+func TestACircuitWithTwoCommitmentsIsRefused(t *testing.T) {
+	if _, err := Run(t.Context(), compile(t, new(twice)), fresh(t), new(Progress)); err == nil {
 		t.Error("keys were made")
 	}
 }
 
-type plain struct{ X frontend.Variable }
+type twice struct{ X, Y frontend.Variable }
 
-func (c *plain) Define(api frontend.API) error {
-	api.AssertIsEqual(api.Mul(c.X, c.X), c.X)
+func (c *twice) Define(api frontend.API) error {
+	for _, x := range []frontend.Variable{c.X, c.Y} {
+		r, err := api.(frontend.Committer).Commit(x)
+		if err != nil {
+			return err
+		}
+		api.AssertIsDifferent(r, x)
+	}
 	return nil
 }

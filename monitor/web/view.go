@@ -239,7 +239,7 @@ func (s *Server) programView(id [32]byte) programJSON {
 	v := programJSON{ID: hex.EncodeToString(id[:])}
 	if p, ok := s.cfg.Proofs.Program(id); ok {
 		v.Known, v.System, v.Claim, v.Blocks = true, p.System, p.Claim, p.Blocks
-		v.Origin, v.Trust, v.Development = p.Origin, p.Trust(), p.Development()
+		v.Parameter, v.Origin, v.Trust, v.Development = p.Parameter(), p.Origin, p.Trust(), p.Development()
 	}
 	return v
 }
