@@ -61,23 +61,23 @@ func (w *Workspace) foreign(l *Lock, all, more []int) (found []int) {
 
 // matches returns the packages that a demand is about, without what they depend on.
 func (w *Workspace) matches(l *Lock, d Demand) []int {
-	reach, direct := l.everything(), false
+	reach, direct := everything(l), false
 	if at, ok := w.locked(l, d.Member); ok {
 		if d.Direct {
-			if found := l.named(l.DependsOn(at), d.Crate); len(found) > 0 {
+			if found := named(l, l.DependsOn(at), d.Crate); len(found) > 0 {
 				return found
 			}
 			// The lock is older than the manifest.
-			return l.named(reach, d.Crate)
+			return named(l, reach, d.Crate)
 		}
 		reach, direct = l.Closure([]int{at}), true
 	}
 	if d.Crate == "" {
 		return w.foreign(l, reach, nil)
 	}
-	found := l.named(reach, d.Crate)
+	found := named(l, reach, d.Crate)
 	if len(found) == 0 && direct {
-		found = l.named(l.everything(), d.Crate)
+		found = named(l, everything(l), d.Crate)
 	}
 	return found
 }
@@ -96,7 +96,7 @@ func (w *Workspace) locked(l *Lock, member int) (int, bool) {
 	return 0, false
 }
 
-func (l *Lock) everything() []int {
+func everything(l *Lock) []int {
 	all := make([]int, len(l.Packages))
 	for i := range all {
 		all[i] = i
@@ -104,7 +104,7 @@ func (l *Lock) everything() []int {
 	return all
 }
 
-func (l *Lock) named(among []int, name string) (found []int) {
+func named(l *Lock, among []int, name string) (found []int) {
 	in := make([]bool, len(l.Packages))
 	for _, i := range among {
 		in[i] = true

@@ -229,7 +229,7 @@ func (c *comparison) judge(rel, p string, d fs.DirEntry) (why string, err error)
 		return "is a symbolic link; cargo unpacks none", nil
 	case !d.Type().IsRegular():
 		return "is neither a file nor a directory", nil
-	case rel == checksums && c.vendored:
+	case rel == ChecksumsFile && c.vendored:
 		return c.compareChecksums(p)
 	case rel == marker && !c.vendored:
 		return c.compareMarker(p)

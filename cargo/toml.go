@@ -2,7 +2,6 @@ package cargo
 
 import (
 	"fmt"
-	"strings"
 
 	"cratelog/internal/durable"
 	"cratelog/internal/toml"
@@ -57,17 +56,6 @@ func parseTOML(file string, b []byte) (table, error) {
 	return doc, nil
 }
 
-// join appends a key to a dotted key, quoted where TOML needs it.
-func join(prefix, key string) string {
-	if strings.Trim(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" || key == "" {
-		if !strings.ContainsAny(key, "'\n\r") {
-			key = "'" + key + "'"
-		} else {
-			key = fmt.Sprintf("%q", key)
-		}
-	}
-	if prefix == "" {
-		return key
-	}
-	return prefix + "." + key
-}
+func join(prefix, key string) string { return toml.Join(prefix, key) }
+
+func stringList(v any) ([]string, error) { return toml.Strings(v) }

@@ -2,6 +2,7 @@ package cargo
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -18,9 +19,9 @@ import (
 	"cratelog/internal/durable"
 )
 
-// checksums is the file by which cargo compares a package of a directory source: with the
-// lock file, and each file that it lists when it compiles.
-const checksums = ".cargo-checksum.json"
+// ChecksumsFile is the file by which cargo compares a package of a directory source: with the
+// lock file, and each file that it lists when it compiles (cargo's reference, "Directory Sources").
+const ChecksumsFile = ".cargo-checksum.json"
 
 // maxChecksums bounds it, in bytes.
 const maxChecksums = 16 << 20
@@ -59,6 +60,39 @@ func FindVendored(dir string) (map[string][]string, error) {
 		found[id] = append(found[id], at)
 	}
 	return found, nil
+}
+
+// Vendored says whether a file of a crate belongs into a directory source: all but those with the
+// name that cargo has for its own file, which it never unpacks, and the file of checksums.
+func Vendored(f crate.File) bool { return path.Base(f.Path) != ".cargo-ok" && f.Path != ChecksumsFile }
+
+// Vendor hands each file of a crate that belongs into a directory source to put, in the archive's
+// order, and returns the content of its ChecksumsFile.
+func Vendor(c *crate.Crate, put func(f crate.File, content []byte) error) ([]byte, error) {
+	var paths []string
+	for _, f := range c.Files {
+		if Vendored(f) {
+			paths = append(paths, f.Path)
+		}
+	}
+	sums := map[string]string{}
+	var failed error
+	err := c.Contents(paths, crate.DefaultLimits.Inflated, func(f crate.File, content []byte) {
+		if failed == nil {
+			failed = put(f, content)
+			sums[f.Path] = fmt.Sprintf("%x", sha256.Sum256(content))
+		}
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return nil, err
+	}
+	if len(sums) != len(paths) {
+		return nil, fmt.Errorf("%d of %d files were unpacked", len(sums), len(paths))
+	}
+	return json.Marshal(struct {
+		Files   map[string]string `json:"files"`
+		Package string            `json:"package"`
+	}{sums, hex.EncodeToString(c.SHA256[:])})
 }
 
 // leftOut says what "cargo vendor" does not copy.

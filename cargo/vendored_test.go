@@ -22,7 +22,7 @@ func vendored(t *testing.T) (dir string, c *crate.Crate) {
 	dir = filepath.Join(t.TempDir(), "foo")
 	unpack(t, raw, dir)
 	fatalIf(t, errors.Join(os.Remove(filepath.Join(dir, "Cargo.toml.orig")), os.Remove(filepath.Join(dir, ".gitignore"))))
-	write(t, filepath.Join(dir, checksums), `{"files":{"src/lib.rs":"00"},"package":"`+hex.EncodeToString(c.SHA256[:])+`"}`)
+	write(t, filepath.Join(dir, ChecksumsFile), `{"files":{"src/lib.rs":"00"},"package":"`+hex.EncodeToString(c.SHA256[:])+`"}`)
 	return dir, c
 }
 
@@ -34,11 +34,11 @@ func TestVendoredSourcesAreComparedWithTheArchive(t *testing.T) {
 		{"src/lib.rs", "", "src/lib.rs has 0 bytes"}, // there is no .cargo-ok, and cargo unpacks nothing here
 		{"build.rs", "fn main() {}\n", "build.rs is not in the crate"},
 		{".cargo-ok", "ok", ".cargo-ok is not in the crate"},
-		{"src/" + checksums, "{}", "src/.cargo-checksum.json is not in the crate"},
+		{"src/" + ChecksumsFile, "{}", "src/.cargo-checksum.json is not in the crate"},
 		{".gitignore", "x", ".gitignore has 1 bytes"},
-		{checksums, `{"files":{}}`, "says that the .crate has SHA-256"},
-		{checksums, `{"files":{"x":"00"},"package":"` + hex.EncodeToString(c.SHA256[:]) + `"}`, `lists "x"`},
-		{checksums, `[`, "is not what cargo writes"},
+		{ChecksumsFile, `{"files":{}}`, "says that the .crate has SHA-256"},
+		{ChecksumsFile, `{"files":{"x":"00"},"package":"` + hex.EncodeToString(c.SHA256[:]) + `"}`, `lists "x"`},
+		{ChecksumsFile, `[`, "is not what cargo writes"},
 	} {
 		dir, c := vendored(t)
 		write(t, filepath.Join(dir, change.file), change.text)

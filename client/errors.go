@@ -62,6 +62,9 @@ var (
 	ErrCRLF error = &reason{"other line ends than the commit's",
 		"Allow that in your rules if it is as harmless as it looks: nothing else differs, but include_str and " +
 			"include_bytes see it"}
+	// ErrJoined: the file is no joined file.
+	ErrJoined error = &reason{"malformed file of builds",
+		"Get it again, or make it with cargo zkp verify --binary FILE --join OUT"}
 )
 
 // Reasons of State.

@@ -130,18 +130,40 @@ func (l *Log) Submit(ctx context.Context, entryBytes, crateBytes, openingBytes [
 	if len(entryBytes) > entry.MaxSize {
 		return nil, fmt.Errorf("the entry has %d bytes, a log takes %d at most", len(entryBytes), entry.MaxSize)
 	}
+	parts := []part{{"entry", entryBytes}, {"crate", crateBytes}}
+	if openingBytes != nil {
+		parts = append(parts, part{"opening", openingBytes})
+	}
+	return l.post(ctx, parts)
+}
+
+// part is a part of a submission.
+type part struct {
+	name string
+	data []byte
+}
+
+// post submits parts, and returns the bundle.
+func (l *Log) post(ctx context.Context, parts []part) ([]byte, error) {
 	u, err := l.address("v1", "submit")
 	if err != nil {
 		return nil, err
 	}
-	head, tail, contentType, err := form(entryBytes, openingBytes)
+	pieces, contentType, err := form(parts)
 	if err != nil {
 		return nil, err
 	}
-	body := func() (io.ReadCloser, error) {
-		return io.NopCloser(io.MultiReader(bytes.NewReader(head), bytes.NewReader(crateBytes), bytes.NewReader(tail))), nil
+	size := int64(0)
+	for _, p := range pieces {
+		size += int64(len(p))
 	}
-	size := int64(len(head) + len(crateBytes) + len(tail))
+	body := func() (io.ReadCloser, error) {
+		readers := make([]io.Reader, len(pieces))
+		for i, p := range pieces {
+			readers[i] = bytes.NewReader(p)
+		}
+		return io.NopCloser(io.MultiReader(readers...)), nil
+	}
 	return l.do(ctx, MaxBundleSize, func() (*http.Request, error) {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, u, nil)
 		if err != nil {
@@ -154,31 +176,24 @@ func (l *Log) Submit(ctx context.Context, entryBytes, crateBytes, openingBytes [
 	})
 }
 
-// form returns what stands before and after the .crate in multipart/form-data
-// with the parts entry, crate and, if there is one, opening, so that the .crate need not
-// be copied.
-func form(entryBytes, openingBytes []byte) (head, tail []byte, contentType string, err error) {
+// form returns multipart/form-data with the parts, in pieces, so that their data need not be copied.
+func form(parts []part) (pieces [][]byte, contentType string, err error) {
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
-	add := func(name string, data []byte) {
-		var part io.Writer
-		if err == nil {
-			part, err = w.CreateFormFile(name, name)
+	cut := func() { // what stands between two parts
+		pieces = append(pieces, bytes.Clone(b.Bytes()))
+		b.Reset()
+	}
+	for _, p := range parts {
+		if _, err := w.CreateFormFile(p.name, p.name); err != nil {
+			return nil, "", err
 		}
-		if err == nil {
-			_, err = part.Write(data)
-		}
+		cut()
+		pieces = append(pieces, p.data)
 	}
-	add("entry", entryBytes)
-	add("crate", nil)
-	n := b.Len()
-	if openingBytes != nil {
-		add("opening", openingBytes)
-	}
-	if err == nil {
-		err = w.Close()
-	}
-	return b.Bytes()[:n], b.Bytes()[n:], w.FormDataContentType(), err
+	err = w.Close()
+	cut()
+	return pieces, w.FormDataContentType(), err
 }
 
 // get fetches a path with a query, which may be empty.

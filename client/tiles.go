@@ -15,6 +15,8 @@ import (
 const (
 	tilesInFlight  = 8    // requests of one Tiles at a time, per call
 	maxCachedTiles = 4096 // 8 KiB each
+
+	maxCachedBundles = 16 // of entries, 16 MiB each at most
 )
 
 // Tiles reads the Merkle tree of one checkpoint out of its log's tiles
@@ -28,13 +30,15 @@ type Tiles struct {
 
 	mu    sync.Mutex
 	cache map[tlog.Tile][]byte // verified
+
+	entries map[int64][]byte // bundles of entries by number, as they came
 }
 
 // Tiles returns a reader of the tree of a checkpoint of this log, which a Policy
 // must have verified.
 func (l *Log) Tiles(c Checkpoint) *Tiles {
 	return &Tiles{log: l, tree: tlog.Tree{N: c.Size, Hash: c.Root}, cache: make(map[tlog.Tile][]byte),
-		name: fmt.Sprintf("%q with %d entries", clip(c.Origin), c.Size)}
+		entries: make(map[int64][]byte), name: fmt.Sprintf("%q with %d entries", clip(c.Origin), c.Size)}
 }
 
 // Root returns the root hash of the first n entries of the tree. Any other root

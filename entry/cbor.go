@@ -44,6 +44,7 @@ type wireSource struct {
 	CRLF       []string       `cbor:"12,keyasint,omitempty"`
 
 	Attributes []wireAttributes `cbor:"13,keyasint,omitempty"`
+	Lock       *wireLock        `cbor:"14,keyasint,omitempty"`
 }
 
 type wireWorkspace struct {
@@ -58,6 +59,13 @@ type wireAttributes struct {
 
 	Path    string
 	Content []byte
+}
+
+type wireLock struct {
+	_ struct{} `cbor:",toarray"`
+
+	Path string
+	Blob []byte
 }
 
 type wireLink struct {
@@ -99,6 +107,9 @@ func (s *Source) asWire() wireSource {
 	}
 	if s.Workspace != nil {
 		w.Workspace = &wireWorkspace{Path: s.Workspace.Path, Manifest: s.Workspace.Manifest}
+	}
+	if s.Lock != nil {
+		w.Lock = &wireLock{Path: s.Lock.Path, Blob: s.Lock.Blob[:]}
 	}
 	return w
 }
@@ -329,6 +340,12 @@ func decodeSource(b []byte) (Claim, error) {
 			return nil, err
 		}
 		s.Workspace = &Workspace{w.Workspace.Path, manifest, w.Workspace.Manifest}
+	}
+	if w.Lock != nil {
+		s.Lock = &Lock{Path: w.Lock.Path}
+		if err := fixed("claim: lock", s.Lock.Blob[:], w.Lock.Blob); err != nil {
+			return nil, err
+		}
 	}
 	if err := fixed("claim: commit", s.Commit[:], w.Commit); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package entry
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -15,6 +16,8 @@ const (
 	maxName    = 64
 	maxVersion = 64
 	maxPath    = 1024
+
+	lockFile = "Cargo.lock"
 )
 
 func (e *Entry) validate() error {
@@ -82,7 +85,25 @@ func (s *Source) validate() error {
 	if err := s.checkAttributes(); err != nil {
 		return err
 	}
+	if err := s.checkLock(); err != nil {
+		return err
+	}
 	return s.Workspace.validate()
+}
+
+func (s *Source) checkLock() error {
+	if s.Lock == nil {
+		return nil
+	}
+	if !slices.Contains(s.Unproven, lockFile) {
+		return fmt.Errorf("claim: lock: the commit's %s is named, but the .crate's is not listed as unproven", lockFile)
+	}
+	if s.Lock.Path != "" {
+		if err := CheckPath(s.Lock.Path); err != nil {
+			return fmt.Errorf("claim: lock: %w", err)
+		}
+	}
+	return nil
 }
 
 func (s *Source) checkAttributes() error {

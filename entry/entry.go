@@ -35,6 +35,7 @@
 //	  ? 11: [1*256 path],           ; files executable in the commit, and not in the .crate
 //	  ? 12: [1*1024 path],          ; files with CRLF where the commit has LF
 //	  ? 13: [1*4 attributes],       ; .gitattributes that say so
+//	  ? 14: [path / "", bstr .size 20],  ; directory and blob id of the commit's Cargo.lock
 //	}
 //
 //	build = {
@@ -80,6 +81,7 @@
 //     part of what the entry is.
 //   - The paths under the keys 6 to 9 and 11 to 13 are strictly ascending as byte strings,
 //     in a link and in attributes the first one. With none, the key is absent.
+//   - Key 14 stands only where key 6 lists Cargo.lock.
 //   - A link's text is 1 to 1024 bytes of UTF-8 without control characters.
 //
 // # Identity
@@ -193,6 +195,17 @@ type Source struct {
 	// Workspace is the manifest at the root of the package's workspace, if Cargo.toml
 	// can only be derived with it; else nil.
 	Workspace *Workspace
+
+	// Lock is the commit's own Cargo.lock, if that of the .crate, which is then unproven, is
+	// said to follow from it; else nil.
+	Lock *Lock
+}
+
+// Lock is the Cargo.lock of a commit. That it stands there, as an ordinary file, a proof shows;
+// that the one in a .crate follows from it, whoever has the bytes of both (package crate).
+type Lock struct {
+	Path string   // its directory in the repository, "" is the repository's root
+	Blob [20]byte // id of its content as a git blob
 }
 
 // Workspace is the manifest of a workspace's root.

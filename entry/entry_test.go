@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,10 +22,11 @@ import (
 var update = flag.Bool("update", false, "write the vectors in testdata again")
 
 // A vector is what testdata/NAME.json says about the bytes in NAME.hex.
-// A valid one has Entry and the three hashes, an invalid one has Error.
+// A valid one has Entry or Build and the three hashes, an invalid one has Error.
 type vector struct {
 	About    string       `json:"about"`
 	Entry    *vectorEntry `json:"entry,omitempty"`
+	Build    *vectorBuild `json:"build,omitempty"` // in place of Entry
 	Identity string       `json:"identity,omitempty"`
 	Context  string       `json:"context,omitempty"`
 	Leaf     string       `json:"leaf,omitempty"`
@@ -36,6 +38,12 @@ type vectorRoot struct {
 	Path   string `json:"path"`
 	Size   int    `json:"size"`
 	SHA256 string `json:"sha256"`
+}
+
+// vectorAt is a file of the commit: its directory there, and its content or the id of its blob in hex.
+type vectorAt struct {
+	Path string `json:"path"`
+	Hex  string `json:"hex"`
 }
 
 type vectorEntry struct {
@@ -54,6 +62,8 @@ type vectorEntry struct {
 	Workspace  *vectorRoot `json:"workspace,omitempty"`
 	Executable []string    `json:"executable,omitempty"`
 	CRLF       []string    `json:"crlf,omitempty"`
+	Attributes []vectorAt  `json:"attributes,omitempty"`
+	Lock       *vectorAt   `json:"lock,omitempty"`
 	Program    string      `json:"program"`
 	Parts      []string    `json:"parts"`
 }
@@ -126,9 +136,26 @@ func validEntries() map[string]*Entry {
 	inherits.Claim.(*Source).Workspace = &Workspace{"", []byte("[workspace]\n"), nil}
 	large := sample()
 	large.Claim.(*Source).Workspace = &Workspace{"", bytes.Repeat([]byte("# a comment of thirty-two bytes\n"), MaxManifest/32), nil}
+	attributes := sample()
+	attributes.Claim.(*Source).CRLF = []string{"run.bat"}
+	attributes.Claim.(*Source).Attributes = []Attributes{{"", []byte("*.bat eol=crlf\n")}, {"win", []byte("* text\n")}}
+	derived := sample()
+	derived.Claim.(*Source).Unproven = []string{"Cargo.lock"}
+	derived.Claim.(*Source).Lock = &Lock{"crates", [20]byte(fill("lock", 20))}
+	atRoot := sample()
+	atRoot.Claim.(*Source).Unproven = []string{"Cargo.lock"}
+	atRoot.Claim.(*Source).Lock = &Lock{}
 	lost := sample()
 	lost.Claim.(*Source).Executable = []string{"configure", "scripts/greet.sh"}
 	return map[string]*Entry{
+		"valid-attributes":   attributes,
+		"valid-derived-lock": derived,
+		"valid-lock-at-root": atRoot,
+		"valid-build":        sampleBuild(),
+		"valid-build-smallest": {
+			Subject: Subject{DefaultRegistry, "a", "0.0.0", [32]byte{}},
+			Claim:   &Build{Binary: "a", Target: "a-b", Recipe: Recipe1}, Proof: Proof{Parts: [][]byte{{0}}},
+		},
 		"valid-lost-bits":     lost,
 		"valid-linked":        linked,
 		"valid-inherits":      inherits,
@@ -210,6 +237,9 @@ func invalidEntries() map[string]invalid {
 	}
 	subjectWith := changed(withSubject, "hello", "0.1.0", sha, "default")
 	claimWith := changed(withClaim, "source", 2, commit, "", files)
+	lockWith := func(lock any) []byte {
+		return withClaim(1, "source", 2, 2, 3, commit, 4, "", 5, files, 6, []string{"Cargo.lock"}, 14, lock)
+	}
 	proofWith := changed(withProof, program, [][]byte{part})
 	notCBOR := "the entry is not the CBOR that the format asks for: "
 	notCanonical := "the entry is not in its canonical encoding"
@@ -220,7 +250,7 @@ func invalidEntries() map[string]invalid {
 		}
 		return bytes.Replace(whole, rawHex(old), rawHex(new), 1)
 	}
-	return map[string]invalid{
+	all := map[string]invalid{
 		"empty":               {"no bytes at all", nil, notCBOR},
 		"null":                {"null in place of the entry", rawHex("f6"), "the entry's format version is 0"},
 		"array":               {"an array in place of the map", rawHex("80"), notCBOR},
@@ -286,6 +316,20 @@ func invalidEntries() map[string]invalid {
 		"unproven-twice":     {"one unproven file twice", claimWith(6, []string{"a", "a"}), "claim: unproven: \"a\" does not come after \"a\""},
 		"unproven-bad-path":  {"an unproven file that is no path", claimWith(6, []string{""}), "claim: unproven: a path is 0 bytes long"},
 
+		"lock-null":           {"null in place of the commit's lock file", lockWith(nil), notCanonical},
+		"lock-empty":          {"the commit's lock file as an empty array", lockWith([]any{}), "claim: is not the CBOR"},
+		"lock-no-blob":        {"the commit's lock file without its blob", lockWith([]any{"a"}), "claim: is not the CBOR"},
+		"lock-third":          {"the commit's lock file with one more element", lockWith([]any{"a", commit, 1}), "claim: is not the CBOR"},
+		"lock-map":            {"the commit's lock file as a map", lockWith(map[int]any{0: "a", 1: commit}), "claim: is not the CBOR"},
+		"lock-blob-text":      {"the blob of the lock file as text", lockWith([]any{"a", strings.Repeat("a", 20)}), "claim: is not the CBOR"},
+		"lock-blob-short":     {"the blob of the lock file has 19 bytes", lockWith([]any{"a", commit[:19]}), "claim: lock: is 19 bytes long, must be 20"},
+		"lock-blob-sha256":    {"the blob of the lock file has 32 bytes", lockWith([]any{"a", sha}), "claim: lock: is 32 bytes long, must be 20"},
+		"lock-path-dot":       {"the lock file's directory is a dot", lockWith([]any{".", commit}), "claim: lock: the path \".\" has the component"},
+		"lock-path-upwards":   {"the lock file's directory leaves the repository", lockWith([]any{"../a", commit}), "claim: lock: the path \"../a\" has the component"},
+		"lock-of-a-proven":    {"the commit's lock file beside a proven one", withClaim(1, "source", 2, 2, 3, commit, 4, "", 5, files, 14, []any{"", commit}), "claim: lock: the commit's Cargo.lock is named, but the .crate's is not listed as unproven"},
+		"lock-of-a-manifest":  {"the commit's lock file where only the manifest is unproven", withClaim(1, "source", 2, 2, 3, commit, 4, "", 5, files, 6, []string{"Cargo.toml"}, 14, []any{"", commit}), "claim: lock: the commit's Cargo.lock is named"},
+		"lock-before-modules": {"the commit's lock file before another field", withClaim(1, "source", 2, 2, 3, commit, 4, "", 5, files, 6, []string{"Cargo.lock"}, 14, []any{"", commit}, 8, []string{"m"}), notCanonical},
+
 		"program-short":   {"the program id has 31 bytes", proofWith(1, program[:31]), "proof: program: is 31 bytes long, must be 32"},
 		"no-parts":        {"a proof without parts", withProof(1, program), "proof: has 0 parts, must have 1 to 16"},
 		"empty-parts":     {"a proof with an empty list of parts", proofWith(2, [][]byte{}), "proof: has 0 parts, must have 1 to 16"},
@@ -298,6 +342,8 @@ func invalidEntries() map[string]invalid {
 		"proof-unknown":   {"an unknown key in the proof", proofWith(3, 1), "proof: is not the CBOR"},
 		"part-long-head":  {"the length of a part in more bytes than it needs", replace("5880", "590080"), notCanonical},
 	}
+	maps.Copy(all, invalidBuilds(withClaim, notCanonical))
+	return all
 }
 
 func vectorOf(t *testing.T, name string, e *Entry) vector {
@@ -311,6 +357,10 @@ func vectorOf(t *testing.T, name string, e *Entry) vector {
 	ctx, err := Context(e.Subject, e.Claim)
 	fatalIf(t, err)
 	leaf := LeafHash(b)
+	if build, ok := e.Claim.(*Build); ok {
+		return vector{About: "valid: " + strings.TrimPrefix(name, "valid-"), Build: vectorOfBuild(t, e, build),
+			Identity: hex.EncodeToString(id[:]), Context: hex.EncodeToString(ctx[:]), Leaf: hex.EncodeToString(leaf[:])}
+	}
 	src := e.Claim.(*Source)
 	v := vectorEntry{
 		Registry: e.Subject.Registry, Name: e.Subject.Name, Version: e.Subject.Version, SHA256: hex.EncodeToString(e.Subject.SHA256[:]),
@@ -320,6 +370,12 @@ func vectorOf(t *testing.T, name string, e *Entry) vector {
 	}
 	if w := src.Workspace; w != nil {
 		v.Workspace = &vectorRoot{w.Path, len(w.Manifest), fmt.Sprintf("%x", sha256.Sum256(w.Manifest))}
+	}
+	for _, a := range src.Attributes {
+		v.Attributes = append(v.Attributes, vectorAt{a.Path, hex.EncodeToString(a.Content)})
+	}
+	if l := src.Lock; l != nil {
+		v.Lock = &vectorAt{l.Path, hex.EncodeToString(l.Blob[:])}
 	}
 	for _, p := range e.Proof.Parts {
 		v.Parts = append(v.Parts, hex.EncodeToString(p))
@@ -399,6 +455,12 @@ func slowEntry(e *Entry, root []byte) (entry, subject, claim []byte) {
 
 	subject = cat(head(5, 4), head(0, 1), text(e.Subject.Name), head(0, 2), text(e.Subject.Version), head(0, 3), octets(e.Subject.SHA256[:]),
 		head(0, 4), text(e.Subject.Registry))
+	if b, ok := e.Claim.(*Build); ok {
+		claim = cat(head(5, 12), head(0, 1), text("build"), head(0, 2), head(0, 1), head(0, 3), text(b.Binary), head(0, 4), text(b.Target),
+			head(0, 5), octets(b.Artifact[:]), head(0, 6), octets(b.Toolchain[:]), head(0, 7), octets(b.Environment[:]), head(0, 8), head(0, 1),
+			head(0, 9), octets(b.Lock[:]), head(0, 10), octets(b.Compiled[:]), head(0, 11), octets(b.Root[:]), head(0, 12), octets(b.Tag[:]))
+		return whole(e, head, subject, claim), subject, claim
+	}
 	c := e.Claim.(*Source)
 	size := 5
 	var rest []byte
@@ -422,19 +484,32 @@ func slowEntry(e *Entry, root []byte) (entry, subject, claim []byte) {
 	}
 	list(11, len(c.Executable), func(i int) []byte { return text(c.Executable[i]) })
 	list(12, len(c.CRLF), func(i int) []byte { return text(c.CRLF[i]) })
+	list(13, len(c.Attributes), func(i int) []byte {
+		return cat(head(4, 2), text(c.Attributes[i].Path), octets(c.Attributes[i].Content))
+	})
+	if l := c.Lock; l != nil {
+		size++
+		rest = cat(rest, head(0, 14), head(4, 2), text(l.Path), octets(l.Blob[:]))
+	}
 	claim = cat(head(5, size), head(0, 1), text("source"), head(0, 2), head(0, 2), head(0, 3), octets(c.Commit[:]),
 		head(0, 4), text(c.Path), head(0, 5), octets(c.Files[:]), rest)
-	proof := cat(head(5, 2), head(0, 1), octets(e.Proof.Program[:]), head(0, 2), head(4, len(e.Proof.Parts)))
+	return whole(e, head, subject, claim), subject, claim
+}
+
+// whole puts an entry together.
+func whole(e *Entry, head func(major byte, n int) []byte, subject, claim []byte) []byte {
+	proof := slices.Concat(head(5, 2), head(0, 1), head(2, 32), e.Proof.Program[:], head(0, 2), head(4, len(e.Proof.Parts)))
 	for _, p := range e.Proof.Parts {
-		proof = append(proof, octets(p)...)
+		proof = slices.Concat(proof, head(2, len(p)), p)
 	}
-	return cat(head(5, 4), head(0, 1), head(0, 2), head(0, 2), subject, head(0, 3), claim, head(0, 4), proof), subject, claim
+	return slices.Concat(head(5, 4), head(0, 1), head(0, 2), head(0, 2), subject, head(0, 3), claim, head(0, 4), proof)
 }
 
 func TestEntriesAreEncodedAsTheSpecificationSays(t *testing.T) {
 	for name, e := range validEntries() {
 		var deflated, inflated []byte
-		if w := e.Claim.(*Source).Workspace; w != nil {
+		if s, _ := e.Claim.(*Source); s != nil && s.Workspace != nil {
+			w := s.Workspace
 			inflated = w.Manifest
 			deflated = must(w.deflate())
 			if again, err := io.ReadAll(flate.NewReader(bytes.NewReader(deflated))); err != nil || !bytes.Equal(again, inflated) {
@@ -492,7 +567,14 @@ func TestNoVectorIsLeftOver(t *testing.T) {
 }
 
 func TestEveryFlippedBitChangesTheEntryOrIsRefused(t *testing.T) {
-	b, err := sample().Marshal()
+	for _, name := range []string{"valid-root", "valid-derived-lock", "valid-build"} {
+		flipEveryBit(t, name, validEntries()[name])
+	}
+}
+
+func flipEveryBit(t *testing.T, name string, whole *Entry) {
+	t.Helper()
+	b, err := whole.Marshal()
 	fatalIf(t, err)
 	for i := range b {
 		for bit := range 8 {
@@ -503,13 +585,13 @@ func TestEveryFlippedBitChangesTheEntryOrIsRefused(t *testing.T) {
 				continue
 			}
 			if again, err := e.Marshal(); err != nil || !bytes.Equal(again, other) {
-				t.Errorf("byte %d, bit %d: parses, but encodes differently (%v)", i, bit, err)
+				t.Errorf("%s: byte %d, bit %d: parses, but encodes differently (%v)", name, i, bit, err)
 			}
 		}
 	}
 	for n := range b {
 		if _, err := Parse(b[:n]); err == nil {
-			t.Errorf("the first %d bytes are believed", n)
+			t.Errorf("%s: the first %d bytes are believed", name, n)
 		}
 	}
 }
@@ -567,7 +649,11 @@ func TestMarshalRefusesWhatParseWould(t *testing.T) {
 		"257 executable":      {claim(func(s *Source) { s.Executable = make([]string, 257) }), "claim: executable: lists 257 files, more than 256"},
 		"an executable twice": {claim(func(s *Source) { s.Executable = []string{"a", "a"} }), `claim: executable: "a" does not come after "a"; sort the paths as bytes and list each once`},
 		"1025 with CRLF":      {claim(func(s *Source) { s.CRLF = make([]string, 1025) }), "claim: crlf: lists 1025 files, more than 1024"},
-		"no registry":         {func(e *Entry) { e.Subject.Registry = "" }, "subject: the registry is 0 bytes long, must be 1 to 1024"},
+		"a lock file of a proven one": {claim(func(s *Source) { s.Unproven, s.Lock = nil, &Lock{} }),
+			"claim: lock: the commit's Cargo.lock is named, but the .crate's is not listed as unproven"},
+		"a lock file out of place": {claim(func(s *Source) { s.Unproven, s.Lock = []string{"Cargo.lock"}, &Lock{Path: "a/"} }),
+			`claim: lock: the path "a/" has an empty component: no slash may start, end or follow another`},
+		"no registry": {func(e *Entry) { e.Subject.Registry = "" }, "subject: the registry is 0 bytes long, must be 1 to 1024"},
 		"a workspace that does not deflate": {claim(func(s *Source) { s.Workspace = &Workspace{"", noise(49152), nil} }),
 			"claim: workspace: the manifest has 49172 bytes deflated, more than the 49152 that an entry can carry"},
 		"path not UTF-8":  {claim(func(s *Source) { s.Path = "a\xff" }), `claim: path: the path "a\xff" is not valid UTF-8`},
@@ -613,7 +699,14 @@ func TestSixtyFourUnprovenFilesFit(t *testing.T) {
 }
 
 func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
-	base := sample()
+	// locked is an entry whose claim names the commit's lock file.
+	locked := func() *Entry {
+		e := sample()
+		e.Claim.(*Source).Unproven = []string{"Cargo.lock"}
+		e.Claim.(*Source).Lock = &Lock{Path: "a"}
+		return e
+	}
+	base := locked()
 	id, err := base.Identity()
 	fatalIf(t, err)
 	ctx, err := Context(base.Subject, base.Claim)
@@ -624,7 +717,7 @@ func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
 	if id == ctx {
 		t.Error("identity and context share a domain")
 	}
-	other := sample()
+	other := locked()
 	other.Proof = Proof{[32]byte{1}, [][]byte{{1}}}
 	if got, _ := other.Identity(); got != id {
 		t.Error("another proof gives another identity")
@@ -636,14 +729,19 @@ func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
 		"commit":   claim(func(s *Source) { s.Commit[19] ^= 1 }),
 		"path":     claim(func(s *Source) { s.Path = "a" }),
 		"files":    claim(func(s *Source) { s.Files[31] ^= 1 }),
-		"unproven": claim(func(s *Source) { s.Unproven = nil }),
+		"unproven": claim(func(s *Source) { s.Unproven = []string{"Cargo.lock", "Cargo.toml"} }),
 		"links":    claim(func(s *Source) { s.Links = []Link{{"a", "b"}} }),
 		"modules":  claim(func(s *Source) { s.Submodules = []string{"a"} }),
 		"outside":  claim(func(s *Source) { s.Outside = []string{"a"} }),
 		"lost":     claim(func(s *Source) { s.Executable = []string{"a"} }),
 		"root":     claim(func(s *Source) { s.Workspace = &Workspace{"", []byte("a"), nil} }),
+		"crlf":     claim(func(s *Source) { s.CRLF = []string{"a"} }),
+		"rules":    claim(func(s *Source) { s.Attributes = []Attributes{{"", []byte("a")}} }),
+		"lock":     claim(func(s *Source) { s.Lock = nil }),
+		"lockpath": claim(func(s *Source) { s.Lock.Path = "b" }),
+		"lockblob": claim(func(s *Source) { s.Lock.Blob[19] ^= 1 }),
 	} {
-		e := sample()
+		e := locked()
 		edit(e)
 		if got, err := e.Identity(); err != nil || got == id {
 			t.Errorf("another %s gives the same identity (%v)", name, err)

@@ -15,6 +15,7 @@ type form struct {
 	notes, entries                    int
 	witness, reason, registry, hashes bool
 	opening                           bool // and a list
+	statements                        bool // and sets
 }
 
 var forms = map[Kind]form{
@@ -28,6 +29,7 @@ var forms = map[Kind]form{
 	RegistryMismatch:  {notes: 1, entries: 1, registry: true},
 
 	OpeningContradiction: {notes: 1, entries: 1, opening: true},
+	BuilderContradiction: {statements: true},
 }
 
 // check says whether e has the parts of its kind, in their order and within the
@@ -44,6 +46,8 @@ func (e *Evidence) check() error {
 		return malformed("it lacks a part of %s, or has one too many: witness, reason, registry", e.Kind)
 	case (e.Opening != nil) != f.opening || f.opening && e.List == nil:
 		return malformed("it lacks a part of %s, or has one too many: list, opening", e.Kind)
+	case !f.statements && len(e.Statements)+len(e.Sets) > 0:
+		return malformed("%s has no statements and no sets", e.Kind)
 	case !f.hashes && (e.Root != nil || len(e.Hashes) > 0):
 		return malformed("%s has no root and no hashes", e.Kind)
 	case e.Registry.Name == "" &&
@@ -56,6 +60,9 @@ func (e *Evidence) check() error {
 	}
 	if err := e.checkWords(); err != nil {
 		return err
+	}
+	if f.statements {
+		return e.checkStatements()
 	}
 	heads, err := e.heads()
 	if err != nil {
@@ -105,7 +112,7 @@ func (e *Evidence) checkWords() error {
 // checkAttached checks the parts that depend on the reason.
 func (e *Evidence) checkAttached() error {
 	contradicted := e.Kind == OpeningContradiction
-	mayProgram := e.Reason == ProofInvalid || e.Reason == UnknownProgram || contradicted
+	mayProgram := e.Reason == ProofInvalid || e.Reason == UnknownProgram || contradicted || e.Kind == BuilderContradiction
 	switch e.Reason {
 	case "", Malformed, UnknownProgram, ProofInvalid, Files:
 	default:

@@ -9,11 +9,11 @@
 //	            "kind" SP kind LF
 //	            "observed" SP time LF
 //	            *8("source" SP text LF)
-//	            [witness] [reason] [registry] [program] [crate] [list] [opening]
-//	            1*2note *2entry [root] *hash
+//	            [witness] [reason] [registry] [program] *2set *2statement [crate] [list] [opening]
+//	            *2note *2entry [root] *hash
 //	kind      = "fork-same-size" / "fork-prefix" / "cosigner-fork" / "false-entry"
 //	          / "entry-root-mismatch" / "duplicate" / "stale" / "registry-mismatch"
-//	          / "opening-contradiction"
+//	          / "opening-contradiction" / "builder-contradiction"
 //	time      = <RFC 3339, UTC, whole seconds, with "Z">
 //	text      = <1 to 1024 bytes of printable UTF-8, no space at either end>
 //	witness   = "witness" SP <name of the key> "+" 8hex LF
@@ -22,6 +22,8 @@
 //	            "served" SP ("index" / "crate" / "line") SP 64hex LF
 //	            ["line" SP url SP base64 LF]      ; of the index, with "served line"
 //	program   = "program" SP length LF *OCTET     ; a program file, see package proofcheck
+//	set       = "set" SP length LF *OCTET         ; a set file, see package build
+//	statement = "statement" SP base64 LF          ; an entry, which need not be in any log
 //	crate     = "crate" SP base64 LF              ; a .crate
 //	list      = "list" SP base64 LF               ; a claim's list of files, see package crate
 //	opening   = "opening" SP base64 LF            ; git objects, see package opening
@@ -35,7 +37,7 @@
 //	hex       = DIGIT / %x61-66                   ; lower case
 //	base64    = <standard, padded, canonical; 32 bytes in path, root and hash>
 //
-// Notes and programs stand there byte by byte as they were found, a note with all of
+// Notes, programs and sets stand there byte by byte as they were found, a note with all of
 // its signature lines, those of unknown keys too. They end in LF. A note's text is a
 // c2sp.org/tlog-checkpoint; all notes of a file have one origin.
 //
@@ -74,8 +76,17 @@
 // be honest, which convicts the program: whoever made its keys, or has their secrets, forged it.
 // The log could not know.
 //
+// A builder who contradicts himself (builder-contradiction): two entries about one build, with one tag,
+// and two results, the one that is smaller as bytes first, and the set files of their roots, in this
+// order, or one if both have the same root. There is no note, because a log includes only one of them:
+// the proofs speak for themselves. Both hold, and the builder is in both sets. It convicts the builder,
+// if he signed by name, or if all who contributed to a ceremony would have had to conspire to forge it. Under
+// other keys it shows nothing about anybody: whoever has their secrets writes such a pair in the name of
+// any member. The entries' program may be in the file; where its keys come from, the reader
+// must know from somewhere else.
+//
 // Duplicate (duplicate): a note of the log, and two entries that it includes, the one with the
-// smaller index first, about one registry, crate and version with two checksums.
+// smaller index first, about one registry, crate and version with two checksums, whatever they claim.
 //
 // Stale (stale) and registry-mismatch convict nobody. The first is a note of the log
 // and when it was seen. The second is an entry that a note of the log includes, and what checksum
@@ -85,6 +96,6 @@
 //
 // # What is not authenticated
 //
-// The time of observation, the sources, the registry's lines, and signature lines that Verify
+// The time of observation, the sources, the registry's lines, names in the file of a hidden set, and signature lines that Verify
 // does not need are the captor's word.
 package evidence

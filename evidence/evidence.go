@@ -47,6 +47,7 @@ const (
 	RegistryMismatch  Kind = "registry-mismatch"
 
 	OpeningContradiction Kind = "opening-contradiction"
+	BuilderContradiction Kind = "builder-contradiction"
 )
 
 // Reason says what is false about an entry.
@@ -82,10 +83,13 @@ type Evidence struct {
 	Witness  string // "<name>+<8 hex digits>"; CosignerFork
 	Reason   Reason
 	Registry Registry
-	Program  []byte // program file, may be nil; FalseEntry with ProofInvalid or UnknownProgram
+	Program  []byte // program file, may be nil; FalseEntry with ProofInvalid or UnknownProgram, and contradictions
 	Crate    []byte // FalseEntry with Files, Registry with Line; nil if it is too large: the verifier must set it
 	Opening  []byte // OpeningContradiction: what contradicts List
 	List     []byte // OpeningContradiction: the claim's list of files; FalseEntry with ProofInvalid: the claim's list of files, if the proof is false only of it; else nil
+
+	Statements [][]byte // BuilderContradiction: two entries, which need not be in any log
+	Sets       [][]byte // BuilderContradiction: the set files of their roots, one if it is the same
 
 	Notes   [][]byte
 	Entries []Leaf
@@ -149,6 +153,12 @@ func (e *Evidence) Marshal() ([]byte, error) {
 	if e.Program != nil {
 		fmt.Fprintf(&b, "program %d\n%s", len(e.Program), e.Program)
 	}
+	for _, set := range e.Sets {
+		fmt.Fprintf(&b, "set %d\n%s", len(set), set)
+	}
+	for _, x := range e.Statements {
+		fmt.Fprintf(&b, "statement %s\n", b64(x))
+	}
 	if len(e.Crate) > MaxCrate {
 		return nil, malformed("the .crate has %d bytes, at most %d fit", len(e.Crate), MaxCrate)
 	}
@@ -200,6 +210,9 @@ func Name(b []byte) string { return fmt.Sprintf("%x.evidence", sha256.Sum256(b))
 // Key names what e is evidence of, whatever its captor, sources, time and signature
 // lines: 64 hex digits. It tells a new finding from a known one. e must be well-formed; see Marshal.
 func (e *Evidence) Key() (string, error) {
+	if e.Kind == BuilderContradiction {
+		return e.contradictionKey()
+	}
 	heads, err := e.heads()
 	if err != nil {
 		return "", err
@@ -222,6 +235,18 @@ func (e *Evidence) Key() (string, error) {
 			fmt.Fprintf(h, "%d %x\n", c.N, c.Hash)
 		}
 	}
+	return fmt.Sprintf("%x", h.Sum(nil)), nil
+}
+
+// contradictionKey is Key of a contradiction: a builder contradicts himself once about a build, in
+// whatever sets and with whatever proofs.
+func (e *Evidence) contradictionKey() (string, error) {
+	two, err := e.statements()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "cratelog/evidence-key/v1\n%s\n%x %x\n", e.Kind, two[0].request, two[0].claim.Tag)
 	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"cratelog/build"
 	"cratelog/internal/durable"
 )
 
@@ -36,8 +37,9 @@ func Parse(b []byte) (*Evidence, error) {
 			return nil, err
 		}
 		// More than any form of evidence has is refused before it takes memory.
-		if len(p.e.Sources) > maxSources || len(p.e.Notes) > 2 || len(p.e.Entries) > 2 {
-			return nil, malformed("it has more than %d sources, 2 notes or 2 entries", maxSources)
+		if len(p.e.Sources) > maxSources || len(p.e.Notes) > 2 || len(p.e.Entries) > 2 || len(p.e.Statements) > 2 ||
+			len(p.e.Sets) > 2 {
+			return nil, malformed("it has more than %d sources, 2 notes or 2 entries, or 2 statements or sets", maxSources)
 		}
 	}
 	again, err := p.e.Marshal()
@@ -93,6 +95,14 @@ func (p *parser) part() error {
 	case "program":
 		var err error
 		e.Program, err = p.block(s, MaxProgram)
+		return err
+	case "set":
+		set, err := p.block(s, build.MaxSet)
+		e.Sets = append(e.Sets, set)
+		return err
+	case "statement":
+		x, err := decode(s)
+		e.Statements = append(e.Statements, x)
 		return err
 	case "crate":
 		c, err := decode(s)

@@ -19,10 +19,10 @@ import (
 // Conviction is what evidence shows to a reader who has keys.
 type Conviction struct {
 	Kind   Kind
-	Origin string // of the log whose notes they are
+	Origin string // of the log whose notes they are; "" of a BuilderContradiction, which needs no log
 
-	// Who is convicted: "log <origin>", "witness <key name>+<key id>", or "program <id>" for whoever
-	// made its keys; empty if the evidence is true, but convicts nobody.
+	// Who is convicted: "log <origin>", "witness <key name>+<key id>", "builder <name>", or "program <id>"
+	// for whoever made its keys; empty if the evidence is true, but convicts nobody.
 	Who string
 
 	// Also are the others, in the form of Who, who signed or cosigned both sides of a fork, which
@@ -36,16 +36,20 @@ type Conviction struct {
 	What string // plain sentences: what it shows, why that is wrong, and what it rests on
 }
 
-// Convicts says whether a log, a witness or a program is convicted.
+// Convicts says whether a log, a witness, a builder or a program is convicted.
 func (c Conviction) Convicts() bool { return c.Who != "" }
 
 // Verify decides what e shows to a reader who knows these keys. pv decides about proofs; it
-// is used for a FalseEntry and an OpeningContradiction only, may be nil otherwise, and should accept the program that the
-// file holds, if any: the entry names it by the hash of its key.
+// is used for a FalseEntry and contradictions only, may be nil otherwise, and should accept the program that the
+// file holds, if any: the entry names it by the hash of its key. A hidden builder is convicted only if
+// pv is an Origins too; what it says of a program must not come from the file alone.
 //
 // An error means that nothing is shown: it wraps ErrMalformed, ErrNotProven, ErrUnknownKey or
 // ErrUndecided. An error convicts nobody.
 func Verify(e *Evidence, keys Keys, pv entry.Verifier) (Conviction, error) {
+	if e.Kind == BuilderContradiction {
+		return e.verifyContradiction(pv)
+	}
 	heads, c, err := e.demonstrate()
 	if err != nil {
 		return Conviction{}, err
@@ -92,6 +96,10 @@ func (c Conviction) and(cosigners []string) Conviction {
 // what it comes to if the signatures are good.
 func (e *Evidence) demonstrate() ([]torchwood.Checkpoint, Conviction, error) {
 	if err := e.check(); err != nil {
+		return nil, Conviction{}, err
+	}
+	if e.Kind == BuilderContradiction {
+		_, _, err := e.contradiction()
 		return nil, Conviction{}, err
 	}
 	heads, err := e.heads()

@@ -57,10 +57,11 @@ func (l *Log) verifyBundle(b []byte, idx uint64, data []byte) error {
 	}
 	// What may stay unproven, or have other line ends, is the reader's choice; admission has
 	// decided what may be logged.
-	rules := client.Rules{AllowCRLF: client.AnyCRLF}
-	if src, ok := e.Claim.(*entry.Source); ok {
-		rules.AllowUnproven = src.Unproven
+	src, ok := e.Claim.(*entry.Source)
+	if !ok {
+		return l.verifyBuildBundle(b, idx, data)
 	}
+	rules := client.Rules{AllowCRLF: client.AnyCRLF, AllowUnproven: src.Unproven}
 	r, err := client.VerifyBundle(b, l.policy, l.proofs, rules)
 	if err != nil {
 		return err

@@ -26,6 +26,11 @@ func (l *Log) Handler() http.Handler {
 		{Pattern: "POST /v1/submit", Handler: l.submit},
 		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
 		{Pattern: "GET /v1/crates/{name}/{version}/claims", Handler: l.crateClaims},
+		{Pattern: "GET /v1/crates/{name}/{version}/builds", Handler: l.crateBuilds},
+		{Pattern: "GET /v1/artifacts/{sha256}", Handler: l.artifact},
+		{Pattern: "GET /v1/lists/{sha256}", Handler: l.compiledList},
+		{Pattern: "GET /v1/contradictions", Handler: l.listContradictions},
+		{Pattern: "GET /v1/contradictions/{number}", Handler: l.oneContradiction},
 		{Pattern: "GET /v1/entries/{index}", Handler: l.entryBundle},
 		{Pattern: "GET /v1/openings/{identity}", Handler: l.serveOpening},
 		{Pattern: "PUT /v1/openings/{identity}", Handler: l.takeOpening},
@@ -50,12 +55,12 @@ func status(reason Reason) int {
 		return http.StatusNotFound
 	case MethodNotAllowed:
 		return http.StatusMethodNotAllowed
-	case VersionConflict:
+	case VersionConflict, BuilderContradiction:
 		return http.StatusConflict
-	case EntryTooLarge, CrateTooLarge, OpeningTooLarge:
+	case EntryTooLarge, CrateTooLarge, OpeningTooLarge, ListTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case UnknownProgram, UnknownClaim, CrateMismatch, CrateRefused, ProofInvalid, ProgramWithdrawn, TooManyClaims,
-		OpeningRefused:
+		OpeningRefused, BuildRefused, SetWithdrawn, ListRefused, SourceMissing, SourceRefused, TooManyBuilds:
 		return http.StatusUnprocessableEntity
 	case OpeningsFull:
 		return http.StatusInsufficientStorage
@@ -84,12 +89,12 @@ func answer(err error) *web.Refusal {
 		Body: refusalBody{x.Reason, x.Message, x.Index, string(x.Bundle)}}
 }
 
-// submit takes multipart/form-data with the parts entry, crate and, perhaps, opening, in
-// this order and nothing else, and answers with the bundle.
+// submit takes multipart/form-data with the parts entry, crate and, perhaps, opening, or of a build
+// claim entry, list and, perhaps, source, in this order and nothing else, and answers with the bundle.
 func (l *Log) submit(w http.ResponseWriter, r *http.Request) error {
 	var bundle []byte
 	err := l.withForm(w, r, func(f *form) error {
-		part, err := f.next("entry")
+		part, err := f.next("entry", false)
 		if err != nil {
 			return err
 		}
@@ -97,7 +102,11 @@ func (l *Log) submit(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return refuse(MalformedRequest, err, "The part entry could not be read to its end.")
 		}
-		bundle, err = l.Submit(r.Context(), data, &partReader{form: f, name: "crate"}, &partReader{form: f, name: "opening"})
+		submit, second, third := l.Submit, "crate", "opening"
+		if e, err := entry.Parse(data); err == nil && e.Claim.Kind() == kindBuild {
+			submit, second, third = l.SubmitBuild, "list", "source"
+		}
+		bundle, err = submit(r.Context(), data, &partReader{form: f, name: second}, &partReader{form: f, name: third, last: true})
 		return err
 	})
 	if err != nil {
@@ -121,6 +130,8 @@ func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(*form) err
 	return err
 }
 
+const theParts = "entry, crate and perhaps opening, or of a build entry, list and perhaps source"
+
 // form is the body of a request, read part by part.
 type form struct {
 	parts *multipart.Reader
@@ -128,17 +139,17 @@ type form struct {
 }
 
 // next opens the next part, which must have this name. The error is io.EOF itself where the
-// form ends instead.
-func (f *form) next(name string) (*multipart.Part, error) {
+// form ends instead of a part that may be missing, which is the last.
+func (f *form) next(name string, last bool) (*multipart.Part, error) {
 	part, err := f.parts.NextPart()
 	switch {
-	case err == io.EOF && name == "opening":
+	case err == io.EOF && last:
 		return nil, f.drain()
 	case err != nil:
 		return nil, refuse(MalformedRequest, err, "The part %s is missing, or the body is cut off.", name)
 	case part.FormName() != name:
 		return nil, refuse(MalformedRequest, nil,
-			"The parts must be entry, crate and perhaps opening, in this order; another part stands where %s belongs.", name)
+			"The parts must be %s, in this order; another part stands where %s belongs.", theParts, name)
 	}
 	return part, nil
 }
@@ -153,18 +164,18 @@ func (f *form) drain() error {
 }
 
 // partReader is a part that follows others, opened at the first Read, when those have been
-// found worth it. The part opening may be missing, and is the last: it ends well only where
-// the form ends.
+// found worth it. The last one may be missing, and ends well only where the form ends.
 type partReader struct {
 	form *form
 	name string
+	last bool
 	part *multipart.Part
 	read bool // a byte of it
 }
 
 func (p *partReader) Read(b []byte) (int, error) {
 	if p.part == nil {
-		part, err := p.form.next(p.name)
+		part, err := p.form.next(p.name, p.last)
 		if err != nil {
 			return 0, err
 		}
@@ -177,7 +188,7 @@ func (p *partReader) Read(b []byte) (int, error) {
 	case errors.As(err, &tooLarge):
 		return n, refuse(CrateTooLarge, err, "The request has more than %d bytes, the limit of this log.",
 			tooLarge.Limit)
-	case err == io.EOF && p.name == "opening":
+	case err == io.EOF && p.last:
 		return n, p.end()
 	}
 	return n, err
@@ -186,10 +197,10 @@ func (p *partReader) Read(b []byte) (int, error) {
 // end is called at the end of the last part.
 func (p *partReader) end() error {
 	if !p.read {
-		return refuse(MalformedRequest, nil, "The part opening is empty: leave it out if there is none.")
+		return refuse(MalformedRequest, nil, "The part %s is empty: leave it out if there is none.", p.name)
 	}
 	if _, err := p.form.parts.NextPart(); err != io.EOF {
-		return refuse(MalformedRequest, err, "The parts must be entry, crate and perhaps opening, and nothing else.")
+		return refuse(MalformedRequest, err, "The parts must be %s, and nothing else.", theParts)
 	}
 	return p.form.drain()
 }
@@ -201,7 +212,8 @@ type aboutBody struct {
 	Development bool           `json:"development"`
 	Size        uint64         `json:"size"`
 	Programs    []aboutProgram `json:"programs"`
-	Openings    string         `json:"openings"` // whose are kept: submitter, any or off
+	Openings    string         `json:"openings"`         // whose are kept: submitter, any or off
+	Builds      *aboutBuilds   `json:"builds,omitempty"` // which build claims are taken; absent: none
 	Witnesses   []aboutWitness `json:"witnesses"`
 	Limits      aboutLimits    `json:"limits"`
 }
@@ -239,6 +251,7 @@ func (l *Log) aboutBody() aboutBody {
 			Withdrawn: !l.programs[p.ID()],
 		})
 	}
+	b.Builds = l.aboutBuilds()
 	for _, w := range l.witnesses {
 		b.Witnesses = append(b.Witnesses, aboutWitness{w.Name, w.VKey})
 	}

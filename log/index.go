@@ -13,17 +13,19 @@ import (
 	"cratelog/internal/sqlite"
 )
 
-// index answers three questions about the entries of the tree: where does this claim stand
-// with a proof of this program, what stands for this crate version, and which programs do
-// entries name. It is derived state: everything in it can be read from the tree again, and
-// it is rebuilt when its file is missing.
+// index answers four questions about the entries of the tree: where does this claim stand
+// with a proof of this program, what stands for this crate version, what do builders say of a
+// build or a binary, and which programs and sets of builders do entries name. It is derived state:
+// everything in it can be read from the tree again, and it is rebuilt when its file is missing.
 //
 // Rows are appended in the order of the tree and without gaps, so its size is
 // the number of entries that it knows.
 type index struct {
 	db *sql.DB
 
-	proven, claim, version, num *sql.Stmt // select the row of a proven claim, of a claim, of a version, of an index
+	// They select the row of a proven claim, of a claim, of a version's fullest claim (a source's, if
+	// there is one), of an index, and of what a member said else of a build.
+	proven, claim, version, num, tag *sql.Stmt
 }
 
 // versionKey names a crate version.
@@ -52,11 +54,32 @@ type row struct {
 	path     string
 	unproven int // files that the claim leaves out
 	crlf     int // files whose line ends are not the commit's
+	built        // of a build claim; zero of a source claim
 }
 
+// built is what the index keeps of a build claim.
+type built struct {
+	binary, target                                 string // "" if it is none
+	request, result, artifact, compiled, root, tag [32]byte
+}
+
+func (r row) kind() string {
+	if r.binary == "" {
+		return kindSource
+	}
+	return kindBuild
+}
+
+// The kinds of claims, as entry.Claim names them.
+const (
+	kindSource = "source"
+	kindBuild  = "build"
+)
+
 var indexDatabase = sqlite.Owned{
-	ID: 0x63726c69, Version: 2, Schema: indexSchema, Journal: "wal", Conns: 4,
-	Upgrades: []string{"DROP TABLE entries;" + indexSchema}, // empty: openIndex fills it from the tree
+	ID: 0x63726c69, Version: 3, Schema: indexSchema, Journal: "wal", Conns: 4,
+	// Empty: openIndex fills it from the tree.
+	Upgrades: []string{"", "DROP TABLE entries; DROP TABLE IF EXISTS programs;" + indexSchema},
 	What:     "a log's index.db", Advice: "delete it while the log is stopped, and the next start makes it again",
 }
 
@@ -73,16 +96,33 @@ CREATE TABLE entries (
 	path       TEXT NOT NULL,
 	unproven   INTEGER NOT NULL,
 	crlf       INTEGER NOT NULL,
+	kind       TEXT NOT NULL, -- 'source' or 'build'; what follows is empty of a source claim
+	binary     TEXT NOT NULL,
+	target     TEXT NOT NULL,
+	request    BLOB NOT NULL,
+	result     BLOB NOT NULL,
+	artifact   BLOB NOT NULL,
+	compiled   BLOB NOT NULL,
+	root       BLOB NOT NULL,
+	tag        BLOB NOT NULL,
 	UNIQUE (identity, program)
 ) STRICT;
-CREATE INDEX entries_by_version ON entries (name, version, registry, unproven, crlf, idx);
+CREATE INDEX entries_by_version ON entries (name, version, registry, kind DESC, unproven, crlf, idx);
+CREATE INDEX builds_by_tag      ON entries (request, tag, idx) WHERE kind = 'build';
+CREATE INDEX builds_by_root     ON entries (root, request, program) WHERE kind = 'build';
+CREATE INDEX builds_by_artifact ON entries (artifact, idx) WHERE kind = 'build';
+CREATE INDEX builds_by_list     ON entries (compiled) WHERE kind = 'build';
 CREATE TABLE programs (id BLOB PRIMARY KEY) STRICT;
 `
 
 const (
-	columns   = "idx, identity, program, registry, name, version, sha256, git_commit, path, unproven, crlf"
-	ofVersion = "WHERE name = ? AND version = ? AND registry = ?"
-	fullest   = " ORDER BY unproven, crlf, idx LIMIT " // as client.Query says
+	columns = "idx, identity, program, registry, name, version, sha256, git_commit, path, unproven, crlf, " +
+		"kind, binary, target, request, result, artifact, compiled, root, tag"
+	ofVersion  = "WHERE name = ? AND version = ? AND registry = ?"
+	ofSources  = ofVersion + " AND kind = 'source'"
+	ofBuilds   = "WHERE kind = 'build'"
+	fullest    = " ORDER BY unproven, crlf, idx LIMIT " // as client.Query says
+	onAnyClaim = " ORDER BY kind DESC, unproven, crlf, idx LIMIT 1"
 )
 
 func openIndex(ctx context.Context, path string) (*index, error) {
@@ -94,8 +134,9 @@ func openIndex(ctx context.Context, path string) (*index, error) {
 	for stmt, where := range map[**sql.Stmt]string{
 		&x.proven:  "WHERE identity = ? AND program = ?",
 		&x.claim:   "WHERE identity = ? ORDER BY idx LIMIT 1",
-		&x.version: ofVersion + fullest + "1",
+		&x.version: ofVersion + onAnyClaim,
 		&x.num:     "WHERE idx = ?",
+		&x.tag:     ofBuilds + " AND request = ? AND tag = ? AND result != ? ORDER BY idx LIMIT 1",
 	} {
 		if *stmt, err = db.PrepareContext(ctx, "SELECT "+columns+" FROM entries "+where); err != nil {
 			return nil, errors.Join(fmt.Errorf("index: %w", err), db.Close())
@@ -115,11 +156,21 @@ func newRow(idx uint64, data []byte) (row, error) {
 		return row{}, fmt.Errorf("entry %d of the tree: %w", idx, err)
 	}
 	r.program, r.versionKey, r.sha256 = e.Proof.Program, keyOf(e.Subject), e.Subject.SHA256
-	if src, ok := e.Claim.(*entry.Source); ok {
-		r.commit, r.path, r.unproven = src.Commit, src.Path, len(src.Unproven)
-		r.crlf = len(src.CRLF)
+	switch c := e.Claim.(type) {
+	case *entry.Source:
+		r.commit, r.path, r.unproven = c.Commit, c.Path, len(c.Unproven)
+		r.crlf = len(c.CRLF)
+	case *entry.Build:
+		if r.built, err = newBuilt(e.Subject, c); err != nil {
+			return row{}, fmt.Errorf("entry %d of the tree: %w", idx, err)
+		}
 	}
 	return r, nil
+}
+
+func newBuilt(s entry.Subject, c *entry.Build) (built, error) {
+	request, err := c.Request(s)
+	return built{c.Binary, c.Target, request, c.Result(), c.Artifact, c.Compiled, c.Root, c.Tag}, err
 }
 
 // size returns the number of indexed entries.
@@ -147,7 +198,8 @@ func (x *index) byIdentity(ctx context.Context, id [32]byte) (row, bool, error) 
 	return one(ctx, x.claim, id[:])
 }
 
-// byVersion returns the row of a crate version's fullest claim, and whether there is one.
+// byVersion returns the row of a crate version's fullest claim, of a build if there is no other, and
+// whether there is one.
 func (x *index) byVersion(ctx context.Context, k versionKey) (row, bool, error) {
 	return one(ctx, x.version, k.name, k.version, k.registry)
 }
@@ -168,17 +220,17 @@ func (x *index) programs(ctx context.Context) ([][32]byte, error) {
 	}, "SELECT id FROM programs ORDER BY id")
 }
 
-// count returns how many claims about a version have a proof of a program, up to most.
+// count returns how many source claims about a version have a proof of a program, up to most.
 func (x *index) count(ctx context.Context, k versionKey, program [32]byte, most int) (n int, err error) {
-	err = x.db.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM entries "+ofVersion+" AND program = ? LIMIT ?)",
+	err = x.db.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM entries "+ofSources+" AND program = ? LIMIT ?)",
 		k.name, k.version, k.registry, program[:], most).Scan(&n)
 	return n, err
 }
 
-// query returns the rows below size of the claims that a reader asks for: the fullest
+// query returns the rows below size of the source claims that a reader asks for: the fullest
 // first, at most limit.
 func (x *index) query(ctx context.Context, q client.Query, size uint64, limit int) ([]row, error) {
-	where, args := ofVersion+" AND idx < ?", []any{q.Name, q.Version, cmp.Or(q.Registry, entry.DefaultRegistry), int64(size)}
+	where, args := ofSources+" AND idx < ?", []any{q.Name, q.Version, cmp.Or(q.Registry, entry.DefaultRegistry), int64(size)}
 	anyOf := func(column string, n int, value func(i int) []byte) {
 		if n == 0 {
 			return
@@ -211,33 +263,64 @@ func one(ctx context.Context, query *sql.Stmt, args ...any) (row, bool, error) {
 func scanRow(s sqlite.Scanner) (row, error) {
 	var r row
 	var idx int64
+	var kind string
 	var id, program, sum, commit []byte
-	err := s.Scan(&idx, &id, &program, &r.registry, &r.name, &r.version, &sum, &commit, &r.path, &r.unproven, &r.crlf)
+	var of [6][]byte // of a build
+	err := s.Scan(&idx, &id, &program, &r.registry, &r.name, &r.version, &sum, &commit, &r.path, &r.unproven, &r.crlf,
+		&kind, &r.binary, &r.target, &of[0], &of[1], &of[2], &of[3], &of[4], &of[5])
 	if err != nil {
 		return row{}, err
 	}
 	if idx < 0 || copy(r.identity[:], id) != 32 || copy(r.program[:], program) != 32 ||
-		copy(r.sha256[:], sum) != 32 || copy(r.commit[:], commit) != 20 {
+		copy(r.sha256[:], sum) != 32 || copy(r.commit[:], commit) != 20 || kind != r.kind() {
 		return row{}, fmt.Errorf("row %d is damaged", idx)
+	}
+	for i, to := range r.built.hashes() {
+		if copy(to[:], of[i]) != len(of[i]) || (len(of[i]) == 32) != (kind == kindBuild) {
+			return row{}, fmt.Errorf("row %d is damaged", idx)
+		}
 	}
 	r.idx = uint64(idx)
 	return r, nil
 }
 
+// hashes are the hashes of a build in the order of their columns.
+func (b *built) hashes() [6]*[32]byte {
+	return [6]*[32]byte{&b.request, &b.result, &b.artifact, &b.compiled, &b.root, &b.tag}
+}
+
+// values are the columns of a build.
+func (b *built) values() []any {
+	out := []any{b.binary, b.target}
+	for _, h := range b.hashes() {
+		if b.binary == "" {
+			out = append(out, []byte{})
+		} else {
+			out = append(out, h[:])
+		}
+	}
+	return out
+}
+
 // append adds the next rows of the tree, all or none, durably. A row that repeats a claim
-// with a proof of the same program, or that gives a crate version a second checksum, is an
-// error: admission must have stopped it.
+// with a proof of the same program, that gives a crate version a second checksum, or in which a
+// builder contradicts himself, is an error: admission must have stopped it.
 func (x *index) append(ctx context.Context, rows []row) error {
 	err := sqlite.Tx(ctx, x.db, func(tx *sql.Tx) error {
-		insert, err := tx.PrepareContext(ctx, "INSERT INTO entries ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+		insert, err := tx.PrepareContext(ctx, "INSERT INTO entries ("+columns+") VALUES (?"+strings.Repeat(", ?", 19)+")")
 		if err != nil {
 			return err
 		}
 		defer insert.Close()
-		version, same := tx.StmtContext(ctx, x.version), tx.StmtContext(ctx, x.proven)
+		standing := standing{tx.StmtContext(ctx, x.version), tx.StmtContext(ctx, x.proven), tx.StmtContext(ctx, x.tag)}
 		programs := map[[32]byte]bool{}
 		for _, r := range rows {
-			if err := appendRow(ctx, version, same, insert, r); err != nil {
+			if err := standing.allow(ctx, r); err != nil {
+				return err
+			}
+			_, err := insert.ExecContext(ctx, append([]any{int64(r.idx), r.identity[:], r.program[:], r.registry, r.name,
+				r.version, r.sha256[:], r.commit[:], r.path, r.unproven, r.crlf, r.kind()}, r.built.values()...)...)
+			if err != nil {
 				return err
 			}
 			programs[r.program] = true
@@ -258,24 +341,96 @@ func (x *index) append(ctx context.Context, rows []row) error {
 // errContradiction marks a tree that breaks the log's own rules.
 var errContradiction = errors.New("the tree contradicts itself")
 
-func appendRow(ctx context.Context, version, same, insert *sql.Stmt, r row) error {
-	first, found, err := sqlite.Found(scanRow(version.QueryRowContext(ctx, r.name, r.version, r.registry)))
+// standing has the statements that find what keeps a row out.
+type standing struct{ version, same, tag *sql.Stmt }
+
+// allow returns an error if what stands contradicts a row.
+func (s standing) allow(ctx context.Context, r row) error {
+	first, found, err := sqlite.Found(scanRow(s.version.QueryRowContext(ctx, r.name, r.version, r.registry)))
 	if err == nil && found && first.sha256 != r.sha256 {
 		err = fmt.Errorf("%w: entries %d and %d give %v two checksums", errContradiction, first.idx, r.idx, r.versionKey)
 	}
 	if err != nil {
 		return err
 	}
-	again, found, err := sqlite.Found(scanRow(same.QueryRowContext(ctx, r.identity[:], r.program[:])))
+	again, found, err := sqlite.Found(scanRow(s.same.QueryRowContext(ctx, r.identity[:], r.program[:])))
 	if err == nil && found {
 		err = fmt.Errorf("%w: entry %d repeats entry %d (%v)", errContradiction, r.idx, again.idx, r.versionKey)
 	}
-	if err != nil {
+	if err != nil || r.kind() != kindBuild {
 		return err
 	}
-	_, err = insert.ExecContext(ctx, int64(r.idx), r.identity[:], r.program[:], r.registry, r.name, r.version,
-		r.sha256[:], r.commit[:], r.path, r.unproven, r.crlf)
+	other, found, err := sqlite.Found(scanRow(s.tag.QueryRowContext(ctx, r.request[:], r.tag[:], r.result[:])))
+	if err == nil && found {
+		err = fmt.Errorf("%w: in the entries %d and %d one builder says two things of one build (%v)", errContradiction,
+			other.idx, r.idx, r.versionKey)
+	}
 	return err
 }
 
 func (x *index) close() error { return x.db.Close() }
+
+// otherResult returns the earliest row in which the member with a tag says something else of the same
+// build, and whether there is one.
+func (x *index) otherResult(ctx context.Context, b built) (row, bool, error) {
+	return one(ctx, x.tag, b.request[:], b.tag[:], b.result[:])
+}
+
+// countBuilds returns how many entries under a root with proofs of a program are about a request, up
+// to most.
+func (x *index) countBuilds(ctx context.Context, b built, program [32]byte, most int) (n int, err error) {
+	err = x.db.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM entries "+ofBuilds+
+		" AND root = ? AND request = ? AND program = ? LIMIT ?)", b.root[:], b.request[:], program[:], most).Scan(&n)
+	return n, err
+}
+
+// hasSource says whether a source claim about a subject is in the tree.
+func (x *index) hasSource(ctx context.Context, s entry.Subject) (bool, error) {
+	return x.exists(ctx, ofSources+" AND sha256 = ?", s.Name, s.Version, s.Registry, s.SHA256[:])
+}
+
+// hasList says whether a build claim names a list of compiled crates.
+func (x *index) hasList(ctx context.Context, compiled [32]byte) (bool, error) {
+	return x.exists(ctx, ofBuilds+" AND compiled = ?", compiled[:])
+}
+
+func (x *index) exists(ctx context.Context, where string, args ...any) (is bool, err error) {
+	err = x.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM entries "+where+")", args...).Scan(&is)
+	if err != nil {
+		err = fmt.Errorf("index: %w", err)
+	}
+	return is, err
+}
+
+// builds returns the rows below size, from an index on, of the build claims about a version: at most
+// limit, in the order of the tree.
+func (x *index) builds(ctx context.Context, k versionKey, from, size uint64, limit int) ([]row, error) {
+	return x.rows(ctx, ofVersion+" AND kind = 'build' AND idx >= ? AND idx < ? ORDER BY idx LIMIT ?",
+		k.name, k.version, k.registry, int64(from), int64(size), limit)
+}
+
+// artifact returns the earliest row below size of each subject and binary that build claims give an
+// artifact: at most limit.
+func (x *index) artifact(ctx context.Context, sum [32]byte, size uint64, limit int) ([]row, error) {
+	return x.rows(ctx, "WHERE idx IN (SELECT min(idx) FROM entries "+ofBuilds+" AND artifact = ? AND idx < ? "+
+		"GROUP BY registry, name, version, binary, target ORDER BY min(idx) LIMIT ?) ORDER BY idx", sum[:], int64(size), limit)
+}
+
+func (x *index) rows(ctx context.Context, where string, args ...any) ([]row, error) {
+	rows, err := sqlite.All(ctx, x.db, scanRow, "SELECT "+columns+" FROM entries "+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	return rows, nil
+}
+
+// roots returns the roots of all sets that build claims name.
+func (x *index) roots(ctx context.Context) ([][32]byte, error) {
+	return sqlite.All(ctx, x.db, func(s sqlite.Scanner) (root [32]byte, err error) {
+		var b []byte
+		if err = s.Scan(&b); err == nil && copy(root[:], b) != len(root) {
+			err = errors.New("index: a root is damaged")
+		}
+		return root, err
+	}, "SELECT DISTINCT root FROM entries "+ofBuilds+" ORDER BY root")
+}

@@ -12,8 +12,9 @@
 //     cannot make it sign two histories while the state directory is intact.
 //   - The state directory holds guard.db, the memory of what was signed, which
 //     must never be restored from a copy; index.db, which is derived from the
-//     tree and may be deleted while the server is stopped; and openings.db, which
-//     readers can do without.
+//     tree and may be deleted while the server is stopped; openings.db, which
+//     readers can do without; and builds.db, the lists of compiled crates of build claims,
+//     and the evidence against builders.
 //   - Witnesses are the second memory: without their quorum nothing is
 //     published.
 package log
@@ -37,6 +38,7 @@ import (
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
 
+	"cratelog/build"
 	"cratelog/client"
 	"cratelog/config"
 	"cratelog/crate"
@@ -76,7 +78,7 @@ type Config struct {
 	Signer   note.Signer // Ed25519 (type 0x01), its name is Origin
 	VKey     string      // the verifier key that belongs to Signer
 	TreeDir  string      // Tessera's directory; created if missing
-	StateDir string      // guard.db, index.db and openings.db; created if missing; not inside TreeDir
+	StateDir string      // guard.db, index.db, openings.db and builds.db; created if missing; not inside TreeDir
 
 	// Policy is the trust file, a c2sp.org/tlog-policy, that names this log and, with
 	// their URLs, its witnesses. Nothing is published without its quorum.
@@ -97,6 +99,8 @@ type Config struct {
 	Openings      string
 	OpeningsBytes int64
 
+	Builds Builds // which build claims are taken; the zero value: none
+
 	// Development allows programs whose key is for development only. Anyone
 	// can make false proofs for such a key.
 	Development bool
@@ -107,6 +111,7 @@ type Config struct {
 
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
+	testingOnlyPage     int           // builds in one answer
 }
 
 // Log is an open log. Its methods may be called concurrently.
@@ -119,14 +124,17 @@ type Log struct {
 	transport *witnessTransport
 	proofs    *proofcheck.Together // what is admitted is verified again in its bundle, from memory
 	programs  map[[32]byte]bool    // of Proofs, by id; false: withdrawn
-	keys      *os.Root             // KeysDir; nil: none
-	keyFiles  map[string]int64     // sizes by name, fixed when the log is opened
+	sets      map[[32]byte]*builderSet
+	setOrder  [][32]byte       // roots of sets, as in the settings
+	keys      *os.Root         // KeysDir; nil: none
+	keyFiles  map[string]int64 // sizes by name, fixed when the log is opened
 	metrics   *metrics
 	retry     time.Duration // the least time to wait after a refusal
 
 	guard     *guard
 	index     *index
 	openings  *openings
+	builds    *buildStore
 	reader    tessera.LogReader
 	recent    *recent // over reader; for bundles, which are verified
 	appender  tessera.AddFn
@@ -191,6 +199,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		uploads:   make(chan struct{}, cfg.Limits.Uploads),
 		cores:     make(chan struct{}, cfg.Limits.Cores),
 		reserved:  make(map[versionKey]*reservation),
+		sets:      make(map[[32]byte]*builderSet),
 	}
 	l.halt.log = cfg.Logger
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -199,13 +208,15 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		id := p.ID()
 		l.programs[id] = !slices.Contains(cfg.Withdrawn, id)
 	}
+	l.programs[build.NamedProgram] = !slices.Contains(cfg.Withdrawn, build.NamedProgram)
 	defer func() {
 		if err != nil {
 			l.cancel()
 			l.closeState()
 		}
 	}()
-	for _, step := range []func(context.Context) error{l.openPolicy, l.openKeys, l.openState, l.openTree, l.openIndex} {
+	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openTree,
+		l.openIndex} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
@@ -263,7 +274,8 @@ func (c *Config) checkPrograms() error {
 		}
 	}
 	for _, id := range c.Withdrawn {
-		if !slices.ContainsFunc(c.Proofs.Programs(), func(p proofcheck.Program) bool { return p.ID() == id }) {
+		if id != build.NamedProgram &&
+			!slices.ContainsFunc(c.Proofs.Programs(), func(p proofcheck.Program) bool { return p.ID() == id }) {
 			return fmt.Errorf("the program %x is withdrawn, but it is none of those that the log knows: "+
 				"keep its file in programs, so that the log can verify what it serves", id)
 		}
@@ -320,7 +332,10 @@ func (l *Log) openState(ctx context.Context) error {
 	if l.index, err = openIndex(ctx, filepath.Join(state, "index.db")); err != nil {
 		return err
 	}
-	l.openings, err = openOpenings(ctx, state, l.cfg.OpeningsBytes)
+	if l.openings, err = openOpenings(ctx, state, l.cfg.OpeningsBytes); err != nil {
+		return err
+	}
+	l.builds, err = openBuildStore(ctx, state)
 	return err
 }
 
@@ -390,7 +405,10 @@ func (l *Log) openIndex(ctx context.Context) error {
 	if err := l.indexUpTo(ctx, size); err != nil {
 		return err
 	}
-	if err := l.checkNamed(ctx); err != nil {
+	if err := errors.Join(l.checkNamed(ctx), l.checkRoots(ctx)); err != nil {
+		return err
+	}
+	if err := l.builds.forget(ctx, func(sum [32]byte) (bool, error) { return l.index.hasList(ctx, sum) }); err != nil {
 		return err
 	}
 	return l.openings.forget(ctx, func(identity [32]byte) (bool, error) {
@@ -503,6 +521,9 @@ func (l *Log) closeState() error {
 	}
 	if l.openings != nil {
 		errs = append(errs, l.openings.close())
+	}
+	if l.builds != nil {
+		errs = append(errs, l.builds.close())
 	}
 	if l.keys != nil {
 		errs = append(errs, l.keys.Close())

@@ -20,6 +20,7 @@ type metrics struct {
 	witness     *prometheus.CounterVec // by witness and result
 
 	contradictions prometheus.Counter
+	builders       prometheus.Counter
 }
 
 func (l *Log) newMetrics() *metrics {
@@ -37,6 +38,9 @@ func (l *Log) newMetrics() *metrics {
 		contradictions: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "cratelog_contradictions_total",
 			Help: "Openings that contradicted a proof that holds: somebody can forge proofs of that program."}),
+		builders: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cratelog_builder_contradictions_total",
+			Help: "Submissions in which a builder contradicts what stands; /v1/contradictions has the evidence."}),
 		checking:  gauge("cratelog_checking", "Submissions that are uploaded or checked now."),
 		waiting:   gauge("cratelog_sequencing", "Accepted entries that have no durable index yet."),
 		published: gauge("cratelog_published_size", "Entries under the published checkpoint."),
@@ -62,7 +66,7 @@ func (l *Log) newMetrics() *metrics {
 			return 0
 		})
 	m.registry.MustRegister(m.submissions, m.duration, m.checking, m.waiting, m.published, m.indexed, m.witness,
-		m.contradictions, age, halted,
+		m.contradictions, m.builders, age, halted,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -91,7 +91,7 @@ func (l *Log) takeOpening(w http.ResponseWriter, r *http.Request) error {
 	}
 	isNew := false
 	if err := l.withForm(w, r, func(f *form) error {
-		isNew, err = l.addOpening(r.Context(), row, &partReader{form: f, name: "crate"}, &partReader{form: f, name: "opening"})
+		isNew, err = l.addOpening(r.Context(), row, &partReader{form: f, name: "crate"}, &partReader{form: f, name: "opening", last: true})
 		return err
 	}); err != nil {
 		return err
@@ -135,8 +135,8 @@ func (l *Log) openingOf(r *http.Request) (row, error) {
 		return row{}, refuse(NotFound, nil, "An opening has the address of its claim's identity, a SHA-256 in lower-case hex.")
 	}
 	found, known, err := l.index.byIdentity(r.Context(), [32]byte(id))
-	if err == nil && (!known || found.idx >= l.published.head().size) {
-		err = refuse(NotFound, nil, "This log has no published entry with this identity.")
+	if err == nil && (!known || found.kind() != kindSource || found.idx >= l.published.head().size) {
+		err = refuse(NotFound, nil, "This log has no published entry with a claim about sources with this identity.")
 	}
 	return found, err
 }

@@ -11,7 +11,7 @@ import (
 
 // reservation is an entry between the end of its checks and its durable row
 // in the index. While it stands no other submission can add anything about the same crate
-// version.
+// version: so two statements of one builder about one build cannot both get in.
 type reservation struct {
 	*submission
 	done chan struct{} // closed when idx and err are set
@@ -107,6 +107,10 @@ func (l *Log) release(r *reservation) {
 func (l *Log) add(ctx context.Context, s *submission) (uint64, error) {
 	// Before the entry: whoever sees it there, sees its opening.
 	isNew, err := l.keepOpening(ctx, s.identity, s.opening)
+	if err == nil && s.build != nil {
+		// Not dropped if it comes to nothing: another entry may have the same list.
+		_, err = l.builds.putList(ctx, s.crates)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errNotAdded, err)
 	}

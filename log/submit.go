@@ -20,21 +20,33 @@ type Reason string
 
 // The reasons. Their strings are part of the HTTP interface and do not change.
 const (
-	MalformedRequest Reason = "malformed-request"  // the HTTP body is not what the interface asks for
-	MalformedEntry   Reason = "malformed-entry"    // the entry does not parse, or is not canonical
-	EntryTooLarge    Reason = "entry-too-large"    // more than entry.MaxSize bytes
-	CrateTooLarge    Reason = "crate-too-large"    // more than the log's limits
-	UnknownProgram   Reason = "unknown-program"    // the proof is of a program that this log does not accept
-	UnknownClaim     Reason = "unknown-claim"      // the claim is of a kind that this log cannot check
-	VersionConflict  Reason = "version-conflict"   // the crate version stands in the log with another checksum
-	CrateMismatch    Reason = "crate-mismatch"     // the .crate is not the one that the entry names
-	CrateRefused     Reason = "crate-refused"      // the .crate does not bear out the claim
-	ProofInvalid     Reason = "proof-invalid"      // the proof does not verify
-	ProgramWithdrawn Reason = "program-withdrawn"  // nothing new is accepted under the proof's program
-	TooManyClaims    Reason = "too-many-claims"    // the version has all the claims that it may have
-	OpeningTooLarge  Reason = "opening-too-large"  // more than opening.MaxSize bytes
-	OpeningRefused   Reason = "opening-refused"    // it is not the claim's, or the log keeps none
-	OpeningsFull     Reason = "openings-full"      // no room is left for openings
+	MalformedRequest Reason = "malformed-request" // the HTTP body is not what the interface asks for
+	MalformedEntry   Reason = "malformed-entry"   // the entry does not parse, or is not canonical
+	EntryTooLarge    Reason = "entry-too-large"   // more than entry.MaxSize bytes
+	CrateTooLarge    Reason = "crate-too-large"   // more than the log's limits
+	UnknownProgram   Reason = "unknown-program"   // the proof is of a program that this log does not accept
+	UnknownClaim     Reason = "unknown-claim"     // the claim is of a kind that this log cannot check
+	VersionConflict  Reason = "version-conflict"  // the crate version stands in the log with another checksum
+	CrateMismatch    Reason = "crate-mismatch"    // the .crate is not the one that the entry names
+	CrateRefused     Reason = "crate-refused"     // the .crate does not bear out the claim
+	ProofInvalid     Reason = "proof-invalid"     // the proof does not verify
+	ProgramWithdrawn Reason = "program-withdrawn" // nothing new is accepted under the proof's program
+	TooManyClaims    Reason = "too-many-claims"   // the version has all the claims that it may have
+	OpeningTooLarge  Reason = "opening-too-large" // more than opening.MaxSize bytes
+	OpeningRefused   Reason = "opening-refused"   // it is not the claim's, or the log keeps none
+	OpeningsFull     Reason = "openings-full"     // no room is left for openings
+
+	// Of a build claim.
+	BuildRefused  Reason = "build-refused"   // of a set, toolchain, environment or recipe that this log does not take
+	SetWithdrawn  Reason = "set-withdrawn"   // nothing new is accepted of the set of builders
+	ListTooLarge  Reason = "list-too-large"  // more than build.MaxList bytes
+	ListRefused   Reason = "list-refused"    // the list of compiled crates is not the claim's, or is none
+	SourceMissing Reason = "source-missing"  // no claim about the sources is logged
+	SourceRefused Reason = "source-refused"  // the bundle that came with it does not show one
+	TooManyBuilds Reason = "too-many-builds" // the set has said as much about the build as it has members
+	// BuilderContradiction: the builder has said something else of the same build.
+	BuilderContradiction Reason = "builder-contradiction"
+
 	Overloaded       Reason = "overloaded"         // try again later
 	NotPublished     Reason = "not-yet-published"  // accepted and kept: submit again to get the bundle
 	Halted           Reason = "halted"             // the log found itself inconsistent and accepts nothing
@@ -49,7 +61,7 @@ type Refusal struct {
 	Reason  Reason
 	Message string // a sentence for a person
 
-	// Of a VersionConflict, the entry that stands, if it is published.
+	// Of a VersionConflict or a BuilderContradiction, the entry that stands, if it is published.
 	Index  *uint64
 	Bundle []byte
 
@@ -77,8 +89,14 @@ func later(reason Reason, base time.Duration, err error, format string, args ...
 type submission struct {
 	raw    []byte
 	entry  *entry.Entry
-	source *entry.Source
+	source *entry.Source // nil: it is a build
+	build  *entry.Build  // nil: it is not
 	proven
+	built
+
+	// Set by checkBuild:
+	crates []byte // the list of compiled crates
+	proved bool   // all is checked but what only the index says
 
 	// Set by check:
 	list     *crate.List // of the .crate
@@ -110,22 +128,32 @@ func (l *Log) Submit(ctx context.Context, entryBytes []byte, crateData, opening 
 	if err != nil {
 		return nil, err
 	}
+	if s.source == nil {
+		return nil, refuse(MalformedRequest, nil, "The parts of a claim about a build are entry, list and perhaps source.")
+	}
+	bundle, known, err = l.admit(ctx, s, func() error { return l.check(ctx, s, crateData, opening) })
+	return bundle, err
+}
+
+// admit answers with the bundle of what stands, or checks and sequences what is new.
+func (l *Log) admit(ctx context.Context, s *submission, check func() error) (bundle []byte, known bool, err error) {
 	if err := l.accepting(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	idx, known, err := l.standing(ctx, s)
 	if err != nil {
-		return nil, l.conflict(ctx, s, err)
+		return nil, known, l.conflict(ctx, s, err)
 	}
 	if !known {
-		if err := l.check(ctx, s, crateData, opening); err != nil {
-			return nil, err
+		if err := check(); err != nil {
+			return nil, known, err
 		}
 		if idx, err = l.sequence(ctx, s); err != nil {
-			return nil, err
+			return nil, known, err
 		}
 	}
-	return l.awaitBundle(ctx, idx)
+	bundle, err = l.awaitBundle(ctx, idx)
+	return bundle, known, err
 }
 
 func (l *Log) observe(start time.Time, known bool, err error) {
@@ -160,15 +188,23 @@ func (l *Log) parse(raw []byte) (*submission, error) {
 		return nil, refuse(UnknownProgram, nil,
 			"The proof is of program %x, which this log does not accept; /v1/log lists those it does.", e.Proof.Program)
 	}
-	src, ok := e.Claim.(*entry.Source)
-	if !ok {
+	s := &submission{raw: bytes.Clone(raw), entry: e, proven: proven{program: e.Proof.Program}}
+	s.identity, err = e.Identity()
+	switch c := e.Claim.(type) {
+	case *entry.Source:
+		s.source = c
+	case *entry.Build:
+		s.build = c
+		if err == nil {
+			s.built, err = newBuilt(e.Subject, c)
+		}
+	default:
 		return nil, refuse(UnknownClaim, nil, "This log cannot check claims of the kind %q yet.", e.Claim.Kind())
 	}
-	id, err := e.Identity()
 	if err != nil {
 		return nil, refuse(MalformedEntry, err, "The entry is not a canonical cratelog entry: %v.", err)
 	}
-	return &submission{raw: bytes.Clone(raw), entry: e, source: src, proven: proven{id, e.Proof.Program}}, nil
+	return s, nil
 }
 
 // standing answers from the index: is the entry there already, or, an error, does
@@ -189,6 +225,8 @@ func (l *Log) standing(ctx context.Context, s *submission) (idx uint64, known bo
 		return 0, false, err
 	case r.sha256 != s.entry.Subject.SHA256:
 		return 0, false, &conflictError{r.idx}
+	case s.proved: // what a tag says counts only with a proof
+		return 0, false, l.builderStanding(ctx, s)
 	case !s.nameless:
 		return 0, false, nil
 	}
@@ -207,8 +245,13 @@ type conflictError struct{ idx uint64 }
 
 func (e *conflictError) Error() string { return fmt.Sprintf("version conflict with entry %d", e.idx) }
 
-// conflict makes of a *conflictError the refusal that shows the entry that stands.
+// conflict makes of a *conflictError or *contradictionError the refusal that shows the entry that
+// stands.
 func (l *Log) conflict(ctx context.Context, s *submission, err error) error {
+	var b *contradictionError
+	if errors.As(err, &b) {
+		return l.contradiction(ctx, s, b.idx)
+	}
 	var c *conflictError
 	if !errors.As(err, &c) {
 		return err

@@ -7,6 +7,10 @@
 //	prove_N            from the key on disk to the checked entry, for git objects of N SHA-1 blocks
 //	prove_memory       the largest amount of memory that a process of those held
 //
+// With -segments it compares segments of other lengths (segmentSizes), with development keys of their own:
+//
+//	segments_key_S, segments_key_file_S, segments_prove_N_S, segments_memory_S
+//
 // With -run it measures only what a regular expression matches. With -crate and -repository it
 // measures one crate; with -corpus DIR all published packages of the repositories in that
 // directory, as a table.
@@ -47,16 +51,18 @@ func main() {
 	file := flag.String("crate", "", "measure this .crate")
 	repository := flag.String("repository", "", "its git repository")
 	corpus := flag.String("corpus", "", "a directory of repositories (NAME-VERSION.git.tar.gz) whose packages to measure")
+	segments := flag.Bool("segments", false, "compare segments of several lengths")
+	cache := flag.String("cache", "", "with -measure: the directory of the keys")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *only, *measure, *file, *repository, *corpus); err != nil {
+	if err := run(ctx, *only, *measure, *file, *repository, *corpus, *cache, *segments); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/prove:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, only, measure, file, repository, corpus string) error {
+func run(ctx context.Context, only, measure, file, repository, corpus, cache string, segments bool) error {
 	dir, err := os.MkdirTemp("", "cratelog-bench-")
 	if err != nil {
 		return err
@@ -71,8 +77,10 @@ func run(ctx context.Context, only, measure, file, repository, corpus string) er
 			return err
 		}
 		return prove(ctx, "crate", plan)
+	case segments:
+		return compareSegments(ctx, dir)
 	case measure != "":
-		return one(ctx, dir, measure)
+		return one(ctx, dir, cache, measure)
 	}
 	pattern, err := regexp.Compile(only)
 	if err != nil {
@@ -116,12 +124,18 @@ func again(ctx context.Context, stdout *os.File, args ...string) (memory int64, 
 	return cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10, nil
 }
 
-func one(ctx context.Context, dir, name string) error {
+func one(ctx context.Context, dir, keys, name string) error {
 	cache, err := prover.DefaultCache()
 	if err != nil {
 		return err
 	}
 	var blocks int
+	if n, _ := fmt.Sscanf(name, "segments_key_%d", &blocks); n == 1 {
+		return segmentKey(ctx, keys, blocks)
+	}
+	if n, _ := fmt.Sscanf(name, "segments_prove_%d", &blocks); n == 1 {
+		return segmentProofs(ctx, dir, keys, blocks)
+	}
 	switch n, _ := fmt.Sscanf(name, "prove_%d", &blocks); {
 	case name == "msm_131072":
 		return pace()

@@ -39,6 +39,7 @@ type file struct {
 	Exception     []exceptionFile `toml:"exception"`
 	Allow         []allowFile     `toml:"allow"`
 	Expect        []expectFile    `toml:"expect"`
+	Builds        *buildsFile     `toml:"builds"`
 
 	Registry map[string]registryFile `toml:"registry"`
 
@@ -137,6 +138,7 @@ func (f *file) check(wrong complain) {
 	f.checkGit(wrong)
 	f.checkRegistries(wrong)
 	f.checkExpects(wrong)
+	f.checkBuilds(wrong)
 	for key, n := range map[string]int{"exception": len(f.Exception), "allow": len(f.Allow)} {
 		if n > maxList {
 			wrong(key, "has %d items, at most %d are read", n, maxList)

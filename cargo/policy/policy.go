@@ -56,6 +56,21 @@
 //	                               # armored OpenPGP keys; one of all these must have signed the commit,
 //	                               # which takes an opening; default: anybody, nobody
 //
+//	[builds]                       # whom to believe that a binary is what a crate compiles to
+//	set = "rebuilders.set"         # file of the set of builders (package build), relative to zkp.toml
+//	digest = "..."                 # SHA-256 of that file, hex
+//	need = 3                       # so many members must say so
+//	tolerate = 0                   # so many may say otherwise; 1 only with a hidden set and need >= 3
+//	log = "log.example/x"          # origin of the log that counts; default: all of the trust files
+//	until = 5000                   # entries of the log at this index and above do not count; default: all do
+//	without = ["NAME"]             # members of a named set who do not count any more
+//	toolchains = ["..."]           # ids that are accepted, hex
+//	environments = ["..."]         # likewise
+//	max-age = "7d"                 # of the cosigned checkpoint, the default; not offline
+//	require-source = "all"         # the source of all compiled crates must be proven, or "crate": of the
+//	                               # crate itself only; default: all, unless the commit's own lock file
+//	                               # chose the versions
+//
 // Each trust file stands for itself: its logs, its witnesses, its quorum. A
 // bundle must satisfy the one that lists its log, so no two files may list the
 // same log.
@@ -117,6 +132,8 @@ type Policy struct {
 	Exceptions []Exception
 	Allows     []Allow
 	Expects    []Expect
+
+	Builds *Builds // whom to believe about binaries; nil: nobody
 }
 
 // Trust is one c2sp.org/tlog-policy file.
@@ -167,7 +184,7 @@ func (f *file) policy(userDir string) (*Policy, error) {
 	if err != nil {
 		err = fmt.Errorf("programs: %w", err)
 	}
-	if err := errors.Join(errTrust, p.loadSigners(f), err); err != nil {
+	if err := errors.Join(errTrust, p.loadSigners(f), p.loadBuilds(f), err); err != nil {
 		return nil, err
 	}
 	p.Programs = proofs.Programs()

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"cratelog/build"
 	"cratelog/client"
 	"cratelog/internal/fixture"
 	"cratelog/internal/testlog"
@@ -265,16 +266,25 @@ func TestEveryKeyOfTheTemplateParses(t *testing.T) {
 	full = strings.Replace(full, "require = \"none\"\n", "", 1)
 	full = strings.Replace(full, "programs = ", "#", 1)
 	full = strings.Replace(full, "opening = \"required\"\n", "", 1)
-	p := mustLoad(t, full)
+	full = strings.Replace(full, "without = [\"builder-7\"]\n", "", 1) // for named sets, as tolerate is for hidden ones
+	full = strings.Replace(full, "log.example.com/ours\"\nuntil", "template.example/log\"\nuntil", 1)
+	s := setOf(t, build.Hidden, 4)
+	full = strings.Replace(full, "digest = \""+anID, fmt.Sprintf("digest = \"%x", s.Digest()), 1)
+	d, user := dir(t)
+	write(t, filepath.Join(d, "rebuilders.set"), string(testlog.Must(s.Marshal())))
+	p, err := Load(write(t, filepath.Join(d, FileName), full), user)
+	fatalIf(t, err)
 	if len(p.Require) != 3 || p.MaxAge == 0 || !p.Development || len(p.Exceptions) != 1 || len(p.Allows) != 1 || len(p.Trust) != 1 ||
 		!p.RefuseLeftOut || len(p.Openings) != 2 || p.AllowCRLF != client.AnyCRLF || len(p.Expects[0].SignedBy) != 1 ||
+		p.Builds == nil || p.Builds.Until != 5000 || p.Builds.Tolerate != 1 || p.Builds.Source != AllSources ||
 		!p.Allows[0].CRLF || !p.Allows[0].WithoutOpening || len(p.Git) != 1 || len(p.Expects) != 1 || len(p.Registries) != 1 {
 		t.Errorf("not every setting was taken over: %+v", p)
 	}
 	// And every key that there is stands in it.
 	for _, key := range []string{"version", "trust", "development", "programs", "max-age", "allow-unproven", "require",
 		"crate", "version", "reason", "expires", "unproven", "left-out", "allow", "registry", "ignore", "logs", "path", "commits",
-		"crlf", "opening", "without-opening", "signed-by"} {
+		"crlf", "opening", "without-opening", "signed-by", "set", "digest", "need", "tolerate", "log", "until", "without", "toolchains",
+		"environments", "require-source"} {
 		if !regexp.MustCompile(`(?m)^#?` + key + ` = `).MatchString(Template) {
 			t.Errorf("the template does not show the key %q", key)
 		}

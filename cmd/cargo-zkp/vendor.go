@@ -3,14 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -234,66 +230,29 @@ func asWritten(dir string, c *crate.Crate) bool {
 	if cargo.CompareVendored(dir, c) != nil {
 		return false
 	}
-	sums, err := sumsOf(c, func(crate.File, []byte) error { return nil })
+	sums, err := cargo.Vendor(c, func(crate.File, []byte) error { return nil })
 	if err != nil {
 		return false
 	}
-	old, err := os.ReadFile(filepath.Join(dir, checksums))
+	old, err := os.ReadFile(filepath.Join(dir, cargo.ChecksumsFile))
 	if err != nil || !bytes.Equal(old, sums) {
 		return false
 	}
 	for _, f := range c.Files { // what "cargo vendor" leaves out
-		if _, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(f.Path))); err != nil && copied(f) {
+		if _, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(f.Path))); err != nil && cargo.Vendored(f) {
 			return false
 		}
 	}
 	return true
 }
 
-// checksums is the file by which cargo compares the others when it compiles (cargo's
-// reference, "Directory Sources").
-const checksums = ".cargo-checksum.json"
-
-// copied says whether a file of a crate belongs into a directory source: all but the name that
-// cargo has for its own file, which it never unpacks, and that of the checksums.
-func copied(f crate.File) bool { return path.Base(f.Path) != ".cargo-ok" && f.Path != checksums }
-
 // writeVendored writes a crate's files and .cargo-checksum.json.
 func writeVendored(dir string, c *crate.Crate) error {
-	sums, err := sumsOf(c, func(f crate.File, content []byte) error { return writeBelow(dir, f, content) })
+	sums, err := cargo.Vendor(c, func(f crate.File, content []byte) error { return writeBelow(dir, f, content) })
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, checksums), sums, 0o644)
-}
-
-// sumsOf hands each file of a crate to f, and returns the content of .cargo-checksum.json.
-func sumsOf(c *crate.Crate, f func(crate.File, []byte) error) ([]byte, error) {
-	var paths []string
-	for _, f := range c.Files {
-		if copied(f) {
-			paths = append(paths, f.Path)
-		}
-	}
-	sums := map[string]string{}
-	var failed error
-	err := c.Contents(paths, crate.DefaultLimits.Inflated, func(file crate.File, content []byte) {
-		if failed == nil {
-			failed = f(file, content)
-			sum := sha256.Sum256(content)
-			sums[file.Path] = hex.EncodeToString(sum[:])
-		}
-	})
-	if err = errors.Join(err, failed); err != nil {
-		return nil, err
-	}
-	if len(sums) != len(paths) {
-		return nil, fmt.Errorf("%d of %d files were unpacked", len(sums), len(paths))
-	}
-	return json.Marshal(struct {
-		Files   map[string]string `json:"files"`
-		Package string            `json:"package"`
-	}{sums, hex.EncodeToString(c.SHA256[:])})
+	return os.WriteFile(filepath.Join(dir, cargo.ChecksumsFile), sums, 0o644)
 }
 
 // writeBelow writes one file of a crate below a directory.

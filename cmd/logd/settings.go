@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"cratelog/build"
 	"cratelog/client"
 	"cratelog/config"
 	"cratelog/crate"
@@ -27,6 +28,7 @@ type settings struct {
 	Openings    string   `toml:"openings"`
 	OpeningsMax int64    `toml:"openings_bytes"`
 	Development bool     `toml:"development"`
+	Builds      builds   `toml:"builds"`
 	log.Timing
 	log.Limits
 	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
@@ -34,6 +36,38 @@ type settings struct {
 	InflatedBytes   int64           `toml:"inflated_bytes"`
 	CrateFiles      int             `toml:"crate_files"`
 	Debug           bool            `toml:"debug"`
+}
+
+// builds is the section that says which build claims are taken.
+type builds struct {
+	Sets         []string `toml:"sets"` // files
+	Withdrawn    []string `toml:"withdrawn"`
+	Toolchains   []string `toml:"toolchains"`
+	Environments []string `toml:"environments"`
+}
+
+// load reads the files that the section names, which are relative to the settings at path.
+func (b builds) load(path string) (out log.Builds, err error) {
+	for _, name := range b.Sets {
+		set, err := build.ReadSet(config.Beside(path, name))
+		if err != nil {
+			return out, err
+		}
+		out.Sets = append(out.Sets, set)
+	}
+	for _, list := range []struct {
+		name string
+		from []string
+		to   *[][32]byte
+	}{
+		{"withdrawn", b.Withdrawn, &out.Withdrawn}, {"toolchains", b.Toolchains, &out.Toolchains},
+		{"environments", b.Environments, &out.Environments},
+	} {
+		if *list.to, err = ids(list.from); err != nil {
+			return out, fmt.Errorf("%s: [builds] %s: %w", path, list.name, err)
+		}
+	}
+	return out, nil
 }
 
 // load reads the settings file at path and the files that it names, which are
@@ -63,6 +97,10 @@ func load(path string) (settings, log.Config, error) {
 	if err != nil {
 		return s, log.Config{}, fmt.Errorf("%s: withdrawn: %w", path, err)
 	}
+	taken, err := s.Builds.load(path)
+	if err != nil {
+		return s, log.Config{}, err
+	}
 	keys := s.ProvingKeys
 	if keys != "" {
 		keys = config.Beside(path, keys)
@@ -78,7 +116,7 @@ func load(path string) (settings, log.Config, error) {
 	return s, log.Config{
 		Origin: s.Origin, Signer: signer, VKey: vkey,
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
-		Withdrawn: withdrawn, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
+		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
 		Policy: trust, Development: s.Development, Timing: s.Timing, Limits: s.Limits,
 	}, nil
 }

@@ -272,3 +272,36 @@ func library(text string) (any, error) {
 	err := toml.Unmarshal([]byte("k="+text), &doc)
 	return doc["k"], err
 }
+
+// Strings returns a value that is an array of strings, nil of one that is not there. The error is
+// the end of a sentence that begins with the key.
+func Strings(v any) ([]string, error) {
+	list, ok := v.([]any)
+	if v != nil && !ok {
+		return nil, fmt.Errorf("is not an array of strings")
+	}
+	var all []string
+	for _, e := range list {
+		s, ok := e.(string)
+		if !ok {
+			return nil, fmt.Errorf("has something that is not a string")
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// Join appends a key to a dotted key, quoted where TOML needs it.
+func Join(prefix, key string) string {
+	if strings.Trim(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" || key == "" {
+		if !strings.ContainsAny(key, "'\n\r") {
+			key = "'" + key + "'"
+		} else {
+			key = fmt.Sprintf("%q", key)
+		}
+	}
+	if prefix == "" {
+		return key
+	}
+	return prefix + "." + key
+}

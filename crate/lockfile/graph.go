@@ -1,10 +1,15 @@
-package cargo
+package lockfile
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Named returns the indexes of the packages of a name, in the file's order. Case does not
 // matter, nor whether it says - or _.
 func (l *Lock) Named(name string) []int { return l.byName[fold(name)] }
+
+func fold(name string) string { return strings.ReplaceAll(strings.ToLower(name), "-", "_") }
 
 // DependsOn returns the indexes of the packages that Packages[i] depends on, in the
 // file's order of its dependencies. A package that a [replace] replaces has those of its
@@ -40,7 +45,7 @@ func (l *Lock) resolve() error {
 		for _, id := range p.Dependencies {
 			at, err := l.find(id)
 			if err != nil {
-				return wrong("", "package.dependencies", "of %s: %v; run `cargo generate-lockfile`", p, err)
+				return wrong("package.dependencies", "of %s: %v; run `cargo generate-lockfile`", p, err)
 			}
 			l.deps[i] = append(l.deps[i], at)
 		}
@@ -49,7 +54,7 @@ func (l *Lock) resolve() error {
 		}
 		at, err := l.find(p.Replace)
 		if err != nil {
-			return wrong("", "package.replace", "of %s: %v; run `cargo generate-lockfile`", p, err)
+			return wrong("package.replace", "of %s: %v; run `cargo generate-lockfile`", p, err)
 		}
 		l.deps[i] = append(l.deps[i], at)
 	}

@@ -1,0 +1,245 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"cratelog/entry"
+	"cratelog/internal/testlog"
+)
+
+// joinedWorld is the world's log with three build entries about hello-proof behind its seven.
+func joinedWorld(t testing.TB) (*world, *Joined) {
+	t.Helper()
+	w := newWorld(t)
+	for i := range 3 {
+		e := &entry.Entry{Subject: w.entry.Subject, Claim: buildClaim(byte(i)),
+			Proof: entry.Proof{Program: [32]byte{9}, Parts: [][]byte{{1}}}}
+		w.tree.Append(testlog.Must(e.Marshal()))
+	}
+	j := &Joined{Checkpoint: w.checkpoint(10, w.all...), List: []byte("a list\n"), Lock: []byte("a lock\n"),
+		Builds: w.parts(7, 8, 9), Sources: w.parts(helloIndex, innerIndex)}
+	return w, j
+}
+
+func buildClaim(member byte) *entry.Build {
+	return &entry.Build{Binary: "hello", Target: "x86_64-unknown-linux-gnu", Artifact: [32]byte{1}, Recipe: entry.Recipe1,
+		Tag: [32]byte{member}}
+}
+
+// parts returns entries with their paths in the tree of ten.
+func (w *world) parts(indexes ...int64) (out []Part) {
+	for _, i := range indexes {
+		p := testlog.Must(ParseProof(w.tree.Bundle(i, 10, w.checkpoint(10, w.log))))
+		out = append(out, Part{p.Index, p.Extra, p.Hashes})
+	}
+	return out
+}
+
+func TestAJoinedFileIsReadAsItWasWritten(t *testing.T) {
+	w, j := joinedWorld(t)
+	b := testlog.Must(j.Marshal())
+	again, err := ParseJoined(b)
+	fatalIfErr(t, err)
+	if !bytes.Equal(testlog.Must(again.Marshal()), b) || string(again.Lock) != "a lock\n" || string(again.List) != "a list\n" {
+		t.Errorf("%+v", again)
+	}
+	seen, err := again.Check(w.policy, Rules{})
+	fatalIfErr(t, err)
+	if len(seen.Builds) != 3 || seen.Builds[2].Index != 9 || seen.Builds[2].Claim.Tag != [32]byte{2} || len(seen.Sources) != 2 ||
+		seen.Subject != w.entry.Subject || seen.Checkpoint.Size != 10 || seen.Checkpoint.Witnessed != now {
+		t.Errorf("%+v", seen)
+	}
+	bundle, err := again.Bundle(again.Sources[0])
+	fatalIfErr(t, err)
+	if r, err := w.verify(bundle); err != nil || r.Index != helloIndex {
+		t.Errorf("%+v, %v", r, err)
+	}
+	// With nothing in what may be empty.
+	j.Lock, j.List, j.Sources = nil, nil, nil
+	again, err = ParseJoined(testlog.Must(j.Marshal()))
+	if err != nil || again.Lock != nil || len(again.List)+len(again.Sources) != 0 {
+		t.Errorf("%+v, %v", again, err)
+	}
+}
+
+func TestWhatIsNoJoinedFileIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Joined)
+		want   string
+	}{
+		"no checkpoint":      {func(j *Joined) { j.Checkpoint = nil }, "its checkpoint has 0 bytes"},
+		"large checkpoint":   {func(j *Joined) { j.Checkpoint = make([]byte, MaxCheckpointSize+1) }, "checkpoints have 1 to"},
+		"no build":           {func(j *Joined) { j.Builds = nil }, "it holds no build entry"},
+		"large list":         {func(j *Joined) { j.List = make([]byte, maxJoinedList+1) }, "its list of compiled crates has 524289 bytes"},
+		"large lock":         {func(j *Joined) { j.Lock = make([]byte, maxJoinedLock+1) }, "its Cargo.lock has 4194305 bytes"},
+		"an entry twice":     {func(j *Joined) { j.Builds[1] = j.Builds[0] }, "not strictly ascending by index: 7 follows 7"},
+		"another order":      {func(j *Joined) { j.Sources[0], j.Sources[1] = j.Sources[1], j.Sources[0] }, "its source entries are not strictly ascending"},
+		"both":               {func(j *Joined) { j.Sources = append(j.Sources, j.Builds[0]) }, "there as a build and as a source"},
+		"no entry":           {func(j *Joined) { j.Builds[0].Entry = nil }, "build entry 0 has 0 bytes"},
+		"large entry":        {func(j *Joined) { j.Builds[0].Entry = make([]byte, entry.MaxSize+1) }, "build entry 0 has 65536 bytes"},
+		"large index":        {func(j *Joined) { j.Builds[2].Index = 1 << 63 }, "is not below 2^63"},
+		"long path":          {func(j *Joined) { j.Builds[2].Hashes = make([][32]byte, 64) }, "a path of 64 hashes"},
+		"more than its size": {func(j *Joined) { j.Builds = manyParts(200, 60000) }, "at most 8388608 are read"},
+		"more parts":         {func(j *Joined) { j.Builds = manyParts(maxJoinedParts+1, 1) }, "it has 8193 build entries"},
+	} {
+		_, j := joinedWorld(t)
+		c.change(j)
+		if b, err := j.Marshal(); !errors.Is(err, ErrJoined) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %d bytes, %v\nwant %s", name, len(b), err, c.want)
+		}
+	}
+	_, j := joinedWorld(t)
+	good := testlog.Must(j.Marshal())
+	wire := func(change func(*wireJoined)) []byte {
+		var v wireJoined
+		fatalIfErr(t, joinedDec.Unmarshal(good, &v))
+		change(&v)
+		return testlog.Must(joinedEnc.Marshal(v))
+	}
+	for name, c := range map[string]struct {
+		b    []byte
+		want string
+	}{
+		"nothing":          {nil, "not the CBOR"},
+		"text":             {[]byte("c2sp.org/tlog-proof@v1\n"), "not the CBOR"},
+		"cut":              {good[:len(good)-1], "not the CBOR"},
+		"something behind": {append(bytes.Clone(good), 0), "not the CBOR"},
+		"too large":        {make([]byte, MaxJoinedSize+1), "at most 8388608 are read"},
+		"next version":     {wire(func(v *wireJoined) { v.Version = 2 }), "format version is 2"},
+		"sealed":           {wire(func(v *wireJoined) { v.Complete = []byte{1} }), "only a newer version of this tool"},
+		"short hash":       {wire(func(v *wireJoined) { v.Builds[0].Hashes[0] = []byte{1} }), "a hash of 1 bytes"},
+		"long path":        {wire(func(v *wireJoined) { v.Builds[0].Hashes = make([][]byte, 64) }), "a path of 64 hashes"},
+		"long number":      {append([]byte{good[0], 1, 0x18, 1}, good[3:]...), "not in its one encoding"},
+		"no list":          {bytes.Replace(good, append([]byte{5, 0x47}, "a list\n"...), []byte{5, 0xf6}, 1), "not in its one encoding"},
+		"unknown key":      {append([]byte{good[0] + 1}, append(bytes.Clone(good[1:]), 8, 1)...), "not the CBOR"},
+		"repeated key":     {append([]byte{good[0] + 1}, append(bytes.Clone(good[1:]), 7, 0x40)...), "not the CBOR"},
+	} {
+		if j, err := ParseJoined(c.b); j != nil || !errors.Is(err, ErrJoined) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %+v, %v\nwant %s", name, j, err, c.want)
+		}
+	}
+}
+
+func manyParts(n, size int) (out []Part) {
+	for i := range n {
+		out = append(out, Part{Index: uint64(i) + 100, Entry: make([]byte, size)})
+	}
+	return out
+}
+
+func TestWhatTheLogDoesNotHoldIsNotSeen(t *testing.T) {
+	build := func(change func(*entry.Entry, *entry.Build)) func(*world, *Joined) {
+		return func(w *world, j *Joined) {
+			b := buildClaim(7)
+			e := &entry.Entry{Subject: w.entry.Subject, Claim: b, Proof: entry.Proof{Program: [32]byte{9}, Parts: [][]byte{{1}}}}
+			change(e, b)
+			w.tree.Tree = w.tree.With(9, testlog.Must(e.Marshal()))
+			j.Checkpoint, j.Builds, j.Sources = w.checkpoint(10, w.all...), w.parts(7, 8, 9), w.parts(helloIndex, innerIndex)
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*world, *Joined)
+		reason error
+		want   string
+	}{
+		"not cosigned":        {func(w *world, j *Joined) { j.Checkpoint = w.checkpoint(10, w.log) }, ErrQuorum, "cosigned by no witness"},
+		"another tree":        {func(w *world, j *Joined) { j.Checkpoint = w.checkpoint(9, w.all...) }, ErrInclusion, "to the root of"},
+		"another index":       {func(w *world, j *Joined) { j.Builds[0].Index = 6 }, ErrInclusion, "does not lead from the entry"},
+		"another entry":       {func(w *world, j *Joined) { j.Builds[0].Entry = j.Builds[1].Entry }, ErrInclusion, "does not lead from the entry"},
+		"another path":        {func(w *world, j *Joined) { j.Sources[0].Hashes[1][0] ^= 1 }, ErrInclusion, "does not lead from the entry"},
+		"no entry at all":     {func(w *world, j *Joined) { j.Sources = w.parts(0) }, ErrEntry, "entry 0"},
+		"a source as a build": {func(w *world, j *Joined) { j.Builds, j.Sources = w.parts(helloIndex), nil }, ErrJoined, `a claim of the kind "source"`},
+		"a build as a source": {func(w *world, j *Joined) { j.Builds, j.Sources = w.parts(7), w.parts(8) }, ErrJoined, `a claim of the kind "build"`},
+		"another binary":      {build(func(_ *entry.Entry, b *entry.Build) { b.Binary = "other" }), ErrJoined, "the binary other of hello-proof 0.1.0"},
+		"another target":      {build(func(_ *entry.Entry, b *entry.Build) { b.Target = "wasm32-wasip1" }), ErrJoined, "for wasm32-wasip1"},
+		"another crate":       {build(func(e *entry.Entry, _ *entry.Build) { e.Subject.SHA256[0] ^= 1 }), ErrJoined, "is about another one"},
+		"another registry":    {build(func(e *entry.Entry, _ *entry.Build) { e.Subject.Registry = "https://r.example" }), ErrJoined, "is about another one"},
+		"a source twice": {func(w *world, j *Joined) {
+			w.tree.Tree = w.tree.With(3, testlog.Must(w.entry.Marshal()))
+			j.Checkpoint, j.Builds, j.Sources = w.checkpoint(10, w.all...), w.parts(7), w.parts(helloIndex, 3)
+		}, ErrJoined, "entry 3 is a second source entry of hello-proof 0.1.0"},
+	} {
+		w, j := joinedWorld(t)
+		c.change(w, j)
+		if seen, err := j.Check(w.policy, Rules{}); seen != nil || !errors.Is(err, c.reason) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %+v, %v\nwant %s", name, seen, err, c.want)
+		}
+	}
+	w, j := joinedWorld(t)
+	if _, err := j.Check(w.policy, Rules{MaxAge: 1, Now: now.AddDate(0, 0, 8)}); !errors.Is(err, ErrStale) {
+		t.Errorf("an old one: %v", err)
+	}
+}
+
+// Every byte of a joined file counts, but for those of proofs and lists, which others look at.
+func TestNoByteOfAJoinedFileIsIdle(t *testing.T) {
+	w, j := joinedWorld(t)
+	good := testlog.Must(j.Marshal())
+	idle := 0
+	for i := range good {
+		b := bytes.Clone(good)
+		b[i] ^= 1
+		again, err := ParseJoined(b)
+		if err == nil {
+			_, err = again.Check(w.policy, Rules{})
+		}
+		if err == nil {
+			idle++
+		}
+	}
+	if most := len(j.List) + len(j.Lock); idle > most {
+		t.Errorf("%d of %d bytes can be altered, not only the %d of list and lock file", idle, len(good), most)
+	}
+}
+
+func FuzzParseJoined(f *testing.F) {
+	_, j := joinedWorld(f)
+	f.Add(testlog.Must(j.Marshal()))
+	f.Add([]byte{0xa0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		j, err := ParseJoined(b)
+		if err != nil {
+			return
+		}
+		if again, err := j.Marshal(); err != nil || !bytes.Equal(again, b) {
+			t.Fatalf("it does not print back: %v", err)
+		}
+	})
+}
+
+func TestAPartIsReadFromTheTree(t *testing.T) {
+	l := testlog.New("log.example/parts", 0, nil)
+	l.Tree.Grow(300, "leaf")
+	l.Publish()
+	server := httptest.NewServer(l)
+	defer server.Close()
+	c := Checkpoint{Origin: l.KeyName, Size: 300, Root: l.Tree.Root(300)}
+	tiles := (&Log{URL: server.URL}).Tiles(c)
+	for _, i := range []uint64{0, 255, 256, 299} {
+		p, err := tiles.Part(t.Context(), i)
+		fatalIfErr(t, err)
+		if p.Index != i || string(p.Entry) != fmt.Sprintf("leaf %d", i) {
+			t.Errorf("entry %d is %q", i, p.Entry)
+		}
+		if err := checkInclusion(&Proof{Index: i, Hashes: p.Hashes, Extra: p.Entry}, c); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := tiles.Part(t.Context(), 300); !errors.Is(err, ErrInclusion) {
+		t.Errorf("beyond the end: %v", err)
+	}
+	// A log that serves other entries than its tree has.
+	l.Intercept(testlog.Answer("/tile/entries/", 200, []byte{0, 1, 'x', 0, 1, 'y'}))
+	tiles = (&Log{URL: server.URL}).Tiles(c)
+	if p, err := tiles.Part(t.Context(), 1); !errors.Is(err, ErrConsistency) || !strings.Contains(err.Error(), "another entry there than its tree") {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if p, err := tiles.Part(t.Context(), 2); err == nil || !strings.Contains(err.Error(), "ends before it") {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

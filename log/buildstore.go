@@ -1,0 +1,159 @@
+package log
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"cratelog/internal/sqlite"
+)
+
+// buildStore keeps what belongs to build claims and is not in the tree: the lists of compiled crates,
+// which claims name by digest, and the evidence against builders who contradict themselves. It
+// cannot be made again from the tree.
+type buildStore struct{ db *sql.DB }
+
+const buildsFile = "builds.db" // in the state directory
+
+var buildsDatabase = sqlite.Owned{
+	ID: 0x63726c62, Version: 1, Schema: buildsSchema, Journal: "wal", Conns: 4,
+	What: "a log's builds.db",
+	Advice: "move it away while the log is stopped: the log goes on without the lists and the evidence that it held, " +
+		"and takes a list again with an entry that names it",
+}
+
+const buildsSchema = `
+CREATE TABLE lists (
+	sha256 BLOB PRIMARY KEY,
+	bytes  BLOB NOT NULL
+) STRICT;
+
+-- One for each builder and build: whoever says three things has contradicted himself with two.
+CREATE TABLE contradictions (
+	n       INTEGER PRIMARY KEY,
+	request BLOB NOT NULL,
+	tag     BLOB NOT NULL,
+	file    BLOB NOT NULL, -- of package evidence
+	UNIQUE (request, tag)
+) STRICT;
+`
+
+func openBuildStore(ctx context.Context, stateDir string) (*buildStore, error) {
+	db, err := buildsDatabase.Open(ctx, filepath.Join(stateDir, buildsFile), false)
+	if err != nil {
+		return nil, err
+	}
+	return &buildStore{db}, nil
+}
+
+// putList keeps a list, durably, and says whether it is new. The caller has checked it.
+func (b *buildStore) putList(ctx context.Context, list []byte) (isNew bool, err error) {
+	sum := sha256.Sum256(list)
+	n, err := b.insert(ctx, "INSERT OR IGNORE INTO lists (sha256, bytes) VALUES (?, ?)", sum[:], append([]byte{}, list...))
+	return n > 0, err
+}
+
+// list returns the list with a digest, and whether it is kept.
+func (b *buildStore) list(ctx context.Context, sum [32]byte) ([]byte, bool, error) {
+	return b.bytes(ctx, "SELECT bytes FROM lists WHERE sha256 = ?", sum[:])
+}
+
+// dropList removes a list that no entry names.
+func (b *buildStore) dropList(ctx context.Context, sum [32]byte) error {
+	_, err := b.insert(ctx, "DELETE FROM lists WHERE sha256 = ?", sum[:])
+	return err
+}
+
+// forget removes the lists that no entry names: of submissions that came to nothing after their list
+// was kept.
+func (b *buildStore) forget(ctx context.Context, named func(sum [32]byte) (bool, error)) error {
+	all, err := sqlite.All(ctx, b.db, func(r sqlite.Scanner) (sum [32]byte, err error) {
+		var raw []byte
+		if err = r.Scan(&raw); err == nil && copy(sum[:], raw) != len(sum) {
+			err = errors.New("a row is damaged")
+		}
+		return sum, err
+	}, "SELECT sha256 FROM lists")
+	if err != nil {
+		return fmt.Errorf("builds: %w", err)
+	}
+	for _, sum := range all {
+		is, err := named(sum)
+		if err == nil && !is {
+			err = b.dropList(ctx, sum)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putContradiction keeps evidence against the builder with a tag, durably, unless there is some, and
+// returns its number.
+func (b *buildStore) putContradiction(ctx context.Context, request, tag [32]byte, file []byte) (n int64, err error) {
+	if _, err := b.insert(ctx, "INSERT OR IGNORE INTO contradictions (request, tag, file) VALUES (?, ?, ?)",
+		request[:], tag[:], file); err != nil {
+		return 0, err
+	}
+	err = b.db.QueryRowContext(ctx, "SELECT n FROM contradictions WHERE request = ? AND tag = ?", request[:], tag[:]).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("builds: %w", err)
+	}
+	return n, nil
+}
+
+// contradiction returns the evidence with a number, and whether there is some.
+func (b *buildStore) contradiction(ctx context.Context, n int64) ([]byte, bool, error) {
+	return b.bytes(ctx, "SELECT file FROM contradictions WHERE n = ?", n)
+}
+
+// contradicts says whether there is evidence against the builder with a tag, and its number.
+func (b *buildStore) contradicts(ctx context.Context, request, tag [32]byte) (n int64, found bool, err error) {
+	err = b.db.QueryRowContext(ctx, "SELECT n FROM contradictions WHERE request = ? AND tag = ?", request[:], tag[:]).Scan(&n)
+	return sqlite.Found(n, err)
+}
+
+// contradictions returns the numbers of evidence, from one on, and the SHA-256 of the files: at most
+// limit.
+func (b *buildStore) contradictions(ctx context.Context, from int64, limit int) ([]contradictionBody, error) {
+	all, err := sqlite.All(ctx, b.db, func(r sqlite.Scanner) (c contradictionBody, err error) {
+		var file []byte
+		err = r.Scan(&c.Number, &file)
+		c.SHA256 = fmt.Sprintf("%x", sha256.Sum256(file))
+		return c, err
+	}, "SELECT n, file FROM contradictions WHERE n >= ? ORDER BY n LIMIT ?", from, limit)
+	if err != nil {
+		return nil, fmt.Errorf("builds: %w", err)
+	}
+	return all, nil
+}
+
+// insert changes rows, and says how many.
+func (b *buildStore) insert(ctx context.Context, stmt string, args ...any) (int64, error) {
+	var n int64
+	res, err := b.db.ExecContext(ctx, stmt, args...)
+	if err == nil {
+		n, err = res.RowsAffected()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("builds: %w", err)
+	}
+	return n, nil
+}
+
+func (b *buildStore) bytes(ctx context.Context, query string, args ...any) ([]byte, bool, error) {
+	raw, found, err := sqlite.One(ctx, b.db, func(r sqlite.Scanner) (raw []byte, err error) {
+		err = r.Scan(&raw)
+		return raw, err
+	}, query, args...)
+	if err != nil {
+		return nil, false, fmt.Errorf("builds: %w", err)
+	}
+	return raw, found, nil
+}
+
+func (b *buildStore) close() error { return b.db.Close() }
