@@ -123,6 +123,7 @@ const (
 	entryFile  = "attestation.entry"      // what is to be submitted
 	listFile   = "attestation.list"       // with it
 	bundleFile = "attestation.tlog-proof" // what the log answered: this program is done
+	loggedFile = "LOGGED"                 // it was done before: the log had what was to be said
 	alertFile  = "ALERT"                  // why nobody attests this program: a person must look
 )
 
@@ -186,7 +187,7 @@ func (c *Config) one(ctx context.Context, p Program) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if there(filepath.Join(dir, bundleFile)) {
+	if there(filepath.Join(dir, bundleFile)) || there(filepath.Join(dir, loggedFile)) {
 		return nil
 	}
 	if text, err := durable.Read(filepath.Join(dir, alertFile), maxProgramFile); err == nil {
@@ -202,7 +203,7 @@ func (c *Config) one(ctx context.Context, p Program) error {
 	switch {
 	case errors.As(err, &stands):
 		c.Print("Logged", fmt.Sprintf("%s: %v", p, err))
-		return durable.Write(filepath.Join(dir, bundleFile), fmt.Appendf(nil, "%v\n", stands), 0o600)
+		return durable.Write(filepath.Join(dir, loggedFile), fmt.Appendf(nil, "%v\n", stands), 0o600)
 	case err != nil && isAlert(err):
 		return c.alert(p, dir, err)
 	case err != nil:

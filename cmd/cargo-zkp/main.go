@@ -34,6 +34,8 @@ For those who depend on crates:
   policy check        Look for mistakes in zkp.toml
   show NAME[@VERSION] Tell what is logged about a crate
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
+  rebuild NAME@VERSION
+                      Build a binary of a crate twice in a sandbox: is it the same, and which?
   gossip URL          Show a monitor what the logs showed to this machine
   proxy               Serve cargo only crates that the policy accepts; --install, --uninstall
   build, check, test, run, ...
@@ -43,6 +45,9 @@ For those who rebuild:
   toolchain           Print the id of the compiler's files
   environment make, import, show
                       Make what stands beside the compiler in the sandbox, and print its id
+  attest FILE         Say, as a member of a set of builders, that the rebuilt FILE came out
+  builder keygen, enroll, set, status, run
+                      Make a builder's key and a set of builders; look after a key; run as a service
 
 For those who publish:
   publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
@@ -82,7 +87,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
 		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
-		"toolchain": toolchain, "environment": environment,
+		"rebuild": rebuildVerb, "toolchain": toolchain, "environment": environment,
+		"attest": attestVerb, "builder": builderVerb,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cratelog/build"
+	"cratelog/build/builder"
+	"cratelog/build/membership"
+	"cratelog/build/rebuild"
+	"cratelog/entry"
+	"cratelog/internal/outcome"
+)
+
+// runOptions are those of "builder run".
+type runOptions struct {
+	memberOptions
+	rebuild       rebuildOptions
+	programs, dir string
+	every         time.Duration
+	name, contact string
+	named         bool
+}
+
+func builderRun(ctx context.Context, sh *shell, args []string) error {
+	flags := newFlags(sh, "builder run", "", "Follow a list of programs: rebuild each, twice, and attest and submit what came out, if nobody "+
+		"says\notherwise. What differs, or is denied, is not attested: the file ALERT in its directory says why, and\n"+
+		"the program is left alone until that is removed. Interrupted, it goes on where it was.\n"+
+		"With --name, key and set are made if they are not there: a set of this builder alone.")
+	var o runOptions
+	flags.StringVar(&o.key, "key", "", "`FILE` with the builder's key (default: key in --dir)")
+	flags.StringVar(&o.set, "set", "", "`FILE` of the set of builders (default: builders.set in --dir)")
+	flags.StringVar(&o.memberOptions.program, "build-program", "", "`FILE` of the program for a hidden member's proofs, as a ceremony made it")
+	flags.StringVar(&o.provingKey, "proving-key", "", "`FILE` of that program's proving key; it is checked against the circuit")
+	flags.BoolVar(&o.development, "development", false, "instead of both: the development program, which shows nothing")
+	flags.StringVar(&o.log, "log", "", "`URL` of the log (required)")
+	flags.StringVar(&o.programs, "programs", "", "`FILE` with a NAME@VERSION a line, and the binary's name behind a space if there are several "+
+		"(required); it is read again in each round")
+	flags.StringVar(&o.dir, "dir", "builder", "`DIR` for what is done")
+	flags.DurationVar(&o.every, "every", 0, "`TIME` from the end of a round to the next, such as 1h (default: one round only)")
+	flags.StringVar(&o.name, "name", "", "`NAME` of this builder: make key and set if they are not there")
+	flags.StringVar(&o.contact, "contact", "", "with --name: a `TEXT` for the set's file")
+	flags.BoolVar(&o.named, "named", false, "with --name: sign with that name (default: hidden)")
+	o.rebuild.register(flags)
+	if _, err := parseUpTo(0, flags, args, ""); err != nil {
+		return err
+	}
+	if o.log == "" || o.programs == "" {
+		return outcome.Usagef("run needs --log URL and --programs FILE: where to attest, and what")
+	}
+	if o.rebuild.binary != "" {
+		return outcome.Usagef("run takes the names of binaries from --programs, not from --bin")
+	}
+	if err := o.prepare(ctx, sh); err != nil {
+		return err
+	}
+	key, set, err := o.open("run")
+	if err != nil {
+		return err
+	}
+	defer key.Close()
+	if _, err := key.Find(set); err != nil {
+		return outcome.Refuse(err)
+	}
+	keys, err := o.keys(ctx, sh, set.Kind)
+	if err != nil {
+		return err
+	}
+	alerts, failed, err := builder.Run(ctx, o.config(sh, key, set, keys))
+	switch {
+	case ctx.Err() != nil:
+		sh.Status("Stopped", "what is not done is gone on with the next time")
+		return nil
+	case err != nil:
+		return err
+	case alerts > 0:
+		return outcome.Refusef("%d programs are not attested because something differs: see the files ALERT below %s", alerts, o.dir)
+	case failed > 0:
+		return fmt.Errorf("%d programs could not be rebuilt or submitted; run the same command again", failed)
+	}
+	return nil
+}
+
+// prepare makes what is not there of key and set.
+func (o *runOptions) prepare(ctx context.Context, sh *shell) error {
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		path *string
+		name string
+	}{{&o.key, "key"}, {&o.set, "builders.set"}} {
+		if *f.path == "" {
+			*f.path = filepath.Join(o.dir, f.name)
+		}
+	}
+	if o.name == "" {
+		return nil
+	}
+	if o.contact == "" {
+		return outcome.Usagef("--name needs --contact TEXT, which stands in the set's file")
+	}
+	if err := errors.Join(build.CheckMember(o.name), build.CheckContact(o.contact)); err != nil {
+		return outcome.Usagef("%v", err)
+	}
+	if _, err := os.Stat(o.key); errors.Is(err, fs.ErrNotExist) {
+		t := builder.Secret
+		if o.named {
+			t = builder.Ed25519
+		}
+		if err := builder.Generate(o.key, t); err != nil {
+			return err
+		}
+		sh.Status("Created", "the key %s (%s) and its journal", o.key, t)
+	}
+	if _, err := os.Stat(o.set); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	key, err := builder.Open(o.key)
+	if err != nil {
+		return err
+	}
+	defer key.Close()
+	m, err := key.Member(o.name, o.contact)
+	if err != nil {
+		return err
+	}
+	s := &build.Set{Kind: key.Kind, Name: o.name, Members: []build.Member{m}}
+	if err := writeSet(sh, s, o.set); err != nil {
+		return err
+	}
+	sh.Status("Note", "the log must have %s among the sets of its settings", o.set)
+	return nil
+}
+
+// config wires the service to the real world.
+func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *membership.Keys) builder.Config {
+	log := logClient(sh, o.log)
+	return builder.Config{
+		Key: key, Set: set, Keys: keys, Log: log, Dir: o.dir, Every: o.every,
+		Programs: func(context.Context) ([]builder.Program, error) {
+			text, err := readFile(o.programs, maxProgramList)
+			if err != nil {
+				return nil, err
+			}
+			all, err := builder.ParsePrograms(text)
+			return all, outcome.Misuse(err)
+		},
+		Rebuild: func(ctx context.Context, p builder.Program, dir string) (*builder.Built, error) {
+			r := o.rebuild
+			r.binary = p.Binary
+			done, err := r.rebuild(ctx, sh, p.Name+"@"+p.Version)
+			if err != nil {
+				return nil, err
+			}
+			if err := done.report.Write(filepath.Join(dir, "out")); err != nil {
+				return nil, err
+			}
+			return built(done.report), nil
+		},
+		Submit: func(ctx context.Context, e *entry.Entry, list []byte) ([]byte, error) {
+			bundle, _, err := submitBuild(ctx, log, e, list, nil)
+			return bundle, err
+		},
+		Print: func(verb, sentence string) {
+			if verb == "Alert" || verb == "Failed" {
+				sh.Warn("%s", sentence)
+				return
+			}
+			sh.Status(verb, "%s", sentence)
+		},
+	}
+}
+
+func built(r *rebuild.Report) *builder.Built {
+	return &builder.Built{Subject: r.Subject, Claim: r.Claim, List: r.List, Same: r.Same, Difference: r.Difference}
+}
