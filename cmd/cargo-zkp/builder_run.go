@@ -37,7 +37,8 @@ func builderRun(ctx context.Context, sh *shell, args []string) error {
 	flags.StringVar(&o.set, "set", "", "`FILE` of the set of builders (default: builders.set in --dir)")
 	flags.StringVar(&o.memberOptions.program, "build-program", "", "`FILE` of the program for a hidden member's proofs, as a ceremony made it")
 	flags.StringVar(&o.provingKey, "proving-key", "", "`FILE` of that program's proving key; it is checked against the circuit")
-	flags.BoolVar(&o.development, "development", false, "instead of both: the development program, which shows nothing")
+	flags.BoolVar(&o.development, "build-development", false, "instead of both: the development program, which shows nothing: anyone "+
+		"can forge its proofs")
 	flags.StringVar(&o.log, "log", "", "`URL` of the log (required)")
 	flags.StringVar(&o.programs, "programs", "", "`FILE` with a NAME@VERSION a line, and the binary's name behind a space if there are several "+
 		"(required); it is read again in each round")
