@@ -3,6 +3,7 @@ package builder
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/durable"
+	"cratelog/internal/outcome"
 )
 
 const (
@@ -112,6 +114,10 @@ type Config struct {
 	// Submit hands an entry and its list to the log, and returns the bundle once it is checked.
 	Submit func(ctx context.Context, e *entry.Entry, list []byte) ([]byte, error)
 
+	// LeaveRefused leaves a program alone of which Rebuild says that it is not to be built (package outcome), as
+	// libraries are: the file REFUSED in its directory says why, until it is removed. Else it is tried again.
+	LeaveRefused bool
+
 	Dir   string        // for what is done; see Run
 	Every time.Duration // between two rounds; 0: one round
 	// Print is told what happens, a verb and a sentence.
@@ -120,11 +126,12 @@ type Config struct {
 
 // Names of the files that a Service keeps below its directory for each program.
 const (
-	entryFile  = "attestation.entry"      // what is to be submitted
-	listFile   = "attestation.list"       // with it
-	bundleFile = "attestation.tlog-proof" // what the log answered: this program is done
-	loggedFile = "LOGGED"                 // it was done before: the log had what was to be said
-	alertFile  = "ALERT"                  // why nobody attests this program: a person must look
+	entryFile   = "attestation.entry"      // what is to be submitted
+	listFile    = "attestation.list"       // with it
+	bundleFile  = "attestation.tlog-proof" // what the log answered: this program is done
+	loggedFile  = "LOGGED"                 // it was done before: the log had what was to be said
+	refusedFile = "REFUSED"                // why it is not to be built
+	alertFile   = "ALERT"                  // why nobody attests this program: a person must look
 )
 
 // Run follows the programs until ctx ends, or for one round: each that has no bundle yet is rebuilt, and
@@ -152,7 +159,7 @@ func (c *Config) round(ctx context.Context) (alerts, failed int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	done := 0
+	done, left := 0, 0
 	for _, p := range programs {
 		if ctx.Err() != nil {
 			return alerts, failed, ctx.Err()
@@ -162,6 +169,8 @@ func (c *Config) round(ctx context.Context) (alerts, failed int, err error) {
 		switch {
 		case err == nil:
 			done++
+		case errors.Is(err, errLeft):
+			left++
 		case errors.As(err, &alert):
 			alerts++
 		case ctx.Err() != nil:
@@ -171,7 +180,8 @@ func (c *Config) round(ctx context.Context) (alerts, failed int, err error) {
 			c.Print("Failed", fmt.Sprintf("%s: %v", p, err))
 		}
 	}
-	c.Print("Followed", fmt.Sprintf("%d programs: %d attested, %d with an alert, %d failed", len(programs), done, alerts, failed))
+	c.Print("Followed", fmt.Sprintf("%d programs: %d attested, %d not to be built, %d with an alert, %d failed",
+		len(programs), done, left, alerts, failed))
 	return alerts, failed, nil
 }
 
@@ -190,6 +200,9 @@ func (c *Config) one(ctx context.Context, p Program) error {
 	if there(filepath.Join(dir, bundleFile)) || there(filepath.Join(dir, loggedFile)) {
 		return nil
 	}
+	if c.LeaveRefused && there(filepath.Join(dir, refusedFile)) {
+		return errLeft
+	}
 	if text, err := durable.Read(filepath.Join(dir, alertFile), maxProgramFile); err == nil {
 		first, _, _ := strings.Cut(string(text), "\n")
 		c.Print("Alert", fmt.Sprintf("%s: %s; once somebody has looked, remove %s", p, first, filepath.Join(dir, alertFile)))
@@ -200,10 +213,14 @@ func (c *Config) one(ctx context.Context, p Program) error {
 		e, list, err = c.attest(ctx, p, dir)
 	}
 	var stands *StandsError
+	var refused *refusedError
 	switch {
 	case errors.As(err, &stands):
 		c.Print("Logged", fmt.Sprintf("%s: %v", p, err))
 		return durable.Write(filepath.Join(dir, loggedFile), fmt.Appendf(nil, "%v\n", stands), 0o600)
+	case errors.As(err, &refused) && c.LeaveRefused:
+		c.Print("Refused", fmt.Sprintf("%s: %v", p, err))
+		return cmp.Or(durable.Write(filepath.Join(dir, refusedFile), fmt.Appendf(nil, "%v\n", err), 0o600), errLeft)
 	case err != nil && isAlert(err):
 		return c.alert(p, dir, err)
 	case err != nil:
@@ -211,8 +228,8 @@ func (c *Config) one(ctx context.Context, p Program) error {
 	}
 	bundle, err := c.Submit(ctx, e, list)
 	if err != nil {
-		var refused *client.SubmitError
-		if errors.As(err, &refused) && refused.Status == http.StatusConflict {
+		var no *client.SubmitError
+		if errors.As(err, &no) && no.Status == http.StatusConflict {
 			return c.alert(p, dir, err)
 		}
 		return fmt.Errorf("submitting: %w", err)
@@ -258,7 +275,9 @@ func (c *Config) proved(dir string) (*entry.Entry, []byte, error) {
 func (c *Config) attest(ctx context.Context, p Program, dir string) (*entry.Entry, []byte, error) {
 	c.Print("Rebuilding", p.String())
 	b, err := c.Rebuild(ctx, p, dir)
-	if err != nil {
+	if outcome.Of(err) == outcome.Refused {
+		return nil, nil, &refusedError{err}
+	} else if err != nil {
 		return nil, nil, err
 	}
 	if !b.Same {
@@ -286,6 +305,15 @@ func (c *Config) attest(ctx context.Context, p Program, dir string) (*entry.Entr
 	}
 	return e, list, durable.Write(filepath.Join(dir, entryFile), raw, 0o600)
 }
+
+// errLeft: a program was refused, and is left alone.
+var errLeft = errors.New("it is not to be built")
+
+// refusedError is of a program that is not to be built.
+type refusedError struct{ err error }
+
+func (e *refusedError) Error() string { return e.err.Error() }
+func (e *refusedError) Unwrap() error { return e.err }
 
 // isAlert says whether an error is one that no second try makes go away.
 func isAlert(err error) bool {

@@ -13,6 +13,7 @@ import (
 	"cratelog/build"
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/internal/outcome"
 )
 
 // world is a log, and a machine that rebuilds. It objects by itself to what a builder must not do.
@@ -213,6 +214,53 @@ func TestAnotherSetsEntryIsNotSubmitted(t *testing.T) {
 	if len(w.rows) != 1 || w.rows[0].Root != c.Set.Root() {
 		t.Errorf("logged is %+v", w.rows)
 	}
+}
+
+// TestWhatIsNotToBeBuiltIsLeftAlone: of a list it is tried again.
+func TestWhatIsNotToBeBuiltIsLeftAlone(t *testing.T) {
+	w, c := newWorld(t)
+	rebuild, refused := c.Rebuild, 0
+	c.Rebuild = func(context.Context, Program, string) (*Built, error) {
+		refused++
+		return nil, outcome.Refusef("it has no Cargo.lock")
+	}
+	w.run(c, 0, 1)
+	c.LeaveRefused = true
+	for range 2 {
+		w.run(c, 0, 0)
+	}
+	if refused != 2 {
+		t.Errorf("it is tried %d times, want once in a list and once more", refused)
+	}
+	file := filepath.Join(c.Dir, "hello@0.1.0", refusedFile)
+	if text, err := os.ReadFile(file); err != nil || string(text) != "it has no Cargo.lock\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+	fatalIf(t, os.Remove(file))
+	c.Rebuild = rebuild
+	w.run(c, 0, 0)
+	w.counts(1, 1)
+}
+
+func FuzzPrograms(f *testing.F) {
+	f.Add([]byte("a@1.0.0\n\n# b\nc@1.0.0+x tool # d"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		all, err := ParsePrograms(text)
+		if err != nil {
+			return
+		}
+		var again []string
+		for _, p := range all {
+			if strings.ContainsAny(p.dir(), "/\\\x00") || strings.HasPrefix(p.dir(), ".") {
+				t.Errorf("%q has the directory %q", p, p.dir())
+			}
+			again = append(again, p.String())
+		}
+		back, err := ParsePrograms([]byte(strings.Join(again, "\n")))
+		if err != nil || fmt.Sprint(back) != fmt.Sprint(all) {
+			t.Errorf("%q is read, and again as %q: %v", all, back, err)
+		}
+	})
 }
 
 func TestAServiceRunsUntilItIsStopped(t *testing.T) {

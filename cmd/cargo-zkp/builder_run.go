@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"cratelog/build"
 	"cratelog/build/builder"
 	"cratelog/build/membership"
 	"cratelog/build/rebuild"
+	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/outcome"
 )
@@ -25,14 +27,24 @@ type runOptions struct {
 	every         time.Duration
 	name, contact string
 	named         bool
+	follow        bool
+	from          int64
+
+	// build rebuilds a program; another one is for tests.
+	build func(ctx context.Context, sh *shell, p builder.Program) (*rebuild.Report, error)
 }
 
 func builderRun(ctx context.Context, sh *shell, args []string) error {
+	o := &runOptions{}
+	o.build = o.rebuildProgram
+	return o.run(ctx, sh, args)
+}
+
+func (o *runOptions) run(ctx context.Context, sh *shell, args []string) error {
 	flags := newFlags(sh, "builder run", "", "Follow a list of programs: rebuild each, twice, and attest and submit what came out, if nobody "+
 		"says\notherwise. What differs, or is denied, is not attested: the file ALERT in its directory says why, and\n"+
 		"the program is left alone until that is removed. Interrupted, it goes on where it was.\n"+
 		"With --name, key and set are made if they are not there: a set of this builder alone.")
-	var o runOptions
 	flags.StringVar(&o.key, "key", "", "`FILE` with the builder's key (default: key in --dir)")
 	flags.StringVar(&o.set, "set", "", "`FILE` of the set of builders (default: builders.set in --dir)")
 	flags.StringVar(&o.memberOptions.program, "build-program", "", "`FILE` of the program for a hidden member's proofs, as a ceremony made it")
@@ -41,7 +53,10 @@ func builderRun(ctx context.Context, sh *shell, args []string) error {
 		"can forge its proofs")
 	flags.StringVar(&o.log, "log", "", "`URL` of the log (required)")
 	flags.StringVar(&o.programs, "programs", "", "`FILE` with a NAME@VERSION a line, and the binary's name behind a space if there are several "+
-		"(required); it is read again in each round")
+		"(required, or --follow); it is read again in each round")
+	flags.BoolVar(&o.follow, "follow", false, "instead of --programs: all crates of which sources are logged from now on. Those that "+
+		"have no binary, or are not to be built else, are left alone")
+	flags.Int64Var(&o.from, "from", -1, "with --follow: begin at this `INDEX` of the log")
 	flags.StringVar(&o.dir, "dir", "builder", "`DIR` for what is done")
 	flags.DurationVar(&o.every, "every", 0, "`TIME` from the end of a round to the next, such as 1h (default: one round only)")
 	flags.StringVar(&o.name, "name", "", "`NAME` of this builder: make key and set if they are not there")
@@ -51,13 +66,16 @@ func builderRun(ctx context.Context, sh *shell, args []string) error {
 	if _, err := parseUpTo(0, flags, args, ""); err != nil {
 		return err
 	}
-	if o.log == "" || o.programs == "" {
+	switch {
+	case o.log == "" || o.programs == "" && !o.follow:
 		return outcome.Usagef("run needs --log URL and --programs FILE: where to attest, and what")
+	case o.programs != "" && o.follow:
+		return outcome.Usagef("run takes --programs or --follow, not both")
 	}
 	if o.rebuild.binary != "" {
 		return outcome.Usagef("run takes the names of binaries from --programs, not from --bin")
 	}
-	if err := o.prepare(ctx, sh); err != nil {
+	if err := o.prepare(sh); err != nil {
 		return err
 	}
 	key, set, err := o.open("run")
@@ -72,7 +90,11 @@ func builderRun(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	alerts, failed, err := builder.Run(ctx, o.config(sh, key, set, keys))
+	c, err := o.config(sh, key, set, keys)
+	if err != nil {
+		return err
+	}
+	alerts, failed, err := builder.Run(ctx, c)
 	switch {
 	case ctx.Err() != nil:
 		sh.Status("Stopped", "what is not done is gone on with the next time")
@@ -88,7 +110,7 @@ func builderRun(ctx context.Context, sh *shell, args []string) error {
 }
 
 // prepare makes what is not there of key and set.
-func (o *runOptions) prepare(ctx context.Context, sh *shell) error {
+func (o *runOptions) prepare(sh *shell) error {
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return err
 	}
@@ -140,9 +162,9 @@ func (o *runOptions) prepare(ctx context.Context, sh *shell) error {
 }
 
 // config wires the service to the real world.
-func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *membership.Keys) builder.Config {
+func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *membership.Keys) (builder.Config, error) {
 	log := logClient(sh, o.log)
-	return builder.Config{
+	c := builder.Config{
 		Key: key, Set: set, Keys: keys, Log: log, Dir: o.dir, Every: o.every,
 		Programs: func(context.Context) ([]builder.Program, error) {
 			text, err := readFile(o.programs, maxProgramList)
@@ -153,16 +175,14 @@ func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *m
 			return all, outcome.Misuse(err)
 		},
 		Rebuild: func(ctx context.Context, p builder.Program, dir string) (*builder.Built, error) {
-			r := o.rebuild
-			r.binary = p.Binary
-			done, err := r.rebuild(ctx, sh, p.Name+"@"+p.Version)
+			r, err := o.build(ctx, sh, p)
 			if err != nil {
 				return nil, err
 			}
-			if err := done.report.Write(filepath.Join(dir, "out")); err != nil {
+			if err := r.Write(filepath.Join(dir, "out")); err != nil {
 				return nil, err
 			}
-			return built(done.report), nil
+			return &builder.Built{Subject: r.Subject, Claim: r.Claim, List: r.List, Same: r.Same, Difference: r.Difference}, nil
 		},
 		Submit: func(ctx context.Context, e *entry.Entry, list []byte) ([]byte, error) {
 			bundle, _, err := submitBuild(ctx, log, e, list, nil)
@@ -176,8 +196,44 @@ func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *m
 			sh.Status(verb, "%s", sentence)
 		},
 	}
+	if !o.follow {
+		return c, nil
+	}
+	f, err := o.follower(log)
+	if err == nil {
+		c.Programs, c.LeaveRefused = f.Programs, true
+	}
+	return c, err
 }
 
-func built(r *rebuild.Report) *builder.Built {
-	return &builder.Built{Subject: r.Subject, Claim: r.Claim, List: r.List, Same: r.Same, Difference: r.Difference}
+// follower reads the log, which must be one of the policy.
+func (o *runOptions) follower(log *client.Log) (*builder.Follower, error) {
+	p, err := o.rebuild.trusting(nil)
+	if err != nil {
+		return nil, err
+	}
+	registry, err := o.rebuild.published.subjectRegistry()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range p.Trust {
+		for _, l := range t.Policy.Logs() {
+			if strings.TrimSuffix(l.URL, "/") == strings.TrimSuffix(o.log, "/") {
+				return &builder.Follower{Log: log, Policy: t.Policy, Registry: registry, Dir: o.dir, From: o.from}, nil
+			}
+		}
+	}
+	return nil, outcome.Usagef("no trust file of the policy names a log at %s, so what it shows could not be believed; name one "+
+		"with --trust FILE", o.log)
+}
+
+// rebuildProgram verifies a program and builds it twice.
+func (o *runOptions) rebuildProgram(ctx context.Context, sh *shell, p builder.Program) (*rebuild.Report, error) {
+	r := o.rebuild
+	r.binary = p.Binary
+	done, err := r.rebuild(ctx, sh, p.Name+"@"+p.Version)
+	if err != nil {
+		return nil, err
+	}
+	return done.report, nil
 }

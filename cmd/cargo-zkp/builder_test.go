@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"cratelog/build"
+	"cratelog/build/builder"
 	"cratelog/build/rebuild"
 	"cratelog/client"
 	"cratelog/entry"
@@ -83,7 +85,7 @@ func enrolledSet(t *testing.T, name string, more []string, keys ...string) *buil
 }
 
 // log is a log with hello-proof 0.1.0 in it that takes builds of a set.
-func (h hello) log(t *testing.T, sets ...*build.Set) string {
+func (h hello) log(t *testing.T, sets ...*build.Set) *loopback.World {
 	t.Helper()
 	w, err := loopback.Start(t.Context(), loopback.Config{Origin: "builds.example/log", Dir: t.TempDir(),
 		Builds: log.Builds{Sets: sets, Toolchains: [][32]byte{sum("toolchain")}, Environments: [][32]byte{sum("environment")}}})
@@ -91,7 +93,7 @@ func (h hello) log(t *testing.T, sets ...*build.Set) string {
 	t.Cleanup(func() { fatalIf(t, w.Close()) })
 	_, err = (&client.Log{URL: w.URL}).Submit(t.Context(), h.entry, h.crate, nil)
 	fatalIf(t, err)
-	return w.URL
+	return w
 }
 
 // TestBuildersAttestInALog goes from keys to attestations: two agree, one denies it, and one would
@@ -100,7 +102,7 @@ func TestBuildersAttestInALog(t *testing.T) {
 	h := readHello(t)
 	t.Chdir(t.TempDir())
 	set := enrolledSet(t, "rebuilders", []string{"--named"}, "alpha", "beta", "gamma")
-	url := h.log(t, set)
+	url := h.log(t, set).URL
 	good, bad := h.report(t, "a binary", ""), h.report(t, "another binary", "")
 	attest := func(key, file string, more ...string) []string {
 		return append([]string{"attest", file, "--key", key, "--set", "rebuilders.set", "--log", url}, more...)
@@ -185,6 +187,79 @@ func TestSetsAreMadeOfThoseWhoHaveTheirKeys(t *testing.T) {
 	zkpSays(t, outcome.Usage, []string{"is neither ed25519 nor ml-dsa-44"}, "builder", "keygen", "x", "--named", "--type", "rsa")
 	zkpSays(t, outcome.Usage, []string{"the verbs keygen, enroll, set, status and run"}, "builder", "fly")
 	zkpSays(t, outcome.OK, []string{"keygen FILE"}, "builder", "--help")
+}
+
+// TestAServiceAttestsWhatIsListedAndWhatIsLogged runs the verb, but for the sandbox.
+func TestAServiceAttestsWhatIsListedAndWhatIsLogged(t *testing.T) {
+	h := readHello(t)
+	t.Chdir(t.TempDir())
+	set := enrolledSet(t, "rebuilders", []string{"--named"}, "alpha", "beta")
+	w := h.log(t, set)
+	reports := map[string]string{"alpha": h.report(t, "a binary", ""), "beta": h.report(t, "a binary", "")}
+	built := 0
+	service := func(code outcome.Code, texts []string, key string, args ...string) {
+		t.Helper()
+		o := &runOptions{build: func(_ context.Context, _ *shell, p builder.Program) (*rebuild.Report, error) {
+			built++
+			if p != (builder.Program{Name: "hello-proof", Version: "0.1.0"}) {
+				t.Errorf("%s is rebuilt", p)
+			}
+			return rebuild.ReadReport(filepath.Dir(reports[key]))
+		}}
+		var out bytes.Buffer
+		sh := newShell(&out, &out)
+		err := o.run(t.Context(), sh, append([]string{"--key", key, "--set", "rebuilders.set", "--log", w.URL, "--dir", key + ".d"}, args...))
+		if got := outcome.Of(err); got != code {
+			t.Fatalf("exit %d, want %d: %v\n%s", got, code, err, &out)
+		}
+		for _, text := range texts {
+			if !strings.Contains(out.String(), text) {
+				t.Errorf("it does not say %q:\n%s", text, &out)
+			}
+		}
+	}
+	put(t, "programs", "hello-proof@0.1.0 # a program\n")
+	done := []string{"1 programs: 1 attested"}
+	service(outcome.OK, append(done, "Attested"), "alpha", "--programs", "programs")
+	service(outcome.OK, done, "alpha", "--programs", "programs")
+	for range 2 {
+		service(outcome.OK, done, "beta", "--follow", "--from", "0", "--trust", w.File)
+	}
+	if built != 2 {
+		t.Errorf("%d rebuilds, want 2", built)
+	}
+	subject := entry.Subject{Registry: entry.DefaultRegistry, Name: "hello-proof", Version: "0.1.0"}
+	rows, err := (&client.Log{URL: w.URL}).Builds(t.Context(), subject)
+	fatalIf(t, err)
+	if len(rows) != 2 || rows[0].Result != rows[1].Result || rows[0].Tag == rows[1].Tag {
+		t.Errorf("logged is %+v", rows)
+	}
+	if text, err := os.ReadFile(filepath.Join("beta.d", "FOLLOWED")); err != nil || string(text) != "3\n" {
+		t.Errorf("followed up to %q, %v", text, err)
+	}
+
+	put(t, filepath.Join("beta.d", "FOLLOWED"), "4\n")
+	service(outcome.Unchecked, []string{}, "beta", "--follow", "--trust", w.File)
+	put(t, filepath.Join("beta.d", "FOLLOWED"), "x\n")
+	service(outcome.Unchecked, []string{}, "beta", "--follow", "--trust", w.File)
+	service(outcome.Usage, nil, "beta", "--follow", "--programs", "programs")
+	put(t, "other.policy", strings.ReplaceAll(string(w.Text), w.URL, "http://127.0.0.1:9"))
+	service(outcome.Usage, nil, "beta", "--follow", "--trust", "other.policy")
+
+	// Both builds differ, or others say something else: nothing is attested.
+	reports["gamma"] = h.report(t, "one", "two")
+	zkpSays(t, outcome.OK, nil, "builder", "keygen", "gamma", "--named")
+	service(outcome.Refused, nil, "gamma", "--programs", "programs") // not in the set
+	set3 := enrolledSet(t, "others", []string{"--named"}, "delta")
+	fatalIf(t, os.Rename("others.set", "rebuilders.set"))
+	reports["delta"] = reports["gamma"]
+	service(outcome.Refused, []string{"section .rodata"}, "delta", "--programs", "programs")
+	fatalIf(t, os.Remove(filepath.Join("delta.d", "hello-proof@0.1.0", "ALERT")))
+	reports["delta"] = h.report(t, "another binary", "")
+	service(outcome.Refused, []string{"other builders say"}, "delta", "--programs", "programs")
+	if set3.Root() == set.Root() {
+		t.Error("two sets have one root")
+	}
 }
 
 // TestOneCommandMakesKeyAndSet: the service makes what is not there, and finds it the next time. Nothing is to be
