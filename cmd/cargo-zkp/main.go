@@ -174,6 +174,8 @@ func parseUpTo(n int, fs *flag.FlagSet, args []string, what string) ([]string, e
 		return found, nil
 	case n == 0:
 		return nil, outcome.Usagef("%s takes no argument %q", fs.Name(), found[0])
+	case n > 1:
+		return nil, outcome.Usagef("%s takes at most %d arguments, %s, and got %d", fs.Name(), n, what, len(found))
 	}
 	return nil, outcome.Usagef("%s takes one argument, %s, and got %d", fs.Name(), what, len(found))
 }
