@@ -19,7 +19,10 @@
 //     the workspace's root, which the claim carries and whose place is proven (package
 //     manifest); without Cargo.toml.orig it is the blob P/Cargo.toml. What does not
 //     follow is accepted only as a file that the claim lists as unproven;
-//   - Cargo.lock: proven, or listed as unproven;
+//   - Cargo.lock: proven, or listed as unproven; then it may be derived, that is, choose
+//     no version that the commit's own Cargo.lock does not choose (DerivedLock): the claim
+//     names that one, and it is proven as an ordinary file (mode 100644), at P/Cargo.lock
+//     or at the root of the package's workspace. Its bytes travel in the opening;
 //   - .cargo_vcs_info.json: exactly what cargo writes for the claim's commit and
 //     path, or absent; "dirty" only if Cargo.toml.orig is unproven;
 //   - a file that the claim lists as from outside of the package: the blob where

@@ -57,6 +57,9 @@ func (c *Crate) List(src *entry.Source) (*List, error) {
 	if err := c.checkUnproven(src); err != nil {
 		return nil, err
 	}
+	if err := c.checkLock(src); err != nil {
+		return nil, err
+	}
 	if err := c.checkExecutable(src); err != nil {
 		return nil, err
 	}

@@ -92,6 +92,11 @@ func (l *Layout) tree() (*tree, error) {
 			return nil, err
 		}
 	}
+	if l.claim.Lock != nil {
+		if err := l.addLock(t); err != nil {
+			return nil, err
+		}
+	}
 	return t, nil
 }
 

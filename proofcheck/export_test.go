@@ -18,7 +18,7 @@ const (
 )
 
 // ShippedKey decodes a program's key.
-func ShippedKey(p Program) (*groth16.VerifyingKey, error) { return readKey(p.Key) }
+func ShippedKey(p Program) (*groth16.VerifyingKey, error) { return p.kind().readKey(p.Key) }
 
 // Unchecked is a verifier of a program whose key nobody looked at.
 func Unchecked(p Program, vk *groth16.VerifyingKey) *Verifier {

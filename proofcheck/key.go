@@ -13,11 +13,38 @@ import (
 const (
 	g1Size = bn254.SizeOfG1AffineCompressed
 	g2Size = bn254.SizeOfG2AffineCompressed
-
-	// keySize is the size of a program's key: ten points in G1, five in G2, and the
-	// counts 5 (of K), 1, 3 (of the committed inputs, which are 1, 2, 3) and 1 (commitment).
-	keySize = 3*g1Size + 3*g2Size + 4 + (1+inputs+1)*g1Size + 2*4 + inputs*8 + 4 + 2*g2Size
 )
+
+// layout is that of a verifying key: three points in G1 and three in G2; the number of points K and
+// these; the number of commitments and, for each, how many inputs it commits to, which are all,
+// and their numbers; and the number of commitments again, each with two points in G2.
+type layout struct {
+	inputs      int // public ones
+	commitments int // one or none
+}
+
+const atK = 3*g1Size + 3*g2Size + 4
+
+// points is the number of points K.
+func (l layout) points() int { return 1 + l.inputs + l.commitments }
+
+// size is the size of a key in bytes.
+func (l layout) size() int {
+	return atK + l.points()*g1Size + 2*4 + l.commitments*(4+l.inputs*8+2*g2Size)
+}
+
+// empty returns a key of this layout with room for its points.
+func (l layout) empty() *groth16.VerifyingKey {
+	vk := &groth16.VerifyingKey{PublicAndCommitmentCommitted: make([][]int, l.commitments),
+		CommitmentKeys: make([]pedersen.VerifyingKey, l.commitments)}
+	vk.G1.K = make([]bn254.G1Affine, l.points())
+	for i := range vk.PublicAndCommitmentCommitted {
+		for input := range l.inputs {
+			vk.PublicAndCommitmentCommitted[i] = append(vk.PublicAndCommitmentCommitted[i], input+1)
+		}
+	}
+	return vk
+}
 
 // keyPoint is a point of a key, and where in the key it stands.
 type keyPoint struct {
@@ -34,11 +61,14 @@ func keyPoints(vk *groth16.VerifyingKey) []keyPoint {
 		{"alpha", 0, g1Size, &vk.G1.Alpha}, {"beta in G1", 32, g1Size, &vk.G1.Beta},
 		{"beta", 64, g2Size, &vk.G2.Beta}, {"gamma", 128, g2Size, &vk.G2.Gamma},
 		{"delta in G1", 192, g1Size, &vk.G1.Delta}, {"delta", 224, g2Size, &vk.G2.Delta},
-		{"commitment's G", keySize - 2*g2Size, g2Size, &vk.CommitmentKeys[0].G},
-		{"commitment's sigma", keySize - g2Size, g2Size, &vk.CommitmentKeys[0].GSigmaNeg},
 	}
 	for i := range vk.G1.K {
-		p = append(p, keyPoint{fmt.Sprintf("K%d", i), 292 + i*g1Size, g1Size, &vk.G1.K[i]})
+		p = append(p, keyPoint{fmt.Sprintf("K%d", i), atK + i*g1Size, g1Size, &vk.G1.K[i]})
+	}
+	for i := range vk.CommitmentKeys { // one or none: they end the key
+		end := layout{len(vk.G1.K) - 2, 1}.size()
+		p = append(p, keyPoint{"commitment's G", end - 2*g2Size, g2Size, &vk.CommitmentKeys[i].G},
+			keyPoint{"commitment's sigma", end - g2Size, g2Size, &vk.CommitmentKeys[i].GSigmaNeg})
 	}
 	return p
 }
@@ -53,15 +83,13 @@ func (p keyPoint) x(key []byte) string {
 // readKey reads the key of a program, which has one layout and one encoding. The
 // points are read where they must stand: gnark's own reader believes what the key says of
 // their numbers, and makes room for them.
-func readKey(key []byte) (*groth16.VerifyingKey, error) {
-	errLayout := fmt.Errorf("program: the verifying key is not one for %d public inputs and one commitment to them, "+
-		"with compressed points, as gnark writes it", inputs)
-	if len(key) != keySize {
-		return nil, fmt.Errorf("%w: it has %d bytes, not %d", errLayout, len(key), keySize)
+func (l layout) readKey(key []byte) (*groth16.VerifyingKey, error) {
+	errLayout := fmt.Errorf("program: the verifying key is not one for %d public inputs and %d commitments to them, "+
+		"with compressed points, as gnark writes it", l.inputs, l.commitments)
+	if len(key) != l.size() {
+		return nil, fmt.Errorf("%w: it has %d bytes, not %d", errLayout, len(key), l.size())
 	}
-	vk := &groth16.VerifyingKey{PublicAndCommitmentCommitted: [][]int{{1, 2, 3}},
-		CommitmentKeys: make([]pedersen.VerifyingKey, 1)}
-	vk.G1.K = make([]bn254.G1Affine, 1+inputs+1)
+	vk := l.empty()
 	for _, p := range keyPoints(vk) {
 		if _, err := p.into.SetBytes(key[p.at : p.at+p.size]); err != nil {
 			return nil, fmt.Errorf("%w: its %s is no point: %w", errLayout, p.name, err)
@@ -77,8 +105,9 @@ func readKey(key []byte) (*groth16.VerifyingKey, error) {
 	return vk, checkPoints(vk, key)
 }
 
-// key is a verifying key, ready for use.
+// key is a verifying key, ready for use. That of a program of build claims is gnark's alone.
 type key struct {
+	claim        string
 	vk           *groth16.VerifyingKey
 	alphaBetaInv bn254.GT // e(-alpha, beta)
 
@@ -87,7 +116,7 @@ type key struct {
 }
 
 func newKey(vk *groth16.VerifyingKey) *key {
-	k := &key{vk: vk}
+	k := &key{claim: ClaimSource, vk: vk}
 	var alpha bn254.G1Affine
 	alpha.Neg(&vk.G1.Alpha)
 	loop := millerLoop([]bn254.G1Affine{alpha}, []bn254.G2Affine{vk.G2.Beta})
@@ -130,7 +159,7 @@ func checkPoints(vk *groth16.VerifyingKey, key []byte) error {
 		switch other := seen[p.x(key)]; {
 		case p.into.IsInfinity():
 			return fmt.Errorf("program: the verifying key's %s is the point at infinity, %s", p.name, forgeable)
-		case (p.into == &vk.G2.Gamma || p.into == &vk.CommitmentKeys[0].G) && bytes.Equal(key[p.at:p.at+p.size], two[:]):
+		case (p.name == "gamma" || p.name == "commitment's G") && bytes.Equal(key[p.at:p.at+p.size], two[:]):
 			continue
 		case other != "":
 			return fmt.Errorf("program: the verifying key's %s is %s or its opposite, %s", p.name, other, forgeable)
@@ -146,6 +175,6 @@ const forgeable = "so it does not bind what is proven, and anybody may make fals
 // sameSetup says that two keys judge every proof alike: they differ at most in beta and
 // delta in G1, which no verifier uses.
 func sameSetup(a, b []byte) bool {
-	return len(a) == keySize && len(b) == keySize &&
+	return len(a) == len(b) && len(a) > atK &&
 		bytes.Equal(a[:32], b[:32]) && bytes.Equal(a[64:192], b[64:192]) && bytes.Equal(a[224:], b[224:])
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr/pedersen"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
 
+	"cratelog/build"
 	"cratelog/internal/testlog"
 )
 
@@ -43,7 +44,7 @@ func TestLoadDecidesWhichProgramsAreAccepted(t *testing.T) {
 	ships, own := shipped(t), shipped(t)
 	larger := ships
 	larger.Blocks++
-	vk := testlog.Must(readKey(own.Key))
+	vk := testlog.Must(sourceLayout.readKey(own.Key))
 	var key bytes.Buffer
 	vk.G1.Alpha.Double(&vk.G1.Alpha)
 	if _, err := vk.WriteTo(&key); err != nil {
@@ -106,7 +107,7 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 	withKey := func(k []byte) []byte {
 		p := program
 		p.Key = k
-		b, _ := json.Marshal(programFile{p.System, p.Claim, p.Blocks, p.Origin, b64(k), ""})
+		b, _ := json.Marshal(programFile{p.System, p.Claim, p.Blocks, p.Depth, p.Origin, b64(k), ""})
 		return b
 	}
 	for _, c := range []struct {
@@ -117,12 +118,16 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 		{"too large", "at most", bytes.Repeat([]byte(" "), MaxProgramFile+1)},
 		{"a byte order mark", "byte order mark", append([]byte("\xef\xbb\xbf"), good...)},
 		{"unknown field", "unknown field", []byte(`{"colour":"red"}`)},
-		{"a file of the first version", "it is for the claim \"source/1\", and this version reads only those for \"source/2\"; ask its maker for a new one",
+		{"a file of the first version", "it is for the claim \"source/1\", and this version reads only those for \"source/2\" and \"build/1\"; ask its maker for a new one",
 			[]byte(`{"system":"groth16-bn254","claim":"source/1","blocks":64,"list_bytes":3906,"origin":"development","key":""}`)},
 		{"a field of the first version", "unknown field", []byte(`{"claim":"source/2","list_bytes":3906}`)},
 		{"something behind it", "follows", append(bytes.Clone(good), "{}"...)},
 		{"another system", "proof system", edit(func(f *programFile) { f.System = "plonk" })},
-		{"another claim", "claim", edit(func(f *programFile) { f.Claim = "build/1" })},
+		{"another claim", "claim", edit(func(f *programFile) { f.Claim = "build/2" })},
+		{"a build program with blocks", "no blocks", edit(func(f *programFile) { f.Claim, f.Depth = "build/1", build.Depth })},
+		{"a build program of another depth", "depth 10", edit(func(f *programFile) { f.Claim, f.Blocks, f.Depth = "build/1", 0, 11 })},
+		{"a source program with a depth", "no depth", edit(func(f *programFile) { f.Depth = build.Depth })},
+		{"a build program with a source key", "not 492", edit(func(f *programFile) { f.Claim, f.Blocks, f.Depth = "build/1", 0, build.Depth })},
 		{"no blocks", "at least one block", edit(func(f *programFile) { f.Blocks = 0 })},
 		{"no origin", "origin", edit(func(f *programFile) { f.Origin = "" })},
 		{"an origin of no kind", "is none of", edit(func(f *programFile) { f.Origin = "ceremony:ab\nall is well" })},
@@ -136,7 +141,7 @@ func TestBadProgramFilesAreRefused(t *testing.T) {
 		{"a proving key's hash of zeros", "proving_key", edit(func(f *programFile) { f.ProvingKey = strings.Repeat("00", 32) })},
 		{"key that is not base64", "key", edit(func(f *programFile) { f.Key = "*" })},
 		{"key cut off", "verifying key", withKey(program.Key[:100])},
-		{"bytes after the key", fmt.Sprintf("%d bytes, not %d", keySize+1, keySize), withKey(append(bytes.Clone(program.Key), 0))},
+		{"bytes after the key", fmt.Sprintf("%d bytes, not %d", sourceLayout.size()+1, sourceLayout.size()), withKey(append(bytes.Clone(program.Key), 0))},
 		{"an input too few", "public inputs", withKey(key(func(vk *groth16.VerifyingKey) { vk.G1.K = vk.G1.K[:4] }))},
 		{"no commitment", "commitment", withKey(key(func(vk *groth16.VerifyingKey) {
 			vk.CommitmentKeys, vk.PublicAndCommitmentCommitted = []pedersen.VerifyingKey{}, [][]int{}

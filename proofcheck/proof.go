@@ -122,23 +122,32 @@ func ParseProof(parts [][]byte) (*Proof, error) {
 // parseSegment reads the five points of a segment. b has SegmentSize bytes.
 func parseSegment(b []byte) (*groth16.Proof, error) {
 	p := &groth16.Proof{Commitments: make([]bn254.G1Affine, 1)}
-	for i, point := range []struct {
-		size int
-		into interface {
-			SetBytes([]byte) (int, error)
-			IsInfinity() bool
+	return p, readPoints(b, &p.Ar, &p.Bs, &p.Krs, &p.Commitments[0], &p.CommitmentPok)
+}
+
+// point is one of G1 or G2.
+type point interface {
+	SetBytes([]byte) (int, error)
+	IsInfinity() bool
+}
+
+// readPoints reads points of a proof. b has as many bytes as they take.
+func readPoints(b []byte, into ...point) error {
+	for i, p := range into {
+		size := g1Size
+		if _, ok := p.(*bn254.G2Affine); ok {
+			size = g2Size
 		}
-	}{{g1Size, &p.Ar}, {g2Size, &p.Bs}, {g1Size, &p.Krs}, {g1Size, &p.Commitments[0]}, {g1Size, &p.CommitmentPok}} {
 		// SetBytes would read more than these bytes if they say that they are not compressed: it fails.
-		if _, err := point.into.SetBytes(b[:point.size:point.size]); err != nil {
-			return nil, fmt.Errorf("point %d is malformed", i+1)
+		if _, err := p.SetBytes(b[:size:size]); err != nil {
+			return fmt.Errorf("point %d is malformed", i+1)
 		}
-		if point.into.IsInfinity() {
-			return nil, fmt.Errorf("point %d is at infinity", i+1)
+		if p.IsInfinity() {
+			return fmt.Errorf("point %d is at infinity", i+1)
 		}
-		b = b[point.size:]
+		b = b[size:]
 	}
-	return p, nil
+	return nil
 }
 
 // parseEnd reads what stands behind the last segment. b has endSize bytes.

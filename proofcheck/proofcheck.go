@@ -134,13 +134,14 @@ type statement struct {
 
 // statement does all of Chain but the pairings.
 func (v *Verifier) statement(e *entry.Entry) (*statement, error) {
-	s := &statement{program: e.Proof.Program, key: v.keys[e.Proof.Program]}
-	if s.key == nil {
-		return nil, fmt.Errorf("%w: %x", entry.ErrUnknownProgram, e.Proof.Program)
-	}
 	claim, ok := e.Claim.(*entry.Source)
 	if !ok {
-		return nil, fmt.Errorf("%w: the program proves source claims only", ErrProof)
+		return nil, fmt.Errorf("%w: no program proves claims of the kind %T", ErrProof, e.Claim)
+	}
+	s := &statement{program: e.Proof.Program}
+	var err error
+	if s.key, err = v.keyFor(e, ClaimSource); err != nil {
+		return nil, err
 	}
 	proof, err := ParseProof(e.Proof.Parts)
 	if err != nil {

@@ -44,6 +44,8 @@ func OpenKeys(ctx context.Context, programFile, keyFile string, progress Progres
 		return nil, err
 	}
 	switch {
+	case p.Claim != proofcheck.ClaimSource:
+		return nil, fmt.Errorf("%s: %w", programFile, errOtherClaim(p))
 	case p.ProvingKey == [32]byte{}:
 		return nil, fmt.Errorf("%w: %s does not say which it is; use the file that was made with the key",
 			ErrWrongKey, programFile)
@@ -52,6 +54,12 @@ func OpenKeys(ctx context.Context, programFile, keyFile string, progress Progres
 			programFile, p.Blocks, maxBlocks)
 	}
 	return openKeys(ctx, p, keyFile, progress)
+}
+
+// errOtherClaim says that a program is not one of source claims.
+func errOtherClaim(p proofcheck.Program) error {
+	return fmt.Errorf("the program %x proves claims of the kind %s; a crate's source takes one of %s", p.ID(), p.Claim,
+		proofcheck.ClaimSource)
 }
 
 func openKeys(ctx context.Context, p proofcheck.Program, keyFile string, progress Progress) (*Keys, error) {

@@ -98,6 +98,8 @@ func (k *keyOffer) offer() (*Offer, error) {
 	}
 	id := p.ID()
 	switch {
+	case p.Claim != proofcheck.ClaimSource:
+		return nil, errOtherClaim(p)
 	case p.ProvingKey == [32]byte{}:
 		return nil, fmt.Errorf("the program file of %x does not say which proving key it has", id)
 	case k.Program != hex.EncodeToString(id[:]), k.Origin != p.Origin, k.Blocks != p.Blocks,

@@ -86,6 +86,9 @@ func (k *Keyring) Check() error {
 	if err != nil {
 		return err
 	}
+	if p.Claim != proofcheck.ClaimSource {
+		return fmt.Errorf("%s: %w", k.ProgramFile, errOtherClaim(p))
+	}
 	k.program = &p
 	return nil
 }

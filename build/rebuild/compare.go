@@ -2,13 +2,15 @@ package rebuild
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // difference says where two files differ first, "" if they are equal. Of two ELF files it names the
-// first section that differs, one that holds a hash of the whole file only if there is no other.
+// first section that differs, one that follows from the others only if there is no other.
 func difference(a, b []byte) string {
 	if bytes.Equal(a, b) {
 		return ""
@@ -35,6 +37,9 @@ func firstDifference(a, b []byte) int {
 	return n
 }
 
+// last are sections that follow from the others: a hash of the file, and the sections' names.
+var last = []string{".note.gnu.build-id", ".shstrtab"}
+
 // maxSections bounds the sections that are compared.
 const maxSections = 4096
 
@@ -50,7 +55,7 @@ func sectionDifference(a, b []byte) string {
 	for _, s := range y.Sections {
 		others[s.Name] = append(others[s.Name], s)
 	}
-	last := ""
+	follows := ""
 	for _, s := range x.Sections {
 		same := others[s.Name]
 		if len(same) == 0 {
@@ -58,17 +63,17 @@ func sectionDifference(a, b []byte) string {
 		}
 		others[s.Name] = same[1:]
 		text := contentDifference(s, section(a, s), same[0], section(b, same[0]))
-		if text != "" && s.Name != ".note.gnu.build-id" {
+		if text != "" && !slices.Contains(last, s.Name) {
 			return text
 		}
-		last += text
+		follows = cmp.Or(follows, text)
 	}
 	for _, s := range y.Sections {
 		if len(others[s.Name]) > 0 {
 			return fmt.Sprintf("section %.100q is in the second file only", s.Name)
 		}
 	}
-	return last
+	return follows
 }
 
 func contentDifference(s *elf.Section, content []byte, t *elf.Section, other []byte) string {

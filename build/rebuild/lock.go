@@ -33,6 +33,17 @@ type Lock struct {
 // Digest returns the SHA-256 of the lock file: entry.Build.Lock.
 func (l *Lock) Digest() [32]byte { return sha256.Sum256(l.Text) }
 
+// Index returns the registry of a crate of the lock file as cargo.Package.Registry has it, "" for
+// cargo's default one.
+func (l *Lock) Index(c build.Crate) string {
+	for i, other := range l.Crates {
+		if index, _ := l.packages[i].Registry(); other == c && !cargo.IsDefault(index) {
+			return index
+		}
+	}
+	return ""
+}
+
 // ReadLock reads the lock file of a .crate. It refuses what recipe 1 does not build: a package
 // without one, and one that names anything but crates of registries with their checksums.
 func ReadLock(c *crate.Crate) (*Lock, error) {

@@ -64,8 +64,8 @@ type wireReport struct {
 	Compiled    string   `json:"compiled"`
 	List        []string `json:"compiled_list"`
 	Same        bool     `json:"same"`
-	Second      string   `json:"second_artifact,omitempty"`
-	Difference  string   `json:"difference,omitempty"`
+	Second      string   `json:"second_artifact"`
+	Difference  string   `json:"difference"`
 	SameUser    bool     `json:"same_user"`
 	Limits      string   `json:"limits"`
 	Took        [2]int64 `json:"took_ms"`
@@ -215,6 +215,9 @@ func parseReport(text []byte) (r *Report, second [32]byte, err error) {
 			return nil, second, fmt.Errorf("%s is not as it is to be: %.100q", f.key, f.from)
 		}
 		*f.to = [32]byte(b)
+	}
+	if w.Same != (w.Difference == "") {
+		return nil, second, errors.New("the report does not know whether both runs made the same")
 	}
 	for _, took := range w.Took {
 		if took < 0 || took > time.Hour.Milliseconds()*1000 {

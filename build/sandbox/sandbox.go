@@ -36,8 +36,12 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"path"
+	"regexp"
+	"strings"
 	"time"
 )
 
@@ -125,3 +129,44 @@ func Run(ctx context.Context, s Spec) (Used, error) {
 	}
 	return run(ctx, s)
 }
+
+// NotLinux is what Refused says on other systems.
+const NotLinux = `a sandbox needs Linux: on this system run cargo zkp in a Linux virtual machine, or in a container:
+  ` + Container
+
+// Container is a command line for a container engine with docker's options. The image must have
+// cargo zkp, rustup's toolchain, bubblewrap and mmdebstrap.
+const Container = `docker run --rm -it --security-opt seccomp=unconfined --security-opt apparmor=unconfined ` +
+	`--security-opt systempaths=unconfined -v "$PWD:/work" -w /work IMAGE cargo zkp rebuild NAME@VERSION`
+
+// check refuses what nobody can run.
+func (s *Spec) check() error {
+	switch {
+	case s.Environment == nil:
+		return errors.New("a sandbox needs an environment: cargo zkp environment make makes one")
+	case len(s.Command) == 0 || !path.IsAbs(s.Command[0]) || strings.Contains(s.Command[0], "="):
+		return fmt.Errorf("a sandbox runs a program by its absolute path inside, without =, and not %q", s.Command)
+	case s.Dir != "" && !path.IsAbs(s.Dir):
+		return fmt.Errorf("%q is not an absolute directory inside", s.Dir)
+	case s.User < 0:
+		return fmt.Errorf("%d is not the number of a user", s.User)
+	}
+	l := s.Limits
+	if l.Memory < 0 || l.Disk < 0 || l.Processes < 0 || l.Wall < 0 {
+		return fmt.Errorf("a limit is negative: %+v", l)
+	}
+	fixed := Environ()
+	for k, v := range s.Env {
+		if _, ok := fixed[k]; ok || !envName.MatchString(k) || strings.ContainsRune(v, 0) {
+			return fmt.Errorf("a sandbox does not set %q to %q: that name is its own, or the text is no variable", k, v)
+		}
+	}
+	for _, arg := range s.Command {
+		if strings.ContainsRune(arg, 0) {
+			return fmt.Errorf("an argument of %s holds a NUL", s.Command[0])
+		}
+	}
+	return nil
+}
+
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

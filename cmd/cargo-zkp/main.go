@@ -34,10 +34,17 @@ For those who depend on crates:
   policy check        Look for mistakes in zkp.toml
   show NAME[@VERSION] Tell what is logged about a crate
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
+  rebuild NAME@VERSION
+                      Build a binary of a crate twice in a sandbox: is it the same, and which?
   gossip URL          Show a monitor what the logs showed to this machine
   proxy               Serve cargo only crates that the policy accepts; --install, --uninstall
   build, check, test, run, ...
                       Run that verb of cargo once all that it builds from is checked
+
+For those who rebuild:
+  toolchain           Print the id of the compiler's files
+  environment make, import, show
+                      Make what stands beside the compiler in the sandbox, and print its id
 
 For those who publish:
   publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
@@ -77,6 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
 		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
+		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)

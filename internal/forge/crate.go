@@ -124,14 +124,14 @@ func (f *Forger) Crate(name, version, source string) (raw []byte, e *entry.Entry
 	return raw, e, err
 }
 
-// Default returns a forger for the program that ships with cratelog.
+// Default returns a forger for the program of source claims that ships with cratelog.
 func Default() (*Forger, error) {
 	programs, err := proofcheck.Embedded()
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range programs {
-		if p.Development() {
+		if p.Development() && p.Claim == proofcheck.ClaimSource {
 			return New(p)
 		}
 	}

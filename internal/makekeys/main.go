@@ -1,34 +1,73 @@
-// Command makekeys makes all that depends on the circuit that ships: it repeats the development
-// setup, writes proofcheck/programs/source.json, which says the proving key's hash too, and proves
-// the crates of testdata/ again, one of them with its opening. Run it at the root of the repository after the circuit, the claim
-// or those crates have changed:
+// Command makekeys makes all that depends on the circuits that ship: it repeats the development
+// setups, writes proofcheck/programs/source.json and build.json, which say the proving keys' hashes
+// too, and proves the crates of testdata/ again, one of them with its opening. Run it at the root of
+// the repository after a circuit, a claim or those crates have changed:
 //
 //	go run ./internal/makekeys
+//	go run ./internal/makekeys -claim build
+//
+// With -claim it does what one claim's circuit asks for.
 package main
 
 //go:generate sh -c "cd ../.. && go run ./internal/makekeys"
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"cratelog/build/membership"
 	"cratelog/circuit"
 	"cratelog/crate"
+	"cratelog/proofcheck"
 	"cratelog/prover"
 	"cratelog/prover/git"
 	"cratelog/testdata"
 )
 
 func main() {
-	if err := run(context.Background()); err != nil {
+	claim := flag.String("claim", "", "source or build; both if it is empty")
+	flag.Parse()
+	if err := run(context.Background(), *claim); err != nil {
 		fmt.Fprintln(os.Stderr, "makekeys:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context, claim string) error {
+	switch claim {
+	case "":
+		return errors.Join(makeBuild(ctx), makeSource(ctx))
+	case "build":
+		return makeBuild(ctx)
+	case "source":
+		return makeSource(ctx)
+	}
+	return fmt.Errorf("-claim is source or build, not %q", claim)
+}
+
+func makeBuild(ctx context.Context) error {
+	k, _, err := membership.MakeDevelopmentKeys(ctx)
+	if err != nil {
+		return err
+	}
+	return write("build.json", k.Program)
+}
+
+func write(name string, p proofcheck.Program) error {
+	text, err := p.Marshal()
+	if err != nil {
+		return err
+	}
+	name = filepath.Join("proofcheck", "programs", name)
+	fmt.Println(name, p)
+	return os.WriteFile(name, text, 0o644)
+}
+
+func makeSource(ctx context.Context) error {
 	cache, err := prover.DefaultCache()
 	if err != nil {
 		return err
@@ -38,13 +77,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text, err := k.Program.Marshal()
-	if err != nil {
-		return err
-	}
-	name := filepath.Join("proofcheck", "programs", "source.json")
-	fmt.Println(name, k.Program)
-	if err := os.WriteFile(name, text, 0o644); err != nil {
+	if err := write("source.json", k.Program); err != nil {
 		return err
 	}
 	return prove(ctx, k, say)

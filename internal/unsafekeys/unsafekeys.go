@@ -1,8 +1,8 @@
 // Package unsafekeys names the secrets of the development keys, which are published.
 //
 // UNSAFE: with a key's secrets any statement can be proven, true or false. Only the prover's
-// cache of development keys and internal/forge, which makes such false proofs for tests, import
-// this package.
+// cache of development keys, build/membership's development keys and internal/forge, which makes
+// such false proofs for tests, import this package.
 package unsafekeys
 
 import (
@@ -16,7 +16,17 @@ import (
 // Published returns the secrets of the development key of a circuit with segments of so many
 // blocks.
 func Published(blocks int) setup.Secrets {
-	s, err := fr.Hash(fmt.Appendf(nil, "segment %d", blocks), []byte("cratelog/development-setup/v3 UNSAFE"), 5)
+	return published(fmt.Sprintf("segment %d", blocks))
+}
+
+// PublishedBuild returns the secrets of the development key of the circuit of build claims with
+// sets of this depth.
+func PublishedBuild(depth int) setup.Secrets {
+	return published(fmt.Sprintf("build/1 depth %d", depth))
+}
+
+func published(label string) setup.Secrets {
+	s, err := fr.Hash([]byte(label), []byte("cratelog/development-setup/v3 UNSAFE"), 5)
 	if err != nil {
 		panic(err) // only a longer domain separator is refused
 	}

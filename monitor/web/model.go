@@ -95,7 +95,8 @@ type programJSON struct {
 	Known       bool   `json:"known"` // the monitor accepts its proofs; the rest is empty if not
 	System      string `json:"system"`
 	Claim       string `json:"claim"`
-	Blocks      int    `json:"blocks"`
+	Blocks      int    `json:"blocks"`    // of a segment; 0 for other claims than source/2
+	Parameter   string `json:"parameter"` // the size of the circuit, in words
 	Origin      string `json:"origin"`
 	Trust       string `json:"trust"`       // the origin, and who could forge
 	Development bool   `json:"development"` // UNSAFE: anyone can forge its proofs

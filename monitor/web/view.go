@@ -274,7 +274,7 @@ func (s *Server) programView(id [32]byte) programJSON {
 	v := programJSON{ID: hex.EncodeToString(id[:])}
 	if p, ok := s.cfg.Proofs.Program(id); ok {
 		v.Known, v.System, v.Claim, v.Blocks = true, p.System, p.Claim, p.Blocks
-		v.Origin, v.Trust, v.Development = p.Origin, p.Trust(), p.Development()
+		v.Parameter, v.Origin, v.Trust, v.Development = p.Parameter(), p.Origin, p.Trust(), p.Development()
 	}
 	if id == build.NamedProgram {
 		v.Known, v.System, v.Claim, v.Trust = true, "note", "build/1", "no key: builders sign with their own"
