@@ -63,7 +63,7 @@ func (s statement) share() ([32]byte, error) {
 	return [32]byte(parts[0][:32]), nil
 }
 
-// statements parses the two entries. It checks nothing between them.
+// statements parses the two entries, which must be of builds. It checks nothing between them.
 func (e *Evidence) statements() (out [2]statement, err error) {
 	if len(e.Statements) != 2 {
 		return out, malformed("it holds %d statements, not two", len(e.Statements))
@@ -71,15 +71,15 @@ func (e *Evidence) statements() (out [2]statement, err error) {
 	for i, b := range e.Statements {
 		x, err := entry.Parse(b)
 		if err != nil {
-			return out, notProven("statement %d is no entry: %w", i+1, err)
+			return out, malformed("statement %d is no entry: %w", i+1, err)
 		}
 		claim, ok := x.Claim.(*entry.Build)
 		if !ok {
-			return out, notProven("statement %d is of the kind %q, and not about a build", i+1, x.Claim.Kind())
+			return out, malformed("statement %d is of the kind %q, and not about a build", i+1, x.Claim.Kind())
 		}
 		request, err := claim.Request(x.Subject)
 		if err != nil {
-			return out, notProven("statement %d: %w", i+1, err)
+			return out, malformed("statement %d: %w", i+1, err)
 		}
 		out[i] = statement{x, claim, request}
 	}
@@ -104,7 +104,8 @@ func (e *Evidence) checkStatements() error {
 			return malformed("a set file has more than %d bytes, or is not text that ends in a newline", build.MaxSet)
 		}
 	}
-	return nil
+	_, err := e.statements()
+	return err
 }
 
 // accused is the builder who says two things.

@@ -39,7 +39,7 @@ func Parse(b []byte) (*Evidence, error) {
 		// More than any form of evidence has is refused before it takes memory.
 		if len(p.e.Sources) > maxSources || len(p.e.Notes) > 2 || len(p.e.Entries) > 2 || len(p.e.Statements) > 2 ||
 			len(p.e.Sets) > 2 {
-			return nil, malformed("it has more than %d sources, or more than 2 notes, entries, statements or sets", maxSources)
+			return nil, malformed("it has more than %d sources, 2 notes or 2 entries, or 2 statements or sets", maxSources)
 		}
 	}
 	again, err := p.e.Marshal()

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"net/http"
@@ -87,13 +88,14 @@ func (l *Log) crateBuilds(w http.ResponseWriter, r *http.Request) error {
 		return refuse(MalformedRequest, err, "The request is not one for the builds of a crate version: %v.", err)
 	}
 	b := buildsBody{Builds: []buildBody{}, Size: l.published.head().size}
-	rows, err := l.index.builds(r.Context(), k, from, b.Size, maxBuilds+1)
+	most := cmp.Or(l.cfg.testingOnlyPage, maxBuilds)
+	rows, err := l.index.builds(r.Context(), k, from, b.Size, most+1)
 	if err != nil {
 		return err
 	}
-	if len(rows) > maxBuilds {
-		b.Next = &rows[maxBuilds].idx
-		rows = rows[:maxBuilds]
+	if len(rows) > most {
+		b.Next = &rows[most].idx
+		rows = rows[:most]
 	}
 	for _, row := range rows {
 		b.Builds = append(b.Builds, buildBody{row.idx, fmt.Sprintf("%x", row.program), row.binary, row.target,

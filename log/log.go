@@ -111,6 +111,7 @@ type Config struct {
 
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
+	testingOnlyPage     int           // builds in one answer
 }
 
 // Log is an open log. Its methods may be called concurrently.

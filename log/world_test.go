@@ -23,6 +23,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"cratelog/build"
 	"cratelog/config"
 	"cratelog/entry"
 	"cratelog/internal/forge"
@@ -43,24 +44,29 @@ var (
 type world struct {
 	t         *testing.T
 	cfg       Config
+	trust     []byte // the log's own trust file; cfg.Policy may name other logs too
 	witnesses []*cosigner
 	proofs    *toldProofs
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldOf(t, testOrigin, "witness.test") }
+
+// newWorldOf is a world of a log with an origin and of witnesses with names of their own.
+func newWorldOf(t *testing.T, origin, witnesses string) *world {
 	t.Helper()
-	key := testlog.LogKey(testOrigin, rand.Text())
+	key := testlog.LogKey(origin, rand.Text())
 	w := &world{t: t, proofs: &toldProofs{believed: make(map[proven][]byte), programs: []proofcheck.Program{testProgram}}}
 	policy := "log " + key.VKey + "\n"
 	for i := range 3 {
-		c := newCosigner(t, fmt.Sprintf("witness.test/%d", i), key.VKey)
+		c := newCosigner(t, fmt.Sprintf("%s/%d", witnesses, i), key.VKey)
 		w.witnesses = append(w.witnesses, c)
 		policy += fmt.Sprintf("witness w%d %s %s\n", i, c.signer.VKey, c.server.URL)
 	}
 	policy += "group g 2 w0 w1 w2\nquorum g\n"
+	w.trust = []byte(policy)
 	dir := t.TempDir()
 	w.cfg = Config{
-		Origin: testOrigin, Signer: key, VKey: key.VKey,
+		Origin: origin, Signer: key, VKey: key.VKey,
 		TreeDir: filepath.Join(dir, "tree"), StateDir: filepath.Join(dir, "state"),
 		Policy: []byte(policy), Proofs: w.proofs, Development: true,
 		Timing: Timing{CheckpointInterval: config.Duration{Duration: 100 * time.Millisecond},
@@ -117,8 +123,12 @@ func (p *toldProofs) check(e *entry.Entry) error {
 	if p.checking != nil {
 		p.checking()
 	}
-	if !slices.ContainsFunc(p.programs, func(q proofcheck.Program) bool { return q.ID() == e.Proof.Program }) {
+	if e.Proof.Program != build.NamedProgram && !slices.ContainsFunc(p.programs, func(q proofcheck.Program) bool { return q.ID() == e.Proof.Program }) {
 		return entry.ErrUnknownProgram
+	}
+	if e.Proof.Program == build.NamedProgram {
+		_, err := build.VerifyNamed(e)
+		return err
 	}
 	told := p.believed[proven{id, e.Proof.Program}]
 	if told == nil || len(e.Proof.Parts) != 1 || !bytes.Equal(told, e.Proof.Parts[0]) {
@@ -181,7 +191,7 @@ func (w *world) submit(l *Log, entryBytes, crateBytes []byte) []byte {
 // checkBundle lets torchwood, which is not our code, verify a bundle.
 func (w *world) checkBundle(bundle, entryBytes []byte) {
 	w.t.Helper()
-	policy := testlog.Must(torchwood.ParsePolicy(w.cfg.Policy))
+	policy := testlog.Must(torchwood.ParsePolicy(w.trust))
 	if err := torchwood.VerifyProof(policy, tlog.RecordHash(entryBytes), bundle); err != nil {
 		w.t.Errorf("torchwood does not accept the bundle: %v", err)
 	}

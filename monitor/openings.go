@@ -226,7 +226,7 @@ func (f *follower) compareOpening(o opened, list *crate.List) error {
 	if errs[0] != nil {
 		return fmt.Errorf("the proof of this entry does not hold any more: %w", errs[0])
 	}
-	return opening.CheckObjects(o.raw, o.claim.Commit, chains[0].Objects())
+	return opening.CheckObjects(o.raw, o.claim, chains[0].Objects())
 }
 
 // listOf returns the list of an entry's files, for which its proof holds; nil if that is not known.

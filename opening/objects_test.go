@@ -14,10 +14,10 @@ import (
 func TestObjectsOfACommitAreKnownWithoutAList(t *testing.T) {
 	w := newWorld(t, "crates/x", []string{"tests/data"}, entry.Source{}, nil)
 	raw, n := w.opening(), len(w.list.Objects)
-	fatalIf(t, CheckObjects(raw, w.claim.Commit, n))
+	fatalIf(t, CheckObjects(raw, w.claim, n))
 	malformed := func(what string, b []byte, commit [20]byte, n int) {
 		t.Helper()
-		if err := CheckObjects(b, commit, n); !errors.Is(err, ErrMalformed) {
+		if err := CheckObjects(b, &entry.Source{Commit: commit}, n); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v, want ErrMalformed", what, err)
 		}
 	}
@@ -52,7 +52,7 @@ func TestObjectsThatGitRefusesGiveNoVerdictWithoutAList(t *testing.T) {
 		}
 	})
 	objects := w.objects()
-	if err := CheckObjects(bytes.Join(objects, nil), w.claim.Commit, len(objects)); !errors.Is(err, ErrNoVerdict) {
+	if err := CheckObjects(bytes.Join(objects, nil), w.claim, len(objects)); !errors.Is(err, ErrNoVerdict) {
 		t.Errorf("%v, want ErrNoVerdict", err)
 	}
 }

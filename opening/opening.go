@@ -6,10 +6,12 @@
 // # Format
 //
 // An opening of a source claim is exactly the objects of the claim's list L (package crate), in its
-// order, each as git hashes it, one after the other, and nothing else:
+// order, and then the commit's Cargo.lock if the claim names it, each as git hashes it, one after
+// the other, and nothing else:
 //
-//	opening = 1*object                 ; at most 4 MiB (MaxSize)
+//	opening = 1*object [lock]          ; at most 4 MiB (MaxSize)
 //	object  = ("commit" / "tree") SP length NUL content
+//	lock    = "blob" SP length NUL content
 //	length  = <bytes of content, decimal, without leading zeros>
 //
 // Object 0 is the claim's commit. So a claim has one opening, whose name is the SHA-256 of its
@@ -20,7 +22,8 @@
 // Every object has the id that the claim, or the object that refers to it, says: by SHA-1 that
 // detects the known collision attacks. Every entry of the list stands in its tree, with its mode
 // and, for a file or link, its blob; a listed directory or submodule refers to the object of that
-// number. Trees that "git fsck" refuses give no verdict: in one that holds a name twice, a true
+// number. The Cargo.lock is the blob of the claim. Whether that of the .crate follows from it, package
+// crate says. Trees that "git fsck" refuses give no verdict: in one that holds a name twice, a true
 // proof could be about the entry that a reader does not see, and an opening would accuse honest keys.
 //
 // # A claim that is false
@@ -35,6 +38,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"cratelog/crate"
@@ -61,6 +65,8 @@ type Opened struct {
 	Name   [32]byte // SHA-256 of the opening
 	Commit []byte   // content of the commit object, whose id is the claim's
 
+	Lock []byte // content of the commit's Cargo.lock, nil if the claim names none; not the caller's bytes
+
 	// LeftOut are the entries of the package's directories in the commit that the .crate does not
 	// have: paths below the package's directory, those of directories, of which nothing is known but
 	// the name, with a slash at the end. In the order of the list's trees, and in each in git's.
@@ -86,8 +92,8 @@ func (c *Contradiction) Is(target error) bool { return target == ErrContradictio
 // Name returns what an opening is found by: the SHA-256 of its bytes.
 func Name(raw []byte) [32]byte { return sha256.Sum256(raw) }
 
-// Make returns the opening of a claim, of objects as git hashes them, in the order of the list. It
-// is checked before it is returned; the errors are those of Check.
+// Make returns the opening of a claim, of objects as git hashes them, in the order of the list, the
+// Cargo.lock last if the claim names it. It is checked before it is returned; the errors are those of Check.
 func Make(objects [][]byte, claim *entry.Source, list *crate.List) ([]byte, error) {
 	size := 0
 	for _, o := range objects {
@@ -103,6 +109,8 @@ func Make(objects [][]byte, claim *entry.Source, list *crate.List) ([]byte, erro
 
 // Parse takes an opening apart. It is strict, so that Encode of the objects, one after the other,
 // is raw again. It hashes nothing. The error is ErrMalformed.
+//
+// A blob stands at the end only.
 func Parse(raw []byte) ([]gitobject.Object, error) {
 	if len(raw) > MaxSize {
 		return nil, fmt.Errorf("%w: it has %d bytes, at most %d are read", ErrMalformed, len(raw), MaxSize)
@@ -112,6 +120,9 @@ func Parse(raw []byte) ([]gitobject.Object, error) {
 		o, after, err := parseObject(rest)
 		if err != nil {
 			return nil, fmt.Errorf("%w: object %d %w", ErrMalformed, len(objects), err)
+		}
+		if o.Type == gitobject.TypeBlob && len(after) > 0 {
+			return nil, fmt.Errorf("%w: object %d is a blob, and not the last", ErrMalformed, len(objects))
 		}
 		objects, rest = append(objects, o), after
 	}
@@ -128,8 +139,8 @@ func parseObject(b []byte) (o gitobject.Object, rest []byte, err error) {
 	kind, length, _ := bytes.Cut(head[:end], []byte{' '})
 	n, err := strconv.ParseUint(string(length), 10, 32)
 	switch {
-	case string(kind) != gitobject.TypeCommit && string(kind) != gitobject.TypeTree:
-		return o, nil, fmt.Errorf("is of the type %.10q, not a commit or tree", kind)
+	case !slices.Contains([]string{gitobject.TypeCommit, gitobject.TypeTree, gitobject.TypeBlob}, string(kind)):
+		return o, nil, fmt.Errorf("is of the type %.10q, not a commit, tree or blob", kind)
 	case err != nil || strconv.FormatUint(n, 10) != string(length):
 		return o, nil, fmt.Errorf("has the length %q, which git does not write", length)
 	case n > uint64(len(b)-end-1):
@@ -160,10 +171,34 @@ func Check(raw []byte, claim *entry.Source, list *crate.List) (*Opened, error) {
 			return nil, shown(err, objects[:i+1])
 		}
 	}
-	if len(objects) > len(list.Objects) {
-		return nil, fmt.Errorf("%w: it has %d objects, the list has %d", ErrMalformed, len(objects), len(list.Objects))
+	lock, err := lockOf(&c.hash, claim, objects[len(list.Objects):])
+	if err != nil {
+		return nil, err
 	}
-	return &Opened{Name: Name(raw), Commit: bytes.Clone(objects[0].Content), LeftOut: c.leftOut(claim)}, nil
+	return &Opened{Name: Name(raw), Commit: bytes.Clone(objects[0].Content), Lock: lock, LeftOut: c.leftOut(claim)}, nil
+}
+
+// lockOf returns the content of the Cargo.lock, which must be all that follows the list's objects;
+// nil if the claim names none.
+func lockOf(hash *gitobject.Hash, claim *entry.Source, rest []gitobject.Object) ([]byte, error) {
+	if claim.Lock == nil {
+		if len(rest) > 0 {
+			return nil, fmt.Errorf("%w: %d objects follow those of the list", ErrMalformed, len(rest))
+		}
+		return nil, nil
+	}
+	if len(rest) != 1 || rest[0].Type != gitobject.TypeBlob {
+		return nil, fmt.Errorf("%w: the commit's Cargo.lock, which the claim names, is not what follows the commits and trees",
+			ErrMalformed)
+	}
+	want := claim.Lock.Blob
+	switch id, err := hash.ID(rest[0]); {
+	case err != nil && sha1.Sum(rest[0].Encode()) == want:
+		return nil, fmt.Errorf("%w: the commit's Cargo.lock: %w", ErrNoVerdict, err)
+	case err != nil || id != want:
+		return nil, fmt.Errorf("%w: the last object is not the blob %x, the commit's Cargo.lock", ErrMalformed, want)
+	}
+	return append([]byte{}, rest[0].Content...), nil
 }
 
 // shown adds to a *Contradiction the objects that show it.

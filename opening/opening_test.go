@@ -211,7 +211,12 @@ func TestCommitsThatGitRefusesGiveNoVerdict(t *testing.T) {
 
 // TestEveryByteOfAnOpeningCounts: no byte can be changed, left out or added.
 func TestEveryByteOfAnOpeningCounts(t *testing.T) {
-	w := newWorld(t, "crates/x", []string{"tests/data"}, entry.Source{}, nil)
+	everyByteCounts(t, newWorld(t, "crates/x", []string{"tests/data"}, entry.Source{}, nil))
+	everyByteCounts(t, newLockWorld(t, nil))
+}
+
+func everyByteCounts(t *testing.T, w *world) {
+	t.Helper()
 	raw := w.opening()
 	malformed := func(what string, b []byte) {
 		t.Helper()
@@ -228,7 +233,7 @@ func TestEveryByteOfAnOpeningCounts(t *testing.T) {
 		malformed(fmt.Sprintf("cut at %d", i), raw[:i])
 		malformed(fmt.Sprintf("without byte %d", i), append(bytes.Clone(raw[:i]), raw[i+1:]...))
 	}
-	objects := w.objects()
+	objects := w.withLock()
 	for i, o := range objects {
 		malformed(fmt.Sprintf("object %d twice", i), bytes.Join(slices.Insert(slices.Clone(objects), i, o), nil))
 		if i > 0 {
@@ -258,7 +263,7 @@ func TestOpeningOfAnotherClaimIsRefused(t *testing.T) {
 func TestHeadersThatGitDoesNotWriteAreMalformed(t *testing.T) {
 	for _, raw := range []string{
 		"tree", "tree 0", "tree  0\x00", "tree 00\x00", "tree 01\x00x", "tree +1\x00x", "tree -0\x00", "tree 0x1\x00x", "Tree 0\x00",
-		"blob 0\x00", "tag 0\x00", " 0\x00", "\x00", "tree \x00", "tree 1\x00", "tree 4294967296\x00", "tree 18446744073709551616\x00",
+		"blob 0\x00blob 0\x00", "blob 0\x00tree 0\x00", "Blob 0\x00", "tag 0\x00", " 0\x00", "\x00", "tree \x00", "tree 1\x00", "tree 4294967296\x00", "tree 18446744073709551616\x00",
 		"commit 4194305\x00", "tree 0 \x00", "tree 0\x00tree",
 	} {
 		if o, err := Parse([]byte(raw)); !errors.Is(err, ErrMalformed) {
@@ -334,6 +339,7 @@ func FuzzParse(f *testing.F) {
 	opening := w.opening()
 	f.Add(opening)
 	f.Add([]byte("tree 0\x00commit 3\x00abc"))
+	f.Add(newLockWorld(f, nil).opening())
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		objects, err := Parse(raw)
 		if err != nil {

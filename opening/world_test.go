@@ -118,6 +118,9 @@ func newWorld(t testing.TB, path string, leaveOut []string, claim entry.Source, 
 			packed = append(packed, forge.File{Path: name, Content: f.content})
 		}
 	}
+	if slices.Contains(claim.Unproven, "Cargo.lock") {
+		packed = append(packed, forge.File{Path: "Cargo.lock", Content: packagedLock})
+	}
 	sort.Slice(packed, func(i, j int) bool { return packed[i].Path < packed[j].Path })
 	raw, err := forge.Pack("x", "1.0.0", packed...)
 	fatalIf(t, err)
@@ -130,6 +133,23 @@ func newWorld(t testing.TB, path string, leaveOut []string, claim entry.Source, 
 	w.claim.Path = path
 	w.recommit()
 	return w
+}
+
+const (
+	packagedLock = "version = 4\n\n[[package]]\nname = \"x\"\nversion = \"1.0.0\"\n"
+	commitsLock  = "# of the workspace\n" + packagedLock + "\n[[package]]\nname = \"y\"\nversion = \"1.0.0\"\n"
+)
+
+// newLockWorld is a world whose crate has a Cargo.lock that follows from the one at the repository's root.
+func newLockWorld(t testing.TB, edit func(*repo)) *world {
+	t.Helper()
+	claim := entry.Source{Unproven: []string{"Cargo.lock"}, Lock: &entry.Lock{Blob: blob(commitsLock)}}
+	return newWorld(t, "crates/x", []string{"tests/data"}, claim, func(r *repo) {
+		r.files["Cargo.lock"] = file{"100644", commitsLock}
+		if edit != nil {
+			edit(r)
+		}
+	})
 }
 
 // recommit makes the claim one about the repository as it is now.
@@ -176,9 +196,19 @@ func (w *world) objects() (all [][]byte) {
 	return all
 }
 
+// withLock are those and the Cargo.lock, if the claim names one.
+func (w *world) withLock() [][]byte {
+	all := w.objects()
+	if w.claim.Lock != nil {
+		lock := w.repo.files["Cargo.lock"].content
+		all = append(all, fmt.Appendf(nil, "blob %d\x00%s", len(lock), lock))
+	}
+	return all
+}
+
 func (w *world) opening() []byte {
 	w.t.Helper()
-	raw, err := Make(w.objects(), w.claim, w.list)
+	raw, err := Make(w.withLock(), w.claim, w.list)
 	fatalIf(w.t, err)
 	return raw
 }

@@ -20,6 +20,7 @@ import (
 	"cratelog/circuit"
 	"cratelog/circuit/setup"
 	"cratelog/internal/durable"
+	"cratelog/internal/flock"
 	"cratelog/internal/unsafekeys"
 	"cratelog/proofcheck"
 )
@@ -299,7 +300,7 @@ func lockFile(ctx context.Context, path, waiting string, progress Progress) (unl
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
 	for first := true; ; first = false {
-		held, err := tryLock(f)
+		held, err := flock.Try(f)
 		if err != nil {
 			f.Close()
 			return nil, fmt.Errorf("key cache: lock: %w", err)

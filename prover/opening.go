@@ -6,15 +6,20 @@ import (
 	"fmt"
 
 	"cratelog/opening"
+	"cratelog/prover/git"
 )
 
-// Opening returns the opening of the plan's claim: its git objects as they are. They hold the names
+// Opening returns the opening of the plan's claim: its git objects as they are, and the commit's
+// Cargo.lock if the claim names it. They hold the names
 // of all that stands in the directories on the crate's paths, and the whole commit; so it is for
 // source that is public. The errors are those of opening.Make.
 func (p *Plan) Opening() ([]byte, error) {
-	objects := make([][]byte, len(p.objects))
+	objects := make([][]byte, len(p.objects), len(p.objects)+1)
 	for i, o := range p.objects {
 		objects[i] = o.Data
+	}
+	if p.Claim.Lock != nil {
+		objects = append(objects, git.Object{Type: git.TypeBlob, Content: p.lock}.Encode())
 	}
 	return opening.Make(objects, p.Claim, p.List)
 }

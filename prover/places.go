@@ -16,6 +16,7 @@ const (
 	manifestFile = "Cargo.toml"
 	origFile     = "Cargo.toml.orig"
 	vcsFile      = ".cargo_vcs_info.json"
+	cargoLock    = "Cargo.lock"
 )
 
 // places finds the directories of a commit that can be the crate's package: those whose

@@ -27,9 +27,14 @@ type Plan struct {
 	Blocks  int // SHA-1 blocks that its git objects take
 	List    *crate.List
 
+	// LockWhy says why a Cargo.lock that is not the commit's does not follow from the commit's own either;
+	// nil if it does (Claim.Lock), and where that is not the question.
+	LockWhy error
+
 	Repository string // that the crate's manifest names: a claim of its author
 
 	objects []circuit.Object
+	lock    []byte // content of the commit's Cargo.lock, if the claim names it
 }
 
 // Source names the commit that a crate is to be proven from. Zero fields are taken
@@ -61,7 +66,8 @@ type Source struct {
 // NewPlan compares a crate with a commit of a repository. It returns an
 // *UnprovableError that names all files that stand in the way of a proof.
 //
-// Cargo.lock is listed as unproven if the commit has none or another. Files that differ by CRLF
+// Cargo.lock is listed as unproven if the commit has none or another; if it follows from the
+// commit's own, the claim names that one. Files that differ by CRLF
 // line ends only are listed as such.
 func NewPlan(ctx context.Context, c *crate.Crate, repo *git.Repo, src Source) (*Plan, error) {
 	p, err := newPlan(ctx, c, repo, src)
@@ -131,6 +137,10 @@ func (w *walk) plan(dirty *crate.VCSInfoError) (*Plan, error) {
 			return nil, err
 		}
 	}
+	lock, lockWhy, err := w.lock()
+	if err != nil {
+		return nil, err
+	}
 	if err := w.layout.Complete(); err != nil {
 		return nil, err
 	}
@@ -144,7 +154,7 @@ func (w *walk) plan(dirty *crate.VCSInfoError) (*Plan, error) {
 	w.claim.Files = list.Digest
 	p := &Plan{
 		Subject: entry.Subject{Registry: cmp.Or(w.src.Registry, entry.DefaultRegistry), Name: w.crate.Name, Version: w.crate.Version, SHA256: w.crate.SHA256},
-		Claim:   w.claim, List: list, Repository: w.crate.Repository(),
+		Claim:   w.claim, List: list, LockWhy: lockWhy, Repository: w.crate.Repository(), lock: lock,
 	}
 	for _, o := range list.Objects {
 		object, err := w.object(o)

@@ -162,7 +162,7 @@ func (w *walk) compare() error {
 	}
 	differences = slices.DeleteFunc(differences, func(d difference) bool {
 		switch {
-		case d.file.Path == "Cargo.lock":
+		case d.file.Path == cargoLock:
 			w.claim.Unproven = append(w.claim.Unproven, d.file.Path)
 			return true
 		case d.file.Path == origFile && d.content && w.src.UnprovenManifest:

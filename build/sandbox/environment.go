@@ -22,7 +22,8 @@ const (
 	environmentArchive = "rootfs.tar"
 	dpkgStatus         = "var/lib/dpkg/status"
 
-	maxStatus = 32 << 20 // bytes of dpkg's list of packages
+	maxStatus  = 32 << 20 // bytes of dpkg's list of packages
+	maxPadding = 16 << 20 // bytes of zeros behind an archive
 )
 
 // Environment is the files of a small distribution: what stands in a sandbox beside the toolchain.
@@ -175,11 +176,13 @@ type importer struct {
 }
 
 func (m *importer) read(ctx context.Context, rootfs io.Reader) error {
-	r := tar.NewReader(bufio.NewReaderSize(rootfs, 1<<20))
+	buffered := bufio.NewReaderSize(rootfs, 1<<20)
+	counted := &counter{r: buffered}
+	r := tar.NewReader(counted)
 	for n := 0; ; n++ {
-		h, err := r.Next()
+		h, err := counted.next(r)
 		if err == io.EOF && n > 0 {
-			return nil
+			return drain(buffered)
 		} else if err == io.EOF {
 			return errors.New("it is empty: is it a tar file, and not compressed?")
 		}
@@ -193,6 +196,23 @@ func (m *importer) read(ctx context.Context, rootfs io.Reader) error {
 			return err
 		}
 	}
+}
+
+// drain reads what stands behind an archive's end: zeros, and how the program exited that wrote it.
+func drain(r io.Reader) error {
+	rest := make([]byte, 64<<10)
+	for read := 0; read < maxPadding; {
+		n, err := r.Read(rest)
+		if strings.Trim(string(rest[:n]), "\x00") != "" {
+			return errors.New("something stands behind the end of the archive")
+		}
+		if read += n; err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("more than %d bytes stand behind the end of the archive", maxPadding)
 }
 
 // add takes one file. A hard link becomes a copy.

@@ -175,10 +175,10 @@ func (b *box) ulimits() string {
 	if b.group != nil {
 		return ":"
 	}
-	// The watchdog counts processes; this only keeps a fork bomb from being faster. Shells
-	// disagree about the letter.
-	processes := b.limits.Processes + 4096
-	return fmt.Sprintf("ulimit -d %d\nulimit -p %d 2>/dev/null || ulimit -u %d", b.limits.Memory>>10, processes, processes)
+	// The watchdog counts; these only keep what runs from being faster. Shells disagree about the
+	// letter for processes.
+	memory, processes := (b.limits.Memory+1<<30)>>10, b.limits.Processes+4096
+	return fmt.Sprintf("ulimit -d %d\nulimit -p %d 2>/dev/null || ulimit -u %d", memory, processes, processes)
 }
 
 func memoryFile(name string, content []byte) (*os.File, error) {
@@ -276,6 +276,8 @@ func (b *box) start() error {
 	if err := keepDescriptors(); err != nil {
 		return err
 	}
+	// A session's keys are inherited. Where the system call is forbidden, so is using them.
+	unix.KeyctlJoinSessionKeyring("")
 	return b.cmd.Start()
 }
 

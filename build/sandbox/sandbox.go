@@ -144,8 +144,8 @@ func (s *Spec) check() error {
 	switch {
 	case s.Environment == nil:
 		return errors.New("a sandbox needs an environment: cargo zkp environment make makes one")
-	case len(s.Command) == 0 || !path.IsAbs(s.Command[0]):
-		return fmt.Errorf("a sandbox runs a program by its absolute path inside, not %q", s.Command)
+	case len(s.Command) == 0 || !path.IsAbs(s.Command[0]) || strings.Contains(s.Command[0], "="):
+		return fmt.Errorf("a sandbox runs a program by its absolute path inside, without =, and not %q", s.Command)
 	case s.Dir != "" && !path.IsAbs(s.Dir):
 		return fmt.Errorf("%q is not an absolute directory inside", s.Dir)
 	case s.User < 0:

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -236,7 +237,7 @@ func scan(ctx context.Context, archive string) (*store, error) {
 	kinds := make(map[string]byte)
 	total := int64(0)
 	for r := tar.NewReader(counted); ; {
-		h, err := r.Next()
+		h, err := counted.next(r)
 		if err == io.EOF {
 			break
 		}
@@ -297,14 +298,31 @@ func (it *item) checkPlain(h *tar.Header, kinds map[string]byte) error {
 
 // counter counts what is read.
 type counter struct {
-	r io.Reader
-	n int64
+	r     io.Reader
+	n     int64
+	zeros int64 // bytes of 0 at the end of that
 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	if kept := len(bytes.TrimRight(p[:n], "\x00")); kept == 0 {
+		c.zeros += int64(n)
+	} else {
+		c.zeros = int64(n - kept)
+	}
 	return n, err
+}
+
+// next is r.Next, where the file before has been read whole; but an archive ends with two blocks of
+// zeros, or has been cut.
+func (c *counter) next(r *tar.Reader) (*tar.Header, error) {
+	c.zeros = 0
+	h, err := r.Next()
+	if err == io.EOF && c.n > 0 && c.zeros < 1024 {
+		err = errors.New("the archive ends before its end: it has been cut")
+	}
+	return h, err
 }
 
 // stage makes a directory beside dir, lets fill write into it, and gives it the name that fill

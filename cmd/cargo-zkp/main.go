@@ -44,6 +44,11 @@ For those who depend on crates:
   build, check, test, run, ...
                       Run that verb of cargo once all that it builds from is checked
 
+For those who rebuild:
+  toolchain           Print the id of the compiler's files
+  environment make, import, show
+                      Make what stands beside the compiler in the sandbox, and print its id
+
 For those who publish:
   publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
   prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit;
@@ -81,8 +86,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
-		"rebuild": rebuildVerb, "install": installVerb,
 		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
+		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)

@@ -230,8 +230,11 @@ func (o *proveOptions) make(ctx context.Context, sh *shell, c *crate.Crate, dir 
 	}
 	sh.Status("Proving", "%s v%s from commit %x: %d files, %d SHA-1 blocks", c.Name, c.Version, plan.Claim.Commit,
 		len(c.Files), plan.Blocks)
-	for _, f := range plan.Claim.Unproven {
-		sh.Warn("%s is not proven: the commit does not have it in this form", f)
+	for _, said := range plan.Unproven() {
+		sh.Warn("%s", said)
+	}
+	if plan.Claim.Lock != nil {
+		sh.Status("Derived", "Cargo.lock: the commit's own chose all versions in it")
 	}
 	if n := len(plan.Claim.CRLF); n > 0 {
 		why := "as from a checkout on Windows; few readers accept that"

@@ -1,4 +1,5 @@
-package prover
+// Package flock locks files against other processes.
+package flock
 
 import (
 	"errors"
@@ -7,9 +8,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// tryLock takes the exclusive lock of a file, until it is closed; held says that
+// Try takes the exclusive lock of a file, until it is closed; held says that
 // another process has it.
-func tryLock(f *os.File) (held bool, err error) {
+func Try(f *os.File) (held bool, err error) {
 	err = windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY,
 		0, 1, 0, new(windows.Overlapped))
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {

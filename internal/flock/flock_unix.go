@@ -1,6 +1,7 @@
 //go:build unix
 
-package prover
+// Package flock locks files against other processes.
+package flock
 
 import (
 	"errors"
@@ -9,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tryLock takes the exclusive lock of a file, until it is closed; held says that
+// Try takes the exclusive lock of a file, until it is closed; held says that
 // another process has it.
-func tryLock(f *os.File) (held bool, err error) {
+func Try(f *os.File) (held bool, err error) {
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return true, nil
