@@ -278,7 +278,9 @@ func packagedFiles(t *testing.T, packages ...string) []string {
 		"/etc/alternatives/cc": true}
 	for name := range found {
 		list, err := exec.Command("dpkg-query", "-L", name).Output()
-		fatalIf(t, err)
+		if err != nil {
+			continue // it is known, and not installed: what needed it has another one
+		}
 		for line := range strings.Lines(string(list)) {
 			paths[strings.TrimSpace(line)] = true
 		}

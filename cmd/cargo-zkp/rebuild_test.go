@@ -27,7 +27,7 @@ func plan(t *testing.T) rebuild.Plan {
 }
 
 func TestWhatIsCompiledIsVerifiedBeforeItRuns(t *testing.T) {
-	d := proven(t)
+	d, good := proven(t), plan(t)
 	dir := d.project("")
 	for name, c := range map[string]struct {
 		policy, source string
@@ -54,7 +54,7 @@ func TestWhatIsCompiledIsVerifiedBeforeItRuns(t *testing.T) {
 		}, outcome.Refused, []string{"hello-proof v0.1.0"}, ""},
 	} {
 		d.settings(dir, c.policy)
-		p := plan(t)
+		p := good
 		if c.spoil != nil {
 			c.spoil(&p)
 		}
