@@ -48,6 +48,10 @@ func TestAProgramIsRebuiltInASandbox(t *testing.T) {
 	if r.Subject.SHA256 != sha256.Sum256(read(t, b.crate)) {
 		t.Errorf("the report is about %+v", r.Subject)
 	}
+	if !r.Same {
+		t.Errorf("the first says %v\nthe second %v", command(t, "", nil, filepath.Join(out, "app")),
+			command(t, "", nil, filepath.Join(out, "app.second")))
+	}
 	t.Run("it sees nothing of this machine", func(t *testing.T) {
 		o := command(t, "", nil, filepath.Join(out, "app"))
 		if o.code != 0 || !strings.Contains(o.stdout, "quoted\n") || !strings.Contains(o.stdout, "/proc proc") {
