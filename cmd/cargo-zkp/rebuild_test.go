@@ -107,6 +107,7 @@ func TestMistakesOfRebuildAreTold(t *testing.T) {
 		words string
 	}{
 		{nil, outcome.Usage, "rebuild takes one argument, NAME@VERSION or FILE.crate, and got none"},
+		{[]string{"--help"}, outcome.OK, "Usage: cargo zkp rebuild NAME@VERSION|FILE.crate [OPTIONS]"},
 		{[]string{"x@1.0.0", "--require-source", "some"}, outcome.Usage, "must be all or crate"},
 		{[]string{"x@1.0.0", "--environment", filepath.Join(d.home, "none"), "--toolchain", strings.Repeat("ab", 32)},
 			outcome.Unchecked, "no toolchain abab"},
