@@ -41,6 +41,24 @@ var (
 	ErrContradicted = errors.New("contradicted by the commit itself")
 	// ErrSigner: the commit is not signed by whom the policy names.
 	ErrSigner = errors.New("not signed by whom the policy names")
+	// ErrNoBuilds: the policy says nothing about binaries.
+	ErrNoBuilds = errors.New("nobody is believed about binaries")
+	// ErrAnotherBinary: no builder made this binary.
+	ErrAnotherBinary = errors.New("another binary")
+	// ErrBuilders: nobody who counts says what the file is.
+	ErrBuilders = errors.New("no builder that the policy believes")
+	// ErrToolchain: it was built with a toolchain that the policy does not list.
+	ErrToolchain = errors.New("another toolchain")
+	// ErrEnvironment: it was built in an environment, or by a recipe, that the policy does not list.
+	ErrEnvironment = errors.New("another environment")
+	// ErrDissent: more members say otherwise than the policy tolerates.
+	ErrDissent = errors.New("builders disagree")
+	// ErrTooFew: fewer members say so than the policy needs.
+	ErrTooFew = errors.New("too few builders")
+	// ErrLock: the binary was not built from the lock file of its crate.
+	ErrLock = errors.New("another lock file")
+	// ErrSources: crates that were compiled are not proven.
+	ErrSources = errors.New("compiled crates are not proven")
 	// ErrState: what the state directory remembers cannot be used.
 	ErrState = errors.New("state not usable")
 )
@@ -67,6 +85,16 @@ var slugs = []struct {
 	{ErrRegistry, "registry"},
 	{ErrUnexpected, "unexpected"},
 	{ErrLeftOut, "left-out"},
+	{ErrNoBuilds, "no-builders"},
+	{ErrAnotherBinary, "another-binary"},
+	{ErrBuilders, "builders"},
+	{ErrToolchain, "toolchain"},
+	{ErrEnvironment, "environment"},
+	{ErrDissent, "dissent"},
+	{ErrTooFew, "too-few"},
+	{ErrLock, "lock"},
+	{ErrSources, "sources"},
+	{client.ErrJoined, "malformed-builds"},
 	{client.ErrNotLogged, "not-logged"},
 	{client.ErrPolicy, "policy"},
 	{client.ErrBundle, "malformed-bundle"},

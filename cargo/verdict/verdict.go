@@ -42,6 +42,7 @@ import (
 	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/crate"
+	"cratelog/entry"
 	"cratelog/proofcheck"
 )
 
@@ -72,6 +73,7 @@ type Config struct {
 type Checker struct {
 	cfg         Config
 	proofs      *proofcheck.Verifier
+	builds      entry.Verifier       // of build claims; proofs
 	together    *proofcheck.Together // over proofs, for crates that come one by one
 	sources     []*source
 	fingerprint [32]byte // of everything that all verdicts rest on
@@ -115,6 +117,7 @@ func New(cfg Config) (_ *Checker, err error) {
 	if c.proofs, err = proofcheck.New(cfg.Policy.Programs); err != nil {
 		return nil, err
 	}
+	c.builds = c.proofs
 	c.together = proofcheck.NewTogether(c.proofs, maxProofs)
 	c.sources = newSources(cfg)
 	c.fingerprint = fingerprint(cfg.Policy)
@@ -317,8 +320,16 @@ func (c *Checker) Bundle(ctx context.Context, g Given) (*Answer, error) {
 // that fails there sends its item into the next round, with its next bundle.
 func (c *Checker) run(ctx context.Context, items []*item, progress func(done, total int)) {
 	links := newLinks(c.sources)
-	var accepted []*item
-	for open := items; len(open) > 0; {
+	var open, accepted []*item
+	for _, it := range items {
+		switch it.state {
+		case holding: // a bundle was at hand
+			accepted = append(accepted, it)
+		case seeking:
+			open = append(open, it)
+		}
+	}
+	for len(open) > 0 {
 		var mu sync.Mutex
 		done := len(items) - len(open)
 		var g errgroup.Group

@@ -84,8 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
 		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
-		"toolchain": toolchain, "environment": environment,
-		"rebuild": rebuildVerb,
+		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)
