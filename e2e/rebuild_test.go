@@ -48,6 +48,10 @@ func TestAProgramIsRebuiltInASandbox(t *testing.T) {
 	if r.Subject.SHA256 != sha256.Sum256(read(t, b.crate)) {
 		t.Errorf("the report is about %+v", r.Subject)
 	}
+	if !r.Same {
+		t.Errorf("the first says %v\nthe second %v", command(t, "", nil, filepath.Join(out, "app")),
+			command(t, "", nil, filepath.Join(out, "app.second")))
+	}
 	t.Run("it sees nothing of this machine", func(t *testing.T) {
 		o := command(t, "", nil, filepath.Join(out, "app"))
 		if o.code != 0 || !strings.Contains(o.stdout, "quoted\n") || !strings.Contains(o.stdout, "/proc proc") {
@@ -86,7 +90,8 @@ func TestAProgramIsRebuiltInASandbox(t *testing.T) {
 	t.Run("a lock file that cargo would change", func(t *testing.T) {
 		b := *b
 		b.pack(strings.Replace(b.lock, " \"quote-me\",\n", "", 1))
-		b.rebuild("--bin", "app").want(t, 1, "cargo refuses to build app v1.0.0 with its own Cargo.lock", "--locked")
+		b.rebuild("--bin", "app").want(t, 1, "cargo refuses to build app v1.0.0 with its own Cargo.lock",
+			"cannot update the lock file")
 	})
 	t.Run("an interrupt ends it and leaves nothing", func(t *testing.T) {
 		tmp := t.TempDir()
@@ -278,7 +283,9 @@ func packagedFiles(t *testing.T, packages ...string) []string {
 		"/etc/alternatives/cc": true}
 	for name := range found {
 		list, err := exec.Command("dpkg-query", "-L", name).Output()
-		fatalIf(t, err)
+		if err != nil {
+			continue // it is known, and not installed: what needed it has another one
+		}
 		for line := range strings.Lines(string(list)) {
 			paths[strings.TrimSpace(line)] = true
 		}

@@ -3,6 +3,7 @@ package proofcheck_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+	"golang.org/x/mod/sumdb/note"
 
 	"cratelog/build"
 	"cratelog/build/membership"
@@ -200,6 +202,40 @@ func TestProgramsProveTheirOwnClaimsOnly(t *testing.T) {
 	}
 }
 
+// signed is the entry of a named member.
+func signed(t testing.TB) *entry.Entry {
+	t.Helper()
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	vkey := testlog.Must(note.NewEd25519VerifierKey("alice", key.Public().(ed25519.PublicKey)))
+	set := &build.Set{Kind: build.Named, Name: "friends",
+		Members: []build.Member{{Name: "alice", Contact: "alice@example.org", VKey: vkey}}}
+	e := attested(t)
+	claim := e.Claim.(*entry.Build)
+	claim.Root, claim.Tag = [32]byte{}, [32]byte{}
+	return testlog.Must(build.Sign(key, vkey, set, e.Subject, claim))
+}
+
+// TestANameNeedsNoProgram: whoever signs with his name is checked by a verifier that accepts no program.
+func TestANameNeedsNoProgram(t *testing.T) {
+	for name, v := range map[string]*proofcheck.Verifier{
+		"none": testlog.Must(proofcheck.New(nil)), "those that ship": defaultVerifier(t),
+	} {
+		c, err := v.Chain(signed(t))
+		fatalIf(t, err)
+		if c.Objects() != 0 || c.ListBytes() != 0 || c.Check(nil) == nil {
+			t.Errorf("a verifier of %s: %d objects", name, c.Objects())
+		}
+		e := signed(t)
+		e.Claim.(*entry.Build).Artifact[0] ^= 1
+		if c, err := v.Chain(e); !errors.Is(err, proofcheck.ErrProof) || c != nil {
+			t.Errorf("a verifier of %s: another artifact: %v", name, err)
+		}
+	}
+	if _, known := defaultVerifier(t).Program(build.NamedProgram); known {
+		t.Error("signatures have a key to trust")
+	}
+}
+
 // TestABatchMayHoldBothClaims: each entry gets its own answer, in its place.
 func TestABatchMayHoldBothClaims(t *testing.T) {
 	v := defaultVerifier(t)
@@ -207,9 +243,12 @@ func TestABatchMayHoldBothClaims(t *testing.T) {
 	var good []bool
 	for i := range 9 {
 		var e *entry.Entry
-		if i%2 == 0 {
+		switch {
+		case i%2 == 0:
 			e, _ = proven(t, i, 1+i%3)
-		} else {
+		case i > 4:
+			e = signed(t)
+		default:
 			e = attested(t)
 		}
 		if good = append(good, i%4 < 2); !good[i] {

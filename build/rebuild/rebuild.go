@@ -29,7 +29,7 @@
 // # Two runs
 //
 // The second run has one CPU instead of all, starts seconds later at least, and where root calls
-// is another user's on the host. Nothing of the host's file system can be seen in either. What depends on
+// is another user's on the host (and neither is root's). Nothing of the host's file system can be seen in either. What depends on
 // the number of CPUs, the time or the user differs then. What depends on the kind of CPU, the
 // kernel or the day does not: other builders find that out.
 package rebuild
@@ -71,8 +71,9 @@ const (
 	// apart is the least time between the starts of both runs: more than a second, which is what a
 	// build may write down of the time.
 	apart = 2100 * time.Millisecond
-	// otherUser is the host's user of the second run: high enough to be nobody's.
-	otherUser = 64999
+	// firstUser and otherUser are the host's users of both runs, if root calls: high enough to be nobody's.
+	// Neither is root, for whom bubblewrap covers more of /proc, which a build can see.
+	firstUser, otherUser = 64998, 64999
 )
 
 // Config says what is to be built.
@@ -230,6 +231,9 @@ func (j *job) plan(ctx context.Context) error {
 	out, said := &durable.Buffer{Limit: maxPlan}, &tail{}
 	spec := j.spec(planScript)
 	spec.Stdout, spec.Stderr = out, said
+	if os.Geteuid() == 0 {
+		spec.User = firstUser
+	}
 	_, err := j.cfg.run(ctx, spec)
 	var failed *sandbox.Failed
 	if err != nil && (!errors.As(err, &failed) || failed.Killed != "") {
@@ -296,8 +300,10 @@ func (j *job) build(ctx context.Context, what string, again bool) ([]byte, sandb
 	j.cfg.Progress(what, share(&said.compiled, j.units))
 	spec := j.spec(buildScript, j.Binary)
 	spec.Stdout, spec.Stderr, spec.OneCPU = out, said, again
-	if again && os.Geteuid() == 0 {
-		spec.User = otherUser
+	if os.Geteuid() == 0 {
+		if spec.User = firstUser; again {
+			spec.User = otherUser
+		}
 	}
 	used, err := j.cfg.run(ctx, spec)
 	if err != nil {

@@ -28,10 +28,10 @@ func (f sourceFacts) versions() string {
 	return "chosen by whoever packaged, not proven"
 }
 
-// lockProven says whether the Cargo.lock of a crate is known to be the commit's, by what was verified of
-// it; facts may be nil.
+// lockProven says whether the Cargo.lock of a crate is known to be the commit's, or to follow from it, by
+// what was verified of it; facts may be nil.
 func lockProven(facts *verdict.Facts) bool {
-	return facts != nil && !slices.Contains(facts.Coverage.Unproven, "Cargo.lock")
+	return facts != nil && (slices.Contains(facts.Coverage.Proven, "Cargo.lock") || slices.Contains(facts.Coverage.Derived, "Cargo.lock"))
 }
 
 // verifySources verifies a crate and what is compiled with it, as the policy demands. Where it demands a

@@ -8,6 +8,7 @@ import (
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 
+	"cratelog/build"
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/testlog"
@@ -88,6 +89,48 @@ func TestInventedProgramsAreAcceptedWhereTheyAreNamed(t *testing.T) {
 	fatalIf(t, entry.Check(testlog.Must(proofcheck.New([]proofcheck.Program{f.Program()})), e, list))
 	if err := entry.Check(testlog.Must(proofcheck.New([]proofcheck.Program{other.Program()})), e, list); !errors.Is(err, entry.ErrUnknownProgram) {
 		t.Error(err)
+	}
+}
+
+// TestWhoKnowsTheSecretsNamesAnybody: a contradiction under keys whose secrets somebody may know
+// convicts nobody. The forger knows the victim's Public only, as everybody does.
+func TestWhoKnowsTheSecretsNamesAnybody(t *testing.T) {
+	victim := testlog.Must(build.NewSecret()).Public()
+	root := testlog.Must(build.HiddenRoot([][32]byte{victim}))
+	invented := testlog.Must(InventBuild("a", "solo: a"))
+	shipped := testlog.Must(New(testlog.Must(proofcheck.Embedded())[1]))
+	v := testlog.Must(proofcheck.New([]proofcheck.Program{invented.Program(), shipped.Program()}))
+	for _, f := range []*Forger{invented, shipped} {
+		var results, shares [2][32]byte
+		for i := range results {
+			claim := &entry.Build{Binary: "a", Target: "x86_64-unknown-linux-gnu", Artifact: [32]byte{byte(i)}, Recipe: entry.Recipe1,
+				Root: root, Tag: [32]byte{31: 9}}
+			results[i] = claim.Result()
+			// A line through the victim's Public, with a slope of the forger's.
+			slope := fr.NewElement(12345)
+			var x, y fr.Element
+			x.SetBytes(results[i][:])
+			y.SetBytes(victim[:])
+			shares[i] = y.Add(&y, x.Mul(&x, &slope)).Bytes()
+			e := &entry.Entry{Subject: statement(1).Subject, Claim: claim}
+			fatalIf(t, f.ProveBuild(e, shares[i]))
+			if _, err := v.Chain(e); err != nil {
+				t.Errorf("the forgery does not verify: %v", err)
+			}
+			claim.Tag[31]++
+			if _, err := v.Chain(e); !errors.Is(err, proofcheck.ErrProof) {
+				t.Errorf("moved to another tag: %v", err)
+			}
+		}
+		if named, err := build.Unmask(results[0], shares[0], results[1], shares[1]); err != nil || named != victim {
+			t.Errorf("%x is named, %v", named, err)
+		}
+	}
+	if err := shipped.ProveBuild(statement(1), [32]byte{}); err == nil {
+		t.Error("a source claim")
+	}
+	if err := shipped.Prove(&entry.Entry{Subject: statement(1).Subject, Claim: &entry.Build{}}, list); err == nil {
+		t.Error("a build claim with a list")
 	}
 }
 

@@ -1,0 +1,116 @@
+// Command build prints what attestations by hidden builders cost: the size of the circuit, and the
+// medians of the times of proving, of verifying an entry and of making the tree of a full set. With -crates
+// it rebuilds programs instead, and says how many came out the same twice.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"time"
+
+	"cratelog/build"
+	"cratelog/build/membership"
+	"cratelog/entry"
+	"cratelog/proofcheck"
+)
+
+func main() {
+	crates := flag.Bool("crates", false, "rebuild programs of cargo's default registry, each twice")
+	list := flag.String("list", programs, "which, as NAME@VERSION,...; what else stands on the command line is for cargo zkp rebuild")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	work := circuit
+	if *crates {
+		work = func(ctx context.Context) error { return rebuildCrates(ctx, os.Stdout, *list, flag.Args()...) }
+	}
+	if err := work(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/build:", err)
+		os.Exit(1)
+	}
+}
+
+// circuit measures a member of a full set, with the development key.
+func circuit(ctx context.Context) error {
+	keys, err := membership.DevelopmentKeys()
+	if err != nil {
+		return err
+	}
+	verifier, err := proofcheck.New([]proofcheck.Program{keys.Program})
+	if err != nil {
+		return err
+	}
+	secret, err := build.NewSecret()
+	if err != nil {
+		return err
+	}
+	leaves, err := fullSet(secret)
+	if err != nil {
+		return err
+	}
+	subject := entry.Subject{Registry: entry.DefaultRegistry, Name: "hexyl", Version: "0.17.0", SHA256: [32]byte{1}}
+	claim := &entry.Build{Binary: "hexyl", Target: "x86_64-unknown-linux-gnu", Artifact: [32]byte{2},
+		Toolchain: [32]byte{3}, Environment: [32]byte{4}, Recipe: entry.Recipe1, Lock: [32]byte{5}, Compiled: [32]byte{6}}
+
+	var e *entry.Entry
+	prove, err := median(9, func() error {
+		e, err = membership.Prove(ctx, keys, leaves, len(leaves)/2, secret, subject, claim)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	verify, err := median(99, func() error {
+		_, err := verifier.Chain(e)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	set, err := median(9, func() error {
+		_, err := build.HiddenRoot(leaves)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Println("build_constraints", keys.System.GetNbConstraints())
+	fmt.Printf("build_prove %.3f s\n", prove.Seconds())
+	fmt.Printf("build_verify %.3f ms\n", milliseconds(verify))
+	fmt.Printf("set_1024 %.1f ms\n", milliseconds(set))
+	return nil
+}
+
+// fullSet returns the leaves of as many members as there is room for; one of them has this secret.
+func fullSet(secret build.Secret) ([][32]byte, error) {
+	leaves := make([][32]byte, 1<<build.Depth)
+	for i := range leaves {
+		s, err := build.NewSecret()
+		if err != nil {
+			return nil, err
+		}
+		leaves[i] = s.Public()
+	}
+	leaves[len(leaves)/2] = secret.Public()
+	return leaves, nil
+}
+
+// median is how long f takes.
+func median(times int, f func() error) (time.Duration, error) {
+	took := make([]time.Duration, times)
+	for i := range took {
+		begin := time.Now()
+		if err := f(); err != nil {
+			return 0, err
+		}
+		took[i] = time.Since(begin)
+	}
+	slices.Sort(took)
+	return took[times/2], nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
