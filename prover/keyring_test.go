@@ -87,3 +87,22 @@ func TestAnInterruptDoesNotWaitForWhatCannotBeStopped(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A program of build claims proves no source, wherever it is named.
+func TestAProgramOfOtherClaimsIsRefused(t *testing.T) {
+	const file, says = "../proofcheck/programs/build.json", "proves claims of the kind build/1; a crate's source takes one of source/2"
+	k := &Keyring{ProgramFile: file, KeyFile: "none"}
+	if err := k.Check(); err == nil || !strings.Contains(err.Error(), says) {
+		t.Errorf("the keyring: %v", err)
+	}
+	if _, err := OpenKeys(t.Context(), file, "none", nil); err == nil || !strings.Contains(err.Error(), says) {
+		t.Errorf("keys from files: %v", err)
+	}
+	shipped, err := proofcheck.Embedded()
+	fatalIf(t, err)
+	text, err := shipped[1].Marshal()
+	fatalIf(t, err)
+	if _, err := (&keyOffer{File: text}).offer(); err == nil || !strings.Contains(err.Error(), says) {
+		t.Errorf("a log's offer: %v", err)
+	}
+}
