@@ -102,7 +102,8 @@ func TestBuildersAttestInALog(t *testing.T) {
 	h := readHello(t)
 	t.Chdir(t.TempDir())
 	set := enrolledSet(t, "rebuilders", []string{"--named"}, "alpha", "beta", "gamma")
-	url := h.log(t, set).URL
+	w := h.log(t, set)
+	url := w.URL
 	good, bad := h.report(t, "a binary", ""), h.report(t, "another binary", "")
 	attest := func(key, file string, more ...string) []string {
 		return append([]string{"attest", file, "--key", key, "--set", "rebuilders.set", "--log", url}, more...)
@@ -140,9 +141,14 @@ func TestBuildersAttestInALog(t *testing.T) {
 	fatalIf(t, os.WriteFile("alpha.journal", fresh, 0o600))
 	zkpSays(t, outcome.Refused, []string{"entry 1 says with this key", "its journal does not know it", "somebody else has the key"},
 		status("alpha")...)
+	all := []string{"builder", "status", "--key", "alpha", "--set", "rebuilders.set", "--log", url, "--trust", w.File}
+	zkpSays(t, outcome.Refused, []string{"Read 4 entries", "hello-proof 0.1.0: entry 1 says with this key", "somebody else has the key"},
+		all...)
+	zkpSays(t, outcome.Usage, []string{"no trust file of the policy names a log at " + url + "/x"}, append(all, "--log", url+"/x")...)
 	zkpSays(t, outcome.Refused, []string{"attestations of this key that its journal does not know"}, attest("alpha", good)...)
 	zkpSays(t, outcome.OK, []string{"Adopted"}, status("alpha", "--adopt")...)
 	zkpSays(t, outcome.OK, []string{"all in its journal, which knows 1"}, status("alpha")...)
+	zkpSays(t, outcome.OK, []string{"Read 4 entries", "1 attestations with this key, all in its journal"}, all...)
 }
 
 func TestWhatIsNotToBeAttestedIsRefused(t *testing.T) {
