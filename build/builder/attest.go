@@ -110,6 +110,9 @@ type Attestation struct {
 // Besides others it fails with a *ContradictionError, an *UnknownError, a *StandsError or a
 // *DissentError.
 func (k *Key) Attest(ctx context.Context, a Attestation) (*entry.Entry, error) {
+	if err := k.locked(); err != nil {
+		return nil, err
+	}
 	index, err := k.Find(a.Set)
 	if err != nil {
 		return nil, err
@@ -186,7 +189,19 @@ type Status struct {
 
 // Status searches what the log has about a crate version for this key's attestations. For a named
 // key, sets are those in which it has a vkey; a hidden key's tags need none.
-func (k *Key) Status(rows []client.BuildRow, sets []*build.Set) (s Status, err error) {
+func (k *Key) Status(rows []client.BuildRow, sets []*build.Set) (Status, error) {
+	s, err := k.status(rows, sets)
+	if err != nil || k.lock != nil || len(s.Unknown) == 0 {
+		return s, err
+	}
+	// Who uses the key may have said it since the journal was read: it stood there first.
+	if k.journal, err = readJournal(k.path+JournalExt, k.ID()); err != nil {
+		return Status{}, err
+	}
+	return k.status(rows, sets)
+}
+
+func (k *Key) status(rows []client.BuildRow, sets []*build.Set) (s Status, err error) {
 	members := []build.Member{{}}
 	if k.Kind == build.Named {
 		members = nil
@@ -223,6 +238,9 @@ func (k *Key) Status(rows []client.BuildRow, sets []*build.Set) (s Status, err e
 // Adopt takes attestations that the journal does not know into it: the key's owner says that he made
 // them.
 func (k *Key) Adopt(rows []client.BuildRow) error {
+	if err := k.locked(); err != nil {
+		return err
+	}
 	for _, r := range rows {
 		if err := k.journal.record(r.Request, r.Result); err != nil {
 			return err

@@ -116,6 +116,9 @@ func ParseEnrollment(text []byte) (*Enrollment, error) {
 
 // Enroll makes the key's enrollment in a set with a name. A hidden key needs the keys of a program.
 func (k *Key) Enroll(ctx context.Context, set, name, contact string, keys *membership.Keys) (*Enrollment, error) {
+	if err := k.locked(); err != nil {
+		return nil, err
+	}
 	if err := build.CheckMember(set); err != nil {
 		return nil, fmt.Errorf("the set's name: %w", err)
 	}

@@ -247,7 +247,11 @@ func builderStatus(ctx context.Context, sh *shell, args []string) error {
 			return err
 		}
 	}
-	key, err := builder.Open(*keyFile)
+	open := builder.Peek // also while "builder run" uses the key
+	if *adopt {
+		open = builder.Open
+	}
+	key, err := open(*keyFile)
 	if err != nil {
 		return err
 	}
