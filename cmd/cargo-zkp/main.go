@@ -29,10 +29,13 @@ const usage = `Check that crates are the public source that they claim to be, an
 Usage: cargo zkp VERB [OPTIONS]
 
 For those who depend on crates:
-  verify              Check the crates of Cargo.lock; with FILE.crate, that one
+  verify              Check the crates of Cargo.lock; with FILE.crate, that one; with --binary FILE,
+                      that builders make this binary of a crate
+  install NAME@VERSION
+                      Install a binary that builders make of a crate, or that is rebuilt here
   init                Write a commented zkp.toml
   policy check        Look for mistakes in zkp.toml
-  show NAME[@VERSION] Tell what is logged about a crate
+  show NAME[@VERSION] Tell what is logged about a crate; with FILE.builds, about a binary; --slsa
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
   rebuild NAME@VERSION
                       Build a binary of a crate twice in a sandbox: is it the same, and which?
@@ -87,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
 		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
-		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb,
+		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
 	}
 	for _, verb := range wrapped {
