@@ -32,7 +32,8 @@ func (e *ContradictionError) Error() string {
 	s := fmt.Sprintf("%s %x of this build, and now it is to be %x; nothing was attested: two results under one tag "+
 		"unmask their builder", where, e.Said, e.Now)
 	if e.Index != nil {
-		s += "\nthe journal is an old one, or somebody else has the key: stop using it, and look with \"cargo zkp builder status\""
+		s += "\nthe journal is an old one, or somebody else has the key: stop using it, and look with " +
+			"\"cargo zkp builder status\""
 	}
 	return s
 }
@@ -48,8 +49,8 @@ func (e *UnknownError) Error() string {
 	for _, r := range e.Rows {
 		fmt.Fprintf(&b, "\n  entry %d: binary %s, SHA-256 %x", r.Index, r.Binary, r.Artifact)
 	}
-	b.WriteString("\nthe journal is an old one, or somebody else has the key. If you made these attestations yourself, take them " +
-		"into the journal with \"cargo zkp builder status --adopt\"; if not, the key is stolen: tell who keeps the set")
+	b.WriteString("\nthe journal is an old one, or somebody else has the key. If you made these attestations yourself, " +
+		"take them into the journal with \"cargo zkp builder status --adopt\"; if not, the key is stolen: tell who keeps the set")
 	return b.String()
 }
 
@@ -75,8 +76,8 @@ type DissentError struct {
 
 func (e *DissentError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "other builders say that something else comes out of this build; here it is\n  binary %x, compiled list %x\nand "+
-		"in the log", e.Artifact, e.Compiled)
+	fmt.Fprintf(&b, "other builders say that something else comes out of this build; here it is\n"+
+		"  binary %x, compiled list %x\nand in the log", e.Artifact, e.Compiled)
 	for _, r := range e.Others {
 		fmt.Fprintf(&b, "\n  binary %x, compiled list %x (entry %d)", r.Artifact, r.Compiled, r.Index)
 		if r.Artifact == e.Artifact {

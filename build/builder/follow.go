@@ -79,7 +79,8 @@ func checkpoint(ctx context.Context, log *client.Log, policy *client.Policy) (cl
 
 // walk calls f for the entries of a log's tree from an index up to another one. What is no entry is a
 // monitor's affair, and left out.
-func walk(ctx context.Context, log *client.Log, c client.Checkpoint, from, to int64, f func(uint64, *entry.Entry) error) error {
+func walk(ctx context.Context, log *client.Log, c client.Checkpoint, from, to int64,
+	f func(uint64, *entry.Entry) error) error {
 	tiles := log.Tiles(c)
 	for i := from; i < to; i++ {
 		part, err := tiles.Part(ctx, uint64(i))
