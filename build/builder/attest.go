@@ -32,7 +32,8 @@ func (e *ContradictionError) Error() string {
 	s := fmt.Sprintf("%s %x of this build, and now it is to be %x; nothing was attested: two results under one tag "+
 		"unmask their builder", where, e.Said, e.Now)
 	if e.Index != nil {
-		s += "\nthe journal is an old one, or somebody else has the key: stop using it, and look with \"cargo zkp builder status\""
+		s += "\nthe journal is an old one, or somebody else has the key: stop using it, and look with " +
+			"\"cargo zkp builder status\""
 	}
 	return s
 }
@@ -48,8 +49,8 @@ func (e *UnknownError) Error() string {
 	for _, r := range e.Rows {
 		fmt.Fprintf(&b, "\n  entry %d: binary %s, SHA-256 %x", r.Index, r.Binary, r.Artifact)
 	}
-	b.WriteString("\nthe journal is an old one, or somebody else has the key. If you made these attestations yourself, take them " +
-		"into the journal with \"cargo zkp builder status --adopt\"; if not, the key is stolen: tell who keeps the set")
+	b.WriteString("\nthe journal is an old one, or somebody else has the key. If you made these attestations yourself, " +
+		"take them into the journal with \"cargo zkp builder status --adopt\"; if not, the key is stolen: tell who keeps the set")
 	return b.String()
 }
 
@@ -75,8 +76,8 @@ type DissentError struct {
 
 func (e *DissentError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "other builders say that something else comes out of this build; here it is\n  binary %x, compiled list %x\nand "+
-		"in the log", e.Artifact, e.Compiled)
+	fmt.Fprintf(&b, "other builders say that something else comes out of this build; here it is\n"+
+		"  binary %x, compiled list %x\nand in the log", e.Artifact, e.Compiled)
 	for _, r := range e.Others {
 		fmt.Fprintf(&b, "\n  binary %x, compiled list %x (entry %d)", r.Artifact, r.Compiled, r.Index)
 		if r.Artifact == e.Artifact {
@@ -110,6 +111,9 @@ type Attestation struct {
 // Besides others it fails with a *ContradictionError, an *UnknownError, a *StandsError or a
 // *DissentError.
 func (k *Key) Attest(ctx context.Context, a Attestation) (*entry.Entry, error) {
+	if err := k.locked(); err != nil {
+		return nil, err
+	}
 	index, err := k.Find(a.Set)
 	if err != nil {
 		return nil, err
@@ -186,7 +190,19 @@ type Status struct {
 
 // Status searches what the log has about a crate version for this key's attestations. For a named
 // key, sets are those in which it has a vkey; a hidden key's tags need none.
-func (k *Key) Status(rows []client.BuildRow, sets []*build.Set) (s Status, err error) {
+func (k *Key) Status(rows []client.BuildRow, sets []*build.Set) (Status, error) {
+	s, err := k.status(rows, sets)
+	if err != nil || k.lock != nil || len(s.Unknown) == 0 {
+		return s, err
+	}
+	// Who uses the key may have said it since the journal was read: it stood there first.
+	if k.journal, err = readJournal(k.path+JournalExt, k.ID()); err != nil {
+		return Status{}, err
+	}
+	return k.status(rows, sets)
+}
+
+func (k *Key) status(rows []client.BuildRow, sets []*build.Set) (s Status, err error) {
 	members := []build.Member{{}}
 	if k.Kind == build.Named {
 		members = nil
@@ -223,6 +239,9 @@ func (k *Key) Status(rows []client.BuildRow, sets []*build.Set) (s Status, err e
 // Adopt takes attestations that the journal does not know into it: the key's owner says that he made
 // them.
 func (k *Key) Adopt(rows []client.BuildRow) error {
+	if err := k.locked(); err != nil {
+		return err
+	}
 	for _, r := range rows {
 		if err := k.journal.record(r.Request, r.Result); err != nil {
 			return err

@@ -166,6 +166,24 @@ func TestAKeyIsUsedByOneProcess(t *testing.T) {
 	reopen(t, k)
 }
 
+// TestAKeyInUseIsLookedAt: what its user says meanwhile is not taken for a thief's.
+func TestAKeyInUseIsLookedAt(t *testing.T) {
+	k := newKey(t, Ed25519)
+	set := setOf(t, k)
+	look, err := Peek(k.path)
+	fatalIf(t, err)
+	defer look.Close()
+	logged := row(t, attest(t, k, attestation(set, "one")), 3)
+	if s, err := look.Status([]client.BuildRow{logged}, []*build.Set{set}); err != nil || len(s.Known) != 1 {
+		t.Errorf("the status is %+v, %v", s, err)
+	}
+	_, err = look.Attest(t.Context(), attestation(set, "one"))
+	wants(t, "attesting", err, "to be looked at only")
+	wants(t, "adopting", look.Adopt([]client.BuildRow{logged}), "to be looked at only")
+	_, err = look.Enroll(t.Context(), "rebuilders", "a", "b", nil)
+	wants(t, "enrolling", err, "to be looked at only")
+}
+
 func TestAKeyWithoutItsJournalIsNotUsed(t *testing.T) {
 	k, other := newKey(t, Ed25519), newKey(t, Ed25519)
 	fatalIf(t, k.Close())

@@ -72,8 +72,8 @@ func (e *Enrollment) statement() (request, result [32]byte) {
 
 // Marshal returns the enrollment's file.
 func (e *Enrollment) Marshal() []byte {
-	return fmt.Appendf(nil, "%s\nkind %s\nset %s\n%sprogram %x\nproof %s\n", enrollmentHeader, e.Kind, e.Set, e.line(), e.Program,
-		base64.StdEncoding.EncodeToString(e.Proof))
+	return fmt.Appendf(nil, "%s\nkind %s\nset %s\n%sprogram %x\nproof %s\n", enrollmentHeader, e.Kind, e.Set, e.line(),
+		e.Program, base64.StdEncoding.EncodeToString(e.Proof))
 }
 
 // ParseEnrollment reads an enrollment in its one encoding. It does not check the proof: Verify does.
@@ -116,6 +116,9 @@ func ParseEnrollment(text []byte) (*Enrollment, error) {
 
 // Enroll makes the key's enrollment in a set with a name. A hidden key needs the keys of a program.
 func (k *Key) Enroll(ctx context.Context, set, name, contact string, keys *membership.Keys) (*Enrollment, error) {
+	if err := k.locked(); err != nil {
+		return nil, err
+	}
 	if err := build.CheckMember(set); err != nil {
 		return nil, fmt.Errorf("the set's name: %w", err)
 	}
@@ -154,7 +157,8 @@ func (e *Enrollment) Verify(programs []proofcheck.Program) error {
 			return err
 		}
 		if e.Program != build.NamedProgram || !v.Verify(e.text(), e.Proof) {
-			return fmt.Errorf("the enrollment of %s in the set %s is not signed with the key that it enrolls", e.Member.Name, e.Set)
+			return fmt.Errorf("the enrollment of %s in the set %s is not signed with the key that it enrolls", e.Member.Name,
+				e.Set)
 		}
 		return nil
 	}

@@ -35,13 +35,9 @@ const followedFile = "FOLLOWED"
 // Programs looks at the entries that are new, makes a directory for each of their versions, and returns the
 // programs of all directories. The place in the log is kept once the directories are there.
 func (f *Follower) Programs(ctx context.Context) ([]Program, error) {
-	signed, err := f.Log.Checkpoint(ctx)
+	c, err := checkpoint(ctx, f.Log, f.Policy)
 	if err != nil {
-		return nil, fmt.Errorf("following the log at %s: %w", f.Log.URL, err)
-	}
-	c, err := f.Policy.CheckCheckpoint(signed)
-	if err != nil {
-		return nil, fmt.Errorf("following the log at %s: %w", f.Log.URL, err)
+		return nil, err
 	}
 	next, err := f.next(c.Size)
 	if err != nil {
@@ -51,27 +47,82 @@ func (f *Follower) Programs(ctx context.Context) ([]Program, error) {
 		return nil, fmt.Errorf("the log at %s shows %d entries, and %d were followed: it is another log, or an old state of it",
 			f.Log.URL, c.Size, next)
 	}
-	tiles := f.Log.Tiles(c)
-	for end := min(c.Size, next+maxFollowed); next < end; next++ {
-		part, err := tiles.Part(ctx, uint64(next))
-		if err != nil {
-			return nil, fmt.Errorf("following the log at %s: %w", f.Log.URL, err)
+	end := min(c.Size, next+maxFollowed)
+	err = walk(ctx, f.Log, c, next, end, func(_ uint64, e *entry.Entry) error {
+		if _, ok := e.Claim.(*entry.Source); !ok || e.Subject.Registry != f.Registry {
+			return nil
 		}
-		e, err := entry.Parse(part.Entry)
-		if err != nil {
-			continue // a monitor's affair
-		}
-		if _, ok := e.Claim.(*entry.Source); ok && e.Subject.Registry == f.Registry {
-			p := Program{Name: e.Subject.Name, Version: e.Subject.Version}
-			if err := os.MkdirAll(filepath.Join(f.Dir, p.dir()), 0o700); err != nil {
-				return nil, err
-			}
-		}
+		p := Program{Name: e.Subject.Name, Version: e.Subject.Version}
+		return os.MkdirAll(filepath.Join(f.Dir, p.dir()), 0o700)
+	})
+	if err != nil {
+		return nil, err
 	}
-	if err := durable.Write(filepath.Join(f.Dir, followedFile), fmt.Appendf(nil, "%d\n", next), 0o600); err != nil {
+	if err := durable.Write(filepath.Join(f.Dir, followedFile), fmt.Appendf(nil, "%d\n", end), 0o600); err != nil {
 		return nil, err
 	}
 	return listed(f.Dir)
+}
+
+// checkpoint returns a log's latest checkpoint, if the policy believes it.
+func checkpoint(ctx context.Context, log *client.Log, policy *client.Policy) (client.Checkpoint, error) {
+	signed, err := log.Checkpoint(ctx)
+	if err != nil {
+		return client.Checkpoint{}, fmt.Errorf("reading the log at %s: %w", log.URL, err)
+	}
+	c, err := policy.CheckCheckpoint(signed)
+	if err != nil {
+		return client.Checkpoint{}, fmt.Errorf("reading the log at %s: %w", log.URL, err)
+	}
+	return c, nil
+}
+
+// walk calls f for the entries of a log's tree from an index up to another one. What is no entry is a
+// monitor's affair, and left out.
+func walk(ctx context.Context, log *client.Log, c client.Checkpoint, from, to int64,
+	f func(uint64, *entry.Entry) error) error {
+	tiles := log.Tiles(c)
+	for i := from; i < to; i++ {
+		part, err := tiles.Part(ctx, uint64(i))
+		if err != nil {
+			return fmt.Errorf("reading the log at %s: %w", log.URL, err)
+		}
+		e, err := entry.Parse(part.Entry)
+		if err != nil {
+			continue
+		}
+		if err := f(uint64(i), e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A Said is what a build entry of a log says, of which crate.
+type Said struct {
+	Subject entry.Subject
+	client.BuildRow
+}
+
+// AllBuilds reads a whole log, and calls f for each build entry. So the log learns nothing about what is
+// looked for. It returns how many entries there are.
+func AllBuilds(ctx context.Context, log *client.Log, policy *client.Policy, f func(Said) error) (int64, error) {
+	c, err := checkpoint(ctx, log, policy)
+	if err != nil {
+		return 0, err
+	}
+	return c.Size, walk(ctx, log, c, 0, c.Size, func(index uint64, e *entry.Entry) error {
+		b, ok := e.Claim.(*entry.Build)
+		if !ok {
+			return nil
+		}
+		request, err := b.Request(e.Subject)
+		if err != nil {
+			return err
+		}
+		return f(Said{e.Subject, client.BuildRow{Index: index, Program: e.Proof.Program, Binary: b.Binary, Target: b.Target,
+			Artifact: b.Artifact, Compiled: b.Compiled, Request: request, Result: b.Result(), Root: b.Root, Tag: b.Tag}})
+	})
 }
 
 // next returns where to go on.

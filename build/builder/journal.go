@@ -90,7 +90,8 @@ func (j *journal) record(request, result [32]byte) error {
 	}
 	text := append(bytes.Clone(j.text), journalLine(request, result)...)
 	if len(text) > maxJournal {
-		return fmt.Errorf("the key's journal %s would take more than %d bytes: make a new key and enroll it", j.path, maxJournal)
+		return fmt.Errorf("the key's journal %s would take more than %d bytes: make a new key and enroll it", j.path,
+			maxJournal)
 	}
 	if err := durable.Write(j.path, text, 0o600); err != nil {
 		return fmt.Errorf("writing the key's journal %s: %w; nothing was attested", j.path, err)

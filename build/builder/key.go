@@ -102,7 +102,7 @@ type Key struct {
 	path    string
 	secret  build.Secret  // of Kind Hidden
 	signer  crypto.Signer // of Kind Named
-	lock    *os.File
+	lock    *os.File      // nil after Peek
 	journal *journal
 }
 
@@ -130,8 +130,32 @@ func Open(path string) (*Key, error) {
 	return k, nil
 }
 
+// Peek opens a key to look at what was said with it, while another process may use it: Attest, Enroll and
+// Adopt need Open.
+func Peek(path string) (*Key, error) {
+	k, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	k.journal, err = readJournal(path+JournalExt, k.ID())
+	return k, err
+}
+
 // Close lets another process use the key.
-func (k *Key) Close() error { return k.lock.Close() }
+func (k *Key) Close() error {
+	if k.lock == nil {
+		return nil
+	}
+	return k.lock.Close()
+}
+
+// locked returns nil if no other process uses the key.
+func (k *Key) locked() error {
+	if k.lock == nil {
+		return errors.New("the key was opened to be looked at only")
+	}
+	return nil
+}
 
 // read reads a key file without its lock.
 func read(path string) (*Key, error) {

@@ -77,7 +77,8 @@ func ParsePrograms(text []byte) ([]Program, error) {
 		}
 		switch {
 		case !ok || len(fields) > 2:
-			return nil, fmt.Errorf("the list of programs, line %d: %.100q is not \"NAME@VERSION\", or that and a binary's name", n, line)
+			return nil, fmt.Errorf("the list of programs, line %d: %.100q is not \"NAME@VERSION\", or that and a binary's name",
+				n, line)
 		case err != nil:
 			return nil, fmt.Errorf("the list of programs, line %d: %w", n, err)
 		case seen[p]:

@@ -218,9 +218,11 @@ func sayCommon(sh *shell, s *build.Set, former string) error {
 }
 
 func builderStatus(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "builder status", "[NAME@VERSION...]", "Look in a log for what was said with a key, about these crates, or those of "+
-		"--programs: if its journal\ndoes not know it, somebody else has the key, or the journal is an old one. The log learns about which\n"+
-		"crates you ask, not who you are: its answers are all that anybody said, and tags are computed here.")
+	fs := newFlags(sh, "builder status", "[NAME@VERSION...]", "Look in a log for what was said with a key: if its journal does not know "+
+		"it, somebody else has the key,\nor the journal is an old one. Without crates the whole log is read, which must be one of the policy; with\n"+
+		"crates, or --programs, it is asked about these, and learns that. Tags are computed here.")
+	var b believe
+	b.register(fs)
 	keyFile := fs.String("key", "", "`FILE` with the builder's key (required)")
 	url := fs.String("log", "", "`URL` of the log (required)")
 	programs := fs.String("programs", "", "`FILE` with NAME@VERSION lines, as \"builder run\" follows")
@@ -239,7 +241,17 @@ func builderStatus(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	key, err := builder.Open(*keyFile)
+	var trust *client.Policy
+	if len(list) == 0 {
+		if trust, err = b.trustOf(*url); err != nil {
+			return err
+		}
+	}
+	open := builder.Peek // also while "builder run" uses the key
+	if *adopt {
+		open = builder.Open
+	}
+	key, err := open(*keyFile)
 	if err != nil {
 		return err
 	}
@@ -255,7 +267,45 @@ func builderStatus(ctx context.Context, sh *shell, args []string) error {
 	if key.Kind == build.Named && len(sets) == 0 {
 		return outcome.Usagef("a named key has a tag for each set: status needs --set FILE")
 	}
-	return tellStatus(ctx, sh, key, sets, list, logClient(sh, *url), entry.Registry(*registry), *adopt)
+	t := statusTeller{sh: sh, key: key, sets: sets, adopt: *adopt}
+	if trust != nil {
+		n, err := builder.AllBuilds(ctx, logClient(sh, *url), trust, func(s builder.Said) error {
+			return t.tell(s.Subject.Name, s.Subject.Version, []client.BuildRow{s.BuildRow})
+		})
+		if err != nil {
+			return err
+		}
+		sh.Status("Read", "%d entries of the log", n)
+		return t.end()
+	}
+	log := logClient(sh, *url)
+	for _, p := range list {
+		rows, err := log.Builds(ctx, entry.Subject{Registry: entry.Registry(*registry), Name: p.Name, Version: p.Version})
+		if err != nil && !errors.Is(err, client.ErrNotLogged) {
+			return fmt.Errorf("asking the log what builders say about %s: %w", p, err)
+		}
+		if err := t.tell(p.Name, p.Version, rows); err != nil {
+			return err
+		}
+	}
+	return t.end()
+}
+
+// trustOf returns the policy's trust file that names the log at a URL.
+func (b *believe) trustOf(logURL string) (*client.Policy, error) {
+	p, err := b.trusting(nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range p.Trust {
+		for _, l := range t.Policy.Logs() {
+			if strings.TrimSuffix(l.URL, "/") == strings.TrimSuffix(logURL, "/") {
+				return t.Policy, nil
+			}
+		}
+	}
+	return nil, outcome.Usagef("no trust file of the policy names a log at %s, so what it shows could not be believed; name one "+
+		"with --trust FILE", logURL)
 }
 
 // statusPrograms returns the crates to ask about, each version once.
@@ -281,59 +331,58 @@ func statusPrograms(words []string, file string) ([]builder.Program, error) {
 			list = append(list, p)
 		}
 	}
-	if len(list) == 0 {
-		return nil, outcome.Usagef("status needs NAME@VERSION, or --programs FILE: about which crates to ask")
-	}
 	return list, nil
 }
 
 // maxProgramList bounds a list of programs, in bytes.
 const maxProgramList = 1 << 20
 
-func tellStatus(ctx context.Context, sh *shell, key *builder.Key, sets []*build.Set, list []builder.Program, log builder.Log,
-	registry string, adopt bool) error {
-	known, bad := 0, 0
-	for _, p := range list {
-		rows, err := log.Builds(ctx, entry.Subject{Registry: registry, Name: p.Name, Version: p.Version})
-		if errors.Is(err, client.ErrNotLogged) {
-			rows, err = nil, nil
-		}
-		if err != nil {
-			return fmt.Errorf("asking the log what builders say about %s: %w", p, err)
-		}
-		s, err := key.Status(rows, sets)
-		if err != nil {
-			return err
-		}
-		known += len(s.Known)
-		for _, r := range s.Known {
-			fmt.Fprintf(sh.stdout, "%s %s: binary %s, SHA-256 %x, entry %d\n", p.Name, p.Version, r.Binary, r.Artifact, r.Index)
-		}
-		if adopt {
-			if err := key.Adopt(s.Unknown); err != nil {
-				return outcome.Refuse(err)
-			}
-			for _, r := range s.Unknown {
-				sh.Status("Adopted", "%s: binary %s, SHA-256 %x, entry %d", p, r.Binary, r.Artifact, r.Index)
-			}
-			s.Unknown = nil
+// A statusTeller prints what was said with a key.
+type statusTeller struct {
+	sh    *shell
+	key   *builder.Key
+	sets  []*build.Set
+	adopt bool
+
+	known, bad int
+}
+
+func (t *statusTeller) tell(name, version string, rows []client.BuildRow) error {
+	s, err := t.key.Status(rows, t.sets)
+	if err != nil {
+		return err
+	}
+	t.known += len(s.Known)
+	for _, r := range s.Known {
+		fmt.Fprintf(t.sh.stdout, "%s %s: binary %s, SHA-256 %x, entry %d\n", name, version, r.Binary, r.Artifact, r.Index)
+	}
+	if t.adopt {
+		if err := t.key.Adopt(s.Unknown); err != nil {
+			return outcome.Refuse(err)
 		}
 		for _, r := range s.Unknown {
-			bad++
-			sh.complain(fmt.Sprintf("%s: entry %d says with this key that the binary %s is %x, and its journal does not know it",
-				p, r.Index, r.Binary, r.Artifact))
+			t.sh.Status("Adopted", "%s %s: binary %s, SHA-256 %x, entry %d", name, version, r.Binary, r.Artifact, r.Index)
 		}
-		for _, r := range s.Against {
-			bad++
-			sh.complain(fmt.Sprintf("%s: entry %d says with this key that the binary %s is %x, and its journal has said something else",
-				p, r.Index, r.Binary, r.Artifact))
-		}
+		s.Unknown = nil
 	}
-	if bad > 0 {
+	t.bad += len(s.Unknown) + len(s.Against)
+	for _, r := range s.Unknown {
+		t.sh.complain(fmt.Sprintf("%s %s: entry %d says with this key that the binary %s is %x, and its journal does not know it",
+			name, version, r.Index, r.Binary, r.Artifact))
+	}
+	for _, r := range s.Against {
+		t.sh.complain(fmt.Sprintf("%s %s: entry %d says with this key that the binary %s is %x, and its journal has said something "+
+			"else", name, version, r.Index, r.Binary, r.Artifact))
+	}
+	return nil
+}
+
+func (t *statusTeller) end() error {
+	if t.bad > 0 {
 		return outcome.Refusef("%d attestations were made with this key and are not in its journal: somebody else has the key, or the "+
-			"journal is an old one\nstop using the key, and tell who keeps the set; if you made them yourself, --adopt takes them into the "+
-			"journal", bad)
+			"journal is an old one\nstop using the key, and tell who keeps the set; if you made them yourself, --adopt takes them into "+
+			"the journal", t.bad)
 	}
-	sh.Status("Finished", "%d attestations with this key, all in its journal, which knows %d", known, key.Attested())
+	t.sh.Status("Finished", "%d attestations with this key, all in its journal, which knows %d", t.known, t.key.Attested())
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"cratelog/build"
@@ -208,7 +207,7 @@ func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *m
 
 // follower reads the log, which must be one of the policy.
 func (o *runOptions) follower(log *client.Log) (*builder.Follower, error) {
-	p, err := o.rebuild.trusting(nil)
+	trust, err := o.rebuild.trustOf(o.log)
 	if err != nil {
 		return nil, err
 	}
@@ -216,15 +215,7 @@ func (o *runOptions) follower(log *client.Log) (*builder.Follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range p.Trust {
-		for _, l := range t.Policy.Logs() {
-			if strings.TrimSuffix(l.URL, "/") == strings.TrimSuffix(o.log, "/") {
-				return &builder.Follower{Log: log, Policy: t.Policy, Registry: registry, Dir: o.dir, From: o.from}, nil
-			}
-		}
-	}
-	return nil, outcome.Usagef("no trust file of the policy names a log at %s, so what it shows could not be believed; name one "+
-		"with --trust FILE", o.log)
+	return &builder.Follower{Log: log, Policy: trust, Registry: registry, Dir: o.dir, From: o.from}, nil
 }
 
 // rebuildProgram verifies a program and builds it twice.

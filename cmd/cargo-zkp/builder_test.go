@@ -102,7 +102,8 @@ func TestBuildersAttestInALog(t *testing.T) {
 	h := readHello(t)
 	t.Chdir(t.TempDir())
 	set := enrolledSet(t, "rebuilders", []string{"--named"}, "alpha", "beta", "gamma")
-	url := h.log(t, set).URL
+	w := h.log(t, set)
+	url := w.URL
 	good, bad := h.report(t, "a binary", ""), h.report(t, "another binary", "")
 	attest := func(key, file string, more ...string) []string {
 		return append([]string{"attest", file, "--key", key, "--set", "rebuilders.set", "--log", url}, more...)
@@ -140,9 +141,47 @@ func TestBuildersAttestInALog(t *testing.T) {
 	fatalIf(t, os.WriteFile("alpha.journal", fresh, 0o600))
 	zkpSays(t, outcome.Refused, []string{"entry 1 says with this key", "its journal does not know it", "somebody else has the key"},
 		status("alpha")...)
+	all := []string{"builder", "status", "--key", "alpha", "--set", "rebuilders.set", "--log", url, "--trust", w.File}
+	zkpSays(t, outcome.Refused, []string{"Read 4 entries", "hello-proof 0.1.0: entry 1 says with this key", "somebody else has the key"},
+		all...)
+	zkpSays(t, outcome.Usage, []string{"no trust file of the policy names a log at " + url + "/x"}, append(all, "--log", url+"/x")...)
 	zkpSays(t, outcome.Refused, []string{"attestations of this key that its journal does not know"}, attest("alpha", good)...)
 	zkpSays(t, outcome.OK, []string{"Adopted"}, status("alpha", "--adopt")...)
 	zkpSays(t, outcome.OK, []string{"all in its journal, which knows 1"}, status("alpha")...)
+	zkpSays(t, outcome.OK, []string{"Read 4 entries", "1 attestations with this key, all in its journal"}, all...)
+}
+
+// TestHiddenBuildersAttestInALog: two of three say so, and none says who he is.
+func TestHiddenBuildersAttestInALog(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes keys, and proves")
+	}
+	h := readHello(t)
+	t.Chdir(t.TempDir())
+	args := []string{"builder", "set", "rebuilders"}
+	for _, k := range []string{"alpha", "beta", "gamma"} {
+		zkpSays(t, outcome.OK, []string{"(hidden)"}, "builder", "keygen", k)
+		enroll := []string{"builder", "enroll", k, "--set", "rebuilders", "--name", k, "--contact", "x"}
+		zkpSays(t, outcome.Usage, []string{"needs --program FILE and --proving-key FILE"}, enroll...)
+		zkpSays(t, outcome.OK, []string{"UNSAFE development keys"}, append(enroll, "--development")...)
+		args = append(args, k+".enrollment", "vacant")
+	}
+	zkpSays(t, outcome.OK, []string{"UNSAFE development keys", "(hidden) of 3 builders", "hides little"}, args[:len(args)-1]...)
+	set, err := build.ReadSet("rebuilders.set")
+	fatalIf(t, err)
+	url, good := h.log(t, set).URL, h.report(t, "a binary", "")
+	for i, k := range []string{"beta", "alpha"} {
+		zkpSays(t, outcome.OK, []string{fmt.Sprintf("entry %d of the log", i+1)}, "attest", good, "--key", k, "--set", "rebuilders.set",
+			"--log", url, "--development")
+		zkpSays(t, outcome.OK, []string{"1 attestations with this key, all in its journal"}, "builder", "status", "--key", k, "--log", url,
+			"hello-proof@0.1.0")
+		raw, err := os.ReadFile(good + ".entry")
+		fatalIf(t, err)
+		if bytes.Contains(raw, []byte(k)) {
+			t.Errorf("the entry names %s", k)
+		}
+	}
+	zkpSays(t, outcome.OK, []string{"0 attestations with this key"}, "builder", "status", "--key", "gamma", "--log", url, "hello-proof@0.1.0")
 }
 
 func TestWhatIsNotToBeAttestedIsRefused(t *testing.T) {
