@@ -27,7 +27,7 @@ import (
 )
 
 // programs are those of the environment of these tests.
-var programs = []string{"sh", "tar", "rm", "env", "cat", "ls", "id", "dd", "sleep", "nproc", "df", "uname", "head", "mkdir"}
+var programs = []string{"sh", "tar", "rm", "env", "cat", "ls", "id", "dd", "sleep", "nproc", "df", "uname", "head", "chmod"}
 
 // hostRootfs is a root file system of a few of this machine's own programs and their libraries.
 var hostRootfs = sync.OnceValues(func() ([]byte, error) {
@@ -258,7 +258,11 @@ func TestACommandThatFailsSaysHow(t *testing.T) {
 	if !errors.As(err, &failed) || failed.ExitCode != 7 || failed.Killed != "" || out != "before\n" {
 		t.Errorf("%v, %q", err, out)
 	}
-	if used.Wall <= 0 || used.User != strconv.Itoa(os.Getuid()) || !slices.Contains([]string{"cgroup v1", "cgroup v2", "rlimits"}, used.Limits) {
+	user := os.Getuid()
+	if user == 0 {
+		user = RootsUser
+	}
+	if used.Wall <= 0 || used.User != strconv.Itoa(user) || !slices.Contains([]string{"cgroup v1", "cgroup v2", "rlimits"}, used.Limits) {
 		t.Errorf("%+v", used)
 	}
 	refused(t, err, "exit code 7")
@@ -414,6 +418,58 @@ func TestOneCPUAndAnotherUser(t *testing.T) {
 	}
 }
 
+// Whom the host takes for root may write kernel settings without any capability, one of which names
+// a program that the kernel runs as root.
+func TestTheHostsRootIsNotInside(t *testing.T) {
+	before, err := os.Stat("/dev/null")
+	fatalIf(t, err)
+	out := printed(t, nil, `for f in /proc/sys/kernel/core_pattern /proc/sys/kernel/modprobe /proc/sysrq-trigger /proc/sys/vm/drop_caches; do
+	(: >> $f) 2>/dev/null && echo opened $f
+done
+chmod 666 /dev/null 2>/dev/null && echo changed a device
+echo x > /dev/null && echo written`)
+	after, err := os.Stat("/dev/null")
+	fatalIf(t, err)
+	if out != "written\n" || after.Mode() != before.Mode() {
+		t.Errorf("it prints\n%s", out)
+	}
+	for _, user := range []int{0, 64321} {
+		if user != 0 && os.Getuid() != 0 {
+			continue
+		}
+		mark := fmt.Sprintf("user-%d", time.Now().UnixNano())
+		var seen []string
+		enough := errors.New("seen")
+		_, used, err := runScript(t, func(s *Spec) {
+			s.User, s.Command = user, append(s.Command, mark)
+			s.Stdout = writer(func([]byte) (int, error) { seen = usersOf(t, mark+"\x00"); return 0, enough })
+		}, "echo started; sleep 600")
+		if !errors.Is(err, enough) || len(seen) == 0 || slices.Contains(seen, "0") || slices.ContainsFunc(seen, func(u string) bool { return u != used.User }) {
+			t.Errorf("as %d: %v; its processes are of the users %q, and it says %q", user, err, seen, used.User)
+		}
+	}
+}
+
+// usersOf returns the host's numbers of the users of the processes inside whose arguments end in a mark.
+func usersOf(t *testing.T, mark string) (users []string) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, file := range files {
+		if line, err := os.ReadFile(file); err != nil || !bytes.HasSuffix(line, []byte(mark)) {
+			continue
+		}
+		status, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "status"))
+		for line := range strings.Lines(string(status)) {
+			if f := strings.Fields(line); len(f) > 1 && f[0] == "Uid:" {
+				users = append(users, f[1:]...)
+			}
+		}
+	}
+	return users
+}
+
 func TestASpecThatNobodyCanRunIsRefused(t *testing.T) {
 	e := imported(t, plainRootfs().tar(t))
 	ok := []string{"/bin/true"}
@@ -440,10 +496,10 @@ func TestASpecThatNobodyCanRunIsRefused(t *testing.T) {
 // What bubblewrap says where it may not, and what we say then.
 func TestARefusalSaysWhatToDo(t *testing.T) {
 	for says, want := range map[string][]string{
-		"bwrap: setting up uid map: Permission denied":                 {"/etc/apparmor.d/bwrap", "userns,", "kernel.apparmor_restrict_unprivileged_userns=0", "root"},
+		"bwrap: setting up uid map: Permission denied":                 {"/etc/apparmor.d/bwrap", "userns,", "kernel.apparmor_restrict_unprivileged_userns=0", "Root needs this too"},
 		"bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted": {"AppArmor"},
 		"bwrap: No permissions to create new namespace, likely because the kernel does not allow non-privileged user namespaces. " +
-			"On e.g. debian this can be enabled with 'sysctl kernel.unprivileged_userns_clone=1'.": {"kernel.unprivileged_userns_clone=1", "root", "seccomp=unconfined"},
+			"On e.g. debian this can be enabled with 'sysctl kernel.unprivileged_userns_clone=1'.": {"kernel.unprivileged_userns_clone=1", "root needs too", "seccomp=unconfined"},
 		"bwrap: No permissions to creating new namespace, likely because":   {"seccomp=unconfined"},
 		"bwrap: Creating new namespace failed: No space left on device":     {"user.max_user_namespaces"},
 		"bwrap: Can't mount proc on /newroot/proc: Operation not permitted": {"systempaths=unconfined"},

@@ -60,7 +60,7 @@ type Spec struct {
 	Dir     string
 
 	OneCPU bool // it may run on one CPU only
-	User   int  // run as this user of the host, which only root can; 0: as who calls
+	User   int  // run as this user of the host, which only root can; 0: as who calls, or, for root, as RootsUser
 	Limits Limits
 
 	// Stdout and Stderr take what the command prints. When one fails, the command is ended. Nil:
@@ -108,6 +108,10 @@ func (f *Failed) Error() string {
 	}
 	return fmt.Sprintf("the command failed with exit code %d", f.ExitCode)
 }
+
+// RootsUser is the host's user as whom root runs commands: high enough to be nobody's. Root itself would be
+// root for files that ask for no capability, such as /proc/sys/kernel/core_pattern, inside as well.
+const RootsUser = 64998
 
 // Environ is the environment that each command has, beside Spec.Env, which cannot change it.
 func Environ() map[string]string {
