@@ -564,6 +564,48 @@ garbage
 	}
 }
 
+// Version 2 wants a group above this process that hands both controllers down and may be written.
+func TestACgroupOfVersion2IsMadeWhereBothControllersAre(t *testing.T) {
+	top := t.TempDir()
+	at := filepath.Join(top, "a/b/c")
+	fatalIf(t, os.MkdirAll(at, 0o755))
+	for dir, controllers := range map[string]string{"a/b/c": "", "a/b": "cpu memory\n", "a": "cpu memory pids\n", "": "memory pids\n"} {
+		fatalIf(t, os.WriteFile(filepath.Join(top, dir, "cgroup.subtree_control"), []byte(controllers), 0o644))
+	}
+	mounts := []mount{{root: "/", at: top, kind: "cgroup2"}}
+	limits := Limits{Memory: 1 << 30, Processes: 7}
+	g := newCgroup2(mounts, "1:memory:/x\n0::/a/b/c\n", "job", limits)
+	if g == nil {
+		t.Fatal("there is none")
+	}
+	defer g.dir.Close()
+	if g.memory != filepath.Join(top, "a", "job") || g.version != "cgroup v2" {
+		t.Errorf("it is %s at %s", g.version, g.memory)
+	}
+	for file, want := range map[string]string{"memory.max": "1073741824", "pids.max": strconv.Itoa(7 + bwrapProcesses), "memory.oom.group": "1", "memory.swap.max": "0"} {
+		if got, err := os.ReadFile(filepath.Join(g.memory, file)); err != nil || string(got) != want {
+			t.Errorf("%s is %q (%v), want %s", file, got, err, want)
+		}
+	}
+	event := func(file, text string) { fatalIf(t, os.WriteFile(filepath.Join(g.memory, file), []byte(text), 0o644)) }
+	event("memory.events", "low 0\noom 1\noom_kill 0\n")
+	event("pids.events", "max 0\n")
+	if why := g.passed(limits); why != "" {
+		t.Errorf("it %s", why)
+	}
+	event("pids.events", "max 3\n")
+	if why := g.passed(limits); why != "had more than 7 processes" {
+		t.Errorf("it %s", why)
+	}
+	event("memory.events", "low 0\noom 1\noom_kill 1\n")
+	if why := g.passed(limits); why != "used more than 1024 MiB of memory" {
+		t.Errorf("it %s", why)
+	}
+	if none := newCgroup2(mounts, "1:memory:/x\n", "job2", limits); none != nil {
+		t.Errorf("where this process has no group it is at %s", none.memory)
+	}
+}
+
 func TestWhatAnEnvironmentLacksIsNamed(t *testing.T) {
 	rootfs, err := hostRootfs()
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
