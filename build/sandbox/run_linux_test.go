@@ -574,6 +574,14 @@ func TestACgroupOfVersion2IsMadeWhereBothControllersAre(t *testing.T) {
 	}
 	mounts := []mount{{root: "/", at: top, kind: "cgroup2"}}
 	limits := Limits{Memory: 1 << 30, Processes: 7}
+	// What a killed process left goes; what belongs to a living one, or to others, stays.
+	dead := exec.Command("true")
+	fatalIf(t, dead.Run())
+	left := fmt.Sprintf("%s%d-1", groupName, dead.Process.Pid)
+	ours := fmt.Sprintf("%s%d-1", groupName, os.Getpid())
+	for _, name := range []string{left, ours, "cratelog-x-1", "other"} {
+		fatalIf(t, os.Mkdir(filepath.Join(top, "a", name), 0o755))
+	}
 	g := newCgroup2(mounts, "1:memory:/x\n0::/a/b/c\n", "job", limits)
 	if g == nil {
 		t.Fatal("there is none")
@@ -600,6 +608,11 @@ func TestACgroupOfVersion2IsMadeWhereBothControllersAre(t *testing.T) {
 	event("memory.events", "low 0\noom 1\noom_kill 1\n")
 	if why := g.passed(limits); why != "used more than 1024 MiB of memory" {
 		t.Errorf("it %s", why)
+	}
+	for name, stays := range map[string]bool{left: false, ours: true, "cratelog-x-1": true, "other": true} {
+		if _, err := os.Stat(filepath.Join(top, "a", name)); (err == nil) != stays {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	if none := newCgroup2(mounts, "1:memory:/x\n", "job2", limits); none != nil {
 		t.Errorf("where this process has no group it is at %s", none.memory)
