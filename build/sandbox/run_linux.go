@@ -143,7 +143,8 @@ func (b *box) prepare(bwrap string, boot *boot) error {
 		if boot.loader == "" {
 			return []string{path.Join("/", bootDir, program)}
 		}
-		return []string{path.Join("/", bootDir, boot.loader), "--library-path", "/" + bootDir, path.Join("/", bootDir, program)}
+		return []string{path.Join("/", bootDir, boot.loader), "--library-path", "/" + bootDir,
+			path.Join("/", bootDir, program)}
 	}
 	args = append(args, "--chdir", "/", "--")
 	args = append(args, start("sh")...)
