@@ -188,7 +188,7 @@ func (g *cgroup) remove() {
 		g.dir.Close()
 	}
 	for _, dir := range []string{g.memory, g.pids} {
-		for range 100 { // it is busy until the kernel has forgotten the dead
+		for range 500 { // it is busy until the kernel has forgotten the dead
 			if dir == "" || os.Remove(dir) == nil || errors.Is(unix.Access(dir, unix.F_OK), unix.ENOENT) {
 				break
 			}
