@@ -121,7 +121,8 @@ func (o *opened) library(name string, user *elf.File) *item {
 		if err != nil {
 			continue
 		}
-		if lib, err := elf.NewFile(bytes.NewReader(content)); err == nil && lib.Class == user.Class && lib.Machine == user.Machine {
+		lib, err := elf.NewFile(bytes.NewReader(content))
+		if err == nil && lib.Class == user.Class && lib.Machine == user.Machine {
 			return it
 		}
 	}

@@ -64,11 +64,27 @@ func newCgroup(l Limits) *cgroup {
 	if err1 != nil || err2 != nil {
 		return nil
 	}
-	name := fmt.Sprintf("cratelog-%d-%d", os.Getpid(), time.Now().UnixNano())
+	name := fmt.Sprintf(groupName+"%d-%d", os.Getpid(), time.Now().UnixNano())
 	if g := newCgroup2(mounts, string(own), name, l); g != nil {
 		return g
 	}
 	return newCgroup1(mounts, string(own), name, l)
+}
+
+// groupName begins the name of a group; the number of the process that made it follows.
+const groupName = "cratelog-"
+
+// makeGroup makes a group, and removes those of processes that were killed before they could.
+func makeGroup(at, name string) (dir string, ok bool) {
+	old, _ := filepath.Glob(filepath.Join(at, groupName+"*-*"))
+	for _, dir := range old {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), groupName), "-")
+		if n, err := strconv.Atoi(pid); err == nil && errors.Is(unix.Kill(n, 0), unix.ESRCH) {
+			os.Remove(dir) // which fails while something is in it
+		}
+	}
+	dir = filepath.Join(at, name)
+	return dir, os.Mkdir(dir, 0o755) == nil
 }
 
 // newCgroup2 makes it in the nearest group above this process that hands both controllers down.
@@ -82,8 +98,8 @@ func newCgroup2(mounts []mount, own, name string, l Limits) *cgroup {
 		if has := strings.Fields(string(down)); !slices.Contains(has, "memory") || !slices.Contains(has, "pids") {
 			continue
 		}
-		dir := filepath.Join(at, name)
-		if os.Mkdir(dir, 0o755) != nil {
+		dir, ok := makeGroup(at, name)
+		if !ok {
 			continue
 		}
 		g := &cgroup{version: "cgroup v2", memory: dir, pids: dir}
@@ -113,8 +129,12 @@ func newCgroup1(mounts []mount, own, name string, l Limits) *cgroup {
 		{"pids", "pids.max", int64(l.Processes) + bwrapProcesses, &g.pids},
 	} {
 		_, at := cgroupPlace(mounts, own, "cgroup", c.controller)
-		dir := filepath.Join(at, name)
-		if at == "" || os.Mkdir(dir, 0o755) != nil {
+		if at == "" {
+			g.remove()
+			return nil
+		}
+		dir, ok := makeGroup(at, name)
+		if !ok {
 			g.remove()
 			return nil
 		}
@@ -132,7 +152,7 @@ func newCgroup1(mounts []mount, own, name string, l Limits) *cgroup {
 const bwrapProcesses = 3
 
 func set(dir, file string, value int64) error {
-	return os.WriteFile(filepath.Join(dir, file), strconv.AppendInt(nil, value, 10), 0)
+	return os.WriteFile(filepath.Join(dir, file), strconv.AppendInt(nil, value, 10), 0o644)
 }
 
 // enter moves this thread into groups of version 1, so that what it starts is in them; leave moves
@@ -168,7 +188,7 @@ func (g *cgroup) remove() {
 		g.dir.Close()
 	}
 	for _, dir := range []string{g.memory, g.pids} {
-		for range 100 { // it is busy until the kernel has forgotten the dead
+		for range 500 { // it is busy until the kernel has forgotten the dead
 			if dir == "" || os.Remove(dir) == nil || errors.Is(unix.Access(dir, unix.F_OK), unix.ENOENT) {
 				break
 			}

@@ -86,13 +86,16 @@ func run(ctx context.Context, s Spec) (Used, error) {
 		return Used{}, fmt.Errorf("the environment at %s cannot be used: %w", s.Environment.Dir, err)
 	}
 	b := &box{spec: s, limits: s.Limits.orDefault(), child: -1, unpacked: make(chan struct{})}
-	used := Used{Limits: "rlimits", User: strconv.Itoa(os.Getuid())}
-	if s.User != 0 {
-		if os.Getuid() != 0 {
-			return used, errors.New("only root can run a sandbox as another user")
-		}
-		used.User = strconv.Itoa(s.User)
+	used := Used{Limits: "rlimits"}
+	switch root := os.Geteuid() == 0; {
+	case root && s.User == 0:
+		b.spec.User = RootsUser
+	case !root && s.User != 0 && s.User != os.Geteuid():
+		return used, errors.New("only root can run a sandbox as another user")
+	case !root:
+		b.spec.User = os.Geteuid()
 	}
+	used.User = strconv.Itoa(b.spec.User)
 	if b.group = newCgroup(b.limits); b.group != nil {
 		used.Limits = b.group.version
 		defer b.group.remove()
@@ -140,7 +143,8 @@ func (b *box) prepare(bwrap string, boot *boot) error {
 		if boot.loader == "" {
 			return []string{path.Join("/", bootDir, program)}
 		}
-		return []string{path.Join("/", bootDir, boot.loader), "--library-path", "/" + bootDir, path.Join("/", bootDir, program)}
+		return []string{path.Join("/", bootDir, boot.loader), "--library-path", "/" + bootDir,
+			path.Join("/", bootDir, program)}
 	}
 	args = append(args, "--chdir", "/", "--")
 	args = append(args, start("sh")...)
@@ -150,7 +154,7 @@ func (b *box) prepare(bwrap string, boot *boot) error {
 	b.cmd.Dir, b.cmd.Env = "/", []string{}
 	b.cmd.Stdin, b.cmd.Stdout, b.cmd.Stderr, b.cmd.ExtraFiles = b.stdin.r, b.output.w, b.output.w, extra
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt from the terminal is ours to handle
-	if b.spec.User != 0 {
+	if os.Geteuid() == 0 {
 		b.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(b.spec.User), Gid: uint32(b.spec.User)}
 	}
 	if b.group != nil {
@@ -350,7 +354,6 @@ func (b *box) readStatus() {
 // feed writes environment, toolchain and files. The archive has its end only if all of it is as the
 // ids say, and the command does not begin before that.
 func (b *box) feed(ctx context.Context) {
-	defer b.stdin.w.Close()
 	w := bufio.NewWriterSize(b.stdin.w, 1<<20)
 	t := newTree(w)
 	err := b.write(ctx, t)
@@ -360,8 +363,12 @@ func (b *box) feed(ctx context.Context) {
 	if err == nil {
 		err = w.Flush()
 	}
-	if err != nil && !errors.Is(err, syscall.EPIPE) { // then the sandbox has ended: it says why
-		b.fail(err)
+	switch {
+	case err == nil:
+		b.stdin.w.Close()
+	case errors.Is(err, syscall.EPIPE): // the sandbox has ended: it says why
+	default:
+		b.fail(err) // and the pipe stays open, so that nobody takes this for the end of the archive
 	}
 }
 
@@ -456,10 +463,11 @@ var refusals = []struct{ says, remedy string }{
   include <tunables/global>
   profile bwrap /usr/bin/bwrap flags=(unconfined) { userns, }
 to /etc/apparmor.d/bwrap and run apparmor_parser -r /etc/apparmor.d/bwrap; or allow it to all programs with
-sysctl kernel.apparmor_restrict_unprivileged_userns=0; or run as root`},
+sysctl kernel.apparmor_restrict_unprivileged_userns=0. Root needs this too: it runs the sandbox as another user`},
 	{`No permissions to creat(e|ing) new namespace|Creating new namespace failed|unshare|max_user_namespaces`,
 		`this system lets bubblewrap make no namespaces. On a machine: sysctl kernel.unprivileged_userns_clone=1 and
-user.max_user_namespaces=10000, or run as root; in a container start it as in
+user.max_user_namespaces=10000, which root needs too, since it runs the sandbox as another user; in a container
+start it as in
   ` + Container},
 	{`Can't mount proc|Failed to mount proc`,
 		`this container hides parts of /proc, so bubblewrap may mount none. Start it as in
@@ -475,7 +483,7 @@ func refusal(diagnosis string, exit error) error {
 		}
 	}
 	if strings.HasPrefix(diagnosis, "bwrap: ") {
-		return &Refused{Why: "bubblewrap cannot make a sandbox on this system: try it as root, or in a virtual machine",
+		return &Refused{Why: "bubblewrap cannot make a sandbox on this system: try it in a virtual machine",
 			Output: diagnosis}
 	}
 	return fmt.Errorf("the sandbox ended before its command began (%v): %s", exit, diagnosis)

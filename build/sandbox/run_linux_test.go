@@ -27,7 +27,7 @@ import (
 )
 
 // programs are those of the environment of these tests.
-var programs = []string{"sh", "tar", "rm", "env", "cat", "ls", "id", "dd", "sleep", "nproc", "df", "uname", "head", "mkdir"}
+var programs = []string{"sh", "tar", "rm", "env", "cat", "ls", "id", "dd", "sleep", "nproc", "df", "uname", "head", "chmod"}
 
 // hostRootfs is a root file system of a few of this machine's own programs and their libraries.
 var hostRootfs = sync.OnceValues(func() ([]byte, error) {
@@ -258,7 +258,11 @@ func TestACommandThatFailsSaysHow(t *testing.T) {
 	if !errors.As(err, &failed) || failed.ExitCode != 7 || failed.Killed != "" || out != "before\n" {
 		t.Errorf("%v, %q", err, out)
 	}
-	if used.Wall <= 0 || used.User != strconv.Itoa(os.Getuid()) || !slices.Contains([]string{"cgroup v1", "cgroup v2", "rlimits"}, used.Limits) {
+	user := os.Getuid()
+	if user == 0 {
+		user = RootsUser
+	}
+	if used.Wall <= 0 || used.User != strconv.Itoa(user) || !slices.Contains([]string{"cgroup v1", "cgroup v2", "rlimits"}, used.Limits) {
 		t.Errorf("%+v", used)
 	}
 	refused(t, err, "exit code 7")
@@ -414,6 +418,58 @@ func TestOneCPUAndAnotherUser(t *testing.T) {
 	}
 }
 
+// Whom the host takes for root may write kernel settings without any capability, one of which names
+// a program that the kernel runs as root.
+func TestTheHostsRootIsNotInside(t *testing.T) {
+	before, err := os.Stat("/dev/null")
+	fatalIf(t, err)
+	out := printed(t, nil, `for f in /proc/sys/kernel/core_pattern /proc/sys/kernel/modprobe /proc/sysrq-trigger /proc/sys/vm/drop_caches; do
+	(: >> $f) 2>/dev/null && echo opened $f
+done
+chmod 666 /dev/null 2>/dev/null && echo changed a device
+echo x > /dev/null && echo written`)
+	after, err := os.Stat("/dev/null")
+	fatalIf(t, err)
+	if out != "written\n" || after.Mode() != before.Mode() {
+		t.Errorf("it prints\n%s", out)
+	}
+	for _, user := range []int{0, 64321} {
+		if user != 0 && os.Getuid() != 0 {
+			continue
+		}
+		mark := fmt.Sprintf("user-%d", time.Now().UnixNano())
+		var seen []string
+		enough := errors.New("seen")
+		_, used, err := runScript(t, func(s *Spec) {
+			s.User, s.Command = user, append(s.Command, mark)
+			s.Stdout = writer(func([]byte) (int, error) { seen = usersOf(t, mark+"\x00"); return 0, enough })
+		}, "echo started; sleep 600")
+		if !errors.Is(err, enough) || len(seen) == 0 || slices.Contains(seen, "0") || slices.ContainsFunc(seen, func(u string) bool { return u != used.User }) {
+			t.Errorf("as %d: %v; its processes are of the users %q, and it says %q", user, err, seen, used.User)
+		}
+	}
+}
+
+// usersOf returns the host's numbers of the users of the processes inside whose arguments end in a mark.
+func usersOf(t *testing.T, mark string) (users []string) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, file := range files {
+		if line, err := os.ReadFile(file); err != nil || !bytes.HasSuffix(line, []byte(mark)) {
+			continue
+		}
+		status, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "status"))
+		for line := range strings.Lines(string(status)) {
+			if f := strings.Fields(line); len(f) > 1 && f[0] == "Uid:" {
+				users = append(users, f[1:]...)
+			}
+		}
+	}
+	return users
+}
+
 func TestASpecThatNobodyCanRunIsRefused(t *testing.T) {
 	e := imported(t, plainRootfs().tar(t))
 	ok := []string{"/bin/true"}
@@ -440,10 +496,10 @@ func TestASpecThatNobodyCanRunIsRefused(t *testing.T) {
 // What bubblewrap says where it may not, and what we say then.
 func TestARefusalSaysWhatToDo(t *testing.T) {
 	for says, want := range map[string][]string{
-		"bwrap: setting up uid map: Permission denied":                 {"/etc/apparmor.d/bwrap", "userns,", "kernel.apparmor_restrict_unprivileged_userns=0", "root"},
+		"bwrap: setting up uid map: Permission denied":                 {"/etc/apparmor.d/bwrap", "userns,", "kernel.apparmor_restrict_unprivileged_userns=0", "Root needs this too"},
 		"bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted": {"AppArmor"},
 		"bwrap: No permissions to create new namespace, likely because the kernel does not allow non-privileged user namespaces. " +
-			"On e.g. debian this can be enabled with 'sysctl kernel.unprivileged_userns_clone=1'.": {"kernel.unprivileged_userns_clone=1", "root", "seccomp=unconfined"},
+			"On e.g. debian this can be enabled with 'sysctl kernel.unprivileged_userns_clone=1'.": {"kernel.unprivileged_userns_clone=1", "root needs too", "seccomp=unconfined"},
 		"bwrap: No permissions to creating new namespace, likely because":   {"seccomp=unconfined"},
 		"bwrap: Creating new namespace failed: No space left on device":     {"user.max_user_namespaces"},
 		"bwrap: Can't mount proc on /newroot/proc: Operation not permitted": {"systempaths=unconfined"},
@@ -505,6 +561,61 @@ garbage
 		if _, at := cgroupPlace(mounts, own, c.kind, c.controller); at != c.want {
 			t.Errorf("%s %s: %q, want %q", c.kind, c.controller, at, c.want)
 		}
+	}
+}
+
+// Version 2 wants a group above this process that hands both controllers down and may be written.
+func TestACgroupOfVersion2IsMadeWhereBothControllersAre(t *testing.T) {
+	top := t.TempDir()
+	at := filepath.Join(top, "a/b/c")
+	fatalIf(t, os.MkdirAll(at, 0o755))
+	for dir, controllers := range map[string]string{"a/b/c": "", "a/b": "cpu memory\n", "a": "cpu memory pids\n", "": "memory pids\n"} {
+		fatalIf(t, os.WriteFile(filepath.Join(top, dir, "cgroup.subtree_control"), []byte(controllers), 0o644))
+	}
+	mounts := []mount{{root: "/", at: top, kind: "cgroup2"}}
+	limits := Limits{Memory: 1 << 30, Processes: 7}
+	// What a killed process left goes; what belongs to a living one, or to others, stays.
+	dead := exec.Command("true")
+	fatalIf(t, dead.Run())
+	left := fmt.Sprintf("%s%d-1", groupName, dead.Process.Pid)
+	ours := fmt.Sprintf("%s%d-1", groupName, os.Getpid())
+	for _, name := range []string{left, ours, "cratelog-x-1", "other"} {
+		fatalIf(t, os.Mkdir(filepath.Join(top, "a", name), 0o755))
+	}
+	g := newCgroup2(mounts, "1:memory:/x\n0::/a/b/c\n", "job", limits)
+	if g == nil {
+		t.Fatal("there is none")
+	}
+	defer g.dir.Close()
+	if g.memory != filepath.Join(top, "a", "job") || g.version != "cgroup v2" {
+		t.Errorf("it is %s at %s", g.version, g.memory)
+	}
+	for file, want := range map[string]string{"memory.max": "1073741824", "pids.max": strconv.Itoa(7 + bwrapProcesses), "memory.oom.group": "1", "memory.swap.max": "0"} {
+		if got, err := os.ReadFile(filepath.Join(g.memory, file)); err != nil || string(got) != want {
+			t.Errorf("%s is %q (%v), want %s", file, got, err, want)
+		}
+	}
+	event := func(file, text string) { fatalIf(t, os.WriteFile(filepath.Join(g.memory, file), []byte(text), 0o644)) }
+	event("memory.events", "low 0\noom 1\noom_kill 0\n")
+	event("pids.events", "max 0\n")
+	if why := g.passed(limits); why != "" {
+		t.Errorf("it %s", why)
+	}
+	event("pids.events", "max 3\n")
+	if why := g.passed(limits); why != "had more than 7 processes" {
+		t.Errorf("it %s", why)
+	}
+	event("memory.events", "low 0\noom 1\noom_kill 1\n")
+	if why := g.passed(limits); why != "used more than 1024 MiB of memory" {
+		t.Errorf("it %s", why)
+	}
+	for name, stays := range map[string]bool{left: false, ours: true, "cratelog-x-1": true, "other": true} {
+		if _, err := os.Stat(filepath.Join(top, "a", name)); (err == nil) != stays {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if none := newCgroup2(mounts, "1:memory:/x\n", "job2", limits); none != nil {
+		t.Errorf("where this process has no group it is at %s", none.memory)
 	}
 }
 

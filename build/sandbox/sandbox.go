@@ -28,8 +28,10 @@
 //
 // A build script or a procedural macro is hostile code. It can change everything inside, the
 // compiler's copy too: it is one of the crates that were compiled, and the next run has a fresh
-// copy. It sees the kernel's version, the CPU and the size of the memory. It can use all holes of
-// the kernel: whoever builds for others does it in a virtual machine that is thrown away.
+// copy. It sees the kernel's version, the CPU and the size of the memory (/proc/self/mountinfo has it
+// too, beside the devices of /dev). It can use all holes of the kernel: whoever builds for others does
+// it in a virtual machine that is thrown away. To root a kernel without user namespaces for others is
+// of no use: commands never run as the host's root, see RootsUser.
 //
 // Linux and bubblewrap 0.8 are needed to Run; ids are computed anywhere.
 package sandbox
@@ -60,7 +62,7 @@ type Spec struct {
 	Dir     string
 
 	OneCPU bool // it may run on one CPU only
-	User   int  // run as this user of the host, which only root can; 0: as who calls
+	User   int  // run as this user of the host, which only root can; 0: as who calls, or, for root, as RootsUser
 	Limits Limits
 
 	// Stdout and Stderr take what the command prints. When one fails, the command is ended. Nil:
@@ -70,10 +72,14 @@ type Spec struct {
 
 // Limits bound a command. A field that is 0 has its default.
 type Limits struct {
-	Memory    int64         // bytes, of processes and files together where a cgroup counts them; default: three quarters of the machine's, at most 8 GiB
-	Disk      int64         // bytes of all files inside, toolchain and environment too; default: three quarters of Memory
+	// Memory is in bytes, of processes and files together. Where no cgroup counts it, it is what each
+	// process has for itself, added up by a watchdog; what they share is bounded only in that 256 MiB
+	// are left to the machine. Default: three quarters of the machine's, at most 8 GiB.
+	Memory int64
+
+	Disk      int64         // bytes of all files inside, also of the ids; default: three quarters of Memory
 	Processes int           // at one time, threads too; default 1024
-	Wall      time.Duration // default 1 h
+	Wall      time.Duration // with the time to copy what stands inside; default 1 h
 }
 
 // Used says how a command was run.
@@ -108,6 +114,11 @@ func (f *Failed) Error() string {
 	}
 	return fmt.Sprintf("the command failed with exit code %d", f.ExitCode)
 }
+
+// RootsUser is the host's user as whom root runs commands: high enough to be nobody's. Root itself
+// would be root for files that ask for no capability, such as /proc/sys/kernel/core_pattern, inside
+// as well.
+const RootsUser = 64998
 
 // Environ is the environment that each command has, beside Spec.Env, which cannot change it.
 func Environ() map[string]string {

@@ -40,7 +40,9 @@ type store struct {
 
 // find returns the item at a path, through no link, or nil.
 func (s *store) find(name string) *item {
-	i, ok := slices.BinarySearchFunc(s.items, name, func(it item, name string) int { return strings.Compare(it.path, name) })
+	i, ok := slices.BinarySearchFunc(s.items, name, func(it item, name string) int {
+		return strings.Compare(it.path, name)
+	})
 	if !ok {
 		return nil
 	}

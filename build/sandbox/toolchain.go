@@ -322,8 +322,8 @@ func OpenToolchain(ctx context.Context, cache string, id [32]byte) (*Toolchain, 
 		return nil, err
 	}
 	if t.ID != id {
-		return nil, fmt.Errorf("the toolchain that is kept at %s has changed: its id is %x; delete it, and it is copied again",
-			dir, t.ID)
+		return nil, fmt.Errorf("the toolchain that is kept at %s has changed: its id is %x; delete it, and it is "+
+			"copied again", dir, t.ID)
 	}
 	return t, nil
 }

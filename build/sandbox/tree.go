@@ -88,7 +88,8 @@ func (t *Tree) mkdir(name string) error {
 // copy writes a file of exactly size bytes.
 func (t *Tree) copy(name string, mode fs.FileMode, size int64, content io.Reader) error {
 	if t.total += size; size > maxFile || t.total > maxTotal {
-		return fmt.Errorf("%s: more bytes than a sandbox takes: %d in one file, %d in all", name, int64(maxFile), int64(maxTotal))
+		return fmt.Errorf("%s: more bytes than a sandbox takes: %d in one file, %d in all", name,
+			int64(maxFile), int64(maxTotal))
 	}
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: int64(plainMode(mode)), Size: size}
 	if err := t.add(h); err != nil {

@@ -39,8 +39,8 @@ func environment(ctx context.Context, sh *shell, args []string) error {
 
 // environmentMake installs a small Debian.
 func environmentMake(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "environment make", "[DIR]", `Make an environment with mmdebstrap: a small Debian with gcc, libc6-dev and make. It is
-kept in the cache directory, by its id; with DIR, there.`)
+	fs := newFlags(sh, "environment make", "[DIR]", `Make an environment with mmdebstrap: a small Debian with gcc, libc6-dev
+and make. It is kept in the cache directory, by its id; with DIR, there.`)
 	var from sandbox.Source
 	fs.StringVar(&from.Suite, "suite", "", "`NAME` of the release, as in bookworm (default: this machine's)")
 	fs.StringVar(&from.Mirror, "mirror", "", "`URL` of the archive (default: those of this machine's apt). Name a "+
@@ -70,8 +70,8 @@ kept in the cache directory, by its id; with DIR, there.`)
 
 // environmentImport takes a root file system from elsewhere.
 func environmentImport(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "environment import", "TAR [DIR]", `Make an environment of a root file system: TAR is a tar file that is not compressed, or - for
-standard input, as "docker export" writes it. It needs a shell, tar, coreutils, and a C compiler for crates that
+	fs := newFlags(sh, "environment import", "TAR [DIR]", `Make an environment of a root file system: TAR is a tar file
+that is not compressed, or - for standard input, as "docker export" writes it. It needs a shell, tar, coreutils, and a C compiler for crates that
 link. It is kept in the cache directory, by its id; with DIR, there.`)
 	found, err := parseUpTo(2, fs, args, "TAR and DIR")
 	if err != nil {
@@ -102,8 +102,8 @@ link. It is kept in the cache directory, by its id; with DIR, there.`)
 
 // environmentShow tells about an environment, or which there are.
 func environmentShow(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "environment show", "[DIR]", `Read an environment, and print its id, its packages and its size. DIR may be the id of one that is
-kept in the cache directory; without it, the ids of those are printed.`)
+	fs := newFlags(sh, "environment show", "[DIR]", `Read an environment, and print its id, its packages and its
+size. DIR may be the id of one that is kept in the cache directory; without it, the ids of those are printed.`)
 	found, err := parseUpTo(1, fs, args, "DIR")
 	if err != nil {
 		return err

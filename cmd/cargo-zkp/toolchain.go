@@ -13,7 +13,8 @@ func toolchain(ctx context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "toolchain", "", `Print what compiler cargo uses in this directory, and its id: a digest of exactly the files
 of its components rustc, cargo and rust-std. Builders and policies name toolchains by it.`)
 	rustc := fs.String("rustc", "", "`PROGRAM`: ask this compiler instead")
-	keep := fs.Bool("keep", false, "copy these files into the cache directory, where rebuild still finds them when rustup has others")
+	keep := fs.Bool("keep", false, "copy these files into the cache directory, where rebuild still finds them "+
+		"when rustup has others")
 	if _, err := parseUpTo(0, fs, args, ""); err != nil {
 		return err
 	}
