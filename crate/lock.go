@@ -22,6 +22,21 @@ type LockError struct{ Why string }
 
 func (e *LockError) Error() string { return "Cargo.lock " + e.Why }
 
+// A MembersError says that a Cargo.lock follows from the commit's but for packages of the commit's own
+// repository, which the .crate takes from a registry: the commit has these names and versions, and no
+// checksum of what was published. A reader may do with that who knows by a proof where each of them
+// comes from.
+type MembersError struct{ Members []lockfile.Package }
+
+func (e *MembersError) Error() string {
+	p, more := e.Members[0], ""
+	if n := len(e.Members); n > 1 {
+		more = fmt.Sprintf(", and so do %d more", n-1)
+	}
+	return fmt.Sprintf("Cargo.lock does not follow from the commit's: %s %s comes from a registry, and is a package of the "+
+		"repository there, of which it has no checksum%s", p.Name, p.Version, more)
+}
+
 func lockError(why string, args ...any) error { return &LockError{fmt.Sprintf(why, args...)} }
 
 // A Chooser says who chose the versions that a Cargo.lock names.
@@ -35,7 +50,7 @@ const (
 // LockChosenBy says who chose the versions in the crate's Cargo.lock, under a claim that Check and a
 // proof have shown to be true. commitLock is the content of the Cargo.lock that the claim names, nil
 // if it is not at hand: it travels in the opening (package opening). The error says why it is not
-// the commit; it is ErrNoLock, a *LockError, or an error of Contents.
+// the commit; it is ErrNoLock, a *LockError, a *MembersError, or an error of Contents.
 func (c *Crate) LockChosenBy(src *entry.Source, commitLock []byte) (Chooser, error) {
 	if _, ok := c.lookup(lockFile); !ok {
 		return ByPackager, ErrNoLock
@@ -86,9 +101,9 @@ func (c *Crate) Lock() (content []byte, err error) {
 // DerivedLock checks that the crate's Cargo.lock chooses nothing that the Cargo.lock of a commit does
 // not choose: both have the package itself, without a source; every other package of the crate's comes
 // from a registry and stands there as well, with name, version, source and checksum; and no package
-// depends on one that it does not depend on there. A member of the workspace that became a package of a
-// registry does not follow: the commit's file has no checksum of it. The error is ErrNoLock, a
-// *LockError, or one of Contents.
+// depends on one that it does not depend on there. The error is ErrNoLock, a *LockError, or one of
+// Contents; a *MembersError if all of that holds, but for members of the workspace that became packages of a
+// registry.
 func (c *Crate) DerivedLock(commitLock []byte) error {
 	if len(commitLock) > MaxLock {
 		return tooLongLock("the commit's")
@@ -117,6 +132,7 @@ func (c *Crate) derivedLock(have, from *lockfile.Lock) error {
 	if err != nil {
 		return err
 	}
+	var members []lockfile.Package
 	itself := false
 	as := make([]int, len(have.Packages)) // which package of from each is
 	for i, p := range have.Packages {
@@ -130,7 +146,10 @@ func (c *Crate) derivedLock(have, from *lockfile.Lock) error {
 		case p.Replace != "" || p.Checksum == nil:
 			return lockError("takes %s from elsewhere than a registry, so nothing says which bytes it is", p)
 		case !ok:
-			return lockError("does not follow from the commit's: %s", missing(p, from))
+			if at, ok = there[p.Name+" "+p.Version]; !ok {
+				return lockError("does not follow from the commit's: %s", missing(p, from))
+			}
+			members = append(members, p)
 		case from.Packages[at].Replace != "":
 			return lockError("does not follow from the commit's, which replaces %s", p)
 		case from.Packages[at].Checksum == nil || *from.Packages[at].Checksum != *p.Checksum:
@@ -148,6 +167,9 @@ func (c *Crate) derivedLock(have, from *lockfile.Lock) error {
 					have.Packages[to])
 			}
 		}
+	}
+	if members != nil {
+		return &MembersError{members}
 	}
 	return nil
 }
@@ -171,9 +193,10 @@ func missing(p lockfile.Package, from *lockfile.Lock) string {
 	why := fmt.Sprintf("that has no %s", p)
 	for _, i := range from.Named(p.Name) {
 		switch other := from.Packages[i]; {
-		case other.Source == "" && other.Name == p.Name:
-			return fmt.Sprintf("%s %s comes from a registry, and is a package of the repository there, of which it has no "+
-				"checksum", p.Name, p.Version)
+		case other.Name != p.Name: // in another spelling
+		case other.Source == "":
+			return fmt.Sprintf("%s %s comes from a registry, and is a package of the repository there, with the version %s",
+				p.Name, p.Version, other.Version)
 		case other.Version == p.Version:
 			why = fmt.Sprintf("%s has another source there", p)
 		case other.Source == p.Source:

@@ -118,26 +118,48 @@ source = "git+https://evil.example/foo#ab"`), theirs(), "takes foo 2.1.0 (git+ht
 		"a package's old bar":   {ours(), strings.Replace(theirs(), `"bar 1.0.0", "dev"`, `"bar 2.0.0", "dev"`, 1), "in which hello 1.0.0 does not depend on bar 1.0.0"},
 		"dependencies twice":    {edit("\n[[package]]\nname = \"foo\"", depends([]string{"bar"})+"\n[[package]]\nname = \"foo\""), theirs(), "is no lock file"},
 		"a dependency of foo's": {ours() + depends([]string{"bar"}), theirs(), "in which foo 2.1.0 does not depend on bar 1.0.0"},
-		"a member that was published": {ours() + locked("sibling", "1.0.0", "5"), theirs(),
-			"sibling 1.0.0 comes from a registry, and is a package of the repository there, of which it has no checksum"},
-		"of another workspace":        {ours(), strings.Replace(theirs(), `"hello"`, `"other"`, 1), "is not one of this package: it has 0 packages hello"},
-		"of a registry's hello":       {ours(), strings.Replace(theirs(), local("hello", "1.0.0", "bar 1.0.0", "dev", "foo", "sibling"), locked("hello", "1.0.0", "7", "bar 1.0.0", "foo"), 1), "is not one of this package"},
-		"of two packages":             {ours(), theirs() + local("hello", "2.0.0"), "it has 2 packages hello without a source"},
-		"Hello, in another spelling":  {ours(), strings.Replace(theirs(), `"hello"`, `"Hello"`, 1), "it has 0 packages hello"},
-		"replaced in the commit":      {ours(), strings.Replace(theirs(), strings.Repeat("2", 64)+"\"\n", strings.Repeat("2", 64)+"\"\nreplace = \"sibling 1.0.0\"\n", 1), "which replaces foo 2.1.0"},
-		"replaced in the crate":       {edit(strings.Repeat("2", 64)+"\"\n", strings.Repeat("2", 64)+"\"\nreplace = \"bar 1.0.0\"\n"), theirs(), "takes foo 2.1.0 (" + lockIndex + ") from elsewhere"},
-		"a newer format":              {edit("version = 4", "version = 5"), theirs(), "5 is not a version of the format"},
-		"a commit of a newer format":  {ours(), strings.Replace(theirs(), "version = 4", "version = 5", 1), "of the commit is no lock file: version: 5"},
-		"not the package itself":      {"version = 4\n" + locked("foo", "2.1.0", "2"), theirs(), "has no hello 1.0.0, the package itself"},
-		"no packages":                 {"version = 4\n", theirs(), "has no hello 1.0.0, the package itself"},
-		"no TOML":                     {"<<<<<<<", theirs(), "is no lock file"},
-		"a commit's of nothing":       {ours(), "", "it has 0 packages hello"},
-		"a commit's without its sums": {ours(), strings.ReplaceAll(theirs(), "checksum", "sum"), "of the commit is no lock file"},
+		"another version of a member": {ours() + locked("sibling", "0.9.9", "5"), theirs(),
+			"sibling 0.9.9 comes from a registry, and is a package of the repository there, with the version 1.0.0"},
+		"a member in another spelling":  {ours() + locked("Sibling", "1.0.0", "5"), theirs(), "that has no Sibling 1.0.0"},
+		"a member, and a package more":  {ours() + locked("sibling", "1.0.0", "5") + locked("evil", "1.0.0", "e"), theirs(), "that has no evil 1.0.0"},
+		"a member that depends on more": {ours() + locked("sibling", "1.0.0", "5", "foo"), theirs(), "in which sibling 1.0.0 does not depend on foo 2.1.0"},
+		"of another workspace":          {ours(), strings.Replace(theirs(), `"hello"`, `"other"`, 1), "is not one of this package: it has 0 packages hello"},
+		"of a registry's hello":         {ours(), strings.Replace(theirs(), local("hello", "1.0.0", "bar 1.0.0", "dev", "foo", "sibling"), locked("hello", "1.0.0", "7", "bar 1.0.0", "foo"), 1), "is not one of this package"},
+		"of two packages":               {ours(), theirs() + local("hello", "2.0.0"), "it has 2 packages hello without a source"},
+		"Hello, in another spelling":    {ours(), strings.Replace(theirs(), `"hello"`, `"Hello"`, 1), "it has 0 packages hello"},
+		"replaced in the commit":        {ours(), strings.Replace(theirs(), strings.Repeat("2", 64)+"\"\n", strings.Repeat("2", 64)+"\"\nreplace = \"sibling 1.0.0\"\n", 1), "which replaces foo 2.1.0"},
+		"replaced in the crate":         {edit(strings.Repeat("2", 64)+"\"\n", strings.Repeat("2", 64)+"\"\nreplace = \"bar 1.0.0\"\n"), theirs(), "takes foo 2.1.0 (" + lockIndex + ") from elsewhere"},
+		"a newer format":                {edit("version = 4", "version = 5"), theirs(), "5 is not a version of the format"},
+		"a commit of a newer format":    {ours(), strings.Replace(theirs(), "version = 4", "version = 5", 1), "of the commit is no lock file: version: 5"},
+		"not the package itself":        {"version = 4\n" + locked("foo", "2.1.0", "2"), theirs(), "has no hello 1.0.0, the package itself"},
+		"no packages":                   {"version = 4\n", theirs(), "has no hello 1.0.0, the package itself"},
+		"no TOML":                       {"<<<<<<<", theirs(), "is no lock file"},
+		"a commit's of nothing":         {ours(), "", "it has 0 packages hello"},
+		"a commit's without its sums":   {ours(), strings.ReplaceAll(theirs(), "checksum", "sum"), "of the commit is no lock file"},
 	} {
 		err := helloWithLock(t, c.ours).DerivedLock([]byte(c.theirs))
 		if lock := (*LockError)(nil); !errors.As(err, &lock) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s:\n got %v\nwant a word on %s", name, err, c.want)
 		}
+	}
+}
+
+// TestMembersThatWerePublishedAreNamed: the commit chose their versions, and not their bytes.
+func TestMembersThatWerePublishedAreNamed(t *testing.T) {
+	from := theirs() + local("cousin", "0.1.0", "foo")
+	c := helloWithLock(t, ours()+locked("cousin", "0.1.0", "c", "foo")+locked("sibling", "1.0.0", "5"))
+	err := c.DerivedLock([]byte(from))
+	var members *MembersError
+	if !errors.As(err, &members) || len(members.Members) != 2 || members.Members[0].Name != "cousin" || members.Members[1].Name != "sibling" {
+		t.Fatalf("%v", err)
+	}
+	if want := "Cargo.lock does not follow from the commit's: cousin 0.1.0 comes from a registry, and is a package of the repository " +
+		"there, of which it has no checksum, and so do 1 more"; err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	src := &entry.Source{Unproven: []string{lockFile}, Lock: &entry.Lock{Blob: gitBlob(from)}}
+	if by, err := c.LockChosenBy(src, []byte(from)); by != ByPackager || !errors.As(err, &members) {
+		t.Errorf("chosen by %s, %v", by, err)
 	}
 }
 

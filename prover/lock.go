@@ -14,8 +14,9 @@ import (
 var errNoLock = errors.New("the commit has no Cargo.lock where cargo would look for it")
 
 // lock names the commit's Cargo.lock in the claim, if the crate's is unproven and follows from it, and
-// returns its content. Else why says why it does not. Readers can do without: only what leaves the
-// question open, as a file that could not be read, is an error.
+// returns its content; also where it follows but for members of the workspace. why says why it does not
+// follow. Readers can do without: only what leaves the question open, as a file that could not be read, is
+// an error.
 func (w *walk) lock() (content []byte, why, err error) {
 	switch {
 	case !slices.Contains(w.claim.Unproven, cargoLock):
@@ -33,15 +34,15 @@ func (w *walk) lock() (content []byte, why, err error) {
 	content, blob, why, err := w.readLock(p, lost)
 	if why == nil && err == nil {
 		err = w.crate.DerivedLock(content)
-		if errors.As(err, new(*crate.LockError)) {
+		if errors.As(err, new(*crate.LockError)) || errors.As(err, new(*crate.MembersError)) {
 			why, err = err, nil
 		}
 	}
-	if why != nil || err != nil {
+	if err != nil || why != nil && !errors.As(why, new(*crate.MembersError)) {
 		return nil, why, err
 	}
 	w.claim.Lock = &entry.Lock{Path: dir, Blob: blob}
-	return content, nil, nil
+	return content, why, nil
 }
 
 // lockDir returns where cargo looks for the Cargo.lock: at the root of the workspace, or in the package.
@@ -99,9 +100,9 @@ func (w *walk) readLock(p crate.Place, lost error) (content []byte, blob [20]byt
 func (p *Plan) Unproven() (all []string) {
 	for _, f := range p.Claim.Unproven {
 		switch {
-		case f != cargoLock || p.LockWhy == nil && p.Claim.Lock == nil:
+		case f != cargoLock:
 			all = append(all, f+" is not proven: the commit does not have it in this form")
-		case p.Claim.Lock == nil:
+		case p.LockWhy != nil:
 			all = append(all, fmt.Sprintf("%s is not proven, so a program that is built with it has versions that whoever "+
 				"packaged chose: %v", f, p.LockWhy))
 		}

@@ -105,11 +105,11 @@ func TestALockFileThatDoesNotFollowIsSaidWithItsReason(t *testing.T) {
 		edit func(w *workshop, files map[string]string)
 		want string
 	}{
-		"a package more":      {func(_ *workshop, f map[string]string) { f["Cargo.lock"] += lockOf("evil 1.0.0")[len("version = 4\n"):] }, "that has no evil 1.0.0"},
-		"an older version":    {func(_ *workshop, f map[string]string) { f["Cargo.lock"] = lockOf("member 1.0.0 local", "log 0.4.0") }, "that has no log 0.4.0"},
-		"a published sibling": {func(_ *workshop, f map[string]string) { f["Cargo.lock"] = lockOf("member 1.0.0 local", "other 1.0.0") }, "other 1.0.0 comes from a registry, and is a package of the repository"},
-		"none in the commit":  {func(w *workshop, _ map[string]string) { fatalIf(w.t, os.Remove(filepath.Join(w.dir, "Cargo.lock"))) }, "has no Cargo.lock where cargo would look"},
-		"executable":          {func(w *workshop, _ map[string]string) { w.chmod(0o755, "Cargo.lock") }, "has the mode 100755 in the commit; a proof can show 100644 there only"},
+		"a package more":               {func(_ *workshop, f map[string]string) { f["Cargo.lock"] += lockOf("evil 1.0.0")[len("version = 4\n"):] }, "that has no evil 1.0.0"},
+		"an older version":             {func(_ *workshop, f map[string]string) { f["Cargo.lock"] = lockOf("member 1.0.0 local", "log 0.4.0") }, "that has no log 0.4.0"},
+		"a sibling of another version": {func(_ *workshop, f map[string]string) { f["Cargo.lock"] = lockOf("member 1.0.0 local", "other 0.9.0") }, "other 0.9.0 comes from a registry, and is a package of the repository"},
+		"none in the commit":           {func(w *workshop, _ map[string]string) { fatalIf(w.t, os.Remove(filepath.Join(w.dir, "Cargo.lock"))) }, "has no Cargo.lock where cargo would look"},
+		"executable":                   {func(w *workshop, _ map[string]string) { w.chmod(0o755, "Cargo.lock") }, "has the mode 100755 in the commit; a proof can show 100644 there only"},
 		"a directory": {func(w *workshop, _ map[string]string) {
 			fatalIf(w.t, os.Remove(filepath.Join(w.dir, "Cargo.lock")))
 			w.write("Cargo.lock/file", "")
@@ -146,6 +146,27 @@ func TestALockFileThatDoesNotFollowIsSaidWithItsReason(t *testing.T) {
 		if by, _ := c.LockChosenBy(p.Claim, nil); by != crate.ByPackager {
 			t.Errorf("%s: the versions are chosen by %s", name, by)
 		}
+	}
+}
+
+// TestALockFileWithPublishedMembersIsNamedAndNotDerived: who knows where the members come from may
+// do with it, and the versions are whoever packaged's until then.
+func TestALockFileWithPublishedMembersIsNamedAndNotDerived(t *testing.T) {
+	w, files := workspaceWithLock(t)
+	files["Cargo.lock"] = lockOf("member 1.0.0 local", "other 1.0.0", "log 0.4.1")
+	c := pack(t, "member", files)
+	p, err := w.plan(c, w.source("crates/member"))
+	fatalIf(t, err)
+	var members *crate.MembersError
+	if p.Claim.Lock == nil || !errors.As(p.LockWhy, &members) || members.Members[0].Name != "other" || len(p.Unproven()) != 1 {
+		t.Fatalf("claim: %+v, %v, %q", p.Claim, p.LockWhy, p.Unproven())
+	}
+	raw, err := p.Opening()
+	fatalIf(t, err)
+	o, err := opening.Check(raw, p.Claim, p.List)
+	fatalIf(t, err)
+	if by, err := c.LockChosenBy(p.Claim, o.Lock); by != crate.ByPackager || !errors.As(err, &members) {
+		t.Errorf("chosen by %s, %v", by, err)
 	}
 }
 

@@ -28,7 +28,8 @@ type Plan struct {
 	List    *crate.List
 
 	// LockWhy says why a Cargo.lock that is not the commit's does not follow from the commit's own either;
-	// nil if it does (Claim.Lock), and where that is not the question.
+	// nil if it does, and where that is not the question. If it is a *crate.MembersError, the claim names the
+	// commit's all the same (Claim.Lock).
 	LockWhy error
 
 	Repository string // that the crate's manifest names: a claim of its author

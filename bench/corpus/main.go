@@ -63,10 +63,11 @@ const (
 	lockNone    = "none" // the .crate has none
 	lockProven  = "proven"
 	lockDerived = "derived"
+	lockMembers = "derived-but-for-members" // of the workspace, which are packages of a registry in it
 	lockNot     = "not-derived"
 )
 
-var locks = []string{lockProven, lockDerived, lockNot, lockNone}
+var locks = []string{lockProven, lockDerived, lockMembers, lockNot, lockNone}
 
 var classes = []string{provable, dirty, differs, tooLarge, largeTop, unread, other, noCommit, lacks}
 
@@ -226,10 +227,12 @@ func (c *corpus) lock(pkg *crate.Crate, plan *prover.Plan) {
 		return // a library
 	case !has(func(p string) bool { return p == "Cargo.lock" }):
 		state = lockNone
-	case plan.Claim.Lock != nil:
+	case plan.Claim.Lock != nil && plan.LockWhy == nil:
 		state = lockDerived
 	case plan.LockWhy != nil:
-		state = lockNot
+		if state = lockNot; plan.Claim.Lock != nil {
+			state = lockMembers
+		}
 		c.rows = append(c.rows, fmt.Sprintf("lock: %s %s: %v", pkg.Name, pkg.Version, plan.LockWhy))
 	}
 	c.locks[state]++

@@ -233,7 +233,7 @@ func (o *proveOptions) make(ctx context.Context, sh *shell, c *crate.Crate, dir 
 	for _, said := range plan.Unproven() {
 		sh.Warn("%s", said)
 	}
-	if plan.Claim.Lock != nil {
+	if plan.Claim.Lock != nil && plan.LockWhy == nil {
 		sh.Status("Derived", "Cargo.lock: the commit's own chose all versions in it")
 	}
 	if n := len(plan.Claim.CRLF); n > 0 {
