@@ -120,7 +120,10 @@ func (e *Evidence) checkStatements() error {
 			return malformed("a set file has more than %d bytes, or is not text that ends in a newline", build.MaxSet)
 		}
 	}
-	_, err := e.statements()
+	two, err := e.statements()
+	if err == nil && e.Program != nil && !two[0].hidden() && !two[1].hidden() {
+		err = malformed("builders who sign with their names need no program")
+	}
 	return err
 }
 

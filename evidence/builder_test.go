@@ -105,9 +105,13 @@ func (w *twoFaced) files() [][]byte {
 // evidence is all that convicts ann.
 func (w *twoFaced) evidence() map[string]*Evidence {
 	one, two, next := w.says("ann", w.sets[0], claim(1)), w.says("ann", w.sets[0], claim(2)), w.says("ann", w.sets[1], claim(2))
+	var program []byte
+	if w.hidden {
+		program = []byte("program\n")
+	}
 	return map[string]*Evidence{
 		"in one set":  testlog.Must(NewBuilderContradiction(one, two, w.files(), nil, meta)),
-		"in two sets": testlog.Must(NewBuilderContradiction(next, one, w.files(), []byte("program\n"), meta)),
+		"in two sets": testlog.Must(NewBuilderContradiction(next, one, w.files(), program, meta)),
 	}
 }
 
@@ -306,6 +310,11 @@ var frames = []struct {
 	{"a list", func(w *twoFaced, e *Evidence) { e.List = []byte("x") }},
 	{"a hash", func(w *twoFaced, e *Evidence) { e.Hashes = append(e.Hashes, [32]byte{}) }},
 	{"an entry", func(w *twoFaced, e *Evidence) { e.Entries = []Leaf{{Bytes: e.Statements[0]}} }},
+	{"a program that is not needed", func(w *twoFaced, e *Evidence) {
+		if !w.hidden {
+			e.Program = []byte("program\n")
+		}
+	}},
 	{"another kind", func(w *twoFaced, e *Evidence) { e.Kind = Duplicate }},
 }
 

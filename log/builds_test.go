@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/json"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/transparency-dev/tessera"
 
 	"cratelog/build"
 	"cratelog/client"
@@ -654,5 +657,52 @@ func TestTheIndexRefusesABuilderWhoContradictsHimself(t *testing.T) {
 	rows := testlog.Must(x.rows(t.Context(), "ORDER BY idx"))
 	if len(rows) != 4 || rows[0] != says(0, 1, 1, 1) {
 		t.Errorf("%+v", rows)
+	}
+}
+
+// TestAListIsThereBeforeItsEntry, whatever becomes of that: nobody sees an entry without its list.
+func TestAListIsThereBeforeItsEntry(t *testing.T) {
+	t.Parallel()
+	for _, happened := range []bool{false, true} {
+		w := buildWorld(t)
+		var l *Log
+		faults, seen := 1, 0
+		w.cfg.testingOnlyAppender = func(add tessera.AddFn) tessera.AddFn {
+			return func(ctx context.Context, e *tessera.Entry) tessera.IndexFuture {
+				if testlog.Must(entry.Parse(e.Data())).Claim.Kind() != kindBuild {
+					return add(ctx, e)
+				}
+				seen++
+				if _, kept, err := l.builds.list(ctx, sha256.Sum256(crates)); !kept || err != nil {
+					t.Errorf("an entry is added before its list is kept: %v", err)
+				}
+				if faults--; faults < 0 {
+					return add(ctx, e)
+				}
+				return func() (tessera.Index, error) {
+					if happened {
+						if _, err := add(ctx, e)(); err != nil {
+							return tessera.Index{}, err
+						}
+					}
+					return tessera.Index{}, errors.New("the disk is on fire")
+				}
+			}
+		}
+		l = w.open()
+		source, raw := w.good("alpha", "1.0.0")
+		w.submit(l, source, raw)
+		one := ann.says(t, rebuilders, source, claimOf(1))
+		_, err := l.SubmitBuild(t.Context(), one, bytes.NewReader(crates), nil)
+		if happened {
+			fatalIf(t, err)
+		} else if !errors.Is(err, errNotAdded) {
+			t.Fatalf("got %v", err)
+		}
+		w.build(l, one, nil)
+		wantSize(t, l, 2)
+		if want := map[bool]int{false: 2, true: 1}[happened]; seen != want {
+			t.Errorf("the entry was added %d times", seen)
+		}
 	}
 }

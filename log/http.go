@@ -222,7 +222,8 @@ type aboutProgram struct {
 	ID        string `json:"id"`
 	System    string `json:"system"`
 	Kind      string `json:"kind"`
-	Blocks    int    `json:"blocks"` // of a segment
+	Blocks    int    `json:"blocks"`          // of a segment; of source claims
+	Depth     int    `json:"depth,omitempty"` // of a set's tree; of build claims
 	Origin    string `json:"origin"`
 	Withdrawn bool   `json:"withdrawn,omitempty"` // nothing new is accepted under it
 }
@@ -247,7 +248,7 @@ func (l *Log) aboutBody() aboutBody {
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
 		b.Programs = append(b.Programs, aboutProgram{
-			ID: fmt.Sprintf("%x", p.ID()), System: p.System, Kind: p.Claim, Blocks: p.Blocks, Origin: p.Origin,
+			ID: fmt.Sprintf("%x", p.ID()), System: p.System, Kind: p.Claim, Blocks: p.Blocks, Depth: p.Depth, Origin: p.Origin,
 			Withdrawn: !l.programs[p.ID()],
 		})
 	}

@@ -92,7 +92,8 @@ type keysBody struct {
 type keyBody struct {
 	Program string          `json:"program"` // id
 	Origin  string          `json:"origin"`
-	Blocks  int             `json:"blocks"`           // of a segment
+	Blocks  int             `json:"blocks"`           // of a segment; of source claims
+	Depth   int             `json:"depth,omitempty"`  // of a set's tree; of build claims
 	SHA256  string          `json:"sha256,omitempty"` // of the proving key, if the program says
 	Size    int64           `json:"size,omitempty"`   // of the proving key in bytes, if this log serves it
 	File    json.RawMessage `json:"file"`             // the program file
@@ -110,7 +111,7 @@ func (l *Log) listKeys(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		k := keyBody{Program: fmt.Sprintf("%x", p.ID()), Origin: p.Origin, Blocks: p.Blocks, File: file}
+		k := keyBody{Program: fmt.Sprintf("%x", p.ID()), Origin: p.Origin, Blocks: p.Blocks, Depth: p.Depth, File: file}
 		if p.ProvingKey != [32]byte{} {
 			k.SHA256 = hex.EncodeToString(p.ProvingKey[:])
 			k.Size = l.keyFiles[k.SHA256]

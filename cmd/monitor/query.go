@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 
+	"cratelog/build"
 	"cratelog/client"
 	"cratelog/internal/outcome"
 	"cratelog/monitor"
@@ -138,16 +139,20 @@ func (s *setup) pagesOver(r *store.Reader, logger *slog.Logger) (*web.Server, er
 	if err != nil {
 		return nil, err
 	}
-	return web.New(s.webConfig(r, logs, proofs, logger))
+	sets, err := s.sets()
+	if err != nil {
+		return nil, err
+	}
+	return web.New(s.webConfig(r, logs, proofs, sets, logger))
 }
 
 // webConfig is what the settings say about the pages.
 func (s *setup) webConfig(r *store.Reader, logs []monitor.LogConfig, proofs *proofcheck.Verifier,
-	logger *slog.Logger) web.Config {
+	sets []*build.Set, logger *slog.Logger) web.Config {
 	c := web.Config{
 		Store: r, Proofs: proofs, Policies: make(map[string]*client.Policy), Name: s.Name,
 		URL:      strings.TrimSuffix(s.PublicURL, "/"),
-		Evidence: s.evidence(), StaleAfter: s.MaxAge.Duration, Repositories: s.Repositories, Log: logger,
+		Evidence: s.evidence(), StaleAfter: s.MaxAge.Duration, Repositories: s.Repositories, Sets: sets, Log: logger,
 	}
 	for _, l := range logs {
 		c.Policies[l.Origin] = l.Policy

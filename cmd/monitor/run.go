@@ -185,7 +185,7 @@ func newServer(h http.Handler) *http.Server {
 }
 
 func (o *opened) handler() (http.Handler, error) {
-	c := o.site.webConfig(o.db.Reader, o.config.Logs, o.proofs, o.logger)
+	c := o.site.webConfig(o.db.Reader, o.config.Logs, o.proofs, o.config.Sets, o.logger)
 	c.Gossip = gossip{o.monitor}
 	pages, err := web.New(c)
 	if err != nil {

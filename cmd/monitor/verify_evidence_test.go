@@ -154,3 +154,37 @@ func TestALargeCrateIsGivenBesideTheFile(t *testing.T) {
 	ends(t, 0, strings.TrimSuffix(filepath.Base(file), ".evidence"), "", append(args, "--crate", raw)...)
 	ends(t, 1, "", "the .crate has the checksum", append(args, "--crate", file)...)
 }
+
+// TestABuilderIsConvictedWithoutATrustFile, by his own signatures.
+func TestABuilderIsConvictedWithoutATrustFile(t *testing.T) {
+	file := filepath.Join(vectors, "builder-contradiction-in-two-sets.evidence")
+	out := ends(t, 0, "This evidence convicts the builder ann.", "", "verify-evidence", file)
+	for _, words := range []string{"Set 1:", "Set 2:", "said two things of one build", "Transferable: yes"} {
+		if !strings.Contains(oneLine(out), words) {
+			t.Errorf("no %q in\n%s", words, out)
+		}
+	}
+	if strings.Contains(out, "Log:") {
+		t.Errorf("it is about no log:\n%s", out)
+	}
+}
+
+// TestWhatAnEvidenceFileSaysOfAKeyIsTheCaptorsWord: only a program that the reader named is known.
+func TestWhatAnEvidenceFileSaysOfAKeyIsTheCaptorsWord(t *testing.T) {
+	const file = "../../proofcheck/programs/build.json"
+	program := testlog.Must(proofcheck.ReadProgram(file))
+	program.Origin = proofcheck.CeremonyOrigin([32]byte{1}, "")
+	e := &evidence.Evidence{Kind: evidence.BuilderContradiction, Program: testlog.Must(os.ReadFile(file))}
+	for _, named := range [][]string{nil, {file}} {
+		if by := testlog.Must(judgeOf(e, named, false)).Forgers(program.ID()); by != "anyone could forge" {
+			t.Errorf("a program that ships: %q", by)
+		}
+	}
+	j := &judge{known: []proofcheck.Program{program}}
+	if by := j.Forgers(program.ID()); by != "" {
+		t.Errorf("a ceremony: %q", by)
+	}
+	if by := j.Forgers([32]byte{1}); !strings.Contains(by, "only this file says where they come from") {
+		t.Errorf("of the file: %q", by)
+	}
+}
