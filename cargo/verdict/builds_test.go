@@ -435,3 +435,21 @@ func TestAnInterruptedQuestionHasNoAnswer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The crate's lock file is not the commit's, and chooses nothing that the commit's does not.
+func TestADerivedLockFileIsTheCommitsChoice(t *testing.T) {
+	w := newWorkshop(t, options{derived: true})
+	if b := w.says("versions chosen by the commit", "!who chose the versions"); !b.ByCommit {
+		t.Errorf("%+v", b)
+	}
+	// Without the bytes, or with others, it is not known.
+	other := bytes.Replace(w.commitLock, []byte("more"), []byte("less"), 1)
+	for what, lock := range map[string][]byte{"whose bytes are not at hand": nil, "and these bytes are": other} {
+		w.commitLock = lock
+		w.says("versions chosen by whoever packaged, not proven", "who chose the versions: ", what)
+	}
+	w = newWorkshop(t, options{derived: true, hostile: true})
+	w.says("1 not: dep-b", "versions chosen by the commit")
+	w.commitLock = nil
+	w.refuses(Violation, "sources", "the versions were chosen by whoever packaged it")
+}

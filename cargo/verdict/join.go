@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,12 +13,15 @@ import (
 	"cratelog/build"
 	"cratelog/cargo/policy"
 	"cratelog/client"
+	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/opening"
 )
 
 // Join asks the logs in their order what they show about a binary of a crate, and returns the joined
-// file of the first that shows builds of it. The Joined of b is not looked at, nor its Crate. Nothing of what
-// it returns is verified but that the log's tree holds it; Build does the rest. The error is a *Error.
+// file of the first that shows builds of it. The Joined of b is not looked at; its Crate is asked
+// for the crate itself, if the commit's lock file is to be found. Nothing of what it returns is verified but that the log's tree
+// holds it; Build does the rest. The error is a *Error.
 func (c *Checker) Join(ctx context.Context, b Binary) ([]byte, error) {
 	raw, err := c.join(ctx, b)
 	if err == nil {
@@ -78,7 +82,9 @@ type joining struct {
 	out   client.Joined
 	seen  map[uint64]bool // indexes of source entries
 
-	mu sync.Mutex // guards out.Sources and seen
+	subject entry.Subject // of the builds
+
+	mu sync.Mutex // guards out.Sources, out.Lock and seen
 }
 
 func (j *joining) run(ctx context.Context) ([]byte, error) {
@@ -93,7 +99,7 @@ func (j *joining) run(ctx context.Context) ([]byte, error) {
 	if rows = j.pick(rows); len(rows) == 0 {
 		return nil, client.ErrNotLogged
 	}
-	if subject, err = j.builds(ctx, rows); err != nil {
+	if j.subject, err = j.builds(ctx, rows); err != nil {
 		return nil, err
 	}
 	if j.out.List, err = j.s.log.CompiledList(ctx, rows[0].Compiled); err != nil {
@@ -103,7 +109,7 @@ func (j *joining) run(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, j.failed("what was compiled", err)
 	}
-	if err := j.sources(ctx, append(build.List{build.Crate(subject)}, list...)); err != nil {
+	if err := j.sources(ctx, append(build.List{build.Crate(j.subject)}, list...)); err != nil {
 		return nil, err
 	}
 	return j.out.Marshal()
@@ -232,15 +238,56 @@ func (j *joining) source(ctx context.Context, c build.Crate) error {
 	if err != nil || e.Subject != entry.Subject(c) {
 		return nil // of another .crate of that version, which proves nothing about this one
 	}
-	if _, ok := e.Claim.(*entry.Source); !ok {
+	src, ok := e.Claim.(*entry.Source)
+	if !ok {
 		return nil
+	}
+	var lock []byte
+	if e.Subject.SHA256 == j.subject.SHA256 {
+		lock = j.lock(ctx, e, src)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if !j.seen[p.Index] {
 		j.seen[p.Index], j.out.Sources = true, append(j.out.Sources, part)
 	}
+	if lock != nil {
+		j.out.Lock = lock
+	}
 	return nil
+}
+
+// lock returns the commit's Cargo.lock if the claim about the crate names one: out of the claim's opening, for which
+// the .crate is needed. Without it, the file does not show who chose the versions; Build says so.
+func (j *joining) lock(ctx context.Context, e *entry.Entry, src *entry.Source) []byte {
+	if src.Lock == nil || j.b.Crate == nil {
+		return nil
+	}
+	raw, err := j.b.Crate(ctx, build.Crate(e.Subject))
+	if err != nil || sha256.Sum256(raw) != e.Subject.SHA256 {
+		return nil
+	}
+	c, err := crate.ReadHashed(raw, e.Subject.SHA256, e.Subject.Name, e.Subject.Version, limits)
+	if err != nil {
+		return nil
+	}
+	list, err := c.List(src)
+	if err != nil {
+		return nil
+	}
+	id, err := e.Identity()
+	if err != nil {
+		return nil
+	}
+	o, err := j.s.log.Opening(ctx, id)
+	if err != nil {
+		return nil
+	}
+	opened, err := opening.Check(o, src, list)
+	if err != nil {
+		return nil
+	}
+	return opened.Lock
 }
 
 // Whose asks the logs of which crates published builds make a file. It is their word: Build

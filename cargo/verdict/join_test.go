@@ -47,6 +47,9 @@ func (w *workshop) serve(hide func(index int64) bool, meddle func(path string, b
 		case path == fmt.Sprintf("/v1/lists/%x", w.claim.Compiled):
 			rw.Write(w.list.Marshal())
 			return true
+		case strings.HasPrefix(path, "/v1/openings/") && w.opening != nil:
+			rw.Write(w.opening)
+			return true
 		case path == "/v1/crates/app/1.0.0" && len(w.sources) == 3: // only of source claims
 			rw.Write(w.log.bundle(w.log.Tree, w.sources[2], w.log.Tree.Size()))
 			return true
@@ -178,4 +181,24 @@ func TestWhoseBinaryItIsALogTells(t *testing.T) {
 	w.log.down()
 	_, err = w.place.checker(false).Whose(t.Context(), w.binary)
 	notBuilt(t, err, Unchecked, "unreachable")
+}
+
+// The commit's lock file travels in the opening.
+func TestTheCommitsLockFileIsJoined(t *testing.T) {
+	w := newWorkshop(t, options{derived: true})
+	w.serve(nil, nil)
+	ask := Binary{SHA256: w.binary, Package: policy.Package{Name: "app", Version: "1.0.0"}, Crate: w.find}
+	raw, err := w.place.checker(false).Join(t.Context(), ask)
+	fatalIf(t, err)
+	j := testlog.Must(client.ParseJoined(raw))
+	if string(j.Lock) != string(w.commitLock) {
+		t.Errorf("the lock file is %q", j.Lock)
+	}
+	b, err := w.decide(j, w.binary, true)
+	fatalIf(t, err)
+	saysAll(t, b, "versions chosen by the commit")
+	w.opening[len(w.opening)-1] ^= 1
+	if j := testlog.Must(client.ParseJoined(testlog.Must(w.place.checker(false).Join(t.Context(), ask)))); j.Lock != nil {
+		t.Errorf("another lock file than the commit's was joined: %q", j.Lock)
+	}
 }
