@@ -139,6 +139,7 @@ type builds struct {
 	crate *crate.Crate // the .crate itself
 
 	unchecked bool // the error is no answer
+	unsure    bool // a log did not say whether it holds some source
 }
 
 // statement is a build entry whose proof holds.
@@ -600,6 +601,7 @@ func (v *builds) sources(ctx context.Context, list build.List) error {
 				one.Why = "not logged, as the file of builds has it"
 			default:
 				one.Why = Explain(err).Message
+				v.unsure = v.unsure || errors.Is(err, ErrUnreachable)
 			}
 			for _, n := range verdict.Notes {
 				v.note(true, "%s %s: %s", one.Name, one.Version, n)
@@ -699,6 +701,7 @@ func (v *builds) enough() error {
 	if v.p.Source == policy.ByLock {
 		because = "the versions were chosen by whoever packaged it, not by the commit"
 	}
+	v.unchecked = v.unsure
 	return refuse(ErrSources, "Have them proven, or read them and write exceptions; require-source = \"crate\" under [builds] accepts all "+
 		"that was compiled, proven or not", "%s were compiled into it, of which %d are not proven, and %s: %s", crates(len(v.out.Compiled)),
 		len(open), because, strings.Join(atMost10(open), ", "))

@@ -453,3 +453,12 @@ func TestADerivedLockFileIsTheCommitsChoice(t *testing.T) {
 	w.commitLock = nil
 	w.refuses(Violation, "sources", "the versions were chosen by whoever packaged it")
 }
+
+// Silence of a log is no answer about what was compiled.
+func TestALogThatDoesNotAnswerLeavesItOpen(t *testing.T) {
+	w := newWorkshop(t, options{})
+	w.sources = w.sources[1:]
+	w.log.down()
+	_, err := w.decide(w.file(), w.binary, false)
+	notBuilt(t, err, Unchecked, "sources", "the log log.example/builds did not say whether it holds dep-a 1.0.0")
+}

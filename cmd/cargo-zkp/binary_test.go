@@ -311,3 +311,64 @@ func TestProvenanceIsOfWhatWasVerified(t *testing.T) {
 	d.settings("need = 4\n")
 	d.does(outcome.Refused, []string{"the policy needs 4", "!in-toto"}, "show", "--slsa", "--crates", "crates", "--offline", "app.builds")
 }
+
+// serve has the bench's log answer about builds, under the address that the trust file names.
+func (d *bench) serve() {
+	server := httptest.NewServer(d.log)
+	d.t.Cleanup(server.Close)
+	put(d.t, "x.policy", string(d.log.Trust(server.URL)))
+	d.log.Publish()
+	d.log.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		var body any
+		switch r.URL.Path {
+		case "/v1/crates/app/1.0.0/builds":
+			rows := []object{}
+			for _, i := range d.builds {
+				e := testlog.Must(entry.Parse(d.log.Tree.Leaves[i]))
+				b := e.Claim.(*entry.Build)
+				row := object{"index": i, "binary": b.Binary, "target": b.Target}
+				for key, h := range map[string][32]byte{"program": e.Proof.Program, "artifact": b.Artifact, "compiled": b.Compiled, "root": b.Root, "tag": b.Tag,
+					"request": testlog.Must(b.Request(e.Subject)), "result": b.Result()} {
+					row[key] = fmt.Sprintf("%x", h)
+				}
+				rows = append(rows, row)
+			}
+			body = object{"builds": rows}
+		case fmt.Sprintf("/v1/artifacts/%x", d.claim.Artifact):
+			row := object{"registry": d.app.Registry, "name": "app", "version": "1.0.0", "sha256": fmt.Sprintf("%x", d.app.SHA256), "binary": "app",
+				"target": d.claim.Target, "index": d.builds[0]}
+			body = object{"artifacts": []object{row, row}}
+		case fmt.Sprintf("/v1/lists/%x", d.claim.Compiled):
+			w.Write(d.list.Marshal())
+			return true
+		case "/v1/crates/app/1.0.0":
+			size := d.log.Tree.Size()
+			w.Write(d.log.Tree.Bundle(d.src[1], size, d.log.Sign(d.log.Tree, size, d.log.Witnesses...)))
+			return true
+		default:
+			return false
+		}
+		fatalIf(d.t, json.NewEncoder(w).Encode(body))
+		return true
+	})
+}
+
+func TestWhatALogShowsOfABinaryIsVerifiedAndJoined(t *testing.T) {
+	d := newBench(t)
+	want := testlog.Must(os.ReadFile("app.builds"))
+	fatalIf(t, os.Remove("app.builds"))
+	d.serve()
+	ask := []string{"verify", "--binary", "app", "--crates", "crates"}
+	d.does(outcome.OK, []string{"Written app.builds, what the log shows about it", "3 of 4 of set rebuilders say so", "!offline:"}, append(ask, "app@1.0.0", "--join", "app.builds")...)
+	if got := testlog.Must(os.ReadFile("app.builds")); !bytes.Equal(got, want) {
+		t.Errorf("another file of builds, of %d bytes, was joined", len(got))
+	}
+	d.does(outcome.Refused, []string{"Found app@1.0.0, which is said to make this binary", "3 of 4", "nobody said that this is the crate that you want"}, ask...)
+	d.does(outcome.OK, []string{"Found app@1.0.0"}, append(ask, "--any")...)
+	put(t, "app", "another")
+	d.does(outcome.Refused, []string{"no build that the logs show makes a binary with the SHA-256"}, ask...)
+	d.does(outcome.Refused, []string{"no builder made that of app of app 1.0.0"}, append(ask, "app@1.0.0")...)
+	d.does(outcome.Refused, []string{"shows no build of app 1.0.1", "Rebuild it with cargo zkp rebuild"}, append(ask, "app@1.0.1")...)
+	d.log.Intercept(testlog.Answer("/v1/crates/", http.StatusInternalServerError, nil))
+	d.does(outcome.Unchecked, []string{"did not say which builds it holds"}, append(ask, "app@1.0.0")...)
+}

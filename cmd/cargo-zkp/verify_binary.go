@@ -240,7 +240,9 @@ func reportBuilt(sh *shell, p *policy.Policy, file string, b *verdict.Built) {
 	for _, n := range b.Notes {
 		sh.Warn("%s", n)
 	}
-	if b.Offline && !b.AsOf.IsZero() {
+	if b.Offline && b.AsOf.IsZero() {
+		sh.Warn("offline: no witness tells how old it is what the log shows; members may have said otherwise since")
+	} else if b.Offline {
 		sh.Warn("offline: what the log shows was cosigned %s ago; members may have said otherwise since", ago(time.Since(b.AsOf)))
 	}
 	switch {
