@@ -1,11 +1,11 @@
-// Package ceremony makes Groth16 keys for the circuit together with people who need not
-// trust each other: an attacker can forge proofs only with the secrets of every contributor
-// of a phase. Solo makes one alone: whoever ran it could forge, and nobody else.
+// Package ceremony makes Groth16 keys for a circuit, that of source claims or that of build claims,
+// together with people who need not trust each other: an attacker can forge proofs only with the
+// secrets of every contributor of a phase. Solo makes one alone: whoever ran it could forge, and nobody else.
 //
 // A ceremony is a folder, its transcript:
 //
 //	import.json                 only with a .ptau file: which (see Import)
-//	manifest.json               the circuit: blocks of a segment, constraints, sizes
+//	manifest.json               the circuit: claim and size, constraints, domain
 //	phase1-0000-HASH.bin        the start of phase 1, the same for every ceremony of its size,
 //	                            or the powers of tau of a .ptau file
 //	phase1-0001-HASH.bin        the first contribution, and so on

@@ -28,6 +28,51 @@ import (
 	"cratelog/proofcheck"
 )
 
+// A kind of circuit has ceremonies like any other. Tests that each has hold in both run in each.
+type kind struct {
+	circuit  Circuit
+	compile  func(extra bool) func(Circuit) (*cs.R1CS, error)
+	finished func() (string, error) // a three-party ceremony, made once; tests alter copies of it
+}
+
+var kinds = map[string]*kind{"source": newKind(Source(4), compileRoot), "build": newKind(Build(), compileDoor)}
+
+// current is the kind that a test is about.
+var current = kinds["source"]
+
+// each runs a test with every kind of circuit.
+func each(t *testing.T, f func(t *testing.T)) {
+	defer func(was *kind) { current = was }(current)
+	for name, k := range kinds {
+		current = k
+		t.Run(name, f)
+	}
+}
+
+// door is a circuit with the door of a build claim, five public inputs and no commitment, and hardly
+// anything behind it. A test in build_test.go has the whole one.
+type door struct {
+	In     [5]frontend.Variable `gnark:",public"`
+	Secret frontend.Variable
+	extra  bool
+}
+
+func (c *door) Define(api frontend.API) error {
+	sum := frontend.Variable(0)
+	for i, x := range c.In {
+		sum = api.Add(sum, api.Mul(api.Add(api.Mul(x, x), i), c.Secret))
+	}
+	api.AssertIsEqual(api.Mul(sum, sum), c.In[0])
+	if c.extra {
+		api.AssertIsDifferent(c.Secret, 0)
+	}
+	return nil
+}
+
+func compileDoor(extra bool) func(Circuit) (*cs.R1CS, error) {
+	return func(Circuit) (*cs.R1CS, error) { return compile(&door{extra: extra}) }
+}
+
 // root is a circuit with the door of a segment, three public inputs and one commitment over
 // all of them, and hardly anything behind it: a contribution to the smallest segment takes
 // half a minute. A benchmark in source_test.go runs that one.
@@ -54,8 +99,8 @@ func (c *root) Define(api frontend.API) error {
 	return nil
 }
 
-func compileRoot(extra bool) func(int) (*cs.R1CS, error) {
-	return func(int) (*cs.R1CS, error) { return compile(&root{extra: extra}) }
+func compileRoot(extra bool) func(Circuit) (*cs.R1CS, error) {
+	return func(Circuit) (*cs.R1CS, error) { return compile(&root{extra: extra}) }
 }
 
 func compile(c frontend.Circuit) (*cs.R1CS, error) {
@@ -66,8 +111,6 @@ func compile(c frontend.Circuit) (*cs.R1CS, error) {
 	}
 	return system.(*cs.R1CS), nil
 }
-
-const testBlocks = 4
 
 var beacons = [2][]byte{bytes.Repeat([]byte{0xb1}, 32), bytes.Repeat([]byte{0xb2}, 32)}
 
@@ -101,32 +144,35 @@ func accept(t testing.TB, f *Folder, b []byte) error {
 
 func open(t testing.TB, dir string) *Folder {
 	t.Helper()
-	f, err := openWith(dir, compileRoot(false))
+	f, err := openWith(dir, current.compile(false))
 	fatalIf(t, err)
 	return f
 }
 
-// finished is a three-party ceremony, made once; tests alter copies of it.
-var finished = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "ceremony-*")
-	if err != nil {
-		return "", err
-	}
-	return dir, threeParties(filepath.Join(dir, "c"), compileRoot(false), nil)
-})
+func newKind(of Circuit, compile func(extra bool) func(Circuit) (*cs.R1CS, error)) *kind {
+	return &kind{of, compile, sync.OnceValues(func() (string, error) {
+		dir, err := os.MkdirTemp("", "ceremony-*")
+		if err != nil {
+			return "", err
+		}
+		return dir, threeParties(filepath.Join(dir, "c"), of, compile(false), nil)
+	})}
+}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if dir, err := finished(); err == nil {
-		os.RemoveAll(dir)
+	for _, k := range kinds {
+		if dir, err := k.finished(); err == nil {
+			os.RemoveAll(dir)
+		}
 	}
 	os.Exit(code)
 }
 
 // threeParties holds a ceremony as it is meant to be: each party contributes on a copy
 // of its own and sends the file, which the coordinator accepts.
-func threeParties(dir string, compile func(int) (*cs.R1CS, error), progress Progress) error {
-	f, err := create(dir, testBlocks, compile, "")
+func threeParties(dir string, of Circuit, compile func(Circuit) (*cs.R1CS, error), progress Progress) error {
+	f, err := create(dir, of, compile, "")
 	if err != nil {
 		return err
 	}
@@ -137,7 +183,7 @@ func threeParties(dir string, compile func(int) (*cs.R1CS, error), progress Prog
 // contribution that was sent, before it is accepted.
 func threePartiesIn(f *Folder, dir string, before func(phase, party int, sent string), progress Progress) error {
 	ctx := context.Background()
-	same := func(int) (*cs.R1CS, error) { return f.shape.system, nil }
+	same := func(Circuit) (*cs.R1CS, error) { return f.shape.system, nil }
 	for phase := 1; phase <= 2; phase++ {
 		for party := range 3 {
 			own := fmt.Sprintf("%s-%d-%d", dir, phase, party)
@@ -169,7 +215,7 @@ func threePartiesIn(f *Folder, dir string, before func(phase, party int, sent st
 // prefix.
 func copyOf(t testing.TB, drop ...string) string {
 	t.Helper()
-	from, err := finished()
+	from, err := current.finished()
 	fatalIf(t, err)
 	dir := filepath.Join(t.TempDir(), "c")
 	fatalIf(t, os.CopyFS(dir, os.DirFS(filepath.Join(from, "c"))))
@@ -217,6 +263,10 @@ func verify(t testing.TB, dir string) (*Result, error) {
 }
 
 func TestThreePartiesMakeKeysWhoseProofsHold(t *testing.T) {
+	each(t, threePartiesMakeKeysWhoseProofsHold)
+}
+
+func threePartiesMakeKeysWhoseProofsHold(t *testing.T) {
 	dir := copyOf(t)
 	r, err := verify(t, dir)
 	fatalIf(t, err)
@@ -230,16 +280,35 @@ func TestThreePartiesMakeKeysWhoseProofsHold(t *testing.T) {
 	}
 }
 
-// checkExport checks exported keys of the root circuit against it, and that with them true
+// truth is a true statement, and its public inputs.
+func (k *kind) truth() (frontend.Circuit, fr.Vector) {
+	if k == kinds["build"] {
+		in := fr.Vector{fr.NewElement(9), fr.NewElement(4), fr.NewElement(3), fr.NewElement(5), fr.NewElement(7)}
+		// The secret times 81 + 16+1 + 9+2 + 25+3 + 49+4 is 3, a root of the first input.
+		secret, divisor := fr.NewElement(3), fr.NewElement(81+16+1+9+2+25+3+49+4)
+		secret.Div(&secret, &divisor)
+		c := &door{Secret: secret}
+		for i := range in {
+			c.In[i] = in[i]
+		}
+		return c, in
+	}
+	in, rho, secret := fr.NewElement(3), fr.NewElement(5), fr.NewElement(1<<60)
+	var out fr.Element
+	out.Square(&secret)
+	return &root{In: in, Out: out, Rho: rho, Root: secret}, fr.Vector{in, out, rho}
+}
+
+// checkExport checks exported keys of a test's circuit against it, and that with them true
 // statements can be proven and no others.
 func checkExport(t *testing.T, program, key []byte) proofcheck.Program {
 	t.Helper()
 	p, err := proofcheck.ParseProgram(program)
 	fatalIf(t, err)
-	if p.ProvingKey != sha256.Sum256(key) || p.Blocks != testBlocks {
-		t.Errorf("the program is of segments of %d blocks, and says that its proving key is %x", p.Blocks, p.ProvingKey)
+	if p.ProvingKey != sha256.Sum256(key) || p.Claim != current.circuit.Claim || p.Parameter() != current.circuit.String() {
+		t.Errorf("the program is %v, and says that its proving key is %x", p, p.ProvingKey)
 	}
-	system, err := compileRoot(false)(testBlocks)
+	system, err := current.compile(false)(current.circuit)
 	fatalIf(t, err)
 	pk, raw, err := setup.ReadProving(key, system)
 	fatalIf(t, err)
@@ -250,20 +319,16 @@ func checkExport(t *testing.T, program, key []byte) proofcheck.Program {
 	fatalIf(t, err)
 	fatalIf(t, setup.Check(system, pk, vk, powers))
 
-	var in, secret, out, rho fr.Element
-	in.SetUint64(3)
-	rho.SetUint64(5)
-	secret.SetUint64(1 << 60)
-	out.Square(&secret)
-	w, err := frontend.NewWitness(&root{In: in, Out: out, Rho: rho, Root: secret}, ecc.BN254.ScalarField())
+	assigned, inputs := current.truth()
+	w, err := frontend.NewWitness(assigned, ecc.BN254.ScalarField())
 	fatalIf(t, err)
 	proof, err := groth16.Prove(system, pk, w)
 	fatalIf(t, err)
-	if err := groth16.Verify(proof, vk, fr.Vector{in, out, rho}); err != nil {
+	if err := groth16.Verify(proof, vk, inputs); err != nil {
 		t.Fatalf("a true proof is refused: %v", err)
 	}
-	for i := range 3 {
-		other := fr.Vector{in, out, rho}
+	for i := range inputs {
+		other := slices.Clone(inputs)
 		other[i].Double(&other[i])
 		if groth16.Verify(proof, vk, other) == nil {
 			t.Errorf("a proof holds for another input %d", i)
@@ -272,7 +337,9 @@ func checkExport(t *testing.T, program, key []byte) proofcheck.Program {
 	return p
 }
 
-func TestTranscriptHashIsThatOfSha256sum(t *testing.T) {
+func TestTranscriptHashIsThatOfSha256sum(t *testing.T) { each(t, transcriptHashIsThatOfSha256sum) }
+
+func transcriptHashIsThatOfSha256sum(t *testing.T) {
 	dir := copyOf(t)
 	r, err := verify(t, dir)
 	fatalIf(t, err)
@@ -293,12 +360,14 @@ func transcriptBySha256sum(t *testing.T, dir string) [32]byte {
 	return sha256.Sum256([]byte(out.String()))
 }
 
-func TestEveryPhaseStartsAndGoesOnInOrder(t *testing.T) {
+func TestEveryPhaseStartsAndGoesOnInOrder(t *testing.T) { each(t, everyPhaseStartsAndGoesOnInOrder) }
+
+func everyPhaseStartsAndGoesOnInOrder(t *testing.T) {
 	ctx := context.Background()
 	dir := filepath.Join(t.TempDir(), "c")
-	f, err := create(dir, testBlocks, compileRoot(false), "")
+	f, err := create(dir, current.circuit, current.compile(false), "")
 	fatalIf(t, err)
-	_, err = create(dir, testBlocks, compileRoot(false), "")
+	_, err = create(dir, current.circuit, current.compile(false), "")
 	refused(t, err, ErrFolder, "not empty")
 	refused(t, f.Seal(ctx, 1, beacons[0], nil), ErrUnfinished, "phase 1 has no contribution", "ceremony contribute")
 	refused(t, f.Seal(ctx, 2, beacons[0], nil), ErrUnfinished, "phase 1 is not sealed")
@@ -317,6 +386,10 @@ func TestEveryPhaseStartsAndGoesOnInOrder(t *testing.T) {
 }
 
 func TestAnAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
+	each(t, anAlteredContributionIsRefusedWhereverItIsAltered)
+}
+
+func anAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it makes and checks many contributions")
 	}
@@ -348,7 +421,9 @@ func TestAnAlteredContributionIsRefusedWhereverItIsAltered(t *testing.T) {
 }
 
 // A file is read only if it says to hold what the circuit has, and to its last byte.
-func TestAFileSaysWhatItHoldsInOneWay(t *testing.T) {
+func TestAFileSaysWhatItHoldsInOneWay(t *testing.T) { each(t, aFileSaysWhatItHoldsInOneWay) }
+
+func aFileSaysWhatItHoldsInOneWay(t *testing.T) {
 	for phase := 1; phase <= 2; phase++ {
 		good := read(t, second(t, phase))
 		f := open(t, before(t, phase, 2))
@@ -375,6 +450,10 @@ func TestAFileSaysWhatItHoldsInOneWay(t *testing.T) {
 // group, and by Phase1.Verify and Phase2.Verify, to follow from the one before. Nor may a
 // secret be zero, with its proof.
 func TestEveryPointOfAContributionIsChecked(t *testing.T) {
+	each(t, everyPointOfAContributionIsChecked)
+}
+
+func everyPointOfAContributionIsChecked(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it makes and checks many contributions")
 	}
@@ -383,7 +462,11 @@ func TestEveryPointOfAContributionIsChecked(t *testing.T) {
 	wrong := stray(t)
 	outside.Add(&gen2, &wrong)
 	one, two, bad := gen1.Bytes(), gen2.Bytes(), outside.Bytes()
-	for phase, secrets := range map[int][]string{1: {"tau", "alpha", "beta"}, 2: {"delta", "sigma"}} {
+	secretsOf := map[int][]string{1: {"tau", "alpha", "beta"}, 2: {"delta", "sigma"}}
+	if current == kinds["build"] {
+		secretsOf[2] = []string{"delta"}
+	}
+	for phase, secrets := range secretsOf {
 		good := read(t, second(t, phase))
 		f := open(t, before(t, phase, 2))
 		refuse := func(what string, b []byte, want string) {
@@ -443,7 +526,7 @@ func offsets(phase, size int) []int {
 
 // second is the file of contribution 2 of a phase.
 func second(t *testing.T, phase int) string {
-	from, err := finished()
+	from, err := current.finished()
 	fatalIf(t, err)
 	return glob(t, filepath.Join(from, "c"), fmt.Sprintf("phase%d-0002-*", phase))[0]
 }
@@ -474,6 +557,10 @@ func rename(t *testing.T, dir string, phase, from, to int) {
 // A contribution that is well formed and in its place in the chain, but does not follow
 // from the one before.
 func TestAContributionThatStartsAfreshIsRefused(t *testing.T) {
+	each(t, aContributionThatStartsAfreshIsRefused)
+}
+
+func aContributionThatStartsAfreshIsRefused(t *testing.T) {
 	for phase := 1; phase <= 2; phase++ {
 		dir := before(t, phase, 2)
 		f := open(t, dir)
@@ -502,7 +589,9 @@ func TestAContributionThatStartsAfreshIsRefused(t *testing.T) {
 	}
 }
 
-func TestAReplayedContributionIsRefused(t *testing.T) {
+func TestAReplayedContributionIsRefused(t *testing.T) { each(t, aReplayedContributionIsRefused) }
+
+func aReplayedContributionIsRefused(t *testing.T) {
 	ctx := context.Background()
 	for phase := 1; phase <= 2; phase++ {
 		dir := before(t, phase, 3)
@@ -516,7 +605,9 @@ func TestAReplayedContributionIsRefused(t *testing.T) {
 	}
 }
 
-func TestContributionsStayInTheirOrder(t *testing.T) {
+func TestContributionsStayInTheirOrder(t *testing.T) { each(t, contributionsStayInTheirOrder) }
+
+func contributionsStayInTheirOrder(t *testing.T) {
 	for phase := 1; phase <= 2; phase++ {
 		swapped := copyOf(t)
 		rename(t, swapped, phase, 1, 9)
@@ -547,25 +638,29 @@ func TestContributionsStayInTheirOrder(t *testing.T) {
 	unverified(t, copyOf(t, "phase1-beacon", "phase2-beacon"), ErrMissing, "run `ceremony beacon -phase 1` again")
 }
 
-func TestAnotherCircuitIsRefused(t *testing.T) {
+func TestAnotherCircuitIsRefused(t *testing.T) { each(t, anotherCircuitIsRefused) }
+
+func anotherCircuitIsRefused(t *testing.T) {
 	dir := copyOf(t)
-	_, err := openWith(dir, compileRoot(true))
+	_, err := openWith(dir, current.compile(true))
 	refused(t, err, ErrWrongCircuit, "its constraint system has the SHA-256", "use the version of cratelog that began the ceremony")
 	// A manifest that was edited to fit the other circuit: the sizes or the start of
 	// phase 2 do not.
-	system, err := compileRoot(true)(testBlocks)
+	system, err := current.compile(true)(current.circuit)
 	fatalIf(t, err)
 	s, err := newShape(system)
 	fatalIf(t, err)
-	write(t, filepath.Join(dir, manifestName), marshalJSON(newManifest(testBlocks, s)))
-	f, err := openWith(dir, compileRoot(true))
+	write(t, filepath.Join(dir, manifestName), marshalJSON(newManifest(current.circuit, s)))
+	f, err := openWith(dir, current.compile(true))
 	fatalIf(t, err)
 	if _, err := f.Verify(context.Background(), nil); !errors.Is(err, ErrSize) && !errors.Is(err, ErrBeacon) {
 		t.Errorf("a transcript of another circuit: %v", err)
 	}
 }
 
-func TestAnotherBeaconIsRefused(t *testing.T) {
+func TestAnotherBeaconIsRefused(t *testing.T) { each(t, anotherBeaconIsRefused) }
+
+func anotherBeaconIsRefused(t *testing.T) {
 	for phase, want := range map[int]string{1: "to which phase 1's contributions and beacon lead", 2: "yield the program"} {
 		dir := copyOf(t)
 		name := filepath.Join(dir, beaconName(phase))
@@ -591,6 +686,10 @@ func TestAnotherBeaconIsRefused(t *testing.T) {
 }
 
 func TestFilesOfTheWrongSizeAreRefusedUnread(t *testing.T) {
+	each(t, filesOfTheWrongSizeAreRefusedUnread)
+}
+
+func filesOfTheWrongSizeAreRefusedUnread(t *testing.T) {
 	ctx := context.Background()
 	for phase := 1; phase <= 2; phase++ {
 		b := read(t, second(t, phase))
@@ -611,7 +710,9 @@ func TestFilesOfTheWrongSizeAreRefusedUnread(t *testing.T) {
 	refused(t, err, ErrFolder, "not a regular file")
 }
 
-func TestTheFolderHoldsNothingElse(t *testing.T) {
+func TestTheFolderHoldsNothingElse(t *testing.T) { each(t, theFolderHoldsNothingElse) }
+
+func theFolderHoldsNothingElse(t *testing.T) {
 	dir := copyOf(t)
 	write(t, filepath.Join(dir, ".new-123"), nil) // left by a crash
 	_, err := verify(t, dir)
@@ -626,29 +727,39 @@ func TestManifestsAreStrict(t *testing.T) {
 		old, new string
 		want     error
 	}{
-		"unknown field":          {`"blocks"`, `"block"`, ErrManifest},
-		"its format is":          {"ceremony/v2", "ceremony/v1", ErrManifest},
-		"a segment has 1 to":     {`"blocks": 4`, `"blocks": 400000`, ErrManifest},
-		"is not as this program": {"{", "{ ", ErrManifest},
-		"constraint system":      {`"constraint_system": "`, `"constraint_system": "0`, ErrWrongCircuit},
-		"the manifest says":      {`"domain": `, `"domain": 1`, ErrWrongCircuit},
-		"and gnark 9":            {`"gnark": "`, `"gnark": "9`, ErrWrongCircuit},
-		"cannot unmarshal":       {`"blocks": 4`, `"blocks": "4"`, ErrManifest},
-		"more than 4096 bytes":   {"{", strings.Repeat(" ", maxJSON) + "{", ErrManifest},
+		"unknown field":      {`"blocks"`, `"block"`, ErrManifest},
+		"its format is":      {"ceremony/v3", "ceremony/v2", ErrManifest},
+		"a segment has 1 to": {`"blocks": 4`, `"blocks": 400000`, ErrManifest},
+		"has sets of builders of depth 10, not 11": {`"claim": "source/2",
+  "blocks": 4`, `"claim": "build/1",
+  "depth": 11`, ErrManifest},
+		"no circuit for the claim \"source/2\" with 4 blocks and depth 10": {`"blocks": 4`, `"blocks": 4,
+  "depth": 10`, ErrManifest},
+		"no circuit for the claim \"source/1\"": {`source/2`, `source/1`, ErrManifest},
+		"is not as this program":                {"{", "{ ", ErrManifest},
+		"constraint system":                     {`"constraint_system": "`, `"constraint_system": "0`, ErrWrongCircuit},
+		"the manifest says":                     {`"domain": `, `"domain": 1`, ErrWrongCircuit},
+		"and gnark 9":                           {`"gnark": "`, `"gnark": "9`, ErrWrongCircuit},
+		"cannot unmarshal":                      {`"blocks": 4`, `"blocks": "4"`, ErrManifest},
+		"more than 4096 bytes":                  {"{", strings.Repeat(" ", maxJSON) + "{", ErrManifest},
 	} {
 		dir := t.TempDir()
 		bad := strings.Replace(string(text), c.old, c.new, 1)
 		write(t, filepath.Join(dir, manifestName), []byte(bad))
-		_, err := openWith(dir, compileRoot(false))
+		_, err := openWith(dir, current.compile(false))
 		refused(t, err, c.want, what)
 	}
-	_, err := openWith(t.TempDir(), compileRoot(false))
+	_, err := openWith(t.TempDir(), current.compile(false))
 	if err == nil || !strings.Contains(err.Error(), "ceremony init") || outcome.Of(err) == outcome.Refused {
 		t.Errorf("an empty folder: %v", err)
 	}
 }
 
 func TestACancelledStepLeavesTheTranscriptAsItWas(t *testing.T) {
+	each(t, aCancelledStepLeavesTheTranscriptAsItWas)
+}
+
+func aCancelledStepLeavesTheTranscriptAsItWas(t *testing.T) {
 	dir := before(t, 1, 2)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

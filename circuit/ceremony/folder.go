@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	format       = "cratelog/ceremony/v2"
+	format       = "cratelog/ceremony/v3"
 	manifestName = "manifest.json"
 	maxJSON      = 4096 // bytes of a manifest or a beacon
 	maxFiles     = 4096 // contributions of a phase, with the start
@@ -31,16 +31,16 @@ const (
 
 // manifest is manifest.json.
 type manifest struct {
-	Format      string `json:"format"`
-	Blocks      int    `json:"blocks"`            // of a segment
+	Format string `json:"format"`
+	Circuit
 	System      string `json:"constraint_system"` // SHA-256 in hex, see hashSystem
 	Constraints int    `json:"constraints"`
 	Domain      uint64 `json:"domain"`
 	Gnark       string `json:"gnark"`
 }
 
-func newManifest(blocks int, s *shape) manifest {
-	return manifest{format, blocks, hex.EncodeToString(s.hash[:]),
+func newManifest(of Circuit, s *shape) manifest {
+	return manifest{format, of, hex.EncodeToString(s.hash[:]),
 		s.system.GetNbConstraints(), s.domain, gnark.Version.String()}
 }
 
@@ -101,28 +101,20 @@ func openRegular(path string) (*os.File, error) {
 // was cancelled.
 type Folder struct {
 	dir      string
-	blocks   int // of a segment
+	circuit  Circuit
 	shape    *shape
 	manifest [32]byte // SHA-256 of the file
 	known    known
 }
 
-// checkBlocks says whether the circuit of a segment of so many blocks is compiled.
-func checkBlocks(n int) error {
-	if n < 1 || n > MaxBlocks {
-		return fmt.Errorf("a segment has 1 to %d blocks, not %d", MaxBlocks, n)
-	}
-	return nil
-}
-
-// Init starts a ceremony for segments of so many blocks in a folder that is empty or does not exist. With the path of a
+// Init starts a ceremony for a circuit in a folder that is empty or does not exist. With the path of a
 // .ptau file, phase 1 starts from the powers of tau in it; see Import.
-func Init(dir string, blocks int, ptau string) (*Folder, error) {
-	return create(dir, blocks, compileSegment, ptau)
+func Init(dir string, of Circuit, ptau string) (*Folder, error) {
+	return create(dir, of, Circuit.compile, ptau)
 }
 
-func create(dir string, blocks int, compile func(int) (*cs.R1CS, error), ptau string) (*Folder, error) {
-	if err := checkBlocks(blocks); err != nil {
+func create(dir string, of Circuit, compile func(Circuit) (*cs.R1CS, error), ptau string) (*Folder, error) {
+	if err := of.Check(); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -133,7 +125,7 @@ func create(dir string, blocks int, compile func(int) (*cs.R1CS, error), ptau st
 	} else if len(there) > 0 {
 		return nil, fmt.Errorf("%w: %s is not empty; a ceremony begins in a new folder", ErrFolder, dir)
 	}
-	system, err := compile(blocks)
+	system, err := compile(of)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +133,7 @@ func create(dir string, blocks int, compile func(int) (*cs.R1CS, error), ptau st
 	if err != nil {
 		return nil, err
 	}
-	f := &Folder{dir: dir, blocks: blocks, shape: s}
+	f := &Folder{dir: dir, circuit: of, shape: s}
 	var start io.WriterTo
 	if err = guard(func() (err error) {
 		start, err = f.firstStart(ptau)
@@ -153,10 +145,10 @@ func create(dir string, blocks int, compile func(int) (*cs.R1CS, error), ptau st
 		return nil, err
 	}
 	// The manifest last: a folder without one is not taken for a ceremony.
-	if err := f.write(manifestName, newManifest(blocks, s)); err != nil {
+	if err := f.write(manifestName, newManifest(of, s)); err != nil {
 		return nil, err
 	}
-	return openWith(dir, func(int) (*cs.R1CS, error) { return system, nil })
+	return openWith(dir, func(Circuit) (*cs.R1CS, error) { return system, nil })
 }
 
 // firstStart returns the start of phase 1. If it comes from a powers-of-tau file, import.json
@@ -172,11 +164,10 @@ func (f *Folder) firstStart(ptau string) (io.WriterTo, error) {
 	return start, f.write(importName, from)
 }
 
-// Open reads a folder's manifest, compiles the circuit of its segments and compares the
-// two. It looks at no contribution.
-func Open(dir string) (*Folder, error) { return openWith(dir, compileSegment) }
+// Open reads a folder's manifest, compiles its circuit and compares the two. It looks at no contribution.
+func Open(dir string) (*Folder, error) { return openWith(dir, Circuit.compile) }
 
-func openWith(dir string, compile func(int) (*cs.R1CS, error)) (*Folder, error) {
+func openWith(dir string, compile func(Circuit) (*cs.R1CS, error)) (*Folder, error) {
 	var m manifest
 	text, err := readJSON(filepath.Join(dir, manifestName), &m)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -188,10 +179,10 @@ func openWith(dir string, compile func(int) (*cs.R1CS, error)) (*Folder, error) 
 		return nil, fmt.Errorf("%w: its format is %q and this version reads %q; use the version "+
 			"that began the ceremony", ErrManifest, m.Format, format)
 	}
-	if err := checkBlocks(m.Blocks); err != nil {
+	if err := m.Circuit.Check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	system, err := compile(m.Blocks)
+	system, err := compile(m.Circuit)
 	if err != nil {
 		return nil, err
 	}
@@ -199,17 +190,20 @@ func openWith(dir string, compile func(int) (*cs.R1CS, error)) (*Folder, error) 
 	if err != nil {
 		return nil, err
 	}
-	if want := newManifest(m.Blocks, s); m.System != want.System {
+	if want := newManifest(m.Circuit, s); m.System != want.System {
 		return nil, fmt.Errorf("%w: its constraint system has the SHA-256 %s, and this version's "+
-			"circuit for segments of %d blocks has %s; use the version of cratelog that began the ceremony, or begin a new one",
-			ErrWrongCircuit, m.System, m.Blocks, want.System)
+			"circuit for %v has %s; use the version of cratelog that began the ceremony, or begin a new one",
+			ErrWrongCircuit, m.System, m.Circuit, want.System)
 	} else if m != want {
 		return nil, fmt.Errorf("%w: the manifest says %d constraints, domain %d and gnark %s, and "+
 			"this version has %d, %d and %s; use the version of cratelog that began the ceremony",
 			ErrWrongCircuit, m.Constraints, m.Domain, m.Gnark, want.Constraints, want.Domain, want.Gnark)
 	}
-	return &Folder{dir: dir, blocks: m.Blocks, shape: s, manifest: sha256.Sum256(text)}, nil
+	return &Folder{dir: dir, circuit: m.Circuit, shape: s, manifest: sha256.Sum256(text)}, nil
 }
+
+// Circuit is what the ceremony makes keys of.
+func (f *Folder) Circuit() Circuit { return f.circuit }
 
 // Estimate says what the ceremony takes, roughly.
 func (f *Folder) Estimate() Estimate { return f.shape.estimate() }

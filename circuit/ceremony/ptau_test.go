@@ -258,7 +258,7 @@ func TestACeremonyStartsFromAPtauFile(t *testing.T) {
 	file := w.file(t)
 	for _, own := range []int{0, 1} {
 		dir := filepath.Join(t.TempDir(), "c")
-		f, err := create(dir, testBlocks, compileRoot(false), file)
+		f, err := create(dir, current.circuit, current.compile(false), file)
 		fatalIf(t, err)
 		for range own {
 			_, err = f.Contribute(ctx, nil)
@@ -333,7 +333,7 @@ func asPhase1(t *testing.T, start *bare) *mpcsetup.Phase1 {
 func TestAnInventedImportIsRefused(t *testing.T) {
 	_, _, gen1, _ := curve.Generators()
 	outside := stray(t)
-	system, err := compileRoot(false)(testBlocks)
+	system, err := current.compile(false)(current.circuit)
 	fatalIf(t, err)
 	shape, err := newShape(system)
 	fatalIf(t, err)
@@ -362,7 +362,7 @@ func TestAnInventedImportIsRefused(t *testing.T) {
 			kind = ErrTampered
 		}
 		dir := filepath.Join(t.TempDir(), "c")
-		f, err := create(dir, testBlocks, compileRoot(false), "")
+		f, err := create(dir, current.circuit, current.compile(false), "")
 		fatalIf(t, err)
 		fatalIf(t, os.Remove(glob(t, dir, "phase1-0000-*")[0]))
 		b := encoded(t, start)

@@ -8,15 +8,12 @@ import (
 	"io"
 	"math/bits"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/consensys/gnark-crypto/ecc"
 	"github.com/consensys/gnark/constraint"
 	cs "github.com/consensys/gnark/constraint/bn254"
-	"github.com/consensys/gnark/logger"
 
-	"cratelog/circuit"
 	"cratelog/circuit/setup"
 )
 
@@ -27,18 +24,6 @@ const (
 	proofSize = g1Size + g2Size // of an update: the commitment to it and the proof of knowledge
 	hashSize  = sha256.Size
 )
-
-// quiet keeps gnark from writing to a program's standard output.
-var quiet = sync.OnceFunc(logger.Disable)
-
-// MaxBlocks bounds the circuits that are compiled for a manifest from a stranger.
-const MaxBlocks = 256
-
-// compileSegment is the compile of real ceremonies.
-func compileSegment(blocks int) (*cs.R1CS, error) {
-	quiet()
-	return circuit.Compile(blocks)
-}
 
 // shape is what a circuit says about the files of its ceremony.
 type shape struct {
@@ -126,9 +111,14 @@ func (s *shape) parts(phase int) []part {
 			points("beta tau", g1Size, n), points("alpha tau", g1Size, n)})
 	}
 	counted := func(what string, n int) []part { return []part{{"", 4, 1, uint64(n)}, points(what, g1Size, n)} }
-	return slices.Concat([]part{{"", 2, 1, 1}, points("delta", g1Size, 1)}, // one commitment
+	var sigma, knowledge []part
+	if s.Commitments() > 0 {
+		sigma = append(counted("sigma K", len(s.Committed)), points("sigma in G2", g2Size, 1))
+		knowledge = proof("sigma")
+	}
+	return slices.Concat([]part{{"", 2, 1, uint64(s.Commitments())}, points("delta", g1Size, 1)},
 		counted("K over delta", len(s.Private)), counted("Z over delta", n-1), []part{points("delta in G2", g2Size, 1)},
-		counted("sigma K", len(s.Committed)), []part{points("sigma in G2", g2Size, 1)}, proof("delta"), proof("sigma"))
+		sigma, proof("delta"), knowledge)
 }
 
 // size is the exact size of a phase's files in bytes: of the start (number 0), which

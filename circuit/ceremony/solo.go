@@ -18,32 +18,32 @@ const (
 	making   = 20 * time.Second
 )
 
-// Solo makes the keys for segments of so many blocks without a ceremony: one operator, who
+// Solo makes the keys of a circuit without a ceremony: one operator, who
 // is called by name (see proofcheck.SoloOrigin), with secrets from the system's random
 // source. It writes the proving key and then the program file, and returns the program.
 //
 // Whoever ran it could forge, if they had taken the secrets from the process's memory;
 // nobody else. They are never written, and nothing refers to them afterwards, but memory is
 // not erased.
-func Solo(ctx context.Context, name string, blocks int, program, key io.Writer,
+func Solo(ctx context.Context, name string, of Circuit, program, key io.Writer,
 	progress Progress) (proofcheck.Program, error) {
-	return solo(ctx, name, blocks, compileSegment, program, key, progress)
+	return solo(ctx, name, of, Circuit.compile, program, key, progress)
 }
 
-func solo(ctx context.Context, name string, blocks int, compile func(int) (*cs.R1CS, error), program, key io.Writer,
+func solo(ctx context.Context, name string, of Circuit, compile func(Circuit) (*cs.R1CS, error), program, key io.Writer,
 	progress Progress) (proofcheck.Program, error) {
 	origin, err := proofcheck.SoloOrigin(name)
-	p := proofcheck.Program{System: proofcheck.SystemGroth16, Claim: proofcheck.ClaimSource, Blocks: blocks, Origin: origin}
+	p := of.Program(origin, nil)
 	if err != nil {
 		return p, err
 	}
-	if err := checkBlocks(blocks); err != nil {
+	if err := of.Check(); err != nil {
 		return p, err
 	}
 	var system *cs.R1CS
 	var keys *setup.Keys
 	err = progress.do(ctx, "making a key from fresh secrets", making, func() (err error) {
-		if system, err = compile(blocks); err != nil {
+		if system, err = compile(of); err != nil {
 			return err
 		}
 		secrets, err := setup.Fresh()

@@ -51,7 +51,7 @@ func ceremonyToClient(t testing.TB) {
 		t.Logf("%6.1f s, %6.1f s of a processor: %s", time.Since(begin).Seconds(), cpuSeconds(t)-worked, what)
 	}
 	dir := filepath.Join(t.TempDir(), "c")
-	f, err := Init(dir, tiny, "")
+	f, err := Init(dir, Source(tiny), "")
 	fatalIf(t, err)
 	fatalIf(t, threePartiesIn(f, dir, func(phase, party int, sent string) {
 		if party == 1 {
@@ -80,7 +80,7 @@ func TestASoloKeyProvesForEveryone(t *testing.T) {
 	}
 	fixture.Need(t, "git")
 	var program, key bytes.Buffer
-	_, err := Solo(t.Context(), "Example Org", tiny, &program, &key, nil)
+	_, err := Solo(t.Context(), "Example Org", Source(tiny), &program, &key, nil)
 	fatalIf(t, err)
 	if p := proveAndLog(t, program.Bytes(), key.Bytes()); p.Solo() != "Example Org" {
 		t.Errorf("the program is %v", p)
@@ -110,7 +110,7 @@ func attack(t testing.TB, f *Folder, dir string, phase int, sent string) {
 	refused(t, accept(t, f, read(t, replayed)), ErrReplayed, "counts once")
 
 	// Segments of another size.
-	_, err := openWith(dir, func(int) (*cs.R1CS, error) { return compileSegment(tiny + 1) })
+	_, err := openWith(dir, func(Circuit) (*cs.R1CS, error) { return Source(tiny + 1).compile() })
 	refused(t, err, ErrWrongCircuit, "constraint system")
 }
 

@@ -28,13 +28,16 @@ import (
 // probability 1/r. So verifiers read the start of phase 2 and check it.
 
 // emptyStart is a start of phase 2 but for its vectors: no secrets yet.
-func emptyStart() *mpcsetup.Phase2 {
+func (s *shape) emptyStart() *mpcsetup.Phase2 {
 	_, _, gen1, gen2 := curve.Generators()
 	p := new(mpcsetup.Phase2)
 	p.Parameters.G1.Delta, p.Parameters.G2.Delta = gen1, gen2
-	p.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, 1)
-	p.Parameters.G2.Sigma = []curve.G2Affine{gen2}
-	p.Sigmas = make([]gcmpc.UpdateProof, 1)
+	p.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, s.Commitments())
+	p.Parameters.G2.Sigma = make([]curve.G2Affine, s.Commitments())
+	for i := range p.Parameters.G2.Sigma {
+		p.Parameters.G2.Sigma[i] = gen2
+	}
+	p.Sigmas = make([]gcmpc.UpdateProof, s.Commitments())
 	return p
 }
 
@@ -43,13 +46,17 @@ var errStart = errors.New("it does not follow from phase 1 and the circuit")
 // checkStart checks that phase 2 starts as gnark starts it.
 func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) error {
 	n := int(s.domain)
+	if of := s.Commitments(); len(start.Parameters.G1.SigmaCKK) != of || len(start.Parameters.G2.Sigma) != of ||
+		len(start.Sigmas) != of {
+		return errStart
+	}
 	// All but the vectors is fixed; the vectors' lengths were measured.
 	bare := *start
 	bare.Parameters.G1.PKK, bare.Parameters.G1.Z = nil, nil
-	bare.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, 1)
+	bare.Parameters.G1.SigmaCKK = make([][]curve.G1Affine, s.Commitments())
 	if got, err := hashLink(&bare); err != nil {
 		return err
-	} else if fixed, err := hashLink(emptyStart()); err != nil {
+	} else if fixed, err := hashLink(s.emptyStart()); err != nil {
 		return err
 	} else if got != fixed {
 		return fmt.Errorf("%w: it holds a contribution", errStart)
@@ -74,8 +81,10 @@ func (s *shape) checkStart(srs *mpcsetup.SrsCommons, start *mpcsetup.Phase2) err
 	if err := add(start.Parameters.G1.PKK, s.Private); err != nil {
 		return err
 	}
-	if err := add(start.Parameters.G1.SigmaCKK[0], s.Committed); err != nil {
-		return err
+	for _, points := range start.Parameters.G1.SigmaCKK { // one or none
+		if err := add(points, s.Committed); err != nil {
+			return err
+		}
 	}
 	sum.addK(srs, s.combine(weight))
 

@@ -222,10 +222,7 @@ func (f *Folder) phase2(ctx context.Context, s *state, srs *mpcsetup.SrsCommons,
 		if _, err := vk.WriteTo(&key); err != nil {
 			return err
 		}
-		r.Program = proofcheck.Program{
-			System: proofcheck.SystemGroth16, Claim: proofcheck.ClaimSource,
-			Blocks: f.blocks, Origin: origin([32]byte{}, nil), Key: key.Bytes(), // until the transcript is hashed
-		}
+		r.Program = f.circuit.Program(origin([32]byte{}, nil), key.Bytes()) // until the transcript is hashed
 		// Marshal checks the key's shape: every verifier would refuse another.
 		_, err = r.Program.Marshal()
 		return err

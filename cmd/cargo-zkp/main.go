@@ -48,6 +48,9 @@ For those who rebuild:
   toolchain           Print the id of the compiler's files
   environment make, import, show
                       Make what stands beside the compiler in the sandbox, and print its id
+  attest FILE         Say, as a member of a set of builders, that the rebuilt FILE came out
+  builder keygen, enroll, set, status, run
+                      Make a builder's key and a set of builders; look after a key; run as a service
 
 For those who publish:
   publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
@@ -88,6 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
 		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
+		"attest": attestVerb, "builder": builderVerb,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)
@@ -173,6 +177,8 @@ func parseUpTo(n int, fs *flag.FlagSet, args []string, what string) ([]string, e
 		return found, nil
 	case n == 0:
 		return nil, outcome.Usagef("%s takes no argument %q", fs.Name(), found[0])
+	case n > 1:
+		return nil, outcome.Usagef("%s takes at most %d arguments, %s, and got %d", fs.Name(), n, what, len(found))
 	}
 	return nil, outcome.Usagef("%s takes one argument, %s, and got %d", fs.Name(), what, len(found))
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"cratelog/build"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
 )
@@ -35,6 +36,8 @@ func TestWrongCommandLinesAreSaidToBe(t *testing.T) {
 	expect(t, 2, "init takes [DIR]", "init", "-blocks", "41")
 	expect(t, 2, "-blocks is 1 to 256, not 0", "init", "-blocks", "0", "dir")
 	expect(t, 2, "-blocks is 1 to 256, not 257", "solo", "-blocks", "257", "us")
+	expect(t, 2, `-claim is source or build, not "builds"`, "solo", "-claim", "builds", "us")
+	expect(t, 2, "-blocks is for -claim source", "init", "-claim", "build", "-blocks", "41", "dir")
 	expect(t, 2, "solo takes [NAME]", "solo")
 	expect(t, 2, "solo takes [NAME]", "solo", "Example", "Org")
 	expect(t, 2, "is no name for the origin of a key", "solo", "us -- audited")
@@ -100,6 +103,25 @@ func TestOneOperatorMakesKeysAlone(t *testing.T) {
 	if _, err := os.Lstat(program); !os.IsNotExist(err) {
 		t.Error("a program file without its key was written")
 	}
+}
+
+func TestOneOperatorMakesKeysOfHiddenBuildersAlone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes keys")
+	}
+	dir := t.TempDir()
+	program, key := filepath.Join(dir, "p.json"), filepath.Join(dir, "p.pk")
+	expect(t, 0, "origin solo: Example Org -- whoever ran it could forge; nobody else",
+		"solo", "Example Org", "-claim", "build", "-out", program, "-pk", key)
+	p, err := proofcheck.ReadProgram(program)
+	fatalIf(t, err)
+	raw, err := os.ReadFile(key)
+	fatalIf(t, err)
+	if p.ProvingKey != sha256.Sum256(raw) || p.Claim != proofcheck.ClaimBuild || p.Depth != build.Depth || p.Blocks != 0 {
+		t.Errorf("the program is %v, its proving key %x", p, p.ProvingKey)
+	}
+	expect(t, 0, "A ceremony for sets of depth 10 begins", "init", "-claim", "build", filepath.Join(dir, "c"))
+	expect(t, 3, "phase 1 is open, with 0 contributions", "verify", filepath.Join(dir, "c"))
 }
 
 func fatalIf(t testing.TB, err error) {

@@ -23,13 +23,13 @@ import (
 	"cratelog/proofcheck"
 )
 
-const usage = `ceremony makes the keys of a source program (docs/ceremony.md): with many people, or alone.
+const usage = `ceremony makes the keys of a program (docs/ceremony.md): with many people, or alone.
 
-	ceremony solo NAME [-blocks N] [-out PROGRAM.json] [-pk FILE]
+	ceremony solo NAME [-claim source|build] [-blocks N] [-out PROGRAM.json] [-pk FILE]
 	                                          make keys alone, in under a minute, called by NAME:
 	                                          whoever runs it could forge; nobody else
 
-	ceremony init [-blocks N] [-ptau FILE] DIR
+	ceremony init [-claim source|build] [-blocks N] [-ptau FILE] DIR
 	                                          begin one in a new folder; from a .ptau file, if given
 	ceremony contribute DIR                   make the next contribution
 	ceremony accept DIR FILE                  verify a contribution made elsewhere, take it in
@@ -40,8 +40,9 @@ const usage = `ceremony makes the keys of a source program (docs/ceremony.md): w
 	ceremony export DIR -out PROGRAM.json -pk FILE
 	                                          verify, then write program and proving key
 
-Without -blocks the circuit is the one that cratelog proves with; others serve tests. Without
--out and -pk, solo writes solo.json and solo.pk.
+The circuit is that of source claims, or with -claim build that of build claims by hidden builders.
+Without -blocks it is the one that cratelog proves sources with; others serve tests. Without -out
+and -pk, solo writes solo.json and solo.pk.
 
 Exit status: 0 all is well; 1 the transcript, a contribution or a beacon is refused;
 2 the command line is wrong; 3 it could not be done or checked (not finished, a file
@@ -119,22 +120,23 @@ func (p *program) open(fs *flag.FlagSet, args []string, usable func() error, nam
 
 func (p *program) init(args []string) error {
 	fs := flags("init")
-	blocks := blocksFlag(fs)
+	of := circuitFlags(fs)
 	ptau := fs.String("ptau", "", "")
 	args, err := parse(fs, args, "DIR")
-	if err == nil {
-		err = blocks.usable()
+	if err != nil {
+		return err
 	}
+	c, err := of()
 	if err != nil {
 		return err
 	}
 	fmt.Fprintln(p.stderr, "compiling the circuit")
-	f, err := ceremony.Init(args[0], int(*blocks), *ptau)
+	f, err := ceremony.Init(args[0], c, *ptau)
 	if err != nil {
 		return err
 	}
 	e := f.Estimate()
-	fmt.Fprintf(p.stdout, "A ceremony for segments of %d blocks begins in %s.\n", *blocks, args[0])
+	fmt.Fprintf(p.stdout, "A ceremony for %v begins in %s.\n", c, args[0])
 	fmt.Fprintf(p.stdout, "Domain: %d points. Roughly, on two cores, with %d MB of memory:\n", e.Domain,
 		e.Memory>>20)
 	for i := range e.File {
@@ -146,29 +148,37 @@ func (p *program) init(args []string) error {
 	return p.next(f)
 }
 
-// blocks is the flag of how many blocks a segment has.
-type blocks int
-
-func blocksFlag(fs *flag.FlagSet) *blocks {
-	return (*blocks)(fs.Int("blocks", circuit.SegmentBlocks, ""))
-}
-
-func (n blocks) usable() error {
-	if n < 1 || n > ceremony.MaxBlocks {
-		return outcome.Usagef("-blocks is 1 to %d, not %d", ceremony.MaxBlocks, n)
+// circuitFlags are the flags of which circuit the keys are for, and what they say once they are parsed.
+func circuitFlags(fs *flag.FlagSet) func() (ceremony.Circuit, error) {
+	claim := fs.String("claim", "source", "")
+	blocks := fs.Int("blocks", circuit.SegmentBlocks, "")
+	return func() (c ceremony.Circuit, err error) {
+		asked := false
+		fs.Visit(func(f *flag.Flag) { asked = asked || f.Name == "blocks" })
+		switch {
+		case *claim == "build" && asked:
+			return c, outcome.Usagef("-blocks is for -claim source: a set of builders has none")
+		case *claim == "build":
+			return ceremony.Build(), nil
+		case *claim != "source":
+			return c, outcome.Usagef("-claim is source or build, not %q", *claim)
+		case *blocks < 1 || *blocks > ceremony.MaxBlocks:
+			return c, outcome.Usagef("-blocks is 1 to %d, not %d", ceremony.MaxBlocks, *blocks)
+		}
+		return ceremony.Source(*blocks), nil
 	}
-	return nil
 }
 
 func (p *program) solo(args []string) error {
 	fs := flags("solo")
-	blocks := blocksFlag(fs)
+	of := circuitFlags(fs)
 	out := fs.String("out", "solo.json", "")
 	pk := fs.String("pk", "solo.pk", "")
 	args, err := parse(fs, args, "NAME")
-	if err == nil {
-		err = blocks.usable()
+	if err != nil {
+		return err
 	}
+	c, err := of()
 	if err != nil {
 		return err
 	}
@@ -177,7 +187,7 @@ func (p *program) solo(args []string) error {
 	}
 	var made proofcheck.Program
 	if err := p.write(*out, *pk, func(ctx context.Context, program, key io.Writer, progress ceremony.Progress) (err error) {
-		made, err = ceremony.Solo(ctx, args[0], int(*blocks), program, key, progress)
+		made, err = ceremony.Solo(ctx, args[0], c, program, key, progress)
 		return err
 	}); err != nil {
 		return err
@@ -308,8 +318,8 @@ func (p *program) verified(f *ceremony.Folder) (*ceremony.Result, error) {
 		fmt.Fprintf(p.stdout, "phase %d, contribution %d: %x\n", c.Phase, c.Number, c.SHA256)
 	}
 	fmt.Fprintf(p.stdout, "phase 1, beacon: %x\nphase 2, beacon: %x\n", r.Beacons[0], r.Beacons[1])
-	fmt.Fprintf(p.stdout, "transcript: %x\nprogram: %x (segments of %d blocks)\n",
-		r.Transcript, r.Program.ID(), r.Program.Blocks)
+	fmt.Fprintf(p.stdout, "transcript: %x\nprogram: %x (%s, %s)\n",
+		r.Transcript, r.Program.ID(), r.Program.Claim, r.Program.Parameter())
 	fmt.Fprintln(p.stdout, "Everything holds. Compare the beacons with their public source, and "+
 		"the contributions\n"+
 		"with what the contributors published: keys are solo, whatever the number, if one\n"+
