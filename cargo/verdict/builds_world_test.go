@@ -72,12 +72,15 @@ func newWorkshop(t testing.TB, o options) *workshop {
 	t.Helper()
 	f, err := forger()
 	fatalIf(t, err)
-	w := &workshop{t: t, log: newLog(t, "log.example/builds"), set: namedSet(t, "rebuilders", 5), crates: map[[32]byte][]byte{}}
-	lock := "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"1.0.0\"\ndependencies = [\n \"dep-a\",\n \"dep-b\",\n]\n"
+	w := &workshop{t: t, log: newLog(t, "log.example/builds"), set: namedSet(t, "rebuilders", 5),
+		crates: map[[32]byte][]byte{}}
+	lock := "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"1.0.0\"\ndependencies = [\n \"dep-a\",\n " +
+		"\"dep-b\",\n]\n"
 	for _, name := range []string{"dep-a", "dep-b"} {
 		raw, e := forged(t, name, "1.0.0")
 		if o.hostile && name == "dep-b" {
-			raw, err = forge.Pack(name, "1.0.0", forge.Manifest(name, "1.0.0"), forge.File{Path: "src/lib.rs", Content: "hostile"})
+			raw, err = forge.Pack(name, "1.0.0", forge.Manifest(name, "1.0.0"), forge.File{Path: "src/lib.rs",
+				Content: "hostile"})
 			fatalIf(t, err)
 		} else {
 			w.leaves = append(w.leaves, e)
@@ -91,7 +94,8 @@ func newWorkshop(t testing.TB, o options) *workshop {
 	if o.lock != "" {
 		lock = o.lock
 	}
-	raw, err := forge.Pack("app", "1.0.0", forge.Manifest("app", "1.0.0"), forge.File{Path: "Cargo.lock", Content: lock},
+	raw, err := forge.Pack("app", "1.0.0", forge.Manifest("app", "1.0.0"), forge.File{Path: "Cargo.lock",
+		Content: lock},
 		forge.File{Path: "src/main.rs", Content: "fn main() {}\n"})
 	fatalIf(t, err)
 	src := &entry.Source{Commit: sha1.Sum([]byte("app")), Unproven: []string{"Cargo.lock"}}
@@ -112,8 +116,9 @@ func newWorkshop(t testing.TB, o options) *workshop {
 		w.list = o.listed(w.list)
 	}
 	w.binary = sha256.Sum256([]byte("the binary"))
-	w.claim = entry.Build{Binary: "app", Target: target, Artifact: w.binary, Toolchain: [32]byte{1}, Environment: [32]byte{2},
-		Recipe: entry.Recipe1, Lock: sha256.Sum256([]byte(lock)), Compiled: w.list.Digest()}
+	w.claim = entry.Build{Binary: "app", Target: target, Artifact: w.binary, Toolchain: [32]byte{1},
+		Environment: [32]byte{2},
+		Recipe:      entry.Recipe1, Lock: sha256.Sum256([]byte(lock)), Compiled: w.list.Digest()}
 	for _, e := range w.leaves {
 		w.sources = append(w.sources, w.add(e))
 	}
@@ -130,13 +135,16 @@ func (w *workshop) derive(src *entry.Source, lock string) {
 		o := fmt.Sprintf("%s %d\x00%s", kind, len(content), content)
 		return o, sha1.Sum([]byte(o))
 	}
-	w.commitLock = fmt.Appendf(nil, "%s\n[[package]]\nname = \"more\"\nversion = \"1.0.0\"\nsource = %q\nchecksum = \"%x\"\n", lock, defaultIndex, [32]byte{})
+	w.commitLock = fmt.Appendf(nil, "%s\n[[package]]\nname = \"more\"\nversion = \"1.0.0\"\nsource = %q\nchecksum "+
+		"= \"%x\"\n", lock, defaultIndex, [32]byte{})
 	blob, lockID := object("blob", string(w.commitLock))
 	_, main := object("blob", "fn main() {}\n")
 	_, manifest := object("blob", forge.Manifest("app", "1.0.0").Content)
 	dir, dirID := object("tree", "100644 main.rs\x00"+string(main[:]))
-	root, rootID := object("tree", "100644 Cargo.lock\x00"+string(lockID[:])+"100644 Cargo.toml\x00"+string(manifest[:])+"40000 src\x00"+string(dirID[:]))
-	commit, id := object("commit", fmt.Sprintf("tree %x\nauthor A <a@example.org> 1700000000 +0000\ncommitter A <a@example.org> 1700000000 +0000\n\nA\n", rootID))
+	root, rootID := object("tree", "100644 Cargo.lock\x00"+string(lockID[:])+"100644 "+
+		"Cargo.toml\x00"+string(manifest[:])+"40000 src\x00"+string(dirID[:]))
+	commit, id := object("commit", fmt.Sprintf("tree %x\nauthor A <a@example.org> 1700000000 +0000\ncommitter A "+
+		"<a@example.org> 1700000000 +0000\n\nA\n", rootID))
 	src.Commit, src.Lock = id, &entry.Lock{Blob: lockID}
 	w.opening = []byte(commit + root + dir + blob)
 }
@@ -191,7 +199,8 @@ func (w *workshop) policyOf(s *build.Set, top, lines string) {
 // file joins what the file holds under one checkpoint.
 func (w *workshop) file() *client.Joined {
 	size := w.log.Tree.Size()
-	j := &client.Joined{Checkpoint: w.log.Sign(w.log.Tree, size, w.log.Witnesses...), List: w.list.Marshal(), Lock: w.commitLock}
+	j := &client.Joined{Checkpoint: w.log.Sign(w.log.Tree, size, w.log.Witnesses...), List: w.list.Marshal(),
+		Lock: w.commitLock}
 	part := func(i int64) client.Part {
 		p := testlog.Must(client.ParseProof(w.log.Tree.Bundle(i, size, j.Checkpoint)))
 		return client.Part{Index: p.Index, Entry: p.Extra, Hashes: p.Hashes}

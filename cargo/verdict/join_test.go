@@ -34,7 +34,8 @@ func (w *workshop) serve(hide func(index int64) bool, meddle func(path string, b
 				}
 				request := testlog.Must(b.Request(e.Subject))
 				row := map[string]any{"index": i, "binary": b.Binary, "target": b.Target}
-				for key, h := range map[string][32]byte{"program": e.Proof.Program, "artifact": b.Artifact, "compiled": b.Compiled, "request": request,
+				for key, h := range map[string][32]byte{"program": e.Proof.Program, "artifact": b.Artifact,
+					"compiled": b.Compiled, "request": request,
 					"result": b.Result(), "root": b.Root, "tag": b.Tag} {
 					row[key] = fmt.Sprintf("%x", h)
 				}
@@ -42,7 +43,8 @@ func (w *workshop) serve(hide func(index int64) bool, meddle func(path string, b
 			}
 			body["builds"], body["size"] = rows, w.log.Tree.Size()
 		case path == fmt.Sprintf("/v1/artifacts/%x", w.binary):
-			body["artifacts"] = []map[string]any{{"registry": w.app.Registry, "name": "app", "version": "1.0.0", "sha256": fmt.Sprintf("%x", w.app.SHA256),
+			body["artifacts"] = []map[string]any{{"registry": w.app.Registry, "name": "app", "version": "1.0.0",
+				"sha256": fmt.Sprintf("%x", w.app.SHA256),
 				"binary": "app", "target": target, "index": w.builds[0]}}
 		case path == fmt.Sprintf("/v1/lists/%x", w.claim.Compiled):
 			rw.Write(w.list.Marshal())
@@ -66,7 +68,8 @@ func (w *workshop) serve(hide func(index int64) bool, meddle func(path string, b
 
 func (w *workshop) join(offline bool) ([]byte, error) {
 	w.checker = w.place.checker(offline)
-	return w.checker.Join(w.t.Context(), Binary{SHA256: w.binary, Package: policy.Package{Name: "app", Version: "1.0.0"}})
+	return w.checker.Join(w.t.Context(), Binary{SHA256: w.binary, Package: policy.Package{Name: "app",
+		Version: "1.0.0"}})
 }
 
 func TestAReaderJoinsWhatALogShowsUnderOneCheckpoint(t *testing.T) {
@@ -81,9 +84,13 @@ func TestAReaderJoinsWhatALogShowsUnderOneCheckpoint(t *testing.T) {
 	fatalIf(t, err)
 	want := w.file()
 	same := func(a, b []client.Part) bool {
-		return slices.EqualFunc(a, b, func(x, y client.Part) bool { return x.Index == y.Index && slices.Equal(x.Hashes, y.Hashes) })
+		return slices.EqualFunc(a, b, func(x, y client.Part) bool {
+			return x.Index == y.Index &&
+				slices.Equal(x.Hashes, y.Hashes)
+		})
 	}
-	if !same(j.Builds, want.Builds) || !same(j.Sources, want.Sources) || string(j.List) != string(want.List) || j.Lock != nil {
+	if !same(j.Builds, want.Builds) || !same(j.Sources, want.Sources) || string(j.List) != string(want.List) ||
+		j.Lock != nil {
 		t.Errorf("it holds %d builds and %d sources", len(j.Builds), len(j.Sources))
 	}
 	// It is enough, offline, and shows the dissent.
@@ -116,7 +123,8 @@ func TestALogThatShowsOtherThanItHoldsIsNotJoined(t *testing.T) {
 		slug   string
 		words  string
 	}{
-		"no build": {func(_ *workshop, path string, body map[string]any) { body["builds"] = []any{} }, Violation, "not-logged", "shows no build of app 1.0.0"},
+		"no build": {func(_ *workshop, path string, body map[string]any) { body["builds"] = []any{} }, Violation,
+			"not-logged", "shows no build of app 1.0.0"},
 		"an index without an entry": {func(w *workshop, path string, body map[string]any) {
 			first(body)["index"] = 0
 		}, Unchecked, "unreachable", "says of entry 0 what does not stand in it"},
@@ -124,7 +132,8 @@ func TestALogThatShowsOtherThanItHoldsIsNotJoined(t *testing.T) {
 			rows := body["builds"].([]map[string]any)
 			rows[1]["artifact"] = strings.Repeat("ab", 32)
 		}, Unchecked, "unreachable", "what does not stand in it"},
-		"no JSON of ours": {func(w *workshop, path string, body map[string]any) { body["builds"] = "x" }, Unchecked, "unreachable", "did not say which builds it holds"},
+		"no JSON of ours": {func(w *workshop, path string, body map[string]any) { body["builds"] = "x" },
+			Unchecked, "unreachable", "did not say which builds it holds"},
 		"beyond the tree": {func(w *workshop, path string, body map[string]any) {
 			for i, row := range body["builds"].([]map[string]any) {
 				row["index"] = 1000 + i
@@ -198,7 +207,8 @@ func TestTheCommitsLockFileIsJoined(t *testing.T) {
 	fatalIf(t, err)
 	saysAll(t, b, "versions chosen by the commit")
 	w.opening[len(w.opening)-1] ^= 1
-	if j := testlog.Must(client.ParseJoined(testlog.Must(w.place.checker(false).Join(t.Context(), ask)))); j.Lock != nil {
+	if j := testlog.Must(client.ParseJoined(testlog.Must(w.place.checker(false).Join(t.Context(),
+		ask)))); j.Lock != nil {
 		t.Errorf("another lock file than the commit's was joined: %q", j.Lock)
 	}
 }
