@@ -110,10 +110,12 @@ func ParseJoined(b []byte) (*Joined, error) {
 		return nil, refuseErr(ErrJoined, err, "it is not the CBOR that the format asks for")
 	}
 	if w.Version != joinedVersion {
-		return nil, refuse(ErrJoined, "its format version is %d, and only version %d is known", w.Version, joinedVersion)
+		return nil, refuse(ErrJoined, "its format version is %d, and only version %d is known", w.Version,
+			joinedVersion)
 	}
 	if len(w.Complete) > 0 {
-		return nil, refuse(ErrJoined, "it holds a proof that it is complete, which only a newer version of this tool can read")
+		return nil, refuse(ErrJoined, "it holds a proof that it is complete, which only a newer version of this "+
+			"tool can read")
 	}
 	j := &Joined{Checkpoint: w.Checkpoint, List: w.List}
 	if len(w.Lock) > 0 {
@@ -145,7 +147,8 @@ func parts(what string, wire []wirePart) (out []Part, err error) {
 		}
 		for _, h := range w.Hashes {
 			if len(h) != sha256.Size {
-				return nil, refuse(ErrJoined, "%s entry %d has a hash of %d bytes, and they have %d", what, i, len(h), sha256.Size)
+				return nil, refuse(ErrJoined, "%s entry %d has a hash of %d bytes, and they have %d", what, i,
+					len(h), sha256.Size)
 			}
 			p.Hashes = append(p.Hashes, [sha256.Size]byte(h))
 		}
@@ -158,9 +161,11 @@ func parts(what string, wire []wirePart) (out []Part, err error) {
 func (j *Joined) Marshal() ([]byte, error) {
 	switch {
 	case len(j.Checkpoint) == 0 || len(j.Checkpoint) > MaxCheckpointSize:
-		return nil, refuse(ErrJoined, "its checkpoint has %d bytes, and checkpoints have 1 to %d", len(j.Checkpoint), MaxCheckpointSize)
+		return nil, refuse(ErrJoined, "its checkpoint has %d bytes, and checkpoints have 1 to %d",
+			len(j.Checkpoint), MaxCheckpointSize)
 	case len(j.List) > maxJoinedList:
-		return nil, refuse(ErrJoined, "its list of compiled crates has %d bytes, at most %d are read", len(j.List), maxJoinedList)
+		return nil, refuse(ErrJoined, "its list of compiled crates has %d bytes, at most %d are read",
+			len(j.List), maxJoinedList)
 	case len(j.Lock) > maxJoinedLock:
 		return nil, refuse(ErrJoined, "its Cargo.lock has %d bytes, at most %d are read", len(j.Lock), maxJoinedLock)
 	case len(j.Builds) == 0:
@@ -174,21 +179,27 @@ func (j *Joined) Marshal() ([]byte, error) {
 		to   *[]wirePart
 	}{{"build", j.Builds, &w.Builds}, {"source", j.Sources, &w.Sources}} {
 		if len(of.from) > maxJoinedParts {
-			return nil, refuse(ErrJoined, "it has %d %s entries, at most %d are read", len(of.from), of.what, maxJoinedParts)
+			return nil, refuse(ErrJoined, "it has %d %s entries, at most %d are read", len(of.from), of.what,
+				maxJoinedParts)
 		}
 		for i, p := range of.from {
 			switch {
 			case p.Index > math.MaxInt64:
-				return nil, refuse(ErrJoined, "%s entry %d has the index %d, which is not below 2^63", of.what, i, p.Index)
+				return nil, refuse(ErrJoined, "%s entry %d has the index %d, which is not below 2^63", of.what, i,
+					p.Index)
 			case i > 0 && p.Index <= of.from[i-1].Index:
-				return nil, refuse(ErrJoined, "its %s entries are not strictly ascending by index: %d follows %d", of.what, p.Index,
+				return nil, refuse(ErrJoined, "its %s entries are not strictly ascending by index: %d follows %d",
+					of.what, p.Index,
 					of.from[i-1].Index)
 			case seen[p.Index]:
-				return nil, refuse(ErrJoined, "the entry with the index %d is there as a build and as a source", p.Index)
+				return nil, refuse(ErrJoined, "the entry with the index %d is there as a build and as a source",
+					p.Index)
 			case len(p.Entry) == 0 || len(p.Entry) > entry.MaxSize:
-				return nil, refuse(ErrJoined, "%s entry %d has %d bytes, and entries have 1 to %d", of.what, i, len(p.Entry), entry.MaxSize)
+				return nil, refuse(ErrJoined, "%s entry %d has %d bytes, and entries have 1 to %d", of.what, i,
+					len(p.Entry), entry.MaxSize)
 			case len(p.Hashes) > maxHashes:
-				return nil, refuse(ErrJoined, "%s entry %d has a path of %d hashes, and a tree needs at most %d", of.what, i,
+				return nil, refuse(ErrJoined, "%s entry %d has a path of %d hashes, and a tree needs at most %d",
+					of.what, i,
 					len(p.Hashes), maxHashes)
 			}
 			seen[p.Index] = true
@@ -254,14 +265,16 @@ func (j *Joined) Check(policy *Policy, rules Rules) (*Logged, error) {
 		}
 		claim, ok := e.Claim.(*entry.Build)
 		if !ok {
-			return nil, refuse(ErrJoined, "entry %d stands among the build entries, and is a claim of the kind %q", p.Index,
+			return nil, refuse(ErrJoined, "entry %d stands among the build entries, and is a claim of the kind "+
+				"%q", p.Index,
 				e.Claim.Kind())
 		}
 		if first == nil {
 			first, out.Subject = claim, e.Subject
 		}
 		if e.Subject != out.Subject || claim.Binary != first.Binary || claim.Target != first.Target {
-			return nil, refuse(ErrJoined, "entry %d is about the binary %s of %s %s for %s, and the file is about another one", p.Index,
+			return nil, refuse(ErrJoined, "entry %d is about the binary %s of %s %s for %s, and the file is about "+
+				"another one", p.Index,
 				claim.Binary, e.Subject.Name, e.Subject.Version, claim.Target)
 		}
 		out.Builds = append(out.Builds, LoggedBuild{p.Index, e, claim})
@@ -273,11 +286,13 @@ func (j *Joined) Check(policy *Policy, rules Rules) (*Logged, error) {
 			return nil, err
 		}
 		if _, ok := e.Claim.(*entry.Source); !ok {
-			return nil, refuse(ErrJoined, "entry %d stands among the source entries, and is a claim of the kind %q", p.Index,
+			return nil, refuse(ErrJoined, "entry %d stands among the source entries, and is a claim of the kind "+
+				"%q", p.Index,
 				e.Claim.Kind())
 		}
 		if subjects[e.Subject] {
-			return nil, refuse(ErrJoined, "entry %d is a second source entry of %s %s", p.Index, e.Subject.Name, e.Subject.Version)
+			return nil, refuse(ErrJoined, "entry %d is a second source entry of %s %s", p.Index, e.Subject.Name,
+				e.Subject.Version)
 		}
 		subjects[e.Subject] = true
 		out.Sources = append(out.Sources, LoggedSource{p.Index, e, p})

@@ -27,8 +27,9 @@ func joinedWorld(t testing.TB) (*world, *Joined) {
 }
 
 func buildClaim(member byte) *entry.Build {
-	return &entry.Build{Binary: "hello", Target: "x86_64-unknown-linux-gnu", Artifact: [32]byte{1}, Recipe: entry.Recipe1,
-		Tag: [32]byte{member}}
+	return &entry.Build{Binary: "hello", Target: "x86_64-unknown-linux-gnu", Artifact: [32]byte{1},
+		Recipe: entry.Recipe1,
+		Tag:    [32]byte{member}}
 }
 
 // parts returns entries with their paths in the tree of ten.
@@ -45,12 +46,14 @@ func TestAJoinedFileIsReadAsItWasWritten(t *testing.T) {
 	b := testlog.Must(j.Marshal())
 	again, err := ParseJoined(b)
 	fatalIfErr(t, err)
-	if !bytes.Equal(testlog.Must(again.Marshal()), b) || string(again.Lock) != "a lock\n" || string(again.List) != "a list\n" {
+	if !bytes.Equal(testlog.Must(again.Marshal()), b) || string(again.Lock) != "a lock\n" ||
+		string(again.List) != "a list\n" {
 		t.Errorf("%+v", again)
 	}
 	seen, err := again.Check(w.policy, Rules{})
 	fatalIfErr(t, err)
-	if len(seen.Builds) != 3 || seen.Builds[2].Index != 9 || seen.Builds[2].Claim.Tag != [32]byte{2} || len(seen.Sources) != 2 ||
+	if len(seen.Builds) != 3 || seen.Builds[2].Index != 9 || seen.Builds[2].Claim.Tag != [32]byte{2} ||
+		len(seen.Sources) != 2 ||
 		seen.Subject != w.entry.Subject || seen.Checkpoint.Size != 10 || seen.Checkpoint.Witnessed != now {
 		t.Errorf("%+v", seen)
 	}
@@ -72,20 +75,28 @@ func TestWhatIsNoJoinedFileIsRefused(t *testing.T) {
 		change func(*Joined)
 		want   string
 	}{
-		"no checkpoint":      {func(j *Joined) { j.Checkpoint = nil }, "its checkpoint has 0 bytes"},
-		"large checkpoint":   {func(j *Joined) { j.Checkpoint = make([]byte, MaxCheckpointSize+1) }, "checkpoints have 1 to"},
-		"no build":           {func(j *Joined) { j.Builds = nil }, "it holds no build entry"},
-		"large list":         {func(j *Joined) { j.List = make([]byte, maxJoinedList+1) }, "its list of compiled crates has 524289 bytes"},
-		"large lock":         {func(j *Joined) { j.Lock = make([]byte, maxJoinedLock+1) }, "its Cargo.lock has 4194305 bytes"},
-		"an entry twice":     {func(j *Joined) { j.Builds[1] = j.Builds[0] }, "not strictly ascending by index: 7 follows 7"},
-		"another order":      {func(j *Joined) { j.Sources[0], j.Sources[1] = j.Sources[1], j.Sources[0] }, "its source entries are not strictly ascending"},
-		"both":               {func(j *Joined) { j.Sources = append(j.Sources, j.Builds[0]) }, "there as a build and as a source"},
-		"no entry":           {func(j *Joined) { j.Builds[0].Entry = nil }, "build entry 0 has 0 bytes"},
-		"large entry":        {func(j *Joined) { j.Builds[0].Entry = make([]byte, entry.MaxSize+1) }, "build entry 0 has 65536 bytes"},
+		"no checkpoint": {func(j *Joined) { j.Checkpoint = nil }, "its checkpoint has 0 bytes"},
+		"large checkpoint": {func(j *Joined) { j.Checkpoint = make([]byte, MaxCheckpointSize+1) }, "checkpoints " +
+			"have 1 to"},
+		"no build": {func(j *Joined) { j.Builds = nil }, "it holds no build entry"},
+		"large list": {func(j *Joined) { j.List = make([]byte, maxJoinedList+1) }, "its list of compiled " +
+			"crates has 524289 bytes"},
+		"large lock": {func(j *Joined) { j.Lock = make([]byte, maxJoinedLock+1) }, "its Cargo.lock has " +
+			"4194305 bytes"},
+		"an entry twice": {func(j *Joined) { j.Builds[1] = j.Builds[0] }, "not strictly ascending by index: 7 " +
+			"follows 7"},
+		"another order": {func(j *Joined) { j.Sources[0], j.Sources[1] = j.Sources[1], j.Sources[0] }, "its " +
+			"source entries are not strictly ascending"},
+		"both": {func(j *Joined) { j.Sources = append(j.Sources, j.Builds[0]) }, "there as a build " +
+			"and as a source"},
+		"no entry": {func(j *Joined) { j.Builds[0].Entry = nil }, "build entry 0 has 0 bytes"},
+		"large entry": {func(j *Joined) { j.Builds[0].Entry = make([]byte, entry.MaxSize+1) }, "build " +
+			"entry 0 has 65536 bytes"},
 		"large index":        {func(j *Joined) { j.Builds[2].Index = 1 << 63 }, "is not below 2^63"},
 		"long path":          {func(j *Joined) { j.Builds[2].Hashes = make([][32]byte, 64) }, "a path of 64 hashes"},
 		"more than its size": {func(j *Joined) { j.Builds = manyParts(200, 60000) }, "at most 8388608 are read"},
-		"more parts":         {func(j *Joined) { j.Builds = manyParts(maxJoinedParts+1, 1) }, "it has 8193 build entries"},
+		"more parts": {func(j *Joined) { j.Builds = manyParts(maxJoinedParts+1, 1) }, "it has 8193 build " +
+			"entries"},
 	} {
 		_, j := joinedWorld(t)
 		c.change(j)
@@ -113,13 +124,16 @@ func TestWhatIsNoJoinedFileIsRefused(t *testing.T) {
 		"next version":     {wire(func(v *wireJoined) { v.Version = 2 }), "format version is 2"},
 		"sealed":           {wire(func(v *wireJoined) { v.Complete = []byte{1} }), "only a newer version of this tool"},
 		"short hash":       {wire(func(v *wireJoined) { v.Builds[0].Hashes[0] = []byte{1} }), "a hash of 1 bytes"},
-		"long path":        {wire(func(v *wireJoined) { v.Builds[0].Hashes = make([][]byte, 64) }), "a path of 64 hashes"},
-		"long number":      {append([]byte{good[0], 1, 0x18, 1}, good[3:]...), "not in its one encoding"},
-		"no list":          {bytes.Replace(good, append([]byte{5, 0x47}, "a list\n"...), []byte{5, 0xf6}, 1), "not in its one encoding"},
-		"unknown key":      {append([]byte{good[0] + 1}, append(bytes.Clone(good[1:]), 8, 1)...), "not the CBOR"},
-		"repeated key":     {append([]byte{good[0] + 1}, append(bytes.Clone(good[1:]), 7, 0x40)...), "not the CBOR"},
+		"long path": {wire(func(v *wireJoined) { v.Builds[0].Hashes = make([][]byte, 64) }), "a path of 64 " +
+			"hashes"},
+		"long number": {append([]byte{good[0], 1, 0x18, 1}, good[3:]...), "not in its one encoding"},
+		"no list": {bytes.Replace(good, append([]byte{5, 0x47}, "a list\n"...), []byte{5, 0xf6}, 1),
+			"not in its one encoding"},
+		"unknown key":  {append([]byte{good[0] + 1}, append(bytes.Clone(good[1:]), 8, 1)...), "not the CBOR"},
+		"repeated key": {append([]byte{good[0] + 1}, append(bytes.Clone(good[1:]), 7, 0x40)...), "not the CBOR"},
 	} {
-		if j, err := ParseJoined(c.b); j != nil || !errors.Is(err, ErrJoined) || !strings.Contains(err.Error(), c.want) {
+		if j, err := ParseJoined(c.b); j != nil || !errors.Is(err, ErrJoined) || !strings.Contains(err.Error(),
+			c.want) {
 			t.Errorf("%s: %+v, %v\nwant %s", name, j, err, c.want)
 		}
 	}
@@ -136,10 +150,12 @@ func TestWhatTheLogDoesNotHoldIsNotSeen(t *testing.T) {
 	build := func(change func(*entry.Entry, *entry.Build)) func(*world, *Joined) {
 		return func(w *world, j *Joined) {
 			b := buildClaim(7)
-			e := &entry.Entry{Subject: w.entry.Subject, Claim: b, Proof: entry.Proof{Program: [32]byte{9}, Parts: [][]byte{{1}}}}
+			e := &entry.Entry{Subject: w.entry.Subject, Claim: b, Proof: entry.Proof{Program: [32]byte{9},
+				Parts: [][]byte{{1}}}}
 			change(e, b)
 			w.tree.Tree = w.tree.With(9, testlog.Must(e.Marshal()))
-			j.Checkpoint, j.Builds, j.Sources = w.checkpoint(10, w.all...), w.parts(7, 8, 9), w.parts(helloIndex, innerIndex)
+			j.Checkpoint, j.Builds, j.Sources = w.checkpoint(10, w.all...), w.parts(7, 8, 9), w.parts(helloIndex,
+				innerIndex)
 		}
 	}
 	for name, c := range map[string]struct {
@@ -147,18 +163,28 @@ func TestWhatTheLogDoesNotHoldIsNotSeen(t *testing.T) {
 		reason error
 		want   string
 	}{
-		"not cosigned":        {func(w *world, j *Joined) { j.Checkpoint = w.checkpoint(10, w.log) }, ErrQuorum, "cosigned by no witness"},
-		"another tree":        {func(w *world, j *Joined) { j.Checkpoint = w.checkpoint(9, w.all...) }, ErrInclusion, "to the root of"},
-		"another index":       {func(w *world, j *Joined) { j.Builds[0].Index = 6 }, ErrInclusion, "does not lead from the entry"},
-		"another entry":       {func(w *world, j *Joined) { j.Builds[0].Entry = j.Builds[1].Entry }, ErrInclusion, "does not lead from the entry"},
-		"another path":        {func(w *world, j *Joined) { j.Sources[0].Hashes[1][0] ^= 1 }, ErrInclusion, "does not lead from the entry"},
-		"no entry at all":     {func(w *world, j *Joined) { j.Sources = w.parts(0) }, ErrEntry, "entry 0"},
-		"a source as a build": {func(w *world, j *Joined) { j.Builds, j.Sources = w.parts(helloIndex), nil }, ErrJoined, `a claim of the kind "source"`},
-		"a build as a source": {func(w *world, j *Joined) { j.Builds, j.Sources = w.parts(7), w.parts(8) }, ErrJoined, `a claim of the kind "build"`},
-		"another binary":      {build(func(_ *entry.Entry, b *entry.Build) { b.Binary = "other" }), ErrJoined, "the binary other of hello-proof 0.1.0"},
-		"another target":      {build(func(_ *entry.Entry, b *entry.Build) { b.Target = "wasm32-wasip1" }), ErrJoined, "for wasm32-wasip1"},
-		"another crate":       {build(func(e *entry.Entry, _ *entry.Build) { e.Subject.SHA256[0] ^= 1 }), ErrJoined, "is about another one"},
-		"another registry":    {build(func(e *entry.Entry, _ *entry.Build) { e.Subject.Registry = "https://r.example" }), ErrJoined, "is about another one"},
+		"not cosigned": {func(w *world, j *Joined) { j.Checkpoint = w.checkpoint(10, w.log) }, ErrQuorum,
+			"cosigned by no witness"},
+		"another tree": {func(w *world, j *Joined) { j.Checkpoint = w.checkpoint(9, w.all...) },
+			ErrInclusion, "to the root of"},
+		"another index": {func(w *world, j *Joined) { j.Builds[0].Index = 6 }, ErrInclusion, "does not lead " +
+			"from the entry"},
+		"another entry": {func(w *world, j *Joined) { j.Builds[0].Entry = j.Builds[1].Entry }, ErrInclusion,
+			"does not lead from the entry"},
+		"another path": {func(w *world, j *Joined) { j.Sources[0].Hashes[1][0] ^= 1 }, ErrInclusion, "does " +
+			"not lead from the entry"},
+		"no entry at all": {func(w *world, j *Joined) { j.Sources = w.parts(0) }, ErrEntry, "entry 0"},
+		"a source as a build": {func(w *world, j *Joined) { j.Builds, j.Sources = w.parts(helloIndex), nil },
+			ErrJoined, `a claim of the kind "source"`},
+		"a build as a source": {func(w *world, j *Joined) { j.Builds, j.Sources = w.parts(7), w.parts(8) },
+			ErrJoined, `a claim of the kind "build"`},
+		"another binary": {build(func(_ *entry.Entry, b *entry.Build) { b.Binary = "other" }), ErrJoined,
+			"the binary other of hello-proof 0.1.0"},
+		"another target": {build(func(_ *entry.Entry, b *entry.Build) { b.Target = "wasm32-wasip1" }),
+			ErrJoined, "for wasm32-wasip1"},
+		"another crate": {build(func(e *entry.Entry, _ *entry.Build) { e.Subject.SHA256[0] ^= 1 }),
+			ErrJoined, "is about another one"},
+		"another registry": {build(func(e *entry.Entry, _ *entry.Build) { e.Subject.Registry = "https://r.example" }), ErrJoined, "is about another one"},
 		"a source twice": {func(w *world, j *Joined) {
 			w.tree.Tree = w.tree.With(3, testlog.Must(w.entry.Marshal()))
 			j.Checkpoint, j.Builds, j.Sources = w.checkpoint(10, w.all...), w.parts(7), w.parts(helloIndex, 3)
@@ -166,7 +192,8 @@ func TestWhatTheLogDoesNotHoldIsNotSeen(t *testing.T) {
 	} {
 		w, j := joinedWorld(t)
 		c.change(w, j)
-		if seen, err := j.Check(w.policy, Rules{}); seen != nil || !errors.Is(err, c.reason) || !strings.Contains(err.Error(), c.want) {
+		if seen, err := j.Check(w.policy, Rules{}); seen != nil || !errors.Is(err, c.reason) ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %+v, %v\nwant %s", name, seen, err, c.want)
 		}
 	}
@@ -236,7 +263,8 @@ func TestAPartIsReadFromTheTree(t *testing.T) {
 	// A log that serves other entries than its tree has.
 	l.Intercept(testlog.Answer("/tile/entries/", 200, []byte{0, 1, 'x', 0, 1, 'y'}))
 	tiles = (&Log{URL: server.URL}).Tiles(c)
-	if p, err := tiles.Part(t.Context(), 1); !errors.Is(err, ErrConsistency) || !strings.Contains(err.Error(), "another entry there than its tree") {
+	if p, err := tiles.Part(t.Context(), 1); !errors.Is(err, ErrConsistency) || !strings.Contains(err.Error(),
+		"another entry there than its tree") {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if p, err := tiles.Part(t.Context(), 2); err == nil || !strings.Contains(err.Error(), "ends before it") {

@@ -83,21 +83,26 @@ func (f *file) checkBuilds(wrong complain) {
 	}
 	var ok bool
 	if b.digest, ok = parseID(b.Digest); !ok {
-		wrong("builds.digest", "must be the SHA-256 of the set's file, 64 lower-case hex digits, so that nobody can exchange the "+
+		wrong("builds.digest", "must be the SHA-256 of the set's file, 64 lower-case hex digits, so that nobody "+
+			"can exchange the "+
 			"file; \"sha256sum\" prints it")
 	}
 	if p.Need = int(b.Need); b.Need < 1 || b.Need > 1<<build.Depth {
-		wrong("builds.need", "is %d; it must say how many members of the set must agree, from 1 to %d", b.Need, 1<<build.Depth)
+		wrong("builds.need", "is %d; it must say how many members of the set must agree, from 1 to %d", b.Need,
+			1<<build.Depth)
 	}
 	switch p.Tolerate = int(b.Tolerate); {
 	case b.Tolerate < 0 || b.Tolerate > 1:
-		wrong("builds.tolerate", "is %d; it must be 0, or 1 with a hidden set: so many members may say otherwise", b.Tolerate)
+		wrong("builds.tolerate", "is %d; it must be 0, or 1 with a hidden set: so many members may say otherwise",
+			b.Tolerate)
 	case b.Tolerate == 1 && b.Need < 3:
-		wrong("builds.tolerate", "is 1, which takes need = 3 or more: with less, one who says otherwise is no exception")
+		wrong("builds.tolerate", "is 1, which takes need = 3 or more: with less, one who says otherwise is no "+
+			"exception")
 	}
 	if b.Until != nil {
 		if p.Until = uint64(*b.Until); *b.Until < 1 {
-			wrong("builds.until", "is %d; it must be an index of the log, 1 or more: entries there and behind it do not count", *b.Until)
+			wrong("builds.until", "is %d; it must be an index of the log, 1 or more: entries there and behind it "+
+				"do not count", *b.Until)
 		}
 	}
 	p.Log, p.Without = b.Log, b.Without
@@ -112,7 +117,8 @@ func (f *file) checkBuilds(wrong complain) {
 		wrong("builds.max-age", "%v", err)
 	}
 	if p.Source, ok = requireSource[b.RequireSource]; !ok {
-		wrong("builds.require-source", `is %q; it must be "all" or "crate"; without the key, all must be proven unless the `+
+		wrong("builds.require-source", `is %q; it must be "all" or "crate"; without the `+
+			`key, all must be proven unless the `+
 			"commit's own lock file chose the versions", b.RequireSource)
 	}
 }
@@ -127,7 +133,8 @@ func parseID(s string) (id [32]byte, ok bool) {
 
 func parseIDs(key, printer string, list []string, wrong complain) (ids [][32]byte) {
 	if len(list) == 0 || len(list) > maxList {
-		wrong(key, "has %d items; it must name 1 to %d ids, such as %q prints, and no other is accepted", len(list), maxList, printer)
+		wrong(key, "has %d items; it must name 1 to %d ids, such as %q prints, and no other is accepted",
+			len(list), maxList, printer)
 		return nil
 	}
 	for _, s := range list {
@@ -162,7 +169,8 @@ func (p *Policy) loadBuilds(f *file) error {
 		if why := durable.Altered(text); why != "" {
 			more = " (" + why + ")"
 		}
-		return wrong("digest", "%s has the SHA-256 %x%s; if that is the set that you mean, and you have it from somebody whom "+
+		return wrong("digest", "%s has the SHA-256 %x%s; if that is the set that you mean, and you have it from "+
+			"somebody whom "+
 			"you trust, write that digest", b.Path, sum, more)
 	}
 	if b.Set, err = build.ParseSet(text); err != nil {
@@ -170,13 +178,15 @@ func (p *Policy) loadBuilds(f *file) error {
 	}
 	b.Root = b.Set.Root()
 	if b.Tolerate > 0 && b.Set.Kind == build.Named {
-		return wrong("tolerate", "is %d, which only hidden sets may have: whoever says otherwise in a named set has a name, and can "+
+		return wrong("tolerate", "is %d, which only hidden sets may have: whoever says otherwise in a named set "+
+			"has a name, and can "+
 			"be asked, or left out with without = [\"NAME\"]", b.Tolerate)
 	}
 	for i, name := range b.Without {
 		switch {
 		case b.Set.Kind != build.Named:
-			return wrong("without", "names %q, and nobody can tell who speaks in a hidden set; end the whole set with until = INDEX", name)
+			return wrong("without", "names %q, and nobody can tell who speaks in a hidden set; end the whole set "+
+				"with until = INDEX", name)
 		case !slices.ContainsFunc(b.Set.Members, func(m build.Member) bool { return m.Name == name }):
 			return wrong("without", "the set %s has no member %q", b.Set.Name, name)
 		case slices.Contains(b.Without[:i], name):
@@ -184,7 +194,8 @@ func (p *Policy) loadBuilds(f *file) error {
 		}
 	}
 	if n := b.Members(); b.Need > n {
-		return wrong("need", "is %d, and only %d members of the set %s count, so that no binary could ever satisfy it", b.Need, n, b.Set.Name)
+		return wrong("need", "is %d, and only %d members of the set %s count, so that no binary could ever "+
+			"satisfy it", b.Need, n, b.Set.Name)
 	}
 	if err := p.checkBuildsLog(&b, wrong); err != nil {
 		return err
@@ -207,7 +218,8 @@ func (p *Policy) checkBuildsLog(b *Builds, wrong func(key, format string, args .
 	case b.Log != "" && !slices.Contains(origins, b.Log):
 		return wrong("log", "no trust file lists a log %q; correct its origin, or add its trust file", b.Log)
 	case b.Until > 0 && b.Log == "" && len(origins) > 1:
-		return wrong("until", "is the index %s of one log, and the trust files list %d; say which one counts for builds with "+
+		return wrong("until", "is the index %s of one log, and the trust files list %d; say which one counts for "+
+			"builds with "+
 			"log = \"ORIGIN\"", strconv.FormatUint(b.Until, 10), len(origins))
 	}
 	return nil

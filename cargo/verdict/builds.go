@@ -139,6 +139,7 @@ type builds struct {
 	crate *crate.Crate // the .crate itself
 
 	unchecked bool // the error is no answer
+	unsure    bool // a log did not say whether it holds some source
 }
 
 // statement is a build entry whose proof holds.
@@ -167,7 +168,8 @@ func (v *builds) open(context.Context) (err error) {
 		v.unchecked = true
 		at := v.c.cfg.Policy.Path
 		return refuse(ErrNoBuilds, "Write [builds] into "+cmp.Or(at, "a zkp.toml, which \"cargo zkp init\" makes")+
-			", with the set of builders that you believe", "the policy names no set of builders, so nobody is believed about binaries")
+			", with the set of builders that you believe", "the policy names no set of builders, so nobody is "+
+			"believed about binaries")
 	}
 	if v.file, err = client.ParseJoined(v.b.Joined); err != nil {
 		return err
@@ -177,7 +179,8 @@ func (v *builds) open(context.Context) (err error) {
 	}
 	origin := client.Origin(v.file.Checkpoint)
 	if v.p.Log != "" && origin != v.p.Log {
-		return refuse(client.ErrLog, "Get what that log shows", "the file is of the log %.100q, and for builds only the log %q counts",
+		return refuse(client.ErrLog, "Get what that log shows", "the file is of the log %.100q, and for builds "+
+			"only the log %q counts",
 			origin, v.p.Log)
 	}
 	rules := client.Rules{MaxAge: v.p.MaxAge, Now: v.c.cfg.Now(), AllowNoWitnesses: v.c.cfg.Policy.Development}
@@ -186,7 +189,8 @@ func (v *builds) open(context.Context) (err error) {
 	}
 	if v.seen, err = v.file.Check(v.src.trust.Policy, rules); err != nil {
 		if errors.Is(err, client.ErrStale) {
-			return refuse(err, "Get it again from the log, since members may have said otherwise; max-age under [builds] says how old "+
+			return refuse(err, "Get it again from the log, since members may have said otherwise; max-age under "+
+				"[builds] says how old "+
 				"it may be, and --offline prints how old it is", "%s", Explain(err).Message)
 		}
 		return err
@@ -217,12 +221,15 @@ func (v *builds) wanted() error {
 		if s.Registry != entry.DefaultRegistry {
 			v.b.Package.Registry = s.Registry
 		}
-	} else if rules := v.c.cfg.Policy.RulesFor(want, v.c.cfg.Now()); s.Name != want.Name || s.Version != want.Version || s.Registry != rules.Registry {
-		return &client.Error{Reason: client.ErrSubject, What: fmt.Sprintf("the entries are about binaries of %s %s of the registry %q, "+
+	} else if rules := v.c.cfg.Policy.RulesFor(want, v.c.cfg.Now()); s.Name != want.Name ||
+		s.Version != want.Version || s.Registry != rules.Registry {
+		return &client.Error{Reason: client.ErrSubject, What: fmt.Sprintf("the entries are about binaries of %s "+
+			"%s of the registry %q, "+
 			"wanted is %s %s of %q", s.Name, s.Version, s.Registry, want.Name, want.Version, rules.Registry)}
 	}
 	if v.b.Name != "" && name != v.b.Name {
-		return &client.Error{Reason: client.ErrSubject, What: fmt.Sprintf("the entries are about the binary %s of %s, wanted is %s", name,
+		return &client.Error{Reason: client.ErrSubject, What: fmt.Sprintf("the entries are about the binary %s of "+
+			"%s, wanted is %s", name,
 			s.Name, v.b.Name)}
 	}
 	return nil
@@ -245,7 +252,8 @@ func (v *builds) listen(context.Context) error {
 			unknown++
 			continue
 		case err != nil:
-			return &client.Error{Reason: client.ErrProof, What: fmt.Sprintf("entry %d of %s, a member's of the set %s", l.Index, v.out.Log,
+			return &client.Error{Reason: client.ErrProof, What: fmt.Sprintf("entry %d of %s, a member's of the "+
+				"set %s", l.Index, v.out.Log,
 				v.p.Set.Name), Err: err}
 		}
 		s := statement{Said: Said{l.Index, "", l.Claim.Artifact}, claim: l.Claim, result: l.Claim.Result()}
@@ -254,11 +262,13 @@ func (v *builds) listen(context.Context) error {
 			return err
 		}
 		if named := l.Entry.Proof.Program == build.NamedProgram; named != (v.p.Set.Kind == build.Named) {
-			return &client.Error{Reason: client.ErrProof, What: fmt.Sprintf("entry %d of %s is not signed as members of the %s set %s sign",
+			return &client.Error{Reason: client.ErrProof, What: fmt.Sprintf("entry %d of %s is not signed as "+
+				"members of the %s set %s sign",
 				l.Index, v.out.Log, v.p.Set.Kind, v.p.Set.Name)}
 		} else if named {
 			if s.Member, err = build.VerifyNamed(l.Entry); err != nil {
-				return &client.Error{Reason: client.ErrProof, What: fmt.Sprintf("entry %d of %s", l.Index, v.out.Log), Err: err}
+				return &client.Error{Reason: client.ErrProof, What: fmt.Sprintf("entry %d of %s", l.Index,
+					v.out.Log), Err: err}
 			}
 			if slices.Contains(v.p.Without, s.Member) {
 				without[s.Member] = true
@@ -267,7 +277,8 @@ func (v *builds) listen(context.Context) error {
 		}
 		v.said = append(v.said, s)
 	}
-	v.note(late > 0, "%s at or behind the index %d, where the policy ends the set %s: they do not count", entriesStand(late), v.p.Until, v.p.Set.Name)
+	v.note(late > 0, "%s at or behind the index %d, where the policy ends the set %s: they do not count",
+		entriesStand(late), v.p.Until, v.p.Set.Name)
 	v.note(unknown > 0, "%s under a program that the policy does not accept: they do not count", entriesStand(unknown))
 	v.note(strangers > 0, "%s of sets that the policy does not list: they do not count", entriesAre(strangers))
 	for _, name := range v.p.Without {
@@ -285,14 +296,19 @@ func (v *builds) heard(unknown, ended int) error {
 	case slices.ContainsFunc(v.said, mine):
 		return nil
 	case slices.Contains(ours, v.b.SHA256) && ended > 0:
-		return refuse(ErrBuilders, "Rebuild it with cargo zkp rebuild, or get what members say who count", "only members who do not count any "+
-			"more, or entries at or behind the index where the policy ends the set %s, say that this is %s", v.p.Set.Name, v.whose())
+		return refuse(ErrBuilders, "Rebuild it with cargo zkp rebuild, or get what members say who count", "only "+
+			"members who do not count any "+
+			"more, or entries at or behind the index where the policy ends the set %s, say that this is %s",
+			v.p.Set.Name, v.whose())
 	case slices.Contains(ours, v.b.SHA256) && unknown > 0:
-		return refuse(client.ErrProgram, "If you trust whoever made that program's key, name its file under programs in zkp.toml; a newer version "+
-			"of this tool may hold it", "members of the set %s say that this is %s only under a program that the policy does not accept", v.p.Set.Name,
+		return refuse(client.ErrProgram, "If you trust whoever made that program's key, name its file under "+
+			"programs in zkp.toml; a newer version "+
+			"of this tool may hold it", "members of the set %s say that this is %s only under a program that the "+
+			"policy does not accept", v.p.Set.Name,
 			v.whose())
 	case slices.Contains(all, v.b.SHA256):
-		return refuse(ErrBuilders, "Believe another set only if you know who is in it", "this is %s only as members of sets say that the policy "+
+		return refuse(ErrBuilders, "Believe another set only if you know who is in it", "this is %s only as "+
+			"members of sets say that the policy "+
 			"does not list: of the set %s nobody does", v.whose(), v.p.Set.Name)
 	}
 	others := ours
@@ -303,8 +319,10 @@ func (v *builds) heard(unknown, ended int) error {
 	for _, a := range others[:min(len(others), 3)] {
 		made = append(made, fmt.Sprintf("%x", a))
 	}
-	return refuse(ErrAnotherBinary, "Do not run it. Download it again; if it stays like this, it was not made from this crate alone",
-		"this binary has the SHA-256 %x, and no builder made that of %s: they made %s", v.b.SHA256, v.whose(), strings.Join(made, ", "))
+	return refuse(ErrAnotherBinary, "Do not run it. Download it again; if it stays like this, it was not made "+
+		"from this crate alone",
+		"this binary has the SHA-256 %x, and no builder made that of %s: they made %s", v.b.SHA256, v.whose(),
+		strings.Join(made, ", "))
 }
 
 // whose names the binary that the file is about.
@@ -354,13 +372,16 @@ func (v *builds) count(context.Context) error {
 func (v *builds) fits(b *entry.Build) error {
 	switch at := v.c.cfg.Policy.Path; {
 	case !slices.Contains(v.p.Toolchains, b.Toolchain):
-		return refuse(ErrToolchain, "Compare it with what \"cargo zkp toolchain\" prints, and with what the set publishes",
+		return refuse(ErrToolchain, "Compare it with what \"cargo zkp toolchain\" prints, and with what the set "+
+			"publishes",
 			"it was built with the toolchain %x, which %s does not list", b.Toolchain, at)
 	case !slices.Contains(v.p.Environments, b.Environment):
-		return refuse(ErrEnvironment, "Compare it with what \"cargo zkp environment\" prints, and with what the set publishes",
+		return refuse(ErrEnvironment, "Compare it with what \"cargo zkp environment\" prints, and with what the "+
+			"set publishes",
 			"it was built in the environment %x, which %s does not list", b.Environment, at)
 	case b.Recipe != entry.Recipe1:
-		return refuse(ErrEnvironment, "Update this tool", "it was built by recipe %d, and only recipe %d is known", b.Recipe, entry.Recipe1)
+		return refuse(ErrEnvironment, "Update this tool", "it was built by recipe %d, and only recipe %d is "+
+			"known", b.Recipe, entry.Recipe1)
 	}
 	return nil
 }
@@ -404,13 +425,17 @@ func (x *votes) judge(v *builds) error {
 		if x.dissent[0].Artifact == v.b.SHA256 {
 			result = "the same binary, of other crates"
 		}
-		return refuse(ErrDissent, "Rebuild it with cargo zkp rebuild, which shows who is right; cargo zkp install does that by itself",
-			"%d of %d of set %s say that this is %s, and %d say that the same build makes another result: %s (entry %d)%s; the policy tolerates %d",
-			len(x.agree), v.p.Members(), v.p.Set.Name, v.whose(), n, result, x.dissent[0].Index, names(x.dissent), v.p.Tolerate)
+		return refuse(ErrDissent, "Rebuild it with cargo zkp rebuild, which shows who is right; cargo zkp install "+
+			"does that by itself",
+			"%d of %d of set %s say that this is %s, and %d say that the same build makes another result: %s "+
+				"(entry %d)%s; the policy tolerates %d",
+			len(x.agree), v.p.Members(), v.p.Set.Name, v.whose(), n, result, x.dissent[0].Index, names(x.dissent),
+			v.p.Tolerate)
 	}
 	if n := len(x.agree); n < v.p.Need {
 		return refuse(ErrTooFew, "Wait until more have built it, or rebuild it with cargo zkp rebuild",
-			"%d of %d of set %s say that this is %s, and the policy needs %d", n, v.p.Members(), v.p.Set.Name, v.whose(), v.p.Need)
+			"%d of %d of set %s say that this is %s, and the policy needs %d", n, v.p.Members(), v.p.Set.Name,
+			v.whose(), v.p.Need)
 	}
 	return nil
 }
@@ -436,8 +461,9 @@ func (v *builds) others(request [32]byte) {
 		if err != nil || r == request {
 			continue
 		}
-		o := Other{Artifact: l.Claim.Artifact, Toolchain: l.Claim.Toolchain, Environment: l.Claim.Environment, Entries: 1,
-			Listed: l.Claim.Root == v.p.Root && v.fits(l.Claim) == nil}
+		o := Other{Artifact: l.Claim.Artifact, Toolchain: l.Claim.Toolchain, Environment: l.Claim.Environment,
+			Entries: 1,
+			Listed:  l.Claim.Root == v.p.Root && v.fits(l.Claim) == nil}
 		at := slices.IndexFunc(v.out.Others, func(x Other) bool { x.Entries = 1; return x == o })
 		if at >= 0 {
 			v.out.Others[at].Entries++
@@ -472,8 +498,10 @@ func (v *builds) compile(ctx context.Context) error {
 		if err != nil {
 			why = ": " + err.Error()
 		}
-		return refuse(ErrNotDownloaded, "Get it with cargo fetch, or name a directory that has it with --crates", "the .crate of %s %s with "+
-			"the SHA-256 %x is not at hand, and without it nothing shows what its source is%s", s.Name, s.Version, s.SHA256, why)
+		return refuse(ErrNotDownloaded, "Get it with cargo fetch, or name a directory that has it with --crates",
+			"the .crate of %s %s with "+
+				"the SHA-256 %x is not at hand, and without it nothing shows what its source is%s", s.Name, s.Version,
+			s.SHA256, why)
 	}
 	own := v.prove(ctx, []build.Crate{build.Crate(s)}, [][]byte{raw})[0]
 	if own.Status != Verified {
@@ -504,12 +532,14 @@ func (v *builds) compile(ctx context.Context) error {
 // list reads the list of what was compiled.
 func (v *builds) list() (build.List, error) {
 	if sum := sha256.Sum256(v.file.List); sum != v.out.Claim.Compiled {
-		return nil, refuse(client.ErrJoined, "Get it again", "its list of compiled crates has the SHA-256 %x, and the builders say %x", sum,
+		return nil, refuse(client.ErrJoined, "Get it again", "its list of compiled crates has the SHA-256 %x, and "+
+			"the builders say %x", sum,
 			v.out.Claim.Compiled)
 	}
 	list, err := build.ParseList(v.file.List)
 	if err != nil {
-		return nil, refuse(both(client.ErrJoined, err), "Tell the set that its builders attest such a list", "the builders' list of compiled "+
+		return nil, refuse(both(client.ErrJoined, err), "Tell the set that its builders attest such a list", "the "+
+			"builders' list of compiled "+
 			"crates is not one: %v", err)
 	}
 	return list, nil
@@ -518,18 +548,24 @@ func (v *builds) list() (build.List, error) {
 // lock reads the lock file in the .crate, which decides what cargo compiles.
 func (v *builds) lock() (*cargo.Lock, error) {
 	var text []byte
-	err := v.crate.Contents([]string{"Cargo.lock"}, cargo.MaxLock, func(_ crate.File, content []byte) { text = bytes.Clone(content) })
+	err := v.crate.Contents([]string{"Cargo.lock"}, cargo.MaxLock, func(_ crate.File,
+		content []byte) {
+		text = bytes.Clone(content)
+	})
 	if err != nil || text == nil {
-		return nil, refuse(ErrLock, "Do not use the binary", "the .crate of %s has no Cargo.lock, so nothing says what it is compiled with",
+		return nil, refuse(ErrLock, "Do not use the binary", "the .crate of %s has no Cargo.lock, so nothing says "+
+			"what it is compiled with",
 			v.crate.Name)
 	}
 	if sum := sha256.Sum256(text); sum != v.out.Claim.Lock {
-		return nil, refuse(ErrLock, "Do not use the binary: it was built with other versions than the crate names", "the Cargo.lock in the "+
+		return nil, refuse(ErrLock, "Do not use the binary: it was built with other versions than the crate "+
+			"names", "the Cargo.lock in the "+
 			".crate has the SHA-256 %x, and the builders built with %x", sum, v.out.Claim.Lock)
 	}
 	lock, err := cargo.ParseLock(text)
 	if err != nil {
-		return nil, refuse(both(ErrLock, err), "", "the Cargo.lock in the .crate of %s cannot be read: %v", v.crate.Name, err)
+		return nil, refuse(both(ErrLock, err), "", "the Cargo.lock in the .crate of %s cannot be read: %v",
+			v.crate.Name, err)
 	}
 	return lock, nil
 }
@@ -539,9 +575,11 @@ func locked(lock *cargo.Lock, list build.List) error {
 	for _, c := range list {
 		if !slices.ContainsFunc(lock.Packages, func(p cargo.Package) bool {
 			index, ok := p.Registry()
-			return ok && p.Name == c.Name && p.Version == c.Version && *p.Checksum == c.SHA256 && entry.Registry(index) == c.Registry
+			return ok && p.Name == c.Name && p.Version == c.Version && *p.Checksum == c.SHA256 &&
+				entry.Registry(index) == c.Registry
 		}) {
-			return refuse(ErrLock, "Do not use the binary", "the builders say that %s %s with the SHA-256 %x was compiled, and it does not stand "+
+			return refuse(ErrLock, "Do not use the binary", "the builders say that %s %s with the SHA-256 %x was "+
+				"compiled, and it does not stand "+
 				"so in the crate's Cargo.lock", c.Name, c.Version, c.SHA256)
 		}
 	}
@@ -600,6 +638,7 @@ func (v *builds) sources(ctx context.Context, list build.List) error {
 				one.Why = "not logged, as the file of builds has it"
 			default:
 				one.Why = Explain(err).Message
+				v.unsure = v.unsure || errors.Is(err, ErrUnreachable)
 			}
 			for _, n := range verdict.Notes {
 				v.note(true, "%s %s: %s", one.Name, one.Version, n)
@@ -653,7 +692,8 @@ func (v *builds) prove(ctx context.Context, crates []build.Crate, raws [][]byte)
 	out := make([]Verdict, len(crates))
 	var items []*item
 	for i, c := range crates {
-		demand := policy.Demand{Package: pkgOf(c), Status: policy.Required, Because: []string{"it is compiled into the binary"}}
+		demand := policy.Demand{Package: pkgOf(c), Status: policy.Required, Because: []string{"it is compiled " +
+			"into the binary"}}
 		w := Want{Name: c.Name, Version: c.Version, Checksum: c.SHA256, Raw: raws[i], Demand: demand}
 		out[i].Want = w
 		items = append(items, v.c.newItem(w, &out[i]))
@@ -699,8 +739,11 @@ func (v *builds) enough() error {
 	if v.p.Source == policy.ByLock {
 		because = "the versions were chosen by whoever packaged it, not by the commit"
 	}
-	return refuse(ErrSources, "Have them proven, or read them and write exceptions; require-source = \"crate\" under [builds] accepts all "+
-		"that was compiled, proven or not", "%s were compiled into it, of which %d are not proven, and %s: %s", crates(len(v.out.Compiled)),
+	v.unchecked = v.unsure
+	return refuse(ErrSources, "Have them proven, or read them and write exceptions; require-source = \"crate\" "+
+		"under [builds] accepts all "+
+		"that was compiled, proven or not", "%s were compiled into it, of which %d are not proven, and %s: %s",
+		crates(len(v.out.Compiled)),
 		len(open), because, strings.Join(atMost10(open), ", "))
 }
 
@@ -763,7 +806,8 @@ func (b *Built) Says() (all []string) {
 	if len(b.Dissent) == 0 {
 		all = append(all, fmt.Sprintf("this log says it has no other result, %s (not proven)", asOf))
 	} else {
-		all = append(all, fmt.Sprintf("%d say otherwise, which the policy tolerates, %s: %x%s", len(b.Dissent), asOf, b.Dissent[0].Artifact,
+		all = append(all, fmt.Sprintf("%d say otherwise, which the policy tolerates, %s: %x%s", len(b.Dissent),
+			asOf, b.Dissent[0].Artifact,
 			names(b.Dissent)))
 	}
 	for _, o := range b.Others {
@@ -771,7 +815,8 @@ func (b *Built) Says() (all []string) {
 		if !o.Listed {
 			by = "another set, toolchain or environment than the policy lists"
 		}
-		all = append(all, fmt.Sprintf("another build (toolchain %x, environment %x) makes %x, as %s of %s", o.Toolchain[:4], o.Environment[:4],
+		all = append(all, fmt.Sprintf("another build (toolchain %x, environment %x) makes %x, as %s of %s",
+			o.Toolchain[:4], o.Environment[:4],
 			o.Artifact, entriesOf(o.Entries), by))
 	}
 	return append(all, b.compiled(), b.versions())

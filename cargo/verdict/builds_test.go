@@ -18,9 +18,11 @@ import (
 
 func TestABinaryOfThreeBuildersIsVerifiedOffline(t *testing.T) {
 	w := newWorkshop(t, options{})
-	b := w.says("3 of 5 of set rebuilders say so: b0, b1, b2", "this log says it has no other result, as of 2026-09-01T12:00:00Z (not proven)",
+	b := w.says("3 of 5 of set rebuilders say so: b0, b1, b2", "this log says it has no other result, as of "+
+		"2026-09-01T12:00:00Z (not proven)",
 		"2 crates compiled, 2 proven", "!not:", "versions chosen by whoever packaged, not proven")
-	if len(b.Agree) != 3 || b.Claim.Artifact != w.binary || b.Subject != w.app || b.Facts == nil || !b.Compiled[1].Proven ||
+	if len(b.Agree) != 3 || b.Claim.Artifact != w.binary || b.Subject != w.app || b.Facts == nil ||
+		!b.Compiled[1].Proven ||
 		b.Claim.Tag != [32]byte{} || b.Commit != b.Facts.Commit || w.log.asked() != 0 {
 		t.Errorf("%+v", b)
 	}
@@ -35,14 +37,16 @@ func TestOneByteOfTheBinaryIsAnotherBinary(t *testing.T) {
 	sum := w.binary
 	sum[31] ^= 1
 	_, err := w.decide(w.file(), sum, true)
-	notBuilt(t, err, Violation, "another-binary", fmt.Sprintf("this binary has the SHA-256 %x, and no builder made that of app of app 1.0.0 for "+target, sum),
+	notBuilt(t, err, Violation, "another-binary", fmt.Sprintf("this binary has the SHA-256 %x, and no builder "+
+		"made that of app of app 1.0.0 for "+target, sum),
 		fmt.Sprintf("they made %x", w.binary), "Do not run it")
 }
 
 func TestTooFewBuildersAreTooFew(t *testing.T) {
 	w := newWorkshop(t, options{})
 	w.policy("need = 4\n")
-	w.refuses(Violation, "too-few", "3 of 5 of set rebuilders say that this is app of app 1.0.0 for "+target+", and the policy needs 4")
+	w.refuses(Violation, "too-few", "3 of 5 of set rebuilders say that this is app of app 1.0.0 for "+target+", "+
+		"and the policy needs 4")
 	w.policy("need = 3\nwithout = [\"b1\"]\n")
 	w.refuses(Violation, "too-few", "2 of 4 of set rebuilders")
 }
@@ -58,7 +62,8 @@ func TestTwoEntriesOfOneMemberCountOnce(t *testing.T) {
 func TestASetThatThePolicyDoesNotListIsNobody(t *testing.T) {
 	w := newWorkshop(t, options{})
 	w.policyOf(namedSet(t, "others", 4), "", "need = 3\n") // with the same keys, but one
-	w.refuses(Violation, "builders", "only as members of sets say that the policy does not list: of the set others nobody does")
+	w.refuses(Violation, "builders", "only as members of sets say that the policy does not list: of the set "+
+		"others nobody does")
 	// And it does not count beside one that is.
 	w = newWorkshop(t, options{})
 	w.policy("need = 4\n")
@@ -90,7 +95,8 @@ func TestAWithdrawnSetEndsAtItsIndex(t *testing.T) {
 	// A thief of the secret cannot dissent either.
 	w.policy(fmt.Sprintf("need = 3\nuntil = %d\n", w.builds[2]+1))
 	w.say(4, func(b *entry.Build) { b.Artifact[0] ^= 1 })
-	w.says("3 of 5", fmt.Sprintf("1 entry stands at or behind the index %d, where the policy ends the set", w.builds[2]+1))
+	w.says("3 of 5", fmt.Sprintf("1 entry stands at or behind the index %d, where the policy ends the set",
+		w.builds[2]+1))
 }
 
 func TestAMemberWhoNoLongerCountsDoesNotSpeakAtAll(t *testing.T) {
@@ -105,7 +111,8 @@ func TestAMemberWhoNoLongerCountsDoesNotSpeakAtAll(t *testing.T) {
 func TestADissentStops(t *testing.T) {
 	w := newWorkshop(t, options{})
 	w.say(3, func(b *entry.Build) { b.Artifact = [32]byte{0xab} })
-	w.refuses(Violation, "dissent", "3 of 5 of set rebuilders say that this is app of app 1.0.0", "1 say that the same build makes another result: ab0000",
+	w.refuses(Violation, "dissent", "3 of 5 of set rebuilders say that this is app of app 1.0.0", "1 say that the "+
+		"same build makes another result: ab0000",
 		", by b3; the policy tolerates 0", "cargo zkp install does that by itself")
 	// Who made the same binary of other crates says otherwise as well.
 	w.builds = w.builds[:3]
@@ -143,7 +150,8 @@ func TestAnotherToolchainOrEnvironmentIsAnotherBuild(t *testing.T) {
 	w.policy("need = 3\n")
 	w.say(3, func(b *entry.Build) { b.Toolchain, b.Artifact = [32]byte{7}, [32]byte{0xcd} })
 	w.say(4, func(b *entry.Build) { b.Toolchain, b.Artifact = [32]byte{7}, [32]byte{0xcd} })
-	b := w.says("3 of 5", "another build (toolchain 07000000, environment 02000000) makes cd00", "as 2 entries say of another set, toolchain or environment")
+	b := w.says("3 of 5", "another build (toolchain 07000000, environment 02000000) makes cd00", "as 2 entries "+
+		"say of another set, toolchain or environment")
 	if len(b.Others) != 1 || b.Others[0].Entries != 2 || b.Others[0].Listed {
 		t.Errorf("%+v", b.Others)
 	}
@@ -182,10 +190,12 @@ func TestARecipeHasOneSpelling(t *testing.T) {
 // The sources are honest, and whoever packaged chose a hostile version of one of them.
 func TestAHostileLockFileUnderHonestSourcesIsRefused(t *testing.T) {
 	w := newWorkshop(t, options{hostile: true})
-	w.refuses(Violation, "sources", "2 crates were compiled into it, of which 1 are not proven", "the versions were chosen by whoever packaged it, not by the commit",
+	w.refuses(Violation, "sources", "2 crates were compiled into it, of which 1 are not proven", "the versions "+
+		"were chosen by whoever packaged it, not by the commit",
 		"dep-b 1.0.0 (not logged, as the file of builds has it)", `require-source = "crate"`)
 	w.policy("need = 3\nrequire-source = \"crate\"\n")
-	w.says("2 crates compiled, 1 proven, 1 not: dep-b 1.0.0 (not logged, as the file of builds has it)", "versions chosen by whoever packaged, not proven")
+	w.says("2 crates compiled, 1 proven, 1 not: dep-b 1.0.0 (not logged, as the file of builds has it)",
+		"versions chosen by whoever packaged, not proven")
 	w.policyOf(w.set, "[[exception]]\ncrate = \"dep-b\"\nreason = \"read\"\nexpires = \"2026-12-31\"\n", "need = 3\n")
 	w.says("2 crates compiled, 1 proven, 1 excepted")
 	// The commit's own lock file may name what is not proven, unless the policy wants all.
@@ -206,7 +216,8 @@ func TestWhatIsNotAtHandIsNotProven(t *testing.T) {
 	w.sources = w.sources[1:]
 	w.says("1 not: dep-a 1.0.0 (its .crate is not at hand)")
 	delete(w.crates, w.app.SHA256)
-	w.refuses(Unchecked, "not-downloaded", "the .crate of app 1.0.0 with the SHA-256", "nothing shows what its source is", "--crates")
+	w.refuses(Unchecked, "not-downloaded", "the .crate of app 1.0.0 with the SHA-256", "nothing shows what its "+
+		"source is", "--crates")
 }
 
 func TestTheSourceOfTheCrateItselfIsAlwaysVerified(t *testing.T) {
@@ -267,7 +278,8 @@ func TestTheBuildersBuiltWithTheLockFileInTheCrate(t *testing.T) {
 	for i := range 3 {
 		w.say(i, func(b *entry.Build) { b.Lock[0] ^= 1 })
 	}
-	w.refuses(Violation, "lock", "the Cargo.lock in the .crate has the SHA-256", "and the builders built with", "other versions than the crate names")
+	w.refuses(Violation, "lock", "the Cargo.lock in the .crate has the SHA-256", "and the builders built with",
+		"other versions than the crate names")
 	w = newWorkshop(t, options{lock: "version = 4\n[[package]]\n"})
 	w.refuses(Violation, "lock", "the Cargo.lock in the .crate of app cannot be read")
 }
@@ -291,7 +303,8 @@ func TestACopiedSignatureIsFalse(t *testing.T) {
 		change(w, e)
 		w.builds = append(w.builds, w.add(e))
 		_, err := w.ask()
-		notBuilt(t, err, Violation, "proof", "proof does not hold", fmt.Sprintf("entry %d of log.example/builds", w.builds[3]))
+		notBuilt(t, err, Violation, "proof", "proof does not hold", fmt.Sprintf("entry %d of log.example/builds",
+			w.builds[3]))
 		if err == nil {
 			t.Errorf("%s: believed", name)
 		}
@@ -309,14 +322,18 @@ func TestAnEntryOfAnUnknownProgramDoesNotCount(t *testing.T) {
 func TestTheReaderSaysWhatHeWants(t *testing.T) {
 	w := newWorkshop(t, options{})
 	for _, want := range []struct{ name, version, registry, binary string }{
-		{"app2", "1.0.0", "", ""}, {"app", "1.0.1", "", ""}, {"app", "1.0.0", "sparse+https://registry.example.com/index/", ""}, {"app", "1.0.0", "", "app2"},
+		{"app2", "1.0.0", "", ""}, {"app", "1.0.1", "", ""}, {"app", "1.0.0",
+			"sparse+https://registry.example.com/index/", ""}, {"app", "1.0.0", "", "app2"},
 	} {
-		_, err := w.place.checker(true).Build(t.Context(), Binary{SHA256: w.binary, Joined: testlog.Must(w.file().Marshal()), Crate: w.find,
-			Package: policy.Package{Name: want.name, Version: want.version, Registry: want.registry}, Name: want.binary})
+		_, err := w.place.checker(true).Build(t.Context(), Binary{SHA256: w.binary,
+			Joined: testlog.Must(w.file().Marshal()), Crate: w.find,
+			Package: policy.Package{Name: want.name, Version: want.version, Registry: want.registry},
+			Name:    want.binary})
 		notBuilt(t, err, Violation, "another-crate")
 	}
 	w.says("3 of 5")
-	b, err := w.checker.Build(t.Context(), Binary{SHA256: w.binary, Joined: testlog.Must(w.file().Marshal()), Crate: w.find})
+	b, err := w.checker.Build(t.Context(), Binary{SHA256: w.binary, Joined: testlog.Must(w.file().Marshal()),
+		Crate: w.find})
 	if err != nil || b.Subject != w.app {
 		t.Errorf("%+v, %v", b, err)
 	}
@@ -364,7 +381,8 @@ func TestTagsOfAHiddenSetAreCountedAndOneIsTolerated(t *testing.T) {
 	w := newWorkshop(t, options{})
 	w.set = &build.Set{Kind: build.Hidden, Name: "quiet"}
 	for i := range 50 {
-		w.set.Members = append(w.set.Members, build.Member{Name: fmt.Sprintf("h%d", i), Contact: "x", Public: [32]byte{31: byte(i + 1)}})
+		w.set.Members = append(w.set.Members, build.Member{Name: fmt.Sprintf("h%d", i), Contact: "x",
+			Public: [32]byte{31: byte(i + 1)}})
 	}
 	program := [32]byte{0xaa}
 	hide := func(tag byte, change func(*entry.Build)) {
@@ -373,7 +391,8 @@ func TestTagsOfAHiddenSetAreCountedAndOneIsTolerated(t *testing.T) {
 		if change != nil {
 			change(&claim)
 		}
-		w.builds = append(w.builds, w.add(&entry.Entry{Subject: w.app, Claim: &claim, Proof: entry.Proof{Program: program, Parts: [][]byte{{1}}}}))
+		w.builds = append(w.builds, w.add(&entry.Entry{Subject: w.app, Claim: &claim,
+			Proof: entry.Proof{Program: program, Parts: [][]byte{{1}}}}))
 	}
 	other := func(b *entry.Build) { b.Artifact = [32]byte{0xcd} }
 	ask := func(lines string) (*Built, error) {
@@ -395,7 +414,8 @@ func TestTagsOfAHiddenSetAreCountedAndOneIsTolerated(t *testing.T) {
 	}
 	hide(3, other)
 	_, err = ask("need = 3\n")
-	notBuilt(t, err, Violation, "dissent", "1 say that the same build makes another result: cd00", "); the policy tolerates 0")
+	notBuilt(t, err, Violation, "dissent", "1 say that the same build makes another result: cd00", "); the policy "+
+		"tolerates 0")
 	b, err = ask("need = 3\ntolerate = 1\n")
 	fatalIf(t, err)
 	saysAll(t, b, "3 of 50", "1 say otherwise, which the policy tolerates, as of 2026-09-01T12:00:00Z: cd00")
@@ -429,9 +449,37 @@ func TestAnInterruptedQuestionHasNoAnswer(t *testing.T) {
 	w := newWorkshop(t, options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := w.place.checker(true).Build(ctx, Binary{SHA256: w.binary, Joined: testlog.Must(w.file().Marshal()), Crate: w.find})
+	_, err := w.place.checker(true).Build(ctx, Binary{SHA256: w.binary, Joined: testlog.Must(w.file().Marshal()),
+		Crate: w.find})
 	notBuilt(t, err, Unchecked, "interrupted")
 	if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "say so") {
 		t.Error(err)
 	}
+}
+
+// The crate's lock file is not the commit's, and chooses nothing that the commit's does not.
+func TestADerivedLockFileIsTheCommitsChoice(t *testing.T) {
+	w := newWorkshop(t, options{derived: true})
+	if b := w.says("versions chosen by the commit", "!who chose the versions"); !b.ByCommit {
+		t.Errorf("%+v", b)
+	}
+	// Without the bytes, or with others, it is not known.
+	other := bytes.Replace(w.commitLock, []byte("more"), []byte("less"), 1)
+	for what, lock := range map[string][]byte{"whose bytes are not at hand": nil, "and these bytes are": other} {
+		w.commitLock = lock
+		w.says("versions chosen by whoever packaged, not proven", "who chose the versions: ", what)
+	}
+	w = newWorkshop(t, options{derived: true, hostile: true})
+	w.says("1 not: dep-b", "versions chosen by the commit")
+	w.commitLock = nil
+	w.refuses(Violation, "sources", "the versions were chosen by whoever packaged it")
+}
+
+// Silence of a log is no answer about what was compiled.
+func TestALogThatDoesNotAnswerLeavesItOpen(t *testing.T) {
+	w := newWorkshop(t, options{})
+	w.sources = w.sources[1:]
+	w.log.down()
+	_, err := w.decide(w.file(), w.binary, false)
+	notBuilt(t, err, Unchecked, "sources", "the log log.example/builds did not say whether it holds dep-a 1.0.0")
 }

@@ -37,6 +37,9 @@ type workshop struct {
 	app    entry.Subject
 	leaves []*entry.Entry
 
+	commitLock []byte // the commit's Cargo.lock, if the crate's is derived
+	opening    []byte // of the claim about app, likewise
+
 	builds, sources []int64 // indexes of what the file holds
 	checker         *Checker
 }
@@ -59,6 +62,7 @@ func namedSet(t testing.TB, name string, n int) *build.Set {
 // options of a workshop that a test changes.
 type options struct {
 	proven  bool   // the lock file stands in the commit
+	derived bool   // the lock file follows from one that does
 	hostile bool   // the lock file names a dep-b that nobody has proven
 	lock    string // instead of the lock file's text
 	listed  func(build.List) build.List
@@ -68,12 +72,15 @@ func newWorkshop(t testing.TB, o options) *workshop {
 	t.Helper()
 	f, err := forger()
 	fatalIf(t, err)
-	w := &workshop{t: t, log: newLog(t, "log.example/builds"), set: namedSet(t, "rebuilders", 5), crates: map[[32]byte][]byte{}}
-	lock := "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"1.0.0\"\ndependencies = [\n \"dep-a\",\n \"dep-b\",\n]\n"
+	w := &workshop{t: t, log: newLog(t, "log.example/builds"), set: namedSet(t, "rebuilders", 5),
+		crates: map[[32]byte][]byte{}}
+	lock := "version = 4\n\n[[package]]\nname = \"app\"\nversion = \"1.0.0\"\ndependencies = [\n \"dep-a\",\n " +
+		"\"dep-b\",\n]\n"
 	for _, name := range []string{"dep-a", "dep-b"} {
 		raw, e := forged(t, name, "1.0.0")
 		if o.hostile && name == "dep-b" {
-			raw, err = forge.Pack(name, "1.0.0", forge.Manifest(name, "1.0.0"), forge.File{Path: "src/lib.rs", Content: "hostile"})
+			raw, err = forge.Pack(name, "1.0.0", forge.Manifest(name, "1.0.0"), forge.File{Path: "src/lib.rs",
+				Content: "hostile"})
 			fatalIf(t, err)
 		} else {
 			w.leaves = append(w.leaves, e)
@@ -87,12 +94,16 @@ func newWorkshop(t testing.TB, o options) *workshop {
 	if o.lock != "" {
 		lock = o.lock
 	}
-	raw, err := forge.Pack("app", "1.0.0", forge.Manifest("app", "1.0.0"), forge.File{Path: "Cargo.lock", Content: lock},
+	raw, err := forge.Pack("app", "1.0.0", forge.Manifest("app", "1.0.0"), forge.File{Path: "Cargo.lock",
+		Content: lock},
 		forge.File{Path: "src/main.rs", Content: "fn main() {}\n"})
 	fatalIf(t, err)
 	src := &entry.Source{Commit: sha1.Sum([]byte("app")), Unproven: []string{"Cargo.lock"}}
 	if o.proven {
 		src.Unproven = nil
+	}
+	if o.derived {
+		w.derive(src, lock)
 	}
 	e, err := forge.Claim(raw, "app", "1.0.0", src)
 	fatalIf(t, err)
@@ -105,8 +116,9 @@ func newWorkshop(t testing.TB, o options) *workshop {
 		w.list = o.listed(w.list)
 	}
 	w.binary = sha256.Sum256([]byte("the binary"))
-	w.claim = entry.Build{Binary: "app", Target: target, Artifact: w.binary, Toolchain: [32]byte{1}, Environment: [32]byte{2},
-		Recipe: entry.Recipe1, Lock: sha256.Sum256([]byte(lock)), Compiled: w.list.Digest()}
+	w.claim = entry.Build{Binary: "app", Target: target, Artifact: w.binary, Toolchain: [32]byte{1},
+		Environment: [32]byte{2},
+		Recipe:      entry.Recipe1, Lock: sha256.Sum256([]byte(lock)), Compiled: w.list.Digest()}
 	for _, e := range w.leaves {
 		w.sources = append(w.sources, w.add(e))
 	}
@@ -115,6 +127,26 @@ func newWorkshop(t testing.TB, o options) *workshop {
 	}
 	w.policy("need = 3\n")
 	return w
+}
+
+// derive makes a commit whose Cargo.lock names a package more than the crate's, and has the claim name it.
+func (w *workshop) derive(src *entry.Source, lock string) {
+	object := func(kind, content string) (string, [20]byte) {
+		o := fmt.Sprintf("%s %d\x00%s", kind, len(content), content)
+		return o, sha1.Sum([]byte(o))
+	}
+	w.commitLock = fmt.Appendf(nil, "%s\n[[package]]\nname = \"more\"\nversion = \"1.0.0\"\nsource = %q\nchecksum "+
+		"= \"%x\"\n", lock, defaultIndex, [32]byte{})
+	blob, lockID := object("blob", string(w.commitLock))
+	_, main := object("blob", "fn main() {}\n")
+	_, manifest := object("blob", forge.Manifest("app", "1.0.0").Content)
+	dir, dirID := object("tree", "100644 main.rs\x00"+string(main[:]))
+	root, rootID := object("tree", "100644 Cargo.lock\x00"+string(lockID[:])+"100644 "+
+		"Cargo.toml\x00"+string(manifest[:])+"40000 src\x00"+string(dirID[:]))
+	commit, id := object("commit", fmt.Sprintf("tree %x\nauthor A <a@example.org> 1700000000 +0000\ncommitter A "+
+		"<a@example.org> 1700000000 +0000\n\nA\n", rootID))
+	src.Commit, src.Lock = id, &entry.Lock{Blob: lockID}
+	w.opening = []byte(commit + root + dir + blob)
 }
 
 // defaultIndex is the source of cargo's default registry in a lock file.
@@ -167,7 +199,8 @@ func (w *workshop) policyOf(s *build.Set, top, lines string) {
 // file joins what the file holds under one checkpoint.
 func (w *workshop) file() *client.Joined {
 	size := w.log.Tree.Size()
-	j := &client.Joined{Checkpoint: w.log.Sign(w.log.Tree, size, w.log.Witnesses...), List: w.list.Marshal()}
+	j := &client.Joined{Checkpoint: w.log.Sign(w.log.Tree, size, w.log.Witnesses...), List: w.list.Marshal(),
+		Lock: w.commitLock}
 	part := func(i int64) client.Part {
 		p := testlog.Must(client.ParseProof(w.log.Tree.Bundle(i, size, j.Checkpoint)))
 		return client.Part{Index: p.Index, Entry: p.Extra, Hashes: p.Hashes}

@@ -25,7 +25,8 @@ func TestHiddenMembersAreCountedByTheirProofs(t *testing.T) {
 	var secrets []build.Secret
 	for i := range 5 {
 		secrets = append(secrets, testlog.Must(build.NewSecret()))
-		w.set.Members = append(w.set.Members, build.Member{Name: fmt.Sprintf("h%d", i), Contact: "x", Public: secrets[i].Public()})
+		w.set.Members = append(w.set.Members, build.Member{Name: fmt.Sprintf("h%d", i), Contact: "x",
+			Public: secrets[i].Public()})
 	}
 	prove := func(member int, change func(*entry.Build)) *entry.Entry {
 		claim := w.claim
@@ -67,7 +68,8 @@ func TestHiddenMembersAreCountedByTheirProofs(t *testing.T) {
 		change(e, e.Claim.(*entry.Build))
 		w.builds = append(w.builds[:4], w.add(e))
 		_, err := ask("need = 3\n")
-		notBuilt(t, err, Violation, "proof", fmt.Sprintf("entry %d of log.example/builds, a member's of the set quiet", w.builds[4]))
+		notBuilt(t, err, Violation, "proof", fmt.Sprintf("entry %d of log.example/builds, a member's of the set "+
+			"quiet", w.builds[4]))
 		if err == nil {
 			t.Errorf("%s is believed", name)
 		}

@@ -34,7 +34,8 @@ func (w *workshop) serve(hide func(index int64) bool, meddle func(path string, b
 				}
 				request := testlog.Must(b.Request(e.Subject))
 				row := map[string]any{"index": i, "binary": b.Binary, "target": b.Target}
-				for key, h := range map[string][32]byte{"program": e.Proof.Program, "artifact": b.Artifact, "compiled": b.Compiled, "request": request,
+				for key, h := range map[string][32]byte{"program": e.Proof.Program, "artifact": b.Artifact,
+					"compiled": b.Compiled, "request": request,
 					"result": b.Result(), "root": b.Root, "tag": b.Tag} {
 					row[key] = fmt.Sprintf("%x", h)
 				}
@@ -42,10 +43,14 @@ func (w *workshop) serve(hide func(index int64) bool, meddle func(path string, b
 			}
 			body["builds"], body["size"] = rows, w.log.Tree.Size()
 		case path == fmt.Sprintf("/v1/artifacts/%x", w.binary):
-			body["artifacts"] = []map[string]any{{"registry": w.app.Registry, "name": "app", "version": "1.0.0", "sha256": fmt.Sprintf("%x", w.app.SHA256),
+			body["artifacts"] = []map[string]any{{"registry": w.app.Registry, "name": "app", "version": "1.0.0",
+				"sha256": fmt.Sprintf("%x", w.app.SHA256),
 				"binary": "app", "target": target, "index": w.builds[0]}}
 		case path == fmt.Sprintf("/v1/lists/%x", w.claim.Compiled):
 			rw.Write(w.list.Marshal())
+			return true
+		case strings.HasPrefix(path, "/v1/openings/") && w.opening != nil:
+			rw.Write(w.opening)
 			return true
 		case path == "/v1/crates/app/1.0.0" && len(w.sources) == 3: // only of source claims
 			rw.Write(w.log.bundle(w.log.Tree, w.sources[2], w.log.Tree.Size()))
@@ -63,7 +68,8 @@ func (w *workshop) serve(hide func(index int64) bool, meddle func(path string, b
 
 func (w *workshop) join(offline bool) ([]byte, error) {
 	w.checker = w.place.checker(offline)
-	return w.checker.Join(w.t.Context(), Binary{SHA256: w.binary, Package: policy.Package{Name: "app", Version: "1.0.0"}})
+	return w.checker.Join(w.t.Context(), Binary{SHA256: w.binary, Package: policy.Package{Name: "app",
+		Version: "1.0.0"}})
 }
 
 func TestAReaderJoinsWhatALogShowsUnderOneCheckpoint(t *testing.T) {
@@ -78,9 +84,13 @@ func TestAReaderJoinsWhatALogShowsUnderOneCheckpoint(t *testing.T) {
 	fatalIf(t, err)
 	want := w.file()
 	same := func(a, b []client.Part) bool {
-		return slices.EqualFunc(a, b, func(x, y client.Part) bool { return x.Index == y.Index && slices.Equal(x.Hashes, y.Hashes) })
+		return slices.EqualFunc(a, b, func(x, y client.Part) bool {
+			return x.Index == y.Index &&
+				slices.Equal(x.Hashes, y.Hashes)
+		})
 	}
-	if !same(j.Builds, want.Builds) || !same(j.Sources, want.Sources) || string(j.List) != string(want.List) || j.Lock != nil {
+	if !same(j.Builds, want.Builds) || !same(j.Sources, want.Sources) || string(j.List) != string(want.List) ||
+		j.Lock != nil {
 		t.Errorf("it holds %d builds and %d sources", len(j.Builds), len(j.Sources))
 	}
 	// It is enough, offline, and shows the dissent.
@@ -113,7 +123,8 @@ func TestALogThatShowsOtherThanItHoldsIsNotJoined(t *testing.T) {
 		slug   string
 		words  string
 	}{
-		"no build": {func(_ *workshop, path string, body map[string]any) { body["builds"] = []any{} }, Violation, "not-logged", "shows no build of app 1.0.0"},
+		"no build": {func(_ *workshop, path string, body map[string]any) { body["builds"] = []any{} }, Violation,
+			"not-logged", "shows no build of app 1.0.0"},
 		"an index without an entry": {func(w *workshop, path string, body map[string]any) {
 			first(body)["index"] = 0
 		}, Unchecked, "unreachable", "says of entry 0 what does not stand in it"},
@@ -121,7 +132,8 @@ func TestALogThatShowsOtherThanItHoldsIsNotJoined(t *testing.T) {
 			rows := body["builds"].([]map[string]any)
 			rows[1]["artifact"] = strings.Repeat("ab", 32)
 		}, Unchecked, "unreachable", "what does not stand in it"},
-		"no JSON of ours": {func(w *workshop, path string, body map[string]any) { body["builds"] = "x" }, Unchecked, "unreachable", "did not say which builds it holds"},
+		"no JSON of ours": {func(w *workshop, path string, body map[string]any) { body["builds"] = "x" },
+			Unchecked, "unreachable", "did not say which builds it holds"},
 		"beyond the tree": {func(w *workshop, path string, body map[string]any) {
 			for i, row := range body["builds"].([]map[string]any) {
 				row["index"] = 1000 + i
@@ -178,4 +190,25 @@ func TestWhoseBinaryItIsALogTells(t *testing.T) {
 	w.log.down()
 	_, err = w.place.checker(false).Whose(t.Context(), w.binary)
 	notBuilt(t, err, Unchecked, "unreachable")
+}
+
+// The commit's lock file travels in the opening.
+func TestTheCommitsLockFileIsJoined(t *testing.T) {
+	w := newWorkshop(t, options{derived: true})
+	w.serve(nil, nil)
+	ask := Binary{SHA256: w.binary, Package: policy.Package{Name: "app", Version: "1.0.0"}, Crate: w.find}
+	raw, err := w.place.checker(false).Join(t.Context(), ask)
+	fatalIf(t, err)
+	j := testlog.Must(client.ParseJoined(raw))
+	if string(j.Lock) != string(w.commitLock) {
+		t.Errorf("the lock file is %q", j.Lock)
+	}
+	b, err := w.decide(j, w.binary, true)
+	fatalIf(t, err)
+	saysAll(t, b, "versions chosen by the commit")
+	w.opening[len(w.opening)-1] ^= 1
+	if j := testlog.Must(client.ParseJoined(testlog.Must(w.place.checker(false).Join(t.Context(),
+		ask)))); j.Lock != nil {
+		t.Errorf("another lock file than the commit's was joined: %q", j.Lock)
+	}
 }

@@ -42,8 +42,10 @@ policy's [builds] asks; without, or if builders disagree, one that is rebuilt he
 	o.believe.register(fs)
 	o.question.register(fs)
 	fs.StringVar(&o.bundle, "bundle", "", "`FILE` with what a log shows about the binary (default: what the logs show)")
-	fs.StringVar(&o.binary, "binary", "", "`FILE` or URL of the binary itself, not of an archive with it (default: rebuild it)")
-	fs.StringVar(&o.root, "root", "", "install into `DIR`/bin (default: as cargo install: CARGO_INSTALL_ROOT, install.root of cargo's "+
+	fs.StringVar(&o.binary, "binary", "", "`FILE` or URL of the binary itself, not of an archive with it "+
+		"(default: rebuild it)")
+	fs.StringVar(&o.root, "root", "", "install into `DIR`/bin (default: as cargo install: CARGO_INSTALL_ROOT, "+
+		"install.root of cargo's "+
 		"configuration, cargo's home)")
 	fs.BoolVar(&o.force, "force", false, "replace a binary of that name")
 	spec, err := parse(fs, args, "NAME@VERSION")
@@ -107,18 +109,21 @@ func (o *installOptions) build(ctx context.Context, sh *shell, spec, root string
 		if sha256.Sum256(given) == sha256.Sum256(content) {
 			sh.Status("Compared", "what was rebuilt here is %s, byte for byte", o.binary)
 		} else {
-			sh.Warn("what was rebuilt here is NOT %s: that was made from something else, or in another way; it is not installed", o.binary)
+			sh.Warn("what was rebuilt here is NOT %s: that was made from something else, or in another way; it is "+
+				"not installed", o.binary)
 		}
 	}
 	return o.put(sh, root, name, content)
 }
 
 // rebuildHere rebuilds a binary in the sandbox, as rebuild does. A test has another one.
-var rebuildHere = func(ctx context.Context, sh *shell, o *installOptions, spec string) (name string, content []byte, err error) {
+var rebuildHere = func(ctx context.Context, sh *shell, o *installOptions, spec string) (name string,
+	content []byte, err error) {
 	r := rebuildOptions{believe: o.believe, binary: o.bin}
 	ws, _ := workspace("") // one crate is built outside of workspaces as well
 	if p, err := o.load(ws); err == nil && p.Builds != nil {
-		r.requireSource = map[policy.RequireSource]string{policy.AllSources: "all", policy.CrateOnly: "crate"}[p.Builds.Source]
+		r.requireSource = map[policy.RequireSource]string{policy.AllSources: "all",
+			policy.CrateOnly: "crate"}[p.Builds.Source]
 	}
 	done, err := r.rebuild(ctx, sh, spec)
 	if err != nil {
@@ -126,7 +131,8 @@ var rebuildHere = func(ctx context.Context, sh *shell, o *installOptions, spec s
 	}
 	done.print(sh)
 	if !done.report.Same {
-		return "", nil, outcome.Refusef("both runs made another binary: they differ in %s, so neither is installed", done.report.Difference)
+		return "", nil, outcome.Refusef("both runs made another binary: they differ in %s, so neither is "+
+			"installed", done.report.Difference)
 	}
 	return done.report.Claim.Binary, done.report.Artifact, nil
 }
@@ -222,8 +228,10 @@ func installRoot(flag string) (string, error) {
 
 // architectures and systems are Go's names of what stands in target triples.
 var (
-	architectures = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "riscv64": "riscv64gc", "s390x": "s390x", "ppc64le": "powerpc64le"}
-	systems       = map[string]string{"linux": "linux", "darwin": "apple-darwin", "windows": "windows", "freebsd": "freebsd"}
+	architectures = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "386": "i686",
+		"riscv64": "riscv64gc", "s390x": "s390x", "ppc64le": "powerpc64le"}
+	systems = map[string]string{"linux": "linux", "darwin": "apple-darwin", "windows": "windows",
+		"freebsd": "freebsd"}
 )
 
 // runsHere refuses a binary for another kind of machine.
@@ -232,5 +240,6 @@ func runsHere(target string) error {
 	if first, rest, _ := strings.Cut(target, "-"); first == arch && strings.Contains(rest, system) {
 		return nil
 	}
-	return outcome.Refusef("the binary is for %s, and this machine is %s %s: it would not run here", target, runtime.GOOS, runtime.GOARCH)
+	return outcome.Refusef("the binary is for %s, and this machine is %s %s: it would not run here", target,
+		runtime.GOOS, runtime.GOARCH)
 }

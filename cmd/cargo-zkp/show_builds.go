@@ -30,7 +30,8 @@ func showEntry(sh *shell, checker *verdict.Checker, p *policy.Policy, file strin
 	b, ok := e.Claim.(*entry.Build)
 	if !ok {
 		return outcome.Refusef("%s is a claim about the source of %s v%s, not about a binary\n"+
-			"\"cargo zkp show %s@%s\" tells what is logged of that", file, e.Subject.Name, e.Subject.Version, e.Subject.Name, e.Subject.Version)
+			"\"cargo zkp show %s@%s\" tells what is logged of that", file, e.Subject.Name, e.Subject.Version,
+			e.Subject.Name, e.Subject.Version)
 	}
 	line := factsTo(sh)
 	line("crate", "%s v%s", e.Subject.Name, e.Subject.Version)
@@ -94,9 +95,11 @@ func showJoined(sh *shell, checker *verdict.Checker, p *policy.Policy, file stri
 		if err := checker.Proves(l.Entry); errors.Is(err, entry.ErrUnknownProgram) {
 			held = "; its program is not accepted"
 		} else if err != nil {
-			return outcome.Refusef("entry %d of %s has a proof that does not hold: %w", l.Index, seen.Checkpoint.Origin, err)
+			return outcome.Refusef("entry %d of %s has a proof that does not hold: %w", l.Index,
+				seen.Checkpoint.Origin, err)
 		}
-		line(fmt.Sprintf("entry %d", l.Index), "%x by %s, toolchain %x, environment %x%s", l.Claim.Artifact, saidBy(p, l.Entry, l.Claim),
+		line(fmt.Sprintf("entry %d", l.Index), "%x by %s, toolchain %x, environment %x%s", l.Claim.Artifact,
+			saidBy(p, l.Entry, l.Claim),
 			l.Claim.Toolchain[:4], l.Claim.Environment[:4], held)
 	}
 	list, err := build.ParseList(j.List)
@@ -115,7 +118,8 @@ func showJoined(sh *shell, checker *verdict.Checker, p *policy.Policy, file stri
 		}
 		line("compiled", "%s v%s, %s", c.Name, c.Version, where)
 	}
-	line("verified", "that the log holds these entries; \"cargo zkp verify --binary FILE --bundle %s\" decides about a binary", file)
+	line("verified", "that the log holds these entries; \"cargo zkp verify --binary FILE --bundle %s\" decides "+
+		"about a binary", file)
 	return nil
 }
 
@@ -136,7 +140,8 @@ func showSLSA(ctx context.Context, sh *shell, checker *verdict.Checker, b believ
 	if err != nil {
 		return refusal(err)
 	}
-	binary := verdict.Binary{SHA256: most(seen.Builds), Joined: raw, Crate: (&shelf{crates, crateSource{offline: b.offline}}).fetch}
+	binary := verdict.Binary{SHA256: most(seen.Builds), Joined: raw, Crate: (&shelf{crates,
+		crateSource{offline: b.offline}}).fetch}
 	built, err := checker.Build(ctx, binary)
 	if err != nil {
 		return refusal(err)
@@ -209,7 +214,8 @@ func provenance(b *verdict.Built) statement {
 	crate := func(s entry.Subject) descriptor { return descriptor{URI: packageURL(s), Digest: hash(s.SHA256)} }
 	own := crate(b.Subject)
 	own.Annotations = map[string]any{"gitCommit": b.Commit}
-	deps := []descriptor{own, {Name: "Cargo.lock", Digest: hash(c.Lock)}, {Name: "toolchain", Digest: hash(c.Toolchain)},
+	deps := []descriptor{own, {Name: "Cargo.lock", Digest: hash(c.Lock)}, {Name: "toolchain",
+		Digest: hash(c.Toolchain)},
 		{Name: "environment", Digest: hash(c.Environment)}}
 	for _, one := range b.Compiled {
 		d := crate(entry.Subject(one.Crate))
@@ -221,7 +227,8 @@ func provenance(b *verdict.Built) statement {
 	}
 	said := []descriptor{}
 	for _, s := range b.Agree {
-		d := descriptor{Name: fmt.Sprintf("entry %d of %s", s.Index, b.Log), Annotations: map[string]any{"index": s.Index, "log": b.Log}}
+		d := descriptor{Name: fmt.Sprintf("entry %d of %s", s.Index, b.Log),
+			Annotations: map[string]any{"index": s.Index, "log": b.Log}}
 		if s.Member != "" {
 			d.Annotations["member"] = s.Member
 		}
@@ -237,13 +244,17 @@ func provenance(b *verdict.Built) statement {
 		Predicate: predicate{
 			BuildDefinition: buildDefinition{
 				BuildType: fmt.Sprintf(buildTypeURN, c.Recipe),
-				ExternalParameters: map[string]any{"registry": b.Subject.Registry, "crate": b.Subject.Name, "version": b.Subject.Version,
-					"binary": c.Binary, "target": c.Target, "recipe": c.Recipe},
-				InternalParameters: map[string]any{"request": fmt.Sprintf("%x", b.Request), "result": fmt.Sprintf("%x", c.Result()),
-					"compiledList": fmt.Sprintf("%x", c.Compiled), "versionsChosenBy": versions, "agree": len(b.Agree), "dissent": len(b.Dissent), "members": b.Of},
+				ExternalParameters: map[string]any{"registry": b.Subject.Registry, "crate": b.Subject.Name,
+					"version": b.Subject.Version,
+					"binary":  c.Binary, "target": c.Target, "recipe": c.Recipe},
+				InternalParameters: map[string]any{"request": fmt.Sprintf("%x", b.Request),
+					"result":       fmt.Sprintf("%x", c.Result()),
+					"compiledList": fmt.Sprintf("%x", c.Compiled), "versionsChosenBy": versions,
+					"agree": len(b.Agree), "dissent": len(b.Dissent), "members": b.Of},
 				ResolvedDependencies: deps,
 			},
-			RunDetails: runDetails{Builder: builderID{fmt.Sprintf(builderURN, url.PathEscape(b.Set), c.Root)}, Byproducts: said},
+			RunDetails: runDetails{Builder: builderID{fmt.Sprintf(builderURN, url.PathEscape(b.Set), c.Root)},
+				Byproducts: said},
 		},
 	}
 }

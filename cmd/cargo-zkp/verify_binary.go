@@ -40,9 +40,11 @@ type question struct {
 // register registers what verify and install have in common, and returns the names.
 func (q *question) register(fs *flag.FlagSet) []string {
 	fs.StringVar(&q.bin, "bin", "", "with a binary: it is this one, `NAME`, of its crate's (default: any of them)")
-	fs.Func("crates", "with a binary: `DIR` with .crate files, beside cargo's cache; may be repeated. What is not there is downloaded by its "+
+	fs.Func("crates", "with a binary: `DIR` with .crate files, beside cargo's cache; may be repeated. What is not "+
+		"there is downloaded by its "+
 		"checksum, unless --offline", policy.AppendTo(&q.crates))
-	fs.StringVar(&q.join, "join", "", "with a binary: write what the log shows about it to `FILE`"+buildsExt+", for others, or for --offline")
+	fs.StringVar(&q.join, "join", "", "with a binary: write what the log shows about it to `FILE`"+buildsExt+", "+
+		"for others, or for --offline")
 	return []string{"bin", "crates", "join"}
 }
 
@@ -56,7 +58,8 @@ type binaryOptions struct {
 
 func (o *binaryOptions) register(fs *flag.FlagSet) {
 	o.names = append(o.question.register(fs), "any")
-	fs.StringVar(&o.binary, "binary", "", "check that this `FILE` is what builders make of NAME@VERSION, by the policy's [builds]")
+	fs.StringVar(&o.binary, "binary", "", "check that this `FILE` is what builders make of NAME@VERSION, by the "+
+		"policy's [builds]")
 	fs.BoolVar(&o.any, "any", false, "with a binary, and without NAME@VERSION: whatever crate it is of is fine")
 }
 
@@ -97,8 +100,10 @@ func verifyBinary(ctx context.Context, sh *shell, spec string, b believe, o bina
 	}
 	if err == nil && !said && !o.any {
 		s := built.Subject
-		err = outcome.Refusef("it is the binary %s of %s v%s of the registry %s, and nobody said that this is the crate that you want\n"+
-			"if it is, pass %s@%s; any crate will do with --any", built.Claim.Binary, s.Name, s.Version, s.Registry, s.Name, s.Version)
+		err = outcome.Refusef("it is the binary %s of %s v%s of the registry %s, and nobody said that this is the "+
+			"crate that you want\n"+
+			"if it is, pass %s@%s; any crate will do with --any", built.Claim.Binary, s.Name, s.Version,
+			s.Registry, s.Name, s.Version)
 	}
 	return err
 }
@@ -128,7 +133,8 @@ func binaryPolicy(b *believe) (*policy.Policy, error) {
 		if p.Path != "" {
 			at = shorten(p.Path) + " has no table [builds], so"
 		}
-		err = outcome.Usagef("%s nobody is believed about binaries\nname the file and the digest of a set of builders under [builds]; "+
+		err = outcome.Usagef("%s nobody is believed about binaries\nname the file and the digest of a set of "+
+			"builders under [builds]; "+
 			"\"cargo zkp init\" writes a zkp.toml that shows how", at)
 	}
 	return p, err
@@ -166,7 +172,8 @@ func (o *binaryOptions) ask(ctx context.Context, sh *shell, checker *verdict.Che
 		}
 	}
 	if len(all) > 1 {
-		return outcome.Refusef("several crates are said to make this binary: %s\nsay which one you want", strings.Join(all[:min(len(all), 10)], ", "))
+		return outcome.Refusef("several crates are said to make this binary: %s\nsay which one you want",
+			strings.Join(all[:min(len(all), 10)], ", "))
 	}
 	s := rows[0].Subject
 	sh.Status("Found", "%s, which is said to make this binary", all[0])
@@ -178,8 +185,10 @@ func (o *binaryOptions) ask(ctx context.Context, sh *shell, checker *verdict.Che
 }
 
 // answer verifies a binary, whose file may have a joined file beside it.
-func (q *question) answer(ctx context.Context, sh *shell, checker *verdict.Checker, b believe, sum [32]byte, file string) (*verdict.Built, error) {
-	binary := verdict.Binary{SHA256: sum, Package: q.pkg, Name: q.bin, Crate: (&shelf{q.crates, crateSource{offline: b.offline}}).fetch}
+func (q *question) answer(ctx context.Context, sh *shell, checker *verdict.Checker, b believe, sum [32]byte,
+	file string) (*verdict.Built, error) {
+	binary := verdict.Binary{SHA256: sum, Package: q.pkg, Name: q.bin, Crate: (&shelf{q.crates,
+		crateSource{offline: b.offline}}).fetch}
 	var err error
 	if binary.Joined, err = q.joined(ctx, checker, b, binary, file); err != nil {
 		return nil, err
@@ -203,7 +212,8 @@ func (q *question) answer(ctx context.Context, sh *shell, checker *verdict.Check
 }
 
 // joined reads what is logged about a binary: from a file, or from a log.
-func (q *question) joined(ctx context.Context, checker *verdict.Checker, b believe, binary verdict.Binary, file string) ([]byte, error) {
+func (q *question) joined(ctx context.Context, checker *verdict.Checker, b believe, binary verdict.Binary,
+	file string) ([]byte, error) {
 	at := q.bundle
 	if at == "" && b.offline && file != "" {
 		at = file + buildsExt
@@ -211,7 +221,8 @@ func (q *question) joined(ctx context.Context, checker *verdict.Checker, b belie
 	if at != "" {
 		raw, err := readFile(at, client.MaxJoinedSize)
 		if errors.Is(err, os.ErrNotExist) && q.bundle == "" {
-			err = fmt.Errorf("%w\nname the file of builds with --bundle, or make it once without --offline, with --join %s", err, at)
+			err = fmt.Errorf("%w\nname the file of builds with --bundle, or make it once without --offline, with "+
+				"--join %s", err, at)
 		}
 		return raw, err
 	}
@@ -240,8 +251,11 @@ func reportBuilt(sh *shell, p *policy.Policy, file string, b *verdict.Built) {
 	for _, n := range b.Notes {
 		sh.Warn("%s", n)
 	}
-	if b.Offline && !b.AsOf.IsZero() {
-		sh.Warn("offline: what the log shows was cosigned %s ago; members may have said otherwise since", ago(time.Since(b.AsOf)))
+	if b.Offline && b.AsOf.IsZero() {
+		sh.Warn("offline: no witness tells how old it is what the log shows; members may have said otherwise since")
+	} else if b.Offline {
+		sh.Warn("offline: what the log shows was cosigned %s ago; members may have said otherwise since",
+			ago(time.Since(b.AsOf)))
 	}
 	switch {
 	case p.Development:
@@ -250,7 +264,8 @@ func reportBuilt(sh *shell, p *policy.Policy, file string, b *verdict.Built) {
 		sh.Warn("accepted a proof made with an UNSAFE development key: anyone can forge it")
 	}
 	c := b.Claim
-	sh.Status("Verified", "%s: the binary %s of %s v%s for %s", shorten(file), c.Binary, b.Subject.Name, b.Subject.Version, c.Target)
+	sh.Status("Verified", "%s: the binary %s of %s v%s for %s", shorten(file), c.Binary, b.Subject.Name,
+		b.Subject.Version, c.Target)
 	for _, text := range b.Says() {
 		if !sh.quiet {
 			fmt.Fprintf(sh.stderr, "%12s %s\n", "", text)
@@ -266,7 +281,8 @@ func reportBuilt(sh *shell, p *policy.Policy, file string, b *verdict.Built) {
 		}
 		fmt.Fprintf(sh.stderr, "%12s toolchain %x\n%12s environment %x\n", "", c.Toolchain, "", c.Environment)
 	}
-	sh.Status("Finished", "%s is what %d of %d builders make of %s v%s, whose source is %s", shorten(file), len(b.Agree), b.Of, b.Subject.Name,
+	sh.Status("Finished", "%s is what %d of %d builders make of %s v%s, whose source is %s", shorten(file),
+		len(b.Agree), b.Of, b.Subject.Name,
 		b.Subject.Version, from(b.Commit, b.Facts.Path, b.Facts.NamesCommit))
 }
 
@@ -294,18 +310,25 @@ func builtJSON(b *verdict.Built, sum [32]byte) any {
 	}
 	compiled, others := []object{}, []object{}
 	for _, one := range b.Compiled {
-		compiled = append(compiled, object{"registry": one.Registry, "name": one.Name, "version": one.Version, "sha256": fmt.Sprintf("%x", one.SHA256),
+		compiled = append(compiled, object{"registry": one.Registry, "name": one.Name, "version": one.Version,
+			"sha256": fmt.Sprintf("%x", one.SHA256),
 			"proven": one.Proven, "excepted": one.Excepted, "commit": one.Commit, "why": one.Why})
 	}
 	for _, o := range b.Others {
-		others = append(others, object{"artifact": fmt.Sprintf("%x", o.Artifact), "toolchain": fmt.Sprintf("%x", o.Toolchain),
+		others = append(others, object{"artifact": fmt.Sprintf("%x", o.Artifact), "toolchain": fmt.Sprintf("%x",
+			o.Toolchain),
 			"environment": fmt.Sprintf("%x", o.Environment), "listed": o.Listed, "entries": o.Entries})
 	}
 	return object{
-		"sha256": fmt.Sprintf("%x", sum), "registry": b.Subject.Registry, "name": b.Subject.Name, "version": b.Subject.Version,
-		"checksum": fmt.Sprintf("%x", b.Subject.SHA256), "binary": c.Binary, "target": c.Target, "toolchain": fmt.Sprintf("%x", c.Toolchain),
-		"environment": fmt.Sprintf("%x", c.Environment), "recipe": c.Recipe, "set": b.Set, "hidden": b.Hidden, "of": b.Of,
-		"agree": said(b.Agree), "dissent": said(b.Dissent), "others": others, "log": b.Log, "size": b.Size, "as_of": b.AsOf,
-		"offline": b.Offline, "source": b.Facts, "versions_by_commit": b.ByCommit, "compiled": compiled, "notes": append([]string{}, b.Notes...),
+		"sha256": fmt.Sprintf("%x", sum), "registry": b.Subject.Registry, "name": b.Subject.Name,
+		"version":  b.Subject.Version,
+		"checksum": fmt.Sprintf("%x", b.Subject.SHA256), "binary": c.Binary, "target": c.Target,
+		"toolchain":   fmt.Sprintf("%x", c.Toolchain),
+		"environment": fmt.Sprintf("%x", c.Environment), "recipe": c.Recipe, "set": b.Set, "hidden": b.Hidden,
+		"of":    b.Of,
+		"agree": said(b.Agree), "dissent": said(b.Dissent), "others": others, "log": b.Log, "size": b.Size,
+		"as_of":   b.AsOf,
+		"offline": b.Offline, "source": b.Facts, "versions_by_commit": b.ByCommit, "compiled": compiled,
+		"notes": append([]string{}, b.Notes...),
 	}
 }

@@ -40,7 +40,11 @@ func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
 	if check {
 		defer os.RemoveAll(dir)
 	}
-	w, err := loopback.Start(ctx, loopback.Config{Origin: origin, Dir: dir})
+	b, err := newBuilders()
+	if err != nil {
+		return err
+	}
+	w, err := loopback.Start(ctx, loopback.Config{Origin: origin, Dir: dir, Builds: b.settings()})
 	if err != nil {
 		return err
 	}
@@ -52,7 +56,7 @@ func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &story{ctx: ctx, w: w, m: m, out: stdout}
+	s := &story{ctx: ctx, w: w, m: m, b: b, dir: dir, out: stdout}
 	s.say("cratelog: a log that accepts a crate only with a proof that it is its commit's source.")
 	s.say("Everything below runs on this machine, in %s.", dir)
 	for _, p := range w.Proofs.Programs() {

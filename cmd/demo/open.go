@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -37,6 +38,20 @@ func (s *story) open(c crateFiles) {
 			return fmt.Sprintf("Accepted, by SHA-1 alone: %d bytes show every file of the crate in the commit.\n"+
 				"In the commit and not in the crate: %s.", len(raw), strings.Join(o.LeftOut, ", ")), nil
 		})
+}
+
+// read returns a file of the .crate.
+func (c crateFiles) read(path string) (content []byte, err error) {
+	e, err := entry.Parse(c.entry)
+	if err != nil {
+		return nil, err
+	}
+	x, err := crate.Read(c.crate, e.Subject.Name, e.Subject.Version, crate.DefaultLimits)
+	if err != nil {
+		return nil, err
+	}
+	err = x.Contents([]string{path}, 1<<20, func(_ crate.File, b []byte) { content = bytes.Clone(b) })
+	return content, err
 }
 
 // claimed lists what an entry says of a .crate, which is compared with it.

@@ -23,6 +23,8 @@ type story struct {
 	ctx           context.Context
 	w             *loopback.World
 	m             *watch
+	b             *builders
+	dir           string
 	out           io.Writer
 	steps, failed int
 }
@@ -43,8 +45,8 @@ func (s *story) step(title string, f func() (string, error)) {
 	s.say("   %s (%.0f ms)", strings.ReplaceAll(text, "\n", "\n   "), float64(time.Since(begin).Microseconds())/1000)
 }
 
-// crateFiles are a .crate of testdata, its entry, and its opening if it has one.
-type crateFiles struct{ crate, entry, opening []byte }
+// crateFiles are a .crate of testdata, its entry, its opening if it has one, and its Cargo.lock if that was read.
+type crateFiles struct{ crate, entry, opening, lock []byte }
 
 func load(name string) (c crateFiles, err error) {
 	if c.crate, err = testdata.Files.ReadFile(name + ".crate"); err != nil {
@@ -118,6 +120,7 @@ func (s *story) tell() {
 		return fmt.Sprintf("Accepted: its files are those of git commit %x.", r.Commit), nil
 	})
 	s.open(first)
+	s.build()
 	s.watchOver()
 	s.say("\nNow the attacks.")
 	s.attackClient(first, next, bundle)
