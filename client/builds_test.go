@@ -1,0 +1,72 @@
+package client
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+
+	"cratelog/entry"
+)
+
+const buildRow = `{"index":%d,"program":"%064d","binary":"b","target":"x86_64-unknown-linux-gnu","artifact":"%064d","compiled":"%064d","request":"%064d","result":"%064d","root":"%064d","tag":"%064d"}`
+
+func rowText(index int) string { return fmt.Sprintf(buildRow, index, 1, 2, 3, 4, 5, 6, 7) }
+
+// TestAListOfBuildsIsWholeOrAnError: who looks for what he said himself must not be shown less.
+func TestAListOfBuildsIsWholeOrAnError(t *testing.T) {
+	for name, c := range map[string]struct {
+		pages []string // by request
+		want  string   // words of the error; "": two rows
+	}{
+		"one page":              {[]string{`{"builds":[` + rowText(1) + `,` + rowText(2) + `],"size":9}`}, ""},
+		"two pages":             {[]string{`{"builds":[` + rowText(1) + `],"next":2}`, `{"builds":[` + rowText(2) + `]}`}, ""},
+		"another order":         {[]string{`{"builds":[` + rowText(2) + `,` + rowText(1) + `]}`}, "not in the order"},
+		"a row twice":           {[]string{`{"builds":[` + rowText(1) + `,` + rowText(1) + `]}`}, "not in the order"},
+		"a page again":          {[]string{`{"builds":[` + rowText(1) + `],"next":2}`, `{"builds":[` + rowText(1) + `]}`}, "not in the order"},
+		"a page without rows":   {[]string{`{"builds":[],"next":2}`}, "does not go on"},
+		"a next that is behind": {[]string{`{"builds":[` + rowText(5) + `],"next":2}`}, "does not go on"},
+		"no JSON":               {[]string{`<html>`}, "not the JSON"},
+		"two answers":           {[]string{`{"builds":[]}{}`}, "follows its JSON"},
+		"a short hash":          {[]string{`{"builds":[` + strings.Replace(rowText(1), `"tag":"0`, `"tag":"`, 1) + `]}`}, "no SHA-256"},
+		"capitals":              {[]string{`{"builds":[` + strings.Replace(rowText(1), `"root":"0`, `"root":"A`, 1) + `]}`}, "no SHA-256"},
+		"a hash less":           {[]string{`{"builds":[` + strings.Replace(rowText(1), `"result"`, `"other"`, 1) + `]}`}, "no SHA-256"},
+		"no binary":             {[]string{`{"builds":[` + strings.Replace(rowText(1), `"binary":"b"`, `"binary":"\u001b"`, 1) + `]}`}, "binary's name"},
+		"too much":              {[]string{`{"builds":[` + strings.Repeat(" ", maxBuildsBody) + `]}`}, "bytes"},
+	} {
+		asked := 0
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, c.pages[min(asked, len(c.pages)-1)])
+			asked++
+		}))
+		rows, err := (&Log{URL: s.URL}).Builds(t.Context(), entry.Subject{Name: "a", Version: "1.0.0"})
+		s.Close()
+		switch {
+		case c.want == "" && (err != nil || len(rows) != 2 || rows[1].Index != 2 || rows[1].Tag == rows[1].Root):
+			t.Errorf("%s: %+v, %v", name, rows, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: %+v, %v", name, rows, err)
+		}
+	}
+}
+
+// FuzzBuilds: what a log answers makes rows or an error, and the same every time.
+func FuzzBuilds(f *testing.F) {
+	f.Add([]byte(`{"builds":[` + rowText(1) + `],"next":2}`))
+	f.Add([]byte(`{"artifacts":[{"registry":"default","name":"a","version":"1.0.0","sha256":"` + strings.Repeat("0", 64) + `","binary":"b","target":"a-b","index":1}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		rows, next, err := parseBuilds(raw)
+		again, next2, err2 := parseBuilds(raw)
+		if !reflect.DeepEqual(rows, again) || !reflect.DeepEqual(next, next2) || (err == nil) != (err2 == nil) || err != nil && rows != nil {
+			t.Errorf("%+v %v", rows, err)
+		}
+		artifacts, err := parseArtifacts(raw)
+		for _, a := range artifacts {
+			if entry.CheckName(a.Subject.Name) != nil || entry.CheckBinary(a.Binary) != nil || err != nil {
+				t.Errorf("%+v %v", a, err)
+			}
+		}
+	})
+}
