@@ -69,7 +69,7 @@ func Sign(signer crypto.Signer, vkey string, set *Set, subject entry.Subject, cl
 		return nil, err
 	}
 	c.Root, c.Tag = root, NamedTag(request, vkey)
-	sig, err := k.sign(signer, Statement(request, c.Result(), c.Root))
+	sig, err := k.Sign(signer, Statement(request, c.Result(), c.Root))
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func VerifyNamed(e *entry.Entry) (member string, err error) {
 	if NamedTag(request, vkey) != c.Tag {
 		return "", fmt.Errorf("the tag is not that of %s for this build", k.Name)
 	}
-	if !k.verify(Statement(request, c.Result(), c.Root), e.Proof.Parts[1]) {
+	if !k.Verify(Statement(request, c.Result(), c.Root), e.Proof.Parts[1]) {
 		return "", fmt.Errorf("the signature is not one of %s, or not of this claim", k.Name)
 	}
 	return k.Name, nil

@@ -109,8 +109,8 @@ func keyHash(name string, raw []byte) uint32 {
 // String returns the vkey's text.
 func (k *VKey) String() string { return k.text }
 
-// verify says whether sig is the key's signature of a text.
-func (k *VKey) verify(text, sig []byte) bool {
+// Verify says whether sig is the key's signature of a text.
+func (k *VKey) Verify(text, sig []byte) bool {
 	switch key := k.key.(type) {
 	case ed25519.PublicKey:
 		return ed25519.Verify(key, text, sig)
@@ -120,8 +120,8 @@ func (k *VKey) verify(text, sig []byte) bool {
 	return false
 }
 
-// sign signs a text with the private key of k, and checks what it gets: a signer may be a device.
-func (k *VKey) sign(signer crypto.Signer, text []byte) ([]byte, error) {
+// Sign signs a text with the private key of k, and checks what it gets: a signer may be a device.
+func (k *VKey) Sign(signer crypto.Signer, text []byte) ([]byte, error) {
 	var opts crypto.SignerOpts = crypto.Hash(0)
 	if _, ok := k.key.(*mldsa.PublicKey); ok {
 		opts = &mldsa.Options{Context: mldsaContext}
@@ -130,7 +130,7 @@ func (k *VKey) sign(signer crypto.Signer, text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing as %s: %w", k.Name, err)
 	}
-	if !k.verify(text, sig) {
+	if !k.Verify(text, sig) {
 		return nil, fmt.Errorf("the key does not sign for the vkey of %s: it is another key", k.Name)
 	}
 	return sig, nil

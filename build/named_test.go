@@ -151,7 +151,7 @@ func TestEveryFieldOfANamedStatementMatters(t *testing.T) {
 			c := e.Claim.(*entry.Build)
 			request, _ := c.Request(e.Subject)
 			c.Tag = NamedTag(request, stranger.String())
-			sig, err := stranger.sign(edKey("stranger"), Statement(request, c.Result(), c.Root))
+			sig, err := stranger.Sign(edKey("stranger"), Statement(request, c.Result(), c.Root))
 			fatalIf(t, err)
 			e.Proof.Parts[0], e.Proof.Parts[1] = []byte(stranger.String()), sig
 		},

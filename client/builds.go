@@ -118,31 +118,36 @@ func (l *Log) CompiledList(ctx context.Context, sum [32]byte) ([]byte, error) {
 	return l.get(ctx, maxListBytes, "", "v1", "lists", hex.EncodeToString(sum[:]))
 }
 
-// Contradictions fetches the evidence against builders whose numbers are from at least, and returns
-// it by its number. Each is to be parsed and verified with package evidence.
-func (l *Log) Contradictions(ctx context.Context, from int64) (map[int64][]byte, error) {
+// A Contradiction is a file of evidence that a log shows against a builder: to be parsed and verified with
+// package evidence.
+type Contradiction struct {
+	Number int64
+	File   []byte
+}
+
+// Contradictions fetches the evidence against builders whose numbers are from at least, in the order of
+// their numbers: at most so many.
+func (l *Log) Contradictions(ctx context.Context, from int64, most int) ([]Contradiction, error) {
 	raw, err := l.get(ctx, maxBuildsBody, "from="+strconv.FormatInt(from, 10), "v1", "contradictions")
 	if err != nil {
 		return nil, err
 	}
 	var body struct {
-		Contradictions []struct {
-			Number int64 `json:"number"`
-		} `json:"contradictions"`
+		Contradictions []struct{ Number int64 }
 	}
-	if err := json.Unmarshal(raw, &body); err != nil {
-		return nil, errors.New("the log's list of contradictions is not the JSON that it should be")
+	if err := decodeOne(raw, &body); err != nil {
+		return nil, fmt.Errorf("the log's list of contradictions: %w", err)
 	}
-	out := make(map[int64][]byte)
-	for _, c := range body.Contradictions {
+	var out []Contradiction
+	for _, c := range body.Contradictions[:min(most, len(body.Contradictions))] {
 		if c.Number < from {
-			return nil, errors.New("the log's list of contradictions holds what it was not asked for")
+			return nil, errors.New("the log's list of contradictions is not in order, or holds what it was not asked for")
 		}
 		file, err := l.get(ctx, maxContradiction, "", "v1", "contradictions", strconv.FormatInt(c.Number, 10))
 		if err != nil {
 			return nil, err
 		}
-		out[c.Number] = file
+		out, from = append(out, Contradiction{c.Number, file}), c.Number+1
 	}
 	return out, nil
 }

@@ -77,7 +77,7 @@ func writeKey(path string, text []byte) error {
 // The file must be regular, readable by its owner only, and hold exactly one
 // unencrypted PKCS#8 block and nothing else.
 func ReadKey(path string) (crypto.Signer, error) {
-	text, err := readKeyFile(path)
+	text, err := ReadKeyFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +120,9 @@ func supported(key crypto.PrivateKey) (crypto.Signer, bool) {
 	return nil, false
 }
 
-// readKeyFile checks the permissions of the very file that it then reads.
-func readKeyFile(path string) ([]byte, error) {
+// ReadKeyFile reads a file with a secret, of at most 16 KiB. It must be regular and readable by its
+// owner only; checked are the permissions of the very file that is then read.
+func ReadKeyFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("key file: %w", err)

@@ -84,8 +84,8 @@ func (c *Crate) Lock() (content []byte, err error) {
 }
 
 // DerivedLock checks that the crate's Cargo.lock chooses nothing that the Cargo.lock of a commit does
-// not choose: that one is of a workspace with this package, every other package of the crate's comes from
-// a registry and stands there as well, with name, version, source and checksum, and no package
+// not choose: both have the package itself, without a source; every other package of the crate's comes
+// from a registry and stands there as well, with name, version, source and checksum; and no package
 // depends on one that it does not depend on there. A member of the workspace that became a package of a
 // registry does not follow: the commit's file has no checksum of it. The error is ErrNoLock, a
 // *LockError, or one of Contents.
@@ -117,12 +117,13 @@ func (c *Crate) derivedLock(have, from *lockfile.Lock) error {
 	if err != nil {
 		return err
 	}
+	itself := false
 	as := make([]int, len(have.Packages)) // which package of from each is
 	for i, p := range have.Packages {
 		at, ok := there[p.String()]
 		switch {
 		case p.Source == "" && p.Name == c.Name && p.Version == c.Version:
-			as[i] = self
+			as[i], itself = self, true
 			continue
 		case p.Source == "":
 			return lockError("has %s, which comes from no registry", p)
@@ -136,6 +137,9 @@ func (c *Crate) derivedLock(have, from *lockfile.Lock) error {
 			return lockError("does not follow from the commit's, in which %s has another checksum", p)
 		}
 		as[i] = at
+	}
+	if !itself {
+		return lockError("has no %s %s, the package itself", c.Name, c.Version)
 	}
 	for i, p := range have.Packages {
 		for _, to := range have.DependsOn(i) {

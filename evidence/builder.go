@@ -51,6 +51,22 @@ type statement struct {
 	request [32]byte
 }
 
+// Statement is what both statements of a contradiction are about.
+type Statement struct {
+	Subject entry.Subject
+	Claim   *entry.Build // the first one's
+	Request [32]byte
+}
+
+// Statement returns what a BuilderContradiction is about.
+func (e *Evidence) Statement() (Statement, error) {
+	two, err := e.statements()
+	if err != nil {
+		return Statement{}, err
+	}
+	return Statement{two[0].entry.Subject, two[0].claim, two[0].request}, nil
+}
+
 // hidden says whether the statement does not name its builder.
 func (s statement) hidden() bool { return s.entry.Proof.Program != build.NamedProgram }
 

@@ -141,6 +141,7 @@ func TestABuilderWhoSaysTwoThingsIsConvicted(t *testing.T) {
 			}
 			if !w.hidden {
 				golden(t, "builder-contradiction-"+strings.ReplaceAll(name, " ", "-")+".evidence", b)
+				golden(t, "builder-contradiction-"+strings.ReplaceAll(name, " ", "-")+".txt", []byte(c.What+"\n"))
 			}
 		}
 		all := w.evidence()

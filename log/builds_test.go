@@ -404,8 +404,8 @@ func TestABuilderWhoContradictsHimselfIsShown(t *testing.T) {
 			t.Errorf("%s: %d %s", path, code, b)
 		}
 	}
-	files := testlog.Must((&client.Log{URL: srv.URL}).Contradictions(t.Context(), 0))
-	if len(files) != 1 || !bytes.Equal(files[1], file) {
+	files := testlog.Must((&client.Log{URL: srv.URL}).Contradictions(t.Context(), 0, 9))
+	if len(files) != 1 || files[0].Number != 1 || !bytes.Equal(files[0].File, file) {
 		t.Errorf("%d files", len(files))
 	}
 }

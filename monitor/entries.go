@@ -23,6 +23,9 @@ func (f *follower) reportEntries(ctx context.Context, from int64, t store.Checkp
 	if err := f.reportPairs(ctx, from, t); err != nil {
 		return err
 	}
+	if err := f.reportBuilds(ctx, from, t.Size); err != nil {
+		return err
+	}
 	return f.reportWatched(ctx, from, t)
 }
 

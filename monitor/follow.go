@@ -43,6 +43,8 @@ type follower struct {
 	mu      sync.Mutex // one checkpoint is judged at a time
 	waiting map[string]time.Time
 	retryAt time.Time // after a root mismatch; used by follow's goroutine only
+
+	contradictions int64 // the number of the evidence to ask for next; used by compareLoop's goroutine only
 }
 
 // lineKey is what a signature line says about its key.
@@ -177,7 +179,7 @@ func (f *follower) follow(ctx context.Context) error {
 }
 
 func (f *follower) once(ctx context.Context) error {
-	return steps(ctx, f.pollLog, f.pollViews, f.catchUp, f.checkViews, f.registryOnce, f.openingsOnce)
+	return steps(ctx, f.pollLog, f.pollViews, f.catchUp, f.checkViews, f.registryOnce, f.openingsOnce, f.contradictionsOnce)
 }
 
 // steps does one thing after the other, up to the first error.

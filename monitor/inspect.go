@@ -50,6 +50,11 @@ func describe(row *store.Entry, e *entry.Entry) {
 	row.Registry = e.Subject.Registry
 	row.Name, row.Version, row.SHA256, row.Program = e.Subject.Name, e.Subject.Version, e.Subject.SHA256, e.Proof.Program
 	row.Kind = e.Claim.Kind()
+	if b, ok := e.Claim.(*entry.Build); ok {
+		if request, err := b.Request(e.Subject); err == nil { // Parse has checked it
+			row.Build = &store.Build{Request: request, Result: b.Result(), Root: b.Root, Tag: b.Tag}
+		}
+	}
 	if s, ok := e.Claim.(*entry.Source); ok {
 		row.Commit, row.Path, row.Unproven = s.Commit, s.Path, s.Unproven
 		row.Links, row.Submodules, row.Outside = len(s.Links), len(s.Submodules), len(s.Outside)

@@ -4,7 +4,8 @@
 // For every log it downloads every entry, rebuilds the root hash from them, and
 // compares it with every signed checkpoint that it ever sees: of any size, from the
 // log itself, its mirrors, its witnesses, or a reader who sends one (Gossip). It checks
-// each entry's form, program and proof, that no crate version has two checksums,
+// each entry's form, program and proof, that no crate version has two checksums, what builders say of
+// one build,
 // that openings do not contradict what is proven, and with a registry, that the registry
 // serves what the entry is about. What only
 // cheating explains is a finding of class security, with evidence that convinces others
@@ -36,6 +37,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"cratelog/build"
 	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/config"
@@ -99,6 +101,12 @@ type Config struct {
 	// ProgramFile returns the program file of an accepted program, for evidence
 	// that others can check without having it. May be nil.
 	ProgramFile func(id [32]byte) []byte
+	// Forgers says who can make false proofs of an accepted program: "" if that takes all who
+	// contributed to a ceremony. nil: that is not known.
+	Forgers func(id [32]byte) string
+	// Sets are the sets of builders whose disagreement is of class security, and whose members a
+	// contradiction names.
+	Sets []*build.Set
 	// Registry is compared with the logs; nil for none. RegistryName is what it is
 	// called in findings; RegistryIndex is its index as Cargo.lock names it: "sparse+URL".
 	Registry      Registry
@@ -136,6 +144,7 @@ type Config struct {
 // only one of Run and Once at a time.
 type Monitor struct {
 	cfg       Config
+	sets      map[[32]byte]*build.Set // by root
 	followers []*follower
 	metrics   *metrics
 }
@@ -150,7 +159,10 @@ func New(ctx context.Context, cfg Config) (*Monitor, error) {
 	if len(cfg.Logs) == 0 || cfg.Store == nil || cfg.EvidenceDir == "" || cfg.Proofs == nil {
 		return nil, errors.New("monitor: logs, a store, a directory for evidence and a proof verifier are needed")
 	}
-	m := &Monitor{cfg: cfg, metrics: newMetrics()}
+	m := &Monitor{cfg: cfg, sets: make(map[[32]byte]*build.Set), metrics: newMetrics()}
+	for _, s := range cfg.Sets {
+		m.sets[s.Root()] = s
+	}
 	seen := make(map[string]bool)
 	for _, l := range cfg.Logs {
 		if seen[l.Origin] {

@@ -32,14 +32,11 @@ const (
 	maxNamed = 5
 )
 
-// compareLoop compares verified entries with the registry, and with their openings, until ctx ends:
-// one after the other, so that the registry is asked no faster than the settings say.
+// compareLoop compares verified entries with the registry, and with their openings, and looks at the log's
+// evidence against builders, until ctx ends: one after the other, so that the registry is asked no faster than the settings say.
 func (f *follower) compareLoop(ctx context.Context) error {
-	if f.cfg.Registry == nil && !f.cfg.Openings {
-		return nil
-	}
 	return again(ctx, f.cfg.Poll.Duration, nil, func(ctx context.Context) error {
-		return steps(ctx, f.registryOnce, f.openingsOnce)
+		return steps(ctx, f.registryOnce, f.openingsOnce, f.contradictionsOnce)
 	})
 }
 
@@ -234,7 +231,8 @@ func (l *registryLook) compare(ctx context.Context, e store.Entry) error {
 	lines = slices.DeleteFunc(lines, func(r registry.Release) bool { return r.Checksum != e.SHA256 })
 	now := known
 	now.Log, now.Index, now.Yanked = f.id, e.Index, release.Yanked
-	if l.download || f.cfg.Contents && (known.Proven == nil || !f.sayWhat(lines, known.Proven)) {
+	sources := e.Kind == kindOfSource // a build says nothing of files
+	if sources && (l.download || f.cfg.Contents && (known.Proven == nil || !f.sayWhat(lines, known.Proven))) {
 		proven, err := l.contents(ctx, e, lines)
 		if err != nil {
 			return err

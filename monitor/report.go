@@ -29,6 +29,8 @@ const (
 
 	kindRegistryManifest = "registry-manifest"
 	kindContradiction    = "opening-contradiction"
+	kindBuilder          = "builder-contradiction"
+	kindDissent          = "build-dissent" // in a set that the settings name
 
 	kindLogUnreachable     = "log-unreachable"
 	kindLogGarbled         = "log-garbled"
@@ -52,6 +54,8 @@ const (
 	kindRepeat         = "repeated-entry"
 	kindNotInRegistry  = "not-in-registry"
 	kindNoVerdict      = "opening-no-verdict"
+	kindOtherDissent   = "build-dissent-other" // in a set that they do not
+	kindSourceless     = "build-without-source"
 	kindWatch          = "watch"
 )
 
@@ -60,7 +64,7 @@ var kinds = map[store.Class][]string{
 	store.Security: {
 		kindForkSameSize, kindForkPrefix, kindCosignerFork, kindRootMismatch, kindFalseEntry, kindMalformed,
 		kindDuplicate, kindRegistryIndex, kindRegistryServed, kindRegistryManifest, kindCrateMismatch,
-		kindContradiction,
+		kindContradiction, kindBuilder, kindDissent,
 	},
 	store.Operational: {
 		kindLogUnreachable, kindLogGarbled, kindEntriesUnavailable, kindQuorumLost, kindStale, kindRollback,
@@ -69,7 +73,7 @@ var kinds = map[store.Class][]string{
 	},
 	store.Info: {
 		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindRepeat, kindNotInRegistry, kindNoVerdict,
-		kindWatch,
+		kindOtherDissent, kindSourceless, kindWatch,
 	},
 }
 

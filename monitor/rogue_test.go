@@ -80,6 +80,38 @@ var misbehaviors = []struct {
 	{"an unproven manifest", func(w *world) {
 		w.logs(1000, func(e *entry.Entry) { e.Claim.(*entry.Source).Unproven = []string{"Cargo.lock", "Cargo.toml"} })
 	}, []string{kindUnproven}},
+	{"two builders who disagree", func(w *world) {
+		w.log.Add(ann.says(rebuilders, 7, 1), bob.says(rebuilders, 7, 2), cat.says(rebuilders, 7, 1), ann.says(rebuilders, 8, 1), bob.says(rebuilders, 8, 1))
+	}, []string{kindDissent}},
+	{"two builders of a set that nobody knows here", func(w *world) {
+		w.log.Add(ann.says(strangers, 7, 1), eve.says(strangers, 7, 2), bob.says(rebuilders, 7, 1))
+	}, []string{kindOtherDissent}},
+	{"a builder who says two things", func(w *world) {
+		w.log.Add(ann.says(rebuilders, 7, 1), bob.says(rebuilders, 7, 1), ann.says(rebuilders, 7, 2), ann.says(rebuilders, 7, 3))
+	}, []string{kindBuilder, kindDissent}},
+	{"a builder who says two things, one of which the log refuses", func(w *world) {
+		w.log.Add(ann.says(rebuilders, 7, 1))
+		w.log.Intercept(w.contradictions(1, ann.against(7, 1, 2), ann.against(7, 1, 3)))
+	}, []string{kindBuilder}},
+	{"a builder whom the log accuses falsely", func(w *world) {
+		w.log.Add(ann.says(rebuilders, 7, 1))
+		file := ann.against(7, 1, 2)
+		at := bytes.Index(file, []byte("statement ")) + 300
+		file[at] ^= 1
+		w.log.Intercept(w.contradictions(1, file, []byte("no evidence")))
+	}, nil},
+	{"a build whose source nobody has logged", func(w *world) {
+		w.log.Add(ann.says(rebuilders, 1007, 1))
+	}, []string{kindSourceless}},
+	{"a build that is logged before its source", func(w *world) {
+		w.log.Add(ann.says(rebuilders, 300, 1), newEntry(w.t, 300, nil))
+	}, []string{kindSourceless}},
+	{"a build of another checksum", func(w *world) {
+		w.log.Add(entryOf(ann.says(rebuilders, 7, 1), func(e *entry.Entry) { e.Subject.SHA256[0]++ }, ann))
+	}, []string{kindDuplicate, kindSourceless}},
+	{"a build that nobody has signed", func(w *world) {
+		w.log.Add(ann.says(rebuilders, 7, 1), entryOf(ann.says(rebuilders, 7, 2), func(e *entry.Entry) { e.Proof.Parts[1][9] ^= 1 }, builder{}))
+	}, []string{kindFalseEntry}},
 	{"entries that do not give the root", func(w *world) {
 		w.grow(100)
 		other := w.log.Tree.With(350, newEntry(w.t, 1000, nil))

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"cratelog/build"
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/evidence"
@@ -59,6 +60,9 @@ func (p told) Chain(e *entry.Entry) (entry.Chain, error) {
 
 func (p told) check(e *entry.Entry) error {
 	switch {
+	case e.Proof.Program == build.NamedProgram:
+		_, err := build.VerifyNamed(e)
+		return err
 	case e.Proof.Program != program:
 		return fmt.Errorf("program: %w", entry.ErrUnknownProgram)
 	case string(e.Proof.Parts[0]) != "true" && string(e.Proof.Parts[0]) != "of other files":
@@ -130,7 +134,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { s.Close() })
 	w.cfg = Config{
 		Logs:  []LogConfig{followed(w.log, w.server.URL)},
-		Store: s, EvidenceDir: dir, Proofs: told{}, Now: w.clock,
+		Store: s, EvidenceDir: dir, Proofs: told{}, Now: w.clock, Sets: []*build.Set{rebuilders},
 		Route:  func(store.Finding, *store.Watch) []string { return []string{"pager"} },
 		HTTP:   &http.Client{Timeout: time.Minute},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -292,7 +296,7 @@ func (w *world) checkEvidence(f store.Finding) {
 	convicts, ok := map[string]string{
 		kindForkSameSize: "log " + origin, kindForkPrefix: "log " + origin, kindFalseEntry: "log " + origin, kindMalformed: "log " + origin,
 		kindDuplicate: "log " + origin, kindCrateMismatch: "log " + origin, kindRootMismatch: "log " + origin, kindCosignerFork: "witness ",
-		kindContradiction:  "program ",
+		kindContradiction: "program ", kindBuilder: "builder ann",
 		kindUnknownProgram: "", kindRegistryIndex: "", kindRegistryServed: "", kindRegistryManifest: "", kindRollback: "", kindStale: "", kindLogBehind: "",
 	}[f.Kind]
 	if !ok {

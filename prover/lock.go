@@ -86,7 +86,7 @@ func (w *walk) readLock(p crate.Place, lost error) (content []byte, blob [20]byt
 	}
 	s, _ := w.within(p.At)
 	content, err = s.Blob(w.ctx, e.ID, crate.MaxLock)
-	if errors.As(err, new(*git.SizeError)) {
+	if errors.As(err, new(*git.SizeError)) || errors.As(err, new(*git.MissingError)) { // a clone may lack it
 		return nil, blob, fmt.Errorf("%s of the commit: %w", p.Path, err), nil
 	} else if err != nil {
 		return nil, blob, nil, fmt.Errorf("%s: %w", p.Path, err)

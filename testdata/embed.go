@@ -21,7 +21,7 @@ import (
 var Files embed.FS
 
 // Repo unpacks the bare repository of the crates into a directory and returns its
-// path. It holds all objects of both commits, and the tags v0.1.0 and v0.1.1.
+// path. It holds all objects of its three commits, and the tags v0.1.0, v0.1.1 and v0.1.2.
 func Repo(dir string) (string, error) {
 	f, err := Files.Open("hello-proof.git.tar")
 	if err != nil {

@@ -4,12 +4,13 @@
 #
 #   testdata/make.sh [DIR]      writes to DIR, by default the folder of this script
 #
-# hello-crate/first is the repository's first commit, hello-crate/second the
-# files that the second commit changes. The results are the same on every run:
+# hello-crate/first is the repository's first commit, hello-crate/second and
+# hello-crate/third the files that later ones change. The results are the same on every run:
 #
 #   hello-proof.git.tar         the bare repository, loose objects only
 #   hello-proof.commits         "VERSION COMMIT" per line
-#   NAME-VERSION.crate          hello-proof 0.1.0 and 0.1.1, hello-inner 0.1.0
+#   NAME-VERSION.crate          hello-proof 0.1.0 and 0.1.1, hello-inner 0.1.0, and the
+#                               program hello-tool 0.1.0, with its Cargo.lock
 #   hello-proof-0.1.0-repacked.crate   the same files, compressed to other bytes
 #   hello-proof.tools           the versions of cargo and git that made them
 #
@@ -51,7 +52,9 @@ commit() {
 
 # package NAME VERSION DIRECTORY: stores the .crate.
 package() {
-	(cd "$work/$3" && "$cargo_bin" package --quiet --no-verify --exclude-lockfile --offline --package "$1")
+	lock=--exclude-lockfile
+	[ ! -f "$work/$3/Cargo.lock" ] || lock=--locked
+	(cd "$work/$3" && "$cargo_bin" package --quiet --no-verify $lock --offline --package "$1")
 	cp "$CARGO_TARGET_DIR/package/$1-$2.crate" "$tmp/"
 }
 
@@ -66,10 +69,14 @@ cp -R "$here/hello-crate/second/." "$work"
 commit '1700086400 +0000' 'Greet anybody' v0.1.1
 package hello-proof 0.1.1 .
 
+cp -R "$here/hello-crate/third/." "$work"
+commit '1700172800 +0000' 'Add a program' v0.1.2
+package hello-tool 0.1.0 crates/tool
+
 mkdir -p "$bare/refs/tags" "$bare/refs/heads" "$bare/objects"
 echo 'ref: refs/heads/main' >"$bare/HEAD"
 printf '[core]\n\trepositoryformatversion = 0\n\tbare = true\n' >"$bare/config"
-for ref in heads/main tags/v0.1.0 tags/v0.1.1; do
+for ref in heads/main tags/v0.1.0 tags/v0.1.1 tags/v0.1.2; do
 	git -C "$work" rev-parse "refs/$ref" >"$bare/refs/$ref"
 done
 for object in "$work"/.git/objects/??; do

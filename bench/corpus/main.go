@@ -8,6 +8,9 @@
 // It prints the share of crates that can be proven among those that can be judged, a count for
 // each class, and a line for each crate that is refused or cannot be judged. A line of class dirty or differs names a
 // file for which git show COMMIT:PATH differs from what the .crate has, which is looked at here.
+//
+// Of the programs among the crates that can be proven it counts whose Cargo.lock is proven, or
+// derived from the commit's own, and prints a line for each whose versions whoever packaged chose.
 package main
 
 import (
@@ -21,8 +24,10 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"cratelog/crate"
+	"cratelog/internal/toml"
 	"cratelog/prover"
 	"cratelog/prover/git"
 )
@@ -53,6 +58,16 @@ const (
 	unread   = "refused-by-the-reader" // no .crate that crate.Read accepts
 )
 
+// What can be said of a program's Cargo.lock.
+const (
+	lockNone    = "none" // the .crate has none
+	lockProven  = "proven"
+	lockDerived = "derived"
+	lockNot     = "not-derived"
+)
+
+var locks = []string{lockProven, lockDerived, lockNot, lockNone}
+
 var classes = []string{provable, dirty, differs, tooLarge, largeTop, unread, other, noCommit, lacks}
 
 // A corpus is what DIR holds.
@@ -62,6 +77,7 @@ type corpus struct {
 	dirs   map[*git.Repo]string
 
 	counts     map[string]int
+	locks      map[string]int // of programs that can be proven
 	rows       []string
 	unverified []string // dirty or differs, and no file was found that shows it
 }
@@ -80,7 +96,9 @@ func run(ctx context.Context, dir string) error {
 	return nil
 }
 
-func newCorpus() *corpus { return &corpus{dirs: map[*git.Repo]string{}, counts: map[string]int{}} }
+func newCorpus() *corpus {
+	return &corpus{dirs: map[*git.Repo]string{}, counts: map[string]int{}, locks: map[string]int{}}
+}
 
 // measure judges every crate of a directory.
 func (c *corpus) measure(ctx context.Context, dir string) error {
@@ -180,6 +198,7 @@ func (c *corpus) judge(ctx context.Context, file string) error {
 		return ctx.Err()
 	case err == nil:
 		c.counts[provable]++
+		c.lock(pkg, plan)
 	case errors.As(err, &refused):
 		return c.refused(ctx, pkg, refused)
 	case errors.As(err, new(*git.MissingError)):
@@ -192,6 +211,28 @@ func (c *corpus) judge(ctx context.Context, file string) error {
 		c.count(other, name, err.Error())
 	}
 	return nil
+}
+
+// lock counts what a plan says of the Cargo.lock of a program.
+func (c *corpus) lock(pkg *crate.Crate, plan *prover.Plan) {
+	has := func(is func(path string) bool) bool {
+		return slices.ContainsFunc(pkg.Files, func(f crate.File) bool { return is(f.Path) })
+	}
+	doc, _ := toml.Parse(pkg.Manifest()) // which crate.Read has accepted
+	_, targets := doc["bin"]
+	state := lockProven
+	switch {
+	case !targets && !has(func(p string) bool { return p == "src/main.rs" || strings.HasPrefix(p, "src/bin/") }):
+		return // a library
+	case !has(func(p string) bool { return p == "Cargo.lock" }):
+		state = lockNone
+	case plan.Claim.Lock != nil:
+		state = lockDerived
+	case plan.LockWhy != nil:
+		state = lockNot
+		c.rows = append(c.rows, fmt.Sprintf("lock: %s %s: %v", pkg.Name, pkg.Version, plan.LockWhy))
+	}
+	c.locks[state]++
 }
 
 // submodules finds the repository of a submodule of a commit: the one that has the submodule's
@@ -294,6 +335,9 @@ func (c *corpus) print() {
 	fmt.Printf("provable %.1f percent\n", 100*float64(c.counts[provable])/float64(cmp.Or(judged, 1)))
 	for _, class := range classes {
 		fmt.Printf("corpus_%s %d crates\n", class, c.counts[class])
+	}
+	for _, state := range locks {
+		fmt.Printf("lock_%s %d programs\n", state, c.locks[state])
 	}
 	fmt.Printf("corpus_not_shown %d crates\n", len(c.unverified))
 	slices.Sort(c.rows)

@@ -96,6 +96,34 @@ func (c *Checker) Build(ctx context.Context, b Binary) (*Built, error) {
 	return v.out, nil
 }
 
+// Open verifies that a log that is trusted holds what a joined file says, however old it is. Proofs and sources are
+// not looked at. The error is a *Error.
+func (c *Checker) Open(joined []byte) (*client.Joined, *client.Logged, error) {
+	v := &builds{c: c}
+	file, err := client.ParseJoined(joined)
+	if err == nil {
+		err = v.from(file)
+	}
+	if err == nil {
+		v.seen, err = file.Check(v.src.trust.Policy, client.Rules{AllowNoWitnesses: c.cfg.Policy.Development})
+	}
+	if err != nil {
+		e := Explain(err)
+		if e.Status = Violation; v.unchecked {
+			e.Status = Unchecked
+		}
+		return nil, nil, e
+	}
+	return file, v.seen, nil
+}
+
+// Proves returns nil if the proof of a build entry holds. The error is entry.ErrUnknownProgram if the policy
+// does not accept its program.
+func (c *Checker) Proves(e *entry.Entry) error {
+	_, err := c.builds.Chain(e)
+	return err
+}
+
 // builds is one decision about a binary.
 type builds struct {
 	c    *Checker
@@ -144,14 +172,10 @@ func (v *builds) open(context.Context) (err error) {
 	if v.file, err = client.ParseJoined(v.b.Joined); err != nil {
 		return err
 	}
-	origin := client.Origin(v.file.Checkpoint)
-	if v.src = v.c.heads.sources[origin]; v.src == nil {
-		if len(v.c.sources) == 0 {
-			v.unchecked = true
-			return noLog(v.c.cfg.Policy)
-		}
-		v.src = v.c.sources[0] // which refuses it in its own words
+	if err := v.from(v.file); err != nil {
+		return err
 	}
+	origin := client.Origin(v.file.Checkpoint)
 	if v.p.Log != "" && origin != v.p.Log {
 		return refuse(client.ErrLog, "Get what that log shows", "the file is of the log %.100q, and for builds only the log %q counts",
 			origin, v.p.Log)
@@ -170,6 +194,19 @@ func (v *builds) open(context.Context) (err error) {
 	ck := v.seen.Checkpoint
 	v.out.Log, v.out.Size, v.out.AsOf, v.out.Subject = ck.Origin, ck.Size, ck.Witnessed, v.seen.Subject
 	return v.wanted()
+}
+
+// from finds the log of a file.
+func (v *builds) from(file *client.Joined) error {
+	if v.src = v.c.heads.sources[client.Origin(file.Checkpoint)]; v.src != nil {
+		return nil
+	}
+	if len(v.c.sources) == 0 {
+		v.unchecked = true
+		return noLog(v.c.cfg.Policy)
+	}
+	v.src = v.c.sources[0] // which refuses it in its own words
+	return nil
 }
 
 // wanted holds the file's subject against the crate that the reader wants.

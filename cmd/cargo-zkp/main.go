@@ -29,10 +29,13 @@ const usage = `Check that crates are the public source that they claim to be, an
 Usage: cargo zkp VERB [OPTIONS]
 
 For those who depend on crates:
-  verify              Check the crates of Cargo.lock; with FILE.crate, that one
+  verify              Check the crates of Cargo.lock; with FILE.crate, that one; with --binary FILE,
+                      that builders make this binary of a crate
+  install NAME@VERSION
+                      Install a binary that builders make of a crate, or that is rebuilt here
   init                Write a commented zkp.toml
   policy check        Look for mistakes in zkp.toml
-  show NAME[@VERSION] Tell what is logged about a crate
+  show NAME[@VERSION] Tell what is logged about a crate; with FILE.builds, about a binary; --slsa
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
   rebuild NAME@VERSION
                       Build a binary of a crate twice in a sandbox: is it the same, and which?
@@ -45,6 +48,9 @@ For those who rebuild:
   toolchain           Print the id of the compiler's files
   environment make, import, show
                       Make what stands beside the compiler in the sandbox, and print its id
+  attest FILE         Say, as a member of a set of builders, that the rebuilt FILE came out
+  builder keygen, enroll, set, status, run
+                      Make a builder's key and a set of builders; look after a key; run as a service
 
 For those who publish:
   publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
@@ -84,7 +90,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
 		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
-		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb,
+		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
+		"attest": attestVerb, "builder": builderVerb,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)
@@ -170,6 +177,8 @@ func parseUpTo(n int, fs *flag.FlagSet, args []string, what string) ([]string, e
 		return found, nil
 	case n == 0:
 		return nil, outcome.Usagef("%s takes no argument %q", fs.Name(), found[0])
+	case n > 1:
+		return nil, outcome.Usagef("%s takes at most %d arguments, %s, and got %d", fs.Name(), n, what, len(found))
 	}
 	return nil, outcome.Usagef("%s takes one argument, %s, and got %d", fs.Name(), what, len(found))
 }

@@ -15,9 +15,10 @@ func TestMain(m *testing.M) { os.Exit(fixture.Main(m)) }
 
 // Every option's argument has a name, and no line of usage has a hole.
 func TestTheHelpOfAVerbReadsWell(t *testing.T) {
-	for _, verb := range []string{"publish", "prove", "submit", "verify", "init", "policy", "show", "vendor", "gossip", "proxy"} {
+	for _, verb := range []string{"publish", "prove", "submit", "verify", "install", "init", "policy", "show", "vendor",
+		"gossip", "proxy", "rebuild", "toolchain", "environment make", "environment import", "environment show"} {
 		var out bytes.Buffer
-		if code := run(t.Context(), []string{verb, "--help"}, &out, &out); code != 0 {
+		if code := run(t.Context(), append(strings.Fields(verb), "--help"), &out, &out); code != 0 {
 			t.Errorf("%s --help: exit %d", verb, code)
 		}
 		for _, hole := range []string{"  [OPTIONS]", " string\n", " value\n", "(default true)"} {

@@ -17,16 +17,24 @@ import (
 
 // show tells what the logs that are trusted hold about a crate.
 func show(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "show", "NAME[@VERSION]", `Tell what is logged about a crate: commit, coverage, index, cosignatures.
-Without a version, the one of the lock file.`)
+	fs := newFlags(sh, "show", "NAME[@VERSION] | FILE.builds | FILE.entry", `Tell what is logged about a crate: commit, coverage, index, cosignatures.
+Without a version, the one of the lock file. Or tell what a file of builds, or the entry of
+one, says about a binary.`)
 	var b believe
 	b.register(fs)
 	var manifestPath string
 	manifestFlag(fs, &manifestPath)
 	format := fs.String("message-format", "human", "`FORMAT` of the answer: human or json")
+	slsa := fs.Bool("slsa", false, "of FILE.builds: verify the binary as the policy's [builds] asks, and print SLSA v1 provenance of it, an "+
+		"in-toto statement")
+	var crates []string
+	fs.Func("crates", "with --slsa: `DIR` with .crate files, beside cargo's cache; may be repeated", policy.AppendTo(&crates))
 	spec, err := parse(fs, args, "NAME[@VERSION]")
 	if err != nil {
 		return err
+	}
+	if *slsa && !strings.HasSuffix(spec, buildsExt) {
+		return outcome.Usagef("--slsa is of a file of builds: cargo zkp verify --binary FILE NAME@VERSION --join OUT%s makes one", buildsExt)
 	}
 	if *format != "human" && *format != "json" {
 		return outcome.Usagef("--message-format is human or json, not %q", *format)
@@ -38,6 +46,18 @@ Without a version, the one of the lock file.`)
 	p, err := b.trusting(ws)
 	if err != nil {
 		return err
+	}
+	if file := strings.HasSuffix(spec, buildsExt); file || strings.HasSuffix(spec, ".entry") {
+		checker, err := b.checker(p)
+		switch {
+		case err != nil:
+			return err
+		case *slsa:
+			return showSLSA(ctx, sh, checker, b, crates, spec)
+		case file:
+			return showJoined(sh, checker, p, spec)
+		}
+		return showEntry(sh, checker, p, spec)
 	}
 	name, versions, err := wanted(spec, ws, p)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +22,9 @@ import (
 
 // verify checks all crates of a lock file, or one .crate if it is named.
 func verify(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "verify", "[FILE.crate]", `Check that the crates of Cargo.lock are what the policy asks for; or with FILE.crate,
-that this one is what a proved, logged and witnessed entry says.`)
+	fs := newFlags(sh, "verify", "[FILE.crate | --binary FILE [NAME@VERSION]]", `Check that the crates of Cargo.lock are what the policy asks for; or with FILE.crate,
+that this one is what a proved, logged and witnessed entry says; or with --binary FILE, that
+this binary is what builders make of a crate whose source is proven.`)
 	var b believe
 	b.register(fs)
 	var one fileOptions
@@ -32,9 +34,23 @@ that this one is what a proved, logged and witnessed entry says.`)
 	fs.Func("p", "`NAME[@VERSION]`: check this package of the lock file only; may be repeated; with "+
 		"FILE.crate, what it must be (default: what the file's name says)", policy.AppendTo(&all.only))
 	fs.Func("package", "the same as -p `NAME[@VERSION]`", policy.AppendTo(&all.only))
+	var binary binaryOptions
+	binary.register(fs)
 	files, err := parseUpTo(1, fs, args, "FILE.crate")
 	if err != nil {
 		return err
+	}
+	if binary.binary != "" {
+		others := slices.Concat(one.names, all.names, []string{"p", "package"})
+		shared := []string{"bundle", "registry", "message-format"}
+		if name := given(fs, slices.DeleteFunc(others, func(n string) bool { return slices.Contains(shared, n) })...); name != "" {
+			return outcome.Usagef("--%s is not for a binary", name)
+		}
+		binary.bundle, binary.pkg.Registry = one.bundle, one.registry
+		return verifyBinary(ctx, sh, strings.Join(files, ""), b, binary, all.format)
+	}
+	if name := given(fs, binary.names...); name != "" {
+		return outcome.Usagef("--%s is for a binary: name it with --binary FILE", name)
 	}
 	if len(files) == 0 {
 		if name := given(fs, one.names...); name != "" {
@@ -64,7 +80,8 @@ type fileOptions struct {
 func (o *fileOptions) register(fs *flag.FlagSet) {
 	o.names = []string{"bundle", "log", "registry", "deny-unproven", "allow-unproven", "max-age"}
 	fs.StringVar(&o.bundle, "bundle", "", "`FILE` with the bundle of FILE.crate; nothing is fetched "+
-		"(default: FILE.tlog-proof)")
+		"(default: FILE.tlog-proof); or with what a log shows about a binary (default: what the logs show, or offline "+
+		"FILE.builds)")
 	fs.StringVar(&o.log, "log", "", "fetch the bundle of FILE.crate from the log at this `URL` instead")
 	fs.StringVar(&o.registry, "registry", "", "`INDEX` of the registry that FILE.crate is from, as Cargo.lock names it "+
 		"(default: cargo's own)")
@@ -181,7 +198,7 @@ func bundleFor(ctx context.Context, q client.Query, file, bundleFile, url string
 func refusal(err error) error {
 	var e *verdict.Error
 	switch {
-	case errors.Is(err, client.ErrPolicy), errors.Is(err, verdict.ErrNoLog):
+	case errors.Is(err, client.ErrPolicy), errors.Is(err, verdict.ErrNoLog), errors.Is(err, verdict.ErrNoBuilds):
 		return outcome.Misuse(err)
 	case errors.As(err, &e) && e.Status == verdict.Violation:
 		return outcome.Refuse(err)

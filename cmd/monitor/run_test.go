@@ -169,8 +169,8 @@ func TestWatchesAreAddedListedAndRemoved(t *testing.T) {
 	}
 }
 
-// build builds the program.
-func build(t *testing.T) string {
+// buildMonitor builds the program.
+func buildMonitor(t *testing.T) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "monitor")
 	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
@@ -191,7 +191,7 @@ func TestKilledAtAnyMomentItLosesNoFinding(t *testing.T) {
 	text := testlog.Must(os.ReadFile(x.file))
 	fatalIf(t, os.WriteFile(x.file, bytes.Replace(text, []byte(`"OUT"`), fmt.Appendf(nil, "%q", told), 1), 0o600))
 	want := x.misbehave(t)
-	bin := build(t)
+	bin := buildMonitor(t)
 	kills := 0
 	for delay := 10 * time.Millisecond; ; delay += delay / 5 {
 		ctx, cancel := context.WithTimeout(t.Context(), delay) // ends with SIGKILL
@@ -299,7 +299,7 @@ func TestRunServesAndStops(t *testing.T) {
 	x.add(t, 0, 20, nil)
 	signed := x.log.Publish()
 	ready := filepath.Join(x.dir, "ready")
-	cmd := exec.Command(build(t), "run", "-config", x.file, "-ready-file", ready)
+	cmd := exec.Command(buildMonitor(t), "run", "-config", x.file, "-ready-file", ready)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	fatalIf(t, cmd.Start())

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"cratelog/build"
 	"cratelog/cargo/registry"
 	"cratelog/config"
 	"cratelog/entry"
@@ -39,6 +40,10 @@ type settings struct {
 	AllowUnproven []string `toml:"allow_unproven"`
 	AllowHTTP     bool     `toml:"allow_http"`
 	Openings      bool     `toml:"openings"`
+
+	Builds struct {
+		Sets []string `toml:"sets"`
+	} `toml:"builds"`
 
 	Registry struct {
 		Index     string `toml:"index"`
@@ -182,6 +187,19 @@ func (s *setup) proofs() (*proofcheck.Verifier, error) {
 	return v, nil
 }
 
+// sets reads the files of sets of builders.
+func (s *setup) sets() ([]*build.Set, error) {
+	var all []*build.Set
+	for _, name := range s.Builds.Sets {
+		set, err := build.ReadSet(s.beside(name))
+		if err != nil {
+			return nil, fmt.Errorf("%s: [builds] %w", s.path, err)
+		}
+		all = append(all, set)
+	}
+	return all, nil
+}
+
 // registry is the way to the registry, nil if none is configured.
 func (s *setup) registry() (*registry.Index, error) {
 	r := s.Registry
@@ -228,6 +246,10 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 	if err != nil {
 		return monitor.Config{}, nil, err
 	}
+	sets, err := s.sets()
+	if err != nil {
+		return monitor.Config{}, nil, err
+	}
 	if info, err := os.Stat(s.evidence()); err != nil || !info.IsDir() {
 		return monitor.Config{}, nil, errors.Join(
 			fmt.Errorf("%s: evidence: %s is not a directory; monitor init makes it", s.path, s.evidence()), err)
@@ -246,6 +268,14 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 			}
 			return text
 		},
+		Forgers: func(id [32]byte) string {
+			p, ok := proofs.Program(id)
+			if !ok {
+				return "it is not known here who made them, and whoever did could forge"
+			}
+			return p.Forgers()
+		},
+		Sets:         sets,
 		RegistryName: s.Registry.Name, RegistrySubject: s.Registry.Subject, Contents: s.Registry.Contents,
 		Openings: s.Openings,
 		Timing:   s.Timing, RegistryTiming: s.Registry.RegistryTiming,

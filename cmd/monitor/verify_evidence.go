@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"cratelog/build"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -38,16 +39,18 @@ func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error
 	if err != nil {
 		return err
 	}
-	if *trust == "" {
+	e, err := evidence.Read(file)
+	if *trust == "" && (err != nil || e.Kind != evidence.BuilderContradiction) { // which no log has signed
 		return outcome.Usagef("verify-evidence needs --trust: who is accused is judged by keys that you trust")
 	}
-	keys, err := trustedKeys(*trust)
-	if err != nil {
-		return err
-	}
-	e, err := evidence.Read(file)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
+	}
+	var keys evidence.Keys
+	if *trust != "" {
+		if keys, err = trustedKeys(*trust); err != nil {
+			return err
+		}
 	}
 	pv, err := judgeOf(e, programs, *development)
 	if err != nil {
@@ -124,8 +127,9 @@ func readTrust(path string) (*client.Policy, error) {
 // proof is false, or that it was forged, so all that ship decide, and the one in the evidence. Only
 // whether a program is unknown depends on what the reader accepts: a file that is named is
 // accepted as it is, with a development key too.
-func judgeOf(e *evidence.Evidence, files []string, development bool) (*proofcheck.Verifier, error) {
-	proves := e.Reason == evidence.ProofInvalid || e.Kind == evidence.OpeningContradiction
+func judgeOf(e *evidence.Evidence, files []string, development bool) (*judge, error) {
+	proves := e.Reason == evidence.ProofInvalid || e.Kind == evidence.OpeningContradiction ||
+		e.Kind == evidence.BuilderContradiction
 	v, err := proofcheck.Load(nil, development || proves)
 	if err != nil {
 		return nil, err
@@ -147,6 +151,7 @@ func judgeOf(e *evidence.Evidence, files []string, development bool) (*proofchec
 		}
 		add(p)
 	}
+	j := &judge{known: slices.Clone(accepted)}
 	if proves && e.Program != nil {
 		p, err := proofcheck.ParseProgram(e.Program)
 		if err != nil {
@@ -154,7 +159,26 @@ func judgeOf(e *evidence.Evidence, files []string, development bool) (*proofchec
 		}
 		add(p)
 	}
-	return proofcheck.New(accepted)
+	j.Verifier, err = proofcheck.New(accepted)
+	return j, err
+}
+
+// judge is a verifier of proofs that knows of some programs where their keys come from: what a
+// program says of that in the evidence is the captor's word.
+type judge struct {
+	*proofcheck.Verifier
+	known []proofcheck.Program
+}
+
+// Forgers is what evidence.Origins demands.
+func (j *judge) Forgers(id [32]byte) string {
+	for _, p := range j.known {
+		if p.ID() == id {
+			return p.Forgers()
+		}
+	}
+	return "only this file says where they come from, and whoever made them could forge (if you have verified the " +
+		"transcript of their ceremony, name the program's file with --program)"
 }
 
 // report is a conviction in JSON.
@@ -201,7 +225,9 @@ func (r report) text(e *evidence.Evidence) string {
 	b.WriteString(wrap(r.What, 78) + "\n\n")
 	line := func(key, value string) { fmt.Fprintf(&b, "%-13s %s\n", key+":", value) }
 	line("Kind", r.Kind)
-	line("Log", r.Log)
+	if r.Log != "" {
+		line("Log", r.Log)
+	}
 	for _, who := range r.Who {
 		line("Convicted", who)
 	}
@@ -210,6 +236,11 @@ func (r report) text(e *evidence.Evidence) string {
 			line("Entry", fmt.Sprintf("%d, %s %s", l.Index, x.Subject.Name, x.Subject.Version))
 		} else {
 			line("Entry", fmt.Sprintf("%d, malformed", l.Index))
+		}
+	}
+	for i, s := range e.Sets {
+		if set, err := build.ParseSet(s); err == nil {
+			line(fmt.Sprintf("Set %d", i+1), fmt.Sprintf("%s, root %x, SHA-256 %x", set.Name, set.Root(), set.Digest()))
 		}
 	}
 	switch {

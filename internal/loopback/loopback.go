@@ -39,6 +39,7 @@ type Config struct {
 	Programs  []proofcheck.Program // if any, the only ones, and the log is no development log
 	KeysDir   string               // of proving keys that the log serves; "": none
 	Openings  string               // whose are kept, as for the log
+	Builds    log.Builds           // build claims that the log takes; zero: none
 	Logger    *slog.Logger         // of the log; nil: nothing is said
 }
 
@@ -164,6 +165,7 @@ func (w *World) startLog(ctx context.Context, cfg Config) (err error) {
 		TreeDir: filepath.Join(cfg.Dir, "log-tree"), StateDir: filepath.Join(cfg.Dir, "log-state"),
 		Policy: w.Text, Proofs: w.Proofs, Development: len(cfg.Programs) == 0,
 		Timing: cfg.Timing, Limits: cfg.Limits, Logger: cfg.Logger, KeysDir: cfg.KeysDir, Openings: cfg.Openings,
+		Builds: cfg.Builds,
 	})
 	if err != nil {
 		return err

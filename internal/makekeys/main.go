@@ -102,6 +102,7 @@ func prove(ctx context.Context, keys *prover.Keys, say prover.Progress) error {
 	for _, x := range []struct{ file, name, version string }{
 		{"hello-proof-0.1.0", "hello-proof", "0.1.0"}, {"hello-proof-0.1.1", "hello-proof", "0.1.1"},
 		{"hello-inner-0.1.0", "hello-inner", "0.1.0"}, {"hello-proof-0.1.0-repacked", "hello-proof", "0.1.0"},
+		{"hello-tool-0.1.0", "hello-tool", "0.1.0"},
 	} {
 		raw, err := os.ReadFile(filepath.Join("testdata", x.file+".crate"))
 		if err != nil {

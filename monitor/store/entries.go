@@ -91,6 +91,9 @@ func insertEntries(ctx context.Context, tx *sql.Tx, entries []Entry) error {
 		if err != nil {
 			return fmt.Errorf("storing entry %d: %w", e.Index, err)
 		}
+		if err := insertBuild(ctx, tx, e); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -104,6 +107,9 @@ func (s *Store) RewindEntries(ctx context.Context, log int64) error {
 			return err
 		}
 		if err := exec(ctx, tx, "DELETE FROM entries WHERE log = ? AND idx >= ?", log, p.Verified); err != nil {
+			return err
+		}
+		if err := exec(ctx, tx, "DELETE FROM builds WHERE log = ? AND idx >= ?", log, p.Verified); err != nil {
 			return err
 		}
 		if err := truncateTiles(ctx, tx, log, p.Verified); err != nil {

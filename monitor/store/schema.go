@@ -2,7 +2,7 @@ package store
 
 // schema: times are milliseconds since 1970, 0 for never; hashes and ids are raw
 // bytes; "log" is logs.id. Rows are never deleted but for entries above the
-// verified size (RewindEntries), watches, authorizations, registry retries, and openings that are
+// verified size with their builds (RewindEntries), watches, authorizations, registry retries, and openings that are
 // not served any more before they were checked.
 const schema = `
 CREATE TABLE logs (
@@ -177,7 +177,7 @@ CREATE TABLE registry_retries (
 	why      TEXT NOT NULL DEFAULT '', -- what went wrong, '' if it does not know the release
 	PRIMARY KEY (log, idx)
 ) STRICT;
-` + releasesSchema + openingsSchema
+` + releasesSchema + openingsSchema + buildsSchema
 
 // releasesSchema is new in schema 2.
 const releasesSchema = `
@@ -216,9 +216,26 @@ CREATE TABLE openings (
 CREATE INDEX openings_again ON openings (log, next_try) WHERE next_try != 0;
 `
 
+// buildsSchema is new in schema 5.
+const buildsSchema = `
+-- What entries about builds say, in the order in which this database first held them.
+CREATE TABLE builds (
+	id      INTEGER PRIMARY KEY,
+	log     INTEGER NOT NULL,
+	idx     INTEGER NOT NULL,
+	request BLOB NOT NULL,
+	result  BLOB NOT NULL,
+	root    BLOB NOT NULL, -- of the set of builders
+	tag     BLOB NOT NULL, -- of the builder
+	UNIQUE (log, idx)
+) STRICT;
+CREATE INDEX builds_by_request ON builds (request, tag, root);
+`
+
 // upgrades bring older databases here.
 var upgrades = []string{"ALTER TABLE registry_retries ADD COLUMN why TEXT NOT NULL DEFAULT '';" + releasesSchema,
 	"ALTER TABLE entries ADD COLUMN registry TEXT NOT NULL DEFAULT '';",
 	"ALTER TABLE logs ADD COLUMN openings INTEGER NOT NULL DEFAULT 0;" +
 		"ALTER TABLE logs ADD COLUMN reopen INTEGER NOT NULL DEFAULT 0;" +
-		"ALTER TABLE logs ADD COLUMN reopen_began INTEGER NOT NULL DEFAULT 0;" + openingsSchema}
+		"ALTER TABLE logs ADD COLUMN reopen_began INTEGER NOT NULL DEFAULT 0;" + openingsSchema,
+	buildsSchema}

@@ -58,6 +58,7 @@ type Entry struct {
 	Outside    int  // files from outside of the package
 	Workspace  bool // Cargo.toml is derived with the manifest of a workspace
 	Program    [32]byte
+	Build      *Build // to be stored, of a claim about a build; not set when read
 
 	Logged    time.Time // earliest time that witnesses put on Covered; zero if unknown
 	Covered   int64     // size of the first checkpoint that we saw with this entry

@@ -144,6 +144,11 @@ func (s *Server) crateFeed(q *request, name string) error {
 			Summary: fmt.Sprintf("%s %s was logged as entry %d of %s: checksum %s, commit %s. %s", x.Crate, x.Version,
 				x.Index, x.Log, x.Checksum, x.Commit, x.Coverage.Summary),
 		})
+		if last := &f.Entries[len(f.Entries)-1]; x.Build != nil {
+			last.Title += ": a build"
+			last.Summary = fmt.Sprintf("A build of %s %s was logged as entry %d of %s. %s", x.Crate, x.Version, x.Index, x.Log,
+				x.Coverage.Summary)
+		}
 	}
 	return s.sendFeed(q, f, crateURL(name)+".atom", crateURL(name))
 }

@@ -155,6 +155,7 @@ type entryJSON struct {
 	Path      string       `json:"path"` // of the package in the repository, "" for its root
 	Files     string       `json:"files"`
 	Coverage  coverageJSON `json:"coverage"`
+	Build     *buildJSON   `json:"build"` // of a claim about a build, null of others
 	Program   programJSON  `json:"program"`
 
 	Page   string `json:"page"`
@@ -169,6 +170,27 @@ type verificationJSON struct {
 	Statement string `json:"statement"`
 	Reason    string `json:"reason,omitempty"` // the kind of the finding about it, in whatever state
 	Detail    string `json:"detail,omitempty"`
+}
+
+// buildJSON is what a claim about a build says, and who says it.
+type buildJSON struct {
+	Binary      string `json:"binary"`
+	Target      string `json:"target"`
+	Artifact    string `json:"artifact"` // SHA-256 of the binary
+	Toolchain   string `json:"toolchain"`
+	Environment string `json:"environment"`
+	Recipe      uint64 `json:"recipe"`
+	Lock        string `json:"lock"`     // SHA-256 of the Cargo.lock in the .crate
+	Compiled    string `json:"compiled"` // SHA-256 of the list of compiled crates
+	Request     string `json:"request"`
+	Result      string `json:"result"`
+	Root        string `json:"root"` // of the set of builders
+	Tag         string `json:"tag"`  // of the builder, for this request
+
+	Set     string `json:"set"`     // name of the set, "" if this monitor does not know it
+	Members int    `json:"members"` // of the set, 0 if this monitor does not know it
+	Builder string `json:"builder"` // who signed with his name, "" if he is hidden
+	Who     string `json:"who"`     // all that in words
 }
 
 // coverageJSON says which files of the .crate the claim covers. What is in

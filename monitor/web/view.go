@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"cratelog/build"
 	"cratelog/entry"
 	"cratelog/monitor/store"
 )
@@ -124,6 +125,40 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 		v.Commit, v.Path, v.Files = hex.EncodeToString(src.Commit[:]), src.Path, hex.EncodeToString(src.Files[:])
 		v.CommitURL = commitURL(s.cfg.Repositories[v.Crate], v.Commit)
 		v.Coverage = coverage(src)
+	}
+	if b, ok := parsed.Claim.(*entry.Build); ok {
+		v.Build = s.buildView(parsed, b)
+		v.Coverage = coverage(&entry.Source{})
+		v.Coverage.Derived, v.Coverage.Manifest, v.Coverage.Summary = []string{}, false,
+			fmt.Sprintf("It is about the binary %s: %s says that it has the SHA-256 %s.", b.Binary, v.Build.Who, v.Build.Artifact)
+	}
+	return v
+}
+
+// buildView is a claim about a build as it is shown.
+func (s *Server) buildView(e *entry.Entry, b *entry.Build) *buildJSON {
+	v := &buildJSON{Binary: b.Binary, Target: b.Target, Recipe: b.Recipe}
+	request, err := b.Request(e.Subject)
+	if err == nil { // Parse has checked it
+		v.Request = hex.EncodeToString(request[:])
+	}
+	result := b.Result()
+	for to, from := range map[*string]*[32]byte{
+		&v.Artifact: &b.Artifact, &v.Toolchain: &b.Toolchain, &v.Environment: &b.Environment, &v.Lock: &b.Lock,
+		&v.Compiled: &b.Compiled, &v.Result: &result, &v.Root: &b.Root, &v.Tag: &b.Tag,
+	} {
+		*to = hex.EncodeToString(from[:])
+	}
+	of := "a set of builders that this monitor does not know"
+	for _, set := range s.cfg.Sets {
+		if set.Root() == b.Root {
+			v.Set, v.Members = set.Name, set.Size()
+			of = fmt.Sprintf("the set of builders %s, which has %d", set.Name, v.Members)
+		}
+	}
+	v.Who = "a member of " + of
+	if name, err := build.VerifyNamed(e); err == nil {
+		v.Builder, v.Who = name, name+", a member of "+of
 	}
 	return v
 }
@@ -240,6 +275,9 @@ func (s *Server) programView(id [32]byte) programJSON {
 	if p, ok := s.cfg.Proofs.Program(id); ok {
 		v.Known, v.System, v.Claim, v.Blocks = true, p.System, p.Claim, p.Blocks
 		v.Parameter, v.Origin, v.Trust, v.Development = p.Parameter(), p.Origin, p.Trust(), p.Development()
+	}
+	if id == build.NamedProgram {
+		v.Known, v.System, v.Claim, v.Trust = true, "note", "build/1", "no key: builders sign with their own"
 	}
 	return v
 }

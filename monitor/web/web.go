@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"cratelog/build"
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/web"
@@ -72,6 +73,8 @@ type Config struct {
 	// Repositories are the addresses of crates' repositories, by name of the crate, as
 	// the operator knows them: no log and no proof vouches for them.
 	Repositories map[string]string
+	// Sets are the sets of builders that the operator knows.
+	Sets []*build.Set
 
 	Now func() time.Time // nil for the clock
 	Log *slog.Logger     // nil for none

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -194,8 +195,8 @@ func (c Clones) clone(ctx context.Context, address string) (string, error) {
 	return dir, nil
 }
 
-// fetchBlobs fetches the blobs that a proof can need the content of: links, manifests, which are
-// only those of the package and of its workspace, but small, and attributes.
+// fetchBlobs fetches the blobs that a proof can need the content of: links, manifests and lock files,
+// which are only those of the package and of its workspace, but small, and attributes.
 func fetchBlobs(ctx context.Context, dir, commit string) error {
 	ids, err := needed(ctx, dir, commit)
 	if err != nil {
@@ -206,7 +207,7 @@ func fetchBlobs(ctx context.Context, dir, commit string) error {
 		return err
 	}
 	if err := fetch(ctx, dir, strings.Join(missing, "\n")+"\n", noBlobs, "--stdin", "--", "origin"); err != nil {
-		return fmt.Errorf("the repository's links, manifests and attributes cannot be fetched: %w", err)
+		return fmt.Errorf("the repository's links, manifests, lock files and attributes cannot be fetched: %w", err)
 	}
 	return nil
 }
@@ -229,7 +230,8 @@ func needed(ctx context.Context, dir, commit string) (map[string]bool, error) {
 	ids := map[string]bool{}
 	_, _, err = s.Find(ctx, func(t *Tree) bool {
 		for _, e := range t.Entries {
-			if e.Mode == ModeSymlink || (e.Name == "Cargo.toml" || e.Name == ".gitattributes") && e.Mode != ModeDirectory && e.Mode != ModeSubmodule {
+			content := slices.Contains([]string{"Cargo.toml", "Cargo.lock", ".gitattributes"}, e.Name)
+			if e.Mode == ModeSymlink || content && e.Mode != ModeDirectory && e.Mode != ModeSubmodule {
 				ids[hex.EncodeToString(e.ID[:])] = true
 			}
 		}

@@ -115,6 +115,42 @@ func TestAnOldServerIsFetchedWhole(t *testing.T) {
 	}
 }
 
+// TestTheLockFilesOfACommitAreFetched, of which a claim can name one; sources are not.
+func TestTheLockFilesOfACommitAreFetched(t *testing.T) {
+	fixture.Need(t, "git")
+	dir := t.TempDir()
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := git.Run(t.Context(), dir, args...)
+		fatalIf(t, err)
+		return strings.TrimSpace(out)
+	}
+	run("init", "-q", "--object-format=sha1")
+	for name, content := range map[string]string{"Cargo.lock": "version = 4\n", "Cargo.toml": "[workspace]\n", "main.rs": "fn main() {}\n"} {
+		fatalIf(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644))
+	}
+	run("add", "-A")
+	run("-c", "user.name=a", "-c", "user.email=a@a.example", "commit", "-q", "-m", "a")
+	run("config", "uploadpack.allowFilter", "true")
+	run("config", "uploadpack.allowAnySHA1InWant", "true")
+	commit, err := hex.DecodeString(run("rev-parse", "HEAD"))
+	fatalIf(t, err)
+	got, err := git.Clones(t.TempDir()).Fetch(t.Context(), "file://"+filepath.ToSlash(dir), [20]byte(commit))
+	fatalIf(t, err)
+	repo, err := git.Open(t.Context(), got)
+	fatalIf(t, err)
+	defer repo.Close()
+	top, err := repo.At(t.Context(), [20]byte(commit))
+	fatalIf(t, err)
+	for name, there := range map[string]bool{"Cargo.lock": true, "Cargo.toml": true, "main.rs": false} {
+		e, err := top.Entry(t.Context(), name)
+		fatalIf(t, err)
+		if _, err := top.Blob(t.Context(), e.ID, 1000); (err == nil) != there || err != nil && !errors.As(err, new(*git.MissingError)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestTheListingOfARepositoryMayBeLong fetches a commit of ten million paths, which are eight
 // trees: no list of all of them is made.
 func TestTheListingOfARepositoryMayBeLong(t *testing.T) {
