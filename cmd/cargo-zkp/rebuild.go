@@ -73,8 +73,8 @@ func (o *rebuildOptions) register(fs *flag.FlagSet) {
 		"(default: the one that rustc is of here)")
 	fs.StringVar(&o.environment, "environment", "", "`DIR` of the environment, as \"cargo zkp environment make\" makes it "+
 		"(default: the newest in the cache)")
-	fs.Func("require-source", "`WHICH` crates must be proven if Cargo.lock is not: all that are compiled, or crate, for only the one that "+
-		"has the binary (default: all if the policy demands any proof)", func(v string) error {
+	fs.Func("require-source", "`WHICH` crates must be proven: all that are compiled, or crate, for only the one that "+
+		"has the binary (default: the policy's; else all, if it demands any proof and Cargo.lock is not proven)", func(v string) error {
 		if v != "all" && v != "crate" {
 			return fmt.Errorf("must be all or crate")
 		}
