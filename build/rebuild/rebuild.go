@@ -29,8 +29,8 @@
 // # Two runs
 //
 // The second run has one CPU instead of all, starts seconds later at least, and where root calls
-// is another user's on the host (and neither is root's). Nothing of the host's file system can be seen in either. What depends on
-// the number of CPUs, the time or the user differs then. What depends on the kind of CPU, the
+// is another user's on the host (and neither is root's). Nothing of the host's file system can be seen in
+// either. What depends on the number of CPUs, the time or the user differs then. What depends on the kind of CPU, the
 // kernel or the day does not: other builders find that out.
 package rebuild
 
@@ -247,8 +247,8 @@ func (j *job) plan(ctx context.Context) error {
 	}
 	switch {
 	case err != nil && (parsed == nil || len(out.Bytes()) == 0):
-		return outcome.Refusef("cargo refuses to build %s v%s with its own Cargo.lock:\n%s", j.Subject.Name, j.Subject.Version,
-			said)
+		return outcome.Refusef("cargo refuses to build %s v%s with its own Cargo.lock:\n%s", j.Subject.Name,
+			j.Subject.Version, said)
 	case parsed != nil:
 		return parsed
 	}

@@ -31,7 +31,7 @@ func (f sourceFacts) versions() string {
 // lockProven says whether the Cargo.lock of a crate is known to be the commit's, or to follow from it, by
 // what was verified of it; facts may be nil.
 func lockProven(facts *verdict.Facts) bool {
-	return facts != nil && (slices.Contains(facts.Coverage.Proven, "Cargo.lock") || slices.Contains(facts.Coverage.Derived, "Cargo.lock"))
+	return facts != nil && slices.Contains(slices.Concat(facts.Coverage.Proven, facts.Coverage.Derived), "Cargo.lock")
 }
 
 // verifySources verifies a crate and what is compiled with it, as the policy demands. Where it demands a
@@ -50,7 +50,8 @@ func (o *rebuildOptions) verifySources(ctx context.Context, sh *shell, p rebuild
 	if err != nil {
 		return f, err
 	}
-	subject := verdict.Want{Name: p.Subject.Name, Version: p.Subject.Version, Checksum: p.Subject.SHA256, Raw: p.Crate, Index: index}
+	subject := verdict.Want{Name: p.Subject.Name, Version: p.Subject.Version, Checksum: p.Subject.SHA256, Raw: p.Crate,
+		Index: index}
 	wants := demanded(rules, append([]verdict.Want{subject}, compiledWants(p)...))
 	source := o.sourceRule(rules)
 	if o.requireSource == "" && rules.Builds == nil && !slices.ContainsFunc(wants, required) {
@@ -76,13 +77,13 @@ func (o *rebuildOptions) verifySources(ctx context.Context, sh *shell, p rebuild
 	f.lock = lockProven(verdicts[0].Facts)
 	switch rest := wants[1:]; {
 	case source == policy.CrateOnly && !f.lock:
-		sh.Warn("the versions of the crates that are compiled were chosen by whoever packaged %s, and require-source = \"crate\" "+
-			"does without proofs of them", p.Subject.Name)
+		sh.Warn("the versions of the crates that are compiled were chosen by whoever packaged %s, and require-source = "+
+			"\"crate\" does without proofs of them", p.Subject.Name)
 	case source == policy.AllSources:
 		requireAll(rest, "require-source is \"all\"")
 	case source == policy.ByLock && !f.lock:
-		requireAll(rest, fmt.Sprintf("whoever packaged %s chose it: its Cargo.lock is not proven; --require-source crate does without",
-			p.Subject.Name))
+		requireAll(rest, fmt.Sprintf("whoever packaged %s chose it: its Cargo.lock is not proven; --require-source crate does "+
+			"without", p.Subject.Name))
 	}
 	verdicts = append(verdicts, checker.All(ctx, wants[1:], nil)...)
 	if err := judged(ctx, sh, verdicts[1:]); err != nil {
@@ -188,7 +189,8 @@ func judged(ctx context.Context, sh *shell, verdicts []verdict.Verdict) error {
 	n := verdict.Counts(verdicts)
 	switch verdict.Worst(verdicts) {
 	case verdict.Violation:
-		return outcome.Refusef("%s that would be compiled not as the policy asks: nothing was built", areCrates(n[verdict.Violation]))
+		return outcome.Refusef("%s that would be compiled not as the policy asks: nothing was built",
+			areCrates(n[verdict.Violation]))
 	case verdict.Unchecked:
 		return fmt.Errorf("%s that would be compiled could not be checked: nothing was built", crates(n[verdict.Unchecked]))
 	}
