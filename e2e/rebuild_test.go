@@ -243,11 +243,11 @@ func realEnvironment(t *testing.T) string {
 	w := tar.NewWriter(&packed)
 	dirs := map[string]bool{}
 	for _, path := range packagedFiles(t, "gcc", "libc6-dev", "dash", "tar", "coreutils", "base-files") {
-		if !slices.ContainsFunc([]string{"/usr/", "/etc/alternatives/", "/bin", "/lib", "/sbin"}, func(p string) bool { return strings.HasPrefix(path, p) }) ||
-			slices.ContainsFunc([]string{"/usr/share/", "/usr/include/", "/usr/lib/systemd/"}, func(p string) bool { return strings.HasPrefix(path, p) }) {
-			continue
+		below := func(dir string) bool { return strings.HasPrefix(path, dir) }
+		if slices.ContainsFunc([]string{"/usr/", "/etc/alternatives/", "/bin", "/lib", "/sbin"}, below) &&
+			!slices.ContainsFunc([]string{"/usr/share/", "/usr/include/", "/usr/lib/systemd/"}, below) {
+			pack(t, w, dirs, path)
 		}
-		pack(t, w, dirs, path)
 	}
 	fatalIf(t, w.Close())
 	dir := filepath.Join(t.TempDir(), "environment")

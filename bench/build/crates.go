@@ -18,8 +18,8 @@ import (
 const programs = "hexyl@0.17.0,diskus@0.9.0,sd@1.0.0,b3sum@1.8.7,zoxide@0.10.0,cargo-auditable@0.7.7"
 
 // rebuildCrates rebuilds programs of cargo's default registry with the command "cargo zkp rebuild", which
-// runs each build twice, as two users if root calls, in two sandboxes that share no directory; it prints a row each, and
-// at last "reproduced N of M". list is NAME@VERSION, with a comma between two; more are
+// runs each build twice, as two users if root calls, in two sandboxes that share no directory; it prints a
+// row each, and at last "reproduced N of M". list is NAME@VERSION, with a comma between two; more are
 // options of that command, as --environment DIR. It fails if any was not reproduced.
 func rebuildCrates(ctx context.Context, out io.Writer, list string, more ...string) error {
 	dir, err := os.MkdirTemp("", "bench-build-")
@@ -28,7 +28,8 @@ func rebuildCrates(ctx context.Context, out io.Writer, list string, more ...stri
 	}
 	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "cargo-zkp")
-	if said, err := exec.CommandContext(ctx, "go", "build", "-o", program, "cratelog/cmd/cargo-zkp").CombinedOutput(); err != nil {
+	made := exec.CommandContext(ctx, "go", "build", "-o", program, "cratelog/cmd/cargo-zkp")
+	if said, err := made.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, said)
 	}
 	fmt.Fprintln(out, "program compiled bytes first_s second_s limits users sha256 outcome")
@@ -74,6 +75,6 @@ func row(r *rebuild.Report) string {
 	if !r.Same {
 		outcome = "differs: " + r.Difference
 	}
-	return fmt.Sprintf("%s@%s %d %d %.1f %.1f %s %d %x %s", r.Subject.Name, r.Subject.Version, len(r.List)+1, len(r.Artifact),
-		r.Took[0].Seconds(), r.Took[1].Seconds(), strings.ReplaceAll(r.Limits, " ", "-"), users, r.Claim.Artifact[:8], outcome)
+	return fmt.Sprintf("%s@%s %d %d %.1f %.1f %s %d %x %s", r.Subject.Name, r.Subject.Version, len(r.List)+1,
+		len(r.Artifact), r.Took[0].Seconds(), r.Took[1].Seconds(), strings.ReplaceAll(r.Limits, " ", "-"), users, r.Claim.Artifact[:8], outcome)
 }

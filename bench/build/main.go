@@ -20,7 +20,8 @@ import (
 
 func main() {
 	crates := flag.Bool("crates", false, "rebuild programs of cargo's default registry, each twice")
-	list := flag.String("list", programs, "which, as NAME@VERSION,...; what else stands on the command line is for cargo zkp rebuild")
+	list := flag.String("list", programs, "which, as NAME@VERSION,...; what else stands on the command "+
+		"line is for cargo zkp rebuild")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

@@ -29,8 +29,8 @@
 // # Two runs
 //
 // The second run has one CPU instead of all, starts seconds later at least, and where root calls
-// is another user's on the host (and neither is root's). Nothing of the host's file system can be seen in either. What depends on
-// the number of CPUs, the time or the user differs then. What depends on the kind of CPU, the
+// is another user's on the host (and neither is root's). Nothing of the host's file system can be seen in
+// either. What depends on the number of CPUs, the time or the user differs then. What depends on the kind of CPU, the
 // kernel or the day does not: other builders find that out.
 package rebuild
 
@@ -55,6 +55,9 @@ import (
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 )
+
+// cargoFailed is the exit code with which cargo says that it will not: any other is not cargo's.
+const cargoFailed = 101
 
 // Where things stand inside of the sandbox.
 const (
@@ -134,7 +137,6 @@ type job struct {
 	Plan
 	cfg   Config
 	crate *crate.Crate
-	units int // that cargo compiles, about
 }
 
 // newJob reads the .crate and its lock file, and gets the crates that this names.
@@ -236,7 +238,7 @@ func (j *job) plan(ctx context.Context) error {
 	}
 	_, err := j.cfg.run(ctx, spec)
 	var failed *sandbox.Failed
-	if err != nil && (!errors.As(err, &failed) || failed.Killed != "") {
+	if err != nil && (!errors.As(err, &failed) || failed.Killed != "" || failed.ExitCode != cargoFailed) {
 		return failure(ctx, "asking cargo what it would compile", err, said)
 	}
 	p, parsed := parsePlan(out.Bytes(), j.Subject)
@@ -245,15 +247,13 @@ func (j *job) plan(ctx context.Context) error {
 	}
 	switch {
 	case err != nil && (parsed == nil || len(out.Bytes()) == 0):
-		return outcome.Refusef("cargo refuses to build %s v%s with its own Cargo.lock:\n%s", j.Subject.Name, j.Subject.Version,
-			said)
+		return outcome.Refusef("cargo refuses to build %s v%s with its own Cargo.lock:\n%s", j.Subject.Name,
+			j.Subject.Version, said)
 	case parsed != nil:
 		return parsed
 	}
-	if j.List, parsed = p.compiled(j.Binary, j.Lock); parsed == nil {
-		j.units = len(p.graph.Units)
-	}
-	return parsed
+	j.List, err = p.compiled(j.Binary, j.Lock)
+	return err
 }
 
 // both builds twice, and compares.
@@ -297,7 +297,7 @@ func (j *job) both(ctx context.Context) (*Report, error) {
 func (j *job) build(ctx context.Context, what string, again bool) ([]byte, sandbox.Used, error) {
 	out, said := &durable.Buffer{Limit: MaxBinary}, &tail{}
 	what = fmt.Sprintf("building %s of %s v%s, %s", j.Binary, j.Subject.Name, j.Subject.Version, what)
-	j.cfg.Progress(what, share(&said.compiled, j.units))
+	j.cfg.Progress(what, share(&said.compiled, len(j.List)+1))
 	spec := j.spec(buildScript, j.Binary)
 	spec.Stdout, spec.Stderr, spec.OneCPU = out, said, again
 	if os.Geteuid() == 0 {

@@ -163,6 +163,8 @@ func TestWhatCannotBeBuiltEndsWithItsSentence(t *testing.T) {
 		}, "app v1.0.0 has no binary: it is a library", outcome.Refused, 1},
 		"a plan that took too long": {func(w *world) { w.planErr = &sandbox.Failed{Killed: "took longer than 1h0m0s"} },
 			"the command took longer than 1h0m0s, and was ended", outcome.Unchecked, 1},
+		"a shell that finds no cargo": {func(w *world) { w.plan, w.planErr = "", &sandbox.Failed{ExitCode: 127} },
+			"asking cargo what it would compile: the command failed with exit code 127", outcome.Unchecked, 1},
 		"no sandbox": {func(w *world) { w.planErr = &sandbox.Refused{Why: "there is no bubblewrap"} },
 			"asking cargo what it would compile: there is no bubblewrap", outcome.Unchecked, 1},
 		"a plan of another crate": {func(w *world) { w.plan = said + strings.ReplaceAll(graph, "#two@2.0.0", "#two@2.0.1") },

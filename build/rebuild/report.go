@@ -80,7 +80,8 @@ func (r *Report) Check() error {
 	case r.Claim.Root != [32]byte{} || r.Claim.Tag != [32]byte{}:
 		return errors.New("a report is of no set of builders: root and tag are not its affair")
 	case sha256.Sum256(r.Artifact) != r.Claim.Artifact:
-		return fmt.Errorf("the binary has SHA-256 %x, not that of the report, %x", sha256.Sum256(r.Artifact), r.Claim.Artifact)
+		return fmt.Errorf("the binary has SHA-256 %x, not that of the report, %x", sha256.Sum256(r.Artifact),
+			r.Claim.Artifact)
 	case r.List.Digest() != r.Claim.Compiled:
 		return errors.New("the list of compiled crates is not that of the report's hash")
 	case r.Same != (r.Second == nil) || r.Same != (r.Difference == "") || !r.Same && bytes.Equal(r.Second, r.Artifact):
@@ -185,7 +186,8 @@ func parseReport(text []byte) (r *Report, second [32]byte, err error) {
 		return nil, second, err
 	}
 	if w.Version != reportVersion {
-		return nil, second, fmt.Errorf("version %d of a report is not known here; only version %d is", w.Version, reportVersion)
+		return nil, second, fmt.Errorf("version %d of a report is not known here; only version %d is", w.Version,
+			reportVersion)
 	}
 	if again, err := json.MarshalIndent(w, "", "  "); err != nil || !bytes.Equal(append(again, '\n'), text) {
 		return nil, second, errors.New("the report is not in its one encoding")

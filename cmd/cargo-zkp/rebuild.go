@@ -25,9 +25,9 @@ import (
 
 // rebuildVerb builds a binary of a crate twice, and says whether both are the same.
 func rebuildVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "rebuild", "NAME@VERSION|FILE.crate", `Build a binary of a crate twice, each time in a sandbox that shows nothing of this machine, and say
-whether both are the same, and what they are. What it is compiled from is verified before, as the
-policy asks. It needs Linux and bubblewrap, and an environment ("cargo zkp environment make").`)
+	fs := newFlags(sh, "rebuild", "NAME@VERSION|FILE.crate", `Build a binary of a crate twice, each time in a
+sandbox that shows nothing of this machine, and say whether both are the same, and what they are.
+What it is compiled from is verified before, as the policy asks. It needs Linux and bubblewrap, and an environment ("cargo zkp environment make").`)
 	o := rebuildOptions{}
 	o.register(fs)
 	out := fs.String("out", "", "write the binary and a report, for \"cargo zkp attest\", into this `DIR`")
@@ -67,20 +67,22 @@ type rebuildOptions struct {
 func (o *rebuildOptions) register(fs *flag.FlagSet) {
 	o.believe.register(fs)
 	fs.StringVar(&o.binary, "bin", "", "build this binary, `NAME`, of a crate with several")
-	fs.StringVar(&o.published.registry, "registry", "", "the crate is from the registry that cargo's configuration has under this `NAME`")
+	fs.StringVar(&o.published.registry, "registry", "", "`NAME`, in cargo's configuration, of the "+
+		"registry that the crate is from")
 	fs.StringVar(&o.published.index, "index", "", "the crate is from the registry with the sparse index at this `URL`")
 	fs.StringVar(&o.toolchain, "toolchain", "", "`ID` of a toolchain in the cache, or the directory of one, a sysroot "+
 		"(default: the one that rustc is of here)")
-	fs.StringVar(&o.environment, "environment", "", "`DIR` of the environment, as \"cargo zkp environment make\" makes it "+
-		"(default: the newest in the cache)")
-	fs.Func("require-source", "`WHICH` crates must be proven if Cargo.lock is not: all that are compiled, or crate, for only the one that "+
-		"has the binary (default: all if the policy demands any proof)", func(v string) error {
-		if v != "all" && v != "crate" {
-			return fmt.Errorf("must be all or crate")
-		}
-		o.requireSource = v
-		return nil
-	})
+	fs.StringVar(&o.environment, "environment", "", "`DIR` of the environment, as \"cargo zkp environment make\" "+
+		"makes it (default: the newest in the cache)")
+	fs.Func("require-source", "`WHICH` crates must be proven: all that are compiled, or crate, for only the one that "+
+		"has the binary (default: the policy's; else all, if it demands any proof and Cargo.lock is not proven)",
+		func(v string) error {
+			if v != "all" && v != "crate" {
+				return fmt.Errorf("must be all or crate")
+			}
+			o.requireSource = v
+			return nil
+		})
 }
 
 // A rebuilt is what came out of a rebuild.
@@ -110,7 +112,8 @@ func (o *rebuildOptions) rebuild(ctx context.Context, sh *shell, what string) (*
 		Crate: raw, Subject: subject, Binary: o.binary, Toolchain: toolchain, Environment: environment,
 		Fetch: (&crateSource{offline: o.offline}).fetch,
 		Approve: func(ctx context.Context, p rebuild.Plan) (err error) {
-			steps(prover.Step{What: fmt.Sprintf("verifying %s and the %s that are compiled for it", p.Subject.Name, crates(len(p.List)))})
+			steps(prover.Step{What: fmt.Sprintf("verifying %s and the %s that are compiled for it", p.Subject.Name,
+				crates(len(p.List)))})
 			ended()
 			done.source, err = o.verifySources(ctx, sh, p)
 			return err
@@ -129,7 +132,8 @@ func (r *rebuilt) print(sh *shell) {
 	line("binary", "%s of %s v%s, for %s", c.Binary, p.Subject.Name, p.Subject.Version, c.Target)
 	if p.Same {
 		line("sha256", "%x", c.Artifact)
-		line("runs", "both made the same %d bytes, in %.1f and %.1f s", len(p.Artifact), p.Took[0].Seconds(), p.Took[1].Seconds())
+		line("runs", "both made the same %d bytes, in %.1f and %.1f s", len(p.Artifact), p.Took[0].Seconds(),
+			p.Took[1].Seconds())
 	} else {
 		line("first", "%x", c.Artifact)
 		line("second", "%x", sha256.Sum256(p.Second))
@@ -188,8 +192,8 @@ func offlineCrate(_ context.Context, _ *shell, name, version string) ([]byte, er
 		return nil, err
 	}
 	if len(cached) != 1 {
-		return nil, fmt.Errorf("cargo's cache has %d crates %s v%s, and --offline forbids to ask a registry: name the FILE.crate",
-			len(cached), name, version)
+		return nil, fmt.Errorf("cargo's cache has %d crates %s v%s, and --offline forbids to ask a registry: name the "+
+			"FILE.crate", len(cached), name, version)
 	}
 	for _, raw := range cached {
 		return raw, nil

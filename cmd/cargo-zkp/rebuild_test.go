@@ -11,6 +11,7 @@ import (
 
 	"cratelog/build"
 	"cratelog/build/rebuild"
+	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
 	"cratelog/entry"
 	"cratelog/internal/outcome"
@@ -74,6 +75,21 @@ func TestWhatIsCompiledIsVerifiedBeforeItRuns(t *testing.T) {
 		}
 		if c.code == outcome.OK && (f.text != c.text || f.versions() != "chosen by whoever packaged, not proven") {
 			t.Errorf("%s: %q, versions %s", name, f.text, f.versions())
+		}
+	}
+}
+
+func TestThePolicySaysWhichSourcesMustBeProven(t *testing.T) {
+	for _, c := range []struct {
+		flag   string
+		builds *policy.Builds
+		want   policy.RequireSource
+	}{
+		{"", nil, policy.ByLock}, {"all", nil, policy.AllSources}, {"crate", nil, policy.CrateOnly},
+		{"", &policy.Builds{Source: policy.CrateOnly}, policy.CrateOnly}, {"all", &policy.Builds{Source: policy.CrateOnly}, policy.AllSources},
+	} {
+		if got := (&rebuildOptions{requireSource: c.flag}).sourceRule(&policy.Policy{Builds: c.builds}); got != c.want {
+			t.Errorf("%q, %+v: %d, want %d", c.flag, c.builds, got, c.want)
 		}
 	}
 }

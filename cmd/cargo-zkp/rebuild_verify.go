@@ -31,12 +31,12 @@ func (f sourceFacts) versions() string {
 // lockProven says whether the Cargo.lock of a crate is known to be the commit's, or to follow from it, by
 // what was verified of it; facts may be nil.
 func lockProven(facts *verdict.Facts) bool {
-	return facts != nil && (slices.Contains(facts.Coverage.Proven, "Cargo.lock") || slices.Contains(facts.Coverage.Derived, "Cargo.lock"))
+	return facts != nil && slices.Contains(slices.Concat(facts.Coverage.Proven, facts.Coverage.Derived), "Cargo.lock")
 }
 
 // verifySources verifies a crate and what is compiled with it, as the policy demands. Where it demands a
-// proof of any of them, the crate itself must be proven; and if its Cargo.lock is not, so that whoever packaged it
-// chose the others, these too, unless --require-source says otherwise.
+// proof of any of them, or says whom to believe about binaries, the crate itself must be proven; and if its Cargo.lock
+// is not, so that whoever packaged it chose the others, these too, unless require-source says otherwise.
 func (o *rebuildOptions) verifySources(ctx context.Context, sh *shell, p rebuild.Plan) (f sourceFacts, err error) {
 	var ws *cargo.Workspace
 	if o.Flag == "" && len(o.Trust) == 0 {
@@ -50,9 +50,11 @@ func (o *rebuildOptions) verifySources(ctx context.Context, sh *shell, p rebuild
 	if err != nil {
 		return f, err
 	}
-	subject := verdict.Want{Name: p.Subject.Name, Version: p.Subject.Version, Checksum: p.Subject.SHA256, Raw: p.Crate, Index: index}
+	subject := verdict.Want{Name: p.Subject.Name, Version: p.Subject.Version, Checksum: p.Subject.SHA256, Raw: p.Crate,
+		Index: index}
 	wants := demanded(rules, append([]verdict.Want{subject}, compiledWants(p)...))
-	if o.requireSource == "" && !slices.ContainsFunc(wants, required) {
+	source := o.sourceRule(rules)
+	if o.requireSource == "" && rules.Builds == nil && !slices.ContainsFunc(wants, required) {
 		sh.Warn("nothing of it was verified: no policy demands a proof of any of these crates")
 		f.text = "nothing of it was verified"
 		return f, nil
@@ -73,16 +75,15 @@ func (o *rebuildOptions) verifySources(ctx context.Context, sh *shell, p rebuild
 		return f, err
 	}
 	f.lock = lockProven(verdicts[0].Facts)
-	if rest := wants[1:]; !f.lock && o.requireSource == "crate" {
-		sh.Warn("the versions of the crates that are compiled were chosen by whoever packaged %s, and --require-source crate "+
-			"does without proofs of them", p.Subject.Name)
-	} else if !f.lock {
-		for i := range rest {
-			if rest[i].Demand.Status == policy.NotAsked {
-				require(&rest[i], fmt.Sprintf("whoever packaged %s chose it: its Cargo.lock is not proven; --require-source crate does "+
-					"without", p.Subject.Name))
-			}
-		}
+	switch rest := wants[1:]; {
+	case source == policy.CrateOnly && !f.lock:
+		sh.Warn("the versions of the crates that are compiled were chosen by whoever packaged %s, and require-source = "+
+			"\"crate\" does without proofs of them", p.Subject.Name)
+	case source == policy.AllSources:
+		requireAll(rest, "require-source is \"all\"")
+	case source == policy.ByLock && !f.lock:
+		requireAll(rest, fmt.Sprintf("whoever packaged %s chose it: its Cargo.lock is not proven; --require-source crate does "+
+			"without", p.Subject.Name))
 	}
 	verdicts = append(verdicts, checker.All(ctx, wants[1:], nil)...)
 	if err := judged(ctx, sh, verdicts[1:]); err != nil {
@@ -144,6 +145,28 @@ func require(w *verdict.Want, because string) {
 	w.Demand.Because = append(w.Demand.Because, because)
 }
 
+// requireAll demands a proof of crates that no exception of the policy covers.
+func requireAll(wants []verdict.Want, because string) {
+	for i := range wants {
+		if wants[i].Demand.Status == policy.NotAsked {
+			require(&wants[i], because)
+		}
+	}
+}
+
+// sourceRule says which sources must be proven: as the command line has it, else as the policy has it for binaries.
+func (o *rebuildOptions) sourceRule(rules *policy.Policy) policy.RequireSource {
+	switch {
+	case o.requireSource == "all":
+		return policy.AllSources
+	case o.requireSource == "crate":
+		return policy.CrateOnly
+	case rules.Builds != nil:
+		return rules.Builds.Source
+	}
+	return policy.ByLock
+}
+
 // judged prints what is not as it should be, and returns it as an error.
 func judged(ctx context.Context, sh *shell, verdicts []verdict.Verdict) error {
 	if err := ctx.Err(); err != nil {
@@ -166,7 +189,8 @@ func judged(ctx context.Context, sh *shell, verdicts []verdict.Verdict) error {
 	n := verdict.Counts(verdicts)
 	switch verdict.Worst(verdicts) {
 	case verdict.Violation:
-		return outcome.Refusef("%s that would be compiled not as the policy asks: nothing was built", areCrates(n[verdict.Violation]))
+		return outcome.Refusef("%s that would be compiled not as the policy asks: nothing was built",
+			areCrates(n[verdict.Violation]))
 	case verdict.Unchecked:
 		return fmt.Errorf("%s that would be compiled could not be checked: nothing was built", crates(n[verdict.Unchecked]))
 	}
