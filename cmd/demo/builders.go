@@ -212,6 +212,7 @@ func (s *story) build() {
 		return said + "\n" + text, err
 	})
 	s.step("A fourth builder, delta, says one thing and then another.", func() (string, error) { return s.contradict(tool) })
+	s.watchBuilders()
 }
 
 func both(attest func(i int) (string, error)) (string, error) {

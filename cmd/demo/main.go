@@ -49,7 +49,7 @@ func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	m, err := newWatch(ctx, dir, w)
+	m, err := newWatch(ctx, dir, w, b)
 	if m != nil {
 		defer func() { err = errors.Join(err, m.close()) }()
 	}

@@ -120,8 +120,8 @@ func (s *story) tell() {
 		return fmt.Sprintf("Accepted: its files are those of git commit %x.", r.Commit), nil
 	})
 	s.open(first)
-	s.build()
 	s.watchOver()
+	s.build()
 	s.say("\nNow the attacks.")
 	s.attackClient(first, next, bundle)
 	s.attackKeys(first)
