@@ -368,7 +368,7 @@ func (d *bench) serve() {
 				}
 				rows = append(rows, row)
 			}
-			body = object{"builds": rows}
+			body = object{"builds": rows, "size": d.log.Tree.Size()}
 		case fmt.Sprintf("/v1/artifacts/%x", d.claim.Artifact):
 			row := object{"registry": d.app.Registry, "name": "app", "version": "1.0.0",
 				"sha256": fmt.Sprintf("%x", d.app.SHA256), "binary": "app",

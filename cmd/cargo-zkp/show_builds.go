@@ -141,7 +141,7 @@ func showSLSA(ctx context.Context, sh *shell, checker *verdict.Checker, b believ
 		return refusal(err)
 	}
 	binary := verdict.Binary{SHA256: most(seen.Builds), Joined: raw, Crate: (&shelf{crates,
-		crateSource{offline: b.offline}}).fetch}
+		&crateSource{offline: b.offline}}).fetch}
 	built, err := checker.Build(ctx, binary)
 	if err != nil {
 		return refusal(err)
