@@ -139,7 +139,8 @@ type Contradiction struct {
 }
 
 // Contradictions fetches the evidence against builders whose numbers are from at least, in the order of
-// their numbers: at most so many.
+// their numbers: at most so many, and no more than fill some memory or than came before an error, but one at
+// least. None says that the log has no more.
 func (l *Log) Contradictions(ctx context.Context, from int64, most int) ([]Contradiction, error) {
 	raw, err := l.get(ctx, maxBuildsBody, "from="+strconv.FormatInt(from, 10), "v1", "contradictions")
 	if err != nil {
@@ -152,21 +153,29 @@ func (l *Log) Contradictions(ctx context.Context, from int64, most int) ([]Contr
 		return nil, fmt.Errorf("the log's list of contradictions: %w", err)
 	}
 	var out []Contradiction
+	room := maxContradictionBytes
 	for _, c := range body.Contradictions[:min(most, len(body.Contradictions))] {
-		if c.Number < from {
+		if c.Number < from || c.Number == math.MaxInt64 {
 			return nil, errors.New("the log's list of contradictions is not in order, or holds what it was not asked for")
 		}
 		file, err := l.get(ctx, maxContradiction, "", "v1", "contradictions", strconv.FormatInt(c.Number, 10))
-		if err != nil {
+		if err != nil && len(out) > 0 {
+			break // who asks again gets the error
+		} else if err != nil {
 			return nil, err
 		}
 		out, from = append(out, Contradiction{c.Number, file}), c.Number+1
+		if room -= len(file); room <= 0 {
+			break
+		}
 	}
 	return out, nil
 }
 
-// maxContradiction bounds an evidence file: evidence.MaxSize.
-const maxContradiction = 16 << 20
+const (
+	maxContradiction      = 16 << 20 // an evidence file: evidence.MaxSize
+	maxContradictionBytes = 32 << 20 // in one answer; the last file may go beyond
+)
 
 func parseBuilds(raw []byte) (rows []BuildRow, next *uint64, size uint64, err error) {
 	var body struct {

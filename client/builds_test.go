@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,49 @@ func TestAListOfBuildsIsWholeOrAnError(t *testing.T) {
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: %+v, %v", name, rows, err)
 		}
+	}
+}
+
+// TestEvidenceComesInPortions: a log can make its evidence as large and as late as it likes.
+func TestEvidenceComesInPortions(t *testing.T) {
+	large := strings.Repeat("x", maxContradictionBytes/2)
+	files := map[string]string{"3": "a", "5": large, "6": large, "7": "b"}
+	list := `{"contradictions":[{"number":3},{"number":5},{"number":6},{"number":7}]}`
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch number := strings.TrimPrefix(r.URL.Path, "/v1/contradictions"); {
+		case number == "":
+			fmt.Fprint(w, list)
+		case files[number[1:]] == "":
+			http.NotFound(w, r)
+		default:
+			fmt.Fprint(w, files[number[1:]])
+		}
+	}))
+	defer s.Close()
+	ask := func(from int64, want ...int64) error {
+		t.Helper()
+		out, err := (&Log{URL: s.URL}).Contradictions(t.Context(), from, 64)
+		var got []int64
+		for _, c := range out {
+			got = append(got, c.Number)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("from %d: %v, %v", from, got, err)
+		}
+		return err
+	}
+	ask(0, 3, 5, 6) // no more than memory holds
+	delete(files, "5")
+	if err := ask(0, 3); err != nil { // what came before the error
+		t.Error(err)
+	}
+	list = `{"contradictions":[{"number":5},{"number":7}]}`
+	if err := ask(4); err == nil {
+		t.Error("there is no error")
+	}
+	list = `{"contradictions":[{"number":9223372036854775807}]}` // what follows is none
+	if err := ask(4); err == nil || !strings.Contains(err.Error(), "not in order") {
+		t.Error(err)
 	}
 }
 

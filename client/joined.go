@@ -70,8 +70,15 @@ type wirePart struct {
 
 	Index  uint64
 	Entry  []byte
-	Hashes [][]byte
+	Hashes wireHashes
 }
+
+// wireHashes is a path. It is decoded by itself, so that a file of 8 MiB with nothing but the empty hashes of
+// paths that are too long does not take 24 times its size.
+type wireHashes [][]byte
+
+// UnmarshalCBOR decodes a path of one hash too many at most.
+func (h *wireHashes) UnmarshalCBOR(b []byte) error { return pathDec.Unmarshal(b, (*[][]byte)(h)) }
 
 var (
 	joinedEnc = mustMode(func() cbor.EncOptions {
@@ -79,7 +86,13 @@ var (
 		o.NilContainers = cbor.NilContainerAsEmpty
 		return o
 	}().EncMode())
-	joinedDec = mustMode(cbor.DecOptions{
+	joinedDec = mustMode(strictly(maxJoinedParts).DecMode())
+	pathDec   = mustMode(strictly(maxHashes + 1).DecMode())
+)
+
+// strictly are the options of a decoder of arrays of at most so many elements.
+func strictly(elements int) cbor.DecOptions {
+	return cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		IndefLength:       cbor.IndefLengthForbidden,
 		TagsMd:            cbor.TagsForbidden,
@@ -87,10 +100,10 @@ var (
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
 		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
 		MaxNestedLevels:   4,
-		MaxArrayElements:  maxJoinedParts,
+		MaxArrayElements:  elements,
 		MaxMapPairs:       16,
-	}.DecMode())
-)
+	}
+}
 
 func mustMode[T any](mode T, err error) T {
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -221,6 +222,23 @@ func TestNoByteOfAJoinedFileIsIdle(t *testing.T) {
 	}
 	if most := len(j.List) + len(j.Lock); idle > most {
 		t.Errorf("%d of %d bytes can be altered, not only the %d of list and lock file", idle, len(good), most)
+	}
+}
+
+// TestAHostileJoinedFileTakesLittleMemory reads 8 MiB of empty hashes, in paths that are too long.
+func TestAHostileJoinedFileTakesLittleMemory(t *testing.T) {
+	j := wireJoined{Version: joinedVersion, Checkpoint: []byte{1}}
+	long := make([][]byte, maxJoinedParts)
+	for i := range uint64(1000) {
+		j.Builds = append(j.Builds, wirePart{Index: i, Entry: []byte{1}, Hashes: long})
+	}
+	b := testlog.Must(joinedEnc.Marshal(j))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := ParseJoined(b)
+	runtime.ReadMemStats(&after)
+	if n := (after.TotalAlloc - before.TotalAlloc) >> 20; !errors.Is(err, ErrJoined) || len(b) < 8e6 || n > 32 {
+		t.Errorf("%d bytes take %d MiB: %v", len(b), n, err)
 	}
 }
 

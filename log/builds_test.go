@@ -413,6 +413,24 @@ func TestABuilderWhoContradictsHimselfIsShown(t *testing.T) {
 	}
 }
 
+// TestAListOfEvidenceReadsAFileOnce: a file can have megabytes, and anybody may ask for the list.
+func TestAListOfEvidenceReadsAFileOnce(t *testing.T) {
+	t.Parallel()
+	w := buildWorld(t)
+	l := w.open()
+	file := []byte("evidence")
+	n := testlog.Must(l.builds.putContradiction(t.Context(), [32]byte{1}, [32]byte{2}, file))
+	want := []contradictionBody{{n, fmt.Sprintf("%x", sha256.Sum256(file))}}
+	for range 2 {
+		if got := testlog.Must(l.builds.contradictions(t.Context(), 0, 9)); !slices.Equal(got, want) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		if _, err := l.builds.db.Exec("UPDATE contradictions SET file = x'00'"); err != nil { // it is not looked at again
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestOfTwoContradictionsAtOnceOneIsLogged, and the other one becomes evidence.
 func TestOfTwoContradictionsAtOnceOneIsLogged(t *testing.T) {
 	t.Parallel()

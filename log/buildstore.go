@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"cratelog/internal/sqlite"
 )
@@ -14,7 +15,12 @@ import (
 // buildStore keeps what belongs to build claims and is not in the tree: the lists of compiled crates,
 // which claims name by digest, and the evidence against builders who contradict themselves. It
 // cannot be made again from the tree.
-type buildStore struct{ db *sql.DB }
+type buildStore struct {
+	db *sql.DB
+
+	mu   sync.Mutex         // guards sums
+	sums map[int64][32]byte // of files of contradictions, which are large, do not change, and are listed by anybody
+}
 
 const buildsFile = "builds.db" // in the state directory
 
@@ -46,7 +52,7 @@ func openBuildStore(ctx context.Context, stateDir string) (*buildStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &buildStore{db}, nil
+	return &buildStore{db: db, sums: map[int64][32]byte{}}, nil
 }
 
 // putList keeps a list, durably, and says whether it is new. The caller has checked it.
@@ -121,15 +127,39 @@ func (b *buildStore) contradicts(ctx context.Context, request, tag [32]byte) (n 
 // limit.
 func (b *buildStore) contradictions(ctx context.Context, from int64, limit int) ([]contradictionBody, error) {
 	all, err := sqlite.All(ctx, b.db, func(r sqlite.Scanner) (c contradictionBody, err error) {
-		var file []byte
-		err = r.Scan(&c.Number, &file)
-		c.SHA256 = fmt.Sprintf("%x", sha256.Sum256(file))
+		err = r.Scan(&c.Number)
 		return c, err
-	}, "SELECT n, file FROM contradictions WHERE n >= ? ORDER BY n LIMIT ?", from, limit)
+	}, "SELECT n FROM contradictions WHERE n >= ? ORDER BY n LIMIT ?", from, limit)
 	if err != nil {
 		return nil, fmt.Errorf("builds: %w", err)
 	}
+	for i := range all {
+		sum, err := b.sum(ctx, all[i].Number)
+		if err != nil {
+			return nil, err
+		}
+		all[i].SHA256 = fmt.Sprintf("%x", sum)
+	}
 	return all, nil
+}
+
+// sum returns the SHA-256 of a file of evidence, which is read once. Several who ask at the same time wait for
+// one.
+func (b *buildStore) sum(ctx context.Context, n int64) ([32]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if sum, known := b.sums[n]; known {
+		return sum, nil
+	}
+	file, found, err := b.contradiction(ctx, n)
+	if err == nil && !found {
+		err = fmt.Errorf("builds: contradiction %d is gone", n)
+	}
+	if err != nil {
+		return [32]byte{}, err
+	}
+	b.sums[n] = sha256.Sum256(file)
+	return b.sums[n], nil
 }
 
 // insert changes rows, and says how many.

@@ -361,12 +361,16 @@ func TestAnIndexOfAnOlderSchemaIsMadeAgain(t *testing.T) {
 	path := filepath.Join(w.cfg.StateDir, "index.db")
 	want := rowsOf(t, path)
 	w.removeIndex()
-	older := sqlite.Owned{ID: indexDatabase.ID, Version: 1, Journal: "wal", Conns: 1, What: "x",
-		Schema: "CREATE TABLE entries (idx INTEGER PRIMARY KEY, name TEXT); INSERT INTO entries VALUES (7, 'old')"}
-	fatalIf(t, testlog.Must(older.Open(t.Context(), path, false)).Close())
-	w.closeLog(w.open())
-	if got := rowsOf(t, path); !reflect.DeepEqual(got, want) {
-		t.Errorf("%v, want %v", got, want)
+	for version := 1; version < indexDatabase.Version; version++ {
+		older := sqlite.Owned{ID: indexDatabase.ID, Version: version, Journal: "wal", Conns: 1, What: "x",
+			Upgrades: make([]string, version-1),
+			Schema:   "CREATE TABLE entries (idx INTEGER PRIMARY KEY, name TEXT); INSERT INTO entries VALUES (7, 'old')"}
+		fatalIf(t, testlog.Must(older.Open(t.Context(), path, false)).Close())
+		w.closeLog(w.open())
+		if got := rowsOf(t, path); !reflect.DeepEqual(got, want) {
+			t.Errorf("of schema %d: %v, want %v", version, got, want)
+		}
+		w.removeIndex()
 	}
 }
 

@@ -131,6 +131,10 @@ func (f *follower) reportBuilder(ctx context.Context, p store.BuildPair) error {
 	if p.First.Log == p.Second.Log {
 		x.Detail += " A log must not take the second."
 	}
+	if by := f.forgers(p.First.Program, p.Second.Program); by != "" {
+		x.Detail += fmt.Sprintf(" This shows nothing about anybody: of the keys of their proofs it holds that %s, and who forges "+
+			"can write such a pair in the name of any member.", by)
+	}
 	if f.m.sets[t.first.Root] == nil || f.m.sets[t.second.Root] == nil {
 		x.Detail += " Who it is, this monitor does not know: name the files of both sets in [builds] of its settings."
 	}
@@ -150,13 +154,29 @@ func (f *follower) reportBuilder(ctx context.Context, p store.BuildPair) error {
 	})
 }
 
+// forgers says who, but all contributors of a ceremony, can have written builds with proofs of some programs, "" for
+// nobody.
+func (f *follower) forgers(programs ...[32]byte) string {
+	for _, id := range programs {
+		if id == build.NamedProgram {
+			continue
+		}
+		if by := (prover{f.cfg.Proofs, f.cfg.Forgers}).Forgers(id); by != "" {
+			return by
+		}
+	}
+	return ""
+}
+
 // contradictionsPerLook bounds how much evidence a log is asked for before other work has its turn.
 const contradictionsPerLook = 64
 
 // contradictionsOnce takes what evidence against builders the log shows: it refuses what it keeps there, so that
 // it stands in no tree. What does not convict anybody here is forgotten.
 func (f *follower) contradictionsOnce(ctx context.Context) error {
-	files, err := f.log.Contradictions(ctx, f.contradictions, contradictionsPerLook)
+	look, cancel := context.WithTimeout(ctx, f.cfg.RequestTimeout.Duration) // all together: they can be large, and slow
+	defer cancel()
+	files, err := f.log.Contradictions(look, f.contradictions, contradictionsPerLook)
 	var status *client.StatusError
 	switch {
 	case ctx.Err() != nil:

@@ -113,6 +113,30 @@ func TestDissentIsOneFindingABuild(t *testing.T) {
 	}
 }
 
+// TestAContradictionWhoseProofsCanBeForgedNamesNobody: one who has the secrets of the keys writes two statements with the
+// tag of any hidden builder.
+func TestAContradictionWhoseProofsCanBeForgedNamesNobody(t *testing.T) {
+	for by, words := range map[string]string{"": "", "anyone could forge": "This shows nothing about anybody: of the keys of " +
+		"their proofs it holds that anyone could forge"} {
+		t.Run(by, func(t *testing.T) {
+			w := newWorld(t)
+			w.cfg.Forgers = func([32]byte) string { return by }
+			w.grow(10)
+			w.open()
+			for artifact := range byte(2) {
+				e := testlog.Must(entry.Parse(ann.says(rebuilders, 7, artifact)))
+				e.Proof = entry.Proof{Program: program, Parts: [][]byte{[]byte("true")}}
+				w.log.Add(testlog.Must(e.Marshal()))
+			}
+			w.once()
+			f := w.findings()[0]
+			if f.Kind != kindBuilder || words == "" && strings.Contains(f.Detail, "nothing about anybody") || !strings.Contains(f.Detail, words) {
+				t.Error(f.Detail)
+			}
+		})
+	}
+}
+
 // TestABuilderOfTwoLogsSaysOneThing: each log alone has nothing to refuse.
 func TestABuilderOfTwoLogsSaysOneThing(t *testing.T) {
 	w := newWorld(t)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"cratelog/build"
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
@@ -30,7 +32,8 @@ type Binary struct {
 	Name    string // of the binary; "" for any of the crate's
 
 	// Crate returns the .crate with the checksum of a Crate, or nil if it is not at hand; an
-	// error says why. It is asked for the crate itself and for each that was compiled into it.
+	// error says why. It is asked for the crate itself and for each that was compiled into it, for
+	// several at a time.
 	Crate func(ctx context.Context, c build.Crate) ([]byte, error)
 }
 
@@ -120,8 +123,8 @@ func (c *Checker) Open(joined []byte) (*client.Joined, *client.Logged, error) {
 // Proves returns nil if the proof of a build entry holds. The error is entry.ErrUnknownProgram if the policy
 // does not accept its program.
 func (c *Checker) Proves(e *entry.Entry) error {
-	_, err := c.builds.Chain(e)
-	return err
+	_, errs := c.builds.Chains([]*entry.Entry{e})
+	return errs[0]
 }
 
 // builds is one decision about a binary.
@@ -238,16 +241,21 @@ func (v *builds) wanted() error {
 // listen verifies what members of the policy's set say.
 func (v *builds) listen(context.Context) error {
 	strangers, late, without, unknown := 0, 0, map[string]bool{}, 0
+	var ours []client.LoggedBuild
+	var entries []*entry.Entry
 	for _, l := range v.seen.Builds {
-		if l.Claim.Root != v.p.Root {
+		switch {
+		case l.Claim.Root != v.p.Root:
 			strangers++
-			continue
-		}
-		if !v.p.Counts(l.Index) {
+		case !v.p.Counts(l.Index):
 			late++
-			continue
+		default:
+			ours, entries = append(ours, l), append(entries, l.Entry)
 		}
-		switch _, err := v.c.builds.Chain(l.Entry); {
+	}
+	_, errs := v.c.builds.Chains(entries)
+	for i, l := range ours {
+		switch err := errs[i]; {
 		case errors.Is(err, entry.ErrUnknownProgram):
 			unknown++
 			continue
@@ -345,11 +353,14 @@ func (v *builds) artifacts(of func(client.LoggedBuild) bool) (all [][32]byte) {
 func (v *builds) count(context.Context) error {
 	var best *votes
 	var why error
+	type said struct{ request, result [32]byte }
+	seen := map[said]bool{}
 	for i := range v.said {
 		s := &v.said[i]
-		if s.Artifact != v.b.SHA256 {
+		if s.Artifact != v.b.SHA256 || seen[said{s.request, s.result}] {
 			continue
 		}
+		seen[said{s.request, s.result}] = true
 		if err := v.fits(s.claim); err != nil {
 			why = cmp.Or(why, err)
 			continue
@@ -456,21 +467,30 @@ func names(all []Said) string {
 
 // others notes what came out of other builds of the same binary, whoever says so.
 func (v *builds) others(request [32]byte) {
+	at := map[Other]int{}
 	for _, l := range v.seen.Builds {
 		r, err := l.Claim.Request(l.Entry.Subject)
 		if err != nil || r == request {
 			continue
 		}
 		o := Other{Artifact: l.Claim.Artifact, Toolchain: l.Claim.Toolchain, Environment: l.Claim.Environment,
-			Entries: 1,
-			Listed:  l.Claim.Root == v.p.Root && v.fits(l.Claim) == nil}
-		at := slices.IndexFunc(v.out.Others, func(x Other) bool { x.Entries = 1; return x == o })
-		if at >= 0 {
-			v.out.Others[at].Entries++
-		} else {
-			v.out.Others = append(v.out.Others, o)
+			Listed: l.Claim.Root == v.p.Root && v.fits(l.Claim) == nil}
+		i, known := at[o]
+		if !known {
+			i = len(v.out.Others)
+			at[o], v.out.Others = i, append(v.out.Others, o)
 		}
+		v.out.Others[i].Entries++
 	}
+	// Those that the policy would believe first: of the others anybody can make as many as he likes.
+	slices.SortStableFunc(v.out.Others, func(a, b Other) int { return cmp.Compare(rank(a), rank(b)) })
+}
+
+func rank(o Other) int {
+	if o.Listed {
+		return 0
+	}
+	return 1
 }
 
 // settle compares the checkpoint with what the log showed before.
@@ -572,12 +592,14 @@ func (v *builds) lock() (*cargo.Lock, error) {
 
 // locked returns nil if every crate of the list stands in the lock file, with its checksum.
 func locked(lock *cargo.Lock, list build.List) error {
+	stands := make(map[build.Crate]bool, len(lock.Packages))
+	for _, p := range lock.Packages {
+		if index, ok := p.Registry(); ok {
+			stands[build.Crate{Registry: entry.Registry(index), Name: p.Name, Version: p.Version, SHA256: *p.Checksum}] = true
+		}
+	}
 	for _, c := range list {
-		if !slices.ContainsFunc(lock.Packages, func(p cargo.Package) bool {
-			index, ok := p.Registry()
-			return ok && p.Name == c.Name && p.Version == c.Version && *p.Checksum == c.SHA256 &&
-				entry.Registry(index) == c.Registry
-		}) {
+		if !stands[c] {
 			return refuse(ErrLock, "Do not use the binary", "the builders say that %s %s with the SHA-256 %x was "+
 				"compiled, and it does not stand "+
 				"so in the crate's Cargo.lock", c.Name, c.Version, c.SHA256)
@@ -611,19 +633,35 @@ const inHand = 32
 // sources verifies the source of each crate of the list.
 func (v *builds) sources(ctx context.Context, list build.List) error {
 	for part := range slices.Chunk(list, inHand) {
+		got := make([][]byte, len(part))
+		ones := make([]Compiled, len(part))
+		var g errgroup.Group
+		g.SetLimit(inFlight)
+		for i, c := range part {
+			one := &ones[i]
+			if one.Crate = c; ctx.Err() != nil {
+				break
+			}
+			if ex := v.excepted(c); ex != nil {
+				one.Excepted, one.Why = true, "excepted until "+ex.Expires.String()
+				continue
+			}
+			g.Go(func() error { got[i], one.Why = v.fetch(ctx, c); return nil })
+		}
+		g.Wait() // there are no errors: what is not at hand is not proven
+		if err := ctx.Err(); err != nil {
+			v.unchecked = true
+			return interrupted(err)
+		}
 		var crates []build.Crate
 		var raws [][]byte
 		var at []int // in out.Compiled
-		for _, c := range part {
-			one := Compiled{Crate: c}
-			var raw []byte
-			if ex := v.excepted(c); ex != nil {
-				one.Excepted, one.Why = true, "excepted until "+ex.Expires.String()
-			} else if raw, one.Why = v.fetch(ctx, c); raw != nil {
-				crates, raws, at = append(crates, c), append(raws, raw), append(at, len(v.out.Compiled))
+		for i, raw := range got {
+			if raw != nil {
+				crates, raws, at = append(crates, part[i]), append(raws, raw), append(at, len(v.out.Compiled)+i)
 			}
-			v.out.Compiled = append(v.out.Compiled, one)
 		}
+		v.out.Compiled = append(v.out.Compiled, ones...)
 		for i, verdict := range v.prove(ctx, crates, raws) {
 			one := &v.out.Compiled[at[i]]
 			switch err := verdict.Err; {
@@ -810,7 +848,8 @@ func (b *Built) Says() (all []string) {
 			asOf, b.Dissent[0].Artifact,
 			names(b.Dissent)))
 	}
-	for _, o := range b.Others {
+	const most = 10
+	for _, o := range b.Others[:min(len(b.Others), most)] {
 		by := "the policy's set and builds it lists"
 		if !o.Listed {
 			by = "another set, toolchain or environment than the policy lists"
@@ -818,6 +857,9 @@ func (b *Built) Says() (all []string) {
 		all = append(all, fmt.Sprintf("another build (toolchain %x, environment %x) makes %x, as %s of %s",
 			o.Toolchain[:4], o.Environment[:4],
 			o.Artifact, entriesOf(o.Entries), by))
+	}
+	if n := len(b.Others) - most; n > 0 {
+		all = append(all, fmt.Sprintf("%d other builds make something else", n))
 	}
 	return append(all, b.compiled(), b.versions())
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"cratelog/build"
 	"cratelog/cargo/policy"
@@ -445,6 +447,10 @@ func (b believes) Chain(e *entry.Entry) (entry.Chain, error) {
 	return testlog.ChainOf(e, nil)
 }
 
+func (b believes) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
+	return testlog.Chains(b, entries)
+}
+
 func TestAnInterruptedQuestionHasNoAnswer(t *testing.T) {
 	w := newWorkshop(t, options{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -482,4 +488,68 @@ func TestALogThatDoesNotAnswerLeavesItOpen(t *testing.T) {
 	w.log.down()
 	_, err := w.decide(w.file(), w.binary, false)
 	notBuilt(t, err, Unchecked, "sources", "the log log.example/builds did not say whether it holds dep-a 1.0.0")
+}
+
+// counting is a verifier that counts how often it is asked.
+type counting struct {
+	believes
+	asked *int
+}
+
+func (c counting) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
+	*c.asked++
+	return c.believes.Chains(entries)
+}
+
+func TestProofsOfBuildsAreCheckedTogether(t *testing.T) {
+	w := newWorkshop(t, options{})
+	w.checker = w.place.checker(true)
+	asked := 0
+	w.checker.builds = counting{believes{build.NamedProgram}, &asked}
+	if w.says("3 of 5 of set rebuilders"); asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
+func TestCompiledCratesAreFetchedTogether(t *testing.T) {
+	w := newWorkshop(t, options{})
+	w.checker = w.place.checker(true)
+	var both sync.WaitGroup
+	both.Add(2)
+	b, err := w.checker.Build(t.Context(), Binary{SHA256: w.binary, Joined: testlog.Must(w.file().Marshal()),
+		Package: policy.Package{Name: "app", Version: "1.0.0"},
+		Crate: func(ctx context.Context, c build.Crate) ([]byte, error) {
+			if c.Name != "app" { // waits for the other one
+				both.Done()
+				there := make(chan struct{})
+				go func() { both.Wait(); close(there) }()
+				select {
+				case <-there:
+				case <-time.After(20 * time.Second):
+					t.Errorf("%s was asked for alone", c.Name)
+					both.Done()
+				}
+			}
+			return w.find(ctx, c)
+		}})
+	fatalIf(t, err)
+	saysAll(t, b, "2 crates compiled, 2 proven")
+	if b.Compiled[0].Name != "dep-a" || b.Compiled[1].Name != "dep-b" {
+		t.Errorf("%+v", b.Compiled)
+	}
+}
+
+// TestStrangersDoNotDrownWhatTheSetSays: anybody's set may say what it likes about a binary.
+func TestStrangersDoNotDrownWhatTheSetSays(t *testing.T) {
+	w := newWorkshop(t, options{})
+	strangers := namedSet(t, "strangers", 1)
+	for i := range 12 {
+		w.builds = append(w.builds, w.add(w.sign(strangers, 0, func(b *entry.Build) { b.Environment[31] = byte(i + 1) })))
+	}
+	w.policy(fmt.Sprintf("need = 3\nenvironments = [\"%x\", \"%x\"]\n", [32]byte{2}, [32]byte{3}))
+	w.say(3, func(b *entry.Build) { b.Environment, b.Artifact = [32]byte{3}, [32]byte{0xee} })
+	b := w.says("makes ee00", "1 entry says of the policy's set", "3 other builds make something else")
+	if n := strings.Count(strings.Join(b.Says(), "\n"), "another build ("); n != 10 || len(b.Others) != 13 {
+		t.Errorf("%d lines about %d others", n, len(b.Others))
+	}
 }

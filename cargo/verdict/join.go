@@ -132,10 +132,31 @@ func (j *joining) failed(what string, err error) error {
 		j.s.origin, what, err)
 }
 
-// pick returns the builds of one binary for one target, the first of which made the reader's, if any did.
+// pick returns the builds of one binary for one target, the first of which made the reader's, if any did. Of
+// several names that made it, it is the one of which most entries of the policy's set say so: anybody's set, or
+// one member, can say that something else makes it.
 func (j *joining) pick(rows []client.BuildRow) (out []client.BuildRow) {
 	fits := func(r client.BuildRow) bool { return j.b.Name == "" || r.Binary == j.b.Name }
-	at := slices.IndexFunc(rows, func(r client.BuildRow) bool { return fits(r) && r.Artifact == j.b.SHA256 })
+	type name struct{ binary, target string }
+	say, at, most := map[name]int{}, -1, -1
+	ours := func(r client.BuildRow) bool {
+		p := j.c.cfg.Policy.Builds
+		return p != nil && r.Root == p.Root
+	}
+	for _, r := range rows {
+		if ours(r) && r.Artifact == j.b.SHA256 && fits(r) {
+			say[name{r.Binary, r.Target}]++
+		}
+	}
+	for i, r := range rows {
+		n := 2 * say[name{r.Binary, r.Target}]
+		if ours(r) {
+			n++ // so that the list of what was compiled is the set's, too
+		}
+		if fits(r) && r.Artifact == j.b.SHA256 && n > most {
+			at, most = i, n
+		}
+	}
 	if at < 0 {
 		at = slices.IndexFunc(rows, fits)
 	}

@@ -115,6 +115,27 @@ func TestAForeignBinaryIsJoinedWithWhatBuildersMade(t *testing.T) {
 	notBuilt(t, err, Violation, "another-binary", fmt.Sprintf("they made %x", theirs))
 }
 
+// TestNobodyElseNamesTheReadersBinary: who says first that another binary has the same bytes is not what is joined.
+func TestNobodyElseNamesTheReadersBinary(t *testing.T) {
+	w := newWorkshop(t, options{})
+	leaves := w.log.Tree.Leaves[w.builds[0]:]
+	other := func(b *entry.Build) { b.Binary = "other" }
+	said := testlog.Must(entry.Parse(leaves[0]))
+	early := [][]byte{testlog.Must(w.sign(namedSet(t, "strangers", 1), 0, other).Marshal()),
+		testlog.Must(w.sign(w.set, 4, other).Marshal()),
+		testlog.Must(w.sign(namedSet(t, "strangers", 2), 0, func(b *entry.Build) { b.Compiled = [32]byte{1} }).Marshal())}
+	all := slices.Concat(w.log.Tree.Leaves[:w.builds[0]:w.builds[0]], early, leaves)
+	w.log.Tree = &testlog.Tree{}
+	w.log.Tree.Append(all...)
+	w.serve(nil, nil)
+	j := testlog.Must(client.ParseJoined(testlog.Must(w.join(false))))
+	b, err := w.decide(j, w.binary, false)
+	fatalIf(t, err)
+	if b.Claim.Binary != said.Claim.(*entry.Build).Binary || len(b.Agree) != 3 {
+		t.Errorf("%+v", b)
+	}
+}
+
 func TestALogThatShowsOtherThanItHoldsIsNotJoined(t *testing.T) {
 	first := func(body map[string]any) map[string]any { return body["builds"].([]map[string]any)[0] }
 	for name, c := range map[string]struct {

@@ -73,7 +73,7 @@ type Config struct {
 type Checker struct {
 	cfg         Config
 	proofs      *proofcheck.Verifier
-	builds      entry.Verifier       // of build claims; proofs
+	builds      entry.BatchVerifier  // of build claims; proofs
 	together    *proofcheck.Together // over proofs, for crates that come one by one
 	sources     []*source
 	fingerprint [32]byte // of everything that all verdicts rest on

@@ -297,6 +297,12 @@ func TestWhatAFileOfBuildsHoldsIsShown(t *testing.T) {
 	d.does(outcome.Refused, []string{"its proof does not hold"}, "show", "app.entry")
 	put(t, "app.entry", string(d.log.Tree.Leaves[0]))
 	d.does(outcome.Refused, []string{"is a claim about the source of dep v1.0.0"}, "show", "app.entry")
+	// A list of nobody's is not shown as if the builders had said it.
+	j := testlog.Must(client.ParseJoined(testlog.Must(os.ReadFile("app.builds"))))
+	j.List = nil
+	put(t, "app.builds", string(testlog.Must(j.Marshal())))
+	d.does(outcome.Refused, []string{"its list of compiled crates has the SHA-256 e3b0", "none of its entries is of that"},
+		"show", "app.builds")
 	put(t, "app.builds", "x")
 	d.does(outcome.Refused, []string{"malformed file of builds"}, "show", "app.builds")
 }
@@ -368,7 +374,7 @@ func (d *bench) serve() {
 				}
 				rows = append(rows, row)
 			}
-			body = object{"builds": rows}
+			body = object{"builds": rows, "size": d.log.Tree.Size()}
 		case fmt.Sprintf("/v1/artifacts/%x", d.claim.Artifact):
 			row := object{"registry": d.app.Registry, "name": "app", "version": "1.0.0",
 				"sha256": fmt.Sprintf("%x", d.app.SHA256), "binary": "app",

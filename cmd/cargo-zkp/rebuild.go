@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"cratelog/build"
@@ -255,8 +256,11 @@ func (o *rebuildOptions) findEnvironment(ctx context.Context) (*sandbox.Environm
 }
 
 // A crateSource gets crates by their checksums: out of cargo's cache, or of their registry.
+// It is safe for concurrent use, and must not be copied.
 type crateSource struct {
 	offline bool
+
+	mu      sync.Mutex                 // guards indexes
 	indexes map[string]*registry.Index // by registry
 }
 
@@ -275,22 +279,30 @@ func (s *crateSource) fetch(ctx context.Context, c build.Crate) ([]byte, error) 
 	if s.offline {
 		return nil, fmt.Errorf("no .crate with SHA-256 %x is in cargo's cache, and --offline forbids to get it", c.SHA256)
 	}
+	x, err := s.index(home, c.Registry)
+	if err != nil {
+		return nil, err
+	}
+	return x.Download(ctx, c.Name, c.Version, c.SHA256)
+}
+
+// index returns the index of a registry.
+func (s *crateSource) index(home, of string) (*registry.Index, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.indexes[of]; x != nil {
+		return x, nil
+	}
+	url, err := registry.SparseURL(of)
+	if of == entry.DefaultRegistry {
+		url, err = registry.DefaultIndex(home)
+	}
+	if err != nil {
+		return nil, err
+	}
 	if s.indexes == nil {
 		s.indexes = map[string]*registry.Index{}
 	}
-	x := s.indexes[c.Registry]
-	if x == nil {
-		var url string
-		if c.Registry == entry.DefaultRegistry {
-			url, err = registry.DefaultIndex(home)
-		} else {
-			url, err = registry.SparseURL(c.Registry)
-		}
-		if err != nil {
-			return nil, err
-		}
-		x = &registry.Index{URL: url, UserAgent: userAgent}
-		s.indexes[c.Registry] = x
-	}
-	return x.Download(ctx, c.Name, c.Version, c.SHA256)
+	s.indexes[of] = &registry.Index{URL: url, UserAgent: userAgent}
+	return s.indexes[of], nil
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,6 +108,11 @@ func showJoined(sh *shell, checker *verdict.Checker, p *policy.Policy, file stri
 	if err != nil {
 		return outcome.Refusef("%s: %w", file, err)
 	}
+	sum := sha256.Sum256(j.List)
+	if !slices.ContainsFunc(seen.Builds, func(l client.LoggedBuild) bool { return l.Claim.Compiled == sum }) {
+		return outcome.Refusef("%s: its list of compiled crates has the SHA-256 %x, and none of its entries is of that\n"+
+			"get the file again", file, sum)
+	}
 	logged := map[entry.Subject]uint64{}
 	for _, l := range seen.Sources {
 		logged[l.Entry.Subject] = l.Index
@@ -141,7 +148,7 @@ func showSLSA(ctx context.Context, sh *shell, checker *verdict.Checker, b believ
 		return refusal(err)
 	}
 	binary := verdict.Binary{SHA256: most(seen.Builds), Joined: raw, Crate: (&shelf{crates,
-		crateSource{offline: b.offline}}).fetch}
+		&crateSource{offline: b.offline}}).fetch}
 	built, err := checker.Build(ctx, binary)
 	if err != nil {
 		return refusal(err)

@@ -188,7 +188,7 @@ func (o *binaryOptions) ask(ctx context.Context, sh *shell, checker *verdict.Che
 func (q *question) answer(ctx context.Context, sh *shell, checker *verdict.Checker, b believe, sum [32]byte,
 	file string) (*verdict.Built, error) {
 	binary := verdict.Binary{SHA256: sum, Package: q.pkg, Name: q.bin, Crate: (&shelf{q.crates,
-		crateSource{offline: b.offline}}).fetch}
+		&crateSource{offline: b.offline}}).fetch}
 	var err error
 	if binary.Joined, err = q.joined(ctx, checker, b, binary, file); err != nil {
 		return nil, err
@@ -233,7 +233,7 @@ func (q *question) joined(ctx context.Context, checker *verdict.Checker, b belie
 // A shelf gets .crates by their checksums: out of directories, cargo's cache, or the registry.
 type shelf struct {
 	dirs []string
-	rest crateSource
+	rest *crateSource
 }
 
 func (s *shelf) fetch(ctx context.Context, c build.Crate) ([]byte, error) {
