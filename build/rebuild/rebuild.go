@@ -112,6 +112,8 @@ type Plan struct {
 	Lock    *Lock
 	List    build.List             // all that is compiled but the subject
 	Raw     map[build.Crate][]byte // the .crate of every crate of the lock file
+
+	Toolchain, Environment [32]byte // ids
 }
 
 // Run builds a crate twice. Where both runs differ it returns a Report that says so, and no error. The
@@ -169,7 +171,8 @@ func newJob(ctx context.Context, c Config) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &job{cfg: c, crate: read, Plan: Plan{Subject: s, Crate: c.Crate, Lock: lock, Raw: map[build.Crate][]byte{}}}
+	j := &job{cfg: c, crate: read, Plan: Plan{Subject: s, Crate: c.Crate, Lock: lock, Raw: map[build.Crate][]byte{},
+		Toolchain: c.Toolchain.ID, Environment: c.Environment.ID}}
 	return j, j.fetch(ctx)
 }
 
