@@ -47,6 +47,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"cratelog/build"
 	"cratelog/build/sandbox"
@@ -425,7 +426,10 @@ type tail struct {
 	compiled atomic.Int64
 }
 
-const maxTail = 16 << 10
+const (
+	maxTail     = 16 << 10 // bytes of all that it keeps
+	maxTailLine = 400      // bytes of a line that is shown
+)
 
 func (t *tail) Write(p []byte) (int, error) {
 	t.compiled.Add(int64(bytes.Count(p, []byte("   Compiling "))))
@@ -436,11 +440,12 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String returns the last lines, without anything that would act on a terminal.
+// String returns the last lines, without anything that would act on a terminal or hide
+// what stands there.
 func (t *tail) String() string {
 	text := strings.ToValidUTF8(string(t.b), "?")
 	text = strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
+		if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 || unicode.Is(unicode.Cf, r) {
 			return '?'
 		}
 		return r
@@ -448,6 +453,11 @@ func (t *tail) String() string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if n := len(lines) - 30; n > 0 {
 		lines = lines[n:]
+	}
+	for i, line := range lines {
+		if len(line) > maxTailLine {
+			lines[i] = strings.ToValidUTF8(line[:maxTailLine], "") + "..."
+		}
 	}
 	return strings.Join(lines, "\n")
 }

@@ -212,9 +212,9 @@ func TestWhatCargoSaysIsBounded(t *testing.T) {
 	for range 1000 {
 		fmt.Fprintf(said, "   Compiling x v1.0.0 %s\n", strings.Repeat("y", 200))
 	}
-	io.WriteString(said, "the \x1b]0;end\a\xff")
+	io.WriteString(said, strings.Repeat("\x00", 9000)+"\nthe\u202e \x1b]0;end\a\xff")
 	text := said.String()
-	if len(text) > maxTail || strings.Count(text, "\n") > 30 || !strings.HasSuffix(text, "the ?]0;end??") {
+	if len(text) > maxTail || strings.Count(text, "\n") > 30 || !strings.HasSuffix(text, "\n"+strings.Repeat("?", maxTailLine)+"...\nthe? ?]0;end??") {
 		t.Errorf("%d bytes: %q", len(text), text[max(0, len(text)-100):])
 	}
 	if n := said.compiled.Load(); n != 1000 {
