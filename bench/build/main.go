@@ -26,6 +26,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	work := circuit
+	if flag.NArg() > 0 && (!*crates || flag.Arg(0)[:min(1, len(flag.Arg(0)))] != "-") {
+		fmt.Fprintf(os.Stderr, "bench/build: %q is no option: programs are named with -list\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	if *crates {
 		work = func(ctx context.Context) error { return rebuildCrates(ctx, os.Stdout, *list, flag.Args()...) }
 	}

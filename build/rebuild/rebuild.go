@@ -47,6 +47,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"cratelog/build"
 	"cratelog/build/sandbox"
@@ -112,6 +113,8 @@ type Plan struct {
 	Lock    *Lock
 	List    build.List             // all that is compiled but the subject
 	Raw     map[build.Crate][]byte // the .crate of every crate of the lock file
+
+	Toolchain, Environment [32]byte // ids
 }
 
 // Run builds a crate twice. Where both runs differ it returns a Report that says so, and no error. The
@@ -169,7 +172,8 @@ func newJob(ctx context.Context, c Config) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &job{cfg: c, crate: read, Plan: Plan{Subject: s, Crate: c.Crate, Lock: lock, Raw: map[build.Crate][]byte{}}}
+	j := &job{cfg: c, crate: read, Plan: Plan{Subject: s, Crate: c.Crate, Lock: lock, Raw: map[build.Crate][]byte{},
+		Toolchain: c.Toolchain.ID, Environment: c.Environment.ID}}
 	return j, j.fetch(ctx)
 }
 
@@ -422,7 +426,10 @@ type tail struct {
 	compiled atomic.Int64
 }
 
-const maxTail = 16 << 10
+const (
+	maxTail     = 16 << 10 // bytes of all that it keeps
+	maxTailLine = 400      // bytes of a line that is shown
+)
 
 func (t *tail) Write(p []byte) (int, error) {
 	t.compiled.Add(int64(bytes.Count(p, []byte("   Compiling "))))
@@ -433,11 +440,12 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String returns the last lines, without anything that would act on a terminal.
+// String returns the last lines, without anything that would act on a terminal or hide
+// what stands there.
 func (t *tail) String() string {
 	text := strings.ToValidUTF8(string(t.b), "?")
 	text = strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
+		if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 || unicode.Is(unicode.Cf, r) {
 			return '?'
 		}
 		return r
@@ -445,6 +453,11 @@ func (t *tail) String() string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if n := len(lines) - 30; n > 0 {
 		lines = lines[n:]
+	}
+	for i, line := range lines {
+		if len(line) > maxTailLine {
+			lines[i] = strings.ToValidUTF8(line[:maxTailLine], "") + "..."
+		}
 	}
 	return strings.Join(lines, "\n")
 }

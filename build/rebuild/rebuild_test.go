@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cratelog/build"
 	"cratelog/build/sandbox"
@@ -28,6 +29,7 @@ type world struct {
 	made           []string // what each run makes
 	runErr         error
 	specs          []sandbox.Spec
+	began          []time.Time
 	steps          []string
 }
 
@@ -56,7 +58,7 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) run(_ context.Context, s sandbox.Spec) (sandbox.Used, error) {
-	w.specs = append(w.specs, s)
+	w.specs, w.began = append(w.specs, s), append(w.began, time.Now())
 	used := sandbox.Used{Limits: "cgroup v2", Wall: 1}
 	if strings.Contains(s.Command[2], "--unit-graph") {
 		io.WriteString(s.Stdout, w.plan)
@@ -104,6 +106,9 @@ func TestTwoRunsOfOnePlanMakeAReport(t *testing.T) {
 	}
 	if want := map[bool]int{true: 1, false: 3}[r.SameUser]; len(users) != want {
 		t.Errorf("the runs are those of users %v, and the report says same user: %v", users, r.SameUser)
+	}
+	if between := w.began[2].Sub(w.began[1]); between < 2*time.Second {
+		t.Errorf("%v are between the runs: a build that writes down the time could be the same twice", between)
 	}
 	// Both are the same recipe, to the letter.
 	first, second := w.specs[1], w.specs[2]
@@ -207,9 +212,9 @@ func TestWhatCargoSaysIsBounded(t *testing.T) {
 	for range 1000 {
 		fmt.Fprintf(said, "   Compiling x v1.0.0 %s\n", strings.Repeat("y", 200))
 	}
-	io.WriteString(said, "the \x1b]0;end\a\xff")
+	io.WriteString(said, strings.Repeat("\x00", 9000)+"\nthe\u202e \x1b]0;end\a\xff")
 	text := said.String()
-	if len(text) > maxTail || strings.Count(text, "\n") > 30 || !strings.HasSuffix(text, "the ?]0;end??") {
+	if len(text) > maxTail || strings.Count(text, "\n") > 30 || !strings.HasSuffix(text, "\n"+strings.Repeat("?", maxTailLine)+"...\nthe? ?]0;end??") {
 		t.Errorf("%d bytes: %q", len(text), text[max(0, len(text)-100):])
 	}
 	if n := said.compiled.Load(); n != 1000 {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The id is the digest of the listing in the package comment, made here by hand.
@@ -213,4 +214,28 @@ func FuzzImportEnvironment(f *testing.F) {
 			t.Errorf("imported again, %x is %x", e.ID, again.ID)
 		}
 	})
+}
+
+// TestWhatAKilledImportLeftIsRemoved: hundreds of megabytes would stay there for good.
+func TestWhatAKilledImportLeftIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	long := time.Now().Add(-2 * stagingAge)
+	for name, old := range map[string]bool{".cratelog-new-1": true, ".cratelog-new-2": false, ".new-3": true, "mine": true} {
+		at := filepath.Join(dir, name)
+		fatalIf(t, os.MkdirAll(filepath.Join(at, "sub"), 0o700))
+		if old {
+			fatalIf(t, os.Chtimes(at, long, long))
+		}
+	}
+	_, err := ImportEnvironment(t.Context(), bytes.NewReader(plainRootfs().tar(t)), filepath.Join(dir, "e"))
+	fatalIf(t, err)
+	found, err := os.ReadDir(dir)
+	fatalIf(t, err)
+	var left []string
+	for _, e := range found {
+		left = append(left, e.Name())
+	}
+	if want := []string{".cratelog-new-2", ".new-3", "e", "mine"}; !slices.Equal(left, want) {
+		t.Errorf("left are %q, want %q", left, want)
+	}
 }

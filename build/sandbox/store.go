@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"cratelog/internal/durable"
 )
@@ -327,13 +328,24 @@ func (c *counter) next(r *tar.Reader) (*tar.Header, error) {
 	return h, err
 }
 
+const (
+	stagingName = ".cratelog-new-*"
+	stagingAge  = 24 * time.Hour // after which nobody writes into one any more
+)
+
 // stage makes a directory beside dir, lets fill write into it, and gives it the name that fill
 // returns. What is already there under this name stays.
 func stage(parent string, fill func(staging string) (dir string, err error)) error {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return err
 	}
-	staging, err := os.MkdirTemp(parent, ".new-*")
+	abandoned, _ := filepath.Glob(filepath.Join(parent, stagingName))
+	for _, old := range abandoned { // by who was killed before it could
+		if info, err := os.Lstat(old); err == nil && info.IsDir() && time.Since(info.ModTime()) > stagingAge {
+			os.RemoveAll(old)
+		}
+	}
+	staging, err := os.MkdirTemp(parent, stagingName)
 	if err != nil {
 		return err
 	}

@@ -355,3 +355,37 @@ func TestWhatIsRememberedRestsOnAllRules(t *testing.T) {
 		keys[key] = true
 	}
 }
+
+// TestWhoChoseTheVersionsIsShownByTheOpening: where the Cargo.lock of a crate follows from the commit's, only
+// the bytes of that show it, and they are in the opening.
+func TestWhoChoseTheVersionsIsShownByTheOpening(t *testing.T) {
+	var l *fakeLog
+	var p *place
+	logged := func(o options) (*workshop, *entry.Entry, Want) {
+		w := newWorkshop(t, o)
+		e := w.leaves[len(w.leaves)-1]
+		l = newLog(t, "log.test/versions")
+		l.add(e)
+		noOpenings(l)
+		p = newPlace(t, dev, l)
+		return w, e, p.want("app", "1.0.0", w.crates[w.app.SHA256])
+	}
+	says := func(what string, v []Verdict, by, why string) {
+		t.Helper()
+		verified(t, v)
+		if f := v[0].Facts; f.Versions != by || !strings.Contains(f.VersionsWhy, why) || (why == "") != (f.VersionsWhy == "") {
+			t.Errorf("%s: %q, %q", what, f.Versions, f.VersionsWhy)
+		}
+	}
+	w, e, want := logged(options{derived: true})
+	says("nobody asks", p.all(want), "whoever packaged", "not at hand")
+	want.Versions = true
+	says("no log has it", p.all(want), "whoever packaged", "not at hand")
+	l.serveOpening(t, public{entry: e, opening: w.opening})
+	says("a log has it", p.all(want), "the commit", "")
+	says("it is kept", p.offline(want), "the commit", "")
+	_, _, want = logged(options{proven: true})
+	says("it is proven", p.all(want), "the commit", "")
+	_, _, want = logged(options{})
+	says("nothing binds it", p.all(want), "whoever packaged", "names no Cargo.lock")
+}

@@ -290,6 +290,8 @@ type Answer struct {
 	*client.Result
 	Opening *Opening // what the claim's opening showed; nil without one, and without the .crate
 	Notes   []string // sentences that do not change the outcome
+
+	Versions, VersionsWhy string // as in Facts; "" without the .crate
 }
 
 // Bundle decides about one bundle. The error is a *Error. Neither cached bundles nor cached
@@ -316,7 +318,7 @@ func (c *Checker) Bundle(ctx context.Context, g Given) (*Answer, error) {
 	if err := c.explained(&v); err != nil {
 		return nil, err
 	}
-	return &Answer{it.result, it.opened, v.Notes}, nil
+	return &Answer{it.result, it.opened, v.Notes, it.versions.by, it.versions.why}, nil
 }
 
 // run decides about items and fills their verdicts. Each round takes every item to

@@ -177,3 +177,20 @@ func TestCratesOfALockFileAreFoundByTheirChecksums(t *testing.T) {
 		t.Errorf("from the cache: %v", err)
 	}
 }
+
+func TestAToolchainThatThePolicyDoesNotListIsTold(t *testing.T) {
+	var out bytes.Buffer
+	sh := newShell(&out, &out)
+	p := rebuild.Plan{Toolchain: [32]byte{1}, Environment: [32]byte{2}}
+	warnUnlisted(sh, nil, p)
+	warnUnlisted(sh, &policy.Builds{Toolchains: [][32]byte{{3}, {1}}, Environments: [][32]byte{{2}}}, p)
+	if out.Len() > 0 {
+		t.Errorf("it says %s", &out)
+	}
+	warnUnlisted(sh, &policy.Builds{Toolchains: [][32]byte{{2}}, Environments: [][32]byte{{1}}}, p)
+	for _, w := range []string{"toolchain 0100", "--toolchain ID", "environment 0200", "--environment DIR"} {
+		if !strings.Contains(out.String(), w) {
+			t.Errorf("it does not say %q: %s", w, &out)
+		}
+	}
+}

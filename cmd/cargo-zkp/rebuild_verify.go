@@ -47,6 +47,7 @@ func (o *rebuildOptions) verifySources(ctx context.Context, sh *shell, p rebuild
 	if err != nil {
 		return f, err
 	}
+	warnUnlisted(sh, rules.Builds, p)
 	index, err := o.subjectIndex()
 	if err != nil {
 		return f, err
@@ -102,6 +103,26 @@ func (o *rebuildOptions) verifySources(ctx context.Context, sh *shell, p rebuild
 		sh.Warn("accepted proofs made with UNSAFE development keys: anyone can forge them")
 	}
 	return f, nil
+}
+
+// warnUnlisted says what of a build is not as the policy has it for binaries: its result will be another one.
+func warnUnlisted(sh *shell, b *policy.Builds, p rebuild.Plan) {
+	if b == nil {
+		return
+	}
+	for _, x := range []struct {
+		what, option string
+		id           [32]byte
+		listed       [][32]byte
+	}{
+		{"toolchain", "--toolchain ID", p.Toolchain, b.Toolchains},
+		{"environment", "--environment DIR", p.Environment, b.Environments},
+	} {
+		if !slices.Contains(x.listed, x.id) {
+			sh.Warn("%s %x is none of those under [builds] in the policy: builders who use these may get another binary; "+
+				"%s takes one of them", x.what, x.id, x.option)
+		}
+	}
 }
 
 // compiledWants are the crates that are compiled, for the engine.

@@ -203,6 +203,9 @@ func (s *shown) human(sh *shell) {
 			line("opening", "%s", text)
 		}
 		line("coverage", "%s", coverage(verdict.CoverageOf(s.Result)))
+		if s.Versions != "" {
+			line("versions", "%s", sourceFacts{lock: s.Versions == string(crate.ByCommit)}.versions())
+		}
 		line("verified", "%s", s.path)
 	} else {
 		line("unproven", "%s", cmp.Or(strings.Join(s.Unproven, ", "), "nothing"))
@@ -245,8 +248,9 @@ func (s *shown) json(sh *shell) error {
 		NamesCommit *bool             `json:"names_commit,omitempty"`       // like coverage
 		Repository  string            `json:"repository_claimed,omitempty"` // like coverage; not proven
 		Opening     *verdict.Opening  `json:"opening,omitempty"`            // like coverage
+		Versions    string            `json:"versions_chosen_by,omitempty"` // like coverage
 		Log         verdict.Logged    `json:"log"`
 	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{},
-		s.Unproven...), covered, fmt.Sprintf("%x", s.Program), s.program.Development(), s.program.Origin, named, s.Repository, s.Opening,
+		s.Unproven...), covered, fmt.Sprintf("%x", s.Program), s.program.Development(), s.program.Origin, named, s.Repository, s.Opening, s.Versions,
 		verdict.LoggedAt(s.Result)})
 }
