@@ -460,7 +460,8 @@ func (b *buildSite) dissents(u *user) {
 	fatalIf(b.t, err)
 	b.dissented = int(rows[len(rows)-1].Index)
 	u.policy(b.quiet, 2, "")
-	u.online("--join", "late.builds").want(b.t, 1, "2 of 3 of set quiet say that this is app", "1 say that the same build makes another",
+	u.online("--join", "late.builds").want(b.t, 1, "2 of 3 of set quiet say that this is app",
+		"1 say that the same build makes another",
 		fmt.Sprintf("(entry %d)", b.dissented), "the policy tolerates 0")
 }
 
@@ -533,7 +534,8 @@ func (b *buildSite) offline(t *testing.T, u *user) {
 		other := *b.known
 		other.Name, other.Members = "others", other.Members[1:]
 		u.policy(&other, 1, "")
-		app("early.builds").want(t, 1, "only as members of sets say that the policy does not list", "of the set others nobody does")
+		app("early.builds").want(t, 1, "only as members of sets say that the policy does not list",
+			"of the set others nobody does")
 	})
 	t.Run("too few", func(t *testing.T) {
 		u.policy(b.quiet, 3, "")

@@ -820,7 +820,8 @@ func (b *Built) Says() (all []string) {
 	}
 	for _, o := range b.Others {
 		if o.Same {
-			all = append(all, fmt.Sprintf("the same build makes %x, as %s of those who do not count", o.Artifact, entriesOf(o.Entries)))
+			all = append(all, fmt.Sprintf("the same build makes %x, as %s of those who do not count", o.Artifact,
+				entriesOf(o.Entries)))
 			continue
 		}
 		by := "the policy's set and builds it lists"
