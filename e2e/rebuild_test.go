@@ -98,8 +98,8 @@ func TestAProgramIsRebuiltInASandbox(t *testing.T) {
 		p.eventually(t, "first run", func() bool { return strings.Contains(p.log.String(), "first run") })
 		fatalIf(t, p.cmd.Process.Signal(syscall.SIGINT))
 		<-p.done
-		if code := p.cmd.ProcessState.ExitCode(); code != 3 {
-			t.Errorf("exit code %d", code)
+		if code := p.cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(p.log.String(), "run the same command again") {
+			t.Errorf("exit code %d\n%s", code, p.log)
 		}
 		if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 			t.Errorf("left are %v, %v", left, err)

@@ -70,11 +70,13 @@ type Said struct {
 	Artifact [32]byte // SHA-256 of the binary that he made
 }
 
-// Other is how often a result was said under another request.
+// Other is how often a result was said under another request, or under the same one by whoever does not count.
 type Other struct {
 	Artifact, Toolchain, Environment [32]byte
-	Listed                           bool // the set is the policy's, and so are toolchain and environment
-	Entries                          int
+
+	Same    bool // it is the same build, and another result
+	Listed  bool // the set is the policy's, and so are toolchain and environment
+	Entries int
 }
 
 // Compiled is one crate that was compiled into the binary.
@@ -375,7 +377,7 @@ func (v *builds) count(context.Context) error {
 	v.out.Claim, v.out.Request, v.out.Agree, v.out.Dissent = *best.claim, best.request, best.agree, best.dissent
 	v.out.Claim.Tag = [32]byte{}
 	v.out.Set, v.out.Hidden, v.out.Of = v.p.Set.Name, v.p.Set.Kind == build.Hidden, v.p.Members()
-	v.others(best.request)
+	v.others(best.request, best.claim.Result())
 	return best.judge(v)
 }
 
@@ -465,16 +467,21 @@ func names(all []Said) string {
 	return ", by " + few(out)
 }
 
-// others notes what came out of other builds of the same binary, whoever says so.
-func (v *builds) others(request [32]byte) {
+// others notes what came out of other builds of the same binary, whoever says so, and what those say of this build
+// who do not count.
+func (v *builds) others(request, result [32]byte) {
+	counts := map[uint64]bool{}
+	for _, s := range v.said {
+		counts[s.Index] = true
+	}
 	at := map[Other]int{}
 	for _, l := range v.seen.Builds {
 		r, err := l.Claim.Request(l.Entry.Subject)
-		if err != nil || r == request {
+		if err != nil || r == request && (l.Claim.Result() == result || counts[l.Index]) {
 			continue
 		}
-		o := Other{Artifact: l.Claim.Artifact, Toolchain: l.Claim.Toolchain, Environment: l.Claim.Environment,
-			Listed: l.Claim.Root == v.p.Root && v.fits(l.Claim) == nil}
+		o := Other{Artifact: l.Claim.Artifact, Toolchain: l.Claim.Toolchain, Environment: l.Claim.Environment, Same: r == request,
+			Listed: r != request && l.Claim.Root == v.p.Root && v.fits(l.Claim) == nil}
 		i, known := at[o]
 		if !known {
 			i = len(v.out.Others)
@@ -841,15 +848,24 @@ func (b *Built) Says() (all []string) {
 	if !b.AsOf.IsZero() {
 		asOf = "as of " + b.AsOf.UTC().Format(time.RFC3339)
 	}
-	if len(b.Dissent) == 0 {
+	same := func(o Other) bool { return o.Same }
+	switch {
+	case len(b.Dissent) == 0 && slices.ContainsFunc(b.Others, same):
+		all = append(all, fmt.Sprintf("this log says that nobody who counts has another result, %s (not proven)", asOf))
+	case len(b.Dissent) == 0:
 		all = append(all, fmt.Sprintf("this log says it has no other result, %s (not proven)", asOf))
-	} else {
+	default:
 		all = append(all, fmt.Sprintf("%d say otherwise, which the policy tolerates, %s: %x%s", len(b.Dissent),
 			asOf, b.Dissent[0].Artifact,
 			names(b.Dissent)))
 	}
 	const most = 10
 	for _, o := range b.Others[:min(len(b.Others), most)] {
+		if o.Same {
+			all = append(all, fmt.Sprintf("the same build makes %x, as %s of those who do not count", o.Artifact,
+				entriesOf(o.Entries)))
+			continue
+		}
 		by := "the policy's set and builds it lists"
 		if !o.Listed {
 			by = "another set, toolchain or environment than the policy lists"

@@ -72,7 +72,14 @@ func TestASetThatThePolicyDoesNotListIsNobody(t *testing.T) {
 	w.builds = append(w.builds, w.add(w.sign(namedSet(t, "more", 6), 5, nil)))
 	w.refuses(Violation, "too-few", "3 of 5")
 	w.policy("need = 3\n")
-	w.says("1 entry is of sets that the policy does not list: they do not count")
+	w.says("1 entry is of sets that the policy does not list: they do not count", "this log says it has no other result")
+	// If it says otherwise the log does not hold "no other result".
+	w.builds = append(w.builds, w.add(w.sign(namedSet(t, "more", 6), 4, func(b *entry.Build) { b.Artifact = [32]byte{0xab} })))
+	b := w.says("this log says that nobody who counts has another result, as of ",
+		"the same build makes ab0000", "as 1 entry says of those who do not count")
+	if len(b.Others) != 1 || !b.Others[0].Same || b.Others[0].Listed || len(b.Dissent) > 0 {
+		t.Errorf("%+v", b.Others)
+	}
 }
 
 // Who was expelled can still sign under the root of the set that he was in.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -37,7 +38,9 @@ What it is compiled from is verified before, as the policy asks. It needs Linux 
 		return err
 	}
 	done, err := o.rebuild(ctx, sh, what)
-	if err != nil {
+	if err != nil && ctx.Err() != nil {
+		return errors.New("interrupted: nothing was written; run the same command again")
+	} else if err != nil {
 		return err
 	}
 	if *out != "" {
