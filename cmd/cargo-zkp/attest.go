@@ -40,8 +40,8 @@ func (o *memberOptions) register(fs *flag.FlagSet) {
 func (o *memberOptions) registerKeys(fs *flag.FlagSet) {
 	fs.StringVar(&o.program, "program", "", "`FILE` of the program for a hidden member's proofs, as a ceremony made it")
 	fs.StringVar(&o.provingKey, "proving-key", "", "`FILE` of that program's proving key; it is checked against the circuit")
-	fs.BoolVar(&o.development, "development", false, "instead of both: the development program, which shows nothing: anyone can "+
-		"forge its proofs")
+	fs.BoolVar(&o.development, "development", false, "instead of --program and --proving-key: the development program, which shows "+
+		"nothing: anyone can forge its proofs")
 }
 
 // open opens key and set.

@@ -50,8 +50,8 @@ Each verb has its own --help.
 
 func builderKeygen(_ context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "builder keygen", "FILE", "Make a builder's key, and FILE.journal beside it, which says what was attested "+
-		"with it.\nKeep both together: two results for one build unmask their builder. Of a lost journal there is no backup\n"+
-		"that is safe to use, of a lost key neither: make another one and enroll that.")
+		"with it.\nKeep both together: two results for one build unmask their builder. Of a lost journal there is no\n"+
+		"backup that is safe to use, of a lost key neither: make another one and enroll that.")
 	named := fs.Bool("named", false, "for a set whose members sign with their names (default: for a hidden one)")
 	typ := fs.String("type", "", "`TYPE` of a named key: ed25519 or ml-dsa-44 (default: ed25519)")
 	file, err := parse(fs, args, "FILE")
@@ -192,12 +192,19 @@ func writeSet(sh *shell, s *build.Set, path string) error {
 	if err := durable.WriteNew(path, text, 0o644); err != nil {
 		return fmt.Errorf("the set's file %s is not written; one that is there is left alone: %w", path, err)
 	}
-	sh.Status("Created", "%s, the set %s (%s) of %d builders", path, s.Name, s.Kind, s.Size())
+	sh.Status("Created", "%s, the set %s (%s) of %s", path, s.Name, s.Kind, builders(s.Size()))
 	if s.Kind == build.Hidden && s.Size() < 8 {
 		sh.Warn("a hidden set of %d hides little; with fewer than 8, members may as well sign with their names", s.Size())
 	}
 	fmt.Fprintf(sh.stdout, "root   %x\ndigest %x\n", s.Root(), s.Digest())
 	return nil
+}
+
+func builders(n int) string {
+	if n == 1 {
+		return "1 builder"
+	}
+	return fmt.Sprintf("%d builders", n)
 }
 
 // sayCommon says how many members two epochs of a set have in common.
@@ -219,8 +226,8 @@ func sayCommon(sh *shell, s *build.Set, former string) error {
 
 func builderStatus(ctx context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "builder status", "[NAME@VERSION...]", "Look in a log for what was said with a key: if its journal does not know "+
-		"it, somebody else has the key,\nor the journal is an old one. Without crates the whole log is read, which must be one of the policy; with\n"+
-		"crates, or --programs, it is asked about these, and learns that. Tags are computed here.")
+		"it, somebody else has the\nkey, or the journal is an old one. Without crates the whole log is read, which must be one of "+
+		"the\npolicy; with crates, or --programs, it is asked about these, and learns that. Tags are computed here.")
 	var b believe
 	b.register(fs)
 	keyFile := fs.String("key", "", "`FILE` with the builder's key (required)")

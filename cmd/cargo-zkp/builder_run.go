@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"cratelog/build"
@@ -48,14 +49,21 @@ func (o *runOptions) run(ctx context.Context, sh *shell, args []string) error {
 	flags.StringVar(&o.set, "set", "", "`FILE` of the set of builders (default: builders.set in --dir)")
 	flags.StringVar(&o.memberOptions.program, "build-program", "", "`FILE` of the program for a hidden member's proofs, as a ceremony made it")
 	flags.StringVar(&o.provingKey, "proving-key", "", "`FILE` of that program's proving key; it is checked against the circuit")
-	flags.BoolVar(&o.development, "build-development", false, "instead of both: the development program, which shows nothing: anyone "+
-		"can forge its proofs")
+	flags.BoolVar(&o.development, "build-development", false, "instead of --build-program and --proving-key: the development program, "+
+		"which shows nothing: anyone can forge its proofs")
 	flags.StringVar(&o.log, "log", "", "`URL` of the log (required)")
 	flags.StringVar(&o.programs, "programs", "", "`FILE` with a NAME@VERSION a line, and the binary's name behind a space if there are several "+
 		"(required, or --follow); it is read again in each round")
 	flags.BoolVar(&o.follow, "follow", false, "instead of --programs: all crates of which sources are logged from now on. Those that "+
 		"have no binary, or are not to be built else, are left alone")
-	flags.Int64Var(&o.from, "from", -1, "with --follow: begin at this `INDEX` of the log")
+	o.from = -1
+	flags.Func("from", "with --follow: begin at this `INDEX` of the log (default: with what is logged from now on)",
+		func(text string) (err error) {
+			if o.from, err = strconv.ParseInt(text, 10, 64); err != nil || o.from < 0 {
+				return errors.New("must be the index of an entry, 0 or more")
+			}
+			return nil
+		})
 	flags.StringVar(&o.dir, "dir", "builder", "`DIR` for what is done")
 	flags.DurationVar(&o.every, "every", 0, "`TIME` from the end of a round to the next, such as 1h (default: one round only)")
 	flags.StringVar(&o.name, "name", "", "`NAME` of this builder: make key and set if they are not there")
@@ -67,9 +75,11 @@ func (o *runOptions) run(ctx context.Context, sh *shell, args []string) error {
 	}
 	switch {
 	case o.log == "" || o.programs == "" && !o.follow:
-		return outcome.Usagef("run needs --log URL and --programs FILE: where to attest, and what")
+		return outcome.Usagef("run needs --log URL, and --programs FILE or --follow: where to attest, and what")
 	case o.programs != "" && o.follow:
 		return outcome.Usagef("run takes --programs or --follow, not both")
+	case o.from >= 0 && !o.follow:
+		return outcome.Usagef("--from says where --follow begins, which is not there")
 	}
 	if o.rebuild.binary != "" {
 		return outcome.Usagef("run takes the names of binaries from --programs, not from --bin")
