@@ -67,8 +67,9 @@ func FindVendored(dir string) (map[string][]string, error) {
 func Vendored(f crate.File) bool { return path.Base(f.Path) != ".cargo-ok" && f.Path != ChecksumsFile }
 
 // Vendor hands each file of a crate that belongs into a directory source to put, in the archive's
-// order, and returns the content of its ChecksumsFile.
-func Vendor(c *crate.Crate, put func(f crate.File, content []byte) error) ([]byte, error) {
+// order, and returns the content of its ChecksumsFile. put returns what it wrote, which may be other
+// bytes.
+func Vendor(c *crate.Crate, put func(f crate.File, content []byte) (wrote []byte, err error)) ([]byte, error) {
 	var paths []string
 	for _, f := range c.Files {
 		if Vendored(f) {
@@ -79,7 +80,7 @@ func Vendor(c *crate.Crate, put func(f crate.File, content []byte) error) ([]byt
 	var failed error
 	err := c.Contents(paths, crate.DefaultLimits.Inflated, func(f crate.File, content []byte) {
 		if failed == nil {
-			failed = put(f, content)
+			content, failed = put(f, content)
 			sums[f.Path] = fmt.Sprintf("%x", sha256.Sum256(content))
 		}
 	})

@@ -22,18 +22,21 @@ func TestAListOfBuildsIsWholeOrAnError(t *testing.T) {
 		want  string   // words of the error; "": two rows
 	}{
 		"one page":              {[]string{`{"builds":[` + rowText(1) + `,` + rowText(2) + `],"size":9}`}, ""},
-		"two pages":             {[]string{`{"builds":[` + rowText(1) + `],"next":2}`, `{"builds":[` + rowText(2) + `]}`}, ""},
-		"another order":         {[]string{`{"builds":[` + rowText(2) + `,` + rowText(1) + `]}`}, "not in the order"},
-		"a row twice":           {[]string{`{"builds":[` + rowText(1) + `,` + rowText(1) + `]}`}, "not in the order"},
-		"a page again":          {[]string{`{"builds":[` + rowText(1) + `],"next":2}`, `{"builds":[` + rowText(1) + `]}`}, "not in the order"},
-		"a page without rows":   {[]string{`{"builds":[],"next":2}`}, "does not go on"},
-		"a next that is behind": {[]string{`{"builds":[` + rowText(5) + `],"next":2}`}, "does not go on"},
+		"two pages":             {[]string{`{"builds":[` + rowText(1) + `],"next":2,"size":9}`, `{"builds":[` + rowText(2) + `],"size":8}`}, ""},
+		"another order":         {[]string{`{"builds":[` + rowText(2) + `,` + rowText(1) + `],"size":9}`}, "not in the order"},
+		"a row twice":           {[]string{`{"builds":[` + rowText(1) + `,` + rowText(1) + `],"size":9}`}, "not in the order"},
+		"a page again":          {[]string{`{"builds":[` + rowText(1) + `],"next":2,"size":9}`, `{"builds":[` + rowText(1) + `],"size":9}`}, "not in the order"},
+		"a page without rows":   {[]string{`{"builds":[],"next":2,"size":9}`}, "does not go on"},
+		"a next that is behind": {[]string{`{"builds":[` + rowText(5) + `],"next":2,"size":9}`}, "does not go on"},
 		"no JSON":               {[]string{`<html>`}, "not the JSON"},
 		"two answers":           {[]string{`{"builds":[]}{}`}, "follows its JSON"},
-		"a short hash":          {[]string{`{"builds":[` + strings.Replace(rowText(1), `"tag":"0`, `"tag":"`, 1) + `]}`}, "no SHA-256"},
-		"capitals":              {[]string{`{"builds":[` + strings.Replace(rowText(1), `"root":"0`, `"root":"A`, 1) + `]}`}, "no SHA-256"},
-		"a hash less":           {[]string{`{"builds":[` + strings.Replace(rowText(1), `"result"`, `"other"`, 1) + `]}`}, "no SHA-256"},
-		"no binary":             {[]string{`{"builds":[` + strings.Replace(rowText(1), `"binary":"b"`, `"binary":"\u001b"`, 1) + `]}`}, "binary's name"},
+		"a short hash":          {[]string{`{"builds":[` + strings.Replace(rowText(1), `"tag":"0`, `"tag":"`, 1) + `],"size":9}`}, "no SHA-256"},
+		"capitals":              {[]string{`{"builds":[` + strings.Replace(rowText(1), `"root":"0`, `"root":"A`, 1) + `],"size":9}`}, "no SHA-256"},
+		"a hash less":           {[]string{`{"builds":[` + strings.Replace(rowText(1), `"result"`, `"other"`, 1) + `],"size":9}`}, "no SHA-256"},
+		"no binary":             {[]string{`{"builds":[` + strings.Replace(rowText(1), `"binary":"b"`, `"binary":"\u001b"`, 1) + `],"size":9}`}, "binary's name"},
+		"an entry outside":      {[]string{`{"builds":[` + rowText(9) + `],"size":9}`}, "has entry 9, and is said to be of a tree of 9"},
+		"no size":               {[]string{`{"builds":[` + rowText(1) + `]}`}, "of what size the tree is"},
+		"an absurd size":        {[]string{`{"builds":[],"size":9223372036854775808}`}, "of what size the tree is"},
 		"too much":              {[]string{`{"builds":[` + strings.Repeat(" ", maxBuildsBody) + `]}`}, "bytes"},
 	} {
 		asked := 0
@@ -41,9 +44,11 @@ func TestAListOfBuildsIsWholeOrAnError(t *testing.T) {
 			fmt.Fprint(w, c.pages[min(asked, len(c.pages)-1)])
 			asked++
 		}))
-		rows, err := (&Log{URL: s.URL}).Builds(t.Context(), entry.Subject{Name: "a", Version: "1.0.0"})
+		rows, size, err := (&Log{URL: s.URL}).BuildsWithSize(t.Context(), entry.Subject{Name: "a", Version: "1.0.0"})
 		s.Close()
 		switch {
+		case c.want == "" && size != uint64(10-len(c.pages)): // the least that a page says
+			t.Errorf("%s: of a tree of %d", name, size)
 		case c.want == "" && (err != nil || len(rows) != 2 || rows[1].Index != 2 || rows[1].Tag == rows[1].Root):
 			t.Errorf("%s: %+v, %v", name, rows, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
@@ -54,12 +59,12 @@ func TestAListOfBuildsIsWholeOrAnError(t *testing.T) {
 
 // FuzzBuilds: what a log answers makes rows or an error, and the same every time.
 func FuzzBuilds(f *testing.F) {
-	f.Add([]byte(`{"builds":[` + rowText(1) + `],"next":2}`))
+	f.Add([]byte(`{"builds":[` + rowText(1) + `],"next":2,"size":9}`))
 	f.Add([]byte(`{"artifacts":[{"registry":"default","name":"a","version":"1.0.0","sha256":"` + strings.Repeat("0", 64) + `","binary":"b","target":"a-b","index":1}]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		rows, next, err := parseBuilds(raw)
-		again, next2, err2 := parseBuilds(raw)
-		if !reflect.DeepEqual(rows, again) || !reflect.DeepEqual(next, next2) || (err == nil) != (err2 == nil) || err != nil && rows != nil {
+		rows, next, size, err := parseBuilds(raw)
+		again, next2, size2, err2 := parseBuilds(raw)
+		if size != size2 || !reflect.DeepEqual(rows, again) || !reflect.DeepEqual(next, next2) || (err == nil) != (err2 == nil) || err != nil && rows != nil {
 			t.Errorf("%+v %v", rows, err)
 		}
 		artifacts, err := parseArtifacts(raw)

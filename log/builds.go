@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -327,14 +328,33 @@ func (l *Log) builderStanding(ctx context.Context, s *submission) error {
 	if found {
 		return &contradictionError{other.idx}
 	}
-	most := l.sets[s.root].members
-	n, err := l.index.countBuilds(ctx, s.built, s.program, most)
+	set, k := l.sets[s.root], keyOf(s.entry.Subject)
+	most := set.members
+	n, err := l.index.countBuilds(ctx, k, s.built, s.program, most)
 	if err == nil && n >= most {
 		err = refuse(TooManyBuilds, nil, "The log holds %d claims about this build of %v of the set of builders %s, which has as many "+
-			"members, and takes no more.", n, keyOf(s.entry.Subject), l.sets[s.root].Name)
+			"members, and takes no more.", n, k, set.Name)
+	}
+	if err != nil {
+		return err
+	}
+	most = min(cmp.Or(l.cfg.testingOnlyPerMember, maxPerMember)*set.members, maxPerVersion)
+	n, err = l.index.countOf(ctx, k, s.root, most, "")
+	if err == nil && n >= most {
+		err = refuse(TooManyBuilds, nil, "The log holds %d claims about builds of %v of the set of builders %s, and takes no more of "+
+			"them: a set of %d members may say so much about all binaries of a version. /v1/crates/NAME/VERSION/builds lists them.",
+			n, k, set.Name, set.members)
 	}
 	return err
 }
+
+// A member can make a request of any name of a binary, target and lock file, so the members of a set
+// are bounded by version as well: to maxPerMember claims of each, on average since hidden
+// ones cannot be told apart, and to maxPerVersion together, which a joined file can hold.
+const (
+	maxPerMember  = 32
+	maxPerVersion = 4096
+)
 
 // contradictionError says that a builder contradicts what he said in an entry that stands.
 type contradictionError struct{ idx uint64 }

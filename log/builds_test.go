@@ -504,6 +504,51 @@ func TestASetSaysAsMuchAsItHasMembers(t *testing.T) {
 	wantSize(t, l, 4)
 }
 
+// TestRequestsOfAMembersMakingAreBounded: the binary's name, the target and the lock file are free text, so each
+// makes a build of which the set has said nothing.
+func TestRequestsOfAMembersMakingAreBounded(t *testing.T) {
+	t.Parallel()
+	w := buildWorld(t)
+	w.cfg.testingOnlyPerMember = 2
+	others := setOf("others", ann, eve)
+	w.cfg.Builds.Sets = append(w.cfg.Builds.Sets, others)
+	l := w.open()
+	source, raw := w.good("alpha", "1.0.0")
+	w.submit(l, source, raw)
+	asked := func(i int) *entry.Build {
+		c := claimOf(1)
+		switch i % 3 {
+		case 0:
+			c.Binary = fmt.Sprint("b", i)
+		case 1:
+			c.Target = fmt.Sprintf("x%d-unknown-linux-gnu", i)
+		case 2:
+			c.Lock[31] = byte(i)
+		}
+		return c
+	}
+	first := ann.says(t, rebuilders, source, asked(0))
+	w.build(l, first, nil)
+	for i := 1; i < 4; i++ { // two members, two each
+		w.build(l, ann.says(t, rebuilders, source, asked(i)), nil)
+	}
+	for i := range 3 {
+		wantBuildRefusal(t, l, bob.says(t, rebuilders, source, asked(4+i)), crates, nil, TooManyBuilds,
+			"The log holds 4 claims about builds of alpha 1.0.0 of the set of builders rebuilders, and takes no more")
+	}
+	wantBuildRefusal(t, l, bob.says(t, rebuilders, source, asked(0)), crates, nil, TooManyBuilds, "a set of 2 members")
+	w.build(l, first, nil)                                 // it stands
+	w.build(l, eve.says(t, others, source, asked(0)), nil) // another set
+	second, raw := w.good("beta", "1.0.0")                 // another version
+	w.submit(l, second, raw)
+	w.build(l, bob.says(t, rebuilders, second, asked(0)), nil)
+	// Who contradicts himself is shown all the same.
+	c := asked(0)
+	c.Artifact[0] = 2
+	wantBuildRefusal(t, l, ann.says(t, rebuilders, source, c), crates, nil, BuilderContradiction, "in entry 1")
+	wantSize(t, l, 8)
+}
+
 // TestAListWithoutAnEntryIsForgotten: lists are kept before their entries.
 func TestAListWithoutAnEntryIsForgotten(t *testing.T) {
 	t.Parallel()

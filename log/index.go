@@ -77,9 +77,9 @@ const (
 )
 
 var indexDatabase = sqlite.Owned{
-	ID: 0x63726c69, Version: 3, Schema: indexSchema, Journal: "wal", Conns: 4,
+	ID: 0x63726c69, Version: 4, Schema: indexSchema, Journal: "wal", Conns: 4,
 	// Empty: openIndex fills it from the tree.
-	Upgrades: []string{"", "DROP TABLE entries; DROP TABLE IF EXISTS programs;" + indexSchema},
+	Upgrades: []string{"", "", "DROP TABLE entries; DROP TABLE IF EXISTS programs;" + indexSchema},
 	What:     "a log's index.db", Advice: "delete it while the log is stopped, and the next start makes it again",
 }
 
@@ -109,7 +109,7 @@ CREATE TABLE entries (
 ) STRICT;
 CREATE INDEX entries_by_version ON entries (name, version, registry, kind DESC, unproven, crlf, idx);
 CREATE INDEX builds_by_tag      ON entries (request, tag, idx) WHERE kind = 'build';
-CREATE INDEX builds_by_root     ON entries (root, request, program) WHERE kind = 'build';
+CREATE INDEX builds_by_root     ON entries (root, name, version, registry, request, program) WHERE kind = 'build';
 CREATE INDEX builds_by_artifact ON entries (artifact, idx) WHERE kind = 'build';
 CREATE INDEX builds_by_list     ON entries (compiled) WHERE kind = 'build';
 CREATE TABLE programs (id BLOB PRIMARY KEY) STRICT;
@@ -376,11 +376,20 @@ func (x *index) otherResult(ctx context.Context, b built) (row, bool, error) {
 	return one(ctx, x.tag, b.request[:], b.tag[:], b.result[:])
 }
 
-// countBuilds returns how many entries under a root with proofs of a program are about a request, up
-// to most.
-func (x *index) countBuilds(ctx context.Context, b built, program [32]byte, most int) (n int, err error) {
-	err = x.db.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM entries "+ofBuilds+
-		" AND root = ? AND request = ? AND program = ? LIMIT ?)", b.root[:], b.request[:], program[:], most).Scan(&n)
+// countBuilds returns how many entries under a root with proofs of a program are about a request, which
+// is one of the version, up to most.
+func (x *index) countBuilds(ctx context.Context, k versionKey, b built, program [32]byte, most int) (int, error) {
+	return x.countOf(ctx, k, b.root, most, " AND request = ? AND program = ?", b.request[:], program[:])
+}
+
+// countOf returns how many build entries under a root are about a version, up to most.
+func (x *index) countOf(ctx context.Context, k versionKey, root [32]byte, most int, where string, args ...any) (n int, err error) {
+	args = append([]any{root[:], k.name, k.version, k.registry}, append(args, most)...)
+	err = x.db.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM entries INDEXED BY builds_by_root "+ofBuilds+
+		" AND root = ? AND name = ? AND version = ? AND registry = ?"+where+" LIMIT ?)", args...).Scan(&n)
+	if err != nil {
+		err = fmt.Errorf("index: %w", err)
+	}
 	return n, err
 }
 

@@ -112,6 +112,8 @@ type Config struct {
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
 	testingOnlyPage     int           // builds in one answer
+
+	testingOnlyPerMember int // claims about a version, for maxPerMember
 }
 
 // Log is an open log. Its methods may be called concurrently.

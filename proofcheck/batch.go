@@ -18,18 +18,20 @@ import (
 )
 
 // The equation. A segment's Groth16 proof (A, B, C) with its commitment D and the proof of
-// knowledge P holds for public inputs x if both
+// knowledge P holds for its n public inputs x if both
 //
 //	X = e(A, B) e(L, -gamma) e(C, -delta) e(-alpha, beta)
 //	Y = e(D, -sigma G) e(P, G)
 //
-// are 1, where L = K0 + sum x_j K_j + h K4 + D and h is the challenge, the hash of D
-// and the inputs. With the proofs fixed, t and an r_i for each segment are drawn, and
+// are 1, where L = K0 + sum x_j K_j + h K(n+1) + D and h is the challenge, the hash of D
+// and the inputs. A proof of a build claim is one segment without a commitment: L is K0 + sum x_j K_j,
+// and Y is 1, of no pairings. All segments of a batch are of one key, so of one kind.
+// With the proofs fixed, t and an r_i for each segment are drawn, and
 //
 //	V(S) = prod Z_i^r_i, Z_i = X_i Y_i^t,
 //
 // the product over all segments of a set S of entries, is compared with 1. It takes as many pairings
-// as there are segments, and three more, of points of the key. The first segment's r is 1, the others and t are
+// as there are segments, and two or three more, of points of the key. The first segment's r is 1, the others and t are
 // random numbers of 128 bits. All values lie in a group of prime order, so of a value other than 1 no two
 // of the powers that can be drawn are the same.
 //
@@ -53,18 +55,14 @@ const (
 	coefficientBytes = 16
 )
 
-// Chains is Chain for many entries at once, at a fraction of the cost of each for source claims;
-// build claims are checked one by one. It returns a chain or an error for each entry, in their order, as
+// Chains is Chain for many entries at once, at a fraction of the cost of each; signatures of named
+// builders are checked one by one. It returns a chain or an error for each entry, in their order, as
 // Chain would. All segments of an entry are checked
 // together. An entry whose proof does not hold is believed with a probability of at most 2^-124.
 func (v *Verifier) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
 	chains, errs := make([]entry.Chain, len(entries)), make([]error, len(entries))
 	statements := make([]*statement, len(entries))
 	parallel(len(entries), func(i int) {
-		if claim, ok := entries[i].Claim.(*entry.Build); ok {
-			chains[i], errs[i] = v.build(entries[i], claim)
-			return
-		}
 		statements[i], errs[i] = v.statement(entries[i])
 	})
 	for _, b := range batches(statements) {
@@ -72,23 +70,25 @@ func (v *Verifier) Chains(entries []*entry.Entry) ([]entry.Chain, []error) {
 	}
 	for i, s := range statements {
 		switch {
-		case s == nil: // it is not well formed, or a build's
+		case s == nil: // it is not well formed
 		case s.holds:
 			chains[i] = s.shown
 		default:
-			errs[i] = fmt.Errorf("%w: it is not a proof of this subject and claim", ErrProof)
+			errs[i] = errFalse
 		}
 	}
 	return chains, errs
 }
 
-// batches sorts statements, nil ones left out, by program into batches of at most maxBatch
+var errFalse = fmt.Errorf("%w: it is not a proof of this subject and claim", ErrProof)
+
+// batches sorts statements, without nil ones and those that hold, by program into batches of at most maxBatch
 // segments, or of one statement.
 func batches(statements []*statement) (out [][]*statement) {
 	open := map[[32]byte]int{} // index in out of the program's last batch
 	size := map[int]int{}      // of a batch, in segments
 	for _, s := range statements {
-		if s == nil {
+		if s == nil || s.holds {
 			continue
 		}
 		i, ok := open[s.program]
@@ -187,13 +187,17 @@ func (b *batch) value(statements []*statement, loop *bn254.GT) bn254.GT {
 		return multiExp(points, r)
 	}
 	c := column(func(p *groth16.Proof) *bn254.G1Affine { return &p.Krs })
-	d := column(func(p *groth16.Proof) *bn254.G1Affine { return &p.Commitments[0] })
-	pok := column(func(p *groth16.Proof) *bn254.G1Affine { return &p.CommitmentPok })
 	l := b.key.inputSum(all)
-	l.Add(&l, &d).Neg(&l)
+	var d, pok bn254.G1Affine // at infinity without commitments
+	if b.key.commits() {
+		d = column(func(p *groth16.Proof) *bn254.G1Affine { return &p.Commitments[0] })
+		pok = column(func(p *groth16.Proof) *bn254.G1Affine { return &p.CommitmentPok })
+		l.Add(&l, &d)
+		d.ScalarMultiplication(&d, &b.t)
+		pok.ScalarMultiplication(&pok, &b.t)
+	}
+	l.Neg(&l)
 	c.Neg(&c)
-	d.ScalarMultiplication(&d, &b.t)
-	pok.ScalarMultiplication(&pok, &b.t)
 	fixed := b.key.fixedLoop(l, c, d, pok)
 	value := bn254.FinalExponentiation(loop, &fixed)
 
@@ -211,24 +215,29 @@ func segmentsOf(statements []*statement) (all []*segment) {
 	return all
 }
 
-// segment is the proof of a segment with its inputs.
+// segment is a Groth16 proof with its inputs: of one segment of a source claim, or a build claim's.
 type segment struct {
 	proof   *groth16.Proof
-	scalars [inputs + 1]fr.Element // In, Out, Rho and the challenge
+	scalars fr.Vector // public inputs, and the challenge if there is a commitment
 
 	r        fr.Element     // its coefficient
 	weighted bn254.G1Affine // r A
 }
 
-func newSegment(p *groth16.Proof, in, out, rho fr.Element) segment {
-	s := segment{proof: p, scalars: [inputs + 1]fr.Element{in, out, rho}}
-	// The value of the circuit's commitment wire, as gnark's prover and verifier compute it.
-	h := hash_to_field.New([]byte(constraint.CommitmentDst))
-	h.Write(p.Commitments[0].Marshal())
-	for i := range inputs {
-		h.Write(s.scalars[i].Marshal())
+// newSegment takes as many inputs as the key has, and a proof with as many commitments.
+func newSegment(p *groth16.Proof, inputs ...fr.Element) segment {
+	s := segment{proof: p, scalars: inputs}
+	for i := range p.Commitments { // one or none
+		// The value of the circuit's commitment wire, as gnark's prover and verifier compute it.
+		h := hash_to_field.New([]byte(constraint.CommitmentDst))
+		h.Write(p.Commitments[i].Marshal())
+		for j := range inputs {
+			h.Write(inputs[j].Marshal())
+		}
+		var challenge fr.Element
+		challenge.SetBytes(h.Sum(nil)[:fr.Bytes])
+		s.scalars = append(s.scalars, challenge)
 	}
-	s.scalars[inputs].SetBytes(h.Sum(nil)[:fr.Bytes])
 	return s
 }
 
@@ -239,7 +248,7 @@ func (s *segment) weigh(r []byte) {
 
 // inputSum returns sum r_i (K0 + sum_j x_ij K_j), the commitments' points left out.
 func (k *key) inputSum(segments []*segment) bn254.G1Affine {
-	scalars := make([]fr.Element, len(k.vk.G1.K))
+	scalars := make(fr.Vector, len(k.vk.G1.K))
 	var product fr.Element
 	for _, s := range segments {
 		scalars[0].Add(&scalars[0], &s.r)
@@ -248,7 +257,7 @@ func (k *key) inputSum(segments []*segment) bn254.G1Affine {
 			scalars[j+1].Add(&scalars[j+1], &product)
 		}
 	}
-	return multiExp(k.vk.G1.K, scalars)
+	return k.sums().sum(scalars)
 }
 
 func multiExp(points []bn254.G1Affine, scalars []fr.Element) (sum bn254.G1Affine) {

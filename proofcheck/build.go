@@ -3,11 +3,9 @@ package proofcheck
 import (
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
-	"github.com/consensys/gnark/logger"
 
 	"cratelog/build"
 	"cratelog/entry"
@@ -62,13 +60,13 @@ func (built) Check([]byte) error {
 	return errors.New("a build claim is not about a list of files: ask for a source claim of the crate")
 }
 
-// build checks an entry with a build claim.
-func (v *Verifier) build(e *entry.Entry, claim *entry.Build) (entry.Chain, error) {
+// build does all of Chain but the pairings, for a build claim.
+func (v *Verifier) build(e *entry.Entry, claim *entry.Build) (*statement, error) {
 	if e.Proof.Program == build.NamedProgram {
 		if _, err := build.VerifyNamed(e); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrProof, err)
 		}
-		return built{}, nil
+		return &statement{shown: built{}, holds: true}, nil
 	}
 	key, err := v.keyFor(e, ClaimBuild)
 	if err != nil {
@@ -83,10 +81,12 @@ func (v *Verifier) build(e *entry.Entry, claim *entry.Build) (entry.Chain, error
 		return nil, err
 	}
 	m := Membership{claim.Root, request, claim.Result(), claim.Tag, proof.Share}
-	if err := m.check(key, proof.Points); err != nil {
+	s, err := m.statement(key, proof.Points)
+	if err != nil {
 		return nil, err
 	}
-	return built{}, nil
+	s.program = e.Proof.Program
+	return s, nil
 }
 
 // keyFor returns the key of an entry's program, which must prove claims of this kind.
@@ -122,12 +122,19 @@ func (p Program) VerifyMembership(m Membership, parts [][]byte) error {
 	if proof.Share != m.Share {
 		return fmt.Errorf("%w: it is of another share", ErrProof)
 	}
-	return m.check(key, proof.Points)
+	s, err := m.statement(key, proof.Points)
+	if err != nil {
+		return err
+	}
+	if checkBatch([]*statement{s}); !s.holds {
+		return errFalse
+	}
+	return nil
 }
 
-// check refuses values that are not below the field's order, of which one more in the same bytes would
+// statement refuses values that are not below the field's order, of which one more in the same bytes would
 // be another tag of the same member, and a result of zero, whose share is a member's name.
-func (m *Membership) check(k *key, proof *groth16.Proof) error {
+func (m *Membership) statement(k *key, proof *groth16.Proof) (*statement, error) {
 	inputs := make(fr.Vector, 0, buildInputs)
 	for _, in := range []struct {
 		name  string
@@ -135,27 +142,12 @@ func (m *Membership) check(k *key, proof *groth16.Proof) error {
 	}{{"root", m.Root}, {"request", m.Request}, {"result", m.Result}, {"tag", m.Tag}, {"share", m.Share}} {
 		var x fr.Element
 		if x.SetBytesCanonical(in.value[:]) != nil {
-			return fmt.Errorf("%w: the %s is not below the field's order", ErrProof, in.name)
+			return nil, fmt.Errorf("%w: the %s is not below the field's order", ErrProof, in.name)
 		}
 		inputs = append(inputs, x)
 	}
 	if inputs[2].IsZero() {
-		return fmt.Errorf("%w: the result is zero", ErrProof)
+		return nil, fmt.Errorf("%w: the result is zero", ErrProof)
 	}
-	quiet()
-	if err := groth16.Verify(proof, k.vk, inputs); err != nil {
-		return fmt.Errorf("%w: it is not a proof of this subject and claim", ErrProof)
-	}
-	return nil
-}
-
-// quiet keeps gnark from writing to a program's standard output.
-var quiet = sync.OnceFunc(logger.Disable)
-
-// newBuildKey makes a key ready for gnark's Verify.
-func newBuildKey(vk *groth16.VerifyingKey) (*key, error) {
-	if err := vk.Precompute(); err != nil {
-		return nil, fmt.Errorf("program: verifying key: %w", err)
-	}
-	return &key{claim: ClaimBuild, vk: vk}, nil
+	return &statement{key: k, segments: []segment{newSegment(proof, inputs...)}, shown: built{}}, nil
 }

@@ -22,7 +22,7 @@ func ShippedKey(p Program) (*groth16.VerifyingKey, error) { return p.kind().read
 
 // Unchecked is a verifier of a program whose key nobody looked at.
 func Unchecked(p Program, vk *groth16.VerifyingKey) *Verifier {
-	return &Verifier{programs: []Program{p}, keys: map[[32]byte]*key{p.ID(): newKey(vk)}}
+	return &Verifier{programs: []Program{p}, keys: map[[32]byte]*key{p.ID(): newKey(ClaimSource, vk)}}
 }
 
 // Inputs returns In, Out, Rho and the challenge of each segment.
@@ -32,14 +32,14 @@ func (v *Verifier) Inputs(e *entry.Entry) (out []fr.Vector, err error) {
 		return nil, err
 	}
 	for i := range s.segments {
-		out = append(out, s.segments[i].scalars[:])
+		out = append(out, s.segments[i].scalars)
 	}
 	return out, nil
 }
 
 // Holds checks one segment.
 func Holds(vk *groth16.VerifyingKey, p *groth16.Proof, in, out, rho fr.Element) bool {
-	s := &statement{key: newKey(vk), segments: []segment{newSegment(p, in, out, rho)}}
+	s := &statement{key: newKey(ClaimSource, vk), segments: []segment{newSegment(p, in, out, rho)}}
 	checkBatch([]*statement{s})
 	return s.holds
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr/pedersen"
@@ -105,36 +106,42 @@ func (l layout) readKey(key []byte) (*groth16.VerifyingKey, error) {
 	return vk, checkPoints(vk, key)
 }
 
-// key is a verifying key, ready for use. That of a program of build claims is gnark's alone.
+// key is a verifying key, ready for use.
 type key struct {
 	claim        string
 	vk           *groth16.VerifyingKey
 	alphaBetaInv bn254.GT // e(-alpha, beta)
 
-	// Lines of gamma, delta, the commitment's -sigma G and, unless it is gamma, its G.
+	// Lines of gamma, delta and, if there is a commitment, its -sigma G and, unless it is gamma, its G.
 	lines [][2][len(bn254.LoopCounter)]bn254.LineEvaluationAff
+
+	sums func() *comb // of the points K, made when it is first needed
 }
 
-func newKey(vk *groth16.VerifyingKey) *key {
-	k := &key{claim: ClaimSource, vk: vk}
+func newKey(claim string, vk *groth16.VerifyingKey) *key {
+	k := &key{claim: claim, vk: vk, sums: sync.OnceValue(func() *comb { return newComb(vk.G1.K) })}
 	var alpha bn254.G1Affine
 	alpha.Neg(&vk.G1.Alpha)
 	loop := millerLoop([]bn254.G1Affine{alpha}, []bn254.G2Affine{vk.G2.Beta})
 	k.alphaBetaInv = bn254.FinalExponentiation(&loop)
-	commitment := vk.CommitmentKeys[0]
-	k.lines = append(k.lines, bn254.PrecomputeLines(vk.G2.Gamma), bn254.PrecomputeLines(vk.G2.Delta),
-		bn254.PrecomputeLines(commitment.GSigmaNeg))
-	if !vk.G2.Gamma.Equal(&commitment.G) { // as in no ceremony
-		k.lines = append(k.lines, bn254.PrecomputeLines(commitment.G))
+	k.lines = append(k.lines, bn254.PrecomputeLines(vk.G2.Gamma), bn254.PrecomputeLines(vk.G2.Delta))
+	for _, commitment := range vk.CommitmentKeys { // one or none
+		k.lines = append(k.lines, bn254.PrecomputeLines(commitment.GSigmaNeg))
+		if !vk.G2.Gamma.Equal(&commitment.G) { // as in no ceremony
+			k.lines = append(k.lines, bn254.PrecomputeLines(commitment.G))
+		}
 	}
 	return k
 }
 
-// fixedLoop returns the Miller loop of e(l, gamma) e(c, delta) e(d, -sigma G) e(pok, G).
+// commits says that proofs have a commitment.
+func (k *key) commits() bool { return len(k.vk.CommitmentKeys) > 0 }
+
+// fixedLoop returns the Miller loop of e(l, gamma) e(c, delta) e(d, -sigma G) e(pok, G). Of a key without
+// commitments d and pok are not looked at.
 func (k *key) fixedLoop(l, c, d, pok bn254.G1Affine) bn254.GT {
-	p := []bn254.G1Affine{l, c, d, pok}
-	if len(k.lines) == 3 {
-		p = p[:3]
+	p := []bn254.G1Affine{l, c, d, pok}[:len(k.lines)]
+	if len(p) == 3 {
 		p[0].Add(&l, &pok)
 	}
 	loop, err := bn254.MillerLoopFixedQ(p, slices.Clone(k.lines)) // it works in the lines that it is given

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+
 	"cratelog/build"
 	"cratelog/internal/durable"
 )
@@ -180,7 +182,7 @@ func parseProgram(text []byte) (Program, error) {
 		}
 		p.ProvingKey = [32]byte(sum)
 	}
-	if _, err := p.key(); err != nil {
+	if _, err := p.check(); err != nil {
 		return Program{}, err
 	}
 	return p, nil
@@ -188,7 +190,7 @@ func parseProgram(text []byte) (Program, error) {
 
 // Marshal returns the program file.
 func (p Program) Marshal() ([]byte, error) {
-	if _, err := p.key(); err != nil {
+	if _, err := p.check(); err != nil {
 		return nil, err
 	}
 	f := programFile{System: p.System, Claim: p.Claim, Blocks: p.Blocks, Depth: p.Depth, Origin: p.Origin,
@@ -200,10 +202,19 @@ func (p Program) Marshal() ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// key checks the program and decodes its key: one encoding only, as many public
+// key checks the program, and makes its key ready for use.
+func (p Program) key() (*key, error) {
+	vk, err := p.check()
+	if err != nil {
+		return nil, err
+	}
+	return newKey(p.Claim, vk), nil
+}
+
+// check checks the program and decodes its key: one encoding only, as many public
 // inputs as the claim has, all of them bound by the commitment if it has one, and no points
 // that bind nothing.
-func (p Program) key() (*key, error) {
+func (p Program) check() (*groth16.VerifyingKey, error) {
 	switch {
 	case p.System != SystemGroth16:
 		return nil, fmt.Errorf("program: unknown proof system %q", p.System)
@@ -216,14 +227,7 @@ func (p Program) key() (*key, error) {
 	if err := checkOrigin(p.Origin); err != nil {
 		return nil, err
 	}
-	vk, err := p.kind().readKey(p.Key)
-	if err != nil {
-		return nil, err
-	}
-	if p.Claim == ClaimBuild {
-		return newBuildKey(vk)
-	}
-	return newKey(vk), nil
+	return p.kind().readKey(p.Key)
 }
 
 //go:embed programs/source.json

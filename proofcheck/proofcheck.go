@@ -128,16 +128,22 @@ type statement struct {
 	program  [32]byte
 	key      *key
 	segments []segment
-	shown    *shown
-	holds    bool // set by the batch's check
+	shown    entry.Chain
+	holds    bool // set by the batch's check, and from the start if a signature is the proof
 }
 
 // statement does all of Chain but the pairings.
 func (v *Verifier) statement(e *entry.Entry) (*statement, error) {
-	claim, ok := e.Claim.(*entry.Source)
-	if !ok {
-		return nil, fmt.Errorf("%w: no program proves claims of the kind %T", ErrProof, e.Claim)
+	switch claim := e.Claim.(type) {
+	case *entry.Source:
+		return v.source(e, claim)
+	case *entry.Build:
+		return v.build(e, claim)
 	}
+	return nil, fmt.Errorf("%w: no program proves claims of the kind %T", ErrProof, e.Claim)
+}
+
+func (v *Verifier) source(e *entry.Entry, claim *entry.Source) (*statement, error) {
 	s := &statement{program: e.Proof.Program}
 	var err error
 	if s.key, err = v.keyFor(e, ClaimSource); err != nil {
@@ -155,8 +161,9 @@ func (v *Verifier) statement(e *entry.Entry) (*statement, error) {
 	for i, p := range proof.Segments {
 		commitments[i] = p.Commitments[0]
 	}
-	s.shown = &shown{claim.Files, chain.Rho(s.program, claim.Commit, context, commitments), proof.End}
-	first, err := chain.Start(claim.Commit, s.shown.rho)
+	rho := chain.Rho(s.program, claim.Commit, context, commitments)
+	s.shown = &shown{claim.Files, rho, proof.End}
+	first, err := chain.Start(claim.Commit, rho)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProof, err)
 	}
@@ -164,7 +171,7 @@ func (v *Verifier) statement(e *entry.Entry) (*statement, error) {
 	states := slices.Concat([]fr.Element{first.Commitment()}, proof.Cuts, []fr.Element{last.Commitment()})
 	s.segments = make([]segment, len(proof.Segments))
 	for i, p := range proof.Segments {
-		s.segments[i] = newSegment(p, states[i], states[i+1], s.shown.rho)
+		s.segments[i] = newSegment(p, states[i], states[i+1], rho)
 	}
 	return s, nil
 }

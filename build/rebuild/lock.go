@@ -143,5 +143,13 @@ func checkManifest(c *crate.Crate) error {
 				"the registry; cargo publishes none, so whoever packaged this put it there", c.Name, c.Version, key)
 		}
 	}
+	for _, table := range []string{"package", "project"} { // which is its old name
+		pkg, _ := doc[table].(map[string]any)
+		if pkg["workspace"] == nil {
+			continue
+		}
+		return outcome.Refusef("the Cargo.toml of %s v%s has package.workspace, which makes cargo take another Cargo.lock, "+
+			"and profiles, than the package's own; cargo publishes none, so whoever packaged this put it there", c.Name, c.Version)
+	}
 	return nil
 }

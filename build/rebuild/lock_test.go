@@ -147,3 +147,17 @@ func TestAManifestThatPatchesIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// A package that names another directory as its workspace is built with the Cargo.lock that stands there.
+func TestAManifestThatNamesAWorkspaceIsRefused(t *testing.T) {
+	for _, manifest := range []string{
+		"[package]\nname = \"app\"\nversion = \"1.0.0\"\nworkspace = \"../vendor/x-1.0.0\"\n",
+		"project.workspace = \"..\"\n[package]\nname = \"app\"\nversion = \"1.0.0\"\n",
+	} {
+		err := checkManifest(app(t, ownEntry, map[string]string{"Cargo.toml": manifest}))
+		if err == nil || !strings.Contains(err.Error(), "has package.workspace, which makes cargo take another Cargo.lock") ||
+			outcome.Of(err) != outcome.Refused {
+			t.Errorf("%q: %v", manifest, err)
+		}
+	}
+}

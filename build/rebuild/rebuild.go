@@ -8,7 +8,8 @@
 // (package sandbox) stand
 //
 //	/build/src     the files of the .crate, in directories that can be written to
-//	/build/vendor  NAME-VERSION of every crate that its Cargo.lock names, with .cargo-checksum.json
+//	/build/vendor  NAME-VERSION of every crate that its Cargo.lock names, with .cargo-checksum.json; of those
+//	               that are not compiled, Cargo.toml and files that no compiler takes
 //	/build/home    config.toml, which replaces every registry of the lock file by /build/vendor
 //
 // and in /build, where no configuration or rust-toolchain.toml of the package counts, runs
@@ -24,7 +25,7 @@
 //
 // The list of compiled crates is what cargo's unit graph has for that binary. It is asked for in a
 // run of its own, in which no code of any crate runs: what build scripts and procedural macros print
-// or write later cannot change it.
+// or write later cannot change it. A crate that is not in it cannot be compiled, nor its files read.
 //
 // # Two runs
 //
@@ -208,11 +209,16 @@ func share(done *atomic.Int64, of int) func() float64 {
 const buildArgs = cargoBin + " build --release --locked --offline --frozen -j 2 --manifest-path " + srcDir +
 	"/Cargo.toml --target-dir " + targetDir
 
+// asNightly lets cargo take -Z, and nobody else. RUSTC_BOOTSTRAP=1 would reach the compiler too, which then
+// has more cfg's than it has when it builds; and what Cargo.toml has under [target.'cfg(not(target_thread_local))']
+// would be compiled, and not planned. A cargo that does not know it has no plan.
+const asNightly = "__CARGO_TEST_CHANNEL_OVERRIDE_DO_NOT_USE_THIS=nightly"
+
 // Both scripts say no more than cargo does. The binary's name is the argument of the second one.
 const (
 	planScript = "set -e\n" +
 		cargoBin + " metadata --no-deps --offline --format-version 1 --manifest-path " + srcDir + "/Cargo.toml\n" +
-		"RUSTC_BOOTSTRAP=1 " + buildArgs + " --bins --unit-graph -Z unstable-options\n"
+		asNightly + " " + buildArgs + " --bins --unit-graph -Z unstable-options\n"
 	buildScript = "set -e\n" +
 		buildArgs + ` --bin "$1" >&2` + "\n" +
 		`exec cat "` + targetDir + `/release/$1"` + "\n"
@@ -345,7 +351,7 @@ func (j *job) layOut(w *sandbox.Tree) error {
 		return err
 	}
 	for _, c := range j.Lock.Crates {
-		if err := vendor(w, c, j.Raw[c]); err != nil {
+		if err := vendor(w, c, j.Raw[c], slices.Contains(j.List, c)); err != nil {
 			return fmt.Errorf("%s v%s: %w", c.Name, c.Version, err)
 		}
 	}
@@ -361,14 +367,23 @@ func put(w *sandbox.Tree, dir string, f crate.File, content []byte) error {
 	return w.File(dir+"/"+f.Path, mode, content)
 }
 
+// notCompiled is what stands in the files of crates that are not compiled, but for their Cargo.toml: cargo looks
+// whether they are there. No compiler takes it, so that nothing gets into a binary but what is listed.
+const notCompiled = "compile_error!(\"this crate is not in the list of those that are compiled\");\n"
+
 // vendor writes one crate into the directory source.
-func vendor(w *sandbox.Tree, c build.Crate, raw []byte) error {
+func vendor(w *sandbox.Tree, c build.Crate, raw []byte, compiled bool) error {
 	read, err := crate.ReadHashed(raw, c.SHA256, c.Name, c.Version, crate.DefaultLimits)
 	if err != nil {
 		return outcome.Refuse(err)
 	}
 	dir := vendorDir + "/" + c.Name + "-" + c.Version
-	sums, err := cargo.Vendor(read, func(f crate.File, content []byte) error { return put(w, dir, f, content) })
+	sums, err := cargo.Vendor(read, func(f crate.File, content []byte) ([]byte, error) {
+		if !compiled && f.Path != "Cargo.toml" {
+			content = []byte(notCompiled)
+		}
+		return content, put(w, dir, f, content)
+	})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"cratelog/internal/fixture"
 )
 
 func TestTheArchivesAreThoseOfTheMachinesApt(t *testing.T) {
@@ -52,7 +54,7 @@ func TestTheArchivesAreThoseOfTheMachinesApt(t *testing.T) {
 func mmdebstrap(t *testing.T, script string) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		t.Skip("the program of this test is a shell script")
+		fixture.Skip(t, "the program of this test is a shell script")
 	}
 	dir := t.TempDir()
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "mmdebstrap"), []byte("#!/bin/sh\n"+script), 0o755))

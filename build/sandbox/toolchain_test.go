@@ -22,7 +22,7 @@ const rustcScript = "#!/bin/sh\nprintf 'rustc 1.2.3\\nrelease: 1.2.3\\ncommit-ha
 func installation(t *testing.T) (dir string, write func(name, content string, mode os.FileMode)) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		t.Skip("a toolchain's modes are those of Linux")
+		fixture.Skip(t, "a toolchain's modes are those of Linux")
 	}
 	dir = t.TempDir()
 	write = func(name, content string, mode os.FileMode) {

@@ -150,7 +150,7 @@ func (w *workshop) derive(src *entry.Source, lock string) {
 }
 
 // defaultIndex is the source of cargo's default registry in a lock file.
-const defaultIndex = "registry+https://github.com/rust-lang/crates.io-index"
+const defaultIndex = "registry+https://github.com/rust-lang/crates" + ".io-index"
 
 // add appends a leaf and returns its index.
 func (w *workshop) add(e *entry.Entry) int64 {

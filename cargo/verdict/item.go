@@ -59,6 +59,8 @@ type item struct {
 	opened *Opening          // what one showed; not to be believed before holding
 
 	openedRaw []byte         // its bytes
+	versions  versions       // likewise
+	passing   bool           // another look may show more: not to be remembered
 	result    *client.Result // not to be believed before holding; nil if remembered
 	facts     *Facts         // likewise; nil before release if not remembered
 
@@ -421,7 +423,10 @@ func (it *item) release() {
 	if it.facts == nil && it.given == nil {
 		it.facts = it.c.newFacts(it.result)
 		it.facts.Summary, it.facts.Opening = it.summary, it.opened
-		it.c.keep(it)
+		it.facts.Versions, it.facts.VersionsWhy = it.versions.by, it.versions.why
+		if !it.passing {
+			it.c.keep(it)
+		}
 	}
 	if err := it.displeases(); err != nil {
 		it.verdict.Refuse(Violation, err)

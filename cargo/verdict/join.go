@@ -97,9 +97,13 @@ func (j *joining) run(ctx context.Context) ([]byte, error) {
 	}
 	subject := entry.Subject{Registry: j.c.cfg.Policy.RulesFor(j.b.Package, j.c.cfg.Now()).Registry,
 		Name: j.b.Package.Name, Version: j.b.Package.Version}
-	rows, err := j.s.log.Builds(ctx, subject)
+	rows, size, err := j.s.log.BuildsWithSize(ctx, subject)
 	if err != nil {
 		return nil, j.failed("which builds it holds", err)
+	}
+	if size < j.size { // else a dissent that the checkpoint covers may be missing
+		return nil, refuse(ErrUnreachable, "Try again in a minute", "the log %s lists the builds of %s %s in a tree "+
+			"of %d entries only, and its checkpoint is of %d", j.s.origin, subject.Name, subject.Version, size, j.size)
 	}
 	if rows = j.pick(rows); len(rows) == 0 {
 		return nil, client.ErrNotLogged

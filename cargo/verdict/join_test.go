@@ -138,7 +138,14 @@ func TestALogThatShowsOtherThanItHoldsIsNotJoined(t *testing.T) {
 			for i, row := range body["builds"].([]map[string]any) {
 				row["index"] = 1000 + i
 			}
+			body["size"] = 2000
 		}, Unchecked, "unreachable", "no checkpoint covers yet"},
+		"a list older than its checkpoint": {func(w *workshop, path string, body map[string]any) {
+			rows := body["builds"].([]map[string]any)
+			body["builds"], body["size"] = rows[:2], rows[2]["index"] // before the third, which could be a dissent
+		}, Unchecked, "unreachable", "lists the builds of app 1.0.0 in a tree of 5 entries only, and its checkpoint is of 6"},
+		"a list without its size": {func(w *workshop, path string, body map[string]any) { delete(body, "size") },
+			Unchecked, "unreachable", "of what size the tree is"},
 	} {
 		w := newWorkshop(t, options{})
 		w.serve(nil, func(path string, body map[string]any) {

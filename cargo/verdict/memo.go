@@ -19,7 +19,7 @@ import (
 
 // memoDomain names this form of memos, and this way to verify. Change it when
 // either changes.
-const memoDomain = "cratelog/verdict/v5\n"
+const memoDomain = "cratelog/verdict/v6\n"
 
 const maxMemo = 8 << 20 // bytes; a crate has 20,000 files at most
 
@@ -84,6 +84,7 @@ func (c *Checker) memoKey(it *item, r client.Rules) [sha256.Size]byte {
 	d.add([]byte(it.current.source.origin))
 	d.add(fmt.Appendf(nil, "%q %q %q %v %v %v %v %q", r.Registry, r.Name, r.Version, r.MaxAge,
 		r.AllowNoWitnesses, r.AllowCRLF, limits, r.AllowUnproven))
+	d.add(fmt.Appendf(nil, "versions %t", it.want.Versions))
 	it.open.add(d)
 	return d.sum()
 }

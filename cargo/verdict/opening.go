@@ -118,7 +118,11 @@ func (it *item) opens(ctx context.Context) {
 	if !ok || it.crate == nil {
 		return
 	}
-	if len(it.open.local) == 0 && it.open.because == "" {
+	it.versions = chooser(it.crate, claim, nil)
+	lock := it.want.Versions && claim.Lock != nil // an opening says more
+	ask := it.open.because != "" || lock && !it.c.cfg.Offline
+	defer func() { it.passing = lock && it.opened == nil }()
+	if len(it.open.local) == 0 && !ask {
 		return
 	}
 	files, err := it.crate.List(claim)
@@ -127,12 +131,12 @@ func (it *item) opens(ctx context.Context) {
 		return
 	}
 	opened, raw, why := tryOpenings(it.open.local, claim, files)
-	if opened == nil && it.open.because != "" && (why == nil || errors.Is(why, opening.ErrMalformed)) {
+	if opened == nil && ask && (why == nil || errors.Is(why, opening.ErrMalformed)) {
 		try := func(b []byte) bool {
 			opened, raw, why = tryOpenings([][]byte{b}, claim, files)
 			return why == nil || !errors.Is(why, opening.ErrMalformed)
 		}
-		if status, err := it.fetchOpening(ctx, why, try); err != nil {
+		if status, err := it.fetchOpening(ctx, why, try); err != nil && it.open.because != "" {
 			it.decide(status, err)
 			return
 		}
@@ -150,10 +154,26 @@ func (it *item) opens(ctx context.Context) {
 		it.verdict.Notes = append(it.verdict.Notes, fmt.Sprintf("the opening beside it shows nothing: %v", why))
 	case opened != nil:
 		it.opened, it.openedRaw = it.shows(opened), raw
+		it.versions = chooser(it.crate, claim, opened.Lock)
 		if err := it.holdToSigners(opened.Commit); err != nil {
 			it.decide(Violation, err)
 		}
 	}
+}
+
+// versions says who chose the versions in a Cargo.lock: see Facts.Versions.
+type versions struct{ by, why string }
+
+// chooser finds it out under a claim that was shown to be true; lock is the commit's Cargo.lock, of its opening, or nil.
+func chooser(c *crate.Crate, claim *entry.Source, lock []byte) versions {
+	by, err := c.LockChosenBy(claim, lock)
+	switch {
+	case errors.Is(err, crate.ErrNoLock):
+		return versions{}
+	case err != nil:
+		return versions{string(by), err.Error()}
+	}
+	return versions{by: string(by)}
 }
 
 // tryOpenings returns the first that is one of the claim, or else what is wrong: with the one that

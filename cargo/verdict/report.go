@@ -29,6 +29,11 @@ type Facts struct {
 
 	Opening *Opening `json:"opening"` // what the claim's opening showed; null without one
 
+	// Versions says who chose the versions in the .crate's Cargo.lock, as crate.Chooser does; "" if it
+	// has none. VersionsWhy says why it is not the commit, as far as that was looked at.
+	Versions    string `json:"versions_chosen_by"`
+	VersionsWhy string `json:"versions_why"`
+
 	// Summary is the digest, in hex, of what the registry's index must say of the crate,
 	// by its Cargo.toml (registry.Summary); "" if that cannot be told.
 	Summary string `json:"summary"`

@@ -162,6 +162,10 @@ type Want struct {
 	// cargo's home. Bundle is a file with a bundle that counts beside the cache; "" for none.
 	Vendored, Bundle string
 
+	// Versions asks the logs for the claim's opening where only that shows who chose the versions in its
+	// Cargo.lock. That there is none changes no status.
+	Versions bool
+
 	// What cargo keeps of the registry's index about these bytes. Lines of a Required crate
 	// must say what its Cargo.toml says; Indexed: there must be one, for cargo goes by it.
 	Index   string // the registry, as cargo.Package.Registry returns it

@@ -61,7 +61,7 @@ func newBench(t *testing.T) *bench {
 	d.list = build.List{build.Crate(e.Subject)}
 	lock := fmt.Sprintf("version = 4\n\n[[package]]\nname = \"app\"\nversion = \"1.0.0\"\n\n[[package]]\nname = "+
 		"\"dep\"\nversion = \"1.0.0\"\n"+
-		"source = \"registry+https://github.com/rust-lang/crates.io-index\"\nchecksum = \"%x\"\n", e.Subject.SHA256)
+		"source = \"registry+https://github.com/rust-lang/crates"+".io-index\"\nchecksum = \"%x\"\n", e.Subject.SHA256)
 	raw, err = forge.Pack("app", "1.0.0", forge.Manifest("app", "1.0.0"), forge.File{Path: "Cargo.lock", Content: lock},
 		forge.File{Path: "src/main.rs", Content: "fn main() {}\n"})
 	fatalIf(t, err)

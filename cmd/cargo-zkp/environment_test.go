@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"cratelog/build/sandbox"
+	"cratelog/internal/fixture"
 	"cratelog/internal/outcome"
 )
 
@@ -91,7 +92,7 @@ func TestMistakesAboutEnvironmentsAreNamed(t *testing.T) {
 
 func TestTheIDOfAToolchainIsPrinted(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("the compiler of this test is a shell script")
+		fixture.Skip(t, "the compiler of this test is a shell script")
 	}
 	const host = "x86_64-unknown-linux-gnu"
 	dir := t.TempDir()

@@ -13,6 +13,7 @@ import (
 	"cratelog/build/rebuild"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
+	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/outcome"
 	"cratelog/internal/registrytest"
@@ -95,19 +96,14 @@ func TestThePolicySaysWhichSourcesMustBeProven(t *testing.T) {
 }
 
 func TestWhoChoseTheVersionsIsWhatWasVerified(t *testing.T) {
-	facts := func(proven, derived, unproven []string) *verdict.Facts {
-		return &verdict.Facts{Coverage: verdict.Coverage{Proven: proven, Derived: derived, Unproven: unproven}}
-	}
-	lock := []string{"Cargo.lock"}
-	for _, f := range []*verdict.Facts{nil, facts(nil, nil, nil), facts(nil, nil, lock), facts([]string{"x/Cargo.lock"}, nil, nil)} {
+	for _, f := range []*verdict.Facts{nil, {}, {Versions: string(crate.ByPackager)},
+		{Coverage: verdict.Coverage{Proven: []string{"Cargo.lock"}}}} {
 		if lockProven(f) {
 			t.Errorf("proven by %+v", f)
 		}
 	}
-	for _, f := range []*verdict.Facts{facts(lock, nil, nil), facts(nil, lock, nil)} {
-		if !lockProven(f) {
-			t.Errorf("not proven by %+v", f)
-		}
+	if !lockProven(&verdict.Facts{Versions: string(crate.ByCommit)}) {
+		t.Error("not proven by the commit")
 	}
 	if got := (sourceFacts{lock: true}).versions(); got != "chosen by the commit" {
 		t.Errorf("versions %s", got)

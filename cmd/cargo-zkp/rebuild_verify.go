@@ -11,6 +11,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
+	"cratelog/crate"
 	"cratelog/internal/outcome"
 )
 
@@ -28,10 +29,10 @@ func (f sourceFacts) versions() string {
 	return "chosen by whoever packaged, not proven"
 }
 
-// lockProven says whether the Cargo.lock of a crate is known to be the commit's, or to follow from it, by
-// what was verified of it; facts may be nil.
+// lockProven says whether the commit chose the versions in the Cargo.lock of a crate, by what was verified of
+// it; facts may be nil.
 func lockProven(facts *verdict.Facts) bool {
-	return facts != nil && slices.Contains(slices.Concat(facts.Coverage.Proven, facts.Coverage.Derived), "Cargo.lock")
+	return facts != nil && facts.Versions == string(crate.ByCommit)
 }
 
 // verifySources verifies a crate and what is compiled with it, as the policy demands. Where it demands a
@@ -67,6 +68,7 @@ func (o *rebuildOptions) verifySources(ctx context.Context, sh *shell, p rebuild
 		return f, err
 	}
 	first := wants[:1]
+	first[0].Versions = true
 	if first[0].Demand.Status != policy.Excepted {
 		require(&first[0], "it has the binary")
 	}
@@ -74,7 +76,9 @@ func (o *rebuildOptions) verifySources(ctx context.Context, sh *shell, p rebuild
 	if err := judged(ctx, sh, verdicts); err != nil {
 		return f, err
 	}
-	f.lock = lockProven(verdicts[0].Facts)
+	if f.lock = lockProven(verdicts[0].Facts); !f.lock && verdicts[0].Facts != nil && verdicts[0].Facts.VersionsWhy != "" {
+		sh.Warn("who chose the versions of %s: %s", p.Subject.Name, verdicts[0].Facts.VersionsWhy)
+	}
 	switch rest := wants[1:]; {
 	case source == policy.CrateOnly && !f.lock:
 		sh.Warn("the versions of the crates that are compiled were chosen by whoever packaged %s, and require-source = "+

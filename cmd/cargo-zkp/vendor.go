@@ -230,7 +230,7 @@ func asWritten(dir string, c *crate.Crate) bool {
 	if cargo.CompareVendored(dir, c) != nil {
 		return false
 	}
-	sums, err := cargo.Vendor(c, func(crate.File, []byte) error { return nil })
+	sums, err := cargo.Vendor(c, func(_ crate.File, content []byte) ([]byte, error) { return content, nil })
 	if err != nil {
 		return false
 	}
@@ -248,7 +248,9 @@ func asWritten(dir string, c *crate.Crate) bool {
 
 // writeVendored writes a crate's files and .cargo-checksum.json.
 func writeVendored(dir string, c *crate.Crate) error {
-	sums, err := cargo.Vendor(c, func(f crate.File, content []byte) error { return writeBelow(dir, f, content) })
+	sums, err := cargo.Vendor(c, func(f crate.File, content []byte) ([]byte, error) {
+		return content, writeBelow(dir, f, content)
+	})
 	if err != nil {
 		return err
 	}
