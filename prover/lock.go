@@ -22,7 +22,7 @@ func (w *walk) lock() (content []byte, why, err error) {
 	case !slices.Contains(w.claim.Unproven, cargoLock):
 		return nil, nil, nil
 	case slices.Contains(w.claim.Unproven, origFile):
-		return nil, errors.New("Cargo.toml.orig, which says where the commit's is, is not proven"), nil
+		return nil, errors.New("what says where the commit's is, Cargo.toml.orig, is not proven"), nil
 	}
 	dir, err := w.lockDir()
 	if errors.As(err, new(*RootSizeError)) || errors.As(err, new(*crate.PlaceError)) {

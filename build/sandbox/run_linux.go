@@ -195,7 +195,8 @@ func memoryFile(name string, content []byte) (*os.File, error) {
 		return nil, fmt.Errorf("a file in memory: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.Write(content); err == nil {
+	_, err = f.Write(content)
+	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
