@@ -13,7 +13,7 @@ import (
 // builder is convicted.
 type Origins interface {
 	// Forgers says who can make false proofs of an accepted program: "" if that takes all who
-	// contributed to the ceremony of its keys, together.
+	// contributed to a phase of the ceremony of its keys, together.
 	Forgers(program [32]byte) string
 }
 
@@ -69,15 +69,6 @@ func (e *Evidence) Statement() (Statement, error) {
 
 // hidden says whether the statement does not name its builder.
 func (s statement) hidden() bool { return s.entry.Proof.Program != build.NamedProgram }
-
-// share is the public part of a hidden builder's proof that unmasks him when there are two.
-func (s statement) share() ([32]byte, error) {
-	parts := s.entry.Proof.Parts
-	if len(parts) != 1 || len(parts[0]) != build.HiddenPart {
-		return [32]byte{}, notProven("the proof of a hidden builder has one part of %d bytes", build.HiddenPart)
-	}
-	return [32]byte(parts[0][:32]), nil
-}
 
 // statements parses the two entries, which must be of builds. It checks nothing between them.
 func (e *Evidence) statements() (out [2]statement, err error) {
@@ -191,10 +182,10 @@ func (e *Evidence) setsOf(two [2]statement) (sets [2]*build.Set, err error) {
 
 // unmask finds the hidden builder.
 func unmask(two [2]statement, sets [2]*build.Set) (accused, error) {
-	share1, err1 := two[0].share()
-	share2, err2 := two[1].share()
+	share1, err1 := build.SharePart(two[0].entry.Proof.Parts)
+	share2, err2 := build.SharePart(two[1].entry.Proof.Parts)
 	if err := errors.Join(err1, err2); err != nil {
-		return accused{}, err
+		return accused{}, notProven("no builder can be found: %w", err)
 	}
 	public, err := build.Unmask(two[0].claim.Result(), share1, two[1].claim.Result(), share2)
 	if err != nil {
@@ -291,12 +282,12 @@ func (e *Evidence) verifyContradiction(pv entry.Verifier) (Conviction, error) {
 	}
 	c.What += " He was hidden until he contradicted himself: two such statements give his key away. The name is that of the " +
 		"set file, whose names the root does not bind: compare its SHA-256 with that of the set file that you know. Only all " +
-		"who contributed to the ceremony of the program's keys could have forged this, together."
+		"who contributed to one phase of the ceremony of the program's keys, together, could have forged this."
 	return c, nil
 }
 
 // forgers says who else can have made proofs of a program, "" if nobody but all contributors of a
-// ceremony.
+// phase of a ceremony.
 func forgers(pv entry.Verifier, program [32]byte) string {
 	o, ok := pv.(Origins)
 	if !ok {

@@ -80,9 +80,9 @@
 // and two results, the one that is smaller as bytes first, and the set files of their roots, in this
 // order, or one if both have the same root. There is no note, because a log includes only one of them:
 // the proofs speak for themselves. Both hold, and the builder is in both sets. It convicts the builder,
-// if he signed by name, or if all who contributed to a ceremony would have had to conspire to forge it. Under
-// other keys it shows nothing about anybody: whoever has their secrets writes such a pair in the name of
-// any member. The entries' program may be in the file; where its keys come from, the reader
+// if he signed by name, or if all who contributed to a phase of a ceremony would have had to conspire to
+// forge it. Under other keys it shows nothing about anybody: whoever has their secrets writes such a
+// pair in the name of any member. The entries' program may be in the file; where its keys come from, the reader
 // must know from somewhere else.
 //
 // Duplicate (duplicate): a note of the log, and two entries that it includes, the one with the

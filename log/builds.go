@@ -59,7 +59,8 @@ func (l *Log) openBuilds(context.Context) error {
 			return fmt.Errorf("builds: the sets %s and %s have the same root, which is that of their keys: name one of them",
 				other.Name, s.Name)
 		}
-		l.sets[root] = &builderSet{Set: s, root: root, file: file, members: s.Size(), withdrawn: slices.Contains(b.Withdrawn, root)}
+		l.sets[root] = &builderSet{Set: s, root: root, file: file, members: s.Size(),
+			withdrawn: slices.Contains(b.Withdrawn, root)}
 		l.setOrder = append(l.setOrder, root)
 	}
 	for _, root := range b.Withdrawn {
@@ -69,8 +70,8 @@ func (l *Log) openBuilds(context.Context) error {
 		}
 	}
 	if len(b.Sets) > 0 && !b.any() {
-		return errors.New("builds: sets are named, but no toolchains or no environments, so that no build claim would be taken; " +
-			"`cargo zkp toolchain` and `cargo zkp environment` print ids")
+		return errors.New("builds: sets are named, but no toolchains or no environments, so that no build claim would be " +
+			"taken; `cargo zkp toolchain` and `cargo zkp environment` print ids")
 	}
 	return nil
 }
@@ -84,8 +85,8 @@ func (l *Log) checkRoots(ctx context.Context) error {
 	}
 	for _, root := range roots {
 		if l.sets[root] == nil {
-			return fmt.Errorf("entries of this log name the set of builders with the root %x, which the settings do not: put its "+
-				"file back into sets of [builds], and its root into withdrawn if nothing new is to be accepted under it", root)
+			return fmt.Errorf("entries of this log name the set of builders with the root %x, which the settings do not: put "+
+				"its file back into sets of [builds], and its root into withdrawn if nothing new is to be accepted under it", root)
 		}
 	}
 	return nil
@@ -101,22 +102,27 @@ func (l *Log) checkSettings(s *submission) error {
 	set := l.sets[c.Root]
 	switch {
 	case set == nil:
-		return refuse(BuildRefused, nil, "This log takes no claims of the set of builders with the root %x. It takes those of %s.",
+		return refuse(BuildRefused, nil, "This log takes no claims of the set of builders with the root %x. It takes "+
+			"those of %s.",
 			c.Root, l.setList())
 	case set.withdrawn:
-		return refuse(SetWithdrawn, nil, "This log takes nothing new of the set of builders %s with the root %x, which was withdrawn. "+
-			"It takes claims of %s.", set.Name, c.Root, l.setList())
+		return refuse(SetWithdrawn, nil, "This log takes nothing new of the set of builders %s with the root %x, which "+
+			"was withdrawn. It takes claims of %s.", set.Name, c.Root, l.setList())
 	case (set.Kind == build.Named) != (s.program == build.NamedProgram):
-		return refuse(BuildRefused, nil, "The set of builders %s is %s, and the program of the proof is for sets that are not.",
+		return refuse(BuildRefused, nil, "The set of builders %s is %s, and the program of the proof is for sets that are "+
+			"not.",
 			set.Name, set.Kind)
 	case !slices.Contains(b.Toolchains, c.Toolchain):
-		return refuse(BuildRefused, nil, "This log takes no builds with the toolchain %x. It takes those with %s.", c.Toolchain,
+		return refuse(BuildRefused, nil, "This log takes no builds with the toolchain %x. It takes those with %s.",
+			c.Toolchain,
 			list(b.Toolchains))
 	case !slices.Contains(b.Environments, c.Environment):
-		return refuse(BuildRefused, nil, "This log takes no builds in the environment %x. It takes those in %s.", c.Environment,
+		return refuse(BuildRefused, nil, "This log takes no builds in the environment %x. It takes those in %s.",
+			c.Environment,
 			list(b.Environments))
 	case c.Recipe != entry.Recipe1:
-		return refuse(BuildRefused, nil, "This log takes no builds by the recipe %d. It takes those by the recipe %d.", c.Recipe,
+		return refuse(BuildRefused, nil, "This log takes no builds by the recipe %d. It takes those by the recipe %d.",
+			c.Recipe,
 			entry.Recipe1)
 	}
 	return nil
@@ -219,7 +225,8 @@ func readList(s *submission, r io.Reader) ([]byte, error) {
 	own := s.entry.Subject
 	for _, c := range crates {
 		if c.Registry == own.Registry && c.Name == own.Name && c.Version == own.Version {
-			return nil, refuse(ListRefused, nil, "The list of compiled crates is refused: it has %v itself, whose binary it is about.",
+			return nil, refuse(ListRefused, nil, "The list of compiled crates is refused: it has %v itself, whose binary it "+
+				"is about.",
 				keyOf(own))
 		}
 	}
@@ -253,8 +260,9 @@ func (l *Log) checkSource(ctx context.Context, s *submission, r io.Reader) error
 	}
 	stands, err := l.index.hasSource(ctx, s.entry.Subject)
 	if err == nil && !stands {
-		err = refuse(SourceMissing, nil, "This log holds no claim about the sources of %v with the checksum %x: log that first, or "+
-			"submit its bundle of another log, one that this log's trust file names, as the part source.", keyOf(s.entry.Subject),
+		err = refuse(SourceMissing, nil, "This log holds no claim about the sources of %v with the checksum %x: log that "+
+			"first, or submit its bundle of another log, one that this log's trust file names, as the part source.",
+			keyOf(s.entry.Subject),
 			s.entry.Subject.SHA256)
 	}
 	return err
@@ -266,8 +274,8 @@ func (l *Log) checkSourceBundle(s *submission, bundle []byte) error {
 	case err != nil:
 		return refuse(SourceRefused, err, "The bundle of the source claim is refused: %v.", err)
 	case e.Subject != s.entry.Subject:
-		return refuse(SourceRefused, nil, "The bundle of the source claim is about %v with the checksum %x, and the build about %v "+
-			"with the checksum %x.", keyOf(e.Subject), e.Subject.SHA256, keyOf(s.entry.Subject), s.entry.Subject.SHA256)
+		return refuse(SourceRefused, nil, "The bundle of the source claim is about %v with the checksum %x, and the build "+
+			"about %v with the checksum %x.", keyOf(e.Subject), e.Subject.SHA256, keyOf(s.entry.Subject), s.entry.Subject.SHA256)
 	}
 	return nil
 }
@@ -287,7 +295,8 @@ func (l *Log) openSource(bundle []byte) (*entry.Entry, error) {
 	if !ok {
 		return nil, fmt.Errorf("its claim is of the kind %q", e.Claim.Kind())
 	}
-	_, err = client.VerifyBundle(bundle, l.policy, l.proofs, client.Rules{AllowCRLF: client.AnyCRLF, AllowUnproven: src.Unproven})
+	_, err = client.VerifyBundle(bundle, l.policy, l.proofs, client.Rules{AllowCRLF: client.AnyCRLF,
+		AllowUnproven: src.Unproven})
 	return e, err
 }
 
@@ -332,8 +341,8 @@ func (l *Log) builderStanding(ctx context.Context, s *submission) error {
 	most := set.members
 	n, err := l.index.countBuilds(ctx, k, s.built, s.program, most)
 	if err == nil && n >= most {
-		err = refuse(TooManyBuilds, nil, "The log holds %d claims about this build of %v of the set of builders %s, which has as many "+
-			"members, and takes no more.", n, k, set.Name)
+		err = refuse(TooManyBuilds, nil, "The log holds %d claims about this build of %v of the set of builders %s, which "+
+			"has as many members, and takes no more.", n, k, set.Name)
 	}
 	if err != nil {
 		return err
@@ -341,8 +350,9 @@ func (l *Log) builderStanding(ctx context.Context, s *submission) error {
 	most = min(cmp.Or(l.cfg.testingOnlyPerMember, maxPerMember)*set.members, maxPerVersion)
 	n, err = l.index.countOf(ctx, k, s.root, most, "")
 	if err == nil && n >= most {
-		err = refuse(TooManyBuilds, nil, "The log holds %d claims about builds of %v of the set of builders %s, and takes no more of "+
-			"them: a set of %d members may say so much about all binaries of a version. /v1/crates/NAME/VERSION/builds lists them.",
+		err = refuse(TooManyBuilds, nil, "The log holds %d claims about builds of %v of the set of builders %s, and takes "+
+			"no more of them: a set of %d members may say so much about all binaries of a version. "+
+			"/v1/crates/NAME/VERSION/builds lists them.",
 			n, k, set.Name, set.members)
 	}
 	return err
@@ -371,8 +381,8 @@ func (l *Log) contradiction(ctx context.Context, s *submission, idx uint64) erro
 	}
 	l.metrics.builders.Inc()
 	l.log.Warn("a builder contradicts himself", "crate", keyOf(s.entry.Subject).String(), "entry", idx, "contradiction", n)
-	r := refuse(BuilderContradiction, nil, "The builder with the tag %x has said something else of this build, in entry %d. "+
-		"The log takes one of the two, and keeps both as evidence: /v1/contradictions/%d.", s.tag, idx, n)
+	r := refuse(BuilderContradiction, nil, "The builder with the tag %x has said something else of this build, in "+
+		"entry %d. The log takes one of the two, and keeps both as evidence: /v1/contradictions/%d.", s.tag, idx, n)
 	r.Index = &idx
 	if r.Bundle, err = l.awaitBundle(ctx, idx); err != nil {
 		l.log.Warn("no bundle for a contradiction", "index", idx, "err", err)

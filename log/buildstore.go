@@ -105,7 +105,8 @@ func (b *buildStore) putContradiction(ctx context.Context, request, tag [32]byte
 		request[:], tag[:], file); err != nil {
 		return 0, err
 	}
-	err = b.db.QueryRowContext(ctx, "SELECT n FROM contradictions WHERE request = ? AND tag = ?", request[:], tag[:]).Scan(&n)
+	err = b.db.QueryRowContext(ctx, "SELECT n FROM contradictions WHERE request = ? AND tag = ?", request[:],
+		tag[:]).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("builds: %w", err)
 	}
@@ -119,7 +120,8 @@ func (b *buildStore) contradiction(ctx context.Context, n int64) ([]byte, bool, 
 
 // contradicts says whether there is evidence against the builder with a tag, and its number.
 func (b *buildStore) contradicts(ctx context.Context, request, tag [32]byte) (n int64, found bool, err error) {
-	err = b.db.QueryRowContext(ctx, "SELECT n FROM contradictions WHERE request = ? AND tag = ?", request[:], tag[:]).Scan(&n)
+	err = b.db.QueryRowContext(ctx, "SELECT n FROM contradictions WHERE request = ? AND tag = ?", request[:],
+		tag[:]).Scan(&n)
 	return sqlite.Found(n, err)
 }
 

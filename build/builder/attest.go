@@ -50,7 +50,8 @@ func (e *UnknownError) Error() string {
 		fmt.Fprintf(&b, "\n  entry %d: binary %s, SHA-256 %x", r.Index, r.Binary, r.Artifact)
 	}
 	b.WriteString("\nthe journal is an old one, or somebody else has the key. If you made these attestations yourself, " +
-		"take them into the journal with \"cargo zkp builder status --adopt\"; if not, the key is stolen: tell who keeps the set")
+		"take them into the journal with \"cargo zkp builder status --adopt\"; if not, the key is stolen: tell who keeps " +
+		"the set")
 	return b.String()
 }
 

@@ -164,8 +164,8 @@ func (e *Enrollment) Verify(programs []proofcheck.Program) error {
 	}
 	i := slices.IndexFunc(programs, func(p proofcheck.Program) bool { return p.ID() == e.Program })
 	if i < 0 {
-		return fmt.Errorf("the enrollment of %s in the set %s is proved under the program %x, which is not accepted: name its "+
-			"file with --program", e.Member.Name, e.Set, e.Program)
+		return fmt.Errorf("the enrollment of %s in the set %s is proved under the program %x, which is not accepted: name "+
+			"its file with --program", e.Member.Name, e.Set, e.Program)
 	}
 	if len(e.Proof) != 32+build.HiddenPart {
 		return fmt.Errorf("the enrollment of %s has a proof of %d bytes, and it must have %d", e.Member.Name, len(e.Proof),
@@ -183,7 +183,8 @@ func (e *Enrollment) Verify(programs []proofcheck.Program) error {
 	request, result := e.statement()
 	m := proofcheck.Membership{Root: root, Request: request, Result: result, Tag: [32]byte(e.Proof), Share: share}
 	if err := programs[i].VerifyMembership(m, parts); err != nil {
-		return fmt.Errorf("the enrollment of %s in the set %s does not show that he has the key: %w", e.Member.Name, e.Set, err)
+		return fmt.Errorf("the enrollment of %s in the set %s does not show that he has the key: %w", e.Member.Name, e.Set,
+			err)
 	}
 	return nil
 }

@@ -44,7 +44,8 @@ func (f *Follower) Programs(ctx context.Context) ([]Program, error) {
 		return nil, err
 	}
 	if next > c.Size {
-		return nil, fmt.Errorf("the log at %s shows %d entries, and %d were followed: it is another log, or an old state of it",
+		return nil, fmt.Errorf("the log at %s shows %d entries, and %d were followed: it is another log, or an old state "+
+			"of it",
 			f.Log.URL, c.Size, next)
 	}
 	end := min(c.Size, next+maxFollowed)

@@ -205,7 +205,8 @@ func ProveMembership(ctx context.Context, keys *Keys, leaves [][32]byte, index i
 // assign returns the circuit with the values of a witness.
 func assign(m proofcheck.Membership, secret build.Secret, path [build.Depth][32]byte, index int) *Circuit {
 	s := secret.Bytes()
-	c := &Circuit{Root: m.Root[:], Request: m.Request[:], Result: m.Result[:], Tag: m.Tag[:], Share: m.Share[:], Secret: s[:]}
+	c := &Circuit{Root: m.Root[:], Request: m.Request[:], Result: m.Result[:], Tag: m.Tag[:], Share: m.Share[:],
+		Secret: s[:]}
 	for i := range path {
 		c.Right[i], c.Path[i] = index>>i&1, path[i][:]
 	}

@@ -149,7 +149,8 @@ func checkManifest(c *crate.Crate) error {
 			continue
 		}
 		return outcome.Refusef("the Cargo.toml of %s v%s has package.workspace, which makes cargo take another Cargo.lock, "+
-			"and profiles, than the package's own; cargo publishes none, so whoever packaged this put it there", c.Name, c.Version)
+			"and profiles, than the package's own; cargo publishes none, so whoever packaged this put it there", c.Name,
+			c.Version)
 	}
 	return nil
 }

@@ -214,7 +214,8 @@ func parseReport(text []byte) (r *Report, second [32]byte, err error) {
 		}
 		b, err := hex.DecodeString(f.from)
 		if err != nil || len(b) != len(f.to) || f.none || hex.EncodeToString(b) != f.from {
-			return nil, second, fmt.Errorf("%s is not as it is to be: %.100q", f.key, f.from)
+			return nil, second, fmt.Errorf("%s must be 64 lower-case hex digits, and empty only of a second binary "+
+				"that is the first: %.100q", f.key, f.from)
 		}
 		*f.to = [32]byte(b)
 	}
@@ -223,18 +224,18 @@ func parseReport(text []byte) (r *Report, second [32]byte, err error) {
 	}
 	for _, took := range w.Took {
 		if took < 0 || took > time.Hour.Milliseconds()*1000 {
-			return nil, second, fmt.Errorf("took_ms is not as it is to be: %d", took)
+			return nil, second, fmt.Errorf("took_ms must be 0 to 3,600,000,000, and has %d", took)
 		}
 	}
-	list := ""
-	for _, line := range w.List {
-		list += line + "\n"
+	list := strings.Join(w.List, "\n")
+	if len(w.List) > 0 {
+		list += "\n"
 	}
 	if r.List, err = build.ParseList([]byte(list)); err != nil {
 		return nil, second, err
 	}
 	if len(r.List) != len(w.List) {
-		return nil, second, errors.New("compiled_list has a line that is several")
+		return nil, second, errors.New("compiled_list has an element that is not one line")
 	}
 	if _, err := r.Claim.Request(r.Subject); err != nil {
 		return nil, second, err

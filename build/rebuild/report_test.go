@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -207,4 +208,28 @@ func FuzzParseReport(f *testing.F) {
 			t.Fatalf("it is written otherwise:\n%s\n%s", text, again)
 		}
 	})
+}
+
+// A report of very many empty lines is refused without copying what was read for each.
+func TestAReportOfManyLinesTakesNoTime(t *testing.T) {
+	good, err := goodReport(true).marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, ok := strings.Cut(string(good), `"compiled_list": [`)
+	_, rest, closed := strings.Cut(rest, "\n  ],")
+	const lines = 200_000
+	text := []byte(head + `"compiled_list": [` + strings.TrimSuffix(strings.Repeat("\n    \"\",", lines), ",") + "\n  ]," + rest)
+	if !ok || !closed || len(text) > maxReport {
+		t.Fatalf("the report of %d bytes is not one with %d lines", len(text), lines)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, _, err = parseReport(text); err == nil || !strings.Contains(err.Error(), "list of compiled crates") {
+		t.Errorf("the error is %v", err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 256<<20 {
+		t.Errorf("reading %d bytes takes %d bytes of memory", len(text), n)
+	}
 }

@@ -39,9 +39,10 @@ func (o *memberOptions) register(fs *flag.FlagSet) {
 
 func (o *memberOptions) registerKeys(fs *flag.FlagSet) {
 	fs.StringVar(&o.program, "program", "", "`FILE` of the program for a hidden member's proofs, as a ceremony made it")
-	fs.StringVar(&o.provingKey, "proving-key", "", "`FILE` of that program's proving key; it is checked against the circuit")
-	fs.BoolVar(&o.development, "development", false, "instead of both: the development program, which shows nothing: anyone can "+
-		"forge its proofs")
+	fs.StringVar(&o.provingKey, "proving-key", "", "`FILE` of that program's proving key; it is checked against the "+
+		"circuit")
+	fs.BoolVar(&o.development, "development", false, "instead of --program and --proving-key: the development program, "+
+		"which shows nothing: anyone can forge its proofs")
 }
 
 // open opens key and set.
@@ -65,7 +66,8 @@ func (o *memberOptions) keys(ctx context.Context, sh *shell, kind build.Kind) (*
 	case o.development && (o.program != "" || o.provingKey != ""):
 		return nil, outcome.Usagef("--development is instead of --program and --proving-key")
 	case o.development:
-		sh.Warn("proving with UNSAFE development keys: anyone can forge such proofs, and name anybody as one who contradicts himself")
+		sh.Warn("proving with UNSAFE development keys: anyone can forge such proofs, and name anybody as one who " +
+			"contradicts himself")
 		return membership.DevelopmentKeys()
 	case o.program == "" || o.provingKey == "":
 		return nil, outcome.Usagef("a hidden member needs --program FILE and --proving-key FILE, which a ceremony made; " +
@@ -76,19 +78,22 @@ func (o *memberOptions) keys(ctx context.Context, sh *shell, kind build.Kind) (*
 }
 
 func attestVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "attest", "FILE", "Say, as a member of a set of builders, that FILE is what the compiler makes of a crate: "+
-		"the\nbinary that \"cargo zkp rebuild --out DIR\" made twice and put into DIR. The log is asked before for\n"+
+	fs := newFlags(sh, "attest", "FILE", "Say, as a member of a set of builders, that FILE is what the compiler makes "+
+		"of a crate: the\nbinary that \"cargo zkp rebuild --out DIR\" made twice and put into DIR. The log is asked "+
+		"before for\n"+
 		"all that was said about the crate; what others deny is said with --dissent only.")
 	var o memberOptions
 	o.register(fs)
 	report := fs.String("report", "", "`DIR` that rebuild wrote (default: the directory of FILE)")
-	offline := fs.Bool("offline", false, "ask no log and submit nothing: only the key's journal keeps it from contradicting itself")
-	relay := fs.Bool("relay", false, "take FILE.entry and FILE.list as they are, and hand them to the log: it need not be the "+
-		"builder who does")
+	offline := fs.Bool("offline", false, "ask no log and submit nothing: only the key's journal keeps it from "+
+		"contradicting itself")
+	relay := fs.Bool("relay", false, "take FILE.entry and FILE.list as they are, and hand them to the log: it need not "+
+		"be the builder who does")
 	hold := fs.Bool("hold", false, "make FILE.entry and FILE.list, and submit nothing: another one may, with --relay")
 	dissent := fs.Bool("dissent", false, "say it though other builders say that something else comes out")
 	again := fs.Bool("again", false, "say it though this key has said it as a member of another set")
-	source := fs.String("source", "", "`FILE` with a bundle of the crate's source claim, of another log (default: it stands in this one)")
+	source := fs.String("source", "", "`FILE` with a bundle of the crate's source claim, of another log (default: it "+
+		"stands in this one)")
 	file, err := parse(fs, args, "FILE")
 	if err != nil {
 		return err
@@ -143,7 +148,8 @@ func attestVerb(ctx context.Context, sh *shell, args []string) error {
 	if err := durable.Write(file+".entry", raw, 0o644); err != nil {
 		return err
 	}
-	sh.Status("Attested", "%s of %s v%s, SHA-256 %x, in %s", r.Claim.Binary, r.Subject.Name, r.Subject.Version, r.Claim.Artifact,
+	sh.Status("Attested", "%s of %s v%s, SHA-256 %x, in %s", r.Claim.Binary, r.Subject.Name, r.Subject.Version,
+		r.Claim.Artifact,
 		file+".entry")
 	if *offline || *hold {
 		return nil
@@ -161,8 +167,8 @@ func attestable(file, dir string) (*rebuild.Report, error) {
 		return nil, outcome.Usagef("the report in %s is about %s, not about %s", dir, want, file)
 	}
 	if !r.Same {
-		return nil, outcome.Refusef("the two runs of the rebuild made another binary each: they differ in %s. What differs is never "+
-			"attested", r.Difference)
+		return nil, outcome.Refusef("the two runs of the rebuild made another binary each: they differ in %s. What "+
+			"differs is never attested", r.Difference)
 	}
 	return r, nil
 }
@@ -238,7 +244,8 @@ func (s *submission) relay(ctx context.Context, sh *shell) error {
 }
 
 // submitBuild hands an entry with a build claim to a log, and returns the bundle that answers it.
-func submitBuild(ctx context.Context, log *client.Log, e *entry.Entry, list, source []byte) (bundle []byte, index uint64, err error) {
+func submitBuild(ctx context.Context, log *client.Log, e *entry.Entry, list, source []byte) (bundle []byte,
+	index uint64, err error) {
 	raw, err := e.Marshal()
 	if err != nil {
 		return nil, 0, err

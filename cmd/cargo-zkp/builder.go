@@ -30,8 +30,8 @@ func builderVerb(ctx context.Context, sh *shell, args []string) error {
 			return flag.ErrHelp
 		}
 	}
-	return outcome.Usagef("builder takes one of the verbs keygen, enroll, set, status and run; \"cargo zkp builder --help\" " +
-		"tells what they do")
+	return outcome.Usagef("builder takes one of the verbs keygen, enroll, set, status and run; \"cargo zkp builder " +
+		"--help\" tells what they do")
 }
 
 const builderHelp = `Be a builder: one who rebuilds programs, and says what came out.
@@ -49,9 +49,10 @@ Each verb has its own --help.
 `
 
 func builderKeygen(_ context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "builder keygen", "FILE", "Make a builder's key, and FILE.journal beside it, which says what was attested "+
-		"with it.\nKeep both together: two results for one build unmask their builder. Of a lost journal there is no backup\n"+
-		"that is safe to use, of a lost key neither: make another one and enroll that.")
+	fs := newFlags(sh, "builder keygen", "FILE", "Make a builder's key, and FILE.journal beside it, which says what "+
+		"was attested with it.\nKeep both together: two results for one build unmask their builder. Of a lost journal "+
+		"there is no\n"+
+		"backup that is safe to use, of a lost key neither: make another one and enroll that.")
 	named := fs.Bool("named", false, "for a set whose members sign with their names (default: for a hidden one)")
 	typ := fs.String("type", "", "`TYPE` of a named key: ed25519 or ml-dsa-44 (default: ed25519)")
 	file, err := parse(fs, args, "FILE")
@@ -73,13 +74,14 @@ func builderKeygen(_ context.Context, sh *shell, args []string) error {
 	if err := builder.Generate(file, t); err != nil {
 		return err
 	}
-	sh.Status("Created", "the key %s (%s) and its journal %s; next: cargo zkp builder enroll %s", file, t, file+builder.JournalExt, file)
+	sh.Status("Created", "the key %s (%s) and its journal %s; next: cargo zkp builder enroll %s", file, t,
+		file+builder.JournalExt, file)
 	return nil
 }
 
 func builderEnroll(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "builder enroll", "FILE", "Make the enrollment of the key in FILE: who you are, and the proof that the key is "+
-		"yours. Hand it to\nwho keeps the set.")
+	fs := newFlags(sh, "builder enroll", "FILE", "Make the enrollment of the key in FILE: who you are, and the proof "+
+		"that the key is yours. Hand it to\nwho keeps the set.")
 	var o memberOptions
 	set := fs.String("set", "", "`NAME` of the set (required)")
 	name := fs.String("name", "", "`NAME` under which you are in the set (required)")
@@ -117,8 +119,9 @@ func builderEnroll(ctx context.Context, sh *shell, args []string) error {
 }
 
 func builderSet(_ context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "builder set", "NAME ENROLLMENT...", "Make a set of builders, in the order of their enrollments, each of which must "+
-		"show that its builder has\nthe key. \"vacant\" instead of a file leaves a place of a hidden set free. Readers name a set by the\n"+
+	fs := newFlags(sh, "builder set", "NAME ENROLLMENT...", "Make a set of builders, in the order of their "+
+		"enrollments, each of which must show that its builder has\nthe key. \"vacant\" instead of a file leaves a place "+
+		"of a hidden set free. Readers name a set by the\n"+
 		"digest of its file. Its members are hidden among those who are honest, and no others.")
 	out := fs.String("o", "", "`FILE` for the set (default: NAME.set)")
 	former := fs.String("former", "", "`FILE` of the set of which this one is the next: say how many members both have")
@@ -192,12 +195,19 @@ func writeSet(sh *shell, s *build.Set, path string) error {
 	if err := durable.WriteNew(path, text, 0o644); err != nil {
 		return fmt.Errorf("the set's file %s is not written; one that is there is left alone: %w", path, err)
 	}
-	sh.Status("Created", "%s, the set %s (%s) of %d builders", path, s.Name, s.Kind, s.Size())
+	sh.Status("Created", "%s, the set %s (%s) of %s", path, s.Name, s.Kind, builders(s.Size()))
 	if s.Kind == build.Hidden && s.Size() < 8 {
 		sh.Warn("a hidden set of %d hides little; with fewer than 8, members may as well sign with their names", s.Size())
 	}
 	fmt.Fprintf(sh.stdout, "root   %x\ndigest %x\n", s.Root(), s.Digest())
 	return nil
+}
+
+func builders(n int) string {
+	if n == 1 {
+		return "1 builder"
+	}
+	return fmt.Sprintf("%d builders", n)
 }
 
 // sayCommon says how many members two epochs of a set have in common.
@@ -218,18 +228,21 @@ func sayCommon(sh *shell, s *build.Set, former string) error {
 }
 
 func builderStatus(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "builder status", "[NAME@VERSION...]", "Look in a log for what was said with a key: if its journal does not know "+
-		"it, somebody else has the key,\nor the journal is an old one. Without crates the whole log is read, which must be one of the policy; with\n"+
-		"crates, or --programs, it is asked about these, and learns that. Tags are computed here.")
+	fs := newFlags(sh, "builder status", "[NAME@VERSION...]", "Look in a log for what was said with a key: if its "+
+		"journal does not know it, somebody else has the\nkey, or the journal is an old one. Without crates the whole log "+
+		"is read, which must be one of the\npolicy; with crates, or --programs, it is asked about these, and learns that. "+
+		"Tags are computed here.")
 	var b believe
 	b.register(fs)
 	keyFile := fs.String("key", "", "`FILE` with the builder's key (required)")
 	url := fs.String("log", "", "`URL` of the log (required)")
 	programs := fs.String("programs", "", "`FILE` with NAME@VERSION lines, as \"builder run\" follows")
 	registry := fs.String("index", "", "`URL` of the index of the crates' registry (default: that of cargo's default one)")
-	adopt := fs.Bool("adopt", false, "take what the journal does not know into it: you said it yourself, and the journal is an old one")
+	adopt := fs.Bool("adopt", false, "take what the journal does not know into it: you said it yourself, and the "+
+		"journal is an old one")
 	var setFiles []string
-	fs.Func("set", "`FILE` of a set in which a named key is; may be repeated (a hidden key needs none)", policy.AppendTo(&setFiles))
+	fs.Func("set", "`FILE` of a set in which a named key is; may be repeated (a hidden key needs none)",
+		policy.AppendTo(&setFiles))
 	words, err := parseUpTo(1000, fs, args, "NAME@VERSION")
 	if err != nil {
 		return err
@@ -304,8 +317,8 @@ func (b *believe) trustOf(logURL string) (*client.Policy, error) {
 			}
 		}
 	}
-	return nil, outcome.Usagef("no trust file of the policy names a log at %s, so what it shows could not be believed; name one "+
-		"with --trust FILE", logURL)
+	return nil, outcome.Usagef("no trust file of the policy names a log at %s, so what it shows could not be believed; "+
+		"name one with --trust FILE", logURL)
 }
 
 // statusPrograms returns the crates to ask about, each version once.
@@ -367,21 +380,22 @@ func (t *statusTeller) tell(name, version string, rows []client.BuildRow) error 
 	}
 	t.bad += len(s.Unknown) + len(s.Against)
 	for _, r := range s.Unknown {
-		t.sh.complain(fmt.Sprintf("%s %s: entry %d says with this key that the binary %s is %x, and its journal does not know it",
+		t.sh.complain(fmt.Sprintf("%s %s: entry %d says with this key that the binary %s is %x, and its journal does not "+
+			"know it",
 			name, version, r.Index, r.Binary, r.Artifact))
 	}
 	for _, r := range s.Against {
-		t.sh.complain(fmt.Sprintf("%s %s: entry %d says with this key that the binary %s is %x, and its journal has said something "+
-			"else", name, version, r.Index, r.Binary, r.Artifact))
+		t.sh.complain(fmt.Sprintf("%s %s: entry %d says with this key that the binary %s is %x, and its journal has said "+
+			"something else", name, version, r.Index, r.Binary, r.Artifact))
 	}
 	return nil
 }
 
 func (t *statusTeller) end() error {
 	if t.bad > 0 {
-		return outcome.Refusef("%d attestations were made with this key and are not in its journal: somebody else has the key, or the "+
-			"journal is an old one\nstop using the key, and tell who keeps the set; if you made them yourself, --adopt takes them into "+
-			"the journal", t.bad)
+		return outcome.Refusef("%d attestations were made with this key and are not in its journal: somebody else has the "+
+			"key, or the journal is an old one\nstop using the key, and tell who keeps the set; if you made them yourself, "+
+			"--adopt takes them into the journal", t.bad)
 	}
 	t.sh.Status("Finished", "%d attestations with this key, all in its journal, which knows %d", t.known, t.key.Attested())
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"cratelog/build"
@@ -40,24 +41,35 @@ func builderRun(ctx context.Context, sh *shell, args []string) error {
 }
 
 func (o *runOptions) run(ctx context.Context, sh *shell, args []string) error {
-	flags := newFlags(sh, "builder run", "", "Follow a list of programs: rebuild each, twice, and attest and submit what came out, if nobody "+
-		"says\notherwise. What differs, or is denied, is not attested: the file ALERT in its directory says why, and\n"+
+	flags := newFlags(sh, "builder run", "", "Follow a list of programs: rebuild each, twice, and attest and submit "+
+		"what came out, if nobody says\notherwise. What differs, or is denied, is not attested: the file ALERT in its "+
+		"directory says why, and\n"+
 		"the program is left alone until that is removed. Interrupted, it goes on where it was.\n"+
 		"With --name, key and set are made if they are not there: a set of this builder alone.")
 	flags.StringVar(&o.key, "key", "", "`FILE` with the builder's key (default: key in --dir)")
 	flags.StringVar(&o.set, "set", "", "`FILE` of the set of builders (default: builders.set in --dir)")
-	flags.StringVar(&o.memberOptions.program, "build-program", "", "`FILE` of the program for a hidden member's proofs, as a ceremony made it")
-	flags.StringVar(&o.provingKey, "proving-key", "", "`FILE` of that program's proving key; it is checked against the circuit")
-	flags.BoolVar(&o.development, "build-development", false, "instead of both: the development program, which shows nothing: anyone "+
-		"can forge its proofs")
+	flags.StringVar(&o.memberOptions.program, "build-program", "", "`FILE` of the program for a hidden member's "+
+		"proofs, as a ceremony made it")
+	flags.StringVar(&o.provingKey, "proving-key", "", "`FILE` of that program's proving key; it is checked against the "+
+		"circuit")
+	flags.BoolVar(&o.development, "build-development", false, "instead of --build-program and --proving-key: the "+
+		"development program, which shows nothing: anyone can forge its proofs")
 	flags.StringVar(&o.log, "log", "", "`URL` of the log (required)")
-	flags.StringVar(&o.programs, "programs", "", "`FILE` with a NAME@VERSION a line, and the binary's name behind a space if there are several "+
-		"(required, or --follow); it is read again in each round")
-	flags.BoolVar(&o.follow, "follow", false, "instead of --programs: all crates of which sources are logged from now on. Those that "+
-		"have no binary, or are not to be built else, are left alone")
-	flags.Int64Var(&o.from, "from", -1, "with --follow: begin at this `INDEX` of the log")
+	flags.StringVar(&o.programs, "programs", "", "`FILE` with a NAME@VERSION a line, and the binary's name behind a "+
+		"space if there are several (required, or --follow); it is read again in each round")
+	flags.BoolVar(&o.follow, "follow", false, "instead of --programs: all crates of which sources are logged from now "+
+		"on. Those that have no binary, or are not to be built else, are left alone")
+	o.from = -1
+	flags.Func("from", "with --follow: begin at this `INDEX` of the log (default: with what is logged from now on)",
+		func(text string) (err error) {
+			if o.from, err = strconv.ParseInt(text, 10, 64); err != nil || o.from < 0 {
+				return errors.New("must be the index of an entry, 0 or more")
+			}
+			return nil
+		})
 	flags.StringVar(&o.dir, "dir", "builder", "`DIR` for what is done")
-	flags.DurationVar(&o.every, "every", 0, "`TIME` from the end of a round to the next, such as 1h (default: one round only)")
+	flags.DurationVar(&o.every, "every", 0, "`TIME` from the end of a round to the next, such as 1h (default: one "+
+		"round only)")
 	flags.StringVar(&o.name, "name", "", "`NAME` of this builder: make key and set if they are not there")
 	flags.StringVar(&o.contact, "contact", "", "with --name: a `TEXT` for the set's file")
 	flags.BoolVar(&o.named, "named", false, "with --name: sign with that name (default: hidden)")
@@ -67,9 +79,11 @@ func (o *runOptions) run(ctx context.Context, sh *shell, args []string) error {
 	}
 	switch {
 	case o.log == "" || o.programs == "" && !o.follow:
-		return outcome.Usagef("run needs --log URL and --programs FILE: where to attest, and what")
+		return outcome.Usagef("run needs --log URL, and --programs FILE or --follow: where to attest, and what")
 	case o.programs != "" && o.follow:
 		return outcome.Usagef("run takes --programs or --follow, not both")
+	case o.from >= 0 && !o.follow:
+		return outcome.Usagef("--from says where --follow begins, which is not there")
 	}
 	if o.rebuild.binary != "" {
 		return outcome.Usagef("run takes the names of binaries from --programs, not from --bin")
@@ -101,7 +115,8 @@ func (o *runOptions) run(ctx context.Context, sh *shell, args []string) error {
 	case err != nil:
 		return err
 	case alerts > 0:
-		return outcome.Refusef("%d programs are not attested because something differs: see the files ALERT below %s", alerts, o.dir)
+		return outcome.Refusef("%d programs are not attested because something differs: see the files ALERT below %s",
+			alerts, o.dir)
 	case failed > 0:
 		return fmt.Errorf("%d programs could not be rebuilt or submitted; run the same command again", failed)
 	}
@@ -161,7 +176,8 @@ func (o *runOptions) prepare(sh *shell) error {
 }
 
 // config wires the service to the real world.
-func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *membership.Keys) (builder.Config, error) {
+func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *membership.Keys) (builder.Config,
+	error) {
 	log := logClient(sh, o.log)
 	c := builder.Config{
 		Key: key, Set: set, Keys: keys, Log: log, Dir: o.dir, Every: o.every,

@@ -196,6 +196,11 @@ func TestWhatIsNotToBeAttestedIsRefused(t *testing.T) {
 	zkpSays(t, outcome.Refused, []string{"they differ in section .rodata", "never attested"},
 		attest(h.report(t, "one", "two"), "alpha", "--offline")...)
 	zkpSays(t, outcome.Usage, []string{"attest needs --log URL"}, attest(good, "alpha")...)
+	for want, more := range map[string]string{"where --follow begins": "--programs x --from 3", "0 or more": "--follow --from -2",
+		"--programs FILE or --follow": "--set x"} {
+		zkpSays(t, outcome.Usage, []string{want}, append([]string{"builder", "run", "--log", "http://127.0.0.1:9"},
+			strings.Fields(more)...)...)
+	}
 	zkpSays(t, outcome.Usage, []string{"--offline is without"}, attest(good, "alpha", "--offline", "--log", "http://127.0.0.1:9")...)
 	zkpSays(t, outcome.Usage, []string{"needs --key FILE and --set FILE"}, "attest", good, "--offline")
 	zkpSays(t, outcome.Unchecked, []string{"has no member with the key stranger"}, attest(good, "stranger", "--offline")...)

@@ -70,9 +70,9 @@ and make. It is kept in the cache directory, by its id; with DIR, there.`)
 
 // environmentImport takes a root file system from elsewhere.
 func environmentImport(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "environment import", "TAR [DIR]", `Make an environment of a root file system: TAR is a tar file
-that is not compressed, or - for standard input, as "docker export" writes it. It needs a shell, tar, coreutils, and a C compiler for crates that
-link. It is kept in the cache directory, by its id; with DIR, there.`)
+	fs := newFlags(sh, "environment import", "TAR [DIR]", `Make an environment of a root file system: TAR is a tar file that is not compressed, or - for
+standard input, as "docker export" writes it. It needs a shell, tar and coreutils, and a C compiler
+for crates that link. It is kept in the cache directory, by its id; with DIR, there.`)
 	found, err := parseUpTo(2, fs, args, "TAR and DIR")
 	if err != nil {
 		return err
@@ -102,8 +102,8 @@ link. It is kept in the cache directory, by its id; with DIR, there.`)
 
 // environmentShow tells about an environment, or which there are.
 func environmentShow(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "environment show", "[DIR]", `Read an environment, and print its id, its packages and its
-size. DIR may be the id of one that is kept in the cache directory; without it, the ids of those are printed.`)
+	fs := newFlags(sh, "environment show", "[DIR]", `Read an environment, and print its id, its packages and its size. DIR may be the id of one that is
+kept in the cache directory; without it, the ids of those are printed.`)
 	found, err := parseUpTo(1, fs, args, "DIR")
 	if err != nil {
 		return err

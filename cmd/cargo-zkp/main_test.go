@@ -16,14 +16,21 @@ func TestMain(m *testing.M) { os.Exit(fixture.Main(m)) }
 // Every option's argument has a name, and no line of usage has a hole.
 func TestTheHelpOfAVerbReadsWell(t *testing.T) {
 	for _, verb := range []string{"publish", "prove", "submit", "verify", "install", "init", "policy", "show", "vendor",
-		"gossip", "proxy", "rebuild", "toolchain", "environment make", "environment import", "environment show"} {
+		"gossip", "proxy", "rebuild", "toolchain", "environment make", "environment import", "environment show", "attest",
+		"builder keygen", "builder enroll", "builder set", "builder status", "builder run"} {
 		var out bytes.Buffer
 		if code := run(t.Context(), append(strings.Fields(verb), "--help"), &out, &out); code != 0 {
 			t.Errorf("%s --help: exit %d", verb, code)
 		}
-		for _, hole := range []string{"  [OPTIONS]", " string\n", " value\n", "(default true)"} {
+		for _, hole := range []string{"  [OPTIONS]", " string\n", " value\n", "(default true)", "(default -1)", "of both"} {
 			if strings.Contains(out.String(), hole) {
 				t.Errorf("%s --help has %q:\n%s", verb, hole, &out)
+			}
+		}
+		about, _, ok := strings.Cut(out.String(), "\nUsage: ")
+		for i, line := range strings.Split(strings.TrimRight(about, "\n"), "\n") {
+			if n := len(line); !ok || n > 103 || i == 0 && n < 50 && !strings.HasSuffix(line, ".") {
+				t.Errorf("%s --help has a line of %d columns: %s", verb, n, line)
 			}
 		}
 	}

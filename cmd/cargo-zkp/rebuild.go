@@ -27,9 +27,9 @@ import (
 
 // rebuildVerb builds a binary of a crate twice, and says whether both are the same.
 func rebuildVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "rebuild", "NAME@VERSION|FILE.crate", `Build a binary of a crate twice, each time in a
-sandbox that shows nothing of this machine, and say whether both are the same, and what they are.
-What it is compiled from is verified before, as the policy asks. It needs Linux and bubblewrap, and an environment ("cargo zkp environment make").`)
+	fs := newFlags(sh, "rebuild", "NAME@VERSION|FILE.crate", `Build a binary of a crate twice, each time in a sandbox that shows no file of this machine, and say
+whether both are the same, and what they are. What it is compiled from is verified before, as the
+policy asks. It needs Linux, bubblewrap, and an environment ("cargo zkp environment make").`)
 	o := rebuildOptions{}
 	o.register(fs)
 	out := fs.String("out", "", "write the binary and a report, for \"cargo zkp attest\", into this `DIR`")

@@ -87,8 +87,8 @@ func (o *rebuildOptions) verifySources(ctx context.Context, sh *shell, p rebuild
 	case source == policy.AllSources:
 		requireAll(rest, "require-source is \"all\"")
 	case source == policy.ByLock && !f.lock:
-		requireAll(rest, fmt.Sprintf("whoever packaged %s chose it: its Cargo.lock is not proven; --require-source crate does "+
-			"without", p.Subject.Name))
+		requireAll(rest, fmt.Sprintf("whoever packaged %s chose it: its Cargo.lock is not proven; --require-source crate "+
+			"does without", p.Subject.Name))
 	}
 	verdicts = append(verdicts, checker.All(ctx, wants[1:], nil)...)
 	if err := judged(ctx, sh, verdicts[1:]); err != nil {
