@@ -1,10 +1,13 @@
 // Command build prints what attestations by hidden builders cost: the size of the circuit, and the
-// medians of the times of proving, of verifying an entry and of making the tree of a full set. With -crates
+// medians of the times of proving, of verifying an entry, alone and as one of 64 that come together, of gnark's own
+// check of the same proof and inputs, which reads no entry, and of making the tree of a full set. With -crates
 // it rebuilds programs instead, and says how many came out the same twice.
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -12,11 +15,16 @@ import (
 	"slices"
 	"time"
 
+	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
+	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
+
 	"cratelog/build"
 	"cratelog/build/membership"
 	"cratelog/entry"
 	"cratelog/proofcheck"
 )
+
+const batchSize = 64
 
 func main() {
 	crates := flag.Bool("crates", false, "rebuild programs of cargo's default registry, each twice")
@@ -72,6 +80,22 @@ func circuit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	gnark, err := gnarkCheck(keys.Program, e)
+	if err != nil {
+		return err
+	}
+	bare, err := median(99, gnark)
+	if err != nil {
+		return err
+	}
+	entries := slices.Repeat([]*entry.Entry{e}, batchSize)
+	together, err := median(9, func() error {
+		_, errs := verifier.Chains(entries)
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		return err
+	}
 	set, err := median(9, func() error {
 		_, err := build.HiddenRoot(leaves)
 		return err
@@ -82,8 +106,39 @@ func circuit(ctx context.Context) error {
 	fmt.Println("build_constraints", keys.System.GetNbConstraints())
 	fmt.Printf("build_prove %.3f s\n", prove.Seconds())
 	fmt.Printf("build_verify %.3f ms\n", milliseconds(verify))
+	fmt.Printf("build_verify_gnark %.3f ms\n", milliseconds(bare))
+	fmt.Printf("build_batch%d %.3f ms\n", batchSize, milliseconds(together)/batchSize)
 	fmt.Printf("set_1024 %.1f ms\n", milliseconds(set))
 	return nil
+}
+
+// gnarkCheck is gnark's check of an entry's proof.
+func gnarkCheck(p proofcheck.Program, e *entry.Entry) (func() error, error) {
+	vk := new(groth16.VerifyingKey)
+	if _, err := vk.ReadFrom(bytes.NewReader(p.Key)); err != nil {
+		return nil, err
+	}
+	proof, err := proofcheck.ParseBuildProof(e.Proof.Parts)
+	if err != nil {
+		return nil, err
+	}
+	claim, ok := e.Claim.(*entry.Build)
+	if !ok {
+		return nil, fmt.Errorf("the entry's claim is a %T", e.Claim)
+	}
+	request, err := claim.Request(e.Subject)
+	if err != nil {
+		return nil, err
+	}
+	inputs := make(fr.Vector, 0, 5)
+	for _, b := range [][32]byte{claim.Root, request, claim.Result(), claim.Tag, proof.Share} {
+		var x fr.Element
+		if err := x.SetBytesCanonical(b[:]); err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, x)
+	}
+	return func() error { return groth16.Verify(proof.Points, vk, inputs) }, nil
 }
 
 // fullSet returns the leaves of as many members as there is room for; one of them has this secret.
