@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
@@ -91,8 +92,8 @@ func ParseSecret(b [32]byte) (Secret, error) {
 // Bytes returns the secret.
 func (s Secret) Bytes() [32]byte { return s.x.Bytes() }
 
-func (Secret) String() string   { return "(a builder's secret)" }
-func (Secret) GoString() string { return "(a builder's secret)" }
+// Format is fmt's, for every verb: with String alone some verbs, such as d, would print the field.
+func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, "(a builder's secret)") }
 
 // Public returns what stands in the set for this member.
 func (s Secret) Public() [32]byte { return s.public().Bytes() }

@@ -217,6 +217,60 @@ var attacks = []attack{
 		c.Share = moved(t, w.secret, w.m, w.leaves[0])
 		return c
 	}},
+	{"a line with the slope of another secret", only(groupShare), func(t *testing.T, w *world) *loose {
+		c := w.witness(t)
+		c.Share = moved(t, secretOf(t, 100), w.m, w.leaves[w.index])
+		return c
+	}},
+	{"a line without a slope, whose share is the name", only(groupShare), func(t *testing.T, w *world) *loose {
+		c := w.witness(t)
+		c.Share = w.leaves[w.index][:]
+		return c
+	}},
+	{"the slope for a tag", only(groupTag), func(t *testing.T, w *world) *loose {
+		c := w.witness(t)
+		one := statement(t, w.leaves, w.secret, w.m.Request, numbered(1)).Share // Public and the slope
+		slope, public := element(t, one[:]), element(t, w.leaves[w.index][:])
+		c.Tag = *slope.Sub(&slope, &public)
+		return c
+	}},
+	{"slope and tag exchanged", only(groupTag, groupShare), func(t *testing.T, w *world) *loose {
+		c := w.witness(t)
+		one := statement(t, w.leaves, w.secret, w.m.Request, numbered(1)).Share
+		slope, public, tag := element(t, one[:]), element(t, w.leaves[w.index][:]), element(t, w.m.Tag[:])
+		result := element(t, w.m.Result[:])
+		c.Tag = *slope.Sub(&slope, &public)
+		c.Share = *result.Mul(&result, &tag).Add(&result, &public)
+		return c
+	}},
+	{"the public name for a secret", only(groupRoot), func(t *testing.T, w *world) *loose {
+		c := w.witness(t) // whoever reads the set file has that much
+		public := element(t, w.leaves[w.index][:])
+		thief, err := build.ParseSecret(public.Bytes())
+		fatalIf(t, err)
+		s, tag, share := thief.Bytes(), thief.Tag(w.m.Request), thief.Share(w.m.Request, w.m.Result)
+		c.Secret, c.Tag, c.Share = s[:], tag[:], share[:]
+		return c
+	}},
+	{"the secret zero, whose leaf is vacant", only(groupKey), func(t *testing.T, w *world) *loose {
+		c := w.witness(t)
+		w.index = 2
+		w.leaves[2] = numbered(1)
+		path, err := build.HiddenPath(w.leaves, 2)
+		fatalIf(t, err)
+		w.leaves[2] = [32]byte{}
+		root, err := build.HiddenRoot(w.leaves)
+		fatalIf(t, err)
+		c.Circuit = *assign(w.m, w.secret, path, 2)
+		request, result := element(t, w.m.Request[:]), element(t, w.m.Result[:])
+		hash := func(domain uint64) fr.Element {
+			return compress(t, compress(t, fr.NewElement(domain), fr.Element{}), request)
+		}
+		slope := hash(build.DomainTrace)
+		c.Secret, c.Leaf, c.Root, c.Tag = 0, 0, root[:], hash(build.DomainTag)
+		c.Share = *slope.Mul(&slope, &result)
+		return c
+	}},
 	{"another result", only(groupShare), func(t *testing.T, w *world) *loose {
 		c := w.witness(t)
 		c.Result = 9
