@@ -329,10 +329,9 @@ func (b *buildSite) forgery(m *member) string {
 
 // user is who has got a binary, all .crates, and no cargo home.
 type user struct {
-	b       *buildSite
-	dir     string
-	env     []string
-	network bool
+	b   *buildSite
+	dir string
+	env []string
 }
 
 func (b *buildSite) newUser(binary []byte) *user {

@@ -44,11 +44,10 @@ func solves(t testing.TB, c *loose, without ...group) bool {
 
 // world is a set and one of its members with a true statement.
 type world struct {
-	secrets []build.Secret // of the leaves that are not vacant
-	leaves  [][32]byte
-	index   int
-	secret  build.Secret
-	m       proofcheck.Membership
+	leaves [][32]byte
+	index  int
+	secret build.Secret
+	m      proofcheck.Membership
 }
 
 func numbered(n int64) (b [32]byte) {

@@ -236,16 +236,16 @@ func (s *story) contradict(tool crateFiles) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, file := range files {
-		e, err := evidence.Parse(file.File)
-		if err != nil {
-			return "", err
-		}
-		c, err := evidence.Verify(e, evidence.Keys{}, s.w.Proofs)
-		if err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("%s\n%s\nAnd the log publishes the evidence, which convicts %s.", said, text, c.Who), nil
+	if len(files) == 0 {
+		return "", errors.New("the log publishes no evidence")
 	}
-	return "", errors.New("the log publishes no evidence")
+	e, err := evidence.Parse(files[0].File)
+	if err != nil {
+		return "", err
+	}
+	c, err := evidence.Verify(e, evidence.Keys{}, s.w.Proofs)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s\n%s\nAnd the log publishes the evidence, which convicts %s.", said, text, c.Who), nil
 }
