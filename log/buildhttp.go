@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"cratelog/build"
 	"cratelog/entry"
@@ -223,11 +224,11 @@ type contradictionBody struct {
 // listContradictions lists the evidence against builders, page by page.
 func (l *Log) listContradictions(w http.ResponseWriter, r *http.Request) error {
 	from, err := int64(0), error(nil)
-	if text := r.URL.Query().Get("from"); text != "" {
-		from, err = strconv.ParseInt(text, 10, 64)
-	}
-	if err != nil || from < 0 {
-		return refuse(MalformedRequest, err, "The query's from is not the number of a contradiction.")
+	if query := r.URL.RawQuery; query != "" {
+		text, ok := strings.CutPrefix(query, "from=")
+		if from, err = strconv.ParseInt(text, 10, 64); !ok || err != nil || strconv.FormatInt(from, 10) != text || from < 0 {
+			return refuse(MalformedRequest, err, "The query is not from=NUMBER, with the number of a contradiction.")
+		}
 	}
 	all, err := l.builds.contradictions(r.Context(), from, maxContradictions+1)
 	if err != nil {

@@ -662,7 +662,8 @@ func TestBuildsOverHTTP(t *testing.T) {
 		t.Errorf("%s", b)
 	}
 	for _, path := range []string{"/v1/crates/alpha/1.0.0/builds?x=1", "/v1/crates/alpha/1.0.0/builds?from=01", "/v1/crates/alpha/1.0.0/builds?from=-1",
-		"/v1/crates/alpha/1.0.0/builds?registry=x&registry=x", "/v1/crates/alpha/x/builds", "/v1/contradictions?from=x"} {
+		"/v1/crates/alpha/1.0.0/builds?registry=x&registry=x", "/v1/crates/alpha/x/builds", "/v1/contradictions?from=x",
+		"/v1/contradictions?from=+5", "/v1/contradictions?form=1", "/v1/contradictions?from=1&from=1"} {
 		if code, _, b := get(t, srv.URL+path); code != 400 || decodeRefusal(t, b).Reason != MalformedRequest {
 			t.Errorf("%s: %d %s", path, code, b)
 		}

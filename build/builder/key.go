@@ -106,6 +106,9 @@ type Key struct {
 	journal *journal
 }
 
+// Format prints the key's file, whatever the verb: the fields hold secrets.
+func (k *Key) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "(the builder's key %s)", k.path) }
+
 // Open opens a key that Generate made, with its lock and its journal. Close it.
 func Open(path string) (*Key, error) {
 	k, err := read(path)

@@ -287,6 +287,7 @@ func (r *Result) Export(ctx context.Context, program, key io.Writer, progress Pr
 func writeKeys(ctx context.Context, system *cs.R1CS, keys *setup.Keys, p *proofcheck.Program, program, key io.Writer,
 	progress Progress) error {
 	check := func() error { return setup.Check(system, keys.Proving, keys.Verifying, keys.Powers) }
+	_, checking := keyTimes(p.Claim)
 	if err := progress.do(ctx, "checking the proving key against the circuit", checking, check); err != nil {
 		return err
 	}

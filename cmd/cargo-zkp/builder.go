@@ -74,7 +74,7 @@ func builderKeygen(_ context.Context, sh *shell, args []string) error {
 	if err := builder.Generate(file, t); err != nil {
 		return err
 	}
-	sh.Status("Created", "the key %s (%s) and its journal %s; next: cargo zkp builder enroll %s", file, t,
+	sh.Status("Created", "the key %s (%s) and its journal %s; next: cargo zkp builder enroll %s --set SET --name NAME --contact CONTACT", file, t,
 		file+builder.JournalExt, file)
 	return nil
 }
