@@ -142,7 +142,8 @@ func TestTheLockFilesOfACommitAreFetched(t *testing.T) {
 	defer repo.Close()
 	top, err := repo.At(t.Context(), [20]byte(commit))
 	fatalIf(t, err)
-	for name, there := range map[string]bool{"Cargo.lock": true, "Cargo.toml": true, "main.rs": false} {
+	for _, name := range []string{"main.rs", "Cargo.lock", "main.rs", "Cargo.toml"} { // what is missing ends nothing
+		there := name != "main.rs"
 		e, err := top.Entry(t.Context(), name)
 		fatalIf(t, err)
 		if _, err := top.Blob(t.Context(), e.ID, 1000); (err == nil) != there || err != nil && !errors.As(err, new(*git.MissingError)) {

@@ -81,15 +81,16 @@ func (e *SizeError) Error() string {
 }
 
 // A Repo reads objects of one repository. Its methods may be used from several
-// goroutines; they take turns. After an error of the process itself (it ended,
-// a context was cancelled, an object was too large, or missing from a partial
-// clone) every call fails: close it and open another.
+// goroutines; they take turns. After an object that was too large, or missing from a
+// partial clone, git is started again. After another error of the process itself (it
+// ended, a context was cancelled) every call fails: close it and open another.
 type Repo struct {
-	dir    string
-	cmd    *exec.Cmd
-	stderr *tail
+	dir string
+	ctx context.Context // Open's: the process ends with it
 
 	mu     sync.Mutex // held for one request and its answer; protects what follows
+	cmd    *exec.Cmd
+	stderr *tail
 	in     io.WriteCloser
 	out    *bufio.Reader
 	broken error // why the process can no longer be used
@@ -100,29 +101,39 @@ type Repo struct {
 // Open starts git for the repository that dir is, or lies in. The process ends
 // with Close, or when ctx does.
 func Open(ctx context.Context, dir string) (*Repo, error) {
-	cmd := exec.CommandContext(ctx, "git", "-C", dir,
-		"-c", "core.hooksPath="+os.DevNull,
-		"cat-file", "--batch")
-	cmd.Env = Environment(os.Environ())
-	cmd.WaitDelay = stopAfter
-	r := &Repo{dir: dir, cmd: cmd, stderr: &tail{}}
-	cmd.Stderr = r.stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("starting git: %w", err)
+	r := &Repo{dir: dir, ctx: ctx}
+	if err := r.start(); err != nil {
+		return nil, err
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("starting git: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting git, which must be installed: %w", err)
-	}
-	r.in, r.out = in, bufio.NewReaderSize(out, maxHeader)
 	if err := r.probe(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
+}
+
+// start starts git.
+func (r *Repo) start() error {
+	cmd := exec.CommandContext(r.ctx, "git", "-C", r.dir,
+		"-c", "core.hooksPath="+os.DevNull,
+		"cat-file", "--batch")
+	cmd.Env = Environment(os.Environ())
+	cmd.WaitDelay = stopAfter
+	stderr := &tail{}
+	cmd.Stderr = stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return fmt.Errorf("starting git: %w", err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("starting git: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting git, which must be installed: %w", err)
+	}
+	r.cmd, r.stderr, r.in, r.out = cmd, stderr, in, bufio.NewReaderSize(out, maxHeader)
+	r.ended, r.status = false, nil
+	return nil
 }
 
 // probe asks for an object that every repository has, to see whether there is
@@ -181,7 +192,7 @@ func (r *Repo) end() {
 	}
 	r.ended = true
 	r.in.Close()
-	stop := time.AfterFunc(stopAfter, r.kill)
+	stop := time.AfterFunc(stopAfter, killer(r.cmd))
 	defer stop.Stop()
 	r.status = r.cmd.Wait()
 }
@@ -193,7 +204,8 @@ func (r *Repo) unusable() bool {
 	return r.broken != nil
 }
 
-func (r *Repo) kill() { r.cmd.Process.Kill() } // this process only; an error means that it has ended
+// killer returns what kills this process only; an error means that it has ended.
+func killer(cmd *exec.Cmd) func() { return func() { cmd.Process.Kill() } }
 
 // ResolveCommit returns the id of the commit that a revision (an id, a branch,
 // a tag, HEAD~2) names. It fails with a *MissingError if there is none.
@@ -276,7 +288,8 @@ func verify(o Object, kind string, id [20]byte) error {
 }
 
 // request asks git for one object and reads the answer. An object larger than
-// max is not read. Unless the object is missing, an error ends the process.
+// max is not read. Unless the object is missing, an error ends the process; where the
+// error is about the object alone, another is started.
 func (r *Repo) request(ctx context.Context, name string, max int64) (id [20]byte, o Object, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -286,7 +299,8 @@ func (r *Repo) request(ctx context.Context, name string, max int64) (id [20]byte
 	if err := ctx.Err(); err != nil {
 		return id, o, err
 	}
-	stop := context.AfterFunc(ctx, r.kill)
+	kill := killer(r.cmd)
+	stop := context.AfterFunc(ctx, kill)
 	id, o, err = r.exchange(name, max)
 	if !stop() && err == nil {
 		// Killed, but after the answer was complete.
@@ -297,22 +311,33 @@ func (r *Repo) request(ctx context.Context, name string, max int64) (id [20]byte
 		return id, o, err
 	}
 	if !errors.Is(err, errDied) {
-		r.kill()
+		kill()
 	}
 	r.end()
 	if ctx.Err() != nil {
 		err = ctx.Err()
+	} else if about := r.aboutObject(name, err); about != nil {
+		r.broken = r.start()
+		return id, Object{}, about
 	}
 	r.broken = fmt.Errorf("reading the repository %s: %w%s", r.dir, err, r.stderr.sentence())
 	if strings.Contains(r.stderr.sentence(), "not a git repository") {
 		r.broken = fmt.Errorf("%w\na proof says that a .crate is what a git commit says: commit the package, or name the "+
 			"repository that has the commit", r.broken)
 	}
-	if errors.Is(err, errDied) && strings.Contains(r.stderr.sentence(), "promisor remote") {
-		// In a partial clone git ends when it may not fetch what is missing.
-		return id, Object{}, &MissingError{Dir: r.dir, What: "object", ID: name}
-	}
 	return [20]byte{}, Object{}, r.broken
+}
+
+// aboutObject is the error where it says something of the object only, and nothing of git or the repository.
+func (r *Repo) aboutObject(name string, err error) error {
+	switch {
+	case errors.As(err, new(*SizeError)):
+		return err
+	case errors.Is(err, errDied) && strings.Contains(r.stderr.sentence(), "promisor remote"):
+		// In a partial clone git ends when it may not fetch what is missing.
+		return &MissingError{Dir: r.dir, What: "object", ID: name}
+	}
+	return nil
 }
 
 // errDied means that git closed its side: it has ended, or is about to.
