@@ -53,7 +53,8 @@ func (f *finder) below(id [20]byte, depth int) (paths []string, err error) {
 	}
 	t, err := f.repo.Tree(f.ctx, id)
 	switch {
-	case err != nil && (errors.As(err, new(*MissingError)) || f.repo.unusable() || f.ctx.Err() != nil):
+	case err != nil && (errors.As(err, new(*MissingError)) || errors.As(err, new(*SizeError)) || f.repo.unusable() ||
+		f.ctx.Err() != nil): // after a tree that is too large git is started again, which many such would make long
 		return nil, err
 	case err != nil:
 		f.found[id], f.skipped = nil, cmp.Or(f.skipped, err)
