@@ -85,7 +85,7 @@ var mayImport = map[string][]string{
 	"monitor/alert":    {"config", "monitor/store"},
 	"monitor/web":      {"monitor/store", "entry", "client", "proofcheck", "internal/web", "build"},
 
-	"cargo/policy":  {"cargo", "client", "config", "entry", "opening/signature", "proofcheck", "build"},
+	"cargo/policy":  {"cargo", "cargo/registry", "client", "config", "entry", "opening/signature", "proofcheck", "build"},
 	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence", "opening", "opening/signature", "build"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
