@@ -96,7 +96,7 @@ var mayImport = map[string][]string{
 	"cmd/logd":      {"log", "client", "config", "crate", "proofcheck", "internal/daemon", "build"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox"},
-	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck"},
+	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "build"},
 	"cmd/demo":      {"client", "crate", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "opening", "testdata", "build", "build/membership", "cargo/policy", "cargo/verdict", "log"},
 
@@ -112,6 +112,7 @@ var mayImport = map[string][]string{
 	"internal/fixture":   {"entry", "testdata"},
 	"internal/sqlite":    {},
 	"internal/web":       {},
+	"internal/version":   {},
 	"internal/h2c":       {},
 	"internal/forge":     {"circuit/setup", "crate", "entry", "internal/unsafekeys", "proofcheck", "proofcheck/chain", "build"},
 	"internal/loopback":  {"client", "config", "log", "proofcheck", "witness"},
@@ -121,7 +122,7 @@ var mayImport = map[string][]string{
 }
 
 // plumbing is what all but the format package may import.
-var plumbing = []string{"internal/durable", "internal/outcome", "internal/toml"}
+var plumbing = []string{"internal/durable", "internal/outcome", "internal/toml", "internal/version"}
 
 func TestPackagesImportOnlyWhatTheDesignAllows(t *testing.T) {
 	packages := listPackages(t)
