@@ -100,6 +100,8 @@ var mayImport = map[string][]string{
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "build"},
 	"cmd/demo":      {"client", "crate", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "opening", "testdata", "build", "build/membership", "cargo/policy", "cargo/verdict", "log"},
 
+	"internal/browser":      {},
+	"internal/browser/look": {"internal/browser"},
 	"internal/registrytest": {"cargo/registry", "internal/forge"},
 
 	"e2e":                {},
