@@ -93,9 +93,11 @@ var mayImport = map[string][]string{
 
 	"cargo/backlog": {"entry", "crate", "client", "proofcheck", "prover", "prover/git", "cargo", "cargo/policy", "cargo/publish", "cargo/registry", "config", "internal/flock"},
 
+	"cargo/coverage": {"cargo", "crate"},
+
 	"cmd/logd":      {"log", "client", "config", "crate", "proofcheck", "internal/daemon", "build"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
-	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox"},
+	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "build"},
 	"cmd/demo":      {"client", "crate", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "opening", "testdata", "build", "build/membership", "cargo/policy", "cargo/verdict", "log"},
