@@ -61,6 +61,7 @@ type Config struct {
 	Cache, State string
 
 	Offline bool // use only what is in the cache
+	Fresh   bool // ask the logs, whatever is in the cache or lies elsewhere
 	Rehash  bool // compare all sources, also those that look as they did when they were compared
 
 	// Registry returns the registry that cargo takes the crates from of the registry with an index, ""
@@ -168,6 +169,9 @@ type Want struct {
 	// Vendored is the directory source that cargo builds it from, Sources in there; "" for
 	// cargo's home. Bundle is a file with a bundle that counts beside the cache; "" for none.
 	Vendored, Bundle string
+
+	// Opened asks for the claim's opening, wherever there may be one. That there is none changes no status.
+	Opened bool
 
 	// Versions asks the logs for the claim's opening where only that shows who chose the versions in its
 	// Cargo.lock. That there is none changes no status.
