@@ -88,13 +88,16 @@ func TestEveryCauseIsTold(t *testing.T) {
 	w.git("wrongtag", "tag", "wrongtag-v1.0.0")
 	w.crate("wrongtag", "1.0.0", changed(all, "src/lib.rs", "// other\n"), "")
 
-	w.commit("inner", map[string]map[string]string{"": {"x.c": "int x;\n"}})
+	inner := w.commit("inner", map[string]map[string]string{"": {"x.c": "int x;\n"}})
 	module := func(name, url string) {
 		all := files(name, "1.0.0", base+name)
 		w.commit(name, map[string]map[string]string{"": all})
-		w.git(name, "submodule", "--quiet", "add", filepath.Join(w.repos, "inner"), "vendor/inner")
-		w.git(name, "config", "--file", ".gitmodules", "submodule.vendor/inner.url", url)
-		id := w.commit(name, nil)
+		w.git(name, "config", "--file", ".gitmodules", "submodule.x.path", "vendor/inner")
+		w.git(name, "config", "--file", ".gitmodules", "submodule.x.url", url)
+		w.git(name, "add", ".gitmodules")
+		w.git(name, "update-index", "--add", "--cacheinfo", "160000,"+inner+",vendor/inner")
+		w.git(name, "commit", "-q", "-m", "x")
+		id := w.git(name, "rev-parse", "HEAD")
 		w.crate(name, "1.0.0", changed(all, "vendor/inner/x.c", "int x;\n"), info(id, ""))
 	}
 	module("modules", "../inner")
