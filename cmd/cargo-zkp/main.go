@@ -60,8 +60,10 @@ For those who rebuild:
 For those who publish:
   publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
   prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit;
-                      with NAME@VERSION, of a crate that another publisher has published
-  submit FILE.crate   Hand the crate and its entry to a log, and fetch the cosigned bundle
+                      with NAME@VERSION, of a crate that another publisher has published;
+                      with --lock, of all crates of Cargo.lock that nobody has proven yet
+  submit FILE.crate...
+                      Hand crates and their entries to a log, and fetch the cosigned bundles
 
 For your shell:
   completions SHELL   Print completions for bash, zsh, fish or powershell
