@@ -33,7 +33,9 @@ For those who depend on crates:
                       that builders make this binary of a crate
   install NAME@VERSION
                       Install a binary that builders make of a crate, or that is rebuilt here
-  init                Write a commented zkp.toml
+  init                Write a commented zkp.toml; --from-lock, and except what is not proven yet
+  suggest             Tell what can be done about exceptions, cheapest first
+  prune               Take out exceptions that are not needed any more
   policy check        Look for mistakes in zkp.toml
   show NAME[@VERSION] Tell what is logged about a crate; with FILE.builds, about a binary; --slsa
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
@@ -89,7 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
-		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
+		"init": initPolicy, "suggest": suggest, "prune": prune, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
 	}
@@ -133,6 +135,7 @@ func newFlags(sh *shell, verb, args, about string) *flag.FlagSet {
 	fs.BoolVar(&sh.quiet, "quiet", false, "the same as -q")
 	fs.BoolVar(&sh.verbose, "v", false, "tell everything that was checked")
 	fs.BoolVar(&sh.verbose, "verbose", false, "the same as -v")
+	fs.BoolVar(&sh.verbose, "vv", false, "the same as -v")
 	fs.Func("color", "`WHEN`: auto, always or never (default: CARGO_TERM_COLOR, else auto)", sh.setColor)
 	fs.Usage = func() {
 		usage := strings.Join(strings.Fields("cargo zkp "+verb+" "+args+" [OPTIONS]"), " ")
