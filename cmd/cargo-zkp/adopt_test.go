@@ -14,6 +14,7 @@ import (
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
 	"cratelog/client"
+	"cratelog/internal/fixture"
 	"cratelog/internal/outcome"
 	"cratelog/internal/registrytest"
 )
@@ -45,7 +46,8 @@ func (d *depot) leaves(n int) (deps string) {
 
 func TestFromALockFileToAGreenBuild(t *testing.T) {
 	d := newDepot(t)
-	d.registry.AddCrate(helloProof(t))
+	hello, proof := helloProof(t), fixture.Read(t, "hello-proof-0.1.0.entry")
+	d.registry.AddCrate(hello)
 	dir := d.project("hello-proof = \"0.1\"\n" + d.leaves(4))
 	trust := t.TempDir()
 	text, err := os.ReadFile(d.log.File)
@@ -67,7 +69,8 @@ func TestFromALockFileToAGreenBuild(t *testing.T) {
 		"4 names no repository"}, "suggest")
 	says(t, outcome.OK, []string{"all exceptions of zkp-exceptions.toml are needed"}, "prune")
 
-	d.submit()
+	_, err = (&client.Log{URL: d.log.URL}).Submit(t.Context(), proof, hello, nil)
+	fatalIf(t, err)
 	says(t, outcome.OK, []string{"1 exception can go", "run cargo zkp prune"}, "suggest")
 	says(t, outcome.OK, []string{`"crate":"hello-proof","version":"0.1.0","advice":"logged"`}, "suggest", "--message-format", "json")
 	says(t, outcome.OK, []string{"nothing was written"}, "prune", "--dry-run")
@@ -92,7 +95,8 @@ func TestFromALockFileToAGreenBuild(t *testing.T) {
 	says(t, outcome.OK, []string{"Removing leaf01@1.0.0", "3 left"}, "prune")
 	says(t, outcome.OK, []string{"Excepted 4 crates until 2999-01-31 in zkp-exceptions.toml; 1 proven"}, "init", "--from-lock", "--force",
 		"--expires", "2999-01-31")
-	says(t, outcome.OK, []string{"1 crate proven, 4 excepted"}, "verify", "--deny", "warnings")
+	says(t, outcome.Refused, []string{"UNSAFE development keys", "warnings: 1, and"}, "verify", "--deny", "warnings")
+	says(t, outcome.OK, []string{"0 crates proven, 1 excepted"}, "verify", "--deny", "warnings", "-p", "leaf00")
 
 	// An end that is near is warned of, and a past one counts no more.
 	soon := policy.DateIn(time.Now(), 24*time.Hour).String()

@@ -22,6 +22,7 @@ import (
 const (
 	columns   = 100
 	maxGroups = 5 // that are told of at length, in at most four lines each
+	indent    = 2
 	maxSingle = 3 // complaints that are told of one by one
 )
 
@@ -121,13 +122,14 @@ func (k *lockCheck) groups(sh *shell, bad []*verdict.Verdict) {
 	}
 	for _, text := range k.Elsewhere[:min(len(k.Elsewhere), maxSingle-1)] {
 		first, _, _ := strings.Cut(text, "\n")
-		sh.complain(first)
+		sh.complain(clip(first, columns-len("error: ")))
 	}
 	if n := len(k.Elsewhere) - (maxSingle - 1); n > 0 {
 		sh.complain(fmt.Sprintf("%d more cannot be verified at all; -v names them", n))
 	}
 	for _, g := range groups {
-		text := fmt.Sprintf("%s: %s (%s)", crates(len(g.all)), verdict.About(g.reason), g.reason)
+		why := fmt.Sprintf(" (%s)", g.reason)
+		text := clip(fmt.Sprintf("%s: %s", crates(len(g.all)), verdict.About(g.reason)), columns-len("error: ")-len(why)) + why
 		if k.paths {
 			for _, v := range g.all {
 				text += "\n" + strings.Join(v.By, " > ")
@@ -138,7 +140,7 @@ func (k *lockCheck) groups(sh *shell, bad []*verdict.Verdict) {
 		if causes := causesOf(g.all); g.reason == "not-logged" {
 			text += "\n" + causes
 		}
-		sh.complain(text + "\n" + g.remedy())
+		sh.complain(text + "\n" + clip(g.remedy(), columns-indent))
 	}
 }
 
@@ -147,12 +149,21 @@ func (g group) remedy() string {
 	if g.reason == "not-logged" {
 		return "cargo zkp prove --lock proves what can be; cargo zkp init --from-lock excepts the rest"
 	}
-	return cmp.Or(verdict.Explain(g.all[0].Err).Remedy, "-v tells more of each")
+	first, _, _ := strings.Cut(verdict.Explain(g.all[0].Err).Remedy, ". ")
+	return cmp.Or(first, "-v tells more of each")
+}
+
+// clip cuts a text that is longer than a line.
+func clip(s string, width int) string {
+	if r := []rune(s); len(r) > width {
+		return string(r[:width-len("...")]) + "..."
+	}
+	return s
 }
 
 // fit lists as many crates as a line holds.
 func fit(all []*verdict.Verdict) string {
-	const more, indent = " and 12345 more", 2
+	const more = " and 12345 more"
 	text := ""
 	for i, v := range all {
 		one := v.Name + " v" + v.Version
@@ -230,15 +241,17 @@ func (k *lockCheck) noted(sh *shell) (lacking, warned, soon []*verdict.Verdict) 
 
 // warnings counts what there is to be warned of, whatever the format of the answer.
 func (k *lockCheck) warnings() int {
-	n := len(k.Unmatched)
+	n, development := len(k.Unmatched), 0
 	for _, v := range k.verdicts {
 		n += len(v.Notes)
-		if v.Status == verdict.Warned || v.Status == verdict.Excepted && v.Demand.Except.Expires.Soon(time.Now()) ||
-			v.Status == verdict.Verified && v.Facts.Development {
+		if v.Status == verdict.Warned || v.Status == verdict.Excepted && v.Demand.Except.Expires.Soon(time.Now()) {
 			n++
 		}
+		if v.Status == verdict.Verified && v.Facts.Development {
+			development = 1
+		}
 	}
-	return n
+	return n + development
 }
 
 // excepted counts the crates that need no proof for some time, and names those of which that ends first.
