@@ -59,6 +59,8 @@ For those who publish:
   prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit;
                       with NAME@VERSION, of a crate that another publisher has published
   submit FILE.crate   Hand the crate and its entry to a log, and fetch the cosigned bundle
+  mirror-entries FROM TO
+                      Submit what the log FROM holds to the log TO; --lock
 
 "cargo zkp VERB --help" tells the options of a verb; "cargo zkp --cargo-plugin --help" how this
 program is cargo's credential provider, which gives a token only for what is logged.
@@ -94,7 +96,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
-		"report": reportVerb, "export": exportVerb,
+		"report": reportVerb, "export": exportVerb, "mirror-entries": mirrorEntries,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)
