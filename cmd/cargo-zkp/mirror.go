@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,9 +14,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"cratelog/build"
 	"cratelog/cargo"
 	"cratelog/cargo/publish"
-	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -29,9 +29,9 @@ import (
 // mirrorEntries submits what one log holds to another. Neither is believed: an entry stands by its
 // proof and its .crate, which are verified here before anything is submitted.
 func mirrorEntries(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "mirror-entries", "FROM TO", "Submit the entries of the log at the URL FROM, with their openings, to "+
-		"the log at the URL TO.\nEach is verified before, with its .crate: out of cargo's cache, or from its registry. What TO "+
-		"holds\nis passed over, so that it can be interrupted and run again.")
+	fs := newFlags(sh, "mirror-entries", "FROM TO", `Submit the entries of the log at the URL FROM, with their openings, to the log at the URL TO.
+Each is verified before, with its .crate: out of cargo's cache, or from its registry. What TO
+holds is passed over, so that it can be interrupted and run again.`)
 	lock := fs.Bool("lock", false, "only the entries of the crates in Cargo.lock that come from cargo's default registry")
 	var manifest string
 	manifestFlag(fs, &manifest)
@@ -73,8 +73,8 @@ type mirror struct {
 	from, to *client.Log
 	programs [][32]byte           // that TO accepts
 	proofs   *proofcheck.Verifier // of those
-	home     string               // cargo's
-	index    *registry.Index      // cargo's default one
+	crates   crateSource
+	cached   crateSource // of other registries
 
 	mu    sync.Mutex
 	ended map[cause][]string // what became of each entry
@@ -98,7 +98,7 @@ const (
 // causes say in words what entries of a cause are, after their number.
 var causes = map[cause]string{
 	aboutBuild:    "about builds, which their builders submit",
-	otherRegistry: "of crates of other registries, which are not looked for: copy their .crates into cargo's cache, or prove them again",
+	otherRegistry: "of crates of other registries, which are taken out of cargo's cache only",
 	notLogged:     "of crates that FROM does not hold under a program that TO accepts",
 	otherProgram:  "of programs that TO does not accept: prove them again with \"cargo zkp prove --lock --log TO\"",
 	noCrate:       "of crates whose .crate cannot be had",
@@ -107,19 +107,11 @@ var causes = map[cause]string{
 }
 
 func newMirror(ctx context.Context, sh *shell, from, to string) (*mirror, error) {
-	m := &mirror{sh: sh, from: logClient(sh, from), to: logClient(sh, to), ended: map[cause][]string{}}
+	m := &mirror{sh: sh, from: logClient(sh, from), to: logClient(sh, to), cached: crateSource{offline: true},
+		ended: map[cause][]string{}}
 	if strings.TrimRight(from, "/") == strings.TrimRight(to, "/") {
 		return nil, outcome.Usagef("FROM and TO are one log")
 	}
-	var err error
-	if m.home, err = cargo.Home(); err != nil {
-		return nil, err
-	}
-	index, err := registry.DefaultIndex(m.home)
-	if err != nil {
-		return nil, err
-	}
-	m.index = &registry.Index{URL: index, UserAgent: userAgent}
 	programs, err := accepted(ctx, m.to)
 	if err != nil {
 		return nil, fmt.Errorf("the log TO, %s: %w", to, err)
@@ -220,22 +212,18 @@ func (m *mirror) each(ctx context.Context, jobs, total int, progress prover.Prog
 	var done atomic.Int64
 	progress(prover.Step{What: fmt.Sprintf("moving %d entries from %s to %s", total, m.from.URL, m.to.URL),
 		Share: func() float64 { return float64(done.Load()) / float64(max(total, 1)) }})
-	g, ctx := errgroup.WithContext(ctx)
+	g, all := errgroup.WithContext(ctx)
 	g.SetLimit(jobs)
 	for f := range work {
-		if ctx.Err() != nil {
+		if all.Err() != nil {
 			break
 		}
 		g.Go(func() error {
 			defer done.Add(1)
-			return f(ctx)
+			return f(all)
 		})
 	}
-	err := g.Wait()
-	if err == nil {
-		err = ctx.Err()
-	}
-	return err
+	return cmp.Or(g.Wait(), ctx.Err())
 }
 
 // locked moves the entry of a locked package.
@@ -294,14 +282,11 @@ func (m *mirror) raw(ctx context.Context, raw []byte, what string) error {
 		return err
 	}
 	archive, why, err := m.archive(ctx, e.Subject)
-	if err != nil || archive == nil {
-		if err == nil {
-			m.end(why, what)
-		} else if ctx.Err() == nil {
-			m.end(noCrate, what+": "+err.Error())
-			err = nil
-		}
-		return err
+	if ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
+		m.end(why, what+": "+err.Error())
+		return nil
 	}
 	list, err := m.verify(e, claim, archive)
 	if err != nil {
@@ -313,8 +298,8 @@ func (m *mirror) raw(ctx context.Context, raw []byte, what string) error {
 
 // held says whether TO holds an entry.
 func (m *mirror) held(ctx context.Context, e *entry.Entry, claim *entry.Source) (bool, error) {
-	bundle, err := m.to.Bundle(ctx, client.Query{Registry: e.Subject.Registry, Name: e.Subject.Name, Version: e.Subject.Version,
-		Programs: [][32]byte{e.Proof.Program}, Commits: [][20]byte{claim.Commit}, Path: &claim.Path})
+	bundle, err := m.to.Bundle(ctx, client.Query{Registry: e.Subject.Registry, Name: e.Subject.Name,
+		Version: e.Subject.Version, Programs: [][32]byte{e.Proof.Program}, Commits: [][20]byte{claim.Commit}, Path: &claim.Path})
 	switch {
 	case errors.Is(err, client.ErrNotLogged):
 		return false, nil
@@ -325,23 +310,15 @@ func (m *mirror) held(ctx context.Context, e *entry.Entry, claim *entry.Source) 
 	return err == nil, nil // another claim, or nonsense: TO will say
 }
 
-// archive finds a .crate by its SHA-256: in cargo's cache, or in cargo's default registry. It is nil
-// with the cause where it is not looked for.
+// archive finds a .crate by its SHA-256: in cargo's cache, or in cargo's default registry. Another
+// registry is not asked: FROM chose its address.
 func (m *mirror) archive(ctx context.Context, s entry.Subject) ([]byte, cause, error) {
-	paths, err := cargo.FindCached(m.home, s.Name, s.Version)
-	if err != nil {
-		return nil, 0, err
+	from, why := &m.crates, noCrate
+	if s.Registry != entry.DefaultRegistry {
+		from, why = &m.cached, otherRegistry
 	}
-	for _, path := range paths {
-		if raw, err := cargo.ReadCached(path); err == nil && sha256.Sum256(raw) == s.SHA256 {
-			return raw, 0, nil
-		}
-	}
-	if s.Registry != entry.DefaultRegistry { // FROM chose the address
-		return nil, otherRegistry, nil
-	}
-	raw, err := m.index.Download(ctx, s.Name, s.Version, s.SHA256)
-	return raw, 0, err
+	raw, err := from.fetch(ctx, build.Crate{Name: s.Name, Version: s.Version, Registry: s.Registry, SHA256: s.SHA256})
+	return raw, why, err
 }
 
 // verify checks that an entry's proof shows what it claims of a .crate.
@@ -358,7 +335,8 @@ func (m *mirror) verify(e *entry.Entry, claim *entry.Source, archive []byte) (*c
 }
 
 // opening returns FROM's opening of an entry, if it has one that holds.
-func (m *mirror) opening(ctx context.Context, e *entry.Entry, claim *entry.Source, list *crate.List, what string) []byte {
+func (m *mirror) opening(ctx context.Context, e *entry.Entry, claim *entry.Source, list *crate.List,
+	what string) []byte {
 	id, err := e.Identity()
 	if err != nil {
 		return nil
