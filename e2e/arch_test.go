@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 	"entry":             {},
 	"circuit":           {"proofcheck/chain"},
 	"circuit/setup":     {},
-	"prover/git":        {"internal/gitobject"},
+	"prover/git":        {"internal/gitobject", "internal/flock"},
 	"config":            {},
 	"witness":           {"internal/sqlite"},
 	"testdata":          {},
