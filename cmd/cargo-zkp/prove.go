@@ -34,6 +34,7 @@ type proveOptions struct {
 	opening                  bool              // write one; if it is not given: where the source is public
 	modules                  map[string]string // URLs of the submodules that were fetched, by path
 	crateFile                *keptCrate        // for NAME@VERSION
+	lock                     proveLockOptions
 
 	given func(name string) bool // says that an option stands on the command line
 
@@ -65,17 +66,22 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 	fs.BoolVar(&o.keys.AllowDevelopment, "development", false, "with --log: development keys will do")
 	fs.BoolVar(&o.opening, "opening", false, "write FILE.opening beside the entry: the git objects themselves, with "+
 		"the names of all files beside the crate's (default: where anybody can fetch the commits, from --repository https://...)")
+	o.lock.register(fs)
 	o.public = git.Public
 	o.given = func(name string) bool { return given(fs, name) != "" }
 }
 
 func prove(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "prove", "FILE.crate | NAME@VERSION", "Make an entry: a proof that the files of a crate stand "+
-		"in its git commit.\nAnyone can prove any crate that is published, NAME@VERSION, whose repository is public.")
+	fs := newFlags(sh, "prove", "FILE.crate | NAME@VERSION | --lock", "Make an entry: a proof that the files of a crate stand "+
+		"in its git commit.\nAnyone can prove any crate that is published, NAME@VERSION, whose repository is public;\n"+
+		"with --lock, all crates of Cargo.lock that nobody has proven yet.")
 	var o proveOptions
 	o.register(fs)
-	what, err := parse(fs, args, "FILE.crate or NAME@VERSION")
+	found, err := parseUpTo(1, fs, args, "FILE.crate or NAME@VERSION")
 	if err != nil {
+		return err
+	}
+	if err := o.checkLock(fs, found); err != nil {
 		return err
 	}
 	if err := o.useLog(sh); err != nil {
@@ -89,7 +95,10 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	tellKeys(sh, &o.keys, logs)
-	c, err := o.crate(ctx, sh, what)
+	if o.lock.on {
+		return o.proveLock(ctx, sh)
+	}
+	c, err := o.crate(ctx, sh, found[0])
 	if err != nil {
 		return err
 	}
