@@ -29,8 +29,10 @@ type proveOptions struct {
 	submodules               map[string]string
 	registry, index          string
 	keys                     prover.Keyring
-	log                      string            // URL of the one whose program to prove with
-	url                      string            // of the repository, if it was fetched
+	log                      string // URL of the one whose program to prove with
+	url                      string // of the repository, if it was fetched
+	named                    bool   // by the crate's manifest: it is fetched as anybody can
+	visitor                  *git.Visitor
 	opening                  bool              // write one; if it is not given: where the source is public
 	modules                  map[string]string // URLs of the submodules that were fetched, by path
 	crateFile                *keptCrate        // for NAME@VERSION
@@ -43,12 +45,13 @@ type proveOptions struct {
 }
 
 func (o *proveOptions) register(fs *flag.FlagSet) {
-	fs.StringVar(&o.repository, "repository", ".", "git repository that has the commit: a `PATH`, in any form, or a URL of https, ssh or file")
+	fs.StringVar(&o.repository, "repository", "", "git repository that has the commit: a `PATH`, in any form, or a URL of https, ssh or file "+
+		"(default: of NAME@VERSION what its manifest names, by https; else the directory here)")
 	fs.StringVar(&o.commit, "commit", "", "`COMMIT` to prove from, an id, a tag or a branch (default: the one that the .crate names)")
 	fs.StringVar(&o.path, "path", "", "`PATH` of the package in the repository (default: the one that the .crate names, or else where the commit has its Cargo.toml)")
 	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, or the original is not the commit's, list them as "+
 		"unproven instead of refusing the crate; few readers accept that")
-	fs.StringVar(&o.out, "o", "", "`FILE` for the entry (default: FILE.entry for FILE.crate, NAME-VERSION.entry here)")
+	fs.StringVar(&o.out, "o", "", "`FILE` for the entry (default: FILE.entry for FILE.crate; NAME-VERSION.entry here, or in target/zkp of a package)")
 	fs.StringVar(&o.registry, "registry", "", "`NAME` of the registry that the crate is published in; NAME@VERSION is taken from there (default: "+
 		"cargo's default registry, and of NAME@VERSION what lies in cargo's cache)")
 	fs.StringVar(&o.index, "index", "", "`URL` of the index of that registry, instead of its name")
