@@ -66,6 +66,8 @@ For those who publish:
                       with --lock, of all crates of Cargo.lock that nobody has proven yet
   submit FILE.crate...
                       Hand crates and their entries to a log, and fetch the cosigned bundles
+  mirror-entries FROM TO
+                      Submit what the log FROM holds to the log TO; --lock
 
 For your shell:
   completions SHELL   Print completions for bash, zsh, fish or powershell
@@ -92,7 +94,7 @@ func verbTable() map[string]func(context.Context, *shell, []string) error {
 		"attest": attestVerb, "builder": builderVerb,
 		"completions": completions, "man": manPages,
 		"evidence": evidenceVerb,
-		"report":   reportVerb, "export": exportVerb,
+		"report":   reportVerb, "export": exportVerb, "mirror-entries": mirrorEntries,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)
