@@ -78,6 +78,11 @@ func (r *Reader) DueSubscriptions(ctx context.Context, now time.Time) ([]Subscri
 	return sqlite.All(ctx, r.read, scanSubscription, selectSubscription+"WHERE next_try <= ? ORDER BY next_try, id", millis(now))
 }
 
+// Subscriptions returns all subscriptions.
+func (r *Reader) Subscriptions(ctx context.Context) ([]Subscription, error) {
+	return sqlite.All(ctx, r.read, scanSubscription, selectSubscription+"ORDER BY id")
+}
+
 // CountSubscriptions returns how many subscriptions there are.
 func (r *Reader) CountSubscriptions(ctx context.Context) (n int64, err error) {
 	return n, r.read.QueryRowContext(ctx, "SELECT count(*) FROM subscriptions").Scan(&n)
@@ -103,6 +108,7 @@ type News struct {
 	Entries  []Entry // verified
 	Findings []Finding
 	More     bool // there is more behind it
+	Moved    bool // much was looked through, so that it is worth noting even if it held nothing
 
 	upTo    map[int64]int64 // by log
 	finding int64
@@ -134,6 +140,7 @@ func (r *Reader) News(ctx context.Context, x Subscription, limit int) (News, err
 			return n, err
 		}
 		n.upTo[l.ID] = p.Verified
+		n.Moved = n.Moved || p.Verified-next >= 1000
 		if len(found) > left {
 			n.More, n.upTo[l.ID], found = true, found[left].Index, found[:left]
 		}
