@@ -35,6 +35,8 @@ For those who depend on crates:
                       Install a binary that builders make of a crate, or that is rebuilt here
   init                Write a commented zkp.toml
   policy check        Look for mistakes in zkp.toml
+  report              Tell how much of Cargo.lock is proven, and which proofs would add most
+  export --cargo-vet  Write what is proven as audits that cargo-vet imports
   show NAME[@VERSION] Tell what is logged about a crate; with FILE.builds, about a binary; --slsa
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
   rebuild NAME@VERSION
@@ -92,6 +94,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
+		"report": reportVerb, "export": exportVerb,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)
