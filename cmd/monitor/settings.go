@@ -33,6 +33,8 @@ type settings struct {
 	Name      string `toml:"name"`
 	PublicURL string `toml:"public_url"`
 
+	BrowserVerify string `toml:"browser_verify"`
+
 	Log []logSettings `toml:"log"`
 
 	Development   bool     `toml:"development"`

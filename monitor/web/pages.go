@@ -28,11 +28,14 @@ type page struct {
 	Data      any
 }
 
-type site struct{ Name, Style string }
+type site struct {
+	Name, Style string
+	Browser     bool // entries can be verified in the reader's browser
+}
 
 // pageNames are the templates, each with the layout around it.
 var pageNames = []string{"overview", "log", "search", "crate", "version", "entry", "checkpoint",
-	"findings", "evidence", "error"}
+	"findings", "evidence", "error", "browser"}
 
 func parsePages(s *Server) (map[string]*template.Template, error) {
 	layout, err := template.New("layout").Funcs(s.funcs()).ParseFS(files, "templates/layout.html")
@@ -54,7 +57,7 @@ func parsePages(s *Server) (map[string]*template.Template, error) {
 }
 
 func (s *Server) render(name string, p page) ([]byte, error) {
-	p.Site, p.Now = site{s.cfg.Name, s.stylesrc}, s.cfg.Now()
+	p.Site, p.Now = site{s.cfg.Name, s.stylesrc, s.browser != nil}, s.cfg.Now()
 	var b bytes.Buffer
 	err := s.pages[name].ExecuteTemplate(&b, "layout", p)
 	return b.Bytes(), err

@@ -7,7 +7,8 @@
 //
 // An attacker may have written anything that is shown: names, paths and notes are
 // escaped by html/template, encoding/json and encoding/xml, and the pages
-// load nothing but one style sheet of this server and run no script.
+// load nothing but one style sheet of this server and run no script, but for the one on
+// which a reader's browser verifies an entry (Config.Checker).
 package web
 
 import (
@@ -67,6 +68,11 @@ type Config struct {
 	Evidence string // directory of the evidence files; "" if there is none
 	Gossip   Gossip // nil: POST /v1/gossip is answered with 404
 
+	// Checker is what browsers load to verify entries themselves; nil for none. Trust are the
+	// trust files of Policies, by origin, which its page shows.
+	Checker *Checker
+	Trust   map[string][]byte
+
 	// StaleAfter is the age from which a newest checkpoint is called stale; 0 for an
 	// hour.
 	StaleAfter time.Duration
@@ -89,6 +95,7 @@ type Server struct {
 	pages    map[string]*template.Template
 	limit    *limiter
 	programs programCache
+	browser  *browser // nil without a checker
 }
 
 var _ http.Handler = (*Server)(nil)
@@ -123,6 +130,11 @@ func New(cfg Config) (*Server, error) {
 	sum := sha256.Sum256(style)
 	s := &Server{cfg: cfg, style: style, stylesrc: "/style." + hex.EncodeToString(sum[:6]) + ".css",
 		limit: newLimiter(cfg.Now)}
+	if cfg.Checker != nil {
+		if s.browser, err = newBrowser(cfg.Checker); err != nil {
+			return nil, err
+		}
+	}
 	if s.pages, err = parsePages(s); err != nil {
 		return nil, err
 	}
@@ -138,6 +150,10 @@ func (s *Server) handler() http.Handler {
 		{Pattern: "POST /v1/gossip", Handler: s.gossip},
 		{Pattern: "GET " + s.stylesrc, Handler: s.styleSheet},
 		{Pattern: "GET /favicon.svg", Handler: s.favicon},
+	}
+	if b := s.browser; b != nil {
+		routes = append(routes, web.Route{Pattern: "GET " + b.scriptSrc, Handler: b.page},
+			web.Route{Pattern: "GET " + b.workerSrc, Handler: b.work}, web.Route{Pattern: "GET " + b.binary, Handler: b.program})
 	}
 	for _, route := range []struct {
 		pattern string
@@ -164,6 +180,7 @@ func (s *Server) handler() http.Handler {
 		{"GET /c/{name}/{version}", s.version, ""},
 		{"GET /c/{name}/{version}/{$}", s.version, ""},
 		{"GET /e/{key}", s.entry, "log"},
+		{"GET /e/{key}/verify", s.verify, "log"},
 		{"GET /cp/{key}", s.checkpoint, "log root"},
 		{"GET /evidence", s.findings, findingFilters},
 		{"GET /evidence.json", s.findings, findingFilters},
@@ -269,7 +286,7 @@ func badRequest(message string) error {
 
 // wantsPage says whether an error is for a person, who asked for a page.
 func wantsPage(r *http.Request) bool {
-	for _, prefix := range []string{"/v1/", "/style.", "/favicon"} {
+	for _, prefix := range []string{"/v1/", "/style.", "/favicon", "/verify/"} {
 		if strings.HasPrefix(r.URL.Path, prefix) {
 			return false
 		}

@@ -8,8 +8,10 @@ package verify
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -31,8 +33,8 @@ type Question struct {
 	Crate   []byte `json:"-"` // the .crate; nil if there is none at hand
 	Opening []byte `json:"-"` // of the claim; nil if there is none at hand; only looked at with the .crate
 
-	Trust    string   `json:"trust"`    // c2sp.org/tlog-policy
-	Programs []string `json:"programs"` // program files, beside those that ship
+	Trust    string `json:"trust"`    // c2sp.org/tlog-policy
+	Programs string `json:"programs"` // program files, one after the other, beside those that ship
 	// Development accepts development keys, with which anybody forges, and trust files without witnesses.
 	Development bool `json:"development"`
 
@@ -186,12 +188,12 @@ func (c *check) run() (*Answer, error) {
 	c.rules = client.DefaultRules()
 	c.rules.Registry, c.rules.Name, c.rules.Version = q.Registry, q.Name, q.Version
 	c.rules.AllowNoWitnesses = q.Development
-	if q.Crate == nil {
-		if e := claimOf(q.Bundle); e != nil {
-			if claim, ok := e.Claim.(*entry.Build); ok {
-				return c.build(e, claim)
-			}
+	if e := claimOf(q.Bundle); e != nil {
+		if claim, ok := e.Claim.(*entry.Build); ok {
+			return c.build(e, claim)
 		}
+	}
+	if q.Crate == nil {
 		r, err := client.VerifyBundle(q.Bundle, c.policy, c.proofs, c.rules)
 		if err != nil {
 			return nil, err
@@ -219,21 +221,35 @@ func (c *check) run() (*Answer, error) {
 }
 
 // programs is proofcheck.Load of files that are at hand.
-func programs(files []string, development bool) (*proofcheck.Verifier, error) {
-	if len(files) > MaxPrograms {
-		return nil, fmt.Errorf("%d program files were given, and at most %d are read", len(files), MaxPrograms)
+func programs(files string, development bool) (*proofcheck.Verifier, error) {
+	if len(files) > MaxPrograms*proofcheck.MaxProgramFile {
+		return nil, fmt.Errorf("the program files have %d bytes, at most %d are read", len(files),
+			MaxPrograms*proofcheck.MaxProgramFile)
 	}
 	all, err := proofcheck.Embedded()
 	if err != nil {
 		return nil, err
 	}
-	for _, text := range files {
-		p, err := proofcheck.ParseProgram([]byte(text))
+	for d := json.NewDecoder(strings.NewReader(files)); ; {
+		var text json.RawMessage
+		switch err := d.Decode(&text); {
+		case err == io.EOF:
+			return accepted(all, development)
+		case err != nil:
+			return nil, fmt.Errorf("program file: %w", err)
+		case len(all) > MaxPrograms:
+			return nil, fmt.Errorf("there are more than %d program files", MaxPrograms)
+		}
+		p, err := proofcheck.ParseProgram(text)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, p)
 	}
+}
+
+// accepted is the verifier of programs, each taken once.
+func accepted(all []proofcheck.Program, development bool) (*proofcheck.Verifier, error) {
 	known := map[[32]byte]bool{}
 	all = slices.DeleteFunc(all, func(p proofcheck.Program) bool {
 		twice := known[p.ID()]
@@ -367,6 +383,10 @@ func (c *check) build(e *entry.Entry, claim *entry.Build) (*Answer, error) {
 	if s.Registry != c.q.Registry || s.Name != c.q.Name || s.Version != c.q.Version {
 		return nil, &failure{stepSubject, fmt.Errorf("the entry is about %s %s of the registry %q, wanted is %s %s of %q", s.Name,
 			s.Version, s.Registry, c.q.Name, c.q.Version, c.q.Registry)}
+	}
+	if sum := sha256.Sum256(c.q.Crate); c.q.Crate != nil && sum != s.SHA256 {
+		return nil, &failure{stepSubject, fmt.Errorf("the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name, s.Version,
+			s.SHA256, sum)}
 	}
 	if _, err := c.proofs.Chain(e); err != nil {
 		at := stepProof
