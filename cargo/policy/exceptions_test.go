@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-const generated = exceptionsHeader + `version = 1
+var generated = exceptionsHeader + `version = 1
 expires = "2026-09-10"
 exceptions = [
   { crate = "a", version = "1.0.0", reason = "packaged with \"uncommitted\" changes" },

@@ -99,6 +99,9 @@ type candidate struct {
 // cache of each log, what is vendored, the registry, what the policy names, each log.
 func (c *Checker) candidates(w Want) []candidate {
 	at := []candidate{{cached: true}, {cached: true, beside: true}}
+	if c.cfg.Fresh {
+		at = nil
+	}
 	for _, p := range c.placesOf(w) {
 		at = append(at, candidate{place: p})
 	}

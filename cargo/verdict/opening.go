@@ -121,8 +121,9 @@ func (it *item) opens(ctx context.Context) {
 	}
 	it.versions = chooser(it.crate, claim, nil)
 	lock := it.want.Versions && claim.Lock != nil // an opening says more
-	ask := it.open.because != "" || lock && !it.c.cfg.Offline
-	defer func() { it.passing = lock && it.opened == nil }()
+	more := lock || it.want.Opened
+	ask := it.open.because != "" || more && !it.c.cfg.Offline
+	defer func() { it.passing = more && it.opened == nil }()
 	if len(it.open.local) == 0 && !ask {
 		return
 	}

@@ -36,6 +36,9 @@ func newPlaces(cfg Config) *places { return &places{cfg: cfg, of: map[string]*ke
 func (s *places) list(p *policy.Policy, index string) (out []*keeper) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.cfg.Fresh {
+		return nil
+	}
 	if s.cfg.Registry != nil && !s.cfg.Offline {
 		out = append(out, s.get("registry "+index, func() *keeper {
 			x := s.cfg.Registry(index)

@@ -61,6 +61,7 @@ type Config struct {
 	Cache, State string
 
 	Offline bool // use only what is in the cache
+	Fresh   bool // ask the logs, whatever is in the cache or lies elsewhere
 	Rehash  bool // compare all sources, also those that look as they did when they were compared
 
 	// Registry returns the registry that cargo takes the crates from of the registry with an index, ""
@@ -169,6 +170,9 @@ type Want struct {
 	// cargo's home. Bundle is a file with a bundle that counts beside the cache; "" for none.
 	Vendored, Bundle string
 
+	// Opened asks for the claim's opening, wherever there may be one. That there is none changes no status.
+	Opened bool
+
 	// Versions asks the logs for the claim's opening where only that shows who chose the versions in its
 	// Cargo.lock. That there is none changes no status.
 	Versions bool
@@ -193,9 +197,10 @@ const (
 	Violation               // it is not: do not use it
 	NotAsked                // no one asked
 	Excepted                // the policy makes an exception
+	Warned                  // nothing shows that it is, and the policy asks for no more than to say so: Err says why
 )
 
-var statusNames = [...]string{"unchecked", "verified", "violation", "not-asked", "excepted"}
+var statusNames = [...]string{"unchecked", "verified", "violation", "not-asked", "excepted", "warned"}
 
 func (s Status) String() string {
 	if s < 0 || int(s) >= len(statusNames) {
@@ -209,9 +214,11 @@ type Verdict struct {
 	Want
 	Status Status
 	Facts  *Facts   // what was verified; set if Status is Verified, and only then
-	Err    error    // why not; for Violation and Unchecked. See Explain
+	Err    error    // why not; for Violation, Unchecked and Warned. See Explain
 	Notes  []string // sentences that do not change the status
 	Bundle []byte   // that verified, likewise
+	Cause  string   // what the .crate shows of why it is not proven, a word; "" if nobody looked, or it shows nothing
+	By     []string // by which packages it comes, see Lock.PulledInBy; nil if nobody asked
 	Opened []byte   // the opening that was checked with it, likewise; nil if there was none
 }
 
@@ -387,6 +394,7 @@ func (c *Checker) run(ctx context.Context, items []*item, progress func(done, to
 			it.compareIndex()
 		}
 		it.noteYanked()
+		it.verdict.soften()
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"cratelog/internal/durable"
+	"cratelog/internal/flock"
 	"cratelog/internal/gitobject"
 )
 
@@ -26,7 +27,7 @@ import (
 // password of the user's, and without being sent to another host. Its clones are apart from those that
 // were made with credentials: what is in them is public, or was when it was fetched.
 //
-// It is safe for concurrent use, but for two fetches of one repository.
+// It is safe for concurrent use, and beside other processes: they take turns at a repository.
 type Visitor struct {
 	Clones   Clones
 	MaxBytes int64         // of one repository; 0 for DefaultMaxBytes
@@ -127,6 +128,11 @@ func (v *Visitor) Fetch(ctx context.Context, a Address, commit [20]byte, others 
 	if err != nil {
 		return "", err
 	}
+	unlock, err := lockClone(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	t, err := v.transport(a)
 	if err != nil {
 		return "", err
@@ -140,6 +146,37 @@ func (v *Visitor) Fetch(ctx context.Context, a Address, commit [20]byte, others 
 		return "", &NoCommitError{redact(at), id}
 	}
 	return dir, t.fetchBlobs(ctx, dir, id)
+}
+
+// lockClone keeps other fetches away from a clone, and removes what one that was killed has left.
+func lockClone(ctx context.Context, dir string) (unlock func(), err error) {
+	f, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		held, err := flock.Try(f)
+		if err == nil && !held {
+			break
+		} else if err == nil {
+			select {
+			case <-time.After(50 * time.Millisecond):
+				continue
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		f.Close()
+		return nil, err
+	}
+	left, _ := filepath.Glob(filepath.Join(dir, ".git", "objects", "pack", "tmp_*")) // the pattern is one
+	for _, path := range append(left, filepath.Join(dir, ".git", "shallow.lock")) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			f.Close()
+			return nil, err
+		}
+	}
+	return func() { f.Close() }, nil
 }
 
 // known returns the clone of an address if it has all that the proof of a commit can need.

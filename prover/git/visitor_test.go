@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"cratelog/internal/fixture"
+	"cratelog/internal/flock"
 )
 
 // counted counts what git asks of a server on loopback.
@@ -271,5 +272,32 @@ func TestAVisitorHasNothingOfTheUsers(t *testing.T) {
 	}
 	if _, err := os.Stat(mark); err == nil {
 		t.Error("something of the user's was run")
+	}
+}
+
+// TestAKilledFetchIsInNobodysWay: what git leaves when it is killed neither stops the next fetch nor
+// counts as its.
+func TestAKilledFetchIsInNobodysWay(t *testing.T) {
+	v, repo := newVisitor(t), fixture.Repo(t)
+	v.MaxBytes = 8 << 20
+	url, _ := counted(t, fixture.GitServer(t, filepath.Dir(repo)))
+	a := Address{url + "/" + filepath.Base(repo), true}
+	dir, err := v.Fetch(t.Context(), a, fixture.Commit(t, "0.1.0"))
+	fatalIf(t, err)
+	fatalIf(t, os.WriteFile(filepath.Join(dir, ".git", "shallow.lock"), nil, 0o600))
+	fatalIf(t, os.WriteFile(filepath.Join(dir, ".git", "objects", "pack", "tmp_pack_abc"), make([]byte, 16<<20), 0o600))
+	if _, err := v.Fetch(t.Context(), a, fixture.Commit(t, "0.1.1")); err != nil {
+		t.Error(err)
+	}
+	// Another process is at it.
+	f, err := os.OpenFile(dir+".lock", os.O_RDWR, 0)
+	fatalIf(t, err)
+	if held, err := flock.Try(f); held || err != nil {
+		t.Fatal(held, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	if _, err := v.Fetch(ctx, a, [20]byte{1}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
