@@ -179,9 +179,9 @@ func TestBrowserVerifiesAnEntry(t *testing.T) {
 		v.says("plain", loggedOnly, "It shows nothing about the monitor itself", "solo: Example Org", "not checked The .crate's files")
 		before := len(v.Requests())
 		v.must(v.Offline(true))
-		v.choose("trust", "own.policy", append([]byte("# mine\n"), s.world.Text...))
+		v.choose("trust", "own.policy", s.world.Text)
 		v.says("plain", loggedOnly, "It shows nothing about the monitor itself") // the program is still the monitor's
-		v.choose("programs", "own.json", append([]byte("\n"), program...))
+		v.choose("programs", "own.json", program)
 		v.says("plain", loggedOnly, "under the trust file that you chose")
 		v.choose("crate", "hello-proof-0.1.0.crate", s.crate)
 		v.says("good", "Verified by your browser", "under the trust file that you chose", "Proven files\n", "ok The .crate's files")

@@ -8,6 +8,7 @@ const {wasm, worker: workerSource, integrity, bundle: bundleSource, registry, na
 const limits = {crate: +form.dataset.maxCrate, opening: +form.dataset.maxOpening, bundle: 1 << 20, trust: 1 << 20, programs: 1 << 20}
 const endings = {'.crate': 'crate', '.opening': 'opening', '.tlog-proof': 'bundle', '.policy': 'trust', '.json': 'programs'}
 const files = {} // what the reader chose, by id of its input
+const own = {} // whether the reader chose a file for a text, even if it is the one that was there
 
 let worker, running, served // the checker, what waits for it, and the monitor's bundle
 
@@ -86,7 +87,7 @@ async function check() {
 		await start()
 		say('Checking')
 		const trust = by('trust'), programs = by('programs')
-		const theirs = trust.value === trust.defaultValue || programs.value !== '' && programs.value === programs.defaultValue
+		const theirs = [trust, programs].some(t => t.value !== '' && t.value === t.defaultValue && !own[t.id])
 		const message = {
 			question: {trust: trust.value, programs: programs.value, development: by('development').checked, registry, name, version},
 			bundle: await bundle(), crate: await bytes('crate'), opening: await bytes('opening'),
@@ -137,6 +138,7 @@ async function take(id, file) {
 	if (id === 'trust' || id === 'programs') {
 		if (file.size > limits[id]) return note(file.name + ' has ' + file.size + ' bytes, at most ' + limits[id] + ' are read.')
 		by(id).value = await file.text()
+		own[id] = true
 		return note(file.name + ' is now the ' + (id === 'trust' ? 'trust file.' : 'program file.'))
 	}
 	files[id] = file

@@ -374,6 +374,7 @@ func (c *check) build(e *entry.Entry, claim *entry.Build) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.steps[stepProof].What = "The builder is a member of the set, and says this"
 	one := &client.Joined{Checkpoint: p.Checkpoint, Builds: []client.Part{{Index: p.Index, Entry: p.Extra, Hashes: p.Hashes}}}
 	logged, err := one.Check(c.policy, c.rules)
 	if err != nil {
@@ -396,7 +397,6 @@ func (c *check) build(e *entry.Entry, claim *entry.Build) (*Answer, error) {
 		return nil, &failure{at, err}
 	}
 	c.passed(stepFiles)
-	c.steps[stepProof].What = "The builder is a member of the set, and says this"
 	who := "a hidden member"
 	if name, err := build.VerifyNamed(e); err == nil {
 		who = name
