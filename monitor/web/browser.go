@@ -147,20 +147,20 @@ var verifyScript []byte
 //go:embed static/worker.js
 var workerScript []byte
 
-// browser is a Checker as it is served. Every address holds the hash of what stands there.
-type browser struct {
+// servedChecker is a Checker as it is served. Every address holds the hash of what stands there.
+type servedChecker struct {
 	checker                      *Checker
 	worker                       []byte // wasm_exec.js, and then what speaks with the page
 	scriptSrc, workerSrc, binary string // addresses
 	shipped                      map[[32]byte]bool
 }
 
-func newBrowser(c *Checker) (*browser, error) {
+func newBrowser(c *Checker) (*servedChecker, error) {
 	programs, err := proofcheck.Embedded()
 	if err != nil {
 		return nil, err
 	}
-	b := &browser{checker: c, worker: slices.Concat(c.exec, []byte("\n"), workerScript), shipped: map[[32]byte]bool{}}
+	b := &servedChecker{checker: c, worker: slices.Concat(c.exec, []byte("\n"), workerScript), shipped: map[[32]byte]bool{}}
 	for _, p := range programs {
 		b.shipped[p.ID()] = true
 	}
@@ -179,19 +179,19 @@ const (
 	workerPolicy = "default-src 'none'; script-src 'wasm-unsafe-eval'"
 )
 
-func (b *browser) page(w http.ResponseWriter, r *http.Request) error {
+func (b *servedChecker) page(w http.ResponseWriter, r *http.Request) error {
 	immutable(w)
 	return send(w, r, "text/javascript; charset=utf-8", verifyScript)
 }
 
-func (b *browser) work(w http.ResponseWriter, r *http.Request) error {
+func (b *servedChecker) work(w http.ResponseWriter, r *http.Request) error {
 	immutable(w)
 	w.Header().Set("Content-Security-Policy", workerPolicy)
 	return send(w, r, "text/javascript; charset=utf-8", b.worker)
 }
 
 // program serves the WebAssembly, compressed to those who can unpack it: all browsers can.
-func (b *browser) program(w http.ResponseWriter, r *http.Request) error {
+func (b *servedChecker) program(w http.ResponseWriter, r *http.Request) error {
 	immutable(w)
 	w.Header().Set("Vary", "Accept-Encoding")
 	if acceptsGzip(r.Header.Get("Accept-Encoding")) {

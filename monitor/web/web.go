@@ -95,7 +95,7 @@ type Server struct {
 	pages    map[string]*template.Template
 	limit    *limiter
 	programs programCache
-	browser  *browser // nil without a checker
+	browser  *servedChecker // nil without a checker
 }
 
 var _ http.Handler = (*Server)(nil)
