@@ -35,7 +35,9 @@ For those who depend on crates:
                       that builders make this binary of a crate
   install NAME@VERSION
                       Install a binary that builders make of a crate, or that is rebuilt here
-  init                Write a commented zkp.toml
+  init                Write a commented zkp.toml; --from-lock, and except what is not proven yet
+  suggest             Tell what can be done about exceptions, cheapest first
+  prune               Take out exceptions that are not needed any more
   policy check        Look for mistakes in zkp.toml
   report              Tell how much of Cargo.lock is proven, and which proofs would add most
   export --cargo-vet  Write what is proven as audits that cargo-vet imports
@@ -87,7 +89,7 @@ func main() {
 func verbTable() map[string]func(context.Context, *shell, []string) error {
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
-		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
+		"init": initPolicy, "suggest": suggest, "prune": prune, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
 		"completions": completions, "man": manPages,
