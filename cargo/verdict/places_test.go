@@ -195,9 +195,13 @@ func TestARegistryThatHangsOrRedirectsIsGivenUp(t *testing.T) {
 			case <-q.Context().Done():
 			}
 		},
-		"in a circle":     func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, q.URL.Path, http.StatusFound) },
-		"to plain http":   func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "http://example.com/", http.StatusFound) },
-		"to other scheme": func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "file:///etc/hosts", http.StatusFound) },
+		"in a circle": func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, q.URL.Path, http.StatusFound) },
+		"to plain http": func(w http.ResponseWriter, q *http.Request) {
+			http.Redirect(w, q, "http://example.com/", http.StatusFound)
+		},
+		"to other scheme": func(w http.ResponseWriter, q *http.Request) {
+			http.Redirect(w, q, "file:///etc/hosts", http.StatusFound)
+		},
 	} {
 		c.forget()
 		c.reg.Meddle(func(w http.ResponseWriter, q *http.Request) bool {
@@ -405,4 +409,3 @@ func TestATreeIsNotWrittenOlder(t *testing.T) {
 		}
 	}
 }
-

@@ -197,9 +197,10 @@ const (
 	Violation               // it is not: do not use it
 	NotAsked                // no one asked
 	Excepted                // the policy makes an exception
+	Warned                  // nothing shows that it is, and the policy asks for no more than to say so: Err says why
 )
 
-var statusNames = [...]string{"unchecked", "verified", "violation", "not-asked", "excepted"}
+var statusNames = [...]string{"unchecked", "verified", "violation", "not-asked", "excepted", "warned"}
 
 func (s Status) String() string {
 	if s < 0 || int(s) >= len(statusNames) {
@@ -213,9 +214,11 @@ type Verdict struct {
 	Want
 	Status Status
 	Facts  *Facts   // what was verified; set if Status is Verified, and only then
-	Err    error    // why not; for Violation and Unchecked. See Explain
+	Err    error    // why not; for Violation, Unchecked and Warned. See Explain
 	Notes  []string // sentences that do not change the status
 	Bundle []byte   // that verified, likewise
+	Cause  string   // what the .crate shows of why it is not proven, a word; "" if nobody looked, or it shows nothing
+	By     []string // by which packages it comes, see Lock.PulledInBy; nil if nobody asked
 	Opened []byte   // the opening that was checked with it, likewise; nil if there was none
 }
 
@@ -385,12 +388,13 @@ func (c *Checker) run(ctx context.Context, items []*item, progress func(done, to
 	}
 	for _, it := range items {
 		it.verdict.Path = it.want.Path // of the one that was read
-		if it.disk != nil && it.verdict.Status != Violation {
+		if it.disk != nil && (it.verdict.Status != Violation || it.want.Demand.Warn) {
 			it.verdict.Refuse(diskVerdict(it.disk))
 		} else if it.verdict.Status == Verified {
 			it.compareIndex()
 		}
 		it.noteYanked()
+		it.verdict.soften()
 	}
 }
 
