@@ -56,7 +56,7 @@ var mayImport = map[string][]string{
 	"circuit/setup":     {},
 	"prover/git":        {"internal/gitobject", "internal/flock"},
 	"config":            {},
-	"witness":           {"internal/sqlite"},
+	"witness":           {"internal/sqlite", "internal/web"},
 	"testdata":          {},
 	"crate/manifest":    {},
 	"cargo/registry":    {"entry"},
@@ -98,8 +98,8 @@ var mayImport = map[string][]string{
 
 	"cargo/coverage": {"cargo", "crate"},
 
-	"cmd/logd":      {"log", "client", "config", "crate", "proofcheck", "internal/daemon", "build"},
-	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
+	"cmd/logd":      {"log", "internal/web", "client", "config", "crate", "proofcheck", "internal/daemon", "build"},
+	"cmd/witness":   {"witness", "internal/web", "config", "evidence", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "build"},

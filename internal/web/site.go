@@ -5,14 +5,16 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
 
-// What the pages of all programs look like: one style sheet, one layout, no script, and nothing of another
-// host.
+// look is what the pages of all programs look like: one style sheet, one layout, no script, and nothing of
+// another host.
 //
 //go:embed style.css layout.html
 var look embed.FS
@@ -111,6 +113,29 @@ func Send(w http.ResponseWriter, r *http.Request, contentType string, b []byte) 
 	w.Header().Set("Content-Type", contentType)
 	if r.Method != http.MethodHead {
 		w.Write(b)
+	}
+	return nil
+}
+
+// AllowForm sets PageHeaders, and lets the page's forms go to the server at an address as well, if it is one.
+func AllowForm(w http.ResponseWriter, address string) {
+	for k, v := range PageHeaders {
+		w.Header().Set(k, v)
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || strings.ContainsAny(u.Host, "; ,'*") {
+		return
+	}
+	w.Header().Set("Content-Security-Policy", strings.Replace(PageHeaders["Content-Security-Policy"], "form-action 'self'",
+		"form-action 'self' "+u.Scheme+"://"+u.Host, 1))
+}
+
+// CheckAddress checks the base address of another server in settings: http or https, and no slash at the end.
+func CheckAddress(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
+		strings.HasSuffix(address, "/") {
+		return fmt.Errorf("%q is not an http or https URL without a slash at its end", address)
 	}
 	return nil
 }
