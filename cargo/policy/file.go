@@ -30,6 +30,7 @@ type file struct {
 	Development   bool            `toml:"development"`
 	Programs      []string        `toml:"programs"`
 	MaxAge        string          `toml:"max-age"`
+	Evidence      []string        `toml:"evidence"`
 	AllowUnproven []string        `toml:"allow-unproven"`
 	LeftOut       string          `toml:"left-out"`
 	CRLF          string          `toml:"crlf"`
@@ -51,6 +52,7 @@ type file struct {
 	require    []Pattern
 	warn       []Pattern
 	openings   []Pattern
+	evidence   []string
 	git        []string
 	registries map[string]*Registry
 	exceptions []Exception
@@ -140,6 +142,7 @@ func (f *file) check(wrong complain) {
 	f.require = checkRequire("require", f.Require, wrong)
 	f.warn = checkRequire("warn", f.Warn, wrong)
 	f.openings = checkOpening(f.Opening, wrong)
+	f.evidence = f.checkEvidence("evidence", f.Evidence, wrong)
 	f.checkGit(wrong)
 	f.checkRegistries(wrong)
 	f.checkExpects(wrong)

@@ -15,6 +15,7 @@
 //	programs = ["my.program"]      # programs to accept beside those that ship with cratelog
 //	max-age = "30d"                # of the cosigned checkpoint; "0", the default: any age
 //	allow-unproven = ["Cargo.lock"]
+//	evidence = ["https://evidence.example/", "dir"] # where evidence lies that logs need not be asked for
 //	require = "none"               # or "all", or ["serde", "tokio@1.50.0", "my-*"]
 //	warn = "none"                  # likewise: crates of which a warning says that they are not proven
 //	exceptions = "zkp-exceptions.toml" # file of generated exceptions, see Exceptions; default: none
@@ -32,6 +33,8 @@
 //	ignore = ["our-*"]             # these need no proof after all
 //	logs = ["log.example/x"]       # origins of logs that may be asked about its crates; default:
 //	                               # none, for crates-io all of the trust files
+//	evidence = ["https://evidence.registry.example/"] # default: the directories of the one above, for
+//	                               # crates-io all of it
 //
 //	[[exception]]                  # this crate needs no proof, until then
 //	crate = "x"
@@ -129,6 +132,7 @@ type Policy struct {
 
 	Require    []Pattern            // crates that must be proven; All for every one
 	Warn       []Pattern            // crates of which it is said if they are not proven; likewise
+	Evidence   []string             // places where evidence lies: URLs and directories; see EvidenceFor
 	Openings   []Pattern            // crates whose claims must be opened; All for every one that must be proven
 	Registries map[string]*Registry // by canonical index; see Of
 	Git        []string             // canonical URLs; see GitAllowed
@@ -183,6 +187,7 @@ func Load(path, userDir string) (*Policy, error) {
 func (f *file) policy(userDir string) (*Policy, error) {
 	p := &Policy{Path: f.path, Development: f.Development, MaxAge: f.maxAge, AllowUnproven: f.AllowUnproven,
 		AllowCRLF: crlf[f.CRLF], RefuseLeftOut: f.LeftOut == "refuse", Require: f.require, Warn: f.warn, Openings: f.openings,
+		Evidence:   f.evidence,
 		Registries: f.registries, Git: f.git,
 		Exceptions: f.exceptions, Allows: f.allows, Expects: f.expects}
 	errTrust := p.loadTrust(f, userDir)

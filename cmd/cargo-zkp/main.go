@@ -37,10 +37,13 @@ For those who depend on crates:
   suggest             Tell what can be done about exceptions, cheapest first
   prune               Take out exceptions that are not needed any more
   policy check        Look for mistakes in zkp.toml
+  report              Tell how much of Cargo.lock is proven, and which proofs would add most
+  export --cargo-vet  Write what is proven as audits that cargo-vet imports
   show NAME[@VERSION] Tell what is logged about a crate; with FILE.builds, about a binary; --slsa
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
   rebuild NAME@VERSION
                       Build a binary of a crate twice in a sandbox: is it the same, and which?
+  evidence DIR        Write the evidence of the crates as files, for a file server or a mirror
   gossip URL          Show a monitor what the logs showed to this machine
   proxy               Serve cargo only crates that the policy accepts; --install, --uninstall
   build, check, test, run, ...
@@ -91,9 +94,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
-		"init": initPolicy, "suggest": suggest, "prune": prune, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
+		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb, "evidence": evidenceVerb,
+		"suggest": suggest, "prune": prune,
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
+		"report": reportVerb, "export": exportVerb,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)

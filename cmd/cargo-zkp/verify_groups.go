@@ -41,7 +41,7 @@ func (k *lockCheck) look() {
 		v.By = k.PulledInBy(i)
 		if verdict.Explain(v.Err).Reason == "not-logged" {
 			g.Go(func() error {
-				cause, _ := lookAt(v)
+				cause, _ := seenIn(v)
 				v.Cause = string(cause)
 				return nil
 			})
@@ -50,8 +50,8 @@ func (k *lockCheck) look() {
 	g.Wait() // there are no errors
 }
 
-// lookAt returns what a .crate shows of why it is not proven, and whether there was one to look at.
-func lookAt(v *verdict.Verdict) (backlog.Cause, bool) {
+// seenIn returns what a .crate shows of why it is not proven, and whether there was one to look at.
+func seenIn(v *verdict.Verdict) (backlog.Cause, bool) {
 	raw, err := cargo.ReadCached(v.Path)
 	if v.Path == "" || err != nil {
 		return "", false
@@ -189,13 +189,13 @@ func causesOf(all []*verdict.Verdict) string {
 	})
 	var list []string
 	for _, c := range causes {
-		list = append(list, fmt.Sprintf("%d %s", n[c], causeText(c)))
+		list = append(list, fmt.Sprintf("%d %s", n[c], causeSentence(c)))
 	}
 	return strings.Join(list[:min(len(list), 3)], "; ")
 }
 
-// causeText is Cause.Sentence, also of crates that look provable.
-func causeText(cause string) string {
+// causeSentence is Cause.Sentence, also of crates that look provable.
+func causeSentence(cause string) string {
 	return cmp.Or(backlog.Cause(cause).Sentence(), "could be proven from what they name")
 }
 
