@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"runtime"
@@ -28,7 +29,7 @@ const (
 
 // look finds out of crates that no log has what their .crates show of why, and by what all that are
 // complained of come.
-func (k *lockCheck) look() {
+func (k *lockCheck) look(ctx context.Context) {
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range k.verdicts {
@@ -41,8 +42,10 @@ func (k *lockCheck) look() {
 		v.By = k.PulledInBy(i)
 		if verdict.Explain(v.Err).Reason == "not-logged" {
 			g.Go(func() error {
-				cause, _ := seenIn(v)
-				v.Cause = string(cause)
+				if ctx.Err() == nil {
+					cause, _ := seenIn(v)
+					v.Cause = string(cause)
+				}
 				return nil
 			})
 		}
