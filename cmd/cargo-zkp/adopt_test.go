@@ -19,21 +19,6 @@ import (
 	"cratelog/internal/registrytest"
 )
 
-// says runs a verb and checks its exit code and what it prints, as tells does.
-func says(t *testing.T, code outcome.Code, words []string, args ...string) string {
-	t.Helper()
-	var out bytes.Buffer
-	if got := run(t.Context(), args, &out, &out); got != int(code) {
-		t.Errorf("%q: exit %d, not %d\n%s", args, got, code, &out)
-	}
-	for _, w := range words {
-		if not, ok := strings.CutPrefix(w, "!"); ok == strings.Contains(out.String(), not) {
-			t.Errorf("%q: %q\n%s", args, w, &out)
-		}
-	}
-	return out.String()
-}
-
 // leaves has the registry serve crates that nobody has proven, and returns the dependencies on them.
 func (d *depot) leaves(n int) (deps string) {
 	for i := range n {
@@ -54,72 +39,72 @@ func TestFromALockFileToAGreenBuild(t *testing.T) {
 	fatalIf(t, err)
 	put(t, filepath.Join(trust, "trust.policy"), string(text))
 
-	out := says(t, outcome.OK, []string{"Excepted 5 crates until ", "4 names no repository", "1 could be proven from what they name", "Created zkp.toml"},
+	out := d.zkp(outcome.OK, []string{"Excepted 5 crates until ", "4 names no repository", "1 could be proven from what they name", "Created zkp.toml"},
 		"init", "--from-lock", "--trust", trust, "--development")
 	first, err := os.ReadFile("zkp-exceptions.toml")
 	fatalIf(t, err)
 	if n := strings.Count(string(first), "\n  { crate = "); n != 5 {
 		t.Errorf("%d lines\n%s\n%s", n, first, out)
 	}
-	says(t, outcome.OK, []string{"0 crates proven, 5 excepted"}, "verify")
-	says(t, outcome.OK, []string{"can be used"}, "policy", "check")
-	says(t, outcome.Refused, []string{"is there already, and stays as it is"}, "init")
-	says(t, outcome.Refused, []string{"zkp-exceptions.toml is there already", "cargo zkp prune"}, "init", "--from-lock")
-	says(t, outcome.OK, []string{"1 exception of what could be proven", "hello-proof@0.1.0", "4 exceptions of what cannot be proven",
+	d.zkp(outcome.OK, []string{"0 crates proven, 5 excepted"}, "verify")
+	d.zkp(outcome.OK, []string{"can be used"}, "policy", "check")
+	d.zkp(outcome.Refused, []string{"is there already, and stays as it is"}, "init")
+	d.zkp(outcome.Refused, []string{"zkp-exceptions.toml is there already", "cargo zkp prune"}, "init", "--from-lock")
+	d.zkp(outcome.OK, []string{"1 exception of what could be proven", "hello-proof@0.1.0", "4 exceptions of what cannot be proven",
 		"4 names no repository"}, "suggest")
-	says(t, outcome.OK, []string{"all exceptions of zkp-exceptions.toml are needed"}, "prune")
+	d.zkp(outcome.OK, []string{"all exceptions of zkp-exceptions.toml are needed"}, "prune")
 
 	_, err = (&client.Log{URL: d.log.URL}).Submit(t.Context(), proof, hello, nil)
 	fatalIf(t, err)
-	says(t, outcome.OK, []string{"1 exception can go", "run cargo zkp prune"}, "suggest")
-	says(t, outcome.OK, []string{`"crate":"hello-proof","version":"0.1.0","advice":"logged"`}, "suggest", "--message-format", "json")
-	says(t, outcome.OK, []string{"nothing was written"}, "prune", "--dry-run")
+	d.zkp(outcome.OK, []string{"1 exception can go", "run cargo zkp prune"}, "suggest")
+	d.zkp(outcome.OK, []string{`"crate":"hello-proof","version":"0.1.0","advice":"logged"`}, "suggest", "--message-format", "json")
+	d.zkp(outcome.OK, []string{"nothing was written"}, "prune", "--dry-run")
 	// A person's comment is not lost.
 	put(t, "zkp-exceptions.toml", "# ours\n"+string(first))
-	says(t, outcome.Unchecked, []string{"was changed by hand"}, "prune")
+	d.zkp(outcome.Unchecked, []string{"was changed by hand"}, "prune")
 	put(t, "zkp-exceptions.toml", string(first))
-	says(t, outcome.OK, []string{"Removing hello-proof@0.1.0: it is logged", "1 removed (1 proven now, 0 not in Cargo.lock), 4 left"}, "prune")
-	says(t, outcome.OK, []string{"1 crate proven, 4 excepted"}, "verify")
+	d.zkp(outcome.OK, []string{"Removing hello-proof@0.1.0: it is logged", "1 removed (1 proven now, 0 not in Cargo.lock), 4 left"}, "prune")
+	d.zkp(outcome.OK, []string{"1 crate proven, 4 excepted"}, "verify")
 
 	// A crate that is updated is not excepted.
 	repository(t, dir)
 	d.registry.AddCrate(registrytest.MakeCrate("leaf01", "1.1.0", nil))
 	d.mustCargo("update", "-p", "leaf01")
-	says(t, outcome.Refused, []string{"leaf01 v1.1.0: the log"}, "verify")
-	says(t, outcome.Refused, []string{"leaf01  1.0.0  1.1.0  no: not logged, names no repository", "!hello-proof", "!leaf00", "1 crate is not"},
+	d.zkp(outcome.Refused, []string{"leaf01 v1.1.0: the log"}, "verify")
+	d.zkp(outcome.Refused, []string{"leaf01  1.0.0  1.1.0  no: not logged, names no repository", "!hello-proof", "!leaf00", "1 crate is not"},
 		"verify", "--since", "HEAD")
-	says(t, outcome.Refused, []string{"| leaf01 | 1.0.0 | 1.1.0 | no: not logged, names no repository"}, "verify", "--since", "HEAD",
+	d.zkp(outcome.Refused, []string{"| leaf01 | 1.0.0 | 1.1.0 | no: not logged, names no repository"}, "verify", "--since", "HEAD",
 		"--message-format", "markdown")
-	says(t, outcome.Unchecked, []string{"git finds no commit"}, "verify", "--since", "gone")
-	says(t, outcome.OK, []string{"1 exception about versions that Cargo.lock has no more"}, "suggest")
-	says(t, outcome.OK, []string{"Removing leaf01@1.0.0", "3 left"}, "prune")
-	says(t, outcome.OK, []string{"Excepted 4 crates until 2999-01-31 in zkp-exceptions.toml; 1 proven"}, "init", "--from-lock", "--force",
+	d.zkp(outcome.Unchecked, []string{"git finds no commit"}, "verify", "--since", "gone")
+	d.zkp(outcome.OK, []string{"1 exception about versions that Cargo.lock has no more"}, "suggest")
+	d.zkp(outcome.OK, []string{"Removing leaf01@1.0.0", "3 left"}, "prune")
+	d.zkp(outcome.OK, []string{"Excepted 4 crates until 2999-01-31 in zkp-exceptions.toml; 1 proven"}, "init", "--from-lock", "--force",
 		"--expires", "2999-01-31")
-	says(t, outcome.Refused, []string{"UNSAFE development keys", "warnings: 1, and"}, "verify", "--deny", "warnings")
-	says(t, outcome.OK, []string{"0 crates proven, 1 excepted"}, "verify", "--deny", "warnings", "-p", "leaf00")
+	d.zkp(outcome.Refused, []string{"UNSAFE development keys", "warnings: 1, and"}, "verify", "--deny", "warnings")
+	d.zkp(outcome.OK, []string{"0 crates proven, 1 excepted"}, "verify", "--deny", "warnings", "-p", "leaf00")
 
 	// An end that is near is warned of, and a past one counts no more.
 	soon := policy.DateIn(time.Now(), 24*time.Hour).String()
 	edited, err := os.ReadFile("zkp-exceptions.toml")
 	fatalIf(t, err)
 	put(t, "zkp-exceptions.toml", strings.Replace(string(edited), "2999-01-31", soon, 1))
-	says(t, outcome.OK, []string{"4 crates will be refused when an exception ends, the first after " + soon}, "verify")
-	says(t, outcome.Refused, []string{"--deny warnings makes them errors"}, "verify", "--deny", "warnings")
-	says(t, outcome.Refused, []string{"expire within 14 days"}, "policy", "check", "--deny", "warnings")
+	d.zkp(outcome.OK, []string{"4 crates will be refused when an exception ends, the first after " + soon}, "verify")
+	d.zkp(outcome.Refused, []string{"--deny warnings makes them errors"}, "verify", "--deny", "warnings")
+	d.zkp(outcome.Refused, []string{"expire within 14 days"}, "policy", "check", "--deny", "warnings")
 	d.wants(7, []string{"Excepted 4 crates until " + soon + ": leaf00 v1.0.0, leaf01 v1.1.0, leaf02 v1.0.0 and 1 more", "it ran"}, "run")
 	put(t, "zkp-exceptions.toml", strings.Replace(string(edited), "2999-01-31", "2020-01-31", 1))
-	grouped := says(t, outcome.Refused, []string{"4 crates: no log that is trusted has an entry for this version (not-logged)",
+	grouped := d.zkp(outcome.Refused, []string{"4 crates: no log that is trusted has an entry for this version (not-logged)",
 		"leaf00 v1.0.0, leaf01 v1.1.0, leaf02 v1.0.0, leaf03 v1.0.0", "4 names no repository", "4 crates are not what the policy asks for"}, "verify")
 	if strings.Count(grouped, "cargo zkp prove --lock") != 1 {
 		t.Errorf("the remedy is not told once:\n%s", grouped)
 	}
-	says(t, outcome.Refused, []string{"app 0.1.0 > leaf00 1.0.0"}, "verify", "--paths")
-	says(t, outcome.Refused, []string{"leaf00 v1.0.0: the log", "an exception for it ended on 2020-01-31"}, "verify", "-v")
-	says(t, outcome.Refused, []string{`"cause":"no-repository","pulled_in_by":["app 0.1.0","leaf00 1.0.0"]`}, "verify", "--message-format", "json")
+	d.zkp(outcome.Refused, []string{"app 0.1.0 > leaf00 1.0.0"}, "verify", "--paths")
+	d.zkp(outcome.Refused, []string{"leaf00 v1.0.0: the log", "an exception for it ended on 2020-01-31"}, "verify", "-v")
+	d.zkp(outcome.Refused, []string{`"cause":"no-repository","pulled_in_by":["app 0.1.0","leaf00 1.0.0"]`}, "verify", "--message-format", "json")
 
 	// A file that nobody can read is no empty one.
 	put(t, "zkp-exceptions.toml", "version = 1\nexpires = \"2999-01-01\"\nexceptions = [{ crate = \"*\", version = \"*\", reason = \"r\" }]\n")
-	says(t, outcome.Usage, []string{"zkp-exceptions.toml", `exceptions[1].crate`}, "verify")
+	d.zkp(outcome.Usage, []string{"zkp-exceptions.toml", `exceptions[1].crate`}, "verify")
 }
 
 // repository makes a git repository of a directory, with all that is there committed.
@@ -137,19 +122,19 @@ func TestWarnLetsPassWhatIsMissingAndRefusesWhatIsFalse(t *testing.T) {
 	d.registry.AddCrate(helloProof(t))
 	d.project("hello-proof = \"0.1\"\n" + d.leaves(2))
 	d.settings(".", "warn = \"all\"\n")
-	says(t, outcome.OK, []string{"3 crates not proven, and should be: no log that is trusted has an entry", "0 crates proven, 3 to be warned of only"}, "verify")
-	says(t, outcome.OK, []string{`"status":"warned"`, `"success":true`, `"warnings":3`}, "verify", "--message-format", "json")
-	says(t, outcome.OK, []string{`"level": "warning"`}, "verify", "--message-format", "sarif")
-	says(t, outcome.Refused, []string{"--deny warnings makes them errors"}, "verify", "--deny", "warnings")
+	d.zkp(outcome.OK, []string{"3 crates not proven, and should be: no log that is trusted has an entry", "0 crates proven, 3 to be warned of only"}, "verify")
+	d.zkp(outcome.OK, []string{`"status":"warned"`, `"success":true`, `"warnings":3`}, "verify", "--message-format", "json")
+	d.zkp(outcome.OK, []string{`"level": "warning"`}, "verify", "--message-format", "sarif")
+	d.zkp(outcome.Refused, []string{"--deny warnings makes them errors"}, "verify", "--deny", "warnings")
 	d.wants(7, []string{"3 crates not proven, and should be", "it ran"}, "run")
-	says(t, outcome.OK, []string{"3 written"}, "vendor")
+	d.zkp(outcome.OK, []string{"3 written"}, "vendor")
 	// What cargo would build is not what the lock file names.
 	sources, err := filepath.Glob(filepath.Join(d.home, "registry", "src", "*", "leaf00-1.0.0", "src", "lib.rs"))
 	if err != nil || len(sources) != 1 {
 		t.Fatalf("%q, %v", sources, err)
 	}
 	put(t, sources[0], "// another\n")
-	says(t, outcome.Refused, []string{"leaf00 v1.0.0", "1 crate is not what the policy asks for"}, "verify")
+	d.zkp(outcome.Refused, []string{"leaf00 v1.0.0", "1 crate is not what the policy asks for"}, "verify")
 }
 
 // Hundreds of failures fit a screen, and what is false is told of last.

@@ -285,11 +285,11 @@ func unprovenText(v *verdict.Verdict, report *backlog.Report) string {
 	} else if c != nil && c.Outcome == backlog.Proven {
 		return "proven here, and not in a log yet"
 	}
-	cause, looked := causeOf(v)
+	cause, looked := seenIn(v)
 	if !looked {
 		return "not in a log yet"
 	}
-	return causeText(string(cause))
+	return causeSentence(string(cause))
 }
 
 // reported returns what a report says of a crate with these bytes; nil if it does not. The report may

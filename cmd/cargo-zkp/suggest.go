@@ -133,7 +133,7 @@ func adviceFor(v *verdict.Verdict, report *backlog.Report) (what, cause string) 
 	} else if c != nil && c.Outcome == backlog.Refused {
 		return "unprovable", string(c.Cause)
 	}
-	switch seen, looked := causeOf(v); {
+	switch seen, looked := seenIn(v); {
 	case !looked:
 		return "unknown", ""
 	case seen == "":
@@ -211,7 +211,7 @@ func (r *reviewed) human(sh *shell) error {
 			if a.What == one.what {
 				of = append(of, a)
 				if a.Cause != "" {
-					causes[causeText(a.Cause)]++
+					causes[causeSentence(a.Cause)]++
 				}
 			}
 		}

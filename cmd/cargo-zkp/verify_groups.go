@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"runtime"
@@ -28,7 +29,7 @@ const (
 
 // look finds out of crates that no log has what their .crates show of why, and by what all that are
 // complained of come.
-func (k *lockCheck) look() {
+func (k *lockCheck) look(ctx context.Context) {
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range k.verdicts {
@@ -41,8 +42,10 @@ func (k *lockCheck) look() {
 		v.By = k.PulledInBy(i)
 		if verdict.Explain(v.Err).Reason == "not-logged" {
 			g.Go(func() error {
-				cause, _ := causeOf(v)
-				v.Cause = string(cause)
+				if ctx.Err() == nil {
+					cause, _ := seenIn(v)
+					v.Cause = string(cause)
+				}
 				return nil
 			})
 		}
@@ -50,8 +53,8 @@ func (k *lockCheck) look() {
 	g.Wait() // there are no errors
 }
 
-// causeOf returns what a .crate shows of why it is not proven, and whether there was one to look at.
-func causeOf(v *verdict.Verdict) (backlog.Cause, bool) {
+// seenIn returns what a .crate shows of why it is not proven, and whether there was one to look at.
+func seenIn(v *verdict.Verdict) (backlog.Cause, bool) {
 	raw, err := cargo.ReadCached(v.Path)
 	if v.Path == "" || err != nil {
 		return "", false
@@ -189,13 +192,13 @@ func causesOf(all []*verdict.Verdict) string {
 	})
 	var list []string
 	for _, c := range causes {
-		list = append(list, fmt.Sprintf("%d %s", n[c], causeText(c)))
+		list = append(list, fmt.Sprintf("%d %s", n[c], causeSentence(c)))
 	}
 	return strings.Join(list[:min(len(list), 3)], "; ")
 }
 
-// causeText is Cause.Sentence, also of crates that look provable.
-func causeText(cause string) string {
+// causeSentence is Cause.Sentence, also of crates that look provable.
+func causeSentence(cause string) string {
 	return cmp.Or(backlog.Cause(cause).Sentence(), "could be proven from what they name")
 }
 

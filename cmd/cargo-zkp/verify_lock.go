@@ -220,7 +220,7 @@ func (k *lockCheck) check(ctx context.Context, sh *shell, b believe, progress fu
 	}
 	k.verdicts = checker.All(ctx, k.Wants, progress)
 	k.took = time.Since(begin)
-	k.look()
+	k.look(ctx)
 	if err := checker.SaveStamps(); err != nil {
 		sh.Warn("what was compared will be compared again next time: %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"cratelog/cargo"
 	"cratelog/cargo/verdict"
 	"cratelog/internal/outcome"
+	"cratelog/internal/version"
 )
 
 // elsewhere is the ruleId of what cannot be verified at all.
@@ -109,17 +110,12 @@ func (r *sarif) print(sh *shell, why error) error {
 
 // driver describes this program.
 func driver(rules []object) object {
-	d := object{"name": "cargo-zkp", "rules": rules, "version": "development"}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return d
-	}
-	if v := strings.TrimPrefix(info.Main.Version, "v"); v != "" && v != "(devel)" {
-		d["version"] = v
-	}
+	d := object{"name": "cargo-zkp", "rules": rules, "version": version.String()}
 	// A module's path is where it lives, if it begins with a host.
-	if host, _, _ := strings.Cut(info.Main.Path, "/"); strings.Contains(host, ".") {
-		d["informationUri"] = "https://" + info.Main.Path
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if host, _, _ := strings.Cut(info.Main.Path, "/"); strings.Contains(host, ".") {
+			d["informationUri"] = "https://" + info.Main.Path
+		}
 	}
 	return d
 }

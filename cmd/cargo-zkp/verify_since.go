@@ -102,7 +102,7 @@ func (k *lockCheck) rows() (rows []row) {
 		default:
 			e := verdict.Explain(v.Err)
 			if r.proven = "no: " + verdict.About(e.Reason); e.Reason == "not-logged" {
-				r.proven = "no: not logged, " + causeText(v.Cause)
+				r.proven = "no: not logged, " + causeSentence(v.Cause)
 			}
 		}
 		rows = append(rows, r)
