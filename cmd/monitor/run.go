@@ -196,7 +196,10 @@ func newServer(h http.Handler) *http.Server {
 }
 
 func (o *opened) handler() (http.Handler, error) {
-	c := o.site.webConfig(o.db.Reader, o.config.Logs, o.proofs, o.config.Sets, o.logger)
+	c, err := o.site.webConfig(o.db.Reader, o.config.Logs, o.proofs, o.config.Sets, o.logger)
+	if err != nil {
+		return nil, err
+	}
 	c.Gossip = gossip{o.monitor}
 	if o.subscriber != nil {
 		c.Subscriptions = subscriptions{o.subscriber}

@@ -36,6 +36,8 @@ type settings struct {
 	Contact   string `toml:"contact"`
 	Since     string `toml:"since"`
 
+	BrowserVerify string `toml:"browser_verify"`
+
 	Log []logSettings `toml:"log"`
 
 	Development   bool     `toml:"development"`

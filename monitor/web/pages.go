@@ -20,12 +20,13 @@ type page = web.Page
 
 // pageNames are the templates, each with the layout around it.
 var pageNames = []string{"overview", "log", "search", "crate", "version", "entry", "checkpoint",
-	"findings", "evidence", "error", "watch", "unsubscribe", "about", "api", "compare"}
+	"findings", "evidence", "error", "watch", "unsubscribe", "about", "api", "compare",
+	"browser"}
 
 func parsePages(s *Server) (map[string]*template.Template, error) {
 	layout, err := web.Layout(s.funcs())
 	if err == nil {
-		layout, err = layout.ParseFS(files, "templates/layout.html", "templates/browser.html")
+		layout, err = layout.ParseFS(files, "templates/layout.html")
 	}
 	if err != nil {
 		return nil, err
@@ -46,6 +47,7 @@ func parsePages(s *Server) (map[string]*template.Template, error) {
 
 func (s *Server) render(name string, p page) ([]byte, error) {
 	p.Site.Name, p.Now = s.cfg.Name, s.cfg.Now()
+	p.Site.Browser = s.browser != nil
 	return web.Render(s.pages[name], p)
 }
 

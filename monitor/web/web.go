@@ -7,7 +7,8 @@
 //
 // An attacker may have written anything that is shown: names, paths and notes are
 // escaped by html/template, encoding/json and encoding/xml, and the pages
-// load nothing but one style sheet of this server and run no script.
+// load nothing but one style sheet of this server and run no script, but for the one on
+// which a reader's browser verifies an entry (Config.Checker).
 package web
 
 import (
@@ -74,6 +75,11 @@ type Config struct {
 	Contact  string // a mail address, an https URL, or words
 	Since    string // when it began, in words
 
+	// Checker is what browsers load to verify entries themselves; nil for none. Trust are the
+	// trust files of Policies, by origin, which its page shows.
+	Checker *Checker
+	Trust   map[string][]byte
+
 	// StaleAfter is the age from which a newest checkpoint is called stale; 0 for an
 	// hour.
 	StaleAfter time.Duration
@@ -95,6 +101,7 @@ type Server struct {
 	limit       *limiter // of gossip
 	subscribers *limiter
 	programs    programCache
+	browser     *servedChecker // nil without a checker
 }
 
 var _ http.Handler = (*Server)(nil)
@@ -125,6 +132,11 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, limit: newLimiter(cfg.Now, gossipEvery, gossipBurst),
 		subscribers: newLimiter(cfg.Now, subscribeEvery, subscribeBurst)}
 	var err error
+	if cfg.Checker != nil {
+		if s.browser, err = newBrowser(cfg.Checker); err != nil {
+			return nil, err
+		}
+	}
 	if s.pages, err = parsePages(s); err != nil {
 		return nil, err
 	}
@@ -137,6 +149,10 @@ func (s *Server) handler() http.Handler {
 	server := web.Server{Name: "monitor", Nothing: "There is nothing at this address.", Headers: web.PageHeaders,
 		Log: s.cfg.Log, Page: s.errorPage}
 	routes := append(web.Look(), s.posts()...)
+	if b := s.browser; b != nil {
+		routes = append(routes, web.Route{Pattern: "GET " + b.scriptSrc, Handler: b.page},
+			web.Route{Pattern: "GET " + b.workerSrc, Handler: b.work}, web.Route{Pattern: "GET " + b.binary, Handler: b.program})
+	}
 	for _, route := range s.routeTable() {
 		routes = append(routes, web.Route{Pattern: route.pattern,
 			Handler: s.ask(route.handler, strings.Fields(route.params))})
@@ -211,7 +227,7 @@ func badRequest(message string) error {
 
 // wantsPage says whether an error is for a person, who asked for a page.
 func wantsPage(r *http.Request) bool {
-	for _, prefix := range []string{"/v1/", "/style.", "/favicon", "/badge/", "/robots."} {
+	for _, prefix := range []string{"/v1/", "/style.", "/favicon", "/verify/", "/badge/", "/robots."} {
 		if strings.HasPrefix(r.URL.Path, prefix) {
 			return false
 		}
