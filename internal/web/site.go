@@ -35,6 +35,8 @@ type Page struct {
 type Site struct {
 	Name  string // of the server
 	Style string // address of the style sheet
+
+	Browser bool // entries can be verified in the reader's browser
 }
 
 // PageHeaders are for pages that need no script, no frame, no font, and nothing of another host.

@@ -176,7 +176,7 @@ func newBrowser(c *Checker) (*servedChecker, error) {
 // and the bundle, and the worker, which sees what the reader chose, can reach nobody.
 const (
 	browserPolicy = "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; style-src 'self'; " +
-		"img-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+		"img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 	workerPolicy = "default-src 'none'; script-src 'wasm-unsafe-eval'"
 )
 

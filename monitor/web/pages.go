@@ -20,7 +20,8 @@ type page = web.Page
 
 // pageNames are the templates, each with the layout around it.
 var pageNames = []string{"overview", "log", "search", "crate", "version", "entry", "checkpoint",
-	"findings", "evidence", "error", "watch", "unsubscribe", "about", "api", "compare", "browser"}
+	"findings", "evidence", "error", "watch", "unsubscribe", "about", "api", "compare",
+	"browser"}
 
 func parsePages(s *Server) (map[string]*template.Template, error) {
 	layout, err := web.Layout(s.funcs())
@@ -46,6 +47,7 @@ func parsePages(s *Server) (map[string]*template.Template, error) {
 
 func (s *Server) render(name string, p page) ([]byte, error) {
 	p.Site.Name, p.Now = s.cfg.Name, s.cfg.Now()
+	p.Site.Browser = s.browser != nil
 	return web.Render(s.pages[name], p)
 }
 

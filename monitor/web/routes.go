@@ -61,7 +61,7 @@ func (s *Server) routeTable() []route {
 		{"GET /e/{key}", s.entry, "log", append(twins("/e/{key}", "/e/{key}.json", "One entry, as /v1/entries/{key}", entryDetail{}),
 			operation{"/e/{key}.entry", "The entry's bytes", "application/octet-stream"},
 			operation{"/e/{key}.tlog-proof", "Its bundle (c2sp.org/tlog-proof), verified before it is served", "text/plain"})},
-		{"GET /e/{key}/verify", s.verify, "log", at("What checks an entry in the reader's browser, as a page", page_)},
+		{"GET /e/{key}/verify", s.verify, "log", at("Check an entry in the reader's browser, as a page", page_)},
 		{"GET /cp/{key}", s.checkpoint, "log root", append(twins("/cp/{key}", "/cp/{key}.json", "The checkpoints of a size; more than one is a fork", checkpointDetail{}),
 			operation{"/cp/{key}.checkpoint", "The signed note", "text/plain"})},
 		{"GET /evidence", s.findings, findingFilters, at("Findings, as a page", page_)},

@@ -82,7 +82,7 @@ func (d openAPI) conforms(v any, schema map[string]any, at string) (wrong []stri
 // TestTheDocumentIsWhatTheServerDoes: every address of the server is in the OpenAPI document, every address of the
 // document answers with what it says, and every field of every answer is in its schema.
 func TestTheDocumentIsWhatTheServerDoes(t *testing.T) {
-	w := troubled(t)
+	w := withChecker(troubled(t))
 	w.cfg.Subscriptions = &subscribers{}
 	s := w.server()
 	d := decode[openAPI](t, s.must("/openapi.json"))

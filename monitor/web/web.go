@@ -227,7 +227,7 @@ func badRequest(message string) error {
 
 // wantsPage says whether an error is for a person, who asked for a page.
 func wantsPage(r *http.Request) bool {
-	for _, prefix := range []string{"/v1/", "/style.", "/favicon", "/badge/", "/robots.", "/verify/"} {
+	for _, prefix := range []string{"/v1/", "/style.", "/favicon", "/verify/", "/badge/", "/robots."} {
 		if strings.HasPrefix(r.URL.Path, prefix) {
 			return false
 		}

@@ -3,7 +3,7 @@
 //
 //	go run ./monitor/web/verify/pack -o verify.tar
 //
-// It prints the SHA-256 of the WebAssembly, which the monitor's pages show. The same source and
+// It prints the SHA-256 of the WebAssembly, which the monitor's pages show, and sizes. The same source and
 // the same Go make the same bytes.
 package main
 
@@ -72,7 +72,7 @@ func pack(ctx context.Context, out string, stdout io.Writer) error {
 	if err := os.WriteFile(out, packed, 0o644); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "%x  verify.wasm\n", sha256.Sum256(wasm))
+	fmt.Fprintf(stdout, "%x  verify.wasm\n%s: %d bytes, %d as a browser runs it\n", sha256.Sum256(wasm), out, len(packed), len(wasm))
 	return nil
 }
 
