@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -24,14 +25,15 @@ var measures = []func(context.Context, *place) error{measureProve}
 func main() {
 	n := flag.Int("crates", 300, "crates in the lock file")
 	jobs := flag.Int("jobs", 1, "proofs at a time")
+	keys := flag.String("keys", "", "`DIRECTORY` of the proving key (default: it is made first)")
 	flag.Parse()
-	if err := run(context.Background(), *n, *jobs); err != nil {
+	if err := run(context.Background(), *n, *jobs, *keys); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/adopt:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, n, jobs int) (err error) {
+func run(ctx context.Context, n, jobs int, keys string) (err error) {
 	if n < 2 {
 		return errors.New("-crates must be 2 at least")
 	}
@@ -41,7 +43,7 @@ func run(ctx context.Context, n, jobs int) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	p := &place{dir: dir, program: filepath.Join(dir, "cargo-zkp"), project: filepath.Join(dir, "project"),
-		home: filepath.Join(dir, "cargo"), jobs: jobs}
+		home: filepath.Join(dir, "cargo"), jobs: jobs, keys: cmp.Or(keys, filepath.Join(dir, "keys"))}
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", p.program, "./cmd/cargo-zkp").CombinedOutput(); err != nil {
 		return fmt.Errorf("run it at the top of the repository: %w\n%s", err, out)
 	}

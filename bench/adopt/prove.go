@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/cgi"
@@ -24,6 +25,7 @@ import (
 // repositories that they are from.
 type place struct {
 	dir, program, project, home string
+	keys                        string // directory
 	jobs                        int
 	crates                      []string // names
 }
@@ -91,7 +93,7 @@ func serve(ctx context.Context, root string) (url string, err error) {
 	if err != nil {
 		return "", err
 	}
-	s := &http.Server{Handler: &cgi.Handler{Path: git, Args: []string{"http-backend"}, Env: []string{"GIT_PROJECT_ROOT=" + root,
+	s := &http.Server{Handler: &cgi.Handler{Path: git, Args: []string{"http-backend"}, Stderr: io.Discard, Env: []string{"GIT_PROJECT_ROOT=" + root,
 		"GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=uploadpack.allowFilter", "GIT_CONFIG_VALUE_0=true",
 		"GIT_CONFIG_KEY_1=safe.directory", "GIT_CONFIG_VALUE_1=*"}}}
 	go s.Serve(listener)
@@ -155,7 +157,8 @@ func (p *place) work() string { return filepath.Join(p.dir, "proofs") }
 
 // prove returns a command that proves; what it says goes to out.
 func (p *place) prove(ctx context.Context, out *bytes.Buffer, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, p.program, append([]string{"prove", "--lock", "--dir", p.work(), "--jobs", fmt.Sprint(p.jobs)}, args...)...)
+	cmd := exec.CommandContext(ctx, p.program, append([]string{"prove", "--lock", "--dir", p.work(), "--jobs", fmt.Sprint(p.jobs),
+		"--keys", p.keys}, args...)...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.project, p.environment(), out, out
 	return cmd
 }
