@@ -195,8 +195,13 @@ func unreachable(w Want, s *source, err error) error {
 		"the log %s did not say whether it holds %s %s: %v", s.origin, w.Name, w.Version, err)
 }
 
-// besides is what is said of a crate if something else is wrong as well.
-func besides(first error, what string, second error) error {
+// besides is unreachable for a crate whose bundle in the cache does not do.
+func besides(network, cached error) error {
+	return also(network, "the bundle in the cache does not do: ", cached)
+}
+
+// also is what is said of a crate if something else is wrong as well.
+func also(first error, what string, second error) error {
 	e := Explain(first)
 	e.Message += "; " + what + Explain(second).Message
 	e.err = both(first, second)

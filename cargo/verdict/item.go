@@ -417,15 +417,15 @@ func (it *item) judge() (Status, error) {
 	case it.c.cfg.Offline:
 		return Unchecked, notCached(it.want)
 	case network != nil && cached != nil:
-		return Unchecked, besides(network, "the bundle in the cache does not do: ", cached)
+		return Unchecked, besides(network, cached)
 	case network != nil && placed != nil:
-		return Unchecked, besides(network, "", placed)
+		return Unchecked, also(network, "", placed)
 	case network != nil && silent != nil:
-		return Unchecked, besides(network, "nor is there an answer of ", silent)
+		return Unchecked, also(network, "nor is there an answer of ", silent)
 	case network != nil:
 		return Unchecked, network
 	case missing != nil && placed != nil:
-		return Violation, besides(missing, "", placed)
+		return Violation, also(missing, "", placed)
 	case missing != nil:
 		return Violation, missing
 	}
