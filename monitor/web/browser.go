@@ -20,6 +20,7 @@ import (
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/durable"
+	"cratelog/internal/web"
 	"cratelog/opening"
 	"cratelog/proofcheck"
 )
@@ -180,23 +181,23 @@ const (
 )
 
 func (b *servedChecker) page(w http.ResponseWriter, r *http.Request) error {
-	immutable(w)
-	return send(w, r, "text/javascript; charset=utf-8", verifyScript)
+	web.Immutable(w)
+	return web.Send(w, r, "text/javascript; charset=utf-8", verifyScript)
 }
 
 func (b *servedChecker) work(w http.ResponseWriter, r *http.Request) error {
-	immutable(w)
+	web.Immutable(w)
 	w.Header().Set("Content-Security-Policy", workerPolicy)
-	return send(w, r, "text/javascript; charset=utf-8", b.worker)
+	return web.Send(w, r, "text/javascript; charset=utf-8", b.worker)
 }
 
 // program serves the WebAssembly, compressed to those who can unpack it: all browsers can.
 func (b *servedChecker) program(w http.ResponseWriter, r *http.Request) error {
-	immutable(w)
+	web.Immutable(w)
 	w.Header().Set("Vary", "Accept-Encoding")
 	if acceptsGzip(r.Header.Get("Accept-Encoding")) {
 		w.Header().Set("Content-Encoding", "gzip")
-		return send(w, r, "application/wasm", b.checker.packed)
+		return web.Send(w, r, "application/wasm", b.checker.packed)
 	}
 	z, err := gzip.NewReader(bytes.NewReader(b.checker.packed))
 	if err != nil {
@@ -279,7 +280,7 @@ func (s *Server) verify(q *request) error {
 		return err
 	}
 	q.w.Header().Set("Content-Security-Policy", browserPolicy)
-	return send(q.w, q.r, "text/html; charset=utf-8", page)
+	return web.Send(q.w, q.r, "text/html; charset=utf-8", page)
 }
 
 // openingURL is where an entry's log says that it has the opening.

@@ -19,6 +19,7 @@ import (
 	"cratelog/internal/browser"
 	"cratelog/internal/fixture"
 	"cratelog/internal/testlog"
+	"cratelog/internal/web"
 )
 
 const wasm = "\x00asm\x01\x00\x00\x00"
@@ -37,7 +38,7 @@ func TestOnlyTheCheckersPageRunsAScript(t *testing.T) {
 	entryPage := s.must("/e/0")
 	link := regexp.MustCompile(`href="(/e/[0-9a-f]{64}/verify)"`).FindStringSubmatch(entryPage.body)
 	if link == nil || strings.Contains(entryPage.body, "<script") ||
-		entryPage.header.Get("Content-Security-Policy") != securityHeaders["Content-Security-Policy"] {
+		entryPage.header.Get("Content-Security-Policy") != web.PageHeaders["Content-Security-Policy"] {
 		t.Fatalf("the entry's page: %v\n%s", entryPage.header, entryPage.body)
 	}
 	page := s.must(link[1])
