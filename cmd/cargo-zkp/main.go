@@ -38,6 +38,7 @@ For those who depend on crates:
   report              Tell how much of Cargo.lock is proven, and which proofs would add most
   export --cargo-vet  Write what is proven as audits that cargo-vet imports
   clean               Tell how much is in the cache, and delete of it what is named
+  doctor              Look for what is broken on this machine, and say how to mend it
   show NAME[@VERSION] Tell what is logged about a crate; with FILE.builds, about a binary; --slsa
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
   rebuild NAME@VERSION
@@ -95,7 +96,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
-		"report": reportVerb, "export": exportVerb, "clean": cleanVerb,
+		"report": reportVerb, "export": exportVerb, "clean": cleanVerb, "doctor": doctorVerb,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)
