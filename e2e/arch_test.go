@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 	"entry":             {},
 	"circuit":           {"proofcheck/chain"},
 	"circuit/setup":     {},
-	"prover/git":        {"internal/gitobject"},
+	"prover/git":        {"internal/gitobject", "internal/flock"},
 	"config":            {},
 	"witness":           {"internal/sqlite"},
 	"testdata":          {},
@@ -85,7 +85,7 @@ var mayImport = map[string][]string{
 	"monitor/alert":    {"config", "monitor/store"},
 	"monitor/web":      {"monitor/store", "entry", "client", "proofcheck", "internal/web", "build"},
 
-	"cargo/policy":  {"cargo", "client", "config", "entry", "opening/signature", "proofcheck", "build"},
+	"cargo/policy":  {"cargo", "cargo/registry", "client", "config", "entry", "opening/signature", "proofcheck", "build"},
 	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence", "opening", "opening/signature", "build"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
@@ -97,11 +97,14 @@ var mayImport = map[string][]string{
 
 	"cmd/logd":      {"log", "client", "config", "crate", "proofcheck", "internal/daemon", "build"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
-	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "cargo/coverage", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox"},
-	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck"},
+	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage"},
+	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "build"},
+	"cmd/cratelog":  {"circuit", "circuit/ceremony", "client", "config", "internal/daemon", "monitor/store", "proofcheck", "witness"},
 	"cmd/demo":      {"client", "crate", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "opening", "testdata", "build", "build/membership", "cargo/policy", "cargo/verdict", "log"},
 
+	"internal/browser":      {},
+	"internal/browser/look": {"internal/browser"},
 	"internal/registrytest": {"cargo/registry", "internal/forge"},
 
 	"e2e":                {},
@@ -114,6 +117,7 @@ var mayImport = map[string][]string{
 	"internal/fixture":   {"entry", "testdata"},
 	"internal/sqlite":    {},
 	"internal/web":       {},
+	"internal/version":   {},
 	"internal/h2c":       {},
 	"internal/forge":     {"circuit/setup", "crate", "entry", "internal/unsafekeys", "proofcheck", "proofcheck/chain", "build"},
 	"internal/loopback":  {"client", "config", "log", "proofcheck", "witness"},
@@ -123,7 +127,7 @@ var mayImport = map[string][]string{
 }
 
 // plumbing is what all but the format package may import.
-var plumbing = []string{"internal/durable", "internal/outcome", "internal/toml"}
+var plumbing = []string{"internal/durable", "internal/outcome", "internal/toml", "internal/version"}
 
 func TestPackagesImportOnlyWhatTheDesignAllows(t *testing.T) {
 	packages := listPackages(t)

@@ -22,6 +22,8 @@ type Place struct {
 	// working directory.
 	Trust, Programs []string
 	Development     bool
+
+	NoExceptions bool // the file of exceptions is not read: it may not be there
 }
 
 // NoTrust says that a policy believes no log, and what to do about it.
@@ -106,7 +108,7 @@ func (p Place) Load() (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Development = f.Development || p.Development
+	f.Development, f.without = f.Development || p.Development, p.NoExceptions
 	for _, o := range []struct{ from, to *[]string }{{&p.Trust, &f.Trust}, {&p.Programs, &f.Programs}} {
 		if len(*o.from) == 0 {
 			continue

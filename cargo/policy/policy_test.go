@@ -173,7 +173,7 @@ func TestMistakesAreNamedWithFileAndKey(t *testing.T) {
 		{"version = 2", `zkp.toml: key "version": is 2, this program knows version 1; a newer program may read this file`},
 		{"version = 1\nmax_age = \"1d\"", `zkp.toml line 2: unknown key "max_age"; correct its spelling or remove it`},
 		{"version = 1\nRequire = \"all\"", `unknown key "Require"`},
-		{"version = 1\n[[exceptions]]\ncrate = \"x\"", `unknown key "exceptions`},
+		{"version = 1\n[[exceptions]]\ncrate = \"x\"", `key "exceptions": must be text in quotes`},
 		{"version = 1\n[[exception]]\ncrates = \"x\"", `unknown key "exception.crates"`},
 		{"version = 1\nmax-age = \"30 days\"", `zkp.toml: key "max-age": "30 days" is not an age; write it like "30d" or "36h", or "0" for any age`},
 		{"version = 1\nmax-age = \"-1h\"", `is not an age`},
@@ -271,17 +271,19 @@ func TestEveryKeyOfTheTemplateParses(t *testing.T) {
 	s := setOf(t, build.Hidden, 4)
 	full = strings.Replace(full, "digest = \""+anID, fmt.Sprintf("digest = \"%x", s.Digest()), 1)
 	d, user := dir(t)
+	write(t, filepath.Join(d, ExceptionsName), "version = 1\nexpires = \"2027-01-31\"\nexceptions = [{ crate = \"x\", version = \"1.0.0\", reason = \"r\" }]\n")
 	write(t, filepath.Join(d, "rebuilders.set"), string(testlog.Must(s.Marshal())))
 	p, err := Load(write(t, filepath.Join(d, FileName), full), user)
 	fatalIf(t, err)
-	if len(p.Require) != 3 || p.MaxAge == 0 || !p.Development || len(p.Exceptions) != 1 || len(p.Allows) != 1 || len(p.Trust) != 1 ||
+	if len(p.Require) != 3 || p.MaxAge == 0 || !p.Development || len(p.Exceptions) != 2 || len(p.Allows) != 1 || len(p.Trust) != 1 ||
+		len(p.Warn) != 1 ||
 		!p.RefuseLeftOut || len(p.Openings) != 2 || p.AllowCRLF != client.AnyCRLF || len(p.Expects[0].SignedBy) != 1 ||
 		p.Builds == nil || p.Builds.Until != 5000 || p.Builds.Tolerate != 1 || p.Builds.Source != AllSources ||
 		!p.Allows[0].CRLF || !p.Allows[0].WithoutOpening || len(p.Git) != 1 || len(p.Expects) != 1 || len(p.Registries) != 1 {
 		t.Errorf("not every setting was taken over: %+v", p)
 	}
 	// And every key that there is stands in it.
-	for _, key := range []string{"version", "trust", "development", "programs", "max-age", "allow-unproven", "require",
+	for _, key := range []string{"version", "trust", "development", "programs", "max-age", "allow-unproven", "require", "warn", "exceptions",
 		"crate", "version", "reason", "expires", "unproven", "left-out", "allow", "registry", "ignore", "logs", "path", "commits",
 		"crlf", "opening", "without-opening", "signed-by", "set", "digest", "need", "tolerate", "log", "until", "without", "toolchains",
 		"environments", "require-source"} {

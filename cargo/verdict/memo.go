@@ -84,7 +84,7 @@ func (c *Checker) memoKey(it *item, r client.Rules) [sha256.Size]byte {
 	d.add([]byte(it.current.source.origin))
 	d.add(fmt.Appendf(nil, "%q %q %q %v %v %v %v %q", r.Registry, r.Name, r.Version, r.MaxAge,
 		r.AllowNoWitnesses, r.AllowCRLF, limits, r.AllowUnproven))
-	d.add(fmt.Appendf(nil, "versions %t", it.want.Versions))
+	d.add(fmt.Appendf(nil, "versions %t opened %t", it.want.Versions, it.want.Opened))
 	it.open.add(d)
 	return d.sum()
 }

@@ -43,6 +43,7 @@ For those who depend on crates:
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
   rebuild NAME@VERSION
                       Build a binary of a crate twice in a sandbox: is it the same, and which?
+  evidence DIR        Write the evidence of the crates as files, for a file server or a mirror
   gossip URL          Show a monitor what the logs showed to this machine
   proxy               Serve cargo only crates that the policy accepts; --install, --uninstall
   build, check, test, run, ...
@@ -93,7 +94,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
-		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
+		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb, "evidence": evidenceVerb,
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
 		"report": reportVerb, "export": exportVerb, "clean": cleanVerb, "doctor": doctorVerb,

@@ -6,18 +6,6 @@
 // finished, a file cannot be read or written, or it was interrupted.
 package main
 
-import (
-	"context"
-	"os"
-	"os/signal"
-	"syscall"
+import "cratelog/internal/daemon"
 
-	"cratelog/internal/outcome"
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(outcome.Exit("ceremony", usage, err, os.Stderr))
-}
+func main() { daemon.Main("ceremony", usage, run) }

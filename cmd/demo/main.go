@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -20,13 +21,19 @@ import (
 
 	"cratelog/internal/loopback"
 	"cratelog/internal/outcome"
+	"cratelog/internal/version"
 )
 
 const origin = "demo.cratelog.example/log"
 
 func main() {
 	check := flag.Bool("check", false, "end after the last step; exit 0 only if every step behaved")
+	which := flag.Bool("version", false, "print the version, and end")
 	flag.Parse()
+	if *which {
+		fmt.Println(version.Line("demo"))
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(outcome.Exit("demo", "", demo(ctx, *check, os.Stdout), os.Stderr))

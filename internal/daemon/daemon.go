@@ -22,14 +22,19 @@ import (
 	"cratelog/config"
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
+	"cratelog/internal/version"
 )
 
 // A Verb does what args say until that is done or ctx ends.
 type Verb func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
 // Main is a whole program: it ends with the exit code of what run returns. ctx ends with
-// SIGINT or SIGTERM.
+// SIGINT or SIGTERM. Each program knows --version.
 func Main(program, usage string, run Verb) {
+	if version.Asked(os.Args[1:]) {
+		fmt.Println(version.Line(program))
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
