@@ -30,7 +30,7 @@ var keeps = []kept{
 	{"clones", []string{"repositories"}, true, "clones of repositories: fetched again by the next prove"},
 	{"bundles", []string{"bundles"}, false, "bundles: asked of the logs again, and verify --offline fails until then"},
 	{"openings", []string{"openings"}, false, "openings: asked of the logs again"},
-	{"verdicts", []string{"verdicts", "locks", "sources.json", "lines.json"}, false, "what was verified, compared and counted: done again"},
+	{"verdicts", []string{"verdicts", "trusted", "locks", "sources.json", "lines.json"}, false, "what was verified, compared and counted: done again"},
 	{"builds", []string{"toolchains", "environments"}, true, "compilers and systems for rebuild: made again"},
 	{"proofs", []string{"prove-lock"}, true, "entries of prove --lock, perhaps not yet in a log: hours of work"},
 	{"", []string{"proxy"}, false, "the proxy's index and crates; it knows by them which lines it served"},

@@ -30,7 +30,7 @@ type lockOptions struct {
 }
 
 func (o *lockOptions) register(fs *flag.FlagSet, offline *bool) {
-	o.names = []string{"manifest-path", "locked", "frozen", "workspace", "rehash", "message-format"}
+	o.names = []string{"manifest-path", "locked", "frozen", "workspace", "rehash", "trusted-publishing", "message-format"}
 	o.registerPlace(fs)
 	fs.BoolFunc("frozen", "the same as --locked --offline", func(v string) error {
 		frozen, err := strconv.ParseBool(v)
