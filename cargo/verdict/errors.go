@@ -41,6 +41,8 @@ var (
 	ErrContradicted = errors.New("contradicted by the commit itself")
 	// ErrSigner: the commit is not signed by whom the policy names.
 	ErrSigner = errors.New("not signed by whom the policy names")
+	// ErrTrusted: the registry says that it was published from another commit.
+	ErrTrusted = errors.New("published from another commit")
 	// ErrNoBuilds: the policy says nothing about binaries.
 	ErrNoBuilds = errors.New("nobody is believed about binaries")
 	// ErrAnotherBinary: no builder made this binary.
@@ -85,6 +87,7 @@ var slugs = []struct {
 	{ErrRegistry, "registry"},
 	{ErrUnexpected, "unexpected"},
 	{ErrLeftOut, "left-out"},
+	{ErrTrusted, "trusted-publishing"},
 	{ErrNoBuilds, "no-builders"},
 	{ErrAnotherBinary, "another-binary"},
 	{ErrBuilders, "builders"},

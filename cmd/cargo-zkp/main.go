@@ -41,6 +41,8 @@ For those who depend on crates:
   policy check        Look for mistakes in zkp.toml
   report              Tell how much of Cargo.lock is proven, and which proofs would add most
   export --cargo-vet  Write what is proven as audits that cargo-vet imports
+  clean               Tell how much is in the cache, and delete of it what is named
+  doctor              Look for what is broken on this machine, and say how to mend it
   show NAME[@VERSION] Tell what is logged about a crate; with FILE.builds, about a binary; --slsa
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
   rebuild NAME@VERSION
@@ -94,7 +96,7 @@ func verbTable() map[string]func(context.Context, *shell, []string) error {
 		"attest": attestVerb, "builder": builderVerb,
 		"completions": completions, "man": manPages,
 		"evidence": evidenceVerb,
-		"report":   reportVerb, "export": exportVerb, "mirror-entries": mirrorEntries,
+		"report":   reportVerb, "export": exportVerb, "clean": cleanVerb, "doctor": doctorVerb, "mirror-entries": mirrorEntries,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)

@@ -183,6 +183,9 @@ func describe(sh *shell, v *verdict.Verdict) {
 	for _, text := range opened(f.Opening) {
 		more(text)
 	}
+	if text := trustedText(v.Trusted); text != "" {
+		more("trusted publishing " + text)
+	}
 	if p := (proofcheck.Program{Origin: f.Origin}); !p.Development() {
 		more("key: " + p.Trust())
 	}

@@ -53,6 +53,7 @@ this binary is what builders make of a crate whose source is proven.`)
 	one.register(fs)
 	var all lockOptions
 	all.register(fs, &b.offline)
+	fs.BoolVar(&b.trusted, "trusted-publishing", false, trustedUsage)
 	fs.Func("p", "`NAME[@VERSION]`: check this package of the lock file only; may be repeated; with "+
 		"FILE.crate, what it must be (default: what the file's name says)", policy.AppendTo(&all.only))
 	fs.Func("package", "the same as -p `NAME[@VERSION]`", policy.AppendTo(&all.only))

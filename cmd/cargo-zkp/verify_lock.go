@@ -33,7 +33,7 @@ type lockOptions struct {
 }
 
 func (o *lockOptions) register(fs *flag.FlagSet, offline *bool) {
-	o.names = []string{"manifest-path", "locked", "frozen", "workspace", "rehash", "message-format", "deny", "paths", "since"}
+	o.names = []string{"manifest-path", "locked", "frozen", "workspace", "rehash", "trusted-publishing", "message-format", "deny", "paths", "since"}
 	o.registerPlace(fs)
 	fs.BoolFunc("frozen", "the same as --locked --offline", func(v string) error {
 		frozen, err := strconv.ParseBool(v)
