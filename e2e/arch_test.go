@@ -83,7 +83,10 @@ var mayImport = map[string][]string{
 	"monitor":          {"entry", "crate", "client", "config", "evidence", "opening", "cargo/registry", "monitor/store", "build"},
 	"internal/testlog": {"entry"},
 	"monitor/alert":    {"config", "monitor/store"},
-	"monitor/web":      {"monitor/store", "entry", "client", "proofcheck", "internal/web", "build"},
+	"monitor/web":      {"monitor/store", "entry", "client", "crate", "opening", "proofcheck", "internal/web", "build"},
+
+	"monitor/web/verify":      {"build", "client", "crate", "entry", "opening", "proofcheck"},
+	"monitor/web/verify/pack": {"monitor/web"},
 
 	"cargo/policy":  {"cargo", "cargo/registry", "client", "config", "entry", "opening/signature", "proofcheck", "build"},
 	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence", "opening", "opening/signature", "build"},
@@ -108,6 +111,8 @@ var mayImport = map[string][]string{
 	"internal/registrytest": {"cargo/registry", "internal/forge"},
 
 	"e2e":                {},
+	"release":            {},
+	"release/rewrite":    {},
 	"internal/daemon":    {"config"},
 	"internal/durable":   {},
 	"internal/gitobject": {},

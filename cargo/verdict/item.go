@@ -448,9 +448,7 @@ func (it *item) release() {
 		it.facts = it.c.newFacts(it.result)
 		it.facts.Summary, it.facts.Opening = it.summary, it.opened
 		it.facts.Versions, it.facts.VersionsWhy = it.versions.by, it.versions.why
-		if !it.passing {
-			it.c.keep(it)
-		}
+		it.c.keep(it)
 	}
 	if err := it.displeases(); err != nil {
 		it.verdict.Refuse(Violation, err)

@@ -19,7 +19,7 @@ func TestOnlyWhatIsMissingIsMild(t *testing.T) {
 		{refuse(client.ErrNotLogged, "", "x"), true},
 		{&client.Error{Reason: client.ErrProof}, false},
 		{&client.Error{Reason: client.ErrSubject}, false},
-		{besides(both(ErrUnreachable, errors.New("x")), &client.Error{Reason: client.ErrProof}), false},
+		{besides(both(ErrUnreachable, errors.New("x")), "", &client.Error{Reason: client.ErrProof}), false},
 		{both(ErrNotDownloaded, ErrSourceTampered), false},
 		{interrupted(errors.New("x")), false},
 		{errors.New("nobody knows"), false},

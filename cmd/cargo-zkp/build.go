@@ -63,7 +63,7 @@ func wrap(verb string) func(context.Context, *shell, []string) error {
 			return err
 		}
 		if help {
-			fmt.Fprintf(sh.stdout, wrapHelp, verb)
+			sh.tell(wrappedPage(verb))
 			return nil
 		}
 		return c.run(ctx, sh)

@@ -43,7 +43,7 @@ func (k *lockCheck) look(ctx context.Context) {
 		if verdict.Explain(v.Err).Reason == "not-logged" {
 			g.Go(func() error {
 				if ctx.Err() == nil {
-					cause, _ := seenIn(v)
+					cause, _ := causeOf(v)
 					v.Cause = string(cause)
 				}
 				return nil
@@ -53,8 +53,8 @@ func (k *lockCheck) look(ctx context.Context) {
 	g.Wait() // there are no errors
 }
 
-// seenIn returns what a .crate shows of why it is not proven, and whether there was one to look at.
-func seenIn(v *verdict.Verdict) (backlog.Cause, bool) {
+// causeOf returns what a .crate shows of why it is not proven, and whether there was one to look at.
+func causeOf(v *verdict.Verdict) (backlog.Cause, bool) {
 	raw, err := cargo.ReadCached(v.Path)
 	if v.Path == "" || err != nil {
 		return "", false
@@ -86,30 +86,30 @@ func (k *lockCheck) complaints(sh *shell) {
 	k.groups(sh, bad)
 }
 
-// group is crates of which the same is wrong.
-type group struct {
+// failing are crates of which the same is wrong.
+type failing struct {
 	reason string
 	all    []*verdict.Verdict
 }
 
 // grouped sorts crates by what is wrong: what is false last, where it is seen, and before it the many
 // before the few.
-func grouped(bad []*verdict.Verdict) (groups []group) {
+func grouped(bad []*verdict.Verdict) (groups []failing) {
 	by := map[string][]*verdict.Verdict{}
 	for _, v := range bad {
 		reason := verdict.Explain(v.Err).Reason
 		by[reason] = append(by[reason], v)
 	}
 	for _, reason := range slices.Sorted(maps.Keys(by)) {
-		groups = append(groups, group{reason, by[reason]})
+		groups = append(groups, failing{reason, by[reason]})
 	}
-	rank := func(g group) int {
+	rank := func(g failing) int {
 		if verdict.Mild(g.all[0].Err) {
 			return -len(g.all)
 		}
 		return len(g.all)
 	}
-	slices.SortStableFunc(groups, func(a, b group) int { return cmp.Compare(rank(a), rank(b)) })
+	slices.SortStableFunc(groups, func(a, b failing) int { return cmp.Compare(rank(a), rank(b)) })
 	return groups
 }
 
@@ -148,7 +148,7 @@ func (k *lockCheck) groups(sh *shell, bad []*verdict.Verdict) {
 }
 
 // remedy says once what can be done.
-func (g group) remedy() string {
+func (g failing) remedy() string {
 	if g.reason == "not-logged" {
 		return "cargo zkp prove --lock proves what can be; cargo zkp init --from-lock excepts the rest"
 	}
