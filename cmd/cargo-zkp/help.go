@@ -252,7 +252,6 @@ func (a *answer) refuse(args []string, why error) {
 			format = args[i+1]
 		}
 	}
-	type object = map[string]any
 	var say any
 	switch code := outcome.Of(why); format {
 	case "json":
@@ -263,11 +262,7 @@ func (a *answer) refuse(args []string, why error) {
 			Error   string `json:"error"`
 		}{"error", false, int(code), why.Error()}
 	case "sarif":
-		say = object{"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": []object{{
-			"tool": object{"driver": object{"name": "cargo-zkp"}}, "results": []object{},
-			"invocations": []object{{"executionSuccessful": false, "exitCode": int(code),
-				"toolExecutionNotifications": []object{{"level": "error", "message": object{"text": why.Error()}}}}},
-		}}}
+		say = (&sarif{}).document(why)
 	default:
 		return
 	}

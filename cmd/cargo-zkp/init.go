@@ -285,7 +285,7 @@ func unprovenText(v *verdict.Verdict, report *backlog.Report) string {
 	} else if c != nil && c.Outcome == backlog.Proven {
 		return "proven here, and not in a log yet"
 	}
-	cause, looked := seenIn(v)
+	cause, looked := causeOf(v)
 	if !looked {
 		return "not in a log yet"
 	}

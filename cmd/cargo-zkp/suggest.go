@@ -133,7 +133,7 @@ func adviceFor(v *verdict.Verdict, report *backlog.Report) (what, cause string) 
 	} else if c != nil && c.Outcome == backlog.Refused {
 		return "unprovable", string(c.Cause)
 	}
-	switch seen, looked := seenIn(v); {
+	switch seen, looked := causeOf(v); {
 	case !looked:
 		return "unknown", ""
 	case seen == "":

@@ -43,7 +43,7 @@ func (k *lockCheck) look(ctx context.Context) {
 		if verdict.Explain(v.Err).Reason == "not-logged" {
 			g.Go(func() error {
 				if ctx.Err() == nil {
-					cause, _ := seenIn(v)
+					cause, _ := causeOf(v)
 					v.Cause = string(cause)
 				}
 				return nil
@@ -53,8 +53,8 @@ func (k *lockCheck) look(ctx context.Context) {
 	g.Wait() // there are no errors
 }
 
-// seenIn returns what a .crate shows of why it is not proven, and whether there was one to look at.
-func seenIn(v *verdict.Verdict) (backlog.Cause, bool) {
+// causeOf returns what a .crate shows of why it is not proven, and whether there was one to look at.
+func causeOf(v *verdict.Verdict) (backlog.Cause, bool) {
 	raw, err := cargo.ReadCached(v.Path)
 	if v.Path == "" || err != nil {
 		return "", false

@@ -91,21 +91,24 @@ func rule(reason string) object {
 	}
 }
 
-// print writes the file. why is why there is no answer; nil if there is one.
-func (r *sarif) print(sh *shell, why error) error {
+// print writes the file.
+func (r *sarif) print(sh *shell, why error) error { return printJSON(sh, r.document(why)) }
+
+// document is the file. why is why there is no answer; nil if there is one.
+func (r *sarif) document(why error) object {
 	run := object{"executionSuccessful": why == nil}
 	if why != nil {
 		run["exitCode"] = int(outcome.Of(why))
 		run["toolExecutionNotifications"] = []object{{"level": "error", "message": object{"text": why.Error()}}}
 	}
-	return printJSON(sh, object{
+	return object{
 		"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0",
 		"runs": []object{{
 			"tool":        object{"driver": driver(append([]object{}, r.rules...))}, // an empty list is not null
 			"invocations": []object{run},
 			"results":     append([]object{}, r.results...),
 		}},
-	})
+	}
 }
 
 // driver describes this program.
