@@ -56,7 +56,7 @@ var mayImport = map[string][]string{
 	"circuit/setup":     {},
 	"prover/git":        {"internal/gitobject", "internal/flock"},
 	"config":            {},
-	"witness":           {"internal/sqlite"},
+	"witness":           {"internal/sqlite", "internal/web"},
 	"testdata":          {},
 	"crate/manifest":    {},
 	"cargo/registry":    {"entry"},
@@ -83,7 +83,10 @@ var mayImport = map[string][]string{
 	"monitor":          {"entry", "crate", "client", "config", "evidence", "opening", "cargo/registry", "monitor/store", "build"},
 	"internal/testlog": {"entry"},
 	"monitor/alert":    {"config", "monitor/store"},
-	"monitor/web":      {"monitor/store", "entry", "client", "proofcheck", "internal/web", "build"},
+	"monitor/web":      {"monitor/store", "entry", "client", "crate", "opening", "proofcheck", "internal/web", "build"},
+
+	"monitor/web/verify":      {"build", "client", "crate", "entry", "opening", "proofcheck"},
+	"monitor/web/verify/pack": {"monitor/web"},
 
 	"cargo/policy":  {"cargo", "cargo/registry", "client", "config", "entry", "opening/signature", "proofcheck", "build"},
 	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence", "opening", "opening/signature", "build"},
@@ -95,8 +98,8 @@ var mayImport = map[string][]string{
 
 	"cargo/coverage": {"cargo", "crate"},
 
-	"cmd/logd":      {"log", "client", "config", "crate", "proofcheck", "internal/daemon", "build"},
-	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
+	"cmd/logd":      {"log", "internal/web", "client", "config", "crate", "proofcheck", "internal/daemon", "build"},
+	"cmd/witness":   {"witness", "internal/web", "config", "evidence", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "build"},
@@ -108,6 +111,8 @@ var mayImport = map[string][]string{
 	"internal/registrytest": {"cargo/registry", "internal/forge"},
 
 	"e2e":                {},
+	"release":            {},
+	"release/rewrite":    {},
 	"internal/daemon":    {"config"},
 	"internal/durable":   {},
 	"internal/gitobject": {},

@@ -22,7 +22,7 @@ import (
 func (l *Log) Handler() http.Handler {
 	server := web.Server{Name: "log", Nothing: "There is nothing at this address; /v1/log says what this log is.",
 		Log: l.log, Refusal: answer}
-	return server.Handler([]web.Route{
+	return server.Handler(append(web.Look(), []web.Route{
 		{Pattern: "POST /v1/submit", Handler: l.submit},
 		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
 		{Pattern: "GET /v1/crates/{name}/{version}/claims", Handler: l.crateClaims},
@@ -42,8 +42,9 @@ func (l *Log) Handler() http.Handler {
 		{Pattern: "GET /healthz", Handler: l.healthz},
 		{Pattern: "GET /metrics", Handler: web.Plain(promhttp.HandlerFor(l.metrics.registry,
 			promhttp.HandlerOpts{}).ServeHTTP)},
+		{Pattern: "GET /trust.policy", Handler: l.trust},
 		{Pattern: "GET /{$}", Handler: l.page},
-	})
+	}...))
 }
 
 // status is the one place where a reason becomes a status code.

@@ -15,6 +15,7 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/testlog"
+	"cratelog/internal/web"
 )
 
 func post(t *testing.T, url, contentType string, body []byte) (*http.Response, []byte) {
@@ -184,13 +185,27 @@ func TestReadingOverHTTP(t *testing.T) {
 		}
 	}
 	code, header, b := get(t, srv.URL+"/")
-	for _, want := range []string{testOrigin, "This is a development log", "1 entries", "c2sp.org/tlog-proof"} {
+	for _, want := range []string{testOrigin, "this is a development log", "1<small>entries", "c2sp.org/tlog-proof", `href="/trust.policy"`} {
 		if code != 200 || !strings.Contains(string(b), want) {
 			t.Errorf("the page does not say %q", want)
 		}
 	}
 	if !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Error("the page has no policy for what it may load")
+	}
+	if style, _ := web.Style(); !strings.Contains(string(b), style) {
+		t.Error("the page has another look")
+	} else if code, header, _ := get(t, srv.URL+style); code != 200 || header.Get("Content-Type") != "text/css; charset=utf-8" {
+		t.Errorf("the style sheet: %d %v", code, header)
+	}
+	if code, _, b := get(t, srv.URL+"/trust.policy"); code != 200 || string(b) != string(l.cfg.Policy) {
+		t.Errorf("the trust file: %d %s", code, b)
+	}
+	l.cfg.Monitor = "https://monitor.example/x"
+	_, header, b = get(t, srv.URL+"/")
+	if !strings.Contains(string(b), `action="https://monitor.example/x/search"`) ||
+		!strings.Contains(header.Get("Content-Security-Policy"), "form-action 'self' https://monitor.example;") {
+		t.Errorf("the page does not lead to the monitor: %v\n%s", header, b)
 	}
 }
 

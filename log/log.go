@@ -105,6 +105,8 @@ type Config struct {
 	// can make false proofs for such a key.
 	Development bool
 
+	Monitor string // address of a monitor that the page leads to, without a slash at its end; "" for none
+
 	Limits Limits
 	Timing
 	Logger *slog.Logger // nil: no messages

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"cratelog/internal/web"
 )
 
 // Handler returns the witness's whole HTTP surface. Submission prefix and
@@ -18,7 +20,7 @@ import (
 //	POST /add-checkpoint                    c2sp.org/tlog-witness
 //	GET  /<sha256hex(origin)>/checkpoint    the checkpoint cosigned last
 //	GET  /<sha256hex(origin)>/forks         proof of forks, JSON: a list of Fork
-//	GET  /                                  who we are and what we watch, text
+//	GET  /                                  who we are and what we watch; for browsers a page, else text
 //	GET  /healthz                           200 while the database answers
 //	GET  /metrics                           Prometheus
 //
@@ -30,6 +32,9 @@ func (w *Witness) Handler() http.Handler {
 	mux.HandleFunc("GET /{hash}/forks", w.serveForks)
 	mux.HandleFunc("GET /{$}", w.serveIndex)
 	mux.HandleFunc("GET /healthz", w.serveHealth)
+	for _, route := range web.Look() {
+		mux.HandleFunc(route.Pattern, func(rw http.ResponseWriter, r *http.Request) { route.Handler(rw, r) })
+	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(w.metrics.registry, promhttp.HandlerOpts{}))
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("X-Content-Type-Options", "nosniff")
@@ -130,6 +135,11 @@ func (w *Witness) serveForks(rw http.ResponseWriter, r *http.Request) {
 }
 
 func (w *Witness) serveIndex(rw http.ResponseWriter, r *http.Request) {
+	rw.Header().Set("Vary", "Accept")
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		w.page(rw, r)
+		return
+	}
 	states, err := w.store.states(r.Context())
 	if err != nil {
 		w.fail(rw, "index", err)

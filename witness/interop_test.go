@@ -3,7 +3,9 @@ package witness
 import (
 	"bytes"
 	"crypto"
+	"html"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/internal/testlog"
+	"cratelog/internal/web"
 )
 
 func newMLDSAKey(t testing.TB, b byte) *mldsa.PrivateKey {
@@ -157,6 +160,22 @@ func TestTheIndexSaysWhoWeAreAndWhatWeWatch(t *testing.T) {
 		if !strings.Contains(got.body, want) {
 			t.Errorf("index %q should contain %q", got.body, want)
 		}
+	}
+	w.monitor = "https://monitor.example"
+	r := testlog.Must(http.NewRequest(http.MethodGet, url+"/", nil))
+	r.Header.Set("Accept", "text/html,*/*")
+	res := testlog.Must(http.DefaultClient.Do(r))
+	page := html.UnescapeString(string(testlog.Must(io.ReadAll(res.Body))))
+	res.Body.Close()
+	style, _ := web.Style()
+	for _, want := range []string{w.VKeys()[0], "/" + originHash(l.KeyName) + `/checkpoint">20</a>`, "no fork seen", "nothing yet", style,
+		`action="https://monitor.example/search"`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page should contain %q:\n%s", want, page)
+		}
+	}
+	if got := res.Header.Get("Content-Security-Policy"); !strings.Contains(got, "form-action 'self' https://monitor.example;") || get(t, url+style).code != 200 {
+		t.Errorf("the page may load %q", got)
 	}
 	if got := get(t, url+"/"+originHash(fresh.KeyName)+"/checkpoint"); got.code != 404 || !strings.Contains(got.body, "has not cosigned") {
 		t.Errorf("checkpoint of a log never cosigned: %d %q", got.code, got.body)

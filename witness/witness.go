@@ -70,6 +70,8 @@ type Config struct {
 	// Create makes a new database and refuses an existing file. Without it a
 	// missing database is an error.
 	Create bool
+	// Monitor is the address of a monitor that the page leads to, without a slash at its end; "" for none.
+	Monitor string
 	// Logger receives what an operator needs to know. Nil discards it.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.
@@ -89,6 +91,7 @@ type Log struct {
 // A Witness cosigns checkpoints. Its methods may be called concurrently.
 type Witness struct {
 	name      string
+	monitor   string // of its page
 	cosigners []*cosigner
 	log       *slog.Logger
 	now       func() time.Time
@@ -116,7 +119,7 @@ type watched struct {
 // Close the witness.
 func Open(ctx context.Context, cfg Config) (*Witness, error) {
 	w := &Witness{
-		name: cfg.Name,
+		name: cfg.Name, monitor: cfg.Monitor,
 		log:  cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		now:  cfg.Now,
 		logs: make(map[string]*watched),

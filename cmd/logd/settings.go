@@ -10,6 +10,7 @@ import (
 	"cratelog/config"
 	"cratelog/crate"
 	"cratelog/internal/durable"
+	"cratelog/internal/web"
 	"cratelog/log"
 	"cratelog/proofcheck"
 )
@@ -28,6 +29,7 @@ type settings struct {
 	Openings    string   `toml:"openings"`
 	OpeningsMax int64    `toml:"openings_bytes"`
 	Development bool     `toml:"development"`
+	Monitor     string   `toml:"monitor"`
 	Builds      builds   `toml:"builds"`
 	log.Timing
 	log.Limits
@@ -89,6 +91,11 @@ func load(path string) (settings, log.Config, error) {
 	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
 		return s, log.Config{}, fmt.Errorf("%s: crate_bytes, inflated_bytes and crate_files must be at least 1", path)
 	}
+	if s.Monitor != "" {
+		if err := web.CheckAddress(s.Monitor); err != nil {
+			return s, log.Config{}, fmt.Errorf("%s: monitor: %w", path, err)
+		}
+	}
 	s.Crate = crate.Limits{Compressed: s.CrateBytes, Inflated: s.InflatedBytes, Files: s.CrateFiles}
 	for i, name := range s.Programs {
 		s.Programs[i] = config.Beside(path, name)
@@ -117,7 +124,7 @@ func load(path string) (settings, log.Config, error) {
 		Origin: s.Origin, Signer: signer, VKey: vkey,
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
-		Policy: trust, Development: s.Development, Timing: s.Timing, Limits: s.Limits,
+		Policy: trust, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
 	}, nil
 }
 

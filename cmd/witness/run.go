@@ -13,6 +13,7 @@ import (
 	"cratelog/evidence"
 	"cratelog/internal/daemon"
 	"cratelog/internal/outcome"
+	"cratelog/internal/web"
 	"cratelog/witness"
 )
 
@@ -59,6 +60,7 @@ type settings struct {
 	Listen   string   `toml:"listen"`
 	Database string   `toml:"database"`
 	Keys     []string `toml:"keys"`
+	Monitor  string   `toml:"monitor"`
 	Log      []struct {
 		Origin string `toml:"origin"`
 		VKey   string `toml:"vkey"`
@@ -77,7 +79,13 @@ func load(path string, logger *slog.Logger) (settings, witness.Config, error) {
 	}); err != nil {
 		return s, witness.Config{}, err
 	}
-	cfg := witness.Config{Name: s.Name, DBPath: config.Beside(path, s.Database), Logger: logger}
+	cfg := witness.Config{Name: s.Name, DBPath: config.Beside(path, s.Database), Logger: logger,
+		Monitor: s.Monitor}
+	if s.Monitor != "" {
+		if err := web.CheckAddress(s.Monitor); err != nil {
+			return s, cfg, fmt.Errorf("%s: monitor: %w", path, err)
+		}
+	}
 	if err := config.CheckKeyName(s.Name); err != nil {
 		return s, cfg, fmt.Errorf("%s: name: %w", path, err)
 	}

@@ -96,6 +96,12 @@ func (p *Page) Look(v View) error {
 		p.call("Emulation.setEmulatedMedia", object{"features": []object{{"name": "prefers-color-scheme", "value": scheme}}}, nil))
 }
 
+// Offline takes the network away from the page, or gives it back.
+func (p *Page) Offline(offline bool) error {
+	return p.call("Network.emulateNetworkConditions", object{"offline": offline, "latency": 0, "downloadThroughput": -1,
+		"uploadThroughput": -1}, nil)
+}
+
 // Open goes to an address and waits until the page is loaded. What Requests and Trouble tell
 // begins here.
 func (p *Page) Open(address string) error {
