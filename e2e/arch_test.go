@@ -94,7 +94,7 @@ var mayImport = map[string][]string{
 	"cargo/publish":    {"cargo/credential", "cargo", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
 	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate"},
 
-	"cargo/backlog": {"entry", "crate", "client", "proofcheck", "prover", "prover/git", "cargo", "cargo/policy", "cargo/publish", "cargo/registry", "config", "internal/flock"},
+	"cargo/backlog": {"entry", "crate", "client", "proofcheck", "prover", "prover/git", "cargo", "cargo/publish", "cargo/registry", "config", "opening", "internal/flock"},
 
 	"cargo/coverage": {"cargo", "crate"},
 
