@@ -133,8 +133,9 @@ func (c *evidenceCall) write(ctx context.Context, sh *shell, p *policy.Policy, w
 	}
 	ends := make([]end, len(wants))
 	for i := range wants {
-		ends[i].required = wants[i].Demand.Status == policy.Required
-		wants[i].Demand.Status, wants[i].Opened = policy.Required, true
+		d := &wants[i].Demand
+		ends[i].required = d.Status == policy.Required && !d.Warn
+		d.Status, d.Warn, wants[i].Opened = policy.Required, false, true
 	}
 	written, same := 0, 0
 	for i := range p.Trust {
