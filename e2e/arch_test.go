@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 	"entry":             {},
 	"circuit":           {"proofcheck/chain"},
 	"circuit/setup":     {},
-	"prover/git":        {"internal/gitobject"},
+	"prover/git":        {"internal/gitobject", "internal/flock"},
 	"config":            {},
 	"witness":           {"internal/sqlite"},
 	"testdata":          {},
@@ -83,21 +83,31 @@ var mayImport = map[string][]string{
 	"monitor":          {"entry", "crate", "client", "config", "evidence", "opening", "cargo/registry", "monitor/store", "build"},
 	"internal/testlog": {"entry"},
 	"monitor/alert":    {"config", "monitor/store"},
-	"monitor/web":      {"monitor/store", "entry", "client", "proofcheck", "internal/web", "build"},
+	"monitor/web":      {"monitor/store", "entry", "client", "crate", "opening", "proofcheck", "internal/web", "build"},
 
-	"cargo/policy":  {"cargo", "client", "config", "entry", "opening/signature", "proofcheck", "build"},
+	"monitor/web/verify":      {"build", "client", "crate", "entry", "opening", "proofcheck"},
+	"monitor/web/verify/pack": {"monitor/web"},
+
+	"cargo/policy":  {"cargo", "cargo/registry", "client", "config", "entry", "opening/signature", "proofcheck", "build"},
 	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence", "opening", "opening/signature", "build"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
 	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate"},
 
+	"cargo/backlog": {"entry", "crate", "client", "proofcheck", "prover", "prover/git", "cargo", "cargo/policy", "cargo/publish", "cargo/registry", "config", "internal/flock"},
+
+	"cargo/coverage": {"cargo", "crate"},
+
 	"cmd/logd":      {"log", "client", "config", "crate", "proofcheck", "internal/daemon", "build"},
 	"cmd/witness":   {"witness", "config", "evidence", "internal/daemon"},
-	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox"},
+	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "build"},
+	"cmd/cratelog":  {"circuit", "circuit/ceremony", "client", "config", "internal/daemon", "monitor/store", "proofcheck", "witness"},
 	"cmd/demo":      {"client", "crate", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "opening", "testdata", "build", "build/membership", "cargo/policy", "cargo/verdict", "log"},
 
+	"internal/browser":      {},
+	"internal/browser/look": {"internal/browser"},
 	"internal/registrytest": {"cargo/registry", "internal/forge"},
 
 	"e2e":                {},

@@ -95,23 +95,23 @@ func (k *Keyring) Check() error {
 
 // Program returns the program that proves a plan.
 func (k *Keyring) Program(p *Plan) (id [32]byte, err error) {
-	if err := k.Check(); err != nil {
+	with, err := k.With()
+	if err != nil {
 		return id, err
 	}
-	if k.program != nil {
-		return k.program.ID(), p.fits(k.program.Blocks)
-	}
-	if err := p.fits(circuit.SegmentBlocks); err != nil {
-		return id, err
+	return with.ID(), p.fits(with.Blocks)
+}
+
+// With returns the program that the keyring proves with. With a log, call Ask before.
+func (k *Keyring) With() (*proofcheck.Program, error) {
+	if err := k.Check(); err != nil || k.program != nil {
+		return k.program, err
 	}
 	shipped, err := shippedDevelopment(circuit.SegmentBlocks)
 	if err == nil && shipped == nil {
 		err = fmt.Errorf("no development program with segments of %d blocks ships with this version", circuit.SegmentBlocks)
 	}
-	if err != nil {
-		return id, err
-	}
-	return shipped.ID(), nil
+	return shipped, err
 }
 
 // Prove makes the entry of a plan.
@@ -119,7 +119,7 @@ func (k *Keyring) Prove(ctx context.Context, p *Plan, progress Progress) (*entry
 	if _, err := k.Program(p); err != nil {
 		return nil, err
 	}
-	if err := k.load(ctx, progress); err != nil {
+	if err := k.Load(ctx, progress); err != nil {
 		return nil, err
 	}
 	if !k.PublicSource {
@@ -130,7 +130,9 @@ func (k *Keyring) Prove(ctx context.Context, p *Plan, progress Progress) (*entry
 	return k.keys.Prove(ctx, p, progress)
 }
 
-func (k *Keyring) load(ctx context.Context, progress Progress) (err error) {
+// Load loads the key, as the first proof does. Copies of the keyring that are made afterwards share it,
+// and may prove at the same time.
+func (k *Keyring) Load(ctx context.Context, progress Progress) (err error) {
 	switch {
 	case k.keys != nil:
 	case k.offer != nil:

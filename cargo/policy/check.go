@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"cratelog/cargo"
@@ -147,21 +148,60 @@ func (r *Report) registries(packages []Package) {
 }
 
 func (r *Report) exceptions(packages []Package, now time.Time) {
+	n, allows := map[bool]int{}, len(r.Policy.Exceptions)
 	all := slices.Clone(r.Policy.Exceptions)
 	for _, a := range r.Policy.Allows {
 		all = append(all, a.Exception)
 	}
+	var over, soon, gone []string // of generated ones
 	for i, e := range all {
-		key := fmt.Sprintf("exception[%d] (%s)", i+1, e)
-		if n := i - len(r.Policy.Exceptions); n >= 0 {
-			key = fmt.Sprintf("allow[%d] (%s)", n+1, e)
+		var key string
+		if e.File == "" {
+			n[i < allows]++
+			key = fmt.Sprintf("exception[%d] (%s)", n[true], e)
 		}
-		if e.Expires.Past(now) {
+		if i >= allows {
+			key = fmt.Sprintf("allow[%d] (%s)", n[false], e)
+		}
+		unmatched := packages != nil && !e.coversAny(packages)
+		switch {
+		case e.File != "":
+			for list, is := range map[*[]string]bool{&over: e.Expires.Past(now), &soon: e.Expires.Soon(now), &gone: unmatched} {
+				if is {
+					*list = append(*list, e.String())
+				}
+			}
+			continue
+		case e.Expires.Past(now):
 			r.warn(key, "it expired on %s and does not count any more; remove it, or look again and "+
 				"give it a new date", e.Expires)
+		case e.Expires.Soon(now):
+			r.warn(key, "it expires on %s; what it excepts will be refused then", e.Expires)
 		}
-		if packages != nil && !e.coversAny(packages) {
+		if unmatched {
 			r.warn(key, "no registry package of the lock file is %s; remove it, or correct its name", e)
 		}
 	}
+	for _, g := range []struct {
+		list []string
+		text string
+	}{
+		{over, `expired, and do not count any more: %s; "cargo zkp suggest" tells what can be done`},
+		{soon, `expire within 14 days: %s; "cargo zkp suggest" tells what can be done`},
+		{gone, `are about no registry package of the lock file: %s; "cargo zkp prune" removes them`},
+	} {
+		if len(g.list) > 0 {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("%s: exceptions "+g.text, r.Policy.ExceptionsPath, Few(g.list)))
+		}
+	}
+}
+
+// Few lists the first of some names.
+func Few(names []string) string {
+	const most = 3
+	text := strings.Join(names[:min(len(names), most)], ", ")
+	if n := len(names) - most; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return text
 }

@@ -45,6 +45,7 @@ func (s Status) String() string {
 type Demand struct {
 	Package
 	Status  Status
+	Warn    bool        // for Required: it is only to be warned of if nothing shows it
 	Because []string    // who wants it proven, each a phrase; empty for NotAsked
 	Except  *Exception  // for Excepted
 	Expired []Exception // for Required: exceptions that are over
@@ -73,6 +74,7 @@ type wishes struct {
 	named map[string][]*wish
 	globs []*wish
 	all   []*wish // in the order in which they came
+	soft  bool    // one that no package meets is no more than Unmatched
 }
 
 func (w *wishes) add(p Pattern, because string) {
@@ -131,10 +133,23 @@ func (p *Policy) openings() *wishes {
 	return w
 }
 
+// warnings returns of which crates it is to be said that they are not proven.
+func (p *Policy) warnings() *wishes {
+	w := &wishes{soft: true}
+	for _, pattern := range p.Warn {
+		because := fmt.Sprintf("%s wants warnings of %q", p.Path, pattern)
+		if pattern == All {
+			because = p.Path + " wants warnings of all crates"
+		}
+		w.add(pattern, because)
+	}
+	return w
+}
+
 // Resolve decides for each package, at a time, whether it must be proven. It must
 // if a manifest asks for it, or the policy requires or expects it, and no exception covers it.
 func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resolution {
-	general, opened := p.requirements(p.Require, ""), p.openings()
+	general, opened, warned := p.requirements(p.Require, ""), p.openings(), p.warnings()
 	own, asked := map[string]*wishes{}, map[string]*wishes{} // by registry
 	for index, r := range p.Registries {
 		if r.own {
@@ -169,6 +184,9 @@ func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resoluti
 				d.Because = append(d.Because[:because], fmt.Sprintf("%s expects its source at one place", p.Path))
 			}
 		}
+		if because := warned.because(pkg); len(d.Because) == 0 && !r.own && !r.ignores(pkg) {
+			d.Because, d.Warn = because, len(because) > 0
+		}
 		if len(d.Because) > 0 {
 			p.except(&d, index, now)
 		}
@@ -177,6 +195,7 @@ func (p *Policy) Resolve(asks []Ask, packages []Package, now time.Time) Resoluti
 	out.unmet(asked)
 	out.unmet(map[string]*wishes{"": general})
 	out.unmet(map[string]*wishes{"": opened})
+	out.unmet(map[string]*wishes{"": warned})
 	out.unmet(own)
 	for i, e := range p.Expects {
 		if !expected[i] {
@@ -198,7 +217,7 @@ func (out *Resolution) unmet(by map[string]*wishes) {
 			text := fmt.Sprintf("%s, but no registry package of the lock file is %s", one.because, one.Pattern)
 			switch {
 			case one.met || one.Pattern == All:
-			case one.exact():
+			case one.exact() && !by[index].soft:
 				out.Missing = append(out.Missing, text)
 			default:
 				out.Unmatched = append(out.Unmatched, text)

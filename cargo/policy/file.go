@@ -30,11 +30,14 @@ type file struct {
 	Development   bool            `toml:"development"`
 	Programs      []string        `toml:"programs"`
 	MaxAge        string          `toml:"max-age"`
+	Evidence      []string        `toml:"evidence"`
 	AllowUnproven []string        `toml:"allow-unproven"`
 	LeftOut       string          `toml:"left-out"`
 	CRLF          string          `toml:"crlf"`
 	Opening       any             `toml:"opening"` // string or list of strings
 	Require       any             `toml:"require"` // string or list of strings
+	Warn          any             `toml:"warn"`    // likewise
+	Exceptions    string          `toml:"exceptions"`
 	Git           gitFile         `toml:"git"`
 	Exception     []exceptionFile `toml:"exception"`
 	Allow         []allowFile     `toml:"allow"`
@@ -44,9 +47,12 @@ type file struct {
 	Registry map[string]registryFile `toml:"registry"`
 
 	path       string
+	without    bool // the file of exceptions is not read
 	maxAge     time.Duration
 	require    []Pattern
+	warn       []Pattern
 	openings   []Pattern
+	evidence   []string
 	git        []string
 	registries map[string]*Registry
 	exceptions []Exception
@@ -80,7 +86,7 @@ var crlf = map[string]client.CRLF{"attributes": client.AttributedCRLF, "allow": 
 type complain func(key, format string, args ...any)
 
 func defaultFile(path string) *file {
-	return &file{path: path, AllowUnproven: []string{"Cargo.lock"}, MaxAge: "0", Require: "none",
+	return &file{path: path, AllowUnproven: []string{"Cargo.lock"}, MaxAge: "0", Require: "none", Warn: "none",
 		LeftOut: "warn", CRLF: "attributes", Opening: "optional"}
 }
 
@@ -134,7 +140,9 @@ func (f *file) check(wrong complain) {
 		wrong("crlf", `is %q; it must be "attributes", "allow" or "refuse"`, f.CRLF)
 	}
 	f.require = checkRequire("require", f.Require, wrong)
+	f.warn = checkRequire("warn", f.Warn, wrong)
 	f.openings = checkOpening(f.Opening, wrong)
+	f.evidence = f.checkEvidence("evidence", f.Evidence, wrong)
 	f.checkGit(wrong)
 	f.checkRegistries(wrong)
 	f.checkExpects(wrong)
@@ -218,7 +226,7 @@ func checkException(at string, e exceptionFile, wrong complain) (Exception, bool
 	if err != nil {
 		bad(at+"expires", "%v", err)
 	}
-	return Exception{e.Crate, e.Version, indexOf(e.Registry), e.Reason, expires}, ok
+	return Exception{Crate: e.Crate, Version: e.Version, Registry: indexOf(e.Registry), Reason: e.Reason, Expires: expires}, ok
 }
 
 func checkFiles(key string, names []string, wrong complain) {

@@ -22,6 +22,9 @@ type Place struct {
 	// working directory.
 	Trust, Programs []string
 	Development     bool
+
+	NoFile       bool // no file is looked for: the default policy
+	NoExceptions bool // the file of exceptions is not read: it may not be there
 }
 
 // NoTrust says that a policy believes no log, and what to do about it.
@@ -98,7 +101,10 @@ func (p Place) Find() (string, error) {
 
 // Load finds the policy that counts and loads it; without any it is that of Load("").
 func (p Place) Load() (*Policy, error) {
-	path, err := p.Find()
+	path, err := "", error(nil)
+	if !p.NoFile {
+		path, err = p.Find()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +112,7 @@ func (p Place) Load() (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Development = f.Development || p.Development
+	f.Development, f.without = f.Development || p.Development, p.NoExceptions
 	for _, o := range []struct{ from, to *[]string }{{&p.Trust, &f.Trust}, {&p.Programs, &f.Programs}} {
 		if len(*o.from) == 0 {
 			continue

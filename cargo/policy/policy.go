@@ -15,7 +15,10 @@
 //	programs = ["my.program"]      # programs to accept beside those that ship with cratelog
 //	max-age = "30d"                # of the cosigned checkpoint; "0", the default: any age
 //	allow-unproven = ["Cargo.lock"]
+//	evidence = ["https://evidence.example/", "dir"] # where evidence lies that logs need not be asked for
 //	require = "none"               # or "all", or ["serde", "tokio@1.50.0", "my-*"]
+//	warn = "none"                  # likewise: crates of which a warning says that they are not proven
+//	exceptions = "zkp-exceptions.toml" # file of generated exceptions, see Exceptions; default: none
 //	left-out = "warn"              # or "refuse": crates that lack a file that their manifest names
 //	crlf = "attributes"            # files with CRLF where the commit has LF: if .gitattributes of the
 //	                               # commit say so; or "allow" all, or "refuse" all
@@ -30,6 +33,8 @@
 //	ignore = ["our-*"]             # these need no proof after all
 //	logs = ["log.example/x"]       # origins of logs that may be asked about its crates; default:
 //	                               # none, for crates-io all of the trust files
+//	evidence = ["https://evidence.registry.example/"] # default: the directories of the one above, for
+//	                               # crates-io all of it
 //
 //	[[exception]]                  # this crate needs no proof, until then
 //	crate = "x"
@@ -126,12 +131,16 @@ type Policy struct {
 	RefuseLeftOut bool          // refuse crates that lack a file that their manifest names
 
 	Require    []Pattern            // crates that must be proven; All for every one
+	Warn       []Pattern            // crates of which it is said if they are not proven; likewise
+	Evidence   []string             // places where evidence lies: URLs and directories; see EvidenceFor
 	Openings   []Pattern            // crates whose claims must be opened; All for every one that must be proven
 	Registries map[string]*Registry // by canonical index; see Of
 	Git        []string             // canonical URLs; see GitAllowed
-	Exceptions []Exception
+	Exceptions []Exception          // those of zkp.toml, then those of ExceptionsPath
 	Allows     []Allow
 	Expects    []Expect
+
+	ExceptionsPath string // of the file of generated exceptions; "" for none
 
 	Builds *Builds // whom to believe about binaries; nil: nobody
 }
@@ -150,6 +159,7 @@ type Exception struct {
 	Registry string // canonical index; "" for cargo's default registry
 	Reason   string
 	Expires  Date
+	File     string // of generated exceptions, that it stands in; "" for zkp.toml
 }
 
 // An Allow lets a crate be worse than the policy has others.
@@ -176,7 +186,8 @@ func Load(path, userDir string) (*Policy, error) {
 // policy reads what the file names.
 func (f *file) policy(userDir string) (*Policy, error) {
 	p := &Policy{Path: f.path, Development: f.Development, MaxAge: f.maxAge, AllowUnproven: f.AllowUnproven,
-		AllowCRLF: crlf[f.CRLF], RefuseLeftOut: f.LeftOut == "refuse", Require: f.require, Openings: f.openings,
+		AllowCRLF: crlf[f.CRLF], RefuseLeftOut: f.LeftOut == "refuse", Require: f.require, Warn: f.warn, Openings: f.openings,
+		Evidence:   f.evidence,
 		Registries: f.registries, Git: f.git,
 		Exceptions: f.exceptions, Allows: f.allows, Expects: f.expects}
 	errTrust := p.loadTrust(f, userDir)
@@ -184,7 +195,7 @@ func (f *file) policy(userDir string) (*Policy, error) {
 	if err != nil {
 		err = fmt.Errorf("programs: %w", err)
 	}
-	if err := errors.Join(errTrust, p.loadSigners(f), p.loadBuilds(f), err); err != nil {
+	if err := errors.Join(errTrust, p.loadSigners(f), p.loadBuilds(f), p.loadExceptions(f), err); err != nil {
 		return nil, err
 	}
 	p.Programs = proofs.Programs()

@@ -173,7 +173,7 @@ func TestMistakesAreNamedWithFileAndKey(t *testing.T) {
 		{"version = 2", `zkp.toml: key "version": is 2, this program knows version 1; a newer program may read this file`},
 		{"version = 1\nmax_age = \"1d\"", `zkp.toml line 2: unknown key "max_age"; correct its spelling or remove it`},
 		{"version = 1\nRequire = \"all\"", `unknown key "Require"`},
-		{"version = 1\n[[exceptions]]\ncrate = \"x\"", `unknown key "exceptions`},
+		{"version = 1\n[[exceptions]]\ncrate = \"x\"", `key "exceptions": must be text in quotes`},
 		{"version = 1\n[[exception]]\ncrates = \"x\"", `unknown key "exception.crates"`},
 		{"version = 1\nmax-age = \"30 days\"", `zkp.toml: key "max-age": "30 days" is not an age; write it like "30d" or "36h", or "0" for any age`},
 		{"version = 1\nmax-age = \"-1h\"", `is not an age`},
@@ -271,20 +271,22 @@ func TestEveryKeyOfTheTemplateParses(t *testing.T) {
 	s := setOf(t, build.Hidden, 4)
 	full = strings.Replace(full, "digest = \""+anID, fmt.Sprintf("digest = \"%x", s.Digest()), 1)
 	d, user := dir(t)
+	write(t, filepath.Join(d, ExceptionsName), "version = 1\nexpires = \"2027-01-31\"\nexceptions = [{ crate = \"x\", version = \"1.0.0\", reason = \"r\" }]\n")
 	write(t, filepath.Join(d, "rebuilders.set"), string(testlog.Must(s.Marshal())))
 	p, err := Load(write(t, filepath.Join(d, FileName), full), user)
 	fatalIf(t, err)
-	if len(p.Require) != 3 || p.MaxAge == 0 || !p.Development || len(p.Exceptions) != 1 || len(p.Allows) != 1 || len(p.Trust) != 1 ||
+	if len(p.Require) != 3 || p.MaxAge == 0 || !p.Development || len(p.Exceptions) != 2 || len(p.Allows) != 1 || len(p.Trust) != 1 ||
+		len(p.Warn) != 1 ||
 		!p.RefuseLeftOut || len(p.Openings) != 2 || p.AllowCRLF != client.AnyCRLF || len(p.Expects[0].SignedBy) != 1 ||
 		p.Builds == nil || p.Builds.Until != 5000 || p.Builds.Tolerate != 1 || p.Builds.Source != AllSources ||
 		!p.Allows[0].CRLF || !p.Allows[0].WithoutOpening || len(p.Git) != 1 || len(p.Expects) != 1 || len(p.Registries) != 1 {
 		t.Errorf("not every setting was taken over: %+v", p)
 	}
 	// And every key that there is stands in it.
-	for _, key := range []string{"version", "trust", "development", "programs", "max-age", "allow-unproven", "require",
+	for _, key := range []string{"version", "trust", "development", "programs", "max-age", "allow-unproven", "require", "warn", "exceptions",
 		"crate", "version", "reason", "expires", "unproven", "left-out", "allow", "registry", "ignore", "logs", "path", "commits",
 		"crlf", "opening", "without-opening", "signed-by", "set", "digest", "need", "tolerate", "log", "until", "without", "toolchains",
-		"environments", "require-source"} {
+		"environments", "require-source", "evidence"} {
 		if !regexp.MustCompile(`(?m)^#?` + key + ` = `).MatchString(Template) {
 			t.Errorf("the template does not show the key %q", key)
 		}
@@ -542,6 +544,27 @@ func TestLogsAreAskedForWhatIsExpected(t *testing.T) {
 		}
 		if _, err := q.Encode(); err != nil {
 			t.Errorf("%q: %v", x.text, err)
+		}
+	}
+}
+
+func TestEvidenceOfOtherRegistriesIsLookedForWhereThePolicySaysSo(t *testing.T) {
+	const index = "sparse+https://registry.example/index/"
+	p := mustLoad(t, "version = 1\nevidence = [\"https://a.example/x\", \"dir\"]\n[registry.\""+index+"\"]\nlogs = [\"l.example\"]\n"+
+		"[registry.\"sparse+https://own.example/\"]\nevidence = [\"https://b.example/\"]\n[registry.\"sparse+https://none.example/\"]\nevidence = []\n")
+	local := filepath.Join(filepath.Dir(p.Path), "dir")
+	for of, want := range map[string][]string{"": {"https://a.example/x", local}, "crates-io": {"https://a.example/x", local}, index: {local},
+		"sparse+https://unnamed.example/": {local}, "sparse+https://own.example/": {"https://b.example/"}, "sparse+https://none.example/": {}} {
+		if got := p.EvidenceFor(of); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, not %q", of, got, want)
+		}
+	}
+	for _, bad := range []string{`"http://a.example/"`, `"https://u@a.example/"`, `"https://a.example/?q"`, `"ftp://a.example/"`, `""`,
+		strings.Repeat(`"a",`, 17)} {
+		d, user := dir(t)
+		if _, err := Load(write(t, filepath.Join(d, FileName), "version = 1\nevidence = ["+bad+"]\n"), user); err == nil ||
+			!strings.Contains(err.Error(), `key "evidence"`) {
+			t.Errorf("%s: %v", bad, err)
 		}
 	}
 }

@@ -21,6 +21,8 @@ type Registry struct {
 	Logs    []string  // origins of the logs that may be asked about its crates
 	AnyLog  bool      // all logs of the trust files may
 
+	Evidence []string // places where evidence about its crates lies; nil: see Policy.EvidenceFor
+
 	own bool // Require is its own, and not what is required of all
 }
 
@@ -70,6 +72,8 @@ type registryFile struct {
 	Require any      `toml:"require"`
 	Ignore  []string `toml:"ignore"`
 	Logs    []string `toml:"logs"`
+
+	Evidence []string `toml:"evidence"`
 }
 
 // gitFile is [git] as it is written.
@@ -104,6 +108,7 @@ func (f *file) checkRegistries(wrong complain) {
 		if len(t.Logs) > maxList || slices.Contains(t.Logs, "") {
 			wrong(at+"logs", "must be at most %d origins of logs, none of them empty", maxList)
 		}
+		r.Evidence = f.checkEvidence(at+"evidence", t.Evidence, wrong)
 		f.registries[index] = r
 	}
 }

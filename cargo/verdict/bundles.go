@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"cratelog/cargo/policy"
+	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/durable"
@@ -69,10 +70,9 @@ func (c *Checker) Fetch(ctx context.Context, name, version string) ([]byte, *cli
 		return nil, nil, refuse(ErrUnreadable, "Look at the name", "%q %q is no crate: %v", name, version, err)
 	}
 	it := c.newItem(Want{Name: name, Version: version}, &Verdict{})
-	links := newLinks(c.sources)
-	for i := range c.candidates() {
-		from := c.candidate(i)
-		if from.cached != c.cfg.Offline {
+	links := &links{}
+	for _, from := range c.candidates(it.want) {
+		if from.cached != c.cfg.Offline || from.place != nil {
 			continue
 		}
 		b, err := c.bundle(ctx, from, it.want, links)
@@ -92,25 +92,38 @@ type candidate struct {
 	source *source
 	cached bool // on the disk
 	beside bool // not in the cache, but beside vendored sources
+	place  *keeper
 }
 
-// candidates is the number of places: the cache of each log, what is vendored, each log.
-func (c *Checker) candidates() int {
-	if c.cfg.Offline {
-		return 2 * len(c.sources)
+// candidates returns where the bundle of a package may be, in the order in which they are tried: the
+// cache of each log, what is vendored, the registry, what the policy names, each log.
+func (c *Checker) candidates(w Want) []candidate {
+	at := []candidate{{cached: true}, {cached: true, beside: true}}
+	if c.cfg.Fresh {
+		at = nil
 	}
-	return 3 * len(c.sources)
+	for _, p := range c.placesOf(w) {
+		at = append(at, candidate{place: p})
+	}
+	if !c.cfg.Offline {
+		at = append(at, candidate{})
+	}
+	var out []candidate
+	for _, from := range at {
+		for _, from.source = range c.sources {
+			out = append(out, from)
+		}
+	}
+	return out
 }
 
-func (c *Checker) candidate(i int) candidate {
-	n := len(c.sources)
-	return candidate{c.sources[i%n], i < 2*n, i/n == 1}
-}
-
-var errNothing = errors.New("nothing there")
+var (
+	errNothing = errors.New("nothing there")
+	errNoURL   = errors.New("the trust file has no URL of it")
+)
 
 // bundle reads what a candidate has, unverified.
-func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links links) ([]byte, error) {
+func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links *links) ([]byte, error) {
 	switch {
 	case from.beside && w.Bundle == "":
 		return nil, errNothing
@@ -123,10 +136,13 @@ func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links link
 	case from.cached:
 		return durable.Read(from.source.bundlePath(w), client.MaxBundleSize)
 	}
-	if from.source.log == nil {
-		return nil, errNothing
+	if from.place != nil {
+		return from.place.bundle(ctx, c, from.source, w, links.of(from.place))
 	}
-	link := links[from.source]
+	if from.source.log == nil {
+		return nil, errNoURL
+	}
+	link := links.of(from.source)
 	if err := link.broken(); err != nil {
 		return nil, err
 	}
@@ -144,12 +160,13 @@ func (c *Checker) Prefetch(ctx context.Context, name, version string) {
 			return
 		}
 	}
-	for _, s := range c.sources {
-		if s.log == nil {
+	links := &links{}
+	for _, from := range c.candidates(w) {
+		if from.cached || !c.mayAsk(w, from.source) {
 			continue
 		}
-		if b, err := s.log.Bundle(ctx, c.cfg.Policy.QueryFor(w.pkg())); err == nil {
-			c.keepBundle(s, w, b)
+		if b, err := c.bundle(ctx, from, w, links); err == nil {
+			c.keepBundle(from.source, w, b)
 			return
 		}
 	}
@@ -175,8 +192,27 @@ func (w Want) file() string {
 	return name
 }
 
-// links are the connections to the logs in one run.
-type links map[*source]*link
+// links are the connections to logs and places in one run.
+type links struct {
+	mu  sync.Mutex
+	all map[any]*link // by *source or *keeper
+}
+
+// of returns the one to a log or place; nil where nothing runs.
+func (l *links) of(at any) *link {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all == nil {
+		l.all = map[any]*link{}
+	}
+	if l.all[at] == nil {
+		l.all[at] = &link{}
+	}
+	return l.all[at]
+}
 
 // link gives a log up that does not answer: several hundred timeouts say no more
 // than a few.
@@ -188,15 +224,10 @@ type link struct {
 
 const maxFailures = 3
 
-func newLinks(sources []*source) links {
-	m := links{}
-	for _, s := range sources {
-		m[s] = &link{}
-	}
-	return m
-}
-
 func (l *link) broken() error {
+	if l == nil {
+		return nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failures < maxFailures {
@@ -206,9 +237,13 @@ func (l *link) broken() error {
 }
 
 func (l *link) note(err error) {
+	if l == nil {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil || errors.Is(err, client.ErrNotLogged) {
+	if err == nil || errors.Is(err, client.ErrNotLogged) || errors.Is(err, errNothing) ||
+		errors.Is(err, registry.ErrNotFound) || holdsBad(err) {
 		l.failures = 0
 		return
 	}

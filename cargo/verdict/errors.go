@@ -195,11 +195,18 @@ func unreachable(w Want, s *source, err error) error {
 		"the log %s did not say whether it holds %s %s: %v", s.origin, w.Name, w.Version, err)
 }
 
-// besides is unreachable for a crate whose bundle in the cache does not do.
-func besides(network, cached error) error {
-	e := Explain(network)
-	e.Message += "; the bundle in the cache does not do: " + Explain(cached).Message
-	e.err = both(network, cached)
+// besides is what is said of a crate if something else is wrong as well.
+func besides(first error, what string, second error) error {
+	e := Explain(first)
+	e.Message += "; " + what + Explain(second).Message
+	e.err = both(first, second)
+	return e
+}
+
+// doesNotDo is what is said of a bundle that a place holds and that does not verify.
+func doesNotDo(a attempt) error {
+	e := Explain(a.err)
+	e.Message = "what " + a.place.name + " holds does not do: " + e.Message
 	return e
 }
 

@@ -77,6 +77,7 @@ func (h *heads) settle(ctx context.Context, items []*item) {
 		if run.source != nil {
 			run.log = run.source.log
 		}
+		run.places = placesOf(heads)
 		if g := items[0].given; g != nil && g.From != nil { // it comes alone
 			run.log = g.From
 		}
@@ -128,6 +129,7 @@ type settling struct {
 	origin string
 	source *source
 	log    *client.Log // to fetch tiles from; nil for none
+	places []*keeper   // that may have a mirror of them, and are asked first
 	errs   map[treeHead]error
 	notes  map[treeHead]string
 	open   string // a note for all: a remembered checkpoint could not be compared
@@ -242,12 +244,14 @@ func (s *settling) advance(ctx context.Context, latest client.Checkpoint, known 
 	if len(larger) == 0 {
 		return latest, true, nil
 	}
-	tiles := s.log.Tiles(next)
-	root, err := tiles.Root(ctx, latest.Size)
+	var root tlog.Hash
 	var proof [][32]byte
-	if err == nil {
-		proof, err = tiles.Consistency(ctx, latest.Size)
-	}
+	tiles, err := s.tiles(ctx, next, func(tiles *client.Tiles) (err error) {
+		if root, err = tiles.Root(ctx, latest.Size); err == nil {
+			proof, err = tiles.Consistency(ctx, latest.Size)
+		}
+		return err
+	})
 	switch {
 	case err != nil:
 		for _, c := range larger {
@@ -300,17 +304,19 @@ func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, o
 	if len(older) == 0 {
 		return nil
 	}
-	tiles := s.log.Tiles(latest)
 	roots, errs := make([]tlog.Hash, len(older)), make([]error, len(older))
-	var g errgroup.Group
-	g.SetLimit(inFlight)
-	for i, c := range older {
-		g.Go(func() error {
-			roots[i], errs[i] = tiles.Root(ctx, c.Size)
-			return nil
-		})
-	}
-	g.Wait() // the errors are in errs
+	tiles, _ := s.tiles(ctx, latest, func(tiles *client.Tiles) error {
+		var g errgroup.Group
+		g.SetLimit(inFlight)
+		for i, c := range older {
+			g.Go(func() error {
+				roots[i], errs[i] = tiles.Root(ctx, c.Size)
+				return nil
+			})
+		}
+		g.Wait()
+		return errors.Join(errs...)
+	})
 	for i, c := range older {
 		head := headOf(c)
 		switch {
@@ -326,6 +332,38 @@ func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, o
 		}
 	}
 	return nil
+}
+
+// tiles has the tree of a checkpoint read from the mirrors that places have of it, or else from the
+// log, and returns what it was read from. Whoever serves the tiles, what is read leads to the root.
+func (s *settling) tiles(ctx context.Context, c client.Checkpoint, read func(*client.Tiles) error) (*client.Tiles, error) {
+	for _, at := range s.places {
+		short, cancel := context.WithTimeout(ctx, requestTimeout)
+		log := at.tiles(short, s.origin, s.cfg.UserAgent)
+		cancel()
+		if log == nil {
+			continue
+		}
+		if tiles := log.Tiles(c); read(tiles) == nil {
+			return tiles, nil
+		}
+	}
+	tiles := s.log.Tiles(c)
+	return tiles, read(tiles)
+}
+
+// placesOf returns where the evidence about some items may lie, each place once.
+func placesOf(heads map[treeHead][]*item) (all []*keeper) {
+	for _, its := range heads {
+		for _, it := range its {
+			for _, at := range it.c.placesOf(it.want) {
+				if !slices.Contains(all, at) {
+					all = append(all, at)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // cannotAsk notes that nothing can be fetched to compare two sizes.

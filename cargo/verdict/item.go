@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cratelog/cargo/policy"
+	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -39,7 +40,7 @@ type item struct {
 	rules   client.Rules
 
 	given *Given // the one bundle that counts; nil: find one
-	links links  // to the logs; nil: none was asked yet
+	links *links // to the logs; nil: none was asked yet
 
 	sum    [sha256.Size]byte // of the .crate as it was hashed
 	looked bool
@@ -47,8 +48,8 @@ type item struct {
 	crate  *crate.Crate // raw unpacked; likewise
 	disk   error        // what is wrong with what lies on the disk
 
-	next    int       // of candidates
-	tried   []attempt // and failed
+	next    []candidate // that are not tried yet; nil before the first
+	tried   []attempt   // and failed
 	current candidate
 
 	bundle []byte
@@ -75,7 +76,7 @@ type attempt struct {
 }
 
 // advance takes an item to proving, holding or decided.
-func (it *item) advance(ctx context.Context, links links) {
+func (it *item) advance(ctx context.Context, links *links) {
 	if err := ctx.Err(); err != nil {
 		it.decide(Unchecked, interrupted(err))
 		return
@@ -103,17 +104,19 @@ func (it *item) advance(ctx context.Context, links links) {
 		it.decide(Violation, err)
 		return
 	}
+	if len(it.tried) == 0 && it.next == nil {
+		it.next = it.c.candidates(it.want)
+	}
 	for it.state = seeking; it.state == seeking; {
 		if err := ctx.Err(); err != nil {
 			it.decide(Unchecked, interrupted(err))
 			return
 		}
-		if it.next == it.c.candidates() {
+		if len(it.next) == 0 {
 			it.decide(it.judge())
 			return
 		}
-		it.current = it.c.candidate(it.next)
-		it.next++
+		it.current, it.next = it.next[0], it.next[1:]
 		if !it.c.mayAsk(it.want, it.current.source) {
 			continue
 		}
@@ -122,7 +125,7 @@ func (it *item) advance(ctx context.Context, links links) {
 		}
 		bundle, err := it.c.bundle(ctx, it.current, it.want, links)
 		if err != nil {
-			it.tried = append(it.tried, attempt{it.current, err, false})
+			it.tried = append(it.tried, attempt{it.current, err, it.current.place != nil && holdsBad(err)})
 			continue
 		}
 		it.verify(bundle)
@@ -323,6 +326,9 @@ func (p proven) Chain(*entry.Entry) (entry.Chain, error) { return p.chain, nil }
 // reject notes that the current bundle does not verify.
 func (it *item) reject(err error) {
 	it.tried = append(it.tried, attempt{it.current, err, true})
+	if at := it.current.place; at != nil {
+		it.c.cfg.Log.Warn("evidence does not do", "at", at.name, "crate", it.want.Name, "version", it.want.Version, "err", err)
+	}
 	it.bundle, it.proof, it.chain, it.result, it.facts, it.state = nil, nil, nil, nil, nil, seeking
 }
 
@@ -382,9 +388,14 @@ func (c *Checker) checkProofs(ctx context.Context, items []*item) {
 // judge decides about an item that no bundle verified. A bundle of the log that
 // fails is an answer, and so is a log that has none; silence is not.
 func (it *item) judge() (Status, error) {
-	var fetched, cached, network, missing error
+	var fetched, cached, network, missing, placed, silent error
 	for _, a := range it.tried {
 		switch {
+		case a.place != nil && a.bad:
+			placed = cmp.Or(placed, doesNotDo(a))
+		case a.place != nil && !errors.Is(a.err, errNothing) && !errors.Is(a.err, registry.ErrNotFound):
+			silent = cmp.Or(silent, a.err)
+		case a.place != nil: // it has none, which the logs may have
 		case a.bad && !a.cached:
 			fetched = cmp.Or(fetched, a.err)
 		case a.bad && !errors.Is(a.err, client.ErrBundle):
@@ -401,12 +412,20 @@ func (it *item) judge() (Status, error) {
 		return Violation, fetched
 	case it.c.cfg.Offline && cached != nil:
 		return Violation, cached
+	case it.c.cfg.Offline && placed != nil:
+		return Violation, placed
 	case it.c.cfg.Offline:
 		return Unchecked, notCached(it.want)
 	case network != nil && cached != nil:
-		return Unchecked, besides(network, cached)
+		return Unchecked, besides(network, "the bundle in the cache does not do: ", cached)
+	case network != nil && placed != nil:
+		return Unchecked, besides(network, "", placed)
+	case network != nil && silent != nil:
+		return Unchecked, besides(network, "nor is there an answer of ", silent)
 	case network != nil:
 		return Unchecked, network
+	case missing != nil && placed != nil:
+		return Violation, besides(missing, "", placed)
 	case missing != nil:
 		return Violation, missing
 	}
@@ -420,13 +439,16 @@ func (it *item) release() {
 	}
 	it.state = decided
 	it.verdict.Status = Verified
+	for _, a := range it.tried {
+		if a.place != nil && a.bad && !errors.Is(a.err, client.ErrStale) { // age is no fault
+			it.verdict.Notes = append(it.verdict.Notes, Explain(doesNotDo(a)).Message)
+		}
+	}
 	if it.facts == nil && it.given == nil {
 		it.facts = it.c.newFacts(it.result)
 		it.facts.Summary, it.facts.Opening = it.summary, it.opened
 		it.facts.Versions, it.facts.VersionsWhy = it.versions.by, it.versions.why
-		if !it.passing {
-			it.c.keep(it)
-		}
+		it.c.keep(it)
 	}
 	if err := it.displeases(); err != nil {
 		it.verdict.Refuse(Violation, err)

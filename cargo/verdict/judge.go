@@ -38,10 +38,10 @@ const judgeAge = time.Second
 type rules struct {
 	policy  *policy.Policy
 	checker *Checker
-	locked  map[policy.Package]bool // what is in the lock file, and whether it must be proven
-	wide    []policy.Ask            // of crates that are not in it
-	unmet   []string                // complaints about the lock file as a whole
-	stamps  map[string]string       // of the files that were read, by path
+	locked  map[policy.Package]policy.Demand // what is in the lock file
+	wide    []policy.Ask                     // of crates that are not in it
+	unmet   []string                         // complaints about the lock file as a whole
+	stamps  map[string]string                // of the files that were read, by path
 }
 
 // Judge returns nil if cargo may have a crate with these bytes, which have the checksum
@@ -57,10 +57,15 @@ func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, r
 		reason, remedy, _ := strings.Cut(r.unmet[0], "\n")
 		return true, summary, denied{reason, strings.ReplaceAll(remedy, "\n", "; ")}
 	}
-	if !r.requires(name, version) {
+	demand := r.demand(name, version)
+	if demand.Status != policy.Required {
 		return false, summary, nil
 	}
 	facts, err := r.checker.Crate(ctx, name, version, sum, raw)
+	if err != nil && demand.Warn && Mild(err) {
+		r.checker.cfg.Log.Warn("a crate that should be proven is not, and passes", "crate", name, "version", version, "reason", err)
+		return false, summary, nil
+	}
 	if err != nil {
 		e := Explain(err)
 		return true, summary, denied{e.Message + r.ended(name, version), e.Remedy}
@@ -84,13 +89,28 @@ func (j *Judge) Prefetch(ctx context.Context, name, version string) {
 	}
 }
 
-// requires says whether a crate must be proven.
-func (r *rules) requires(name, version string) bool {
-	p := policy.Package{Name: name, Version: version}
-	if required, locked := r.locked[p]; locked {
-		return required
+// Kept returns a file of the evidence about a crate that was accepted: NAME of registry.BundlePath, or of
+// registry.OpeningPath.
+func (j *Judge) Kept(name, version, file string) (b []byte, ok bool) {
+	r, err := j.current()
+	if err != nil || !r.requires(name, version) {
+		return nil, false
 	}
-	return r.policy.Resolve(r.wide, []policy.Package{p}, r.checker.cfg.Now()).Demands[0].Status == policy.Required
+	return r.checker.kept(Want{Name: name, Version: version}, file)
+}
+
+// requires says whether a crate must be proven, or should be.
+func (r *rules) requires(name, version string) bool {
+	return r.demand(name, version).Status == policy.Required
+}
+
+// demand is what is wanted of a crate.
+func (r *rules) demand(name, version string) policy.Demand {
+	p := policy.Package{Name: name, Version: version}
+	if d, locked := r.locked[p]; locked {
+		return d
+	}
+	return r.policy.Resolve(r.wide, []policy.Package{p}, r.checker.cfg.Now()).Demands[0]
 }
 
 // ended says which exceptions for a crate do not count any more; "" if none.
@@ -147,7 +167,7 @@ func looks(path string) string {
 }
 
 func (j *Judge) load() (*rules, error) {
-	r := &rules{locked: map[policy.Package]bool{}, stamps: map[string]string{}}
+	r := &rules{locked: map[policy.Package]policy.Demand{}, stamps: map[string]string{}}
 	before := map[string]string{} // of the same files, most likely
 	if j.rules != nil {
 		for path := range j.rules.stamps {
@@ -193,6 +213,9 @@ func (j *Judge) files(ws *cargo.Workspace, p *policy.Policy) (paths []string) {
 	}
 	if p.Path != "" {
 		paths = append(paths, p.Path)
+	}
+	if p.ExceptionsPath != "" {
+		paths = append(paths, p.ExceptionsPath)
 	}
 	for _, e := range p.Expects {
 		paths = append(paths, e.SignedBy...)
@@ -261,7 +284,7 @@ func (r *rules) lock(ws *cargo.Workspace) error {
 		return err
 	}
 	for _, w := range l.Wants {
-		r.locked[w.Demand.Package] = w.Demand.Status == policy.Required
+		r.locked[w.Demand.Package] = w.Demand
 	}
 	r.unmet = l.unmet
 	return nil

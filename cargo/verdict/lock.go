@@ -30,6 +30,7 @@ type Lock struct {
 	Packages []cargo.Package // what the lock file says of Wants
 
 	lock    *cargo.Lock
+	graph   *cargo.Graph    // made when it is asked for
 	unmet   []string        // those of Elsewhere that are about the lock file itself
 	files   bool            // a registry of files is in use
 	refused map[string]bool // repositories and directories that were complained of
@@ -38,9 +39,22 @@ type Lock struct {
 // NewLock applies the policy and the manifests' wishes to the packages of a lock file; only,
 // if not empty, are patterns of those that count. Errors in only are marked as misuse.
 func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only []string, now time.Time) (*Lock, error) {
+	return NewLockSince(ws, p, text, nil, only, now)
+}
+
+// NewLockSince is NewLock of what a lock file gained or changed against an older one, nil for all: only
+// packages that the older one does not have with that source and checksum count.
+func NewLockSince(ws *cargo.Workspace, p *policy.Policy, text []byte, since *cargo.Lock, only []string,
+	now time.Time) (*Lock, error) {
 	lock, err := cargo.ParseLock(text)
 	if err != nil {
 		return nil, err
+	}
+	old := map[string]bool{}
+	if since != nil {
+		for _, p := range since.Packages {
+			old[identity(p)] = true
+		}
 	}
 	l := &Lock{Workspace: ws, Policy: p, Text: text, lock: lock, refused: map[string]bool{}}
 	chosen, err := choose(only)
@@ -55,7 +69,7 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only []string, 
 	var names []policy.Package
 	for i, p := range lock.Packages {
 		index, registry := p.Registry()
-		counts := chosen.has(p)
+		counts := chosen.has(p) && !old[identity(p)]
 		switch {
 		case !registry:
 			l.noRegistry(i, asks[i], counts)
@@ -80,7 +94,7 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only []string, 
 		l.Wants = append(l.Wants, Want{Name: p.Name, Version: p.Version, Checksum: *p.Checksum, Index: index,
 			Indexed: true, Demand: resolved.Demands[i]})
 	}
-	if len(only) == 0 { // else they are many, of course
+	if len(only) == 0 && since == nil { // else they are many, of course
 		l.missing(resolved, unmet)
 	}
 	if n := len(l.refused) - maxRefused; n > 0 {
@@ -88,6 +102,47 @@ func NewLock(ws *cargo.Workspace, p *policy.Policy, text []byte, only []string, 
 	}
 	l.unmet = slices.Clone(l.Elsewhere)
 	return l, l.overrides()
+}
+
+// identity is what a package is.
+func identity(p cargo.Package) string {
+	if p.Checksum == nil {
+		return p.String()
+	}
+	return fmt.Sprintf("%s %x", p, *p.Checksum)
+}
+
+// PulledInBy returns the shortest chain of dependencies that leads to Packages[i], each as "NAME VERSION",
+// with the user's own package first and itself last; nil if there is none.
+func (l *Lock) PulledInBy(i int) (chain []string) {
+	if l.graph == nil {
+		l.graph = cargo.NewGraph(l.lock)
+	}
+	for _, p := range l.graph.Path(&l.Packages[i]) {
+		chain = append(chain, p.Name+" "+p.Version)
+	}
+	return chain
+}
+
+// Has says whether the lock file has a package.
+func (l *Lock) Has(p cargo.Package) bool {
+	for _, i := range l.lock.Named(p.Name) {
+		if l.lock.Packages[i].String() == p.String() {
+			return true
+		}
+	}
+	return false
+}
+
+// GitSources returns the canonical URLs of the git repositories that packages are built from, sorted.
+func (l *Lock) GitSources() (urls []string) {
+	for _, p := range l.lock.Packages {
+		if git, ok := strings.CutPrefix(p.Source, "git+"); ok && p.Replace == "" {
+			urls = append(urls, cargo.Canonical(git))
+		}
+	}
+	slices.Sort(urls)
+	return slices.Compact(urls)
 }
 
 // missing complains of what is asked for and not there.
@@ -308,10 +363,10 @@ func (l *Lock) complain(format string, args ...any) {
 // wishedBy says who wants something verified.
 func wishedBy(d cargo.Demand) string { return Shorten(d.File) + ", " + d.Key + " asks for it" }
 
-// Required counts the packages that must be proven.
+// Required counts the packages that must be proven; not those that are only warned of.
 func (l *Lock) Required() (n int) {
 	for _, w := range l.Wants {
-		if w.Demand.Status == policy.Required {
+		if w.Demand.Status == policy.Required && !w.Demand.Warn {
 			n++
 		}
 	}

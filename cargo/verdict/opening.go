@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"cratelog/cargo/policy"
+	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -120,8 +121,9 @@ func (it *item) opens(ctx context.Context) {
 	}
 	it.versions = chooser(it.crate, claim, nil)
 	lock := it.want.Versions && claim.Lock != nil // an opening says more
-	ask := it.open.because != "" || lock && !it.c.cfg.Offline
-	defer func() { it.passing = lock && it.opened == nil }()
+	more := lock || it.want.Opened
+	ask := it.open.because != "" || more && !it.c.cfg.Offline
+	defer func() { it.passing = more && it.opened == nil }()
 	if len(it.open.local) == 0 && !ask {
 		return
 	}
@@ -241,6 +243,13 @@ func (it *item) openedBytes() []byte {
 // fetchOpening asks the logs for an opening, first the one that the bundle is of, until take takes
 // one, or all have brought others. why says why one at hand does not do, if there is one.
 func (it *item) fetchOpening(ctx context.Context, why error, take func([]byte) bool) (Status, error) {
+	w := it.want
+	for _, p := range it.c.placesOf(w) {
+		path := registry.OpeningPath(entry.Registry(w.Demand.Registry), w.Name, w.Version, it.open.id)
+		if b, err := p.read(ctx, path, opening.MaxSize, it.links.of(p)); err == nil && take(b) {
+			return 0, nil
+		}
+	}
 	if it.c.cfg.Offline {
 		at := fmt.Sprintf("no opening of %s %s is at hand", it.want.Name, it.want.Version)
 		if why != nil {
@@ -263,15 +272,13 @@ func (it *item) fetchOpening(ctx context.Context, why error, take func([]byte) b
 		if s.log == nil || i > 0 && s == first || !(i == 0 && named) && !it.c.mayAsk(it.want, s) {
 			continue
 		}
-		link := it.links[s]
-		if link != nil && link.broken() != nil {
-			failed = link.broken()
+		link := it.links.of(s)
+		if err := link.broken(); err != nil {
+			failed = err
 			continue
 		}
 		b, err := s.log.Opening(ctx, it.open.id)
-		if link != nil {
-			link.note(err)
-		}
+		link.note(err)
 		switch {
 		case err == nil && take(b):
 			return 0, nil

@@ -107,6 +107,8 @@ type verdictJSON struct {
 	Reason    string         `json:"reason,omitempty"`
 	Message   string         `json:"message,omitempty"`
 	Remedy    string         `json:"remedy,omitempty"`
+	Cause     string         `json:"cause,omitempty"`
+	By        []string       `json:"pulled_in_by,omitempty"`
 	Notes     []string       `json:"notes,omitempty"`
 	Registry  string         `json:"registry,omitempty"`
 	Hashed    bool           `json:"hashed"`
@@ -120,12 +122,13 @@ type exceptionJSON struct {
 
 // MarshalJSON returns one object: name, version, checksum (hex, absent if the lock
 // file has none), status, demand, because; exception with reason and expires, if
-// one counts; reason, message, remedy if the status is violation or unchecked;
+// one counts; reason, message, remedy if the status is violation, unchecked or warned; cause and
+// pulled_in_by, if anybody looked;
 // notes, if any; registry, the index of any but cargo's default one; hashed; and if it is
 // verified the keys of Facts.
 func (v Verdict) MarshalJSON() ([]byte, error) {
 	j := verdictJSON{Name: v.Name, Version: v.Version, Status: v.Status.String(), Demand: strings.ReplaceAll(v.Demand.Status.String(), " ", "-"),
-		Because: list(v.Demand.Because), Notes: v.Notes, Facts: v.Facts,
+		Because: list(v.Demand.Because), Notes: v.Notes, Facts: v.Facts, Cause: v.Cause, By: v.By,
 		Registry: v.Demand.Registry, Hashed: v.Hashed()}
 	if v.Checksum != ([32]byte{}) {
 		j.Checksum = hex.EncodeToString(v.Checksum[:])

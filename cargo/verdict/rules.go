@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -41,6 +42,33 @@ func (c *Checker) origins() string {
 		all = append(all, strconv.Quote(s.origin))
 	}
 	return strings.Join(all, ", ")
+}
+
+// mild are the reasons that say that nothing was shown, or less than the policy wants; not that
+// anything is false. A log can always say that it has nothing, so no more is lost by them.
+var mild = []string{"not-logged", "unreachable", "not-cached", "no-log", "registry", "no-opening", "not-downloaded",
+	"index-not-seen", "program", "unproven", "crlf", "left-out", "stale"}
+
+// Mild says that an error is no more than that something was not shown: all that it is about is
+// of such reasons.
+func Mild(err error) bool {
+	found := false
+	for _, s := range slugs {
+		if errors.Is(err, s.reason) {
+			if !slices.Contains(mild, s.slug) {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
+}
+
+// soften makes a warning of what is not shown, where the policy asks for no more than one.
+func (v *Verdict) soften() {
+	if v.Demand.Warn && (v.Status == Violation || v.Status == Unchecked) && Mild(v.Err) {
+		v.Status = Warned
+	}
 }
 
 // displeases returns what the policy has against a crate whose bundle is good, and notes what

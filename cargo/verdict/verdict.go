@@ -6,8 +6,8 @@
 //
 // A .crate is hashed, once, and compared with the lock file, and what cargo unpacked is
 // compared with the .crate. Then come its bundles: those in the cache, then those that
-// "cargo zkp vendor" keeps, then those of each log of the trust files that has a URL, until
-// one verifies. So a cached bundle that is broken or too old is replaced. Proofs are
+// "cargo zkp vendor" keeps, then those that lie beside the .crate at its registry, or where the
+// policy says, then those of each log of the trust files that has a URL, until one verifies. So a cached bundle that is broken or too old is replaced. Proofs are
 // collected and checked in one batch; then the checkpoints are compared with the
 // state, and the lines of cargo's index cache with Cargo.toml. No result leaves this package
 // before all of that.
@@ -40,6 +40,7 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
+	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -60,7 +61,12 @@ type Config struct {
 	Cache, State string
 
 	Offline bool // use only what is in the cache
+	Fresh   bool // ask the logs, whatever is in the cache or lies elsewhere
 	Rehash  bool // compare all sources, also those that look as they did when they were compared
+
+	// Registry returns the registry that cargo takes the crates from of the registry with an index, ""
+	// for its default one; nil if that is not known. It is asked for evidence before logs are; nil: none is.
+	Registry func(index string) *registry.Index
 
 	HTTP      *http.Client // nil: one with timeouts
 	UserAgent string       // "" for the client's
@@ -80,6 +86,7 @@ type Checker struct {
 	slots       chan struct{}
 	stamps      func() *stamps
 	heads       *heads
+	places      *places
 }
 
 // New returns a checker for a policy.
@@ -121,6 +128,7 @@ func New(cfg Config) (_ *Checker, err error) {
 	c.together = proofcheck.NewTogether(c.proofs, maxProofs)
 	c.sources = newSources(cfg)
 	c.fingerprint = fingerprint(cfg.Policy)
+	c.places = newPlaces(cfg)
 	c.heads = newHeads(cfg, state, c.sources)
 	return c, nil
 }
@@ -162,6 +170,9 @@ type Want struct {
 	// cargo's home. Bundle is a file with a bundle that counts beside the cache; "" for none.
 	Vendored, Bundle string
 
+	// Opened asks for the claim's opening, wherever there may be one. That there is none changes no status.
+	Opened bool
+
 	// Versions asks the logs for the claim's opening where only that shows who chose the versions in its
 	// Cargo.lock. That there is none changes no status.
 	Versions bool
@@ -186,9 +197,10 @@ const (
 	Violation               // it is not: do not use it
 	NotAsked                // no one asked
 	Excepted                // the policy makes an exception
+	Warned                  // nothing shows that it is, and the policy asks for no more than to say so: Err says why
 )
 
-var statusNames = [...]string{"unchecked", "verified", "violation", "not-asked", "excepted"}
+var statusNames = [...]string{"unchecked", "verified", "violation", "not-asked", "excepted", "warned"}
 
 func (s Status) String() string {
 	if s < 0 || int(s) >= len(statusNames) {
@@ -202,9 +214,11 @@ type Verdict struct {
 	Want
 	Status Status
 	Facts  *Facts   // what was verified; set if Status is Verified, and only then
-	Err    error    // why not; for Violation and Unchecked. See Explain
+	Err    error    // why not; for Violation, Unchecked and Warned. See Explain
 	Notes  []string // sentences that do not change the status
 	Bundle []byte   // that verified, likewise
+	Cause  string   // what the .crate shows of why it is not proven, a word; "" if nobody looked, or it shows nothing
+	By     []string // by which packages it comes, see Lock.PulledInBy; nil if nobody asked
 	Opened []byte   // the opening that was checked with it, likewise; nil if there was none
 }
 
@@ -325,7 +339,7 @@ func (c *Checker) Bundle(ctx context.Context, g Given) (*Answer, error) {
 // a bundle whose proof alone is to be checked, and checks those together; a bundle
 // that fails there sends its item into the next round, with its next bundle.
 func (c *Checker) run(ctx context.Context, items []*item, progress func(done, total int)) {
-	links := newLinks(c.sources)
+	links := &links{}
 	var open, accepted []*item
 	for _, it := range items {
 		switch it.state {
@@ -374,12 +388,13 @@ func (c *Checker) run(ctx context.Context, items []*item, progress func(done, to
 	}
 	for _, it := range items {
 		it.verdict.Path = it.want.Path // of the one that was read
-		if it.disk != nil && it.verdict.Status != Violation {
+		if it.disk != nil && (it.verdict.Status != Violation || it.want.Demand.Warn) {
 			it.verdict.Refuse(diskVerdict(it.disk))
 		} else if it.verdict.Status == Verified {
 			it.compareIndex()
 		}
 		it.noteYanked()
+		it.verdict.soften()
 	}
 }
 

@@ -357,7 +357,7 @@ func TestRulesArePartOfTheMemo(t *testing.T) {
 	_, p, wants := hello(t, dev)
 	verified(t, p.all(wants[0]))
 	c := p.checker(true)
-	it := &item{c: c, want: wants[0], sum: wants[0].Checksum, bundle: []byte("b"), current: c.candidate(0)}
+	it := &item{c: c, want: wants[0], sum: wants[0].Checksum, bundle: []byte("b"), current: c.candidates(wants[0])[0]}
 	rules := p.policy.Rules("x", "1.0.0", now)
 	keys := map[[32]byte]string{c.memoKey(it, rules): "as it is"}
 	add := func(what string) {

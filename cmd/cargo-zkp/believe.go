@@ -68,7 +68,7 @@ func (b *believe) checker(p *policy.Policy) (*verdict.Checker, error) {
 
 // config is the engine's, but for the policy.
 func (b *believe) config() verdict.Config {
-	return verdict.Config{Offline: b.offline, Rehash: b.rehash, UserAgent: userAgent}
+	return verdict.Config{Offline: b.offline, Rehash: b.rehash, UserAgent: userAgent, Registry: cargosRegistry}
 }
 
 // workspace loads the workspace that a manifest path, or else the working directory,

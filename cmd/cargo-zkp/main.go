@@ -35,12 +35,17 @@ For those who depend on crates:
                       that builders make this binary of a crate
   install NAME@VERSION
                       Install a binary that builders make of a crate, or that is rebuilt here
-  init                Write a commented zkp.toml
+  init                Write a commented zkp.toml; --from-lock, and except what is not proven yet
+  suggest             Tell what can be done about exceptions, cheapest first
+  prune               Take out exceptions that are not needed any more
   policy check        Look for mistakes in zkp.toml
+  report              Tell how much of Cargo.lock is proven, and which proofs would add most
+  export --cargo-vet  Write what is proven as audits that cargo-vet imports
   show NAME[@VERSION] Tell what is logged about a crate; with FILE.builds, about a binary; --slsa
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
   rebuild NAME@VERSION
                       Build a binary of a crate twice in a sandbox: is it the same, and which?
+  evidence DIR        Write the evidence of the crates as files, for a file server or a mirror
   gossip URL          Show a monitor what the logs showed to this machine
   proxy               Serve cargo only crates that the policy accepts; --install, --uninstall
   build, check, test, run, ...
@@ -57,8 +62,12 @@ For those who rebuild:
 For those who publish:
   publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
   prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit;
-                      with NAME@VERSION, of a crate that another publisher has published
-  submit FILE.crate   Hand the crate and its entry to a log, and fetch the cosigned bundle
+                      with NAME@VERSION, of a crate that another publisher has published;
+                      with --lock, of all crates of Cargo.lock that nobody has proven yet
+  submit FILE.crate...
+                      Hand crates and their entries to a log, and fetch the cosigned bundles
+  mirror-entries FROM TO
+                      Submit what the log FROM holds to the log TO; --lock
 
 For your shell:
   completions SHELL   Print completions for bash, zsh, fish or powershell
@@ -80,10 +89,12 @@ func main() {
 func verbTable() map[string]func(context.Context, *shell, []string) error {
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
-		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
+		"init": initPolicy, "suggest": suggest, "prune": prune, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
 		"completions": completions, "man": manPages,
+		"evidence": evidenceVerb,
+		"report":   reportVerb, "export": exportVerb, "mirror-entries": mirrorEntries,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)

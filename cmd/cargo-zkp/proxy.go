@@ -162,8 +162,10 @@ func (c *proxyCall) server(sh *shell, base string, given proxy.Workspace) (*prox
 		if err != nil {
 			return nil, err
 		}
+		upstream, judge := &registry.Index{URL: index}, judge(w, log)
+		judge.Config.Registry = func(string) *registry.Index { return upstream }
 		return proxy.New(ctx, proxy.Config{
-			Upstream: &registry.Index{URL: index}, Judge: judge(w, log), Base: base, Dir: dir, Policy: policyText(w), Log: log,
+			Upstream: upstream, Judge: judge, Base: base, Dir: dir, Policy: policyText(w), Log: log,
 			Local: func(name, version string, sum [32]byte) ([]byte, bool) {
 				raw, path := cached(home, name, version, sum)
 				return raw, path != ""
@@ -192,6 +194,7 @@ func judge(w proxy.Workspace, log *slog.Logger) *verdict.Judge {
 var _ interface {
 	proxy.Judge
 	proxy.Prefetcher
+	proxy.Keeper
 } = &verdict.Judge{}
 
 // policyText names what a workspace is judged by.

@@ -14,6 +14,7 @@ import (
 
 	"cratelog/build"
 	"cratelog/client"
+	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 	"cratelog/monitor"
 	"cratelog/monitor/store"
@@ -143,21 +144,47 @@ func (s *setup) pagesOver(r *store.Reader, logger *slog.Logger) (*web.Server, er
 	if err != nil {
 		return nil, err
 	}
-	return web.New(s.webConfig(r, logs, proofs, sets, logger))
+	c, err := s.webConfig(r, logs, proofs, sets, logger)
+	if err != nil {
+		return nil, err
+	}
+	return web.New(c)
 }
 
 // webConfig is what the settings say about the pages.
 func (s *setup) webConfig(r *store.Reader, logs []monitor.LogConfig, proofs *proofcheck.Verifier,
-	sets []*build.Set, logger *slog.Logger) web.Config {
+	sets []*build.Set, logger *slog.Logger) (web.Config, error) {
 	c := web.Config{
 		Store: r, Proofs: proofs, Policies: make(map[string]*client.Policy), Name: s.Name,
 		URL:      strings.TrimSuffix(s.PublicURL, "/"),
 		Evidence: s.evidence(), StaleAfter: s.MaxAge.Duration, Repositories: s.Repositories, Sets: sets, Log: logger,
+		Operator: s.Operator, Contact: s.Contact, Since: s.Since,
 	}
 	for _, l := range logs {
 		c.Policies[l.Origin] = l.Policy
 	}
-	return c
+	if s.BrowserVerify == "" {
+		return c, nil
+	}
+	checker, err := web.ReadChecker(s.beside(s.BrowserVerify))
+	if err != nil {
+		return c, fmt.Errorf("%s: browser_verify: %w", s.path, err)
+	}
+	c.Checker, c.Trust = checker, make(map[string][]byte)
+	for _, l := range s.Log {
+		text, err := durable.ReadAny(s.beside(l.Trust), client.MaxPolicySize)
+		if err != nil {
+			return c, err
+		}
+		policy, err := client.ParsePolicy(text)
+		if err != nil {
+			return c, fmt.Errorf("%s: %w", l.Trust, err)
+		}
+		for _, k := range policy.Logs() {
+			c.Trust[k.Origin] = text
+		}
+	}
+	return c, nil
 }
 
 // answer asks a handler and writes what it says. An answer that is cut off is an

@@ -87,19 +87,32 @@ func (c Clones) Fetch(ctx context.Context, address string, commit [20]byte) (str
 	if have, err := hasAll(ctx, dir, id); err == nil && have {
 		return dir, nil
 	}
+	t := asUser()
 	// Most servers hand out any commit by its id, and only that one is needed.
-	errOne := fetch(ctx, dir, "", noBlobs, "--depth=1", "--", "origin", id)
-	if _, err := Run(ctx, dir, "cat-file", "-e", id+"^{commit}"); errOne != nil || err != nil {
-		if err := fetchRefs(ctx, dir, noBlobs); err != nil {
+	if err := t.fetch(ctx, dir, "", noBlobs, "--depth=1", "--", "origin", id); err != nil || !has(ctx, dir, id) {
+		if err := t.fetchRefs(ctx, dir, noBlobs); err != nil {
 			return "", err
 		}
 	}
-	if _, err := Run(ctx, dir, "cat-file", "-e", id+"^{commit}"); err != nil {
-		return "", outcome.Refusef("the repository at %s has no commit %s in its branches and tags, and does not hand it "+
-			"out\nthe crate's commit was never pushed there, or was taken back: the crate cannot be proved from this "+
-			"repository", redact(address), id)
+	if !has(ctx, dir, id) {
+		return "", outcome.Refuse(&NoCommitError{redact(address), id})
 	}
-	return dir, fetchBlobs(ctx, dir, id)
+	return dir, t.fetchBlobs(ctx, dir, id)
+}
+
+// A NoCommitError says that a repository was asked, and does not hand a commit out.
+type NoCommitError struct{ Repository, Commit string }
+
+func (e *NoCommitError) Error() string {
+	return fmt.Sprintf("the repository at %s has no commit %s in its branches and tags, and does not hand it "+
+		"out\nthe crate's commit was never pushed there, or was taken back: the crate cannot be proved from this "+
+		"repository", e.Repository, e.Commit)
+}
+
+// has says whether a clone has a commit.
+func has(ctx context.Context, dir, id string) bool {
+	_, err := Run(ctx, dir, "cat-file", "-e", id+"^{commit}")
+	return err == nil
 }
 
 // FetchAll returns the directory of a clone that has all branches and tags, with the
@@ -115,7 +128,7 @@ func (c Clones) FetchAll(ctx context.Context, address string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return dir, fetchRefs(ctx, dir, "--filter=blob:limit=2k")
+	return dir, asUser().fetchRefs(ctx, dir, "--filter=blob:limit=2k")
 }
 
 // ResolveRemote returns the commit that a branch or tag of the repository at a URL names.
@@ -150,20 +163,24 @@ func ResolveRemote(ctx context.Context, address, name string) (commit [20]byte, 
 // noBlobs leaves out all blobs. A server that cannot do that sends them.
 const noBlobs = "--filter=blob:none"
 
-func fetchRefs(ctx context.Context, dir, filter string) error {
-	if err := fetch(ctx, dir, "", filter, "--", "origin", "+refs/heads/*:refs/heads/*",
+func (t *transport) fetchRefs(ctx context.Context, dir, filter string) error {
+	if err := t.fetch(ctx, dir, "", filter, "--", "origin", "+refs/heads/*:refs/heads/*",
 		"+refs/tags/*:refs/tags/*"); err != nil {
 		return fmt.Errorf("the repository cannot be fetched: %w", err)
 	}
 	return nil
 }
 
+// dir is where the clone of an address is: in a folder of its name, as settings may forbid git to find a
+// repository that is bare (safe.bareRepository).
+func (c Clones) dir(address string) string {
+	h := sha256.Sum256([]byte(address))
+	return filepath.Join(string(c), hex.EncodeToString(h[:16]))
+}
+
 // clone makes an empty clone for an address, if there is none.
 func (c Clones) clone(ctx context.Context, address string) (string, error) {
-	h := sha256.Sum256([]byte(address))
-	// In a folder of its name: settings may forbid git to find a repository that is bare
-	// (safe.bareRepository).
-	dir := filepath.Join(string(c), hex.EncodeToString(h[:16]))
+	dir := c.dir(address)
 	if _, err := os.Stat(filepath.Join(dir, ".git", "HEAD")); err == nil {
 		return dir, nil
 	}
@@ -196,8 +213,8 @@ func (c Clones) clone(ctx context.Context, address string) (string, error) {
 }
 
 // fetchBlobs fetches the blobs that a proof can need the content of: links, manifests and lock files,
-// which are only those of the package and of its workspace, but small, and attributes.
-func fetchBlobs(ctx context.Context, dir, commit string) error {
+// which are only those of the package and of its workspace, but small, attributes, and where submodules are.
+func (t *transport) fetchBlobs(ctx context.Context, dir, commit string) error {
 	ids, err := needed(ctx, dir, commit)
 	if err != nil {
 		return err
@@ -206,7 +223,7 @@ func fetchBlobs(ctx context.Context, dir, commit string) error {
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	if err := fetch(ctx, dir, strings.Join(missing, "\n")+"\n", noBlobs, "--stdin", "--", "origin"); err != nil {
+	if err := t.fetch(ctx, dir, strings.Join(missing, "\n")+"\n", noBlobs, "--stdin", "--", "origin"); err != nil {
 		return fmt.Errorf("the repository's links, manifests, lock files and attributes cannot be fetched: %w", err)
 	}
 	return nil
@@ -230,7 +247,7 @@ func needed(ctx context.Context, dir, commit string) (map[string]bool, error) {
 	ids := map[string]bool{}
 	_, _, err = s.Find(ctx, func(t *Tree) bool {
 		for _, e := range t.Entries {
-			content := slices.Contains([]string{"Cargo.toml", "Cargo.lock", ".gitattributes"}, e.Name)
+			content := slices.Contains([]string{"Cargo.toml", "Cargo.lock", ".gitattributes", ".gitmodules"}, e.Name)
 			if e.Mode == ModeSymlink || content && e.Mode != ModeDirectory && e.Mode != ModeSubmodule {
 				ids[hex.EncodeToString(e.ID[:])] = true
 			}
@@ -252,7 +269,7 @@ func missing(ctx context.Context, dir, commit string, ids map[string]bool) (lost
 			lost = append(lost, id)
 		}
 	}}
-	err = runTo(ctx, dir, Environment(os.Environ()), "", each,
+	err = (&transport{env: Environment(os.Environ())}).runTo(ctx, dir, "", each,
 		"rev-list", "--objects", "--missing=print", "--max-count=1", commit)
 	return lost, err
 }
@@ -287,17 +304,61 @@ func hasAll(ctx context.Context, dir, commit string) (bool, error) {
 	return len(lost) == 0, err
 }
 
-// fetch runs git fetch.
-func fetch(ctx context.Context, dir, input string, args ...string) error {
-	return fetchWith(ctx, dir, remoteEnvironment(), input, args...)
+// A transport is how git fetches.
+type transport struct {
+	env      []string
+	settings []string // more options, "-c" and "KEY=VALUE" by turns
+	maxBytes int64    // of the repository that is fetched into, about; 0 for no bound
+	alone    bool     // git and what it starts have no terminal, and end together
 }
 
-func fetchWith(ctx context.Context, dir string, env []string, input string, args ...string) error {
+// asUser fetches with the settings, keys and passwords of the user.
+func asUser() *transport { return &transport{env: remoteEnvironment()} }
+
+// ErrTooMuch says that a repository sent more than is taken.
+var ErrTooMuch = errors.New("the repository sends more than is taken of one")
+
+// fetch runs git fetch.
+func (t *transport) fetch(ctx context.Context, dir, input string, args ...string) error {
 	all := append([]string{"-c", "http.emptyAuth=false", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
-		"-c", "gc.auto=0", "-c", "maintenance.auto=false",
-		"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"}, args...)
-	_, err := runWith(ctx, dir, env, input, all...)
+		"-c", "gc.auto=0", "-c", "maintenance.auto=false"}, t.settings...)
+	all = append(append(all, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"), args...)
+	bounded, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if t.maxBytes > 0 {
+		go watch(bounded, dir, t.maxBytes, cancel)
+	}
+	_, err := t.run(bounded, dir, input, all...)
+	if cause := context.Cause(bounded); errors.Is(cause, ErrTooMuch) {
+		return cause
+	}
 	return err
+}
+
+// watch cancels what fetches into a repository once its packs take more than so many bytes.
+func watch(ctx context.Context, dir string, most int64, cancel context.CancelCauseFunc) {
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		size := int64(0)
+		for _, objects := range []string{"objects", filepath.Join(".git", "objects")} {
+			packs, _ := os.ReadDir(filepath.Join(dir, objects, "pack")) // which appears with the first
+			for _, p := range packs {
+				if info, err := p.Info(); err == nil {
+					size += info.Size()
+				}
+			}
+		}
+		if size > most {
+			cancel(fmt.Errorf("%w: %d MB", ErrTooMuch, most>>20))
+			return
+		}
+	}
 }
 
 // remoteEnvironment is Environment for a git that may connect.
@@ -318,8 +379,13 @@ func Run(ctx context.Context, dir string, args ...string) (string, error) {
 }
 
 func runWith(ctx context.Context, dir string, env []string, input string, args ...string) (string, error) {
+	return (&transport{env: env}).run(ctx, dir, input, args...)
+}
+
+// run returns what a git command prints.
+func (t *transport) run(ctx context.Context, dir, input string, args ...string) (string, error) {
 	out := &durable.Buffer{Limit: maxOutput}
-	err := runTo(ctx, dir, env, input, out, args...)
+	err := t.runTo(ctx, dir, input, out, args...)
 	if err != nil {
 		return "", err
 	}
@@ -327,9 +393,12 @@ func runWith(ctx context.Context, dir string, env []string, input string, args .
 }
 
 // runTo writes what a git command prints to out; an error of out ends the command.
-func runTo(ctx context.Context, dir string, env []string, input string, out io.Writer, args ...string) error {
+func (t *transport) runTo(ctx context.Context, dir, input string, out io.Writer, args ...string) error {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.hooksPath=" + os.DevNull}, args...)...)
-	cmd.Env, cmd.Stdin, cmd.WaitDelay = env, strings.NewReader(input), time.Second
+	cmd.Env, cmd.Stdin, cmd.WaitDelay = t.env, strings.NewReader(input), time.Second
+	if t.alone {
+		ownGroup(cmd)
+	}
 	said, to := &durable.Buffer{Limit: maxOutput}, &sink{w: out}
 	cmd.Stdout, cmd.Stderr = to, said
 	err := cmd.Run()

@@ -66,6 +66,7 @@ func Fetchable(ctx context.Context, address string, commit [20]byte) error {
 	if _, err := runWith(ctx, dir, env, "", "init", "--quiet", "--template=", "--object-format=sha1", "--bare", "."); err != nil {
 		return err
 	}
+	t := &transport{env: env}
 	has := func() bool {
 		_, err := runWith(ctx, dir, append(env, "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none"), "", "cat-file", "-e",
 			id+"^{commit}")
@@ -73,9 +74,9 @@ func Fetchable(ctx context.Context, address string, commit [20]byte) error {
 	}
 	const noTrees = "--filter=tree:0"
 	// Most servers hand out any commit by its id.
-	err = fetchWith(ctx, dir, env, "", noTrees, "--depth=1", "--", address, id)
+	err = t.fetch(ctx, dir, "", noTrees, "--depth=1", "--", address, id)
 	if err != nil || !has() {
-		err = fetchWith(ctx, dir, env, "", noTrees, "--", address, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+		err = t.fetch(ctx, dir, "", noTrees, "--", address, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 	}
 	switch {
 	case err != nil:

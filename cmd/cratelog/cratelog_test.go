@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cratelog/client"
+	"cratelog/internal/outcome"
+	"cratelog/proofcheck"
+)
+
+// cratelog runs the command, and returns what it printed and its exit code.
+func cratelog(t *testing.T, args ...string) (stdout, stderr string, code outcome.Code) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	err := run(t.Context(), args, &out, &errs)
+	outcome.Exit("cratelog", "", err, &errs)
+	return out.String(), errs.String(), outcome.Of(err)
+}
+
+func TestInitMakesAWholeLogOrNothing(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "acme")
+	stdout, stderr, code := cratelog(t, "init", dir, "--name", "Example Org", "--port", "0", "--blocks", "1", "--witnesses", "3")
+	if code != outcome.OK {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	for _, want := range []string{"cratelog run " + dir, "witness serve -config " + filepath.Join(dir, "witness-3", "witness.toml"),
+		"cannot show that you have one history", "solo: Example Org"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("it does not say %q:\n%s", want, stdout)
+		}
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "readers", "trust.policy"))
+	fatalIf(t, err)
+	policy, err := client.ParsePolicy(raw)
+	fatalIf(t, err)
+	if n := len(policy.Witnesses()); n != 3 || !strings.Contains(string(raw), "\ngroup witnesses 2 witness-1 witness-2 witness-3\n") {
+		t.Errorf("%d witnesses:\n%s", n, raw)
+	}
+	if origin := policy.Logs()[0].Origin; origin != fmt.Sprintf("acme/%d", time.Now().Year()) {
+		t.Errorf("origin %q", origin)
+	}
+	program, err := proofcheck.ReadProgram(filepath.Join(dir, "readers", "program.json"))
+	fatalIf(t, err)
+	key, err := os.ReadFile(filepath.Join(dir, "log", "keys", fmt.Sprintf("%x", program.ProvingKey)))
+	fatalIf(t, err)
+	if sha256.Sum256(key) != program.ProvingKey || program.Solo() != "Example Org" {
+		t.Errorf("%v, and its key is another", program)
+	}
+	keys := 0
+	fatalIf(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if filepath.Ext(path) == ".pem" {
+			if keys++; info.Mode().Perm() != 0o600 {
+				t.Errorf("%s has mode %v", path, info.Mode())
+			}
+		}
+		if b, _ := os.ReadFile(path); bytes.Contains(b, []byte(parent)) {
+			t.Errorf("%s says where it was made, so that it cannot move", path)
+		}
+		return err
+	}))
+	if keys != 4 {
+		t.Errorf("%d private keys, not one for the log and three for witnesses", keys)
+	}
+
+	before := string(raw)
+	if _, stderr, code := cratelog(t, "init", dir, "--port", "0"); code != outcome.Unchecked || !strings.Contains(stderr, "nothing in it is touched") {
+		t.Errorf("a second time: exit code %d: %s", code, stderr)
+	}
+	if after, err := os.ReadFile(filepath.Join(dir, "readers", "trust.policy")); err != nil || string(after) != before {
+		t.Errorf("%v: it was changed", err)
+	}
+	there, err := os.ReadDir(parent)
+	fatalIf(t, err)
+	if len(there) != 1 {
+		t.Errorf("something is left beside it: %v", there)
+	}
+}
+
+func TestInitRefusesWhatCannotBe(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fatalIf(t, err)
+	defer l.Close()
+	taken := l.Addr().(*net.TCPAddr).Port
+	dir := filepath.Join(t.TempDir(), "log")
+	for _, c := range []struct {
+		code outcome.Code
+		want string
+		args []string
+	}{
+		{outcome.Usage, "takes one argument, DIR", nil},
+		{outcome.Usage, "--witnesses is 1 to 9", []string{dir, "--witnesses", "0"}},
+		{outcome.Usage, "--witnesses is 1 to 9", []string{dir, "--witnesses", "10"}},
+		{outcome.Usage, "--port is 0 to 65532", []string{dir, "--port", "65533"}},
+		{outcome.Usage, "speak https only", []string{dir, "--listen", "0.0.0.0"}},
+		{outcome.Usage, "is an IP address of this machine", []string{dir, "--listen", "log.example.org"}},
+		{outcome.Usage, "is no URL of a log", []string{dir, "--url", "log.example.org"}},
+		{outcome.Usage, "choose one with --origin", []string{dir, "--origin", "a b"}},
+		{outcome.Usage, "choose one with --name", []string{dir, "--name", "\u00c4"}},
+		{outcome.Usage, "--blocks is 1 to", []string{dir, "--blocks", "0"}},
+		{outcome.Unchecked, "one cannot be had", []string{dir, "--port", fmt.Sprint(taken - 1)}},
+		{outcome.Unchecked, "choose other ports with --port", []string{dir, "--port", fmt.Sprint(taken)}},
+	} {
+		_, stderr, code := cratelog(t, append([]string{"init"}, c.args...)...)
+		if code != c.code || !strings.Contains(stderr, c.want) {
+			t.Errorf("%v: exit code %d, wanted %d and %q:\n%s", c.args, code, c.code, c.want, stderr)
+		}
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v: something was made", err)
+	}
+}
+
+func TestTheOriginIsWhereTheLogWillBe(t *testing.T) {
+	for url, want := range map[string]string{
+		"":                               "acme/2031",
+		"https://log.example.org":        "log.example.org/2031",
+		"https://example.org:444/crates": "example.org/crates/2031",
+	} {
+		p := &plan{dir: "x/acme", url: url, witnesses: 2, host: "127.0.0.1", blocks: 1}
+		fatalIf(t, p.check(time.Date(2031, 5, 6, 0, 0, 0, 0, time.UTC)))
+		if p.origin != want || p.name != want {
+			t.Errorf("%q: origin %q, name %q", url, p.origin, p.name)
+		}
+	}
+}
+
+func TestRunNeedsSomethingToRun(t *testing.T) {
+	dir := t.TempDir()
+	if _, stderr, code := cratelog(t, "run", dir); code != outcome.Unchecked || !strings.Contains(stderr, "cratelog init "+dir) {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+func fatalIf(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

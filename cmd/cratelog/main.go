@@ -1,0 +1,59 @@
+// Command cratelog makes and runs a log of one's own: the log, witnesses and a monitor, in one
+// folder. See usage below and docs/your-own-log.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
+)
+
+const usage = `cratelog makes and runs a log of your own (docs/your-own-log.md).
+
+	cratelog init DIR [OPTIONS]   make a new log in DIR, in under a minute: keys, a proving key, the
+	                              trust file, and settings of a log, witnesses and a monitor
+	cratelog run DIR              run all that is in DIR until Ctrl-C
+
+cratelog init --help lists its options. The programs that it runs are logd, witness and monitor:
+beside this one, or on PATH. What readers use is cargo zkp.
+
+Exit status: 0 all is well; 2 the command line is wrong; 3 it failed, or a program ended.
+`
+
+func main() { daemon.Main("cratelog", usage, run) }
+
+var verbs = map[string]daemon.Verb{"init": initialize, "run": runAll}
+
+// run is the whole program: it does what args say until that is done or ctx ends.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	return daemon.Run(ctx, usage, verbs, args, stdout, stderr)
+}
+
+// parse parses flags, which may stand before and after the one argument, DIR. It prints help.
+func parse(fs *flag.FlagSet, args []string, stdout io.Writer) (dir string, err error) {
+	fs.SetOutput(io.Discard) // outcome.Exit prints the error with the usage
+	var rest []string
+	for {
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintf(stdout, "Usage: %s DIR [OPTIONS]\n", fs.Name())
+			fs.SetOutput(stdout)
+			fs.PrintDefaults()
+			return "", err
+		} else if err != nil {
+			return "", outcome.Misuse(err)
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	}
+	if len(rest) != 1 {
+		return "", outcome.Usagef("%s takes one argument, DIR, and %d are given", fs.Name(), len(rest))
+	}
+	return rest[0], nil
+}
