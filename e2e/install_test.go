@@ -190,7 +190,7 @@ func debianPackage(t *testing.T, dist string) {
 	}
 	for _, name := range []string{"usr/share/man/man1/cargo-zkp-verify.1.gz", "usr/share/doc/cratelog/copyright",
 		"usr/share/bash-completion/completions/cargo-zkp", "usr/share/zsh/vendor-completions/_cargo-zkp",
-		"usr/share/fish/vendor_completions.d/cargo-zkp.fish", "usr/share/doc/cratelog/changelog.gz"} {
+		"usr/share/fish/vendor_completions.d/cargo-zkp.fish", "usr/share/doc/cratelog/NEWS.md.gz"} {
 		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
 			t.Error(err)
 		}
@@ -290,7 +290,7 @@ func theAction(t *testing.T, url, dist, base string) {
 	fatalIf(t, os.MkdirAll(filepath.Join(project, "inner", "src"), 0o755))
 	for name, text := range map[string]string{
 		"Cargo.toml": "[package]\nname = \"p\"\nversion = \"0.1.0\"\nedition = \"2021\"\n",
-		"src/lib.rs": "", "zkp.toml": "require = \"all\"\n",
+		"src/lib.rs": "", "zkp.toml": "version = 1\nrequire = \"none\"\n",
 	} {
 		fatalIf(t, os.WriteFile(filepath.Join(project, "inner", name), []byte(text), 0o644))
 	}
@@ -307,7 +307,6 @@ func theAction(t *testing.T, url, dist, base string) {
 		return len(sarif.Runs[0].Results)
 	}
 	inner := map[string]string{"working-directory": "inner"}
-	fatalIf(t, os.WriteFile(filepath.Join(project, "inner", "zkp.toml"), []byte("require = \"none\"\n"), 0o644))
 	if o := run(t, project, inner); o.code != 0 || findings() != 0 {
 		t.Errorf("nothing is asked for: %v", o)
 	}

@@ -167,9 +167,12 @@ func (r *release) installed(programs []file) (list []file, err error) {
 			list = append(list, file{name, 0o644, z})
 		}
 	}
+	static := "" // that the programs are static is meant
 	for _, p := range programs {
 		list = append(list, file{"./usr/bin/" + p.name, 0o755, p.data})
+		static += "cratelog: statically-linked-binary [usr/bin/" + p.name + "]\n"
 	}
+	list = append(list, file{"./usr/share/lintian/overrides/cratelog", 0o644, []byte(static)})
 	for _, f := range r.common {
 		dir, name := path.Split(f.name)
 		switch {
@@ -181,11 +184,9 @@ func (r *release) installed(programs []file) (list []file, err error) {
 			list = append(list, file{"./usr/share/zsh/vendor-completions/_cargo-zkp", 0o644, f.data})
 		case name == "cargo-zkp.fish":
 			list = append(list, file{"./usr/share/fish/vendor_completions.d/cargo-zkp.fish", 0o644, f.data})
-		case name == "NEWS.md":
-			zip(doc+"changelog.gz", f.data)
 		case name == "LICENSE":
-			list = append(list, file{doc + "copyright", 0o644, append([]byte("cratelog is under the Apache License, Version 2.0, "+
-				"which on Debian systems is in\n/usr/share/common-licenses/Apache-2.0.\n\n"), f.data...)})
+			list = append(list, file{doc + "copyright", 0o644, []byte("Copyright: the authors of cratelog.\n\ncratelog is under the " +
+				"Apache License, Version 2.0, which on Debian systems is in\n/usr/share/common-licenses/Apache-2.0.\n")})
 		case strings.HasSuffix(name, ".md"):
 			zip(doc+name+".gz", f.data)
 		}

@@ -18,7 +18,25 @@ var examples = map[string][]example{
 		{"cargo zkp install hexyl@0.17.0 --binary ./hexyl", "this binary if builders make it, else a rebuilt one"},
 		{"cargo zkp install hexyl@0.17.0", "rebuild it here, in a sandbox"},
 	},
-	"init":         {{"cargo zkp init", "write zkp.toml, to be looked through"}},
+	"init": {
+		{"cargo zkp init", "write zkp.toml, to be looked through"},
+		{"cargo zkp init --from-lock --trust readers", "require all, with an exception for each crate that is not proven yet"},
+	},
+	"suggest": {{"cargo zkp suggest", "which exceptions can go, and what could be proven next?"}},
+	"prune": {
+		{"cargo zkp prune --dry-run", "which exceptions would go?"},
+		{"cargo zkp prune", "take them out of the exceptions file"},
+	},
+	"report": {
+		{"cargo zkp report", "how much of Cargo.lock is proven, and which proofs would add most?"},
+		{"cargo zkp report --message-format json", "for a program"},
+	},
+	"export":         {{"cargo zkp export --cargo-vet audits.toml", "for users of cargo-vet"}},
+	"mirror-entries": {{"cargo zkp mirror-entries https://log.example https://log.example.org --lock", "those of Cargo.lock"}},
+	"evidence": {
+		{"cargo zkp evidence public/evidence", "of the crates of Cargo.lock, for any web server"},
+		{"cargo zkp evidence public/evidence mycrate-1.2.0.crate", "of one that you publish"},
+	},
 	"policy check": {{"cargo zkp policy check", "can the zkp.toml of this workspace be used?"}},
 	"show": {
 		{"cargo zkp show serde", "the version that Cargo.lock has"},
@@ -76,6 +94,7 @@ var examples = map[string][]example{
 		{"cargo zkp prove target/package/mycrate-1.2.0.crate", "your own, in its checkout"},
 		{"cargo zkp prove serde@1.0.228 --repository https://git.example/serde-rs/serde --log https://log.example",
 			"of another publisher, with the log's key"},
+		{"cargo zkp prove --lock --log https://log.example --submit", "all crates of Cargo.lock that nobody has proven yet"},
 	},
 	"submit": {
 		{"cargo zkp submit target/package/mycrate-1.2.0.crate --log https://log.example", "the entry lies beside it"},
