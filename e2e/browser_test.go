@@ -243,7 +243,7 @@ func TestBrowserVerifiesAnEntry(t *testing.T) {
 		drop("\u202ex.exe", `['x']`)
 		drop("y.crate", `['y']`)
 		drop("x.json", `['{}']`)
-		v.says("bad", "program file")
+		v.says("bad", "Refused", "unknown proof system")
 		var title string
 		v.must(v.Eval("document.title", &title))
 		if strings.Contains(title, "owned") {

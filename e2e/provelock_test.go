@@ -162,7 +162,7 @@ func TestTheCratesOfALockFileAreProvenInBulk(t *testing.T) {
 	// A strict build, but for the two that only others can mend.
 	d.zkp("verify").want(t, 1, "s-dirty", "l-one")
 	for _, name := range []string{"s-dirty", "l-one"} {
-		policy += fmt.Sprintf("[[exception]]\ncrate = %q\nreason = \"see the report\"\nexpires = 2999-01-01\n", name)
+		policy += fmt.Sprintf("[[exception]]\ncrate = %q\nreason = \"see the report\"\nexpires = \"2999-01-01\"\n", name)
 	}
 	d.write("zkp.toml", policy)
 	d.zkp("verify").want(t, 0, "8 crates proven")

@@ -149,11 +149,13 @@ func (r *release) make(ctx context.Context, out, cache string) (map[string][32]b
 	}
 	for i, target := range r.targets {
 		begin := time.Now()
-		programs, err := r.build(ctx, target, filepath.Join(dir, strconv.Itoa(i)))
-		if err != nil {
-			return nil, err
+		built := programs // of this machine
+		if target != host {
+			if built, err = r.build(ctx, target, filepath.Join(dir, strconv.Itoa(i))); err != nil {
+				return nil, err
+			}
 		}
-		files, err := r.pack(target, programs)
+		files, err := r.pack(target, built)
 		if err != nil {
 			return nil, err
 		}
@@ -162,7 +164,7 @@ func (r *release) make(ctx context.Context, out, cache string) (map[string][32]b
 				return nil, err
 			}
 		}
-		fmt.Fprintf(os.Stderr, "%s (%d of %d, %d programs) in %d s\n", target, i+1, len(r.targets), len(programs),
+		fmt.Fprintf(os.Stderr, "%s (%d of %d, %d programs) in %d s\n", target, i+1, len(r.targets), len(built),
 			int(time.Since(begin).Seconds()))
 	}
 	var list bytes.Buffer

@@ -35,6 +35,7 @@ type file struct {
 	LeftOut       string          `toml:"left-out"`
 	CRLF          string          `toml:"crlf"`
 	Opening       any             `toml:"opening"` // string or list of strings
+	Trusted       string          `toml:"trusted-publishing"`
 	Require       any             `toml:"require"` // string or list of strings
 	Warn          any             `toml:"warn"`    // likewise
 	Exceptions    string          `toml:"exceptions"`
@@ -87,7 +88,7 @@ type complain func(key, format string, args ...any)
 
 func defaultFile(path string) *file {
 	return &file{path: path, AllowUnproven: []string{"Cargo.lock"}, MaxAge: "0", Require: "none", Warn: "none",
-		LeftOut: "warn", CRLF: "attributes", Opening: "optional"}
+		LeftOut: "warn", CRLF: "attributes", Opening: "optional", Trusted: "ignore"}
 }
 
 // readFile reads and checks zkp.toml itself, not the files that it names.
@@ -142,6 +143,7 @@ func (f *file) check(wrong complain) {
 	f.require = checkRequire("require", f.Require, wrong)
 	f.warn = checkRequire("warn", f.Warn, wrong)
 	f.openings = checkOpening(f.Opening, wrong)
+	checkTrusted(f.Trusted, wrong)
 	f.evidence = f.checkEvidence("evidence", f.Evidence, wrong)
 	f.checkGit(wrong)
 	f.checkRegistries(wrong)

@@ -24,6 +24,8 @@
 //	                               # commit say so; or "allow" all, or "refuse" all
 //	opening = "optional"           # or "required" of all that must be proven, or a list as for
 //	                               # require of crates that must be proven and opened
+//	trusted-publishing = "ignore"  # or "agree": the commit that the registry's API says a crate was
+//	                               # published from, where it says one, must be the proven one
 //
 //	[git]
 //	allow = ["https://git.example/x"] # repositories whose packages need no proof under "all"
@@ -129,6 +131,7 @@ type Policy struct {
 	AllowUnproven []string      // paths that any crate may have unproven
 	AllowCRLF     client.CRLF   // what any crate may have of CRLF where its commit has LF
 	RefuseLeftOut bool          // refuse crates that lack a file that their manifest names
+	TrustedAgrees bool          // the commit that a registry says a crate was published from must be the proven one
 
 	Require    []Pattern            // crates that must be proven; All for every one
 	Warn       []Pattern            // crates of which it is said if they are not proven; likewise
@@ -186,7 +189,7 @@ func Load(path, userDir string) (*Policy, error) {
 // policy reads what the file names.
 func (f *file) policy(userDir string) (*Policy, error) {
 	p := &Policy{Path: f.path, Development: f.Development, MaxAge: f.maxAge, AllowUnproven: f.AllowUnproven,
-		AllowCRLF: crlf[f.CRLF], RefuseLeftOut: f.LeftOut == "refuse", Require: f.require, Warn: f.warn, Openings: f.openings,
+		AllowCRLF: crlf[f.CRLF], RefuseLeftOut: f.LeftOut == "refuse", TrustedAgrees: f.Trusted == "agree", Require: f.require, Warn: f.warn, Openings: f.openings,
 		Evidence:   f.evidence,
 		Registries: f.registries, Git: f.git,
 		Exceptions: f.exceptions, Allows: f.allows, Expects: f.expects}

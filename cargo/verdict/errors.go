@@ -41,6 +41,8 @@ var (
 	ErrContradicted = errors.New("contradicted by the commit itself")
 	// ErrSigner: the commit is not signed by whom the policy names.
 	ErrSigner = errors.New("not signed by whom the policy names")
+	// ErrTrusted: the registry says that it was published from another commit.
+	ErrTrusted = errors.New("published from another commit")
 	// ErrNoBuilds: the policy says nothing about binaries.
 	ErrNoBuilds = errors.New("nobody is believed about binaries")
 	// ErrAnotherBinary: no builder made this binary.
@@ -85,6 +87,7 @@ var slugs = []struct {
 	{ErrRegistry, "registry"},
 	{ErrUnexpected, "unexpected"},
 	{ErrLeftOut, "left-out"},
+	{ErrTrusted, "trusted-publishing"},
 	{ErrNoBuilds, "no-builders"},
 	{ErrAnotherBinary, "another-binary"},
 	{ErrBuilders, "builders"},
@@ -195,8 +198,13 @@ func unreachable(w Want, s *source, err error) error {
 		"the log %s did not say whether it holds %s %s: %v", s.origin, w.Name, w.Version, err)
 }
 
-// besides is what is said of a crate if something else is wrong as well.
-func besides(first error, what string, second error) error {
+// besides is unreachable for a crate whose bundle in the cache does not do.
+func besides(network, cached error) error {
+	return also(network, "the bundle in the cache does not do: ", cached)
+}
+
+// also is what is said of a crate if something else is wrong as well.
+func also(first error, what string, second error) error {
 	e := Explain(first)
 	e.Message += "; " + what + Explain(second).Message
 	e.err = both(first, second)

@@ -417,15 +417,15 @@ func (it *item) judge() (Status, error) {
 	case it.c.cfg.Offline:
 		return Unchecked, notCached(it.want)
 	case network != nil && cached != nil:
-		return Unchecked, besides(network, "the bundle in the cache does not do: ", cached)
+		return Unchecked, besides(network, cached)
 	case network != nil && placed != nil:
-		return Unchecked, besides(network, "", placed)
+		return Unchecked, also(network, "", placed)
 	case network != nil && silent != nil:
-		return Unchecked, besides(network, "nor is there an answer of ", silent)
+		return Unchecked, also(network, "nor is there an answer of ", silent)
 	case network != nil:
 		return Unchecked, network
 	case missing != nil && placed != nil:
-		return Violation, besides(missing, "", placed)
+		return Violation, also(missing, "", placed)
 	case missing != nil:
 		return Violation, missing
 	}
@@ -448,9 +448,7 @@ func (it *item) release() {
 		it.facts = it.c.newFacts(it.result)
 		it.facts.Summary, it.facts.Opening = it.summary, it.opened
 		it.facts.Versions, it.facts.VersionsWhy = it.versions.by, it.versions.why
-		if !it.passing {
-			it.c.keep(it)
-		}
+		it.c.keep(it)
 	}
 	if err := it.displeases(); err != nil {
 		it.verdict.Refuse(Violation, err)

@@ -119,11 +119,14 @@ func (c *Checker) remembered(it *item, r client.Rules) *Facts {
 	return m.Facts
 }
 
-// keep puts a bundle and its verdict into the cache. The cache is a convenience: if
+// keep puts a bundle and its verdict, unless another look may show more, into the cache. The cache is a convenience: if
 // it cannot be written, the verdict stands.
 func (c *Checker) keep(it *item) {
 	if !it.current.cached {
 		c.keepBundle(it.current.source, it.want, it.bundle)
+	}
+	if it.passing {
+		return
 	}
 	body, err := json.Marshal(memo{hex.EncodeToString(it.key[:]), c.cfg.Now(), it.facts})
 	if err == nil {

@@ -112,6 +112,8 @@ type verdictJSON struct {
 	Notes     []string       `json:"notes,omitempty"`
 	Registry  string         `json:"registry,omitempty"`
 	Hashed    bool           `json:"hashed"`
+
+	Trusted *TrustedPublishing `json:"trusted_publishing,omitempty"`
 	*Facts
 }
 
@@ -129,7 +131,7 @@ type exceptionJSON struct {
 func (v Verdict) MarshalJSON() ([]byte, error) {
 	j := verdictJSON{Name: v.Name, Version: v.Version, Status: v.Status.String(), Demand: strings.ReplaceAll(v.Demand.Status.String(), " ", "-"),
 		Because: list(v.Demand.Because), Notes: v.Notes, Facts: v.Facts, Cause: v.Cause, By: v.By,
-		Registry: v.Demand.Registry, Hashed: v.Hashed()}
+		Registry: v.Demand.Registry, Hashed: v.Hashed(), Trusted: v.Trusted}
 	if v.Checksum != ([32]byte{}) {
 		j.Checksum = hex.EncodeToString(v.Checksum[:])
 	}

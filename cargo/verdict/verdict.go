@@ -68,6 +68,10 @@ type Config struct {
 	// for its default one; nil if that is not known. It is asked for evidence before logs are; nil: none is.
 	Registry func(index string) *registry.Index
 
+	// Trusted asks the registry's API about each verified crate, which workflow published it, as the
+	// policy may want anyway. It learns by it which crates are used.
+	Trusted bool
+
 	HTTP      *http.Client // nil: one with timeouts
 	UserAgent string       // "" for the client's
 
@@ -87,6 +91,8 @@ type Checker struct {
 	stamps      func() *stamps
 	heads       *heads
 	places      *places
+
+	apis *apis
 }
 
 // New returns a checker for a policy.
@@ -119,7 +125,7 @@ func New(cfg Config) (_ *Checker, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checker{cfg: cfg, slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	c := &Checker{cfg: cfg, apis: new(apis), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stamps: sync.OnceValue(func() *stamps { return openStamps(cfg.Cache, cfg.Rehash) })}
 	if c.proofs, err = proofcheck.New(cfg.Policy.Programs); err != nil {
 		return nil, err
@@ -220,11 +226,13 @@ type Verdict struct {
 	Cause  string   // what the .crate shows of why it is not proven, a word; "" if nobody looked, or it shows nothing
 	By     []string // by which packages it comes, see Lock.PulledInBy; nil if nobody asked
 	Opened []byte   // the opening that was checked with it, likewise; nil if there was none
+
+	Trusted *TrustedPublishing // how the registry says it was published; nil if it was not asked, or did not say
 }
 
 // Refuse makes a violation, or something unchecked, of a verdict. It takes the facts away.
 func (v *Verdict) Refuse(s Status, err error) {
-	v.Status, v.Err, v.Facts, v.Bundle, v.Opened = s, err, nil, nil, nil
+	v.Status, v.Err, v.Facts, v.Bundle, v.Opened, v.Trusted = s, err, nil, nil, nil, nil
 }
 
 // All decides about many crates and returns one verdict for each, in their order.
@@ -247,6 +255,7 @@ func (c *Checker) All(ctx context.Context, wants []Want, progress func(done, tot
 		}
 	}
 	c.run(ctx, items, progress)
+	c.compareTrusted(ctx, items, progress)
 	return out
 }
 
@@ -388,7 +397,7 @@ func (c *Checker) run(ctx context.Context, items []*item, progress func(done, to
 	}
 	for _, it := range items {
 		it.verdict.Path = it.want.Path // of the one that was read
-		if it.disk != nil && it.verdict.Status != Violation {
+		if it.disk != nil && (it.verdict.Status != Violation || it.want.Demand.Warn) {
 			it.verdict.Refuse(diskVerdict(it.disk))
 		} else if it.verdict.Status == Verified {
 			it.compareIndex()

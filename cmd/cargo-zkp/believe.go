@@ -17,6 +17,7 @@ type believe struct {
 	policy.Place
 	offline bool
 	rehash  bool // of a verb's own option
+	trusted bool // likewise: ask registries who published
 }
 
 func (b *believe) register(fs *flag.FlagSet) {
@@ -68,7 +69,7 @@ func (b *believe) checker(p *policy.Policy) (*verdict.Checker, error) {
 
 // config is the engine's, but for the policy.
 func (b *believe) config() verdict.Config {
-	return verdict.Config{Offline: b.offline, Rehash: b.rehash, UserAgent: userAgent, Registry: cargosRegistry}
+	return verdict.Config{Offline: b.offline, Rehash: b.rehash, Trusted: b.trusted, UserAgent: userAgent, Registry: cargosRegistry}
 }
 
 // workspace loads the workspace that a manifest path, or else the working directory,

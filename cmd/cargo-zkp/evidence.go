@@ -181,9 +181,9 @@ func (c *evidenceCall) write(ctx context.Context, sh *shell, p *policy.Policy, w
 		}
 		none++
 		said := verdict.Explain(end.why)
-		plain := errors.Is(end.why, client.ErrNotLogged)
+		plain := errors.Is(end.why, client.ErrNotLogged) || errors.Is(end.why, verdict.ErrNotCached)
 		switch {
-		case end.unchecked:
+		case end.unchecked && (end.required || !plain):
 			unchecked++
 		case end.required:
 			missing++

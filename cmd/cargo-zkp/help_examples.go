@@ -33,6 +33,10 @@ var examples = map[string][]example{
 		{"cargo zkp rebuild hexyl@0.17.0", "are two builds the same?"},
 		{"cargo zkp rebuild hexyl@0.17.0 --out built", "keep binary and report, for cargo zkp attest"},
 	},
+	"mirror-entries": {
+		{"cargo zkp mirror-entries https://old.example https://log.example", "all of them"},
+		{"cargo zkp mirror-entries https://log.example http://127.0.0.1:8300 --lock", "those of the crates in Cargo.lock"},
+	},
 	"gossip": {{"cargo zkp gossip https://monitor.example", "show it what the logs showed to you"}},
 	"proxy": {
 		{"cargo zkp proxy --install", "have plain cargo use the proxy in this workspace"},

@@ -35,10 +35,14 @@ For those who depend on crates:
                       that builders make this binary of a crate
   install NAME@VERSION
                       Install a binary that builders make of a crate, or that is rebuilt here
-  init                Write a commented zkp.toml
+  init                Write a commented zkp.toml; --from-lock, and except what is not proven yet
+  suggest             Tell what can be done about exceptions, cheapest first
+  prune               Take out exceptions that are not needed any more
   policy check        Look for mistakes in zkp.toml
   report              Tell how much of Cargo.lock is proven, and which proofs would add most
   export --cargo-vet  Write what is proven as audits that cargo-vet imports
+  clean               Tell how much is in the cache, and delete of it what is named
+  doctor              Look for what is broken on this machine, and say how to mend it
   show NAME[@VERSION] Tell what is logged about a crate; with FILE.builds, about a binary; --slsa
   vendor [DIR]        Copy the sources of the crates, checked, for cargo to build from
   rebuild NAME@VERSION
@@ -64,6 +68,8 @@ For those who publish:
                       with --lock, of all crates of Cargo.lock that nobody has proven yet
   submit FILE.crate...
                       Hand crates and their entries to a log, and fetch the cosigned bundles
+  mirror-entries FROM TO
+                      Submit what the log FROM holds to the log TO; --lock
 
 For your shell:
   completions SHELL   Print completions for bash, zsh, fish or powershell
@@ -85,12 +91,12 @@ func main() {
 func verbTable() map[string]func(context.Context, *shell, []string) error {
 	verbs := map[string]func(context.Context, *shell, []string) error{
 		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
-		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
+		"init": initPolicy, "suggest": suggest, "prune": prune, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
 		"completions": completions, "man": manPages,
 		"evidence": evidenceVerb,
-		"report":   reportVerb, "export": exportVerb,
+		"report":   reportVerb, "export": exportVerb, "clean": cleanVerb, "doctor": doctorVerb, "mirror-entries": mirrorEntries,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)

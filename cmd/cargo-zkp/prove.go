@@ -51,7 +51,7 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 	fs.StringVar(&o.path, "path", "", "`PATH` of the package in the repository (default: the one that the .crate names, or else where the commit has its Cargo.toml)")
 	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, or the original is not the commit's, list them as "+
 		"unproven instead of refusing the crate; few readers accept that")
-	fs.StringVar(&o.out, "o", "", "`FILE` for the entry (default: FILE.entry for FILE.crate; NAME-VERSION.entry here, or in target/zkp of a package)")
+	fs.StringVar(&o.out, "o", "", "`FILE` for the entry (default: FILE.entry for FILE.crate; NAME-VERSION.entry here, or in target/zkp/proved of a package)")
 	fs.StringVar(&o.registry, "registry", "", "`NAME` of the registry that the crate is published in; NAME@VERSION is taken from there (default: "+
 		"cargo's default registry, and of NAME@VERSION what lies in cargo's cache)")
 	fs.StringVar(&o.index, "index", "", "`URL` of the index of that registry, instead of its name")

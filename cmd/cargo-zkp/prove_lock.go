@@ -280,9 +280,9 @@ func tellDecided(sh *shell, c backlog.Crate, s backlog.Status) {
 	case c.Outcome == backlog.Logged:
 		sh.Status("Logged", "%s already %s", name, at)
 	case c.Outcome == backlog.Refused:
-		sh.Status("Refused", "%s: %s\n%s", name, c.Cause.Sentence(), indent(c.Detail))
+		sh.Status("Refused", "%s: %s\n%s", name, c.Cause.Sentence(), indented(c.Detail))
 	case c.Outcome == backlog.Failed:
-		sh.Status("Failed", "%s: %s", name, indent(c.Detail))
+		sh.Status("Failed", "%s: %s", name, indented(c.Detail))
 	}
 }
 
@@ -296,7 +296,7 @@ func left(d time.Duration) string {
 	return fmt.Sprintf(", about %d min left", int(d.Round(time.Minute).Minutes()))
 }
 
-func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }
+func indented(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }
 
 // showStatus shows on a terminal how far a run is, until stop is called.
 func showStatus(sh *shell, r *backlog.Runner) (stop func()) {

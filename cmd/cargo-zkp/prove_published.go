@@ -83,7 +83,7 @@ func leftIn() (string, error) {
 	if err != nil {
 		return "", nil
 	}
-	dir := filepath.Join(ws.Root, "target", "zkp")
+	dir := filepath.Join(ws.Root, "target", "zkp", "proved")
 	return dir, os.MkdirAll(dir, 0o755)
 }
 

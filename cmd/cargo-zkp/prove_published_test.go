@@ -104,7 +104,6 @@ func TestTheCrateIsLeftBesideItsEntryAndNothingIsOverwritten(t *testing.T) {
 		what, want string
 		args       []string
 	}{
-		{"hello-proof@0.1.0", "needs --repository", args[:2]},
 		{"hello proof@0.1.0", "is not a crate", args},
 		{"hello-proof@latest", "is not a crate", args},
 	} {

@@ -42,7 +42,7 @@ func (d *depot) plain(code int, words []string, args ...string) string {
 	return text
 }
 
-// zkp runs this program.
+// zkp runs this program, and checks its exit code, that it says words, and, behind a "!", that it does not.
 func (d *depot) zkp(code outcome.Code, words []string, args ...string) string {
 	d.t.Helper()
 	var out bytes.Buffer
@@ -50,8 +50,8 @@ func (d *depot) zkp(code outcome.Code, words []string, args ...string) string {
 		d.t.Errorf("%q: exit %d, not %d\n%s", args, got, code, &out)
 	}
 	for _, w := range words {
-		if !strings.Contains(out.String(), w) {
-			d.t.Errorf("%q does not say %q\n%s", args, w, &out)
+		if not, ok := strings.CutPrefix(w, "!"); ok == strings.Contains(out.String(), not) {
+			d.t.Errorf("%q: %q\n%s", args, w, &out)
 		}
 	}
 	return out.String()
@@ -164,14 +164,18 @@ func TestARunningProxyGoesByThePolicyAsItIs(t *testing.T) {
 	d.demanding("leaf = \"1\"\n", excepted)
 	d.zkp(0, nil, "proxy", "--install", "--listen", d.address)
 	ours := config(t)
-	d.proxy()
+	said, _ := d.proxy()
 	d.plain(0, nil, "build")
 	policy := "version = 1\ndevelopment = true\ntrust = [\"" + d.log.File + "\"]\n"
 	put(t, "zkp.toml", policy+"require = \"all\"\n")
-	refused := func(words string) {
+	forget := func() {
 		t.Helper()
 		fatalIf(t, os.RemoveAll(filepath.Join(d.home, "registry", "cache")))
 		fatalIf(t, os.RemoveAll(filepath.Join(d.home, "registry", "src")))
+	}
+	refused := func(words string) {
+		t.Helper()
+		forget()
 		d.plain(101, []string{"got 403", words}, "build")
 	}
 	refused("cratelog refuses leaf v1.0.0") // which it has kept
@@ -182,6 +186,19 @@ func TestARunningProxyGoesByThePolicyAsItIs(t *testing.T) {
 	refused("; an exception for it ended on 2026-01-31: r.")
 	put(t, "zkp.toml", policy+excepted)
 	d.plain(0, nil, "build")
+	// Generated exceptions are read anew too, and what is only warned of passes.
+	put(t, "zkp.toml", policy+"require = \"all\"\nexceptions = \"x.toml\"\n")
+	put(t, "x.toml", "version = 1\nexpires = \"2999-01-01\"\nexceptions = [{ crate = \"leaf\", version = \"1.0.1\", reason = \"r\" }]\n")
+	forget()
+	d.plain(0, nil, "build")
+	put(t, "x.toml", "version = 1\nexpires = \"2999-01-01\"\n")
+	refused("cratelog refuses leaf v1.0.1")
+	put(t, "zkp.toml", policy+"warn = \"all\"\n")
+	forget()
+	d.plain(0, nil, "build")
+	if !said.wait(t, "a crate that should be proven is not, and passes") {
+		t.Errorf("the proxy said:\n%s", said)
+	}
 	put(t, "zkp.toml", "version = 2\n") // the last policy that could be read does not count
 	refused("zkp.toml")
 	if config(t) != ours {

@@ -27,6 +27,7 @@ one, says about a binary.`)
 	format := fs.String("message-format", "human", "`FORMAT` of the answer: human or json")
 	slsa := fs.Bool("slsa", false, "of FILE.builds: verify the binary as the policy's [builds] asks, and print SLSA v1 provenance of it, an "+
 		"in-toto statement")
+	fs.BoolVar(&b.trusted, "trusted-publishing", false, trustedUsage)
 	var crates []string
 	fs.Func("crates", "with --slsa: `DIR` with .crate files, beside cargo's cache; may be repeated", policy.AppendTo(&crates))
 	spec, err := parse(fs, args, "NAME[@VERSION]")
@@ -71,6 +72,11 @@ one, says about a binary.`)
 		s, err := look(ctx, checker, p, name, version)
 		if err != nil {
 			return err
+		}
+		if b.trusted {
+			if err := s.askTrusted(ctx, checker); err != nil {
+				return err
+			}
 		}
 		for _, n := range s.Notes {
 			sh.Warn("%s v%s: %s", name, version, n)
@@ -130,6 +136,7 @@ type shown struct {
 	url     string             // of the log that was asked; "" for none
 	program proofcheck.Program // of the proof
 	path    string             // of the .crate; "" if it is not there, and coverage is not known
+	trusted *verdict.TrustedPublishing
 }
 
 func newShown(p *policy.Policy, a *verdict.Answer, path string) *shown {
@@ -211,6 +218,9 @@ func (s *shown) human(sh *shell) {
 		line("unproven", "%s", cmp.Or(strings.Join(s.Unproven, ", "), "nothing"))
 		line("verified", "the bundle; the .crate is not in cargo's cache, so its files were not compared")
 	}
+	if text := trustedText(s.trusted); text != "" {
+		line("published", "%s", text)
+	}
 	unsafe := ""
 	if s.program.Development() {
 		unsafe = "UNSAFE "
@@ -250,7 +260,9 @@ func (s *shown) json(sh *shell) error {
 		Opening     *verdict.Opening  `json:"opening,omitempty"`            // like coverage
 		Versions    string            `json:"versions_chosen_by,omitempty"` // like coverage
 		Log         verdict.Logged    `json:"log"`
+
+		Trusted *verdict.TrustedPublishing `json:"trusted_publishing,omitempty"` // if it was asked for
 	}{s.Name, s.Version, fmt.Sprintf("%x", s.SHA256), fmt.Sprintf("%x", s.Commit), s.Path, append([]string{},
 		s.Unproven...), covered, fmt.Sprintf("%x", s.Program), s.program.Development(), s.program.Origin, named, s.Repository, s.Opening, s.Versions,
-		verdict.LoggedAt(s.Result)})
+		verdict.LoggedAt(s.Result), s.trusted})
 }

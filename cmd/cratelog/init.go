@@ -44,18 +44,19 @@ type plan struct {
 const maxWitnesses = 9
 
 func (p *plan) register(fs *flag.FlagSet) {
-	fs.StringVar(&p.origin, "origin", "", "`NAME` of the log for ever, a URL without a scheme (default: the host and the path of "+
-		"--url, or else the name of DIR, and the year)")
+	fs.StringVar(&p.origin, "origin", "", "`NAME` of the log for ever, a URL without a scheme (default: the host and the "+
+		"path of --url, or else the name of DIR, and the year)")
 	fs.StringVar(&p.name, "name", "", "`NAME` of who makes the proving key and could forge with it, shown to readers "+
 		"(default: the origin)")
-	fs.IntVar(&p.witnesses, "witnesses", 2, "`N` witnesses, of which more than half must cosign, at most "+strconv.Itoa(maxWitnesses))
+	fs.IntVar(&p.witnesses, "witnesses", 2, "`N` witnesses, of which more than half must cosign, at most "+
+		strconv.Itoa(maxWitnesses))
 	fs.StringVar(&p.host, "listen", "127.0.0.1", "`HOST` to listen on: an address of this machine")
-	fs.IntVar(&p.port, "port", 8300, "`PORT` of the log; the monitor takes the next one, and the witnesses those after it; "+
-		"0: any that are free")
+	fs.IntVar(&p.port, "port", 8300, "`PORT` of the log; the monitor takes the next one, and the witnesses those after "+
+		"it; 0: any that are free")
 	fs.StringVar(&p.url, "url", "", "`URL` at which readers reach the log, https if they are on other machines (default: "+
 		"where it listens)")
-	fs.IntVar(&p.blocks, "blocks", circuit.SegmentBlocks, "`N` SHA-1 blocks in a segment of the circuit: fewer serve tests, "+
-		"their keys are made sooner, and proofs are larger")
+	fs.IntVar(&p.blocks, "blocks", circuit.SegmentBlocks, "`N` SHA-1 blocks in a segment of the circuit: fewer serve "+
+		"tests, their keys are made sooner, and proofs are larger")
 }
 
 func initialize(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
@@ -92,11 +93,11 @@ func (p *plan) check(now time.Time) error {
 	ip := net.ParseIP(p.host)
 	switch {
 	case ip == nil && p.host != "localhost":
-		return outcome.Usagef("--listen is an IP address of this machine, or localhost, not %q; the address that readers use "+
-			"is --url", p.host)
+		return outcome.Usagef("--listen is an IP address of this machine, or localhost, not %q; the address that readers "+
+			"use is --url", p.host)
 	case ip != nil && !ip.IsLoopback() && p.url == "":
-		return outcome.Usagef("--listen %s is for other machines, which speak https only: put TLS before the log, and name its "+
-			"address with --url https://... (docs/your-own-log.md)", p.host)
+		return outcome.Usagef("--listen %s is for other machines, which speak https only: put TLS before the log, and "+
+			"name its address with --url https://... (docs/your-own-log.md)", p.host)
 	}
 	return p.names(now)
 }
@@ -105,7 +106,8 @@ func (p *plan) check(now time.Time) error {
 func (p *plan) names(now time.Time) error {
 	if p.url != "" {
 		u, err := url.Parse(p.url)
-		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" ||
+			u.Fragment != "" {
 			return outcome.Usagef("--url %q is no URL of a log: https://HOST or https://HOST/PATH", p.url)
 		}
 		p.origin = cmp.Or(p.origin, path.Join(u.Hostname(), u.Path, strconv.Itoa(now.Year())))
@@ -238,12 +240,13 @@ func (p *plan) key(ctx context.Context, dir string, stderr io.Writer) error {
 		return err
 	}
 	defer key.Discard()
-	made, err := ceremony.Solo(ctx, p.name, ceremony.Source(p.blocks), program, key, func(what string, expect time.Duration) {
+	progress := func(what string, expect time.Duration) {
 		if expect >= 2*time.Second {
 			what += fmt.Sprintf(" (about %v)", expect.Round(time.Second))
 		}
 		fmt.Fprintln(stderr, what)
-	})
+	}
+	made, err := ceremony.Solo(ctx, p.name, ceremony.Source(p.blocks), program, key, progress)
 	if err != nil {
 		return err
 	}
@@ -266,8 +269,8 @@ func (p *plan) write(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	trust := fmt.Sprintf("# Whom to believe: this log, if %d of its witnesses have cosigned.\nlog %s %s\n", p.quorum(), vkey,
-		cmp.Or(p.url, p.local(logService)))
+	trust := fmt.Sprintf("# Whom to believe: this log, if %d of its witnesses have cosigned.\nlog %s %s\n", p.quorum(),
+		vkey, cmp.Or(p.url, p.local(logService)))
 	members := ""
 	for i := range p.witnesses {
 		line, err := p.witness(ctx, dir, i, vkey)
@@ -337,8 +340,8 @@ func (p *plan) monitorSettings() []byte {
 // say tells what was made, and what to do with it.
 func (p *plan) say(stdout io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s holds the log %s, %d witnesses and a monitor.\n\nRun all of it until Ctrl-C:\n\n    cratelog run %s\n\n"+
-		"or each program by itself:\n\n", p.dir, p.origin, p.witnesses, p.dir)
+	fmt.Fprintf(&b, "%s holds the log %s, %d witnesses and a monitor.\n\nRun all of it until Ctrl-C:\n\n"+
+		"    cratelog run %s\n\nor each program by itself:\n\n", p.dir, p.origin, p.witnesses, p.dir)
 	services, err := find(p.dir)
 	if err != nil {
 		return err

@@ -58,7 +58,8 @@ func find(dir string) (all []*service, err error) {
 		add(config, "witness", "serve")
 	}
 	for _, s := range []struct{ config, program, verb string }{
-		{filepath.Join(dir, "log", logSettings), "logd", "serve"}, {filepath.Join(dir, "monitor", monitorSettings), "monitor", "run"},
+		{filepath.Join(dir, "log", logSettings), "logd", "serve"},
+		{filepath.Join(dir, "monitor", monitorSettings), "monitor", "run"},
 	} {
 		if _, err := os.Stat(s.config); err == nil {
 			add(s.config, s.program, s.verb)
@@ -124,7 +125,8 @@ type running struct {
 }
 
 // serve starts the services, waits until the log publishes, calls well, and waits for the end.
-func (r *running) serve(ctx context.Context, services []*service, tmp string, well func(urls map[string]string) error) error {
+func (r *running) serve(ctx context.Context, services []*service, tmp string,
+	well func(urls map[string]string) error) error {
 	r.ended = make(chan *service, len(services))
 	width := 0
 	for _, s := range services {
@@ -167,7 +169,8 @@ func (r *running) serve(ctx context.Context, services []*service, tmp string, we
 
 // ended says that a service ended which nobody asked to.
 func ended(s *service) error {
-	return fmt.Errorf("%s ended (%v), so all is ended; its last words are above", s.name, cmp.Or(s.err, errors.New("exit status 0")))
+	return fmt.Errorf("%s ended (%v), so all is ended; its last words are above", s.name,
+		cmp.Or(s.err, errors.New("exit status 0")))
 }
 
 // wait asks until nothing is missing, and says what is missing when that takes long.
@@ -247,7 +250,8 @@ func locate(program string) (string, error) {
 	}
 	path, err := exec.LookPath(program)
 	if err != nil {
-		return "", fmt.Errorf("%s is neither beside cratelog nor on PATH; install it as you installed cratelog: %w", program, err)
+		return "", fmt.Errorf("%s is neither beside cratelog nor on PATH; install it as you installed cratelog: %w",
+			program, err)
 	}
 	return path, nil
 }

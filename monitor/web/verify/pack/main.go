@@ -1,7 +1,7 @@
 // Command pack builds the checker that browsers load (package verify, as WebAssembly), with the go
 // command, and packs it with that toolchain's wasm_exec.js into the file that a monitor serves:
 //
-//	go run ./monitor/web/verify/pack -o verify.tar
+//	go run ./monitor/web/verify/pack -o verify.tar    # in a clone
 //
 // It prints the SHA-256 of the WebAssembly, which the monitor's pages show, and sizes. The same source and
 // the same Go make the same bytes.
@@ -33,7 +33,7 @@ func main() {
 }
 
 const (
-	program = "cratelog/monitor/web/verify/wasm"
+	program = "./monitor/web/verify/wasm" // from the clone
 	maxExec = 1 << 20
 	maxWasm = 128 << 20
 )

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"cratelog/internal/outcome"
+)
+
+// stocked makes a cache with a file of each kind, and a memory of logs.
+func stocked(t *testing.T) (d *depot, cache, state string) {
+	t.Helper()
+	dir := t.TempDir()
+	cache, state = filepath.Join(dir, "cache", "cratelog"), filepath.Join(dir, "state", "cratelog")
+	for name, value := range map[string]string{"XDG_CACHE_HOME": filepath.Dir(cache), "XDG_STATE_HOME": filepath.Dir(state)} {
+		t.Setenv(name, value)
+	}
+	for _, file := range []string{"keys/a.pk", "keys/a.lock", "repositories/r1/HEAD", "repositories/r1/objects/o", "bundles/log/b", "openings/o",
+		"verdicts/f/v", "locks/l", "sources.json", "lines.json", "toolchains/t/bin/rustc", "environments/e/x", "prove-lock/w/a.entry",
+		"proxy/p", "somebody/else"} {
+		put(t, filepath.Join(cache, file), "12345678")
+	}
+	put(t, filepath.Join(state, "log", "heads"), "12345678")
+	return &depot{t: t}, cache, state
+}
+
+// there wants files to be there and, behind a "!", not.
+func there(t *testing.T, dir string, files ...string) {
+	t.Helper()
+	for _, f := range files {
+		want := f[0] != '!'
+		if !want {
+			f = f[1:]
+		}
+		if _, err := os.Lstat(filepath.Join(dir, f)); want != (err == nil) {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+}
+
+func TestCleanAloneTellsAndDeletesNothing(t *testing.T) {
+	d, cache, state := stocked(t)
+	out, errs := d.call(outcome.OK, "clean")
+	says(t, out, "8 B   --keys", "16 B  --clones", "32 B  --verdicts", "16 B  --builds", "8 B   --proofs", "8 B   (stays)     the proxy's",
+		"8 B   (stays)     other files", "8 B   (stays)     memory of what logs showed, and evidence: "+state)
+	says(t, errs, "nothing was deleted")
+	there(t, cache, "keys/a.pk", "repositories/r1/objects/o", "lines.json", "prove-lock/w/a.entry")
+	for _, args := range [][]string{{"--dry-run"}, {"--older", "3d"}, {"--older", "soon", "--all"}, {"keys"}} {
+		d.call(outcome.Usage, append([]string{"clean"}, args...)...)
+	}
+}
+
+func TestCleanDeletesWhatIsNamedAndNothingElse(t *testing.T) {
+	d, cache, state := stocked(t)
+	_, errs := d.call(outcome.OK, "clean", "--all", "--proofs", "--dry-run", "-v")
+	says(t, errs, "Would delete 8 B of keys, of 1", filepath.Join(cache, "prove-lock", "w"), "nothing was deleted")
+	there(t, cache, "keys/a.pk", "prove-lock/w/a.entry")
+	d.call(outcome.OK, "clean", "--clones")
+	there(t, cache, "!repositories/r1", "keys/a.pk", "bundles/log/b")
+	fatalIf(t, os.Chmod(filepath.Join(cache, "toolchains/t/bin"), 0o555))
+	_, errs = d.call(outcome.OK, "clean", "--all")
+	says(t, errs, "Deleted 16 B of builds, of 2", "!proofs")
+	there(t, cache, "!keys/a.pk", "keys/a.lock", "!bundles/log/b", "!openings/o", "!verdicts/f/v", "!locks/l", "!sources.json", "!lines.json",
+		"!toolchains/t", "!environments/e", "prove-lock/w/a.entry", "proxy/p", "somebody/else")
+	there(t, state, "log/heads")
+	d.call(outcome.OK, "clean", "--proofs")
+	there(t, cache, "!prove-lock/w", "proxy/p")
+	there(t, state, "log/heads")
+}
+
+func TestCleanLooksAtWhenItWasWritten(t *testing.T) {
+	d, cache, _ := stocked(t)
+	old := time.Now().AddDate(0, 0, -40)
+	for _, f := range []string{"keys/a.pk", "repositories/r1/HEAD", "bundles/log/b"} {
+		fatalIf(t, os.Chtimes(filepath.Join(cache, f), old, old))
+	}
+	d.call(outcome.OK, "clean", "--all", "--older", "30d")
+	there(t, cache, "!keys/a.pk", "repositories/r1/HEAD", "!bundles/log/b", "openings/o") // something in r1 is young
+}
+
+// A link out of the cache is deleted, and not what it leads to.
+func TestCleanFollowsNoLink(t *testing.T) {
+	d, cache, _ := stocked(t)
+	out := t.TempDir()
+	put(t, filepath.Join(out, "precious"), "x")
+	if err := os.Symlink(out, filepath.Join(cache, "repositories", "link")); err != nil {
+		t.Logf("no links here: %v", err)
+		return
+	}
+	d.call(outcome.OK, "clean", "--all", "--proofs")
+	there(t, out, "precious")
+	there(t, cache, "!repositories/link")
+}
