@@ -55,7 +55,8 @@ func Start(ctx context.Context) (*Browser, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Browser{ctx: ctx, dir: dir, done: make(chan struct{}), waiting: map[int]chan message{}, pages: map[string]*Page{}}
+	b := &Browser{ctx: ctx, dir: dir, done: make(chan struct{}),
+		waiting: map[int]chan message{}, pages: map[string]*Page{}}
 	args := []string{"--headless", "--remote-debugging-pipe", "--user-data-dir=" + dir, "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-extensions", "--disable-gpu",
 		"--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb",

@@ -49,7 +49,8 @@ func (b *Browser) Page(v View) (*Page, error) {
 	var attached struct{ SessionID string }
 	err := b.call("", "Target.createBrowserContext", nil, &context)
 	if err == nil {
-		err = b.call("", "Target.createTarget", object{"url": "about:blank", "browserContextId": context.BrowserContextID}, &target)
+		err = b.call("", "Target.createTarget", object{"url": "about:blank",
+			"browserContextId": context.BrowserContextID}, &target)
 	}
 	if err == nil {
 		err = b.call("", "Target.attachToTarget", object{"targetId": target.TargetID, "flatten": true}, &attached)
@@ -93,7 +94,8 @@ func (p *Page) Look(v View) error {
 	return errors.Join(
 		p.call("Emulation.setDeviceMetricsOverride", object{"width": v.Width, "height": v.Height, "deviceScaleFactor": 1,
 			"mobile": false}, nil),
-		p.call("Emulation.setEmulatedMedia", object{"features": []object{{"name": "prefers-color-scheme", "value": scheme}}}, nil))
+		p.call("Emulation.setEmulatedMedia", object{"features": []object{
+			{"name": "prefers-color-scheme", "value": scheme}}}, nil))
 }
 
 // Offline takes the network away from the page, or gives it back.
@@ -220,7 +222,8 @@ func (p *Page) Eval(expression string, into any) error {
 			Exception struct{ Description string }
 		}
 	}
-	if err := p.call("Runtime.evaluate", object{"expression": expression, "awaitPromise": true, "returnByValue": true}, &r); err != nil {
+	if err := p.call("Runtime.evaluate", object{"expression": expression, "awaitPromise": true, "returnByValue": true},
+		&r); err != nil {
 		return err
 	}
 	if x := r.ExceptionDetails; x != nil {

@@ -71,7 +71,8 @@ func PackChecker(version string, exec, wasm []byte) ([]byte, error) {
 	}
 	archive := tar.NewWriter(&out)
 	for i, content := range [][]byte{[]byte(version), exec, packed.Bytes()} {
-		err := archive.WriteHeader(&tar.Header{Name: checkerMembers[i], Mode: 0o644, Size: int64(len(content)), Format: tar.FormatUSTAR})
+		err := archive.WriteHeader(&tar.Header{Name: checkerMembers[i], Mode: 0o644, Size: int64(len(content)),
+			Format: tar.FormatUSTAR})
 		if err == nil {
 			_, err = archive.Write(content)
 		}
@@ -161,7 +162,8 @@ func newBrowser(c *Checker) (*servedChecker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &servedChecker{checker: c, worker: slices.Concat(c.exec, []byte("\n"), workerScript), shipped: map[[32]byte]bool{}}
+	b := &servedChecker{checker: c, worker: slices.Concat(c.exec, []byte("\n"), workerScript),
+		shipped: map[[32]byte]bool{}}
 	for _, p := range programs {
 		b.shipped[p.ID()] = true
 	}
@@ -256,11 +258,13 @@ func (s *Server) verify(q *request) error {
 		return refuse(http.StatusConflict, "no-bundle", "There is no bundle of this entry that could be checked.")
 	}
 	mb := func(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
-	d := verifyDetail{Entry: v, Trust: string(s.cfg.Trust[v.Log]), MaxCrate: crate.DefaultLimits.Compressed, MaxOpened: opening.MaxSize,
+	d := verifyDetail{Entry: v, Trust: string(s.cfg.Trust[v.Log]),
+		MaxCrate: crate.DefaultLimits.Compressed, MaxOpened: opening.MaxSize,
 		Script: b.scriptSrc, Worker: b.workerSrc, Wasm: b.binary, Go: b.checker.version,
 		ScriptIntegrity: template.HTMLAttr(`integrity="` + integrity(sha256.Sum256(verifyScript)) + `"`),
 		WasmIntegrity:   integrity(b.checker.sum),
-		SHA256:          hex.EncodeToString(b.checker.sum[:]), Packed: mb(int64(len(b.checker.packed))), Size: mb(b.checker.size)}
+		SHA256:          hex.EncodeToString(b.checker.sum[:]),
+		Packed:          mb(int64(len(b.checker.packed))), Size: mb(b.checker.size)}
 	parsed, err := entry.Parse(e.Data)
 	if err != nil {
 		return err // which entryView has parsed

@@ -285,11 +285,14 @@ func (c *check) open(r *client.Result) error {
 	o, err := opening.Check(c.q.Opening, claim, list)
 	switch {
 	case errors.Is(err, opening.ErrContradiction):
-		return &failure{stepOpening, fmt.Errorf("%w. The proof was forged: do not use the crate, and give bundle and opening to a monitor", err)}
+		return &failure{stepOpening, fmt.Errorf("%w. The proof was forged: do not use the crate, and give "+
+			"bundle and opening to a monitor", err)}
 	case err != nil:
-		return &failure{stepOpening, fmt.Errorf("the opening shows nothing: %w. Get it again from the log, or check without one", err)}
+		return &failure{stepOpening, fmt.Errorf("the opening shows nothing: %w. Get it again from the log, or "+
+			"check without one", err)}
 	}
-	c.steps[stepOpening] = Step{What: stepWords[stepOpening], State: "ok", Why: "By SHA-1 alone: for this no key must be believed."}
+	c.steps[stepOpening] = Step{What: stepWords[stepOpening], State: "ok",
+		Why: "By SHA-1 alone: for this no key must be believed."}
 	if len(o.LeftOut) > 0 {
 		c.steps[stepOpening].Why += " The commit's directories also hold, and the .crate does not: " +
 			strings.Join(o.LeftOut, ", ")
@@ -298,7 +301,8 @@ func (c *check) open(r *client.Result) error {
 }
 
 // notTold is what no bundle shows.
-const notTold = "Not checked: that the log shows everybody the same tree, and that it has no other entry about this version. " +
+const notTold = "Not checked: that the log shows everybody the same tree, and that it has no other entry about " +
+	"this version. " +
 	"That is what witnesses and monitors are for."
 
 // answer is that of a result.
@@ -306,12 +310,15 @@ func (c *check) answer(r *client.Result) *Answer {
 	opened := c.steps[stepOpening]
 	c.passed(steps)
 	c.steps[stepOpening] = opened
-	a := &Answer{State: Logged, Title: "Your browser checked: logged, cosigned, these git objects exist; the crate's files were not checked",
-		Text: "The proof shows that objects of this commit exist and hold a list of files, which only the .crate can be compared with. " +
+	a := &Answer{State: Logged, Title: "Your browser checked: logged, cosigned, these git objects exist; the crate's " +
+		"files were not checked",
+		Text: "The proof shows that objects of this commit exist and hold a list of files, which only the " +
+			".crate can be compared with. " +
 			"Drop the .crate to have it verified. " + notTold, Steps: c.steps[:]}
 	if c.crate != nil {
 		a.State, a.Title = Verified, "Verified by your browser"
-		a.Text = fmt.Sprintf("Every proven file of this .crate is, byte for byte, the file at the same place of the git commit %x. ", r.Commit) + notTold
+		a.Text = fmt.Sprintf("Every proven file of this .crate is, byte for byte, the file at the same place of the "+
+			"git commit %x. ", r.Commit) + notTold
 	}
 	c.trusted(a, r.Program, r.Checkpoint)
 	a.Facts = []Fact{
@@ -319,15 +326,22 @@ func (c *check) answer(r *client.Result) *Answer {
 		{"Git commit", fmt.Sprintf("%x", r.Commit)}, {"Place in the repository", orElse(r.Path, "its root")},
 	}
 	if c.crate != nil {
+		named := "no: whoever made the claim chose it"
+		if r.NamesCommit {
+			named = "yes"
+		}
 		a.Facts = append(a.Facts, Fact{"Repository", orElse(r.Repository, "none") + " (claimed by the crate, not proven)"},
-			Fact{"The .crate names this commit", map[bool]string{true: "yes", false: "no: whoever made the claim chose it"}[r.NamesCommit]},
+			Fact{"The .crate names this commit", named},
 			Fact{"Proven files", fmt.Sprint(len(r.Proven))}, Fact{"Derived", listed(r.Derived)})
 	}
 	a.Facts = append(a.Facts, Fact{"Not proven", listed(r.Unproven)})
 	for _, more := range []struct {
 		name  string
 		files []string
-	}{{"CRLF line ends where the commit has LF", r.CRLF}, {"Executable in the commit only", r.Executable}, {"Named by the manifest and not in the .crate", r.LeftOut}} {
+	}{
+		{"CRLF line ends where the commit has LF", r.CRLF}, {"Executable in the commit only", r.Executable},
+		{"Named by the manifest and not in the .crate", r.LeftOut},
+	} {
 		if len(more.files) > 0 {
 			a.Facts = append(a.Facts, Fact{more.name, listed(more.files)})
 		}
@@ -341,7 +355,8 @@ func (c *check) trusted(a *Answer, program [32]byte, at client.Checkpoint) {
 	if p, ok := c.proofs.Program(program); ok && p.Development() {
 		a.Unsafe = true
 		a.Title = "UNSAFE: a development key. " + a.Title
-		a.Text = "Anyone can compute this key's secrets and forge such a proof: it shows how things work, and proves nothing. " + a.Text
+		a.Text = "Anyone can compute this key's secrets and forge such a proof: it shows how things work, and " +
+			"proves nothing. " + a.Text
 	}
 	if !c.policy.NeedsWitnesses() {
 		a.Unsafe = true
@@ -360,7 +375,8 @@ func (c *check) where(index uint64, at client.Checkpoint, program [32]byte) []Fa
 		}
 		by = append(by, s.Witness+", "+t)
 	}
-	facts := []Fact{{"Log", at.Origin}, {"Entry", fmt.Sprintf("%d of %d", index, at.Size)}, {"Root", fmt.Sprintf("%x", at.Root[:])},
+	facts := []Fact{{"Log", at.Origin}, {"Entry", fmt.Sprintf("%d of %d", index, at.Size)},
+		{"Root", fmt.Sprintf("%x", at.Root[:])},
 		{"Cosigned by", orElse(strings.Join(by, "; "), "nobody")}, {"Program", fmt.Sprintf("%x", program)}}
 	if p, ok := c.proofs.Program(program); ok {
 		facts = append(facts, Fact{"Origin of its key", p.Trust()})
@@ -375,19 +391,20 @@ func (c *check) build(e *entry.Entry, claim *entry.Build) (*Answer, error) {
 		return nil, err
 	}
 	c.steps[stepProof].What = "The builder is a member of the set, and says this"
-	one := &client.Joined{Checkpoint: p.Checkpoint, Builds: []client.Part{{Index: p.Index, Entry: p.Extra, Hashes: p.Hashes}}}
+	one := &client.Joined{Checkpoint: p.Checkpoint,
+		Builds: []client.Part{{Index: p.Index, Entry: p.Extra, Hashes: p.Hashes}}}
 	logged, err := one.Check(c.policy, c.rules)
 	if err != nil {
 		return nil, err
 	}
 	s := e.Subject
 	if s.Registry != c.q.Registry || s.Name != c.q.Name || s.Version != c.q.Version {
-		return nil, &failure{stepSubject, fmt.Errorf("the entry is about %s %s of the registry %q, wanted is %s %s of %q", s.Name,
-			s.Version, s.Registry, c.q.Name, c.q.Version, c.q.Registry)}
+		return nil, &failure{stepSubject, fmt.Errorf("the entry is about %s %s of the registry %q, wanted is %s %s "+
+			"of %q", s.Name, s.Version, s.Registry, c.q.Name, c.q.Version, c.q.Registry)}
 	}
 	if sum := sha256.Sum256(c.q.Crate); c.q.Crate != nil && sum != s.SHA256 {
-		return nil, &failure{stepSubject, fmt.Errorf("the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name, s.Version,
-			s.SHA256, sum)}
+		return nil, &failure{stepSubject, fmt.Errorf("the entry is about %s %s with SHA-256 %x, this .crate has %x",
+			s.Name, s.Version, s.SHA256, sum)}
 	}
 	if _, err := c.proofs.Chain(e); err != nil {
 		at := stepProof
@@ -401,8 +418,10 @@ func (c *check) build(e *entry.Entry, claim *entry.Build) (*Answer, error) {
 	if name, err := build.VerifyNamed(e); err == nil {
 		who = name
 	}
-	a := &Answer{State: Logged, Title: "Your browser checked: logged, cosigned, and said by a member of this set of builders",
-		Text: "That the binary was built so is the builder's word, and who is in the set is for you to know. Neither the binary, nor the crate's source, nor what was compiled into it was checked: " +
+	a := &Answer{State: Logged, Title: "Your browser checked: logged, cosigned, and said by a member of " +
+		"this set of builders",
+		Text: "That the binary was built so is the builder's word, and who is in the set is for you to " +
+			"know. Neither the binary, nor the crate's source, nor what was compiled into it was checked: " +
 			"cargo zkp verify --binary does all that.", Steps: c.steps[:]}
 	c.trusted(a, e.Proof.Program, logged.Checkpoint)
 	a.Facts = append([]Fact{

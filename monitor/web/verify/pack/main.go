@@ -72,7 +72,8 @@ func pack(ctx context.Context, out string, stdout io.Writer) error {
 	if err := os.WriteFile(out, packed, 0o644); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "%x  verify.wasm\n%s: %d bytes, %d as a browser runs it\n", sha256.Sum256(wasm), out, len(packed), len(wasm))
+	fmt.Fprintf(stdout, "%x  verify.wasm\n%s: %d bytes, %d as a browser runs it\n", sha256.Sum256(wasm), out,
+		len(packed), len(wasm))
 	return nil
 }
 
