@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
@@ -43,8 +42,6 @@ func (t *Tiles) Part(ctx context.Context, index uint64) (Part, error) {
 }
 
 // entry fetches an entry, which nobody has verified.
-//
-// SPEC (tlog-tiles): "If a partial tile is not available, clients MAY fetch the full tile instead".
 func (t *Tiles) entry(ctx context.Context, index int64) ([]byte, error) {
 	n := index / torchwood.TileWidth
 	width := int(min(torchwood.TileWidth, t.tree.N-n*torchwood.TileWidth))
@@ -72,15 +69,7 @@ func (t *Tiles) bundle(ctx context.Context, n int64, width int) ([]byte, error) 
 	if b != nil {
 		return b, nil
 	}
-	tile := tlog.Tile{H: torchwood.TileHeight, L: -1, N: n, W: width}
-	b, err := t.log.get(ctx, maxEntryBundle, "", torchwood.TilePath(tile))
-	var status *StatusError
-	if width < torchwood.TileWidth && errors.As(err, &status) && status.Status == http.StatusNotFound {
-		tile.W = torchwood.TileWidth
-		if full, fullErr := t.log.get(ctx, maxEntryBundle, "", torchwood.TilePath(tile)); fullErr == nil {
-			b, err = full, nil
-		}
-	}
+	b, err := t.fetchBundle(ctx, n, width)
 	if err != nil {
 		return nil, err
 	}

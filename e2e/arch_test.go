@@ -108,6 +108,8 @@ var mayImport = map[string][]string{
 	"internal/registrytest": {"cargo/registry", "internal/forge"},
 
 	"e2e":                {},
+	"release":            {},
+	"release/rewrite":    {},
 	"internal/daemon":    {"config"},
 	"internal/durable":   {},
 	"internal/gitobject": {},

@@ -109,6 +109,11 @@ func (k *Keys) CheckOnce(ctx context.Context, cache string, progress Progress) e
 	if err != nil || shipped != nil && shipped.ProvingKey == k.sum {
 		return err
 	}
+	k.checking.Lock()
+	defer k.checking.Unlock()
+	if k.checked {
+		return nil
+	}
 	mark := k.checkedMark(cache)
 	if mark != "" {
 		if _, err := os.Stat(mark); err == nil {
@@ -122,10 +127,14 @@ func (k *Keys) CheckOnce(ctx context.Context, cache string, progress Progress) e
 	case errors.Is(err, setup.ErrKey):
 		return fmt.Errorf("proving key %x: %w; a proof made with it could tell what is private, so none was made; "+
 			"use another key, and ask whoever made this one", k.sum, err)
-	case err == nil && mark != "":
+	case err != nil:
+		return err
+	}
+	k.checked = true
+	if mark != "" {
 		_ = durable.WriteCache(mark, nil) // else it is checked again
 	}
-	return err
+	return nil
 }
 
 // checkedMark is the file that says that these keys are ones of this circuit; "" if there can be

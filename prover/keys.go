@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
@@ -33,6 +34,9 @@ type Keys struct {
 	proving *groth16.ProvingKey
 	powers  setup.RawPowers // of the proving key's file
 	sum     [32]byte        // its SHA-256
+
+	checking sync.Mutex // held by CheckOnce
+	checked  bool       // by it
 }
 
 // A Step is one long piece of work, in words for a person. Expect is a rough guess.

@@ -23,6 +23,7 @@ type Place struct {
 	Trust, Programs []string
 	Development     bool
 
+	NoFile       bool // no file is looked for: the default policy
 	NoExceptions bool // the file of exceptions is not read: it may not be there
 }
 
@@ -100,7 +101,10 @@ func (p Place) Find() (string, error) {
 
 // Load finds the policy that counts and loads it; without any it is that of Load("").
 func (p Place) Load() (*Policy, error) {
-	path, err := p.Find()
+	path, err := "", error(nil)
+	if !p.NoFile {
+		path, err = p.Find()
+	}
 	if err != nil {
 		return nil, err
 	}

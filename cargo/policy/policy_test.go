@@ -286,7 +286,7 @@ func TestEveryKeyOfTheTemplateParses(t *testing.T) {
 	for _, key := range []string{"version", "trust", "development", "programs", "max-age", "allow-unproven", "require", "warn", "exceptions",
 		"crate", "version", "reason", "expires", "unproven", "left-out", "allow", "registry", "ignore", "logs", "path", "commits",
 		"crlf", "opening", "without-opening", "signed-by", "set", "digest", "need", "tolerate", "log", "until", "without", "toolchains",
-		"environments", "require-source"} {
+		"environments", "require-source", "evidence"} {
 		if !regexp.MustCompile(`(?m)^#?` + key + ` = `).MatchString(Template) {
 			t.Errorf("the template does not show the key %q", key)
 		}
@@ -544,6 +544,27 @@ func TestLogsAreAskedForWhatIsExpected(t *testing.T) {
 		}
 		if _, err := q.Encode(); err != nil {
 			t.Errorf("%q: %v", x.text, err)
+		}
+	}
+}
+
+func TestEvidenceOfOtherRegistriesIsLookedForWhereThePolicySaysSo(t *testing.T) {
+	const index = "sparse+https://registry.example/index/"
+	p := mustLoad(t, "version = 1\nevidence = [\"https://a.example/x\", \"dir\"]\n[registry.\""+index+"\"]\nlogs = [\"l.example\"]\n"+
+		"[registry.\"sparse+https://own.example/\"]\nevidence = [\"https://b.example/\"]\n[registry.\"sparse+https://none.example/\"]\nevidence = []\n")
+	local := filepath.Join(filepath.Dir(p.Path), "dir")
+	for of, want := range map[string][]string{"": {"https://a.example/x", local}, "crates-io": {"https://a.example/x", local}, index: {local},
+		"sparse+https://unnamed.example/": {local}, "sparse+https://own.example/": {"https://b.example/"}, "sparse+https://none.example/": {}} {
+		if got := p.EvidenceFor(of); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, not %q", of, got, want)
+		}
+	}
+	for _, bad := range []string{`"http://a.example/"`, `"https://u@a.example/"`, `"https://a.example/?q"`, `"ftp://a.example/"`, `""`,
+		strings.Repeat(`"a",`, 17)} {
+		d, user := dir(t)
+		if _, err := Load(write(t, filepath.Join(d, FileName), "version = 1\nevidence = ["+bad+"]\n"), user); err == nil ||
+			!strings.Contains(err.Error(), `key "evidence"`) {
+			t.Errorf("%s: %v", bad, err)
 		}
 	}
 }

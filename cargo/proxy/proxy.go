@@ -31,6 +31,8 @@
 //	GET /ID/index/config.json         its own place of downloads, and no web API
 //	GET /ID/index/PATH                the index file of a crate
 //	GET /ID/d/NAME/VERSION            a .crate that was accepted
+//	GET /ID/e/default/NAME/VERSION/FILE
+//	                                  the evidence by which it was, as registry.Evidence lays it out
 //	GET /ID/explain/NAME/VERSION      in full why one is handed out or not, as text
 //	GET /ID/                          what is served there, as text
 //	GET /                             what this is, as text
@@ -111,6 +113,13 @@ type Judge interface {
 type Prefetcher interface {
 	// Prefetch fetches what Judge will need. It reports nothing: Judge will.
 	Prefetch(ctx context.Context, name, version string)
+}
+
+// Keeper is a Judge that keeps the evidence by which it decides.
+type Keeper interface {
+	// Kept returns a file of the evidence about a release that Judge has accepted, by its name in
+	// registry.BundlePath or registry.OpeningPath; ok is false if there is none.
+	Kept(name, version, file string) (b []byte, ok bool)
 }
 
 // Config says what a proxy does. Upstream, Judge, Base and Dir are required.
@@ -213,6 +222,7 @@ func (p *Proxy) routes() http.Handler {
 	mux.HandleFunc("GET /index/config.json", p.serveConfig)
 	mux.HandleFunc("GET /index/{path...}", p.serveIndex)
 	mux.HandleFunc("GET /d/{name}/{version}", p.serveCrate)
+	mux.HandleFunc("GET /e/default/{name}/{version}/{file}", p.serveEvidence)
 	mux.HandleFunc("GET /explain/{name}/{version}", p.serveExplain)
 	mux.HandleFunc("GET /{$}", p.serveFront)
 	return mux

@@ -17,7 +17,11 @@ import (
 
 func (p *Proxy) serveConfig(w http.ResponseWriter, _ *http.Request) {
 	// cargo prints this URL twice with an error: it is short.
-	b, err := json.Marshal(map[string]string{"dl": p.Base + "/d/{crate}/{version}"})
+	says := map[string]any{"dl": p.Base + "/d/{crate}/{version}"}
+	if _, ok := p.Judge.(Keeper); ok {
+		says["cratelog"] = map[string]string{"evidence": p.Base + "/e/"}
+	}
+	b, err := json.Marshal(says)
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, err.Error())
 		return
@@ -80,6 +84,28 @@ func (p *Proxy) serveCrate(w http.ResponseWriter, r *http.Request) {
 		p.Log.Debug("a crate is handed out", "crate", f.name, "version", f.version)
 		w.Write(f.raw[sent:])
 	}
+}
+
+// serveEvidence hands out the evidence about what serveCrate hands out, once that was judged.
+func (p *Proxy) serveEvidence(w http.ResponseWriter, r *http.Request) {
+	keeper, ok := p.Judge.(Keeper)
+	name, version := r.PathValue("name"), r.PathValue("version")
+	if !ok || entry.CheckName(name) != nil || entry.CheckVersion(version) != nil || !p.Judge.Requires(name, version) {
+		refuse(w, http.StatusNotFound, "cratelog: there is no evidence of that, which needs none here")
+		return
+	}
+	if _, err := p.crate(r.Context(), name, version); err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	b, ok := keeper.Kept(name, version, r.PathValue("file"))
+	if !ok {
+		refuse(w, http.StatusNotFound, "cratelog: there is no such evidence about "+name+" "+version)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	w.Write(b)
 }
 
 // serveExplain tells in full what serveCrate would answer, and why.

@@ -5,7 +5,8 @@
 // # The order
 //
 // Run does all of one step for all crates before it begins the next: package;
-// compare with the commit; prove; log; upload. So a workspace in which one member
+// compare with the commit; prove; log; upload; hand the evidence to a registry that takes it. So a
+// workspace in which one member
 // cannot be proven is not half published.
 //
 // What is proved and logged is kept in target/zkp. A run that ended early is taken up
@@ -109,7 +110,7 @@ func Run(ctx context.Context, cfg Config) error {
 	r := &run{Config: cfg}
 	defer r.repos.close()
 	for _, step := range []func(context.Context) error{r.look, r.pack, r.compare, r.logged, r.ready,
-		r.prove, r.submit, r.upload} {
+		r.prove, r.submit, r.upload, r.handIn} {
 		if err := step(ctx); err != nil {
 			return err
 		}

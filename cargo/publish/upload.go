@@ -117,6 +117,12 @@ func (r *run) index(said string) (string, error) {
 	return said, nil
 }
 
+// registryAt returns a client for the registry that is published to.
+func (r *run) registryAt(url string) *registry.Index {
+	return &registry.Index{URL: url, UserAgent: r.UserAgent,
+		Token: cmp.Or(r.Token, r.token, r.settings.Token(r.target.name))}
+}
+
 // listed says whether the registry lists these bytes for the version. It refuses if it
 // lists others, or says of them what Cargo.toml does not; another error says that it
 // cannot be told.
@@ -129,8 +135,7 @@ func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	x := &registry.Index{URL: url, UserAgent: r.UserAgent,
-		Token: cmp.Or(r.Token, r.token, r.settings.Token(r.target.name))}
+	x := r.registryAt(url)
 	var status *registry.StatusError
 	about, err := x.Config(ctx)
 	if about.Auth || errors.As(err, &status) && status.Status == http.StatusUnauthorized {

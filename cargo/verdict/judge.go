@@ -89,6 +89,16 @@ func (j *Judge) Prefetch(ctx context.Context, name, version string) {
 	}
 }
 
+// Kept returns a file of the evidence about a crate that was accepted: NAME of registry.BundlePath, or of
+// registry.OpeningPath.
+func (j *Judge) Kept(name, version, file string) (b []byte, ok bool) {
+	r, err := j.current()
+	if err != nil || !r.requires(name, version) {
+		return nil, false
+	}
+	return r.checker.kept(Want{Name: name, Version: version}, file)
+}
+
 // requires says whether a crate must be proven, or should be.
 func (r *rules) requires(name, version string) bool {
 	return r.demand(name, version).Status == policy.Required

@@ -124,6 +124,16 @@ func (l *Lock) PulledInBy(i int) (chain []string) {
 	return chain
 }
 
+// Has says whether the lock file has a package.
+func (l *Lock) Has(p cargo.Package) bool {
+	for _, i := range l.lock.Named(p.Name) {
+		if l.lock.Packages[i].String() == p.String() {
+			return true
+		}
+	}
+	return false
+}
+
 // GitSources returns the canonical URLs of the git repositories that packages are built from, sorted.
 func (l *Lock) GitSources() (urls []string) {
 	for _, p := range l.lock.Packages {

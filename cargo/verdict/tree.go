@@ -21,6 +21,7 @@ import (
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/durable"
+	"cratelog/opening"
 )
 
 // A Tree is a directory of evidence, in the layout of package registry, that any file server can hand
@@ -124,6 +125,32 @@ func (t *Tree) write(path string, b []byte) error {
 		return err
 	}
 	return durable.Write(t.file(path), b, 0o644)
+}
+
+// kept returns a file of the evidence about a package that is in the cache, by its name in a Tree.
+func (c *Checker) kept(w Want, file string) ([]byte, bool) {
+	for _, s := range c.sources {
+		b, err := durable.Read(s.bundlePath(w), client.MaxBundleSize)
+		if err != nil {
+			continue
+		}
+		if file == originName(s.origin)+BundleExt {
+			return b, true
+		}
+		proof, err := client.ParseProof(b)
+		if err != nil {
+			continue
+		}
+		e, err := entry.Parse(proof.Extra)
+		if err != nil {
+			continue
+		}
+		if id, err := e.Identity(); err == nil && file == fmt.Sprintf("%x", id)+OpeningExt {
+			b, err := durable.Read(c.openingPath(id), opening.MaxSize)
+			return b, err == nil
+		}
+	}
+	return nil, false
 }
 
 // maxSizes bounds how many checkpoints of a log a tree shows to be consistent.

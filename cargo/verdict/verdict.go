@@ -397,7 +397,7 @@ func (c *Checker) run(ctx context.Context, items []*item, progress func(done, to
 	}
 	for _, it := range items {
 		it.verdict.Path = it.want.Path // of the one that was read
-		if it.disk != nil && it.verdict.Status != Violation {
+		if it.disk != nil && (it.verdict.Status != Violation || it.want.Demand.Warn) {
 			it.verdict.Refuse(diskVerdict(it.disk))
 		} else if it.verdict.Status == Verified {
 			it.compareIndex()

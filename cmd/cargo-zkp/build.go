@@ -63,7 +63,7 @@ func wrap(verb string) func(context.Context, *shell, []string) error {
 			return err
 		}
 		if help {
-			fmt.Fprintf(sh.stdout, wrapHelp, verb)
+			sh.tell(wrappedPage(verb))
 			return nil
 		}
 		return c.run(ctx, sh)
@@ -308,40 +308,6 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell) error {
 		sh.Status("Excepted", "%s", list)
 	}
 	return nil // cargo reports the rest
-}
-
-// warn prints the notes on crates that are good enough. Most packages leave out tests and the
-// like: verify names them.
-func (k *lockCheck) warn(sh *shell) {
-	lacking := 0
-	for _, v := range k.verdicts {
-		for _, note := range v.Notes {
-			if v.Facts != nil && len(v.Facts.Coverage.LeftOut) > 0 && strings.HasPrefix(note, "it lacks ") {
-				lacking++
-			} else {
-				sh.Warn("%s v%s: %s", v.Name, v.Version, note)
-			}
-		}
-	}
-	if lacking > 0 {
-		sh.Warn("what manifests name was left out of %s; \"cargo zkp verify\" names it", crates(lacking))
-	}
-}
-
-// excepted names the first crates that need no proof for some time, in one line.
-func (k *lockCheck) excepted() string {
-	const most = 5
-	var list []string
-	for _, v := range k.verdicts {
-		if e := v.Demand.Except; v.Status == verdict.Excepted && e != nil {
-			list = append(list, fmt.Sprintf("%s v%s until %s", v.Name, v.Version, e.Expires))
-		}
-	}
-	more := ""
-	if n := len(list) - most; n > 0 {
-		list, more = list[:most], fmt.Sprintf(", and %d more", n)
-	}
-	return strings.Join(list, ", ") + more
 }
 
 // cargo runs cargo, which speaks for itself.

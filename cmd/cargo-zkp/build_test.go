@@ -259,7 +259,7 @@ func TestABuildNamesExceptionsAndWhatWasYanked(t *testing.T) {
 	dir := d.project(asked + "leaf = { version = \"1\", verification = \"zkp\" }\n")
 	put(t, filepath.Join(dir, "zkp.toml"), "version = 1\n[[exception]]\ncrate = \"leaf\"\nreason = \"r\"\n"+
 		"expires = \"2999-01-01\"\n")
-	d.wants(0, []string{"Excepted leaf v1.0.0 until 2999-01-01"}, "build")
+	d.wants(0, []string{"Excepted 1 crate until 2999-01-01: leaf v1.0.0"}, "build")
 	d.registry.Yank("hello-proof", "0.1.0", true)
 	fatalIf(t, os.RemoveAll(filepath.Join(d.home, "registry", "index")))
 	d.wants(0, []string{"warning: hello-proof v0.1.0: it was yanked"}, "build")

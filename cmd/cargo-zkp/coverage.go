@@ -280,7 +280,7 @@ func printCoverage(sh *shell, r *cover.Report, k *surveyed) error {
 	}
 	table("Not proven, by cause (crates, lines):", len(r.Groups), func(i int, w *tabwriter.Writer) {
 		g := r.Groups[i]
-		fmt.Fprintf(w, "%d\t%s\t  %s\n", g.Crates, thousands(g.Lines), causeText(g))
+		fmt.Fprintf(w, "%d\t%s\t  %s\n", g.Crates, thousands(g.Lines), whyOpen(g))
 	}, 6, "causes")
 	table("Who pulls them in (crates, lines; a crate may come by several):", len(r.Through), func(i int, w *tabwriter.Writer) {
 		t := r.Through[i]
@@ -311,8 +311,8 @@ func stepsTitle(r *cover.Report) string {
 	return fmt.Sprintf("%s %s you from %d to %d percent of the lines:", these, take, from, to)
 }
 
-// causeText says in words why the crates of a group are not proven.
-func causeText(g cover.Group) string {
+// whyOpen says in words why the crates of a group are not proven.
+func whyOpen(g cover.Group) string {
 	switch {
 	case g.State == cover.Unproven && g.Cause == "":
 		return "not logged, and nothing known stands against a proof"

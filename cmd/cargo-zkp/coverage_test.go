@@ -23,8 +23,8 @@ func (d *depot) call(code outcome.Code, args ...string) (stdout, stderr string) 
 	return out.String(), errs.String()
 }
 
-// says wants words in a text and, behind a "!", the absence of others.
-func says(t *testing.T, text string, words ...string) {
+// tells wants words in a text and, behind a "!", the absence of others.
+func tells(t *testing.T, text string, words ...string) {
 	t.Helper()
 	for _, w := range words {
 		if not, ok := strings.CutPrefix(w, "!"); ok == strings.Contains(text, not) {
@@ -65,7 +65,7 @@ func TestAReportSaysWhatIsProvenAndWhatWouldAddMost(t *testing.T) {
 		"1  4,000  packaged with uncommitted changes", "2  3,050  not logged, and nothing known stands against a proof",
 		"1  4,000  dirty v1.0.0", "These 2 proofs take you from 0 to 43 percent of the lines:", "42 %  3,000  large v1.0.0", "43 %     50  small v1.0.0"}
 	out, _ := d.call(outcome.OK, "report")
-	says(t, out, want...)
+	tells(t, out, want...)
 	if n := strings.Count(out, "\n"); n > 24 {
 		t.Errorf("%d lines do not fit on a screen\n%s", n, out)
 	}
@@ -76,8 +76,8 @@ func TestAReportSaysWhatIsProvenAndWhatWouldAddMost(t *testing.T) {
 		t.Fatalf("remembered in %q", cache)
 	}
 	again, errs := d.call(outcome.Unchecked, "report", "--offline", "--locked", "-q") // where nobody says that they are not logged
-	says(t, again, "1 of 4 crates", "3  7,050  could not be checked: not-cached", "!percent of the lines:")
-	says(t, errs, "3 crates could not be checked, so that more may be proven")
+	tells(t, again, "1 of 4 crates", "3  7,050  could not be checked: not-cached", "!percent of the lines:")
+	tells(t, errs, "3 crates could not be checked, so that more may be proven")
 
 	out, _ = d.call(outcome.OK, "report", "--message-format", "json", "-q")
 	var r struct {
@@ -118,18 +118,18 @@ func TestAReportSaysWhatIsProvenAndWhatWouldAddMost(t *testing.T) {
 	tried := filepath.Join(dir, "tried.json")
 	put(t, tried, string(text))
 	out, _ = d.call(outcome.OK, "report", "--prove-report", tried)
-	says(t, out, "1  3,000  its repository is gone, or not public", "This proof adds less than one percent of the lines:", "!%  3,000")
+	tells(t, out, "1  3,000  its repository is gone, or not public", "This proof adds less than one percent of the lines:", "!%  3,000")
 	put(t, tried, "{}")
 	_, errs = d.call(outcome.Unchecked, "report", "--prove-report", tried)
-	says(t, errs, "is no report of cargo zkp prove --lock")
+	tells(t, errs, "is no report of cargo zkp prove --lock")
 }
 
 func TestAReportWithoutATrustFileBeginsAtNothing(t *testing.T) {
 	d := proven(t)
 	d.project("hello-proof = \"0.1\"\n")
 	out, errs := d.call(outcome.OK, "report")
-	says(t, errs, "nothing counts as proven: no trust file says which logs")
-	says(t, out, "0 of 1 crate proven (0 percent)", "This proof takes you from 0 to 100 percent")
+	tells(t, errs, "nothing counts as proven: no trust file says which logs")
+	tells(t, out, "0 of 1 crate proven (0 percent)", "This proof takes you from 0 to 100 percent")
 	d.call(outcome.Usage, "report", "--message-format", "xml")
 	d.call(outcome.Usage, "report", "--top", "-1")
 }
@@ -143,5 +143,5 @@ func TestAReportAsksNoLogAboutPrivateCrates(t *testing.T) {
 	dir := d.project("secret = { version = \"1\", registry = \"private\" }\n")
 	d.settings(dir, "")
 	out, _ := d.call(outcome.OK, "report")
-	says(t, out, "0 of 1 crate proven", "from a registry that cannot be asked")
+	tells(t, out, "0 of 1 crate proven", "from a registry that cannot be asked")
 }

@@ -79,7 +79,7 @@ func TestADoctorFindsAHealthyMachineHealthy(t *testing.T) {
 	has(t, by, "policy", warning, "UNSAFE development keys")
 	has(t, d.diagnosis(outcome.OK, "--offline"), "logs", skipped, "--offline")
 	out, errs := d.call(outcome.OK, "doctor")
-	says(t, out+errs, "ok       path", "nothing is broken")
+	tells(t, out+errs, "ok       path", "nothing is broken")
 }
 
 func TestADoctorSaysWhatIsBroken(t *testing.T) {

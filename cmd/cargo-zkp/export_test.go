@@ -43,7 +43,7 @@ func TestAnExportIsTOMLAndTheSameInAnyOrder(t *testing.T) {
 	}
 	doc, err := toml.Parse(text)
 	fatalIf(t, err)
-	says(t, string(text), "[criteria.matches-commit]", "!development", "[[audits.a]]", "criteria = \"matches-commit\"\nversion = \"1.0.0-rc.1\"",
+	tells(t, string(text), "[criteria.matches-commit]", "!development", "[[audits.a]]", "criteria = \"matches-commit\"\nversion = \"1.0.0-rc.1\"",
 		"entry 7 of the log log.example/x; not proven: Cargo.lock", "!private", "!bad")
 	z := doc["audits"].(map[string]any)["z"].([]any)[0].(map[string]any)
 	if notes := z["notes"].(string); !strings.Contains(notes, ` at a"\\x7f\u202e];`) {
@@ -78,8 +78,8 @@ func TestAnExportHoldsWhatIsProvenHere(t *testing.T) {
 	d.settings(dir, "")
 	d.call(outcome.Usage, "export")
 	out, errs := d.call(outcome.OK, "export", "--cargo-vet")
-	says(t, out, "[[audits.hello-proof]]", "criteria = \"matches-commit-development\"\nversion = \"0.1.0\"", "of the log depot.example/log")
-	says(t, errs, "UNSAFE development keys", "anyone can forge them")
+	tells(t, out, "[[audits.hello-proof]]", "criteria = \"matches-commit-development\"\nversion = \"0.1.0\"", "of the log depot.example/log")
+	tells(t, errs, "UNSAFE development keys", "anyone can forge them")
 	file := filepath.Join(dir, "audits.toml")
 	d.call(outcome.OK, "export", "--cargo-vet", file)
 	if text, err := os.ReadFile(file); err != nil || string(text) != out {

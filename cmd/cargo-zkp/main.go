@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"regexp"
@@ -22,6 +23,7 @@ import (
 
 	"cratelog/cargo/credential"
 	"cratelog/internal/outcome"
+	"cratelog/internal/version"
 )
 
 const usage = `Check that crates are the public source that they claim to be, and prove that they are.
@@ -33,7 +35,9 @@ For those who depend on crates:
                       that builders make this binary of a crate
   install NAME@VERSION
                       Install a binary that builders make of a crate, or that is rebuilt here
-  init                Write a commented zkp.toml
+  init                Write a commented zkp.toml; --from-lock, and except what is not proven yet
+  suggest             Tell what can be done about exceptions, cheapest first
+  prune               Take out exceptions that are not needed any more
   policy check        Look for mistakes in zkp.toml
   report              Tell how much of Cargo.lock is proven, and which proofs would add most
   export --cargo-vet  Write what is proven as audits that cargo-vet imports
@@ -60,8 +64,16 @@ For those who rebuild:
 For those who publish:
   publish             Package, prove, log, and publish with cargo; --dry-run, --workspace
   prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit;
-                      with NAME@VERSION, of a crate that another publisher has published
-  submit FILE.crate   Hand the crate and its entry to a log, and fetch the cosigned bundle
+                      with NAME@VERSION, of a crate that another publisher has published;
+                      with --lock, of all crates of Cargo.lock that nobody has proven yet
+  submit FILE.crate...
+                      Hand crates and their entries to a log, and fetch the cosigned bundles
+  mirror-entries FROM TO
+                      Submit what the log FROM holds to the log TO; --lock
+
+For your shell:
+  completions SHELL   Print completions for bash, zsh, fish or powershell
+  help VERB           Tell what a verb does, with examples; --version
 
 "cargo zkp VERB --help" tells the options of a verb; "cargo zkp --cargo-plugin --help" how this
 program is cargo's credential provider, which gives a token only for what is logged.
@@ -74,13 +86,38 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// verbTable are the verbs. Each makes its flag set before it looks at anything of this machine: help,
+// completions and man pages are made of these.
+func verbTable() map[string]func(context.Context, *shell, []string) error {
+	verbs := map[string]func(context.Context, *shell, []string) error{
+		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
+		"init": initPolicy, "suggest": suggest, "prune": prune, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb,
+		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
+		"attest": attestVerb, "builder": builderVerb,
+		"completions": completions, "man": manPages,
+		"evidence": evidenceVerb,
+		"report":   reportVerb, "export": exportVerb, "clean": cleanVerb, "doctor": doctorVerb, "mirror-entries": mirrorEntries,
+	}
+	for _, verb := range wrapped {
+		verbs[verb] = wrap(verb)
+	}
+	return verbs
+}
+
+// subverbs are the verbs that a verb has.
+var subverbs = map[string][]string{
+	"policy": {"check"}, "environment": {"make", "import", "show"},
+	"builder": {"keygen", "enroll", "set", "status", "run"},
+}
+
 // run is the whole program. The first argument is "zkp" when cargo calls.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "zkp" {
 		args = args[1:]
 	}
 	realDirectory()
-	sh := newShell(stdout, stderr)
+	answer := &answer{Writer: stdout}
+	sh := newShell(answer, stderr)
 	if len(args) > 0 && args[0] == credential.PluginFlag {
 		// cargo asks this program about what it uploads.
 		switch {
@@ -92,33 +129,74 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, credential.Usage)
 		return int(outcome.OK)
 	}
-	verbs := map[string]func(context.Context, *shell, []string) error{
-		"publish": publishCrates, "prove": prove, "submit": submit, "verify": verify,
-		"init": initPolicy, "policy": policyVerb, "show": show, "vendor": vendor, "gossip": gossip, "proxy": proxyVerb, "evidence": evidenceVerb,
-		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
-		"attest": attestVerb, "builder": builderVerb,
-		"report": reportVerb, "export": exportVerb, "clean": cleanVerb, "doctor": doctorVerb,
-	}
-	for _, verb := range wrapped {
-		verbs[verb] = wrap(verb)
-	}
-	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
-		fmt.Fprint(stdout, usage)
-		if len(args) == 0 {
-			return int(outcome.Usage)
-		}
-		return int(outcome.OK)
-	}
-	verb, ok := verbs[args[0]]
-	if !ok {
-		return sh.fail(outcome.Usagef("there is no verb %q; \"cargo zkp help\" lists them", args[0]))
-	}
-	err := verb(ctx, sh, args[1:])
+	args = verbFirst(args)
+	err := sh.do(ctx, args)
 	var exit cargoExit
 	if errors.As(err, &exit) {
 		return int(exit)
 	}
+	if outcome.Of(err) != outcome.OK && len(args) > 0 && !answer.begun && !slices.Contains(wrapped, args[0]) {
+		answer.refuse(args, err)
+	}
 	return sh.fail(err)
+}
+
+// do does what the verb says that args begin with.
+func (sh *shell) do(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 0:
+		fmt.Fprint(sh.stdout, usage)
+		return outcome.Usagef("no verb is given")
+	case version.Asked(args):
+		fmt.Fprintln(sh.stdout, version.Line("cargo-zkp"))
+		return nil
+	case args[0] == "-h", args[0] == "--help", args[0] == "help" && len(args) == 1:
+		fmt.Fprint(sh.stdout, usage)
+		return nil
+	case args[0] == "help": // as cargo help VERB
+		args = append(slices.Clone(args[1:]), "--help")
+	case args[0] == completeVerb:
+		return complete(ctx, sh, args[1:])
+	}
+	verbs := verbTable()
+	verb, ok := verbs[args[0]]
+	if !ok && strings.HasPrefix(args[0], "-") {
+		return outcome.Usagef("there is no option %s before the verb; \"cargo zkp help\" lists the verbs", args[0])
+	} else if !ok {
+		return outcome.Usagef("there is no verb %q%s\n\"cargo zkp help\" lists them", args[0],
+			didYouMean(args[0], slices.Collect(maps.Keys(verbs))))
+	}
+	if subs := subverbs[args[0]]; subs != nil && len(args) > 1 && !strings.HasPrefix(args[1], "-") &&
+		!slices.Contains(subs, args[1]) {
+		if meant := didYouMean(args[1], subs); meant != "" {
+			return outcome.Usagef("%s has no verb %q%s", args[0], args[1], meant)
+		}
+	}
+	return verb(ctx, sh, args[1:])
+}
+
+// verbFirst puts the options that may stand before the verb, as they may for cargo, behind it.
+func verbFirst(args []string) []string {
+	n := 0
+	for n < len(args) && strings.HasPrefix(args[n], "-") {
+		name, _, joined := strings.Cut(args[n], "=")
+		switch {
+		case name == "--color" && !joined:
+			n++
+		case name == "--color", slices.Contains([]string{"-q", "--quiet", "-v", "-vv", "--verbose"}, args[n]):
+		default:
+			return args
+		}
+		n++
+	}
+	if n >= len(args) {
+		return args
+	}
+	verb := n + 1
+	if verb < len(args) && slices.Contains(subverbs[args[n]], args[verb]) {
+		verb++
+	}
+	return slices.Concat(args[n:verb], args[:n], args[verb:])
 }
 
 // realDirectory makes the working directory's path the one without links, which cargo looks for
@@ -138,14 +216,10 @@ func newFlags(sh *shell, verb, args, about string) *flag.FlagSet {
 	fs.BoolVar(&sh.quiet, "q", false, "print errors only")
 	fs.BoolVar(&sh.quiet, "quiet", false, "the same as -q")
 	fs.BoolVar(&sh.verbose, "v", false, "tell everything that was checked")
+	fs.BoolVar(&sh.verbose, "vv", false, "the same as -v")
 	fs.BoolVar(&sh.verbose, "verbose", false, "the same as -v")
 	fs.Func("color", "`WHEN`: auto, always or never (default: CARGO_TERM_COLOR, else auto)", sh.setColor)
-	fs.Usage = func() {
-		usage := strings.Join(strings.Fields("cargo zkp "+verb+" "+args+" [OPTIONS]"), " ")
-		fmt.Fprintf(sh.stdout, "%s\n\nUsage: %s\n\nOptions:\n", about, usage)
-		fs.SetOutput(sh.stdout)
-		fs.PrintDefaults()
-	}
+	fs.Usage = func() { sh.tell(page{verb, args, about, fs}) }
 	return fs
 }
 
@@ -156,7 +230,7 @@ func parse(fs *flag.FlagSet, args []string, what string) (string, error) {
 		return "", err
 	}
 	if len(found) != 1 {
-		return "", outcome.Usagef("%s takes one argument, %s, and got none", fs.Name(), what)
+		return "", outcome.Usagef("%s takes one argument, %s, and got none\n\"%[1]s --help\" has examples", fs.Name(), what)
 	}
 	return found[0], nil
 }
@@ -171,12 +245,15 @@ func parseUpTo(n int, fs *flag.FlagSet, args []string, what string) ([]string, e
 			help()
 			return nil, err
 		} else if err != nil {
-			return nil, outcome.Usagef("%s\n\"%s --help\" lists the options", mistake(err.Error()), fs.Name())
+			return nil, outcome.Usagef("%s\n\"%s --help\" lists the options", mistake(fs, err.Error()), fs.Name())
 		}
 		if fs.NArg() == 0 {
 			break
 		}
 		found, args = append(found, fs.Arg(0)), fs.Args()[1:]
+	}
+	if err := wrongSpec(found, n, what); err != nil {
+		return nil, err
 	}
 	switch {
 	case len(found) <= n:
@@ -190,7 +267,7 @@ func parseUpTo(n int, fs *flag.FlagSet, args []string, what string) ([]string, e
 }
 
 // mistake says what package flag says of an option, as it was written.
-func mistake(text string) string {
+func mistake(fs *flag.FlagSet, text string) string {
 	option := func(name string) string {
 		if len(name) > 1 {
 			return "--" + name
@@ -198,7 +275,9 @@ func mistake(text string) string {
 		return "-" + name
 	}
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		return "there is no option " + option(name)
+		var names []string
+		fs.VisitAll(func(f *flag.Flag) { names = append(names, option(f.Name)) })
+		return "there is no option " + option(name) + didYouMean(option(name), names)
 	} else if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
 		return option(name) + " needs an argument"
 	} else if rest, ok := strings.CutPrefix(text, "invalid boolean flag "); ok {

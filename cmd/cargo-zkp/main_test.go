@@ -15,9 +15,7 @@ func TestMain(m *testing.M) { os.Exit(fixture.Main(m)) }
 
 // Every option's argument has a name, and no line of usage has a hole.
 func TestTheHelpOfAVerbReadsWell(t *testing.T) {
-	for _, verb := range []string{"publish", "prove", "submit", "verify", "install", "init", "policy", "show", "vendor",
-		"gossip", "proxy", "rebuild", "toolchain", "environment make", "environment import", "environment show", "attest",
-		"builder keygen", "builder enroll", "builder set", "builder status", "builder run"} {
+	for _, verb := range allVerbs() {
 		var out bytes.Buffer
 		if code := run(t.Context(), append(strings.Fields(verb), "--help"), &out, &out); code != 0 {
 			t.Errorf("%s --help: exit %d", verb, code)

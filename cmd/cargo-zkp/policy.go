@@ -4,39 +4,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"path/filepath"
 	"time"
 
 	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
-	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 )
-
-// initPolicy writes a commented zkp.toml beside the workspace's Cargo.toml.
-func initPolicy(_ context.Context, sh *shell, args []string) error {
-	opts := newFlags(sh, "init", "", "Write a commented zkp.toml beside the workspace's Cargo.toml; as it "+
-		"stands it changes nothing.")
-	var manifestPath string
-	manifestFlag(opts, &manifestPath)
-	if _, err := parseUpTo(0, opts, args, ""); err != nil {
-		return err
-	}
-	ws, err := workspace(manifestPath)
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(ws.Root, policy.FileName)
-	err = durable.WriteNew(path, []byte(policy.Template), 0o644)
-	if errors.Is(err, fs.ErrExist) {
-		return outcome.Refusef("%s is there already, and stays as it is", path)
-	} else if err != nil {
-		return err
-	}
-	sh.Status("Created", "%s; look through it, then run \"cargo zkp policy check\"", shorten(path))
-	return nil
-}
 
 // policyVerb is "policy check".
 func policyVerb(_ context.Context, sh *shell, args []string) error {
@@ -49,7 +23,9 @@ func policyVerb(_ context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "policy check", "[FILE]", "Look for mistakes in a zkp.toml (default: the nearest "+
 		"one) and in the files that it names.")
 	var manifestPath string
+	var deny bool
 	manifestFlag(fs, &manifestPath)
+	denyFlag(fs, &deny)
 	files, err := parseUpTo(1, fs, args, "FILE")
 	if err != nil {
 		return err
@@ -82,6 +58,9 @@ func policyVerb(_ context.Context, sh *shell, args []string) error {
 	}
 	if len(r.Faults) > 0 {
 		return outcome.Refusef("%s cannot be used as it is: cargo zkp verify would refuse everything that must be proven", name)
+	}
+	if n := len(r.Warnings); deny && n > 0 {
+		return outcome.Refusef("warnings: %d, and --deny warnings makes them errors", n)
 	}
 	sh.Status("Finished", "%s can be used; trust files: %d, programs: %d", name, len(r.Policy.Trust),
 		len(r.Policy.Programs))

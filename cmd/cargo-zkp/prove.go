@@ -29,11 +29,14 @@ type proveOptions struct {
 	submodules               map[string]string
 	registry, index          string
 	keys                     prover.Keyring
-	log                      string            // URL of the one whose program to prove with
-	url                      string            // of the repository, if it was fetched
+	log                      string // URL of the one whose program to prove with
+	url                      string // of the repository, if it was fetched
+	named                    bool   // by the crate's manifest: it is fetched as anybody can
+	visitor                  *git.Visitor
 	opening                  bool              // write one; if it is not given: where the source is public
 	modules                  map[string]string // URLs of the submodules that were fetched, by path
 	crateFile                *keptCrate        // for NAME@VERSION
+	lock                     proveLockOptions
 
 	given func(name string) bool // says that an option stands on the command line
 
@@ -42,12 +45,13 @@ type proveOptions struct {
 }
 
 func (o *proveOptions) register(fs *flag.FlagSet) {
-	fs.StringVar(&o.repository, "repository", ".", "git repository that has the commit: a `PATH`, in any form, or a URL of https, ssh or file")
+	fs.StringVar(&o.repository, "repository", "", "git repository that has the commit: a `PATH`, in any form, or a URL of https, ssh or file "+
+		"(default: of NAME@VERSION what its manifest names, by https; else the directory here)")
 	fs.StringVar(&o.commit, "commit", "", "`COMMIT` to prove from, an id, a tag or a branch (default: the one that the .crate names)")
 	fs.StringVar(&o.path, "path", "", "`PATH` of the package in the repository (default: the one that the .crate names, or else where the commit has its Cargo.toml)")
 	fs.BoolVar(&o.loose, "unproven-manifest", false, "if Cargo.toml does not follow from its original, or the original is not the commit's, list them as "+
 		"unproven instead of refusing the crate; few readers accept that")
-	fs.StringVar(&o.out, "o", "", "`FILE` for the entry (default: FILE.entry for FILE.crate, NAME-VERSION.entry here)")
+	fs.StringVar(&o.out, "o", "", "`FILE` for the entry (default: FILE.entry for FILE.crate; NAME-VERSION.entry here, or in target/zkp/proved of a package)")
 	fs.StringVar(&o.registry, "registry", "", "`NAME` of the registry that the crate is published in; NAME@VERSION is taken from there (default: "+
 		"cargo's default registry, and of NAME@VERSION what lies in cargo's cache)")
 	fs.StringVar(&o.index, "index", "", "`URL` of the index of that registry, instead of its name")
@@ -65,17 +69,22 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 	fs.BoolVar(&o.keys.AllowDevelopment, "development", false, "with --log: development keys will do")
 	fs.BoolVar(&o.opening, "opening", false, "write FILE.opening beside the entry: the git objects themselves, with "+
 		"the names of all files beside the crate's (default: where anybody can fetch the commits, from --repository https://...)")
+	o.lock.register(fs)
 	o.public = git.Public
 	o.given = func(name string) bool { return given(fs, name) != "" }
 }
 
 func prove(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "prove", "FILE.crate | NAME@VERSION", "Make an entry: a proof that the files of a crate stand "+
-		"in its git commit.\nAnyone can prove any crate that is published, NAME@VERSION, whose repository is public.")
+	fs := newFlags(sh, "prove", "FILE.crate | NAME@VERSION | --lock", "Make an entry: a proof that the files of a crate stand "+
+		"in its git commit.\nAnyone can prove any crate that is published, NAME@VERSION, whose repository is public;\n"+
+		"with --lock, all crates of Cargo.lock that nobody has proven yet.")
 	var o proveOptions
 	o.register(fs)
-	what, err := parse(fs, args, "FILE.crate or NAME@VERSION")
+	found, err := parseUpTo(1, fs, args, "FILE.crate or NAME@VERSION")
 	if err != nil {
+		return err
+	}
+	if err := o.checkLock(fs, found); err != nil {
 		return err
 	}
 	if err := o.useLog(sh); err != nil {
@@ -89,7 +98,10 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	tellKeys(sh, &o.keys, logs)
-	c, err := o.crate(ctx, sh, what)
+	if o.lock.on {
+		return o.proveLock(ctx, sh)
+	}
+	c, err := o.crate(ctx, sh, found[0])
 	if err != nil {
 		return err
 	}

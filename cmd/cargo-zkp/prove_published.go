@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"cratelog/cargo"
+	"cratelog/cargo/backlog"
 	"cratelog/cargo/registry"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -35,11 +38,19 @@ func (o *proveOptions) published(ctx context.Context, sh *shell, name, version s
 		return nil, outcome.Refusef("%s v%s: %w", name, version, err)
 	}
 	if o.out == "" {
-		o.out = name + "-" + version + ".entry"
+		dir, err := leftIn()
+		if err != nil {
+			return nil, err
+		}
+		o.out = filepath.Join(dir, name+"-"+version+".entry")
 	}
 	if !o.given("repository") {
-		return nil, outcome.Usagef("prove %s@%s needs --repository: the path or the URL of the git repository that the "+
-			"crate comes from%s", name, version, hint(c))
+		if o.repository, err = backlog.RepositoryURL(c.Repository()); err != nil {
+			return nil, outcome.Usagef("prove %s@%s needs --repository, the path or the URL of the git repository that the crate comes "+
+				"from: %v", name, version, err)
+		}
+		o.named = true
+		sh.Status("Taking", "the repository that the crate's manifest names, %s", o.repository)
 	}
 	o.crateFile = &keptCrate{path: filepath.Join(filepath.Dir(o.out), name+"-"+version+".crate"), raw: raw}
 	if old, err := readFile(o.crateFile.path, crate.DefaultLimits.Compressed); err == nil && bytes.Equal(old, raw) {
@@ -65,13 +76,15 @@ func (k *keptCrate) write() error {
 	return durable.WriteNew(k.path, k.raw, 0o644)
 }
 
-// hint tells which repository a crate's manifest names.
-func hint(c *crate.Crate) string {
-	url := c.Repository()
-	if url == "" {
-		return ""
+// leftIn is where the entry of a published crate is left: here, but in a package's directory below
+// target, where git does not look, as the next publish would refuse files that are in no commit.
+func leftIn() (string, error) {
+	ws, err := workspace("")
+	if err != nil {
+		return "", nil
 	}
-	return fmt.Sprintf("; the crate itself names %q", url)
+	dir := filepath.Join(ws.Root, "target", "zkp", "proved")
+	return dir, os.MkdirAll(dir, 0o755)
 }
 
 // get finds the bytes of a published crate: in cargo's cache, or in the registry.
@@ -202,11 +215,16 @@ func (o *proveOptions) subjectRegistry() (string, error) {
 // fetch returns a directory with the commit that the crate is proved from.
 func (o *proveOptions) fetch(ctx context.Context, sh *shell, c *crate.Crate) (string, error) {
 	if !git.IsURL(o.repository) {
-		return o.repository, nil
+		return cmp.Or(o.repository, "."), nil
 	}
 	cache, err := git.DefaultClones()
 	if err != nil {
 		return "", err
+	}
+	if o.visitor == nil {
+		if o.visitor, err = git.DefaultVisitor(); err != nil {
+			return "", err
+		}
 	}
 	commit, err := o.wanted(ctx, c)
 	if err != nil {
@@ -217,6 +235,9 @@ func (o *proveOptions) fetch(ctx context.Context, sh *shell, c *crate.Crate) (st
 	}
 	o.url = o.repository
 	sh.Status("Fetching", "commit %x", commit)
+	if o.named {
+		return o.visitor.Fetch(ctx, git.Address{URL: o.repository}, commit)
+	}
 	return cache.Fetch(ctx, o.repository, commit)
 }
 
@@ -225,6 +246,9 @@ func (o *proveOptions) wanted(ctx context.Context, c *crate.Crate) (commit [20]b
 	if o.given("commit") {
 		if id, err := hex.DecodeString(o.commit); err == nil && len(id) == len(commit) {
 			return [20]byte(id), nil
+		}
+		if o.named {
+			return o.tag(ctx)
 		}
 		return git.ResolveRemote(ctx, o.repository, o.commit)
 	}
@@ -237,6 +261,20 @@ func (o *proveOptions) wanted(ctx context.Context, c *crate.Crate) (commit [20]b
 			"--commit, an id or a tag", c.Name, c.Version)
 	}
 	return commit, err
+}
+
+// tag returns the commit of the tag that --commit names, of a repository that a stranger's manifest names.
+func (o *proveOptions) tag(ctx context.Context) ([20]byte, error) {
+	tags, err := o.visitor.Tags(ctx, git.Address{URL: o.repository})
+	if err != nil {
+		return [20]byte{}, err
+	}
+	id, ok := tags[strings.TrimPrefix(o.commit, "refs/tags/")]
+	if !ok {
+		return id, outcome.Usagef("the repository at %s has no tag %q; --commit takes one, or a whole commit id of 40 digits",
+			o.repository, o.commit)
+	}
+	return id, nil
 }
 
 // fetchSubmodule fetches the repository of a submodule that is named by a URL. Which

@@ -194,6 +194,7 @@ func judge(w proxy.Workspace, log *slog.Logger) *verdict.Judge {
 var _ interface {
 	proxy.Judge
 	proxy.Prefetcher
+	proxy.Keeper
 } = &verdict.Judge{}
 
 // policyText names what a workspace is judged by.

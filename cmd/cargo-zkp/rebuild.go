@@ -298,7 +298,7 @@ func (s *crateSource) index(home, of string) (*registry.Index, error) {
 	}
 	url, err := registry.SparseURL(of)
 	if of == entry.DefaultRegistry {
-		url, err = registry.DefaultIndex(home)
+		url, err = defaultIndex(home)
 	}
 	if err != nil {
 		return nil, err
@@ -308,4 +308,23 @@ func (s *crateSource) index(home, of string) (*registry.Index, error) {
 	}
 	s.indexes[of] = &registry.Index{URL: url, UserAgent: userAgent}
 	return s.indexes[of], nil
+}
+
+// defaultIndex returns the sparse index that crates of cargo's default registry come from: of the
+// one that replaces it by cargo's configuration, or its own.
+func defaultIndex(home string) (string, error) {
+	config, err := cargo.LoadConfig(".", home)
+	if err != nil {
+		return "", err
+	}
+	from, err := config.Default()
+	switch {
+	case err != nil:
+		return "", err
+	case from.At == "":
+		return registry.DefaultIndex(home)
+	case from.Kind != "registry":
+		return "", fmt.Errorf("%s replaces cargo's default registry by a %s, which has no downloads", from.Because, from.Kind)
+	}
+	return registry.SparseURL(from.At)
 }

@@ -22,8 +22,11 @@ func (k *lockCheck) report(sh *shell, format string) error {
 	case "json":
 		err = k.json(sh)
 	case "sarif":
-		err = k.sarif(sh)
+		err = k.sarif().print(sh, nil)
 	default:
+		if k.since != nil {
+			err = k.table(sh, format == "markdown")
+		}
 		k.human(sh)
 	}
 	if err != nil {
@@ -46,6 +49,14 @@ func (k *lockCheck) report(sh *shell, format string) error {
 		return outcome.Refusef("%s %s not what the policy asks for%s", crates(n[verdict.Violation]), be, unchecked)
 	case verdict.Unchecked:
 		return errors.New(unchecked)
+	}
+	return k.denied()
+}
+
+// denied makes an error of warnings, if --deny warnings says so.
+func (k *lockCheck) denied() error {
+	if n := k.warnings(); k.deny && n > 0 {
+		return outcome.Refusef("warnings: %d, and --deny warnings makes them errors", n)
 	}
 	return nil
 }
@@ -72,51 +83,48 @@ func filesHave(n int) string {
 	return fmt.Sprintf("%d files have", n)
 }
 
-// human prints what needs attention, and with -v every crate.
+// human prints what needs attention, errors last, and with -v every crate.
 func (k *lockCheck) human(sh *shell) {
 	development := false
 	for i := range k.verdicts {
 		v := &k.verdicts[i]
-		switch v.Status {
-		case verdict.Violation, verdict.Unchecked:
-			k.complain(sh, v)
-		case verdict.Verified:
-			development = development || v.Facts.Development
-			if sh.verbose {
-				describe(sh, v)
-			}
-		case verdict.Excepted:
-			if e := v.Demand.Except; sh.verbose {
-				sh.Status("Excepted", "%s v%s until %s: %s", v.Name, v.Version, e.Expires, e.Reason)
-			}
-		case verdict.NotAsked:
-			switch {
-			case !sh.verbose:
-			case v.Hashed():
-				sh.Status("Hashed", "%s v%s; no proof is asked for", v.Name, v.Version)
-			default:
-				sh.Status("Skipped", "%s v%s; it is not on this disk, and no proof is asked for", v.Name, v.Version)
-			}
-		}
-		for _, note := range v.Notes {
-			sh.Warn("%s v%s: %s", v.Name, v.Version, note)
+		development = development || v.Status == verdict.Verified && v.Facts.Development
+		if sh.verbose {
+			tell(sh, v)
 		}
 	}
-	for _, text := range k.Elsewhere {
-		sh.complain(text)
-	}
+	k.warn(sh)
 	for _, u := range k.Unmatched {
 		sh.Warn("%s", u)
 	}
 	if development {
 		sh.Warn("accepted proofs made with UNSAFE development keys: anyone can forge them")
 	}
+	k.complaints(sh)
 	n := verdict.Counts(k.verdicts)
 	if k.worst() != verdict.Verified {
 		return
 	}
 	sh.Status("Finished", "%s proven%s in %.2f s", crates(n[verdict.Verified]), k.rest(n),
 		k.took.Seconds())
+}
+
+// tell prints one crate that nothing is wrong with.
+func tell(sh *shell, v *verdict.Verdict) {
+	switch v.Status {
+	case verdict.Verified:
+		describe(sh, v)
+	case verdict.Excepted:
+		sh.Status("Excepted", "%s v%s until %s: %s", v.Name, v.Version, v.Demand.Except.Expires, v.Demand.Except.Reason)
+	case verdict.Warned:
+		sh.Status("Unproven", "%s v%s: %s", v.Name, v.Version, verdict.Explain(v.Err).Message)
+	case verdict.NotAsked:
+		if v.Hashed() {
+			sh.Status("Hashed", "%s v%s; no proof is asked for", v.Name, v.Version)
+		} else {
+			sh.Status("Skipped", "%s v%s; it is not on this disk, and no proof is asked for", v.Name, v.Version)
+		}
+	}
 }
 
 // rest counts the crates without a proof.
@@ -133,6 +141,7 @@ func (k *lockCheck) rest(n map[verdict.Status]int) string {
 		what string
 	}{
 		{n[verdict.Excepted], "excepted"},
+		{n[verdict.Warned], "to be warned of only"},
 		{n[verdict.NotAsked] - absent, "with the lock file's checksum only"},
 		{absent, "not on this disk"},
 		{k.Others, "from git or a path not looked at"},
@@ -153,6 +162,9 @@ func (k *lockCheck) complain(sh *shell, v *verdict.Verdict) {
 	}
 	for _, b := range v.Demand.Because {
 		text += "\n" + b
+	}
+	if k.paths && len(v.By) > 0 {
+		text += "\nit comes by " + strings.Join(v.By, " > ")
 	}
 	for _, x := range v.Demand.Expired {
 		text += fmt.Sprintf("\nan exception for it ended on %s: %s", x.Expires, x.Reason)
@@ -231,67 +243,10 @@ func (k *lockCheck) json(sh *shell) error {
 		Other     int            `json:"not_from_a_registry"`
 		Elsewhere []string       `json:"cannot_be_verified,omitempty"`
 		Unmet     []string       `json:"unmatched_demands,omitempty"`
+		Warnings  int            `json:"warnings"`
 		Seconds   float64        `json:"seconds"`
-	}{"verify-finished", k.worst() == verdict.Verified, n, k.Others, k.Elsewhere, k.Unmatched, k.took.Seconds()})
-}
-
-// elsewhere is the ruleId of what cannot be verified at all.
-const elsewhere = "not-verifiable"
-
-// sarif prints what needs attention, each at its place in Cargo.lock, as much of SARIF 2.1.0
-// (OASIS) as code hosts read.
-func (k *lockCheck) sarif(sh *shell) error {
-	uri := cargo.InRepository(k.Workspace.LockPath)
-	ids := map[string]bool{}
-	rules, results := []object{}, []object{} // an empty list is not null
-	for _, v := range k.verdicts {
-		level := "error"
-		switch v.Status {
-		case verdict.Violation:
-		case verdict.Unchecked:
-			level = "warning"
-		default:
-			continue
-		}
-		e := verdict.Explain(v.Err)
-		if !ids[e.Reason] {
-			ids[e.Reason] = true
-			rules = append(rules, object{"id": e.Reason})
-		}
-		results = append(results, object{
-			"ruleId": e.Reason, "level": level,
-			"message": object{"text": fmt.Sprintf("%s v%s: %s", v.Name, v.Version, e.Error())},
-			"locations": []object{{"physicalLocation": object{
-				"artifactLocation": object{"uri": uri},
-				"region":           object{"startLine": lineOf(k.Text, v.Name, v.Version)},
-			}}},
-			"partialFingerprints": object{"crate/v1": v.Name + " " + v.Version + " " + e.Reason},
-		})
-	}
-	for _, text := range k.Elsewhere {
-		if !ids[elsewhere] {
-			ids[elsewhere] = true
-			rules = append(rules, object{"id": elsewhere})
-		}
-		results = append(results, object{
-			"ruleId": elsewhere, "level": "error", "message": object{"text": text},
-			"locations": []object{{"physicalLocation": object{
-				"artifactLocation": object{"uri": uri},
-				"region":           object{"startLine": 1},
-			}}},
-		})
-	}
-	return printSARIF(sh, rules, results)
-}
-
-// object is one of JSON.
-type object map[string]any
-
-func printSARIF(sh *shell, rules, results []object) error {
-	return printJSON(sh, object{
-		"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0",
-		"runs": []object{{"tool": object{"driver": object{"name": "cargo-zkp", "rules": rules}}, "results": results}},
-	})
+	}{"verify-finished", k.worst() == verdict.Verified, n, k.Others, k.Elsewhere, k.Unmatched,
+		k.warnings(), k.took.Seconds()})
 }
 
 // unanswered tells those who asked for JSON or SARIF why there is no answer: a file without a word
@@ -313,11 +268,9 @@ func unanswered(sh *shell, o lockOptions, why error) error {
 		if ws, err := workspace(o.manifestPath); err == nil {
 			at = cargo.InRepository(ws.LockPath)
 		}
-		err = printSARIF(sh, []object{{"id": elsewhere}}, []object{{
-			"ruleId": elsewhere, "level": "error", "message": object{"text": text},
-			"locations": []object{{"physicalLocation": object{"artifactLocation": object{"uri": at},
-				"region": object{"startLine": 1}}}},
-		}})
+		r := sarif{uri: at}
+		r.add(elsewhere, "error", text, 1, "")
+		err = r.print(sh, why)
 	}
 	return errors.Join(why, err)
 }
@@ -327,14 +280,4 @@ func printJSON(sh *shell, v any) error {
 	out := json.NewEncoder(sh.stdout)
 	out.SetIndent("", "  ")
 	return out.Encode(v)
-}
-
-// lineOf finds a package in the text of a lock file, counted from 1; the first line
-// if it does not stand there as cargo writes it.
-func lineOf(lock []byte, name, version string) int {
-	at := bytes.Index(lock, fmt.Appendf(nil, "name = %q\nversion = %q\n", name, version))
-	if at < 0 {
-		return 1
-	}
-	return 1 + bytes.Count(lock[:at], []byte("\n"))
 }

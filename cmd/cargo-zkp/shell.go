@@ -22,6 +22,8 @@ type shell struct {
 	stdout, stderr io.Writer
 	color, tty     bool
 	quiet, verbose bool // -q, -v
+
+	read func(page) // if not nil: gets the help of a verb, in place of the person
 }
 
 // setColor is the option --color.

@@ -56,9 +56,9 @@ func TestTrustedPublishingIsComparedWithTheProvenCommit(t *testing.T) {
 		d.tells(outcome.OK, []string{`"trusted_publishing":{"standing":"` + c.standing + `"`}, "--trusted-publishing", "--message-format", "json")
 		d.tells(outcome.OK, []string{"trusted publishing " + map[string]string{"differs": "DIFFERS"}[c.standing]}, "--trusted-publishing", "--offline", "-v")
 		out, _ := d.call(outcome.OK, "show", "hello-proof", "--trusted-publishing")
-		says(t, strings.ToLower(out), "published:  "+c.standing)
+		tells(t, strings.ToLower(out), "published:  "+c.standing)
 		out, _ = d.call(outcome.OK, "show", "hello-proof", "--trusted-publishing", "--message-format", "json")
-		says(t, out, `"standing": "`+c.standing+`"`)
+		tells(t, out, `"standing": "`+c.standing+`"`)
 		if n := d.askedAPI(); n != 1 {
 			t.Errorf("%s: the API was asked %d times; it does not change its mind", c.standing, n)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"cratelog/cargo/publish"
 	"cratelog/cargo/verdict"
+	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/durable"
@@ -18,55 +19,90 @@ import (
 )
 
 func submit(ctx context.Context, sh *shell, args []string) error {
-	flags := newFlags(sh, "submit", "FILE.crate", "Hand a crate and its entry to a log, and fetch the cosigned bundle.")
+	flags := newFlags(sh, "submit", "FILE.crate...", "Hand crates and their entries to a log, and fetch the cosigned bundles.")
 	url := flags.String("log", "", "`URL` of the log (required)")
-	entryFile := flags.String("entry", "", "`FILE` with the entry (default: FILE.entry for FILE.crate)")
-	openingFile := flags.String("opening", "", "`FILE` with the entry's opening, which the log publishes (default: "+
+	var named submitFiles
+	flags.StringVar(&named.entry, "entry", "", "`FILE` with the entry (default: FILE.entry for FILE.crate)")
+	flags.StringVar(&named.opening, "opening", "", "`FILE` with the entry's opening, which the log publishes (default: "+
 		"FILE.opening for FILE.crate, if it is there)")
-	out := flags.String("bundle", "", "`FILE` for the bundle (default: FILE.tlog-proof for FILE.crate)")
-	file, err := parse(flags, args, "FILE.crate")
-	if err != nil {
+	flags.StringVar(&named.bundle, "bundle", "", "`FILE` for the bundle (default: FILE.tlog-proof for FILE.crate)")
+	files, err := parseUpTo(maxSubmit, flags, args, "FILE.crate")
+	switch {
+	case err != nil:
 		return err
-	}
-	if *url == "" {
+	case len(files) == 0:
+		return outcome.Usagef("submit takes one argument or more, FILE.crate, and got none")
+	case *url == "":
 		return outcome.Usagef("submit needs --log URL: which log is to hold the entry")
+	case len(files) > 1 && named != submitFiles{}:
+		return outcome.Usagef("--entry, --opening and --bundle name the file of one crate, and %d are given", len(files))
 	}
-	if *entryFile == "" {
-		*entryFile = sibling(file, ".entry")
+	log := logClient(sh, *url)
+	if len(files) == 1 {
+		return submitOne(ctx, sh, log, files[0], named)
 	}
-	if *out == "" {
-		*out = sibling(file, ".tlog-proof")
+	var worst error
+	failed := 0
+	for _, file := range files {
+		err := submitOne(ctx, sh, log, file, named)
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			sh.complain(file + ": " + err.Error())
+			failed++
+			if worst == nil || outcome.Of(err) > outcome.Of(worst) {
+				worst = err
+			}
+		}
 	}
+	switch {
+	case worst == nil:
+		return nil
+	case outcome.Of(worst) == outcome.Refused:
+		return outcome.Refusef("%d of %d crates were not logged", failed, len(files))
+	}
+	return fmt.Errorf("%d of %d crates were not logged", failed, len(files))
+}
+
+// maxSubmit bounds the crates of one submit.
+const maxSubmit = 1 << 16
+
+// submitFiles are the files that the command line names beside the .crate; "" for those beside it.
+type submitFiles struct{ entry, opening, bundle string }
+
+// submitOne hands one crate to a log.
+func submitOne(ctx context.Context, sh *shell, log *client.Log, file string, named submitFiles) error {
+	entryFile, out := cmp.Or(named.entry, sibling(file, ".entry")), cmp.Or(named.bundle, sibling(file, ".tlog-proof"))
 	raw, err := readFile(file, crate.DefaultLimits.Compressed)
 	if err != nil {
 		return err
 	}
-	e, err := readFile(*entryFile, entry.MaxSize)
+	e, err := readFile(entryFile, entry.MaxSize)
 	if err != nil {
 		return fmt.Errorf("%w\nmake the entry with \"cargo zkp prove %s\"", err, file)
 	}
 	parsed, err := entry.Parse(e)
 	if err != nil {
-		return outcome.Refusef("%s: %w", *entryFile, err)
+		return outcome.Refusef("%s: %w", entryFile, err)
 	}
 	if sum := sha256.Sum256(raw); sum != parsed.Subject.SHA256 {
 		return outcome.Refusef("%s is about the .crate of %s %s with SHA-256 %x, and %s has %x, so nothing was submitted\n"+
-			"make the entry of this .crate with \"cargo zkp prove %s\", or name another one with --entry", *entryFile,
+			"make the entry of this .crate with \"cargo zkp prove %s\", or name another one with --entry", entryFile,
 			parsed.Subject.Name, parsed.Subject.Version, parsed.Subject.SHA256, file, sum, file)
 	}
-	to, err := newOutput(*out)
+	to, err := newOutput(out)
 	if err != nil {
 		return err
 	}
 	defer to.Discard()
-	sh.Status("Submitting", "%s v%s to %s", parsed.Subject.Name, parsed.Subject.Version, *url)
-	log := logClient(sh, *url)
-	opened, err := openingFor(sh, file, *openingFile)
+	sh.Status("Submitting", "%s v%s to %s", parsed.Subject.Name, parsed.Subject.Version, log.URL)
+	opened, err := openingFor(sh, file, named.opening)
 	if err != nil {
 		return err
 	}
 	var give func(error)
-	if *openingFile == "" { // then the entry is what is meant to be logged
+	if named.opening == "" { // then the entry is what is meant to be logged
 		give = func(why error) { sh.Warn("the log does not keep the opening: %v", why) }
 	}
 	bundle, err := publish.Submit(ctx, log, publish.Submission{Entry: e, Crate: raw, Opening: opened, Without: give})
@@ -80,7 +116,7 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	if err := to.commit(bundle); err != nil {
 		return err
 	}
-	sh.Status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, *out, file)
+	sh.Status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, out, file)
 	return nil
 }
 

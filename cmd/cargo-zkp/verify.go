@@ -22,6 +22,28 @@ import (
 
 // verify checks all crates of a lock file, or one .crate if it is named.
 func verify(ctx context.Context, sh *shell, args []string) error {
+	answers := false // in the format that was asked for
+	err := verifyWhat(ctx, sh, args, &answers)
+	if err == nil || answers || errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	return unanswered(sh, lockOptions{format: formatOf(args)}, err)
+}
+
+// formatOf returns the --message-format of a command line that may be wrong.
+func formatOf(args []string) (format string) {
+	for i, a := range args {
+		name, value, given := strings.Cut(strings.TrimPrefix(a, "-"), "=")
+		if name == "-message-format" && given {
+			format = value
+		} else if name == "-message-format" && i+1 < len(args) {
+			format = args[i+1]
+		}
+	}
+	return format
+}
+
+func verifyWhat(ctx context.Context, sh *shell, args []string, answers *bool) error {
 	fs := newFlags(sh, "verify", "[FILE.crate | --binary FILE [NAME@VERSION]]", `Check that the crates of Cargo.lock are what the policy asks for; or with FILE.crate,
 that this one is what a proved, logged and witnessed entry says; or with --binary FILE, that
 this binary is what builders make of a crate whose source is proven.`)
@@ -47,6 +69,7 @@ this binary is what builders make of a crate whose source is proven.`)
 		if name := given(fs, slices.DeleteFunc(others, func(n string) bool { return slices.Contains(shared, n) })...); name != "" {
 			return outcome.Usagef("--%s is not for a binary", name)
 		}
+		*answers = true
 		binary.bundle, binary.pkg.Registry = one.bundle, one.registry
 		return verifyBinary(ctx, sh, strings.Join(files, ""), b, binary, all.format)
 	}
@@ -57,6 +80,7 @@ this binary is what builders make of a crate whose source is proven.`)
 		if name := given(fs, one.names...); name != "" {
 			return outcome.Usagef("--%s is for one crate: name its FILE.crate", name)
 		}
+		*answers = true
 		return verifyLock(ctx, sh, b, all)
 	}
 	if name := given(fs, all.names...); name != "" {

@@ -25,12 +25,15 @@ type lockOptions struct {
 	locked       bool
 	rehash       bool
 	format       string
+	deny         bool     // warnings are errors
+	paths        bool     // say by which packages each comes
+	since        string   // commit whose lock file the crates are not looked at of; "" for none
 	only         []string // patterns of the packages that count; none for all
 	afresh       bool     // a directory source is not asked whether Cargo.lock is up to date, if it cannot tell
 }
 
 func (o *lockOptions) register(fs *flag.FlagSet, offline *bool) {
-	o.names = []string{"manifest-path", "locked", "frozen", "workspace", "rehash", "trusted-publishing", "message-format"}
+	o.names = []string{"manifest-path", "locked", "frozen", "workspace", "rehash", "trusted-publishing", "message-format", "deny", "paths", "since"}
 	o.registerPlace(fs)
 	fs.BoolFunc("frozen", "the same as --locked --offline", func(v string) error {
 		frozen, err := strconv.ParseBool(v)
@@ -41,13 +44,28 @@ func (o *lockOptions) register(fs *flag.FlagSet, offline *bool) {
 	fs.BoolVar(&o.rehash, "rehash", false, "compare all unpacked sources again, also those that look "+
 		"unchanged since they were compared last")
 	fs.StringVar(&o.format, "message-format", "human", "`FORMAT` of the answer: human, json (one object "+
-		"a line) or sarif")
+		"a line), sarif, or markdown with --since")
+	denyFlag(fs, &o.deny)
+	fs.BoolVar(&o.paths, "paths", false, "say of each crate that is refused by which packages it comes (default: of none)")
+	fs.StringVar(&o.since, "since", "", "only crates that Cargo.lock gained or changed since the commit `REF`, as a table "+
+		"for a review (default: all crates)")
 }
 
 // registerPlace registers what says which lock file counts.
 func (o *lockOptions) registerPlace(fs *flag.FlagSet) {
 	manifestFlag(fs, &o.manifestPath)
 	fs.BoolVar(&o.locked, "locked", false, "refuse to go on if Cargo.lock would have to be written")
+}
+
+// denyFlag registers --deny.
+func denyFlag(fs *flag.FlagSet, deny *bool) {
+	fs.Func("deny", "`WHAT` is an error: warnings (default: nothing)", func(what string) error {
+		*deny = what == "warnings"
+		if !*deny {
+			return fmt.Errorf("it takes warnings, not %q", what)
+		}
+		return nil
+	})
 }
 
 func manifestFlag(fs *flag.FlagSet, path *string) {
@@ -60,14 +78,22 @@ type lockCheck struct {
 	*verdict.Lock
 	needAll  bool              // also what needs no proof must be on the disk
 	vendorTo string            // directory source that is to be made; "" for none
+	deny     bool              // warnings are errors
+	paths    bool              // say by which packages each comes
+	since    *since            // what there was before; nil if all counts
 	afresh   bool              // cargo is configured to take crates from such a one already
 	verdicts []verdict.Verdict // of Wants
 	took     time.Duration
 }
 
 func verifyLock(ctx context.Context, sh *shell, b believe, o lockOptions) error {
-	if !slices.Contains([]string{"human", "json", "sarif"}, o.format) {
-		return outcome.Usagef("--message-format is human, json or sarif, not %q", o.format)
+	switch {
+	case !slices.Contains([]string{"human", "json", "sarif", "markdown"}, o.format):
+		return outcome.Usagef("--message-format is human, json, sarif or markdown, not %q", o.format)
+	case o.format == "markdown" && o.since == "":
+		return outcome.Usagef("--message-format markdown is for --since REF: a table of what changed")
+	case o.since != "" && o.format == "sarif":
+		return unanswered(sh, o, outcome.Usagef("--message-format sarif is of all crates, as code hosts compare: leave out --since"))
 	}
 	b.rehash = o.rehash
 	k, err := examineLock(ctx, sh, b, o)
@@ -103,11 +129,19 @@ func planLock(ctx context.Context, sh *shell, b believe, o lockOptions) (*lockCh
 	if err != nil {
 		return nil, err
 	}
-	l, err := verdict.NewLock(ws, p, text, o.only, time.Now())
-	if err == nil && l.Required() > 0 && len(p.Trust) == 0 {
-		err = outcome.Usagef("%s", p.NoTrust())
+	k := &lockCheck{deny: o.deny, paths: o.paths}
+	if o.since != "" {
+		if k.since, err = lockAt(ctx, ws, o.since); err != nil {
+			return nil, err
+		}
 	}
-	return &lockCheck{Lock: l}, err
+	if k.Lock, err = verdict.NewLockSince(ws, p, text, k.since.lock(), o.only, time.Now()); err != nil {
+		return nil, err
+	}
+	if k.Required() > 0 && len(p.Trust) == 0 {
+		return nil, outcome.Usagef("%s", p.NoTrust())
+	}
+	return k, nil
 }
 
 // readLock reads Cargo.lock; where there is none, cargo makes it, unless it must not.
@@ -186,6 +220,7 @@ func (k *lockCheck) check(ctx context.Context, sh *shell, b believe, progress fu
 	}
 	k.verdicts = checker.All(ctx, k.Wants, progress)
 	k.took = time.Since(begin)
+	k.look()
 	if err := checker.SaveStamps(); err != nil {
 		sh.Warn("what was compared will be compared again next time: %v", err)
 	}

@@ -226,7 +226,7 @@ func TestOptionsAreCargosAndMistakesAreTold(t *testing.T) {
 	d.tells(outcome.Refused, []string{"leaf v1.0.0", "!twig v1.0.0"}, "-p", "hello-proof", "--package", "leaf@1.0.0")
 	d.tells(outcome.Usage, []string{"no package from a registry in Cargo.lock is gone"}, "-p", "leaf", "-p", "gone")
 	out, code := d.verify("--lokced")
-	if code != int(outcome.Usage) || out != "error: there is no option --lokced\n  \"cargo zkp verify --help\" lists the options\n" {
+	if code != int(outcome.Usage) || out != "error: there is no option --lokced; did you mean --locked?\n  \"cargo zkp verify --help\" lists the options\n" {
 		t.Errorf("an unknown option: exit %d\n%s", code, out)
 	}
 	if out, code := d.verify("--help"); code != 0 || !strings.Contains(out, "-frozen") {

@@ -153,6 +153,7 @@ func (s *setup) webConfig(r *store.Reader, logs []monitor.LogConfig, proofs *pro
 		Store: r, Proofs: proofs, Policies: make(map[string]*client.Policy), Name: s.Name,
 		URL:      strings.TrimSuffix(s.PublicURL, "/"),
 		Evidence: s.evidence(), StaleAfter: s.MaxAge.Duration, Repositories: s.Repositories, Sets: sets, Log: logger,
+		Operator: s.Operator, Contact: s.Contact, Since: s.Since,
 	}
 	for _, l := range logs {
 		c.Policies[l.Origin] = l.Policy

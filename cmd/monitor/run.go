@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,6 +51,7 @@ type opened struct {
 	db         *store.Store
 	monitor    *monitor.Monitor
 	dispatcher *alert.Dispatcher // nil without channels
+	subscriber *alert.Subscriber // nil if readers may not subscribe
 	config     monitor.Config
 	proofs     *proofcheck.Verifier
 	logger     *slog.Logger
@@ -73,6 +75,12 @@ func open(ctx context.Context, site *setup, logger *slog.Logger) (_ *opened, err
 			return nil, err
 		}
 		o.config.Notify = o.dispatcher.Wake
+	}
+	if sub := site.Subscriptions; sub.Enabled {
+		if o.subscriber, err = alert.NewSubscriber(alert.SubscriberConfig{Store: o.db, Name: site.Name,
+			URL: strings.TrimSuffix(site.PublicURL, "/"), Max: sub.Max, AllowPrivate: sub.AllowPrivate, Logger: logger}); err != nil {
+			return nil, err
+		}
 	}
 	if o.monitor, err = monitor.New(ctx, o.config); err != nil {
 		return nil, err
@@ -170,6 +178,9 @@ func (o *opened) serve(ctx context.Context, l net.Listener, h http.Handler) erro
 	if o.dispatcher != nil {
 		g.Go(func() error { o.dispatcher.Run(ctx); return nil })
 	}
+	if o.subscriber != nil {
+		g.Go(func() error { o.subscriber.Run(ctx); return nil })
+	}
 	return g.Wait()
 }
 
@@ -187,6 +198,9 @@ func newServer(h http.Handler) *http.Server {
 func (o *opened) handler() (http.Handler, error) {
 	c := o.site.webConfig(o.db.Reader, o.config.Logs, o.proofs, o.config.Sets, o.logger)
 	c.Gossip = gossip{o.monitor}
+	if o.subscriber != nil {
+		c.Subscriptions = subscriptions{o.subscriber}
+	}
 	pages, err := web.New(c)
 	if err != nil {
 		return nil, err
@@ -223,6 +237,19 @@ func (g gossip) Gossip(ctx context.Context, b []byte) (verdict, text string, err
 			"soon as it has.", c.Size)
 	}
 	return c.Verdict, text, nil
+}
+
+// subscriptions lets readers of the pages subscribe.
+type subscriptions struct{ *alert.Subscriber }
+
+// Subscribe implements web.Subscriptions.
+func (s subscriptions) Subscribe(ctx context.Context, prefix string, exact bool, endpoint string) (secret, token string,
+	err error) {
+	secret, token, err = s.Subscriber.Subscribe(ctx, prefix, exact, endpoint)
+	if errors.Is(err, alert.ErrEndpoint) {
+		err = fmt.Errorf("%w: %w", web.ErrSubscription, err)
+	}
+	return secret, token, err
 }
 
 // once looks at everything once.

@@ -32,6 +32,9 @@ type settings struct {
 	Listen    string `toml:"listen"`
 	Name      string `toml:"name"`
 	PublicURL string `toml:"public_url"`
+	Operator  string `toml:"operator"`
+	Contact   string `toml:"contact"`
+	Since     string `toml:"since"`
 
 	Log []logSettings `toml:"log"`
 
@@ -58,7 +61,13 @@ type settings struct {
 	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
 
 	Repositories map[string]string `toml:"repositories"`
-	Channel      []alert.Config    `toml:"channel"`
+
+	Subscriptions struct {
+		Enabled      bool `toml:"enabled"`
+		Max          int  `toml:"max"`
+		AllowPrivate bool `toml:"allow_private"`
+	} `toml:"subscriptions"`
+	Channel []alert.Config `toml:"channel"`
 }
 
 // logSettings is a table [[log]].
@@ -103,6 +112,12 @@ func loadSettings(path string) (*setup, error) {
 	u, err := url.Parse(s.PublicURL)
 	if s.PublicURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("%s: public_url: %q is not an http or https URL", path, s.PublicURL)
+	}
+	if s.Subscriptions.Enabled && s.PublicURL == "" {
+		return nil, fmt.Errorf("%s: subscriptions need public_url: every message has the address that ends them", path)
+	}
+	if s.Subscriptions.Max < 0 {
+		return nil, fmt.Errorf("%s: subscriptions: max: %d is less than none", path, s.Subscriptions.Max)
 	}
 	return s, nil
 }

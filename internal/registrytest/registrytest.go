@@ -35,6 +35,8 @@ type Registry struct {
 	meddle    func(http.ResponseWriter, *http.Request) bool
 	requests  []string
 	published []Published
+	announced any               // "cratelog" of config.json; nil for none
+	evidence  map[string][]byte // files by their paths; nil: none is taken
 }
 
 // release is one published version; what is served of it can be changed.
@@ -61,6 +63,8 @@ func New(t testing.TB) *Registry {
 	mux.HandleFunc("GET /index/{path...}", r.serveIndex)
 	mux.HandleFunc("GET /dl/{crate}/{version}/download", r.serveDownload)
 	mux.HandleFunc("PUT /api/v1/crates/new", r.servePublish)
+	mux.HandleFunc("GET /evidence/{path...}", r.serveEvidence)
+	mux.HandleFunc("PUT /evidence/{path...}", r.takeEvidence)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.mu.Lock()
 		r.requests = append(r.requests, q.Method+" "+q.URL.Path)
@@ -225,7 +229,11 @@ func (r *Registry) serveConfig(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(map[string]any{"dl": r.URL + "/dl", "api": r.URL, "auth-required": r.auth})
+	says := map[string]any{"dl": r.URL + "/dl", "api": r.URL, "auth-required": r.auth}
+	if r.announced != nil {
+		says["cratelog"] = r.announced
+	}
+	json.NewEncoder(w).Encode(says)
 }
 
 // allowed checks the token if everything needs one. r.mu is held.

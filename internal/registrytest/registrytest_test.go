@@ -43,6 +43,7 @@ func project(t *testing.T, name, deps string) string {
 
 func TestCargoFetchesWithDependenciesAndFeatures(t *testing.T) {
 	r := registrytest.New(t)
+	r.TakeEvidence() // which config.json announces, with a key that cargo does not know
 	r.AddCrate(registrytest.MakeCrate("inner", "1.2.0", map[string]string{
 		"Cargo.toml": "[package]\nname = \"inner\"\nversion = \"1.2.0\"\n[features]\nextra = []\n"}))
 	r.Add("target-only", "0.1.0")
@@ -62,8 +63,10 @@ func TestCargoFetchesWithDependenciesAndFeatures(t *testing.T) {
 	}
 }
 
+// TestCargoPublishes, also to a registry whose config.json has a key that cargo does not know.
 func TestCargoPublishes(t *testing.T) {
 	r := registrytest.New(t)
+	r.TakeEvidence()
 	r.SetToken("secret", false)
 	r.Warn("the registry has a word to say")
 	dir := project(t, "published", "")

@@ -37,12 +37,17 @@ type webhook struct {
 }
 
 func newWebhook(name string, u *url.URL, secret []byte, timeout time.Duration, publicOnly bool) *webhook {
+	return &webhook{named: named(name), url: u, secret: secret, now: time.Now, http: hookClient(timeout, publicOnly)}
+}
+
+// hookClient follows no redirect, uses no proxy, and with publicOnly dials no private or local address.
+func hookClient(timeout time.Duration, publicOnly bool) *http.Client {
 	dialer := &net.Dialer{Timeout: timeout}
 	if publicOnly {
 		// Control sees the address that is dialed, after the name was resolved.
 		dialer.Control = func(_, address string, _ syscall.RawConn) error { return checkPublic(address) }
 	}
-	return &webhook{named: named(name), url: u, secret: secret, now: time.Now, http: &http.Client{
+	return &http.Client{
 		Timeout: timeout,
 		Transport: &http.Transport{
 			DialContext: dialer.DialContext, TLSHandshakeTimeout: timeout, MaxIdleConns: 2,
@@ -51,7 +56,7 @@ func newWebhook(name string, u *url.URL, secret []byte, timeout time.Duration, p
 		},
 		// A redirect could lead anywhere. A hook that moved is changed in the settings.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	}
 }
 
 // Sign is the value of HeaderSignature: "t=<seconds since 1970>,v1=<hex>", where hex is
@@ -69,40 +74,48 @@ func (w *webhook) Send(ctx context.Context, a Alert) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url.String(), bytes.NewReader(body))
+	_, _, err = post(ctx, w.http, w.url, w.secret, w.now(), a.clean().ID, body)
+	return err
+}
+
+// post sends JSON, signed if there is a secret. It returns the status, 0 without an answer, and the beginning of
+// the answer; the error is nil for those of 2xx.
+func post(ctx context.Context, client *http.Client, u *url.URL, secret []byte, now time.Time, id string,
+	body []byte) (status int, answer []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
 	if err != nil {
-		return errors.New("the URL cannot be used")
+		return 0, nil, errors.New("the URL cannot be used")
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "cratelog-monitor")
-	req.Header.Set(HeaderID, a.clean().ID)
-	if w.secret != nil {
-		req.Header.Set(HeaderSignature, Sign(w.secret, body, w.now()))
+	req.Header.Set(HeaderID, id)
+	if secret != nil {
+		req.Header.Set(HeaderSignature, Sign(secret, body, now))
 	}
-	res, err := w.http.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		// The error's text would hold the URL, which may be a secret.
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err
+		var x *url.Error
+		if errors.As(err, &x) {
+			err = x.Err
 		}
-		return fmt.Errorf("%s does not take it: %w", w.url.Host, err)
+		return 0, nil, fmt.Errorf("%s does not take it: %w", u.Host, err)
 	}
 	defer res.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswer)) // what it says matters only if it refuses
-	return w.judge(res, answer)
+	answer, _ = io.ReadAll(io.LimitReader(res.Body, maxAnswer)) // what it says matters only if it refuses
+	return res.StatusCode, answer, judge(u.Host, res, answer)
 }
 
 // judge turns an answer into an error, or nil for those of 2xx.
-func (w *webhook) judge(res *http.Response, answer []byte) error {
+func judge(host string, res *http.Response, answer []byte) error {
 	switch {
 	case res.StatusCode >= 200 && res.StatusCode < 300:
 		return nil
 	case res.StatusCode >= 300 && res.StatusCode < 400:
 		return fmt.Errorf("%s answers %d, a redirect, which is not followed: put the new URL into the settings",
-			w.url.Host, res.StatusCode)
+			host, res.StatusCode)
 	}
-	err := fmt.Errorf("%s answers %d: %s", w.url.Host, res.StatusCode, clip(oneLine(string(answer)), 200))
+	err := fmt.Errorf("%s answers %d: %s", host, res.StatusCode, clip(oneLine(string(answer)), 200))
 	seconds, bad := strconv.Atoi(res.Header.Get("Retry-After"))
 	if bad == nil && seconds > 0 && (res.StatusCode == http.StatusTooManyRequests ||
 		res.StatusCode == http.StatusServiceUnavailable) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -44,8 +45,10 @@ type EntryQuery struct {
 	Leaf     []byte // leaf hash
 	Commit   []byte
 	Program  []byte
-	Path     *string   // of the package in the repository
-	From, To time.Time // From <= FirstSeen < To; zero for no bound
+	Programs [][32]byte // one of these; nil for any
+	Kind     string     // of the claim
+	Path     *string    // of the package in the repository
+	From, To time.Time  // From <= FirstSeen < To; zero for no bound
 
 	After  int64 // the Entry.Place after which to go on, 0 for the beginning
 	Newest bool  // the newest first
@@ -88,7 +91,17 @@ func (q *EntryQuery) where() *conditions {
 			w.add(c.column+" = ?", c.hash)
 		}
 	}
-	if q.SHA256 != nil || q.Program != nil || q.Commit != nil || q.Path != nil {
+	if q.Kind != "" {
+		w.add("kind = ?", q.Kind)
+	}
+	if q.Programs != nil {
+		w.add("id IN (SELECT id FROM entries INDEXED BY entries_by_program WHERE program IN (" +
+			strings.TrimSuffix(strings.Repeat("?,", len(q.Programs)), ",") + "))")
+		for i := range q.Programs {
+			w.args = append(w.args, q.Programs[i][:])
+		}
+	}
+	if q.SHA256 != nil || q.Programs != nil || q.Program != nil || q.Commit != nil || q.Path != nil {
 		w.add("name != ''") // an entry that does not parse says nothing
 	}
 	if q.Path != nil {
@@ -112,16 +125,6 @@ func (q *EntryQuery) seen(w *conditions) {
 			"AND +first_seen < ?", millis(q.To), millis(q.To))
 	}
 }
-
-// Names returns names of crates that begin with a prefix, in order, at most limit.
-func (r *Reader) Names(ctx context.Context, prefix string, limit int) ([]string, error) {
-	// U+10FFFF is greater than every character of a name.
-	return sqlite.All(ctx, r.read, scanString,
-		"SELECT DISTINCT name FROM entries WHERE name >= ? AND name < ? AND name != '' ORDER BY name LIMIT ?",
-		prefix, prefix+"\U0010FFFF", limit)
-}
-
-func scanString(r scanner) (s string, err error) { return s, r.Scan(&s) }
 
 // Tally counts the entries of a log by what was found out about them.
 type Tally struct {

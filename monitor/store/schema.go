@@ -2,8 +2,8 @@ package store
 
 // schema: times are milliseconds since 1970, 0 for never; hashes and ids are raw
 // bytes; "log" is logs.id. Rows are never deleted but for entries above the
-// verified size with their builds (RewindEntries), watches, authorizations, registry retries, and openings that are
-// not served any more before they were checked.
+// verified size with their builds (RewindEntries), watches, subscriptions, authorizations, registry retries, and openings
+// that are not served any more before they were checked.
 const schema = `
 CREATE TABLE logs (
 	id            INTEGER PRIMARY KEY,
@@ -177,7 +177,7 @@ CREATE TABLE registry_retries (
 	why      TEXT NOT NULL DEFAULT '', -- what went wrong, '' if it does not know the release
 	PRIMARY KEY (log, idx)
 ) STRICT;
-` + releasesSchema + openingsSchema + buildsSchema
+` + releasesSchema + openingsSchema + buildsSchema + searchSchema
 
 // releasesSchema is new in schema 2.
 const releasesSchema = `
@@ -232,10 +232,42 @@ CREATE TABLE builds (
 CREATE INDEX builds_by_request ON builds (request, tag, root);
 `
 
+// searchSchema is new in schema 6. The expression is that of fold.
+const searchSchema = `
+-- What people ask for: names without regard to case and hyphens, and claimed repositories.
+CREATE INDEX entries_by_fold    ON entries (replace(lower(name), '-', '_'), name, version) WHERE name != '';
+CREATE INDEX entries_by_kind    ON entries (kind);
+CREATE INDEX entries_by_program ON entries (program);
+CREATE INDEX findings_by_fold   ON findings (replace(lower(name), '-', '_')) WHERE name != '';
+CREATE INDEX crates_by_repository ON crates (lower(repository)) WHERE repository != '';
+
+-- Endpoints of readers who asked to be told, and have confirmed it.
+CREATE TABLE subscriptions (
+	id       INTEGER PRIMARY KEY,
+	token    TEXT NOT NULL UNIQUE, -- in the address that ends it
+	secret   BLOB NOT NULL,        -- key of the signatures
+	prefix   TEXT NOT NULL,        -- of crates' names, folded
+	exact    INTEGER NOT NULL,     -- 1: the whole name
+	url      TEXT NOT NULL,
+	added    INTEGER NOT NULL,
+	finding  INTEGER NOT NULL,     -- findings up to this id were told
+	failing  INTEGER NOT NULL,     -- since when its endpoint does not take them, 0 if it does
+	attempts INTEGER NOT NULL,     -- that have failed in a row
+	next_try INTEGER NOT NULL,
+	UNIQUE (prefix, exact, url)
+) STRICT;
+CREATE TABLE subscription_logs (
+	subscription INTEGER NOT NULL,
+	log          INTEGER NOT NULL,
+	next         INTEGER NOT NULL, -- entries below this index were told
+	PRIMARY KEY (subscription, log)
+) STRICT;
+`
+
 // upgrades bring older databases here.
 var upgrades = []string{"ALTER TABLE registry_retries ADD COLUMN why TEXT NOT NULL DEFAULT '';" + releasesSchema,
 	"ALTER TABLE entries ADD COLUMN registry TEXT NOT NULL DEFAULT '';",
 	"ALTER TABLE logs ADD COLUMN openings INTEGER NOT NULL DEFAULT 0;" +
 		"ALTER TABLE logs ADD COLUMN reopen INTEGER NOT NULL DEFAULT 0;" +
 		"ALTER TABLE logs ADD COLUMN reopen_began INTEGER NOT NULL DEFAULT 0;" + openingsSchema,
-	buildsSchema}
+	buildsSchema, searchSchema}

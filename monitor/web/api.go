@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"cratelog/entry"
+	"cratelog/internal/web"
 	"cratelog/monitor/store"
 )
 
@@ -20,7 +21,7 @@ func (q *request) sendJSON(v any) error {
 	if err != nil {
 		return err
 	}
-	return send(q.w, q.r, "application/json", append(b, '\n'))
+	return web.Send(q.w, q.r, "application/json", append(b, '\n'))
 }
 
 // answerJSON is sendJSON of what a function found.
@@ -182,7 +183,7 @@ func (s *Server) logViews(q *request) ([]logJSON, error) {
 
 func (s *Server) apiLogs(q *request) error {
 	views, err := s.logViews(q)
-	return answerJSON(q, map[string]any{"logs": views}, err)
+	return answerJSON(q, logList{views}, err)
 }
 
 func (s *Server) apiWitnesses(q *request) error {
@@ -191,7 +192,7 @@ func (s *Server) apiWitnesses(q *request) error {
 	for _, v := range views {
 		out = append(out, v.Witnesses...)
 	}
-	return answerJSON(q, map[string]any{"witnesses": out}, err)
+	return answerJSON(q, witnessList{out}, err)
 }
 
 // statisticsJSON is the numbers of one log.
@@ -206,6 +207,19 @@ type statisticsJSON struct {
 	Growth     []growthJSON  `json:"growth"`
 }
 
+// What the lists of logs answer.
+type (
+	logList struct {
+		Logs []logJSON `json:"logs"`
+	}
+	witnessList struct {
+		Witnesses []witnessJSON `json:"witnesses"`
+	}
+	statisticsList struct {
+		Statistics []statisticsJSON `json:"statistics"`
+	}
+)
+
 func (s *Server) apiStatistics(q *request) error {
 	views, err := s.logViews(q)
 	out := []statisticsJSON{}
@@ -215,7 +229,7 @@ func (s *Server) apiStatistics(q *request) error {
 			v.Backlog, v.Results, v.Findings, v.AgeSeconds, v.Programs, v.MorePrograms, v.Growth,
 		})
 	}
-	return answerJSON(q, map[string]any{"statistics": out}, err)
+	return answerJSON(q, statisticsList{out}, err)
 }
 
 // find returns the entry that a key names: its index, or its leaf hash in hex.
@@ -286,6 +300,7 @@ func (s *Server) entryDetail(q *request, key string) (*entryDetail, error) {
 	if e.Name == "" {
 		return d, nil
 	}
+	d.Verify = verifyCommands(&d.entryJSON)
 	find := store.EntryQuery{Registry: e.Registry, Name: e.Name, After: e.Place, Limit: around}
 	later, err := s.cfg.Store.Entries(q.ctx(), find)
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"cratelog/internal/fixture"
 	"cratelog/internal/testlog"
 	"cratelog/internal/web"
 	"cratelog/proofcheck"
@@ -109,7 +108,7 @@ func TestAMistakeInAQuestionIsASentence(t *testing.T) {
 	s := troubled(t).server()
 	cursor := *read[entryList](s, "/v1/entries?limit=2").Next
 	for path, want := range map[string]string{
-		"/v1/entries?crat=x":                                   `There is no parameter "crat" here; there are: order, limit, cursor, registry, crate, version, checksum, commit, path, repository, program, leaf, from, to, log.`,
+		"/v1/entries?crat=x":                                   `There is no parameter "crat" here; there are: order, limit, cursor, registry, crate, version, checksum, commit, path, repository, program, claim, development, leaf, from, to, log.`,
 		"/v1/entries?crate=a&crate=b":                          "The parameter crate is given 2 times; give it once.",
 		"/v1/entries?crate=":                                   "The parameter crate is empty; leave it out or give it a value.",
 		"/v1/entries?crate=a%20b":                              "The parameter crate is not the name of a crate.",
@@ -131,7 +130,7 @@ func TestAMistakeInAQuestionIsASentence(t *testing.T) {
 		"/v1/checkpoints?size=01":                              "The parameter size is not a number of entries.",
 		"/v1/checkpoints?verdict=good":                         "The parameter verdict takes one of: consistent, inconsistent, pending.",
 		"/v1/findings?class=bad":                               "The parameter class takes one of: security, operational, info.",
-		"/v1/export.csv?limit=3":                               `There is no parameter "limit" here; there are: registry, crate, version, checksum, commit, path, repository, program, leaf, from, to, log.`,
+		"/v1/export.csv?limit=3":                               `There is no parameter "limit" here; there are: registry, crate, version, checksum, commit, path, repository, program, claim, development, leaf, from, to, log.`,
 		"/index.json?x=1":                                      "This address takes no parameters.",
 	} {
 		a := s.get(path)
@@ -253,9 +252,10 @@ func TestExportsHoldEveryEntryOnce(t *testing.T) {
 
 func TestWhatCanBeKeptSaysSo(t *testing.T) {
 	s := troubled(t).server()
+	style, _ := web.Style()
 	for path, cache := range map[string]string{
 		"/": "no-cache", "/e/0": "no-cache", "/v1/entries": "no-cache", "/e/99.entry": "no-cache",
-		"/e/0.entry": "public, max-age=31536000, immutable", s.stylesrc: "public, max-age=31536000, immutable",
+		"/e/0.entry": "public, max-age=31536000, immutable", style: "public, max-age=31536000, immutable",
 	} {
 		a := s.must(path)
 		if got := a.header.Get("Cache-Control"); got != cache {
@@ -301,24 +301,6 @@ func TestAnEmptyMonitorHasPages(t *testing.T) {
 	}
 	if o := read[overviewJSON](s, "/index.json"); o.Class != "operational" || o.Logs[0].State != "empty" || o.Logs[0].AgeSeconds != -1 {
 		t.Errorf("%+v", o)
-	}
-}
-
-func TestSearchFindsByEveryKey(t *testing.T) {
-	s := healthy(t, "solo: Example Org").server()
-	commit := fixture.Commit(t, "0.1.0")
-	e := read[entryDetail](s, "/e/2.json")
-	for q, want := range map[string][]uint64{
-		hex.EncodeToString(commit[:]): {0, 1}, strings.ToUpper(hex.EncodeToString(commit[:])): {0, 1},
-		e.Checksum: {2}, e.Leaf: {2}, " 2 ": {2}, "hello-inner": {1}, "4711": {}, "hello": {}, "none": {},
-	} {
-		v := read[searchJSON](s, "/search.json?q="+url.QueryEscape(q))
-		if !slices.Equal(indexes(v.Entries), want) || v.Problem != "" {
-			t.Errorf("%q: %v %s", q, indexes(v.Entries), v.Problem)
-		}
-	}
-	if v := read[searchJSON](s, "/search.json?q=hello"); !slices.Equal(v.Crates, []string{"hello-inner", "hello-proof"}) {
-		t.Errorf("%v", v.Crates)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/internal/web"
 	"cratelog/monitor/store"
 )
 
@@ -64,7 +65,7 @@ func (s *Server) bundle(q *request, key string) error {
 		return err
 	}
 	download(q.w, fileName(e)+bundleSuffix)
-	return send(q.w, q.r, "text/plain; charset=utf-8", b)
+	return web.Send(q.w, q.r, "text/plain; charset=utf-8", b)
 }
 
 func (s *Server) makeBundle(origin string, e store.Entry, c store.Checkpoint, path tlog.RecordProof) ([]byte, error) {
@@ -104,10 +105,10 @@ func (s *Server) rawEntry(q *request, key string) error {
 		return err
 	}
 	if e.Index < q.pos[e.Log].Verified {
-		immutable(q.w)
+		web.Immutable(q.w)
 	}
 	download(q.w, fileName(e)+rawSuffix)
-	return send(q.w, q.r, "application/octet-stream", e.Data)
+	return web.Send(q.w, q.r, "application/octet-stream", e.Data)
 }
 
 // fileName is what a download of an entry is called. The parts of a crate's name and

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/hex"
+	"strings"
 
 	"cratelog/entry"
 	"cratelog/monitor/store"
@@ -61,3 +62,23 @@ func (s *Server) addProof(ctx context.Context, d *entryDetail, e store.Entry) er
 	}
 	return nil
 }
+
+// verifyCommands are what a reader runs. Names and versions need no quotes; see package entry.
+func verifyCommands(e *entryJSON) *verifyJSON {
+	options := " --trust trust.policy"
+	if e.Program.Development {
+		options += " --development"
+	}
+	v := &verifyJSON{Show: "cargo zkp show " + e.Crate + "@" + e.Version + options}
+	if e.Bundle != "" && e.Build == nil {
+		file := e.Crate + "-" + e.Version
+		v.File = "cargo zkp verify " + file + ".crate --bundle " + file + bundleSuffix + options
+		if e.Registry != entry.DefaultRegistry {
+			v.File += " --registry " + quote(e.Registry)
+		}
+	}
+	return v
+}
+
+// quote makes one word of a shell's command line.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"cratelog/internal/durable"
+	"cratelog/internal/web"
 	"cratelog/monitor/store"
 )
 
@@ -46,9 +47,9 @@ func (s *Server) evidence(q *request) error {
 		return err
 	}
 	if raw {
-		immutable(q.w)
+		web.Immutable(q.w)
 		download(q.w, key+evidenceSuffix)
-		return send(q.w, q.r, "application/octet-stream", b)
+		return web.Send(q.w, q.r, "application/octet-stream", b)
 	}
 	findings, err := s.cfg.Store.Findings(q.ctx(), store.FindingQuery{Evidence: key, Limit: maxLimit})
 	if err != nil {

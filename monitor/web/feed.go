@@ -4,9 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/xml"
 	"fmt"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"cratelog/entry"
+	"cratelog/internal/web"
 	"cratelog/monitor/store"
 )
 
@@ -75,11 +79,14 @@ func (s *Server) sendFeed(q *request, f atomFeed, self, page string) error {
 	if err != nil {
 		return err
 	}
-	return send(q.w, q.r, "application/atom+xml; charset=utf-8", append([]byte(xml.Header), append(b, '\n')...))
+	return web.Send(q.w, q.r, "application/atom+xml; charset=utf-8", append([]byte(xml.Header), append(b, '\n')...))
 }
 
 // feed is the feed of findings: without a class, of all that are graver than info.
 func (s *Server) feed(q *request) error {
+	if q.has("prefix") {
+		return s.prefixFeed(q, q.get("prefix"))
+	}
 	find := store.FindingQuery{Class: q.class(), Newest: true, Limit: feedLimit}
 	find.Graver = find.Class == ""
 	if q.err != nil {
@@ -131,6 +138,41 @@ func (s *Server) crateFeed(q *request, name string) error {
 		return err
 	}
 	f := atomFeed{ID: atomID("crate", s.cfg.Name, name), Title: s.cfg.Name + ": " + name}
+	if err := s.addEntries(q, &f, entries); err != nil {
+		return err
+	}
+	return s.sendFeed(q, f, crateURL(name)+".atom", crateURL(name))
+}
+
+// prefixFeed is the feed of entries and findings about crates whose names begin so.
+func (s *Server) prefixFeed(q *request, prefix string) error {
+	if q.has("class") {
+		return badRequest("The parameters class and prefix do not go together.")
+	}
+	if err := checkPrefix(prefix); err != nil {
+		return err
+	}
+	entries, err := s.cfg.Store.EntriesFrom(q.ctx(), prefix, false, feedLimit)
+	if err != nil {
+		return err
+	}
+	findings, err := s.cfg.Store.FindingsFrom(q.ctx(), prefix, false, feedLimit)
+	if err != nil {
+		return err
+	}
+	f := atomFeed{ID: atomID("prefix", s.cfg.Name, store.Fold(prefix)), Title: s.cfg.Name + ": crates that begin with " + prefix}
+	if err := s.addEntries(q, &f, entries); err != nil {
+		return err
+	}
+	for _, x := range findings {
+		f.Entries = append(f.Entries, s.findingEntry(x))
+	}
+	slices.SortStableFunc(f.Entries, func(a, b atomEntry) int { return strings.Compare(b.Updated, a.Updated) })
+	return s.sendFeed(q, f, prefixFeed(prefix), "/watch?prefix="+url.QueryEscape(prefix))
+}
+
+// addEntries adds entries of logs to a feed.
+func (s *Server) addEntries(q *request, f *atomFeed, entries []store.Entry) error {
 	views, err := s.entryViews(q.ctx(), q.logs, entries)
 	if err != nil {
 		return err
@@ -150,5 +192,5 @@ func (s *Server) crateFeed(q *request, name string) error {
 				x.Coverage.Summary)
 		}
 	}
-	return s.sendFeed(q, f, crateURL(name)+".atom", crateURL(name))
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"html/template"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -17,8 +18,9 @@ func (s *Server) funcs() template.FuncMap {
 		"num": number, "noun": noun, "add": func(a, b uint64) uint64 { return a + b },
 		"when": when, "date": date, "rfc3339": rfc3339,
 		"age": duration, "ago": s.ago, "plot": plot, "hexdump": hex.Dump,
-		"join":     func(l []string) string { return strings.Join(l, ", ") },
-		"crateURL": crateURL, "versionURL": versionURL,
+		"join":      func(l []string) string { return strings.Join(l, ", ") },
+		"searchURL": func(what string) string { return "/search?q=" + url.QueryEscape(what) },
+		"crateURL":  crateURL, "versionURL": versionURL,
 		"tone": tone, "headTone": headTone, "rows": newRows, "source": sourceWords,
 	}
 }

@@ -15,14 +15,15 @@ import (
 	"cratelog/internal/web"
 )
 
-// Each sender may send a burst of gossipBurst, and one more every gossipEvery; all of them
-// together gossipAll times as much. Senders from this machine come through a proxy and
-// cannot be distinguished: only the bound for all holds.
+// Each sender may send a burst of gossipBurst, and one more every gossipEvery.
 const (
 	gossipBurst = 10
 	gossipEvery = 6 * time.Second
-	gossipAll   = 20
 )
+
+// limitAll is how many times as much all senders together may send. Senders from this machine come
+// through a proxy and cannot be distinguished: only the bound for all holds.
+const limitAll = 20
 
 // gossipJSON is the answer to POST /v1/gossip.
 type gossipJSON struct {
@@ -68,7 +69,9 @@ func (s *Server) gossip(w http.ResponseWriter, r *http.Request) error {
 // limiter is a token bucket for each sender and one for all. A sender is an IPv4 address or
 // an IPv6 /64.
 type limiter struct {
-	now func() time.Time
+	now   func() time.Time
+	every time.Duration
+	burst int
 
 	mu     sync.Mutex // for those below
 	all    bucket
@@ -82,12 +85,12 @@ type bucket struct {
 	full time.Time // when it is full again; a past time if it is full
 }
 
-func newLimiter(now func() time.Time) *limiter {
+func newLimiter(now func() time.Time, every time.Duration, burst int) *limiter {
 	single, err := lru.New[netip.Prefix, bucket](maxSenders)
 	if err != nil {
 		panic(err) // of a size that is not positive
 	}
-	return &limiter{now: now, single: single}
+	return &limiter{now: now, every: every, burst: burst, single: single}
 }
 
 // take returns 0 if a request is allowed, else how long to wait.
@@ -100,7 +103,7 @@ func (l *limiter) take(remote string) time.Duration {
 	if !who.IsValid() {
 		one = bucket{}
 	}
-	wait := max(one.take(now, gossipEvery, gossipBurst), all.take(now, gossipEvery/gossipAll, gossipBurst*gossipAll))
+	wait := max(one.take(now, l.every, l.burst), all.take(now, l.every/limitAll, l.burst*limitAll))
 	if wait == 0 {
 		l.single.Add(who, one)
 		l.all = all

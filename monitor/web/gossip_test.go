@@ -78,13 +78,13 @@ func TestASenderOfTooMuchWaitsAndOthersDoNot(t *testing.T) {
 	s.wants(s.post("[2001:db8::1]:1", "x"), http.StatusOK, "")
 	// All of them together are bounded, and so is what is remembered of them.
 	refused := 0
-	for i := range 3 * gossipBurst * gossipAll {
+	for i := range 3 * gossipBurst * limitAll {
 		if s.limit.take(fmt.Sprintf("10.%d.%d.1:1", i/256, i%256)) > 0 {
 			refused++
 		}
 	}
 	now = now.Add(time.Hour)
-	for i := range gossipBurst * gossipAll {
+	for i := range gossipBurst * limitAll {
 		if s.limit.take("[::1]:80") > 0 {
 			t.Fatalf("number %d through a proxy on this machine has to wait", i)
 		}
@@ -92,11 +92,11 @@ func TestASenderOfTooMuchWaitsAndOthersDoNot(t *testing.T) {
 	if s.limit.take("127.0.0.1:80") == 0 {
 		t.Error("there is no bound for those who come through a proxy")
 	}
-	if want := 2*gossipBurst*gossipAll + 1; refused != want { // one was taken above
+	if want := 2*gossipBurst*limitAll + 1; refused != want { // one was taken above
 		t.Errorf("of many senders, %d were refused and not %d", refused, want)
 	}
 	for i := range 3 * maxSenders {
-		now = now.Add(gossipEvery / gossipAll)
+		now = now.Add(gossipEvery / limitAll)
 		s.limit.take(fmt.Sprintf("[2001:db8:%x:%x::1]:1", i/65536+7, i%65536))
 	}
 	if s.limit.single.Len() > maxSenders {

@@ -158,9 +158,10 @@ type entryJSON struct {
 	Build     *buildJSON   `json:"build"` // of a claim about a build, null of others
 	Program   programJSON  `json:"program"`
 
-	Page   string `json:"page"`
-	Raw    string `json:"raw"`
-	Bundle string `json:"bundle"`
+	Page    string `json:"page"`
+	LogPage string `json:"log_page"`
+	Raw     string `json:"raw"`
+	Bundle  string `json:"bundle"`
 }
 
 // verificationJSON says in which of three states an entry is: verified, that is
@@ -232,9 +233,17 @@ type entryDetail struct {
 	Repository    string `json:"repository_claimed,omitempty"`
 	RepositoryURL string `json:"repository_claimed_url,omitempty"`
 
+	Verify *verifyJSON `json:"verify"` // null of what cannot be verified by a command
+
 	Findings []findingJSON `json:"findings"` // about this entry
 	Earlier  []entryJSON   `json:"earlier"`  // of the same crate, the newest first
 	Later    []entryJSON   `json:"later"`    // of the same crate, the oldest first
+}
+
+// verifyJSON is what a reader runs to check an entry: commands without this monitor.
+type verifyJSON struct {
+	Show string `json:"show"` // asks the log
+	File string `json:"file"` // checks the .crate with the bundle, "" as long as there is none
 }
 
 // chainJSON is what a proof is about.

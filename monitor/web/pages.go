@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"cratelog/entry"
 	"cratelog/internal/web"
@@ -17,25 +16,17 @@ import (
 )
 
 // page is what every template gets.
-type page struct {
-	Site      site
-	Title     string
-	Nav       string // which item of the navigation it stands under
-	Twin      string // address of the page as JSON
-	Feed      string // address of its feed, with FeedTitle
-	FeedTitle string
-	Now       time.Time
-	Data      any
-}
-
-type site struct{ Name, Style string }
+type page = web.Page
 
 // pageNames are the templates, each with the layout around it.
 var pageNames = []string{"overview", "log", "search", "crate", "version", "entry", "checkpoint",
-	"findings", "evidence", "error"}
+	"findings", "evidence", "error", "watch", "unsubscribe", "about", "api", "compare"}
 
 func parsePages(s *Server) (map[string]*template.Template, error) {
-	layout, err := template.New("layout").Funcs(s.funcs()).ParseFS(files, "templates/layout.html")
+	layout, err := web.Layout(s.funcs())
+	if err == nil {
+		layout, err = layout.ParseFS(files, "templates/layout.html", "templates/browser.html")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -54,10 +45,8 @@ func parsePages(s *Server) (map[string]*template.Template, error) {
 }
 
 func (s *Server) render(name string, p page) ([]byte, error) {
-	p.Site, p.Now = site{s.cfg.Name, s.stylesrc}, s.cfg.Now()
-	var b bytes.Buffer
-	err := s.pages[name].ExecuteTemplate(&b, "layout", p)
-	return b.Bytes(), err
+	p.Site.Name, p.Now = s.cfg.Name, s.cfg.Now()
+	return web.Render(s.pages[name], p)
 }
 
 // show answers with a page, or with its JSON twin if that was asked for. The twin's
@@ -76,7 +65,7 @@ func (s *Server) show(q *request, name string, twin any, p page) error {
 	if err != nil {
 		return err
 	}
-	return send(q.w, q.r, "text/html; charset=utf-8", b)
+	return web.Send(q.w, q.r, "text/html; charset=utf-8", b)
 }
 
 // errorPage answers a person with a refusal.
@@ -166,12 +155,12 @@ func (s *Server) logPage(q *request) error {
 		}
 	}
 	where := "entries of " + log.Origin
-	after := q.cursor(where)
+	find := store.EntryQuery{Log: log.ID, Newest: true, After: q.cursor(where), Limit: pageLimit + 1}
+	s.chosen(q, &find)
 	if q.err != nil {
 		return q.err
 	}
-	entries, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Log: log.ID, Newest: true, After: after,
-		Limit: pageLimit + 1})
+	entries, err := s.cfg.Store.Entries(q.ctx(), find)
 	if err != nil {
 		return err
 	}
@@ -190,14 +179,48 @@ func (s *Server) logPage(q *request) error {
 	data := struct {
 		logDetail
 		browse
-	}{d, q.browse(d.Next)}
+		Filters []filter
+	}{d, q.browse(d.Next), q.filters(log.ID)}
 	return s.show(q, "log", d, page{Title: "Log " + log.Origin, Nav: "log", Twin: "/log.json", Data: data})
+}
+
+// filter is a link to a part of a list.
+type filter struct {
+	Word, Page string
+	Current    bool
+}
+
+// filters lead to the kinds of entries of a log.
+func (q *request) filters(log int64) []filter {
+	var out []filter
+	for _, f := range []struct{ word, name, value string }{
+		{"All", "", ""}, {"Sources", "claim", "source"}, {"Builds", "claim", "build"}, {"Development keys", "development", "yes"},
+	} {
+		v := url.Values{}
+		if q.has("log") {
+			v.Set("log", q.get("log"))
+		}
+		current := !q.has("claim") && !q.has("development")
+		if f.name != "" {
+			v.Set(f.name, f.value)
+			current = q.get(f.name) == f.value
+		}
+		at := "/log"
+		if len(v) > 0 {
+			at += "?" + v.Encode()
+		}
+		out = append(out, filter{f.word, at + "#entries", current})
+	}
+	return out
 }
 
 type crateDetail struct {
 	crateJSON
 	browse
 	Sentence, Caption, Duplicates, FeedURL string
+
+	Versions             []string // with claims about sources, the newest first
+	CompareURL, BadgeURL string
 }
 
 func (s *Server) crate(q *request) error {
@@ -218,6 +241,15 @@ func (s *Server) crate(q *request) error {
 		if c.Next != nil || q.has("cursor") {
 			d.Sentence, d.Caption = "Some of the entries about this crate.", "The newest first."
 		}
+	}
+	for _, e := range c.Entries {
+		if e.Claim == (&entry.Source{}).Kind() && !slices.Contains(d.Versions, e.Version) {
+			d.Versions = append(d.Versions, e.Version)
+		}
+	}
+	d.BadgeURL = "/badge/" + url.PathEscape(name) + badgeSuffix
+	if len(d.Versions) > 1 {
+		d.CompareURL = crateURL(name) + "/compare?" + url.Values{"from": d.Versions[1:2], "to": d.Versions[:1]}.Encode()
 	}
 	return s.show(q, "crate", c, page{Title: name, Twin: crateURL(name) + jsonSuffix, Feed: d.FeedURL,
 		FeedTitle: "New versions of " + name, Data: d})
@@ -333,7 +365,7 @@ func (s *Server) checkpoint(q *request) error {
 	}
 	if note {
 		download(q.w, fmt.Sprintf("%d%s", size, noteSuffix))
-		return send(q.w, q.r, "text/plain; charset=utf-8", found[0].Signed)
+		return web.Send(q.w, q.r, "text/plain; charset=utf-8", found[0].Signed)
 	}
 	d := checkpointDetail{log.Origin, uint64(size), len(found) > 1, checkpointViews(q.logs, found),
 		q.at("/cp/"+key+noteSuffix, log.ID)}

@@ -243,7 +243,7 @@ func (p *params) cursor(what string) int64 {
 
 // The parameters that choose entries and findings.
 const (
-	entryFilters   = "registry crate version checksum commit path repository program leaf from to log"
+	entryFilters   = "registry crate version checksum commit path repository program claim development leaf from to log"
 	findingFilters = "log class kind crate standing order limit cursor"
 )
 
@@ -263,6 +263,7 @@ func (s *Server) entryQuery(q *request) (store.EntryQuery, error) {
 	if out.Version != "" && entry.CheckVersion(out.Version) != nil {
 		q.bad("version", "is not an exact version such as 1.2.3")
 	}
+	s.chosen(q, &out)
 	if q.has("path") {
 		out.Path = new(q.get("path"))
 	}
@@ -287,4 +288,17 @@ func (s *Server) cratesOf(repository string) []string {
 	}
 	sort.Strings(names)
 	return names
+}
+
+// chosen reads the filters by what an entry claims, and by whose key.
+func (s *Server) chosen(q *request, find *store.EntryQuery) {
+	find.Kind = q.oneOf("claim", (&entry.Source{}).Kind(), (&entry.Build{}).Kind())
+	if q.oneOf("development", "yes") == "yes" {
+		find.Programs = [][32]byte{}
+		for _, p := range s.cfg.Proofs.Programs() {
+			if p.Development() {
+				find.Programs = append(find.Programs, p.ID())
+			}
+		}
+	}
 }

@@ -104,7 +104,7 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 	v := entryJSON{
 		Log: l.origin(e.Log), Index: uint64(e.Index), Leaf: hex.EncodeToString(e.LeafHash[:]),
 		Seen: e.FirstSeen, Logged: timeOrNull(e.Logged), Bytes: len(e.Data),
-		Page: l.at(base, e.Log), Raw: l.at(base+rawSuffix, e.Log),
+		Page: l.at(base, e.Log), LogPage: l.at("/log", e.Log), Raw: l.at(base+rawSuffix, e.Log),
 		Verification: verification(e, l.pos[e.Log].Verified),
 	}
 	if e.Covered > 0 || e.Index < l.pos[e.Log].Verified {

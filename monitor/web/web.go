@@ -1,6 +1,6 @@
 // Package web is what a monitor shows: pages for people, a JSON API for auditors,
 // feeds, and the files that prove what it says. It reads the store and never
-// writes; what readers send to POST /v1/gossip goes through Config.Gossip.
+// writes; what readers send goes through Config.Gossip and Config.Subscriptions.
 //
 // docs/monitor-api.md is the API's reference. Every page has its JSON, made of the same
 // values, under its address with ".json" behind it.
@@ -12,9 +12,7 @@ package web
 
 import (
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"html/template"
 	"log/slog"
@@ -33,6 +31,8 @@ import (
 // Proofs checks proofs and knows what the programs are. *proofcheck.Verifier is one.
 type Proofs interface {
 	entry.Verifier
+	// Programs are all accepted programs.
+	Programs() []proofcheck.Program
 	// Program returns an accepted program.
 	Program(id [32]byte) (proofcheck.Program, bool)
 }
@@ -66,6 +66,13 @@ type Config struct {
 	URL      string // public base URL without a slash at its end, for feeds; "" for relative links
 	Evidence string // directory of the evidence files; "" if there is none
 	Gossip   Gossip // nil: POST /v1/gossip is answered with 404
+	// Subscriptions takes endpoints of readers who want to be told; nil: none.
+	Subscriptions Subscriptions
+
+	// Who runs this, for the page about it: each may be "".
+	Operator string
+	Contact  string // a mail address, an https URL, or words
+	Since    string // when it began, in words
 
 	// StaleAfter is the age from which a newest checkpoint is called stale; 0 for an
 	// hour.
@@ -82,13 +89,12 @@ type Config struct {
 
 // Server is the monitor's web surface, an http.Handler.
 type Server struct {
-	cfg      Config
-	routes   http.Handler
-	style    []byte
-	stylesrc string
-	pages    map[string]*template.Template
-	limit    *limiter
-	programs programCache
+	cfg         Config
+	routes      http.Handler
+	pages       map[string]*template.Template
+	limit       *limiter // of gossip
+	subscribers *limiter
+	programs    programCache
 }
 
 var _ http.Handler = (*Server)(nil)
@@ -96,7 +102,7 @@ var _ http.Handler = (*Server)(nil)
 // timeout is for one request.
 const timeout = 20 * time.Second
 
-//go:embed style.css templates
+//go:embed templates
 var files embed.FS
 
 // New returns a Server.
@@ -116,13 +122,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	style, err := files.ReadFile("style.css")
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(style)
-	s := &Server{cfg: cfg, style: style, stylesrc: "/style." + hex.EncodeToString(sum[:6]) + ".css",
-		limit: newLimiter(cfg.Now)}
+	s := &Server{cfg: cfg, limit: newLimiter(cfg.Now, gossipEvery, gossipBurst),
+		subscribers: newLimiter(cfg.Now, subscribeEvery, subscribeBurst)}
+	var err error
 	if s.pages, err = parsePages(s); err != nil {
 		return nil, err
 	}
@@ -132,44 +134,10 @@ func New(cfg Config) (*Server, error) {
 
 // handler routes and bounds what is asked.
 func (s *Server) handler() http.Handler {
-	server := web.Server{Name: "monitor", Nothing: "There is nothing at this address.", Headers: securityHeaders,
+	server := web.Server{Name: "monitor", Nothing: "There is nothing at this address.", Headers: web.PageHeaders,
 		Log: s.cfg.Log, Page: s.errorPage}
-	routes := []web.Route{
-		{Pattern: "POST /v1/gossip", Handler: s.gossip},
-		{Pattern: "GET " + s.stylesrc, Handler: s.styleSheet},
-		{Pattern: "GET /favicon.svg", Handler: s.favicon},
-	}
-	for _, route := range []struct {
-		pattern string
-		handler func(q *request) error
-		params  string // that it takes
-	}{
-		{"GET /v1/entries", s.apiEntries, "order limit cursor " + entryFilters},
-		{"GET /v1/entries/{key}", s.apiEntry, "log"},
-		{"GET /v1/crates/{name}", s.apiCrate, "log order limit cursor"},
-		{"GET /v1/checkpoints", s.apiCheckpoints, "log size verdict order limit cursor"},
-		{"GET /v1/findings", s.apiFindings, findingFilters},
-		{"GET /v1/statistics", s.apiStatistics, "log"},
-		{"GET /v1/logs", s.apiLogs, "log"},
-		{"GET /v1/witnesses", s.apiWitnesses, "log"},
-		{"GET /v1/export.csv", s.exportCSV, entryFilters},
-		{"GET /v1/export.ndjson", s.exportNDJSON, entryFilters},
-		{"GET /{$}", s.overview, ""},
-		{"GET /index.json", s.overview, ""},
-		{"GET /log", s.logPage, "log cursor"},
-		{"GET /log.json", s.logPage, "log cursor"},
-		{"GET /search", s.search, "q"},
-		{"GET /search.json", s.search, "q"},
-		{"GET /c/{name}", s.crate, "log order limit cursor"},
-		{"GET /c/{name}/{version}", s.version, ""},
-		{"GET /c/{name}/{version}/{$}", s.version, ""},
-		{"GET /e/{key}", s.entry, "log"},
-		{"GET /cp/{key}", s.checkpoint, "log root"},
-		{"GET /evidence", s.findings, findingFilters},
-		{"GET /evidence.json", s.findings, findingFilters},
-		{"GET /evidence/{key}", s.evidence, ""},
-		{"GET /feed.atom", s.feed, "class"},
-	} {
+	routes := append(web.Look(), s.posts()...)
+	for _, route := range s.routeTable() {
 		routes = append(routes, web.Route{Pattern: route.pattern,
 			Handler: s.ask(route.handler, strings.Fields(route.params))})
 	}
@@ -227,34 +195,8 @@ func inTime(h web.Handler) web.Handler {
 	}
 }
 
-// securityHeaders hold for every answer. Nothing here needs a script, a frame, a
-// font, or anything of another host.
-var securityHeaders = map[string]string{
-	"Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; " +
-		"base-uri 'none'; frame-ancestors 'none'",
-	"Referrer-Policy":              "no-referrer",
-	"Cross-Origin-Opener-Policy":   "same-origin",
-	"Cross-Origin-Resource-Policy": "cross-origin",
-	"Permissions-Policy":           "camera=(), geolocation=(), microphone=()",
-}
-
 // ServeHTTP implements http.Handler. The server around it must set timeouts.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.routes.ServeHTTP(w, r) }
-
-func (s *Server) styleSheet(w http.ResponseWriter, r *http.Request) error {
-	immutable(w)
-	return send(w, r, "text/css; charset=utf-8", s.style)
-}
-
-const favicon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="#2b8a8f"
-stroke-width="2" stroke-linecap="round" stroke-linejoin="round">
-<path d="M12 2 21 7v10l-9 5-9-5V7z"/><path d="m8 12 3 3 5.5-6"/></svg>
-`
-
-func (s *Server) favicon(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Cache-Control", "max-age=86400")
-	return send(w, r, "image/svg+xml", []byte(favicon))
-}
 
 // refuse makes an answer that is not a success, in words for the reader.
 func refuse(status int, reason, message string) error {
@@ -269,7 +211,7 @@ func badRequest(message string) error {
 
 // wantsPage says whether an error is for a person, who asked for a page.
 func wantsPage(r *http.Request) bool {
-	for _, prefix := range []string{"/v1/", "/style.", "/favicon"} {
+	for _, prefix := range []string{"/v1/", "/style.", "/favicon", "/badge/", "/robots."} {
 		if strings.HasPrefix(r.URL.Path, prefix) {
 			return false
 		}
@@ -279,31 +221,5 @@ func wantsPage(r *http.Request) bool {
 			return false
 		}
 	}
-	return r.Method == http.MethodGet || r.Method == http.MethodHead
-}
-
-// immutable says that what stands under this address never changes.
-func immutable(w http.ResponseWriter) {
-	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-}
-
-// send answers a GET with bytes, or with 304 if the reader has them already.
-func send(w http.ResponseWriter, r *http.Request, contentType string, b []byte) error {
-	sum := sha256.Sum256(b)
-	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
-	w.Header().Set("ETag", tag)
-	if w.Header().Get("Cache-Control") == "" {
-		w.Header().Set("Cache-Control", "no-cache") // may be kept, must be revalidated
-	}
-	for have := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
-		if have = strings.TrimPrefix(strings.TrimSpace(have), "W/"); have == tag || have == "*" {
-			w.WriteHeader(http.StatusNotModified)
-			return nil
-		}
-	}
-	w.Header().Set("Content-Type", contentType)
-	if r.Method != http.MethodHead {
-		w.Write(b)
-	}
-	return nil
+	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPost
 }
