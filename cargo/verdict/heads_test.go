@@ -335,7 +335,7 @@ func TestEveryReasonHasItsWord(t *testing.T) {
 		client.ErrProof, client.ErrFiles, client.ErrUnproven, client.ErrFork, client.ErrConsistency, client.ErrNotLogged, client.ErrCRLF, client.ErrJoined,
 		ErrUnreachable, ErrNotDownloaded, ErrNotCached, ErrNoLog, ErrUnreadable, ErrSourceTampered, ErrInterrupted, ErrState,
 		ErrRegistry, ErrUnexpected, ErrLeftOut, ErrIndexDiffers, ErrIndexNotSeen, ErrNoOpening, ErrContradicted, ErrSigner,
-		ErrNoBuilds, ErrAnotherBinary, ErrBuilders, ErrToolchain, ErrEnvironment, ErrDissent, ErrTooFew, ErrLock, ErrSources}
+		ErrNoBuilds, ErrAnotherBinary, ErrBuilders, ErrToolchain, ErrEnvironment, ErrDissent, ErrTooFew, ErrLock, ErrSources, ErrTrusted}
 	words := map[string]bool{}
 	for _, r := range reasons {
 		e := Explain(&client.Error{Reason: r, What: "what is wrong", Err: fmt.Errorf("why")})

@@ -26,8 +26,8 @@ func stocked(t *testing.T) (d *depot, cache, state string) {
 	return &depot{t: t}, cache, state
 }
 
-// there wants files to be there and, behind a "!", not.
-func lies(t *testing.T, dir string, files ...string) {
+// stands wants files to be there and, behind a "!", not.
+func stands(t *testing.T, dir string, files ...string) {
 	t.Helper()
 	for _, f := range files {
 		want := f[0] != '!'
@@ -46,7 +46,7 @@ func TestCleanAloneTellsAndDeletesNothing(t *testing.T) {
 	tells(t, out, "8 B   --keys", "16 B  --clones", "32 B  --verdicts", "16 B  --builds", "8 B   --proofs", "8 B   (stays)     the proxy's",
 		"8 B   (stays)     other files", "8 B   (stays)     memory of what logs showed, and evidence: "+state)
 	tells(t, errs, "nothing was deleted")
-	lies(t, cache, "keys/a.pk", "repositories/r1/objects/o", "lines.json", "prove-lock/w/a.entry")
+	stands(t, cache, "keys/a.pk", "repositories/r1/objects/o", "lines.json", "prove-lock/w/a.entry")
 	for _, args := range [][]string{{"--dry-run"}, {"--older", "3d"}, {"--older", "soon", "--all"}, {"keys"}} {
 		d.call(outcome.Usage, append([]string{"clean"}, args...)...)
 	}
@@ -56,18 +56,18 @@ func TestCleanDeletesWhatIsNamedAndNothingElse(t *testing.T) {
 	d, cache, state := stocked(t)
 	_, errs := d.call(outcome.OK, "clean", "--all", "--proofs", "--dry-run", "-v")
 	tells(t, errs, "Would delete 8 B of keys, of 1", filepath.Join(cache, "prove-lock", "w"), "nothing was deleted")
-	lies(t, cache, "keys/a.pk", "prove-lock/w/a.entry")
+	stands(t, cache, "keys/a.pk", "prove-lock/w/a.entry")
 	d.call(outcome.OK, "clean", "--clones")
-	lies(t, cache, "!repositories/r1", "keys/a.pk", "bundles/log/b")
+	stands(t, cache, "!repositories/r1", "keys/a.pk", "bundles/log/b")
 	fatalIf(t, os.Chmod(filepath.Join(cache, "toolchains/t/bin"), 0o555))
 	_, errs = d.call(outcome.OK, "clean", "--all")
 	tells(t, errs, "Deleted 16 B of builds, of 2", "!proofs")
-	lies(t, cache, "!keys/a.pk", "keys/a.lock", "!bundles/log/b", "!openings/o", "!verdicts/f/v", "!locks/l", "!sources.json", "!lines.json",
+	stands(t, cache, "!keys/a.pk", "keys/a.lock", "!bundles/log/b", "!openings/o", "!verdicts/f/v", "!locks/l", "!sources.json", "!lines.json",
 		"!toolchains/t", "!environments/e", "prove-lock/w/a.entry", "proxy/p", "somebody/else")
-	lies(t, state, "log/heads")
+	stands(t, state, "log/heads")
 	d.call(outcome.OK, "clean", "--proofs")
-	lies(t, cache, "!prove-lock/w", "proxy/p")
-	lies(t, state, "log/heads")
+	stands(t, cache, "!prove-lock/w", "proxy/p")
+	stands(t, state, "log/heads")
 }
 
 func TestCleanLooksAtWhenItWasWritten(t *testing.T) {
@@ -77,7 +77,7 @@ func TestCleanLooksAtWhenItWasWritten(t *testing.T) {
 		fatalIf(t, os.Chtimes(filepath.Join(cache, f), old, old))
 	}
 	d.call(outcome.OK, "clean", "--all", "--older", "30d")
-	lies(t, cache, "!keys/a.pk", "repositories/r1/HEAD", "!bundles/log/b", "openings/o") // something in r1 is young
+	stands(t, cache, "!keys/a.pk", "repositories/r1/HEAD", "!bundles/log/b", "openings/o") // something in r1 is young
 }
 
 // A link out of the cache is deleted, and not what it leads to.
@@ -90,6 +90,6 @@ func TestCleanFollowsNoLink(t *testing.T) {
 		return
 	}
 	d.call(outcome.OK, "clean", "--all", "--proofs")
-	lies(t, out, "precious")
-	lies(t, cache, "!repositories/link")
+	stands(t, out, "precious")
+	stands(t, cache, "!repositories/link")
 }

@@ -23,7 +23,7 @@ func (d *depot) call(code outcome.Code, args ...string) (stdout, stderr string) 
 	return out.String(), errs.String()
 }
 
-// says wants words in a text and, behind a "!", the absence of others.
+// tells wants words in a text and, behind a "!", the absence of others.
 func tells(t *testing.T, text string, words ...string) {
 	t.Helper()
 	for _, w := range words {
