@@ -28,8 +28,8 @@ func (r *run) handIn(ctx context.Context) error {
 	}
 	token, err := r.tokenForEvidence(ctx)
 	if err != nil {
-		return fmt.Errorf("the registry takes evidence, and there is no token to hand it in with: %w\nall is logged and "+
-			"published; pass --token, and %s", err, again)
+		return fmt.Errorf("the registry takes evidence, and there is no token to hand it in with: %w\n"+
+			"all is logged and published; pass --token, and %s", err, again)
 	}
 	var errs []error
 	for _, j := range r.jobs {

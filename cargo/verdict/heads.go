@@ -336,7 +336,8 @@ func (s *settling) compareOlder(ctx context.Context, latest client.Checkpoint, o
 
 // tiles has the tree of a checkpoint read from the mirrors that places have of it, or else from the
 // log, and returns what it was read from. Whoever serves the tiles, what is read leads to the root.
-func (s *settling) tiles(ctx context.Context, c client.Checkpoint, read func(*client.Tiles) error) (*client.Tiles, error) {
+func (s *settling) tiles(ctx context.Context, c client.Checkpoint,
+	read func(*client.Tiles) error) (*client.Tiles, error) {
 	for _, at := range s.places {
 		short, cancel := context.WithTimeout(ctx, requestTimeout)
 		log := at.tiles(short, s.origin, s.cfg.UserAgent)

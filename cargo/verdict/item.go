@@ -327,7 +327,8 @@ func (p proven) Chain(*entry.Entry) (entry.Chain, error) { return p.chain, nil }
 func (it *item) reject(err error) {
 	it.tried = append(it.tried, attempt{it.current, err, true})
 	if at := it.current.place; at != nil {
-		it.c.cfg.Log.Warn("evidence does not do", "at", at.name, "crate", it.want.Name, "version", it.want.Version, "err", err)
+		it.c.cfg.Log.Warn("evidence does not do", "at", at.name, "crate", it.want.Name, "version", it.want.Version,
+			"err", err)
 	}
 	it.bundle, it.proof, it.chain, it.result, it.facts, it.state = nil, nil, nil, nil, nil, seeking
 }

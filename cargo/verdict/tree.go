@@ -202,7 +202,8 @@ func (t *Tree) saveTiles(ctx context.Context, of *source) error {
 			return err
 		}
 		if c, ok := t.heads[of.origin][size]; ok && c.Root != root {
-			return fmt.Errorf("its trees of %d and %d entries are no one history", size, newest.Size) // which settling has told
+			// Which settling has told before.
+			return fmt.Errorf("its trees of %d and %d entries are no one history", size, newest.Size)
 		}
 	}
 	for path, b := range kept.got {

@@ -7,8 +7,8 @@
 // A .crate is hashed, once, and compared with the lock file, and what cargo unpacked is
 // compared with the .crate. Then come its bundles: those in the cache, then those that
 // "cargo zkp vendor" keeps, then those that lie beside the .crate at its registry, or where the
-// policy says, then those of each log of the trust files that has a URL, until one verifies. So a cached bundle that is broken or too old is replaced. Proofs are
-// collected and checked in one batch; then the checkpoints are compared with the
+// policy says, then those of each log of the trust files that has a URL, until one verifies.
+// So a cached bundle that is broken or too old is replaced. Proofs are collected and checked in one batch; then the checkpoints are compared with the
 // state, and the lines of cargo's index cache with Cargo.toml. No result leaves this package
 // before all of that.
 //

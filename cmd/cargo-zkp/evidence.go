@@ -30,7 +30,8 @@ type evidenceCall struct {
 
 // evidenceVerb writes a tree of evidence that any file server can hand out.
 func evidenceVerb(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "evidence", "DIR [FILE.crate...]", `Write the bundles and openings of crates to DIR, for any file server: those of the crates of
+	fs := newFlags(sh, "evidence", "DIR [FILE.crate...]",
+		`Write the bundles and openings of crates to DIR, for any file server: those of the crates of
 Cargo.lock, or of each FILE.crate. Readers name its URL, or DIR, with evidence = [...] in zkp.toml, or
 their registry announces it; then no log learns what they use. What does not verify is not written,
 a bundle is replaced by a newer one only, and nothing is removed.`)
@@ -38,8 +39,10 @@ a bundle is replaced by a newer one only, and nothing is removed.`)
 	c.believe.register(fs)
 	c.lock.registerPlace(fs)
 	lock := fs.Bool("lock", false, "the crates of Cargo.lock (default, without FILE.crate)")
-	fs.StringVar(&c.registry, "registry", "", "`INDEX` of the registry that each FILE.crate is of (default: cargo's own)")
-	fs.BoolVar(&c.refresh, "refresh", false, "ask the logs for newer bundles also of crates whose bundle is in the cache")
+	fs.StringVar(&c.registry, "registry", "",
+		"`INDEX` of the registry that each FILE.crate is of (default: cargo's own)")
+	fs.BoolVar(&c.refresh, "refresh", false,
+		"ask the logs for newer bundles also of crates whose bundle is in the cache")
 	found, err := parseUpTo(maxEvidenceFiles, fs, args, "DIR and FILE.crate")
 	switch {
 	case err != nil:
@@ -116,7 +119,8 @@ func (c *evidenceCall) files(names []string) (*policy.Policy, []verdict.Want, er
 		if err != nil {
 			return nil, nil, err
 		}
-		wants = append(wants, verdict.Want{Name: read.Name, Version: read.Version, Checksum: read.SHA256, Path: name, Index: index,
+		wants = append(wants, verdict.Want{Name: read.Name, Version: read.Version, Checksum: read.SHA256, Path: name,
+			Index: index,
 			Demand: policy.Demand{Package: policy.Package{Name: read.Name, Version: read.Version, Registry: index},
 				Status: policy.Required}})
 	}
@@ -193,10 +197,12 @@ func (c *evidenceCall) write(ctx context.Context, sh *shell, p *policy.Policy, w
 			sh.Warn("%s v%s has no evidence in %s: %s", wants[i].Name, wants[i].Version, shorten(dir), said.Message)
 		}
 	}
-	sh.Status("Wrote", "evidence to %s: %d new or newer, %d as before, %s without", shorten(dir), written, same, crates(none))
+	sh.Status("Wrote", "evidence to %s: %d new or newer, %d as before, %s without", shorten(dir), written, same,
+		crates(none))
 	switch {
 	case unchecked > 0:
-		return fmt.Errorf("%s could not be verified, so that there is no evidence of them: try again", crates(unchecked))
+		return fmt.Errorf("%s could not be verified, so that there is no evidence of them: try again",
+			crates(unchecked))
 	case missing > 0:
 		return outcome.Refusef("%s must be proven and have no evidence that verifies", crates(missing))
 	}
