@@ -31,7 +31,7 @@ var examples = map[string][]example{
 		{"cargo zkp report", "how much of Cargo.lock is proven, and which proofs would add most?"},
 		{"cargo zkp report --message-format json", "for a program"},
 	},
-	"export":         {{"cargo zkp export --cargo-vet audits.toml", "for users of cargo-vet"}},
+	"export": {{"cargo zkp export --cargo-vet audits.toml", "for users of cargo-vet"}},
 	"evidence": {
 		{"cargo zkp evidence public/evidence", "of the crates of Cargo.lock, for any web server"},
 		{"cargo zkp evidence public/evidence mycrate-1.2.0.crate", "of one that you publish"},
