@@ -69,6 +69,10 @@ func initialize(ctx context.Context, args []string, stdout, stderr io.Writer) (e
 	if err := p.check(time.Now()); err != nil {
 		return err
 	}
+	p.dir = filepath.Clean(p.dir)
+	if err := empty(p.dir); err != nil { // before its ports, which it may be using
+		return err
+	}
 	if err := p.free(); err != nil {
 		return err
 	}
@@ -181,13 +185,9 @@ func (p *plan) listen(any bool) error {
 	return nil
 }
 
-// make makes everything in a new directory beside dir, which then gets its name. Nothing is left of
-// what was not finished.
+// make makes everything in a new directory beside dir, which is empty or not there, and which then gets
+// its name. Nothing is left of what was not finished.
 func (p *plan) make(ctx context.Context, stderr io.Writer) (err error) {
-	p.dir = filepath.Clean(p.dir)
-	if err := empty(p.dir); err != nil {
-		return err
-	}
 	tmp, err := os.MkdirTemp(filepath.Dir(p.dir), ".cratelog-init-*")
 	if err != nil {
 		return err
