@@ -17,7 +17,7 @@ var (
 	mdLink    = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	mdHeading = regexp.MustCompile("(?m)^#+ (.*)$")
 	mdCommand = regexp.MustCompile("(?m)(?:^(?:    |\t)(?:\\$ )?|`)" +
-		"((?:cargo zkp|cargo-zkp|logd|witness|monitor|ceremony|cratelog) [^`\n]*)(?:`|$)")
+		"((?:cargo zkp|logd|witness|monitor|ceremony|cratelog) [^`\n]*)(?:`|$)")
 	aFlag = regexp.MustCompile(`(?:^|[\s\[])(--?[a-zA-Z][a-zA-Z0-9-]*)`)
 	aVerb = regexp.MustCompile(`^[a-z][a-z-]*$`)
 )
