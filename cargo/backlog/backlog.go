@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cratelog/cargo"
+	"cratelog/cargo/backlog/visit"
 	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/crate"
@@ -22,7 +23,6 @@ import (
 	"cratelog/internal/flock"
 	"cratelog/proofcheck"
 	"cratelog/prover"
-	"cratelog/prover/git"
 )
 
 // Config says what to prove, and with what.
@@ -33,7 +33,7 @@ type Config struct {
 
 	Keys    *prover.Keyring // whose log, if it has one, was asked
 	Mapping *Mapping        // nil for none
-	Visitor *git.Visitor
+	Visitor *visit.Visitor
 	Loose   bool // as prover.Source.UnprovenManifest
 	Jobs    int  // proofs at a time; 0 for one, which uses all processors for most of its time
 
