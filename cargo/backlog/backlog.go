@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"cratelog/cargo"
+	"cratelog/cargo/backlog/visit"
 	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/crate"
@@ -22,7 +22,6 @@ import (
 	"cratelog/internal/flock"
 	"cratelog/proofcheck"
 	"cratelog/prover"
-	"cratelog/prover/git"
 )
 
 // Config says what to prove, and with what.
@@ -33,7 +32,7 @@ type Config struct {
 
 	Keys    *prover.Keyring // whose log, if it has one, was asked
 	Mapping *Mapping        // nil for none
-	Visitor *git.Visitor
+	Visitor *visit.Visitor
 	Loose   bool // as prover.Source.UnprovenManifest
 	Jobs    int  // proofs at a time; 0 for one, which uses all processors for most of its time
 
@@ -318,10 +317,8 @@ func (r *Runner) index(index string) (*registry.Index, error) {
 		return nil, fmt.Errorf("cargo takes it from a source of the kind %q", source.Kind)
 	case source.At == "" || cargo.IsDefault(source.At):
 		at, err = registry.DefaultIndex(r.cfg.Home)
-	case !strings.HasPrefix(source.At, "sparse+"):
-		err = fmt.Errorf("the index %.200q is a git repository, and only sparse ones are read", source.At)
 	default:
-		at, err = registry.SparseURL(source.At)
+		at, err = registry.IndexURL(source.At)
 	}
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"cratelog/cargo/backlog/visit"
 	"cratelog/cargo/publish"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -372,7 +373,7 @@ func (e *refusal) Unwrap() error { return e.err }
 func causeOf(err error, it *item) (cause Cause, next string) {
 	var said *refusal
 	var unprovable *prover.UnprovableError
-	var gone *git.GoneError
+	var gone *visit.GoneError
 	switch {
 	case err == nil:
 		return "", ""
@@ -380,7 +381,7 @@ func causeOf(err error, it *item) (cause Cause, next string) {
 		cause = said.cause
 	case errors.As(err, &unprovable):
 		cause = causeOfFiles(unprovable)
-	case errors.As(err, new(*git.AddressError)):
+	case errors.As(err, new(*visit.AddressError)):
 		cause = NoRepository
 	case errors.As(err, &gone):
 		cause = RepositoryGone

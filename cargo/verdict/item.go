@@ -450,6 +450,8 @@ func (it *item) release() {
 		it.facts.Summary, it.facts.Opening = it.summary, it.opened
 		it.facts.Versions, it.facts.VersionsWhy = it.versions.by, it.versions.why
 		it.c.keep(it)
+	} else if it.given == nil && !it.current.cached { // the verdict outlived its bundle
+		it.c.keepBundle(it.current.source, it.want, it.bundle)
 	}
 	if err := it.displeases(); err != nil {
 		it.verdict.Refuse(Violation, err)

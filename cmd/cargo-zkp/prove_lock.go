@@ -17,13 +17,13 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/cargo/backlog"
+	"cratelog/cargo/backlog/visit"
 	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
-	"cratelog/prover/git"
 )
 
 // proveLockOptions are those of prove --lock.
@@ -176,7 +176,7 @@ func (o *proveOptions) lockConfig(ctx context.Context, sh *shell, ws *cargo.Work
 	} else if err != nil {
 		return nil, policyError(err)
 	}
-	if cfg.Visitor, err = git.DefaultVisitor(); err != nil {
+	if cfg.Visitor, err = visit.Default(); err != nil {
 		return nil, err
 	}
 	if o.log == "" {

@@ -22,7 +22,7 @@ import (
 func Public(ctx context.Context, address string, commit [20]byte) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" || u.User != nil || u.Host == "" || checkURL(address) != nil {
-		return fmt.Errorf("%s is not a URL of https without a user", redact(address))
+		return fmt.Errorf("%s is not a URL of https without a user", Redact(address))
 	}
 	if u.RawQuery != "" || u.Fragment != "" { // where tokens stand as well
 		u.RawQuery, u.Fragment = "", ""
@@ -30,15 +30,15 @@ func Public(ctx context.Context, address string, commit [20]byte) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	if err := worldwide(ctx, u.Hostname()); err != nil {
+	if err := Worldwide(ctx, u.Hostname()); err != nil {
 		return err
 	}
 	return Fetchable(ctx, address, commit)
 }
 
-// worldwide refuses a host that only a network of an organization reaches, where servers often ask
+// Worldwide refuses a host that only a network of an organization reaches, where servers often ask
 // nobody for a password.
-func worldwide(ctx context.Context, host string) error {
+func Worldwide(ctx context.Context, host string) error {
 	all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return fmt.Errorf("the addresses of the repository's host are not known: %w", err)

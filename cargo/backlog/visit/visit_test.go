@@ -1,4 +1,4 @@
-package git
+package visit
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 
 	"cratelog/internal/fixture"
 	"cratelog/internal/flock"
+	"cratelog/prover/git"
 )
 
 // counted counts what git asks of a server on loopback.
@@ -34,7 +35,7 @@ func counted(t *testing.T, h http.Handler) (url string, asked *atomic.Int64) {
 func newVisitor(t *testing.T) *Visitor {
 	t.Helper()
 	fixture.Need(t, "git")
-	return &Visitor{Clones: Clones(filepath.Join(t.TempDir(), "public"))}
+	return &Visitor{Git: git.Anonymous{Clones: git.Clones(filepath.Join(t.TempDir(), "public"))}}
 }
 
 func TestAVisitorFetchesACommitOnce(t *testing.T) {
@@ -52,7 +53,7 @@ func TestAVisitorFetchesACommitOnce(t *testing.T) {
 		t.Errorf("again, %d requests: %v", asked.Load()-n, err)
 	}
 	// The other commit came along; only blobs can be missing.
-	if !has(t.Context(), dir, hex.EncodeToString(second[:])) {
+	if _, err := git.Run(t.Context(), dir, "cat-file", "-e", hex.EncodeToString(second[:])); err != nil {
 		t.Error("the other commit was not fetched in the same request")
 	}
 	if _, err := v.Fetch(t.Context(), a, second); err != nil || asked.Load()-n > 2 {
@@ -60,7 +61,7 @@ func TestAVisitorFetchesACommitOnce(t *testing.T) {
 	}
 	// A commit that is not there is no reason to fetch all.
 	n = asked.Load()
-	if _, err := v.Fetch(t.Context(), a, [20]byte{1}); !errors.As(err, new(*NoCommitError)) || asked.Load()-n > 3 {
+	if _, err := v.Fetch(t.Context(), a, [20]byte{1}); !errors.As(err, new(*git.NoCommitError)) || asked.Load()-n > 3 {
 		t.Errorf("%d requests: %v", asked.Load()-n, err)
 	}
 	// Nor does it spoil a request for one that is.
@@ -73,7 +74,7 @@ func TestAVisitorFetchesACommitOnce(t *testing.T) {
 	if tags["v0.1.0"] != first {
 		t.Errorf("%x", tags)
 	}
-	local, err := LocalTags(t.Context(), repo)
+	local, err := git.LocalTags(t.Context(), repo)
 	if err != nil || local["v0.1.0"] != first || len(local) != len(tags) {
 		t.Errorf("%v %x", err, local)
 	}
@@ -206,9 +207,9 @@ func flood(w http.ResponseWriter, r *http.Request) {
 
 func TestARepositoryWithoutAnEndIsEnded(t *testing.T) {
 	v := newVisitor(t)
-	v.MaxBytes = 4 << 20
+	v.Git.MaxBytes = 4 << 20
 	url, _ := counted(t, http.HandlerFunc(flood))
-	if _, err := v.Fetch(t.Context(), Address{url + "/a", true}, [20]byte{1}); !errors.Is(err, ErrTooMuch) {
+	if _, err := v.Fetch(t.Context(), Address{url + "/a", true}, [20]byte{1}); !errors.Is(err, git.ErrTooMuch) {
 		t.Error(err)
 	}
 }
@@ -279,7 +280,7 @@ func TestAVisitorHasNothingOfTheUsers(t *testing.T) {
 // counts as its.
 func TestAKilledFetchIsInNobodysWay(t *testing.T) {
 	v, repo := newVisitor(t), fixture.Repo(t)
-	v.MaxBytes = 8 << 20
+	v.Git.MaxBytes = 8 << 20
 	url, _ := counted(t, fixture.GitServer(t, filepath.Dir(repo)))
 	a := Address{url + "/" + filepath.Base(repo), true}
 	dir, err := v.Fetch(t.Context(), a, fixture.Commit(t, "0.1.0"))
@@ -299,5 +300,12 @@ func TestAKilledFetchIsInNobodysWay(t *testing.T) {
 	time.AfterFunc(100*time.Millisecond, cancel)
 	if _, err := v.Fetch(ctx, a, [20]byte{1}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+func fatalIf(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
