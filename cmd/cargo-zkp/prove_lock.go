@@ -331,7 +331,16 @@ func (o *proveOptions) saveReport(dir string, r *backlog.Report) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	err = durable.Write(filepath.Join(dir, backlog.ReportName), b, 0o644)
+	path, kept := filepath.Join(dir, backlog.ReportName), b
+	if old, err := backlog.ReadReport(path); err == nil && len(o.lock.only) > 0 { // what was found of others still helps
+		if kept, err = r.With(old).Marshal(); err == nil {
+			_, err = backlog.ParseReport(kept)
+		}
+		if err != nil { // it is too large
+			kept = b
+		}
+	}
+	err = durable.Write(path, kept, 0o644)
 	if err == nil && o.lock.report != "" {
 		err = durable.Write(o.lock.report, b, 0o644)
 	}
