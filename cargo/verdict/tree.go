@@ -254,6 +254,9 @@ func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	for q.Response != nil { // a log may redirect to any path, and what is written is where we asked
+		q = q.Response.Request
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.got[q.URL.Path] = b
