@@ -442,6 +442,9 @@ func TestALogDoesNotChooseWhereItsTilesAreWritten(t *testing.T) {
 		break
 	}
 	fatalIf(t, out.SaveTiles(t.Context()))
+	if err := out.write("../x", nil); err == nil {
+		t.Error("a name leads out of the tree")
+	}
 	if redirected == 0 {
 		t.Fatal("no tile was asked for, so that this test sees nothing")
 	}

@@ -121,6 +121,9 @@ func (t *Tree) unpack(v *Verdict) (*crate.Crate, error) {
 func (t *Tree) file(path string) string { return filepath.Join(t.dir, filepath.FromSlash(path)) }
 
 func (t *Tree) write(path string, b []byte) error {
+	if !filepath.IsLocal(filepath.FromSlash(path)) { // a crate can have the name of a device of Windows
+		return fmt.Errorf("%s is no name for a file on this system: write the evidence on another one", path)
+	}
 	if err := os.MkdirAll(filepath.Dir(t.file(path)), 0o755); err != nil {
 		return err
 	}
