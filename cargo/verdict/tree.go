@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -130,11 +131,11 @@ func (t *Tree) write(path string, b []byte) error {
 	return durable.Write(t.file(path), b, 0o644)
 }
 
-// kept returns a file of the evidence about a package that is in the cache, by its name in a Tree.
+// kept returns a file of the evidence about a package that is in the cache and verified, by its name in a Tree.
 func (c *Checker) kept(w Want, file string) ([]byte, bool) {
 	for _, s := range c.sources {
 		b, err := durable.Read(s.bundlePath(w), client.MaxBundleSize)
-		if err != nil {
+		if sum, ok := c.verified.Load(w.file()); err != nil || !ok || sum != sha256.Sum256(b) {
 			continue
 		}
 		if file == originName(s.origin)+BundleExt {
