@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -319,10 +318,8 @@ func (r *Runner) index(index string) (*registry.Index, error) {
 		return nil, fmt.Errorf("cargo takes it from a source of the kind %q", source.Kind)
 	case source.At == "" || cargo.IsDefault(source.At):
 		at, err = registry.DefaultIndex(r.cfg.Home)
-	case !strings.HasPrefix(source.At, "sparse+"):
-		err = fmt.Errorf("the index %.200q is a git repository, and only sparse ones are read", source.At)
 	default:
-		at, err = registry.SparseURL(source.At)
+		at, err = registry.IndexURL(source.At)
 	}
 	if err != nil {
 		return nil, err

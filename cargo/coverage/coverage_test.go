@@ -132,7 +132,7 @@ func TestFactsAreRememberedAndDamageIsNot(t *testing.T) {
 	asked := 0
 	ask := func(m *Memo) Fact {
 		t.Helper()
-		f, err := m.Of(sum, func() (Fact, error) { asked++; return Fact{Lines: 42, Cause: "dirty"}, nil })
+		f, err := m.Of("x", "1.0.0", sum, func() (Fact, error) { asked++; return Fact{Lines: 42, Cause: "dirty"}, nil })
 		fatalIf(t, err)
 		return f
 	}
@@ -140,8 +140,12 @@ func TestFactsAreRememberedAndDamageIsNot(t *testing.T) {
 	if f := ask(m); f != (Fact{42, "dirty"}) || ask(m) != f || asked != 1 {
 		t.Errorf("%+v, looked %d times", f, asked)
 	}
-	if _, err := m.Of([32]byte{8}, func() (Fact, error) { return Fact{}, os.ErrPermission }); !errors.Is(err, os.ErrPermission) {
+	if _, err := m.Of("x", "1.0.0", [32]byte{8}, func() (Fact, error) { return Fact{}, os.ErrPermission }); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("a look that failed: %v", err)
+	}
+	// These bytes are a .crate under one name only.
+	if f, err := m.Of("y", "1.0.0", sum, func() (Fact, error) { return Fact{-1, "other"}, nil }); err != nil || f.Lines != -1 {
+		t.Errorf("under another name: %+v, %v", f, err)
 	}
 	fatalIf(t, m.Save())
 	if ask(OpenMemo(path)); asked != 1 {
@@ -153,7 +157,7 @@ func TestFactsAreRememberedAndDamageIsNot(t *testing.T) {
 		t.Error("a look that failed was remembered")
 	}
 	for name, bad := range map[string][]byte{
-		"cut": good[:len(good)/2], "another format": bytes.Replace(good, []byte("/v1"), []byte("/v9"), 1), "no facts": []byte(`{"format":"cratelog/lines/v1","facts":null}`),
+		"cut": good[:len(good)/2], "another format": bytes.Replace(good, []byte("lines/v2"), []byte("lines/v9"), 1), "no facts": []byte(`{"format":"cratelog/lines/v2","facts":null}`),
 	} {
 		fatalIf(t, os.WriteFile(path, bad, 0o600))
 		asked = 0
@@ -164,12 +168,12 @@ func TestFactsAreRememberedAndDamageIsNot(t *testing.T) {
 }
 
 func FuzzOpenMemo(f *testing.F) {
-	f.Add([]byte(`{"format":"cratelog/lines/v1","facts":{"00":{"lines":1}}}`))
+	f.Add([]byte(`{"format":"cratelog/lines/v2","facts":{"00":{"lines":1}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		path := filepath.Join(t.TempDir(), "lines.json")
 		fatalIf(t, os.WriteFile(path, b, 0o600))
 		m := OpenMemo(path)
-		_, err := m.Of([32]byte{1}, func() (Fact, error) { return Fact{}, nil })
+		_, err := m.Of("x", "1.0.0", [32]byte{1}, func() (Fact, error) { return Fact{}, nil })
 		fatalIf(t, err)
 		fatalIf(t, m.Save())
 	})

@@ -2,8 +2,8 @@ package coverage
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"path"
 	"sync"
 
@@ -35,19 +35,20 @@ type Fact struct {
 	Cause string `json:"cause,omitempty"` // why no proof can be made; "" if nothing in it says so
 }
 
-// A Memo remembers facts by the .crate's checksum in one file of the cache. A damaged file is as
+// A Memo remembers facts by the .crate's checksum, and by the name and version under which it was read,
+// without which it is no .crate of those, in one file of the cache. A damaged file is as
 // good as none. It is safe for concurrent use.
 type Memo struct {
 	path string
 
 	mu      sync.Mutex
-	at      map[string]Fact // by checksum, hex
+	at      map[string]Fact // by key
 	used    map[string]bool
 	changed bool
 }
 
 const (
-	memoFormat = "cratelog/lines/v1" // of the file, and of what is counted: change it when either changes
+	memoFormat = "cratelog/lines/v2" // of the file, and of what is counted: change it when either changes
 	maxMemo    = 16 << 20            // bytes of the file
 	maxFacts   = 50000               // beyond, only what was used is kept
 )
@@ -70,10 +71,10 @@ func OpenMemo(path string) *Memo {
 	return m
 }
 
-// Of returns the fact about the .crate with a checksum: the one that is remembered, or else that of
-// look, which is remembered unless it fails.
-func (m *Memo) Of(sum [32]byte, look func() (Fact, error)) (Fact, error) {
-	key := hex.EncodeToString(sum[:])
+// Of returns the fact about a .crate: the one that is remembered, or else that of look, which is
+// remembered unless it fails.
+func (m *Memo) Of(name, version string, sum [32]byte, look func() (Fact, error)) (Fact, error) {
+	key := fmt.Sprintf("%x %s %s", sum, name, version)
 	m.mu.Lock()
 	f, ok := m.at[key]
 	m.used[key] = true

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,8 +14,11 @@ import (
 	"cratelog/cargo/verdict"
 	"cratelog/client"
 	"cratelog/internal/fixture"
+	"cratelog/internal/forge"
+	"cratelog/internal/loopback"
 	"cratelog/internal/outcome"
 	"cratelog/internal/registrytest"
+	"cratelog/proofcheck"
 )
 
 // leaves has the registry serve crates that nobody has proven, and returns the dependencies on them.
@@ -76,6 +78,10 @@ func TestFromALockFileToAGreenBuild(t *testing.T) {
 	d.zkp(outcome.Refused, []string{"| leaf01 | 1.0.0 | 1.1.0 | no: not logged, names no repository"}, "verify", "--since", "HEAD",
 		"--message-format", "markdown")
 	d.zkp(outcome.Unchecked, []string{"git finds no commit"}, "verify", "--since", "gone")
+	runGit(t, dir, "add", ".")
+	runGit(t, dir, "commit", "-qm", "x")
+	runGit(t, dir, "tag", "my_tag")
+	d.zkp(outcome.OK, []string{"or changed since my_tag."}, "verify", "--since", "my_tag")
 	d.zkp(outcome.OK, []string{"1 exception about versions that Cargo.lock has no more"}, "suggest")
 	d.zkp(outcome.OK, []string{"Removing leaf01@1.0.0", "3 left"}, "prune")
 	d.zkp(outcome.OK, []string{"Excepted 4 crates until 2999-01-31 in zkp-exceptions.toml; 1 proven"}, "init", "--from-lock", "--force",
@@ -110,11 +116,104 @@ func TestFromALockFileToAGreenBuild(t *testing.T) {
 // repository makes a git repository of a directory, with all that is there committed.
 func repository(t *testing.T, dir string) {
 	t.Helper()
-	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"-c", "user.name=x", "-c", "user.email=x@example.com", "commit", "-q", "-m", "x"}} {
-		if out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", dir}, args...)...).CombinedOutput(); err != nil {
-			t.Fatalf("git %q: %v\n%s", args, err, out)
-		}
+	runGit(t, dir, "init", "-q")
+	runGit(t, dir, "add", ".")
+	runGit(t, dir, "commit", "-qm", "x")
+}
+
+// What --trust names is copied, and what zkp.toml says of it can be loaded.
+func TestInitBringsItsTrustFilesAndPrograms(t *testing.T) {
+	d := newDepot(t)
+	f, err := forge.Invent("ours", proofcheck.OriginSolo+"Ours", 8)
+	fatalIf(t, err)
+	d.log, err = loopback.Start(t.Context(), loopback.Config{Origin: "ours.example/log", Dir: t.TempDir(),
+		Programs: []proofcheck.Program{f.Program()}})
+	fatalIf(t, err)
+	t.Cleanup(func() { fatalIf(t, d.log.Close()) })
+	raw := registrytest.MakeCrate("leaf00", "1.0.0", nil)
+	d.logBy(f, "", raw, "leaf00", "1.0.0", [20]byte{1})
+	program, err := f.Program().Marshal()
+	fatalIf(t, err)
+	trust, outside := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{"ours.policy": string(d.log.Text), "program.json": string(program), "README.md": "x",
+		".old.policy": "x", "more/other.json": "x"} {
+		put(t, filepath.Join(trust, name), text)
 	}
+	put(t, filepath.Join(outside, "ours.policy"), string(d.log.Text))
+	deps := d.leaves(2)
+	for name, c := range map[string]struct {
+		trust   string
+		says    []string
+		holds   []string
+		program bool
+	}{
+		"without the program": {outside, []string{"Excepted 2 crates", "0 proven"}, []string{`trust = ["zkp/ours.policy"]`, "!program.json"}, false},
+		"with it": {trust, []string{"Excepted 1 crate until", "1 proven"},
+			[]string{`trust = ["zkp/ours.policy"]`, `programs = ["zkp/program.json"]`}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := *d
+			d.t = t
+			dir := d.project(deps)
+			d.zkp(outcome.OK, c.says, "init", "--from-lock", "--trust", c.trust)
+			text, err := os.ReadFile("zkp.toml")
+			fatalIf(t, err)
+			tells(t, string(text), c.holds...)
+			copied, err := os.ReadFile(filepath.Join("zkp", "program.json"))
+			if c.program != (err == nil) || c.program && !bytes.Equal(copied, program) {
+				t.Errorf("the copy: %v", err)
+			}
+			stands(t, dir, "zkp/ours.policy", "!zkp/README.md", "!zkp/.old.policy", "!zkp/other.json", "!zkp/more")
+			if c.program {
+				d.tells(outcome.OK, []string{"1 crate proven, 1 excepted"})
+				d.zkp(outcome.OK, []string{"can be used; trust files: 1, programs: 1"}, "policy", "check")
+			}
+		})
+	}
+	// A copy that is there, of another program, stays; what cannot be loaded is not copied.
+	dir := d.project(deps)
+	put(t, filepath.Join(dir, "zkp", "program.json"), "another")
+	d.zkp(outcome.Refused, []string{"program.json is there already, and is not"}, "init", "--trust", trust)
+	stands(t, dir, "!zkp.toml")
+	d.zkp(outcome.OK, []string{"Created zkp.toml"}, "init", "--trust", trust, "--force")
+	dir = d.project(deps)
+	put(t, filepath.Join(trust, "program.json"), "{}")
+	d.zkp(outcome.Usage, []string{"program.json"}, "init", "--from-lock", "--trust", trust)
+	stands(t, dir, "!zkp.toml", "!zkp", "!zkp-exceptions.toml")
+	fatalIf(t, os.Remove(filepath.Join(trust, "ours.policy")))
+	d.zkp(outcome.Usage, []string{"has no trust file (*.policy)"}, "init", "--trust", trust)
+}
+
+// A zkp.toml that verify does not read, or that silences a stricter one, is worse than none.
+func TestInitWritesWhereItIsRead(t *testing.T) {
+	d := newDepot(t)
+	top := d.project("")
+	manifest, err := os.ReadFile("Cargo.toml")
+	fatalIf(t, err)
+	put(t, "Cargo.toml", string(manifest)+"\n[package.metadata.zkp]\npolicy = \"ci/zkp.toml\"\n")
+	d.zkp(outcome.OK, []string{"Created " + filepath.Join("ci", "zkp.toml"), "!will not count"}, "init", "--from-lock")
+	stands(t, top, "ci/zkp.toml", "ci/zkp-exceptions.toml", "!zkp.toml", "!zkp-exceptions.toml")
+	d.zkp(outcome.Refused, []string{filepath.Join("ci", "zkp.toml") + " cannot be used as it is"}, "policy", "check") // it believes nobody yet
+
+	fatalIf(t, os.Mkdir(filepath.Join(top, ".git"), 0o755))
+	d.settings(top, "require = \"all\"\n")
+	inner := filepath.Join(top, "inner")
+	put(t, filepath.Join(inner, "Cargo.toml"), "[package]\nname = \"inner\"\nversion = \"0.1.0\"\n\n[workspace]\n")
+	put(t, filepath.Join(inner, "src", "lib.rs"), "")
+	t.Chdir(inner)
+	d.zkp(outcome.OK, []string{"will not count here any more, for zkp.toml is nearer", "Created zkp.toml"}, "init")
+}
+
+// The finding: of an exception for what nobody asks to be proven, prune said that it is logged.
+func TestAnExceptionFromNothingIsSaidToBeOne(t *testing.T) {
+	d := newDepot(t)
+	d.project(d.leaves(2))
+	d.settings(".", "require = [\"leaf00\"]\nexceptions = \"zkp-exceptions.toml\"\n")
+	put(t, "zkp-exceptions.toml", "version = 1\nexpires = \"2999-01-31\"\nexceptions = [\n"+
+		"  { crate = \"leaf00\", version = \"1.0.0\", reason = \"r\" },\n  { crate = \"leaf01\", version = \"1.0.0\", reason = \"r\" },\n]\n")
+	d.zkp(outcome.OK, []string{"1 exception of what needs no proof anyway\n  leaf01@1.0.0", "1 exception of what cannot be proven", "!logged"}, "suggest")
+	d.zkp(outcome.OK, []string{"Removing leaf01@1.0.0: it needs no proof anyway", "1 removed (0 proven now, 0 not in Cargo.lock), 1 left"}, "prune", "--force")
+	d.tells(outcome.OK, []string{"0 crates proven, 1 excepted, 1 with"})
 }
 
 func TestWarnLetsPassWhatIsMissingAndRefusesWhatIsFalse(t *testing.T) {
@@ -174,10 +273,27 @@ func TestFailuresFitAScreen(t *testing.T) {
 
 func TestWhatStrangersWroteIsTextInATable(t *testing.T) {
 	for _, s := range []string{"<img src=x>", "a | b", "![x](y)", "`x`", "@team", "https://example.com", "\x1b[31m", "x\ny", "www.example.com", "#1", "~x~"} {
-		cell := inCell(s)
+		cell := strings.TrimSuffix(strings.TrimPrefix(inCell(s), "<code>"), "</code>")
 		if strings.ContainsAny(cell, "<>|`*_[]()!@~\x1b\n") || strings.Contains(cell, "://") || strings.Contains(cell, "www.") {
 			t.Errorf("%q becomes %q", s, cell)
 		}
+	}
+	// Code hosts tell whom a text names, also if it is written in numbers.
+	if cell := inCell("@team"); cell != "<code>&#64;team</code>" {
+		t.Errorf("%q", cell)
+	}
+	r := &sarif{}
+	r.add("error", "error", "published by [us](https://evil.example)", 1, "")
+	if text := fmt.Sprint(r.results[0]["message"]); strings.Contains(text, "](") {
+		t.Errorf("a link in SARIF: %s", text)
+	}
+	var out bytes.Buffer
+	sh := newShell(&out, &out)
+	sh.Warn("%s lacks %s", "x", "a\x1b[2Kb\u202e\nremedy\r")
+	sh.complain("\x1b]0;x\a")
+	sh.Status("Verified", "%s", "\x1b[31m")
+	if strings.ContainsAny(out.String(), "\x1b\u202e\r\a") || !strings.Contains(out.String(), "b\\u202e\n  remedy") {
+		t.Errorf("%q", &out)
 	}
 }
 

@@ -390,14 +390,22 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 // logFor has the log hold a forged entry of a crate of the registry with an index.
 func (d *depot) logFor(index string, raw []byte, name, version string, commit [20]byte) {
 	d.t.Helper()
-	forger, err := forge.Default()
+	f, err := forge.Default()
 	fatalIf(d.t, err)
+	d.logBy(f, index, raw, name, version, commit)
+}
+
+// logBy is logFor with an entry of a forger's program.
+func (d *depot) logBy(f *forge.Forger, index string, raw []byte, name, version string, commit [20]byte) {
+	d.t.Helper()
 	e, err := forge.Claim(raw, name, version, &entry.Source{Commit: commit})
 	fatalIf(d.t, err)
-	e.Subject.Registry = entry.Registry(index)
+	if index != "" {
+		e.Subject.Registry = entry.Registry(index)
+	}
 	list, err := forge.List(raw, e)
 	fatalIf(d.t, err)
-	fatalIf(d.t, forger.Prove(e, list))
+	fatalIf(d.t, f.Prove(e, list))
 	text, err := e.Marshal()
 	fatalIf(d.t, err)
 	_, err = (&client.Log{URL: d.log.URL}).Submit(d.t.Context(), text, raw, nil)

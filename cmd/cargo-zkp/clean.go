@@ -13,6 +13,7 @@ import (
 
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
+	"cratelog/internal/flock"
 	"cratelog/internal/outcome"
 )
 
@@ -27,7 +28,7 @@ type kept struct {
 // keeps are all kinds. What is in none of them is "other", and stays.
 var keeps = []kept{
 	{"keys", []string{"keys"}, false, "proving keys: made again, or fetched from the log, by the next prove"},
-	{"clones", []string{"repositories"}, true, "clones of repositories: fetched again by the next prove"},
+	{"clones", []string{"repositories", "public"}, true, "clones of repositories: fetched again by the next prove"},
 	{"bundles", []string{"bundles"}, false, "bundles: asked of the logs again, and verify --offline fails until then"},
 	{"openings", []string{"openings"}, false, "openings: asked of the logs again"},
 	{"verdicts", []string{"verdicts", "trusted", "locks", "sources.json", "lines.json"}, false, "what was verified, compared and counted: done again"},
@@ -76,6 +77,11 @@ settings are not in the cache, and stay. Let nothing else of cratelog run meanwh
 		}
 		return printStock(ctx, sh, cache, state, rows)
 	}
+	// Both are the user's to place, and one kind of cache could be what a log showed.
+	if rel, err := filepath.Rel(cache, state); err == nil && filepath.IsLocal(rel) {
+		return outcome.Refusef("what logs showed is remembered in %s, which is in the cache, so nothing is deleted\n"+
+			"move it to a directory of its own, and set XDG_STATE_HOME to that", state)
+	}
 	return deleteStock(ctx, sh, rows, time.Now().Add(-older), *dry)
 }
 
@@ -114,12 +120,17 @@ func takeStock(ctx context.Context, cache string, k kept) (stock, error) {
 	s := stock{kept: k}
 	for _, dir := range k.dirs {
 		root := filepath.Join(cache, dir)
-		children, err := os.ReadDir(root)
-		if err != nil { // a file, or nothing
-			children, root = nil, cache
-			if info, err := os.Lstat(filepath.Join(cache, dir)); err == nil && info.Mode().IsRegular() {
-				children = []fs.DirEntry{fs.FileInfoToDirEntry(info)}
+		info, err := os.Lstat(root)
+		var children []fs.DirEntry
+		switch {
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return s, err
+		case err == nil && info.IsDir():
+			if children, err = os.ReadDir(root); err != nil {
+				return s, err
 			}
+		case err == nil && info.Mode().IsRegular():
+			children, root = []fs.DirEntry{fs.FileInfoToDirEntry(info)}, cache
 		}
 		for _, child := range children {
 			found, err := weigh(ctx, filepath.Join(root, child.Name()))
@@ -142,7 +153,8 @@ func takeStock(ctx context.Context, cache string, k kept) (stock, error) {
 	return s, nil
 }
 
-// weigh lists the files at and below a path, but for those by which programs lock each other out.
+// weigh lists the files at and below a path, but for those by which programs lock each other out, which
+// would not if one was removed.
 func weigh(ctx context.Context, root string) (all []piece, err error) {
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) { // deleted meanwhile
@@ -216,13 +228,19 @@ func deleteStock(ctx context.Context, sh *shell, rows []stock, before time.Time,
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if sh.verbose {
-				sh.Status(verb, "%s", p.path)
+			if held, err := inUse(p.path); err != nil {
+				return err
+			} else if held {
+				sh.Warn("%s stays: another process is using it", p.path)
+				continue
 			}
 			if !dry {
 				if err := removePiece(p.path); err != nil {
 					return err
 				}
+			}
+			if sh.verbose {
+				sh.Status(verb, "%s", p.path)
 			}
 			size += p.size
 			n++
@@ -236,6 +254,22 @@ func deleteStock(ctx context.Context, sh *shell, rows []stock, before time.Time,
 		sh.Status("Finished", "%s less", sizeText(sum))
 	}
 	return nil
+}
+
+// inUse says whether another process has a lock beside a piece or in it.
+func inUse(path string) (bool, error) {
+	for _, lock := range []string{path + ".lock", filepath.Join(path, ".lock")} {
+		f, err := os.OpenFile(lock, os.O_RDWR, 0)
+		if err != nil {
+			continue // there is none, or it is not this user's to hold
+		}
+		held, err := flock.Try(f)
+		f.Close()
+		if held || err != nil {
+			return held, err
+		}
+	}
+	return false, nil
 }
 
 // removePiece deletes a file or a directory with all in it, in which directories may be read-only.

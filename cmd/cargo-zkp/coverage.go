@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -73,40 +72,47 @@ about whose crates the policy lets them be asked, also those that need no proof.
 	return err
 }
 
-// surveyed is a lock file of which all was checked as if everything had to be proven.
+// surveyed is a lock file of which more was checked than has to be.
 type surveyed struct {
 	*lockCheck
-	lock    *cargo.Lock
-	demands []policy.Status // what the policy wants in truth, of Wants
+	demands []policy.Demand // what the policy wants in truth, of Wants
 }
 
-// examineAll is examineLock, as if the policy wanted everything proven.
+// examineAll is examineAs for all crates.
 func examineAll(ctx context.Context, sh *shell, b believe, o lockOptions) (*surveyed, error) {
+	return examineAs(ctx, sh, b, o, func(policy.Status) bool { return true })
+}
+
+// examineAs is examineLock, as if the policy wanted everything proven of which it says what is chosen.
+func examineAs(ctx context.Context, sh *shell, b believe, o lockOptions, chosen func(policy.Status) bool) (*surveyed, error) {
 	if err := freshLock(ctx, sh, b, o); err != nil {
 		return nil, err
 	}
 	k, err := planLock(ctx, sh, b, o)
-	if k == nil || k.Lock == nil || err != nil && len(k.Policy.Trust) > 0 {
+	if err != nil {
 		return nil, err
 	}
 	if len(k.Policy.Trust) == 0 { // which is how everybody begins
 		sh.Warn("nothing counts as proven: %s", k.Policy.NoTrust())
 	}
 	s := &surveyed{lockCheck: k}
-	if s.lock, err = cargo.ParseLock(k.Text); err != nil {
-		return nil, err
-	}
 	for i := range k.Wants {
 		d := &k.Wants[i].Demand
-		s.demands = append(s.demands, d.Status)
-		d.Status = policy.Required
+		s.demands = append(s.demands, *d)
+		if chosen(d.Status) {
+			d.Status, d.Warn = policy.Required, false
+		}
 	}
 	return s, k.run(ctx, sh, b)
 }
 
 // coverage sums up what was found.
 func (k *surveyed) coverage(ctx context.Context, sh *shell, tried string, top int) (*cover.Report, error) {
-	known, err := k.attempts(tried)
+	report, err := proveReport(sh, k.Workspace.Root, tried)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := cargo.ParseLock(k.Text)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +124,9 @@ func (k *surveyed) coverage(ctx context.Context, sh *shell, tried string, top in
 	for i := range k.verdicts {
 		v := &k.verdicts[i]
 		c := cover.New(k.Packages[i], k.Wants[i].Index)
-		c.Demand = strings.ReplaceAll(k.demands[i].String(), " ", "-")
+		if c.Demand = strings.ReplaceAll(k.demands[i].Status.String(), " ", "-"); k.demands[i].Warn {
+			c.Demand = "warned"
+		}
 		c.Lines, c.State = facts[i].Lines, cover.Proven
 		if v.Status != verdict.Verified {
 			c.Reason = verdict.Explain(v.Err).Reason
@@ -126,14 +134,17 @@ func (k *surveyed) coverage(ctx context.Context, sh *shell, tried string, top in
 		}
 		if c.State == cover.Unproven && c.Cause == "" {
 			c.Cause = facts[i].Cause
-			if try, ok := known[c.SHA256]; ok {
-				c.Cause = cmp.Or(try.cause, c.Cause)
-				c.Again = try.again
+			switch try := reported(v, report); {
+			case try == nil:
+			case try.Outcome == backlog.Refused:
+				c.Cause = string(try.Cause)
+			case try.Outcome == backlog.Failed:
+				c.Again = true
 			}
 		}
 		all = append(all, c)
 	}
-	return cover.Summarize(k.Text, k.lock, all, top), nil
+	return cover.Summarize(k.Text, lock, all, top), nil
 }
 
 // stateOf says what a verdict that is not Verified is for a report, and why no proof can be made,
@@ -150,40 +161,28 @@ func stateOf(s verdict.Status, reason string) (state, cause string) {
 	return cover.Unchecked, reason
 }
 
-// attempt is how it ended to prove a crate.
-type attempt struct {
-	cause string
-	again bool
-}
-
-// attempts reads the report of cargo zkp prove --lock, by the crates' checksums. With file "" it is
-// the one that is kept for the workspace, and there may be none.
-func (k *surveyed) attempts(file string) (map[string]attempt, error) {
+// proveReport reads a report that cargo zkp prove --lock wrote. With file "" it is the one that is kept for
+// a workspace; nil if there is none that can be read.
+func proveReport(sh *shell, root, file string) (*backlog.Report, error) {
 	path := file
 	if path == "" {
-		dir, err := backlog.Dir(k.Workspace.Root)
+		dir, err := backlog.Dir(root)
 		if err != nil {
 			return nil, err
 		}
 		path = filepath.Join(dir, backlog.ReportName)
 	}
 	r, err := backlog.ReadReport(path)
-	switch {
-	case file == "" && errors.Is(err, fs.ErrNotExist):
+	if file == "" && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("the report of cargo zkp prove --lock cannot be read: %w", err)
+	} else if err != nil {
+		err = fmt.Errorf("the report of cargo zkp prove --lock cannot be read: %w", err)
 	}
-	known := map[string]attempt{}
-	for _, c := range r.Crates {
-		switch c.Outcome {
-		case backlog.Refused:
-			known[c.SHA256] = attempt{cause: string(c.Cause)}
-		case backlog.Failed:
-			known[c.SHA256] = attempt{again: true}
-		}
+	if err != nil && file == "" {
+		sh.Warn("%v", err)
+		return nil, nil
 	}
-	return known, nil
+	return r, err
 }
 
 // measure counts the lines of all crates that are on the disk, and looks at what in them stands
@@ -208,7 +207,7 @@ func (k *surveyed) measure(ctx context.Context, sh *shell) ([]cover.Fact, error)
 			if v.Path == "" || ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if f, err := memo.Of(v.Checksum, func() (cover.Fact, error) { return lookAt(v) }); err == nil {
+			if f, err := memo.Of(v.Name, v.Version, v.Checksum, func() (cover.Fact, error) { return lookAt(v) }); err == nil {
 				facts[i] = f
 			}
 			return nil

@@ -60,8 +60,9 @@ func TestAReportSaysWhatIsProvenAndWhatWouldAddMost(t *testing.T) {
 	d.registry.AddCrate(provable("small", 50, false))
 	d.registry.AddCrate(provable("dirty", 4000, true))
 	dir := d.project("hello-proof = \"0.1\"\nlarge = \"1\"\nsmall = \"1\"\ndirty = \"1\"\n")
-	d.settings(dir, "[[exception]]\ncrate = \"small\"\nreason = \"later\"\nexpires = \"2099-01-01\"\n")
-	want := []string{"Cargo.lock: 1 of 4 crates proven (25 percent), and 0 percent of 7,0", " lines of Rust",
+	d.settings(dir, "require = [\"small\"]\nwarn = [\"large\"]\n[[exception]]\ncrate = \"small\"\nreason = \"later\"\nexpires = \"2099-01-01\"\n")
+	want := []string{"Cargo.lock: 1 of 4 crates proven (25 percent), and 0 percent of 7,0", " lines of Rust", "1 crate not proven and excepted in the policy",
+		"1 crate not proven, and the policy warns only",
 		"1  4,000  packaged with uncommitted changes", "2  3,050  not logged, and nothing known stands against a proof",
 		"1  4,000  dirty v1.0.0", "These 2 proofs take you from 0 to 43 percent of the lines:", "42 %  3,000  large v1.0.0", "43 %     50  small v1.0.0"}
 	out, _ := d.call(outcome.OK, "report")

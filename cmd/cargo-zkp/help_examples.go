@@ -32,6 +32,11 @@ var examples = map[string][]example{
 		{"cargo zkp report --message-format json", "for a program"},
 	},
 	"export": {{"cargo zkp export --cargo-vet audits.toml", "for users of cargo-vet"}},
+	"doctor": {{"cargo zkp doctor", "what is broken on this machine, and how is it mended?"}},
+	"clean": {
+		{"cargo zkp clean", "how much is in the cache? nothing is deleted"},
+		{"cargo zkp clean --clones --older 90d --dry-run", "what of the clones would go?"},
+	},
 	"evidence": {
 		{"cargo zkp evidence public/evidence", "of the crates of Cargo.lock, for any web server"},
 		{"cargo zkp evidence public/evidence mycrate-1.2.0.crate", "of one that you publish"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -46,7 +47,8 @@ type initOptions struct {
 // initPolicy writes a zkp.toml beside the workspace's Cargo.toml, and with --from-lock the exceptions
 // with which verify is green.
 func initPolicy(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "init", "", `Write a commented zkp.toml beside the workspace's Cargo.toml; as it stands it changes nothing.
+	fs := newFlags(sh, "init", "", `Write a commented zkp.toml beside the workspace's Cargo.toml, or where metadata.zkp.policy says;
+as it stands it asks for nothing but what the manifests do.
 With --from-lock it requires that all crates are proven, but for those of Cargo.lock that are
 not yet: they are excepted for a while, one line each, in zkp-exceptions.toml.`)
 	o := initOptions{lock: lockOptions{format: "human"}, expires: policy.DateIn(time.Now(), 90*24*time.Hour)}
@@ -98,7 +100,8 @@ func (o *initOptions) run(ctx context.Context, sh *shell) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(ws.Root, policy.FileName)
+	path := cmp.Or(ws.Policy, filepath.Join(ws.Root, policy.FileName))
+	dir := filepath.Dir(path)
 	_, err = os.Lstat(path)
 	there := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -111,7 +114,7 @@ func (o *initOptions) run(ctx context.Context, sh *shell) error {
 	if there && (len(o.trust) > 0 || o.development) {
 		return outcome.Usagef("%s is there already, and stays as it is: write into it whom to believe", shorten(path))
 	}
-	files, err := o.trusted(ws.Root)
+	files, err := o.trusted(dir)
 	if err != nil {
 		return err
 	}
@@ -127,9 +130,18 @@ func (o *initOptions) run(ctx context.Context, sh *shell) error {
 	if err != nil {
 		return err
 	}
+	if !there && ws.Policy == "" {
+		place := policy.Place{Root: ws.Root, UserDir: policy.UserDir()}
+		if other, err := place.Find(); err == nil && other != "" {
+			sh.Warn("%s will not count here any more, for %s is nearer: write into that what shall go on", shorten(other), shorten(path))
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	var done error
 	if o.fromLock {
-		to := filepath.Join(ws.Root, policy.ExceptionsName)
+		to := filepath.Join(dir, policy.ExceptionsName)
 		if first.Exceptions = policy.ExceptionsName; there {
 			to = p.ExceptionsPath
 		}
@@ -251,11 +263,16 @@ func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Works
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
-	if n[verdict.Unchecked] > 0 && n[verdict.Violation] == 0 {
-		return nil, nil, fmt.Errorf("%s could not be checked, so that nothing is written: what is not known is not excepted",
+	bad := n[verdict.Violation] + len(k.Elsewhere)
+	if n[verdict.Unchecked] > 0 {
+		err := fmt.Errorf("%s could not be checked, so that nothing is written: what is not known is not excepted",
 			crates(n[verdict.Unchecked]))
+		if bad > 0 {
+			err = outcome.Refuse(err)
+		}
+		return nil, nil, err
 	}
-	if bad := n[verdict.Violation] + n[verdict.Unchecked] + len(k.Elsewhere); bad > 0 {
+	if bad > 0 {
 		return x, git, outcome.Refusef("%s cannot be excepted: see above", crates(bad))
 	}
 	return x, git, nil
@@ -315,8 +332,8 @@ type trustFile struct {
 	program  bool
 }
 
-// trusted reads the files that --trust names.
-func (o *initOptions) trusted(root string) (files []trustFile, err error) {
+// trusted reads the files that --trust names, to be copied below the directory of zkp.toml.
+func (o *initOptions) trusted(dir string) (files []trustFile, err error) {
 	for _, path := range o.trust {
 		paths := []string{path}
 		if info, err := os.Stat(path); err != nil {
@@ -331,7 +348,7 @@ func (o *initOptions) trusted(root string) (files []trustFile, err error) {
 			if err != nil {
 				return nil, err
 			}
-			f := trustFile{from: from, to: filepath.Join(root, trustDir, filepath.Base(from)), name: trustDir + "/" + filepath.Base(from),
+			f := trustFile{from: from, to: filepath.Join(dir, trustDir, filepath.Base(from)), name: trustDir + "/" + filepath.Base(from),
 				content: content, program: filepath.Ext(from) == ".json"}
 			if slices.ContainsFunc(files, func(g trustFile) bool { return g.to == f.to }) {
 				return nil, outcome.Usagef("--trust: two files have the name %s", filepath.Base(from))

@@ -168,8 +168,10 @@ func (o *proveOptions) indexURL(home string) (string, error) {
 		return "", err
 	case index == "":
 		return registry.DefaultIndex(home)
+	case o.index != "":
+		return registry.SparseURL(index)
 	}
-	return registry.SparseURL(index)
+	return registry.IndexURL(index)
 }
 
 // namedIndex returns the index of the registry that the options name, as cargo writes it; "" if

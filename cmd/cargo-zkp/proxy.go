@@ -337,7 +337,7 @@ func (c *proxyCall) behind(w proxy.Workspace) error {
 	if err == nil && source.Kind != "registry" {
 		return noRegistry(source)
 	} else if err == nil && source.At != "" {
-		_, err = registry.SparseURL(source.At)
+		_, err = registry.IndexURL(source.At)
 	}
 	return err
 }

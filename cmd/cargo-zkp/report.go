@@ -175,7 +175,7 @@ func (k *lockCheck) complain(sh *shell, v *verdict.Verdict) {
 // describe prints one verified crate.
 func describe(sh *shell, v *verdict.Verdict) {
 	f := v.Facts
-	more := func(text string) { fmt.Fprintf(sh.stderr, "%12s %s\n", "", text) }
+	more := func(text string) { fmt.Fprintf(sh.stderr, "%12s %s\n", "", visible(text)) }
 	sh.Status("Verified", "%s v%s: %s, %s", v.Name, v.Version, from(f.Commit, f.Path, f.NamesCommit), coverage(f.Coverage))
 	if text := claimed(f.Repository, f.Commit); text != "" {
 		more("repository " + text)

@@ -57,25 +57,35 @@ func (sh *shell) paint(code, s string) string {
 	return "\x1b[1;" + code + "m" + s + "\x1b[0m"
 }
 
+// visible is a text in which a terminal obeys nothing but the ends of lines: strangers wrote parts of what
+// is told.
+func visible(text string) string {
+	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
 // Status prints one line of progress.
 func (sh *shell) Status(verb, format string, args ...any) {
 	if sh.quiet {
 		return
 	}
-	fmt.Fprintf(sh.stderr, "%s %s\n", sh.paint("32", fmt.Sprintf("%12s", verb)), fmt.Sprintf(format, args...))
+	fmt.Fprintf(sh.stderr, "%s %s\n", sh.paint("32", fmt.Sprintf("%12s", verb)), visible(fmt.Sprintf(format, args...)))
 }
 
 func (sh *shell) Warn(format string, args ...any) {
 	if sh.quiet {
 		return
 	}
-	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n  ")
+	text := strings.ReplaceAll(visible(fmt.Sprintf(format, args...)), "\n", "\n  ")
 	fmt.Fprintf(sh.stderr, "%s: %s\n", sh.paint("33", "warning"), text)
 }
 
 // complain prints an error that is one of several.
 func (sh *shell) complain(text string) {
-	fmt.Fprintf(sh.stderr, "%s: %s\n", sh.paint("31", "error"), strings.ReplaceAll(text, "\n", "\n  "))
+	fmt.Fprintf(sh.stderr, "%s: %s\n", sh.paint("31", "error"), strings.ReplaceAll(visible(text), "\n", "\n  "))
 }
 
 // fail prints an error and returns its exit code.

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -49,6 +47,7 @@ type advice struct {
 var advices = []struct{ what, text, do string }{
 	{"false", "of what does not verify: look at it", "cargo zkp verify -v names it once the exception is removed; do not use the crate before"},
 	{"logged", "can go: what is excepted is logged, and verifies", "run cargo zkp prune"},
+	{"needless", "of what needs no proof anyway", "run cargo zkp prune"},
 	{"gone", "about crates that Cargo.lock has no more", "run cargo zkp prune"},
 	{"updated", "about versions that Cargo.lock has no more: others are not excepted", "run cargo zkp prune"},
 	{"proven", "of what was proven here, and is not logged", "run cargo zkp prove --lock --submit"},
@@ -59,28 +58,21 @@ var advices = []struct{ what, text, do string }{
 
 // reviewed is what is known of exceptions.
 type reviewed struct {
-	*lockCheck
+	*surveyed
 	all []advice
 }
 
 // review looks at all exceptions as if they were none.
-func (o *reviewOptions) review(ctx context.Context, sh *shell, report *backlog.Report) (*reviewed, error) {
-	if err := freshLock(ctx, sh, o.believe, o.lock); err != nil {
-		return nil, err
-	}
-	k, err := planLock(ctx, sh, o.believe, o.lock)
+func (o *reviewOptions) review(ctx context.Context, sh *shell, file string) (*reviewed, error) {
+	k, err := examineAs(ctx, sh, o.believe, o.lock, func(s policy.Status) bool { return s == policy.Excepted })
 	if err != nil {
 		return nil, err
 	}
-	for i := range k.Wants {
-		if d := &k.Wants[i].Demand; d.Status == policy.Excepted {
-			d.Status, d.Warn = policy.Required, false
-		}
-	}
-	if err := k.run(ctx, sh, o.believe); err != nil {
+	report, err := proveReport(sh, k.Workspace.Root, file)
+	if err != nil {
 		return nil, err
 	}
-	r := &reviewed{lockCheck: k}
+	r := &reviewed{surveyed: k}
 	for _, e := range k.Policy.Exceptions {
 		r.all = append(r.all, k.adviceAbout(e, report))
 	}
@@ -100,7 +92,7 @@ func (k *lockCheck) adviceAbout(e policy.Exception, report *backlog.Report) advi
 		}
 		what, cause := adviceFor(v, report)
 		// Of several versions that one covers, the worst counts.
-		if a.What == "gone" || a.What == "updated" || a.What == "logged" {
+		if a.What == "gone" || a.What == "updated" || a.What == "needless" || a.What == "logged" && what != "needless" {
 			a.What, a.Cause = what, cause
 		}
 		if what == "false" {
@@ -112,8 +104,11 @@ func (k *lockCheck) adviceAbout(e policy.Exception, report *backlog.Report) advi
 
 // adviceFor says what can be done about a crate that is excepted.
 func adviceFor(v *verdict.Verdict, report *backlog.Report) (what, cause string) {
-	if v.Status == verdict.Verified || v.Status == verdict.NotAsked {
+	switch v.Status {
+	case verdict.Verified:
 		return "logged", ""
+	case verdict.NotAsked:
+		return "needless", ""
 	}
 	if !verdict.Mild(v.Err) {
 		if v.Status == verdict.Unchecked {
@@ -158,11 +153,7 @@ crates could be proven and how, which exceptions end soon, and which are about n
 	if o.lock.format != "human" && o.lock.format != "json" {
 		return outcome.Usagef("--message-format is human or json, not %q", o.lock.format)
 	}
-	report, err := o.report(path)
-	if err != nil {
-		return err
-	}
-	r, err := o.review(ctx, sh, report)
+	r, err := o.review(ctx, sh, path)
 	if err != nil {
 		return err
 	}
@@ -170,26 +161,6 @@ crates could be proven and how, which exceptions end soon, and which are about n
 		return r.json(sh)
 	}
 	return r.human(sh)
-}
-
-// report reads the report that is named, or the one that prove --lock left.
-func (o *reviewOptions) report(path string) (*backlog.Report, error) {
-	if path != "" {
-		return backlog.ReadReport(path)
-	}
-	ws, err := workspace(o.lock.manifestPath)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := backlog.Dir(ws.Root)
-	if err != nil {
-		return nil, err
-	}
-	r, err := backlog.ReadReport(filepath.Join(dir, backlog.ReportName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return r, err
 }
 
 func (r *reviewed) human(sh *shell) error {
@@ -284,7 +255,7 @@ func (r *reviewed) json(sh *shell) error {
 // prune takes exceptions that are not needed any more out of the file of exceptions.
 func prune(ctx context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "prune", "", `Take out of the file of exceptions what is not needed any more: crates that are proven now, and
-those that Cargo.lock has no more. What stands in zkp.toml itself is named, and stays.`)
+those that need no proof, or that Cargo.lock has no more. What stands in zkp.toml itself is named, and stays.`)
 	var o reviewOptions
 	o.register(fs)
 	dry := fs.Bool("dry-run", false, "only say what would be done")
@@ -292,7 +263,7 @@ those that Cargo.lock has no more. What stands in zkp.toml itself is named, and 
 	if _, err := parseUpTo(0, fs, args, ""); err != nil {
 		return err
 	}
-	r, err := o.review(ctx, sh, nil)
+	r, err := o.review(ctx, sh, "")
 	if err != nil {
 		return err
 	}
@@ -300,13 +271,13 @@ those that Cargo.lock has no more. What stands in zkp.toml itself is named, and 
 }
 
 func (r *reviewed) prune(sh *shell, dry, force bool) error {
-	// Other workspaces may need what this one's lock file has no more.
+	// Other workspaces may need what this one does not.
 	shared := filepath.Dir(r.Policy.Path) != r.Workspace.Root
 	x := &policy.Exceptions{}
 	n := map[string]int{}
 	var byHand, others []string
 	for _, a := range r.all {
-		goes := a.What == "logged" || a.What == "gone" || a.What == "updated"
+		goes := a.What == "logged" || a.What == "needless" || a.What == "gone" || a.What == "updated"
 		switch {
 		case a.File == "" && goes:
 			byHand = append(byHand, a.String())
@@ -319,7 +290,7 @@ func (r *reviewed) prune(sh *shell, dry, force bool) error {
 		default:
 			n[a.What]++
 			x.Expires = a.Expires
-			sh.Status("Removing", "%s: %s", a.Exception, map[string]string{"logged": "it is logged, and verifies",
+			sh.Status("Removing", "%s: %s", a.Exception, map[string]string{"logged": "it is logged, and verifies", "needless": "it needs no proof anyway",
 				"gone": "Cargo.lock does not have it", "updated": "Cargo.lock has another version"}[a.What])
 		}
 	}
@@ -327,11 +298,12 @@ func (r *reviewed) prune(sh *shell, dry, force bool) error {
 		sh.Warn("%s has exceptions that are not needed any more; take them out by hand: %s", shorten(r.Policy.Path), policy.Few(byHand))
 	}
 	if len(others) > 0 {
-		sh.Warn("%s is of other workspaces too, perhaps, so that what this Cargo.lock has no more stays: %s",
+		sh.Warn("%s is of other workspaces too, perhaps, so that what this one does not need stays: %s",
 			shorten(r.Policy.Path), policy.Few(others))
 	}
-	removed := n["logged"] + n["gone"] + n["updated"]
-	what := fmt.Sprintf("%d removed (%d proven now, %d not in Cargo.lock), %d left", removed, n["logged"], n["gone"]+n["updated"], len(x.List))
+	gone := n["gone"] + n["updated"]
+	removed := n["logged"] + n["needless"] + gone
+	what := fmt.Sprintf("%d removed (%d proven now, %d not in Cargo.lock), %d left", removed, n["logged"], gone, len(x.List))
 	switch {
 	case r.Policy.ExceptionsPath == "":
 		sh.Status("Finished", "there is no file of exceptions to shorten")

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -95,21 +94,23 @@ type failing struct {
 // grouped sorts crates by what is wrong: what is false last, where it is seen, and before it the many
 // before the few.
 func grouped(bad []*verdict.Verdict) (groups []failing) {
-	by := map[string][]*verdict.Verdict{}
 	for _, v := range bad {
 		reason := verdict.Explain(v.Err).Reason
-		by[reason] = append(by[reason], v)
-	}
-	for _, reason := range slices.Sorted(maps.Keys(by)) {
-		groups = append(groups, failing{reason, by[reason]})
+		at := slices.IndexFunc(groups, func(g failing) bool { return g.reason == reason })
+		if at < 0 {
+			at, groups = len(groups), append(groups, failing{reason, nil})
+		}
+		groups[at].all = append(groups[at].all, v)
 	}
 	rank := func(g failing) int {
-		if verdict.Mild(g.all[0].Err) {
-			return -len(g.all)
+		if slices.ContainsFunc(g.all, func(v *verdict.Verdict) bool { return !verdict.Mild(v.Err) }) {
+			return len(g.all)
 		}
-		return len(g.all)
+		return -len(g.all)
 	}
-	slices.SortStableFunc(groups, func(a, b failing) int { return cmp.Compare(rank(a), rank(b)) })
+	slices.SortFunc(groups, func(a, b failing) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.reason, b.reason))
+	})
 	return groups
 }
 
@@ -187,11 +188,8 @@ func causesOf(all []*verdict.Verdict) string {
 	for _, v := range all {
 		n[v.Cause]++
 	}
-	causes := slices.SortedFunc(maps.Keys(n), func(a, b string) int {
-		return cmp.Or(cmp.Compare(n[b], n[a]), cmp.Compare(a, b))
-	})
 	var list []string
-	for _, c := range causes {
+	for _, c := range byCount(n) {
 		list = append(list, fmt.Sprintf("%d %s", n[c], causeSentence(c)))
 	}
 	return strings.Join(list[:min(len(list), 3)], "; ")

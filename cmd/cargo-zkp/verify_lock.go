@@ -242,7 +242,7 @@ func callCargo(ctx context.Context, what string, args ...string) error {
 // callCargoIn is callCargo in a directory, whose configuration counts.
 func callCargoIn(ctx context.Context, dir, what string, args ...string) error {
 	cmd := exec.CommandContext(ctx, cargoBin(), args...)
-	cmd.Dir, cmd.Env = dir, cargoEnv(os.Environ())
+	cmd.Dir, cmd.Env = dir, append(cargoEnv(os.Environ()), "CARGO_TERM_COLOR=never") // it is told without
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", what, err, bytes.TrimSpace(out))
 	}

@@ -113,8 +113,12 @@ func (k *lockCheck) rows() (rows []row) {
 // table prints what changed.
 func (k *lockCheck) table(sh *shell, markdown bool) error {
 	rows := k.rows()
+	text := plain
+	if markdown {
+		text = inCell
+	}
 	if len(rows) == 0 {
-		_, err := fmt.Fprintf(sh.stdout, "No crate of a registry was added to Cargo.lock or changed since %s.\n", inCell(k.since.ref))
+		_, err := fmt.Fprintf(sh.stdout, "No crate of a registry was added to Cargo.lock or changed since %s.\n", text(k.since.ref))
 		return err
 	}
 	titles := row{"crate", "from", "to", "proven", "log", "commit", "repository (claimed)"}
@@ -122,7 +126,7 @@ func (k *lockCheck) table(sh *shell, markdown bool) error {
 		print := func(r row) error {
 			cells := r.cells()
 			for i := range cells {
-				cells[i] = inCell(cells[i])
+				cells[i] = text(cells[i])
 			}
 			_, err := fmt.Fprintf(sh.stdout, "| %s |\n", strings.Join(cells, " | "))
 			return err
@@ -139,7 +143,7 @@ func (k *lockCheck) table(sh *shell, markdown bool) error {
 		r.commit = r.commit[:min(len(r.commit), 12)]
 		cells := r.cells()
 		for i := range cells {
-			cells[i] = plain(cells[i])
+			cells[i] = text(cells[i])
 		}
 		fmt.Fprintln(w, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 	}
@@ -171,6 +175,11 @@ func inCell(s string) string {
 			b.WriteRune(r)
 		}
 	}
-	// Code hosts make links of addresses that stand alone.
-	return strings.ReplaceAll(strings.ReplaceAll(b.String(), "://", "&#58;//"), "www.", "www&#46;")
+	// Code hosts make links of addresses that stand alone, and of what looks like a person, an issue or a
+	// label, whom they tell, however it is written: but not in code.
+	text := strings.ReplaceAll(strings.ReplaceAll(b.String(), "://", "&#58;//"), "www.", "www&#46;")
+	if strings.ContainsAny(s, "@#!$%~&") {
+		text = "<code>" + text + "</code>"
+	}
+	return text
 }

@@ -63,7 +63,7 @@ func initialize(ctx context.Context, args []string, stdout, stderr io.Writer) (e
 	fs := flag.NewFlagSet("cratelog init", flag.ContinueOnError)
 	p := &plan{}
 	p.register(fs)
-	if p.dir, err = parse(fs, args, stdout); err != nil {
+	if p.dir, err = parse(fs, args); err != nil {
 		return err
 	}
 	if err := p.check(time.Now()); err != nil {

@@ -75,7 +75,7 @@ func find(dir string) (all []*service, err error) {
 
 // runAll runs all services of a directory until ctx ends, which is no error, or one of them does.
 func runAll(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	dir, err := parse(flag.NewFlagSet("cratelog run", flag.ContinueOnError), args, stdout)
+	dir, err := parse(flag.NewFlagSet("cratelog run", flag.ContinueOnError), args)
 	if err != nil {
 		return err
 	}
