@@ -34,6 +34,7 @@ var abouts = map[string]string{
 	"contradicted":         "the commit's own objects contradict the claim: its program's keys were forged with; evidence is kept",
 	"signed-by":            "the commit is not signed with a key that `signed-by` names",
 	"left-out":             "the `.crate` lacks a file that its manifest names, and `left-out = \"refuse\"`",
+	"trusted-publishing":   "the registry says that it was published from another commit than the proven one",
 	"another-binary":       "no builder made this binary",
 	"builders":             "only members who do not count, or of sets that the policy does not list, say what it is",
 	"too-few":              "fewer members of the set say so than `need`",
