@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
 	"cratelog/client"
@@ -320,6 +321,16 @@ func TestEveryExitCodeHasASARIFFile(t *testing.T) {
 	check(outcome.Unchecked, "--locked")
 	put(t, "zkp.toml", "version = 2\n")
 	check(outcome.Usage)
+}
+
+func TestALockFileWithCRLFHasItsLinesInSARIF(t *testing.T) {
+	k := &lockCheck{Lock: &verdict.Lock{Workspace: &cargo.Workspace{LockPath: filepath.Join(t.TempDir(), "Cargo.lock")},
+		Text: []byte("version = 4\r\n\r\n[[package]]\r\nname = \"x\"\r\nversion = \"1.0.0\"\r\n")}}
+	k.verdicts = []verdict.Verdict{{Status: verdict.Violation, Err: &client.Error{Reason: client.ErrProof, What: "x"},
+		Want: verdict.Want{Name: "x", Version: "1.0.0"}}}
+	if at := fmt.Sprint(k.sarif().results[0]["locations"]); !strings.Contains(at, "startLine:4") {
+		t.Error(at)
+	}
 }
 
 func checkSARIF(t *testing.T, raw []byte, code outcome.Code) {

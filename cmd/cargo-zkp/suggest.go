@@ -45,14 +45,16 @@ type advice struct {
 
 // advices are what suggest says, cheapest first.
 var advices = []struct{ what, text, do string }{
-	{"false", "of what does not verify: look at it", "cargo zkp verify -v names it once the exception is removed; do not use the crate before"},
+	{"false", "of what does not verify: look at it", "cargo zkp verify -v names it once the exception is removed; do " +
+		"not use the crate before"},
 	{"logged", "can go: what is excepted is logged, and verifies", "run cargo zkp prune"},
 	{"needless", "of what needs no proof anyway", "run cargo zkp prune"},
 	{"gone", "about crates that Cargo.lock has no more", "run cargo zkp prune"},
 	{"updated", "about versions that Cargo.lock has no more: others are not excepted", "run cargo zkp prune"},
 	{"proven", "of what was proven here, and is not logged", "run cargo zkp prove --lock --submit"},
 	{"provable", "of what could be proven from what it names", "run cargo zkp prove --lock --submit"},
-	{"unprovable", "of what cannot be proven as it is", "ask its author for a release from a clean commit, or depend on another version"},
+	{"unprovable", "of what cannot be proven as it is", "ask its author for a release from a clean commit, or depend " +
+		"on another version"},
 	{"unknown", "of what could not be looked at", "try again when the log answers"},
 }
 
@@ -199,7 +201,8 @@ func (r *reviewed) human(sh *shell) error {
 	if list := over[true]; len(list) > 0 {
 		fmt.Fprintf(sh.stdout, "%s expired: no more in force\n", exceptions(len(list)))
 		printExceptions(sh, list)
-		fmt.Fprintln(sh.stdout, "  when the above is done, run cargo zkp init --from-lock --force for a new date, or edit the date")
+		fmt.Fprintln(sh.stdout, "  when the above is done, run cargo zkp init --from-lock --force for a new date, or edit "+
+			"the date")
 	}
 	if soon > 0 {
 		fmt.Fprintf(sh.stdout, "%s to end within 14 days\n", exceptions(soon))
@@ -290,12 +293,14 @@ func (r *reviewed) prune(sh *shell, dry, force bool) error {
 		default:
 			n[a.What]++
 			x.Expires = a.Expires
-			sh.Status("Removing", "%s: %s", a.Exception, map[string]string{"logged": "it is logged, and verifies", "needless": "it needs no proof anyway",
-				"gone": "Cargo.lock does not have it", "updated": "Cargo.lock has another version"}[a.What])
+			sh.Status("Removing", "%s: %s", a.Exception, map[string]string{"logged": "it is logged, and verifies",
+				"needless": "it needs no proof anyway",
+				"gone":     "Cargo.lock does not have it", "updated": "Cargo.lock has another version"}[a.What])
 		}
 	}
 	if len(byHand) > 0 {
-		sh.Warn("%s has exceptions that are not needed any more; take them out by hand: %s", shorten(r.Policy.Path), policy.Few(byHand))
+		sh.Warn("%s has exceptions that are not needed any more; take them out by hand: %s", shorten(r.Policy.Path),
+			policy.Few(byHand))
 	}
 	if len(others) > 0 {
 		sh.Warn("%s is of other workspaces too, perhaps, so that what this one does not need stays: %s",
@@ -303,7 +308,8 @@ func (r *reviewed) prune(sh *shell, dry, force bool) error {
 	}
 	gone := n["gone"] + n["updated"]
 	removed := n["logged"] + n["needless"] + gone
-	what := fmt.Sprintf("%d removed (%d proven now, %d not in Cargo.lock), %d left", removed, n["logged"], gone, len(x.List))
+	what := fmt.Sprintf("%d removed (%d proven now, %d not in Cargo.lock), %d left", removed, n["logged"], gone,
+		len(x.List))
 	switch {
 	case r.Policy.ExceptionsPath == "":
 		sh.Status("Finished", "there is no file of exceptions to shorten")

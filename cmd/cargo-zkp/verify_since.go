@@ -118,7 +118,8 @@ func (k *lockCheck) table(sh *shell, markdown bool) error {
 		text = inCell
 	}
 	if len(rows) == 0 {
-		_, err := fmt.Fprintf(sh.stdout, "No crate of a registry was added to Cargo.lock or changed since %s.\n", text(k.since.ref))
+		_, err := fmt.Fprintf(sh.stdout, "No crate of a registry was added to Cargo.lock or changed since %s.\n",
+			text(k.since.ref))
 		return err
 	}
 	titles := row{"crate", "from", "to", "proven", "log", "commit", "repository (claimed)"}
