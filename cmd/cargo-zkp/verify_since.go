@@ -31,7 +31,7 @@ func (s *since) lock() *cargo.Lock {
 
 // lockAt reads the lock file of a workspace as a commit of its repository has it.
 func lockAt(ctx context.Context, ws *cargo.Workspace, ref string) (*since, error) {
-	if strings.HasPrefix(ref, "-") || strings.ContainsAny(ref, ":\x00\n") {
+	if strings.HasPrefix(ref, "-") || strings.HasPrefix(ref, "^") || strings.ContainsAny(ref, ":\x00\n") {
 		return nil, outcome.Usagef("--since: %q names no commit", ref)
 	}
 	commit, err := git.Run(ctx, ws.Root, "rev-parse", "--verify", "--quiet", ref+"^{commit}")
