@@ -195,6 +195,8 @@ func TestInitWritesWhereItIsRead(t *testing.T) {
 	d.zkp(outcome.OK, []string{"Created " + filepath.Join("ci", "zkp.toml"), "!will not count"}, "init", "--from-lock")
 	stands(t, top, "ci/zkp.toml", "ci/zkp-exceptions.toml", "!zkp.toml", "!zkp-exceptions.toml")
 	d.zkp(outcome.Refused, []string{filepath.Join("ci", "zkp.toml") + " cannot be used as it is"}, "policy", "check") // it believes nobody yet
+	put(t, "ci/zkp-exceptions.toml", "version = 1\nexpires = \"2999-01-31\"\nexceptions = [{ crate = \"x\", version = \"1.0.0\", reason = \"r\" }]\n")
+	d.zkp(outcome.OK, []string{"Removing x@1.0.0: Cargo.lock does not have it", "0 left"}, "prune", "--force")
 
 	fatalIf(t, os.Mkdir(filepath.Join(top, ".git"), 0o755))
 	d.settings(top, "require = \"all\"\n")

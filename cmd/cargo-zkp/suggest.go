@@ -274,8 +274,9 @@ those that need no proof, or that Cargo.lock has no more. What stands in zkp.tom
 }
 
 func (r *reviewed) prune(sh *shell, dry, force bool) error {
-	// Other workspaces may need what this one does not.
-	shared := filepath.Dir(r.Policy.Path) != r.Workspace.Root
+	// Other workspaces may need what this one does not, but for those below it.
+	rel, err := filepath.Rel(r.Workspace.Root, r.Policy.Path)
+	shared := err != nil || !filepath.IsLocal(rel)
 	x := &policy.Exceptions{}
 	n := map[string]int{}
 	var byHand, others []string
