@@ -82,7 +82,7 @@ func TestEveryCauseIsTold(t *testing.T) {
 	id = w.commit("crlf", map[string]map[string]string{"": all})
 	w.crate("crlf", "1.0.0", changed(all, "data.txt", "$Id: 1234 $\r\na\r\n"), info(id, ""))
 
-	all, id = make("tagged", base+"tagged")
+	all, _ = make("tagged", base+"tagged")
 	w.git("tagged", "tag", "-a", "-m", "x", "v1.0.0")
 	w.commit("tagged", map[string]map[string]string{"": {"src/lib.rs": "// later\n"}})
 	w.crate("tagged", "1.0.0", all, "")

@@ -228,7 +228,8 @@ func checkException(at string, e exceptionFile, wrong complain) (Exception, bool
 	if err != nil {
 		bad(at+"expires", "%v", err)
 	}
-	return Exception{Crate: e.Crate, Version: e.Version, Registry: indexOf(e.Registry), Reason: e.Reason, Expires: expires}, ok
+	return Exception{Crate: e.Crate, Version: e.Version, Registry: indexOf(e.Registry), Reason: e.Reason,
+		Expires: expires}, ok
 }
 
 func checkFiles(key string, names []string, wrong complain) {

@@ -182,11 +182,12 @@ func TestWhatCargoWouldBuildIsCompared(t *testing.T) {
 	}))
 	fatalIf(t, os.WriteFile(filepath.Join(dir, ".cargo-ok"), []byte(`{"v":1}`), 0o600))
 	w.Sources = []string{dir}
-	notAsked := w
+	notAsked, warned := w, w
 	notAsked.Demand = policy.Demand{Package: w.Demand.Package}
+	warned.Demand.Warn = true
 	check := func(s Status, slug string, words ...string) {
 		t.Helper()
-		for _, w := range []Want{w, notAsked} {
+		for _, w := range []Want{w, notAsked, warned} {
 			if v := p.all(w)[0]; s == Verified {
 				if v.Status != s && v.Status != NotAsked {
 					t.Errorf("%v: %v", v.Status, v.Err)
@@ -213,9 +214,11 @@ func TestWhatCargoWouldBuildIsCompared(t *testing.T) {
 	check(Verified, "")
 	copied := filepath.Join(p.dir, "copy.crate")
 	fatalIf(t, os.WriteFile(copied, []byte("x"), 0o600))
-	w.Copies, notAsked.Copies = []string{copied}, []string{copied}
+	w.Copies, notAsked.Copies, warned.Copies = []string{copied}, []string{copied}, []string{copied}
 	check(Violation, "source-tampered", "archive differs from the lock file: ", copied+" has SHA-256 ", "delete it: cargo will download it again")
-	w.Path, w.Copies, notAsked.Path, notAsked.Copies = "", nil, "", nil
+	for _, w := range []*Want{&w, &notAsked, &warned} {
+		w.Path, w.Copies = "", nil
+	}
 	check(Unchecked, "not-downloaded", dir+" cannot be compared with its archive")
 }
 

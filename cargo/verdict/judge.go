@@ -63,7 +63,8 @@ func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, r
 	}
 	facts, err := r.checker.Crate(ctx, name, version, sum, raw)
 	if err != nil && demand.Warn && Mild(err) {
-		r.checker.cfg.Log.Warn("a crate that should be proven is not, and passes", "crate", name, "version", version, "reason", err)
+		r.checker.cfg.Log.Warn("a crate that should be proven is not, and passes", "crate", name, "version", version,
+			"reason", err)
 		return false, summary, nil
 	}
 	if err != nil {

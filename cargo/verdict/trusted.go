@@ -53,7 +53,8 @@ type keptAnswer struct {
 
 // Trusted asks the registry of a crate what it says about its publication, and compares that with
 // the proven commit, in hex. The answer is remembered. The error is a *Error.
-func (c *Checker) Trusted(ctx context.Context, pkg policy.Package, sum [32]byte, commit string) (*TrustedPublishing, error) {
+func (c *Checker) Trusted(ctx context.Context, pkg policy.Package, sum [32]byte,
+	commit string) (*TrustedPublishing, error) {
 	says, err := c.trustedSays(ctx, pkg, sum)
 	if err != nil {
 		return nil, Explain(err)
@@ -72,8 +73,9 @@ func (c *Checker) Trusted(ctx context.Context, pkg policy.Package, sum [32]byte,
 func (c *Checker) trustedSays(ctx context.Context, pkg policy.Package, sum [32]byte) (*registry.Trusted, error) {
 	x := c.apis.of(c.cfg, pkg.Registry)
 	if x == nil {
-		return nil, refuse(ErrUnreachable, "Check it where cargo's configuration names a registry on the network", "it is not known "+
-			"where the API of the registry of %s %s is", pkg.Name, pkg.Version)
+		return nil, refuse(ErrUnreachable, "Check it where cargo's configuration names a registry on the network",
+			"it is not known "+
+				"where the API of the registry of %s %s is", pkg.Name, pkg.Version)
 	}
 	kept := keptAnswer{trustedFormat, x.URL, pkg.Name, pkg.Version, hex.EncodeToString(sum[:]), nil}
 	key := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %x", kept.Index, kept.Name, kept.Version, sum))
@@ -90,7 +92,8 @@ func (c *Checker) trustedSays(ctx context.Context, pkg policy.Package, sum [32]b
 		}
 	}
 	if c.cfg.Offline {
-		return nil, refuse(ErrNotCached, "Run it once without --offline", "what the registry says of the publication of %s %s is not in "+
+		return nil, refuse(ErrNotCached, "Run it once without --offline", "what the registry says of the publication of "+
+			"%s %s is not in "+
 			"the cache, and nothing is fetched offline", pkg.Name, pkg.Version)
 	}
 	if err := c.apis.pace(ctx, x); err != nil {
@@ -98,8 +101,9 @@ func (c *Checker) trustedSays(ctx context.Context, pkg policy.Package, sum [32]b
 	}
 	says, err := x.Trusted(ctx, pkg.Name, pkg.Version, sum)
 	if err != nil {
-		return nil, refuse(both(ErrUnreachable, err), "Try again when the registry answers", "the registry %s did not say how %s %s was "+
-			"published: %v", x.URL, pkg.Name, pkg.Version, err)
+		return nil, refuse(both(ErrUnreachable, err), "Try again when the registry answers",
+			"the registry %s did not say how %s %s was "+
+				"published: %v", x.URL, pkg.Name, pkg.Version, err)
 	}
 	kept.Says = says
 	if b, err := json.Marshal(kept); err == nil {
@@ -177,7 +181,8 @@ func (c *Checker) compareTrusted(ctx context.Context, items []*item, progress fu
 				"proven to stand in the commit %s", t.From(), commit))
 		default:
 			if v.Trusted = t; t.Standing == Differs {
-				v.Notes = append(v.Notes, fmt.Sprintf("the registry says that it was published %s, and not from the proven commit", t.From()))
+				v.Notes = append(v.Notes, fmt.Sprintf("the registry says that it was published %s, and not from the proven "+
+					"commit", t.From()))
 			}
 		}
 		if progress != nil {

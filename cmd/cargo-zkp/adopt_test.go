@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"cratelog/cargo"
 	"cratelog/cargo/policy"
 	"cratelog/cargo/verdict"
 	"cratelog/client"
@@ -201,6 +202,8 @@ func TestInitWritesWhereItIsRead(t *testing.T) {
 	d.zkp(outcome.OK, []string{"Created " + filepath.Join("ci", "zkp.toml"), "!will not count"}, "init", "--from-lock")
 	stands(t, top, "ci/zkp.toml", "ci/zkp-exceptions.toml", "!zkp.toml", "!zkp-exceptions.toml")
 	d.zkp(outcome.Refused, []string{filepath.Join("ci", "zkp.toml") + " cannot be used as it is"}, "policy", "check") // it believes nobody yet
+	put(t, "ci/zkp-exceptions.toml", "version = 1\nexpires = \"2999-01-31\"\nexceptions = [{ crate = \"x\", version = \"1.0.0\", reason = \"r\" }]\n")
+	d.zkp(outcome.OK, []string{"Removing x@1.0.0: Cargo.lock does not have it", "0 left"}, "prune", "--force")
 
 	fatalIf(t, os.Mkdir(filepath.Join(top, ".git"), 0o755))
 	d.settings(top, "require = \"all\"\n")
@@ -327,6 +330,16 @@ func TestEveryExitCodeHasASARIFFile(t *testing.T) {
 	check(outcome.Unchecked, "--locked")
 	put(t, "zkp.toml", "version = 2\n")
 	check(outcome.Usage)
+}
+
+func TestALockFileWithCRLFHasItsLinesInSARIF(t *testing.T) {
+	k := &lockCheck{Lock: &verdict.Lock{Workspace: &cargo.Workspace{LockPath: filepath.Join(t.TempDir(), "Cargo.lock")},
+		Text: []byte("version = 4\r\n\r\n[[package]]\r\nname = \"x\"\r\nversion = \"1.0.0\"\r\n")}}
+	k.verdicts = []verdict.Verdict{{Status: verdict.Violation, Err: &client.Error{Reason: client.ErrProof, What: "x"},
+		Want: verdict.Want{Name: "x", Version: "1.0.0"}}}
+	if at := fmt.Sprint(k.sarif().results[0]["locations"]); !strings.Contains(at, "startLine:4") {
+		t.Error(at)
+	}
 }
 
 func checkSARIF(t *testing.T, raw []byte, code outcome.Code) {

@@ -114,11 +114,7 @@ func (d *depot) wants(code int, words []string, verb string, args ...string) str
 	if got != code {
 		d.t.Errorf("%s %q: exit %d, not %d\n%s", verb, args, got, code, out)
 	}
-	for _, w := range words {
-		if !strings.Contains(out, w) {
-			d.t.Errorf("%s %q does not say %q\n%s", verb, args, w, out)
-		}
-	}
+	tells(d.t, out, words...)
 	return out
 }
 

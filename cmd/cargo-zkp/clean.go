@@ -31,7 +31,8 @@ var keeps = []kept{
 	{"clones", []string{"repositories", "public"}, true, "clones of repositories: fetched again by the next prove"},
 	{"bundles", []string{"bundles"}, false, "bundles: asked of the logs again, and verify --offline fails until then"},
 	{"openings", []string{"openings"}, false, "openings: asked of the logs again"},
-	{"verdicts", []string{"verdicts", "trusted", "locks", "sources.json", "lines.json"}, false, "what was verified, compared and counted: done again"},
+	{"verdicts", []string{"verdicts", "trusted", "locks", "sources.json", "lines.json"}, false,
+		"what was verified, compared and counted: done again"},
 	{"builds", []string{"toolchains", "environments"}, true, "compilers and systems for rebuild: made again"},
 	{"proofs", []string{"prove-lock"}, true, "entries of prove --lock, perhaps not yet in a log: hours of work"},
 	{"", []string{"proxy"}, false, "the proxy's index and crates; it knows by them which lines it served"},
@@ -200,11 +201,13 @@ func printStock(ctx context.Context, sh *shell, cache, state string, rows []stoc
 	if other > 0 {
 		fmt.Fprintf(w, "%s\t(stays)\tother files in the cache\n", sizeText(other))
 	}
-	fmt.Fprintf(w, "%s\t(stays)\tmemory of what logs showed, and evidence: %s\n", sizeText(stock{pieces: memory}.size()), state)
+	fmt.Fprintf(w, "%s\t(stays)\tmemory of what logs showed, and evidence: %s\n", sizeText(stock{pieces: memory}.size()),
+		state)
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	sh.Status("Finished", "the cache is %s; nothing was deleted: name what to, or --all, and --dry-run to see it first", cache)
+	sh.Status("Finished", "the cache is %s; nothing was deleted: name what to, or --all, and --dry-run to see it first",
+		cache)
 	return nil
 }
 

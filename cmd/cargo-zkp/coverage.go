@@ -84,7 +84,8 @@ func examineAll(ctx context.Context, sh *shell, b believe, o lockOptions) (*surv
 }
 
 // examineAs is examineLock, as if the policy wanted everything proven of which it says what is chosen.
-func examineAs(ctx context.Context, sh *shell, b believe, o lockOptions, chosen func(policy.Status) bool) (*surveyed, error) {
+func examineAs(ctx context.Context, sh *shell, b believe, o lockOptions,
+	chosen func(policy.Status) bool) (*surveyed, error) {
 	if err := freshLock(ctx, sh, b, o); err != nil {
 		return nil, err
 	}
@@ -248,8 +249,8 @@ func lookAt(v *verdict.Verdict) (cover.Fact, error) {
 func printCoverage(sh *shell, r *cover.Report, k *surveyed) error {
 	out := &strings.Builder{}
 	fmt.Fprintf(out, "%s: %d of %s proven (%d percent), and %d percent of %s lines of Rust\n",
-		shorten(k.Workspace.LockPath), r.Proven.Crates, crates(r.Total.Crates), cover.Percent(r.Proven.Crates, r.Total.Crates),
-		cover.Percent(r.Proven.Lines, r.Total.Lines), thousands(r.Total.Lines))
+		shorten(k.Workspace.LockPath), r.Proven.Crates, crates(r.Total.Crates),
+		cover.Percent(r.Proven.Crates, r.Total.Crates), cover.Percent(r.Proven.Lines, r.Total.Lines), thousands(r.Total.Lines))
 	for _, c := range []struct {
 		n    int
 		what string
@@ -281,14 +282,15 @@ func printCoverage(sh *shell, r *cover.Report, k *surveyed) error {
 		g := r.Groups[i]
 		fmt.Fprintf(w, "%d\t%s\t  %s\n", g.Crates, thousands(g.Lines), whyOpen(g))
 	}, 6, "causes")
-	table("Who pulls them in (crates, lines; a crate may come by several):", len(r.Through), func(i int, w *tabwriter.Writer) {
+	table("By whom they come (crates, lines; one may come by several):", len(r.Through), func(i int, w *tabwriter.Writer) {
 		t := r.Through[i]
 		fmt.Fprintf(w, "%d\t%s\t  %s v%s\n", t.Crates, thousands(t.Lines), t.Name, t.Version)
 	}, 5, "direct dependencies")
 	if n := len(r.Next); n > 0 {
 		table(stepsTitle(r), n, func(i int, w *tabwriter.Writer) {
 			s := r.Next[i]
-			fmt.Fprintf(w, "%d %%\t%s\t  %s v%s\n", cover.Percent(s.After.Lines, r.Total.Lines), thousands(s.Lines), s.Name, s.Version)
+			fmt.Fprintf(w, "%d %%\t%s\t  %s v%s\n", cover.Percent(s.After.Lines, r.Total.Lines), thousands(s.Lines),
+				s.Name, s.Version)
 		}, n, "")
 		fmt.Fprintf(out, "  %s\n  makes them, each with -p NAME@VERSION, or all\n", proveLock(k.Policy))
 	}

@@ -160,7 +160,8 @@ func (d *doctor) programs() {
 		major, minor   int    // of the oldest that will do; 0, 0 if that is not known
 		why, fix       string
 	}{
-		{"cargo", cargoBin(), broken, 1, 68, "sparse registries, of which the proxy is one", "install Rust with rustup, or bring it up to date: rustup update stable"},
+		{"cargo", cargoBin(), broken, 1, 68, "sparse registries, of which the proxy is one",
+			"install Rust with rustup, or bring it up to date: rustup update stable"},
 		{"git", "git", warning, 0, 0, "prove, which reads repositories", "install git"},
 		{"bwrap", "bwrap", skipped, 0, 8, "rebuild, which runs in its sandbox", "install the package bubblewrap"},
 	} {
@@ -211,7 +212,8 @@ func (d *doctor) directories() {
 	}
 	for _, dir := range []struct{ check, path, fix string }{
 		{"cache", cache, "make it writable, or set XDG_CACHE_HOME"},
-		{"state", state, "make it writable, or set XDG_STATE_HOME; it must be kept: by it a log is caught that shows another history"},
+		{"state", state, "make it writable, or set XDG_STATE_HOME; it must be kept: by it a log is caught that shows " +
+			"another history"},
 	} {
 		err := os.MkdirAll(dir.path, 0o700)
 		if err == nil {
@@ -304,7 +306,8 @@ func (d *doctor) policy() {
 		if t.Policy.NeedsWitnesses() {
 			quorum = "its quorum can be met"
 		}
-		d.say("trust", healthy, "", "%s: logs: %d, witnesses: %d; %s", t.Path, len(t.Policy.Logs()), len(t.Policy.Witnesses()), quorum)
+		d.say("trust", healthy, "", "%s: logs: %d, witnesses: %d; %s", t.Path, len(t.Policy.Logs()),
+			len(t.Policy.Witnesses()), quorum)
 	}
 	if d.loaded.TrustDir != "" {
 		d.say("trust", healthy, "", "trust files were looked for in %s: %d", d.loaded.TrustDir, len(d.loaded.Trust))
@@ -352,31 +355,37 @@ func (d *doctor) logs() {
 func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.PolicyLog) []finding {
 	d := &doctor{}
 	if l.URL == "" {
-		d.say("log", warning, "add its URL behind its key in "+t.Path, "%s has no address, so nothing can be fetched from it", l.Origin)
+		d.say("log", warning, "add its URL behind its key in "+t.Path, "%s has no address, so nothing can be fetched from "+
+			"it", l.Origin)
 		return d.found
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	seen := &dated{next: http.DefaultTransport}
 	begin := time.Now()
-	signed, err := (&client.Log{URL: l.URL, UserAgent: userAgent, HTTP: &http.Client{Timeout: 10 * time.Second, Transport: seen}}).Checkpoint(ctx)
+	signed, err := (&client.Log{URL: l.URL, UserAgent: userAgent, HTTP: &http.Client{Timeout: 10 * time.Second,
+		Transport: seen}}).Checkpoint(ctx)
 	if err != nil {
 		d.say("log", broken, "look whether its URL in "+t.Path+" is right, and tell its operator if it is; your own: cratelog run DIR", "%s does not answer: %v", l.Origin, err)
 		return d.found
 	}
 	d.clock(l.Origin, seen.date(), begin, time.Now())
-	c, err := t.Policy.CheckCheckpointRules(signed, client.Rules{MaxAge: p.MaxAge, Now: time.Now(), AllowNoWitnesses: p.Development})
+	c, err := t.Policy.CheckCheckpointRules(signed, client.Rules{MaxAge: p.MaxAge, Now: time.Now(),
+		AllowNoWitnesses: p.Development})
 	switch {
 	case errors.Is(err, client.ErrStale):
-		d.say("log", broken, "tell its operator, or allow a greater max-age; if your clock is wrong, set it", "%s: %v", l.Origin, err)
+		d.say("log", broken, "tell its operator, or allow a greater max-age; if your clock is wrong, set it", "%s: %v",
+			l.Origin, err)
 	case err != nil:
-		d.say("log", broken, "tell its operator; if its keys or witnesses changed, get its new trust file from a source that you trust", "%s: %v", l.Origin, err)
+		d.say("log", broken, "tell its operator; if its keys or witnesses changed, get its new trust file from a source "+
+			"that you trust", "%s: %v", l.Origin, err)
 	case c.Origin != l.Origin:
 		d.say("log", broken, "correct the URL in "+t.Path, "%s shows the checkpoint of another log, %s", l.Origin, c.Origin)
 	case c.Witnessed.IsZero():
 		d.say("log", healthy, "", "%s has %d entries; no quorum of witnesses cosigned", l.Origin, c.Size)
 	default:
-		d.say("log", healthy, "", "%s has %d entries; its witnesses cosigned %s ago", l.Origin, c.Size, time.Since(c.Witnessed).Round(time.Second))
+		d.say("log", healthy, "", "%s has %d entries; its witnesses cosigned %s ago", l.Origin, c.Size,
+			time.Since(c.Witnessed).Round(time.Second))
 	}
 	return d.found
 }
@@ -448,9 +457,11 @@ func (d *doctor) proxy() {
 		d.installed(file, id, address)
 	}
 	if none {
-		d.say("proxy", skipped, "", "it is not installed: cargo zkp build checks what it builds, and plain cargo build nothing")
+		d.say("proxy", skipped, "", "it is not installed: cargo zkp build checks what it builds, and plain cargo build "+
+			"nothing")
 	} else if name := detour(os.Environ()); name != "" {
-		d.say("proxy", warning, "export no_proxy=127.0.0.1", "%s has cargo ask another machine for the proxy on this one", name)
+		d.say("proxy", warning, "export no_proxy=127.0.0.1", "%s has cargo ask another machine for the proxy on this one",
+			name)
 	}
 }
 
@@ -465,7 +476,8 @@ func (d *doctor) installed(file, id, address string) {
 		err = w.Gone()
 	}
 	if err != nil {
-		d.say("proxy", broken, "cargo zkp proxy --install in that workspace, or --uninstall", "%s names the proxy's ID %s: %v", file, id, err)
+		d.say("proxy", broken, "cargo zkp proxy --install in that workspace, or --uninstall",
+			"%s names the proxy's ID %s: %v", file, id, err)
 		return
 	}
 	host, _, err := net.SplitHostPort(address)
@@ -475,7 +487,8 @@ func (d *doctor) installed(file, id, address string) {
 	}
 	conn, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(d.ctx, "tcp", address)
 	if err != nil {
-		d.say("proxy", broken, "cargo zkp proxy, or cargo zkp proxy --install --service", "%s names it, and nothing runs at %s: cargo cannot download", file, address)
+		d.say("proxy", broken, "cargo zkp proxy, or cargo zkp proxy --install --service",
+			"%s names it, and nothing runs at %s: cargo cannot download", file, address)
 		return
 	}
 	conn.Close()
@@ -503,9 +516,11 @@ func (d *doctor) provider() {
 	}
 	for _, p := range programs {
 		if len(p) > 0 && strings.TrimSuffix(filepath.Base(p[0]), ".exe") == "cargo-zkp" {
-			d.say("credentials", healthy, "", "cargo publish gets a token for %s only for what is logged", cmp.Or(s.Default(), cargo.DefaultSource))
+			d.say("credentials", healthy, "", "cargo publish gets a token for %s only for what is logged", cmp.Or(s.Default(),
+				cargo.DefaultSource))
 			return
 		}
 	}
-	d.say("credentials", skipped, "", "cargo-zkp is not cargo's credential provider: plain cargo publish uploads what is not proven, too")
+	d.say("credentials", skipped, "", "cargo-zkp is not cargo's credential provider: plain cargo publish uploads what "+
+		"is not proven, too")
 }

@@ -62,7 +62,8 @@ not yet: they are excepted for a while, one line each, in zkp-exceptions.toml.`)
 		"(default: the one in its work directory, and what each .crate shows)")
 	fs.BoolVar(&o.development, "development", false, "accept proofs made with UNSAFE development keys, which anyone can forge")
 	fs.BoolVar(&o.offline, "offline", false, "use only what is on this disk")
-	fs.BoolVar(&o.force, "force", false, "write over a file of exceptions, and over copied trust files; never over zkp.toml")
+	fs.BoolVar(&o.force, "force", false, "write over a file of exceptions, and over copied trust files; never over "+
+		"zkp.toml")
 	if _, err := parseUpTo(0, fs, args, ""); err != nil {
 		return err
 	}
@@ -137,7 +138,8 @@ func (o *initOptions) run(ctx context.Context, sh *shell) error {
 	if !there && !blank && ws.Policy == "" {
 		place := policy.Place{Root: ws.Root, UserDir: policy.UserDir()}
 		if other, err := place.Find(); err == nil && other != "" {
-			sh.Warn("%s will not count here any more, for %s is nearer: write into that what shall go on", shorten(other), shorten(path))
+			sh.Warn("%s will not count here any more, for %s is nearer: write into that what shall go on", shorten(other),
+				shorten(path))
 		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -211,10 +213,11 @@ func (o *initOptions) policy(path string, there bool, files []trustFile) (*polic
 
 // exceptions finds out what of a lock file is not proven and can be excepted. An error beside the
 // exceptions is that some crates cannot be.
-func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Workspace, p *policy.Policy, path string, there bool,
-	to string) (*policy.Exceptions, []string, error) {
+func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Workspace, p *policy.Policy, path string,
+	there bool, to string) (*policy.Exceptions, []string, error) {
 	if _, err := os.Lstat(to); err == nil && !o.force {
-		return nil, nil, outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp suggest\" tells what can be done about it, "+
+		return nil, nil, outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp suggest\" tells what can "+
+			"be done about it, "+
 			"\"cargo zkp prune\" shortens it, --force writes it anew", shorten(to))
 	}
 	report, err := proveReport(sh, ws.Root, o.report)
@@ -240,7 +243,8 @@ func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Works
 		if l, err = verdict.NewLock(ws, p, text, nil, time.Now()); err != nil {
 			return nil, nil, err
 		}
-		sh.Warn("packages from git have no .crate, and need no proof by [git] allow in %s: %s", shorten(path), policy.Few(git))
+		sh.Warn("packages from git have no .crate, and need no proof by [git] allow in %s: %s", shorten(path),
+			policy.Few(git))
 	}
 	if len(p.Trust) == 0 {
 		sh.Warn("all crates are excepted: %s", p.NoTrust())
@@ -291,7 +295,8 @@ func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Works
 
 // exceptable are the reasons for which an exception is made without anybody looking: nothing was shown
 // that is false.
-var exceptable = []string{"not-logged", "no-log", "not-cached", "registry", "no-opening", "program", "unproven", "crlf", "left-out"}
+var exceptable = []string{"not-logged", "no-log", "not-cached", "registry", "no-opening", "program", "unproven",
+	"crlf", "left-out"}
 
 // whyExcepted says for people why a crate is excepted; not ok if it must not be.
 func whyExcepted(v *verdict.Verdict, report *backlog.Report) (reason string, ok bool) {
@@ -364,7 +369,8 @@ func (o *initOptions) trusted(dir string) (files []trustFile, err error) {
 			if err != nil {
 				return nil, err
 			}
-			f := trustFile{from: from, to: filepath.Join(dir, trustDir, filepath.Base(from)), name: trustDir + "/" + filepath.Base(from),
+			f := trustFile{from: from, to: filepath.Join(dir, trustDir, filepath.Base(from)),
+				name:    trustDir + "/" + filepath.Base(from),
 				content: content, program: filepath.Ext(from) == ".json"}
 			if slices.ContainsFunc(files, func(g trustFile) bool { return g.to == f.to }) {
 				return nil, outcome.Usagef("--trust: two files have the name %s", filepath.Base(from))
@@ -391,7 +397,8 @@ func policyFiles(dir string) (paths []string, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if ext := filepath.Ext(e.Name()); !e.IsDir() && (ext == ".policy" || ext == ".json") && !strings.HasPrefix(e.Name(), ".") {
+		ext, hidden := filepath.Ext(e.Name()), strings.HasPrefix(e.Name(), ".")
+		if !e.IsDir() && !hidden && (ext == ".policy" || ext == ".json") {
 			paths = append(paths, filepath.Join(dir, e.Name()))
 		}
 	}

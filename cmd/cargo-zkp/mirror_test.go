@@ -62,11 +62,7 @@ func (m *mirrors) run(from string, code outcome.Code, words []string, args ...st
 	m.t.Helper()
 	var out bytes.Buffer
 	got := run(m.t.Context(), append([]string{"mirror-entries", from, m.to.URL}, args...), &out, &out)
-	for _, w := range words {
-		if !strings.Contains(out.String(), w) {
-			m.t.Errorf("it does not say %q", w)
-		}
-	}
+	tells(m.t, out.String(), words...)
 	if got != int(code) || m.t.Failed() {
 		m.t.Fatalf("exit code %d, wanted %d:\n%s", got, code, &out)
 	}

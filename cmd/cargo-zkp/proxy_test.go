@@ -34,23 +34,14 @@ func (d *depot) plain(code int, words []string, args ...string) string {
 	if got != code {
 		d.t.Errorf("cargo %q: exit %d, not %d\n%s", args, got, code, text)
 	}
-	for _, w := range words {
-		if !strings.Contains(text, w) {
-			d.t.Errorf("cargo %q does not say %q\n%s", args, w, text)
-		}
-	}
+	tells(d.t, text, words...)
 	return text
 }
 
 // zkp runs this program, and checks its exit code, that it says words, and, behind a "!", that it does not.
 func (d *depot) zkp(code outcome.Code, words []string, args ...string) string {
 	d.t.Helper()
-	var out bytes.Buffer
-	if got := run(d.t.Context(), args, &out, &out); got != int(code) {
-		d.t.Errorf("%q: exit %d, not %d\n%s", args, got, code, &out)
-	}
-	tells(d.t, out.String(), words...)
-	return out.String()
+	return zkpSays(d.t, code, words, args...)
 }
 
 // proxy runs the proxy in the working directory until the test ends or stop is called.

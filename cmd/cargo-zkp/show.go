@@ -193,7 +193,7 @@ func (s *shown) cached() (*crate.Crate, string, error) {
 
 func (s *shown) human(sh *shell) {
 	line := func(key, format string, args ...any) {
-		fmt.Fprintf(sh.stdout, "%-11s %s\n", key+":", fmt.Sprintf(format, args...))
+		fmt.Fprintf(sh.stdout, "%-11s %s\n", key+":", printable(fmt.Sprintf(format, args...)))
 	}
 	line("crate", "%s v%s", s.Name, s.Version)
 	line("sha-256", "%x", s.SHA256)

@@ -72,7 +72,7 @@ func saidBy(p *policy.Policy, e *entry.Entry, b *entry.Build) string {
 
 func factsTo(sh *shell) func(key, format string, args ...any) {
 	return func(key, format string, args ...any) {
-		fmt.Fprintf(sh.stdout, "%-12s %s\n", key+":", fmt.Sprintf(format, args...))
+		fmt.Fprintf(sh.stdout, "%-12s %s\n", key+":", printable(fmt.Sprintf(format, args...)))
 	}
 }
 

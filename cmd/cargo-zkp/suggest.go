@@ -45,7 +45,8 @@ type advice struct {
 
 // advices are what suggest says, cheapest first.
 var advices = []struct{ what, text, do string }{
-	{"false", "of what does not verify: look at it", "cargo zkp verify -v names it once the exception is removed; do not use the crate before"},
+	{"false", "of what does not verify: look at it", "cargo zkp verify -v names it once the exception is removed; do " +
+		"not use the crate before"},
 	{"logged", "can go: what is excepted is logged, and verifies", "run cargo zkp prune"},
 	{"needless", "of what needs no proof anyway", "run cargo zkp prune"},
 	{"gone", "about crates that Cargo.lock has no more", "run cargo zkp prune"},
@@ -199,7 +200,8 @@ func (r *reviewed) human(sh *shell) error {
 	if list := over[true]; len(list) > 0 {
 		fmt.Fprintf(sh.stdout, "%s expired: no more in force\n", exceptions(len(list)))
 		printExceptions(sh, list)
-		fmt.Fprintln(sh.stdout, "  when the above is done, run cargo zkp init --from-lock --force for a new date, or edit the date")
+		fmt.Fprintln(sh.stdout, "  when the above is done, run cargo zkp init --from-lock --force for a new date, or edit "+
+			"the date")
 	}
 	if soon > 0 {
 		fmt.Fprintf(sh.stdout, "%s to end within 14 days\n", exceptions(soon))
@@ -272,8 +274,9 @@ stays.`)
 }
 
 func (r *reviewed) prune(sh *shell, dry, force bool) error {
-	// Other workspaces may need what this one does not.
-	shared := filepath.Dir(r.Policy.Path) != r.Workspace.Root
+	// Other workspaces may need what this one does not, but for those below it.
+	rel, err := filepath.Rel(r.Workspace.Root, r.Policy.Path)
+	shared := err != nil || !filepath.IsLocal(rel)
 	x := &policy.Exceptions{}
 	n := map[string]int{}
 	var byHand, others []string
@@ -291,12 +294,14 @@ func (r *reviewed) prune(sh *shell, dry, force bool) error {
 		default:
 			n[a.What]++
 			x.Expires = a.Expires
-			sh.Status("Removing", "%s: %s", a.Exception, map[string]string{"logged": "it is logged, and verifies", "needless": "it needs no proof anyway",
-				"gone": "Cargo.lock does not have it", "updated": "Cargo.lock has another version"}[a.What])
+			sh.Status("Removing", "%s: %s", a.Exception, map[string]string{"logged": "it is logged, and verifies",
+				"needless": "it needs no proof anyway",
+				"gone":     "Cargo.lock does not have it", "updated": "Cargo.lock has another version"}[a.What])
 		}
 	}
 	if len(byHand) > 0 {
-		sh.Warn("%s has exceptions that are not needed any more; take them out by hand: %s", shorten(r.Policy.Path), policy.Few(byHand))
+		sh.Warn("%s has exceptions that are not needed any more; take them out by hand: %s", shorten(r.Policy.Path),
+			policy.Few(byHand))
 	}
 	if len(others) > 0 {
 		sh.Warn("%s is of other workspaces too, perhaps, so that what this one does not need stays: %s",
@@ -304,7 +309,8 @@ func (r *reviewed) prune(sh *shell, dry, force bool) error {
 	}
 	gone := n["gone"] + n["updated"]
 	removed := n["logged"] + n["needless"] + gone
-	what := fmt.Sprintf("%d removed (%d proven now, %d not in Cargo.lock), %d left", removed, n["logged"], gone, len(x.List))
+	what := fmt.Sprintf("%d removed (%d proven now, %d not in Cargo.lock), %d left", removed, n["logged"], gone,
+		len(x.List))
 	switch {
 	case r.Policy.ExceptionsPath == "":
 		sh.Status("Finished", "there is no file of exceptions to shorten")

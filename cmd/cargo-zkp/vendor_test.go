@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,11 +16,7 @@ import (
 // output and on standard error.
 func (d *depot) vendor(code outcome.Code, args ...string) (stdout, stderr string) {
 	d.t.Helper()
-	var out, said bytes.Buffer
-	if got := run(d.t.Context(), append([]string{"vendor", "--trust", d.log.File, "--development"}, args...), &out, &said); got != int(code) {
-		d.t.Errorf("vendor: exit %d, not %d\n%s", got, code, &said)
-	}
-	return out.String(), said.String()
+	return d.call(code, append([]string{"vendor", "--trust", d.log.File, "--development"}, args...)...)
 }
 
 // There is no need to take the directory out of cargo's configuration before each update.

@@ -133,7 +133,8 @@ func (k *lockCheck) groups(sh *shell, bad []*verdict.Verdict) {
 	}
 	for _, g := range groups {
 		why := fmt.Sprintf(" (%s)", g.reason)
-		text := clip(fmt.Sprintf("%s: %s", crates(len(g.all)), verdict.About(g.reason)), columns-len("error: ")-len(why)) + why
+		text := clip(fmt.Sprintf("%s: %s", crates(len(g.all)), verdict.About(g.reason)),
+			columns-len("error: ")-len(why)) + why
 		if k.paths {
 			for _, v := range g.all {
 				text += "\n" + strings.Join(v.By, " > ")
@@ -214,7 +215,8 @@ func (k *lockCheck) warn(sh *shell) {
 		slices.SortStableFunc(soon, func(a, b *verdict.Verdict) int {
 			return strings.Compare(a.Demand.Except.Expires.String(), b.Demand.Except.Expires.String())
 		})
-		sh.Warn("%s will be refused when an exception ends, the first after %s; \"cargo zkp suggest\" tells what can be done\n%s",
+		sh.Warn("%s will be refused when an exception ends, the first after %s; \"cargo zkp suggest\" tells what can be "+
+			"done\n%s",
 			crates(len(soon)), soon[0].Demand.Except.Expires, fit(soon))
 	}
 }

@@ -33,7 +33,8 @@ type lockOptions struct {
 }
 
 func (o *lockOptions) register(fs *flag.FlagSet, offline *bool) {
-	o.names = []string{"manifest-path", "locked", "frozen", "workspace", "rehash", "trusted-publishing", "message-format", "deny", "paths", "since"}
+	o.names = []string{"manifest-path", "locked", "frozen", "workspace", "rehash", "trusted-publishing",
+		"message-format", "deny", "paths", "since"}
 	o.registerPlace(fs)
 	fs.BoolFunc("frozen", "the same as --locked --offline", func(v string) error {
 		frozen, err := strconv.ParseBool(v)
@@ -93,7 +94,8 @@ func verifyLock(ctx context.Context, sh *shell, b believe, o lockOptions) error 
 	case o.format == "markdown" && o.since == "":
 		return outcome.Usagef("--message-format markdown is for --since REF: a table of what changed")
 	case o.since != "" && o.format == "sarif":
-		return unanswered(sh, o, outcome.Usagef("--message-format sarif is of all crates, as code hosts compare: leave out --since"))
+		return unanswered(sh, o, outcome.Usagef("--message-format sarif is of all crates, as code hosts compare: leave "+
+			"out --since"))
 	}
 	b.rehash = o.rehash
 	k, err := examineLock(ctx, sh, b, o)

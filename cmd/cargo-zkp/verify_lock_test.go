@@ -16,9 +16,8 @@ import (
 // verify runs "cargo zkp verify ARGS" and returns what it printed and its exit code.
 func (d *depot) verify(args ...string) (string, int) {
 	d.t.Helper()
-	var out bytes.Buffer
-	code := run(d.t.Context(), append([]string{"zkp", "verify"}, args...), &out, &out)
-	return out.String(), code
+	code, out := zkp(d.t, append([]string{"zkp", "verify"}, args...)...)
+	return out, code
 }
 
 // tells runs verify and checks its exit code, that it says words, and, behind a "!", that it

@@ -28,6 +28,7 @@ type sarif struct {
 // sarif tells what needs attention, each at its place in Cargo.lock.
 func (k *lockCheck) sarif() *sarif {
 	r := &sarif{uri: cargo.InRepository(k.Workspace.LockPath)}
+	lock := bytes.ReplaceAll(k.Text, []byte("\r\n"), []byte("\n"))
 	for _, v := range k.verdicts {
 		level := "error"
 		switch v.Status {
@@ -38,7 +39,7 @@ func (k *lockCheck) sarif() *sarif {
 			continue
 		}
 		e := verdict.Explain(v.Err)
-		r.add(e.Reason, level, fmt.Sprintf("%s v%s: %s", v.Name, v.Version, e.Error()), lineOf(k.Text, v.Name, v.Version),
+		r.add(e.Reason, level, fmt.Sprintf("%s v%s: %s", v.Name, v.Version, e.Error()), lineOf(lock, v.Name, v.Version),
 			v.Name+" "+v.Version+" "+e.Reason)
 	}
 	for _, text := range k.Elsewhere {

@@ -31,7 +31,7 @@ func (s *since) lock() *cargo.Lock {
 
 // lockAt reads the lock file of a workspace as a commit of its repository has it.
 func lockAt(ctx context.Context, ws *cargo.Workspace, ref string) (*since, error) {
-	if strings.HasPrefix(ref, "-") || strings.ContainsAny(ref, ":\x00\n") {
+	if strings.HasPrefix(ref, "-") || strings.HasPrefix(ref, "^") || strings.ContainsAny(ref, ":\x00\n") {
 		return nil, outcome.Usagef("--since: %q names no commit", ref)
 	}
 	commit, err := git.Run(ctx, ws.Root, "rev-parse", "--verify", "--quiet", ref+"^{commit}")
@@ -118,7 +118,8 @@ func (k *lockCheck) table(sh *shell, markdown bool) error {
 		text = inCell
 	}
 	if len(rows) == 0 {
-		_, err := fmt.Fprintf(sh.stdout, "No crate of a registry was added to Cargo.lock or changed since %s.\n", text(k.since.ref))
+		_, err := fmt.Fprintf(sh.stdout, "No crate of a registry was added to Cargo.lock or changed since %s.\n",
+			text(k.since.ref))
 		return err
 	}
 	titles := row{"crate", "from", "to", "proven", "log", "commit", "repository (claimed)"}
