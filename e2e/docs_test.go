@@ -129,6 +129,9 @@ func TestTheCommandsOfThePagesHaveTheirOptions(t *testing.T) {
 		if path == "NEWS.md" {
 			continue // what was
 		}
+		if path == "docs/troubleshooting.md" {
+			text = regexp.MustCompile("(?m)^\\| `[^|]*\\|").ReplaceAllString(text, "|") // messages are no commands
+		}
 		for _, m := range mdCommand.FindAllStringSubmatch(text, -1) {
 			verb, rest := verbAndRest(m[1])
 			if verb[0] == "cargo-zkp" && len(verb) > 1 && slices.Contains(wrapped, verb[1]) {

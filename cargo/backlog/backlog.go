@@ -74,6 +74,7 @@ type Runner struct {
 	indexes sync.Map // *registry.Index by URL
 	hosts   keyed    // at most two fetches of a host at a time
 	clones  keyed    // one of a repository
+	slow    strikes  // hosts that answer nothing in time
 
 	mu     sync.Mutex
 	report *Report
@@ -107,7 +108,7 @@ func New(cfg Config) (*Runner, error) {
 	r.report.Crates = make([]Crate, len(cfg.Packages))
 	names := map[string]int{}
 	for _, p := range cfg.Packages {
-		names[p.Name+"-"+p.Version]++
+		names[strings.ToLower(p.Name+"-"+p.Version)]++ // which some disks take for one name
 	}
 	for i, p := range cfg.Packages {
 		index, _ := p.Registry()
@@ -115,7 +116,7 @@ func New(cfg Config) (*Runner, error) {
 		*said = Crate{Name: p.Name, Version: p.Version, Registry: clean(entry.Registry(index)),
 			SHA256: hex.EncodeToString(p.Checksum[:]), Outcome: Left}
 		it := &item{Package: p, said: said, file: filepath.Join(cfg.Dir, p.Name+"-"+p.Version)}
-		if names[p.Name+"-"+p.Version] > 1 { // of several registries
+		if names[strings.ToLower(p.Name+"-"+p.Version)] > 1 { // of several registries
 			it.file += "-" + said.SHA256[:8]
 		}
 		r.items = append(r.items, it)

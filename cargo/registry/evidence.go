@@ -128,6 +128,9 @@ func LogPath(origin string) string { return "logs/" + hash(origin) }
 // durable.ErrTooLarge if it is larger, or is a *StatusError or one of the network or the disk.
 func (e *Evidence) Get(ctx context.Context, path string, limit int64) ([]byte, error) {
 	if e.dir != "" {
+		if !filepath.IsLocal(filepath.FromSlash(path)) {
+			return nil, fmt.Errorf("%w: %s is no name for a file on this system", ErrNotFound, path)
+		}
 		b, err := durable.Read(filepath.Join(e.dir, filepath.FromSlash(path)), limit)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w (%w)", ErrNotFound, err)

@@ -91,6 +91,11 @@ func TestADirectoryOfEvidenceIsReadAsFilesOnly(t *testing.T) {
 	if _, err := e.Get(t.Context(), "a/b", 2); err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("a directory: %v", err)
 	}
+	if e, err := OpenEvidence(filepath.Join(dir, "a", "b"), nil, ""); err != nil {
+		t.Error(err)
+	} else if _, err := e.Get(t.Context(), "../f", 3); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a name that leads out: %v", err)
+	}
 }
 
 // FuzzEvidenceAnnouncement wants what config.json says about evidence to be refused or usable.

@@ -122,6 +122,9 @@ func (t *Tree) unpack(v *Verdict) (*crate.Crate, error) {
 func (t *Tree) file(path string) string { return filepath.Join(t.dir, filepath.FromSlash(path)) }
 
 func (t *Tree) write(path string, b []byte) error {
+	if !filepath.IsLocal(filepath.FromSlash(path)) { // a crate can have the name of a device of Windows
+		return fmt.Errorf("%s is no name for a file on this system: write the evidence on another one", path)
+	}
 	if err := os.MkdirAll(filepath.Dir(t.file(path)), 0o755); err != nil {
 		return err
 	}
@@ -254,6 +257,9 @@ func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {
 	resp.Body.Close()
 	if err != nil {
 		return nil, err
+	}
+	for q.Response != nil { // a log may redirect to any path, and what is written is where we asked
+		q = q.Response.Request
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

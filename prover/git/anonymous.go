@@ -53,7 +53,8 @@ func OnThisMachine(host string) bool {
 // wanted are asked for in the same request, if there is one.
 //
 // Errors: *NoCommitError and ErrTooMuch are answers; with others it could not be tried.
-func (a *Anonymous) Fetch(ctx context.Context, address string, commit [20]byte, others ...[20]byte) (string, error) {
+func (a *Anonymous) Fetch(ctx context.Context, from Remote, commit [20]byte, others ...[20]byte) (string, error) {
+	address := from.URL
 	if err := checkAnonymous(address); err != nil {
 		return "", err
 	}
@@ -72,7 +73,7 @@ func (a *Anonymous) Fetch(ctx context.Context, address string, commit [20]byte, 
 		return "", err
 	}
 	defer unlock()
-	t, err := a.transport(address)
+	t, err := a.transport(from)
 	if err != nil {
 		return "", err
 	}
@@ -162,33 +163,34 @@ func answered(err error) bool {
 		strings.Contains(text, "remote error:")
 }
 
-// transport is git's, to an address.
-func (a *Anonymous) transport(address string) (*transport, error) {
+// transport is git's, to a repository.
+func (a *Anonymous) transport(to Remote) (*transport, error) {
 	home := filepath.Join(string(a.Clones), ".home") // nothing is ever in it
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return nil, err
 	}
 	env := append(anonymous(os.Environ(), home), "GIT_NO_REPLACE_OBJECTS=1")
-	if strings.HasPrefix(address, "http://") {
+	if strings.HasPrefix(to.URL, "http://") {
 		env = append(env, "GIT_ALLOW_PROTOCOL=http")
 	}
-	return &transport{env: env, alone: true, maxBytes: cmp.Or(a.MaxBytes, DefaultMaxBytes), settings: []string{"-c", "protocol.version=2",
-		"-c", "http.followRedirects=false", "-c", "transfer.bundleURI=false", "-c", "fetch.unpackLimit=1",
-		"-c", "core.bigFileThreshold=16m", "-c", "pack.threads=1"}}, nil
+	return &transport{env: env, alone: true, maxBytes: cmp.Or(a.MaxBytes, DefaultMaxBytes),
+		settings: append([]string{"-c", "protocol.version=2", "-c", "http.followRedirects=false",
+			"-c", "transfer.bundleURI=false", "-c", "fetch.unpackLimit=1", "-c", "core.bigFileThreshold=16m",
+			"-c", "pack.threads=1"}, to.settings()...)}, nil
 }
 
 // Tags returns the commits, or other objects, that the tags of a repository name, by name.
-func (a *Anonymous) Tags(ctx context.Context, address string) (map[string][20]byte, error) {
-	if err := checkAnonymous(address); err != nil {
+func (a *Anonymous) Tags(ctx context.Context, from Remote) (map[string][20]byte, error) {
+	if err := checkAnonymous(from.URL); err != nil {
 		return nil, err
 	}
-	t, err := a.transport(address)
+	t, err := a.transport(from)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, tagsTimeout)
 	defer cancel()
-	out, err := t.run(ctx, string(a.Clones), "", append(t.settings, "ls-remote", "--tags", "--", address)...)
+	out, err := t.run(ctx, string(a.Clones), "", append(t.settings, "ls-remote", "--tags", "--", from.URL)...)
 	if err != nil {
 		return nil, fmt.Errorf("the repository cannot be asked for its tags: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -26,7 +27,7 @@ type Visitor struct {
 	Git git.Anonymous
 
 	mu    sync.Mutex
-	found map[string]string // where an address was found to be, by address
+	found map[Address]git.Remote // where an address was found to be
 }
 
 // Default returns a visitor whose clones are below the user's cache.
@@ -59,27 +60,27 @@ type Address struct {
 	Own bool
 }
 
-// check refuses what is not visited.
-func (a Address) check(ctx context.Context) (*url.URL, error) {
+// check refuses what is not visited. at are the addresses that it may be visited at; none for any.
+func (a Address) check(ctx context.Context) (u *url.URL, at []netip.Addr, err error) {
 	wrong := func(why string) error { return &AddressError{git.Redact(a.URL), why} }
-	u, err := url.Parse(a.URL)
+	u, err = url.Parse(a.URL)
 	switch {
 	case err != nil || u.Host == "" || u.Opaque != "" || strings.HasPrefix(u.Host, "-"):
-		return nil, wrong("has no URL of https")
+		return nil, nil, wrong("has no URL of https")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, wrong("has a user, a query or a fragment in its URL")
+		return nil, nil, wrong("has a user, a query or a fragment in its URL")
 	case a.Own && u.Scheme == "http" && git.OnThisMachine(u.Hostname()):
-		return u, nil
+		return u, nil, nil
 	case u.Scheme != "https":
-		return nil, wrong("has no URL of https")
+		return nil, nil, wrong("has no URL of https")
 	case !a.Own && !proxied(u):
-		if err := git.Worldwide(ctx, u.Hostname()); errors.As(err, new(*net.DNSError)) {
-			return nil, err
+		if at, err = git.Worldwide(ctx, u.Hostname()); errors.As(err, new(*net.DNSError)) {
+			return nil, nil, err
 		} else if err != nil {
-			return nil, wrong("is not public: " + err.Error())
+			return nil, nil, wrong("is not public: " + err.Error())
 		}
 	}
-	return u, nil
+	return u, at, nil
 }
 
 // proxied says whether a proxy connects to a host, which then knows its addresses.
@@ -88,20 +89,30 @@ func proxied(u *url.URL) bool {
 	return err == nil && p != nil
 }
 
+// git fetches into clones that are apart for what the user named: that need not be public.
+func (v *Visitor) git(a Address) *git.Anonymous {
+	g := v.Git
+	if a.Own {
+		g.Clones = git.Clones(filepath.Join(string(g.Clones), ".own"))
+	}
+	return &g
+}
+
 // Fetch returns the directory of a clone that has a commit, as git.Clones.Fetch does. Others that will be
 // wanted are asked for in the same request, if there is one.
 //
 // Errors: *AddressError, *GoneError, *git.NoCommitError and git.ErrTooMuch are answers; with others it could not
 // be tried.
 func (v *Visitor) Fetch(ctx context.Context, a Address, commit [20]byte, others ...[20]byte) (string, error) {
-	if dir, ok := v.Git.Known(ctx, a.URL, commit); ok {
+	g := v.git(a)
+	if dir, ok := g.Known(ctx, a.URL, commit); ok {
 		return dir, nil
 	}
 	at, err := v.find(ctx, a)
 	if err != nil {
 		return "", err
 	}
-	return v.Git.Fetch(ctx, at, commit, others...)
+	return g.Fetch(ctx, at, commit, others...)
 }
 
 // Tags returns the commits, or other objects, that the tags of a repository name, by name.
@@ -110,11 +121,12 @@ func (v *Visitor) Tags(ctx context.Context, a Address) (map[string][20]byte, err
 	if err != nil {
 		return nil, err
 	}
-	return v.Git.Tags(ctx, at)
+	return v.git(a).Tags(ctx, at)
 }
 
 const (
 	findTimeout = time.Minute
+	dialTimeout = 10 * time.Second
 	maxMoves    = 3
 	gitRefs     = "/info/refs"
 	gitService  = "service=git-upload-pack"
@@ -122,47 +134,47 @@ const (
 
 // find asks whether there is a repository at an address, once, and returns its URL: servers tell of those
 // that were renamed. A redirect to another host is not followed.
-func (v *Visitor) find(ctx context.Context, a Address) (string, error) {
+func (v *Visitor) find(ctx context.Context, a Address) (git.Remote, error) {
 	v.mu.Lock()
-	at := v.found[a.URL]
+	found, ok := v.found[a]
 	v.mu.Unlock()
-	if at != "" {
-		return at, nil
+	if ok {
+		return found, nil
 	}
-	u, err := a.check(ctx)
+	u, addresses, err := a.check(ctx)
 	if err != nil {
-		return "", err
+		return git.Remote{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
-	client, err := visitorClient()
+	client, err := visitorClient(addresses)
 	if err != nil {
-		return "", err
+		return git.Remote{}, err
 	}
 	defer client.CloseIdleConnections()
-	at = strings.TrimRight(u.String(), "/")
+	at := strings.TrimRight(u.String(), "/")
 	for range maxMoves {
 		moved, err := ask(ctx, client, at)
 		if err != nil {
-			return "", err
+			return git.Remote{}, err
 		}
 		if moved == "" {
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			if v.found == nil {
-				v.found = map[string]string{}
+				v.found = map[Address]git.Remote{}
 			}
-			v.found[a.URL] = at
-			return at, nil
+			v.found[a] = git.Remote{URL: at, At: addresses}
+			return v.found[a], nil
 		}
 		to, err := url.Parse(moved)
 		if err != nil || to.Scheme != u.Scheme || to.Host != u.Host {
-			return "", &GoneError{git.Redact(a.URL), fmt.Sprintf("it has moved to %.200q, and other hosts are not followed to: "+
+			return git.Remote{}, &GoneError{git.Redact(a.URL), fmt.Sprintf("it has moved to %.200q, and other hosts are not followed to: "+
 				"map it there if that is right", moved)}
 		}
 		at = moved
 	}
-	return "", &GoneError{git.Redact(a.URL), "it moves on and on"}
+	return git.Remote{}, &GoneError{git.Redact(a.URL), "it moves on and on"}
 }
 
 // ask makes git's first request, and returns where the repository has moved to, "" if it is there.
@@ -197,10 +209,26 @@ func ask(ctx context.Context, client *http.Client, at string) (moved string, err
 	}
 }
 
-// visitorClient makes requests as git does them: it believes who git believes, and follows nothing.
-func visitorClient() (*http.Client, error) {
+// visitorClient makes requests as git does them: it believes who git believes, and follows nothing. If
+// there are addresses, it connects to those only.
+func visitorClient(at []netip.Addr) (*http.Client, error) {
 	tr := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 20 * time.Second,
 		ResponseHeaderTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10}
+	if len(at) > 0 {
+		tr.DialContext = func(ctx context.Context, network, address string) (c net.Conn, err error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			for _, a := range at {
+				c, err = (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, net.JoinHostPort(a.String(), port))
+				if err == nil {
+					return c, nil
+				}
+			}
+			return nil, err
+		}
+	}
 	if file := os.Getenv("GIT_SSL_CAINFO"); file != "" {
 		pem, err := durable.Read(file, 16<<20)
 		if err != nil {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -308,4 +310,85 @@ func fatalIf(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestWhatTheUserNamedIsNotPublic: that a repository was fetched because the user said so makes its address
+// none that a stranger's manifest may name.
+func TestWhatTheUserNamedIsNotPublic(t *testing.T) {
+	v, repo := newVisitor(t), fixture.Repo(t)
+	url, _ := counted(t, fixture.GitServer(t, filepath.Dir(repo)))
+	a, commit := Address{URL: url + "/" + filepath.Base(repo), Own: true}, fixture.Commit(t, "0.1.0")
+	_, err := v.Fetch(t.Context(), a, commit)
+	fatalIf(t, err)
+	a.Own = false
+	for _, v := range []*Visitor{v, {Git: v.Git}} {
+		if dir, err := v.Fetch(t.Context(), a, commit); !errors.As(err, new(*AddressError)) {
+			t.Errorf("%q, %v", dir, err)
+		}
+		if _, err := v.Tags(t.Context(), a); !errors.As(err, new(*AddressError)) {
+			t.Error(err)
+		}
+	}
+}
+
+// TestAHostThatMovesIsNotFollowed: it has a public address when it is looked at, and is then one of this machine.
+func TestAHostThatMovesIsNotFollowed(t *testing.T) {
+	asked := fixture.ServeGit(t, t.TempDir(), func(*http.Request) bool { t.Error("it was asked"); return true })
+	v := newVisitor(t)
+	rebind(t, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.1"))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	a := Address{URL: "https://example.com:" + asked[strings.LastIndexByte(asked, ':')+1:] + "/a"}
+	if _, err := v.Fetch(ctx, a, [20]byte{1}); err == nil {
+		t.Error("it was fetched")
+	}
+	// Git connects where it was told to.
+	repo := fixture.Repo(t)
+	url := fixture.ServeGit(t, filepath.Dir(repo), func(*http.Request) bool { return true })
+	from := git.Remote{URL: "https://example.com:" + url[strings.LastIndexByte(url, ':')+1:] + "/" + filepath.Base(repo),
+		At: []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1").Unmap()}}
+	if _, err := v.Git.Fetch(t.Context(), from, fixture.Commit(t, "0.1.0")); err != nil {
+		t.Error(err)
+	}
+	if tags, err := v.Git.Tags(t.Context(), from); err != nil || len(tags) == 0 {
+		t.Error(err)
+	}
+}
+
+// rebind has every name stand for the first address once, and then for the second.
+func rebind(t *testing.T, first, then netip.Addr) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	fatalIf(t, err)
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		b := make([]byte, 512)
+		for next := first; ; {
+			n, from, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			end := 12 // SPEC: RFC 1035 4.1; the header, and one question of labels, a type and a class
+			for end < n && b[end] != 0 {
+				end += int(b[end]) + 1
+			}
+			end += 5
+			if end > n {
+				continue
+			}
+			answer := append([]byte{b[0], b[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, b[12:end]...)
+			if b[end-3] == 1 { // of IPv4
+				answer[7] = 1
+				answer = append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
+				answer = append(answer, next.AsSlice()...)
+				next = then
+			}
+			conn.WriteTo(answer, from)
+		}
+	}()
+	old := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = old })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
+	}}
 }
