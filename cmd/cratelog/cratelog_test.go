@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -124,6 +125,19 @@ func TestInitRefusesWhatCannotBe(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v: something was made", err)
+	}
+}
+
+func TestInitThatIsInterruptedLeavesNothing(t *testing.T) {
+	parent := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	args := []string{"init", filepath.Join(parent, "log"), "--port", "0", "--blocks", "1"}
+	if err := run(ctx, args, &bytes.Buffer{}, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), "interrupted: nothing is left") {
+		t.Errorf("%v", err)
+	}
+	if there, err := os.ReadDir(parent); err != nil || len(there) > 0 {
+		t.Errorf("%v %v", err, there)
 	}
 }
 

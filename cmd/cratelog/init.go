@@ -76,7 +76,9 @@ func initialize(ctx context.Context, args []string, stdout, stderr io.Writer) (e
 	if err := p.free(); err != nil {
 		return err
 	}
-	if err := p.make(ctx, stderr); err != nil {
+	if err := p.make(ctx, stderr); ctx.Err() != nil && err != nil {
+		return errors.New("interrupted: nothing is left of what was begun")
+	} else if err != nil {
 		return err
 	}
 	return p.say(stdout)
