@@ -133,7 +133,7 @@ func TestTheMostCommonMessagesAreSaid(t *testing.T) {
 	fatalIf(t, os.Remove(filepath.Join(d.dir, "zkp.toml")))
 	says("there is no zkp.toml", 1, d.zkp("doctor", "--offline"))
 	says("has no trust file (*.policy), so that no log would be believed", 2, d.zkp("init", "--from-lock", "--trust", "src"))
-	says("is not a loopback address: every machine that can connect to the proxy can use it", 3,
+	says("is not a loopback address: every machine that can connect to the proxy can use it", 2,
 		d.zkp("proxy", "--listen", "0.0.0.0:18088"))
 
 	d = project("hello-proof", "0.1.2")
