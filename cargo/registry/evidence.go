@@ -11,6 +11,8 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -159,11 +161,25 @@ func escape(path string) string { return strings.ReplaceAll(path, "+", "%2B") }
 func (e *Evidence) Tiles(origin string) (url string, c *http.Client) {
 	switch {
 	case e.dir != "":
-		return "http://localhost/" + LogPath(origin), &http.Client{Transport: http.NewFileTransport(http.Dir(e.dir))}
+		return "http://localhost/" + LogPath(origin), &http.Client{Transport: http.NewFileTransport(files(e.dir))}
 	case e.auth:
 		return "", nil
 	}
 	return e.base + LogPath(origin), e.index.client(true)
+}
+
+// files are the regular files in a directory: to open others may block, or act.
+type files string
+
+func (d files) Open(name string) (http.File, error) {
+	info, err := os.Stat(filepath.Join(string(d), filepath.FromSlash(path.Clean("/"+name))))
+	if err == nil && !info.Mode().IsRegular() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	return http.Dir(d).Open(name)
 }
 
 // Takes says whether evidence can be handed in.

@@ -65,7 +65,8 @@ func (a Address) check(ctx context.Context) (u *url.URL, at []netip.Addr, err er
 	wrong := func(why string) error { return &AddressError{git.Redact(a.URL), why} }
 	u, err = url.Parse(a.URL)
 	switch {
-	case err != nil || u.Host == "" || u.Opaque != "" || strings.HasPrefix(u.Host, "-"):
+	case err != nil || u.Host == "" || u.Opaque != "" || strings.HasPrefix(u.Host, "-") ||
+		strings.HasSuffix(u.Hostname(), "."):
 		return nil, nil, wrong("has no URL of https")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, nil, wrong("has a user, a query or a fragment in its URL")
@@ -93,7 +94,7 @@ func proxied(u *url.URL) bool {
 func (v *Visitor) git(a Address) *git.Anonymous {
 	g := v.Git
 	if a.Own {
-		g.Clones = git.Clones(filepath.Join(string(g.Clones), ".own"))
+		g.Clones += "-own"
 	}
 	return &g
 }
@@ -169,8 +170,8 @@ func (v *Visitor) find(ctx context.Context, a Address) (git.Remote, error) {
 		}
 		to, err := url.Parse(moved)
 		if err != nil || to.Scheme != u.Scheme || to.Host != u.Host {
-			return git.Remote{}, &GoneError{git.Redact(a.URL), fmt.Sprintf("it has moved to %.200q, and other hosts are not followed to: "+
-				"map it there if that is right", moved)}
+			return git.Remote{}, &GoneError{git.Redact(a.URL), fmt.Sprintf("it has moved to %.200q, and other hosts are "+
+				"not followed to: map it there if that is right", moved)}
 		}
 		at = moved
 	}

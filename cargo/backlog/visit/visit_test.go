@@ -93,6 +93,9 @@ func TestAVisitorGoesNowhereElse(t *testing.T) {
 		{URL: "https://localhost:" + port + "/a"},
 		{URL: "https://[::ffff:127.0.0.1]:" + port + "/a"},
 		{URL: "https://10.1.2.3/a"},
+		{URL: "https://[64:ff9b::127.0.0.1]/a"},
+		{URL: "https://127.0.0.1.:" + port + "/a"}, // git would not know it for the host that was looked at
+		{URL: "https://example.com./a"},
 		{URL: "https://u:p@127.0.0.1:" + port + "/a", Own: true},
 		{URL: "http://192.0.2.1/a", Own: true},
 		{URL: "file:///etc", Own: true},
