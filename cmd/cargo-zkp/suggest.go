@@ -258,7 +258,8 @@ func (r *reviewed) json(sh *shell) error {
 // prune takes exceptions that are not needed any more out of the file of exceptions.
 func prune(ctx context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "prune", "", `Take out of the file of exceptions what is not needed any more: crates that are proven now, and
-those that need no proof, or that Cargo.lock has no more. What stands in zkp.toml itself is named, and stays.`)
+those that need no proof, or that Cargo.lock has no more. What stands in zkp.toml itself is named,
+and stays.`)
 	var o reviewOptions
 	o.register(fs)
 	dry := fs.Bool("dry-run", false, "only say what would be done")
