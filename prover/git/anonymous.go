@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"net/url"
 	"os"
@@ -109,14 +109,27 @@ func lockClone(ctx context.Context, dir string) (unlock func(), err error) {
 		f.Close()
 		return nil, err
 	}
-	left, _ := filepath.Glob(filepath.Join(dir, ".git", "objects", "pack", "tmp_*")) // the pattern is one
-	for _, path := range append(left, filepath.Join(dir, ".git", "shallow.lock")) {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			f.Close()
-			return nil, err
-		}
+	if err := removeLeft(filepath.Join(dir, ".git")); err != nil {
+		f.Close()
+		return nil, err
 	}
 	return func() { f.Close() }, nil
+}
+
+// removeLeft removes what a git that was killed has left in a repository that no other is at: parts of packs,
+// and locks, of which one on a reference would stop every other fetch.
+func removeLeft(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch parent := filepath.Base(filepath.Dir(path)); {
+		case err != nil:
+			return err
+		case d.IsDir() && parent == "objects" && d.Name() != "pack":
+			return fs.SkipDir // there are no packs
+		case d.IsDir() || !strings.HasSuffix(path, ".lock") && !(parent == "pack" && strings.HasPrefix(d.Name(), "tmp_")):
+			return nil
+		}
+		return os.Remove(path)
+	})
 }
 
 // Known returns the clone of an address if it has all that the proof of a commit can need.

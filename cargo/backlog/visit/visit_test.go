@@ -290,10 +290,19 @@ func TestAKilledFetchIsInNobodysWay(t *testing.T) {
 	a := Address{url + "/" + filepath.Base(repo), true}
 	dir, err := v.Fetch(t.Context(), a, fixture.Commit(t, "0.1.0"))
 	fatalIf(t, err)
-	fatalIf(t, os.WriteFile(filepath.Join(dir, ".git", "shallow.lock"), nil, 0o600))
+	locks := []string{"shallow.lock", "packed-refs.lock", "refs/heads/a/b.lock"}
+	fatalIf(t, os.MkdirAll(filepath.Join(dir, ".git", "refs", "heads", "a"), 0o700))
+	for _, name := range locks {
+		fatalIf(t, os.WriteFile(filepath.Join(dir, ".git", name), nil, 0o600))
+	}
 	fatalIf(t, os.WriteFile(filepath.Join(dir, ".git", "objects", "pack", "tmp_pack_abc"), make([]byte, 16<<20), 0o600))
 	if _, err := v.Fetch(t.Context(), a, fixture.Commit(t, "0.1.1")); err != nil {
 		t.Error(err)
+	}
+	for _, name := range locks {
+		if _, err := os.Stat(filepath.Join(dir, ".git", name)); err == nil {
+			t.Errorf("%s is still there", name)
+		}
 	}
 	// Another process is at it.
 	f, err := os.OpenFile(dir+".lock", os.O_RDWR, 0)
