@@ -180,7 +180,11 @@ func TestBrowserSeesNothingWrongWithAnyPage(t *testing.T) {
 			found, err := p.Wide()
 			fatalIf(t, err)
 			fatalIf(t, p.Look([]browser.View{phone, desk}[(w+n)%2])) // axe takes a while: by day, or by night
-			more, err := p.Check(axe)
+			source := axe
+			if w == 2 && path != "/" { // what is empty there has its looks from the two others
+				source = nil
+			}
+			more, err := p.Check(source)
 			fatalIf(t, err)
 			for _, f := range append(found, more...) {
 				t.Errorf("world %d, %s: %s", w, path, f)
