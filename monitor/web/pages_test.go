@@ -666,6 +666,11 @@ func TestTheFrontPageNeverCallsTroubleCheating(t *testing.T) {
 	if got := o(); got.Class != "security" || got.Statement != "A log, witness, registry or prover cheated" || got.Logs[0].State != "findings" || got.Findings[0].Kind != "fork" {
 		t.Errorf("fork: %s, %s, %s", got.Class, got.Statement, got.Logs[0].State)
 	}
+	w.view(w.logs[0], 1, 60, "https://w1.example/0a does not answer: connection refused")
+	_, text := parseHTML(t, "/", s.must("/").body)
+	if !strings.Contains(text, "no checkpoint does not answer: connection refused") || strings.Contains(text, "w1.example/0a") {
+		t.Errorf("a witness that does not answer: %s", text)
+	}
 }
 
 // TestALogWithoutEntriesIsNotCalledCheckedEntryByEntry: nothing was downloaded, and the page says nothing else.
