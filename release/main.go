@@ -4,9 +4,10 @@
 //
 // For each target an archive with the programs, man pages, completions and licence; a list of what the
 // programs are made of (CycloneDX, .cdx.json); for Linux a Debian package with the same; the program that a
-// monitor hands to browsers (monitor/web/verify/pack); and SHA256SUMS of all. Every byte follows from the commit, its tags and the Go version: the commit is cloned into a new
-// directory and built there, without cgo, paths of this machine or times but the commit's. -check makes
-// everything twice, in other directories and the second time with an empty build cache, and compares.
+// monitor hands to browsers (monitor/web/verify/pack); and SHA256SUMS of all. Every byte follows from
+// the commit, its tags and the Go version: the commit is cloned into a new directory and built there, without
+// cgo, paths of this machine or times but the commit's. -check makes everything twice, in other directories
+// and the second time with an empty build cache, and compares.
 //
 // The version is the tag vX.Y.Z of the commit; without one it is a development build, whose files
 // are named for the commit.
@@ -252,8 +253,8 @@ func (r *release) env(system, arch string) []string {
 // checker makes the file of a monitor's setting browser_verify. No path and no version is in it.
 func (r *release) checker(ctx context.Context, dir string) (file, error) {
 	path := filepath.Join(dir, "verify.tar")
-	if _, err := command(ctx, r.src, r.env(runtime.GOOS, runtime.GOARCH), "go", "run", "./monitor/web/verify/pack", "-o",
-		path); err != nil {
+	env := r.env(runtime.GOOS, runtime.GOARCH)
+	if _, err := command(ctx, r.src, env, "go", "run", "./monitor/web/verify/pack", "-o", path); err != nil {
 		return file{}, err
 	}
 	b, err := os.ReadFile(path)

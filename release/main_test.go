@@ -116,7 +116,8 @@ func TestTheCheckerIsAmongTheFiles(t *testing.T) {
 		}
 		names = append(names, h.Name)
 	}
-	if got := strings.Join(names, " "); f.name != "cratelog-0.1.0-verify.tar" || got != "go wasm_exec.js verify.wasm.gz" {
+	got := strings.Join(names, " ")
+	if f.name != "cratelog-0.1.0-verify.tar" || got != "go wasm_exec.js verify.wasm.gz" {
 		t.Errorf("%s: %s", f.name, got)
 	}
 }

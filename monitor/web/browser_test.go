@@ -167,7 +167,8 @@ func TestBrowserSeesNothingWrongWithAnyPage(t *testing.T) {
 	fatalIf(t, err)
 	defer func() { fatalIf(t, b.Close()) }()
 	narrow, phone, desk := browser.Views[0], browser.Views[1], browser.Views[len(browser.Views)-1]
-	for w, world := range []*world{withChecker(healthy(t, "solo: Example Org")), withChecker(troubled(t)), newWorld(t, "solo: Example Org")} {
+	for w, world := range []*world{withChecker(healthy(t, "solo: Example Org")), withChecker(troubled(t)),
+		newWorld(t, "solo: Example Org")} {
 		world.cfg.Name, world.cfg.Subscriptions = strings.Repeat("a monitor with a long name ", w), &subscribers{}
 		s := world.server()
 		site := httptest.NewServer(subscribed(s))
@@ -209,7 +210,8 @@ func subscribed(s served) http.Handler {
 // onePageOfEachKind are addresses: of every kind of page the one with the most on it.
 func onePageOfEachKind(s served) []string {
 	found, seen := s.crawl(), map[string]bool{}
-	paths := []string{"/nothing-here", "/search?q=e", "/search?q=0f0e0d0c", "/subscribed", "/unsubscribe/" + strings.Repeat("a", 32)}
+	paths := []string{"/nothing-here", "/search?q=e", "/search?q=0f0e0d0c", "/subscribed",
+		"/unsubscribe/" + strings.Repeat("a", 32)}
 	var all []string
 	for path, a := range found {
 		if isPage(a) {
