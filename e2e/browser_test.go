@@ -192,6 +192,13 @@ func TestBrowserVerifiesAnEntry(t *testing.T) {
 		v.must(v.Offline(false))
 		v.calm()
 	})
+	t.Run("with an empty line more, a trust file is still the monitor's", func(t *testing.T) {
+		v := s.visit(t)
+		v.choose("programs", "own.json", program)
+		v.do(`(document.getElementById('trust').value += '\n')`)
+		v.says("plain", loggedOnly, "It shows nothing about the monitor itself")
+		v.calm()
+	})
 	t.Run("what is tampered with", func(t *testing.T) {
 		v := s.visit(t)
 		for name, c := range corruptions(t, s.bundle) {

@@ -323,6 +323,7 @@ func theAction(t *testing.T, url, dist, base string) {
 		"has the SHA-256": {"sha256sums": strings.Repeat("0", 64) + "  " + base + ".tar.gz\n"},
 		"has no line":     {"sha256sums": "x  " + base + ".tar.gz\n"},
 		"mode is":         {"mode": "verify; true"},
+		"version is":      {"version": "0/../../x"},
 	} {
 		if o := run(t, project, bad); o.code == 0 || !strings.Contains(o.stdout, what) {
 			t.Errorf("%s: %v", what, o)

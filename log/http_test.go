@@ -185,7 +185,8 @@ func TestReadingOverHTTP(t *testing.T) {
 		}
 	}
 	code, header, b := get(t, srv.URL+"/")
-	for _, want := range []string{testOrigin, "this is a development log", "1<small>entries", "c2sp.org/tlog-proof", `href="/trust.policy"`} {
+	for _, want := range []string{testOrigin, "this is a development log", "1<small>entries", "c2sp.org/tlog-proof",
+		`href="/trust.policy"`, fmt.Sprintf("%x", [32]byte(l.published.head().root))} {
 		if code != 200 || !strings.Contains(string(b), want) {
 			t.Errorf("the page does not say %q", want)
 		}

@@ -2,6 +2,7 @@ package log
 
 import (
 	_ "embed"
+	"encoding/hex"
 	"html/template"
 	"net/http"
 
@@ -22,7 +23,7 @@ func (l *Log) page(w http.ResponseWriter, r *http.Request) error {
 		Monitor string
 	}{l.aboutBody(), l.health(), "", l.cfg.Monitor}
 	if head := l.published.head(); head.raw != nil {
-		data.Root = head.root.String()
+		data.Root = hex.EncodeToString(head.root[:]) // as monitors write it
 	}
 	b, err := web.Render(pageTemplate, web.Page{Site: web.Site{Name: l.cfg.Origin}, Title: "Log", Twin: "/v1/log", Data: data})
 	if err != nil {

@@ -534,11 +534,13 @@ func TestEveryKindIsExplainedToOperators(t *testing.T) {
 }
 
 func TestTroubleOnTheWayIsToldInWords(t *testing.T) {
-	s := httptest.NewServer(http.NotFoundHandler())
-	s.Close()
-	_, err := http.Get(s.URL + "/checkpoint")
-	got := errorText(fmt.Errorf("the log: %w", err))
-	if want := "the log: " + s.URL + "/checkpoint does not answer: connection refused"; got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	for _, why := range []string{"it hung up", "connection refused"} {
+		_, err := http.Get(s.URL + "/checkpoint")
+		got := errorText(fmt.Errorf("the log: %w", err))
+		if want := "the log: " + s.URL + "/checkpoint does not answer: " + why; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		s.Close()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"slices"
@@ -283,6 +284,8 @@ func cause(u *url.Error) string {
 		return number.Error()
 	case errors.As(u, &name):
 		return "the name " + name.Name + " is not known"
+	case errors.Is(u, io.EOF), errors.Is(u, io.ErrUnexpectedEOF):
+		return "it hung up"
 	}
 	return u.Err.Error()
 }

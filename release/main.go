@@ -3,10 +3,11 @@
 //	go run ./release [-out DIR] [-commit REV] [-targets OS/ARCH,...] [-check]
 //
 // For each target an archive with the programs, man pages, completions and licence; a list of what the
-// programs are made of (CycloneDX, .cdx.json); for Linux a Debian package with the same; and SHA256SUMS
-// of all. Every byte follows from the commit, its tags and the Go version: the commit is cloned into a new
-// directory and built there, without cgo, paths of this machine or times but the commit's. -check makes
-// everything twice, in other directories and the second time with an empty build cache, and compares.
+// programs are made of (CycloneDX, .cdx.json); for Linux a Debian package with the same; the program that a
+// monitor hands to browsers (monitor/web/verify/pack); and SHA256SUMS of all. Every byte follows from
+// the commit, its tags and the Go version: the commit is cloned into a new directory and built there, without
+// cgo, paths of this machine or times but the commit's. -check makes everything twice, in other directories
+// and the second time with an empty build cache, and compares.
 //
 // The version is the tag vX.Y.Z of the commit; without one it is a development build, whose files
 // are named for the commit.
@@ -167,6 +168,15 @@ func (r *release) make(ctx context.Context, out, cache string) (map[string][32]b
 		fmt.Fprintf(os.Stderr, "%s (%d of %d, %d programs) in %d s\n", target, i+1, len(r.targets), len(built),
 			int(time.Since(begin).Seconds()))
 	}
+	if r.only == nil || slices.Contains(r.only, "monitor") {
+		f, err := r.checker(ctx, dir)
+		if err == nil {
+			err = write(f.name, f.data)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	var list bytes.Buffer
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
 		fmt.Fprintf(&list, "%x  %s\n", sums[name], name)
@@ -208,16 +218,11 @@ func (r *release) build(ctx context.Context, target, dir string) ([]file, error)
 	if err != nil {
 		return nil, err
 	}
-	env := []string{"CGO_ENABLED=0", "GOOS=" + system, "GOARCH=" + arch, "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off",
-		"GOTOOLCHAIN=local", "GOAMD64=v1", "GOARM64=v8.0", "GO111MODULE=on", "GOFIPS140=off"}
-	if r.cache != "" {
-		env = append(env, "GOCACHE="+r.cache)
-	}
 	args := []string{"build", "-trimpath", "-buildvcs=true", "-ldflags=-s -w", "-o", dir + string(filepath.Separator)}
 	for _, name := range names {
 		args = append(args, "./cmd/"+name)
 	}
-	if _, err := command(ctx, r.src, env, "go", args...); err != nil {
+	if _, err := command(ctx, r.src, r.env(system, arch), "go", args...); err != nil {
 		return nil, err
 	}
 	var programs []file
@@ -233,6 +238,27 @@ func (r *release) build(ctx context.Context, target, dir string) ([]file, error)
 	}
 	r.version, err = versionOf(programs[0])
 	return programs, err
+}
+
+// env is the environment of the go command: nothing of this machine's settings counts.
+func (r *release) env(system, arch string) []string {
+	env := []string{"CGO_ENABLED=0", "GOOS=" + system, "GOARCH=" + arch, "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off",
+		"GOTOOLCHAIN=local", "GOAMD64=v1", "GOARM64=v8.0", "GO111MODULE=on", "GOFIPS140=off"}
+	if r.cache != "" {
+		env = append(env, "GOCACHE="+r.cache)
+	}
+	return env
+}
+
+// checker makes the file of a monitor's setting browser_verify. No path and no version is in it.
+func (r *release) checker(ctx context.Context, dir string) (file, error) {
+	path := filepath.Join(dir, "verify.tar")
+	env := r.env(runtime.GOOS, runtime.GOARCH)
+	if _, err := command(ctx, r.src, env, "go", "run", "./monitor/web/verify/pack", "-o", path); err != nil {
+		return file{}, err
+	}
+	b, err := os.ReadFile(path)
+	return file{"cratelog-" + r.version + "-verify.tar", 0o644, b}, err
 }
 
 // linuxOnly are the programs that other systems have no use for: servers that keep their files as

@@ -97,6 +97,31 @@ func TestArchivesHaveProgramsThatRunAndFilesThatAreRead(t *testing.T) {
 	}
 }
 
+// TestTheCheckerIsAmongTheFiles, as a monitor reads it.
+func TestTheCheckerIsAmongTheFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles the checker")
+	}
+	f, err := (&release{src: "..", version: "0.1.0"}).checker(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for archive := tar.NewReader(bytes.NewReader(f.data)); ; {
+		h, err := archive.Next()
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, h.Name)
+	}
+	got := strings.Join(names, " ")
+	if f.name != "cratelog-0.1.0-verify.tar" || got != "go wasm_exec.js verify.wasm.gz" {
+		t.Errorf("%s: %s", f.name, got)
+	}
+}
+
 // A version before the release sorts before it, for Debian too.
 func TestDebianReadsThePackage(t *testing.T) {
 	fixture.Need(t, "dpkg-deb", "dpkg")

@@ -169,7 +169,7 @@ func TestTheIndexSaysWhoWeAreAndWhatWeWatch(t *testing.T) {
 	res.Body.Close()
 	style, _ := web.Style()
 	for _, want := range []string{w.VKeys()[0], "/" + originHash(l.KeyName) + `/checkpoint">20</a>`, "no fork seen", "nothing yet", style,
-		`action="https://monitor.example/search"`} {
+		">15 January 2027, 08:00 UTC</time>", `action="https://monitor.example/search"`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page should contain %q:\n%s", want, page)
 		}

@@ -18,7 +18,7 @@ var pageTemplate = template.Must(template.Must(web.Layout(nil)).Parse(pageSource
 type pageLog struct {
 	Origin, Checkpoint, ForksAt string
 	Size                        int64
-	Time                        string // RFC 3339, "" if nothing was cosigned
+	Time, When                  string // RFC 3339, and in words; "" if nothing was cosigned
 	Disabled                    bool
 	Forks                       int
 }
@@ -45,7 +45,8 @@ func (w *Witness) page(rw http.ResponseWriter, r *http.Request) {
 		l := pageLog{Origin: origin, Checkpoint: "/" + hash + "/checkpoint", ForksAt: "/" + hash + "/forks", Size: int64(st.Size),
 			Disabled: w.logs[origin] == nil, Forks: len(forks)}
 		if st.Text != "" {
-			l.Time = time.Unix(st.Time, 0).UTC().Format(time.RFC3339)
+			at := time.Unix(st.Time, 0).UTC()
+			l.Time, l.When = at.Format(time.RFC3339), at.Format("2 January 2006, 15:04 UTC")
 		}
 		data.Logs = append(data.Logs, l)
 	}

@@ -127,8 +127,8 @@ func judge(host string, res *http.Response, answer []byte) error {
 
 // inside are networks of no public host that netip does not call private: of RFC 6890 and RFC 6598, of IPv6 sites
 // of old (fec0::/10), and IPv6 addresses that lead to IPv4 ones. Documentation's addresses lead nowhere.
-var inside = parsePrefixes("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4",
-	"fec0::/10", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+var inside = parsePrefixes("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15",
+	"240.0.0.0/4", "fec0::/10", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 
 func parsePrefixes(all ...string) (prefixes []netip.Prefix) {
 	for _, p := range all {

@@ -15,7 +15,7 @@ import (
 // funcs are what the templates may call.
 func (s *Server) funcs() template.FuncMap {
 	return template.FuncMap{
-		"num": number, "noun": noun, "add": func(a, b uint64) uint64 { return a + b },
+		"num": number, "noun": noun, "brief": brief, "add": func(a, b uint64) uint64 { return a + b },
 		"when": when, "date": date, "rfc3339": rfc3339,
 		"age": duration, "ago": s.ago, "plot": plot, "hexdump": hex.Dump,
 		"join":      func(l []string) string { return strings.Join(l, ", ") },
@@ -110,6 +110,14 @@ func (s *Server) ago(v any) string {
 		d = 0
 	}
 	return duration(int64(d.Seconds())) + " ago"
+}
+
+// brief is why a checkpoint was not got, without its address, which readers of a page have no use for.
+func brief(problem string) string {
+	if at, why, ok := strings.Cut(problem, " does not answer: "); ok && !strings.Contains(at, " ") {
+		return "does not answer: " + why
+	}
+	return problem
 }
 
 // duration says how long some seconds are, in the one unit that suits.

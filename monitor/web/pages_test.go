@@ -1,6 +1,7 @@
 package web
 
 import (
+	"crypto/sha256"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/entry"
 	"cratelog/internal/testlog"
@@ -662,6 +665,22 @@ func TestTheFrontPageNeverCallsTroubleCheating(t *testing.T) {
 	w.find(f, []byte("evidence"))
 	if got := o(); got.Class != "security" || got.Statement != "A log, witness, registry or prover cheated" || got.Logs[0].State != "findings" || got.Findings[0].Kind != "fork" {
 		t.Errorf("fork: %s, %s, %s", got.Class, got.Statement, got.Logs[0].State)
+	}
+	w.view(w.logs[0], 1, 60, "https://w1.example/0a does not answer: connection refused")
+	_, text := parseHTML(t, "/", s.must("/").body)
+	if !strings.Contains(text, "no checkpoint does not answer: connection refused") ||
+		strings.Contains(text, "w1.example/0a") {
+		t.Errorf("a witness that does not answer: %s", text)
+	}
+}
+
+// TestALogWithoutEntriesIsNotCalledCheckedEntryByEntry: nothing was downloaded, and the page says nothing else.
+func TestALogWithoutEntriesIsNotCalledCheckedEntryByEntry(t *testing.T) {
+	w := newWorld(t, "solo: Example Org")
+	w.sign(w.logs[0], 0, tlog.Hash(sha256.Sum256(nil)), store.Consistent, "log", 3)
+	got := read[overviewJSON](w.server(), "/index.json").Logs[0].Statement
+	if want := "The newest checkpoint is of a log without entries. The witnesses' quorum cosigned it."; got != want {
+		t.Errorf("%s", got)
 	}
 }
 

@@ -170,6 +170,9 @@ func (s *Server) judge(v *logJSON) {
 		verified = fmt.Sprintf("All %s were downloaded, checked one by one, and hashed to the root that the log signed.",
 			count(v.Size, "entry", "entries"))
 	}
+	if v.Size == 0 && v.Checkpoint != nil {
+		verified = "The newest checkpoint is of a log without entries."
+	}
 	switch {
 	case v.Findings.Security > 0:
 		v.State, v.Class = "findings", store.Security

@@ -307,7 +307,7 @@ func troubled(t testing.TB) *world {
 	p := testlog.Must(w.store.Position(t.Context(), log.ID))
 	note := w.sign(log, p.Verified, tlog.Hash{1, 2, 3}, store.Inconsistent, "gossip", 2)
 	w.sign(log, p.Downloaded+900, tlog.Hash{4}, store.Pending, "witness w1", 1)
-	w.view(log, 1, 60, "connection refused "+hostile)
+	w.view(log, 1, 60, "https://w1.example/0a/checkpoint does not answer: connection refused "+hostile)
 	w.find(store.Finding{Key: "fork", Log: log.ID, Kind: "fork-same-size", Class: store.Security, Index: -1,
 		Summary: fmt.Sprintf("The log signed two different trees of %d entries.", p.Verified)},
 		append([]byte("cratelog/evidence/v2\nkind fork-same-size\n\n"), note...))

@@ -60,6 +60,9 @@ function stop() {
 	worker = undefined
 }
 
+// text is what a trust file or program file says: a space more does not make it the reader's own.
+function text(file) { return file.replace(/\s+/g, '') }
+
 function say(text) { by('state').textContent = text }
 
 async function bytes(id) {
@@ -87,7 +90,7 @@ async function check() {
 		await start()
 		say('Checking')
 		const trust = by('trust'), programs = by('programs')
-		const theirs = [trust, programs].some(t => t.value !== '' && t.value === t.defaultValue && !own[t.id])
+		const theirs = [trust, programs].some(t => !own[t.id] && text(t.value) !== '' && text(t.value) === text(t.defaultValue))
 		const message = {
 			question: {trust: trust.value, programs: programs.value, development: by('development').checked, registry, name, version},
 			bundle: await bundle(), crate: await bytes('crate'), opening: await bytes('opening'),
