@@ -32,7 +32,8 @@ func TestAReportOfAWorkspaceIsWhatOneCounts(t *testing.T) {
 	s := newSite(t)
 	s.logFixtures(t)
 	s.addLogURL()
-	d := newDependent(t, s, "hello-proof = \"=0.1.0\"\nlarge = \"1\"\ndirty = \"1\"\n\n[workspace]\nmembers = [\"tool\"]\n")
+	d := newDependent(t, s,
+		"hello-proof = \"=0.1.0\"\nlarge = \"1\"\ndirty = \"1\"\n\n[workspace]\nmembers = [\"tool\"]\n")
 	d.write("tool/Cargo.toml", "[package]\nname = \"tool\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\n"+
 		"app = { path = \"..\" }\nhello-inner = \"0.1.0\"\nsmall = \"1\"\n")
 	d.write("tool/src/lib.rs", "")
@@ -57,18 +58,21 @@ func TestAReportOfAWorkspaceIsWhatOneCounts(t *testing.T) {
 	unproven := func(cause string, crates, lines int) coverage.Group {
 		return coverage.Group{Cause: cause, State: coverage.Unproven, Sum: sum(crates, lines)}
 	}
-	if want := []coverage.Group{unproven("", 2, 107), unproven("dirty", 1, 50), unproven("no-commit", 1, 20)}; !slices.Equal(r.Groups, want) {
+	if want := []coverage.Group{unproven("", 2, 107), unproven("dirty", 1, 50),
+		unproven("no-commit", 1, 20)}; !slices.Equal(r.Groups, want) {
 		t.Errorf("groups %+v", r.Groups)
 	}
-	if want := []coverage.Way{{Name: "large", Version: "1.0.0", Sum: sum(2, 120)}, {Name: "dirty", Version: "1.0.0", Sum: sum(1, 50)},
-		{Name: "small", Version: "1.0.0", Sum: sum(1, 7)}}; !slices.Equal(r.Through, want) {
+	if want := []coverage.Way{{Name: "large", Version: "1.0.0", Sum: sum(2, 120)},
+		{Name: "dirty", Version: "1.0.0", Sum: sum(1, 50)}, {Name: "small", Version: "1.0.0", Sum: sum(1, 7)}}; !slices.Equal(r.Through, want) {
 		t.Errorf("through %+v", r.Through)
 	}
-	if want := []coverage.Step{{Name: "large", Version: "1.0.0", Lines: 100, After: sum(3, 111)}}; !slices.Equal(r.Next, want) {
+	if want := []coverage.Step{{Name: "large", Version: "1.0.0", Lines: 100,
+		After: sum(3, 111)}}; !slices.Equal(r.Next, want) {
 		t.Errorf("next %+v", r.Next)
 	}
 
-	d.zkp("doctor").says(t, 0, origin+" has 3 entries; its witnesses cosigned ", "workspace", "cargo zkp runs "+program(t, "cargo-zkp"))
+	d.zkp("doctor").says(t, 0,
+		origin+" has 3 entries; its witnesses cosigned ", "workspace", "cargo zkp runs "+program(t, "cargo-zkp"))
 	d.zkp("clean").says(t, 0, "--bundles", "--verdicts", "nothing was deleted")
 	d.zkp("verify", "--offline").want(t, 3, "error: 3 crates could not be checked")
 	d.zkp("clean", "--all").want(t, 0, "Deleted ", " of bundles, of 2")

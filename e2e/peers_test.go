@@ -54,7 +54,8 @@ func TestARegistryWithAnIndexInGitNeedsNothingOfOurs(t *testing.T) {
 	write(t, filepath.Join(home, "credentials.toml"), "[registries.my]\ntoken = \"any\"\n")
 	write(t, filepath.Join(home, "config.toml"), config)
 	write(t, filepath.Join(dir, "Cargo.toml"), "[package]\nname = \"hello-peer\"\nversion = \"0.1.0\"\nedition = \"2021\"\n"+
-		"license = \"MIT\"\ndescription = \"a test\"\n[package.metadata.zkp]\nlog = \""+s.log.url+"\"\n")
+		"license = \"MIT\"\ndescription = \"a test\"\n"+
+		"[package.metadata.zkp]\nlog = \""+s.log.url+"\"\n")
 	write(t, filepath.Join(dir, "src", "lib.rs"), "pub fn hello() {}\n")
 	write(t, filepath.Join(dir, ".gitignore"), "/target\n/Cargo.lock\n")
 	write(t, filepath.Join(dir, "zkp.toml"), "version = 1\ntrust = ["+quoted(s.policy)+"]\ndevelopment = true\n"+policy)
@@ -76,7 +77,8 @@ func TestARegistryWithAnIndexInGitNeedsNothingOfOurs(t *testing.T) {
 	// What is published already is for the registry to say, and nothing is proven or logged again.
 	run("cargo", "zkp", "publish", "--registry", "my").want(t, 3, "Fresh hello-peer v0.1.0 is logged", "already exists",
 		"if cargo says that it is there already, it is published, and nothing is left to do")
-	run("cargo", "zkp", "prove", "hello-peer@0.1.0", "--registry", "my").want(t, 3, "is a git repository, and only sparse ones are read")
+	run("cargo", "zkp", "prove", "hello-peer@0.1.0", "--registry", "my").want(t, 3,
+		"is a git repository, and only sparse ones are read")
 
 	d := newDependent(t, s, "hello-peer = { version = \"0.1.0\", registry = \"my\" }\n")
 	d.write(".cargo/config.toml", config)
@@ -102,7 +104,8 @@ func TestARegistryWithAnIndexInGitNeedsNothingOfOurs(t *testing.T) {
 		d.zkp("build").want(t, 0)
 	}
 
-	bundle := filepath.Join(dir, "published", filepath.FromSlash(registry.BundlePath(entry.Registry(index), "hello-peer", "0.1.0", origin)))
+	bundle := filepath.Join(dir, "published", filepath.FromSlash(
+		registry.BundlePath(entry.Registry(index), "hello-peer", "0.1.0", origin)))
 	tampered := read(t, bundle)
 	tampered[len(tampered)/2]++
 	write(t, bundle, string(tampered))

@@ -131,7 +131,9 @@ func read(t *testing.T, path string) []byte {
 // An index without "sparse+" is a git repository, which announces nothing and lists nothing that is read
 // here: what answers at its URL is not asked.
 func TestAnIndexInGitIsNotAsked(t *testing.T) {
-	r := &run{target: &target{name: "my", index: "http://127.0.0.1:1/git"}, settings: &credential.Settings{}}
+	settings, err := credential.ReadSettings(t.TempDir(), t.TempDir(), func(string) string { return "" })
+	fatalIf(t, err)
+	r := &run{target: &target{name: "my", index: "http://127.0.0.1:1/git"}, settings: settings}
 	if e, err := r.takes(t.Context()); e != nil || err != nil {
 		t.Errorf("it takes evidence: %v, %v", e, err)
 	}
