@@ -42,8 +42,10 @@ func measureReport(ctx context.Context, p *place) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	for file, text := range map[string]string{
-		filepath.Join(p.home, "config.toml"): fmt.Sprintf("[source.bench]\nregistry = %q\nreplace-with = \"here\"\n[source.here]\nregistry = %q\n", index, "sparse+"+at),
-		filepath.Join(p.project, "zkp.toml"): fmt.Sprintf("version = 1\nrequire = \"all\"\ndevelopment = true\ntrust = [%q]\n[registry.%q]\nlogs = [%q]\n",
+		filepath.Join(p.home, "config.toml"): fmt.Sprintf("[source.bench]\nregistry = %q\nreplace-with = \"here\"\n"+
+			"[source.here]\nregistry = %q\n", index, "sparse+"+at),
+		filepath.Join(p.project, "zkp.toml"): fmt.Sprintf("version = 1\nrequire = \"all\"\ndevelopment = true\n"+
+			"trust = [%q]\n[registry.%q]\nlogs = [%q]\n",
 			filepath.ToSlash(w.File), index, origin),
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
@@ -69,8 +71,10 @@ func measureReport(ctx context.Context, p *place) (err error) {
 		}
 		took := time.Since(begin)
 		var r struct{ Total, Proven struct{ Crates int } }
-		if err := json.Unmarshal(answer.Bytes(), &r); err != nil || r.Proven.Crates != len(p.crates) || r.Total.Crates != len(p.crates) {
-			return fmt.Errorf("report: %d of %d crates proven, and not %d: %w\n%s", r.Proven.Crates, r.Total.Crates, len(p.crates), err, &said)
+		if err := json.Unmarshal(answer.Bytes(), &r); err != nil ||
+			r.Proven.Crates != len(p.crates) || r.Total.Crates != len(p.crates) {
+			return fmt.Errorf("report: %d of %d crates proven, and not %d: %w\n%s", r.Proven.Crates, r.Total.Crates,
+				len(p.crates), err, &said)
 		}
 		fmt.Printf("%s %.2f s\n", name, took.Seconds())
 	}
@@ -119,7 +123,8 @@ func (p *place) serveRegistry(ctx context.Context) (at string, err error) {
 	for _, c := range p.crates {
 		files["/dl/"+c.name] = c.raw
 		files["/"+registry.Path(c.name)] = fmt.Appendf(nil,
-			`{"name":%q,"vers":%q,"deps":[],"cksum":"%x","features":{},"yanked":false}`+"\n", c.name, version, sha256.Sum256(c.raw))
+			`{"name":%q,"vers":%q,"deps":[],"cksum":"%x","features":{},"yanked":false}`+"\n",
+			c.name, version, sha256.Sum256(c.raw))
 	}
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, ok := files[r.URL.Path]

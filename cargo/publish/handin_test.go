@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -125,4 +126,18 @@ func read(t *testing.T, path string) []byte {
 	b, err := os.ReadFile(path)
 	fatalIf(t, err)
 	return b
+}
+
+// An index without "sparse+" is a git repository, which announces nothing and lists nothing that is read
+// here: what answers at its URL is not asked.
+func TestAnIndexInGitIsNotAsked(t *testing.T) {
+	settings, err := credential.ReadSettings(t.TempDir(), t.TempDir(), func(string) string { return "" })
+	fatalIf(t, err)
+	r := &run{target: &target{name: "my", index: "http://127.0.0.1:1/git"}, settings: settings}
+	if e, err := r.takes(t.Context()); e != nil || err != nil {
+		t.Errorf("it takes evidence: %v, %v", e, err)
+	}
+	if _, err := r.listed(t.Context(), &job{member: &member{}}, r.target.index); !errors.Is(err, registry.ErrNoIndex) {
+		t.Errorf("it was asked: %v", err)
+	}
 }

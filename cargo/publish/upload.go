@@ -51,8 +51,12 @@ func (r *run) upload(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return err
 			}
+			there := ""
+			if j.unlisted != nil {
+				there = "\nif cargo says that it is there already, it is published, and nothing is left to do"
+			}
 			return fmt.Errorf("cargo publish failed for %s (%w)\nit is logged, and nothing is lost: run the same command "+
-				"again, and it goes on here", j.member, err)
+				"again, and it goes on here%s", j.member, err, there)
 		}
 		if err := r.confirm(ctx, j, exactly); err != nil {
 			return err
