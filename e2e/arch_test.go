@@ -94,13 +94,14 @@ var mayImport = map[string][]string{
 	"cargo/publish":    {"cargo/credential", "cargo", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
 	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate"},
 
-	"cargo/backlog": {"entry", "crate", "client", "proofcheck", "prover", "prover/git", "cargo", "cargo/publish", "cargo/registry", "config", "opening", "internal/flock"},
+	"cargo/backlog":       {"entry", "crate", "client", "proofcheck", "prover", "prover/git", "cargo", "cargo/backlog/visit", "cargo/publish", "cargo/registry", "config", "opening", "internal/flock"},
+	"cargo/backlog/visit": {"prover/git"},
 
 	"cargo/coverage": {"cargo", "crate"},
 
 	"cmd/logd":      {"log", "internal/web", "client", "config", "crate", "proofcheck", "internal/daemon", "build"},
 	"cmd/witness":   {"witness", "internal/web", "config", "evidence", "internal/daemon"},
-	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage"},
+	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "cargo/backlog/visit", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage", "internal/flock"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "build"},
 	"cmd/cratelog":  {"circuit", "circuit/ceremony", "client", "config", "internal/daemon", "monitor/store", "proofcheck", "witness"},

@@ -1,15 +1,20 @@
 package e2e
 
 import (
+	"bytes"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"cratelog/internal/fixture"
 )
 
 func TestTheDemonstrationBehaves(t *testing.T) {
 	tmp := t.TempDir()
-	o := command(t, t.TempDir(), []string{"TMPDIR=" + tmp}, program(t, "demo"), "-check")
+	session := filepath.Join(t.TempDir(), "session.svg")
+	o := command(t, t.TempDir(), []string{"TMPDIR=" + tmp}, program(t, "demo"), "-check", "-session", session)
 	o.want(t, 0)
 	last := o.stdout[strings.LastIndexByte(strings.TrimSuffix(o.stdout, "\n"), '\n')+1:]
 	if !regexp.MustCompile(`^All [0-9]+ steps behaved\.\n$`).MatchString(last) {
@@ -17,6 +22,12 @@ func TestTheDemonstrationBehaves(t *testing.T) {
 	}
 	if strings.Count(o.stdout, "Refused: ") < 7 || strings.Contains(o.stdout, "WRONG") {
 		t.Errorf("it does not refuse every attack:\n%s", o.stdout)
+	}
+	if !regexp.MustCompile(`too few witnesses: .* cosigned by w[1-3]\.`).MatchString(o.stdout) {
+		t.Errorf("no bundle had one cosignature:\n%s", o.stdout)
+	}
+	if got, kept := read(t, session), read(t, filepath.Join(fixture.Root(t), "docs", "session.svg")); !bytes.Equal(got, kept) {
+		t.Errorf("docs/session.svg is not what the demonstration says: go generate ./cmd/demo\n%s", got)
 	}
 	left, err := os.ReadDir(tmp)
 	fatalIf(t, err)

@@ -19,7 +19,7 @@ func TestTheCommandsOfTheREADMEWork(t *testing.T) {
 	if !strings.Contains(text, "\n    go run ./cmd/demo ") {
 		t.Error("the README does not begin with go run ./cmd/demo, which TestTheDemonstrationCanBeLookedAt runs")
 	}
-	_, section, ok := strings.Cut(text, "\n## Prove your own crate\n")
+	_, section, ok := strings.Cut(text, "\n## Publish: prove your own crate\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	commands := regexp.MustCompile(`(?m)^    (.*)$`).FindAllStringSubmatch(section, -1)
 	if !ok || len(commands) < 5 {
@@ -50,25 +50,33 @@ func TestTheCommandsOfTheREADMEWork(t *testing.T) {
 	}
 }
 
-// TestTheREADMEShowsWhatARefusedBuildPrints compares our lines of it; the others are cargo's.
+// TestTheREADMEShowsWhatARefusedBuildPrints compares all of it, from the error on, with what a plain
+// cargo behind the proxy prints. The proxy's URL and the headers are this run's.
 func TestTheREADMEShowsWhatARefusedBuildPrints(t *testing.T) {
+	proxyURL := regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+/[0-9a-f]+/`)
+	same := func(text string) string { return proxyURL.ReplaceAllString(text, "URL/") }
+	const prompt = "    $ cargo build\n"
+	_, after, _ := strings.Cut(string(read(t, filepath.Join(fixture.Root(t), "README.md"))), prompt)
+	var shown strings.Builder
+	for line := range strings.Lines(after) {
+		if line != "\n" && !strings.HasPrefix(line, "    ") {
+			break
+		}
+		shown.WriteString(strings.TrimPrefix(line, "    "))
+	}
 	s := newSite(t)
 	s.addLogURL()
 	d := newDependent(t, s, "hello-proof = { version = \"=0.1.2\", verification = \"zkp\" }\n")
 	d.registry.Add("hello-proof", "0.1.2")
 	d.policy("")
-	o := d.zkp("build")
-	o.want(t, 1)
-	_, printed, _ := strings.Cut(o.stderr, "Downloaded hello-proof")
-	_, printed, _ = strings.Cut(printed, "\n")
-	shown := string(read(t, filepath.Join(fixture.Root(t), "README.md")))
-	for line := range strings.Lines(strings.TrimRight(printed, "\n") + "\n") {
-		if line = strings.ReplaceAll(line, origin, "log.example/2026"); !strings.Contains(shown, "\n    "+line) {
-			t.Errorf("the README does not show %q", line)
-		}
-	}
-	if strings.Count(printed, "\n") < 3 {
-		t.Errorf("%v", o)
+	d.proxy()
+	o := d.cargo("build")
+	o.want(t, 101, "\nerror: ")
+	_, printed, _ := strings.Cut(o.stderr, "\nerror: ")
+	printed = strings.ReplaceAll("error: "+printed, origin, "log.example/2026")
+	printed = regexp.MustCompile(`(?m)^  debug headers:\n  x-served-by: .*\n`).ReplaceAllString(printed, "")
+	if got := same(strings.TrimSpace(shown.String())); got != same(strings.TrimSpace(printed)) {
+		t.Errorf("the README shows\n%s\nand cargo prints\n%s", got, printed)
 	}
 }
 

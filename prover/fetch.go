@@ -51,7 +51,8 @@ type Offer struct {
 func Offered(ctx context.Context, from KeyServer, development bool) (*Offer, error) {
 	text, err := from.ProvingKeys(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("asking the log for its proving keys: %w", err)
+		return nil, fmt.Errorf("asking the log for its proving keys: %w\nlook whether the log runs, and whether that is its URL",
+			err)
 	}
 	var list struct {
 		Keys []keyOffer `json:"keys"`

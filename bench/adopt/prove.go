@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +29,7 @@ type place struct {
 	dir, program, project, home string
 	keys                        string // directory
 	jobs                        int
-	crates                      []string // names
+	crates                      []madeCrate
 }
 
 const (
@@ -37,9 +39,13 @@ const (
 	index         = "sparse+https://index.example/"
 )
 
-// environment is that of the programs: nothing of the user's.
+// environment is that of the programs: nothing of the user's, but the toolchains.
 func (p *place) environment() []string {
-	return append(os.Environ(), "HOME="+p.dir, "CARGO_HOME="+p.home, "XDG_CACHE_HOME="+filepath.Join(p.dir, "cache"),
+	rustup := os.Getenv("RUSTUP_HOME")
+	if user, err := os.UserHomeDir(); err == nil && rustup == "" {
+		rustup = filepath.Join(user, ".rustup")
+	}
+	return append(os.Environ(), "RUSTUP_HOME="+rustup, "HOME="+p.dir, "CARGO_HOME="+p.home, "XDG_CACHE_HOME="+filepath.Join(p.dir, "cache"),
 		"XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "no_proxy=127.0.0.1")
 }
 
@@ -56,6 +62,7 @@ func (p *place) make(ctx context.Context, n int) error {
 		return err
 	}
 	mapping, dependencies := "[repositories]\n", ""
+	var names []string
 	lock := "version = 4\n"
 	for len(p.crates) < n {
 		repo := fmt.Sprintf("r%d", len(p.crates)/perRepository)
@@ -68,13 +75,14 @@ func (p *place) make(ctx context.Context, n int) error {
 			if err := os.WriteFile(filepath.Join(cache, c.name+"-"+version+".crate"), c.raw, 0o644); err != nil {
 				return err
 			}
-			p.crates = append(p.crates, c.name)
-			dependencies += c.name + " = \"=" + version + "\"\n"
+			p.crates = append(p.crates, c)
+			names = append(names, c.name)
+			dependencies += fmt.Sprintf("%s = { version = \"=%s\", registry-index = %q }\n", c.name, version, index)
 			lock += fmt.Sprintf("\n[[package]]\nname = %q\nversion = %q\nsource = %q\nchecksum = \"%x\"\n", c.name, version, index,
 				sha256.Sum256(c.raw))
 		}
 	}
-	lock += "\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\n \"" + strings.Join(p.crates, "\",\n \"") + "\",\n]\n"
+	lock += "\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\n \"" + strings.Join(names, "\",\n \"") + "\",\n]\n"
 	var all []error
 	for name, text := range map[string]string{"Cargo.lock": lock, backlog.MapName: mapping, "src/lib.rs": "",
 		"Cargo.toml": "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\n" + dependencies} {
@@ -102,8 +110,9 @@ func serve(ctx context.Context, root string) (url string, err error) {
 }
 
 type madeCrate struct {
-	name string
-	raw  []byte
+	name   string
+	raw    []byte
+	commit [sha1.Size]byte
 }
 
 // makeRepository makes a bare repository with one commit, and the crates that were packaged from it.
@@ -127,7 +136,7 @@ func makeRepository(ctx context.Context, dir, repo string, first, n int) (made [
 			"path = \"src/lib.rs\"\n", name, version, repo, strings.ReplaceAll(name, "-", "_"))
 		all := []forge.File{{Path: "Cargo.toml", Content: manifest}, {Path: "src/lib.rs", Content: "// " + name + "\n"}}
 		for j := range filesInCrate {
-			all = append(all, forge.File{Path: fmt.Sprintf("src/m%02d.rs", j), Content: fmt.Sprintf("// %s %d\n", name, j)})
+			all = append(all, forge.File{Path: fmt.Sprintf("src/m%02d.rs", j), Content: fmt.Sprintf("fn f%d() {} // %s\n", j, name)})
 		}
 		for _, f := range all {
 			fmt.Fprintf(&in, "M 100644 inline %s/%s\ndata %d\n%s\n", at, f.Path, len(f.Content), f.Content)
@@ -147,7 +156,11 @@ func makeRepository(ctx context.Context, dir, repo string, first, n int) (made [
 		if err != nil {
 			return nil, err
 		}
-		made = append(made, madeCrate{name, raw})
+		id, err := hex.DecodeString(commit)
+		if err != nil || len(id) != sha1.Size {
+			return nil, fmt.Errorf("git rev-parse: %q", commit)
+		}
+		made = append(made, madeCrate{name, raw, [sha1.Size]byte(id)})
 	}
 	slices.SortFunc(made, func(a, b madeCrate) int { return strings.Compare(a.name, b.name) })
 	return made, nil
@@ -179,9 +192,11 @@ func (p *place) entries() map[string][32]byte {
 // others, until the program is killed; and the rest.
 func measureProve(ctx context.Context, p *place) error {
 	var out bytes.Buffer
-	if err := p.prove(ctx, &out, "-p", p.crates[0]).Run(); err != nil {
-		return fmt.Errorf("prove --lock -p %s: %w\n%s", p.crates[0], err, &out)
+	say("making the proving key, if it is not there, and a proof")
+	if err := p.prove(ctx, &out, "-p", p.crates[0].name).Run(); err != nil {
+		return fmt.Errorf("prove --lock -p %s: %w\n%s", p.crates[0].name, err, &out)
 	}
+	say("proving %d crates", len(p.crates)-1)
 	begin := time.Now()
 	out.Reset()
 	cmd := p.prove(ctx, &out)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,17 +14,19 @@ import (
 	"path/filepath"
 	"time"
 
-	"cratelog/cargo"
+	"golang.org/x/sync/errgroup"
+
 	"cratelog/cargo/registry"
+	"cratelog/entry"
+	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
+	"cratelog/log"
 )
 
-func init() { measures = append(measures, measureReport) }
-
-// measureReport measures "cargo zkp report" on the lock file of which everything is proven and logged: the
-// first time, when each bundle and .crate is looked at, and the second.
+// measureReport measures "cargo zkp report" on the lock file of which everything is logged: the first time,
+// when each bundle and .crate is looked at, and the second.
 func measureReport(ctx context.Context, p *place) (err error) {
-	at, err := p.serveIndex(ctx)
+	at, err := p.serveRegistry(ctx)
 	if err != nil {
 		return err
 	}
@@ -32,7 +35,8 @@ func measureReport(ctx context.Context, p *place) (err error) {
 		return err
 	}
 	const origin = "bench.example/log"
-	w, err := loopback.Start(ctx, loopback.Config{Origin: origin, Dir: dir})
+	w, err := loopback.Start(ctx, loopback.Config{Origin: origin, Dir: dir,
+		Limits: log.Limits{Uploads: 1024, Waiting: 1024}})
 	if err != nil {
 		return err
 	}
@@ -46,9 +50,14 @@ func measureReport(ctx context.Context, p *place) (err error) {
 			return err
 		}
 	}
-	var out bytes.Buffer
-	if err := p.prove(ctx, &out, "--submit", "--log", w.URL).Run(); err != nil {
-		return fmt.Errorf("prove --lock --submit: %w\n%s", err, &out)
+	cmd := exec.CommandContext(ctx, "cargo", "fetch", "--locked") // as it was when the lock file was made
+	cmd.Dir, cmd.Env = p.project, p.environment()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cargo fetch: %w\n%s", err, out)
+	}
+	say("logging %d entries", len(p.crates))
+	if err := p.submit(ctx, w); err != nil {
+		return err
 	}
 	for _, name := range []string{"report_first", "report"} {
 		begin := time.Now()
@@ -56,7 +65,7 @@ func measureReport(ctx context.Context, p *place) (err error) {
 		var answer, said bytes.Buffer
 		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.project, p.environment(), &answer, &said
 		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("report: %w\n%s", err, &said)
+			return fmt.Errorf("report: %w\n%s%.2000s", err, &said, &answer)
 		}
 		took := time.Since(begin)
 		var r struct{ Total, Proven struct{ Crates int } }
@@ -68,32 +77,59 @@ func measureReport(ctx context.Context, p *place) (err error) {
 	return nil
 }
 
-// serveIndex serves an index in which the crates of the lock file stand, until ctx ends.
-func (p *place) serveIndex(ctx context.Context) (at string, err error) {
-	lock, err := cargo.ReadLock(filepath.Join(p.project, "Cargo.lock"))
+// submit forges the entries of all crates, and has the log take them.
+func (p *place) submit(ctx context.Context, w *loopback.World) error {
+	f, err := forge.Default()
 	if err != nil {
-		return "", err
+		return err
 	}
-	files := map[string]string{"/config.json": `{"dl":"http://127.0.0.1:9/dl"}`}
-	for _, c := range lock.Packages {
-		if c.Checksum != nil {
-			files["/"+registry.Path(c.Name)] = fmt.Sprintf(`{"name":%q,"vers":%q,"deps":[],"cksum":"%x","features":{},"yanked":false}`+"\n",
-				c.Name, c.Version, *c.Checksum)
-		}
+	var g errgroup.Group
+	for _, c := range p.crates {
+		g.Go(func() error {
+			e, err := forge.Claim(c.raw, c.name, version, &entry.Source{Commit: c.commit, Path: "crates/" + c.name})
+			if err != nil {
+				return err
+			}
+			e.Subject.Registry = entry.Registry(index)
+			list, err := forge.List(c.raw, e)
+			if err == nil {
+				err = f.Prove(e, list)
+			}
+			if err != nil {
+				return err
+			}
+			b, err := e.Marshal()
+			if err == nil {
+				_, err = w.Log.Submit(ctx, b, bytes.NewReader(c.raw), nil)
+			}
+			return err
+		})
 	}
+	return g.Wait()
+}
+
+// serveRegistry serves the crates of the lock file as their registry does, until ctx ends.
+func (p *place) serveRegistry(ctx context.Context) (at string, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
+	at = "http://" + l.Addr().String() + "/"
+	files := map[string][]byte{"/config.json": fmt.Appendf(nil, `{"dl":"%sdl/{crate}"}`, at)}
+	for _, c := range p.crates {
+		files["/dl/"+c.name] = c.raw
+		files["/"+registry.Path(c.name)] = fmt.Appendf(nil,
+			`{"name":%q,"vers":%q,"deps":[],"cksum":"%x","features":{},"yanked":false}`+"\n", c.name, version, sha256.Sum256(c.raw))
+	}
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		text, ok := files[r.URL.Path]
+		body, ok := files[r.URL.Path]
 		if !ok {
 			http.NotFound(w, r)
 			return
 		}
-		fmt.Fprint(w, text)
+		w.Write(body)
 	})}
 	go s.Serve(l)
 	context.AfterFunc(ctx, func() { s.Close() })
-	return "http://" + l.Addr().String() + "/", nil
+	return at, nil
 }

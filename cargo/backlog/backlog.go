@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cratelog/cargo"
+	"cratelog/cargo/backlog/visit"
 	"cratelog/cargo/registry"
 	"cratelog/client"
 	"cratelog/crate"
@@ -22,7 +23,6 @@ import (
 	"cratelog/internal/flock"
 	"cratelog/proofcheck"
 	"cratelog/prover"
-	"cratelog/prover/git"
 )
 
 // Config says what to prove, and with what.
@@ -33,7 +33,7 @@ type Config struct {
 
 	Keys    *prover.Keyring // whose log, if it has one, was asked
 	Mapping *Mapping        // nil for none
-	Visitor *git.Visitor
+	Visitor *visit.Visitor
 	Loose   bool // as prover.Source.UnprovenManifest
 	Jobs    int  // proofs at a time; 0 for one, which uses all processors for most of its time
 
@@ -75,6 +75,7 @@ type Runner struct {
 	indexes sync.Map // *registry.Index by URL
 	hosts   keyed    // at most two fetches of a host at a time
 	clones  keyed    // one of a repository
+	slow    strikes  // hosts that answer nothing in time
 
 	mu     sync.Mutex
 	report *Report
@@ -108,7 +109,7 @@ func New(cfg Config) (*Runner, error) {
 	r.report.Crates = make([]Crate, len(cfg.Packages))
 	names := map[string]int{}
 	for _, p := range cfg.Packages {
-		names[p.Name+"-"+p.Version]++
+		names[strings.ToLower(p.Name+"-"+p.Version)]++ // which some disks take for one name
 	}
 	for i, p := range cfg.Packages {
 		index, _ := p.Registry()
@@ -116,7 +117,7 @@ func New(cfg Config) (*Runner, error) {
 		*said = Crate{Name: p.Name, Version: p.Version, Registry: clean(entry.Registry(index)),
 			SHA256: hex.EncodeToString(p.Checksum[:]), Outcome: Left}
 		it := &item{Package: p, said: said, file: filepath.Join(cfg.Dir, p.Name+"-"+p.Version)}
-		if names[p.Name+"-"+p.Version] > 1 { // of several registries
+		if names[strings.ToLower(p.Name+"-"+p.Version)] > 1 { // of several registries
 			it.file += "-" + said.SHA256[:8]
 		}
 		r.items = append(r.items, it)
@@ -318,10 +319,8 @@ func (r *Runner) index(index string) (*registry.Index, error) {
 		return nil, fmt.Errorf("cargo takes it from a source of the kind %q", source.Kind)
 	case source.At == "" || cargo.IsDefault(source.At):
 		at, err = registry.DefaultIndex(r.cfg.Home)
-	case !strings.HasPrefix(source.At, "sparse+"):
-		err = fmt.Errorf("the index %.200q is a git repository, and only sparse ones are read", source.At)
 	default:
-		at, err = registry.SparseURL(source.At)
+		at, err = registry.IndexURL(source.At)
 	}
 	if err != nil {
 		return nil, err

@@ -2,6 +2,9 @@ package backlog
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net"
 	"net/url"
 	"sync"
 )
@@ -41,4 +44,39 @@ func hostOf(address string) string {
 		return address
 	}
 	return u.Host
+}
+
+// strikes count how often in a row a host let all the time pass: the last of them may take a quarter of an
+// hour, and a hostile host would take it for each of its crates.
+type strikes struct {
+	mu sync.Mutex
+	of map[string]int
+}
+
+// maxStrikes is after how many a host is not asked any more.
+const maxStrikes = 3
+
+// out returns why a host is not asked; nil if it is.
+func (s *strikes) out(host string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[host] < maxStrikes {
+		return nil
+	}
+	return fmt.Errorf("the host %s took too long %d times in a row, and is not asked again in this run", host, maxStrikes)
+}
+
+// note takes in what came of asking a host.
+func (s *strikes) note(host string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var late net.Error
+	if !errors.As(err, &late) || !late.Timeout() {
+		delete(s.of, host)
+		return
+	}
+	if s.of == nil {
+		s.of = map[string]int{}
+	}
+	s.of[host]++
 }

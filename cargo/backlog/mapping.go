@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"cratelog/cargo/backlog/visit"
 	"cratelog/config"
 	"cratelog/entry"
 	"cratelog/prover/git"
@@ -128,7 +129,7 @@ func (m *Mapping) crate(name, version string) MapsCrate {
 // place is a repository: a directory of the user's, or an address.
 type place struct {
 	dir string
-	git.Address
+	visit.Address
 }
 
 func (p place) String() string {
@@ -144,7 +145,7 @@ func (p place) public() bool { return p.dir == "" && !p.Own }
 // place returns where something is that the mapping names.
 func (m *Mapping) place(s string) place {
 	if git.IsURL(s) {
-		return place{Address: git.Address{URL: strings.TrimRight(s, "/"), Own: true}}
+		return place{Address: visit.Address{URL: strings.TrimRight(s, "/"), Own: true}}
 	}
 	if !filepath.IsAbs(s) {
 		s = filepath.Join(m.dir, s)
@@ -163,7 +164,7 @@ func (m *Mapping) repository(name, version, said string) (place, error) {
 		}
 	}
 	u, err := RepositoryURL(said)
-	return place{Address: git.Address{URL: u}}, err
+	return place{Address: visit.Address{URL: u}}, err
 }
 
 // submodule returns where a submodule's repository is: as the mapping says, or else as .gitmodules of a
@@ -186,7 +187,7 @@ func (m *Mapping) submodule(name, version, path, said string, super place) (plac
 			return place{}, fmt.Errorf("the submodule %s: %w", path, err)
 		}
 		if super.Own { // from the same host, as nothing else is left of what was said
-			return place{Address: git.Address{URL: at, Own: true}}, nil
+			return place{Address: visit.Address{URL: at, Own: true}}, nil
 		}
 	}
 	if m != nil {
@@ -199,7 +200,7 @@ func (m *Mapping) submodule(name, version, path, said string, super place) (plac
 		return place{}, fmt.Errorf("the submodule %s has the URL %.200q, which is not one of https that anybody can fetch; "+
 			"map it", path, said)
 	}
-	return place{Address: git.Address{URL: u}}, nil
+	return place{Address: visit.Address{URL: u}}, nil
 }
 
 // relative resolves a submodule's relative URL as git does, by components of the path.

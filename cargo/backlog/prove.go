@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"cratelog/cargo/backlog/visit"
 	"cratelog/cargo/publish"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -172,12 +173,30 @@ func (r *Runner) tags(ctx context.Context, at place) (map[string][20]byte, error
 		repo.Close()
 		return git.LocalTags(ctx, at.dir)
 	}
-	unlock, err := r.hosts.lock(ctx, hostOf(at.URL))
+	var tags map[string][20]byte
+	err := r.visit(ctx, at, func() (err error) {
+		tags, err = r.cfg.Visitor.Tags(ctx, at.Address)
+		return err
+	})
+	return tags, err
+}
+
+// visit asks a host, if it is its turn, and the host was not too slow.
+func (r *Runner) visit(ctx context.Context, at place, ask func() error) error {
+	host := hostOf(at.URL)
+	unlock, err := r.hosts.lock(ctx, host)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer unlock()
-	return r.cfg.Visitor.Tags(ctx, at.Address)
+	if err := r.slow.out(host); err != nil {
+		return err
+	}
+	err = ask()
+	if ctx.Err() == nil {
+		r.slow.note(host, err)
+	}
+	return err
 }
 
 // fetch returns the directory of a repository that has a commit.
@@ -190,12 +209,12 @@ func (r *Runner) fetch(ctx context.Context, at place, commit [20]byte, later ...
 		return "", err
 	}
 	defer one()
-	unlock, err := r.hosts.lock(ctx, hostOf(at.URL))
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	return r.cfg.Visitor.Fetch(ctx, at.Address, commit, later...)
+	var dir string
+	err = r.visit(ctx, at, func() (err error) {
+		dir, err = r.cfg.Visitor.Fetch(ctx, at.Address, commit, later...)
+		return err
+	})
+	return dir, err
 }
 
 // planFrom compares a crate with a commit.
@@ -255,6 +274,9 @@ type module struct {
 	place  place
 }
 
+// maxModules bounds the submodules of a crate, each of which is a repository to be fetched and a git that runs.
+const maxModules = 32
+
 // open is for prover.Source. Which commit is wanted, the tree around the submodule says.
 func (m *modules) open(ctx context.Context, path string) (*git.Repo, error) {
 	if sub, ok := m.opened[path]; ok {
@@ -271,6 +293,9 @@ func (m *modules) open(ctx context.Context, path string) (*git.Repo, error) {
 }
 
 func (m *modules) fetch(ctx context.Context, path string) (*git.Repo, error) {
+	if len(m.opened) == maxModules {
+		return nil, &refusal{TooLarge, fmt.Errorf("it takes more than %d submodules", maxModules)}
+	}
 	around, at := m.top, ""
 	for other, sub := range m.opened {
 		if strings.HasPrefix(path, other+"/") && len(other) > len(at) {
@@ -372,7 +397,7 @@ func (e *refusal) Unwrap() error { return e.err }
 func causeOf(err error, it *item) (cause Cause, next string) {
 	var said *refusal
 	var unprovable *prover.UnprovableError
-	var gone *git.GoneError
+	var gone *visit.GoneError
 	switch {
 	case err == nil:
 		return "", ""
@@ -380,7 +405,7 @@ func causeOf(err error, it *item) (cause Cause, next string) {
 		cause = said.cause
 	case errors.As(err, &unprovable):
 		cause = causeOfFiles(unprovable)
-	case errors.As(err, new(*git.AddressError)):
+	case errors.As(err, new(*visit.AddressError)):
 		cause = NoRepository
 	case errors.As(err, &gone):
 		cause = RepositoryGone

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"cratelog/entry"
+	"cratelog/internal/fixture"
 	"cratelog/internal/registrytest"
 	"cratelog/prover"
 )
@@ -251,4 +255,60 @@ func TestCratesOfTwoRegistriesAreKeptApart(t *testing.T) {
 func withInfo(all map[string]string, vcs string) map[string]string {
 	all[".cargo_vcs_info.json"] = vcs
 	return all
+}
+
+// TestASlowHostDoesNotStopTheOthers: one that lets all time pass is given up, and what lies elsewhere is proven.
+func TestASlowHostDoesNotStopTheOthers(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Visitor.Git.Timeout = 2 * time.Second
+	good := files("good", "1.0.0", "https://git.example/good")
+	w.maps("good")
+	backend, end := fixture.GitServer(t, w.repos), make(chan struct{})
+	var hung atomic.Int64
+	slow := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+		if q.Method == http.MethodPost {
+			hung.Add(1)
+			<-end
+			return
+		}
+		backend.ServeHTTP(rw, q)
+	}))
+	t.Cleanup(slow.Close)
+	t.Cleanup(func() { close(end) })
+	const many = 8
+	for i := range many {
+		name := fmt.Sprintf("slow%d", i)
+		all := files(name, "1.0.0", "https://git.example/"+name)
+		w.crate(name, "1.0.0", all, info(w.commit(name, map[string]map[string]string{"": all}), ""))
+		w.mapping += fmt.Sprintf("%q = %q\n", "https://git.example/"+name, slow.URL+"/"+name)
+	}
+	w.crate("good", "1.0.0", good, info(w.commit("good", map[string]map[string]string{"": good}), ""))
+	r, err := w.run(t.Context())
+	fatalIf(t, err)
+	w.want(r, "good", Proven, "", "")
+	for i := range many {
+		w.want(r, fmt.Sprintf("slow%d", i), Failed, "", "")
+	}
+	if n := hung.Load(); n == 0 || n > maxStrikes+1 { // two at a time
+		t.Errorf("the host hung %d times", n)
+	}
+	if c := said(t, r, fmt.Sprintf("slow%d", many-1)); !strings.Contains(c.Detail, "is not asked again in this run") {
+		t.Error(c.Detail)
+	}
+}
+
+// TestNamesThatDifferInCaseHaveFilesOfTheirOwn, also on disks that take them for one.
+func TestNamesThatDifferInCaseHaveFilesOfTheirOwn(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"Same", "same"} {
+		all := files(name, "1.0.0", "https://git.example/"+name)
+		w.crate(name, "1.0.0", all, info(w.commit(name, map[string]map[string]string{"": all}), ""))
+	}
+	cfg := w.cfg
+	cfg.Packages = w.packages
+	r, err := New(cfg)
+	fatalIf(t, err)
+	if a, b := r.items[0].file, r.items[1].file; strings.EqualFold(a, b) {
+		t.Errorf("%s and %s", a, b)
+	}
 }

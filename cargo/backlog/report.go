@@ -121,6 +121,21 @@ func (r *Report) Marshal() ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// With returns the report, and with it what another one has of crates that are not in it.
+func (r *Report) With(other *Report) *Report {
+	all := &Report{Format: r.Format, Lock: r.Lock, Crates: slices.Clone(r.Crates)}
+	seen := map[[3]string]bool{}
+	for _, c := range r.Crates {
+		seen[[3]string{c.Registry, c.Name, c.Version}] = true
+	}
+	for _, c := range other.Crates {
+		if !seen[[3]string{c.Registry, c.Name, c.Version}] {
+			all.Crates = append(all.Crates, c)
+		}
+	}
+	return all
+}
+
 // ReadReport reads a report that prove --lock has written. The error of a file that is not there is
 // fs.ErrNotExist.
 func ReadReport(path string) (*Report, error) {

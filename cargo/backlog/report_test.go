@@ -54,6 +54,22 @@ func TestAReportIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
+// What a run of some crates found does not make what was found of others forgotten.
+func TestAReportIsAddedTo(t *testing.T) {
+	old, r := aReport(), aReport()
+	r.Crates = r.Crates[:1]
+	r.Crates[0].Detail = "newer"
+	all := r.With(old)
+	if len(all.Crates) != len(old.Crates) || all.Crates[0].Detail != "newer" || len(r.Crates) != 1 {
+		t.Errorf("%+v", all)
+	}
+	b, err := all.Marshal()
+	fatalIf(t, err)
+	if _, err := ParseReport(b); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestACorruptedReportIsRefused(t *testing.T) {
 	whole, err := aReport().Marshal()
 	fatalIf(t, err)

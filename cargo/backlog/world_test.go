@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"cratelog/cargo"
+	"cratelog/cargo/backlog/visit"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/forge"
@@ -50,7 +51,7 @@ func newWorld(t *testing.T) *world {
 	forger, err := forge.Default()
 	fatalIf(t, err)
 	w.cfg = Config{Dir: filepath.Join(t.TempDir(), "work"), Keys: &prover.Keyring{Cache: t.TempDir()}, Home: w.home, Settings: settings,
-		Visitor: &git.Visitor{Clones: git.Clones(filepath.Join(t.TempDir(), "public"))},
+		Visitor: &visit.Visitor{Git: git.Anonymous{Clones: git.Clones(filepath.Join(t.TempDir(), "public"))}},
 		testingOnlyProve: func(p *prover.Plan) (*entry.Entry, error) {
 			w.proofs.Add(1)
 			e := &entry.Entry{Subject: p.Subject, Claim: p.Claim}

@@ -33,7 +33,8 @@ func (p *Policy) NoTrust() string {
 	if p.TrustDir != "" {
 		where += ", or put it into " + p.TrustDir
 	}
-	return "no trust file says which logs and witnesses to believe; get a log's from a source that you trust and " + where
+	return "no trust file says which logs and witnesses to believe; get a log's from a source that you trust and " + where +
+		"; cargo zkp init --from-lock --trust PATH takes it, with its program, into a workspace"
 }
 
 // Register registers the options that every command line has about whom to believe.

@@ -63,7 +63,7 @@ func (r *run) takes(ctx context.Context) (*registry.Evidence, error) {
 	if err != nil {
 		return nil, nil // cargo knew, and nobody else does
 	}
-	url, err := registry.SparseURL(index)
+	url, err := registry.IndexURL(index)
 	if err != nil {
 		return nil, nil // a git index announces nothing
 	}

@@ -131,7 +131,7 @@ func (r *run) listed(ctx context.Context, j *job, index string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	url, err := registry.SparseURL(index)
+	url, err := registry.IndexURL(index)
 	if err != nil {
 		return false, err
 	}

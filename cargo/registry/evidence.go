@@ -11,6 +11,8 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -128,6 +130,9 @@ func LogPath(origin string) string { return "logs/" + hash(origin) }
 // durable.ErrTooLarge if it is larger, or is a *StatusError or one of the network or the disk.
 func (e *Evidence) Get(ctx context.Context, path string, limit int64) ([]byte, error) {
 	if e.dir != "" {
+		if !filepath.IsLocal(filepath.FromSlash(path)) {
+			return nil, fmt.Errorf("%w: %s is no name for a file on this system", ErrNotFound, path)
+		}
 		b, err := durable.Read(filepath.Join(e.dir, filepath.FromSlash(path)), limit)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w (%w)", ErrNotFound, err)
@@ -156,11 +161,25 @@ func escape(path string) string { return strings.ReplaceAll(path, "+", "%2B") }
 func (e *Evidence) Tiles(origin string) (url string, c *http.Client) {
 	switch {
 	case e.dir != "":
-		return "http://localhost/" + LogPath(origin), &http.Client{Transport: http.NewFileTransport(http.Dir(e.dir))}
+		return "http://localhost/" + LogPath(origin), &http.Client{Transport: http.NewFileTransport(files(e.dir))}
 	case e.auth:
 		return "", nil
 	}
 	return e.base + LogPath(origin), e.index.client(true)
+}
+
+// files are the regular files in a directory: to open others may block, or act.
+type files string
+
+func (d files) Open(name string) (http.File, error) {
+	info, err := os.Stat(filepath.Join(string(d), filepath.FromSlash(path.Clean("/"+name))))
+	if err == nil && !info.Mode().IsRegular() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	return http.Dir(d).Open(name)
 }
 
 // Takes says whether evidence can be handed in.

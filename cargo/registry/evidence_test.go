@@ -91,6 +91,22 @@ func TestADirectoryOfEvidenceIsReadAsFilesOnly(t *testing.T) {
 	if _, err := e.Get(t.Context(), "a/b", 2); err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("a directory: %v", err)
 	}
+	tile := filepath.Join(dir, filepath.FromSlash(LogPath("x")), "tile", "0")
+	fatalIf(t, os.MkdirAll(tile, 0o755))
+	fatalIf(t, os.WriteFile(filepath.Join(tile, "000"), []byte("123"), 0o644))
+	at, c := e.Tiles("x")
+	for path, want := range map[string]int{"/tile/0/000": 200, "/tile/0": 404, "/tile/0/": 404, "/tile/1": 404} {
+		resp, err := c.Get(at + path)
+		fatalIf(t, err)
+		if resp.Body.Close(); resp.StatusCode != want {
+			t.Errorf("%s: %d, not %d", path, resp.StatusCode, want)
+		}
+	}
+	if e, err := OpenEvidence(filepath.Join(dir, "a", "b"), nil, ""); err != nil {
+		t.Error(err)
+	} else if _, err := e.Get(t.Context(), "../f", 3); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a name that leads out: %v", err)
+	}
 }
 
 // FuzzEvidenceAnnouncement wants what config.json says about evidence to be refused or usable.

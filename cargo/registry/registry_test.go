@@ -341,6 +341,13 @@ func TestConfiguredIndexesAreSparse(t *testing.T) {
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("SparseURL(%q) = %q, %v; want %q", s, got, err, want)
 		}
+		if !strings.HasPrefix(s, "sparse+") {
+			want = "" // in cargo's configuration, it is a git repository
+		}
+		got, err = IndexURL(s)
+		if got != want || errors.Is(err, ErrNoIndex) != (want == "") {
+			t.Errorf("IndexURL(%q) = %q, %v; want %q", s, got, err, want)
+		}
 	}
 }
 

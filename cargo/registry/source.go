@@ -36,6 +36,15 @@ func SparseURL(s string) (string, error) {
 	return address, nil
 }
 
+// IndexURL is SparseURL of an index as cargo writes it, in its configuration or a Cargo.lock: what
+// has no "sparse+" in front is a git repository there, which nothing here reads.
+func IndexURL(s string) (string, error) {
+	if !strings.HasPrefix(s, "sparse+") {
+		return "", fmt.Errorf("%w: the index %.200q is a git repository, and only sparse ones are read", ErrNoIndex, s)
+	}
+	return SparseURL(s)
+}
+
 // DefaultIndex returns the sparse index of cargo's default registry as cargo itself
 // recorded it in CARGO_HOME: the directory that cargo keeps for it is named by its
 // host. The error wraps ErrNoIndex if cargo has not used that registry yet.

@@ -152,7 +152,8 @@ func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links *lin
 }
 
 // Prefetch puts a crate's bundle into the cache, if none is there, so that Crate need
-// not wait for a log. It verifies nothing and reports nothing: Crate will.
+// not wait for a log. It reports nothing, and leaves the proof to Crate; but a bundle that its log
+// has not signed for this crate does not get there.
 func (c *Checker) Prefetch(ctx context.Context, name, version string) {
 	w := Want{Name: name, Version: version}
 	for _, s := range c.sources {
@@ -165,7 +166,12 @@ func (c *Checker) Prefetch(ctx context.Context, name, version string) {
 		if from.cached || !c.mayAsk(w, from.source) {
 			continue
 		}
-		if b, err := c.bundle(ctx, from, w, links); err == nil {
+		b, err := c.bundle(ctx, from, w, links)
+		if err == nil {
+			rules := c.cfg.Policy.RulesFor(w.pkg(), c.cfg.Now())
+			_, err = client.VerifyBundle(b, from.source.trust.Policy, &collector{proofs: c.proofs}, rules)
+		}
+		if err == nil {
 			c.keepBundle(from.source, w, b)
 			return
 		}

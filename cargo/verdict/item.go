@@ -393,14 +393,14 @@ func (it *item) judge() (Status, error) {
 	for _, a := range it.tried {
 		switch {
 		case a.place != nil && a.bad:
-			placed = cmp.Or(placed, doesNotDo(a))
+			placed = graver(placed, doesNotDo(a))
 		case a.place != nil && !errors.Is(a.err, errNothing) && !errors.Is(a.err, registry.ErrNotFound):
 			silent = cmp.Or(silent, a.err)
 		case a.place != nil: // it has none, which the logs may have
 		case a.bad && !a.cached:
-			fetched = cmp.Or(fetched, a.err)
+			fetched = graver(fetched, a.err)
 		case a.bad && !errors.Is(a.err, client.ErrBundle):
-			cached = cmp.Or(cached, a.err)
+			cached = graver(cached, a.err)
 		case a.bad, a.cached: // damaged, or not there: as good as nothing
 		case errors.Is(a.err, client.ErrNotLogged):
 			missing = cmp.Or(missing, notLogged(it.want, a.source))
@@ -408,29 +408,40 @@ func (it *item) judge() (Status, error) {
 			network = cmp.Or(network, unreachable(it.want, a.source, a.err))
 		}
 	}
+	status, err := Violation, cmp.Or(fetched, missing)
 	switch {
 	case fetched != nil:
-		return Violation, fetched
 	case it.c.cfg.Offline && cached != nil:
-		return Violation, cached
+		err, cached = cached, nil
 	case it.c.cfg.Offline && placed != nil:
-		return Violation, placed
+		err, placed = placed, nil
 	case it.c.cfg.Offline:
 		return Unchecked, notCached(it.want)
 	case network != nil && cached != nil:
-		return Unchecked, besides(network, cached)
-	case network != nil && placed != nil:
-		return Unchecked, also(network, "", placed)
-	case network != nil && silent != nil:
+		status, err, cached = Unchecked, besides(network, cached), nil
+	case network != nil && placed == nil && silent != nil:
 		return Unchecked, also(network, "nor is there an answer of ", silent)
 	case network != nil:
-		return Unchecked, network
-	case missing != nil && placed != nil:
-		return Violation, also(missing, "", placed)
-	case missing != nil:
-		return Violation, missing
+		status, err = Unchecked, network
+	case missing == nil:
+		return Unchecked, noLog(it.c.cfg.Policy)
 	}
-	return Unchecked, noLog(it.c.cfg.Policy)
+	// What else is false must not go unsaid, as a policy may pass over what is missing.
+	if placed != nil && (fetched == nil || !Mild(placed)) {
+		err = also(err, "", placed)
+	}
+	if cached != nil && !Mild(cached) {
+		err = besides(err, cached)
+	}
+	return status, err
+}
+
+// graver returns the first of two errors, unless only the second says that something is false.
+func graver(a, b error) error {
+	if a == nil || Mild(a) && !Mild(b) {
+		return b
+	}
+	return a
 }
 
 // release gives the verdict of an item whose bundle, proof and checkpoint are good.
@@ -450,6 +461,8 @@ func (it *item) release() {
 		it.facts.Summary, it.facts.Opening = it.summary, it.opened
 		it.facts.Versions, it.facts.VersionsWhy = it.versions.by, it.versions.why
 		it.c.keep(it)
+	} else if it.given == nil && !it.current.cached { // the verdict outlived its bundle
+		it.c.keepBundle(it.current.source, it.want, it.bundle)
 	}
 	if err := it.displeases(); err != nil {
 		it.verdict.Refuse(Violation, err)
@@ -458,5 +471,6 @@ func (it *item) release() {
 	if it.given != nil {
 		return
 	}
+	it.c.verified.Store(it.want.file(), sha256.Sum256(it.bundle))
 	it.verdict.Facts, it.verdict.Bundle, it.verdict.Opened = it.facts, it.bundle, it.openedBytes()
 }

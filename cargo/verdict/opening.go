@@ -315,7 +315,11 @@ func noOpening(it *item, why error) error {
 			"without-opening = true excuses single crates"
 		return refuse(both(ErrNoOpening, why), remedy, "%s, and %s", what, it.open.because)
 	}
-	return refuse(ErrNoOpening, remedy, "%s, and %s", what, it.open.because)
+	reason := ErrNoOpening
+	if why != nil {
+		reason = both(ErrNoOpening, why)
+	}
+	return refuse(reason, remedy, "%s, and %s", what, it.open.because)
 }
 
 // keepOpening puts an opening into the cache. The cache is a convenience.

@@ -108,7 +108,10 @@ func (p *keeper) get(ctx context.Context, path string, limit int64) ([]byte, err
 func (p *keeper) bundle(ctx context.Context, c *Checker, of *source, w Want, link *link) ([]byte, error) {
 	path := registry.BundlePath(entry.Registry(w.Demand.Registry), w.Name, w.Version, of.origin)
 	b, err := p.read(ctx, path, client.MaxBundleSize, link)
-	if err == nil && c.sourceOf(b) != of {
+	switch {
+	case errors.Is(err, durable.ErrTooLarge):
+		err = &client.Error{Reason: client.ErrBundle, Err: err}
+	case err == nil && c.sourceOf(b) != of:
 		err = &client.Error{Reason: client.ErrBundle, Err: errMisplaced}
 	}
 	return b, err
@@ -129,5 +132,5 @@ func (p *keeper) tiles(ctx context.Context, origin, userAgent string) *client.Lo
 
 // holdsBad says that a place answered, and with what cannot be a bundle.
 func holdsBad(err error) bool {
-	return errors.Is(err, errMisplaced) || errors.Is(err, durable.ErrTooLarge)
+	return errors.Is(err, client.ErrBundle) || errors.Is(err, durable.ErrTooLarge)
 }

@@ -409,3 +409,49 @@ func TestATreeIsNotWrittenOlder(t *testing.T) {
 		}
 	}
 }
+
+// TestALogDoesNotChooseWhereItsTilesAreWritten: a redirect names no file.
+func TestALogDoesNotChooseWhereItsTilesAreWritten(t *testing.T) {
+	l, p, wants := hello(t, dev)
+	tree := filepath.Join(t.TempDir(), "a", "tree")
+	l.pad(300, "later")
+	redirected := 0
+	l.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		const out = "/tile/%2e%2e/%2e%2e/%2e%2e/%2e%2e/x?"
+		switch {
+		case strings.Contains(r.URL.Path, ".."):
+			r.URL.Path = r.URL.RawQuery
+		case strings.HasPrefix(r.URL.Path, "/tile/"):
+			redirected++
+			w.Header().Set("Location", out+r.URL.Path)
+			w.WriteHeader(http.StatusFound)
+			return true
+		}
+		return false
+	})
+	l.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.ServeHTTP(w, r) })
+	c := p.checker(false)
+	vs := c.All(t.Context(), wants[:1], nil)
+	verified(t, vs)
+	out := c.Tree(tree)
+	_, err := out.Save(t.Context(), &vs[0])
+	fatalIf(t, err)
+	for _, now := range out.heads[l.KeyName] { // and an older one, so that tiles are needed
+		now.Size, now.Root = 2, l.Tree.Root(2)
+		out.heads[l.KeyName][2] = now
+		break
+	}
+	fatalIf(t, out.SaveTiles(t.Context()))
+	if err := out.write("../x", nil); err == nil {
+		t.Error("a name leads out of the tree")
+	}
+	if redirected == 0 {
+		t.Fatal("no tile was asked for, so that this test sees nothing")
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(tree), "x")); err == nil {
+		t.Error("a file is written outside of the tree")
+	}
+	if _, err := os.Stat(filepath.Join(tree, registry.LogPath(l.KeyName), "tile", "0")); err != nil {
+		t.Error(err)
+	}
+}

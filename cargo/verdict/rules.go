@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"cratelog/opening"
 )
 
 // mayAsk says whether a log may be told that a crate is used. Its cached bundles count as
@@ -50,9 +52,12 @@ var mild = []string{"not-logged", "unreachable", "not-cached", "no-log", "regist
 	"index-not-seen", "program", "unproven", "crlf", "left-out", "stale"}
 
 // Mild says that an error is no more than that something was not shown: all that it is about is
-// of such reasons.
+// of such reasons. A file that is no opening where one was handed out is none of them.
 func Mild(err error) bool {
 	found := false
+	if errors.Is(err, opening.ErrMalformed) {
+		return false
+	}
 	for _, s := range slugs {
 		if errors.Is(err, s.reason) {
 			if !slices.Contains(mild, s.slug) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -121,17 +122,20 @@ func (t *Tree) unpack(v *Verdict) (*crate.Crate, error) {
 func (t *Tree) file(path string) string { return filepath.Join(t.dir, filepath.FromSlash(path)) }
 
 func (t *Tree) write(path string, b []byte) error {
+	if !filepath.IsLocal(filepath.FromSlash(path)) { // a crate can have the name of a device of Windows
+		return fmt.Errorf("%s is no name for a file on this system: write the evidence on another one", path)
+	}
 	if err := os.MkdirAll(filepath.Dir(t.file(path)), 0o755); err != nil {
 		return err
 	}
 	return durable.Write(t.file(path), b, 0o644)
 }
 
-// kept returns a file of the evidence about a package that is in the cache, by its name in a Tree.
+// kept returns a file of the evidence about a package that is in the cache and verified, by its name in a Tree.
 func (c *Checker) kept(w Want, file string) ([]byte, bool) {
 	for _, s := range c.sources {
 		b, err := durable.Read(s.bundlePath(w), client.MaxBundleSize)
-		if err != nil {
+		if sum, ok := c.verified.Load(w.file()); err != nil || !ok || sum != sha256.Sum256(b) {
 			continue
 		}
 		if file == originName(s.origin)+BundleExt {
@@ -253,6 +257,9 @@ func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {
 	resp.Body.Close()
 	if err != nil {
 		return nil, err
+	}
+	for q.Response != nil { // a log may redirect to any path, and what is written is where we asked
+		q = q.Response.Request
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

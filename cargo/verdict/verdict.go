@@ -91,6 +91,7 @@ type Checker struct {
 	stamps      func() *stamps
 	heads       *heads
 	places      *places
+	verified    *sync.Map // SHA-256 of the bundle that verified last, by Want.file
 
 	apis *apis
 }
@@ -125,7 +126,7 @@ func New(cfg Config) (_ *Checker, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checker{cfg: cfg, apis: new(apis), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	c := &Checker{cfg: cfg, apis: new(apis), verified: new(sync.Map), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stamps: sync.OnceValue(func() *stamps { return openStamps(cfg.Cache, cfg.Rehash) })}
 	if c.proofs, err = proofcheck.New(cfg.Policy.Programs); err != nil {
 		return nil, err

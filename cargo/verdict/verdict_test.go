@@ -317,6 +317,20 @@ func TestABrokenCacheHeals(t *testing.T) {
 	verified(t, p.all(wants...))
 }
 
+// A memo may outlive its bundle, as cargo zkp clean --bundles has it: the bundle that is fetched again is
+// kept again.
+func TestABundleThatIsFetchedAgainIsKept(t *testing.T) {
+	_, p, wants := hello(t, dev)
+	verified(t, p.all(wants...))
+	for _, f := range p.files("cache") {
+		if strings.HasSuffix(f, BundleExt) {
+			fatalIf(t, os.Remove(f))
+		}
+	}
+	verified(t, p.all(wants...))
+	verified(t, p.offline(wants...))
+}
+
 // A memo must not outlive anything that it rests on.
 func TestAMemoIsForOnePolicyAndOneCrate(t *testing.T) {
 	l, p, wants := hello(t, dev)

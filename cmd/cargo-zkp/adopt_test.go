@@ -42,6 +42,8 @@ func TestFromALockFileToAGreenBuild(t *testing.T) {
 	fatalIf(t, err)
 	put(t, filepath.Join(trust, "trust.policy"), string(text))
 
+	d.zkp(outcome.OK, []string{"nothing asks for a proof here", "cargo zkp init --from-lock"}, "verify")
+	d.zkp(outcome.OK, []string{"Created zkp.toml"}, "init") // it says nothing yet, so that the next may write over it
 	out := d.zkp(outcome.OK, []string{"Excepted 5 crates until ", "4 names no repository", "1 could be proven from what they name", "Created zkp.toml"},
 		"init", "--from-lock", "--trust", trust, "--development")
 	first, err := os.ReadFile("zkp-exceptions.toml")
@@ -52,9 +54,11 @@ func TestFromALockFileToAGreenBuild(t *testing.T) {
 	d.zkp(outcome.OK, []string{"0 crates proven, 5 excepted"}, "verify")
 	d.zkp(outcome.OK, []string{"can be used"}, "policy", "check")
 	d.zkp(outcome.Refused, []string{"is there already, and stays as it is"}, "init")
+	d.zkp(outcome.Usage, []string{"is there already, and stays as it is", "under trust = [...]"}, "init", "--from-lock", "--trust", trust)
 	d.zkp(outcome.Refused, []string{"zkp-exceptions.toml is there already", "cargo zkp prune"}, "init", "--from-lock")
 	d.zkp(outcome.OK, []string{"1 exception of what could be proven", "hello-proof@0.1.0", "4 exceptions of what cannot be proven",
-		"4 names no repository"}, "suggest")
+		"4 names no repository", "run cargo zkp prove --lock --submit --log " + d.log.URL}, "suggest")
+	d.zkp(outcome.OK, []string{"cargo zkp prove --lock --submit --log " + d.log.URL}, "report")
 	d.zkp(outcome.OK, []string{"all exceptions of zkp-exceptions.toml are needed"}, "prune")
 
 	_, err = (&client.Log{URL: d.log.URL}).Submit(t.Context(), proof, hello, nil)
@@ -102,7 +106,7 @@ func TestFromALockFileToAGreenBuild(t *testing.T) {
 	put(t, "zkp-exceptions.toml", strings.Replace(string(edited), "2999-01-31", "2020-01-31", 1))
 	grouped := d.zkp(outcome.Refused, []string{"4 crates: no log that is trusted has an entry for this version (not-logged)",
 		"leaf00 v1.0.0, leaf01 v1.1.0, leaf02 v1.0.0, leaf03 v1.0.0", "4 names no repository", "4 crates are not what the policy asks for"}, "verify")
-	if strings.Count(grouped, "cargo zkp prove --lock") != 1 {
+	if strings.Count(grouped, "cargo zkp prove --lock --submit --log "+d.log.URL+"\n") != 1 {
 		t.Errorf("the remedy is not told once:\n%s", grouped)
 	}
 	d.zkp(outcome.Refused, []string{"app 0.1.0 > leaf00 1.0.0"}, "verify", "--paths")
@@ -183,6 +187,9 @@ func TestInitBringsItsTrustFilesAndPrograms(t *testing.T) {
 	stands(t, dir, "!zkp.toml", "!zkp", "!zkp-exceptions.toml")
 	fatalIf(t, os.Remove(filepath.Join(trust, "ours.policy")))
 	d.zkp(outcome.Usage, []string{"has no trust file (*.policy)"}, "init", "--trust", trust)
+	put(t, filepath.Join(trust, "readers", "ours.policy"), string(d.log.Text)) // as cratelog init makes it
+	d.zkp(outcome.Usage, []string{"it is in " + filepath.Join(trust, "readers")}, "init", "--trust", trust)
+	d.zkp(outcome.Usage, []string{"there is no such file or directory"}, "init", "--trust", filepath.Join(trust, "no"))
 }
 
 // A zkp.toml that verify does not read, or that silences a stricter one, is worse than none.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"io/fs"
@@ -39,6 +40,17 @@ func (b *believe) load(ws *cargo.Workspace) (*policy.Policy, error) {
 		return nil, policyError(err)
 	}
 	return p, nil
+}
+
+// proveLock is the command that proves the crates of a lock file for the log that a policy believes.
+func proveLock(p *policy.Policy) string {
+	url := "URL"
+	if len(p.Trust) == 1 {
+		if logs := p.Trust[0].Policy.Logs(); len(logs) == 1 {
+			url = cmp.Or(logs[0].URL, url)
+		}
+	}
+	return "cargo zkp prove --lock --submit --log " + printable(url)
 }
 
 // trusting is load for a verb that must have a log to believe.

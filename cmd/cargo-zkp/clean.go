@@ -28,7 +28,7 @@ type kept struct {
 // keeps are all kinds. What is in none of them is "other", and stays.
 var keeps = []kept{
 	{"keys", []string{"keys"}, false, "proving keys: made again, or fetched from the log, by the next prove"},
-	{"clones", []string{"repositories", "public"}, true, "clones of repositories: fetched again by the next prove"},
+	{"clones", []string{"repositories", "public", "public-own"}, true, "clones of repositories: fetched again by the next prove"},
 	{"bundles", []string{"bundles"}, false, "bundles: asked of the logs again, and verify --offline fails until then"},
 	{"openings", []string{"openings"}, false, "openings: asked of the logs again"},
 	{"verdicts", []string{"verdicts", "trusted", "locks", "sources.json", "lines.json"}, false,

@@ -18,7 +18,7 @@ func stocked(t *testing.T) (d *depot, cache, state string) {
 	for name, value := range map[string]string{"XDG_CACHE_HOME": filepath.Dir(cache), "XDG_STATE_HOME": filepath.Dir(state)} {
 		t.Setenv(name, value)
 	}
-	for _, file := range []string{"keys/a.pk", "keys/a.lock", "repositories/r1/HEAD", "repositories/r1/objects/o", "public/r2/.git/HEAD", "public/r2.lock", "bundles/log/b", "openings/o",
+	for _, file := range []string{"keys/a.pk", "keys/a.lock", "repositories/r1/HEAD", "repositories/r1/objects/o", "public/r2/.git/HEAD", "public/r2.lock", "public-own/r3/.git/HEAD", "bundles/log/b", "openings/o",
 		"verdicts/f/v", "locks/l", "sources.json", "lines.json", "toolchains/t/bin/rustc", "environments/e/x", "prove-lock/w/a.entry", "prove-lock/w/.lock",
 		"proxy/p", "somebody/else"} {
 		put(t, filepath.Join(cache, file), "12345678")
@@ -45,7 +45,7 @@ func stands(t *testing.T, dir string, files ...string) {
 func TestCleanAloneTellsAndDeletesNothing(t *testing.T) {
 	d, cache, state := stocked(t)
 	out, errs := d.call(outcome.OK, "clean")
-	tells(t, out, "8 B   --keys", "24 B  --clones", "32 B  --verdicts", "16 B  --builds", "8 B   --proofs", "8 B   (stays)     the proxy's",
+	tells(t, out, "8 B   --keys", "32 B  --clones", "32 B  --verdicts", "16 B  --builds", "8 B   --proofs", "8 B   (stays)     the proxy's",
 		"8 B   (stays)     other files", "8 B   (stays)     memory of what logs showed, and evidence: "+state)
 	tells(t, errs, "nothing was deleted")
 	stands(t, cache, "keys/a.pk", "repositories/r1/objects/o", "lines.json", "prove-lock/w/a.entry")
@@ -60,7 +60,7 @@ func TestCleanDeletesWhatIsNamedAndNothingElse(t *testing.T) {
 	tells(t, errs, "Would delete 8 B of keys, of 1", filepath.Join(cache, "prove-lock", "w"), "nothing was deleted")
 	stands(t, cache, "keys/a.pk", "prove-lock/w/a.entry")
 	d.call(outcome.OK, "clean", "--clones")
-	stands(t, cache, "!repositories/r1", "!public/r2", "public/r2.lock", "public/.home", "keys/a.pk", "bundles/log/b")
+	stands(t, cache, "!repositories/r1", "!public/r2", "!public-own/r3", "public/r2.lock", "public/.home", "keys/a.pk", "bundles/log/b")
 	fatalIf(t, os.Chmod(filepath.Join(cache, "toolchains/t/bin"), 0o555))
 	_, errs = d.call(outcome.OK, "clean", "--all")
 	tells(t, errs, "Deleted 16 B of builds, of 2", "!proofs")
@@ -112,7 +112,7 @@ func TestCleanLeavesWhatIsInUse(t *testing.T) {
 		locks = append(locks, f)
 	}
 	_, errs := d.call(outcome.OK, "clean", "--clones", "--proofs")
-	tells(t, errs, "r2 stays: another process is using it", "w stays", "Deleted 16 B of clones, of 1", "Deleted 0 B of proofs, of 0")
+	tells(t, errs, "r2 stays: another process is using it", "w stays", "Deleted 24 B of clones, of 2", "Deleted 0 B of proofs, of 0")
 	stands(t, cache, "!repositories/r1", "public/r2/.git/HEAD", "prove-lock/w/a.entry")
 	for _, f := range locks {
 		f.Close()

@@ -292,7 +292,7 @@ func printCoverage(sh *shell, r *cover.Report, k *surveyed) error {
 			fmt.Fprintf(w, "%d %%\t%s\t  %s v%s\n", cover.Percent(s.After.Lines, r.Total.Lines), thousands(s.Lines),
 				s.Name, s.Version)
 		}, n, "")
-		fmt.Fprintf(out, "  cargo zkp prove --lock makes them, each with -p NAME@VERSION, or all\n")
+		fmt.Fprintf(out, "  %s\n  makes them, each with -p NAME@VERSION, or all\n", proveLock(k.Policy))
 	}
 	_, err := fmt.Fprint(sh.stdout, out.String())
 	return err

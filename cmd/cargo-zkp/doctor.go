@@ -63,7 +63,9 @@ git, keys, cache, policy, trust files, logs and clock, proxy, credential provide
 	if n := d.count(broken); err == nil && n > 0 {
 		return outcome.Refusef("broken: %d of %d that were looked at", n, len(d.found))
 	}
-	if err == nil {
+	if n := d.count(warning); err == nil && n > 0 {
+		sh.Status("Finished", "nothing is broken; warnings: %d", n)
+	} else if err == nil {
 		sh.Status("Finished", "nothing is broken")
 	}
 	return err
@@ -271,7 +273,7 @@ func (d *doctor) policy() {
 	place.UserDir = policy.UserDir()
 	asks, packages, err := known(d.manifestPath, &place)
 	if err != nil {
-		d.say("workspace", broken, "", "%v", err)
+		d.say("workspace", broken, "correct what it names; cargo metadata may tell more", "%v", err)
 	} else if place.Root == "" {
 		d.say("workspace", skipped, "", "there is no Cargo.toml here: your own policy counts")
 	} else {
@@ -295,8 +297,8 @@ func (d *doctor) policy() {
 		}
 	}
 	if path == "" {
-		d.say("policy", healthy, "cargo zkp init writes one", "there is no zkp.toml: what the manifests ask for must be "+
-			"proven")
+		d.say("policy", healthy, "cargo zkp init --from-lock --trust PATH writes one, with a log's trust file and program",
+			"there is no zkp.toml: what the manifests ask for must be proven")
 	} else {
 		d.say("policy", healthy, "", "%s can be read", path)
 	}
@@ -365,8 +367,8 @@ func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.Poli
 	signed, err := (&client.Log{URL: l.URL, UserAgent: userAgent, HTTP: &http.Client{Timeout: 10 * time.Second,
 		Transport: seen}}).Checkpoint(ctx)
 	if err != nil {
-		d.say("log", broken, "look whether its URL in "+t.Path+" is right, and tell its operator if it is",
-			"%s does not answer: %v", l.Origin, err)
+		d.say("log", broken, "look whether its URL in "+t.Path+" is right, and tell its operator if it is; your own: "+
+			"cratelog run DIR", "%s does not answer: %v", l.Origin, err)
 		return d.found
 	}
 	d.clock(l.Origin, seen.date(), begin, time.Now())

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"cratelog/cargo"
@@ -242,10 +241,7 @@ func cargosRegistry(index string) *registry.Index {
 		}
 		at = "sparse+" + url
 	}
-	if !strings.HasPrefix(at, "sparse+") {
-		return nil
-	}
-	url, err := registry.SparseURL(at)
+	url, err := registry.IndexURL(at)
 	if err != nil {
 		return nil
 	}

@@ -42,10 +42,10 @@ func realIndex(ctx context.Context, named, dir, home string) (string, error) {
 	case source.Because != "" && source.Kind != "registry":
 		return "", noRegistry(source)
 	case source.At != "":
-		return registry.SparseURL(source.At)
+		return registry.IndexURL(source.At)
 	}
 	if index, ok := config.Registry(cargo.DefaultSource); ok {
-		return registry.SparseURL(index)
+		return registry.IndexURL(index)
 	}
 	index, err := registry.DefaultIndex(home)
 	if errors.Is(err, registry.ErrNoIndex) {

@@ -59,7 +59,7 @@ not yet: they are excepted for a while, one line each, in zkp-exceptions.toml.`)
 	fs.Func("trust", "`PATH` of a trust file, or of a directory with *.policy and programs (*.json): they are copied into "+
 		trustDir+"/; may be repeated (default: those in your settings count)", policy.AppendTo(&o.trust))
 	fs.StringVar(&o.report, "report", "", "`FILE` that cargo zkp prove --lock --report wrote: why crates are not proven "+
-		"(default: what each .crate shows)")
+		"(default: the one in its work directory, and what each .crate shows)")
 	fs.BoolVar(&o.development, "development", false, "accept proofs made with UNSAFE development keys, which anyone "+
 		"can forge")
 	fs.BoolVar(&o.offline, "offline", false, "use only what is on this disk")
@@ -109,12 +109,18 @@ func (o *initOptions) run(ctx context.Context, sh *shell) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	// What init alone wrote, and nobody touched, says nothing that would be lost.
+	blank := there && (o.fromLock || len(o.trust) > 0) && isTemplate(path)
+	there = there && !blank
 	if there && !o.fromLock {
-		return outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp policy check\" looks for mistakes in it; "+
+		return outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp policy check\" looks for mistakes in "+
+			"it; "+
 			"\"cargo zkp init --from-lock\" excepts what is not proven yet", shorten(path))
 	}
 	if there && (len(o.trust) > 0 || o.development) {
-		return outcome.Usagef("%s is there already, and stays as it is: write into it whom to believe", shorten(path))
+		return outcome.Usagef("%s is there already, and stays as it is: write into it whom to believe\n"+
+			"the trust file under trust = [...], the program under programs = [...]; then run this without "+
+			"--trust", shorten(path))
 	}
 	files, err := o.trusted(dir)
 	if err != nil {
@@ -132,7 +138,7 @@ func (o *initOptions) run(ctx context.Context, sh *shell) error {
 	if err != nil {
 		return err
 	}
-	if !there && ws.Policy == "" {
+	if !there && !blank && ws.Policy == "" {
 		place := policy.Place{Root: ws.Root, UserDir: policy.UserDir()}
 		if other, err := place.Find(); err == nil && other != "" {
 			sh.Warn("%s will not count here any more, for %s is nearer: write into that what shall go on", shorten(other),
@@ -163,12 +169,22 @@ func (o *initOptions) run(ctx context.Context, sh *shell) error {
 		return err
 	}
 	if !there { // last: what it names is there
-		if err := durable.WriteNew(path, []byte(first.Text()), 0o644); err != nil {
+		write := durable.WriteNew
+		if blank {
+			write = durable.Write
+		}
+		if err := write(path, []byte(first.Text()), 0o644); err != nil {
 			return errors.Join(done, err)
 		}
 		sh.Status("Created", "%s; look through it, then run \"cargo zkp policy check\"", shorten(path))
 	}
 	return done
+}
+
+// isTemplate says that a zkp.toml is as init alone writes it.
+func isTemplate(path string) bool {
+	b, err := durable.Read(path, maxTrust)
+	return err == nil && string(b) == policy.Template
 }
 
 // policy is the one that will count: that of a zkp.toml that is there, or the one that is to be written.
@@ -189,7 +205,8 @@ func (o *initOptions) policy(path string, there bool, files []trustFile) (*polic
 		return nil, policyError(err)
 	}
 	if there && p.ExceptionsPath == "" {
-		return nil, outcome.Refusef("%s is there already, and stays as it is\nwrite exceptions = %q into it, and run this again: "+
+		return nil, outcome.Refusef("%s is there already, and stays as it is\nwrite exceptions = %q into it, and run this "+
+			"again: "+
 			"what is not proven yet is excepted there", shorten(path), policy.ExceptionsName)
 	}
 	if !there && o.require == "all" {
@@ -207,12 +224,9 @@ func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Works
 			"be done about it, "+
 			"\"cargo zkp prune\" shortens it, --force writes it anew", shorten(to))
 	}
-	var report *backlog.Report
-	if o.report != "" {
-		var err error
-		if report, err = backlog.ReadReport(o.report); err != nil {
-			return nil, nil, err
-		}
+	report, err := proveReport(sh, ws.Root, o.report)
+	if err != nil {
+		return nil, nil, err
 	}
 	b := believe{offline: o.offline}
 	if err := freshLock(ctx, sh, b, o.lock); err != nil {
@@ -340,11 +354,17 @@ type trustFile struct {
 
 // trusted reads the files that --trust names, to be copied below the directory of zkp.toml.
 func (o *initOptions) trusted(dir string) (files []trustFile, err error) {
+	var in []string // directories
 	for _, path := range o.trust {
 		paths := []string{path}
-		if info, err := os.Stat(path); err != nil {
+		if info, err := os.Stat(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
+		} else if err != nil {
+			return nil, outcome.Usagef("--trust %s: there is no such file or directory; it is the trust file of a log, or a "+
+				"directory "+
+				"with it and its program: of a log that cratelog made, DIR/readers", path)
 		} else if info.IsDir() {
+			in = append(in, path)
 			if paths, err = policyFiles(path); err != nil {
 				return nil, err
 			}
@@ -364,7 +384,13 @@ func (o *initOptions) trusted(dir string) (files []trustFile, err error) {
 		}
 	}
 	if len(o.trust) > 0 && !slices.ContainsFunc(files, func(f trustFile) bool { return !f.program }) {
-		return nil, outcome.Usagef("--trust %s has no trust file (*.policy), so that no log would be believed", o.trust[0])
+		text := fmt.Sprintf("--trust %s has no trust file (*.policy), so that no log would be believed", o.trust[0])
+		for _, dir := range in {
+			if _, err := os.Stat(filepath.Join(dir, "readers")); err == nil {
+				text += "\nit is in " + filepath.Join(dir, "readers")
+			}
+		}
+		return nil, outcome.Usagef("%s", text)
 	}
 	return files, nil
 }

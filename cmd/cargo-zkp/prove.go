@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"cratelog/cargo/backlog/visit"
 	"cratelog/cargo/publish"
 	"cratelog/cargo/verdict"
 	"cratelog/client"
@@ -32,7 +33,7 @@ type proveOptions struct {
 	log                      string // URL of the one whose program to prove with
 	url                      string // of the repository, if it was fetched
 	named                    bool   // by the crate's manifest: it is fetched as anybody can
-	visitor                  *git.Visitor
+	visitor                  *visit.Visitor
 	opening                  bool              // write one; if it is not given: where the source is public
 	modules                  map[string]string // URLs of the submodules that were fetched, by path
 	crateFile                *keptCrate        // for NAME@VERSION

@@ -17,13 +17,13 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/cargo/backlog"
+	"cratelog/cargo/backlog/visit"
 	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
-	"cratelog/prover/git"
 )
 
 // proveLockOptions are those of prove --lock.
@@ -176,7 +176,7 @@ func (o *proveOptions) lockConfig(ctx context.Context, sh *shell, ws *cargo.Work
 	} else if err != nil {
 		return nil, policyError(err)
 	}
-	if cfg.Visitor, err = git.DefaultVisitor(); err != nil {
+	if cfg.Visitor, err = visit.Default(); err != nil {
 		return nil, err
 	}
 	if o.log == "" {
@@ -331,7 +331,16 @@ func (o *proveOptions) saveReport(dir string, r *backlog.Report) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	err = durable.Write(filepath.Join(dir, backlog.ReportName), b, 0o644)
+	path, kept := filepath.Join(dir, backlog.ReportName), b
+	if old, err := backlog.ReadReport(path); err == nil && len(o.lock.only) > 0 { // what was found of others still helps
+		if kept, err = r.With(old).Marshal(); err == nil {
+			_, err = backlog.ParseReport(kept)
+		}
+		if err != nil { // it is too large
+			kept = b
+		}
+	}
+	err = durable.Write(path, kept, 0o644)
 	if err == nil && o.lock.report != "" {
 		err = durable.Write(o.lock.report, b, 0o644)
 	}

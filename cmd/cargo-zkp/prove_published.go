@@ -15,6 +15,7 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/cargo/backlog"
+	"cratelog/cargo/backlog/visit"
 	"cratelog/cargo/registry"
 	"cratelog/crate"
 	"cratelog/entry"
@@ -167,8 +168,10 @@ func (o *proveOptions) indexURL(home string) (string, error) {
 		return "", err
 	case index == "":
 		return registry.DefaultIndex(home)
+	case o.index != "":
+		return registry.SparseURL(index)
 	}
-	return registry.SparseURL(index)
+	return registry.IndexURL(index)
 }
 
 // namedIndex returns the index of the registry that the options name, as cargo writes it; "" if
@@ -222,7 +225,7 @@ func (o *proveOptions) fetch(ctx context.Context, sh *shell, c *crate.Crate) (st
 		return "", err
 	}
 	if o.visitor == nil {
-		if o.visitor, err = git.DefaultVisitor(); err != nil {
+		if o.visitor, err = visit.Default(); err != nil {
 			return "", err
 		}
 	}
@@ -236,7 +239,7 @@ func (o *proveOptions) fetch(ctx context.Context, sh *shell, c *crate.Crate) (st
 	o.url = o.repository
 	sh.Status("Fetching", "commit %x", commit)
 	if o.named {
-		return o.visitor.Fetch(ctx, git.Address{URL: o.repository}, commit)
+		return o.visitor.Fetch(ctx, visit.Address{URL: o.repository}, commit)
 	}
 	return cache.Fetch(ctx, o.repository, commit)
 }
@@ -265,7 +268,7 @@ func (o *proveOptions) wanted(ctx context.Context, c *crate.Crate) (commit [20]b
 
 // tag returns the commit of the tag that --commit names, of a repository that a stranger's manifest names.
 func (o *proveOptions) tag(ctx context.Context) ([20]byte, error) {
-	tags, err := o.visitor.Tags(ctx, git.Address{URL: o.repository})
+	tags, err := o.visitor.Tags(ctx, visit.Address{URL: o.repository})
 	if err != nil {
 		return [20]byte{}, err
 	}

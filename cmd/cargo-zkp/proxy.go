@@ -76,6 +76,9 @@ func (c *proxyCall) serve(ctx context.Context, sh *shell, fs *flag.FlagSet) erro
 	if address == "" {
 		address = c.installedAddress(ws)
 	}
+	if err := proxy.CheckAddress(address, c.anyAddress); err != nil {
+		return outcome.Usagef("--listen: %v", err)
+	}
 	l, err := proxy.Listen(address, c.anyAddress)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w\nthe proxy may be running already, and then it serves this workspace too; another --listen "+
@@ -337,7 +340,7 @@ func (c *proxyCall) behind(w proxy.Workspace) error {
 	if err == nil && source.Kind != "registry" {
 		return noRegistry(source)
 	} else if err == nil && source.At != "" {
-		_, err = registry.SparseURL(source.At)
+		_, err = registry.IndexURL(source.At)
 	}
 	return err
 }

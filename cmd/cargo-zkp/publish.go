@@ -159,7 +159,11 @@ func tellKeys(sh *shell, k *prover.Keyring, logs *proofcheck.Program) {
 		sh.Status("Proving", "with the log's program %x, origin %s", logs.ID(), logs.Trust())
 	}
 	if k.Development() {
-		sh.Warn("proofs are made with the UNSAFE development key: only logs and readers in development mode accept them")
+		text := "proofs are made with the UNSAFE development key: only logs and readers in development mode accept them"
+		if k.Log == nil {
+			text += "; with --log URL they are made with the key of that log"
+		}
+		sh.Warn("%s", text)
 	}
 }
 

@@ -326,5 +326,5 @@ func defaultIndex(home string) (string, error) {
 	case from.Kind != "registry":
 		return "", fmt.Errorf("%s replaces cargo's default registry by a %s, which has no downloads", from.Because, from.Kind)
 	}
-	return registry.SparseURL(from.At)
+	return registry.IndexURL(from.At)
 }

@@ -107,6 +107,9 @@ func (k *lockCheck) human(sh *shell) {
 	}
 	sh.Status("Finished", "%s proven%s in %.2f s", crates(n[verdict.Verified]), k.rest(n),
 		k.took.Seconds())
+	if len(k.Wants) > 0 && k.Required() == 0 && k.Policy.Path == "" {
+		sh.Status("", "nothing asks for a proof here; \"cargo zkp init --from-lock --trust PATH\" asks for all that there are")
+	}
 }
 
 // tell prints one crate that nothing is wrong with.

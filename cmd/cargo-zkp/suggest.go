@@ -51,8 +51,8 @@ var advices = []struct{ what, text, do string }{
 	{"needless", "of what needs no proof anyway", "run cargo zkp prune"},
 	{"gone", "about crates that Cargo.lock has no more", "run cargo zkp prune"},
 	{"updated", "about versions that Cargo.lock has no more: others are not excepted", "run cargo zkp prune"},
-	{"proven", "of what was proven here, and is not logged", "run cargo zkp prove --lock --submit"},
-	{"provable", "of what could be proven from what it names", "run cargo zkp prove --lock --submit"},
+	{"proven", "of what was proven here, and is not logged", ""}, // what proveLock says
+	{"provable", "of what could be proven from what it names", ""},
 	{"unprovable", "of what cannot be proven as it is", "ask its author for a release from a clean commit, or depend " +
 		"on another version"},
 	{"unknown", "of what could not be looked at", "try again when the log answers"},
@@ -196,7 +196,7 @@ func (r *reviewed) human(sh *shell) error {
 		for _, c := range byCount(causes) {
 			fmt.Fprintf(sh.stdout, "  %d %s\n", causes[c], c)
 		}
-		fmt.Fprintf(sh.stdout, "  %s\n", one.do)
+		fmt.Fprintf(sh.stdout, "  %s\n", cmp.Or(one.do, "run "+proveLock(r.Policy)))
 	}
 	if list := over[true]; len(list) > 0 {
 		fmt.Fprintf(sh.stdout, "%s expired: no more in force\n", exceptions(len(list)))
@@ -257,9 +257,9 @@ func (r *reviewed) json(sh *shell) error {
 
 // prune takes exceptions that are not needed any more out of the file of exceptions.
 func prune(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "prune", "", `Take out of the file of exceptions what is not needed any more: crates that are proven now, and
-those that need no proof, or that Cargo.lock has no more. What stands in zkp.toml itself is named,
-and stays.`)
+	fs := newFlags(sh, "prune", "", `Take out of the file of exceptions what is not needed any more: crates that are proven now,
+that need no proof, or that Cargo.lock has no more. What stands in zkp.toml itself is named, and
+stays.`)
 	var o reviewOptions
 	o.register(fs)
 	dry := fs.Bool("dry-run", false, "only say what would be done")

@@ -145,17 +145,17 @@ func (k *lockCheck) groups(sh *shell, bad []*verdict.Verdict) {
 		if causes := causesOf(g.all); g.reason == "not-logged" {
 			text += "\n" + causes
 		}
-		sh.complain(text + "\n" + clip(g.remedy(), columns-indent))
+		sh.complain(text + "\n" + g.remedy(k.Policy))
 	}
 }
 
 // remedy says once what can be done.
-func (g failing) remedy() string {
+func (g failing) remedy(p *policy.Policy) string {
 	if g.reason == "not-logged" {
-		return "cargo zkp prove --lock proves what can be; cargo zkp init --from-lock excepts the rest"
+		return proveLock(p) + "\nproves what can be; cargo zkp init --from-lock excepts the rest"
 	}
 	first, _, _ := strings.Cut(verdict.Explain(g.all[0].Err).Remedy, ". ")
-	return cmp.Or(first, "-v tells more of each")
+	return clip(cmp.Or(first, "-v tells more of each"), columns-indent)
 }
 
 // clip cuts a text that is longer than a line.

@@ -18,6 +18,7 @@ import (
 
 	"cratelog/circuit"
 	"cratelog/circuit/ceremony"
+	"cratelog/internal/daemon"
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
@@ -63,41 +64,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		"solo": p.solo, "init": p.init, "contribute": p.contribute, "accept": p.accept, "beacon": p.beacon,
 		"status": p.status, "verify": p.verify, "export": p.export,
 	}
-	if len(args) == 0 {
-		return outcome.Usagef("no command is given")
+	verbs := make(map[string]daemon.Verb)
+	for name, command := range commands {
+		verbs[name] = func(_ context.Context, args []string, _, _ io.Writer) error { return command(args) }
 	}
-	switch args[0] {
-	case "help", "-h", "-help", "--help":
-		_, err := io.WriteString(stdout, usage)
-		return err
-	}
-	command, ok := commands[args[0]]
-	if !ok {
-		return outcome.Usagef("there is no command %q", args[0])
-	}
-	return command(args[1:])
+	return daemon.Run(ctx, usage, verbs, args, stdout, stderr)
 }
 
 // parse parses flags, which may stand before and after the arguments, of which there
 // must be as many as are named.
 func parse(fs *flag.FlagSet, args []string, names ...string) ([]string, error) {
-	fs.SetOutput(io.Discard) // outcome.Exit prints the error with the usage
-	var rest []string
-	for {
-		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		} else if err != nil {
-			return nil, outcome.Misuse(err)
-		}
-		if fs.NArg() == 0 {
-			break
-		}
-		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	rest, err := daemon.ParseBetween(fs, args)
+	if err == nil && len(rest) != len(names) {
+		err = outcome.Usagef("%s takes %v, and %d arguments are given", fs.Name(), names, len(rest))
 	}
-	if len(rest) != len(names) {
-		return nil, outcome.Usagef("%s takes %v, and %d arguments are given", fs.Name(), names, len(rest))
-	}
-	return rest, nil
+	return rest, err
 }
 
 func flags(command string) *flag.FlagSet { return flag.NewFlagSet(command, flag.ContinueOnError) }
@@ -121,7 +102,7 @@ func (p *program) open(fs *flag.FlagSet, args []string, usable func() error, nam
 func (p *program) init(args []string) error {
 	fs := flags("init")
 	of := circuitFlags(fs)
-	ptau := fs.String("ptau", "", "")
+	ptau := fs.String("ptau", "", "`FILE` that phase 1 starts from, a powers-of-tau transcript")
 	args, err := parse(fs, args, "DIR")
 	if err != nil {
 		return err
@@ -150,8 +131,8 @@ func (p *program) init(args []string) error {
 
 // circuitFlags are the flags of which circuit the keys are for, and what they say once they are parsed.
 func circuitFlags(fs *flag.FlagSet) func() (ceremony.Circuit, error) {
-	claim := fs.String("claim", "source", "")
-	blocks := fs.Int("blocks", circuit.SegmentBlocks, "")
+	claim := fs.String("claim", "source", "`KIND` of what is claimed: source or build")
+	blocks := fs.Int("blocks", circuit.SegmentBlocks, "`N` SHA-1 blocks in a segment of the circuit")
 	return func() (c ceremony.Circuit, err error) {
 		asked := false
 		fs.Visit(func(f *flag.Flag) { asked = asked || f.Name == "blocks" })
@@ -172,8 +153,8 @@ func circuitFlags(fs *flag.FlagSet) func() (ceremony.Circuit, error) {
 func (p *program) solo(args []string) error {
 	fs := flags("solo")
 	of := circuitFlags(fs)
-	out := fs.String("out", "solo.json", "")
-	pk := fs.String("pk", "solo.pk", "")
+	out := fs.String("out", "solo.json", "`FILE` for the program")
+	pk := fs.String("pk", "solo.pk", "`FILE` for the proving key")
 	args, err := parse(fs, args, "NAME")
 	if err != nil {
 		return err
@@ -260,8 +241,8 @@ func (p *program) accept(args []string) error {
 
 func (p *program) beacon(args []string) error {
 	fs := flags("beacon")
-	phase := fs.Int("phase", 0, "")
-	text := fs.String("value", "", "")
+	phase := fs.Int("phase", 0, "`PHASE` to seal: 1 or 2")
+	text := fs.String("value", "", "the public value, in `HEX`")
 	var value []byte
 	f, _, err := p.open(fs, args, func() (err error) {
 		if value, err = hex.DecodeString(*text); err != nil || len(value) == 0 {
@@ -286,7 +267,7 @@ func (p *program) beacon(args []string) error {
 
 func (p *program) verify(args []string) error {
 	fs := flags("verify")
-	ptau := fs.String("ptau", "", "")
+	ptau := fs.String("ptau", "", "`FILE` that phase 1 starts from, a powers-of-tau transcript")
 	f, _, err := p.open(fs, args, nil, "DIR")
 	if err != nil {
 		return err
@@ -329,8 +310,8 @@ func (p *program) verified(f *ceremony.Folder) (*ceremony.Result, error) {
 
 func (p *program) export(args []string) error {
 	fs := flags("export")
-	out := fs.String("out", "", "")
-	pk := fs.String("pk", "", "")
+	out := fs.String("out", "", "`FILE` for the program")
+	pk := fs.String("pk", "", "`FILE` for the proving key")
 	f, _, err := p.open(fs, args, func() error {
 		if *out == "" || *pk == "" {
 			return outcome.Usagef("export needs -out and -pk")

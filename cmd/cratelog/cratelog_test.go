@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ func TestInitMakesAWholeLogOrNothing(t *testing.T) {
 	if code != outcome.OK {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
-	for _, want := range []string{"cratelog run " + dir, "witness serve -config " + filepath.Join(dir, "witness-3", "witness.toml"),
+	for _, want := range []string{"cratelog run " + dir, "--trust " + filepath.Join(dir, "readers"), "witness serve -config " + filepath.Join(dir, "witness-3", "witness.toml"),
 		"cannot show that you have one history", "solo: Example Org"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("it does not say %q:\n%s", want, stdout)
@@ -96,7 +97,8 @@ func TestInitRefusesWhatCannotBe(t *testing.T) {
 	fatalIf(t, err)
 	defer l.Close()
 	taken := l.Addr().(*net.TCPAddr).Port
-	dir := filepath.Join(t.TempDir(), "log")
+	dir := filepath.Join(t.TempDir(), "parent", "log")
+	fatalIf(t, os.MkdirAll(filepath.Join(filepath.Dir(dir), "something"), 0o755))
 	for _, c := range []struct {
 		code outcome.Code
 		want string
@@ -112,6 +114,7 @@ func TestInitRefusesWhatCannotBe(t *testing.T) {
 		{outcome.Usage, "choose one with --origin", []string{dir, "--origin", "a b"}},
 		{outcome.Usage, "choose one with --name", []string{dir, "--name", "\u00c4"}},
 		{outcome.Usage, "--blocks is 1 to", []string{dir, "--blocks", "0"}},
+		{outcome.Unchecked, "nothing in it is touched", []string{filepath.Dir(dir), "--port", fmt.Sprint(taken)}},
 		{outcome.Unchecked, "one cannot be had", []string{dir, "--port", fmt.Sprint(taken - 1)}},
 		{outcome.Unchecked, "choose other ports with --port", []string{dir, "--port", fmt.Sprint(taken)}},
 	} {
@@ -122,6 +125,19 @@ func TestInitRefusesWhatCannotBe(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v: something was made", err)
+	}
+}
+
+func TestInitThatIsInterruptedLeavesNothing(t *testing.T) {
+	parent := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	args := []string{"init", filepath.Join(parent, "log"), "--port", "0", "--blocks", "1"}
+	if err := run(ctx, args, &bytes.Buffer{}, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), "interrupted: nothing is left") {
+		t.Errorf("%v", err)
+	}
+	if there, err := os.ReadDir(parent); err != nil || len(there) > 0 {
+		t.Errorf("%v %v", err, there)
 	}
 }
 
@@ -144,6 +160,22 @@ func TestRunNeedsSomethingToRun(t *testing.T) {
 	if _, stderr, code := cratelog(t, "run", dir); code != outcome.Unchecked || !strings.Contains(stderr, "cratelog init "+dir) {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
+}
+
+func TestRunIsNotRunTwice(t *testing.T) {
+	dir := t.TempDir()
+	fatalIf(t, os.Mkdir(filepath.Join(dir, "log"), 0o755))
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "log", logSettings), nil, 0o644))
+	lock, err := alone(dir)
+	fatalIf(t, err)
+	_, stderr, code := cratelog(t, "run", dir)
+	if code != outcome.Unchecked || !strings.Contains(stderr, "another cratelog runs "+dir) {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	fatalIf(t, lock.Close())
+	lock, err = alone(dir)
+	fatalIf(t, err)
+	fatalIf(t, lock.Close())
 }
 
 func fatalIf(t testing.TB, err error) {

@@ -63,16 +63,22 @@ func initialize(ctx context.Context, args []string, stdout, stderr io.Writer) (e
 	fs := flag.NewFlagSet("cratelog init", flag.ContinueOnError)
 	p := &plan{}
 	p.register(fs)
-	if p.dir, err = parse(fs, args, stdout); err != nil {
+	if p.dir, err = parse(fs, args); err != nil {
 		return err
 	}
 	if err := p.check(time.Now()); err != nil {
 		return err
 	}
+	p.dir = filepath.Clean(p.dir)
+	if err := empty(p.dir); err != nil { // before its ports, which it may be using
+		return err
+	}
 	if err := p.free(); err != nil {
 		return err
 	}
-	if err := p.make(ctx, stderr); err != nil {
+	if err := p.make(ctx, stderr); ctx.Err() != nil && err != nil {
+		return errors.New("interrupted: nothing is left of what was begun")
+	} else if err != nil {
 		return err
 	}
 	return p.say(stdout)
@@ -181,13 +187,9 @@ func (p *plan) listen(any bool) error {
 	return nil
 }
 
-// make makes everything in a new directory beside dir, which then gets its name. Nothing is left of
-// what was not finished.
+// make makes everything in a new directory beside dir, which is empty or not there, and which then gets
+// its name. Nothing is left of what was not finished.
 func (p *plan) make(ctx context.Context, stderr io.Writer) (err error) {
-	p.dir = filepath.Clean(p.dir)
-	if err := empty(p.dir); err != nil {
-		return err
-	}
 	tmp, err := os.MkdirTemp(filepath.Dir(p.dir), ".cratelog-init-*")
 	if err != nil {
 		return err

@@ -4,9 +4,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 
 	"cratelog/internal/daemon"
@@ -34,26 +32,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return daemon.Run(ctx, usage, verbs, args, stdout, stderr)
 }
 
-// parse parses flags, which may stand before and after the one argument, DIR. It prints help.
-func parse(fs *flag.FlagSet, args []string, stdout io.Writer) (dir string, err error) {
-	fs.SetOutput(io.Discard) // outcome.Exit prints the error with the usage
-	var rest []string
-	for {
-		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintf(stdout, "Usage: %s DIR [OPTIONS]\n", fs.Name())
-			fs.SetOutput(stdout)
-			fs.PrintDefaults()
-			return "", err
-		} else if err != nil {
-			return "", outcome.Misuse(err)
-		}
-		if fs.NArg() == 0 {
-			break
-		}
-		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+// parse parses flags, which may stand before and after the one argument, DIR.
+func parse(fs *flag.FlagSet, args []string) (dir string, err error) {
+	rest, err := daemon.ParseBetween(fs, args)
+	if err == nil && len(rest) != 1 {
+		err = outcome.Usagef("%s takes one argument, DIR, and %d are given", fs.Name(), len(rest))
 	}
-	if len(rest) != 1 {
-		return "", outcome.Usagef("%s takes one argument, DIR, and %d are given", fs.Name(), len(rest))
+	if err != nil {
+		return "", err
 	}
 	return rest[0], nil
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"cratelog/internal/durable"
+	"cratelog/internal/flock"
 )
 
 // The settings files of the services, each in the folder of its service.
@@ -75,7 +76,7 @@ func find(dir string) (all []*service, err error) {
 
 // runAll runs all services of a directory until ctx ends, which is no error, or one of them does.
 func runAll(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	dir, err := parse(flag.NewFlagSet("cratelog run", flag.ContinueOnError), args, stdout)
+	dir, err := parse(flag.NewFlagSet("cratelog run", flag.ContinueOnError), args)
 	if err != nil {
 		return err
 	}
@@ -83,6 +84,11 @@ func runAll(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	if err != nil {
 		return err
 	}
+	lock, err := alone(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	tmp, err := os.MkdirTemp("", "cratelog-run-*")
 	if err != nil {
 		return err
@@ -93,6 +99,21 @@ func runAll(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return tell(stdout, dir, urls)
 	})
 	return errors.Join(err, r.stop())
+}
+
+// alone takes the lock of a directory, or says that its services run already.
+func alone(dir string) (lock *os.File, err error) {
+	if lock, err = os.OpenFile(filepath.Join(dir, ".run.lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, err
+	}
+	held, err := flock.Try(lock)
+	if held {
+		err = fmt.Errorf("another cratelog runs %s; end that one with Ctrl-C, or leave it running", dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
 }
 
 // tell says that all is well, and what to do now.
@@ -110,8 +131,11 @@ func tell(stdout io.Writer, dir string, urls map[string]string) error {
 	return err
 }
 
-// next is how to fill a log, and to rely on it.
+// next is how to fill a log, and to rely on it, from whatever directory the project is in.
 func next(dir, url string) string {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
 	return fmt.Sprintf("    cargo zkp prove --lock --submit --log %s\n    cargo zkp init --from-lock --trust %s\n"+
 		"    cargo zkp build\n", url, filepath.Join(dir, "readers"))
 }
@@ -276,7 +300,7 @@ func (r *running) stop() error {
 		}
 		select {
 		case <-s.done:
-			if s.err != nil {
+			if s.err != nil && !terminated(s.err) { // by the signal, if it had not come so far as to catch it
 				errs = append(errs, fmt.Errorf("%s, asked to end: %w; its last words are above", s.name, s.err))
 			}
 		case <-time.After(patience):

@@ -12,14 +12,19 @@ import (
 
 func checksum(crate []byte) [32]byte { return sha256.Sum256(crate) }
 
-// fewerCosignatures drops all witnesses' lines but those of one, or all if that
-// one has none.
-func fewerCosignatures(bundle []byte, keep string) []byte {
+// oneCosignature drops all witnesses' lines but those of the first.
+func oneCosignature(bundle []byte) []byte {
 	var out []string
+	keep := ""
 	for line := range strings.Lines(string(bundle)) {
-		if name, ok := strings.CutPrefix(line, "— "); ok && !strings.HasPrefix(name, origin+" ") &&
-			!strings.HasPrefix(name, keep+" ") {
-			continue
+		if name, ok := strings.CutPrefix(line, "— "); ok && !strings.HasPrefix(name, origin+" ") {
+			name, _, _ = strings.Cut(name, " ")
+			if keep == "" {
+				keep = name
+			}
+			if name != keep {
+				continue
+			}
 		}
 		out = append(out, line)
 	}

@@ -6,7 +6,7 @@
 // It needs neither options nor a network nor Rust. Its directory is new on every run,
 // and stays, so that you can look at what it wrote. With -check it ends after the last
 // step and removes the directory; the exit code is 0 only if every step behaved, 1 if
-// one did not, 3 if the demonstration could not be set up.
+// one did not, 3 if the demonstration could not be set up. With -session it draws docs/session.svg.
 package main
 
 import (
@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"cratelog/internal/loopback"
@@ -28,6 +29,7 @@ const origin = "demo.cratelog.example/log"
 
 func main() {
 	check := flag.Bool("check", false, "end after the last step; exit 0 only if every step behaved")
+	session := flag.String("session", "", "`FILE.svg` to draw some of the steps in, once all behaved")
 	which := flag.Bool("version", false, "print the version, and end")
 	flag.Parse()
 	if *which {
@@ -36,10 +38,10 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(outcome.Exit("demo", "", demo(ctx, *check, os.Stdout), os.Stderr))
+	os.Exit(outcome.Exit("demo", "", demo(ctx, *check, *session, os.Stdout), os.Stderr))
 }
 
-func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
+func demo(ctx context.Context, check bool, session string, stdout io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "cratelog-demo-")
 	if err != nil {
 		return err
@@ -63,7 +65,8 @@ func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &story{ctx: ctx, w: w, m: m, b: b, dir: dir, out: stdout}
+	var said strings.Builder
+	s := &story{ctx: ctx, w: w, m: m, b: b, dir: dir, out: io.MultiWriter(stdout, &said)}
 	s.say("cratelog: a log that accepts a crate only with a proof that it is its commit's source.")
 	s.say("Everything below runs on this machine, in %s.", dir)
 	for _, p := range w.Proofs.Programs() {
@@ -74,6 +77,11 @@ func demo(ctx context.Context, check bool, stdout io.Writer) (err error) {
 		return outcome.Refusef("%d of %d steps did not behave", s.failed, s.steps)
 	}
 	s.say("\nAll %d steps behaved.", s.steps)
+	if session != "" {
+		if err := drawSession(session, said.String()); err != nil {
+			return err
+		}
+	}
 	if check {
 		return nil
 	}

@@ -44,12 +44,15 @@ var verbs = map[string]daemon.Verb{
 
 // deleteOpening deletes the opening of a claim. The log's entries stay as they are.
 func deleteOpening(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	if len(args) > 0 && daemon.IsHelp(args[0]) {
+		args = []string{"delete", "--help"}
+	}
 	if len(args) == 0 || args[0] != "delete" {
 		return outcome.Usagef("what is to be done with openings? They can be deleted")
 	}
 	fs := flag.NewFlagSet("openings delete", flag.ContinueOnError)
-	file := fs.String("config", "", "settings file")
-	claim := fs.String("claim", "", "identity of the claim")
+	file := fs.String("config", "", "settings `FILE`")
+	claim := fs.String("claim", "", "`IDENTITY` of the claim, in hex")
 	if err := daemon.Parse(fs, args[1:], "config", "claim"); err != nil {
 		return err
 	}

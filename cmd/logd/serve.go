@@ -19,8 +19,8 @@ import (
 // serve runs the log until ctx ends.
 func serve(ctx context.Context, args []string, stderr io.Writer, accepted programs) error {
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
-	file := fs.String("config", "", "settings file")
-	ready := fs.String("ready-file", "", "file to write the URL to once the log listens")
+	file := fs.String("config", "", "settings `FILE`")
+	ready := fs.String("ready-file", "", "`FILE` to write the URL to once the log listens")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"cratelog/internal/daemon"
 	"cratelog/internal/outcome"
 	"cratelog/monitor/alert"
 	"cratelog/monitor/store"
@@ -152,7 +153,7 @@ func status(ctx context.Context, s *store.Store, now time.Time) (summary, text s
 // testAlert sends a test to every channel, or to one, and reports on each.
 func testAlert(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("test-alert", flag.ContinueOnError)
-	only := fs.String("channel", "", "the only channel to test")
+	only := fs.String("channel", "", "`NAME` of the only channel to test")
 	site, err := parseSettings(fs, args)
 	if err != nil {
 		return err
@@ -186,9 +187,9 @@ func testAlert(ctx context.Context, args []string, stdout, _ io.Writer) error {
 // ack notes who has taken care of findings: they do not page again.
 func ack(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("ack", flag.ContinueOnError)
-	file := fs.String("config", "", "settings file")
-	by := fs.String("by", "", "who takes care of it")
-	why := fs.String("why", "", "what was found out, or done")
+	file := fs.String("config", "", "settings `FILE`")
+	by := fs.String("by", "", "`NAME` of who takes care of it")
+	why := fs.String("why", "", "`TEXT`: what was found out, or done")
 	numbers, err := someNumbers(fs, args)
 	if err != nil {
 		return err
@@ -220,7 +221,7 @@ func ack(ctx context.Context, args []string, stdout, _ io.Writer) error {
 
 // someNumbers parses flags and the numbers of findings.
 func someNumbers(fs *flag.FlagSet, args []string) ([]int64, error) {
-	words, err := interspersed(fs, args)
+	words, err := daemon.ParseBetween(fs, args)
 	if err == nil && len(words) == 0 {
 		err = outcome.Usagef("%s needs the number of a finding", fs.Name())
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"cratelog/build"
 	"cratelog/client"
+	"cratelog/internal/daemon"
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 	"cratelog/monitor"
@@ -94,7 +96,9 @@ func questionOf(args []string) (words []string, params url.Values, err error) {
 		arg := args[0]
 		args = args[1:]
 		name, ok := strings.CutPrefix(arg, "-")
-		if !ok {
+		if daemon.IsHelp(arg) {
+			return nil, nil, flag.ErrHelp
+		} else if !ok {
 			words = append(words, arg)
 			continue
 		}

@@ -139,7 +139,7 @@ func (o *opened) say(ctx context.Context) error {
 // runMonitor follows the logs and serves until ctx ends.
 func runMonitor(ctx context.Context, args []string, _, stderr io.Writer) error {
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
-	ready := fs.String("ready-file", "", "file to write the URL to once the monitor listens")
+	ready := fs.String("ready-file", "", "`FILE` to write the URL to once the monitor listens")
 	site, err := parseSettings(fs, args)
 	if err != nil {
 		return err

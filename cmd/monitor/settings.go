@@ -91,7 +91,7 @@ const maxToken = 64 << 10
 
 // parseSettings parses the flags of a command, and reads the settings file that they name.
 func parseSettings(fs *flag.FlagSet, args []string) (*setup, error) {
-	file := fs.String("config", "", "settings file")
+	file := fs.String("config", "", "settings `FILE`")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/evidence"
+	"cratelog/internal/daemon"
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 	"cratelog/proofcheck"
@@ -26,14 +26,14 @@ import (
 // file. It refuses a file that shows nothing.
 func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("verify-evidence", flag.ContinueOnError)
-	trust := fs.String("trust", "", "trust file (c2sp.org/tlog-policy) with the keys of the log and the witnesses")
+	trust := fs.String("trust", "", "trust `FILE` (c2sp.org/tlog-policy) with the keys of the log and the witnesses")
 	var programs []string
-	fs.Func("program", "program file to accept besides those that ship; may be repeated", func(s string) error {
+	fs.Func("program", "program `FILE` to accept besides those that ship; may be repeated", func(s string) error {
 		programs = append(programs, s)
 		return nil
 	})
 	development := fs.Bool("development", false, "accept programs with development keys, whose proofs anyone can forge")
-	crateFile := fs.String("crate", "", "the .crate, for evidence that it is too large to be in")
+	crateFile := fs.String("crate", "", "the .crate `FILE`, for evidence that it is too large to be in")
 	asJSON := fs.Bool("json", false, "print JSON")
 	file, err := oneFile(fs, args)
 	if err != nil {
@@ -74,7 +74,7 @@ func verifyEvidence(_ context.Context, args []string, stdout, _ io.Writer) error
 
 // oneFile parses flags that may stand before and after one file name.
 func oneFile(fs *flag.FlagSet, args []string) (string, error) {
-	files, err := interspersed(fs, args)
+	files, err := daemon.ParseBetween(fs, args)
 	if err == nil && len(files) != 1 {
 		err = outcome.Usagef("%s takes one file, not %d", fs.Name(), len(files))
 	}
@@ -82,23 +82,6 @@ func oneFile(fs *flag.FlagSet, args []string) (string, error) {
 		return "", err
 	}
 	return files[0], nil
-}
-
-// interspersed parses flags that may stand between the arguments, which it returns.
-func interspersed(fs *flag.FlagSet, args []string) ([]string, error) {
-	fs.SetOutput(io.Discard) // the error is printed with the usage
-	var others []string
-	for {
-		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		} else if err != nil {
-			return nil, outcome.Misuse(err)
-		}
-		if fs.NArg() == 0 {
-			return others, nil
-		}
-		others, args = append(others, fs.Arg(0)), fs.Args()[1:]
-	}
 }
 
 // trustedKeys reads the keys that a trust file lists.

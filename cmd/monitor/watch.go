@@ -19,14 +19,14 @@ import (
 func watch(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("watch", flag.ContinueOnError)
 	values := map[string]*string{
-		store.WatchCrate:  fs.String("crate", "", "name of a crate"),
-		store.WatchPrefix: fs.String("prefix", "", "beginning of names of crates"),
-		store.WatchPath:   fs.String("path", "", "path of a package in its repository"),
-		store.WatchCommit: fs.String("commit", "", "git commit id"),
+		store.WatchCrate:  fs.String("crate", "", "`NAME` of a crate"),
+		store.WatchPrefix: fs.String("prefix", "", "`TEXT` with which names of crates begin"),
+		store.WatchPath:   fs.String("path", "", "`PATH` of a package in its repository"),
+		store.WatchCommit: fs.String("commit", "", "git commit id, in `HEX`"),
 	}
-	channel := fs.String("channel", "", "the only alert channel to use")
-	note := fs.String("note", "", "why, for people")
-	remove := fs.Int64("remove", 0, "number of a watch to remove")
+	channel := fs.String("channel", "", "`NAME` of the only alert channel to use")
+	note := fs.String("note", "", "a `TEXT` for people: why")
+	remove := fs.Int64("remove", 0, "`NUMBER` of a watch to remove")
 	s, err := parseSettings(fs, args)
 	if err != nil {
 		return err
@@ -79,10 +79,10 @@ func removed(ok bool, err error) error {
 func authorize(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("authorize", flag.ContinueOnError)
 	a := store.Authorization{Added: time.Now()}
-	fs.StringVar(&a.Name, "crate", "", "name of the crate")
-	fs.StringVar(&a.Version, "version", "", "its exact version")
-	fs.StringVar(&a.By, "by", "", "who announces it")
-	fs.Func("sha256", "checksum of the .crate, in hex; any if not given", func(s string) error {
+	fs.StringVar(&a.Name, "crate", "", "`NAME` of the crate")
+	fs.StringVar(&a.Version, "version", "", "its exact `VERSION`")
+	fs.StringVar(&a.By, "by", "", "`NAME` of who announces it")
+	fs.Func("sha256", "checksum of the .crate, in `HEX`; any if not given", func(s string) error {
 		b, err := hex.DecodeString(s)
 		if err != nil || len(b) != 32 {
 			return errors.New("64 hex digits are needed")
@@ -90,8 +90,8 @@ func authorize(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		a.SHA256 = (*[32]byte)(b)
 		return nil
 	})
-	days := fs.Int("days", 30, "how long this holds; 0 for ever")
-	remove := fs.Int64("remove", 0, "number of an announcement to withdraw")
+	days := fs.Int("days", 30, "`N` days that this holds; 0 for ever")
+	remove := fs.Int64("remove", 0, "`NUMBER` of an announcement to withdraw")
 	s, err := parseSettings(fs, args)
 	if err != nil {
 		return err

@@ -115,7 +115,7 @@ func readKeys(path string, files []string) ([]crypto.Signer, error) {
 // open reads a verb's flags and settings, and opens or creates the witness.
 func open(ctx context.Context, fs *flag.FlagSet, args []string, stderr io.Writer, create bool) (settings, witness.Config,
 	*witness.Witness, error) {
-	file := fs.String("config", "", "settings file")
+	file := fs.String("config", "", "settings `FILE`")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return settings{}, witness.Config{}, nil, err
 	}
@@ -140,7 +140,7 @@ func initialize(ctx context.Context, args []string, _, stderr io.Writer) error {
 // showEvidence prints one JSON value with what is on record about every log.
 func showEvidence(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("evidence", flag.ContinueOnError)
-	out := fs.String("out", "", "directory for one evidence file of each fork (docs/evidence.md)")
+	out := fs.String("out", "", "`DIR` for one evidence file of each fork (docs/evidence.md)")
 	_, _, w, err := open(ctx, fs, args, stderr, false)
 	if err != nil {
 		return err

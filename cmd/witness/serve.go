@@ -19,7 +19,7 @@ const shutdownDeadline = 10 * time.Second
 // serve runs the witness until ctx ends.
 func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
-	ready := fs.String("ready-file", "", "file to write the URL to once the witness listens")
+	ready := fs.String("ready-file", "", "`FILE` to write the URL to once the witness listens")
 	s, cfg, w, err := open(ctx, fs, args, stderr, false)
 	if err != nil {
 		return err

@@ -41,34 +41,93 @@ func Main(program, usage string, run Verb) {
 	os.Exit(outcome.Exit(program, usage, err, os.Stderr))
 }
 
-// Run does the verb that args begin with. Each program knows help.
+// Run does the verb that args begin with. Each program knows help, and help of each verb: its part of
+// the usage, and its flags.
 func Run(ctx context.Context, usage string, verbs map[string]Verb, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
 		return outcome.Usagef("no command is given")
 	}
-	switch args[0] {
-	case "help", "-h", "-help", "--help":
-		_, err := io.WriteString(stdout, usage)
-		return err
+	if IsHelp(args[0]) || args[0] == "help" {
+		if len(args) == 1 {
+			_, err := io.WriteString(stdout, usage)
+			return err
+		}
+		args = []string{args[1], "--help"}
 	}
 	verb := verbs[args[0]]
 	if verb == nil {
 		return outcome.Usagef("there is no command %q", args[0])
 	}
-	return verb(ctx, args[1:], stdout, stderr)
+	err := verb(ctx, args[1:], stdout, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		if err := explain(stdout, usage, args[0], err); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// IsHelp says whether an argument asks for help.
+func IsHelp(arg string) bool { return slices.Contains([]string{"-h", "-help", "--help"}, arg) }
+
+// asked is that help is asked for of a verb with flags.
+type asked struct{ fs *flag.FlagSet }
+
+func (asked) Error() string { return flag.ErrHelp.Error() }
+func (asked) Unwrap() error { return flag.ErrHelp }
+
+// explain prints what usage says of a verb, and the flags that why has.
+func explain(w io.Writer, usage, verb string, why error) error {
+	program, _, _ := strings.Cut(usage, " ")
+	var b strings.Builder
+	in := false
+	for line := range strings.Lines(usage) {
+		if rest, ok := strings.CutPrefix(line, "\t"+program+" "); ok {
+			in = strings.HasPrefix(rest, verb+" ")
+		} else if strings.TrimSpace(line) == "" {
+			in = false
+		}
+		if in {
+			b.WriteString(line)
+		}
+	}
+	var a asked
+	if errors.As(why, &a) {
+		a.fs.SetOutput(&b)
+		b.WriteString("\n")
+		a.fs.PrintDefaults()
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// ParseBetween parses the flags of a command, which may stand before, between and after its
+// arguments. It returns those.
+func ParseBetween(fs *flag.FlagSet, args []string) ([]string, error) {
+	fs.SetOutput(io.Discard) // outcome.Exit prints the error with the usage
+	var others []string
+	for {
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return nil, asked{fs}
+		} else if err != nil {
+			return nil, outcome.Misuse(err)
+		}
+		if fs.NArg() == 0 {
+			return others, nil
+		}
+		others, args = append(others, fs.Arg(0)), fs.Args()[1:]
+	}
 }
 
 // Parse parses the flags of a command, which takes no other arguments, and requires
 // those named to be given.
 func Parse(fs *flag.FlagSet, args []string, required ...string) error {
-	fs.SetOutput(io.Discard) // outcome.Exit prints the error with the usage
-	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+	others, err := ParseBetween(fs, args)
+	if err != nil {
 		return err
-	} else if err != nil {
-		return outcome.Misuse(err)
 	}
-	if fs.NArg() > 0 {
-		return outcome.Usagef("%s takes no argument %q", fs.Name(), fs.Arg(0))
+	if len(others) > 0 {
+		return outcome.Usagef("%s takes no argument %q", fs.Name(), others[0])
 	}
 	for _, name := range required {
 		if fs.Lookup(name).Value.String() == "" {
@@ -88,12 +147,12 @@ type Keys struct {
 // Keygen makes a key file and prints its vkey.
 func (k Keys) Keygen(_ context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("keygen", flag.ContinueOnError)
-	name := fs.String(k.Name, "", "the key's name")
-	out := fs.String("out", "", "key file to write")
+	name := fs.String(k.Name, "", "the key's `NAME`")
+	out := fs.String("out", "", "key `FILE` to write")
 	kind := new("ed25519")
 	types := strings.Join(slices.Sorted(maps.Keys(k.Types)), " or ")
 	if len(k.Types) > 1 {
-		fs.StringVar(kind, "type", *kind, types)
+		fs.StringVar(kind, "type", *kind, "`TYPE` of the key: "+types)
 	}
 	if err := Parse(fs, args, k.Name, "out"); err != nil {
 		return err
@@ -114,8 +173,8 @@ func (k Keys) Keygen(_ context.Context, args []string, stdout, _ io.Writer) erro
 // Show prints the vkey of a key file.
 func (k Keys) Show(_ context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("vkey", flag.ContinueOnError)
-	name := fs.String(k.Name, "", "the key's name")
-	key := fs.String("key", "", "key file")
+	name := fs.String(k.Name, "", "the key's `NAME`")
+	key := fs.String("key", "", "key `FILE`")
 	if err := Parse(fs, args, k.Name, "key"); err != nil {
 		return err
 	}

@@ -142,7 +142,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, prefix string, exact bool, e
 		return "", "", fmt.Errorf("%w: %w", ErrEndpoint, err)
 	}
 	prefix = store.Fold(prefix)
-	if err := s.room(ctx, u.Hostname()); err != nil {
+	if err := s.room(ctx, hostOf(u)); err != nil {
 		return "", "", fmt.Errorf("%w: %w", ErrEndpoint, err)
 	}
 	word := random()
@@ -189,6 +189,8 @@ func (s *Subscriber) checkEndpoint(endpoint string) (*url.URL, error) {
 	switch {
 	case err != nil || u.Hostname() == "" || u.Opaque != "" || u.Scheme != "https" && (u.Scheme != "http" || !s.cfg.AllowPrivate):
 		return nil, errors.New("its address is not an https URL")
+	case hostOf(u) == "":
+		return nil, errors.New("its address names no host")
 	case u.User != nil || u.Fragment != "" || u.RawFragment != "":
 		return nil, errors.New("its address must have no user and no fragment")
 	case s.cfg.AllowPrivate:
@@ -204,6 +206,9 @@ func (s *Subscriber) checkEndpoint(endpoint string) (*url.URL, error) {
 	}
 	return u, nil
 }
+
+// hostOf is the host of an address in the one spelling that counts.
+func hostOf(u *url.URL) string { return strings.TrimRight(strings.ToLower(u.Hostname()), ".") }
 
 // room says whether a host may be challenged now: strangers must not use this monitor to knock at others.
 func (s *Subscriber) room(ctx context.Context, host string) error {
@@ -228,7 +233,7 @@ func (s *Subscriber) room(ctx context.Context, host string) error {
 	}
 	same := 0
 	for _, x := range all {
-		if known, err := url.Parse(x.URL); err == nil && known.Hostname() == host {
+		if known, err := url.Parse(x.URL); err == nil && hostOf(known) == host {
 			same++
 		}
 	}

@@ -204,3 +204,14 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 		t.Errorf("%d subscriptions", n)
 	}
 }
+
+// TestAHostIsOneHostHoweverItIsSpelled: the wait between two challenges cannot be spelled away.
+func TestAHostIsOneHostHoweverItIsSpelled(t *testing.T) {
+	x := newSubscribed(t, true)
+	for i, at := range []string{"http://localhost:1/", "http://LOCALHOST:1/", "http://localhost.:1/"} {
+		_, _, err := x.Subscribe(t.Context(), "acme", true, at)
+		if early := err != nil && strings.Contains(err.Error(), "a moment ago"); early != (i > 0) {
+			t.Errorf("%s: %v", at, err)
+		}
+	}
+}

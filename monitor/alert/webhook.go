@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -124,8 +125,17 @@ func judge(host string, res *http.Response, answer []byte) error {
 	return err
 }
 
-// shared is the space of RFC 6598, which is not public but not private by RFC 1918 either.
-var shared = netip.MustParsePrefix("100.64.0.0/10")
+// inside are networks of no public host that netip does not call private: of RFC 6890 and RFC 6598, of IPv6 sites
+// of old (fec0::/10), and IPv6 addresses that lead to IPv4 ones. Documentation's addresses lead nowhere.
+var inside = parsePrefixes("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4",
+	"fec0::/10", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+
+func parsePrefixes(all ...string) (prefixes []netip.Prefix) {
+	for _, p := range all {
+		prefixes = append(prefixes, netip.MustParsePrefix(p))
+	}
+	return prefixes
+}
 
 // checkPublic refuses addresses that are not those of public hosts.
 func checkPublic(address string) error {
@@ -134,18 +144,9 @@ func checkPublic(address string) error {
 		return err
 	}
 	a := p.Addr().Unmap()
-	if !a.IsGlobalUnicast() || a.IsPrivate() || shared.Contains(a) || a.Is6() && embeds(a) {
+	if !a.IsGlobalUnicast() || a.IsPrivate() ||
+		slices.ContainsFunc(inside, func(p netip.Prefix) bool { return p.Contains(a.WithZone("")) }) {
 		return fmt.Errorf("its address %v is not public, and public_only is set", a)
 	}
 	return nil
-}
-
-// embeds says whether an IPv6 address is one that leads to an IPv4 address.
-func embeds(a netip.Addr) bool {
-	for _, p := range []string{"64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"} {
-		if netip.MustParsePrefix(p).Contains(a) {
-			return true
-		}
-	}
-	return false
 }

@@ -95,7 +95,7 @@ func (c Clones) Fetch(ctx context.Context, address string, commit [20]byte) (str
 		}
 	}
 	if !has(ctx, dir, id) {
-		return "", outcome.Refuse(&NoCommitError{redact(address), id})
+		return "", outcome.Refuse(&NoCommitError{Redact(address), id})
 	}
 	return dir, t.fetchBlobs(ctx, dir, id)
 }
@@ -157,7 +157,7 @@ func ResolveRemote(ctx context.Context, address, name string) (commit [20]byte, 
 		}
 	}
 	return commit, outcome.Usagef("the repository at %s has no branch or tag %q; --commit takes one, or a whole commit "+
-		"id of 40 digits", redact(address), name)
+		"id of 40 digits", Redact(address), name)
 }
 
 // noBlobs leaves out all blobs. A server that cannot do that sends them.
@@ -439,8 +439,8 @@ func verb(args []string) string {
 	return ""
 }
 
-// redact hides a password in a URL.
-func redact(address string) string {
+// Redact hides a password in a URL.
+func Redact(address string) string {
 	if u, err := url.Parse(address); err == nil {
 		return u.Redacted()
 	}

@@ -1,6 +1,7 @@
 package git
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 func Public(ctx context.Context, address string, commit [20]byte) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" || u.User != nil || u.Host == "" || checkURL(address) != nil {
-		return fmt.Errorf("%s is not a URL of https without a user", redact(address))
+		return fmt.Errorf("%s is not a URL of https without a user", Redact(address))
 	}
 	if u.RawQuery != "" || u.Fragment != "" { // where tokens stand as well
 		u.RawQuery, u.Fragment = "", ""
@@ -30,32 +31,74 @@ func Public(ctx context.Context, address string, commit [20]byte) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	if err := worldwide(ctx, u.Hostname()); err != nil {
+	at, err := Worldwide(ctx, u.Hostname())
+	if err != nil {
 		return err
 	}
-	return Fetchable(ctx, address, commit)
+	return fetchable(ctx, Remote{URL: address, At: at}, commit)
 }
 
-// worldwide refuses a host that only a network of an organization reaches, where servers often ask
-// nobody for a password.
-func worldwide(ctx context.Context, host string) error {
+// Worldwide returns the addresses of a host. It refuses one that only a network of an organization reaches,
+// where servers often ask nobody for a password.
+func Worldwide(ctx context.Context, host string) ([]netip.Addr, error) {
 	all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return fmt.Errorf("the addresses of the repository's host are not known: %w", err)
+		return nil, fmt.Errorf("the addresses of the repository's host are not known: %w", err)
 	}
-	for _, a := range all {
-		if a = a.Unmap(); !a.IsGlobalUnicast() || a.IsPrivate() || shared.Contains(a) {
-			return fmt.Errorf("the repository's host %s has the address %s, which not everybody reaches", host, a)
+	for i, a := range all {
+		a = a.Unmap()
+		if all[i] = a; nat64.Contains(a) {
+			to := a.As16()
+			a = netip.AddrFrom4([4]byte(to[12:]))
+		}
+		if !a.IsGlobalUnicast() || a.IsPrivate() || shared.Contains(a) {
+			return nil, fmt.Errorf("the repository's host %s has the address %s, which not everybody reaches", host, all[i])
 		}
 	}
-	return nil
+	return all, nil
 }
 
-var shared = netip.MustParsePrefix("100.64.0.0/10") // SPEC: RFC 6598; also of private networks over the Internet
+var (
+	shared = netip.MustParsePrefix("100.64.0.0/10") // SPEC: RFC 6598; also of private networks over the Internet
+	nat64  = netip.MustParsePrefix("64:ff9b::/96")  // SPEC: RFC 6052; ends in an address of IPv4
+)
+
+// A Remote is a repository's URL, and the addresses that its host is taken to have: else a host could have
+// others when it is connected to than when it was looked at. Without any, git looks them up, and so does a
+// git before 2.37.
+type Remote struct {
+	URL string
+	At  []netip.Addr
+}
+
+// settings make git connect to the addresses.
+func (r Remote) settings() []string {
+	u, err := url.Parse(r.URL)
+	if err != nil || len(r.At) == 0 {
+		return nil
+	}
+	if _, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return nil // it is its address
+	}
+	var at []string
+	for _, a := range r.At {
+		if text := a.String(); a.Is6() {
+			at = append(at, "["+text+"]")
+		} else {
+			at = append(at, text)
+		}
+	}
+	return []string{"-c", "http.curloptResolve=" + u.Hostname() + ":" + cmp.Or(u.Port(), "443") + ":" + strings.Join(at, ",")}
+}
 
 // Fetchable returns nil if a commit can be fetched without credentials, from wherever this machine
 // may connect to. It is less than Public, which is what decides.
 func Fetchable(ctx context.Context, address string, commit [20]byte) error {
+	return fetchable(ctx, Remote{URL: address}, commit)
+}
+
+func fetchable(ctx context.Context, from Remote, commit [20]byte) error {
+	address := from.URL
 	dir, err := os.MkdirTemp("", "cratelog-public-*")
 	if err != nil {
 		return err
@@ -66,7 +109,7 @@ func Fetchable(ctx context.Context, address string, commit [20]byte) error {
 	if _, err := runWith(ctx, dir, env, "", "init", "--quiet", "--template=", "--object-format=sha1", "--bare", "."); err != nil {
 		return err
 	}
-	t := &transport{env: env}
+	t := &transport{env: env, settings: from.settings()}
 	has := func() bool {
 		_, err := runWith(ctx, dir, append(env, "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none"), "", "cat-file", "-e",
 			id+"^{commit}")

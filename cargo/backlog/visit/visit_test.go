@@ -1,4 +1,4 @@
-package git
+package visit
 
 import (
 	"context"
@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +19,7 @@ import (
 
 	"cratelog/internal/fixture"
 	"cratelog/internal/flock"
+	"cratelog/prover/git"
 )
 
 // counted counts what git asks of a server on loopback.
@@ -34,7 +37,7 @@ func counted(t *testing.T, h http.Handler) (url string, asked *atomic.Int64) {
 func newVisitor(t *testing.T) *Visitor {
 	t.Helper()
 	fixture.Need(t, "git")
-	return &Visitor{Clones: Clones(filepath.Join(t.TempDir(), "public"))}
+	return &Visitor{Git: git.Anonymous{Clones: git.Clones(filepath.Join(t.TempDir(), "public"))}}
 }
 
 func TestAVisitorFetchesACommitOnce(t *testing.T) {
@@ -52,7 +55,7 @@ func TestAVisitorFetchesACommitOnce(t *testing.T) {
 		t.Errorf("again, %d requests: %v", asked.Load()-n, err)
 	}
 	// The other commit came along; only blobs can be missing.
-	if !has(t.Context(), dir, hex.EncodeToString(second[:])) {
+	if _, err := git.Run(t.Context(), dir, "cat-file", "-e", hex.EncodeToString(second[:])); err != nil {
 		t.Error("the other commit was not fetched in the same request")
 	}
 	if _, err := v.Fetch(t.Context(), a, second); err != nil || asked.Load()-n > 2 {
@@ -60,7 +63,7 @@ func TestAVisitorFetchesACommitOnce(t *testing.T) {
 	}
 	// A commit that is not there is no reason to fetch all.
 	n = asked.Load()
-	if _, err := v.Fetch(t.Context(), a, [20]byte{1}); !errors.As(err, new(*NoCommitError)) || asked.Load()-n > 3 {
+	if _, err := v.Fetch(t.Context(), a, [20]byte{1}); !errors.As(err, new(*git.NoCommitError)) || asked.Load()-n > 3 {
 		t.Errorf("%d requests: %v", asked.Load()-n, err)
 	}
 	// Nor does it spoil a request for one that is.
@@ -73,7 +76,7 @@ func TestAVisitorFetchesACommitOnce(t *testing.T) {
 	if tags["v0.1.0"] != first {
 		t.Errorf("%x", tags)
 	}
-	local, err := LocalTags(t.Context(), repo)
+	local, err := git.LocalTags(t.Context(), repo)
 	if err != nil || local["v0.1.0"] != first || len(local) != len(tags) {
 		t.Errorf("%v %x", err, local)
 	}
@@ -90,6 +93,9 @@ func TestAVisitorGoesNowhereElse(t *testing.T) {
 		{URL: "https://localhost:" + port + "/a"},
 		{URL: "https://[::ffff:127.0.0.1]:" + port + "/a"},
 		{URL: "https://10.1.2.3/a"},
+		{URL: "https://[64:ff9b::127.0.0.1]/a"},
+		{URL: "https://127.0.0.1.:" + port + "/a"}, // git would not know it for the host that was looked at
+		{URL: "https://example.com./a"},
 		{URL: "https://u:p@127.0.0.1:" + port + "/a", Own: true},
 		{URL: "http://192.0.2.1/a", Own: true},
 		{URL: "file:///etc", Own: true},
@@ -206,9 +212,9 @@ func flood(w http.ResponseWriter, r *http.Request) {
 
 func TestARepositoryWithoutAnEndIsEnded(t *testing.T) {
 	v := newVisitor(t)
-	v.MaxBytes = 4 << 20
+	v.Git.MaxBytes = 4 << 20
 	url, _ := counted(t, http.HandlerFunc(flood))
-	if _, err := v.Fetch(t.Context(), Address{url + "/a", true}, [20]byte{1}); !errors.Is(err, ErrTooMuch) {
+	if _, err := v.Fetch(t.Context(), Address{url + "/a", true}, [20]byte{1}); !errors.Is(err, git.ErrTooMuch) {
 		t.Error(err)
 	}
 }
@@ -279,7 +285,7 @@ func TestAVisitorHasNothingOfTheUsers(t *testing.T) {
 // counts as its.
 func TestAKilledFetchIsInNobodysWay(t *testing.T) {
 	v, repo := newVisitor(t), fixture.Repo(t)
-	v.MaxBytes = 8 << 20
+	v.Git.MaxBytes = 8 << 20
 	url, _ := counted(t, fixture.GitServer(t, filepath.Dir(repo)))
 	a := Address{url + "/" + filepath.Base(repo), true}
 	dir, err := v.Fetch(t.Context(), a, fixture.Commit(t, "0.1.0"))
@@ -300,4 +306,92 @@ func TestAKilledFetchIsInNobodysWay(t *testing.T) {
 	if _, err := v.Fetch(ctx, a, [20]byte{1}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+func fatalIf(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWhatTheUserNamedIsNotPublic: that a repository was fetched because the user said so makes its address
+// none that a stranger's manifest may name.
+func TestWhatTheUserNamedIsNotPublic(t *testing.T) {
+	v, repo := newVisitor(t), fixture.Repo(t)
+	url, _ := counted(t, fixture.GitServer(t, filepath.Dir(repo)))
+	a, commit := Address{URL: url + "/" + filepath.Base(repo), Own: true}, fixture.Commit(t, "0.1.0")
+	_, err := v.Fetch(t.Context(), a, commit)
+	fatalIf(t, err)
+	a.Own = false
+	for _, v := range []*Visitor{v, {Git: v.Git}} {
+		if dir, err := v.Fetch(t.Context(), a, commit); !errors.As(err, new(*AddressError)) {
+			t.Errorf("%q, %v", dir, err)
+		}
+		if _, err := v.Tags(t.Context(), a); !errors.As(err, new(*AddressError)) {
+			t.Error(err)
+		}
+	}
+}
+
+// TestAHostThatMovesIsNotFollowed: it has a public address when it is looked at, and is then one of this machine.
+func TestAHostThatMovesIsNotFollowed(t *testing.T) {
+	asked := fixture.ServeGit(t, t.TempDir(), func(*http.Request) bool { t.Error("it was asked"); return true })
+	v := newVisitor(t)
+	rebind(t, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.1"))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	a := Address{URL: "https://example.com:" + asked[strings.LastIndexByte(asked, ':')+1:] + "/a"}
+	if _, err := v.Fetch(ctx, a, [20]byte{1}); err == nil {
+		t.Error("it was fetched")
+	}
+	// Git connects where it was told to.
+	repo := fixture.Repo(t)
+	url := fixture.ServeGit(t, filepath.Dir(repo), func(*http.Request) bool { return true })
+	from := git.Remote{URL: "https://example.com:" + url[strings.LastIndexByte(url, ':')+1:] + "/" + filepath.Base(repo),
+		At: []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1").Unmap()}}
+	if _, err := v.Git.Fetch(t.Context(), from, fixture.Commit(t, "0.1.0")); err != nil {
+		t.Error(err)
+	}
+	if tags, err := v.Git.Tags(t.Context(), from); err != nil || len(tags) == 0 {
+		t.Error(err)
+	}
+}
+
+// rebind has every name stand for the first address once, and then for the second.
+func rebind(t *testing.T, first, then netip.Addr) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	fatalIf(t, err)
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		b := make([]byte, 512)
+		for next := first; ; {
+			n, from, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			end := 12 // SPEC: RFC 1035 4.1; the header, and one question of labels, a type and a class
+			for end < n && b[end] != 0 {
+				end += int(b[end]) + 1
+			}
+			end += 5
+			if end > n {
+				continue
+			}
+			answer := append([]byte{b[0], b[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, b[12:end]...)
+			if b[end-3] == 1 { // of IPv4
+				answer[7] = 1
+				answer = append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
+				answer = append(answer, next.AsSlice()...)
+				next = then
+			}
+			conn.WriteTo(answer, from)
+		}
+	}()
+	old := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = old })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
+	}}
 }

@@ -1,0 +1,48 @@
+package daemon
+
+import (
+	"context"
+	"flag"
+	"io"
+	"strings"
+	"testing"
+
+	"cratelog/internal/outcome"
+)
+
+const usage = `p does things.
+
+	p one -file FILE
+	                 does one
+	p oneself        does another
+	p two query      asks
+
+Exit status: 0.
+`
+
+func TestEachVerbHasItsHelp(t *testing.T) {
+	verbs := map[string]Verb{
+		"one": func(_ context.Context, args []string, _, _ io.Writer) error {
+			fs := flag.NewFlagSet("one", flag.ContinueOnError)
+			fs.String("file", "", "settings `FILE`")
+			return Parse(fs, args, "file")
+		},
+		"two": func(context.Context, []string, io.Writer, io.Writer) error { return flag.ErrHelp },
+	}
+	const one, two = "\tp one -file FILE\n\t                 does one\n\n  -file FILE\n    \tsettings FILE\n", "\tp two query      asks\n"
+	for line, want := range map[string]string{
+		"help": usage, "-h": usage, "one --help": one, "one -file x -h": one, "help one": one, "--help one": one,
+		"two -help": two, "help two": two,
+	} {
+		var out strings.Builder
+		err := Run(t.Context(), usage, verbs, strings.Fields(line), &out, io.Discard)
+		if outcome.Of(err) != outcome.OK || out.String() != want {
+			t.Errorf("%s: %v, printed %q, wanted %q", line, err, out.String(), want)
+		}
+	}
+	for _, line := range []string{"", "help three", "one", "one -file x y"} {
+		if err := Run(t.Context(), usage, verbs, strings.Fields(line), io.Discard, io.Discard); outcome.Of(err) != outcome.Usage {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+}
