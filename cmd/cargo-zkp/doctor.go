@@ -297,7 +297,8 @@ func (d *doctor) policy() {
 		}
 	}
 	if path == "" {
-		d.say("policy", healthy, "cargo zkp init --from-lock --trust PATH writes one, with a log's trust file and program", "there is no zkp.toml: what the manifests ask for must be proven")
+		d.say("policy", healthy, "cargo zkp init --from-lock --trust PATH writes one, with a log's trust file and program",
+			"there is no zkp.toml: what the manifests ask for must be proven")
 	} else {
 		d.say("policy", healthy, "", "%s can be read", path)
 	}
@@ -366,7 +367,8 @@ func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.Poli
 	signed, err := (&client.Log{URL: l.URL, UserAgent: userAgent, HTTP: &http.Client{Timeout: 10 * time.Second,
 		Transport: seen}}).Checkpoint(ctx)
 	if err != nil {
-		d.say("log", broken, "look whether its URL in "+t.Path+" is right, and tell its operator if it is; your own: cratelog run DIR", "%s does not answer: %v", l.Origin, err)
+		d.say("log", broken, "look whether its URL in "+t.Path+" is right, and tell its operator if it is; your own: "+
+			"cratelog run DIR", "%s does not answer: %v", l.Origin, err)
 		return d.found
 	}
 	d.clock(l.Origin, seen.date(), begin, time.Now())

@@ -60,7 +60,8 @@ not yet: they are excepted for a while, one line each, in zkp-exceptions.toml.`)
 		trustDir+"/; may be repeated (default: those in your settings count)", policy.AppendTo(&o.trust))
 	fs.StringVar(&o.report, "report", "", "`FILE` that cargo zkp prove --lock --report wrote: why crates are not proven "+
 		"(default: the one in its work directory, and what each .crate shows)")
-	fs.BoolVar(&o.development, "development", false, "accept proofs made with UNSAFE development keys, which anyone can forge")
+	fs.BoolVar(&o.development, "development", false, "accept proofs made with UNSAFE development keys, which anyone "+
+		"can forge")
 	fs.BoolVar(&o.offline, "offline", false, "use only what is on this disk")
 	fs.BoolVar(&o.force, "force", false, "write over a file of exceptions, and over copied trust files; never over "+
 		"zkp.toml")
@@ -112,12 +113,14 @@ func (o *initOptions) run(ctx context.Context, sh *shell) error {
 	blank := there && (o.fromLock || len(o.trust) > 0) && isTemplate(path)
 	there = there && !blank
 	if there && !o.fromLock {
-		return outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp policy check\" looks for mistakes in it; "+
+		return outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp policy check\" looks for mistakes in "+
+			"it; "+
 			"\"cargo zkp init --from-lock\" excepts what is not proven yet", shorten(path))
 	}
 	if there && (len(o.trust) > 0 || o.development) {
 		return outcome.Usagef("%s is there already, and stays as it is: write into it whom to believe\n"+
-			"the trust file under trust = [...], the program under programs = [...]; then run this without --trust", shorten(path))
+			"the trust file under trust = [...], the program under programs = [...]; then run this without "+
+			"--trust", shorten(path))
 	}
 	files, err := o.trusted(dir)
 	if err != nil {
@@ -202,7 +205,8 @@ func (o *initOptions) policy(path string, there bool, files []trustFile) (*polic
 		return nil, policyError(err)
 	}
 	if there && p.ExceptionsPath == "" {
-		return nil, outcome.Refusef("%s is there already, and stays as it is\nwrite exceptions = %q into it, and run this again: "+
+		return nil, outcome.Refusef("%s is there already, and stays as it is\nwrite exceptions = %q into it, and run this "+
+			"again: "+
 			"what is not proven yet is excepted there", shorten(path), policy.ExceptionsName)
 	}
 	if !there && o.require == "all" {
@@ -356,7 +360,8 @@ func (o *initOptions) trusted(dir string) (files []trustFile, err error) {
 		if info, err := os.Stat(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		} else if err != nil {
-			return nil, outcome.Usagef("--trust %s: there is no such file or directory; it is the trust file of a log, or a directory "+
+			return nil, outcome.Usagef("--trust %s: there is no such file or directory; it is the trust file of a log, or a "+
+				"directory "+
 				"with it and its program: of a log that cratelog made, DIR/readers", path)
 		} else if info.IsDir() {
 			in = append(in, path)

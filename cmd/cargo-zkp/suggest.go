@@ -53,7 +53,8 @@ var advices = []struct{ what, text, do string }{
 	{"updated", "about versions that Cargo.lock has no more: others are not excepted", "run cargo zkp prune"},
 	{"proven", "of what was proven here, and is not logged", ""}, // what proveLock says
 	{"provable", "of what could be proven from what it names", ""},
-	{"unprovable", "of what cannot be proven as it is", "ask its author for a release from a clean commit, or depend on another version"},
+	{"unprovable", "of what cannot be proven as it is", "ask its author for a release from a clean commit, or depend " +
+		"on another version"},
 	{"unknown", "of what could not be looked at", "try again when the log answers"},
 }
 
