@@ -63,7 +63,8 @@ func TestAReportOfAWorkspaceIsWhatOneCounts(t *testing.T) {
 		t.Errorf("groups %+v", r.Groups)
 	}
 	if want := []coverage.Way{{Name: "large", Version: "1.0.0", Sum: sum(2, 120)},
-		{Name: "dirty", Version: "1.0.0", Sum: sum(1, 50)}, {Name: "small", Version: "1.0.0", Sum: sum(1, 7)}}; !slices.Equal(r.Through, want) {
+		{Name: "dirty", Version: "1.0.0", Sum: sum(1, 50)}, {Name: "small", Version: "1.0.0",
+			Sum: sum(1, 7)}}; !slices.Equal(r.Through, want) {
 		t.Errorf("through %+v", r.Through)
 	}
 	if want := []coverage.Step{{Name: "large", Version: "1.0.0", Lines: 100,

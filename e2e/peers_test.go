@@ -53,9 +53,10 @@ func TestARegistryWithAnIndexInGitNeedsNothingOfOurs(t *testing.T) {
 	fatalIf(t, os.MkdirAll(filepath.Join(dir, "src"), 0o755))
 	write(t, filepath.Join(home, "credentials.toml"), "[registries.my]\ntoken = \"any\"\n")
 	write(t, filepath.Join(home, "config.toml"), config)
-	write(t, filepath.Join(dir, "Cargo.toml"), "[package]\nname = \"hello-peer\"\nversion = \"0.1.0\"\nedition = \"2021\"\n"+
-		"license = \"MIT\"\ndescription = \"a test\"\n"+
-		"[package.metadata.zkp]\nlog = \""+s.log.url+"\"\n")
+	write(t, filepath.Join(dir, "Cargo.toml"),
+		"[package]\nname = \"hello-peer\"\nversion = \"0.1.0\"\nedition = \"2021\"\n"+
+			"license = \"MIT\"\ndescription = \"a test\"\n"+
+			"[package.metadata.zkp]\nlog = \""+s.log.url+"\"\n")
 	write(t, filepath.Join(dir, "src", "lib.rs"), "pub fn hello() {}\n")
 	write(t, filepath.Join(dir, ".gitignore"), "/target\n/Cargo.lock\n")
 	write(t, filepath.Join(dir, "zkp.toml"), "version = 1\ntrust = ["+quoted(s.policy)+"]\ndevelopment = true\n"+policy)
@@ -148,7 +149,8 @@ func TestCargoVetBelievesWhatIsExported(t *testing.T) {
 	// Everything here is proven with development keys, which is not what matches-commit means.
 	vet("matches-commit", "check").says(t, 255, "hello-inner:0.1.0 missing", "hello-proof:0.1.0 missing")
 	vet("matches-commit-development", "check").says(t, 0, "Vetting Succeeded (2 fully audited)")
-	text := strings.ReplaceAll(string(read(t, file)), `criteria = "matches-commit-development"`, `criteria = "matches-commit"`)
+	text := strings.ReplaceAll(string(read(t, file)), `criteria = "matches-commit-development"`,
+		`criteria = "matches-commit"`)
 	write(t, file, text) // as a log with keys of a ceremony has it
 	vet("matches-commit", "check").says(t, 0, "Vetting Succeeded (2 fully audited)")
 

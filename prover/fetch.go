@@ -106,6 +106,9 @@ func (k *keyOffer) offer() (*Offer, error) {
 	case k.Program != hex.EncodeToString(id[:]), k.Origin != p.Origin, k.Blocks != p.Blocks,
 		k.SHA256 != hex.EncodeToString(p.ProvingKey[:]):
 		return nil, fmt.Errorf("the list and the program file differ about the program %x", id)
+	case k.Size == 0 && p.Development():
+		return nil, fmt.Errorf("the log does not serve the proving key of the program %x: it is a development key, with "+
+			"which anyone can make false proofs; --development says that it will do", id)
 	case k.Size == 0:
 		return nil, fmt.Errorf("the log does not serve the proving key of the program %x; ask its operator for it", id)
 	case p.Blocks > maxBlocks:

@@ -267,6 +267,7 @@ func TestTheProgramOfALogIsTheFirstThatMayBeUsed(t *testing.T) {
 	nokey.ProvingKey = [32]byte{}
 	for name, c := range map[string]struct{ list, want string }{
 		"a development program":   {listOf(t, same, development), "is a development key"},
+		"one that is not served":  {listOf(t, func(k map[string]any) { k["size"] = 0 }, development), "--development says"},
 		"nothing":                 {`{"keys":[]}`, "its list is empty"},
 		"no list":                 {`{}`, "its list is empty"},
 		"no JSON":                 {`<html>`, "the log's list of proving keys"},

@@ -46,7 +46,8 @@ func run(ctx context.Context, n, jobs int, keys string, prove bool) (err error) 
 	p := &place{dir: dir, program: filepath.Join(dir, "cargo-zkp"), project: filepath.Join(dir, "project"),
 		home: filepath.Join(dir, "cargo"), jobs: jobs, keys: cmp.Or(keys, filepath.Join(dir, "keys"))}
 	say("building cargo-zkp")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", p.program, "./cmd/cargo-zkp").CombinedOutput(); err != nil {
+	build := exec.CommandContext(ctx, "go", "build", "-o", p.program, "./cmd/cargo-zkp")
+	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("run it at the top of the repository: %w\n%s", err, out)
 	}
 	say("making %d crates", n)

@@ -45,7 +45,8 @@ func (p *place) environment() []string {
 	if user, err := os.UserHomeDir(); err == nil && rustup == "" {
 		rustup = filepath.Join(user, ".rustup")
 	}
-	return append(os.Environ(), "RUSTUP_HOME="+rustup, "HOME="+p.dir, "CARGO_HOME="+p.home, "XDG_CACHE_HOME="+filepath.Join(p.dir, "cache"),
+	return append(os.Environ(), "RUSTUP_HOME="+rustup, "HOME="+p.dir, "CARGO_HOME="+p.home,
+		"XDG_CACHE_HOME="+filepath.Join(p.dir, "cache"),
 		"XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "no_proxy=127.0.0.1")
 }
 
@@ -78,14 +79,17 @@ func (p *place) make(ctx context.Context, n int) error {
 			p.crates = append(p.crates, c)
 			names = append(names, c.name)
 			dependencies += fmt.Sprintf("%s = { version = \"=%s\", registry-index = %q }\n", c.name, version, index)
-			lock += fmt.Sprintf("\n[[package]]\nname = %q\nversion = %q\nsource = %q\nchecksum = \"%x\"\n", c.name, version, index,
+			lock += fmt.Sprintf("\n[[package]]\nname = %q\nversion = %q\nsource = %q\nchecksum = \"%x\"\n",
+				c.name, version, index,
 				sha256.Sum256(c.raw))
 		}
 	}
-	lock += "\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\n \"" + strings.Join(names, "\",\n \"") + "\",\n]\n"
+	lock += "\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\n \"" +
+		strings.Join(names, "\",\n \"") + "\",\n]\n"
 	var all []error
 	for name, text := range map[string]string{"Cargo.lock": lock, backlog.MapName: mapping, "src/lib.rs": "",
-		"Cargo.toml": "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\n" + dependencies} {
+		"Cargo.toml": "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n" +
+			"[dependencies]\n" + dependencies} {
 		all = append(all, os.WriteFile(filepath.Join(p.project, filepath.FromSlash(name)), []byte(text), 0o644))
 	}
 	return errors.Join(all...)
@@ -101,9 +105,10 @@ func serve(ctx context.Context, root string) (url string, err error) {
 	if err != nil {
 		return "", err
 	}
-	s := &http.Server{Handler: &cgi.Handler{Path: git, Args: []string{"http-backend"}, Stderr: io.Discard, Env: []string{"GIT_PROJECT_ROOT=" + root,
-		"GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=uploadpack.allowFilter", "GIT_CONFIG_VALUE_0=true",
-		"GIT_CONFIG_KEY_1=safe.directory", "GIT_CONFIG_VALUE_1=*"}}}
+	s := &http.Server{Handler: &cgi.Handler{Path: git, Args: []string{"http-backend"}, Stderr: io.Discard,
+		Env: []string{"GIT_PROJECT_ROOT=" + root,
+			"GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=uploadpack.allowFilter", "GIT_CONFIG_VALUE_0=true",
+			"GIT_CONFIG_KEY_1=safe.directory", "GIT_CONFIG_VALUE_1=*"}}}
 	go s.Serve(listener)
 	context.AfterFunc(ctx, func() { s.Close() })
 	return "http://" + listener.Addr().String(), nil
@@ -132,11 +137,13 @@ func makeRepository(ctx context.Context, dir, repo string, first, n int) (made [
 	for i := range n {
 		name := fmt.Sprintf("crate-%03d", first+i)
 		at := "crates/" + name
-		manifest := fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\nrepository = \"https://git.example/a/%s\"\n\n[lib]\nname = %q\n"+
+		manifest := fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\n"+
+			"repository = \"https://git.example/a/%s\"\n\n[lib]\nname = %q\n"+
 			"path = \"src/lib.rs\"\n", name, version, repo, strings.ReplaceAll(name, "-", "_"))
 		all := []forge.File{{Path: "Cargo.toml", Content: manifest}, {Path: "src/lib.rs", Content: "// " + name + "\n"}}
 		for j := range filesInCrate {
-			all = append(all, forge.File{Path: fmt.Sprintf("src/m%02d.rs", j), Content: fmt.Sprintf("fn f%d() {} // %s\n", j, name)})
+			all = append(all, forge.File{Path: fmt.Sprintf("src/m%02d.rs", j),
+				Content: fmt.Sprintf("fn f%d() {} // %s\n", j, name)})
 		}
 		for _, f := range all {
 			fmt.Fprintf(&in, "M 100644 inline %s/%s\ndata %d\n%s\n", at, f.Path, len(f.Content), f.Content)
@@ -170,7 +177,8 @@ func (p *place) work() string { return filepath.Join(p.dir, "proofs") }
 
 // prove returns a command that proves; what it says goes to out.
 func (p *place) prove(ctx context.Context, out *bytes.Buffer, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, p.program, append([]string{"prove", "--lock", "--dir", p.work(), "--jobs", fmt.Sprint(p.jobs),
+	cmd := exec.CommandContext(ctx, p.program, append([]string{"prove", "--lock", "--dir", p.work(),
+		"--jobs", fmt.Sprint(p.jobs),
 		"--keys", p.keys}, args...)...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.project, p.environment(), out, out
 	return cmd
