@@ -16,6 +16,7 @@ import (
 
 	"cratelog/build"
 	"cratelog/cargo"
+	"cratelog/cargo/policy"
 	"cratelog/cargo/publish"
 	"cratelog/client"
 	"cratelog/crate"
@@ -35,6 +36,10 @@ holds is passed over, so that it can be interrupted and run again.`)
 	lock := fs.Bool("lock", false, "only the entries of the crates in Cargo.lock that come from cargo's default registry")
 	var manifest string
 	manifestFlag(fs, &manifest)
+	var registries []string
+	fs.Func("registry", "also entries of crates of the registry with this `INDEX`, which TO then hears of: their .crate "+
+		"is taken out of cargo's cache; may be repeated (default: only those of cargo's default registry)",
+		policy.AppendTo(&registries))
 	jobs := fs.Int("jobs", 4, "`N` entries at a time")
 	urls, err := parseUpTo(2, fs, args, "FROM and TO")
 	if err != nil {
@@ -47,10 +52,16 @@ holds is passed over, so that it can be interrupted and run again.`)
 		return outcome.Usagef("--jobs is 1 to 64, not %d", *jobs)
 	case manifest != "" && !*lock:
 		return outcome.Usagef("--manifest-path is for --lock")
+	case len(registries) > 0 && *lock:
+		return outcome.Usagef("--registry and --lock exclude each other")
 	}
 	m, err := newMirror(ctx, sh, urls[0], urls[1])
 	if err != nil {
 		return err
+	}
+	m.tell = map[string]bool{entry.DefaultRegistry: true}
+	for _, r := range registries {
+		m.tell[entry.Registry(r)] = true
 	}
 	progress, done := sh.Steps()
 	defer done()
@@ -74,7 +85,8 @@ type mirror struct {
 	programs [][32]byte           // that TO accepts
 	proofs   *proofcheck.Verifier // of those
 	crates   crateSource
-	cached   crateSource // of other registries
+	cached   crateSource     // of other registries
+	tell     map[string]bool // registries of whose crates TO may hear
 
 	mu    sync.Mutex
 	ended map[cause][]string // what became of each entry
@@ -98,7 +110,7 @@ const (
 // causes say in words what entries of a cause are, after their number.
 var causes = map[cause]string{
 	aboutBuild:    "about builds, which their builders submit",
-	otherRegistry: "of crates of other registries, which are taken out of cargo's cache only",
+	otherRegistry: "of crates of other registries: name those of which TO may hear with --registry INDEX; their .crate must be in cargo's cache",
 	notLogged:     "of crates that FROM does not hold under a program that TO accepts",
 	otherProgram:  "of programs that TO does not accept: prove them again with \"cargo zkp prove --lock --log TO\"",
 	noCrate:       "of crates whose .crate cannot be had",
@@ -269,6 +281,10 @@ func (m *mirror) raw(ctx context.Context, raw []byte, what string) error {
 	claim, ok := e.Claim.(*entry.Source)
 	if !ok {
 		m.end(aboutBuild, what)
+		return nil
+	}
+	if !m.tell[e.Subject.Registry] {
+		m.end(otherRegistry, what)
 		return nil
 	}
 	if !slices.Contains(m.programs, e.Proof.Program) {

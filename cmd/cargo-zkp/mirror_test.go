@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"cratelog/client"
+	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/forge"
 	"cratelog/internal/loopback"
@@ -227,5 +228,29 @@ func TestMirroringNeedsTwoLogs(t *testing.T) {
 		if code != int(outcome.Usage) || !strings.Contains(out.String(), want) {
 			t.Errorf("%v: exit code %d, %s", args, code, &out)
 		}
+	}
+}
+
+// What a company's log holds of its own registry is nobody's business unless it is named.
+func TestTOHearsOfNoOtherRegistryUnlessItIsNamed(t *testing.T) {
+	asked := false
+	to := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked = true
+		http.NotFound(w, nil)
+	}))
+	defer to.Close()
+	const index = "sparse+https://registry.example/index/"
+	e := fixture.Entry(t, "hello-proof-0.1.0")
+	e.Subject.Registry = entry.Registry(index)
+	raw, err := e.Marshal()
+	fatalIf(t, err)
+	m := &mirror{to: &client.Log{URL: to.URL}, programs: [][32]byte{e.Proof.Program}, cached: crateSource{offline: true},
+		tell: map[string]bool{entry.DefaultRegistry: true}, ended: map[cause][]string{}}
+	if err := m.raw(t.Context(), raw, "it"); err != nil || asked || len(m.ended[otherRegistry]) != 1 {
+		t.Errorf("%v, asked: %v, %v", err, asked, m.ended)
+	}
+	m.tell[entry.Registry(index)] = true
+	if err := m.raw(t.Context(), raw, "it"); err == nil || !asked {
+		t.Errorf("named: %v, asked: %v, %v", err, asked, m.ended)
 	}
 }
