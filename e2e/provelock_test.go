@@ -18,7 +18,6 @@ import (
 type gitHost struct {
 	t         *testing.T
 	dir, url  string
-	crates    []string // paths of .crate
 	mapping   string
 	dependent string // lines of [dependencies]
 }
