@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"cratelog/cargo/backlog"
+	"cratelog/crate"
+	"cratelog/internal/fixture"
 )
 
 const ownLogPage = "your-own-log.md"
@@ -59,6 +61,9 @@ func TestThePageOfOnesOwnLogLeadsToAStrictBuild(t *testing.T) {
 		}
 		host.repo(repo, packages...)
 		n += host.packAll(d, repo)
+	}
+	for _, name := range []string{"itoa-1.0.18", "arrayref-0.3.9"} {
+		n += host.real(d, name)
 	}
 	d.write("Cargo.toml", string(read(t, filepath.Join(d.dir, "Cargo.toml")))+host.dependent)
 	d.write(backlog.MapName, host.mapping)
@@ -130,6 +135,25 @@ func (f *gitHost) packAll(d *dependent, repo string) int {
 		f.dependent += strings.TrimSuffix(filepath.Base(path), "-1.0.0.crate") + " = \"=1.0.0\"\n"
 	}
 	return len(made)
+}
+
+// real adds a crate of the shared corpus, of a commit that its author made, if that is there. It
+// returns how many crates that are.
+func (f *gitHost) real(d *dependent, name string) int {
+	f.t.Helper()
+	if !fixture.HasCorpus(f.t, name) {
+		f.t.Logf("%s is left out: the shared corpus is not beside the module", name)
+		return 0
+	}
+	bare, commit := corpus(f.t, name)
+	file := cargoPackage(f.t, checkout(f.t, bare, commit))
+	c, err := crate.ReadFile(file, crate.DefaultLimits)
+	fatalIf(f.t, err)
+	fatalIf(f.t, os.CopyFS(filepath.Join(f.dir, name), os.DirFS(bare)))
+	f.mapping += fmt.Sprintf("%q = \"%s/%s\"\n", c.Repository(), f.url, name)
+	f.dependent += fmt.Sprintf("%s = \"=%s\"\n", c.Name, c.Version)
+	d.registry.AddCrate(read(f.t, file))
+	return 1
 }
 
 // freePorts returns the first of n ports in a row that nobody uses.
