@@ -35,6 +35,13 @@ func TestEachVerbTellsItsOptionsAndHasExamples(t *testing.T) {
 			}
 		}
 	}
+	var out bytes.Buffer
+	for _, args := range [][]string{{"help"}, {"help", "--help"}, {"--help"}} {
+		out.Reset()
+		if code := run(t.Context(), args, &out, &out); code != 0 || out.String() != usage {
+			t.Errorf("%q: exit %d\n%s", args, code, &out)
+		}
+	}
 	for verb := range examples {
 		if !slices.Contains(verbs, verb) {
 			t.Errorf("there are examples of a verb %q, which is not there", verb)

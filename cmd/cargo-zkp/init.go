@@ -274,9 +274,11 @@ func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Works
 		v.Demand.Except = &x.List[len(x.List)-1]
 	}
 	n := verdict.Counts(k.verdicts)
-	sh.Status("Excepted", "%s until %s in %s; %d proven", crates(len(x.List)), o.expires, shorten(to), n[verdict.Verified])
-	for _, reason := range byCount(causes) {
-		sh.Status("", "%d %s", causes[reason], reason)
+	if n[verdict.Unchecked] == 0 {
+		sh.Status("Excepted", "%s until %s in %s; %d proven", crates(len(x.List)), o.expires, shorten(to), n[verdict.Verified])
+		for _, reason := range byCount(causes) {
+			sh.Status("", "%d %s", causes[reason], reason)
+		}
 	}
 	k.complaints(sh)
 	if err := ctx.Err(); err != nil {

@@ -150,7 +150,8 @@ func (sh *shell) do(ctx context.Context, args []string) error {
 	case version.Asked(args):
 		fmt.Fprintln(sh.stdout, version.Line("cargo-zkp"))
 		return nil
-	case args[0] == "-h", args[0] == "--help", args[0] == "help" && len(args) == 1:
+	case args[0] == "-h", args[0] == "--help",
+		args[0] == "help" && (len(args) == 1 || args[1] == "-h" || args[1] == "--help"):
 		fmt.Fprint(sh.stdout, usage)
 		return nil
 	case args[0] == "help": // as cargo help VERB
