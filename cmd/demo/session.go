@@ -18,8 +18,8 @@ var shown = []int{1, 3, 4, 13, 17, 18, 22}
 // columns is how wide the picture's terminal is.
 const columns = 100
 
-// took is how long a step took, which differs.
-var took = regexp.MustCompile(` \([0-9]+ ms\)$`)
+// differs is what another run may say of a step: how long it took, how many witnesses were quick.
+var differs = regexp.MustCompile(` \([0-9]+ ms\)$|[0-9]+ (witnesses cosigned)`)
 
 // drawSession writes a picture of what the demonstration said, without what is of one run only.
 func drawSession(path, said string) error {
@@ -36,7 +36,7 @@ func drawSession(path, said string) error {
 		}
 		lines = append(lines, "")
 		for line := range strings.SplitSeq(strings.TrimSpace(paragraph), "\n") {
-			lines = append(lines, wrapped(took.ReplaceAllString(line, ""))...)
+			lines = append(lines, wrapped(differs.ReplaceAllString(line, "$1"))...)
 		}
 	}
 	return durable.Write(path, []byte(picture(lines)), 0o644)
