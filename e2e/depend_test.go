@@ -189,8 +189,9 @@ inner = { package = "hello-inner", version = "0.1.0" }
 	t.Run("for machines", func(t *testing.T) { forMachines(t, d, len(lock.Packages)) })
 	t.Run("all crates are wanted", func(t *testing.T) {
 		d.policy("require = \"all\"\n")
-		d.zkp("verify").want(t, 1, "error: serde v", "no one has proved this version there",
-			"requires all crates", "crates are not what the policy asks for")
+		d.zkp("verify").want(t, 1, "crates: no log that is trusted has an entry for this version (not-logged)",
+			"could be proven from what they name", "crates are not what the policy asks for")
+		d.zkp("verify", "-v").want(t, 1, "error: serde v", "no one has proved this version there", "requires all crates")
 		d.policy("require = [\"hello-*\"]\n")
 		d.zkp("verify").want(t, 0, "2 crates proven")
 		d.policy("")

@@ -123,11 +123,11 @@ func (r *release) debian(arch string, programs []file) (file, error) {
 		size += (len(f.data) + 1023) / 1024
 		sums += fmt.Sprintf("%x  %s\n", md5.Sum(f.data), strings.TrimPrefix(f.name, "./")) // md5 is the format's
 	}
-	version := strings.ReplaceAll(strings.Replace(r.version, "-dev.", "~dev.", 1), "-", "~") // before the release
+	version := r.debianVersion()
 	about := fmt.Sprintf(`Package: cratelog
 Version: %s
 Architecture: %s
-Maintainer: The cratelog maintainers <maintainers@cratelog.invalid>
+Maintainer: `+maintainer+`
 Installed-Size: %d
 Recommends: ca-certificates, git
 Suggests: bubblewrap, cargo, mmdebstrap
@@ -158,6 +158,19 @@ Description: transparent log of proofs that crates come from their git commits
 	return file{fmt.Sprintf("cratelog_%s_%s.deb", version, arch), 0o644, b.Bytes()}, nil
 }
 
+const maintainer = "The cratelog maintainers <maintainers@cratelog.invalid>"
+
+// debianVersion is the version as dpkg sorts it: what precedes a release before it.
+func (r *release) debianVersion() string {
+	return strings.ReplaceAll(strings.Replace(r.version, "-dev.", "~dev.", 1), "-", "~")
+}
+
+// changelog is Debian's, which says where the true one is.
+func (r *release) changelog() []byte {
+	return fmt.Appendf(nil, "cratelog (%s) unstable; urgency=medium\n\n  * See NEWS.md.gz.\n\n -- %s  %s\n", r.debianVersion(),
+		maintainer, r.time.UTC().Format(time.RFC1123Z))
+}
+
 // installed are the files where Debian has them.
 func (r *release) installed(programs []file) (list []file, err error) {
 	const doc = "./usr/share/doc/cratelog/"
@@ -173,6 +186,7 @@ func (r *release) installed(programs []file) (list []file, err error) {
 		static += "cratelog: statically-linked-binary [usr/bin/" + p.name + "]\n"
 	}
 	list = append(list, file{"./usr/share/lintian/overrides/cratelog", 0o644, []byte(static)})
+	zip(doc+"changelog.gz", r.changelog())
 	for _, f := range r.common {
 		dir, name := path.Split(f.name)
 		switch {
