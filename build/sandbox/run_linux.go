@@ -426,7 +426,8 @@ func (b *box) end(why string) {
 }
 
 // kill ends all processes: with the first one of its namespace the kernel ends the others, and
-// bubblewrap waits for that. Before there is one, bubblewrap takes it along.
+// bubblewrap waits for that. Before that one is known, it can be too young to end with bubblewrap, and
+// would wait for it forever: but it is still of its process group.
 func (b *box) kill() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -435,7 +436,7 @@ func (b *box) kill() {
 	case b.child >= 0:
 		unix.PidfdSendSignal(b.child, unix.SIGKILL, nil, 0)
 	default:
-		b.cmd.Process.Kill()
+		unix.Kill(-b.cmd.Process.Pid, unix.SIGKILL)
 	}
 }
 
