@@ -116,6 +116,7 @@ var mayImport = map[string][]string{
 	"release/rewrite":    {},
 	"internal/daemon":    {"config"},
 	"internal/durable":   {},
+	"internal/group":     {},
 	"internal/gitobject": {},
 	"internal/outcome":   {},
 	"internal/toml":      {},
@@ -133,7 +134,7 @@ var mayImport = map[string][]string{
 }
 
 // plumbing is what all but the format package may import.
-var plumbing = []string{"internal/durable", "internal/outcome", "internal/toml", "internal/version"}
+var plumbing = []string{"internal/durable", "internal/outcome", "internal/toml", "internal/version", "internal/group"}
 
 func TestPackagesImportOnlyWhatTheDesignAllows(t *testing.T) {
 	packages := listPackages(t)

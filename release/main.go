@@ -261,8 +261,7 @@ func (r *release) checker(ctx context.Context, dir string) (file, error) {
 	return file{"cratelog-" + r.version + "-verify.tar", 0o644, b}, err
 }
 
-// linuxOnly are the programs that other systems have no use for: servers that keep their files as
-// only Linux promises to.
+// linuxOnly are the programs that are offered for Linux only: servers, which were tried there alone.
 var linuxOnly = []string{"logd", "witness", "demo", "cratelog"}
 
 // programs are the names of those of a system.

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"cratelog/internal/group"
 )
 
 // program is a local command that takes an alert.
@@ -41,7 +43,7 @@ func (p program) run(ctx context.Context, env []string, stdin []byte) error {
 	cmd.Stdin = bytes.NewReader(stdin)
 	var said tail
 	cmd.Stdout, cmd.Stderr = &said, &said
-	ownGroup(cmd)
+	group.Own(cmd)
 	cmd.WaitDelay = time.Second // for children that hold its output open
 	err := cmd.Run()
 	if err == nil || errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success() {

@@ -20,6 +20,7 @@ import (
 
 	"cratelog/internal/durable"
 	"cratelog/internal/gitobject"
+	"cratelog/internal/group"
 	"cratelog/internal/outcome"
 )
 
@@ -397,7 +398,7 @@ func (t *transport) runTo(ctx context.Context, dir, input string, out io.Writer,
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.hooksPath=" + os.DevNull}, args...)...)
 	cmd.Env, cmd.Stdin, cmd.WaitDelay = t.env, strings.NewReader(input), time.Second
 	if t.alone {
-		ownGroup(cmd)
+		group.Own(cmd) // git leaves it to others to connect
 	}
 	said, to := &durable.Buffer{Limit: maxOutput}, &sink{w: out}
 	cmd.Stdout, cmd.Stderr = to, said
