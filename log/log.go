@@ -133,7 +133,8 @@ type Log struct {
 	keys      *os.Root         // KeysDir; nil: none
 	keyFiles  map[string]int64 // sizes by name, fixed when the log is opened
 	metrics   *metrics
-	retry     time.Duration // the least time to wait after a refusal
+	retry     time.Duration     // the least time to wait after a refusal
+	problems  []func() []string // what parts of the log have to say in /healthz; fixed when the log is opened
 
 	guard     *guard
 	index     *index
