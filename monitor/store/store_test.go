@@ -271,7 +271,7 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		t.Error("an existing file was taken")
 	}
 	for name, change := range map[string]string{
-		"it has schema 7":              "PRAGMA user_version = 8",
+		"it has schema 8":              "PRAGMA user_version = 8",
 		"no version of this program":   "PRAGMA user_version = 0",
 		"it is not a monitor's":        "PRAGMA application_id = 7",
 		"PRAGMA application_id = back": "",
