@@ -49,7 +49,6 @@ import (
 type Limits struct {
 	Crate   crate.Limits `toml:"-"`       // of one .crate; 0: DefaultCrateLimits
 	Cores   int          `toml:"cores"`   // .crates checked at a time; 0: one per core
-	Uploads int          `toml:"uploads"` // submissions uploading or being checked; 0: 16 per core
 	Waiting int          `toml:"waiting"` // accepted entries without an index yet; 0: 4096
 }
 
@@ -108,6 +107,7 @@ type Config struct {
 	Monitor string // address of a monitor that the page leads to, without a slash at its end; "" for none
 
 	Limits Limits
+	Door   Door // what a client may take
 	Timing
 	Logger *slog.Logger // nil: no messages
 
@@ -153,8 +153,7 @@ type Log struct {
 	running sync.WaitGroup // sequencing
 	watcher sync.WaitGroup // followCheckpoint
 
-	uploads chan struct{} // one element per submission that uploads or is checked
-	cores   chan struct{} // one element per check
+	door door
 
 	mu       sync.Mutex
 	closing  bool                        // owned by mu
@@ -201,8 +200,6 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		proofs:   proofcheck.NewTogether(cfg.Proofs, 1<<16),
 		programs: make(map[[32]byte]bool), retry: 2 * time.Second,
 		published: newPublication(),
-		uploads:   make(chan struct{}, cfg.Limits.Uploads),
-		cores:     make(chan struct{}, cfg.Limits.Cores),
 		reserved:  make(map[versionKey]*reservation),
 		sets:      make(map[[32]byte]*builderSet),
 	}
@@ -220,8 +217,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 			l.closeState()
 		}
 	}()
-	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openTree,
-		l.openIndex} {
+	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openDoor,
+		l.openTree, l.openIndex} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
@@ -240,7 +237,6 @@ func (c *Config) complete() error {
 	setDefault(&c.BatchAge.Duration, 100*time.Millisecond)
 	setDefault(&c.Limits.Crate, DefaultCrateLimits())
 	setDefault(&c.Limits.Cores, runtime.NumCPU())
-	setDefault(&c.Limits.Uploads, 16*c.Limits.Cores)
 	setDefault(&c.Limits.Waiting, 4096)
 	setDefault(&c.PublishWait.Duration, 20*time.Second)
 	setDefault(&c.Openings, OpeningsSubmitter)
@@ -259,9 +255,12 @@ func (c *Config) complete() error {
 	case c.RepublishInterval.Duration < c.CheckpointInterval.Duration:
 		return fmt.Errorf("the republish interval (%v) is shorter than the checkpoint interval (%v)",
 			c.RepublishInterval, c.CheckpointInterval)
-	case min(c.Limits.Cores, c.Limits.Uploads, c.Limits.Waiting) < 0, c.OpeningsBytes < 0,
+	case min(c.Limits.Cores, c.Limits.Waiting) < 0, c.OpeningsBytes < 0,
 		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration) < 0:
 		return errors.New("a limit or an interval is negative")
+	}
+	if err := c.Door.complete(); err != nil {
+		return err
 	}
 	return c.checkPrograms()
 }

@@ -47,6 +47,9 @@ const (
 	// BuilderContradiction: the builder has said something else of the same build.
 	BuilderContradiction Reason = "builder-contradiction"
 
+	Timeout          Reason = "timeout"            // the upload was too slow
+	TooManyRequests  Reason = "too-many-requests"  // of one client; try again later
+	StorageFailed    Reason = "storage-failed"     // the log cannot write; try again later
 	Overloaded       Reason = "overloaded"         // try again later
 	NotPublished     Reason = "not-yet-published"  // accepted and kept: submit again to get the bundle
 	Halted           Reason = "halted"             // the log found itself inconsistent and accepts nothing
@@ -145,12 +148,22 @@ func (l *Log) admit(ctx context.Context, s *submission, check func() error) (bun
 		return nil, known, l.conflict(ctx, s, err)
 	}
 	if !known {
+		if err := l.canStore(); err != nil {
+			return nil, known, err
+		}
 		if err := check(); err != nil {
 			return nil, known, err
 		}
-		if idx, err = l.sequence(ctx, s); err != nil {
+		idx, err = l.sequence(ctx, s)
+		var refusal *Refusal
+		switch {
+		case errors.Is(err, errNotAdded) && !errors.As(err, &refusal):
+			l.door.storage.failed(err)
+			return nil, known, l.notStored(err)
+		case err != nil:
 			return nil, known, err
 		}
+		l.door.storage.worked()
 	}
 	bundle, err = l.awaitBundle(ctx, idx)
 	return bundle, known, err
@@ -265,52 +278,40 @@ func (l *Log) conflict(ctx context.Context, s *submission, err error) error {
 	return r
 }
 
-// check decides whether the claim is true: first the proof, so that nothing is read,
-// inflated or parsed that no proof stands for, then the .crate. It holds one of the
-// limited places for uploads from the first byte to the last check, and ends between two
-// steps when ctx does.
+// check decides whether the claim is true: first the proof, so that nothing of the .crate is read,
+// inflated or parsed that no proof stands for, then the .crate. It ends between two steps when ctx does.
 func (l *Log) check(ctx context.Context, s *submission, crateData, openingData io.Reader) error {
-	done, err := l.place()
+	defer closeAll(crateData, openingData)
+	l.metrics.checking.Inc()
+	defer l.metrics.checking.Dec()
+	chain, err := l.checkProof(ctx, s)
 	if err != nil {
 		return err
-	}
-	defer done()
-	// Outside of the cores' places, so that proofs come together.
-	chain, err := l.proofs.Chain(s.entry)
-	if err != nil {
-		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
 	}
 	return l.checkFiles(ctx, s, chain, crateData, openingData)
 }
 
-// place takes one of the limited places for uploads, until done is called.
-func (l *Log) place() (done func(), err error) {
-	select {
-	case l.uploads <- struct{}{}:
-	default:
-		return nil, later(Overloaded, l.retry, nil, "The log is busy with other submissions: try again later.")
-	}
-	l.metrics.checking.Inc()
-	return func() {
-		l.metrics.checking.Dec()
-		<-l.uploads
-	}, nil
-}
-
-// checkFiles reads the .crate and what may follow it, and checks both.
+// checkFiles reads the .crate and what may follow it, which must be there already, and checks both, in one
+// of the cores' places.
 func (l *Log) checkFiles(ctx context.Context, s *submission, chain entry.Chain, crateData, openingData io.Reader) error {
+	turn, err := l.door.cores.begin(ctx, clientOf(ctx), 0, false)
+	if err != nil {
+		return l.noTurn(err)
+	}
+	defer turn.end()
 	raw, err := readPart(crateData, l.limits.Crate.Compressed, CrateTooLarge, ".crate")
 	if err != nil {
 		return err
 	}
-	if sha256.Sum256(raw) != s.entry.Subject.SHA256 {
-		return refuse(CrateMismatch, nil, "The .crate has the SHA-256 %x, but the entry is about %x.",
-			sha256.Sum256(raw), s.entry.Subject.SHA256)
+	sum := sha256.Sum256(raw)
+	if sum != s.entry.Subject.SHA256 {
+		return refuse(CrateMismatch, nil, "The .crate has the SHA-256 %x, but the entry is about %x.", sum,
+			s.entry.Subject.SHA256)
 	}
 	if s.opening, err = l.readOpening(openingData); err != nil {
 		return err
 	}
-	return l.checkCrate(ctx, s, chain, raw)
+	return l.checkCrate(ctx, s, chain, raw, turn)
 }
 
 // readPart reads what was uploaded, at most limit bytes of it.
@@ -328,25 +329,32 @@ func readPart(r io.Reader, limit int64, tooLarge Reason, what string) ([]byte, e
 	return raw, nil
 }
 
-// checkCrate recomputes the file list and the manifest facts from the .crate, in one
-// of the cores' places, and compares with them what the proof and the opening show.
-func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, raw []byte) error {
-	select {
-	case l.cores <- struct{}{}:
-		defer func() { <-l.cores }()
-	case <-ctx.Done():
-	}
-	if err := ctx.Err(); err != nil { // also if there was a place at the same time
-		return err
-	}
-	c, err := crate.Read(raw, s.entry.Subject.Name, s.entry.Subject.Version, l.limits.Crate)
-	if err != nil {
-		return refuse(CrateRefused, err, "The .crate is refused: %v.", err)
-	}
+// checkCrate recomputes the file list and the manifest facts from the .crate, whose SHA-256 is the
+// subject's, and compares with them what the proof and the opening show. It lets shorter work of others go first.
+func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, raw []byte, turn *turn) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.list, err = c.Check(s.entry.Subject, s.source); err != nil {
+	limits := l.limits.Crate
+	limits.Pause = turn
+	c, err := crate.ReadHashed(raw, s.entry.Subject.SHA256, s.entry.Subject.Name, s.entry.Subject.Version, limits)
+	if errors.Is(err, errBusy) || errors.Is(err, errPaused) {
+		return l.noTurn(err)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return refuse(CrateRefused, err, "The .crate is refused: %v.", err)
+	}
+	s.list, err = c.Check(s.entry.Subject, s.source)
+	if errors.Is(err, errBusy) || errors.Is(err, errPaused) {
+		return l.noTurn(err)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
 		return refuse(CrateRefused, err, "The .crate does not bear out the claim: %v.", err)
 	}
 	if err := chain.Check(s.list.Bytes); err != nil {
