@@ -63,7 +63,8 @@ func status(reason Reason) int {
 	case EntryTooLarge, CrateTooLarge, OpeningTooLarge, ListTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case UnknownProgram, UnknownClaim, CrateMismatch, CrateRefused, ProofInvalid, ProgramWithdrawn, TooManyClaims,
-		OpeningRefused, BuildRefused, SetWithdrawn, ListRefused, SourceMissing, SourceRefused, TooManyBuilds:
+		OpeningRefused, BuildRefused, SetWithdrawn, ListRefused, SourceMissing, SourceRefused, TooManyBuilds,
+		RegistryRefused, RegistryMismatch:
 		return http.StatusUnprocessableEntity
 	case OpeningsFull:
 		return http.StatusInsufficientStorage
@@ -71,7 +72,7 @@ func status(reason Reason) int {
 		return http.StatusRequestTimeout
 	case TooManyRequests:
 		return http.StatusTooManyRequests
-	case StorageFailed, Overloaded, NotPublished, Halted, ShuttingDown:
+	case StorageFailed, Overloaded, NotPublished, Halted, ShuttingDown, NotInRegistry, RegistryUnavailable:
 		return http.StatusServiceUnavailable
 	default:
 		return http.StatusInternalServerError
@@ -249,6 +250,7 @@ type aboutBody struct {
 	Development bool           `json:"development"`
 	Size        uint64         `json:"size"`
 	Programs    []aboutProgram `json:"programs"`
+	Registries  []string       `json:"registries"`       // whose index is asked, as entries name them; [] if none: anybody may take a name
 	Openings    string         `json:"openings"`         // whose are kept: submitter, any or off
 	Builds      *aboutBuilds   `json:"builds,omitempty"` // which build claims are taken; absent: none
 	Witnesses   []aboutWitness `json:"witnesses"`
@@ -281,7 +283,7 @@ type aboutLimits struct {
 func (l *Log) aboutBody() aboutBody {
 	b := aboutBody{
 		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Development: l.cfg.Development, Size: l.published.head().size,
-		Openings: l.cfg.Openings, Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
+		Registries: l.registrySubjects(), Openings: l.cfg.Openings, Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
 		b.Programs = append(b.Programs, aboutProgram{

@@ -30,9 +30,11 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/transparency-dev/tessera"
 	tclient "github.com/transparency-dev/tessera/client"
 	"github.com/transparency-dev/tessera/storage/posix"
@@ -98,6 +100,11 @@ type Config struct {
 	Openings      string
 	OpeningsBytes int64
 
+	// Registries, if there are any, are asked before a claim is admitted: the log then takes what they
+	// list, and nothing else. RegistryRequests bounds the requests to all of them in any minute; 0: 120.
+	Registries       []Registry
+	RegistryRequests int
+
 	Builds Builds // which build claims are taken; the zero value: none
 
 	// Development allows programs whose key is for development only. Anyone
@@ -114,6 +121,8 @@ type Config struct {
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
 	testingOnlyPage     int           // builds in one answer
+
+	testingOnlyRegistryNow func() time.Time // the clock by which registries are asked
 
 	testingOnlyPerMember int // claims about a version, for maxPerMember
 }
@@ -135,6 +144,9 @@ type Log struct {
 	metrics   *metrics
 	retry     time.Duration     // the least time to wait after a refusal
 	problems  []func() []string // what parts of the log have to say in /healthz; fixed when the log is opened
+
+	registries       atomic.Pointer[registries] // never nil
+	registryRequests *prometheus.CounterVec     // by registry and result
 
 	guard     *guard
 	index     *index
@@ -218,7 +230,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openDoor,
-		l.openTree, l.openIndex} {
+		l.openTree, l.openIndex, l.openRegistries} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}

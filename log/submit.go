@@ -36,6 +36,12 @@ const (
 	OpeningRefused   Reason = "opening-refused"   // it is not the claim's, or the log keeps none
 	OpeningsFull     Reason = "openings-full"     // no room is left for openings
 
+	// Of a log that asks registries.
+	RegistryRefused     Reason = "registry-refused"     // it takes no crates of the registry that the entry names
+	RegistryMismatch    Reason = "registry-mismatch"    // the registry lists the version with another checksum
+	NotInRegistry       Reason = "not-in-registry"      // the registry does not list the version: try again when it does
+	RegistryUnavailable Reason = "registry-unavailable" // the registry could not be asked: try again later
+
 	// Of a build claim.
 	BuildRefused  Reason = "build-refused"   // of a set, toolchain, environment or recipe that this log does not take
 	SetWithdrawn  Reason = "set-withdrawn"   // nothing new is accepted of the set of builders
@@ -151,7 +157,13 @@ func (l *Log) admit(ctx context.Context, s *submission, check func() error) (bun
 		if err := l.canStore(); err != nil {
 			return nil, known, err
 		}
+		if err := l.takesRegistry(s.entry.Subject); err != nil {
+			return nil, known, err
+		}
 		if err := check(); err != nil {
+			return nil, known, err
+		}
+		if err := l.listed(ctx, s.entry.Subject); err != nil { // last: a stranger's word makes nobody ask
 			return nil, known, err
 		}
 		idx, err = l.sequence(ctx, s)
@@ -269,7 +281,8 @@ func (l *Log) conflict(ctx context.Context, s *submission, err error) error {
 	if !errors.As(err, &c) {
 		return err
 	}
-	r := refuse(VersionConflict, nil, "%v is in the log with another checksum, as entry %d: a version is logged once.",
+	r := refuse(VersionConflict, nil, "%v is in the log with another checksum, as entry %d: a version is logged once, and the "+
+		"first one stays, even where its registry deleted it and took the version again with other bytes.",
 		keyOf(s.entry.Subject), c.idx)
 	r.Index = &c.idx
 	if r.Bundle, err = l.awaitBundle(ctx, c.idx); err != nil {
