@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime/multipart"
 	"net/http"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -63,7 +65,7 @@ func status(reason Reason) int {
 		return http.StatusUnprocessableEntity
 	case OpeningsFull:
 		return http.StatusInsufficientStorage
-	case Overloaded, NotPublished, Halted, ShuttingDown:
+	case Overloaded, NotPublished, Halted, ShuttingDown, Starting:
 		return http.StatusServiceUnavailable
 	default:
 		return http.StatusInternalServerError
@@ -81,11 +83,28 @@ type refusalBody struct {
 // answer is what those who asked see of an error.
 func answer(err error) *web.Refusal {
 	var x *Refusal
-	if !errors.As(err, &x) {
+	if errors.Is(err, errDamaged) {
+		x = refuse(Damaged, err, "What was asked for is damaged on this log's disk, and is not handed out. "+
+			"The operator has been told. The signed checkpoints stand.")
+	} else if !errors.As(err, &x) {
 		return nil
 	}
 	return &web.Refusal{Status: status(x.Reason), RetryAfter: x.RetryAfter,
 		Body: refusalBody{x.Reason, x.Message, x.Index, string(x.Bundle)}}
+}
+
+// answerPlain answers a refusal in plain text, and says whether err is one.
+func answerPlain(w http.ResponseWriter, err error) bool {
+	x := answer(err)
+	if x == nil {
+		return false
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	if x.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(x.RetryAfter.Seconds()))))
+	}
+	http.Error(w, x.Body.(refusalBody).Message, x.Status)
+	return true
 }
 
 // submit takes multipart/form-data with the parts entry, crate and, perhaps, opening, or of a build
