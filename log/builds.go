@@ -401,7 +401,7 @@ func (l *Log) keepContradiction(ctx context.Context, s *submission, idx uint64) 
 	if err != nil {
 		return 0, err
 	}
-	data, err := entryAt(ctx, idx, size, l.recent.ReadEntryBundle)
+	data, err := entryAt(ctx, idx, size, l.reader.ReadEntryBundle)
 	if err != nil {
 		return 0, err
 	}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -72,7 +74,7 @@ func status(reason Reason) int {
 		return http.StatusRequestTimeout
 	case TooManyRequests:
 		return http.StatusTooManyRequests
-	case StorageFailed, Overloaded, NotPublished, Halted, ShuttingDown, NotInRegistry, RegistryUnavailable:
+	case StorageFailed, Overloaded, NotPublished, Halted, ShuttingDown, NotInRegistry, RegistryUnavailable, Starting:
 		return http.StatusServiceUnavailable
 	default:
 		return http.StatusInternalServerError
@@ -90,11 +92,28 @@ type refusalBody struct {
 // answer is what those who asked see of an error.
 func answer(err error) *web.Refusal {
 	var x *Refusal
-	if !errors.As(err, &x) {
+	if errors.Is(err, errDamaged) {
+		x = refuse(Damaged, err, "What was asked for is damaged on this log's disk, and is not handed out. "+
+			"The operator has been told. The signed checkpoints stand.")
+	} else if !errors.As(err, &x) {
 		return nil
 	}
 	return &web.Refusal{Status: status(x.Reason), Reason: string(x.Reason), RetryAfter: x.RetryAfter,
 		Body: refusalBody{x.Reason, x.Message, x.Index, string(x.Bundle)}}
+}
+
+// answerPlain answers a refusal in plain text, and says whether err is one.
+func answerPlain(w http.ResponseWriter, err error) bool {
+	x := answer(err)
+	if x == nil {
+		return false
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	if x.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(x.RetryAfter.Seconds()))))
+	}
+	http.Error(w, x.Body.(refusalBody).Message, x.Status)
+	return true
 }
 
 // submit takes multipart/form-data with the parts entry, crate and, perhaps, opening, or of a build

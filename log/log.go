@@ -33,7 +33,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/transparency-dev/tessera"
 	tclient "github.com/transparency-dev/tessera/client"
@@ -153,7 +152,8 @@ type Log struct {
 	openings  *openings
 	builds    *buildStore
 	reader    tessera.LogReader
-	recent    *recent // over reader; for bundles, which are verified
+	verified  *verified // over reader; for all that is handed out
+	damages   damages
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -215,9 +215,11 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		reserved:  make(map[versionKey]*reservation),
 		sets:      make(map[[32]byte]*builderSet),
 	}
-	l.halt.log = cfg.Logger
+	l.halt.log, l.damages.log = cfg.Logger, cfg.Logger
+	l.problems = append(l.problems, l.damages.problems)
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
+	l.metrics.registry.MustRegister(l.damages.metrics()...)
 	for _, p := range cfg.Proofs.Programs() {
 		id := p.ID()
 		l.programs[id] = !slices.Contains(cfg.Withdrawn, id)
@@ -390,11 +392,7 @@ func (l *Log) openTree(ctx context.Context) error {
 		return err
 	}
 	l.appender, l.shutdown, l.reader = a.Add, shutdown, reader
-	files, err := lru.New[recentKey, []byte](maxRecent)
-	if err != nil {
-		return err
-	}
-	l.recent = &recent{reader, files}
+	l.verified = newVerified(reader, l.damages.report)
 	if l.cfg.testingOnlyAppender != nil {
 		l.appender = l.cfg.testingOnlyAppender(l.appender)
 	}

@@ -110,7 +110,11 @@ func (l *Log) addOpening(ctx context.Context, r row, crateData, openingData io.R
 	if err := l.accepting(); err != nil {
 		return false, err
 	}
-	raw, err := entryAt(ctx, r.idx, l.published.head().size, l.recent.ReadEntryBundle)
+	head, err := l.head()
+	if err != nil {
+		return false, err
+	}
+	raw, err := l.verified.entry(ctx, head.tree(), r.idx)
 	if err != nil {
 		return false, err
 	}
@@ -134,8 +138,12 @@ func (l *Log) openingOf(r *http.Request) (row, error) {
 	if err != nil || len(id) != 32 || hex.EncodeToString(id) != name {
 		return row{}, refuse(NotFound, nil, "An opening has the address of its claim's identity, a SHA-256 in lower-case hex.")
 	}
+	head, err := l.head()
+	if err != nil {
+		return row{}, err
+	}
 	found, known, err := l.index.byIdentity(r.Context(), [32]byte(id))
-	if err == nil && (!known || found.kind() != kindSource || found.idx >= l.published.head().size) {
+	if err == nil && (!known || found.kind() != kindSource || found.idx >= head.size) {
 		err = refuse(NotFound, nil, "This log has no published entry with a claim about sources with this identity.")
 	}
 	return found, err

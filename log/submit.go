@@ -60,6 +60,8 @@ const (
 	NotPublished     Reason = "not-yet-published"  // accepted and kept: submit again to get the bundle
 	Halted           Reason = "halted"             // the log found itself inconsistent and accepts nothing
 	ShuttingDown     Reason = "shutting-down"      // try again later
+	Starting         Reason = "starting"           // nothing is published yet: try again later
+	Damaged          Reason = "damaged"            // what was asked for is damaged on the log's disk, and is not handed out
 	NotFound         Reason = "not-found"          // no such entry
 	MethodNotAllowed Reason = "method-not-allowed" // wrong HTTP method
 	Internal         Reason = "internal"           // our fault

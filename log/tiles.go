@@ -36,6 +36,8 @@ func (l *Log) tile(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, fs.ErrNotExist):
 		http.Error(w, "not in the published tree", http.StatusNotFound)
 		return
+	case answerPlain(w, err):
+		return
 	case err != nil:
 		l.log.Error("cannot read a tile", "path", r.URL.Path, "err", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
@@ -58,44 +60,13 @@ func (l *Log) tile(w http.ResponseWriter, r *http.Request) {
 // file of another width may be the remains of a batch that a killed server
 // never committed. Its first entries are then cut off, which do not change.
 func (l *Log) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) {
-	size := l.published.head().size
-	level, index := uint64(max(t.L, 0)), uint64(t.N) // entry bundles have the level -1
-	have := widthAt(level, index, size)
-	if have < uint64(t.W) {
-		return nil, fs.ErrNotExist
-	}
-	if t.L < 0 {
-		return l.readBundle(ctx, t, size)
-	}
-	data, err := l.reader.ReadTile(ctx, level, index, uint8(have%layout.TileWidth))
-	if err != nil {
-		return nil, err
-	}
-	if want := t.W * tlog.HashSize; len(data) >= want {
-		return data[:want], nil
-	}
-	return nil, errors.New("the file is shorter than the tree")
-}
-
-func (l *Log) readBundle(ctx context.Context, t tlog.Tile, size uint64) ([]byte, error) {
-	entries, err := entriesIn(ctx, uint64(t.N), size, l.reader.ReadEntryBundle)
-	if err != nil {
-		return nil, err
-	}
-	var out []byte
-	for _, e := range entries[:t.W] {
-		if out, err = torchwood.AppendTileEntry(out, e); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return l.readVerified(ctx, t, l.published.head().size)
 }
 
 // checkpoint serves the latest checkpoint that satisfies the log's policy.
 func (l *Log) checkpoint(w http.ResponseWriter, r *http.Request) {
-	head := l.published.head()
-	if head.raw == nil {
-		http.Error(w, "no checkpoint has been published yet", http.StatusNotFound)
+	head, err := l.head()
+	if answerPlain(w, err) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
