@@ -19,7 +19,7 @@ import (
 // timeouts; bodies are limited here.
 func (l *Log) Handler() http.Handler {
 	server := web.Server{Name: "log", Nothing: "There is nothing at this address; /v1/log says what this log is.",
-		Log: l.log, Refusal: answer}
+		Log: l.log, Refusal: answer, Cross: true}
 	return server.Handler(append(web.Look(), []web.Route{
 		{Pattern: "POST /v1/submit", Handler: l.submit},
 		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
@@ -35,8 +35,8 @@ func (l *Log) Handler() http.Handler {
 		{Pattern: "GET /v1/log", Handler: l.about},
 		{Pattern: "GET /v1/keys", Handler: l.listKeys},
 		{Pattern: "GET /v1/keys/{hash}", Handler: l.provingKey},
-		{Pattern: "GET /checkpoint", Handler: web.Plain(l.checkpoint)},
-		{Pattern: "GET /tile/{path...}", Handler: web.Plain(l.tile)},
+		{Pattern: "GET /checkpoint", Handler: l.checkpoint},
+		{Pattern: "GET /tile/{path...}", Handler: l.tile},
 		{Pattern: "GET /healthz", Handler: l.healthz},
 		{Pattern: "GET /metrics", Handler: web.Plain(promhttp.HandlerFor(l.metrics.registry,
 			promhttp.HandlerOpts{}).ServeHTTP)},
@@ -259,7 +259,5 @@ func (l *Log) aboutBody() aboutBody {
 }
 
 func (l *Log) about(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Cache-Control", "no-cache")
-	web.WriteJSON(w, http.StatusOK, l.aboutBody())
-	return nil
+	return web.SendJSON(w, r, l.aboutBody())
 }

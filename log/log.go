@@ -32,7 +32,6 @@ import (
 	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/transparency-dev/tessera"
 	tclient "github.com/transparency-dev/tessera/client"
 	"github.com/transparency-dev/tessera/storage/posix"
@@ -142,6 +141,7 @@ type Log struct {
 	builds    *buildStore
 	reader    tessera.LogReader
 	recent    *recent // over reader; for bundles, which are verified
+	packed    *packer // entry bundles with gzip
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -203,6 +203,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		published: newPublication(),
 		uploads:   make(chan struct{}, cfg.Limits.Uploads),
 		cores:     make(chan struct{}, cfg.Limits.Cores),
+		packed:    newPacker(cfg.Limits.Cores),
 		reserved:  make(map[versionKey]*reservation),
 		sets:      make(map[[32]byte]*builderSet),
 	}
@@ -379,11 +380,7 @@ func (l *Log) openTree(ctx context.Context) error {
 		return err
 	}
 	l.appender, l.shutdown, l.reader = a.Add, shutdown, reader
-	files, err := lru.New[recentKey, []byte](maxRecent)
-	if err != nil {
-		return err
-	}
-	l.recent = &recent{reader, files}
+	l.recent = &recent{reader, newByteCache[recentKey](recentBytes)}
 	if l.cfg.testingOnlyAppender != nil {
 		l.appender = l.cfg.testingOnlyAppender(l.appender)
 	}

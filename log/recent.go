@@ -1,21 +1,61 @@
 package log
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"math"
+	"sync"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/transparency-dev/tessera"
 )
 
-// maxRecent is the number of files remembered; entry bundles are the large ones, of
-// some hundred kB.
-const maxRecent = 128
+// What is remembered of files that were read, and of what was compressed, in bytes.
+const (
+	recentBytes = 64 << 20
+	packedBytes = 32 << 20
+)
+
+// byteCache keeps what was used last, up to a number of bytes. It may be used concurrently.
+type byteCache[K comparable] struct {
+	mu    sync.Mutex
+	files *simplelru.LRU[K, []byte] // owned by mu; the values must not be changed
+	bytes int                       // owned by mu
+	most  int
+}
+
+func newByteCache[K comparable](most int) *byteCache[K] {
+	c := &byteCache[K]{most: most}
+	c.files, _ = simplelru.NewLRU(math.MaxInt, func(_ K, b []byte) { c.bytes -= len(b) }) // fails for a size below 1 only
+	return c
+}
+
+func (c *byteCache[K]) get(k K) ([]byte, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.files.Get(k)
+}
+
+func (c *byteCache[K]) put(k K, b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(b) > c.most {
+		return
+	}
+	c.files.Remove(k)
+	for c.bytes+len(b) > c.most {
+		c.files.RemoveOldest()
+	}
+	c.bytes += len(b)
+	c.files.Add(k, b)
+}
 
 // recent remembers the tiles and entry bundles that were read last: those of many
 // bundles are the same. A file of a width that a published tree has does not change.
 type recent struct {
 	reader tessera.LogReader
-	files  *lru.Cache[recentKey, []byte] // must not be changed
+	files  *byteCache[recentKey]
 }
 
 // recentKey names a tile, or an entry bundle at the level -1.
@@ -39,12 +79,46 @@ func (r *recent) ReadEntryBundle(ctx context.Context, index uint64, width uint8)
 }
 
 func (r *recent) read(k recentKey, read func() ([]byte, error)) ([]byte, error) {
-	if b, known := r.files.Get(k); known {
+	if b, known := r.files.get(k); known {
 		return b, nil
 	}
 	b, err := read()
 	if err == nil {
-		r.files.Add(k, b)
+		r.files.put(k, b)
 	}
 	return b, err
+}
+
+// packer compresses entry bundles for readers who take that. One that is not remembered is
+// compressed only if one of few places is free: else the reader gets the bytes as they are.
+type packer struct {
+	places chan struct{}
+	files  *byteCache[recentKey]
+}
+
+func newPacker(places int) *packer {
+	return &packer{make(chan struct{}, places), newByteCache[recentKey](packedBytes)}
+}
+
+// pack returns raw with gzip, and whether it did that.
+func (p *packer) pack(k recentKey, raw []byte) ([]byte, bool) {
+	if b, known := p.files.get(k); known {
+		return b, true
+	}
+	select {
+	case p.places <- struct{}{}:
+		defer func() { <-p.places }()
+	default:
+		return nil, false
+	}
+	var b bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed) // a known level
+	if _, err := z.Write(raw); err != nil {
+		return nil, false
+	}
+	if err := z.Close(); err != nil {
+		return nil, false
+	}
+	p.files.put(k, b.Bytes())
+	return b.Bytes(), true
 }
