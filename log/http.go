@@ -20,8 +20,15 @@ import (
 func (l *Log) Handler() http.Handler {
 	server := web.Server{Name: "log", Nothing: "There is nothing at this address; /v1/log says what this log is.",
 		Log: l.log, Refusal: answer, Cross: true}
-	return server.Handler(append(web.Look(), []web.Route{
+	return server.Handler(append(web.Look(), l.routes()...))
+}
+
+// routes is the table that /v1/openapi.json describes.
+func (l *Log) routes() []web.Route {
+	return []web.Route{
 		{Pattern: "POST /v1/submit", Handler: l.submit},
+		{Pattern: "GET /v1/submissions/{identity}", Handler: l.submission},
+		{Pattern: "GET /v1/crates/{name}", Handler: l.crateVersions},
 		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
 		{Pattern: "GET /v1/crates/{name}/{version}/claims", Handler: l.crateClaims},
 		{Pattern: "GET /v1/crates/{name}/{version}/builds", Handler: l.crateBuilds},
@@ -30,6 +37,10 @@ func (l *Log) Handler() http.Handler {
 		{Pattern: "GET /v1/contradictions", Handler: l.listContradictions},
 		{Pattern: "GET /v1/contradictions/{number}", Handler: l.oneContradiction},
 		{Pattern: "GET /v1/entries/{index}", Handler: l.entryBundle},
+		{Pattern: "GET /v1/entries/by-leaf/{hash}", Handler: l.entryByLeaf},
+		{Pattern: "GET /v1/entries/by-identity/{identity}", Handler: l.entriesByIdentity},
+		{Pattern: "GET /v1/proof/inclusion", Handler: l.inclusion},
+		{Pattern: "GET /v1/proof/consistency", Handler: l.consistency},
 		{Pattern: "GET /v1/openings/{identity}", Handler: l.serveOpening},
 		{Pattern: "PUT /v1/openings/{identity}", Handler: l.takeOpening},
 		{Pattern: "GET /v1/log", Handler: l.about},
@@ -42,7 +53,7 @@ func (l *Log) Handler() http.Handler {
 			promhttp.HandlerOpts{}).ServeHTTP)},
 		{Pattern: "GET /trust.policy", Handler: l.trust},
 		{Pattern: "GET /{$}", Handler: l.page},
-	}...))
+	}
 }
 
 // status is the one place where a reason becomes a status code.
