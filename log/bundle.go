@@ -85,6 +85,15 @@ func (l *Log) Bundle(ctx context.Context, q client.Query) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	idx, err := l.fullest(ctx, q, head)
+	if err != nil {
+		return nil, err
+	}
+	return l.bundle(ctx, idx, head)
+}
+
+// fullest returns the index of the entry that Bundle shows.
+func (l *Log) fullest(ctx context.Context, q client.Query, head published) (uint64, error) {
 	choices := [][][32]byte{q.Programs}
 	if len(q.Programs) == 0 {
 		choices = [][][32]byte{l.admitted(), nil}
@@ -92,13 +101,13 @@ func (l *Log) Bundle(ctx context.Context, q client.Query) ([]byte, error) {
 	for _, q.Programs = range choices {
 		rows, err := l.index.query(ctx, q, head.size, 1)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		if len(rows) > 0 {
-			return l.bundle(ctx, rows[0].idx, head)
+			return rows[0].idx, nil
 		}
 	}
-	return nil, refuse(NotFound, nil, "This log has no published entry for this crate version, or none such as was asked for.")
+	return 0, refuse(NotFound, nil, "This log has no published entry for this crate version, or none such as was asked for.")
 }
 
 // admitted returns the ids of the programs that are not withdrawn.
@@ -118,11 +127,15 @@ func (l *Log) crateVersion(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	b, err := l.Bundle(r.Context(), q)
+	head, err := l.head()
 	if err != nil {
 		return err
 	}
-	return writeBundle(w, b)
+	idx, err := l.fullest(r.Context(), q, head)
+	if err != nil {
+		return err
+	}
+	return l.sendBundle(w, r, idx, head)
 }
 
 func parseQuery(r *http.Request) (client.Query, error) {
@@ -179,9 +192,7 @@ func (l *Log) crateClaims(w http.ResponseWriter, r *http.Request) error {
 		}
 		b.Claims = append(b.Claims, c)
 	}
-	w.Header().Set("Cache-Control", "no-cache")
-	web.WriteJSON(w, http.StatusOK, b)
-	return nil
+	return web.SendJSON(w, r, b)
 }
 
 // entryBundle serves the bundle of any published entry.
@@ -195,16 +206,27 @@ func (l *Log) entryBundle(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || strconv.FormatUint(idx, 10) != text || idx >= head.size {
 		return refuse(NotFound, nil, "This log has no published entry with this number.")
 	}
-	b, err := l.bundle(r.Context(), idx, head)
-	if err != nil {
-		return err
-	}
-	return writeBundle(w, b)
+	return l.sendBundle(w, r, idx, head)
 }
 
+// sendBundle answers a GET with the bundle of an entry. It follows from index and checkpoint: a reader who
+// has it costs nothing more.
+func (l *Log) sendBundle(w http.ResponseWriter, r *http.Request, idx uint64, head published) error {
+	tag := web.Tag(strconv.AppendUint(nil, idx, 10), head.raw)
+	if web.Has(w, r, tag) {
+		return nil
+	}
+	b, err := l.bundle(r.Context(), idx, head)
+	if err == nil {
+		web.Content(w, r, "text/plain; charset=utf-8", tag, b)
+	}
+	return err
+}
+
+// writeBundle answers a submission.
 func writeBundle(w http.ResponseWriter, b []byte) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-cache")
+	w.Header().Set("Cache-Control", "no-store")
 	w.Write(b)
 	return nil
 }

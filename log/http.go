@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"mime"
 	"mime/multipart"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -25,9 +23,16 @@ import (
 // timeouts; bodies are limited here.
 func (l *Log) Handler() http.Handler {
 	server := web.Server{Name: "log", Nothing: "There is nothing at this address; /v1/log says what this log is.",
-		Log: l.log, Refusal: answer, Proxies: l.door.proxies, Access: l.access}
-	return server.Handler(append(web.Look(), []web.Route{
+		Log: l.log, Refusal: answer, Proxies: l.door.proxies, Access: l.access, Cross: true}
+	return server.Handler(append(web.Look(), l.routes()...))
+}
+
+// routes is the table that /v1/openapi.json describes.
+func (l *Log) routes() []web.Route {
+	return []web.Route{
 		{Pattern: "POST /v1/submit", Handler: l.submit},
+		{Pattern: "GET /v1/submissions/{identity}", Handler: l.submission},
+		{Pattern: "GET /v1/crates/{name}", Handler: l.crateVersions},
 		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
 		{Pattern: "GET /v1/crates/{name}/{version}/claims", Handler: l.crateClaims},
 		{Pattern: "GET /v1/crates/{name}/{version}/builds", Handler: l.crateBuilds},
@@ -36,19 +41,23 @@ func (l *Log) Handler() http.Handler {
 		{Pattern: "GET /v1/contradictions", Handler: l.listContradictions},
 		{Pattern: "GET /v1/contradictions/{number}", Handler: l.oneContradiction},
 		{Pattern: "GET /v1/entries/{index}", Handler: l.entryBundle},
+		{Pattern: "GET /v1/entries/by-leaf/{hash}", Handler: l.entryByLeaf},
+		{Pattern: "GET /v1/entries/by-identity/{identity}", Handler: l.entriesByIdentity},
+		{Pattern: "GET /v1/proof/inclusion", Handler: l.inclusion},
+		{Pattern: "GET /v1/proof/consistency", Handler: l.consistency},
 		{Pattern: "GET /v1/openings/{identity}", Handler: l.serveOpening},
 		{Pattern: "PUT /v1/openings/{identity}", Handler: l.takeOpening},
 		{Pattern: "GET /v1/log", Handler: l.about},
 		{Pattern: "GET /v1/keys", Handler: l.listKeys},
 		{Pattern: "GET /v1/keys/{hash}", Handler: l.provingKey},
-		{Pattern: "GET /checkpoint", Handler: web.Plain(l.checkpoint)},
-		{Pattern: "GET /tile/{path...}", Handler: web.Plain(l.tile)},
+		{Pattern: "GET /checkpoint", Handler: l.checkpoint},
+		{Pattern: "GET /tile/{path...}", Handler: l.tile},
 		{Pattern: "GET /healthz", Handler: l.healthz},
 		{Pattern: "GET /metrics", Handler: web.Plain(promhttp.HandlerFor(l.metrics.registry,
 			promhttp.HandlerOpts{}).ServeHTTP)},
 		{Pattern: "GET /trust.policy", Handler: l.trust},
 		{Pattern: "GET /{$}", Handler: l.page},
-	}...))
+	}
 }
 
 // status is the one place where a reason becomes a status code.
@@ -100,20 +109,6 @@ func answer(err error) *web.Refusal {
 	}
 	return &web.Refusal{Status: status(x.Reason), Reason: string(x.Reason), RetryAfter: x.RetryAfter,
 		Body: refusalBody{x.Reason, x.Message, x.Index, string(x.Bundle)}}
-}
-
-// answerPlain answers a refusal in plain text, and says whether err is one.
-func answerPlain(w http.ResponseWriter, err error) bool {
-	x := answer(err)
-	if x == nil {
-		return false
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	if x.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(x.RetryAfter.Seconds()))))
-	}
-	http.Error(w, x.Body.(refusalBody).Message, x.Status)
-	return true
 }
 
 // submit takes multipart/form-data with the parts entry, crate and, perhaps, opening, or of a build
@@ -318,7 +313,5 @@ func (l *Log) aboutBody() aboutBody {
 }
 
 func (l *Log) about(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Cache-Control", "no-cache")
-	web.WriteJSON(w, http.StatusOK, l.aboutBody())
-	return nil
+	return web.SendJSON(w, r, l.aboutBody())
 }

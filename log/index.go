@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/sqlite"
@@ -46,7 +48,8 @@ type proven struct{ identity, program [32]byte }
 
 // row is what the index keeps of one entry.
 type row struct {
-	idx uint64
+	idx  uint64
+	leaf [32]byte // RFC 6962 hash of the entry
 	proven
 	versionKey
 	sha256   [32]byte
@@ -77,9 +80,9 @@ const (
 )
 
 var indexDatabase = sqlite.Owned{
-	ID: 0x63726c69, Version: 4, Schema: indexSchema, Journal: "wal", Conns: 4,
+	ID: 0x63726c69, Version: 5, Schema: indexSchema, Journal: "wal", Conns: 4,
 	// Empty: openIndex fills it from the tree.
-	Upgrades: []string{"", "", "DROP TABLE entries; DROP TABLE IF EXISTS programs;" + indexSchema},
+	Upgrades: []string{"", "", "", "DROP TABLE entries; DROP TABLE IF EXISTS programs;" + indexSchema},
 	What:     "a log's index.db", Advice: "delete it while the log is stopped, and the next start makes it again",
 }
 
@@ -105,9 +108,12 @@ CREATE TABLE entries (
 	compiled   BLOB NOT NULL,
 	root       BLOB NOT NULL,
 	tag        BLOB NOT NULL,
+	leaf       BLOB NOT NULL,
 	UNIQUE (identity, program)
 ) STRICT;
 CREATE INDEX entries_by_version ON entries (name, version, registry, kind DESC, unproven, crlf, idx);
+CREATE INDEX entries_by_leaf    ON entries (leaf);
+CREATE INDEX entries_by_name    ON entries (replace(lower(name), '_', '-'), registry, name, version, idx);
 CREATE INDEX builds_by_tag      ON entries (request, tag, idx) WHERE kind = 'build';
 CREATE INDEX builds_by_root     ON entries (root, name, version, registry, request, program) WHERE kind = 'build';
 CREATE INDEX builds_by_artifact ON entries (artifact, idx) WHERE kind = 'build';
@@ -117,7 +123,7 @@ CREATE TABLE programs (id BLOB PRIMARY KEY) STRICT;
 
 const (
 	columns = "idx, identity, program, registry, name, version, sha256, git_commit, path, unproven, crlf, " +
-		"kind, binary, target, request, result, artifact, compiled, root, tag"
+		"kind, binary, target, request, result, artifact, compiled, root, tag, leaf"
 	ofVersion  = "WHERE name = ? AND version = ? AND registry = ?"
 	ofSources  = ofVersion + " AND kind = 'source'"
 	ofBuilds   = "WHERE kind = 'build'"
@@ -147,7 +153,7 @@ func openIndex(ctx context.Context, path string) (*index, error) {
 
 // newRow parses an entry as it stands in the tree.
 func newRow(idx uint64, data []byte) (row, error) {
-	r := row{idx: idx}
+	r := row{idx: idx, leaf: tlog.RecordHash(data)}
 	e, err := entry.Parse(data)
 	if err == nil {
 		r.identity, err = e.Identity()
@@ -264,15 +270,16 @@ func scanRow(s sqlite.Scanner) (row, error) {
 	var r row
 	var idx int64
 	var kind string
-	var id, program, sum, commit []byte
+	var id, program, sum, commit, leaf []byte
 	var of [6][]byte // of a build
 	err := s.Scan(&idx, &id, &program, &r.registry, &r.name, &r.version, &sum, &commit, &r.path, &r.unproven, &r.crlf,
-		&kind, &r.binary, &r.target, &of[0], &of[1], &of[2], &of[3], &of[4], &of[5])
+		&kind, &r.binary, &r.target, &of[0], &of[1], &of[2], &of[3], &of[4], &of[5],
+		&leaf)
 	if err != nil {
 		return row{}, err
 	}
 	if idx < 0 || copy(r.identity[:], id) != 32 || copy(r.program[:], program) != 32 ||
-		copy(r.sha256[:], sum) != 32 || copy(r.commit[:], commit) != 20 || kind != r.kind() {
+		copy(r.sha256[:], sum) != 32 || copy(r.commit[:], commit) != 20 || copy(r.leaf[:], leaf) != 32 || kind != r.kind() {
 		return row{}, fmt.Errorf("row %d is damaged", idx)
 	}
 	for i, to := range r.built.hashes() {
@@ -307,7 +314,7 @@ func (b *built) values() []any {
 // builder contradicts himself, is an error: admission must have stopped it.
 func (x *index) append(ctx context.Context, rows []row) error {
 	err := sqlite.Tx(ctx, x.db, func(tx *sql.Tx) error {
-		insert, err := tx.PrepareContext(ctx, "INSERT INTO entries ("+columns+") VALUES (?"+strings.Repeat(", ?", 19)+")")
+		insert, err := tx.PrepareContext(ctx, "INSERT INTO entries ("+columns+") VALUES (?"+strings.Repeat(", ?", 20)+")")
 		if err != nil {
 			return err
 		}
@@ -318,8 +325,8 @@ func (x *index) append(ctx context.Context, rows []row) error {
 			if err := standing.allow(ctx, r); err != nil {
 				return err
 			}
-			_, err := insert.ExecContext(ctx, append([]any{int64(r.idx), r.identity[:], r.program[:], r.registry, r.name,
-				r.version, r.sha256[:], r.commit[:], r.path, r.unproven, r.crlf, r.kind()}, r.built.values()...)...)
+			_, err := insert.ExecContext(ctx, append(append([]any{int64(r.idx), r.identity[:], r.program[:], r.registry, r.name,
+				r.version, r.sha256[:], r.commit[:], r.path, r.unproven, r.crlf, r.kind()}, r.built.values()...), r.leaf[:])...)
 			if err != nil {
 				return err
 			}

@@ -154,6 +154,7 @@ type Log struct {
 	reader    tessera.LogReader
 	verified  *verified // over reader; for all that is handed out
 	damages   damages
+	packed    *packer // entry bundles with gzip
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -212,6 +213,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		proofs:   proofcheck.NewTogether(cfg.Proofs, 1<<16),
 		programs: make(map[[32]byte]bool), retry: 2 * time.Second,
 		published: newPublication(),
+		packed:    newPacker(cfg.Limits.Cores),
 		reserved:  make(map[versionKey]*reservation),
 		sets:      make(map[[32]byte]*builderSet),
 	}

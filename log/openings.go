@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"cratelog/internal/durable"
 	"cratelog/internal/web"
@@ -166,21 +165,19 @@ func (l *Log) serveOpening(w http.ResponseWriter, r *http.Request) error {
 		return refuse(NotFound, nil, "This log holds no opening of this claim. Any other source of it is as good.")
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", "public, max-age=300")
 	h.Set("Vary", "Accept-Encoding")
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if web.AcceptsGzip(r) {
 		h.Set("Content-Encoding", "gzip")
-		w.Write(kept.gzipped)
-		return nil
+		return web.Send(w, r, "application/octet-stream", kept.gzipped)
 	}
 	z, err := gzip.NewReader(bytes.NewReader(kept.gzipped))
 	if err != nil {
 		return err
 	}
 	raw, err := durable.ReadAll(z, opening.MaxSize)
-	if err == nil {
-		w.Write(raw)
+	if err != nil {
+		return err
 	}
-	return err
+	return web.Send(w, r, "application/octet-stream", raw)
 }

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -51,6 +52,7 @@ type Server struct {
 	Nothing string            // the message about an address that it does not have
 	Headers map[string]string // of every answer
 	Log     *slog.Logger
+	Cross   bool // web pages of other hosts may submit too, and OPTIONS is answered
 
 	// Refusal turns an error into a refusal, and is nil where the error is the server's
 	// own failure, whose text is for the operator only. A *Refusal needs no turning.
@@ -98,8 +100,8 @@ func (s *Server) Handler(routes []Route) http.Handler {
 		}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("X-Request-Id", x.id)
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			w.Header().Set("Access-Control-Allow-Origin", "*")
+		if s.open(w, r, mux) {
+			return
 		}
 		if _, pattern := mux.Handler(r); pattern == "" {
 			s.fail(w, r, s.noRoute(w, r, mux))
@@ -160,13 +162,10 @@ func (c *counted) Read(b []byte) (int, error) {
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func (s *Server) noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) error {
-	probe := *r
-	for _, probe.Method = range []string{http.MethodGet, http.MethodPost} {
-		if _, pattern := mux.Handler(&probe); pattern != "" {
-			w.Header().Set("Allow", probe.Method)
-			return &Refusal{Status: http.StatusMethodNotAllowed, Reason: "method-not-allowed",
-				Message: "This address takes " + probe.Method + " only."}
-		}
+	if all := allowed(r, mux); len(all) > 0 {
+		w.Header().Set("Allow", strings.Join(all, ", "))
+		return &Refusal{Status: http.StatusMethodNotAllowed, Reason: "method-not-allowed",
+			Message: "This address takes " + strings.Join(all, " and ") + " only."}
 	}
 	return &Refusal{Status: http.StatusNotFound, Reason: "not-found", Message: s.Nothing}
 }
