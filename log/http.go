@@ -65,7 +65,7 @@ func status(reason Reason) int {
 		return http.StatusUnprocessableEntity
 	case OpeningsFull:
 		return http.StatusInsufficientStorage
-	case Overloaded, NotPublished, Halted, ShuttingDown, Starting:
+	case Overloaded, NotPublished, Halted, ShuttingDown, Starting, StorageFailed:
 		return http.StatusServiceUnavailable
 	default:
 		return http.StatusInternalServerError

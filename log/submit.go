@@ -51,6 +51,7 @@ const (
 	NotPublished     Reason = "not-yet-published"  // accepted and kept: submit again to get the bundle
 	Halted           Reason = "halted"             // the log found itself inconsistent and accepts nothing
 	ShuttingDown     Reason = "shutting-down"      // try again later
+	StorageFailed    Reason = "storage-failed"     // the log's disk cannot be written: try again later
 	Starting         Reason = "starting"           // nothing is published yet: try again later
 	Damaged          Reason = "damaged"            // what was asked for is damaged on the log's disk, and is not handed out
 	NotFound         Reason = "not-found"          // no such entry
@@ -369,6 +370,9 @@ func (l *Log) acceptingLocked() error {
 	if l.halt.reason() != nil {
 		return refuse(Halted, l.halt.reason(),
 			"The log found itself inconsistent and accepts nothing until its operator has looked.")
+	}
+	if l.behind != nil {
+		return l.isBehind(l.behind)
 	}
 	if l.closing {
 		return later(ShuttingDown, l.retry, nil, "The log is shutting down: try again later.")
