@@ -9,7 +9,6 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -90,7 +89,6 @@ type door struct {
 	suspects *lru.Cache[string, time.Time]  // clients who brought a false proof, and when
 	refused  *lru.Cache[[32]byte, struct{}] // leaf hashes of entries whose proof is false
 	busy     doorBusy                       // when the door refused somebody for want of room
-	storage  storageState                   // whether the tree can be written
 	metrics  struct{ requests *prometheus.CounterVec }
 }
 
@@ -123,7 +121,6 @@ func (l *Log) openDoor(context.Context) (err error) {
 	if l.door.refused, err = lru.New[[32]byte, struct{}](rememberedBad); err != nil {
 		return err
 	}
-	l.door.storage.probe = func() error { return probeStorage(l.cfg.TreeDir) }
 	l.problems = append(l.problems, l.doorProblems)
 	l.metrics.registry.MustRegister(l.doorMetrics()...)
 	return nil
@@ -224,69 +221,7 @@ func (l *Log) doorProblems() (out []string) {
 	if l.door.busy.within(30 * time.Second) {
 		out = append(out, "the door is full: submissions have waited for a check in vain within the last 30 s")
 	}
-	if err := l.door.storage.problem(); err != nil {
-		out = append(out, "the tree cannot be written: "+err.Error())
-	}
 	return out
-}
-
-// storageState is whether the last entry could be written, and, where not, whether a file can be now.
-type storageState struct {
-	probe func() error
-
-	mu     sync.Mutex
-	err    error     // owned by mu
-	looked time.Time // owned by mu
-}
-
-// probeEvery is the time between two looks.
-const probeEvery = 2 * time.Second
-
-// failed is called when the tree could not be written, worked when it could.
-func (s *storageState) failed(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.err, s.looked = err, time.Now()
-}
-
-func (s *storageState) worked() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.err = nil
-}
-
-// problem returns why the tree cannot be written, as of the last look, which is at most probeEvery ago.
-func (s *storageState) problem() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Since(s.looked) > probeEvery {
-		s.err, s.looked = s.probe(), time.Now()
-	}
-	return s.err
-}
-
-// probeStorage writes a file into the tree's directory of state, and removes it.
-func probeStorage(tree string) error {
-	name := filepath.Join(tree, ".state", "probe")
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(make([]byte, 4096))
-	return errors.Join(err, f.Close(), os.Remove(name))
-}
-
-// canStore refuses while nothing can be written, before a submission costs anything.
-func (l *Log) canStore() error {
-	if err := l.door.storage.problem(); err != nil {
-		return l.notStored(err)
-	}
-	return nil
-}
-
-func (l *Log) notStored(err error) error {
-	return later(StorageFailed, l.retry, err,
-		"The log cannot write to its disk: nothing was logged, and trying again later is safe.")
 }
 
 // rates are a bucket of tokens for each client. A bucket that is full again is forgotten.

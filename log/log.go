@@ -38,6 +38,7 @@ import (
 	tclient "github.com/transparency-dev/tessera/client"
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/build"
 	"cratelog/client"
@@ -169,6 +170,8 @@ type Log struct {
 	door door
 
 	mu       sync.Mutex
+	behind   error                       // owned by mu; why the index lacks entries of the tree: nothing is accepted
+	unadded  error                       // owned by mu; why the tree could not be written last
 	closing  bool                        // owned by mu
 	reserved map[versionKey]*reservation // owned by mu
 
@@ -218,7 +221,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		sets:      make(map[[32]byte]*builderSet),
 	}
 	l.halt.log, l.damages.log = cfg.Logger, cfg.Logger
-	l.problems = append(l.problems, l.damages.problems)
+	l.problems = append(l.problems, l.damages.problems, l.storageProblems)
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
 	l.metrics.registry.MustRegister(l.damages.metrics()...)
@@ -349,7 +352,7 @@ func (l *Log) openState(ctx context.Context) error {
 		return err
 	}
 	l.guard.halt = l.halt.now
-	if l.index, err = openIndex(ctx, filepath.Join(state, "index.db")); err != nil {
+	if err := l.openIndexFile(ctx); err != nil {
 		return err
 	}
 	if l.openings, err = openOpenings(ctx, state, l.cfg.OpeningsBytes); err != nil {
@@ -372,6 +375,9 @@ func (l *Log) openTree(ctx context.Context) error {
 		l.metrics.witness.WithLabelValues(name, result).Inc()
 	})
 	l.transport = transport
+	if err := l.writable(); err != nil {
+		return err
+	}
 	driver, err := posix.New(ctx, posix.Config{HTTPClient: hc, Path: l.cfg.TreeDir})
 	if err != nil {
 		return err
@@ -404,25 +410,22 @@ func (l *Log) openTree(ctx context.Context) error {
 // openIndex makes the index equal to the tree, so that what was added just
 // before a crash is known before anything can be added again.
 func (l *Log) openIndex(ctx context.Context) error {
-	size, err := l.integrated(ctx)
+	if _, err := l.integrated(ctx); err != nil {
+		return err
+	}
+	state, err := readTreeState(l.cfg.TreeDir) // the guard has compared its root with the tiles
 	if err != nil {
 		return err
 	}
-	if l.indexed, err = l.index.size(ctx); err != nil {
-		return err
-	}
-	head, _ := l.guard.mark()
-	if err := l.checkIndex(ctx, size, head.Size); err != nil {
-		return err
-	}
-	if size > l.indexed {
-		l.log.Info("indexing entries of the tree", "from", l.indexed, "to", size)
-	}
-	if err := l.indexUpTo(ctx, size); err != nil {
+	tree := treeHead{state.Size, tlog.Hash(state.Root)}
+	if err := l.deriveIndex(ctx, tree); err != nil {
 		return err
 	}
 	if err := errors.Join(l.checkNamed(ctx), l.checkRoots(ctx)); err != nil {
 		return err
+	}
+	if l.halt.reason() != nil { // not all entries may have rows
+		return nil
 	}
 	if err := l.builds.forget(ctx, func(sum [32]byte) (bool, error) { return l.index.hasList(ctx, sum) }); err != nil {
 		return err

@@ -83,6 +83,7 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 	defer t.Stop()
 	var said string
 	var ail ailment
+	storage := time.Now()
 	for last := false; ; {
 		err := l.refreshCheckpoint(context.WithoutCancel(ctx))
 		switch {
@@ -93,6 +94,10 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 		case err.Error() != said:
 			said = err.Error()
 			l.log.Error("cannot read the published checkpoint; trying again", "err", err)
+		}
+		if time.Since(storage) >= time.Second {
+			l.tryStorage(context.WithoutCancel(ctx))
+			storage = time.Now()
 		}
 		ail.observe(l, time.Now())
 		if last {

@@ -156,7 +156,7 @@ func (l *Log) admit(ctx context.Context, s *submission, check func() error) (bun
 		return nil, known, l.conflict(ctx, s, err)
 	}
 	if !known {
-		if err := l.canStore(); err != nil {
+		if err := l.canStore(); err != nil { // before it costs anything
 			return nil, known, err
 		}
 		if err := l.takesRegistry(s.entry.Subject); err != nil {
@@ -168,16 +168,9 @@ func (l *Log) admit(ctx context.Context, s *submission, check func() error) (bun
 		if err := l.listed(ctx, s.entry.Subject); err != nil { // last: a stranger's word makes nobody ask
 			return nil, known, err
 		}
-		idx, err = l.sequence(ctx, s)
-		var refusal *Refusal
-		switch {
-		case errors.Is(err, errNotAdded) && !errors.As(err, &refusal):
-			l.door.storage.failed(err)
-			return nil, known, l.notStored(err)
-		case err != nil:
+		if idx, err = l.sequence(ctx, s); err != nil {
 			return nil, known, err
 		}
-		l.door.storage.worked()
 	}
 	bundle, err = l.awaitBundle(ctx, idx)
 	return bundle, known, err
@@ -390,6 +383,9 @@ func (l *Log) acceptingLocked() error {
 	if l.halt.reason() != nil {
 		return refuse(Halted, l.halt.reason(),
 			"The log found itself inconsistent and accepts nothing until its operator has looked.")
+	}
+	if l.behind != nil {
+		return l.isBehind(l.behind)
 	}
 	if l.closing {
 		return later(ShuttingDown, l.retry, nil, "The log is shutting down: try again later.")
