@@ -194,7 +194,7 @@ func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 	dir := t.TempDir()
 	ctx := t.Context()
 	open := func() *guard {
-		g := testlog.Must(openGuard(ctx, filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile))
+		g := openedGuard(t, filepath.Join(dir, "guard.db"), w.cfg.keys(), tree)
 		return g
 	}
 	g := open()
@@ -243,7 +243,7 @@ func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 	}
 	fatalIf(t, g.close())
 	// The memory outlives the process: opened with a tree that has none of it.
-	if _, err := openGuard(ctx, filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile); !errors.Is(err, ErrRollback) {
+	if _, _, err := openGuard(ctx, filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.keys(), tree.readTile); !errors.Is(err, ErrRollback) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -255,7 +255,7 @@ func TestNothingIsSignedThatIsNotRemembered(t *testing.T) {
 	w := newWorld(t)
 	tree := newMemoryTree(10)
 	dir := t.TempDir()
-	g := testlog.Must(openGuard(t.Context(), filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile))
+	g := openedGuard(t, filepath.Join(dir, "guard.db"), w.cfg.keys(), tree)
 	msg := []byte(tree.Head(testOrigin, 5))
 	testlog.Must(g.db.Exec("UPDATE guard SET size = 9"))
 	if sig, err := g.Sign(msg); sig != nil || err == nil || !strings.Contains(err.Error(), "another process changed") {
@@ -265,6 +265,14 @@ func TestNothingIsSignedThatIsNotRemembered(t *testing.T) {
 	if sig, err := g.Sign(msg); sig != nil || err == nil || !strings.Contains(err.Error(), "cannot remember") {
 		t.Errorf("got %x, %v", sig, err)
 	}
+}
+
+// openedGuard opens a guard for a directory without a tree.
+func openedGuard(t *testing.T, path string, keys []Key, tree memoryTree) *guard {
+	t.Helper()
+	g, _, err := openGuard(t.Context(), path, filepath.Join(filepath.Dir(path), "none"), keys, tree.readTile)
+	fatalIf(t, err)
+	return g
 }
 
 // memoryTree is a tree of made-up entries, by x/mod's code.

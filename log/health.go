@@ -21,7 +21,8 @@ type healthBody struct {
 
 type healthWitness struct {
 	Name  string    `json:"name"`
-	OK    time.Time `json:"last_cosigned"` // zero: not since the start
+	OK    time.Time `json:"last_cosigned"`      // when a valid cosignature came; zero: not since the start
+	Size  int64     `json:"last_cosigned_size"` // of the tree that it was for
 	Error string    `json:"error,omitempty"`
 }
 
@@ -67,7 +68,7 @@ func (l *Log) health() healthBody {
 	}
 	for _, wit := range l.witnesses {
 		s := l.transport.of(wit.Name)
-		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.err})
+		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.size, s.err})
 	}
 	b.OK = len(b.Problems) == 0
 	return b

@@ -261,6 +261,7 @@ func (p *partReader) end() error {
 type aboutBody struct {
 	Origin      string         `json:"origin"`
 	VKey        string         `json:"vkey"`
+	MoreVKeys   []string       `json:"more_vkeys,omitempty"` // of further keys that sign each checkpoint
 	Development bool           `json:"development"`
 	Size        uint64         `json:"size"`
 	Programs    []aboutProgram `json:"programs"`
@@ -304,6 +305,9 @@ func (l *Log) aboutBody() aboutBody {
 			ID: fmt.Sprintf("%x", p.ID()), System: p.System, Kind: p.Claim, Blocks: p.Blocks, Depth: p.Depth, Origin: p.Origin,
 			Withdrawn: !l.programs[p.ID()],
 		})
+	}
+	for _, k := range l.cfg.MoreKeys {
+		b.MoreVKeys = append(b.MoreVKeys, k.VKey)
 	}
 	b.Builds = l.aboutBuilds()
 	for _, w := range l.witnesses {
