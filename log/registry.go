@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 // claims about what they list, and about nothing else: so nobody takes a name that is not theirs.
 type Registry struct {
 	// Subject is the registry as entries name it, byte for byte: entry.DefaultRegistry, or the URL of
-	// its index as entry.Registry returns it.
+	// its index as entry.Registry returns it; "" for what follows from Index.
 	Subject string
 	Index   string // base URL of the sparse index, which may begin with "sparse+"; https, or http on a loopback address
 	Token   string // sent as Authorization; "" if the registry wants none for reading
@@ -72,6 +73,7 @@ func (l *Log) SetRegistries(list []Registry, requests int) error {
 	all := &registries{of: make(map[string]*registryIndex), waiting: make(chan struct{}, registryWaiting)}
 	budget := &registryBudget{now: l.registryNow, all: make([]time.Time, requests), strange: make([]time.Time, (requests+1)/2)}
 	for _, r := range list {
+		r.Subject = cmp.Or(r.Subject, entry.Registry(r.Index))
 		x, err := l.newRegistryIndex(r, budget)
 		if err != nil {
 			return fmt.Errorf("the registry %q: %w", r.Subject, err)
@@ -256,7 +258,7 @@ func (r Registry) Check() error {
 
 // sparse returns the checked base URL of a registry's index.
 func (r Registry) sparse() (string, error) {
-	if err := entry.CheckRegistry(r.Subject); err != nil {
+	if err := entry.CheckRegistry(cmp.Or(r.Subject, entry.Registry(r.Index))); err != nil {
 		return "", fmt.Errorf("subject: %w", err)
 	}
 	index, err := registry.SparseURL(r.Index)

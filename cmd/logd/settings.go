@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"cratelog/client"
 	"cratelog/config"
 	"cratelog/crate"
-	"cratelog/entry"
 	"cratelog/internal/durable"
 	"cratelog/internal/web"
 	"cratelog/log"
@@ -62,7 +60,7 @@ func (t registryTable) load(path string) (r log.Registry, err error) {
 	if t.Index == "" {
 		return r, errors.New("index is missing: the URL of the registry's sparse index")
 	}
-	r = log.Registry{Subject: cmp.Or(t.Subject, entry.Registry(t.Index)), Index: t.Index}
+	r = log.Registry{Subject: t.Subject, Index: t.Index}
 	if t.TokenFile != "" {
 		token, err := durable.Read(config.Beside(path, t.TokenFile), maxRegistryToken)
 		if err != nil {
