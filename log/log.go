@@ -143,6 +143,7 @@ type Log struct {
 	reader    tessera.LogReader
 	verified  *verified // over reader; for all that is handed out
 	damages   damages
+	clock     clock
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -210,7 +211,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		sets:      make(map[[32]byte]*builderSet),
 	}
 	l.halt.log, l.damages.log = cfg.Logger, cfg.Logger
-	l.problems = append(l.problems, l.damages.problems, l.storageProblems)
+	l.problems = append(l.problems, l.damages.problems, l.storageProblems, l.clock.problems)
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
 	l.metrics.registry.MustRegister(l.damages.metrics()...)
@@ -340,6 +341,10 @@ func (l *Log) openState(ctx context.Context) error {
 	}
 	l.guard.halt = l.halt.now
 	if err := l.openIndexFile(ctx); err != nil {
+		return err
+	}
+	l.clock.mend(l)
+	if err := l.dropCheckpoint(); err != nil {
 		return err
 	}
 	if l.openings, err = openOpenings(ctx, state, l.cfg.OpeningsBytes); err != nil {
