@@ -158,6 +158,7 @@ type Log struct {
 	verified  *verified // over reader; for all that is handed out
 	damages   damages
 	packed    *packer // entry bundles with gzip
+	clock     clock
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -223,7 +224,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		sets:      make(map[[32]byte]*builderSet),
 	}
 	l.halt.log, l.damages.log = cfg.Logger, cfg.Logger
-	l.problems = append(l.problems, l.damages.problems, l.storageProblems)
+	l.problems = append(l.problems, l.damages.problems, l.storageProblems, l.clock.problems)
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
 	l.metrics.registry.MustRegister(l.damages.metrics()...)
@@ -384,6 +385,10 @@ func (l *Log) openState(ctx context.Context) error {
 	l.guard.halt = l.halt.now
 	l.problems = append(l.problems, l.guard.problems)
 	if err := l.openIndexFile(ctx); err != nil {
+		return err
+	}
+	l.clock.mend(l)
+	if err := l.dropCheckpoint(); err != nil {
 		return err
 	}
 	if l.openings, err = openOpenings(ctx, state, l.cfg.OpeningsBytes); err != nil {
