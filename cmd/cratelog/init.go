@@ -327,7 +327,7 @@ func (p *plan) witness(ctx context.Context, dir string, i int, logKey string) (l
 
 func (p *plan) logSettings() []byte {
 	return fmt.Appendf(nil, "# All settings: config/logd.example.toml. Never restore tree or state from a copy.\n"+
-		"origin = %q\nlisten = %q\nkey = \"log-key.pem\"\ntree = \"tree\"\nstate = \"state\"\n"+
+		"origin = %q\nlisten = %q\nkeys = [\"log-key.pem\"]\ntree = \"tree\"\nstate = \"state\"\n"+
 		"trust = \"../readers/trust.policy\"\nprograms = [\"../readers/program.json\"]\nproving_keys = \"keys\"\n",
 		p.origin, p.at(logService))
 }
