@@ -125,6 +125,12 @@ func (l *Log) Checkpoint(ctx context.Context) ([]byte, error) {
 	return l.get(ctx, MaxCheckpointSize, "", "checkpoint")
 }
 
+// TrustFile fetches the trust file that the log hands out. It is what the log says, and nothing more: see
+// [Trust.CheckUpdate].
+func (l *Log) TrustFile(ctx context.Context) ([]byte, error) {
+	return l.get(ctx, MaxPolicySize, "", "trust.policy")
+}
+
 // Submit hands an entry and its .crate to the log and returns the bundle, which
 // the caller must verify. openingBytes is the claim's, if everybody may see it, or nil. A
 // submission that the log already holds is answered with its old bundle, so that it is

@@ -56,6 +56,7 @@ var mayImport = map[string][]string{
 	"circuit/setup":     {},
 	"prover/git":        {"internal/gitobject", "internal/flock"},
 	"config":            {},
+	"config/signer":     {"config"},
 	"witness":           {"internal/sqlite", "internal/web"},
 	"testdata":          {},
 	"crate/manifest":    {},
@@ -99,8 +100,8 @@ var mayImport = map[string][]string{
 
 	"cargo/coverage": {"cargo", "crate"},
 
-	"cmd/logd":      {"log", "internal/web", "client", "config", "crate", "proofcheck", "internal/daemon", "build"},
-	"cmd/witness":   {"witness", "internal/web", "config", "evidence", "internal/daemon"},
+	"cmd/logd":      {"log", "internal/web", "client", "config", "config/signer", "crate", "proofcheck", "internal/daemon", "build"},
+	"cmd/witness":   {"witness", "internal/web", "config", "config/signer", "evidence", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "cargo/backlog/visit", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage", "internal/flock"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "build"},
@@ -114,7 +115,7 @@ var mayImport = map[string][]string{
 	"e2e":                {},
 	"release":            {},
 	"release/rewrite":    {},
-	"internal/daemon":    {"config"},
+	"internal/daemon":    {"config", "config/signer"},
 	"internal/durable":   {},
 	"internal/group":     {},
 	"internal/gitobject": {},

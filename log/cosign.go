@@ -262,11 +262,10 @@ func (g *gathering) ask(r *round, e *endpoint, c *call, body []byte) {
 		c.send(ctx, g.next, e.url, body)
 		<-e.turn
 	}
-	_, signed, _ := bytes.Cut(body, []byte("\n\n"))
 	if c.err == nil && c.status == http.StatusOK {
 		c.lines = e.validLines(r.head, c.body)
 	}
-	g.record(r, e, c, signed)
+	g.record(r, e, c, body)
 }
 
 func (c *call) send(ctx context.Context, next http.RoundTripper, url string, body []byte) {
@@ -313,7 +312,7 @@ func (e *endpoint) validLines(head string, answer []byte) map[string]string {
 }
 
 // record notes what an endpoint answered, for the round and for the operator.
-func (g *gathering) record(r *round, e *endpoint, c *call, signed []byte) {
+func (g *gathering) record(r *round, e *endpoint, c *call, body []byte) {
 	size := sizeOf(r.head)
 	conflict := c.err == nil && c.status == http.StatusConflict
 	late := "cosigned, but too long after the others for readers to see it (cosignature_grace)"
@@ -343,9 +342,10 @@ func (g *gathering) record(r *round, e *endpoint, c *call, signed []byte) {
 		g.state[k.name] = s
 		g.observe(k.name, result)
 	}
-	r.signed = signed
-	if conflict {
-		if r.waiting[e]++; r.waiting[e] < maxConflicts && conflictSize(c) <= size && conflictSize(c) >= 0 {
+	_, r.signed, _ = bytes.Cut(body, []byte("\n\n"))
+	if n := conflictSize(c); conflict && n >= 0 && n <= size && !bytes.HasPrefix(body, fmt.Appendf(nil, "old %d\n", n)) {
+		if said, waited := r.waiting[e]; waited && said < maxConflicts {
+			r.waiting[e]++
 			return // Tessera asks again
 		}
 	}
@@ -384,7 +384,10 @@ func (g *gathering) settle(r *round) {
 			return
 		default:
 		}
-		for e := range r.waiting {
+		for e, conflicts := range r.waiting {
+			if conflicts > 0 {
+				continue // it did answer
+			}
 			for _, k := range e.keys {
 				s := g.state[k.name]
 				s.err = fmt.Sprintf("had not answered %v after the others made the quorum", g.grace)
