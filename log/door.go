@@ -242,17 +242,11 @@ type storageState struct {
 // probeEvery is the time between two looks.
 const probeEvery = 2 * time.Second
 
-// failed is called when the tree could not be written, worked when it could.
-func (s *storageState) failed(err error) {
+// failed is called when the tree could not be written: is that so still?
+func (s *storageState) failed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.err, s.looked = err, time.Now()
-}
-
-func (s *storageState) worked() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.err = nil
+	s.err, s.looked = s.probe(), time.Now()
 }
 
 // problem returns why the tree cannot be written, as of the last look, which is at most probeEvery ago.

@@ -142,11 +142,13 @@ type Log struct {
 	builds    *buildStore
 	reader    tessera.LogReader
 	recent    *recent // over reader; for bundles, which are verified
+	prover    *prover // over recent
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
 	halt      halt
 	locks     []*os.File
+	treeLock  *treeLock
 
 	ctx     context.Context // of everything that outlives a request
 	cancel  context.CancelFunc
@@ -366,13 +368,23 @@ func (l *Log) openTree(ctx context.Context) error {
 		WithCheckpointRepublishInterval(l.cfg.RepublishInterval.Duration).
 		WithBatching(l.cfg.BatchSize, l.cfg.BatchAge.Duration).
 		WithWitnesses(group, &tessera.WitnessOptions{Timeout: l.cfg.WitnessTimeout.Duration, FailOpen: false})
-	a, shutdown, reader, err := tessera.NewAppender(l.ctx, driver, opts)
+	if l.treeLock, err = newTreeLock(l.cfg.TreeDir); err != nil {
+		return err
+	}
+	var a *tessera.Appender
+	var shutdown func(context.Context) error
+	var reader tessera.LogReader
+	open := func() (err error) {
+		a, shutdown, reader, err = tessera.NewAppender(l.ctx, driver, opts)
+		return err
+	}
+	err = guarded(open)
 	if state, stateErr := readTreeState(l.cfg.TreeDir); err != nil && stateErr == nil && state.Found && state.Size == 0 {
 		// A new log publishes its empty tree while it opens, which fails when
 		// the witnesses are away. The log starts all the same: the tree exists
 		// now, and after the second try publishing goes on in the background.
 		l.log.Warn("the first checkpoint is not published yet", "err", err)
-		a, shutdown, reader, err = tessera.NewAppender(l.ctx, driver, opts)
+		err = guarded(open)
 	}
 	if err != nil {
 		return err
@@ -383,6 +395,7 @@ func (l *Log) openTree(ctx context.Context) error {
 		return err
 	}
 	l.recent = &recent{reader, files}
+	l.prover = newProver(l.recent.ReadTile)
 	if l.cfg.testingOnlyAppender != nil {
 		l.appender = l.cfg.testingOnlyAppender(l.appender)
 	}
@@ -531,6 +544,9 @@ func (l *Log) closeState() error {
 	}
 	if l.keys != nil {
 		errs = append(errs, l.keys.Close())
+	}
+	if l.treeLock != nil {
+		l.treeLock.close()
 	}
 	for _, f := range l.locks {
 		errs = append(errs, f.Close())

@@ -158,12 +158,11 @@ func (l *Log) admit(ctx context.Context, s *submission, check func() error) (bun
 		var refusal *Refusal
 		switch {
 		case errors.Is(err, errNotAdded) && !errors.As(err, &refusal):
-			l.door.storage.failed(err)
+			l.door.storage.failed()
 			return nil, known, l.notStored(err)
 		case err != nil:
 			return nil, known, err
 		}
-		l.door.storage.worked()
 	}
 	bundle, err = l.awaitBundle(ctx, idx)
 	return bundle, known, err
