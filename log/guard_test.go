@@ -145,6 +145,7 @@ func growWithoutGuard(t *testing.T, dir string, n int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	fatalIf(t, os.RemoveAll(filepath.Join(dir, ".state", "treeState.lock"))) // a copy's leads nowhere
 	driver := testlog.Must(posix.New(ctx, posix.Config{Path: dir}))
 	a, shutdown, _, err := tessera.NewAppender(ctx, driver, tessera.NewAppendOptions().WithCheckpointSigner(testlog.LogKey(testOrigin, "another")).
 		WithCheckpointInterval(100*time.Millisecond).WithBatching(1, time.Millisecond))

@@ -148,16 +148,18 @@ const answerTime = 4 * time.Minute
 // room for others' forms.
 func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(context.Context, *form) error) error {
 	const overhead = 64 << 10 // boundaries and part headers
+	most := l.limits.Crate.Compressed + entry.MaxSize + opening.MaxSize + overhead
 	boundary, err := formBoundary(r)
 	if err == nil {
 		err = l.admitRate(r)
 	}
 	if err != nil {
+		l.door.spool.skip(w, r, most)
 		return err
 	}
 	ctx, cancel := context.WithCancel(WithClient(r.Context(), web.Client(r)))
 	defer cancel()
-	b, err := l.door.spool.read(w, r, l.limits.Crate.Compressed+entry.MaxSize+opening.MaxSize+overhead, cancel)
+	b, err := l.door.spool.read(w, r, most, cancel)
 	if err != nil {
 		return err
 	}

@@ -156,6 +156,7 @@ type Log struct {
 	builds    *buildStore
 	reader    tessera.LogReader
 	verified  *verified // over reader; for all that is handed out
+	prover    *prover   // over verified
 	damages   damages
 	packed    *packer // entry bundles with gzip
 	clock     clock
@@ -164,6 +165,7 @@ type Log struct {
 	published *publication
 	halt      halt
 	locks     []*os.File
+	treeLock  *treeLock
 
 	ctx     context.Context // of everything that outlives a request
 	cancel  context.CancelFunc
@@ -420,19 +422,30 @@ func (l *Log) openTree(ctx context.Context) error {
 		WithCheckpointRepublishInterval(l.cfg.RepublishInterval.Duration).
 		WithBatching(l.cfg.BatchSize, l.cfg.BatchAge.Duration).
 		WithWitnesses(witnesses.group(), &tessera.WitnessOptions{Timeout: l.cfg.WitnessTimeout.Duration, FailOpen: false})
-	a, shutdown, reader, err := tessera.NewAppender(l.ctx, driver, opts)
+	if l.treeLock, err = newTreeLock(l.cfg.TreeDir); err != nil {
+		return err
+	}
+	var a *tessera.Appender
+	var shutdown func(context.Context) error
+	var reader tessera.LogReader
+	open := func() (err error) {
+		a, shutdown, reader, err = tessera.NewAppender(l.ctx, driver, opts)
+		return err
+	}
+	err = unpanicked(open)
 	if state, stateErr := readTreeState(l.cfg.TreeDir); err != nil && stateErr == nil && state.Found && state.Size == 0 {
 		// A new log publishes its empty tree while it opens, which fails when
 		// the witnesses are away. The log starts all the same: the tree exists
 		// now, and after the second try publishing goes on in the background.
 		l.log.Warn("the first checkpoint is not published yet", "err", err)
-		a, shutdown, reader, err = tessera.NewAppender(l.ctx, driver, opts)
+		err = unpanicked(open)
 	}
 	if err != nil {
 		return err
 	}
 	l.appender, l.shutdown, l.reader = a.Add, shutdown, reader
 	l.verified = newVerified(reader, l.damages.report)
+	l.prover = newProver(l.verified)
 	if l.cfg.testingOnlyAppender != nil {
 		l.appender = l.cfg.testingOnlyAppender(l.appender)
 	}
@@ -578,6 +591,9 @@ func (l *Log) closeState() error {
 	}
 	if l.keys != nil {
 		errs = append(errs, l.keys.Close())
+	}
+	if l.treeLock != nil {
+		l.treeLock.close()
 	}
 	for _, f := range l.locks {
 		errs = append(errs, f.Close())
