@@ -162,7 +162,8 @@ func (s *listing) judge(sub entry.Subject, left time.Duration) error {
 			return refuse(RegistryMismatch, nil, "The registry writes the name of %v as %q, and an entry must too.", keyOf(sub),
 				line.name)
 		case line.sum != sub.SHA256:
-			return refuse(RegistryMismatch, nil, "The registry lists %v with the SHA-256 %x, and the entry is about %x: this log "+
+			return refuse(RegistryMismatch, nil,
+				"The registry lists %v with the SHA-256 %x, and the entry is about %x: this log "+
 				"takes what the registry lists, and nothing else. Publish a new version, or prove what is listed.", keyOf(sub),
 				line.sum, sub.SHA256)
 		}
@@ -175,7 +176,8 @@ func (s *listing) judge(sub entry.Subject, left time.Duration) error {
 		slices.Sort(others)
 		more = fmt.Sprintf(" (It lists %s, which is another version.)", quoteAll(slices.Compact(others)[:1]))
 	}
-	return registryLater(NotInRegistry, left, nil, "The registry does not list %v, and this log takes only what it lists. All "+
+	return registryLater(NotInRegistry, left, nil,
+		"The registry does not list %v, and this log takes only what it lists. All "+
 		"else about the entry is checked, and good: publish the crate, and submit the entry again when the registry's index "+
 		"lists it, which can take minutes.%s", keyOf(sub), more)
 }
