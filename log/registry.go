@@ -71,7 +71,8 @@ func (l *Log) SetRegistries(list []Registry, requests int) error {
 		requests = defaultRegistryRequests
 	}
 	all := &registries{of: make(map[string]*registryIndex), waiting: make(chan struct{}, registryWaiting)}
-	budget := &registryBudget{now: l.registryNow, all: make([]time.Time, requests), strange: make([]time.Time, (requests+1)/2)}
+	budget := &registryBudget{now: l.registryNow, all: make([]time.Time, requests),
+		strange: make([]time.Time, (requests+1)/2)}
 	for _, r := range list {
 		r.Subject = cmp.Or(r.Subject, entry.Registry(r.Index))
 		x, err := l.newRegistryIndex(r, budget)
@@ -101,8 +102,8 @@ func (l *Log) takesRegistry(s entry.Subject) error {
 	if len(all.subjects) == 0 || all.of[s.Registry] != nil {
 		return nil
 	}
-	return refuse(RegistryRefused, nil, "This log takes crates of these registries only, byte for byte: %s. The entry names "+
-		"the registry %q.", quoteAll(all.subjects), s.Registry)
+	return refuse(RegistryRefused, nil, "This log takes crates of these registries only, byte for byte: %s. The entry "+
+		"names the registry %q.", quoteAll(all.subjects), s.Registry)
 }
 
 func quoteAll(list []string) string {
@@ -158,10 +159,12 @@ func (s *listing) judge(sub entry.Subject, left time.Duration) error {
 		found = true
 		switch {
 		case line.name != sub.Name:
-			return refuse(RegistryMismatch, nil, "The registry writes the name of %v as %q, and an entry must too.", keyOf(sub), line.name)
+			return refuse(RegistryMismatch, nil, "The registry writes the name of %v as %q, and an entry must too.", keyOf(sub),
+				line.name)
 		case line.sum != sub.SHA256:
-			return refuse(RegistryMismatch, nil, "The registry lists %v with the SHA-256 %x, and the entry is about %x: this log takes "+
-				"what the registry lists, and nothing else. Publish a new version, or prove what is listed.", keyOf(sub),
+			return refuse(RegistryMismatch, nil,
+				"The registry lists %v with the SHA-256 %x, and the entry is about %x: this log "+
+				"takes what the registry lists, and nothing else. Publish a new version, or prove what is listed.", keyOf(sub),
 				line.sum, sub.SHA256)
 		}
 	}
@@ -173,9 +176,10 @@ func (s *listing) judge(sub entry.Subject, left time.Duration) error {
 		slices.Sort(others)
 		more = fmt.Sprintf(" (It lists %s, which is another version.)", quoteAll(slices.Compact(others)[:1]))
 	}
-	return registryLater(NotInRegistry, left, nil, "The registry does not list %v, and this log takes only what it lists. All else "+
-		"about the entry is checked, and good: publish the crate, and submit the entry again when the registry's index lists "+
-		"it, which can take minutes.%s", keyOf(sub), more)
+	return registryLater(NotInRegistry, left, nil,
+		"The registry does not list %v, and this log takes only what it lists. All "+
+		"else about the entry is checked, and good: publish the crate, and submit the entry again when the registry's index "+
+		"lists it, which can take minutes.%s", keyOf(sub), more)
 }
 
 // registryLater is a refusal that asks to try again after a time, and a little more that differs from
@@ -192,8 +196,8 @@ func (l *Log) registryProblems() (problems []string) {
 	all := l.registries.Load()
 	for _, subject := range all.subjects {
 		if since, why := all.of[subject].failing(); !since.IsZero() && l.registryNow().Sub(since) >= registrySilent {
-			problems = append(problems, fmt.Sprintf("the registry %q has given no answer for %v, so nothing new of it is admitted: %s",
-				subject, l.registryNow().Sub(since).Round(time.Second), why))
+			problems = append(problems, fmt.Sprintf("the registry %q has given no answer for %v, so nothing new of it is "+
+				"admitted: %s", subject, l.registryNow().Sub(since).Round(time.Second), why))
 		}
 	}
 	return problems

@@ -99,7 +99,8 @@ func (r *Reader) unlogged(raw, archive []byte, u Upload) error {
 		return err
 	}
 	if got.SHA256 != u.SHA256 {
-		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x, made of commit %x", got.SHA256, got.Commit)
+		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x, made of commit %x", got.SHA256,
+			got.Commit)
 	}
 	if odd := r.policy.Unexpected(u.Name, u.Version, fmt.Sprintf("%x", got.Commit), got.Path); odd != "" {
 		return errors.New(odd)
@@ -109,7 +110,8 @@ func (r *Reader) unlogged(raw, archive []byte, u Upload) error {
 
 func (l *Logged) note(u Upload, origin string) {
 	if l.Note != nil {
-		l.Note("%s %s may be published, and is to be logged when the registry lists it: run \"cargo zkp publish --log-only\" then. "+
-			"Until it stands in the log %s, nobody who requires proofs of all crates can use it.", u.Name, u.Version, origin)
+		l.Note("%s %s may be published, and is to be logged when the registry lists it: run \"cargo zkp publish "+
+			"--log-only\" then. Until it stands in the log %s, nobody who requires proofs of all crates can use it.", u.Name, u.Version,
+			origin)
 	}
 }

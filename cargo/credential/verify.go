@@ -127,8 +127,8 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 			l.note(u, origin)
 			return nil
 		}
-		return fmt.Errorf("%s %s (SHA-256 %x) is neither logged nor ready to be, so it is not published\n%s\n%w\nrun \"cargo "+
-			"zkp publish\" instead of \"cargo publish\", or \"cargo zkp publish --dry-run\" before it and \"cargo zkp publish "+
+		return fmt.Errorf("%s %s (SHA-256 %x) is neither logged nor ready to be, so it is not published\n%s\n%w\nrun "+
+			"\"cargo zkp publish\" instead of \"cargo publish\", or \"cargo zkp publish --dry-run\" before it and \"cargo zkp publish "+
 			"--log-only\" after it", u.Name, u.Version, u.SHA256, strings.Join(why, "\n"), err)
 	}
 	why = append(why, "run \"cargo zkp publish\" instead of \"cargo publish\", or \"cargo zkp "+

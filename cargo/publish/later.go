@@ -49,7 +49,8 @@ func (r *run) tellOrder(ctx context.Context) {
 		r.Report.Status("Order", "upload, then log: so the log says of itself; registry-backed in zkp.toml can say so too")
 		return
 	}
-	r.Report.Status("Order", "log, then upload; no policy calls the log registry-backed, so anybody can be the first to log a name")
+	r.Report.Status("Order", "log, then upload; no policy calls the log registry-backed, so anybody can be the first to "+
+		"log a name")
 }
 
 // mayLeave stops before an upload that nobody asked for, and tells of the time between.
@@ -68,7 +69,8 @@ func (r *run) mayLeave() error {
 			"checked, and nothing was logged: publish with \"cargo publish\", and run the same command again", r.log.URL,
 			strings.Join(names, ", "))
 	}
-	r.Report.Status("Uploading", "%s before it is logged: the log has checked all else, and takes it when the registry lists it",
+	r.Report.Status("Uploading", "%s before it is logged: the log has checked all else, and takes it when the registry "+
+		"lists it",
 		strings.Join(names, ", "))
 	r.Report.Warn("until it is logged, in minutes, readers who require proofs of all crates cannot use it")
 	return nil
@@ -95,10 +97,11 @@ func (r *run) logRest(ctx context.Context) error {
 		}
 		d := min(max(left.again, time.Second), maxPause)
 		if waited+d > listWait {
-			return unlogged(left, fmt.Errorf("the log at %s did not see it in the registry's index within %v", r.log.URL, listWait))
+			return unlogged(left, fmt.Errorf("the log at %s did not see it in the registry's index within %v", r.log.URL,
+				listWait))
 		}
-		r.Report.Status("Waiting", "%s: the log does not see it in the registry's index yet; it is asked again in %v (waited %v)",
-			left.member, d.Round(time.Second), waited.Round(time.Second))
+		r.Report.Status("Waiting", "%s: the log does not see it in the registry's index yet; it is asked again in %v "+
+			"(waited %v)", left.member, d.Round(time.Second), waited.Round(time.Second))
 		if err := wait(ctx, d); err != nil {
 			return unlogged(left, err)
 		}
@@ -123,8 +126,8 @@ func (r *run) logRest(ctx context.Context) error {
 
 // unlogged says of an error what is left to do.
 func unlogged(j *job, err error) error {
-	return fmt.Errorf("%s is published, and not logged: %w\nreaders who require proofs of all crates cannot use it until it "+
-		"is: run the same command again, and it goes on here", j.member, err)
+	return fmt.Errorf("%s is published, and not logged: %w\nreaders who require proofs of all crates cannot use it until "+
+		"it is: run the same command again, and it goes on here", j.member, err)
 }
 
 func pause(ctx context.Context, d time.Duration) error {
