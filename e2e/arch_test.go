@@ -70,7 +70,7 @@ var mayImport = map[string][]string{
 	"evidence":          {"entry", "crate", "opening", "cargo/registry", "build"},
 	"client":            {"entry", "crate", "evidence", "opening"},
 	"prover":            {"entry", "crate", "prover/git", "circuit", "circuit/setup", "opening", "proofcheck", "proofcheck/chain", "crate/manifest", "internal/unsafekeys", "internal/flock"},
-	"log":               {"entry", "config", "crate", "client", "opening", "proofcheck", "internal/sqlite", "internal/vitals", "internal/web", "build", "evidence"},
+	"log":               {"entry", "config", "crate", "cargo/registry", "client", "opening", "proofcheck", "internal/sqlite", "internal/vitals", "internal/web", "build", "evidence"},
 	"crate/lockfile":    {"entry"},
 	"build":             {"entry"},
 	"build/membership":  {"build", "circuit/setup", "entry", "internal/unsafekeys", "proofcheck"},

@@ -243,7 +243,8 @@ func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
 func TestEveryReasonHasAStatus(t *testing.T) {
 	t.Parallel()
 	for _, r := range []Reason{MalformedRequest, MalformedEntry, EntryTooLarge, CrateTooLarge, UnknownProgram, UnknownClaim, VersionConflict,
-		CrateMismatch, CrateRefused, ProofInvalid, Overloaded, NotPublished, Halted, ShuttingDown, NotFound, MethodNotAllowed} {
+		CrateMismatch, CrateRefused, ProofInvalid, Overloaded, NotPublished, Halted, ShuttingDown, NotFound, MethodNotAllowed,
+		RegistryRefused, RegistryMismatch, NotInRegistry, RegistryUnavailable} {
 		if status(r) == http.StatusInternalServerError {
 			t.Errorf("%s is answered as our fault", r)
 		}

@@ -30,13 +30,15 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/transparency-dev/tessera"
 	tclient "github.com/transparency-dev/tessera/client"
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/build"
 	"cratelog/client"
@@ -49,7 +51,6 @@ import (
 type Limits struct {
 	Crate   crate.Limits `toml:"-"`       // of one .crate; 0: DefaultCrateLimits
 	Cores   int          `toml:"cores"`   // .crates checked at a time; 0: one per core
-	Uploads int          `toml:"uploads"` // submissions uploading or being checked; 0: 16 per core
 	Waiting int          `toml:"waiting"` // accepted entries without an index yet; 0: 4096
 }
 
@@ -99,6 +100,11 @@ type Config struct {
 	Openings      string
 	OpeningsBytes int64
 
+	// Registries, if there are any, are asked before a claim is admitted: the log then takes what they
+	// list, and nothing else. RegistryRequests bounds the requests to all of them in any minute; 0: 120.
+	Registries       []Registry
+	RegistryRequests int
+
 	Builds Builds // which build claims are taken; the zero value: none
 
 	// Development allows programs whose key is for development only. Anyone
@@ -108,6 +114,7 @@ type Config struct {
 	Monitor string // address of a monitor that the page leads to, without a slash at its end; "" for none
 
 	Limits Limits
+	Door   Door // what a client may take
 	Timing
 	Logger *slog.Logger // nil: no messages
 
@@ -115,6 +122,8 @@ type Config struct {
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
 	testingOnlyPage     int           // builds in one answer
 	testingOnlyPlace    string        // a directory to watch beside the tree's and the state's
+
+	testingOnlyRegistryNow func() time.Time // the clock by which registries are asked
 
 	testingOnlyPerMember int // claims about a version, for maxPerMember
 }
@@ -138,12 +147,17 @@ type Log struct {
 	condition condition
 	problems  []func() []string // what parts of the log have to say in /healthz; fixed when the log is opened
 
+	registries       atomic.Pointer[registries] // never nil
+	registryRequests *prometheus.CounterVec     // by registry and result
+
 	guard     *guard
 	index     *index
 	openings  *openings
 	builds    *buildStore
 	reader    tessera.LogReader
-	recent    *recent // over reader; for bundles, which are verified
+	verified  *verified // over reader; for all that is handed out
+	damages   damages
+	packed    *packer // entry bundles with gzip
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -155,10 +169,11 @@ type Log struct {
 	running sync.WaitGroup // sequencing
 	watcher sync.WaitGroup // followCheckpoint
 
-	uploads chan struct{} // one element per submission that uploads or is checked
-	cores   chan struct{} // one element per check
+	door door
 
 	mu       sync.Mutex
+	behind   error                       // owned by mu; why the index lacks entries of the tree: nothing is accepted
+	unadded  error                       // owned by mu; why the tree could not be written last
 	closing  bool                        // owned by mu
 	reserved map[versionKey]*reservation // owned by mu
 
@@ -198,14 +213,15 @@ func newLog(ctx context.Context, cfg Config) (*Log, error) {
 		proofs:   proofcheck.NewTogether(cfg.Proofs, 1<<16),
 		programs: make(map[[32]byte]bool), retry: 2 * time.Second,
 		published: newPublication(),
-		uploads:   make(chan struct{}, cfg.Limits.Uploads),
-		cores:     make(chan struct{}, cfg.Limits.Cores),
+		packed:    newPacker(cfg.Limits.Cores),
 		reserved:  make(map[versionKey]*reservation),
 		sets:      make(map[[32]byte]*builderSet),
 	}
-	l.halt.log = cfg.Logger
+	l.halt.log, l.damages.log = cfg.Logger, cfg.Logger
+	l.problems = append(l.problems, l.damages.problems, l.storageProblems)
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
+	l.metrics.registry.MustRegister(l.damages.metrics()...)
 	for _, p := range cfg.Proofs.Programs() {
 		id := p.ID()
 		l.programs[id] = !slices.Contains(cfg.Withdrawn, id)
@@ -231,8 +247,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 			l.closeState()
 		}
 	}()
-	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.renewCheckpoint, l.openTree,
-		l.openIndex, l.openCondition} {
+	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openDoor,
+		l.renewCheckpoint, l.openTree, l.openIndex, l.openRegistries, l.openCondition} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
@@ -251,7 +267,6 @@ func (c *Config) complete() error {
 	setDefault(&c.BatchAge.Duration, 100*time.Millisecond)
 	setDefault(&c.Limits.Crate, DefaultCrateLimits())
 	setDefault(&c.Limits.Cores, runtime.NumCPU())
-	setDefault(&c.Limits.Uploads, 16*c.Limits.Cores)
 	setDefault(&c.Limits.Waiting, 4096)
 	setDefault(&c.PublishWait.Duration, 20*time.Second)
 	setDefault(&c.Openings, OpeningsSubmitter)
@@ -270,9 +285,12 @@ func (c *Config) complete() error {
 	case c.RepublishInterval.Duration < c.CheckpointInterval.Duration:
 		return fmt.Errorf("the republish interval (%v) is shorter than the checkpoint interval (%v)",
 			c.RepublishInterval, c.CheckpointInterval)
-	case min(c.Limits.Cores, c.Limits.Uploads, c.Limits.Waiting) < 0, c.OpeningsBytes < 0,
+	case min(c.Limits.Cores, c.Limits.Waiting) < 0, c.OpeningsBytes < 0,
 		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration) < 0:
 		return errors.New("a limit or an interval is negative")
+	}
+	if err := c.Door.complete(); err != nil {
+		return err
 	}
 	return c.checkPrograms()
 }
@@ -345,7 +363,7 @@ func (l *Log) openState(ctx context.Context) error {
 		return err
 	}
 	l.guard.halt = l.halt.now
-	if l.index, err = openIndex(ctx, filepath.Join(state, "index.db")); err != nil {
+	if err := l.openIndexFile(ctx); err != nil {
 		return err
 	}
 	if l.openings, err = openOpenings(ctx, state, l.cfg.OpeningsBytes); err != nil {
@@ -368,6 +386,9 @@ func (l *Log) openTree(ctx context.Context) error {
 		l.metrics.witness.WithLabelValues(name, result).Inc()
 	})
 	l.transport = transport
+	if err := l.writable(); err != nil {
+		return err
+	}
 	driver, err := posix.New(ctx, posix.Config{HTTPClient: hc, Path: l.cfg.TreeDir})
 	if err != nil {
 		return err
@@ -390,11 +411,7 @@ func (l *Log) openTree(ctx context.Context) error {
 		return err
 	}
 	l.appender, l.shutdown, l.reader = a.Add, shutdown, reader
-	files, err := lru.New[recentKey, []byte](maxRecent)
-	if err != nil {
-		return err
-	}
-	l.recent = &recent{reader, files}
+	l.verified = newVerified(reader, l.damages.report)
 	if l.cfg.testingOnlyAppender != nil {
 		l.appender = l.cfg.testingOnlyAppender(l.appender)
 	}
@@ -404,25 +421,22 @@ func (l *Log) openTree(ctx context.Context) error {
 // openIndex makes the index equal to the tree, so that what was added just
 // before a crash is known before anything can be added again.
 func (l *Log) openIndex(ctx context.Context) error {
-	size, err := l.integrated(ctx)
+	if _, err := l.integrated(ctx); err != nil {
+		return err
+	}
+	state, err := readTreeState(l.cfg.TreeDir) // the guard has compared its root with the tiles
 	if err != nil {
 		return err
 	}
-	if l.indexed, err = l.index.size(ctx); err != nil {
-		return err
-	}
-	head, _ := l.guard.mark()
-	if err := l.checkIndex(ctx, size, head.Size); err != nil {
-		return err
-	}
-	if size > l.indexed {
-		l.log.Info("indexing entries of the tree", "from", l.indexed, "to", size)
-	}
-	if err := l.indexUpTo(ctx, size); err != nil {
+	tree := treeHead{state.Size, tlog.Hash(state.Root)}
+	if err := l.deriveIndex(ctx, tree); err != nil {
 		return err
 	}
 	if err := errors.Join(l.checkNamed(ctx), l.checkRoots(ctx)); err != nil {
 		return err
+	}
+	if l.halt.reason() != nil { // not all entries may have rows
+		return nil
 	}
 	if err := l.builds.forget(ctx, func(sum [32]byte) (bool, error) { return l.index.hasList(ctx, sum) }); err != nil {
 		return err

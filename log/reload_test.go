@@ -119,7 +119,7 @@ func TestAReloadIsAllOrNothing(t *testing.T) {
 		change      func(*Config)
 	}{
 		{"trust file", "trust file", func(c *Config) { c.Policy = []byte("quorum none\n") }},
-		{"a limit", "negative", func(c *Config) { c.Limits.Uploads = -1 }},
+		{"a limit", "negative", func(c *Config) { c.Limits.Waiting = -1 }},
 		{"directory", "needs a restart", func(c *Config) { c.TreeDir += "2" }},
 		{"another key", "needs a restart", func(c *Config) { c.VKey += "x" }},
 		{"a program that entries name", "entries of this log name the program", func(c *Config) {

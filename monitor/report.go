@@ -56,6 +56,7 @@ const (
 	kindNoVerdict      = "opening-no-verdict"
 	kindOtherDissent   = "build-dissent-other" // in a set that they do not
 	kindSourceless     = "build-without-source"
+	kindPublication    = "published-elsewhere" // than from the proven commit
 	kindWatch          = "watch"
 )
 
@@ -73,7 +74,7 @@ var kinds = map[store.Class][]string{
 	},
 	store.Info: {
 		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindRepeat, kindNotInRegistry, kindNoVerdict,
-		kindOtherDissent, kindSourceless, kindWatch,
+		kindOtherDissent, kindSourceless, kindPublication, kindWatch,
 	},
 }
 

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"cratelog/build"
 	"cratelog/client"
 	"cratelog/config"
 	"cratelog/crate"
+	"cratelog/entry"
 	"cratelog/internal/durable"
 	"cratelog/internal/web"
 	"cratelog/log"
@@ -31,6 +35,9 @@ type settings struct {
 	Development bool     `toml:"development"`
 	Monitor     string   `toml:"monitor"`
 	Builds      builds   `toml:"builds"`
+
+	Registries       []registryTable `toml:"registry"`
+	RegistryRequests int             `toml:"registry_requests"`
 	log.Timing
 	log.Limits
 	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
@@ -38,6 +45,46 @@ type settings struct {
 	InflatedBytes   int64           `toml:"inflated_bytes"`
 	CrateFiles      int             `toml:"crate_files"`
 	Debug           bool            `toml:"debug"`
+}
+
+// registryTable is a [[registry]] that the log asks.
+type registryTable struct {
+	Index     string `toml:"index"`
+	Subject   string `toml:"subject"`
+	TokenFile string `toml:"token_file"`
+}
+
+// maxRegistryToken bounds the file of a registry's token.
+const maxRegistryToken = 4 << 10
+
+// load reads what the table names.
+func (t registryTable) load(path string) (r log.Registry, err error) {
+	if t.Index == "" {
+		return r, errors.New("index is missing: the URL of the registry's sparse index")
+	}
+	r = log.Registry{Subject: cmp.Or(t.Subject, entry.Registry(t.Index)), Index: t.Index}
+	if t.TokenFile != "" {
+		token, err := durable.Read(config.Beside(path, t.TokenFile), maxRegistryToken)
+		if err != nil {
+			return r, fmt.Errorf("token_file: %w", err)
+		}
+		r.Token = strings.TrimSpace(string(token))
+		if r.Token == "" || strings.ContainsFunc(r.Token, func(c rune) bool { return c < ' ' || c > '~' }) {
+			return r, fmt.Errorf("token_file: %s does not hold one line of printable characters, a token", t.TokenFile)
+		}
+	}
+	return r, r.Check()
+}
+
+func loadRegistries(path string, tables []registryTable) (out []log.Registry, err error) {
+	for i, t := range tables {
+		r, err := t.load(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: [[registry]] number %d: %w", path, i+1, err)
+		}
+		out = append(out, r)
+	}
+	return out, nil
 }
 
 // builds is the section that says which build claims are taken.
@@ -108,6 +155,10 @@ func load(path string) (settings, log.Config, error) {
 	if err != nil {
 		return s, log.Config{}, err
 	}
+	registries, err := loadRegistries(path, s.Registries)
+	if err != nil {
+		return s, log.Config{}, err
+	}
 	keys := s.ProvingKeys
 	if keys != "" {
 		keys = config.Beside(path, keys)
@@ -123,6 +174,7 @@ func load(path string) (settings, log.Config, error) {
 	return s, log.Config{
 		Origin: s.Origin, Signer: signer, VKey: vkey,
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
+		Registries: registries, RegistryRequests: s.RegistryRequests,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
 		Policy: trust, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
 	}, nil

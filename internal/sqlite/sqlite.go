@@ -12,7 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	_ "modernc.org/sqlite" // the driver "sqlite", without cgo
+	driver "modernc.org/sqlite" // "sqlite", without cgo
+	lib "modernc.org/sqlite/lib"
 
 	"cratelog/internal/durable"
 )
@@ -237,6 +238,13 @@ func (o *Owned) create(ctx context.Context, db *sql.DB, args []any) error {
 		_, err := tx.ExecContext(ctx, id+o.Schema, args...)
 		return err
 	})
+}
+
+// IsDamaged says whether SQLite found a file that is no database, or a damaged one.
+func IsDamaged(err error) bool {
+	var x *driver.Error
+	// The low byte is the result code, the rest says more.
+	return errors.As(err, &x) && (x.Code()&0xff == lib.SQLITE_CORRUPT || x.Code()&0xff == lib.SQLITE_NOTADB)
 }
 
 // Tx runs f in a transaction, and commits what it did if it returns nil.
