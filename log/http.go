@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"cratelog/entry"
+	"cratelog/internal/version"
 	"cratelog/internal/web"
 	"cratelog/opening"
 	"cratelog/proofcheck"
@@ -29,7 +30,7 @@ func (l *Log) Handler() http.Handler {
 
 // routes is the table that /v1/openapi.json describes.
 func (l *Log) routes() []web.Route {
-	return []web.Route{
+	return append(l.probes().Routes(), []web.Route{
 		{Pattern: "POST /v1/submit", Handler: l.submit},
 		{Pattern: "GET /v1/submissions/{identity}", Handler: l.submission},
 		{Pattern: "GET /v1/crates/{name}", Handler: l.crateVersions},
@@ -52,12 +53,11 @@ func (l *Log) routes() []web.Route {
 		{Pattern: "GET /v1/keys/{hash}", Handler: l.provingKey},
 		{Pattern: "GET /checkpoint", Handler: l.checkpoint},
 		{Pattern: "GET /tile/{path...}", Handler: l.tile},
-		{Pattern: "GET /healthz", Handler: l.healthz},
 		{Pattern: "GET /metrics", Handler: web.Plain(promhttp.HandlerFor(l.metrics.registry,
 			promhttp.HandlerOpts{}).ServeHTTP)},
 		{Pattern: "GET /trust.policy", Handler: l.trust},
 		{Pattern: "GET /{$}", Handler: l.page},
-	}
+	}...)
 }
 
 // status is the one place where a reason becomes a status code.
@@ -264,6 +264,7 @@ type aboutBody struct {
 	Origin      string         `json:"origin"`
 	VKey        string         `json:"vkey"`
 	MoreVKeys   []string       `json:"more_vkeys,omitempty"` // of further keys that sign each checkpoint
+	Version     string         `json:"version"`              // of logd
 	Development bool           `json:"development"`
 	Size        uint64         `json:"size"`
 	Programs    []aboutProgram `json:"programs"`
@@ -299,7 +300,7 @@ type aboutLimits struct {
 
 func (l *Log) aboutBody() aboutBody {
 	b := aboutBody{
-		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Development: l.cfg.Development, Size: l.published.head().size,
+		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Version: version.String(), Development: l.cfg.Development, Size: l.published.head().size,
 		Registries: l.registrySubjects(), Openings: l.cfg.Openings, Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
 	}
 	for _, p := range l.cfg.Proofs.Programs() {

@@ -123,6 +123,7 @@ type Config struct {
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
 	testingOnlyPage     int           // builds in one answer
+	testingOnlyPlace    string        // a directory to watch beside the tree's and the state's
 
 	testingOnlyRegistryNow func() time.Time // the clock by which registries are asked
 
@@ -144,7 +145,8 @@ type Log struct {
 	keys      *os.Root         // KeysDir; nil: none
 	keyFiles  map[string]int64 // sizes by name, fixed when the log is opened
 	metrics   *metrics
-	retry     time.Duration     // the least time to wait after a refusal
+	retry     time.Duration // the least time to wait after a refusal
+	condition condition
 	problems  []func() []string // what parts of the log have to say in /healthz; fixed when the log is opened
 
 	registries       atomic.Pointer[registries] // never nil
@@ -206,13 +208,8 @@ func (h *halt) reason() error {
 	return h.err
 }
 
-// Open checks the configuration and the state on the disk, opens the tree,
-// brings the index up to it, and starts publishing. It refuses rather than
-// start wrong; errors.Is(err, ErrRollback) when the tree is not a continuation
-// of what was signed.
-//
-// ctx bounds the opening only. Close must be called to stop.
-func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
+// newLog checks the configuration.
+func newLog(ctx context.Context, cfg Config) (*Log, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
@@ -235,6 +232,20 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		l.programs[id] = !slices.Contains(cfg.Withdrawn, id)
 	}
 	l.programs[build.NamedProgram] = !slices.Contains(cfg.Withdrawn, build.NamedProgram)
+	return l, nil
+}
+
+// Open checks the configuration and the state on the disk, opens the tree,
+// brings the index up to it, and starts publishing. It refuses rather than
+// start wrong; errors.Is(err, ErrRollback) when the tree is not a continuation
+// of what was signed.
+//
+// ctx bounds the opening only. Close must be called to stop.
+func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
+	l, err := newLog(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			l.cancel()
@@ -242,7 +253,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openDoor,
-		l.openTree, l.openIndex, l.openRegistries} {
+		l.renewCheckpoint, l.openTree, l.openIndex, l.openRegistries, l.openCondition} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
@@ -539,24 +550,38 @@ func (l *Log) start() {
 // same and returns an error: entries that are in the tree are published after
 // the next Open.
 func (l *Log) Close(ctx context.Context) error {
-	l.mu.Lock()
-	again := l.closing
-	l.closing = true
-	l.mu.Unlock()
+	again, err := l.finish(ctx)
 	if again {
 		return nil
 	}
-	err := waitFor(ctx, &l.running)
+	return errors.Join(err, l.end())
+}
+
+// finish is the part of Close after which readers are still answered. again: it was called before.
+func (l *Log) finish(ctx context.Context) (again bool, err error) {
+	l.mu.Lock()
+	again = l.closing
+	l.closing = true
+	l.mu.Unlock()
+	if again {
+		return true, nil
+	}
+	err = waitFor(ctx, &l.running)
 	if err == nil {
 		// Tessera counts only what was resolved, so it comes after the wait.
 		err = l.shutdown(ctx)
 	}
-	l.cancel()
-	l.watcher.Wait()
 	if err != nil {
 		err = fmt.Errorf("log: closed before all entries were published; they will be after the next start: %w", err)
 	}
-	return errors.Join(err, l.closeState())
+	return false, err
+}
+
+// end is the rest of Close.
+func (l *Log) end() error {
+	l.cancel()
+	l.watcher.Wait()
+	return l.closeState()
 }
 
 // waitFor waits for a group or for ctx. The goroutine that it leaves behind

@@ -62,6 +62,9 @@ func (l *Log) treeWritten(err error) {
 		l.log.Error("an entry was not added to the tree", "err", err)
 	}
 	l.unadded = err
+	if err != nil {
+		l.metrics.addErrors.Inc()
+	}
 }
 
 // writable returns an error if Tessera could not open its lock, at which it would panic: on a disk that

@@ -93,6 +93,40 @@ func (o *Owned) OpenReader(ctx context.Context, path string, conns int, missing 
 	return db, nil
 }
 
+// Peek opens a database for reading only and without a trace: no file is made beside it, and nothing
+// of an interrupted transaction is undone. Another process may have it open. It refuses what Open refuses
+// of another program's file and of a newer schema, and returns nil where there is no database yet,
+// unless Init makes one.
+func (o *Owned) Peek(ctx context.Context, path string) (*sql.DB, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && o.Init == "":
+		return nil, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, o.mustExist(path, o.Advice)
+	case err != nil:
+		return nil, err
+	case info.Size() == 0 && o.Init == "":
+		return nil, nil
+	}
+	q := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)", "trusted_schema(0)", "query_only(1)"}}
+	if _, err := os.Stat(path + "-wal"); o.Journal == "wal" && errors.Is(err, fs.ErrNotExist) {
+		q.Set("immutable", "1") // else a reader makes the log's files
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: abs}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := o.identify(ctx, db, false); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
 func (o *Owned) mustExist(path, advice string) error {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the database %s does not exist; %s: %w", path, advice, err)
