@@ -25,6 +25,7 @@ type settings struct {
 	Tree        string   `toml:"tree"`
 	State       string   `toml:"state"`
 	Trust       string   `toml:"trust"`
+	Readers     string   `toml:"trust_for_readers"`
 	Programs    []string `toml:"programs"`
 	Withdrawn   []string `toml:"withdrawn"`
 	ProvingKeys string   `toml:"proving_keys"`
@@ -119,6 +120,12 @@ func load(path string) (settings, log.Config, error) {
 	if err != nil {
 		return s, log.Config{}, err
 	}
+	var readers []byte
+	if s.Readers != "" {
+		if readers, err = durable.Read(config.Beside(path, s.Readers), client.MaxPolicySize); err != nil {
+			return s, log.Config{}, err
+		}
+	}
 	signers, err := s.openKeys(path)
 	if err != nil {
 		return s, log.Config{}, err
@@ -127,7 +134,7 @@ func load(path string) (settings, log.Config, error) {
 		Origin: s.Origin, Signer: signers[0], VKey: signers[0].VKey, MoreKeys: signers[1:],
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
-		Policy: trust, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
+		Policy: trust, ReadersPolicy: readers, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
 	}, nil
 }
 
