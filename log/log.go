@@ -87,6 +87,10 @@ type Config struct {
 	// their URLs, its witnesses. Nothing is published without its quorum.
 	Policy []byte
 
+	// ReadersPolicy is the trust file that the log hands out to its readers; nil: Policy. While a key is
+	// changed, Policy may ask for more than readers do.
+	ReadersPolicy []byte
+
 	Proofs Proofs // accepts at least one program
 
 	// Withdrawn are ids of programs of Proofs under which nothing new is accepted. What the
@@ -352,7 +356,7 @@ func (l *Log) openPolicy(context.Context) error {
 		return err
 	}
 	l.policy, l.witnesses = p, p.Witnesses()
-	return nil
+	return l.openReaders()
 }
 
 // openState takes the locks and compares the guard's memory with the tree,

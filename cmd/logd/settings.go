@@ -26,6 +26,7 @@ type settings struct {
 	Tree        string   `toml:"tree"`
 	State       string   `toml:"state"`
 	Trust       string   `toml:"trust"`
+	Readers     string   `toml:"trust_for_readers"`
 	Programs    []string `toml:"programs"`
 	Withdrawn   []string `toml:"withdrawn"`
 	ProvingKeys string   `toml:"proving_keys"`
@@ -167,6 +168,12 @@ func load(path string) (settings, log.Config, error) {
 	if err != nil {
 		return s, log.Config{}, err
 	}
+	var readers []byte
+	if s.Readers != "" {
+		if readers, err = durable.Read(config.Beside(path, s.Readers), client.MaxPolicySize); err != nil {
+			return s, log.Config{}, err
+		}
+	}
 	signers, err := s.openKeys(path)
 	if err != nil {
 		return s, log.Config{}, err
@@ -176,7 +183,7 @@ func load(path string) (settings, log.Config, error) {
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Registries: registries, RegistryRequests: s.RegistryRequests,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
-		Policy: trust, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
+		Policy: trust, ReadersPolicy: readers, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
 	}, nil
 }
 
