@@ -92,11 +92,16 @@ func writeKey(path string, text []byte) error {
 // The file must be regular, readable by its owner only, and hold exactly one
 // unencrypted PKCS#8 block and nothing else.
 func ReadKey(path string) (crypto.Signer, error) {
+	return ReadEncryptedKey(path, nil)
+}
+
+// ReadEncryptedKey is ReadKey for a file that is encrypted, unless passphrase is nil; see [ParseKey].
+func ReadEncryptedKey(path string, passphrase []byte) (crypto.Signer, error) {
 	text, err := ReadKeyFile(path)
 	if err != nil {
 		return nil, err
 	}
-	key, err := ParseKey(text, nil)
+	key, err := ParseKey(text, passphrase)
 	if err != nil {
 		return nil, fmt.Errorf("key file %s %w", path, err)
 	}
@@ -296,20 +301,25 @@ func (s *checkedSigner) Sign(msg []byte) ([]byte, error) {
 	return sig, nil
 }
 
-// CosignatureSigner reads the key file at path and returns a signer of
-// timestamped cosignatures (c2sp.org/tlog-cosignature) under the given name,
-// together with its vkey: type 0x04 for an Ed25519 key, 0x06 for ML-DSA-44.
+// CosignatureSigner reads the key file at path and returns a signer of cosignatures under the given name,
+// together with its vkey; see [NewCosignatureSigner].
 func CosignatureSigner(path, name string) (*torchwood.CosignatureSigner, string, error) {
-	if err := CheckKeyName(name); err != nil {
-		return nil, "", err
-	}
 	key, err := ReadKey(path)
 	if err != nil {
 		return nil, "", err
 	}
+	return NewCosignatureSigner(key, name)
+}
+
+// NewCosignatureSigner returns a signer of timestamped cosignatures (c2sp.org/tlog-cosignature) under the
+// given name, together with its vkey: type 0x04 for an Ed25519 key, 0x06 for ML-DSA-44.
+func NewCosignatureSigner(key crypto.Signer, name string) (*torchwood.CosignatureSigner, string, error) {
+	if err := CheckKeyName(name); err != nil {
+		return nil, "", err
+	}
 	signer, err := torchwood.NewCosignatureSigner(name, key)
 	if err != nil {
-		return nil, "", fmt.Errorf("key file %s: %w", path, err)
+		return nil, "", fmt.Errorf("the key of %s: %w", name, err)
 	}
 	return signer, signer.Verifier().String(), nil
 }

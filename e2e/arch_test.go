@@ -56,6 +56,7 @@ var mayImport = map[string][]string{
 	"circuit/setup":     {},
 	"prover/git":        {"internal/gitobject", "internal/flock"},
 	"config":            {},
+	"config/signer":     {"config"},
 	"witness":           {"internal/sqlite", "internal/web"},
 	"testdata":          {},
 	"crate/manifest":    {},
@@ -92,15 +93,15 @@ var mayImport = map[string][]string{
 	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence", "opening", "opening/signature", "build"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
-	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate"},
+	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate", "entry", "proofcheck"},
 
 	"cargo/backlog":       {"entry", "crate", "client", "proofcheck", "prover", "prover/git", "cargo", "cargo/backlog/visit", "cargo/publish", "cargo/registry", "config", "opening", "internal/flock"},
 	"cargo/backlog/visit": {"prover/git"},
 
 	"cargo/coverage": {"cargo", "crate"},
 
-	"cmd/logd":      {"log", "internal/web", "client", "config", "crate", "proofcheck", "internal/daemon", "build"},
-	"cmd/witness":   {"witness", "internal/web", "config", "evidence", "internal/daemon"},
+	"cmd/logd":      {"log", "internal/web", "client", "config", "config/signer", "crate", "proofcheck", "internal/daemon", "build"},
+	"cmd/witness":   {"witness", "internal/web", "config", "config/signer", "evidence", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "cargo/backlog/visit", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage", "internal/flock"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "internal/vitals", "build"},
@@ -114,7 +115,7 @@ var mayImport = map[string][]string{
 	"e2e":                {},
 	"release":            {},
 	"release/rewrite":    {},
-	"internal/daemon":    {"config"},
+	"internal/daemon":    {"config", "config/signer"},
 	"internal/durable":   {},
 	"internal/group":     {},
 	"internal/gitobject": {},

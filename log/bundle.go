@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"strconv"
 
-	tclient "github.com/transparency-dev/tessera/client"
-
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/web"
@@ -26,18 +24,11 @@ func (l *Log) bundle(ctx context.Context, idx uint64, head published) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	pb, err := tclient.NewProofBuilder(ctx, head.size, l.verified.tiles(head.tree()))
+	hashes, err := l.prover.inclusion(ctx, idx, head.tree())
 	if err != nil {
 		return nil, err
 	}
-	hashes, err := pb.InclusionProof(ctx, idx)
-	if err != nil {
-		return nil, err
-	}
-	p := client.Proof{Index: idx, Checkpoint: head.raw, Extra: data}
-	for _, h := range hashes {
-		p.Hashes = append(p.Hashes, [32]byte(h))
-	}
+	p := client.Proof{Index: idx, Checkpoint: head.raw, Extra: data, Hashes: hashes}
 	b, err := p.Marshal()
 	if err == nil {
 		err = l.verifyBundle(b, idx, data)

@@ -145,6 +145,7 @@ func growWithoutGuard(t *testing.T, dir string, n int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	fatalIf(t, os.RemoveAll(filepath.Join(dir, ".state", "treeState.lock"))) // a copy's leads nowhere
 	driver := testlog.Must(posix.New(ctx, posix.Config{Path: dir}))
 	a, shutdown, _, err := tessera.NewAppender(ctx, driver, tessera.NewAppendOptions().WithCheckpointSigner(testlog.LogKey(testOrigin, "another")).
 		WithCheckpointInterval(100*time.Millisecond).WithBatching(1, time.Millisecond))
@@ -194,7 +195,7 @@ func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 	dir := t.TempDir()
 	ctx := t.Context()
 	open := func() *guard {
-		g := testlog.Must(openGuard(ctx, filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile))
+		g := openedGuard(t, filepath.Join(dir, "guard.db"), w.cfg.keys(), tree)
 		return g
 	}
 	g := open()
@@ -243,7 +244,7 @@ func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 	}
 	fatalIf(t, g.close())
 	// The memory outlives the process: opened with a tree that has none of it.
-	if _, err := openGuard(ctx, filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile); !errors.Is(err, ErrRollback) {
+	if _, _, err := openGuard(ctx, filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.keys(), tree.readTile); !errors.Is(err, ErrRollback) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -255,7 +256,7 @@ func TestNothingIsSignedThatIsNotRemembered(t *testing.T) {
 	w := newWorld(t)
 	tree := newMemoryTree(10)
 	dir := t.TempDir()
-	g := testlog.Must(openGuard(t.Context(), filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.VKey, w.cfg.Signer, tree.readTile))
+	g := openedGuard(t, filepath.Join(dir, "guard.db"), w.cfg.keys(), tree)
 	msg := []byte(tree.Head(testOrigin, 5))
 	testlog.Must(g.db.Exec("UPDATE guard SET size = 9"))
 	if sig, err := g.Sign(msg); sig != nil || err == nil || !strings.Contains(err.Error(), "another process changed") {
@@ -265,6 +266,14 @@ func TestNothingIsSignedThatIsNotRemembered(t *testing.T) {
 	if sig, err := g.Sign(msg); sig != nil || err == nil || !strings.Contains(err.Error(), "cannot remember") {
 		t.Errorf("got %x, %v", sig, err)
 	}
+}
+
+// openedGuard opens a guard for a directory without a tree.
+func openedGuard(t *testing.T, path string, keys []Key, tree memoryTree) *guard {
+	t.Helper()
+	g, _, err := openGuard(t.Context(), path, filepath.Join(filepath.Dir(path), "none"), keys, tree.readTile)
+	fatalIf(t, err)
+	return g
 }
 
 // memoryTree is a tree of made-up entries, by x/mod's code.
@@ -469,7 +478,9 @@ func TestAWrongConfigurationIsRefusedWithASentence(t *testing.T) {
 		{"asks for no witnesses", func(c *Config) { c.Policy = []byte(lines[0] + lines[1] + "quorum none\n") }},
 		{"asks for no witnesses", func(c *Config) { c.Policy = []byte(lines[0] + "quorum none\n") }},
 		{"gives no URL for the witness w1", func(c *Config) { c.Policy = []byte(strings.Replace(policy, " "+url(1), "", 1)) }},
-		{"the same URL", func(c *Config) { c.Policy = []byte(strings.Replace(policy, url(1), url(2), 1)) }},
+		{"is listed twice", func(c *Config) { c.MoreKeys = []Key{{c.Signer, c.VKey}} }},
+		{"they must be the same", func(c *Config) { c.MoreKeys = []Key{{testlog.LogKey("other.test"), ""}} }},
+		{"longer than the witness timeout", func(c *Config) { c.CosignatureGrace.Duration = time.Hour }},
 		{"trust file", func(c *Config) { c.Policy = []byte(strings.Replace(policy, url(1), "ftp://x", 1)) }},
 		{"", func(c *Config) { c.Policy = []byte(strings.Replace(policy, url(1), url(1)+"#x", 1)) }},
 		{"trust file", func(c *Config) { c.Policy = []byte(strings.Replace(policy, "quorum g\n", "", 1)) }},

@@ -24,7 +24,8 @@ type healthBody struct {
 
 type healthWitness struct {
 	Name  string    `json:"name"`
-	OK    time.Time `json:"last_cosigned"` // zero: not since the start
+	OK    time.Time `json:"last_cosigned"`      // when a valid cosignature came; zero: not since the start
+	Size  int64     `json:"last_cosigned_size"` // of the tree that it was for
 	Error string    `json:"error,omitempty"`
 }
 
@@ -148,7 +149,7 @@ func (l *Log) health() healthBody {
 		Signed: mark.Size, AgeSeconds: l.checkpointAge(now)}
 	for _, wit := range l.witnesses {
 		s := l.transport.of(wit.Name)
-		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.err})
+		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.size, s.err})
 	}
 	return b
 }

@@ -148,16 +148,18 @@ const answerTime = 4 * time.Minute
 // room for others' forms.
 func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(context.Context, *form) error) error {
 	const overhead = 64 << 10 // boundaries and part headers
+	most := l.limits.Crate.Compressed + entry.MaxSize + opening.MaxSize + overhead
 	boundary, err := formBoundary(r)
 	if err == nil {
 		err = l.admitRate(r)
 	}
 	if err != nil {
+		l.door.spool.skip(w, r, most)
 		return err
 	}
 	ctx, cancel := context.WithCancel(WithClient(r.Context(), web.Client(r)))
 	defer cancel()
-	b, err := l.door.spool.read(w, r, l.limits.Crate.Compressed+entry.MaxSize+opening.MaxSize+overhead, cancel)
+	b, err := l.door.spool.read(w, r, most, cancel)
 	if err != nil {
 		return err
 	}
@@ -261,7 +263,8 @@ func (p *partReader) end() error {
 type aboutBody struct {
 	Origin      string         `json:"origin"`
 	VKey        string         `json:"vkey"`
-	Version     string         `json:"version"` // of logd
+	MoreVKeys   []string       `json:"more_vkeys,omitempty"` // of further keys that sign each checkpoint
+	Version     string         `json:"version"`              // of logd
 	Development bool           `json:"development"`
 	Size        uint64         `json:"size"`
 	Programs    []aboutProgram `json:"programs"`
@@ -305,6 +308,9 @@ func (l *Log) aboutBody() aboutBody {
 			ID: fmt.Sprintf("%x", p.ID()), System: p.System, Kind: p.Claim, Blocks: p.Blocks, Depth: p.Depth, Origin: p.Origin,
 			Withdrawn: !l.programs[p.ID()],
 		})
+	}
+	for _, k := range l.cfg.MoreKeys {
+		b.MoreVKeys = append(b.MoreVKeys, k.VKey)
 	}
 	b.Builds = l.aboutBuilds()
 	for _, w := range l.witnesses {

@@ -59,6 +59,7 @@ type Timing struct {
 	CheckpointInterval config.Duration `toml:"checkpoint_interval"` // 0: 1 s; at least 100 ms
 	RepublishInterval  config.Duration `toml:"republish_interval"`  // a fresh checkpoint of an unchanged tree; 0: 10 min
 	WitnessTimeout     config.Duration `toml:"witness_timeout"`     // for all witnesses of one checkpoint; 0: 5 s
+	CosignatureGrace   config.Duration `toml:"cosignature_grace"`   // for slower witnesses, after the quorum; 0: 250 ms
 	PublishWait        config.Duration `toml:"publish_wait"`        // how long a submission waits for its bundle; 0: 20 s
 	BatchSize          uint            `toml:"batch_size"`          // entries written together; 0: 256
 	BatchAge           config.Duration `toml:"batch_age"`           // how long a batch waits for more; 0: 100 ms
@@ -76,8 +77,9 @@ func DefaultCrateLimits() crate.Limits {
 // Config is what a log needs to know. Fields without a default are required.
 type Config struct {
 	Origin   string      // the checkpoints' first line, forever
-	Signer   note.Signer // Ed25519 (type 0x01), its name is Origin
+	Signer   note.Signer // of the first key (type 0x01 or 0x06), its name is Origin
 	VKey     string      // the verifier key that belongs to Signer
+	MoreKeys []Key       // sign each checkpoint too: while a key is changed, or of another kind
 	TreeDir  string      // Tessera's directory; created if missing
 	StateDir string      // guard.db, index.db, openings.db and builds.db; created if missing; not inside TreeDir
 
@@ -137,7 +139,7 @@ type Log struct {
 	log       *slog.Logger
 	policy    *client.Policy
 	witnesses []client.PolicyWitness
-	transport *witnessTransport
+	transport *gathering
 	proofs    *proofcheck.Together // what is admitted is verified again in its bundle, from memory
 	programs  map[[32]byte]bool    // of Proofs, by id; false: withdrawn
 	sets      map[[32]byte]*builderSet
@@ -158,13 +160,16 @@ type Log struct {
 	builds    *buildStore
 	reader    tessera.LogReader
 	verified  *verified // over reader; for all that is handed out
+	prover    *prover   // over verified
 	damages   damages
 	packed    *packer // entry bundles with gzip
+	clock     clock
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
 	halt      halt
 	locks     []*os.File
+	treeLock  *treeLock
 
 	ctx     context.Context // of everything that outlives a request
 	cancel  context.CancelFunc
@@ -220,7 +225,7 @@ func newLog(ctx context.Context, cfg Config) (*Log, error) {
 		sets:      make(map[[32]byte]*builderSet),
 	}
 	l.halt.log, l.damages.log = cfg.Logger, cfg.Logger
-	l.problems = append(l.problems, l.damages.problems, l.storageProblems)
+	l.problems = append(l.problems, l.damages.problems, l.storageProblems, l.clock.problems)
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
 	l.metrics.registry.MustRegister(l.damages.metrics()...)
@@ -265,6 +270,7 @@ func (c *Config) complete() error {
 	setDefault(&c.CheckpointInterval.Duration, time.Second)
 	setDefault(&c.RepublishInterval.Duration, max(10*time.Minute, c.CheckpointInterval.Duration))
 	setDefault(&c.WitnessTimeout.Duration, 5*time.Second)
+	setDefault(&c.CosignatureGrace.Duration, min(250*time.Millisecond, c.WitnessTimeout.Duration))
 	setDefault(&c.BatchSize, 256)
 	setDefault(&c.BatchAge.Duration, 100*time.Millisecond)
 	setDefault(&c.Limits.Crate, DefaultCrateLimits())
@@ -278,8 +284,12 @@ func (c *Config) complete() error {
 		return fmt.Errorf("openings is %q: it must be submitter, any or off", c.Openings)
 	case c.Signer == nil || c.VKey == "":
 		return errors.New("no signing key is configured")
-	case c.Origin == "" || c.Signer.Name() != c.Origin:
+	case c.Origin == "" || slices.ContainsFunc(c.keys(), func(k Key) bool { return k.Name() != c.Origin }):
 		return fmt.Errorf("the signing key is named %q, the origin is %q: they must be the same", c.Signer.Name(), c.Origin)
+	case duplicateKey(c.keys()) != "":
+		return fmt.Errorf("the key %s is listed twice", duplicateKey(c.keys()))
+	case len(c.MoreKeys) > maxMoreKeys:
+		return fmt.Errorf("there are %d signing keys: at most %d are used", 1+len(c.MoreKeys), 1+maxMoreKeys)
 	case c.TreeDir == "" || c.StateDir == "":
 		return errors.New("the directories of the tree and of the state must both be configured")
 	case c.CheckpointInterval.Duration < 100*time.Millisecond:
@@ -287,14 +297,33 @@ func (c *Config) complete() error {
 	case c.RepublishInterval.Duration < c.CheckpointInterval.Duration:
 		return fmt.Errorf("the republish interval (%v) is shorter than the checkpoint interval (%v)",
 			c.RepublishInterval, c.CheckpointInterval)
+	case c.CosignatureGrace.Duration > c.WitnessTimeout.Duration:
+		return fmt.Errorf("the cosignature grace (%v) is longer than the witness timeout (%v), which ends it",
+			c.CosignatureGrace, c.WitnessTimeout)
 	case min(c.Limits.Cores, c.Limits.Waiting) < 0, c.OpeningsBytes < 0,
-		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration) < 0:
+		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration, c.CosignatureGrace.Duration) < 0:
 		return errors.New("a limit or an interval is negative")
 	}
 	if err := c.Door.complete(); err != nil {
 		return err
 	}
 	return c.checkPrograms()
+}
+
+// maxMoreKeys bounds the signatures of a checkpoint: some witnesses read 10 KiB, and one of ML-DSA-44
+// takes 3.3 kB.
+const maxMoreKeys = 3
+
+// keys are all that sign.
+func (c *Config) keys() []Key { return append([]Key{{c.Signer, c.VKey}}, c.MoreKeys...) }
+
+func duplicateKey(keys []Key) string {
+	for i, k := range keys {
+		if slices.ContainsFunc(keys[:i], func(o Key) bool { return o.VKey == k.VKey }) {
+			return k.VKey
+		}
+	}
+	return ""
 }
 
 func setDefault[T comparable](v *T, def T) { *v = cmp.Or(*v, def) }
@@ -320,7 +349,7 @@ func (c *Config) checkPrograms() error {
 }
 
 func (l *Log) openPolicy(context.Context) error {
-	p, err := parsePolicy(l.cfg.Policy, l.cfg.Origin, l.cfg.VKey)
+	p, err := parsePolicy(l.cfg.Policy, l.cfg.Origin, l.cfg.keys())
 	if err != nil {
 		return err
 	}
@@ -359,13 +388,22 @@ func (l *Log) openState(ctx context.Context) error {
 	if err := sweep(tree); err != nil {
 		return err
 	}
-	l.guard, err = openGuard(ctx, filepath.Join(state, "guard.db"), tree, l.cfg.VKey, l.cfg.Signer,
+	var changed []string
+	l.guard, changed, err = openGuard(ctx, filepath.Join(state, "guard.db"), tree, l.cfg.keys(),
 		tclient.FileFetcher{Root: tree}.ReadTile)
 	if err != nil {
 		return err
 	}
+	for _, what := range changed {
+		l.log.Warn("the log's keys changed", "key", what)
+	}
 	l.guard.halt = l.halt.now
+	l.problems = append(l.problems, l.guard.problems)
 	if err := l.openIndexFile(ctx); err != nil {
+		return err
+	}
+	l.clock.mend(l)
+	if err := l.dropCheckpoint(); err != nil {
 		return err
 	}
 	if l.openings, err = openOpenings(ctx, state, l.cfg.OpeningsBytes); err != nil {
@@ -377,43 +415,50 @@ func (l *Log) openState(ctx context.Context) error {
 
 // openTree starts Tessera.
 func (l *Log) openTree(ctx context.Context) error {
-	group, unasked, err := witnessGroup(l.cfg.Policy, l.witnesses)
+	witnesses, err := newGathering(l.ctx, l.policy, l.cfg.WitnessTimeout.Duration, l.cfg.CosignatureGrace.Duration,
+		func(name, result string) { l.metrics.witness.WithLabelValues(name, result).Inc() })
 	if err != nil {
 		return err
 	}
-	if len(unasked) > 0 {
-		l.log.Warn("these witnesses are not part of the trust file's quorum and are not asked", "witnesses", unasked)
-	}
-	hc, transport := newWitnessClient(l.witnesses, l.cfg.WitnessTimeout.Duration, func(name, result string) {
-		l.metrics.witness.WithLabelValues(name, result).Inc()
-	})
-	l.transport = transport
+	l.transport, l.guard.signed = witnesses, witnesses.begin
+	l.metrics.registry.MustRegister(witnesses.witnessMetrics()...)
 	if err := l.writable(); err != nil {
 		return err
 	}
-	driver, err := posix.New(ctx, posix.Config{HTTPClient: hc, Path: l.cfg.TreeDir})
+	driver, err := posix.New(ctx, posix.Config{HTTPClient: witnesses.client(), Path: l.cfg.TreeDir})
 	if err != nil {
 		return err
 	}
 	opts := tessera.NewAppendOptions().
-		WithCheckpointSigner(l.guard).
+		WithCheckpointSigner(l.guard, l.guard.others()...).
 		WithCheckpointInterval(l.cfg.CheckpointInterval.Duration).
 		WithCheckpointRepublishInterval(l.cfg.RepublishInterval.Duration).
 		WithBatching(l.cfg.BatchSize, l.cfg.BatchAge.Duration).
-		WithWitnesses(group, &tessera.WitnessOptions{Timeout: l.cfg.WitnessTimeout.Duration, FailOpen: false})
-	a, shutdown, reader, err := tessera.NewAppender(l.ctx, driver, opts)
+		WithWitnesses(witnesses.group(), &tessera.WitnessOptions{Timeout: l.cfg.WitnessTimeout.Duration, FailOpen: false})
+	if l.treeLock, err = newTreeLock(l.cfg.TreeDir); err != nil {
+		return err
+	}
+	var a *tessera.Appender
+	var shutdown func(context.Context) error
+	var reader tessera.LogReader
+	open := func() (err error) {
+		a, shutdown, reader, err = tessera.NewAppender(l.ctx, driver, opts)
+		return err
+	}
+	err = unpanicked(open)
 	if state, stateErr := readTreeState(l.cfg.TreeDir); err != nil && stateErr == nil && state.Found && state.Size == 0 {
 		// A new log publishes its empty tree while it opens, which fails when
 		// the witnesses are away. The log starts all the same: the tree exists
 		// now, and after the second try publishing goes on in the background.
 		l.log.Warn("the first checkpoint is not published yet", "err", err)
-		a, shutdown, reader, err = tessera.NewAppender(l.ctx, driver, opts)
+		err = unpanicked(open)
 	}
 	if err != nil {
 		return err
 	}
 	l.appender, l.shutdown, l.reader = a.Add, shutdown, reader
 	l.verified = newVerified(reader, l.damages.report)
+	l.prover = newProver(l.verified)
 	if l.cfg.testingOnlyAppender != nil {
 		l.appender = l.cfg.testingOnlyAppender(l.appender)
 	}
@@ -573,6 +618,9 @@ func (l *Log) closeState() error {
 	}
 	if l.keys != nil {
 		errs = append(errs, l.keys.Close())
+	}
+	if l.treeLock != nil {
+		l.treeLock.close()
 	}
 	for _, f := range l.locks {
 		errs = append(errs, f.Close())

@@ -85,6 +85,7 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 	var ail ailment
 	storage := time.Now()
 	for last := false; ; {
+		l.clock.mend(l)
 		err := l.refreshCheckpoint(context.WithoutCancel(ctx))
 		switch {
 		case err == nil:
@@ -94,6 +95,9 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 		case err.Error() != said:
 			said = err.Error()
 			l.log.Error("cannot read the published checkpoint; trying again", "err", err)
+			if err := l.dropCheckpoint(); err != nil {
+				l.halt.now(err)
+			}
 		}
 		if time.Since(storage) >= time.Second {
 			l.tryStorage(context.WithoutCancel(ctx))

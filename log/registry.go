@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 // claims about what they list, and about nothing else: so nobody takes a name that is not theirs.
 type Registry struct {
 	// Subject is the registry as entries name it, byte for byte: entry.DefaultRegistry, or the URL of
-	// its index as entry.Registry returns it.
+	// its index as entry.Registry returns it; "" for what follows from Index.
 	Subject string
 	Index   string // base URL of the sparse index, which may begin with "sparse+"; https, or http on a loopback address
 	Token   string // sent as Authorization; "" if the registry wants none for reading
@@ -70,8 +71,10 @@ func (l *Log) SetRegistries(list []Registry, requests int) error {
 		requests = defaultRegistryRequests
 	}
 	all := &registries{of: make(map[string]*registryIndex), waiting: make(chan struct{}, registryWaiting)}
-	budget := &registryBudget{now: l.registryNow, all: make([]time.Time, requests), strange: make([]time.Time, (requests+1)/2)}
+	budget := &registryBudget{now: l.registryNow, all: make([]time.Time, requests),
+		strange: make([]time.Time, (requests+1)/2)}
 	for _, r := range list {
+		r.Subject = cmp.Or(r.Subject, entry.Registry(r.Index))
 		x, err := l.newRegistryIndex(r, budget)
 		if err != nil {
 			return fmt.Errorf("the registry %q: %w", r.Subject, err)
@@ -99,8 +102,8 @@ func (l *Log) takesRegistry(s entry.Subject) error {
 	if len(all.subjects) == 0 || all.of[s.Registry] != nil {
 		return nil
 	}
-	return refuse(RegistryRefused, nil, "This log takes crates of these registries only, byte for byte: %s. The entry names "+
-		"the registry %q.", quoteAll(all.subjects), s.Registry)
+	return refuse(RegistryRefused, nil, "This log takes crates of these registries only, byte for byte: %s. The entry "+
+		"names the registry %q.", quoteAll(all.subjects), s.Registry)
 }
 
 func quoteAll(list []string) string {
@@ -156,10 +159,12 @@ func (s *listing) judge(sub entry.Subject, left time.Duration) error {
 		found = true
 		switch {
 		case line.name != sub.Name:
-			return refuse(RegistryMismatch, nil, "The registry writes the name of %v as %q, and an entry must too.", keyOf(sub), line.name)
+			return refuse(RegistryMismatch, nil, "The registry writes the name of %v as %q, and an entry must too.", keyOf(sub),
+				line.name)
 		case line.sum != sub.SHA256:
-			return refuse(RegistryMismatch, nil, "The registry lists %v with the SHA-256 %x, and the entry is about %x: this log takes "+
-				"what the registry lists, and nothing else. Publish a new version, or prove what is listed.", keyOf(sub),
+			return refuse(RegistryMismatch, nil,
+				"The registry lists %v with the SHA-256 %x, and the entry is about %x: this log "+
+				"takes what the registry lists, and nothing else. Publish a new version, or prove what is listed.", keyOf(sub),
 				line.sum, sub.SHA256)
 		}
 	}
@@ -171,9 +176,10 @@ func (s *listing) judge(sub entry.Subject, left time.Duration) error {
 		slices.Sort(others)
 		more = fmt.Sprintf(" (It lists %s, which is another version.)", quoteAll(slices.Compact(others)[:1]))
 	}
-	return registryLater(NotInRegistry, left, nil, "The registry does not list %v, and this log takes only what it lists. All else "+
-		"about the entry is checked, and good: publish the crate, and submit the entry again when the registry's index lists "+
-		"it, which can take minutes.%s", keyOf(sub), more)
+	return registryLater(NotInRegistry, left, nil,
+		"The registry does not list %v, and this log takes only what it lists. All "+
+		"else about the entry is checked, and good: publish the crate, and submit the entry again when the registry's index "+
+		"lists it, which can take minutes.%s", keyOf(sub), more)
 }
 
 // registryLater is a refusal that asks to try again after a time, and a little more that differs from
@@ -190,8 +196,8 @@ func (l *Log) registryProblems() (problems []string) {
 	all := l.registries.Load()
 	for _, subject := range all.subjects {
 		if since, why := all.of[subject].failing(); !since.IsZero() && l.registryNow().Sub(since) >= registrySilent {
-			problems = append(problems, fmt.Sprintf("the registry %q has given no answer for %v, so nothing new of it is admitted: %s",
-				subject, l.registryNow().Sub(since).Round(time.Second), why))
+			problems = append(problems, fmt.Sprintf("the registry %q has given no answer for %v, so nothing new of it is "+
+				"admitted: %s", subject, l.registryNow().Sub(since).Round(time.Second), why))
 		}
 	}
 	return problems
@@ -256,7 +262,7 @@ func (r Registry) Check() error {
 
 // sparse returns the checked base URL of a registry's index.
 func (r Registry) sparse() (string, error) {
-	if err := entry.CheckRegistry(r.Subject); err != nil {
+	if err := entry.CheckRegistry(cmp.Or(r.Subject, entry.Registry(r.Index))); err != nil {
 		return "", fmt.Errorf("subject: %w", err)
 	}
 	index, err := registry.SparseURL(r.Index)

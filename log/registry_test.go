@@ -455,7 +455,8 @@ func TestWrongRegistriesAreRefusedByTheSettings(t *testing.T) {
 		list  []Registry
 		words string
 	}{
-		{[]Registry{{Subject: "", Index: "https://a.example/"}}, "subject"},
+		{[]Registry{{Subject: "", Index: ""}}, "index"},
+		{[]Registry{{Subject: "", Index: "git+ssh://a.example/"}}, "index"},
 		{[]Registry{{Subject: "https://A.example", Index: "https://a.example/"}}, "must be written"},
 		{[]Registry{{Subject: "default", Index: "http://a.example/"}}, "plain http to another machine"},
 		{[]Registry{{Subject: "default", Index: "https://a.example/?x"}}, "query"},

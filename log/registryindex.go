@@ -170,8 +170,8 @@ func (x *registryIndex) leftAlone(name string) error {
 // leaves the other half to those who were here before.
 func (x *registryIndex) allow(ctx context.Context, name string) error {
 	known := false
-	err := x.log.index.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM entries WHERE name = ? AND registry = ?)", name,
-		x.subject).Scan(&known)
+	err := x.log.index.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM entries WHERE name = ? AND registry = ?)",
+		name, x.subject).Scan(&known)
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
 	}

@@ -110,6 +110,22 @@ func (p *spool) read(w http.ResponseWriter, r *http.Request, limit int64, cut fu
 	}
 }
 
+// skip reads the body of a request that is refused, in the time that it would have to be accepted: a client
+// that still writes would not see an early answer. One that waits to be asked for it is not.
+func (p *spool) skip(w http.ResponseWriter, r *http.Request, limit int64) {
+	if r.Header.Get("Expect") != "" {
+		return
+	}
+	rc, b := http.NewResponseController(w), &body{spool: p, begun: p.now()}
+	for b.size < limit {
+		_ = rc.SetReadDeadline(b.deadline())
+		n, err := io.CopyN(io.Discard, r.Body, spoolChunk)
+		if b.size += n; err != nil {
+			return
+		}
+	}
+}
+
 // deadline is when the upload, as far as it has come, is too slow.
 func (b *body) deadline() time.Time {
 	p := b.spool

@@ -233,6 +233,7 @@ func TestWhatNoProofStandsForIsNotRead(t *testing.T) {
 	e := testEntry(t, raw, "alpha", "1.0.0", 1)
 	_, err := l.Submit(t.Context(), marshal(e), failingReader{t}, nil)
 	wantRefusal(t, err, ProofInvalid, "does not verify")
+	e.Proof.Parts[0][0]++ // a false proof is remembered
 	w.proofs.believe(e)
 	w.submit(l, marshal(e), raw)
 }
@@ -422,28 +423,25 @@ func TestNothingIsAcceptedWhileARowCannotBeWritten(t *testing.T) {
 	wantSize(t, l, 1)
 }
 
-func TestOverloadIsRefusedNotQueued(t *testing.T) {
+// TestOverloadIsQueuedForAWhile, and then refused with the time to come back.
+func TestOverloadIsQueuedForAWhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.cfg.Limits.Uploads = 1
+	w.cfg.Limits.Cores = 1
+	w.cfg.Door.QueueWait.Duration = 50 * time.Millisecond
 	l := w.open()
-	e, c := w.good("alpha", "1.0.0")
-	r, pw := io.Pipe()
-	done := make(chan error)
-	go func() {
-		_, err := l.Submit(t.Context(), e, r, nil)
-		done <- err
-	}()
-	testlog.Must(pw.Write(c[:1]))
-	other, oc := w.good("beta", "1.0.0")
-	_, err := l.Submit(t.Context(), other, bytes.NewReader(oc), nil)
+	other := testlog.Must(l.door.cores.begin(t.Context(), "other", 0, false))
+	e, c := w.good("beta", "1.0.0")
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
 	if r := wantRefusal(t, err, Overloaded, "try again later"); r.RetryAfter < l.retry || r.RetryAfter > 2*l.retry {
 		t.Errorf("retry after %v", r.RetryAfter)
 	}
-	testlog.Must(pw.Write(c[1:]))
-	fatalIf(t, pw.Close())
-	fatalIf(t, <-done)
-	w.submit(l, other, oc)
+	if h := l.health(); h.OK || !strings.Contains(strings.Join(h.Problems, " "), "the door is full") {
+		t.Errorf("health: %+v", h)
+	}
+	l.door.cores.wait = time.Minute
+	time.AfterFunc(20*time.Millisecond, other.end)
+	w.submit(l, e, c)
 }
 
 func TestAClosedLogAcceptsNothing(t *testing.T) {

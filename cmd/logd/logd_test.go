@@ -121,7 +121,7 @@ func (s *site) write(name string, text []byte) {
 }
 
 func (s *site) settings(more string) {
-	text := fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\nkey = \"key.pem\"\ntree = \"tree\"\nstate = \"state\"\ntrust = \"trust.policy\"\n%s", origin, more)
+	text := fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\nkeys = [\"key.pem\"]\ntree = \"tree\"\nstate = \"state\"\ntrust = \"trust.policy\"\n%s", origin, more)
 	s.write("logd.toml", []byte(text))
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,8 +10,8 @@ import (
 	"cratelog/build"
 	"cratelog/client"
 	"cratelog/config"
+	"cratelog/config/signer"
 	"cratelog/crate"
-	"cratelog/entry"
 	"cratelog/internal/durable"
 	"cratelog/internal/web"
 	"cratelog/log"
@@ -23,7 +22,7 @@ import (
 type settings struct {
 	Origin      string   `toml:"origin"`
 	Listen      string   `toml:"listen"`
-	Key         string   `toml:"key"`
+	Keys        []string `toml:"keys"`
 	Tree        string   `toml:"tree"`
 	State       string   `toml:"state"`
 	Trust       string   `toml:"trust"`
@@ -40,6 +39,7 @@ type settings struct {
 	RegistryRequests int             `toml:"registry_requests"`
 	log.Timing
 	log.Limits
+	signer.Settings
 	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
 	CrateBytes      int64           `toml:"crate_bytes"`
 	InflatedBytes   int64           `toml:"inflated_bytes"`
@@ -62,7 +62,7 @@ func (t registryTable) load(path string) (r log.Registry, err error) {
 	if t.Index == "" {
 		return r, errors.New("index is missing: the URL of the registry's sparse index")
 	}
-	r = log.Registry{Subject: cmp.Or(t.Subject, entry.Registry(t.Index)), Index: t.Index}
+	r = log.Registry{Subject: t.Subject, Index: t.Index}
 	if t.TokenFile != "" {
 		token, err := durable.Read(config.Beside(path, t.TokenFile), maxRegistryToken)
 		if err != nil {
@@ -131,7 +131,7 @@ func load(path string) (settings, log.Config, error) {
 		return s, log.Config{}, err
 	}
 	if err := config.Require(path, "logd", map[string]string{
-		"origin": s.Origin, "listen": s.Listen, "key": s.Key, "tree": s.Tree, "state": s.State, "trust": s.Trust,
+		"origin": s.Origin, "listen": s.Listen, "keys": strings.Join(s.Keys, ""), "tree": s.Tree, "state": s.State, "trust": s.Trust,
 	}); err != nil {
 		return s, log.Config{}, err
 	}
@@ -167,17 +167,34 @@ func load(path string) (settings, log.Config, error) {
 	if err != nil {
 		return s, log.Config{}, err
 	}
-	signer, vkey, err := config.LogSigner(config.Beside(path, s.Key), s.Origin)
+	signers, err := s.openKeys(path)
 	if err != nil {
 		return s, log.Config{}, err
 	}
 	return s, log.Config{
-		Origin: s.Origin, Signer: signer, VKey: vkey,
+		Origin: s.Origin, Signer: signers[0], VKey: signers[0].VKey, MoreKeys: signers[1:],
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Registries: registries, RegistryRequests: s.RegistryRequests,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
 		Policy: trust, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
 	}, nil
+}
+
+// openKeys opens the keys that sign, of which there is at least one.
+func (s *settings) openKeys(path string) ([]log.Key, error) {
+	var all []log.Key
+	for _, ref := range s.Keys {
+		key, err := signer.Open(path, ref, s.Settings)
+		if err != nil {
+			return nil, fmt.Errorf("%s: keys: %w", path, err)
+		}
+		named, vkey, err := config.NewLogSigner(key, s.Origin)
+		if err != nil {
+			return nil, fmt.Errorf("%s: keys: %q: %w", path, ref, err)
+		}
+		all = append(all, log.Key{Signer: named, VKey: vkey})
+	}
+	return all, nil
 }
 
 // ids reads hashes in lower-case hex.
