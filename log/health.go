@@ -175,6 +175,9 @@ func (l *Log) openCondition(context.Context) error {
 		places = append(places, vitals.Place{Name: "test", Path: l.cfg.testingOnlyPlace})
 	}
 	l.condition.room = vitals.NewRoom(places...)
+	if l.cfg.Problems != nil {
+		l.problems = append(l.problems, l.cfg.Problems)
+	}
 	l.metrics.indexed.Set(float64(l.indexedSize()))
 	l.metrics.registry.MustRegister(l.condition.room.Collectors()...)
 	return nil

@@ -124,6 +124,8 @@ type Config struct {
 	Timing
 	Logger *slog.Logger // nil: no messages
 
+	Problems func() []string // what the program around the log has to say in /healthz; may be nil
+
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
 	testingOnlyPage     int           // builds in one answer

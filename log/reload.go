@@ -348,15 +348,16 @@ func (l *Log) checkGuard(ctx context.Context) error {
 		return nil
 	}
 	defer db.Close()
-	var origin, vkey string
+	var origin string
 	var size uint64
-	if err := db.QueryRowContext(ctx, "SELECT origin, vkey, size FROM guard").Scan(&origin, &vkey, &size); err != nil {
+	if err := db.QueryRowContext(ctx, "SELECT origin, size FROM guard").Scan(&origin, &size); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	g := &guard{keys: l.cfg.keys(), origin: l.cfg.Origin, db: db}
+	_, _, err = g.compareKeys(ctx, path, origin)
 	switch {
-	case origin != l.cfg.Origin || vkey != l.cfg.VKey:
-		return fmt.Errorf("%s belongs to the log %q with the key %s, not to %q with the key %s: use the state directory of this log",
-			path, origin, vkey, l.cfg.Origin, l.cfg.VKey)
+	case err != nil:
+		return err
 	case state.Size < size:
 		return fmt.Errorf("%w: the tree in %s has %d entries, but this log has signed a checkpoint of %d: put the newer tree back",
 			ErrRollback, l.cfg.TreeDir, state.Size, size)

@@ -19,11 +19,12 @@ const usage = `logd is the server of a transparent log of crate proofs.
 	logd vkey -origin ORIGIN -key FILE     print the vkey of a key file
 	logd vkey -config FILE                 print the vkey of each key of the settings
 	logd serve -config FILE [-ready-file FILE]
-	                                       serve until SIGINT or SIGTERM
+	                                       serve until SIGINT or SIGTERM; SIGHUP: take the settings over again
+	logd check -config FILE [-json]        look at all that serve would, and change nothing
 	logd openings delete -config FILE -claim IDENTITY
 	                                       delete the opening of a claim; the log may be running
 
-Exit status: 0 all is well; 2 the command line is wrong; 3 it failed.
+Exit status: 0 all is well; 1 a check failed; 2 the command line is wrong; 3 it failed.
 `
 
 var keys = daemon.Keys{
@@ -56,6 +57,9 @@ var verbs = map[string]daemon.Verb{
 	"vkey":   keys.Show,
 	"serve": func(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return serve(ctx, args, stderr, loadPrograms)
+	},
+	"check": func(ctx context.Context, args []string, stdout, _ io.Writer) error {
+		return check(ctx, args, stdout, loadPrograms)
 	},
 	"openings": deleteOpening,
 }

@@ -126,7 +126,7 @@ func load(path string) (settings, log.Config, error) {
 	def := log.DefaultCrateLimits()
 	s := settings{
 		CrateBytes: def.Compressed, InflatedBytes: def.Inflated, CrateFiles: def.Files,
-		ShutdownTimeout: config.Duration{Duration: time.Minute},
+		ShutdownTimeout: config.Duration{Duration: 35 * time.Second},
 	}
 	if err := config.LoadTOML(path, &s); err != nil {
 		return s, log.Config{}, err
