@@ -37,8 +37,9 @@ type guard struct {
 	db     *sql.DB
 
 	mu      sync.Mutex
-	head    mark  // owned by mu; equal to the database's row
-	refusal error // owned by mu; of the latest Sign, nil when it signed
+	head    mark   // owned by mu; equal to the database's row
+	refusal error  // owned by mu; of the latest Sign, nil when it signed
+	frozen  []byte // owned by mu; the log's last word, after which nothing is signed; nil: there is none
 }
 
 // mark is a signed tree head. Note is nil before the first signature.
@@ -53,7 +54,7 @@ var _ note.Signer = &guard{}
 // A rollback journal leaves one file when the log is stopped. Each commit is one
 // transaction a checkpoint: speed does not matter here.
 var guardDatabase = sqlite.Owned{
-	ID: 0x63726c67, Version: 1, Schema: guardSchema, Journal: "delete", Conns: 1,
+	ID: 0x63726c67, Version: 2, Schema: guardSchema + frozenSchema, Upgrades: []string{frozenSchema}, Journal: "delete", Conns: 1,
 	What: "a log's guard.db",
 	Advice: "use the state directory of this log; a log of an earlier build cannot go on with this one: finish it " +
 		"with that build, or start a new log under a new origin",
@@ -111,6 +112,9 @@ func (g *guard) load(ctx context.Context, path, treeDir, vkey string) error {
 		return fmt.Errorf("%s is damaged: %s", path, guardDatabase.Damaged)
 	}
 	g.head.Size = uint64(size)
+	if err := g.loadFrozen(ctx); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	return g.checkTree(ctx, treeDir, state)
 }
 
@@ -174,6 +178,9 @@ func (g *guard) Sign(msg []byte) ([]byte, error) {
 
 // sign is called with mu held. The order is: check, sign, remember, release.
 func (g *guard) sign(ctx context.Context, msg []byte) ([]byte, error) {
+	if g.frozen != nil {
+		return nil, fmt.Errorf("guard: %w: it signs nothing more", ErrFrozen)
+	}
 	c, err := torchwood.ParseCheckpoint(string(msg))
 	if err != nil {
 		return nil, fmt.Errorf("guard: refusing to sign what is not a checkpoint: %w", err)
@@ -273,5 +280,8 @@ func (g *guard) mark() (mark, error) {
 func (g *guard) close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.db == nil { // of a copy for reading
+		return nil
+	}
 	return g.db.Close()
 }

@@ -56,6 +56,7 @@ func (l *Log) health() healthBody {
 	switch {
 	case head.raw == nil:
 		b.Problems = append(b.Problems, "nothing is published yet: the witnesses' quorum has not cosigned a checkpoint")
+	case l.readOnly(): // it has no checkpoints of its own to be late with
 	case b.Indexed > head.size && now.Sub(head.at) > grace:
 		b.Problems = append(b.Problems, "a backlog of "+strconv.FormatUint(b.Indexed-head.size, 10)+
 			" entries is not published: the witnesses' quorum does not cosign")

@@ -47,6 +47,7 @@ func (l *Log) routes() []web.Route {
 		{Pattern: "GET /v1/keys", Handler: l.listKeys},
 		{Pattern: "GET /v1/keys/{hash}", Handler: l.provingKey},
 		{Pattern: "GET /checkpoint", Handler: l.checkpoint},
+		{Pattern: "GET /frozen", Handler: l.frozenNote},
 		{Pattern: "GET /tile/{path...}", Handler: l.tile},
 		{Pattern: "GET /healthz", Handler: l.healthz},
 		{Pattern: "GET /metrics", Handler: web.Plain(promhttp.HandlerFor(l.metrics.registry,
@@ -63,6 +64,10 @@ func status(reason Reason) int {
 		return http.StatusBadRequest
 	case NotFound:
 		return http.StatusNotFound
+	case Frozen:
+		return http.StatusGone
+	case ReadOnly:
+		return http.StatusForbidden
 	case MethodNotAllowed:
 		return http.StatusMethodNotAllowed
 	case VersionConflict, BuilderContradiction:
@@ -226,6 +231,9 @@ type aboutBody struct {
 	Builds      *aboutBuilds   `json:"builds,omitempty"` // which build claims are taken; absent: none
 	Witnesses   []aboutWitness `json:"witnesses"`
 	Limits      aboutLimits    `json:"limits"`
+	ReadOnly    bool           `json:"read_only,omitempty"` // a copy for readers
+	Frozen      *aboutFrozen   `json:"frozen,omitempty"`    // the log has ended; absent: it goes on
+	Shards      []Shard        `json:"shards,omitempty"`    // other logs of the operator: a hint, nothing to trust
 }
 
 type aboutProgram struct {
@@ -263,6 +271,7 @@ func (l *Log) aboutBody() aboutBody {
 		})
 	}
 	b.Builds = l.aboutBuilds()
+	b.ReadOnly, b.Frozen, b.Shards = l.cfg.ReadOnly, l.aboutFrozen(), l.cfg.Shards
 	for _, w := range l.witnesses {
 		b.Witnesses = append(b.Witnesses, aboutWitness{w.Name, w.VKey})
 	}

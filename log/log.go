@@ -110,6 +110,12 @@ type Config struct {
 	Timing
 	Logger *slog.Logger // nil: no messages
 
+	// ReadOnly serves a copy of the tree in TreeDir, which it does not write: it needs no Signer, signs and
+	// accepts nothing, and follows the copy's checkpoint. StateDir is its own.
+	ReadOnly bool
+
+	Shards []Shard // other logs of the same operator, as a hint to readers
+
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
 	testingOnlyPage     int           // builds in one answer
@@ -140,8 +146,10 @@ type Log struct {
 	openings  *openings
 	builds    *buildStore
 	reader    tessera.LogReader
-	recent    *recent // over reader; for bundles, which are verified
-	packed    *packer // entry bundles with gzip
+	recent    *recent        // over reader; for bundles, which are verified
+	packed    *packer        // entry bundles with gzip
+	copied    *copied        // reader, if nothing is written; else nil
+	frozen    *client.Frozen // the log's last word; nil: it goes on
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -221,7 +229,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 			l.closeState()
 		}
 	}()
-	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openTree,
+	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState,
+		func(context.Context) error { return l.openFrozen() }, l.openTree,
 		l.openIndex} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
@@ -249,9 +258,9 @@ func (c *Config) complete() error {
 	switch {
 	case !slices.Contains([]string{OpeningsSubmitter, OpeningsAny, OpeningsOff}, c.Openings):
 		return fmt.Errorf("openings is %q: it must be submitter, any or off", c.Openings)
-	case c.Signer == nil || c.VKey == "":
+	case c.VKey == "" || c.Signer == nil && !c.ReadOnly:
 		return errors.New("no signing key is configured")
-	case c.Origin == "" || c.Signer.Name() != c.Origin:
+	case c.Origin == "" || !c.ReadOnly && c.Signer.Name() != c.Origin:
 		return fmt.Errorf("the signing key is named %q, the origin is %q: they must be the same", c.Signer.Name(), c.Origin)
 	case c.TreeDir == "" || c.StateDir == "":
 		return errors.New("the directories of the tree and of the state must both be configured")
@@ -263,6 +272,9 @@ func (c *Config) complete() error {
 	case min(c.Limits.Cores, c.Limits.Uploads, c.Limits.Waiting) < 0, c.OpeningsBytes < 0,
 		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration) < 0:
 		return errors.New("a limit or an interval is negative")
+	}
+	if err := checkShards(c.Shards); err != nil {
+		return err
 	}
 	return c.checkPrograms()
 }
@@ -301,6 +313,9 @@ func (l *Log) openPolicy(context.Context) error {
 // openState takes the locks and compares the guard's memory with the tree,
 // before Tessera may write.
 func (l *Log) openState(ctx context.Context) error {
+	if l.cfg.ReadOnly {
+		return l.openCopyState(ctx)
+	}
 	tree, err := filepath.Abs(l.cfg.TreeDir)
 	if err != nil {
 		return err
@@ -347,6 +362,9 @@ func (l *Log) openState(ctx context.Context) error {
 
 // openTree starts Tessera.
 func (l *Log) openTree(ctx context.Context) error {
+	if l.readOnly() {
+		return l.openCopy(ctx)
+	}
 	group, unasked, err := witnessGroup(l.cfg.Policy, l.witnesses)
 	if err != nil {
 		return err

@@ -51,6 +51,12 @@ func (c *byteCache[K]) put(k K, b []byte) {
 	c.files.Add(k, b)
 }
 
+func (c *byteCache[K]) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.files.Purge()
+}
+
 // recent remembers the tiles and entry bundles that were read last: those of many
 // bundles are the same. A file of a width that a published tree has does not change.
 type recent struct {

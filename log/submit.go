@@ -51,6 +51,8 @@ const (
 	NotPublished     Reason = "not-yet-published"  // accepted and kept: submit again to get the bundle
 	Halted           Reason = "halted"             // the log found itself inconsistent and accepts nothing
 	ShuttingDown     Reason = "shutting-down"      // try again later
+	Frozen           Reason = "frozen"             // the log has ended; it may name a successor
+	ReadOnly         Reason = "read-only"          // a copy for readers
 	NotFound         Reason = "not-found"          // no such entry
 	MethodNotAllowed Reason = "method-not-allowed" // wrong HTTP method
 	Internal         Reason = "internal"           // our fault
@@ -364,6 +366,9 @@ func (l *Log) accepting() error {
 }
 
 func (l *Log) acceptingLocked() error {
+	if err := l.ended(); err != nil {
+		return err
+	}
 	if l.halt.reason() != nil {
 		return refuse(Halted, l.halt.reason(),
 			"The log found itself inconsistent and accepts nothing until its operator has looked.")

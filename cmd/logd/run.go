@@ -16,8 +16,11 @@ const usage = `logd is the server of a transparent log of crate proofs.
 
 	logd keygen -origin ORIGIN -out FILE   make a key file and print its vkey
 	logd vkey -origin ORIGIN -key FILE     print the vkey of a key file
-	logd serve -config FILE [-ready-file FILE]
-	                                       serve until SIGINT or SIGTERM
+	logd serve -config FILE [-ready-file FILE] [-read-only]
+	                                       serve until SIGINT or SIGTERM; -read-only: a copy of the tree, without a key
+	logd freeze -config FILE [-successor VKEY [-url URL]] [-reason TEXT]
+	                                       end the log for good: sign that nothing follows, and who follows
+	logd export -config FILE -out DIR      write the log as files that any web server can serve
 	logd openings delete -config FILE -claim IDENTITY
 	                                       delete the opening of a claim; the log may be running
 
@@ -38,6 +41,12 @@ var verbs = map[string]daemon.Verb{
 	"vkey":   keys.Show,
 	"serve": func(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return serve(ctx, args, stderr, loadPrograms)
+	},
+	"freeze": func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return freeze(ctx, args, stdout, stderr, loadPrograms)
+	},
+	"export": func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return export(ctx, args, stdout, stderr, loadPrograms)
 	},
 	"openings": deleteOpening,
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"cratelog/build"
 	"cratelog/client"
 	"cratelog/config"
@@ -31,6 +33,8 @@ type settings struct {
 	Development bool     `toml:"development"`
 	Monitor     string   `toml:"monitor"`
 	Builds      builds   `toml:"builds"`
+
+	Shards []log.Shard `toml:"shard"`
 	log.Timing
 	log.Limits
 	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
@@ -74,7 +78,10 @@ func (b builds) load(path string) (out log.Builds, err error) {
 
 // load reads the settings file at path and the files that it names, which are
 // relative to its directory.
-func load(path string) (settings, log.Config, error) {
+func load(path string) (settings, log.Config, error) { return loadFor(path, false) }
+
+// loadFor is load for a log, or for a copy of one that is only read: that needs no key.
+func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 	def := log.DefaultCrateLimits()
 	s := settings{
 		CrateBytes: def.Compressed, InflatedBytes: def.Inflated, CrateFiles: def.Files,
@@ -83,9 +90,13 @@ func load(path string) (settings, log.Config, error) {
 	if err := config.LoadTOML(path, &s); err != nil {
 		return s, log.Config{}, err
 	}
-	if err := config.Require(path, "logd", map[string]string{
+	required := map[string]string{
 		"origin": s.Origin, "listen": s.Listen, "key": s.Key, "tree": s.Tree, "state": s.State, "trust": s.Trust,
-	}); err != nil {
+	}
+	if readOnly {
+		delete(required, "key")
+	}
+	if err := config.Require(path, "logd", required); err != nil {
 		return s, log.Config{}, err
 	}
 	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
@@ -116,7 +127,13 @@ func load(path string) (settings, log.Config, error) {
 	if err != nil {
 		return s, log.Config{}, err
 	}
-	signer, vkey, err := config.LogSigner(config.Beside(path, s.Key), s.Origin)
+	var signer note.Signer
+	var vkey string
+	if readOnly {
+		vkey, err = vkeyOf(trust, s.Origin)
+	} else {
+		signer, vkey, err = config.LogSigner(config.Beside(path, s.Key), s.Origin)
+	}
 	if err != nil {
 		return s, log.Config{}, err
 	}
@@ -124,8 +141,23 @@ func load(path string) (settings, log.Config, error) {
 		Origin: s.Origin, Signer: signer, VKey: vkey,
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
+		ReadOnly: readOnly, Shards: s.Shards,
 		Policy: trust, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
 	}, nil
+}
+
+// vkeyOf returns the key of a log as a trust file has it.
+func vkeyOf(trust []byte, origin string) (string, error) {
+	p, err := client.ParsePolicy(trust)
+	if err != nil {
+		return "", err
+	}
+	for _, l := range p.Logs() {
+		if l.Origin == origin {
+			return l.VKey, nil
+		}
+	}
+	return "", fmt.Errorf("the trust file lists no log with the origin %q", origin)
 }
 
 // ids reads hashes in lower-case hex.
