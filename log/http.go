@@ -44,6 +44,7 @@ func (l *Log) routes() []web.Route {
 		{Pattern: "GET /v1/openings/{identity}", Handler: l.serveOpening},
 		{Pattern: "PUT /v1/openings/{identity}", Handler: l.takeOpening},
 		{Pattern: "GET /v1/log", Handler: l.about},
+		{Pattern: "GET /v1/openapi.json", Handler: l.openAPI},
 		{Pattern: "GET /v1/keys", Handler: l.listKeys},
 		{Pattern: "GET /v1/keys/{hash}", Handler: l.provingKey},
 		{Pattern: "GET /checkpoint", Handler: l.checkpoint},
