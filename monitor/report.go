@@ -31,6 +31,7 @@ const (
 	kindContradiction    = "opening-contradiction"
 	kindBuilder          = "builder-contradiction"
 	kindDissent          = "build-dissent" // in a set that the settings name
+	kindFrozenGrew       = "frozen-log-grew"
 
 	kindLogUnreachable     = "log-unreachable"
 	kindLogGarbled         = "log-garbled"
@@ -57,6 +58,7 @@ const (
 	kindOtherDissent   = "build-dissent-other" // in a set that they do not
 	kindSourceless     = "build-without-source"
 	kindWatch          = "watch"
+	kindFrozen         = "log-frozen"
 )
 
 // kinds are the kinds of each class; docs/monitoring.md says what each means.
@@ -64,7 +66,7 @@ var kinds = map[store.Class][]string{
 	store.Security: {
 		kindForkSameSize, kindForkPrefix, kindCosignerFork, kindRootMismatch, kindFalseEntry, kindMalformed,
 		kindDuplicate, kindRegistryIndex, kindRegistryServed, kindRegistryManifest, kindCrateMismatch,
-		kindContradiction, kindBuilder, kindDissent,
+		kindContradiction, kindBuilder, kindDissent, kindFrozenGrew,
 	},
 	store.Operational: {
 		kindLogUnreachable, kindLogGarbled, kindEntriesUnavailable, kindQuorumLost, kindStale, kindRollback,
@@ -73,7 +75,7 @@ var kinds = map[store.Class][]string{
 	},
 	store.Info: {
 		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindRepeat, kindNotInRegistry, kindNoVerdict,
-		kindOtherDissent, kindSourceless, kindWatch,
+		kindOtherDissent, kindSourceless, kindWatch, kindFrozen,
 	},
 }
 
