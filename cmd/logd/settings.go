@@ -33,6 +33,8 @@ type settings struct {
 	Builds      builds   `toml:"builds"`
 	log.Timing
 	log.Limits
+	Door            log.Door        `toml:"door"`
+	LogFormat       string          `toml:"log_format"` // text or json
 	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
 	CrateBytes      int64           `toml:"crate_bytes"`
 	InflatedBytes   int64           `toml:"inflated_bytes"`
@@ -78,7 +80,7 @@ func load(path string) (settings, log.Config, error) {
 	def := log.DefaultCrateLimits()
 	s := settings{
 		CrateBytes: def.Compressed, InflatedBytes: def.Inflated, CrateFiles: def.Files,
-		ShutdownTimeout: config.Duration{Duration: time.Minute},
+		ShutdownTimeout: config.Duration{Duration: time.Minute}, LogFormat: "text",
 	}
 	if err := config.LoadTOML(path, &s); err != nil {
 		return s, log.Config{}, err
@@ -90,6 +92,9 @@ func load(path string) (settings, log.Config, error) {
 	}
 	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
 		return s, log.Config{}, fmt.Errorf("%s: crate_bytes, inflated_bytes and crate_files must be at least 1", path)
+	}
+	if s.LogFormat != "text" && s.LogFormat != "json" {
+		return s, log.Config{}, fmt.Errorf("%s: log_format is %q: it must be text or json", path, s.LogFormat)
 	}
 	if s.Monitor != "" {
 		if err := web.CheckAddress(s.Monitor); err != nil {
@@ -124,7 +129,7 @@ func load(path string) (settings, log.Config, error) {
 		Origin: s.Origin, Signer: signer, VKey: vkey,
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
-		Policy: trust, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
+		Policy: trust, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits, Door: s.Door,
 	}, nil
 }
 
