@@ -147,6 +147,14 @@ func bombs() ([]logsite.Submission, error) {
 	if err != nil {
 		return nil, err
 	}
+	small, e, err := f.Crate("small", "1.0.0", "")
+	if err != nil {
+		return nil, err
+	}
+	list, err := forge.List(small, e) // of another .crate: that is found out after this one is read
+	if err != nil {
+		return nil, err
+	}
 	content := strings.Repeat("\n", 1_000_000)
 	var subs []logsite.Submission
 	for i := range 4 {
@@ -161,7 +169,7 @@ func bombs() ([]logsite.Submission, error) {
 		}
 		e := &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: name, Version: "1.0.0",
 			SHA256: sha256.Sum256(raw)}, Claim: &entry.Source{Commit: sha1.Sum([]byte(name))}}
-		if err := f.Prove(e, []byte("whatever")); err != nil {
+		if err := f.Prove(e, list); err != nil {
 			return nil, err
 		}
 		b, err := e.Marshal()

@@ -147,8 +147,8 @@ func measure(ctx context.Context, o options, a attacker, bin, dir string) (p99 f
 	}
 	slices.Sort(took)
 	p99 = took[int(math.Ceil(0.99*float64(len(took))))-1]
+	fmt.Printf("door_%s_refused %d of_%d\n", a.name, refused.Load(), o.seconds)
 	if a.name != "idle" {
-		fmt.Printf("door_%s_refused %d of_%d\n", a.name, refused.Load(), o.seconds)
 		fmt.Printf("attacker_requests %d\n", requests)
 	}
 	fmt.Printf("door_%s_p50 %.2f s\n", a.name, took[len(took)/2])

@@ -54,7 +54,7 @@ func Start(ctx context.Context, bin, dir, settings string, files int) (s *Site, 
 	s = &Site{Dir: dir, Output: new(bytes.Buffer)}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.Close())
+			err = errors.Join(err, s.Close(), errors.New(s.Output.String()))
 		}
 	}()
 	vkey, err := output(ctx, filepath.Join(bin, "logd"), "keygen", "-origin", Origin, "-out", filepath.Join(dir, "log.pem"))
@@ -69,7 +69,7 @@ func Start(ctx context.Context, bin, dir, settings string, files int) (s *Site, 
 		}
 		policy += line
 	}
-	policy += "group all 2 w1 w2 w3\nquorum all\n"
+	policy += "group quorum-of-two 2 w1 w2 w3\nquorum quorum-of-two\n"
 	if err := os.WriteFile(filepath.Join(dir, "trust.policy"), []byte(policy), 0o644); err != nil {
 		return s, err
 	}
@@ -201,7 +201,8 @@ func NewSubmission(entry, crate []byte) (Submission, error) {
 			return Submission{}, err
 		}
 	}
-	return Submission{Crate: crate, Entry: entry, Type: m.FormDataContentType(), Body: b.Bytes()}, m.Close()
+	err := m.Close()
+	return Submission{Crate: crate, Entry: entry, Type: m.FormDataContentType(), Body: b.Bytes()}, err
 }
 
 // Make makes n submissions with .crates of about size bytes, and proofs that hold.
