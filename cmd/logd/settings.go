@@ -42,6 +42,8 @@ type settings struct {
 	Shards []log.Shard `toml:"shard"`
 	log.Timing
 	log.Limits
+	Door      log.Door `toml:"door"`
+	LogFormat string   `toml:"log_format"` // text or json
 	signer.Settings
 	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
 	CrateBytes      int64           `toml:"crate_bytes"`
@@ -131,7 +133,7 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 	def := log.DefaultCrateLimits()
 	s := settings{
 		CrateBytes: def.Compressed, InflatedBytes: def.Inflated, CrateFiles: def.Files,
-		ShutdownTimeout: config.Duration{Duration: 35 * time.Second},
+		ShutdownTimeout: config.Duration{Duration: 35 * time.Second}, LogFormat: "text",
 	}
 	if err := config.LoadTOML(path, &s); err != nil {
 		return s, log.Config{}, err
@@ -147,6 +149,9 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 	}
 	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
 		return s, log.Config{}, fmt.Errorf("%s: crate_bytes, inflated_bytes and crate_files must be at least 1", path)
+	}
+	if s.LogFormat != "text" && s.LogFormat != "json" {
+		return s, log.Config{}, fmt.Errorf("%s: log_format is %q: it must be text or json", path, s.LogFormat)
 	}
 	if s.Monitor != "" {
 		if err := web.CheckAddress(s.Monitor); err != nil {
@@ -197,7 +202,7 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Registries: registries, RegistryRequests: s.RegistryRequests,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
-		ReadOnly: readOnly, Shards: s.Shards,
+		ReadOnly: readOnly, Shards: s.Shards, Door: s.Door,
 		Policy: trust, ReadersPolicy: readers, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
 	}, nil
 }
