@@ -33,7 +33,8 @@ type guard struct {
 	inner  note.Signer
 	origin string
 	tiles  tclient.TileFetcherFunc
-	halt   func(error) // called with every ErrRollback; may be nil
+	halt   func(error)             // called with every ErrRollback; may be nil
+	permit func(size uint64) error // whether the witnesses were asked; may be nil
 	db     *sql.DB
 
 	mu      sync.Mutex
@@ -182,6 +183,11 @@ func (g *guard) sign(ctx context.Context, msg []byte) ([]byte, error) {
 		return nil, fmt.Errorf("guard: refusing to sign a checkpoint of %q", c.Origin)
 	}
 	next := mark{Size: uint64(c.N), Root: c.Hash}
+	if g.permit != nil {
+		if err := g.permit(next.Size); err != nil {
+			return nil, fmt.Errorf("guard: %w", err)
+		}
+	}
 	if err := g.checkNext(ctx, next); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"time"
@@ -67,6 +68,7 @@ func (l *Log) health() healthBody {
 	}
 	for _, wit := range l.witnesses {
 		s := l.transport.of(wit.Name)
+		s.err = cmp.Or(l.ask.claim(wit.URL), s.err)
 		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.err})
 	}
 	b.OK = len(b.Problems) == 0

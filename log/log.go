@@ -144,6 +144,7 @@ type Log struct {
 	verified  *verified // over reader; for all that is handed out
 	damages   damages
 	clock     clock
+	ask       *asker
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -212,6 +213,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	}
 	l.halt.log, l.damages.log = cfg.Logger, cfg.Logger
 	l.problems = append(l.problems, l.damages.problems, l.storageProblems, l.clock.problems)
+	l.ask = newAsker(l)
+	l.problems = append(l.problems, l.ask.problems)
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
 	l.metrics.registry.MustRegister(l.damages.metrics()...)
@@ -223,11 +226,12 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	defer func() {
 		if err != nil {
 			l.cancel()
+			l.watcher.Wait()
 			l.closeState()
 		}
 	}()
 	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openTree,
-		l.openIndex} {
+		l.openAsk, l.openIndex, l.awaitAsk} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
@@ -339,7 +343,7 @@ func (l *Log) openState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.guard.halt = l.halt.now
+	l.guard.halt, l.guard.permit = l.halt.now, l.ask.permit
 	if err := l.openIndexFile(ctx); err != nil {
 		return err
 	}
@@ -366,6 +370,7 @@ func (l *Log) openTree(ctx context.Context) error {
 	hc, transport := newWitnessClient(l.witnesses, l.cfg.WitnessTimeout.Duration, func(name, result string) {
 		l.metrics.witness.WithLabelValues(name, result).Inc()
 	})
+	transport.refused = l.ask.refused
 	l.transport = transport
 	if err := l.writable(); err != nil {
 		return err

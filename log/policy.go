@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -98,6 +99,7 @@ type witnessTransport struct {
 	next    http.RoundTripper
 	names   map[string]string // endpoint -> name
 	observe func(name, result string)
+	refused func(endpoint string, status int, contentType string, body []byte) // told of each 409 and 422; may be nil
 
 	mu    sync.Mutex
 	state map[string]witnessState // by name; owned by mu
@@ -133,6 +135,14 @@ func newWitnessClient(witnesses []client.PolicyWitness, timeout time.Duration,
 func (t *witnessTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	name := t.names[r.URL.String()]
 	resp, err := t.next.RoundTrip(r)
+	if err == nil && t.refused != nil &&
+		(resp.StatusCode == http.StatusConflict || resp.StatusCode == http.StatusUnprocessableEntity) {
+		body, readErr := io.ReadAll(io.LimitReader(resp.Body, maxWitnessReply))
+		if readErr == nil {
+			t.refused(r.URL.String(), resp.StatusCode, resp.Header.Get("Content-Type"), body)
+		}
+		resp.Body = limitedBody{bytes.NewReader(body), resp.Body}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.state[name]
