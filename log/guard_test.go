@@ -489,6 +489,7 @@ func TestACheckpointWithoutItsQuorumIsNotServed(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.CheckpointInterval.Duration = time.Minute // Tessera does not write again
 	w.cfg.RepublishInterval.Duration = time.Minute
+	w.cfg.testingOnlyPoll = time.Hour // what is no checkpoint would be removed
 	l := w.open()
 	eventually(t, "the empty tree is published", func() bool { return l.published.head().raw != nil })
 	before := l.published.head()
