@@ -59,6 +59,7 @@ type Timing struct {
 	RepublishInterval  config.Duration `toml:"republish_interval"`  // a fresh checkpoint of an unchanged tree; 0: 10 min
 	WitnessTimeout     config.Duration `toml:"witness_timeout"`     // for all witnesses of one checkpoint; 0: 5 s
 	PublishWait        config.Duration `toml:"publish_wait"`        // how long a submission waits for its bundle; 0: 20 s
+	ScrubPeriod        config.Duration `toml:"scrub_period"`        // in which the whole tree is read again and compared; 0: a week
 	BatchSize          uint            `toml:"batch_size"`          // entries written together; 0: 256
 	BatchAge           config.Duration `toml:"batch_age"`           // how long a batch waits for more; 0: 100 ms
 }
@@ -145,6 +146,7 @@ type Log struct {
 	damages   damages
 	clock     clock
 	ask       *asker
+	scrubber  scrubber
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -217,7 +219,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	l.problems = append(l.problems, l.ask.problems)
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
-	l.metrics.registry.MustRegister(l.damages.metrics()...)
+	l.scrubber = newScrubber()
+	l.metrics.registry.MustRegister(append(l.damages.metrics(), l.scrubber.metrics()...)...)
 	for _, p := range cfg.Proofs.Programs() {
 		id := p.ID()
 		l.programs[id] = !slices.Contains(cfg.Withdrawn, id)
@@ -246,6 +249,7 @@ func (c *Config) complete() error {
 	setDefault(&c.CheckpointInterval.Duration, time.Second)
 	setDefault(&c.RepublishInterval.Duration, max(10*time.Minute, c.CheckpointInterval.Duration))
 	setDefault(&c.WitnessTimeout.Duration, 5*time.Second)
+	setDefault(&c.ScrubPeriod.Duration, 7*24*time.Hour)
 	setDefault(&c.BatchSize, 256)
 	setDefault(&c.BatchAge.Duration, 100*time.Millisecond)
 	setDefault(&c.Limits.Crate, DefaultCrateLimits())
@@ -270,7 +274,7 @@ func (c *Config) complete() error {
 		return fmt.Errorf("the republish interval (%v) is shorter than the checkpoint interval (%v)",
 			c.RepublishInterval, c.CheckpointInterval)
 	case min(c.Limits.Cores, c.Limits.Uploads, c.Limits.Waiting) < 0, c.OpeningsBytes < 0,
-		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration) < 0:
+		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration, c.ScrubPeriod.Duration) < 0:
 		return errors.New("a limit or an interval is negative")
 	}
 	return c.checkPrograms()
@@ -481,6 +485,7 @@ func (l *Log) start() {
 	// checkpoint, followCheckpoint will say.
 	_ = l.refreshCheckpoint(l.ctx)
 	l.watcher.Go(func() { l.followCheckpoint(l.ctx, poll) })
+	l.watcher.Go(func() { l.scrub(l.ctx) })
 	head, _ := l.guard.mark()
 	l.log.Info("log open", "origin", l.cfg.Origin, "indexed", l.indexed, "signed", head.Size,
 		"witnesses", len(l.witnesses))
