@@ -388,6 +388,9 @@ func (l *Log) openTree(ctx context.Context) error {
 	}
 	l.transport, l.guard.signed = witnesses, witnesses.begin
 	l.metrics.registry.MustRegister(witnesses.witnessMetrics()...)
+	if err := publishAtOnce(l.cfg.TreeDir); err != nil {
+		return err
+	}
 	driver, err := posix.New(ctx, posix.Config{HTTPClient: witnesses.client(), Path: l.cfg.TreeDir})
 	if err != nil {
 		return err
