@@ -18,10 +18,11 @@ const usage = `logd is the server of a transparent log of crate proofs.
 	logd vkey -origin ORIGIN -key FILE     print the vkey of a key file
 	logd serve -config FILE [-ready-file FILE]
 	                                       serve until SIGINT or SIGTERM
+	logd fsck -config FILE [-repair]       compare all that is on the disk; with -repair the log must be stopped
 	logd openings delete -config FILE -claim IDENTITY
 	                                       delete the opening of a claim; the log may be running
 
-Exit status: 0 all is well; 2 the command line is wrong; 3 it failed.
+Exit status: 0 all is well; 1 fsck found what is wrong, and not repaired; 2 the command line is wrong; 3 it failed.
 `
 
 var keys = daemon.Keys{
@@ -38,6 +39,9 @@ var verbs = map[string]daemon.Verb{
 	"vkey":   keys.Show,
 	"serve": func(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return serve(ctx, args, stderr, loadPrograms)
+	},
+	"fsck": func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return fsck(ctx, args, stdout, stderr, loadPrograms)
 	},
 	"openings": deleteOpening,
 }
