@@ -62,7 +62,7 @@ func Fsck(ctx context.Context, cfg Config, repair bool, progress func(done, all 
 	if f.progress == nil {
 		f.progress = func(uint64, uint64) {}
 	}
-	policy, err := parsePolicy(cfg.Policy, cfg.Origin, cfg.VKey)
+	policy, err := parsePolicy(cfg.Policy, cfg.Origin, cfg.keys())
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
@@ -203,10 +203,10 @@ func (f *checkup) guard(ctx context.Context) error {
 	if err := soundDatabase(ctx, db); err != nil {
 		f.found("guard.db", "%v", err)
 	}
-	var origin, vkey string
+	var origin string
 	var root []byte
-	err = db.QueryRowContext(ctx, "SELECT origin, vkey, size, root, note FROM guard").
-		Scan(&origin, &vkey, &f.signed.Size, &root, &f.signed.Note)
+	err = db.QueryRowContext(ctx, "SELECT origin, size, root, note FROM guard").
+		Scan(&origin, &f.signed.Size, &root, &f.signed.Note)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -24,7 +24,7 @@ func fsck(ctx context.Context, args []string, stdout, stderr io.Writer, accepted
 	if err != nil {
 		return err
 	}
-	cfg.Logger = newLogger(stderr, s.Debug)
+	cfg.Logger = newLogger(stderr, s.LogFormat, s.Debug)
 	if cfg.Proofs, err = accepted(s.Programs, s.Development); err != nil {
 		return err
 	}
