@@ -71,7 +71,7 @@ var mayImport = map[string][]string{
 	"evidence":          {"entry", "crate", "opening", "cargo/registry", "build"},
 	"client":            {"entry", "crate", "evidence", "opening"},
 	"prover":            {"entry", "crate", "prover/git", "circuit", "circuit/setup", "opening", "proofcheck", "proofcheck/chain", "crate/manifest", "internal/unsafekeys", "internal/flock"},
-	"log":               {"entry", "config", "crate", "client", "opening", "proofcheck", "internal/sqlite", "internal/web", "build", "evidence"},
+	"log":               {"entry", "config", "crate", "cargo/registry", "client", "opening", "proofcheck", "internal/sqlite", "internal/vitals", "internal/web", "build", "evidence"},
 	"crate/lockfile":    {"entry"},
 	"build":             {"entry"},
 	"build/membership":  {"build", "circuit/setup", "entry", "internal/unsafekeys", "proofcheck"},
@@ -93,7 +93,7 @@ var mayImport = map[string][]string{
 	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence", "opening", "opening/signature", "build"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
-	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate"},
+	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate", "entry", "proofcheck"},
 
 	"cargo/backlog":       {"entry", "crate", "client", "proofcheck", "prover", "prover/git", "cargo", "cargo/backlog/visit", "cargo/publish", "cargo/registry", "config", "opening", "internal/flock"},
 	"cargo/backlog/visit": {"prover/git"},
@@ -104,7 +104,7 @@ var mayImport = map[string][]string{
 	"cmd/witness":   {"witness", "internal/web", "config", "config/signer", "evidence", "internal/daemon"},
 	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "cargo/backlog/visit", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage", "internal/flock"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
-	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "build"},
+	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "internal/vitals", "build"},
 	"cmd/cratelog":  {"circuit", "circuit/ceremony", "client", "config", "config/signer", "internal/daemon", "internal/flock", "monitor/store", "proofcheck", "witness"},
 	"cmd/demo":      {"client", "crate", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "opening", "testdata", "build", "build/membership", "cargo/policy", "cargo/verdict", "log"},
 
@@ -125,6 +125,7 @@ var mayImport = map[string][]string{
 	"internal/fixture":   {"entry", "testdata"},
 	"internal/sqlite":    {},
 	"internal/web":       {},
+	"internal/vitals":    {"internal/web"},
 	"internal/version":   {},
 	"internal/h2c":       {},
 	"internal/forge":     {"circuit/setup", "crate", "entry", "internal/unsafekeys", "proofcheck", "proofcheck/chain", "build"},

@@ -20,7 +20,7 @@ import (
 )
 
 // line is what a key adds to a checkpoint.
-func line(head string, k *testlog.Key) []byte { return testlog.Sign(head, k)[len(head)+1:] }
+func cosigLine(head string, k *testlog.Key) []byte { return testlog.Sign(head, k)[len(head)+1:] }
 
 // published waits for a published checkpoint of at least n entries and returns it as a policy sees it.
 func (w *world) published(l *Log, n uint64, policy []byte) client.Checkpoint {
@@ -115,7 +115,7 @@ func TestTwoKeysOfOneWitnessAreBothInTheCheckpoint(t *testing.T) {
 	pq := testlog.MLDSAKey(w.witnesses[0].signer.KeyName, time.Time{})
 	pq.Time = time.Now
 	w.witnesses[0].mangles(func(head string, answer []byte) []byte {
-		return bytes.Join([][]byte{answer, line(head, next), line(head, pq)}, nil)
+		return bytes.Join([][]byte{answer, cosigLine(head, next), cosigLine(head, pq)}, nil)
 	})
 	old := string(w.trust)
 	at := w.witnesses[0].server.URL
@@ -160,14 +160,14 @@ func TestAWitnessThatLiesIsCaughtAndHoldsUpNobody(t *testing.T) {
 		"nothing":           {func(string, []byte) []byte { return nil }, noValid},
 		"garbage":           {func(string, []byte) []byte { return []byte("<html>\n\n— x y\n") }, noValid},
 		"a bad signature":   {func(_ string, a []byte) []byte { return flip(a) }, noValid},
-		"another key":       {func(h string, _ []byte) []byte { return line(h, other) }, noValid},
+		"another key":       {func(h string, _ []byte) []byte { return cosigLine(h, other) }, noValid},
 		"another tree":      {func(string, []byte) []byte { return nil }, noValid},
 		"the head alone":    {func(h string, _ []byte) []byte { return []byte(h) }, noValid},
 		"too much":          {func(_ string, a []byte) []byte { return append(a, make([]byte, maxWitnessReply)...) }, "answered more than"},
 		"bad, then good":    {func(_ string, a []byte) []byte { return append(flip(a), a...) }, ""},
 		"good, then bad":    {func(_ string, a []byte) []byte { return append(bytes.Clone(a), flip(a)...) }, ""},
 		"good, twice":       {func(_ string, a []byte) []byte { return append(bytes.Clone(a), a...) }, ""},
-		"junk, then good":   {func(h string, a []byte) []byte { return append(bytes.Repeat(line(h, other), 300), a...) }, ""},
+		"junk, then good":   {func(h string, a []byte) []byte { return append(bytes.Repeat(cosigLine(h, other), 300), a...) }, ""},
 		"another encoding":  {func(_ string, a []byte) []byte { return otherBase64(a) }, ""},
 		"no newline at end": {func(_ string, a []byte) []byte { return bytes.TrimSuffix(a, []byte("\n")) }, ""},
 	} {
@@ -177,7 +177,7 @@ func TestAWitnessThatLiesIsCaughtAndHoldsUpNobody(t *testing.T) {
 			w.witnesses[2].mangles(lie.mangle)
 			if name == "another tree" {
 				head := testlog.Head(testOrigin, 0, newMemoryTree(1).Root(1))
-				w.witnesses[2].mangles(func(string, []byte) []byte { return line(head, w.witnesses[2].signer) })
+				w.witnesses[2].mangles(func(string, []byte) []byte { return cosigLine(head, w.witnesses[2].signer) })
 			}
 			l := w.open()
 			w.fill(l, "a", 2)

@@ -44,8 +44,9 @@ type guard struct {
 	keys   []Key
 	origin string
 	tiles  tclient.TileFetcherFunc
-	halt   func(error)       // called with every ErrRollback; may be nil
-	signed func(head string) // called with every text that was signed, before the signatures leave; may be nil
+	halt   func(error)             // called with every ErrRollback; may be nil
+	permit func(size uint64) error // whether the witnesses were asked; may be nil
+	signed func(head string)       // called with every text that was signed, before the signatures leave; may be nil
 	db     *sql.DB
 
 	signing sync.Mutex // held while Sign is under way, which a key elsewhere may make long
@@ -56,6 +57,7 @@ type guard struct {
 	ailing  error     // owned by mu; why a key could not sign in the latest Sign
 	asked   time.Time // owned by mu; since when the keys are asked; zero while they are not
 	last    released  // owned by mu
+	frozen  []byte    // owned by mu, written with signing held too; the last word, after which nothing is signed
 }
 
 // released are the signatures of the latest text, by the key's place.
@@ -82,7 +84,7 @@ var _ note.Signer = &guard{}
 // A rollback journal leaves one file when the log is stopped. Each commit is one
 // transaction a checkpoint: speed does not matter here.
 var guardDatabase = sqlite.Owned{
-	ID: 0x63726c67, Version: 2, Schema: guardSchema, Journal: "delete", Conns: 1,
+	ID: 0x63726c67, Version: 2, Schema: guardSchema + frozenSchema, Journal: "delete", Conns: 1,
 	What: "a log's guard.db",
 	Advice: "use the state directory of this log; a log of an earlier build cannot go on with this one: finish it " +
 		"with that build, or start a new log under a new origin",
@@ -145,6 +147,9 @@ func (g *guard) load(ctx context.Context, path, treeDir string) (changed []strin
 		return nil, fmt.Errorf("%s is damaged: %s", path, guardDatabase.Damaged)
 	}
 	g.head.Size = uint64(size)
+	if err := g.loadFrozen(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	if err := g.checkTree(ctx, treeDir, state); err != nil {
 		return nil, err
 	}
@@ -327,6 +332,9 @@ func (g *guard) Sign(msg []byte) ([]byte, error) {
 
 // sign is called with signing held. The order is: check, sign, remember, release.
 func (g *guard) sign(ctx context.Context, msg []byte) ([][]byte, error) {
+	if g.frozen != nil {
+		return nil, fmt.Errorf("guard: %w: it signs nothing more", ErrFrozen)
+	}
 	c, err := torchwood.ParseCheckpoint(string(msg))
 	if err != nil {
 		return nil, fmt.Errorf("guard: refusing to sign what is not a checkpoint: %w", err)
@@ -335,6 +343,11 @@ func (g *guard) sign(ctx context.Context, msg []byte) ([][]byte, error) {
 		return nil, fmt.Errorf("guard: refusing to sign a checkpoint of %q", c.Origin)
 	}
 	next := mark{Size: uint64(c.N), Root: c.Hash}
+	if g.permit != nil {
+		if err := g.permit(next.Size); err != nil {
+			return nil, fmt.Errorf("guard: %w", err)
+		}
+	}
 	if err := g.checkNext(ctx, next); err != nil {
 		return nil, err
 	}
@@ -456,5 +469,8 @@ func (g *guard) mark() (mark, error) {
 func (g *guard) close() error {
 	g.signing.Lock()
 	defer g.signing.Unlock()
+	if g.db == nil { // of a copy for reading
+		return nil
+	}
 	return g.db.Close()
 }

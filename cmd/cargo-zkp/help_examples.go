@@ -50,6 +50,7 @@ var examples = map[string][]example{
 	"show": {
 		{"cargo zkp show serde", "the version that Cargo.lock has"},
 		{"cargo zkp show serde@1.0.228 --message-format json", "for a program"},
+		{"cargo zkp show --versions serde", "all versions that the logs hold"},
 		{"cargo zkp show hexyl.builds", "who says what about a binary"},
 	},
 	"vendor": {
