@@ -66,6 +66,8 @@ type Log struct {
 	// requests call it concurrently.
 	OnWait func(wait time.Duration)
 
+	impatient bool // never ask twice
+
 	testingOnlyWait func(context.Context, time.Duration) error
 }
 
@@ -144,7 +146,7 @@ func (l *Log) Submit(ctx context.Context, entryBytes, crateBytes, openingBytes [
 	if openingBytes != nil {
 		parts = append(parts, part{"opening", openingBytes})
 	}
-	return l.post(ctx, parts)
+	return l.post(ctx, entryBytes, parts)
 }
 
 // part is a part of a submission.
@@ -153,8 +155,9 @@ type part struct {
 	data []byte
 }
 
-// post submits parts, and returns the bundle.
-func (l *Log) post(ctx context.Context, parts []part) ([]byte, error) {
+// post submits parts, and returns the bundle. Once the log has accepted the entry, it is asked for that, and not
+// given all the parts again.
+func (l *Log) post(ctx context.Context, entryBytes []byte, parts []part) ([]byte, error) {
 	u, err := l.address("v1", "submit")
 	if err != nil {
 		return nil, err
@@ -174,7 +177,11 @@ func (l *Log) post(ctx context.Context, parts []part) ([]byte, error) {
 		}
 		return io.NopCloser(io.MultiReader(readers...)), nil
 	}
-	return l.do(ctx, MaxBundleSize, func() (*http.Request, error) {
+	var accepted func() ([]byte, bool)
+	if e, err := entry.Parse(entryBytes); err == nil {
+		accepted = func() ([]byte, bool) { return l.published(ctx, e) }
+	}
+	return l.doOr(ctx, MaxBundleSize, accepted, func() (*http.Request, error) {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, u, nil)
 		if err != nil {
 			return nil, err
@@ -237,24 +244,49 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// do makes a request, and again if the log is busy and says when, within its patience
-// and the time that ctx allows.
+// reasonNotPublished is what a log says that has accepted an entry, and cannot give its bundle yet.
+const reasonNotPublished = "not-yet-published"
+
+// do is doOr without anything that could be asked instead.
 func (l *Log) do(ctx context.Context, limit int64, request func() (*http.Request, error)) ([]byte, error) {
+	return l.doOr(ctx, limit, nil, request)
+}
+
+// doOr makes a request, and again if the log is busy and says when, within its patience
+// and the time that ctx allows. Where it said that the entry is accepted, accepted is asked before the request is
+// made again, unless it is nil: for the body, or whether there is anything to wait for.
+func (l *Log) doOr(ctx context.Context, limit int64, accepted func() ([]byte, bool), request func() (*http.Request, error)) ([]byte, error) {
 	most := silently
 	if l.OnWait != nil {
 		most = visibly
 	}
+	if l.impatient {
+		most.tries = 1
+	}
+	var last error // of the try before, which said that the entry is accepted
 	for try := 1; ; try++ {
-		r, err := request()
-		if err != nil {
-			return nil, err
+		var body []byte
+		err, known := last, false
+		if last != nil && accepted != nil {
+			if body, known = accepted(); body != nil {
+				return body, nil
+			}
 		}
-		body, err := l.once(r, limit)
+		if !known {
+			r, requestErr := request()
+			if requestErr != nil {
+				return nil, requestErr
+			}
+			body, err = l.once(r, limit)
+		}
 		var status *StatusError
 		busy := errors.As(err, &status) && status.Reason != NotInRegistry &&
 			(status.Status == http.StatusTooManyRequests || status.Status == http.StatusServiceUnavailable)
 		if !busy || status.RetryAfter == 0 || status.RetryAfter > most.wait || try == most.tries {
 			return body, err
+		}
+		if last = nil; status.Reason == reasonNotPublished {
+			last = err
 		}
 		if end, ok := ctx.Deadline(); ok && time.Until(end) < status.RetryAfter {
 			return nil, err

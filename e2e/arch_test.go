@@ -105,7 +105,7 @@ var mayImport = map[string][]string{
 	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "cargo/backlog/visit", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage", "internal/flock"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
 	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "internal/vitals", "build"},
-	"cmd/cratelog":  {"circuit", "circuit/ceremony", "client", "config", "internal/daemon", "internal/flock", "monitor/store", "proofcheck", "witness"},
+	"cmd/cratelog":  {"circuit", "circuit/ceremony", "client", "config", "config/signer", "internal/daemon", "internal/flock", "monitor/store", "proofcheck", "witness"},
 	"cmd/demo":      {"client", "crate", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "opening", "testdata", "build", "build/membership", "cargo/policy", "cargo/verdict", "log"},
 
 	"internal/browser":      {},

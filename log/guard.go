@@ -56,6 +56,7 @@ type guard struct {
 	ailing  error     // owned by mu; why a key could not sign in the latest Sign
 	asked   time.Time // owned by mu; since when the keys are asked; zero while they are not
 	last    released  // owned by mu
+	frozen  []byte    // owned by mu, written with signing held too; the last word, after which nothing is signed
 }
 
 // released are the signatures of the latest text, by the key's place.
@@ -82,7 +83,7 @@ var _ note.Signer = &guard{}
 // A rollback journal leaves one file when the log is stopped. Each commit is one
 // transaction a checkpoint: speed does not matter here.
 var guardDatabase = sqlite.Owned{
-	ID: 0x63726c67, Version: 2, Schema: guardSchema, Journal: "delete", Conns: 1,
+	ID: 0x63726c67, Version: 2, Schema: guardSchema + frozenSchema, Journal: "delete", Conns: 1,
 	What: "a log's guard.db",
 	Advice: "use the state directory of this log; a log of an earlier build cannot go on with this one: finish it " +
 		"with that build, or start a new log under a new origin",
@@ -144,6 +145,9 @@ func (g *guard) load(ctx context.Context, path, treeDir string) (changed []strin
 		return nil, fmt.Errorf("%s is damaged: %s", path, guardDatabase.Damaged)
 	}
 	g.head.Size = uint64(size)
+	if err := g.loadFrozen(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	if err := g.checkTree(ctx, treeDir, state); err != nil {
 		return nil, err
 	}
@@ -323,6 +327,9 @@ func (g *guard) Sign(msg []byte) ([]byte, error) {
 
 // sign is called with signing held. The order is: check, sign, remember, release.
 func (g *guard) sign(ctx context.Context, msg []byte) ([][]byte, error) {
+	if g.frozen != nil {
+		return nil, fmt.Errorf("guard: %w: it signs nothing more", ErrFrozen)
+	}
 	c, err := torchwood.ParseCheckpoint(string(msg))
 	if err != nil {
 		return nil, fmt.Errorf("guard: refusing to sign what is not a checkpoint: %w", err)
@@ -452,5 +459,8 @@ func (g *guard) mark() (mark, error) {
 func (g *guard) close() error {
 	g.signing.Lock()
 	defer g.signing.Unlock()
+	if g.db == nil { // of a copy for reading
+		return nil
+	}
 	return g.db.Close()
 }

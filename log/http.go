@@ -49,9 +49,11 @@ func (l *Log) routes() []web.Route {
 		{Pattern: "GET /v1/openings/{identity}", Handler: l.serveOpening},
 		{Pattern: "PUT /v1/openings/{identity}", Handler: l.takeOpening},
 		{Pattern: "GET /v1/log", Handler: l.about},
+		{Pattern: "GET /v1/openapi.json", Handler: l.openAPI},
 		{Pattern: "GET /v1/keys", Handler: l.listKeys},
 		{Pattern: "GET /v1/keys/{hash}", Handler: l.provingKey},
 		{Pattern: "GET /checkpoint", Handler: l.checkpoint},
+		{Pattern: "GET /frozen", Handler: l.frozenNote},
 		{Pattern: "GET /tile/{path...}", Handler: l.tile},
 		{Pattern: "GET /metrics", Handler: web.Plain(promhttp.HandlerFor(l.metrics.registry,
 			promhttp.HandlerOpts{}).ServeHTTP)},
@@ -67,6 +69,10 @@ func status(reason Reason) int {
 		return http.StatusBadRequest
 	case NotFound:
 		return http.StatusNotFound
+	case Frozen:
+		return http.StatusGone
+	case ReadOnly:
+		return http.StatusForbidden
 	case MethodNotAllowed:
 		return http.StatusMethodNotAllowed
 	case VersionConflict, BuilderContradiction:
@@ -273,6 +279,9 @@ type aboutBody struct {
 	Builds      *aboutBuilds   `json:"builds,omitempty"` // which build claims are taken; absent: none
 	Witnesses   []aboutWitness `json:"witnesses"`
 	Limits      aboutLimits    `json:"limits"`
+	ReadOnly    bool           `json:"read_only,omitempty"` // a copy for readers
+	Frozen      *aboutFrozen   `json:"frozen,omitempty"`    // the log has ended; absent: it goes on
+	Shards      []Shard        `json:"shards,omitempty"`    // other logs of the operator: a hint, nothing to trust
 }
 
 type aboutProgram struct {
@@ -313,6 +322,7 @@ func (l *Log) aboutBody() aboutBody {
 		b.MoreVKeys = append(b.MoreVKeys, k.VKey)
 	}
 	b.Builds = l.aboutBuilds()
+	b.ReadOnly, b.Frozen, b.Shards = l.cfg.ReadOnly, l.aboutFrozen(), l.cfg.Shards
 	for _, w := range l.witnesses {
 		b.Witnesses = append(b.Witnesses, aboutWitness{w.Name, w.VKey})
 	}

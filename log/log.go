@@ -87,6 +87,10 @@ type Config struct {
 	// their URLs, its witnesses. Nothing is published without its quorum.
 	Policy []byte
 
+	// ReadersPolicy is the trust file that the log hands out to its readers; nil: Policy. While a key is
+	// changed, Policy may ask for more than readers do.
+	ReadersPolicy []byte
+
 	Proofs Proofs // accepts at least one program
 
 	// Withdrawn are ids of programs of Proofs under which nothing new is accepted. What the
@@ -121,6 +125,12 @@ type Config struct {
 	Logger *slog.Logger // nil: no messages
 
 	Problems func() []string // what the program around the log has to say in /healthz; may be nil
+
+	// ReadOnly serves a copy of the tree in TreeDir, which it does not write: it needs no Signer, signs and
+	// accepts nothing, and follows the copy's checkpoint. StateDir is its own.
+	ReadOnly bool
+
+	Shards []Shard // other logs of the same operator, as a hint to readers
 
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
@@ -164,6 +174,8 @@ type Log struct {
 	damages   damages
 	packed    *packer // entry bundles with gzip
 	clock     clock
+	copied    *copied        // reader, if nothing is written; else nil
+	frozen    *client.Frozen // the log's last word; nil: it goes on
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -254,8 +266,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 			l.closeState()
 		}
 	}()
-	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openDoor,
-		l.renewCheckpoint, l.openTree, l.openIndex, l.openRegistries, l.openCondition} {
+	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openFrozen,
+		l.openDoor, l.renewCheckpoint, l.openTree, l.openIndex, l.openRegistries, l.openCondition} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
@@ -282,9 +294,9 @@ func (c *Config) complete() error {
 	switch {
 	case !slices.Contains([]string{OpeningsSubmitter, OpeningsAny, OpeningsOff}, c.Openings):
 		return fmt.Errorf("openings is %q: it must be submitter, any or off", c.Openings)
-	case c.Signer == nil || c.VKey == "":
+	case c.VKey == "" || c.Signer == nil && !c.ReadOnly:
 		return errors.New("no signing key is configured")
-	case c.Origin == "" || slices.ContainsFunc(c.keys(), func(k Key) bool { return k.Name() != c.Origin }):
+	case c.Origin == "" || !c.ReadOnly && slices.ContainsFunc(c.keys(), func(k Key) bool { return k.Name() != c.Origin }):
 		return fmt.Errorf("the signing key is named %q, the origin is %q: they must be the same", c.Signer.Name(), c.Origin)
 	case duplicateKey(c.keys()) != "":
 		return fmt.Errorf("the key %s is listed twice", duplicateKey(c.keys()))
@@ -304,7 +316,7 @@ func (c *Config) complete() error {
 		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration, c.CosignatureGrace.Duration) < 0:
 		return errors.New("a limit or an interval is negative")
 	}
-	if err := c.Door.complete(); err != nil {
+	if err := errors.Join(c.Door.complete(), checkShards(c.Shards)); err != nil {
 		return err
 	}
 	return c.checkPrograms()
@@ -316,6 +328,13 @@ const maxMoreKeys = 3
 
 // keys are all that sign.
 func (c *Config) keys() []Key { return append([]Key{{c.Signer, c.VKey}}, c.MoreKeys...) }
+
+func (c *Config) signers() (all []note.Signer) {
+	for _, k := range c.keys() {
+		all = append(all, k.Signer)
+	}
+	return all
+}
 
 func duplicateKey(keys []Key) string {
 	for i, k := range keys {
@@ -354,12 +373,15 @@ func (l *Log) openPolicy(context.Context) error {
 		return err
 	}
 	l.policy, l.witnesses = p, p.Witnesses()
-	return nil
+	return l.openReaders()
 }
 
 // openState takes the locks and compares the guard's memory with the tree,
 // before Tessera may write.
 func (l *Log) openState(ctx context.Context) error {
+	if l.cfg.ReadOnly {
+		return l.openCopyState(ctx)
+	}
 	tree, err := filepath.Abs(l.cfg.TreeDir)
 	if err != nil {
 		return err
@@ -415,6 +437,9 @@ func (l *Log) openState(ctx context.Context) error {
 
 // openTree starts Tessera.
 func (l *Log) openTree(ctx context.Context) error {
+	if l.readOnly() {
+		return l.openCopy(ctx)
+	}
 	witnesses, err := newGathering(l.ctx, l.policy, l.cfg.WitnessTimeout.Duration, l.cfg.CosignatureGrace.Duration,
 		func(name, result string) { l.metrics.witness.WithLabelValues(name, result).Inc() })
 	if err != nil {

@@ -229,14 +229,15 @@ func (l *Log) entriesByIdentity(w http.ResponseWriter, r *http.Request) error {
 // What became of a submission.
 const (
 	submissionUnknown   = "unknown"   // the log has accepted no such entry; one that is still being checked is not yet known
+	submissionAccepted  = "accepted"  // it is on its way into the tree
 	submissionSequenced = "sequenced" // it stands in the tree, and waits for a checkpoint with the witnesses' quorum
 	submissionPublished = "published" // its bundle is there
 )
 
 // submissionBody is the JSON of what became of a submission.
 type submissionBody struct {
-	State  string  `json:"state"`            // unknown, sequenced or published
-	Index  *uint64 `json:"index,omitempty"`  // of the entry, unless it is unknown
+	State  string  `json:"state"`            // unknown, accepted, sequenced or published
+	Index  *uint64 `json:"index,omitempty"`  // of the entry, once it is sequenced
 	Bundle string  `json:"bundle,omitempty"` // the address of its bundle, once it is published
 }
 
@@ -251,18 +252,25 @@ func (l *Log) submission(w http.ResponseWriter, r *http.Request) error {
 		return refuse(NotFound, nil, "A submission has the address of its claim's identity, a SHA-256 in lower-case hex.")
 	}
 	find := func() (row, bool, error) { return l.index.byIdentity(r.Context(), identity) }
+	same := func(p proven) bool { return p.identity == identity }
 	if text, named := p["program"]; named {
 		program, ok := hexHash(text)
 		if !ok {
 			return refuse(MalformedRequest, nil, "The query's program is no id, a SHA-256 in lower-case hex.")
 		}
 		find = func() (row, bool, error) { return l.index.byProven(r.Context(), proven{identity, program}) }
+		same = func(p proven) bool { return p == proven{identity, program} }
 	}
+	// First what is on its way: it leaves there only once its row is in the index.
+	waiting := l.onItsWay(same)
 	found, known, err := find()
 	if err != nil {
 		return err
 	}
 	b := submissionBody{State: submissionUnknown}
+	if waiting {
+		b.State = submissionAccepted
+	}
 	if known {
 		b.State, b.Index = submissionSequenced, &found.idx
 		if found.idx < l.published.head().size {
@@ -271,6 +279,18 @@ func (l *Log) submission(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	return web.SendJSON(w, r, b)
+}
+
+// onItsWay says whether an entry is accepted that has no row yet.
+func (l *Log) onItsWay(is func(proven) bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.reserved {
+		if is(r.proven) {
+			return true
+		}
+	}
+	return false
 }
 
 // inclusionBody is the JSON of an RFC 6962 inclusion proof.

@@ -141,6 +141,9 @@ func (a *ailment) observe(l *Log, now time.Time) {
 // refreshCheckpoint reads the checkpoint file once, and takes it over if the
 // policy accepts it.
 func (l *Log) refreshCheckpoint(ctx context.Context) error {
+	if l.copied != nil {
+		return l.refreshCopy(ctx)
+	}
 	raw, err := l.reader.ReadCheckpoint(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

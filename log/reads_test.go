@@ -269,12 +269,21 @@ func TestEntriesAreFoundByLeafAndIdentity(t *testing.T) {
 	_, err := l.Submit(t.Context(), raw2, bytes.NewReader(c2), nil)
 	wantRefusal(t, err, NotPublished, "")
 	id2 := testlog.Must(testlog.Must(entry.Parse(raw2)).Identity())
-	if b := decode[submissionBody](t, fmt.Sprintf("%s/v1/submissions/%x", srv.URL, id2)); b.State != submissionSequenced || *b.Index != 1 || b.Bundle != "" {
+	at2 := fmt.Sprintf("%s/v1/submissions/%x", srv.URL, id2)
+	if b := decode[submissionBody](t, at2); b.State != submissionAccepted && b.State != submissionSequenced || b.Bundle != "" {
+		t.Errorf("%+v", b)
+	}
+	eventually(t, "it is in the tree", func() bool { return decode[submissionBody](t, at2).State == submissionSequenced })
+	if b := decode[submissionBody](t, at2); *b.Index != 1 || b.Bundle != "" {
 		t.Errorf("%+v", b)
 	}
 	if code, _, _ := get(t, fmt.Sprintf("%s/v1/entries/by-leaf/%x", srv.URL, testLeaf(raw2))); code != 404 {
 		t.Errorf("what is not published is shown: %d", code)
 	}
+	for _, c := range w.witnesses {
+		c.setDown(false)
+	}
+	eventually(t, "it is published", func() bool { return decode[submissionBody](t, at2).State == submissionPublished })
 	// A row that was changed hides what it was, and shows nothing else.
 	testlog.Must(l.index.db.Exec("UPDATE entries SET name = 'evil' WHERE idx = 0"))
 	for _, path := range []string{fmt.Sprintf("/v1/entries/by-leaf/%x", leaf[:]), fmt.Sprintf("/v1/entries/by-identity/%x", id)} {

@@ -164,7 +164,7 @@ func (s *listing) judge(sub entry.Subject, left time.Duration) error {
 		case line.sum != sub.SHA256:
 			return refuse(RegistryMismatch, nil,
 				"The registry lists %v with the SHA-256 %x, and the entry is about %x: this log "+
-				"takes what the registry lists, and nothing else. Publish a new version, or prove what is listed.", keyOf(sub),
+					"takes what the registry lists, and nothing else. Publish a new version, or prove what is listed.", keyOf(sub),
 				line.sum, sub.SHA256)
 		}
 	}
@@ -178,8 +178,8 @@ func (s *listing) judge(sub entry.Subject, left time.Duration) error {
 	}
 	return registryLater(NotInRegistry, left, nil,
 		"The registry does not list %v, and this log takes only what it lists. All "+
-		"else about the entry is checked, and good: publish the crate, and submit the entry again when the registry's index "+
-		"lists it, which can take minutes.%s", keyOf(sub), more)
+			"else about the entry is checked, and good: publish the crate, and submit the entry again when the registry's index "+
+			"lists it, which can take minutes.%s", keyOf(sub), more)
 }
 
 // registryLater is a refusal that asks to try again after a time, and a little more that differs from

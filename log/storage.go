@@ -42,13 +42,7 @@ func (l *Log) isBehind(err error) error {
 
 // canStore refuses while the tree cannot be written.
 func (l *Log) canStore() error {
-	l.mu.Lock()
-	err := l.unadded
-	l.mu.Unlock()
-	if err == nil {
-		err = l.writable()
-	}
-	if err != nil {
+	if err := l.writable(); err != nil {
 		return l.notAdded(err)
 	}
 	return nil

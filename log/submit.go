@@ -62,6 +62,8 @@ const (
 	ShuttingDown     Reason = "shutting-down"      // try again later
 	Starting         Reason = "starting"           // nothing is published yet: try again later
 	Damaged          Reason = "damaged"            // what was asked for is damaged on the log's disk, and is not handed out
+	Frozen           Reason = "frozen"             // the log has ended; it may name a successor
+	ReadOnly         Reason = "read-only"          // a copy for readers
 	NotFound         Reason = "not-found"          // no such entry
 	MethodNotAllowed Reason = "method-not-allowed" // wrong HTTP method
 	Internal         Reason = "internal"           // our fault
@@ -380,6 +382,9 @@ func (l *Log) accepting() error {
 }
 
 func (l *Log) acceptingLocked() error {
+	if err := l.ended(); err != nil {
+		return err
+	}
 	if l.halt.reason() != nil {
 		return refuse(Halted, l.halt.reason(),
 			"The log found itself inconsistent and accepts nothing until its operator has looked.")

@@ -111,7 +111,7 @@ func (r *Reader) unlogged(raw, archive []byte, u Upload) error {
 func (l *Logged) note(u Upload, origin string) {
 	if l.Note != nil {
 		l.Note("%s %s may be published, and is to be logged when the registry lists it: run \"cargo zkp publish "+
-			"--log-only\" then. Until it stands in the log %s, nobody who requires proofs of all crates can use it.", u.Name, u.Version,
-			origin)
+			"--log-only\" then. Until it stands in the log %s, nobody who requires proofs of all crates can use it.",
+			u.Name, u.Version, origin)
 	}
 }

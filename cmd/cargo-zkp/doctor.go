@@ -364,8 +364,8 @@ func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.Poli
 	defer cancel()
 	seen := &dated{next: http.DefaultTransport}
 	begin := time.Now()
-	signed, err := (&client.Log{URL: l.URL, UserAgent: userAgent, HTTP: &http.Client{Timeout: 10 * time.Second,
-		Transport: seen}}).Checkpoint(ctx)
+	log := &client.Log{URL: l.URL, UserAgent: userAgent, HTTP: &http.Client{Timeout: 10 * time.Second, Transport: seen}}
+	signed, err := log.Checkpoint(ctx)
 	if err != nil {
 		d.say("log", broken, "look whether its URL in "+t.Path+" is right, and tell its operator if it is; your own: "+
 			"cratelog run DIR", "%s does not answer: %v", l.Origin, err)
@@ -390,6 +390,9 @@ func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.Poli
 			time.Since(c.Witnessed).Round(time.Second))
 	}
 	d.names(ctx, p, l)
+	if err == nil {
+		d.end(ctx, p, t, log, c)
+	}
 	return d.found
 }
 
@@ -412,6 +415,41 @@ func (d *doctor) names(ctx context.Context, p *policy.Policy, l client.PolicyLog
 	default:
 		d.say("names", warning, "its operator can name the registry: [[registry]] in logd.toml",
 			"anybody can be the first to log a version of any name in %s, before its owner", l.Origin)
+	}
+}
+
+// end tells whether a log has ended, and which logs its operator names that nobody here trusts.
+func (d *doctor) end(ctx context.Context, p *policy.Policy, t policy.Trust, log *client.Log, c client.Checkpoint) {
+	trusted := func(vkey string) bool {
+		return slices.ContainsFunc(p.Trust, func(t policy.Trust) bool {
+			return slices.ContainsFunc(t.Policy.Logs(), func(l client.PolicyLog) bool { return l.VKey == vkey })
+		})
+	}
+	if note, err := log.Frozen(ctx); err == nil && note != nil {
+		f, err := t.Policy.CheckFrozen(note)
+		fix := ""
+		if f.Successor != "" && !trusted(f.Successor) {
+			fix = "if you trust that log, add it to " + t.Path + ": log " + strings.TrimSpace(f.Successor+" "+f.SuccessorURL)
+		}
+		switch {
+		case err != nil:
+			d.say("log", warning, "", "%s shows a note that it has ended, which does not verify: %v", c.Origin, err)
+		case f.Origin == c.Origin && (c.Size > f.Size || c.Size == f.Size && c.Root != f.Root):
+			d.say("log", broken, "do not use this log, and tell the monitors: its note and its checkpoint convict it",
+				"%s has signed that it ended with %d entries, and shows a tree of %d", c.Origin, f.Size, c.Size)
+		default:
+			d.say("log", warning, fix, "%v", &f)
+		}
+	}
+	about, err := log.About(ctx)
+	if err != nil {
+		return // a log need not say anything about itself
+	}
+	for _, s := range about.Shards {
+		if s.VKey != about.VKey && !trusted(s.VKey) {
+			d.say("log", skipped, "if you trust it, add it to "+t.Path+": log "+printable(s.VKey+" "+s.URL),
+				"%s names another log of its operator, which is not in your trust file: %s", c.Origin, s.Origin)
+		}
 	}
 }
 

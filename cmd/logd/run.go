@@ -18,9 +18,13 @@ const usage = `logd is the server of a transparent log of crate proofs.
 	                                       make a key file and print its vkey
 	logd vkey -origin ORIGIN -key FILE     print the vkey of a key file
 	logd vkey -config FILE                 print the vkey of each key of the settings
-	logd serve -config FILE [-ready-file FILE]
-	                                       serve until SIGINT or SIGTERM; SIGHUP: take the settings over again
+	logd serve -config FILE [-ready-file FILE] [-read-only]
+	                                       serve until SIGINT or SIGTERM; SIGHUP: take the settings over again;
+	                                       -read-only: a copy of the tree, without a key
 	logd check -config FILE [-json]        look at all that serve would, and change nothing
+	logd freeze -config FILE [-successor VKEY [-url URL]] [-reason TEXT]
+	                                       end the log for good: sign that nothing follows, and who follows
+	logd export -config FILE -out DIR      write the log as files that any web server can serve
 	logd openings delete -config FILE -claim IDENTITY
 	                                       delete the opening of a claim; the log may be running
 
@@ -60,6 +64,12 @@ var verbs = map[string]daemon.Verb{
 	},
 	"check": func(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		return check(ctx, args, stdout, loadPrograms)
+	},
+	"freeze": func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return freeze(ctx, args, stdout, stderr, loadPrograms)
+	},
+	"export": func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return export(ctx, args, stdout, stderr, loadPrograms)
 	},
 	"openings": deleteOpening,
 }

@@ -22,11 +22,12 @@ func serve(ctx context.Context, args []string, stderr io.Writer, accepted progra
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	file := fs.String("config", "", "settings `FILE`")
 	ready := fs.String("ready-file", "", "`FILE` to write the URL to once the log listens")
+	readOnly := fs.Bool("read-only", false, "serve a copy of the tree: sign and accept nothing, and need no key")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}
 	hup := daemon.CatchReloads()
-	s, cfg, err := load(*file)
+	s, cfg, err := loadFor(*file, *readOnly)
 	if err != nil {
 		return err
 	}

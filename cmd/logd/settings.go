@@ -26,6 +26,7 @@ type settings struct {
 	Tree        string   `toml:"tree"`
 	State       string   `toml:"state"`
 	Trust       string   `toml:"trust"`
+	Readers     string   `toml:"trust_for_readers"`
 	Programs    []string `toml:"programs"`
 	Withdrawn   []string `toml:"withdrawn"`
 	ProvingKeys string   `toml:"proving_keys"`
@@ -37,6 +38,8 @@ type settings struct {
 
 	Registries       []registryTable `toml:"registry"`
 	RegistryRequests int             `toml:"registry_requests"`
+
+	Shards []log.Shard `toml:"shard"`
 	log.Timing
 	log.Limits
 	signer.Settings
@@ -121,7 +124,10 @@ func (b builds) load(path string) (out log.Builds, err error) {
 
 // load reads the settings file at path and the files that it names, which are
 // relative to its directory.
-func load(path string) (settings, log.Config, error) {
+func load(path string) (settings, log.Config, error) { return loadFor(path, false) }
+
+// loadFor is load for a log, or for a copy of one that is only read: that needs no key.
+func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 	def := log.DefaultCrateLimits()
 	s := settings{
 		CrateBytes: def.Compressed, InflatedBytes: def.Inflated, CrateFiles: def.Files,
@@ -130,9 +136,13 @@ func load(path string) (settings, log.Config, error) {
 	if err := config.LoadTOML(path, &s); err != nil {
 		return s, log.Config{}, err
 	}
-	if err := config.Require(path, "logd", map[string]string{
+	required := map[string]string{
 		"origin": s.Origin, "listen": s.Listen, "keys": strings.Join(s.Keys, ""), "tree": s.Tree, "state": s.State, "trust": s.Trust,
-	}); err != nil {
+	}
+	if readOnly {
+		delete(required, "keys")
+	}
+	if err := config.Require(path, "logd", required); err != nil {
 		return s, log.Config{}, err
 	}
 	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
@@ -167,16 +177,28 @@ func load(path string) (settings, log.Config, error) {
 	if err != nil {
 		return s, log.Config{}, err
 	}
-	signers, err := s.openKeys(path)
+	var readers []byte
+	if s.Readers != "" {
+		if readers, err = durable.Read(config.Beside(path, s.Readers), client.MaxPolicySize); err != nil {
+			return s, log.Config{}, err
+		}
+	}
+	var signers []log.Key
+	if readOnly {
+		signers, err = keysOf(trust, s.Origin)
+	} else {
+		signers, err = s.openKeys(path)
+	}
 	if err != nil {
 		return s, log.Config{}, err
 	}
 	return s, log.Config{
-		Origin: s.Origin, Signer: signers[0], VKey: signers[0].VKey, MoreKeys: signers[1:],
+		Origin: s.Origin, Signer: signers[0].Signer, VKey: signers[0].VKey, MoreKeys: signers[1:],
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Registries: registries, RegistryRequests: s.RegistryRequests,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
-		Policy: trust, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
+		ReadOnly: readOnly, Shards: s.Shards,
+		Policy: trust, ReadersPolicy: readers, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
 	}, nil
 }
 
@@ -193,6 +215,24 @@ func (s *settings) openKeys(path string) ([]log.Key, error) {
 			return nil, fmt.Errorf("%s: keys: %q: %w", path, ref, err)
 		}
 		all = append(all, log.Key{Signer: named, VKey: vkey})
+	}
+	return all, nil
+}
+
+// keysOf returns the keys of a log as a trust file has them, without what signs.
+func keysOf(trust []byte, origin string) ([]log.Key, error) {
+	p, err := client.ParsePolicy(trust)
+	if err != nil {
+		return nil, err
+	}
+	var all []log.Key
+	for _, l := range p.Logs() {
+		if l.Origin == origin {
+			all = append(all, log.Key{VKey: l.VKey})
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("the trust file lists no log with the origin %q", origin)
 	}
 	return all, nil
 }
