@@ -49,8 +49,11 @@ const (
 	AccessOff         = "off"
 )
 
+// DefaultConnections is the default of Door.Connections.
+const DefaultConnections = 4096
+
 func (d *Door) complete() error {
-	setDefault(&d.Connections, 4096)
+	setDefault(&d.Connections, DefaultConnections)
 	setDefault(&d.SubmissionsPerMinute, 6000)
 	setDefault(&d.SubmissionsBurst, 3000)
 	setDefault(&d.QueueWait.Duration, 30*time.Second)

@@ -166,12 +166,12 @@ func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(context.Co
 	ctx, cancel := context.WithCancel(WithClient(r.Context(), web.Client(r)))
 	defer cancel()
 	b, err := l.door.spool.read(w, r, most, cancel)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime)) // a recorder in a test has none
 	if err != nil {
 		return err
 	}
 	defer b.close()
 	web.Received(r)
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime)) // a recorder in a test has none
 	body := b.reader()
 	err = f(ctx, &form{multipart.NewReader(body, boundary), body, b})
 	if cut := b.cutError(); err != nil && cut != nil && r.Context().Err() == nil {

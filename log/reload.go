@@ -98,7 +98,11 @@ func (v *Live) exchange(ctx context.Context, old *Log, cfg Config) error {
 		v.dead = fmt.Errorf("%w: entries are still being written after a minute", ErrDead)
 		return v.dead
 	}
-	next, err := (*Log)(nil), settle(old.cfg.TreeDir)
+	var next *Log
+	var err error
+	if !old.cfg.ReadOnly {
+		err = settle(old.cfg.TreeDir)
+	}
 	if err == nil {
 		next, err = Open(ctx, cfg)
 	}

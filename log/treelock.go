@@ -9,16 +9,16 @@ import (
 
 // treeLock stands for the lock file of a tree, .state/treeState.lock. Tessera v1.0.4 panics, in a goroutine of its
 // own, when it cannot open that file for writing before a batch, so that a disk that has become read-only would
-// end the process, and not only the batch. While the log runs, a symbolic link to a pipe of the process stands
-// there: a pipe can always be opened for writing, and be locked like a file. The other reason why a file
-// cannot be opened, that too many are, does not arise while connections are limited; see Door. Who may write into
-// the tree is decided by lockDir.
+// end the process, and not only the batch. While the log runs, a symbolic link to a file in the process's memory
+// stands there. The other reason why a file cannot be opened, that too many are, does not arise while connections
+// are limited; see Door. Who may write into the tree is decided by lockDir.
 type treeLock struct {
 	name string
-	pipe [2]*os.File
+	link string
+	file *os.File // nil: Tessera has a file on the disk
 }
 
-// newTreeLock needs the directory's lock. Where there is no /proc, Tessera gets a file as before.
+// newTreeLock needs the directory's lock. Where there is no /proc, or no such file, Tessera makes its own.
 func newTreeLock(tree string) (*treeLock, error) {
 	dir := filepath.Join(tree, ".state")
 	t := &treeLock{name: filepath.Join(dir, "treeState.lock")}
@@ -29,11 +29,11 @@ func newTreeLock(tree string) (*treeLock, error) {
 		return nil, err
 	}
 	var err error
-	if t.pipe[0], t.pipe[1], err = os.Pipe(); err != nil {
-		return nil, err
+	if t.file, err = memoryFile("cratelog-tree-lock"); err != nil || t.file == nil {
+		return t, err
 	}
-	link := fmt.Sprintf("/proc/self/fd/%d", t.pipe[0].Fd())
-	if err := os.Symlink(link, t.name); err != nil {
+	t.link = fmt.Sprintf("/proc/self/fd/%d", t.file.Fd())
+	if err := os.Symlink(t.link, t.name); err != nil {
 		t.close()
 		return nil, fmt.Errorf("the tree's directory cannot be written: %w", err)
 	}
@@ -72,12 +72,13 @@ func tryLock(name string) error {
 
 // close removes the link, unless the disk has become read-only: the next start removes it then.
 func (t *treeLock) close() {
-	if to, err := os.Readlink(t.name); err == nil && to == fmt.Sprintf("/proc/self/fd/%d", t.pipe[0].Fd()) {
+	if t.file == nil {
+		return
+	}
+	if to, err := os.Readlink(t.name); err == nil && to == t.link {
 		_ = os.Remove(t.name)
 	}
-	for _, f := range t.pipe {
-		f.Close()
-	}
+	t.file.Close()
 }
 
 // unpanicked calls what may panic for what it finds on the disk, and makes an error of it.

@@ -22,7 +22,7 @@ func export(ctx context.Context, args []string, stdout, stderr io.Writer, accept
 	if err != nil {
 		return err
 	}
-	cfg.Logger = newLogger(stderr, s.Debug)
+	cfg.Logger = newLogger(stderr, s.LogFormat, s.Debug)
 	if cfg.Proofs, err = accepted(s.Programs, s.Development); err != nil {
 		return err
 	}

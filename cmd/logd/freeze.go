@@ -33,7 +33,7 @@ func freeze(ctx context.Context, args []string, stdout, stderr io.Writer, accept
 	if err != nil {
 		return err
 	}
-	cfg.Logger = newLogger(stderr, settings.Debug)
+	cfg.Logger = newLogger(stderr, settings.LogFormat, settings.Debug)
 	if cfg.Proofs, err = accepted(settings.Programs, settings.Development); err != nil {
 		return err
 	}

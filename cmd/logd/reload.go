@@ -30,7 +30,7 @@ func setLogLevel(debug bool) {
 }
 
 // atStart are the settings that hold from the start to the end of the program.
-var atStart = []string{"origin", "listen", "tree", "state", "shutdown_timeout"}
+var atStart = []string{"origin", "listen", "tree", "state", "shutdown_timeout", "log_format", "door.connections"}
 
 // reloader takes over the settings file again.
 type reloader struct {
@@ -61,7 +61,7 @@ func (r *reloader) serve(ctx context.Context, hup *daemon.Reloads, server *http.
 
 // reload takes over all of the settings, or nothing, and returns the names of those that changed.
 func (r *reloader) reload(ctx context.Context) (changes []string, err error) {
-	s, cfg, err := load(r.file)
+	s, cfg, err := loadFor(r.file, r.cfg.ReadOnly)
 	if err != nil {
 		return nil, err
 	}

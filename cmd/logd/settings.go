@@ -43,6 +43,8 @@ type settings struct {
 	log.Timing
 	log.Limits
 	signer.Settings
+	Door            log.Door        `toml:"door"`
+	LogFormat       string          `toml:"log_format"` // text or json
 	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
 	CrateBytes      int64           `toml:"crate_bytes"`
 	InflatedBytes   int64           `toml:"inflated_bytes"`
@@ -131,7 +133,7 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 	def := log.DefaultCrateLimits()
 	s := settings{
 		CrateBytes: def.Compressed, InflatedBytes: def.Inflated, CrateFiles: def.Files,
-		ShutdownTimeout: config.Duration{Duration: 35 * time.Second},
+		ShutdownTimeout: config.Duration{Duration: 35 * time.Second}, LogFormat: "text",
 	}
 	if err := config.LoadTOML(path, &s); err != nil {
 		return s, log.Config{}, err
@@ -147,6 +149,9 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 	}
 	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
 		return s, log.Config{}, fmt.Errorf("%s: crate_bytes, inflated_bytes and crate_files must be at least 1", path)
+	}
+	if s.LogFormat != "text" && s.LogFormat != "json" {
+		return s, log.Config{}, fmt.Errorf("%s: log_format is %q: it must be text or json", path, s.LogFormat)
 	}
 	if s.Monitor != "" {
 		if err := web.CheckAddress(s.Monitor); err != nil {
@@ -199,6 +204,7 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
 		ReadOnly: readOnly, Shards: s.Shards,
 		Policy: trust, ReadersPolicy: readers, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
+		Door: s.Door,
 	}, nil
 }
 
