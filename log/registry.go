@@ -212,10 +212,7 @@ func (l *Log) watchRegistries(ctx context.Context) {
 	for {
 		all := l.registries.Load()
 		for _, subject := range all.subjects {
-			x := all.of[subject]
-			if since, _ := x.failing(); all != looked || !since.IsZero() {
-				x.probe(ctx)
-			}
+			all.of[subject].probe(ctx, all != looked)
 		}
 		looked = all
 		select {

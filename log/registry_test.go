@@ -321,6 +321,45 @@ func TestALongSilenceOfARegistryIsAHealthProblem(t *testing.T) {
 	if !silent() {
 		t.Errorf("health does not say that the registry is silent: %v", w.l.health().Problems)
 	}
+	// A look at it finds the same, and that it answers, when it does.
+	x := w.l.registries.Load().of["default"]
+	x.probe(t.Context(), false)
+	if !silent() {
+		t.Error("a look at a silent registry ended its silence")
+	}
+	w.reg.Fail("/alpha", http.StatusInternalServerError) // but not config.json
+	w.pass(registryPause)
+	x.probe(t.Context(), false)
+	if !silent() {
+		t.Error("config.json alone ended its silence")
+	}
+	w.reg.Meddle(nil)
+	w.pass(registryPause)
+	w.asked()
+	x.probe(t.Context(), false)
+	if silent() || len(w.asked()) != 1 {
+		t.Error("it answers again")
+	}
+	x.probe(t.Context(), false)
+	if n := len(w.asked()); n != 0 {
+		t.Error("it is asked though nothing is in doubt")
+	}
+
+	// One name is answered oddly: that is no silence, unless all are.
+	w.reg.Fail("/alpha", http.StatusForbidden)
+	wantRefusal(t, w.try(e, raw), RegistryUnavailable, "it answered 403")
+	x.probe(t.Context(), false)
+	w.pass(2 * registrySilent)
+	if silent() {
+		t.Error("one odd name is no silence")
+	}
+	w.reg.Fail("/", http.StatusForbidden) // a token that ended
+	wantRefusal(t, w.try(e, raw), RegistryUnavailable, "it answered 403")
+	x.probe(t.Context(), false)
+	w.pass(registrySilent)
+	if !silent() {
+		t.Error("a registry that refuses everything is silent")
+	}
 	w.reg.Meddle(nil)
 	w.submit(w.l, e, raw)
 	if silent() {
@@ -374,6 +413,7 @@ func TestARegistryIsAskedOncePerNameAtATime(t *testing.T) {
 	}
 	// The file did not change between the second and the third question, until it did: an old claim of
 	// the first version needs none.
+	w.pass(time.Hour)
 	again := testEntry(t, raw, "alpha", "1.0.0", 99)
 	w.proofs.believe(again)
 	w.submit(w.l, marshal(again), raw)
@@ -487,4 +527,25 @@ func TestRegistriesAreReplacedWhileTheLogIsOpen(t *testing.T) {
 	wantRefusal(t, w.try(e, raw), NotInRegistry, "")
 	fatalIf(t, w.l.SetRegistries([]Registry{{Subject: "default", Index: second.Index}}, 0))
 	w.submit(w.l, e, raw)
+}
+
+// TestABuildTakesNoNameEither: one with a source that another log holds would fix the checksum.
+func TestABuildTakesNoNameEither(t *testing.T) {
+	t.Parallel()
+	other := newWorldOf(t, "other.test/2025", "other.test")
+	l2 := other.open()
+	source, raw := other.good("alpha", "1.0.0")
+	bundle := other.submit(l2, source, raw)
+	reg := registrytest.New(t)
+	w := buildWorld(t)
+	w.cfg.Policy = joined(w.cfg.Policy, other.cfg.Policy)
+	w.cfg.Registries = []Registry{{Subject: entry.DefaultRegistry, Index: reg.Index}}
+	w.good("alpha", "1.0.0")
+	l := w.open()
+	one := ann.says(t, rebuilders, source, claimOf(1))
+	wantBuildRefusal(t, l, one, crates, bundle, NotInRegistry, "does not list alpha 1.0.0")
+	wantSize(t, l, 0)
+	reg.AddCrate(raw)
+	fatalIf(t, l.SetRegistries(w.cfg.Registries, 0)) // it forgets what was not listed
+	w.build(l, one, bundle)
 }

@@ -70,6 +70,7 @@ type registryIndex struct {
 	odd      *lru.Cache[string, oddAnswer] // likewise: names about which it answers, and not usefully
 	lines    int                           // of all listings
 	since    time.Time                     // when it began to give no answer; zero: it answers
+	doubt    *string                       // the name, or registryConfig, that probe asks about; nil: nothing is in doubt
 	paused   time.Time                     // until when it is not asked
 	why      *registryFailure              // the last one
 }
@@ -144,7 +145,7 @@ func (x *registryIndex) fetch(name string) (*listing, error) {
 	}
 	f, err := x.client.File(ctx, name)
 	if err != nil && !errors.Is(err, registry.ErrNotFound) {
-		return nil, x.failed(err, registry.Path(name))
+		return nil, x.failed(err, name)
 	}
 	said := &listing{at: x.log.registryNow(), etag: f.ETag, lastChange: f.LastModified, lines: linesOf(name, f.Body)}
 	x.answered()
@@ -234,8 +235,11 @@ func (x *registryIndex) Load(url string) (registry.Cached, bool) {
 // Store does nothing: fetch keeps what a file says, and not the file.
 func (x *registryIndex) Store(string, registry.Cached) {}
 
-// failed notes that there was no answer about a file, and returns what is said of it.
-func (x *registryIndex) failed(err error, path string) *registryFailure {
+// registryConfig stands for config.json, where else the name of a crate does.
+const registryConfig = ""
+
+// failed notes that there was no answer about a name, and returns what is said of it.
+func (x *registryIndex) failed(err error, name string) *registryFailure {
 	f := &registryFailure{registryPause, "it did not answer", err}
 	var status *registry.StatusError
 	var spent *spentError
@@ -251,16 +255,22 @@ func (x *registryIndex) failed(err error, path string) *registryFailure {
 	now := x.log.registryNow()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.since.IsZero() {
-		x.since = now
-	}
-	if status == nil || status.Status == http.StatusTooManyRequests || status.Status >= http.StatusInternalServerError {
+	silent := status == nil || status.Status == http.StatusTooManyRequests || status.Status >= http.StatusInternalServerError
+	if silent {
 		x.paused = now.Add(f.wait)
-	} else {
-		x.odd.Add(path, oddAnswer{now.Add(max(f.wait, registryFresh)), f})
 	}
-	x.why = f
-	x.log.log.Warn("the registry gave no answer", "registry", x.subject, "err", err, "again_in", f.wait)
+	if silent || name == registryConfig {
+		x.doubt, x.why = &name, f
+		if x.since.IsZero() {
+			x.since = now
+		}
+	} else { // it may be about this name only: config.json will show
+		x.odd.Add(registry.Path(name), oddAnswer{now.Add(max(f.wait, registryFresh)), f})
+		if config := registryConfig; x.doubt == nil {
+			x.doubt = &config
+		}
+	}
+	x.log.log.Warn("the registry gave no answer", "registry", x.subject, "name", name, "err", err, "again_in", f.wait)
 	return f
 }
 
@@ -270,7 +280,7 @@ func (x *registryIndex) answered() {
 	if !x.since.IsZero() {
 		x.log.log.Info("the registry answers again", "registry", x.subject)
 	}
-	x.since, x.paused, x.why = time.Time{}, time.Time{}, nil
+	x.since, x.paused, x.why, x.doubt = time.Time{}, time.Time{}, nil, nil
 }
 
 // failing returns since when a registry has given no answer, zero if it has, and why in words.
@@ -280,24 +290,37 @@ func (x *registryIndex) failing() (since time.Time, why string) {
 	if x.since.IsZero() {
 		return x.since, ""
 	}
-	return x.since, x.why.Error()
+	return x.since, x.why.words
 }
 
-// probe looks whether a registry answers.
-func (x *registryIndex) probe(ctx context.Context) {
+// probe asks a registry again about what it did not answer, so that its silence ends without a
+// submission. If nothing is in doubt, it does so only if always is set.
+func (x *registryIndex) probe(ctx context.Context, always bool) {
 	x.mu.Lock()
-	paused := x.paused.After(x.log.registryNow())
+	paused, doubt := x.paused.After(x.log.registryNow()), x.doubt
 	x.mu.Unlock()
-	if paused {
+	if paused || doubt == nil && !always {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, registryTimeout)
 	defer cancel()
-	_, err := x.client.Config(ctx)
+	name, err := registryConfig, error(nil)
+	if doubt != nil {
+		name = *doubt
+	}
+	if name == registryConfig {
+		fresh := registry.Index{URL: x.client.URL, Token: x.client.Token, UserAgent: x.client.UserAgent, HTTP: x.client.HTTP}
+		_, err = fresh.Config(ctx) // an Index remembers it
+	} else if _, err = x.client.File(ctx, name); errors.Is(err, registry.ErrNotFound) {
+		err = nil
+	}
+	var status *registry.StatusError
+	if err == nil || name != registryConfig && errors.As(err, &status) && status.Status < http.StatusInternalServerError &&
+		status.Status != http.StatusTooManyRequests {
+		x.answered() // perhaps not about this name
+	}
 	if err != nil {
-		x.failed(err, "config.json")
-	} else {
-		x.answered()
+		x.failed(err, name)
 	}
 }
 

@@ -93,6 +93,7 @@ type site struct {
 	dir    string
 	vkey   string
 	policy torchwood.Policy
+	wrap   []string // a command that runs the program
 }
 
 const origin = "log.test/2026"
@@ -163,8 +164,8 @@ func (s *site) tryStart(mode string, args ...string) (*server, error) {
 	s.t.Helper()
 	ready := filepath.Join(s.t.TempDir(), "ready")
 	p := &server{t: s.t, out: new(bytes.Buffer), done: make(chan error, 1)}
-	args = append([]string{mode}, args...)
-	p.cmd = exec.Command(os.Args[0], append(args, "-config", filepath.Join(s.dir, "logd.toml"), "-ready-file", ready)...)
+	args = append(append(slices.Clone(s.wrap), os.Args[0], mode), args...)
+	p.cmd = exec.Command(args[0], append(args[1:], "-config", filepath.Join(s.dir, "logd.toml"), "-ready-file", ready)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	fatalIf(s.t, p.cmd.Start())
 	go func() { p.done <- p.cmd.Wait() }()

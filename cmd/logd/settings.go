@@ -42,9 +42,9 @@ type settings struct {
 	Shards []log.Shard `toml:"shard"`
 	log.Timing
 	log.Limits
+	Door      log.Door `toml:"door"`
+	LogFormat string   `toml:"log_format"` // text or json
 	signer.Settings
-	Door            log.Door        `toml:"door"`
-	LogFormat       string          `toml:"log_format"` // text or json
 	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
 	CrateBytes      int64           `toml:"crate_bytes"`
 	InflatedBytes   int64           `toml:"inflated_bytes"`
@@ -202,9 +202,8 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Registries: registries, RegistryRequests: s.RegistryRequests,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
-		ReadOnly: readOnly, Shards: s.Shards,
+		ReadOnly: readOnly, Shards: s.Shards, Door: s.Door,
 		Policy: trust, ReadersPolicy: readers, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
-		Door: s.Door,
 	}, nil
 }
 
