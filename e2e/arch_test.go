@@ -115,7 +115,7 @@ var mayImport = map[string][]string{
 	"e2e":                {},
 	"release":            {},
 	"release/rewrite":    {},
-	"internal/daemon":    {"config", "config/signer"},
+	"internal/daemon":    {"config"},
 	"internal/durable":   {},
 	"internal/group":     {},
 	"internal/gitobject": {},

@@ -53,6 +53,15 @@ func (c *clock) problems() []string {
 	return []string{c.err}
 }
 
+// ownCheckpoint reads a checkpoint that a key of this log has signed, whoever cosigned it.
+func (l *Log) ownCheckpoint(signed []byte) (client.Checkpoint, error) {
+	c, err := l.policy.LogKeysOnly().CheckCheckpointRules(signed, client.Rules{AllowNoWitnesses: true})
+	if err == nil && c.Origin != l.cfg.Origin {
+		err = fmt.Errorf("it is of another log, %q", c.Origin)
+	}
+	return c, err
+}
+
 // dropCheckpoint removes a checkpoint's file that this log did not sign: what it has signed the guard
 // knows, and it publishes another. One that it did sign and that is larger than the tree is an ErrRollback.
 func (l *Log) dropCheckpoint() error {
@@ -69,8 +78,8 @@ func (l *Log) dropCheckpoint() error {
 		return stateErr
 	}
 	if err == nil {
-		c, checkErr := l.policy.WithoutQuorum().CheckCheckpointRules(raw, client.Rules{AllowNoWitnesses: true})
-		if checkErr == nil && c.Origin == l.cfg.Origin {
+		c, checkErr := l.ownCheckpoint(raw)
+		if checkErr == nil {
 			if uint64(c.Size) > state.Size {
 				return fmt.Errorf("%w: %s is of %d entries and signed by this log, but the tree has %d: put the newer tree back; "+
 					"if it is lost, start a new log under a new origin", ErrRollback, path, c.Size, state.Size)

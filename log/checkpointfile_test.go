@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -30,7 +31,11 @@ func TestAClockThatWasAheadDoesNotStopPublishing(t *testing.T) {
 	ahead()
 	said := &lines{}
 	w.cfg.Logger = slog.New(slog.NewTextHandler(said, nil))
+	before := testlog.Must(os.ReadFile(filepath.Join(w.cfg.TreeDir, "checkpoint")))
 	l = w.open()
+	if head := l.published.head(); !bytes.Equal(head.raw, before) {
+		t.Error("the published checkpoint is not read at the start")
+	}
 	w.fill(l, "c", 1)
 	if said.count("a clock that was ahead") == 0 {
 		t.Error("the operator is not told the cause")

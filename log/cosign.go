@@ -47,6 +47,8 @@ type gathering struct {
 	timeout time.Duration // of one request, its wait for the one before included
 	grace   time.Duration // after the quorum
 	observe func(witness, result string)
+	// refused is told of each 409 and 422; may be nil.
+	refused func(endpoint string, status int, contentType string, body []byte)
 
 	endpoints map[string]*endpoint // by address; constant
 
@@ -264,6 +266,9 @@ func (g *gathering) ask(r *round, e *endpoint, c *call, body []byte) {
 	}
 	if c.err == nil && c.status == http.StatusOK {
 		c.lines = e.validLines(r.head, c.body)
+	}
+	if c.err == nil && g.refused != nil && (c.status == http.StatusConflict || c.status == http.StatusUnprocessableEntity) {
+		g.refused(e.url, c.status, c.kind, c.body)
 	}
 	g.record(r, e, c, body)
 }

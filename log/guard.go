@@ -44,8 +44,9 @@ type guard struct {
 	keys   []Key
 	origin string
 	tiles  tclient.TileFetcherFunc
-	halt   func(error)       // called with every ErrRollback; may be nil
-	signed func(head string) // called with every text that was signed, before the signatures leave; may be nil
+	halt   func(error)             // called with every ErrRollback; may be nil
+	permit func(size uint64) error // whether the witnesses were asked; may be nil
+	signed func(head string)       // called with every text that was signed, before the signatures leave; may be nil
 	db     *sql.DB
 
 	signing sync.Mutex // held while Sign is under way, which a key elsewhere may make long
@@ -338,6 +339,11 @@ func (g *guard) sign(ctx context.Context, msg []byte) ([][]byte, error) {
 		return nil, fmt.Errorf("guard: refusing to sign a checkpoint of %q", c.Origin)
 	}
 	next := mark{Size: uint64(c.N), Root: c.Hash}
+	if g.permit != nil {
+		if err := g.permit(next.Size); err != nil {
+			return nil, fmt.Errorf("guard: %w", err)
+		}
+	}
 	if err := g.checkNext(ctx, next); err != nil {
 		return nil, err
 	}

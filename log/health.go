@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -149,7 +150,7 @@ func (l *Log) health() healthBody {
 		Signed: mark.Size, AgeSeconds: l.checkpointAge(now)}
 	for _, wit := range l.witnesses {
 		s := l.transport.of(wit.Name)
-		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.size, s.err})
+		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.size, cmp.Or(l.ask.claim(wit.URL), s.err)})
 	}
 	return b
 }

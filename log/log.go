@@ -61,6 +61,7 @@ type Timing struct {
 	WitnessTimeout     config.Duration `toml:"witness_timeout"`     // for all witnesses of one checkpoint; 0: 5 s
 	CosignatureGrace   config.Duration `toml:"cosignature_grace"`   // for slower witnesses, after the quorum; 0: 250 ms
 	PublishWait        config.Duration `toml:"publish_wait"`        // how long a submission waits for its bundle; 0: 20 s
+	ScrubPeriod        config.Duration `toml:"scrub_period"`        // in which the whole tree is read again and compared; 0: a week
 	BatchSize          uint            `toml:"batch_size"`          // entries written together; 0: 256
 	BatchAge           config.Duration `toml:"batch_age"`           // how long a batch waits for more; 0: 100 ms
 }
@@ -176,6 +177,8 @@ type Log struct {
 	clock     clock
 	copied    *copied        // reader, if nothing is written; else nil
 	frozen    *client.Frozen // the log's last word; nil: it goes on
+	ask       *asker
+	scrubber  scrubber
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -238,9 +241,11 @@ func newLog(ctx context.Context, cfg Config) (*Log, error) {
 	}
 	l.halt.log, l.damages.log = cfg.Logger, cfg.Logger
 	l.problems = append(l.problems, l.damages.problems, l.storageProblems, l.clock.problems)
+	l.ask = newAsker(l)
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
-	l.metrics.registry.MustRegister(l.damages.metrics()...)
+	l.scrubber = newScrubber()
+	l.metrics.registry.MustRegister(append(l.damages.metrics(), l.scrubber.metrics()...)...)
 	for _, p := range cfg.Proofs.Programs() {
 		id := p.ID()
 		l.programs[id] = !slices.Contains(cfg.Withdrawn, id)
@@ -263,11 +268,12 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	defer func() {
 		if err != nil {
 			l.cancel()
+			l.watcher.Wait()
 			l.closeState()
 		}
 	}()
 	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openFrozen,
-		l.openDoor, l.renewCheckpoint, l.openTree, l.openIndex, l.openRegistries, l.openCondition} {
+		l.openDoor, l.renewCheckpoint, l.openTree, l.openAsk, l.openIndex, l.openRegistries, l.openCondition, l.awaitAsk} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
@@ -283,6 +289,7 @@ func (c *Config) complete() error {
 	setDefault(&c.RepublishInterval.Duration, max(10*time.Minute, c.CheckpointInterval.Duration))
 	setDefault(&c.WitnessTimeout.Duration, 5*time.Second)
 	setDefault(&c.CosignatureGrace.Duration, min(250*time.Millisecond, c.WitnessTimeout.Duration))
+	setDefault(&c.ScrubPeriod.Duration, 7*24*time.Hour)
 	setDefault(&c.BatchSize, 256)
 	setDefault(&c.BatchAge.Duration, 100*time.Millisecond)
 	setDefault(&c.Limits.Crate, DefaultCrateLimits())
@@ -313,7 +320,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("the cosignature grace (%v) is longer than the witness timeout (%v), which ends it",
 			c.CosignatureGrace, c.WitnessTimeout)
 	case min(c.Limits.Cores, c.Limits.Waiting) < 0, c.OpeningsBytes < 0,
-		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration, c.CosignatureGrace.Duration) < 0:
+		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration, c.CosignatureGrace.Duration,
+			c.ScrubPeriod.Duration) < 0:
 		return errors.New("a limit or an interval is negative")
 	}
 	if err := errors.Join(c.Door.complete(), checkShards(c.Shards)); err != nil {
@@ -419,7 +427,7 @@ func (l *Log) openState(ctx context.Context) error {
 	for _, what := range changed {
 		l.log.Warn("the log's keys changed", "key", what)
 	}
-	l.guard.halt = l.halt.now
+	l.guard.halt, l.guard.permit = l.halt.now, l.ask.permit
 	l.problems = append(l.problems, l.guard.problems)
 	if err := l.openIndexFile(ctx); err != nil {
 		return err
@@ -445,6 +453,7 @@ func (l *Log) openTree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	witnesses.refused = l.ask.refused
 	l.transport, l.guard.signed = witnesses, witnesses.begin
 	l.metrics.registry.MustRegister(witnesses.witnessMetrics()...)
 	if err := l.writable(); err != nil {
@@ -567,6 +576,7 @@ func (l *Log) start() {
 	// checkpoint, followCheckpoint will say.
 	_ = l.refreshCheckpoint(l.ctx)
 	l.watcher.Go(func() { l.followCheckpoint(l.ctx, poll) })
+	l.watcher.Go(func() { l.scrub(l.ctx) })
 	head, _ := l.guard.mark()
 	l.log.Info("log open", "origin", l.cfg.Origin, "indexed", l.indexed, "signed", head.Size,
 		"witnesses", len(l.witnesses))

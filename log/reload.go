@@ -8,9 +8,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"cratelog/client"
 	"cratelog/internal/durable"
@@ -141,18 +144,33 @@ func (p *publication) first(ctx context.Context) (published, error) {
 }
 
 // renewCheckpoint makes Tessera publish again, at once, a checkpoint that was cosigned for another
-// trust file: one of an unchanged tree would wait for the republish interval, and meanwhile nothing
-// would be published for those who have the new file. It comes before Tessera looks.
+// trust file, or that not all keys of the settings signed: one of an unchanged tree would wait for the
+// republish interval, and meanwhile nothing would be published for those who have the new trust file. It
+// comes before Tessera looks, which goes by the file's time.
 func (l *Log) renewCheckpoint(context.Context) error {
+	if l.readOnly() {
+		return nil
+	}
 	path := filepath.Join(l.cfg.TreeDir, "checkpoint")
 	raw, err := durable.Read(path, client.MaxCheckpointSize)
 	if err != nil {
 		return nil // there is none, or followCheckpoint will say what is wrong with it
 	}
-	if _, err := l.policy.CheckCheckpoint(raw); err == nil {
+	if _, err := l.policy.CheckCheckpoint(raw); err == nil && l.allSigned(raw) {
 		return nil
 	}
 	return os.Chtimes(path, time.Time{}, time.Now().Add(-l.cfg.RepublishInterval.Duration))
+}
+
+// allSigned says whether a checkpoint has a line of every key, whatever stands in it.
+func (l *Log) allSigned(raw []byte) bool {
+	_, err := note.Open(raw, note.VerifierList())
+	var unverified *note.UnverifiedNoteError
+	return errors.As(err, &unverified) && !slices.ContainsFunc(l.cfg.keys(), func(k Key) bool {
+		return !slices.ContainsFunc(unverified.Note.UnverifiedSigs, func(s note.Signature) bool {
+			return s.Name == k.Name() && s.Hash == k.KeyHash()
+		})
+	})
 }
 
 // sameLog refuses what needs a restart.

@@ -216,6 +216,8 @@ type cosigner struct {
 	refused int
 	instead http.HandlerFunc                        // answers instead of the honest witness
 	mangle  func(head string, answer []byte) []byte // changes what it answers; may wait
+	signed  []byte                                  // the checkpoint cosigned last, as the log signed it
+	hides   bool                                    // it shows no checkpoint, as some witnesses do
 }
 
 func newCosigner(t *testing.T, name, logVKey string) *cosigner {
@@ -260,6 +262,10 @@ func (c *cosigner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "down", http.StatusBadGateway)
 		return
 	}
+	if r.Method == http.MethodGet && !c.hides && c.signed != nil {
+		w.Write(c.signed)
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil || r.URL.Path != "/add-checkpoint" {
 		http.Error(w, "bad request", http.StatusBadRequest)
@@ -287,7 +293,7 @@ func (c *cosigner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
-	c.tree = req.Checkpoint.Tree
+	c.tree, c.signed = req.Checkpoint.Tree, []byte(signed)
 	lines := testlog.Sign(n.Text, c.signer)[len(n.Text)+1:]
 	if c.mangle != nil {
 		lines = c.mangle(n.Text, lines)

@@ -17,6 +17,8 @@ import (
 	"sync"
 
 	"github.com/miekg/pkcs11"
+
+	"cratelog/config"
 )
 
 // Of PKCS #11 version 3.0.
@@ -87,7 +89,7 @@ func openToken(path, text string) (crypto.Signer, error) {
 	if err := ctx.Initialize(); err != nil && !isToken(err, pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED) {
 		return nil, fmt.Errorf("%s: %w", u.module, err)
 	}
-	t := &token{uri: u, ctx: ctx, pin: func() ([]byte, error) { return ReadPassphrase(path, strings.TrimPrefix(u.pin, "file:")) }}
+	t := &token{uri: u, ctx: ctx, pin: func() ([]byte, error) { return config.ReadPassphrase(path, strings.TrimPrefix(u.pin, "file:")) }}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.connect(); err != nil {

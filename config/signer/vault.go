@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"cratelog/config"
 	"cratelog/internal/durable"
 )
 
@@ -64,7 +65,7 @@ func openVault(path, ref string, s Settings) (crypto.Signer, error) {
 	if s.VaultToken == "" {
 		return nil, errors.New("vault_token_file is missing: name a file with the service's token, mode 0600")
 	}
-	k.token = func() ([]byte, error) { return ReadPassphrase(path, s.VaultToken) }
+	k.token = func() ([]byte, error) { return config.ReadPassphrase(path, s.VaultToken) }
 	k.http = &http.Client{Timeout: s.timeout() / vaultTries,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	if m[4] != "" {
