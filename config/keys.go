@@ -135,7 +135,8 @@ func ParseKey(text, passphrase []byte) (crypto.Signer, error) {
 		return nil, errors.New(what)
 	}
 	if plain && passphrase != nil {
-		return nil, errors.New("is not encrypted, but a passphrase is given for it: encrypt the key, or take the passphrase away")
+		return nil, errors.New("is not encrypted, but a passphrase is given for it: encrypt the key, or take the " +
+			"passphrase away")
 	}
 	if !plain && passphrase == nil {
 		return nil, fmt.Errorf("is encrypted (%s), and no %w is given", block.Type, ErrPassphrase)
