@@ -94,7 +94,7 @@ type site struct {
 	dir    string
 	vkey   string
 	policy torchwood.Policy
-	wrap   []string // a command that runs the program
+	wrap   []string // a command that runs the server
 }
 
 const origin = "log.test/2026"
@@ -176,8 +176,9 @@ func (s *site) tryStart(mode string, args ...string) (*server, error) {
 	s.t.Helper()
 	ready := filepath.Join(s.t.TempDir(), "ready")
 	p := &server{t: s.t, out: new(bytes.Buffer), done: make(chan error, 1)}
-	args = append(append(slices.Clone(s.wrap), os.Args[0], mode), args...)
-	p.cmd = exec.Command(args[0], append(args[1:], "-config", filepath.Join(s.dir, "logd.toml"), "-ready-file", ready)...)
+	args = append([]string{mode}, args...)
+	args = slices.Concat(s.wrap, []string{os.Args[0]}, args, []string{"-config", filepath.Join(s.dir, "logd.toml"), "-ready-file", ready})
+	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	fatalIf(s.t, p.cmd.Start())
 	go func() { p.done <- p.cmd.Wait() }()
