@@ -66,6 +66,11 @@ func TestAFullOrReadOnlyDiskPasses(t *testing.T) {
 		if code, text := p.health(); code != http.StatusServiceUnavailable || !strings.Contains(text, "storage: the latest entry could not be written to the tree") {
 			t.Errorf("fault %d: health %d %s", i, code, text)
 		}
+		resp := testlog.Must(http.Get(p.url + "/readyz"))
+		if text := string(testlog.Must(io.ReadAll(resp.Body))); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, "the disk of the tree") {
+			t.Errorf("fault %d: /readyz says %d %s", i, resp.StatusCode, text)
+		}
+		resp.Body.Close()
 		testlog.Must((&client.Log{URL: p.url}).Checkpoint(t.Context()))
 		undo()
 		well := false

@@ -2,12 +2,10 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"cratelog/client"
-	"cratelog/internal/fixture"
 	"cratelog/internal/testlog"
 )
 
@@ -66,7 +62,7 @@ func (p *server) hup(said chan string) {
 	until(p.t, said, "READY=1")
 }
 
-func (p *server) health() (problems []string, code int) {
+func (p *server) problems() (problems []string, code int) {
 	p.t.Helper()
 	resp := testlog.Must(http.Get(p.url + "/healthz"))
 	defer resp.Body.Close()
@@ -98,7 +94,7 @@ func TestSystemdIsToldAndSIGHUPTakesOverTheSettings(t *testing.T) {
 	if now := p.about().Programs; len(now) != len(before)+1 || !slices.ContainsFunc(now, func(p program) bool { return p.Origin == "solo: two" }) {
 		t.Errorf("after SIGHUP: %+v", now)
 	}
-	if problems, code := p.health(); code != http.StatusOK {
+	if problems, code := p.problems(); code != http.StatusOK {
 		t.Errorf("after SIGHUP: %d %q", code, problems)
 	}
 
@@ -109,7 +105,7 @@ func TestSystemdIsToldAndSIGHUPTakesOverTheSettings(t *testing.T) {
 	} {
 		s.settings(settings + quick)
 		p.hup(said)
-		problems, code := p.health()
+		problems, code := p.problems()
 		if code != http.StatusServiceUnavailable || !strings.Contains(strings.Join(problems, "\n"), words) {
 			t.Errorf("%s: /healthz says %d %q, want %q", settings, code, problems, words)
 		}
@@ -133,7 +129,7 @@ func TestSystemdIsToldAndSIGHUPTakesOverTheSettings(t *testing.T) {
 	if p.get("/v1/log", &about); len(about.Witnesses) != 2 {
 		t.Errorf("after a new trust file there are %d witnesses", len(about.Witnesses))
 	}
-	if problems, code := p.health(); code != http.StatusOK {
+	if problems, code := p.problems(); code != http.StatusOK {
 		t.Errorf("after a new trust file: %d %q", code, problems)
 	}
 	p.stop()
@@ -214,69 +210,4 @@ func TestAStopTakesLessThanSystemdWaits(t *testing.T) {
 	if fatalIf(t, err); 2*loaded.ShutdownTimeout.Duration > 80*time.Second {
 		t.Errorf("a stop may take twice %v", loaded.ShutdownTimeout)
 	}
-}
-
-// TestAFullDiskIsSaidAndPasses fills the disk of the tree, which is a small one of its own.
-func TestAFullDiskIsSaidAndPasses(t *testing.T) {
-	small := []string{"unshare", "-m"}
-	if os.Getuid() != 0 {
-		small = []string{"unshare", "-r", "-m"}
-	}
-	if out, err := exec.Command(small[0], append(small[1:], "mount", "-t", "tmpfs", "tmpfs", t.TempDir())...).CombinedOutput(); err != nil {
-		fixture.Skip(t, "no disk can be mounted here: %v %s", err, out)
-	}
-	s := newSite(t, "")
-	dir := filepath.Join(s.dir, "small")
-	fatalIf(t, os.Mkdir(dir, 0o700))
-	s.settings("checkpoint_interval = \"100ms\"\n")
-	text := strings.Replace(string(testlog.Must(os.ReadFile(filepath.Join(s.dir, "logd.toml")))), `tree = "tree"`, `tree = "small/tree"`, 1)
-	s.write("logd.toml", []byte(text))
-	s.wrap = append(small, "sh", "-c", `mount -t tmpfs -o size=4m tmpfs "$1" && shift && exec "$@"`, "sh", dir)
-	p := s.start("logd-testproofs")
-	within := func(what string, f func() bool) {
-		t.Helper()
-		for range 6000 {
-			if f() {
-				return
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		t.Fatalf("still not: %s\n%s", what, p.out)
-	}
-	well := func() bool { _, code := p.health(); return code == http.StatusOK }
-	testlog.Must(submit(t.Context(), p.url, newItem("before")))
-	within("well", well)
-
-	// The disk is seen from here as the program sees it.
-	fill := fmt.Sprintf("/proc/%d/root%s/fill", p.cmd.Process.Pid, dir)
-	f := testlog.Must(os.Create(fill))
-	for _, err := f.Write(make([]byte, 4<<10)); err == nil; _, err = f.Write(make([]byte, 4<<10)) {
-	}
-	fatalIf(t, f.Close())
-	within("word of the disk", func() bool {
-		problems, _ := p.health()
-		return strings.Contains(strings.Join(problems, "\n"), "the disk of the tree")
-	})
-	_, err := (&client.Log{URL: p.url}).Submit(t.Context(), newItem("full").entry, newItem("full").crate, nil)
-	var refused *client.SubmitError
-	if !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable || refused.Reason != "storage-failed" {
-		t.Errorf("on a full disk: %v", err)
-	}
-	if problems, _ := p.health(); !strings.Contains(strings.Join(problems, "\n"), "storage: ") {
-		t.Errorf("on a full disk /healthz says %q", problems)
-	}
-	resp := testlog.Must(http.Get(p.url + "/readyz"))
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("on a full disk /readyz says %d", resp.StatusCode)
-	}
-
-	fatalIf(t, os.Remove(fill))
-	within("well again", well)
-	testlog.Must(submit(t.Context(), p.url, newItem("full")))
-	testlog.Must(submit(t.Context(), p.url, newItem("after")))
-	if got := len(s.readLog(p.url)); got != 3 {
-		t.Errorf("the log has %d entries of 3", got)
-	}
-	p.stop()
 }
