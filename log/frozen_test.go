@@ -194,6 +194,11 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 	if files() != before {
 		t.Error("the copy was written to")
 	}
+	half := filepath.Join(copyDir, "tile/0/000.p/4") // whoever copies is not done
+	fatalIf(t, os.WriteFile(half, make([]byte, 4*32), 0o644))
+	if err := reader.refreshCopy(t.Context()); err == nil || !strings.Contains(err.Error(), "not those of the checkpoint") {
+		t.Errorf("a checkpoint with half of its tiles is shown: %v", err)
+	}
 	for _, name := range []string{"tile/0/000.p/4", "tile/entries/000.p/4"} {
 		fatalIf(t, os.WriteFile(filepath.Join(copyDir, name), testlog.Must(os.ReadFile(filepath.Join(w.cfg.TreeDir, name))), 0o644))
 	}
