@@ -212,6 +212,15 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 		t.Error(reader.halt.reason())
 	}
 
+	// One that does not continue what was shown is not followed.
+	shown := reader.published.head()
+	shown.root[0] ^= 1
+	shown.raw = []byte("x")
+	reader.published.set(shown)
+	if err := reader.refreshCopy(t.Context()); !errors.Is(err, errContradiction) {
+		t.Errorf("another tree is shown: %v", err)
+	}
+
 	// A copy whose tiles were changed does not open.
 	raw := testlog.Must(os.ReadFile(filepath.Join(copyDir, "tile/0/000.p/4")))
 	raw[3] ^= 1
