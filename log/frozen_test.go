@@ -92,6 +92,12 @@ func TestAFrozenLogSignsNothingMore(t *testing.T) {
 	for _, wrong := range readAPI(t).conforms(v, &apiSchema{Ref: "#/components/schemas/Log"}, "") {
 		t.Error(wrong)
 	}
+	if _, _, b := get(t, srv.URL+"/"); !strings.Contains(string(b), "This log has ended") || strings.Contains(string(b), "It accepts and publishes") {
+		t.Error("the page does not say that the log has ended")
+	}
+	if _, _, b := get(t, srv.URL+"/metrics"); !strings.Contains(string(b), "cratelog_frozen 1\n") {
+		t.Error("the metrics do not say so")
+	}
 	// Whatever asks it, the guard signs no checkpoint, and its memory outlives the file.
 	if _, err := l.guard.Sign(f.Signed); !errors.Is(err, ErrFrozen) {
 		t.Errorf("it signs: %v", err)
@@ -176,6 +182,9 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 	}
 	if code, _, b := get(t, srv.URL+"/healthz"); code != 200 {
 		t.Errorf("%d %s", code, b)
+	}
+	if _, _, b := get(t, srv.URL+"/"); !strings.Contains(string(b), "a copy for readers") || strings.Contains(string(b), "It accepts and publishes") {
+		t.Error("the page does not say that this is a copy")
 	}
 	files := func() string { // a copy is not written to
 		out := ""

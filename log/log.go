@@ -218,6 +218,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 	l.halt.log = cfg.Logger
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
+	l.metrics.registry.MustRegister(l.endMetrics()...)
 	for _, p := range cfg.Proofs.Programs() {
 		id := p.ID()
 		l.programs[id] = !slices.Contains(cfg.Withdrawn, id)
