@@ -21,6 +21,10 @@ import (
 	"cratelog/opening"
 )
 
+// NotInRegistry is the reason of a log that takes only what a registry lists, and would take the
+// entry if that listed its version. Waiting for that is the caller's affair.
+const NotInRegistry = "not-in-registry"
+
 const (
 	maxErrorBody = 512 << 10 // a refusal may carry a bundle, as a JSON string
 	maxRedirects = 3
@@ -121,6 +125,12 @@ func (l *Log) Opening(ctx context.Context, identity [32]byte) ([]byte, error) {
 // Checkpoint fetches the latest signed checkpoint.
 func (l *Log) Checkpoint(ctx context.Context) ([]byte, error) {
 	return l.get(ctx, MaxCheckpointSize, "", "checkpoint")
+}
+
+// TrustFile fetches the trust file that the log hands out. It is what the log says, and nothing more: see
+// [Trust.CheckUpdate].
+func (l *Log) TrustFile(ctx context.Context) ([]byte, error) {
+	return l.get(ctx, MaxPolicySize, "", "trust.policy")
 }
 
 // Submit hands an entry and its .crate to the log and returns the bundle, which
@@ -270,7 +280,7 @@ func (l *Log) doOr(ctx context.Context, limit int64, accepted func() ([]byte, bo
 			body, err = l.once(r, limit)
 		}
 		var status *StatusError
-		busy := errors.As(err, &status) &&
+		busy := errors.As(err, &status) && status.Reason != NotInRegistry &&
 			(status.Status == http.StatusTooManyRequests || status.Status == http.StatusServiceUnavailable)
 		if !busy || status.RetryAfter == 0 || status.RetryAfter > most.wait || try == most.tries {
 			return body, err

@@ -88,7 +88,11 @@ func (l *Log) crateBuilds(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refuse(MalformedRequest, err, "The request is not one for the builds of a crate version: %v.", err)
 	}
-	b := buildsBody{Builds: []buildBody{}, Size: l.published.head().size}
+	head, err := l.head()
+	if err != nil {
+		return err
+	}
+	b := buildsBody{Builds: []buildBody{}, Size: head.size}
 	most := cmp.Or(l.cfg.testingOnlyPage, maxBuilds)
 	rows, err := l.index.builds(r.Context(), k, from, b.Size, most+1)
 	if err != nil {
@@ -162,7 +166,11 @@ func (l *Log) artifact(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows, err := l.index.artifact(r.Context(), sum, l.published.head().size, maxArtifacts+1)
+	head, err := l.head()
+	if err != nil {
+		return err
+	}
+	rows, err := l.index.artifact(r.Context(), sum, head.size, maxArtifacts+1)
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"strconv"
 
-	tclient "github.com/transparency-dev/tessera/client"
-
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/web"
@@ -19,34 +17,29 @@ import (
 // it, with the entry in the extra line. The entry is read from the tree: what
 // stands there may have another proof than the one that was submitted last.
 //
-// It is verified with the readers' code before it is given away. A bundle
-// that fails is our own contradiction, and halts the log.
+// It is verified with the readers' code before it is given away. One that fails is not given
+// away, and the operator is told; it says nothing about what may be admitted.
 func (l *Log) bundle(ctx context.Context, idx uint64, head published) ([]byte, error) {
-	data, err := entryAt(ctx, idx, head.size, l.recent.ReadEntryBundle)
+	data, err := l.verified.entry(ctx, head.tree(), idx)
 	if err != nil {
 		return nil, err
 	}
-	pb, err := tclient.NewProofBuilder(ctx, head.size, l.recent.ReadTile)
+	hashes, err := l.prover.inclusion(ctx, idx, head.tree())
 	if err != nil {
 		return nil, err
 	}
-	hashes, err := pb.InclusionProof(ctx, idx)
-	if err != nil {
-		return nil, err
-	}
-	p := client.Proof{Index: idx, Checkpoint: head.raw, Extra: data}
-	for _, h := range hashes {
-		p.Hashes = append(p.Hashes, [32]byte(h))
-	}
+	p := client.Proof{Index: idx, Checkpoint: head.raw, Extra: data, Hashes: hashes}
 	b, err := p.Marshal()
 	if err == nil {
 		err = l.verifyBundle(b, idx, data)
 	}
+	of := fmt.Sprintf("the bundle of entry %d", idx)
 	if err != nil {
-		err = fmt.Errorf("%w: the bundle of entry %d does not verify: %w", errContradiction, idx, err)
-		l.halt.now(err)
+		err = &damage{of, "does not verify: " + err.Error()}
+		l.damages.report(of, err)
 		return nil, err
 	}
+	l.damages.report(of, nil)
 	return b, nil
 }
 
@@ -79,7 +72,10 @@ const maxClaims = 256
 // the query names. A query that names no programs gets one that is withdrawn only if there is
 // no other. The error is a *Refusal, NotFound, if none is published.
 func (l *Log) Bundle(ctx context.Context, q client.Query) ([]byte, error) {
-	head := l.published.head()
+	head, err := l.head()
+	if err != nil {
+		return nil, err
+	}
 	idx, err := l.fullest(ctx, q, head)
 	if err != nil {
 		return nil, err
@@ -122,7 +118,10 @@ func (l *Log) crateVersion(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	head := l.published.head()
+	head, err := l.head()
+	if err != nil {
+		return err
+	}
 	idx, err := l.fullest(r.Context(), q, head)
 	if err != nil {
 		return err
@@ -161,7 +160,11 @@ func (l *Log) crateClaims(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows, err := l.index.query(r.Context(), q, l.published.head().size, maxClaims+1)
+	head, err := l.head()
+	if err != nil {
+		return err
+	}
+	rows, err := l.index.query(r.Context(), q, head.size, maxClaims+1)
 	if err != nil {
 		return err
 	}
@@ -185,9 +188,12 @@ func (l *Log) crateClaims(w http.ResponseWriter, r *http.Request) error {
 
 // entryBundle serves the bundle of any published entry.
 func (l *Log) entryBundle(w http.ResponseWriter, r *http.Request) error {
+	head, err := l.head()
+	if err != nil {
+		return err
+	}
 	text := r.PathValue("index")
 	idx, err := strconv.ParseUint(text, 10, 63)
-	head := l.published.head()
 	if err != nil || strconv.FormatUint(idx, 10) != text || idx >= head.size {
 		return refuse(NotFound, nil, "This log has no published entry with this number.")
 	}

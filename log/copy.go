@@ -49,7 +49,7 @@ func (l *Log) openCopyState(ctx context.Context) error {
 	}
 	l.locks = append(l.locks, lock)
 	l.guard = &guard{origin: l.cfg.Origin}
-	if l.index, err = openIndex(ctx, filepath.Join(state, "index.db")); err != nil {
+	if err := l.openIndexFile(ctx); err != nil {
 		return err
 	}
 	if l.openings, err = openOpenings(ctx, state, l.cfg.OpeningsBytes); err != nil {
@@ -63,8 +63,13 @@ func (l *Log) openCopyState(ctx context.Context) error {
 func (l *Log) openCopy(ctx context.Context) error {
 	l.copied = &copied{FileFetcher: tclient.FileFetcher{Root: l.cfg.TreeDir}}
 	l.reader = l.copied
-	l.recent = &recent{l.reader, newByteCache[recentKey](recentBytes)}
-	_, l.transport = newWitnessClient(l.witnesses, l.cfg.WitnessTimeout.Duration, func(string, string) {}) // asks none
+	l.verified = newVerified(l.reader, l.damages.report)
+	l.prover = newProver(l.verified)
+	var err error
+	if l.transport, err = newGathering(l.ctx, l.policy, l.cfg.WitnessTimeout.Duration, l.cfg.CosignatureGrace.Duration,
+		func(string, string) {}); err != nil { // it is given nothing to gather for
+		return err
+	}
 	l.shutdown = func(context.Context) error { return nil }
 	l.appender = func(context.Context, *tessera.Entry) tessera.IndexFuture {
 		return func() (tessera.Index, error) { return tessera.Index{}, errors.New("this log is read-only") }
@@ -106,7 +111,6 @@ func (l *Log) readCopy(ctx context.Context) (published, error) {
 		err = fmt.Errorf("they give the root %v, not %v", root, next.root)
 	}
 	if err != nil {
-		l.recent.files.clear() // the copy may have been half made
 		return published{}, fmt.Errorf("the tiles are not those of the checkpoint of %d entries: %w", next.size, err)
 	}
 	return next, nil

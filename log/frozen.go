@@ -46,6 +46,8 @@ func (g *guard) loadFrozen(ctx context.Context) error {
 // freeze remembers the log's last word, which must be of the tree that was signed last. From then on the guard
 // signs nothing, whatever becomes of the file in the tree's directory.
 func (g *guard) freeze(ctx context.Context, f client.Frozen) error {
+	g.signing.Lock()
+	defer g.signing.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.frozen != nil {
@@ -95,7 +97,7 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 	draft.Size, draft.Root, draft.Time = int64(head.size), head.root, time.Now().UTC().Truncate(time.Second)
 	text, err := draft.Text()
 	if err == nil {
-		draft.Signed, err = note.Sign(&note.Note{Text: text}, cfg.Signer)
+		draft.Signed, err = note.Sign(&note.Note{Text: text}, cfg.signers()...)
 	}
 	var f client.Frozen
 	if err == nil {
@@ -135,7 +137,7 @@ func (l *Log) publishedUpTo(ctx context.Context, size uint64) (published, error)
 
 // openFrozen finds out whether the log has ended: by what the guard remembers, which then stands in the tree's
 // directory too; of a copy by the file alone.
-func (l *Log) openFrozen() error {
+func (l *Log) openFrozen(context.Context) error {
 	path := filepath.Join(l.cfg.TreeDir, frozenFile)
 	raw, err := durable.Read(path, client.MaxFrozenSize)
 	missing := errors.Is(err, fs.ErrNotExist)

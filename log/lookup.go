@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
-	"github.com/transparency-dev/tessera/api/layout"
 	tclient "github.com/transparency-dev/tessera/client"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -98,7 +96,11 @@ func (l *Log) crateVersions(w http.ResponseWriter, r *http.Request) error {
 	if err := errors.Join(entry.CheckName(name), entry.CheckRegistry(registry)); err != nil {
 		return refuse(MalformedRequest, err, "The request is not one for the versions of a crate: %v.", err)
 	}
-	b := versionsBody{Registry: registry, Versions: []versionBody{}, Size: l.published.head().size}
+	head, err := l.head()
+	if err != nil {
+		return err
+	}
+	b := versionsBody{Registry: registry, Versions: []versionBody{}, Size: head.size}
 	most := cmp.Or(l.cfg.testingOnlyPage, maxVersions)
 	for {
 		v, found, err := l.index.nextVersion(r.Context(), registry, name, after, b.Size)
@@ -151,7 +153,7 @@ type entryFacts struct {
 
 // facts says what a published entry is about, as it stands in the tree, not in the index.
 func (l *Log) facts(ctx context.Context, of row, head published) (entryFacts, error) {
-	data, err := entryAt(ctx, of.idx, head.size, l.recent.ReadEntryBundle)
+	data, err := l.verified.entry(ctx, head.tree(), of.idx)
 	if err != nil {
 		return entryFacts{}, err
 	}
@@ -172,7 +174,10 @@ func (l *Log) entryByLeaf(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return refuse(NotFound, nil, "A leaf has the address of its RFC 6962 hash in lower-case hex.")
 	}
-	head := l.published.head()
+	head, err := l.head()
+	if err != nil {
+		return err
+	}
 	rows, err := l.index.rows(r.Context(), "WHERE leaf = ? AND idx < ? ORDER BY idx LIMIT 1", leaf[:], int64(head.size))
 	if err != nil {
 		return err
@@ -199,7 +204,10 @@ func (l *Log) entriesByIdentity(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return refuse(NotFound, nil, "A claim has the address of its identity, a SHA-256 in lower-case hex.")
 	}
-	head := l.published.head()
+	head, err := l.head()
+	if err != nil {
+		return err
+	}
 	rows, err := l.index.rows(r.Context(), "WHERE identity = ? AND idx < ? ORDER BY idx LIMIT ?", identity[:], int64(head.size), maxOfClaim)
 	if err != nil {
 		return err
@@ -303,22 +311,9 @@ type consistencyBody struct {
 	Hashes  []string `json:"hashes"`
 }
 
-// tilesOf reads tiles of any width that the published tree has, from those that are on the disk.
+// tilesOf reads tiles of any width that the published tree has.
 func (l *Log) tilesOf(head published) tclient.TileFetcherFunc {
-	return func(ctx context.Context, level, index uint64, p uint8) ([]byte, error) {
-		want, have := cmp.Or(uint64(p), layout.TileWidth), widthAt(level, index, head.size)
-		if have < want {
-			return nil, fs.ErrNotExist
-		}
-		b, err := l.recent.ReadTile(ctx, level, index, uint8(have%layout.TileWidth))
-		if err != nil {
-			return nil, err
-		}
-		if uint64(len(b)) < want*tlog.HashSize {
-			return nil, errors.New("the file is shorter than the tree")
-		}
-		return b[:want*tlog.HashSize], nil
-	}
+	return l.verified.tiles(head.tree())
 }
 
 // rootOf returns the root of the first size entries, and has compared it with the published one: a proof
@@ -363,7 +358,9 @@ func hexesOf(hashes [][]byte) []string {
 // proofQuery reads the two numbers of a request for a proof. A size that is left out is the published one,
 // and only what names its size never changes.
 func (l *Log) proofQuery(w http.ResponseWriter, r *http.Request, first string) (n, size uint64, head published, err error) {
-	head = l.published.head()
+	if head, err = l.head(); err != nil {
+		return 0, 0, head, err
+	}
 	p, err := parameters(r, first, "size")
 	if err != nil {
 		return 0, 0, head, err
@@ -399,7 +396,7 @@ func (l *Log) inclusion(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	data, err := entryAt(ctx, idx, head.size, l.recent.ReadEntryBundle)
+	data, err := l.verified.entry(ctx, head.tree(), idx)
 	if err != nil {
 		return err
 	}

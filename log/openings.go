@@ -89,8 +89,8 @@ func (l *Log) takeOpening(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	isNew := false
-	if err := l.withForm(w, r, func(f *form) error {
-		isNew, err = l.addOpening(r.Context(), row, &partReader{form: f, name: "crate"}, &partReader{form: f, name: "opening", last: true})
+	if err := l.withForm(w, r, func(ctx context.Context, f *form) error {
+		isNew, err = l.addOpening(ctx, row, &partReader{form: f, name: "crate"}, &partReader{form: f, name: "opening", last: true})
 		return err
 	}); err != nil {
 		return err
@@ -109,7 +109,11 @@ func (l *Log) addOpening(ctx context.Context, r row, crateData, openingData io.R
 	if err := l.accepting(); err != nil {
 		return false, err
 	}
-	raw, err := entryAt(ctx, r.idx, l.published.head().size, l.recent.ReadEntryBundle)
+	head, err := l.head()
+	if err != nil {
+		return false, err
+	}
+	raw, err := l.verified.entry(ctx, head.tree(), r.idx)
 	if err != nil {
 		return false, err
 	}
@@ -133,8 +137,12 @@ func (l *Log) openingOf(r *http.Request) (row, error) {
 	if err != nil || len(id) != 32 || hex.EncodeToString(id) != name {
 		return row{}, refuse(NotFound, nil, "An opening has the address of its claim's identity, a SHA-256 in lower-case hex.")
 	}
+	head, err := l.head()
+	if err != nil {
+		return row{}, err
+	}
 	found, known, err := l.index.byIdentity(r.Context(), [32]byte(id))
-	if err == nil && (!known || found.kind() != kindSource || found.idx >= l.published.head().size) {
+	if err == nil && (!known || found.kind() != kindSource || found.idx >= head.size) {
 		err = refuse(NotFound, nil, "This log has no published entry with a claim about sources with this identity.")
 	}
 	return found, err

@@ -101,7 +101,7 @@ func TestReadersNeedNotFetchAgainWhatTheyHave(t *testing.T) {
 	for range cap(l.packed.places) { // none is free: nobody waits for one
 		l.packed.places <- struct{}{}
 	}
-	l.packed.files = newByteCache[recentKey](packedBytes)
+	l.packed.files = newByteCache[fileKey](packedBytes)
 	if code, h, b := ask(t, "GET", srv.URL+"/tile/entries/000", "Accept-Encoding", "gzip"); code != 200 || h.Get("Content-Encoding") != "" || len(b) == 0 {
 		t.Errorf("without a place: %d %v", code, h)
 	}
@@ -341,7 +341,7 @@ func TestProofsOfAnySize(t *testing.T) {
 		t.Errorf("backwards: %d", code)
 	}
 	// What does not lead to the published root is not served.
-	l.recent.files = newByteCache[recentKey](recentBytes)
+	l.verified = newVerified(l.reader, l.damages.report)
 	name := filepath.Join(l.cfg.TreeDir, "tile", "0", "000")
 	raw := testlog.Must(os.ReadFile(name))
 	raw[40] ^= 1

@@ -62,7 +62,7 @@ func (l *Log) pack(r *http.Request, t tlog.Tile, data []byte) ([]byte, bool) {
 	if !edge && t.W < layout.EntryBundleWidth || !web.AcceptsGzip(r) {
 		return nil, false
 	}
-	return l.packed.pack(recentKey{-1, uint64(t.N), uint64(t.W)}, data)
+	return l.packed.pack(fileKey{-1, uint64(t.N), uint64(t.W)}, data)
 }
 
 // readTile returns exactly the width that was asked for, or fs.ErrNotExist
@@ -72,44 +72,14 @@ func (l *Log) pack(r *http.Request, t tlog.Tile, data []byte) ([]byte, bool) {
 // file of another width may be the remains of a batch that a killed server
 // never committed. Its first entries are then cut off, which do not change.
 func (l *Log) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) {
-	size := l.published.head().size
-	level, index := uint64(max(t.L, 0)), uint64(t.N) // entry bundles have the level -1
-	have := widthAt(level, index, size)
-	if have < uint64(t.W) {
-		return nil, fs.ErrNotExist
-	}
-	if t.L < 0 {
-		return l.readBundle(ctx, t, size)
-	}
-	data, err := l.reader.ReadTile(ctx, level, index, uint8(have%layout.TileWidth))
-	if err != nil {
-		return nil, err
-	}
-	if want := t.W * tlog.HashSize; len(data) >= want {
-		return data[:want], nil
-	}
-	return nil, errors.New("the file is shorter than the tree")
-}
-
-func (l *Log) readBundle(ctx context.Context, t tlog.Tile, size uint64) ([]byte, error) {
-	entries, err := entriesIn(ctx, uint64(t.N), size, l.reader.ReadEntryBundle)
-	if err != nil {
-		return nil, err
-	}
-	var out []byte
-	for _, e := range entries[:t.W] {
-		if out, err = torchwood.AppendTileEntry(out, e); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return l.readVerified(ctx, t, l.published.head().size)
 }
 
 // checkpoint serves the latest checkpoint that satisfies the log's policy.
 func (l *Log) checkpoint(w http.ResponseWriter, r *http.Request) error {
-	head := l.published.head()
-	if head.raw == nil {
-		return refuse(NotFound, nil, "No checkpoint has been published yet.")
+	head, err := l.head()
+	if err != nil {
+		return err
 	}
 	return web.Send(w, r, "text/plain; charset=utf-8", head.raw)
 }

@@ -61,7 +61,6 @@ func FuzzTilePath(f *testing.F) {
 func filled(t *testing.T, n int) (*world, *Log, *httptest.Server) {
 	t.Helper()
 	w := newWorld(t)
-	w.cfg.Limits.Uploads = n
 	w.cfg.BatchAge.Duration = 50 * time.Millisecond
 	l := w.open()
 	var g sync.WaitGroup

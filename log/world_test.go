@@ -214,7 +214,8 @@ type cosigner struct {
 	tree    tlog.Tree
 	down    bool
 	refused int
-	instead http.HandlerFunc // answers instead of the honest witness
+	instead http.HandlerFunc                        // answers instead of the honest witness
+	mangle  func(head string, answer []byte) []byte // changes what it answers; may wait
 }
 
 func newCosigner(t *testing.T, name, logVKey string) *cosigner {
@@ -237,6 +238,12 @@ func (c *cosigner) answer(h http.HandlerFunc) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.instead = h
+}
+
+func (c *cosigner) mangles(f func(head string, answer []byte) []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mangle = f
 }
 
 func (c *cosigner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -281,7 +288,11 @@ func (c *cosigner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.tree = req.Checkpoint.Tree
-	w.Write(testlog.Sign(n.Text, c.signer)[len(n.Text)+1:])
+	lines := testlog.Sign(n.Text, c.signer)[len(n.Text)+1:]
+	if c.mangle != nil {
+		lines = c.mangle(n.Text, lines)
+	}
+	w.Write(lines)
 }
 
 func (c *cosigner) extends(next tlog.Tree, proof tlog.TreeProof) error {

@@ -57,6 +57,7 @@ const (
 	kindNoVerdict      = "opening-no-verdict"
 	kindOtherDissent   = "build-dissent-other" // in a set that they do not
 	kindSourceless     = "build-without-source"
+	kindPublication    = "published-elsewhere" // than from the proven commit
 	kindWatch          = "watch"
 	kindFrozen         = "log-frozen"
 )
@@ -75,7 +76,7 @@ var kinds = map[store.Class][]string{
 	},
 	store.Info: {
 		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindRepeat, kindNotInRegistry, kindNoVerdict,
-		kindOtherDissent, kindSourceless, kindWatch, kindFrozen,
+		kindOtherDissent, kindSourceless, kindPublication, kindWatch, kindFrozen,
 	},
 }
 

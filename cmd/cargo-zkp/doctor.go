@@ -389,10 +389,33 @@ func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.Poli
 		d.say("log", healthy, "", "%s has %d entries; its witnesses cosigned %s ago", l.Origin, c.Size,
 			time.Since(c.Witnessed).Round(time.Second))
 	}
+	d.names(ctx, p, l)
 	if err == nil {
 		d.end(ctx, p, t, log, c)
 	}
 	return d.found
+}
+
+// names tells whether anybody can be the first to log a name, by the reader's own settings, and where
+// the log says otherwise of itself.
+func (d *doctor) names(ctx context.Context, p *policy.Policy, l client.PolicyLog) {
+	says, known, err := (&client.Log{URL: l.URL, UserAgent: userAgent, HTTP: &http.Client{Timeout: 10 * time.Second}}).
+		UnverifiedRegistries(ctx)
+	asks := err == nil && len(says) > 0
+	switch {
+	case p.RegistryBacked(l.Origin) && known && !asks:
+		d.say("names", warning, "ask its operator, or take it out of registry-backed in zkp.toml", "your policy says that "+
+			"%s takes only what the registry lists, and it says of itself that it asks none: anybody can take a name there",
+			l.Origin)
+	case p.RegistryBacked(l.Origin):
+		d.say("names", healthy, "", "%s takes only what the registry lists, by your policy", l.Origin)
+	case asks:
+		d.say("names", warning, "if you believe its operator, registry-backed = ["+strconv.Quote(l.Origin)+"] in zkp.toml",
+			"%s says of itself that it takes only what these registries list: %q; your policy does not say so", l.Origin, says)
+	default:
+		d.say("names", warning, "its operator can name the registry: [[registry]] in logd.toml",
+			"anybody can be the first to log a version of any name in %s, before its owner", l.Origin)
+	}
 }
 
 // end tells whether a log has ended, and which logs its operator names that nobody here trusts.

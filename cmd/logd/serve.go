@@ -13,6 +13,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"cratelog/internal/daemon"
+	"cratelog/internal/version"
 	"cratelog/log"
 )
 
@@ -25,6 +26,7 @@ func serve(ctx context.Context, args []string, stderr io.Writer, accepted progra
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}
+	hup := daemon.CatchReloads()
 	s, cfg, err := loadFor(*file, *readOnly)
 	if err != nil {
 		return err
@@ -41,7 +43,8 @@ func serve(ctx context.Context, args []string, stderr io.Writer, accepted progra
 	if err != nil {
 		return err
 	}
-	l, err := log.Open(ctx, cfg)
+	cfg.Problems = hup.Problems
+	l, err := log.OpenLive(ctx, cfg)
 	if err != nil {
 		listener.Close()
 		return err
@@ -49,19 +52,17 @@ func serve(ctx context.Context, args []string, stderr io.Writer, accepted progra
 	url := "http://" + listener.Addr().String()
 	err = daemon.WriteReady(*ready, url)
 	if err == nil {
-		cfg.Logger.Info("log listens", "url", url, "origin", cfg.Origin, "vkey", cfg.VKey)
-		err = daemon.Serve(ctx, newServer(l.Handler()), listener, cfg.Logger, s.ShutdownTimeout.Duration)
+		cfg.Logger.Info("log listens", "url", url, "origin", cfg.Origin, "vkey", cfg.VKey, "version", version.String())
+		r := &reloader{file: *file, accepted: accepted, log: l, settings: s, cfg: cfg}
+		err = r.serve(ctx, hup, newServer(l.Handler()), listener)
 	}
 	return errors.Join(err, closeLog(ctx, l, s.ShutdownTimeout.Duration), daemon.RemoveReady(*ready))
 }
 
 // newLogger also takes over the two ways in which Tessera speaks.
 func newLogger(w io.Writer, debug bool) *slog.Logger {
-	level := slog.LevelInfo
-	if debug {
-		level = slog.LevelDebug
-	}
-	logger := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	setLogLevel(debug)
+	logger := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: &logLevel}))
 	klog.SetSlogLogger(logger)
 	slog.SetDefault(logger)
 	return logger
@@ -80,7 +81,7 @@ func newServer(h http.Handler) *http.Server {
 	}
 }
 
-func closeLog(ctx context.Context, l *log.Log, timeout time.Duration) error {
+func closeLog(ctx context.Context, l *log.Live, timeout time.Duration) error {
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	return l.Close(deadline)

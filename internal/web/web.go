@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -56,6 +57,9 @@ type Server struct {
 	// Refusal turns an error into a refusal, and is nil where the error is the server's
 	// own failure, whose text is for the operator only. A *Refusal needs no turning.
 	Refusal func(err error) *Refusal
+	// Proxies are believed when they name a client or an id of a request; see Client.
+	Proxies []netip.Prefix
+	Access  func(Access) // called after each request; may be nil
 	// Page answers a reader who wants a page, and says whether it did. May be nil.
 	Page func(w http.ResponseWriter, r *http.Request, x *Refusal) bool
 }
@@ -73,7 +77,11 @@ func (s *Server) Handler(routes []Route) http.Handler {
 		})
 	}
 	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		w := &answer{ResponseWriter: out}
+		begin := time.Now()
+		r, x := s.identify(r)
+		w, body := &answer{ResponseWriter: out}, &counted{ReadCloser: r.Body}
+		r.Body = body
+		defer func() { s.record(r, x, w, body, begin) }()
 		defer func() {
 			v := recover()
 			if v != nil && v != http.ErrAbortHandler {
@@ -91,6 +99,7 @@ func (s *Server) Handler(routes []Route) http.Handler {
 			w.Header().Set(k, v)
 		}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("X-Request-Id", x.id)
 		if s.open(w, r, mux) {
 			return
 		}
@@ -102,26 +111,51 @@ func (s *Server) Handler(routes []Route) http.Handler {
 	})
 }
 
-// answer knows whether any of it may be on its way.
+// answer knows whether any of it may be on its way, and how much.
 type answer struct {
 	http.ResponseWriter
-	begun bool
+	begun  bool
+	status int   // 0: none yet
+	sent   int64 // bytes of the body
 }
 
 func (a *answer) WriteHeader(code int) {
-	a.begun = true
+	a.begun, a.status = true, code
 	a.ResponseWriter.WriteHeader(code)
 }
 
-func (a *answer) Write(b []byte) (int, error) {
+func (a *answer) begin() {
 	a.begun = true
-	return a.ResponseWriter.Write(b)
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	a.begin()
+	n, err := a.ResponseWriter.Write(b)
+	a.sent += int64(n)
+	return n, err
 }
 
 // ReadFrom keeps what the server has for files.
 func (a *answer) ReadFrom(r io.Reader) (int64, error) {
-	a.begun = true
-	return io.Copy(a.ResponseWriter, r)
+	a.begin()
+	n, err := io.Copy(a.ResponseWriter, r)
+	a.sent += n
+	return n, err
+}
+
+// counted counts what is read of a body.
+type counted struct {
+	io.ReadCloser
+	n int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.ReadCloser.Read(b)
+	c.n += int64(n)
+	return n, err
 }
 
 // Unwrap is for http.ResponseController.
@@ -150,6 +184,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		x = &Refusal{Status: http.StatusInternalServerError, Reason: "internal",
 			Message: "The " + s.Name + " failed to answer; its operator can see why. Trying again is safe."}
+	}
+	if q := requestOf(r.Context()); q != nil {
+		q.reason = x.Reason
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Del("Content-Disposition")

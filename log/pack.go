@@ -3,19 +3,14 @@ package log
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"math"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"github.com/transparency-dev/tessera"
 )
 
-// What is remembered of files that were read, and of what was compressed, in bytes.
-const (
-	recentBytes = 64 << 20
-	packedBytes = 32 << 20
-)
+// packedBytes are what is remembered of what was compressed.
+const packedBytes = 32 << 20
 
 // byteCache keeps what was used last, up to a number of bytes. It may be used concurrently.
 type byteCache[K comparable] struct {
@@ -51,63 +46,19 @@ func (c *byteCache[K]) put(k K, b []byte) {
 	c.files.Add(k, b)
 }
 
-func (c *byteCache[K]) clear() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.files.Purge()
-}
-
-// recent remembers the tiles and entry bundles that were read last: those of many
-// bundles are the same. A file of a width that a published tree has does not change.
-type recent struct {
-	reader tessera.LogReader
-	files  *byteCache[recentKey]
-}
-
-// recentKey names a tile, or an entry bundle at the level -1.
-type recentKey struct {
-	level        int64
-	index, width uint64
-}
-
-// ReadTile returns a tile as tessera.LogReader does.
-func (r *recent) ReadTile(ctx context.Context, level, index uint64, width uint8) ([]byte, error) {
-	return r.read(recentKey{int64(level), index, uint64(width)}, func() ([]byte, error) {
-		return r.reader.ReadTile(ctx, level, index, width)
-	})
-}
-
-// ReadEntryBundle returns an entry bundle as tessera.LogReader does.
-func (r *recent) ReadEntryBundle(ctx context.Context, index uint64, width uint8) ([]byte, error) {
-	return r.read(recentKey{-1, index, uint64(width)}, func() ([]byte, error) {
-		return r.reader.ReadEntryBundle(ctx, index, width)
-	})
-}
-
-func (r *recent) read(k recentKey, read func() ([]byte, error)) ([]byte, error) {
-	if b, known := r.files.get(k); known {
-		return b, nil
-	}
-	b, err := read()
-	if err == nil {
-		r.files.put(k, b)
-	}
-	return b, err
-}
-
 // packer compresses entry bundles for readers who take that. One that is not remembered is
 // compressed only if one of few places is free: else the reader gets the bytes as they are.
 type packer struct {
 	places chan struct{}
-	files  *byteCache[recentKey]
+	files  *byteCache[fileKey]
 }
 
 func newPacker(places int) *packer {
-	return &packer{make(chan struct{}, places), newByteCache[recentKey](packedBytes)}
+	return &packer{make(chan struct{}, places), newByteCache[fileKey](packedBytes)}
 }
 
 // pack returns raw with gzip, and whether it did that.
-func (p *packer) pack(k recentKey, raw []byte) ([]byte, bool) {
+func (p *packer) pack(k fileKey, raw []byte) ([]byte, bool) {
 	if b, known := p.files.get(k); known {
 		return b, true
 	}
