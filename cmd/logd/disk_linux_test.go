@@ -67,7 +67,7 @@ func TestAFullOrReadOnlyDiskPasses(t *testing.T) {
 			t.Errorf("fault %d: health %d %s", i, code, text)
 		}
 		resp := testlog.Must(http.Get(p.url + "/readyz"))
-		if text := string(testlog.Must(io.ReadAll(resp.Body))); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, "the disk of the tree") {
+		if text := string(testlog.Must(io.ReadAll(resp.Body))); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, "storage: ") {
 			t.Errorf("fault %d: /readyz says %d %s", i, resp.StatusCode, text)
 		}
 		resp.Body.Close()
