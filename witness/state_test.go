@@ -97,7 +97,7 @@ func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := newConfig(t, l)
 			a := open(t, cfg)
-			cfg.Create = false
+			cfg.Create, cfg.testingOnlyNoLock = false, true
 			b := open(t, cfg)
 			mustAdd(t, a, l.Request(0, 5))
 			a.testingOnlyStall = func() { mustAdd(t, b, second) }
@@ -127,7 +127,7 @@ func TestASecondProcessOnTheDatabaseCausesNoEarlierTimestamp(t *testing.T) {
 	mustAdd(t, a, l.Request(0, 5))
 	ahead := newClock()
 	ahead.add(time.Minute)
-	cfg.Create, cfg.Now = false, ahead.now
+	cfg.Create, cfg.Now, cfg.testingOnlyNoLock = false, ahead.now, true
 	b := open(t, cfg)
 	a.testingOnlyStall = func() { mustAdd(t, b, l.Request(5, 5)) }
 	var conflict *ConflictError
@@ -347,7 +347,7 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 		spoil func(t *testing.T, path string)
 		want  string
 	}{
-		"newer schema":          {change("PRAGMA user_version = 2"), "it has schema 2, and this program knows schemas up to 1; use the newer version"},
+		"newer schema":          {change("PRAGMA user_version = 3"), "it has schema 3, and this program knows schemas up to 2; use the newer version"},
 		"no schema":             {change("PRAGMA user_version = 0"), "it has schema 0, which no version of this program wrote"},
 		"another program's":     {change("PRAGMA application_id = 1"), "it is not a witness's database"},
 		"another witness's":     {change("UPDATE witness SET name = 'witness.example/w2'"), `it belongs to the witness "witness.example/w2", not to "witness.example/w1"`},
