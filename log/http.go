@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"cratelog/entry"
+	"cratelog/internal/version"
 	"cratelog/internal/web"
 	"cratelog/opening"
 	"cratelog/proofcheck"
@@ -20,7 +21,7 @@ import (
 func (l *Log) Handler() http.Handler {
 	server := web.Server{Name: "log", Nothing: "There is nothing at this address; /v1/log says what this log is.",
 		Log: l.log, Refusal: answer}
-	return server.Handler(append(web.Look(), []web.Route{
+	return server.Handler(append(append(web.Look(), l.probes().Routes()...), []web.Route{
 		{Pattern: "POST /v1/submit", Handler: l.submit},
 		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
 		{Pattern: "GET /v1/crates/{name}/{version}/claims", Handler: l.crateClaims},
@@ -37,7 +38,6 @@ func (l *Log) Handler() http.Handler {
 		{Pattern: "GET /v1/keys/{hash}", Handler: l.provingKey},
 		{Pattern: "GET /checkpoint", Handler: web.Plain(l.checkpoint)},
 		{Pattern: "GET /tile/{path...}", Handler: web.Plain(l.tile)},
-		{Pattern: "GET /healthz", Handler: l.healthz},
 		{Pattern: "GET /metrics", Handler: web.Plain(promhttp.HandlerFor(l.metrics.registry,
 			promhttp.HandlerOpts{}).ServeHTTP)},
 		{Pattern: "GET /trust.policy", Handler: l.trust},
@@ -208,6 +208,7 @@ func (p *partReader) end() error {
 type aboutBody struct {
 	Origin      string         `json:"origin"`
 	VKey        string         `json:"vkey"`
+	Version     string         `json:"version"` // of logd
 	Development bool           `json:"development"`
 	Size        uint64         `json:"size"`
 	Programs    []aboutProgram `json:"programs"`
@@ -242,7 +243,7 @@ type aboutLimits struct {
 
 func (l *Log) aboutBody() aboutBody {
 	b := aboutBody{
-		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Development: l.cfg.Development, Size: l.published.head().size,
+		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Version: version.String(), Development: l.cfg.Development, Size: l.published.head().size,
 		Openings: l.cfg.Openings, Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
 	}
 	for _, p := range l.cfg.Proofs.Programs() {

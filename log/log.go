@@ -114,6 +114,7 @@ type Config struct {
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
 	testingOnlyPage     int           // builds in one answer
+	testingOnlyPlace    string        // a directory to watch beside the tree's and the state's
 
 	testingOnlyPerMember int // claims about a version, for maxPerMember
 }
@@ -133,7 +134,8 @@ type Log struct {
 	keys      *os.Root         // KeysDir; nil: none
 	keyFiles  map[string]int64 // sizes by name, fixed when the log is opened
 	metrics   *metrics
-	retry     time.Duration     // the least time to wait after a refusal
+	retry     time.Duration // the least time to wait after a refusal
+	condition condition
 	problems  []func() []string // what parts of the log have to say in /healthz; fixed when the log is opened
 
 	guard     *guard
@@ -221,7 +223,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openTree,
-		l.openIndex} {
+		l.openIndex, l.openCondition} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}

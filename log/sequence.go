@@ -115,6 +115,7 @@ func (l *Log) add(ctx context.Context, s *submission) (uint64, error) {
 		return 0, fmt.Errorf("%w: %w", errNotAdded, err)
 	}
 	at, addErr := l.appender(ctx, tessera.NewEntry(s.raw))()
+	l.added(addErr)
 	want := uint64(0)
 	if addErr == nil {
 		want = at.Index + 1

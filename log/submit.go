@@ -171,7 +171,7 @@ func (l *Log) observe(start time.Time, known bool, err error) {
 	default:
 		l.metrics.duration.Observe(time.Since(start).Seconds())
 	}
-	l.metrics.submissions.WithLabelValues(result).Inc()
+	l.answered(result)
 }
 
 // parse does everything that needs neither the index nor the .crate.

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -207,17 +208,25 @@ func RemoveReady(path string) error {
 }
 
 // Serve serves until ctx ends, then lets requests under way finish until the
-// deadline. The server must have its timeouts set.
+// deadline. The server must have its timeouts set. The service manager is told when it begins, how
+// the program is, and when it stops.
 func Serve(ctx context.Context, server *http.Server, l net.Listener, logger *slog.Logger,
 	deadline time.Duration) error {
 	server.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
 	failed := make(chan error, 1) // buffered: after a signal its reader is gone
 	go func() { failed <- server.Serve(l) }()
+	notify(logger, ready)
+	tending, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { tend(tending, logger, server.Handler) })
+	defer running.Wait()
+	defer stop()
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 	}
+	notify(logger, stopping, "STATUS=finishing what was begun")
 	logger.Info("the server stops")
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadline)
 	defer cancel()
