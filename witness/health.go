@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
-	"cratelog/internal/web"
+	"cratelog/internal/vitals"
 )
 
 const (
@@ -61,6 +61,16 @@ func (h *health) signed(s *cosigner, err error) {
 	h.sign[s] = err
 }
 
+// Away says why a bastion does not pass requests on; "" means that it does.
+func (w *Witness) Away(bastion, why string) {
+	w.health.away(bastion, why)
+	connected := 1.0
+	if why != "" {
+		connected = 0
+	}
+	w.metrics.bastions.WithLabelValues(bastion).Set(connected)
+}
+
 // away says why a bastion is not connected; "" means that it is.
 func (h *health) away(bastion, why string) {
 	h.mu.Lock()
@@ -92,9 +102,8 @@ func (h *health) first(what string) bool {
 
 // healthBody is the JSON of /healthz.
 type healthBody struct {
-	OK       bool     `json:"ok"`
-	Problems []string `json:"problems"`
-	Logs     int      `json:"logs"` // that are cosigned for
+	vitals.Health
+	Logs int `json:"logs"` // that are cosigned for
 }
 
 // Problems says in sentences what keeps the witness from cosigning, from what the last attempts
@@ -119,12 +128,6 @@ func (w *Witness) Problems(ctx context.Context) []string {
 		}
 	}
 	all = append(all, h.extra...)
-	for _, address := range sortedKeys(h.bastion) {
-		if why := h.bastion[address]; why != "" {
-			all = append(all, fmt.Sprintf("the bastion %s is not connected: %s", address, why))
-		}
-	}
-	w.metrics.problems.Set(float64(len(all)))
 	return all
 }
 
@@ -177,23 +180,34 @@ func (w *Witness) clockProblems(ctx context.Context) []string {
 		"for %d logs, %s among them; set the clock, or wait", latest-now, len(origins), origins[0])}
 }
 
-func (w *Witness) serveHealth(rw http.ResponseWriter, r *http.Request) {
-	w.mu.RLock()
-	b := healthBody{Logs: len(w.logs)}
-	w.mu.RUnlock()
-	b.Problems = append([]string{}, w.Problems(r.Context())...)
-	b.OK = len(b.Problems) == 0
-	code := http.StatusOK
-	if !b.OK {
-		code = http.StatusServiceUnavailable
+// Health is Problems, and what may become one: little room, a bastion that is away.
+func (w *Witness) Health(ctx context.Context) []string {
+	all := append(w.Problems(ctx), w.room.Problems()...)
+	h := w.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, address := range slices.Sorted(maps.Keys(h.bastion)) {
+		if why := h.bastion[address]; why != "" {
+			all = append(all, fmt.Sprintf("the bastion %s is not connected: %s", address, why))
+		}
 	}
-	rw.Header().Set("Cache-Control", "no-store")
-	web.WriteJSON(rw, code, b)
+	w.metrics.problems.Set(float64(len(all)))
+	return all
+}
+
+func (w *Witness) probes() vitals.Probes {
+	return vitals.Probes{Ready: w.Problems, Health: func(ctx context.Context) (any, vitals.Health) {
+		w.mu.RLock()
+		logs := len(w.logs)
+		w.mu.RUnlock()
+		h := vitals.Of(w.Health(ctx))
+		return healthBody{h, logs}, h
+	}}
 }
 
 // Report logs what has become a problem since it was last called, and what is none any more.
 func (w *Witness) Report(ctx context.Context) {
-	now := w.Problems(ctx)
+	now := w.Health(ctx)
 	h := w.health
 	h.mu.Lock()
 	last := h.last
@@ -202,9 +216,9 @@ func (w *Witness) Report(ctx context.Context) {
 	switch {
 	case len(now) > 0 && !slices.Equal(now, last):
 		for _, problem := range now {
-			w.log.Warn("the witness cannot do its work", "problem", problem)
+			w.log.Warn("not well", "problem", problem)
 		}
 	case len(now) == 0 && len(last) > 0:
-		w.log.Info("the witness does its work again")
+		w.log.Info("well again")
 	}
 }

@@ -23,8 +23,8 @@ import (
 //	GET  /<sha256hex(origin)>/checkpoint    the checkpoint cosigned last
 //	GET  /<sha256hex(origin)>/forks         proof of forks, JSON: a list of Fork
 //	GET  /                                  who we are and what we watch; for browsers a page, else text
-//	GET  /healthz                           JSON: 200 while it can cosign, else 503 and why not
-//	GET  /readyz                            the same
+//	GET  /healthz                           JSON: 200 while all is well, else 503 and what is not
+//	GET  /readyz                            the same of what keeps it from cosigning
 //	GET  /livez                             200 while the process answers
 //	GET  /metrics                           Prometheus
 //
@@ -36,13 +36,8 @@ func (w *Witness) Handler() http.Handler {
 	mux.HandleFunc("GET /{hash}/checkpoint", w.serveCheckpoint)
 	mux.HandleFunc("GET /{hash}/forks", w.serveForks)
 	mux.HandleFunc("GET /{$}", w.serveIndex)
-	mux.HandleFunc("GET /healthz", w.serveHealth)
-	mux.HandleFunc("GET /readyz", w.serveHealth)
-	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) {
-		writeText(rw, "text/plain; charset=utf-8", "ok\n")
-	})
-	for _, route := range web.Look() {
-		mux.HandleFunc(route.Pattern, func(rw http.ResponseWriter, r *http.Request) { route.Handler(rw, r) })
+	for _, route := range append(w.probes().Routes(), web.Look()...) {
+		mux.HandleFunc(route.Pattern, func(rw http.ResponseWriter, r *http.Request) { route.Handler(rw, r) }) // none fails
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(w.metrics.registry, promhttp.HandlerOpts{}))
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

@@ -4,7 +4,8 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"cratelog/internal/vitals"
 )
 
 // metrics are those of one Witness, in a registry of its own. Labels take
@@ -27,7 +28,7 @@ type metrics struct {
 	reload   prometheus.Gauge
 }
 
-func newMetrics() *metrics {
+func newMetrics(room *vitals.Room) *metrics {
 	gauges := func(label, name, help string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{label})
 	}
@@ -59,8 +60,8 @@ func newMetrics() *metrics {
 			Help: "Requests signed by the log that were refused and newly recorded."}, []string{"origin", "reason"}),
 	}
 	m.registry.MustRegister(m.requests, m.seconds, m.size, m.signed, m.forks, m.rejected, m.subtrees, m.problems,
-		m.listed, m.skipped, m.read, m.bastions, m.reload,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.listed, m.skipped, m.read, m.bastions, m.reload)
+	m.registry.MustRegister(room.Collectors()...)
 	return m
 }
 

@@ -32,6 +32,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -45,6 +46,8 @@ import (
 	"github.com/transparency-dev/merkle/rfc6962"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/vitals"
 )
 
 // MaxClockStep is how far the clock may stand behind the last timestamp of a
@@ -115,6 +118,7 @@ type Witness struct {
 	store     *store
 	metrics   *metrics
 	health    *health
+	room      *vitals.Room
 	maxListed int
 
 	changing sync.Mutex // held by whoever replaces what follows, and protects settings
@@ -161,8 +165,9 @@ func Open(ctx context.Context, cfg Config) (*Witness, error) {
 		name: cfg.Name, monitor: cfg.Monitor,
 		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		now: cfg.Now, maxListed: cmp.Or(cfg.MaxListed, DefaultMaxListed),
-		metrics: newMetrics(),
+		room: vitals.NewRoom(vitals.Place{Name: "database", Path: filepath.Dir(cfg.DBPath)}),
 	}
+	w.metrics = newMetrics(w.room)
 	if w.now == nil {
 		w.now = time.Now
 	}
