@@ -149,7 +149,7 @@ func (w *Witness) probe(ctx context.Context) {
 	problem := ""
 	if err := w.store.alive(ctx); err != nil {
 		problem = fmt.Sprintf("the database cannot be read (%v), so nothing is cosigned; "+
-			"do not put an older copy in its place", err)
+			"put it back, but never an older copy", err)
 	} else {
 		_ = w.store.probe(ctx) // h.write has what comes of it
 	}

@@ -6,8 +6,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"filippo.io/torchwood"
@@ -92,6 +94,9 @@ CREATE TABLE listed (
 
 -- Written now and then to see whether it can be.
 CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), pad BLOB NOT NULL) STRICT;
+
+-- The number of states ever stored; see mark.
+ALTER TABLE witness ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
 `
 
 // A store is the witness's durable memory: one SQLite database that is on the
@@ -99,7 +104,13 @@ CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), pad BLOB NOT NULL) ST
 // runs while it is held.
 type store struct {
 	db   *sql.DB
-	lock *os.File // held while this store may write; nil for a reader
+	path string
+	file os.FileInfo // of the database that is open
+	lock *os.File    // held while this store may write; nil for a reader
+	name string      // of the witness
+
+	marking sync.Mutex // protects marked
+	marked  int64      // the generation in the lock file
 	// written is told of each attempt to write.
 	written func(err error)
 	// testingOnlyCommit, if not nil, is called instead of each commit of a new
@@ -155,12 +166,15 @@ func openStore(ctx context.Context, cfg Config) (*store, error) {
 	if cfg.DBPath == "" {
 		return nil, errors.New("witness: no database file is configured")
 	}
-	s := &store{written: func(error) {}}
+	s := &store{path: cfg.DBPath, name: cfg.Name, written: func(error) {}}
 	err := s.open(ctx, cfg)
 	if err == nil {
 		if err = s.checkOwner(ctx, cfg.Name); err != nil {
 			err = fmt.Errorf("database %s: %w", cfg.DBPath, err)
 		}
+	}
+	if err == nil && s.lock != nil {
+		err = s.checkMark(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("witness: %w", err), s.close())
@@ -178,8 +192,73 @@ func (s *store) open(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 	}
-	s.db, err = database.Open(ctx, cfg.DBPath, cfg.Create, cfg.Name)
+	if cfg.Create {
+		if marked := s.readMark(); marked > 0 {
+			return fmt.Errorf("a witness of the name %s has signed %d times with a database at %s; one that begins without "+
+				"that memory signs split views: find the database, or take a new name and key", s.name, marked, s.path)
+		}
+	}
+	if s.db, err = database.Open(ctx, cfg.DBPath, cfg.Create, cfg.Name); err != nil {
+		return err
+	}
+	s.file, err = os.Stat(cfg.DBPath)
 	return err
+}
+
+// The mark is the generation of the database, in the lock file beside it: the number of states stored so
+// far. It is written after each commit and never synced, so it is never ahead of the database, unless
+// that is an older copy. It is no protection against one that brings its own lock file along.
+func (s *store) readMark() int64 {
+	text := make([]byte, 512)
+	n, _ := s.lock.ReadAt(text, 0) // what cannot be read is no mark
+	var generation int64
+	var name string
+	if _, err := fmt.Sscanf(string(text[:n]), "%020d %s\n", &generation, &name); err != nil || name != s.name {
+		return 0
+	}
+	return generation
+}
+
+// checkMark refuses a database that is older than the mark.
+func (s *store) checkMark(ctx context.Context) error {
+	var generation int64
+	if err := s.db.QueryRowContext(ctx, "SELECT generation FROM witness").Scan(&generation); err != nil {
+		return fmt.Errorf("database %s: %w", s.path, err)
+	}
+	if marked := s.readMark(); generation < marked {
+		return fmt.Errorf("the database %s is an older copy: it remembers %d signed checkpoints, and %d were signed; "+
+			"a witness that forgets signs split views: put the newer one back, or take a new name, key and database",
+			s.path, generation, marked)
+	}
+	s.mark(generation)
+	return nil
+}
+
+// mark writes the mark. It may be left behind.
+func (s *store) mark(generation int64) {
+	s.marking.Lock()
+	defer s.marking.Unlock()
+	if s.lock == nil || generation <= s.marked {
+		return
+	}
+	s.marked = generation
+	_, _ = fmt.Fprintf(io.NewOffsetWriter(s.lock, 0), "%020d %s\n", generation, s.name)
+}
+
+// inPlace checks that the database that is open is the one at its path: what is written to one that
+// was removed or replaced is lost at the next start.
+func (s *store) inPlace() error {
+	if s.file == nil {
+		return nil // a reader
+	}
+	now, err := os.Stat(s.path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the database that is open is not at its place any more: %w", err)
+	case !os.SameFile(s.file, now):
+		return fmt.Errorf("the database that is open was replaced by another file at %s", s.path)
+	}
+	return nil
 }
 
 // lockBeside takes the lock of a database, which no two processes hold. It is a file of its own:
@@ -227,6 +306,9 @@ func (s *store) checkOwner(ctx context.Context, name string) error {
 
 // alive reads from the database.
 func (s *store) alive(ctx context.Context) error {
+	if err := s.inPlace(); err != nil {
+		return err
+	}
 	return s.db.QueryRowContext(ctx, "SELECT name FROM witness").Scan(new(string))
 }
 
@@ -416,10 +498,23 @@ func (s *store) advance(ctx context.Context, origin string, old, next state) (er
 	if n != 1 {
 		return errMoved
 	}
-	if s.testingOnlyCommit != nil {
-		return s.testingOnlyCommit(tx.Commit)
+	var generation int64
+	if err := tx.QueryRowContext(ctx, "UPDATE witness SET generation = generation + 1 RETURNING generation").
+		Scan(&generation); err != nil {
+		return err
 	}
-	return tx.Commit()
+	commit := tx.Commit
+	if s.testingOnlyCommit != nil {
+		commit = func() error { return s.testingOnlyCommit(tx.Commit) }
+	}
+	if err := s.inPlace(); err != nil {
+		return err
+	}
+	if err := commit(); err != nil {
+		return err
+	}
+	s.mark(generation)
+	return nil
 }
 
 // formatProof writes proof hashes as a request has them.

@@ -16,8 +16,9 @@
 //   - sizes and timestamps of a log never go back, whatever the clock does;
 //   - a log is never forgotten: one that is no longer configured is disabled;
 //   - a list of logs adds, and never removes or changes;
-//   - the database must exist (see Config.Create), fit the witness's name, and
-//     hold checkpoints that fit its own columns.
+//   - the database must exist (see Config.Create), stay at its place, fit the
+//     witness's name, hold checkpoints that fit its own columns, and be no
+//     older than the mark that the lock file beside it holds.
 //
 // What is signed by the log but refused is kept as possible evidence ([Fork],
 // [Rejected]); it is bounded and never a verdict.

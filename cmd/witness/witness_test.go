@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -142,10 +143,13 @@ func push(l *testlog.Log, url string, n int64, acked *atomic.Int64, progress fun
 	return nil
 }
 
+// rounds is how often a witness is killed: go test ./cmd/witness -run Killed -rounds 100
+var rounds = flag.Int("rounds", 4, "how often the tests of crashes kill a witness")
+
 // The real program is killed in the middle of a load, several times. Every size
 // that it acknowledged must be remembered.
 func TestKilledWitnessRemembersWhatItAcknowledged(t *testing.T) {
-	const nLogs, size, rounds, perRound = 3, 400, 4, 60
+	const nLogs, size, perRound = 3, 400, 60
 	bin := build(t)
 	var logs []*testlog.Log
 	for i := range nLogs {
@@ -153,7 +157,7 @@ func TestKilledWitnessRemembersWhatItAcknowledged(t *testing.T) {
 	}
 	settings, _ := setUp(t, logs...)
 	acked := make([]atomic.Int64, nLogs)
-	for round := range rounds {
+	for round := range *rounds {
 		p := start(t, bin, settings)
 		for i, l := range logs {
 			checkRemembered(t, p.url, l, acked[i].Load())
