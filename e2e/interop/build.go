@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	torchwood = "filippo.io/torchwood@v0.9.1-0.20260706112420-c22a68158d96"
-	sunlight  = "filippo.io/sunlight@v0.9.0"
-	tessera   = "github.com/transparency-dev/tessera@v1.0.4"
-	omni      = "github.com/transparency-dev/witness@v0.0.0-20260720115447-2e1c6971d19e"
-	merkle    = "github.com/transparency-dev/merkle@v0.0.2"
-	formats   = "github.com/transparency-dev/formats@v0.1.1"
+	torchwoodModule = "filippo.io/torchwood@v0.9.1-0.20260706112420-c22a68158d96"
+	sunlightModule  = "filippo.io/sunlight@v0.9.0"
+	tesseraModule   = "github.com/transparency-dev/tessera@v1.0.4"
+	omniModule      = "github.com/transparency-dev/witness@v0.0.0-20260720115447-2e1c6971d19e"
+	merkleModule    = "github.com/transparency-dev/merkle@v0.0.2"
+	formatsModule   = "github.com/transparency-dev/formats@v0.1.1"
 )
 
 // A foreign program is one that others wrote. Some need a module that cannot be had; prepare then
@@ -27,18 +27,17 @@ type foreign struct {
 }
 
 var foreigners = []foreign{
-	{"litewitness", torchwood, "cmd/litewitness", nil},
-	{"witnessctl", torchwood, "cmd/witnessctl", withoutSigsum},
-	{"litebastion", torchwood, "cmd/litebastion", nil},
-	{"sunlight", sunlight, "cmd/sunlight", nil},
-	{"sunlight-keygen", sunlight, "cmd/sunlight-keygen", nil},
-	{"omniwitness", omni, "cmd/omniwitness", withSubtrees},
-	{"omniwitness-keys", omni, "cmd/generate_keys", withSubtrees},
-	{"loadtest", omni, "cmd/loadtest", withSubtrees},
-	{"fsck", tessera, "cmd/fsck", nil},
-	{"mirror", tessera, "cmd/experimental/mirror/posix", nil},
-	{"posix-oneshot", tessera, "cmd/examples/posix-oneshot", withNewFormats},
-	{"hammer", tessera, "internal/hammer", nil},
+	{"litewitness", torchwoodModule, "cmd/litewitness", nil},
+	{"witnessctl", torchwoodModule, "cmd/witnessctl", withoutSigsum},
+	{"litebastion", torchwoodModule, "cmd/litebastion", nil},
+	{"sunlight", sunlightModule, "cmd/sunlight", nil},
+	{"sunlight-keygen", sunlightModule, "cmd/sunlight-keygen", nil},
+	{"omniwitness", omniModule, "cmd/omniwitness", withSubtrees},
+	{"omniwitness-keys", omniModule, "cmd/generate_keys", withSubtrees},
+	{"loadtest", omniModule, "cmd/loadtest", withSubtrees},
+	{"fsck", tesseraModule, "cmd/fsck", nil},
+	{"mirror", tesseraModule, "cmd/experimental/mirror/posix", nil},
+	{"posix-oneshot", tesseraModule, "cmd/examples/posix-oneshot", withNewFormats},
 }
 
 // builder builds programs in a directory outside of the repository.
@@ -181,7 +180,7 @@ func HashEmptyTree() crypto.Hash { return sha256.Sum256(nil) }
 // withSubtrees: this version of the witness asks for a function of subtrees in a version of merkle
 // that the module proxy does not have. The program leaves subtrees off; the one here refuses them.
 func withSubtrees(ctx context.Context, b *builder, dir string) (string, error) {
-	copied, err := b.unpack(ctx, merkle)
+	copied, err := b.unpack(ctx, merkleModule)
 	if err != nil {
 		return "", err
 	}
@@ -205,7 +204,7 @@ func VerifySubtreeConsistency(_ merkle.LogHasher, _, _, _ uint64, _ [][]byte, _,
 
 // withNewFormats: with the formats that Tessera asks for itself, it knows no ML-DSA.
 func withNewFormats(ctx context.Context, _ *builder, dir string) (string, error) {
-	return modfile(ctx, dir, "formats", "-require="+formats)
+	return modfile(ctx, dir, "formats", "-require="+formatsModule)
 }
 
 func writeFiles(dir string, files map[string]string) error {

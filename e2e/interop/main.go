@@ -15,9 +15,11 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"cratelog/internal/outcome"
+	"cratelog/internal/testlog"
 )
 
 const usage = `interop builds others' programs and runs them with ours.
@@ -43,11 +45,65 @@ func interop(ctx context.Context) error {
 		return err
 	}
 	b := &builder{dir, make(map[string]string)}
+	fmt.Fprintln(os.Stderr, "building")
 	if err := b.build(ctx); err != nil {
 		return err
 	}
-	for name, why := range b.reason {
-		fmt.Println(name, why)
+	return b.runPairs(ctx)
+}
+
+// runPairs runs all pairs and prints what came of each.
+func (b *builder) runPairs(ctx context.Context) error {
+	fmt.Fprintln(os.Stderr, "starting")
+	w := &world{builder: b, logs: make(map[kind]*logOf), tree: testlog.Of("interop.example/tree", 40),
+		cosigners: make(map[string]cosigner), failed: make(map[string]error)}
+	defer w.stop()
+	var err error
+	if w.run, err = os.MkdirTemp(b.dir, "run-"); err != nil {
+		return err
+	}
+	for _, k := range []kind{classic, postQuantum} {
+		l := &logOf{kind: k, origin: "interop.example/" + strings.ToLower(string(k))}
+		if l.vkey, err = w.keygen(ctx, "logd", "-origin", l.origin, "log-"+string(k)+".pem"); err != nil {
+			return err
+		}
+		w.logs[k] = l
+	}
+	if err := w.startWitnesses(ctx); err != nil {
+		return err
+	}
+	for _, l := range w.logs {
+		if err := w.startLog(ctx, l); err != nil {
+			return fmt.Errorf("log with %s witnesses: %w", l.kind, err)
+		}
+	}
+	failures := 0
+	for _, p := range w.pairs() {
+		result := "works"
+		missing := b.has(p.needs...)
+		for _, program := range p.needs {
+			if missing == nil && w.failed[program] != nil {
+				missing = fmt.Errorf("%s did not start: %w", program, w.failed[program])
+				failures++
+			}
+		}
+		if missing != nil {
+			result = "not run: " + missing.Error()
+		} else if err := w.try(ctx, p); err != nil {
+			result = "FAILS: " + strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " | ")
+			failures++
+		}
+		fmt.Printf("%-55s %s\n", p.name, result)
+	}
+	if failures > 0 {
+		return outcome.Refusef("%d pairs do not work; what the programs said is in %s", failures, w.run)
 	}
 	return nil
+}
+
+// try runs a pair within some time.
+func (w *world) try(ctx context.Context, p pair) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
+	return p.works(ctx)
 }
