@@ -90,7 +90,7 @@ func (b *builder) runPairs(ctx context.Context) error {
 		if missing != nil {
 			result = "not run: " + missing.Error()
 		} else if err := w.try(ctx, p); err != nil {
-			result = "FAILS: " + strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " | ")
+			result = fmt.Sprintf("FAILS: %.500q", err.Error())
 			failures++
 		}
 		fmt.Printf("%-55s %s\n", p.name, result)
