@@ -351,9 +351,9 @@ func TestLimitsHoldAtTheLimitAndOneBelow(t *testing.T) {
 		t.Errorf("at the limits: %v", err)
 	}
 	for want, lim := range map[string]Limits{
-		fmt.Sprintf("the .crate is larger than the limit of %d bytes", len(raw)-1): {exact.Compressed - 1, exact.Inflated, exact.Files},
-		"the .crate inflates to more than the limit of 3583 bytes":                 {exact.Compressed, exact.Inflated - 1, exact.Files},
-		"the .crate has more files than the limit of 1":                            {exact.Compressed, exact.Inflated, exact.Files - 1},
+		fmt.Sprintf("the .crate is larger than the limit of %d bytes", len(raw)-1): {Compressed: exact.Compressed - 1, Inflated: exact.Inflated, Files: exact.Files},
+		"the .crate inflates to more than the limit of 3583 bytes":                 {Compressed: exact.Compressed, Inflated: exact.Inflated - 1, Files: exact.Files},
+		"the .crate has more files than the limit of 1":                            {Compressed: exact.Compressed, Inflated: exact.Inflated, Files: exact.Files - 1},
 	} {
 		var archive *ArchiveError
 		if _, err := Read(raw, "hello", "1.0.0", lim); err == nil || err.Error() != want || !errors.As(err, &archive) || !archive.Limit {

@@ -73,6 +73,7 @@ func TestTheREADMEShowsWhatARefusedBuildPrints(t *testing.T) {
 	o := d.cargo("build")
 	o.want(t, 101, "\nerror: ")
 	_, printed, _ := strings.Cut(o.stderr, "\nerror: ")
+	printed = strings.ReplaceAll(printed, "--log "+s.log.url, "--log https://log.example/2026")
 	printed = strings.ReplaceAll("error: "+printed, origin, "log.example/2026")
 	printed = regexp.MustCompile(`(?m)^  debug headers:\n  x-served-by: .*\n`).ReplaceAllString(printed, "")
 	if got := same(strings.TrimSpace(shown.String())); got != same(strings.TrimSpace(printed)) {

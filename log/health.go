@@ -1,10 +1,12 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +25,8 @@ type healthBody struct {
 
 type healthWitness struct {
 	Name  string    `json:"name"`
-	OK    time.Time `json:"last_cosigned"` // zero: not since the start
+	OK    time.Time `json:"last_cosigned"`      // when a valid cosignature came; zero: not since the start
+	Size  int64     `json:"last_cosigned_size"` // of the tree that it was for
 	Error string    `json:"error,omitempty"`
 }
 
@@ -31,17 +34,14 @@ type healthWitness struct {
 // a witness bears with as much.
 const maxBehind = 5 * time.Minute
 
-// condition is what the log watches of itself: the room on its disks, and since when what may be for a
-// moment has been.
+// condition is what the log watches of itself: the room on its disks, and since when there is what may
+// be there for a moment.
 type condition struct {
 	room *vitals.Room
 
 	mu      sync.Mutex
-	backlog since     // owned by mu; entries wait to be published
-	behind  since     // owned by mu; what is published is not indexed
-	busy    time.Time // owned by mu; when a submission was last refused because all places were taken
-	calm    time.Time // owned by mu; when busy began
-	addErr  error     // owned by mu; of the latest entry that Tessera was given
+	backlog since // owned by mu; entries wait to be published
+	behind  since // owned by mu; what is published is not indexed
 }
 
 // since is when something that is true became so, or the zero time.
@@ -58,39 +58,8 @@ func (s *since) lasted(is bool, now time.Time, d time.Duration) bool {
 	return is && now.Sub(time.Time(*s)) > d
 }
 
-// refusedBusy notes that a submission was refused because all places were taken.
-func (c *condition) refusedBusy(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now.Sub(c.busy) > busyGap {
-		c.calm = now
-	}
-	c.busy = now
-}
-
-const (
-	busyGap   = 10 * time.Second // between two refusals of one busy time
-	busyLong  = 30 * time.Second // a busy time that the operator should know of
-	longSince = 10 * time.Second // for which the index may stay behind
-)
-
-// busyFor returns how long the places have been taken, if that is long.
-func (c *condition) busyFor(now time.Time) (time.Duration, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	long := now.Sub(c.calm)
-	return long, now.Sub(c.busy) <= busyGap && long > busyLong
-}
-
-// added notes the outcome of the latest entry that Tessera was given.
-func (l *Log) added(err error) {
-	l.condition.mu.Lock()
-	l.condition.addErr = err
-	l.condition.mu.Unlock()
-	if err != nil {
-		l.metrics.addErrors.Inc()
-	}
-}
+// longSince is for how long the index may stay behind.
+const longSince = 10 * time.Second
 
 // probes answer /livez, /readyz and /healthz.
 func (l *Log) probes() vitals.Probes {
@@ -114,7 +83,7 @@ func (l *Log) unready(now time.Time) []string {
 		all = append(all, "the log is shutting down")
 	}
 	l.mu.Unlock()
-	return append(append(all, l.unpublished(now)...), l.condition.room.Full()...)
+	return slices.Concat(all, l.unpublished(now), l.storageProblems(), l.condition.room.Full())
 }
 
 // unpublished says that the witnesses' quorum is away.
@@ -143,9 +112,6 @@ func (l *Log) unwell(now time.Time) []string {
 	}
 	head, indexed := l.published.head(), l.indexedSize()
 	l.condition.mu.Lock()
-	if l.condition.addErr != nil {
-		all = append(all, "the latest entry could not be written: "+l.condition.addErr.Error())
-	}
 	if l.condition.behind.lasted(head.size > indexed, now, longSince) {
 		all = append(all, fmt.Sprintf("the index knows %d entries of %d that are published", indexed, head.size))
 	}
@@ -155,10 +121,6 @@ func (l *Log) unwell(now time.Time) []string {
 			all = append(all, fmt.Sprintf("the clock is wrong: it says %s, but the witnesses cosigned at %s; set it",
 				now.UTC().Format(time.RFC3339), c.Witnessed.UTC().Format(time.RFC3339)))
 		}
-	}
-	if long, is := l.condition.busyFor(now); is {
-		all = append(all, fmt.Sprintf("for %v submissions have been refused because all places were taken: "+
-			"look in the access log for who takes them, or raise uploads", long.Round(time.Second)))
 	}
 	return all
 }
@@ -173,18 +135,22 @@ func (l *Log) indexedSize() uint64 {
 // else needs the operator.
 func (l *Log) health() healthBody {
 	now := time.Now()
-	problems := append(l.unready(now), l.unwell(now)...)
-	full := len(l.condition.room.Full()) // said already
-	problems = append(problems, l.condition.room.Problems()[full:]...)
+	all := slices.Concat(l.unready(now), l.unwell(now), l.condition.room.Problems())
 	for _, more := range l.problems {
-		problems = append(problems, more()...)
+		all = append(all, more()...)
+	}
+	var problems []string // each once
+	for _, p := range all {
+		if !slices.Contains(problems, p) {
+			problems = append(problems, p)
+		}
 	}
 	mark, _ := l.guard.mark()
 	b := healthBody{Health: vitals.Of(problems), Indexed: l.indexedSize(), Published: l.published.head().size,
 		Signed: mark.Size, AgeSeconds: l.checkpointAge(now)}
 	for _, wit := range l.witnesses {
 		s := l.transport.of(wit.Name)
-		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.err})
+		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.size, cmp.Or(l.ask.claim(wit.URL), s.err)})
 	}
 	return b
 }
@@ -210,6 +176,9 @@ func (l *Log) openCondition(context.Context) error {
 		places = append(places, vitals.Place{Name: "test", Path: l.cfg.testingOnlyPlace})
 	}
 	l.condition.room = vitals.NewRoom(places...)
+	if l.cfg.Problems != nil {
+		l.problems = append(l.problems, l.cfg.Problems)
+	}
 	l.metrics.indexed.Set(float64(l.indexedSize()))
 	l.metrics.registry.MustRegister(l.condition.room.Collectors()...)
 	return nil

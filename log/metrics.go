@@ -78,10 +78,7 @@ func zeroOrOne(is bool) float64 {
 // answered counts the answer to a submission.
 func (l *Log) answered(result string) {
 	l.metrics.submissions.WithLabelValues(result).Inc()
-	switch result {
-	case "accepted":
+	if result == "accepted" {
 		l.metrics.accepted.SetToCurrentTime()
-	case string(Overloaded):
-		l.condition.refusedBusy(time.Now())
 	}
 }

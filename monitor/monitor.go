@@ -53,6 +53,12 @@ type Registry interface {
 	Download(ctx context.Context, name, version string, sum [32]byte) ([]byte, error)
 }
 
+// Publications says how a release was published. *registry.Index is one.
+type Publications interface {
+	// Trusted returns nil where the registry does not say.
+	Trusted(ctx context.Context, name, version string, sum [32]byte) (*registry.Trusted, error)
+}
+
 // LogConfig is a log to follow.
 type LogConfig struct {
 	Origin string
@@ -119,6 +125,9 @@ type Config struct {
 	// Contents has every .crate downloaded and compared with its claim, not only its
 	// checksum with the registry's index.
 	Contents bool
+	// Publications is asked how each release was published, and learns by it which are of interest;
+	// nil for nobody. *registry.Index is one.
+	Publications Publications
 	// Openings has the log asked for the opening of every entry. With Contents it is compared with
 	// the claim; without, only its objects with the commit and with what the proof says of them.
 	Openings bool

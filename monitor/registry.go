@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -239,10 +240,53 @@ func (l *registryLook) compare(ctx context.Context, e store.Entry) error {
 		}
 		now.Proven = proven
 	}
-	if now.Yanked == known.Yanked && bytes.Equal(now.Proven, known.Proven) {
+	if now.Yanked != known.Yanked || !bytes.Equal(now.Proven, known.Proven) {
+		if err := f.store.PutRelease(ctx, now); err != nil {
+			return &localError{err}
+		}
+	}
+	if !sources || f.cfg.Publications == nil {
 		return nil
 	}
-	if err := f.store.PutRelease(ctx, now); err != nil {
+	return l.publication(ctx, e)
+}
+
+// publication asks how a release was published. Where a registry says so once, it is settled;
+// where it says nothing, it is asked again with the next comparison.
+func (l *registryLook) publication(ctx context.Context, e store.Entry) error {
+	f := l.f
+	known, asked, err := f.store.Publication(ctx, f.id, e.Index)
+	if err != nil {
+		return &localError{err}
+	}
+	if asked && known.Commit != "" {
+		return nil
+	}
+	if err := f.pause(ctx); err != nil {
+		return err
+	}
+	says, err := f.cfg.Publications.Trusted(ctx, e.Name, e.Version, e.SHA256)
+	l.asked(err)
+	if err != nil {
+		return fmt.Errorf("how it was published: %v", err) // not wrapped: the index has the release
+	}
+	p := store.Publication{Log: f.id, Index: e.Index, Asked: f.cfg.Now()}
+	if says != nil {
+		p.Provider, p.Repository, p.Run, p.Commit = printable(says.Provider), printable(says.Repository),
+			printable(says.Run), says.Commit
+	}
+	if says != nil && says.Commit != hex.EncodeToString(e.Commit[:]) {
+		x := f.entryFinding(kindPublication, e)
+		x.Summary = fmt.Sprintf("%s says that %s %s was published from another commit than the proven one.",
+			sentenceCase(f.cfg.RegistryName), e.Name, e.Version)
+		x.Detail = fmt.Sprintf("Its workflow %s of %s (%s) ran at commit %s; entry %d proves files of %x. "+
+			"The files are the same as in the proven commit, whatever else the other one holds.", p.Run, p.Repository,
+			p.Provider, p.Commit, e.Index, e.Commit)
+		if err := f.report(ctx, x, nil, nil); err != nil {
+			return &localError{err}
+		}
+	}
+	if err := f.store.PutPublication(ctx, p); err != nil {
 		return &localError{err}
 	}
 	return nil

@@ -1,7 +1,10 @@
 package monitor
 
 import (
+	"context"
 	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
 	"regexp"
@@ -378,4 +381,48 @@ func TestCratesOfOtherRegistriesAreNotAskedFor(t *testing.T) {
 	e.Subject.Registry, e.Proof = "https://other.example", entry.Proof{Program: program, Parts: [][]byte{[]byte("true")}}
 	s.log.Add(testlog.Must(e.Marshal()))
 	s.found2() // neither another checksum, nor two of one version
+}
+
+// publications says how releases were published.
+type publications map[string]*registry.Trusted
+
+func (p publications) Trusted(_ context.Context, name, _ string, _ [32]byte) (*registry.Trusted, error) {
+	if says, ok := p[name]; ok {
+		return says, nil
+	}
+	return nil, errors.New("no answer")
+}
+
+// TestPublicationsAreComparedWithTheProof: what the registry says is kept, and named where it differs;
+// where it does not answer, it is asked again.
+func TestPublicationsAreComparedWithTheProof(t *testing.T) {
+	s := newShop(t)
+	proven, other := hex.EncodeToString(append([]byte{1}, make([]byte, 19)...)), strings.Repeat("ab", 20)
+	says := publications{"aa": {Provider: "github", Repository: "a/a", Run: "7", Commit: proven}, "cc": nil,
+		"bb": {Provider: "gitlab", Repository: "b/b", Run: "8", Commit: other}}
+	s.cfg.Publications = says
+	s.open()
+	s.good("aa", "bb", "cc", "dd")
+	s.once()
+	if x := s.found(kindPublication)[0]; !strings.Contains(x.Summary, "bb 1.0.0") || !strings.Contains(x.Detail, other) {
+		t.Errorf("%+v", x)
+	}
+	for index, want := range []string{proven, other, "", ""} {
+		p, asked, err := s.cfg.Store.Publication(t.Context(), 1, int64(index))
+		if err != nil || p.Commit != want || asked != (index < 3) {
+			t.Errorf("entry %d: %+v, %v, %v", index, p, asked, err)
+		}
+	}
+	says["cc"] = says["aa"]
+	says["dd"] = nil
+	s.later(8 * 24 * time.Hour)
+	s.log.Publish()
+	s.once()
+	s.once()
+	for index, want := range []string{proven, other, proven, ""} {
+		p, asked, err := s.cfg.Store.Publication(t.Context(), 1, int64(index))
+		if err != nil || p.Commit != want || !asked {
+			t.Errorf("entry %d, asked again: %+v, %v, %v", index, p, asked, err)
+		}
+	}
 }

@@ -31,6 +31,7 @@ const (
 	kindContradiction    = "opening-contradiction"
 	kindBuilder          = "builder-contradiction"
 	kindDissent          = "build-dissent" // in a set that the settings name
+	kindFrozenGrew       = "frozen-log-grew"
 
 	kindLogUnreachable     = "log-unreachable"
 	kindLogGarbled         = "log-garbled"
@@ -56,7 +57,9 @@ const (
 	kindNoVerdict      = "opening-no-verdict"
 	kindOtherDissent   = "build-dissent-other" // in a set that they do not
 	kindSourceless     = "build-without-source"
+	kindPublication    = "published-elsewhere" // than from the proven commit
 	kindWatch          = "watch"
+	kindFrozen         = "log-frozen"
 )
 
 // kinds are the kinds of each class; docs/monitoring.md says what each means.
@@ -64,7 +67,7 @@ var kinds = map[store.Class][]string{
 	store.Security: {
 		kindForkSameSize, kindForkPrefix, kindCosignerFork, kindRootMismatch, kindFalseEntry, kindMalformed,
 		kindDuplicate, kindRegistryIndex, kindRegistryServed, kindRegistryManifest, kindCrateMismatch,
-		kindContradiction, kindBuilder, kindDissent,
+		kindContradiction, kindBuilder, kindDissent, kindFrozenGrew,
 	},
 	store.Operational: {
 		kindLogUnreachable, kindLogGarbled, kindEntriesUnavailable, kindQuorumLost, kindStale, kindRollback,
@@ -73,7 +76,7 @@ var kinds = map[store.Class][]string{
 	},
 	store.Info: {
 		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindRepeat, kindNotInRegistry, kindNoVerdict,
-		kindOtherDissent, kindSourceless, kindWatch,
+		kindOtherDissent, kindSourceless, kindPublication, kindWatch, kindFrozen,
 	},
 }
 

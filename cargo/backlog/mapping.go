@@ -1,9 +1,11 @@
 package backlog
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"path/filepath"
@@ -165,6 +167,41 @@ func (m *Mapping) repository(name, version, said string) (place, error) {
 	}
 	u, err := RepositoryURL(said)
 	return place{Address: visit.Address{URL: u}}, err
+}
+
+// Found is where a crate is from.
+type Found struct {
+	Dir           string // of a repository on this disk; "" for that of Address
+	visit.Address        // whose Own says that the mapping names it
+
+	Commit     string            // the mapping's, for a crate that names none
+	Path       *string           // likewise
+	Submodules map[string]string // directories or URLs that the mapping names, by path
+}
+
+// Find returns where a crate is from whose manifest names a repository, "" for none: as the mapping
+// says, or else as the manifest does. m may be nil.
+func (m *Mapping) Find(name, version, said string) (*Found, error) {
+	at, err := m.repository(name, version, said)
+	if err != nil {
+		return nil, err
+	}
+	c := m.crate(name, version)
+	f := &Found{Dir: at.dir, Address: at.Address, Commit: c.Commit, Path: c.Path, Submodules: map[string]string{}}
+	for path, to := range c.Submodules {
+		f.Submodules[path] = m.place(to).String()
+	}
+	return f, nil
+}
+
+// ReadMappingFor reads the mapping file at a path; without one, the one in the directory of a lock file
+// if it is there. It returns nil if there is none.
+func ReadMappingFor(path, dir string) (*Mapping, error) {
+	m, err := ReadMapping(cmp.Or(path, filepath.Join(dir, MapName)))
+	if errors.Is(err, fs.ErrNotExist) && path == "" {
+		return nil, nil
+	}
+	return m, err
 }
 
 // submodule returns where a submodule's repository is: as the mapping says, or else as .gitmodules of a

@@ -80,7 +80,7 @@ func (c *Checker) Fetch(ctx context.Context, name, version string) ([]byte, *cli
 			return b, from.source.log, nil
 		}
 		if from.source.log != nil {
-			it.tried = append(it.tried, attempt{from, err, false})
+			it.tried = append(it.tried, attempt{candidate: from, err: err})
 		}
 	}
 	it.decide(it.judge())

@@ -187,9 +187,14 @@ func refuse(reason error, remedy, format string, args ...any) error {
 }
 
 func notLogged(w Want, s *source) error {
-	return refuse(client.ErrNotLogged, "Ask its author to publish with a proof, prove it yourself with "+
-		"cargo zkp prove, or make an exception in zkp.toml",
-		"the log %s has no entry for %s %s: no one has proved this version there, or not as the policy asks for", s.origin, w.Name, w.Version)
+	url := "URL"
+	if s.log != nil {
+		url = s.log.URL
+	}
+	return refuse(client.ErrNotLogged, fmt.Sprintf("Ask its author to publish with a proof, prove it yourself with \"cargo zkp "+
+		"prove %s@%s --log %s\", or make an exception in zkp.toml", w.Name, w.Version, url),
+		"the log %s has no entry for %s %s: no one has proved this version there, or not as the policy asks for", s.origin,
+		w.Name, w.Version)
 }
 
 func unreachable(w Want, s *source, err error) error {

@@ -386,7 +386,7 @@ func (s *settling) unshown(larger, smaller int64, err error) error {
 	if errors.Is(err, client.ErrConsistency) {
 		return err
 	}
-	return refuse(both(client.ErrConsistency, err), "Try again when the log answers",
+	return refuse(both(both(client.ErrConsistency, errUnshown), err), "Try again when the log answers",
 		"it could not be shown that the tree of %s with %d entries continues the one with %d: %v", s.origin, larger, smaller, err)
 }
 

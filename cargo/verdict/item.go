@@ -73,6 +73,8 @@ type attempt struct {
 	candidate
 	err error
 	bad bool // there was a bundle, and it does not verify
+
+	bundle []byte // it, if that may be no more than a warning: see doubts
 }
 
 // advance takes an item to proving, holding or decided.
@@ -125,7 +127,8 @@ func (it *item) advance(ctx context.Context, links *links) {
 		}
 		bundle, err := it.c.bundle(ctx, it.current, it.want, links)
 		if err != nil {
-			it.tried = append(it.tried, attempt{it.current, err, it.current.place != nil && holdsBad(err)})
+			it.tried = append(it.tried, attempt{candidate: it.current, err: err,
+				bad: it.current.place != nil && holdsBad(err)})
 			continue
 		}
 		it.verify(bundle)
@@ -325,7 +328,11 @@ func (p proven) Chain(*entry.Entry) (entry.Chain, error) { return p.chain, nil }
 
 // reject notes that the current bundle does not verify.
 func (it *item) reject(err error) {
-	it.tried = append(it.tried, attempt{it.current, err, true})
+	a := attempt{candidate: it.current, err: err, bad: true}
+	if it.want.Demand.Warn && Mild(err) {
+		a.bundle = it.bundle
+	}
+	it.tried = append(it.tried, a)
 	if at := it.current.place; at != nil {
 		it.c.cfg.Log.Warn("evidence does not do", "at", at.name, "crate", it.want.Name, "version", it.want.Version,
 			"err", err)

@@ -61,7 +61,8 @@ func (j *Judge) Judge(ctx context.Context, name, version string, sum [32]byte, r
 	if demand.Status != policy.Required {
 		return false, summary, nil
 	}
-	facts, err := r.checker.Crate(ctx, name, version, sum, raw)
+	facts, err := r.checker.one(ctx, Want{Name: name, Version: version, Checksum: sum, Raw: raw,
+		Demand: policy.Demand{Warn: demand.Warn}})
 	if err != nil && demand.Warn && Mild(err) {
 		r.checker.cfg.Log.Warn("a crate that should be proven is not, and passes", "crate", name, "version", version,
 			"reason", err)

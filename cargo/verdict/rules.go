@@ -71,7 +71,7 @@ func Mild(err error) bool {
 
 // soften makes a warning of what is not shown, where the policy asks for no more than one.
 func (v *Verdict) soften() {
-	if v.Demand.Warn && (v.Status == Violation || v.Status == Unchecked) && Mild(v.Err) {
+	if v.warns() {
 		v.Status = Warned
 	}
 }

@@ -36,14 +36,18 @@ type TrustedPublishing struct {
 const trustedPace = time.Second
 
 const (
-	trustedFormat = "cratelog/trusted/v1"
+	trustedFormat = "cratelog/trusted/v2"
 	maxKeptAnswer = 4 << 10 // bytes
 )
 
-// keptAnswer is what a registry once said about a release. It is settled when a release is published,
-// and does not change.
+// silenceAge is how long it counts that a registry names no workflow: what it says is settled when a
+// release is published, but that it says nothing may be a fault of a day, or of an API that learns later.
+const silenceAge = 7 * 24 * time.Hour
+
+// keptAnswer is what a registry once said about a release.
 type keptAnswer struct {
 	Format  string            `json:"format"`
+	Asked   time.Time         `json:"asked"`
 	Index   string            `json:"index"` // of the registry that was asked
 	Name    string            `json:"name"`
 	Version string            `json:"version"`
@@ -77,16 +81,19 @@ func (c *Checker) trustedSays(ctx context.Context, pkg policy.Package, sum [32]b
 			"it is not known "+
 				"where the API of the registry of %s %s is", pkg.Name, pkg.Version)
 	}
-	kept := keptAnswer{trustedFormat, x.URL, pkg.Name, pkg.Version, hex.EncodeToString(sum[:]), nil}
+	now := c.cfg.Now().UTC().Truncate(time.Second)
+	kept := keptAnswer{trustedFormat, now, x.URL, pkg.Name, pkg.Version, hex.EncodeToString(sum[:]), nil}
 	key := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %x", kept.Index, kept.Name, kept.Version, sum))
 	path := filepath.Join(c.cfg.Cache, "trusted", hex.EncodeToString(key[:16]))
 	if b, err := durable.Read(path, maxKeptAnswer); err == nil {
 		var old keptAnswer
 		d := json.NewDecoder(bytes.NewReader(b))
 		d.DisallowUnknownFields()
-		if says := &old.Says; d.Decode(&old) == nil {
-			found := *says
-			if old.Says = nil; old == kept {
+		if d.Decode(&old) == nil {
+			found, asked := old.Says, old.Asked
+			old.Says, old.Asked = nil, now
+			fresh := !now.Before(asked) && now.Sub(asked) < silenceAge
+			if old == kept && (found != nil || fresh || c.cfg.Offline) {
 				return found, nil
 			}
 		}

@@ -271,10 +271,15 @@ func (w Want) pkg() policy.Package {
 // Crate decides about one crate by its bytes, whatever the policy demands of it. sum is the
 // checksum of the index or lock file; zero for none. The error is a *Error.
 func (c *Checker) Crate(ctx context.Context, name, version string, sum [32]byte, raw []byte) (*Facts, error) {
-	var v Verdict
-	it := c.newItem(Want{Name: name, Version: version, Checksum: sum, Raw: raw}, &v)
-	it.want.Demand.Status = policy.Required
-	if raw == nil {
+	return c.one(ctx, Want{Name: name, Version: version, Checksum: sum, Raw: raw})
+}
+
+// one decides about a crate that is required.
+func (c *Checker) one(ctx context.Context, w Want) (*Facts, error) {
+	w.Demand.Status = policy.Required
+	v := Verdict{Want: w}
+	it := c.newItem(w, &v)
+	if w.Raw == nil {
 		it.want.Raw = []byte{}
 	}
 	c.run(ctx, []*item{it}, nil)
@@ -396,6 +401,7 @@ func (c *Checker) run(ctx context.Context, items []*item, progress func(done, to
 	for _, it := range accepted {
 		it.release()
 	}
+	c.doubts(ctx, items)
 	for _, it := range items {
 		it.verdict.Path = it.want.Path // of the one that was read
 		if it.disk != nil && (it.verdict.Status != Violation || it.want.Demand.Warn) {

@@ -32,7 +32,9 @@ type proveOptions struct {
 	keys                     prover.Keyring
 	log                      string // URL of the one whose program to prove with
 	url                      string // of the repository, if it was fetched
-	named                    bool   // by the crate's manifest: it is fetched as anybody can
+	named                    bool   // by the crate's manifest or the mapping file: it is fetched as anybody can
+	own                      bool   // by the mapping file
+	mappedPath               *string
 	visitor                  *visit.Visitor
 	opening                  bool              // write one; if it is not given: where the source is public
 	modules                  map[string]string // URLs of the submodules that were fetched, by path
@@ -67,7 +69,7 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 	})
 	keyFlags(fs, &o.keys)
 	fs.StringVar(&o.log, "log", "", "`URL` of a log: prove with its program, and fetch the proving key from it")
-	fs.BoolVar(&o.keys.AllowDevelopment, "development", false, "with --log: development keys will do")
+	fs.BoolVar(&o.keys.AllowDevelopment, "development", false, "with --log: development keys will do (default: as zkp.toml says)")
 	fs.BoolVar(&o.opening, "opening", false, "write FILE.opening beside the entry: the git objects themselves, with "+
 		"the names of all files beside the crate's (default: where anybody can fetch the commits, from --repository https://...)")
 	o.lock.register(fs)
@@ -155,7 +157,11 @@ func prove(ctx context.Context, sh *shell, args []string) error {
 	if err := to.commit(raw); err != nil {
 		return err
 	}
-	sh.Status("Finished", "%s, %d bytes, in %.1f s", o.out, len(raw), time.Since(begin).Seconds())
+	next := ""
+	if o.log != "" && o.crateFile != nil {
+		next = fmt.Sprintf("; hand it to the log with \"cargo zkp submit --log %s %s\"", printable(o.log), o.crateFile.path)
+	}
+	sh.Status("Finished", "%s, %d bytes, in %.1f s%s", o.out, len(raw), time.Since(begin).Seconds(), next)
 	return nil
 }
 
@@ -170,6 +176,26 @@ func (o *proveOptions) useLog(sh *shell) error {
 		return outcome.Usagef("prove takes the program and key of the log, --log, or of files, --program and --proving-key, not both")
 	}
 	o.keys.Log = logClient(sh, o.log)
+	return o.asPolicy()
+}
+
+// asPolicy accepts development keys where the policy of the workspace accepts them.
+func (o *proveOptions) asPolicy() error {
+	if o.given("development") {
+		return nil
+	}
+	ws, err := workspace(o.lock.manifest)
+	if err != nil {
+		if o.lock.on {
+			return err
+		}
+		return nil // one crate is proven anywhere
+	}
+	p, err := o.policy(ws)
+	if err != nil {
+		return err
+	}
+	o.keys.AllowDevelopment = p.Development
 	return nil
 }
 
@@ -182,7 +208,7 @@ func logClient(sh *shell, url string) *client.Log {
 
 // crate reads the crate that is meant, and decides where its entry goes.
 func (o *proveOptions) crate(ctx context.Context, sh *shell, what string) (*crate.Crate, error) {
-	if name, version, ok := strings.Cut(what, "@"); ok && !strings.HasSuffix(what, ".crate") {
+	if name, version, _ := strings.Cut(what, "@"); isPublished(what) {
 		return o.published(ctx, sh, name, version)
 	}
 	if o.out == "" {
@@ -195,6 +221,11 @@ func (o *proveOptions) crate(ctx context.Context, sh *shell, what string) (*crat
 	return c, nil
 }
 
+// isPublished says that an argument is NAME@VERSION.
+func isPublished(what string) bool {
+	return strings.Contains(what, "@") && !strings.HasSuffix(what, ".crate")
+}
+
 // source says what to prove the crate from.
 func (o *proveOptions) source(ctx context.Context, repo *git.Repo) (prover.Source, error) {
 	src := prover.Source{UnprovenManifest: o.loose, Published: o.crateFile != nil}
@@ -202,13 +233,14 @@ func (o *proveOptions) source(ctx context.Context, repo *git.Repo) (prover.Sourc
 	if src.Registry, err = o.subjectRegistry(); err != nil {
 		return src, err
 	}
+	src.Path = o.mappedPath
 	if o.given("path") {
 		if err := checkPath(o.path); err != nil {
 			return src, err
 		}
 		src.Path = &o.path
 	}
-	if o.given("commit") {
+	if o.chosen() {
 		id, err := repo.ResolveCommit(ctx, o.commit) // of a URL, the id that was fetched
 		if err != nil {
 			return src, err

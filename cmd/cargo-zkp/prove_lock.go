@@ -1,14 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,7 +36,7 @@ type proveLockOptions struct {
 
 // lockFlags are the options that only --lock has, and otherFlags those that it has not.
 var (
-	lockFlags  = []string{"jobs", "submit", "map", "dir", "report", "manifest-path", "p", "package", "message-format"}
+	lockFlags  = []string{"jobs", "submit", "dir", "report", "manifest-path", "p", "package", "message-format"}
 	otherFlags = []string{"repository", "commit", "path", "o", "registry", "index", "submodule", "opening"}
 )
 
@@ -47,8 +45,8 @@ func (o *proveLockOptions) register(fs *flag.FlagSet) {
 		"that its manifest names")
 	fs.IntVar(&o.jobs, "jobs", 1, "with --lock: `N` proofs at a time; one uses all processors already")
 	fs.BoolVar(&o.submit, "submit", false, "with --lock and --log: hand each entry to the log as it is made")
-	fs.StringVar(&o.mapping, "map", "", "with --lock: `FILE` that says where repositories are (default: "+backlog.MapName+
-		" beside Cargo.lock, if it is there)")
+	fs.StringVar(&o.mapping, "map", "", "with --lock and NAME@VERSION: `FILE` that says where repositories are (default: "+
+		backlog.MapName+" beside Cargo.lock, if it is there)")
 	fs.StringVar(&o.dir, "dir", "", "with --lock: `DIRECTORY` for entries, openings and bundles (default: one of the workspace "+
 		"in the user's cache)")
 	fs.StringVar(&o.report, "report", "", "with --lock: `FILE` for the report as JSON (default: "+backlog.ReportName+
@@ -77,6 +75,8 @@ func (o *proveOptions) checkLock(fs *flag.FlagSet, found []string) error {
 		return outcome.Usagef("--%s is for one crate; with --lock, say it in %s", name, backlog.MapName)
 	case name != "":
 		return outcome.Usagef("--%s goes with --lock only", name)
+	case o.lock.mapping != "" && !o.lock.on && !isPublished(found[0]):
+		return outcome.Usagef("--map goes with --lock and NAME@VERSION only; name the repository of %s with --repository", found[0])
 	case o.lock.submit && o.log == "":
 		return outcome.Usagef("--submit needs --log URL: which log is to hold the entries")
 	case o.lock.jobs < 1 || o.lock.jobs > 64:
@@ -169,11 +169,7 @@ func (o *proveOptions) lockConfig(ctx context.Context, sh *shell, ws *cargo.Work
 			return nil, err
 		}
 	}
-	path := cmp.Or(o.lock.mapping, filepath.Join(filepath.Dir(ws.LockPath), backlog.MapName))
-	cfg.Mapping, err = backlog.ReadMapping(path)
-	if errors.Is(err, fs.ErrNotExist) && o.lock.mapping == "" {
-		cfg.Mapping = nil
-	} else if err != nil {
+	if cfg.Mapping, err = backlog.ReadMappingFor(o.lock.mapping, filepath.Dir(ws.LockPath)); err != nil {
 		return nil, policyError(err)
 	}
 	if cfg.Visitor, err = visit.Default(); err != nil {
@@ -186,11 +182,16 @@ func (o *proveOptions) lockConfig(ctx context.Context, sh *shell, ws *cargo.Work
 	return cfg, o.believeLog(ctx, ws, cfg)
 }
 
-// believeLog has the policy of the workspace say what the log may be told, and what of it is believed.
-func (o *proveOptions) believeLog(ctx context.Context, ws *cargo.Workspace, cfg *backlog.Config) error {
+// policy loads the one that counts for a workspace.
+func (o *proveOptions) policy(ws *cargo.Workspace) (*policy.Policy, error) {
 	var b believe
 	b.Development = o.keys.AllowDevelopment
-	p, err := b.load(ws)
+	return b.load(ws)
+}
+
+// believeLog has the policy of the workspace say what the log may be told, and what of it is believed.
+func (o *proveOptions) believeLog(ctx context.Context, ws *cargo.Workspace, cfg *backlog.Config) error {
+	p, err := o.policy(ws)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func TestOptionsOfProveThatDoNotGoTogether(t *testing.T) {
 		"got none; --lock proves":                {},
 		"takes one argument, FILE.crate":         {"a.crate", "b.crate"},
 		"--jobs goes with --lock only":           {"a.crate", "--jobs", "2"},
-		"--map goes with --lock only":            {"a.crate", "--map", "x"},
+		"--map goes with --lock and NAME@VERS":   {"a.crate", "--map", "x"},
 		"--commit is for one crate; with --lock": {"--lock", "--commit", "x"},
 		"--repository is for one crate":          {"--lock", "--repository", "x"},
 		"--submit needs --log URL":               {"--lock", "--submit"},

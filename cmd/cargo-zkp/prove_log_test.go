@@ -47,4 +47,17 @@ func TestProveTakesTheProgramOfTheLogThatIsNamed(t *testing.T) {
 		p[0].ID(), p[0].Blocks, p[0].ProvingKey, file)
 	expect(3, "is a development key, with which anyone can make false proofs", "--log", srv.URL)
 	expect(3, "gone.crate", "--log", srv.URL, "--development")
+
+	// The workspace's own policy says so as well, and does not where the command line says no.
+	t.Chdir(t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	put(t, "Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\n[lib]\npath = \"lib.rs\"\n")
+	put(t, "zkp.toml", "version = 1\ndevelopment = true\n")
+	expect(3, "gone.crate: no such file", "--log", srv.URL)
+	expect(3, "is a development key", "--log", srv.URL, "--development=false")
+	put(t, "zkp.toml", "version = 1\n")
+	expect(3, "is a development key", "--log", srv.URL)
+	expect(3, "gone.crate: no such file", "--log", srv.URL, "--development")
+	put(t, "zkp.toml", "version = 1\ndevelopment = 1\n")
+	expect(2, "zkp.toml", "--log", srv.URL)
 }

@@ -46,12 +46,9 @@ func (o *proveOptions) published(ctx context.Context, sh *shell, name, version s
 		o.out = filepath.Join(dir, name+"-"+version+".entry")
 	}
 	if !o.given("repository") {
-		if o.repository, err = backlog.RepositoryURL(c.Repository()); err != nil {
-			return nil, outcome.Usagef("prove %s@%s needs --repository, the path or the URL of the git repository that the crate comes "+
-				"from: %v", name, version, err)
+		if err := o.find(sh, c); err != nil {
+			return nil, err
 		}
-		o.named = true
-		sh.Status("Taking", "the repository that the crate's manifest names, %s", o.repository)
 	}
 	o.crateFile = &keptCrate{path: filepath.Join(filepath.Dir(o.out), name+"-"+version+".crate"), raw: raw}
 	if old, err := readFile(o.crateFile.path, crate.DefaultLimits.Compressed); err == nil && bytes.Equal(old, raw) {
@@ -61,6 +58,41 @@ func (o *proveOptions) published(ctx context.Context, sh *shell, name, version s
 			o.crateFile.path)
 	}
 	return c, nil
+}
+
+// find takes the repository that the mapping file names, or else the crate's manifest.
+func (o *proveOptions) find(sh *shell, c *crate.Crate) error {
+	dir := "."
+	if ws, err := workspace(""); err == nil {
+		dir = filepath.Dir(ws.LockPath)
+	}
+	m, err := backlog.ReadMappingFor(o.lock.mapping, dir)
+	if err != nil {
+		return policyError(err)
+	}
+	found, err := m.Find(c.Name, c.Version, c.Repository())
+	if err != nil {
+		return outcome.Usagef("prove %s@%s needs --repository, the path or the URL of the git repository that the crate comes "+
+			"from, or %s, which names it: %v", c.Name, c.Version, backlog.MapName, err)
+	}
+	o.repository, o.named, o.own = cmp.Or(found.Dir, found.URL), found.Dir == "", found.Own
+	who := "the crate's manifest"
+	if found.Dir != "" || found.Own {
+		who = cmp.Or(o.lock.mapping, backlog.MapName)
+	}
+	sh.Status("Taking", "the repository that %s names, %s", who, o.repository)
+	if info, _ := c.VCSInfo(); info == nil && !o.given("commit") {
+		o.commit = found.Commit
+	}
+	if !o.given("path") {
+		o.mappedPath = found.Path
+	}
+	for path, to := range found.Submodules {
+		if _, ok := o.submodules[path]; !ok {
+			o.submodules[path] = to
+		}
+	}
+	return nil
 }
 
 // A keptCrate is a .crate to be left beside its entry, but not beside none.
@@ -233,20 +265,23 @@ func (o *proveOptions) fetch(ctx context.Context, sh *shell, c *crate.Crate) (st
 	if err != nil {
 		return "", err
 	}
-	if o.given("commit") {
+	if o.chosen() {
 		o.commit = hex.EncodeToString(commit[:])
 	}
 	o.url = o.repository
 	sh.Status("Fetching", "commit %x", commit)
 	if o.named {
-		return o.visitor.Fetch(ctx, visit.Address{URL: o.repository}, commit)
+		return o.visitor.Fetch(ctx, visit.Address{URL: o.repository, Own: o.own}, commit)
 	}
 	return cache.Fetch(ctx, o.repository, commit)
 }
 
+// chosen says that the command line or the mapping file names a commit.
+func (o *proveOptions) chosen() bool { return o.commit != "" || o.given("commit") }
+
 // wanted returns the commit to fetch.
 func (o *proveOptions) wanted(ctx context.Context, c *crate.Crate) (commit [20]byte, err error) {
-	if o.given("commit") {
+	if o.chosen() {
 		if id, err := hex.DecodeString(o.commit); err == nil && len(id) == len(commit) {
 			return [20]byte(id), nil
 		}
@@ -268,7 +303,7 @@ func (o *proveOptions) wanted(ctx context.Context, c *crate.Crate) (commit [20]b
 
 // tag returns the commit of the tag that --commit names, of a repository that a stranger's manifest names.
 func (o *proveOptions) tag(ctx context.Context) ([20]byte, error) {
-	tags, err := o.visitor.Tags(ctx, visit.Address{URL: o.repository})
+	tags, err := o.visitor.Tags(ctx, visit.Address{URL: o.repository, Own: o.own})
 	if err != nil {
 		return [20]byte{}, err
 	}

@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"encoding/hex"
 	"flag"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"cratelog/cargo/backlog"
+	"cratelog/crate"
 	"cratelog/internal/fixture"
 	"cratelog/internal/outcome"
 	"cratelog/internal/registrytest"
+	"cratelog/prover"
 	"cratelog/prover/git"
 )
 
@@ -169,4 +173,99 @@ func TestAFailedProofLeavesNothing(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("%v %v", left, err)
 	}
+}
+
+// TestAPublishedCrateIsProvedFromWhereTheMappingFileSays, as prove --lock does it: a directory, a server on this
+// machine that no manifest may name, by the crate or by what its manifest says, a commit for a crate that names
+// none, and what the command line says goes before.
+func TestAPublishedCrateIsProvedFromWhereTheMappingFileSays(t *testing.T) {
+	t.Setenv("CARGO_HOME", t.TempDir())
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	raw, repo, commit := helloProof(t), fixture.Repo(t), fixture.Commit(t, "0.1.0")
+	c, err := crate.Read(raw, "hello-proof", "0.1.0", crate.DefaultLimits)
+	fatalIf(t, err)
+	url := fixture.ServeGit(t, filepath.Dir(repo), func(*http.Request) bool { return true }) + "/" + filepath.Base(repo)
+	reg := registrytest.New(t)
+	reg.AddCrate(raw)
+	for name, test := range map[string]struct {
+		mapping string
+		args    []string
+		from    string // "": none is found
+	}{
+		"nothing":              {"", nil, "manifest"},
+		"a directory":          {"[crate.hello-proof]\nrepository = \"" + repo + "\"\n", nil, repo},
+		"this version's":       {"[crate.hello-proof]\nrepository = \"x\"\n[crate.\"hello-proof@0.1.0\"]\nrepository = \"" + repo + "\"\n", nil, repo},
+		"another crate's":      {"[crate.other]\nrepository = \"" + repo + "\"\n", nil, "manifest"},
+		"where that one moved": {"[repositories]\n\"" + c.Repository() + "\" = \"" + repo + "\"\n", nil, repo},
+		"the command line":     {"[crate.hello-proof]\nrepository = \"x\"\n", []string{"--repository", repo}, repo},
+		"on this machine":      {"[crate.hello-proof]\nrepository = \"" + url + "\"\n", nil, url},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			at := backlog.MapName
+			if name == "a directory" { // as --map names it
+				at = "map.toml"
+				test.args = append(test.args, "--map", at)
+			}
+			put(t, at, test.mapping)
+			var said bytes.Buffer
+			sh := newShell(&said, &said)
+			o := proveArgs(t, append(test.args, "--index", reg.Index)...)
+			if _, err := o.crate(t.Context(), sh, "hello-proof@0.1.0"); err != nil && test.from != "manifest" {
+				t.Fatal(err)
+			}
+			if test.from == "manifest" {
+				if o.own || o.repository == repo {
+					t.Errorf("taken from %s", o.repository)
+				}
+				return
+			}
+			if o.repository != test.from {
+				t.Fatalf("taken from %q\n%s", o.repository, &said)
+			}
+			dir, err := o.fetch(t.Context(), sh, c)
+			fatalIf(t, err)
+			source, err := git.Open(t.Context(), dir)
+			fatalIf(t, err)
+			defer source.Close()
+			src, err := o.source(t.Context(), source)
+			fatalIf(t, err)
+			plan, err := prover.NewPlan(t.Context(), c, source, src)
+			if err != nil || plan.Claim.Commit != commit {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	t.Run("for a crate that names no commit", func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		bare := registrytest.MakeCrate("bare", "1.0.0", nil)
+		reg.AddCrate(bare)
+		path := "sub"
+		put(t, backlog.MapName, "[crate.bare]\nrepository = \""+repo+"\"\ncommit = \"v0.1.0\"\npath = \"sub\"\n"+
+			"submodules = { \"vendor/z\" = \"z\" }\n")
+		sh := newShell(&bytes.Buffer{}, &bytes.Buffer{})
+		o := proveArgs(t, "--index", reg.Index)
+		_, err := o.crate(t.Context(), sh, "bare@1.0.0")
+		fatalIf(t, err)
+		source, err := git.Open(t.Context(), repo)
+		fatalIf(t, err)
+		defer source.Close()
+		src, err := o.source(t.Context(), source)
+		wd, _ := os.Getwd()
+		if err != nil || src.Commit == nil || *src.Commit != commit || src.Path == nil || *src.Path != path ||
+			!strings.HasSuffix(o.submodules["vendor/z"], "z") {
+			t.Errorf("%+v, %v, %v in %s", src, o.submodules, err, wd)
+		}
+	})
+	t.Run("and a wrong file is refused", func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		put(t, backlog.MapName, "[crates]\n")
+		sh := newShell(&bytes.Buffer{}, &bytes.Buffer{})
+		if _, err := proveArgs(t, "--index", reg.Index).crate(t.Context(), sh, "hello-proof@0.1.0"); outcome.Of(err) != outcome.Usage {
+			t.Error(err)
+		}
+		if _, err := proveArgs(t, "--index", reg.Index, "--map", "gone").crate(t.Context(), sh, "hello-proof@0.1.0"); err == nil {
+			t.Error("a mapping file that is not there")
+		}
+	})
 }

@@ -121,7 +121,7 @@ func (s *site) write(name string, text []byte) {
 }
 
 func (s *site) settings(more string) {
-	text := fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\nkey = \"key.pem\"\ntree = \"tree\"\nstate = \"state\"\ntrust = \"trust.policy\"\n%s", origin, more)
+	text := fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\nkeys = [\"key.pem\"]\ntree = \"tree\"\nstate = \"state\"\ntrust = \"trust.policy\"\n%s", origin, more)
 	s.write("logd.toml", []byte(text))
 }
 
@@ -582,6 +582,40 @@ func wantExit(t *testing.T, err error, out string, code int, words string) {
 	}
 }
 
+func TestTheRegistriesOfTheSettings(t *testing.T) {
+	dir := t.TempDir()
+	fatalIf(t, config.GenerateKey(filepath.Join(dir, "log-key.pem")))
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("quorum none\n"), 0o644))
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "token"), []byte("secret\n"), 0o600))
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "two"), []byte("a\nb\n"), 0o600))
+	read := func(tables string) ([]log.Registry, int, error) {
+		file := filepath.Join(dir, "logd.toml")
+		fatalIf(t, os.WriteFile(file, []byte("origin = \"log.example/x\"\nlisten = \"127.0.0.1:0\"\nkey = \"log-key.pem\"\ntree = \"tree\"\n"+
+			"state = \"state\"\ntrust = \"trust.policy\"\nregistry_requests = 7\n"+tables), 0o644))
+		_, cfg, err := load(file)
+		return cfg.Registries, cfg.RegistryRequests, err
+	}
+	got, n, err := read("[[registry]]\nindex = \"sparse+https://a.example/\"\nsubject = \"default\"\n" +
+		"[[registry]]\nindex = \"http://127.0.0.1:8080/index/\"\ntoken_file = \"token\"\n")
+	fatalIf(t, err)
+	want := []log.Registry{{Subject: "default", Index: "sparse+https://a.example/"}, {Index: "http://127.0.0.1:8080/index/", Token: "secret"}}
+	if !slices.Equal(got, want) || n != 7 {
+		t.Errorf("%+v, %d", got, n)
+	}
+	for tables, words := range map[string]string{
+		"[[registry]]\nsubject = \"default\"\n":                                "[[registry]] number 1: index is missing",
+		"[[registry]]\nindex = \"https://a.example/\"\nname = \"x\"\n":         "name",
+		"[[registry]]\nindex = \"http://a.example/\"\n":                        "plain http to another machine",
+		"[[registry]]\nindex = \"https://a.example/\"\nsubject = \"x\"\n":      "subject",
+		"[[registry]]\nindex = \"https://a.example/\"\ntoken_file = \"no\"\n":  "token_file",
+		"[[registry]]\nindex = \"https://a.example/\"\ntoken_file = \"two\"\n": "does not hold one line",
+	} {
+		if _, _, err := read(tables); err == nil || !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), "logd.toml") {
+			t.Errorf("%s: %v", tables, err)
+		}
+	}
+}
+
 func TestTheShippedExampleLoads(t *testing.T) {
 	dir := t.TempDir()
 	example := testlog.Must(os.ReadFile(filepath.Join("..", "..", "config", "logd.example.toml")))
@@ -590,7 +624,7 @@ func TestTheShippedExampleLoads(t *testing.T) {
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("quorum none\n"), 0o644))
 	s, cfg, err := load(filepath.Join(dir, "logd.toml"))
 	fatalIf(t, err)
-	if s.Development || cfg.Development || cfg.TreeDir != filepath.Join(dir, "tree") || cfg.CheckpointInterval.Duration != time.Second {
+	if s.Development || cfg.Development || cfg.TreeDir != filepath.Join(dir, "tree") || cfg.CheckpointInterval.Duration != time.Second || cfg.RegistryRequests != 120 {
 		t.Errorf("%+v", s)
 	}
 	// What the example says of its optional settings is what leaving them out means.

@@ -56,6 +56,7 @@ type settings struct {
 		Subject   string `toml:"subject"`
 		TokenFile string `toml:"token_file"`
 		Contents  bool   `toml:"contents"`
+		Trusted   bool   `toml:"trusted_publishing"`
 		monitor.RegistryTiming
 	} `toml:"registry"`
 
@@ -221,7 +222,7 @@ func (s *setup) sets() ([]*build.Set, error) {
 func (s *setup) registry() (*registry.Index, error) {
 	r := s.Registry
 	if r.Index == "" {
-		if r.Name != "" || r.TokenFile != "" || r.Contents {
+		if r.Name != "" || r.TokenFile != "" || r.Contents || r.Trusted {
 			return nil, fmt.Errorf("%s: registry: index is missing: the URL of the registry's sparse index", s.path)
 		}
 		return nil, nil
@@ -307,6 +308,9 @@ func (s *setup) monitorConfig(db *store.Store, logger *slog.Logger) (monitor.Con
 	}
 	if reg != nil {
 		cfg.Registry, cfg.RegistryIndex = reg, "sparse+"+reg.URL
+		if s.Registry.Trusted {
+			cfg.Publications = reg
+		}
 	}
 	return cfg, proofs, nil
 }

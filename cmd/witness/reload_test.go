@@ -169,7 +169,7 @@ func TestListsAreReadPolitely(t *testing.T) {
 
 func openWitness(t *testing.T) *witness.Witness {
 	settings, _ := setUp(t)
-	_, cfg, err := load(settings, slog.New(slog.DiscardHandler))
+	_, cfg, err := loadKeys(settings, slog.New(slog.DiscardHandler))
 	fatal(t, err)
 	w := testlog.Must(witness.Open(t.Context(), cfg))
 	t.Cleanup(func() { w.Close() })
@@ -199,7 +199,7 @@ func TestASecondWitnessOnOneDatabaseIsRefused(t *testing.T) {
 func TestAKeyFileThatIsGoneIsNamed(t *testing.T) {
 	settings, _ := setUp(t)
 	key := filepath.Join(filepath.Dir(settings), "key.pem")
-	_, cfg, err := load(settings, slog.New(slog.DiscardHandler))
+	_, cfg, err := loadKeys(settings, slog.New(slog.DiscardHandler))
 	fatal(t, err)
 	if p := cfg.Check(); len(p) != 0 {
 		t.Errorf("all is well, and it says %q", p)

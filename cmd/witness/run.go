@@ -17,9 +17,10 @@ import (
 
 const usage = `witness cosigns the checkpoints of transparency logs (c2sp.org/tlog-witness).
 
-	witness keygen -name NAME -out FILE [-type ed25519|ml-dsa-44]
+	witness keygen -name NAME -out FILE [-type ed25519|ml-dsa-44] [-passphrase-file FILE]
 	                                  make a key file and print its vkey
 	witness vkey -name NAME -key FILE print the vkey of a key file
+	witness vkey -config FILE         print the vkey of each key of the settings
 	witness init -config FILE         create the witness's empty database, once
 	witness serve -config FILE [-ready-file FILE]
 	                                  serve until SIGINT or SIGTERM; SIGHUP reads the logs and
@@ -34,11 +35,27 @@ Exit status: 0 all is well; 1 evidence found a fork; 2 the command line is wrong
 `
 
 var keys = daemon.Keys{
-	Name:  "name",
-	Types: map[string]func(string) error{"ed25519": config.GenerateKey, "ml-dsa-44": config.GenerateMLDSAKey},
-	VKey: func(path, name string) (string, error) {
-		_, vkey, err := config.CosignatureSigner(path, name)
+	Name: "name",
+	Types: map[string]func(string, []byte) error{"ed25519": config.GenerateEncryptedKey,
+		"ml-dsa-44": config.GenerateEncryptedMLDSAKey},
+	VKey: func(path, name string, passphrase []byte) (string, error) {
+		key, err := config.ReadEncryptedKey(path, passphrase)
+		if err != nil {
+			return "", err
+		}
+		_, vkey, err := config.NewCosignatureSigner(key, name)
 		return vkey, err
+	},
+	All: func(path string) (vkeys []string, err error) {
+		_, cfg, err := loadKeys(path, slog.New(slog.DiscardHandler))
+		for _, key := range cfg.Signers {
+			_, vkey, err := config.NewCosignatureSigner(key, cfg.Name)
+			if err != nil {
+				return nil, err
+			}
+			vkeys = append(vkeys, vkey)
+		}
+		return vkeys, err
 	},
 }
 
@@ -62,7 +79,7 @@ func open(ctx context.Context, fs *flag.FlagSet, args []string, stderr io.Writer
 	}
 	o := opened{path: *file}
 	var err error
-	if o.settings, o.Config, err = load(o.path, slog.New(slog.NewTextHandler(stderr, nil))); err != nil {
+	if o.settings, o.Config, err = loadKeys(o.path, slog.New(slog.NewTextHandler(stderr, nil))); err != nil {
 		return o, err
 	}
 	how(&o.Config)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -102,7 +103,7 @@ func (o *opened) reload(ctx context.Context, ls *lists) (changes []string, err e
 	for name, same := range map[string]bool{
 		"name": s.Name == was.Name, "listen": s.Listen == was.Listen, "database": s.Database == was.Database,
 		"monitor": s.Monitor == was.Monitor, "max_listed": s.MaxListed == was.MaxListed,
-		"keys": slices.Equal(s.Keys, was.Keys), "bastion": slices.Equal(s.Bastion, was.Bastion),
+		"keys": slices.Equal(s.Keys, was.Keys) && reflect.DeepEqual(s.Settings, was.Settings), "bastion": slices.Equal(s.Bastion, was.Bastion),
 	} {
 		if !same {
 			return nil, fmt.Errorf("%s: the setting %q has changed, which takes a restart", o.path, name)

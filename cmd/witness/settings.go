@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"cratelog/config"
+	"cratelog/config/signer"
 	"cratelog/internal/web"
 	"cratelog/witness"
 )
@@ -29,7 +30,8 @@ type settings struct {
 	MaxListed int               `toml:"max_listed"`
 	Bastion   []bastionSettings `toml:"bastion"`
 	List      []listSettings    `toml:"list"`
-	Log       []struct {
+	signer.Settings
+	Log []struct {
 		Origin string `toml:"origin"`
 		VKey   string `toml:"vkey"`
 	} `toml:"log"`
@@ -52,8 +54,7 @@ const (
 	longest      = 7 * 24 * time.Hour
 )
 
-// load reads the settings file at path and the key files that it names. File
-// names in it are relative to the directory of the settings file.
+// load reads the settings file at path. File names in it are relative to its directory.
 func load(path string, logger *slog.Logger) (settings, witness.Config, error) {
 	var s settings
 	if err := config.LoadTOML(path, &s); err != nil {
@@ -72,21 +73,29 @@ func load(path string, logger *slog.Logger) (settings, witness.Config, error) {
 	for _, l := range s.Log {
 		cfg.Logs = append(cfg.Logs, witness.Log{Origin: l.Origin, VKey: l.VKey})
 	}
-	var err error
-	if cfg.Signers, err = readKeys(path, s.Keys); err != nil {
+	return s, cfg, nil
+}
+
+// loadKeys is load, and opens the keys.
+func loadKeys(path string, logger *slog.Logger) (settings, witness.Config, error) {
+	s, cfg, err := load(path, logger)
+	if err != nil {
+		return s, cfg, err
+	}
+	if cfg.Signers, err = readKeys(path, s.Keys, s.Settings); err != nil {
 		return s, cfg, err
 	}
 	cfg.Check = keyFiles(path, s.Keys)
 	return s, cfg, nil
 }
 
-func readKeys(path string, files []string) ([]crypto.Signer, error) {
+func readKeys(path string, files []string, elsewhere signer.Settings) ([]crypto.Signer, error) {
 	if len(files) == 0 {
 		return nil, fmt.Errorf("%s: the setting \"keys\" is missing; make a key with: witness keygen", path)
 	}
 	var signers []crypto.Signer
 	for _, file := range files {
-		key, err := config.ReadKey(config.Beside(path, file))
+		key, err := signer.Open(path, file, elsewhere)
 		if err != nil {
 			return nil, fmt.Errorf("%s: keys: %w", path, err)
 		}

@@ -356,7 +356,7 @@ func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
 	if code := outcome.Exit("witness", usage, run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 0 || !strings.Contains(out.String(), `"forks": []`) {
 		t.Errorf("no evidence: exit %d, %q, %q", code, out.String(), stderr.String())
 	}
-	_, cfg, err := load(settings, nil)
+	_, cfg, err := loadKeys(settings, nil)
 	fatal(t, err)
 	addFork(t, cfg, l)
 	out.Reset()
@@ -388,7 +388,7 @@ func TestShippedExampleLoads(t *testing.T) {
 	fatal(t, os.WriteFile(settings, text, 0o644))
 	fatal(t, run(t.Context(), []string{"keygen", "-name", "witness.example.org/w1", "-out", filepath.Join(dir, "witness-key.pem")}, io.Discard, io.Discard))
 	fatal(t, run(t.Context(), []string{"init", "-config", settings}, io.Discard, io.Discard))
-	s, cfg, err := load(settings, nil)
+	s, cfg, err := loadKeys(settings, nil)
 	fatal(t, err)
 	if s.Listen != "127.0.0.1:8400" || len(cfg.Signers) != 1 || len(cfg.Logs) != 1 || cfg.Logs[0].Origin != "log.example.org/2026" {
 		t.Errorf("loaded %+v", s)

@@ -65,3 +65,18 @@ func (r *Reader) Release(ctx context.Context, log, index int64) (Release, error)
 	}, "SELECT log, idx, proven, yanked FROM releases WHERE log = ? AND idx = ?", log, index)
 	return got, err
 }
+
+// PutPublication replaces what is known of how a release was published.
+func (s *Store) PutPublication(ctx context.Context, p Publication) error {
+	return exec(ctx, s.write, "INSERT OR REPLACE INTO publications (log, idx, asked, provider, repository, run, commit_id) "+
+		"VALUES (?,?,?,?,?,?,?)", p.Log, p.Index, millis(p.Asked), p.Provider, p.Repository, p.Run, p.Commit)
+}
+
+// Publication returns how an entry's release was published, and whether the registry was asked.
+func (r *Reader) Publication(ctx context.Context, log, index int64) (Publication, bool, error) {
+	return sqlite.One(ctx, r.read, func(r scanner) (Publication, error) {
+		var p Publication
+		err := r.Scan(&p.Log, &p.Index, moment{&p.Asked}, &p.Provider, &p.Repository, &p.Run, &p.Commit)
+		return p, err
+	}, "SELECT log, idx, asked, provider, repository, run, commit_id FROM publications WHERE log = ? AND idx = ?", log, index)
+}

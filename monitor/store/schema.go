@@ -177,7 +177,7 @@ CREATE TABLE registry_retries (
 	why      TEXT NOT NULL DEFAULT '', -- what went wrong, '' if it does not know the release
 	PRIMARY KEY (log, idx)
 ) STRICT;
-` + releasesSchema + openingsSchema + buildsSchema + searchSchema
+` + releasesSchema + openingsSchema + buildsSchema + searchSchema + publicationsSchema
 
 // releasesSchema is new in schema 2.
 const releasesSchema = `
@@ -187,6 +187,21 @@ CREATE TABLE releases (
 	idx    INTEGER NOT NULL,
 	proven BLOB NOT NULL,    -- digest of what the line must say, '' if Cargo.toml was not seen
 	yanked INTEGER NOT NULL, -- 1: yanked, when last looked at
+	PRIMARY KEY (log, idx)
+) STRICT;
+`
+
+// publicationsSchema is new in schema 7.
+const publicationsSchema = `
+-- What the registry's API says of how entries' releases were published, where it was asked.
+CREATE TABLE publications (
+	log        INTEGER NOT NULL,
+	idx        INTEGER NOT NULL,
+	asked      INTEGER NOT NULL,
+	provider   TEXT NOT NULL, -- all '' if it says nothing
+	repository TEXT NOT NULL,
+	run        TEXT NOT NULL,
+	commit_id  TEXT NOT NULL, -- hex
 	PRIMARY KEY (log, idx)
 ) STRICT;
 `
@@ -270,4 +285,4 @@ var upgrades = []string{"ALTER TABLE registry_retries ADD COLUMN why TEXT NOT NU
 	"ALTER TABLE logs ADD COLUMN openings INTEGER NOT NULL DEFAULT 0;" +
 		"ALTER TABLE logs ADD COLUMN reopen INTEGER NOT NULL DEFAULT 0;" +
 		"ALTER TABLE logs ADD COLUMN reopen_began INTEGER NOT NULL DEFAULT 0;" + openingsSchema,
-	buildsSchema, searchSchema}
+	buildsSchema, searchSchema, publicationsSchema}

@@ -32,7 +32,7 @@ type Store struct {
 const readers = 4
 
 var database = sqlite.Owned{
-	ID: 0x63726c6d, Version: 6, Schema: schema, Upgrades: upgrades, Journal: "wal", Conns: 1, Cache: 64 << 10,
+	ID: 0x63726c6d, Version: 7, Schema: schema, Upgrades: upgrades, Journal: "wal", Conns: 1, Cache: 64 << 10,
 	What: "a monitor's database", Init: "monitor init",
 	Advice: "if this monitor has never run, create it with: monitor init; " +
 		"otherwise find it, because without its memory a monitor believes whatever it is shown next",
@@ -44,6 +44,15 @@ func Create(ctx context.Context, path string) (*Store, error) { return open(ctx,
 // Open opens a database that Create made. A missing file is fs.ErrNotExist. It refuses
 // another program's file and a newer schema.
 func Open(ctx context.Context, path string) (*Store, error) { return open(ctx, path, false) }
+
+// Check looks whether the database at path is a monitor's, and changes nothing.
+func Check(ctx context.Context, path string) error {
+	db, err := database.Peek(ctx, path)
+	if err != nil {
+		return err
+	}
+	return db.Close()
+}
 
 func open(ctx context.Context, path string, create bool) (*Store, error) {
 	write, err := database.Open(ctx, path, create)

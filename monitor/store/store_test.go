@@ -271,7 +271,7 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		t.Error("an existing file was taken")
 	}
 	for name, change := range map[string]string{
-		"it has schema 7":              "PRAGMA user_version = 7",
+		"it has schema 8":              "PRAGMA user_version = 8",
 		"no version of this program":   "PRAGMA user_version = 0",
 		"it is not a monitor's":        "PRAGMA application_id = 7",
 		"PRAGMA application_id = back": "",
@@ -367,13 +367,13 @@ func TestAnOlderDatabaseIsBroughtUpToDate(t *testing.T) {
 	}
 	fresh := schemaOf(s)
 	_, err := s.write.Exec("DROP TABLE releases; DROP TABLE crates; DROP TABLE openings; DROP TABLE builds; " +
-		"DROP TABLE subscriptions; DROP TABLE subscription_logs; DROP INDEX entries_by_fold; DROP INDEX entries_by_kind; " +
+		"DROP TABLE publications; DROP TABLE subscriptions; DROP TABLE subscription_logs; DROP INDEX entries_by_fold; DROP INDEX entries_by_kind; " +
 		"DROP INDEX entries_by_program; DROP INDEX findings_by_fold; " +
 		"ALTER TABLE logs DROP COLUMN openings; ALTER TABLE logs DROP COLUMN reopen; " +
 		"ALTER TABLE logs DROP COLUMN reopen_began; ALTER TABLE entries DROP COLUMN registry; ALTER TABLE registry_retries DROP COLUMN why; " +
 		"INSERT INTO registry_retries VALUES (1, 2, 3, 4); PRAGMA user_version = 1")
 	fatalIf(t, errors.Join(err, s.Close()))
-	if _, err := OpenReader(t.Context(), path); err == nil || !strings.Contains(err.Error(), "brings it to 6") {
+	if _, err := OpenReader(t.Context(), path); err == nil || !strings.Contains(err.Error(), "brings it to 7") {
 		t.Errorf("a reader of an older database: %v", err)
 	}
 	s = testlog.Must(Open(t.Context(), path))

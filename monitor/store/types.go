@@ -221,6 +221,14 @@ type Release struct {
 	Yanked     bool
 }
 
+// Publication is what the registry's API says of how the release of an entry was published: by a
+// workflow that had an identity of its own, at a commit. Without a Commit it says nothing.
+type Publication struct {
+	Log, Index                        int64
+	Asked                             time.Time
+	Provider, Repository, Run, Commit string
+}
+
 // Crate is what the .crate of an entry says that the entry does not.
 type Crate struct {
 	Log, Index  int64

@@ -50,6 +50,9 @@ func (s *Server) addProof(ctx context.Context, d *entryDetail, e store.Entry) er
 			d.CommitStatement = "Its files are in this commit; the crate itself names no commit: whoever made the claim chose it."
 		}
 	}
+	if d.Trusted, err = s.publication(ctx, e); err != nil {
+		return err
+	}
 	parsed, err := entry.Parse(e.Data)
 	if err != nil || parsed.Claim.Kind() != (&entry.Source{}).Kind() {
 		return nil // what cannot be read is said of the whole entry
@@ -61,6 +64,22 @@ func (s *Server) addProof(ctx context.Context, d *entryDetail, e store.Entry) er
 		}
 	}
 	return nil
+}
+
+// publication compares what the registry says of a release with the proven commit.
+func (s *Server) publication(ctx context.Context, e store.Entry) (*publicationJSON, error) {
+	p, asked, err := s.cfg.Store.Publication(ctx, e.Log, e.Index)
+	if err != nil || !asked {
+		return nil, err
+	}
+	v := &publicationJSON{"none", p.Provider, p.Repository, p.Run, p.Commit, p.Asked}
+	switch {
+	case p.Commit == hex.EncodeToString(e.Commit[:]):
+		v.Standing = "agrees"
+	case p.Commit != "":
+		v.Standing = "differs"
+	}
+	return v, nil
 }
 
 // verifyCommands are what a reader runs. Names and versions need no quotes; see package entry.

@@ -233,6 +233,9 @@ type entryDetail struct {
 	Repository    string `json:"repository_claimed,omitempty"`
 	RepositoryURL string `json:"repository_claimed_url,omitempty"`
 
+	// Trusted is what the registry's API says of how the release was published; null if it was not asked.
+	Trusted *publicationJSON `json:"trusted_publishing"`
+
 	Verify *verifyJSON `json:"verify"` // null of what cannot be verified by a command
 
 	Findings []findingJSON `json:"findings"` // about this entry
@@ -244,6 +247,17 @@ type entryDetail struct {
 type verifyJSON struct {
 	Show string `json:"show"` // asks the log
 	File string `json:"file"` // checks the .crate with the bundle, "" as long as there is none
+}
+
+// publicationJSON is what the registry says of the workflow that published a release, beside the
+// proven commit. It is the registry's word.
+type publicationJSON struct {
+	Standing   string    `json:"standing"` // agrees, differs, or none: the registry names no commit
+	Provider   string    `json:"provider,omitempty"`
+	Repository string    `json:"repository,omitempty"`
+	Run        string    `json:"run,omitempty"`
+	Commit     string    `json:"commit,omitempty"`
+	Asked      time.Time `json:"asked"`
 }
 
 // chainJSON is what a proof is about.

@@ -754,3 +754,29 @@ func TestAddressesKeepTheirMeaningWhenALogIsAdded(t *testing.T) {
 	}
 	s.wants(s.get("/e/0?log=none"), http.StatusNotFound, "")
 }
+
+// TestTrustedPublishingIsShownBesideTheProof: whether the commit that the registry names is the proven one.
+func TestTrustedPublishingIsShownBesideTheProof(t *testing.T) {
+	w := healthy(t, "solo: Example Org")
+	s := w.server()
+	if read[entryDetail](s, "/v1/entries/0").Trusted != nil || strings.Contains(s.must("/e/0").body, "Trusted publishing") {
+		t.Error("it is shown though nobody asked")
+	}
+	commit := read[entryDetail](s, "/v1/entries/0").Commit
+	p := store.Publication{Log: 1, Provider: "github", Repository: "o/<b>", Run: "7"}
+	for id, want := range map[string][2]string{
+		commit:                   {"agrees", "the proven commit</span>"},
+		strings.Repeat("ab", 20): {"differs", "another commit</span>"},
+		"":                       {"none", "names no commit that this release"},
+	} {
+		p.Commit = id
+		fatalIf(t, w.store.PutPublication(t.Context(), p))
+		body := s.must("/e/0").body
+		if v := read[entryDetail](s, "/v1/entries/0").Trusted; v == nil || v.Standing != want[0] || v.Commit != id {
+			t.Errorf("%+v, want %s", v, want[0])
+		}
+		if !strings.Contains(body, want[1]) || strings.Contains(body, "o/<b>") {
+			t.Errorf("%s: the page does not say %q, or not safely", want[0], want[1])
+		}
+	}
+}
