@@ -56,6 +56,7 @@ func (w *world) pairs() []pair {
 		pair{"request of ours -> omniwitness, extension lines", []string{"omniwitness"}, w.extended("omniwitness")},
 		pair{"sign-subtree request of ours -> sunlight", []string{"sunlight"}, w.subtree("sunlight")},
 		pair{"sign-subtree, torchwood -> witness", nil, w.subtree("witness")},
+		pair{"logd -> sunlight, mirror", []string{"sunlight"}, w.mirrored},
 		pair{"litebastion <- witness", []string{"litebastion"}, w.bastion},
 	)
 }
@@ -318,6 +319,47 @@ func (w *world) subtree(program string) func(ctx context.Context) error {
 		}
 		return nil
 	}
+}
+
+// mirrored waits until sunlight's mirror has all entries of a log, and compares what it would serve.
+func (w *world) mirrored(ctx context.Context) error {
+	l := w.logs[classic]
+	held := fmt.Sprintf("cratelog_mirror_size{mirror=%q} 3\n", mirrorName)
+	err := until(ctx, nil, "word of the log that the mirror holds all", func() error {
+		metrics, err := get(ctx, l.url+"/metrics")
+		if err == nil && !strings.Contains(string(metrics), held) {
+			err = errors.New("not yet")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(w.run, "sun-public", "mirror", fmt.Sprintf("%x", sha256.Sum256([]byte(l.origin))))
+	signed, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
+	if err != nil {
+		return err
+	}
+	for _, vkey := range []string{w.mirrorKey, l.vkey} {
+		var v note.Verifier
+		if v, err = torchwood.NewCosignatureVerifier(vkey); err != nil {
+			v, err = note.NewVerifier(vkey)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := note.Open(signed, note.VerifierList(v)); err != nil {
+			return fmt.Errorf("the mirror's checkpoint: %w", err)
+		}
+	}
+	tile, err := get(ctx, l.url+"/tile/0/000.p/3")
+	if err != nil {
+		return err
+	}
+	if copied, err := os.ReadFile(filepath.Join(dir, "tile/0/000.p/3")); err != nil || !bytes.Equal(tile, copied) {
+		return fmt.Errorf("the mirror's tile is another one: %w", err)
+	}
+	return nil
 }
 
 // bastion has a witness of ours asked through litebastion.

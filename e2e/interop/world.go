@@ -27,6 +27,9 @@ import (
 	"cratelog/testdata"
 )
 
+// mirrorName is the name of sunlight's mirror.
+const mirrorName = "sun.example/m1"
+
 const patience = time.Minute
 
 // kind is the kind of keys that witnesses sign with. One log is cosigned by keys of one kind: each witness has
@@ -62,6 +65,7 @@ type world struct {
 	tree *testlog.Log
 
 	cosigners map[string]cosigner // by program
+	mirrorKey string              // of sunlight's mirror
 	failed    map[string]error    // what could not be started, by program
 
 	mu        sync.Mutex
@@ -380,7 +384,7 @@ func (w *world) sunlight(ctx context.Context, list string) (c cosigner, err erro
 		return c, err
 	}
 	c = cosigner{name: "sun.example/w1", vkey: make(map[kind]string)}
-	out, err := output(ctx, w.run, nil, w.path("sunlight-keygen"), "-f", "sun.seed", "-witness", c.name)
+	out, err := output(ctx, w.run, nil, w.path("sunlight-keygen"), "-f", "sun.seed", "-witness", c.name, "-mirror", mirrorName)
 	if err != nil {
 		return c, err
 	}
@@ -393,6 +397,9 @@ func (w *world) sunlight(ctx context.Context, list string) (c cosigner, err erro
 	}
 	if len(c.vkey) != 2 {
 		return c, fmt.Errorf("sunlight-keygen printed no two keys: %s", out)
+	}
+	if w.mirrorKey = regexp.MustCompile(regexp.QuoteMeta(mirrorName) + `\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+`).FindString(out); w.mirrorKey == "" {
+		return c, fmt.Errorf("sunlight-keygen printed no key of a mirror: %s", out)
 	}
 	if err := w.sunlightFiles(ctx); err != nil {
 		return c, err
@@ -407,7 +414,7 @@ witness:
   secret: sun.seed
   loglists: [%s]
   localdirectory: sun-public
-  mirrorname: sun.example/m1
+  mirrorname: %s
   mirrorloglists: [%s]
 logs:
   - name: 127.0.0.1/ct
@@ -421,7 +428,7 @@ logs:
     localdirectory: sun-ct
     notafterstart: %s
     notafterlimit: %s
-`, address, c.name, list, list, today.Format(time.DateOnly), today.Format(time.RFC3339), today.AddDate(1, 0, 0).Format(time.RFC3339))
+`, address, c.name, list, mirrorName, list, today.Format(time.DateOnly), today.Format(time.RFC3339), today.AddDate(1, 0, 0).Format(time.RFC3339))
 	if err := os.WriteFile(filepath.Join(w.run, "sun.yaml"), []byte(settings), 0o644); err != nil {
 		return c, err
 	}
@@ -444,9 +451,13 @@ func (w *world) startLog(ctx context.Context, l *logOf) error {
 	}
 	l.trust = []byte(trust + "group all-of-them all" + members + "\nquorum all-of-them\n")
 	dir := filepath.Join(w.run, "log-"+string(l.kind))
+	mirror := ""
+	if w.mirrorKey != "" {
+		mirror = fmt.Sprintf("[[mirror]]\nurl = %q\nvkey = %q\n", w.cosigners["sunlight"].url, w.mirrorKey)
+	}
 	err := writeFiles(dir, map[string]string{"trust.policy": string(l.trust), "logd.toml": fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\n"+
-		"key = \"../log-%s.pem\"\ntree = \"tree\"\nstate = \"state\"\ntrust = \"trust.policy\"\ndevelopment = true\n"+
-		"checkpoint_interval = \"500ms\"\npublish_wait = \"60s\"\n", l.origin, l.kind)})
+		"keys = [\"../log-%s.pem\"]\ntree = \"tree\"\nstate = \"state\"\ntrust = \"trust.policy\"\ndevelopment = true\n"+
+		"checkpoint_interval = \"500ms\"\npublish_wait = \"60s\"\n%s", l.origin, l.kind, mirror)})
 	if err != nil {
 		return err
 	}
