@@ -407,34 +407,6 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// TestADiskThatCannotBeWrittenIsSaid to submitters and in /healthz, and is over when it is over.
-func TestADiskThatCannotBeWrittenIsSaid(t *testing.T) {
-	t.Parallel()
-	w, l := openWorld(t)
-	broken := errors.New("read-only file system")
-	l.door.storage.mu.Lock()
-	real := l.door.storage.probe
-	l.door.storage.probe = func() error { return broken }
-	l.door.storage.mu.Unlock()
-	l.door.storage.failed()
-	e, c := w.good("alpha", "1.0.0")
-	_, err := l.Submit(t.Context(), e, failingReader{t}, nil)
-	if r := wantRefusal(t, err, StorageFailed, "cannot write to its disk"); r.RetryAfter == 0 || status(r.Reason) != 503 {
-		t.Errorf("%+v", r)
-	}
-	if h := l.health(); h.OK || !strings.Contains(strings.Join(h.Problems, " "), "the tree cannot be written: read-only file system") {
-		t.Errorf("health: %+v", h)
-	}
-	l.door.storage.mu.Lock()
-	l.door.storage.probe = real
-	l.door.storage.mu.Unlock()
-	l.door.storage.failed()
-	w.submit(l, e, c)
-	if h := l.health(); !h.OK {
-		t.Errorf("health: %+v", h)
-	}
-}
-
 // TestTesseraCanAlwaysLock: the lock is a file in memory while the log runs, a link that a killed server left is
 // replaced, and nothing is left when the log is closed.
 func TestTesseraCanAlwaysLock(t *testing.T) {

@@ -94,6 +94,7 @@ type site struct {
 	dir    string
 	vkey   string
 	policy torchwood.Policy
+	wrap   []string // a command that runs the server
 }
 
 const origin = "log.test/2026"
@@ -176,7 +177,8 @@ func (s *site) tryStart(mode string, args ...string) (*server, error) {
 	ready := filepath.Join(s.t.TempDir(), "ready")
 	p := &server{t: s.t, out: new(bytes.Buffer), done: make(chan error, 1)}
 	args = append([]string{mode}, args...)
-	p.cmd = exec.Command(os.Args[0], append(args, "-config", filepath.Join(s.dir, "logd.toml"), "-ready-file", ready)...)
+	args = slices.Concat(s.wrap, []string{os.Args[0]}, args, []string{"-config", filepath.Join(s.dir, "logd.toml"), "-ready-file", ready})
+	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	fatalIf(s.t, p.cmd.Start())
 	go func() { p.done <- p.cmd.Wait() }()
