@@ -148,6 +148,8 @@ var saidElsewhere = map[string][2]string{
 		"TestAVersionThatStandsForOtherBytesIsRefusedBeforeAnythingIsProved"},
 	"no remote branch or tag that this repository knows contains commit ...": {"cargo/publish/refuse_test.go",
 		"TestWhatIsNotCommittedOrNotPushedIsRefused"},
+	"is not known to be logged with a proof, so it is not published": {"cargo/publish/refuse_test.go",
+		"TestAPlainCargoPublishIsRefusedUntilTheCrateIsLogged"},
 	"a proof has room for ... blocks": {"prover/keyring_test.go", "TestKeysThatCannotProveAreFoundBeforeTheWork"},
 }
 
@@ -283,13 +285,36 @@ func troubledReader(t *testing.T, c *complaints) {
 	d.mustCargo("fetch")
 	c.by(t, "so no log is asked about it", 1, d.zkp("verify"))
 
+	troubledExceptions(t, c, s)
+
 	s.stopAll()
 	d = s.troubled(t, "hello-proof", "0.1.1")
 	d.mustCargo("fetch")
+	c.by(t, "does not answer", 1, d.zkp("doctor"))
 	c.by(t, "the log ... did not say whether it holds", 3, d.zkp("verify"))
 	fatalIf(t, os.Remove(filepath.Join(d.dir, "zkp.toml")))
 	c.by(t, "could not be checked, so that nothing is written: what is not known is not excepted", 3,
 		d.zkp("init", "--from-lock", "--development", "--trust", filepath.Dir(s.policy)))
+}
+
+// troubledExceptions is a project with exceptions.
+func troubledExceptions(t *testing.T, c *complaints, s *site) {
+	d := s.troubled(t, "hello-proof", "0.1.2")
+	d.policy("require = \"all\"\nexceptions = \"zkp-exceptions.toml\"\n")
+	d.mustCargo("fetch")
+	c.by(t, "exceptions names a file that does not exist", 3, d.zkp("verify"))
+	d.zkp("init", "--from-lock", "--force", "--expires", "10d").want(t, 0)
+	c.by(t, "will be refused when an exception ends", 0, d.zkp("verify"))
+	c.by(t, "--deny warnings makes them errors", 1, d.zkp("verify", "--deny", "warnings"))
+	file := filepath.Join(d.dir, "zkp-exceptions.toml")
+	text := string(read(t, file))
+	write(t, file, strings.Replace(text, "0.1.2", "0.1.1", 1)+"# by hand\n")
+	c.by(t, "was changed by hand: what is not an exception in it would be lost", 3,
+		d.zkp("prune"))
+	write(t, file, regexp.MustCompile(`(?m)^expires = .*$`).ReplaceAllString(text, `expires = "2020-01-31"`))
+	c.by(t, "expired, and do not count any more", 0, d.zkp("policy", "check"))
+	d.git("init", "-q")
+	c.by(t, "git finds no commit", 3, d.zkp("verify", "--since", "gone"))
 }
 
 // troubledBundles is given bundles that no honest log makes.
@@ -390,6 +415,13 @@ func troubledProver(t *testing.T, c *complaints) {
 	zkp("submit", site, "--log", s.log.url).want(t, 0)
 	c.by(t, "is in the log with another checksum", 1,
 		zkp("submit", copyFixture(t, "hello-proof-0.1.0-repacked", t.TempDir()), "--log", s.log.url))
+
+	d.registry.AddCrate(registrytest.MakeCrate("bare", "1.0.0", nil))
+	c.by(t, "needs --repository, the path or the URL of the git repository", 2,
+		zkp("prove", "bare@1.0.0", "--index", d.registry.Index))
+	c.by(t, "has no commit ... in its branches and tags", 1, zkp("prove", file, "--repository", "file://"+dir, "--commit",
+		strings.Repeat("12", 20)))
+	c.by(t, "is a development key, with which anyone can make false proofs", 3, zkp("prove", file, "--log", s.log.url))
 
 	// With a lock file.
 	d = s.troubled(t, "hello-proof", "0.1.1")
