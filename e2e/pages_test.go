@@ -29,8 +29,8 @@ type pageOf struct {
 }
 
 // blockCommand is a line of a block of the pages that is a command.
-var blockCommand = regexp.MustCompile(`(?m)^ {4,}((?:cargo|logd|witness|monitor|ceremony|cratelog|git|go|curl|sha256sum|tar|` +
-	`install|mkdir|sudo) [^\n]*)$`)
+var blockCommand = regexp.MustCompile(`(?m)^ {4,}((?:cargo|logd|witness|monitor|ceremony|cratelog|git|go|curl|sha256sum|` +
+	`tar|install|mkdir|sudo) [^\n]*)$`)
 
 // commandsOf returns the commands of a page's blocks.
 func commandsOf(t *testing.T, page string) (all []string) {
@@ -126,7 +126,8 @@ func TestThePagesCommandsWork(t *testing.T) {
 	d.git("update-ref", "refs/remotes/origin/main", "HEAD")
 	d.mustCargo("fetch")
 
-	fill := []string{"https://log.example.com/", s.log.url, "--log URL", "--log " + s.log.url, "NAME@VERSION", "b-one@1.0.0",
+	fill := []string{"https://log.example.com/", s.log.url, "--log URL", "--log " + s.log.url, "NAME@VERSION",
+		"b-one@1.0.0",
 		"NAME-VERSION", "b-one-1.0.0", "NAME", "a-one", "TRUST", s.policy}
 	page := func(name string, p *pageOf) {
 		t.Helper()
@@ -153,26 +154,31 @@ func TestThePagesCommandsWork(t *testing.T) {
 	port := freePorts(t, 1)
 	listen := fmt.Sprintf(" --listen 127.0.0.1:%d", port)
 	page("cargo", &pageOf{fill: []string{"proxy --install", "proxy --install" + listen},
-		before:  map[string]func(){"cargo zkp proxy --install": func() { fatalIf(t, os.RemoveAll(filepath.Join(d.dir, ".cargo"))) }},
+		before: map[string]func(){"cargo zkp proxy --install": func() {
+			fatalIf(t, os.RemoveAll(filepath.Join(d.dir,
+				".cargo")))
+		}},
 		running: map[string]string{"cargo zkp proxy": "Serving"},
 		not:     map[string]string{"cargo zkp proxy --install --service": "it needs the service manager of a login"}})
 	d.source("sparse+" + d.registry.Index)
 	page("report", &pageOf{})
 	checkout := filepath.Join(f.dir, "beta")
 	write(t, filepath.Join(checkout, "b-one-1.0.0.crate"), string(read(t, d.find("cache/*/b-one-1.0.0.crate"))))
-	page("ceremony", &pageOf{dir: checkout, fill: []string{"ceremony solo", "ceremony solo -blocks 8", "--program solo.json",
+	page("ceremony", &pageOf{dir: checkout, fill: []string{"ceremony solo", "ceremony solo -blocks 8",
+		"--program solo.json",
 		"--program " + program},
 		not: map[string]string{"ceremony verify": "it takes a ceremony", "go test": "it takes minutes"}})
 	pagesOfMonitors(t, s, program, page)
 	publisher := &pageOf{}
 	publisher.before = outside(publisher)
 	pagesOfPublishers(t, s, program, publisher, func() { page("publishing", publisher) })
-	page("builds", &pageOf{fill: []string{"--set NAME", "--set known", "--contact TEXT", "--contact mail"}, not: map[string]string{
-		"cargo zkp verify --binary": "TestABinaryIsWhatItsBuildersSay does",
-		"cargo zkp install":         "TestABinaryIsWhatItsBuildersSay does",
-		"cargo zkp rebuild":         "TestAProgramIsRebuiltInASandbox does, for minutes",
-		"cargo zkp attest":          "TestABinaryIsWhatItsBuildersSay does",
-	}})
+	page("builds", &pageOf{fill: []string{"--set NAME", "--set known", "--contact TEXT", "--contact mail"},
+		not: map[string]string{
+			"cargo zkp verify --binary": "TestABinaryIsWhatItsBuildersSay does",
+			"cargo zkp install":         "TestABinaryIsWhatItsBuildersSay does",
+			"cargo zkp rebuild":         "TestAProgramIsRebuiltInASandbox does, for minutes",
+			"cargo zkp attest":          "TestABinaryIsWhatItsBuildersSay does",
+		}})
 }
 
 func pagesOfMonitors(t *testing.T, s *site, program string, page func(string, *pageOf)) {
@@ -194,15 +200,18 @@ func pagesOfPublishers(t *testing.T, s *site, program string, p *pageOf, follow 
 	fatalIf(t, os.MkdirAll(filepath.Join(dir, "src"), 0o755))
 	write(t, filepath.Join(home, "credentials.toml"), "[registries.my]\ntoken = \""+token+"\"\n")
 	write(t, filepath.Join(home, "config.toml"), "[registries.my]\nindex = \"sparse+"+reg.Index+"\"\n")
-	write(t, filepath.Join(dir, "Cargo.toml"), "[package]\nname = \"hello-publish\"\nversion = \"0.1.0\"\nedition = \"2021\"\n"+
-		"license = \"MIT\"\ndescription = \"a test\"\n[package.metadata.zkp]\nlog = \""+s.log.url+"\"\n")
+	write(t, filepath.Join(dir, "Cargo.toml"),
+		"[package]\nname = \"hello-publish\"\nversion = \"0.1.0\"\nedition = \"2021\"\n"+
+			"license = \"MIT\"\ndescription = \"a test\"\n[package.metadata.zkp]\nlog = \""+s.log.url+"\"\n")
 	write(t, filepath.Join(dir, "src", "lib.rs"), "pub fn hello() {}\n")
 	write(t, filepath.Join(dir, ".gitignore"), "/target\n/Cargo.lock\n")
-	write(t, filepath.Join(dir, "zkp.toml"), "version = 1\ntrust = ["+quoted(s.policy)+"]\nprograms = ["+quoted(program)+"]\n"+
-		"[registry."+quoted("sparse+"+reg.Index)+"]\nlogs = ["+quoted(origin)+"]\n")
+	write(t, filepath.Join(dir, "zkp.toml"),
+		"version = 1\ntrust = ["+quoted(s.policy)+"]\nprograms = ["+quoted(program)+"]\n"+
+			"[registry."+quoted("sparse+"+reg.Index)+"]\nlogs = ["+quoted(origin)+"]\n")
 	for _, args := range [][]string{{"init", "-q", "--bare", "--object-format=sha1", remote}, {"init", "-q", "--object-format=sha1"},
 		{"remote", "add", "origin", remote}, {"add", "-A"},
-		{"-c", "user.name=a", "-c", "user.email=a@a.example", "commit", "-q", "-m", "x"}, {"push", "-q", "origin", "HEAD:refs/heads/main"}} {
+		{"-c", "user.name=a", "-c", "user.email=a@a.example", "commit", "-q", "-m", "x"}, {"push", "-q", "origin",
+			"HEAD:refs/heads/main"}} {
 		git(t, dir, args...)
 	}
 	p.dir, p.env = dir, []string{"CARGO_HOME=" + home, "CARGO_TARGET_DIR=" + filepath.Join(dir, "target")}

@@ -141,8 +141,10 @@ func (c *complaints) by(t *testing.T, message string, code int, o outcome) {
 // saidElsewhere are the messages that tests of other packages provoke, with more than a program's call could:
 // file and test.
 var saidElsewhere = map[string][2]string{
-	"not everything is committed":         {"cargo/publish/refuse_test.go", "TestWhatIsNotCommittedOrNotPushedIsRefused"},
-	"--allow-dirty is no way around it":   {"cargo/publish/refuse_test.go", "TestWhatIsNotCommittedOrNotPushedIsRefused"},
+	"not everything is committed": {"cargo/publish/refuse_test.go",
+		"TestWhatIsNotCommittedOrNotPushedIsRefused"},
+	"--allow-dirty is no way around it": {"cargo/publish/refuse_test.go",
+		"TestWhatIsNotCommittedOrNotPushedIsRefused"},
 	"the log's answer cannot be believed": {"cargo/publish/refuse_test.go", "TestALogThatIsDownOrLiesStopsEverything"},
 	"published already, with other bytes": {"cargo/publish/refuse_test.go",
 		"TestAVersionThatStandsForOtherBytesIsRefusedBeforeAnythingIsProved"},
@@ -163,7 +165,8 @@ func TestEveryMessageThatIsExplainedIsSaid(t *testing.T) {
 			t.Errorf("%s: %s does not provoke %q", at[0], at[1], message)
 		}
 	}
-	worlds := map[string]func(*testing.T, *complaints){"reader": troubledReader, "bundles": troubledBundles, "proxy": troubledProxy,
+	worlds := map[string]func(*testing.T, *complaints){"reader": troubledReader, "bundles": troubledBundles,
+		"proxy":  troubledProxy,
 		"prover": troubledProver, "publisher": troubledPublisher, "operator": troubledOperator}
 	var done atomic.Int32
 	t.Cleanup(func() { // when all of them have ended
@@ -187,7 +190,8 @@ func TestEveryMessageThatIsExplainedIsSaid(t *testing.T) {
 // saysInTest says whether a test has a text with all parts of a message.
 func saysInTest(t *testing.T, path, name string, parts []string) bool {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(fixture.Root(t), path), nil, parser.SkipObjectResolution)
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(fixture.Root(t), path), nil,
+		parser.SkipObjectResolution)
 	fatalIf(t, err)
 	for _, d := range file.Decls {
 		f, ok := d.(*ast.FuncDecl)
@@ -248,7 +252,8 @@ func troubledReader(t *testing.T, c *complaints) {
 	c.by(t, "has no trust file (*.policy), so that no log would be believed", 2,
 		d.zkp("init", "--from-lock", "--trust", "src"))
 	self := program(t, "cargo-zkp")
-	c.by(t, "cargo finds no cargo-zkp", 1, command(t, d.dir, append(slices.Clone(d.env), "PATH=/usr/bin:/bin"), self, "doctor", "--offline"))
+	c.by(t, "cargo finds no cargo-zkp", 1, command(t, d.dir, append(slices.Clone(d.env), "PATH=/usr/bin:/bin"), self,
+		"doctor", "--offline"))
 
 	d.policy("")
 	lib := filepath.Join(d.find("src/*/hello-proof-0.1.1"), "src", "lib.rs")
@@ -336,7 +341,8 @@ func troubledBundles(t *testing.T, c *complaints) {
 	write(t, file, string(fixture.Crate(t, "hello-proof", "0.1.0")))
 	state := t.TempDir()
 	verify := func(args ...string) outcome {
-		return command(t, dir, []string{"XDG_STATE_HOME=" + state, "XDG_CACHE_HOME=" + t.TempDir()}, program(t, "cargo-zkp"),
+		return command(t, dir, []string{"XDG_STATE_HOME=" + state, "XDG_CACHE_HOME=" + t.TempDir()}, program(t,
+			"cargo-zkp"),
 			append([]string{"verify", file, "--trust", trust, "--development"}, args...)...)
 	}
 	give := func(bundle []byte) outcome {
@@ -350,7 +356,8 @@ func troubledBundles(t *testing.T, c *complaints) {
 	c.by(t, "proof does not hold: ...", 1, give(of(l.Tree, 2, 3)))
 	stranger := testlog.New("log.example/stranger", 3, time.Now)
 	stranger.Add(testlog.Must(good.Marshal()))
-	c.by(t, "unknown log: ...", 1, give(stranger.Tree.Bundle(0, 1, stranger.Sign(stranger.Tree, 1, stranger.Witnesses...))))
+	c.by(t, "unknown log: ...", 1, give(stranger.Tree.Bundle(0, 1, stranger.Sign(stranger.Tree, 1,
+		stranger.Witnesses...))))
 	newer := of(l.Tree, 1, 3)
 	l.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasPrefix(r.URL.Path, "/v1/crates/") {
@@ -372,8 +379,10 @@ func troubledProxy(t *testing.T, c *complaints) {
 		d.zkp("proxy", "--listen", "0.0.0.0:18088"))
 	d.proxy()
 	c.by(t, "cratelog refuses ...: ", 101, d.cargo("fetch"))
-	address := regexp.MustCompile(`127\.0\.0\.1:[0-9]+`).FindString(string(read(t, filepath.Join(d.dir, ".cargo", "config.toml"))))
-	c.by(t, "the proxy may be running already, and then it serves this workspace too", 3, d.zkp("proxy", "--listen", address))
+	address := regexp.MustCompile(`127\.0\.0\.1:[0-9]+`).FindString(string(read(t, filepath.Join(d.dir, ".cargo",
+		"config.toml"))))
+	c.by(t, "the proxy may be running already, and then it serves this workspace too", 3, d.zkp("proxy", "--listen",
+		address))
 	ask := func(path string) outcome {
 		r, err := http.Get("http://" + address + path)
 		fatalIf(t, err)
@@ -419,7 +428,8 @@ func troubledProver(t *testing.T, c *complaints) {
 	d.registry.AddCrate(registrytest.MakeCrate("bare", "1.0.0", nil))
 	c.by(t, "needs --repository, the path or the URL of the git repository", 2,
 		zkp("prove", "bare@1.0.0", "--index", d.registry.Index))
-	c.by(t, "has no commit ... in its branches and tags", 1, zkp("prove", file, "--repository", "file://"+dir, "--commit",
+	c.by(t, "has no commit ... in its branches and tags", 1, zkp("prove", file, "--repository", "file://"+dir,
+		"--commit",
 		strings.Repeat("12", 20)))
 	c.by(t, "is a development key, with which anyone can make false proofs", 3, zkp("prove", file, "--log", s.log.url))
 
@@ -464,9 +474,11 @@ func troubledPublisher(t *testing.T, c *complaints) {
 	c.by(t, "the proving key is not this program's", 3, zkp("prove", "target/package/hello-proof-0.2.0.crate",
 		"--program", "../p.json", "--proving-key", "../key"))
 	manifest := filepath.Join(dir, "Cargo.toml")
-	write(t, manifest, strings.Replace(string(read(t, manifest)), "version = \"0.2.0\"\n", "version = \"0.2.0\"\npublish = false\n", 1))
+	write(t, manifest, strings.Replace(string(read(t, manifest)), "version = \"0.2.0\"\n",
+		"version = \"0.2.0\"\npublish = false\n", 1))
 	commit(t, dir, "Publish nothing")
-	c.by(t, "says publish = false in its Cargo.toml", 1, zkp("publish", "-p", "hello-proof", "--log", "http://127.0.0.1:1"))
+	c.by(t, "says publish = false in its Cargo.toml", 1, zkp("publish", "-p", "hello-proof", "--log",
+		"http://127.0.0.1:1"))
 }
 
 func troubledOperator(t *testing.T, c *complaints) {

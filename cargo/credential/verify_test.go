@@ -66,7 +66,8 @@ func TestAPublishersOwnOpeningCounts(t *testing.T) {
 			if c.want == "" && (err != nil || result.Name != "hello-proof") {
 				t.Errorf("%v", err)
 			}
-			if c.want != "" && (result != nil || outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(), c.want)) {
+			if c.want != "" && (result != nil || outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(),
+				c.want)) {
 				t.Errorf("%+v, %v", result, err)
 			}
 			if (asked > 0) != c.asks {

@@ -22,11 +22,13 @@ func TestPublicIsWhatAnybodyCanFetch(t *testing.T) {
 	if err := Fetchable(t.Context(), anybody+path, commit); err != nil {
 		t.Errorf("a public repository: %v", err)
 	}
-	if err := Fetchable(t.Context(), anybody+path, [20]byte{1}); err == nil || !strings.Contains(err.Error(), "no commit 01") {
+	if err := Fetchable(t.Context(), anybody+path, [20]byte{1}); err == nil || !strings.Contains(err.Error(),
+		"no commit 01") {
 		t.Errorf("a commit that was never pushed: %v", err)
 	}
 	for _, address := range []string{repo, "file://" + repo, "http://127.0.0.1:1/a", "https://", "git@127.0.0.1:a", "https://u:p@127.0.0.1:1/a"} {
-		if err := Public(t.Context(), address, commit); err == nil || !strings.Contains(err.Error(), "is not a URL of https") {
+		if err := Public(t.Context(), address, commit); err == nil || !strings.Contains(err.Error(),
+			"is not a URL of https") {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
