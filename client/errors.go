@@ -67,6 +67,10 @@ var (
 		"Get it again, or make it with cargo zkp verify --binary FILE --join OUT"}
 )
 
+// ErrTrust: a trust file may not take the place of the one at hand; see Trust.CheckUpdate.
+var ErrTrust error = &reason{"no successor of the trust file",
+	"Keep the trust file that you have, and ask those who maintain it, by another way than this one"}
+
 // Reasons of State.
 var (
 	// ErrFork: a log signed two different trees of the same size. See *ForkError.

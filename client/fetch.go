@@ -21,6 +21,10 @@ import (
 	"cratelog/opening"
 )
 
+// NotInRegistry is the reason of a log that takes only what a registry lists, and would take the
+// entry if that listed its version. Waiting for that is the caller's affair.
+const NotInRegistry = "not-in-registry"
+
 const (
 	maxErrorBody = 512 << 10 // a refusal may carry a bundle, as a JSON string
 	maxRedirects = 3
@@ -61,6 +65,8 @@ type Log struct {
 	// and says when to come back. It may print that; waits may then be long. Concurrent
 	// requests call it concurrently.
 	OnWait func(wait time.Duration)
+
+	impatient bool // never ask twice
 
 	testingOnlyWait func(context.Context, time.Duration) error
 }
@@ -121,6 +127,12 @@ func (l *Log) Checkpoint(ctx context.Context) ([]byte, error) {
 	return l.get(ctx, MaxCheckpointSize, "", "checkpoint")
 }
 
+// TrustFile fetches the trust file that the log hands out. It is what the log says, and nothing more: see
+// [Trust.CheckUpdate].
+func (l *Log) TrustFile(ctx context.Context) ([]byte, error) {
+	return l.get(ctx, MaxPolicySize, "", "trust.policy")
+}
+
 // Submit hands an entry and its .crate to the log and returns the bundle, which
 // the caller must verify. openingBytes is the claim's, if everybody may see it, or nil. A
 // submission that the log already holds is answered with its old bundle, so that it is
@@ -134,7 +146,7 @@ func (l *Log) Submit(ctx context.Context, entryBytes, crateBytes, openingBytes [
 	if openingBytes != nil {
 		parts = append(parts, part{"opening", openingBytes})
 	}
-	return l.post(ctx, parts)
+	return l.post(ctx, entryBytes, parts)
 }
 
 // part is a part of a submission.
@@ -143,8 +155,9 @@ type part struct {
 	data []byte
 }
 
-// post submits parts, and returns the bundle.
-func (l *Log) post(ctx context.Context, parts []part) ([]byte, error) {
+// post submits parts, and returns the bundle. Once the log has accepted the entry, it is asked for that, and not
+// given all the parts again.
+func (l *Log) post(ctx context.Context, entryBytes []byte, parts []part) ([]byte, error) {
 	u, err := l.address("v1", "submit")
 	if err != nil {
 		return nil, err
@@ -164,7 +177,11 @@ func (l *Log) post(ctx context.Context, parts []part) ([]byte, error) {
 		}
 		return io.NopCloser(io.MultiReader(readers...)), nil
 	}
-	return l.do(ctx, MaxBundleSize, func() (*http.Request, error) {
+	var accepted func() ([]byte, bool)
+	if e, err := entry.Parse(entryBytes); err == nil {
+		accepted = func() ([]byte, bool) { return l.published(ctx, e) }
+	}
+	return l.doOr(ctx, MaxBundleSize, accepted, func() (*http.Request, error) {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, u, nil)
 		if err != nil {
 			return nil, err
@@ -227,24 +244,49 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// do makes a request, and again if the log is busy and says when, within its patience
-// and the time that ctx allows.
+// reasonNotPublished is what a log says that has accepted an entry, and cannot give its bundle yet.
+const reasonNotPublished = "not-yet-published"
+
+// do is doOr without anything that could be asked instead.
 func (l *Log) do(ctx context.Context, limit int64, request func() (*http.Request, error)) ([]byte, error) {
+	return l.doOr(ctx, limit, nil, request)
+}
+
+// doOr makes a request, and again if the log is busy and says when, within its patience
+// and the time that ctx allows. Where it said that the entry is accepted, accepted is asked before the request is
+// made again, unless it is nil: for the body, or whether there is anything to wait for.
+func (l *Log) doOr(ctx context.Context, limit int64, accepted func() ([]byte, bool), request func() (*http.Request, error)) ([]byte, error) {
 	most := silently
 	if l.OnWait != nil {
 		most = visibly
 	}
+	if l.impatient {
+		most.tries = 1
+	}
+	var last error // of the try before, which said that the entry is accepted
 	for try := 1; ; try++ {
-		r, err := request()
-		if err != nil {
-			return nil, err
+		var body []byte
+		err, known := last, false
+		if last != nil && accepted != nil {
+			if body, known = accepted(); body != nil {
+				return body, nil
+			}
 		}
-		body, err := l.once(r, limit)
+		if !known {
+			r, requestErr := request()
+			if requestErr != nil {
+				return nil, requestErr
+			}
+			body, err = l.once(r, limit)
+		}
 		var status *StatusError
-		busy := errors.As(err, &status) &&
+		busy := errors.As(err, &status) && status.Reason != NotInRegistry &&
 			(status.Status == http.StatusTooManyRequests || status.Status == http.StatusServiceUnavailable)
 		if !busy || status.RetryAfter == 0 || status.RetryAfter > most.wait || try == most.tries {
 			return body, err
+		}
+		if last = nil; status.Reason == reasonNotPublished {
+			last = err
 		}
 		if end, ok := ctx.Deadline(); ok && time.Until(end) < status.RetryAfter {
 			return nil, err

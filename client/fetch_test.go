@@ -234,6 +234,38 @@ func TestALogIsAskedSixTimesIfThePersonSeesTheWaits(t *testing.T) {
 	}
 }
 
+// TestWaitingForARegistryIsTheCallers: the log has checked all else, and may say so for minutes.
+func TestWaitingForARegistryIsTheCallers(t *testing.T) {
+	l, waits := serve(t, func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Retry-After", "7")
+		rw.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(rw, `{"reason":"not-in-registry","message":"later"}`)
+	})
+	var refused *SubmitError
+	_, err := l.Submit(t.Context(), nil, nil, nil)
+	if !errors.As(err, &refused) || refused.Reason != NotInRegistry || refused.RetryAfter != 7*time.Second || len(*waits) != 0 {
+		t.Errorf("%v, waited %v", err, *waits)
+	}
+}
+
+func TestWhatALogSaysOfItsRegistriesIsReadStrictly(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"registries":[]}`: "[] true <nil>",
+		`{"registries":["default","https://a.example/i"],"x":1}`: "[default https://a.example/i] true <nil>",
+		`{"origin":"x"}`:               "[] false <nil>",
+		`{"registries":null}`:          "[] false <nil>",
+		`{"registries":["\u001b[1m"]}`: "not printable ASCII",
+		`{"registries":"default"}`:     "not the JSON that was expected",
+		`nonsense`:                     "not the JSON that was expected",
+	} {
+		l, _ := serve(t, func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, body) })
+		list, known, err := l.UnverifiedRegistries(t.Context())
+		if got := fmt.Sprint(list, known, err); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", body, got)
+		}
+	}
+}
+
 // TestWaitingEndsWithTheContext: a cancelled caller does not wait, and one whose
 // time will not suffice is told at once.
 func TestWaitingEndsWithTheContext(t *testing.T) {

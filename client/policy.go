@@ -106,6 +106,21 @@ func (p *Policy) Witnesses() []PolicyWitness { return slices.Clone(p.witnesses) 
 // NeedsWitnesses is false if the trust file says "quorum none".
 func (p *Policy) NeedsWitnesses() bool { return p.quorum != nil }
 
+// Quorum says whether the witnesses for which has is true are as many, and those, that the trust file
+// asks for. It is true if that asks for none.
+func (p *Policy) Quorum(has func(PolicyWitness) bool) bool {
+	if p.quorum == nil {
+		return true
+	}
+	times := make([]int64, len(p.witnesses))
+	for i, w := range p.witnesses {
+		if !has(w) {
+			times[i] = -1
+		}
+	}
+	return p.quorum.newest(times) >= 0
+}
+
 // WithoutQuorum returns a policy with the same logs and witnesses that asks for no
 // cosignature: what a log signed counts against it, whoever else signed it.
 func (p *Policy) WithoutQuorum() *Policy {

@@ -137,6 +137,38 @@ func VerifyCrate(sum [sha256.Size]byte, read func(name, version string) (*crate.
 	if err != nil {
 		return nil, err
 	}
+	return r.verifyCrate(sum, read, pv, rules)
+}
+
+// VerifyUnlogged is Verify of an entry that stands in no log yet. It says that proof and claim hold of
+// the .crate, and satisfy the rules; not that anybody else was shown the entry. Index and Checkpoint
+// of the result are empty.
+func VerifyUnlogged(raw, entryBytes []byte, pv entry.Verifier, rules Rules) (*Result, error) {
+	lim := cmp.Or(rules.Limits, crate.DefaultLimits)
+	switch {
+	case len(entryBytes) > entry.MaxSize:
+		return nil, refuse(ErrEntry, "it has %d bytes, at most %d are read", len(entryBytes), entry.MaxSize)
+	case int64(len(raw)) > lim.Compressed:
+		return nil, refuse(ErrFiles, "the .crate has %d bytes, at most %d are read", len(raw), lim.Compressed)
+	}
+	e, err := entry.Parse(entryBytes)
+	if err != nil {
+		return nil, refuseErr(ErrEntry, err, "the entry")
+	}
+	r, err := about(e, entryBytes, rules)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(raw)
+	read := func(name, version string) (*crate.Crate, error) {
+		return crate.ReadHashed(raw, sum, name, version, lim)
+	}
+	return r.verifyCrate(sum, read, pv, rules)
+}
+
+// verifyCrate verifies all but what the log shows.
+func (r *Result) verifyCrate(sum [sha256.Size]byte, read func(name, version string) (*crate.Crate, error),
+	pv entry.Verifier, rules Rules) (*Result, error) {
 	s := r.Entry.Subject
 	if sum != s.SHA256 {
 		return nil, refuse(ErrSubject, "the entry is about %s %s with SHA-256 %x, this .crate has %x", s.Name,
@@ -237,8 +269,18 @@ func openBundle(bundle []byte, policy *Policy, rules Rules) (*Result, error) {
 	if err := checkInclusion(p, c); err != nil {
 		return nil, err
 	}
-	r := &Result{Entry: e, EntryBytes: p.Extra, Registry: e.Subject.Registry, Name: e.Subject.Name, Version: e.Subject.Version,
-		SHA256: e.Subject.SHA256, Program: e.Proof.Program, Index: p.Index, Checkpoint: c}
+	r, err := about(e, p.Extra, rules)
+	if err != nil {
+		return nil, err
+	}
+	r.Index, r.Checkpoint = p.Index, c
+	return r, nil
+}
+
+// about begins the result of an entry, which must be about what the reader wants.
+func about(e *entry.Entry, entryBytes []byte, rules Rules) (*Result, error) {
+	r := &Result{Entry: e, EntryBytes: entryBytes, Registry: e.Subject.Registry, Name: e.Subject.Name,
+		Version: e.Subject.Version, SHA256: e.Subject.SHA256, Program: e.Proof.Program}
 	if rules.Name != "" && rules.Name != r.Name || rules.Version != "" && rules.Version != r.Version {
 		return nil, refuse(ErrSubject, "the entry is about %s %s, wanted is %s", r.Name, r.Version,
 			strings.TrimSpace(rules.Name+" "+rules.Version))

@@ -298,6 +298,43 @@ func TestRulesNarrowWhatIsBelieved(t *testing.T) {
 	}
 }
 
+// TestAnUnloggedEntryIsHeldToAllButTheLog, with every byte of it.
+func TestAnUnloggedEntryIsHeldToAllButTheLog(t *testing.T) {
+	w := newWorld(t)
+	raw := w.tree.Leaves[helloIndex]
+	want, got := testlog.Must(w.verify(w.bundle)), testlog.Must(VerifyUnlogged(w.raw, raw, w.pv, w.rules))
+	if got.SHA256 != want.SHA256 || got.Commit != want.Commit || !slices.Equal(got.Proven, want.Proven) || got.Checkpoint.Size != 0 {
+		t.Errorf("it is %+v", got)
+	}
+	for i := range raw {
+		bad := slices.Clone(raw)
+		bad[i] ^= 1
+		if _, err := VerifyUnlogged(w.raw, bad, w.pv, w.rules); err == nil {
+			t.Errorf("byte %d of the entry is not bound", i)
+		}
+	}
+	bad := slices.Clone(w.raw)
+	bad[len(bad)/2] ^= 1
+	for name, c := range map[string]struct {
+		raw, entry []byte
+		pv         entry.Verifier
+		rules      Rules
+		want       error
+	}{
+		"another .crate":         {bad, raw, w.pv, w.rules, ErrSubject},
+		"another crate's entry":  {w.raw, w.tree.Leaves[innerIndex], w.pv, w.rules, ErrSubject},
+		"another version wanted": {w.raw, raw, w.pv, Rules{Version: "0.1.1", AllowUnproven: w.rules.AllowUnproven}, ErrSubject},
+		"unproven files":         {w.raw, raw, w.pv, Rules{}, ErrUnproven},
+		"no verifier":            {w.raw, raw, nil, w.rules, ErrProgram},
+		"too large":              {w.raw, make([]byte, entry.MaxSize+1), w.pv, w.rules, ErrEntry},
+		"nothing":                {w.raw, nil, w.pv, w.rules, ErrEntry},
+	} {
+		if _, err := VerifyUnlogged(c.raw, c.entry, c.pv, c.rules); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestNoPolicyNoVerifierMeansNo(t *testing.T) {
 	w := newWorld(t)
 	for _, p := range []*Policy{nil, {}, parsePolicy(t, "quorum none"), parsePolicy(t, "witness W "+w.w1.VKey, "quorum W")} {

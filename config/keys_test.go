@@ -1,7 +1,9 @@
 package config
 
 import (
+	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -15,7 +17,9 @@ import (
 	"filippo.io/mldsa"
 	mldsax509 "filippo.io/mldsa/x509"
 	"filippo.io/torchwood"
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 	fnote "github.com/transparency-dev/formats/note"
+	"github.com/youmark/pkcs8"
 	"golang.org/x/mod/sumdb/note"
 )
 
@@ -85,12 +89,12 @@ func TestCorruptedKeyFilesAreRefused(t *testing.T) {
 		"text after":           {string(good) + "x", notOneBlock},
 		"empty line after":     {string(good) + "\n", notOneBlock},
 		"two keys":             {string(good) + string(good), notOneBlock},
-		"CRLF":                 {strings.ReplaceAll(string(good), "\n", "\r\n"), notOneBlock + " (PKCS#8, not encrypted) and nothing else: its line endings are CRLF"},
+		"CRLF":                 {strings.ReplaceAll(string(good), "\n", "\r\n"), notOneBlock + " (PKCS#8), or one of the encrypted kinds, and nothing else: its line endings are CRLF"},
 		"no final newline":     {strings.TrimSuffix(string(good), "\n"), notOneBlock},
 		"header lines":         {strings.Replace(string(good), "KEY-----\n", "KEY-----\nA: b\n\n", 1), notOneBlock},
 		"another type":         {encode("EC PRIVATE KEY", block.Bytes), notOneBlock},
 		"a public key":         {encode("PUBLIC KEY", block.Bytes), notOneBlock},
-		"an encrypted key":     {encode("ENCRYPTED PRIVATE KEY", block.Bytes), notOneBlock},
+		"an encrypted key":     {encode("ENCRYPTED PRIVATE KEY", block.Bytes), "is encrypted (ENCRYPTED PRIVATE KEY), and no passphrase is given"},
 		"truncated DER":        {encode("PRIVATE KEY", block.Bytes[:len(block.Bytes)-1]), "not a PKCS#8 private key"},
 		"trailing DER":         {encode("PRIVATE KEY", append(block.Bytes[:len(block.Bytes):len(block.Bytes)], 0)), "not in its one canonical encoding"},
 		"empty DER":            {encode("PRIVATE KEY", nil), "not a PKCS#8 private key"},
@@ -173,10 +177,61 @@ func verifyElsewhere(t *testing.T, signer note.Signer, vkey string, ours note.Ve
 	}
 }
 
-func TestAnMLDSAKeyIsNoLogKeyYet(t *testing.T) {
-	_, _, err := LogSigner(newKey(t, GenerateMLDSAKey), "log.example")
-	if err == nil || !strings.Contains(err.Error(), "a log's key must be Ed25519") {
-		t.Errorf("error %v", err)
+// TestALogSignsWithMLDSAToo: its signature is a cosignature of type 0x06 under the log's own name.
+func TestALogSignsWithMLDSAToo(t *testing.T) {
+	signer, vkey, err := LogSigner(newKey(t, GenerateMLDSAKey), "log.example")
+	fatalIf(t, err)
+	ours, err := torchwood.NewCosignatureVerifier(vkey)
+	verifyElsewhere(t, signer, vkey, ours, err)
+}
+
+// TestAnEncryptedKeyOpensWithItsPassphraseOnly, in each of the formats, and is the key that was encrypted.
+func TestAnEncryptedKeyOpensWithItsPassphraseOnly(t *testing.T) {
+	der, err := mldsax509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, 32)))
+	fatalIf(t, err)
+	byPKCS8, err := pkcs8.MarshalPrivateKey(ed25519.NewKeyFromSeed(make([]byte, 32)), []byte("open sesame"), nil)
+	fatalIf(t, err)
+	byCosign, err := encrypted.Encrypt(der, []byte("open sesame"))
+	fatalIf(t, err)
+	texts := map[string][]byte{
+		"pkcs8":  pem.EncodeToMemory(&pem.Block{Type: pkcs8PEM, Bytes: byPKCS8}),
+		"cosign": pem.EncodeToMemory(&pem.Block{Type: cosignPEM, Bytes: byCosign}),
+	}
+	for name, generate := range map[string]func(string, []byte) error{"ed25519": GenerateEncryptedKey, "ml-dsa": GenerateEncryptedMLDSAKey} {
+		path := newKey(t, func(path string) error { return generate(path, []byte("open sesame")) })
+		if texts[name], err = os.ReadFile(path); err != nil || !strings.Contains(string(texts[name]), sigstorePEM) {
+			t.Fatalf("%s: %v: %.40s", name, err, texts[name])
+		}
+		if _, err := ReadKey(path); !errors.Is(err, ErrPassphrase) || !strings.Contains(err.Error(), path+" is encrypted") {
+			t.Errorf("%s without a passphrase: %v", name, err)
+		}
+	}
+	for name, text := range texts {
+		key, err := ParseKey(text, []byte("open sesame"))
+		fatalIf(t, err)
+		if ed, ok := key.(ed25519.PrivateKey); ok && name != "ed25519" && !bytes.Equal(ed.Seed(), make([]byte, 32)) {
+			t.Errorf("%s: another key", name)
+		}
+		for _, wrong := range []string{"open sesame ", "Open sesame", ""} {
+			if _, err := ParseKey(text, []byte(wrong)); !errors.Is(err, ErrPassphrase) || strings.Contains(err.Error(), "sesame") {
+				t.Errorf("%s, passphrase %q: %v", name, wrong, err)
+			}
+		}
+		if _, err := ParseKey(text, nil); !errors.Is(err, ErrPassphrase) {
+			t.Errorf("%s, no passphrase: %v", name, err)
+		}
+		if name == "pkcs8" {
+			continue // is not authenticated: damaged it may open as another key, which the guard of a log refuses
+		}
+		at := len(text) * 2 / 3
+		if _, err := ParseKey(append(append(text[:at:at], 'A'+(text[at]-'A'+1)%26), text[at+1:]...), []byte("open sesame")); err == nil {
+			t.Errorf("%s, flipped: opened", name)
+		}
+	}
+	plain, err := os.ReadFile(newKey(t, GenerateKey))
+	fatalIf(t, err)
+	if _, err := ParseKey(plain, []byte("x")); err == nil || !strings.Contains(err.Error(), "is not encrypted, but") {
+		t.Errorf("a passphrase for a plain key: %v", err)
 	}
 }
 
@@ -194,7 +249,7 @@ func TestABadSignatureNeverLeavesTheLogSigner(t *testing.T) {
 	fatalIf(t, err)
 	other, _, err := LogSigner(newKey(t, GenerateKey), "log.example")
 	fatalIf(t, err)
-	mixed := &logSigner{verifier: signer.(*logSigner).verifier, signer: other.(*logSigner).signer}
+	mixed := &checkedSigner{signer.(*checkedSigner).Verifier, other.(*checkedSigner).sign}
 	if _, err := mixed.Sign([]byte(checkpoint)); err == nil || !strings.Contains(err.Error(), "does not verify") {
 		t.Errorf("error %v", err)
 	}

@@ -48,7 +48,8 @@ type unpacker struct {
 	size int64     // the limit that left started from, for the sentence
 	also *selection
 
-	pathBytes int // of all paths
+	buffer    []byte // for what is copied
+	pathBytes int    // of all paths
 	blobs     gitobject.Hash
 }
 
@@ -81,13 +82,17 @@ func readArchive(raw []byte, root string, lim Limits, also *selection) (*archive
 	inflated := min(lim.Inflated, inflatable+maxRatio*int64(len(raw)))
 	u := &unpacker{
 		archive: archive{root: root, kept: map[string][]byte{}},
-		r:       z,
+		r:       pausing(z, lim.Pause),
 		left:    inflated,
 		size:    inflated,
 		max:     lim.Files,
 		also:    also,
 	}
 	if err := u.run(); err != nil {
+		var stopped *stoppedError
+		if errors.As(err, &stopped) {
+			return nil, stopped.why
+		}
 		return nil, err
 	}
 	if err := checkNames(u.files); err != nil {
@@ -96,6 +101,32 @@ func readArchive(raw []byte, root string, lim Limits, also *selection) (*archive
 	u.trailing = in.Len()
 	return &u.archive, nil
 }
+
+// pausing returns r, or a reader that calls p before each read of r.
+func pausing(r io.Reader, p Pauser) io.Reader {
+	if p == nil {
+		return r
+	}
+	return &pauseReader{r, p}
+}
+
+type pauseReader struct {
+	r io.Reader
+	p Pauser
+}
+
+func (r *pauseReader) Read(b []byte) (int, error) {
+	if err := r.p.Pause(); err != nil {
+		return 0, &stoppedError{err}
+	}
+	const most = 32 << 10
+	return r.r.Read(b[:min(len(b), most)])
+}
+
+// stoppedError is what a Pauser said.
+type stoppedError struct{ why error }
+
+func (e *stoppedError) Error() string { return e.why.Error() }
 
 func refuse(file, why string, args ...any) error {
 	return &ArchiveError{File: file, Why: fmt.Sprintf(why, args...)}
@@ -283,7 +314,14 @@ func (u *unpacker) copy(w io.Writer, n int64, file string) error {
 	if err := u.charge(padded); err != nil {
 		return err
 	}
-	if _, err := io.CopyN(w, u.r, n); err != nil {
+	if u.buffer == nil {
+		u.buffer = make([]byte, 32<<10)
+	}
+	got, err := io.CopyBuffer(writerOnly{w}, io.LimitReader(u.r, n), u.buffer)
+	if err == nil && got < n {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
 		return inflateError(err, file)
 	}
 	var pad [blockSize]byte
@@ -295,6 +333,9 @@ func (u *unpacker) copy(w io.Writer, n int64, file string) error {
 	}
 	return nil
 }
+
+// writerOnly hides what a writer could do beside writing, which would need a buffer of its own.
+type writerOnly struct{ io.Writer }
 
 func (u *unpacker) full(b []byte) error {
 	if err := u.charge(int64(len(b))); err != nil {
@@ -316,6 +357,10 @@ func (u *unpacker) charge(n int64) error {
 }
 
 func inflateError(err error, file string) error {
+	var stopped *stoppedError
+	if errors.As(err, &stopped) {
+		return stopped
+	}
 	if errors.Is(err, gitobject.ErrSuspicious) {
 		return &ArchiveError{File: file, Limit: true,
 			Why: fmt.Sprintf("and those before it have %v: reading on would cost too much", err)}

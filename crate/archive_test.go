@@ -351,9 +351,9 @@ func TestLimitsHoldAtTheLimitAndOneBelow(t *testing.T) {
 		t.Errorf("at the limits: %v", err)
 	}
 	for want, lim := range map[string]Limits{
-		fmt.Sprintf("the .crate is larger than the limit of %d bytes", len(raw)-1): {exact.Compressed - 1, exact.Inflated, exact.Files},
-		"the .crate inflates to more than the limit of 3583 bytes":                 {exact.Compressed, exact.Inflated - 1, exact.Files},
-		"the .crate has more files than the limit of 1":                            {exact.Compressed, exact.Inflated, exact.Files - 1},
+		fmt.Sprintf("the .crate is larger than the limit of %d bytes", len(raw)-1): {Compressed: exact.Compressed - 1, Inflated: exact.Inflated, Files: exact.Files},
+		"the .crate inflates to more than the limit of 3583 bytes":                 {Compressed: exact.Compressed, Inflated: exact.Inflated - 1, Files: exact.Files},
+		"the .crate has more files than the limit of 1":                            {Compressed: exact.Compressed, Inflated: exact.Inflated, Files: exact.Files - 1},
 	} {
 		var archive *ArchiveError
 		if _, err := Read(raw, "hello", "1.0.0", lim); err == nil || err.Error() != want || !errors.As(err, &archive) || !archive.Limit {
@@ -375,10 +375,10 @@ func TestLimitsHoldAtTheLimitAndOneBelow(t *testing.T) {
 
 func TestZipBombStopsAtTheLimit(t *testing.T) {
 	bomb := pack(cargoToml(), tarFile{name: root + "a", body: strings.Repeat("\x00", 8<<20)})
-	_, err := Read(bomb, "hello", "1.0.0", Limits{1 << 20, 1 << 20, 10})
+	_, err := Read(bomb, "hello", "1.0.0", Limits{Compressed: 1 << 20, Inflated: 1 << 20, Files: 10})
 	refused(t, "files", err, "inflates to more than the limit of 1048576 bytes")
 	bomb = zip(append(tarOf(cargoToml()), make([]byte, 8<<20)...))
-	_, err = Read(bomb, "hello", "1.0.0", Limits{1 << 20, 1 << 20, 10})
+	_, err = Read(bomb, "hello", "1.0.0", Limits{Compressed: 1 << 20, Inflated: 1 << 20, Files: 10})
 	refused(t, "zeros at the end", err, "inflates to more than the limit of 1048576 bytes")
 	big := tarFile{name: root + "Cargo.toml.bak", body: strings.Repeat("#", maxKept+1)}
 	if _, err := readHello(pack(cargoToml(), big)); err != nil {
@@ -497,7 +497,7 @@ func FuzzRead(f *testing.F) {
 			// Most mutations would stop at a checksum: mutate the tar, and mend its headers.
 			raw = zip(append(mend(bytes.Clone(b)), make([]byte, 2*blockSize)...))
 		}
-		c, err := read(raw, sha256.Sum256(raw), "", Limits{1 << 20, 1 << 20, 100})
+		c, err := read(raw, sha256.Sum256(raw), "", Limits{Compressed: 1 << 20, Inflated: 1 << 20, Files: 100})
 		if err != nil {
 			return
 		}

@@ -114,7 +114,14 @@ type Limits struct {
 	Compressed int64 // bytes of the .crate
 	Inflated   int64 // bytes of the tar archive in it
 	Files      int   // number of files
+
+	// Pause is called again and again while an archive is inflated, before each 32 KiB or less; nil: it is
+	// not. It may wait, and its error ends the reading and is returned as it is.
+	Pause Pauser
 }
+
+// A Pauser lets long work wait for shorter work of others.
+type Pauser interface{ Pause() error }
 
 // DefaultLimits admits the largest published crates.
 var DefaultLimits = Limits{Compressed: 64 << 20, Inflated: 512 << 20, Files: 20000}

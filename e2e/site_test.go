@@ -56,7 +56,7 @@ func newSiteWith(t *testing.T, prepare func(s *site) (settings string)) *site {
 	write(t, s.path("logd.toml"), fmt.Sprintf(`
 origin = %q
 listen = "127.0.0.1:0"
-key = "log.pem"
+keys = ["log.pem"]
 tree = "tree"
 state = "state"
 trust = "trust.policy"

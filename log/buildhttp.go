@@ -88,7 +88,11 @@ func (l *Log) crateBuilds(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refuse(MalformedRequest, err, "The request is not one for the builds of a crate version: %v.", err)
 	}
-	b := buildsBody{Builds: []buildBody{}, Size: l.published.head().size}
+	head, err := l.head()
+	if err != nil {
+		return err
+	}
+	b := buildsBody{Builds: []buildBody{}, Size: head.size}
 	most := cmp.Or(l.cfg.testingOnlyPage, maxBuilds)
 	rows, err := l.index.builds(r.Context(), k, from, b.Size, most+1)
 	if err != nil {
@@ -103,9 +107,7 @@ func (l *Log) crateBuilds(w http.ResponseWriter, r *http.Request) error {
 			fmt.Sprintf("%x", row.artifact), fmt.Sprintf("%x", row.compiled), fmt.Sprintf("%x", row.request),
 			fmt.Sprintf("%x", row.result), fmt.Sprintf("%x", row.root), fmt.Sprintf("%x", row.tag)})
 	}
-	w.Header().Set("Cache-Control", "no-cache")
-	web.WriteJSON(w, http.StatusOK, b)
-	return nil
+	return web.SendJSON(w, r, b)
 }
 
 // parseBuildsQuery reads a request strictly: an unknown, repeated or malformed parameter is an error.
@@ -164,7 +166,11 @@ func (l *Log) artifact(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows, err := l.index.artifact(r.Context(), sum, l.published.head().size, maxArtifacts+1)
+	head, err := l.head()
+	if err != nil {
+		return err
+	}
+	rows, err := l.index.artifact(r.Context(), sum, head.size, maxArtifacts+1)
 	if err != nil {
 		return err
 	}
@@ -173,9 +179,7 @@ func (l *Log) artifact(w http.ResponseWriter, r *http.Request) error {
 		b.Artifacts = append(b.Artifacts, artifactRow{row.registry, row.name, row.version, fmt.Sprintf("%x", row.sha256),
 			row.binary, row.target, row.idx})
 	}
-	w.Header().Set("Cache-Control", "no-cache")
-	web.WriteJSON(w, http.StatusOK, b)
-	return nil
+	return web.SendJSON(w, r, b)
 }
 
 // pathHash reads the SHA-256 in an address.
@@ -204,10 +208,8 @@ func (l *Log) compiledList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-	w.Write(raw)
-	return nil
+	web.Immutable(w)
+	return web.Send(w, r, "text/plain; charset=utf-8", raw)
 }
 
 // contradictionsBody is the JSON of the evidence against builders.
@@ -239,9 +241,7 @@ func (l *Log) listContradictions(w http.ResponseWriter, r *http.Request) error {
 		b.Next = all[maxContradictions].Number
 		b.Contradictions = all[:maxContradictions]
 	}
-	w.Header().Set("Cache-Control", "no-cache")
-	web.WriteJSON(w, http.StatusOK, b)
-	return nil
+	return web.SendJSON(w, r, b)
 }
 
 // oneContradiction serves a file of package evidence.
@@ -258,8 +258,6 @@ func (l *Log) oneContradiction(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Cache-Control", "public, max-age=86400")
-	w.Write(file)
-	return nil
+	return web.Send(w, r, "application/octet-stream", file)
 }

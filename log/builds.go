@@ -190,14 +190,17 @@ func (l *Log) checkBuild(ctx context.Context, s *submission, list, source io.Rea
 	if err := l.checkSettings(s); err != nil {
 		return err
 	}
-	done, err := l.place()
-	if err != nil {
+	defer closeAll(list, source)
+	l.metrics.checking.Inc()
+	defer l.metrics.checking.Dec()
+	if _, err := l.checkProof(ctx, s); err != nil {
 		return err
 	}
-	defer done()
-	if _, err := l.proofs.Chain(s.entry); err != nil {
-		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
+	turn, err := l.door.cores.begin(ctx, clientOf(ctx), 0, false)
+	if err != nil {
+		return l.noTurn(err)
 	}
+	defer turn.end()
 	if s.crates, err = readList(s, list); err != nil {
 		return err
 	}
@@ -398,7 +401,7 @@ func (l *Log) keepContradiction(ctx context.Context, s *submission, idx uint64) 
 	if err != nil {
 		return 0, err
 	}
-	data, err := entryAt(ctx, idx, size, l.recent.ReadEntryBundle)
+	data, err := entryAt(ctx, idx, size, l.reader.ReadEntryBundle)
 	if err != nil {
 		return 0, err
 	}

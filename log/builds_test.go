@@ -703,8 +703,8 @@ func TestBuildsComeInPages(t *testing.T) {
 	}
 }
 
-// TestTheIndexRefusesABuilderWhoContradictsHimself, which admission must have stopped.
-func TestTheIndexRefusesABuilderWhoContradictsHimself(t *testing.T) {
+// TestTheIndexFindsABuilderWhoContradictsHimself, which admission must have stopped.
+func TestTheIndexFindsABuilderWhoContradictsHimself(t *testing.T) {
 	t.Parallel()
 	x := testlog.Must(openIndex(t.Context(), filepath.Join(t.TempDir(), "index.db")))
 	defer x.close()
@@ -717,10 +717,13 @@ func TestTheIndexRefusesABuilderWhoContradictsHimself(t *testing.T) {
 	if err := x.append(t.Context(), []row{says(3, 4, 1, 2)}); !errors.Is(err, errContradiction) || !strings.Contains(err.Error(), "entries 0 and 3") {
 		t.Error(err)
 	}
-	fatalIf(t, x.append(t.Context(), []row{says(3, 5, 3, 2)}))
+	fatalIf(t, x.append(t.Context(), []row{says(4, 5, 3, 2)}))
 	rows := testlog.Must(x.rows(t.Context(), "ORDER BY idx"))
-	if len(rows) != 4 || rows[0] != says(0, 1, 1, 1) {
+	if len(rows) != 5 || rows[0] != says(0, 1, 1, 1) || rows[3] != says(3, 4, 1, 2) {
 		t.Errorf("%+v", rows)
+	}
+	if err := x.contradiction(t.Context()); !errors.Is(err, errContradiction) || !strings.Contains(err.Error(), "entries 0 and 3 one builder") {
+		t.Error(err)
 	}
 }
 

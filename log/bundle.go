@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"strconv"
 
-	tclient "github.com/transparency-dev/tessera/client"
-
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/web"
@@ -19,34 +17,29 @@ import (
 // it, with the entry in the extra line. The entry is read from the tree: what
 // stands there may have another proof than the one that was submitted last.
 //
-// It is verified with the readers' code before it is given away. A bundle
-// that fails is our own contradiction, and halts the log.
+// It is verified with the readers' code before it is given away. One that fails is not given
+// away, and the operator is told; it says nothing about what may be admitted.
 func (l *Log) bundle(ctx context.Context, idx uint64, head published) ([]byte, error) {
-	data, err := entryAt(ctx, idx, head.size, l.recent.ReadEntryBundle)
+	data, err := l.verified.entry(ctx, head.tree(), idx)
 	if err != nil {
 		return nil, err
 	}
-	pb, err := tclient.NewProofBuilder(ctx, head.size, l.recent.ReadTile)
+	hashes, err := l.prover.inclusion(ctx, idx, head.tree())
 	if err != nil {
 		return nil, err
 	}
-	hashes, err := pb.InclusionProof(ctx, idx)
-	if err != nil {
-		return nil, err
-	}
-	p := client.Proof{Index: idx, Checkpoint: head.raw, Extra: data}
-	for _, h := range hashes {
-		p.Hashes = append(p.Hashes, [32]byte(h))
-	}
+	p := client.Proof{Index: idx, Checkpoint: head.raw, Extra: data, Hashes: hashes}
 	b, err := p.Marshal()
 	if err == nil {
 		err = l.verifyBundle(b, idx, data)
 	}
+	of := fmt.Sprintf("the bundle of entry %d", idx)
 	if err != nil {
-		err = fmt.Errorf("%w: the bundle of entry %d does not verify: %w", errContradiction, idx, err)
-		l.halt.now(err)
+		err = &damage{of, "does not verify: " + err.Error()}
+		l.damages.report(of, err)
 		return nil, err
 	}
+	l.damages.report(of, nil)
 	return b, nil
 }
 
@@ -79,7 +72,19 @@ const maxClaims = 256
 // the query names. A query that names no programs gets one that is withdrawn only if there is
 // no other. The error is a *Refusal, NotFound, if none is published.
 func (l *Log) Bundle(ctx context.Context, q client.Query) ([]byte, error) {
-	head := l.published.head()
+	head, err := l.head()
+	if err != nil {
+		return nil, err
+	}
+	idx, err := l.fullest(ctx, q, head)
+	if err != nil {
+		return nil, err
+	}
+	return l.bundle(ctx, idx, head)
+}
+
+// fullest returns the index of the entry that Bundle shows.
+func (l *Log) fullest(ctx context.Context, q client.Query, head published) (uint64, error) {
 	choices := [][][32]byte{q.Programs}
 	if len(q.Programs) == 0 {
 		choices = [][][32]byte{l.admitted(), nil}
@@ -87,13 +92,13 @@ func (l *Log) Bundle(ctx context.Context, q client.Query) ([]byte, error) {
 	for _, q.Programs = range choices {
 		rows, err := l.index.query(ctx, q, head.size, 1)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		if len(rows) > 0 {
-			return l.bundle(ctx, rows[0].idx, head)
+			return rows[0].idx, nil
 		}
 	}
-	return nil, refuse(NotFound, nil, "This log has no published entry for this crate version, or none such as was asked for.")
+	return 0, refuse(NotFound, nil, "This log has no published entry for this crate version, or none such as was asked for.")
 }
 
 // admitted returns the ids of the programs that are not withdrawn.
@@ -113,11 +118,15 @@ func (l *Log) crateVersion(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	b, err := l.Bundle(r.Context(), q)
+	head, err := l.head()
 	if err != nil {
 		return err
 	}
-	return writeBundle(w, b)
+	idx, err := l.fullest(r.Context(), q, head)
+	if err != nil {
+		return err
+	}
+	return l.sendBundle(w, r, idx, head)
 }
 
 func parseQuery(r *http.Request) (client.Query, error) {
@@ -151,7 +160,11 @@ func (l *Log) crateClaims(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows, err := l.index.query(r.Context(), q, l.published.head().size, maxClaims+1)
+	head, err := l.head()
+	if err != nil {
+		return err
+	}
+	rows, err := l.index.query(r.Context(), q, head.size, maxClaims+1)
 	if err != nil {
 		return err
 	}
@@ -170,29 +183,41 @@ func (l *Log) crateClaims(w http.ResponseWriter, r *http.Request) error {
 		}
 		b.Claims = append(b.Claims, c)
 	}
-	w.Header().Set("Cache-Control", "no-cache")
-	web.WriteJSON(w, http.StatusOK, b)
-	return nil
+	return web.SendJSON(w, r, b)
 }
 
 // entryBundle serves the bundle of any published entry.
 func (l *Log) entryBundle(w http.ResponseWriter, r *http.Request) error {
-	text := r.PathValue("index")
-	idx, err := strconv.ParseUint(text, 10, 63)
-	head := l.published.head()
-	if err != nil || strconv.FormatUint(idx, 10) != text || idx >= head.size {
-		return refuse(NotFound, nil, "This log has no published entry with this number.")
-	}
-	b, err := l.bundle(r.Context(), idx, head)
+	head, err := l.head()
 	if err != nil {
 		return err
 	}
-	return writeBundle(w, b)
+	text := r.PathValue("index")
+	idx, err := strconv.ParseUint(text, 10, 63)
+	if err != nil || strconv.FormatUint(idx, 10) != text || idx >= head.size {
+		return refuse(NotFound, nil, "This log has no published entry with this number.")
+	}
+	return l.sendBundle(w, r, idx, head)
 }
 
+// sendBundle answers a GET with the bundle of an entry. It follows from index and checkpoint: a reader who
+// has it costs nothing more.
+func (l *Log) sendBundle(w http.ResponseWriter, r *http.Request, idx uint64, head published) error {
+	tag := web.Tag(strconv.AppendUint(nil, idx, 10), head.raw)
+	if web.Has(w, r, tag) {
+		return nil
+	}
+	b, err := l.bundle(r.Context(), idx, head)
+	if err == nil {
+		web.Content(w, r, "text/plain; charset=utf-8", tag, b)
+	}
+	return err
+}
+
+// writeBundle answers a submission.
 func writeBundle(w http.ResponseWriter, b []byte) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-cache")
+	w.Header().Set("Cache-Control", "no-store")
 	w.Write(b)
 	return nil
 }

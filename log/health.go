@@ -1,17 +1,21 @@
 package log
 
 import (
-	"net/http"
-	"strconv"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
-	"cratelog/internal/web"
+	"cratelog/internal/vitals"
 )
 
 // healthBody is the JSON of /healthz.
 type healthBody struct {
-	OK         bool            `json:"ok"`
-	Problems   []string        `json:"problems"`
+	vitals.Health
 	Indexed    uint64          `json:"indexed"`
 	Published  uint64          `json:"published"`
 	Signed     uint64          `json:"signed"`
@@ -21,54 +25,161 @@ type healthBody struct {
 
 type healthWitness struct {
 	Name  string    `json:"name"`
-	OK    time.Time `json:"last_cosigned"` // zero: not since the start
+	OK    time.Time `json:"last_cosigned"`      // when a valid cosignature came; zero: not since the start
+	Size  int64     `json:"last_cosigned_size"` // of the tree that it was for
 	Error string    `json:"error,omitempty"`
 }
 
-// healthz answers 200 when entries are accepted and published, else 503 with
-// the problems in words.
-func (l *Log) healthz(w http.ResponseWriter, r *http.Request) error {
-	b, code := l.health(), http.StatusOK
-	if !b.OK {
-		code = http.StatusServiceUnavailable
+// maxBehind is how far the clock may stand behind the newest cosignature before that is a problem:
+// a witness bears with as much.
+const maxBehind = 5 * time.Minute
+
+// condition is what the log watches of itself: the room on its disks, and since when there is what may
+// be there for a moment.
+type condition struct {
+	room *vitals.Room
+
+	mu      sync.Mutex
+	backlog since // owned by mu; entries wait to be published
+	behind  since // owned by mu; what is published is not indexed
+}
+
+// since is when something that is true became so, or the zero time.
+type since time.Time
+
+// lasted says whether something has been true for longer than d.
+func (s *since) lasted(is bool, now time.Time, d time.Duration) bool {
+	switch {
+	case !is:
+		*s = since{}
+	case time.Time(*s).IsZero():
+		*s = since(now)
 	}
-	w.Header().Set("Cache-Control", "no-store")
-	web.WriteJSON(w, code, b)
+	return is && now.Sub(time.Time(*s)) > d
+}
+
+// longSince is for how long the index may stay behind.
+const longSince = 10 * time.Second
+
+// probes answer /livez, /readyz and /healthz.
+func (l *Log) probes() vitals.Probes {
+	return vitals.Probes{
+		Ready: func(context.Context) []string { return l.unready(time.Now()) },
+		Health: func(context.Context) (any, vitals.Health) {
+			b := l.health()
+			return b, b.Health
+		},
+	}
+}
+
+// unready returns why a submission would get no bundle now.
+func (l *Log) unready(now time.Time) []string {
+	var all []string
+	if err := l.halt.reason(); err != nil {
+		all = append(all, "halted: "+err.Error())
+	}
+	l.mu.Lock()
+	if l.closing {
+		all = append(all, "the log is shutting down")
+	}
+	l.mu.Unlock()
+	return slices.Concat(all, l.unpublished(now), l.storageProblems(), l.condition.room.Full())
+}
+
+// unpublished says that the witnesses' quorum is away.
+func (l *Log) unpublished(now time.Time) []string {
+	head, indexed := l.published.head(), l.indexedSize()
+	grace := 3*l.cfg.CheckpointInterval.Duration + l.cfg.WitnessTimeout.Duration
+	l.condition.mu.Lock()
+	defer l.condition.mu.Unlock()
+	switch late := l.condition.backlog.lasted(head.raw != nil && indexed > head.size, now, grace); {
+	case head.raw == nil:
+		return []string{"nothing is published yet: the witnesses' quorum has not cosigned a checkpoint"}
+	case late && now.Sub(head.at) > grace:
+		return []string{fmt.Sprintf("a backlog of %d entries is not published: the witnesses' quorum does not cosign",
+			indexed-head.size)}
+	case now.Sub(head.at) > l.cfg.RepublishInterval.Duration+grace:
+		return []string{"the checkpoint is old: the witnesses' quorum does not cosign"}
+	}
 	return nil
 }
 
-func (l *Log) health() healthBody {
-	head, now := l.published.head(), time.Now()
-	mark, refusal := l.guard.mark()
-	l.indexing.Lock()
-	b := healthBody{Problems: []string{}, Indexed: l.indexed, Published: head.size, Signed: mark.Size, AgeSeconds: -1}
-	l.indexing.Unlock()
+// unwell returns what is wrong although submissions get their bundles.
+func (l *Log) unwell(now time.Time) []string {
+	var all []string
+	if _, refusal := l.guard.mark(); refusal != nil {
+		all = append(all, "the guard refused to sign: "+refusal.Error())
+	}
+	head, indexed := l.published.head(), l.indexedSize()
+	l.condition.mu.Lock()
+	if l.condition.behind.lasted(head.size > indexed, now, longSince) {
+		all = append(all, fmt.Sprintf("the index knows %d entries of %d that are published", indexed, head.size))
+	}
+	l.condition.mu.Unlock()
 	if head.raw != nil {
-		b.AgeSeconds = now.Sub(head.at).Seconds()
+		if c, err := l.policy.CheckCheckpoint(head.raw); err == nil && c.Witnessed.Sub(now) > maxBehind {
+			all = append(all, fmt.Sprintf("the clock is wrong: it says %s, but the witnesses cosigned at %s; set it",
+				now.UTC().Format(time.RFC3339), c.Witnessed.UTC().Format(time.RFC3339)))
+		}
 	}
-	if err := l.halt.reason(); err != nil {
-		b.Problems = append(b.Problems, "halted: "+err.Error())
+	return all
+}
+
+func (l *Log) indexedSize() uint64 {
+	l.indexing.Lock()
+	defer l.indexing.Unlock()
+	return l.indexed
+}
+
+// health is what /healthz says: all is well when entries are accepted and published, and nothing
+// else needs the operator.
+func (l *Log) health() healthBody {
+	now := time.Now()
+	all := slices.Concat(l.unready(now), l.unwell(now), l.condition.room.Problems())
+	for _, more := range l.problems {
+		all = append(all, more()...)
 	}
-	if refusal != nil {
-		b.Problems = append(b.Problems, "the guard refused to sign: "+refusal.Error())
+	var problems []string // each once
+	for _, p := range all {
+		if !slices.Contains(problems, p) {
+			problems = append(problems, p)
+		}
 	}
-	grace := 3*l.cfg.CheckpointInterval.Duration + l.cfg.WitnessTimeout.Duration
-	switch {
-	case head.raw == nil:
-		b.Problems = append(b.Problems, "nothing is published yet: the witnesses' quorum has not cosigned a checkpoint")
-	case b.Indexed > head.size && now.Sub(head.at) > grace:
-		b.Problems = append(b.Problems, "a backlog of "+strconv.FormatUint(b.Indexed-head.size, 10)+
-			" entries is not published: the witnesses' quorum does not cosign")
-	case now.Sub(head.at) > l.cfg.RepublishInterval.Duration+grace:
-		b.Problems = append(b.Problems, "the checkpoint is old: the witnesses' quorum does not cosign")
-	}
-	for _, problems := range l.problems {
-		b.Problems = append(b.Problems, problems()...)
-	}
+	mark, _ := l.guard.mark()
+	b := healthBody{Health: vitals.Of(problems), Indexed: l.indexedSize(), Published: l.published.head().size,
+		Signed: mark.Size, AgeSeconds: l.checkpointAge(now)}
 	for _, wit := range l.witnesses {
 		s := l.transport.of(wit.Name)
-		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.err})
+		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.size, cmp.Or(l.ask.claim(wit.URL), s.err)})
 	}
-	b.OK = len(b.Problems) == 0
 	return b
+}
+
+// checkpointAge returns the seconds since the published checkpoint was written, which may have been
+// before the start; -1: there is none.
+func (l *Log) checkpointAge(now time.Time) float64 {
+	head := l.published.head()
+	if head.raw == nil {
+		return -1
+	}
+	at := head.at
+	if info, err := os.Stat(filepath.Join(l.cfg.TreeDir, "checkpoint")); err == nil && info.ModTime().Before(at) {
+		at = info.ModTime()
+	}
+	return max(now.Sub(at).Seconds(), 0)
+}
+
+// openCondition begins to watch. It comes last: what it shows at the start is the truth.
+func (l *Log) openCondition(context.Context) error {
+	places := []vitals.Place{{Name: "tree", Path: l.cfg.TreeDir}, {Name: "state", Path: l.cfg.StateDir}}
+	if l.cfg.testingOnlyPlace != "" {
+		places = append(places, vitals.Place{Name: "test", Path: l.cfg.testingOnlyPlace})
+	}
+	l.condition.room = vitals.NewRoom(places...)
+	if l.cfg.Problems != nil {
+		l.problems = append(l.problems, l.cfg.Problems)
+	}
+	l.metrics.indexed.Set(float64(l.indexedSize()))
+	l.metrics.registry.MustRegister(l.condition.room.Collectors()...)
+	return nil
 }

@@ -1,15 +1,20 @@
 package log
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"mime"
 	"mime/multipart"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"cratelog/entry"
+	"cratelog/internal/version"
 	"cratelog/internal/web"
 	"cratelog/opening"
 	"cratelog/proofcheck"
@@ -19,9 +24,16 @@ import (
 // timeouts; bodies are limited here.
 func (l *Log) Handler() http.Handler {
 	server := web.Server{Name: "log", Nothing: "There is nothing at this address; /v1/log says what this log is.",
-		Log: l.log, Refusal: answer}
-	return server.Handler(append(web.Look(), []web.Route{
+		Log: l.log, Refusal: answer, Proxies: l.door.proxies, Access: l.access, Cross: true}
+	return server.Handler(append(web.Look(), l.routes()...))
+}
+
+// routes is the table that /v1/openapi.json describes.
+func (l *Log) routes() []web.Route {
+	return append(l.probes().Routes(), []web.Route{
 		{Pattern: "POST /v1/submit", Handler: l.submit},
+		{Pattern: "GET /v1/submissions/{identity}", Handler: l.submission},
+		{Pattern: "GET /v1/crates/{name}", Handler: l.crateVersions},
 		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
 		{Pattern: "GET /v1/crates/{name}/{version}/claims", Handler: l.crateClaims},
 		{Pattern: "GET /v1/crates/{name}/{version}/builds", Handler: l.crateBuilds},
@@ -30,19 +42,24 @@ func (l *Log) Handler() http.Handler {
 		{Pattern: "GET /v1/contradictions", Handler: l.listContradictions},
 		{Pattern: "GET /v1/contradictions/{number}", Handler: l.oneContradiction},
 		{Pattern: "GET /v1/entries/{index}", Handler: l.entryBundle},
+		{Pattern: "GET /v1/entries/by-leaf/{hash}", Handler: l.entryByLeaf},
+		{Pattern: "GET /v1/entries/by-identity/{identity}", Handler: l.entriesByIdentity},
+		{Pattern: "GET /v1/proof/inclusion", Handler: l.inclusion},
+		{Pattern: "GET /v1/proof/consistency", Handler: l.consistency},
 		{Pattern: "GET /v1/openings/{identity}", Handler: l.serveOpening},
 		{Pattern: "PUT /v1/openings/{identity}", Handler: l.takeOpening},
 		{Pattern: "GET /v1/log", Handler: l.about},
+		{Pattern: "GET /v1/openapi.json", Handler: l.openAPI},
 		{Pattern: "GET /v1/keys", Handler: l.listKeys},
 		{Pattern: "GET /v1/keys/{hash}", Handler: l.provingKey},
-		{Pattern: "GET /checkpoint", Handler: web.Plain(l.checkpoint)},
-		{Pattern: "GET /tile/{path...}", Handler: web.Plain(l.tile)},
-		{Pattern: "GET /healthz", Handler: l.healthz},
+		{Pattern: "GET /checkpoint", Handler: l.checkpoint},
+		{Pattern: "GET /frozen", Handler: l.frozenNote},
+		{Pattern: "GET /tile/{path...}", Handler: l.tile},
 		{Pattern: "GET /metrics", Handler: web.Plain(promhttp.HandlerFor(l.metrics.registry,
 			promhttp.HandlerOpts{}).ServeHTTP)},
 		{Pattern: "GET /trust.policy", Handler: l.trust},
 		{Pattern: "GET /{$}", Handler: l.page},
-	}...))
+	}...)
 }
 
 // status is the one place where a reason becomes a status code.
@@ -52,6 +69,10 @@ func status(reason Reason) int {
 		return http.StatusBadRequest
 	case NotFound:
 		return http.StatusNotFound
+	case Frozen:
+		return http.StatusGone
+	case ReadOnly:
+		return http.StatusForbidden
 	case MethodNotAllowed:
 		return http.StatusMethodNotAllowed
 	case VersionConflict, BuilderContradiction:
@@ -59,11 +80,16 @@ func status(reason Reason) int {
 	case EntryTooLarge, CrateTooLarge, OpeningTooLarge, ListTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case UnknownProgram, UnknownClaim, CrateMismatch, CrateRefused, ProofInvalid, ProgramWithdrawn, TooManyClaims,
-		OpeningRefused, BuildRefused, SetWithdrawn, ListRefused, SourceMissing, SourceRefused, TooManyBuilds:
+		OpeningRefused, BuildRefused, SetWithdrawn, ListRefused, SourceMissing, SourceRefused, TooManyBuilds,
+		RegistryRefused, RegistryMismatch:
 		return http.StatusUnprocessableEntity
 	case OpeningsFull:
 		return http.StatusInsufficientStorage
-	case Overloaded, NotPublished, Halted, ShuttingDown:
+	case Timeout:
+		return http.StatusRequestTimeout
+	case TooManyRequests:
+		return http.StatusTooManyRequests
+	case StorageFailed, Overloaded, NotPublished, Halted, ShuttingDown, NotInRegistry, RegistryUnavailable, Starting:
 		return http.StatusServiceUnavailable
 	default:
 		return http.StatusInternalServerError
@@ -81,10 +107,13 @@ type refusalBody struct {
 // answer is what those who asked see of an error.
 func answer(err error) *web.Refusal {
 	var x *Refusal
-	if !errors.As(err, &x) {
+	if errors.Is(err, errDamaged) {
+		x = refuse(Damaged, err, "What was asked for is damaged on this log's disk, and is not handed out. "+
+			"The operator has been told. The signed checkpoints stand.")
+	} else if !errors.As(err, &x) {
 		return nil
 	}
-	return &web.Refusal{Status: status(x.Reason), RetryAfter: x.RetryAfter,
+	return &web.Refusal{Status: status(x.Reason), Reason: string(x.Reason), RetryAfter: x.RetryAfter,
 		Body: refusalBody{x.Reason, x.Message, x.Index, string(x.Bundle)}}
 }
 
@@ -92,7 +121,7 @@ func answer(err error) *web.Refusal {
 // claim entry, list and, perhaps, source, in this order and nothing else, and answers with the bundle.
 func (l *Log) submit(w http.ResponseWriter, r *http.Request) error {
 	var bundle []byte
-	err := l.withForm(w, r, func(f *form) error {
+	err := l.withForm(w, r, func(ctx context.Context, f *form) error {
 		part, err := f.next("entry", false)
 		if err != nil {
 			return err
@@ -102,10 +131,13 @@ func (l *Log) submit(w http.ResponseWriter, r *http.Request) error {
 			return refuse(MalformedRequest, err, "The part entry could not be read to its end.")
 		}
 		submit, second, third := l.Submit, "crate", "opening"
-		if e, err := entry.Parse(data); err == nil && e.Claim.Kind() == kindBuild {
-			submit, second, third = l.SubmitBuild, "list", "source"
+		if e, err := entry.Parse(data); err == nil {
+			web.Note(r, slog.String("crate", e.Subject.Name), slog.String("version", e.Subject.Version))
+			if e.Claim.Kind() == kindBuild {
+				submit, second, third = l.SubmitBuild, "list", "source"
+			}
 		}
-		bundle, err = submit(r.Context(), data, &partReader{form: f, name: second}, &partReader{form: f, name: third, last: true})
+		bundle, err = submit(ctx, data, &partReader{form: f, name: second}, &partReader{form: f, name: third, last: true})
 		return err
 	})
 	if err != nil {
@@ -114,19 +146,47 @@ func (l *Log) submit(w http.ResponseWriter, r *http.Request) error {
 	return writeBundle(w, bundle)
 }
 
-// withForm lets f read a bounded form. What f leaves of it is read too: a client that still
-// writes would not see an early answer.
-func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(*form) error) error {
+// answerTime is what an answer may take, from the end of the upload on.
+const answerTime = 4 * time.Minute
+
+// withForm lets f read a bounded form, all of which is there before f is called: whoever uploads slowly
+// holds nothing that others need. ctx is the request's, with its client; it ends too when the form has to make
+// room for others' forms.
+func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(context.Context, *form) error) error {
 	const overhead = 64 << 10 // boundaries and part headers
-	r.Body = http.MaxBytesReader(w, r.Body, l.limits.Crate.Compressed+entry.MaxSize+opening.MaxSize+overhead)
-	parts, err := r.MultipartReader()
-	if err != nil {
-		err = refuse(MalformedRequest, err, "The body must be multipart/form-data with the parts that the interface names.")
-	} else {
-		err = f(&form{parts, r.Body})
+	most := l.limits.Crate.Compressed + entry.MaxSize + opening.MaxSize + overhead
+	boundary, err := formBoundary(r)
+	if err == nil {
+		err = l.admitRate(r)
 	}
-	io.Copy(io.Discard, r.Body)
+	if err != nil {
+		l.door.spool.skip(w, r, most)
+		return err
+	}
+	ctx, cancel := context.WithCancel(WithClient(r.Context(), web.Client(r)))
+	defer cancel()
+	b, err := l.door.spool.read(w, r, most, cancel)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime)) // a recorder in a test has none
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	web.Received(r)
+	body := b.reader()
+	err = f(ctx, &form{multipart.NewReader(body, boundary), body, b})
+	if cut := b.cutError(); err != nil && cut != nil && r.Context().Err() == nil {
+		return cut
+	}
 	return err
+}
+
+// formBoundary returns what stands between the parts.
+func formBoundary(r *http.Request) (string, error) {
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
+		return "", refuse(MalformedRequest, err, "The body must be multipart/form-data with the parts that the interface names.")
+	}
+	return params["boundary"], nil
 }
 
 const theParts = "entry, crate and perhaps opening, or of a build entry, list and perhaps source"
@@ -135,6 +195,7 @@ const theParts = "entry, crate and perhaps opening, or of a build entry, list an
 type form struct {
 	parts *multipart.Reader
 	body  io.Reader
+	kept  *body
 }
 
 // next opens the next part, which must have this name. The error is io.EOF itself where the
@@ -153,8 +214,7 @@ func (f *form) next(name string, last bool) (*multipart.Part, error) {
 	return part, nil
 }
 
-// drain reads what follows the form, and then returns io.EOF: from there on net/http sees
-// the client leave, and ends the context.
+// drain reads what follows the form, and then returns io.EOF.
 func (f *form) drain() error {
 	if _, err := io.Copy(io.Discard, f.body); err != nil {
 		return refuse(MalformedRequest, err, "The body could not be read to its end.")
@@ -182,15 +242,16 @@ func (p *partReader) Read(b []byte) (int, error) {
 	}
 	n, err := p.part.Read(b)
 	p.read = p.read || n > 0
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return n, refuse(CrateTooLarge, err, "The request has more than %d bytes, the limit of this log.",
-			tooLarge.Limit)
-	case err == io.EOF && p.last:
+	if err == io.EOF && p.last {
 		return n, p.end()
 	}
 	return n, err
+}
+
+// Close says that nothing of the form is needed any more.
+func (p *partReader) Close() error {
+	p.form.kept.close()
+	return nil
 }
 
 // end is called at the end of the last part.
@@ -208,13 +269,19 @@ func (p *partReader) end() error {
 type aboutBody struct {
 	Origin      string         `json:"origin"`
 	VKey        string         `json:"vkey"`
+	MoreVKeys   []string       `json:"more_vkeys,omitempty"` // of further keys that sign each checkpoint
+	Version     string         `json:"version"`              // of logd
 	Development bool           `json:"development"`
 	Size        uint64         `json:"size"`
 	Programs    []aboutProgram `json:"programs"`
+	Registries  []string       `json:"registries"`       // whose index is asked, as entries name them; [] if none: anybody may take a name
 	Openings    string         `json:"openings"`         // whose are kept: submitter, any or off
 	Builds      *aboutBuilds   `json:"builds,omitempty"` // which build claims are taken; absent: none
 	Witnesses   []aboutWitness `json:"witnesses"`
 	Limits      aboutLimits    `json:"limits"`
+	ReadOnly    bool           `json:"read_only,omitempty"` // a copy for readers
+	Frozen      *aboutFrozen   `json:"frozen,omitempty"`    // the log has ended; absent: it goes on
+	Shards      []Shard        `json:"shards,omitempty"`    // other logs of the operator: a hint, nothing to trust
 }
 
 type aboutProgram struct {
@@ -242,8 +309,8 @@ type aboutLimits struct {
 
 func (l *Log) aboutBody() aboutBody {
 	b := aboutBody{
-		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Development: l.cfg.Development, Size: l.published.head().size,
-		Openings: l.cfg.Openings, Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
+		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Version: version.String(), Development: l.cfg.Development, Size: l.published.head().size,
+		Registries: l.registrySubjects(), Openings: l.cfg.Openings, Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
 		b.Programs = append(b.Programs, aboutProgram{
@@ -251,7 +318,11 @@ func (l *Log) aboutBody() aboutBody {
 			Withdrawn: !l.programs[p.ID()],
 		})
 	}
+	for _, k := range l.cfg.MoreKeys {
+		b.MoreVKeys = append(b.MoreVKeys, k.VKey)
+	}
 	b.Builds = l.aboutBuilds()
+	b.ReadOnly, b.Frozen, b.Shards = l.cfg.ReadOnly, l.aboutFrozen(), l.cfg.Shards
 	for _, w := range l.witnesses {
 		b.Witnesses = append(b.Witnesses, aboutWitness{w.Name, w.VKey})
 	}
@@ -259,7 +330,5 @@ func (l *Log) aboutBody() aboutBody {
 }
 
 func (l *Log) about(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Cache-Control", "no-cache")
-	web.WriteJSON(w, http.StatusOK, l.aboutBody())
-	return nil
+	return web.SendJSON(w, r, l.aboutBody())
 }

@@ -137,7 +137,7 @@ func TestTheLogSeesThatAClientLeftThatSentAll(t *testing.T) {
 	e, c := w.good("alpha", "1.0.0")
 	ctype, body := encodeForm(t, [2]string{"entry", string(e)}, [2]string{"crate", string(c)})
 	body = append(body, bytes.Repeat([]byte(" "), 1<<15)...) // what may follow a form, and no reader of forms reads
-	l.cores <- struct{}{}
+	other := testlog.Must(l.door.cores.begin(t.Context(), "other", 0, false))
 	conn := testlog.Must(net.Dial("tcp", srv.Listener.Addr().String()))
 	testlog.Must(fmt.Fprintf(conn, "POST /v1/submit HTTP/1.1\r\nHost: log\r\nContent-Type: %s\r\n"+
 		"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", ctype, len(body), body))
@@ -146,7 +146,7 @@ func TestTheLogSeesThatAClientLeftThatSentAll(t *testing.T) {
 		_, _, b := get(t, srv.URL+"/metrics")
 		return strings.Contains(string(b), `cratelog_submissions_total{result="canceled"} 1`)
 	})
-	<-l.cores
+	other.end()
 	w.submit(l, e, c)
 }
 
@@ -243,7 +243,8 @@ func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
 func TestEveryReasonHasAStatus(t *testing.T) {
 	t.Parallel()
 	for _, r := range []Reason{MalformedRequest, MalformedEntry, EntryTooLarge, CrateTooLarge, UnknownProgram, UnknownClaim, VersionConflict,
-		CrateMismatch, CrateRefused, ProofInvalid, Overloaded, NotPublished, Halted, ShuttingDown, NotFound, MethodNotAllowed} {
+		CrateMismatch, CrateRefused, ProofInvalid, Overloaded, NotPublished, Halted, ShuttingDown, NotFound, MethodNotAllowed,
+		RegistryRefused, RegistryMismatch, NotInRegistry, RegistryUnavailable} {
 		if status(r) == http.StatusInternalServerError {
 			t.Errorf("%s is answered as our fault", r)
 		}

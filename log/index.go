@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/sqlite"
@@ -16,10 +18,13 @@ import (
 // index answers four questions about the entries of the tree: where does this claim stand
 // with a proof of this program, what stands for this crate version, what do builders say of a
 // build or a binary, and which programs and sets of builders do entries name. It is derived state:
-// everything in it can be read from the tree again, and it is rebuilt when its file is missing.
+// everything in it can be read from the tree again. Its file has no checksums, so every start compares
+// every row with the tree, and repairs what differs; a file that is missing, or that SQLite finds
+// damaged, is made again.
 //
 // Rows are appended in the order of the tree and without gaps, so its size is
-// the number of entries that it knows.
+// the number of entries that it knows. A tree that breaks the log's own rules has all of its rows too:
+// they are for readers.
 type index struct {
 	db *sql.DB
 
@@ -46,7 +51,8 @@ type proven struct{ identity, program [32]byte }
 
 // row is what the index keeps of one entry.
 type row struct {
-	idx uint64
+	idx  uint64
+	leaf [32]byte // RFC 6962 hash of the entry
 	proven
 	versionKey
 	sha256   [32]byte
@@ -64,7 +70,10 @@ type built struct {
 }
 
 func (r row) kind() string {
-	if r.binary == "" {
+	switch {
+	case r.name == "":
+		return kindNone
+	case r.binary == "":
 		return kindSource
 	}
 	return kindBuild
@@ -74,12 +83,13 @@ func (r row) kind() string {
 const (
 	kindSource = "source"
 	kindBuild  = "build"
+	kindNone   = "none" // the row of what is no entry; all of it is empty
 )
 
 var indexDatabase = sqlite.Owned{
-	ID: 0x63726c69, Version: 4, Schema: indexSchema, Journal: "wal", Conns: 4,
+	ID: 0x63726c69, Version: 5, Schema: indexSchema, Journal: "wal", Conns: 4,
 	// Empty: openIndex fills it from the tree.
-	Upgrades: []string{"", "", "DROP TABLE entries; DROP TABLE IF EXISTS programs;" + indexSchema},
+	Upgrades: []string{"", "", "", "DROP TABLE entries; DROP TABLE IF EXISTS programs;" + indexSchema},
 	What:     "a log's index.db", Advice: "delete it while the log is stopped, and the next start makes it again",
 }
 
@@ -96,7 +106,7 @@ CREATE TABLE entries (
 	path       TEXT NOT NULL,
 	unproven   INTEGER NOT NULL,
 	crlf       INTEGER NOT NULL,
-	kind       TEXT NOT NULL, -- 'source' or 'build'; what follows is empty of a source claim
+	kind       TEXT NOT NULL, -- 'source', 'build' or 'none'; what follows is empty but of a build claim
 	binary     TEXT NOT NULL,
 	target     TEXT NOT NULL,
 	request    BLOB NOT NULL,
@@ -105,9 +115,12 @@ CREATE TABLE entries (
 	compiled   BLOB NOT NULL,
 	root       BLOB NOT NULL,
 	tag        BLOB NOT NULL,
-	UNIQUE (identity, program)
+	leaf       BLOB NOT NULL
 ) STRICT;
+CREATE INDEX entries_by_claim   ON entries (identity, program, idx);
 CREATE INDEX entries_by_version ON entries (name, version, registry, kind DESC, unproven, crlf, idx);
+CREATE INDEX entries_by_leaf    ON entries (leaf);
+CREATE INDEX entries_by_name    ON entries (replace(lower(name), '_', '-'), registry, name, version, idx);
 CREATE INDEX builds_by_tag      ON entries (request, tag, idx) WHERE kind = 'build';
 CREATE INDEX builds_by_root     ON entries (root, name, version, registry, request, program) WHERE kind = 'build';
 CREATE INDEX builds_by_artifact ON entries (artifact, idx) WHERE kind = 'build';
@@ -117,7 +130,7 @@ CREATE TABLE programs (id BLOB PRIMARY KEY) STRICT;
 
 const (
 	columns = "idx, identity, program, registry, name, version, sha256, git_commit, path, unproven, crlf, " +
-		"kind, binary, target, request, result, artifact, compiled, root, tag"
+		"kind, binary, target, request, result, artifact, compiled, root, tag, leaf"
 	ofVersion  = "WHERE name = ? AND version = ? AND registry = ?"
 	ofSources  = ofVersion + " AND kind = 'source'"
 	ofBuilds   = "WHERE kind = 'build'"
@@ -130,9 +143,13 @@ func openIndex(ctx context.Context, path string) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &index{db: db}
+	return newIndex(ctx, db)
+}
+
+func newIndex(ctx context.Context, db *sql.DB) (*index, error) {
+	x, err := &index{db: db}, error(nil)
 	for stmt, where := range map[**sql.Stmt]string{
-		&x.proven:  "WHERE identity = ? AND program = ?",
+		&x.proven:  "WHERE identity = ? AND program = ? ORDER BY idx LIMIT 1",
 		&x.claim:   "WHERE identity = ? ORDER BY idx LIMIT 1",
 		&x.version: ofVersion + onAnyClaim,
 		&x.num:     "WHERE idx = ?",
@@ -145,15 +162,16 @@ func openIndex(ctx context.Context, path string) (*index, error) {
 	return x, nil
 }
 
-// newRow parses an entry as it stands in the tree.
+// newRow parses an entry as it stands in the tree. With an error, which is errContradiction, the row is
+// that of what is no entry.
 func newRow(idx uint64, data []byte) (row, error) {
-	r := row{idx: idx}
+	r := row{idx: idx, leaf: tlog.RecordHash(data)}
 	e, err := entry.Parse(data)
 	if err == nil {
 		r.identity, err = e.Identity()
 	}
 	if err != nil {
-		return row{}, fmt.Errorf("entry %d of the tree: %w", idx, err)
+		return row{idx: idx}, fmt.Errorf("%w: entry %d of the tree: %w", errContradiction, idx, err)
 	}
 	r.program, r.versionKey, r.sha256 = e.Proof.Program, keyOf(e.Subject), e.Subject.SHA256
 	switch c := e.Claim.(type) {
@@ -162,7 +180,7 @@ func newRow(idx uint64, data []byte) (row, error) {
 		r.crlf = len(c.CRLF)
 	case *entry.Build:
 		if r.built, err = newBuilt(e.Subject, c); err != nil {
-			return row{}, fmt.Errorf("entry %d of the tree: %w", idx, err)
+			return row{idx: idx}, fmt.Errorf("%w: entry %d of the tree: %w", errContradiction, idx, err)
 		}
 	}
 	return r, nil
@@ -171,20 +189,6 @@ func newRow(idx uint64, data []byte) (row, error) {
 func newBuilt(s entry.Subject, c *entry.Build) (built, error) {
 	request, err := c.Request(s)
 	return built{c.Binary, c.Target, request, c.Result(), c.Artifact, c.Compiled, c.Root, c.Tag}, err
-}
-
-// size returns the number of indexed entries.
-func (x *index) size(ctx context.Context) (uint64, error) {
-	var n, count int64
-	err := x.db.QueryRowContext(ctx, "SELECT coalesce(max(idx)+1, 0), count(*) FROM entries").Scan(&n, &count)
-	if err != nil {
-		return 0, fmt.Errorf("index: %w", err)
-	}
-	if n != count {
-		return 0, fmt.Errorf("index: has gaps (%d rows, the last is %d): "+
-			"stop the log, delete index.db and start again to rebuild it", count, n-1)
-	}
-	return uint64(n), nil
 }
 
 // byProven returns the row of a claim with a proof of a program, and whether there is one.
@@ -264,15 +268,16 @@ func scanRow(s sqlite.Scanner) (row, error) {
 	var r row
 	var idx int64
 	var kind string
-	var id, program, sum, commit []byte
+	var id, program, sum, commit, leaf []byte
 	var of [6][]byte // of a build
 	err := s.Scan(&idx, &id, &program, &r.registry, &r.name, &r.version, &sum, &commit, &r.path, &r.unproven, &r.crlf,
-		&kind, &r.binary, &r.target, &of[0], &of[1], &of[2], &of[3], &of[4], &of[5])
+		&kind, &r.binary, &r.target, &of[0], &of[1], &of[2], &of[3], &of[4], &of[5],
+		&leaf)
 	if err != nil {
 		return row{}, err
 	}
 	if idx < 0 || copy(r.identity[:], id) != 32 || copy(r.program[:], program) != 32 ||
-		copy(r.sha256[:], sum) != 32 || copy(r.commit[:], commit) != 20 || kind != r.kind() {
+		copy(r.sha256[:], sum) != 32 || copy(r.commit[:], commit) != 20 || copy(r.leaf[:], leaf) != 32 || kind != r.kind() {
 		return row{}, fmt.Errorf("row %d is damaged", idx)
 	}
 	for i, to := range r.built.hashes() {
@@ -293,79 +298,13 @@ func (b *built) hashes() [6]*[32]byte {
 func (b *built) values() []any {
 	out := []any{b.binary, b.target}
 	for _, h := range b.hashes() {
-		if b.binary == "" {
+		if b.binary == "" { // as in the row of what is no entry
 			out = append(out, []byte{})
 		} else {
 			out = append(out, h[:])
 		}
 	}
 	return out
-}
-
-// append adds the next rows of the tree, all or none, durably. A row that repeats a claim
-// with a proof of the same program, that gives a crate version a second checksum, or in which a
-// builder contradicts himself, is an error: admission must have stopped it.
-func (x *index) append(ctx context.Context, rows []row) error {
-	err := sqlite.Tx(ctx, x.db, func(tx *sql.Tx) error {
-		insert, err := tx.PrepareContext(ctx, "INSERT INTO entries ("+columns+") VALUES (?"+strings.Repeat(", ?", 19)+")")
-		if err != nil {
-			return err
-		}
-		defer insert.Close()
-		standing := standing{tx.StmtContext(ctx, x.version), tx.StmtContext(ctx, x.proven), tx.StmtContext(ctx, x.tag)}
-		programs := map[[32]byte]bool{}
-		for _, r := range rows {
-			if err := standing.allow(ctx, r); err != nil {
-				return err
-			}
-			_, err := insert.ExecContext(ctx, append([]any{int64(r.idx), r.identity[:], r.program[:], r.registry, r.name,
-				r.version, r.sha256[:], r.commit[:], r.path, r.unproven, r.crlf, r.kind()}, r.built.values()...)...)
-			if err != nil {
-				return err
-			}
-			programs[r.program] = true
-		}
-		for id := range programs {
-			if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO programs (id) VALUES (?)", id[:]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	return nil
-}
-
-// errContradiction marks a tree that breaks the log's own rules.
-var errContradiction = errors.New("the tree contradicts itself")
-
-// standing has the statements that find what keeps a row out.
-type standing struct{ version, same, tag *sql.Stmt }
-
-// allow returns an error if what stands contradicts a row.
-func (s standing) allow(ctx context.Context, r row) error {
-	first, found, err := sqlite.Found(scanRow(s.version.QueryRowContext(ctx, r.name, r.version, r.registry)))
-	if err == nil && found && first.sha256 != r.sha256 {
-		err = fmt.Errorf("%w: entries %d and %d give %v two checksums", errContradiction, first.idx, r.idx, r.versionKey)
-	}
-	if err != nil {
-		return err
-	}
-	again, found, err := sqlite.Found(scanRow(s.same.QueryRowContext(ctx, r.identity[:], r.program[:])))
-	if err == nil && found {
-		err = fmt.Errorf("%w: entry %d repeats entry %d (%v)", errContradiction, r.idx, again.idx, r.versionKey)
-	}
-	if err != nil || r.kind() != kindBuild {
-		return err
-	}
-	other, found, err := sqlite.Found(scanRow(s.tag.QueryRowContext(ctx, r.request[:], r.tag[:], r.result[:])))
-	if err == nil && found {
-		err = fmt.Errorf("%w: in the entries %d and %d one builder says two things of one build (%v)", errContradiction,
-			other.idx, r.idx, r.versionKey)
-	}
-	return err
 }
 
 func (x *index) close() error { return x.db.Close() }

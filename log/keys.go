@@ -118,9 +118,7 @@ func (l *Log) listKeys(w http.ResponseWriter, r *http.Request) error {
 		}
 		b.Keys = append(b.Keys, k)
 	}
-	w.Header().Set("Cache-Control", "no-cache")
-	web.WriteJSON(w, http.StatusOK, b)
-	return nil
+	return web.SendJSON(w, r, b)
 }
 
 // provingKey serves a proving key by its SHA-256. It never changes.

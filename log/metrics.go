@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // metrics is the log's own registry: nothing of it is global, so that a test
@@ -18,6 +17,9 @@ type metrics struct {
 	published   prometheus.Gauge
 	indexed     prometheus.Gauge
 	witness     *prometheus.CounterVec // by witness and result
+
+	addErrors prometheus.Counter
+	accepted  prometheus.Gauge // POSIX seconds
 
 	contradictions prometheus.Counter
 	builders       prometheus.Counter
@@ -41,6 +43,9 @@ func (l *Log) newMetrics() *metrics {
 		builders: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "cratelog_builder_contradictions_total",
 			Help: "Submissions in which a builder contradicts what stands; /v1/contradictions has the evidence."}),
+		addErrors: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cratelog_add_errors_total", Help: "Entries that could not be written to the tree: most often its disk."}),
+		accepted:  gauge("cratelog_last_accepted_timestamp_seconds", "When the latest new entry was accepted; 0: not since the start."),
 		checking:  gauge("cratelog_checking", "Submissions that are uploaded or checked now."),
 		waiting:   gauge("cratelog_sequencing", "Accepted entries that have no durable index yet."),
 		published: gauge("cratelog_published_size", "Entries under the published checkpoint."),
@@ -50,23 +55,30 @@ func (l *Log) newMetrics() *metrics {
 			Help: "Requests to witnesses, by witness and result: a status code, or error."}, []string{"witness", "result"}),
 	}
 	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "cratelog_checkpoint_age_seconds", Help: "Time since this server first saw the published checkpoint."},
-		func() float64 {
-			if head := l.published.head(); head.raw != nil {
-				return time.Since(head.at).Seconds()
-			}
-			return -1
-		})
+		Name: "cratelog_checkpoint_age_seconds", Help: "Time since the published checkpoint was written; -1: there is none."},
+		func() float64 { return l.checkpointAge(time.Now()) })
+	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "cratelog_ready", Help: "1 when submissions are taken and published, as /readyz says."},
+		func() float64 { return zeroOrOne(len(l.unready(time.Now())) == 0) })
 	halted := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "cratelog_halted", Help: "1 when the log has stopped accepting because it found itself inconsistent."},
-		func() float64 {
-			if l.halt.reason() != nil {
-				return 1
-			}
-			return 0
-		})
+		func() float64 { return zeroOrOne(l.halt.reason() != nil) })
 	m.registry.MustRegister(m.submissions, m.duration, m.checking, m.waiting, m.published, m.indexed, m.witness,
-		m.contradictions, m.builders, age, halted,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.contradictions, m.builders, m.addErrors, m.accepted, age, ready, halted)
 	return m
+}
+
+func zeroOrOne(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// answered counts the answer to a submission.
+func (l *Log) answered(result string) {
+	l.metrics.submissions.WithLabelValues(result).Inc()
+	if result == "accepted" {
+		l.metrics.accepted.SetToCurrentTime()
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"cratelog/internal/durable"
 	"cratelog/internal/web"
@@ -90,8 +89,8 @@ func (l *Log) takeOpening(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	isNew := false
-	if err := l.withForm(w, r, func(f *form) error {
-		isNew, err = l.addOpening(r.Context(), row, &partReader{form: f, name: "crate"}, &partReader{form: f, name: "opening", last: true})
+	if err := l.withForm(w, r, func(ctx context.Context, f *form) error {
+		isNew, err = l.addOpening(ctx, row, &partReader{form: f, name: "crate"}, &partReader{form: f, name: "opening", last: true})
 		return err
 	}); err != nil {
 		return err
@@ -110,7 +109,11 @@ func (l *Log) addOpening(ctx context.Context, r row, crateData, openingData io.R
 	if err := l.accepting(); err != nil {
 		return false, err
 	}
-	raw, err := entryAt(ctx, r.idx, l.published.head().size, l.recent.ReadEntryBundle)
+	head, err := l.head()
+	if err != nil {
+		return false, err
+	}
+	raw, err := l.verified.entry(ctx, head.tree(), r.idx)
 	if err != nil {
 		return false, err
 	}
@@ -134,8 +137,12 @@ func (l *Log) openingOf(r *http.Request) (row, error) {
 	if err != nil || len(id) != 32 || hex.EncodeToString(id) != name {
 		return row{}, refuse(NotFound, nil, "An opening has the address of its claim's identity, a SHA-256 in lower-case hex.")
 	}
+	head, err := l.head()
+	if err != nil {
+		return row{}, err
+	}
 	found, known, err := l.index.byIdentity(r.Context(), [32]byte(id))
-	if err == nil && (!known || found.kind() != kindSource || found.idx >= l.published.head().size) {
+	if err == nil && (!known || found.kind() != kindSource || found.idx >= head.size) {
 		err = refuse(NotFound, nil, "This log has no published entry with a claim about sources with this identity.")
 	}
 	return found, err
@@ -158,21 +165,19 @@ func (l *Log) serveOpening(w http.ResponseWriter, r *http.Request) error {
 		return refuse(NotFound, nil, "This log holds no opening of this claim. Any other source of it is as good.")
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", "public, max-age=300")
 	h.Set("Vary", "Accept-Encoding")
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if web.AcceptsGzip(r) {
 		h.Set("Content-Encoding", "gzip")
-		w.Write(kept.gzipped)
-		return nil
+		return web.Send(w, r, "application/octet-stream", kept.gzipped)
 	}
 	z, err := gzip.NewReader(bytes.NewReader(kept.gzipped))
 	if err != nil {
 		return err
 	}
 	raw, err := durable.ReadAll(z, opening.MaxSize)
-	if err == nil {
-		w.Write(raw)
+	if err != nil {
+		return err
 	}
-	return err
+	return web.Send(w, r, "application/octet-stream", raw)
 }

@@ -36,5 +36,5 @@ func (l *Log) page(w http.ResponseWriter, r *http.Request) error {
 // trust hands out the trust file, for readers to compare with what they have from elsewhere.
 func (l *Log) trust(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Disposition", `attachment; filename="trust.policy"`)
-	return web.Send(w, r, "text/plain; charset=utf-8", l.cfg.Policy)
+	return web.Send(w, r, "text/plain; charset=utf-8", l.cfg.ReadersPolicy)
 }

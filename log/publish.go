@@ -21,6 +21,18 @@ type published struct {
 	at   time.Time // when this server first saw it
 }
 
+func (p published) tree() treeHead { return treeHead{p.size, p.root} }
+
+// head returns the latest published checkpoint. Before there is one nothing can be said of what is
+// in the log: the error is a *Refusal that asks to come again.
+func (l *Log) head() (published, error) {
+	if head := l.published.head(); head.raw != nil {
+		return head, nil
+	}
+	return published{}, later(Starting, l.retry, nil,
+		"The log has published no checkpoint since it was started, so it cannot say what it holds: try again in a moment.")
+}
+
 // publication follows the checkpoint that Tessera writes. Reads and bundles
 // are gated by it, never by the file.
 type publication struct {
@@ -71,7 +83,9 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 	defer t.Stop()
 	var said string
 	var ail ailment
+	storage := time.Now()
 	for last := false; ; {
+		l.clock.mend(l)
 		err := l.refreshCheckpoint(context.WithoutCancel(ctx))
 		switch {
 		case err == nil:
@@ -81,6 +95,13 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 		case err.Error() != said:
 			said = err.Error()
 			l.log.Error("cannot read the published checkpoint; trying again", "err", err)
+			if err := l.dropCheckpoint(); err != nil {
+				l.halt.now(err)
+			}
+		}
+		if time.Since(storage) >= time.Second {
+			l.tryStorage(context.WithoutCancel(ctx))
+			storage = time.Now()
 		}
 		ail.observe(l, time.Now())
 		if last {
@@ -120,6 +141,9 @@ func (a *ailment) observe(l *Log, now time.Time) {
 // refreshCheckpoint reads the checkpoint file once, and takes it over if the
 // policy accepts it.
 func (l *Log) refreshCheckpoint(ctx context.Context) error {
+	if l.copied != nil {
+		return l.refreshCopy(ctx)
+	}
 	raw, err := l.reader.ReadCheckpoint(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/transparency-dev/tessera"
-	"github.com/transparency-dev/tessera/api/layout"
 )
 
 // reservation is an entry between the end of its checks and its durable row
@@ -112,33 +111,38 @@ func (l *Log) add(ctx context.Context, s *submission) (uint64, error) {
 		_, err = l.builds.putList(ctx, s.crates)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", errNotAdded, err)
+		return 0, l.notAdded(err)
 	}
-	at, addErr := l.appender(ctx, tessera.NewEntry(s.raw))()
+	addErr := l.writable()
+	var at tessera.Index
 	want := uint64(0)
 	if addErr == nil {
-		want = at.Index + 1
-	} else {
-		// It failed, but it may have happened all the same. The tree decides.
-		l.log.Error("Tessera did not add an entry", "err", addErr)
+		at, addErr = l.appender(ctx, tessera.NewEntry(s.raw))()
 	}
+	if addErr == nil {
+		want = at.Index + 1
+	}
+	l.treeWritten(addErr)
+	// If it failed, it may have happened all the same. The tree decides.
 	row, found, err := l.indexAndFind(ctx, want, s.proven)
 	switch {
+	case errors.Is(err, errContradiction):
+		l.halt.now(err)
+		return 0, err
 	case err != nil:
+		return 0, l.fallBehind(err)
 	case addErr != nil && !found:
 		if isNew { // else it would be served once another submits the entry without it
 			err = l.openings.drop(ctx, s.identity)
 		}
-		return 0, fmt.Errorf("%w: %w", errNotAdded, errors.Join(addErr, err))
+		return 0, l.notAdded(errors.Join(addErr, err))
 	case addErr == nil && (!found || row.idx != at.Index):
 		err = fmt.Errorf("%w: an entry was added as number %d, but is not there: "+
 			"was the tree's directory exchanged while the log was running?", ErrRollback, at.Index)
-	default:
-		return row.idx, nil
+		l.halt.now(err)
+		return 0, err
 	}
-	// Without its row the entry could be added again.
-	l.halt.now(err)
-	return 0, err
+	return row.idx, nil
 }
 
 func (l *Log) indexAndFind(ctx context.Context, want uint64, p proven) (row, bool, error) {
@@ -146,89 +150,4 @@ func (l *Log) indexAndFind(ctx context.Context, want uint64, p proven) (row, boo
 		return row{}, false, err
 	}
 	return l.index.byProven(ctx, p)
-}
-
-// indexUpTo copies what Tessera has integrated into the index, and returns
-// when it holds at least want entries. Concurrent callers share one
-// transaction: the first copies everything.
-//
-// This is the only writer of the index, at start as in operation: a row is
-// there because its entry is in the tree, and for no other reason.
-func (l *Log) indexUpTo(ctx context.Context, want uint64) error {
-	l.indexing.Lock()
-	defer l.indexing.Unlock()
-	if want > 0 && l.indexed >= want {
-		return nil
-	}
-	size, err := l.reader.IntegratedSize(ctx)
-	if err != nil {
-		return fmt.Errorf("reading the size of the tree: %w", err)
-	}
-	if size < want {
-		return fmt.Errorf("%w: entry %d was added, but the tree has %d entries", errContradiction, want-1, size)
-	}
-	for l.indexed < size {
-		if err := l.indexBatch(ctx, size); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// indexBatch appends the rest of some bundles in one transaction.
-func (l *Log) indexBatch(ctx context.Context, size uint64) error {
-	const bundles = 16
-	var rows []row
-	next := l.indexed
-	for n := 0; n < bundles && next < size; n++ {
-		entries, err := entriesIn(ctx, next/layout.EntryBundleWidth, size, l.reader.ReadEntryBundle)
-		if err != nil {
-			return err
-		}
-		for _, data := range entries[next%layout.EntryBundleWidth:] {
-			r, err := newRow(next, data)
-			if err != nil {
-				return fmt.Errorf("%w: %w", errContradiction, err)
-			}
-			rows = append(rows, r)
-			next++
-		}
-	}
-	if err := l.index.append(ctx, rows); err != nil {
-		return err
-	}
-	l.indexed = next
-	l.metrics.indexed.Set(float64(next))
-	return nil
-}
-
-// checkIndex compares the rows that the guard has not vouched for, and the
-// last one, with the tree.
-func (l *Log) checkIndex(ctx context.Context, size, guarded uint64) error {
-	if l.indexed > size {
-		return fmt.Errorf("%w: the index knows %d entries, but the tree has %d: the tree's directory is an old copy, "+
-			"or the index is another log's; put the right one back", ErrRollback, l.indexed, size)
-	}
-	if l.indexed == 0 {
-		return nil
-	}
-	for i := min(guarded, l.indexed-1); i < l.indexed; i++ {
-		data, err := entryAt(ctx, i, size, l.reader.ReadEntryBundle)
-		if err != nil {
-			return err
-		}
-		want, err := newRow(i, data)
-		if err != nil {
-			return err
-		}
-		got, found, err := l.index.at(ctx, i)
-		if err != nil {
-			return err
-		}
-		if !found || got != want {
-			return fmt.Errorf("%w: the index and the tree disagree about entry %d: "+
-				"they belong to different logs, or one is an old copy", ErrRollback, i)
-		}
-	}
-	return nil
 }

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"cratelog/crate"
 	"cratelog/entry"
-	"cratelog/internal/durable"
 )
 
 // Reason is the machine-readable name of a refusal.
@@ -36,6 +36,12 @@ const (
 	OpeningRefused   Reason = "opening-refused"   // it is not the claim's, or the log keeps none
 	OpeningsFull     Reason = "openings-full"     // no room is left for openings
 
+	// Of a log that asks registries.
+	RegistryRefused     Reason = "registry-refused"     // it takes no crates of the registry that the entry names
+	RegistryMismatch    Reason = "registry-mismatch"    // the registry lists the version with another checksum
+	NotInRegistry       Reason = "not-in-registry"      // the registry does not list the version: try again when it does
+	RegistryUnavailable Reason = "registry-unavailable" // the registry could not be asked: try again later
+
 	// Of a build claim.
 	BuildRefused  Reason = "build-refused"   // of a set, toolchain, environment or recipe that this log does not take
 	SetWithdrawn  Reason = "set-withdrawn"   // nothing new is accepted of the set of builders
@@ -47,10 +53,17 @@ const (
 	// BuilderContradiction: the builder has said something else of the same build.
 	BuilderContradiction Reason = "builder-contradiction"
 
+	Timeout          Reason = "timeout"            // the upload was too slow
+	TooManyRequests  Reason = "too-many-requests"  // of one client; try again later
+	StorageFailed    Reason = "storage-failed"     // the log cannot write; try again later
 	Overloaded       Reason = "overloaded"         // try again later
 	NotPublished     Reason = "not-yet-published"  // accepted and kept: submit again to get the bundle
 	Halted           Reason = "halted"             // the log found itself inconsistent and accepts nothing
 	ShuttingDown     Reason = "shutting-down"      // try again later
+	Starting         Reason = "starting"           // nothing is published yet: try again later
+	Damaged          Reason = "damaged"            // what was asked for is damaged on the log's disk, and is not handed out
+	Frozen           Reason = "frozen"             // the log has ended; it may name a successor
+	ReadOnly         Reason = "read-only"          // a copy for readers
 	NotFound         Reason = "not-found"          // no such entry
 	MethodNotAllowed Reason = "method-not-allowed" // wrong HTTP method
 	Internal         Reason = "internal"           // our fault
@@ -145,7 +158,16 @@ func (l *Log) admit(ctx context.Context, s *submission, check func() error) (bun
 		return nil, known, l.conflict(ctx, s, err)
 	}
 	if !known {
+		if err := l.canStore(); err != nil { // before it costs anything
+			return nil, known, err
+		}
+		if err := l.takesRegistry(s.entry.Subject); err != nil {
+			return nil, known, err
+		}
 		if err := check(); err != nil {
+			return nil, known, err
+		}
+		if err := l.listed(ctx, s.entry.Subject); err != nil { // last: a stranger's word makes nobody ask
 			return nil, known, err
 		}
 		if idx, err = l.sequence(ctx, s); err != nil {
@@ -171,7 +193,7 @@ func (l *Log) observe(start time.Time, known bool, err error) {
 	default:
 		l.metrics.duration.Observe(time.Since(start).Seconds())
 	}
-	l.metrics.submissions.WithLabelValues(result).Inc()
+	l.answered(result)
 }
 
 // parse does everything that needs neither the index nor the .crate.
@@ -256,7 +278,8 @@ func (l *Log) conflict(ctx context.Context, s *submission, err error) error {
 	if !errors.As(err, &c) {
 		return err
 	}
-	r := refuse(VersionConflict, nil, "%v is in the log with another checksum, as entry %d: a version is logged once.",
+	r := refuse(VersionConflict, nil, "%v is in the log with another checksum, as entry %d: a version is logged once, and the "+
+		"first one stays, even where its registry deleted it and took the version again with other bytes.",
 		keyOf(s.entry.Subject), c.idx)
 	r.Index = &c.idx
 	if r.Bundle, err = l.awaitBundle(ctx, c.idx); err != nil {
@@ -265,88 +288,100 @@ func (l *Log) conflict(ctx context.Context, s *submission, err error) error {
 	return r
 }
 
-// check decides whether the claim is true: first the proof, so that nothing is read,
-// inflated or parsed that no proof stands for, then the .crate. It holds one of the
-// limited places for uploads from the first byte to the last check, and ends between two
-// steps when ctx does.
+// check decides whether the claim is true: first the proof, so that nothing of the .crate is read,
+// inflated or parsed that no proof stands for, then the .crate. It ends between two steps when ctx does.
 func (l *Log) check(ctx context.Context, s *submission, crateData, openingData io.Reader) error {
-	done, err := l.place()
+	defer closeAll(crateData, openingData)
+	l.metrics.checking.Inc()
+	defer l.metrics.checking.Dec()
+	chain, err := l.checkProof(ctx, s)
 	if err != nil {
 		return err
-	}
-	defer done()
-	// Outside of the cores' places, so that proofs come together.
-	chain, err := l.proofs.Chain(s.entry)
-	if err != nil {
-		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
 	}
 	return l.checkFiles(ctx, s, chain, crateData, openingData)
 }
 
-// place takes one of the limited places for uploads, until done is called.
-func (l *Log) place() (done func(), err error) {
-	select {
-	case l.uploads <- struct{}{}:
-	default:
-		return nil, later(Overloaded, l.retry, nil, "The log is busy with other submissions: try again later.")
-	}
-	l.metrics.checking.Inc()
-	return func() {
-		l.metrics.checking.Dec()
-		<-l.uploads
-	}, nil
-}
-
-// checkFiles reads the .crate and what may follow it, and checks both.
+// checkFiles reads the .crate and what may follow it, which must be there already, and checks both, in one
+// of the cores' places.
 func (l *Log) checkFiles(ctx context.Context, s *submission, chain entry.Chain, crateData, openingData io.Reader) error {
-	raw, err := readPart(crateData, l.limits.Crate.Compressed, CrateTooLarge, ".crate")
+	turn, err := l.door.cores.begin(ctx, clientOf(ctx), 0, false)
+	if err != nil {
+		return l.noTurn(err)
+	}
+	defer turn.end()
+	buffer := crateBuffers.Get().(*bytes.Buffer)
+	defer func() {
+		if buffer.Cap() <= mostPooled {
+			buffer.Reset()
+			crateBuffers.Put(buffer)
+		}
+	}()
+	raw, err := readPartInto(buffer, crateData, l.limits.Crate.Compressed, CrateTooLarge, ".crate")
 	if err != nil {
 		return err
 	}
-	if sha256.Sum256(raw) != s.entry.Subject.SHA256 {
-		return refuse(CrateMismatch, nil, "The .crate has the SHA-256 %x, but the entry is about %x.",
-			sha256.Sum256(raw), s.entry.Subject.SHA256)
+	sum := sha256.Sum256(raw)
+	if sum != s.entry.Subject.SHA256 {
+		return refuse(CrateMismatch, nil, "The .crate has the SHA-256 %x, but the entry is about %x.", sum,
+			s.entry.Subject.SHA256)
 	}
 	if s.opening, err = l.readOpening(openingData); err != nil {
 		return err
 	}
-	return l.checkCrate(ctx, s, chain, raw)
+	return l.checkCrate(ctx, s, chain, raw, turn)
 }
+
+// crateBuffers hold .crates while they are checked. Nothing of a .crate is kept that shares its bytes.
+var crateBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// mostPooled is the largest buffer that is kept for the next .crate.
+const mostPooled = 1 << 20
 
 // readPart reads what was uploaded, at most limit bytes of it.
 func readPart(r io.Reader, limit int64, tooLarge Reason, what string) ([]byte, error) {
-	raw, err := durable.ReadAll(r, limit)
+	return readPartInto(new(bytes.Buffer), r, limit, tooLarge, what)
+}
+
+func readPartInto(b *bytes.Buffer, r io.Reader, limit int64, tooLarge Reason, what string) ([]byte, error) {
+	_, err := b.ReadFrom(io.LimitReader(r, limit+1))
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &refusal):
 		return nil, refusal
-	case errors.Is(err, durable.ErrTooLarge):
-		return nil, refuse(tooLarge, nil, "The %s has more than %d bytes, the limit of this log.", what, limit)
 	case err != nil:
 		return nil, refuse(MalformedRequest, err, "The %s could not be read to its end.", what)
+	case int64(b.Len()) > limit:
+		return nil, refuse(tooLarge, nil, "The %s has more than %d bytes, the limit of this log.", what, limit)
 	}
-	return raw, nil
+	return b.Bytes(), nil
 }
 
-// checkCrate recomputes the file list and the manifest facts from the .crate, in one
-// of the cores' places, and compares with them what the proof and the opening show.
-func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, raw []byte) error {
-	select {
-	case l.cores <- struct{}{}:
-		defer func() { <-l.cores }()
-	case <-ctx.Done():
-	}
-	if err := ctx.Err(); err != nil { // also if there was a place at the same time
-		return err
-	}
-	c, err := crate.Read(raw, s.entry.Subject.Name, s.entry.Subject.Version, l.limits.Crate)
-	if err != nil {
-		return refuse(CrateRefused, err, "The .crate is refused: %v.", err)
-	}
+// checkCrate recomputes the file list and the manifest facts from the .crate, whose SHA-256 is the
+// subject's, and compares with them what the proof and the opening show. It lets shorter work of others go first.
+func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, raw []byte, turn *turn) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.list, err = c.Check(s.entry.Subject, s.source); err != nil {
+	limits := l.limits.Crate
+	limits.Pause = turn
+	c, err := crate.ReadHashed(raw, s.entry.Subject.SHA256, s.entry.Subject.Name, s.entry.Subject.Version, limits)
+	if errors.Is(err, errBusy) || errors.Is(err, errPaused) {
+		return l.noTurn(err)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return refuse(CrateRefused, err, "The .crate is refused: %v.", err)
+	}
+	s.list, err = c.Check(s.entry.Subject, s.source)
+	if errors.Is(err, errBusy) || errors.Is(err, errPaused) {
+		return l.noTurn(err)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
 		return refuse(CrateRefused, err, "The .crate does not bear out the claim: %v.", err)
 	}
 	if err := chain.Check(s.list.Bytes); err != nil {
@@ -364,9 +399,15 @@ func (l *Log) accepting() error {
 }
 
 func (l *Log) acceptingLocked() error {
+	if err := l.ended(); err != nil {
+		return err
+	}
 	if l.halt.reason() != nil {
 		return refuse(Halted, l.halt.reason(),
 			"The log found itself inconsistent and accepts nothing until its operator has looked.")
+	}
+	if l.behind != nil {
+		return l.isBehind(l.behind)
 	}
 	if l.closing {
 		return later(ShuttingDown, l.retry, nil, "The log is shutting down: try again later.")

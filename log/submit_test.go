@@ -212,7 +212,7 @@ func TestWhatFailsLeavesNoTrace(t *testing.T) {
 			_, err := l.Submit(t.Context(), tt.entry, bytes.NewReader(tt.crate), nil)
 			wantRefusal(t, err, tt.reason, tt.words)
 			wantSize(t, l, 0)
-			if n, err := l.index.size(t.Context()); n != 0 || err != nil {
+			if n, _, err := l.index.extent(t.Context()); n != 0 || err != nil {
 				t.Errorf("the index has %d rows (%v)", n, err)
 			}
 			l.mu.Lock()
@@ -233,6 +233,7 @@ func TestWhatNoProofStandsForIsNotRead(t *testing.T) {
 	e := testEntry(t, raw, "alpha", "1.0.0", 1)
 	_, err := l.Submit(t.Context(), marshal(e), failingReader{t}, nil)
 	wantRefusal(t, err, ProofInvalid, "does not verify")
+	e.Proof.Parts[0][0]++ // a false proof is remembered
 	w.proofs.believe(e)
 	w.submit(l, marshal(e), raw)
 }
@@ -385,60 +386,62 @@ func TestFaultsInPairs(t *testing.T) {
 			_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
 			if happened {
 				fatalIf(t, err)
-			} else if !errors.Is(err, errNotAdded) {
-				t.Fatalf("got %v", err)
+			} else {
+				wantRefusal(t, err, StorageFailed, "Nothing of it was kept")
+				if h := l.health(); !strings.Contains(strings.Join(h.Problems, " "), "the disk is on fire") {
+					t.Errorf("health: %+v", h.Problems)
+				}
 			}
 			w.submit(l, e, c)
 			wantSize(t, l, 1)
+			eventually(t, "the log is well again", func() bool { return l.health().OK })
 		})
 	}
 }
 
-// TestARowThatCannotBeWrittenHaltsTheLog: an entry in the tree without its
-// row could be added again, so nothing may be added any more.
-func TestARowThatCannotBeWrittenHaltsTheLog(t *testing.T) {
+// TestNothingIsAcceptedWhileARowCannotBeWritten: an entry in the tree without its
+// row could be added again, so nothing may be added until the row is there.
+func TestNothingIsAcceptedWhileARowCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	w, l := openWorld(t)
 	testlog.Must(l.index.db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'disk full'); END"))
 	e, c := w.good("alpha", "1.0.0")
-	if _, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil); err == nil || !strings.Contains(err.Error(), "disk full") {
+	if _, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil); err == nil || !strings.Contains(errors.Unwrap(err).Error(), "disk full") {
 		t.Fatalf("got %v", err)
 	}
 	_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
-	wantRefusal(t, err, Halted, "accepts nothing until its operator has looked")
+	r := wantRefusal(t, err, StorageFailed, "An entry that it has accepted stays accepted")
+	if r.RetryAfter == 0 {
+		t.Error("nobody is told to come again")
+	}
 	if h := l.health(); h.OK || !strings.Contains(strings.Join(h.Problems, " "), "disk full") {
 		t.Errorf("health: %+v", h)
 	}
 	testlog.Must(l.index.db.ExecContext(t.Context(), "DROP TRIGGER full"))
-	w.closeLog(l)
-
-	l = w.open()
+	eventually(t, "the log accepts entries again", func() bool { return l.health().OK })
 	w.submit(l, e, c)
 	wantSize(t, l, 1)
 }
 
-func TestOverloadIsRefusedNotQueued(t *testing.T) {
+// TestOverloadIsQueuedForAWhile, and then refused with the time to come back.
+func TestOverloadIsQueuedForAWhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.cfg.Limits.Uploads = 1
+	w.cfg.Limits.Cores = 1
+	w.cfg.Door.QueueWait.Duration = 50 * time.Millisecond
 	l := w.open()
-	e, c := w.good("alpha", "1.0.0")
-	r, pw := io.Pipe()
-	done := make(chan error)
-	go func() {
-		_, err := l.Submit(t.Context(), e, r, nil)
-		done <- err
-	}()
-	testlog.Must(pw.Write(c[:1]))
-	other, oc := w.good("beta", "1.0.0")
-	_, err := l.Submit(t.Context(), other, bytes.NewReader(oc), nil)
+	other := testlog.Must(l.door.cores.begin(t.Context(), "other", 0, false))
+	e, c := w.good("beta", "1.0.0")
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
 	if r := wantRefusal(t, err, Overloaded, "try again later"); r.RetryAfter < l.retry || r.RetryAfter > 2*l.retry {
 		t.Errorf("retry after %v", r.RetryAfter)
 	}
-	testlog.Must(pw.Write(c[1:]))
-	fatalIf(t, pw.Close())
-	fatalIf(t, <-done)
-	w.submit(l, other, oc)
+	if h := l.health(); h.OK || !strings.Contains(strings.Join(h.Problems, " "), "the door is full") {
+		t.Errorf("health: %+v", h)
+	}
+	l.door.cores.wait = time.Minute
+	time.AfterFunc(20*time.Millisecond, other.end)
+	w.submit(l, e, c)
 }
 
 func TestAClosedLogAcceptsNothing(t *testing.T) {

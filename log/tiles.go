@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
-	"strconv"
+	"strings"
 
 	"filippo.io/torchwood"
 	"github.com/transparency-dev/tessera/api/layout"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/web"
 )
 
 // parseTilePath reads a c2sp.org/tlog-tiles path below "tile/". It is strict: what it
@@ -24,31 +26,43 @@ func parseTilePath(p string) (tlog.Tile, bool) {
 }
 
 // tile serves tiles and entry bundles out of the tree that the published
-// checkpoint covers, and nothing else.
-func (l *Log) tile(w http.ResponseWriter, r *http.Request) {
+// checkpoint covers, and nothing else. The first entries of a tile do not change, so that
+// what stands at a width never does.
+//
+// SPEC (tlog-tiles): entry bundles "SHOULD be compressed at the HTTP layer", tiles are hashes.
+func (l *Log) tile(w http.ResponseWriter, r *http.Request) error {
 	t, ok := parseTilePath(r.PathValue("path"))
 	if !ok {
-		http.Error(w, "not a tile path of c2sp.org/tlog-tiles", http.StatusNotFound)
-		return
+		return refuse(NotFound, nil, "This is not a path of a tile as c2sp.org/tlog-tiles writes it.")
 	}
 	data, err := l.readTile(r.Context(), t)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		http.Error(w, "not in the published tree", http.StatusNotFound)
-		return
-	case err != nil:
-		l.log.Error("cannot read a tile", "path", r.URL.Path, "err", err)
-		http.Error(w, "internal error", http.StatusInternalServerError)
-		return
+	if errors.Is(err, fs.ErrNotExist) {
+		return refuse(NotFound, nil, "This is not in the published tree.")
 	}
-	cache := "public, max-age=604800, immutable"
-	if t.W < layout.TileWidth {
-		cache = "public, max-age=3600"
+	if err != nil {
+		return err
 	}
-	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Cache-Control", cache)
-	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-	w.Write(data)
+	web.Immutable(w)
+	tag := web.Tag(data)
+	if t.L < 0 {
+		w.Header().Set("Vary", "Accept-Encoding")
+		if z, ok := l.pack(r, t, data); ok {
+			w.Header().Set("Content-Encoding", "gzip")
+			data, tag = z, strings.TrimSuffix(tag, `"`)+`-gzip"`
+		}
+	}
+	web.Content(w, r, "application/octet-stream", tag, data)
+	return nil
+}
+
+// pack compresses an entry bundle if the reader takes that, and if it is full or the last of the
+// published tree: each other width would cost once more what few ask for.
+func (l *Log) pack(r *http.Request, t tlog.Tile, data []byte) ([]byte, bool) {
+	edge := uint64(t.W) == widthAt(0, uint64(t.N), l.published.head().size)
+	if !edge && t.W < layout.EntryBundleWidth || !web.AcceptsGzip(r) {
+		return nil, false
+	}
+	return l.packed.pack(fileKey{-1, uint64(t.N), uint64(t.W)}, data)
 }
 
 // readTile returns exactly the width that was asked for, or fs.ErrNotExist
@@ -58,47 +72,14 @@ func (l *Log) tile(w http.ResponseWriter, r *http.Request) {
 // file of another width may be the remains of a batch that a killed server
 // never committed. Its first entries are then cut off, which do not change.
 func (l *Log) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) {
-	size := l.published.head().size
-	level, index := uint64(max(t.L, 0)), uint64(t.N) // entry bundles have the level -1
-	have := widthAt(level, index, size)
-	if have < uint64(t.W) {
-		return nil, fs.ErrNotExist
-	}
-	if t.L < 0 {
-		return l.readBundle(ctx, t, size)
-	}
-	data, err := l.reader.ReadTile(ctx, level, index, uint8(have%layout.TileWidth))
-	if err != nil {
-		return nil, err
-	}
-	if want := t.W * tlog.HashSize; len(data) >= want {
-		return data[:want], nil
-	}
-	return nil, errors.New("the file is shorter than the tree")
-}
-
-func (l *Log) readBundle(ctx context.Context, t tlog.Tile, size uint64) ([]byte, error) {
-	entries, err := entriesIn(ctx, uint64(t.N), size, l.reader.ReadEntryBundle)
-	if err != nil {
-		return nil, err
-	}
-	var out []byte
-	for _, e := range entries[:t.W] {
-		if out, err = torchwood.AppendTileEntry(out, e); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return l.readVerified(ctx, t, l.published.head().size)
 }
 
 // checkpoint serves the latest checkpoint that satisfies the log's policy.
-func (l *Log) checkpoint(w http.ResponseWriter, r *http.Request) {
-	head := l.published.head()
-	if head.raw == nil {
-		http.Error(w, "no checkpoint has been published yet", http.StatusNotFound)
-		return
+func (l *Log) checkpoint(w http.ResponseWriter, r *http.Request) error {
+	head, err := l.head()
+	if err != nil {
+		return err
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-cache")
-	w.Write(head.raw)
+	return web.Send(w, r, "text/plain; charset=utf-8", head.raw)
 }

@@ -214,7 +214,10 @@ type cosigner struct {
 	tree    tlog.Tree
 	down    bool
 	refused int
-	instead http.HandlerFunc // answers instead of the honest witness
+	instead http.HandlerFunc                        // answers instead of the honest witness
+	mangle  func(head string, answer []byte) []byte // changes what it answers; may wait
+	signed  []byte                                  // the checkpoint cosigned last, as the log signed it
+	hides   bool                                    // it shows no checkpoint, as some witnesses do
 }
 
 func newCosigner(t *testing.T, name, logVKey string) *cosigner {
@@ -239,6 +242,12 @@ func (c *cosigner) answer(h http.HandlerFunc) {
 	c.instead = h
 }
 
+func (c *cosigner) mangles(f func(head string, answer []byte) []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mangle = f
+}
+
 func (c *cosigner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	instead := c.instead
@@ -251,6 +260,10 @@ func (c *cosigner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.mu.Unlock()
 	if c.down {
 		http.Error(w, "down", http.StatusBadGateway)
+		return
+	}
+	if r.Method == http.MethodGet && !c.hides && c.signed != nil {
+		w.Write(c.signed)
 		return
 	}
 	body, err := io.ReadAll(r.Body)
@@ -280,8 +293,12 @@ func (c *cosigner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
-	c.tree = req.Checkpoint.Tree
-	w.Write(testlog.Sign(n.Text, c.signer)[len(n.Text)+1:])
+	c.tree, c.signed = req.Checkpoint.Tree, []byte(signed)
+	lines := testlog.Sign(n.Text, c.signer)[len(n.Text)+1:]
+	if c.mangle != nil {
+		lines = c.mangle(n.Text, lines)
+	}
+	w.Write(lines)
 }
 
 func (c *cosigner) extends(next tlog.Tree, proof tlog.TreeProof) error {

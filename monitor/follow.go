@@ -175,11 +175,11 @@ func again(ctx context.Context, pause time.Duration, wake <-chan struct{}, do fu
 // follow looks at the log once and verifies all that can be. An error is one of the
 // store or the disk.
 func (f *follower) follow(ctx context.Context) error {
-	return steps(ctx, f.pollLog, f.catchUp, f.checkViews)
+	return steps(ctx, f.pollLog, f.catchUp, f.checkViews, f.checkEnd)
 }
 
 func (f *follower) once(ctx context.Context) error {
-	return steps(ctx, f.pollLog, f.pollViews, f.catchUp, f.checkViews, f.registryOnce, f.openingsOnce, f.contradictionsOnce)
+	return steps(ctx, f.pollLog, f.pollViews, f.catchUp, f.checkViews, f.checkEnd, f.registryOnce, f.openingsOnce, f.contradictionsOnce)
 }
 
 // steps does one thing after the other, up to the first error.

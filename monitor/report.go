@@ -31,6 +31,7 @@ const (
 	kindContradiction    = "opening-contradiction"
 	kindBuilder          = "builder-contradiction"
 	kindDissent          = "build-dissent" // in a set that the settings name
+	kindFrozenGrew       = "frozen-log-grew"
 
 	kindLogUnreachable     = "log-unreachable"
 	kindLogGarbled         = "log-garbled"
@@ -58,6 +59,7 @@ const (
 	kindSourceless     = "build-without-source"
 	kindPublication    = "published-elsewhere" // than from the proven commit
 	kindWatch          = "watch"
+	kindFrozen         = "log-frozen"
 )
 
 // kinds are the kinds of each class; docs/monitoring.md says what each means.
@@ -65,7 +67,7 @@ var kinds = map[store.Class][]string{
 	store.Security: {
 		kindForkSameSize, kindForkPrefix, kindCosignerFork, kindRootMismatch, kindFalseEntry, kindMalformed,
 		kindDuplicate, kindRegistryIndex, kindRegistryServed, kindRegistryManifest, kindCrateMismatch,
-		kindContradiction, kindBuilder, kindDissent,
+		kindContradiction, kindBuilder, kindDissent, kindFrozenGrew,
 	},
 	store.Operational: {
 		kindLogUnreachable, kindLogGarbled, kindEntriesUnavailable, kindQuorumLost, kindStale, kindRollback,
@@ -74,7 +76,7 @@ var kinds = map[store.Class][]string{
 	},
 	store.Info: {
 		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindRepeat, kindNotInRegistry, kindNoVerdict,
-		kindOtherDissent, kindSourceless, kindPublication, kindWatch,
+		kindOtherDissent, kindSourceless, kindPublication, kindWatch, kindFrozen,
 	},
 }
 

@@ -65,6 +65,21 @@ func (t *Together) Chain(e *entry.Entry) (entry.Chain, error) {
 	return p.chain, p.err
 }
 
+// Alone is Chain for one entry that is checked by itself, beside any batch: for proofs that are likely to be
+// false, which would make a batch dear.
+func (t *Together) Alone(e *entry.Entry) (entry.Chain, error) {
+	b, err := e.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	p := &pending{entry: e, leaf: entry.LeafHash(b), done: make(chan struct{})}
+	if chain, holds := t.known.Get(p.leaf); holds {
+		return chain, nil
+	}
+	t.check([]*pending{p})
+	return p.chain, p.err
+}
+
 // lead checks batches until nothing waits.
 func (t *Together) lead() {
 	for {

@@ -166,6 +166,8 @@ func (r *Runner) submit(ctx context.Context, it *item, e *entry.Entry, raw []byt
 	bundle, err := publish.Submit(ctx, r.cfg.Log, publish.Submission{Entry: raw, Crate: file, Opening: opened,
 		Without: func(error) {}}) // the entry is what is wanted
 	switch {
+	case publish.Unregistered(err):
+		return &refusal{NotListed, err}
 	case err != nil && outcome.Of(err) == outcome.Refused:
 		return &refusal{Other, err}
 	case err != nil:

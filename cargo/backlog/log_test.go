@@ -120,6 +120,8 @@ func TestALogThatLiesOrRefusesIsNamed(t *testing.T) {
 		"garbage":   {testlog.Answer(path, 200, []byte("x")), Failed, "is no bundle"},
 		"an error":  {testlog.Answer(path, 500, nil), Failed, "could not be asked"},
 		"a refusal": {testlog.Answer("/v1/submit", 422, []byte(refusal)), Refused, "crate-refused"},
+		"registry":  {testlog.Answer("/v1/submit", 422, []byte(`{"reason":"registry-mismatch","message":"no"}`)), Refused, "registry-mismatch"},
+		"lag":       {testlog.Answer("/v1/submit", 503, []byte(`{"reason":"not-in-registry","message":"no"}`)), Failed, "not-in-registry"},
 		"overload":  {testlog.Answer("/v1/submit", 503, nil), Failed, "it is proven, and could not be logged"},
 		"no answer": {testlog.Answer("/v1/submit", 200, []byte("x")), Failed, "it is proven, and could not be logged"},
 	} {
@@ -134,6 +136,9 @@ func TestALogThatLiesOrRefusesIsNamed(t *testing.T) {
 			cause := Cause("")
 			if c.outcome == Refused {
 				cause = Other
+			}
+			if what == "registry" {
+				cause = NotListed
 			}
 			w.want(r, "a", c.outcome, cause, c.word)
 			if got := said(t, r, "a"); strings.Contains(got.Detail, "\x1b") || got.Next == "" {

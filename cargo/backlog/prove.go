@@ -463,6 +463,8 @@ func nextOf(cause Cause, it *item) string {
 		return "name a repository that still has the commit: " + table
 	case "":
 		return "run the same command again"
+	case NotListed:
+		return "compare Cargo.lock with the registry: the log asks another one, or yours has served other bytes"
 	case OtherRegistry:
 		return "run \"cargo fetch\" first; its registry must have an index that can be asked"
 	}

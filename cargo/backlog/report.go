@@ -87,12 +87,13 @@ const (
 	TooLarge       Cause = "too-large"
 	Submodule      Cause = "submodule"
 	OtherRegistry  Cause = "other-registry"
+	NotListed      Cause = "not-listed"
 	Other          Cause = "other"
 )
 
 // Causes are all causes, those that are mended at least cost first.
 var Causes = []Cause{NoRepository, RepositoryGone, Submodule, NoCommit, CommitGone, OtherRegistry, LineEnds, Dirty,
-	Differs, TooLarge, Other}
+	Differs, TooLarge, NotListed, Other}
 
 var sentences = map[Cause]string{
 	Dirty:          "packaged with uncommitted changes",
@@ -105,6 +106,7 @@ var sentences = map[Cause]string{
 	TooLarge:       "too large for a proof",
 	Submodule:      "a submodule of its commit cannot be fetched",
 	OtherRegistry:  "from a registry that cannot be asked",
+	NotListed:      "not what the log's registry lists",
 	Other:          "cannot be proven",
 }
 

@@ -33,6 +33,9 @@ Options:
   --trust FILE       trust file (C2SP tlog-policy), instead of the policy's; may be repeated
   --program FILE     program to accept, instead of the policy's; may be repeated
   --development      accept UNSAFE development keys, for trying things out
+  --registry-backed ORIGIN
+                     log that takes only what the registry lists, beside those that the policy
+                     names: the entry must be made and verified, the log answer; may be repeated
   --log URL          log to ask, instead of those that the trust files name; may be repeated
   --bundles DIR      where "cargo zkp publish" keeps bundles; default: target/zkp above here
   --next             leave the token to the provider before this one in the list
@@ -86,6 +89,7 @@ func parseArgs(args []string) (*arguments, error) {
 	fs.SetOutput(io.Discard)
 	a.place.Register(fs)
 	fs.Func("program", "", policy.AppendTo(&a.place.Programs))
+	fs.Func("registry-backed", "", policy.AppendTo(&a.place.RegistryBacked))
 	fs.Func("log", "", policy.AppendTo(&a.logs))
 	fs.Func("bundles", "", policy.AppendTo(&a.bundles))
 	fs.BoolVar(&a.next, "next", false, "")
@@ -120,7 +124,9 @@ func (a *arguments) check(ctx context.Context, u Upload, cwd, userDir string, en
 	if err != nil {
 		return err
 	}
-	l := &Logged{Reader: reader, Dirs: a.bundles}
+	l := &Logged{Reader: reader, Dirs: a.bundles, Note: func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "cargo-zkp: "+format+"\n", args...) // which cargo shows
+	}}
 	if len(l.Dirs) == 0 {
 		l.Dirs = bundleDirs(cwd, env)
 	}

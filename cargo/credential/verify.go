@@ -80,13 +80,16 @@ type Logged struct {
 	Reader *Reader
 	Dirs   []string
 	Logs   []*client.Log
+	Note   func(format string, args ...any) // tells what is left to do; nil: nobody
 }
 
-// Check returns nil if the very .crate is logged.
+// Check returns nil if the very .crate is logged, or is ready to be, if one of the logs takes only
+// what the registry lists by the reader's own word.
 func (l *Logged) Check(ctx context.Context, u Upload) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	var why []string
+	var without []*client.Log // that answer, and have no entry
 	for _, dir := range l.Dirs {
 		b, err := durable.Read(Dir(dir).File(u.Name, u.Version, ExtBundle), client.MaxBundleSize)
 		if errors.Is(err, os.ErrNotExist) {
@@ -105,6 +108,7 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 		switch {
 		case errors.Is(err, client.ErrNotLogged):
 			why = append(why, fmt.Sprintf("the log at %s has no entry for %s %s", log.URL, u.Name, u.Version))
+			without = append(without, log)
 			continue
 		case err == nil:
 			err = l.matches(ctx, b, u, log)
@@ -116,6 +120,16 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 	}
 	if len(l.Logs) == 0 {
 		why = append(why, "no log was asked: the trust files name none by its URL, and no --log does")
+	}
+	if len(l.Reader.policy.Backed) > 0 {
+		origin, err := l.ready(ctx, u, without)
+		if err == nil {
+			l.note(u, origin)
+			return nil
+		}
+		return fmt.Errorf("%s %s (SHA-256 %x) is neither logged nor ready to be, so it is not published\n%s\n%w\nrun "+
+			"\"cargo zkp publish\" instead of \"cargo publish\", or \"cargo zkp publish --dry-run\" before it and \"cargo zkp publish "+
+			"--log-only\" after it", u.Name, u.Version, u.SHA256, strings.Join(why, "\n"), err)
 	}
 	why = append(why, "run \"cargo zkp publish\" instead of \"cargo publish\", or \"cargo zkp "+
 		"publish --log-only\" before it")

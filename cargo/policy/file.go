@@ -31,6 +31,7 @@ type file struct {
 	Programs      []string        `toml:"programs"`
 	MaxAge        string          `toml:"max-age"`
 	Evidence      []string        `toml:"evidence"`
+	Backed        []string        `toml:"registry-backed"`
 	AllowUnproven []string        `toml:"allow-unproven"`
 	LeftOut       string          `toml:"left-out"`
 	CRLF          string          `toml:"crlf"`
@@ -145,6 +146,9 @@ func (f *file) check(wrong complain) {
 	f.openings = checkOpening(f.Opening, wrong)
 	checkTrusted(f.Trusted, wrong)
 	f.evidence = f.checkEvidence("evidence", f.Evidence, wrong)
+	if len(f.Backed) > maxList || slices.Contains(f.Backed, "") {
+		wrong("registry-backed", "must be at most %d origins of logs, none of them empty", maxList)
+	}
 	f.checkGit(wrong)
 	f.checkRegistries(wrong)
 	f.checkExpects(wrong)

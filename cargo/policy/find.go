@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +23,7 @@ type Place struct {
 	// working directory.
 	Trust, Programs []string
 	Development     bool
+	RegistryBacked  []string // origins of logs, beside the file's own
 
 	NoFile       bool // no file is looked for: the default policy
 	NoExceptions bool // the file of exceptions is not read: it may not be there
@@ -113,6 +115,7 @@ func (p Place) Load() (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.Backed = slices.Concat(f.Backed, p.RegistryBacked)
 	f.Development, f.without = f.Development || p.Development, p.NoExceptions
 	for _, o := range []struct{ from, to *[]string }{{&p.Trust, &f.Trust}, {&p.Programs, &f.Programs}} {
 		if len(*o.from) == 0 {

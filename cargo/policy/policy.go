@@ -16,6 +16,8 @@
 //	max-age = "30d"                # of the cosigned checkpoint; "0", the default: any age
 //	allow-unproven = ["Cargo.lock"]
 //	evidence = ["https://evidence.example/", "dir"] # where evidence lies that logs need not be asked for
+//	registry-backed = ["log.example/x"] # origins of logs that you hold to take only what the registry
+//	                               # lists: crates are uploaded first, and then logged; default: none
 //	require = "none"               # or "all", or ["serde", "tokio@1.50.0", "my-*"]
 //	warn = "none"                  # likewise: crates of which a warning says that they are not proven
 //	exceptions = "zkp-exceptions.toml" # file of generated exceptions, see Exceptions; default: none
@@ -136,6 +138,7 @@ type Policy struct {
 	Require    []Pattern            // crates that must be proven; All for every one
 	Warn       []Pattern            // crates of which it is said if they are not proven; likewise
 	Evidence   []string             // places where evidence lies: URLs and directories; see EvidenceFor
+	Backed     []string             // origins of logs that take only what the registry lists; see RegistryBacked
 	Openings   []Pattern            // crates whose claims must be opened; All for every one that must be proven
 	Registries map[string]*Registry // by canonical index; see Of
 	Git        []string             // canonical URLs; see GitAllowed
@@ -190,7 +193,7 @@ func Load(path, userDir string) (*Policy, error) {
 func (f *file) policy(userDir string) (*Policy, error) {
 	p := &Policy{Path: f.path, Development: f.Development, MaxAge: f.maxAge, AllowUnproven: f.AllowUnproven,
 		AllowCRLF: crlf[f.CRLF], RefuseLeftOut: f.LeftOut == "refuse", TrustedAgrees: f.Trusted == "agree",
-		Require: f.require, Warn: f.warn, Openings: f.openings, Evidence: f.evidence, Registries: f.registries, Git: f.git,
+		Backed: f.Backed, Require: f.require, Warn: f.warn, Openings: f.openings, Evidence: f.evidence, Registries: f.registries, Git: f.git,
 		Exceptions: f.exceptions, Allows: f.allows, Expects: f.expects}
 	errTrust := p.loadTrust(f, userDir)
 	proofs, err := proofcheck.Load(f.below(f.Programs), f.Development)
@@ -254,6 +257,11 @@ func readTrust(path string) (Trust, error) {
 	}
 	return Trust{path, text, parsed}, nil
 }
+
+// RegistryBacked says whether the reader holds the log with an origin to take only what the registry
+// lists, so that nobody can take a name there before its owner, and a crate is uploaded before it is
+// logged. What a log says of itself does not count.
+func (p *Policy) RegistryBacked(origin string) bool { return slices.Contains(p.Backed, origin) }
 
 // Rules returns what client.Verify must demand at a time of the bundle of a crate of cargo's
 // default registry.

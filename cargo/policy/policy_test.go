@@ -276,7 +276,7 @@ func TestEveryKeyOfTheTemplateParses(t *testing.T) {
 	p, err := Load(write(t, filepath.Join(d, FileName), full), user)
 	fatalIf(t, err)
 	if len(p.Require) != 3 || p.MaxAge == 0 || !p.Development || len(p.Exceptions) != 2 || len(p.Allows) != 1 || len(p.Trust) != 1 ||
-		len(p.Warn) != 1 ||
+		len(p.Warn) != 1 || !p.RegistryBacked("template.example/log") || p.RegistryBacked("template.example") ||
 		!p.RefuseLeftOut || len(p.Openings) != 2 || p.AllowCRLF != client.AnyCRLF || len(p.Expects[0].SignedBy) != 1 ||
 		p.Builds == nil || p.Builds.Until != 5000 || p.Builds.Tolerate != 1 || p.Builds.Source != AllSources ||
 		!p.Allows[0].CRLF || !p.Allows[0].WithoutOpening || len(p.Git) != 1 || len(p.Expects) != 1 || len(p.Registries) != 1 {
@@ -286,7 +286,7 @@ func TestEveryKeyOfTheTemplateParses(t *testing.T) {
 	for _, key := range []string{"version", "trust", "development", "programs", "max-age", "allow-unproven", "require", "warn", "exceptions",
 		"crate", "version", "reason", "expires", "unproven", "left-out", "allow", "registry", "ignore", "logs", "path", "commits",
 		"crlf", "opening", "without-opening", "signed-by", "set", "digest", "need", "tolerate", "log", "until", "without", "toolchains",
-		"environments", "require-source", "evidence"} {
+		"environments", "require-source", "evidence", "registry-backed"} {
 		if !regexp.MustCompile(`(?m)^#?` + key + ` = `).MatchString(Template) {
 			t.Errorf("the template does not show the key %q", key)
 		}

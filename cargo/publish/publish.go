@@ -9,6 +9,9 @@
 // workspace in which one member
 // cannot be proven is not half published.
 //
+// A log that takes only what the registry lists answers that it does not list the crate yet. It has
+// checked everything else by then, so the crate is uploaded, and logged when it is listed.
+//
 // What is proved and logged is kept in target/zkp. A run that ended early is taken up
 // where it stopped: what was kept is checked again, and used if it is still about the
 // bytes that cargo packages now.
@@ -100,6 +103,7 @@ type Config struct {
 
 	// testingOnlyPublic stands in for git.Public, which takes no server on loopback for public.
 	testingOnlyPublic func(ctx context.Context, url string, commit [20]byte) error
+	testingOnlyWait   func(ctx context.Context, d time.Duration) error
 
 	UserAgent string
 	Report    Reporter
@@ -110,7 +114,7 @@ func Run(ctx context.Context, cfg Config) error {
 	r := &run{Config: cfg}
 	defer r.repos.close()
 	for _, step := range []func(context.Context) error{r.look, r.pack, r.compare, r.logged, r.ready,
-		r.prove, r.submit, r.upload, r.handIn} {
+		r.prove, r.submit, r.upload, r.logRest, r.handIn} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -143,10 +147,12 @@ type job struct {
 	program    [32]byte // that proves it
 	entry      *entry.Entry
 	entryBytes []byte
-	bundle     []byte // verified
-	index      uint64 // that it shows
-	published  bool   // the registry has these bytes
-	unlisted   error  // why that could not be told
+	bundle     []byte        // verified
+	index      uint64        // that it shows
+	published  bool          // the registry has these bytes
+	pending    bool          // the log takes it when the registry lists it
+	again      time.Duration // until the log is to be asked again, if it is pending
+	unlisted   error         // why that could not be told
 }
 
 // pack has cargo package all crates, in one call: members may need each other.
@@ -416,6 +422,7 @@ func (r *run) proveOne(ctx context.Context, j *job) (err error) {
 
 // submit hands to the log what it does not have, and verifies its answers.
 func (r *run) submit(ctx context.Context) error {
+	r.tellOrder(ctx)
 	if r.DryRun {
 		r.Report.Status("Finished", "dry run: nothing was logged or published; proofs are kept in %s", r.store.Dir)
 		return nil
@@ -425,19 +432,43 @@ func (r *run) submit(ctx context.Context) error {
 			continue
 		}
 		r.Report.Status("Submitting", "%s to %s", j.member, r.log.URL)
-		b, err := Submit(ctx, r.log, Submission{Entry: j.entryBytes, Crate: j.raw, Opening: j.opening,
-			Without: func(why error) { r.Report.Warn("%s: the log does not keep the opening: %v", j.member, why) }})
-		if err != nil {
-			return named(j.member, err)
-		}
-		if err := r.useBundle(ctx, j, b); err != nil {
-			return fmt.Errorf("%s: the log's answer cannot be believed: %w\nnothing was published", j.member, err)
-		}
-		if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {
+		if err := r.submitOne(ctx, j); err != nil && j.published {
+			return unlogged(j, err)
+		} else if err != nil {
 			return err
 		}
-		r.Report.Status("Logged", "%s as entry %d; bundle in %s", j.member, j.index, r.store.file(j.member,
-			credential.ExtBundle))
+		if origin := r.backed(); origin != "" && !j.pending && !j.published && j.unlisted == nil {
+			r.Report.Warn("the policy calls the log %s registry-backed, and it has taken %s, which the registry does not list: "+
+				"ask its operator, and take it out of registry-backed", origin, j.member)
+		}
 	}
+	return r.mayLeave()
+}
+
+// submitOne hands one entry to the log. One that waits for the registry is pending then, which is no
+// error.
+func (r *run) submitOne(ctx context.Context, j *job) error {
+	b, err := Submit(ctx, r.log, Submission{Entry: j.entryBytes, Crate: j.raw, Opening: j.opening,
+		Without: func(why error) { r.Report.Warn("%s: the log does not keep the opening: %v", j.member, why) }})
+	if wait, yes := Unlisted(err); yes {
+		j.pending, j.again = true, wait
+		return nil
+	}
+	if err != nil {
+		return named(j.member, err)
+	}
+	if err := r.useBundle(ctx, j, b); err != nil {
+		nothing := "nothing was published"
+		if j.published {
+			nothing = "it is published all the same"
+		}
+		return fmt.Errorf("%s: the log's answer cannot be believed: %w\n%s", j.member, err, nothing)
+	}
+	if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {
+		return err
+	}
+	j.pending = false
+	r.Report.Status("Logged", "%s as entry %d; bundle in %s", j.member, j.index, r.store.file(j.member,
+		credential.ExtBundle))
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"cratelog/client"
 	"cratelog/entry"
@@ -18,6 +19,21 @@ type Submission struct {
 	Opening      []byte // of the entry, to be published with it; may be nil
 	// Without is told why the log takes all but the opening; if it is nil, all is refused then.
 	Without func(why error)
+}
+
+// Unlisted says whether a log would take a submission if the registry listed it, and when to ask again.
+func Unlisted(err error) (wait time.Duration, yes bool) {
+	var refused *client.SubmitError
+	if !errors.As(err, &refused) || refused.Reason != client.NotInRegistry {
+		return 0, false
+	}
+	return refused.RetryAfter, true
+}
+
+// Unregistered says whether a log refuses a submission for good because of what its registry lists.
+func Unregistered(err error) bool {
+	var refused *client.SubmitError
+	return errors.As(err, &refused) && (refused.Reason == "registry-refused" || refused.Reason == "registry-mismatch")
 }
 
 // Submit hands an entry and its .crate to a log and returns the bundle, which must

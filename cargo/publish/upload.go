@@ -19,11 +19,7 @@ import (
 // upload has cargo upload every crate that the registry does not have, those that
 // others depend on first.
 func (r *run) upload(ctx context.Context) error {
-	if r.DryRun {
-		return nil
-	}
-	if r.LogOnly {
-		r.Report.Status("Finished", "logged, and not published: that is left to cargo publish")
+	if r.DryRun || r.LogOnly {
 		return nil
 	}
 	exactly, err := r.allow()
@@ -55,11 +51,20 @@ func (r *run) upload(ctx context.Context) error {
 			if j.unlisted != nil {
 				there = "\nif cargo says that it is there already, it is published, and nothing is left to do"
 			}
-			return fmt.Errorf("cargo publish failed for %s (%w)\nit is logged, and nothing is lost: run the same command "+
-				"again, and it goes on here%s", j.member, err, there)
+			state := "logged"
+			if j.pending {
+				state = "proved"
+			}
+			return fmt.Errorf("cargo publish failed for %s (%w)\nit is %s, and nothing is lost: run the same command "+
+				"again, and it goes on here%s", j.member, err, state, there)
 		}
 		if err := r.confirm(ctx, j, exactly); err != nil {
 			return err
+		}
+		if j.pending { // at once, if the registry is quick: until then it is published and not logged
+			if err := r.submitOne(ctx, j); err != nil {
+				return unlogged(j, err)
+			}
 		}
 	}
 	return nil
@@ -105,7 +110,11 @@ func (r *run) confirm(ctx context.Context, j *job, exactly credential.Exactly) e
 		r.Report.Warn("%s: the registry's index does not list it yet, so its checksum was not compared", j.member)
 	}
 	j.published = true
-	r.Report.Status("Finished", "%s: uploaded what is logged, SHA-256 %x", j.member, sum)
+	state := "logged"
+	if j.pending {
+		state = "proved"
+	}
+	r.Report.Status("Finished", "%s: uploaded what is %s, SHA-256 %x", j.member, state, sum)
 	return nil
 }
 

@@ -55,7 +55,8 @@ type site struct {
 
 func newSite(t *testing.T) *site { return newSiteWith(t, loopback.Config{}) }
 
-func newSiteWith(t *testing.T, cfg loopback.Config) *site {
+// newSiteWith is newSite with another log; edit may look at the registry.
+func newSiteWith(t *testing.T, cfg loopback.Config, edit ...func(*site, *loopback.Config)) *site {
 	t.Helper()
 	fixture.Need(t, "cargo", "git")
 	s := &site{t: t, dir: filepath.Join(t.TempDir(), "work"), home: t.TempDir(), reg: registrytest.New(t), forger: newForger(t), out: &output{}}
@@ -69,6 +70,9 @@ func newSiteWith(t *testing.T, cfg loopback.Config) *site {
 	s.write(filepath.Join(s.home, "credentials.toml"), "[registries.my]\ntoken = \""+secret+"\"\n")
 	var err error
 	cfg.Origin, cfg.Dir = "publish.example/log", t.TempDir()
+	for _, e := range edit {
+		e(s, &cfg)
+	}
 	s.world, err = loopback.Start(t.Context(), cfg)
 	fatalIf(t, err)
 	t.Cleanup(func() {

@@ -33,6 +33,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -104,6 +105,17 @@ func (e *StatusError) Error() string {
 		s += "; it wants a token that it knows"
 	}
 	return s
+}
+
+// Wait returns how long the registry asks to be left alone, seconds or until a date; 0 if it does not say.
+func (e *StatusError) Wait(now time.Time) time.Duration {
+	if n, err := strconv.ParseUint(strings.TrimSpace(e.RetryAfter), 10, 31); err == nil {
+		return time.Duration(n) * time.Second
+	}
+	if t, err := http.ParseTime(strings.TrimSpace(e.RetryAfter)); err == nil {
+		return max(t.Sub(now), 0)
+	}
+	return 0
 }
 
 // ChecksumError says that a registry served other bytes than were asked for.

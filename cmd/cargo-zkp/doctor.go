@@ -364,8 +364,8 @@ func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.Poli
 	defer cancel()
 	seen := &dated{next: http.DefaultTransport}
 	begin := time.Now()
-	signed, err := (&client.Log{URL: l.URL, UserAgent: userAgent, HTTP: &http.Client{Timeout: 10 * time.Second,
-		Transport: seen}}).Checkpoint(ctx)
+	log := &client.Log{URL: l.URL, UserAgent: userAgent, HTTP: &http.Client{Timeout: 10 * time.Second, Transport: seen}}
+	signed, err := log.Checkpoint(ctx)
 	if err != nil {
 		d.say("log", broken, "look whether its URL in "+t.Path+" is right, and tell its operator if it is; your own: "+
 			"cratelog run DIR", "%s does not answer: %v", l.Origin, err)
@@ -389,7 +389,68 @@ func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.Poli
 		d.say("log", healthy, "", "%s has %d entries; its witnesses cosigned %s ago", l.Origin, c.Size,
 			time.Since(c.Witnessed).Round(time.Second))
 	}
+	d.names(ctx, p, l)
+	if err == nil {
+		d.end(ctx, p, t, log, c)
+	}
 	return d.found
+}
+
+// names tells whether anybody can be the first to log a name, by the reader's own settings, and where
+// the log says otherwise of itself.
+func (d *doctor) names(ctx context.Context, p *policy.Policy, l client.PolicyLog) {
+	says, known, err := (&client.Log{URL: l.URL, UserAgent: userAgent, HTTP: &http.Client{Timeout: 10 * time.Second}}).
+		UnverifiedRegistries(ctx)
+	asks := err == nil && len(says) > 0
+	switch {
+	case p.RegistryBacked(l.Origin) && known && !asks:
+		d.say("names", warning, "ask its operator, or take it out of registry-backed in zkp.toml", "your policy says that "+
+			"%s takes only what the registry lists, and it says of itself that it asks none: anybody can take a name there",
+			l.Origin)
+	case p.RegistryBacked(l.Origin):
+		d.say("names", healthy, "", "%s takes only what the registry lists, by your policy", l.Origin)
+	case asks:
+		d.say("names", warning, "if you believe its operator, registry-backed = ["+strconv.Quote(l.Origin)+"] in zkp.toml",
+			"%s says of itself that it takes only what these registries list: %q; your policy does not say so", l.Origin, says)
+	default:
+		d.say("names", warning, "its operator can name the registry: [[registry]] in logd.toml",
+			"anybody can be the first to log a version of any name in %s, before its owner", l.Origin)
+	}
+}
+
+// end tells whether a log has ended, and which logs its operator names that nobody here trusts.
+func (d *doctor) end(ctx context.Context, p *policy.Policy, t policy.Trust, log *client.Log, c client.Checkpoint) {
+	trusted := func(vkey string) bool {
+		return slices.ContainsFunc(p.Trust, func(t policy.Trust) bool {
+			return slices.ContainsFunc(t.Policy.Logs(), func(l client.PolicyLog) bool { return l.VKey == vkey })
+		})
+	}
+	if note, err := log.Frozen(ctx); err == nil && note != nil {
+		f, err := t.Policy.CheckFrozen(note)
+		fix := ""
+		if f.Successor != "" && !trusted(f.Successor) {
+			fix = "if you trust that log, add it to " + t.Path + ": log " + strings.TrimSpace(f.Successor+" "+f.SuccessorURL)
+		}
+		switch {
+		case err != nil:
+			d.say("log", warning, "", "%s shows a note that it has ended, which does not verify: %v", c.Origin, err)
+		case f.Origin == c.Origin && (c.Size > f.Size || c.Size == f.Size && c.Root != f.Root):
+			d.say("log", broken, "do not use this log, and tell the monitors: its note and its checkpoint convict it",
+				"%s has signed that it ended with %d entries, and shows a tree of %d", c.Origin, f.Size, c.Size)
+		default:
+			d.say("log", warning, fix, "%v", &f)
+		}
+	}
+	about, err := log.About(ctx)
+	if err != nil {
+		return // a log need not say anything about itself
+	}
+	for _, s := range about.Shards {
+		if s.VKey != about.VKey && !trusted(s.VKey) {
+			d.say("log", skipped, "if you trust it, add it to "+t.Path+": log "+printable(s.VKey+" "+s.URL),
+				"%s names another log of its operator, which is not in your trust file: %s", c.Origin, s.Origin)
+		}
+	}
 }
 
 // maxSkew is how far ahead a witness's clock may be for max-age (client.Rules).

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cratelog/internal/outcome"
+	"cratelog/log"
 )
 
 // diagnosis runs doctor and returns what it says of one check.
@@ -77,6 +78,13 @@ func TestADoctorFindsAHealthyMachineHealthy(t *testing.T) {
 	}
 	has(t, by, "proxy", skipped, "not installed")
 	has(t, by, "policy", warning, "UNSAFE development keys")
+	has(t, by, "names", warning, "anybody can be the first to log a version of any name in depot.example/log", "[[registry]]")
+	d.settings(dir, "registry-backed = [\"depot.example/log\"]\n")
+	has(t, d.diagnosis(outcome.OK), "names", warning, "it says of itself that it asks none")
+	fatalIf(t, d.log.Log.SetRegistries([]log.Registry{{Subject: "default", Index: "https://127.0.0.1:1/"}}, 0))
+	has(t, d.diagnosis(outcome.OK), "names", healthy, "depot.example/log takes only what the registry lists, by your policy")
+	d.settings(dir, "")
+	has(t, d.diagnosis(outcome.OK), "names", warning, "your policy does not say so", `registry-backed = ["depot.example/log"]`)
 	has(t, d.diagnosis(outcome.OK, "--offline"), "logs", skipped, "--offline")
 	out, errs := d.call(outcome.OK, "doctor")
 	tells(t, out+errs, "ok       path", "nothing is broken")

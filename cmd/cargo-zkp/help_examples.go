@@ -41,10 +41,16 @@ var examples = map[string][]example{
 		{"cargo zkp evidence public/evidence", "of the crates of Cargo.lock, for any web server"},
 		{"cargo zkp evidence public/evidence mycrate-1.2.0.crate", "of one that you publish"},
 	},
+	"trust show": {{"cargo zkp trust show", "whom do I believe, and who may change that?"}},
+	"trust update": {
+		{"cargo zkp trust update", "is there a newer trust file at the log? it is shown before it is taken"},
+		{"cargo zkp trust update new.policy --yes", "take a file, once it is checked"},
+	},
 	"policy check": {{"cargo zkp policy check", "can the zkp.toml of this workspace be used?"}},
 	"show": {
 		{"cargo zkp show serde", "the version that Cargo.lock has"},
 		{"cargo zkp show serde@1.0.228 --message-format json", "for a program"},
+		{"cargo zkp show --versions serde", "all versions that the logs hold"},
 		{"cargo zkp show hexyl.builds", "who says what about a binary"},
 	},
 	"vendor": {

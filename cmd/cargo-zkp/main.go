@@ -39,6 +39,7 @@ For those who depend on crates:
   suggest             Tell what can be done about exceptions, cheapest first
   prune               Take out exceptions that are not needed any more
   policy check        Look for mistakes in zkp.toml
+  trust show, update  Tell whom the trust files believe; take newer ones that their maintainers signed
   report              Tell how much of Cargo.lock is proven, and which proofs would add most
   export --cargo-vet  Write what is proven as audits that cargo-vet imports
   clean               Tell how much is in the cache, and delete of it what is named
@@ -95,8 +96,8 @@ func verbTable() map[string]func(context.Context, *shell, []string) error {
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
 		"completions": completions, "man": manPages,
-		"evidence": evidenceVerb,
-		"report":   reportVerb, "export": exportVerb, "clean": cleanVerb, "doctor": doctorVerb, "mirror-entries": mirrorEntries,
+		"evidence": evidenceVerb, "trust": trustVerb,
+		"report": reportVerb, "export": exportVerb, "clean": cleanVerb, "doctor": doctorVerb, "mirror-entries": mirrorEntries,
 	}
 	for _, verb := range wrapped {
 		verbs[verb] = wrap(verb)
@@ -106,7 +107,7 @@ func verbTable() map[string]func(context.Context, *shell, []string) error {
 
 // subverbs are the verbs that a verb has.
 var subverbs = map[string][]string{
-	"policy": {"check"}, "environment": {"make", "import", "show"},
+	"policy": {"check"}, "trust": {"show", "update"}, "environment": {"make", "import", "show"},
 	"builder": {"keygen", "enroll", "set", "status", "run"},
 }
 

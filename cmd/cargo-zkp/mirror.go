@@ -105,6 +105,7 @@ const (
 	noCrate
 	untrue
 	notTaken
+	notListed
 )
 
 // causes say in words what entries of a cause are, after their number.
@@ -116,6 +117,7 @@ var causes = map[cause]string{
 	noCrate:       "of crates whose .crate cannot be had",
 	untrue:        "false: FROM holds what does not verify",
 	notTaken:      "refused by TO",
+	notListed:     "not what the registries list that TO asks",
 }
 
 func newMirror(ctx context.Context, sh *shell, from, to string) (*mirror, error) {
@@ -383,9 +385,12 @@ func (m *mirror) submit(ctx context.Context, e *entry.Entry, s carried) error {
 		_, _, err = publish.CheckAnswer(e, bundle)
 		err = outcome.Refuse(err)
 	}
+	_, unlisted := publish.Unlisted(err)
 	switch {
 	case err == nil:
 		m.end(moved, s.what)
+	case unlisted, publish.Unregistered(err):
+		m.end(notListed, s.what+": "+err.Error())
 	case ctx.Err() != nil || outcome.Of(err) != outcome.Refused:
 		return err
 	default:
@@ -412,7 +417,7 @@ func (m *mirror) end(c cause, what string) {
 
 // report tells what became of all, by cause.
 func (m *mirror) report() {
-	for c := aboutBuild; c <= notTaken; c++ {
+	for c := aboutBuild; c <= notListed; c++ {
 		all := m.ended[c]
 		if len(all) == 0 {
 			continue
@@ -441,7 +446,7 @@ func (m *mirror) report() {
 
 // outcome is the verb's exit code: what was passed over is no failure.
 func (m *mirror) outcome() error {
-	no := len(m.ended[otherProgram]) + len(m.ended[untrue]) + len(m.ended[notTaken])
+	no := len(m.ended[otherProgram]) + len(m.ended[untrue]) + len(m.ended[notTaken]) + len(m.ended[notListed])
 	switch missing := len(m.ended[noCrate]); {
 	case no > 0:
 		return outcome.Refusef("%d entries do not verify, or are not taken", no)

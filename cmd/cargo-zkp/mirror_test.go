@@ -18,6 +18,7 @@ import (
 	"cratelog/internal/loopback"
 	"cratelog/internal/outcome"
 	"cratelog/internal/registrytest"
+	"cratelog/log"
 	"cratelog/proofcheck"
 )
 
@@ -161,6 +162,28 @@ func TestWhatTOCannotVerifyIsNotUploaded(t *testing.T) {
 	if n := len(m.registry.Requests()); n != 0 {
 		t.Errorf("%d requests for what TO would refuse", n)
 	}
+}
+
+// TestWhatTheRegistryOfTOListsMoves, and nothing else; the rest goes on.
+func TestWhatTheRegistryOfTOListsMoves(t *testing.T) {
+	m := newMirrors(t)
+	registries := []log.Registry{{Subject: "default", Index: m.registry.Index}}
+	fatalIf(t, m.to.Log.SetRegistries(registries, 0))
+	// In cargo's cache lies what the registry deleted, and what it lists otherwise.
+	for _, c := range mirrored {
+		put(t, filepath.Join(m.home, "registry", "cache", "a", c[0]+"-"+c[1]+".crate"), string(fixture.Crate(t, c[0], c[1])))
+	}
+	m.registry.Hide("hello-proof", "0.1.0", true)
+	m.registry.SetChecksum("hello-inner", "0.1.0", [32]byte{1})
+	m.run(m.from.URL, outcome.Refused, []string{"2 entries are not what the registries list that TO asks", "hello-proof v0.1.0", "not-in-registry",
+		"hello-inner v0.1.0", "registry-mismatch", "1 moved"})
+	if n := entriesOf(t, m.to.URL); n != 1 {
+		t.Errorf("TO has %d entries", n)
+	}
+	m.registry.Hide("hello-proof", "0.1.0", false)
+	m.registry.SetChecksum("hello-inner", "0.1.0", fixture.Entry(t, "hello-inner-0.1.0").Subject.SHA256)
+	fatalIf(t, m.to.Log.SetRegistries(registries, 0))
+	m.run(m.from.URL, outcome.OK, []string{"2 moved, 1 were there"})
 }
 
 func TestACrateThatCannotBeHadIsLeft(t *testing.T) {

@@ -28,6 +28,7 @@ one, says about a binary.`)
 	slsa := fs.Bool("slsa", false, "of FILE.builds: verify the binary as the policy's [builds] asks, and print SLSA v1 provenance of it, an "+
 		"in-toto statement")
 	fs.BoolVar(&b.trusted, "trusted-publishing", false, trustedUsage)
+	versions := fs.Bool("versions", false, "of NAME: list all versions that the logs hold, whatever the lock file says")
 	var crates []string
 	fs.Func("crates", "with --slsa: `DIR` with .crate files, beside cargo's cache; may be repeated", policy.AppendTo(&crates))
 	spec, err := parse(fs, args, "NAME[@VERSION]")
@@ -36,6 +37,9 @@ one, says about a binary.`)
 	}
 	if *slsa && !strings.HasSuffix(spec, buildsExt) {
 		return outcome.Usagef("--slsa is of a file of builds: cargo zkp verify --binary FILE NAME@VERSION --join OUT%s makes one", buildsExt)
+	}
+	if *versions && strings.ContainsAny(spec, "@.") {
+		return outcome.Usagef("--versions is of a NAME alone")
 	}
 	if *format != "human" && *format != "json" {
 		return outcome.Usagef("--message-format is human or json, not %q", *format)
@@ -47,6 +51,12 @@ one, says about a binary.`)
 	p, err := b.trusting(ws)
 	if err != nil {
 		return err
+	}
+	if *versions && b.offline {
+		return outcome.Usagef("--versions asks the logs, which --offline forbids")
+	}
+	if *versions {
+		return showVersions(ctx, sh, p, spec, *format)
 	}
 	if file := strings.HasSuffix(spec, buildsExt); file || strings.HasSuffix(spec, ".entry") {
 		checker, err := b.checker(p)
@@ -60,7 +70,7 @@ one, says about a binary.`)
 		}
 		return showEntry(sh, checker, p, spec)
 	}
-	name, versions, err := wanted(spec, ws, p)
+	name, wants, err := wanted(spec, ws, p)
 	if err != nil {
 		return err
 	}
@@ -68,7 +78,7 @@ one, says about a binary.`)
 	if err != nil {
 		return err
 	}
-	for _, version := range versions {
+	for _, version := range wants {
 		s, err := look(ctx, checker, p, name, version)
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 
 	"cratelog/client"
 	"cratelog/internal/outcome"
+	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 )
 
@@ -183,4 +184,48 @@ func fatalIf(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestMaintainersSignATrustFileOneAfterTheOther, also those who were maintainers before.
+func TestMaintainersSignATrustFileOneAfterTheOther(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	write := func(name, text string) {
+		t.Helper()
+		fatalIf(t, os.WriteFile(path(name), []byte(text), 0o600))
+	}
+	wants := func(code outcome.Code, want string, args ...string) string {
+		t.Helper()
+		out, errs, got := cratelog(t, append([]string{"trust"}, args...)...)
+		if got != code || !strings.Contains(out+errs, want) {
+			t.Fatalf("%q: exit %d, want %d and %q\n%s%s", args, got, code, want, out, errs)
+		}
+		return strings.TrimSpace(out)
+	}
+	write("pass", "correct horse\n")
+	alice := wants(0, "alice.example+", "keygen", "-name", "alice.example", "-out", path("alice.pem"))
+	bob := wants(0, "bob.example+", "keygen", "-name", "bob.example", "-out", path("bob.pem"), "-passphrase-file", path("pass"))
+	file := func(sequence int, maintainers ...string) string {
+		text := fmt.Sprintf("# cratelog trust/v1 readers\n# sequence %d\n# threshold %d\n", sequence, len(maintainers))
+		for _, m := range maintainers {
+			text += "# maintainer " + m + "\n"
+		}
+		return text + "log " + testlog.LogKey("log.example").VKey + "\nquorum none\n"
+	}
+	write("one", file(1, alice))
+	wants(0, "number 1: signed by 1 of the 1 that it asks for (alice.example)", "sign", path("one"), "-key", path("alice.pem"))
+	write("two", file(2, bob))
+	wants(outcome.Refused, "of no maintainer of "+path("two"), "sign", path("two"), "-key", path("alice.pem"))
+	wants(outcome.Unchecked, "is encrypted", "sign", path("two"), "-key", path("bob.pem"))
+	wants(0, "readers of number 1 do not take it yet", "sign", path("two"), "-key", path("bob.pem"), "-passphrase-file", path("pass"),
+		"-before", path("one"))
+	wants(0, "readers of number 1 take it", "sign", path("two"), "-key", path("alice.pem"), "-before", path("one"))
+	one, err1 := client.ParseTrust(testlog.Must(os.ReadFile(path("one"))))
+	two, err2 := client.ParseTrust(testlog.Must(os.ReadFile(path("two"))))
+	fatalIf(t, errors.Join(err1, err2, one.CheckUpdate(two)))
+
+	write("plain", "log "+testlog.LogKey("log.example").VKey+"\nquorum none\n")
+	wants(outcome.Refused, "does not begin with", "sign", path("plain"), "-key", path("alice.pem"))
+	wants(outcome.Usage, "needs -key", "sign", path("two"))
+	wants(outcome.Usage, "keygen and sign", "sing")
 }

@@ -327,8 +327,12 @@ func (p *plan) witness(ctx context.Context, dir string, i int, logKey string) (l
 
 func (p *plan) logSettings() []byte {
 	return fmt.Appendf(nil, "# All settings: config/logd.example.toml. Never restore tree or state from a copy.\n"+
-		"origin = %q\nlisten = %q\nkey = \"log-key.pem\"\ntree = \"tree\"\nstate = \"state\"\n"+
-		"trust = \"../readers/trust.policy\"\nprograms = [\"../readers/program.json\"]\nproving_keys = \"keys\"\n",
+		"origin = %q\nlisten = %q\nkeys = [\"log-key.pem\"]\ntree = \"tree\"\nstate = \"state\"\n"+
+		"trust = \"../readers/trust.policy\"\nprograms = [\"../readers/program.json\"]\nproving_keys = \"keys\"\n\n"+
+		"# Where more people submit than you: the registry that says whose name it is, by its sparse index. The log\n"+
+		"# then takes only what that lists, and crates are uploaded before they are logged. subject: \"default\" for\n"+
+		"# cargo's default registry; without it, the registry is named by its index.\n"+
+		"# [[registry]]\n# index = \"sparse+https://index.example.org/\"\n# subject = \"default\"\n",
 		p.origin, p.at(logService))
 }
 

@@ -17,6 +17,11 @@ const usage = `cratelog makes and runs a log of your own (docs/your-own-log.md).
 	                              trust file, and settings of a log, witnesses and a monitor
 	cratelog run DIR              run all that is in DIR until Ctrl-C
 
+	cratelog trust keygen -name NAME -out FILE [-passphrase-file FILE]
+	                              make the key of a maintainer of a trust file, and print its vkey
+	cratelog trust sign FILE -key KEY [-name NAME] [-before OLD] [-passphrase-file FILE]
+	                              sign a trust file, as a maintainer of it or of OLD, the one before it
+
 cratelog init --help lists its options. The programs that it runs are logd, witness and monitor:
 beside this one, or on PATH. What readers use is cargo zkp.
 
@@ -25,7 +30,7 @@ Exit status: 0 all is well; 2 the command line is wrong; 3 it failed, or a progr
 
 func main() { daemon.Main("cratelog", usage, run) }
 
-var verbs = map[string]daemon.Verb{"init": initialize, "run": runAll}
+var verbs = map[string]daemon.Verb{"init": initialize, "run": runAll, "trust": trust}
 
 // run is the whole program: it does what args say until that is done or ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {

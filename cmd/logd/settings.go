@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"cratelog/build"
 	"cratelog/client"
 	"cratelog/config"
+	"cratelog/config/signer"
 	"cratelog/crate"
 	"cratelog/internal/durable"
 	"cratelog/internal/web"
@@ -19,10 +22,11 @@ import (
 type settings struct {
 	Origin      string   `toml:"origin"`
 	Listen      string   `toml:"listen"`
-	Key         string   `toml:"key"`
+	Keys        []string `toml:"keys"`
 	Tree        string   `toml:"tree"`
 	State       string   `toml:"state"`
 	Trust       string   `toml:"trust"`
+	Readers     string   `toml:"trust_for_readers"`
 	Programs    []string `toml:"programs"`
 	Withdrawn   []string `toml:"withdrawn"`
 	ProvingKeys string   `toml:"proving_keys"`
@@ -31,13 +35,61 @@ type settings struct {
 	Development bool     `toml:"development"`
 	Monitor     string   `toml:"monitor"`
 	Builds      builds   `toml:"builds"`
+
+	Registries       []registryTable `toml:"registry"`
+	RegistryRequests int             `toml:"registry_requests"`
+
+	Shards []log.Shard `toml:"shard"`
 	log.Timing
 	log.Limits
+	Door      log.Door `toml:"door"`
+	LogFormat string   `toml:"log_format"` // text or json
+	signer.Settings
 	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
 	CrateBytes      int64           `toml:"crate_bytes"`
 	InflatedBytes   int64           `toml:"inflated_bytes"`
 	CrateFiles      int             `toml:"crate_files"`
 	Debug           bool            `toml:"debug"`
+}
+
+// registryTable is a [[registry]] that the log asks.
+type registryTable struct {
+	Index     string `toml:"index"`
+	Subject   string `toml:"subject"`
+	TokenFile string `toml:"token_file"`
+}
+
+// maxRegistryToken bounds the file of a registry's token.
+const maxRegistryToken = 4 << 10
+
+// load reads what the table names.
+func (t registryTable) load(path string) (r log.Registry, err error) {
+	if t.Index == "" {
+		return r, errors.New("index is missing: the URL of the registry's sparse index")
+	}
+	r = log.Registry{Subject: t.Subject, Index: t.Index}
+	if t.TokenFile != "" {
+		token, err := durable.Read(config.Beside(path, t.TokenFile), maxRegistryToken)
+		if err != nil {
+			return r, fmt.Errorf("token_file: %w", err)
+		}
+		r.Token = strings.TrimSpace(string(token))
+		if r.Token == "" || strings.ContainsFunc(r.Token, func(c rune) bool { return c < ' ' || c > '~' }) {
+			return r, fmt.Errorf("token_file: %s does not hold one line of printable characters, a token", t.TokenFile)
+		}
+	}
+	return r, r.Check()
+}
+
+func loadRegistries(path string, tables []registryTable) (out []log.Registry, err error) {
+	for i, t := range tables {
+		r, err := t.load(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: [[registry]] number %d: %w", path, i+1, err)
+		}
+		out = append(out, r)
+	}
+	return out, nil
 }
 
 // builds is the section that says which build claims are taken.
@@ -74,22 +126,32 @@ func (b builds) load(path string) (out log.Builds, err error) {
 
 // load reads the settings file at path and the files that it names, which are
 // relative to its directory.
-func load(path string) (settings, log.Config, error) {
+func load(path string) (settings, log.Config, error) { return loadFor(path, false) }
+
+// loadFor is load for a log, or for a copy of one that is only read: that needs no key.
+func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 	def := log.DefaultCrateLimits()
 	s := settings{
 		CrateBytes: def.Compressed, InflatedBytes: def.Inflated, CrateFiles: def.Files,
-		ShutdownTimeout: config.Duration{Duration: time.Minute},
+		ShutdownTimeout: config.Duration{Duration: 35 * time.Second}, LogFormat: "text",
 	}
 	if err := config.LoadTOML(path, &s); err != nil {
 		return s, log.Config{}, err
 	}
-	if err := config.Require(path, "logd", map[string]string{
-		"origin": s.Origin, "listen": s.Listen, "key": s.Key, "tree": s.Tree, "state": s.State, "trust": s.Trust,
-	}); err != nil {
+	required := map[string]string{
+		"origin": s.Origin, "listen": s.Listen, "keys": strings.Join(s.Keys, ""), "tree": s.Tree, "state": s.State, "trust": s.Trust,
+	}
+	if readOnly {
+		delete(required, "keys")
+	}
+	if err := config.Require(path, "logd", required); err != nil {
 		return s, log.Config{}, err
 	}
 	if s.CrateBytes < 1 || s.InflatedBytes < 1 || s.CrateFiles < 1 {
 		return s, log.Config{}, fmt.Errorf("%s: crate_bytes, inflated_bytes and crate_files must be at least 1", path)
+	}
+	if s.LogFormat != "text" && s.LogFormat != "json" {
+		return s, log.Config{}, fmt.Errorf("%s: log_format is %q: it must be text or json", path, s.LogFormat)
 	}
 	if s.Monitor != "" {
 		if err := web.CheckAddress(s.Monitor); err != nil {
@@ -108,6 +170,10 @@ func load(path string) (settings, log.Config, error) {
 	if err != nil {
 		return s, log.Config{}, err
 	}
+	registries, err := loadRegistries(path, s.Registries)
+	if err != nil {
+		return s, log.Config{}, err
+	}
 	keys := s.ProvingKeys
 	if keys != "" {
 		keys = config.Beside(path, keys)
@@ -116,16 +182,64 @@ func load(path string) (settings, log.Config, error) {
 	if err != nil {
 		return s, log.Config{}, err
 	}
-	signer, vkey, err := config.LogSigner(config.Beside(path, s.Key), s.Origin)
+	var readers []byte
+	if s.Readers != "" {
+		if readers, err = durable.Read(config.Beside(path, s.Readers), client.MaxPolicySize); err != nil {
+			return s, log.Config{}, err
+		}
+	}
+	var signers []log.Key
+	if readOnly {
+		signers, err = keysOf(trust, s.Origin)
+	} else {
+		signers, err = s.openKeys(path)
+	}
 	if err != nil {
 		return s, log.Config{}, err
 	}
 	return s, log.Config{
-		Origin: s.Origin, Signer: signer, VKey: vkey,
+		Origin: s.Origin, Signer: signers[0].Signer, VKey: signers[0].VKey, MoreKeys: signers[1:],
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
+		Registries: registries, RegistryRequests: s.RegistryRequests,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
-		Policy: trust, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
+		ReadOnly: readOnly, Shards: s.Shards, Door: s.Door,
+		Policy: trust, ReadersPolicy: readers, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
 	}, nil
+}
+
+// openKeys opens the keys that sign, of which there is at least one.
+func (s *settings) openKeys(path string) ([]log.Key, error) {
+	var all []log.Key
+	for _, ref := range s.Keys {
+		key, err := signer.Open(path, ref, s.Settings)
+		if err != nil {
+			return nil, fmt.Errorf("%s: keys: %w", path, err)
+		}
+		named, vkey, err := config.NewLogSigner(key, s.Origin)
+		if err != nil {
+			return nil, fmt.Errorf("%s: keys: %q: %w", path, ref, err)
+		}
+		all = append(all, log.Key{Signer: named, VKey: vkey})
+	}
+	return all, nil
+}
+
+// keysOf returns the keys of a log as a trust file has them, without what signs.
+func keysOf(trust []byte, origin string) ([]log.Key, error) {
+	p, err := client.ParsePolicy(trust)
+	if err != nil {
+		return nil, err
+	}
+	var all []log.Key
+	for _, l := range p.Logs() {
+		if l.Origin == origin {
+			all = append(all, log.Key{VKey: l.VKey})
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("the trust file lists no log with the origin %q", origin)
+	}
+	return all, nil
 }
 
 // ids reads hashes in lower-case hex.

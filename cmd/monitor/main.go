@@ -15,6 +15,8 @@ const usage = `monitor follows transparency logs of crate proofs.
 	monitor run -config FILE [-ready-file FILE]
 	                                  follow the logs, alert and serve until SIGINT or
 	                                  SIGTERM
+	monitor check -config FILE [-json]
+	                                  look at all that run would, and change nothing
 	monitor once -config FILE [-json] look at everything once, alert, and say how it is
 	monitor watch -config FILE [-crate NAME | -prefix TEXT | -path PATH | -commit HEX]
 	        [-channel NAME] [-note TEXT] [-remove NUMBER]
@@ -41,7 +43,7 @@ const usage = `monitor follows transparency logs of crate proofs.
 	                                  do not page again
 
 Exit status: 0 all is well, or the evidence holds; 1 once: a security finding stands,
-verify-evidence: it does not hold, query: there is no such thing; 2 the command line is
+check: a check failed, verify-evidence: it does not hold, query: there is no such thing; 2 the command line is
 wrong; 3 something could not be read or reached, or once: an operational finding stands.
 `
 
@@ -50,6 +52,7 @@ func main() { daemon.Main("monitor", usage, run) }
 var verbs = map[string]daemon.Verb{
 	"init":            initialize,
 	"run":             runMonitor,
+	"check":           check,
 	"once":            once,
 	"watch":           watch,
 	"authorize":       authorize,

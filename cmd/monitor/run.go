@@ -55,6 +55,7 @@ type opened struct {
 	config     monitor.Config
 	proofs     *proofcheck.Verifier
 	logger     *slog.Logger
+	reloads    *daemon.Reloads // of a monitor that serves
 }
 
 func open(ctx context.Context, site *setup, logger *slog.Logger) (_ *opened, err error) {
@@ -140,6 +141,7 @@ func (o *opened) say(ctx context.Context) error {
 func runMonitor(ctx context.Context, args []string, _, stderr io.Writer) error {
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
 	ready := fs.String("ready-file", "", "`FILE` to write the URL to once the monitor listens")
+	hup := daemon.CatchReloads()
 	site, err := parseSettings(fs, args)
 	if err != nil {
 		return err
@@ -150,6 +152,7 @@ func runMonitor(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return err
 	}
 	defer o.db.Close()
+	o.reloads = hup
 	if site.Listen == "" {
 		return fmt.Errorf("%s: the setting \"listen\" is missing; see config/monitor.example.toml", site.path)
 	}
@@ -174,6 +177,7 @@ func runMonitor(ctx context.Context, args []string, _, stderr io.Writer) error {
 func (o *opened) serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return o.monitor.Run(ctx) })
+	g.Go(func() error { o.reloads.OnReload(ctx, o.logger, o.reload); return nil })
 	g.Go(func() error { return daemon.Serve(ctx, newServer(h), l, o.logger, o.site.ShutdownTimeout.Duration) })
 	if o.dispatcher != nil {
 		g.Go(func() error { o.dispatcher.Run(ctx); return nil })
@@ -209,10 +213,16 @@ func (o *opened) handler() (http.Handler, error) {
 		return nil, err
 	}
 	metrics := prometheus.NewRegistry()
-	if err := metrics.Register(o.monitor); err != nil {
-		return nil, err
+	h := o.health(o.reloads)
+	for _, c := range append(h.room.Collectors(), o.monitor) {
+		if err := metrics.Register(c); err != nil {
+			return nil, err
+		}
 	}
 	mux := http.NewServeMux()
+	for _, route := range h.probes().Routes() {
+		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) { route.Handler(w, r) })
+	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.Handle("/", pages)
 	return mux, nil

@@ -340,11 +340,56 @@ func TestRunServesAndStops(t *testing.T) {
 	if err != nil || !strings.Contains(string(b), "consistent") {
 		t.Errorf("gossip: %s %s", r.Status, b)
 	}
+	good := testlog.Must(os.ReadFile(x.file))
+	for _, path := range []string{"/livez", "/readyz", "/healthz"} {
+		if body := get(path); !strings.Contains(body, `"ok":true`) {
+			t.Errorf("%s of a monitor that is well: %s", path, body)
+		}
+	}
+	for text, want := range map[string]string{"poll = \"1s\"": "when it is restarted", "pole = 1": "pole"} {
+		fatalIf(t, os.WriteFile(x.file, bytes.Replace(good, []byte("poll = \"20ms\""), []byte(text), 1), 0o600))
+		fatalIf(t, cmd.Process.Signal(syscall.SIGHUP))
+		wait("word of "+text, func() bool { return strings.Contains(get("/healthz"), want) })
+		if body := get("/readyz"); !strings.Contains(body, `"ok":true`) {
+			t.Errorf("a monitor with older settings is not ready: %s", body)
+		}
+	}
+	fatalIf(t, os.WriteFile(x.file, good, 0o600))
+	fatalIf(t, cmd.Process.Signal(syscall.SIGHUP))
+	wait("all is well again", func() bool { return strings.Contains(get("/healthz"), `"ok":true`) })
+	if body := get("/metrics"); !strings.Contains(body, "cratelog_build_info{") || !strings.Contains(body, `cratelog_disk_free_bytes{directory="evidence"}`) {
+		t.Errorf("metrics: %s", body)
+	}
 	fatalIf(t, cmd.Process.Signal(syscall.SIGTERM))
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, &stderr)
 	}
 	if _, err := os.Stat(ready); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the ready file is still there: %v", err)
+	}
+}
+
+func TestCheckLooksAtWhatRunWouldAndChangesNothing(t *testing.T) {
+	x := newFollowed(t, "")
+	good := testlog.Must(os.ReadFile(x.file))
+	before := testlog.Must(filepath.Glob(filepath.Join(x.dir, "*")))
+	ends(t, 0, "ok    database", "", "check", "-config", x.file)
+	if after := testlog.Must(filepath.Glob(filepath.Join(x.dir, "*"))); !slices.Equal(after, before) {
+		t.Errorf("before %q, after %q", before, after)
+	}
+	for name, c := range map[string]struct{ old, new, says string }{
+		"an unknown key":     {"poll", "pole", "FAIL  settings"},
+		"a missing database": {"monitor.db", "other.db", "FAIL  database"},
+		"another's database": {"monitor.db", "trust.policy", "FAIL  database"},
+		"no trust file":      {`trust = "trust.policy"`, "", "FAIL  trust files"},
+		"development keys":   {"development = true", "", "FAIL  programs"},
+		"a bad channel":      {"[[log]]", "[[channel]]\nname = \"x\"\ntype = \"pigeon\"\n[[log]]", "FAIL  alert channels"},
+		"no evidence":        {`evidence = "evidence"`, `evidence = "nowhere"`, "monitor init makes it"},
+		"no address":         {`listen = "127.0.0.1:0"`, `listen = "nowhere"`, "FAIL  listen"},
+	} {
+		fatalIf(t, os.WriteFile(x.file, bytes.Replace(good, []byte(c.old), []byte(c.new), 1), 0o600))
+		if out := ends(t, 1, "", "checks failed", "check", "-config", x.file); !strings.Contains(out, c.says) {
+			t.Errorf("%s: want %q in\n%s", name, c.says, out)
+		}
 	}
 }

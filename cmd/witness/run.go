@@ -10,6 +10,7 @@ import (
 	"log/slog"
 
 	"cratelog/config"
+	"cratelog/config/signer"
 	"cratelog/evidence"
 	"cratelog/internal/daemon"
 	"cratelog/internal/outcome"
@@ -19,9 +20,10 @@ import (
 
 const usage = `witness cosigns the checkpoints of transparency logs (c2sp.org/tlog-witness).
 
-	witness keygen -name NAME -out FILE [-type ed25519|ml-dsa-44]
+	witness keygen -name NAME -out FILE [-type ed25519|ml-dsa-44] [-passphrase-file FILE]
 	                                  make a key file and print its vkey
 	witness vkey -name NAME -key FILE print the vkey of a key file
+	witness vkey -config FILE         print the vkey of each key of the settings
 	witness init -config FILE         create the witness's empty database, once
 	witness serve -config FILE [-ready-file FILE]
 	                                  serve until SIGINT or SIGTERM
@@ -34,11 +36,27 @@ Exit status: 0 all is well; 1 evidence found a fork; 2 the command line is wrong
 `
 
 var keys = daemon.Keys{
-	Name:  "name",
-	Types: map[string]func(string) error{"ed25519": config.GenerateKey, "ml-dsa-44": config.GenerateMLDSAKey},
-	VKey: func(path, name string) (string, error) {
-		_, vkey, err := config.CosignatureSigner(path, name)
+	Name: "name",
+	Types: map[string]func(string, []byte) error{"ed25519": config.GenerateEncryptedKey,
+		"ml-dsa-44": config.GenerateEncryptedMLDSAKey},
+	VKey: func(path, name string, passphrase []byte) (string, error) {
+		key, err := config.ReadEncryptedKey(path, passphrase)
+		if err != nil {
+			return "", err
+		}
+		_, vkey, err := config.NewCosignatureSigner(key, name)
 		return vkey, err
+	},
+	All: func(path string) (vkeys []string, err error) {
+		_, cfg, err := load(path, slog.New(slog.DiscardHandler))
+		for _, key := range cfg.Signers {
+			_, vkey, err := config.NewCosignatureSigner(key, cfg.Name)
+			if err != nil {
+				return nil, err
+			}
+			vkeys = append(vkeys, vkey)
+		}
+		return vkeys, err
 	},
 }
 
@@ -61,7 +79,8 @@ type settings struct {
 	Database string   `toml:"database"`
 	Keys     []string `toml:"keys"`
 	Monitor  string   `toml:"monitor"`
-	Log      []struct {
+	signer.Settings
+	Log []struct {
 		Origin string `toml:"origin"`
 		VKey   string `toml:"vkey"`
 	} `toml:"log"`
@@ -93,17 +112,17 @@ func load(path string, logger *slog.Logger) (settings, witness.Config, error) {
 		cfg.Logs = append(cfg.Logs, witness.Log{Origin: l.Origin, VKey: l.VKey})
 	}
 	var err error
-	cfg.Signers, err = readKeys(path, s.Keys)
+	cfg.Signers, err = readKeys(path, s.Keys, s.Settings)
 	return s, cfg, err
 }
 
-func readKeys(path string, files []string) ([]crypto.Signer, error) {
+func readKeys(path string, files []string, elsewhere signer.Settings) ([]crypto.Signer, error) {
 	if len(files) == 0 {
 		return nil, fmt.Errorf("%s: the setting \"keys\" is missing; make a key with: witness keygen", path)
 	}
 	var signers []crypto.Signer
 	for _, file := range files {
-		key, err := config.ReadKey(config.Beside(path, file))
+		key, err := signer.Open(path, file, elsewhere)
 		if err != nil {
 			return nil, fmt.Errorf("%s: keys: %w", path, err)
 		}

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -139,9 +140,10 @@ func Parse(fs *flag.FlagSet, args []string, required ...string) error {
 
 // Keys are the verbs keygen and vkey.
 type Keys struct {
-	Name  string                                  // the flag that names a key: origin or name
-	Types map[string]func(path string) error      // make a key file; ed25519 is the default
-	VKey  func(path, name string) (string, error) // of a key file
+	Name  string                                                     // the flag that names a key: origin or name
+	Types map[string]func(path string, passphrase []byte) error      // make a key file; ed25519 is the default
+	VKey  func(path, name string, passphrase []byte) (string, error) // of a key file
+	All   func(settings string) (vkeys []string, err error)          // of the keys that a settings file names
 }
 
 // Keygen makes a key file and prints its vkey.
@@ -150,6 +152,7 @@ func (k Keys) Keygen(_ context.Context, args []string, stdout, _ io.Writer) erro
 	name := fs.String(k.Name, "", "the key's `NAME`")
 	out := fs.String("out", "", "key `FILE` to write")
 	kind := new("ed25519")
+	secret := fs.String("passphrase-file", "", "encrypt the key with the passphrase in `FILE`")
 	types := strings.Join(slices.Sorted(maps.Keys(k.Types)), " or ")
 	if len(k.Types) > 1 {
 		fs.StringVar(kind, "type", *kind, "`TYPE` of the key: "+types)
@@ -164,25 +167,53 @@ func (k Keys) Keygen(_ context.Context, args []string, stdout, _ io.Writer) erro
 	if generate == nil {
 		return outcome.Usagef("keygen: -type is %s, not %q", types, *kind)
 	}
-	if err := generate(*out); err != nil {
+	passphrase, err := readPassphrase(*secret)
+	if err != nil {
 		return err
 	}
-	return k.print(stdout, *out, *name)
+	if err := generate(*out, passphrase); err != nil {
+		return err
+	}
+	return k.print(stdout, *out, *name, passphrase)
 }
 
-// Show prints the vkey of a key file.
+// readPassphrase reads the file that a flag names, if it does.
+func readPassphrase(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	return config.ReadPassphrase("", file)
+}
+
+// Show prints the vkey of a key file, or those of a settings file, one a line.
 func (k Keys) Show(_ context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("vkey", flag.ContinueOnError)
 	name := fs.String(k.Name, "", "the key's `NAME`")
 	key := fs.String("key", "", "key `FILE`")
-	if err := Parse(fs, args, k.Name, "key"); err != nil {
+	secret := fs.String("passphrase-file", "", "the passphrase of the key stands in `FILE`")
+	settings := fs.String("config", "", "settings `FILE`, instead of the others: the vkey of each of its keys")
+	if err := Parse(fs, args); err != nil {
 		return err
 	}
-	return k.print(stdout, *key, *name)
+	if *settings != "" && *key+*name+*secret == "" {
+		vkeys, err := k.All(*settings)
+		for _, vkey := range vkeys {
+			fmt.Fprintln(stdout, vkey)
+		}
+		return err
+	}
+	if *settings != "" || *key == "" || *name == "" {
+		return outcome.Usagef("vkey needs either -config, or -%s and -key", k.Name)
+	}
+	passphrase, err := readPassphrase(*secret)
+	if err != nil {
+		return err
+	}
+	return k.print(stdout, *key, *name, passphrase)
 }
 
-func (k Keys) print(stdout io.Writer, path, name string) error {
-	vkey, err := k.VKey(path, name)
+func (k Keys) print(stdout io.Writer, path, name string, passphrase []byte) error {
+	vkey, err := k.VKey(path, name, passphrase)
 	if err == nil {
 		_, err = fmt.Fprintln(stdout, vkey)
 	}
@@ -207,17 +238,25 @@ func RemoveReady(path string) error {
 }
 
 // Serve serves until ctx ends, then lets requests under way finish until the
-// deadline. The server must have its timeouts set.
+// deadline. The server must have its timeouts set. The service manager is told when it begins, how
+// the program is, and when it stops.
 func Serve(ctx context.Context, server *http.Server, l net.Listener, logger *slog.Logger,
 	deadline time.Duration) error {
 	server.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
 	failed := make(chan error, 1) // buffered: after a signal its reader is gone
 	go func() { failed <- server.Serve(l) }()
+	notify(logger, ready)
+	tending, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { tend(tending, logger, server.Handler) })
+	defer running.Wait()
+	defer stop()
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 	}
+	notify(logger, stopping, "STATUS=finishing what was begun")
 	logger.Info("the server stops")
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadline)
 	defer cancel()

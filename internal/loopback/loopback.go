@@ -30,17 +30,18 @@ import (
 
 // Config says what to run. Origin is required.
 type Config struct {
-	Origin    string               // of the log
-	Dir       string               // for all files; must exist
-	Witnesses int                  // zero: 3, of which 2 make the quorum
-	Limits    log.Limits           // zero: the log's defaults
-	Timing    log.Timing           // zero: the log's defaults, but a checkpoint every 200 ms
-	Extra     []proofcheck.Program // programs beside those that ship
-	Programs  []proofcheck.Program // if any, the only ones, and the log is no development log
-	KeysDir   string               // of proving keys that the log serves; "": none
-	Openings  string               // whose are kept, as for the log
-	Builds    log.Builds           // build claims that the log takes; zero: none
-	Logger    *slog.Logger         // of the log; nil: nothing is said
+	Origin     string               // of the log
+	Dir        string               // for all files; must exist
+	Witnesses  int                  // zero: 3, of which 2 make the quorum
+	Limits     log.Limits           // zero: the log's defaults
+	Timing     log.Timing           // zero: the log's defaults, but a checkpoint every 200 ms
+	Extra      []proofcheck.Program // programs beside those that ship
+	Programs   []proofcheck.Program // if any, the only ones, and the log is no development log
+	KeysDir    string               // of proving keys that the log serves; "": none
+	Openings   string               // whose are kept, as for the log
+	Builds     log.Builds           // build claims that the log takes; zero: none
+	Registries []log.Registry       // that the log asks; none: anybody may take a name
+	Logger     *slog.Logger         // of the log; nil: nothing is said
 }
 
 // World is a running log with its witnesses. Without Config.Programs it accepts the
@@ -165,7 +166,7 @@ func (w *World) startLog(ctx context.Context, cfg Config) (err error) {
 		TreeDir: filepath.Join(cfg.Dir, "log-tree"), StateDir: filepath.Join(cfg.Dir, "log-state"),
 		Policy: w.Text, Proofs: w.Proofs, Development: len(cfg.Programs) == 0,
 		Timing: cfg.Timing, Limits: cfg.Limits, Logger: cfg.Logger, KeysDir: cfg.KeysDir, Openings: cfg.Openings,
-		Builds: cfg.Builds,
+		Builds: cfg.Builds, Registries: cfg.Registries,
 	})
 	if err != nil {
 		return err

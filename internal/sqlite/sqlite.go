@@ -12,7 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	_ "modernc.org/sqlite" // the driver "sqlite", without cgo
+	driver "modernc.org/sqlite" // "sqlite", without cgo
+	lib "modernc.org/sqlite/lib"
 
 	"cratelog/internal/durable"
 )
@@ -87,6 +88,40 @@ func (o *Owned) OpenReader(ctx context.Context, path string, conns int, missing 
 			version, o.Version)
 	}
 	if err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+// Peek opens a database for reading only and without a trace: no file is made beside it, and nothing
+// of an interrupted transaction is undone. Another process may have it open. It refuses what Open refuses
+// of another program's file and of a newer schema, and returns nil where there is no database yet,
+// unless Init makes one.
+func (o *Owned) Peek(ctx context.Context, path string) (*sql.DB, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && o.Init == "":
+		return nil, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, o.mustExist(path, o.Advice)
+	case err != nil:
+		return nil, err
+	case info.Size() == 0 && o.Init == "":
+		return nil, nil
+	}
+	q := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)", "trusted_schema(0)", "query_only(1)"}}
+	if _, err := os.Stat(path + "-wal"); o.Journal == "wal" && errors.Is(err, fs.ErrNotExist) {
+		q.Set("immutable", "1") // else a reader makes the log's files
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: abs}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := o.identify(ctx, db, false); err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
 	}
 	return db, nil
@@ -203,6 +238,13 @@ func (o *Owned) create(ctx context.Context, db *sql.DB, args []any) error {
 		_, err := tx.ExecContext(ctx, id+o.Schema, args...)
 		return err
 	})
+}
+
+// IsDamaged says whether SQLite found a file that is no database, or a damaged one.
+func IsDamaged(err error) bool {
+	var x *driver.Error
+	// The low byte is the result code, the rest says more.
+	return errors.As(err, &x) && (x.Code()&0xff == lib.SQLITE_CORRUPT || x.Code()&0xff == lib.SQLITE_NOTADB)
 }
 
 // Tx runs f in a transaction, and commits what it did if it returns nil.

@@ -19,6 +19,10 @@ import (
 // not those of the commit; or "development build" where the go command did not learn the commit.
 func String() string { return read().version }
 
+// Commit returns the first 12 digits of the commit that the program was built from, or "" where the go
+// command did not learn it.
+func Commit() string { return read().rev }
+
 // Line is what --version prints about a program: its name, String, and in parentheses the commit and
 // its day, as far as they are known, the Go version, and the system.
 func Line(program string) string {
@@ -35,6 +39,7 @@ func Asked(args []string) bool {
 // built is what is known of a build.
 type built struct {
 	version string
+	rev     string   // the commit's first digits
 	commit  []string // its first digits and its day, if there are any
 }
 
@@ -59,6 +64,7 @@ func of(info *debug.BuildInfo) (b built) {
 		commit = rev
 	}
 	commit = commit[:min(len(commit), 12)]
+	b.rev = commit
 	changed := strings.Contains(meta, "dirty") || settings["vcs.modified"] == "true"
 	if commit != "" {
 		day, _, _ := strings.Cut(settings["vcs.time"], "T")

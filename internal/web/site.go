@@ -98,27 +98,6 @@ func Immutable(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 }
 
-// Send answers a GET with bytes, or with 304 if the reader has them already.
-func Send(w http.ResponseWriter, r *http.Request, contentType string, b []byte) error {
-	sum := sha256.Sum256(b)
-	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
-	w.Header().Set("ETag", tag)
-	if w.Header().Get("Cache-Control") == "" {
-		w.Header().Set("Cache-Control", "no-cache") // may be kept, must be revalidated
-	}
-	for have := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
-		if have = strings.TrimPrefix(strings.TrimSpace(have), "W/"); have == tag || have == "*" {
-			w.WriteHeader(http.StatusNotModified)
-			return nil
-		}
-	}
-	w.Header().Set("Content-Type", contentType)
-	if r.Method != http.MethodHead {
-		w.Write(b)
-	}
-	return nil
-}
-
 // AllowForm sets PageHeaders, and lets the page's forms go to the server at an address as well, if it is one.
 func AllowForm(w http.ResponseWriter, address string) {
 	for k, v := range PageHeaders {

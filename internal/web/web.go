@@ -10,8 +10,10 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -50,10 +52,14 @@ type Server struct {
 	Nothing string            // the message about an address that it does not have
 	Headers map[string]string // of every answer
 	Log     *slog.Logger
+	Cross   bool // web pages of other hosts may submit too, and OPTIONS is answered
 
 	// Refusal turns an error into a refusal, and is nil where the error is the server's
 	// own failure, whose text is for the operator only. A *Refusal needs no turning.
 	Refusal func(err error) *Refusal
+	// Proxies are believed when they name a client or an id of a request; see Client.
+	Proxies []netip.Prefix
+	Access  func(Access) // called after each request; may be nil
 	// Page answers a reader who wants a page, and says whether it did. May be nil.
 	Page func(w http.ResponseWriter, r *http.Request, x *Refusal) bool
 }
@@ -71,7 +77,11 @@ func (s *Server) Handler(routes []Route) http.Handler {
 		})
 	}
 	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		w := &answer{ResponseWriter: out}
+		begin := time.Now()
+		r, x := s.identify(r)
+		w, body := &answer{ResponseWriter: out}, &counted{ReadCloser: r.Body}
+		r.Body = body
+		defer func() { s.record(r, x, w, body, begin) }()
 		defer func() {
 			v := recover()
 			if v != nil && v != http.ErrAbortHandler {
@@ -89,8 +99,9 @@ func (s *Server) Handler(routes []Route) http.Handler {
 			w.Header().Set(k, v)
 		}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header().Set("X-Request-Id", x.id)
+		if s.open(w, r, mux) {
+			return
 		}
 		if _, pattern := mux.Handler(r); pattern == "" {
 			s.fail(w, r, s.noRoute(w, r, mux))
@@ -100,39 +111,61 @@ func (s *Server) Handler(routes []Route) http.Handler {
 	})
 }
 
-// answer knows whether any of it may be on its way.
+// answer knows whether any of it may be on its way, and how much.
 type answer struct {
 	http.ResponseWriter
-	begun bool
+	begun  bool
+	status int   // 0: none yet
+	sent   int64 // bytes of the body
 }
 
 func (a *answer) WriteHeader(code int) {
-	a.begun = true
+	a.begun, a.status = true, code
 	a.ResponseWriter.WriteHeader(code)
 }
 
-func (a *answer) Write(b []byte) (int, error) {
+func (a *answer) begin() {
 	a.begun = true
-	return a.ResponseWriter.Write(b)
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	a.begin()
+	n, err := a.ResponseWriter.Write(b)
+	a.sent += int64(n)
+	return n, err
 }
 
 // ReadFrom keeps what the server has for files.
 func (a *answer) ReadFrom(r io.Reader) (int64, error) {
-	a.begun = true
-	return io.Copy(a.ResponseWriter, r)
+	a.begin()
+	n, err := io.Copy(a.ResponseWriter, r)
+	a.sent += n
+	return n, err
+}
+
+// counted counts what is read of a body.
+type counted struct {
+	io.ReadCloser
+	n int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.ReadCloser.Read(b)
+	c.n += int64(n)
+	return n, err
 }
 
 // Unwrap is for http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func (s *Server) noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) error {
-	probe := *r
-	for _, probe.Method = range []string{http.MethodGet, http.MethodPost} {
-		if _, pattern := mux.Handler(&probe); pattern != "" {
-			w.Header().Set("Allow", probe.Method)
-			return &Refusal{Status: http.StatusMethodNotAllowed, Reason: "method-not-allowed",
-				Message: "This address takes " + probe.Method + " only."}
-		}
+	if all := allowed(r, mux); len(all) > 0 {
+		w.Header().Set("Allow", strings.Join(all, ", "))
+		return &Refusal{Status: http.StatusMethodNotAllowed, Reason: "method-not-allowed",
+			Message: "This address takes " + strings.Join(all, " and ") + " only."}
 	}
 	return &Refusal{Status: http.StatusNotFound, Reason: "not-found", Message: s.Nothing}
 }
@@ -151,6 +184,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		x = &Refusal{Status: http.StatusInternalServerError, Reason: "internal",
 			Message: "The " + s.Name + " failed to answer; its operator can see why. Trying again is safe."}
+	}
+	if q := requestOf(r.Context()); q != nil {
+		q.reason = x.Reason
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Del("Content-Disposition")

@@ -45,6 +45,15 @@ func Create(ctx context.Context, path string) (*Store, error) { return open(ctx,
 // another program's file and a newer schema.
 func Open(ctx context.Context, path string) (*Store, error) { return open(ctx, path, false) }
 
+// Check looks whether the database at path is a monitor's, and changes nothing.
+func Check(ctx context.Context, path string) error {
+	db, err := database.Peek(ctx, path)
+	if err != nil {
+		return err
+	}
+	return db.Close()
+}
+
 func open(ctx context.Context, path string, create bool) (*Store, error) {
 	write, err := database.Open(ctx, path, create)
 	if err != nil {

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cratelog/client"
+	"cratelog/internal/outcome"
+	"cratelog/internal/testlog"
+)
+
+// TestALogEnds as docs/operating.md says: frozen, served without its key, exported to files; and readers
+// get what they got before.
+func TestALogEnds(t *testing.T) {
+	s := newSite(t, "")
+	f := s.program("a", "solo: us")
+	next := testlog.LogKey("log.test/2027", "next").VKey
+	const programs = "programs = [\"a.program\"]\n"
+	s.settings(programs + "\n[[shard]]\norigin = \"log.test/2027\"\nvkey = \"" + next + "\"\nurl = \"https://log.test/2027\"\nfrom = \"2027-01-01\"\n")
+	raw, e, err := f.Crate("alpha", "1.0.0", "// alpha")
+	fatalIf(t, err)
+	p := s.start("logd", "serve")
+	bundle := testlog.Must((&client.Log{URL: p.url}).Submit(t.Context(), testlog.Must(e.Marshal()), raw, nil))
+	config := filepath.Join(s.dir, "logd.toml")
+	freeze := func(args ...string) (string, error) {
+		var out bytes.Buffer
+		err := run(t.Context(), append([]string{"freeze", "-config", config}, args...), &out, io.Discard)
+		return out.String(), err
+	}
+	if _, err := freeze(); err == nil || !strings.Contains(err.Error(), "in use by another log server") {
+		t.Errorf("frozen while it is served: %v", err)
+	}
+	p.stop()
+	if _, err := freeze("-url", "https://x.example"); outcome.Exit("logd", usage, err, io.Discard) != 2 {
+		t.Errorf("a successor without a key: %v", err)
+	}
+	text, err := freeze("-successor", next, "-url", "https://log.test/2027", "-reason", "The year is over.")
+	fatalIf(t, err)
+	policy := testlog.Must(client.ParsePolicy(testlog.Must(os.ReadFile(filepath.Join(s.dir, "trust.policy")))))
+	note := testlog.Must(policy.CheckFrozen([]byte(text)))
+	if note.Size != 1 || note.Successor != next {
+		t.Errorf("%+v", note)
+	}
+
+	fatalIf(t, os.Remove(filepath.Join(s.dir, "key.pem")))
+	s.wantNoStart(programs, "key.pem")
+	p = s.start("logd", "serve", "-read-only")
+	c := &client.Log{URL: p.url}
+	if got := testlog.Must(c.Frozen(t.Context())); string(got) != text {
+		t.Errorf("%s", got)
+	}
+	_, err = c.Submit(t.Context(), testlog.Must(e.Marshal()), raw, nil)
+	var refused *client.SubmitError
+	if !errors.As(err, &refused) || refused.Reason != "frozen" || refused.Status != http.StatusGone {
+		t.Errorf("%v", err)
+	}
+	query := client.Query{Name: "alpha", Version: "1.0.0"}
+	if got := testlog.Must(c.Bundle(t.Context(), query)); len(got) != len(bundle) {
+		t.Errorf("%s", got)
+	}
+	p.stop()
+
+	dir := filepath.Join(s.dir, "public")
+	fatalIf(t, run(t.Context(), []string{"export", "-config", config, "-out", dir}, io.Discard, io.Discard))
+	srv := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer srv.Close()
+	got := testlog.Must((&client.Log{URL: srv.URL}).Bundle(t.Context(), query))
+	if i := s.bundleIndex(got, testlog.Must(e.Marshal())); i != 0 {
+		t.Errorf("entry %d", i)
+	}
+	if entries := s.readLog(srv.URL); len(entries) != 1 {
+		t.Errorf("%d entries", len(entries))
+	}
+}

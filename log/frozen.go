@@ -1,0 +1,215 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"cratelog/client"
+	"cratelog/internal/durable"
+	"cratelog/internal/web"
+)
+
+// frozenFile stands beside the checkpoint in the tree's directory, so that copies of the tree have it.
+const frozenFile = "frozen"
+
+// ErrFrozen says that a log has ended: it signs nothing more.
+var ErrFrozen = errors.New("this log is frozen")
+
+// Successor says where a log goes on that ends, and why it ends. All of it may be "".
+type Successor struct {
+	VKey   string // of the log
+	URL    string // only with VKey
+	Reason string // a printable sentence of at most 200 bytes
+}
+
+const frozenSchema = "CREATE TABLE frozen (id INTEGER PRIMARY KEY CHECK (id = 1), note BLOB NOT NULL) STRICT;\n"
+
+// loadFrozen reads whether the log has been frozen.
+func (g *guard) loadFrozen(ctx context.Context) error {
+	err := g.db.QueryRowContext(ctx, "SELECT note FROM frozen").Scan(&g.frozen)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	return err
+}
+
+// freeze remembers the log's last word, which must be of the tree that was signed last. From then on the guard
+// signs nothing, whatever becomes of the file in the tree's directory.
+func (g *guard) freeze(ctx context.Context, f client.Frozen) error {
+	g.signing.Lock()
+	defer g.signing.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.frozen != nil {
+		return ErrFrozen
+	}
+	if uint64(f.Size) != g.head.Size || f.Root != g.head.Root {
+		return fmt.Errorf("the last checkpoint that was signed has %d entries, not %d", g.head.Size, f.Size)
+	}
+	if _, err := g.db.ExecContext(ctx, "INSERT INTO frozen (id, note) VALUES (1, ?)", f.Signed); err != nil {
+		return fmt.Errorf("guard: cannot remember that the log is frozen: %w", err)
+	}
+	g.frozen = f.Signed
+	return nil
+}
+
+// Freeze ends a log that no server has open: it publishes what was accepted, signs that nothing follows, and
+// remembers that before it shows it. From then on Open opens the log for reading. A log that is frozen
+// already stays as it is, and its note is returned if it says the same of the successor.
+func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err error) {
+	if cfg.ReadOnly {
+		return client.Frozen{}, errors.New("log: a copy for reading cannot be frozen: only the log itself has the key")
+	}
+	// What cannot be said is found before anything is done.
+	draft := client.Frozen{Origin: cfg.Origin, Time: time.Unix(0, 0), Successor: s.VKey, SuccessorURL: s.URL, Reason: s.Reason}
+	if _, err := draft.Text(); err != nil {
+		return draft, fmt.Errorf("log: the frozen note: %w", err)
+	}
+	l, err := Open(ctx, cfg)
+	if err != nil {
+		return draft, err
+	}
+	defer func() { err = errors.Join(err, l.Close(context.WithoutCancel(ctx))) }()
+	if l.frozen != nil {
+		if f := *l.frozen; f.Successor != s.VKey || f.SuccessorURL != s.URL {
+			return f, fmt.Errorf("log: %w already, and the note cannot be changed: %v", ErrFrozen, &f)
+		}
+		return *l.frozen, nil
+	}
+	l.indexing.Lock()
+	indexed := l.indexed
+	l.indexing.Unlock()
+	head, err := l.publishedUpTo(ctx, indexed)
+	if err != nil {
+		return draft, fmt.Errorf("log: not all %d entries are published, so the log is not frozen: the witnesses' quorum must "+
+			"cosign first (%w)", indexed, err)
+	}
+	draft.Size, draft.Root, draft.Time = int64(head.size), head.root, time.Now().UTC().Truncate(time.Second)
+	text, err := draft.Text()
+	if err == nil {
+		draft.Signed, err = note.Sign(&note.Note{Text: text}, cfg.signers()...)
+	}
+	var f client.Frozen
+	if err == nil {
+		f, err = l.policy.CheckFrozen(draft.Signed)
+	}
+	if err == nil {
+		err = l.guard.freeze(ctx, f)
+	}
+	if err == nil {
+		err = durable.Write(filepath.Join(cfg.TreeDir, frozenFile), f.Signed, 0o644)
+	}
+	if err != nil {
+		return f, fmt.Errorf("log: freezing: %w", err)
+	}
+	l.log.Warn("the log is frozen, and signs nothing more", "size", f.Size, "root", f.Root, "successor", f.Successor)
+	return f, nil
+}
+
+// publishedUpTo waits until the published checkpoint has so many entries; of none it waits for a checkpoint.
+func (l *Log) publishedUpTo(ctx context.Context, size uint64) (published, error) {
+	if size > 0 {
+		return l.published.wait(ctx, size-1)
+	}
+	t := time.NewTicker(50 * time.Millisecond)
+	defer t.Stop()
+	for {
+		if head := l.published.head(); head.raw != nil {
+			return head, nil
+		}
+		select {
+		case <-ctx.Done():
+			return published{}, ctx.Err()
+		case <-t.C:
+		}
+	}
+}
+
+// openFrozen finds out whether the log has ended: by what the guard remembers, which then stands in the tree's
+// directory too; of a copy by the file alone.
+func (l *Log) openFrozen(context.Context) error {
+	path := filepath.Join(l.cfg.TreeDir, frozenFile)
+	raw, err := durable.Read(path, client.MaxFrozenSize)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return err
+	}
+	switch known := l.guard.frozen; {
+	case known != nil && !bytes.Equal(raw, known):
+		if err := durable.Write(path, known, 0o644); err != nil {
+			return err
+		}
+		raw = known
+	case known == nil && missing:
+		return nil
+	case known == nil && !l.cfg.ReadOnly:
+		return fmt.Errorf("%w: %s says that this log is frozen, but guard.db does not know it: use the state directory that belongs "+
+			"to this tree, or serve it with -read-only", ErrRollback, path)
+	}
+	f, err := l.policy.CheckFrozen(raw)
+	if err == nil && f.Origin != l.cfg.Origin {
+		err = fmt.Errorf("it is of another log, %q", f.Origin)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	l.frozen = &f
+	return nil
+}
+
+// readOnly says whether the log accepts and signs nothing, by its settings or because it has ended.
+func (l *Log) readOnly() bool { return l.cfg.ReadOnly || l.frozen != nil }
+
+// ended is the refusal of a log that is read-only, or nil.
+func (l *Log) ended() error {
+	switch {
+	case l.frozen != nil:
+		where := "It names no successor."
+		if l.frozen.Successor != "" {
+			where = "Its successor is " + l.frozen.Successor
+			if l.frozen.SuccessorURL != "" {
+				where += " at " + l.frozen.SuccessorURL
+			}
+			where += "; /frozen has that signed."
+		}
+		return refuse(Frozen, nil, "This log has ended, with %d entries, and accepts nothing more. %s", l.frozen.Size, where)
+	case l.cfg.ReadOnly:
+		return refuse(ReadOnly, nil, "This is a copy of the log for readers: submit to the log itself.")
+	}
+	return nil
+}
+
+// aboutFrozen is what /v1/log says of a log that has ended. /frozen has it signed.
+type aboutFrozen struct {
+	Size      uint64    `json:"size"`
+	Root      string    `json:"root"`
+	Time      time.Time `json:"time"`
+	Successor string    `json:"successor,omitempty"` // vkey
+	URL       string    `json:"url,omitempty"`       // of the successor
+	Reason    string    `json:"reason,omitempty"`
+}
+
+func (l *Log) aboutFrozen() *aboutFrozen {
+	if l.frozen == nil {
+		return nil
+	}
+	f := l.frozen
+	return &aboutFrozen{uint64(f.Size), fmt.Sprintf("%x", f.Root[:]), f.Time, f.Successor, f.SuccessorURL, f.Reason}
+}
+
+// frozenNote serves the log's last word.
+func (l *Log) frozenNote(w http.ResponseWriter, r *http.Request) error {
+	if l.frozen == nil {
+		return refuse(NotFound, nil, "This log is not frozen.")
+	}
+	return web.Send(w, r, "text/plain; charset=utf-8", l.frozen.Signed)
+}

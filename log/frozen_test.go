@@ -1,0 +1,412 @@
+package log
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"cratelog/client"
+	"cratelog/entry"
+	"cratelog/internal/testlog"
+)
+
+// freeze ends the log of a world.
+func (w *world) freeze(s Successor) client.Frozen {
+	w.t.Helper()
+	f, err := Freeze(w.t.Context(), w.cfg, s)
+	fatalIf(w.t, err)
+	return f
+}
+
+// TestAFrozenLogSignsNothingMore, answers submissions with its successor, and goes on answering readers.
+func TestAFrozenLogSignsNothingMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.open()
+	e, c := w.good("alpha", "1.0.0")
+	w.submit(l, e, c)
+	if code, _, b := get(t, serve(t, l).URL+"/frozen"); code != 404 || decodeRefusal(t, b).Reason != NotFound {
+		t.Errorf("a log that goes on: %d %s", code, b)
+	}
+	w.closeLog(l)
+
+	next := testlog.LogKey("log.test/2027", "next")
+	for _, bad := range []Successor{{VKey: "x"}, {VKey: next.VKey, URL: "ftp://x"}, {Reason: "two\nlines"}, {Reason: strings.Repeat("x", 201)}, {URL: "https://x.example"}} {
+		if _, err := Freeze(t.Context(), w.cfg, bad); err == nil {
+			t.Errorf("frozen with %+v", bad)
+		}
+	}
+	s := Successor{VKey: next.VKey, URL: "https://log.test/2027", Reason: "The year is over."}
+	f := w.freeze(s)
+	policy := testlog.Must(client.ParsePolicy(w.trust))
+	if got := testlog.Must(policy.CheckFrozen(f.Signed)); got.Size != 1 || got.Successor != next.VKey || got.SuccessorURL != s.URL || got.Reason != s.Reason ||
+		time.Since(got.Time) > time.Hour {
+		t.Errorf("%+v", got)
+	}
+	if again := w.freeze(s); !bytes.Equal(again.Signed, f.Signed) {
+		t.Error("a log has two last words")
+	}
+	if _, err := Freeze(t.Context(), w.cfg, Successor{}); !errors.Is(err, ErrFrozen) {
+		t.Errorf("frozen again, with another successor: %v", err)
+	}
+
+	l = w.open()
+	_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
+	wantRefusal(t, err, Frozen, next.VKey+" at https://log.test/2027")
+	e2, c2 := w.good("beta", "1.0.0")
+	ctype, body := encodeForm(t, [2]string{"entry", string(e2)}, [2]string{"crate", string(c2)})
+	srv := httptest.NewServer(l.Handler())
+	defer srv.Close()
+	if resp, b := post(t, srv.URL+"/v1/submit", ctype, body); resp.StatusCode != http.StatusGone || decodeRefusal(t, b).Reason != Frozen {
+		t.Errorf("%d %s", resp.StatusCode, b)
+	}
+	code, _, b := get(t, srv.URL+"/v1/crates/alpha/1.0.0")
+	if code != 200 {
+		t.Fatalf("%d %s", code, b)
+	}
+	w.checkBundle(b, e)
+	if code, _, b := get(t, srv.URL+"/frozen"); code != 200 || !bytes.Equal(b, f.Signed) {
+		t.Errorf("%d %s", code, b)
+	}
+	if code, _, b := get(t, srv.URL+"/healthz"); code != 200 {
+		t.Errorf("%d %s", code, b)
+	}
+	about := decode[aboutBody](t, srv.URL+"/v1/log")
+	if about.Frozen == nil || about.Frozen.Size != 1 || about.Frozen.Successor != next.VKey || about.ReadOnly {
+		t.Errorf("%+v", about)
+	}
+	var v any
+	_, _, b = get(t, srv.URL+"/v1/log")
+	fatalIf(t, json.Unmarshal(b, &v))
+	for _, wrong := range readAPI(t).conforms(v, &apiSchema{Ref: "#/components/schemas/Log"}, "") {
+		t.Error(wrong)
+	}
+	// Whatever asks it, the guard signs no checkpoint, and its memory outlives the file.
+	if _, err := l.guard.Sign(f.Signed); !errors.Is(err, ErrFrozen) {
+		t.Errorf("it signs: %v", err)
+	}
+	w.closeLog(l)
+	file := filepath.Join(w.cfg.TreeDir, frozenFile)
+	fatalIf(t, os.Remove(file))
+	l = w.open()
+	if b := testlog.Must(os.ReadFile(file)); !bytes.Equal(b, f.Signed) || l.frozen == nil {
+		t.Error("without its file the log is not frozen")
+	}
+	w.closeLog(l)
+}
+
+// TestAFrozenNoteOfAnotherStateIsNotBelieved: a guard that does not know of it, a note of another log or tree.
+func TestAFrozenNoteOfAnotherStateIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.open()
+	e, c := w.good("alpha", "1.0.0")
+	w.submit(l, e, c)
+	head := l.published.head()
+	w.closeLog(l)
+	file := filepath.Join(w.cfg.TreeDir, frozenFile)
+	sign := func(key note.Signer, change func(*client.Frozen)) []byte {
+		f := client.Frozen{Origin: w.cfg.Origin, Size: int64(head.size), Root: head.root, Time: time.Unix(1e9, 0)}
+		change(&f)
+		return testlog.Must(note.Sign(&note.Note{Text: testlog.Must(f.Text())}, key))
+	}
+	fatalIf(t, os.WriteFile(file, sign(w.cfg.Signer, func(*client.Frozen) {}), 0o644))
+	w.wantNoOpen(ErrRollback, "guard.db does not know it")
+	ours := w.cfg
+	w.cfg.ReadOnly, w.cfg.Signer, w.cfg.StateDir = true, nil, filepath.Join(t.TempDir(), "state")
+	w.closeLog(w.open()) // a copy has only the file
+	for name, b := range map[string][]byte{
+		"of another key": sign(testlog.LogKey(w.cfg.Origin, "other"), func(*client.Frozen) {}),
+		"of more":        sign(ours.Signer, func(f *client.Frozen) { f.Size++ }),
+		"of another":     sign(ours.Signer, func(f *client.Frozen) { f.Root[0] ^= 1 }),
+		"of nothing":     []byte("x"),
+	} {
+		fatalIf(t, os.WriteFile(file, b, 0o644))
+		if l, err := Open(t.Context(), w.cfg); err == nil {
+			w.closeLog(l)
+			t.Errorf("a note %s is believed", name)
+		}
+	}
+}
+
+// TestACopyIsServedWithoutAKey, follows what it is a copy of, and shows nothing that does not fit.
+func TestACopyIsServedWithoutAKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.open()
+	var entries [][]byte
+	for i := range 3 {
+		e, c := w.good(fmt.Sprintf("c%d", i), "1.0.0")
+		w.submit(l, e, c)
+		entries = append(entries, e)
+	}
+	copyDir := filepath.Join(t.TempDir(), "tree")
+	fatalIf(t, os.CopyFS(copyDir, os.DirFS(w.cfg.TreeDir)))
+	cfg := w.cfg
+	cfg.ReadOnly, cfg.Signer, cfg.TreeDir, cfg.StateDir = true, nil, copyDir, filepath.Join(t.TempDir(), "state")
+	reader, err := Open(t.Context(), cfg)
+	fatalIf(t, err)
+	defer w.closeLog(reader)
+	srv := httptest.NewServer(reader.Handler())
+	defer srv.Close()
+	for i, e := range entries {
+		code, _, b := get(t, fmt.Sprintf("%s/v1/crates/c%d/1.0.0", srv.URL, i))
+		if code != 200 {
+			t.Fatalf("%d %s", code, b)
+		}
+		w.checkBundle(b, e)
+	}
+	runFsck(t, w, srv.URL)
+	e, c := w.good("late", "1.0.0")
+	_, err = reader.Submit(t.Context(), e, bytes.NewReader(c), nil)
+	wantRefusal(t, err, ReadOnly, "submit to the log itself")
+	if about := decode[aboutBody](t, srv.URL+"/v1/log"); !about.ReadOnly || about.Size != 3 {
+		t.Errorf("%+v", about)
+	}
+	if code, _, b := get(t, srv.URL+"/healthz"); code != 200 {
+		t.Errorf("%d %s", code, b)
+	}
+	files := func() string { // a copy is not written to
+		out := ""
+		fatalIf(t, filepath.WalkDir(copyDir, func(p string, d os.DirEntry, err error) error { out += p + "\n"; return err }))
+		return out
+	}
+	before := files()
+
+	w.submit(l, e, c)
+	late := testlog.Must(os.ReadFile(filepath.Join(w.cfg.TreeDir, "checkpoint")))
+	// The checkpoint alone is not enough: its tiles are missing.
+	fatalIf(t, os.WriteFile(filepath.Join(copyDir, "checkpoint"), late, 0o644))
+	if err := reader.refreshCopy(t.Context()); err == nil {
+		t.Error("a checkpoint without its tiles is shown")
+	}
+	if files() != before {
+		t.Error("the copy was written to")
+	}
+	for _, name := range []string{"tile/0/000.p/4", "tile/entries/000.p/4"} {
+		fatalIf(t, os.WriteFile(filepath.Join(copyDir, name), testlog.Must(os.ReadFile(filepath.Join(w.cfg.TreeDir, name))), 0o644))
+	}
+	eventually(t, "the copy follows", func() bool { return reader.published.head().size == 4 })
+	code, _, b := get(t, srv.URL+"/v1/crates/late/1.0.0")
+	if code != 200 {
+		t.Fatalf("%d %s", code, b)
+	}
+	w.checkBundle(b, e)
+	if reader.halt.reason() != nil {
+		t.Error(reader.halt.reason())
+	}
+
+	// A copy whose tiles were changed does not open.
+	raw := testlog.Must(os.ReadFile(filepath.Join(copyDir, "tile/0/000.p/4")))
+	raw[3] ^= 1
+	fatalIf(t, os.WriteFile(filepath.Join(copyDir, "tile/0/000.p/4"), raw, 0o644))
+	cfg.StateDir = filepath.Join(t.TempDir(), "other")
+	if l, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "not those of the checkpoint") {
+		if l != nil {
+			w.closeLog(l)
+		}
+		t.Errorf("a damaged copy is served: %v", err)
+	}
+}
+
+// TestAnExportAnswersAsTheLogDoes: from a plain file server, to the client as it is.
+func TestAnExportAnswersAsTheLogDoes(t *testing.T) {
+	t.Parallel()
+	w := buildWorld(t)
+	w.cfg.testingOnlyPage = 2
+	w.cfg.KeysDir = t.TempDir()
+	key := []byte("a proving key")
+	fatalIf(t, os.WriteFile(filepath.Join(w.cfg.KeysDir, fmt.Sprintf("%x", sha256.Sum256(key))), key, 0o644))
+	l := w.open()
+	var sources [][]byte
+	for i := range 5 {
+		e, c := w.good("alpha", fmt.Sprintf("1.0.%d+x", i))
+		w.submit(l, e, c)
+		sources = append(sources, e)
+	}
+	o := w.opened("opened")
+	testlog.Must(l.Submit(t.Context(), o.entry, bytes.NewReader(o.crate), bytes.NewReader(o.opening)))
+	for i := range byte(3) {
+		builder := []builder{ann, bob, ann}[i]
+		source := sources[i/2]
+		w.build(l, builder.says(t, rebuilders, source, claimOf(1+i)), nil)
+	}
+	wantBuildRefusal(t, l, bob.says(t, rebuilders, sources[0], claimOf(9)), crates, nil, BuilderContradiction, "")
+	raw := testCrate(t, "alpha", "1.0.0+x", "// other registry")
+	other := testEntry(t, raw, "alpha", "1.0.0+x", 1)
+	other.Subject.Registry = "https://index.example/x"
+	w.proofs.believe(other)
+	w.submit(l, marshal(other), raw)
+	live := httptest.NewServer(l.Handler())
+	w.closeLog(l)
+	f := w.freeze(Successor{})
+	dir := filepath.Join(t.TempDir(), "public")
+	w.cfg.Withdrawn = [][32]byte{testProgram.ID()} // which has no file that could be listed
+	fatalIf(t, Export(t.Context(), w.cfg, dir))
+	live.Close()
+	l = w.open()
+	live = httptest.NewServer(l.Handler())
+	defer live.Close()
+	srv := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer srv.Close()
+	runFsck(t, w, srv.URL)
+
+	logged, files := &client.Log{URL: live.URL}, &client.Log{URL: srv.URL}
+	same := func(what string, a, b any, errs ...error) {
+		t.Helper()
+		fatalIf(t, errors.Join(errs...))
+		if x, y := fmt.Sprintf("%+v", a), fmt.Sprintf("%+v", b); x != y || x == "" || x == "[]" {
+			t.Errorf("%s:\n%.300s\nfrom files\n%.300s", what, x, y)
+		}
+	}
+	ctx := t.Context()
+	for _, raw := range append(sources, o.entry) {
+		e := testlog.Must(entry.Parse(raw))
+		q := client.Query{Name: e.Subject.Name, Version: e.Subject.Version, Programs: [][32]byte{testProgram.ID()}}
+		a, err := logged.Bundle(ctx, q)
+		b, err2 := files.Bundle(ctx, q)
+		same("bundle", a, b, err, err2)
+		w.checkBundle(b, raw)
+	}
+	subject := testlog.Must(entry.Parse(sources[0])).Subject
+	a, err := logged.Builds(ctx, subject)
+	b, err2 := files.Builds(ctx, subject)
+	same("builds", a, b, err, err2)
+	va, err := logged.Versions(ctx, "", "ALPHA")
+	vb, err2 := files.Versions(ctx, "", "alpha")
+	same("versions", va, vb, err, err2)
+	if len(vb) != 5 {
+		t.Errorf("%d versions", len(vb))
+	}
+	id := testlog.Must(testlog.Must(entry.Parse(o.entry)).Identity())
+	oa, err := logged.Opening(ctx, id)
+	ob, err2 := files.Opening(ctx, id)
+	same("opening", oa, ob, err, err2)
+	aa, err := logged.Artifact(ctx, [32]byte{1})
+	ab, err2 := files.Artifact(ctx, [32]byte{1})
+	same("artifact", aa, ab, err, err2)
+	ca, err := logged.Contradictions(ctx, 0, 9)
+	cb, err2 := files.Contradictions(ctx, 0, 9)
+	same("contradictions", ca, cb, err, err2)
+	if more, err := files.Contradictions(ctx, cb[0].Number+1, 9); err != nil || len(more) != 0 {
+		t.Errorf("contradictions from files, further: %d %v", len(more), err)
+	}
+	sum := sha256.Sum256(crates)
+	la, err := logged.CompiledList(ctx, sum)
+	lb, err2 := files.CompiledList(ctx, sum)
+	same("list", la, lb, err, err2)
+	ka, err := logged.Checkpoint(ctx)
+	kb, err2 := files.Checkpoint(ctx)
+	same("checkpoint", ka, kb, err, err2)
+	fb, err := files.Frozen(ctx)
+	same("frozen", f.Signed, fb, err)
+	cp := testlog.Must(l.policy.CheckCheckpoint(kb))
+	if _, err := files.Tiles(cp).Root(ctx, 3); err != nil {
+		t.Error(err)
+	}
+	for _, path := range []string{"/v1/entries/0", "/v1/entries/9", fmt.Sprintf("/v1/entries/by-leaf/%x", testLeaf(o.entry)),
+		fmt.Sprintf("/v1/entries/by-identity/%x", id), "/v1/crates/alpha/1.0.0+x/claims", "/v1/keys/" + fmt.Sprintf("%x", sha256.Sum256(key)), "/trust.policy", "/v1/openapi.json", "/"} {
+		code, _, a := get(t, live.URL+path)
+		code2, _, b := get(t, srv.URL+path)
+		if path == "/" { // which says how old things are
+			a, b = nil, nil
+		}
+		if code != 200 || code2 != 200 || !bytes.Equal(a, b) {
+			t.Errorf("%s: %d and, from files, %d\n%.200s\n%.200s", path, code, code2, a, b)
+		}
+	}
+	if code, _, b := get(t, srv.URL+"/404.json"); code != 200 || decodeRefusal(t, b).Reason != NotFound {
+		t.Errorf("%d %s", code, b)
+	}
+}
+
+// TestAnExportGoesOn where it stopped, and never among files of others.
+func TestAnExportGoesOn(t *testing.T) {
+	t.Parallel()
+	w, l, srv := filled(t, 20)
+	srv.Close()
+	w.closeLog(l)
+	dir := t.TempDir()
+	export := func() error {
+		cfg := w.cfg
+		cfg.Withdrawn = [][32]byte{testProgram.ID()} // which has no file that could be listed
+		return Export(t.Context(), cfg, dir)
+	}
+	fatalIf(t, os.WriteFile(filepath.Join(dir, "precious"), nil, 0o644))
+	if err := export(); err == nil || !strings.Contains(err.Error(), "holds files") {
+		t.Errorf("it writes among files of others: %v", err)
+	}
+	dir = t.TempDir()
+	fatalIf(t, export())
+	mark := func() (m exported) {
+		fatalIf(t, json.Unmarshal(testlog.Must(os.ReadFile(filepath.Join(dir, exportMark))), &m))
+		return m
+	}
+	if m := mark(); !m.Done || m.Next != 20 || m.Size != 20 {
+		t.Errorf("%+v", m)
+	}
+	// Stopped at entry 12: what stands below is left alone, and the rest is made.
+	m := mark()
+	m.Next, m.Done = 12, false
+	fatalIf(t, os.WriteFile(filepath.Join(dir, exportMark), testlog.Must(json.Marshal(m)), 0o644))
+	old, lost := filepath.Join(dir, "v1/entries/11"), filepath.Join(dir, "v1/entries/12")
+	fatalIf(t, os.WriteFile(old, []byte("old"), 0o644))
+	fatalIf(t, os.Remove(lost))
+	fatalIf(t, export())
+	if b := testlog.Must(os.ReadFile(old)); string(b) != "old" || len(testlog.Must(os.ReadFile(lost))) == 0 || !mark().Done {
+		t.Error("it did not go on at entry 12")
+	}
+	// A newer checkpoint: all bundles are made again.
+	l = w.open()
+	e, c := w.good("new", "1.0.0")
+	w.submit(l, e, c)
+	w.closeLog(l)
+	fatalIf(t, export())
+	w.checkBundle(testlog.Must(os.ReadFile(filepath.Join(dir, "v1/entries/20"))), e)
+	if string(testlog.Must(os.ReadFile(old))) == "old" {
+		t.Error("a bundle under an older checkpoint is left")
+	}
+	m = mark()
+	m.Size = 99
+	fatalIf(t, os.WriteFile(filepath.Join(dir, exportMark), testlog.Must(json.Marshal(m)), 0o644))
+	if err := export(); err == nil || !strings.Contains(err.Error(), "export the newer one") {
+		t.Errorf("it goes back: %v", err)
+	}
+	m.Origin = "other"
+	fatalIf(t, os.WriteFile(filepath.Join(dir, exportMark), testlog.Must(json.Marshal(m)), 0o644))
+	if err := export(); err == nil || !strings.Contains(err.Error(), `of the log "other"`) {
+		t.Errorf("it takes another log's place: %v", err)
+	}
+}
+
+func TestShardsAreChecked(t *testing.T) {
+	t.Parallel()
+	vkey := testlog.LogKey("log.test/2027", "x").VKey
+	good := Shard{Origin: "log.test/2027", VKey: vkey, URL: "https://log.test/2027", From: "2027-01-01", Until: "2028-01-01", Frozen: true}
+	fatalIf(t, checkShards([]Shard{good}))
+	for words, change := range map[string]func(*Shard){
+		"is none of a log": func(s *Shard) { s.VKey = "x" }, "must be the same": func(s *Shard) { s.Origin = "y" }, "without a slash": func(s *Shard) { s.URL += "/" },
+		"is no day": func(s *Shard) { s.From = "2027" }, "before it begins": func(s *Shard) { s.Until = "2027-01-01" },
+	} {
+		s := good
+		if change(&s); true {
+			if err := checkShards([]Shard{s}); err == nil || !strings.Contains(err.Error(), words) {
+				t.Errorf("%+v: %v", s, err)
+			}
+		}
+	}
+	if err := checkShards([]Shard{good, good}); err == nil || !strings.Contains(err.Error(), "shard 2: it is listed twice") {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,384 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"cratelog/client"
+	"cratelog/internal/durable"
+	"cratelog/internal/vitals"
+	"cratelog/internal/web"
+)
+
+// How long Reload waits for what is under way.
+const (
+	drainSubmissions = 20 * time.Second // that came before it
+	drainPublication = 20 * time.Second // of what they added
+	drainReads       = 5 * time.Second
+	firstCheckpoint  = 10 * time.Second // under the new configuration
+	gatePatience     = 30 * time.Second // of a request that comes meanwhile
+)
+
+// Live is a log whose configuration can be exchanged while it serves.
+//
+// Reload closes the log and opens it again, since Tessera keeps a publisher and its witnesses
+// together. Submissions that come meanwhile wait; readers wait only while the state is reopened.
+type Live struct {
+	current atomic.Pointer[serving]
+	writes  gate // of submissions
+	reads   gate // of all that changes nothing
+
+	turn sync.Mutex // of Reload and Close
+	dead error      // owned by turn; why there is no log any more
+}
+
+// serving is a log with its handler.
+type serving struct {
+	log     *Log
+	handler http.Handler
+}
+
+// OpenLive is Open of a log that can be reloaded.
+func OpenLive(ctx context.Context, cfg Config) (*Live, error) {
+	l, err := Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	v := &Live{}
+	v.current.Store(&serving{l, l.Handler()})
+	return v, nil
+}
+
+// ErrDead says that Reload left no log: neither the new configuration nor the old one could be
+// opened. The program must end.
+var ErrDead = errors.New("log: it could not be opened again")
+
+// Reload exchanges the configuration: the new one holds when it returns nil, else the old one, unless
+// errors.Is(err, ErrDead). Origin, keys and directories cannot change.
+func (v *Live) Reload(ctx context.Context, cfg Config) error {
+	v.turn.Lock()
+	defer v.turn.Unlock()
+	if v.dead != nil {
+		return v.dead
+	}
+	old := v.current.Load().log
+	if err := errors.Join(sameLog(&old.cfg, &cfg), check(ctx, cfg, func(string, error) {}, false)); err != nil {
+		return err
+	}
+	defer v.writes.open()
+	if !v.writes.shut(ctx, drainSubmissions) {
+		old.log.Warn("submissions under way did not end in time and are refused: they may be sent again")
+	}
+	end, cancel := context.WithTimeout(ctx, drainPublication)
+	defer cancel()
+	if _, err := old.finish(end); err != nil {
+		old.log.Warn("reloading before all entries are published", "err", err)
+	}
+	defer v.reads.open()
+	v.reads.shut(ctx, drainReads) // what is still read is in memory, or fails alone
+	return v.exchange(context.WithoutCancel(ctx), old, cfg)
+}
+
+// exchange closes the old log, of which nothing is under way, and opens the new one, or the old one again.
+func (v *Live) exchange(ctx context.Context, old *Log, cfg Config) error {
+	if err := old.end(); err != nil {
+		old.log.Warn("closing the log's state", "err", err)
+	}
+	next, err := (*Log)(nil), settle(old.cfg.TreeDir)
+	if err == nil {
+		next, err = Open(ctx, cfg)
+	}
+	if err != nil {
+		var again error
+		if next, again = Open(ctx, old.cfg); again != nil {
+			v.dead = fmt.Errorf("%w: %w", ErrDead, errors.Join(err, again))
+			return v.dead
+		}
+	}
+	// Readers are not to be told that nothing is published, only because the trust file is new.
+	wait, cancel := context.WithTimeout(ctx, firstCheckpoint)
+	defer cancel()
+	if _, late := next.published.first(wait); late != nil {
+		next.log.Warn("the witnesses have not cosigned a checkpoint under the new settings yet")
+	}
+	v.current.Store(&serving{next, next.Handler()})
+	return err
+}
+
+// first returns the first checkpoint that is published.
+func (p *publication) first(ctx context.Context) (published, error) {
+	for {
+		p.mu.Lock()
+		head, changed := p.current, p.changed
+		p.mu.Unlock()
+		if head.raw != nil {
+			return head, nil
+		}
+		select {
+		case <-ctx.Done():
+			return published{}, ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// renewCheckpoint makes Tessera publish again, at once, a checkpoint that was cosigned for another
+// trust file, or that not all keys of the settings signed: one of an unchanged tree would wait for the
+// republish interval, and meanwhile nothing would be published for those who have the new trust file. It
+// comes before Tessera looks, which goes by the file's time.
+func (l *Log) renewCheckpoint(context.Context) error {
+	if l.readOnly() {
+		return nil
+	}
+	path := filepath.Join(l.cfg.TreeDir, "checkpoint")
+	raw, err := durable.Read(path, client.MaxCheckpointSize)
+	if err != nil {
+		return nil // there is none, or followCheckpoint will say what is wrong with it
+	}
+	if _, err := l.policy.CheckCheckpoint(raw); err == nil && l.allSigned(raw) {
+		return nil
+	}
+	return os.Chtimes(path, time.Time{}, time.Now().Add(-l.cfg.RepublishInterval.Duration))
+}
+
+// allSigned says whether a checkpoint has a line of every key, whatever stands in it.
+func (l *Log) allSigned(raw []byte) bool {
+	_, err := note.Open(raw, note.VerifierList())
+	var unverified *note.UnverifiedNoteError
+	return errors.As(err, &unverified) && !slices.ContainsFunc(l.cfg.keys(), func(k Key) bool {
+		return !slices.ContainsFunc(unverified.Note.UnverifiedSigs, func(s note.Signature) bool {
+			return s.Name == k.Name() && s.Hash == k.KeyHash()
+		})
+	})
+}
+
+// sameLog refuses what needs a restart.
+func sameLog(old, next *Config) error {
+	for _, c := range []struct {
+		name      string
+		old, next string
+	}{
+		{"origin", old.Origin, next.Origin}, {"the signing key", old.VKey, next.VKey},
+		{"the tree's directory", old.TreeDir, next.TreeDir}, {"the state directory", old.StateDir, next.StateDir},
+	} {
+		if c.old != c.next {
+			return fmt.Errorf("%s changed from %s to %s: that needs a restart", c.name, c.old, c.next)
+		}
+	}
+	return nil
+}
+
+// Close closes the log that serves; see [Log.Close].
+func (v *Live) Close(ctx context.Context) error {
+	v.turn.Lock()
+	defer v.turn.Unlock()
+	if v.dead != nil {
+		return nil
+	}
+	return v.current.Load().log.Close(ctx)
+}
+
+// Handler returns the log's web surface. Its probes are never held up.
+func (v *Live) Handler() http.Handler {
+	probes := (&web.Server{Name: "log", Log: v.current.Load().log.log}).Handler(vitals.Probes{
+		Ready: func(ctx context.Context) []string {
+			if v.writes.isShut() {
+				return []string{reloadingNow}
+			}
+			return v.current.Load().log.probes().Ready(ctx)
+		},
+		Health: func(ctx context.Context) (any, vitals.Health) {
+			if v.reads.isShut() {
+				h := vitals.Of([]string{reloadingNow})
+				return h, h
+			}
+			return v.current.Load().log.probes().Health(ctx)
+		},
+	}.Routes())
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		through := &v.writes
+		switch {
+		case r.URL.Path == "/livez" || r.URL.Path == "/readyz" || r.URL.Path == "/healthz":
+			probes.ServeHTTP(w, r)
+			return
+		case r.Method == http.MethodGet || r.Method == http.MethodHead:
+			through = &v.reads
+		}
+		if !through.enter(r.Context(), gatePatience) {
+			w.Header().Set("Retry-After", "5")
+			w.Header().Set("Cache-Control", "no-store")
+			web.WriteJSON(w, http.StatusServiceUnavailable, refusalBody{Reason: ShuttingDown,
+				Message: "The log takes over new settings: try again later."})
+			return
+		}
+		defer through.leave()
+		v.current.Load().handler.ServeHTTP(w, r)
+	})
+}
+
+const reloadingNow = "the log takes over new settings"
+
+// gate counts who is inside, and can be shut.
+type gate struct {
+	mu     sync.Mutex
+	inside int           // owned by mu
+	opened chan struct{} // owned by mu; nil while it is open, else closed when it opens again
+	empty  chan struct{} // owned by mu; if not nil, closed when nobody is inside
+}
+
+// enter waits until the gate is open, and says whether it was in time. Who entered must leave.
+func (g *gate) enter(ctx context.Context, patience time.Duration) bool {
+	var late <-chan time.Time
+	for {
+		g.mu.Lock()
+		opened := g.opened
+		if opened == nil {
+			g.inside++
+			g.mu.Unlock()
+			return true
+		}
+		g.mu.Unlock()
+		if late == nil {
+			late = time.After(patience)
+		}
+		select {
+		case <-opened:
+		case <-late:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inside--; g.inside == 0 && g.empty != nil {
+		close(g.empty)
+		g.empty = nil
+	}
+}
+
+// shut lets nobody in, and waits until all have left. It says whether they have in time.
+func (g *gate) shut(ctx context.Context, patience time.Duration) bool {
+	g.mu.Lock()
+	if g.opened == nil {
+		g.opened = make(chan struct{})
+	}
+	if g.inside == 0 {
+		g.mu.Unlock()
+		return true
+	}
+	empty := make(chan struct{})
+	g.empty = empty
+	g.mu.Unlock()
+	select {
+	case <-empty:
+		return true
+	case <-time.After(patience):
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opened != nil {
+		close(g.opened)
+		g.opened = nil
+	}
+}
+
+func (g *gate) isShut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.opened != nil
+}
+
+// Check looks at all that Open looks at before it writes, and writes nothing: a log may be running
+// with this configuration, or with another on the same directories. say hears each outcome.
+func Check(ctx context.Context, cfg Config, say func(name string, err error)) {
+	check(ctx, cfg, say, true)
+}
+
+// check returns all that is wrong. state says whether to look at the directories too.
+func check(ctx context.Context, cfg Config, say func(name string, err error), state bool) error {
+	l, err := newLog(ctx, cfg)
+	say("programs and limits", err)
+	if err != nil {
+		return err
+	}
+	defer l.cancel()
+	defer func() {
+		if l.keys != nil {
+			l.keys.Close()
+		}
+	}()
+	var all []error
+	for _, c := range []struct {
+		name string
+		look func(context.Context) error
+	}{
+		{"trust file", l.openPolicy},
+		{"sets of builders", l.openBuilds},
+		{"proving keys", l.openKeys},
+		{"tree and guard", func(ctx context.Context) error {
+			if !state {
+				return nil
+			}
+			return l.checkGuard(ctx)
+		}},
+	} {
+		err := c.look(ctx)
+		say(c.name, err)
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+// checkGuard says whether the directories are this log's, as far as can be told without writing.
+func (l *Log) checkGuard(ctx context.Context) error {
+	path := filepath.Join(l.cfg.StateDir, "guard.db")
+	state, err := readTreeState(l.cfg.TreeDir)
+	if err != nil {
+		return err
+	}
+	db, err := guardDatabase.Peek(ctx, path)
+	switch {
+	case err != nil:
+		return err
+	case db == nil && state.Size > 0:
+		return fmt.Errorf("the tree in %s has %d entries, and %s is missing: use the state directory that belongs to this tree",
+			l.cfg.TreeDir, state.Size, path)
+	case db == nil:
+		return nil
+	}
+	defer db.Close()
+	var origin string
+	var size uint64
+	if err := db.QueryRowContext(ctx, "SELECT origin, size FROM guard").Scan(&origin, &size); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	g := &guard{keys: l.cfg.keys(), origin: l.cfg.Origin, db: db}
+	_, _, err = g.compareKeys(ctx, path, origin)
+	switch {
+	case err != nil:
+		return err
+	case state.Size < size:
+		return fmt.Errorf("%w: the tree in %s has %d entries, but this log has signed a checkpoint of %d: put the newer tree back",
+			ErrRollback, l.cfg.TreeDir, state.Size, size)
+	}
+	return nil
+}
