@@ -93,6 +93,7 @@ type site struct {
 	dir    string
 	vkey   string
 	policy torchwood.Policy
+	within []string // a command that runs the server; none: it runs by itself
 }
 
 const origin = "log.test/2026"
@@ -164,7 +165,8 @@ func (s *site) tryStart(mode string, args ...string) (*server, error) {
 	ready := filepath.Join(s.t.TempDir(), "ready")
 	p := &server{t: s.t, out: new(bytes.Buffer), done: make(chan error, 1)}
 	args = append([]string{mode}, args...)
-	p.cmd = exec.Command(os.Args[0], append(args, "-config", filepath.Join(s.dir, "logd.toml"), "-ready-file", ready)...)
+	args = slices.Concat(s.within, []string{os.Args[0]}, args, []string{"-config", filepath.Join(s.dir, "logd.toml"), "-ready-file", ready})
+	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	fatalIf(s.t, p.cmd.Start())
 	go func() { p.done <- p.cmd.Wait() }()
@@ -590,7 +592,7 @@ func TestTheShippedExampleLoads(t *testing.T) {
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("quorum none\n"), 0o644))
 	s, cfg, err := load(filepath.Join(dir, "logd.toml"))
 	fatalIf(t, err)
-	if s.Development || cfg.Development || cfg.TreeDir != filepath.Join(dir, "tree") || cfg.CheckpointInterval.Duration != time.Second {
+	if s.Development || cfg.Development || cfg.TreeDir != filepath.Join(dir, "tree") || cfg.CheckpointInterval.Duration != 800*time.Millisecond {
 		t.Errorf("%+v", s)
 	}
 	// What the example says of its optional settings is what leaving them out means.
@@ -604,6 +606,9 @@ func TestTheShippedExampleLoads(t *testing.T) {
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "short.toml"), []byte(strings.Join(required, "")), 0o644))
 	_, short, err := load(filepath.Join(dir, "short.toml"))
 	fatalIf(t, err)
+	if d := log.DefaultDoor(); len(cfg.Door.TrustedProxies) > 0 || fmt.Sprint(d) != fmt.Sprint(cfg.Door) {
+		t.Errorf("the example's door is %+v, the default %+v", cfg.Door, d)
+	}
 	if short.Limits.Crate != cfg.Limits.Crate {
 		t.Errorf("the example's limits are %+v, the defaults %+v", cfg.Limits.Crate, short.Limits.Crate)
 	}
