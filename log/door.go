@@ -306,7 +306,7 @@ type bucket struct {
 }
 
 // falseProofCost is how many submissions a false proof counts for. Nobody brings many of them by mistake.
-const falseProofCost = 100
+const falseProofCost = 300
 
 // badCrateCost is how many submissions a .crate counts for that is refused although its proof holds, and was checked
 // for so long.
