@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -276,6 +277,12 @@ func TestQuorumIsWhatTheWordsSay(t *testing.T) {
 			_, _, want := torchwood.VerifyCheckpoint(signed, theirs)
 			if (err == nil) != (want == nil) || err != nil && !errors.Is(err, ErrQuorum) {
 				t.Errorf("%q, witnesses %05b: %v, torchwood says %v", tail, set, err, want)
+			}
+			is := ours.Quorum(func(w PolicyWitness) bool {
+				return slices.ContainsFunc(signers, func(k *testlog.Key) bool { return k.VKey == w.VKey })
+			})
+			if is != (want == nil) {
+				t.Errorf("%q, witnesses %05b: a quorum %v, torchwood says %v", tail, set, is, want)
 			}
 		}
 	}
