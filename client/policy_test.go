@@ -374,3 +374,17 @@ func (counter) Read(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// TestALogWithTwoKeysIsOneLog: at the first address that one of its lines has.
+func TestALogWithTwoKeysIsOneLog(t *testing.T) {
+	old, next, other := testlog.LogKey("l.example"), testlog.LogKey("l.example", "next"), testlog.LogKey("o.example")
+	p := testlog.Must(ParsePolicy(fmt.Appendf(nil, "log %s\nlog %s\nlog %s https://l.example\nquorum none\n", old.VKey, other.VKey, next.VKey)))
+	all := p.Origins()
+	if len(all) != 2 || all[0].Origin != "l.example" || all[0].URL != "https://l.example" || all[0].VKey != old.VKey ||
+		all[1].Origin != "o.example" || all[1].URL != "" {
+		t.Errorf("%+v", all)
+	}
+	if len(p.Logs()) != 3 || p.Logs()[0].URL != "" {
+		t.Errorf("%+v", p.Logs())
+	}
+}

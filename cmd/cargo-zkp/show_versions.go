@@ -31,7 +31,7 @@ func showVersions(ctx context.Context, sh *shell, p *policy.Policy, name, format
 	var failed []error
 	asked := map[string]bool{}
 	for _, t := range p.Trust {
-		for _, l := range t.Policy.Logs() {
+		for _, l := range t.Policy.Origins() {
 			if l.URL == "" || asked[l.Origin] {
 				continue
 			}
