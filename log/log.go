@@ -251,7 +251,7 @@ func newLog(ctx context.Context, cfg Config) (*Log, error) {
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
 	l.scrubber = newScrubber()
-	l.metrics.registry.MustRegister(append(l.damages.metrics(), l.scrubber.metrics()...)...)
+	l.metrics.registry.MustRegister(slices.Concat(l.damages.metrics(), l.scrubber.metrics(), l.endMetrics())...)
 	for _, p := range cfg.Proofs.Programs() {
 		id := p.ID()
 		l.programs[id] = !slices.Contains(cfg.Withdrawn, id)
