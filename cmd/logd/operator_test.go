@@ -187,7 +187,7 @@ func TestCheckSaysWhatServeWouldSay(t *testing.T) {
 	look(1, "FAIL  listen", "address already in use")
 	taken.Close()
 	p := s.start("logd", "serve")
-	look(0, "ok    listen: this log is running there")
+	look(0, "ok    listen: it is running there")
 	p.stop()
 
 	s.settings(good + "# " + fmt.Sprint(1))

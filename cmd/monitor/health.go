@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"time"
 
 	"cratelog/internal/daemon"
@@ -126,5 +127,5 @@ func (s *setup) check(ctx context.Context, c *daemon.Checks) {
 		c.Add("listen", errors.New("the setting \"listen\" is missing"))
 		return
 	}
-	c.Add("listen", daemon.Free(s.Listen))
+	c.Listen(ctx, s.Listen, "/metrics", func(body []byte) bool { return strings.Contains(string(body), "\ncratelog_monitor_") })
 }

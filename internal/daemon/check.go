@@ -1,16 +1,20 @@
 package daemon
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 )
 
@@ -35,16 +39,6 @@ func (c *Checks) Add(name string, err error) {
 // Note records a good outcome with words.
 func (c *Checks) Note(name, format string, args ...any) {
 	c.all = append(c.all, check{name, true, fmt.Sprintf(format, args...)})
-}
-
-// Failed says whether any check failed.
-func (c *Checks) Failed() bool {
-	for _, k := range c.all {
-		if !k.OK {
-			return true
-		}
-	}
-	return false
 }
 
 // Report prints all outcomes, for people or as JSON, and returns a refusal if a check failed.
@@ -108,11 +102,43 @@ func Writable(dir string) error {
 	return nil
 }
 
-// Free checks that an address can be listened on.
-func Free(address string) error {
+// Listen checks that an address can be listened on, or that who listens is ours: the program itself,
+// running. ours looks at what it answers at a path.
+func (c *Checks) Listen(ctx context.Context, address, path string, ours func(body []byte) bool) {
 	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return err
+	switch {
+	case err == nil:
+		err = l.Close()
+	case ours(get(ctx, address, path)):
+		c.Note("listen", "it is running there")
+		return
 	}
-	return l.Close()
+	c.Add("listen", err)
+}
+
+// get returns what a server at an address answers, or nothing.
+func get(ctx context.Context, address, path string) []byte {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+path, nil)
+	if err != nil {
+		return nil
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	body, err := durable.ReadAll(resp.Body, 1<<20)
+	if err != nil {
+		return nil
+	}
+	return body
 }

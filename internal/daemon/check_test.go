@@ -3,7 +3,9 @@ package daemon
 import (
 	"encoding/json"
 	"errors"
-	"net"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,15 +60,24 @@ func TestACheckWritesNothing(t *testing.T) {
 	if left, _ := os.ReadDir(dir); len(left) != 1 {
 		t.Errorf("something was made: %v", left)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := Free(l.Addr().String()); err == nil {
-		t.Error("an address in use is called free")
-	}
-	l.Close()
-	if err := Free(l.Addr().String()); err != nil {
-		t.Error(err)
+}
+
+func TestAnAddressIsFreeOrTakenByTheProgramItself(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "me at "+r.URL.Path) }))
+	defer server.Close()
+	address := server.Listener.Addr().String()
+	for _, tt := range []struct {
+		address, want string
+		fails         bool
+	}{
+		{"127.0.0.1:0", "ok    listen\n", false}, {address, "ok    listen: it is running there\n", false}, {address, "FAIL  listen: ", true},
+		{"nowhere", "FAIL  listen: ", true},
+	} {
+		var c Checks
+		var out strings.Builder
+		c.Listen(t.Context(), tt.address, "/who", func(body []byte) bool { return !tt.fails && string(body) == "me at /who" })
+		if err := c.Report(&out, false); (err != nil) != tt.fails || !strings.HasPrefix(out.String(), tt.want) {
+			t.Errorf("%+v: %v %q", tt, err, out.String())
+		}
 	}
 }

@@ -44,7 +44,10 @@ type Probes struct {
 // Routes are /livez, which is 200 while the process answers, /readyz and /healthz.
 func (p Probes) Routes() []web.Route {
 	return []web.Route{
-		{Pattern: "GET /livez", Handler: web.Plain(func(w http.ResponseWriter, r *http.Request) { tell(w, Of(nil), Of(nil)) })},
+		{Pattern: "GET /livez", Handler: web.Plain(func(w http.ResponseWriter, r *http.Request) {
+			h := Of(nil)
+			tell(w, h, h)
+		})},
 		{Pattern: "GET /readyz", Handler: web.Plain(func(w http.ResponseWriter, r *http.Request) {
 			h := Of(p.Ready(r.Context()))
 			tell(w, h, h)
@@ -169,15 +172,16 @@ func (r *Room) Problems() []string {
 // Collectors are the metrics that all servers have: of the Go runtime, the process (with its file
 // descriptors), the build, and the room.
 func (r *Room) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		build(), free{r}}
+	return []prometheus.Collector{collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build(), free{r}}
 }
 
 // build is a gauge that is 1.
 func build() prometheus.Collector {
 	g := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "cratelog_build_info", Help: "1; the labels say what the program was built from.",
-		ConstLabels: prometheus.Labels{"version": version.String(), "commit": version.Commit(), "goversion": runtime.Version()},
+		ConstLabels: prometheus.Labels{"version": version.String(), "commit": version.Commit(),
+			"goversion": runtime.Version()},
 	}, func() float64 { return 1 })
 	return g
 }
@@ -186,8 +190,10 @@ func build() prometheus.Collector {
 type free struct{ r *Room }
 
 var (
-	descFree   = prometheus.NewDesc("cratelog_disk_free_bytes", "Free on the disk of a directory.", []string{"directory"}, nil)
-	descSize   = prometheus.NewDesc("cratelog_disk_size_bytes", "Of the disk of a directory.", []string{"directory"}, nil)
+	descFree = prometheus.NewDesc("cratelog_disk_free_bytes", "Free on the disk of a directory.",
+		[]string{"directory"}, nil)
+	descSize = prometheus.NewDesc("cratelog_disk_size_bytes", "Of the disk of a directory.",
+		[]string{"directory"}, nil)
 	descInodes = prometheus.NewDesc("cratelog_disk_free_inodes", "Files that the disk of a directory can take.",
 		[]string{"directory"}, nil)
 )
