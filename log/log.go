@@ -134,6 +134,8 @@ type Config struct {
 	// accepts nothing, and follows the copy's checkpoint. StateDir is its own.
 	ReadOnly bool
 
+	Mirrors []Mirror // servers of others that the log keeps up to date
+
 	Shards []Shard // other logs of the same operator, as a hint to readers
 
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
@@ -182,6 +184,7 @@ type Log struct {
 	frozen    *client.Frozen // the log's last word; nil: it goes on
 	ask       *asker
 	scrubber  scrubber
+	mirrors   []*pusher
 	appender  tessera.AddFn
 	shutdown  func(context.Context) error
 	published *publication
@@ -276,7 +279,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openFrozen,
-		l.openDoor, l.renewCheckpoint, l.openTree, l.openAsk, l.openIndex, l.openRegistries, l.openCondition, l.awaitAsk} {
+		l.openDoor, l.renewCheckpoint, l.openTree, l.openAsk, l.openIndex, l.openRegistries, l.openMirrors, l.openCondition, l.awaitAsk} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
@@ -580,6 +583,9 @@ func (l *Log) start() {
 	_ = l.refreshCheckpoint(l.ctx)
 	l.watcher.Go(func() { l.followCheckpoint(l.ctx, poll) })
 	l.watcher.Go(func() { l.scrub(l.ctx) })
+	for _, m := range l.mirrors {
+		l.watcher.Go(func() { m.run(l.ctx) })
+	}
 	head, _ := l.guard.mark()
 	l.log.Info("log open", "origin", l.cfg.Origin, "indexed", l.indexed, "signed", head.Size,
 		"witnesses", len(l.witnesses))

@@ -64,7 +64,7 @@ func evidenceReason(err error) string {
 // addRejected records r unless the same size and root is on record, or the
 // log's quota is used up by larger sizes. It reports whether it did.
 func (s *store) addRejected(ctx context.Context, c torchwood.Checkpoint, r Rejected) (added bool, err error) {
-	err = sqlite.Tx(ctx, s.db, func(tx *sql.Tx) error {
+	err = s.tx(ctx, func(tx *sql.Tx) error {
 		var known, count int
 		var smallest int64
 		if err := tx.QueryRowContext(ctx, `SELECT
@@ -115,7 +115,7 @@ func (s *store) addFork(ctx context.Context, c torchwood.Checkpoint, signed, oth
 		a, b, rootA, rootB = b, a, rootB, rootA
 	}
 	var n int64
-	err := sqlite.Tx(ctx, s.db, func(tx *sql.Tx) error {
+	err := s.tx(ctx, func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO fork (origin, size, root_a, root_b, a, b, time)
 			SELECT ?, ?, ?, ?, ?, ?, ? WHERE (SELECT COUNT(*) FROM fork WHERE origin = ?) < ?`,
 			c.Origin, c.N, rootA, rootB, a, b, now.Unix(), c.Origin, MaxForks)

@@ -1,6 +1,7 @@
 package witness
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,43 +19,55 @@ import (
 // monitoring prefix are the same.
 //
 //	POST /add-checkpoint                    c2sp.org/tlog-witness
+//	POST /sign-subtree                      the same, with an ML-DSA-44 key
 //	GET  /<sha256hex(origin)>/checkpoint    the checkpoint cosigned last
 //	GET  /<sha256hex(origin)>/forks         proof of forks, JSON: a list of Fork
 //	GET  /                                  who we are and what we watch; for browsers a page, else text
-//	GET  /healthz                           200 while the database answers
+//	GET  /healthz                           JSON: 200 while all is well, else 503 and what is not
+//	GET  /readyz                            the same of what keeps it from cosigning
+//	GET  /livez                             200 while the process answers
 //	GET  /metrics                           Prometheus
 //
-// The server around it must set timeouts.
+// Every web page may read what GET answers. The server around it must set timeouts.
 func (w *Witness) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /add-checkpoint", w.serveAddCheckpoint)
+	mux.HandleFunc("POST /add-checkpoint", w.answer("add-checkpoint", w.AddCheckpoint))
+	mux.HandleFunc("POST /sign-subtree", w.answer("sign-subtree", w.SignSubtree))
 	mux.HandleFunc("GET /{hash}/checkpoint", w.serveCheckpoint)
 	mux.HandleFunc("GET /{hash}/forks", w.serveForks)
 	mux.HandleFunc("GET /{$}", w.serveIndex)
-	mux.HandleFunc("GET /healthz", w.serveHealth)
-	for _, route := range web.Look() {
-		mux.HandleFunc(route.Pattern, func(rw http.ResponseWriter, r *http.Request) { route.Handler(rw, r) })
+	for _, route := range append(w.probes().Routes(), web.Look()...) {
+		mux.HandleFunc(route.Pattern, func(rw http.ResponseWriter, r *http.Request) { route.Handler(rw, r) }) // none fails
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(w.metrics.registry, promhttp.HandlerOpts{}))
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("X-Content-Type-Options", "nosniff")
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			rw.Header().Set("Access-Control-Allow-Origin", "*")
+		}
 		mux.ServeHTTP(rw, r)
 	})
 }
 
-func (w *Witness) serveAddCheckpoint(rw http.ResponseWriter, r *http.Request) {
-	start := time.Now() // a duration, so not the witness's clock
-	body, err := readBody(rw, r)
-	var lines []byte
-	if err == nil {
-		lines, err = w.AddCheckpoint(r.Context(), body)
+// answer handles a request that asks for cosignatures.
+func (w *Witness) answer(call string, do func(ctx context.Context, body []byte) ([]byte, error)) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		start := time.Now() // a duration, so not the witness's clock
+		body, err := readBody(rw, r)
+		var lines []byte
+		if err == nil {
+			lines, err = do(r.Context(), body)
+		}
+		code := StatusCode(err)
+		w.metrics.observe(call, code, time.Since(start).Seconds())
+		w.log.Debug(call, "code", code, "error", err, "remote", r.RemoteAddr)
+		w.reply(rw, call, lines, err)
 	}
-	code := StatusCode(err)
-	w.metrics.observe(code, time.Since(start).Seconds())
-	w.log.Debug("add-checkpoint", "code", code, "error", err, "remote", r.RemoteAddr)
+}
 
+func (w *Witness) reply(rw http.ResponseWriter, call string, lines []byte, err error) {
 	var conflict *ConflictError
-	switch {
+	switch code := StatusCode(err); {
 	case err == nil:
 		writeText(rw, "text/plain; charset=utf-8", string(lines))
 	case errors.As(err, &conflict):
@@ -65,7 +78,7 @@ func (w *Witness) serveAddCheckpoint(rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(code)
 		fmt.Fprintf(rw, "%d\n", conflict.Size)
 	case code == http.StatusInternalServerError:
-		w.log.Error("add-checkpoint failed", "error", err)
+		w.log.Error(call+" failed", "error", err)
 		http.Error(rw, "internal error; nothing was cosigned", code)
 	default:
 		if code == http.StatusServiceUnavailable {
@@ -102,7 +115,7 @@ func (w *Witness) fail(rw http.ResponseWriter, what string, err error) {
 // <monitoring prefix>/<lowercase hex SHA-256 of the origin>/checkpoint the
 // latest checkpoint with its cosignatures and the log's verified signatures.
 func (w *Witness) serveCheckpoint(rw http.ResponseWriter, r *http.Request) {
-	origin, ok := w.hashes[r.PathValue("hash")]
+	origin, ok := w.origin(r.PathValue("hash"))
 	if !ok {
 		http.Error(rw, ErrUnknownLog.Error(), http.StatusNotFound)
 		return
@@ -120,7 +133,7 @@ func (w *Witness) serveCheckpoint(rw http.ResponseWriter, r *http.Request) {
 }
 
 func (w *Witness) serveForks(rw http.ResponseWriter, r *http.Request) {
-	origin, ok := w.hashes[r.PathValue("hash")]
+	origin, ok := w.origin(r.PathValue("hash"))
 	if !ok {
 		http.Error(rw, ErrUnknownLog.Error(), http.StatusNotFound)
 		return
@@ -150,7 +163,7 @@ func (w *Witness) serveIndex(rw http.ResponseWriter, r *http.Request) {
 	for _, vkey := range w.VKeys() {
 		fmt.Fprintf(&b, "vkey %s\n", vkey)
 	}
-	b.WriteString("\nPOST /add-checkpoint\nGET  /<SHA-256 of the origin>/checkpoint, /<SHA-256 of the origin>/forks\n")
+	b.WriteString("\nPOST /add-checkpoint\nPOST /sign-subtree\nGET  /<SHA-256 of the origin>/checkpoint, /<SHA-256 of the origin>/forks\n")
 	for _, origin := range w.Origins() {
 		b.WriteString("\n" + w.describe(origin, states[origin]))
 	}
@@ -159,7 +172,7 @@ func (w *Witness) serveIndex(rw http.ResponseWriter, r *http.Request) {
 
 func (w *Witness) describe(origin string, st state) string {
 	text := fmt.Sprintf("log %s\n", origin)
-	if w.logs[origin] == nil {
+	if w.watched(origin) == nil {
 		text += "disabled\n"
 	}
 	if st.Text == "" {
@@ -167,12 +180,4 @@ func (w *Witness) describe(origin string, st state) string {
 	}
 	return text + fmt.Sprintf("size %d\ncosigned %s\n/%s/checkpoint\n",
 		st.Size, time.Unix(st.Time, 0).UTC().Format(time.RFC3339), originHash(origin))
-}
-
-func (w *Witness) serveHealth(rw http.ResponseWriter, r *http.Request) {
-	if err := w.store.alive(r.Context()); err != nil {
-		w.fail(rw, "health", err)
-		return
-	}
-	writeText(rw, "text/plain; charset=utf-8", "ok\n")
 }

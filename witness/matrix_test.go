@@ -45,6 +45,8 @@ func TestStatusMatrix(t *testing.T) {
 		{"signature of a second trusted key", at9(sign(l.Head(9), l.KeyName, second)), 200, ""},
 		{"unknown signatures beside the log's", at9(l.signed(9) + junkLine + sameName), 200, ""},
 		{"unknown signatures before the log's", at9(unsigned + junkLine + l.line(9)), 200, ""},
+		{"extension lines", at9(extended(l.Head(9))), 200, ""},
+		{"extension lines on a refresh", request(7, nil, extended(l.Head(7))), 200, ""},
 		{"the log's signature twice", at9(l.signed(9) + l.line(9)), 200, ""},
 
 		{"unknown origin", stranger.Request(0, 5), 404, "does not know the checkpoint's origin"},
@@ -63,8 +65,8 @@ func TestStatusMatrix(t *testing.T) {
 		{"old larger than the size", request(21, nil, l.signed(20)), 400, "the old size is larger"},
 		{"old larger than the size, first request", request(6, nil, fresh.signed(5)), 400, "the old size is larger"},
 		{"old larger than the size and than the state", request(9, nil, l.signed(8)), 400, "the old size is larger"},
-		{"extension lines", at9(extended(l.Head(9))), 400, "does not cosign checkpoints with extension lines"},
-		{"extension lines on a refresh", request(7, nil, extended(l.Head(7))), 400, "does not cosign checkpoints with extension lines"},
+		{"extension lines of another history", request(7, nil, extended(other.Head(7))), 422, "same size and another root hash"},
+		{"extension lines that the log did not sign", at9(l.Head(9) + "extension\n\n" + l.line(9)), 403, "is not correctly signed"},
 
 		{"old too small", l.Request(5, 20), 409, conflict7},
 		{"old 0", l.Request(0, 20), 409, conflict7},
@@ -94,7 +96,7 @@ func TestStatusMatrix(t *testing.T) {
 		{"at the limit of the body", pad(t, l.Request(7, 20), MaxRequest), 200, ""},
 		{"one byte above the limit", pad(t, l.Request(7, 20), MaxRequest+1), 413, "larger than 65536 bytes"},
 		{"far above the limit", strings.Repeat("x", 4*MaxRequest), 413, "larger than 65536 bytes"},
-		{"empty body", "", 400, "malformed add-checkpoint request: there is no empty line"},
+		{"empty body", "", 400, "malformed request: there is no empty line"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := newConfig(t, l, fresh)
@@ -165,11 +167,13 @@ func TestOtherMethodsAndPathsAreNotServed(t *testing.T) {
 	url := serve(t, open(t, newConfig(t)))
 	for path, code := range map[string]int{
 		"/add-checkpoint":       405,
-		"/sign-subtree":         404,
+		"/sign-subtree":         405,
 		"/nothing":              404,
 		"/x/checkpoint":         404,
 		"/x/forks":              404,
 		"/healthz":              200,
+		"/readyz":               200,
+		"/livez":                200,
 		"/metrics":              200,
 		"/":                     200,
 		"/../etc/passwd":        404,

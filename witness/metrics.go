@@ -4,7 +4,8 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"cratelog/internal/vitals"
 )
 
 // metrics are those of one Witness, in a registry of its own. Labels take
@@ -13,21 +14,41 @@ import (
 type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec // code
+	subtrees *prometheus.CounterVec // code
 	seconds  prometheus.Histogram   // of add-checkpoint
 	size     *prometheus.GaugeVec   // origin
 	signed   *prometheus.GaugeVec   // origin
 	forks    *prometheus.GaugeVec   // origin
 	rejected *prometheus.CounterVec // origin, reason
+	problems prometheus.Gauge
+	listed   *prometheus.GaugeVec // list
+	skipped  *prometheus.GaugeVec // list
+	read     *prometheus.GaugeVec // list
+	bastions *prometheus.GaugeVec // bastion
+	reload   prometheus.Gauge
 }
 
-func newMetrics() *metrics {
-	gauge := func(name, help string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"origin"})
+func newMetrics(room *vitals.Room) *metrics {
+	gauges := func(label, name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{label})
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec { return gauges("origin", name, help) }
+	number := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 	}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cratelog_witness_add_checkpoint_total", Help: "add-checkpoint requests by HTTP status code."}, []string{"code"}),
+		subtrees: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cratelog_witness_sign_subtree_total", Help: "sign-subtree requests by HTTP status code."}, []string{"code"}),
+		problems: number("cratelog_witness_problems", "Problems that /healthz names, when it was last looked."),
+		listed:   gauges("list", "cratelog_witness_list_logs", "Logs that the list names."),
+		skipped: gauges("list", "cratelog_witness_list_skipped",
+			"Logs that the list names and that were not taken: another key, no room, or disabled."),
+		read:     gauges("list", "cratelog_witness_list_read_timestamp_seconds", "When the list was last read."),
+		bastions: gauges("bastion", "cratelog_witness_bastion_connected", "1 while connected to the bastion."),
+		reload:   number("cratelog_witness_reload_failed", "1 if the settings could not be taken when last asked to."),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "cratelog_witness_add_checkpoint_seconds", Help: "Time to answer an add-checkpoint request.",
 			Buckets: prometheus.DefBuckets}),
@@ -38,8 +59,9 @@ func newMetrics() *metrics {
 			Name: "cratelog_witness_log_rejected_total",
 			Help: "Requests signed by the log that were refused and newly recorded."}, []string{"origin", "reason"}),
 	}
-	m.registry.MustRegister(m.requests, m.seconds, m.size, m.signed, m.forks, m.rejected,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.requests, m.seconds, m.size, m.signed, m.forks, m.rejected, m.subtrees, m.problems,
+		m.listed, m.skipped, m.read, m.bastions, m.reload)
+	m.registry.MustRegister(room.Collectors()...)
 	return m
 }
 
@@ -53,7 +75,11 @@ func (m *metrics) setState(origin string, st state) {
 	m.signed.WithLabelValues(origin).Set(float64(st.Time))
 }
 
-func (m *metrics) observe(code int, seconds float64) {
+func (m *metrics) observe(call string, code int, seconds float64) {
+	if call == "sign-subtree" {
+		m.subtrees.WithLabelValues(strconv.Itoa(code)).Inc()
+		return
+	}
 	m.requests.WithLabelValues(strconv.Itoa(code)).Inc()
 	m.seconds.Observe(seconds)
 }

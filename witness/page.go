@@ -35,15 +35,15 @@ func (w *Witness) page(rw http.ResponseWriter, r *http.Request) {
 		VKeys         []string
 		Logs          []pageLog
 	}{Name: w.name, Monitor: w.monitor, VKeys: w.VKeys()}
+	forks, err := w.store.forkCounts(r.Context())
+	if err != nil {
+		w.fail(rw, "page", err)
+		return
+	}
 	for _, origin := range w.Origins() {
-		forks, err := w.Forks(r.Context(), origin)
-		if err != nil {
-			w.fail(rw, "page", err)
-			return
-		}
 		st, hash := states[origin], originHash(origin)
 		l := pageLog{Origin: origin, Checkpoint: "/" + hash + "/checkpoint", ForksAt: "/" + hash + "/forks", Size: int64(st.Size),
-			Disabled: w.logs[origin] == nil, Forks: len(forks)}
+			Disabled: w.watched(origin) == nil, Forks: forks[origin]}
 		if st.Text != "" {
 			at := time.Unix(st.Time, 0).UTC()
 			l.Time, l.When = at.Format(time.RFC3339), at.Format("2 January 2006, 15:04 UTC")

@@ -104,18 +104,24 @@ func parseProof(head string) (old int64, proof []tlog.Hash, err error) {
 	if old, ok = parseSize(text); !ok {
 		return 0, nil, malformed("the old size is not a canonical decimal number")
 	}
+	proof, err = parseHashes(lines[1:])
+	return old, proof, err
+}
+
+// parseHashes parses the lines of a proof.
+func parseHashes(lines []string) (proof []tlog.Hash, err error) {
 	// SPEC: The client MUST NOT send more than 63 consistency proof lines.
-	if len(lines)-1 > MaxProof {
-		return 0, nil, malformed("there are more than %d proof lines", MaxProof)
+	if len(lines) > MaxProof {
+		return nil, malformed("there are more than %d proof lines", MaxProof)
 	}
-	for i, line := range lines[1:] {
+	for i, line := range lines {
 		h, err := tlog.ParseHash(line)
 		if err != nil {
-			return 0, nil, malformed("proof line %d is not the base64 of 32 bytes", i+1)
+			return nil, malformed("proof line %d is not the base64 of 32 bytes", i+1)
 		}
 		proof = append(proof, h)
 	}
-	return old, proof, nil
+	return proof, nil
 }
 
 func parseSize(s string) (int64, bool) {

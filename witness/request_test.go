@@ -136,7 +136,7 @@ func TestCorruptedRequestsAreRefused(t *testing.T) {
 			t.Errorf("%s: parsed with error %v", name, err)
 			continue
 		}
-		if got := post(t, url, body); got.code != 400 || !strings.HasPrefix(got.body, "malformed add-checkpoint request: ") || !utf8.ValidString(got.body) {
+		if got := post(t, url, body); got.code != 400 || !strings.HasPrefix(got.body, "malformed request: ") || !utf8.ValidString(got.body) {
 			t.Errorf("%s: status %d, body %q", name, got.code, got.body)
 		}
 	}

@@ -97,7 +97,7 @@ func TestASecondProcessOnTheDatabaseCausesNoRollback(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := newConfig(t, l)
 			a := open(t, cfg)
-			cfg.Create = false
+			cfg.Create, cfg.testingOnlyNoLock = false, true
 			b := open(t, cfg)
 			mustAdd(t, a, l.Request(0, 5))
 			a.testingOnlyStall = func() { mustAdd(t, b, second) }
@@ -127,7 +127,7 @@ func TestASecondProcessOnTheDatabaseCausesNoEarlierTimestamp(t *testing.T) {
 	mustAdd(t, a, l.Request(0, 5))
 	ahead := newClock()
 	ahead.add(time.Minute)
-	cfg.Create, cfg.Now = false, ahead.now
+	cfg.Create, cfg.Now, cfg.testingOnlyNoLock = false, ahead.now, true
 	b := open(t, cfg)
 	a.testingOnlyStall = func() { mustAdd(t, b, l.Request(5, 5)) }
 	var conflict *ConflictError
@@ -347,7 +347,7 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 		spoil func(t *testing.T, path string)
 		want  string
 	}{
-		"newer schema":          {change("PRAGMA user_version = 2"), "it has schema 2, and this program knows schemas up to 1; use the newer version"},
+		"newer schema":          {change("PRAGMA user_version = 3"), "it has schema 3, and this program knows schemas up to 2; use the newer version"},
 		"no schema":             {change("PRAGMA user_version = 0"), "it has schema 0, which no version of this program wrote"},
 		"another program's":     {change("PRAGMA application_id = 1"), "it is not a witness's database"},
 		"another witness's":     {change("UPDATE witness SET name = 'witness.example/w2'"), `it belongs to the witness "witness.example/w2", not to "witness.example/w1"`},
@@ -474,6 +474,89 @@ func TestWrongSettingsAreRefused(t *testing.T) {
 			}
 			if _, err := os.Stat(cfg.DBPath); cfg.DBPath != "" && !errors.Is(err, os.ErrNotExist) {
 				t.Error("refused settings left a database behind")
+			}
+		})
+	}
+}
+
+// copyDatabase copies a database that is closed, and returns what puts the copy back.
+func copyDatabase(t *testing.T, path string) (restore func()) {
+	t.Helper()
+	text := testlog.Must(os.ReadFile(path))
+	return func() { check0(t, os.WriteFile(path, text, 0o600)) }
+}
+
+// An older copy of the database is well-formed, and its witness would sign what contradicts what it signed
+// since. The lock file beside it knows better.
+func TestAnOlderCopyOfTheDatabaseIsRefused(t *testing.T) {
+	l := newLog()
+	cfg := newConfig(t, l)
+	w := openAt(t, cfg, l, 5)
+	check0(t, w.Close())
+	restore := copyDatabase(t, cfg.DBPath)
+	cfg.Create = false
+	w = open(t, cfg)
+	mustAdd(t, w, l.Request(5, 9))
+	check0(t, w.Close())
+	newer := copyDatabase(t, cfg.DBPath)
+	restore()
+	const want = "is an older copy: it remembers 1 signed checkpoints, and 2 were signed"
+	if old, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), want) {
+		if err == nil {
+			old.Close()
+		}
+		t.Errorf("an older copy: %v", err)
+	}
+	newer()
+	check0(t, open(t, cfg).Close())
+	// A new memory for the old name is one that forgets, too.
+	check0(t, os.Remove(cfg.DBPath))
+	cfg.Create = true
+	if fresh, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "has signed 2 times") {
+		if err == nil {
+			fresh.Close()
+		}
+		t.Errorf("a new database of the same name: %v", err)
+	}
+	cfg.Name = "witness.example/w2"
+	open(t, cfg)
+}
+
+// The mark is never ahead of a database that is the newest there is, whatever it was when the process was killed.
+func TestAMarkThatIsBehindOrUnreadableRefusesNothing(t *testing.T) {
+	l := newLog()
+	cfg := newConfig(t, l)
+	w := openAt(t, cfg, l, 5)
+	check0(t, w.Close())
+	cfg.Create = false
+	for i, text := range []string{"", "00000000000000000000 " + witnessName + "\n", strings.Repeat("\x00", 40), "99 another/name\n", "nonsense"} {
+		check0(t, os.WriteFile(cfg.DBPath+".lock", []byte(text), 0o600))
+		w := open(t, cfg)
+		mustAdd(t, w, l.Request(5+int64(i), 6+int64(i)))
+		check0(t, w.Close())
+	}
+}
+
+func TestNothingIsCosignedForADatabaseThatIsGone(t *testing.T) {
+	l := newLog()
+	for name, test := range map[string]struct {
+		spoil func(path string)
+		want  string
+	}{
+		"removed": {func(path string) { check0(t, os.Remove(path)) }, "is not at its place any more"},
+		"replaced": {func(path string) {
+			check0(t, os.Rename(path, path+".old"))
+			check0(t, os.WriteFile(path, testlog.Must(os.ReadFile(path+".old")), 0o600))
+		}, "was replaced by another file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := newConfig(t, l)
+			w := openAt(t, cfg, l, 5)
+			test.spoil(cfg.DBPath)
+			wantStatus(t, w, l.Request(5, 9), 500)
+			url := serve(t, w)
+			if got := get(t, url+"/healthz"); got.code != 503 || !strings.Contains(got.body, test.want) {
+				t.Errorf("health: %d %s", got.code, got.body)
 			}
 		})
 	}

@@ -1,22 +1,27 @@
 package witness
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"cratelog/internal/flock"
 	"cratelog/internal/sqlite"
 )
 
 var database = sqlite.Owned{
-	ID: 0x63726c77, Version: 1, Schema: schema, Journal: "wal", Conns: 1,
+	ID: 0x63726c77, Version: 2, Schema: schema + schema2, Upgrades: []string{schema2}, Journal: "wal", Conns: 1,
 	What: "a witness's database", Init: "witness init",
 	Advice: "if this witness has never signed, create it with: witness init; " +
 		"otherwise find it, because a witness without its memory signs split views",
@@ -76,11 +81,38 @@ CREATE TABLE fork (
 ) STRICT;
 `
 
+// schema2 is what schema 2 has more than schema 1.
+const schema2 = `
+-- The logs that came from a list, each with the key that it had then. Rows are never deleted, and
+-- the key never changes: a list adds, and no more.
+CREATE TABLE listed (
+	origin TEXT PRIMARY KEY REFERENCES log(origin),
+	vkey   TEXT NOT NULL,
+	list   TEXT NOT NULL, -- URL or file
+	added  INTEGER NOT NULL
+) STRICT;
+
+-- Written now and then to see whether it can be.
+CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), pad BLOB NOT NULL) STRICT;
+
+-- The number of states ever stored; see mark.
+ALTER TABLE witness ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+`
+
 // A store is the witness's durable memory: one SQLite database that is on the
 // disk when a commit returns. Its one connection serializes all access; nothing slow
 // runs while it is held.
 type store struct {
-	db *sql.DB
+	db   *sql.DB
+	path string
+	file os.FileInfo // of the database that is open
+	lock *os.File    // held while this store may write; nil for a reader
+	name string      // of the witness
+
+	marking sync.Mutex // protects marked
+	marked  int64      // the generation in the lock file
+	// written is told of each attempt to write.
+	written func(err error)
 	// testingOnlyCommit, if not nil, is called instead of each commit of a new
 	// state and may or may not commit.
 	testingOnlyCommit func(commit func() error) error
@@ -127,22 +159,137 @@ func (s state) check(origin string) error {
 	return nil
 }
 
-// openStore opens the database at path. If create is set it makes a new one and
+// openStore opens the database of cfg. If Create is set it makes a new one and
 // refuses an existing file, otherwise it refuses a missing file: a witness that
 // starts with an empty memory would sign a second history.
-func openStore(ctx context.Context, path, name string, create bool) (*store, error) {
-	if path == "" {
+func openStore(ctx context.Context, cfg Config) (*store, error) {
+	if cfg.DBPath == "" {
 		return nil, errors.New("witness: no database file is configured")
 	}
-	db, err := database.Open(ctx, path, create, name)
-	if err != nil {
-		return nil, fmt.Errorf("witness: %w", err)
+	s := &store{path: cfg.DBPath, name: cfg.Name, written: func(error) {}}
+	err := s.open(ctx, cfg)
+	if err == nil {
+		if err = s.checkOwner(ctx, cfg.Name); err != nil {
+			err = fmt.Errorf("database %s: %w", cfg.DBPath, err)
+		}
 	}
-	s := &store{db: db}
-	if err := s.checkOwner(ctx, name); err != nil {
-		return nil, errors.Join(fmt.Errorf("witness: database %s: %w", path, err), db.Close())
+	if err == nil && s.lock != nil {
+		err = s.checkMark(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("witness: %w", err), s.close())
 	}
 	return s, nil
+}
+
+func (s *store) open(ctx context.Context, cfg Config) (err error) {
+	if cfg.ReadOnly {
+		s.db, err = database.OpenReader(ctx, cfg.DBPath, 1, database.Advice)
+		return err
+	}
+	if !cfg.testingOnlyNoLock {
+		if s.lock, err = lockBeside(cfg.DBPath); err != nil {
+			return err
+		}
+	}
+	if cfg.Create {
+		if marked := s.readMark(); marked > 0 {
+			return fmt.Errorf("a witness of the name %s has signed %d times with a database at %s; one that begins without "+
+				"that memory signs split views: find the database, or take a new name and key", s.name, marked, s.path)
+		}
+	}
+	if s.db, err = database.Open(ctx, cfg.DBPath, cfg.Create, cfg.Name); err != nil {
+		return err
+	}
+	s.file, err = os.Stat(cfg.DBPath)
+	return err
+}
+
+// The mark is the generation of the database, in the lock file beside it: the number of states stored so
+// far. It is written after each commit and never synced, so it is never ahead of the database, unless
+// that is an older copy. It is no protection against one that brings its own lock file along.
+func (s *store) readMark() int64 {
+	text := make([]byte, 512)
+	n, _ := s.lock.ReadAt(text, 0) // what cannot be read is no mark
+	var generation int64
+	var name string
+	if _, err := fmt.Sscanf(string(text[:n]), "%020d %s\n", &generation, &name); err != nil || name != s.name {
+		return 0
+	}
+	return generation
+}
+
+// checkMark refuses a database that is older than the mark.
+func (s *store) checkMark(ctx context.Context) error {
+	var generation int64
+	if err := s.db.QueryRowContext(ctx, "SELECT generation FROM witness").Scan(&generation); err != nil {
+		return fmt.Errorf("database %s: %w", s.path, err)
+	}
+	if marked := s.readMark(); generation < marked {
+		return fmt.Errorf("the database %s is an older copy: it remembers %d signed checkpoints, and %d were signed; "+
+			"a witness that forgets signs split views: put the newer one back, or take a new name, key and database",
+			s.path, generation, marked)
+	}
+	s.mark(generation)
+	return nil
+}
+
+// mark writes the mark. It may be left behind.
+func (s *store) mark(generation int64) {
+	s.marking.Lock()
+	defer s.marking.Unlock()
+	if s.lock == nil || generation <= s.marked {
+		return
+	}
+	s.marked = generation
+	_, _ = fmt.Fprintf(io.NewOffsetWriter(s.lock, 0), "%020d %s\n", generation, s.name)
+}
+
+// inPlace checks that the database that is open is the one at its path: what is written to one that
+// was removed or replaced is lost at the next start.
+func (s *store) inPlace() error {
+	if s.file == nil {
+		return nil // a reader
+	}
+	now, err := os.Stat(s.path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the database that is open is not at its place any more: %w", err)
+	case !os.SameFile(s.file, now):
+		return fmt.Errorf("the database that is open was replaced by another file at %s", s.path)
+	}
+	return nil
+}
+
+// lockBeside takes the lock of a database, which no two processes hold. It is a file of its own:
+// to close the database's own file would end the locks that SQLite has on it.
+func lockBeside(path string) (*os.File, error) {
+	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the lock beside the database: %w", err)
+	}
+	held, err := flock.Try(f)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("locking %s: %w", f.Name(), err)
+	case held:
+		err = fmt.Errorf("another process has the database %s open; stop that witness first: "+
+			"a key never runs in two places", path)
+	default:
+		return f, nil
+	}
+	return nil, errors.Join(err, f.Close())
+}
+
+func (s *store) close() error {
+	var errs []error
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func (s *store) checkOwner(ctx context.Context, name string) error {
@@ -159,37 +306,130 @@ func (s *store) checkOwner(ctx context.Context, name string) error {
 
 // alive reads from the database.
 func (s *store) alive(ctx context.Context) error {
+	if err := s.inPlace(); err != nil {
+		return err
+	}
 	return s.db.QueryRowContext(ctx, "SELECT name FROM witness").Scan(new(string))
 }
 
-// addLog makes sure that the log and its keys are on record and returns the
+// probe writes to the database what two states or so would take.
+func (s *store) probe(ctx context.Context) error {
+	return s.tx(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO probe (id, pad) VALUES (1, randomblob(16384))")
+		return err
+	})
+}
+
+// tx runs f in a transaction, and tells how that went.
+func (s *store) tx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	err := sqlite.Tx(ctx, s.db, f)
+	s.written(err)
+	return err
+}
+
+// addLogs makes sure that the logs and their keys are on record, and returns the
 // keys that are new to a log known before.
-func (s *store) addLog(ctx context.Context, origin string, vkeys []string, now time.Time) (added []string, err error) {
-	err = sqlite.Tx(ctx, s.db, func(tx *sql.Tx) error {
+func (s *store) addLogs(ctx context.Context, vkeys map[string][]string, now time.Time) (added []Log, err error) {
+	err = s.tx(ctx, func(tx *sql.Tx) error {
 		added = nil
-		res, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO log (origin, size, root, time, text, signatures, cosignatures)
-			VALUES (?, 0, ?, 0, '', '', '')`, origin, emptyRoot[:])
-		if err != nil {
-			return err
-		}
-		fresh, err := res.RowsAffected()
-		if err != nil {
-			return err
-		}
-		for _, vkey := range vkeys {
-			res, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO key (origin, vkey, added) VALUES (?, ?, ?)", origin, vkey, now.Unix())
+		for origin, keys := range vkeys {
+			fresh, err := addLog(ctx, tx, origin)
 			if err != nil {
 				return err
 			}
-			if n, err := res.RowsAffected(); err != nil {
-				return err
-			} else if n > 0 && fresh == 0 {
-				added = append(added, vkey)
+			for _, vkey := range keys {
+				n, err := addKey(ctx, tx, origin, vkey, now)
+				if err != nil {
+					return err
+				}
+				if n && !fresh {
+					added = append(added, Log{origin, vkey})
+				}
 			}
 		}
 		return nil
 	})
 	return added, err
+}
+
+// addLog says whether the log was not on record.
+func addLog(ctx context.Context, tx *sql.Tx, origin string) (fresh bool, err error) {
+	return inserted(tx.ExecContext(ctx, `INSERT OR IGNORE INTO log (origin, size, root, time, text, signatures, cosignatures)
+		VALUES (?, 0, ?, 0, '', '', '')`, origin, emptyRoot[:]))
+}
+
+func addKey(ctx context.Context, tx *sql.Tx, origin, vkey string, now time.Time) (fresh bool, err error) {
+	return inserted(tx.ExecContext(ctx, "INSERT OR IGNORE INTO key (origin, vkey, added) VALUES (?, ?, ?)",
+		origin, vkey, now.Unix()))
+}
+
+func inserted(res sql.Result, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n > 0, err
+}
+
+// take puts logs of a list on record, those only that are not yet.
+func (s *store) take(ctx context.Context, list string, logs []Log, now time.Time) error {
+	return s.tx(ctx, func(tx *sql.Tx) error {
+		for _, l := range logs {
+			if fresh, err := addLog(ctx, tx, l.Origin); err != nil || !fresh {
+				return cmp.Or(err, fmt.Errorf("the log %s was added meanwhile", l.Origin))
+			}
+			if _, err := addKey(ctx, tx, l.Origin, l.VKey, now); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, "INSERT INTO listed (origin, vkey, list, added) VALUES (?, ?, ?, ?)",
+				l.Origin, l.VKey, list, now.Unix()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// listed returns the logs that came from lists.
+func (s *store) listed(ctx context.Context) ([]Log, error) {
+	return sqlite.All(ctx, s.db, func(r sqlite.Scanner) (l Log, err error) {
+		return l, r.Scan(&l.Origin, &l.VKey)
+	}, "SELECT origin, vkey FROM listed ORDER BY origin")
+}
+
+// keys returns the keys on record of every log ever known.
+func (s *store) keys(ctx context.Context) (map[string][]string, error) {
+	keys := make(map[string][]string)
+	_, err := sqlite.All(ctx, s.db, func(r sqlite.Scanner) (Log, error) {
+		var l Log
+		err := r.Scan(&l.Origin, &l.VKey)
+		keys[l.Origin] = append(keys[l.Origin], l.VKey)
+		return l, err
+	}, "SELECT origin, vkey FROM key")
+	return keys, err
+}
+
+// forkCounts returns the number of forks on record of each log that has any.
+func (s *store) forkCounts(ctx context.Context) (map[string]int, error) {
+	counts := make(map[string]int)
+	_, err := sqlite.All(ctx, s.db, func(r sqlite.Scanner) (n int, err error) {
+		var origin string
+		err = r.Scan(&origin, &n)
+		counts[origin] = n
+		return n, err
+	}, "SELECT origin, COUNT(*) FROM fork GROUP BY origin")
+	return counts, err
+}
+
+// later returns the logs whose last cosignature has a time after t, latest first.
+func (s *store) later(ctx context.Context, t int64) (origins []string, latest int64, err error) {
+	_, err = sqlite.All(ctx, s.db, func(r sqlite.Scanner) (at int64, err error) {
+		var origin string
+		err = r.Scan(&origin, &at)
+		origins, latest = append(origins, origin), max(latest, at)
+		return at, err
+	}, "SELECT origin, time FROM log WHERE time > ? ORDER BY time DESC", t)
+	return origins, latest, err
 }
 
 const selectState = "SELECT origin, size, root, time, text, signatures, cosignatures FROM log"
@@ -231,7 +471,12 @@ var errMoved = errors.New("witness: the log's state has changed meanwhile")
 
 // advance replaces the state old of the log by next, durably, if it is still
 // the one on record; otherwise it changes nothing and returns errMoved.
-func (s *store) advance(ctx context.Context, origin string, old, next state) error {
+func (s *store) advance(ctx context.Context, origin string, old, next state) (err error) {
+	defer func() {
+		if !errors.Is(err, errMoved) {
+			s.written(err)
+		}
+	}()
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -253,10 +498,23 @@ func (s *store) advance(ctx context.Context, origin string, old, next state) err
 	if n != 1 {
 		return errMoved
 	}
-	if s.testingOnlyCommit != nil {
-		return s.testingOnlyCommit(tx.Commit)
+	var generation int64
+	if err := tx.QueryRowContext(ctx, "UPDATE witness SET generation = generation + 1 RETURNING generation").
+		Scan(&generation); err != nil {
+		return err
 	}
-	return tx.Commit()
+	commit := tx.Commit
+	if s.testingOnlyCommit != nil {
+		commit = func() error { return s.testingOnlyCommit(tx.Commit) }
+	}
+	if err := s.inPlace(); err != nil {
+		return err
+	}
+	if err := commit(); err != nil {
+		return err
+	}
+	s.mark(generation)
+	return nil
 }
 
 // formatProof writes proof hashes as a request has them.

@@ -15,8 +15,10 @@
 //     compare-and-swap, in one transaction;
 //   - sizes and timestamps of a log never go back, whatever the clock does;
 //   - a log is never forgotten: one that is no longer configured is disabled;
-//   - the database must exist (see Config.Create), fit the witness's name, and
-//     hold checkpoints that fit its own columns.
+//   - a list of logs adds, and never removes or changes;
+//   - the database must exist (see Config.Create), stay at its place, fit the
+//     witness's name, hold checkpoints that fit its own columns, and be no
+//     older than the mark that the lock file beside it holds.
 //
 // What is signed by the log but refused is kept as possible evidence ([Fork],
 // [Rejected]); it is bounded and never a verdict.
@@ -31,8 +33,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -43,6 +47,8 @@ import (
 	"github.com/transparency-dev/merkle/rfc6962"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/vitals"
 )
 
 // MaxClockStep is how far the clock may stand behind the last timestamp of a
@@ -64,19 +70,34 @@ type Config struct {
 	// Logs are the logs to cosign for. A log that the database knows but Logs
 	// does not is disabled: its requests get 404, its last checkpoint stays.
 	Logs []Log
+	// Disabled are the origins of logs not to cosign for, though Logs or a list names them.
+	Disabled []string
+	// MaxListed bounds the number of logs ever taken from lists; 0 means DefaultMaxListed.
+	MaxListed int
 	// DBPath is the SQLite database. It must be on a local disk, and no older
 	// copy may ever take its place.
 	DBPath string
 	// Create makes a new database and refuses an existing file. Without it a
 	// missing database is an error.
 	Create bool
+	// ReadOnly opens the database beside a witness that runs. Such a witness shows what is on record
+	// and cosigns nothing; what is not the program's own, as Logs, is not looked at.
+	ReadOnly bool
 	// Monitor is the address of a monitor that the page leads to, without a slash at its end; "" for none.
 	Monitor string
 	// Logger receives what an operator needs to know. Nil discards it.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Check returns in sentences what else keeps the witness from cosigning, now or after its next start, such as
+	// a key file that cannot be read any more. Nil means nothing.
+	Check func() []string
+
+	testingOnlyNoLock bool
 }
+
+// DefaultMaxListed is how many logs are taken from lists if the settings say nothing else.
+const DefaultMaxListed = 10_000
 
 // A Log is a log and a key that is trusted to sign its checkpoints. Several
 // values with one origin give the log several trusted keys.
@@ -97,9 +118,16 @@ type Witness struct {
 	now       func() time.Time
 	store     *store
 	metrics   *metrics
+	health    *health
+	room      *vitals.Room
+	maxListed int
 
-	// Set by Open and constant from then on.
-	logs   map[string]*watched // by origin; those that are configured
+	changing sync.Mutex // held by whoever replaces what follows, and protects settings
+	settings []Log      // of the last Open or Reload
+	disabled []string
+
+	mu     sync.RWMutex        // protects the maps, which are replaced and never changed
+	logs   map[string]*watched // by origin; those that are cosigned for
 	hashes map[string]string   // lowercase hex SHA-256 of the origin -> origin; all ever known
 
 	// testingOnlyStall, if not nil, is called between the check of a request
@@ -107,12 +135,28 @@ type Witness struct {
 	testingOnlyStall func()
 }
 
-// A watched log is one that is configured.
+// A watched log is one that is cosigned for. It does not change.
 type watched struct {
 	keys []note.Verifier
 	// turn holds one token; its holder may read, check and replace the state of
-	// this log. Other logs go on while a slow signer signs for it.
+	// this log. Other logs go on while a slow signer signs for it. It goes on
+	// to the watched that takes the place of this one.
 	turn chan struct{}
+}
+
+// watched returns the log, or nil if it is not cosigned for.
+func (w *Witness) watched(origin string) *watched {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.logs[origin]
+}
+
+// origin returns the origin that has a hash.
+func (w *Witness) origin(hash string) (string, bool) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	origin, ok := w.hashes[hash]
+	return origin, ok
 }
 
 // Open opens the witness's database and checks all of it. The caller must
@@ -120,26 +164,33 @@ type watched struct {
 func Open(ctx context.Context, cfg Config) (*Witness, error) {
 	w := &Witness{
 		name: cfg.Name, monitor: cfg.Monitor,
-		log:  cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
-		now:  cfg.Now,
-		logs: make(map[string]*watched),
+		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
+		now: cfg.Now, maxListed: cmp.Or(cfg.MaxListed, DefaultMaxListed),
+		room: vitals.NewRoom(vitals.Place{Name: "database", Path: filepath.Dir(cfg.DBPath)}),
 	}
+	w.metrics = newMetrics(w.room)
 	if w.now == nil {
 		w.now = time.Now
 	}
+	w.health = newHealth(cfg.Check)
 	if err := w.addSigners(cfg.Name, cfg.Signers); err != nil {
 		return nil, err
 	}
-	vkeys, err := w.addKeys(cfg.Logs)
+	if _, err := watch(cfg.Logs); err != nil {
+		return nil, err
+	}
+	var err error
+	if w.store, err = openStore(ctx, cfg); err != nil {
+		return nil, err
+	}
+	w.store.written = w.health.wrote
+	if cfg.ReadOnly {
+		err = w.load(ctx)
+	} else {
+		err = w.Reload(ctx, cfg.Logs, cfg.Disabled)
+	}
 	if err != nil {
-		return nil, err
-	}
-	if w.store, err = openStore(ctx, cfg.DBPath, cfg.Name, cfg.Create); err != nil {
-		return nil, err
-	}
-	if err := w.load(ctx, vkeys); err != nil {
-		w.store.db.Close()
-		return nil, err
+		return nil, errors.Join(err, w.store.close())
 	}
 	return w, nil
 }
@@ -161,35 +212,40 @@ func (w *Witness) addSigners(name string, signers []crypto.Signer) error {
 	return nil
 }
 
-// addKeys fills in w.logs and returns the keys of each origin as text.
-func (w *Witness) addKeys(logs []Log) (vkeys map[string][]string, err error) {
-	vkeys = make(map[string][]string)
+// watch returns the logs by origin.
+func watch(logs []Log) (map[string]*watched, error) {
+	all := make(map[string]*watched)
 	for _, l := range logs {
-		v, err := newLogVerifier(l.VKey)
+		origin, v, err := l.parse()
 		if err != nil {
-			return nil, fmt.Errorf("witness: log %q: %w", l.Origin, err)
+			return nil, err
 		}
-		if l.Origin == "" {
-			l.Origin = v.Name()
-		}
-		if err := checkOrigin(l.Origin); err != nil {
-			return nil, fmt.Errorf("witness: log origin %q %w", l.Origin, err)
-		}
-		entry := w.logs[l.Origin]
+		entry := all[origin]
 		if entry == nil {
 			entry = &watched{turn: make(chan struct{}, 1)}
 			entry.turn <- struct{}{}
-			w.logs[l.Origin] = entry
+			all[origin] = entry
 		}
 		for _, other := range entry.keys {
 			if other.Name() == v.Name() && other.KeyHash() == v.KeyHash() {
-				return nil, fmt.Errorf("witness: log %q: the key %s+%08x is configured twice", l.Origin, v.Name(), v.KeyHash())
+				return nil, fmt.Errorf("witness: log %q: the key %s+%08x is configured twice", origin, v.Name(), v.KeyHash())
 			}
 		}
 		entry.keys = append(entry.keys, v)
-		vkeys[l.Origin] = append(vkeys[l.Origin], l.VKey)
 	}
-	return vkeys, nil
+	return all, nil
+}
+
+// parse returns the log's origin and the verifier of its key.
+func (l Log) parse() (origin string, v note.Verifier, err error) {
+	if v, err = newLogVerifier(l.VKey); err != nil {
+		return "", nil, fmt.Errorf("witness: log %q: %w", l.Origin, err)
+	}
+	origin = cmp.Or(l.Origin, v.Name())
+	if err := checkOrigin(origin); err != nil {
+		return "", nil, fmt.Errorf("witness: log origin %q %w", origin, err)
+	}
+	return origin, v, nil
 }
 
 // newLogVerifier returns the verifier of a log's vkey.
@@ -219,38 +275,98 @@ func checkOrigin(origin string) error {
 	return nil
 }
 
-// load puts the configured logs on record and checks every state on record.
-func (w *Witness) load(ctx context.Context, vkeys map[string][]string) error {
-	for origin, keys := range vkeys {
-		added, err := w.store.addLog(ctx, origin, keys, w.now())
+// Reload takes new settings: these logs are cosigned for, and those of lists, but for the disabled.
+// A log that is not among them any more is disabled, with all that is remembered of it. On error
+// everything stays as it was.
+func (w *Witness) Reload(ctx context.Context, logs []Log, disabled []string) error {
+	w.changing.Lock()
+	defer w.changing.Unlock()
+	vkeys := make(map[string][]string)
+	for _, l := range logs {
+		origin, _, err := l.parse()
 		if err != nil {
-			return fmt.Errorf("witness: recording log %q: %w", origin, err)
+			return err
 		}
-		for _, vkey := range added {
-			w.log.Warn("the settings trust a new key for a log known before", "origin", origin, "vkey", vkey)
+		vkeys[origin] = append(vkeys[origin], l.VKey)
+	}
+	if _, err := watch(logs); err != nil {
+		return err
+	}
+	added, err := w.store.addLogs(ctx, vkeys, w.now())
+	if err != nil {
+		return fmt.Errorf("witness: recording the logs of the settings: %w", err)
+	}
+	for _, l := range added {
+		w.log.Warn("the settings trust a new key for a log known before", "origin", l.Origin, "vkey", l.VKey)
+	}
+	was, wasDisabled := w.settings, w.disabled
+	w.settings, w.disabled = slices.Clone(logs), slices.Clone(disabled)
+	if err := w.load(ctx); err != nil {
+		w.settings, w.disabled = was, wasDisabled
+		return err
+	}
+	for _, origin := range disabled {
+		if _, known := w.origin(originHash(origin)); !known {
+			w.log.Warn("the settings disable a log that is not known", "origin", origin)
 		}
+	}
+	return nil
+}
+
+// load reads and checks every state on record, and from then on cosigns for the logs of the
+// settings and of the lists. The settings say which keys a log has that is in both.
+func (w *Witness) load(ctx context.Context) error {
+	listed, err := w.store.listed(ctx)
+	if err != nil {
+		return fmt.Errorf("witness: reading the logs of lists: %w", err)
+	}
+	logs, err := watch(w.settings)
+	if err != nil {
+		return err
+	}
+	listed = slices.DeleteFunc(listed, func(l Log) bool { return logs[l.Origin] != nil })
+	more, err := watch(listed)
+	if err != nil {
+		return err
+	}
+	maps.Copy(logs, more)
+	for _, origin := range w.disabled {
+		delete(logs, origin)
 	}
 	states, err := w.store.states(ctx)
 	if err != nil {
 		return err
 	}
-	w.metrics = newMetrics()
-	w.hashes = make(map[string]string)
+	forks, err := w.store.forkCounts(ctx)
+	if err != nil {
+		return err
+	}
+	hashes := make(map[string]string)
 	for origin, st := range states {
-		w.hashes[originHash(origin)] = origin
-		forks, err := w.store.forks(ctx, origin)
-		if err != nil {
-			return err
+		hashes[originHash(origin)] = origin
+		w.metrics.setLog(origin, st, forks[origin])
+	}
+	w.swap(logs, hashes, forks, states)
+	return nil
+}
+
+// swap puts the logs in place, and says what changes.
+func (w *Witness) swap(logs map[string]*watched, hashes map[string]string, forks map[string]int, states map[string]state) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for origin, st := range states {
+		was, is := w.logs[origin] != nil, logs[origin] != nil
+		if was && is {
+			logs[origin].turn = w.logs[origin].turn
 		}
-		w.metrics.setLog(origin, st, len(forks))
-		if w.logs[origin] == nil {
+		if !is && (was || w.hashes == nil) {
 			w.log.Warn("a log in the database is not in the settings and is disabled", "origin", origin, "size", st.Size)
 		}
-		if len(forks) > 0 {
-			w.log.Error("there is proof that a log signed two histories", "origin", origin, "forks", len(forks))
+		if forks[origin] > 0 && w.hashes == nil {
+			w.log.Error("there is proof that a log signed two histories", "origin", origin, "forks", forks[origin])
 		}
 	}
-	return nil
+	w.logs, w.hashes = logs, hashes
 }
 
 // originHash names a log in URLs.
@@ -259,7 +375,7 @@ func originHash(origin string) string {
 }
 
 // Close closes the database. Requests under way fail.
-func (w *Witness) Close() error { return w.store.db.Close() }
+func (w *Witness) Close() error { return w.store.close() }
 
 // Name returns the key name of the cosignatures.
 func (w *Witness) Name() string { return w.name }
@@ -275,6 +391,8 @@ func (w *Witness) VKeys() []string {
 
 // Origins returns the origins of all logs ever configured, in order.
 func (w *Witness) Origins() []string {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
 	return slices.Sorted(maps.Values(w.hashes))
 }
 
@@ -306,11 +424,11 @@ func (w *Witness) AddCheckpoint(ctx context.Context, body []byte) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	l := w.logs[req.Checkpoint.Origin]
+	l := w.watched(req.Checkpoint.Origin)
 	if l == nil {
 		return nil, ErrUnknownLog
 	}
-	sigs, err := l.verify(req)
+	sigs, err := l.verify(req.Checkpoint, req.Signatures)
 	if err != nil {
 		return nil, err
 	}
@@ -325,14 +443,14 @@ func (w *Witness) AddCheckpoint(ctx context.Context, body []byte) ([]byte, error
 	return w.update(context.WithoutCancel(ctx), req, sigs)
 }
 
-// verify returns the signatures of the request that verify under a trusted key,
+// verify returns the signatures of the checkpoint that verify under a trusted key,
 // one for each key. Those of unknown keys are dropped: they may hold anything.
-func (l *watched) verify(req *Request) ([]note.Signature, error) {
-	text := []byte(req.Checkpoint.String())
+func (l *watched) verify(c torchwood.Checkpoint, signatures []note.Signature) ([]note.Signature, error) {
 	var good []note.Signature
 	for _, v := range l.keys {
 		found := false
-		for _, s := range req.Signatures {
+		text := coveredBy(v, c)
+		for _, s := range signatures {
 			if s.Name != v.Name() || s.Hash != v.KeyHash() {
 				continue
 			}
@@ -367,18 +485,25 @@ func (w *Witness) update(ctx context.Context, req *Request, sigs []note.Signatur
 	}
 	t, err := w.timestamp(old)
 	if err != nil {
+		w.health.warn(w.log, "nothing is cosigned for a log", "origin", c.Origin, "why", err)
 		return nil, err
 	}
-	if c.N == old.Size && t == old.Time && w.signedBy(old) {
+	again := c.N == old.Size && t == old.Time && w.signedBy(old)
+	if again && c.String() == old.Text {
 		return []byte(old.Cosignatures), nil // within the same second: nothing new to say
 	}
 	var cosigs []note.Signature
 	for _, s := range w.cosigners {
 		cosig, err := s.cosign(c, t)
-		if err != nil {
+		if w.health.signed(s, err); err != nil {
 			return nil, err
 		}
 		cosigs = append(cosigs, cosig)
+	}
+	if again {
+		// The same tree in the same second with other extension lines, of which nothing is said and
+		// which an ML-DSA signature does not cover: there may be any number, and this one is not kept.
+		return []byte(formatSignatures(cosigs)), nil
 	}
 	next := newState(c, t, sigs, cosigs)
 	if w.testingOnlyStall != nil {
@@ -398,8 +523,6 @@ func (w *Witness) update(ctx context.Context, req *Request, sigs []note.Signatur
 func check(req *Request, old state) error {
 	c := req.Checkpoint
 	switch {
-	case c.Extension != "":
-		return ErrExtension
 	case req.Old > c.N:
 		return ErrOldTooLarge
 	case req.Old != old.Size:

@@ -39,7 +39,8 @@ type settings struct {
 	Registries       []registryTable `toml:"registry"`
 	RegistryRequests int             `toml:"registry_requests"`
 
-	Shards []log.Shard `toml:"shard"`
+	Shards  []log.Shard  `toml:"shard"`
+	Mirrors []log.Mirror `toml:"mirror"`
 	log.Timing
 	log.Limits
 	Door      log.Door `toml:"door"`
@@ -202,7 +203,7 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Registries: registries, RegistryRequests: s.RegistryRequests,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
-		ReadOnly: readOnly, Shards: s.Shards, Door: s.Door,
+		ReadOnly: readOnly, Shards: s.Shards, Mirrors: s.Mirrors, Door: s.Door,
 		Policy: trust, ReadersPolicy: readers, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
 	}, nil
 }

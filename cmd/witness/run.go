@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -10,11 +9,9 @@ import (
 	"log/slog"
 
 	"cratelog/config"
-	"cratelog/config/signer"
 	"cratelog/evidence"
 	"cratelog/internal/daemon"
 	"cratelog/internal/outcome"
-	"cratelog/internal/web"
 	"cratelog/witness"
 )
 
@@ -26,9 +23,11 @@ const usage = `witness cosigns the checkpoints of transparency logs (c2sp.org/tl
 	witness vkey -config FILE         print the vkey of each key of the settings
 	witness init -config FILE         create the witness's empty database, once
 	witness serve -config FILE [-ready-file FILE]
-	                                  serve until SIGINT or SIGTERM
+	                                  serve until SIGINT or SIGTERM; SIGHUP reads the logs and
+	                                  lists of the settings again
 	witness evidence -config FILE [-out DIR]
-	                                  print what was recorded about the logs, as JSON,
+	                                  print what was recorded about the logs, as JSON, also
+	                                  while the witness runs,
 	                                  and write each fork to a file that anyone can check
 
 Exit status: 0 all is well; 1 evidence found a fork; 2 the command line is wrong;
@@ -48,7 +47,7 @@ var keys = daemon.Keys{
 		return vkey, err
 	},
 	All: func(path string) (vkeys []string, err error) {
-		_, cfg, err := load(path, slog.New(slog.DiscardHandler))
+		_, cfg, err := loadKeys(path, slog.New(slog.DiscardHandler))
 		for _, key := range cfg.Signers {
 			_, vkey, err := config.NewCosignatureSigner(key, cfg.Name)
 			if err != nil {
@@ -72,98 +71,49 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return daemon.Run(ctx, usage, verbs, args, stdout, stderr)
 }
 
-// settings is the file that config/witness.example.toml explains.
-type settings struct {
-	Name     string   `toml:"name"`
-	Listen   string   `toml:"listen"`
-	Database string   `toml:"database"`
-	Keys     []string `toml:"keys"`
-	Monitor  string   `toml:"monitor"`
-	signer.Settings
-	Log []struct {
-		Origin string `toml:"origin"`
-		VKey   string `toml:"vkey"`
-	} `toml:"log"`
-}
-
-// load reads the settings file at path and the key files that it names. File
-// names in it are relative to the directory of the settings file.
-func load(path string, logger *slog.Logger) (settings, witness.Config, error) {
-	var s settings
-	if err := config.LoadTOML(path, &s); err != nil {
-		return s, witness.Config{}, err
-	}
-	if err := config.Require(path, "witness", map[string]string{
-		"name": s.Name, "listen": s.Listen, "database": s.Database,
-	}); err != nil {
-		return s, witness.Config{}, err
-	}
-	cfg := witness.Config{Name: s.Name, DBPath: config.Beside(path, s.Database), Logger: logger,
-		Monitor: s.Monitor}
-	if s.Monitor != "" {
-		if err := web.CheckAddress(s.Monitor); err != nil {
-			return s, cfg, fmt.Errorf("%s: monitor: %w", path, err)
-		}
-	}
-	if err := config.CheckKeyName(s.Name); err != nil {
-		return s, cfg, fmt.Errorf("%s: name: %w", path, err)
-	}
-	for _, l := range s.Log {
-		cfg.Logs = append(cfg.Logs, witness.Log{Origin: l.Origin, VKey: l.VKey})
-	}
-	var err error
-	cfg.Signers, err = readKeys(path, s.Keys, s.Settings)
-	return s, cfg, err
-}
-
-func readKeys(path string, files []string, elsewhere signer.Settings) ([]crypto.Signer, error) {
-	if len(files) == 0 {
-		return nil, fmt.Errorf("%s: the setting \"keys\" is missing; make a key with: witness keygen", path)
-	}
-	var signers []crypto.Signer
-	for _, file := range files {
-		key, err := signer.Open(path, file, elsewhere)
-		if err != nil {
-			return nil, fmt.Errorf("%s: keys: %w", path, err)
-		}
-		signers = append(signers, key)
-	}
-	return signers, nil
-}
-
 // open reads a verb's flags and settings, and opens or creates the witness.
-func open(ctx context.Context, fs *flag.FlagSet, args []string, stderr io.Writer, create bool) (settings, witness.Config,
-	*witness.Witness, error) {
+func open(ctx context.Context, fs *flag.FlagSet, args []string, stderr io.Writer, how func(*witness.Config)) (opened, error) {
 	file := fs.String("config", "", "settings `FILE`")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
-		return settings{}, witness.Config{}, nil, err
+		return opened{}, err
 	}
-	s, cfg, err := load(*file, slog.New(slog.NewTextHandler(stderr, nil)))
-	if err != nil {
-		return s, cfg, nil, err
+	o := opened{path: *file}
+	var err error
+	if o.settings, o.Config, err = loadKeys(o.path, slog.New(slog.NewTextHandler(stderr, nil))); err != nil {
+		return o, err
 	}
-	cfg.Create = create
-	w, err := witness.Open(ctx, cfg)
-	return s, cfg, w, err
+	how(&o.Config)
+	o.w, err = witness.Open(ctx, o.Config)
+	return o, err
+}
+
+// opened is a witness with its settings.
+type opened struct {
+	path     string // of the settings
+	settings settings
+	witness.Config
+	w *witness.Witness
 }
 
 func initialize(ctx context.Context, args []string, _, stderr io.Writer) error {
-	_, cfg, w, err := open(ctx, flag.NewFlagSet("init", flag.ContinueOnError), args, stderr, true)
+	o, err := open(ctx, flag.NewFlagSet("init", flag.ContinueOnError), args, stderr,
+		func(c *witness.Config) { c.Create = true })
 	if err != nil {
 		return err
 	}
-	cfg.Logger.Info("database created", "path", cfg.DBPath, "witness", cfg.Name, "logs", len(w.Origins()))
-	return w.Close()
+	o.Logger.Info("database created", "path", o.DBPath, "witness", o.Name, "logs", len(o.w.Origins()))
+	return o.w.Close()
 }
 
 // showEvidence prints one JSON value with what is on record about every log.
 func showEvidence(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("evidence", flag.ContinueOnError)
 	out := fs.String("out", "", "`DIR` for one evidence file of each fork (docs/evidence.md)")
-	_, _, w, err := open(ctx, fs, args, stderr, false)
+	o, err := open(ctx, fs, args, stderr, func(c *witness.Config) { c.ReadOnly = true })
 	if err != nil {
 		return err
 	}
+	w := o.w
 	defer w.Close()
 	var all struct {
 		Forks    []witness.Fork     `json:"forks"`

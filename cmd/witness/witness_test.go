@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -142,10 +143,13 @@ func push(l *testlog.Log, url string, n int64, acked *atomic.Int64, progress fun
 	return nil
 }
 
+// rounds is how often a witness is killed: go test ./cmd/witness -run Killed -rounds 100
+var rounds = flag.Int("rounds", 4, "how often the tests of crashes kill a witness")
+
 // The real program is killed in the middle of a load, several times. Every size
 // that it acknowledged must be remembered.
 func TestKilledWitnessRemembersWhatItAcknowledged(t *testing.T) {
-	const nLogs, size, rounds, perRound = 3, 400, 4, 60
+	const nLogs, size, perRound = 3, 400, 60
 	bin := build(t)
 	var logs []*testlog.Log
 	for i := range nLogs {
@@ -153,7 +157,7 @@ func TestKilledWitnessRemembersWhatItAcknowledged(t *testing.T) {
 	}
 	settings, _ := setUp(t, logs...)
 	acked := make([]atomic.Int64, nLogs)
-	for round := range rounds {
+	for round := range *rounds {
 		p := start(t, bin, settings)
 		for i, l := range logs {
 			checkRemembered(t, p.url, l, acked[i].Load())
@@ -352,7 +356,7 @@ func TestEvidenceOfAForkEndsWithOne(t *testing.T) {
 	if code := outcome.Exit("witness", usage, run(t.Context(), []string{"evidence", "-config", settings}, &out, io.Discard), &stderr); code != 0 || !strings.Contains(out.String(), `"forks": []`) {
 		t.Errorf("no evidence: exit %d, %q, %q", code, out.String(), stderr.String())
 	}
-	_, cfg, err := load(settings, nil)
+	_, cfg, err := loadKeys(settings, nil)
 	fatal(t, err)
 	addFork(t, cfg, l)
 	out.Reset()
@@ -384,7 +388,7 @@ func TestShippedExampleLoads(t *testing.T) {
 	fatal(t, os.WriteFile(settings, text, 0o644))
 	fatal(t, run(t.Context(), []string{"keygen", "-name", "witness.example.org/w1", "-out", filepath.Join(dir, "witness-key.pem")}, io.Discard, io.Discard))
 	fatal(t, run(t.Context(), []string{"init", "-config", settings}, io.Discard, io.Discard))
-	s, cfg, err := load(settings, nil)
+	s, cfg, err := loadKeys(settings, nil)
 	fatal(t, err)
 	if s.Listen != "127.0.0.1:8400" || len(cfg.Signers) != 1 || len(cfg.Logs) != 1 || cfg.Logs[0].Origin != "log.example.org/2026" {
 		t.Errorf("loaded %+v", s)
