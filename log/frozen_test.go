@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -224,6 +225,19 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 		t.Fatalf("%d %s", code, b)
 	}
 	w.checkBundle(b, e)
+	// What is wrong with the checkpoint's file is for whoever makes the copy.
+	file, ahead := filepath.Join(copyDir, "checkpoint"), time.Now().Add(time.Hour).Truncate(time.Second)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, raw := range [][]byte{[]byte("half of a checkpoint"), late} {
+		fatalIf(t, os.WriteFile(file, raw, 0o644))
+		fatalIf(t, os.Chtimes(file, ahead, ahead))
+		reader.followCheckpoint(ended, time.Hour)
+		info := testlog.Must(os.Stat(file))
+		if b := testlog.Must(os.ReadFile(file)); !bytes.Equal(b, raw) || !info.ModTime().Equal(ahead) {
+			t.Errorf("the copy's checkpoint was changed: %v, %q", info.ModTime(), b)
+		}
+	}
 	if reader.halt.reason() != nil {
 		t.Error(reader.halt.reason())
 	}
